@@ -1,0 +1,176 @@
+"""Compact parametric half body: identity -> expression -> forward kinematics -> linear blend skinning, in pure torch.
+
+The asset (`assets/halfbody.safetensors`, built by tools/build_body.py from CC0 data) holds a PCA of body shapes in the
+A pose, 52 sparse ARKit deltas, four skinning weights a vertex, UVs, part labels and keypoint regressors.
+Metres; z up, -y front, +x the person's LEFT; hips at the origin.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..checkpoint import load_tensors
+from .rotations import axis_angle_to_matrix
+from .skeleton import MOTION_JOINTS
+
+ASSET = Path(__file__).parent / "assets" / "halfbody.safetensors"
+
+
+class Rest(NamedTuple):
+    """A body in its A pose: vertices (B, V, 3) and bone heads (B, J, 3), metres."""
+
+    vertices: Tensor
+    bones: Tensor
+
+
+@dataclass(frozen=True)
+class Posed:
+    """A posed body: vertices (B, V, 3), bone heads (B, J, 3), world rotations of the bones (B, J, 3, 3)."""
+
+    vertices: Tensor
+    bones: Tensor
+    rotations: Tensor
+
+
+class HalfBody(nn.Module):
+    """The body asset as buffers; every method works on the device the module is on."""
+
+    def __init__(self, path: str | Path = ASSET):
+        super().__init__()
+        tensors, meta = load_tensors(path)
+        self.bone_names: list[str] = json.loads(meta["bones"])
+        self.part_names: list[str] = json.loads(meta["parts"])
+        self.expression_names: list[str] = json.loads(meta["expr"])
+        self.keypoint_names: list[str] = json.loads(meta["kp"])
+        self.bone_index = {name: i for i, name in enumerate(self.bone_names)}
+        self.part_index = {name: i for i, name in enumerate(self.part_names)}
+        self.expression_index = {name: i for i, name in enumerate(self.expression_names)}
+        self.keypoint_index = {name: i for i, name in enumerate(self.keypoint_names)}
+        self._register_shape(tensors)
+        self._register_expressions(tensors)
+        self._register_surface(tensors)
+        self._register_skeleton(tensors)
+        self._register_keypoints(tensors)
+
+    # ---------------------------------------------------------------- loading
+    def _buffer(self, name: str, value: Tensor) -> None:
+        self.register_buffer(name, value.contiguous(), persistent=False)
+
+    def _register_shape(self, t: dict[str, Tensor]) -> None:
+        self._buffer("mean", t["v_mean"].float())  # (V, 3)
+        self._buffer("basis", t["v_basis"].float().flatten(0, 1))  # (V*3, K), unit-variance scores
+        self._buffer("bone_mean", t["j_mean"].float())  # (J, 3)
+        self._buffer("bone_basis", t["j_basis"].float())  # (J, 3, K)
+        self.n_vertices, self.n_shape, self.n_bones = len(self.mean), self.basis.shape[1], len(self.bone_mean)
+        weights = torch.zeros(self.n_vertices, self.n_bones)
+        w = t["skin_w"].float()
+        weights.scatter_add_(1, t["skin_i"].long(), w / w.sum(1, keepdim=True))
+        self._buffer("skin_weights", weights)  # (V, J)
+
+    def _register_expressions(self, t: dict[str, Tensor]) -> None:
+        pointer, vertex, delta = t["expr_ptr"].tolist(), t["expr_vid"].long(), t["expr_d"].float()
+        moved = torch.unique(vertex)
+        slot = torch.full((self.n_vertices,), -1).index_copy(0, moved, torch.arange(len(moved)))
+        dense = torch.zeros(len(pointer) - 1, len(moved), 3)
+        for i, (start, end) in enumerate(zip(pointer[:-1], pointer[1:], strict=True)):
+            dense[i, slot[vertex[start:end]]] = delta[start:end]
+        self._buffer("expression_vertices", moved)  # (M,)
+        self._buffer("expression_deltas", dense.flatten(1))  # (52, M*3)
+
+    def _register_surface(self, t: dict[str, Tensor]) -> None:
+        self._buffer("uv", t["uv"].float() / 65535)  # (R, 2) of render vertices (split at UV seams); v downwards
+        self._buffer("render_vertex", t["rv"].long())  # (R,) -> vertex
+        self._buffer("uv_triangles", t["tri"].long())  # (F, 3) over render vertices
+        self._buffer("triangles", self.render_vertex[self.uv_triangles])  # (F, 3) over vertices
+        self._buffer("triangle_part", t["part"].long())  # (F,)
+        self._buffer("mirror", t["mirror"].long())  # (V,) left-right counterpart
+        corner = self.triangles.flatten()
+        order = torch.argsort(corner, stable=True)
+        count = torch.bincount(corner, minlength=self.n_vertices)
+        rank = torch.arange(len(order)) - (count.cumsum(0) - count)[corner[order]]
+        around = torch.full((self.n_vertices, int(count.max())), len(self.triangles))  # the pad index is a zero normal
+        around[corner[order], rank] = torch.div(order, 3, rounding_mode="floor")
+        self._buffer("incident", around)  # (V, A) triangles around a vertex
+
+    def _register_skeleton(self, t: dict[str, Tensor]) -> None:
+        parent = t["parent"].long().tolist()
+        depth = [0] * self.n_bones
+        for i, p in enumerate(parent):
+            depth[i] = 0 if p < 0 else depth[p] + 1
+        self.levels = [[i for i in range(self.n_bones) if depth[i] == k] for k in range(max(depth) + 1)]
+        self._buffer("parent", torch.tensor([max(p, 0) for p in parent]))
+        self._buffer("motion_bones", torch.tensor([self.bone_index[n] for n in MOTION_JOINTS]))  # (49,)
+
+    def _register_keypoints(self, t: dict[str, Tensor]) -> None:
+        pointer = t["kp_ptr"].long()
+        self._buffer("keypoint_pointer", pointer)
+        self._buffer("keypoint_source", t["kp_id"].long())  # over [vertices; bones]
+        self._buffer("keypoint_weight", t["kp_w"].float())
+        self._buffer("keypoint_row", torch.repeat_interleave(torch.arange(len(pointer) - 1), pointer.diff()))
+
+    # ---------------------------------------------------------------- evaluation
+    def rest(self, shape: Tensor, shell: Tensor | None = None) -> Rest:
+        """Shape scores (B, K), optional shell (B|1, V) metres along the normals -> the neutral body in its A pose."""
+        vertices = (shape @ self.basis.T).view(-1, self.n_vertices, 3) + self.mean
+        bones = torch.einsum("bk,jdk->bjd", shape, self.bone_basis) + self.bone_mean
+        if shell is not None:
+            vertices = vertices + self.normals(vertices) * shell[..., None]
+        return Rest(vertices, bones)
+
+    def express(self, vertices: Tensor, expression: Tensor) -> Tensor:
+        """Add ARKit deltas: vertices (B|1, V, 3), coefficients (B, 52) -> (B, V, 3)."""
+        out = vertices.expand(len(expression), -1, -1).clone()
+        out[:, self.expression_vertices] += (expression @ self.expression_deltas).view(len(expression), -1, 3)
+        return out
+
+    def bone_rotations(self, rotations: Tensor) -> Tensor:
+        """Motion rotations (B, 49, 3) axis-angle -> local rotation of every bone (B, J, 3, 3); other bones identity."""
+        full = torch.eye(3, device=rotations.device, dtype=rotations.dtype).repeat(len(rotations), self.n_bones, 1, 1)
+        return full.index_copy(1, self.motion_bones, axis_angle_to_matrix(rotations))
+
+    def forward_kinematics(self, local: Tensor, bones: Tensor) -> tuple[Tensor, Tensor]:
+        """Local rotations (B, J, 3, 3), rest heads (B|1, J, 3) -> world rotations (B, J, 3, 3), heads (B, J, 3)."""
+        bones = bones.expand(len(local), -1, -1)
+        offset = bones - bones[:, self.parent]
+        world: list[Tensor] = [local[:, i] for i in range(self.n_bones)]
+        heads: list[Tensor] = [bones[:, i] for i in range(self.n_bones)]
+        for level in self.levels[1:]:
+            parents = self.parent[level].tolist()
+            rotation = torch.stack([world[p] for p in parents], 1)
+            turned = rotation @ local[:, level]
+            moved = torch.stack([heads[p] for p in parents], 1) + (rotation @ offset[:, level, :, None])[..., 0]
+            for k, bone in enumerate(level):
+                world[bone], heads[bone] = turned[:, k], moved[:, k]
+        return torch.stack(world, 1), torch.stack(heads, 1)
+
+    def skin(self, vertices: Tensor, rest_bones: Tensor, rotations: Tensor, heads: Tensor) -> Tensor:
+        """Linear blend skinning: (B|1, V, 3) in the A pose -> (B, V, 3) posed."""
+        shift = heads - (rotations @ rest_bones.expand_as(heads)[..., None])[..., 0]
+        transform = torch.cat([rotations, shift[..., None]], -1).flatten(2)  # (B, J, 12)
+        blended = (self.skin_weights @ transform).view(len(transform), self.n_vertices, 3, 4)
+        return (blended[..., :3] * vertices[..., None, :]).sum(-1) + blended[..., 3]
+
+    def pose(self, rest: Rest, rotations: Tensor, expression: Tensor | None = None) -> Posed:
+        """Pose an identity: rest of B|1, motion rotations (B, 49, 3), expression (B, 52) -> Posed."""
+        vertices = rest.vertices if expression is None else self.express(rest.vertices, expression)
+        world, heads = self.forward_kinematics(self.bone_rotations(rotations), rest.bones)
+        return Posed(self.skin(vertices, rest.bones, world, heads), heads, world)
+
+    def normals(self, vertices: Tensor) -> Tensor:
+        """Area-weighted vertex normals (B, V, 3) of (B, V, 3)."""
+        a, b, c = (vertices[:, self.triangles[:, i]] for i in range(3))
+        face = torch.linalg.cross(b - a, c - a)
+        face = F.pad(face, (0, 0, 0, 1))
+        total = face.index_select(1, self.incident.flatten()).view(len(vertices), self.n_vertices, -1, 3).sum(2)
+        return total * torch.rsqrt((total * total).sum(-1, keepdim=True).clamp_min(1e-20))
+
+    def keypoints(self, vertices: Tensor, bones: Tensor) -> Tensor:
+        """(B, V, 3), (B, J, 3) -> (B, N, 3) in the order of `keypoint_names`."""
+        source = torch.cat([vertices, bones], 1)[:, self.keypoint_source] * self.keypoint_weight[:, None]
+        out = torch.zeros(len(vertices), len(self.keypoint_names), 3, device=vertices.device, dtype=vertices.dtype)
+        return out.index_add_(1, self.keypoint_row, source)

@@ -1,0 +1,52 @@
+"""Rotations: axis-angle, matrices and the continuous 6D form (Zhou et al., arXiv 1812.07035)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def axis_angle_to_matrix(vector: Tensor) -> Tensor:
+    """(..., 3) axis * radians -> (..., 3, 3); smooth and differentiable at zero (Rodrigues)."""
+    angle2 = (vector * vector).sum(-1)[..., None, None] + 1e-12
+    angle = angle2.sqrt()
+    x, y, z = vector.unbind(-1)
+    o = torch.zeros_like(x)
+    skew = torch.stack([o, -z, y, z, o, -x, -y, x, o], -1).view(*vector.shape[:-1], 3, 3)
+    eye = torch.eye(3, dtype=vector.dtype, device=vector.device)
+    return eye + torch.sin(angle) / angle * skew + (1 - torch.cos(angle)) / angle2 * (skew @ skew)
+
+
+def matrix_to_axis_angle(matrix: Tensor) -> Tensor:
+    """(..., 3, 3) -> (..., 3) axis * radians in [0, pi]; through the quaternion, exact near zero and near pi."""
+    m = matrix.flatten(-2)
+    d0, d1, d2 = m[..., 0], m[..., 4], m[..., 8]
+    zero = torch.zeros_like(d0)
+    # |w|, |x|, |y|, |z| doubled; the largest is used as the pivot, so that no division is by a small number
+    magnitude = torch.stack([1 + d0 + d1 + d2, 1 + d0 - d1 - d2, 1 - d0 + d1 - d2, 1 - d0 - d1 + d2], -1)
+    magnitude = torch.maximum(magnitude, zero[..., None]).sqrt()
+    w, x, y, z = (magnitude[..., i] for i in range(4))
+    a, b, c = m[..., 7] - m[..., 5], m[..., 2] - m[..., 6], m[..., 3] - m[..., 1]
+    p, q, r = m[..., 1] + m[..., 3], m[..., 2] + m[..., 6], m[..., 5] + m[..., 7]
+    candidates = torch.stack(
+        [torch.stack(t, -1) for t in ((w**2, a, b, c), (a, x**2, p, q), (b, p, y**2, r), (c, q, r, z**2))], -2
+    ) / (2 * magnitude[..., None].clamp_min(0.1))
+    pivot = magnitude.argmax(-1)[..., None, None].expand(*magnitude.shape[:-1], 1, 4)
+    quaternion = F.normalize(candidates.gather(-2, pivot).squeeze(-2), dim=-1)
+    quaternion = torch.where(quaternion[..., :1] < 0, -quaternion, quaternion)
+    imaginary = quaternion[..., 1:]
+    sine = imaginary.norm(dim=-1, keepdim=True)
+    angle = 2 * torch.atan2(sine, quaternion[..., :1])
+    return imaginary * torch.where(sine > 1e-6, angle / sine.clamp_min(1e-6), torch.full_like(sine, 2.0))
+
+
+def matrix_to_6d(matrix: Tensor) -> Tensor:
+    """(..., 3, 3) -> (..., 6): the first two columns."""
+    return matrix[..., :2].transpose(-1, -2).flatten(-2)
+
+
+def matrix_from_6d(columns: Tensor) -> Tensor:
+    """(..., 6) -> (..., 3, 3) by Gram-Schmidt; any non-degenerate input gives a rotation."""
+    a, b = columns[..., :3], columns[..., 3:]
+    x = F.normalize(a, dim=-1)
+    y = F.normalize(b - (x * b).sum(-1, keepdim=True) * x, dim=-1)
+    return torch.stack([x, y, torch.linalg.cross(x, y)], -1)

@@ -1,0 +1,165 @@
+"""The nouns that travel between stages and through ComfyUI sockets: frozen dataclasses of tensors.
+
+Axis letters: see shapes.py. Images are (C, H, W) or (T, C, H, W) in [-1, 1]; masks and visibilities are in [0, 1].
+"""
+
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from .body.skeleton import N_JOINTS
+from .checkpoint import load_tensors, save_tensors
+from .shapes import FPS, N_EXPRESSIONS, SAMPLE_RATE, dims, frame_count
+
+R = TypeVar("R", bound="Record")
+
+
+@dataclass(frozen=True)
+class Record:
+    """Base of the records: device moves, and one safetensors file with JSON metadata."""
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {f.name: v for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}
+
+    def to(self: R, device: str | torch.device) -> R:
+        """The same record on another device."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return type(self)(**(values | {k: v.to(device) for k, v in self._tensors().items()}))
+
+    def save(self, path: str | Path) -> None:
+        """Write tensors and plain values to one safetensors file."""
+        tensors = self._tensors()
+        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in tensors}
+        save_tensors(tensors, {"record": type(self).__name__, "values": plain}, path)
+
+    @classmethod
+    def load(cls: type[R], path: str | Path) -> R:
+        """Read a file that `save` wrote; ValueError for another record's file."""
+        tensors, meta = load_tensors(path)
+        if meta.get("record") != cls.__name__:
+            raise ValueError(f"{path} holds {meta.get('record', 'no record')!r}, not {cls.__name__!r}")
+        plain: dict[str, Any] = json.loads(meta["values"])
+        return cls(**tensors, **{k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()})
+
+
+@dataclass(frozen=True)
+class Audio(Record):
+    """Speech: waveform (S,) mono at 16 kHz in [-1, 1], and the untouched original (C, S0) at its rate for muxing."""
+
+    waveform: Tensor
+    original: Tensor
+    original_rate: int
+
+    @property
+    def seconds(self) -> float:
+        return self.waveform.shape[0] / SAMPLE_RATE
+
+    def frame_count(self, fps: float = FPS) -> int:
+        return frame_count(self.seconds, fps)
+
+
+@dataclass(frozen=True)
+class Motion(Record):
+    """rotations (T, 49, 3) axis-angle of MOTION_JOINTS, expression (T, 52) ARKit coefficients in [0, 1], fps."""
+
+    rotations: Tensor
+    expression: Tensor
+    fps: float = FPS
+
+    def __post_init__(self) -> None:
+        dims(self.expression, f"T {N_EXPRESSIONS}", **dims(self.rotations, f"T {N_JOINTS} 3"))
+
+    def __len__(self) -> int:
+        return len(self.rotations)
+
+    def __getitem__(self, frames: slice) -> "Motion":
+        return Motion(self.rotations[frames], self.expression[frames], self.fps)
+
+
+@dataclass(frozen=True)
+class Identity(Record):
+    """A person, fitted once from a portrait.
+
+    shape (K,), shell (V,) metres along the normals (hair, clothes), rotations (49, 3) and expression (52,) of the
+    portrait, translation-free: world_to_camera (4, 4) and intrinsics (3, 3) hold the portrait's camera in pixels of
+    `portrait` (3, H, W); mask (1, H, W) of the person; background (3, H, W) with the person painted out;
+    atlas (3, A, A) texture filled everywhere, visibility (1, A, A) of the texels that were really seen.
+    """
+
+    shape: Tensor
+    shell: Tensor
+    rotations: Tensor
+    expression: Tensor
+    world_to_camera: Tensor
+    intrinsics: Tensor
+    portrait: Tensor
+    mask: Tensor
+    background: Tensor
+    atlas: Tensor
+    visibility: Tensor
+    quality: float = 1.0  # 0..1, from the residual of the fit
+
+
+@dataclass(frozen=True)
+class Cameras(Record):
+    """One camera a frame: world_to_camera (T, 4, 4), intrinsics (3, 3) in pixels of size (H, W), yaw (T,) degrees."""
+
+    world_to_camera: Tensor
+    intrinsics: Tensor
+    yaw: Tensor
+    size: tuple[int, int] = (256, 256)
+
+    def __len__(self) -> int:
+        return len(self.world_to_camera)
+
+    def __getitem__(self, frames: slice) -> "Cameras":
+        return Cameras(self.world_to_camera[frames], self.intrinsics, self.yaw[frames], self.size)
+
+
+@dataclass(frozen=True)
+class Guides(Record):
+    """Maps of the posed body at each camera, all (T, C, H, W).
+
+    normal (3) camera space in [-1, 1], zero outside; part (1) float label, 0 outside, 1 + index of the part;
+    depth (1) metres, zero outside; lift (3) the portrait's pixels carried over, in [-1, 1], holes and background
+    filled; visibility (1) of those pixels in [0, 1]; yaw (T,) degrees.
+    """
+
+    normal: Tensor
+    part: Tensor
+    depth: Tensor
+    lift: Tensor
+    visibility: Tensor
+    yaw: Tensor
+
+    def __len__(self) -> int:
+        return len(self.normal)
+
+    def __getitem__(self, frames: slice) -> "Guides":
+        return Guides(*(getattr(self, f.name)[frames] for f in fields(self)))
+
+
+@dataclass(frozen=True)
+class Regions(Record):
+    """Soft masks (T, 4, H, W) in the order of shapes.REGIONS (background, body, face, hands); they sum to one."""
+
+    masks: Tensor
+
+    @property
+    def person(self) -> Tensor:
+        """(T, 1, H, W) alpha of the person."""
+        return 1 - self.masks[:, :1]
+
+
+@dataclass(frozen=True)
+class SpeechFeatures(Record):
+    """What stage 1 hears: features (T, D) at 25 Hz, phones (T, P) log-probabilities, words with times."""
+
+    features: Tensor
+    phones: Tensor
+    seconds: float
+    transcript: str = ""

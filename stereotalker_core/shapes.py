@@ -1,0 +1,30 @@
+"""The axis letters of the project, and the one check that uses them.
+
+B batch, T frames, S audio samples, J joints, V views, H W pixels, h w latents, N tokens, D width, E experts, P regions,
+C channels, K shape coefficients. Noise levels are `sigma`, never `t`.
+"""
+
+from torch import Tensor
+
+FPS = 25.0
+SAMPLE_RATE = 16_000
+N_EXPRESSIONS = 52
+REGIONS = ("background", "body", "face", "hands")
+
+
+def dims(x: Tensor, spec: str, **known: int) -> dict[str, int]:
+    """Bind the axes of x to the names in spec ("B T J 3"); raise ValueError where they disagree."""
+    names = spec.split()
+    ok = x.ndim == len(names)
+    for name, size in zip(names, x.shape, strict=False):
+        ok = ok and size == (int(name) if name.isdigit() else known.setdefault(name, size))
+    if not ok:
+        raise ValueError(f"expected ({', '.join(names)}) with {known}, got {tuple(x.shape)}")
+    return known
+
+
+def frame_count(seconds: float, fps: float = FPS) -> int:
+    """Frames that cover `seconds` of sound: ceil(seconds * fps), robust to float rounding of whole products."""
+    import math
+
+    return math.ceil(round(seconds * fps, 6))

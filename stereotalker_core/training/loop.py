@@ -1,0 +1,146 @@
+"""The one training loop: AdamW, warm-up + linear decay, EMA, curves as JSON lines, exact resume.
+
+A trainer supplies two functions: `batch(step) -> dict of tensors`, a pure function of the step (draw from
+`generator(seed, step)`), and `loss(model, batch) -> (scalar, {"name": number})`. Because no state hides in a loader,
+a run that was killed continues with the same curve.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..checkpoint import write_atomically
+
+logger = logging.getLogger(__name__)
+Batch = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """steps of AdamW at lr, linear warm-up, then linear decay over the last `decay` fraction; EMA of the weights."""
+
+    steps: int
+    lr: float = 1e-3
+    warmup: int = 100
+    decay: float = 0.6
+    weight_decay: float = 1e-4
+    betas: tuple[float, float] = (0.9, 0.98)
+    clip: float = 1.0
+    ema: float = 0.997
+    seed: int = 0
+    amp: bool = True  # bf16 autocast
+    log_every: int = 50
+    save_every: int = 500
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step."""
+        rise = min(1.0, (step + 1) / max(1, self.warmup))
+        fall = min(1.0, (self.steps - step) / max(1.0, self.decay * self.steps))
+        return self.lr * rise * max(fall, 0.01)
+
+
+def generator(seed: int, step: int) -> np.random.Generator:
+    """The random numbers of one step."""
+    return np.random.default_rng((seed, step))
+
+
+def fit(
+    model: nn.Module,
+    batch: Callable[[int], Batch],
+    loss: Callable[[nn.Module, Batch], tuple[Tensor, dict[str, float]]],
+    schedule: Schedule,
+    run: str | Path,
+    device: str | torch.device = "cpu",
+    trainable: Callable[[str], bool] = lambda name: True,
+    on_log: Callable[[int, dict[str, float]], None] | None = None,
+) -> nn.Module:
+    """Train in place and return the model holding its EMA weights.
+
+    run: folder for state.pt (exact resume) and log.jsonl. trainable: which parameter names are optimised.
+    """
+    run = Path(run)
+    run.mkdir(parents=True, exist_ok=True)
+    model.to(device).train()
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(trainable(name))
+    weights = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(
+        weights, schedule.lr, schedule.betas, weight_decay=schedule.weight_decay, foreach=True
+    )
+    average = [p.detach().clone() for p in weights]
+    step = _resume(run, schedule, model, optimizer, average, device)
+    since, sums, count = time.perf_counter(), {}, 0
+    while step < schedule.steps:
+        torch.manual_seed(schedule.seed * 1_000_003 + step)
+        for group in optimizer.param_groups:
+            group["lr"] = schedule.rate(step)
+        data = {k: v.to(device) for k, v in batch(step).items()}
+        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=schedule.amp):
+            value, parts = loss(model, data)
+        optimizer.zero_grad(set_to_none=True)
+        value.backward()
+        norm = nn.utils.clip_grad_norm_(weights, schedule.clip)
+        optimizer.step()
+        step += 1
+        with torch.no_grad():
+            keep = min(schedule.ema, (1 + step) / (10 + step))
+            torch._foreach_lerp_(average, [p.detach() for p in weights], 1 - keep)
+        for key, number in ({"loss": float(value), "norm": float(norm)} | parts).items():
+            sums[key] = sums.get(key, 0.0) + number
+        count += 1
+        if step % schedule.log_every == 0 or step == schedule.steps:
+            row = {k: v / count for k, v in sums.items()}
+            if not np.isfinite(row["loss"]):
+                raise FloatingPointError(f"loss is {row['loss']} at step {step}; lower the learning rate")
+            row["seconds_per_step"] = (time.perf_counter() - since) / count
+            _log(run, step, schedule, row)
+            if on_log:
+                on_log(step, row)
+            since, sums, count = time.perf_counter(), {}, 0
+        if step % schedule.save_every == 0 or step == schedule.steps:
+            _save(run, schedule, model, optimizer, average, step)
+    with torch.no_grad():
+        for parameter, smooth in zip(weights, average, strict=True):
+            parameter.copy_(smooth)
+    return model.eval()
+
+
+def _log(run: Path, step: int, schedule: Schedule, row: dict[str, float]) -> None:
+    left = row["seconds_per_step"] * (schedule.steps - step)
+    text = "  ".join(f"{k} {v:.4g}" for k, v in row.items())
+    logger.info("step %d/%d  %s  eta %.0f s", step, schedule.steps, text, left)
+    with (run / "log.jsonl").open("a") as file:
+        file.write(json.dumps({"step": step, **row}) + "\n")
+
+
+def _save(run, schedule, model, optimizer, average, step) -> None:
+    state = {
+        "schedule": asdict(schedule),
+        "step": step,
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "average": average,
+    }
+    write_atomically(run / "state.pt", lambda name: torch.save(state, name))
+
+
+def _resume(run, schedule, model, optimizer, average, device) -> int:
+    path = run / "state.pt"
+    if not path.is_file():
+        return 0
+    state = torch.load(path, map_location=device, weights_only=True)
+    if state["schedule"] != asdict(schedule):
+        raise ValueError(f"{path} was made with another schedule: {state['schedule']}; use another run folder")
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    for smooth, saved in zip(average, state["average"], strict=True):
+        smooth.copy_(saved)
+    logger.info("resumed %s at step %d", run, state["step"])
+    return state["step"]
