@@ -92,7 +92,7 @@ def fit(
         with torch.no_grad():
             keep = min(schedule.ema, (1 + step) / (10 + step))
             torch._foreach_lerp_(average, [p.detach() for p in weights], 1 - keep)
-        for key, number in ({"loss": float(value), "norm": float(norm)} | parts).items():
+        for key, number in ({"loss": float(value.detach()), "norm": float(norm)} | parts).items():
             sums[key] = sums.get(key, 0.0) + number
         count += 1
         if step % schedule.log_every == 0 or step == schedule.steps:
@@ -142,5 +142,13 @@ def _resume(run, schedule, model, optimizer, average, device) -> int:
     optimizer.load_state_dict(state["optimizer"])
     for smooth, saved in zip(average, state["average"], strict=True):
         smooth.copy_(saved)
+    _drop_rows_after(run / "log.jsonl", state["step"])
     logger.info("resumed %s at step %d", run, state["step"])
     return state["step"]
+
+
+def _drop_rows_after(log: Path, step: int) -> None:
+    """Forget logged steps newer than the resumed state: they are run again."""
+    rows = log.read_text().splitlines(keepends=True) if log.is_file() else []
+    kept = "".join(row for row in rows if json.loads(row)["step"] <= step)
+    write_atomically(log, lambda name: Path(name).write_text(kept))
