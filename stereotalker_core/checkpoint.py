@@ -55,7 +55,7 @@ def load_tensors(path: str | Path, device: str = "cpu") -> tuple[dict[str, Tenso
 
 
 def save(model: nn.Module, path: str | Path, dtype: torch.dtype = torch.float16, **provenance: Any) -> None:
-    """Save model.state_dict() in `dtype` with its class name, config and provenance (command, seed, commit, metrics)."""
+    """Save model.state_dict() in `dtype` with class name, config and provenance (command, seed, commit, metrics)."""
     state = {k: v.to(dtype) if v.is_floating_point() else v for k, v in model.state_dict().items()}
     meta = {"model": type(model).__name__, "config": to_json(model.config), **provenance}
     save_tensors(state, meta, path)
