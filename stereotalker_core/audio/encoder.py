@@ -1,0 +1,181 @@
+"""Speech -> features and phone log-probabilities, in step with the video frames (Stereo-Talker, section 3.1).
+
+`SpeechEncoder` is the small encoder that ships with its weights; `pretrained.py` wraps the public full-size ones.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..records import Audio, SpeechFeatures
+from ..shapes import SAMPLE_RATE, dims
+from .load import loudness_gain
+from .phones import PHONES
+
+HOP = 320  # samples of one encoder frame: 50 Hz, two frames a video frame
+CHUNK = 1000  # encoder frames computed at a time (20 s), beside the context on either side
+
+
+class LogMel(nn.Module):
+    """(B, S) at 16 kHz -> (B, bins, S / 160) log mel energies; frame j is centred on sample 160 j + 80."""
+
+    def __init__(self, bins: int, window: int = 400) -> None:
+        super().__init__()
+        self.bins, self.window, self.step, self.size = bins, window, HOP // 2, 512
+        self.register_buffer("taper", torch.hann_window(window), persistent=False)
+        self.register_buffer("filters", mel_filters(bins, self.size // 2 + 1), persistent=False)
+
+    def forward(self, waveforms: Tensor) -> Tensor:
+        edge = (self.window - self.step) // 2
+        frames = F.pad(waveforms.float(), (edge, edge)).unfold(-1, self.window, self.step)
+        with torch.autocast(waveforms.device.type, enabled=False):  # energies span more than bf16 resolves
+            power = torch.fft.rfft(frames * self.taper.float(), self.size).abs().square()
+            mel = (power @ self.filters.float()).clamp_min(1e-5).log()
+        return ((mel + 4) / 4).transpose(1, 2)  # about zero mean and unit variance for speech of normal loudness
+
+
+def mel_filters(bins: int, n_frequencies: int, low: float = 40.0, high: float = 7800.0) -> Tensor:
+    """(n_frequencies, bins) triangles, equally spaced on the mel scale m = 2595 log10(1 + f / 700)."""
+    mel = torch.linspace(2595 * math.log10(1 + low / 700), 2595 * math.log10(1 + high / 700), bins + 2).double()
+    corners = 700 * (10 ** (mel / 2595) - 1)
+    frequencies = torch.linspace(0, SAMPLE_RATE / 2, n_frequencies).double()[:, None]
+    rise = (frequencies - corners[:-2]) / (corners[1:-1] - corners[:-2])
+    fall = (corners[2:] - frequencies) / (corners[2:] - corners[1:-1])
+    return torch.minimum(rise, fall).clamp_min(0).float()
+
+
+class MelFront(nn.Module):
+    """The feature extractor in front of the transformer: log mel, then two convolutions to 50 Hz.
+
+    It replaces the strided waveform convolutions of wav2vec 2.0, which need far more than hours of speech to learn
+    a filter bank. Everything is local in time and nothing is normalised over time, so chunks equal one pass.
+    """
+
+    def __init__(self, bins: int, width: int) -> None:
+        super().__init__()
+        self.mel = LogMel(bins)
+        self.conv1 = nn.Conv1d(bins, width, 3, padding=1)
+        self.conv2 = nn.Conv1d(width, width, 4, 2, padding=1)
+
+    def forward(self, waveforms: Tensor, keep: Tensor | None = None) -> Tensor:
+        mel = self.mel(waveforms)  # (B, bins, 2T)
+        if keep is not None:
+            mel = mel * keep
+        return F.gelu(self.conv2(F.gelu(self.conv1(mel))))  # (B, width, T)
+
+
+class SpeechEncoder(nn.Module):
+    """A small wav2vec 2.0 transformer over log mel, with a phone classifier; each layer sees +-`context` frames."""
+
+    @dataclass(frozen=True)
+    class Config:
+        bins: int = 80
+        width: int = 192
+        layers: int = 4
+        heads: int = 4
+        feed_forward: int = 768
+        context: int = 24  # frames of 20 ms that a layer sees on either side
+        position_kernel: int = 31
+        dropout: float = 0.05
+        phones: int = len(PHONES)
+
+        def __post_init__(self) -> None:
+            if self.width % self.heads or self.position_kernel % 2 == 0:
+                raise ValueError(f"width {self.width} must divide by heads {self.heads}, position_kernel must be odd")
+
+    def __init__(self, config: Config | None = None) -> None:
+        super().__init__()
+        from transformers import Wav2Vec2Config, Wav2Vec2Model
+
+        self.config = c = config or self.Config()
+        self.model = Wav2Vec2Model(
+            Wav2Vec2Config(
+                hidden_size=c.width,
+                num_hidden_layers=c.layers,
+                num_attention_heads=c.heads,
+                intermediate_size=c.feed_forward,
+                conv_dim=(c.width,),
+                conv_kernel=(3,),
+                conv_stride=(2,),
+                num_conv_pos_embeddings=c.position_kernel,
+                num_conv_pos_embedding_groups=c.heads * 4,
+                hidden_dropout=c.dropout,
+                attention_dropout=c.dropout,
+                activation_dropout=c.dropout,
+                feat_proj_dropout=c.dropout,
+                layerdrop=0.0,
+                mask_time_prob=0.0,
+                attn_implementation="sdpa",
+            )
+        )
+        self.model.feature_extractor = MelFront(c.bins, c.width)
+        self.head = nn.Linear(c.width, c.phones)
+
+    @property
+    def feature_width(self) -> int:
+        """D of the features: the two 50 Hz frames of a video frame side by side."""
+        return 2 * self.config.width
+
+    @property
+    def reach(self) -> int:
+        """Frames of 20 ms on either side that an output frame can depend on."""
+        return self.config.layers * self.config.context + self.config.position_kernel // 2 + 2
+
+    def encode_batch(self, waveforms: Tensor, keep: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(B, S) at 16 kHz, loudness-normalised, S a multiple of 320 -> hidden (B, S/320, width), logits (.., phones).
+
+        Frame i describes samples 320 i .. 320 (i + 1). keep (B, bins, S/160) multiplies the log mel (training).
+        """
+        samples = dims(waveforms, "B S")["S"]
+        if samples % HOP:
+            raise ValueError(f"{samples} samples are not whole frames of {HOP}; pad them with zeros")
+        front = self.model.feature_extractor(waveforms, keep).transpose(1, 2)
+        hidden, _ = self.model.feature_projection(front)
+        encoder = self.model.encoder
+        hidden = encoder.dropout(encoder.layer_norm(hidden + encoder.pos_conv_embed(hidden)))
+        index = torch.arange(hidden.shape[1], device=hidden.device)
+        mask = ((index[:, None] - index).abs() <= self.config.context)[None, None]  # a band: no global context
+        for layer in encoder.layers:
+            hidden = layer(hidden, attention_mask=mask)
+        return hidden, self.head(hidden)
+
+    @torch.no_grad()
+    def encode(self, audio: Audio) -> SpeechFeatures:
+        """Features (T, 2 * width) and phone log-probabilities (T, 40), T = audio.frame_count(), on the CPU.
+
+        Video frame t describes the sound of t/25 .. (t+1)/25 s. Long recordings run in chunks with enough context
+        on either side to equal one pass, so memory grows with the output alone. Loudness does not matter.
+        """
+        frames = audio.frame_count()
+        gain = loudness_gain(audio.waveform)
+        parts = [self._chunk(piece * gain, cut) for piece, cut in _pieces(audio.waveform, 2 * frames, self.reach)]
+        hidden, phones = (torch.cat(x) for x in zip(*parts, strict=True))
+        return SpeechFeatures(pair(hidden), pair_log_probabilities(phones), audio.seconds)
+
+    def _chunk(self, waveform: Tensor, cut: slice) -> tuple[Tensor, Tensor]:
+        weight = self.head.weight
+        hidden, logits = self.encode_batch(waveform[None].to(weight.device))
+        return hidden[0, cut].float().cpu(), logits[0, cut].float().log_softmax(-1).cpu()
+
+
+def _pieces(waveform: Tensor, frames: int, reach: int) -> Iterator[tuple[Tensor, slice]]:
+    """Windows (samples, the frames to keep of them) that cover `frames` encoder frames; the last is zero-padded."""
+    for start in range(0, frames, CHUNK):
+        stop = min(start + CHUNK, frames)
+        first, last = max(0, start - reach), min(frames, stop + reach)
+        piece = waveform[first * HOP : last * HOP]
+        yield F.pad(piece, (0, (last - first) * HOP - piece.shape[0])), slice(start - first, stop - first)
+
+
+def pair(hidden: Tensor) -> Tensor:
+    """(2T, D) at 50 Hz -> (T, 2D) at 25 Hz, neighbours side by side."""
+    return hidden.reshape(hidden.shape[0] // 2, -1)
+
+
+def pair_log_probabilities(phones: Tensor) -> Tensor:
+    """(2T, P) log-probabilities at 50 Hz -> (T, P) at 25 Hz: the mean of the two probabilities."""
+    return torch.logsumexp(phones.reshape(-1, 2, phones.shape[1]), 1) - math.log(2)

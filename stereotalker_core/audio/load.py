@@ -1,0 +1,162 @@
+"""Any recording (or the sound of a video) -> `Audio`; every fault of the input is an error before work starts."""
+
+import logging
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..records import Audio
+from ..shapes import SAMPLE_RATE, dims
+
+logger = logging.getLogger(__name__)
+RATES = (4_000, 384_000)
+MAX_CHANNELS = 32
+MIN_SECONDS = 0.1
+SILENCE_PEAK = 3e-4  # -70 dBFS: ten steps of 16 bits; below it only noise is left
+ACTIVE_RMS = 0.1  # loudness that the encoder hears, over the active frames
+ACTIVE_RANGE = 10 ** (-30 / 20)  # frames this far below the loudest ones are pauses
+MAX_GAIN = 1e4
+RAW_FORMATS = {".g722": "g722"}  # no header to recognise them by
+KNOWN = "wav, flac, mp3, ogg, opus, m4a, aac, g722, or a video with sound (mp4, mov, mkv, webm)"
+
+
+def load_audio(path: str | Path) -> Audio:
+    """Read a sound file or the first sound track of a video.
+
+    FileNotFoundError: no such file. ValueError: not a media file, no sound in it, and all that `make_audio` refuses.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"no file at {path}; check the path of the recording")
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; give one recording ({KNOWN})")
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path} is empty (0 bytes); record or export it again as {KNOWN}")
+    waveform, rate = _decode(path)
+    try:
+        return make_audio(waveform, rate)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def make_audio(waveform: Tensor, rate: int) -> Audio:
+    """Audio from samples (C, S0), floats in [-1, 1], at `rate` Hz: mono mix at 16 kHz beside the untouched original.
+
+    The result has ceil(S0 * 16000 / rate) samples, so its frame count is that of the original. ValueError for
+    non-float, empty, shorter than 0.1 s, NaN or infinite, or silent samples, and for an impossible rate.
+    """
+    _check(waveform, rate)
+    original = waveform.detach().to("cpu", torch.float32)
+    mono = _mix(original)
+    peak = float((mono - mono.mean()).abs().max())  # a constant offset is silence too
+    if not peak > SILENCE_PEAK:
+        raise ValueError(
+            f"the recording is silent: its peak is {peak:.2g} of full scale ({_decibel(peak)}), "
+            f"speech needs more than {SILENCE_PEAK:g}; check the microphone or the track, or raise the volume"
+        )
+    return Audio(resample(mono / max(1.0, float(mono.abs().max())), rate), original, int(rate))
+
+
+def resample(waveform: Tensor, rate: int) -> Tensor:
+    """(S0,) at `rate` Hz -> (ceil(S0 * 16000 / rate),) at 16 kHz, by soxr's band-limited interpolation."""
+    samples = math.ceil(waveform.shape[0] * SAMPLE_RATE / rate)
+    if rate == SAMPLE_RATE:
+        return waveform
+    import soxr
+
+    out = torch.from_numpy(soxr.resample(waveform.numpy(), rate, SAMPLE_RATE, "HQ"))
+    return torch.nn.functional.pad(out, (0, samples - out.shape[0]))  # soxr rounds the count down at times
+
+
+def normalise_loudness(waveform: Tensor) -> Tensor:
+    """Scale (S,) at 16 kHz so that its active 20 ms frames have an RMS of 0.1, whatever the recording's gain.
+
+    Active = within 30 dB of the 95th percentile, so pauses and single clicks do not count. For the encoder only.
+    """
+    return waveform * loudness_gain(waveform)
+
+
+def loudness_gain(waveform: Tensor) -> float:
+    """The factor of `normalise_loudness`; at most 10000, and 1 where there is no sound at all."""
+    size = SAMPLE_RATE // 50
+    whole = waveform.shape[0] // size
+    if whole == 0:
+        return 1.0
+    # a norm, not square().mean(): no copy of a long recording
+    rms = torch.linalg.vector_norm(waveform[: whole * size].reshape(whole, size), dim=1).double() / math.sqrt(size)
+    reference = float(rms.sort().values[int(0.95 * (whole - 1))]) or float(rms.max())
+    if reference == 0:
+        return 1.0
+    active = rms[rms >= reference * ACTIVE_RANGE]
+    return min(MAX_GAIN, ACTIVE_RMS / float(active.square().mean().sqrt()))
+
+
+def _check(waveform: Tensor, rate: int) -> None:
+    channels, samples = dims(waveform, "C S").values()
+    if not waveform.is_floating_point():
+        raise ValueError(f"expected float samples in [-1, 1], got {waveform.dtype}; divide 16-bit samples by 32768")
+    if not (RATES[0] <= rate <= RATES[1] and rate == int(rate)):
+        raise ValueError(f"sample rate {rate} Hz is outside {RATES[0]}..{RATES[1]}; give the recording's real rate")
+    if channels > MAX_CHANNELS and samples:
+        raise ValueError(f"{channels} channels of {samples} samples: transpose to (channels, samples)")
+    if channels == 0 or samples == 0:
+        raise ValueError(f"the recording is empty ({channels} channels, {samples} samples); give at least 0.1 s of it")
+    if samples < MIN_SECONDS * rate:
+        raise ValueError(f"the recording lasts {samples / rate:.3f} s; at least {MIN_SECONDS} s are needed")
+    broken = ~torch.isfinite(waveform)
+    if broken.any():
+        first = int(broken.any(0).nonzero()[0])
+        raise ValueError(
+            f"{int(broken.sum())} samples are NaN or infinite, the first at {first / rate:.3f} s; export it again"
+        )
+
+
+def _mix(original: Tensor) -> Tensor:
+    mono = original.mean(0)
+    power = original.square().mean(1)
+    loudest = int(power.argmax())
+    if mono.square().mean() < 1e-3 * power[loudest]:  # opposite phases cancel: a wrongly wired microphone
+        logger.warning("the channels cancel each other; using channel %d alone", loudest)
+        return original[loudest].clone()
+    return mono
+
+
+def _decode(path: Path) -> tuple[Tensor, int]:
+    """(C, S0) floats of the file's first sound track, and its rate."""
+    import av
+
+    try:
+        with av.open(str(path), format=RAW_FORMATS.get(path.suffix.lower())) as container:
+            if not container.streams.audio:
+                kinds = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
+                raise ValueError(f"{path} has no sound track (it holds: {kinds}); give {KNOWN}")
+            return _samples(path, container)
+    except av.FFmpegError as error:
+        raise ValueError(f"{path} is not a sound file that can be read ({error.strerror}); give {KNOWN}") from error
+
+
+def _samples(path: Path, container) -> tuple[Tensor, int]:
+    import av
+
+    stream = container.streams.audio[0]
+    convert = av.AudioResampler(format="fltp")  # rate and channels stay those of the file
+    parts, rate = [], 0
+    try:
+        for frame in container.decode(stream):
+            rate = rate or frame.sample_rate
+            parts += [part.to_ndarray() for part in convert.resample(frame)]
+    except av.FFmpegError as error:
+        if not parts:
+            raise
+        seconds = sum(p.shape[1] for p in parts) / rate
+        logger.warning("%s is damaged (%s); using its first %.2f s", path, error.strerror, seconds)
+    if not parts:
+        raise ValueError(f"{path} has a sound track without a single sample; record or export it again")
+    return torch.from_numpy(np.concatenate(parts, 1)), rate
+
+
+def _decibel(peak: float) -> str:
+    return f"{20 * math.log10(peak):.0f} dBFS" if peak > 0 else "digital silence"
