@@ -62,7 +62,7 @@ class MelFront(nn.Module):
         self.conv2 = nn.Conv1d(width, width, 4, 2, padding=1)
 
     def forward(self, waveforms: Tensor, keep: Tensor | None = None) -> Tensor:
-        mel = self.mel(waveforms)  # (B, bins, 2T)
+        mel = self.mel(waveforms).to(self.conv1.weight.dtype)  # (B, bins, 2T)
         if keep is not None:
             mel = mel * keep
         return F.gelu(self.conv2(F.gelu(self.conv1(mel))))  # (B, width, T)

@@ -1,10 +1,8 @@
-"""The phone inventory of the project: silence and the 39 ARPAbet phones of General American, without stress marks."""
+"""The phone inventory of the project: silence, then the 39 ARPAbet phones of General American without stress marks."""
 
-PHONES = (
-    "sil",
-    *("AA", "AE", "AH", "AO", "AW", "AY", "B", "CH", "D", "DH", "EH", "ER", "EY", "F", "G", "HH", "IH", "IY", "JH"),
-    *("K", "L", "M", "N", "NG", "OW", "OY", "P", "R", "S", "SH", "T", "TH", "UH", "UW", "V", "W", "Y", "Z", "ZH"),
+PHONES: tuple[str, ...] = tuple(
+    "sil aa ae ah ao aw ay b ch d dh eh er ey f g hh ih iy jh k l m n ng ow oy p r s sh t th uh uw v w y z zh".split()
 )
-PHONE_INDEX = {phone: index for index, phone in enumerate(PHONES)}
-VOWELS = frozenset({"AA", "AE", "AH", "AO", "AW", "AY", "EH", "ER", "EY", "IH", "IY", "OW", "OY", "UH", "UW"})
-CLOSURES = frozenset({"P", "B", "M"})  # the lips close
+PHONE_INDEX: dict[str, int] = {phone: index for index, phone in enumerate(PHONES)}
+VOWELS = frozenset("aa ae ah ao aw ay eh er ey ih iy ow oy uh uw".split())
+CLOSURES = frozenset("pbm")  # the lips close
