@@ -1,0 +1,241 @@
+"""Texture lift: the portrait's pixels carried to the body's texture atlas, with the visibility of every texel.
+
+A texel was seen where its surface point faces the portrait's camera, is the nearest surface there, lies inside the
+person's mask and not on a depth edge. Unseen texels take the mirrored point's colour, then the mean of their part.
+Eyes, mouth interior, teeth, tongue and lashes come from template colours: photo pixels stretched over them look torn.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..camera.projection import project
+from ..shapes import dims
+from .model import HalfBody, Posed
+from .rasterize import rasterize
+
+_TEMPLATE = {  # colours in [0, 1] under a bright even light
+    "mouth": (0.30, 0.10, 0.10),
+    "tongue": (0.60, 0.28, 0.27),
+    "teeth.up": (0.86, 0.82, 0.76),
+    "teeth.low": (0.80, 0.76, 0.70),
+    "lashes": (0.14, 0.11, 0.09),
+    "eye.L": (0.86, 0.84, 0.82),
+    "eye.R": (0.86, 0.84, 0.82),
+}
+_BORROW = {  # where an unseen part takes its colour from, first seen wins
+    "torso": ("arm.L", "arm.R", "hips"),
+    "hips": ("torso",),
+    "neck": ("face",),
+    "face": ("neck", "lips"),
+    "lips": ("face",),
+    "eyesocket": ("face",),
+    "scalp": ("face",),
+    "arm.L": ("arm.R", "torso"),
+    "arm.R": ("arm.L", "torso"),
+    "hand.L": ("hand.R", "face", "neck"),
+    "hand.R": ("hand.L", "face", "neck"),
+}
+_IRIS_ANGLE, _PUPIL_ANGLE = 0.42, 0.17  # radians from the optical axis of the asset's eyeball
+_LARGEST = 1024  # px; a larger portrait holds more than the atlas can
+
+
+def push_pull(values: Tensor, weight: Tensor) -> Tensor:
+    """Fill values (B, C, H, W) where weight (B, 1, H, W) in [0, 1] is low from coarser and coarser averages."""
+    rows, columns = values.shape[-2:]
+    if min(rows, columns) <= 2:
+        mean = (values * weight).sum((2, 3), keepdim=True) / weight.sum((2, 3), keepdim=True).clamp_min(1e-6)
+        return mean.expand_as(values)
+    both = F.pad(torch.cat([values * weight, weight], 1), (0, columns % 2, 0, rows % 2))
+    small = F.avg_pool2d(both, 2)
+    coarse = push_pull(small[:, :-1] / small[:, -1:].clamp_min(1e-6), (4 * small[:, -1:]).clamp(max=1))
+    low = F.interpolate(coarse, scale_factor=2.0, mode="bilinear", align_corners=False)[..., :rows, :columns]
+    return torch.lerp(low, values, weight)
+
+
+class Lifter(nn.Module):
+    """Which surface point every texel of a (size, size) atlas shows; computed once for a body and reused.
+
+    Moves between devices like any module.
+    """
+
+    def __init__(self, body: HalfBody, size: int = 768):
+        super().__init__()
+        if not 16 <= size <= 4096:
+            raise ValueError(f"atlas size must be 16..4096, got {size}")
+        self.size = size
+        points = torch.cat([body.uv * size, torch.ones_like(body.uv[:, :1])], 1)[None]
+        fragments = rasterize(points, body.uv_triangles, (size, size), cull=False)
+        texel = (fragments.triangle[0] >= 0).flatten().nonzero().squeeze(1)
+        triangle = fragments.triangle.flatten()[texel]
+        corners = body.triangles[triangle]
+        weight = fragments.barycentric.reshape(-1, 3)[texel]
+        part = body.triangle_part[triangle]
+        template, templated = self._template(body, corners, weight, part)
+        eyes = torch.isin(part, torch.tensor([body.part_index["eye.L"], body.part_index["eye.R"]], device=part.device))
+        buffers = {
+            "texel": texel,  # (N,) flat index into the atlas
+            "corners": corners,  # (N, 3) vertices
+            "weight": weight,  # (N, 3) barycentric
+            "part": part,  # (N,)
+            "template": template,  # (N, 3) colour in [0, 1]
+            "templated": templated,  # (N,) bool
+            "eyes": eyes,  # (N,) bool
+            "iris": self._eye_angle < _IRIS_ANGLE,
+            "pupil": self._eye_angle < _PUPIL_ANGLE,
+            "borrow": self._borrow(body, part.device),  # (parts, parts) rank of a source, 0 = itself
+        }
+        for name, value in buffers.items():
+            self.register_buffer(name, value, persistent=False)
+
+    def _template(self, body: HalfBody, corners: Tensor, weight: Tensor, part: Tensor) -> tuple[Tensor, Tensor]:
+        colour = torch.zeros(len(part), 3, device=part.device)
+        templated = torch.zeros_like(part, dtype=torch.bool)
+        for name, value in _TEMPLATE.items():
+            mask = part == body.part_index[name]
+            colour[mask] = torch.tensor(value, device=part.device)
+            templated |= mask
+        point = (body.mean[corners] * weight[..., None]).sum(1)
+        self._eye_angle = torch.full_like(weight[:, 0], 10.0)
+        for name in ("eye.L", "eye.R"):
+            mask = part == body.part_index[name]
+            away = F.normalize(point[mask] - body.bone_mean[body.bone_index[name]], dim=1)
+            self._eye_angle[mask] = torch.acos((-away[:, 1]).clamp(-1, 1))  # the gaze of the A pose is -y
+        return colour, templated
+
+    @staticmethod
+    def _borrow(body: HalfBody, device: torch.device) -> Tensor:
+        rank = torch.full((len(body.part_names), len(body.part_names)), 100.0, device=device)
+        rank.fill_diagonal_(0)
+        for name, sources in _BORROW.items():
+            for i, source in enumerate(sources):
+                rank[body.part_index[name], body.part_index[source]] = 1 + i
+        return rank
+
+
+def lift_portrait(
+    body: HalfBody,
+    image: Tensor,
+    mask: Tensor,
+    posed: Posed,
+    world_to_camera: Tensor,
+    intrinsics: Tensor,
+    size: int = 768,
+    lifter: Lifter | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Portrait (3, H, W) in [-1, 1] + mask (1, H, W) on a posed body -> atlas (3, A, A) in [-1, 1], visibility (1, A, A).
+
+    posed: the portrait's pose with its shell (batch 1); camera (4, 4) and (3, 3) in pixels of the image. The atlas is
+    filled everywhere; visibility in [0, 1] is of texels really seen (symmetric and template colours count as unseen).
+    """
+    known = dims(image, "3 H W")
+    dims(mask, "1 H W", **known)
+    dims(posed.vertices, "1 V 3", V=body.n_vertices)
+    lifter = lifter if lifter is not None else Lifter(body, size)
+    image, mask, intrinsics = _fit_size(image, mask, intrinsics)
+    view = _View(body, image, mask, posed, world_to_camera, intrinsics)
+    colour, seen = view.sample(lifter.corners, lifter.weight)
+    photo = seen * (~lifter.templated | lifter.eyes & (seen > 0.9))
+    filled, confidence = colour.clone(), photo.clone()
+    hole = ((photo < 0.99) & ~lifter.templated).nonzero().squeeze(1)
+    mirrored, seen_there = view.sample(body.mirror[lifter.corners[hole]], lifter.weight[hole])
+    own, other = photo[hole], seen_there * (1 - photo[hole])
+    filled[hole] = (colour[hole] * own[:, None] + mirrored * other[:, None]) / (own + other).clamp_min(1e-4)[:, None]
+    confidence[hole] = own + other
+    filled, confidence = _add_priors(lifter, colour, photo, filled, confidence)
+    return _to_atlas(lifter, filled, confidence, photo)
+
+
+def _fit_size(image: Tensor, mask: Tensor, intrinsics: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    rows, columns = image.shape[-2:]
+    if max(rows, columns) <= _LARGEST:
+        return image, mask, intrinsics
+    factor = _LARGEST / max(rows, columns)
+    new = (max(1, round(rows * factor)), max(1, round(columns * factor)))
+    both = F.interpolate(torch.cat([image, mask])[None], new, mode="bilinear", antialias=True, align_corners=False)[0]
+    scale = intrinsics.new_tensor([new[1] / columns, new[0] / rows, 1.0])
+    return both[:3], both[3:], intrinsics * scale[:, None]
+
+
+class _View:
+    """The portrait's camera: samples colour and visibility at surface points."""
+
+    def __init__(self, body: HalfBody, image: Tensor, mask: Tensor, posed: Posed, camera: Tensor, intrinsics: Tensor):
+        self.rows, self.columns = image.shape[-2:]
+        self.image = image
+        pixels = project(posed.vertices, camera[None], intrinsics)
+        depth = rasterize(pixels, body.triangles, (self.rows, self.columns)).depth[0]
+        rotation = camera[:3, :3]
+        normal = body.normals(posed.vertices)[0] @ rotation.T
+        point = posed.vertices[0] @ rotation.T + camera[:3, 3]
+        facing = -(normal * F.normalize(point, dim=1)).sum(1)
+        self.vertex = torch.cat([point, facing[:, None]], 1)  # (V, 4)
+        self.focal, self.centre = intrinsics.diagonal()[:2], intrinsics[:2, 2]
+        covered = (depth > 0) & (mask[0] > 0.5)
+        z = torch.where(depth > 0, depth, depth.new_full((), 99.0))[None, None]
+        spread = F.max_pool2d(z, 3, 1, 1) + F.max_pool2d(-z, 3, 1, 1)
+        inside = -F.max_pool2d(-covered.float()[None, None], 3, 1, 1)
+        self.maps = torch.cat([z, inside * (spread < 0.04)], 1)[0]  # depth; 1 where a pixel can be trusted
+
+    def sample(self, corners: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Surface points (N, 3) vertices, (N, 3) barycentric -> colours (N, 3) of the image, visibility (N,)."""
+        value = sum(self.vertex.index_select(0, corners[:, i]) * weight[:, i : i + 1] for i in range(3))
+        pixel = value[:, :2] / value[:, 2:3].clamp_min(1e-6) * self.focal + self.centre
+        size = pixel.new_tensor([self.columns, self.rows])
+        colour = F.grid_sample(
+            self.image[None], (pixel / size * 2 - 1)[None, None], padding_mode="border", align_corners=False
+        )[0, :, 0].T
+        inside = ((pixel > 1) & (pixel < size - 1)).all(1)
+        cell = pixel.long().clamp_min(0).minimum(size.long() - 1)
+        depth, trusted = self.maps.flatten(1).index_select(1, cell[:, 1] * self.columns + cell[:, 0])
+        near = ((value[:, 2] - depth) < 0.010) & inside
+        return colour, ((value[:, 3] - 0.12) / 0.15).clamp(0, 1) * trusted * near
+
+
+def _add_priors(
+    lifter: Lifter, colour: Tensor, photo: Tensor, filled: Tensor, confidence: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Give holes the mean colour of their part, weakly, and templated parts their template."""
+    n_parts = lifter.borrow.shape[0]
+    sums = colour.new_zeros(n_parts, 4).index_add(
+        0, lifter.part, torch.cat([colour * photo[:, None], photo[:, None]], 1)
+    )
+    unseen = 1000.0 * (sums[:, 3] < 8)
+    source = (lifter.borrow + unseen).argmin(1)
+    overall = sums[:, :3].sum(0) / sums[:, 3].sum().clamp_min(1e-6)
+    mean = torch.where(sums[source, 3:] >= 8, sums[source, :3] / sums[source, 3:].clamp_min(1e-6), overall)
+    weak = 0.05 * (1 - confidence)
+    prior = mean[lifter.part]
+    filled = (filled * confidence[:, None] + prior * weak[:, None]) / (confidence + weak).clamp_min(1e-6)[:, None]
+    confidence = confidence + weak
+    light = _light(sums)
+    template = torch.where(lifter.iris[:, None], _iris(lifter, colour, photo) / 2 + 0.5, lifter.template * light)
+    template = torch.where(lifter.pupil[:, None], template.new_full((), 0.05), template) * 2 - 1
+    keep = photo[:, None]
+    layered = colour * keep + template * (1 - keep)
+    filled = torch.where(lifter.templated[:, None], layered, filled)
+    return filled, torch.where(lifter.templated, torch.ones_like(confidence), confidence)
+
+
+def _light(sums: Tensor) -> Tensor:
+    """Exposure of the portrait, from the mean brightness of all texels seen; scalar in 0.35..1."""
+    mean = sums[:, :3].sum(0) / sums[:, 3].sum().clamp_min(1e-6)
+    return ((mean.mean() / 2 + 0.5) * 1.7).clamp(0.35, 1.0)
+
+
+def _iris(lifter: Lifter, colour: Tensor, photo: Tensor) -> Tensor:
+    """Mean colour of the iris texels that were seen, darkened brown where none was; (3,) in [-1, 1]."""
+    weight = photo * (lifter.iris & ~lifter.pupil)
+    brown = colour.new_tensor([-0.55, -0.68, -0.75])
+    return ((colour * weight[:, None]).sum(0) + brown * 8) / (weight.sum() + 8)
+
+
+def _to_atlas(lifter: Lifter, filled: Tensor, confidence: Tensor, photo: Tensor) -> tuple[Tensor, Tensor]:
+    size = lifter.size
+    values = torch.cat([filled, confidence[:, None], photo[:, None], torch.ones_like(photo[:, None])], 1)
+    atlas = values.new_zeros(size * size, 6).index_copy(0, lifter.texel, values).T.reshape(1, 6, size, size)
+    colour = push_pull(atlas[:, :3], atlas[:, 3:4].clamp(0, 1))
+    island = atlas[:, 5:]
+    gutter = F.avg_pool2d(atlas[:, 4:], 5, 1, 2)  # bilinear look-ups at island borders must not see zeros
+    visibility = torch.where(island > 0, atlas[:, 4:5], gutter[:, :1] / gutter[:, 1:].clamp_min(1e-6))
+    return colour[0].clamp(-1, 1), visibility[0].clamp(0, 1)

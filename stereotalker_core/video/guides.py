@@ -1,0 +1,111 @@
+"""Guides: what the posed body looks like from each camera, as maps and as the tensor the networks read."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..body.model import HalfBody, Rest
+from ..body.rasterize import interpolate, rasterize
+from ..camera.projection import project
+from ..records import Cameras, Guides, Identity, Motion
+
+GUIDE_BLOCK = 4  # guide_tensor works at a quarter of the resolution
+_CHUNK = 8  # frames rasterised together: batches do not pay on the CPU, memory does
+
+
+def render_guides(
+    body: HalfBody, identity: Identity, motion: Motion, cameras: Cameras, rest: Rest | None = None
+) -> Guides:
+    """Pose the identity and rasterise it: `Guides` of all T frames of motion and cameras, at cameras.size.
+
+    rest: `body.rest(identity.shape, identity.shell)` where the caller has it. Normals are in camera space with x right,
+    y up, z towards the camera. Outside the body: normal, part, depth and visibility 0, lift = the background plate.
+    """
+    if len(motion) != len(cameras):
+        raise ValueError(f"motion has {len(motion)} frames, cameras {len(cameras)}; they must agree")
+    if rest is None:
+        rest = body.rest(identity.shape[None], identity.shell[None])
+    plate = background_plate(identity, cameras)
+    texture = torch.cat([identity.atlas, identity.visibility])[None]
+    chunks = [
+        _render(body, rest, motion[i : i + _CHUNK], cameras[i : i + _CHUNK], texture, plate)
+        for i in range(0, len(motion), _CHUNK)
+    ]
+    maps = [torch.cat(parts) for parts in zip(*chunks, strict=True)]
+    return Guides(*maps, yaw=cameras.yaw)
+
+
+def _render(
+    body: HalfBody, rest: Rest, motion: Motion, cameras: Cameras, texture: Tensor, plate: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """normal, part, depth, lift, visibility, each (T, C, H, W)."""
+    posed = body.pose(rest, motion.rotations, motion.expression)
+    fragments = rasterize(
+        project(posed.vertices, cameras.world_to_camera, cameras.intrinsics), body.triangles, cameras.size
+    )
+    flip = cameras.intrinsics.new_tensor([1.0, -1.0, -1.0])  # camera axes (right, down, forward) -> (right, up, back)
+    normals = body.normals(posed.vertices) @ cameras.world_to_camera[:, :3, :3].transpose(1, 2) * flip
+    attributes = torch.cat([normals[:, body.render_vertex], body.uv.expand(len(normals), -1, -1)], -1)
+    surface = interpolate(attributes, body.uv_triangles, fragments)  # (T, H, W, 5)
+    inside = fragments.triangle >= 0
+    normal = F.normalize(surface[..., :3], dim=-1).permute(0, 3, 1, 2)
+    part = torch.where(inside, body.triangle_part[fragments.triangle] + 1, 0).to(normal.dtype)[:, None]
+    pixel = inside.flatten().nonzero().squeeze(1)
+    grid = surface[..., 3:].reshape(-1, 2)[pixel] * 2 - 1
+    colour = F.grid_sample(texture, grid[None, None], padding_mode="border", align_corners=False)[0, :, 0].T
+    canvas = torch.cat([plate, torch.zeros_like(plate[:1])]).permute(1, 2, 0)  # (H, W, 4)
+    canvas = canvas.expand(len(inside), -1, -1, -1).reshape(-1, 4).index_copy(0, pixel, colour)
+    canvas = canvas.view(*inside.shape, 4).permute(0, 3, 1, 2)
+    return normal, part, fragments.depth[:, None], canvas[:, :3].contiguous(), canvas[:, 3:].contiguous()
+
+
+def background_plate(identity: Identity, cameras: Cameras) -> Tensor:
+    """identity.background as the canvas shows it behind the person: (3, H, W) in [-1, 1], static over the clip.
+
+    The similarity that carries the portrait's view of the pivot (where the canvas cameras look, on the body's axis)
+    to the canvas: no parallax, so that a moving camera does not need to know what the portrait never showed.
+    """
+    camera, intrinsics = cameras.world_to_camera[cameras.yaw.abs().argmin()], cameras.intrinsics
+    pivot = _pivot(camera)
+    here = project(pivot[None, None], camera[None], intrinsics)[0, 0]
+    there = project(pivot[None, None], identity.world_to_camera[None], identity.intrinsics)[0, 0]
+    scale = (intrinsics[0, 0] / here[2]) / (identity.intrinsics[0, 0] / there[2])  # canvas pixels per portrait pixel
+    image = identity.background[None]
+    rows, columns = cameras.size
+    y = (torch.arange(rows, device=image.device) + 0.5 - here[1]) / scale + there[1]
+    x = (torch.arange(columns, device=image.device) + 0.5 - here[0]) / scale + there[0]
+    height, width = image.shape[-2:]
+    grid = torch.stack(torch.meshgrid(y / height, x / width, indexing="ij")[::-1], -1)[None] * 2 - 1
+    if float(scale) < 0.75:  # several portrait pixels a canvas pixel: average them first
+        small = (max(1, round(height * float(scale))), max(1, round(width * float(scale))))
+        image = F.interpolate(image, small, mode="bilinear", antialias=True, align_corners=False)
+    sharp = F.grid_sample(image, grid, padding_mode="border", align_corners=False)[0]
+    soft = F.adaptive_avg_pool2d(image, (8, 8))
+    blurred = F.grid_sample(soft, grid, mode="bilinear", padding_mode="border", align_corners=False)[0]
+    outside = (grid[0].abs() - 1).clamp_min(0).amax(-1)  # 0 inside, 1 half a portrait away
+    return torch.lerp(sharp, blurred, (outside * 8).clamp(0, 1))
+
+
+def _pivot(camera: Tensor) -> Tensor:
+    """The point of the optical axis nearest to the body's vertical axis (0, -0.02, z): where the cameras turn about."""
+    rotation = camera[:3, :3]
+    eye, forward = -(rotation.T @ camera[:3, 3]), rotation[2]
+    axis = eye.new_tensor([0.0, -0.02])
+    along = ((axis - eye[:2]) * forward[:2]).sum() / (forward[:2] ** 2).sum().clamp_min(1e-6)
+    return eye + along * forward
+
+
+def guide_tensor(guides: Guides, n_parts: int = 18) -> Tensor:
+    """(T, 112 + 1 + n_parts, H/4, W/4) for the networks, 131 channels with the asset's 18 parts.
+
+    pixel_unshuffle by 4 of [lift (3), normal (3), visibility scaled to [-1, 1]], then the fraction of every 4x4 block
+    that each part label covers (0 = outside, 1 + part index).
+    """
+    rows, columns = guides.part.shape[-2:]
+    if rows % GUIDE_BLOCK or columns % GUIDE_BLOCK:
+        raise ValueError(f"guides must have sides divisible by {GUIDE_BLOCK}, got {rows}x{columns}")
+    maps = F.pixel_unshuffle(torch.cat([guides.lift, guides.normal, guides.visibility * 2 - 1], 1), GUIDE_BLOCK)
+    labels = F.pixel_unshuffle(guides.part, GUIDE_BLOCK).long()  # (T, 16, h, w)
+    share = maps.new_full((), 1 / GUIDE_BLOCK**2).expand(labels.shape)
+    fractions = maps.new_zeros(len(labels), 1 + n_parts, *labels.shape[-2:]).scatter_add_(1, labels, share)
+    return torch.cat([maps, fractions], 1)
