@@ -1,7 +1,7 @@
-"""Arms, hands, head and spine in anatomical angles -> motion rotations, and a random smooth performance for rendering.
+"""Arms, hands, head and spine in anatomical angles -> motion rotations.
 
-Every function returns (T, 49, 3) axis-angle of MOTION_JOINTS with zeros for the joints it does not own, so that poses of
-different limbs are simply added. Angles are degrees, floats or (T,) tensors; 0 everywhere is the A pose.
+Every function returns (T, 49, 3) axis-angle of MOTION_JOINTS with zeros for the joints it does not own, so that poses
+of different limbs are simply added. Angles are degrees, floats or (T,) tensors; 0 everywhere is the A pose.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -24,11 +24,11 @@ _SPINE_SHARE = {"root": 0.2, "spine03": 0.4, "spine01": 0.4}
 class ArmAngles:
     """One arm in degrees, each a float or (T,).
 
-    lower: upper arm down from the A pose (32 hangs, -42 horizontal); forward: swing to the front (-20..70); elbow: flexion
-    beyond the ~40 of the A pose (-30..90); twist: upper arm, + brings the hand across the chest (-40..50); roll: forearm,
-    + turns the palm down (-70..70); flex / side: wrist flexion (-50..60) and deviation (-20..20); curl: each finger joint
-    (-5..75), or (T, 4) a finger from index to little; thumb: opposition (0..60); spread: fan of the fingers (-5..12);
-    shrug: shoulder lift (0..12), the arm itself keeps its direction.
+    lower: upper arm down from the A pose (32 hangs, -42 horizontal); forward: swing to the front (-20..70);
+    elbow: flexion beyond the ~40 of the A pose (-30..90); twist: upper arm, + brings the hand across the chest
+    (-40..50); roll: forearm, + turns the palm down (-70..70); flex / side: wrist flexion (-50..60) and deviation
+    (-20..20); curl: each finger joint (-5..75), or (T, 4) a finger from index to little; thumb: opposition (0..60);
+    spread: fan of the fingers (-5..12); shrug: shoulder lift (0..12), the arm itself keeps its direction.
     """
 
     lower: Angle = 32.0
@@ -71,7 +71,7 @@ def _assemble(rotations: dict[str, Tensor]) -> Tensor:
 
 
 class HandFrame:
-    """Directions of one hand in the A pose: along (to the knuckles), across (little to index), palm (out of the palm)."""
+    """Directions of a hand in the A pose: along (to the knuckles), across (little to index), palm (outwards)."""
 
     def __init__(self, heads: Tensor, side: str):
         at = {name: heads[JOINT_INDEX[f"{name}.{side}"]] for name in ("finger2-1", "finger5-1", "wrist")}
@@ -82,7 +82,7 @@ class HandFrame:
 
 
 def arm_pose(heads: Tensor, side: str, angles: ArmAngles) -> Tensor:
-    """heads (49, 3) from `joint_heads`, side "L" | "R" -> (T, 49, 3) of that arm and hand; ValueError for another side."""
+    """heads (49, 3) from `joint_heads`, side "L" | "R" -> (T, 49, 3) of that arm and hand."""
     dims(heads, f"{N_JOINTS} 3")
     if side not in ("L", "R"):
         raise ValueError(f"side must be 'L' or 'R', got {side!r}")
@@ -128,7 +128,7 @@ def _fingers(at: dict[str, Tensor], side: str, hand: HandFrame, angles: ArmAngle
 
 
 def _thumb(at: dict[str, Tensor], side: str, hand: HandFrame, opposition: Angle) -> dict[str, Tensor]:
-    """The thumb first swings in front of the palm, then bends towards the little finger: never along the finger axis."""
+    """The thumb swings in front of the palm, then bends towards the little finger: an axis of its own."""
     joint = [f"finger1-{k}.{side}" for k in (1, 2, 3)]
     amount = torch.as_tensor(opposition, dtype=hand.palm.dtype)
     base = _unit(at[joint[1]] - at[joint[0]])
