@@ -1,0 +1,131 @@
+"""What the motion networks are told: per-frame channels of the sound, and the style of the speaker."""
+
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..audio.phones import PHONES
+from ..records import SpeechFeatures
+from ..shapes import FPS, SAMPLE_RATE, dims, frame_count
+
+EMOTIONS = ("neutral", "happy", "sad", "angry", "surprised")
+N_PROSODY = 5  # loudness, its slope, log pitch, its slope, voicing
+_HOP = round(SAMPLE_RATE / FPS)  # 640 samples a frame
+_WINDOW = 1024
+_PITCH_HZ = (70.0, 400.0)
+_CHUNK = 4096  # frames whose pitch is found at once: bounds the memory of long recordings
+
+
+@dataclass(frozen=True)
+class Style:
+    """How the speaker moves.
+
+    emotion: one of EMOTIONS; intensity 0..1 of it; energy 0..2 of the gestures (1 = as the training data);
+    handedness -1 (left) .. 1 (right).
+    """
+
+    emotion: str = "neutral"
+    intensity: float = 0.5
+    energy: float = 1.0
+    handedness: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.emotion not in EMOTIONS:
+            raise ValueError(f"emotion {self.emotion!r} is unknown; use one of {', '.join(EMOTIONS)}")
+        for name, low, high in (("intensity", 0, 1), ("energy", 0, 2), ("handedness", -1, 1)):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ValueError(f"{name} must be {low}..{high}, got {value}")
+
+    def vector(self) -> Tensor:
+        """(7,): the emotion's intensity in its slot, then energy and handedness; zeros are neutral."""
+        emotion = torch.zeros(len(EMOTIONS))
+        if self.emotion != "neutral":
+            emotion[EMOTIONS.index(self.emotion)] = self.intensity
+        return torch.cat([emotion, torch.tensor([self.energy - 1, self.handedness])])
+
+
+STYLE_WIDTH = len(EMOTIONS) + 2
+
+
+@dataclass(frozen=True)
+class MotionCondition:
+    """All that `MotionDenoiser` sees beside the noisy motion; B sequences of T frames.
+
+    audio (B, T, F) channels of the sound; style (B, 7); seed (B, T, D) given frames where seed_mask (B, T, 1) is 1;
+    prior (B, T, P) hidden states of the language model, already scaled by the strength, or None; keep_audio (B, 1, 1)
+    is 0 where the sound is withheld (classifier-free guidance).
+    """
+
+    audio: Tensor
+    style: Tensor
+    seed: Tensor
+    seed_mask: Tensor
+    prior: Tensor | None = None
+    keep_audio: Tensor = field(default_factory=lambda: torch.ones(1, 1, 1))
+
+    def __post_init__(self) -> None:
+        known = dims(self.audio, "B T F")
+        known = dims(self.seed, "B T D", **known)
+        dims(self.seed_mask, "B T 1", **known)
+        dims(self.style, f"B {STYLE_WIDTH}", B=known["B"])
+        if self.prior is not None:
+            dims(self.prior, "B T P", B=known["B"], T=known["T"])
+
+
+def prosody(waveform: Tensor, frames: int) -> Tensor:
+    """Waveform (S,) at 16 kHz -> (frames, 5): loudness, its slope, log2 pitch about 140 Hz, its slope, voicing 0..1.
+
+    Frame t looks at 64 ms around (t + 0.5) / 25 s. Loudness is in tens of dB relative to the speaker's loud frames.
+    """
+    padded = F.pad(waveform, (_WINDOW, _WINDOW + frames * _HOP))
+    start = _WINDOW + _HOP // 2 - _WINDOW // 2
+    rows = []
+    for first in range(0, frames, _CHUNK):
+        count = min(_CHUNK, frames - first)
+        begin = start + first * _HOP
+        windows = padded[begin : begin + (count - 1) * _HOP + _WINDOW].unfold(0, _WINDOW, _HOP)  # (count, 1024)
+        rows.append(_frame_prosody(windows))
+    loudness, pitch, voicing = torch.cat(rows).unbind(-1)
+    reference = torch.quantile(loudness[:100_000], 0.95) if frames else loudness.sum()
+    loudness = ((loudness - reference) / 10).clamp(-5, 1) + 1
+    pitch = torch.where(voicing > 0.5, pitch, torch.zeros_like(pitch))
+    return torch.stack([loudness, _slope(loudness), pitch, _slope(pitch), voicing], -1)
+
+
+def _frame_prosody(windows: Tensor) -> Tensor:
+    """(N, 1024) -> (N, 3): dB, log2(pitch / 140 Hz), voicing = peak of the normalised autocorrelation."""
+    decibel = 10 * torch.log10(windows.square().mean(-1) + 1e-8)
+    spectrum = torch.fft.rfft(windows * torch.hann_window(_WINDOW, device=windows.device), n=2 * _WINDOW)
+    correlation = torch.fft.irfft(spectrum.abs().square())
+    low, high = (int(SAMPLE_RATE / f) for f in reversed(_PITCH_HZ))
+    lags = correlation[:, low:high] / (correlation[:, :1] + 1e-6)
+    taper = 1 - torch.arange(low, high, device=windows.device) / _WINDOW  # undo the window's decay over the lag
+    strength, lag = (lags / taper.clamp_min(0.2)).max(-1)
+    pitch = torch.log2(SAMPLE_RATE / (lag + low).float() / 140.0)
+    return torch.stack([decibel, pitch, strength.clamp(0, 1)], -1)
+
+
+def _slope(x: Tensor) -> Tensor:
+    """Central difference of (T,)."""
+    if len(x) < 2:
+        return torch.zeros_like(x)
+    padded = torch.cat([x[:1], x, x[-1:]])
+    return (padded[2:] - padded[:-2]) / 2
+
+
+def speech_channels(speech: SpeechFeatures, waveform: Tensor, use_features: bool) -> Tensor:
+    """(T, 40 + 5 [+ D]): phone probabilities, prosody, and the encoder's raw features where a model asks for them.
+
+    ValueError when the features do not cover the recording frame by frame.
+    """
+    frames = frame_count(len(waveform) / SAMPLE_RATE)
+    known = dims(speech.phones, f"T {len(PHONES)}")
+    if known["T"] != frames:
+        raise ValueError(f"features of {known['T']} frames do not fit {frames} frames of sound; encode this recording")
+    parts = [speech.phones.exp(), prosody(waveform, frames)]
+    if use_features:
+        parts.append(speech.features)
+    return torch.cat([p.to(speech.phones.device) for p in parts], -1).float()

@@ -1,0 +1,219 @@
+"""Speech -> motion of any length: overlapping windows of the denoiser, each seeded with the frames before it."""
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..audio.encoder import SpeechEncoder
+from ..checkpoint import NANO, load
+from ..records import Audio, Motion, SpeechFeatures
+from .conditioning import MotionCondition, Style, speech_channels
+from .controls import apply_controls
+from .denoiser import MotionDenoiser
+from .diffusion import SAMPLERS, Callback, guided, karras_sigmas, sample
+from .edit import concat, smooth_stream
+from .prior import LanguagePrior, Word
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class MotionModels:
+    """The networks of stage 1. prior None = no language model at all."""
+
+    encoder: SpeechEncoder
+    prior: LanguagePrior | None
+    denoiser: MotionDenoiser
+
+    @classmethod
+    def load_nano(cls, device: str | torch.device = "cpu") -> "MotionModels":
+        """The models that ship with the package. FileNotFoundError names a missing file."""
+        return cls(
+            load(SpeechEncoder, NANO / "audio_encoder.safetensors", str(device)),
+            load(LanguagePrior, NANO / "prior.safetensors", str(device)),
+            load(MotionDenoiser, NANO / "motion_denoiser.safetensors", str(device)),
+        )
+
+    @property
+    def device(self) -> torch.device:
+        return self.denoiser.no_audio.device
+
+
+@dataclass(frozen=True)
+class MotionOptions:
+    """The controls of motion sampling; every value is checked when built.
+
+    guidance 1 = the plain condition. Strengths are 0..3 with 1 = as sampled. blink_rate: blinks a minute, None = as
+    sampled. smoothing: Gaussian sigma in frames (mouth and blinks stay sharp).
+    """
+
+    seed: int = 0
+    steps: int = 8
+    sampler: str = "dpmpp_2m"
+    style: str | Style = "neutral"  # an emotion, or a whole Style
+    prior_strength: float = 1.0
+    guidance_audio: float = 1.0
+    guidance_prior: float = 1.0
+    motion_strength: float = 1.0
+    head_strength: float = 1.0
+    hands_strength: float = 1.0
+    face_strength: float = 1.0
+    blink_rate: float | None = None
+    smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.sampler not in SAMPLERS:
+            raise ValueError(f"sampler {self.sampler!r} is unknown; use one of {', '.join(SAMPLERS)}")
+        limits = {
+            "seed": (0, 2**64 - 1), "steps": (1, 1000), "prior_strength": (0, 3), "guidance_audio": (0, 10),
+            "guidance_prior": (0, 10), "motion_strength": (0, 3), "head_strength": (0, 3), "hands_strength": (0, 3),
+            "face_strength": (0, 3), "blink_rate": (0, 60), "smoothing": (0, 50),
+        }
+        for name, (low, high) in limits.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise ValueError(f"{name} must be {low}..{high}, got {value}")
+        if isinstance(self.style, str):
+            object.__setattr__(self, "style", Style(self.style))
+
+
+@dataclass(frozen=True)
+class Window:
+    """One call of the sampler: frames begin..end are sampled, the first `given` are known, start..stop are new."""
+
+    begin: int
+    start: int
+    stop: int
+    end: int
+
+    @property
+    def given(self) -> int:
+        return self.start - self.begin
+
+
+def windows(frames: int, window: int, seed: int, lookahead: int) -> list[Window]:
+    """Cover `frames` frames. Look-ahead frames are sampled again by the next window, which hears what follows them."""
+    found, done = [], 0
+    while done < frames:
+        begin = max(0, min(done - seed, frames - window))  # the last window reaches back instead of being short
+        end = min(begin + window, frames)
+        stop = frames if end == frames else end - lookahead
+        found.append(Window(begin, done, stop, end))
+        done = stop
+    return found
+
+
+@torch.no_grad()
+def stream_motion(
+    models: MotionModels,
+    audio: Audio,
+    *,
+    transcript: str | None = None,
+    speech: SpeechFeatures | None = None,
+    callback: Callback | None = None,
+    options: MotionOptions | None = None,
+    **settings,
+) -> Iterator[Motion]:
+    """Yield chunks of motion, ceil(seconds * 25) frames in total, deterministic by seed; on the CPU.
+
+    settings: fields of MotionOptions. speech: features of this recording, if they are already encoded. transcript:
+    the words spoken; without it the language prior listens to the sound. callback(step, steps, denoised) counts over
+    all windows. ValueError for bad settings before any work.
+    """
+    options = replace(options or MotionOptions(), **settings)
+    if audio.frame_count() == 0:
+        raise ValueError("the recording is empty; give at least one sample of sound")
+    chunks = _windows_of_motion(models, audio, transcript, speech, callback, options)
+    return smooth_stream(chunks, options.smoothing)
+
+
+def sample_motion(models: MotionModels, audio: Audio, **settings) -> Motion:
+    """The whole motion at once; the arguments of `stream_motion`."""
+    return concat(list(stream_motion(models, audio, **settings)))
+
+
+def _windows_of_motion(models, audio, transcript, speech, callback, options) -> Iterator[Motion]:
+    net, config = models.denoiser, models.denoiser.config
+    channels, prior = condition_tracks(models, audio, transcript, speech, options.prior_strength)
+    style = options.style.vector().to(models.device)[None]
+    plan = windows(len(channels), config.window, config.seed, config.lookahead)
+    centre = net.codec.decode_motion(torch.zeros(1, net.codec.width, device=models.device))
+    past = channels.new_zeros(0, net.codec.width)  # the latest frames, normalised
+    for index, window in enumerate(plan):
+        span = slice(window.begin, window.end)
+        cond = MotionCondition(
+            channels[None, span],
+            style,
+            *_seed_frames(past[len(past) - window.given :], window.end - window.begin),
+            None if prior is None else prior[None, span],
+        )
+        report = _shifted(callback, index * options.steps, len(plan) * options.steps)
+        x = sample_window(net, cond, _noise(options.seed, index, cond.seed), options, report)[0]
+        fresh = x[window.given : window.stop - window.begin]
+        past = torch.cat([past, fresh])[-config.window :]
+        yield apply_controls(net.codec.decode_motion(fresh), centre, window.start, options).to("cpu")
+
+
+def condition_tracks(
+    models: MotionModels, audio: Audio, transcript: str | None, speech: SpeechFeatures | None, prior_strength: float
+) -> tuple[Tensor, Tensor | None]:
+    """Audio channels (T, F) and the scaled prior (T, P), or None where the prior is off."""
+    speech = speech or models.encoder.encode(audio)
+    waveform = audio.waveform.cpu()
+    channels = speech_channels(speech, waveform, models.denoiser.config.features > 0).to(models.device)
+    if models.prior is None or prior_strength == 0:
+        return channels, None
+    if transcript and transcript.strip():
+        hidden = models.prior.read(timed_words(audio, speech, transcript), len(channels))
+    else:
+        same = (models.prior.config.features > 0) == (models.denoiser.config.features > 0)
+        heard = channels if same else speech_channels(speech, waveform, models.prior.config.features > 0)
+        hidden = models.prior.hear_all(heard.to(models.device))
+    return channels, prior_strength * hidden
+
+
+def timed_words(audio: Audio, speech: SpeechFeatures, transcript: str) -> list[Word]:
+    """The words of the transcript with their times, by forced alignment."""
+    from ..audio.align import align_words
+
+    return [(word.text, word.start, word.end) for word in align_words(speech, transcript)]
+
+
+def sample_window(
+    net: MotionDenoiser, cond: MotionCondition, noise: Tensor, options: MotionOptions, callback: Callback | None = None
+) -> Tensor:
+    """Unit noise (B, T, D) -> normalised motion (B, T, D); the seed frames of `cond` come back unchanged."""
+    silent = replace(cond, prior=None, keep_audio=torch.zeros_like(cond.keep_audio))
+    unprimed = replace(cond, prior=None)
+
+    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+        def branch(sound: bool, prior: bool) -> Tensor:
+            return net(x, sigma, cond if prior else unprimed if sound else silent)
+
+        denoised = guided(branch, options.guidance_audio, options.guidance_prior)
+        return torch.where(cond.seed_mask > 0, cond.seed, denoised)
+
+    return sample(options.sampler, denoise, noise, karras_sigmas(options.steps), callback)
+
+
+def _seed_frames(given: Tensor, frames: int) -> tuple[Tensor, Tensor]:
+    """Known frames (N, D) -> seed (1, frames, D) and seed_mask (1, frames, 1)."""
+    seed = given.new_zeros(1, frames, given.shape[1])
+    mask = given.new_zeros(1, frames, 1)
+    seed[0, : len(given)] = given
+    mask[0, : len(given)] = 1
+    return seed, mask
+
+
+def _noise(seed: int, index: int, like: Tensor) -> Tensor:
+    """The unit noise of window `index`: from (seed, index) alone, the same on every device."""
+    state = int(np.random.SeedSequence((seed, index)).generate_state(1, np.uint64)[0]) >> 1
+    return torch.randn(like.shape, generator=torch.Generator().manual_seed(state)).to(like)
+
+
+def _shifted(callback: Callback | None, first: int, total: int) -> Callable[[int, int, Tensor], None] | None:
+    return callback and (lambda step, steps, denoised: callback(first + step, total, denoised))

@@ -1,0 +1,11 @@
+"""Fixtures of the motion tests."""
+
+import pytest
+
+from stereotalker_core.motion.sampling import MotionModels
+from tests.motion.samples import make_models
+
+
+@pytest.fixture(scope="session")
+def models() -> MotionModels:
+    return make_models()

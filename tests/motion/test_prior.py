@@ -1,0 +1,121 @@
+"""The language prior: blocks equal one pass, words land on their frames, LoRA is separate, any folder loads."""
+
+import json
+
+import pytest
+import torch
+
+from stereotalker_core.checkpoint import load, save
+from stereotalker_core.motion.prior import BLOCK, LanguagePrior, pack_tokenizer, unpack_tokenizer
+from tests.motion.samples import make_prior
+
+
+def byte_tokenizer() -> str:
+    """A byte-level tokenizer.json with one merged piece, "hi"."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    pieces = ["<s>", *sorted(pre_tokenizers.ByteLevel.alphabet()), "hi"]
+    tokenizer = Tokenizer(models.BPE({p: i for i, p in enumerate(pieces)}, [("h", "i")]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer.to_str()
+
+
+@pytest.fixture(scope="module")
+def prior() -> LanguagePrior:
+    packed = pack_tokenizer(byte_tokenizer())
+    prior = make_prior(tokenizer_bytes=len(packed))
+    prior.tokenizer_json.copy_(packed)
+    return prior
+
+
+def test_short_sound_in_blocks_is_one_pass(prior):
+    audio = torch.rand(BLOCK - 20, prior.config.audio)
+    torch.testing.assert_close(prior.hear_all(audio), prior.hear(audio[None])[0], atol=1e-5, rtol=1e-4)
+
+
+def test_blocks_are_what_a_plain_loop_gives(prior):
+    audio = torch.rand(300, prior.config.audio)
+    plain = torch.zeros(300, prior.width)
+    for t in range(300):  # each frame alone, from the block before its own on
+        first = max(0, t // BLOCK * BLOCK - BLOCK)
+        if t % 37 == 0:
+            plain[t] = prior.hear(audio[None, first : t // BLOCK * BLOCK + BLOCK + 8])[0, t - first].detach()
+    rows = list(range(0, 300, 37))
+    torch.testing.assert_close(prior.hear_all(audio)[rows], plain[rows], atol=1e-5, rtol=1e-4)
+
+
+def test_words_lie_on_their_frames(prior):
+    states = prior.read([("hi", 0.2, 0.4), ("There", 0.48, 0.8)], 25)
+    spoken = states.abs().sum(-1) > 0
+    assert spoken.nonzero().flatten().tolist() == [*range(5, 10), *range(12, 20)]
+    assert torch.equal(states[5], states[9]) and not torch.equal(states[5], states[12])
+
+
+def test_a_word_is_read_in_context_without_case(prior):
+    a, b, c = (prior.read_words(w)[-1] for w in (["one", "hi"], ["two", "hi"], ["ONE", "Hi"]))
+    assert not torch.equal(a, b) and torch.equal(a, c)
+
+
+def test_long_transcripts_are_read_in_blocks(prior):
+    words = ["hi", "there"] * BLOCK
+    states = prior.read_words(words)
+    assert states.shape == (2 * BLOCK, prior.width) and bool(states.isfinite().all())
+    torch.testing.assert_close(states[:20], prior.read_words(words[:20]), atol=1e-5, rtol=1e-4)
+
+
+def test_adapters_change_the_sound_path_only(prior):
+    audio, ids = torch.rand(1, 20, prior.config.audio), torch.randint(0, 200, (1, 8))
+    heard, read = prior.hear(audio), prior.read_tokens(ids)
+    with torch.no_grad():
+        changed = [p for n, p in prior.named_parameters() if "lora_B" in n]
+        for p in changed:
+            p.add_(0.1)
+        try:
+            assert torch.equal(prior.read_tokens(ids), read)
+            assert not torch.equal(prior.hear(audio), heard)
+        finally:
+            for p in changed:
+                p.sub_(0.1)
+
+
+def test_checkpoint_holds_everything(prior, tmp_path):
+    save(prior, tmp_path / "prior.safetensors", torch.float32)
+    back = load(LanguagePrior, tmp_path / "prior.safetensors")
+    assert torch.equal(back.read_words(["hi", "there"]), prior.read_words(["hi", "there"]))
+
+
+def test_any_folder_loads(tmp_path):
+    from tokenizers import Tokenizer
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=300, hidden_size=24, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2
+    )
+    model = LlamaForCausalLM(config).eval()
+    model.save_pretrained(tmp_path)
+    PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(byte_tokenizer())).save_pretrained(tmp_path)
+    prior = LanguagePrior.from_folder(tmp_path, rank=2, projector=8)
+    assert prior.width == 24 and json.loads(prior.config.llm)["model_type"] == "llama"
+    ids = torch.randint(0, 250, (1, 6))
+    expected = model.model(torch.cat([torch.zeros(1, 1, dtype=torch.long), ids], 1)).last_hidden_state[:, 1:]
+    torch.testing.assert_close(prior.read_tokens(ids), expected, atol=1e-5, rtol=1e-4)
+    save(prior, tmp_path / "prior.safetensors", torch.float32)
+    back = load(LanguagePrior, tmp_path / "prior.safetensors")
+    torch.testing.assert_close(back.read_tokens(ids), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="config.json"):
+        LanguagePrior.from_folder(tmp_path)
+
+
+def test_transcript_needs_a_tokenizer():
+    with pytest.raises(ValueError, match="tokenizer"):
+        make_prior().read([("hi", 0, 1)], 25)
+
+
+def test_tokenizer_survives_packing():
+    text = byte_tokenizer()
+    assert unpack_tokenizer(pack_tokenizer(text)) == text

@@ -1,0 +1,164 @@
+"""Motion of any length: exact frame counts, windows like one pass, seeds, strengths, prior on and off."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from stereotalker_core.motion.conditioning import Style
+from stereotalker_core.motion.edit import concat
+from stereotalker_core.motion.representation import MotionCodec
+from stereotalker_core.motion.sampling import MotionModels, MotionOptions, sample_motion, stream_motion, windows
+from tests.motion.samples import make_audio, make_denoiser
+
+STEPS = 2
+
+
+def same(a, b) -> bool:
+    return torch.equal(a.rotations, b.rotations) and torch.equal(a.expression, b.expression)
+
+
+@pytest.mark.parametrize("samples", [1, 639, 640, 641, 16_000, 16_001, 33_333, 70_001])
+def test_frame_count_is_exact(models, samples):
+    audio = make_audio(samples)
+    chunks = list(stream_motion(models, audio, steps=1))
+    assert sum(map(len, chunks)) == audio.frame_count() == -(-samples // 640)
+    assert all(chunk.rotations.isfinite().all() for chunk in chunks)
+
+
+@pytest.mark.parametrize("frames", [1, 5, 20, 21, 33, 34, 100, 257])
+def test_windows_tile_the_frames(frames):
+    plan = windows(frames, 20, 4, 3)
+    assert [w.start for w in plan] == [0, *(w.stop for w in plan[:-1])] and plan[-1].stop == frames
+    for index, w in enumerate(plan):
+        assert w.begin <= w.start < w.stop <= w.end <= w.begin + 20
+        assert w.given >= 4 or index == 0
+        assert w.end - w.stop == 3 or w.end == frames
+
+
+def test_same_seed_same_motion_other_seed_other_motion(models):
+    audio = make_audio(40_000)
+    a, b, c = (sample_motion(models, audio, seed=s, steps=STEPS) for s in (1, 1, 2))
+    assert same(a, b) and not same(a, c)
+
+
+def test_global_random_state_is_not_touched(models):
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    sample_motion(models, make_audio(9000), steps=STEPS)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+class Pointwise(torch.nn.Module):
+    """A denoiser whose answer depends on the sound of each frame alone: windows must not show."""
+
+    def __init__(self):
+        super().__init__()
+        self.config = replace(make_denoiser().config, window=20, seed=4, lookahead=3)
+        self.codec = MotionCodec(MotionCodec.Config(fingers=6))
+        self.no_audio = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, x, sigma, cond):
+        return cond.audio.sum(-1, keepdim=True).expand_as(x) * 0.1
+
+
+def test_windows_equal_one_pass_where_the_network_is_pointwise(models):
+    audio, net = make_audio(60_000), Pointwise()
+    windowed = sample_motion(MotionModels(models.encoder, None, net), audio, steps=STEPS)
+    net.config = replace(net.config, window=1000)
+    torch.testing.assert_close(
+        windowed.rotations, sample_motion(MotionModels(models.encoder, None, net), audio, steps=STEPS).rotations
+    )
+
+
+def test_seed_frames_join_the_windows(models):
+    """What is emitted of window k is what window k + 1 was given."""
+    audio, seen = make_audio(60_000), []
+    net = models.denoiser
+
+    def spy(x, sigma, cond):
+        seen.append(cond)
+        return type(net).forward(net, x, sigma, cond)
+
+    net.forward = spy
+    try:
+        motion = sample_motion(models, audio, steps=1, prior_strength=0)
+    finally:
+        del net.forward
+    plan = windows(len(motion), 20, 4, 3)
+    assert len(seen) == len(plan) > 3
+    for cond, window in zip(seen[1:], plan[1:], strict=True):
+        rotations, expression = net.codec.decode(cond.seed[0, : window.given])
+        span = slice(window.begin, window.start)
+        torch.testing.assert_close(rotations, motion.rotations[span], atol=1e-5, rtol=0)
+        torch.testing.assert_close(expression, motion.expression[span], atol=1e-5, rtol=0)
+
+
+def test_prior_strength_zero_is_no_prior_bitwise(models):
+    audio = make_audio(30_000)
+    on, off = (sample_motion(models, audio, steps=STEPS, prior_strength=s) for s in (1.0, 0.0))
+    without = sample_motion(MotionModels(models.encoder, None, models.denoiser), audio, steps=STEPS)
+    assert same(off, without) and not same(on, off)
+
+
+def test_guidance_one_is_the_plain_condition_and_more_is_not(models):
+    audio = make_audio(12_000)
+    plain, one = sample_motion(models, audio, steps=STEPS), sample_motion(models, audio, steps=STEPS, guidance_audio=1)
+    assert same(plain, one)
+    assert not same(plain, sample_motion(models, audio, steps=STEPS, guidance_audio=2))
+    assert not same(plain, sample_motion(models, audio, steps=STEPS, guidance_prior=2))
+    off = sample_motion(models, audio, steps=STEPS, guidance_prior=0)
+    none = sample_motion(models, audio, steps=STEPS, prior_strength=0)
+    torch.testing.assert_close(off.rotations, none.rotations, atol=1e-4, rtol=0)
+
+
+def test_stream_is_the_whole_with_smoothing(models):
+    audio = make_audio(50_000)
+    whole = sample_motion(models, audio, steps=STEPS, smoothing=1.5)
+    assert same(concat(list(stream_motion(models, audio, steps=STEPS, smoothing=1.5))), whole)
+    assert len(whole) == audio.frame_count()
+
+
+def test_callback_counts_over_all_windows(models):
+    seen = []
+    sample_motion(models, make_audio(40_000), steps=STEPS, callback=lambda i, n, d: seen.append((i, n)))
+    total = STEPS * len(windows(63, 20, 4, 3))
+    assert seen == [(i, total) for i in range(total)]
+
+
+def test_style_and_strengths_matter(models):
+    audio = make_audio(20_000)
+    plain = sample_motion(models, audio, steps=STEPS)
+    assert not same(plain, sample_motion(models, audio, steps=STEPS, style="happy"))
+    assert not same(plain, sample_motion(models, audio, steps=STEPS, style=Style(energy=1.8)))
+    still = sample_motion(models, audio, steps=STEPS, motion_strength=0)
+    assert still.rotations[:, :19].diff(dim=0).abs().max() == 0
+    assert torch.equal(still.expression, plain.expression)
+
+
+@pytest.mark.parametrize(
+    "settings,name",
+    [
+        ({"steps": 0}, "steps"), ({"seed": -1}, "seed"), ({"style": "bored"}, "emotion"), ({"sampler": "x"}, "sampler"),
+        ({"prior_strength": -1}, "prior_strength"), ({"blink_rate": 100}, "blink_rate"), ({"smoothing": -1}, "smooth"),
+    ],
+)  # fmt: skip
+def test_bad_settings_are_refused_before_work(models, settings, name):
+    with pytest.raises(ValueError, match=name):
+        stream_motion(models, make_audio(9000), **settings)
+
+
+def test_options_and_settings_agree(models):
+    audio = make_audio(9000)
+    assert same(
+        sample_motion(models, audio, options=MotionOptions(seed=4, steps=STEPS)),
+        sample_motion(models, audio, seed=4, steps=STEPS),
+    )
+
+
+def test_empty_sound_and_foreign_features_are_refused(models):
+    with pytest.raises(ValueError, match="empty"):
+        stream_motion(models, make_audio(0))
+    other = models.encoder.encode(make_audio(9000))
+    with pytest.raises(ValueError, match="frames"):
+        sample_motion(models, make_audio(20_000), speech=other)
