@@ -123,7 +123,7 @@ def lift_portrait(
     size: int = 768,
     lifter: Lifter | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Portrait (3, H, W) in [-1, 1] + mask (1, H, W) on a posed body -> atlas (3, A, A) in [-1, 1], visibility (1, A, A).
+    """Portrait (3, H, W) in [-1, 1] + mask (1, H, W) on a posed body -> atlas (3, A, A), visibility (1, A, A).
 
     posed: the portrait's pose with its shell (batch 1); camera (4, 4) and (3, 3) in pixels of the image. The atlas is
     filled everywhere; visibility in [0, 1] is of texels really seen (symmetric and template colours count as unseen).

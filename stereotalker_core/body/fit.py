@@ -1,0 +1,161 @@
+"""Fit a portrait once: keypoints + mask -> `Identity` (shape, shell, pose, camera, texture, background).
+
+1. Levenberg-Marquardt on the keypoints, 2. limbs that lie outside the mask are pulled in, 3. the shell carries the
+silhouette out to the mask, 4. the portrait's pixels are lifted to the atlas, 5. the person is painted out.
+"""
+
+import logging
+import math
+from typing import TYPE_CHECKING
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..records import Identity
+from ..shapes import dims
+from .fit_pose import PoseFit, Pull, fit_pose
+from .fit_shell import ShellSolver, fit_shell, outer_contour, silhouette_iou
+from .keypoints import HELP, Keypoints
+from .lift import Lifter, lift_portrait, push_pull
+from .model import HalfBody
+
+if TYPE_CHECKING:
+    from .detector import KeypointDetector
+
+logger = logging.getLogger(__name__)
+_WORK = 384  # px; the silhouette is compared at this size
+_WORST = 0.10  # mean keypoint error in face heights above which nothing fits
+_GOOD = 0.03  # the same of a good fit
+_SMALLEST_SIDE = 64
+
+
+def fit_portrait(
+    body: HalfBody,
+    image: Tensor,
+    keypoints: Keypoints | None = None,
+    mask: Tensor | None = None,
+    *,
+    lifter: Lifter | None = None,
+    detector: "KeypointDetector | None" = None,
+    iterations: tuple[int, int] = (8, 20),
+    shell_iterations: int = 5,
+) -> Identity:
+    """Portrait (3, H, W) in [-1, 1], its keypoints and mask (1, H, W) -> Identity; about 3 s on one CPU core.
+
+    What is not given comes from `detector` (the embedded one where None). ValueError: no person, a back view, a face
+    that is too small, or keypoints no person fits. shell_iterations 0 leaves the bare body.
+    """
+    known = dims(image, "3 H W")
+    if min(known["H"], known["W"]) < _SMALLEST_SIDE:
+        raise ValueError(f"portrait is {known['W']}x{known['H']} px; at least {_SMALLEST_SIDE} px a side are needed")
+    if mask is not None:
+        dims(mask, "1 H W", **known)
+    if keypoints is None or mask is None:
+        keypoints, mask = _detect(image, keypoints, mask, detector)
+    keypoints.check_front()
+    device = body.mean.device
+    image, mask, keypoints = image.to(device), mask.to(device), keypoints.to(device)
+    size = (known["H"], known["W"])
+    fit = fit_pose(body, keypoints, size, iterations=iterations)
+    _check_residual(fit, keypoints)
+    small, intrinsics, factor = _working_mask(mask, fit.intrinsics)
+    if float(small.mean()) < 0.01:
+        raise ValueError("the mask is empty: paint the person white, or leave the mask out")
+    fit = _pull_in(body, fit, keypoints, size, small, intrinsics, factor)
+    shell = fit_shell(body, fit, small, intrinsics, shell_iterations, ShellSolver(body))
+    posed = fit.posed(body, shell)
+    iou = silhouette_iou(body, posed, fit.world_to_camera, intrinsics, small)
+    atlas, visibility = lift_portrait(body, image, mask, posed, fit.world_to_camera, fit.intrinsics, lifter=lifter)
+    return Identity(
+        fit.shape,
+        shell,
+        fit.rotations,
+        fit.expression,
+        fit.world_to_camera,
+        fit.intrinsics,
+        image,
+        mask,
+        paint_out(image, mask),
+        atlas,
+        visibility,
+        quality=_quality(fit, keypoints, iou),
+    )
+
+
+def paint_out(image: Tensor, mask: Tensor) -> Tensor:
+    """The background (3, H, W) behind the person of mask (1, H, W), filled in smoothly from around the mask."""
+    reach = max(2, round(max(image.shape[-2:]) / 64))  # hair and shadows at the edge of a soft mask are person too
+    person = F.max_pool2d((mask[None] > 0.15).to(image.dtype), 2 * reach + 1, 1, reach)
+    if bool((person > 0).all()):
+        return image.mean((1, 2), keepdim=True).expand_as(image).clone()
+    return push_pull(image[None], 1 - person)[0]
+
+
+def _detect(
+    image: Tensor, keypoints: Keypoints | None, mask: Tensor | None, detector: "KeypointDetector | None"
+) -> tuple[Keypoints, Tensor]:
+    if detector is None:
+        from .detector import load_detector
+
+        detector = load_detector(image.device)
+    if keypoints is None:
+        found, soft, _ = detector.detect(image)
+        return found, soft if mask is None else mask
+    return keypoints, detector.person_mask(image, keypoints)
+
+
+def _face_errors(fit: PoseFit, keypoints: Keypoints) -> float:
+    """Mean keypoint error in face heights, robust to a third of the points being wrong."""
+    share = fit.error / max(1.0, keypoints.face_height())
+    return (
+        float(share.clamp(max=0.5).mean())
+        if len(share) < 6
+        else float(share.sort().values[: len(share) * 2 // 3].mean())
+    )
+
+
+def _check_residual(fit: PoseFit, keypoints: Keypoints) -> None:
+    error = _face_errors(fit, keypoints)
+    if not error < _WORST:
+        raise ValueError(
+            f"no person fits the keypoints (off by {error:.0%} of the face height); check left and right, or {HELP}"
+        )
+
+
+def _quality(fit: PoseFit, keypoints: Keypoints, iou: float) -> float:
+    """0..1 from the keypoint residual and the silhouette."""
+    return min(1.0, math.exp(-max(0.0, _face_errors(fit, keypoints) / _GOOD - 0.5)) * min(1.0, iou / 0.9))
+
+
+def _working_mask(mask: Tensor, intrinsics: Tensor) -> tuple[Tensor, Tensor, float]:
+    """Mask and intrinsics at the working size, and the factor (new / old)."""
+    rows, columns = mask.shape[-2:]
+    factor = min(1.0, _WORK / max(rows, columns))
+    new = (max(1, round(rows * factor)), max(1, round(columns * factor)))
+    small = F.interpolate(mask[None], new, mode="bilinear", antialias=True, align_corners=False)[0]
+    scale = intrinsics.new_tensor([new[1] / columns, new[0] / rows, 1.0])
+    return small.clamp(0, 1), intrinsics * scale[:, None], factor
+
+
+def _pull_in(
+    body: HalfBody,
+    fit: PoseFit,
+    keypoints: Keypoints,
+    size: tuple[int, int],
+    mask: Tensor,
+    intrinsics: Tensor,
+    factor: float,
+    rounds: int = 2,
+) -> PoseFit:
+    """Refit with the constraint that no silhouette vertex lies outside the mask (the shell can only add)."""
+    for _ in range(rounds):
+        contour = outer_contour(body, fit.posed(body), fit.world_to_camera, intrinsics, mask)
+        outside = contour.found & (contour.gap < -1)
+        if int(outside.sum()) < 8:
+            return fit
+        pixel = contour.pixel + contour.gap.clamp(max=0)[:, None] * contour.normal
+        keep = contour.found & (contour.gap < 0)
+        sigma = max(1.0, 0.04 * keypoints.face_height()) * math.sqrt(max(1.0, int(keep.sum()) / 20))
+        pull = Pull(contour.vertices[keep], pixel[keep] / factor, contour.normal[keep], sigma)
+        fit = fit_pose(body, keypoints, size, start=fit, pull=pull, iterations=(0, 6))
+    return fit

@@ -1,0 +1,271 @@
+"""Shape, pose, expression and camera from 2D keypoints: Levenberg-Marquardt on a model of the keypoints only.
+
+The focal length is not observable from one portrait, so the distance is assumed (1.8 m, between a selfie and a studio
+lens) and the focal length follows from the size of the face; that makes the fit independent of how the picture was cut.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.func import jacfwd
+
+from .keypoints import Keypoints
+from .model import HalfBody, Posed
+from .skeleton import JOINT_INDEX, N_JOINTS
+
+DISTANCE = 1.8  # m, assumed distance of the portrait's camera
+_ROBUST = 3.0  # residuals beyond this many sigmas count as outliers
+_TIMID = ("tongueOut", "cheekPuff", "jawForward", "mouthRollLower", "mouthRollUpper", "noseSneerLeft", "noseSneerRight")
+_BOLD = ("jawOpen", "mouthSmileLeft", "mouthSmileRight")
+_SIDEWAYS = ("jawLeft", "jawRight", "mouthLeft", "mouthRight")
+
+
+@dataclass(frozen=True)
+class PoseFit:
+    """shape (K,), rotations (49, 3), expression (52,), world_to_camera (4, 4), intrinsics (3, 3), error (N,) pixels."""
+
+    shape: Tensor
+    rotations: Tensor
+    expression: Tensor
+    world_to_camera: Tensor
+    intrinsics: Tensor
+    vector: Tensor
+    error: Tensor
+
+    def posed(self, body: HalfBody, shell: Tensor | None = None) -> Posed:
+        """The body in the portrait's pose, batch 1; shell (V,) in metres."""
+        rest = body.rest(self.shape[None], None if shell is None else shell[None])
+        return body.pose(rest, self.rotations[None], self.expression[None])
+
+
+@dataclass(frozen=True)
+class Pull:
+    """Vertices (M,) that should move to a line in the image: normal (M, 2) . (pixel - target (M, 2)) = 0, sigma px."""
+
+    vertices: Tensor
+    target: Tensor
+    normal: Tensor
+    sigma: float
+
+
+class Parameters:
+    """Layout of the parameter vector with Gaussian priors: translation, joint angles, shape, expression."""
+
+    def __init__(self, body: HalfBody, hands: bool):
+        self.device = body.mean.device
+        self._mean: list[float] = []
+        self._sigma: list[float] = []
+        self.slices: dict[str, slice] = {}
+        rows: list[tuple[int, int, float]] = []  # (row of the flat rotations, parameter, factor)
+        self._add("translation", (0, 0, 0), (30, 30, 30))
+        self._add_joints(rows, body, hands)
+        self._add("shape", [0] * body.n_shape, [1] * body.n_shape)
+        self._add("expression", [0] * len(body.expression_names), [self._freedom(n) for n in body.expression_names])
+        self.mean = torch.tensor(self._mean, dtype=torch.float32, device=self.device)
+        self.sigma = torch.tensor(self._sigma, dtype=torch.float32, device=self.device)
+        to_rotations = torch.zeros(N_JOINTS * 3, len(self._mean))
+        for row, column, factor in rows:
+            to_rotations[row, column] = factor
+        self.to_rotations = to_rotations.to(self.device)
+        self.lower, self.upper = torch.full_like(self.mean, -1e9), torch.full_like(self.mean, 1e9)
+        self.lower[self.slices["shape"]], self.upper[self.slices["shape"]] = -3, 3
+        self.lower[self.slices["expression"]], self.upper[self.slices["expression"]] = 0, 1
+
+    def _add(self, name: str, mean, sigma) -> int:
+        start = len(self._mean)
+        self.slices[name] = slice(start, start + len(mean))
+        self._mean.extend(map(float, mean))
+        self._sigma.extend(map(float, sigma))
+        return start
+
+    def _add_joints(self, rows: list[tuple[int, int, float]], body: HalfBody, hands: bool) -> None:
+        def joint(name: str, joints: tuple[str, ...], sigma_degrees, mean_degrees=(0, 0, 0)) -> None:
+            radians = [[math.radians(v) for v in t] for t in (mean_degrees, sigma_degrees)]
+            start = self._add(name, *radians)
+            for j in joints:
+                rows.extend((JOINT_INDEX[j] * 3 + k, start + k, 1 / len(joints)) for k in range(3))
+
+        joint("root", ("root",), (12, 8, 60))
+        joint("spine", ("spine03", "spine01"), (12, 10, 15))
+        joint("neck", ("neck01", "neck02", "neck03"), (12, 10, 18))
+        joint("head", ("head",), (12, 10, 25))
+        for side, sign in (("L", 1), ("R", -1)):
+            joint(f"clavicle.{side}", (f"clavicle.{side}",), (4, 6, 5))
+            joint(f"upperarm.{side}", (f"upperarm01.{side}",), (30, 22, 30), (0, 28 * sign, 0))
+            joint(f"lowerarm.{side}", (f"lowerarm01.{side}",), (40, 40, 40))
+            joint(f"wrist.{side}", (f"wrist.{side}",), (18, 18, 18))
+            start = self._add(f"twist.{side}", [0], [math.radians(25)])
+            axis = (
+                body.bone_mean[body.bone_index[f"wrist.{side}"]] - body.bone_mean[body.bone_index[f"lowerarm01.{side}"]]
+            )
+            axis = (axis / axis.norm()).tolist()
+            rows.extend((JOINT_INDEX[f"lowerarm02.{side}"] * 3 + k, start, axis[k]) for k in range(3))
+            for name in [f"finger{f}-{k}.{side}" for f in range(1, 6) for k in range(1, 4)] if hands else []:
+                joint(name, (name,), (20, 20, 20))
+
+    @staticmethod
+    def _freedom(name: str) -> float:
+        if name in _TIMID:
+            return 0.08
+        if name in _BOLD:
+            return 0.5
+        return 0.15 if name.startswith("eyeLook") or name in _SIDEWAYS else 0.25
+
+    def unpack(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """translation (3,), rotations (49, 3), shape (K,), expression (52,)."""
+        part = self.slices
+        rotations = (self.to_rotations @ x).view(N_JOINTS, 3)
+        return x[part["translation"]], rotations, x[part["shape"]], x[part["expression"]]
+
+
+class PointModel:
+    """Some points of the body (keypoints, then vertices) as a function of the parameters, in camera space."""
+
+    def __init__(self, body: HalfBody, parameters: Parameters, names: tuple[str, ...], vertices: Tensor):
+        self.body, self.parameters, self.n = body, parameters, len(names) + len(vertices)
+        source, weight, row = [], [], []
+        for i, name in enumerate(names):
+            k = body.keypoint_index[name]
+            span = slice(int(body.keypoint_pointer[k]), int(body.keypoint_pointer[k + 1]))
+            source.append(body.keypoint_source[span])
+            weight.append(body.keypoint_weight[span])
+            row.append(torch.full_like(source[-1], i))
+        source.append(vertices)
+        weight.append(torch.ones_like(vertices, dtype=torch.float32))
+        row.append(torch.arange(len(names), self.n, device=vertices.device))
+        source = torch.cat(source)
+        self.weight, self.row = torch.cat(weight), torch.cat(row)
+        is_vertex = source < body.n_vertices
+        used, inverse = torch.unique(source[is_vertex], return_inverse=True)
+        self.source = torch.where(is_vertex, torch.zeros_like(source), len(used) + source - body.n_vertices)
+        self.source[is_vertex] = inverse
+        self.mean, self.skin = body.mean[used], body.skin_weights[used]
+        self.basis = body.basis.view(body.n_vertices, 3, -1)[used].flatten(0, 1)
+        slot = torch.full((body.n_vertices,), -1, device=used.device)
+        slot[body.expression_vertices] = torch.arange(len(body.expression_vertices), device=used.device)
+        moved = slot[used]
+        deltas = body.expression_deltas.view(len(body.expression_names), -1, 3)[:, moved.clamp_min(0)]
+        self.deltas = (deltas * (moved >= 0)[:, None]).flatten(1)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Parameters (n,) -> camera-space points (N, 3)."""
+        body = self.body
+        translation, rotations, shape, expression = self.parameters.unpack(x)
+        vertices = (self.mean.flatten() + self.basis @ shape + expression @ self.deltas).view(-1, 3)
+        bones = body.bone_mean + body.bone_basis @ shape
+        world, heads = body.forward_kinematics(body.bone_rotations(rotations[None]), bones[None])
+        shift = heads[0] - (world[0] @ bones[..., None])[..., 0]
+        transform = torch.cat([world[0], shift[..., None]], -1).flatten(1)
+        blended = (self.skin @ transform).view(-1, 3, 4)
+        posed = (blended[..., :3] * vertices[:, None, :]).sum(-1) + blended[..., 3]
+        values = torch.cat([posed, heads[0]])[self.source] * self.weight[:, None]
+        points = values.new_zeros(self.n, 3).index_add(0, self.row, values)
+        return points @ camera_axes(points).T + translation
+
+
+def camera_axes(like: Tensor) -> Tensor:
+    """(3, 3) rows: axes of a camera in front of the person (x right, y down, z forward)."""
+    return like.new_tensor([[1.0, 0, 0], [0, 0, -1.0], [0, 1.0, 0]])
+
+
+def fit_pose(
+    body: HalfBody,
+    keypoints: Keypoints,
+    size: tuple[int, int],
+    start: PoseFit | None = None,
+    pull: Pull | None = None,
+    iterations: tuple[int, int] = (8, 20),
+) -> PoseFit:
+    """Fit the body to keypoints in an image of size (H, W). start: continue from a fit; pull: silhouette terms."""
+    parameters = Parameters(body, any(n.startswith("hand.") for n in keypoints.names))
+    device = body.mean.device
+    keypoints = keypoints.to(device)
+    vertices = pull.vertices if pull is not None else torch.zeros(0, dtype=torch.long, device=device)
+    model = PointModel(body, parameters, keypoints.names, vertices)
+    centre = torch.tensor([size[1] / 2, size[0] / 2], device=device)
+    if start is None:
+        x, focal = _initial(model, parameters, keypoints, centre)
+    else:
+        x, focal = start.vector.clone(), float(start.intrinsics[0, 0])
+    n = len(keypoints)
+
+    def residual(x: Tensor) -> Tensor:
+        points = model(x)
+        pixel = points[:, :2] / points[:, 2:].clamp_min(0.1) * focal + centre
+        out = (pixel[:n] - keypoints.xy) / keypoints.sigma[:, None]
+        if pull is None:
+            return out
+        along = ((pixel[n:] - pull.target) * pull.normal).sum(1, keepdim=True) / pull.sigma
+        return torch.cat([out, torch.cat([along, torch.zeros_like(along)], 1)])
+
+    pose_first = torch.ones_like(x, dtype=torch.bool)  # pose and the largest shape components before the details
+    pose_first[parameters.slices["expression"]] = False
+    pose_first[parameters.slices["shape"].start + 12 : parameters.slices["shape"].stop] = False
+    if start is None:
+        x = _minimise(residual, x, parameters, pose_first, iterations[0])
+    x = _minimise(residual, x, parameters, torch.ones_like(pose_first), iterations[1])
+    error = residual(x)[:n].norm(dim=1) * keypoints.sigma
+    return _result(parameters, x, focal, centre, error)
+
+
+def _initial(model: PointModel, parameters: Parameters, keypoints: Keypoints, centre: Tensor) -> tuple[Tensor, float]:
+    """Parameters and focal length (px) from the similarity that puts the mean face on the face points."""
+    face = [i for i, n in enumerate(keypoints.names) if n.startswith(("face.", "iris.")) or n.endswith(("eye", "nose"))]
+    x = parameters.mean.clone()
+    points, pixels = model(x)[face], keypoints.xy[face]
+    here, there = points[:, :2] - points[:, :2].mean(0), pixels - pixels.mean(0)
+    scale = float(there.square().sum().sqrt() / here.square().sum().sqrt().clamp_min(1e-6))  # pixels per metre
+    offset = (pixels.mean(0) - centre) / scale - points[:, :2].mean(0)
+    x[parameters.slices["translation"]] = torch.cat([offset, (DISTANCE - points[:, 2].mean())[None]])
+    return x, DISTANCE * scale
+
+
+def _minimise(
+    residual: Callable[[Tensor], Tensor], x: Tensor, parameters: Parameters, active: Tensor, iterations: int
+) -> Tensor:
+    """Levenberg-Marquardt with log-robust weights and the Gaussian priors, inside the box of the parameters."""
+    jacobian = jacfwd(residual)
+    columns = active.nonzero().squeeze(1)
+    precision = 1 / parameters.sigma.square()
+    limit = _ROBUST**2
+
+    def cost(x: Tensor, r: Tensor) -> float:
+        robust = limit * torch.log1p(r.square().sum(1) / limit)
+        return float(robust.sum() + ((x - parameters.mean).square() * precision).sum())
+
+    r = residual(x)
+    current, damping, stalled = cost(x, r), 1e-2, 0
+    for _ in range(iterations):
+        j = jacobian(x)[..., columns].flatten(0, 1)
+        weight = (1 / (1 + r.square().sum(1) / limit)).repeat_interleave(2)
+        prior = precision[columns]
+        normal = ((j * weight[:, None]).T @ j + torch.diag(prior)).double()
+        gradient = (j.T @ (weight * r.flatten()) + (x - parameters.mean)[columns] * prior).double()
+        while damping < 1e6:
+            step = torch.linalg.solve(normal + damping * torch.diag(normal.diagonal()), -gradient).to(x.dtype)
+            trial = x.index_add(0, columns, step).clamp(parameters.lower, parameters.upper)
+            trial_r = residual(trial)
+            value = cost(trial, trial_r)
+            if value < current:
+                break
+            damping *= 5
+        else:
+            return x
+        stalled = stalled + 1 if current - value < 1e-3 * current else 0
+        x, r, current, damping = trial, trial_r, value, max(damping / 4, 1e-5)
+        if stalled >= 2:
+            break
+    return x
+
+
+def _result(parameters: Parameters, x: Tensor, focal: float, centre: Tensor, error: Tensor) -> PoseFit:
+    translation, rotations, shape, expression = parameters.unpack(x)
+    camera = torch.eye(4, device=x.device)
+    camera[:3, :3], camera[:3, 3] = camera_axes(x), translation
+    intrinsics = torch.eye(3, device=x.device)
+    intrinsics[0, 0] = intrinsics[1, 1] = focal
+    intrinsics[:2, 2] = centre
+    return PoseFit(shape, rotations, expression, camera, intrinsics, x, error)
