@@ -1,0 +1,197 @@
+"""Camera paths around a half body: fixed, orbit, keyframes, and the second eye of a stereo pair.
+
+A `Framing` says what the canvas shows; a path turns it into one camera a frame. Yaw and pitch are degrees: yaw 0 is the
+front, positive yaw moves the camera towards the subject's right side, positive pitch puts it above.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..body.model import HalfBody
+from ..records import Cameras, Identity
+from ..shapes import dims
+from .projection import intrinsics_for, look_at
+
+CANVAS = (256, 256)
+MODES = ("auto", "half_body", "portrait")
+_DISTANCE = 2.4  # m
+_HEIGHT = 0.86  # m of the half-body canvas
+_SMALLEST_HEIGHT = 0.45  # m; a closer view has fewer texels than pixels
+_BELOW_HEAD = 0.21  # m from the head bone down to the middle of the half-body canvas
+_FORWARD = -0.02  # m; the middle of the trunk lies a little in front of the hips
+_FACTORS = (0.2, 5.0)  # sane range of a keyframe's distance factor
+
+
+@dataclass(frozen=True)
+class Framing:
+    """What a camera shows: world target (x, y, z) m in the middle, from `distance` m, `height` m from top to bottom."""
+
+    target: tuple[float, float, float]
+    distance: float
+    height: float
+
+    def __post_init__(self) -> None:
+        values = (*self.target, self.distance, self.height)
+        if len(self.target) != 3 or not all(map(math.isfinite, values)) or self.distance <= 0 or self.height <= 0:
+            raise ValueError(f"a framing needs a finite target (x, y, z), distance > 0 and height > 0, got {self}")
+
+
+def canonical_framing(head_z: float) -> Framing:
+    """The half-body view all nano networks are trained on, for a head bone at height `head_z` m in the A pose."""
+    return Framing((0.0, _FORWARD, head_z - _BELOW_HEAD), _DISTANCE, _HEIGHT)
+
+
+def framing_for(body: HalfBody, identity: Identity, mode: str = "auto") -> Framing:
+    """The framing of one person.
+
+    "half_body": canonical. "portrait": the portrait's own (its yaw and pitch belong to the path). "auto": canonical,
+    but cut at the portrait's bottom edge where the portrait shows less of the body (no view below 0.45 m of height);
+    the space above the head stays. ValueError for another mode.
+    """
+    if mode not in MODES:
+        raise ValueError(f"framing mode {mode!r} is unknown; use one of {', '.join(MODES)}")
+    bones = body.rest(identity.shape[None]).bones[0]
+    canonical = canonical_framing(float(bones[body.bone_index["head"], 2]))
+    if mode == "half_body":
+        return canonical
+    centre, distance, bottom = _portrait_view(identity, canonical.target)
+    if mode == "portrait":
+        rows = identity.portrait.shape[-2]
+        return Framing(centre, distance, rows * distance / float(identity.intrinsics[1, 1]))
+    top = canonical.target[2] + canonical.height / 2
+    if top - bottom >= canonical.height:
+        return canonical
+    height = max(top - bottom, _SMALLEST_HEIGHT)
+    return Framing((*canonical.target[:2], top - height / 2), canonical.distance, height)
+
+
+def _portrait_view(
+    identity: Identity, anchor: tuple[float, float, float]
+) -> tuple[tuple[float, float, float], float, float]:
+    """The portrait camera: world point in the middle at the anchor's depth, that depth, world z at the bottom edge."""
+    rows, columns = identity.portrait.shape[-2:]
+    matrix, intrinsics = identity.world_to_camera.double().cpu(), identity.intrinsics.double().cpu()
+    rotation, shift = matrix[:3, :3], matrix[:3, 3]
+    depth = rotation[2] @ torch.tensor(anchor, dtype=torch.float64) + shift[2]
+    if not float(depth) > 0:
+        raise ValueError("the identity's portrait camera looks away from the person; fit the portrait again")
+    pixels = torch.tensor([[columns / 2, rows / 2], [columns / 2, rows]], dtype=torch.float64)
+    rays = (pixels - intrinsics[:2, 2]) / intrinsics.diagonal()[:2]
+    points = (torch.cat([rays, torch.ones(2, 1, dtype=torch.float64)], 1) * depth - shift) @ rotation
+    x, y, z = points[0].tolist()
+    return (x, y, z), float(depth), float(points[1, 2])
+
+
+def fixed(
+    framing: Framing, frames: int, yaw: float = 0.0, pitch: float = 0.0, size: tuple[int, int] = CANVAS
+) -> Cameras:
+    """A camera that stands still. ValueError for a yaw outside -180..180 or a bad size."""
+    return keyframes(framing, frames, [(0, yaw, pitch, 1.0)], size)
+
+
+def orbit(
+    framing: Framing,
+    frames: int,
+    start_yaw: float,
+    end_yaw: float,
+    pitch: float = 0.0,
+    size: tuple[int, int] = CANVAS,
+    ease: bool = False,
+) -> Cameras:
+    """From start_yaw in the first frame to end_yaw in the last, at a constant speed or with ease in and out."""
+    _check_view(start_yaw, pitch)
+    _check_view(end_yaw, pitch)
+    progress = torch.linspace(0, 1, _checked_frames(frames))
+    if ease:
+        progress = progress * progress * (3 - 2 * progress)
+    yaw = start_yaw + (end_yaw - start_yaw) * progress
+    return _cameras(framing, yaw, torch.full_like(yaw, pitch), torch.ones_like(yaw), size)
+
+
+def keyframes(
+    framing: Framing,
+    frames: int,
+    keys: Sequence[tuple[int, float, float, float]],
+    size: tuple[int, int] = CANVAS,
+) -> Cameras:
+    """Through keys (frame, yaw, pitch, distance factor), smooth, never beyond the values of neighbouring keys.
+
+    Frames before the first and after the last key stand still. ValueError for no key, frames that do not increase, or
+    a value out of range.
+    """
+    if not keys:
+        raise ValueError("a keyframed camera needs at least one (frame, yaw, pitch, distance factor)")
+    for _, yaw, pitch, factor in keys:
+        _check_view(yaw, pitch)
+        if not _FACTORS[0] <= factor <= _FACTORS[1]:
+            raise ValueError(f"distance factor {factor} is outside {_FACTORS[0]}..{_FACTORS[1]}")
+    moments = torch.tensor([float(key[0]) for key in keys], dtype=torch.float64)
+    if not bool(torch.isfinite(moments).all()) or not bool((moments.diff() > 0).all()):
+        raise ValueError(f"keyframes must come at increasing frames, got {[key[0] for key in keys]}")
+    values = torch.tensor([[float(v) for v in key[1:]] for key in keys], dtype=torch.float64)
+    at = torch.arange(_checked_frames(frames), dtype=torch.float64)
+    yaw, pitch, factor = monotone_cubic(moments, values, at).float().unbind(1)
+    return _cameras(framing, yaw, pitch, factor, size)
+
+
+def stereo_pair(cameras: Cameras, baseline_m: float = 0.063) -> tuple[Cameras, Cameras]:
+    """(left, right) eyes: parallel cameras, half the baseline (m) to each side along the camera's own x axis."""
+    if not (math.isfinite(baseline_m) and 0 <= baseline_m <= 1):
+        raise ValueError(f"baseline {baseline_m} m is outside 0..1")
+    return _moved(cameras, -baseline_m / 2), _moved(cameras, baseline_m / 2)
+
+
+def monotone_cubic(x: Tensor, y: Tensor, at: Tensor) -> Tensor:
+    """Monotone piecewise cubic (Fritsch and Carlson 1980): knots x (N,) increasing, y (N, C), at (T,) -> (T, C).
+
+    Smooth first derivative, no overshoot between knots, constant outside them.
+    """
+    known = dims(y, "N C", **dims(x, "N"))
+    if known["N"] == 1:
+        return y.expand(len(at), -1).clone()
+    step = x.diff()[:, None]  # (N-1, 1)
+    slope = y.diff(dim=0) / step
+    before, after = slope[:-1], slope[1:]
+    w1, w2 = 2 * step[1:] + step[:-1], step[1:] + 2 * step[:-1]
+    same = before * after > 0
+    # weighted harmonic mean of the two slopes; a local extremum gets a level tangent
+    inner = (w1 + w2) / (w1 / torch.where(same, before, 1.0) + w2 / torch.where(same, after, 1.0))
+    level = torch.zeros_like(y[:1])  # the path starts and ends at rest
+    tangent = torch.cat([level, torch.where(same, inner, 0.0), level])
+    left = (torch.searchsorted(x, at, right=True) - 1).clamp(0, len(x) - 2)
+    width = step[left]
+    t = ((at - x[left])[:, None] / width).clamp(0, 1)
+    h00, h10 = (1 + 2 * t) * (1 - t) ** 2, t * (1 - t) ** 2
+    h01, h11 = t * t * (3 - 2 * t), t * t * (t - 1)
+    return h00 * y[left] + h10 * width * tangent[left] + h01 * y[left + 1] + h11 * width * tangent[left + 1]
+
+
+def _cameras(framing: Framing, yaw: Tensor, pitch: Tensor, factor: Tensor, size: tuple[int, int]) -> Cameras:
+    rows, columns = size
+    if any(side < 64 or side % 8 for side in (rows, columns)):
+        raise ValueError(f"size {rows}x{columns} must be multiples of 8, at least 64")
+    matrix = look_at(torch.tensor(framing.target), yaw, pitch, framing.distance * factor)
+    return Cameras(matrix, intrinsics_for(framing.height, framing.distance, size), yaw, (rows, columns))
+
+
+def _moved(cameras: Cameras, along_x: float) -> Cameras:
+    matrix = cameras.world_to_camera.clone()
+    matrix[:, 0, 3] -= along_x
+    return Cameras(matrix, cameras.intrinsics, cameras.yaw, cameras.size)
+
+
+def _checked_frames(frames: int) -> int:
+    if frames < 1:
+        raise ValueError(f"a camera path needs at least one frame, got {frames}")
+    return frames
+
+
+def _check_view(yaw: float, pitch: float) -> None:
+    if not (math.isfinite(yaw) and -180 <= yaw <= 180):
+        raise ValueError(f"yaw {yaw} is outside -180..180 degrees")
+    if not (math.isfinite(pitch) and -89 <= pitch <= 89):
+        raise ValueError(f"pitch {pitch} is outside -89..89 degrees")
