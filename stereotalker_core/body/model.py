@@ -89,6 +89,9 @@ class HalfBody(nn.Module):
         self._buffer("triangles", self.render_vertex[self.uv_triangles])  # (F, 3) over vertices
         self._buffer("triangle_part", t["part"].long())  # (F,)
         self._buffer("mirror", t["mirror"].long())  # (V,) left-right counterpart
+        for name in ("lips_mask", "eyelids_mask", "ears_mask"):  # (256, 256) UV maps in [0, 1]; older files lack them
+            if name in t:
+                self._buffer(name, t[name].float() / 255)
         corner = self.triangles.flatten()
         order = torch.argsort(corner, stable=True)
         count = torch.bincount(corner, minlength=self.n_vertices)
