@@ -59,7 +59,7 @@ def _nearest(corners: Tensor, rows: int, columns: int, cull: bool) -> Tensor:
     keys = torch.full((batch * rows * columns,), _EMPTY, dtype=torch.int64, device=corners.device)
     if not len(drawn):
         return keys
-    flat = corners.flatten(0, 1)[drawn]
+    flat = corners.flatten(0, 1).index_select(0, drawn)
     left, right, top, bottom = (t.flatten()[drawn] for t in (left, right, top, bottom))
     # edge functions relative to the bounding box: in absolute pixels float32 cancellation leaves pinholes
     edges = _edge_functions(flat[..., 0] - left[:, None], flat[..., 1] - top[:, None], area.flatten()[drawn])
@@ -68,21 +68,23 @@ def _nearest(corners: Tensor, rows: int, columns: int, cull: bool) -> Tensor:
     ends = count.cumsum(0)
     total = int(ends[-1])
     item = torch.repeat_interleave(torch.arange(len(drawn), device=keys.device), count, output_size=total)
-    local = torch.arange(total, device=keys.device) - (ends - count)[item]
-    row = torch.div(local, width[item], rounding_mode="floor")
-    column = local - row * width[item]
-    e = edges[item]
+    local = torch.arange(total, device=keys.device) - (ends - count).index_select(0, item)
+    stride = width.index_select(0, item)
+    row = torch.div(local, stride, rounding_mode="floor")
+    column = local - row * stride
+    e = edges.index_select(0, item)
     px, py = column.to(flat.dtype) + 0.5, row.to(flat.dtype) + 0.5
     w0 = e[:, 0] * px + e[:, 1] * py + e[:, 2]
     w1 = e[:, 3] * px + e[:, 4] * py + e[:, 5]
     w2 = 1 - w0 - w1
     kept = (torch.minimum(torch.minimum(w0, w1), w2) >= -_EDGE_TOLERANCE).nonzero().squeeze(1)
-    item = item[kept]
-    inverse = (1 / flat[..., 2])[item]
-    depth = 1 / (inverse * torch.stack([w0[kept], w1[kept], w2[kept]], 1)).sum(1).clamp_min(1e-6)
-    source = drawn[item]
+    item = item.index_select(0, kept)
+    inverse = (1 / flat[..., 2]).index_select(0, item)
+    depth = 1 / (inverse * torch.stack([w0, w1, w2], 1).index_select(0, kept)).sum(1).clamp_min(1e-6)
+    source = drawn.index_select(0, item)
     image = torch.div(source, n_triangles, rounding_mode="floor")
-    where = (image * rows + top.long()[item] + row[kept]) * columns + left.long()[item] + column[kept]
+    where = (image * rows + top.long().index_select(0, item) + row.index_select(0, kept)) * columns
+    where = where + left.long().index_select(0, item) + column.index_select(0, kept)
     key = ((depth * _DEPTH_STEPS).long() << _TRIANGLE_BITS) | (source % n_triangles)
     return keys.scatter_reduce_(0, where, key, "amin")
 

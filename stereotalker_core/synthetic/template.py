@@ -113,10 +113,11 @@ class Template:
 
     def smooth(self, values: Tensor, weight: Tensor, steps: int, rate: float = 0.7) -> Tensor:
         """Laplacian relaxation of a vertex field (V, C) where weight (V, 1) says."""
-        start, end = self.edges.unbind(1)
+        start, end = self.edges[(weight[:, 0] > 0)[self.edges[:, 0]]].unbind(1)
+        rate = weight * rate
         for _ in range(steps):
             mean = torch.zeros_like(values).index_add_(0, start, values[end]) / self.degree[:, None]
-            values = values + weight * rate * (mean - values)
+            values = values + rate * (mean - values)
         return values
 
 
@@ -129,7 +130,7 @@ def _along(points: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 def piecewise(x: Tensor, knots: tuple[float, ...], values: tuple[float, ...]) -> Tensor:
     """Linear interpolation through (knots, values), constant outside."""
     k, v = x.new_tensor(knots), x.new_tensor(values)
-    i = torch.bucketize(x, k).clamp(1, len(k) - 1)
+    i = torch.bucketize(x.contiguous(), k).clamp(1, len(k) - 1)
     t = ((x - k[i - 1]) / (k[i] - k[i - 1])).clamp(0, 1)
     return torch.lerp(v[i - 1], v[i], t)
 
@@ -156,4 +157,4 @@ def uniform(rng: torch.Generator, low: float, high: float) -> float:
 
 def pick(rng: torch.Generator, options: tuple, weights: tuple[float, ...]):
     """One option with the given (unnormalised) weights."""
-    return options[int(torch.multinomial(torch.tensor(weights), 1, generator=rng))]
+    return options[int(torch.multinomial(torch.tensor(weights, dtype=torch.float32), 1, generator=rng))]
