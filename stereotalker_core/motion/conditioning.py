@@ -27,7 +27,7 @@ class Style:
     """
 
     emotion: str = "neutral"
-    intensity: float = 0.5
+    intensity: float = 1.0
     energy: float = 1.0
     handedness: float = 0.0
 
@@ -96,16 +96,25 @@ def prosody(waveform: Tensor, frames: int) -> Tensor:
 
 
 def _frame_prosody(windows: Tensor) -> Tensor:
-    """(N, 1024) -> (N, 3): dB, log2(pitch / 140 Hz), voicing = peak of the normalised autocorrelation."""
+    """(N, 1024) -> (N, 3): dB, log2(pitch / 140 Hz), voicing = peak of the normalised autocorrelation.
+
+    The autocorrelation is divided by the window's own (Boersma, 1993), and short lags are slightly preferred, because
+    a lag of two periods fits as well as one.
+    """
     decibel = 10 * torch.log10(windows.square().mean(-1) + 1e-8)
-    spectrum = torch.fft.rfft(windows * torch.hann_window(_WINDOW, device=windows.device), n=2 * _WINDOW)
-    correlation = torch.fft.irfft(spectrum.abs().square())
+    window = torch.hann_window(_WINDOW, device=windows.device)
+    own, correlation = (_autocorrelation(x) for x in (window, windows * window))
     low, high = (int(SAMPLE_RATE / f) for f in reversed(_PITCH_HZ))
-    lags = correlation[:, low:high] / (correlation[:, :1] + 1e-6)
-    taper = 1 - torch.arange(low, high, device=windows.device) / _WINDOW  # undo the window's decay over the lag
-    strength, lag = (lags / taper.clamp_min(0.2)).max(-1)
-    pitch = torch.log2(SAMPLE_RATE / (lag + low).float() / 140.0)
-    return torch.stack([decibel, pitch, strength.clamp(0, 1)], -1)
+    strength = correlation[:, low:high] / (correlation[:, :1] + 1e-6) / (own / own[0])[low:high]
+    preference = 1 - 0.15 * torch.arange(low, high, device=windows.device) / high
+    lag = (strength * preference).argmax(-1)
+    voicing = strength.gather(1, lag[:, None])[:, 0].clamp(0, 1)
+    return torch.stack([decibel, torch.log2(SAMPLE_RATE / (lag + low).float() / 140.0), voicing], -1)
+
+
+def _autocorrelation(x: Tensor) -> Tensor:
+    """(..., 1024) -> (..., 2048) by the power spectrum."""
+    return torch.fft.irfft(torch.fft.rfft(x, n=2 * _WINDOW).abs().square())
 
 
 def _slope(x: Tensor) -> Tensor:

@@ -72,8 +72,8 @@ class MotionDenoiser(nn.Module):
         codec: MotionCodec.Config = field(default_factory=MotionCodec.Config)
         features: int = 0  # width of the raw encoder features among the audio channels; 0 = phones and prosody only
         prior: int = 192  # width of the language prior's hidden states
-        width: int = 224
-        layers: int = 5
+        width: int = 192
+        layers: int = 4
         heads: int = 4
         expand: int = 3
         window: int = 100  # frames sampled at once, the longest length seen in training

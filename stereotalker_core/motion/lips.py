@@ -7,7 +7,7 @@ from ..body.model import HalfBody
 
 _UPPER = ("face.61", "face.62", "face.63")  # inner lip line, from the 68-point layout
 _LOWER = ("face.67", "face.66", "face.65")
-CLOSED_MM = 3.5  # gap below which the lips touch to the eye; the neutral mouth of the body has 2.1 mm
+CLOSED_MM = 2.5  # gap below which the lips touch to the eye; the neutral, shut mouth of the body has 2.1 mm
 
 
 def lip_gap_weights(body: HalfBody) -> tuple[Tensor, Tensor]:

@@ -18,7 +18,9 @@ from torch import Tensor, nn
 
 from ..checkpoint import NANO, load, save
 from ..motion.prior import LanguagePrior, nano_llm, pack_tokenizer
+from ..synthetic.sentences import sentences
 from .loop import Schedule, fit, generator
+from .motion_data import MotionData
 from .provenance import commit
 from .tokenizer import trim_tokenizer
 
@@ -98,8 +100,6 @@ def principal_embeddings(table: Tensor, width: int, deviation: float = 0.3) -> T
 
 def distill(teacher: Path, work: Path, count: int, steps: int, seed: int) -> LanguagePrior:
     """Teacher states (kept in work/) -> trained prior with a random projector."""
-    from ..synthetic.sentences import sentences
-
     texts = [running_text(s.text) for s in sentences(seed, count)]
     model, tokenizer_json = load_teacher(teacher)
     trimmed, kept = trim_tokenizer(tokenizer_json, texts, VOCABULARY)
@@ -110,15 +110,15 @@ def distill(teacher: Path, work: Path, count: int, steps: int, seed: int) -> Lan
     with torch.no_grad():
         table = model.get_input_embeddings().weight[torch.tensor(kept)]
         prior.llm.get_input_embeddings().weight.copy_(principal_embeddings(table, prior.width))
-    data = _cached_states(work, model, kept, [prior.tokenizer().encode(t).ids for t in texts])
+    data = _cached_states(work, seed, model, kept, [prior.tokenizer().encode(t).ids for t in texts])
     del model
     train_distiller(prior, data, steps, seed, work / "distill")
     return prior
 
 
-def _cached_states(work: Path, model: nn.Module, kept: list[int], ids: list[list[int]]) -> TextStates:
+def _cached_states(work: Path, seed: int, model: nn.Module, kept: list[int], ids: list[list[int]]) -> TextStates:
     work.mkdir(parents=True, exist_ok=True)
-    path = work / f"teacher_{len(ids)}_{len(kept)}.npz"
+    path = work / f"teacher_{seed}_{len(ids)}_{len(kept)}.npz"
     if path.is_file():
         return TextStates(**np.load(path))
     data = teacher_states(model, kept, ids)
@@ -185,12 +185,12 @@ def alignment_loss(prior: LanguagePrior, data: dict[str, Tensor]) -> tuple[Tenso
     return distance.mean() + turn, {"distance": float(distance.mean().detach()), "cosine": 1 - float(turn.detach())}
 
 
-def align(prior: LanguagePrior, data: "MotionData", run: Path, schedule: Schedule, batch: int = 24) -> None:  # noqa: F821
+def align(prior: LanguagePrior, data: MotionData, run: Path, schedule: Schedule, batch: int = 24) -> None:
     """Train projector, LoRA and gate on crops of precomputed utterances (see training/motion_data.py)."""
     prior.eval()
 
     def draw(step: int) -> dict[str, Tensor]:
-        crops = data.crops(generator(schedule.seed, step), batch, 96)
+        crops = data.crops(generator(schedule.seed, step), batch, 96, held=True)
         return {"audio": crops["audio"], "target": crops["text"].float()}
 
     def loss(model, values):
@@ -216,18 +216,14 @@ def main(arguments: list[str] | None = None) -> None:
     provenance = {"command": command, "seed": options.seed, "commit": commit()}
     if options.stage == "distill":
         prior = distill(options.teacher, options.run, options.sentences, options.steps, options.seed)
-        from ..synthetic.sentences import sentences
-
         texts = sentences(options.seed, 1000)
         standardise_states(prior, [running_text(s.text).split() for s in texts])
         save(prior, options.out, **provenance, metrics={})
         return
-    from .motion_data import MotionData
-
     prior = load(LanguagePrior, options.out)
     schedule = Schedule(options.steps, lr=2e-3, seed=options.seed, ema=0.99, amp=False)
     align(prior, MotionData(options.data / "train"), options.run / "align", schedule)
-    held = MotionData(options.data / "val").crops(generator(1, 0), 64, 96)
+    held = MotionData(options.data / "val").crops(generator(1, 0), 64, 96, held=True)
     with torch.no_grad():
         parts = alignment_loss(prior, {"audio": held["audio"], "target": held["text"].float()})[1]
     logger.info("held-out voices and sentences: %s", parts)

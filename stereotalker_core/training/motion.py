@@ -1,0 +1,157 @@
+"""Train the motion denoiser: `python -m stereotalker_core.training.motion --run runs/motion --steps 4000`.
+
+Needs the arrays of training.motion_data. Stopped and started again, it continues exactly where it was.
+"""
+
+import argparse
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..checkpoint import NANO, load, save
+from ..motion.arkit import ARKIT_INDEX
+from ..motion.conditioning import MotionCondition
+from ..motion.denoiser import MotionDenoiser, closure_error, loss_weight, motion_errors
+from ..motion.lips import lip_gap, lip_gap_weights
+from ..motion.representation import MotionCodec
+from .loop import Schedule, fit, generator
+from .motion_data import MotionData, confuse_phones
+from .provenance import commit
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How batches are drawn and errors weighed."""
+
+    batch: int = 16
+    lengths: tuple[int, ...] = (48, 80, 100)  # frames of a crop, one length a step
+    mouth_weight: float = 8.0  # of the jaw, lip and tongue channels, against 1
+    jaw_weight: float = 30.0  # of jawOpen and mouthClose
+    velocity_weight: float = 2.0
+    closure_weight: float = 2.0
+    drop_audio: float = 0.1
+    drop_prior: float = 0.25
+    read_share: float = 0.4  # how often the prior comes from the transcript and not from the sound
+    seed_chance: float = 0.6  # how often frames are given at the start
+    sigma: tuple[float, float] = (0.8, 1.6)  # mean and deviation of log sigma
+    oracle: bool = False  # the phones are labels: blur and confuse them
+
+
+def draw_batch(data: MotionData, codec: MotionCodec, recipe: Recipe, seed: int, step: int) -> dict[str, Tensor]:
+    """The batch of a step, a pure function of (seed, step)."""
+    rng = generator(seed, step)
+    frames = int(rng.choice(recipe.lengths))
+    crops = data.crops(rng, recipe.batch, frames)
+    if recipe.oracle:
+        crops["audio"][..., :40] = confuse_phones(crops["audio"][..., :40], rng)
+    size = (recipe.batch, 1, 1)
+    rotations, expression = crops["motion"][..., :147].unflatten(-1, (49, 3)), crops["motion"][..., 147:]
+    read = torch.from_numpy(rng.random(size) < recipe.read_share).float()
+    keep_prior = torch.from_numpy(rng.random(size) >= recipe.drop_prior).float()
+    clean = codec.encode(rotations, expression)
+    given = _given_frames(rng, recipe, frames)
+    mask = (torch.arange(frames)[None, :, None] < torch.from_numpy(given)[:, None, None]).float()
+    return {
+        "audio": crops["audio"],
+        "style": crops["style"],
+        "clean": clean,
+        "mask": mask,
+        "prior": keep_prior * torch.lerp(crops["heard"], crops["text"], read),
+        "keep_audio": torch.from_numpy(rng.random(size) >= recipe.drop_audio).float(),
+        "closed": crops["closed"],
+        "sigma": torch.from_numpy(np.exp(rng.normal(*recipe.sigma, recipe.batch))).float().clamp(0.02, 40),
+        "noise": torch.from_numpy(rng.standard_normal(clean.shape, dtype=np.float32)),
+    }
+
+
+def _given_frames(rng: np.random.Generator, recipe: Recipe, frames: int, usual: int = 12) -> np.ndarray:
+    """How many first frames of each sequence are given: none, the usual number, or (last windows) any."""
+    kind = rng.random(recipe.batch)
+    some = np.where(rng.random(recipe.batch) < 0.7, usual, rng.integers(1, frames - 8, recipe.batch))
+    return np.where(kind < recipe.seed_chance, some, 0)
+
+
+class MotionLoss:
+    """Region-weighted x0 error, velocity error and lip-closure error of a batch."""
+
+    def __init__(self, codec: MotionCodec, recipe: Recipe, gap: tuple[Tensor, Tensor]):
+        self.recipe, self.gap = recipe, gap
+        weight = torch.ones(codec.width)
+        weight[codec.mouth_channels()] = recipe.mouth_weight
+        start = codec.slices()["expression"].start
+        for name in ("jawOpen", "mouthClose"):
+            weight[start + ARKIT_INDEX[name]] = recipe.jaw_weight
+        self.weight = weight / weight.mean()
+
+    def __call__(self, net: MotionDenoiser, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
+        clean, mask, sigma = batch["clean"], batch["mask"], batch["sigma"]
+        cond = MotionCondition(batch["audio"], batch["style"], clean, mask, batch["prior"], batch["keep_audio"])
+        denoised = net(clean + sigma[:, None, None] * batch["noise"], sigma, cond).float()
+        position, velocity = motion_errors(net.codec, denoised, clean)
+        weight, level = self.weight.to(clean), loss_weight(sigma)[:, None]
+        new = 1 - mask[..., 0]  # given frames are put back by the sampler: nothing to learn there
+        mean = (level * new * (position * weight).mean(-1)).mean()
+        speed = (level * new[:, 1:] * (velocity * weight).mean(-1)).mean()
+        neutral, change = (t.to(clean) for t in self.gap)
+        gaps = [lip_gap(net.codec.expression(x), (neutral, change)) for x in (denoised, clean)]
+        heard = batch["closed"] * new * batch["keep_audio"][..., 0]
+        shut = closure_error(*gaps, heard).sum() / heard.sum().clamp_min(1)
+        value = mean + self.recipe.velocity_weight * speed + self.recipe.closure_weight * shut
+        return value, {"x0": float(mean.detach()), "velocity": float(speed.detach()), "closure": float(shut.detach())}
+
+
+def fit_codec(data: MotionData, config: MotionCodec.Config, frames: int = 60_000) -> MotionCodec:
+    """The codec's statistics from evenly spaced frames of the data."""
+    motion = data.tracks["motion"]
+    rows = torch.from_numpy(motion[:: max(1, len(motion) // frames)].astype(np.float32))
+    return MotionCodec(config).fit(rows[:, :147].unflatten(-1, (49, 3)), rows[:, 147:])
+
+
+def train(
+    net: MotionDenoiser, data: MotionData, recipe: Recipe, schedule: Schedule, run: Path, device: str = "cpu"
+) -> MotionDenoiser:
+    """Train in place on `data`; the codec must be fitted."""
+    from ..body.model import HalfBody
+
+    loss = MotionLoss(net.codec, recipe, lip_gap_weights(HalfBody()))
+    codec = MotionCodec(net.codec.config)
+    codec.load_state_dict(net.codec.state_dict())  # batches are made on the CPU
+    return fit(net, lambda step: draw_batch(data, codec, recipe, schedule.seed, step), loss, schedule, run, device)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="training.motion", description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=Path("data/motion"))
+    parser.add_argument("--run", type=Path, default=Path("runs/motion"))
+    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--from", dest="start", type=Path, default=None, help="checkpoint to fine-tune")
+    parser.add_argument("--oracle", action="store_true", help="the data has phone labels, not encoder output")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--out", type=Path, default=NANO / "motion_denoiser.safetensors")
+    options = parser.parse_args(arguments)
+    data = MotionData(options.data / "train")
+    torch.manual_seed(options.seed)
+    if options.start:
+        net = load(MotionDenoiser, options.start)
+    else:
+        net = MotionDenoiser(MotionDenoiser.Config(prior=data.tracks["text"].shape[1]))
+        net.codec.load_state_dict(fit_codec(data, net.config.codec).state_dict())
+    schedule = Schedule(options.steps, lr=options.lr, seed=options.seed, amp=options.device != "cpu")
+    train(net, data, Recipe(oracle=options.oracle), schedule, options.run, options.device)
+    command = f"python -m stereotalker_core.training.motion --steps {options.steps} --lr {options.lr}"
+    command += f" --from {options.start}" if options.start else ""
+    save(net, options.out, command=command, seed=options.seed, commit=commit(), metrics={})
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    main()

@@ -1,0 +1,158 @@
+"""Round trips through every file format, and readable refusals."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from stereotalker_core.body.model import HalfBody
+from stereotalker_core.body.rotations import axis_angle_to_matrix
+from stereotalker_core.body.skeleton import JOINT_INDEX
+from stereotalker_core.camera.projection import intrinsics_for, look_at
+from stereotalker_core.motion.bvh import bone_tree, save_bvh
+from stereotalker_core.motion.io import (
+    HEAD_SHARES,
+    head_angles,
+    load_live_link_csv,
+    load_npz,
+    save_live_link_csv,
+    save_npz,
+)
+from stereotalker_core.motion.openpose import openpose_frames, save_openpose
+from stereotalker_core.motion.preview import preview_frames, strip, turntable
+from stereotalker_core.records import Cameras
+from tests.motion.samples import make_motion
+
+
+@pytest.fixture(scope="module")
+def body() -> HalfBody:
+    return HalfBody()
+
+
+def test_npz_is_exact(tmp_path):
+    motion = make_motion()
+    save_npz(motion, tmp_path / "m.npz")
+    back = load_npz(tmp_path / "m.npz")
+    assert torch.equal(back.rotations, motion.rotations) and torch.equal(back.expression, motion.expression)
+    assert back.fps == 25
+
+
+def test_foreign_npz_is_refused(tmp_path):
+    np.savez(tmp_path / "other.npz", poses=np.zeros(3))
+    with pytest.raises(ValueError, match="rotations"):
+        load_npz(tmp_path / "other.npz")
+
+
+def test_csv_keeps_face_and_head(tmp_path):
+    motion = make_motion(60)
+    motion.rotations.zero_()
+    turn = 0.4 * torch.randn(60, 3, generator=torch.Generator().manual_seed(2))
+    for name, share in HEAD_SHARES.items():
+        motion.rotations[:, JOINT_INDEX[name]] = share * turn
+    save_live_link_csv(motion, tmp_path / "m.csv")
+    back = load_live_link_csv(tmp_path / "m.csv")
+    torch.testing.assert_close(back.expression, motion.expression, atol=1e-5, rtol=0)
+    torch.testing.assert_close(back.rotations, motion.rotations, atol=1e-4, rtol=0)
+    header = (tmp_path / "m.csv").read_text().splitlines()[0].split(",")
+    assert len(header) == 2 + 52 + 9 and header[0] == "Timecode" and "EyeBlinkLeft" in header
+
+
+@pytest.mark.parametrize("fps", [25.0, 30.0, 60.0])
+def test_csv_tells_its_rate(tmp_path, fps):
+    motion = make_motion(int(fps * 4))
+    save_live_link_csv(type(motion)(motion.rotations, motion.expression, fps), tmp_path / "m.csv")
+    assert load_live_link_csv(tmp_path / "m.csv").fps == fps
+
+
+def test_other_csv_is_refused(tmp_path):
+    (tmp_path / "m.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match="JawOpen"):
+        load_live_link_csv(tmp_path / "m.csv")
+    (tmp_path / "n.csv").write_text("Timecode,JawOpen\n00:00:00:00.0,open\n")
+    with pytest.raises(ValueError, match="not numbers"):
+        load_live_link_csv(tmp_path / "n.csv")
+
+
+def test_head_angles_are_yaw_pitch_roll():
+    rotations = torch.zeros(3, 49, 3)
+    head = JOINT_INDEX["head"]
+    rotations[0, head, 2], rotations[1, head, 0], rotations[2, head, 1] = 0.3, 0.2, 0.1
+    torch.testing.assert_close(head_angles(rotations), torch.diag(torch.tensor([0.3, 0.2, 0.1])), atol=1e-4, rtol=0)
+
+
+def parse_bvh(text: str):
+    """A plain reader: names, parents, offsets (cm) and channel rows."""
+    names, parents, offsets, stack, rows, skip = [], [], [], [], [], False
+    for line in text.splitlines():
+        words = line.split()
+        if words[0] in ("ROOT", "JOINT"):
+            names.append(words[1])
+            parents.append(stack[-1] if stack else -1)
+        elif words[0] == "End":
+            skip = True
+        elif words[0] == "{":
+            stack.append(len(names) - 1)
+        elif words[0] == "}":
+            stack.pop()
+            skip = False
+        elif words[0] == "OFFSET" and not skip:
+            offsets.append([float(w) for w in words[1:]])
+        elif words[0].lstrip("-")[:1].isdigit():
+            rows.append([float(w) for w in words])
+    return names, parents, torch.tensor(offsets), torch.tensor(rows)
+
+
+def test_bvh_has_the_joint_positions_of_the_body(body, tmp_path):
+    motion = make_motion(4)
+    save_bvh(motion, body, tmp_path / "m.bvh")
+    names, parents, offsets, rows = parse_bvh((tmp_path / "m.bvh").read_text())
+    rest = body.rest(torch.zeros(1, body.n_shape))
+    _, heads = body.forward_kinematics(body.bone_rotations(motion.rotations), rest.bones)
+    axis = {0: 2, 1: 0, 2: 1}  # channel order Z X Y
+    world, place = [], []
+    for j, parent in enumerate(parents):
+        matrix = torch.eye(3).expand(4, 3, 3)
+        for channel in range(3):
+            vector = torch.zeros(4, 3)
+            vector[:, axis[channel]] = rows[:, 3 + 3 * j + channel] * math.pi / 180
+            matrix = matrix @ axis_angle_to_matrix(vector)
+        world.append(matrix if parent < 0 else world[parent] @ matrix)
+        place.append(rows[:, :3] if parent < 0 else place[parent] + (world[parent] @ offsets[j]))
+        ours = heads[:, body.bone_index[names[j]]] * 100
+        expected = torch.stack([ours[:, 0], ours[:, 2], -ours[:, 1]], -1)
+        torch.testing.assert_close(place[j], expected, atol=2e-3, rtol=0)
+
+
+def test_bvh_tree_has_every_joint_once(body):
+    tree = bone_tree(body)
+    bones = [b for children in tree.values() for b in children]
+    assert len(bones) == len(set(bones)) and {body.bone_index[n] for n in JOINT_INDEX} <= set(bones)
+
+
+def test_openpose_frames(body, tmp_path):
+    motion = make_motion(3, scale=0.05)
+    target, zero = torch.tensor([0.0, -0.02, 0.4]), torch.zeros(3)
+    cameras = Cameras(look_at(target, zero, zero, zero + 2.4), intrinsics_for(0.86, 2.4, (256, 256)), zero)
+    frames = openpose_frames(motion, body, cameras)
+    person = frames[0]["people"][0]
+    pose = torch.tensor(person["pose_keypoints_2d"]).view(18, 3)
+    assert (frames[0]["canvas_width"], frames[0]["canvas_height"]) == (256, 256)
+    assert pose[0, 2] == 1 and pose[9, 2] == 0 and pose[5, 0] > pose[2, 0]  # left shoulder on the right of the picture
+    assert len(person["face_keypoints_2d"]) == 210 and len(person["hand_left_keypoints_2d"]) == 63
+    save_openpose(frames, tmp_path / "p.json")
+    assert json.loads((tmp_path / "p.json").read_text()) == frames
+    with pytest.raises(ValueError, match="cameras"):
+        openpose_frames(motion[:2], body, cameras)
+
+
+def test_preview_shows_a_person(body):
+    motion = make_motion(3, scale=0.05)
+    frames = torch.cat(list(preview_frames(motion, body, turntable(3), size=64)))
+    assert frames.shape == (3, 3, 64, 64) and frames.min() >= -1 and frames.max() <= 1
+    covered = (frames - frames[:, :, :1, :1]).abs().sum(1) > 0.05
+    assert (covered.flatten(1).float().mean(1) > 0.15).all() and not torch.equal(frames[0], frames[2])
+    assert strip(motion, body, [0, 2], [0.0, 45.0], size=32).shape == (3, 64, 64)
+    with pytest.raises(ValueError, match="frames"):
+        strip(motion, body, [3], [0.0])
