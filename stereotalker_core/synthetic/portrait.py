@@ -119,7 +119,7 @@ def perturbed_identity(
     template: Template | None = None,
     lifter: Lifter | None = None,
 ) -> Identity:
-    """The identity with a real fit's errors: shape, shell, arm pose, depth; the portrait lifted onto that wrong body."""
+    """The identity with a real fit's errors in shape, shell, arm pose and depth; the portrait lifted onto that body."""
     template = template if template is not None else Template(body)
     amount = uniform(rng, 0.3, 1.0)
     shape = identity.shape + 0.22 * amount * torch.randn(identity.shape.shape, generator=rng)

@@ -27,7 +27,7 @@ class ArmAngles:
     lower: upper arm down from the A pose (32 hangs, -42 horizontal); forward: swing to the front (-20..70);
     elbow: flexion beyond the ~40 of the A pose (-30..90); twist: upper arm, + brings the hand across the chest
     (-40..50); roll: forearm, + turns the palm down (-70..70); flex / side: wrist flexion (-50..60) and deviation
-    (-20..20); curl: each finger joint (-5..75), or (T, 4) a finger from index to little; thumb: opposition (0..60);
+    (-20..20, + to the thumb); curl: each finger joint (-5..75), or (T, 4) a finger from index to little; thumb: opposition (0..60);
     spread: fan of the fingers (-5..12); shrug: shoulder lift (0..12), the arm itself keeps its direction.
     """
 
@@ -106,7 +106,7 @@ def arm_pose(heads: Tensor, side: str, angles: ArmAngles) -> Tensor:
         f"lowerarm01.{side}": _turn(hinge, angles.elbow),
         f"lowerarm02.{side}": _turn(fore, half_roll),
         f"wrist.{side}": _turn(torch.linalg.cross(hand.along, hand.palm), angles.flex)
-        @ _turn(hand.palm, angles.side)
+        @ _turn(hand.palm, torch.as_tensor(angles.side, dtype=heads.dtype) * sign)
         @ _turn(fore, half_roll),
     }
     return _assemble(pose | _fingers(at, side, hand, angles) | _thumb(at, side, hand, angles.thumb))
