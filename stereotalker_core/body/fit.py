@@ -65,7 +65,10 @@ def fit_portrait(
     shell = fit_shell(body, fit, small, intrinsics, shell_iterations, ShellSolver(body))
     posed = fit.posed(body, shell)
     iou = silhouette_iou(body, posed, fit.world_to_camera, intrinsics, small)
-    atlas, visibility = lift_portrait(body, image, mask, posed, fit.world_to_camera, fit.intrinsics, lifter=lifter)
+    hands = any(n.startswith("hand.") for n in keypoints.names)
+    atlas, visibility = lift_portrait(
+        body, image, mask, posed, fit.world_to_camera, fit.intrinsics, lifter=lifter, trust_hands=hands
+    )
     return Identity(
         fit.shape,
         shell,

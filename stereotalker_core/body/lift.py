@@ -1,7 +1,8 @@
 """Texture lift: the portrait's pixels carried to the body's texture atlas, with the visibility of every texel.
 
 A texel was seen where its surface point faces the portrait's camera, is the nearest surface there, lies inside the
-person's mask and not on a depth edge. Unseen texels take the mirrored point's colour, then the mean of their part.
+person's mask and not on a depth edge. Unseen texels take the mirrored point's colour, then that of the seen surface
+most like them (near, same part, turned the same way), so that sleeves end where they end and hair stays hair.
 Eyes, mouth interior, teeth, tongue and lashes come from template colours: photo pixels stretched over them look torn.
 """
 
@@ -23,19 +24,11 @@ _TEMPLATE = {  # colours in [0, 1] under a bright even light
     "eye.L": (0.86, 0.84, 0.82),
     "eye.R": (0.86, 0.84, 0.82),
 }
-_BORROW = {  # where an unseen part takes its colour from, first seen wins
-    "torso": ("arm.L", "arm.R", "hips"),
-    "hips": ("torso",),
-    "neck": ("face",),
-    "face": ("neck", "lips"),
-    "lips": ("face",),
-    "eyesocket": ("face",),
-    "scalp": ("face",),
-    "arm.L": ("arm.R", "torso"),
-    "arm.R": ("arm.L", "torso"),
-    "hand.L": ("hand.R", "face", "neck"),
-    "hand.R": ("hand.L", "face", "neck"),
-}
+_SKIN = ("face", "lips", "eyesocket", "hand.L", "hand.R")  # an unseen hand looks like the face, not like the sleeve
+# metres that a difference counts for when unseen surface looks for the seen surface most like it
+_OTHER_SIDE, _OTHER_PART, _OTHER_MATERIAL = 0.05, 0.03, 2.0
+_ANCHORS = 1500  # seen vertices that are compared
+_STRIDE = 3  # texels skipped when colours are collected at the vertices
 _IRIS_ANGLE, _PUPIL_ANGLE = 0.42, 0.17  # radians from the optical axis of the asset's eyeball
 _LARGEST = 1024  # px; a larger portrait holds more than the atlas can
 
@@ -73,6 +66,7 @@ class Lifter(nn.Module):
         part = body.triangle_part[triangle]
         template, templated = self._template(body, corners, weight, part)
         eyes = torch.isin(part, torch.tensor([body.part_index["eye.L"], body.part_index["eye.R"]], device=part.device))
+        hands = torch.isin(part, torch.tensor([body.part_index[n] for n in ("hand.L", "hand.R")], device=part.device))
         buffers = {
             "texel": texel,  # (N,) flat index into the atlas
             "corners": corners,  # (N, 3) vertices
@@ -81,9 +75,10 @@ class Lifter(nn.Module):
             "template": template,  # (N, 3) colour in [0, 1]
             "templated": templated,  # (N,) bool
             "eyes": eyes,  # (N,) bool
+            "hands": hands,  # (N,) bool
             "iris": self._eye_angle < _IRIS_ANGLE,
             "pupil": self._eye_angle < _PUPIL_ANGLE,
-            "borrow": self._borrow(body, part.device),  # (parts, parts) rank of a source, 0 = itself
+            "likeness": self._likeness(body),  # (V, features) whose distance in metres says how unlike two vertices are
         }
         for name, value in buffers.items():
             self.register_buffer(name, value, persistent=False)
@@ -104,13 +99,21 @@ class Lifter(nn.Module):
         return colour, templated
 
     @staticmethod
-    def _borrow(body: HalfBody, device: torch.device) -> Tensor:
-        rank = torch.full((len(body.part_names), len(body.part_names)), 100.0, device=device)
-        rank.fill_diagonal_(0)
-        for name, sources in _BORROW.items():
-            for i, source in enumerate(sources):
-                rank[body.part_index[name], body.part_index[source]] = 1 + i
-        return rank
+    def _likeness(body: HalfBody) -> Tensor:
+        part = torch.zeros(body.n_vertices, dtype=torch.long, device=body.mean.device)
+        part[body.triangles.flatten()] = body.triangle_part.repeat_interleave(3)
+        skin = torch.isin(part, torch.tensor([body.part_index[n] for n in _SKIN], device=part.device))
+        templated = torch.isin(part, torch.tensor([body.part_index[n] for n in _TEMPLATE], device=part.device))
+        normal = body.normals(body.mean[None])[0]
+        features = [
+            body.mean,
+            normal * _OTHER_SIDE / 2,
+            F.one_hot(part, len(body.part_names)) * _OTHER_PART / 2**0.5,
+            skin[:, None] * _OTHER_MATERIAL,
+            (part == body.part_index["scalp"])[:, None] * _OTHER_MATERIAL,
+            templated[:, None] * 10.0,  # teeth lend their colour to nothing
+        ]
+        return torch.cat([f.to(body.mean.dtype) for f in features], 1)
 
 
 def lift_portrait(
@@ -122,11 +125,13 @@ def lift_portrait(
     intrinsics: Tensor,
     size: int = 768,
     lifter: Lifter | None = None,
+    trust_hands: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """Portrait (3, H, W) in [-1, 1] + mask (1, H, W) on a posed body -> atlas (3, A, A), visibility (1, A, A).
 
     posed: the portrait's pose with its shell (batch 1); camera (4, 4) and (3, 3) in pixels of the image. The atlas is
     filled everywhere; visibility in [0, 1] is of texels really seen (symmetric and template colours count as unseen).
+    trust_hands=False leaves the hands to the colour of the face: where no finger was located, they show the clothes.
     """
     known = dims(image, "3 H W")
     dims(mask, "1 H W", **known)
@@ -136,13 +141,15 @@ def lift_portrait(
     view = _View(body, image, mask, posed, world_to_camera, intrinsics)
     colour, seen = view.sample(lifter.corners, lifter.weight)
     photo = seen * (~lifter.templated | lifter.eyes & (seen > 0.9))
+    if not trust_hands:
+        photo = photo * ~lifter.hands
     filled, confidence = colour.clone(), photo.clone()
     hole = ((photo < 0.99) & ~lifter.templated).nonzero().squeeze(1)
     mirrored, seen_there = view.sample(body.mirror[lifter.corners[hole]], lifter.weight[hole])
-    own, other = photo[hole], seen_there * (1 - photo[hole])
+    own, other = photo[hole], seen_there * (1 - photo[hole]) * (trust_hands | ~lifter.hands[hole])
     filled[hole] = (colour[hole] * own[:, None] + mirrored * other[:, None]) / (own + other).clamp_min(1e-4)[:, None]
     confidence[hole] = own + other
-    filled, confidence = _add_priors(lifter, colour, photo, filled, confidence)
+    filled, confidence = _add_priors(lifter, body.n_vertices, colour, photo, filled, confidence)
     return _to_atlas(lifter, filled, confidence, photo)
 
 
@@ -193,21 +200,14 @@ class _View:
 
 
 def _add_priors(
-    lifter: Lifter, colour: Tensor, photo: Tensor, filled: Tensor, confidence: Tensor
+    lifter: Lifter, n_vertices: int, colour: Tensor, photo: Tensor, filled: Tensor, confidence: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Give holes the mean colour of their part, weakly, and templated parts their template."""
-    n_parts = lifter.borrow.shape[0]
-    sums = colour.new_zeros(n_parts, 4).index_add(
-        0, lifter.part, torch.cat([colour * photo[:, None], photo[:, None]], 1)
-    )
-    unseen = 1000.0 * (sums[:, 3] < 8)
-    source = (lifter.borrow + unseen).argmin(1)
-    overall = sums[:, :3].sum(0) / sums[:, 3].sum().clamp_min(1e-6)
-    mean = torch.where(sums[source, 3:] >= 8, sums[source, :3] / sums[source, 3:].clamp_min(1e-6), overall)
+    """Give holes the colour of the seen surface most like them, weakly, and templated parts their template."""
+    prior = _alike(lifter, n_vertices, filled, confidence)
     weak = 0.05 * (1 - confidence)
-    prior = mean[lifter.part]
     filled = (filled * confidence[:, None] + prior * weak[:, None]) / (confidence + weak).clamp_min(1e-6)[:, None]
     confidence = confidence + weak
+    sums = torch.cat([colour * photo[:, None], photo[:, None]], 1)
     light = _light(sums)
     template = torch.where(lifter.iris[:, None], _iris(lifter, colour, photo) / 2 + 0.5, lifter.template * light)
     template = torch.where(lifter.pupil[:, None], template.new_full((), 0.05), template) * 2 - 1
@@ -217,9 +217,30 @@ def _add_priors(
     return filled, torch.where(lifter.templated, torch.ones_like(confidence), confidence)
 
 
-def _light(sums: Tensor) -> Tensor:
-    """Exposure of the portrait, from the mean brightness of all texels seen; scalar in 0.35..1."""
-    mean = sums[:, :3].sum(0) / sums[:, 3].sum().clamp_min(1e-6)
+def _alike(lifter: Lifter, n_vertices: int, colour: Tensor, confidence: Tensor) -> Tensor:
+    """Colour (N, 3) of every texel from the vertices that were seen and are most like its own vertices."""
+    some = slice(None, None, _STRIDE)
+    weight = confidence[some] * ~lifter.templated[some]
+    values = torch.cat([colour[some] * weight[:, None], weight[:, None]], 1)
+    sums = values.new_zeros(n_vertices, 4)
+    for i in range(3):
+        sums.index_add_(0, lifter.corners[some, i], values * lifter.weight[some, i : i + 1])
+    seen = (sums[:, 3] > 0.5).nonzero().squeeze(1)
+    if not len(seen):
+        return torch.zeros_like(colour)
+    anchors = seen[:: -(-len(seen) // _ANCHORS)]
+    vertex = sums[:, :3] / sums[:, 3:].clamp_min(1e-6)
+    unseen = (sums[:, 3] <= 0.5).nonzero().squeeze(1)
+    distance = torch.cdist(lifter.likeness[unseen], lifter.likeness[anchors])
+    spread = 0.008 + 0.2 * distance.amin(1, keepdim=True)  # the further away, the more of them have a say
+    vertex[unseen] = (-distance / spread).softmax(1) @ vertex[anchors]
+    return sum(vertex.index_select(0, lifter.corners[:, i]) * lifter.weight[:, i : i + 1] for i in range(3))
+
+
+def _light(values: Tensor) -> Tensor:
+    """Exposure of the portrait from premultiplied texels (N, 4): mean brightness, as a factor in 0.35..1."""
+    sums = values.sum(0)
+    mean = sums[:3] / sums[3].clamp_min(1e-6)
     return ((mean.mean() / 2 + 0.5) * 1.7).clamp(0.35, 1.0)
 
 
