@@ -1,4 +1,4 @@
-"""Microphone and room, drawn at random: gain, noise, band limits, reverberation. Labels stay valid (no shift in time)."""
+"""Microphone and room, drawn at random: gain, noise, band limits, reverberation; labels stay valid (no shift)."""
 
 import numpy as np
 from numpy.random import Generator

@@ -1,7 +1,9 @@
-"""The speech corpus: many voices, exact labels, reproducible from a seed. `python -m stereotalker_core.synthetic.corpus`.
+"""The speech corpus: many voices, exact labels, reproducible from a seed.
 
-A split is a folder: waveforms.npy (int16, 16 kHz, all utterances one after the other), index.jsonl (one utterance a line)
-and an empty file DONE once it is complete. Validation has sentences and voices that training never has.
+Command: python -m stereotalker_core.synthetic.corpus --split train --minutes 150 --seed 1 --out data/speech
+
+A split is a folder: waveforms.npy (int16, 16 kHz, all utterances one after the other), index.jsonl (one utterance a
+line) and an empty file DONE once it is complete. Validation has sentences and voices that training never has.
 """
 
 import argparse
@@ -27,10 +29,14 @@ logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "val")
 ESPEAK_ACCENTS = ("en-us",) * 6 + ("en",) * 2 + ("en-us-nyc", "en-gb-x-rp", "en-gb-scotland")
-ESPEAK_TRAIN = """adam Alex Alicia Andy Annie antonio belinda benjamin boris caleb Denis Diogo ed edward Gene Gene2 gustave
-announcer Henrique Hugo iven iven2 iven3 iven4 Jacky john Lee linda marcelo Marco Mario max Michael michel miguel Mike pablo
-paul pedro quincy rob robert steph steph2 Storm zac anika f1 f2 f3 f5 klatt klatt2 klatt3 m1 m2 m3 m4 m6 m7 m8 norbert sandro
-shelby travis victor grandma grandpa""".split()
+ESPEAK_TRAIN = (
+    "adam", "Alex", "Alicia", "Andy", "Annie", "antonio", "belinda", "benjamin", "boris", "caleb", "Denis",
+    "Diogo", "ed", "edward", "Gene", "Gene2", "gustave", "announcer", "Henrique", "Hugo", "iven", "iven2",
+    "iven3", "iven4", "Jacky", "john", "Lee", "linda", "marcelo", "Marco", "Mario", "max", "Michael", "michel",
+    "miguel", "Mike", "pablo", "paul", "pedro", "quincy", "rob", "robert", "steph", "steph2", "Storm", "zac",
+    "anika", "f1", "f2", "f3", "f5", "klatt", "klatt2", "klatt3", "m1", "m2", "m3", "m4", "m6", "m7", "m8",
+    "norbert", "sandro", "shelby", "travis", "victor", "grandma", "grandpa",
+)  # fmt: skip
 ESPEAK_HELD_OUT = ("f4", "m5", "Andrea", "david", "steph3", "klatt4")  # never in training, with any accent
 FLITE_TRAIN, FLITE_HELD_OUT = ("slt", "rms"), ("awb",)
 # Kokoro: the last letter group names the speaker; the held-out ones are two women and two men
@@ -84,7 +90,7 @@ def write_corpus(out: Path, split: str, minutes: float, seed: int, engines: tupl
     raw, total, count = out / "waveforms.raw", 0, 0
     with raw.open("wb") as sound, (out / "index.jsonl").open("w") as index:
         while total < minutes * 60 * SAMPLE_RATE:
-            rng = random.Random(f"{seed} {split} {count}")  # every utterance can be made again alone
+            rng = random.Random(f"{seed} {split} {count}")  # each utterance can be made again alone
             utterance, chosen = speak_random(split, engines[count % len(engines)], rng)
             samples = to_int16(utterance.waveform)
             entry = index_entry(f"{split}-{seed}-{count:06d}", utterance, total, len(samples))
@@ -135,7 +141,7 @@ class Corpus:
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
         if not (self.folder / "DONE").exists():
-            raise ValueError(f"{folder} holds no complete corpus; write it with: synth speech --out {self.folder.parent}")
+            raise ValueError(f"{folder} holds no complete corpus; write it with: synth speech")
         self.entries = [json.loads(line) for line in (self.folder / "index.jsonl").read_text().splitlines()]
         self.samples = np.load(self.folder / "waveforms.npy", mmap_mode="r")
 
@@ -195,7 +201,8 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     )
     if not engines:
         raise ValueError("no speech engine is installed: apt-get install espeak-ng flite1-dev gcc libc6-dev")
-    table = write_corpus(options.out / (options.name or options.split), options.split, options.minutes, options.seed, engines)
+    folder = options.out / (options.name or options.split)
+    table = write_corpus(folder, options.split, options.minutes, options.seed, engines)
     for key, value in table.items():
         logger.info("%-16s %.3f", key, value)
     return table

@@ -49,7 +49,8 @@ def head_angles(
         if event.gesture == "no":
             yaw += 8.0 * torch.sin(6.2832 * 1.7 * phase) * bump(times, event.stroke + 0.2, 0.45, 0.6)
         elif event.gesture in ("yes", "greet"):
-            pitch += 6.5 * bump(times, event.stroke + 0.03, 0.2, 0.26) + 4.0 * bump(times, event.stroke + 0.5, 0.22, 0.3)
+            pitch += 6.5 * bump(times, event.stroke + 0.03, 0.2, 0.26)
+            pitch += 4.0 * bump(times, event.stroke + 0.5, 0.22, 0.3)
         elif event.gesture in ("up", "think", "down"):
             pitch += {"up": -6.0, "think": -3.5, "down": 6.0}[event.gesture] * bump(times, event.stroke, 0.4, 0.8)
             roll += (5.0 if event.gesture == "think" else 0.0) * bump(times, event.stroke, 0.4, 0.9)

@@ -1,6 +1,6 @@
-"""The phone inventory of the project: 39 ARPAbet phones without stress, and "sil" as index 0.
+"""Phones of the speech engines in terms of the project's inventory (audio/phones.py), and what the lips do for each.
 
-Every engine's own names (espeak-ng, flite and festival, Kokoro's IPA, CMU dictionary) are mapped to it, so that speech of
+Every engine's own names (espeak-ng, flite and festival, Kokoro's IPA, CMU dictionary) are mapped, so that speech of
 different engines carries one kind of label. Stress travels beside the phone: 0 none, 1 primary, 2 secondary.
 """
 
@@ -46,16 +46,17 @@ _FLITE = {
     "dx": "t", "el": "l", "em": "m", "en": "n", "hv": "hh", "nx": "n", "ix": "ih", "ux": "uw",
 }  # fmt: skip
 _IPA = {
-    "ɑ": "aa", "ɒ": "aa", "a": "ae", "æ": "ae", "ʌ": "ah", "ə": "ah", "ᵊ": "ah", "ɔ": "ao", "W": "aw", "I": "ay", "b": "b",
-    "ʧ": "ch", "d": "d", "ð": "dh", "ɛ": "eh", "ɜ": "er", "ɚ": "er", "A": "ey", "f": "f", "ɡ": "g", "h": "hh", "ɪ": "ih",
-    "ᵻ": "ih", "i": "iy", "ʤ": "jh", "k": "k", "l": "l", "m": "m", "n": "n", "ŋ": "ng", "O": "ow", "Q": "ow", "Y": "oy",
-    "p": "p", "ɹ": "r", "s": "s", "ʃ": "sh", "t": "t", "ɾ": "t", "ʔ": "t", "T": "t", "θ": "th", "ʊ": "uh", "u": "uw",
-    "v": "v", "w": "w", "j": "y", "z": "z", "ʒ": "zh", "c": "k", "x": "k",
+    "ɑ": "aa", "ɒ": "aa", "a": "ae", "æ": "ae", "ʌ": "ah", "ə": "ah", "ᵊ": "ah", "ɔ": "ao", "W": "aw",
+    "I": "ay", "b": "b", "ʧ": "ch", "d": "d", "ð": "dh", "ɛ": "eh", "ɜ": "er", "ɚ": "er", "A": "ey", "f": "f",
+    "ɡ": "g", "h": "hh", "ɪ": "ih", "ᵻ": "ih", "i": "iy", "ʤ": "jh", "k": "k", "l": "l", "m": "m", "n": "n",
+    "ŋ": "ng", "O": "ow", "Q": "ow", "Y": "oy", "p": "p", "ɹ": "r", "s": "s", "ʃ": "sh", "t": "t", "ɾ": "t",
+    "ʔ": "t", "T": "t", "θ": "th", "ʊ": "uh", "u": "uw", "v": "v", "w": "w", "j": "y", "z": "z", "ʒ": "zh",
+    "c": "k", "x": "k",
 }  # fmt: skip
 
 
 def from_espeak(name: str) -> tuple[str, ...]:
-    """Phones of one espeak-ng phoneme of an English voice (sometimes two, none for a modifier); ValueError if unknown."""
+    """Phones of one espeak-ng phoneme of an English voice (two, or none for a modifier); ValueError if unknown."""
     if not name or name[0] in "_|":
         return (SILENCE,)
     if not re.search(r"[A-Za-z0-9@&?]", name):

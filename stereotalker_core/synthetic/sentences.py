@@ -20,7 +20,7 @@ from .vocabulary import (
 EMOTIONS = ("neutral", "happy", "sad", "angry", "surprised")
 STYLES = ("neutral", "lively", "calm")
 
-# {n} noun, {pl} place, {w} person, {v} {vs} {vd} {vg} transitive verb forms, {m} {ms} {md} {mg} intransitive verb forms,
+# {n} noun, {pl} place, {w} person, {v} {vs} {vd} {vg} forms of a verb with an object, {m} {ms} {md} {mg} without,
 # {a} adjective, {A} an adjective with a or an, {d} adverb, {c} number, {e} short ending, {NP} a noun phrase,
 # {class} a word of a gesture class
 _PLAIN = """{w} {vd} {NP} {e}.
@@ -101,10 +101,15 @@ Please {stop} before the {pl}.
 {w} said {greet} to the {n}.
 {greet}! The {n} {md} {e}.""",
 }
-_ENDINGS = """in the {pl}|near the {pl}|behind the {n}|under the {n}|at the {pl}|with {w}|{d}|every morning|last week|on
- Monday|on Friday|this afternoon|before breakfast|by the {pl}|after supper|without the {n}|for {c} days|again""".split("|")
-_NOUN_PHRASES = """the {n}|the {a} {n}|{A} {n}|every {n}|another {n}|this {n}|that {a} {n}|some {a} {n}|the {n} of the
- {n}|{c} boxes|his {n}|her {a} {n}|their {n}|the {a}, {a} {n}""".split("|")
+_ENDINGS = [
+    "in the {pl}", "near the {pl}", "behind the {n}", "under the {n}", "at the {pl}", "with {w}", "{d}",
+    "every morning", "last week", "on Monday", "on Friday", "this afternoon", "before breakfast", "by the {pl}",
+    "after supper", "without the {n}", "for {c} days", "again",
+]  # fmt: skip
+_NOUN_PHRASES = [
+    "the {n}", "the {a} {n}", "{A} {n}", "every {n}", "another {n}", "this {n}", "that {a} {n}", "some {a} {n}",
+    "the {n} of the {n}", "{c} boxes", "his {n}", "her {a} {n}", "their {n}", "the {a}, {a} {n}",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The motion teacher: an utterance with exact times -> a plausible, rule-made performance of face, head, arms and hands.
+"""The motion teacher: an utterance with exact times -> a rule-made performance of face, head, arms and hands.
 
 It stands in for the motion capture that nobody published: training data for stage 1 with everything known.
 """
@@ -13,7 +13,7 @@ from ..body.model import HalfBody
 from ..body.skeleton import N_JOINTS
 from ..records import Motion
 from ..shapes import dims, frame_count
-from .gestures import RESTS, GestureEvent, arm_track, plan
+from .gestures import GestureEvent, arm_track, plan
 from .head_motion import brows, eyes, head_angles, wander
 from .key_poses import to_angles
 from .poses import arm_pose, head_pose, joint_heads, spine_pose
@@ -23,6 +23,7 @@ from .visemes import check_expression, emotion_face, frame_times, mouth
 from .vocabulary import HELD_OUT_WORDS, TRAINING_WORDS
 
 _AMOUNT = {"neutral": 1.0, "lively": 1.06, "calm": 0.85}  # size of the strokes
+_TREMOR = {0: 0.6, 1: 0.8, 2: 1.2, 4: 1.5, 5: 1.0, 7: 1.5, 8: 1.5, 9: 1.5, 10: 1.5}  # degrees by angle column
 _RESTS = {"hang": 0.2, "bent": 0.15, "front": 0.35, "high": 0.3}  # chance of a posture
 
 
@@ -88,7 +89,7 @@ def _arms(heads: Tensor, events: list[GestureEvent], style: str, times: Tensor, 
     total = torch.zeros(len(times), N_JOINTS, 3)
     for side, rest in zip("LR", rests, strict=True):
         track = arm_track(events, side, rest, _AMOUNT[style], times, rng)
-        for column, degrees in ((0, 0.6), (1, 0.8), (2, 1.2), (4, 1.5), (5, 1.0), (7, 1.5), (8, 1.5), (9, 1.5), (10, 1.5)):
+        for column, degrees in _TREMOR.items():
             track[:, column] += degrees * wander(times, rng)
         track[:, 13] += 1.0 + breath
         total = total + arm_pose(heads, side, to_angles(track))

@@ -70,7 +70,7 @@ class _Espeak:
         self.samples.clear()
         self.events.clear()
         if self.library.espeak_SetVoiceByName(voice.encode()):
-            raise ValueError(f"espeak-ng has no voice {voice!r}; list them with: espeak-ng --voices=en, --voices=variant")
+            raise ValueError(f"espeak-ng has no voice {voice!r}; list them: espeak-ng --voices=en, --voices=variant")
         for key, value in parameters.items():
             self.library.espeak_SetParameter(key, value, 0)
         raw = text.encode()
@@ -80,16 +80,17 @@ class _Espeak:
             raise ValueError(f"espeak-ng spoke nothing for {text!r}; give words, not only punctuation")
         return np.concatenate(self.samples).astype(np.float32) / 32768
 
-    def stresses(self, text: str) -> list[tuple[str, int]]:
-        """(phoneme, stress) of the text; the audio events carry no stress marks."""
+    def marks(self, text: str) -> list[tuple[str, int, bool]]:
+        """(phoneme, stress, first of a word) of the text; the audio events carry neither."""
         pointer = ctypes.c_char_p(text.encode())
-        out: list[tuple[str, int]] = []
+        out: list[tuple[str, int, bool]] = []
         while pointer.value:
             clause = self.library.espeak_TextToPhonemes(ctypes.byref(pointer), _UTF8, ord("_") << 8) or b""
-            for token in re.split(r"[_ ]+", clause.decode("latin1").strip()):
-                plain = token.lstrip("',%=|")
-                if plain and not plain.startswith("("):
-                    out.append((plain, 1 if "'" in token else 2 if "," in token else 0))
+            for word in clause.decode("latin1").split():
+                for k, token in enumerate(word.split("_")):
+                    plain = token.lstrip("',%=|")
+                    if plain and not plain.startswith("("):
+                        out.append((plain, 1 if "'" in token else 2 if "," in token else 0, k == 0))
         return out
 
 
@@ -123,20 +124,27 @@ def speak(text: str, voice: str, speed: float, pitch: float, seed: int) -> Utter
     }
     wave = engine.run(text, voice, parameters)
     seconds = len(wave) / engine.rate
-    phones = _phones(engine, text, seconds)
-    waveform = torch.from_numpy(resample(wave, engine.rate))
-    return Utterance(waveform, _words(engine, text, phones), phones, text, "espeak", voice)
-
-
-def _phones(engine: _Espeak, text: str, seconds: float) -> tuple[Phone, ...]:
     events = [(name, time) for kind, time, name, _, _ in engine.events if kind == _PHONEME]
+    stress, starts = _stresses(events, engine.marks(text))
+    phones = _phones(events, stress, seconds)
+    waveform = torch.from_numpy(resample(wave, engine.rate))
+    return Utterance(waveform, _words(engine, text, phones, starts), phones, text, "espeak", voice)
+
+
+def _stresses(events: list[tuple[str, float]], marks: list[tuple[str, int, bool]]) -> tuple[list[int], list[float]]:
+    """Stress of each phoneme event and the times at which words begin, by matching the two phoneme sequences."""
     spoken = [i for i, (name, _) in enumerate(events) if name and name[0] != "_"]
-    marks = engine.stresses(text)
-    stress = [0] * len(events)
+    stress, starts = [0] * len(events), []
     matcher = difflib.SequenceMatcher(None, [events[i][0] for i in spoken], [m[0] for m in marks], autojunk=False)
     for a, b, size in matcher.get_matching_blocks():
         for k in range(size):
             stress[spoken[a + k]] = marks[b + k][1]
+            if marks[b + k][2]:
+                starts.append(events[spoken[a + k]][1])
+    return stress, starts or [0.0]
+
+
+def _phones(events: list[tuple[str, float]], stress: list[int], seconds: float) -> tuple[Phone, ...]:
     phones: list[Phone] = []
     for i, (name, start) in enumerate(events):
         end = events[i + 1][1] if i + 1 < len(events) else seconds
@@ -150,14 +158,13 @@ def _phones(engine: _Espeak, text: str, seconds: float) -> tuple[Phone, ...]:
     return tile(phones, seconds)
 
 
-def _words(engine: _Espeak, text: str, phones: tuple[Phone, ...]) -> tuple[Word, ...]:
-    """Word events snapped to phone borders, pauses cut off (an event ends only where the next word begins).
+def _words(engine: _Espeak, text: str, phones: tuple[Phone, ...], starts: list[float]) -> tuple[Word, ...]:
+    """Word events snapped to the first phone of a word, pauses cut off (an event ends only where the next word begins).
 
     espeak-ng speaks some pairs ("of the") as one word with one event: its phones are shared out by letters.
     """
-    borders = [time for kind, time, _, _, _ in engine.events if kind == _PHONEME] or [0.0]
     begins = {
-        p - 1: min(borders, key=lambda border: abs(border - time))  # the events are up to 25 ms off the phones
+        p - 1: min(starts, key=lambda start: abs(start - time))  # the events are some tens of ms off the phones
         for kind, time, _, p, _ in engine.events
         if kind == _WORD
     }

@@ -1,8 +1,8 @@
 """Mouth shapes of speech: phones with times -> ARKit mouth coefficients, with co-articulation and complete closures.
 
 Each phone pulls the mouth to its own shape with a dominance that fades with the distance in time (after Cohen and
-Massaro, 1993), separately for jaw, rounding, spreading and lip detail. Lip closures (p b m), lip-teeth contacts (f v) and
-the tongue (th dh) are then laid over it, because they must be reached whatever the neighbours ask for.
+Massaro, 1993), separately for jaw, rounding, spreading and lip detail. Lip closures (p b m), lip-teeth contacts (f v)
+and the tongue (th dh) are laid over it, because they must be reached whatever the neighbours ask for.
 """
 
 import torch
@@ -15,7 +15,7 @@ from .tts import Phone
 
 CHANNELS = ("jawOpen", "mouthFunnel", "mouthPucker", "mouthStretch", "mouthSmile", "mouthLowerDown", "mouthUpperUp")
 _GROUPS = ("jaw", "round", "round", "spread", "spread", "lip", "lip")
-# Shapes in the order of CHANNELS. jawOpen 0.1 parts the lips by 3.4 mm; a clear "ah" is 12 to 13 mm.
+# Shapes in the order of CHANNELS. jawOpen 0.1 parts the lips by 3.4 mm; a clear "ah" is 15 mm.
 _SHAPES: dict[str, tuple[float, ...]] = {
     "sil": (0.00, 0.00, 0.00, 0.00, 0.00, 0.00, 0.00),
     "p": (0.08, 0.00, 0.05, 0.00, 0.00, 0.00, 0.00),
@@ -28,26 +28,26 @@ _SHAPES: dict[str, tuple[float, ...]] = {
     "k": (0.14, 0.00, 0.00, 0.08, 0.00, 0.10, 0.05),
     "r": (0.11, 0.15, 0.32, 0.00, 0.00, 0.05, 0.00),
     "w": (0.06, 0.10, 0.75, 0.00, 0.00, 0.00, 0.00),
-    "uw": (0.08, 0.18, 0.65, 0.00, 0.00, 0.00, 0.00),
-    "uh": (0.14, 0.15, 0.35, 0.00, 0.00, 0.05, 0.00),
-    "ow": (0.22, 0.25, 0.32, 0.00, 0.00, 0.05, 0.00),
-    "ao": (0.30, 0.25, 0.20, 0.00, 0.00, 0.08, 0.00),
-    "aa": (0.38, 0.00, 0.00, 0.05, 0.00, 0.15, 0.05),
-    "ae": (0.33, 0.00, 0.00, 0.25, 0.10, 0.20, 0.15),
-    "ah": (0.24, 0.00, 0.00, 0.08, 0.00, 0.12, 0.05),
-    "er": (0.15, 0.18, 0.30, 0.00, 0.00, 0.08, 0.00),
-    "eh": (0.24, 0.00, 0.00, 0.22, 0.10, 0.15, 0.10),
-    "ih": (0.16, 0.00, 0.00, 0.22, 0.12, 0.12, 0.08),
-    "iy": (0.10, 0.00, 0.00, 0.30, 0.30, 0.18, 0.10),
+    "uw": (0.10, 0.18, 0.65, 0.00, 0.00, 0.00, 0.00),
+    "uh": (0.17, 0.15, 0.35, 0.00, 0.00, 0.05, 0.00),
+    "ow": (0.27, 0.25, 0.32, 0.00, 0.00, 0.05, 0.00),
+    "ao": (0.36, 0.25, 0.20, 0.00, 0.00, 0.08, 0.00),
+    "aa": (0.45, 0.00, 0.00, 0.05, 0.00, 0.15, 0.05),
+    "ae": (0.40, 0.00, 0.00, 0.25, 0.10, 0.20, 0.15),
+    "ah": (0.30, 0.00, 0.00, 0.08, 0.00, 0.12, 0.05),
+    "er": (0.18, 0.18, 0.30, 0.00, 0.00, 0.08, 0.00),
+    "eh": (0.30, 0.00, 0.00, 0.22, 0.10, 0.15, 0.10),
+    "ih": (0.20, 0.00, 0.00, 0.22, 0.12, 0.12, 0.08),
+    "iy": (0.13, 0.00, 0.00, 0.30, 0.30, 0.18, 0.10),
 }
 _LIKE = {
-    "b": "p", "m": "p", "v": "f", "dh": "th", "d": "t", "n": "t", "z": "s", "zh": "sh", "ch": "sh", "jh": "sh", "g": "k",
-    "ng": "k", "hh": "k", "y": "iy",
+    "b": "p", "m": "p", "v": "f", "dh": "th", "d": "t", "n": "t", "z": "s", "zh": "sh", "ch": "sh", "jh": "sh",
+    "g": "k", "ng": "k", "hh": "k", "y": "iy",
 }  # fmt: skip
 _GLIDES = {"ay": ("aa", "iy"), "aw": ("aa", "uw"), "ey": ("eh", "iy"), "oy": ("ao", "iy"), "ow": ("ow", "uw")}
 _EMOTION_JAW = {"neutral": 1.0, "happy": 1.05, "sad": 0.85, "angry": 1.12, "surprised": 1.08}
 _STYLE_JAW = {"neutral": 1.0, "lively": 1.12, "calm": 0.88}
-_FADE = 0.055  # s, time constant of the dominance
+_FADE = 0.048  # s, time constant of the dominance
 _RAMP = 0.075  # s, the lips travel to and from a closure
 
 # Opening of the lips per unit of each coefficient, relative to jawOpen, measured on the inner lip line of the mean body
@@ -147,13 +147,19 @@ def _contacts(out: Tensor, phones: tuple[Phone, ...], times: Tensor) -> Tensor:
 def _envelope(phones: tuple[Phone, ...], times: Tensor, members: frozenset[str]) -> Tensor:
     """(T,) in [0, 1]: one in every interval of the phones, and in at least one frame each, with smooth flanks."""
     out = torch.zeros_like(times)
-    for name, start, end, _ in phones:
+    for i, (name, start, end, _) in enumerate(phones):
         if name in members:
             nearest = times[(times - (start + end) / 2).abs().argmin()].item()  # a phone may lie between two frames
             low, high = min(start, nearest), max(end, nearest)
-            distance = torch.maximum(low - times, times - high).clamp(0, _RAMP) / _RAMP
+            # a flank leaves the middle of the neighbour free, else a short vowel between two closures never opens
+            before, after = (_flank(phones[k]) if 0 <= k < len(phones) else _RAMP for k in (i - 1, i + 1))
+            distance = torch.maximum((low - times) / before, (times - high) / after).clamp(0, 1)
             out = torch.maximum(out, 0.5 + 0.5 * torch.cos(torch.pi * distance))
     return out
+
+
+def _flank(neighbour: Phone) -> float:
+    return min(max(0.6 * (neighbour[2] - neighbour[1]), 0.03), _RAMP)
 
 
 def emotion_face(emotion: str, amount: Tensor) -> Tensor:
