@@ -1,0 +1,9 @@
+"""The pack's nodes (V1 classes: they import and run without ComfyUI). One file per group; ids are API, never renamed."""
+
+from . import camera, guides, host, load, portrait, simple, speech, video
+
+_FILES = (simple, load, speech, portrait, camera, guides, video)
+
+host.register_model_folder()
+NODE_CLASS_MAPPINGS = {name: cls for file in _FILES for name, cls in file.NODES.items()}
+NODE_DISPLAY_NAME_MAPPINGS = {name: cls.DISPLAY_NAME for name, cls in NODE_CLASS_MAPPINGS.items()}

@@ -1,0 +1,96 @@
+"""Camera nodes: where the video is seen from, one camera a frame."""
+
+from __future__ import annotations
+
+from ..stereotalker_core.camera import trajectories
+from ..stereotalker_core.records import Cameras, Identity, Motion
+from . import host
+
+PATHS = ("fixed", "orbit", "orbit (ease in and out)")
+YAW = "Degrees. 0 = front, positive = the camera moves towards the subject's right side. Trained range -90..90."
+
+
+class CameraTrajectory:
+    DISPLAY_NAME = "Camera Trajectory (Stereo-Talker)"
+    CATEGORY = "Stereo-Talker/camera"
+    DESCRIPTION = "A camera for every frame of a motion: standing still at a yaw, or orbiting from one yaw to another."
+    SEARCH_ALIASES = ["orbit", "yaw", "viewpoint", "camera angle", "turntable"]
+    RETURN_TYPES = ("ST_CAMERAS",)
+    RETURN_NAMES = ("cameras",)
+    OUTPUT_TOOLTIPS = ("One camera a frame, for Render Guides and Render Video.",)
+    FUNCTION = "build"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        def angle(default, low, high, tip):
+            options = {"default": default, "min": low, "max": high, "step": 0.5, "display": "slider", "tooltip": tip}
+            return ("FLOAT", options)
+
+        return {
+            "required": {
+                "identity": ("ST_IDENTITY", {"tooltip": "The fitted person, to frame them."}),
+                "motion": ("ST_MOTION", {"tooltip": "The motion to film; it gives the number of frames."}),
+                "path": (PATHS, {"default": PATHS[0], "tooltip": "fixed uses yaw only; an orbit goes yaw -> end_yaw."}),
+                "yaw": angle(0.0, -180.0, 180.0, YAW),
+                "end_yaw": angle(0.0, -180.0, 180.0, f"Yaw of the last frame of an orbit. {YAW}"),
+                "pitch": angle(0.0, -45.0, 45.0, "Degrees; positive = the camera is above. Trained range -8..8."),
+                "distance": (
+                    "FLOAT",
+                    {"default": 1.0, "min": 0.5, "max": 2.0, "step": 0.05, "tooltip": "Factor on the usual distance."},
+                ),
+                "framing": (
+                    trajectories.MODES,
+                    {"default": "auto", "tooltip": "auto shows no more of the body than the portrait does."},
+                ),
+                "size": (
+                    "INT",
+                    {"default": 256, "min": 128, "max": 1024, "step": 64, "tooltip": "Pixels of the square canvas."},
+                ),
+            }
+        }
+
+    def build(
+        self,
+        identity: Identity,
+        motion: Motion,
+        path: str,
+        yaw: float,
+        end_yaw: float,
+        pitch: float,
+        distance: float,
+        framing: str,
+        size: int,
+    ) -> tuple[Cameras]:
+        shown = trajectories.framing_for(host.body(), identity, framing)
+        shown = trajectories.Framing(shown.target, shown.distance * distance, shown.height * distance)
+        frames, canvas = len(motion), (size, size)
+        if path == "fixed":
+            return (trajectories.fixed(shown, frames, yaw, pitch, canvas),)
+        return (trajectories.orbit(shown, frames, yaw, end_yaw, pitch, canvas, ease=path != PATHS[1]),)
+
+
+class StereoCameraPair:
+    DISPLAY_NAME = "Stereo Camera Pair (Stereo-Talker)"
+    CATEGORY = "Stereo-Talker/camera"
+    DESCRIPTION = "The left and the right eye of a camera trajectory, parallel, for side-by-side stereo."
+    SEARCH_ALIASES = ["stereo", "3d", "vr", "parallax", "left right eye"]
+    RETURN_TYPES = ("ST_CAMERAS", "ST_CAMERAS")
+    RETURN_NAMES = ("left", "right")
+    OUTPUT_TOOLTIPS = ("Cameras of the left eye.", "Cameras of the right eye.")
+    FUNCTION = "build"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        tip = "Distance of the eyes in metres; 0.063 is a human's."
+        return {
+            "required": {
+                "cameras": ("ST_CAMERAS", {"tooltip": "The trajectory between the eyes."}),
+                "baseline": ("FLOAT", {"default": 0.063, "min": 0.0, "max": 0.5, "step": 0.001, "tooltip": tip}),
+            }
+        }
+
+    def build(self, cameras: Cameras, baseline: float) -> tuple[Cameras, Cameras]:
+        return trajectories.stereo_pair(cameras, baseline)
+
+
+NODES = {"StereoTalkerCameraTrajectory": CameraTrajectory, "StereoTalkerStereoCameraPair": StereoCameraPair}

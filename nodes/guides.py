@@ -1,0 +1,118 @@
+"""Guide nodes: maps of the moving body for our renderer, and for ControlNet or AnimateAnyone type nodes."""
+
+from __future__ import annotations
+
+import torch
+
+from ..stereotalker_core.records import Cameras, Guides, Identity, Motion, Regions
+from . import host
+
+CATEGORY = "Stereo-Talker/guides"
+
+
+def check_lengths(motion: Motion, cameras: Cameras) -> None:
+    """ValueError where a trajectory was built for another motion."""
+    if len(motion) != len(cameras):
+        raise ValueError(
+            f"the motion has {len(motion)} frames but the cameras {len(cameras)}: connect the same motion to both"
+        )
+
+
+class RenderGuides:
+    DISPLAY_NAME = "Render Guides (Stereo-Talker)"
+    CATEGORY = CATEGORY
+    DESCRIPTION = "Draw the moving body from the cameras: normals, depth, skeleton, lifted portrait, silhouette."
+    SEARCH_ALIASES = ["openpose", "normal map", "depth map", "controlnet guides", "pose video"]
+    RETURN_TYPES = ("ST_GUIDES", "IMAGE", "IMAGE", "IMAGE", "IMAGE", "MASK")
+    RETURN_NAMES = ("guides", "normal", "depth", "skeleton", "lift", "silhouette")
+    OUTPUT_TOOLTIPS = (
+        "All maps together, for Predict Masks.",
+        "Camera-space normals: x right, y up, z towards the camera.",
+        "Near = white, far = dark, as ControlNet depth.",
+        "OpenPose-style drawing.",
+        "The portrait's pixels carried over to the new pose and camera.",
+        "The bare body and its shell (the predicted mask knows hair and clothes better).",
+    )
+    FUNCTION = "render"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "identity": ("ST_IDENTITY", {"tooltip": "From Fit Portrait."}),
+                "motion": ("ST_MOTION", {"tooltip": "From Sample Motion."}),
+                "cameras": ("ST_CAMERAS", {"tooltip": "From Camera Trajectory."}),
+            }
+        }
+
+    def render(self, identity: Identity, motion: Motion, cameras: Cameras):
+        from ..stereotalker_core.video.guides import draw_skeleton, render_guides
+
+        check_lengths(motion, cameras)
+        body = host.body()
+        rest = body.rest(identity.shape[None], identity.shell[None])
+        progress, window = host.Progress(len(motion)), 16
+        chunks, skeletons = [], []
+        for start in range(0, len(motion), window):
+            part, view = motion[start : start + window], cameras[start : start + window]
+            chunks.append(render_guides(body, identity, part, view, rest))
+            skeletons.append(draw_skeleton(body, body.pose(rest, part.rotations, part.expression), view))
+            progress(start + len(part), chunks[-1].lift[-1])
+        guides = concat(chunks)
+        return (
+            guides,
+            host.image_out([guides.normal]),
+            host.image_out([depth_picture(guides)]),
+            host.image_out(skeletons),
+            host.image_out([guides.lift]),
+            (guides.part[:, 0] > 0).float(),
+        )
+
+
+def concat(chunks: list[Guides]) -> Guides:
+    """Guides of consecutive frames -> one record."""
+    names = ("normal", "part", "depth", "lift", "visibility", "yaw")
+    return Guides(*(torch.cat([getattr(chunk, name) for chunk in chunks]) for name in names))
+
+
+def depth_picture(guides: Guides) -> torch.Tensor:
+    """(T, 3, H, W) in [-1, 1]: nearest of the clip white, farthest dark grey, background black."""
+    inside = guides.depth > 0
+    if not bool(inside.any()):
+        raise ValueError("the person is outside the picture in every frame; check the camera's distance and framing")
+    near, far = guides.depth[inside].min(), guides.depth[inside].max()
+    grey = 1 - 0.9 * (guides.depth - near) / (far - near).clamp_min(1e-6)
+    return (torch.where(inside, grey, torch.zeros_like(grey)) * 2 - 1).expand(-1, 3, -1, -1)
+
+
+class PredictMasks:
+    DISPLAY_NAME = "Predict Masks (Stereo-Talker)"
+    CATEGORY = CATEGORY
+    DESCRIPTION = "Predict the person (hair and clothes included), body, face and hands in every frame of the video."
+    SEARCH_ALIASES = ["mask predictor", "matte", "person mask", "region masks"]
+    RETURN_TYPES = ("ST_REGIONS", "MASK", "MASK", "MASK", "MASK")
+    RETURN_NAMES = ("regions", "person", "body", "face", "hands")
+    OUTPUT_TOOLTIPS = ("All regions.", "The whole person.", "Body, hair and clothes.", "The face.", "Both hands.")
+    FUNCTION = "predict"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "mask_predictor": ("ST_MASK_PREDICTOR", {"tooltip": "From Load Mask Predictor."}),
+                "guides": ("ST_GUIDES", {"tooltip": "From Render Guides."}),
+            }
+        }
+
+    def predict(self, mask_predictor, guides: Guides):
+        device = host.Managed(mask_predictor).load()
+        progress, window, found = host.Progress(len(guides)), 16, []
+        for start in range(0, len(guides), window):
+            part = guides[start : start + window].to(device)
+            found.append(mask_predictor.predict(part).to("cpu").masks)
+            progress(start + len(part))
+        masks = torch.cat(found)
+        return (Regions(masks), 1 - masks[:, 0], masks[:, 1], masks[:, 2], masks[:, 3])
+
+
+NODES = {"StereoTalkerRenderGuides": RenderGuides, "StereoTalkerPredictMasks": PredictMasks}

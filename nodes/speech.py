@@ -1,0 +1,125 @@
+"""Stage 1 nodes: speech -> what is heard -> motion."""
+
+from __future__ import annotations
+
+from ..stereotalker_core.audio.load import make_audio
+from ..stereotalker_core.records import Motion
+from . import host
+
+CATEGORY = "Stereo-Talker/motion"
+
+
+def audio_in(audio: dict):
+    """AUDIO {"waveform" (B, C, S), "sample_rate"} -> Audio of its first clip; ValueError for silence or NaN."""
+    return make_audio(audio["waveform"][0].float().cpu(), int(audio["sample_rate"]))
+
+
+def audio_out(audio) -> dict:
+    """Audio -> AUDIO with the original sound, as loud and as long as it came in."""
+    return {"waveform": audio.original[None], "sample_rate": audio.original_rate}
+
+
+class EncodeSpeech:
+    DISPLAY_NAME = "Encode Speech (Stereo-Talker)"
+    CATEGORY = CATEGORY
+    DESCRIPTION = "Listen to the speech: features and phones, 25 a second. Any sampling rate, mono or stereo."
+    SEARCH_ALIASES = ["audio embeds", "wav2vec encode", "speech features"]
+    RETURN_TYPES = ("ST_SPEECH", "AUDIO")
+    RETURN_NAMES = ("speech", "audio")
+    OUTPUT_TOOLTIPS = ("For Sample Motion.", "The sound, unchanged, for the video.")
+    FUNCTION = "encode"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "audio_encoder": ("ST_AUDIO_ENCODER", {"tooltip": "From Load Audio Encoder."}),
+                "audio": ("AUDIO", {"tooltip": "One person speaking. At least 0.1 s."}),
+            }
+        }
+
+    def encode(self, audio_encoder, audio: dict):
+        sound = audio_in(audio)
+        device = host.Managed(audio_encoder).load()
+        return ((sound, audio_encoder.encode(sound.to(device)).to("cpu"), audio_encoder), audio)
+
+
+class SampleMotion:
+    DISPLAY_NAME = "Sample Motion (Stereo-Talker)"
+    CATEGORY = CATEGORY
+    DESCRIPTION = (
+        "Diffuse the motion of lips, face, head, arms and hands from the speech. Another seed, other gestures."
+    )
+    SEARCH_ALIASES = ["gesture generation", "speech to motion", "talking", "lip sync"]
+    RETURN_TYPES = ("ST_MOTION", "INT")
+    RETURN_NAMES = ("motion", "frames")
+    OUTPUT_TOOLTIPS = ("Motion at 25 frames a second.", "Number of frames: the seconds of speech x 25, rounded up.")
+    FUNCTION = "sample"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        from ..stereotalker_core.motion.conditioning import EMOTIONS
+
+        def number(default, high, tip, step=0.05):
+            return ("FLOAT", {"default": default, "min": 0.0, "max": high, "step": step, "tooltip": tip})
+
+        seed = {"default": 0, "min": 0, "max": 2**64 - 1, "control_after_generate": True, "tooltip": "The performance."}
+        transcript = {"default": "", "multiline": True, "tooltip": "Optional: the words spoken, for clearer gestures."}
+        return {
+            "required": {
+                "motion_model": ("ST_MOTION_MODEL", {"tooltip": "From Load Motion Model."}),
+                "speech": ("ST_SPEECH", {"tooltip": "From Encode Speech."}),
+                "seed": ("INT", seed),
+                "steps": ("INT", {"default": 8, "min": 1, "max": 100, "tooltip": "Denoising steps a window."}),
+                "prior_strength": number(1.0, 3.0, "How much the language model steers the gestures; 0 = off."),
+                "motion_strength": number(1.0, 3.0, "Size of body, head and hand movements; 1 = as sampled."),
+                "face_strength": number(1.0, 3.0, "Size of lip and face movements; 1 = as sampled."),
+                "emotion": (list(EMOTIONS), {"tooltip": "Style of the performance."}),
+                "smoothing": number(0.0, 10.0, "Frames of Gaussian smoothing on the body; lips stay sharp.", 0.1),
+            },
+            "optional": {"transcript": ("STRING", transcript)},
+        }
+
+    def sample(
+        self,
+        motion_model,
+        speech,
+        seed: int,
+        steps: int,
+        prior_strength: float,
+        motion_strength: float,
+        face_strength: float,
+        emotion: str,
+        smoothing: float,
+        transcript: str = "",
+    ) -> tuple[Motion, int]:
+        from ..stereotalker_core.motion.sampling import MotionModels, sample_motion
+
+        prior, denoiser = motion_model
+        sound, features, encoder = speech
+        device = host.Managed(prior, denoiser).load()
+        progress: list[host.Progress] = []
+
+        def report(step: int, total: int, denoised) -> None:
+            if not progress:
+                progress.append(host.Progress(total))
+            progress[0](step + 1)
+
+        motion = sample_motion(
+            MotionModels(encoder, prior, denoiser),
+            sound,
+            speech=features.to(device),
+            transcript=transcript.strip() or None,
+            callback=report,
+            seed=seed,
+            steps=steps,
+            style=emotion,
+            prior_strength=prior_strength,
+            motion_strength=motion_strength,
+            face_strength=face_strength,
+            smoothing=smoothing,
+        )
+        return motion, len(motion)
+
+
+NODES = {"StereoTalkerEncodeSpeech": EncodeSpeech, "StereoTalkerSampleMotion": SampleMotion}

@@ -1,0 +1,213 @@
+"""A small runner of ComfyUI graphs for tests: loads the pack as ComfyUI does, converts UI graphs, runs them.
+
+Stock nodes that the example graphs use (LoadImage, LoadAudio, previews, video saving) have plain stand-ins here that do
+the same job with Pillow / PyAV; the pack's own nodes are the real ones.
+"""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+PACK = "comfyui_stereotalker_pack"
+WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
+NOTES = ("Note", "MarkdownNote")
+
+
+def load_pack():
+    """Import the repository's __init__.py the way ComfyUI imports a custom node folder; returns the module."""
+    if PACK not in sys.modules:
+        spec = importlib.util.spec_from_file_location(
+            PACK, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
+        )
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[PACK] = module
+        spec.loader.exec_module(module)
+    return sys.modules[PACK]
+
+
+class LoadImage:
+    """Stock node: file -> IMAGE (1, H, W, 3), MASK (1, H, W) with 1 where transparent (64 x 64 zeros without alpha)."""
+
+    RETURN_TYPES = ("IMAGE", "MASK")
+    FUNCTION = "load_image"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"image": (["portrait.png"], {"image_upload": True})}}
+
+    def load_image(self, image):
+        from PIL import Image
+
+        picture = Image.open(image)
+        rgb = torch.from_numpy(np.asarray(picture.convert("RGB")).astype(np.float32) / 255)[None]
+        if "A" in picture.getbands():
+            alpha = torch.from_numpy(np.asarray(picture.getchannel("A")).astype(np.float32) / 255)
+            return rgb, 1 - alpha[None]
+        return rgb, torch.zeros(1, 64, 64)
+
+
+class LoadAudio:
+    """Stock node: file -> AUDIO {"waveform" (1, C, S), "sample_rate"}."""
+
+    RETURN_TYPES = ("AUDIO",)
+    FUNCTION = "load"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"audio": (["speech.wav"], {"audio_upload": True})}}
+
+    def load(self, audio):
+        import av
+
+        with av.open(str(audio)) as container:
+            rate = container.streams.audio[0].rate
+            resampler = av.AudioResampler(format="fltp", rate=rate)
+            frames = [r.to_ndarray() for f in container.decode(audio=0) for r in resampler.resample(f)]
+        return ({"waveform": torch.from_numpy(np.concatenate(frames, 1))[None], "sample_rate": rate},)
+
+
+def _sink(*inputs: str, optional: tuple[str, ...] = ()):
+    """A stock output node: keeps what it was given in `received` and returns its first input."""
+
+    class Sink:
+        RETURN_TYPES = ("*",)
+        FUNCTION = "take"
+        OUTPUT_NODE = True
+
+        @classmethod
+        def INPUT_TYPES(cls):
+            return {"required": {n: ("*",) for n in inputs}, "optional": {n: ("*",) for n in optional}}
+
+        def take(self, **received):
+            self.received = received
+            return (received[inputs[0]],)
+
+    return Sink
+
+
+class CreateVideo:
+    """Stock node: IMAGE + optional AUDIO + fps -> VIDEO (here: a dictionary of the three)."""
+
+    RETURN_TYPES = ("VIDEO",)
+    FUNCTION = "create"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {"images": ("IMAGE",), "fps": ("FLOAT", {"default": 30.0})},
+            "optional": {"audio": ("AUDIO",)},
+        }
+
+    def create(self, images, fps, audio=None):
+        return ({"images": images, "fps": fps, "audio": audio},)
+
+
+class SaveVideo:
+    """Stock node: keeps the video it was asked to save."""
+
+    RETURN_TYPES = ()
+    FUNCTION = "save"
+    OUTPUT_NODE = True
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        required = {
+            "video": ("VIDEO",),
+            "filename_prefix": ("STRING", {"default": "video/ComfyUI"}),
+            "format": (["auto", "mp4"],),
+            "codec": (["auto", "h264"],),
+        }
+        return {"required": required}
+
+    def save(self, video, filename_prefix, format, codec):
+        self.received = {"video": video}
+        return ()
+
+
+STOCK = {
+    "LoadImage": LoadImage,
+    "LoadAudio": LoadAudio,
+    "CreateVideo": CreateVideo,
+    "SaveVideo": SaveVideo,
+    "PreviewImage": _sink("images"),
+    "MaskToImage": _sink("mask"),
+}
+
+
+def inputs_of(cls) -> dict[str, tuple]:
+    """All inputs of a node class in order: required, then optional."""
+    types = cls.INPUT_TYPES()
+    return {**types.get("required", {}), **types.get("optional", {})}
+
+
+def is_widget(spec: tuple) -> bool:
+    """Whether an input is drawn as a widget (a value in widgets_values)."""
+    kind = spec[0]
+    options = spec[1] if len(spec) > 1 else {}
+    return (isinstance(kind, (list, tuple)) or kind in WIDGETS) and not options.get("forceInput")
+
+
+def to_api(workflow: dict[str, Any], classes: dict[str, type]) -> dict[str, dict]:
+    """UI graph (nodes, links, positional widgets_values) -> API prompt {id: {class_type, inputs}}."""
+    links = {link[0]: (str(link[1]), link[2]) for link in workflow["links"]}
+    prompt = {}
+    for node in workflow["nodes"]:
+        if node["type"] in NOTES or node.get("mode") in (2, 4):
+            continue
+        cls = classes[node["type"]]
+        values = list(node.get("widgets_values") or [])
+        inputs: dict[str, Any] = {}
+        for name, spec in inputs_of(cls).items():
+            if not is_widget(spec):
+                continue
+            options = spec[1] if len(spec) > 1 else {}
+            if not values:
+                raise ValueError(f"node {node['id']} ({node['type']}) has no value for widget {name!r}")
+            inputs[name] = values.pop(0)
+            if options.get("control_after_generate") or options.get("image_upload") or options.get("audio_upload"):
+                values[:1] = []  # the seed's control, or the upload button, takes a slot of its own
+        if values:
+            raise ValueError(f"node {node['id']} ({node['type']}) has {len(values)} widget values too many: {values}")
+        for socket in node.get("inputs") or []:
+            if socket.get("link") is not None:
+                inputs[socket["name"]] = list(links[socket["link"]])
+        prompt[str(node["id"])] = {"class_type": node["type"], "inputs": inputs}
+    return prompt
+
+
+def run(prompt: dict[str, dict], classes: dict[str, type]) -> dict[str, Any]:
+    """Execute an API prompt in dependency order -> {node id: (instance, outputs)}; missing inputs are an error."""
+    done: dict[str, Any] = {}
+
+    def execute(key: str) -> tuple:
+        if key in done:
+            return done[key][1]
+        node = prompt[key]
+        cls = classes[node["class_type"]]
+        arguments = {}
+        for name, value in node["inputs"].items():
+            linked = isinstance(value, list) and len(value) == 2 and str(value[0]) in prompt
+            arguments[name] = execute(str(value[0]))[value[1]] if linked else value
+        missing = set(cls.INPUT_TYPES().get("required", {})) - set(arguments)
+        if missing:
+            raise ValueError(f"node {key} ({node['class_type']}) misses {sorted(missing)}")
+        instance = cls()
+        result = getattr(instance, cls.FUNCTION)(**arguments)
+        result = result["result"] if isinstance(result, dict) else result
+        done[key] = (instance, result)
+        return result
+
+    for key in prompt:
+        execute(key)
+    return done
+
+
+def load_workflow(name: str) -> dict[str, Any]:
+    """A graph of workflows/ by its stem."""
+    return json.loads((ROOT / "workflows" / f"{name}.json").read_text())
