@@ -6,6 +6,7 @@ state of each word is laid on its frames; that is also what the sound path is tr
 """
 
 import json
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -151,7 +152,8 @@ class LanguagePrior(nn.Module):
         if not words:
             return torch.zeros(0, self.width, device=self.gate.weight.device)
         tokenizer = self.tokenizer()
-        pieces = [tokenizer.encode(f" {word.lower()}", add_special_tokens=False).ids or [0] for word in words]
+        plain = [re.sub(r"[^\w']", "", word.lower()) for word in words]  # punctuation is not spoken
+        pieces = [tokenizer.encode(f" {word}", add_special_tokens=False).ids or [0] for word in plain]
         ids = torch.tensor([i for piece in pieces for i in piece], device=self.gate.weight.device)
         last = torch.tensor([len(piece) for piece in pieces]).cumsum(0) - 1
         states = []

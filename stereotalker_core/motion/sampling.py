@@ -107,7 +107,6 @@ def windows(frames: int, window: int, seed: int, lookahead: int) -> list[Window]
     return found
 
 
-@torch.no_grad()
 def stream_motion(
     models: MotionModels,
     audio: Audio,
@@ -136,6 +135,7 @@ def sample_motion(models: MotionModels, audio: Audio, **settings) -> Motion:
     return concat(list(stream_motion(models, audio, **settings)))
 
 
+@torch.no_grad()  # here, not on the caller: a generator runs when it is asked for the next chunk
 def _windows_of_motion(models, audio, transcript, speech, callback, options) -> Iterator[Motion]:
     net, config = models.denoiser, models.denoiser.config
     channels, prior = condition_tracks(models, audio, transcript, speech, options.prior_strength)
@@ -167,8 +167,9 @@ def condition_tracks(
     channels = speech_channels(speech, waveform, models.denoiser.config.features > 0).to(models.device)
     if models.prior is None or prior_strength == 0:
         return channels, None
-    if transcript and transcript.strip():
-        hidden = models.prior.read(timed_words(audio, speech, transcript), len(channels))
+    words = timed_words(speech, transcript) if transcript and transcript.strip() else []
+    if words:
+        hidden = models.prior.read(words, len(channels))
     else:
         same = (models.prior.config.features > 0) == (models.denoiser.config.features > 0)
         heard = channels if same else speech_channels(speech, waveform, models.prior.config.features > 0)
@@ -176,8 +177,8 @@ def condition_tracks(
     return channels, prior_strength * hidden
 
 
-def timed_words(audio: Audio, speech: SpeechFeatures, transcript: str) -> list[Word]:
-    """The words of the transcript with their times, by forced alignment."""
+def timed_words(speech: SpeechFeatures, transcript: str) -> list[Word]:
+    """The words of the transcript with their times, by forced alignment; none where it does not fit the sound."""
     from ..audio.align import align_words
 
     return [(word.text, word.start, word.end) for word in align_words(speech, transcript)]

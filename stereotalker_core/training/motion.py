@@ -135,6 +135,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--from", dest="start", type=Path, default=None, help="checkpoint to fine-tune")
     parser.add_argument("--oracle", action="store_true", help="the data has phone labels, not encoder output")
+    parser.add_argument("--read-share", type=float, default=Recipe.read_share, help="1 = the prior only reads text")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=NANO / "motion_denoiser.safetensors")
     options = parser.parse_args(arguments)
@@ -146,7 +147,7 @@ def main(arguments: list[str] | None = None) -> None:
         net = MotionDenoiser(MotionDenoiser.Config(prior=data.tracks["text"].shape[1]))
         net.codec.load_state_dict(fit_codec(data, net.config.codec).state_dict())
     schedule = Schedule(options.steps, lr=options.lr, seed=options.seed, amp=options.device != "cpu")
-    train(net, data, Recipe(oracle=options.oracle), schedule, options.run, options.device)
+    train(net, data, Recipe(oracle=options.oracle, read_share=options.read_share), schedule, options.run, options.device)
     command = f"python -m stereotalker_core.training.motion --steps {options.steps} --lr {options.lr}"
     command += f" --from {options.start}" if options.start else ""
     save(net, options.out, command=command, seed=options.seed, commit=commit(), metrics={})

@@ -5,7 +5,7 @@ from torch import nn
 
 from stereotalker_core.motion.conditioning import MotionCondition
 from stereotalker_core.motion.denoiser import MotionDenoiser
-from stereotalker_core.motion.prior import LanguagePrior, nano_llm
+from stereotalker_core.motion.prior import LanguagePrior, nano_llm, pack_tokenizer
 from stereotalker_core.motion.representation import MotionCodec
 from stereotalker_core.motion.sampling import MotionModels
 from stereotalker_core.records import Audio, Motion, SpeechFeatures
@@ -70,5 +70,24 @@ def make_condition(net: MotionDenoiser, batch: int = 2, frames: int = 12, prior:
     )
 
 
+def byte_tokenizer() -> str:
+    """A byte-level tokenizer.json with one merged piece, "hi"."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    pieces = ["<s>", *sorted(pre_tokenizers.ByteLevel.alphabet()), "hi"]
+    tokenizer = Tokenizer(models.BPE({p: i for i, p in enumerate(pieces)}, [("h", "i")]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer.to_str()
+
+
+def make_reader() -> LanguagePrior:
+    """A prior with a tokenizer."""
+    packed = pack_tokenizer(byte_tokenizer())
+    prior = make_prior(tokenizer_bytes=len(packed))
+    prior.tokenizer_json.copy_(packed)
+    return prior
+
+
 def make_models() -> MotionModels:
-    return MotionModels(FakeEncoder(), make_prior(), make_denoiser())
+    return MotionModels(FakeEncoder(), make_reader(), make_denoiser())

@@ -7,26 +7,12 @@ import torch
 
 from stereotalker_core.checkpoint import load, save
 from stereotalker_core.motion.prior import BLOCK, LanguagePrior, pack_tokenizer, unpack_tokenizer
-from tests.motion.samples import make_prior
-
-
-def byte_tokenizer() -> str:
-    """A byte-level tokenizer.json with one merged piece, "hi"."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-
-    pieces = ["<s>", *sorted(pre_tokenizers.ByteLevel.alphabet()), "hi"]
-    tokenizer = Tokenizer(models.BPE({p: i for i, p in enumerate(pieces)}, [("h", "i")]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    return tokenizer.to_str()
+from tests.motion.samples import byte_tokenizer, make_prior, make_reader
 
 
 @pytest.fixture(scope="module")
 def prior() -> LanguagePrior:
-    packed = pack_tokenizer(byte_tokenizer())
-    prior = make_prior(tokenizer_bytes=len(packed))
-    prior.tokenizer_json.copy_(packed)
-    return prior
+    return make_reader()
 
 
 def test_short_sound_in_blocks_is_one_pass(prior):

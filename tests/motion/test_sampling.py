@@ -119,6 +119,21 @@ def test_stream_is_the_whole_with_smoothing(models):
     assert len(whole) == audio.frame_count()
 
 
+def test_transcript_is_used_where_it_fits_and_dropped_where_not(models, monkeypatch):
+    from stereotalker_core.motion import sampling
+
+    audio = make_audio(30_000)
+    heard = sample_motion(models, audio, steps=STEPS)
+    monkeypatch.setattr(sampling, "timed_words", lambda speech, transcript: [("hi", 0.2, 0.6)])
+    assert not same(sample_motion(models, audio, steps=STEPS, transcript="hi"), heard)
+    monkeypatch.setattr(sampling, "timed_words", lambda speech, transcript: [])
+    assert same(sample_motion(models, audio, steps=STEPS, transcript="hi"), heard)
+
+
+def test_nothing_is_kept_for_gradients(models):
+    assert not sample_motion(models, make_audio(9000), steps=1).rotations.requires_grad
+
+
 def test_callback_counts_over_all_windows(models):
     seen = []
     sample_motion(models, make_audio(40_000), steps=STEPS, callback=lambda i, n, d: seen.append((i, n)))

@@ -1,0 +1,89 @@
+"""Training of the language prior: trimmed vocabulary, distillation and alignment on toys."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from stereotalker_core.motion.prior import LanguagePrior, pack_tokenizer
+from stereotalker_core.training.prior import (
+    LAYERS,
+    TextStates,
+    alignment_loss,
+    principal_embeddings,
+    running_text,
+    standardise_states,
+    train_distiller,
+)
+from stereotalker_core.training.tokenizer import trim_tokenizer
+from tests.motion.samples import make_prior
+
+
+def tokenizer_json() -> str:
+    """Byte-level BPE with the pieces of "hello"."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    merges = [("h", "e"), ("l", "l"), ("he", "ll"), ("hell", "o"), ("Ġ", "hello"), ("o", "o")]
+    pieces = ["<s>", *sorted(pre_tokenizers.ByteLevel.alphabet()), *(a + b for a, b in merges)]
+    tokenizer = Tokenizer(models.BPE({p: i for i, p in enumerate(pieces)}, merges))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer.to_str()
+
+
+def test_trimming_keeps_the_segmentation_of_the_corpus():
+    from tokenizers import Tokenizer
+
+    full = Tokenizer.from_str(tokenizer_json())
+    text, kept = trim_tokenizer(tokenizer_json(), [" hello"], 263)
+    small = Tokenizer.from_str(text)
+    assert len(kept) == 1 + 256 + 5 and json.loads(text)["model"]["vocab"]["<s>"] == 0
+    for sentence in (" hello", " hello hello"):
+        assert [kept[i] for i in small.encode(sentence).ids] == full.encode(sentence).ids
+    assert full.encode(" oo").tokens == ["Ġ", "oo"] and small.encode(" oo").tokens == ["Ġ", "o", "o"]
+    with pytest.raises(ValueError, match="allow more"):
+        trim_tokenizer(tokenizer_json(), [], 100)
+
+
+def test_running_text():
+    assert running_text("Don't stop, Bob!") == " don't stop bob"
+
+
+def test_principal_embeddings_keep_neighbours():
+    table = torch.randn(50, 4, generator=torch.Generator().manual_seed(0)) @ torch.randn(4, 32)
+    small = principal_embeddings(table, 8)
+    a, b = (torch.cdist(x - x.mean(0), x - x.mean(0)).flatten() for x in (table, small))
+    assert torch.corrcoef(torch.stack([a, b]))[0, 1] > 0.99 and abs(float(small.std()) - 0.3) < 1e-4
+
+
+def test_distillation_explains_held_out_states(tmp_path):
+    rng = np.random.default_rng(0)
+    ids = rng.integers(0, 40, (60, 8)).astype(np.int16)
+    ids[:, 6:][rng.random((60, 2)) < 0.5] = -1
+    table = rng.normal(size=(40, len(LAYERS), 12))
+    states = np.where(ids[..., None, None] >= 0, table[ids.clip(0)], 0).astype(np.float16)
+    prior = make_prior()
+    train_distiller(prior, TextStates(ids, states), steps=150, seed=0, run=tmp_path, batch=16)
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert rows[-1]["loss"] < 0.5 * rows[0]["loss"]
+
+
+def test_standardised_states_have_unit_spread():
+    packed = pack_tokenizer(tokenizer_json())
+    prior = make_prior(tokenizer_bytes=len(packed))
+    prior.tokenizer_json.copy_(packed)
+    texts = [["hello", chr(97 + i), "oo"] for i in range(20)]
+    standardise_states(prior, texts)
+    states = torch.cat([prior.read_words(t) for t in texts])
+    assert states.mean(0).abs().max() < 1e-3 and 0.5 < float(states.detach().std()) < 1.1
+
+
+def test_alignment_loss_is_zero_only_where_states_are_reached():
+    prior: LanguagePrior = make_prior()
+    audio = torch.rand(2, 16, prior.config.audio)
+    heard = prior.hear(audio).detach()
+    value, parts = alignment_loss(prior, {"audio": audio, "target": heard})
+    assert float(value.detach()) < 1e-4 and parts["cosine"] == pytest.approx(1, abs=1e-4)
+    worse, _ = alignment_loss(prior, {"audio": audio, "target": -heard})
+    assert float(worse.detach()) > 1
