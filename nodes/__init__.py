@@ -1,4 +1,4 @@
-"""The pack's nodes (V1 classes: they import and run without ComfyUI). One file per group; ids are API, never renamed."""
+"""The pack's nodes (V1 classes: they run without ComfyUI). One file per group; ids are API, never renamed."""
 
 from . import camera, guides, host, load, portrait, simple, speech, video
 

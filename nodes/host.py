@@ -1,4 +1,4 @@
-"""The only file that knows ComfyUI: model folders, memory management, progress and interruption; plain torch outside."""
+"""The only file that knows ComfyUI: model folders, memory management, progress, interruption; plain torch outside."""
 
 from __future__ import annotations
 

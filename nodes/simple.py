@@ -13,7 +13,7 @@ class StereoTalker:
     DISPLAY_NAME = "Stereo-Talker"
     CATEGORY = "Stereo-Talker"
     DESCRIPTION = (
-        "One portrait and one recording -> the person talking with lips, face, head, arms and hands, seen from any yaw. "
+        "One portrait and one recording -> the person talking with face, head, arms and hands, seen from any yaw. "
         "Embedded nano models: no download, runs on a CPU."
     )
     SEARCH_ALIASES = ["talking head", "talking avatar", "lip sync", "speech to video", "portrait animation"]

@@ -21,7 +21,8 @@ def check_memory(frames: int, cameras: Cameras) -> None:
     if needed > free:
         raise ValueError(
             f"{frames} frames of {cameras.size[0]}x{cameras.size[1]} need {needed / 1e9:.1f} GB, "
-            f"{free / 1e9:.1f} GB are free: render a shorter piece, a smaller size, or write a file with `python -m stereotalker_core talk`"
+            f"{free / 1e9:.1f} GB are free: render a shorter piece, a smaller size, or write a file with "
+            "`python -m stereotalker_core talk`"
         )
 
 
