@@ -1,0 +1,60 @@
+"""The command line: python -m stereotalker_core talk | motion | demo | info | synth | train | evaluate."""
+
+import argparse
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+
+from . import __version__
+from .commands import data, demo, evaluate, info, talk
+
+_PAIRS = ("--orbit", "--yaw", "--pitch")  # their values may start with a minus, which argparse takes for an option
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    parser = argparse.ArgumentParser(prog="python -m stereotalker_core", description=__doc__)
+    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("--verbose", action="store_true", help="show log messages")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for module in (talk, demo, info, evaluate, data):
+        module.add_parsers(commands)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command -> exit status: 0 done, 2 bad input (one line on stderr), 130 stopped by the user."""
+    words = join_pairs(list(sys.argv[1:] if arguments is None else arguments))
+    args = build_parser().parse_args(words)
+    logging.basicConfig(level=logging.INFO if args.verbose else logging.WARNING, format="%(levelname)s: %(message)s")
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill leaves a playable file too
+    try:
+        return args.run(args)
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"error: {message(error)}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("\nstopped: nothing was written\n")
+        return 130
+
+
+def message(error: ValueError | OSError) -> str:
+    """One line that says what is wrong."""
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return " ".join(text.split())
+
+
+def join_pairs(words: list[str]) -> list[str]:
+    """["--orbit", "-40:40"] -> ["--orbit=-40:40"]."""
+    out: list[str] = []
+    for word in words:
+        if out and out[-1] in _PAIRS and word.startswith("-"):
+            out[-1] += f"={word}"
+        else:
+            out.append(word)
+    return out

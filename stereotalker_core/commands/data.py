@@ -1,0 +1,81 @@
+"""`synth` makes training data and demo inputs; `train` runs one trainer. Both hand the rest of the line on."""
+
+import argparse
+import json
+from importlib import import_module
+from pathlib import Path
+
+from ..body.model import HalfBody
+from ..image import save_image
+from ..synthetic.tts import EngineMissing
+from ..video.writer import check_output
+
+# name -> module with main(arguments); the module's own --help tells its options
+GENERATORS = {"avatars": "synthetic.dataset", "speech": "synthetic.corpus"}
+TRAINERS = {
+    "audio-encoder": "training.audio_encoder",
+    "prior": "training.prior",
+    "motion-data": "training.motion_data",
+    "motion": "training.motion",
+    "detector": "training.detector",
+    "autoencoder": "training.autoencoder",
+    "mask": "training.mask",
+    "renderer": "training.renderer",
+}
+
+
+def add_parsers(commands: argparse._SubParsersAction) -> None:
+    """Declare `synth` and `train`."""
+    synth = commands.add_parser("synth", help="make synthetic data", description=__doc__)
+    kinds = synth.add_subparsers(dest="kind", required=True, metavar="avatars|speech|portrait")
+    for name, module in GENERATORS.items():
+        _forward(kinds.add_parser(name, add_help=False, help=f"training data: {name}"), module)
+    portrait = kinds.add_parser("portrait", help="one avatar's portrait, with its mask and keypoints")
+    portrait.add_argument("--seed", type=int, default=0)
+    portrait.add_argument("--size", type=int, default=512, help="pixels of a side")
+    portrait.add_argument("--out", default="out/portrait.png", help=".png; mask and keypoints get names beside it")
+    portrait.set_defaults(run=run_portrait)
+    train = commands.add_parser("train", help="train one nano model", description=__doc__)
+    models = train.add_subparsers(dest="model", required=True, metavar="|".join(TRAINERS))
+    for name, module in TRAINERS.items():
+        _forward(models.add_parser(name, add_help=False, help=f"see `train {name} --help`"), module)
+
+
+def _forward(parser: argparse.ArgumentParser, module: str) -> None:
+    parser.add_argument("rest", nargs=argparse.REMAINDER)
+    parser.set_defaults(run=run_module, module=module)
+
+
+def run_module(args: argparse.Namespace) -> int:
+    """Import the module and call its main with the rest of the line."""
+    try:
+        import_module(f"..{args.module}", __package__).main(args.rest)
+    except EngineMissing as error:
+        raise ValueError(str(error)) from error
+    return 0
+
+
+def run_portrait(args: argparse.Namespace) -> int:
+    """Write the portrait of the avatar with this seed, and the mask and keypoints a perfect detector would find."""
+    write_portrait(Path(args.out), args.seed, args.size, labels=True)
+    print(args.out)
+    return 0
+
+
+def write_portrait(out: Path, seed: int, size: int, labels: bool = False) -> None:
+    """OUT.png of the avatar with this seed; labels: OUT_mask.png and OUT_keypoints.json beside it."""
+    from ..synthetic.avatar import make_avatar
+    from ..synthetic.portrait import reference_portrait
+    from ..synthetic.render import rendered_keypoints
+
+    out = check_output(out, (".png",))
+    body = HalfBody()
+    portrait = reference_portrait(body, make_avatar(body, seed), seed, size)
+    save_image(portrait.image, out)
+    if not labels:
+        return
+    save_image(portrait.mask.expand(3, -1, -1) * 2 - 1, out.with_name(f"{out.stem}_mask.png"))
+    names = [body.keypoint_names[i] for i in rendered_keypoints(body)]
+    found = zip(names, portrait.keypoints.tolist(), portrait.visible.tolist(), strict=True)
+    points = {name: [round(x, 2), round(y, 2)] for name, (x, y), seen in found if seen}
+    out.with_name(f"{out.stem}_keypoints.json").write_text(json.dumps(points, indent=1) + "\n")

@@ -1,0 +1,36 @@
+"""`demo`: a synthetic person says a synthesised sentence while the camera orbits; `synth demo` writes its inputs."""
+
+import argparse
+from pathlib import Path
+
+from ..video.writer import check_output
+
+SPEECH = Path(__file__).parents[1] / "synthetic" / "assets" / "demo_speech.flac"
+TRANSCRIPT = SPEECH.with_suffix(".txt")
+PERSON = 3  # seed of the avatar; not among those the networks were trained on
+
+
+def add_parsers(commands: argparse._SubParsersAction) -> None:
+    """Declare `demo`."""
+    parser = commands.add_parser("demo", help="the main job on a synthetic person", description=__doc__)
+    parser.add_argument("--out", default="out/demo.mp4", metavar="V")
+    parser.add_argument("--person", type=int, default=PERSON, metavar="N", help="seed of the avatar")
+    parser.add_argument("--size", type=int, default=256, metavar="N", help="pixels of a side")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of motion and noise")
+    parser.add_argument("--json", metavar="F", help="write a report: times, memory")
+    parser.add_argument("--quiet", action="store_true", help="no progress line")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Draw the portrait beside the video, then `talk`."""
+    from ..cli import main
+    from .data import write_portrait
+
+    out = check_output(args.out)
+    portrait = out.with_name(f"{out.stem}_portrait.png")
+    write_portrait(portrait, args.person, 512)
+    words = ["talk", "--portrait", str(portrait), "--audio", str(SPEECH), "--out", str(out), "--orbit=-40:40"]
+    words += ["--transcript", f"@{TRANSCRIPT}", "--size", str(args.size), "--seed", str(args.seed)]
+    words += ["--json", args.json] if args.json else []
+    return main(words + (["--quiet"] if args.quiet else []))

@@ -1,0 +1,167 @@
+"""`talk`: portrait + speech -> video file. `motion`: speech -> motion file."""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+from .. import __version__
+from ..audio.load import load_audio
+from ..body.model import HalfBody
+from ..image import load_mask, load_portrait
+from ..motion.io import save_live_link_csv, save_npz
+from ..motion.preview import preview_frames
+from ..motion.sampling import MotionModels, MotionOptions, sample_motion
+from ..pipeline import Look, Models, Scene, View, prepare, render
+from ..records import Audio, Motion
+from ..video.writer import VideoWriter, check_output
+from .inputs import parse_background, parse_orbit, read_keypoints, read_transcript
+from .measure import peak_memory_mb
+from .progress import ProgressLine
+
+SAVERS = {".safetensors": Motion.save, ".npz": save_npz, ".csv": save_live_link_csv}
+
+
+def add_parsers(commands: argparse._SubParsersAction) -> None:
+    """Declare `talk` and `motion`."""
+    talk = commands.add_parser("talk", help="portrait + speech -> talking video", description=__doc__)
+    talk.add_argument("--portrait", required=True, metavar="P", help="JPG, PNG or WebP; alpha is taken as the mask")
+    talk.add_argument("--audio", metavar="A", help="wav, flac, mp3, ogg, m4a, or a video with sound")
+    talk.add_argument("--out", required=True, metavar="V", help=".mp4, .mov or .mkv")
+    camera = talk.add_mutually_exclusive_group()
+    camera.add_argument("--yaw", type=float, default=0.0, metavar="D", help="degrees; positive: towards the right side")
+    camera.add_argument("--orbit", metavar="D0:D1", help="from one yaw to another, like -40:40")
+    talk.add_argument("--pitch", type=float, default=0.0, metavar="D", help="degrees; positive: camera above")
+    talk.add_argument("--framing", default="auto", help="auto, half_body or portrait")
+    talk.add_argument("--keypoints", metavar="K.json", help="OpenPose JSON, or {name: [x, y]} in its pixels")
+    talk.add_argument("--mask", metavar="M.png", help="the person, white on black")
+    talk.add_argument("--size", type=int, default=256, metavar="N", help="pixels of a side")
+    talk.add_argument("--steps", type=int, default=1, metavar="N", help="denoising steps of the renderer")
+    talk.add_argument("--background", default="portrait", metavar="B", help="portrait, #rrggbb, or a picture")
+    talk.add_argument("--view-experts", type=float, default=1.0, metavar="X", help="strength of the view-MoE; 0 = off")
+    talk.add_argument("--mask-experts", type=float, default=1.0, metavar="X", help="strength of the mask-MoE; 0 = off")
+    talk.add_argument("--no-mask-predictor", action="store_true", help="use the bare body's own silhouette")
+    talk.add_argument("--motion", metavar="M.safetensors", help="use this motion instead of sampling one")
+    talk.add_argument("--save-motion", metavar="M.safetensors", help="keep the sampled motion")
+    talk.add_argument("--json", metavar="F", help="write a report: sizes, times, memory, fit quality")
+    _motion_arguments(talk)
+    talk.set_defaults(run=run_talk)
+    motion = commands.add_parser("motion", help="speech -> motion file", description="Sample a motion from speech.")
+    motion.add_argument("--audio", required=True, metavar="A", help="as in talk")
+    motion.add_argument("--out", required=True, metavar="M", help=".safetensors (talk --motion reads it), .npz, .csv")
+    motion.add_argument("--preview", metavar="V.mp4", help="a plain shaded body that performs it, with the speech")
+    _motion_arguments(motion)
+    motion.set_defaults(run=run_motion)
+
+
+def _motion_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--transcript", metavar="T", help="the words spoken, or @FILE; sharpens meaning gestures")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="same seed, same result")
+    parser.add_argument("--style", default="neutral", metavar="E", help="emotion of the motion")
+    parser.add_argument("--motion-steps", type=int, default=8, metavar="N", help="denoising steps of stage 1")
+    parser.add_argument("--prior-strength", type=float, default=1.0, metavar="X", help="language model; 0 = off")
+    parser.add_argument("--quiet", action="store_true", help="no progress line")
+
+
+def motion_options(args: argparse.Namespace) -> MotionOptions:
+    """The settings of stage 1; ValueError for one out of range."""
+    return MotionOptions(
+        seed=args.seed, steps=args.motion_steps, style=args.style, prior_strength=args.prior_strength
+    )
+
+
+def run_talk(args: argparse.Namespace) -> int:
+    """Check everything, prepare, then stream frames into the file."""
+    started = time.perf_counter()
+    yaw, until = parse_orbit(args.orbit) if args.orbit else (args.yaw, None)
+    view = View(yaw, until, args.pitch, args.framing, args.size)
+    check_strengths(args)
+    out, options = check_output(args.out), motion_options(args)
+    for path, suffix in ((args.save_motion, ".safetensors"), (args.json, ".json")):
+        if path:
+            check_output(path, (suffix,))
+    look = Look(args.steps, args.seed, parse_background(args.background, (view.size, view.size)))
+    transcript = read_transcript(args.transcript)
+    audio = load_audio(args.audio) if args.audio else None
+    given = Motion.load(args.motion) if args.motion else None
+    if audio is None and given is None:
+        raise ValueError("give --audio (or --motion with a saved motion)")
+    portrait = load_portrait(args.portrait)
+    mask = load_mask(args.mask, tuple(portrait.image.shape[-2:])) if args.mask else portrait.mask
+    keypoints = read_keypoints(args.keypoints, portrait)
+    progress = ProgressLine(enabled=not args.quiet)
+    progress("load", 0, 1)
+    models = Models.load_nano().with_experts(args.view_experts, args.mask_experts, not args.no_mask_predictor)
+    progress("load", 1, 1)
+    scene = prepare(
+        models, portrait.image, audio, view, mask=mask, keypoints=keypoints, motion=given,
+        transcript=transcript, options=options, progress=progress,
+    )  # fmt: skip
+    if args.save_motion:
+        scene.motion.save(args.save_motion)
+    frames, complete = write_video(out, models, scene, look, audio, progress)
+    seconds = frames / scene.motion.fps
+    report = {
+        "out": str(out), "frames": frames, "complete": complete, "seconds": seconds, "fps": scene.motion.fps,
+        "size": [view.size, view.size], "seed": args.seed, "fit_quality": float(scene.identity.quality),
+        "stage_seconds": progress.seconds, "wall_seconds": time.perf_counter() - started,
+        "seconds_per_second": sum(progress.seconds.get(s, 0.0) for s in ("motion", "render")) / max(seconds, 1e-9),
+        "peak_memory_mb": peak_memory_mb(), "version": __version__,
+    }  # fmt: skip
+    if args.json:
+        Path(args.json).parent.mkdir(parents=True, exist_ok=True)
+        Path(args.json).write_text(json.dumps(report, indent=2) + "\n")
+    print(out)
+    return 0 if complete else 130
+
+
+def check_strengths(args: argparse.Namespace) -> None:
+    """Refuse expert strengths that make no sense."""
+    for name in ("view_experts", "mask_experts"):
+        if not 0 <= getattr(args, name) <= 4:
+            raise ValueError(f"--{name.replace('_', '-')} must be 0..4, got {getattr(args, name)}")
+
+
+def write_video(
+    out: Path, models: Models, scene: Scene, look: Look, audio: Audio | None, progress: ProgressLine
+) -> tuple[int, bool]:
+    """Stream the frames into `out` -> (frames written, all of them). Ctrl-C ends the file early but well."""
+    tags = {
+        "title": "Talking portrait",
+        "comment": f"Synthetic media made with StereoTalker {__version__} (nano models), seed {look.seed}. "
+        "The person did not say or do this.",
+    }
+    writer = VideoWriter(out, scene.cameras.size, scene.motion.fps, audio, tags)
+    try:
+        with writer:
+            for chunk in render(models, scene, look, progress):
+                writer.write(chunk.frames)
+    except KeyboardInterrupt:
+        left = f"{out} holds the first {writer.frames} of {len(scene.motion)} frames and plays"
+        sys.stderr.write(f"\nstopped: {left if writer.frames else 'nothing was written'}\n")
+        return writer.frames, False
+    return writer.frames, True
+
+
+def run_motion(args: argparse.Namespace) -> int:
+    """Sample a motion, save it, draw the preview."""
+    out = check_output(args.out, tuple(SAVERS))
+    if args.preview:
+        check_output(args.preview)
+    options, transcript = motion_options(args), read_transcript(args.transcript)
+    audio = load_audio(args.audio)
+    progress = ProgressLine(enabled=not args.quiet)
+    motion = sample_motion(
+        MotionModels.load_nano(), audio, transcript=transcript, options=options,
+        callback=lambda step, steps, denoised: progress("motion", step + 1, steps),
+    )  # fmt: skip
+    SAVERS[out.suffix.lower()](motion, out)
+    print(out)
+    if args.preview:
+        with VideoWriter(args.preview, (256, 256), motion.fps, audio) as writer:
+            for frames in preview_frames(motion, HalfBody()):
+                writer.write(frames)
+                progress("preview", writer.frames, len(motion))
+        print(args.preview)
+    return 0

@@ -1,0 +1,173 @@
+"""The recipe: one portrait + one recording -> frames of the person talking, seen from any yaw.
+
+`talk` is the whole of it; `prepare` and `render` are its two halves, for callers that keep the motion or the identity.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from .body.detector import KeypointDetector, load_detector
+from .body.fit import fit_portrait
+from .body.keypoints import Keypoints
+from .body.model import HalfBody
+from .camera.trajectories import MODES, framing_for, orbit
+from .motion.sampling import MotionModels, MotionOptions, sample_motion
+from .records import Audio, Cameras, Identity, Motion
+from .video.render import FrameChunk, Renderer, render_video
+
+SIZES = (128, 1024)  # pixels
+SIZE_STEP = 32  # pixels; the U-Net halves the latents twice
+Progress = Callable[[str, int, int], None]  # stage, done, total
+
+
+@dataclass(frozen=True)
+class View:
+    """Where the camera stands: yaw degrees (to until_yaw at the end of an orbit), pitch, framing mode, canvas size."""
+
+    yaw: float = 0.0
+    until_yaw: float | None = None
+    pitch: float = 0.0
+    framing: str = "auto"
+    size: int = 256
+
+    def __post_init__(self) -> None:
+        for yaw in (self.yaw, self.end_yaw):
+            if not -180 <= yaw <= 180:
+                raise ValueError(f"yaw {yaw} is outside -180..180 degrees")
+        if not -60 <= self.pitch <= 60:
+            raise ValueError(f"pitch {self.pitch} is outside -60..60 degrees")
+        if self.framing not in MODES:
+            raise ValueError(f"framing {self.framing!r} is unknown; use one of {', '.join(MODES)}")
+        if not SIZES[0] <= self.size <= SIZES[1] or self.size % SIZE_STEP:
+            raise ValueError(f"size {self.size} must be {SIZES[0]}..{SIZES[1]} px and a multiple of {SIZE_STEP}")
+
+    @property
+    def end_yaw(self) -> float:
+        return self.yaw if self.until_yaw is None else self.until_yaw
+
+    def cameras(self, body: HalfBody, identity: Identity, frames: int) -> Cameras:
+        """One camera a frame around this person."""
+        framing = framing_for(body, identity, self.framing)
+        return orbit(framing, frames, self.yaw, self.end_yaw, self.pitch, (self.size, self.size))
+
+
+@dataclass(frozen=True)
+class Models:
+    """Everything `talk` needs: the body, the portrait detector, the networks of stage 1 and of stage 2."""
+
+    body: HalfBody
+    detector: KeypointDetector
+    motion: MotionModels
+    renderer: Renderer
+
+    @classmethod
+    def load_nano(cls, device: str | torch.device = "cpu") -> "Models":
+        """The models that ship with the package. FileNotFoundError names a missing file."""
+        return cls(
+            HalfBody().to(device),
+            load_detector(device),
+            MotionModels.load_nano(device),
+            Renderer.load_nano(device),
+        )
+
+    def with_experts(self, view: float = 1.0, mask: float = 1.0, mask_predictor: bool = True) -> "Models":
+        """Another strength of the view and mask experts (0 = off), with or without the mask predictor."""
+        renderer = replace(self.renderer, view_strength=view, mask_strength=mask)
+        if not mask_predictor:
+            renderer = replace(renderer, mask_predictor=None)
+        return replace(self, renderer=renderer)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What stage 2 draws: a person, what they do, and from where they are seen."""
+
+    identity: Identity
+    motion: Motion
+    cameras: Cameras
+
+
+@dataclass(frozen=True)
+class Look:
+    """Settings of stage 2: denoising steps, seed of its noise, and the background: "portrait", an (r, g, b) in 0..1,
+    or a picture (3, size, size) in [-1, 1]."""
+
+    steps: int = 1
+    seed: int = 0
+    background: str | tuple[float, float, float] | Tensor = field(default="portrait")
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.steps <= 1000:
+            raise ValueError(f"steps must be 1..1000, got {self.steps}")
+
+
+def prepare(
+    models: Models,
+    portrait: Tensor,
+    audio: Audio | None,
+    view: View | None = None,
+    *,
+    mask: Tensor | None = None,
+    keypoints: Keypoints | None = None,
+    motion: Motion | None = None,
+    transcript: str | None = None,
+    options: MotionOptions | None = None,
+    progress: Progress | None = None,
+) -> Scene:
+    """Steps 1-4 of the recipe: portrait (3, H, W) in [-1, 1] and speech -> the scene. A given motion skips stage 1."""
+    report = progress or (lambda stage, done, total: None)
+    # 1. check the inputs
+    if audio is None and motion is None:
+        raise ValueError("give a recording or a motion")
+    view, options = view or View(), options or MotionOptions()
+    # 2. fit the portrait once
+    report("fit", 0, 1)
+    identity = fit_portrait(models.body, portrait, keypoints, mask, detector=models.detector)
+    report("fit", 1, 1)
+    # 3. speech -> motion
+    if motion is None:
+        motion = sample_motion(
+            models.motion,
+            audio,
+            transcript=transcript,
+            options=options,
+            callback=lambda step, steps, denoised: report("motion", step + 1, steps),
+        )
+    # 4. one camera a frame
+    return Scene(identity, motion, view.cameras(models.body, identity, len(motion)))
+
+
+def render(
+    models: Models, scene: Scene, look: Look | None = None, progress: Progress | None = None
+) -> Iterator[FrameChunk]:
+    """Step 5 of the recipe: yields frames (t, 3, H, W) in [-1, 1] and masks (t, 1, H, W), few at a time."""
+    look, done = look or Look(), 0
+    chunks = render_video(
+        models.body,
+        models.renderer,
+        scene.identity,
+        scene.motion,
+        scene.cameras,
+        steps=look.steps,
+        seed=look.seed,
+        background=look.background,
+        use_predicted_mask=models.renderer.mask_predictor is not None,
+    )
+    for chunk in chunks:
+        done += len(chunk.frames)
+        if progress:
+            progress("render", done, len(scene.motion))
+        yield chunk
+
+
+def talk(models: Models, portrait: Tensor, audio: Audio, view: View | None = None, **settings) -> Iterator[FrameChunk]:
+    """One portrait + one recording -> chunks of frames, ceil(seconds * 25) in total.
+
+    settings: those of `prepare`, and `look` of `render`. Bad input is a ValueError before the first frame.
+    """
+    look = settings.pop("look", None)
+    scene = prepare(models, portrait, audio, view, **settings)
+    return render(models, scene, look, settings.get("progress"))

@@ -1,0 +1,109 @@
+"""Write the generated parts of README.md: the tree (from the modules' docstrings) and the table of nano models.
+
+`python tools/readme_tables.py` rewrites them, `--check` only tells whether they are up to date.
+"""
+
+import ast
+import json
+import sys
+from pathlib import Path
+
+from safetensors import safe_open
+
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+CORE = ROOT / "stereotalker_core"
+WIDTH = 118
+FOLDERS = {
+    "nodes": "ComfyUI nodes: translate sockets, call the core once, translate back",
+    "stereotalker_core": "the library: no ComfyUI, no global state",
+    "stereotalker_core/audio": "recordings and what the networks hear in them",
+    "stereotalker_core/body": "the parametric half body, portrait fitting, texture lift",
+    "stereotalker_core/camera": "projection and camera paths",
+    "stereotalker_core/commands": "one file per group of commands",
+    "stereotalker_core/evaluation": "held-out metrics",
+    "stereotalker_core/face": "emotional face motion",
+    "stereotalker_core/motion": "stage 1: speech -> motion",
+    "stereotalker_core/synthetic": "procedural talking avatars: training and test data",
+    "stereotalker_core/training": "one loop, one small file per model",
+    "stereotalker_core/video": "stage 2: motion + identity + cameras -> frames",
+    "tools": "build scripts, not needed at run time",
+    "benchmarks": "speed and memory of the main job",
+}
+
+
+def main() -> int:
+    """Rewrite README.md, or compare with --check; 1 where it is out of date."""
+    before = README.read_text(encoding="utf-8")
+    after = replace(replace(before, "tree", tree()), "models", models())
+    if "--check" in sys.argv[1:]:
+        if after != before:
+            print("README.md is out of date: run `make readme`")
+        return int(after != before)
+    README.write_text(after, encoding="utf-8")
+    return 0
+
+
+def replace(text: str, name: str, body: str) -> str:
+    """Put body between <!-- name --> and <!-- /name -->."""
+    start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    head, _, rest = text.partition(start)
+    _, _, tail = rest.partition(end)
+    return f"{head}{start}\n{body}\n{end}{tail}"
+
+
+def tree() -> str:
+    """One line a file: its name and the first sentence of its docstring."""
+    lines = ["```"]
+    for folder, meaning in FOLDERS.items():
+        files = sorted((ROOT / folder).glob("*.py"))
+        files = [f for f in files if f.name != "__init__.py"]
+        if not files:
+            continue
+        lines.append(_cut(f"{folder + '/':<31} {meaning}"))
+        lines += [_cut(f"  {f.name:<29} {first_line(f)}") for f in files]
+    return "\n".join([*lines, "```"])
+
+
+def first_line(path: Path) -> str:
+    """First line of a module's docstring without its full stop."""
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return text.partition("\n")[0].removesuffix(".")
+
+
+def _cut(line: str) -> str:
+    if len(line) <= WIDTH:
+        return line
+    return line[: WIDTH - 3].rsplit(" ", 1)[0].rstrip(" ,;:") + " ..."
+
+
+def models() -> str:
+    """File, size, parameters, training cost and headline metrics from the checkpoints' own metadata."""
+    rows, total = [], 0
+    for path in sorted((CORE / "checkpoints" / "nano").glob("*.safetensors")):
+        with safe_open(path, "pt") as file:
+            meta = file.metadata() or {}
+            count = sum(_product(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+        total += path.stat().st_size
+        metrics = list(json.loads(meta.get("metrics", "{}")).items())[:4]
+        told = ", ".join(f"{name} {_number(value)}" for name, value in metrics) or "-"
+        size = path.stat().st_size / 1e6
+        rows.append(f"| {path.name} | {meta.get('model', '?')} | {size:.1f} | {count / 1e6:.2f} | {told} |")
+    head = ["| file | model | MB | M parameters | from its metadata |", "|---|---|---|---|---|"]
+    return "\n".join([*head, *rows, f"| **together** | | **{total / 1e6:.1f}** | | |"])
+
+
+def _number(value: object) -> str:
+    value = value.get("value", "") if isinstance(value, dict) else value
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _product(shape: list[int]) -> int:
+    total = 1
+    for side in shape:
+        total *= side
+    return total
+
+
+if __name__ == "__main__":
+    sys.exit(main())
