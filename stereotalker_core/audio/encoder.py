@@ -152,7 +152,7 @@ class SpeechEncoder(nn.Module):
         """
         frames = audio.frame_count()
         gain = loudness_gain(audio.waveform)
-        parts = [self._chunk(piece * gain, cut) for piece, cut in _pieces(audio.waveform, 2 * frames, self.reach)]
+        parts = [self._chunk(piece * gain, cut) for piece, cut in pieces(audio.waveform, 2 * frames, self.reach)]
         hidden, phones = (torch.cat(x) for x in zip(*parts, strict=True))
         return SpeechFeatures(pair(hidden), pair_log_probabilities(phones), audio.seconds)
 
@@ -162,7 +162,7 @@ class SpeechEncoder(nn.Module):
         return hidden[0, cut].float().cpu(), logits[0, cut].float().log_softmax(-1).cpu()
 
 
-def _pieces(waveform: Tensor, frames: int, reach: int) -> Iterator[tuple[Tensor, slice]]:
+def pieces(waveform: Tensor, frames: int, reach: int) -> Iterator[tuple[Tensor, slice]]:
     """Windows (samples, the frames to keep of them) that cover `frames` encoder frames; the last is zero-padded."""
     for start in range(0, frames, CHUNK):
         stop = min(start + CHUNK, frames)

@@ -1,0 +1,87 @@
+"""Public full-size speech encoders (wav2vec 2.0, HuBERT, WavLM, Whisper) behind the interface of `SpeechEncoder`."""
+
+import json
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .. import checkpoint
+from ..records import Audio, SpeechFeatures
+from ..shapes import SAMPLE_RATE
+from .encoder import HOP, SpeechEncoder, pair, pieces
+from .load import loudness_gain
+
+WAVEFORM_MODELS = ("wav2vec2", "hubert", "wavlm")
+CONTEXT = 100  # frames of 20 ms on either side of a chunk: these models see everything, chunks are an approximation
+
+
+def load_speech_encoder(
+    path: str | Path | None = None, device: str = "cpu", dtype: torch.dtype = torch.float32
+) -> "SpeechEncoder | PretrainedSpeechEncoder":
+    """The embedded encoder (None), one of our files, or a folder in Hugging Face format (safetensors).
+
+    FileNotFoundError / ValueError name what is missing or unknown and the remedy.
+    """
+    path = checkpoint.NANO / "audio_encoder.safetensors" if path is None else Path(path)
+    if path.is_dir():
+        return PretrainedSpeechEncoder(path, load_speech_encoder()).to(device, dtype).eval()
+    return checkpoint.load(SpeechEncoder, path, device, dtype)
+
+
+class PretrainedSpeechEncoder(nn.Module):
+    """Features of a public model; the phone log-probabilities come from our own encoder beside it."""
+
+    def __init__(self, folder: str | Path, phones: SpeechEncoder) -> None:
+        super().__init__()
+        folder = Path(folder)
+        if not (folder / "config.json").is_file():
+            raise FileNotFoundError(f"no config.json in {folder}; give a model folder in Hugging Face format")
+        self.kind = json.loads((folder / "config.json").read_text()).get("model_type")
+        if self.kind not in (*WAVEFORM_MODELS, "whisper"):
+            known = ", ".join((*WAVEFORM_MODELS, "whisper"))
+            raise ValueError(f"{folder} holds a {self.kind!r} model; speech encoders that work: {known}")
+        if not [*folder.glob("*.safetensors")]:
+            raise ValueError(f"{folder} has no .safetensors weights; convert them with save_pretrained (transformers)")
+        from transformers import AutoModel
+
+        model = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+        self.model = model.get_encoder() if self.kind == "whisper" else model
+        settings = folder / "preprocessor_config.json"
+        self.normalised = not settings.is_file() or json.loads(settings.read_text()).get("do_normalize", True)
+        self.phones = phones
+
+    @property
+    def feature_width(self) -> int:
+        """D of the features: the two 50 Hz frames of a video frame side by side."""
+        return 2 * self.model.config.hidden_size
+
+    @torch.no_grad()
+    def encode(self, audio: Audio) -> SpeechFeatures:
+        """Features (T, 2 * width of the model) and phone log-probabilities (T, 40), T = audio.frame_count()."""
+        own = self.phones.encode(audio)
+        wave = audio.waveform
+        if self.kind == "whisper":
+            wave = wave * loudness_gain(wave)
+        elif self.normalised:  # what these models were trained with: zero mean, unit variance
+            deviation, mean = torch.std_mean(wave)
+            wave = (wave - mean) / (deviation + 1e-7)
+        parts = [self._hidden(piece)[cut].float().cpu() for piece, cut in pieces(wave, 2 * len(own.phones), CONTEXT)]
+        return SpeechFeatures(pair(torch.cat(parts)), own.phones, audio.seconds)
+
+    def _hidden(self, waveform: Tensor) -> Tensor:
+        """(S,) with S a multiple of 320 -> (S / 320, D), frame i centred on sample 320 i + 160 like ours."""
+        frames = waveform.shape[0] // HOP
+        weight = next(self.model.parameters())
+        if self.kind != "whisper":
+            x = F.pad(waveform, (40, 40))  # their frames of 400 samples, 320 apart
+            return self.model(x[None].to(weight.device, weight.dtype)).last_hidden_state[0]
+        from transformers import WhisperFeatureExtractor
+
+        extract = WhisperFeatureExtractor(feature_size=self.model.config.num_mel_bins)
+        shifted = F.pad(waveform[HOP // 2 :], (0, HOP // 2)).numpy()  # its frame k is centred on sample 320 k
+        samples = HOP * self.model.config.max_source_positions
+        mel = extract(shifted, sampling_rate=SAMPLE_RATE, padding="max_length", max_length=samples, return_tensors="pt")
+        hidden = self.model(mel.input_features.to(weight.device, weight.dtype)).last_hidden_state
+        return hidden[0, :frames]
