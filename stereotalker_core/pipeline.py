@@ -4,9 +4,8 @@
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
 from .body.detector import KeypointDetector, load_detector
@@ -16,10 +15,11 @@ from .body.model import HalfBody
 from .camera.trajectories import MODES, framing_for, orbit
 from .motion.sampling import MotionModels, MotionOptions, sample_motion
 from .records import Audio, Cameras, Identity, Motion
-from .video.render import FrameChunk, Renderer, render_video
+from .video.render import RenderedChunk, Renderer, render_video
+from .video.render import load_nano as load_renderer
 
 SIZES = (128, 1024)  # pixels
-SIZE_STEP = 32  # pixels; the U-Net halves the latents twice
+SIZE_STEP = 64  # pixels; latents are 8 times smaller, and the U-Net halves them three times
 Progress = Callable[[str, int, int], None]  # stage, done, total
 
 
@@ -64,21 +64,15 @@ class Models:
     renderer: Renderer
 
     @classmethod
-    def load_nano(cls, device: str | torch.device = "cpu") -> "Models":
-        """The models that ship with the package. FileNotFoundError names a missing file."""
+    def load_nano(cls, device: str = "cpu") -> "Models":
+        """The models that ship with the package. FileNotFoundError and ValueError name a missing or damaged file."""
         return cls(
-            HalfBody().to(device),
-            load_detector(device),
-            MotionModels.load_nano(device),
-            Renderer.load_nano(device),
+            HalfBody().to(device), load_detector(device), MotionModels.load_nano(device), load_renderer(device)
         )
 
-    def with_experts(self, view: float = 1.0, mask: float = 1.0, mask_predictor: bool = True) -> "Models":
-        """Another strength of the view and mask experts (0 = off), with or without the mask predictor."""
-        renderer = replace(self.renderer, view_strength=view, mask_strength=mask)
-        if not mask_predictor:
-            renderer = replace(renderer, mask_predictor=None)
-        return replace(self, renderer=renderer)
+    def with_experts(self, view: float = 1.0, mask: float = 1.0) -> "Models":
+        """The same models with another strength of the view and mask experts (0 = off)."""
+        return replace(self, renderer=replace(self.renderer, view_strength=view, mask_strength=mask))
 
 
 @dataclass(frozen=True)
@@ -92,16 +86,19 @@ class Scene:
 
 @dataclass(frozen=True)
 class Look:
-    """Settings of stage 2: denoising steps, seed of its noise, and the background: "portrait", an (r, g, b) in 0..1,
-    or a picture (3, size, size) in [-1, 1]."""
+    """Settings of stage 2: denoising steps, seed of its noise, background ("portrait", an (r, g, b) in 0..1, or a
+    picture (3, size, size) in [-1, 1]), and whether the mask is predicted or the bare body's own silhouette."""
 
     steps: int = 1
     seed: int = 0
-    background: str | tuple[float, float, float] | Tensor = field(default="portrait")
+    background: str | tuple[float, float, float] | Tensor = "portrait"
+    predicted_mask: bool = True
 
     def __post_init__(self) -> None:
         if not 1 <= self.steps <= 1000:
             raise ValueError(f"steps must be 1..1000, got {self.steps}")
+        if not 0 <= self.seed < 2**64:
+            raise ValueError(f"seed must be 0..2**64 - 1, got {self.seed}")
 
 
 def prepare(
@@ -142,19 +139,17 @@ def prepare(
 
 def render(
     models: Models, scene: Scene, look: Look | None = None, progress: Progress | None = None
-) -> Iterator[FrameChunk]:
+) -> Iterator[RenderedChunk]:
     """Step 5 of the recipe: yields frames (t, 3, H, W) in [-1, 1] and masks (t, 1, H, W), few at a time."""
     look, done = look or Look(), 0
     chunks = render_video(
         models.body,
         models.renderer,
-        scene.identity,
-        scene.motion,
-        scene.cameras,
+        *(record.to(models.renderer.device) for record in (scene.identity, scene.motion, scene.cameras)),
         steps=look.steps,
         seed=look.seed,
         background=look.background,
-        use_predicted_mask=models.renderer.mask_predictor is not None,
+        use_predicted_mask=look.predicted_mask,
     )
     for chunk in chunks:
         done += len(chunk.frames)
@@ -163,7 +158,7 @@ def render(
         yield chunk
 
 
-def talk(models: Models, portrait: Tensor, audio: Audio, view: View | None = None, **settings) -> Iterator[FrameChunk]:
+def talk(models: Models, portrait: Tensor, audio: Audio, view: View | None = None, **settings) -> Iterator[RenderedChunk]:
     """One portrait + one recording -> chunks of frames, ceil(seconds * 25) in total.
 
     settings: those of `prepare`, and `look` of `render`. Bad input is a ValueError before the first frame.

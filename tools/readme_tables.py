@@ -5,6 +5,7 @@
 
 import ast
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -68,13 +69,15 @@ def tree() -> str:
 def first_line(path: Path) -> str:
     """First line of a module's docstring without its full stop."""
     text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-    return text.partition("\n")[0].removesuffix(".")
+    return text.partition("\n")[0].rstrip(".")
 
 
 def _cut(line: str) -> str:
+    """A line that is too long ends at the last clause that fits."""
     if len(line) <= WIDTH:
         return line
-    return line[: WIDTH - 3].rsplit(" ", 1)[0].rstrip(" ,;:") + " ..."
+    ends = [m.start() for m in re.finditer(r"[:;,.(](?= )|(?<= )\(", line) if 45 < m.start() <= WIDTH]
+    return line[: ends[-1]].rstrip() if ends else line[:WIDTH].rsplit(" ", 1)[0]
 
 
 def models() -> str:

@@ -6,6 +6,8 @@ import sys
 import time
 from pathlib import Path
 
+import torch
+
 from .. import __version__
 from ..audio.load import load_audio
 from ..body.model import HalfBody
@@ -61,6 +63,7 @@ def _motion_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--style", default="neutral", metavar="E", help="emotion of the motion")
     parser.add_argument("--motion-steps", type=int, default=8, metavar="N", help="denoising steps of stage 1")
     parser.add_argument("--prior-strength", type=float, default=1.0, metavar="X", help="language model; 0 = off")
+    parser.add_argument("--device", default="auto", metavar="D", help="cpu, cuda, ...; auto = cuda where there is one")
     parser.add_argument("--quiet", action="store_true", help="no progress line")
 
 
@@ -69,6 +72,17 @@ def motion_options(args: argparse.Namespace) -> MotionOptions:
     return MotionOptions(
         seed=args.seed, steps=args.motion_steps, style=args.style, prior_strength=args.prior_strength
     )
+
+
+def device(args: argparse.Namespace) -> str:
+    """Where the networks run; ValueError for a device that is not there."""
+    if args.device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=args.device)
+    except (RuntimeError, AssertionError) as error:  # torch raises either, by the way it was built
+        raise ValueError(f"device {args.device!r} is not available ({str(error).splitlines()[0]})") from error
+    return args.device
 
 
 def run_talk(args: argparse.Namespace) -> int:
@@ -81,7 +95,8 @@ def run_talk(args: argparse.Namespace) -> int:
     for path, suffix in ((args.save_motion, ".safetensors"), (args.json, ".json")):
         if path:
             check_output(path, (suffix,))
-    look = Look(args.steps, args.seed, parse_background(args.background, (view.size, view.size)))
+    background = parse_background(args.background, (view.size, view.size))
+    look = Look(args.steps, args.seed, background, not args.no_mask_predictor)
     transcript = read_transcript(args.transcript)
     audio = load_audio(args.audio) if args.audio else None
     given = Motion.load(args.motion) if args.motion else None
@@ -92,7 +107,7 @@ def run_talk(args: argparse.Namespace) -> int:
     keypoints = read_keypoints(args.keypoints, portrait)
     progress = ProgressLine(enabled=not args.quiet)
     progress("load", 0, 1)
-    models = Models.load_nano().with_experts(args.view_experts, args.mask_experts, not args.no_mask_predictor)
+    models = Models.load_nano(device(args)).with_experts(args.view_experts, args.mask_experts)
     progress("load", 1, 1)
     scene = prepare(
         models, portrait.image, audio, view, mask=mask, keypoints=keypoints, motion=given,
@@ -153,7 +168,7 @@ def run_motion(args: argparse.Namespace) -> int:
     audio = load_audio(args.audio)
     progress = ProgressLine(enabled=not args.quiet)
     motion = sample_motion(
-        MotionModels.load_nano(), audio, transcript=transcript, options=options,
+        MotionModels.load_nano(device(args)), audio, transcript=transcript, options=options,
         callback=lambda step, steps, denoised: progress("motion", step + 1, steps),
     )  # fmt: skip
     SAVERS[out.suffix.lower()](motion, out)
