@@ -21,6 +21,10 @@ WORDS_PER_MINUTE = 165
 ACCENTS = ("en-us", "en-gb", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan", "en-029", "en-us-nyc")
 
 
+# spoken alone, these words get the full form that running speech never has
+_WEAK = {"a": "ɐ", "an": "ɐn", "the": "ðə", "to": "tə", "of": "əv", "and": "ænd", "for": "fɚ", "than": "ðən"}
+
+
 class _Identity(ctypes.Union):
     _fields_ = [("number", ctypes.c_int), ("name", ctypes.c_char_p), ("string", ctypes.c_char * 8)]
 
@@ -113,6 +117,25 @@ def require() -> None:
     _espeak()
 
 
+def phonemes_ipa(words: list[str], accent: str) -> list[str]:
+    """IPA of each word, spoken in context where espeak-ng keeps the words apart, else one by one."""
+    engine = _espeak()
+    if engine.library.espeak_SetVoiceByName(accent.encode()):
+        raise ValueError(f"espeak-ng has no voice {accent!r}")
+
+    def ipa(text: str) -> list[str]:
+        pointer, out = ctypes.c_char_p(text.encode()), []
+        while pointer.value:
+            clause = engine.library.espeak_TextToPhonemes(ctypes.byref(pointer), _UTF8, 2) or b""
+            out += re.sub("[\u0361\u0329\u200d]", "", clause.decode("utf-8")).split()
+        return out
+
+    together = ipa(" ".join(words))
+    if len(together) == len(words):
+        return together
+    return [_WEAK.get(word.lower()) or "".join(ipa(word)) for word in words]
+
+
 def speak(text: str, voice: str, speed: float, pitch: float, seed: int) -> Utterance:
     """One utterance; voice is an accent ("en" is British) and a variant, "en-us+f3"; the default is "en-us"."""
     voice, engine = voice or "en-us", _espeak()
@@ -124,7 +147,7 @@ def speak(text: str, voice: str, speed: float, pitch: float, seed: int) -> Utter
     }
     wave = engine.run(text, voice, parameters)
     seconds = len(wave) / engine.rate
-    events = [(name, time) for kind, time, name, _, _ in engine.events if kind == _PHONEME]
+    events = [(name, time) for kind, time, name, *_ in engine.events if kind == _PHONEME]
     stress, starts = _stresses(events, engine.marks(text))
     phones = _phones(events, stress, seconds)
     waveform = torch.from_numpy(resample(wave, engine.rate))
