@@ -76,3 +76,15 @@ def test_masks_lie_on_their_parts():
     pixel = (BODY.uv[BODY.uv_triangles].mean(1) * 256).long().clamp(0, 255)
     value = BODY.lips_mask[pixel[:, 1], pixel[:, 0]]
     assert value[part].mean() > 0.8 and value[~part].mean() < 0.02
+
+
+def test_the_mean_body_is_its_own_mirror_image():
+    flipped = BODY.mean * torch.tensor([-1.0, 1.0, 1.0])
+    assert (flipped[BODY.mirror] - BODY.mean).norm(dim=1).max() < 2e-3  # 1500 random identities average to that
+    # a few vertices of the tongue and the teeth lie almost on each other, so a match need not be unique there
+    assert (BODY.mirror[BODY.mirror] == torch.arange(BODY.n_vertices)).float().mean() > 0.99
+    assert (BODY.bone_mean[:, 0].sum()).abs() < 1e-2
+    left = [i for i, n in enumerate(BODY.bone_names) if n.endswith(".L")]
+    right = [BODY.bone_index[BODY.bone_names[i][:-1] + "R"] for i in left]
+    mirrored = BODY.bone_mean[left] * torch.tensor([-1.0, 1.0, 1.0])
+    assert len(left) > 25 and (mirrored - BODY.bone_mean[right]).norm(dim=1).max() < 2e-3

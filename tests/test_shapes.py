@@ -1,0 +1,45 @@
+import math
+from fractions import Fraction
+
+import pytest
+import torch
+
+from stereotalker_core.shapes import SAMPLE_RATE, dims, frame_count
+
+
+def test_dims_binds_names_and_passes_on_what_is_known():
+    known = dims(torch.zeros(2, 5, 3), "B T 3")
+    assert known == {"B": 2, "T": 5}
+    assert dims(torch.zeros(5, 7), "T D", **known) == {"B": 2, "T": 5, "D": 7}
+
+
+@pytest.mark.parametrize("shape, spec, known", [
+    ((2, 5, 4), "B T 3", {}),
+    ((2, 5), "B T 3", {}),
+    ((2, 5, 3, 1), "B T 3", {}),
+    ((2, 5), "B T", {"T": 6}),
+    ((2, 5), "N N", {}),
+])  # fmt: skip
+def test_dims_refuses_what_disagrees_and_shows_both_shapes(shape: tuple[int, ...], spec: str, known: dict):
+    with pytest.raises(ValueError, match="expected .* got") as error:
+        dims(torch.zeros(shape), spec, **known)
+    assert str(shape) in str(error.value)
+
+
+@pytest.mark.parametrize("fps", [24.0, 25.0, 30.0, 50.0])
+def test_frame_count_equals_the_exact_ceiling_for_every_number_of_samples(fps: float):
+    rate = Fraction(int(fps))
+    for samples in [*range(1, 2000, 7), *range(159_990, 160_011), *range(57_599_999, 57_600_002)]:
+        exact = math.ceil(Fraction(samples, SAMPLE_RATE) * rate)
+        assert frame_count(samples / SAMPLE_RATE, fps) == exact, samples
+
+
+@pytest.mark.parametrize("frames", [1, 7, 29, 57, 201, 4999, 90_000])
+def test_frame_count_undoes_the_duration_of_whole_frames(frames: int):
+    assert frame_count(frames * 0.04) == frames  # 29 * 0.04 * 25 is above 29 in floats
+    assert frame_count(frames / 25) == frames
+    assert frame_count(sum([0.04] * min(frames, 300))) == min(frames, 300)
+
+
+def test_no_sound_has_no_frame_and_a_trace_of_sound_has_one():
+    assert frame_count(0.0) == 0 and frame_count(1 / SAMPLE_RATE) == 1
