@@ -104,14 +104,20 @@ class LoadRenderer:
         }
 
     def load(self, unet_name: str, reference_name: str, vae_name: str):
+        from ..stereotalker_core.video.mask import MaskPredictor
+        from ..stereotalker_core.video.reference import ReferenceNet
         from ..stereotalker_core.video.render import Renderer
+        from ..stereotalker_core.video.unet import StereoTalkerUNet
+        from ..stereotalker_core.video.vae import TinyAutoencoder
 
-        files = {
-            "unet": host.resolve_model(unet_name, NANO / "unet.safetensors"),
-            "reference": host.resolve_model(reference_name, NANO / "reference.safetensors"),
-            "vae": host.resolve_model(vae_name, NANO / "vae.safetensors"),
-        }
-        return (Renderer.load(**files),)
+        return (
+            Renderer(
+                load(StereoTalkerUNet, host.resolve_model(unet_name, NANO / "unet.safetensors")),
+                load(ReferenceNet, host.resolve_model(reference_name, NANO / "reference.safetensors")),
+                load(TinyAutoencoder, host.resolve_model(vae_name, NANO / "vae.safetensors")),
+                load(MaskPredictor, NANO / "mask_predictor.safetensors"),
+            ),
+        )
 
 
 def _experts_inputs(tip: str) -> dict:

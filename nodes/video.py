@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from torch import nn
+
 from ..stereotalker_core.records import Cameras, Identity, Motion
 from ..stereotalker_core.shapes import FPS
 from . import host
@@ -85,8 +87,9 @@ class RenderVideo:
 
         check_lengths(motion, cameras)
         check_memory(len(motion), cameras)
-        renderer = dataclasses.replace(renderer, mask_predictor=mask_predictor)
-        device = host.Managed(*renderer.modules()).load(working_bytes(cameras))
+        if mask_predictor is not None:
+            renderer = dataclasses.replace(renderer, mask_predictor=mask_predictor)
+        device = host.Managed(*networks(renderer)).load(working_bytes(cameras))
         behind = "portrait" if background == "portrait" else COLOURS[background]
         if background_image is not None:
             behind = host.fit_canvas(host.image_in(background_image), cameras.size)
@@ -102,6 +105,12 @@ class RenderVideo:
             done += len(chunk.frames)
             progress(done, frames[-1][-1])
         return host.image_out(frames), host.mask_out(masks), FPS
+
+
+def networks(renderer) -> list:
+    """The networks that are really loaded in a renderer."""
+    values = (getattr(renderer, field.name) for field in dataclasses.fields(renderer))
+    return [value for value in values if isinstance(value, nn.Module)]
 
 
 def working_bytes(cameras: Cameras) -> int:

@@ -1,0 +1,102 @@
+"""The pack as ComfyUI sees it: ids and inputs (golden file), tooltips, thin bodies, clear errors."""
+
+import ast
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from graph import ROOT, inputs_of, load_pack
+
+GOLDEN = Path(__file__).with_name("inputs.json")
+CLASSES = load_pack().NODE_CLASS_MAPPINGS
+
+
+def described() -> dict:
+    """{id: {"inputs": [[name, type]...], "outputs": [[name, type]...]}} of every node."""
+    found = {}
+    for name, cls in CLASSES.items():
+        kinds = [[k, "COMBO" if isinstance(v[0], (list, tuple)) else v[0]] for k, v in inputs_of(cls).items()]
+        found[name] = {
+            "inputs": kinds,
+            "outputs": [list(pair) for pair in zip(cls.RETURN_NAMES, cls.RETURN_TYPES, strict=True)],
+        }
+    return found
+
+
+def test_ids_and_inputs_are_api():
+    """Nodes are never renamed or removed, inputs never reordered: later ones are appended (positional widget values)."""
+    golden, now = json.loads(GOLDEN.read_text()), described()
+    assert set(golden) <= set(now), f"nodes disappeared: {set(golden) - set(now)}"
+    for name, node in golden.items():
+        for part in ("inputs", "outputs"):
+            assert now[name][part][: len(node[part])] == node[part], f"{name}: {part} changed"
+    assert set(now) == set(golden), f"add the new nodes to {GOLDEN.name}: {set(now) - set(golden)}"
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_every_socket_is_explained(name):
+    cls = CLASSES[name]
+    assert cls.DESCRIPTION and cls.SEARCH_ALIASES and cls.DISPLAY_NAME and cls.CATEGORY.startswith("Stereo-Talker")
+    assert len(cls.OUTPUT_TOOLTIPS) == len(cls.RETURN_TYPES) == len(cls.RETURN_NAMES)
+    for key, spec in inputs_of(cls).items():
+        assert spec[1]["tooltip"], f"{name}.{key} has no tooltip"
+    assert callable(getattr(cls, cls.FUNCTION))
+
+
+def test_only_host_knows_comfyui():
+    for file in (ROOT / "nodes").glob("*.py"):
+        tree = ast.parse(file.read_text())
+        names = {a.name.split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
+        names |= {(n.module or "").split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) if not n.level}
+        if file.name != "host.py":
+            assert not names & {"comfy", "folder_paths", "nodes", "server"}, file.name
+
+
+def test_images_round_trip():
+    host = load_pack().nodes.host
+    image = torch.rand(1, 5, 7, 3)
+    assert torch.allclose(host.image_out([host.image_in(image)[None]]), image, atol=1e-6)
+
+
+def test_an_empty_stock_mask_means_no_mask():
+    host = load_pack().nodes.host
+    assert host.mask_in(torch.zeros(1, 64, 64), (10, 10)) is None
+    assert host.mask_in(torch.ones(1, 64, 64), (10, 20)).shape == (1, 10, 20)
+
+
+def test_a_missing_model_file_names_its_folder():
+    host = load_pack().nodes.host
+    with pytest.raises(FileNotFoundError, match="models/stereotalker"):
+        host.resolve_model("absent.safetensors", Path("unused"))
+
+
+def test_silence_is_refused():
+    with pytest.raises(ValueError, match="silen"):
+        load_pack().nodes.speech.audio_in({"waveform": torch.zeros(1, 1, 16000), "sample_rate": 16000})
+
+
+def test_cameras_of_another_motion_are_refused():
+    pack = load_pack()
+    records, trajectories = _core(pack)
+    motion = records.Motion(torch.zeros(5, 49, 3), torch.zeros(5, 52))
+    cameras = trajectories.fixed(trajectories.canonical_framing(0.6), 4)
+    with pytest.raises(ValueError, match="5 frames but the cameras 4"):
+        pack.nodes.guides.check_lengths(motion, cameras)
+
+
+def test_what_cannot_fit_in_memory_is_refused_first():
+    pack = load_pack()
+    _, trajectories = _core(pack)
+    cameras = trajectories.fixed(trajectories.canonical_framing(0.6), 1, size=(1024, 1024))
+    with pytest.raises(ValueError, match="GB"):
+        pack.nodes.video.check_memory(10_000_000, cameras)
+
+
+def _core(pack):
+    from importlib import import_module
+
+    return (
+        import_module(f"{pack.__name__}.stereotalker_core.records"),
+        import_module(f"{pack.__name__}.stereotalker_core.camera.trajectories"),
+    )
