@@ -79,17 +79,17 @@ def clothes_shell(template: Template, clothes: Clothes, rest: Tensor, normals: T
     hands = template.vertex_is("hand.L", "hand.R")
     skin = template.vertex_is("torso", "neck", "arm.L", "arm.R", "hips") & ~template.vertex_is("face", "scalp")
     cloth = _garment(template, clothes, points, arm, hands) & skin
-    # the whole trunk relaxes where cloth spans it: skin details such as nipples and navel must not show through
+    # the trunk relaxes where cloth spans it: skin details such as nipples and navel must not show through
+    relaxed = template.drape(rest)
+    # along its own normal every vertex goes to the tangent plane of the relaxed surface: bumps all but vanish
+    plane = template.body.normals(relaxed[None])[0]
+    facing = (normals * plane).sum(1)
+    push = ((relaxed - rest) * plane).sum(1) / facing.clamp_min(0.45)
+    push = push.clamp(-0.045, 0.03) * cloth
     z = points[:, 2]
-    trunk = cloth & (arm < 0.10) & (z < 0.52) & (z > -0.05)
-    weight = template.smooth(trunk.float()[:, None], torch.ones(len(z), 1), 3).clamp(0, 1) * trunk[:, None]
-    relaxed = template.smooth(rest, weight, 220)
-    push = ((relaxed - rest) * normals).sum(1)
-    push = torch.where(push < 0, push * 0.9, push).clamp(-0.022, 0.03)
     thickness = clothes.thickness * (1.35 if clothes.collar == "jacket" else 1.0)
-    shell = push * weight[:, 0] + cloth * thickness
-    smoothing = (cloth & (z > -0.2)).float()[:, None]
-    return template.smooth(shell[:, None], smoothing, 2, 0.5)[:, 0]
+    layer = template.smooth((cloth * thickness)[:, None], (cloth & (z > -0.2)).float()[:, None], 2, 0.5)[:, 0]
+    return push + layer  # the push itself must stay sharp: it cancels the skin's bumps
 
 
 def _field(template: Template, clothes: Clothes, rng: torch.Generator) -> Tensor:

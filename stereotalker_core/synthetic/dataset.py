@@ -222,13 +222,17 @@ def generate(
     shards: Sequence[int] | None = None,
     progress: Callable[[int, int], None] | None = None,
     body: HalfBody | None = None,
+    template: Template | None = None,
 ) -> list[Path]:
-    """Write (or resume) the shards (default: all) -> their folders. progress(identities done, of all) after each."""
+    """Write (or resume) the shards (default: all) -> their folders. progress(identities done, of all) after each.
+
+    template: another atlas size than the default; its body must be `body`.
+    """
     chosen = list(range(config.shards)) if shards is None else list(shards)
     if wrong := [s for s in chosen if not 0 <= s < config.shards]:
         raise ValueError(f"shards {wrong} do not exist; there are {config.shards}, numbered from 0")
     body = body if body is not None else HalfBody()
-    template, lifter = Template(body), Lifter(body)
+    template, lifter = template if template is not None else Template(body), Lifter(body)
     total, done, folders = sum(len(config.seeds(s)) for s in chosen), 0, []
     for index in chosen:
         seeds = config.seeds(index)

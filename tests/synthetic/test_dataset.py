@@ -1,5 +1,7 @@
 """The rendered dataset: its arrays, and that a killed run continues to the same bytes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -18,7 +20,7 @@ class Killed(Exception):
 
 
 @pytest.fixture(scope="module")
-def resumed(half_body, tmp_path_factory):
+def resumed(half_body, template, tmp_path_factory):
     """A run that is killed after one identity and started again."""
     out = tmp_path_factory.mktemp("resumed")
 
@@ -26,20 +28,21 @@ def resumed(half_body, tmp_path_factory):
         raise Killed
 
     with pytest.raises(Killed):
-        generate(out, CONFIG, progress=kill, body=half_body)
+        generate(out, CONFIG, progress=kill, body=half_body, template=template)
     folder = out / "train" / "00"
     assert not (folder / "DONE").exists()
     assert np.load(folder / "complete.npy").tolist() == [1, 0]
     seen = []
     first = np.load(folder / "rgb.npy")[:CLIP].copy()
-    assert generate(out, CONFIG, progress=lambda *counts: seen.append(counts), body=half_body) == [folder]
+    again = generate(out, CONFIG, progress=lambda *counts: seen.append(counts), body=half_body, template=template)
+    assert again == [folder]
     assert seen == [(1, 2), (2, 2)]
     assert np.array_equal(np.load(folder / "rgb.npy")[:CLIP], first)
     return folder
 
 
-def test_resumed_equals_uninterrupted(half_body, resumed, tmp_path):
-    (folder,) = generate(tmp_path, CONFIG, body=half_body)
+def test_resumed_equals_uninterrupted(half_body, template, resumed, tmp_path):
+    (folder,) = generate(tmp_path, CONFIG, body=half_body, template=template)
     assert (resumed / "DONE").exists()
     whole, parts = load(folder), load(resumed)
     for name in ARRAYS:
@@ -68,9 +71,9 @@ def test_guides_agree_with_the_truth(half_body, resumed):
     assert (data["normal"][~drawn] == 128).all() and (data["visibility"][~drawn] == 0).all()
 
 
-def test_validation_is_a_fixed_grid(half_body, tmp_path):
+def test_validation_is_a_fixed_grid(half_body, template, tmp_path):
     config = DatasetConfig(split="val", identities=1, clips=2, seed=4, size=32, shards=1)
-    (folder,) = generate(tmp_path, config, body=half_body)
+    (folder,) = generate(tmp_path, config, body=half_body, template=template)
     data = load(folder)
     np.testing.assert_allclose(data["yaw"], np.linspace(-87.5, 87.5, 16), atol=1e-4)
     assert not data["perturbed"].any()
@@ -83,11 +86,11 @@ def test_splits_and_shards_never_share_an_identity():
     assert len(set(seeds)) == 7 and not set(seeds) & set(val)
 
 
-def test_bad_requests_are_named(half_body, resumed):
+def test_bad_requests_are_named(half_body, template, resumed):
     with pytest.raises(ValueError, match="choose another folder"):
-        generate(resumed.parents[1], DatasetConfig(identities=2, clips=2, seed=4, size=32, shards=1), body=half_body)
+        generate(resumed.parents[1], replace(CONFIG, clips=2), body=half_body, template=template)
     with pytest.raises(ValueError, match="do not exist"):
-        generate(resumed.parents[1], CONFIG, shards=[3], body=half_body)
+        generate(resumed.parents[1], CONFIG, shards=[3], body=half_body, template=template)
     with pytest.raises(ValueError, match="split"):
         DatasetConfig(split="test")
     with pytest.raises(ValueError, match="multiple of 4"):
