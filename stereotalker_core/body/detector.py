@@ -94,8 +94,8 @@ class KeypointDetector(nn.Module):
     class Config:
         """Channels from half the resolution down; sizes of the two inputs in pixels."""
 
-        widths: tuple[int, ...] = (24, 40, 64, 88, 104)
-        face_widths: tuple[int, ...] = (24, 40, 56, 80)
+        widths: tuple[int, ...] = (16, 32, 56, 80, 96)
+        face_widths: tuple[int, ...] = (16, 32, 56, 80)
         size: int = 192
         face_size: int = 128
 

@@ -40,7 +40,9 @@ def make_portraits(body: HalfBody, folder: str | Path, people: int, views: int =
     maps = {
         name: np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.uint8, shape) for name, shape in shapes.items()
     }
-    points = np.zeros((n, len(rendered_keypoints(body)), 2), np.float32)
+    points = np.lib.format.open_memmap(
+        folder / "keypoints.npy", "w+", np.float32, (n, len(rendered_keypoints(body)), 2)
+    )
     template = Template(body, _ATLAS)
     for i in range(people):
         rgb, alpha, keypoints = _portraits(body, template, first_seed + i, views)
@@ -48,7 +50,6 @@ def make_portraits(body: HalfBody, folder: str | Path, people: int, views: int =
         maps["rgb"][span], maps["alpha"][span], points[span] = rgb, alpha, keypoints
         if (i + 1) % 100 == 0:
             logger.info("portraits of %d/%d people", i + 1, people)
-    np.save(folder / "keypoints.npy", points)
     np.save(folder / "person.npy", np.repeat(np.arange(people, dtype=np.int32), views))
     meta = {"first_seed": first_seed, "views": views, "names": portrait_keypoint_names(body)}
     (folder / "meta.json").write_text(json.dumps(meta))
