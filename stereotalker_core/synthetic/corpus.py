@@ -90,7 +90,7 @@ def write_corpus(out: Path, split: str, minutes: float, seed: int, engines: tupl
     raw, total, count = out / "waveforms.raw", 0, 0
     with raw.open("wb") as sound, (out / "index.jsonl").open("w") as index:
         while total < minutes * 60 * SAMPLE_RATE:
-            rng = random.Random(f"{seed} {split} {count}")  # each utterance can be made again alone
+            rng = random.Random(f"{seed} {split} {count}")  # same choices again; espeak-ng itself varies by 16 ms
             utterance, chosen = speak_random(split, engines[count % len(engines)], rng)
             samples = to_int16(utterance.waveform)
             entry = index_entry(f"{split}-{seed}-{count:06d}", utterance, total, len(samples))
