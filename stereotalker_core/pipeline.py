@@ -158,7 +158,9 @@ def render(
         yield chunk
 
 
-def talk(models: Models, portrait: Tensor, audio: Audio, view: View | None = None, **settings) -> Iterator[RenderedChunk]:
+def talk(
+    models: Models, portrait: Tensor, audio: Audio, view: View | None = None, **settings
+) -> Iterator[RenderedChunk]:
     """One portrait + one recording -> chunks of frames, ceil(seconds * 25) in total.
 
     settings: those of `prepare`, and `look` of `render`. Bad input is a ValueError before the first frame.

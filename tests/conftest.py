@@ -1,0 +1,90 @@
+"""Fixtures for the whole path: tiny untrained networks, a synthetic portrait with its labels, a recording."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Files that `talk` takes."""
+
+    portrait: Path
+    mask: Path
+    keypoints: Path
+    audio: Path
+    seconds: float
+
+
+@pytest.fixture(scope="session")
+def inputs(tmp_path_factory) -> Inputs:
+    """A 256 px avatar portrait with perfect mask and keypoints, and half a second of something voiced."""
+    import av
+    import numpy as np
+
+    from stereotalker_core.commands.data import write_portrait
+
+    folder = tmp_path_factory.mktemp("inputs")
+    write_portrait(folder / "portrait.png", 3, 256, labels=True)
+    seconds, rate = 0.5, 16000
+    t = np.arange(int(seconds * rate)) / rate
+    wave = 0.3 * np.sin(2 * np.pi * 130 * t) * (0.6 + 0.4 * np.sin(2 * np.pi * 4 * t))
+    with av.open(str(folder / "speech.wav"), "w") as file:
+        stream = file.add_stream("pcm_s16le", rate=rate, layout="mono")
+        frame = av.AudioFrame.from_ndarray((wave * 32767).astype(np.int16)[None], "s16", "mono")
+        frame.sample_rate = rate
+        file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+    names = ("portrait.png", "portrait_mask.png", "portrait_keypoints.json", "speech.wav")
+    return Inputs(*(folder / name for name in names), seconds)
+
+
+def _shake(module: torch.nn.Module, amount: float = 0.02) -> torch.nn.Module:
+    """Fresh networks end in zeros and ignore what they are told: move every weight a little."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(amount * torch.randn(parameter.shape))
+    return module.eval()
+
+
+@pytest.fixture(scope="session")
+def tiny_models():
+    """`pipeline.Models` of all classes that nano uses, a few thousand weights each, untrained."""
+    from stereotalker_core.audio.encoder import SpeechEncoder
+    from stereotalker_core.body.detector import KeypointDetector
+    from stereotalker_core.body.model import HalfBody
+    from stereotalker_core.motion.denoiser import MotionDenoiser
+    from stereotalker_core.motion.prior import LanguagePrior, nano_llm
+    from stereotalker_core.motion.representation import MotionCodec
+    from stereotalker_core.motion.sampling import MotionModels
+    from stereotalker_core.pipeline import Models
+    from stereotalker_core.video.experts import MaskExperts, ViewExperts
+    from stereotalker_core.video.mask import MaskPredictor
+    from stereotalker_core.video.reference import ReferenceNet
+    from stereotalker_core.video.render import Renderer
+    from stereotalker_core.video.unet import StereoTalkerUNet, UNetConfig
+    from stereotalker_core.video.vae import AutoencoderConfig, TinyAutoencoder
+
+    torch.manual_seed(0)
+    body = HalfBody()
+    encoder = SpeechEncoder(SpeechEncoder.Config(width=32, layers=1, heads=2, feed_forward=32, position_kernel=3))
+    prior = LanguagePrior(LanguagePrior.Config(llm=nano_llm(300, 48, 1), projector=16, rank=2))
+    denoiser = MotionDenoiser(
+        MotionDenoiser.Config(codec=MotionCodec.Config(fingers=6), prior=48, width=32, layers=1, heads=2, expand=2)
+    )
+    config = UNetConfig(widths=(16, 32, 32), heads=(2, 2, 2), motion_heads=(2, 2, 2), groups=8, guide_widths=(16, 24))
+    unet = StereoTalkerUNet(config)
+    vae = TinyAutoencoder(AutoencoderConfig(encoder_width=16, decoder_width=16, guided_width=16))
+    renderer = Renderer(
+        _shake(unet),
+        _shake(ReferenceNet(config.reference())),
+        _shake(vae),
+        _shake(MaskPredictor.for_parts(body.part_names, widths=(16, 16, 16)), 0.1),
+        _shake(ViewExperts.for_unet(unet, rank=4), 0.5),
+        _shake(MaskExperts.for_unet(unet, rank=4), 0.5),
+    )
+    detector = KeypointDetector(KeypointDetector.Config(widths=(8, 8, 8, 8, 8), face_widths=(8, 8, 8, 8))).eval()
+    motion = MotionModels(encoder.eval(), _shake(prior), _shake(denoiser))
+    return Models(body, detector, motion, renderer)
