@@ -260,6 +260,32 @@ def test_synth_portrait(tmp_path, inputs, capsys):
     assert (tmp_path / "p_mask.png").is_file() and len(json.loads((tmp_path / "p_keypoints.json").read_text())) > 60
 
 
+def test_speed_is_measured(tiny_models, inputs):
+    from stereotalker_core.audio.load import load_audio
+    from stereotalker_core.evaluation.speed import evaluate_speed
+
+    row = evaluate_speed(tiny_models, load_audio(inputs.audio), quick=True, size=128)["seconds_per_second"]
+    assert 0 < row["low"] <= row["value"] <= row["high"]
+
+
+def test_evaluate_writes_metrics(tiny, tmp_path, capsys, monkeypatch):
+    """The numbers of both stages land in one table and one file; what could not be measured is said."""
+    row, skipped = {"value": 0.7, "low": 0.6, "high": 0.8}, {"x": "no data"}
+    motion, render, speed = (
+        import_module(f"stereotalker_core.evaluation.{name}") for name in ("motion", "render", "speed")
+    )
+    monkeypatch.setattr(motion, "evaluate_motion", lambda *_: {"metrics": {"jaw_correlation": row}})
+    monkeypatch.setattr(render, "evaluate_render", lambda *_: {"metrics": {"mask_iou": row}, "skipped": skipped})
+    monkeypatch.setattr(speed, "evaluate_speed", lambda *_: {"seconds_per_second": row})
+    monkeypatch.setattr("stereotalker_core.commands.evaluate.load_renderer", lambda: None)
+    assert cli.main(["evaluate", "all", "--quick", "--json", str(tmp_path / "e.json")]) == 0
+    text = capsys.readouterr().out
+    assert "| mask_iou | 0.700 | 0.600 .. 0.800 |" in text and "not measured: x (no data)" in text
+    told = json.loads((tmp_path / "e.json").read_text())
+    assert told["metrics"] == dict.fromkeys(("jaw_correlation", "mask_iou", "seconds_per_second"), row)
+    assert told["quick"] and told["skipped"] == skipped
+
+
 def test_metrics_table():
     text = table({"jaw": {"value": 0.61234, "low": 0.5, "high": 0.7}})
     assert text.splitlines()[-1] == "| jaw | 0.612 | 0.500 .. 0.700 |"

@@ -4,12 +4,16 @@ import argparse
 import json
 import time
 from pathlib import Path
-from typing import Any
 
+from ..audio.load import load_audio
+from ..motion.sampling import MotionModels
 from ..pipeline import Models
+from ..video.render import load_nano as load_renderer
 from ..video.writer import check_output
+from .demo import SPEECH
 
 STAGES = ("motion", "render")
+Metrics = dict[str, dict[str, float]]
 
 
 def add_parsers(commands: argparse._SubParsersAction) -> None:
@@ -27,26 +31,38 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate one stage or both, print the table, write the JSON."""
     if args.json:
         check_output(args.json, (".json",))
-    stages = STAGES if args.stage == "all" else (args.stage,)
-    models, started = Models.load_nano(), time.perf_counter()
-    metrics: dict[str, dict[str, float]] = {}
-    if "motion" in stages:
-        from ..evaluation.motion import evaluate_motion
-
-        metrics |= evaluate_motion(models.motion, args.quick, Path(args.speech))["metrics"]
-    if "render" in stages:
-        from ..evaluation.render import evaluate_render
-
-        metrics |= evaluate_render(models, args.quick, Path(args.avatars))["metrics"]
+    started = time.perf_counter()
+    metrics, skipped = evaluate(args)
     print(table(metrics))
+    for name, reason in skipped.items():
+        print(f"not measured: {name} ({reason})")
     if args.json:
-        report = {"metrics": metrics, "quick": args.quick, "wall_seconds": time.perf_counter() - started}
+        spent = time.perf_counter() - started
+        report = {"metrics": metrics, "skipped": skipped, "quick": args.quick, "wall_seconds": spent}
         Path(args.json).parent.mkdir(parents=True, exist_ok=True)
         Path(args.json).write_text(json.dumps(report, indent=2) + "\n")
     return 0
 
 
-def table(metrics: dict[str, dict[str, Any]]) -> str:
+def evaluate(args: argparse.Namespace) -> tuple[Metrics, dict[str, str]]:
+    """All metrics of the chosen stages, and why some could not be measured."""
+    from ..evaluation.motion import evaluate_motion
+    from ..evaluation.render import evaluate_render
+    from ..evaluation.speed import evaluate_speed
+
+    metrics: Metrics = {}
+    skipped: dict[str, str] = {}
+    if args.stage != "render":
+        metrics |= evaluate_motion(MotionModels.load_nano(), args.quick, Path(args.speech))["metrics"]
+    if args.stage != "motion":
+        found = evaluate_render(load_renderer(), Path(args.avatars) / "val", args.quick)
+        metrics, skipped = metrics | found["metrics"], found["skipped"]
+    if args.stage == "all":
+        metrics |= evaluate_speed(Models.load_nano(), load_audio(SPEECH), args.quick)
+    return metrics, skipped
+
+
+def table(metrics: Metrics) -> str:
     """A markdown table, one row a metric with its 95 % interval."""
     rows = [f"| {name} | {m['value']:.3f} | {m['low']:.3f} .. {m['high']:.3f} |" for name, m in metrics.items()]
     return "\n".join(["| metric | value | 95 % interval |", "|---|---|---|", *rows])
