@@ -1,0 +1,285 @@
+"""Stage 2 as one call: identity + motion + cameras -> frames, window by window, in memory that does not grow.
+
+1. Portrait: encoded once; its reference keys and values and its tokens serve every frame.
+2. Per window: guides, regions, one pass of the denoiser per step, from one noise for the whole clip.
+3. Neighbouring windows share `overlap` frames whose latents are cross-faded; every frame is decoded once.
+4. Composite: mask * network + (1 - mask) * background.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .. import checkpoint
+from ..body.model import HalfBody
+from ..records import Cameras, Guides, Identity, Motion, Regions
+from ..shapes import dims
+from .experts import MaskExperts, ViewExperts
+from .guides import background_plate, guide_tensor, render_guides
+from .mask import MaskPredictor
+from .reference import ReferenceCache, ReferenceNet
+from .unet import Condition, StereoTalkerUNet, sample
+from .vae import TinyAutoencoder
+
+logger = logging.getLogger(__name__)
+DECODE = 8  # frames decoded together: more only cost memory
+
+
+@dataclass(frozen=True)
+class RenderedChunk:
+    """Consecutive frames (t, 3, H, W) in [-1, 1] and the person's alpha (t, 1, H, W)."""
+
+    frames: Tensor
+    masks: Tensor
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """What the networks keep of a portrait: cross-attention tokens (1, n, D), reference keys and values."""
+
+    tokens: Tensor
+    reference: ReferenceCache
+
+
+@dataclass(frozen=True)
+class Renderer:
+    """The networks of stage 2. Experts may be absent; their strength scales them, 0 equals the base model bitwise."""
+
+    unet: StereoTalkerUNet
+    reference: ReferenceNet
+    vae: TinyAutoencoder
+    mask_predictor: MaskPredictor
+    view_experts: ViewExperts | None = None
+    mask_experts: MaskExperts | None = None
+    view_strength: float = 1.0
+    mask_strength: float = 1.0
+
+    @classmethod
+    def load(cls, folder: str | Path, device: str = "cpu", dtype: torch.dtype = torch.float32) -> "Renderer":
+        """The six files of a folder; FileNotFoundError / ValueError name a missing or wrong one."""
+        parts = {
+            "unet": StereoTalkerUNet,
+            "reference": ReferenceNet,
+            "vae": TinyAutoencoder,
+            "mask_predictor": MaskPredictor,
+            "view_experts": ViewExperts,
+            "mask_experts": MaskExperts,
+        }
+        folder = Path(folder)
+        loaded = {k: checkpoint.load(c, folder / f"{k}.safetensors", device, dtype) for k, c in parts.items()}
+        for module in loaded.values():
+            module.requires_grad_(False).to(memory_format=torch.channels_last)
+        return cls(**loaded)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.unet.parameters()).device
+
+    def experts(self) -> tuple[tuple[ViewExperts | MaskExperts, float], ...]:
+        """The experts that are loaded, with their strengths."""
+        pairs = ((self.view_experts, self.view_strength), (self.mask_experts, self.mask_strength))
+        return tuple((module, strength) for module, strength in pairs if module is not None)
+
+    def autocast(self) -> AbstractContextManager:
+        """bf16 where the CPU has the instructions for it; elsewhere the networks' own dtype."""
+        if self.device.type == "cpu" and cpu_has_bf16():
+            return torch.autocast("cpu", torch.bfloat16)
+        return nullcontext()
+
+    def encode_portrait(self, image: Tensor) -> Portrait:
+        """Portrait (1, 3, H, W) in [-1, 1], framed like the frames -> Portrait."""
+        with torch.no_grad(), self.autocast():
+            z = self._encode(image)
+            tokens = self.unet.portrait_tokens(z)
+            return Portrait(tokens, self.unet.cache_reference(self.reference(z, tokens)))
+
+    def predict_regions(self, guides: Guides, guide: Tensor, predicted: bool = True) -> Regions:
+        """Regions by the mask predictor, or the fitted body's own silhouette."""
+        with torch.no_grad(), self.autocast():
+            if predicted:
+                return self.mask_predictor.predict(guides, guide)
+            return Regions(self.mask_predictor.silhouette(guides.part))
+
+    def denoise(
+        self, guides: Guides, guide: Tensor, regions: Regions, portrait: Portrait, noise: Tensor, steps: int,
+        motion: bool = True,
+    ) -> Tensor:  # fmt: skip
+        """Guides of T frames -> clean latents (T, C, h, w). noise (1, C, h, w), shared by all frames.
+
+        motion False treats the frames as independent images (no temporal layers).
+        """
+        with torch.no_grad(), self.autocast():
+            cond = Condition(
+                guide=_channels_last(guide),
+                tokens=portrait.tokens,
+                yaw=guides.yaw,
+                lift=self._encode(guides.lift),
+                reference=portrait.reference,
+                regions=regions.masks.float(),
+                experts=self.experts(),
+                clip_length=len(guides) if motion else None,
+            )
+            return sample(self.unet, noise.expand(len(guides), -1, -1, -1), cond, steps)
+
+    def decode(self, latents: Tensor, guide: Tensor) -> Tensor:
+        """Latents (T, C, h, w), guide tensor -> frames (T, 3, H, W) in [-1, 1]."""
+        with torch.no_grad(), self.autocast():
+            parts = [
+                self.vae.decode(latents[i : i + DECODE], _channels_last(guide[i : i + DECODE]))
+                for i in range(0, len(latents), DECODE)
+            ]
+            return torch.cat(parts).float().clamp(-1, 1)
+
+    def noise(self, size: tuple[int, int], seed: int) -> Tensor:
+        """(1, C, H/8, W/8) standard normal, the same on every device."""
+        shape = (1, self.unet.config.latent_channels, size[0] // 8, size[1] // 8)
+        return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(self.device)
+
+    def _encode(self, image: Tensor) -> Tensor:
+        return self.vae.encode(_channels_last(image))
+
+
+def load_nano(device: str = "cpu", dtype: torch.dtype = torch.float32) -> Renderer:
+    """The renderer that ships with the package."""
+    return Renderer.load(checkpoint.NANO, device, dtype)
+
+
+def cpu_has_bf16() -> bool:
+    """Whether matrix products in bfloat16 are faster than in float32 on this CPU."""
+    probe = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    return bool(probe()) if probe is not None else False
+
+
+def composite(frames: Tensor, alpha: Tensor, background: Tensor) -> Tensor:
+    """alpha * frames + (1 - alpha) * background."""
+    return background + alpha * (frames - background)
+
+
+def resolve_background(
+    background: str | tuple[float, float, float] | Tensor, identity: Identity, cameras: Cameras
+) -> Tensor:
+    """"portrait", an (r, g, b) in 0..1, or an image (3, H, W) / (T, 3, H, W) in [-1, 1] -> (1 or T, 3, H, W)."""
+    if isinstance(background, str):
+        if background != "portrait":
+            raise ValueError(f"background must be 'portrait', an (r, g, b) or an image, got {background!r}")
+        return background_plate(identity, cameras)[None]
+    if not isinstance(background, Tensor):
+        if len(background) != 3 or not all(0 <= v <= 1 for v in background):
+            raise ValueError(f"a background colour has three values in 0..1, got {background}")
+        return torch.tensor(background, dtype=torch.float32).view(1, 3, 1, 1).expand(-1, -1, *cameras.size) * 2 - 1
+    image = background if background.ndim == 4 else background[None]
+    dims(image, "T 3 H W", H=cameras.size[0], W=cameras.size[1])
+    if len(image) not in (1, len(cameras)):
+        raise ValueError(f"{len(image)} background images for {len(cameras)} frames; give one, or one a frame")
+    return image
+
+
+def windows(frames: int, window: int, overlap: int) -> list[tuple[int, int]]:
+    """[(start, end), ...] that cover all frames, neighbours sharing exactly `overlap`."""
+    if not 0 <= overlap < window:
+        raise ValueError(f"overlap must be from 0 to window - 1 = {window - 1}, got {overlap}")
+    starts = range(0, max(1, frames - overlap), window - overlap)
+    return [(start, min(frames, start + window)) for start in starts]
+
+
+def cross_fade(previous: Tensor, following: Tensor) -> Tensor:
+    """Two versions of the same t frames -> one that leaves the first linearly for the second."""
+    weight = torch.linspace(0, 1, len(previous) + 2, device=previous.device)[1:-1].view(-1, 1, 1, 1)
+    return torch.lerp(previous, following, weight)
+
+
+@dataclass
+class _Window:
+    guides: Guides
+    guide: Tensor
+    regions: Tensor
+    latents: Tensor
+
+    def part(self, frames: slice) -> "_Window":
+        return _Window(self.guides[frames], self.guide[frames], self.regions[frames], self.latents[frames])
+
+
+def render_video(
+    body: HalfBody,
+    renderer: Renderer,
+    identity: Identity,
+    motion: Motion,
+    cameras: Cameras,
+    *,
+    steps: int = 1,
+    seed: int = 0,
+    background: str | tuple[float, float, float] | Tensor = "portrait",
+    window: int = 16,
+    overlap: int = 4,
+    use_predicted_mask: bool = True,
+    callback: Callable[[int, int], None] | None = None,
+) -> Iterator[RenderedChunk]:
+    """Stream exactly len(motion) frames of the identity performing `motion`, seen by `cameras`.
+
+    steps: 1-4 (1 is sharpest in PSNR and steadiest). window frames see each other in the temporal layers.
+    callback(frames done, of all) runs after every chunk; what it raises stops the rendering. The same seed gives the
+    same frames on one machine. ValueError for sizes that are no multiple of 64, and for counts that disagree.
+    """
+    if len(motion) != len(cameras):
+        raise ValueError(f"motion has {len(motion)} frames, cameras {len(cameras)}; they must agree")
+    if not len(motion):
+        raise ValueError("the motion has no frames")
+    if any(side % 64 or side < 64 for side in cameras.size):
+        raise ValueError(f"the frame size must be multiples of 64, got {cameras.size[0]}x{cameras.size[1]}")
+    if not 1 <= window <= renderer.unet.config.motion_length:
+        raise ValueError(f"window must be from 1 to {renderer.unet.config.motion_length}, got {window}")
+    plan = windows(len(motion), window, overlap)
+    plate = resolve_background(background, identity, cameras)
+    return _render(body, renderer, identity, motion, cameras, plan, plate, steps, seed, use_predicted_mask, callback)
+
+
+def _render(
+    body, renderer, identity, motion, cameras, plan, plate, steps, seed, predicted, callback
+) -> Iterator[RenderedChunk]:
+    framed = background_plate(replace(identity, background=identity.portrait), cameras)
+    portrait = renderer.encode_portrait(framed[None])
+    noise = renderer.noise(cameras.size, seed)
+    with torch.no_grad():
+        rest = body.rest(identity.shape[None], identity.shell[None])
+    tail: _Window | None = None
+    for number, (start, end) in enumerate(plan):
+        last = number == len(plan) - 1
+        known = len(tail.guides) if tail else 0
+        fresh = slice(start + known, end)
+        with torch.no_grad():
+            guides = render_guides(body, identity, motion[fresh], cameras[fresh], rest)
+            guide = guide_tensor(guides, renderer.unet.config.guide_channels - 113)
+            regions = renderer.predict_regions(guides, guide, predicted).masks.float()
+            if tail:
+                guides = _join(tail.guides, guides)
+                guide, regions = torch.cat([tail.guide, guide]), torch.cat([tail.regions, regions])
+            latents = renderer.denoise(guides, guide, Regions(regions), portrait, noise, steps)
+            if tail:
+                latents = torch.cat([cross_fade(tail.latents, latents[:known]), latents[known:]])
+            now = _Window(guides, guide, regions, latents)
+            final = end - start if last else plan[number + 1][0] - start
+            tail = None if last else now.part(slice(final, None))
+            behind = plate[start : start + final] if len(plate) > 1 else plate
+            chunk = _finish(renderer, now.part(slice(0, final)), behind)
+        yield chunk  # outside of no_grad, which would otherwise reach into the caller
+        if callback:
+            callback(start + final, len(motion))
+
+
+def _finish(renderer: Renderer, done: _Window, plate: Tensor) -> RenderedChunk:
+    alpha = Regions(done.regions).person
+    frames = renderer.decode(done.latents, done.guide)
+    return RenderedChunk(composite(frames, alpha, plate.to(frames.device)), alpha)
+
+
+def _join(a: Guides, b: Guides) -> Guides:
+    return Guides(*(torch.cat([getattr(a, n), getattr(b, n)]) for n in a.__dataclass_fields__))
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last)
