@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from .. import checkpoint
 from ..shapes import dims
 from .keypoints import HELP, Keypoints
+from .matting import guided_filter
 
 logger = logging.getLogger(__name__)
 CHECKPOINT = checkpoint.NANO / "keypoint_detector.safetensors"
@@ -144,12 +145,11 @@ class KeypointDetector(nn.Module):
         )
         return keypoints, self._refined_mask(image, logits, scale, offset), confidence
 
-    def person_mask(self, image: Tensor, keypoints: Keypoints) -> Tensor:
-        """Mask (1, H, W) of the person that `keypoints` describe; the whole picture is searched."""
-        with torch.no_grad():
-            square, scale, offset = _pad_square(image, self.config.size)
-            logits = self.locate(square[None])[4]
-            return self._refined_mask(image, logits, scale, offset)
+    @torch.no_grad()
+    def person_mask(self, image: Tensor) -> Tensor:
+        """Soft mask (1, H, W) of the people in a portrait (3, H, W)."""
+        square, scale, offset = _pad_square(image, self.config.size)
+        return self._refined_mask(image, self.locate(square[None])[4], scale, offset)
 
     def _face_points(self, image: Tensor, pixels: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
         centre, side = face_box(pixels[: len(_HEAD_POINTS)])
@@ -198,18 +198,6 @@ def crop_square(image: Tensor, centre: Tensor, side: Tensor, size: int) -> Tenso
     x, y = (centre[0] + steps) / columns * 2 - 1, (centre[1] + steps) / rows * 2 - 1
     grid = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], -1)[None]
     return F.grid_sample(source, grid, padding_mode="border", align_corners=False)[0]
-
-
-def guided_filter(guide: Tensor, values: Tensor, radius: int, epsilon: float) -> Tensor:
-    """Edge-preserving smoothing (He et al. 2010) of values (B, 1, H, W) along the grey edges of guide (B, 3, H, W)."""
-    grey = guide.mean(1, keepdim=True)
-
-    def box(x: Tensor) -> Tensor:
-        return F.avg_pool2d(F.pad(x, (radius,) * 4, mode="replicate"), 2 * radius + 1, 1)
-
-    mean, target = box(grey), box(values)
-    slope = (box(grey * values) - mean * target) / (box(grey * grey) - mean * mean + epsilon)
-    return box(slope) * grey + box(target - slope * mean)
 
 
 def _pad_square(image: Tensor, size: int) -> tuple[Tensor, float, Tensor]:

@@ -6,21 +6,21 @@ silhouette out to the mask, 4. the portrait's pixels are lifted to the atlas, 5.
 
 import logging
 import math
-from typing import TYPE_CHECKING
 
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..camera.projection import project
 from ..records import Identity
 from ..shapes import dims
+from .detector import KeypointDetector, load_detector
 from .fit_pose import PoseFit, Pull, fit_pose
 from .fit_shell import ShellSolver, fit_shell, outer_contour, silhouette_iou
 from .keypoints import HELP, Keypoints
 from .lift import Lifter, lift_portrait, push_pull
+from .matting import matte
 from .model import HalfBody
-
-if TYPE_CHECKING:
-    from .detector import KeypointDetector
+from .rasterize import rasterize
 
 logger = logging.getLogger(__name__)
 _WORK = 384  # px; the silhouette is compared at this size
@@ -36,29 +36,38 @@ def fit_portrait(
     mask: Tensor | None = None,
     *,
     lifter: Lifter | None = None,
-    detector: "KeypointDetector | None" = None,
+    detector: KeypointDetector | None = None,
     iterations: tuple[int, int] = (8, 20),
     shell_iterations: int = 5,
 ) -> Identity:
     """Portrait (3, H, W) in [-1, 1], its keypoints and mask (1, H, W) -> Identity; about 3 s on one CPU core.
 
-    What is not given comes from `detector` (the embedded one where None). ValueError: no person, a back view, a face
-    that is too small, or keypoints no person fits. shell_iterations 0 leaves the bare body.
+    Keypoints that are not given come from `detector` (the embedded one where None), a mask that is not given from the
+    fitted body and the colours, with the detector's opinion where there is one. ValueError: no person, a back view, a
+    face that is too small, or keypoints no person fits. shell_iterations 0 leaves the bare body.
     """
     known = dims(image, "3 H W")
     if min(known["H"], known["W"]) < _SMALLEST_SIDE:
         raise ValueError(f"portrait is {known['W']}x{known['H']} px; at least {_SMALLEST_SIDE} px a side are needed")
     if mask is not None:
         dims(mask, "1 H W", **known)
-    if keypoints is None or mask is None:
-        keypoints, mask = _detect(image, keypoints, mask, detector)
+    prior = None
+    if keypoints is None:
+        detector = detector or load_detector(image.device)
+        keypoints, prior, _ = detector.detect(image)
+    elif mask is None and detector is not None:
+        prior = detector.person_mask(image)
     keypoints.check_front()
     device = body.mean.device
-    image, mask, keypoints = image.to(device), mask.to(device), keypoints.to(device)
+    image, keypoints = image.to(device), keypoints.to(device)
     size = (known["H"], known["W"])
     fit = fit_pose(body, keypoints, size, iterations=iterations)
     _check_residual(fit, keypoints)
-    small, intrinsics, factor = _working_mask(mask, fit.intrinsics)
+    if mask is None:
+        mask = _find_mask(body, fit, keypoints, image, None if prior is None else prior.to(device))
+    mask = mask.to(device)
+    small, intrinsics, factor = _working_size(mask, fit.intrinsics)
+    small = small.clamp(0, 1)
     if float(small.mean()) < 0.01:
         raise ValueError("the mask is empty: paint the person white, or leave the mask out")
     fit = _pull_in(body, fit, keypoints, size, small, intrinsics, factor)
@@ -94,17 +103,16 @@ def paint_out(image: Tensor, mask: Tensor) -> Tensor:
     return push_pull(image[None], 1 - person)[0]
 
 
-def _detect(
-    image: Tensor, keypoints: Keypoints | None, mask: Tensor | None, detector: "KeypointDetector | None"
-) -> tuple[Keypoints, Tensor]:
-    if detector is None:
-        from .detector import load_detector
-
-        detector = load_detector(image.device)
-    if keypoints is None:
-        found, soft, _ = detector.detect(image)
-        return found, soft if mask is None else mask
-    return keypoints, detector.person_mask(image, keypoints)
+def _find_mask(body: HalfBody, fit: PoseFit, keypoints: Keypoints, image: Tensor, prior: Tensor | None) -> Tensor:
+    """The person's mask (1, H, W) from the fitted body and the colours, at the working size and enlarged."""
+    size = image.shape[-2:]
+    small, intrinsics, factor = _working_size(image, fit.intrinsics)
+    points = project(fit.posed(body).vertices, fit.world_to_camera[None], intrinsics)
+    triangle = rasterize(points, body.triangles, tuple(small.shape[-2:])).triangle
+    scalp = (triangle >= 0) & (body.triangle_part == body.part_index["scalp"])[triangle]
+    opinion = None if prior is None else F.interpolate(prior[None], small.shape[-2:], mode="area")[0]
+    mask = matte(small, (triangle >= 0).float(), scalp.float(), keypoints.face_height() * factor, opinion)
+    return F.interpolate(mask[None], size, mode="bilinear", align_corners=False)[0]
 
 
 def _face_errors(fit: PoseFit, keypoints: Keypoints) -> float:
@@ -130,14 +138,14 @@ def _quality(fit: PoseFit, keypoints: Keypoints, iou: float) -> float:
     return min(1.0, math.exp(-max(0.0, _face_errors(fit, keypoints) / _GOOD - 0.5)) * min(1.0, iou / 0.9))
 
 
-def _working_mask(mask: Tensor, intrinsics: Tensor) -> tuple[Tensor, Tensor, float]:
-    """Mask and intrinsics at the working size, and the factor (new / old)."""
-    rows, columns = mask.shape[-2:]
+def _working_size(image: Tensor, intrinsics: Tensor) -> tuple[Tensor, Tensor, float]:
+    """(C, H, W) and intrinsics at the working size, and the factor (new / old)."""
+    rows, columns = image.shape[-2:]
     factor = min(1.0, _WORK / max(rows, columns))
     new = (max(1, round(rows * factor)), max(1, round(columns * factor)))
-    small = F.interpolate(mask[None], new, mode="bilinear", antialias=True, align_corners=False)[0]
+    small = F.interpolate(image[None], new, mode="bilinear", antialias=True, align_corners=False)[0]
     scale = intrinsics.new_tensor([new[1] / columns, new[0] / rows, 1.0])
-    return small.clamp(0, 1), intrinsics * scale[:, None], factor
+    return small, intrinsics * scale[:, None], factor
 
 
 def _pull_in(

@@ -149,6 +149,8 @@ def lift_portrait(
     own, other = photo[hole], seen_there * (1 - photo[hole]) * (trust_hands | ~lifter.hands[hole])
     filled[hole] = (colour[hole] * own[:, None] + mirrored * other[:, None]) / (own + other).clamp_min(1e-4)[:, None]
     confidence[hole] = own + other
+    if not trust_hands:
+        filled[lifter.hands], confidence[lifter.hands] = _skin_colour(body, lifter, colour, photo), 1.0
     filled, confidence = _add_priors(lifter, body.n_vertices, colour, photo, filled, confidence)
     return _to_atlas(lifter, filled, confidence, photo)
 
@@ -215,6 +217,14 @@ def _add_priors(
     layered = colour * keep + template * (1 - keep)
     filled = torch.where(lifter.templated[:, None], layered, filled)
     return filled, torch.where(lifter.templated, torch.ones_like(confidence), confidence)
+
+
+def _skin_colour(body: HalfBody, lifter: Lifter, colour: Tensor, photo: Tensor) -> Tensor:
+    """Median (3,) of the well-seen face, of everything seen where there is no face."""
+    seen = photo > 0.9
+    face = seen & (lifter.part == body.part_index["face"])
+    chosen = colour[face if bool(face.any()) else seen]
+    return chosen.median(0).values if len(chosen) else colour.new_zeros(3)
 
 
 def _alike(lifter: Lifter, n_vertices: int, colour: Tensor, confidence: Tensor) -> Tensor:

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -6,7 +7,7 @@ import torch
 from stereotalker_core.body.fit import fit_portrait, paint_out
 from stereotalker_core.body.fit_pose import Parameters, PointModel, fit_pose
 from stereotalker_core.body.fit_shell import ShellSolver, fit_shell, outer_contour, silhouette_iou
-from stereotalker_core.body.keypoints import NAMES, Keypoints
+from stereotalker_core.body.keypoints import NAMES, Keypoints, load_keypoints
 from stereotalker_core.body.lift import Lifter
 from stereotalker_core.body.model import HalfBody
 from stereotalker_core.body.rasterize import rasterize
@@ -14,6 +15,7 @@ from stereotalker_core.body.skeleton import JOINT_INDEX
 from stereotalker_core.camera.projection import intrinsics_for, look_at, project
 
 SIZE = (192, 192)
+ASTRONAUT = Path(__file__).parent.parent / "data" / "astronaut_keypoints.json"
 POINTS = tuple(n for n in NAMES if not n.startswith("hand.") and not n.endswith("hip"))
 
 
@@ -182,6 +184,20 @@ def test_bad_input_is_refused(body, person):
         fit_portrait(body, torch.zeros(3, 20, 20), keypoints, torch.zeros(1, 20, 20))
     with pytest.raises(ValueError, match="no face points"):
         fit_portrait(body, image, keypoints.subset(["body.left_shoulder", "body.right_shoulder"]), mask)
+
+
+def test_real_photo(body):
+    """A photo nobody was trained on (NASA, public domain): keypoints by hand, mask from the fit and the colours."""
+    data = pytest.importorskip("skimage.data")
+    photo = torch.from_numpy(data.astronaut().copy()).permute(2, 0, 1).float() / 127.5 - 1
+    photo = torch.nn.functional.interpolate(photo[None], (256, 256), mode="area")[0]
+    keypoints = load_keypoints(ASTRONAUT, 256, 256)
+    identity = fit_portrait(body, photo, keypoints, lifter=Lifter(body, 256))
+    assert identity.quality > 0.8
+    assert float(identity.expression[body.expression_index["mouthSmileLeft"]]) > 0.3  # she smiles
+    mask = identity.mask[0]
+    assert float(mask[20:60, 95:130].mean()) > 0.95 and float(mask[30:50, 82:88].mean()) > 0.8  # face, hair beside it
+    assert float(mask[:60, :40].mean()) < 0.05 and float(mask[:60, 180:].mean()) < 0.05  # flag, rocket
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
