@@ -147,9 +147,10 @@ def main(arguments: list[str] | None = None) -> None:
         net = MotionDenoiser(MotionDenoiser.Config(prior=data.tracks["text"].shape[1]))
         net.codec.load_state_dict(fit_codec(data, net.config.codec).state_dict())
     schedule = Schedule(options.steps, lr=options.lr, seed=options.seed, amp=options.device != "cpu")
-    train(net, data, Recipe(oracle=options.oracle, read_share=options.read_share), schedule, options.run, options.device)
+    recipe = Recipe(oracle=options.oracle, read_share=options.read_share)
+    train(net, data, recipe, schedule, options.run, options.device)
     command = f"python -m stereotalker_core.training.motion --steps {options.steps} --lr {options.lr}"
-    command += f" --from {options.start}" if options.start else ""
+    command += f" --read-share {options.read_share}" + (f" --from {options.start}" if options.start else "")
     save(net, options.out, command=command, seed=options.seed, commit=commit(), metrics={})
 
 

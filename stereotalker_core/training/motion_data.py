@@ -183,7 +183,8 @@ class MotionData:
         self.starts = np.load(folder / "starts.npy")
         self.style = np.load(folder / "style.npy")
         self.held = np.load(folder / "held.npy")
-        self.tracks = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in TRACKS}
+        wanted = [name for name in TRACKS if features or name != "features"]
+        self.tracks = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in wanted}
         self.audio = ("phones", "prosody", "features") if features else ("phones", "prosody")
 
     def __len__(self) -> int:

@@ -185,12 +185,12 @@ def alignment_loss(prior: LanguagePrior, data: dict[str, Tensor]) -> tuple[Tenso
     return distance.mean() + turn, {"distance": float(distance.mean().detach()), "cosine": 1 - float(turn.detach())}
 
 
-def align(prior: LanguagePrior, data: MotionData, run: Path, schedule: Schedule, batch: int = 24) -> None:
+def align(prior: LanguagePrior, data: MotionData, run: Path, schedule: Schedule, batch: int = 12) -> None:
     """Train projector, LoRA and gate on crops of precomputed utterances (see training/motion_data.py)."""
     prior.eval()
 
     def draw(step: int) -> dict[str, Tensor]:
-        crops = data.crops(generator(schedule.seed, step), batch, 96, held=True)
+        crops = data.crops(generator(schedule.seed, step), batch, 64, held=True)
         return {"audio": crops["audio"], "target": crops["text"].float()}
 
     def loss(model, values):
@@ -221,7 +221,7 @@ def main(arguments: list[str] | None = None) -> None:
         save(prior, options.out, **provenance, metrics={})
         return
     prior = load(LanguagePrior, options.out)
-    schedule = Schedule(options.steps, lr=2e-3, seed=options.seed, ema=0.99, amp=False)
+    schedule = Schedule(options.steps, lr=2e-3, seed=options.seed, ema=0.99, amp=False, save_every=100)
     align(prior, MotionData(options.data / "train"), options.run / "align", schedule)
     held = MotionData(options.data / "val").crops(generator(1, 0), 64, 96, held=True)
     with torch.no_grad():
