@@ -72,24 +72,37 @@ def fit_portrait(
         raise ValueError("the mask is empty: paint the person white, or leave the mask out")
     fit = _pull_in(body, fit, keypoints, size, small, intrinsics, factor)
     shell = fit_shell(body, fit, small, intrinsics, shell_iterations, ShellSolver(body))
-    posed = fit.posed(body, shell)
-    iou = silhouette_iou(body, posed, fit.world_to_camera, intrinsics, small)
+    iou = silhouette_iou(body, fit.posed(body, shell), fit.world_to_camera, intrinsics, small)
+    return _identity(body, image, mask, keypoints, fit, shell, lifter, iou)
+
+
+def _identity(
+    body: HalfBody,
+    image: Tensor,
+    mask: Tensor,
+    keypoints: Keypoints,
+    fit: PoseFit,
+    shell: Tensor,
+    lifter: Lifter | None,
+    iou: float,
+) -> Identity:
+    """Lift the portrait onto the fitted body and paint the person out of the background."""
     hands = any(n.startswith("hand.") for n in keypoints.names)
-    atlas, visibility = lift_portrait(
-        body, image, mask, posed, fit.world_to_camera, fit.intrinsics, lifter=lifter, trust_hands=hands
-    )
+    camera, intrinsics = fit.world_to_camera, fit.intrinsics
+    posed = fit.posed(body, shell)
+    atlas, seen = lift_portrait(body, image, mask, posed, camera, intrinsics, lifter=lifter, trust_hands=hands)
     return Identity(
-        fit.shape,
-        shell,
-        fit.rotations,
-        fit.expression,
-        fit.world_to_camera,
-        fit.intrinsics,
-        image,
-        mask,
-        paint_out(image, mask),
-        atlas,
-        visibility,
+        shape=fit.shape,
+        shell=shell,
+        rotations=fit.rotations,
+        expression=fit.expression,
+        world_to_camera=camera,
+        intrinsics=intrinsics,
+        portrait=image,
+        mask=mask,
+        background=paint_out(image, mask),
+        atlas=atlas,
+        visibility=seen,
         quality=_quality(fit, keypoints, iou),
     )
 
