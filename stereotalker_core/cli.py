@@ -27,7 +27,10 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command -> exit status: 0 done, 2 bad input (one line on stderr), 130 stopped by the user."""
     words = join_pairs(list(sys.argv[1:] if arguments is None else arguments))
+    words, rest = data.split_forwarded(words)
     args = build_parser().parse_args(words)
+    if rest:
+        args.rest = rest
     logging.basicConfig(level=logging.INFO if args.verbose else logging.WARNING, format="%(levelname)s: %(message)s")
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill leaves a playable file too

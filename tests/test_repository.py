@@ -87,6 +87,7 @@ def test_shipped_models_are_small_and_tell_their_origin():
         row = describe(file)
         assert "error" not in row, row
         assert row["model"] and row["command"] and row["commit"] and row["seed"], f"{file.name} lacks its origin"
+        assert not re.search(r"(^|\s)/", row["command"]), f"{file.name} was made by a command with a machine's paths"
 
 
 def test_no_machine_paths_in_the_sources():

@@ -21,6 +21,9 @@ TRAINERS = {
     "autoencoder": "training.autoencoder",
     "mask": "training.mask",
     "renderer": "training.renderer",
+    "experts": "training.experts",
+    "decoder": "training.decoder",
+    "export": "training.export",
 }
 
 
@@ -42,8 +45,15 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
 
 
 def _forward(parser: argparse.ArgumentParser, module: str) -> None:
-    parser.add_argument("rest", nargs=argparse.REMAINDER)
-    parser.set_defaults(run=run_module, module=module)
+    parser.set_defaults(run=run_module, module=module, rest=[])
+
+
+def split_forwarded(words: list[str]) -> tuple[list[str], list[str]]:
+    """["train", "prior", "--steps", "5"] -> (["train", "prior"], ["--steps", "5"]); other lines stay whole."""
+    for i, pair in enumerate(zip(words, words[1:], strict=False)):
+        if pair in {("train", name) for name in TRAINERS} | {("synth", name) for name in GENERATORS}:
+            return words[: i + 2], words[i + 2 :]
+    return words, []
 
 
 def run_module(args: argparse.Namespace) -> int:

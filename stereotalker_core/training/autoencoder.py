@@ -73,11 +73,11 @@ def train(
     return model
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """The command line of this module."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_arguments(parser, steps=2500)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     data = AvatarData(find_shards(options.data, options.unfinished), part_names())
     model = train(data, options.run, options.steps, options.seed)
     checkpoint.save(model, options.out, **provenance(options.seed, frames=len(data)))

@@ -100,13 +100,13 @@ def train_decoder(
     return fit(vae, batches, loss, schedule, run, trainable=lambda name: name.startswith("guided."))
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """The command line of this module."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_arguments(parser, steps=400)
     parser.add_argument("--vae", required=True, help="vae.safetensors")
     parser.add_argument("--unet", required=True, help="folder with unet and reference files")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     data = AvatarData(find_shards(options.data, options.unfinished), part_names())
     vae, model = checkpoint.load(TinyAutoencoder, options.vae), load_denoiser(options.unet)
     train_decoder(vae, model, data, options.run, options.steps, options.seed)

@@ -37,24 +37,24 @@ def train_experts(
     base: Denoiser, data: AvatarData, vae: TinyAutoencoder, run: str | Path, steps: int, seed: int = 0,
     identities: int = 4, frames: int = 4, rank: int = 16,
 ) -> tuple[ViewExperts, MaskExperts]:  # fmt: skip
-    """New experts for a denoiser, whose own weights stay as they are (and in plain memory order: oneDNN's backward
-    through frozen channels-last convolutions fails)."""
+    """New experts for a denoiser, whose own weights stay as they are."""
     torch.manual_seed(seed)
+    base.to(memory_format=torch.channels_last)
     pair = ViewExperts.for_unet(base.unet, rank), MaskExperts.for_unet(base.unet, rank)
     model = Denoiser(base.unet, base.reference, pair)
     batches = LatentBatches(data, vae, identities, frames, seed=seed + 2)
     schedule = Schedule(steps, lr=2e-3, warmup=20, ema=0.99, seed=seed + 2)
-    fit(model, batches, expert_loss, schedule, run, trainable=lambda name: name.startswith("experts."))
+    fit(model, batches, expert_loss, schedule, run, trainable=lambda name: name.startswith("experts."), freeze=False)
     return pair
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """The command line of this module."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_arguments(parser, steps=250)
     parser.add_argument("--vae", required=True, help="vae.safetensors")
     parser.add_argument("--unet", required=True, help="folder with unet and reference files")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     data = AvatarData(find_shards(options.data, options.unfinished), part_names())
     vae = checkpoint.load(TinyAutoencoder, options.vae)
     view, mask = train_experts(load_denoiser(options.unet), data, vae, options.run, options.steps, options.seed)

@@ -30,12 +30,12 @@ def averaged(run: str | Path) -> tuple[Denoiser, int]:
     return model, state["step"]
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """The command line of this module."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--run", required=True)
     parser.add_argument("--out", required=True)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     model, step = averaged(options.run)
     save_denoiser(model, options.out, **provenance(0, step=step))
 

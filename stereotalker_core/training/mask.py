@@ -88,11 +88,11 @@ def train(data: AvatarData, run: str, steps: int, seed: int = 0, batch: int = 8)
     return fit(model, MaskBatches(data, batch, seed), loss, Schedule(steps, lr=2e-3, warmup=50, seed=seed), run)
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """The command line of this module."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_arguments(parser, steps=1200)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     data = AvatarData(find_shards(options.data, options.unfinished), part_names())
     model = train(data, options.run, options.steps, options.seed)
     checkpoint.save(model, options.out, **provenance(options.seed, frames=len(data), identities=len(data.portraits)))

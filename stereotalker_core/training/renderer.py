@@ -148,13 +148,11 @@ def train_motion(
     model: Denoiser, data: AvatarData, vae: TinyAutoencoder, run: str | Path, steps: int, seed: int = 0, clips: int = 2,
     frames: int = 8,
 ) -> Denoiser:  # fmt: skip
-    """Stage b: the motion modules alone, on clips.
-
-    In plain memory order: oneDNN's backward through frozen channels-last convolutions fails.
-    """
+    """Stage b: the motion modules alone, on clips."""
+    model.to(memory_format=torch.channels_last)
     batches = LatentBatches(data, vae, clips, frames, clips=True, seed=seed + 1)
     schedule = Schedule(steps, lr=5e-4, warmup=30, ema=0.99, seed=seed + 1)
-    return fit(model, batches, motion_loss(frames), schedule, run, trainable=is_motion)
+    return fit(model, batches, motion_loss(frames), schedule, run, trainable=is_motion, freeze=False)
 
 
 def load_denoiser(folder: str | Path) -> Denoiser:
@@ -170,14 +168,14 @@ def save_denoiser(model: Denoiser, folder: str | Path, **info: object) -> None:
     checkpoint.save(model.reference, Path(folder) / "reference.safetensors", **info)
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """The command line of this module."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_arguments(parser, steps=1500)
     parser.add_argument("--stage", choices=("image", "motion"), required=True)
     parser.add_argument("--vae", required=True, help="vae.safetensors")
     parser.add_argument("--unet", help="folder with unet and reference files (motion stage)")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     data = AvatarData(find_shards(options.data, options.unfinished), part_names())
     vae = checkpoint.load(TinyAutoencoder, options.vae)
     if options.stage == "image":

@@ -2,12 +2,10 @@
 
 import argparse
 import logging
-import shlex
-import sys
 from typing import Any
 
 from ..body.model import HalfBody
-from .provenance import commit
+from .provenance import command, commit
 
 
 def add_arguments(parser: argparse.ArgumentParser, steps: int) -> None:
@@ -23,8 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser, steps: int) -> None:
 
 def provenance(seed: int, **metrics: Any) -> dict[str, Any]:
     """Metadata of a checkpoint: the command that made it, seed, commit, metrics."""
-    command = shlex.join(["python", *sys.argv])
-    return {"command": command, "seed": str(seed), "commit": commit(), "metrics": metrics}
+    return {"command": command(), "seed": str(seed), "commit": commit(), "metrics": metrics}
 
 
 def part_names() -> list[str]:
