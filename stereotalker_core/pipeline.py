@@ -6,6 +6,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from .body.detector import KeypointDetector, load_detector
@@ -64,8 +65,9 @@ class Models:
     renderer: Renderer
 
     @classmethod
-    def load_nano(cls, device: str = "cpu") -> "Models":
+    def load_nano(cls, device: str | torch.device = "cpu") -> "Models":
         """The models that ship with the package. FileNotFoundError and ValueError name a missing or damaged file."""
+        device = str(device)
         return cls(
             HalfBody().to(device), load_detector(device), MotionModels.load_nano(device), load_renderer(device)
         )
