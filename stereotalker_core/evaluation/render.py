@@ -14,15 +14,14 @@ from torch import Tensor
 from ..body.model import HalfBody
 from ..records import Regions
 from ..synthetic.dataset import DatasetConfig, generate
-from ..training.avatars import FACE, AvatarData, Rows, find_shards
+from ..training.avatars import CLIP, FACE, AvatarData, Rows, find_shards
 from ..video.render import Renderer, composite
 from .bootstrap import bootstrap
 
 logger = logging.getLogger(__name__)
 BINS = ((0, 30), (30, 60), (60, 90))
-_CLIP = 8  # frames rendered together; their temporal layers see one another
 _MIN_FACE = 60  # pixels of face below which a frame says nothing about faces
-QUICK_IDENTITIES, QUICK_STRIDE = 3, 3
+QUICK_IDENTITIES, QUICK_FRAMES = 3, 3  # people, and frames of every clip
 
 
 @dataclass(frozen=True)
@@ -46,11 +45,11 @@ class Ablation:
 
 
 def make_validation(folder: str | Path, quick: bool = False) -> None:
-    """Render the validation split into `folder`, which must be called val: 12 identities x 40 frames, quick 3 x 16."""
+    """Render the validation split into `folder`, which must be called val: 12 identities x 40 frames, quick 3 x 40."""
     folder = Path(folder)
     if folder.name != "val":
         raise ValueError(f"{folder} does not exist, and only a folder called val can be made; give <folder>/val")
-    config = DatasetConfig("val", QUICK_IDENTITIES if quick else 12, 2 if quick else 5, shards=1)
+    config = DatasetConfig("val", QUICK_IDENTITIES if quick else 12, clips=5, shards=1)
     generate(folder.parent, config)
 
 
@@ -89,8 +88,11 @@ def evaluate_render(
 def _score(renderer: Renderer, data: str | Path, body: HalfBody, quick: bool, ablation: Ablation) -> dict[str, Any]:
     frames = AvatarData(find_shards(data), body.part_names)
     people = frames.rows_of[:QUICK_IDENTITIES] if quick else frames.rows_of
+    length = QUICK_FRAMES if quick else CLIP  # always neighbours in time: the temporal layers expect them
     scores = [
-        _identity_scores(ablation.renderer(renderer), frames, rows[::QUICK_STRIDE] if quick else rows, ablation)
+        _identity_scores(
+            ablation.renderer(renderer), frames, [rows[i : i + length] for i in range(0, len(rows), CLIP)], ablation
+        )
         for rows in people
     ]
     names = sorted({name for score in scores for name in score})
@@ -101,18 +103,19 @@ def _score(renderer: Renderer, data: str | Path, body: HalfBody, quick: bool, ab
 
 
 def _identity_scores(
-    renderer: Renderer, data: AvatarData, index: np.ndarray, ablation: Ablation
+    renderer: Renderer, data: AvatarData, clips: list[np.ndarray], ablation: Ablation
 ) -> dict[str, tuple[float, int]]:
-    """name -> (mean over the frames of one identity, count of frames)."""
+    """name -> (mean over the frames of one identity, count of frames). clips: row indices rendered together."""
     values: dict[str, list[float]] = {}
     counts = np.zeros((3, 4))  # intersection, union of regions; [2, :2] of the person
-    for start in range(0, len(index), _CLIP):
-        rows = data.rows(index[start : start + _CLIP])
-        out, regions = render_rows(renderer, data, rows, index[start], ablation)
+    for clip in clips:
+        rows = data.rows(clip)
+        out, regions = render_rows(renderer, data, rows, clip[0], ablation)
         counts += region_overlap(regions, rows)
         for prefix, image in (("", out), ("lift_", rows.guides.lift)):
             for name, frame in frame_metrics(image, rows).items():
                 values.setdefault(prefix + name, []).extend(frame)
+    index = np.concatenate(clips)
     bins = np.abs(data.yaw[index])
     scores: dict[str, tuple[float, int]] = {}
     for name, series in values.items():

@@ -60,17 +60,20 @@ def fit(
     device: str | torch.device = "cpu",
     trainable: Callable[[str], bool] = lambda name: True,
     on_log: Callable[[int, dict[str, float]], None] | None = None,
+    freeze: bool = True,
 ) -> nn.Module:
     """Train in place and return the model holding its EMA weights.
 
     run: folder for state.pt (exact resume) and log.jsonl. trainable: which parameter names are optimised.
+    freeze False computes gradients of the others too and ignores them: the backward of bf16 convolutions with frozen
+    weights crashes on some CPUs.
     """
     run = Path(run)
     run.mkdir(parents=True, exist_ok=True)
     model.to(device).train()
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(trainable(name))
-    weights = [p for p in model.parameters() if p.requires_grad]
+        parameter.requires_grad_(trainable(name) or not freeze)
+    weights = [p for name, p in model.named_parameters() if trainable(name)]
     optimizer = torch.optim.AdamW(
         weights, schedule.lr, schedule.betas, weight_decay=schedule.weight_decay, foreach=True
     )
@@ -84,7 +87,7 @@ def fit(
         data = {k: v.to(device) for k, v in batch(step).items()}
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=schedule.amp):
             value, parts = loss(model, data)
-        optimizer.zero_grad(set_to_none=True)
+        model.zero_grad(set_to_none=True)
         value.backward()
         norm = nn.utils.clip_grad_norm_(weights, schedule.clip)
         optimizer.step()

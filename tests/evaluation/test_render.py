@@ -1,0 +1,85 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from stereotalker_core.evaluation.render import (
+    Ablation,
+    contact_sheet,
+    evaluate_render,
+    frame_metrics,
+    make_validation,
+    ssim_map,
+    stored_plate,
+)
+from stereotalker_core.training.avatars import AvatarData, find_shards
+from tests.training.stage2_samples import PARTS, write_shard
+from tests.video.samples import renderer as make_renderer
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("sets")
+    write_shard(root / "val" / "00")
+    return root
+
+
+def test_frame_metrics_by_hand(root):
+    rows = AvatarData(find_shards(root / "val"), PARTS).rows(np.arange(2))
+    off = (rows.rgb + 0.2).clamp(-1, 1)
+    values = frame_metrics(off, rows)
+    ours, truth = (((x + 1) * 127.5).round() / 255 for x in (off, rows.rgb))
+    person = rows.alpha[0, 0] > 0.5
+    error = ((ours[0] - truth[0]) ** 2).mean(0)[person].mean()
+    assert values["psnr_fg"][0] == pytest.approx(-10 * math.log10(float(error)), abs=1e-4)
+    assert frame_metrics(rows.rgb, rows)["psnr_fg"][0] == pytest.approx(80)
+
+
+def test_ssim_matches_scikit_image():
+    from skimage.metrics import structural_similarity
+
+    a = torch.rand(1, 1, 40, 40)
+    b = (a + 0.1 * torch.randn_like(a)).clamp(0, 1)
+    theirs = structural_similarity(
+        a[0, 0].double().numpy(), b[0, 0].double().numpy(), data_range=1.0, gaussian_weights=True, sigma=1.5,
+        use_sample_covariance=False, full=True,
+    )[1][5:-5, 5:-5]  # fmt: skip
+    np.testing.assert_allclose(ssim_map(a, b)[0, 0].numpy(), theirs, atol=1e-3)
+
+
+def test_plate_is_what_the_lift_shows_outside(root):
+    rows = AvatarData(find_shards(root / "val"), PARTS).rows(np.arange(1))
+    plate, outside = stored_plate(rows)[0], rows.guides.part[0, 0] == 0
+    torch.testing.assert_close(plate[:, outside], rows.guides.lift[0][:, outside])
+
+
+def test_evaluation_names_every_metric_and_says_what_it_skipped(root):
+    result = evaluate_render(make_renderer(), root / "val", quick=True)
+    names = result["metrics"]
+    wanted = {"psnr_face", "mask_iou", "region_miou", "ssim", "lift_psnr_face", *(
+        f"{lift}psnr_fg_{low}_{high}" for lift in ("", "lift_") for low, high in ((0, 30), (30, 60), (60, 90))
+    )}  # fmt: skip
+    assert wanted <= set(names) and "psnr_fg_est" in result["skipped"]
+    assert all(v["low"] <= v["value"] <= v["high"] for v in names.values())
+
+
+def test_estimated_fits_and_ablations(root, tmp_path):
+    write_shard(tmp_path / "est" / "00", seed=4)
+    renderer = make_renderer()
+    full = evaluate_render(renderer, root / "val", quick=True, estimated=tmp_path / "est")["metrics"]
+    assert "psnr_fg_est_30_60" in full and "lift_psnr_fg_est_30_60" in full
+    for change in ({"view_experts": False}, {"mask_experts": False}, {"predicted_mask": False}):
+        other = evaluate_render(renderer, root / "val", quick=True, ablation=Ablation(**change))["metrics"]
+        assert other["psnr_full"]["value"] != full["psnr_full"]["value"], change
+
+
+def test_contact_sheet_has_four_pictures_a_line(root):
+    data = AvatarData(find_shards(root / "val"), PARTS)
+    for crop in (False, True):
+        assert contact_sheet(make_renderer(), data, [0, 17], crop_face=crop).shape == (512, 1024, 3)
+
+
+def test_only_a_folder_called_val_is_made(tmp_path):
+    with pytest.raises(ValueError, match="val"):
+        make_validation(tmp_path / "other")

@@ -1,0 +1,131 @@
+"""The stage-2 trainers on tiny networks: losses fall, the right weights move, a killed run resumes exactly."""
+
+import pytest
+import torch
+
+from stereotalker_core.training import autoencoder, decoder, experts, mask, renderer
+from stereotalker_core.training.avatars import AvatarData, find_shards
+from stereotalker_core.training.loop import Schedule, fit
+from stereotalker_core.video.mask import MaskConfig, MaskPredictor
+from stereotalker_core.video.reference import ReferenceNet
+from stereotalker_core.video.unet import StereoTalkerUNet
+from stereotalker_core.video.vae import AutoencoderConfig, TinyAutoencoder
+from tests.training.stage2_samples import PARTS, write_shard
+from tests.video.samples import CONFIG
+
+VAE = AutoencoderConfig(4, 8, 8, 8, groups=4)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    root = tmp_path_factory.mktemp("avatars")
+    write_shard(root / "00")
+    return AvatarData(find_shards(root), PARTS)
+
+
+def make_vae(data):
+    torch.manual_seed(0)
+    vae = TinyAutoencoder(VAE)
+    autoencoder.set_statistics(vae, data, 8)
+    return vae
+
+
+def make_denoiser():
+    torch.manual_seed(0)
+    return renderer.Denoiser(StereoTalkerUNet(CONFIG), ReferenceNet(CONFIG.reference()))
+
+
+def moved(before, model):
+    return {k for k, v in model.state_dict().items() if not torch.equal(before[k], v)}
+
+
+def copy(model):
+    return {k: v.clone() for k, v in model.state_dict().items()}
+
+
+def test_autoencoder_loss_falls_and_resume_is_exact(data, tmp_path):
+    def run(folder, kill_at=None):
+        torch.manual_seed(0)
+        model, curve = TinyAutoencoder(VAE), []
+
+        def log(step, row):
+            curve.append(row["loss"])
+            if step == kill_at:
+                raise KeyboardInterrupt
+
+        schedule = Schedule(6, warmup=1, log_every=1, save_every=2, amp=False)
+        batches = autoencoder.Crops(data, batch=4, size=32)
+        try:
+            fit(model, batches, autoencoder.loss, schedule, folder, on_log=log)
+        except KeyboardInterrupt:
+            return None, curve
+        return model, curve
+
+    whole, curve = run(tmp_path / "a")
+    _, start = run(tmp_path / "b", kill_at=3)
+    again, rest = run(tmp_path / "b")
+    assert curve[-1] < curve[0] and start[:2] + rest == curve
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters(), strict=True))
+
+
+def test_latent_statistics_normalise(data):
+    vae = make_vae(data)
+    z = vae.encode(data.rows(range(16)).rgb)
+    assert z.mean((0, 2, 3)).abs().max() < 0.5 and (z.std((0, 2, 3)) - 1).abs().max() < 0.5
+
+
+def test_image_stage_moves_everything_but_the_motion_modules(data, tmp_path):
+    config, vae = CONFIG, make_vae(data)
+    model = renderer.train_image(data, vae, tmp_path, 3, config, identities=2, frames=2)
+    torch.manual_seed(0)
+    unet = StereoTalkerUNet(config)
+    start = renderer.Denoiser(unet, ReferenceNet(config.reference())).state_dict()
+    changed = moved(start, model)
+    assert not any(renderer.is_motion(name) for name in changed)
+    for part in ("unet.pose.conv_out.weight", "reference.unet.conv_in.weight", "unet.unet.conv_out.weight"):
+        assert part in changed, part
+
+
+def test_motion_stage_moves_only_the_motion_modules(data, tmp_path):
+    model = make_denoiser()
+    torch.nn.init.normal_(model.unet.unet.conv_out.weight, std=0.1)
+    before = copy(model)
+    renderer.train_motion(model, data, make_vae(data), tmp_path, 2, clips=2, frames=4)
+    changed = moved(before, model)
+    assert changed and all(renderer.is_motion(name) for name in changed)
+
+
+def test_experts_learn_on_a_frozen_base(data, tmp_path):
+    model = make_denoiser()
+    torch.nn.init.normal_(model.unet.unet.conv_out.weight, std=0.1)
+    before = copy(model)
+    view, mask_experts = experts.train_experts(
+        model, data, make_vae(data), tmp_path, 4, identities=2, frames=2, rank=2
+    )
+    assert not moved(before, model)
+    assert any(p.any() for p in view.up) and any(p.any() for p in mask_experts.up)
+
+
+def test_decoder_stage_moves_only_the_guided_decoder(data, tmp_path):
+    vae = make_vae(data)
+    before = copy(vae)
+    decoder.train_decoder(vae, make_denoiser(), data, tmp_path, 2, batch=4, size=32)
+    changed = moved(before, vae)
+    assert changed and all(name.startswith("guided.") for name in changed)
+
+
+def test_mask_predictor_learns(data, tmp_path):
+    log = []
+    torch.manual_seed(0)
+    model = MaskPredictor(MaskConfig((0, 2, 3, 3) + (1,) * 15, widths=(8, 8, 8), groups=4))
+    schedule = Schedule(8, lr=5e-3, warmup=1, log_every=1, amp=False)
+    fit(model, mask.MaskBatches(data, 4), mask.loss, schedule, tmp_path, on_log=lambda _, row: log.append(row["loss"]))
+    assert log[-1] < log[0]
+
+
+def test_flips_agree_between_portrait_and_frames(data):
+    batches = renderer.LatentBatches(data, make_vae(data), 2, 2)
+    flipped = [batches(step) for step in range(6)]
+    assert {tuple(b["clean"].shape) for b in flipped} == {(4, 4, 8, 8)}
+    assert all(b["portrait"].shape == (2, 4, 8, 8) for b in flipped)
+    assert torch.equal(batches(2)["clean"], flipped[2]["clean"])
