@@ -101,7 +101,8 @@ class Lifter(nn.Module):
     @staticmethod
     def _likeness(body: HalfBody) -> Tensor:
         part = torch.zeros(body.n_vertices, dtype=torch.long, device=body.mean.device)
-        part[body.triangles.flatten()] = body.triangle_part.repeat_interleave(3)
+        corners, parts = body.triangles.flatten(), body.triangle_part.repeat_interleave(3)
+        part = part.scatter_reduce(0, corners, parts, "amax", include_self=False)  # an order that threads cannot change
         skin = torch.isin(part, torch.tensor([body.part_index[n] for n in _SKIN], device=part.device))
         templated = torch.isin(part, torch.tensor([body.part_index[n] for n in _TEMPLATE], device=part.device))
         normal = body.normals(body.mean[None])[0]

@@ -81,6 +81,18 @@ def test_holes_look_like_the_surface_beside_them(scene):
     assert float(colour[2, hidden & (lifter.part == body.part_index["scalp"])].mean()) > 0.9
 
 
+def test_vertices_between_parts_belong_to_the_higher_one():
+    """Several triangles claim such a vertex; with a plain indexed write the threads decide, and files differ."""
+    body = HalfBody()
+    part = torch.zeros(body.n_vertices, dtype=torch.long)
+    for triangle, label in zip(body.triangles.tolist(), body.triangle_part.tolist(), strict=True):
+        for vertex in triangle:
+            part[vertex] = max(part[vertex], label)
+    names = len(body.part_names)
+    found = Lifter(body, 64).likeness[:, 6 : 6 + names].argmax(1)
+    assert torch.equal(found, part)
+
+
 def test_untrusted_hands_take_the_colour_of_the_face(scene):
     body, posed, camera, intrinsics, fragments, _, mask, lifter, _, _ = scene
     face = torch.tensor([body.part_index[n] for n in ("face", "lips", "eyesocket")])
