@@ -65,8 +65,7 @@ def fit(
     """Train in place and return the model holding its EMA weights.
 
     run: folder for state.pt (exact resume) and log.jsonl. trainable: which parameter names are optimised.
-    freeze False computes gradients of the others too and ignores them: the backward of bf16 convolutions with frozen
-    weights crashes on some CPUs.
+    freeze False computes the others' gradients and ignores them: frozen bf16 convolutions crash on some CPUs.
     """
     run = Path(run)
     run.mkdir(parents=True, exist_ok=True)
@@ -74,9 +73,8 @@ def fit(
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(trainable(name) or not freeze)
     weights = [p for name, p in model.named_parameters() if trainable(name)]
-    optimizer = torch.optim.AdamW(
-        weights, schedule.lr, schedule.betas, weight_decay=schedule.weight_decay, foreach=True
-    )
+    decay = schedule.weight_decay
+    optimizer = torch.optim.AdamW(weights, schedule.lr, schedule.betas, weight_decay=decay, foreach=True)
     average = [p.detach().clone() for p in weights]
     step = _resume(run, schedule, model, optimizer, average, device)
     since, sums, count = time.perf_counter(), {}, 0
