@@ -46,7 +46,8 @@ class RenderGuides:
         }
 
     def render(self, identity: Identity, motion: Motion, cameras: Cameras):
-        from ..stereotalker_core.video.guides import draw_skeleton, render_guides
+        from ..stereotalker_core.video.guides import render_guides
+        from ..stereotalker_core.video.skeleton_drawing import draw_skeleton
 
         check_lengths(motion, cameras)
         body = host.body()
