@@ -25,7 +25,7 @@ def described() -> dict:
 
 
 def test_ids_and_inputs_are_api():
-    """Nodes are never renamed or removed, inputs never reordered: later ones are appended (positional widget values)."""
+    """Nodes are never renamed or removed, inputs never reordered; later ones are appended."""
     golden, now = json.loads(GOLDEN.read_text()), described()
     assert set(golden) <= set(now), f"nodes disappeared: {set(golden) - set(now)}"
     for name, node in golden.items():
@@ -48,7 +48,8 @@ def test_only_host_knows_comfyui():
     for file in (ROOT / "nodes").glob("*.py"):
         tree = ast.parse(file.read_text())
         names = {a.name.split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
-        names |= {(n.module or "").split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) if not n.level}
+        froms = [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and not n.level]
+        names |= {(n.module or "").split(".")[0] for n in froms}
         if file.name != "host.py":
             assert not names & {"comfy", "folder_paths", "nodes", "server"}, file.name
 
