@@ -29,8 +29,10 @@ def run(args: argparse.Namespace) -> int:
 
     out = check_output(args.out)
     portrait = out.with_name(f"{out.stem}_portrait.png")
-    write_portrait(portrait, args.person, 512)
-    words = ["talk", "--portrait", str(portrait), "--audio", str(SPEECH), "--out", str(out), "--orbit=-40:40"]
+    write_portrait(portrait, args.person, 512, labels=True)  # the renderer knows the mask; a photo's is estimated
+    mask = portrait.with_name(f"{portrait.stem}_mask.png")
+    words = ["talk", "--portrait", str(portrait), "--mask", str(mask), "--audio", str(SPEECH)]
+    words += ["--out", str(out), "--orbit=-40:40"]
     words += ["--transcript", f"@{TRANSCRIPT}", "--size", str(args.size), "--seed", str(args.seed)]
     words += ["--json", args.json] if args.json else []
     return main(words + (["--quiet"] if args.quiet else []))
