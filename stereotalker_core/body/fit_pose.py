@@ -180,6 +180,18 @@ def fit_pose(
     iterations: tuple[int, int] = (8, 20),
 ) -> PoseFit:
     """Fit the body to keypoints in an image of size (H, W). start: continue from a fit; pull: silhouette terms."""
+    with torch.inference_mode(False), torch.no_grad():  # forward-mode derivatives refuse inference tensors
+        return _fit_pose(body, keypoints, size, start, pull, iterations)
+
+
+def _fit_pose(
+    body: HalfBody,
+    keypoints: Keypoints,
+    size: tuple[int, int],
+    start: PoseFit | None,
+    pull: Pull | None,
+    iterations: tuple[int, int],
+) -> PoseFit:
     parameters = Parameters(body, any(n.startswith("hand.") for n in keypoints.names))
     device = body.mean.device
     keypoints = keypoints.to(device)
