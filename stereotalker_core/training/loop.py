@@ -101,7 +101,7 @@ def fit(
             if not np.isfinite(row["loss"]):
                 raise FloatingPointError(f"loss is {row['loss']} at step {step}; lower the learning rate")
             row["seconds_per_step"] = (time.perf_counter() - since) / count
-            _log(run, step, schedule, row)
+            log_row(run, step, schedule, row)
             if on_log:
                 on_log(step, row)
             since, sums, count = time.perf_counter(), {}, 0
@@ -113,7 +113,8 @@ def fit(
     return model.eval()
 
 
-def _log(run: Path, step: int, schedule: Schedule, row: dict[str, float]) -> None:
+def log_row(run: Path, step: int, schedule: Schedule, row: dict[str, float]) -> None:
+    """Log a line with the time left, and append it to log.jsonl."""
     left = row["seconds_per_step"] * (schedule.steps - step)
     text = "  ".join(f"{k} {v:.4g}" for k, v in row.items())
     logger.info("step %d/%d  %s  eta %.0f s", step, schedule.steps, text, left)
@@ -143,12 +144,12 @@ def _resume(run, schedule, model, optimizer, average, device) -> int:
     optimizer.load_state_dict(state["optimizer"])
     for smooth, saved in zip(average, state["average"], strict=True):
         smooth.copy_(saved)
-    _drop_rows_after(run / "log.jsonl", state["step"])
+    drop_rows_after(run / "log.jsonl", state["step"])
     logger.info("resumed %s at step %d", run, state["step"])
     return state["step"]
 
 
-def _drop_rows_after(log: Path, step: int) -> None:
+def drop_rows_after(log: Path, step: int) -> None:
     """Forget logged steps newer than the resumed state: they are run again."""
     rows = log.read_text().splitlines(keepends=True) if log.is_file() else []
     kept = "".join(row for row in rows if json.loads(row)["step"] <= step)
