@@ -5,10 +5,11 @@
 * ReferenceAttention (reference.py) and MoEFeedForward (experts.py).
 
 `denoised = model(x, sigma, cond)`: x = alpha * clean + beta * noise with (alpha, beta) = `model.levels(sigma)`, sigma
-from 1 (pure noise) to 0. The nano profile predicts a residual on the encoded lift (flow-matching levels); the
-SD1.5 profile predicts v under the zero-SNR schedule of AnimateDiff v2. One class, two configs.
+from 1 (pure noise) to 0. The nano profile predicts a residual on the encoded lift (flow-matching levels); the SD1.5
+profile predicts v under the zero-SNR schedule of AnimateAnyone, or the noise as AnimateDiff does. One class.
 """
 
+import functools
 from dataclasses import dataclass, replace
 
 import torch
@@ -24,8 +25,11 @@ from .reference import Bank, ReferenceCache, ReferenceConfig, cache_keys, instal
 class UNetConfig:
     """Defaults: nano. `SD15` below: the layout that AnimateAnyone and AnimateDiff weights have.
 
-    prediction: "residual" (x0 = lift + network, levels 1 - sigma, sigma) or "v" (zero-SNR linear betas).
-    tokens: side of the grid of pooled portrait latents used as cross-attention tokens; 0 = the caller gives embeddings.
+    prediction: "residual" (x0 = lift + network, levels 1 - sigma, sigma), "v" (zero-SNR linear betas) or "epsilon"
+    (linear betas). tokens: side of the grid of pooled portrait latents used as cross-attention tokens; 0 = the caller
+    gives embeddings. guides: what the pose guider was trained on, "maps" (guides.guide_tensor) or "openpose" (the
+    common skeleton drawing, RGB in [0, 1]). motion_mid False and clip_norm True: AnimateDiff v1, whose middle block has
+    no motion module and whose convolution blocks normalise over all frames; v3 leaves out the middle one only.
     """
 
     latent_channels: int = 8
@@ -42,6 +46,9 @@ class UNetConfig:
     guide_kernel: int = 1
     guide_widths: tuple[int, ...] = (64, 96)
     prediction: str = "residual"
+    guides: str = "maps"
+    motion_mid: bool = True
+    clip_norm: bool = False
 
     def reference(self) -> ReferenceConfig:
         """The reference network that goes with this denoiser."""
@@ -64,6 +71,7 @@ SD15 = UNetConfig(
     guide_kernel=3,
     guide_widths=(16, 32, 96, 256),
     prediction="v",
+    guides="openpose",
 )
 
 
@@ -96,6 +104,16 @@ class FramewiseGroupNorm:
     def forward(self, x: Tensor) -> Tensor:
         frames = x.transpose(1, 2)
         return super().forward(frames.flatten(0, 1)).view_as(frames).transpose(1, 2)
+
+
+class ClipGroupNorm:
+    """Mixin over GroupNorm for rows (B * frames, C, h, w): statistics over all frames of a clip together."""
+
+    frames = 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        clips = x.unflatten(0, (-1, self.frames)).transpose(1, 2)
+        return super().forward(clips).transpose(1, 2).flatten(0, 1)
 
 
 class PoseConvIn:
@@ -155,6 +173,7 @@ def build_motion_unet(c: UNetConfig) -> nn.Module:
         num_attention_heads=c.heads,
         motion_num_attention_heads=c.motion_heads,
         motion_max_seq_length=c.motion_length,
+        use_motion_mid_block=c.motion_mid,
     )
     for name, module in list(unet.named_modules()):
         if name.rpartition(".")[0].endswith("motion_modules"):
@@ -162,6 +181,8 @@ def build_motion_unet(c: UNetConfig) -> nn.Module:
             swap_class(module, MotionModule)
             nn.init.zeros_(module.proj_out.weight)
             nn.init.zeros_(module.proj_out.bias)
+        elif c.clip_norm and isinstance(module, nn.GroupNorm) and ("resnets" in name or name == "conv_norm_out"):
+            swap_class(module, ClipGroupNorm)
     swap_class(unet.conv_in, PoseConvIn)
     install_reference_attention(unet)
     return unet
@@ -175,11 +196,14 @@ class StereoTalkerUNet(nn.Module):
     def __init__(self, config: UNetConfig | None = None) -> None:
         super().__init__()
         self.config = c = config or UNetConfig()
-        if c.prediction not in ("residual", "v"):
-            raise ValueError(f"prediction must be 'residual' or 'v', got {c.prediction!r}")
+        if c.prediction not in ("residual", "v", "epsilon"):
+            raise ValueError(f"prediction must be 'residual', 'v' or 'epsilon', got {c.prediction!r}")
+        if c.guides not in ("maps", "openpose"):
+            raise ValueError(f"guides must be 'maps' or 'openpose', got {c.guides!r}")
         self.unet = build_motion_unet(c)
         self.context = install_experts(self.unet)
         self.motion_modules = [m for m in self.unet.modules() if isinstance(m, MotionModule)]
+        self.clip_norms = [m for m in self.unet.modules() if isinstance(m, ClipGroupNorm)]
         self.pose = PoseGuider(c.guide_channels, c.guide_widths, c.widths[0], c.guide_kernel)
         if c.tokens:
             self.project = nn.Linear(c.latent_channels, c.cross_dim)
@@ -191,7 +215,7 @@ class StereoTalkerUNet(nn.Module):
         """(alpha, beta) of x = alpha * clean + beta * noise at a noise level in [0, 1]."""
         if self.config.prediction == "residual":
             return 1.0 - sigma, sigma
-        alpha = float(_zero_snr_alphas()[_step(sigma)]) if sigma > 0 else 1.0
+        alpha = float(_alphas(zero_snr=self.config.prediction == "v")[_step(sigma)]) if sigma > 0 else 1.0
         return alpha, (1 - alpha**2) ** 0.5
 
     def portrait_tokens(self, latents: Tensor) -> Tensor:
@@ -212,8 +236,10 @@ class StereoTalkerUNet(nn.Module):
         sigma = torch.as_tensor(sigma, device=x.device, dtype=torch.float32).reshape(-1).expand(size["N"] // length)
         for module in self.motion_modules:
             module.enabled = cond.clip_length is not None
+        for norm in self.clip_norms:
+            norm.frames = length
         residual = self.config.prediction == "residual"
-        sample = torch.cat([x, cond.lift.to(x.dtype)], 1) if residual else x
+        sample = torch.cat([x, cond.lift.to(x.dtype)], 1) if residual else x.to(self.unet.conv_in.weight.dtype)
         sample = sample.unflatten(0, (-1, length)).transpose(1, 2)
         self.unet.conv_in.features = self.pose(cond.guide)
         grids = [(-(-size["h"] // 2**i), -(-size["w"] // 2**i)) for i in range(len(self.config.widths))]
@@ -227,21 +253,23 @@ class StereoTalkerUNet(nn.Module):
             )[0]
         self.unet.conv_in.features = None
         out = out.transpose(1, 2).flatten(0, 1).float()
-        return cond.lift.float() + out if residual else self._from_v(x.float(), out, sigma.repeat_interleave(length))
+        return cond.lift.float() + out if residual else self._clean(x.float(), out, sigma.repeat_interleave(length))
 
-    def _from_v(self, x: Tensor, v: Tensor, sigma: Tensor) -> Tensor:
-        pairs = x.new_tensor([self.levels(float(s)) for s in sigma])[..., None, None, None]
-        return pairs[:, 0] * x - pairs[:, 1] * v
+    def _clean(self, x: Tensor, out: Tensor, sigma: Tensor) -> Tensor:
+        """Clean latents from noisy ones and the network's v or epsilon."""
+        alpha, beta = x.new_tensor([self.levels(float(s)) for s in sigma]).T[..., None, None, None]
+        return alpha * x - beta * out if self.config.prediction == "v" else (x - beta * out) / alpha
 
 
 def _step(sigma: float) -> int:
     return round(sigma * 999)
 
 
-def _zero_snr_alphas() -> Tensor:
-    """sqrt(cumulative alpha) of 1000 linear betas 0.00085..0.012, rescaled to end at 0 (Lin et al. 2305.08891)."""
+@functools.cache
+def _alphas(zero_snr: bool) -> Tensor:
+    """sqrt(cumulative alpha) of 1000 linear betas 0.00085..0.012; zero_snr: rescaled to end at 0 (Lin, 2305.08891)."""
     root = torch.cumprod(1 - torch.linspace(0.00085, 0.012, 1000, dtype=torch.float64), 0).sqrt()
-    return (root - root[-1]) * root[0] / (root[0] - root[-1])
+    return (root - root[-1]) * root[0] / (root[0] - root[-1]) if zero_snr else root
 
 
 @torch.no_grad()

@@ -118,6 +118,6 @@ def test_v_prediction_levels():
     assert abs(alpha**2 + beta**2 - 1) < 1e-9 and 0 < alpha < 1
     clean, noise = torch.randn(2, 4, 2, 2), torch.randn(2, 4, 2, 2)
     v = alpha * noise - beta * clean
-    out = model._from_v(alpha * clean + beta * noise, v, torch.full((2,), 0.5))
+    out = model._clean(alpha * clean + beta * noise, v, torch.full((2,), 0.5))
     torch.testing.assert_close(out, clean, rtol=1e-4, atol=1e-5)
     assert F.mse_loss(out, clean) < 1e-9
