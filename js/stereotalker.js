@@ -1,0 +1,53 @@
+/** Adds the camera picture to Stereo-Talker's nodes. The nodes' ordinary widgets hold the truth; the picture mirrors them. */
+
+import { api } from "../../scripts/api.js";
+import { app } from "../../scripts/app.js";
+import { bindCamera } from "./binding.mjs";
+import { SIZE } from "./orbit.mjs";
+import { CameraPanel } from "./panel.mjs";
+
+const NODES = ["StereoTalkerCameraTrajectory", "StereoTalker"];
+const POLL_MS = 150; // undo, promoted widgets and links change values without telling anyone
+
+function attach(node) {
+  const host = bindCamera(node, app, (path) => api.apiURL(path));
+  const panel = new CameraPanel(document, host);
+  const widget = node.addDOMWidget("camera_view", "STEREOTALKER_CAMERA", panel.element, {
+    serialize: false,
+    hideOnZoom: false,
+    getMinHeight: () => SIZE.height,
+    getMaxHeight: () => SIZE.height,
+  });
+  widget.serialize = false;
+  host.onChange = () => panel.refresh();
+  const timer = setInterval(() => panel.element.isConnected && panel.refresh(), POLL_MS);
+  const executed = node.onExecuted;
+  node.onExecuted = function (output) {
+    executed?.apply(this, arguments);
+    host.receive(output);
+  };
+  const removed = node.onRemoved;
+  node.onRemoved = function () {
+    removed?.apply(this, arguments);
+    clearInterval(timer);
+    panel.dispose();
+  };
+  forwardToGraph(panel.canvas);
+  panel.refresh();
+}
+
+/** In the classic renderer an element on a node hides the graph below it: hand over the wheel and the middle button. */
+function forwardToGraph(canvas) {
+  const classic = () => !globalThis.LiteGraph?.vueNodesMode;
+  canvas.addEventListener("wheel", (event) => classic() && app.canvas.processMouseWheel(event), { passive: false });
+  canvas.addEventListener("pointerdown", (e) => classic() && e.button === 1 && app.canvas.processMouseDown(e));
+  canvas.addEventListener("pointermove", (e) => classic() && e.buttons & 4 && app.canvas.processMouseMove(e));
+  canvas.addEventListener("pointerup", (e) => classic() && e.button === 1 && app.canvas.processMouseUp(e));
+}
+
+app.registerExtension({
+  name: "StereoTalker.Camera",
+  nodeCreated(node) {
+    if (NODES.includes(node.comfyClass)) attach(node);
+  },
+});

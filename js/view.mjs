@@ -1,0 +1,184 @@
+/** Draws the camera picture: circle, person from above, handles, the person as seen, time line. Reads, never changes. */
+
+import { PICTURE, RING, SIZE, TIMELINE, TRAINED, stripColumn, timeToX, yawToPoint, yawToY } from "./orbit.mjs";
+import { yawAt } from "./keyframes.mjs";
+
+const FONT = "11px system-ui, sans-serif";
+export const FALLBACK = { ink: "#ddd", faint: "#8a8a8a", ground: "#26282c", line: "#4a4d55", accent: "#4aa3ff", end: "#ff9f43" };
+
+/** Colours of ComfyUI's theme at an element. */
+export function palette(style) {
+  const read = (name, fallback) => style?.getPropertyValue(name)?.trim() || fallback;
+  return {
+    ...FALLBACK,
+    ink: read("--input-text", FALLBACK.ink),
+    faint: read("--descrip-text", FALLBACK.faint),
+    ground: read("--comfy-input-bg", FALLBACK.ground),
+    line: read("--border-color", FALLBACK.line),
+  };
+}
+
+/**
+ * scene: {camera, handles, selected, focused, shownYaw, playhead (s), duration (s), durationKnown, strip, image, note}.
+ * Returns nothing; the whole canvas is drawn again (under a millisecond).
+ */
+export function draw(context, scene, colours) {
+  context.clearRect(0, 0, SIZE.width, SIZE.height);
+  context.fillStyle = colours.ground;
+  context.beginPath();
+  context.roundRect(0, 0, SIZE.width, SIZE.height, 8);
+  context.fill();
+  context.font = FONT;
+  context.lineCap = "round";
+  drawCircle(context, colours);
+  drawPerson(context, colours);
+  drawSweep(context, scene, colours);
+  scene.handles.forEach((handle, index) => drawHandle(context, handle, index, scene, colours));
+  drawPicture(context, scene, colours);
+  drawTimeline(context, scene, colours);
+  drawNumbers(context, scene, colours);
+}
+
+function arc(context, from, to) {
+  // canvas angles run clockwise from the right; yaw runs clockwise from the bottom
+  context.beginPath();
+  context.arc(RING.x, RING.y, RING.radius, ((90 + from) * Math.PI) / 180, ((90 + to) * Math.PI) / 180, to < from);
+  context.stroke();
+}
+
+function text(context, words, x, y, colour, align = "left") {
+  context.fillStyle = colour;
+  context.textAlign = align;
+  context.fillText(words, x, y);
+}
+
+function drawCircle(context, colours) {
+  context.strokeStyle = colours.line;
+  context.lineWidth = 1.5;
+  arc(context, -180, 180);
+  context.lineWidth = 5;
+  arc(context, -TRAINED, TRAINED);
+  for (let yaw = -90; yaw <= 90; yaw += 30) {
+    const { x, y } = yawToPoint(yaw, { ...RING, radius: RING.radius - 9 });
+    context.fillStyle = colours.faint;
+    context.fillRect(x - 1, y - 1, 2, 2);
+  }
+  text(context, "front", RING.x, RING.y + RING.radius + 22, colours.faint, "center");
+  text(context, "+90", RING.x - RING.radius - 24, RING.y - 8, colours.faint);
+  text(context, "-90", RING.x + RING.radius + 8, RING.y - 8, colours.faint);
+}
+
+/** From above, looking down the page: shoulders, head, nose. */
+function drawPerson(context, colours) {
+  const { x, y } = RING;
+  context.fillStyle = colours.line;
+  context.beginPath();
+  context.ellipse(x, y, 26, 11, 0, 0, 2 * Math.PI);
+  context.fill();
+  context.fillStyle = colours.faint;
+  context.beginPath();
+  context.ellipse(x, y + 2, 10, 12, 0, 0, 2 * Math.PI);
+  context.fill();
+  context.beginPath();
+  context.moveTo(x - 4, y + 12);
+  context.lineTo(x, y + 19);
+  context.lineTo(x + 4, y + 12);
+  context.fill();
+}
+
+/** Where the camera goes during the clip, and where it is at the playhead. */
+function drawSweep(context, { camera, duration, playhead }, colours) {
+  if (camera.mode !== "fixed") {
+    context.strokeStyle = colours.accent;
+    context.globalAlpha = 0.45;
+    context.lineWidth = 5;
+    context.beginPath();
+    for (let i = 0; i <= 60; i += 1) {
+      const { x, y } = yawToPoint(yawAt(camera, (duration * i) / 60, duration));
+      if (i === 0) context.moveTo(x, y);
+      else context.lineTo(x, y);
+    }
+    context.stroke();
+    context.globalAlpha = 1;
+  }
+  const eye = yawToPoint(yawAt(camera, playhead, duration));
+  context.strokeStyle = colours.faint;
+  context.lineWidth = 1;
+  context.setLineDash([3, 4]);
+  context.beginPath();
+  context.moveTo(eye.x, eye.y);
+  context.lineTo(RING.x, RING.y);
+  context.stroke();
+  context.setLineDash([]);
+}
+
+function drawHandle(context, handle, index, { selected, focused, camera }, colours) {
+  const chosen = index === selected;
+  context.fillStyle = camera.mode === "orbit" && index === 1 ? colours.end : colours.accent;
+  context.strokeStyle = chosen && focused ? "#fff" : colours.ground;
+  context.lineWidth = 2;
+  context.beginPath();
+  context.arc(handle.x, handle.y, chosen ? 9 : 7, 0, 2 * Math.PI);
+  context.fill();
+  context.stroke();
+  if (camera.mode === "keyframes") text(context, handle.label, handle.x, handle.y + 4, "#111", "center");
+}
+
+/** The person at the shown yaw, from the turntable strip; a hint while there is none. */
+function drawPicture(context, { image, strip, shownYaw }, colours) {
+  const { x, y, size } = PICTURE;
+  context.fillStyle = colours.line;
+  context.fillRect(x, y, size, size);
+  if (image && strip) {
+    const side = image.naturalWidth / strip.count;
+    context.drawImage(image, stripColumn(shownYaw, strip) * side, 0, side, side, x, y, size, size);
+  } else {
+    text(context, "run the graph once", x + size / 2, y + size / 2 - 8, colours.faint, "center");
+    text(context, "to see the person here", x + size / 2, y + size / 2 + 8, colours.faint, "center");
+  }
+}
+
+function drawTimeline(context, scene, colours) {
+  const { camera, duration, playhead, handles, selected } = scene;
+  const { x, y, width, height } = TIMELINE;
+  context.strokeStyle = colours.line;
+  context.lineWidth = 1;
+  context.strokeRect(x, y, width, height);
+  context.beginPath();
+  context.moveTo(x, yawToY(0));
+  context.lineTo(x + width, yawToY(0));
+  context.stroke();
+  context.strokeStyle = colours.accent;
+  context.lineWidth = 2;
+  context.beginPath();
+  for (let i = 0; i <= 80; i += 1) {
+    const time = (duration * i) / 80;
+    const place = [timeToX(time, duration), yawToY(yawAt(camera, time, duration))];
+    if (i === 0) context.moveTo(...place);
+    else context.lineTo(...place);
+  }
+  context.stroke();
+  handles.forEach((handle, index) => {
+    if (camera.mode === "fixed") return;
+    const side = index === selected ? 5 : 4;
+    context.fillStyle = camera.mode === "orbit" && index === 1 ? colours.end : colours.accent;
+    context.fillRect(timeToX(handle.time, duration) - side, yawToY(handle.yaw) - side, 2 * side, 2 * side);
+  });
+  context.strokeStyle = colours.ink;
+  context.lineWidth = 1;
+  context.beginPath();
+  context.moveTo(timeToX(playhead, duration), y - 3);
+  context.lineTo(timeToX(playhead, duration), y + height + 3);
+  context.stroke();
+}
+
+function drawNumbers(context, { camera, shownYaw, playhead, duration, durationKnown, note }, colours) {
+  const x = PICTURE.x;
+  text(context, `yaw ${Math.round(shownYaw * 10) / 10}\u00b0`, x, 143, colours.ink);
+  text(context, `pitch ${Math.round(camera.pitch * 10) / 10}\u00b0`, x + PICTURE.size, 143, colours.faint, "right");
+  const warning = Math.abs(shownYaw) > TRAINED ? "beyond the trained range" : "";
+  const line = note || warning || { fixed: "fixed", orbit: "orbit", keyframes: "keyframes" }[camera.mode];
+  text(context, line, x, 160, note || warning ? colours.end : colours.faint);
+  const length = durationKnown ? `${duration.toFixed(2)} s` : "length not known yet";
+  text(context, `${playhead.toFixed(2)} s / ${length}`, x, 177, colours.faint);
+}
