@@ -88,6 +88,7 @@ class Identity(Record):
     portrait, translation-free: world_to_camera (4, 4) and intrinsics (3, 3) hold the portrait's camera in pixels of
     `portrait` (3, H, W); mask (1, H, W) of the person; background (3, H, W) with the person painted out;
     atlas (3, A, A) texture filled everywhere, visibility (1, A, A) of the texels that were really seen.
+    light (4,) of body.light: the atlas is free of its shading, guides put it back; None: the atlas is as photographed.
     """
 
     shape: Tensor
@@ -102,6 +103,7 @@ class Identity(Record):
     atlas: Tensor
     visibility: Tensor
     quality: float = 1.0  # 0..1, from the residual of the fit
+    light: Tensor | None = None
 
 
 @dataclass(frozen=True)

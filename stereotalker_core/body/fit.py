@@ -17,7 +17,7 @@ from .detector import KeypointDetector, load_detector
 from .fit_pose import PoseFit, Pull, fit_pose
 from .fit_shell import ShellSolver, fit_shell, outer_contour, silhouette_iou
 from .keypoints import HELP, Keypoints
-from .lift import Lifter, lift_portrait, push_pull
+from .lift import Lifter, lift_unlit, push_pull
 from .matting import matte
 from .model import HalfBody
 from .rasterize import rasterize
@@ -90,7 +90,7 @@ def _identity(
     hands = any(n.startswith("hand.") for n in keypoints.names)
     camera, intrinsics = fit.world_to_camera, fit.intrinsics
     posed = fit.posed(body, shell)
-    atlas, seen = lift_portrait(body, image, mask, posed, camera, intrinsics, lifter=lifter, trust_hands=hands)
+    atlas, seen, light = lift_unlit(body, image, mask, posed, camera, intrinsics, lifter=lifter, trust_hands=hands)
     return Identity(
         shape=fit.shape,
         shell=shell,
@@ -104,6 +104,7 @@ def _identity(
         atlas=atlas,
         visibility=seen,
         quality=_quality(fit, keypoints, iou),
+        light=light,
     )
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..camera.projection import project
 from ..shapes import dims
+from .light import UNLIT, find_light, relit, shade
 from .model import HalfBody, Posed
 from .rasterize import rasterize
 
@@ -27,10 +28,28 @@ _TEMPLATE = {  # colours in [0, 1] under a bright even light
 _SKIN = ("face", "lips", "eyesocket", "hand.L", "hand.R")  # an unseen hand looks like the face, not like the sleeve
 # metres that a difference counts for when unseen surface looks for the seen surface most like it
 _OTHER_SIDE, _OTHER_PART, _OTHER_MATERIAL = 0.05, 0.03, 2.0
+# a usual hair line: metres behind and above the eyes, from the forehead over the temple to the nape
+_HAIR_LINE = ((-0.02, 0.080), (0.06, 0.050), (0.073, 0.0), (0.11, 0.004), (0.145, -0.036), (0.165, -0.060))
 _ANCHORS = 1500  # seen vertices that are compared
 _STRIDE = 3  # texels skipped when colours are collected at the vertices
 _IRIS_ANGLE, _PUPIL_ANGLE = 0.42, 0.17  # radians from the optical axis of the asset's eyeball
 _LARGEST = 1024  # px; a larger portrait holds more than the atlas can
+
+
+def _vertex_part(body: HalfBody) -> Tensor:
+    """(V,) index of the highest part among the triangles of a vertex: an order that threads cannot change."""
+    part = torch.zeros(body.n_vertices, dtype=torch.long, device=body.mean.device)
+    corners, parts = body.triangles.flatten(), body.triangle_part.repeat_interleave(3)
+    return part.scatter_reduce(0, corners, parts, "amax", include_self=False)
+
+
+def _hairy(body: HalfBody, part: Tensor) -> Tensor:
+    """(V,) in [0, 1]: how much a vertex of the scalp lies above a usual hair line, which falls towards the nape."""
+    behind, above = (body.mean - body.bone_mean[body.bone_index["eye.L"]])[:, 1:].unbind(1)
+    line = torch.full_like(above, _HAIR_LINE[0][1])
+    for (start, high), (end, low) in zip(_HAIR_LINE, _HAIR_LINE[1:], strict=False):
+        line = torch.where(behind >= start, high + (low - high) * ((behind - start) / (end - start)).clamp(0, 1), line)
+    return ((above - line) / 0.02 + 0.5).clamp(0, 1) * (part == body.part_index["scalp"])
 
 
 def push_pull(values: Tensor, weight: Tensor) -> Tensor:
@@ -78,6 +97,7 @@ class Lifter(nn.Module):
             "hands": hands,  # (N,) bool
             "iris": self._eye_angle < _IRIS_ANGLE,
             "pupil": self._eye_angle < _PUPIL_ANGLE,
+            "vertex_part": _vertex_part(body),  # (V,) the highest part of the triangles around it
             "likeness": self._likeness(body),  # (V, features) whose distance in metres says how unlike two vertices are
         }
         for name, value in buffers.items():
@@ -100,9 +120,7 @@ class Lifter(nn.Module):
 
     @staticmethod
     def _likeness(body: HalfBody) -> Tensor:
-        part = torch.zeros(body.n_vertices, dtype=torch.long, device=body.mean.device)
-        corners, parts = body.triangles.flatten(), body.triangle_part.repeat_interleave(3)
-        part = part.scatter_reduce(0, corners, parts, "amax", include_self=False)  # an order that threads cannot change
+        part = _vertex_part(body)
         skin = torch.isin(part, torch.tensor([body.part_index[n] for n in _SKIN], device=part.device))
         templated = torch.isin(part, torch.tensor([body.part_index[n] for n in _TEMPLATE], device=part.device))
         normal = body.normals(body.mean[None])[0]
@@ -112,6 +130,7 @@ class Lifter(nn.Module):
             F.one_hot(part, len(body.part_names)) * _OTHER_PART / 2**0.5,
             skin[:, None] * _OTHER_MATERIAL,
             (part == body.part_index["scalp"])[:, None] * _OTHER_MATERIAL,
+            _hairy(body, part)[:, None] * _OTHER_MATERIAL,
             templated[:, None] * 10.0,  # teeth lend their colour to nothing
         ]
         return torch.cat([f.to(body.mean.dtype) for f in features], 1)
@@ -134,12 +153,48 @@ def lift_portrait(
     filled everywhere; visibility in [0, 1] is of texels really seen (symmetric and template colours count as unseen).
     trust_hands=False leaves the hands to the colour of the face: where no finger was located, they show the clothes.
     """
+    lifter = lifter if lifter is not None else Lifter(body, size)
+    return _lift(body, lifter, _view(body, image, mask, posed, world_to_camera, intrinsics), trust_hands)
+
+
+def lift_unlit(
+    body: HalfBody,
+    image: Tensor,
+    mask: Tensor,
+    posed: Posed,
+    world_to_camera: Tensor,
+    intrinsics: Tensor,
+    size: int = 768,
+    lifter: Lifter | None = None,
+    trust_hands: bool = True,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """As `lift_portrait`, but the atlas is free of the portrait's shading -> atlas, visibility, light (4,).
+
+    `light.relit(texel, light.shade(normal, light))` shades it for any pose. Holes are filled before the shading, so
+    that an arm's unlit side does not lend its darkness. Where no light is found (None) the atlas is lift_portrait's.
+    """
+    lifter = lifter if lifter is not None else Lifter(body, size)
+    view = _view(body, image, mask, posed, world_to_camera, intrinsics)
+    vertex = torch.arange(body.n_vertices, device=image.device)[:, None].expand(-1, 3)
+    colour, seen = view.sample(vertex, body.mean.new_tensor([1.0, 0.0, 0.0]).expand(len(vertex), 3))
+    unlit = torch.zeros(len(body.part_names), dtype=torch.bool, device=image.device)
+    unlit[[body.part_index[name] for name in UNLIT]] = True
+    light = find_light(colour, seen, view.normal, body.mean, lifter.vertex_part, body.mirror, unlit)
+    view.light = light
+    return *_lift(body, lifter, view, trust_hands), light
+
+
+def _view(
+    body: HalfBody, image: Tensor, mask: Tensor, posed: Posed, world_to_camera: Tensor, intrinsics: Tensor
+) -> "_View":
     known = dims(image, "3 H W")
     dims(mask, "1 H W", **known)
     dims(posed.vertices, "1 V 3", V=body.n_vertices)
-    lifter = lifter if lifter is not None else Lifter(body, size)
     image, mask, intrinsics = _fit_size(image, mask, intrinsics)
-    view = _View(body, image, mask, posed, world_to_camera, intrinsics)
+    return _View(body, image, mask, posed, world_to_camera, intrinsics)
+
+
+def _lift(body: HalfBody, lifter: Lifter, view: "_View", trust_hands: bool) -> tuple[Tensor, Tensor]:
     colour, seen = view.sample(lifter.corners, lifter.weight)
     photo = seen * (~lifter.templated | lifter.eyes & (seen > 0.9))
     if not trust_hands:
@@ -168,7 +223,9 @@ def _fit_size(image: Tensor, mask: Tensor, intrinsics: Tensor) -> tuple[Tensor, 
 
 
 class _View:
-    """The portrait's camera: samples colour and visibility at surface points."""
+    """The portrait's camera: samples colour and visibility at surface points; free of shading once `light` is set."""
+
+    light: Tensor | None = None
 
     def __init__(self, body: HalfBody, image: Tensor, mask: Tensor, posed: Posed, camera: Tensor, intrinsics: Tensor):
         self.rows, self.columns = image.shape[-2:]
@@ -176,7 +233,8 @@ class _View:
         pixels = project(posed.vertices, camera[None], intrinsics)
         depth = rasterize(pixels, body.triangles, (self.rows, self.columns)).depth[0]
         rotation = camera[:3, :3]
-        normal = body.normals(posed.vertices)[0] @ rotation.T
+        self.normal = body.normals(posed.vertices)[0]  # (V, 3) in world axes
+        normal = self.normal @ rotation.T
         point = posed.vertices[0] @ rotation.T + camera[:3, 3]
         facing = -(normal * F.normalize(point, dim=1)).sum(1)
         self.vertex = torch.cat([point, facing[:, None]], 1)  # (V, 4)
@@ -195,6 +253,9 @@ class _View:
         colour = F.grid_sample(
             self.image[None], (pixel / size * 2 - 1)[None, None], padding_mode="border", align_corners=False
         )[0, :, 0].T
+        if self.light is not None:
+            normal = sum(self.normal.index_select(0, corners[:, i]) * weight[:, i : i + 1] for i in range(3))
+            colour = relit(colour, 1 / shade(F.normalize(normal, dim=1), self.light))
         inside = ((pixel > 1) & (pixel < size - 1)).all(1)
         cell = pixel.long().clamp_min(0).minimum(size.long() - 1)
         depth, trusted = self.maps.flatten(1).index_select(1, cell[:, 1] * self.columns + cell[:, 0])

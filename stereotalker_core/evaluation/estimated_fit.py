@@ -25,7 +25,7 @@ from ..body.lift import Lifter
 from ..body.model import HalfBody
 from ..records import Cameras, Guides, Identity
 from ..synthetic.dataset import CLIP, ClipMaker, DatasetConfig, Shard, _write_identity
-from ..synthetic.portrait import Portrait
+from ..synthetic.portrait import Portrait, as_photographed
 from ..synthetic.render import AvatarFrames, render_avatar, rendered_keypoints
 from ..synthetic.template import Template
 from ..video.guides import background_plate, render_guides
@@ -88,14 +88,15 @@ class EstimatedClips(ClipMaker):
     def __init__(self, body: HalfBody, seed: int, config: DatasetConfig, template: Template, lifter: Lifter):
         super().__init__(body, seed, config, template, lifter)
         self.estimate = estimated_identity(body, self.portrait, seed, lifter)
+        self.plain = as_photographed(body, self.estimate, lifter, trust_hands=False)  # no finger was located
 
-    def clip(self, clip: int) -> tuple[AvatarFrames, Guides, bool]:
+    def clip(self, clip: int) -> tuple[AvatarFrames, Guides, bool, Tensor | None]:
         cameras, motion = self.cameras(clip), self.motion()
         wall = background_plate(replace(self.identity, background=self.portrait.background), cameras)
         frames = render_avatar(self.body, self.avatar, motion, cameras, background=wall, rest=self.rest)
         seen = aligned_cameras(self.body, self.identity, self.estimate, cameras)
         guides = render_guides(self.body, self.estimate, motion, seen)
-        return frames, guides, True
+        return frames, guides, True, render_guides(self.body, self.plain, motion, seen).lift
 
 
 def lift_psnr(rgb: Tensor, lift: Tensor, weight: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ from ..records import Cameras, Guides, Identity, Motion
 from ..video.guides import background_plate, render_guides
 from .avatar import make_avatar
 from .performance import random_motion
-from .portrait import perturbed_identity, reference_portrait, true_identity
+from .portrait import as_photographed, perturbed_identity, reference_portrait, true_identity
 from .poses import joint_heads
 from .render import AvatarFrames, render_avatar
 from .template import Template, uniform
@@ -40,6 +40,7 @@ ARRAYS = {  # name: (dtype, shape of a row in terms of the canvas S); rows are f
     "normal": ("u1", ("S", "S", 3)),
     "part": ("u1", ("S", "S")),
     "lift": ("u1", ("S", "S", 3)),
+    "plain": ("u1", ("S", "S", 3)),  # validation only: the lift with the portrait's shading left on it
     "visibility": ("u1", ("S", "S")),
     "yaw": ("f4", ()),
     "identity": ("i4", ()),
@@ -52,7 +53,7 @@ ARRAYS = {  # name: (dtype, shape of a row in terms of the canvas S); rows are f
 }
 _OF_IDENTITIES = ("portrait", "portrait_mask", "complete")
 _VALIDATION_SEED = 500_000
-_PERTURBED, _TIGHT, _ORBIT = 0.35, 0.25, 0.3
+_PERTURBED, _TIGHT, _ORBIT = 0.5, 0.25, 0.3
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,7 @@ class Shard:
         self.arrays = {
             name: self._open(name, identities if name in _OF_IDENTITIES else identities * self.per_identity, config)
             for name in ARRAYS
+            if name != "plain" or config.split == "val"
         }
         record.write_text(text)
 
@@ -144,9 +146,12 @@ class ClipMaker:
         self.avatar = make_avatar(body, seed, template)
         self.portrait = reference_portrait(body, self.avatar, seed * 11 + 1, size=2 * config.size)
         self.identity = true_identity(body, self.avatar, self.portrait, lifter)
+        self.plain: Identity | None = None
         self.wrong: Identity | None = None
         if config.split == "train":
             self.wrong = perturbed_identity(body, self.identity, self.rng, template, lifter)
+        else:
+            self.plain = as_photographed(body, self.identity, lifter)
         self.rest: Rest = body.rest(self.avatar.shape[None], self.avatar.shell[None])
         self.heads = joint_heads(body, self.rest)
 
@@ -177,18 +182,20 @@ class ClipMaker:
         motion = random_motion(self.body, self.heads, CLIP * stride, self.rng)
         return motion[::stride]
 
-    def clip(self, clip: int) -> tuple[AvatarFrames, Guides, bool]:
-        """True frames and the guides the networks will see, and whether those come from a perturbed fit."""
+    def clip(self, clip: int) -> tuple[AvatarFrames, Guides, bool, Tensor | None]:
+        """True frames, the guides the networks will see, whether those come from a perturbed fit; and in validation
+        what the lift is compared with, (T, 3, H, W) with the portrait's shading left on the surface."""
         cameras, motion = self.cameras(clip), self.motion()
         # the wall is where the portrait's camera saw it, so that guides and frames agree
         wall = background_plate(replace(self.identity, background=self.portrait.background), cameras)
         frames = render_avatar(self.body, self.avatar, motion, cameras, background=wall, rest=self.rest)
         wrong = self.wrong is not None and uniform(self.rng, 0, 1) < _PERTURBED
         guides = render_guides(self.body, self.wrong if wrong and self.wrong else self.identity, motion, cameras)
-        return frames, guides, wrong
+        plain = None if self.plain is None else render_guides(self.body, self.plain, motion, cameras).lift
+        return frames, guides, wrong, plain
 
 
-def _write_clip(shard: Shard, row: int, frames: AvatarFrames, guides: Guides) -> None:
+def _write_clip(shard: Shard, row: int, frames: AvatarFrames, guides: Guides, plain: Tensor | None) -> None:
     shard.write("rgb", row, _bytes(frames.rgb))
     shard.write("alpha", row, _share(frames.alpha))
     shard.write("region", row, frames.region)
@@ -196,6 +203,8 @@ def _write_clip(shard: Shard, row: int, frames: AvatarFrames, guides: Guides) ->
     shard.write("part", row, guides.part[:, 0].to(torch.uint8))
     shard.write("lift", row, _bytes(guides.lift))
     shard.write("visibility", row, _share(guides.visibility))
+    if plain is not None:
+        shard.write("plain", row, _bytes(plain))
     shard.write("yaw", row, guides.yaw)
     shard.write("keypoints", row, frames.keypoints)
 
@@ -206,9 +215,9 @@ def _write_identity(shard: Shard, place: int, maker: ClipMaker) -> None:
     shard.write("portrait", place, _bytes(image))
     shard.write("portrait_mask", place, _share(F.avg_pool2d(maker.portrait.mask[None], 2)))
     for clip in range(clips):
-        frames, guides, wrong = maker.clip(clip)
+        frames, guides, wrong, plain = maker.clip(clip)
         row = (place * clips + clip) * CLIP
-        _write_clip(shard, row, frames, guides)
+        _write_clip(shard, row, frames, guides, plain)
         shard.write("identity", row, torch.full((CLIP,), place, dtype=torch.int32))
         shard.write("clip", row, torch.full((CLIP,), place * clips + clip, dtype=torch.int32))
         shard.write("perturbed", row, torch.full((CLIP,), int(wrong), dtype=torch.uint8))

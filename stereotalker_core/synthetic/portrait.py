@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..body.lift import Lifter, lift_portrait, push_pull
+from ..body.lift import Lifter, lift_portrait, lift_unlit, push_pull
 from ..body.model import HalfBody, Posed
 from ..body.skeleton import ARM_JOINTS, HEAD_JOINTS, JOINT_INDEX
 from ..camera.projection import intrinsics_for, look_at
@@ -96,20 +96,24 @@ def true_identity(body: HalfBody, avatar: Avatar, portrait: Portrait, lifter: Li
     return _lifted(body, unlifted, lifter)
 
 
-def _lifted(body: HalfBody, identity: Identity, lifter: Lifter | None) -> Identity:
+def _posed(body: HalfBody, identity: Identity) -> Posed:
     rest = body.rest(identity.shape[None], identity.shell[None])
-    posed: Posed = body.pose(rest, identity.rotations[None], identity.expression[None])
-    atlas, visibility = lift_portrait(
-        body,
-        identity.portrait,
-        identity.mask,
-        posed,
-        identity.world_to_camera,
-        identity.intrinsics,
-        size=_LIFT_SIZE,
-        lifter=lifter,
-    )
-    return replace(identity, atlas=atlas, visibility=visibility)
+    return body.pose(rest, identity.rotations[None], identity.expression[None])
+
+
+def _lifted(body: HalfBody, identity: Identity, lifter: Lifter | None) -> Identity:
+    view = (identity.portrait, identity.mask, _posed(body, identity), identity.world_to_camera, identity.intrinsics)
+    atlas, visibility, light = lift_unlit(body, *view, size=_LIFT_SIZE, lifter=lifter)
+    return replace(identity, atlas=atlas, visibility=visibility, light=light)
+
+
+def as_photographed(
+    body: HalfBody, identity: Identity, lifter: Lifter | None = None, trust_hands: bool = True
+) -> Identity:
+    """The identity with the portrait's pixels as they are: the shading stays on the surface when it turns."""
+    view = (identity.portrait, identity.mask, _posed(body, identity), identity.world_to_camera, identity.intrinsics)
+    atlas, visibility = lift_portrait(body, *view, size=_LIFT_SIZE, lifter=lifter, trust_hands=trust_hands)
+    return replace(identity, atlas=atlas, visibility=visibility, light=None)
 
 
 def perturbed_identity(

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..body.light import relit, shade
 from ..body.model import HalfBody, Rest
 from ..body.rasterize import interpolate, rasterize
 from ..camera.projection import project
@@ -28,7 +29,7 @@ def render_guides(
     plate = background_plate(identity, cameras)
     texture = torch.cat([identity.atlas, identity.visibility])[None]
     chunks = [
-        _render(body, rest, motion[i : i + _CHUNK], cameras[i : i + _CHUNK], texture, plate)
+        _render(body, rest, motion[i : i + _CHUNK], cameras[i : i + _CHUNK], texture, plate, identity.light)
         for i in range(0, len(motion), _CHUNK)
     ]
     maps = [torch.cat(parts) for parts in zip(*chunks, strict=True)]
@@ -36,7 +37,7 @@ def render_guides(
 
 
 def _render(
-    body: HalfBody, rest: Rest, motion: Motion, cameras: Cameras, texture: Tensor, plate: Tensor
+    body: HalfBody, rest: Rest, motion: Motion, cameras: Cameras, texture: Tensor, plate: Tensor, light: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """normal, part, depth, lift, visibility, each (T, C, H, W)."""
     posed = body.pose(rest, motion.rotations, motion.expression)
@@ -44,15 +45,20 @@ def _render(
         project(posed.vertices, cameras.world_to_camera, cameras.intrinsics), body.triangles, cameras.size
     )
     flip = cameras.intrinsics.new_tensor([1.0, -1.0, -1.0])  # camera axes (right, down, forward) -> (right, up, back)
-    normals = body.normals(posed.vertices) @ cameras.world_to_camera[:, :3, :3].transpose(1, 2) * flip
+    rotation = cameras.world_to_camera[:, :3, :3].transpose(1, 2)
+    normals = body.normals(posed.vertices)
     attributes = torch.cat([normals[:, body.render_vertex], body.uv.expand(len(normals), -1, -1)], -1)
     surface = interpolate(attributes, body.uv_triangles, fragments)  # (T, H, W, 5)
     inside = fragments.triangle >= 0
-    normal = F.normalize(surface[..., :3], dim=-1).permute(0, 3, 1, 2)
+    world = F.normalize(surface[..., :3], dim=-1)
+    normal = (torch.einsum("thwi,tij->thwj", world, rotation) * flip).permute(0, 3, 1, 2)
     part = torch.where(inside, body.triangle_part[fragments.triangle] + 1, 0).to(normal.dtype)[:, None]
     pixel = inside.flatten().nonzero().squeeze(1)
     grid = surface[..., 3:].reshape(-1, 2)[pixel] * 2 - 1
     colour = F.grid_sample(texture, grid[None, None], padding_mode="border", align_corners=False)[0, :, 0].T
+    if light is not None:
+        shading = shade(world.reshape(-1, 3)[pixel], light)
+        colour = torch.cat([relit(colour[:, :3], shading).clamp(-1, 1), colour[:, 3:]], 1)
     canvas = torch.cat([plate, torch.zeros_like(plate[:1])]).permute(1, 2, 0)  # (H, W, 4)
     canvas = canvas.expand(len(inside), -1, -1, -1).reshape(-1, 4).index_copy(0, pixel, colour)
     canvas = canvas.view(*inside.shape, 4).permute(0, 3, 1, 2)

@@ -1,0 +1,91 @@
+"""The light of a portrait: one directional source and a sky, found from how the shade of like surfaces differs.
+
+A texture that keeps the portrait's shading is wrong as soon as the surface turns: an arm that was lit stays lit. With
+the light known, the texture is kept as it would look in even light, and shaded anew for every pose. Model, in linear
+colour: shade(n) = max(n . direct, 0) + ambient * sky(n), sky from 1 above to SKY_BELOW below (hemisphere light).
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+SKY_BELOW = 0.51
+_DARKEST = 0.12  # shade below which the picture holds no colour that could be brought back
+_SPREAD = 0.15  # log luminance at which a pair counts as two colours, not as two shades
+_PAIRS = 2500
+_LIKE = 0.03  # difference of chromaticity of surfaces that are taken for one material
+_NEAR = 0.25  # metres
+_WORTH = 0.05  # share of the unexplained differences that a light must explain
+_FEW = 200  # seen vertices needed
+UNLIT = ("eye.L", "eye.R", "mouth", "tongue", "teeth.up", "teeth.low", "lashes", "lips", "eyesocket")
+
+
+def shade(normals: Tensor, light: Tensor) -> Tensor:
+    """Linear brightness (..., 1) of unit world normals (..., 3) under light (4,) = [direct (3), ambient]."""
+    return _shades(normals, light[None])
+
+
+def relit(colour: Tensor, shading: Tensor) -> Tensor:
+    """Colours (..., 3) in [-1, 1] (gamma 2) under a shading (..., 1) relative to the present one, not clamped."""
+    return (colour * 0.5 + 0.5) * shading.sqrt() * 2 - 1
+
+
+def find_light(
+    colour: Tensor, seen: Tensor, normals: Tensor, points: Tensor, part: Tensor, mirror: Tensor, unlit: Tensor
+) -> Tensor | None:
+    """The light (4,) that explains vertex colours (V, 3) in [-1, 1] best, its mean shade over seen vertices 1.
+
+    seen (V,) in [0, 1]; normals (V, 3) in world axes of the portrait's pose; points (V, 3) of the mean body; part and
+    mirror (V,) indices; unlit (P,) bool parts that do not count. Compared are mirrored vertices, and near ones of one
+    part and chromaticity; a pair of two colours counts for little. None where no light explains more than even light.
+    """
+    linear = (colour * 0.5 + 0.5).clamp(0, 1).square()
+    bright = linear.mean(1)
+    usable = (seen > 0.8) & ~unlit[part] & (bright > 0.003) & (colour < 0.97).all(1)
+    index = usable.nonzero().squeeze(1)
+    if len(index) < _FEW:
+        return None
+    pairs = _pairs(index, usable, linear, points, part, mirror)
+    difference = bright[pairs].clamp_min(1e-4).log().diff(dim=1)  # (P, 1)
+    lights = _candidates(colour)
+    used, place = torch.unique(pairs, return_inverse=True)
+    shades = _shades(normals[used], lights).log()  # (U, L)
+    error = difference - (shades[place[:, 1]] - shades[place[:, 0]])
+    cost = (error.square() / (error.square() + _SPREAD**2)).mean(0)
+    best, even = int(cost.argmin()), float((difference.square() / (difference.square() + _SPREAD**2)).mean())
+    if even - float(cost[best]) < _WORTH * even:
+        return None
+    light = lights[best]
+    return light / shade(normals[index], light).mean()
+
+
+def _shades(normals: Tensor, lights: Tensor) -> Tensor:
+    """(..., 3) normals under (L, 4) lights -> (..., L)."""
+    sky = SKY_BELOW + (1 - SKY_BELOW) * (0.5 + 0.5 * normals[..., 2:])
+    return ((normals @ lights[:, :3].T).clamp_min(0) + sky * lights[:, 3]).clamp_min(_DARKEST)
+
+
+def _pairs(index: Tensor, usable: Tensor, linear: Tensor, points: Tensor, part: Tensor, mirror: Tensor) -> Tensor:
+    """(P, 2) usable vertices that are probably of one colour; the same for the same input."""
+    other = mirror[index]
+    both = usable[other] & (other > index)
+    across = torch.stack([index[both], other[both]], 1)
+    rng = torch.Generator().manual_seed(0)
+    chosen = torch.randint(len(index), (12 * _PAIRS, 2), generator=rng).to(index.device)
+    near = index[chosen]
+    chroma = linear / linear.sum(1, keepdim=True).clamp_min(1e-3)
+    like = (chroma[near[:, 0]] - chroma[near[:, 1]]).abs().sum(1) < _LIKE
+    like &= part[near[:, 0]] == part[near[:, 1]]
+    like &= (points[near[:, 0]] - points[near[:, 1]]).norm(dim=1) < _NEAR
+    return torch.cat([across[: _PAIRS // 3], near[like][: _PAIRS - _PAIRS // 3]])
+
+
+def _candidates(like: Tensor) -> Tensor:
+    """(L, 4) lights of unit strength from all directions in front, and the share of the sky."""
+    azimuth = torch.arange(-90, 91, 10.0) * (math.pi / 180)
+    elevation = torch.arange(-10, 81, 10.0) * (math.pi / 180)
+    sky = torch.tensor([0.30, 0.36, 0.42, 0.48, 0.54, 0.60, 0.66, 0.74, 0.84])
+    a, e, s = (x.flatten() for x in torch.meshgrid(azimuth, elevation, sky, indexing="ij"))
+    direction = torch.stack([a.sin() * e.cos(), -a.cos() * e.cos(), e.sin()], 1)
+    return torch.cat([direction * (1 - s[:, None]), s[:, None]], 1).to(like)
