@@ -8,8 +8,7 @@ state of each word is laid on its frames; that is also what the sound path is tr
 import json
 import re
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from ..audio.phones import PHONES
 from ..shapes import FPS, dims
 from .conditioning import N_PROSODY
+from .lora import adapters, add_lora
 
 Word = tuple[str, float, float]  # word, start s, end s
 BLOCK = 128  # frames (or tokens) read at a time, after as many of context: memory does not grow with the length
@@ -72,13 +72,10 @@ class LanguagePrior(nn.Module):
 
     def __init__(self, config: Config | None = None, llm: nn.Module | None = None):
         super().__init__()
-        from peft import LoraConfig, inject_adapter_in_model
-
         self.config = config = config or self.Config()
         self.width: int = json.loads(config.llm)["hidden_size"]
         self.register_buffer("tokenizer_json", torch.zeros(config.tokenizer_bytes, dtype=torch.uint8))
-        lora = LoraConfig(r=config.rank, lora_alpha=2 * config.rank, target_modules="all-linear")
-        self.llm = inject_adapter_in_model(lora, llm if llm is not None else _empty_llm(config.llm))
+        self.llm = add_lora(llm if llm is not None else _empty_llm(config.llm), config.rank, 2 * config.rank)
         self.projector = Projector(config.audio, config.projector, self.width)
         self.gate = nn.Linear(self.width, 1)
         self.register_buffer("mean", torch.zeros(self.width))  # of the normalised states over text, so that what
@@ -104,26 +101,11 @@ class LanguagePrior(nn.Module):
         prior.tokenizer_json.copy_(tokenizer)
         return prior.eval()
 
-    @contextmanager
-    def adapters(self, enabled: bool) -> Iterator[None]:
-        """Within the block the LoRA adapters are on or off."""
-        from peft.tuners.lora import LoraLayer
-
-        layers = [m for m in self.llm.modules() if isinstance(m, LoraLayer)]
-        before = [layer.disable_adapters for layer in layers]
-        try:
-            for layer in layers:
-                layer._disable_adapters = not enabled
-            yield
-        finally:
-            for layer, value in zip(layers, before, strict=True):
-                layer._disable_adapters = value
-
     # ---------------------------------------------------------------- reading
     def hear(self, audio: Tensor) -> Tensor:
         """Audio channels (B, T, F) -> (B, T, D): the state of the word being said, near zero in silence."""
         dims(audio, f"B T {self.config.audio}")
-        with self.adapters(True):
+        with adapters(self.llm, True):
             hidden = self.llm(inputs_embeds=self.projector(audio), use_cache=False).last_hidden_state
         return self.standardise(hidden.float()) * torch.sigmoid(self.gate(hidden.float()))
 
@@ -168,7 +150,7 @@ class LanguagePrior(nn.Module):
 
     def read_tokens(self, ids: Tensor) -> Tensor:
         """(B, N) token ids -> (B, N, D) last hidden states, LoRA off; token 0 is put in front as the start of text."""
-        with self.adapters(False):
+        with adapters(self.llm, False):
             start = ids.new_zeros(len(ids), 1)
             return self.llm(input_ids=torch.cat([start, ids], 1), use_cache=False).last_hidden_state[:, 1:].float()
 

@@ -1,0 +1,86 @@
+"""LoRA adapters (Hu et al., arXiv 2106.09685) with the parameter names of the `peft` library.
+
+`peft` itself would bring `accelerate` into every ComfyUI that installs this pack. The layout is the same, so adapters
+trained with `peft` load here and ours load there; the tests compare the two.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+ADAPTER = "default"  # the name `peft` gives to a model's only adapter
+
+
+class LoraLinear(nn.Module):
+    """base(x) + scale * up(down(x)); the up projection starts at zero, so a fresh adapter changes nothing."""
+
+    def __init__(self, base: nn.Module, rank: int, scale: float):
+        super().__init__()
+        columns, rows = base.weight.shape if _is_transposed(base) else reversed(base.weight.shape)
+        self.base_layer = base
+        self.lora_A = nn.ModuleDict({ADAPTER: nn.Linear(columns, rank, bias=False)})
+        self.lora_B = nn.ModuleDict({ADAPTER: nn.Linear(rank, rows, bias=False)})
+        nn.init.kaiming_uniform_(self.lora_A[ADAPTER].weight, a=math.sqrt(5))
+        nn.init.zeros_(self.lora_B[ADAPTER].weight)
+        self.scale, self.enabled = scale, True
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.base_layer(x)
+        if not self.enabled:
+            return out
+        return out + self.lora_B[ADAPTER](self.lora_A[ADAPTER](x)) * self.scale
+
+    def merged(self) -> nn.Module:
+        """The base layer with the adapter added to its weight, in place; equal to `forward` but for rounding."""
+        delta = self.lora_B[ADAPTER].weight @ self.lora_A[ADAPTER].weight * self.scale
+        with torch.no_grad():
+            self.base_layer.weight += delta.T if _is_transposed(self.base_layer) else delta
+        return self.base_layer
+
+
+def add_lora(model: nn.Module, rank: int, alpha: float) -> nn.Module:
+    """Wrap every linear layer of `model` in place; only the adapters stay trainable. ValueError: nothing to wrap."""
+    if rank < 1:
+        raise ValueError(f"the rank of LoRA adapters must be at least 1, got {rank}")
+    model.requires_grad_(False)
+    places = [(name, module) for name, module in model.named_modules() if _is_linear(module)]
+    if not places:
+        raise ValueError(f"{type(model).__name__} has no linear layer to adapt")
+    for name, module in places:
+        parent, _, leaf = name.rpartition(".")
+        setattr(model.get_submodule(parent), leaf, LoraLinear(module, rank, alpha / rank))
+    return model
+
+
+def merge_lora(model: nn.Module) -> nn.Module:
+    """Put the adapters into the weights, in place: plain layers again, the same function."""
+    for name, module in [(n, m) for n, m in model.named_modules() if isinstance(m, LoraLinear)]:
+        parent, _, leaf = name.rpartition(".")
+        setattr(model.get_submodule(parent), leaf, module.merged())
+    return model
+
+
+@contextmanager
+def adapters(model: nn.Module, enabled: bool) -> Iterator[None]:
+    """Within the block the adapters of `model` are on or off."""
+    layers = [m for m in model.modules() if isinstance(m, LoraLinear)]
+    before = [layer.enabled for layer in layers]
+    try:
+        for layer in layers:
+            layer.enabled = enabled
+        yield
+    finally:
+        for layer, value in zip(layers, before, strict=True):
+            layer.enabled = value
+
+
+def _is_transposed(module: nn.Module) -> bool:
+    """GPT-2's `Conv1D` is a linear layer that stores its weight as (in, out)."""
+    return type(module).__name__ == "Conv1D"
+
+
+def _is_linear(module: nn.Module) -> bool:
+    return isinstance(module, nn.Linear) or _is_transposed(module)
