@@ -38,7 +38,7 @@ ALLOWED = {
     "video": [*_STAGE_1, "motion", "face", "image"],
     "convert": _ALL_STAGES,
     "pipeline": _ALL_STAGES,
-    "synthetic": [*_STAGE_1, "motion", "video.guides", "image"],
+    "synthetic": [*_STAGE_1, "motion", "face", "video.guides", "image"],
     "training": [*_ALL_STAGES, "convert", "synthetic", "pipeline"],
     "evaluation": [*_ALL_STAGES, "synthetic", "pipeline", "training"],
     "commands": [*_ALL_STAGES, "convert", "pipeline", "synthetic", "training", "evaluation", "cli"],

@@ -1,0 +1,74 @@
+"""How the full-size ProbTalk3D hears: HuBERT at 50 Hz, pairs of frames side by side at 25 Hz (section 4.2)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..shapes import dims
+
+FROZEN_LAYERS = 2
+
+
+@dataclass(frozen=True)
+class HubertSize:
+    """Sizes of a HuBERT; the defaults are those of hubert-base."""
+
+    width: int = 768
+    layers: int = 12
+    heads: int = 12
+    inner: int = 3072
+    convolutions: tuple[int, ...] = (512,) * 7
+    position_kernel: int = 128
+    position_groups: int = 16
+
+
+def prepare_waveform(waveform: Tensor) -> Tensor:
+    """(S,) mono at 16 kHz -> zero mean and unit variance, after a stretch to [-1, 1] as the released models had it."""
+    dims(waveform, "S")
+    low, high = waveform.min(), waveform.max()
+    if not high > low:
+        raise ValueError("the recording is silent: all its samples are equal; give a recording of speech")
+    return standardise(2 * (waveform - low) / (high - low) - 1)
+
+
+def standardise(waveform: Tensor) -> Tensor:
+    """(a - mean) / sqrt(var + 1e-5), population variance: the processor of the transformers version they used."""
+    return (waveform - waveform.mean()) / torch.sqrt(waveform.var(correction=0) + 1e-5)
+
+
+def pair_frames(hidden: Tensor) -> Tensor:
+    """(B, Ts, D) at 50 Hz -> (B, Ts // 2, 2D): an odd last frame is dropped, frames 2t and 2t + 1 side by side."""
+    even = hidden[:, : hidden.shape[1] // 2 * 2]
+    return even.reshape(hidden.shape[0], -1, 2 * hidden.shape[2])
+
+
+class HubertFeatures(nn.Module):
+    """A Hugging Face HuBERT under the released name `audiomodel`; its weights come from the checkpoint."""
+
+    def __init__(self, size: HubertSize) -> None:
+        super().__init__()
+        from transformers import HubertConfig, HubertModel
+
+        self.audiomodel = HubertModel(
+            HubertConfig(
+                hidden_size=size.width,
+                num_hidden_layers=size.layers,
+                num_attention_heads=size.heads,
+                intermediate_size=size.inner,
+                conv_dim=size.convolutions,
+                num_conv_pos_embeddings=size.position_kernel,
+                num_conv_pos_embedding_groups=size.position_groups,
+            )
+        )
+
+    def freeze(self) -> None:
+        """Stop the gradients of the convolutions, the projection and the first two layers, as in the paper."""
+        encoder = self.audiomodel
+        for part in (encoder.feature_extractor, encoder.feature_projection, *encoder.encoder.layers[:FROZEN_LAYERS]):
+            part.requires_grad_(False)
+
+    def forward(self, waveforms: Tensor) -> Tensor:
+        """(B, S) prepared -> (B, Ts, D) at 50 Hz."""
+        dims(waveforms, "B S")
+        return self.audiomodel(waveforms).last_hidden_state

@@ -1,0 +1,131 @@
+"""Building blocks of ProbTalk3D, named so that the released weights load as they are (ProbTalk3D, section 4)."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+MAX_FRAMES = 5000  # rows of the position table: the longest clip that one pass takes
+NORMS = ("clip", "frame")
+
+
+class PositionTable(nn.Module):
+    """Adds the sine and cosine table to (B, T, C), then dropout; it holds no weights, `pe` is computed."""
+
+    def __init__(self, width: int, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.register_buffer("pe", position_table(width), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[1] > MAX_FRAMES:
+            raise ValueError(f"{x.shape[1]} frames in one pass; at most {MAX_FRAMES}, longer sound goes in windows")
+        return self.dropout(x + self.pe[: x.shape[1], 0])
+
+
+def position_table(width: int, frames: int = MAX_FRAMES) -> Tensor:
+    """(frames, 1, width): even channels sin, odd channels cos, of t exp(-2i ln(10000) / width)."""
+    time = torch.arange(frames, dtype=torch.float32)[:, None]
+    frequency = torch.exp(torch.arange(0, width, 2, dtype=torch.float32) * (-math.log(10000.0) / width))
+    table = torch.zeros(frames, 1, width)
+    table[:, 0, 0::2] = torch.sin(time * frequency)
+    table[:, 0, 1::2] = torch.cos(time * frequency)
+    return table
+
+
+class FrameNorm(nn.Module):
+    """Zero mean and unit variance over the channels of each frame of (B, C, T): nothing is shared over time."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x.transpose(1, 2), x.shape[1:2]).transpose(1, 2)
+
+
+def conv_block(width: int, norm: str) -> nn.Sequential:
+    """Convolution over time on (B, C, T), LeakyReLU, normalisation.
+
+    norm "clip" is the released models': each channel over the whole clip, which also removes what is constant in it;
+    "frame" keeps that, and does not depend on the length of the clip.
+    """
+    layer = nn.InstanceNorm1d(width) if norm == "clip" else FrameNorm()
+    conv = nn.Conv1d(width, width, 5, padding=2, padding_mode="replicate")
+    return nn.Sequential(nn.Sequential(conv, nn.LeakyReLU(0.2), layer))
+
+
+class LinearEmbedding(nn.Module):
+    """One linear layer under the name `net`."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.net = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x)
+
+
+class Attention(nn.Module):
+    """Full self-attention without a mask; the scale is that of the whole width, not of a head's."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads, self.scale = heads, width**-0.5
+        self.to_qkv = nn.Linear(width, 3 * width, bias=False)
+        self.to_out = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = rearrange(self.to_qkv(x), "b t (part h d) -> part b h t d", part=3, h=self.heads)
+        mixed = F.scaled_dot_product_attention(q, k, v, scale=self.scale)
+        return self.to_out(rearrange(mixed, "b h t d -> b t (h d)"))
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with the tanh form of GELU between."""
+
+    def __init__(self, width: int, inner: int) -> None:
+        super().__init__()
+        self.l1, self.l2 = nn.Linear(width, inner), nn.Linear(inner, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.l2(F.gelu(self.l1(x), approximate="tanh"))
+
+
+class PreNorm(nn.Module):
+    """fn(LayerNorm(x))."""
+
+    def __init__(self, width: int, fn: nn.Module) -> None:
+        super().__init__()
+        self.norm, self.fn = nn.LayerNorm(width), fn
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fn(self.norm(x))
+
+
+class Residual(nn.Module):
+    """x + fn(x)."""
+
+    def __init__(self, fn: nn.Module) -> None:
+        super().__init__()
+        self.fn = fn
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.fn(x)
+
+
+class Transformer(nn.Module):
+    """Pre-norm layers over (B, T, C), attention and feed-forward in turn; no final norm, no mask."""
+
+    def __init__(self, width: int, layers: int, heads: int, inner: int) -> None:
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"width {width} must divide by heads {heads}")
+        blocks = []
+        for _ in range(layers):
+            blocks.append(Residual(PreNorm(width, Attention(width, heads))))
+            blocks.append(Residual(PreNorm(width, FeedForward(width, inner))))
+        self.net = nn.ModuleList(blocks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.net:
+            x = block(x)
+        return x

@@ -1,0 +1,80 @@
+"""Stage 2 of ProbTalk3D: sound and style -> latents of the motion prior -> face parameters (section 4.2)."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from ..shapes import dims
+from .hubert import HubertFeatures, HubertSize, pair_frames
+from .layers import LinearEmbedding, PositionTable, Transformer, conv_block
+from .layout import BASES, STYLE_WIDTH
+from .prior import MotionPrior
+from .quantiser import Draw
+
+
+class FeaturePredictor(nn.Module):
+    """Sound (B, T, A) and style (B, 43) -> latent (B, T, C): their projections are multiplied."""
+
+    def __init__(self, audio: int, width: int, layers: int, heads: int, inner: int, norm: str) -> None:
+        super().__init__()
+        self.audio_feature_map = nn.Linear(audio, width)
+        self.style_embedding = nn.Linear(STYLE_WIDTH, width, bias=False)
+        self.squasher = conv_block(width, norm)
+        self.encoder_linear_embedding = LinearEmbedding(width)
+        self.encoder_pos_embedding = PositionTable(width)
+        self.encoder_transformer = Transformer(width, layers, heads, inner)
+
+    def forward(self, audio: Tensor, style: Tensor) -> Tensor:
+        x = self.audio_feature_map(audio) * self.style_embedding(style)[:, None]
+        x = self.squasher(x.transpose(1, 2)).transpose(1, 2)
+        return self.encoder_transformer(self.encoder_pos_embedding(self.encoder_linear_embedding(x)))
+
+
+class ProbTalk3D(nn.Module):
+    """The whole model: HuBERT (full size; None = features come from outside), predictor and motion prior.
+
+    The default sizes are the released ones. basis tells what the 53 numbers of a frame mean (see layout.Face).
+    """
+
+    @dataclass(frozen=True)
+    class Config:
+        prior: MotionPrior.Config = field(default_factory=MotionPrior.Config)
+        hubert: HubertSize | None = field(default_factory=HubertSize)
+        audio: int = 1536
+        layers: int = 12
+        basis: str = "flame"
+        coherence: float = 0.0  # frames over which draws stay alike
+        window: int = 1500  # frames of one pass
+
+        def __post_init__(self) -> None:
+            if self.hubert is not None and self.audio != 2 * self.hubert.width:
+                raise ValueError(f"audio {self.audio} must be twice the width {self.hubert.width} of HuBERT")
+            if self.basis not in BASES:
+                raise ValueError(f"basis {self.basis!r} is not one of {', '.join(BASES)}")
+
+    def __init__(self, config: Config | None = None) -> None:
+        super().__init__()
+        self.config = c = config or self.Config()
+        p = c.prior
+        self.feature_extractor = None if c.hubert is None else HubertFeatures(c.hubert)
+        self.motion_prior = MotionPrior(p)
+        self.feature_predictor = FeaturePredictor(c.audio, p.width, c.layers, p.heads, p.inner, p.norm)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return self.feature_predictor.audio_feature_map.weight.device
+
+    def hear(self, waveforms: Tensor) -> Tensor:
+        """(B, S) at 16 kHz, prepared (hubert.prepare_waveform) -> (B, T, A) at 25 Hz."""
+        if self.feature_extractor is None:
+            raise ValueError("this model has no HuBERT of its own; give it the features of its audio encoder")
+        return pair_frames(self.feature_extractor(waveforms))
+
+    def forward(self, audio: Tensor, style: Tensor, draw: Draw | None = None) -> Tensor:
+        """audio (B, T, A), style (B, 43) -> normalised face parameters (B, T, 53); draw None = deterministic."""
+        known = dims(audio, f"B T {self.config.audio}")
+        dims(style, f"B {STYLE_WIDTH}", B=known["B"])
+        latent = self.feature_predictor(audio, style)
+        return self.motion_prior.decode(self.motion_prior.bottleneck(latent, draw).latent)

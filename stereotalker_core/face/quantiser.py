@@ -1,0 +1,137 @@
+"""The codebook of the motion prior: rows of latent -> codes, nearest or drawn (ProbTalk3D, sections 4.1 and 4.3)."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..shapes import dims
+
+ROWS = ("time", "channel")
+TEMPERATURE = 0.2  # the released models' default
+
+
+@dataclass(frozen=True)
+class Draw:
+    """How codes are chosen: temperature 0 = the nearest; k = which of k draws without replacement counts, the last.
+
+    coherence: frames over which the draws of one row of channels stay alike (0 = every row by itself, as released).
+    first: frame of the recording at which this clip begins, so that overlapping windows draw alike.
+    """
+
+    temperature: float = TEMPERATURE
+    k: int = 1
+    seed: int = 0
+    coherence: float = 0.0
+    first: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature < math.inf:
+            raise ValueError(f"temperature must be 0 (deterministic) or more, got {self.temperature}")
+        if self.k < 1:
+            raise ValueError(f"k must be at least 1, got {self.k}")
+        if self.coherence < 0:
+            raise ValueError(f"coherence must be 0 frames or more, got {self.coherence}")
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """latent (B, T, C) with the input's gradient; codes (B, T, C) the same numbers with the codebook's gradient;
+    indices (rows,); loss () of the codebook; perplexity () of its use."""
+
+    latent: Tensor
+    codes: Tensor
+    indices: Tensor
+    loss: Tensor
+    perplexity: Tensor
+
+
+class Quantiser(nn.Module):
+    """n codes of size `code_width`, learned by gradient.
+
+    rows "time" is the released models': (B, C, T) read as rows of code_width numbers, so that a row is successive time
+    samples of one channel running on into the next. rows "channel" cuts the C channels of each frame instead.
+    """
+
+    def __init__(self, codes: int, code_width: int, rows: str = "time") -> None:
+        super().__init__()
+        self.code_width, self.rows_along = code_width, rows
+        self.embedding = nn.Embedding(codes, code_width)
+        nn.init.uniform_(self.embedding.weight, -1 / codes, 1 / codes)
+
+    def rows(self, z: Tensor) -> Tensor:
+        """(B, T, C) -> (rows, code_width)."""
+        known = dims(z, "B T C")
+        if known["T"] * known["C"] % self.code_width:
+            raise ValueError(f"{known['T']} frames of {known['C']} channels are no whole rows of {self.code_width}")
+        laid = z.transpose(1, 2) if self.rows_along == "time" else z
+        return laid.reshape(-1, self.code_width)
+
+    def unrows(self, rows: Tensor, like: Tensor) -> Tensor:
+        """(rows, code_width) -> (B, T, C) as `like`."""
+        batch, frames, width = like.shape
+        if self.rows_along == "time":
+            return rows.reshape(batch, width, frames).transpose(1, 2)
+        return rows.reshape(batch, frames, width)
+
+    def distances(self, rows: Tensor) -> Tensor:
+        """(rows, code_width) -> (rows, codes) squared distances."""
+        codes = self.embedding.weight
+        return rows.square().sum(1, keepdim=True) + codes.square().sum(1) - 2 * rows @ codes.T
+
+    def choose(self, distances: Tensor, draw: Draw | None, frames: int) -> Tensor:
+        """(rows, codes) -> (rows,) indices: the nearest, or drawn from softmax(-distance / temperature)."""
+        if draw is None or draw.temperature == 0:
+            return distances.argmin(1)
+        if draw.coherence:
+            return self._choose_coherent(distances, draw, frames)
+        generator = torch.Generator(distances.device).manual_seed(draw.seed)
+        chance = torch.softmax(-distances / draw.temperature, 1)
+        return torch.multinomial(chance, min(draw.k, chance.shape[1]), generator=generator)[:, -1]
+
+    def _choose_coherent(self, distances: Tensor, draw: Draw, frames: int) -> Tensor:
+        """The same chance for every frame by itself (Gumbel's maximum), but neighbouring frames draw alike."""
+        if self.rows_along == "time":
+            raise ValueError("coherent draws need rows of channels; set coherence 0 for this model")
+        shape = (-1, frames, distances.shape[0] // frames, distances.shape[1])  # (B or 1, T, rows of a frame, codes)
+        scores = (-distances / draw.temperature).reshape(shape)
+        batch, _, groups, codes = scores.shape
+        noise = [gumbel_track(draw.seed + i, draw.first, frames, groups * codes, draw.coherence) for i in range(batch)]
+        ranked = (scores + torch.stack(noise).reshape(shape).to(scores)).topk(min(draw.k, codes), -1).indices
+        return ranked[..., -1].flatten()
+
+    def forward(self, z: Tensor, draw: Draw | None = None, rounded: bool = False) -> Quantised:
+        """z (B, T, C) -> `Quantised`. rounded: the straight-through sum of the released code, exact but for rounding.
+
+        Without it the latent is exactly the codes, so equal codes give exactly equal latents.
+        """
+        rows = self.rows(z)
+        indices = self.choose(self.distances(rows.detach()), draw, z.shape[1])
+        codes = self.unrows(self.embedding(indices), z)
+        loss = 0.25 * (codes.detach() - z).square().mean() + (codes - z.detach()).square().mean()
+        latent = z + (codes - z).detach() if rounded else codes.detach() + (z - z.detach())
+        used = torch.bincount(indices, minlength=self.embedding.num_embeddings).to(z) / len(indices)
+        return Quantised(latent, codes, indices, loss, torch.exp(-(used * (used + 1e-10).log()).sum()))
+
+
+def gumbel_track(seed: int, first: int, frames: int, width: int, coherence: float) -> Tensor:
+    """(frames, width) of standard Gumbel noise, each frame exact in itself and alike over about `coherence` frames.
+
+    A Gaussian process is mapped through its distribution function; frame t depends on (seed, t) alone, so windows of
+    one recording that overlap see the same noise. Between anchors `coherence` frames apart it is a weighted mean with
+    cosine and sine weights, whose squares add up to one: the variance stays one everywhere.
+    """
+    start, last = int(first / coherence), int((first + frames) / coherence) + 2
+    anchors = torch.stack([_anchor(seed, i, width) for i in range(start, last)])
+    place = (torch.arange(frames, dtype=torch.float64) + first) / coherence - start
+    low = place.floor().long()
+    angle = ((place - low) * (math.pi / 2))[:, None].float()
+    normal = torch.cos(angle) * anchors[low] + torch.sin(angle) * anchors[low + 1]
+    uniform = torch.special.ndtr(normal.double()).clamp(1e-9, 1 - 1e-9)
+    return -torch.log(-torch.log(uniform)).float()
+
+
+def _anchor(seed: int, index: int, width: int) -> Tensor:
+    generator = torch.Generator().manual_seed((seed * 1_000_003 + index) % (2**63))
+    return torch.randn(width, generator=generator)
