@@ -1,0 +1,78 @@
+"""Big models from named tensors without initialising them twice: built without memory, then given their weights."""
+
+import math
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from .. import checkpoint
+from ..config import from_json, to_json
+from .weights import check_header
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def skeleton(cls: type[M], config: Any) -> M:
+    """cls(config) with parameters and buffers that have a shape and no memory."""
+    with torch.device("meta"):
+        return cls(config)
+
+
+def fill(model: M, state: dict[str, Tensor], dtype: torch.dtype | None = None) -> M:
+    """Give a skeleton its weights, in `dtype` (None: their own). Parts that are absent start as their class starts.
+
+    Absent layers whose name ends in proj_out or conv_out start at zero: new motion modules and pose guiders change
+    nothing at first.
+    """
+    if dtype is not None:
+        state = {k: v.to(dtype) if v.is_floating_point() else v for k, v in state.items()}
+    model.load_state_dict(state, strict=False, assign=True)
+    kind = next((v.dtype for v in state.values() if v.is_floating_point()), torch.float32)
+    for name, module in model.named_modules():
+        own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
+        if any(tensor.is_meta for tensor in own):
+            _start(name, module)
+            module.to(kind)
+    return model.requires_grad_(False).eval()
+
+
+def _start(name: str, module: nn.Module) -> None:
+    """Initial values of one module of a skeleton."""
+    module.to_empty(device="cpu", recurse=False)
+    if name.endswith("pos_embed"):
+        module.pe.copy_(sinusoids(*module.pe.shape[1:]))
+    elif name.endswith(("proj_out", "pose.conv_out")):
+        for parameter in module.parameters():
+            nn.init.zeros_(parameter)
+    else:
+        module.reset_parameters()
+
+
+def sinusoids(length: int, width: int) -> Tensor:
+    """(1, length, width) positions as AnimateDiff tabulates them: sines in the even channels, cosines in the odd."""
+    angle = torch.arange(length)[:, None] * torch.exp(torch.arange(0, width, 2) * (-math.log(10000.0) / width))
+    return torch.stack([angle.sin(), angle.cos()], -1).reshape(1, length, width)
+
+
+def save_model(model: nn.Module, path: str | Path, **provenance: Any) -> None:
+    """Save a model with every number as it is, in the format of `checkpoint.save`."""
+    meta = {"model": type(model).__name__, "config": to_json(model.config), **provenance}
+    checkpoint.save_tensors(model.state_dict(), meta, path)
+
+
+def load_model(cls: type[M], path: str | Path, device: str = "cpu", dtype: torch.dtype | None = None) -> M:
+    """`checkpoint.load` for big files: strict, no second copy in memory, dtype None keeps the file's."""
+    path = Path(path)
+    if path.is_file():
+        check_header(path)
+    state, meta = checkpoint.load_tensors(path, device)
+    if meta.get("model") != cls.__name__:
+        raise ValueError(f"{path} holds {meta.get('model', 'no model name')!r}, not {cls.__name__!r}")
+    model = skeleton(cls, from_json(cls.Config, meta["config"]))
+    expected = model.state_dict()
+    missing, unexpected = sorted(set(expected) - set(state)), sorted(set(state) - set(expected))
+    if missing or unexpected:
+        raise ValueError(f"{path} does not fit {cls.__name__}: missing {missing[:5]}, unexpected {unexpected[:5]}")
+    return fill(model, state, dtype)

@@ -1,0 +1,80 @@
+"""What became of every key of a file: loaded, missing, unexpected, left out for a stated reason, or made new."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+Reason = Callable[[str], str | None]  # key -> why it may be left out (or made new); None: it may not
+
+
+@dataclass
+class Report:
+    """One conversion. ignored and new: reason -> keys; both are explained. missing, unexpected and wrong are not."""
+
+    kind: str
+    source: str
+    loaded: int = 0
+    dtype: str = ""
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)  # "key: shape in the file, shape expected"
+    ignored: dict[str, list[str]] = field(default_factory=dict)
+    new: dict[str, list[str]] = field(default_factory=dict)
+
+    def lines(self) -> list[str]:
+        """For people: counts, then one line for each reason."""
+        out = [
+            f"{self.kind} from {self.source} ({self.dtype}): {self.loaded} loaded, {len(self.missing)} missing, "
+            f"{len(self.unexpected)} unexpected"
+        ]
+        out += [f"  {len(keys)} left out: {why}" for why, keys in self.ignored.items()]
+        return out + [f"  {len(keys)} new: {why}" for why, keys in self.new.items()]
+
+    def refuse(self) -> None:
+        """ValueError that names the first unexplained keys; nothing when every key is explained."""
+        problems = []
+        for name in ("missing", "unexpected", "wrong"):
+            keys = getattr(self, name)
+            if keys:
+                more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+                problems.append(f"{len(keys)} {name}: {', '.join(keys[:3])}{more}")
+        if problems:
+            raise ValueError(f"{self.source} is no {self.kind} ({'; '.join(problems)}); nothing was loaded")
+
+
+def compare(
+    kind: str,
+    source: str,
+    given: Mapping[str, Tensor],
+    expected: Mapping[str, Tensor],
+    *,
+    ignore: Reason = lambda key: None,
+    fresh: Reason = lambda key: None,
+) -> tuple[dict[str, Tensor], Report]:
+    """The given tensors that are expected, and a Report. A shape that differs is never explained.
+
+    ignore: why a given key that nobody expects may be left out. fresh: why an expected key may be absent.
+    """
+    report = Report(kind, source)
+    state = {}
+    for key, tensor in given.items():
+        if key not in expected:
+            _file(report.ignored, report.unexpected, ignore(key), key)
+        elif tensor.shape != expected[key].shape:
+            report.wrong.append(f"{key} is {tuple(tensor.shape)} where {tuple(expected[key].shape)} is expected")
+        else:
+            state[key] = tensor
+    for key in expected:
+        if key not in given:
+            _file(report.new, report.missing, fresh(key), key)
+    report.loaded = len(state)
+    report.dtype = "/".join(sorted({str(t.dtype).removeprefix("torch.") for t in state.values()}))
+    return state, report
+
+
+def _file(explained: dict[str, list[str]], unexplained: list[str], why: str | None, key: str) -> None:
+    if why is None:
+        unexplained.append(key)
+    else:
+        explained.setdefault(why, []).append(key)
