@@ -1,0 +1,1 @@
+"""Clips: folders of videos with annotations, their checks, importers, and what the trainers read of them."""

@@ -1,0 +1,322 @@
+"""The clip format: one folder a clip, what a camera saw of a talking person with all that is known about it.
+
+    ROOT/clips/NAME/clip.json            ClipInfo
+                    frames/000000.png …  or video.mp4: the picture
+                    motion.safetensors   Motion
+                    cameras.safetensors  Cameras
+                    regions/000000.png … soft masks: red = body, green = face, blue = hands, the rest is background
+                    keypoints.npz        names (N,), xy (T, N, 2) px, confidence (T, N)
+                    audio.wav            speech, as long as the frames
+                    speech.json          {"words": [[word, start s, end s]…], "phones": [[phone, start, end, stress]…]}
+    ROOT/identities/NAME.safetensors     Identity (fit of the person's portrait), shared by clips
+
+Every part but clip.json may be missing; what a trainer needs is checked before it starts (check.py).
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...audio.load import load_audio
+from ...checkpoint import write_atomically
+from ...config import from_dict
+from ...image import save_image
+from ...motion.conditioning import Style
+from ...records import Audio, Cameras, Identity, Motion, Regions
+from ...shapes import FPS, REGIONS, SAMPLE_RATE, dims
+
+FORMAT = 1
+PARTS = ("frames", "motion", "cameras", "regions", "keypoints", "audio", "words", "identity")
+Word = tuple[str, float, float]
+Phone = tuple[str, float, float, int]
+
+
+@dataclass(frozen=True)
+class ClipInfo:
+    """clip.json: name (of the folder), count of frames, fps, size (H, W) of the picture or None where there is none.
+
+    identity: name under ROOT/identities. emotion, intensity, energy, handedness as `motion.conditioning.Style`.
+    """
+
+    name: str
+    frames: int
+    fps: float = FPS
+    size: tuple[int, ...] | None = None
+    identity: str | None = None
+    transcript: str = ""
+    emotion: str = "neutral"
+    intensity: float = 1.0
+    energy: float = 1.0
+    handedness: float = 0.0
+    source: str = ""
+    format: int = FORMAT
+
+    def __post_init__(self) -> None:
+        if not self.name or Path(self.name).name != self.name or self.name.startswith("."):
+            raise ValueError(f"a clip needs a name that can be a folder, got {self.name!r}")
+        if self.format != FORMAT:
+            raise ValueError(f"clip {self.name} has format {self.format}, this package reads {FORMAT}; update it")
+        if self.frames < 1 or not self.fps > 0:
+            raise ValueError(f"clip {self.name} needs frames >= 1 and fps > 0, got {self.frames} and {self.fps}")
+        if self.size is not None and (len(self.size) != 2 or min(self.size) < 1):
+            raise ValueError(f"clip {self.name}: size must be (height, width), got {self.size}")
+        self.style()
+
+    def style(self) -> Style:
+        """The controls a user would set for this performance."""
+        return Style(self.emotion, self.intensity, self.energy, self.handedness)
+
+    @property
+    def seconds(self) -> float:
+        return self.frames / self.fps
+
+
+@dataclass(frozen=True)
+class KeypointTrack:
+    """Named points over time: names (N,), xy (T, N, 2) px, confidence (T, N) in [0, 1], 0 = not seen."""
+
+    names: tuple[str, ...]
+    xy: Tensor
+    confidence: Tensor
+
+    def __post_init__(self) -> None:
+        known = dims(self.xy, "T N 2", N=len(self.names))
+        dims(self.confidence, "T N", **known)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A clip in memory; frames (T, 3, H, W) in [-1, 1]. Parts that are not there, or were not asked for, are None."""
+
+    info: ClipInfo
+    frames: Tensor | None = None
+    motion: Motion | None = None
+    cameras: Cameras | None = None
+    regions: Regions | None = None
+    keypoints: KeypointTrack | None = None
+    audio: Audio | None = None
+    words: tuple[Word, ...] | None = None
+    phones: tuple[Phone, ...] = ()
+
+    def __post_init__(self) -> None:
+        tracks = {"frames": self.frames, "motion": self.motion, "cameras": self.cameras}
+        tracks |= {"regions": self.regions and self.regions.masks, "keypoints": self.keypoints and self.keypoints.xy}
+        for name, track in tracks.items():
+            if track is not None and len(track) != self.info.frames:
+                raise ValueError(f"clip {self.info.name} has {self.info.frames} frames, its {name} {len(track)}")
+
+
+def clip_folder(root: str | Path, name: str) -> Path:
+    """Where a clip lies under a root."""
+    return Path(root) / "clips" / name
+
+
+def write_clip(clip: Clip, root: str | Path, video: bool = False) -> Path:
+    """Write a clip under root/clips -> its folder; complete or not at all, an older one of the name is replaced.
+
+    video: frames as video.mp4 (H.264, lossy) instead of PNG files.
+    """
+    target = clip_folder(root, clip.info.name)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    info = clip.info if clip.frames is None else replace(clip.info, size=tuple(clip.frames.shape[-2:]))
+    partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{clip.info.name}."))
+    try:
+        _write_parts(replace(clip, info=info), partial, video)
+        (partial / "clip.json").write_text(json.dumps(asdict(info), indent=1) + "\n")
+        os.chmod(partial, 0o755)
+        if target.exists():
+            shutil.rmtree(target)
+        os.replace(partial, target)
+    finally:
+        if partial.exists():
+            shutil.rmtree(partial)
+    return target
+
+
+def _write_parts(clip: Clip, folder: Path, video: bool) -> None:
+    for name, record in (("motion", clip.motion), ("cameras", clip.cameras)):
+        if record is not None:
+            record.save(folder / f"{name}.safetensors")
+    if clip.frames is not None and video:
+        from ...video.writer import VideoWriter
+
+        with VideoWriter(folder / "video.mp4", clip.info.size, clip.info.fps) as writer:
+            writer.write(clip.frames)
+    elif clip.frames is not None:
+        _write_pictures(clip.frames, folder / "frames")
+    if clip.regions is not None:
+        _write_pictures(clip.regions.masks[:, 1:] * 2 - 1, folder / "regions")
+    if clip.keypoints is not None:
+        track = clip.keypoints
+        np.savez(folder / "keypoints.npz", names=np.array(track.names), xy=track.xy, confidence=track.confidence)
+    if clip.audio is not None:
+        write_wav(clip.audio.waveform, folder / "audio.wav")
+    if clip.words is not None:
+        (folder / "speech.json").write_text(json.dumps({"words": clip.words, "phones": clip.phones}) + "\n")
+
+
+def _write_pictures(pictures: Tensor, folder: Path) -> None:
+    folder.mkdir()
+    for i, picture in enumerate(pictures):
+        save_image(picture, folder / f"{i:06d}.png")
+
+
+def write_wav(waveform: Tensor, path: Path) -> None:
+    """(S,) at 16 kHz in [-1, 1] -> 16-bit WAV."""
+    import wave
+
+    samples = (waveform.clamp(-1, 1) * 32767).round().to(torch.int16).numpy()
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(SAMPLE_RATE)
+        file.writeframes(samples.tobytes())
+
+
+def read_info(folder: str | Path) -> ClipInfo:
+    """clip.json of a clip's folder. ValueError names what is wrong with it."""
+    path = Path(folder) / "clip.json"
+    if not path.is_file():
+        raise ValueError(f"{folder} is no clip: clip.json is missing")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not JSON ({error})") from error
+    try:
+        info = from_dict(ClipInfo, values)
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is no clip.json ({error})") from error
+    if info.name != Path(folder).name:
+        raise ValueError(f"{path} names the clip {info.name!r}, its folder {Path(folder).name!r}; rename one")
+    return info
+
+
+def read_clip(folder: str | Path, parts: Iterable[str] = PARTS) -> Clip:
+    """Read the asked parts of a clip, as far as they exist. ValueError for a broken one."""
+    folder, parts = Path(folder), set(parts)
+    info = read_info(folder)
+    values: dict[str, object] = {}
+    for name, record in (("motion", Motion), ("cameras", Cameras)):
+        if name in parts and (path := folder / f"{name}.safetensors").is_file():
+            values[name] = record.load(path)
+    if "frames" in parts:
+        values["frames"] = _read_frames(folder, info)
+    if "regions" in parts and (folder / "regions").is_dir():
+        shares = torch.stack([read_picture(p) for p in pictures(folder / "regions")]) / 2 + 0.5
+        values["regions"] = Regions(torch.cat([(1 - shares.sum(1, keepdim=True)).clamp_min(0), shares], 1))
+    if "keypoints" in parts and (path := folder / "keypoints.npz").is_file():
+        with np.load(path, allow_pickle=False) as data:
+            arrays = (torch.from_numpy(data[k].astype(np.float32)) for k in ("xy", "confidence"))
+            values["keypoints"] = KeypointTrack(tuple(data["names"].tolist()), *arrays)
+    if "audio" in parts and (path := folder / "audio.wav").is_file():
+        values["audio"] = load_audio(path)
+    if "words" in parts and (path := folder / "speech.json").is_file():
+        speech = json.loads(path.read_text(encoding="utf-8"))
+        values["words"] = tuple((str(w), float(a), float(b)) for w, a, b in speech["words"])
+        values["phones"] = tuple((str(p), float(a), float(b), int(k)) for p, a, b, k in speech.get("phones", ()))
+    return Clip(info, **values)
+
+
+def _read_frames(folder: Path, info: ClipInfo) -> Tensor | None:
+    if (folder / "frames").is_dir():
+        return torch.stack([read_picture(p) for p in pictures(folder / "frames")])
+    video = folder / "video.mp4"
+    return read_video(video)[0] if video.is_file() else None
+
+
+def pictures(folder: Path) -> list[Path]:
+    """The PNG files of a folder in order."""
+    return sorted(folder.glob("*.png"))
+
+
+def read_picture(path: Path) -> Tensor:
+    """A PNG -> (3, H, W) in [-1, 1]; ValueError for a broken one."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as file:
+            pixels = np.asarray(file.convert("RGB"), dtype=np.float32)
+    except (OSError, SyntaxError) as error:
+        raise ValueError(f"{path} is no readable picture ({error}); export the clip again") from error
+    return torch.from_numpy(pixels.copy()).permute(2, 0, 1) / 127.5 - 1
+
+
+def read_video(path: Path, frames: Sequence[int] | None = None) -> tuple[Tensor, float]:
+    """A video -> frames (T, 3, H, W) in [-1, 1] (those whose indices are listed) and fps. ValueError: not a video."""
+    import av
+
+    wanted = None if frames is None else set(frames)
+    found: list[Tensor] = []
+    try:
+        with av.open(str(path)) as file:
+            if not file.streams.video:
+                raise ValueError(f"{path} holds no picture; give a video")
+            stream = file.streams.video[0]
+            rate = float(stream.average_rate or Fraction(0))
+            for i, frame in enumerate(file.decode(stream)):
+                if wanted is None or i in wanted:
+                    pixels = torch.from_numpy(frame.to_ndarray(format="rgb24"))
+                    found.append(pixels.permute(2, 0, 1).float() / 127.5 - 1)
+    except (av.error.FFmpegError, OSError) as error:
+        raise ValueError(f"{path} is no readable video ({error})") from error
+    if not found:
+        raise ValueError(f"{path} has no frames")
+    return torch.stack(found), rate
+
+
+class ClipSet:
+    """All clips under a root, sorted by name. ValueError where there is none."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+        self.folders = sorted(p.parent for p in (self.root / "clips").glob("[!.]*/clip.json"))
+        if not self.folders:
+            raise ValueError(f"{self.root} holds no clips (no clips/NAME/clip.json); make some with `train clips`")
+
+    def __len__(self) -> int:
+        return len(self.folders)
+
+    def infos(self) -> list[ClipInfo]:
+        """clip.json of every clip."""
+        return [read_info(folder) for folder in self.folders]
+
+    def read(self, index: int, parts: Iterable[str] = PARTS) -> Clip:
+        """The clip with this index."""
+        return read_clip(self.folders[index], parts)
+
+    def identity_path(self, name: str) -> Path:
+        """Where the fit of a person lies."""
+        return self.root / "identities" / f"{name}.safetensors"
+
+    def identity(self, name: str) -> Identity:
+        """The fit of a person."""
+        return Identity.load(self.identity_path(name))
+
+
+def write_identity(identity: Identity, root: str | Path, name: str) -> Path:
+    """Write a person's fit under root/identities."""
+    path = Path(root) / "identities" / f"{name}.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    identity.save(path)
+    return path
+
+
+def regions_from_labels(labels: Tensor, alpha: Tensor) -> Regions:
+    """Region labels (T, H, W) and the person's alpha (T, 1, H, W) -> soft masks; where unlabelled, body."""
+    person = torch.nn.functional.one_hot(labels.long().clamp_min(1), len(REGIONS)).movedim(-1, 1).float() * alpha
+    person[:, :1] = 1 - alpha
+    return Regions(person)
+
+
+def save_json(values: object, path: Path) -> None:
+    """Write JSON atomically."""
+    write_atomically(path, lambda name: Path(name).write_text(json.dumps(values, indent=1) + "\n"))

@@ -1,0 +1,61 @@
+"""Tracks at one frame rate -> another: rotations along geodesics, everything else linearly; and smoothing over time."""
+
+import torch
+from torch import Tensor
+
+from ...body.rotations import axis_angle_to_matrix, matrix_from_6d, matrix_to_6d, matrix_to_axis_angle
+from ...shapes import dims
+
+
+def positions(frames: int, fps: float, target: float, count: int | None = None) -> Tensor:
+    """Where the frames of a track at `target` fps lie in one of `frames` frames at `fps`: (T,), inside its range."""
+    if not fps > 0 or not target > 0:
+        raise ValueError(f"frame rates must be positive, got {fps} and {target}")
+    count = max(1, int((frames - 1) / fps * target + 1e-6) + 1) if count is None else count
+    return (torch.arange(count, dtype=torch.float64) / target * fps).clamp(0, frames - 1)
+
+
+def resample_values(values: Tensor, at: Tensor) -> Tensor:
+    """(T0, ...) at fractional frames (T,) -> (T, ...), linear."""
+    low = at.floor().long().clamp(0, len(values) - 1)
+    high = (low + 1).clamp(max=len(values) - 1)
+    share = (at - low).float().view(-1, *[1] * (values.ndim - 1))
+    return torch.lerp(values[low].float(), values[high].float(), share)
+
+
+def resample_rotations(rotations: Tensor, at: Tensor) -> Tensor:
+    """Axis-angle (T0, J, 3) at fractional frames (T,) -> (T, J, 3): the shortest way between neighbours."""
+    dims(rotations, "T J 3")
+    low = at.floor().long().clamp(0, len(rotations) - 1)
+    high = (low + 1).clamp(max=len(rotations) - 1)
+    start, end = (axis_angle_to_matrix(rotations[i]) for i in (low, high))
+    step = matrix_to_axis_angle(start.transpose(-1, -2) @ end) * (at - low).float()[:, None, None]
+    return matrix_to_axis_angle(start @ axis_angle_to_matrix(step))
+
+
+def smooth(values: Tensor, strength: float, weight: Tensor | None = None) -> Tensor:
+    """(T, D) -> (T, D) that minimises sum w |x - values|^2 + strength |second difference|^2 (Whittaker 1923).
+
+    weight (T,) is the trust in each frame; 0 fills a gap with the smoothest curve through its neighbours.
+    """
+    known = dims(values, "T D")
+    frames = known["T"]
+    if weight is None:
+        weight = torch.ones(frames)
+    dims(weight, "T", **known)
+    if frames < 3 or strength <= 0:
+        return values
+    # banded system, solved in float64; clips are some hundred frames, so dense blocks are small enough
+    difference = torch.zeros(frames - 2, frames, dtype=torch.float64)
+    rows = torch.arange(frames - 2)
+    for offset, factor in ((0, 1.0), (1, -2.0), (2, 1.0)):
+        difference[rows, rows + offset] = factor
+    system = torch.diag(weight.double()) + strength * difference.T @ difference
+    return torch.linalg.solve(system, weight.double()[:, None] * values.double()).to(values.dtype)
+
+
+def smooth_rotations(rotations: Tensor, strength: float, weight: Tensor | None = None) -> Tensor:
+    """As `smooth` for axis-angle (T, J, 3), on the continuous 6D form."""
+    dims(rotations, "T J 3")
+    flat = matrix_to_6d(axis_angle_to_matrix(rotations)).flatten(1)
+    return matrix_to_axis_angle(matrix_from_6d(smooth(flat, strength, weight).unflatten(1, (-1, 6))))
