@@ -140,6 +140,11 @@ _GLOBALS = {
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild,
     ("torch._utils", "_rebuild_parameter"): _data,
     ("torch.nn.parameter", "Parameter"): _data,
+    # settings that trainers store beside the weights: plain containers, and what numpy numbers are written with
+    **{(module, kind.__name__): kind for module in ("builtins", "__builtin__") for kind in (dict, int, list, set)},
+    ("__builtin__", "long"): int,
+    ("collections", "defaultdict"): lambda *unused: {},
+    ("_codecs", "encode"): Inert,
 }
 
 

@@ -16,14 +16,15 @@ from .quantiser import Draw
 class FeaturePredictor(nn.Module):
     """Sound (B, T, A) and style (B, 43) -> latent (B, T, C): their projections are multiplied."""
 
-    def __init__(self, audio: int, width: int, layers: int, heads: int, inner: int, norm: str) -> None:
+    def __init__(self, audio: int, layers: int, prior: MotionPrior.Config) -> None:
         super().__init__()
+        width = prior.width
         self.audio_feature_map = nn.Linear(audio, width)
         self.style_embedding = nn.Linear(STYLE_WIDTH, width, bias=False)
-        self.squasher = conv_block(width, norm)
+        self.squasher = conv_block(width, prior.norm)
         self.encoder_linear_embedding = LinearEmbedding(width)
-        self.encoder_pos_embedding = PositionTable(width)
-        self.encoder_transformer = Transformer(width, layers, heads, inner)
+        self.encoder_pos_embedding = PositionTable(width, prior.dropout)
+        self.encoder_transformer = Transformer(width, layers, prior.heads, prior.inner)
 
     def forward(self, audio: Tensor, style: Tensor) -> Tensor:
         x = self.audio_feature_map(audio) * self.style_embedding(style)[:, None]
@@ -56,10 +57,9 @@ class ProbTalk3D(nn.Module):
     def __init__(self, config: Config | None = None) -> None:
         super().__init__()
         self.config = c = config or self.Config()
-        p = c.prior
         self.feature_extractor = None if c.hubert is None else HubertFeatures(c.hubert)
-        self.motion_prior = MotionPrior(p)
-        self.feature_predictor = FeaturePredictor(c.audio, p.width, c.layers, p.heads, p.inner, p.norm)
+        self.motion_prior = MotionPrior(c.prior)
+        self.feature_predictor = FeaturePredictor(c.audio, c.layers, c.prior)
 
     @property
     def device(self) -> torch.device:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ..shapes import dims
 from .layers import NORMS, LinearEmbedding, PositionTable, Transformer, conv_block
 from .layout import N_PARAMETERS
-from .quantiser import ROWS, TEMPERATURE, Draw, Quantised, Quantiser
+from .quantiser import ROWS, TEMPERATURE, Draw, Quantised, Quantiser, normal_track
 
 KINDS = ("vq", "vae")
 
@@ -16,12 +16,12 @@ KINDS = ("vq", "vae")
 class MotionEncoder(nn.Module):
     """Face parameters (B, T, 53) in [0, 1] -> latent (B, T, C), one a frame."""
 
-    def __init__(self, width: int, layers: int, heads: int, inner: int, norm: str) -> None:
+    def __init__(self, width: int, layers: int, heads: int, inner: int, norm: str, dropout: float) -> None:
         super().__init__()
         self.feature_mapping = nn.Sequential(nn.Linear(N_PARAMETERS, width), nn.LeakyReLU(0.2))
         self.squasher = conv_block(width, norm)
         self.encoder_linear_embedding = LinearEmbedding(width)
-        self.encoder_pos_embedding = PositionTable(width)
+        self.encoder_pos_embedding = PositionTable(width, dropout)
         self.encoder_transformer = Transformer(width, layers, heads, inner)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -32,11 +32,11 @@ class MotionEncoder(nn.Module):
 class MotionDecoder(nn.Module):
     """Latent (B, T, C) -> face parameters (B, T, 53); linear at the end, so values may leave [0, 1]."""
 
-    def __init__(self, width: int, layers: int, heads: int, inner: int, norm: str) -> None:
+    def __init__(self, width: int, layers: int, heads: int, inner: int, norm: str, dropout: float) -> None:
         super().__init__()
         self.expander = conv_block(width, norm)
         self.decoder_linear_embedding = LinearEmbedding(width)
-        self.decoder_pos_embedding = PositionTable(width)
+        self.decoder_pos_embedding = PositionTable(width, dropout)
         self.decoder_transformer = Transformer(width, layers, heads, inner)
         self.feature_mapping_reverse = nn.Linear(width, N_PARAMETERS, bias=False)
 
@@ -61,6 +61,8 @@ class MotionPrior(nn.Module):
         code_width: int = 128
         rows: str = "time"
         norm: str = "clip"
+        dropout: float = 0.1
+        unit: float = 1.0  # of the distances between codes: temperatures count in it
         noise: float = 20.0  # VAE: scale of the noise at the default temperature
 
         def __post_init__(self) -> None:
@@ -73,10 +75,10 @@ class MotionPrior(nn.Module):
     def __init__(self, config: Config | None = None) -> None:
         super().__init__()
         self.config = c = config or self.Config()
-        self.motion_encoder = MotionEncoder(c.width, c.encoder_layers, c.heads, c.inner, c.norm)
-        self.motion_decoder = MotionDecoder(c.width, c.decoder_layers, c.heads, c.inner, c.norm)
+        self.motion_encoder = MotionEncoder(c.width, c.encoder_layers, c.heads, c.inner, c.norm, c.dropout)
+        self.motion_decoder = MotionDecoder(c.width, c.decoder_layers, c.heads, c.inner, c.norm, c.dropout)
         if c.kind == "vq":
-            self.quantize = Quantiser(c.codes, c.code_width, c.rows)
+            self.quantize = Quantiser(c.codes, c.code_width, c.rows, c.unit)
         else:
             self.mean, self.logvar = nn.Linear(c.width, c.width), nn.Linear(c.width, c.width)
 
@@ -96,9 +98,7 @@ class MotionPrior(nn.Module):
         kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
         noise = torch.zeros_like(mean)
         if draw is not None and draw.temperature > 0:
-            generator = torch.Generator().manual_seed(draw.seed)
-            noise = torch.randn(mean.shape, generator=generator).to(mean)
-            noise = noise * (self.config.noise * draw.temperature / TEMPERATURE)
+            noise = _noise(mean, draw) * (self.config.noise * draw.temperature / TEMPERATURE)
         latent = mean + (0.5 * logvar).exp() * noise
         return Quantised(latent, mean, z.new_zeros(0, dtype=torch.long), kl, z.new_zeros(()))
 
@@ -110,3 +110,12 @@ class MotionPrior(nn.Module):
         """(B, T, 53) -> its reconstruction and what passed the bottleneck."""
         passed = self.bottleneck(self.encode(motion), draw, rounded)
         return self.decode(passed.latent), passed
+
+
+def _noise(like: Tensor, draw: Draw) -> Tensor:
+    """Standard normal noise as `like` (B, T, C), alike over draw.coherence frames where that is set."""
+    batch, frames, width = like.shape
+    if draw.coherence:
+        tracks = [normal_track(draw.seed + i, draw.first, frames, width, draw.coherence) for i in range(batch)]
+        return torch.stack(tracks).to(like)
+    return torch.randn(like.shape, generator=torch.Generator().manual_seed(draw.seed)).to(like)

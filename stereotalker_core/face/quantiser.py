@@ -52,11 +52,12 @@ class Quantiser(nn.Module):
 
     rows "time" is the released models': (B, C, T) read as rows of code_width numbers, so that a row is successive time
     samples of one channel running on into the next. rows "channel" cuts the C channels of each frame instead.
+    Draws count distances in `unit`s (1 as released).
     """
 
-    def __init__(self, codes: int, code_width: int, rows: str = "time") -> None:
+    def __init__(self, codes: int, code_width: int, rows: str = "time", unit: float = 1.0) -> None:
         super().__init__()
-        self.code_width, self.rows_along = code_width, rows
+        self.code_width, self.rows_along, self.unit = code_width, rows, unit
         self.embedding = nn.Embedding(codes, code_width)
         nn.init.uniform_(self.embedding.weight, -1 / codes, 1 / codes)
 
@@ -80,6 +81,10 @@ class Quantiser(nn.Module):
         codes = self.embedding.weight
         return rows.square().sum(1, keepdim=True) + codes.square().sum(1) - 2 * rows @ codes.T
 
+    def logits(self, distances: Tensor, temperature: float = TEMPERATURE) -> Tensor:
+        """Squared distances -> log chances (up to a constant) of the codes."""
+        return -distances / (self.unit * temperature)
+
     def choose(self, distances: Tensor, draw: Draw | None, frames: int) -> Tensor:
         """(rows, codes) -> (rows,) indices: the nearest, or drawn from softmax(-distance / temperature)."""
         if draw is None or draw.temperature == 0:
@@ -87,7 +92,7 @@ class Quantiser(nn.Module):
         if draw.coherence:
             return self._choose_coherent(distances, draw, frames)
         generator = torch.Generator(distances.device).manual_seed(draw.seed)
-        chance = torch.softmax(-distances / draw.temperature, 1)
+        chance = torch.softmax(self.logits(distances, draw.temperature), 1)
         return torch.multinomial(chance, min(draw.k, chance.shape[1]), generator=generator)[:, -1]
 
     def _choose_coherent(self, distances: Tensor, draw: Draw, frames: int) -> Tensor:
@@ -95,7 +100,7 @@ class Quantiser(nn.Module):
         if self.rows_along == "time":
             raise ValueError("coherent draws need rows of channels; set coherence 0 for this model")
         shape = (-1, frames, distances.shape[0] // frames, distances.shape[1])  # (B or 1, T, rows of a frame, codes)
-        scores = (-distances / draw.temperature).reshape(shape)
+        scores = self.logits(distances, draw.temperature).reshape(shape)
         batch, _, groups, codes = scores.shape
         noise = [gumbel_track(draw.seed + i, draw.first, frames, groups * codes, draw.coherence) for i in range(batch)]
         ranked = (scores + torch.stack(noise).reshape(shape).to(scores)).topk(min(draw.k, codes), -1).indices
@@ -115,19 +120,24 @@ class Quantiser(nn.Module):
         return Quantised(latent, codes, indices, loss, torch.exp(-(used * (used + 1e-10).log()).sum()))
 
 
-def gumbel_track(seed: int, first: int, frames: int, width: int, coherence: float) -> Tensor:
-    """(frames, width) of standard Gumbel noise, each frame exact in itself and alike over about `coherence` frames.
+def normal_track(seed: int, first: int, frames: int, width: int, coherence: float) -> Tensor:
+    """(frames, width) of standard normal noise, each frame exact in itself and alike over about `coherence` frames.
 
-    A Gaussian process is mapped through its distribution function; frame t depends on (seed, t) alone, so windows of
-    one recording that overlap see the same noise. Between anchors `coherence` frames apart it is a weighted mean with
-    cosine and sine weights, whose squares add up to one: the variance stays one everywhere.
+    Frame t depends on (seed, t) alone, so windows of one recording that overlap see the same noise. Between anchors
+    `coherence` frames apart it is a weighted sum with cosine and sine weights, whose squares add up to one: the
+    variance stays one everywhere.
     """
     start, last = int(first / coherence), int((first + frames) / coherence) + 2
     anchors = torch.stack([_anchor(seed, i, width) for i in range(start, last)])
     place = (torch.arange(frames, dtype=torch.float64) + first) / coherence - start
     low = place.floor().long()
     angle = ((place - low) * (math.pi / 2))[:, None].float()
-    normal = torch.cos(angle) * anchors[low] + torch.sin(angle) * anchors[low + 1]
+    return torch.cos(angle) * anchors[low] + torch.sin(angle) * anchors[low + 1]
+
+
+def gumbel_track(seed: int, first: int, frames: int, width: int, coherence: float) -> Tensor:
+    """As `normal_track`, mapped through its distribution function onto standard Gumbel noise."""
+    normal = normal_track(seed, first, frames, width, coherence)
     uniform = torch.special.ndtr(normal.double()).clamp(1e-9, 1 - 1e-9)
     return -torch.log(-torch.log(uniform)).float()
 

@@ -46,7 +46,7 @@ def clean_state(state: State) -> State:
     """
     out: State = {}
     for key, value in state.items():
-        if key.startswith(_LOSSES):
+        if _LOSSES in key:
             continue
         if key.endswith("pos_embedding.pe"):
             _check_table(key, value)

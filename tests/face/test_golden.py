@@ -131,8 +131,8 @@ def test_stage_two_losses_and_gradients(frames):
     latent = predictor(part["audio_rs"], g["style"].reshape(1, -1))
     close(prior.decode(prior.bottleneck(latent).latent), part["pred"])
     assert torch.equal(prior.bottleneck(prior.encode(part["motion_rs"])).indices, part["idx_ref"][:, 0])
-    weights = StageTwo(rounded=True)
-    total, parts = stage_two(prior, latent, part["motion_rs"], weights)
+    weights = StageTwo()
+    total, parts = stage_two(prior, latent, part["motion_rs"], weights, rounded=True)
     for name, value in (("total", total), ("latent", parts["latent"]), ("exp", parts["expression"]),
                         ("jaw", parts["jaw"])):  # fmt: skip
         close(value, part[f"loss_{name}"], 1e-6)

@@ -1,0 +1,167 @@
+"""ProbTalk3D nodes: speech -> emotional faces, another performance at each seed -> motions of the video pipeline."""
+
+from __future__ import annotations
+
+from ..stereotalker_core.checkpoint import NANO, load
+from ..stereotalker_core.face.layout import EMOTIONS, IDENTITIES, INTENSITIES, Face
+from ..stereotalker_core.records import Motion
+from . import host
+from .speech import audio_in
+
+CATEGORY = "Stereo-Talker/face"
+_SAMPLE = {"default": 0, "min": 0, "max": 15, "tooltip": "Which of the sampled performances; the first is 0."}
+
+
+class LoadProbTalk3D:
+    DISPLAY_NAME = "Load ProbTalk3D (Stereo-Talker)"
+    CATEGORY = CATEGORY
+    DESCRIPTION = "Speech to emotional face motion: the embedded model, or released weights after conversion."
+    SEARCH_ALIASES = ["probtalk3d", "emotional face", "flame", "vq-vae", "talking face"]
+    RETURN_TYPES = ("ST_FACE_MODEL",)
+    RETURN_NAMES = ("face_model",)
+    OUTPUT_TOOLTIPS = ("For Sample Emotional Face.",)
+    FUNCTION = "load"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        tip = "ProbTalk3D file; python -m stereotalker_core.face.released makes one of a released .ckpt."
+        return {"required": {"model_name": (host.model_choices(), {"tooltip": tip})}}
+
+    def load(self, model_name: str):
+        from ..stereotalker_core.audio.encoder import SpeechEncoder
+        from ..stereotalker_core.face.model import ProbTalk3D
+
+        model = load(ProbTalk3D, host.resolve_model(model_name, NANO / "probtalk3d.safetensors"))
+        return (host.Managed(model, load(SpeechEncoder, NANO / "audio_encoder.safetensors")),)
+
+
+class SampleEmotionalFace:
+    DISPLAY_NAME = "Sample Emotional Face (ProbTalk3D)"
+    CATEGORY = CATEGORY
+    DESCRIPTION = "Draw performances of the speech in an emotion. Same lips, another face at each seed."
+    SEARCH_ALIASES = ["probtalk3d", "emotion", "talking face", "lip sync", "facial animation"]
+    RETURN_TYPES = ("ST_FACE", "INT")
+    RETURN_NAMES = ("face", "frames")
+    OUTPUT_TOOLTIPS = ("All performances, 25 frames a second.", "Frames: the seconds of speech x 25, rounded up.")
+    FUNCTION = "sample"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        temperature = {
+            "default": 0.2, "min": 0.0, "max": 2.0, "step": 0.05,
+            "tooltip": "How far performances differ: 0 = always the same, 0.1 to 0.5 recommended.",
+        }  # fmt: skip
+        seed = {"default": 0, "min": 0, "max": 2**64 - 1, "control_after_generate": True, "tooltip": "The performance."}
+        k = {"default": 1, "min": 1, "max": 16, "tooltip": "Take the last of k draws: above 1, less likely faces."}
+        return {
+            "required": {
+                "face_model": ("ST_FACE_MODEL", {"tooltip": "From Load ProbTalk3D."}),
+                "audio": ("AUDIO", {"tooltip": "One person speaking. At least 0.1 s."}),
+                "identity": (list(IDENTITIES), {"tooltip": "Whose way of moving the face."}),
+                "emotion": (list(EMOTIONS), {"tooltip": "Emotion of the face."}),
+                "intensity": (list(INTENSITIES), {"tooltip": "Strength of the emotion; neutral has only one."}),
+                "temperature": ("FLOAT", temperature),
+                "k": ("INT", k),
+                "seed": ("INT", seed),
+                "samples": ("INT", {"default": 1, "min": 1, "max": 16, "tooltip": "Performances to draw at once."}),
+            },
+            "optional": {"audio_encoder": ("ST_AUDIO_ENCODER", {"tooltip": "Instead of the embedded audio encoder."})},
+        }
+
+    def sample(
+        self, face_model, audio: dict, identity: str, emotion: str, intensity: str, temperature: float, k: int,
+        seed: int, samples: int, audio_encoder=None,
+    ) -> tuple[Face, int]:  # fmt: skip
+        from ..stereotalker_core.face.layout import FaceStyle
+        from ..stereotalker_core.face.sampling import FaceModels, FaceOptions, sample_face
+
+        sound, style = audio_in(audio), FaceStyle(identity, emotion, intensity)
+        options = FaceOptions(temperature, k, seed % 2**63, samples)
+        face_model.load()
+        model, encoder = face_model.modules
+        if audio_encoder is not None:
+            audio_encoder.load()
+            (encoder,) = audio_encoder.modules
+        bar = host.Progress(sound.frame_count())
+        with host.interruptible():
+            face = sample_face(FaceModels(model, encoder), sound, style, options, lambda done, total: bar(done))
+        return face, len(face)
+
+
+class FaceToMotion:
+    DISPLAY_NAME = "FLAME to ARKit (Stereo-Talker)"
+    CATEGORY = CATEGORY
+    DESCRIPTION = "One performance as a motion with the body at rest, for preview, export and rendering."
+    SEARCH_ALIASES = ["arkit", "blendshapes", "flame", "live link face"]
+    RETURN_TYPES = ("ST_MOTION",)
+    RETURN_NAMES = ("motion",)
+    OUTPUT_TOOLTIPS = ("The face in ARKit coefficients.",)
+    FUNCTION = "convert"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        face = ("ST_FACE", {"tooltip": "From Sample Emotional Face."})
+        return {"required": {"face": face, "sample": ("INT", _SAMPLE)}}
+
+    def convert(self, face: Face, sample: int) -> tuple[Motion]:
+        from ..stereotalker_core.face.arkit_map import face_to_motion
+
+        return (face_to_motion(face, sample),)
+
+
+class MotionToFace:
+    DISPLAY_NAME = "ARKit to FLAME (Stereo-Talker)"
+    CATEGORY = CATEGORY
+    DESCRIPTION = "The face of a motion in the 53 numbers of a FLAME frame: 50 of expression, 3 of the jaw."
+    SEARCH_ALIASES = ["arkit", "flame", "expression"]
+    RETURN_TYPES = ("ST_FACE",)
+    RETURN_NAMES = ("face",)
+    OUTPUT_TOOLTIPS = ("One performance.",)
+    FUNCTION = "convert"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"motion": ("ST_MOTION", {"tooltip": "Any motion; only its face is used."})}}
+
+    def convert(self, motion: Motion) -> tuple[Face]:
+        from ..stereotalker_core.face.arkit_map import motion_to_face
+
+        return (motion_to_face(motion),)
+
+
+class MergeFace:
+    DISPLAY_NAME = "Merge Face into Motion (Stereo-Talker)"
+    CATEGORY = CATEGORY
+    DESCRIPTION = "Give a moving body the sampled face, frame by frame: the lips stay in sync, the video gets emotion."
+    SEARCH_ALIASES = ["replace face", "emotion", "probtalk3d"]
+    RETURN_TYPES = ("ST_MOTION",)
+    RETURN_NAMES = ("motion",)
+    OUTPUT_TOOLTIPS = ("Body, head and gaze of the motion with the new face.",)
+    FUNCTION = "merge"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        strength = {"default": 1.0, "min": 0.0, "max": 1.0, "step": 0.05, "tooltip": "0 = the motion's own face."}
+        return {
+            "required": {
+                "motion": ("ST_MOTION", {"tooltip": "From Sample Motion, of the same recording."}),
+                "face": ("ST_FACE", {"tooltip": "From Sample Emotional Face, of the same recording."}),
+                "sample": ("INT", _SAMPLE),
+                "strength": ("FLOAT", strength),
+                "keep_blinks": ("BOOLEAN", {"default": True, "tooltip": "Blink as the motion does."}),
+            }
+        }
+
+    def merge(self, motion: Motion, face: Face, sample: int, strength: float, keep_blinks: bool) -> tuple[Motion]:
+        from ..stereotalker_core.face.merge import merge_face
+
+        return (merge_face(motion, face, sample, strength, keep_blinks),)
+
+
+NODES = {
+    "StereoTalkerLoadProbTalk3D": LoadProbTalk3D,
+    "StereoTalkerSampleEmotionalFace": SampleEmotionalFace,
+    "StereoTalkerFaceToMotion": FaceToMotion,
+    "StereoTalkerMotionToFace": MotionToFace,
+    "StereoTalkerMergeFace": MergeFace,
+}

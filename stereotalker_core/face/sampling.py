@@ -1,0 +1,133 @@
+"""Speech -> N different performances of a face, of any length: overlapping windows with one noise, cross-faded."""
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..audio.encoder import SpeechEncoder
+from ..checkpoint import NANO, load
+from ..motion.conditioning import speech_channels
+from ..records import Audio
+from ..shapes import FPS, SAMPLE_RATE
+from .hubert import prepare_waveform
+from .layout import Face, FaceStyle, denormalise
+from .model import ProbTalk3D
+from .quantiser import TEMPERATURE, Draw
+
+logger = logging.getLogger(__name__)
+OVERLAP = 24  # frames that two windows share
+MAX_SAMPLES = 64
+_STRIDE = 1_000_003  # between the seeds of two samples
+
+
+@dataclass(frozen=True)
+class FaceModels:
+    """ProbTalk3D and, where it has no HuBERT of its own, the encoder that hears for it."""
+
+    model: ProbTalk3D
+    encoder: SpeechEncoder | None
+
+    @classmethod
+    def load_nano(cls, device: str | torch.device = "cpu") -> "FaceModels":
+        """The embedded model. FileNotFoundError names a missing file."""
+        encoder = load(SpeechEncoder, NANO / "audio_encoder.safetensors", str(device))
+        return cls(load(ProbTalk3D, NANO / "probtalk3d.safetensors", str(device)), encoder)
+
+
+@dataclass(frozen=True)
+class FaceOptions:
+    """samples performances at seed, seed + 1...; temperature 0 = deterministic; k as in `quantiser.Draw`."""
+
+    temperature: float = TEMPERATURE
+    k: int = 1
+    seed: int = 0
+    samples: int = 1
+
+    def __post_init__(self) -> None:
+        Draw(self.temperature, self.k)
+        if not 1 <= self.samples <= MAX_SAMPLES:
+            raise ValueError(f"samples must be 1..{MAX_SAMPLES}, got {self.samples}")
+
+
+def sample_face(
+    models: FaceModels,
+    audio: Audio,
+    style: FaceStyle | None = None,
+    options: FaceOptions | None = None,
+    callback: Callable[[int, int], None] | None = None,
+) -> Face:
+    """All performances of a recording: audio.frame_count() frames each. callback(frames done, frames in all)."""
+    options = options or FaceOptions()
+    total, parts, done = audio.frame_count(), [], 0
+    for chunk in stream_face(models, audio, style, options):
+        parts.append(chunk)
+        done += chunk.shape[1]
+        if callback is not None:
+            callback(done, total)
+    return Face(torch.cat(parts, 1), models.model.config.basis, FPS)
+
+
+@torch.no_grad()
+def stream_face(
+    models: FaceModels, audio: Audio, style: FaceStyle | None = None, options: FaceOptions | None = None
+) -> Iterator[Tensor]:
+    """Chunks (N, t, 53) of consecutive frames in FLAME units, on the CPU; memory does not grow with the length.
+
+    Each window overlaps the one before by 24 frames, hears and draws the same there, and is faded into it.
+    """
+    options, model = options or FaceOptions(), models.model
+    vector = (style or FaceStyle()).vector()[None].to(model.device)
+    total, hop = audio.frame_count(), model.config.window - OVERLAP
+    ramp = ((torch.arange(OVERLAP) + 0.5) / OVERLAP)[None, :, None]
+    tail: Tensor | None = None
+    for first, sound in _windows(models, audio, total, hop):
+        frames = torch.cat([_draw(model, sound, vector, first, options, i) for i in range(options.samples)])
+        if tail is not None:
+            shared = tail.shape[1]
+            frames = torch.cat([torch.lerp(tail, frames[:, :shared], ramp[:, :shared]), frames[:, shared:]], 1)
+        last = first + frames.shape[1] >= total
+        kept = frames if last else frames[:, :hop]
+        tail = frames[:, hop:]
+        yield denormalise(kept).float().cpu()
+
+
+def _draw(model: ProbTalk3D, sound: Tensor, vector: Tensor, first: int, options: FaceOptions, sample: int) -> Tensor:
+    """One performance (1, T, 53) of a window."""
+    # codes that are drawn independently differ from window to window: their noise starts anew at each
+    seed = (options.seed + sample) % 2**63 if model.config.coherence else options.seed + sample * _STRIDE + first
+    draw = Draw(options.temperature, options.k, seed, model.config.coherence, first)
+    return model(sound, vector, draw).cpu()
+
+
+def _windows(models: FaceModels, audio: Audio, total: int, hop: int) -> Iterator[tuple[int, Tensor]]:
+    """(first frame, sound (1, T, A)) of windows that cover `total` frames, each OVERLAP longer than the hop."""
+    starts = range(0, max(1, total - OVERLAP), hop)
+    if models.model.feature_extractor is None:
+        if models.encoder is None:
+            raise ValueError("this model needs an audio encoder beside it; load the embedded one")
+        yield from _heard_outside(models, audio, total, hop, starts)
+        return
+    samples = round(SAMPLE_RATE / FPS)
+    waveform = prepare_waveform(audio.waveform)
+    for first in starts:
+        count = min(hop + OVERLAP, total - first)
+        piece = waveform[first * samples : (first + count) * samples]
+        # HuBERT makes a frame or two less than the sound is long: silence after it gives the last frames
+        piece = torch.nn.functional.pad(piece, (0, (count + 1) * samples - len(piece)))
+        yield first, models.model.hear(piece[None].to(models.model.device))[:, :count]
+
+
+def _heard_outside(
+    models: FaceModels, audio: Audio, total: int, hop: int, starts: range
+) -> Iterator[tuple[int, Tensor]]:
+    speech = models.encoder.encode(audio)  # 25 x 45 numbers a second: the only thing that grows
+    heard = speech_channels(speech, audio.waveform, use_features=False)
+    if heard.shape[1] != models.model.config.audio:
+        raise ValueError(
+            f"the encoder gives {heard.shape[1]} numbers a frame, the model takes {models.model.config.audio}"
+        )
+    for first in starts:
+        yield first, heard[None, first : min(first + hop + OVERLAP, total)].to(models.model.device)
