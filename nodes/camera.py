@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+
+import torch
+
 from ..stereotalker_core.camera import trajectories
+from ..stereotalker_core.camera.keyframes import parse_keyframes, view_of
 from ..stereotalker_core.records import Cameras, Identity, Motion
 from . import host
 
-PATHS = ("fixed", "orbit", "orbit (ease in and out)")
+PATHS = ("fixed", "orbit", "orbit (ease in and out)", "keyframes")
+STRIP = {"yaw_max": 90.0, "count": 25, "size": 128}  # the camera widget's pictures of the person
 YAW = "Degrees. 0 = front, positive = the camera moves towards the subject's right side. Trained range -90..90."
 
 
@@ -26,11 +32,14 @@ class CameraTrajectory:
             options = {"default": default, "min": low, "max": high, "step": 0.5, "display": "slider", "tooltip": tip}
             return ("FLOAT", options)
 
+        path = "fixed uses yaw only; an orbit goes yaw -> end_yaw; keyframes follow the keyframes text."
+        keys = '"0%: -40, 50%: 20, 100%: -10", or in seconds "1.5s: 20"; each: yaw [pitch [distance]].'
+        info = "Optional camera of a core 3D or camera node; its yaw and pitch replace the ones here."
         return {
             "required": {
                 "identity": ("ST_IDENTITY", {"tooltip": "The fitted person, to frame them."}),
                 "motion": ("ST_MOTION", {"tooltip": "The motion to film; it gives the number of frames."}),
-                "path": (PATHS, {"default": PATHS[0], "tooltip": "fixed uses yaw only; an orbit goes yaw -> end_yaw."}),
+                "path": (PATHS, {"default": PATHS[0], "tooltip": path}),
                 "yaw": angle(0.0, -180.0, 180.0, YAW),
                 "end_yaw": angle(0.0, -180.0, 180.0, f"Yaw of the last frame of an orbit. {YAW}"),
                 "pitch": angle(0.0, -45.0, 45.0, "Degrees; positive = the camera is above. Trained range -8..8."),
@@ -46,7 +55,11 @@ class CameraTrajectory:
                     "INT",
                     {"default": 256, "min": 128, "max": 1024, "step": 64, "tooltip": "Pixels of the square canvas."},
                 ),
-            }
+            },
+            "optional": {
+                "keyframes": ("STRING", {"default": "", "tooltip": keys}),
+                "camera_info": ("LOAD3D_CAMERA", {"tooltip": info}),
+            },
         }
 
     def build(
@@ -60,13 +73,43 @@ class CameraTrajectory:
         distance: float,
         framing: str,
         size: int,
-    ) -> tuple[Cameras]:
+        keyframes: str = "",
+        camera_info: dict | None = None,
+    ):
         shown = trajectories.framing_for(host.body(), identity, framing)
         shown = trajectories.Framing(shown.target, shown.distance * distance, shown.height * distance)
         frames, canvas = len(motion), (size, size)
+        if camera_info is not None:
+            yaw, pitch = view_of(camera_info)
         if path == "fixed":
-            return (trajectories.fixed(shown, frames, yaw, pitch, canvas),)
-        return (trajectories.orbit(shown, frames, yaw, end_yaw, pitch, canvas, ease=path != PATHS[1]),)
+            cameras = trajectories.fixed(shown, frames, yaw, pitch, canvas)
+        elif path == "keyframes":
+            keys = parse_keyframes(keyframes, frames, motion.fps, pitch)
+            cameras = trajectories.keyframes(shown, frames, keys, canvas)
+        else:
+            cameras = trajectories.orbit(shown, frames, yaw, end_yaw, pitch, canvas, ease=path != PATHS[1])
+        return shown_to_widget(cameras, identity, motion, pitch)
+
+
+def shown_to_widget(cameras: Cameras, identity: Identity, motion: Motion, pitch: float):
+    """The node's result; inside ComfyUI with a turntable strip of the person for the camera widget, made once."""
+    if not host.INSIDE:
+        return (cameras,)
+    from ..stereotalker_core.video.turntable import turntable_strip
+
+    digest = hashlib.sha1(identity.atlas.numpy().tobytes())
+    digest.update(repr((identity.shape.tolist(), round(pitch, 1), STRIP)).encode())
+    path, entry = host.temporary_file(f"stereotalker_turntable_{digest.hexdigest()[:16]}.jpg")
+    if not path.exists():
+        yaws = torch.linspace(-STRIP["yaw_max"], STRIP["yaw_max"], STRIP["count"]).tolist()
+        with host.interruptible():
+            strip = turntable_strip(host.body(), identity, yaws, pitch=pitch, size=STRIP["size"])
+        host.to_pil(strip).save(path, quality=85)
+    row = entry | {"yaw_min": -STRIP["yaw_max"], "yaw_max": STRIP["yaw_max"], "count": STRIP["count"]}
+    return {
+        "ui": {"stereotalker_turntable": [row | {"frames": len(motion), "fps": motion.fps}]},
+        "result": (cameras,),
+    }
 
 
 class StereoCameraPair:

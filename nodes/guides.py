@@ -8,6 +8,7 @@ from ..stereotalker_core.records import Cameras, Guides, Identity, Motion, Regio
 from . import host
 
 CATEGORY = "Stereo-Talker/guides"
+_BYTES = 4 * (9 + 13) * 2  # a pixel: the maps and the pictures made of them, as chunks and joined
 
 
 def check_lengths(motion: Motion, cameras: Cameras) -> None:
@@ -50,15 +51,17 @@ class RenderGuides:
         from ..stereotalker_core.video.skeleton_drawing import draw_skeleton
 
         check_lengths(motion, cameras)
+        host.check_memory(len(motion), cameras.size, _BYTES, "render a shorter piece or a smaller size")
         body = host.body()
         rest = body.rest(identity.shape[None], identity.shell[None])
         progress, window = host.Progress(len(motion)), 16
         chunks, skeletons = [], []
-        for start in range(0, len(motion), window):
-            part, view = motion[start : start + window], cameras[start : start + window]
-            chunks.append(render_guides(body, identity, part, view, rest))
-            skeletons.append(draw_skeleton(body, body.pose(rest, part.rotations, part.expression), view))
-            progress(start + len(part), chunks[-1].lift[-1])
+        with host.interruptible():
+            for start in range(0, len(motion), window):
+                part, view = motion[start : start + window], cameras[start : start + window]
+                chunks.append(render_guides(body, identity, part, view, rest))
+                skeletons.append(draw_skeleton(body, body.pose(rest, part.rotations, part.expression), view))
+                progress(start + len(part), chunks[-1].lift[-1])
         guides = concat(chunks)
         return (
             guides,
@@ -106,12 +109,14 @@ class PredictMasks:
         }
 
     def predict(self, mask_predictor, guides: Guides):
-        device = host.Managed(mask_predictor).load()
+        (network,) = mask_predictor.modules
+        device = mask_predictor.load()
         progress, window, found = host.Progress(len(guides)), 16, []
-        for start in range(0, len(guides), window):
-            part = guides[start : start + window].to(device)
-            found.append(mask_predictor.predict(part).to("cpu").masks)
-            progress(start + len(part))
+        with host.interruptible():
+            for start in range(0, len(guides), window):
+                part = guides[start : start + window].to(device)
+                found.append(network.predict(part).to("cpu").masks)
+                progress(start + len(part))
         masks = torch.cat(found)
         return (Regions(masks), 1 - masks[:, 0], masks[:, 1], masks[:, 2], masks[:, 3])
 

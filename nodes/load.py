@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from ..stereotalker_core.checkpoint import NANO, load
 from . import host
 
@@ -31,7 +29,8 @@ class LoadAudioEncoder:
     def load(self, model_name: str):
         from ..stereotalker_core.audio.encoder import SpeechEncoder
 
-        return (load(SpeechEncoder, host.resolve_model(model_name, NANO / "audio_encoder.safetensors")),)
+        path = host.resolve_model(model_name, NANO / "audio_encoder.safetensors")
+        return (host.Managed(load(SpeechEncoder, path)),)
 
 
 class LoadMotionModel:
@@ -59,7 +58,8 @@ class LoadMotionModel:
         from ..stereotalker_core.motion.prior import LanguagePrior
 
         denoiser = load(MotionDenoiser, host.resolve_model(model_name, NANO / "motion_denoiser.safetensors"))
-        return ((load(LanguagePrior, host.resolve_model(prior_name, NANO / "prior.safetensors")), denoiser),)
+        prior = load(LanguagePrior, host.resolve_model(prior_name, NANO / "prior.safetensors"))
+        return (host.Managed(prior, denoiser),)
 
 
 class LoadMaskPredictor:
@@ -79,17 +79,24 @@ class LoadMaskPredictor:
     def load(self, model_name: str):
         from ..stereotalker_core.video.mask import MaskPredictor
 
-        return (load(MaskPredictor, host.resolve_model(model_name, NANO / "mask_predictor.safetensors")),)
+        path = host.resolve_model(model_name, NANO / "mask_predictor.safetensors")
+        return (host.Managed(load(MaskPredictor, path)),)
 
 
 class LoadRenderer:
     DISPLAY_NAME = "Load Renderer (Stereo-Talker)"
     CATEGORY = CATEGORY
-    DESCRIPTION = "Stage 2: the latent diffusion U-Net with its reference network and guided decoder."
-    SEARCH_ALIASES = ["renderer", "u-net", "video diffusion model", "vae"]
-    RETURN_TYPES = ("ST_RENDERER",)
-    RETURN_NAMES = ("renderer",)
-    OUTPUT_TOOLTIPS = ("For Load View-MoE, Load Mask-MoE and Render Video.",)
+    DESCRIPTION = (
+        "Stage 2: the latent diffusion U-Net with its reference network as a MODEL for any sampler, and its VAE. "
+        "Both serve Render Video, and Stereo-Talker Conditioning with the stock KSampler and VAE Decode."
+    )
+    SEARCH_ALIASES = ["renderer", "u-net", "video diffusion model", "vae", "checkpoint"]
+    RETURN_TYPES = ("MODEL", "VAE")
+    RETURN_NAMES = ("model", "vae")
+    OUTPUT_TOOLTIPS = (
+        "For Load View-MoE, Load Mask-MoE, Render Video, or KSampler.",
+        "For Render Video and Stereo-Talker Conditioning.",
+    )
     FUNCTION = "load"
 
     @classmethod
@@ -104,27 +111,21 @@ class LoadRenderer:
         }
 
     def load(self, unet_name: str, reference_name: str, vae_name: str):
-        from ..stereotalker_core.video.mask import MaskPredictor
         from ..stereotalker_core.video.reference import ReferenceNet
-        from ..stereotalker_core.video.render import Renderer
         from ..stereotalker_core.video.unet import StereoTalkerUNet
         from ..stereotalker_core.video.vae import TinyAutoencoder
 
-        return (
-            Renderer(
-                load(StereoTalkerUNet, host.resolve_model(unet_name, NANO / "unet.safetensors")),
-                load(ReferenceNet, host.resolve_model(reference_name, NANO / "reference.safetensors")),
-                load(TinyAutoencoder, host.resolve_model(vae_name, NANO / "vae.safetensors")),
-                load(MaskPredictor, NANO / "mask_predictor.safetensors"),
-            ),
-        )
+        unet = load(StereoTalkerUNet, host.resolve_model(unet_name, NANO / "unet.safetensors"))
+        reference = load(ReferenceNet, host.resolve_model(reference_name, NANO / "reference.safetensors"))
+        vae = host.ClipVAE(host.Managed(load(TinyAutoencoder, host.resolve_model(vae_name, NANO / "vae.safetensors"))))
+        return host.make_model(unet, reference, vae.preview_factors(), unet_name), vae
 
 
 def _experts_inputs(tip: str) -> dict:
     strength = {"default": 1.0, "min": 0.0, "max": 2.0, "step": 0.05, "tooltip": "0 = the renderer without experts."}
     return {
         "required": {
-            "renderer": ("ST_RENDERER", {"tooltip": "From Load Renderer or another expert loader."}),
+            "model": ("MODEL", {"tooltip": "From Load Renderer or another expert loader."}),
             "experts_name": (host.model_choices(), {"tooltip": tip}),
             "strength": ("FLOAT", strength),
         }
@@ -136,8 +137,8 @@ class LoadViewMoE:
     CATEGORY = CATEGORY
     DESCRIPTION = "View-guided mixture of experts: appearance particular to each side of the person. Works like a LoRA."
     SEARCH_ALIASES = ["view moe", "mixture of experts", "view experts", "lora"]
-    RETURN_TYPES = ("ST_RENDERER",)
-    RETURN_NAMES = ("renderer",)
+    RETURN_TYPES = ("MODEL",)
+    RETURN_NAMES = ("model",)
     OUTPUT_TOOLTIPS = ("The renderer with view experts.",)
     FUNCTION = "load"
 
@@ -145,11 +146,11 @@ class LoadViewMoE:
     def INPUT_TYPES(cls):
         return _experts_inputs("View experts file.")
 
-    def load(self, renderer, experts_name: str, strength: float):
+    def load(self, model, experts_name: str, strength: float):
         from ..stereotalker_core.video.experts import ViewExperts
 
         experts = load(ViewExperts, host.resolve_model(experts_name, NANO / "view_experts.safetensors"))
-        return (dataclasses.replace(renderer, view_experts=experts, view_strength=strength),)
+        return (host.with_experts(model, "view", host.Managed(experts), strength),)
 
 
 class LoadMaskMoE:
@@ -157,8 +158,8 @@ class LoadMaskMoE:
     CATEGORY = CATEGORY
     DESCRIPTION = "Mask-guided mixture of experts: stable face, hands and body by their masks. Works like a LoRA."
     SEARCH_ALIASES = ["mask moe", "mixture of experts", "region experts", "lora"]
-    RETURN_TYPES = ("ST_RENDERER",)
-    RETURN_NAMES = ("renderer",)
+    RETURN_TYPES = ("MODEL",)
+    RETURN_NAMES = ("model",)
     OUTPUT_TOOLTIPS = ("The renderer with mask experts.",)
     FUNCTION = "load"
 
@@ -166,11 +167,11 @@ class LoadMaskMoE:
     def INPUT_TYPES(cls):
         return _experts_inputs("Mask experts file.")
 
-    def load(self, renderer, experts_name: str, strength: float):
+    def load(self, model, experts_name: str, strength: float):
         from ..stereotalker_core.video.experts import MaskExperts
 
         experts = load(MaskExperts, host.resolve_model(experts_name, NANO / "mask_experts.safetensors"))
-        return (dataclasses.replace(renderer, mask_experts=experts, mask_strength=strength),)
+        return (host.with_experts(model, "mask", host.Managed(experts), strength),)
 
 
 NODES = {

@@ -1,14 +1,16 @@
-"""Portrait node: fit the body to the picture once; every camera and every speech reuses it."""
+"""Portrait nodes: fit the body to the picture once; every camera and every speech reuses it, also from a file."""
 
 from __future__ import annotations
 
-from ..stereotalker_core.records import Identity
+from ..stereotalker_core.records import Identity, Motion
 from . import host
+
+CATEGORY = "Stereo-Talker/portrait"
 
 
 class FitPortrait:
     DISPLAY_NAME = "Fit Portrait (Stereo-Talker)"
-    CATEGORY = "Stereo-Talker/portrait"
+    CATEGORY = CATEGORY
     DESCRIPTION = "Find the person's shape, clothes, hair volume, pose and texture in the portrait (a few seconds)."
     SEARCH_ALIASES = ["portrait", "identity", "reference image", "avatar", "character"]
     RETURN_TYPES = ("ST_IDENTITY", "MASK", "FLOAT")
@@ -38,12 +40,129 @@ class FitPortrait:
         from ..stereotalker_core.body.fit import fit_portrait
         from ..stereotalker_core.body.keypoints import from_openpose
 
-        host.check_interrupted()
         portrait = host.image_in(image)
         rows, columns = portrait.shape[-2:]
         points = None if pose_keypoint is None else from_openpose(pose_keypoint, columns, rows)
-        identity = fit_portrait(host.body(), portrait, points, host.mask_in(mask, (rows, columns)))
+        with host.interruptible():
+            identity = fit_portrait(host.body(), portrait, points, host.mask_in(mask, (rows, columns)))
         return identity, host.mask_out([identity.mask[None]]), float(identity.quality)
 
 
-NODES = {"StereoTalkerFitPortrait": FitPortrait}
+class SaveIdentity:
+    DISPLAY_NAME = "Save Identity (Stereo-Talker)"
+    CATEGORY = CATEGORY
+    DESCRIPTION = "Keep a fitted person in a file of the output folder, for Load Identity: fit once, use everywhere."
+    SEARCH_ALIASES = ["save avatar", "save character", "export identity"]
+    RETURN_TYPES = ("ST_IDENTITY", "STRING")
+    RETURN_NAMES = ("identity", "filename")
+    OUTPUT_TOOLTIPS = ("The identity, unchanged.", "The file that was written.")
+    FUNCTION = "save"
+    OUTPUT_NODE = True
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        prefix = {"default": "stereotalker/identity", "tooltip": "File name, with folders, in the output folder."}
+        return {
+            "required": {
+                "identity": ("ST_IDENTITY", {"tooltip": "From Fit Portrait."}),
+                "filename_prefix": ("STRING", prefix),
+            }
+        }
+
+    def save(self, identity: Identity, filename_prefix: str) -> tuple[Identity, str]:
+        path, _ = host.save_path(filename_prefix, ".safetensors")
+        identity.save(path)
+        return identity, str(path)
+
+
+class LoadIdentity:
+    DISPLAY_NAME = "Load Identity (Stereo-Talker)"
+    CATEGORY = CATEGORY
+    DESCRIPTION = "A fitted person from a file that Save Identity wrote (input folder, or output/stereotalker)."
+    SEARCH_ALIASES = ["load avatar", "load character"]
+    RETURN_TYPES = ("ST_IDENTITY", "IMAGE", "MASK")
+    RETURN_NAMES = ("identity", "portrait", "mask")
+    OUTPUT_TOOLTIPS = ("The fitted person.", "The portrait it was fitted to.", "The person in the portrait.")
+    FUNCTION = "load"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        tip = "File in the input folder, or in output/stereotalker (marked [output])."
+        return {"required": {"identity_file": (host.file_choices((".safetensors",)), {"tooltip": tip})}}
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, identity_file: str) -> bool | str:
+        return host.problem_with_file(identity_file)
+
+    @classmethod
+    def IS_CHANGED(cls, identity_file: str) -> float:
+        return host.resolve_file(identity_file).stat().st_mtime
+
+    def load(self, identity_file: str) -> tuple[Identity, object, object]:
+        identity = Identity.load(host.resolve_file(identity_file))
+        return identity, host.image_out([identity.portrait[None]]), host.mask_out([identity.mask[None]])
+
+
+class Turntable:
+    DISPLAY_NAME = "Turntable (Stereo-Talker)"
+    CATEGORY = CATEGORY
+    DESCRIPTION = "The fitted person from many sides at once, drawn without the renderer: to judge a fit in a second."
+    SEARCH_ALIASES = ["multi view", "orbit strip", "character sheet", "preview identity"]
+    RETURN_TYPES = ("IMAGE", "IMAGE")
+    RETURN_NAMES = ("images", "strip")
+    OUTPUT_TOOLTIPS = ("One picture a view.", "All views side by side in one picture.")
+    FUNCTION = "turn"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        def angle(default: float, low: float, high: float, tip: str):
+            return ("FLOAT", {"default": default, "min": low, "max": high, "step": 0.5, "tooltip": tip})
+
+        size = {"default": 192, "min": 64, "max": 512, "step": 64, "tooltip": "Pixels of one square view."}
+        frame = {"default": 0, "min": 0, "max": 1_000_000, "tooltip": "Frame of the motion that is shown."}
+        return {
+            "required": {
+                "identity": ("ST_IDENTITY", {"tooltip": "From Fit Portrait or Load Identity."}),
+                "views": ("INT", {"default": 9, "min": 1, "max": 73, "tooltip": "Number of views."}),
+                "first_yaw": angle(-90.0, -180.0, 180.0, "Degrees of the first view; negative = their left side."),
+                "last_yaw": angle(90.0, -180.0, 180.0, "Degrees of the last view."),
+                "pitch": angle(0.0, -45.0, 45.0, "Degrees; positive = the camera is above."),
+                "size": ("INT", size),
+            },
+            "optional": {
+                "motion": ("ST_MOTION", {"tooltip": "Show a frame of this motion; otherwise the portrait's own pose."}),
+                "frame": ("INT", frame),
+            },
+        }
+
+    def turn(
+        self,
+        identity: Identity,
+        views: int,
+        first_yaw: float,
+        last_yaw: float,
+        pitch: float,
+        size: int,
+        motion: Motion | None = None,
+        frame: int = 0,
+    ):
+        from ..stereotalker_core.camera.trajectories import framing_for, orbit
+        from ..stereotalker_core.video.guides import render_guides
+
+        if motion is None:
+            pose = Motion(identity.rotations[None], identity.expression[None])
+        else:
+            pose = motion[min(frame, len(motion) - 1) :][:1]
+        held = Motion(pose.rotations.expand(views, -1, -1), pose.expression.expand(views, -1), pose.fps)
+        cameras = orbit(framing_for(host.body(), identity), views, first_yaw, last_yaw, pitch, (size, size))
+        with host.interruptible():
+            images = host.image_out([render_guides(host.body(), identity, held, cameras).lift])
+        return images, host.strip_of(images)
+
+
+NODES = {
+    "StereoTalkerFitPortrait": FitPortrait,
+    "StereoTalkerSaveIdentity": SaveIdentity,
+    "StereoTalkerLoadIdentity": LoadIdentity,
+    "StereoTalkerTurntable": Turntable,
+}

@@ -6,7 +6,7 @@ from ..stereotalker_core.shapes import FPS
 from . import host
 from .camera import YAW
 from .speech import audio_in
-from .video import BACKGROUNDS, COLOURS, check_memory
+from .video import BACKGROUNDS, COLOURS, HIDDEN, check_batch
 
 
 class StereoTalker:
@@ -35,6 +35,7 @@ class StereoTalker:
 
         seed = {"default": 0, "min": 0, "max": 2**64 - 1, "control_after_generate": True, "tooltip": "The performance."}
         size = {"default": 256, "min": 128, "max": 1024, "step": 64, "tooltip": "Pixels of the square video."}
+        strength = {"default": 1.0, "min": 0.0, "max": 3.0, "step": 0.05, "tooltip": "Size of the gestures."}
         steps = {"default": 1, "min": 1, "max": 50, "tooltip": "Denoising steps of the renderer; 1 is sharpest here."}
         return {
             "required": {
@@ -55,7 +56,9 @@ class StereoTalker:
                     "STRING",
                     {"default": "", "multiline": True, "tooltip": "Optional: the words spoken, for clearer gestures."},
                 ),
+                "motion_strength": ("FLOAT", strength),
             },
+            "hidden": HIDDEN,
         }
 
     def talk(
@@ -72,34 +75,40 @@ class StereoTalker:
         mask=None,
         pose_keypoint=None,
         transcript: str = "",
+        motion_strength: float = 1.0,
+        extra_pnginfo=None,
     ):
         from ..stereotalker_core.body.keypoints import from_openpose
         from ..stereotalker_core.motion.sampling import MotionOptions
         from ..stereotalker_core.pipeline import Look, View, prepare, render
+        from ..stereotalker_core.video.provenance import provenance
 
         sound, portrait = audio_in(audio), host.image_in(image)
+        check_batch(sound.frame_count(), (size, size))
         rows, columns = portrait.shape[-2:]
-        view = View(yaw, end_yaw if orbit else None, size=size)
-        models = host.nano_models()
+        models, managed = host.nano_models()
+        managed.load(16 * size * size * 1200)
         progress = Stages()
-        scene = prepare(
-            models,
-            portrait,
-            sound,
-            view,
-            mask=host.mask_in(mask, (rows, columns)),
-            keypoints=None if pose_keypoint is None else from_openpose(pose_keypoint, columns, rows),
-            transcript=transcript.strip() or None,
-            options=MotionOptions(seed=seed),
-            progress=progress,
-        )
-        check_memory(len(scene.motion), scene.cameras)
-        behind = background if background == "portrait" else COLOURS[background]
         frames, masks = [], []
-        for chunk in render(models, scene, Look(steps, seed, behind), progress):
-            frames.append(chunk.frames.cpu())
-            masks.append(chunk.masks.cpu())
-            progress.picture = frames[-1][-1]
+        with host.interruptible():
+            scene = prepare(
+                models,
+                portrait,
+                sound,
+                View(yaw, end_yaw if orbit else None, size=size),
+                mask=host.mask_in(mask, (rows, columns)),
+                keypoints=None if pose_keypoint is None else from_openpose(pose_keypoint, columns, rows),
+                transcript=transcript.strip() or None,
+                options=MotionOptions(seed=seed, motion_strength=motion_strength),
+                progress=progress,
+            )
+            behind = background if background == "portrait" else COLOURS[background]
+            for chunk in render(models, scene, Look(steps, seed, behind), progress):
+                host.check_finite(chunk.frames, "the renderer")
+                frames.append(chunk.frames.cpu())
+                masks.append(chunk.masks.cpu())
+                progress.picture = frames[-1][-1]
+        host.stamp(extra_pnginfo, provenance(host.EMBEDDED, seed))
         return host.image_out(frames), host.mask_out(masks), audio, FPS
 
 

@@ -40,8 +40,11 @@ class EncodeSpeech:
 
     def encode(self, audio_encoder, audio: dict):
         sound = audio_in(audio)
-        device = host.Managed(audio_encoder).load()
-        return ((sound, audio_encoder.encode(sound.to(device)).to("cpu"), audio_encoder), audio)
+        (network,) = audio_encoder.modules
+        device = audio_encoder.load()
+        with host.interruptible():
+            features = network.encode(sound.to(device)).to("cpu")
+        return ((sound, features, audio_encoder), audio)
 
 
 class SampleMotion:
@@ -95,9 +98,9 @@ class SampleMotion:
     ) -> tuple[Motion, int]:
         from ..stereotalker_core.motion.sampling import MotionModels, sample_motion
 
-        prior, denoiser = motion_model
+        prior, denoiser = motion_model.modules
         sound, features, encoder = speech
-        device = host.Managed(prior, denoiser).load()
+        device = host.load_all([motion_model, encoder])
         progress: list[host.Progress] = []
 
         def report(step: int, total: int, denoised) -> None:
@@ -105,20 +108,22 @@ class SampleMotion:
                 progress.append(host.Progress(total))
             progress[0](step + 1)
 
-        motion = sample_motion(
-            MotionModels(encoder, prior, denoiser),
-            sound,
-            speech=features.to(device),
-            transcript=transcript.strip() or None,
-            callback=report,
-            seed=seed,
-            steps=steps,
-            style=emotion,
-            prior_strength=prior_strength,
-            motion_strength=motion_strength,
-            face_strength=face_strength,
-            smoothing=smoothing,
-        )
+        models = MotionModels(encoder.modules[0], prior, denoiser)
+        with host.interruptible():
+            motion = sample_motion(
+                models,
+                sound.to(device),
+                speech=features.to(device),
+                transcript=transcript.strip() or None,
+                callback=report,
+                seed=seed,
+                steps=steps,
+                style=emotion,
+                prior_strength=prior_strength,
+                motion_strength=motion_strength,
+                face_strength=face_strength,
+                smoothing=smoothing,
+            ).to("cpu")
         return motion, len(motion)
 
 

@@ -1,36 +1,92 @@
-"""Render Video: identity + motion + cameras -> frames, in windows, with previews and cancel."""
+"""Video nodes: all-in-one rendering, streaming into a file, conditioning for the stock KSampler, and the label."""
 
 from __future__ import annotations
 
-import dataclasses
-
-from torch import nn
+from collections.abc import Iterator
 
 from ..stereotalker_core.records import Cameras, Identity, Motion
-from ..stereotalker_core.shapes import FPS
 from . import host
 from .guides import check_lengths
 
+CATEGORY = "Stereo-Talker/video"
 BACKGROUNDS = ("portrait", "grey", "green", "white", "black")
 COLOURS = {"grey": (0.5, 0.5, 0.5), "green": (0.0, 0.69, 0.25), "white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0)}
-BYTES_PER_PIXEL = 4 * (3 + 1)  # float32 IMAGE and MASK of one pixel
+LABEL = "Synthetic media"
+HIDDEN = {"extra_pnginfo": "EXTRA_PNGINFO"}
+_BATCH_BYTES = 2 * 4 * (3 + 1)  # a pixel: float32 IMAGE and MASK, as chunks and joined
+_WINDOW_BYTES = 16 * 1200  # activations of one window a pixel, measured
 
 
-def check_memory(frames: int, cameras: Cameras) -> None:
+def check_batch(frames: int, size: tuple[int, int]) -> None:
     """Refuse before the first step what cannot be held: the whole IMAGE batch lives in memory on a ComfyUI canvas."""
-    needed = int(frames * cameras.size[0] * cameras.size[1] * BYTES_PER_PIXEL * 2)  # chunks + their concatenation
-    free = host.free_memory()
-    if needed > free:
-        raise ValueError(
-            f"{frames} frames of {cameras.size[0]}x{cameras.size[1]} need {needed / 1e9:.1f} GB, "
-            f"{free / 1e9:.1f} GB are free: render a shorter piece, a smaller size, or write a file with "
-            "`python -m stereotalker_core talk`"
-        )
+    instead = "render a shorter piece or a smaller size, or use Render Video to File, which streams"
+    host.check_memory(frames, size, _BATCH_BYTES, instead)
+
+
+def background_of(background: str, image, size: tuple[int, int]):
+    """The combo's word, or the picture that replaces it, as the core takes it."""
+    if image is not None:
+        return host.fit_canvas(host.image_in(image), size)
+    return "portrait" if background == "portrait" else COLOURS[background]
+
+
+def sampling_inputs(**more: tuple) -> dict:
+    """The inputs that Render Video and Render Video to File share; `more` are required ones after them."""
+    seed = {"default": 0, "min": 0, "max": 2**64 - 1, "control_after_generate": True, "tooltip": "Noise of the U-Net."}
+    steps = {"default": 1, "min": 1, "max": 50, "tooltip": "Denoising steps; 1 is sharpest with the nano renderer."}
+    return {
+        "required": {
+            "model": ("MODEL", {"tooltip": "From Load Renderer, Load View-MoE or Load Mask-MoE."}),
+            "vae": ("VAE", {"tooltip": "From Load Renderer."}),
+            "identity": ("ST_IDENTITY", {"tooltip": "From Fit Portrait."}),
+            "motion": ("ST_MOTION", {"tooltip": "From Sample Motion."}),
+            "cameras": ("ST_CAMERAS", {"tooltip": "From Camera Trajectory."}),
+            "seed": ("INT", seed),
+            "steps": ("INT", steps),
+            "background": (BACKGROUNDS, {"tooltip": "portrait keeps the background behind the person."}),
+            **more,
+        },
+        "optional": {
+            "mask_predictor": (
+                "ST_MASK_PREDICTOR",
+                {"tooltip": "From Load Mask Predictor. Without it the body's own silhouette is used."},
+            ),
+            "background_image": ("IMAGE", {"tooltip": "Replaces the background; resized to the canvas."}),
+        },
+        "hidden": HIDDEN,
+    }
+
+
+def chunks_of(
+    model, vae, identity: Identity, motion: Motion, cameras: Cameras, seed: int, steps: int, background, mask_predictor
+) -> Iterator:
+    """Frames and masks of a video as they come, with progress, previews and checks; iterate it interruptibly."""
+    from ..stereotalker_core.video.mask import MaskPredictor
+    from ..stereotalker_core.video.render import Renderer, render_video
+
+    unet, reference = host.networks_of(model)
+    used = [model, host.vae_of(vae), *([mask_predictor] if mask_predictor else [])]
+    device = host.load_all(used, _WINDOW_BYTES * cameras.size[0] * cameras.size[1])
+    body = host.body(str(device))
+    predictor = mask_predictor.modules[0] if mask_predictor else MaskPredictor.for_parts(body.part_names).to(device)
+    experts = host.experts_of(model)
+    view, view_strength = experts.get("view", (None, 1.0))
+    mask, mask_strength = experts.get("mask", (None, 1.0))
+    renderer = Renderer(unet, reference, vae.network, predictor, view, mask, view_strength, mask_strength)
+    progress, done = host.Progress(len(motion)), 0
+    for chunk in render_video(
+        body, renderer, identity.to(device), motion.to(device), cameras.to(device),
+        steps=steps, seed=seed, background=background, use_predicted_mask=mask_predictor is not None,
+    ):  # fmt: skip
+        host.check_finite(chunk.frames, "the renderer")
+        done += len(chunk.frames)
+        progress(done, chunk.frames[-1])
+        yield chunk
 
 
 class RenderVideo:
     DISPLAY_NAME = "Render Video (Stereo-Talker)"
-    CATEGORY = "Stereo-Talker/video"
+    CATEGORY = CATEGORY
     DESCRIPTION = (
         "Render the person performing the motion from the cameras. One node for guides, masks, U-Net, decoder."
     )
@@ -42,38 +98,12 @@ class RenderVideo:
 
     @classmethod
     def INPUT_TYPES(cls):
-        seed = {
-            "default": 0,
-            "min": 0,
-            "max": 2**64 - 1,
-            "control_after_generate": True,
-            "tooltip": "Noise of the U-Net.",
-        }
-        return {
-            "required": {
-                "renderer": ("ST_RENDERER", {"tooltip": "From Load Renderer, Load View-MoE or Load Mask-MoE."}),
-                "identity": ("ST_IDENTITY", {"tooltip": "From Fit Portrait."}),
-                "motion": ("ST_MOTION", {"tooltip": "From Sample Motion."}),
-                "cameras": ("ST_CAMERAS", {"tooltip": "From Camera Trajectory."}),
-                "seed": ("INT", seed),
-                "steps": (
-                    "INT",
-                    {"default": 1, "min": 1, "max": 50, "tooltip": "Denoising steps; 1 is sharpest here."},
-                ),
-                "background": (BACKGROUNDS, {"tooltip": "portrait keeps the background behind the person."}),
-            },
-            "optional": {
-                "mask_predictor": (
-                    "ST_MASK_PREDICTOR",
-                    {"tooltip": "From Load Mask Predictor. Without it the body's own silhouette is used."},
-                ),
-                "background_image": ("IMAGE", {"tooltip": "Replaces the background; resized to the canvas."}),
-            },
-        }
+        return sampling_inputs()
 
     def render(
         self,
-        renderer,
+        model,
+        vae,
         identity: Identity,
         motion: Motion,
         cameras: Cameras,
@@ -82,40 +112,182 @@ class RenderVideo:
         background: str,
         mask_predictor=None,
         background_image=None,
+        extra_pnginfo=None,
     ):
-        from ..stereotalker_core.video.render import render_video
+        from ..stereotalker_core.video.provenance import provenance
 
         check_lengths(motion, cameras)
-        check_memory(len(motion), cameras)
-        if mask_predictor is not None:
-            renderer = dataclasses.replace(renderer, mask_predictor=mask_predictor)
-        device = host.Managed(*networks(renderer)).load(working_bytes(cameras))
-        behind = "portrait" if background == "portrait" else COLOURS[background]
-        if background_image is not None:
-            behind = host.fit_canvas(host.image_in(background_image), cameras.size)
-        progress, frames, masks, done = host.Progress(len(motion)), [], [], 0
-        chunks = render_video(
-            host.body().to(device), renderer, identity.to(device), motion.to(device), cameras.to(device),
-            steps=steps, seed=seed, background=behind, use_predicted_mask=mask_predictor is not None,
-            callback=lambda *_: host.check_interrupted(),
-        )  # fmt: skip
-        for chunk in chunks:
-            frames.append(chunk.frames.cpu())
-            masks.append(chunk.masks.cpu())
-            done += len(chunk.frames)
-            progress(done, frames[-1][-1])
-        return host.image_out(frames), host.mask_out(masks), FPS
+        check_batch(len(motion), cameras.size)
+        behind = background_of(background, background_image, cameras.size)
+        frames, masks = [], []
+        with host.interruptible():
+            for chunk in chunks_of(model, vae, identity, motion, cameras, seed, steps, behind, mask_predictor):
+                frames.append(chunk.frames.cpu())
+                masks.append(chunk.masks.cpu())
+        host.stamp(extra_pnginfo, provenance(host.model_name(model), seed))
+        return host.image_out(frames), host.mask_out(masks), motion.fps
 
 
-def networks(renderer) -> list:
-    """The networks that are really loaded in a renderer."""
-    values = (getattr(renderer, field.name) for field in dataclasses.fields(renderer))
-    return [value for value in values if isinstance(value, nn.Module)]
+class RenderToFile:
+    DISPLAY_NAME = "Render Video to File (Stereo-Talker)"
+    CATEGORY = CATEGORY
+    DESCRIPTION = (
+        "Render straight into an MP4 of the output folder, frame by frame: memory does not grow with the length, and a "
+        "cancelled run leaves a video that plays. The file says that it is synthetic media."
+    )
+    SEARCH_ALIASES = ["stream video", "long video", "save talking video", "mp4"]
+    RETURN_TYPES = ("STRING", "INT")
+    RETURN_NAMES = ("filename", "frames")
+    OUTPUT_TOOLTIPS = ("The file that was written.", "Its number of frames.")
+    FUNCTION = "render"
+    OUTPUT_NODE = True
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        prefix = {"default": "video/StereoTalker", "tooltip": "File name, with folders, inside of the output folder."}
+        label = {"default": False, "tooltip": f"Write {LABEL!r} visibly into a corner of every frame."}
+        inputs = sampling_inputs(filename_prefix=("STRING", prefix), label=("BOOLEAN", label))
+        inputs["optional"]["audio"] = ("AUDIO", {"tooltip": "The speech, for the sound of the video."})
+        return inputs
+
+    def render(
+        self,
+        model,
+        vae,
+        identity: Identity,
+        motion: Motion,
+        cameras: Cameras,
+        seed: int,
+        steps: int,
+        background: str,
+        filename_prefix: str,
+        label: bool,
+        mask_predictor=None,
+        background_image=None,
+        audio=None,
+        extra_pnginfo=None,
+    ):
+        from ..stereotalker_core.video.provenance import container_tags, draw_label
+        from ..stereotalker_core.video.writer import VideoWriter
+        from .speech import audio_in
+
+        check_lengths(motion, cameras)
+        behind = background_of(background, background_image, cameras.size)
+        path, entry = host.save_path(filename_prefix, ".mp4")
+        tags = container_tags(host.model_name(model), seed)
+        sound = None if audio is None else audio_in(audio)
+        with host.interruptible(), VideoWriter(path, cameras.size, motion.fps, sound, tags) as writer:
+            for chunk in chunks_of(model, vae, identity, motion, cameras, seed, steps, behind, mask_predictor):
+                writer.write(draw_label(chunk.frames.cpu(), LABEL) if label else chunk.frames)
+        return {"ui": {"images": [entry], "animated": (True,)}, "result": (str(path), writer.frames)}
 
 
-def working_bytes(cameras: Cameras) -> int:
-    """Activations of one window, from its pixels (measured: about 1.2 kB a pixel and frame at a window of 16)."""
-    return int(16 * cameras.size[0] * cameras.size[1] * 1200)
+class Conditioning:
+    DISPLAY_NAME = "Stereo-Talker Conditioning"
+    CATEGORY = CATEGORY
+    DESCRIPTION = (
+        "Everything the renderer is told about a video, for the stock KSampler (cfg 1, euler, simple) and VAE Decode. "
+        "Any length: windows are handled inside. Connect this node's vae to VAE Decode."
+    )
+    SEARCH_ALIASES = ["ksampler", "conditioning", "latent video", "pose conditioning"]
+    RETURN_TYPES = ("CONDITIONING", "CONDITIONING", "LATENT", "VAE", "MASK", "FLOAT")
+    RETURN_NAMES = ("positive", "negative", "latent", "vae", "mask", "fps")
+    OUTPUT_TOOLTIPS = (
+        "Guides, masks, cameras and portrait.",
+        "The same without the portrait; used only with a cfg other than 1, which the nano renderer is not trained for.",
+        "One latent a frame: the encoded lift, used with denoise below 1; all frames share one noise.",
+        "For VAE Decode: it knows the guides, masks and background of this video.",
+        "The person in every frame.",
+        "Frames a second, for Create Video.",
+    )
+    FUNCTION = "encode"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        frozen = "Adds a noise mask: only the person is denoised, the background latents stay those of the lift."
+        shared = sampling_inputs()
+        kept = {name: shared["required"][name] for name in ("vae", "identity", "motion", "cameras", "background")}
+        kept["freeze_background"] = ("BOOLEAN", {"default": False, "tooltip": frozen})
+        return {"required": kept, "optional": shared["optional"], "hidden": HIDDEN}
+
+    def encode(
+        self,
+        vae,
+        identity: Identity,
+        motion: Motion,
+        cameras: Cameras,
+        background: str,
+        freeze_background: bool,
+        mask_predictor=None,
+        background_image=None,
+        extra_pnginfo=None,
+    ):
+        import torch
+
+        from ..stereotalker_core.video.clip import clip_bytes, prepare_clip
+        from ..stereotalker_core.video.provenance import provenance
+        from ..stereotalker_core.video.render import resolve_background
+
+        check_lengths(motion, cameras)
+        pixels = cameras.size[0] * cameras.size[1]
+        instead = "render a shorter piece or a smaller size, or use Render Video, which works in windows"
+        host.check_memory(len(motion), cameras.size, clip_bytes(cameras.size) / pixels + _BATCH_BYTES, instead)
+        used = [host.vae_of(vae), *([mask_predictor] if mask_predictor else [])]
+        device = host.load_all(used, _WINDOW_BYTES * pixels)
+        plate = resolve_background(background_of(background, background_image, cameras.size), identity, cameras)
+        progress = host.Progress(len(motion))
+        with host.interruptible():
+            clip = prepare_clip(
+                host.body(str(device)), vae.network, mask_predictor.modules[0] if mask_predictor else None,
+                identity.to(device), motion.to(device), cameras.to(device), progress,
+            )  # fmt: skip
+        tokens = torch.zeros(1, 1, 1)  # the model computes its own from the portrait
+        positive = [[tokens, {"stereotalker_clip": clip, "stereotalker_portrait": True}]]
+        negative = [[tokens, {"stereotalker_clip": clip, "stereotalker_portrait": False}]]
+        latent = {"samples": clip.lift.clone(), "batch_index": [0] * len(clip)}  # one noise for the whole clip
+        mask = host.mask_out([clip.person])
+        if freeze_background:
+            latent["noise_mask"] = mask
+        host.stamp(extra_pnginfo, provenance("sampled by KSampler", 0) | {"seed": "see the KSampler of the workflow"})
+        return positive, negative, latent, vae.bound(clip, plate), mask, motion.fps
 
 
-NODES = {"StereoTalkerRenderVideo": RenderVideo}
+class Label:
+    DISPLAY_NAME = "Synthetic Media Label (Stereo-Talker)"
+    CATEGORY = CATEGORY
+    DESCRIPTION = "A visible label in every picture; the metadata of saved files says synthetic media, too."
+    SEARCH_ALIASES = ["watermark", "disclosure", "synthetic media", "content credentials"]
+    RETURN_TYPES = ("IMAGE",)
+    RETURN_NAMES = ("images",)
+    OUTPUT_TOOLTIPS = ("The labelled pictures.",)
+    FUNCTION = "label"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        from ..stereotalker_core.video.provenance import CORNERS
+
+        opacity = {"default": 0.8, "min": 0.0, "max": 1.0, "step": 0.05, "tooltip": "0 draws nothing."}
+        return {
+            "required": {
+                "images": ("IMAGE", {"tooltip": "Pictures or frames."}),
+                "text": ("STRING", {"default": LABEL, "tooltip": "The label."}),
+                "position": (CORNERS, {"tooltip": "The corner it stands in."}),
+                "opacity": ("FLOAT", opacity),
+            },
+            "hidden": HIDDEN,
+        }
+
+    def label(self, images, text: str, position: str, opacity: float, extra_pnginfo=None):
+        from ..stereotalker_core.video.provenance import NOTICE, SOURCE_TYPE, draw_label
+
+        host.stamp(extra_pnginfo, {"notice": NOTICE, "digital_source_type": SOURCE_TYPE})
+        frames = images[..., :3].movedim(-1, 1).float() * 2 - 1
+        return (host.image_out([draw_label(frames, text, position, opacity)]),)
+
+
+NODES = {
+    "StereoTalkerConditioning": Conditioning,
+    "StereoTalkerRenderVideo": RenderVideo,
+    "StereoTalkerRenderToFile": RenderToFile,
+    "StereoTalkerLabel": Label,
+}

@@ -68,9 +68,7 @@ class Models:
     def load_nano(cls, device: str | torch.device = "cpu") -> "Models":
         """The models that ship with the package. FileNotFoundError and ValueError name a missing or damaged file."""
         device = str(device)
-        return cls(
-            HalfBody().to(device), load_detector(device), MotionModels.load_nano(device), load_renderer(device)
-        )
+        return cls(HalfBody().to(device), load_detector(device), MotionModels.load_nano(device), load_renderer(device))
 
     def with_experts(self, view: float = 1.0, mask: float = 1.0) -> "Models":
         """The same models with another strength of the view and mask experts (0 = off)."""
@@ -124,13 +122,15 @@ def prepare(
     view, options = view or View(), options or MotionOptions()
     # 2. fit the portrait once
     report("fit", 0, 1)
-    identity = fit_portrait(models.body, portrait, keypoints, mask, detector=models.detector)
+    device = models.renderer.device
+    mask = None if mask is None else mask.to(device)
+    identity = fit_portrait(models.body, portrait.to(device), keypoints, mask, detector=models.detector)
     report("fit", 1, 1)
     # 3. speech -> motion
     if motion is None:
         motion = sample_motion(
             models.motion,
-            audio,
+            audio.to(device),
             transcript=transcript,
             options=options,
             callback=lambda step, steps, denoised: report("motion", step + 1, steps),

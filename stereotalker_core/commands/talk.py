@@ -17,6 +17,7 @@ from ..motion.preview import preview_frames
 from ..motion.sampling import MotionModels, MotionOptions, sample_motion
 from ..pipeline import Look, Models, Scene, View, prepare, render
 from ..records import Audio, Motion
+from ..video.provenance import container_tags
 from ..video.writer import VideoWriter, check_output
 from .inputs import parse_background, parse_orbit, read_keypoints, read_transcript
 from .measure import peak_memory_mb
@@ -69,9 +70,7 @@ def _motion_arguments(parser: argparse.ArgumentParser) -> None:
 
 def motion_options(args: argparse.Namespace) -> MotionOptions:
     """The settings of stage 1; ValueError for one out of range."""
-    return MotionOptions(
-        seed=args.seed, steps=args.motion_steps, style=args.style, prior_strength=args.prior_strength
-    )
+    return MotionOptions(seed=args.seed, steps=args.motion_steps, style=args.style, prior_strength=args.prior_strength)
 
 
 def device(args: argparse.Namespace) -> str:
@@ -142,11 +141,7 @@ def write_video(
     out: Path, models: Models, scene: Scene, look: Look, audio: Audio | None, progress: ProgressLine
 ) -> tuple[int, bool]:
     """Stream the frames into `out` -> (frames written, all of them). Ctrl-C ends the file early but well."""
-    tags = {
-        "title": "Talking portrait",
-        "comment": f"Synthetic media made with StereoTalker {__version__} (nano models), seed {look.seed}. "
-        "The person did not say or do this.",
-    }
+    tags = container_tags("nano", look.seed)
     writer = VideoWriter(out, scene.cameras.size, scene.motion.fps, audio, tags)
     try:
         with writer:

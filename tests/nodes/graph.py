@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import stock
 import torch
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -108,6 +109,22 @@ class CreateVideo:
         return ({"images": images, "fps": fps, "audio": audio},)
 
 
+class SaveImage:
+    """Stock node: keeps the pictures it was asked to save."""
+
+    RETURN_TYPES = ()
+    FUNCTION = "save"
+    OUTPUT_NODE = True
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"images": ("IMAGE",), "filename_prefix": ("STRING", {"default": "ComfyUI"})}}
+
+    def save(self, images, filename_prefix):
+        self.received = {"images": images}
+        return ()
+
+
 class SaveVideo:
     """Stock node: keeps the video it was asked to save."""
 
@@ -131,12 +148,13 @@ class SaveVideo:
 
 
 STOCK = {
+    **stock.NODES,
     "LoadImage": LoadImage,
     "LoadAudio": LoadAudio,
     "CreateVideo": CreateVideo,
     "SaveVideo": SaveVideo,
     "PreviewImage": _sink("images"),
-    "MaskToImage": _sink("mask"),
+    "SaveImage": SaveImage,
 }
 
 

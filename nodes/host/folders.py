@@ -1,0 +1,116 @@
+"""Where files lie: models, the input, output and temporary folders of ComfyUI; folders beside the caller outside."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+INSIDE = all(importlib.util.find_spec(name) is not None for name in ("comfy", "folder_paths"))
+EMBEDDED = "nano (embedded)"
+FOLDER = "stereotalker"
+EXTENSIONS = {".safetensors"}
+_MARK = " [output]"  # ComfyUI's own mark of a file that lies in the output folder
+
+
+def register_model_folder() -> None:
+    """Tell ComfyUI about models/stereotalker (extra_model_paths.yaml may add more places); nothing outside ComfyUI."""
+    if not INSIDE:
+        return
+    import folder_paths
+
+    folder_paths.add_model_folder_path(FOLDER, str(Path(folder_paths.models_dir) / FOLDER))
+    # a new key is registered with the empty set, which means "every file": name ours
+    folder_paths.folder_names_and_paths[FOLDER][1].update(EXTENSIONS)
+
+
+def model_choices() -> list[str]:
+    """Options of a loader's combo: the embedded file first, then what lies in models/stereotalker."""
+    if not INSIDE:
+        return [EMBEDDED]
+    import folder_paths
+
+    return [EMBEDDED, *folder_paths.get_filename_list(FOLDER)]
+
+
+def resolve_model(name: str, embedded: Path) -> Path:
+    """The file behind a combo entry; FileNotFoundError names the folder where it is expected."""
+    if name == EMBEDDED:
+        return embedded
+    if INSIDE:
+        import folder_paths
+
+        found = folder_paths.get_full_path(FOLDER, name)
+        if found:
+            return Path(found)
+    raise FileNotFoundError(f"no model file {name!r}; put it into ComfyUI/models/{FOLDER}")
+
+
+def _folder(kind: str) -> Path:
+    """The "input", "output" or "temp" folder."""
+    if not INSIDE:
+        return Path(kind)
+    import folder_paths
+
+    return Path(folder_paths.get_directory_by_type(kind))
+
+
+def file_choices(suffixes: Sequence[str]) -> list[str]:
+    """Options of a combo of saved records: files of the input folder, then those of output/stereotalker, marked so."""
+    places = ((_folder("input"), "*", ""), (_folder("output"), f"{FOLDER}/**/*", _MARK))
+    return [
+        f"{path.relative_to(root).as_posix()}{mark}"
+        for root, pattern, mark in places
+        for path in sorted(root.glob(pattern))
+        if path.suffix.lower() in suffixes and path.is_file()
+    ]
+
+
+def resolve_file(name: str) -> Path:
+    """The file behind an entry of `file_choices`; ValueError for a path that leaves its folder, or for no file."""
+    kind, plain = ("output", name.removesuffix(_MARK)) if name.endswith(_MARK) else ("input", name)
+    root = _folder(kind).resolve()
+    path = (root / plain).resolve()
+    if not path.is_relative_to(root):
+        raise ValueError(f"{name!r} lies outside of the {kind} folder")
+    if not path.is_file():
+        raise ValueError(f"no file {plain!r} in ComfyUI's {kind} folder; save one there first")
+    return path
+
+
+def problem_with_file(name: str) -> bool | str:
+    """True for a file that `resolve_file` finds, else what is wrong: the answer of a node's VALIDATE_INPUTS."""
+    try:
+        resolve_file(name)
+    except ValueError as error:
+        return str(error)
+    return True
+
+
+def save_path(prefix: str, suffix: str) -> tuple[Path, dict[str, str]]:
+    """A new numbered file of the output folder, and how ComfyUI's history names it. ValueError for a bad prefix."""
+    root = _folder("output").resolve()
+    folder = (root / prefix).resolve().parent
+    stem = Path(prefix).name
+    if not stem or not folder.is_relative_to(root):
+        raise ValueError(f"filename_prefix {prefix!r} must name a file inside of the output folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    taken = [re.fullmatch(re.escape(stem) + r"_(\d+)_", path.stem) for path in folder.glob(f"*{suffix}")]
+    number = 1 + max((int(match.group(1)) for match in taken if match), default=0)
+    name = f"{stem}_{number:05}_{suffix}"
+    subfolder = folder.relative_to(root).as_posix()
+    return folder / name, {"filename": name, "subfolder": "" if subfolder == "." else subfolder, "type": "output"}
+
+
+def temporary_file(name: str) -> tuple[Path, dict[str, str]]:
+    """A file of the temporary folder by its name, and how the browser asks for it."""
+    path = _folder("temp") / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path, {"filename": name, "subfolder": "", "type": "temp"}
+
+
+def stamp(extra_pnginfo: dict | None, values: dict[str, object]) -> None:
+    """Add provenance to the metadata that ComfyUI's own save nodes write into PNG text and MP4 tags."""
+    if isinstance(extra_pnginfo, dict):
+        extra_pnginfo["synthetic_media"] = {**extra_pnginfo.get("synthetic_media", {}), **values}

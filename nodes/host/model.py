@@ -1,0 +1,199 @@
+"""The renderer as a MODEL: any sampler of ComfyUI drives it. Outside ComfyUI a plain object of the same parts.
+
+What a video is conditioned on travels in CONDITIONING as a `Clip`; experts are patches of the MODEL, like a LoRA: a
+clone carries them, the shared weights never change, and a strength of 0 is the base model bitwise.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from .folders import INSIDE
+from .memory import Managed, patcher_of
+from .progress import check_finite, check_interrupted, interruptible
+
+KEY, NAME_KEY = "stereotalker_experts", "stereotalker_name"  # in transformer_options
+_BYTES_PER_PIXEL = 1200  # activations of one window a pixel and frame, measured
+
+
+class Denoiser(nn.Module):
+    """U-Net and reference network; called by samplers with all frames of a video at one noise level."""
+
+    dtype = torch.float32
+
+    def __init__(self, unet: nn.Module, reference: nn.Module):
+        super().__init__()
+        self.unet, self.reference = unet, reference
+
+    @property
+    def is_flow(self) -> bool:
+        """Whether noise levels are those of flow matching; else the variance-preserving zero-SNR schedule."""
+        return self.unet.config.prediction == "residual"
+
+    def read(self, clip, conditional: bool) -> ClipRun:
+        """A Clip for one sampling run: its portrait's tokens, reference keys and values are computed here, once."""
+        from ...stereotalker_core.video.clip import read_portrait, without_portrait
+
+        with interruptible():
+            portrait = read_portrait(self.unet, self.reference, clip)
+        return ClipRun(clip, portrait if conditional else without_portrait(portrait))
+
+    def forward(
+        self, x: Tensor, timesteps: Tensor, context=None, control=None, transformer_options=None, run=None, **unused
+    ) -> Tensor:
+        """Noisy latents (n * T, C, h, w), timesteps of the profile's schedule -> clean latents."""
+        from ...stereotalker_core.video.clip import denoise_clip
+
+        if run is None:
+            raise ValueError("this MODEL needs the positive and negative outputs of Stereo-Talker Conditioning")
+        patches = (transformer_options or {}).get(KEY, {})
+        experts = tuple((p.managed.modules[0], p.strength) for p in patches.values() if p.strength)
+        sigma = float(timesteps[0]) / (1000 if self.is_flow else 999)
+        with interruptible():
+            clips = [
+                denoise_clip(self.unet, experts, run.clip, run.portrait, rows, sigma, lambda _: check_interrupted())
+                for rows in x.split(len(run.clip))
+            ]
+        clean = torch.cat(clips)
+        check_finite(clean, "the renderer")
+        return clean
+
+
+@dataclass(frozen=True, eq=False)
+class ClipRun:
+    """A Clip and its portrait's features while one sampling run lasts."""
+
+    clip: object
+    portrait: object
+
+
+@dataclass(frozen=True)
+class ExpertPatch:
+    """Experts at a strength. Shared, never copied, when ComfyUI deep-copies the options of a MODEL."""
+
+    managed: Managed
+    strength: float
+
+    def __deepcopy__(self, memo: dict) -> ExpertPatch:
+        return self
+
+
+@dataclass
+class PlainModel:
+    """MODEL outside ComfyUI: what ModelPatcher is inside."""
+
+    model: Denoiser
+    model_options: dict = field(default_factory=lambda: {"transformer_options": {}})
+
+    @property
+    def bundle(self) -> nn.ModuleList:
+        patches = self.model_options["transformer_options"].get(KEY, {})
+        return nn.ModuleList([self.model, *(patch.managed.bundle for patch in patches.values())])
+
+    def clone(self) -> PlainModel:
+        """A MODEL that shares the weights and has options of its own."""
+        return PlainModel(self.model, copy.deepcopy(self.model_options))
+
+
+def make_model(unet: nn.Module, reference: nn.Module, preview: tuple[list, list], name: str):
+    """U-Net + reference network -> MODEL called `name`. preview: RGB factors and bias of the latents."""
+    denoiser = Denoiser(unet, reference).requires_grad_(False)
+    model = patcher_of(_base_model(denoiser, preview)) if INSIDE else PlainModel(denoiser)
+    model.model_options["transformer_options"][NAME_KEY] = name
+    return model
+
+
+def model_name(model) -> str:
+    """The file a MODEL was loaded from, as its loader showed it."""
+    return model.model_options["transformer_options"].get(NAME_KEY, "unknown")
+
+
+def with_experts(model, kind: str, managed: Managed, strength: float):
+    """A clone of the MODEL with experts of a kind ("view", "mask"), replacing that kind's earlier ones."""
+    networks_of(model)  # refuses another pack's MODEL
+    patched = model.clone()
+    options = patched.model_options["transformer_options"]
+    options[KEY] = {**options.get(KEY, {}), kind: ExpertPatch(managed, strength)}
+    if INSIDE:
+        patched.set_additional_models(f"stereotalker_{kind}", [managed.patcher])
+    return patched
+
+
+def networks_of(model) -> tuple[nn.Module, nn.Module]:
+    """(U-Net, reference network) of our MODEL; ValueError for another."""
+    inner = getattr(model, "model", None)
+    denoiser = inner if isinstance(inner, Denoiser) else getattr(inner, "diffusion_model", None)
+    if not isinstance(denoiser, Denoiser):
+        raise ValueError("this node needs the MODEL of Load Renderer (Stereo-Talker)")
+    return denoiser.unet, denoiser.reference
+
+
+def experts_of(model) -> dict[str, tuple[nn.Module, float]]:
+    """{"view" or "mask": (experts, strength)} of a MODEL, without those at strength 0."""
+    patches = model.model_options["transformer_options"].get(KEY, {})
+    return {kind: (p.managed.modules[0], p.strength) for kind, p in patches.items() if p.strength}
+
+
+def _base_model(denoiser: Denoiser, preview: tuple[list, list]):
+    """ComfyUI's BaseModel around the denoiser."""
+    import comfy.latent_formats
+    import comfy.supported_models_base
+
+    class Latents(comfy.latent_formats.LatentFormat):
+        latent_channels = denoiser.unet.config.latent_channels
+        latent_rgb_factors, latent_rgb_factors_bias = preview
+
+    class Config(comfy.supported_models_base.BASE):
+        latent_format = Latents
+        # ComfyUI's name of betas that are linear themselves; its "linear" squares a line of their roots
+        sampling_settings = {"beta_schedule": "sqrt_linear", "zsnr": True} if not denoiser.is_flow else {}
+
+    return _base_model_class()(Config({"disable_unet_model_creation": True}), denoiser)
+
+
+@functools.cache
+def _base_model_class() -> type:
+    import comfy.conds
+    import comfy.model_base
+    import comfy.model_sampling
+
+    sampling = comfy.model_sampling
+
+    class _Clean:
+        """The network gives clean latents itself."""
+
+        def calculate_denoised(self, sigma, model_output, model_input):
+            return model_output
+
+    class Flow(_Clean, sampling.ModelSamplingDiscreteFlow, sampling.CONST):
+        """Levels 1 - sigma and sigma."""
+
+    class ZeroSnr(_Clean, sampling.ModelSamplingDiscrete, sampling.EPS):
+        """Variance-preserving levels that end in pure noise."""
+
+    class StereoTalkerModel(comfy.model_base.BaseModel):
+        """Stereo-Talker's renderer behind ComfyUI's samplers."""
+
+        def __init__(self, config, denoiser: Denoiser):
+            super().__init__(config, comfy.model_base.ModelType.FLOW)
+            self.diffusion_model = denoiser
+            self.model_sampling = (Flow if denoiser.is_flow else ZeroSnr)(config)
+
+        def extra_conds(self, **kwargs):
+            clip = kwargs.get("stereotalker_clip")
+            if clip is None:
+                raise ValueError("this MODEL needs the positive and negative outputs of Stereo-Talker Conditioning")
+            run = self.diffusion_model.read(clip, kwargs.get("stereotalker_portrait", True))
+            return {"run": comfy.conds.CONDConstant(run)}
+
+        def memory_required(self, input_shape, cond_shapes=None):
+            pixels = math.prod(input_shape[-2:]) * 64  # of a frame: latents are eight times smaller
+            return min(input_shape[0], 32) * pixels * _BYTES_PER_PIXEL
+
+    return StereoTalkerModel

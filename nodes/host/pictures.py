@@ -1,0 +1,62 @@
+"""IMAGE and MASK sockets <-> the core's tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def to_pil(image: Tensor):
+    """(3, H, W) in [-1, 1] -> PIL image."""
+    from PIL import Image
+
+    pixels = ((image.detach().float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0)
+    return Image.fromarray(pixels.cpu().numpy())
+
+
+def image_out(frames: Sequence[Tensor]) -> Tensor:
+    """Chunks (t, 3, H, W) in [-1, 1] -> IMAGE (T, H, W, 3) in 0..1 on the CPU."""
+    joined = torch.cat([f.detach().float().cpu() for f in frames])
+    return ((joined.clamp(-1, 1) + 1) / 2).permute(0, 2, 3, 1).contiguous()
+
+
+def image_in(image: Tensor) -> Tensor:
+    """First picture of an IMAGE (B, H, W, C) in 0..1 -> (3, H, W) in [-1, 1]; ValueError for an odd shape."""
+    if image.ndim != 4 or image.shape[-1] not in (1, 3, 4):
+        raise ValueError(f"an IMAGE has shape [B, H, W, 3], got {tuple(image.shape)}")
+    first = image[0, ..., :3].float()
+    first = first.expand(-1, -1, 3) if first.shape[-1] == 1 else first
+    return (first.permute(2, 0, 1) * 2 - 1).clamp(-1, 1).contiguous()
+
+
+def mask_out(masks: Sequence[Tensor]) -> Tensor:
+    """Chunks (t, 1, H, W) -> MASK (T, H, W) on the CPU."""
+    return torch.cat([m.detach().float().cpu()[:, 0] for m in masks]).clamp(0, 1)
+
+
+def mask_in(mask: Tensor | None, size: tuple[int, int]) -> Tensor | None:
+    """First MASK (B, H, W), 1 = person -> (1, H, W) at size (H, W); None, or an empty stock mask, stays None."""
+    if mask is None:
+        return None
+    first = mask[:1].float() if mask.ndim == 3 else mask[None].float()
+    if float(first.max()) == 0.0:
+        return None
+    return F.interpolate(first[None], size, mode="bilinear", align_corners=False)[0].clamp(0, 1)
+
+
+def fit_canvas(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """(3, H, W) scaled and cropped in the middle to cover a canvas of size (rows, columns)."""
+    rows, columns = size
+    factor = max(rows / image.shape[-2], columns / image.shape[-1])
+    full = (max(rows, round(image.shape[-2] * factor)), max(columns, round(image.shape[-1] * factor)))
+    scaled = F.interpolate(image[None], full, mode="bilinear", antialias=True, align_corners=False)[0]
+    top, left = (scaled.shape[-2] - rows) // 2, (scaled.shape[-1] - columns) // 2
+    return scaled[:, top : top + rows, left : left + columns]
+
+
+def strip_of(images: Tensor) -> Tensor:
+    """IMAGE (T, H, W, 3) -> one IMAGE (1, H, T * W, 3): the pictures side by side."""
+    return torch.cat(list(images), 1)[None]

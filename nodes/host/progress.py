@@ -1,0 +1,78 @@
+"""Progress bar with previews, cancel, and the check for numbers that are none."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from .folders import INSIDE
+from .pictures import to_pil
+
+_INTERVAL = 0.1  # s between two looks at the cancel button
+
+
+class Progress:
+    """ComfyUI's progress bar with a preview picture; raises its interruption at every step. Silent outside ComfyUI."""
+
+    def __init__(self, total: int):
+        self.total = max(1, total)
+        self.bar = None
+        if INSIDE:
+            import comfy.utils
+
+            self.bar = comfy.utils.ProgressBar(self.total)
+
+    def __call__(self, done: int, preview: Tensor | None = None) -> None:
+        """done steps of the total; preview (3, H, W) in [-1, 1]."""
+        check_interrupted()
+        if self.bar is None:
+            return
+        picture = None if preview is None else ("JPEG", to_pil(preview), 512)
+        self.bar.update_absolute(min(done, self.total), self.total, picture)
+
+
+def check_interrupted() -> None:
+    """Raise ComfyUI's InterruptProcessingException when the user pressed cancel; never to be swallowed."""
+    if INSIDE:
+        import comfy.model_management
+
+        comfy.model_management.throw_exception_if_processing_interrupted()
+
+
+class _Watch(TorchFunctionMode):
+    """Looks at the cancel button between torch operations, at most every `_INTERVAL` seconds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = time.monotonic()
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        now = time.monotonic()
+        if now - self.last > _INTERVAL:
+            self.last = now
+            check_interrupted()
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Inside, cancel takes effect between any two torch operations: stages need no callbacks of their own for it."""
+    check_interrupted()
+    if not INSIDE:
+        yield
+        return
+    with _Watch():
+        yield
+
+
+def check_finite(frames: Tensor, what: str) -> None:
+    """ValueError where a network gave NaN or infinite values, instead of black pictures without a reason."""
+    if not bool(frames.isfinite().all()):
+        raise ValueError(
+            f"{what} gave values that are no numbers; check the model files "
+            "(`python -m stereotalker_core info`), expert strengths above 2, or start ComfyUI with --force-fp32"
+        )

@@ -1,0 +1,136 @@
+"""The renderer's autoencoder as a VAE: the stock VAE Encode and VAE Decode use it like any other.
+
+A VAE that comes out of Stereo-Talker Conditioning also knows the guides, masks and background of its video, so that
+VAE Decode gives the finished frames; without them the plain decoder is used.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .memory import Managed, check_memory, load_all
+from .pictures import image_out
+from .progress import Progress, check_finite, interruptible
+
+_CHUNK = 8  # frames decoded together
+_BYTES_PER_PIXEL = 1500  # activations of one decoded frame a pixel, measured
+
+
+def vae_of(vae) -> ClipVAE:
+    """Our VAE itself; ValueError for another pack's."""
+    if not isinstance(vae, ClipVAE):
+        raise ValueError("this node needs the VAE of Load Renderer (Stereo-Talker)")
+    return vae
+
+
+class ClipVAE:
+    """What ComfyUI's VAE nodes call, over a `Managed` autoencoder; bound to a Clip it finishes that clip's frames."""
+
+    downscale_ratio = upscale_ratio = 8
+    latent_dim, output_channels = 2, 3
+    vae_dtype = torch.float32
+
+    def __init__(self, managed: Managed, clip=None, plate: Tensor | None = None):
+        self.managed, self.clip, self.plate = managed, clip, plate
+
+    def bound(self, clip, plate: Tensor) -> ClipVAE:
+        """The same autoencoder for one video: its Clip and its background (1 or T, 3, H, W)."""
+        return ClipVAE(self.managed, clip, plate)
+
+    @property
+    def network(self) -> nn.Module:
+        """The TinyAutoencoder."""
+        return self.managed.modules[0]
+
+    first_stage_model = network
+
+    @property
+    def patcher(self):
+        """ComfyUI's ModelPatcher; None outside."""
+        return self.managed.patcher
+
+    @property
+    def bundle(self) -> nn.Module:
+        return self.managed.bundle
+
+    @property
+    def latent_channels(self) -> int:
+        return self.network.config.latent_channels
+
+    def decode(self, samples: Tensor, vae_options: dict | None = None) -> Tensor:
+        """Latents (T, C, h, w) -> IMAGE (T, H, W, 3), a few frames at a time; ValueError for another video's."""
+        from ...stereotalker_core.video.clip import decode_clip
+
+        rows, columns = (side * self.upscale_ratio for side in samples.shape[-2:])
+        check_memory(len(samples), (rows, columns), 24, "decode fewer frames at once, or use Render Video to File")
+        device = load_all([self], _CHUNK * rows * columns * _BYTES_PER_PIXEL)
+        progress, frames, done = Progress(len(samples)), [], 0
+        latents = samples.to(device).float()
+        with interruptible():
+            chunks = self._plain(latents) if self.clip is None else decode_clip(
+                self.network, self.clip, latents, self.plate
+            )  # fmt: skip
+            for chunk in chunks:
+                pictures = chunk if self.clip is None else chunk.frames
+                check_finite(pictures, "the decoder")
+                frames.append(pictures.cpu())
+                done += len(pictures)
+                progress(done, frames[-1][-1])
+        return image_out(frames)
+
+    def _plain(self, latents: Tensor):
+        from ...stereotalker_core.video.clip import autocast
+
+        for part in latents.split(_CHUNK):
+            with torch.no_grad(), autocast(part.device):
+                yield self.network.decode(part).float().clamp(-1, 1)
+
+    def decode_tiled(self, samples: Tensor, **tiles: object) -> Tensor:
+        """As `decode`: frames are already taken in small chunks, tiles would cut the guides."""
+        return self.decode(samples)
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """IMAGE (T, H, W, 3) -> latents (T, C, H/8, W/8); sides are cropped to multiples of 8."""
+        from ...stereotalker_core.video.clip import autocast
+
+        rows, columns = (side // 8 * 8 for side in pixels.shape[1:3])
+        device = load_all([self], _CHUNK * rows * columns * _BYTES_PER_PIXEL)
+        images = pixels[:, :rows, :columns, :3].movedim(-1, 1) * 2 - 1
+        found = []
+        with interruptible(), torch.no_grad(), autocast(device):
+            for part in images.split(_CHUNK):
+                found.append(self.network.encode(part.to(device)).float().cpu())
+        return torch.cat(found)
+
+    def encode_tiled(self, pixels: Tensor, **tiles: object) -> Tensor:
+        """As `encode`, which already works in small chunks."""
+        return self.encode(pixels)
+
+    def throw_exception_if_invalid(self) -> None:
+        """A ClipVAE always holds a network."""
+
+    def spacial_compression_encode(self) -> int:
+        """Pixels a latent, as ComfyUI spells it."""
+        return self.downscale_ratio
+
+    def spacial_compression_decode(self) -> int:
+        """Pixels a latent, as ComfyUI spells it."""
+        return self.upscale_ratio
+
+    def temporal_compression_decode(self) -> None:
+        """None: every frame has its own latents."""
+
+    def get_sd(self) -> dict[str, Tensor]:
+        """The weights."""
+        return self.network.state_dict()
+
+    @torch.no_grad()
+    def preview_factors(self) -> tuple[list, list]:
+        """RGB factors (C, 3) and bias (3,) of the latents: the plain decoder's response to one channel at a time."""
+        channels = self.latent_channels
+        probes = torch.cat([torch.zeros(1, channels), torch.eye(channels), -torch.eye(channels)])
+        device = next(self.network.parameters()).device
+        latents = probes[..., None, None].expand(-1, -1, 4, 4).to(device)
+        colours = self.network.decode(latents).float().mean((2, 3)).cpu()
+        return ((colours[1 : channels + 1] - colours[channels + 1 :]) / 2).tolist(), colours[0].tolist()

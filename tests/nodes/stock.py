@@ -1,0 +1,210 @@
+"""Stock nodes of ComfyUI that compute something, as plain stand-ins for graphs that run without ComfyUI.
+
+Inputs, defaults and order are those of ComfyUI 0.3.64, so that a graph made with them is right there, too. KSampler
+has Euler on the "simple" schedule only: what the example graphs use.
+"""
+
+import torch
+import torch.nn.functional as F
+
+SAMPLERS = ["euler", "dpmpp_2m", "lcm"]
+SCHEDULERS = ["simple", "sgm_uniform", "normal"]
+
+
+def simple_sigmas(steps: int) -> torch.Tensor:
+    """ComfyUI's "simple" scheduler over 1000 flow levels: (steps + 1,), from 1 to 0."""
+    levels = torch.arange(1, 1001) / 1000
+    return torch.tensor([float(levels[-(1 + int(i * 1000 / steps))]) for i in range(steps)] + [0.0])
+
+
+class KSampler:
+    """Euler steps over a MODEL of this pack; noise by seed and batch_index, as ComfyUI draws it."""
+
+    RETURN_TYPES = ("LATENT",)
+    FUNCTION = "sample"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "model": ("MODEL",),
+                "seed": ("INT", {"default": 0, "control_after_generate": True}),
+                "steps": ("INT", {"default": 20}),
+                "cfg": ("FLOAT", {"default": 8.0}),
+                "sampler_name": (SAMPLERS,),
+                "scheduler": (SCHEDULERS,),
+                "positive": ("CONDITIONING",),
+                "negative": ("CONDITIONING",),
+                "latent_image": ("LATENT",),
+                "denoise": ("FLOAT", {"default": 1.0}),
+            }
+        }
+
+    def sample(
+        self, model, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent_image, denoise=1.0
+    ):
+        assert (sampler_name, scheduler) == ("euler", "simple"), "the stand-in has one sampler"
+        latents = latent_image["samples"]
+        assert set(latent_image["batch_index"]) == {0}, "one noise for the clip"
+        noise = torch.randn((1, *latents.shape[1:]), generator=torch.Generator().manual_seed(seed)).expand_as(latents)
+        sigmas = simple_sigmas(int(steps / denoise))[-(steps + 1) :]
+        x = sigmas[0] * noise + (1 - sigmas[0]) * latents
+        sides = [positive] if cfg == 1 else [positive, negative]
+        runs = [model.model.read(c[0][1]["stereotalker_clip"], c[0][1]["stereotalker_portrait"]) for c in sides]
+        options = model.model_options["transformer_options"]
+        for sigma, following in zip(sigmas, sigmas[1:], strict=False):
+            levels = sigma.expand(len(x)) * 1000
+            clean = [model.model(x, levels, transformer_options=options, run=run) for run in runs]
+            guided = clean[0] if cfg == 1 else clean[1] + cfg * (clean[0] - clean[1])
+            mask = latent_image.get("noise_mask")
+            if mask is not None:
+                share = F.interpolate(mask[:, None], x.shape[-2:], mode="bilinear")
+                guided = guided * share + latents * (1 - share)
+            x = x + (x - guided) / sigma * (following - sigma)
+        return ({**latent_image, "samples": x},)
+
+
+class VAEDecode:
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "decode"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"samples": ("LATENT",), "vae": ("VAE",)}}
+
+    def decode(self, samples, vae):
+        return (vae.decode(samples["samples"]),)
+
+
+class ImageStitch:
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "stitch"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "image1": ("IMAGE",),
+                "direction": (["right", "down", "left", "up"], {"default": "right"}),
+                "match_image_size": ("BOOLEAN", {"default": True}),
+                "spacing_width": ("INT", {"default": 0}),
+                "spacing_color": (["white", "black", "red", "green", "blue"], {"default": "white"}),
+            },
+            "optional": {"image2": ("IMAGE",)},
+        }
+
+    def stitch(self, image1, direction, match_image_size, spacing_width, spacing_color, image2):
+        assert image1.shape[-3:] == image2.shape[-3:] or match_image_size
+        assert spacing_width == 0 and direction in ("right", "down")
+        axis, side = (2, 1) if direction == "right" else (1, 2)
+        if image2.shape[side] != image1.shape[side]:
+            factor = image1.shape[side] / image2.shape[side]
+            size = [round(s * factor) for s in image2.shape[1:3]]
+            image2 = F.interpolate(image2.movedim(-1, 1), size, mode="bilinear").movedim(1, -1)
+        length = max(len(image1), len(image2))
+        held = [torch.cat([i, i[-1:].expand(length - len(i), -1, -1, -1)]) for i in (image1, image2)]
+        return (torch.cat(held, axis),)
+
+
+class ImageScaleBy:
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "upscale"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        methods = ["nearest-exact", "bilinear", "area", "bicubic", "lanczos"]
+        return {
+            "required": {
+                "image": ("IMAGE",),
+                "upscale_method": (methods,),
+                "scale_by": ("FLOAT", {"default": 1.0}),
+            }
+        }
+
+    def upscale(self, image, upscale_method, scale_by):
+        out = F.interpolate(image.movedim(-1, 1), scale_factor=scale_by, mode="bicubic", antialias=True)
+        return (out.clamp(0, 1).movedim(1, -1),)
+
+
+class InvertMask:
+    RETURN_TYPES = ("MASK",)
+    FUNCTION = "invert"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"mask": ("MASK",)}}
+
+    def invert(self, mask):
+        return (1 - mask,)
+
+
+class MaskToImage:
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "mask_to_image"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"mask": ("MASK",)}}
+
+    def mask_to_image(self, mask):
+        return (mask[..., None].expand(-1, -1, -1, 3).contiguous(),)
+
+
+class EmptyImage:
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "generate"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "width": ("INT", {"default": 512}),
+                "height": ("INT", {"default": 512}),
+                "batch_size": ("INT", {"default": 1}),
+                "color": ("INT", {"default": 0, "display": "color"}),
+            }
+        }
+
+    def generate(self, width, height, batch_size, color):
+        rgb = torch.tensor([color >> 16 & 255, color >> 8 & 255, color & 255]) / 255
+        return (rgb.expand(batch_size, height, width, 3).contiguous(),)
+
+
+class ImageCompositeMasked:
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "composite"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "destination": ("IMAGE",),
+                "source": ("IMAGE",),
+                "x": ("INT", {"default": 0}),
+                "y": ("INT", {"default": 0}),
+                "resize_source": ("BOOLEAN", {"default": False}),
+            },
+            "optional": {"mask": ("MASK",)},
+        }
+
+    def composite(self, destination, source, x, y, resize_source, mask=None):
+        assert x == y == 0 and mask is not None
+        if resize_source:
+            source = F.interpolate(source.movedim(-1, 1), destination.shape[1:3], mode="bilinear").movedim(1, -1)
+        source = source.expand_as(destination)
+        return (torch.lerp(destination, source, mask[..., None]),)
+
+
+NODES = {
+    cls.__name__: cls
+    for cls in (
+        KSampler,
+        VAEDecode,
+        ImageStitch,
+        ImageScaleBy,
+        InvertMask,
+        MaskToImage,
+        EmptyImage,
+        ImageCompositeMasked,
+    )
+}
