@@ -13,7 +13,7 @@ export function bindCamera(node, app, url, makeImage = () => new Image()) {
   const widget = (name) => node.widgets?.find((one) => one.name === name);
   const value = (name, otherwise) => widget(name)?.value ?? otherwise;
   const isLinked = (name) => node.inputs?.some((slot) => (slot.widget?.name ?? slot.name) === name && slot.link != null);
-  const result = { seconds: null, strip: null, image: null, address: "" };
+  const result = { duration: null, strip: null, image: null, address: "" };
 
   function mode() {
     if (!widget("path")) return value("orbit", false) ? "orbit" : "fixed";
@@ -39,7 +39,8 @@ export function bindCamera(node, app, url, makeImage = () => new Image()) {
 
     read() {
       host.receive(app.nodeOutputs?.[node.id]); // undo and tab switches make the node anew, ComfyUI keeps its results
-      const { keys, error } = parseKeys(value("keyframes", ""));
+      const duration = result.duration ?? UNKNOWN_LENGTH;
+      const { keys, error } = parseKeys(value("keyframes", ""), duration);
       const number = (name) => Number(value(name, 0)) || 0;
       const camera = {
         mode: mode(),
@@ -49,13 +50,11 @@ export function bindCamera(node, app, url, makeImage = () => new Image()) {
         pitch: number("pitch"),
         keys,
       };
-      const last = keys.length ? keys[keys.length - 1].time : 0;
       const linked = ["yaw", "camera_info", "keyframes", "path"].some(isLinked);
       const unreadable = camera.mode === "keyframes" ? error : null; // a drag would write the text without that entry
       const locked = linked || unreadable !== null;
       const note = linked ? "set by a linked node" : unreadable;
-      const duration = result.seconds ?? Math.max(UNKNOWN_LENGTH, last);
-      const durationKnown = result.seconds !== null;
+      const durationKnown = result.duration !== null;
       const { strip, image } = result;
       return { camera, duration, durationKnown, strip, image, locked, note, canKey: Boolean(widget("keyframes")) };
     },
@@ -65,7 +64,7 @@ export function bindCamera(node, app, url, makeImage = () => new Image()) {
       set("yaw", camera.yaw);
       set("end_yaw", camera.endYaw);
       set("pitch", camera.pitch);
-      if (camera.mode === "keyframes") set("keyframes", formatKeys(camera.keys));
+      if (camera.mode === "keyframes") set("keyframes", formatKeys(camera.keys, result.duration ?? UNKNOWN_LENGTH));
       host.onChange?.();
     },
 
@@ -74,10 +73,9 @@ export function bindCamera(node, app, url, makeImage = () => new Image()) {
 
     /** Take a result of the node: the strip is fetched once, the camera moves over it without asking the server. */
     receive(output) {
-      const seconds = Number(output?.st_seconds?.[0]);
-      if (seconds > 0) result.seconds = seconds;
-      const strip = output?.st_turntable?.[0];
+      const strip = output?.stereotalker_turntable?.[0];
       if (!strip) return;
+      result.duration = Math.max(1, strip.frames - 1) / strip.fps; // the moment of the last frame
       const where = new URLSearchParams({ filename: strip.filename, subfolder: strip.subfolder ?? "", type: strip.type });
       const address = url(`/view?${where}`);
       if (address === result.address) return;

@@ -1,25 +1,28 @@
 /**
  * Keyframes of a camera: text <-> list, editing, and the yaw at a moment.
  *
- * A key is {time (s), yaw, pitch (degrees), distance (factor)}. The text is `time: yaw [pitch [distance]]`, keys apart
- * by ";" or a new line, as the node's `keyframes` input reads it. Lists are never changed in place.
+ * A key is {time (s), yaw, pitch (degrees), distance (factor), unit}. The text is `0%: -40, 1.5s: 20 5 1.1`: a place in
+ * the clip in percent or seconds, then yaw [pitch [distance]]; keys apart by ",", ";" or a new line, as the node's
+ * `keyframes` input reads it. Lists are never changed in place.
  */
 
 const NEAR = 0.02; // s; half a frame: two keys cannot be closer
+const ENTRY = /^([^:\s]+?)\s*(%|s)\s*:\s*([^:]+)$/;
 
-/** Text -> {keys sorted by time, error}. Unreadable entries are left out and named in `error`; "" gives no keys. */
-export function parseKeys(text) {
+/** Text -> {keys by time, error} for a clip of `duration` s. Unreadable entries are left out, `error` names the last. */
+export function parseKeys(text, duration) {
   const keys = [];
   let error = null;
-  for (const entry of String(text ?? "").split(/[;\n]/)) {
-    if (!entry.trim()) continue;
-    const [time, rest, extra] = entry.split(":");
-    const values = rest?.trim() ? rest.trim().split(/[\s,]+/).map(Number) : [];
-    const key = { time: Number(time), yaw: values[0], pitch: values[1] ?? null, distance: values[2] ?? null };
-    const numbers = [key.time, ...values];
-    if (extra !== undefined || !time.trim() || !values.length || values.length > 3 || !numbers.every(Number.isFinite)) {
-      error = `cannot read "${entry.trim()}": write seconds: yaw`;
-    } else keys.push(key);
+  for (const entry of String(text ?? "").split(/[,;\n]/).map((part) => part.trim())) {
+    if (!entry) continue;
+    const [, at, unit, rest] = ENTRY.exec(entry) ?? [];
+    const numbers = at ? [at, ...rest.trim().split(/\s+/)].map(Number) : [];
+    if (numbers.length < 2 || numbers.length > 4 || !numbers.every(Number.isFinite) || numbers[0] < 0) {
+      error = `cannot read "${entry}"`;
+      continue;
+    }
+    const time = unit === "%" ? (numbers[0] / 100) * duration : numbers[0];
+    keys.push({ time, yaw: numbers[1], pitch: numbers[2] ?? null, distance: numbers[3] ?? null, unit });
   }
   return { keys: keys.sort((a, b) => a.time - b.time), error };
 }
@@ -27,15 +30,16 @@ export function parseKeys(text) {
 const number = (value) => String(Math.round(value * 100) / 100);
 
 /** List -> text. Pitch and distance appear where a key has them. */
-export function formatKeys(keys) {
+export function formatKeys(keys, duration) {
   return keys
-    .map(({ time, yaw, pitch, distance }) => {
+    .map(({ time, yaw, pitch, distance, unit }) => {
+      const place = unit === "%" ? `${number((100 * time) / duration)}%` : `${number(time)}s`;
       const values = [yaw];
       if (pitch !== null || distance !== null) values.push(pitch ?? 0);
       if (distance !== null) values.push(distance);
-      return `${number(time)}: ${values.map(number).join(" ")}`;
+      return `${place}: ${values.map(number).join(" ")}`;
     })
-    .join("; ");
+    .join(", ");
 }
 
 /** A key at {time, yaw}: replaces the yaw of a key that is there already. -> {keys, index of that key}. */
@@ -43,7 +47,7 @@ export function putKey(keys, time, yaw) {
   const there = keys.findIndex((key) => Math.abs(key.time - time) <= NEAR);
   const changed = there >= 0
     ? keys.map((key, i) => (i === there ? { ...key, yaw } : key))
-    : [...keys, { time, yaw, pitch: null, distance: null }].sort((a, b) => a.time - b.time);
+    : [...keys, { time, yaw, pitch: null, distance: null, unit: "%" }].sort((a, b) => a.time - b.time);
   return { keys: changed, index: changed.findIndex((key) => Math.abs(key.time - time) <= NEAR) };
 }
 

@@ -86,9 +86,9 @@ export function yToYaw(y, line = TIMELINE) {
   return clamp(1 - (2 * (y - line.y)) / line.height, -1, 1) * TRAINED;
 }
 
-/** Column of the turntable strip {count, first_yaw, last_yaw} that shows a yaw; the nearest end outside its range. */
+/** Column of the turntable strip {count, yaw_min, yaw_max} that shows a yaw; the nearest end outside its range. */
 export function stripColumn(yaw, strip) {
   if (strip.count < 2) return 0;
-  const place = ((yaw - strip.first_yaw) / (strip.last_yaw - strip.first_yaw)) * (strip.count - 1);
+  const place = ((yaw - strip.yaw_min) / (strip.yaw_max - strip.yaw_min)) * (strip.count - 1);
   return clamp(Math.round(place), 0, strip.count - 1);
 }

@@ -9,6 +9,20 @@ import { CameraPanel } from "./panel.mjs";
 const NODES = ["StereoTalkerCameraTrajectory", "StereoTalker"];
 const POLL_MS = 150; // undo, promoted widgets and links change values without telling anyone
 
+/** Pictures of removed nodes, by node id. */
+const orphans = new Map();
+
+/**
+ * Undo and a change of the workflow make nodes anew, but Nodes 2.0 keeps a component whose node id stayed the same, with
+ * the picture of the removed node in it: put the living one in its place.
+ */
+function takeOver(node, element) {
+  const orphan = orphans.get(node.id);
+  if (element.isConnected || !orphan?.isConnected) return;
+  orphan.replaceWith(element);
+  orphans.delete(node.id);
+}
+
 function attach(node) {
   const host = bindCamera(node, app, (path) => api.apiURL(path));
   const panel = new CameraPanel(document, host);
@@ -20,7 +34,10 @@ function attach(node) {
   });
   widget.serialize = false;
   host.onChange = () => panel.refresh();
-  const timer = setInterval(() => panel.element.isConnected && panel.refresh(), POLL_MS);
+  const timer = setInterval(() => {
+    takeOver(node, panel.element);
+    if (panel.element.isConnected) panel.refresh();
+  }, POLL_MS);
   const executed = node.onExecuted;
   node.onExecuted = function (output) {
     executed?.apply(this, arguments);
@@ -31,6 +48,7 @@ function attach(node) {
     removed?.apply(this, arguments);
     clearInterval(timer);
     panel.dispose();
+    if (panel.element.isConnected) orphans.set(node.id, panel.element);
   };
   forwardToGraph(panel.canvas);
   panel.refresh();

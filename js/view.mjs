@@ -133,8 +133,8 @@ function drawPicture(context, { image, strip, shownYaw }, colours) {
     const side = image.naturalWidth / strip.count;
     context.drawImage(image, stripColumn(shownYaw, strip) * side, 0, side, side, x, y, size, size);
   } else {
-    text(context, "run the graph once", x + size / 2, y + size / 2 - 8, colours.faint, "center");
-    text(context, "to see the person here", x + size / 2, y + size / 2 + 8, colours.faint, "center");
+    text(context, "run once to see", x + size / 2, y + size / 2 - 8, colours.faint, "center");
+    text(context, "the person here", x + size / 2, y + size / 2 + 8, colours.faint, "center");
   }
 }
 
@@ -179,6 +179,6 @@ function drawNumbers(context, { camera, shownYaw, playhead, duration, durationKn
   const warning = Math.abs(shownYaw) > TRAINED ? "beyond the trained range" : "";
   const line = note || warning || { fixed: "fixed", orbit: "orbit", keyframes: "keyframes" }[camera.mode];
   text(context, line, x, 160, note || warning ? colours.end : colours.faint);
-  const length = durationKnown ? `${duration.toFixed(2)} s` : "length not known yet";
-  text(context, `${playhead.toFixed(2)} s / ${length}`, x, 177, colours.faint);
+  const length = durationKnown ? duration.toFixed(2) : `${duration.toFixed(0)}?`; // known once the graph has run
+  text(context, `at ${playhead.toFixed(2)} of ${length} s`, x, 177, colours.faint);
 }

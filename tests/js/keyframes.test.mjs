@@ -3,24 +3,29 @@ import { test } from "node:test";
 
 import * as keyframes from "../../js/keyframes.mjs";
 
-const TEXT = "0: -40; 1.5: 0; 3: 40 5 1.1";
-const key = (time, yaw, pitch = null, distance = null) => ({ time, yaw, pitch, distance });
+const TEXT = "0%: -40, 1.5s: 0, 75%: 40 5 1.1";
+const key = (time, yaw, pitch = null, distance = null, unit = "%") => ({ time, yaw, pitch, distance, unit });
 
 test("text -> keys -> text", () => {
-  const { keys, error } = keyframes.parseKeys(TEXT);
+  const { keys, error } = keyframes.parseKeys(TEXT, 4);
   assert.equal(error, null);
-  assert.deepEqual(keys, [key(0, -40), key(1.5, 0), key(3, 40, 5, 1.1)]);
-  assert.equal(keyframes.formatKeys(keys), TEXT);
+  assert.deepEqual(keys, [key(0, -40), key(1.5, 0, null, null, "s"), key(3, 40, 5, 1.1)]);
+  assert.equal(keyframes.formatKeys(keys, 4), TEXT);
 });
 
-test("new lines, commas, spaces and disorder are read", () => {
-  assert.deepEqual(keyframes.parseKeys("2:10, 5\n\n 1 : -3 ;").keys, [key(1, -3), key(2, 10, 5)]);
-  assert.deepEqual(keyframes.parseKeys(""), { keys: [], error: null });
+test("percents follow the length of the clip, seconds do not", () => {
+  assert.deepEqual(keyframes.parseKeys(TEXT, 8).keys.map((k) => k.time), [0, 1.5, 6]);
 });
 
-for (const bad of ["nonsense", "1", "1:", ":4", "1: x", "1: 2: 3", "1: 1 2 3 4", "1: Infinity"]) {
+test("new lines, semicolons, spaces and disorder are read", () => {
+  const { keys } = keyframes.parseKeys("50 %:10 5\n\n 1s :  -3 ;", 4);
+  assert.deepEqual(keys, [key(1, -3, null, null, "s"), key(2, 10, 5)]);
+  assert.deepEqual(keyframes.parseKeys("", 4), { keys: [], error: null });
+});
+
+for (const bad of ["nonsense", "1s", "1s:", ":4", "1: 4", "1s: x", "1s: 2: 3", "1s: 1 2 3 4", "-1s: 0", "x%: 1", "1s: Infinity"]) {
   test(`"${bad}" is named, the rest is kept`, () => {
-    const { keys, error } = keyframes.parseKeys(`0: 5; ${bad}`);
+    const { keys, error } = keyframes.parseKeys(`0%: 5, ${bad}`, 4);
     assert.deepEqual(keys, [key(0, 5)]);
     assert.ok(error.includes(bad));
   });

@@ -62,10 +62,10 @@ test("time line and back", () => {
 });
 
 test("the strip's column is the view nearest to the yaw", () => {
-  const strip = { count: 37, first_yaw: -90, last_yaw: 90 };
+  const strip = { count: 25, yaw_min: -90, yaw_max: 90 };
   assert.equal(orbit.stripColumn(-90, strip), 0);
-  assert.equal(orbit.stripColumn(0, strip), 18);
-  assert.equal(orbit.stripColumn(2.6, strip), 19);
-  assert.equal(orbit.stripColumn(170, strip), 36);
-  assert.equal(orbit.stripColumn(20, { count: 1, first_yaw: 0, last_yaw: 0 }), 0);
+  assert.equal(orbit.stripColumn(0, strip), 12);
+  assert.equal(orbit.stripColumn(4, strip), 13);
+  assert.equal(orbit.stripColumn(170, strip), 24);
+  assert.equal(orbit.stripColumn(20, { count: 1, yaw_min: 0, yaw_max: 0 }), 0);
 });

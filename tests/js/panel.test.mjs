@@ -11,7 +11,7 @@ const WIDGETS = { path: "fixed", yaw: 0, end_yaw: 0, pitch: 0, keyframes: "" };
 function makePanel(changed = {}, inputs = []) {
   const made = makeNode({ ...WIDGETS, ...changed }, inputs);
   const images = [];
-  const host = bindCamera(made.node, made.app, (path) => path, () => (images.push({ naturalWidth: 370 }), images.at(-1)));
+  const host = bindCamera(made.node, made.app, (path) => path, () => (images.push({ naturalWidth: 250 }), images.at(-1)));
   const panel = new CameraPanel(makeDocument(), host);
   host.onChange = () => panel.refresh();
   panel.refresh();
@@ -82,26 +82,26 @@ test("double click makes keyframes, once more on a key removes it", () => {
   drag({ x: timeToX(2, 4), y: TIMELINE.y + 2 }); // the playhead at 2 s
   double(yawToPoint(-80));
   assert.equal(values().path, "keyframes");
-  assert.equal(values().keyframes, "0: -40; 2: -80; 4: 40");
+  assert.equal(values().keyframes, "0%: -40, 50%: -80, 100%: 40");
   assert.equal(panel.selected, 1);
   double(yawToPoint(-80));
-  assert.equal(values().keyframes, "0: -40; 4: 40");
+  assert.equal(values().keyframes, "0%: -40, 100%: 40");
 });
 
 test("double clicks on the circle of a fixed camera fill the clip: start, end, between", () => {
   const { double, values } = makePanel({ yaw: 10 });
   double(yawToPoint(-80));
-  assert.equal(values().keyframes, "0: 10; 4: -80");
+  assert.equal(values().keyframes, "0%: 10, 100%: -80");
   double(yawToPoint(60));
-  assert.equal(values().keyframes, "0: 10; 2: 60; 4: -80");
+  assert.equal(values().keyframes, "0%: 10, 50%: 60, 100%: -80");
 });
 
 test("double click on the time line adds a key at that time and yaw; dragging moves it", () => {
-  const { double, values, drag } = makePanel({ path: "keyframes", keyframes: "0: 0; 4: 60" });
+  const { double, values, drag } = makePanel({ path: "keyframes", keyframes: "0%: 0, 100%: 60" });
   double({ x: timeToX(1, 4), y: yawToY(-45) });
-  assert.equal(values().keyframes, "0: 0; 1: -45; 4: 60");
+  assert.equal(values().keyframes, "0%: 0, 25%: -45, 100%: 60");
   drag({ x: timeToX(1, 4), y: yawToY(-45) }, { x: timeToX(3, 4), y: yawToY(30) });
-  assert.equal(values().keyframes, "0: 0; 3: 30; 4: 60");
+  assert.equal(values().keyframes, "0%: 0, 75%: 30, 100%: 60");
 });
 
 test("two slow taps are no double click", () => {
@@ -147,13 +147,13 @@ test("keys that are not ours go to ComfyUI", () => {
 });
 
 test("Enter selects the next key, Delete removes it, the last one stays", () => {
-  const { canvas, values } = makePanel({ path: "keyframes", keyframes: "0: 10; 1: 20" });
+  const { canvas, values } = makePanel({ path: "keyframes", keyframes: "0%: 10, 25%: 20" });
   canvas.send("keydown", { key: "Enter" });
   canvas.send("keydown", { key: "ArrowRight" });
-  assert.equal(values().keyframes, "0: 10; 1: 19");
+  assert.equal(values().keyframes, "0%: 10, 25%: 19");
   canvas.send("keydown", { key: "Delete" });
   canvas.send("keydown", { key: "Delete" });
-  assert.equal(values().keyframes, "0: 10");
+  assert.equal(values().keyframes, "0%: 10");
 });
 
 test("numbers typed into the widgets, and undo, are drawn at the next look", () => {
@@ -170,12 +170,12 @@ test("numbers typed into the widgets, and undo, are drawn at the next look", () 
 test("the picture follows the yaw on the strip without asking the server again", () => {
   const { host, images, canvas, drag } = makePanel();
   assert.equal(pictures(canvas).length, 0);
-  const strip = { filename: "s.jpg", subfolder: "", type: "temp", count: 37, first_yaw: -90, last_yaw: 90 };
-  host.receive({ st_turntable: [strip], st_seconds: [3.2] });
+  const strip = { filename: "s.jpg", subfolder: "", type: "temp", count: 25, frames: 81, fps: 25, yaw_min: -90, yaw_max: 90 };
+  host.receive({ stereotalker_turntable: [strip] });
   images[0].onload();
-  assert.equal(pictures(canvas).at(-1)[2], 180, "view 18 of ten pixels: the front");
+  assert.equal(pictures(canvas).at(-1)[2], 120, "view 12 of ten pixels: the front");
   drag(yawToPoint(0), yawToPoint(45));
-  assert.equal(pictures(canvas).at(-1)[2], 270);
+  assert.equal(pictures(canvas).at(-1)[2], 180);
   assert.equal(images.length, 1);
   assert.equal(images[0].src, "/view?filename=s.jpg&subfolder=&type=temp");
   assert.equal(host.read().duration, 3.2);
@@ -183,10 +183,10 @@ test("the picture follows the yaw on the strip without asking the server again",
 
 test("a new result replaces the strip; ComfyUI's kept results give it back after undo", () => {
   const { app, node, images, host } = makePanel();
-  const strip = { filename: "a.jpg", type: "temp", count: 2, first_yaw: -90, last_yaw: 90 };
-  app.nodeOutputs[node.id] = { st_turntable: [strip] };
+  const strip = { filename: "a.jpg", type: "temp", count: 2, frames: 9, fps: 25, yaw_min: -90, yaw_max: 90 };
+  app.nodeOutputs[node.id] = { stereotalker_turntable: [strip] };
   host.read();
-  app.nodeOutputs[node.id] = { st_turntable: [{ ...strip, filename: "b.jpg" }] };
+  app.nodeOutputs[node.id] = { stereotalker_turntable: [{ ...strip, filename: "b.jpg" }] };
   host.read();
   host.read();
   assert.deepEqual(images.map((i) => i.src.slice(15, 20)), ["a.jpg", "b.jpg"]);
@@ -200,9 +200,9 @@ test("a linked yaw cannot be dragged, and the picture says so", () => {
 });
 
 test("a text that cannot be read is not overwritten by a drag", () => {
-  const { drag, values, host } = makePanel({ path: "keyframes", keyframes: "0: 10; 1: twenty" });
+  const { drag, values, host } = makePanel({ path: "keyframes", keyframes: "0%: 10, 25%: twenty" });
   drag(yawToPoint(10), yawToPoint(45));
-  assert.equal(values().keyframes, "0: 10; 1: twenty");
+  assert.equal(values().keyframes, "0%: 10, 25%: twenty");
   assert.match(host.read().note, /twenty/);
 });
 
@@ -228,7 +228,7 @@ test("a drag cut short by the system ends its undo step; after dispose nothing l
 });
 
 test("a drag step takes well under 50 ms", () => {
-  const { canvas } = makePanel({ path: "keyframes", keyframes: "0: 0; 1: 40; 2: -40; 3: 80" });
+  const { canvas } = makePanel({ path: "keyframes", keyframes: "0%: 0, 25%: 40, 50%: -40, 75%: 80" });
   canvas.send("pointerdown", onPage(yawToPoint(0)));
   const start = performance.now();
   for (let i = 0; i < 100; i += 1) canvas.send("pointermove", onPage(yawToPoint(-i * 0.8)));

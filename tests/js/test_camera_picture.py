@@ -1,4 +1,4 @@
-"""The camera picture of the ComfyUI node: its logic under Node's test runner, and the same paths as the Python cameras."""
+"""The camera picture of the ComfyUI node: its logic under Node's runner, its paths those of the cameras."""
 
 import json
 import shutil
@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from stereotalker_core.camera import trajectories
+from stereotalker_core.camera.keyframes import parse_keyframes
 
 HERE = Path(__file__).parent
 NODE = shutil.which("node")
@@ -17,8 +18,9 @@ FRAMING = trajectories.canonical_framing(0.6)
 SCRIPT = """
 import { parseKeys, yawAt } from "%s";
 const { camera, text, frames, fps } = JSON.parse(process.argv[1]);
-const full = { ...camera, keys: parseKeys(text).keys };
-const yaws = Array.from({ length: frames }, (_, i) => yawAt(full, i / fps, (frames - 1) / fps));
+const duration = (frames - 1) / fps;
+const full = { ...camera, keys: parseKeys(text, duration).keys };
+const yaws = Array.from({ length: frames }, (_, i) => yawAt(full, i / fps, duration));
 console.log(JSON.stringify(yaws));
 """
 
@@ -39,10 +41,9 @@ def test_under_node():
 
 
 def test_keyframes_are_drawn_where_the_camera_will_be():
-    keys = [(0.2, -40.0), (1.0, 10.0), (1.3, 35.0), (2.6, -20.0)]
-    text = "; ".join(f"{time}: {yaw}" for time, yaw in keys)
+    text = "0.2s: -40, 1s: 10 4; 50%: 35\n100%: -20"
     drawn = yaws_in_javascript({"mode": "keyframes", "yaw": 0, "endYaw": 0}, text, 75)
-    filmed = trajectories.keyframes(FRAMING, 75, [(time * 25, yaw, 0.0, 1.0) for time, yaw in keys])
+    filmed = trajectories.keyframes(FRAMING, 75, parse_keyframes(text, 75, 25.0))
     torch.testing.assert_close(drawn, filmed.yaw, atol=1e-3, rtol=0)
 
 
