@@ -11,12 +11,14 @@ from ..synthetic.tts import EngineMissing
 from ..video.writer import check_output
 
 # name -> module with main(arguments); the module's own --help tells its options
-GENERATORS = {"avatars": "synthetic.dataset", "speech": "synthetic.corpus"}
+GENERATORS = {"avatars": "synthetic.dataset", "speech": "synthetic.corpus", "faces": "training.face_data"}
 TRAINERS = {
     "audio-encoder": "training.audio_encoder",
     "prior": "training.prior",
     "motion-data": "training.motion_data",
     "motion": "training.motion",
+    "face": "training.face",
+    "face-epochs": "training.face_epochs",
     "detector": "training.detector",
     "autoencoder": "training.autoencoder",
     "mask": "training.mask",
@@ -24,13 +26,14 @@ TRAINERS = {
     "experts": "training.experts",
     "decoder": "training.decoder",
     "export": "training.export",
+    "clips": "training.clips.command",
 }
 
 
 def add_parsers(commands: argparse._SubParsersAction) -> None:
     """Declare `synth` and `train`."""
     synth = commands.add_parser("synth", help="make synthetic data", description=__doc__)
-    kinds = synth.add_subparsers(dest="kind", required=True, metavar="avatars|speech|portrait")
+    kinds = synth.add_subparsers(dest="kind", required=True, metavar="avatars|speech|faces|portrait")
     for name, module in GENERATORS.items():
         _forward(kinds.add_parser(name, add_help=False, help=f"training data: {name}"), module)
     portrait = kinds.add_parser("portrait", help="one avatar's portrait, with its mask and keypoints")
@@ -57,9 +60,12 @@ def split_forwarded(words: list[str]) -> tuple[list[str], list[str]]:
 
 
 def run_module(args: argparse.Namespace) -> int:
-    """Import the module and call its main with the rest of the line."""
+    """Import the module and call its main with the rest of the line; `train MODEL --clips ...` is the scale trainer."""
+    module, rest = args.module, args.rest
+    if args.command == "train" and "--clips" in rest:
+        module, rest = "training.scale", [args.model, *rest]
     try:
-        import_module(f"..{args.module}", __package__).main(args.rest)
+        import_module(f"..{module}", __package__).main(rest)
     except EngineMissing as error:
         raise ValueError(str(error)) from error
     return 0

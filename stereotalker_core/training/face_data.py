@@ -61,6 +61,14 @@ class MeadClip:
         return FaceStyle.of_clip(self.name).vector()
 
 
+def clip_fields(name: str) -> tuple[str, int, int]:
+    """ "M003_012_5_1" -> (subject, sentence, emotion); ValueError for another form."""
+    fields = name.split("_")
+    if len(fields) != 4 or not all(f.isdigit() for f in fields[1:]):
+        raise ValueError(f"{name!r} is not named like M003_012_5_1: subject, sentence, emotion, intensity")
+    return fields[0], int(fields[1]), int(fields[2])
+
+
 def sentence_split(emotion: int, sentence: int) -> str:
     """The stage-2 split of a sentence number: train, val, test, or "" beyond the last."""
     for split, limits in _SENTENCES.items():
@@ -79,13 +87,11 @@ def mead_clips(folder: str | Path, stage: int, split: str) -> list[MeadClip]:
         raise ValueError(f"stage {stage} and split {split!r} must be 1 or 2 and one of {', '.join(SUBJECTS)}")
     found = []
     for path in sorted((folder / "param").glob("*.npy")):
-        fields = path.stem.split("_")
-        if len(fields) != 4 or not all(f.isdigit() for f in fields[1:]):
-            raise ValueError(f"{path.name} is not named like M003_012_5_1.npy")
+        subject, sentence, emotion = clip_fields(path.stem)
         sound = folder / "wav" / f"{path.stem}.wav"
-        if stage == 1 and fields[0] in SUBJECTS[split]:
+        if stage == 1 and subject in SUBJECTS[split]:
             found.append(MeadClip(path.stem, path, sound if sound.is_file() else None))
-        elif stage == 2 and fields[0] in IDENTITIES and sentence_split(int(fields[2]), int(fields[1])) == split:
+        elif stage == 2 and subject in IDENTITIES and sentence_split(emotion, sentence) == split:
             if not sound.is_file():
                 raise ValueError(f"{path.name} has no recording at {sound}")
             found.append(MeadClip(path.stem, path, sound))
@@ -103,7 +109,7 @@ def write_mead(clips: Iterator[tuple[str, Tensor, Tensor]], folder: str | Path) 
     (folder / "wav").mkdir(parents=True, exist_ok=True)
     count = 0
     for name, motion, waveform in clips:
-        FaceStyle.of_clip(name)
+        clip_fields(name)
         np.save(folder / "param" / f"{name}.npy", to_403(denormalise(motion))[None].double().numpy())
         with wave.open(str(folder / "wav" / f"{name}.wav"), "wb") as file:
             file.setnchannels(1)
