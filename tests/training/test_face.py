@@ -89,10 +89,8 @@ def test_intensity_and_identity_show():
 def test_crops_are_a_pure_function_of_the_step_and_stay_in_their_clip(data):
     a, b = (draw_batch(data, RECIPE, 1, 7) for _ in range(2))
     assert all(torch.equal(a[k], b[k]) for k in a)
-    assert (
-        a["sound"].shape[2] == SOUND and a["motion"].shape[:2] == a["sound"].shape[:2]
-    assert a["style"].shape == (3, 43)
-    )
+    assert a["sound"].shape[2] == SOUND and a["style"].shape == (3, 43)
+    assert a["motion"].shape[:2] == a["sound"].shape[:2]
     clip = data.clip(4)
     assert torch.equal(clip["motion"][0], torch.from_numpy(data.motion[95:115].astype(np.float32)))
     assert torch.equal(clip["sound"][0], torch.from_numpy(data.sound[25:45].astype(np.float32)))
