@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .. import checkpoint
-from ..body.model import HalfBody
+from ..body.model import HalfBody, Rest
 from ..records import Cameras, Guides, Identity, Motion, Regions
 from ..shapes import dims
 from .experts import MaskExperts, ViewExperts
@@ -135,8 +135,17 @@ class Renderer:
             ]
             return torch.cat(parts).float().clamp(-1, 1)
 
-    def noise(self, size: tuple[int, int], seed: int) -> Tensor:
-        """(1, C, H/8, W/8) standard normal, the same on every device."""
+    @property
+    def longest_window(self) -> int:
+        """Frames that `denoise` can take at once."""
+        return self.unet.config.motion_length
+
+    def guide(self, body: HalfBody, rest: Rest, motion: Motion, cameras: Cameras, guides: Guides) -> Tensor:
+        """What `predict_regions`, `denoise` and `decode` are given of T frames: (T, G, H/4, W/4)."""
+        return guide_tensor(guides, self.unet.config.guide_channels - 113)
+
+    def noise(self, size: tuple[int, int], seed: int, frames: range = range(1)) -> Tensor:
+        """(1, C, H/8, W/8) standard normal, the same on every device and for all `frames` of a clip."""
         shape = (1, self.unet.config.latent_channels, size[0] // 8, size[1] // 8)
         return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(self.device)
 
@@ -231,8 +240,8 @@ def render_video(
         raise ValueError("the motion has no frames")
     if any(side % 64 or side < 64 for side in cameras.size):
         raise ValueError(f"the frame size must be multiples of 64, got {cameras.size[0]}x{cameras.size[1]}")
-    if not 1 <= window <= renderer.unet.config.motion_length:
-        raise ValueError(f"window must be from 1 to {renderer.unet.config.motion_length}, got {window}")
+    if not 1 <= window <= renderer.longest_window:
+        raise ValueError(f"window must be from 1 to {renderer.longest_window}, got {window}")
     plan = windows(len(motion), window, overlap)
     plate = resolve_background(background, identity, cameras)
     return _render(body, renderer, identity, motion, cameras, plan, plate, steps, seed, use_predicted_mask, callback)
@@ -243,7 +252,6 @@ def _render(
 ) -> Iterator[RenderedChunk]:
     framed = background_plate(replace(identity, background=identity.portrait), cameras)
     portrait = renderer.encode_portrait(framed[None])
-    noise = renderer.noise(cameras.size, seed)
     with torch.no_grad():
         rest = body.rest(identity.shape[None], identity.shell[None])
     tail: _Window | None = None
@@ -253,11 +261,12 @@ def _render(
         fresh = slice(start + known, end)
         with torch.no_grad():
             guides = render_guides(body, identity, motion[fresh], cameras[fresh], rest)
-            guide = guide_tensor(guides, renderer.unet.config.guide_channels - 113)
+            guide = renderer.guide(body, rest, motion[fresh], cameras[fresh], guides)
             regions = renderer.predict_regions(guides, guide, predicted).masks.float()
             if tail:
                 guides = _join(tail.guides, guides)
                 guide, regions = torch.cat([tail.guide, guide]), torch.cat([tail.regions, regions])
+            noise = renderer.noise(cameras.size, seed, range(start, end))
             latents = renderer.denoise(guides, guide, Regions(regions), portrait, noise, steps)
             if tail:
                 latents = torch.cat([cross_fade(tail.latents, latents[:known]), latents[known:]])
