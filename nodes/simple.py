@@ -125,4 +125,40 @@ class Stages:
         self.bar(start + round((end - start) * done / max(1, total)), self.picture)
 
 
-NODES = {"StereoTalker": StereoTalker}
+class ExampleInputs:
+    DISPLAY_NAME = "Example Inputs (Stereo-Talker)"
+    CATEGORY = "Stereo-Talker"
+    DESCRIPTION = (
+        "A synthetic person's portrait with its mask, and a synthesised sentence, so that a graph runs at once. "
+        "Replace it by Load Image and Load Audio."
+    )
+    SEARCH_ALIASES = ["demo", "sample portrait", "test speech"]
+    RETURN_TYPES = ("IMAGE", "MASK", "AUDIO", "STRING")
+    RETURN_NAMES = ("image", "mask", "audio", "transcript")
+    OUTPUT_TOOLTIPS = ("The portrait.", "The person in it.", "The speech.", "The words spoken.")
+    FUNCTION = "make"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        person = {"default": 11, "min": 0, "max": 9999, "tooltip": "Another number, another person."}
+        seconds = {"default": 0.0, "min": 0.0, "max": 60.0, "step": 0.04, "tooltip": "Of speech; 0 = all of it."}
+        size = {"default": 512, "min": 128, "max": 1024, "step": 64, "tooltip": "Pixels of the portrait."}
+        return {"required": {"person": ("INT", person), "seconds": ("FLOAT", seconds), "size": ("INT", size)}}
+
+    def make(self, person: int, seconds: float, size: int):
+        from ..stereotalker_core.audio.load import load_audio
+        from ..stereotalker_core.commands.demo import SPEECH, TRANSCRIPT
+        from ..stereotalker_core.synthetic.avatar import make_avatar
+        from ..stereotalker_core.synthetic.portrait import reference_portrait
+
+        body = host.body()
+        with host.interruptible():
+            portrait = reference_portrait(body, make_avatar(body, person), person, size)
+        sound = load_audio(SPEECH)
+        samples = round(seconds * sound.original_rate) or sound.original.shape[-1]
+        audio = {"waveform": sound.original[None, :, :samples], "sample_rate": sound.original_rate}
+        words = TRANSCRIPT.read_text(encoding="utf-8").strip()
+        return host.image_out([portrait.image[None]]), host.mask_out([portrait.mask[None]]), audio, words
+
+
+NODES = {"StereoTalker": StereoTalker, "StereoTalkerExampleInputs": ExampleInputs}

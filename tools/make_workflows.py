@@ -1,160 +1,219 @@
-"""Write the example graphs of workflows/ in ComfyUI's UI format from the short descriptions below.
+"""Write workflows/*.json and subgraphs/*.json in ComfyUI's UI format from the descriptions in workflow_graphs.py.
 
-    python tools/make_workflows.py
+    python tools/make_workflows.py                 the graphs
+    python tools/make_workflows.py --thumbnails    also run each, and write workflows/<name>.jpg of its result
 
 Widget values are taken from the nodes' own defaults, so that a graph can never disagree with its nodes; tests run
-every graph. A description is a list of rows: name, node type, column and row on the canvas, values that differ from the
-default, and links as {"input": ("name", output index)}.
+every graph and check that the files are up to date.
 """
 
+import argparse
 import json
 import sys
+import uuid
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests" / "nodes"))
-from graph import STOCK, inputs_of, is_widget, load_pack  # noqa: E402
+sys.path[:0] = [str(ROOT / "tests" / "nodes"), str(ROOT / "tools")]
+from graph import STOCK, inputs_of, is_widget, load_pack, run, to_api  # noqa: E402
+from workflow_graphs import BLUEPRINTS, GRAPHS, Blueprint, Graph  # noqa: E402
 
-COLUMN, ROW = 360, 320
-PACK = "stereotalker"
-
-SIMPLE = [
-    ("portrait", "LoadImage", 0, 0, {"image": "stereotalker_portrait.png"}, {}),
-    ("speech", "LoadAudio", 0, 1.2, {"audio": "stereotalker_speech.wav"}, {}),
-    ("talk", "StereoTalker", 1, 0, {"yaw": 20.0}, {"image": ("portrait", 0), "audio": ("speech", 0)}),
-    ("video", "CreateVideo", 2, 0, {}, {"images": ("talk", 0), "audio": ("talk", 2), "fps": ("talk", 3)}),
-    ("save", "SaveVideo", 3, 0, {"filename_prefix": "video/StereoTalker"}, {"video": ("video", 0)}),
-]
-EXPERT = [
-    ("portrait", "LoadImage", 0, 0, {"image": "stereotalker_portrait.png"}, {}),
-    ("speech", "LoadAudio", 0, 1.3, {"audio": "stereotalker_speech.wav"}, {}),
-    ("encoder", "StereoTalkerLoadAudioEncoder", 0, 2.0, {}, {}),
-    ("motion_model", "StereoTalkerLoadMotionModel", 0, 2.5, {}, {}),
-    ("renderer", "StereoTalkerLoadRenderer", 1, 2.6, {}, {}),
-    ("view", "StereoTalkerLoadViewMoE", 2, 2.6, {}, {"renderer": ("renderer", 0)}),
-    ("regions", "StereoTalkerLoadMaskMoE", 3, 2.6, {}, {"renderer": ("view", 0)}),
-    ("predictor", "StereoTalkerLoadMaskPredictor", 3, 1.9, {}, {}),
-    ("fit", "StereoTalkerFitPortrait", 1, 0, {}, {"image": ("portrait", 0)}),
-    ("heard", "StereoTalkerEncodeSpeech", 1, 0.7, {}, {"audio_encoder": ("encoder", 0), "audio": ("speech", 0)}),
-    (
-        "motion",
-        "StereoTalkerSampleMotion",
-        1,
-        1.2,
-        {},
-        {"motion_model": ("motion_model", 0), "speech": ("heard", 0)},
-    ),
-    (
-        "camera",
-        "StereoTalkerCameraTrajectory",
-        2,
-        0,
-        {"path": "orbit", "yaw": -40.0, "end_yaw": 40.0},
-        {"identity": ("fit", 0), "motion": ("motion", 0)},
-    ),
-    (
-        "guides",
-        "StereoTalkerRenderGuides",
-        2,
-        1.5,
-        {},
-        {"identity": ("fit", 0), "motion": ("motion", 0), "cameras": ("camera", 0)},
-    ),
-    (
-        "masks",
-        "StereoTalkerPredictMasks",
-        3,
-        1.2,
-        {},
-        {"mask_predictor": ("predictor", 0), "guides": ("guides", 0)},
-    ),
-    ("guide_preview", "PreviewImage", 4, 1.2, {}, {"images": ("guides", 1)}),
-    ("mask_image", "MaskToImage", 4, 2.0, {}, {"mask": ("masks", 1)}),
-    ("mask_preview", "PreviewImage", 5, 2.0, {}, {"images": ("mask_image", 0)}),
-    (
-        "render",
-        "StereoTalkerRenderVideo",
-        4,
-        0,
-        {},
-        {
-            "renderer": ("regions", 0),
-            "identity": ("fit", 0),
-            "motion": ("motion", 0),
-            "cameras": ("camera", 0),
-            "mask_predictor": ("predictor", 0),
-        },
-    ),
-    ("video", "CreateVideo", 5, 0, {}, {"images": ("render", 0), "audio": ("heard", 1), "fps": ("render", 2)}),
-    ("save", "SaveVideo", 6, 0, {"filename_prefix": "video/StereoTalker"}, {"video": ("video", 0)}),
-]
-GRAPHS = {
-    "stereotalker_simple": (SIMPLE, "Load a portrait (front, half body) and speech, choose the yaw, queue."),
-    "stereotalker_expert": (EXPERT, "Both stages apart: change the camera and only guides and rendering run again."),
-}
+SECONDS = 1.4  # of the example speech, for a thumbnail
+COLUMN, GAP = 400, 40  # pixels of the canvas
+PACK, VERSION = "stereotalker", "0.1.0"
+TALL = {"StereoTalkerCameraTrajectory": 260, "StereoTalker": 260, "SaveVideo": 260, "StereoTalkerRenderToFile": 260}
+SOCKETS = ("image_upload", "audio_upload")
 
 
-def build(description: list[tuple], note: str, classes: dict[str, type]) -> dict:
-    """Rows of a description -> UI graph."""
-    ids = {row[0]: i + 1 for i, row in enumerate(description)}
-    nodes, links = [], []
-    for name, kind, column, row, values, wires in description:
-        nodes.append(_node(ids[name], kind, column, row, values, classes[kind]))
-        slots = {s["name"]: i for i, s in enumerate(nodes[-1]["inputs"])}
-        for target, (source, output) in wires.items():
-            source_class = classes[next(r[1] for r in description if r[0] == source)]
-            link = [len(links) + 1, ids[source], output, ids[name], slots[target], source_class.RETURN_TYPES[output]]
-            nodes[-1]["inputs"][slots[target]]["link"] = link[0]
-            links.append(link)
-    for node in nodes:
+def output_names(cls: type) -> tuple[str, ...]:
+    """Names of a node's outputs; stock nodes may only have types."""
+    return tuple(getattr(cls, "RETURN_NAMES", None) or cls.RETURN_TYPES)
+
+
+def columns(graph: Graph) -> dict[str, int]:
+    """Column of every node: one right of the rightmost node it takes something from."""
+    depth: dict[str, int] = {}
+    waiting = list(graph.rows)
+    while waiting:
+        row = waiting.pop(0)
+        sources = [link.split(":")[0] for link in row.wires.values()]
+        if any(source not in depth for source in sources):
+            waiting.append(row)
+        else:
+            depth[row.name] = 1 + max((depth[source] for source in sources), default=-1)
+    return depth
+
+
+def draw(graph: Graph, classes: dict[str, type]) -> tuple[list[dict], list[list]]:
+    """Nodes and links [id, from, slot, to, slot, type] of a graph, in UI format."""
+    rows = {row.name: row for row in graph.rows}
+    ids = {name: i + 1 for i, name in enumerate(rows)}
+    depth, below, nodes, links = columns(graph), {}, {}, []
+    for name, row in rows.items():
+        node = nodes[name] = node_of(ids[name], row.kind, row.values, classes[row.kind])
+        node["pos"] = [depth[name] * COLUMN, below.get(depth[name], 0)]
+        below[depth[name]] = node["pos"][1] + node["size"][1] + GAP
+        slots = {socket["name"]: i for i, socket in enumerate(node["inputs"])}
+        for target, link in row.wires.items():
+            source, output = link.split(":")
+            cls = classes[rows[source].kind]
+            slot = output_names(cls).index(output)
+            links.append([len(links) + 1, ids[source], slot, ids[name], slots[target], cls.RETURN_TYPES[slot]])
+            node["inputs"][slots[target]]["link"] = len(links)
+    for node in nodes.values():
         for output in node["outputs"]:
             output["links"] = [k[0] for k in links if k[1] == node["id"] and k[2] == output["slot_index"]]
-    last = len(nodes) + 1
-    nodes.append(
-        {"id": last, "type": "Note", "pos": [0, -160], "size": [520, 110], "flags": {}, "order": 0, "mode": 0,
-         "inputs": [], "outputs": [], "properties": {}, "widgets_values": [note]}
-    )  # fmt: skip
-    return {
-        "last_node_id": last, "last_link_id": len(links), "nodes": nodes, "links": links,
-        "groups": [], "config": {}, "extra": {}, "version": 0.4,
-    }  # fmt: skip
+    return list(nodes.values()), links
 
 
-def _node(number: int, kind: str, column: float, row: float, values: dict, cls: type) -> dict:
-    inputs, widgets = [], []
+def node_of(number: int, kind: str, values: dict, cls: type) -> dict:
+    """One node in UI format, with widget values by position."""
+    inputs, widgets, unknown = [], [], set(values) - set(inputs_of(cls))
+    if unknown:
+        raise ValueError(f"{kind} has no input {', '.join(sorted(unknown))}")
     for name, spec in inputs_of(cls).items():
         options = spec[1] if len(spec) > 1 else {}
         if not is_widget(spec):
             inputs.append({"name": name, "type": spec[0], "link": None})
             continue
-        kinds = "COMBO" if isinstance(spec[0], (list, tuple)) else spec[0]
+        choices = spec[0] if isinstance(spec[0], (list, tuple)) else None
+        kinds = spec[0] if choices is None else "COMBO"
         inputs.append({"name": name, "type": kinds, "link": None, "widget": {"name": name}})
-        first = spec[0][0] if isinstance(spec[0], (list, tuple)) else 0
-        widgets.append(values.get(name, options.get("default", first)))
+        widgets.append(values.get(name, options.get("default", choices[0] if choices else 0)))
         if options.get("control_after_generate"):
             widgets.append("fixed")
-        if options.get("image_upload") or options.get("audio_upload"):
-            widgets.append("image" if options.get("image_upload") else "audio")
-    names = getattr(cls, "RETURN_NAMES", None) or cls.RETURN_TYPES
+        widgets += [key.split("_")[0] for key in SOCKETS if options.get(key)]
     outputs = [
-        {"name": n, "type": t, "links": [], "slot_index": i}
-        for i, (n, t) in enumerate(zip(names, cls.RETURN_TYPES, strict=True))
+        {"name": name, "type": kind_, "links": [], "slot_index": i}
+        for i, (name, kind_) in enumerate(zip(output_names(cls), cls.RETURN_TYPES, strict=True))
     ]
+    sockets = sum("widget" not in socket for socket in inputs)
+    height = 50 + 22 * max(sockets, len(outputs)) + 26 * len(widgets) + TALL.get(kind, 0)
     ours = kind.startswith("StereoTalker")
     properties = {"Node name for S&R": kind, "cnr_id": PACK if ours else "comfy-core"}
+    properties |= {"ver": VERSION} if ours else {}
     return {
-        "id": number, "type": kind, "pos": [int(column * COLUMN), int(row * ROW)], "size": [320, 60 + 26 * len(inputs)],
-        "flags": {}, "order": number, "mode": 0, "inputs": inputs, "outputs": outputs, "properties": properties,
-        "widgets_values": widgets,
+        "id": number, "type": kind, "pos": [0, 0], "size": [340, height], "flags": {}, "order": number - 1, "mode": 0,
+        "inputs": inputs, "outputs": outputs, "properties": properties, "widgets_values": widgets,
     }  # fmt: skip
 
 
+def workflow(name: str, graph: Graph, classes: dict[str, type]) -> dict:
+    """A whole workflow file."""
+    nodes, links = draw(graph, classes)
+    for i, text in enumerate(graph.notes):
+        nodes.append(
+            {"id": len(nodes) + 1, "type": "MarkdownNote", "pos": [i * 560, -240], "size": [520, 200], "flags": {},
+             "order": len(nodes), "mode": 0, "inputs": [], "outputs": [], "title": "Note", "properties": {},
+             "widgets_values": [text], "color": "#432", "bgcolor": "#653"}
+        )  # fmt: skip
+    return {
+        "id": stable_id(name), "revision": 0, "last_node_id": len(nodes), "last_link_id": len(links), "nodes": nodes,
+        "links": links, "groups": [], "config": {}, "extra": {}, "version": 0.4,
+    }  # fmt: skip
+
+
+def stable_id(name: str) -> str:
+    """The same UUID for the same name at every run."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{PACK}/{name}"))
+
+
+def blueprint(name: str, plan: Blueprint, classes: dict[str, type]) -> dict:
+    """A subgraph blueprint: a workflow of one node whose type is the subgraph that the file defines."""
+    nodes, drawn = draw(plan.graph, classes)
+    ids = {row.name: node["id"] for row, node in zip(plan.graph.rows, nodes, strict=True)}
+    by_id = {node["id"]: node for node in nodes}
+    keys = ("id", "origin_id", "origin_slot", "target_id", "target_slot", "type")
+    links = [dict(zip(keys, link, strict=True)) for link in drawn]
+    inputs, outputs = [], []
+    for slot, (title, targets) in enumerate(plan.inputs.items()):
+        row, key = targets[0].split(":")
+        sockets = by_id[ids[row]]["inputs"]
+        at = next(i for i, socket in enumerate(sockets) if socket["name"] == key)
+        link = {"id": len(links) + 1, "origin_id": -10, "origin_slot": slot, "target_id": ids[row], "target_slot": at}
+        links.append(link | {"type": sockets[at]["type"]})
+        sockets[at]["link"] = link["id"]
+        inputs.append(
+            {"id": stable_id(f"{name}/{title}"), "name": title, "type": sockets[at]["type"], "linkIds": [link["id"]],
+             "pos": [-160, 20 + 20 * slot]}
+        )  # fmt: skip
+    for slot, (title, source) in enumerate(plan.outputs.items()):
+        row, key = source.split(":")
+        sockets = by_id[ids[row]]["outputs"]
+        at = next(i for i, socket in enumerate(sockets) if socket["name"] == key)
+        link = {"id": len(links) + 1, "origin_id": ids[row], "origin_slot": at, "target_id": -20, "target_slot": slot}
+        links.append(link | {"type": sockets[at]["type"]})
+        sockets[at]["links"].append(link["id"])
+        outputs.append(
+            {"id": stable_id(f"{name}/out/{title}"), "name": title, "type": sockets[at]["type"],
+             "linkIds": [link["id"]], "pos": [0, 20 + 20 * slot]}
+        )  # fmt: skip
+    right = max(node["pos"][0] for node in nodes) + COLUMN
+    for socket in outputs:
+        socket["pos"][0] = right
+    definition = {
+        "id": stable_id(name), "version": 1, "revision": 0, "name": plan.title, "config": {}, "groups": [], "extra": {},
+        "state": {"lastGroupId": 0, "lastNodeId": len(nodes), "lastLinkId": len(links), "lastRerouteId": 0},
+        "inputNode": {"id": -10, "bounding": [-260, 0, 120, 40 + 20 * len(inputs)]},
+        "outputNode": {"id": -20, "bounding": [right, 0, 120, 40 + 20 * len(outputs)]},
+        "inputs": inputs, "outputs": outputs, "widgets": [], "nodes": nodes, "links": links,
+    }  # fmt: skip
+    return wrapped(name, definition)
+
+
+def wrapped(name: str, definition: dict) -> dict:
+    """The workflow around a subgraph definition: its one node."""
+    widgets = [s for s in definition["inputs"] if s["type"] in ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")]
+    sockets = [
+        {"name": s["name"], "type": s["type"], "link": None} | ({"widget": {"name": s["name"]}} if s in widgets else {})
+        for s in definition["inputs"]
+    ]
+    node = {
+        "id": 1, "type": definition["id"], "pos": [0, 0], "size": [320, 60 + 26 * len(sockets)], "flags": {},
+        "order": 0, "mode": 0, "inputs": sockets,
+        "outputs": [{"name": s["name"], "type": s["type"], "links": []} for s in definition["outputs"]],
+        "title": definition["name"], "properties": {"cnr_id": PACK, "ver": VERSION, "proxyWidgets": []},
+        "widgets_values": [],
+    }  # fmt: skip
+    return {
+        "id": stable_id(f"{name}/file"), "revision": 0, "last_node_id": 1, "last_link_id": 0, "nodes": [node],
+        "links": [], "groups": [], "definitions": {"subgraphs": [definition]}, "config": {}, "extra": {},
+        "version": 0.4,
+    }  # fmt: skip
+
+
+def files(classes: dict[str, type]) -> dict[Path, str]:
+    """Every file this tool writes, with its text."""
+    found = {ROOT / "workflows" / f"{name}.json": workflow(name, make(), classes) for name, make in GRAPHS.items()}
+    found |= {
+        ROOT / "subgraphs" / f"{name}.json": blueprint(name, make(), classes) for name, make in BLUEPRINTS.items()
+    }
+    return {path: json.dumps(data, indent=1) + "\n" for path, data in found.items()}
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--thumbnails", action="store_true", help="run the graphs and write their pictures")
+    parser.add_argument("names", nargs="*", help="graphs whose pictures to make; default all")
+    args = parser.parse_args()
     classes = {**STOCK, **load_pack().NODE_CLASS_MAPPINGS}
-    for name, (description, note) in GRAPHS.items():
-        path = ROOT / "workflows" / f"{name}.json"
-        path.write_text(json.dumps(build(description, note, classes), indent=1) + "\n")
-        print(path)
+    for path, text in files(classes).items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        print(path.relative_to(ROOT))
+    if args.thumbnails:
+        import torch
+        from workflow_pictures import write_thumbnail
+
+        cache: dict = {}
+        for name in args.names or GRAPHS:
+            prompt = to_api(json.loads((ROOT / "workflows" / f"{name}.json").read_text()), classes)
+            for node in prompt.values():
+                if node["class_type"] == "StereoTalkerExampleInputs":
+                    node["inputs"]["seconds"] = SECONDS
+            with torch.inference_mode():
+                done = run(prompt, classes, cache)
+            print(write_thumbnail(ROOT / "workflows" / f"{name}.jpg", done), flush=True)
 
 
 if __name__ == "__main__":

@@ -199,31 +199,68 @@ def to_api(workflow: dict[str, Any], classes: dict[str, type]) -> dict[str, dict
     return prompt
 
 
-def run(prompt: dict[str, dict], classes: dict[str, type]) -> dict[str, Any]:
-    """Execute an API prompt in dependency order -> {node id: (instance, outputs)}; missing inputs are an error."""
+def run(prompt: dict[str, dict], classes: dict[str, type], cache: dict | None = None) -> dict[str, Any]:
+    """Execute an API prompt in dependency order -> {node id: (instance, outputs)}; missing inputs are an error.
+
+    cache keeps what nodes returned, by class and everything upstream, as ComfyUI's own does: prompts can share it.
+    """
     done: dict[str, Any] = {}
+    cache = {} if cache is None else cache
+
+    def linked(value) -> bool:
+        return isinstance(value, list) and len(value) == 2 and str(value[0]) in prompt
+
+    def signature(key: str) -> tuple:
+        node = prompt[key]
+        items = sorted(node["inputs"].items())
+        values = [(k, (signature(str(v[0])), v[1]) if linked(v) else repr(v)) for k, v in items]
+        return (node["class_type"], *values)
 
     def execute(key: str) -> tuple:
         if key in done:
             return done[key][1]
         node = prompt[key]
         cls = classes[node["class_type"]]
-        arguments = {}
-        for name, value in node["inputs"].items():
-            linked = isinstance(value, list) and len(value) == 2 and str(value[0]) in prompt
-            arguments[name] = execute(str(value[0]))[value[1]] if linked else value
+        kept = None if getattr(cls, "OUTPUT_NODE", False) else signature(key)
+        if kept in cache:
+            done[key] = cache[kept]
+            return done[key][1]
+        arguments = {k: execute(str(v[0]))[v[1]] if linked(v) else v for k, v in node["inputs"].items()}
         missing = set(cls.INPUT_TYPES().get("required", {})) - set(arguments)
         if missing:
             raise ValueError(f"node {key} ({node['class_type']}) misses {sorted(missing)}")
         instance = cls()
         result = getattr(instance, cls.FUNCTION)(**arguments)
-        result = result["result"] if isinstance(result, dict) else result
-        done[key] = (instance, result)
-        return result
+        done[key] = (instance, result["result"] if isinstance(result, dict) else result)
+        if kept is not None:
+            cache[kept] = done[key]
+        return done[key][1]
 
     for key in prompt:
         execute(key)
     return done
+
+
+def flattened(blueprint: dict[str, Any], given: dict[str, Any], classes: dict[str, type]) -> dict[str, dict]:
+    """A subgraph blueprint -> API prompt; `given` holds a value or a link for each input of the subgraph."""
+    (definition,) = blueprint["definitions"]["subgraphs"]
+    assert blueprint["nodes"][0]["type"] == definition["id"]
+    names = [socket["name"] for socket in definition["inputs"]]
+    keys = ("id", "origin_id", "origin_slot", "target_id", "target_slot", "type")
+    links = [[link[key] for key in keys] for link in definition["links"]]
+    inside = [link for link in links if link[1] >= 0]
+    nodes = {node["id"]: node for node in json.loads(json.dumps(definition["nodes"]))}
+    outer = {}
+    for number, origin, slot, target, at, _ in links:
+        if origin == -10:
+            socket = nodes[target]["inputs"][at]
+            assert socket["link"] == number
+            outer[target, socket["name"]] = given[names[slot]]
+            socket["link"] = None
+    prompt = to_api({"nodes": list(nodes.values()), "links": inside}, classes)
+    for (target, name), value in outer.items():
+        prompt[str(target)]["inputs"][name] = value
+    return prompt
 
 
 def load_workflow(name: str) -> dict[str, Any]:

@@ -40,9 +40,7 @@ class KSampler:
             }
         }
 
-    def sample(
-        self, model, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent_image, denoise=1.0
-    ):
+    def sample(self, model, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent_image, denoise=1.0):
         assert (sampler_name, scheduler) == ("euler", "simple"), "the stand-in has one sampler"
         latents = latent_image["samples"]
         assert set(latent_image["batch_index"]) == {0}, "one noise for the clip"
@@ -126,6 +124,26 @@ class ImageScaleBy:
         return (out.clamp(0, 1).movedim(1, -1),)
 
 
+class ImageCrop:
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "crop"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "image": ("IMAGE",),
+                "width": ("INT", {"default": 512}),
+                "height": ("INT", {"default": 512}),
+                "x": ("INT", {"default": 0}),
+                "y": ("INT", {"default": 0}),
+            }
+        }
+
+    def crop(self, image, width, height, x, y):
+        return (image[:, y : y + height, x : x + width],)
+
+
 class InvertMask:
     RETURN_TYPES = ("MASK",)
     FUNCTION = "invert"
@@ -202,6 +220,7 @@ NODES = {
         VAEDecode,
         ImageStitch,
         ImageScaleBy,
+        ImageCrop,
         InvertMask,
         MaskToImage,
         EmptyImage,

@@ -1,79 +1,135 @@
-"""Every example graph of workflows/ runs to its end on a small portrait and a short recording; frames are checked."""
+"""Every example graph of workflows/ runs to its end on a small canvas and a short sentence; frames are checked."""
 
+import json
 import math
-import shutil
+import sys
 
 import pytest
 import torch
-from graph import ROOT, STOCK, load_pack, load_workflow, run, to_api
+from graph import ROOT, STOCK, flattened, load_pack, load_workflow, run, to_api
+
+sys.path.insert(0, str(ROOT / "tools"))
+from make_workflows import files  # noqa: E402
+from workflow_graphs import GRAPHS  # noqa: E402
 
 CLASSES = {**STOCK, **load_pack().NODE_CLASS_MAPPINGS}
-GRAPHS = sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
 SECONDS, SIZE = 0.6, 128
 FRAMES = math.ceil(SECONDS * 25)
+SHAPES = {  # height and width of the saved video, where it is not SIZE x SIZE
+    "stereotalker_expert": (SIZE, 3 * SIZE),
+    "stereotalker_yaw_sweep": (2 * SIZE, 2 * SIZE),
+    "stereotalker_stereo_pair": (SIZE, 2 * SIZE),
+    "stereotalker_guides": (2 * SIZE, 2 * SIZE),
+    "stereotalker_upscale": (2 * SIZE, 2 * SIZE),
+    "stereotalker_emotional_face": (3 * 53, 3 * 53),
+}
 
 
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory):
-    """A synthetic portrait (PNG) and the first 0.6 s of the demo speech (WAV)."""
-    import av
-    from PIL import Image
-
-    from stereotalker_core.audio.load import load_audio
-    from stereotalker_core.body.model import HalfBody
-    from stereotalker_core.synthetic.avatar import make_avatar
-    from stereotalker_core.synthetic.portrait import reference_portrait
-
-    folder = tmp_path_factory.mktemp("graph_inputs")
-    body = HalfBody()
-    with torch.inference_mode():
-        picture = reference_portrait(body, make_avatar(body, 7), 3, size=256).image
-    pixels = ((picture + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
-    Image.fromarray(pixels).save(folder / "portrait.png")
-    speech = next((ROOT / "stereotalker_core" / "synthetic" / "assets").glob("demo_speech.flac"))
-    waveform = load_audio(speech).waveform[: int(SECONDS * 16000)]
-    with av.open(str(folder / "speech.wav"), "w") as out:
-        stream = out.add_stream("pcm_s16le", rate=16000, layout="mono")
-        samples = (waveform.clamp(-1, 1) * 32767).short()[None].numpy()
-        frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
-        frame.sample_rate = 16000
-        for packet in [*stream.encode(frame), *stream.encode(None)]:
-            out.mux(packet)
-    yield folder
-    shutil.rmtree(folder)
-
-
-def small(prompt: dict, inputs) -> dict:
-    """The same graph on the test's files and a small canvas."""
+def small(prompt: dict) -> dict:
+    """The same graph with a short sentence and a small canvas."""
     for node in prompt.values():
-        if node["class_type"] == "LoadImage":
-            node["inputs"]["image"] = str(inputs / "portrait.png")
-        if node["class_type"] == "LoadAudio":
-            node["inputs"]["audio"] = str(inputs / "speech.wav")
-        if "size" in node["inputs"]:
-            node["inputs"]["size"] = SIZE
+        inputs = node["inputs"]
+        if node["class_type"] == "StereoTalkerExampleInputs":
+            inputs.update(seconds=SECONDS, size=256)
+        elif node["class_type"] == "ImageCrop":
+            inputs.update({key: round(inputs[key] * SIZE / 384) for key in ("width", "height", "x", "y")})
+        elif "size" in inputs:
+            inputs["size"] = SIZE
     return prompt
 
 
-def test_there_are_example_graphs():
-    assert {"stereotalker_simple", "stereotalker_expert"} <= set(GRAPHS)
+def saved_frames(done: dict):
+    """(frames (T, H, W, 3), fps, samples of sound) that the graph saved: by Save Video, or in a file."""
+    for instance, outputs in done.values():
+        if "video" in getattr(instance, "received", {}):
+            video = instance.received["video"]
+            return video["images"], video["fps"], video["audio"]["waveform"].shape[-1], video["audio"]["sample_rate"]
+        if type(instance).__name__ == "RenderToFile":
+            return read_file(outputs[0])
+    raise AssertionError("an example graph must save a video")
+
+
+def read_file(path):
+    """Frames, fps, samples of sound and their rate of an MP4, whose tags must say what it is."""
+    import av
+    import numpy as np
+
+    with av.open(str(path)) as container:
+        assert container.metadata["comment"].startswith("Synthetic media"), container.metadata
+        fps, rate = float(container.streams.video[0].average_rate), container.streams.audio[0].rate
+        frames = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+    with av.open(str(path)) as container:
+        samples = sum(frame.samples for frame in container.decode(audio=0))
+    return torch.from_numpy(frames).float() / 255, fps, samples, rate
+
+
+@pytest.fixture(scope="module")
+def cache():
+    return {}
+
+
+@pytest.fixture(autouse=True)
+def workplace(tmp_path, monkeypatch):
+    """Outputs go into a folder of the test."""
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.mark.parametrize("name", GRAPHS)
-def test_graph_runs_to_its_end(name, inputs):
-    prompt = small(to_api(load_workflow(name), CLASSES), inputs)
+def test_graph_runs_to_its_end(name, cache):
     with torch.inference_mode():
-        done = run(prompt, CLASSES)
-    videos = [instance.received["video"] for instance, _ in done.values() if type(instance).__name__ == "SaveVideo"]
-    assert videos, "an example graph must save a video"
-    for video in videos:
-        images, audio = video["images"], video["audio"]
-        assert images.shape == (FRAMES, SIZE, SIZE, 3) and images.dtype == torch.float32
-        assert float(images.min()) >= 0 and float(images.max()) <= 1 and bool(torch.isfinite(images).all())
-        assert float(images.std(dim=(1, 2)).mean()) > 0.02, "constant pictures"
-        assert float(images.diff(dim=0).abs().mean()) > 1e-4, "nothing moves"
-        assert video["fps"] == 25.0 and audio["waveform"].shape[-1] == round(SECONDS * 16000)
-    masks = [o for _, outputs in done.values() for o in outputs if isinstance(o, torch.Tensor) and o.ndim == 3]
-    masks = [m for m in masks if m.shape == (FRAMES, SIZE, SIZE)]
-    assert all(float(m.min()) >= 0 and float(m.max()) <= 1 and float(m.mean()) < 0.9 for m in masks)
-    assert max(float(m.mean()) for m in masks) > 0.05, "no mask holds a person (regions such as hands may be small)"
+        done = run(small(to_api(load_workflow(name), CLASSES)), CLASSES, cache)
+    images, fps, samples, rate = saved_frames(done)
+    assert images.shape == (FRAMES, *SHAPES.get(name, (SIZE, SIZE)), 3) and images.dtype == torch.float32
+    assert float(images.min()) >= 0 and float(images.max()) <= 1 and bool(torch.isfinite(images).all())
+    assert float(images.std(dim=(1, 2)).mean()) > 0.02, "constant pictures"
+    assert float(images.diff(dim=0).abs().mean()) > 1e-4, "nothing moves"
+    assert fps == 25.0 and samples / rate == pytest.approx(SECONDS, abs=0.05)
+    for instance, outputs in done.values():
+        if type(instance).__name__ in ("RenderVideo", "StereoTalker"):
+            check_mask(outputs[0], outputs[1])
+
+
+def check_mask(images, mask):
+    """A person of a plausible size; where no frame's mask has them, the background stands still."""
+    assert mask.shape == images.shape[:3] and float(mask.min()) >= 0 and float(mask.max()) <= 1
+    assert 0.05 < float(mask.mean()) < 0.9, "no person, or nothing but one"
+    outside = mask.amax(0) < 1e-3
+    assert float(outside.float().mean()) > 0.1
+    assert float((images - images[:1])[:, outside].abs().max()) < 0.01
+
+
+def test_new_background_is_where_the_mask_is_not(cache):
+    prompt = small(to_api(load_workflow("stereotalker_new_background"), CLASSES))
+    with torch.inference_mode():
+        done = run(prompt, CLASSES, cache)
+    results = {type(instance).__name__: outputs for instance, outputs in done.values()}
+    outside = results["RenderVideo"][1] < 1e-3
+    colour = torch.tensor([0x2D, 0x5F, 0x8B]) / 255
+    assert torch.allclose(results["ImageCompositeMasked"][0][outside], colour, atol=1e-2)
+
+
+@pytest.mark.parametrize("name", ["stereotalker_talk", "stereotalker_speech_to_motion"])
+def test_blueprint_runs_to_its_end(name, cache):
+    given = {"image": ["0", 0], "mask": ["0", 1], "audio": ["0", 2], "yaw": 30.0, "seed": 2}
+    prompt = flattened(json.loads((ROOT / "subgraphs" / f"{name}.json").read_text()), given, CLASSES)
+    prompt["0"] = {"class_type": "StereoTalkerExampleInputs", "inputs": {"person": 11, "seconds": SECONDS, "size": 256}}
+    with torch.inference_mode():
+        done = run(small(prompt), CLASSES, cache)
+    pictures = [outputs[0] for instance, outputs in done.values() if type(instance).__name__ in NAMES_OF_RESULTS]
+    assert len(pictures) == 1 and pictures[0].shape == (FRAMES, SIZE, SIZE, 3)
+    assert float(pictures[0].diff(dim=0).abs().mean()) > 1e-4
+
+
+NAMES_OF_RESULTS = ("RenderVideo", "PreviewMotion")
+
+
+def test_files_are_up_to_date_and_complete():
+    """`python tools/make_workflows.py --thumbnails` writes them all."""
+    for path, text in files(CLASSES).items():
+        assert path.read_text() == text, f"{path.name}: run tools/make_workflows.py"
+        data = json.loads(text)
+        ours = [node for node in data["nodes"] if node["type"].startswith("StereoTalker")]
+        assert all(node["properties"]["cnr_id"] == "stereotalker" for node in ours)
+        if path.parent.name == "workflows":
+            assert path.with_suffix(".jpg").stat().st_size <= 60_000
+    assert {p.stem for p in (ROOT / "workflows").glob("*.json")} == set(GRAPHS)
