@@ -12,7 +12,7 @@ from ..video.render import load_nano as load_renderer
 from ..video.writer import check_output
 from .demo import SPEECH
 
-STAGES = ("motion", "render")
+STAGES = ("motion", "face", "render")
 Metrics = dict[str, dict[str, float]]
 
 
@@ -24,6 +24,7 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--json", metavar="F", help='write {"metrics": {name: {"value", "low", "high"}}}')
     parser.add_argument("--speech", default="data/speech", metavar="D", help="corpus with a val split, if there is one")
     parser.add_argument("--avatars", default="data/avatars", metavar="D", help="avatars with a val split")
+    parser.add_argument("--plots", metavar="D", help="face: write heat maps and curves as PNG into this folder")
     parser.set_defaults(run=run)
 
 
@@ -48,18 +49,37 @@ def evaluate(args: argparse.Namespace) -> tuple[Metrics, dict[str, str]]:
     """All metrics of the chosen stages, and why some could not be measured."""
     from ..evaluation.motion import evaluate_motion
     from ..evaluation.render import evaluate_render
-    from ..evaluation.speed import evaluate_speed
+    from ..evaluation.speed import evaluate_speed, expert_cost
+    from ..evaluation.temporal import evaluate_temporal
 
     metrics: Metrics = {}
     skipped: dict[str, str] = {}
-    if args.stage != "render":
+    if args.stage in ("motion", "all"):
         metrics |= evaluate_motion(MotionModels.load_nano(), args.quick, Path(args.speech))["metrics"]
-    if args.stage != "motion":
-        found = evaluate_render(load_renderer(), Path(args.avatars) / "val", args.quick)
+    if args.stage in ("face", "all"):
+        prefix = "face_" if args.stage == "all" else ""  # some names are those of stage 1
+        metrics |= {prefix + name: row for name, row in run_face(args).items()}
+    if args.stage in ("render", "all"):
+        renderer = load_renderer()
+        found = evaluate_render(renderer, Path(args.avatars) / "val", args.quick)
         metrics, skipped = metrics | found["metrics"], found["skipped"]
+        metrics |= evaluate_temporal(renderer, args.quick) | expert_cost(renderer)
     if args.stage == "all":
         metrics |= evaluate_speed(Models.load_nano(), load_audio(SPEECH), args.quick)
     return metrics, skipped
+
+
+def run_face(args: argparse.Namespace) -> Metrics:
+    """Metrics of the embedded ProbTalk3D, and its pictures where they are asked for."""
+    from ..evaluation.face import draw_items, evaluate_face
+    from ..face.sampling import FaceModels
+
+    models = FaceModels.load_nano()
+    if args.plots:
+        from ..evaluation.face_plots import write_plots
+
+        write_plots(models, draw_items(8, Path(args.speech)), Path(args.plots))
+    return evaluate_face(models, args.quick, Path(args.speech))["metrics"]
 
 
 def table(metrics: Metrics) -> str:

@@ -16,70 +16,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from ..body.fit import fit_portrait
-from ..body.keypoints import Keypoints, default_sigma
 from ..body.lift import Lifter
 from ..body.model import HalfBody
-from ..records import Cameras, Guides, Identity
-from ..synthetic.dataset import CLIP, ClipMaker, DatasetConfig, Shard, _write_identity
-from ..synthetic.portrait import Portrait, as_photographed
-from ..synthetic.render import AvatarFrames, render_avatar, rendered_keypoints
+from ..records import Guides
+from ..synthetic.dataset import CLIP, ClipMaker, DatasetConfig, Shard, _write_identity, baselines
+from ..synthetic.estimate import aligned_cameras, estimated_identity
+from ..synthetic.portrait import as_photographed
+from ..synthetic.render import AvatarFrames, render_avatar
 from ..synthetic.template import Template
 from ..video.guides import background_plate, render_guides
 
 logger = logging.getLogger(__name__)
-NOISE = 2.0  # px at a portrait of 512 px
-_HIDDEN = 0.01
-
-
-def noisy_keypoints(body: HalfBody, portrait: Portrait, rng: torch.Generator, noise: float = NOISE) -> Keypoints:
-    """What a good detector would give: face, irises and the visible body points, with Gaussian noise (px at 512)."""
-    names = [body.keypoint_names[i] for i in rendered_keypoints(body)]
-    inside = ((portrait.keypoints > 0) & (portrait.keypoints < portrait.image.shape[-1])).all(1)
-    rows = [
-        i
-        for i, name in enumerate(names)
-        if bool(inside[i]) and (name.startswith(("face", "iris")) or name.startswith("body.") and "hip" not in name)
-    ]
-    sigma = noise * portrait.image.shape[-1] / 512
-    xy = portrait.keypoints[rows] + sigma * torch.randn(len(rows), 2, generator=rng)
-    chosen = tuple(names[i] for i in rows)
-    height = Keypoints(chosen, xy, torch.ones(len(rows))).face_height()
-    spread = torch.tensor([max(sigma, default_sigma(n, height)) for n in chosen])
-    return Keypoints(chosen, xy, spread)
-
-
-def estimated_identity(
-    body: HalfBody, portrait: Portrait, seed: int, lifter: Lifter | None = None, shell_iterations: int = 5
-) -> Identity:
-    """Fit an avatar's portrait from noisy keypoints and a blurred true mask."""
-    rng = torch.Generator().manual_seed(seed)
-    blurred = F.avg_pool2d(portrait.mask[None], 5, 1, 2, count_include_pad=False)[0]
-    points = noisy_keypoints(body, portrait, rng)
-    return fit_portrait(body, portrait.image, points, blurred, lifter=lifter, shell_iterations=shell_iterations)
-
-
-def aligned_cameras(body: HalfBody, truth: Identity, estimate: Identity, cameras: Cameras) -> Cameras:
-    """Cameras that see the estimated person at the size and place at which `cameras` see the true one.
-
-    Gauge freedoms of one picture only: the scale (metres per pixel at the head) and the head's position.
-    """
-    heads, scales = [], []
-    for identity in (truth, estimate):
-        rest = body.rest(identity.shape[None])
-        posed = body.pose(rest, identity.rotations[None])
-        head = body.bone_index["head"]
-        depth = (identity.world_to_camera[2, :3] @ posed.bones[0, head]) + identity.world_to_camera[2, 3]
-        scales.append(float(depth / identity.intrinsics[0, 0]) * identity.portrait.shape[-1])
-        heads.append(rest.bones[0, head])
-    ratio = scales[1] / scales[0]  # estimated metres per true metre
-    matrix = cameras.world_to_camera.clone()
-    moved = heads[1] - ratio * heads[0]
-    matrix[:, :3, 3] = ratio * matrix[:, :3, 3] - matrix[:, :3, :3] @ moved
-    return replace(cameras, world_to_camera=matrix)
 
 
 class EstimatedClips(ClipMaker):
@@ -90,13 +39,13 @@ class EstimatedClips(ClipMaker):
         self.estimate = estimated_identity(body, self.portrait, seed, lifter)
         self.plain = as_photographed(body, self.estimate, lifter, trust_hands=False)  # no finger was located
 
-    def clip(self, clip: int) -> tuple[AvatarFrames, Guides, bool, Tensor | None]:
+    def clip(self, clip: int) -> tuple[AvatarFrames, Guides, bool, dict[str, Tensor]]:
         cameras, motion = self.cameras(clip), self.motion()
         wall = background_plate(replace(self.identity, background=self.portrait.background), cameras)
         frames = render_avatar(self.body, self.avatar, motion, cameras, background=wall, rest=self.rest)
         seen = aligned_cameras(self.body, self.identity, self.estimate, cameras)
         guides = render_guides(self.body, self.estimate, motion, seen)
-        return frames, guides, True, render_guides(self.body, self.plain, motion, seen).lift
+        return frames, guides, True, baselines(self.body, self.plain, motion, seen)
 
 
 def lift_psnr(rgb: Tensor, lift: Tensor, weight: Tensor) -> Tensor:

@@ -1,7 +1,6 @@
 """Held-out picture quality of stage 2: unseen identities, true fits, a fixed yaw grid, bootstrap over identities."""
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,14 @@ from torch import Tensor
 from ..body.model import HalfBody
 from ..records import Regions
 from ..synthetic.dataset import DatasetConfig, generate
-from ..training.avatars import CLIP, FACE, AvatarData, Rows, find_shards
+from ..training.avatars import CLIP, FACE, HANDS, AvatarData, Rows, find_shards
 from ..video.render import Renderer, composite
 from .bootstrap import bootstrap
 
 logger = logging.getLogger(__name__)
 BINS = ((0, 30), (30, 60), (60, 90))
 _MIN_FACE = 60  # pixels of face below which a frame says nothing about faces
+_SIDE = 60  # degrees from which view experts should matter
 QUICK_IDENTITIES, QUICK_FRAMES = 3, 3  # people, and frames of every clip
 
 
@@ -74,7 +74,8 @@ def evaluate_render(
     estimated = Path(estimated) if estimated is not None else Path(f"{data}_est")
     if any(estimated.glob("*/DONE")):
         scores = _score(renderer, estimated, body, quick, ablation or Ablation())
-        wanted = ("psnr_fg", "lift_psnr_fg", "psnr_face", "lift_psnr_face", "mask_iou", "region_miou")
+        wanted = tuple(f"{kind}psnr_{what}" for kind in ("", "lift_", "relit_") for what in ("fg", "face"))
+        wanted += ("gain_fg", "mask_iou", "region_miou", "silhouette_error", "bare_silhouette_error", "hair_recall")
         for name, value in scores.items():
             for prefix in wanted:
                 if name == prefix or name.startswith(f"{prefix}_"):
@@ -90,9 +91,7 @@ def _score(renderer: Renderer, data: str | Path, body: HalfBody, quick: bool, ab
     people = frames.rows_of[:QUICK_IDENTITIES] if quick else frames.rows_of
     length = QUICK_FRAMES if quick else CLIP  # always neighbours in time: the temporal layers expect them
     scores = [
-        _identity_scores(
-            ablation.renderer(renderer), frames, [rows[i : i + length] for i in range(0, len(rows), CLIP)], ablation
-        )
+        _identity_scores(renderer, frames, [rows[i : i + length] for i in range(0, len(rows), CLIP)], ablation)
         for rows in people
     ]
     names = sorted({name for score in scores for name in score})
@@ -106,30 +105,87 @@ def _identity_scores(
     renderer: Renderer, data: AvatarData, clips: list[np.ndarray], ablation: Ablation
 ) -> dict[str, tuple[float, int]]:
     """name -> (mean over the frames of one identity, count of frames). clips: row indices rendered together."""
-    values: dict[str, list[float]] = {}
+    series: dict[str, list[float]] = {}
     counts = np.zeros((3, 4))  # intersection, union of regions; [2, :2] of the person
+    used = ablation.renderer(renderer)
     for clip in clips:
         rows = data.rows(clip)
-        out, regions = render_rows(renderer, data, rows, clip[0], ablation)
+        out, regions = render_rows(used, data, rows, clip[0], ablation)
         counts += region_overlap(regions, rows)
-        for prefix, image in (("", out), ("lift_", rows.guides.lift)):
-            for name, frame in frame_metrics(image, rows).items():
-                values.setdefault(prefix + name, []).extend(frame)
+        found = frame_metrics(out, rows) | switch_gains(used, data, rows, clip[0], ablation, out)
+        baselines = data.baselines(clip)
+        if baselines is None:
+            found |= _prefixed("lift_", frame_metrics(rows.guides.lift, rows))
+        else:
+            found |= _prefixed("lift_", frame_metrics(baselines[0], rows))
+            found |= _prefixed("relit_", frame_metrics(rows.guides.lift, rows))
+            found |= silhouette_metrics(regions.person.float(), baselines[1], rows)
+        found["gain_fg"] = [a - b for a, b in zip(found["psnr_fg"], found["lift_psnr_fg"], strict=True)]
+        for name, values in found.items():
+            series.setdefault(name, []).extend(values)
     index = np.concatenate(clips)
-    bins = np.abs(data.yaw[index])
-    scores: dict[str, tuple[float, int]] = {}
-    for name, series in values.items():
-        series = np.asarray(series)
-        for low, high in BINS if "psnr_fg" in name else ():
-            inside = (bins >= low) & (bins < high + (high == 90))
-            if inside.any():
-                scores[f"{name}_{low}_{high}"] = (float(series[inside].mean()), int(inside.sum()))
-        if np.isfinite(series).any():
-            scores[name] = (float(np.nanmean(series)), int(np.isfinite(series).sum()))
+    scores = _means(series, np.abs(data.yaw[index]))
     present = counts[1] > 0
     scores["region_miou"] = (float((counts[0][present] / counts[1][present]).mean()), len(index))
     scores["mask_iou"] = (float(counts[2, 0] / max(counts[2, 1], 1)), len(index))
     return scores
+
+
+def _prefixed(prefix: str, values: dict[str, list[float]]) -> dict[str, list[float]]:
+    return {prefix + name: v for name, v in values.items()}
+
+
+def _means(series: dict[str, list[float]], angle: np.ndarray) -> dict[str, tuple[float, int]]:
+    """Mean and count of the finite values, for pictures of the person also in BINS of the camera's angle."""
+    scores: dict[str, tuple[float, int]] = {}
+    for name, values in series.items():
+        column = np.asarray(values)
+        groups = {name: np.full(len(column), True)}
+        for low, high in BINS if name.endswith("_fg") else ():
+            groups[f"{name}_{low}_{high}"] = (angle >= low) & (angle < high + (high == 90))
+        for key, inside in groups.items():
+            finite = inside & np.isfinite(column)
+            if finite.any():
+                scores[key] = (float(column[finite].mean()), int(finite.sum()))
+    return scores
+
+
+def switch_gains(
+    renderer: Renderer, data: AvatarData, rows: Rows, first: int, ablation: Ablation, out: Tensor
+) -> dict[str, list[float]]:
+    """dB per frame that each kind of experts adds where it should: view at |yaw| >= 60, mask on face and hands."""
+    person = (rows.alpha > 0.5).float()
+    skin = person * ((rows.region == FACE) | (rows.region == HANDS))[:, None]
+    side = person * (rows.guides.yaw.abs() >= _SIDE).view(-1, 1, 1, 1)
+    gains = {}
+    for name, kind, mask in (("view", "view_experts", side), ("mask", "mask_experts", skin)):
+        if getattr(renderer, kind) is None:
+            continue
+        size = mask.sum((1, 2, 3))
+        if not bool((size > _MIN_FACE).any()):
+            gains[f"{name}_moe_gain_db"] = [float("nan")] * len(size)
+            continue
+        without, _ = render_rows(replace(renderer, **{kind: None}), data, rows, first, ablation)
+        after, before = (_psnr(_squared(x, rows.rgb), mask) for x in (out, without))
+        gains[f"{name}_moe_gain_db"] = [
+            a - b if n > _MIN_FACE else float("nan") for a, b, n in zip(after, before, size.tolist(), strict=True)
+        ]
+    return gains
+
+
+def silhouette_metrics(person: Tensor, bare: Tensor, rows: Rows) -> dict[str, list[float]]:
+    """Per frame, of masks (T, 1, H, W): wrong pixels over the person's (also of the bare body), and the share found of
+    the person's pixels outside of the bare body: hair and clothes."""
+    truth, ours, naked = rows.alpha > 0.5, person > 0.5, bare > 0.5
+    area = truth.sum((1, 2, 3)).clamp_min(1)
+    more = truth & ~naked
+    found = (more & ours).sum((1, 2, 3)) / more.sum((1, 2, 3)).clamp_min(1)
+    error, bare_error = ((x ^ truth).sum((1, 2, 3)) / area for x in (ours, naked))
+    return {
+        "silhouette_error": error.tolist(),
+        "bare_silhouette_error": bare_error.tolist(),
+        "hair_recall": found.tolist(),
+    }
 
 
 def render_rows(
@@ -171,11 +227,12 @@ def region_overlap(regions: Regions, rows: Rows) -> np.ndarray:
 
 
 def frame_metrics(image: Tensor, rows: Rows) -> dict[str, list[float]]:
-    """Per frame: PSNR (dB) of the 8-bit image over the person (alpha > 0.5), its face (NaN when tiny), and SSIM."""
-    ours, truth = (((x.clamp(-1, 1) + 1) * 127.5).round() / 255 for x in (image, rows.rgb))
+    """Per frame: PSNR (dB) of the 8-bit image over the person (alpha > 0.5), its face (NaN when tiny), SSIM, and the
+    person's energy above a binomial blur relative to the truth's."""
+    ours, truth = _levels(image), _levels(rows.rgb)
     person = (rows.alpha > 0.5).float()
     face = person * (rows.region == FACE)[:, None]
-    squared = (ours - truth).square().mean(1, keepdim=True)
+    squared = _squared(image, rows.rgb)
     visible = face.sum((1, 2, 3)) > _MIN_FACE
     similar = ssim_map(ours, truth)
     inner = person[:, :, 5:-5, 5:-5]
@@ -185,7 +242,26 @@ def frame_metrics(image: Tensor, rows: Rows) -> dict[str, list[float]]:
         "psnr_face": [p if v else float("nan") for p, v in zip(_psnr(squared, face), visible, strict=True)],
         "ssim": similar.mean((1, 2, 3)).tolist(),
         "ssim_fg": ((similar * inner).sum((1, 2, 3)) / inner.sum((1, 2, 3)).clamp_min(1)).tolist(),
+        "detail": (_detail(ours, person) / _detail(truth, person).clamp_min(1e-9)).tolist(),
     }
+
+
+def _levels(image: Tensor) -> Tensor:
+    """[-1, 1] -> [0, 1] in steps of 1 / 255."""
+    return ((image.clamp(-1, 1) + 1) * 127.5).round() / 255
+
+
+def _squared(image: Tensor, truth: Tensor) -> Tensor:
+    """(T, 1, H, W) squared error of the 8-bit images, averaged over the channels."""
+    return (_levels(image) - _levels(truth)).square().mean(1, keepdim=True)
+
+
+def _detail(image: Tensor, person: Tensor) -> Tensor:
+    """(T,) energy of what a 3 x 3 binomial blur takes away, inside the person."""
+    kernel = image.new_tensor([[1.0, 2.0, 1.0], [2.0, 4.0, 2.0], [1.0, 2.0, 1.0]]) / 16
+    blurred = F.conv2d(F.pad(image, (1, 1, 1, 1), mode="replicate"), kernel.expand(3, 1, 3, 3), groups=3)
+    inside = 1 - F.max_pool2d(1 - person, 5, 1, 2)
+    return ((image - blurred).square() * inside).sum((1, 2, 3))
 
 
 def _psnr(squared: Tensor, mask: Tensor) -> list[float]:
@@ -209,30 +285,3 @@ def ssim_map(a: Tensor, b: Tensor) -> Tensor:
     c1, c2 = 0.01**2, 0.03**2
     top = (2 * mean_a * mean_b + c1) * (2 * both + c2)
     return (top / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))).mean(1, keepdim=True)
-
-
-def contact_sheet(
-    renderer: Renderer,
-    data: AvatarData,
-    index: Sequence[int],
-    crop_face: bool = False,
-    ablation: Ablation | None = None,
-) -> np.ndarray:
-    """One line of pictures a row index: portrait | lift | rendered | truth, (R * 256, 4 * 256, 3) uint8."""
-    lines = []
-    for i in index:
-        rows = data.rows(np.asarray([i]))
-        out, _ = render_rows(renderer, data, rows, i, ablation or Ablation())
-        pictures = [data.portrait(data.identity[[i]]), rows.guides.lift, out, rows.rgb]
-        if crop_face:
-            pictures = [_zoom(p, rows) if k else p for k, p in enumerate(pictures)]
-        lines.append(torch.cat([F.interpolate(p, (256, 256), mode="bicubic")[0] for p in pictures], 2))
-    sheet = (torch.cat(lines, 1).clamp(-1, 1) + 1) * 127.5
-    return sheet.round().byte().permute(1, 2, 0).numpy()
-
-
-def _zoom(image: Tensor, rows: Rows, side: int = 96) -> Tensor:
-    face = (rows.region[0] == FACE).nonzero().float()
-    middle = face.mean(0) if len(face) else image.new_tensor([64.0, image.shape[-1] / 2])
-    top, left = (int(min(max(float(c) - side / 2, 0), n - side)) for c, n in zip(middle, image.shape[-2:], strict=True))
-    return image[..., top : top + side, left : left + side]

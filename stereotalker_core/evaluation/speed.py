@@ -1,8 +1,10 @@
 """Compute per second of video of the main job: a synthetic person, demo speech, an orbiting camera, nothing cached."""
 
 import time
+from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from ..body.model import HalfBody
 from ..motion.sampling import sample_motion
@@ -10,6 +12,8 @@ from ..pipeline import Models, Scene, View, render
 from ..records import Audio
 from ..synthetic.avatar import make_avatar
 from ..synthetic.portrait import reference_portrait, true_identity
+from ..video.render import Renderer
+from ..video.unet import Condition
 from .bootstrap import bootstrap
 
 PERSON = 11
@@ -35,3 +39,34 @@ def evaluate_speed(models: Models, audio: Audio, quick: bool = False, size: int 
             torch.cuda.synchronize()
         found.append((time.perf_counter() - start) / (frames / motion.fps))
     return {"seconds_per_second": bootstrap(found[1:])}
+
+
+def expert_cost(renderer: Renderer, frames: int = 8, repeats: int = 7) -> dict[str, dict[str, float]]:
+    """expert_cost_ratio: time of the U-Net in float32 with both kinds of experts over without, interleaved runs.
+
+    value: ratio of the fastest runs; low and high: the quartiles of the pairwise ratios.
+    """
+    unet, config, device = renderer.unet, renderer.unet.config, renderer.device
+    latents = torch.zeros(frames, config.latent_channels, 32, 32, device=device)
+    guide = torch.zeros(frames, config.guide_channels, 64, 64, device=device)
+    tokens = unet.portrait_tokens(latents[:1]).detach()
+    yaw, regions = torch.zeros(frames, device=device), torch.full((frames, 4, 256, 256), 0.25, device=device)
+    reference = unet.cache_reference(renderer.reference(latents[:1], tokens))
+    bare = Condition(guide, tokens, yaw, latents, reference, regions, clip_length=frames)
+    full = replace(bare, experts=renderer.experts())
+    _seconds(unet, latents, full)
+    pairs = torch.tensor([[_seconds(unet, latents, cond) for cond in (full, bare)] for _ in range(repeats)])
+    best = pairs.amin(0)
+    ratio = pairs[:, 0] / pairs[:, 1]
+    low, high = torch.quantile(ratio, torch.tensor([0.25, 0.75])).tolist()
+    value = float(best[0] / best[1])
+    return {"expert_cost_ratio": {"value": value, "low": min(low, value), "high": max(high, value)}}
+
+
+@torch.no_grad()
+def _seconds(unet: torch.nn.Module, latents: Tensor, cond: Condition) -> float:
+    start = time.perf_counter()
+    unet(latents, 1.0, cond)
+    if latents.is_cuda:
+        torch.cuda.synchronize()
+    return time.perf_counter() - start

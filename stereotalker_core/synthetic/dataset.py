@@ -25,6 +25,7 @@ from ..camera.trajectories import canonical_framing
 from ..records import Cameras, Guides, Identity, Motion
 from ..video.guides import background_plate, render_guides
 from .avatar import make_avatar
+from .estimate import aligned_cameras, estimated_identity
 from .performance import random_motion
 from .portrait import as_photographed, perturbed_identity, reference_portrait, true_identity
 from .poses import joint_heads
@@ -40,7 +41,8 @@ ARRAYS = {  # name: (dtype, shape of a row in terms of the canvas S); rows are f
     "normal": ("u1", ("S", "S", 3)),
     "part": ("u1", ("S", "S")),
     "lift": ("u1", ("S", "S", 3)),
-    "plain": ("u1", ("S", "S", 3)),  # validation only: the lift with the portrait's shading left on it
+    "plain": ("u1", ("S", "S", 3)),  # the lift with the portrait's shading left on it
+    "bare": ("u1", ("S", "S")),  # 255 where the body without its shell of hair and clothes is
     "visibility": ("u1", ("S", "S")),
     "yaw": ("f4", ()),
     "identity": ("i4", ()),
@@ -52,13 +54,17 @@ ARRAYS = {  # name: (dtype, shape of a row in terms of the canvas S); rows are f
     "complete": ("u1", ()),  # one an identity: its rows are all written
 }
 _OF_IDENTITIES = ("portrait", "portrait_mask", "complete")
+BASELINES = ("plain", "bare")  # what the renderer is compared with: validation only
 _VALIDATION_SEED = 500_000
 _PERTURBED, _TIGHT, _ORBIT = 0.5, 0.25, 0.3
 
 
 @dataclass(frozen=True)
 class DatasetConfig:
-    """What a split holds. Validation uses canonical cameras on a fixed yaw grid and true fits only."""
+    """What a split holds. Validation uses canonical cameras on a fixed yaw grid and true fits only.
+
+    fits: where the guides of about half of the training clips come from, "perturbed" true fits or "estimated" ones.
+    """
 
     split: str = "train"
     identities: int = 300
@@ -66,10 +72,13 @@ class DatasetConfig:
     seed: int = 1
     size: int = 256
     shards: int = 6
+    fits: str = "perturbed"
 
     def __post_init__(self) -> None:
         if self.split not in ("train", "val"):
             raise ValueError(f"split must be 'train' or 'val', got {self.split!r}")
+        if self.fits not in ("perturbed", "estimated"):
+            raise ValueError(f"fits must be 'perturbed' or 'estimated', got {self.fits!r}")
         for name in ("identities", "clips", "shards"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -95,7 +104,7 @@ class Shard:
         self.arrays = {
             name: self._open(name, identities if name in _OF_IDENTITIES else identities * self.per_identity, config)
             for name in ARRAYS
-            if name != "plain" or config.split == "val"
+            if name not in BASELINES or config.split == "val"
         }
         record.write_text(text)
 
@@ -146,14 +155,23 @@ class ClipMaker:
         self.avatar = make_avatar(body, seed, template)
         self.portrait = reference_portrait(body, self.avatar, seed * 11 + 1, size=2 * config.size)
         self.identity = true_identity(body, self.avatar, self.portrait, lifter)
-        self.plain: Identity | None = None
         self.wrong: Identity | None = None
         if config.split == "train":
-            self.wrong = perturbed_identity(body, self.identity, self.rng, template, lifter)
+            self.wrong = self._imperfect(seed, template, lifter)
         else:
             self.plain = as_photographed(body, self.identity, lifter)
         self.rest: Rest = body.rest(self.avatar.shape[None], self.avatar.shell[None])
         self.heads = joint_heads(body, self.rest)
+
+    def _imperfect(self, seed: int, template: Template, lifter: Lifter) -> Identity:
+        if self.config.fits == "estimated":
+            try:
+                self._estimated = True
+                return estimated_identity(self.body, self.portrait, seed, lifter)
+            except ValueError as error:  # keypoints that no body fits: rare, and no reason to stop
+                log.warning("avatar %d: %s; its true fit is perturbed instead", seed, error)
+        self._estimated = False
+        return perturbed_identity(self.body, self.identity, self.rng, template, lifter)
 
     def cameras(self, clip: int) -> Cameras:
         """Random cameras of a training clip, or the clip's part of the fixed validation grid."""
@@ -182,20 +200,30 @@ class ClipMaker:
         motion = random_motion(self.body, self.heads, CLIP * stride, self.rng)
         return motion[::stride]
 
-    def clip(self, clip: int) -> tuple[AvatarFrames, Guides, bool, Tensor | None]:
-        """True frames, the guides the networks will see, whether those come from a perturbed fit; and in validation
-        what the lift is compared with, (T, 3, H, W) with the portrait's shading left on the surface."""
+    def clip(self, clip: int) -> tuple[AvatarFrames, Guides, bool, dict[str, Tensor]]:
+        """True frames, the guides the networks will see, whether those come from a perturbed fit, and the BASELINES."""
         cameras, motion = self.cameras(clip), self.motion()
         # the wall is where the portrait's camera saw it, so that guides and frames agree
         wall = background_plate(replace(self.identity, background=self.portrait.background), cameras)
         frames = render_avatar(self.body, self.avatar, motion, cameras, background=wall, rest=self.rest)
         wrong = self.wrong is not None and uniform(self.rng, 0, 1) < _PERTURBED
-        guides = render_guides(self.body, self.wrong if wrong and self.wrong else self.identity, motion, cameras)
-        plain = None if self.plain is None else render_guides(self.body, self.plain, motion, cameras).lift
-        return frames, guides, wrong, plain
+        fit, view = self.identity, cameras
+        if wrong and self.wrong is not None:
+            fit = self.wrong
+            view = aligned_cameras(self.body, self.identity, fit, cameras) if self._estimated else cameras
+        guides = render_guides(self.body, fit, motion, view)
+        extra = baselines(self.body, self.plain, motion, cameras) if self.config.split == "val" else {}
+        return frames, guides, wrong, extra
 
 
-def _write_clip(shard: Shard, row: int, frames: AvatarFrames, guides: Guides, plain: Tensor | None) -> None:
+def baselines(body: HalfBody, plain: Identity, motion: Motion, cameras: Cameras) -> dict[str, Tensor]:
+    """BASELINES of an identity as photographed: its lift (T, H, W, 3), the bare body's silhouette (T, H, W); uint8."""
+    bare = render_guides(body, replace(plain, shell=torch.zeros_like(plain.shell)), motion, cameras)
+    lift = render_guides(body, plain, motion, cameras).lift
+    return {"plain": _bytes(lift), "bare": _share((bare.part > 0).float())}
+
+
+def _write_clip(shard: Shard, row: int, frames: AvatarFrames, guides: Guides, extra: dict[str, Tensor]) -> None:
     shard.write("rgb", row, _bytes(frames.rgb))
     shard.write("alpha", row, _share(frames.alpha))
     shard.write("region", row, frames.region)
@@ -203,8 +231,8 @@ def _write_clip(shard: Shard, row: int, frames: AvatarFrames, guides: Guides, pl
     shard.write("part", row, guides.part[:, 0].to(torch.uint8))
     shard.write("lift", row, _bytes(guides.lift))
     shard.write("visibility", row, _share(guides.visibility))
-    if plain is not None:
-        shard.write("plain", row, _bytes(plain))
+    for name, values in extra.items():
+        shard.write(name, row, values)
     shard.write("yaw", row, guides.yaw)
     shard.write("keypoints", row, frames.keypoints)
 
@@ -215,9 +243,9 @@ def _write_identity(shard: Shard, place: int, maker: ClipMaker) -> None:
     shard.write("portrait", place, _bytes(image))
     shard.write("portrait_mask", place, _share(F.avg_pool2d(maker.portrait.mask[None], 2)))
     for clip in range(clips):
-        frames, guides, wrong, plain = maker.clip(clip)
+        frames, guides, wrong, extra = maker.clip(clip)
         row = (place * clips + clip) * CLIP
-        _write_clip(shard, row, frames, guides, plain)
+        _write_clip(shard, row, frames, guides, extra)
         shard.write("identity", row, torch.full((CLIP,), place, dtype=torch.int32))
         shard.write("clip", row, torch.full((CLIP,), place * clips + clip, dtype=torch.int32))
         shard.write("perturbed", row, torch.full((CLIP,), int(wrong), dtype=torch.uint8))
@@ -272,12 +300,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--clips", type=int, default=8, help="clips of 8 frames an identity")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--fits", default="perturbed", choices=("perturbed", "estimated"))
     parser.add_argument("--out", default="data/avatars")
     parser.add_argument("--shard", default="6", help="count of shards, or K,L/N: only shards K and L of N")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     chosen, count = _parse_shards(options.shard)
-    config = DatasetConfig(options.split, options.identities, options.clips, options.seed, options.size, count)
+    numbers = (options.identities, options.clips, options.seed, options.size, count)
+    config = DatasetConfig(options.split, *numbers, options.fits)
     generate(options.out, config, chosen, lambda done, total: log.info("identity %d of %d", done, total))
 
 

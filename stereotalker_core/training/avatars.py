@@ -18,9 +18,10 @@ from ..shapes import REGIONS
 from ..video.guides import guide_tensor
 
 CLIP = 8  # consecutive rows of one identity
+_BASELINES = ("plain", "bare")  # in validation sets
 FRAME_ARRAYS = ("rgb", "alpha", "region", "normal", "part", "lift", "visibility")
 _ARRAYS = (*FRAME_ARRAYS, "yaw", "identity", "perturbed", "portrait", "portrait_mask", "complete")
-FACE = REGIONS.index("face")
+FACE, HANDS = REGIONS.index("face"), REGIONS.index("hands")
 
 
 def find_shards(folder: str | Path, unfinished: bool = False) -> list[Path]:
@@ -55,9 +56,10 @@ class Rows:
         """The guide tensor of these rows."""
         return guide_tensor(self.guides, n_parts)
 
-    def weight(self, face: float = 2.5) -> Tensor:
-        """(N, 1, H, W) loss weight: background 0.5, person 1.5, face 1.5 + face."""
-        return 0.5 + self.alpha + face * (self.region == FACE)[:, None]
+    def weight(self, face: float = 2.5, hands: float = 0.0, background: float = 0.5) -> Tensor:
+        """(N, 1, H, W) loss weight: background, person 1 more, face and hands as much more again."""
+        more = face * (self.region == FACE) + hands * (self.region == HANDS)
+        return background + self.alpha + more[:, None]
 
 
 class AvatarData:
@@ -79,7 +81,8 @@ class AvatarData:
                 tables[name].append(load[name][row])
             portraits.append(load["portrait"][whole])
             masks.append(load["portrait_mask"][whole])
-            self._frames.append({k: load[k] for k in FRAME_ARRAYS})
+            extra = {k: np.load(f, mmap_mode="r") for k in _BASELINES if (f := Path(shard) / f"{k}.npy").is_file()}
+            self._frames.append({k: load[k] for k in FRAME_ARRAYS} | extra)
             self._where.append(np.stack([np.full(len(row), number), row], 1))
             self.sources.append((Path(shard), row))
         self.identity, self.yaw, self.perturbed = (np.concatenate(v) for v in tables.values())
@@ -123,6 +126,14 @@ class AvatarData:
         depth = torch.zeros_like(share["alpha"])  # the networks do not read it, the set does not store it
         guides = Guides(image["normal"], part[:, None].float(), depth, image["lift"], share["visibility"], yaw)
         return Rows(image["rgb"], share["alpha"], region, guides, torch.from_numpy(self.identity[rows]))
+
+    def baselines(self, rows: np.ndarray) -> tuple[Tensor, Tensor] | None:
+        """Of a validation set: the lift with the portrait's shading on it (N, 3, H, W), the bare body's silhouette
+        (N, 1, H, W) in [0, 1]. None where a shard does not hold them."""
+        if not all(set(_BASELINES) <= set(frames) for frames in self._frames):
+            return None
+        plain = _unit(self._raw("plain", rows).permute(0, 3, 1, 2))
+        return plain, self._raw("bare", rows)[:, None].float() / 255
 
     def portrait(self, identities: np.ndarray, flip: np.ndarray | None = None) -> Tensor:
         """Portraits (I, 3, H, W) in [-1, 1], mirrored where flip (I,)."""

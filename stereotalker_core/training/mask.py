@@ -81,20 +81,25 @@ def loss(model: MaskPredictor, batch: Batch) -> tuple[Tensor, dict[str, float]]:
     return entropy + 0.2 * (1 - overlap).mean(), {"mask_iou": iou}
 
 
-def train(data: AvatarData, run: str, steps: int, seed: int = 0, batch: int = 8) -> MaskPredictor:
-    """Train (or resume in `run`) a mask predictor on the rows of `data`."""
+def train(
+    data: AvatarData, run: str, steps: int, seed: int = 0, batch: int = 8, start: MaskPredictor | None = None
+) -> MaskPredictor:
+    """Train (or resume in `run`) a mask predictor on the rows of `data`; start: one to go on from, at half the rate."""
     torch.manual_seed(seed)
-    model = MaskPredictor.for_parts(data.part_names).to(memory_format=torch.channels_last)
-    return fit(model, MaskBatches(data, batch, seed), loss, Schedule(steps, lr=2e-3, warmup=50, seed=seed), run)
+    model = start if start is not None else MaskPredictor.for_parts(data.part_names)
+    schedule = Schedule(steps, lr=2e-3 if start is None else 1e-3, warmup=50, seed=seed)
+    return fit(model.to(memory_format=torch.channels_last), MaskBatches(data, batch, seed), loss, schedule, run)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line of this module."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_arguments(parser, steps=1200)
+    parser.add_argument("--start", help="a mask_predictor.safetensors to go on from")
     options = parser.parse_args(arguments)
     data = AvatarData(find_shards(options.data, options.unfinished), part_names())
-    model = train(data, options.run, options.steps, options.seed)
+    start = checkpoint.load(MaskPredictor, options.start) if options.start else None
+    model = train(data, options.run, options.steps, options.seed, start=start)
     checkpoint.save(model, options.out, **provenance(options.seed, frames=len(data), identities=len(data.portraits)))
 
 

@@ -3,7 +3,7 @@
 1. Portrait: encoded once; its reference keys and values and its tokens serve every frame.
 2. Per window: guides, regions, one pass of the denoiser per step, from one noise for the whole clip.
 3. Neighbouring windows share `overlap` frames whose latents are cross-faded; every frame is decoded once.
-4. Composite: mask * network + (1 - mask) * background.
+4. Composite: the network's pixels inside the mask, the background outside.
 """
 
 import logging
@@ -165,14 +165,17 @@ def cpu_has_bf16() -> bool:
 
 
 def composite(frames: Tensor, alpha: Tensor, background: Tensor) -> Tensor:
-    """alpha * frames + (1 - alpha) * background."""
-    return background + alpha * (frames - background)
+    """The networks' pixels where alpha >= 1/2, fading to the background below.
+
+    The networks draw edges already mixed with what is behind: mixing them once more would thin the person.
+    """
+    return torch.lerp(background.expand_as(frames), frames, (2 * alpha).clamp(max=1))
 
 
 def resolve_background(
     background: str | tuple[float, float, float] | Tensor, identity: Identity, cameras: Cameras
 ) -> Tensor:
-    """"portrait", an (r, g, b) in 0..1, or an image (3, H, W) / (T, 3, H, W) in [-1, 1] -> (1 or T, 3, H, W)."""
+    """ "portrait", an (r, g, b) in 0..1, or an image (3, H, W) / (T, 3, H, W) in [-1, 1] -> (1 or T, 3, H, W)."""
     if isinstance(background, str):
         if background != "portrait":
             raise ValueError(f"background must be 'portrait', an (r, g, b) or an image, got {background!r}")

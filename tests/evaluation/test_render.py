@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from stereotalker_core.evaluation.pictures import contact_sheet
 from stereotalker_core.evaluation.render import (
     Ablation,
-    contact_sheet,
     evaluate_render,
     frame_metrics,
     make_validation,

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from stereotalker_core.body.regions import region_of_part
-from stereotalker_core.synthetic.dataset import ARRAYS, CLIP, DatasetConfig, _parse_shards, generate
+from stereotalker_core.synthetic.dataset import ARRAYS, BASELINES, CLIP, DatasetConfig, _parse_shards, generate
 
 CONFIG = DatasetConfig(identities=2, clips=1, seed=4, size=32, shards=1)
 
 
-TRAINING = {name: kind for name, kind in ARRAYS.items() if name != "plain"}
+TRAINING = {name: kind for name, kind in ARRAYS.items() if name not in BASELINES}
 
 
 def load(folder, names=TRAINING):
@@ -80,6 +80,10 @@ def test_validation_is_a_fixed_grid(half_body, template, tmp_path):
     data = load(folder)
     np.testing.assert_allclose(data["yaw"], np.linspace(-87.5, 87.5, 16), atol=1e-4)
     assert not data["perturbed"].any()
+    more = load(folder, BASELINES)
+    assert (more["plain"] != data["lift"]).any()  # a light was found and taken off
+    bare, drawn = more["bare"] > 0, data["part"] > 0
+    assert bare.sum() < drawn.sum() and (bare & ~drawn).sum() < 0.05 * drawn.sum()
 
 
 def test_splits_and_shards_never_share_an_identity():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from stereotalker_core.training import autoencoder, decoder, experts, mask, renderer
+from stereotalker_core.training import autoencoder, decoder, experts, joint, mask, renderer
 from stereotalker_core.training.avatars import AvatarData, find_shards
 from stereotalker_core.training.loop import Schedule, fit
 from stereotalker_core.video.mask import MaskConfig, MaskPredictor
@@ -99,9 +99,7 @@ def test_experts_learn_on_a_frozen_base(data, tmp_path):
     model = make_denoiser()
     torch.nn.init.normal_(model.unet.unet.conv_out.weight, std=0.1)
     before = copy(model)
-    view, mask_experts = experts.train_experts(
-        model, data, make_vae(data), tmp_path, 4, identities=2, frames=2, rank=2
-    )
+    view, mask_experts = experts.train_experts(model, data, make_vae(data), tmp_path, 4, identities=2, frames=2, rank=2)
     assert not moved(before, model)
     assert any(p.any() for p in view.up) and any(p.any() for p in mask_experts.up)
 
@@ -129,3 +127,41 @@ def test_flips_agree_between_portrait_and_frames(data):
     assert {tuple(b["clean"].shape) for b in flipped} == {(4, 4, 8, 8)}
     assert all(b["portrait"].shape == (2, 4, 8, 8) for b in flipped)
     assert torch.equal(batches(2)["clean"], flipped[2]["clean"])
+
+
+def test_joint_training_moves_what_it_should_and_saves_a_renderers_files(data, tmp_path):
+    vae, base = make_vae(data), make_denoiser()
+    before_vae, before = copy(vae), copy(base)
+    model = joint.train_joint(base, vae, data, tmp_path / "run", 2, identities=2, frames=2)
+    changed = moved(before_vae, vae)
+    assert changed and all(name.startswith("guided.") for name in changed)
+    changed = moved(before, base)
+    assert not any(renderer.is_motion(name) for name in changed)
+    assert any(n.startswith("unet.") for n in changed) and any(n.startswith("reference.") for n in changed)
+    assert all(bool(up.detach().any()) for module in model.denoiser.experts for up in module.up)
+    joint.save_joint(model, tmp_path / "out", command="test", seed="0", commit="none", metrics={})
+    names = {path.stem for path in (tmp_path / "out").iterdir()}
+    assert names == {"unet", "reference", "vae", "view_experts", "mask_experts"}
+
+
+def test_joint_crops_are_cut_where_the_corner_says(data):
+    vae = make_vae(data)
+    batch = joint.JointBatches(data, vae, identities=2, frames=2, size=32)(3)
+    rows = data.rows(data.draw(joint.generator(0, 3), 2, 2))
+    assert batch["rgb"].shape == (4, 3, 32, 32) and batch["weight"].shape == (4, 1, 32, 32)
+    y, x = batch["corner"][1].tolist()
+    window = rows.rgb[1, :, y : y + 32, x : x + 32]
+    mirrored = rows.rgb[1].flip(-1)[:, y : y + 32, x : x + 32]
+    assert torch.equal(batch["rgb"][1], window) or torch.equal(batch["rgb"][1], mirrored)
+
+
+def test_joint_loss_leaves_the_experts_in_place(data):
+    vae, base = make_vae(data), make_denoiser()
+    pair = tuple(kind.for_unet(base.unet, rank=2) for kind in (joint.ViewExperts, joint.MaskExperts))
+    model = joint.Joint(renderer.Denoiser(base.unet, base.reference, pair), vae)
+    batch = joint.JointBatches(data, vae, identities=1, frames=2, size=32)(0)
+    torch.manual_seed(3)
+    for _ in range(4):
+        value, parts = joint.joint_loss(model, batch)
+        assert torch.isfinite(value) and {"psnr", "lift_psnr", "latent"} <= set(parts)
+        assert [type(e) for e in model.denoiser.experts] == [type(e) for e in pair]

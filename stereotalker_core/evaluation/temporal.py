@@ -1,0 +1,128 @@
+"""Steadiness of stage 2 over time and over the camera: flicker, window seams, yaw sweep, stereo."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..body.model import HalfBody
+from ..camera.trajectories import stereo_pair
+from ..records import Cameras, Identity, Motion
+from ..synthetic.avatar import make_avatar
+from ..synthetic.dataset import DatasetConfig
+from ..synthetic.performance import random_motion
+from ..synthetic.portrait import canonical_cameras, reference_portrait, true_identity
+from ..synthetic.poses import joint_heads
+from ..synthetic.render import render_avatar
+from ..video.guides import background_plate
+from ..video.render import Renderer, render_video, windows
+from .bootstrap import bootstrap
+
+PEOPLE, QUICK_PEOPLE = 6, 2
+FRAMES, WINDOW, OVERLAP = 40, 16, 4
+_STILL = 2 / 127.5  # two grey levels: what changes less in the truth is static
+_YAWS = (-50.0, 0.0, 35.0, 65.0, -20.0, 15.0)  # fixed camera of each person's clip
+_SHIFTS = range(-16, 17)  # pixels of disparity that are tried
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A held-out person with the true fit."""
+
+    body: HalfBody
+    identity: Identity
+    seed: int
+
+    def render(self, renderer: Renderer, motion: Motion, cameras: Cameras) -> tuple[Tensor, Tensor]:
+        """Frames (T, 3, H, W) and the person's alpha (T, 1, H, W)."""
+        chunks = list(render_video(self.body, renderer, self.identity, motion, cameras, window=WINDOW, overlap=OVERLAP))
+        return torch.cat([c.frames for c in chunks]), torch.cat([c.masks for c in chunks])
+
+
+def subject(body: HalfBody, seed: int) -> Subject:
+    """The person of a seed."""
+    avatar = make_avatar(body, seed)
+    return Subject(body, true_identity(body, avatar, reference_portrait(body, avatar, seed * 11 + 1)), seed)
+
+
+def evaluate_temporal(renderer: Renderer, quick: bool = False) -> dict[str, dict[str, float]]:
+    """flicker_ratio, seam_ratio, sweep_outlier, disparity_right: {"value", "low", "high"} over held-out people."""
+    body = HalfBody()
+    seeds = DatasetConfig("val", QUICK_PEOPLE if quick else PEOPLE, shards=1).seeds(0)
+    found: dict[str, list[float]] = {}
+    for place, seed in enumerate(seeds):
+        person = subject(body, seed)
+        scores = clip_scores(renderer, person, _YAWS[place % len(_YAWS)])
+        frames = yaw_sweep(renderer, person, 4 if quick else 2)
+        scores["sweep_outlier"] = outlier(frames)
+        scores["disparity_right"] = disparity_right(renderer, person)
+        for name, value in scores.items():
+            found.setdefault(name, []).append(value)
+    return {name: bootstrap(values) for name, values in found.items()}
+
+
+def clip_scores(renderer: Renderer, person: Subject, yaw: float, frames: int = FRAMES) -> dict[str, float]:
+    """flicker_ratio and seam_ratio of one clip from a fixed camera, against the true frames."""
+    body, avatar = person.body, make_avatar(person.body, person.seed)
+    rest = body.rest(avatar.shape[None], avatar.shell[None])
+    motion = random_motion(body, joint_heads(body, rest), frames, torch.Generator().manual_seed(person.seed))
+    cameras = canonical_cameras(body, avatar.shape, torch.full((frames,), yaw), 256)
+    wall = background_plate(person.identity, cameras)
+    truth = render_avatar(body, avatar, motion, cameras, background=wall, rest=rest)
+    ours, _ = person.render(renderer, motion, cameras)
+    inside = (truth.alpha > 0.5).float()
+    return {
+        "flicker_ratio": flicker_ratio(ours, truth.rgb, inside),
+        "seam_ratio": seam_ratio(ours, truth.rgb, inside, windows(frames, WINDOW, OVERLAP)),
+    }
+
+
+def flicker_ratio(ours: Tensor, truth: Tensor, person: Tensor) -> float:
+    """Mean absolute second difference over time where the person's truth stands still, over the truth's own there."""
+    step = truth.diff(dim=0).abs().amax(1, keepdim=True)
+    still = ((step[1:] < _STILL) & (step[:-1] < _STILL)).float() * person[:-2] * person[1:-1] * person[2:]
+    second = [(x.diff(n=2, dim=0).abs().mean(1, keepdim=True) * still).sum() for x in (ours, truth)]
+    return float(second[0] / second[1].clamp_min(1e-6))
+
+
+def seam_ratio(ours: Tensor, truth: Tensor, person: Tensor, plan: list[tuple[int, int]]) -> float:
+    """How wrongly frames change where windows overlap, relative to elsewhere."""
+    wrong = (ours.diff(dim=0) - truth.diff(dim=0)).abs().mean(1, keepdim=True) * person[1:]
+    change = wrong.sum((1, 2, 3)) / person[1:].sum((1, 2, 3)).clamp_min(1)
+    seam = torch.zeros(len(change), dtype=torch.bool)
+    for (_, end), (start, _) in zip(plan, plan[1:], strict=False):
+        seam[start - 1 : end] = True  # from the last frame of one window alone to the first of the next alone
+    return float(change[seam].mean() / change[~seam].mean())
+
+
+def yaw_sweep(renderer: Renderer, person: Subject, degrees: float = 2.0) -> Tensor:
+    """The portrait's pose, mouth closed, seen from -90 to 90: (T, 3, H, W)."""
+    count = round(180 / degrees) + 1
+    motion = Motion(person.identity.rotations.expand(count, -1, -1), person.identity.expression.expand(count, -1))
+    cameras = canonical_cameras(person.body, person.identity.shape, torch.linspace(-90, 90, count), 256)
+    return person.render(renderer, motion, cameras)[0]
+
+
+def outlier(frames: Tensor) -> float:
+    """Largest change between neighbouring frames over the median change."""
+    change = frames.diff(dim=0).abs().mean((1, 2, 3))
+    return float(change.max() / change.median().clamp_min(1e-6))
+
+
+def disparity_right(renderer: Renderer, person: Subject) -> float:
+    """Share of stereo pairs in which the right eye sees the person further left than the left eye does."""
+    yaws = torch.tensor([-60.0, -30.0, 0.0, 30.0, 60.0])
+    motion = Motion(person.identity.rotations.expand(5, -1, -1), person.identity.expression.expand(5, -1))
+    pair = stereo_pair(canonical_cameras(person.body, person.identity.shape, yaws, 256))
+    left, right = (torch.cat(person.render(renderer, motion, c), 1) for c in pair)
+    return float(np.mean([disparity(a, b) > 0 for a, b in zip(left, right, strict=True)]))
+
+
+def disparity(left: Tensor, right: Tensor) -> int:
+    """Pixels by which pictures with alpha (4, H, W) must be shifted: x in `left` minus x in `right`, best match."""
+    inside = (left[3:] > 0.5) | (right[3:] > 0.5)
+    edge = max(abs(s) for s in _SHIFTS)
+    inside[..., :edge], inside[..., -edge:] = False, False
+    errors = [float(((left - right.roll(s, -1)).square() * inside).sum()) for s in _SHIFTS]
+    return _SHIFTS[int(np.argmin(errors))]

@@ -1,0 +1,170 @@
+"""Train denoiser, experts and guided decoder together, on the pixels of the frames.
+
+    python -m stereotalker_core.training.joint --vae vae.safetensors --unet folder --run R --steps N --out folder
+
+The denoiser sees whole frames, the decoder a random crop of each: errors of colour and edges reach both. Experts learn
+beside the base from the first step; each kind is left out of a step with probability DROP, so that the base stays a
+renderer of its own. Encoder, plain decoder, latent statistics and motion modules stay as they are.
+"""
+
+import argparse
+import copy
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from .. import checkpoint
+from ..video.experts import Experts, MaskExperts, ViewExperts
+from ..video.vae import TinyAutoencoder
+from .autoencoder import psnr
+from .avatars import AvatarData, find_shards, pooled
+from .decoder import edges
+from .loop import Batch, Schedule, fit, generator
+from .mask import region_targets
+from .renderer import Denoiser, encode, is_motion, load_denoiser, save_denoiser
+from .stage2_command import add_arguments, part_names, provenance
+
+DROP = 0.2
+PURE_NOISE = 0.7  # share of samples at sigma = 1: the nano profile renders in one step
+LATENT = 0.1  # weight of the latents' squared error beside the pixels'
+PERTURBED = 0.8  # weight of frames whose guides come from a wrong fit: their detail cannot be placed
+CROP = 128
+
+
+class Joint(nn.Module):
+    """What learns together, and the encoder that stays."""
+
+    def __init__(self, denoiser: Denoiser, vae: TinyAutoencoder) -> None:
+        super().__init__()
+        self.denoiser, self.vae = denoiser, vae
+
+
+class JointBatches:
+    """batch(step): what LatentBatches gives, and rgb, weight, corner of one crop of each frame."""
+
+    def __init__(
+        self, data: AvatarData, vae: TinyAutoencoder, identities: int, frames: int, seed: int = 0, size: int = CROP
+    ) -> None:
+        self.data, self.vae = data, vae.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        self.identities, self.frames, self.seed, self.size = identities, frames, seed, size
+
+    def __call__(self, step: int) -> Batch:
+        rng = generator(self.seed, step)
+        index = self.data.draw(rng, self.identities, self.frames)
+        flip = rng.random(self.identities) < 0.5
+        rows = self.data.rows(index, flip.repeat(self.frames))
+        portrait = self.data.portrait(self.data.identity[index[:: self.frames]], flip)
+        count, (height, width) = len(index), rows.rgb.shape[-2:]
+        size = min(self.size, height, width)
+        top = torch.from_numpy(rng.integers(0, (height - size) // 8 + 1, count)) * 8
+        left = torch.from_numpy(rng.integers(0, (width - size) // 8 + 1, count)) * 8
+        corner = torch.stack([top, left], 1)
+        trust = 1 - (1 - PERTURBED) * torch.from_numpy(self.data.perturbed[index]).float().view(-1, 1, 1, 1)
+        weight = rows.weight(face=1.5, hands=1.5, background=0.3) * trust
+        clean, lift = encode(self.vae, torch.cat([rows.rgb, rows.guides.lift])).chunk(2)
+        return {
+            "clean": clean,
+            "lift": lift,
+            "guide": rows.guide(self.data.n_parts),
+            "yaw": rows.guides.yaw,
+            "regions": pooled(region_targets(rows), 8),
+            "portrait": encode(self.vae, portrait),
+            "latent_weight": pooled(weight, 8),
+            "corner": corner,
+            "rgb": cut(rows.rgb, corner, size),
+            "weight": cut(weight, corner, size),
+        }
+
+
+def cut(x: Tensor, corner: Tensor, size: int) -> Tensor:
+    """(N, C, H, W) -> (N, C, size, size), a window at its own (top, left) for each row."""
+    return torch.stack([v[:, y : y + size, z : z + size] for v, (y, z) in zip(x, corner.tolist(), strict=True)])
+
+
+def joint_loss(model: Joint, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+    """Pixels of the crops (L1, squared error, edges), latents of the whole frames; a random choice of experts."""
+    clean, corner, rgb, weight = (batch[k] for k in ("clean", "corner", "rgb", "weight"))
+    sigma = draw_sigma(len(clean), clean.device)
+    level = sigma.view(-1, 1, 1, 1)
+    kept = [e for e in model.denoiser.experts if float(torch.rand(())) >= DROP]
+    everyone, model.denoiser.experts = model.denoiser.experts, nn.ModuleList(kept)
+    try:
+        denoised = model.denoiser(batch, (1 - level) * clean + level * torch.randn_like(clean), sigma)
+    finally:
+        model.denoiser.experts = everyone
+    latent = ((denoised - clean).square() * batch["latent_weight"]).mean() / batch["latent_weight"].mean()
+    side = rgb.shape[-1] // 8
+    guide = cut(batch["guide"], corner // 4, 2 * side).contiguous(memory_format=torch.channels_last)
+    out = model.vae.decode(cut(denoised, corner // 8, side), guide)
+    error = out - rgb
+    across, down = edges(error)
+    edge = (across.abs() * weight[..., 1:]).mean() + (down.abs() * weight[..., 1:, :]).mean()
+    pixel = (error.abs() * weight).mean() + 8 * (error.square() * weight).mean() + 0.25 * edge
+    before = nn.functional.pixel_shuffle(guide[:, :48], 4) - rgb
+    person = weight > 0.8 * PERTURBED
+    parts = {
+        "latent": float(latent.detach()),
+        "psnr": psnr(error[person.expand_as(error)]),
+        "lift_psnr": psnr(before[person.expand_as(error)]),
+    }
+    return pixel + LATENT * latent, parts
+
+
+def draw_sigma(count: int, device: torch.device) -> Tensor:
+    """(count,) noise levels: PURE_NOISE of them 1, the rest uniform."""
+    uniform = torch.rand(count, device=device).clamp_min(0.02)
+    return torch.where(torch.rand(count, device=device) < PURE_NOISE, torch.ones_like(uniform), uniform)
+
+
+def learns(name: str) -> bool:
+    """Whether a parameter of a Joint is trained here."""
+    return name.startswith("vae.guided.") or (name.startswith("denoiser.") and not is_motion(name))
+
+
+def train_joint(
+    base: Denoiser, vae: TinyAutoencoder, data: AvatarData, run: str | Path, steps: int, seed: int = 0,
+    identities: int = 6, frames: int = 2, lr: float = 1e-3, decay: float = 0.6,
+    experts: tuple[Experts, ...] | None = None,
+) -> Joint:  # fmt: skip
+    """Go on from a denoiser and an autoencoder; experts: those to go on from, default new ones."""
+    torch.manual_seed(seed)
+    pair = experts if experts is not None else (ViewExperts.for_unet(base.unet), MaskExperts.for_unet(base.unet))
+    model = Joint(Denoiser(base.unet, base.reference, pair), vae).to(memory_format=torch.channels_last)
+    batches = JointBatches(data, copy.deepcopy(vae), identities, frames, seed=seed)
+    schedule = Schedule(steps, lr=lr, warmup=40, decay=decay, weight_decay=1e-3, ema=0.995, seed=seed, save_every=100)
+    return fit(model, batches, joint_loss, schedule, run, trainable=learns, freeze=False)
+
+
+def save_joint(model: Joint, folder: str | Path, **info: object) -> None:
+    """Write unet, reference, vae, view_experts and mask_experts files."""
+    save_denoiser(model.denoiser, folder, **info)
+    checkpoint.save(model.vae, Path(folder) / "vae.safetensors", **info)
+    for module in model.denoiser.experts:
+        name = "view_experts" if isinstance(module, ViewExperts) else "mask_experts"
+        checkpoint.save(module, Path(folder) / f"{name}.safetensors", **info)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line of this module."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_arguments(parser, steps=1500)
+    parser.add_argument("--vae", required=True, help="vae.safetensors")
+    parser.add_argument("--unet", required=True, help="folder with unet, reference and, if there are, expert files")
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--decay", type=float, default=0.6, help="last share of the steps in which the rate falls")
+    options = parser.parse_args(arguments)
+    data = AvatarData(find_shards(options.data, options.unfinished), part_names())
+    vae, base = checkpoint.load(TinyAutoencoder, options.vae), load_denoiser(options.unet)
+    files = ((ViewExperts, "view_experts"), (MaskExperts, "mask_experts"))
+    paths = [Path(options.unet) / f"{name}.safetensors" for _, name in files]
+    there = all(path.is_file() for path in paths)
+    experts = tuple(checkpoint.load(k, path) for (k, _), path in zip(files, paths, strict=True)) if there else None
+    rates = {"lr": options.lr, "decay": options.decay}
+    model = train_joint(base, vae, data, options.run, options.steps, options.seed, experts=experts, **rates)
+    info = provenance(options.seed, frames=len(data), identities=len(data.portraits))
+    save_joint(model, options.out, **info)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+import math
+
+import pytest
+import torch
+
+from stereotalker_core.body.model import HalfBody
+from stereotalker_core.evaluation.pictures import strip
+from stereotalker_core.evaluation.speed import expert_cost
+from stereotalker_core.evaluation.temporal import (
+    _STILL,
+    disparity,
+    disparity_right,
+    flicker_ratio,
+    outlier,
+    seam_ratio,
+    subject,
+    yaw_sweep,
+)
+from stereotalker_core.video.render import load_nano, windows
+
+
+def noise(frames, amount, seed=0):
+    return amount * torch.randn(frames, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
+
+
+def test_flicker_counts_only_where_the_truth_is_still():
+    truth = noise(8, _STILL / 20)
+    person = torch.ones(8, 1, 16, 16)
+    assert flicker_ratio(truth, truth, person) == pytest.approx(1)
+    assert flicker_ratio(3 * truth, truth, person) == pytest.approx(3, rel=1e-4)
+    moving = truth.clone()
+    moving[::2, :, :8] += 1.0  # a moving half: whatever ours does there is no flicker
+    ours = moving.clone()
+    ours[:, :, :8] += noise(8, 5.0, 1)[:, :, :8]
+    assert flicker_ratio(ours, moving, person) == pytest.approx(1)
+
+
+def test_seam_is_where_windows_overlap():
+    truth, person = noise(28, 0.01), torch.ones(28, 1, 16, 16)
+    plan = windows(28, 16, 4)
+    assert plan == [(0, 16), (12, 28)]
+    even = truth + torch.arange(28.0).view(-1, 1, 1, 1) * 0.01
+    assert seam_ratio(even, truth, person, plan) == pytest.approx(1, rel=1e-3)
+    jump = even.clone()
+    jump[14:] += 0.1
+    assert seam_ratio(jump, truth, person, plan) > 2
+    early = even.clone()
+    early[5:] += 0.1
+    assert seam_ratio(early, truth, person, plan) < 1
+
+
+def test_outlier_is_the_largest_step_over_the_median():
+    frames = torch.arange(6.0).view(-1, 1, 1, 1).expand(-1, 3, 4, 4).clone()
+    assert outlier(frames) == pytest.approx(1)
+    frames[3:] += 4
+    assert outlier(frames) == pytest.approx(5)
+
+
+def test_disparity_of_a_shifted_picture():
+    left = torch.cat([torch.rand(3, 32, 96), torch.ones(1, 32, 96)])
+    for shift in (-5, 0, 7):
+        assert disparity(left, left.roll(-shift, -1)) == shift
+
+
+def test_nano_turns_smoothly_and_sees_depth():
+    body = HalfBody()
+    person, renderer = subject(body, 1_500_003), load_nano()
+    frames = yaw_sweep(renderer, person, 20.0)
+    assert frames.shape == (10, 3, 256, 256) and outlier(frames) < 3
+    assert strip(frames, 5).shape == (128, 640, 3)
+    assert disparity_right(renderer, person) == 1
+
+
+def test_expert_cost_is_a_small_ratio():
+    cost = expert_cost(load_nano(), frames=2, repeats=3)["expert_cost_ratio"]
+    assert cost["low"] <= cost["value"] <= cost["high"] and 0.7 < cost["value"] < 1.6
+    assert math.isfinite(cost["high"])
