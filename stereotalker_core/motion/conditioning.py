@@ -10,7 +10,7 @@ from ..audio.phones import PHONES
 from ..records import SpeechFeatures
 from ..shapes import FPS, SAMPLE_RATE, dims, frame_count
 
-EMOTIONS = ("neutral", "happy", "sad", "angry", "surprised")
+EMOTIONS = ("neutral", "happy", "sad", "angry", "surprised", "fear", "disgusted", "contempt")
 N_PROSODY = 5  # loudness, its slope, log pitch, its slope, voicing
 _HOP = round(SAMPLE_RATE / FPS)  # 640 samples a frame
 _WINDOW = 1024
@@ -40,7 +40,7 @@ class Style:
                 raise ValueError(f"{name} must be {low}..{high}, got {value}")
 
     def vector(self) -> Tensor:
-        """(7,): the emotion's intensity in its slot, then energy and handedness; zeros are neutral."""
+        """(10,): the emotion's intensity in its slot, then energy and handedness; zeros are neutral."""
         emotion = torch.zeros(len(EMOTIONS))
         if self.emotion != "neutral":
             emotion[EMOTIONS.index(self.emotion)] = self.intensity
@@ -54,7 +54,7 @@ STYLE_WIDTH = len(EMOTIONS) + 2
 class MotionCondition:
     """All that `MotionDenoiser` sees beside the noisy motion; B sequences of T frames.
 
-    audio (B, T, F) channels of the sound; style (B, 7); seed (B, T, D) given frames where seed_mask (B, T, 1) is 1;
+    audio (B, T, F) channels of the sound; style (B, 10); seed (B, T, D) given frames where seed_mask (B, T, 1) is 1;
     prior (B, T, P) hidden states of the language model, already scaled by the strength, or None; keep_audio (B, 1, 1)
     is 0 where the sound is withheld (classifier-free guidance).
     """
@@ -80,14 +80,15 @@ def prosody(waveform: Tensor, frames: int) -> Tensor:
 
     Frame t looks at 64 ms around (t + 0.5) / 25 s. Loudness is in tens of dB relative to the speaker's loud frames.
     """
-    padded = F.pad(waveform, (_WINDOW, _WINDOW + frames * _HOP))
-    start = _WINDOW + _HOP // 2 - _WINDOW // 2
+    early = (_WINDOW - _HOP) // 2  # samples that the first window begins before the sound
     rows = []
     for first in range(0, frames, _CHUNK):
         count = min(_CHUNK, frames - first)
-        begin = start + first * _HOP
-        windows = padded[begin : begin + (count - 1) * _HOP + _WINDOW].unfold(0, _WINDOW, _HOP)  # (count, 1024)
-        rows.append(_frame_prosody(windows))
+        begin, size = first * _HOP - early, (count - 1) * _HOP + _WINDOW
+        piece = waveform[max(0, begin) : begin + size]  # only this much is copied: recordings may last hours
+        before = max(0, -begin)
+        piece = F.pad(piece, (before, size - before - len(piece)))
+        rows.append(_frame_prosody(piece.unfold(0, _WINDOW, _HOP)))  # (count, 1024) windows
     loudness, pitch, voicing = torch.cat(rows).unbind(-1)
     reference = torch.quantile(loudness[:100_000], 0.95) if frames else loudness.sum()
     loudness = ((loudness - reference) / 10).clamp(-5, 1) + 1

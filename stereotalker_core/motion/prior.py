@@ -2,7 +2,8 @@
 
 From the sound alone a projector turns audio channels into input embeddings of the model, which reads them with LoRA
 adapters (Hu et al., arXiv 2106.09685). With a transcript the model itself, without adapters, reads the words, and the
-state of each word is laid on its frames; that is also what the sound path is trained to reach.
+state of each word is laid on its frames; that is also what the sound path is trained to reach. A small linear head
+reads classes of meaning from a state: it learns from some words and holds for their synonyms, whose states are near.
 """
 
 import json
@@ -22,6 +23,7 @@ from .conditioning import N_PROSODY
 from .lora import adapters, add_lora
 
 Word = tuple[str, float, float]  # word, start s, end s
+REACH = 12  # frames on either side that the projector sees
 BLOCK = 128  # frames (or tokens) read at a time, after as many of context: memory does not grow with the length
 
 
@@ -42,17 +44,19 @@ def nano_llm(vocabulary: int, hidden: int = 192, layers: int = 4) -> str:
 
 
 class Projector(nn.Module):
-    """Audio channels (B, T, F) -> input embeddings of the language model (B, T, D); each frame sees +-8."""
+    """Audio channels (B, T, F) -> input embeddings of the language model (B, T, D); each frame sees +-8, deep +-12."""
 
-    def __init__(self, channels: int, width: int, out: int):
+    def __init__(self, channels: int, width: int, out: int, deep: bool = False):
         super().__init__()
         self.first = nn.Conv1d(channels, width, 13, padding=6)
         self.second = nn.Conv1d(width, width, 5, padding=2)
+        self.third = nn.Conv1d(width, width, 5, padding=4, dilation=2) if deep else None
         self.out = nn.Linear(width, out)
 
     def forward(self, audio: Tensor) -> Tensor:
         h = F.gelu(self.first(audio.transpose(1, 2)))
-        return self.out((h + F.gelu(self.second(h))).transpose(1, 2))
+        h = h + F.gelu(self.second(h))
+        return self.out((h if self.third is None else h + F.gelu(self.third(h))).transpose(1, 2))
 
 
 class LanguagePrior(nn.Module):
@@ -64,7 +68,9 @@ class LanguagePrior(nn.Module):
         tokenizer_bytes: int = 0  # size of the packed tokenizer; 0 = none, transcripts cannot be read
         features: int = 0  # width of the raw encoder features among the audio channels
         projector: int = 160
+        deep_projector: bool = False
         rank: int = 8
+        classes: tuple[str, ...] = ()  # names of the classes of meaning that the head tells apart
 
         @property
         def audio(self) -> int:
@@ -76,10 +82,16 @@ class LanguagePrior(nn.Module):
         self.width: int = json.loads(config.llm)["hidden_size"]
         self.register_buffer("tokenizer_json", torch.zeros(config.tokenizer_bytes, dtype=torch.uint8))
         self.llm = add_lora(llm if llm is not None else _empty_llm(config.llm), config.rank, 2 * config.rank)
-        self.projector = Projector(config.audio, config.projector, self.width)
+        self.projector = Projector(config.audio, config.projector, self.width, config.deep_projector)
         self.gate = nn.Linear(self.width, 1)
+        self.meaning_head = nn.Linear(self.width, 1 + len(config.classes)) if config.classes else None  # 0 = none
         self.register_buffer("mean", torch.zeros(self.width))  # of the normalised states over text, so that what
         self.register_buffer("std", torch.ones(self.width))  # tells words apart is not drowned by what they share
+
+    @property
+    def track_width(self) -> int:
+        """Channels of `track`: what a denoiser of this prior is told a frame."""
+        return self.width + len(self.config.classes)
 
     # ---------------------------------------------------------------- building
     @classmethod
@@ -110,13 +122,16 @@ class LanguagePrior(nn.Module):
         return self.standardise(hidden.float()) * torch.sigmoid(self.gate(hidden.float()))
 
     @torch.no_grad()
+    def hear_block(self, audio: Tensor, index: int) -> Tensor:
+        """States of frames index * BLOCK .. of audio channels (T, F), which see one block of the past."""
+        start = index * BLOCK
+        first, last = max(0, start - BLOCK), min(len(audio), start + BLOCK + REACH)
+        return self.hear(audio[None, first:last])[0, start - first : start - first + BLOCK]
+
+    @torch.no_grad()
     def hear_all(self, audio: Tensor) -> Tensor:
-        """Audio channels (T, F) of any length -> (T, D), in blocks that see one block of the past."""
-        parts = []
-        for start in range(0, len(audio), BLOCK):
-            first, last = max(0, start - BLOCK), min(len(audio), start + BLOCK + 8)  # 8: reach of the projector
-            states = self.hear(audio[None, first:last])[0]
-            parts.append(states[start - first : start - first + BLOCK])
+        """Audio channels (T, F) of any length -> (T, D), block by block."""
+        parts = [self.hear_block(audio, index) for index in range(-(-len(audio) // BLOCK))]
         return torch.cat(parts) if parts else audio.new_zeros(0, self.width)
 
     @torch.no_grad()
@@ -125,8 +140,8 @@ class LanguagePrior(nn.Module):
         out = torch.zeros(frames, self.width, device=self.gate.weight.device)
         states = self.read_words([word for word, _, _ in words])
         for state, (_, start, end) in zip(states, words, strict=True):
-            first = min(round(start * fps), frames)
-            out[first : max(first + 1, round(end * fps))] = state
+            first, last = word_span(start, end, frames, fps)
+            out[first:last] = state
         return out
 
     def read_words(self, words: Sequence[str]) -> Tensor:
@@ -143,6 +158,22 @@ class LanguagePrior(nn.Module):
             first = max(0, start - BLOCK + 1)
             states.append(self.read_tokens(ids[None, first : start + BLOCK])[0, start - first :])
         return self.standardise(torch.cat(states)[last])
+
+    def meaning(self, states: Tensor) -> Tensor:
+        """Standardised states (..., D) -> (..., C) probabilities of the classes; what is left to 1 means none.
+
+        ValueError when the prior has no meaning head.
+        """
+        if self.meaning_head is None:
+            raise ValueError("this language prior has no classes of meaning; train it with: train prior meaning")
+        return self.meaning_head(states).softmax(-1)[..., 1:]
+
+    def track(self, states: Tensor) -> Tensor:
+        """States (..., D), zero where nothing is said -> (..., D + C): with the probabilities of the classes."""
+        if self.meaning_head is None:
+            return states
+        spoken = (states.abs().sum(-1, keepdim=True) > 0).to(states.dtype)
+        return torch.cat([states, self.meaning(states) * spoken], -1)
 
     def standardise(self, hidden: Tensor) -> Tensor:
         """Last hidden states (..., D) of any language model -> about zero mean and unit variance over text."""
@@ -161,6 +192,46 @@ class LanguagePrior(nn.Module):
         if not self.config.tokenizer_bytes:
             raise ValueError("this language prior has no tokenizer; leave the transcript out")
         return Tokenizer.from_str(unpack_tokenizer(self.tokenizer_json))
+
+
+class PriorTrack:
+    """`track` of a recording, computed for the frames that are asked for: [begin:end] -> (frames, D + C).
+
+    Either words (from a transcript) or the audio channels (T, F) it listens to are given.
+    """
+
+    def __init__(self, prior: LanguagePrior, audio: Tensor, words: Sequence[Word] = (), strength: float = 1.0):
+        self.prior, self.audio, self.words, self.strength = prior, audio, words, strength
+        self.states = prior.read_words([word for word, _, _ in words]).detach() if words else None
+        self.blocks: dict[int, Tensor] = {}
+
+    @torch.no_grad()
+    def __getitem__(self, frames: slice) -> Tensor:
+        states = self._heard(frames) if self.states is None else self._read(frames)
+        return self.strength * self.prior.track(states)
+
+    def _heard(self, frames: slice) -> Tensor:
+        wanted = range(frames.start // BLOCK, (frames.stop - 1) // BLOCK + 1)
+        self.blocks = {i: b for i, b in self.blocks.items() if i in wanted}
+        for index in wanted:
+            if index not in self.blocks:
+                self.blocks[index] = self.prior.hear_block(self.audio, index)
+        states = torch.cat([self.blocks[i] for i in wanted])
+        return states[frames.start - wanted[0] * BLOCK : frames.stop - wanted[0] * BLOCK]
+
+    def _read(self, frames: slice) -> Tensor:
+        out = torch.zeros(frames.stop - frames.start, self.prior.width, device=self.audio.device)
+        for state, (_, start, end) in zip(self.states, self.words, strict=True):
+            first, last = word_span(start, end, len(self.audio))
+            if first < frames.stop and last > frames.start:
+                out[max(0, first - frames.start) : last - frames.start] = state
+        return out
+
+
+def word_span(start: float, end: float, frames: int, fps: float = FPS) -> tuple[int, int]:
+    """Frames first..last of a word said from `start` to `end` seconds, at least one."""
+    first = min(round(start * fps), frames)
+    return first, max(first + 1, round(end * fps))
 
 
 def _empty_llm(description: str) -> nn.Module:

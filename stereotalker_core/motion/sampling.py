@@ -16,7 +16,7 @@ from .controls import apply_controls
 from .denoiser import MotionDenoiser
 from .diffusion import SAMPLERS, Callback, guided, karras_sigmas, sample
 from .edit import concat, smooth_stream
-from .prior import LanguagePrior, Word
+from .prior import LanguagePrior, PriorTrack, Word
 
 logger = logging.getLogger(__name__)
 
@@ -69,9 +69,17 @@ class MotionOptions:
         if self.sampler not in SAMPLERS:
             raise ValueError(f"sampler {self.sampler!r} is unknown; use one of {', '.join(SAMPLERS)}")
         limits = {
-            "seed": (0, 2**64 - 1), "steps": (1, 1000), "prior_strength": (0, 3), "guidance_audio": (0, 10),
-            "guidance_prior": (0, 10), "motion_strength": (0, 3), "head_strength": (0, 3), "hands_strength": (0, 3),
-            "face_strength": (0, 3), "blink_rate": (0, 60), "smoothing": (0, 50),
+            "seed": (0, 2**64 - 1),
+            "steps": (1, 1000),
+            "prior_strength": (0, 3),
+            "guidance_audio": (0, 10),
+            "guidance_prior": (0, 10),
+            "motion_strength": (0, 3),
+            "head_strength": (0, 3),
+            "hands_strength": (0, 3),
+            "face_strength": (0, 3),
+            "blink_rate": (0, 60),
+            "smoothing": (0, 50),
         }
         for name, (low, high) in limits.items():
             value = getattr(self, name)
@@ -149,7 +157,7 @@ def _windows_of_motion(models, audio, transcript, speech, callback, options) -> 
             channels[None, span],
             style,
             *_seed_frames(past[len(past) - window.given :], window.end - window.begin),
-            None if prior is None else prior[None, span],
+            None if prior is None else prior[span][None],
         )
         report = _shifted(callback, index * options.steps, len(plan) * options.steps)
         x = sample_window(net, cond, _noise(options.seed, index, cond.seed), options, report)[0]
@@ -160,21 +168,17 @@ def _windows_of_motion(models, audio, transcript, speech, callback, options) -> 
 
 def condition_tracks(
     models: MotionModels, audio: Audio, transcript: str | None, speech: SpeechFeatures | None, prior_strength: float
-) -> tuple[Tensor, Tensor | None]:
-    """Audio channels (T, F) and the scaled prior (T, P), or None where the prior is off."""
+) -> tuple[Tensor, PriorTrack | None]:
+    """Audio channels (T, F) and the scaled prior, to be sliced to (frames, P); None where the prior is off."""
     speech = speech or models.encoder.encode(audio)
     waveform = audio.waveform.cpu()
     channels = speech_channels(speech, waveform, models.denoiser.config.features > 0).to(models.device)
     if models.prior is None or prior_strength == 0:
         return channels, None
     words = timed_words(speech, transcript) if transcript and transcript.strip() else []
-    if words:
-        hidden = models.prior.read(words, len(channels))
-    else:
-        same = (models.prior.config.features > 0) == (models.denoiser.config.features > 0)
-        heard = channels if same else speech_channels(speech, waveform, models.prior.config.features > 0)
-        hidden = models.prior.hear_all(heard.to(models.device))
-    return channels, prior_strength * hidden
+    same = (models.prior.config.features > 0) == (models.denoiser.config.features > 0)
+    heard = channels if same else speech_channels(speech, waveform, models.prior.config.features > 0)
+    return channels, PriorTrack(models.prior, heard.to(models.device), words, prior_strength)
 
 
 def timed_words(speech: SpeechFeatures, transcript: str) -> list[Word]:

@@ -1,4 +1,4 @@
-"""Microphone and room, drawn at random: gain, noise, band limits, reverberation; labels stay valid (no shift)."""
+"""Microphone, room and line, drawn at random: colour, noise, reverberation, telephone, gain; labels stay valid."""
 
 import numpy as np
 from numpy.random import Generator
@@ -12,12 +12,16 @@ def augment(waveform: np.ndarray, rng: Generator) -> np.ndarray:
         raise ValueError(f"expected a finite waveform (S,), got shape {waveform.shape}")
     out = waveform.astype(np.float32)
     if rng.random() < 0.8:
+        if rng.random() < 0.6:
+            out = colour(out, rng)
         if rng.random() < 0.4:
             out = reverberate(out, rng.uniform(0.05, 0.5), rng.uniform(2.0, 12.0), rng)
-        if rng.random() < 0.5:
+        if rng.random() < 0.4:
             out = band_limit(out, rng.uniform(20, 250), rng.uniform(3000, 8000))
         if rng.random() < 0.7:
             out = add_noise(out, rng.uniform(8, 40), rng.uniform(-2.0, 0.0), rng)
+        if rng.random() < 0.2:
+            out = telephone(out, rng.uniform(200, 350), rng.uniform(3200, 3700))
     peak = max(float(np.abs(out).max()), 1e-5)
     return (out * min(10 ** rng.uniform(-1.2, 0.0) / peak, 20.0)).astype(np.float32)
 
@@ -40,6 +44,24 @@ def band_limit(waveform: np.ndarray, low: float, high: float) -> np.ndarray:
     with np.errstate(divide="ignore"):
         gain = 1 / (1 + (low / np.maximum(frequency, 1e-3)) ** 4) / (1 + (frequency / high) ** 8)
     return np.fft.irfft(np.fft.rfft(waveform) * gain, len(waveform)).astype(np.float32)
+
+
+def colour(waveform: np.ndarray, rng: Generator, most_db: float = 8.0) -> np.ndarray:
+    """A microphone's response: a smooth random curve over the log frequency, up to about `most_db` either way."""
+    frequency = np.fft.rfftfreq(len(waveform), 1 / SAMPLE_RATE)
+    octave = np.log2(np.maximum(frequency, 60.0) / 60.0)  # 0 .. 7
+    curve = np.interp(octave, np.linspace(0, 7.1, 6), rng.uniform(-most_db, most_db, 6))
+    return np.fft.irfft(np.fft.rfft(waveform) * 10 ** (curve / 20), len(waveform)).astype(np.float32)
+
+
+def telephone(waveform: np.ndarray, low: float, high: float, mu: float = 255.0) -> np.ndarray:
+    """The voice band, coded in 8 bits by the mu law (ITU-T G.711) at the level of the line."""
+    narrow = band_limit(waveform, low, high)
+    peak = max(float(np.abs(narrow).max()), 1e-5)
+    scaled = narrow / peak * 0.7
+    coded = np.round(np.sign(scaled) * np.log1p(mu * np.abs(scaled)) / np.log1p(mu) * 127) / 127
+    line = np.sign(coded) * np.expm1(np.abs(coded) * np.log1p(mu)) / mu
+    return band_limit(line.astype(np.float32) * (peak / 0.7), low, high)
 
 
 def add_noise(waveform: np.ndarray, snr_db: float, slope: float, rng: Generator) -> np.ndarray:

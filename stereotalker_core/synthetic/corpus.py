@@ -41,9 +41,10 @@ ESPEAK_HELD_OUT = ("f4", "m5", "Andrea", "david", "steph3", "klatt4")  # never i
 FLITE_TRAIN, FLITE_HELD_OUT = ("slt", "rms"), ("awb",)
 # Kokoro: the last letter group names the speaker; the held-out ones are two women and two men
 KOKORO_HELD_OUT = ("af_sarah", "am_eric", "bf_lily", "bm_daniel")
-# emotion -> (tempo factor, pitch shift): the voice follows the label, so that the sound can tell
+# emotion -> (tempo factor, pitch shift) at full intensity: the voice follows the label, so that the sound can tell
 _PROSODY = {
     "neutral": (1.0, 0.0), "happy": (1.08, 0.25), "sad": (0.86, -0.25), "angry": (1.12, 0.05), "surprised": (1.02, 0.4),
+    "fear": (1.1, 0.35), "disgusted": (0.92, -0.15), "contempt": (0.94, -0.1),
 }  # fmt: skip
 
 
@@ -62,7 +63,10 @@ def draw_voice(engine: str, split: str, rng: random.Random) -> str:
         return rng.choice(FLITE_TRAIN if train else FLITE_HELD_OUT) + factor
     from .tts_kokoro import ENGLISH_VOICES
 
-    return rng.choice([v for v in ENGLISH_VOICES if (v in KOKORO_HELD_OUT) != train])
+    own = [v for v in ENGLISH_VOICES if (v in KOKORO_HELD_OUT) != train]
+    if train and rng.random() < 0.6:  # a mixture of two voices is another speaker
+        return f"{rng.choice(own)}+{rng.choice(own)}:{rng.uniform(0.2, 0.8):.2f}@{rng.uniform(0.88, 1.14):.2f}"
+    return rng.choice(own)
 
 
 def speak_random(split: str, engine: str, rng: random.Random) -> tuple[Utterance, Sentence]:
@@ -71,8 +75,9 @@ def speak_random(split: str, engine: str, rng: random.Random) -> tuple[Utterance
     while in_validation(chosen.text) != (split == "val"):
         chosen = sentence(rng)
     tempo, pitch = _PROSODY[chosen.emotion]
-    speed = min(max(tempo * rng.uniform(0.8, 1.2), 0.5), 2.0)
-    pitch = min(max(pitch + rng.uniform(-0.5, 0.5), -1.0), 1.0)
+    amount = chosen.intensity / 3
+    speed = min(max((1 + amount * (tempo - 1)) * rng.uniform(0.8, 1.2), 0.5), 2.0)
+    pitch = min(max(amount * pitch + rng.uniform(-0.5, 0.5), -1.0), 1.0)
     voice = draw_voice(engine, split, rng)
     return synthesise(chosen.text, engine, voice, speed, pitch, rng.randrange(1 << 30)), chosen
 
@@ -94,7 +99,8 @@ def write_corpus(out: Path, split: str, minutes: float, seed: int, engines: tupl
             utterance, chosen = speak_random(split, engines[count % len(engines)], rng)
             samples = to_int16(utterance.waveform)
             entry = index_entry(f"{split}-{seed}-{count:06d}", utterance, total, len(samples))
-            index.write(json.dumps(entry | {"emotion": chosen.emotion, "style": chosen.style}) + "\n")
+            chose = {"emotion": chosen.emotion, "intensity": chosen.intensity, "style": chosen.style}
+            index.write(json.dumps(entry | chose) + "\n")
             sound.write(samples.tobytes())
             total, count = total + len(samples), count + 1
             if count % 500 == 0:

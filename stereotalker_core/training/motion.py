@@ -5,18 +5,20 @@ Needs the arrays of training.motion_data. Stopped and started again, it continue
 
 import argparse
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..body.skeleton import ARM_JOINTS, MOTION_JOINTS
 from ..checkpoint import NANO, load, save
 from ..motion.arkit import ARKIT_INDEX
 from ..motion.conditioning import MotionCondition
 from ..motion.denoiser import MotionDenoiser, closure_error, loss_weight, motion_errors
 from ..motion.lips import lip_gap, lip_gap_weights
+from ..motion.prior import LanguagePrior
 from ..motion.representation import MotionCodec
 from .loop import Schedule, fit, generator
 from .motion_data import MotionData, confuse_phones
@@ -36,15 +38,20 @@ class Recipe:
     velocity_weight: float = 2.0
     closure_weight: float = 2.0
     drop_audio: float = 0.1
-    drop_prior: float = 0.25
-    read_share: float = 0.4  # how often the prior comes from the transcript and not from the sound
+    drop_prior: float = 0.15
+    drop_states: float = 0.5  # how often only the classes of meaning are told, not the states they are read from
+    faintest: float = 0.3  # the classes' probabilities are scaled by at least this: synonyms are less certain
+    read_share: float = 0.5  # how often the prior comes from the transcript and not from the sound
+    gesture_weight: float = 3.0  # of the arms while a meaning gesture is done, against 1
     seed_chance: float = 0.6  # how often frames are given at the start
     sigma: tuple[float, float] = (0.8, 1.6)  # mean and deviation of log sigma
     oracle: bool = False  # the phones are labels: blur and confuse them
 
 
-def draw_batch(data: MotionData, codec: MotionCodec, recipe: Recipe, seed: int, step: int) -> dict[str, Tensor]:
-    """The batch of a step, a pure function of (seed, step)."""
+def draw_batch(
+    data: MotionData, codec: MotionCodec, recipe: Recipe, seed: int, step: int, prior: LanguagePrior | None = None
+) -> dict[str, Tensor]:
+    """The batch of a step, a pure function of (seed, step); prior reads the classes of meaning from the states."""
     rng = generator(seed, step)
     frames = int(rng.choice(recipe.lengths))
     crops = data.crops(rng, recipe.batch, frames)
@@ -54,6 +61,13 @@ def draw_batch(data: MotionData, codec: MotionCodec, recipe: Recipe, seed: int, 
     rotations, expression = crops["motion"][..., :147].unflatten(-1, (49, 3)), crops["motion"][..., 147:]
     read = torch.from_numpy(rng.random(size) < recipe.read_share).float()
     keep_prior = torch.from_numpy(rng.random(size) >= recipe.drop_prior).float()
+    states = torch.lerp(crops["heard"], crops["text"], read)
+    told = states if prior is None else prior.track(states).detach()
+    width = states.shape[-1]
+    keep_states = torch.from_numpy(rng.random(size) >= recipe.drop_states).float()
+    faint = torch.from_numpy(rng.uniform(recipe.faintest, 1, size)).float()
+    if told.shape[-1] > width:
+        told = torch.cat([told[..., :width] * keep_states, told[..., width:] * faint], -1)
     clean = codec.encode(rotations, expression)
     given = _given_frames(rng, recipe, frames)
     mask = (torch.arange(frames)[None, :, None] < torch.from_numpy(given)[:, None, None]).float()
@@ -62,7 +76,8 @@ def draw_batch(data: MotionData, codec: MotionCodec, recipe: Recipe, seed: int, 
         "style": crops["style"],
         "clean": clean,
         "mask": mask,
-        "prior": keep_prior * torch.lerp(crops["heard"], crops["text"], read),
+        "prior": keep_prior * told,
+        "gesture": (crops["gesture"] > 0).float(),
         "keep_audio": torch.from_numpy(rng.random(size) >= recipe.drop_audio).float(),
         "closed": crops["closed"],
         "sigma": torch.from_numpy(np.exp(rng.normal(*recipe.sigma, recipe.batch))).float().clamp(0.02, 40),
@@ -88,16 +103,21 @@ class MotionLoss:
         for name in ("jawOpen", "mouthClose"):
             weight[start + ARKIT_INDEX[name]] = recipe.jaw_weight
         self.weight = weight / weight.mean()
+        self.arms = torch.zeros(codec.width)
+        for joint in (j for side in "LR" for j in ARM_JOINTS[side]):
+            self.arms[6 * MOTION_JOINTS.index(joint) : 6 * MOTION_JOINTS.index(joint) + 6] = 1
 
     def __call__(self, net: MotionDenoiser, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
         clean, mask, sigma = batch["clean"], batch["mask"], batch["sigma"]
         cond = MotionCondition(batch["audio"], batch["style"], clean, mask, batch["prior"], batch["keep_audio"])
         denoised = net(clean + sigma[:, None, None] * batch["noise"], sigma, cond).float()
         position, velocity = motion_errors(net.codec, denoised, clean)
-        weight, level = self.weight.to(clean), loss_weight(sigma)[:, None]
+        level = loss_weight(sigma)[:, None]
+        more = (self.recipe.gesture_weight - 1) * batch["gesture"][..., None] * self.arms.to(clean)
+        weight = self.weight.to(clean) * (1 + more)  # (B, T, D)
         new = 1 - mask[..., 0]  # given frames are put back by the sampler: nothing to learn there
         mean = (level * new * (position * weight).mean(-1)).mean()
-        speed = (level * new[:, 1:] * (velocity * weight).mean(-1)).mean()
+        speed = (level * new[:, 1:] * (velocity * weight[:, 1:]).mean(-1)).mean()
         neutral, change = (t.to(clean) for t in self.gap)
         gaps = [lip_gap(net.codec.expression(x), (neutral, change)) for x in (denoised, clean)]
         heard = batch["closed"] * new * batch["keep_audio"][..., 0]
@@ -114,15 +134,29 @@ def fit_codec(data: MotionData, config: MotionCodec.Config, frames: int = 60_000
 
 
 def train(
-    net: MotionDenoiser, data: MotionData, recipe: Recipe, schedule: Schedule, run: Path, device: str = "cpu"
-) -> MotionDenoiser:
+    net: MotionDenoiser, data: MotionData, recipe: Recipe, schedule: Schedule, run: Path, device: str = "cpu",
+    prior: LanguagePrior | None = None,
+) -> MotionDenoiser:  # fmt: skip
     """Train in place on `data`; the codec must be fitted."""
     from ..body.model import HalfBody
 
     loss = MotionLoss(net.codec, recipe, lip_gap_weights(HalfBody()))
     codec = MotionCodec(net.codec.config)
     codec.load_state_dict(net.codec.state_dict())  # batches are made on the CPU
-    return fit(net, lambda step: draw_batch(data, codec, recipe, schedule.seed, step), loss, schedule, run, device)
+    seed = schedule.seed
+    return fit(net, lambda step: draw_batch(data, codec, recipe, seed, step, prior), loss, schedule, run, device)
+
+
+def widened(net: MotionDenoiser, prior: int) -> MotionDenoiser:
+    """The same network for a prior with more channels, which it ignores until it is trained."""
+    if net.config.prior == prior:
+        return net
+    new = MotionDenoiser(replace(net.config, prior=prior))
+    state = net.state_dict()
+    columns = torch.zeros(len(state["prior_in.weight"]), prior)
+    columns[:, : net.config.prior] = state["prior_in.weight"]
+    new.load_state_dict(state | {"prior_in.weight": columns})
+    return new
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -134,21 +168,22 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--from", dest="start", type=Path, default=None, help="checkpoint to fine-tune")
+    parser.add_argument("--prior", type=Path, default=NANO / "prior.safetensors")
     parser.add_argument("--oracle", action="store_true", help="the data has phone labels, not encoder output")
     parser.add_argument("--read-share", type=float, default=Recipe.read_share, help="1 = the prior only reads text")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=NANO / "motion_denoiser.safetensors")
     options = parser.parse_args(arguments)
-    data = MotionData(options.data / "train")
+    data, prior = MotionData(options.data / "train"), load(LanguagePrior, options.prior)
     torch.manual_seed(options.seed)
     if options.start:
-        net = load(MotionDenoiser, options.start)
+        net = widened(load(MotionDenoiser, options.start), prior.track_width)
     else:
-        net = MotionDenoiser(MotionDenoiser.Config(prior=data.tracks["text"].shape[1]))
+        net = MotionDenoiser(MotionDenoiser.Config(prior=prior.track_width))
         net.codec.load_state_dict(fit_codec(data, net.config.codec).state_dict())
-    schedule = Schedule(options.steps, lr=options.lr, seed=options.seed, amp=options.device != "cpu")
+    schedule = Schedule(options.steps, lr=options.lr, seed=options.seed, amp=options.device != "cpu", save_every=100)
     recipe = Recipe(oracle=options.oracle, read_share=options.read_share)
-    train(net, data, recipe, schedule, options.run, options.device)
+    train(net, data, recipe, schedule, options.run, options.device, prior)
     command = f"python -m stereotalker_core.training.motion --steps {options.steps} --lr {options.lr}"
     command += f" --read-share {options.read_share}" + (f" --from {options.start}" if options.start else "")
     save(net, options.out, command=command, seed=options.seed, commit=commit(), metrics={})

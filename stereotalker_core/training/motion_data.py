@@ -3,8 +3,9 @@
 Utterances of one emotion and style are joined into recordings of some 20 s with pauses, the procedural teacher moves to
 them, and all per-frame tracks are stored once, one recording after the other, as memory-mapped arrays:
 phones (N, 40) float16 probabilities, prosody (N, 5), features (N, D), motion (N, 199) rotations then expression,
-text (N, P) and heard (N, P) states of the language prior, closed (N,) lips shut by p, b or m; and for each of R
-recordings style (R, 7), held (R,) has held-out words, starts (R + 1,).
+text (N, P) and heard (N, P) states of the language prior, closed (N,) lips shut by p, b or m, word (N,) its number in
+words.txt (0 = none), gesture (N,) 1 + the class of the meaning gesture that is going on; and for each of R recordings
+style (R, 10), held (R,) has held-out words, starts (R + 1,).
 """
 
 import argparse
@@ -22,32 +23,36 @@ from torch import Tensor
 
 from ..audio.encoder import SpeechEncoder
 from ..audio.phones import CLOSURES, PHONE_INDEX, PHONES
-from ..checkpoint import NANO, load
+from ..checkpoint import NANO, load, write_atomically
 from ..motion.conditioning import Style, prosody
 from ..motion.prior import LanguagePrior
 from ..records import Audio, Motion
 from ..shapes import FPS, SAMPLE_RATE, frame_count
 from ..synthetic.corpus import Corpus
+from ..synthetic.gestures import GestureEvent
 from ..synthetic.teacher import teach_with_labels
-from ..synthetic.tts import Phone, Utterance
-from ..synthetic.vocabulary import HELD_OUT_WORDS
+from ..synthetic.tts import Phone, Utterance, Word
+from ..synthetic.vocabulary import GESTURE_WORDS, HELD_OUT_WORDS
 
 logger = logging.getLogger(__name__)
 STYLE_ENERGY = {"neutral": 1.0, "lively": 1.4, "calm": 0.6}
-TRACKS = ("phones", "prosody", "features", "motion", "text", "heard", "closed")
+TRACKS = ("phones", "prosody", "features", "motion", "text", "heard", "closed", "word", "gesture")
+_TYPES = {"closed": np.uint8, "gesture": np.uint8, "word": np.int16}  # of the stored arrays; float16 else
+CLASSES = tuple(GESTURE_WORDS)
 
 
 @dataclass(frozen=True)
 class Recording:
     """Several utterances of one emotion and style, with pauses: what the teacher moves to.
 
-    held: it has words that must not be learned with (or without) a gesture.
+    intensity 0..1 of the emotion; held: it has words that must not be learned with (or without) a gesture.
     """
 
     utterance: Utterance
     emotion: str
     style: str
     held: bool
+    intensity: float = 1.0
 
 
 def join(utterances: list[Utterance], gaps: list[float]) -> Utterance:
@@ -67,34 +72,38 @@ def join(utterances: list[Utterance], gaps: list[float]) -> Utterance:
 
 
 def recordings(corpus: Corpus, seed: int, seconds: float = 20.0) -> Iterator[Recording]:
-    """All utterances of the corpus in recordings of about `seconds`, grouped by emotion, style and held-out words."""
+    """All utterances of the corpus in recordings of about `seconds`, of one emotion, intensity, style and held or not.
+
+    They come in random order, so that the first ones are a sample of all.
+    """
     rng = random.Random(seed)
-    groups: dict[tuple[str, str, bool], list[int]] = defaultdict(list)
+    groups: dict[tuple[str, int, str, bool], list[int]] = defaultdict(list)
     for i, entry in enumerate(corpus.entries):
         held = any(word.lower() in HELD_OUT_WORDS for word, _, _ in entry["words"])
-        groups[entry["emotion"], entry["style"], held].append(i)
-    for (emotion, style, held), members in sorted(groups.items()):
+        groups[entry["emotion"], entry.get("intensity", 3), entry["style"], held].append(i)
+    plan: list[tuple[tuple[str, int, str, bool], list[int]]] = []
+    for kind, members in sorted(groups.items()):
         rng.shuffle(members)
         while members:
             chosen, total = [], 0.0
             while members and total < seconds:
-                chosen.append(corpus[members.pop()])
-                total += chosen[-1].seconds
-            gaps = [rng.uniform(0.05, 0.9) for _ in chosen]
-            yield Recording(join(chosen, gaps), emotion, style, held)
+                chosen.append(members.pop())
+                total += corpus.entries[chosen[-1]]["seconds"]
+            plan.append((kind, chosen))
+    rng.shuffle(plan)
+    for (emotion, intensity, style, held), chosen in plan:
+        spoken = join([corpus[i] for i in chosen], [rng.uniform(0.05, 0.9) for _ in chosen])
+        yield Recording(spoken, emotion, style, held, intensity / 3)
 
 
-def perform(recording: Recording, seed: int) -> tuple[Motion, Style]:
-    """The teacher's performance at a random intensity and handedness, and the controls a user would set for it."""
+def perform(recording: Recording, seed: int) -> tuple[Motion, list[GestureEvent], Style]:
+    """The teacher's performance at a random handedness, its gestures, and the controls a user would set for it."""
     rng = np.random.default_rng(seed)
     handedness = float(np.clip(rng.normal(0, 0.6), -1, 1))
-    intensity = float(rng.uniform(0.3, 1.0))
-    spoken, style = recording.utterance, recording.style
-    motion, _ = teach_with_labels(None, spoken, seed, style, recording.emotion, handedness=handedness)
-    if recording.emotion != "neutral":
-        plain, _ = teach_with_labels(None, spoken, seed, style, "neutral", handedness=handedness)
-        motion = Motion(motion.rotations, torch.lerp(plain.expression, motion.expression, intensity), motion.fps)
-    return motion, Style(recording.emotion, intensity, STYLE_ENERGY[style], handedness)
+    spoken, style, intensity = recording.utterance, recording.style, recording.intensity
+    settings = {"handedness": handedness, "intensity": intensity}
+    motion, events = teach_with_labels(None, spoken, seed, style, recording.emotion, **settings)
+    return motion, events, Style(recording.emotion, intensity, STYLE_ENERGY[style], handedness)
 
 
 def oracle_phones(phones: Sequence[Phone], frames: int) -> Tensor:
@@ -117,11 +126,26 @@ def closed_frames(phones: Sequence[Phone], frames: int) -> Tensor:
     return out
 
 
-def recording_tracks(
-    recording: Recording, motion: Motion, encoder: SpeechEncoder | None, prior: LanguagePrior
-) -> dict[str, Tensor]:
-    """All per-frame tracks of one recording; encoder None = oracle phones without features."""
-    spoken = recording.utterance
+def gesture_frames(events: Sequence[GestureEvent], frames: int) -> Tensor:
+    """(frames,) 1 + class while a meaning gesture is prepared, done and held; 0 elsewhere."""
+    out = torch.zeros(frames)
+    for event in events:
+        if event.gesture in CLASSES:
+            out[int(event.start * FPS) : int((event.end - 0.3) * FPS)] = 1 + CLASSES.index(event.gesture)
+    return out
+
+
+def word_frames(words: Sequence[Word], numbers: dict[str, int], frames: int) -> Tensor:
+    """(frames,) number of the word that is said, as `LanguagePrior.read` lays states; new words get the next number."""
+    out = torch.zeros(frames)
+    for word, start, end in words:
+        first = min(round(start * FPS), frames)
+        out[first : max(first + 1, round(end * FPS))] = numbers.setdefault(word.lower(), len(numbers) + 1)
+    return out
+
+
+def sound_tracks(spoken: Utterance, encoder: SpeechEncoder | None, prior: LanguagePrior) -> dict[str, Tensor]:
+    """What the networks hear of an utterance, a frame; encoder None = oracle phones without features."""
     frames = frame_count(spoken.seconds)
     if encoder is None:
         probabilities, features = oracle_phones(spoken.phones, frames), torch.zeros(frames, 0)
@@ -129,15 +153,8 @@ def recording_tracks(
         speech = encoder.encode(Audio(spoken.waveform, spoken.waveform[None], SAMPLE_RATE))
         probabilities, features = speech.phones.exp(), speech.features
     sound = prosody(spoken.waveform, frames)
-    return {
-        "phones": probabilities,
-        "prosody": sound,
-        "features": features,
-        "motion": torch.cat([motion.rotations.flatten(1), motion.expression], 1),
-        "text": prior.read(spoken.words, frames),
-        "heard": prior.hear_all(torch.cat([probabilities, sound], 1)),
-        "closed": closed_frames(spoken.phones, frames),
-    }
+    heard = prior.hear_all(torch.cat([probabilities, sound], 1))
+    return {"phones": probabilities, "prosody": sound, "features": features, "heard": heard}
 
 
 def prepare(
@@ -145,24 +162,49 @@ def prepare(
 ) -> None:
     """Write the arrays of one split; `limit` recordings at most."""
     collected: dict[str, list[np.ndarray]] = defaultdict(list)
-    styles, held = [], []
+    styles, held, numbers = [], [], {}
     for index, recording in enumerate(recordings(Corpus(speech), seed)):
         if limit is not None and index >= limit:
             break
-        motion, style = perform(recording, seed * 100_003 + index)
-        tracks = recording_tracks(recording, motion, encoder, prior)
-        for name, track in tracks.items():
-            collected[name].append(track.numpy().astype(np.uint8 if name == "closed" else np.float16))
+        motion, events, style = perform(recording, seed * 100_003 + index)
+        spoken, frames = recording.utterance, len(motion)
+        tracks = sound_tracks(spoken, encoder, prior) | {
+            "motion": torch.cat([motion.rotations.flatten(1), motion.expression], 1),
+            "text": prior.read(spoken.words, frames),
+            "closed": closed_frames(spoken.phones, frames),
+            "word": word_frames(spoken.words, numbers, frames),
+            "gesture": gesture_frames(events, frames),
+        }
+        _collect(collected, tracks)
         styles.append(style.vector().numpy())
         held.append(recording.held)
         if index % 50 == 0:
             logger.info("%s: %d recordings", out, index + 1)
-    out.mkdir(parents=True, exist_ok=True)
-    for name, parts in collected.items():
-        np.save(out / f"{name}.npy", np.concatenate(parts))
+    _write_tracks(out, collected)
     np.save(out / "style.npy", np.stack(styles))
     np.save(out / "held.npy", np.array(held))
     np.save(out / "starts.npy", np.cumsum([0] + [len(p) for p in collected["closed"]]))
+    (out / "words.txt").write_text("\n".join(["-", *numbers]) + "\n", encoding="utf-8")
+
+
+def _collect(collected: dict[str, list[np.ndarray]], tracks: dict[str, Tensor]) -> None:
+    for name, track in tracks.items():
+        collected[name].append(track.numpy().astype(_TYPES.get(name, np.float16)))
+
+
+def _write_tracks(out: Path, collected: dict[str, list[np.ndarray]]) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    for name, parts in collected.items():
+        write_atomically(out / f"{name}.npy", lambda path, parts=parts: np.save(path, np.concatenate(parts)))
+
+
+@torch.no_grad()
+def update_sound(speech: Path, out: Path, seed: int, encoder: SpeechEncoder, prior: LanguagePrior) -> None:
+    """Write what is heard anew, for another encoder; the performances stay."""
+    collected: dict[str, list[np.ndarray]] = defaultdict(list)
+    for _, recording in zip(range(len(MotionData(out))), recordings(Corpus(speech), seed), strict=False):
+        _collect(collected, sound_tracks(recording.utterance, encoder, prior))
+    _write_tracks(out, collected)
 
 
 @torch.no_grad()
@@ -170,7 +212,7 @@ def update_heard(folder: Path, prior: LanguagePrior) -> None:
     """Write heard.npy anew, from the stored sound, after the prior's sound path was trained."""
     data = MotionData(folder)
     parts = [prior.hear_all(data.recording(i)["audio"][0]).half().numpy() for i in range(len(data))]
-    np.save(folder / "heard.npy", np.concatenate(parts))
+    _write_tracks(folder, {"heard": parts})
 
 
 class MotionData:
@@ -184,6 +226,7 @@ class MotionData:
         self.style = np.load(folder / "style.npy")
         self.held = np.load(folder / "held.npy")
         wanted = [name for name in TRACKS if features or name != "features"]
+        self.words = (folder / "words.txt").read_text(encoding="utf-8").split()
         self.tracks = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in wanted}
         self.audio = ("phones", "prosody", "features") if features else ("phones", "prosody")
 
@@ -191,7 +234,7 @@ class MotionData:
         return len(self.style)
 
     def crops(self, rng: np.random.Generator, batch: int, frames: int, held: bool = False) -> dict[str, Tensor]:
-        """Random crops: audio (B, T, F), motion (B, T, 199), text, heard (B, T, P), closed (B, T), style (B, 7).
+        """Random crops: audio (B, T, F), motion (B, T, 199), text, heard (B, T, P), closed, word, gesture (B, T).
 
         held: take them also from recordings with held-out words.
         """
@@ -228,12 +271,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="training.motion_data", description=__doc__.splitlines()[0])
     parser.add_argument("--speech", type=Path, default=Path("data/speech"))
     parser.add_argument("--out", type=Path, default=Path("data/motion"))
-    parser.add_argument("--split", choices=("train", "val"), default="train")
+    parser.add_argument("--split", default="train", help="folder of the speech corpus")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--limit", type=int, default=None, help="recordings at most")
     parser.add_argument("--encoder", type=Path, default=NANO / "audio_encoder.safetensors", help="'-' = oracle phones")
     parser.add_argument("--prior", type=Path, default=NANO / "prior.safetensors")
     parser.add_argument("--heard-only", action="store_true", help="only write the states heard by --prior anew")
+    parser.add_argument("--sound-only", action="store_true", help="only write what --encoder and --prior hear anew")
     options = parser.parse_args(arguments)
     prior = load(LanguagePrior, options.prior)
     out = options.out / options.split
@@ -241,6 +285,9 @@ def main(arguments: list[str] | None = None) -> None:
         update_heard(out, prior)
         return
     encoder = None if str(options.encoder) == "-" else load(SpeechEncoder, options.encoder)
+    if options.sound_only:
+        update_sound(options.speech / options.split, out, options.seed, encoder, prior)
+        return
     with torch.no_grad():
         prepare(options.speech / options.split, out, options.seed, encoder, prior, options.limit)
 

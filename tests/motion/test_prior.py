@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from stereotalker_core.checkpoint import load, save
-from stereotalker_core.motion.prior import BLOCK, LanguagePrior, pack_tokenizer, unpack_tokenizer
+from stereotalker_core.motion.prior import BLOCK, REACH, LanguagePrior, PriorTrack, pack_tokenizer, unpack_tokenizer
 from tests.motion.samples import byte_tokenizer, make_prior, make_reader
 
 
@@ -26,7 +26,7 @@ def test_blocks_are_what_a_plain_loop_gives(prior):
     for t in range(300):  # each frame alone, from the block before its own on
         first = max(0, t // BLOCK * BLOCK - BLOCK)
         if t % 37 == 0:
-            plain[t] = prior.hear(audio[None, first : t // BLOCK * BLOCK + BLOCK + 8])[0, t - first].detach()
+            plain[t] = prior.hear(audio[None, first : t // BLOCK * BLOCK + BLOCK + REACH])[0, t - first].detach()
     rows = list(range(0, 300, 37))
     torch.testing.assert_close(prior.hear_all(audio)[rows], plain[rows], atol=1e-5, rtol=1e-4)
 
@@ -105,3 +105,24 @@ def test_transcript_needs_a_tokenizer():
 def test_tokenizer_survives_packing():
     text = byte_tokenizer()
     assert unpack_tokenizer(pack_tokenizer(text)) == text
+
+
+def test_a_track_by_pieces_is_the_whole_track(prior):
+    audio = torch.rand(2 * BLOCK + 40, prior.config.audio)
+    words = [("hi", 0.2, 0.4), ("There", 4.9, 5.3), ("hi", 11.6, 11.62)]
+    pieces = [slice(0, 100), slice(88, 188), slice(170, 270), slice(200, len(audio))]
+    for given, whole in (([], prior.hear_all(audio)), (words, prior.read(words, len(audio)))):
+        track = PriorTrack(prior, audio, given, 0.5)
+        for piece in pieces:
+            torch.testing.assert_close(track[piece], 0.5 * prior.track(whole[piece]), atol=1e-6, rtol=1e-5)
+
+
+def test_meaning_is_a_probability_and_nothing_in_silence():
+    prior = make_prior(classes=("you", "me", "no"))
+    states = torch.randn(5, prior.width)
+    states[2] = 0
+    track = prior.track(states)
+    assert track.shape == (5, prior.width + 3) == (5, prior.track_width)
+    assert torch.equal(track[2], torch.zeros(prior.width + 3)) and track[0, prior.width :].sum() < 1
+    with pytest.raises(ValueError, match="no classes"):
+        make_prior().meaning(states)

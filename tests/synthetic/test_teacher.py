@@ -56,7 +56,7 @@ def test_frames_and_ranges():
 
 
 @pytest.mark.parametrize("step", [0.03, 0.06, 0.11])
-@pytest.mark.parametrize("emotion", ["neutral", "happy", "surprised"])
+@pytest.mark.parametrize("emotion", ["neutral", "happy", "surprised", "fear", "disgusted", "contempt"])
 def test_lips_close_on_every_p_b_m_and_open_on_vowels(body, step, emotion):
     u = spoken("bob made purple big people banana", step)
     expression = teach(None, u, 2, emotion=emotion).expression

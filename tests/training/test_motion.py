@@ -1,24 +1,30 @@
 """Training of stage 1 on a toy corpus: it learns, resumes exactly, and batches are pure functions of the step."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from stereotalker_core.motion.lips import lip_gap
 from stereotalker_core.motion.representation import MotionCodec
+from stereotalker_core.synthetic.gestures import GestureEvent
 from stereotalker_core.synthetic.tts import Utterance
 from stereotalker_core.training.loop import Schedule
-from stereotalker_core.training.motion import MotionLoss, Recipe, draw_batch, fit_codec, train
+from stereotalker_core.training.motion import MotionLoss, Recipe, draw_batch, fit_codec, train, widened
 from stereotalker_core.training.motion_data import (
+    CLASSES,
     MotionData,
     closed_frames,
     confuse_phones,
+    gesture_frames,
     join,
     oracle_phones,
+    word_frames,
 )
-from tests.motion.samples import make_denoiser
+from tests.motion.samples import make_condition, make_denoiser, make_prior
 
-RECIPE = Recipe(batch=4, lengths=(12, 20))
+RECIPE = Recipe(batch=4, lengths=(12, 20), gesture_weight=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +40,12 @@ def data(tmp_path_factory) -> MotionData:
     tracks = {
         "phones": phones, "prosody": rng.random((n, 5)), "features": np.zeros((n, 0)), "motion": motion,
         "text": rng.random((n, 16)), "heard": rng.random((n, 16)), "closed": rng.integers(0, 2, n).astype(np.uint8),
-        "style": np.zeros((3, 7)), "held": np.array([False, False, True]), "starts": np.array([0, 60, 120, 160]),
+        "word": rng.integers(0, 4, n).astype(np.int16), "gesture": (np.arange(n) // 10 % 3).astype(np.uint8),
+        "style": np.zeros((3, 10)), "held": np.array([False, False, True]), "starts": np.array([0, 60, 120, 160]),
     }  # fmt: skip
     for name, track in tracks.items():
         np.save(folder / f"{name}.npy", track)
+    (folder / "words.txt").write_text("-\nbig\nvast\nchair\n")
     return MotionData(folder)
 
 
@@ -46,6 +54,46 @@ def test_batches_are_pure_functions_of_the_step(data):
     a, b, c = (draw_batch(data, codec, RECIPE, 0, step) for step in (3, 3, 4))
     assert all(torch.equal(a[k], b[k]) for k in a) and not torch.equal(a["clean"], c["clean"])
     assert a["audio"].shape[-1] == 45 and a["clean"].shape[-1] == codec.width
+
+
+def test_classes_of_meaning_are_told_with_the_states_or_alone(data):
+    prior = make_prior(classes=("you", "me"))
+    codec = fit_codec(data, MotionCodec.Config(fingers=6))
+    recipe = Recipe(batch=64, lengths=(12,), drop_prior=0.0, drop_states=0.5)
+    told = draw_batch(data, codec, recipe, 0, 1, prior)["prior"]
+    assert told.shape[-1] == prior.track_width == prior.width + 2
+    without = told[..., : prior.width].abs().sum((1, 2)) == 0
+    assert 16 < int(without.sum()) < 48 and told[..., prior.width :].sum((1, 2)).min() > 0
+
+
+def test_a_widened_denoiser_is_the_same_function():
+    net = make_denoiser()
+    wide = widened(net, net.config.prior + 3)
+    cond = make_condition(net, 2, 10)
+    wider = replace(cond, prior=torch.cat([cond.prior, torch.rand(2, 10, 3)], -1))
+    x = torch.randn(2, 10, net.codec.width)
+    torch.testing.assert_close(net(x, torch.ones(2), cond), wide(x, torch.ones(2), wider))
+
+
+def test_gesture_and_word_frames():
+    event = GestureEvent("big", "huge", 0.4, 2.0, "both", 1.0)
+    frames = gesture_frames([event, event._replace(gesture="beat", start=2.5, end=3.0)], 80)
+    assert frames.nonzero().flatten().tolist() == list(range(10, 42)) and set(frames.tolist()) == {
+        0,
+        1 + CLASSES.index("big"),
+    }
+    numbers: dict[str, int] = {}
+    assert word_frames([("Hi", 0.0, 0.08), ("you", 0.08, 0.2), ("hi", 0.2, 0.28)], numbers, 8).tolist() == [
+        1,
+        1,
+        2,
+        2,
+        2,
+        1,
+        1,
+        0,
+    ]
+    assert numbers == {"hi": 1, "you": 2}
 
 
 def test_held_out_recordings_are_not_drawn(data):
@@ -62,11 +110,13 @@ def test_it_learns_and_resumes_exactly(data, tmp_path):
         net.codec.load_state_dict(fit_codec(data, net.config.codec).state_dict())
         return net
 
-    schedule = Schedule(steps=30, lr=3e-3, warmup=5, log_every=10, save_every=10, amp=False)
+    schedule = Schedule(steps=60, lr=1e-2, warmup=5, log_every=20, save_every=10, amp=False)
     whole = train(fresh(), data, RECIPE, schedule, tmp_path / "whole")
-    lines = (tmp_path / "whole" / "log.jsonl").read_text().splitlines()
-    losses = [float(line.split('"loss": ')[1].split(",")[0]) for line in lines]
-    assert losses[-1] < losses[0]
+    codec = fit_codec(data, MotionCodec.Config(fingers=6))
+    batch = draw_batch(data, codec, replace(RECIPE, batch=64), 0, 1000)
+    loss = MotionLoss(codec, RECIPE, (torch.tensor(2.0), torch.zeros(52)))
+    with torch.no_grad():
+        assert float(loss(whole, batch)[0]) < 0.9 * float(loss(fresh(), batch)[0])
 
     class KillError(Exception):
         pass

@@ -7,10 +7,14 @@ import pytest
 import torch
 
 from stereotalker_core.motion.prior import LanguagePrior, pack_tokenizer
+from stereotalker_core.training.motion_data import MotionData
 from stereotalker_core.training.prior import (
     LAYERS,
     TextStates,
     alignment_loss,
+    fit_meaning,
+    meaning_examples,
+    meaning_report,
     principal_embeddings,
     running_text,
     standardise_states,
@@ -79,11 +83,38 @@ def test_standardised_states_have_unit_spread():
     assert states.mean(0).abs().max() < 1e-3 and 0.5 < float(states.detach().std()) < 1.1
 
 
-def test_alignment_loss_is_zero_only_where_states_are_reached():
+def test_alignment_loss_falls_towards_the_states_and_the_right_words():
     prior: LanguagePrior = make_prior()
     audio = torch.rand(2, 16, prior.config.audio)
     heard = prior.hear(audio).detach()
-    value, parts = alignment_loss(prior, {"audio": audio, "target": heard})
-    assert float(value.detach()) < 1e-4 and parts["cosine"] == pytest.approx(1, abs=1e-4)
-    worse, _ = alignment_loss(prior, {"audio": audio, "target": -heard})
-    assert float(worse.detach()) > 1
+    word = torch.ones(2, 16)
+    table = torch.nn.functional.normalize(torch.stack([torch.zeros(prior.width), heard[0, 0], -heard[0, 0]]), dim=-1)
+    value, parts = alignment_loss(prior, {"audio": audio, "target": heard, "word": word}, table)
+    assert parts["cosine"] == pytest.approx(1, abs=1e-4) and parts["distance"] < 1e-6
+    far, worse = alignment_loss(prior, {"audio": audio, "target": -heard, "word": word}, table)
+    assert float(far.detach()) > float(value.detach()) + 1 and worse["cosine"] == pytest.approx(-1, abs=1e-4)
+    wrong, parts = alignment_loss(prior, {"audio": audio, "target": heard, "word": 2 * word}, table)
+    assert float(wrong.detach()) > float(value.detach()) and parts["words"] < 1
+
+
+def test_meaning_head_learns_from_words_and_never_sees_the_held_out(tmp_path):
+    """A toy language in which the state of a word is its class: synonyms that were left out are found."""
+    packed = pack_tokenizer(tokenizer_json())
+    prior = make_prior(tokenizer_bytes=len(packed))
+    prior.tokenizer_json.copy_(packed)
+    rng = np.random.default_rng(0)
+    words = ["-", "huge", "gigantic", "never", "nowhere", "chair"]
+    centre = rng.normal(size=(3, prior.width))
+    number = np.repeat(rng.integers(1, 6, 50), 8)
+    states = centre[np.array([0, 0, 0, 1, 1, 2])[number]] + 0.1 * rng.normal(size=(400, prior.width))
+    arrays = {"word": number.astype(np.int16), "text": states, "heard": states, "closed": number, "gesture": number}
+    arrays |= {"phones": np.zeros((400, 40)), "prosody": np.zeros((400, 5)), "motion": np.zeros((400, 199))}
+    arrays |= {"style": np.zeros((1, 10)), "held": np.array([False]), "starts": np.array([0, 400])}
+    for name, array in arrays.items():
+        np.save(tmp_path / f"{name}.npy", array)
+    (tmp_path / "words.txt").write_text("\n".join(words))
+    data = MotionData(tmp_path)
+    _, classes, _ = meaning_examples(prior, data, 3, 0)
+    assert int((classes > 0).sum()) > 0
+    report = meaning_report(fit_meaning(prior, data, 3, 300, 0), data)
+    assert report["heard_held_out"] > 0.9 and report["heard_trained"] > 0.9
