@@ -139,8 +139,8 @@ class _Fitting:
         self.sharded = scale.shard == "fsdp" and accelerator.num_processes > 1
         run.mkdir(parents=True, exist_ok=True)
         model.to(accelerator.device).train()
-        # oneDNN's bf16 convolutions without a weight gradient crash on some CPUs: compute and ignore it there
-        keep_gradients = accelerator.device.type == "cpu" and scale.precision == "bf16"
+        # oneDNN's convolutions without a weight gradient crash on some CPUs: it is computed and ignored there
+        keep_gradients = accelerator.device.type == "cpu"
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(trainable(name) or keep_gradients)
         self.frozen = _fingerprint(p for name, p in model.named_parameters() if not trainable(name))

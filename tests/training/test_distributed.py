@@ -1,6 +1,10 @@
 """The loop for many devices: one process equals `loop.fit` bit for bit; accumulation, prefetch, resume, rotation."""
 
 import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +13,7 @@ from torch import nn
 from stereotalker_core.training.distributed import Scale, ahead, checkpoints, fit_distributed
 from stereotalker_core.training.loop import Schedule, fit, generator
 
+ROOT = Path(__file__).resolve().parents[2]
 SCHEDULE = Schedule(steps=24, lr=1e-2, warmup=3, log_every=4, save_every=8, amp=False)
 
 
@@ -96,6 +101,25 @@ def test_a_killed_run_continues_exactly(tmp_path):
         run(tmp_path / "killed", killing, micro_batches=2)
     resumed = run(tmp_path / "killed", micro_batches=2)
     assert same(whole, resumed) and curve(tmp_path / "whole") == curve(tmp_path / "killed")
+
+
+def test_a_process_that_is_really_killed_continues_exactly(tmp_path):
+    """SIGKILL in the middle of a step, in a process of its own."""
+    code = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from tests.training import test_distributed as t\n"
+        "def batch(i):\n"
+        "    if i == 19:\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return t.batch(i)\n"
+        "t.run(Path(sys.argv[1]), batch)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "killed")], cwd=ROOT, capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()[-500:]
+    assert checkpoints(tmp_path / "killed")[-1].name == "checkpoint-00000016.safetensors"
+    assert same(run(tmp_path / "whole"), run(tmp_path / "killed"))
+    assert curve(tmp_path / "whole") == curve(tmp_path / "killed")
 
 
 def test_checkpoints_rotate_and_hold_only_what_learns(tmp_path):

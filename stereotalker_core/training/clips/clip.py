@@ -17,9 +17,9 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -230,7 +230,7 @@ def _read_frames(folder: Path, info: ClipInfo) -> Tensor | None:
     if (folder / "frames").is_dir():
         return torch.stack([read_picture(p) for p in pictures(folder / "frames")])
     video = folder / "video.mp4"
-    return read_video(video)[0] if video.is_file() else None
+    return torch.stack([f for _, f in video_frames(video)]) if video.is_file() else None
 
 
 def pictures(folder: Path) -> list[Path]:
@@ -250,27 +250,31 @@ def read_picture(path: Path) -> Tensor:
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1) / 127.5 - 1
 
 
-def read_video(path: Path, frames: Sequence[int] | None = None) -> tuple[Tensor, float]:
-    """A video -> frames (T, 3, H, W) in [-1, 1] (those whose indices are listed) and fps. ValueError: not a video."""
+def video_frames(path: Path, frames: Sequence[int] | None = None) -> Iterator[tuple[int, Tensor]]:
+    """(index, frame (3, H, W) in [-1, 1]) of a video; frames: increasing indices that are wanted (repeats allowed).
+
+    ValueError: not a video, or it ends before the last wanted frame.
+    """
     import av
 
-    wanted = None if frames is None else set(frames)
-    found: list[Tensor] = []
+    wanted = deque(frames) if frames is not None else None
     try:
         with av.open(str(path)) as file:
             if not file.streams.video:
                 raise ValueError(f"{path} holds no picture; give a video")
-            stream = file.streams.video[0]
-            rate = float(stream.average_rate or Fraction(0))
-            for i, frame in enumerate(file.decode(stream)):
-                if wanted is None or i in wanted:
+            for i, frame in enumerate(file.decode(file.streams.video[0])):
+                if wanted is None or (wanted and wanted[0] == i):
                     pixels = torch.from_numpy(frame.to_ndarray(format="rgb24"))
-                    found.append(pixels.permute(2, 0, 1).float() / 127.5 - 1)
+                    picture = pixels.permute(2, 0, 1).float() / 127.5 - 1
+                    yield i, picture
+                    while wanted and wanted.popleft() == i and wanted and wanted[0] == i:
+                        yield i, picture
+                if wanted is not None and not wanted:
+                    return
     except (av.error.FFmpegError, OSError) as error:
         raise ValueError(f"{path} is no readable video ({error})") from error
-    if not found:
-        raise ValueError(f"{path} has no frames")
-    return torch.stack(found), rate
+    if wanted:
+        raise ValueError(f"{path} ends before its frame {wanted[0]}; re-encode it")
 
 
 class ClipSet:

@@ -1,0 +1,311 @@
+"""Plain video + DWPose (OpenPose) keypoints -> clips: pose, camera, masks and the person's fit, all estimated.
+
+    VIDEO.mp4 and beside it VIDEO.json: a list of OpenPose frames, one a video frame (what pose nodes save), or a folder
+    VIDEO/ with one JSON file a frame. Optional: VIDEO_masks/ with one PNG a frame (white = person).
+    The sound is the video's own.
+
+1. The best frontal frame gives the person: `fit_portrait`. 2. Every frame is fitted from its neighbour's fit with the
+shape held (Levenberg-Marquardt on the keypoints). 3. Rotations, expression and camera are smoothed over time, frames
+without a person are bridged. 4. The body's mean turn becomes the yaw of the camera. 5. Masks come from the files, or
+from the fitted body and the colours.
+"""
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...audio.load import load_audio
+from ...body.fit import fit_portrait
+from ...body.fit_pose import Parameters, PoseFit, fit_pose
+from ...body.keypoints import NAMES, Keypoints, from_openpose
+from ...body.matting import matte
+from ...body.model import HalfBody
+from ...body.regions import region_of_part
+from ...body.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from ...body.skeleton import JOINT_INDEX
+from ...records import Audio, Cameras, Identity, Motion, Regions
+from ...shapes import FPS, REGIONS, SAMPLE_RATE
+from ...video.guides import render_guides
+from .clip import Clip, ClipInfo, KeypointTrack, pictures, read_picture, video_frames, write_clip, write_identity
+from .resample import positions, smooth, smooth_rotations
+from .smplx import split_twist
+
+logger = logging.getLogger(__name__)
+_ITERATIONS = 6  # of the fit of a frame that starts from its neighbour's
+
+
+@dataclass(frozen=True)
+class VideoImport:
+    """How a video is read. seconds: length of a clip; size: px of the square cut-out around the person; smoothing:
+    strength of the second-difference penalty; missing: share of frames that may lack a person."""
+
+    seconds: float = 5.0
+    size: int = 256
+    smoothing: float = 4.0
+    missing: float = 0.3
+
+    def __post_init__(self) -> None:
+        if not self.seconds >= 0.4 or self.size % 8 or self.size < 64 or not 0 <= self.missing < 1:
+            raise ValueError(f"needed: seconds >= 0.4, size a multiple of 8 from 64 on, missing in 0..1, got {self}")
+
+
+@dataclass(frozen=True)
+class Window:
+    """A square of the picture: top, left and side in pixels."""
+
+    top: int
+    left: int
+    side: int
+
+    def points(self, keypoints: Keypoints, size: int) -> Keypoints:
+        """Keypoints of the whole picture in pixels of the cut-out."""
+        moved = Keypoints(keypoints.names, keypoints.xy - torch.tensor([self.left, self.top]), keypoints.sigma)
+        return moved.scaled(size / self.side)
+
+    def cut(self, image: Tensor, size: int) -> Tensor:
+        """(C, H, W) -> (C, size, size)."""
+        part = image[None, :, self.top : self.top + self.side, self.left : self.left + self.side]
+        return F.interpolate(part, (size, size), mode="bilinear", antialias=True, align_corners=False)[0]
+
+
+def import_video(video: str | Path, root: str | Path, wanted: VideoImport | None = None) -> list[Path]:
+    """One video with its keypoints -> clips and an identity under `root`; the clips' folders.
+
+    ValueError: no keypoints, another number of frames than the video has, too few frames with a person, no person fits.
+    """
+    wanted, video = wanted or VideoImport(), Path(video)
+    raw = read_keypoints(video)
+    count, rate, (height, width) = _video_facts(video)
+    if len(raw) != count:
+        raise ValueError(f"{video} has {count} frames, its keypoints {len(raw)}; detect them again on this very file")
+    chosen = positions(count, rate, FPS).round().long().tolist()
+    found = [_person(raw[i], width, height) for i in chosen]
+    lacking = sum(k is None for k in found) / len(found)
+    if lacking > wanted.missing:
+        raise ValueError(
+            f"{video}: {lacking:.0%} of the frames show nobody who looks towards the camera, {wanted.missing:.0%} are "
+            "allowed; cut the video, or raise `missing`"
+        )
+    window = person_window([k for k in found if k is not None], height, width)
+    points = [k and window.points(k, wanted.size) for k in found]
+    best = best_frame(points)
+    masks = _mask_files(video, count)
+    cut = {i: window.cut(f, wanted.size) for i, f in video_frames(video, [chosen[best]])}
+    body = HalfBody()
+    mask = _file_mask(masks, chosen[best], window, wanted.size)
+    identity = fit_portrait(body, cut[chosen[best]], points[best], mask)
+    motion, cameras = fit_track(body, points, best, identity, wanted)
+    write_identity(identity, root, video.stem)
+    pieces = _pieces(len(chosen), round(wanted.seconds * FPS))
+    source, sound = video_frames(video, chosen), _sound(video)
+    written = []
+    for number, piece in enumerate(pieces):
+        frames = torch.stack([window.cut(next(source)[1], wanted.size) for _ in range(piece.stop - piece.start)])
+        given = [_file_mask(masks, i, window, wanted.size) for i in chosen[piece]]
+        clip = _clip(f"{video.stem}_{number:03d}", video.stem, frames, motion[piece], cameras[piece])
+        regions = estimate_regions(body, identity, clip, points[piece], given)
+        clip = replace(clip, regions=regions, keypoints=_track(points[piece]), audio=_cut_sound(sound, piece))
+        written.append(write_clip(clip, root))
+    return written
+
+
+def fit_track(
+    body: HalfBody, points: Sequence[Keypoints | None], best: int, identity: Identity, wanted: VideoImport
+) -> tuple[Motion, Cameras]:
+    """Keypoints of all frames (None = nobody) -> smooth motion and cameras; `best` is the frame of the identity."""
+    size = (wanted.size, wanted.size)
+    first = _with_shape(body, fit_pose(body, points[best], size), identity.shape)
+    fits: dict[int, PoseFit] = {}
+    for order in (range(best, len(points)), range(best - 1, -1, -1)):
+        last = first
+        for t in order:
+            if points[t] is not None:
+                last = fits[t] = fit_pose(body, points[t], size, last, iterations=(0, _ITERATIONS), hold=("shape",))
+    known = sorted(fits)
+    nearest = [min(known, key=lambda k, t=t: abs(k - t)) for t in range(len(points))]
+    error = torch.stack([fits[k].error.median() for k in nearest])
+    weight = 1 / (1 + (error / error.median().clamp_min(1e-3)).square())  # frames that fit badly count less
+    weight = weight * torch.tensor([float(t in fits) for t in range(len(points))])
+    rotations = torch.stack([fits[k].rotations for k in nearest])
+    expression = torch.stack([fits[k].expression for k in nearest])
+    shift = torch.stack([fits[k].world_to_camera[:3, 3] for k in nearest])
+    rotations = smooth_rotations(rotations, wanted.smoothing, weight)
+    expression = smooth(expression, wanted.smoothing / 4, weight).clamp(0, 1)  # lips are faster than arms
+    shift = smooth(shift, 10 * wanted.smoothing, weight)
+    matrix = torch.eye(4).repeat(len(points), 1, 1)
+    matrix[:, :3, :3], matrix[:, :3, 3] = first.world_to_camera[:3, :3], shift
+    rotations, matrix, yaw = turn_to_camera(rotations, matrix)
+    return Motion(rotations, expression), Cameras(matrix, first.intrinsics, yaw, size)
+
+
+def turn_to_camera(rotations: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Move the body's median turn about the vertical into the cameras -> rotations, matrices (T, 4, 4), yaw (T,)."""
+    vertical = torch.tensor([0.0, 0.0, 1.0])
+    root = axis_angle_to_matrix(rotations[:, JOINT_INDEX["root"]])
+    twist = matrix_to_axis_angle(split_twist(root, vertical)[0])[:, 2]
+    turn = axis_angle_to_matrix(twist.median() * vertical)
+    rotations = rotations.clone()
+    rotations[:, JOINT_INDEX["root"]] = matrix_to_axis_angle(turn.T @ root)
+    matrix = matrix.clone()
+    matrix[:, :3, :3] = matrix[:, :3, :3] @ turn
+    forward = matrix[:, 2, :3]
+    return rotations, matrix, torch.rad2deg(torch.atan2(forward[:, 0], forward[:, 1]))
+
+
+@torch.no_grad()
+def estimate_regions(
+    body: HalfBody, identity: Identity, clip: Clip, points: Sequence[Keypoints | None], given: Sequence[Tensor | None]
+) -> Regions:
+    """Soft masks of a clip: the given person masks, or a matte around the fitted body; face and hands by the body."""
+    table = region_of_part(body.part_names)
+    scalp = 1 + body.part_index["scalp"]
+    heights = [k.face_height() for k in points if k is not None] or [clip.info.size[0] / 6]
+    out = []
+    for t in range(clip.info.frames):
+        part = render_guides(body, identity, clip.motion[t : t + 1], clip.cameras[t : t + 1]).part[0]
+        mask = given[t]
+        if mask is None:
+            height = points[t].face_height() if points[t] is not None else sum(heights) / len(heights)
+            mask = matte(clip.frames[t], (part > 0).float(), (part == scalp).float(), height)
+        label = table[part[0].long()].clamp_min(1)
+        person = F.one_hot(label, len(REGIONS)).movedim(-1, 0).float() * mask
+        person[:1] = 1 - mask
+        out.append(person)
+    return Regions(torch.stack(out))
+
+
+def read_keypoints(video: Path) -> list[dict[str, Any]]:
+    """The OpenPose frames beside a video, one a frame. ValueError names what is missing or broken."""
+    path, folder = video.with_suffix(".json"), video.with_suffix("")
+    files = [path] if path.is_file() else sorted(folder.glob("*.json"))
+    if not files:
+        raise ValueError(f"{video} has no keypoints: neither {path.name} nor {folder.name}/*.json is there")
+    frames: list[dict[str, Any]] = []
+    for file in files:
+        try:
+            data = json.loads(file.read_text(encoding="utf-8"))
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise ValueError(f"{file} is not JSON ({error})") from error
+        frames += data if isinstance(data, list) else [data]
+    if bad := [i for i, f in enumerate(frames) if not isinstance(f, dict) or "people" not in f]:
+        raise ValueError(f"{video}: frame {bad[0]} of the keypoints has no 'people'; these are no OpenPose keypoints")
+    return frames
+
+
+def _person(frame: dict[str, Any], width: int, height: int) -> Keypoints | None:
+    """The largest person who looks towards the camera, None where there is none."""
+    try:
+        return from_openpose(frame, width, height)
+    except ValueError as error:
+        logger.debug("a frame is left out: %s", error)
+        return None
+
+
+def person_window(points: Sequence[Keypoints], height: int, width: int) -> Window:
+    """The largest square of the picture that has the person's shoulders (or face) in the middle."""
+    side = min(height, width)
+    middle = torch.stack([k.xy.mean(0) for k in points]).median(0).values
+    left = min(max(round(float(middle[0])) - side // 2, 0), width - side)
+    top = min(max(round(float(middle[1])) - side // 2, 0), height - side)
+    return Window(top, left, side)
+
+
+def best_frame(points: Sequence[Keypoints | None]) -> int:
+    """The frame with most keypoints, among those the one where the nose is best centred between the eyes."""
+
+    def turned(k: Keypoints) -> float:
+        eyes = [k.point(n)[0] for n in ("body.left_eye", "body.right_eye") if n in k]
+        if len(eyes) < 2 or "body.nose" not in k:
+            return 1.0
+        gap = float(eyes[0] - eyes[1])
+        return abs(float(k.point("body.nose")[0]) - float(eyes[0] + eyes[1]) / 2) / max(abs(gap), 1e-3)
+
+    seen = {t: k for t, k in enumerate(points) if k is not None}
+    most = max(len(k) for k in seen.values())
+    return min((t for t, k in seen.items() if len(k) >= 0.9 * most), key=lambda t: turned(seen[t]))
+
+
+def _with_shape(body: HalfBody, fit: PoseFit, shape: Tensor) -> PoseFit:
+    parameters = next(p for p in (Parameters(body, h) for h in (False, True)) if len(p.mean) == len(fit.vector))
+    vector = fit.vector.clone()
+    vector[parameters.slices["shape"]] = shape.to(vector)
+    return replace(fit, vector=vector, shape=shape)
+
+
+def _video_facts(video: Path) -> tuple[int, float, tuple[int, int]]:
+    """Frames, frames a second, (height, width)."""
+    count, shape = 0, (0, 0)
+    for _, frame in video_frames(video):
+        count, shape = count + 1, tuple(frame.shape[-2:])
+    import av
+
+    with av.open(str(video)) as file:
+        rate = float(file.streams.video[0].average_rate or 0)
+    if not 1 <= rate <= 240:
+        raise ValueError(f"{video} states {rate:g} frames a second; re-encode it with a constant frame rate")
+    return count, rate, shape
+
+
+def _mask_files(video: Path, count: int) -> list[Path]:
+    folder = video.with_name(f"{video.stem}_masks")
+    files = pictures(folder) if folder.is_dir() else []
+    if files and len(files) != count:
+        raise ValueError(f"{folder} holds {len(files)} masks, {video.name} has {count} frames; they must agree")
+    return files
+
+
+def _file_mask(files: list[Path], frame: int, window: Window, size: int) -> Tensor | None:
+    return window.cut(read_picture(files[frame])[:1] / 2 + 0.5, size) if files else None
+
+
+def _pieces(frames: int, length: int) -> list[slice]:
+    """Clips of `length` frames; a rest of less than ten frames is dropped."""
+    starts = range(0, frames, length)
+    return [slice(s, min(s + length, frames)) for s in starts if min(s + length, frames) - s >= min(10, frames)]
+
+
+def _clip(name: str, identity: str, frames: Tensor, motion: Motion, cameras: Cameras) -> Clip:
+    info = ClipInfo(name, len(frames), size=tuple(frames.shape[-2:]), identity=identity, source=f"video {identity}")
+    return Clip(info, frames=frames, motion=motion, cameras=cameras)
+
+
+def _track(points: Sequence[Keypoints | None]) -> KeypointTrack:
+    xy, confidence = torch.zeros(len(points), len(NAMES), 2), torch.zeros(len(points), len(NAMES))
+    for t, k in enumerate(points):
+        if k is not None:
+            rows = [NAMES.index(n) for n in k.names]
+            xy[t, rows], confidence[t, rows] = k.xy, 1.0
+    return KeypointTrack(NAMES, xy, confidence)
+
+
+def _sound(video: Path) -> Tensor | None:
+    """The video's sound (S,) at 16 kHz; None where it has none, or is silent."""
+    try:
+        return load_audio(video).waveform
+    except ValueError as error:
+        logger.info("%s: no speech (%s)", video, error)
+        return None
+
+
+def _cut_sound(sound: Tensor | None, piece: slice) -> Audio | None:
+    if sound is None:
+        return None
+    first, last = (round(t / FPS * SAMPLE_RATE) for t in (piece.start, piece.stop))
+    wave = F.pad(sound, (0, max(0, last - len(sound))))[first:last]
+    return Audio(wave, wave[None], SAMPLE_RATE)
+
+
+def import_videos(source: str | Path, root: str | Path, wanted: VideoImport | None = None) -> Iterator[list[Path]]:
+    """All videos of a folder that have keypoints beside them, one after the other."""
+    videos = [p for p in sorted(Path(source).glob("*")) if p.suffix.lower() in (".mp4", ".mov", ".mkv", ".webm")]
+    if not videos:
+        raise ValueError(f"{source} holds no videos (mp4, mov, mkv, webm)")
+    for video in videos:
+        yield import_video(video, root, wanted)

@@ -1,0 +1,220 @@
+"""Clips -> the memory-mapped rows that the stage-2 trainers read, and their reader.
+
+Guides do not change during a training, so they are rendered once: `prepare_rows` writes the arrays of
+`synthetic/dataset.py` (and "drawing", the common skeleton drawing, where a renderer is steered by it) for all frames,
+one clip after the other. A killed preparation continues after the last finished clip. A portrait belongs to a clip,
+because it is framed as the clip's cameras frame the person, as it is when a video is rendered.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...body.model import HalfBody
+from ...records import Cameras, Guides, Identity, Regions
+from ...video.guides import background_plate, render_guides
+from ..avatars import FRAME_ARRAYS, AvatarData
+from .check import NEEDS, check_clips
+from .clip import Clip, ClipInfo, ClipSet, save_json
+
+logger = logging.getLogger(__name__)
+_COLOUR = ("rgb", "normal", "lift", "drawing")
+_CHUNK = 16  # frames whose guides are rendered at once
+
+
+def prepare_rows(
+    root: str | Path,
+    out: str | Path,
+    size: int,
+    drawing: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Check all clips, then write (or finish) the arrays under `out` -> `out`. size: height in pixels, a multiple of 8.
+
+    ValueError: faulty clips, pictures of several shapes, or arrays in `out` that were made from other clips.
+    """
+    if size % 8 or size < 32:
+        raise ValueError(f"size must be a multiple of 8 from 32 on, got {size}")
+    infos = check_clips(root, NEEDS["renderer"])
+    shapes = sorted({i.size for i in infos})
+    if len({round(w / h, 3) for h, w in shapes}) > 1:
+        raise ValueError(f"the clips have pictures of several shapes {shapes}; crop them to one")
+    height, width = shapes[0]
+    canvas = (size, max(8, round(width * size / height / 8) * 8))
+    out = Path(out)
+    store = _Store(out, infos, canvas, drawing)
+    clips, body = ClipSet(root), HalfBody()
+    for index in range(len(infos)):
+        if not store.arrays["complete"][index]:
+            clip = clips.read(index, ("frames", "motion", "cameras", "regions"))
+            store.write(index, clip, clips.identity(clip.info.identity), body)
+        if progress:
+            progress(index + 1, len(infos))
+    (out / "DONE").write_text("complete\n")
+    return out
+
+
+class _Store:
+    """The arrays of all clips; opens what a killed preparation left."""
+
+    def __init__(self, folder: Path, infos: list[ClipInfo], canvas: tuple[int, int], drawing: bool) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        people = sorted({i.identity for i in infos})
+        plan = {"canvas": canvas, "drawing": drawing, "clips": _digest(infos)}
+        record = folder / "plan.json"
+        if record.is_file() and json.loads(record.read_text()) != json.loads(json.dumps(plan)):
+            raise ValueError(f"{folder} was prepared from other clips or for another size; delete it or name another")
+        save_json(plan, record)
+        self.folder, self.canvas = folder, canvas
+        self.first = np.concatenate([[0], np.cumsum([i.frames for i in infos])])
+        rows, count = int(self.first[-1]), len(infos)
+        frame_arrays = (*FRAME_ARRAYS, "drawing") if drawing else FRAME_ARRAYS
+        shapes = {k: (rows, *canvas, 3) if k in _COLOUR else (rows, *canvas) for k in frame_arrays}
+        shapes |= {"portrait": (count, *canvas, 3), "portrait_mask": (count, *canvas), "complete": (count,)}
+        shapes |= {"perturbed": (rows,)}
+        self.arrays = {name: self._open(name, shape, np.uint8) for name, shape in shapes.items()}
+        self.arrays["yaw"] = self._open("yaw", (rows,), np.float32)
+        for name, values in (
+            ("identity", np.repeat(np.arange(count), np.diff(self.first))),
+            ("person", np.array([people.index(i.identity) for i in infos])),
+        ):
+            self.arrays[name] = self._open(name, values.shape, np.int32)
+            self.arrays[name][:] = values
+
+    def _open(self, name: str, shape: tuple[int, ...], dtype: type) -> np.ndarray:
+        path = self.folder / f"{name}.npy"
+        if path.is_file():
+            return np.lib.format.open_memmap(path, mode="r+")
+        return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+
+    @torch.no_grad()
+    def write(self, index: int, clip: Clip, identity: Identity, body: HalfBody) -> None:
+        """All rows of one clip; marked complete when they are on the disk."""
+        cameras = scaled(clip.cameras, self.canvas)
+        rest = body.rest(identity.shape[None], identity.shell[None])
+        for start in range(0, clip.info.frames, _CHUNK):
+            part = slice(start, start + _CHUNK)
+            guides = render_guides(body, identity, clip.motion[part], cameras[part], rest)
+            rows = slice(int(self.first[index]) + start, int(self.first[index]) + start + len(guides))
+            self._pictures(rows, clip, part, guides)
+            if "drawing" in self.arrays:
+                self.arrays["drawing"][rows] = _bytes(_drawing(body, rest, clip, part, cameras))
+        self.arrays["portrait"][index] = _bytes(_framed(identity, identity.portrait, cameras))
+        mask = _framed(identity, identity.mask.expand(3, -1, -1) * 2 - 1, cameras)[:1]
+        self.arrays["portrait_mask"][index] = _share((mask + 1)[None] / 2)[0]
+        for array in self.arrays.values():
+            array.flush()
+        self.arrays["complete"][index] = 1
+        self.arrays["complete"].flush()
+
+    def _pictures(self, rows: slice, clip: Clip, part: slice, guides: Guides) -> None:
+        regions = Regions(_resized(clip.regions.masks[part], self.canvas))
+        values = {
+            "rgb": _bytes(_resized(clip.frames[part], self.canvas)),
+            "alpha": _share(regions.person),
+            "region": regions.masks[:, 1:].argmax(1).add(1).mul(regions.person[:, 0] > 0).to(torch.uint8).numpy(),
+            "normal": _bytes(guides.normal),
+            "part": guides.part[:, 0].to(torch.uint8).numpy(),
+            "lift": _bytes(guides.lift),
+            "visibility": _share(guides.visibility),
+            "yaw": guides.yaw.numpy(),
+        }
+        for name, value in values.items():
+            self.arrays[name][rows] = value
+
+
+class ClipRows(AvatarData):
+    """`AvatarData` over prepared clips of any length; `identity` is the index of the clip, `person` (clips,) whose."""
+
+    def __init__(self, folder: str | Path, part_names: list[str]) -> None:
+        folder = Path(folder)
+        if not (folder / "DONE").is_file():
+            raise ValueError(f"{folder} holds no prepared clips; prepare them with: train clips prepare")
+        super().__init__([folder], part_names)
+        self.person = np.load(folder / "person.npy")
+        self.clips_of = [np.flatnonzero(self.person == p) for p in range(int(self.person.max()) + 1)]
+        path = folder / "drawing.npy"
+        self._drawing = np.load(path, mmap_mode="r") if path.is_file() else None
+
+    @staticmethod
+    def _written(load: dict[str, np.ndarray], whole: np.ndarray) -> np.ndarray:
+        return np.ones(len(load["identity"]), bool)  # clips are of unequal length, all are complete
+
+    def drawings(self, rows: np.ndarray, flip: np.ndarray) -> Tensor:
+        """Skeleton drawings (N, 3, H, W) in [-1, 1] of rows, mirrored where flip (colours tell left from right, so a
+        mirrored drawing is one of a person seen in a mirror). ValueError where they were not prepared."""
+        if self._drawing is None:
+            raise ValueError("these rows were prepared without drawings; prepare them with drawing=True")
+        image = torch.from_numpy(np.stack([self._drawing[r] for r in rows])).permute(0, 3, 1, 2).float() / 127.5 - 1
+        return torch.where(torch.from_numpy(flip)[:, None, None, None], image.flip(-1), image)
+
+    def draw(
+        self, rng: np.random.Generator, identities: int, frames: int, clips: bool = False, stride: int = 1
+    ) -> np.ndarray:
+        """(identities * frames,) rows: random people, of each one clip, of it random frames or `frames` in a row.
+
+        clips: every stride-th frame from a random start; the stride shrinks where the clip is too short for it.
+        ValueError where a clip has fewer frames than asked in a row.
+        """
+        picked = []
+        for who in rng.choice(len(self.clips_of), identities, replace=identities > len(self.clips_of)):
+            own = self.rows_of[rng.choice(self.clips_of[who])]
+            if not clips:
+                picked.append(rng.choice(own, frames, replace=frames > len(own)))
+                continue
+            if len(own) < frames:
+                raise ValueError(
+                    f"a clip has {len(own)} frames, {frames} in a row are asked; use longer clips or fewer"
+                )
+            step = min(stride, (len(own) - 1) // max(1, frames - 1)) if frames > 1 else 1
+            start = int(rng.integers(0, len(own) - (frames - 1) * step))
+            picked.append(own[start : start + (frames - 1) * step + 1 : step])
+        return np.concatenate(picked)
+
+
+def scaled(cameras: Cameras, canvas: tuple[int, int]) -> Cameras:
+    """The same cameras for pictures resized to `canvas` (H, W)."""
+    factor = cameras.intrinsics.new_tensor([canvas[1] / cameras.size[1], canvas[0] / cameras.size[0], 1.0])
+    return Cameras(cameras.world_to_camera, cameras.intrinsics * factor[:, None], cameras.yaw, canvas)
+
+
+def _framed(identity: Identity, image: Tensor, cameras: Cameras) -> Tensor:
+    """The portrait's picture as the clip's cameras frame the person."""
+    return background_plate(replace(identity, background=image), cameras)
+
+
+def _drawing(body: HalfBody, rest, clip: Clip, part: slice, cameras: Cameras) -> Tensor:
+    from ...video.skeleton_drawing import draw_skeleton
+
+    motion = clip.motion[part]
+    return draw_skeleton(body, body.pose(rest, motion.rotations, motion.expression), cameras[part])
+
+
+def _resized(x: Tensor, canvas: tuple[int, int]) -> Tensor:
+    if tuple(x.shape[-2:]) == canvas:
+        return x
+    return F.interpolate(x, canvas, mode="bilinear", antialias=True, align_corners=False)
+
+
+def _bytes(image: Tensor) -> np.ndarray:
+    """(..., C, H, W) in [-1, 1] -> (..., H, W, C) uint8."""
+    return (image * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8).movedim(-3, -1).contiguous().numpy()
+
+
+def _share(mask: Tensor) -> np.ndarray:
+    """(T, 1, H, W) in [0, 1] -> (T, H, W) uint8."""
+    return (mask[:, 0] * 255).round().clamp(0, 255).to(torch.uint8).numpy()
+
+
+def _digest(infos: list[ClipInfo]) -> str:
+    """Tells sets of clips apart."""
+    text = json.dumps([[i.name, i.frames, i.size, i.identity, i.source] for i in infos])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
