@@ -222,7 +222,7 @@ def new_background() -> Graph:
     )
     g.everything()
     g.camera(yaw=-20.0)
-    g.render()
+    g.render(background="grey")  # its edge shows less than the portrait's own background
     g.add("behind", "EmptyImage", {"width": 256, "height": 256, "color": 0x2D5F8B})
     g.add("outside", "InvertMask", mask="render:mask")
     g.add(

@@ -21,7 +21,7 @@ SHAPES = {  # height and width of the saved video, where it is not SIZE x SIZE
     "stereotalker_stereo_pair": (SIZE, 2 * SIZE),
     "stereotalker_guides": (2 * SIZE, 2 * SIZE),
     "stereotalker_upscale": (2 * SIZE, 2 * SIZE),
-    "stereotalker_emotional_face": (3 * 53, 3 * 53),
+    "stereotalker_emotional_face": (3 * 54, 3 * 54),
 }
 
 
@@ -32,7 +32,7 @@ def small(prompt: dict) -> dict:
         if node["class_type"] == "StereoTalkerExampleInputs":
             inputs.update(seconds=SECONDS, size=256)
         elif node["class_type"] == "ImageCrop":
-            inputs.update({key: round(inputs[key] * SIZE / 384) for key in ("width", "height", "x", "y")})
+            inputs.update({key: 2 * round(inputs[key] * SIZE / 768) for key in ("width", "height", "x", "y")})
         elif "size" in inputs:
             inputs["size"] = SIZE
     return prompt
