@@ -1,0 +1,129 @@
+"""Write the help pages (js/docs/<node id>.md), their pictures and the English locale from the nodes themselves.
+
+python tools/make_help.py [--check]    with --check nothing is written: exit status 1 names what is out of date.
+"""
+
+import argparse
+import importlib.util
+import json
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = ROOT / "js" / "docs"
+LOCALE = ROOT / "locales" / "en" / "nodeDefs.json"
+WIDTH = 480  # pixels of a help picture
+PACK = "stereotalker_pack_for_help"
+NOTES_FILE = Path(__file__).with_name("help_notes.md")
+
+
+def read_notes() -> dict[str, tuple[str, str]]:
+    """{node id: (picture, note in Markdown)} of help_notes.md."""
+    sections = re.split(r"^## (\w+): (\w+)\n", NOTES_FILE.read_text(encoding="utf-8"), flags=re.M)[1:]
+    return {name: (picture, note.strip()) for name, picture, note in zip(*[iter(sections)] * 3, strict=True)}
+
+
+NOTES = read_notes()
+
+
+def node_classes() -> dict[str, type]:
+    """The pack's nodes, imported as ComfyUI imports it."""
+    if PACK not in sys.modules:
+        file = ROOT / "__init__.py"
+        spec = importlib.util.spec_from_file_location(PACK, file, submodule_search_locations=[str(ROOT)])
+        sys.modules[PACK] = module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return sys.modules[PACK].NODE_CLASS_MAPPINGS
+
+
+def inputs_of(cls: type) -> dict[str, tuple]:
+    """{name: (type, options)}, required inputs first."""
+    kinds = cls.INPUT_TYPES()
+    return {**kinds.get("required", {}), **kinds.get("optional", {})}
+
+
+def limits(spec: tuple) -> str:
+    """Type and range of an input in a few words."""
+    kind, options = spec[0], spec[1]
+    if isinstance(kind, (list, tuple)):
+        return "choice"
+    if kind in ("INT", "FLOAT") and options.get("max", 2**64) < 2**32:
+        return f"{kind}, {options['min']:g} to {options['max']:g}"
+    return kind
+
+
+def page(name: str, cls: type) -> str:
+    """The help page of a node."""
+    picture, note = NOTES[name]
+    title = cls.DISPLAY_NAME
+    lines = [f"# {title}", "", cls.DESCRIPTION, "", f"![{title}](pictures/{picture}.jpg)", "", note]
+    lines += ["", "## Inputs", "| name | kind | meaning |", "|---|---|---|"]
+    optional = cls.INPUT_TYPES().get("optional", {})
+    for key, spec in inputs_of(cls).items():
+        kind = f"{limits(spec)}, optional" if key in optional else limits(spec)
+        lines.append(f"| {key} | {kind} | {spec[1]['tooltip']} |")
+    lines += ["", "## Outputs", "| name | kind | meaning |", "|---|---|---|"]
+    for key, kind, tip in zip(cls.RETURN_NAMES, cls.RETURN_TYPES, cls.OUTPUT_TOOLTIPS, strict=True):
+        lines.append(f"| {key} | {kind} | {tip} |")
+    return "\n".join(lines) + "\n"
+
+
+def english(classes: dict[str, type]) -> str:
+    """locales/en/nodeDefs.json."""
+    table = {}
+    for name, cls in classes.items():
+        inputs = {k: {"name": k, "tooltip": spec[1]["tooltip"]} for k, spec in inputs_of(cls).items()}
+        outputs = zip(cls.RETURN_NAMES, cls.OUTPUT_TOOLTIPS, strict=True)
+        table[name] = {
+            "display_name": cls.DISPLAY_NAME,
+            "description": cls.DESCRIPTION,
+            "inputs": inputs,
+            "outputs": {str(i): {"name": key, "tooltip": tip} for i, (key, tip) in enumerate(outputs)},
+        }
+    return json.dumps(table, indent=2, ensure_ascii=False) + "\n"
+
+
+def wanted() -> dict[Path, str]:
+    """{file: text} of everything that is generated."""
+    classes = node_classes()
+    if set(classes) != set(NOTES):
+        raise SystemExit(f"tools/help_notes.md and the nodes differ in {sorted(set(classes) ^ set(NOTES))}")
+    return {PAGES / f"{name}.md": page(name, cls) for name, cls in classes.items()} | {LOCALE: english(classes)}
+
+
+def make_pictures() -> None:
+    """Small copies of the example graphs' thumbnails, which show results of the pack."""
+    from PIL import Image
+
+    (PAGES / "pictures").mkdir(parents=True, exist_ok=True)
+    for name in {picture for picture, _ in NOTES.values()}:
+        source = ROOT / "workflows" / f"stereotalker_{name}.jpg"
+        if source.exists():
+            picture = Image.open(source).convert("RGB")
+            picture.thumbnail((WIDTH, WIDTH))
+            picture.save(PAGES / "pictures" / f"{name}.jpg", quality=82)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true")
+    check = parser.parse_args().check
+    files = wanted()
+    stale = [path for path in PAGES.glob("*.md") if path not in files]
+    old = [path for path, text in files.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    if check:
+        for path in [*stale, *old]:
+            print(f"out of date: {path.relative_to(ROOT)}; run python tools/make_help.py")
+        return int(bool(stale or old))
+    for path in stale:
+        path.unlink()
+    for path in old:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(files[path], encoding="utf-8")
+    make_pictures()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
