@@ -77,8 +77,9 @@ class Preset:
         fitting = [s for s in self.stages if s.model == model and name in (None, s.name)]
         if len(fitting) != 1:
             listed = ", ".join(f"{s.model} {s.name}" for s in self.stages)
-            wanted = f"{model} {name}" if name else f"a single stage for {model}"
-            raise ValueError(f"preset {self.name} has no {wanted}; its stages are: {listed}; choose with --stage")
+            count = "several stages" if fitting else "no stage"
+            wanted = f"{model} {name}" if name else model
+            raise ValueError(f"preset {self.name} has {count} for {wanted}; choose one with --stage of: {listed}")
         return fitting[0]
 
 

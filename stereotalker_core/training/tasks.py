@@ -72,7 +72,7 @@ def make_task(stage: Stage, prepared: Path, files: Files, device: str | torch.de
     if stage.model == "mask":
         return _mask_task(stage, prepared)
     if stage.model == "motion":
-        return _motion_task(stage, prepared)
+        return _motion_task(stage, prepared, files)
     if stage.model == "prior":
         return _prior_task(stage, prepared, files)
     return _denoiser_task(stage, prepared, files, device)
@@ -85,9 +85,9 @@ def _mask_task(stage: Stage, prepared: Path) -> Task:
     return Task(model, batches, mask.loss, lambda name: True, _save_as("mask_predictor"))
 
 
-def _motion_task(stage: Stage, prepared: Path) -> Task:
-    data, seed = MotionData(prepared), stage.schedule.seed
-    net = MotionDenoiser(MotionDenoiser.Config(prior=data.tracks["text"].shape[1]))
+def _motion_task(stage: Stage, prepared: Path, files: Files) -> Task:
+    data, seed, reader = MotionData(prepared), stage.schedule.seed, open_prior(files.prior)
+    net = MotionDenoiser(MotionDenoiser.Config(prior=reader.track_width))
     net.codec.load_state_dict(motion.fit_codec(data, net.config.codec).state_dict())
     lengths = tuple(n for n in motion.Recipe.lengths if n <= _longest(data))
     if not lengths:
@@ -99,23 +99,26 @@ def _motion_task(stage: Stage, prepared: Path) -> Task:
     codec.load_state_dict(net.codec.state_dict())  # batches are made on the CPU
 
     def batch(index: int) -> Batch:
-        return motion.draw_batch(data, codec, recipe, seed, index)
+        return motion.draw_batch(data, codec, recipe, seed, index, reader)
 
     return Task(net, batch, loss, lambda name: True, _save_as("motion_denoiser"))
 
 
 def _prior_task(stage: Stage, prepared: Path, files: Files) -> Task:
     data, seed = MotionData(prepared), stage.schedule.seed
-    model, length = open_prior(files.prior), min(_CROP, _longest(data))
+    model, length, table = open_prior(files.prior), min(_CROP, _longest(data)), prior.word_table(data)
 
     def batch(index: int) -> Batch:
         crops = data.crops(generator(seed, index), stage.batch, length, held=True)
-        return {"audio": crops["audio"], "target": crops["text"].float()}
+        return {"audio": crops["audio"], "target": crops["text"].float(), "word": crops["word"]}
+
+    def loss(net: nn.Module, values: Batch) -> tuple[Tensor, dict[str, float]]:
+        return prior.alignment_loss(net, values, table.to(values["audio"]))
 
     def trainable(name: str) -> bool:
         return any(part in name for part in _ALIGNED)
 
-    return Task(model, batch, prior.alignment_loss, trainable, _save_as("prior"))
+    return Task(model, batch, loss, trainable, _save_as("prior"))
 
 
 def _longest(data: MotionData) -> int:

@@ -1,6 +1,6 @@
 """Every trainer of stage 1 and stage 2, killed between two checkpoints, continues with the identical curve and weights.
 
-The trainers' own functions run, with a checkpoint every second step; the kill is an exception after step 5 of 6.
+The trainers' own functions run, with a checkpoint every second step; the kill is an exception after step 3 of 4.
 """
 
 import json
@@ -31,7 +31,7 @@ from tests.training.stage2_samples import PARTS
 from tests.training.test_audio_encoder import TINY, write_split
 from tests.video.samples import CONFIG
 
-STEPS, KILL = 6, 5
+STEPS, KILL = 4, 3
 
 
 class KillError(Exception):

@@ -55,7 +55,7 @@ def test_all_presets_load_and_name_every_model():
 
 def test_stages_are_found_and_changed():
     preset = load_preset("stereo_talker")
-    with pytest.raises(ValueError, match="experts view, experts mask.*--stage"):
+    with pytest.raises(ValueError, match="several stages for experts.*experts view, experts mask"):
         preset.stage("experts")
     stage = adjusted(preset.stage("experts", "view"), steps=7, micro_batches=2, size=64, lr=None)
     assert (stage.schedule.steps, stage.scale.micro_batches, stage.size) == (7, 2, 64)
@@ -97,9 +97,9 @@ def run(model, clips, tmp_path, *options):
 def test_faults_stop_before_anything_is_written(tmp_path):
     root = make_root(tmp_path / "clips")
     (clip_folder(root, "clip0") / "motion.safetensors").unlink()
-    for model in ("renderer", "motion"):
+    for model, *stage in (("renderer", "--stage", "image"), ("motion",)):
         with pytest.raises(ValueError, match="clip0: motion is missing"):
-            run(model, root, tmp_path)
+            run(model, root, tmp_path, *stage)
     assert not (tmp_path / "run").exists() and not (tmp_path / "out").exists()
 
 

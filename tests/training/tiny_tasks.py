@@ -33,15 +33,16 @@ def write_data(root):
     values = rng.normal(0, 0.1, (n, 199)).astype(np.float16)
     values[:, 147:] = 0.1
     values[:, 147 + 24] = 0.5 * phones[:, 0]
+    states = rng.random((2, n, 16)).astype(np.float16)
     tracks = {
         "phones": phones, "prosody": rng.random((n, 5)), "features": np.zeros((n, 0)), "motion": values,
-        "text": rng.random((n, 16)), "heard": rng.random((n, 16)), "closed": rng.integers(0, 2, n).astype(np.uint8),
-        "word": np.zeros(n, np.int16), "gesture": np.zeros(n, np.uint8),
+        "text": states[0], "heard": states[1], "closed": rng.integers(0, 2, n).astype(np.uint8),
+        "word": (np.arange(n) // 8 % 4).astype(np.int16), "gesture": (np.arange(n) // 20 % 3).astype(np.uint8),
         "style": np.zeros((2, motion_style())), "held": np.array([False, False]), "starts": np.array([0, 80, 160]),
     }  # fmt: skip
     for name, track in tracks.items():
         np.save(folder / f"{name}.npy", track)
-    (folder / "words.txt").write_text("-\n")
+    (folder / "words.txt").write_text("- one two three\n")
     return root
 
 
@@ -92,12 +93,16 @@ def _stage_1(name: str, data: MotionData):
         gap = (torch.tensor(2.0), torch.full((52,), 0.1))
         return net, lambda i: motion.draw_batch(data, codec, recipe, 0, i), motion.MotionLoss(codec, recipe, gap), _all
     model: LanguagePrior = make_prior()
+    table = prior.word_table(data).float()
 
     def batch(index: int):
         crops = data.crops(generator(0, index), 2, 24, held=True)
-        return {"audio": crops["audio"], "target": crops["text"].float()}
+        return {"audio": crops["audio"], "target": crops["text"].float(), "word": crops["word"]}
 
-    return model, batch, prior.alignment_loss, lambda n: any(p in n for p in ("projector", "lora_", "gate"))
+    def loss(net, values):
+        return prior.alignment_loss(net, values, table)
+
+    return model, batch, loss, lambda n: any(p in n for p in ("projector", "lora_", "gate"))
 
 
 def _all(name: str) -> bool:

@@ -18,19 +18,19 @@ def make_audio(seconds: float, seed: int = 0) -> Audio:
     return Audio(wave, wave[None], SAMPLE_RATE)
 
 
-def make_clip(name: str = "one", frames: int = 10, seed: int = 0, **changes) -> Clip:
+def make_clip(name: str = "one", length: int = 10, seed: int = 0, **changes) -> Clip:
     g = torch.Generator().manual_seed(seed)
-    camera = torch.eye(4).repeat(frames, 1, 1)
-    masks = torch.randn(frames, 4, *SIZE, generator=g).softmax(1)
+    camera = torch.eye(4).repeat(length, 1, 1)
+    masks = torch.randn(length, 4, *SIZE, generator=g).softmax(1)
     words = (("hello", 0.04, 0.2), ("you", 0.24, 0.36))
-    info = ClipInfo(name, frames, identity="anna", transcript="hello you")
+    info = ClipInfo(name, length, identity="anna", transcript="hello you")
     values = {
-        "frames": torch.rand(frames, 3, *SIZE, generator=g) * 2 - 1,
-        "motion": Motion(0.2 * torch.randn(frames, 49, 3, generator=g), torch.rand(frames, 52, generator=g)),
-        "cameras": Cameras(camera, torch.eye(3), torch.zeros(frames), SIZE),
+        "frames": torch.rand(length, 3, *SIZE, generator=g) * 2 - 1,
+        "motion": Motion(0.2 * torch.randn(length, 49, 3, generator=g), torch.rand(length, 52, generator=g)),
+        "cameras": Cameras(camera, torch.eye(3), torch.zeros(length), SIZE),
         "regions": Regions(masks),
-        "keypoints": KeypointTrack(("face.0", "face.1"), torch.rand(frames, 2, 2), torch.ones(frames, 2)),
-        "audio": make_audio(frames / 25, seed),
+        "keypoints": KeypointTrack(("face.0", "face.1"), torch.rand(length, 2, 2), torch.ones(length, 2)),
+        "audio": make_audio(length / 25, seed),
         "words": words,
         "phones": (("hh", 0.04, 0.1, 0), ("ow", 0.1, 0.2, 1)),
     }

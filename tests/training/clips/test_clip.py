@@ -34,7 +34,7 @@ def test_only_the_asked_parts_are_read(tmp_path):
 
 
 def test_video_files_work_too(tmp_path):
-    clip = make_clip(frames=6)
+    clip = make_clip(length=6)
     smooth = torch.nn.functional.interpolate(torch.rand(6, 3, 4, 6), SIZE, mode="bilinear") * 2 - 1
     write_clip(Clip(clip.info, frames=smooth), tmp_path, video=True)
     again = read_clip(clip_folder(tmp_path, "one"))
