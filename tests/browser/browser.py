@@ -37,7 +37,6 @@ class ComfyPage:
         self.page.wait_for_function("() => window.app?.extensionManager?.setting && window.app?.graph", timeout=90_000)
         self.page.wait_for_function("() => window.LiteGraph.registered_node_types['StereoTalker']", timeout=90_000)
         self.page.wait_for_timeout(1500)
-        self.page.keyboard.press("Escape")  # a first visit opens the template browser
         self.errors[:] = [
             error for error in self.errors if "StereoTalker" in error
         ]  # the others are the start of ComfyUI
