@@ -17,11 +17,12 @@ from torch import Tensor
 from ..body.model import HalfBody
 from ..checkpoint import NANO, load
 from ..face.arkit_map import layout_map
-from ..face.layout import EMOTIONS, IDENTITIES, INTENSITIES, Face, FaceStyle
+from ..face.layout import EMOTIONS, IDENTITIES, INTENSITIES, FaceStyle
 from ..face.model import ProbTalk3D
 from ..face.sampling import FaceModels, FaceOptions, sample_face
 from ..motion.arkit import ARKIT_INDEX, MOUTH
 from ..motion.lips import CLOSED_MM, lip_gap, lip_gap_weights
+from ..records import SpeechFeatures
 from ..synthetic.emotional_faces import look, perform
 from ..synthetic.tts import Utterance
 from .bootstrap import bootstrap
@@ -35,8 +36,9 @@ TEMPERATURES = (0.1, 0.2, 0.5)
 
 @dataclass(frozen=True)
 class FaceMesh:
-    """The vertices that any expression moves: template (V, 3) and deltas (52, V, 3) in mm, with the paper's regions."""
+    """The skin that expressions move: ids (V,) of the body's vertices, template (V, 3) and deltas (52, V, 3) in mm."""
 
+    ids: Tensor
     template: Tensor
     deltas: Tensor
     regions: Regions
@@ -59,7 +61,7 @@ def face_mesh(body: HalfBody) -> FaceMesh:
     mouth = torch.isin(chosen, _vertices_of(body, [body.part_index["lips"]])).nonzero()[:, 0]
     nose = template[:, 1].argmin()  # the foremost vertex
     upper = (template[:, 2] > template[nose, 2]).nonzero()[:, 0]
-    return FaceMesh(template, deltas, Regions(mouth, upper, template))
+    return FaceMesh(chosen, template, deltas, Regions(mouth, upper, template))
 
 
 def _vertices_of(body: HalfBody, parts: list[int]) -> Tensor:
@@ -72,6 +74,7 @@ class Item:
 
     utterance: Utterance
     style: FaceStyle
+    speech: SpeechFeatures | None = None  # what the encoder hears in it, once it has listened
 
     def teacher(self, seed: int = 0, style: FaceStyle | None = None) -> Tensor:
         """(T, 52) the teacher's performance."""
@@ -91,8 +94,13 @@ def draw_items(count: int, data: Path | None, seed: int = 11) -> list[Item]:
 
 def performances(models: FaceModels, item: Item, style: FaceStyle | None = None, **options) -> Tensor:
     """(N, T, 52) ARKit coefficients sampled for an item."""
-    face: Face = sample_face(models, audio_of(item.utterance), style or item.style, FaceOptions(**options))
-    return layout_map().arkit(face.parameters)
+    audio, options = audio_of(item.utterance), FaceOptions(**options)
+    return layout_map().arkit(sample_face(models, audio, style or item.style, options, speech=item.speech).parameters)
+
+
+def listen(models: FaceModels, items: Sequence[Item]) -> list[Item]:
+    """The items with what the encoder hears, so that many performances need it once."""
+    return [replace(item, speech=models.encoder.encode(audio_of(item.utterance))) for item in items]
 
 
 # ------------------------------------------------------------------------------------------------ lips
@@ -180,7 +188,7 @@ def evaluate_face(
     """
     count = 16 if quick else 64
     items = draw_items(2 * count, data)
-    items, others = items[:count], items[count:] or items
+    items, others = listen(models, items[:count]), items[count:] or items
     body = HalfBody()
     gap, mesh = lip_gap_weights(body), face_mesh(body)
     rows: dict[str, list[tuple[float, float]]] = {}
@@ -254,6 +262,6 @@ def realtime_factor(models: FaceModels, items: Sequence[Item]) -> dict[str, floa
     speed = []
     for item in items[:8]:
         start = time.perf_counter()
-        performances(models, item)
+        performances(models, replace(item, speech=None))
         speed.append(item.utterance.seconds / (time.perf_counter() - start))
     return bootstrap(speed[1:])  # the first one warms up

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..audio.encoder import SpeechEncoder
 from ..checkpoint import NANO, load
 from ..motion.conditioning import speech_channels
-from ..records import Audio
+from ..records import Audio, SpeechFeatures
 from ..shapes import FPS, SAMPLE_RATE
 from .hubert import prepare_waveform
 from .layout import Face, FaceStyle, denormalise
@@ -58,11 +58,15 @@ def sample_face(
     style: FaceStyle | None = None,
     options: FaceOptions | None = None,
     callback: Callable[[int, int], None] | None = None,
+    speech: SpeechFeatures | None = None,
 ) -> Face:
-    """All performances of a recording: audio.frame_count() frames each. callback(frames done, frames in all)."""
+    """All performances of a recording: audio.frame_count() frames each. callback(frames done, frames in all).
+
+    speech: what the encoder hears in it, where that is known already.
+    """
     options = options or FaceOptions()
     total, parts, done = audio.frame_count(), [], 0
-    for chunk in stream_face(models, audio, style, options):
+    for chunk in stream_face(models, audio, style, options, speech):
         parts.append(chunk)
         done += chunk.shape[1]
         if callback is not None:
@@ -72,9 +76,13 @@ def sample_face(
 
 @torch.no_grad()
 def stream_face(
-    models: FaceModels, audio: Audio, style: FaceStyle | None = None, options: FaceOptions | None = None
+    models: FaceModels,
+    audio: Audio,
+    style: FaceStyle | None = None,
+    options: FaceOptions | None = None,
+    speech: SpeechFeatures | None = None,
 ) -> Iterator[Tensor]:
-    """Chunks (N, t, 53) of consecutive frames in FLAME units, on the CPU; memory does not grow with the length.
+    """Chunks (N, t, 53) of consecutive frames in FLAME units, on the CPU; memory grows by what is heard alone.
 
     Each window overlaps the one before by 24 frames, hears and draws the same there, and is faded into it.
     """
@@ -83,7 +91,7 @@ def stream_face(
     total, hop = audio.frame_count(), model.config.window - OVERLAP
     ramp = ((torch.arange(OVERLAP) + 0.5) / OVERLAP)[None, :, None]
     tail: Tensor | None = None
-    for first, sound in _windows(models, audio, total, hop):
+    for first, sound in _windows(models, audio, total, hop, speech):
         frames = torch.cat([_draw(model, sound, vector, first, options, i) for i in range(options.samples)])
         if tail is not None:
             shared = tail.shape[1]
@@ -102,13 +110,15 @@ def _draw(model: ProbTalk3D, sound: Tensor, vector: Tensor, first: int, options:
     return model(sound, vector, draw).cpu()
 
 
-def _windows(models: FaceModels, audio: Audio, total: int, hop: int) -> Iterator[tuple[int, Tensor]]:
+def _windows(
+    models: FaceModels, audio: Audio, total: int, hop: int, speech: SpeechFeatures | None
+) -> Iterator[tuple[int, Tensor]]:
     """(first frame, sound (1, T, A)) of windows that cover `total` frames, each OVERLAP longer than the hop."""
     starts = range(0, max(1, total - OVERLAP), hop)
     if models.model.feature_extractor is None:
-        if models.encoder is None:
-            raise ValueError("this model needs an audio encoder beside it; load the embedded one")
-        yield from _heard_outside(models, audio, total, hop, starts)
+        heard = _heard_outside(models, audio, speech)
+        for first in starts:
+            yield first, heard[None, first : min(first + hop + OVERLAP, total)].to(models.model.device)
         return
     samples = round(SAMPLE_RATE / FPS)
     waveform = prepare_waveform(audio.waveform)
@@ -120,14 +130,13 @@ def _windows(models: FaceModels, audio: Audio, total: int, hop: int) -> Iterator
         yield first, models.model.hear(piece[None].to(models.model.device))[:, :count]
 
 
-def _heard_outside(
-    models: FaceModels, audio: Audio, total: int, hop: int, starts: range
-) -> Iterator[tuple[int, Tensor]]:
-    speech = models.encoder.encode(audio)  # 25 x 45 numbers a second: the only thing that grows
+def _heard_outside(models: FaceModels, audio: Audio, speech: SpeechFeatures | None) -> Tensor:
+    """(T, 45) of the whole recording. What the encoder says, 3 MB a minute, is let go; 0.3 MB of it stay."""
+    if speech is None:
+        if models.encoder is None:
+            raise ValueError("this model needs an audio encoder beside it; load the embedded one")
+        speech = models.encoder.encode(audio)
     heard = speech_channels(speech, audio.waveform, use_features=False)
     if heard.shape[1] != models.model.config.audio:
-        raise ValueError(
-            f"the encoder gives {heard.shape[1]} numbers a frame, the model takes {models.model.config.audio}"
-        )
-    for first in starts:
-        yield first, heard[None, first : min(first + hop + OVERLAP, total)].to(models.model.device)
+        raise ValueError(f"the encoder gives {heard.shape[1]} numbers, the model takes {models.model.config.audio}")
+    return heard

@@ -20,7 +20,7 @@ from ..face.model import ProbTalk3D
 from ..face.prior import MotionPrior
 from ..face.quantiser import Draw
 from .face_data import FaceData
-from .face_loss import Focus, StageOne, StageTwo, code_unit, fresh_codes, stage_one, stage_two
+from .face_loss import Focus, StageOne, StageTwo, code_unit, fresh_codes, spread_codes, stage_one, stage_two
 from .loop import Schedule, fit, generator
 from .provenance import commit
 
@@ -38,11 +38,12 @@ class Recipe:
 
     batch: int = 12
     lengths: tuple[int, ...] = (40, 72, 104)  # frames of a crop, one length a step
-    one: StageOne = StageOne(bottleneck=0.5, expression=1.0, jaw=1.0, velocity=1.0, lips=0.02)
-    one_vae: StageOne = StageOne(bottleneck=3e-4, expression=1.0, jaw=1.0, velocity=1.0, lips=0.02)
-    two: StageTwo = StageTwo(latent=0.2, expression=1.0, jaw=1.0, velocity=1.0, lips=0.03, codes=0.05)
+    one: StageOne = StageOne(bottleneck=0.3, expression=2.0, jaw=1.0, velocity=1.0, lips=0.01)
+    one_vae: StageOne = StageOne(bottleneck=3e-4, expression=2.0, jaw=1.0, velocity=1.0, lips=0.01)
+    two: StageTwo = StageTwo(latent=0.1, expression=2.0, jaw=1.0, velocity=1.0, lips=0.02, codes=0.1)
+    warm: float = 0.4  # share of the steps in which stage 1 learns without codes; then they are spread over the data
     renew_every: int = 25  # steps between looks for codes that nothing chooses
-    renew_until: float = 0.6  # share of the steps in which it is done
+    renew_until: float = 0.8  # share of the steps in which it is done
 
 
 def draw_batch(data: FaceData, recipe: Recipe, seed: int, step: int) -> dict[str, Tensor]:
@@ -61,17 +62,22 @@ class PriorLoss:
     def __call__(self, prior: MotionPrior, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
         motion, step = batch["motion"], int(batch["step"])
         vae = prior.config.kind == "vae"
-        z = prior.encode(motion)
-        passed = prior.bottleneck(z, Draw(seed=step) if vae else None)
         weights = self.recipe.one_vae if vae else self.recipe.one
-        value, parts = stage_one(prior.decode(passed.latent), passed, motion, weights, self.focus)
+        z = prior.encode(motion)
+        warm = int(self.recipe.warm * self.schedule.steps)
+        if not vae and step == warm:
+            spread_codes(prior, z, torch.Generator().manual_seed(step))
+        passed = prior.bottleneck(z, Draw(seed=step) if vae else None)
+        if not vae and step < warm:
+            still = z.square().mean() * 0.01  # a scale to stay near
+            value, parts = stage_one(prior.decode(z), replace(passed, loss=still), motion, weights, self.focus)
+        else:
+            value, parts = stage_one(prior.decode(passed.latent), passed, motion, weights, self.focus)
         rows = {name: float(part.detach()) for name, part in parts.items()}
-        if not vae:
-            rows["perplexity"] = float(passed.perplexity)
-            due = step % self.recipe.renew_every == 0 and step < self.recipe.renew_until * self.schedule.steps
-            if due:
-                fresh_codes(prior, z, passed.indices, torch.Generator().manual_seed(step))
-        return value, rows
+        due = step % self.recipe.renew_every == 0 and warm < step < self.recipe.renew_until * self.schedule.steps
+        if due and not vae:
+            fresh_codes(prior, z, passed.indices, torch.Generator().manual_seed(step))
+        return value, rows | {"perplexity": float(passed.perplexity)}
 
 
 class PredictorLoss:

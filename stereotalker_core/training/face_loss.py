@@ -37,7 +37,8 @@ class StageTwo:
     """Weights of stage 2. The defaults are the paper's.
 
     codes: cross-entropy of the code indices at the default temperature, which the paper's loss does not have: with it
-    the spread of the draws becomes that of the data. velocity, lips: ours too.
+    the spread of the draws becomes that of the data. The other terms then see the mean of the draws' codes, which has
+    a true gradient, in place of the nearest codes with the gradient passed through. velocity, lips: ours too.
     """
 
     latent: float = 1.0
@@ -122,15 +123,18 @@ def stage_two(
     prior is frozen. rounded: the latent term as released, whose gradient is the sign of rounding noise where the codes
     are equal; without it, it is zero there.
     """
-    passed = prior.bottleneck(predicted, None, rounded)
     with torch.no_grad():
         wanted = prior.bottleneck(prior.encode(motion), None, rounded)
-    parts = {"latent": F.l1_loss(passed.latent, wanted.latent)}
-    parts |= _motion_parts(prior.decode(passed.latent), motion, weights, focus)
+    parts: Parts = {}
     if weights.codes and prior.config.kind == "vq":
         quantiser = prior.quantize
         logits = quantiser.logits(quantiser.distances(quantiser.rows(predicted)))
         parts["codes"] = F.cross_entropy(logits, wanted.indices)
+        latent = quantiser.unrows(logits.softmax(1) @ quantiser.embedding.weight, predicted)
+    else:
+        latent = prior.bottleneck(predicted, None, rounded).latent
+    parts["latent"] = F.l1_loss(latent, wanted.latent)
+    parts |= _motion_parts(prior.decode(latent), motion, weights, focus)
     return total(parts, weights), parts
 
 
@@ -143,6 +147,21 @@ def fresh_codes(prior: MotionPrior, z: Tensor, indices: Tensor, generator: torch
     with torch.no_grad():
         quantiser.embedding.weight[unused] = rows[chosen.to(rows.device)]
     return len(chosen)
+
+
+def spread_codes(prior: MotionPrior, z: Tensor, generator: torch.Generator, rounds: int = 8) -> None:
+    """Put the codes on the means of clusters of the rows of z (B, T, C): k-means from random rows."""
+    quantiser = prior.quantize
+    rows = quantiser.rows(z.detach())
+    count = quantiser.embedding.num_embeddings
+    centres = rows[torch.randint(len(rows), (count,), generator=generator).to(rows.device)]
+    for _ in range(rounds):
+        nearest = torch.cdist(rows, centres).argmin(1)
+        sums = torch.zeros_like(centres).index_add_(0, nearest, rows)
+        size = torch.bincount(nearest, minlength=count).to(rows)[:, None]
+        centres = torch.where(size > 0, sums / size.clamp_min(1), centres)
+    with torch.no_grad():
+        quantiser.embedding.weight.copy_(centres)
 
 
 def code_unit(prior: MotionPrior) -> float:

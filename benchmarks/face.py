@@ -1,0 +1,68 @@
+"""Speed, memory and seams of ProbTalk3D: the embedded model on a long recording, the full-size one on a short one.
+
+    python benchmarks/face.py [--minutes 30] [--full-seconds 10] [--threads 2]
+
+Speech is repeated up to the length. The full-size model has random weights: its time does not depend on them.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import torch
+
+from stereotalker_core.audio.load import load_audio
+from stereotalker_core.commands.demo import SPEECH
+from stereotalker_core.commands.measure import peak_memory_mb
+from stereotalker_core.face.model import ProbTalk3D
+from stereotalker_core.face.sampling import OVERLAP, FaceModels, stream_face
+from stereotalker_core.records import Audio
+
+
+def repeated(path: Path, seconds: float) -> Audio:
+    """The recording again and again, up to a length."""
+    wave = load_audio(path).waveform
+    count = round(seconds * 16000)
+    wave = wave.repeat(count // len(wave) + 1)[:count]
+    return Audio(wave, wave[None], 16000)
+
+
+def seam_ratio(motion: torch.Tensor, hop: int) -> float:
+    """99th percentile of the second difference within the fades of windows over that elsewhere."""
+    change = (motion[2:] - 2 * motion[1:-1] + motion[:-2]).norm(dim=-1)
+    place = (torch.arange(len(change)) + 1) % hop
+    fading = (place < OVERLAP + 1) & (torch.arange(len(change)) >= hop)
+    return float(torch.quantile(change[fading], 0.99) / torch.quantile(change[~fading], 0.99))
+
+
+def measure(models: FaceModels, audio: Audio) -> tuple[float, float]:
+    """-> (seconds of speech per second of work, seam ratio)."""
+    start = time.perf_counter()
+    motion = torch.cat([chunk[0] for chunk in stream_face(models, audio)])
+    speed = audio.seconds / (time.perf_counter() - start)
+    hop = models.model.config.window - OVERLAP
+    return speed, seam_ratio(motion, hop) if len(motion) > 3 * hop else float("nan")
+
+
+def main() -> None:
+    """The command line of this file."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--speech", type=Path, default=Path(SPEECH))
+    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--full-seconds", type=float, default=10.0)
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    models = FaceModels.load_nano()
+    print("| model | speech | x real time | peak memory MB | seams |\n|---|---|---|---|---|")
+    for seconds in (60.0, 60 * options.minutes):
+        speed, seams = measure(models, repeated(options.speech, seconds))
+        print(f"| nano | {seconds:.0f} s | {speed:.0f} | {peak_memory_mb():.0f} | {seams:.2f} |", flush=True)
+    torch.manual_seed(0)
+    full = FaceModels(ProbTalk3D().eval(), None)
+    speed, _ = measure(full, repeated(options.speech, options.full_seconds))
+    print(f"| full size | {options.full_seconds:.0f} s | {speed:.1f} | {peak_memory_mb():.0f} | - |")
+
+
+if __name__ == "__main__":
+    main()
