@@ -3,6 +3,7 @@
 `talk` is the whole of it; `prepare` and `render` are its two halves, for callers that keep the motion or the identity.
 """
 
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -120,11 +121,13 @@ def prepare(
     if audio is None and motion is None:
         raise ValueError("give a recording or a motion")
     view, options = view or View(), options or MotionOptions()
-    # 2. fit the portrait once
+    # 2. fit the portrait once; on the CPU, where its small systems are solved in float64
     report("fit", 0, 1)
     device = models.renderer.device
-    mask = None if mask is None else mask.to(device)
-    identity = fit_portrait(models.body, portrait.to(device), keypoints, mask, detector=models.detector)
+    body, detector = models.body, models.detector
+    if device.type != "cpu":
+        body, detector = copy.deepcopy(body).cpu(), copy.deepcopy(detector).cpu()
+    identity = fit_portrait(body, portrait, keypoints, mask, detector=detector)
     report("fit", 1, 1)
     # 3. speech -> motion
     if motion is None:
@@ -136,7 +139,7 @@ def prepare(
             callback=lambda step, steps, denoised: report("motion", step + 1, steps),
         )
     # 4. one camera a frame
-    return Scene(identity, motion, view.cameras(models.body, identity, len(motion)))
+    return Scene(identity, motion, view.cameras(body, identity, len(motion)))
 
 
 def render(
