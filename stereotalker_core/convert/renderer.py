@@ -14,7 +14,7 @@ from ..video.unet import SD15, StereoTalkerUNet, UNetConfig
 from .assemble import fill, load_model, skeleton
 from .names import LDM_TEXT, LDM_UNET, LDM_VAE, motion_from_animatediff, renamed, unet_from_ldm
 from .report import Report, compare
-from .weights import PICKLED, common_dtype, read_weights
+from .weights import PICKLED, common_dtype, is_ours, read_weights
 
 State = dict[str, Tensor]
 HEADS = 8  # of every spatial and temporal attention in this family; the weights do not tell
@@ -22,7 +22,6 @@ V1_POSITIONS = 24  # AnimateDiff v1 counts this many frames, all others 32
 NO_MOTION = "motion modules, none were given: they do nothing until trained"
 NO_POSE = "pose guider, none was given: it does nothing until trained"
 _FILES = ("denoising_unet", "reference_unet", "pose_guider", "motion_module")
-_OURS = (".safetensors",)
 
 
 def load_denoiser(
@@ -108,21 +107,6 @@ def animate_anyone_files(folder: str | Path) -> list[Path]:
             raise FileNotFoundError(f"no {stem}.pth or .safetensors in {folder}; a set is {', '.join(_FILES)}")
         found.append(path)
     return found
-
-
-def is_ours(path: str | Path) -> bool:
-    """Whether a file is in the format of `checkpoint.save`."""
-    from safetensors import SafetensorError, safe_open
-
-    path = Path(path)
-    if not path.is_file() or path.suffix not in _OURS:
-        return False
-    try:
-        with safe_open(path, "pt") as file:
-            meta = file.metadata() or {}
-            return "model" in meta and "config" in meta
-    except SafetensorError:
-        return False
 
 
 def unet_weights(path: str | Path) -> tuple[State, dict[str, list[str]]]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..checkpoint import load_tensors
@@ -49,6 +50,19 @@ def check_header(path: Path) -> None:
             f"{path} is not a complete safetensors file (a header of {length} bytes is announced in a file of {size}); "
             "download it again"
         )
+
+
+def is_ours(path: str | Path) -> bool:
+    """Whether a file is in the format of `checkpoint.save`; anything else, and no file, is not."""
+    path = Path(path)
+    if not path.is_file() or path.suffix != ".safetensors":
+        return False
+    check_header(path)
+    try:
+        with safe_open(path, "pt") as file:
+            return {"model", "config"} <= set(file.metadata() or {})
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a complete safetensors file ({error}); download it again") from error
 
 
 def weight_file(folder: Path) -> Path:

@@ -39,14 +39,17 @@ def sparse_file(path: Path, shapes: dict[str, tuple[int, ...]]) -> Path:
     return path
 
 
-def small(name: str, seed: int = 0) -> dict[str, torch.Tensor]:
+def small(name: str, seed: int = 0, divisor: int = 10) -> dict[str, torch.Tensor]:
     """Random fp32 tensors for the keys of a public file at a tenth of the width (cross-attention: 64 channels)."""
     generator = torch.Generator().manual_seed(seed)
-    return {key: _values(key, [_narrow(n) for n in shape], generator) for key, shape in key_lists()[name].items()}
+    shapes = key_lists()[name].items()
+    return {key: _values(key, [_narrow(n, divisor) for n in shape], generator) for key, shape in shapes}
 
 
-def _narrow(n: int) -> int:
-    return 64 if n == 768 else n // 10 if n % 320 == 0 else n
+def _narrow(n: int, divisor: int) -> int:
+    if n == 768 and divisor > 1:
+        return 64
+    return n // divisor if n % 320 == 0 else n
 
 
 def _values(key: str, shape: list[int], generator: torch.Generator) -> torch.Tensor:
