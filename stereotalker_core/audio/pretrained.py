@@ -14,6 +14,7 @@ from .encoder import HOP, SpeechEncoder, pair, pieces
 from .load import loudness_gain
 
 WAVEFORM_MODELS = ("wav2vec2", "hubert", "wavlm")
+KINDS = (*WAVEFORM_MODELS, "whisper")
 CONTEXT = 100  # frames of 20 ms on either side of a chunk: these models see everything, chunks are an approximation
 
 
@@ -22,35 +23,44 @@ def load_speech_encoder(
 ) -> "SpeechEncoder | PretrainedSpeechEncoder":
     """The embedded encoder (None), one of our files, or a folder in Hugging Face format (safetensors).
 
-    FileNotFoundError / ValueError name what is missing or unknown and the remedy.
+    FileNotFoundError / ValueError name what is missing or unknown and the remedy. convert.speech reads more formats.
     """
     path = checkpoint.NANO / "audio_encoder.safetensors" if path is None else Path(path)
     if path.is_dir():
-        return PretrainedSpeechEncoder(path, load_speech_encoder()).to(device, dtype).eval()
+        return PretrainedSpeechEncoder.from_folder(path, load_speech_encoder()).to(device, dtype).eval()
     return checkpoint.load(SpeechEncoder, path, device, dtype)
 
 
 class PretrainedSpeechEncoder(nn.Module):
-    """Features of a public model; the phone log-probabilities come from our own encoder beside it."""
+    """Features of a public model; the phone log-probabilities come from our own encoder beside it.
 
-    def __init__(self, folder: str | Path, phones: SpeechEncoder) -> None:
+    model: a transformers model of a `kind` in KINDS (Whisper: its encoder). normalised: whether it was trained on
+    waveforms of zero mean and unit variance.
+    """
+
+    def __init__(self, model: nn.Module, phones: SpeechEncoder, kind: str, normalised: bool = True) -> None:
         super().__init__()
+        if kind not in KINDS:
+            raise ValueError(f"{kind!r} is no speech encoder that works; these do: {', '.join(KINDS)}")
+        self.model, self.kind, self.normalised, self.phones = model, kind, normalised, phones
+
+    @classmethod
+    def from_folder(cls, folder: str | Path, phones: SpeechEncoder) -> "PretrainedSpeechEncoder":
+        """A model folder in Hugging Face format with safetensors weights."""
         folder = Path(folder)
         if not (folder / "config.json").is_file():
             raise FileNotFoundError(f"no config.json in {folder}; give a model folder in Hugging Face format")
-        self.kind = json.loads((folder / "config.json").read_text()).get("model_type")
-        if self.kind not in (*WAVEFORM_MODELS, "whisper"):
-            known = ", ".join((*WAVEFORM_MODELS, "whisper"))
-            raise ValueError(f"{folder} holds a {self.kind!r} model; speech encoders that work: {known}")
+        kind = json.loads((folder / "config.json").read_text()).get("model_type")
+        if kind not in KINDS:
+            raise ValueError(f"{folder} holds a {kind!r} model; speech encoders that work: {', '.join(KINDS)}")
         if not [*folder.glob("*.safetensors")]:
-            raise ValueError(f"{folder} has no .safetensors weights; convert them with save_pretrained (transformers)")
+            raise ValueError(f"{folder} has no .safetensors weights; convert.speech.load_speech_model reads others")
         from transformers import AutoModel
 
         model = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
-        self.model = model.get_encoder() if self.kind == "whisper" else model
         settings = folder / "preprocessor_config.json"
-        self.normalised = not settings.is_file() or json.loads(settings.read_text()).get("do_normalize", True)
-        self.phones = phones
+        normalised = not settings.is_file() or json.loads(settings.read_text()).get("do_normalize", True)
+        return cls(model.get_encoder() if kind == "whisper" else model, phones, kind, normalised)
 
     @property
     def feature_width(self) -> int:

@@ -30,6 +30,7 @@ class UNetConfig:
     gives embeddings. guides: what the pose guider was trained on, "maps" (guides.guide_tensor) or "openpose" (the
     common skeleton drawing, RGB in [0, 1]). motion_mid False and clip_norm True: AnimateDiff v1, whose middle block has
     no motion module and whose convolution blocks normalise over all frames; v3 leaves out the middle one only.
+    merged: hidden units that merged experts added to every spatial feed-forward (merge.py).
     """
 
     latent_channels: int = 8
@@ -49,6 +50,7 @@ class UNetConfig:
     guides: str = "maps"
     motion_mid: bool = True
     clip_norm: bool = False
+    merged: int = 0
 
     def reference(self) -> ReferenceConfig:
         """The reference network that goes with this denoiser."""
@@ -202,6 +204,10 @@ class StereoTalkerUNet(nn.Module):
             raise ValueError(f"guides must be 'maps' or 'openpose', got {c.guides!r}")
         self.unet = build_motion_unet(c)
         self.context = install_experts(self.unet)
+        if c.merged:
+            from .merge import widen  # merge.py imports this class
+
+            widen(self.unet, c.merged)
         self.motion_modules = [m for m in self.unet.modules() if isinstance(m, MotionModule)]
         self.clip_norms = [m for m in self.unet.modules() if isinstance(m, ClipGroupNorm)]
         self.pose = PoseGuider(c.guide_channels, c.guide_widths, c.widths[0], c.guide_kernel)

@@ -51,7 +51,7 @@ def folder(request, tmp_path_factory):
 @pytest.mark.parametrize("seconds", [0.1, 1.013])
 def test_one_feature_per_frame(folder, phones, seconds):
     audio = make_audio(noise(seconds), 16_000)
-    model = PretrainedSpeechEncoder(folder, phones).eval()
+    model = PretrainedSpeechEncoder.from_folder(folder, phones).eval()
     out = model.encode(audio)
     assert out.features.shape == (audio.frame_count(), model.feature_width) == (audio.frame_count(), 32)
     assert out.features.isfinite().all() and torch.equal(out.phones, phones.encode(audio).phones)
@@ -62,7 +62,7 @@ def test_short_recordings_equal_the_stock_model(folder, phones):
     from transformers import AutoModel, WhisperFeatureExtractor
 
     audio = make_audio(noise(1.0), 16_000)
-    model = PretrainedSpeechEncoder(folder, phones).eval()
+    model = PretrainedSpeechEncoder.from_folder(folder, phones).eval()
     stock = AutoModel.from_pretrained(folder).eval()
     with torch.no_grad():
         if model.kind == "whisper":
@@ -79,7 +79,7 @@ def test_short_recordings_equal_the_stock_model(folder, phones):
 def test_chunks_are_joined_in_order(folder, phones, monkeypatch):
     """Chunks only approximate one pass, but each frame must resemble its own frame more than its neighbours."""
     audio = make_audio(noise(3.0), 16_000)
-    model = PretrainedSpeechEncoder(folder, phones).eval()
+    model = PretrainedSpeechEncoder.from_folder(folder, phones).eval()
     if model.kind == "whisper":
         pytest.skip("in random Whisper weights the absolute position in the window outweighs the sound")
     whole = model.encode(audio).features
@@ -101,12 +101,12 @@ def test_one_loader_for_files_and_folders(folder, phones, tmp_path, monkeypatch)
 
 def test_refusals(phones, tmp_path):
     with pytest.raises(FileNotFoundError, match="config.json"):
-        PretrainedSpeechEncoder(tmp_path, phones)
+        PretrainedSpeechEncoder.from_folder(tmp_path, phones)
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
     with pytest.raises(ValueError, match="'bert' model.*wav2vec2"):
-        PretrainedSpeechEncoder(tmp_path, phones)
+        PretrainedSpeechEncoder.from_folder(tmp_path, phones)
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "hubert"}))
     with pytest.raises(ValueError, match="no .safetensors"):
-        PretrainedSpeechEncoder(tmp_path, phones)
+        PretrainedSpeechEncoder.from_folder(tmp_path, phones)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         load_speech_encoder(tmp_path / "nowhere.safetensors")

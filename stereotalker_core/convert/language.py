@@ -1,0 +1,126 @@
+"""Any causal language model of Hugging Face (folder or GGUF) as a LanguagePrior, and its LoRA as a file of its own."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .. import checkpoint
+from ..motion.lora import merge_lora
+from ..motion.prior import LanguagePrior, pack_tokenizer
+from .report import Report
+from .weights import read_weights
+
+HEAD = "output head: the prior reads hidden states"
+
+
+def load_language_model(path: str | Path, **settings: Any) -> tuple[LanguagePrior, Report]:
+    """A model folder saved by transformers (safetensors, .bin, shards) or a .gguf file, with fresh LoRA adapters.
+
+    settings: other fields of LanguagePrior.Config (features, projector, rank). ValueError names what is wrong.
+    """
+    from transformers import MODEL_MAPPING, AutoConfig, AutoModel, AutoTokenizer
+
+    path = Path(path)
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise FileNotFoundError(f"no file at {path}")
+        source, extra = path.parent, {"gguf_file": path.name}
+        llm = AutoModel.from_pretrained(source, dtype=torch.float32, local_files_only=True, **extra)
+        report = Report("language model", str(path), loaded=len(llm.state_dict()), dtype="gguf")
+    else:
+        if not (path / "config.json").is_file():
+            raise ValueError(f"{path} holds no config.json; give the folder of a Hugging Face causal language model")
+        source, extra = path, {}
+        config = AutoConfig.from_pretrained(path, local_files_only=True)
+        if type(config) not in MODEL_MAPPING:
+            raise ValueError(f"{path} holds a {config.model_type!r} model; give a causal language model")
+        left_out = {"lm_head.": HEAD, "embed_out.": HEAD, "score.": HEAD}
+        cls = MODEL_MAPPING[type(config)]
+        llm, report = build_transformer(cls, config, read_weights(path), str(path), "language model", left_out)
+    tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True, **extra).backend_tokenizer.to_str()
+    packed = pack_tokenizer(tokenizer)
+    description = json.dumps(
+        AutoConfig.from_pretrained(source, local_files_only=True, **extra).to_dict() if extra else llm.config.to_dict(),
+        default=str,
+    )
+    prior = LanguagePrior(LanguagePrior.Config(llm=description, tokenizer_bytes=len(packed), **settings), llm)
+    prior.tokenizer_json.copy_(packed)
+    return prior.eval(), report
+
+
+def build_transformer(
+    cls: Any, config: Any, tensors: dict[str, Tensor], source: str, kind: str, left_out: dict[str, str]
+) -> tuple[nn.Module, Report]:
+    """A transformers model class with these tensors, in float32; it renames the keys of its own older layouts.
+
+    The weights were read by `read_weights`, never unpickled by the library. left_out: part of a key -> why it is not
+    used. Every other key that the model lacks or does not know is refused.
+    """
+    report = Report(kind, source)
+    model, info = cls.from_pretrained(
+        None, config=config, state_dict=dict(tensors), output_loading_info=True, dtype=torch.float32
+    )
+    report.missing = sorted(info["missing_keys"])
+    report.wrong = [str(item) for item in info["mismatched_keys"]]
+    for key in sorted(info["unexpected_keys"]):
+        why = next((reason for part, reason in left_out.items() if part in key), None)
+        if why is None:
+            report.unexpected.append(key)
+        else:
+            report.ignored.setdefault(why, []).append(key)
+    report.loaded = len(tensors) - sum(map(len, report.ignored.values())) - len(report.unexpected)
+    report.dtype = "/".join(sorted({str(t.dtype).removeprefix("torch.") for t in tensors.values()}))
+    report.refuse()
+    return model.eval().requires_grad_(False), report
+
+
+def lora_state(prior: LanguagePrior) -> dict[str, Tensor]:
+    """The adapter's tensors under the names of peft's adapter files."""
+    return {
+        f"base_model.model.{key.replace('.default.weight', '.weight')}": value
+        for key, value in prior.llm.state_dict().items()
+        if ".lora_A." in key or ".lora_B." in key
+    }
+
+
+def save_lora(prior: LanguagePrior, folder: str | Path) -> None:
+    """Adapter folder that peft loads onto the same language model: adapter_model.safetensors + adapter_config.json."""
+    folder = Path(folder)
+    modules = sorted({key.split(".lora_")[0].rpartition(".")[2] for key in lora_state(prior)})
+    rank = prior.config.rank
+    config = {"peft_type": "LORA", "r": rank, "lora_alpha": 2 * rank, "target_modules": modules, "lora_dropout": 0.0}
+    checkpoint.save_tensors(lora_state(prior), {"format": "pt"}, folder / "adapter_model.safetensors")
+    text = json.dumps(config, indent=2)
+    checkpoint.write_atomically(folder / "adapter_config.json", lambda name: Path(name).write_text(text))
+
+
+def load_lora(prior: LanguagePrior, folder: str | Path) -> Report:
+    """Put an adapter folder's tensors into the prior. ValueError when it is for another model or another rank."""
+    folder = Path(folder)
+    path = folder / "adapter_model.safetensors" if folder.is_dir() else folder
+    given, expected = read_weights(path), lora_state(prior)
+    report = Report("LoRA of this language model", str(path), loaded=len(given))
+    report.missing, report.unexpected = sorted(set(expected) - set(given)), sorted(set(given) - set(expected))
+    report.wrong = [
+        f"{key} is {tuple(v.shape)} where {tuple(expected[key].shape)} is expected"
+        for key, v in given.items()
+        if key in expected and v.shape != expected[key].shape
+    ]
+    report.refuse()
+    settings = folder / "adapter_config.json"
+    alpha = json.loads(settings.read_text()).get("lora_alpha") if settings.is_file() else None
+    if alpha is not None and alpha != 2 * prior.config.rank:
+        raise ValueError(f"{folder} scales its LoRA by {alpha} / rank; this prior by 2, save it again from here")
+    with torch.no_grad():
+        for key, value in given.items():
+            expected[key].copy_(value)  # the state dict shares memory with the model
+    return report
+
+
+def merged_language_model(prior: LanguagePrior) -> nn.Module:
+    """A copy of the language model with the LoRA added into its weights: a plain transformers model."""
+    return merge_lora(copy.deepcopy(prior.llm)).eval()

@@ -1,0 +1,47 @@
+"""Experts for a renderer that never had any: they start as the identity and travel in small files of their own."""
+
+from pathlib import Path
+
+from .. import checkpoint
+from ..video.experts import Experts, MaskExperts, ViewExperts
+from ..video.merge import merge_view_experts
+from ..video.unet import StereoTalkerUNet
+from .assemble import save_model
+from .renderer import load_denoiser
+
+RANK = 32  # of the full profile: 6 views + 4 regions add 8 M parameters to 1.3 G
+KINDS = {"view_experts": ViewExperts, "mask_experts": MaskExperts}
+
+
+def new_experts(unet: StereoTalkerUNet, rank: int = RANK) -> tuple[ViewExperts, MaskExperts]:
+    """View and mask experts for every spatial feed-forward of a renderer; with them it is bitwise what it was."""
+    if rank < 1:
+        raise ValueError(f"the rank of experts is at least 1, got {rank}")
+    return ViewExperts.for_unet(unet, rank), MaskExperts.for_unet(unet, rank)
+
+
+def save_experts(unet_path: str | Path, folder: str | Path, rank: int = RANK) -> list[Path]:
+    """New experts for the renderer in a file or folder, written in fp16 -> view_experts and mask_experts files."""
+    unet, _ = load_denoiser(unet_path)
+    written = []
+    for name, experts in zip(KINDS, new_experts(unet, rank), strict=True):
+        written.append(Path(folder) / f"{name}.safetensors")
+        checkpoint.save(experts, written[-1], note="untrained: equal to no experts")
+    return written
+
+
+def fits(unet: StereoTalkerUNet, experts: Experts) -> None:
+    """ValueError when experts were made for another renderer."""
+    expected = type(experts).for_unet(unet, 1).config
+    if (expected.layers, expected.widths) != (experts.config.layers, experts.config.widths):
+        raise ValueError("these experts were made for another renderer: their layers or widths differ")
+
+
+def save_merged(
+    unet_path: str | Path, experts_path: str | Path, out: str | Path, yaw: float, strength: float = 1.0
+) -> None:
+    """The renderer with its view experts merged at one camera yaw (degrees), as one plain file of our format."""
+    unet, _ = load_denoiser(unet_path)
+    experts = checkpoint.load(ViewExperts, experts_path)
+    fits(unet, experts)
+    save_model(merge_view_experts(unet, experts, yaw, strength), out, merged_yaw=yaw, merged_strength=strength)
