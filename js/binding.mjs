@@ -56,7 +56,9 @@ export function bindCamera(node, app, url, makeImage = () => new Image()) {
       const note = linked ? "set by a linked node" : unreadable;
       const durationKnown = result.duration !== null;
       const { strip, image } = result;
-      return { camera, duration, durationKnown, strip, image, locked, note, canKey: Boolean(widget("keyframes")) };
+      const hint = widget("path") ? ["run once to see", "the person here"] : ["Camera Trajectory", "shows the person"];
+      const canKey = Boolean(widget("keyframes"));
+      return { camera, duration, durationKnown, strip, image, hint, locked, note, canKey };
     },
 
     write(camera) {

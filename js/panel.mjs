@@ -15,7 +15,7 @@ const HELP =
   "Arrow keys turn and tilt, with Shift by 10 degrees; Enter selects the next handle; Home goes to the front.";
 
 /**
- * host: {read() -> {camera, duration, durationKnown, strip, image, locked, note, canKey}, write(camera), begin(), end()};
+ * host: {read() -> {camera, duration, durationKnown, strip, image, hint, locked, note, canKey}, write(camera), begin(), end()};
  * begin and end enclose one step of undo. `locked`: nothing can be dragged, `note` says why; canKey: keys can be stored.
  */
 export class CameraPanel {

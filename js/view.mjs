@@ -19,8 +19,8 @@ export function palette(style) {
 }
 
 /**
- * scene: {camera, handles, selected, focused, shownYaw, playhead (s), duration (s), durationKnown, strip, image, note}.
- * Returns nothing; the whole canvas is drawn again (under a millisecond).
+ * scene: {camera, handles, selected, focused, shownYaw, playhead (s), duration (s), durationKnown, strip, image, hint, note}.
+ * Returns nothing; the whole canvas is drawn again.
  */
 export function draw(context, scene, colours) {
   context.clearRect(0, 0, SIZE.width, SIZE.height);
@@ -125,7 +125,7 @@ function drawHandle(context, handle, index, { selected, focused, camera }, colou
 }
 
 /** The person at the shown yaw, from the turntable strip; a hint while there is none. */
-function drawPicture(context, { image, strip, shownYaw }, colours) {
+function drawPicture(context, { image, strip, shownYaw, hint }, colours) {
   const { x, y, size } = PICTURE;
   context.fillStyle = colours.line;
   context.fillRect(x, y, size, size);
@@ -133,8 +133,7 @@ function drawPicture(context, { image, strip, shownYaw }, colours) {
     const side = image.naturalWidth / strip.count;
     context.drawImage(image, stripColumn(shownYaw, strip) * side, 0, side, side, x, y, size, size);
   } else {
-    text(context, "run once to see", x + size / 2, y + size / 2 - 8, colours.faint, "center");
-    text(context, "the person here", x + size / 2, y + size / 2 + 8, colours.faint, "center");
+    hint.forEach((line, i) => text(context, line, x + size / 2, y + size / 2 - 8 + 16 * i, colours.faint, "center"));
   }
 }
 
