@@ -40,6 +40,11 @@ class Denoiser(nn.Module):
         """A Clip for one sampling run: its portrait's tokens, reference keys and values are computed here, once."""
         from ...stereotalker_core.video.clip import read_portrait, without_portrait
 
+        if not self.unet.config.tokens or self.unet.config.guides != "maps":
+            raise ValueError(
+                "this denoiser reads CLIP embeddings or OpenPose drawings, which Stereo-Talker Conditioning does not "
+                "make; load it with the library's FullRenderer"
+            )
         with interruptible():
             portrait = read_portrait(self.unet, self.reference, clip)
         return ClipRun(clip, portrait if conditional else without_portrait(portrait))
