@@ -81,7 +81,7 @@ def start(scale: Scale, device: str | None = None) -> "Accelerator":
     from accelerate import Accelerator, DistributedDataParallelKwargs
 
     # experts may be left out of a step, and the reference network's last layers are never read
-    handler = DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
+    handler = DistributedDataParallelKwargs(find_unused_parameters=True)
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision=scale.precision, kwargs_handlers=[handler])
     if scale.micro_batches % accelerator.num_processes:
         raise ValueError(

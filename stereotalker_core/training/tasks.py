@@ -24,10 +24,11 @@ from ..video.public_autoencoder import PublicAutoencoder
 from ..video.reference import ReferenceNet
 from ..video.unet import StereoTalkerUNet
 from ..video.vae import TinyAutoencoder
-from . import mask, motion, prior
+from . import mask, motion
 from .clips.rows import ClipRows
 from .denoising import DenoisingLoss, LossOptions, PictureBatches, StageTwo, add_attention_lora, learns
 from .distributed import Loss
+from .hearing import hearing_loss
 from .loop import Batch, generator
 from .motion_data import MotionData
 from .presets import Stage
@@ -106,19 +107,16 @@ def _motion_task(stage: Stage, prepared: Path, files: Files) -> Task:
 
 def _prior_task(stage: Stage, prepared: Path, files: Files) -> Task:
     data, seed = MotionData(prepared), stage.schedule.seed
-    model, length, table = open_prior(files.prior), min(_CROP, _longest(data)), prior.word_table(data)
+    model, length = open_prior(files.prior), min(_CROP, _longest(data))
 
     def batch(index: int) -> Batch:
         crops = data.crops(generator(seed, index), stage.batch, length, held=True)
-        return {"audio": crops["audio"], "target": crops["text"].float(), "word": crops["word"]}
-
-    def loss(net: nn.Module, values: Batch) -> tuple[Tensor, dict[str, float]]:
-        return prior.alignment_loss(net, values, table.to(values["audio"]))
+        return {"audio": crops["audio"], "target": crops["text"].float()}
 
     def trainable(name: str) -> bool:
         return any(part in name for part in _ALIGNED)
 
-    return Task(model, batch, loss, trainable, _save_as("prior"))
+    return Task(model, batch, hearing_loss, trainable, _save_as("prior"))
 
 
 def _longest(data: MotionData) -> int:

@@ -6,9 +6,10 @@ import torch
 from stereotalker_core.motion.denoiser import MotionDenoiser
 from stereotalker_core.motion.prior import LanguagePrior
 from stereotalker_core.motion.representation import MotionCodec
-from stereotalker_core.training import mask, motion, prior
+from stereotalker_core.training import mask, motion
 from stereotalker_core.training.avatars import AvatarData, find_shards
 from stereotalker_core.training.denoising import DenoisingLoss, LossOptions, PictureBatches, StageTwo, learns
+from stereotalker_core.training.hearing import hearing_loss
 from stereotalker_core.training.loop import generator
 from stereotalker_core.training.motion_data import MotionData
 from stereotalker_core.video.experts import MaskExperts, ViewExperts
@@ -93,16 +94,12 @@ def _stage_1(name: str, data: MotionData):
         gap = (torch.tensor(2.0), torch.full((52,), 0.1))
         return net, lambda i: motion.draw_batch(data, codec, recipe, 0, i), motion.MotionLoss(codec, recipe, gap), _all
     model: LanguagePrior = make_prior()
-    table = prior.word_table(data).float()
 
     def batch(index: int):
         crops = data.crops(generator(0, index), 2, 24, held=True)
-        return {"audio": crops["audio"], "target": crops["text"].float(), "word": crops["word"]}
+        return {"audio": crops["audio"], "target": crops["text"].float()}
 
-    def loss(net, values):
-        return prior.alignment_loss(net, values, table)
-
-    return model, batch, loss, lambda n: any(p in n for p in ("projector", "lora_", "gate"))
+    return model, batch, hearing_loss, lambda n: any(p in n for p in ("projector", "lora_", "gate"))
 
 
 def _all(name: str) -> bool:
