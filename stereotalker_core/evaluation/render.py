@@ -15,6 +15,7 @@ from ..records import Regions
 from ..synthetic.dataset import DatasetConfig, generate
 from ..training.avatars import CLIP, FACE, HANDS, AvatarData, Rows, find_shards
 from ..video.render import Renderer, composite
+from ..video.vae import binomial_blur
 from .bootstrap import bootstrap
 
 logger = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ class Ablation:
     mask_experts: bool = True
     predicted_mask: bool = True
     motion_modules: bool = True
+    reference: bool = True
     steps: int = 1
     seed: int = 0
 
@@ -194,6 +196,8 @@ def render_rows(
     """Stored guides of one identity through the renderer -> frames (T, 3, H, W), regions."""
     guide = rows.guide(data.n_parts)
     portrait = renderer.encode_portrait(data.portrait(data.identity[[first]]))
+    if not ablation.reference:
+        portrait = replace(portrait, reference={})
     regions = renderer.predict_regions(rows.guides, guide, ablation.predicted_mask)
     noise = renderer.noise(rows.rgb.shape[-2:], ablation.seed)
     latents = renderer.denoise(
@@ -258,10 +262,8 @@ def _squared(image: Tensor, truth: Tensor) -> Tensor:
 
 def _detail(image: Tensor, person: Tensor) -> Tensor:
     """(T,) energy of what a 3 x 3 binomial blur takes away, inside the person."""
-    kernel = image.new_tensor([[1.0, 2.0, 1.0], [2.0, 4.0, 2.0], [1.0, 2.0, 1.0]]) / 16
-    blurred = F.conv2d(F.pad(image, (1, 1, 1, 1), mode="replicate"), kernel.expand(3, 1, 3, 3), groups=3)
     inside = 1 - F.max_pool2d(1 - person, 5, 1, 2)
-    return ((image - blurred).square() * inside).sum((1, 2, 3))
+    return ((image - binomial_blur(image)).square() * inside).sum((1, 2, 3))
 
 
 def _psnr(squared: Tensor, mask: Tensor) -> list[float]:

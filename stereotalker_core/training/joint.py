@@ -25,7 +25,7 @@ from .mask import region_targets
 from .renderer import Denoiser, encode, is_motion, load_denoiser, save_denoiser
 from .stage2_command import add_arguments, part_names, provenance
 
-DROP = 0.2
+DROP = 0.05
 PURE_NOISE = 0.7  # share of samples at sigma = 1: the nano profile renders in one step
 LATENT = 0.1  # weight of the latents' squared error beside the pixels'
 PERTURBED = 0.8  # weight of frames whose guides come from a wrong fit: their detail cannot be placed
@@ -122,10 +122,15 @@ def learns(name: str) -> bool:
     return name.startswith("vae.guided.") or (name.startswith("denoiser.") and not is_motion(name))
 
 
+def is_expert(name: str) -> bool:
+    """Whether a parameter of a Joint belongs to the experts."""
+    return name.startswith("denoiser.experts.")
+
+
 def train_joint(
     base: Denoiser, vae: TinyAutoencoder, data: AvatarData, run: str | Path, steps: int, seed: int = 0,
     identities: int = 6, frames: int = 2, lr: float = 1e-3, decay: float = 0.6,
-    experts: tuple[Experts, ...] | None = None,
+    experts: tuple[Experts, ...] | None = None, only_experts: bool = False,
 ) -> Joint:  # fmt: skip
     """Go on from a denoiser and an autoencoder; experts: those to go on from, default new ones."""
     torch.manual_seed(seed)
@@ -133,7 +138,8 @@ def train_joint(
     model = Joint(Denoiser(base.unet, base.reference, pair), vae).to(memory_format=torch.channels_last)
     batches = JointBatches(data, copy.deepcopy(vae), identities, frames, seed=seed)
     schedule = Schedule(steps, lr=lr, warmup=40, decay=decay, weight_decay=1e-3, ema=0.995, seed=seed, save_every=100)
-    return fit(model, batches, joint_loss, schedule, run, trainable=learns, freeze=False)
+    trainable = is_expert if only_experts else learns
+    return fit(model, batches, joint_loss, schedule, run, trainable=trainable, freeze=False)
 
 
 def save_joint(model: Joint, folder: str | Path, **info: object) -> None:
@@ -153,6 +159,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--unet", required=True, help="folder with unet, reference and, if there are, expert files")
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--decay", type=float, default=0.6, help="last share of the steps in which the rate falls")
+    parser.add_argument("--only-experts", action="store_true", help="leave the base and the decoder as they are")
     options = parser.parse_args(arguments)
     data = AvatarData(find_shards(options.data, options.unfinished), part_names())
     vae, base = checkpoint.load(TinyAutoencoder, options.vae), load_denoiser(options.unet)
@@ -160,7 +167,7 @@ def main(arguments: list[str] | None = None) -> None:
     paths = [Path(options.unet) / f"{name}.safetensors" for _, name in files]
     there = all(path.is_file() for path in paths)
     experts = tuple(checkpoint.load(k, path) for (k, _), path in zip(files, paths, strict=True)) if there else None
-    rates = {"lr": options.lr, "decay": options.decay}
+    rates = {"lr": options.lr, "decay": options.decay, "only_experts": options.only_experts}
     model = train_joint(base, vae, data, options.run, options.steps, options.seed, experts=experts, **rates)
     info = provenance(options.seed, frames=len(data), identities=len(data.portraits))
     save_joint(model, options.out, **info)

@@ -1,4 +1,4 @@
-"""All of stage 2, unattended: autoencoder, image stage, experts, motion stage, decoder; the mask predictor beside them.
+"""All of stage 2, unattended: autoencoder, image stage, joint stage, motion stage; the mask predictor beside them.
 
     python -m stereotalker_core.training.stage2 --data data/avatars/train --run runs/stage2 --minutes 90 --out folder
 
@@ -37,17 +37,17 @@ class Stage:
 def stages(run: Path) -> list[Stage]:
     """The stages in order; the mask predictor needs nothing from the others."""
     vae = ("--vae", str(run / "vae.safetensors"))
-    image = ("--unet", str(run / "image_out"))
+    image, joint = ("--unet", str(run / "image_out")), ("--unet", str(run / "joint_out"))
+    final = ("--vae", str(run / "joint_out" / "vae.safetensors"))
     return [
         Stage("mask", "mask", 0.2, "mask_predictor.safetensors", "mask_predictor.safetensors"),
         Stage("autoencoder", "autoencoder", 0.14, "vae.safetensors", "vae.safetensors"),
-        Stage("image", "renderer", 0.5, "image_out", "image_out/reference.safetensors", ("--stage", "image", *vae)),
-        Stage("experts", "experts", 0.09, "experts_out", "experts_out/mask_experts.safetensors", (*vae, *image)),
+        Stage("image", "renderer", 0.35, "image_out", "image_out/reference.safetensors", ("--stage", "image", *vae)),
+        Stage("joint", "joint", 0.43, "joint_out", "joint_out/mask_experts.safetensors", (*vae, *image)),
         Stage(
-            "motion", "renderer", 0.09, "motion_out", "motion_out/reference.safetensors",
-            ("--stage", "motion", *vae, *image),
+            "motion", "renderer", 0.08, "motion_out", "motion_out/reference.safetensors",
+            ("--stage", "motion", *final, *joint),
         ),
-        Stage("decoder", "decoder", 0.18, "vae_final.safetensors", "vae_final.safetensors", (*vae, *image)),
     ]  # fmt: skip
 
 
@@ -101,11 +101,11 @@ def gather(run: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     sources = {
         "unet": "motion_out/unet",
-        "reference": "image_out/reference",
-        "vae": "vae_final",
+        "reference": "joint_out/reference",
+        "vae": "joint_out/vae",
         "mask_predictor": "mask_predictor",
-        "view_experts": "experts_out/view_experts",
-        "mask_experts": "experts_out/mask_experts",
+        "view_experts": "joint_out/view_experts",
+        "mask_experts": "joint_out/mask_experts",
     }
     for name, source in sources.items():
         shutil.copyfile(run / f"{source}.safetensors", out / f"{name}.safetensors")

@@ -1,15 +1,18 @@
+import dataclasses
 import math
 
 import numpy as np
 import pytest
 import torch
 
+from stereotalker_core.evaluation.ablations import SWITCHES, table
 from stereotalker_core.evaluation.pictures import contact_sheet
 from stereotalker_core.evaluation.render import (
     Ablation,
     evaluate_render,
     frame_metrics,
     make_validation,
+    silhouette_metrics,
     ssim_map,
     stored_plate,
 )
@@ -69,7 +72,9 @@ def test_estimated_fits_and_ablations(root, tmp_path):
     renderer = make_renderer()
     full = evaluate_render(renderer, root / "val", quick=True, estimated=tmp_path / "est")["metrics"]
     assert "psnr_fg_est_30_60" in full and "lift_psnr_fg_est_30_60" in full
-    for change in ({"view_experts": False}, {"mask_experts": False}, {"predicted_mask": False}):
+    for change in (
+        {"view_experts": False}, {"mask_experts": False}, {"predicted_mask": False}, {"reference": False}
+    ):  # fmt: skip
         other = evaluate_render(renderer, root / "val", quick=True, ablation=Ablation(**change))["metrics"]
         assert other["psnr_full"]["value"] != full["psnr_full"]["value"], change
 
@@ -83,3 +88,29 @@ def test_contact_sheet_has_four_pictures_a_line(root):
 def test_only_a_folder_called_val_is_made(tmp_path):
     with pytest.raises(ValueError, match="val"):
         make_validation(tmp_path / "other")
+
+
+def test_silhouette_metrics_by_hand(root):
+    rows = AvatarData(find_shards(root / "val"), PARTS).rows(np.arange(1))
+    truth = torch.zeros_like(rows.alpha)
+    truth[..., 10:30, 10:30] = 1  # 400 pixels
+    bare, ours = truth.clone(), truth.clone()
+    bare[..., 10:15, 10:30] = 0  # the body lacks 100 of them: hair
+    ours[..., 10:12, 10:30] = 0  # 40 of those are missed
+    ours[..., 40:45, 40:42] = 1  # and 10 pixels are invented
+    found = silhouette_metrics(ours, bare, dataclasses.replace(rows, alpha=truth))
+    assert found["silhouette_error"][0] == pytest.approx(50 / 400)
+    assert found["bare_silhouette_error"][0] == pytest.approx(100 / 400)
+    assert found["hair_recall"][0] == pytest.approx(60 / 100)
+
+
+def test_detail_is_energy_relative_to_the_truth(root):
+    rows = AvatarData(find_shards(root / "val"), PARTS).rows(np.arange(2))
+    rows = dataclasses.replace(rows, alpha=torch.ones_like(rows.alpha), rgb=rows.rgb * 0.5)
+    assert frame_metrics(rows.rgb, rows)["detail"] == pytest.approx([1, 1], abs=1e-5)
+    assert frame_metrics(rows.rgb * 0.5, rows)["detail"] == pytest.approx([0.25, 0.25], rel=0.03)
+
+
+def test_ablation_table_has_a_row_for_every_switch(root):
+    text = table([("nano", make_renderer()), ("other", make_renderer(seed=1))], root / "val", quick=True)
+    assert text.count("\n") == 1 + len(SWITCHES) + 1 and "| other |" in text and "| - |" in text
