@@ -65,9 +65,12 @@ def run_module(args: argparse.Namespace) -> int:
     if args.command == "train" and "--clips" in rest:
         module, rest = "training.scale", [args.model, *rest]
     try:
-        import_module(f"..{module}", __package__).main(rest)
+        found = import_module(f"..{module}", __package__).main(rest)
     except EngineMissing as error:
         raise ValueError(str(error)) from error
+    if isinstance(found, dict):
+        for name, value in found.items():
+            print(f"{name:<24} {value:.3f}" if isinstance(value, float) else f"{name:<24} {value}")
     return 0
 
 

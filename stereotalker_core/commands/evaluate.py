@@ -24,7 +24,7 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--json", metavar="F", help='write {"metrics": {name: {"value", "low", "high"}}}')
     parser.add_argument("--speech", default="data/speech", metavar="D", help="corpus with a val split, if there is one")
     parser.add_argument("--avatars", default="data/avatars", metavar="D", help="avatars with a val split")
-    parser.add_argument("--plots", metavar="D", help="face: write heat maps and curves as PNG into this folder")
+    parser.add_argument("--plots", metavar="D", help="motion, face: write pictures into this folder")
     parser.set_defaults(run=run)
 
 
@@ -55,14 +55,16 @@ def evaluate(args: argparse.Namespace) -> tuple[Metrics, dict[str, str]]:
     metrics: Metrics = {}
     skipped: dict[str, str] = {}
     if args.stage in ("motion", "all"):
-        metrics |= evaluate_motion(MotionModels.load_nano(), args.quick, Path(args.speech))["metrics"]
+        plots = Path(args.plots) if args.plots else None
+        found = evaluate_motion(MotionModels.load_nano(), args.quick, Path(args.speech), out=plots)
+        metrics, skipped = metrics | found["metrics"], skipped | found["skipped"]
     if args.stage in ("face", "all"):
         prefix = "face_" if args.stage == "all" else ""  # some names are those of stage 1
         metrics |= {prefix + name: row for name, row in run_face(args).items()}
     if args.stage in ("render", "all"):
         renderer = load_renderer()
         found = evaluate_render(renderer, Path(args.avatars) / "val", args.quick)
-        metrics, skipped = metrics | found["metrics"], found["skipped"]
+        metrics, skipped = metrics | found["metrics"], skipped | found["skipped"]
         metrics |= evaluate_temporal(renderer, args.quick) | expert_cost(renderer)
     if args.stage == "all":
         metrics |= evaluate_speed(Models.load_nano(), load_audio(SPEECH), args.quick)

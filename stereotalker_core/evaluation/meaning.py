@@ -5,7 +5,9 @@ than to that of any other gesture, beat or rest.
 """
 
 import random
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,11 +20,13 @@ from ..synthetic.corpus import speak_random
 from ..synthetic.gestures import GESTURES, RESTS, accents
 from ..synthetic.key_poses import key_pose, to_angles
 from ..synthetic.poses import arm_pose, joint_heads
+from ..synthetic.teacher import teach
 from ..synthetic.tts import Utterance, available_engines
-from ..synthetic.vocabulary import HELD_OUT_WORDS
+from ..synthetic.vocabulary import GESTURE_WORDS, HELD_OUT_WORDS
 from .bootstrap import bootstrap
 
 _BEFORE, _AFTER = 3, 8  # frames around the stress in which the stroke may be held
+CLASSES = tuple(GESTURE_WORDS)
 _CANDIDATES = [*GESTURES, *RESTS]
 _WAYS = {"off": 0.0, "audio": 1.0, "text": 1.0}  # what the prior gets -> its strength
 
@@ -60,33 +64,46 @@ def held_out_utterances(count: int, seed: int = 11) -> list[tuple[Utterance, str
     return found
 
 
-def meaning_metrics(models: MotionModels, options: MotionOptions, count: int) -> dict[str, dict[str, float]]:
-    """meaning_recall_text, and the gains of transcript and of sound alone over no prior, on held-out synonyms.
+@dataclass(frozen=True)
+class MeaningResult:
+    """metrics, and for each way counts (12 classes said, 12 classes shown + nothing) of held-out words."""
 
-    Empty where no speech engine is installed.
+    metrics: dict[str, dict[str, float]]
+    confusion: dict[str, np.ndarray]
+
+
+def meaning_metrics(models: MotionModels, options: MotionOptions, count: int) -> MeaningResult:
+    """Recall of held-out synonyms with the prior off, from the sound, from the transcript, and the teacher's own.
+
+    The gains are those of sound and transcript over no prior. No metrics where no speech engine is installed.
     """
     templates = arm_templates(HalfBody())
-    rows: dict[str, list[float]] = {"off": [], "audio": [], "text": []}
+    rows: dict[str, list[float]] = {way: [] for way in (*_WAYS, "teacher")}
+    confusion = {way: np.zeros((len(CLASSES), len(CLASSES) + 1)) for way in rows}
     weights = []
     for utterance, emotion in held_out_utterances(count):
         audio = Audio(utterance.waveform, utterance.waveform[None], SAMPLE_RATE)
         marks = [m for m in accents(utterance) if m.word in HELD_OUT_WORDS and m.time > 0.3]
         weights.append(len(marks))
+        motions = {"teacher": teach(None, utterance, 0, emotion=emotion, gesture_words=set(HELD_OUT_WORDS))}
         for way, strength in _WAYS.items():
             transcript = utterance.text if way == "text" else None
-            motion = sample_motion(
+            motions[way] = sample_motion(
                 models, audio, options=options, style=emotion, transcript=transcript, prior_strength=strength
             )
-            hits = [HELD_OUT_WORDS[m.word] in shown_gestures(motion, m.time, templates) for m in marks]
+        for way, motion in motions.items():
+            hits = []
+            for mark in marks:
+                wanted, shown = HELD_OUT_WORDS[mark.word], shown_gestures(motion, mark.time, templates)
+                hits.append(wanted in shown)
+                others = [CLASSES.index(name) for name in CLASSES if name in shown]
+                column = CLASSES.index(wanted) if wanted in shown else (others or [len(CLASSES)])[0]
+                confusion[way][CLASSES.index(wanted), column] += 1
             rows[way].append(sum(hits) / len(hits))
     if not weights:
-        return {}
-    gain = {way: [a - b for a, b in zip(rows[way], rows["off"], strict=True)] for way in ("audio", "text")}
-    return {
-        "meaning_recall_off": bootstrap(rows["off"], weights),
-        "meaning_recall_audio": bootstrap(rows["audio"], weights),
-        "meaning_recall_text": bootstrap(rows["text"], weights),
-        "meaning_gain_audio": bootstrap(gain["audio"], weights),
-        "meaning_gain_text": bootstrap(gain["text"], weights),
-    }
-
+        return MeaningResult({}, {})
+    metrics = {f"meaning_recall_{way}": bootstrap(values, weights) for way, values in rows.items()}
+    for way in ("audio", "text"):
+        gain = [a - b for a, b in zip(rows[way], rows["off"], strict=True)]
+        metrics[f"meaning_gain_{way}"] = bootstrap(gain, weights)
+    return MeaningResult(metrics, confusion)

@@ -24,7 +24,9 @@ from .lora import adapters, add_lora
 
 Word = tuple[str, float, float]  # word, start s, end s
 REACH = 12  # frames on either side that the projector sees
-BLOCK = 128  # frames (or tokens) read at a time, after as many of context: memory does not grow with the length
+TEMPERATURE = 0.08  # of the nearness of words: the alignment is trained with it
+SPOKEN = 0.2  # size of a state, against one of text, from which on it counts as said
+BLOCK = 64  # frames (or tokens) read at a time, after as many of context: memory does not grow with the length
 
 
 def nano_llm(vocabulary: int, hidden: int = 192, layers: int = 4) -> str:
@@ -37,7 +39,7 @@ def nano_llm(vocabulary: int, hidden: int = 192, layers: int = 4) -> str:
         "num_hidden_layers": layers,
         "num_attention_heads": 6 if hidden % 6 == 0 else 4,
         "num_key_value_heads": 2,
-        "max_position_embeddings": 2 * BLOCK,
+        "max_position_embeddings": 256,
         "tie_word_embeddings": False,
     }
     return json.dumps(config)
@@ -70,6 +72,7 @@ class LanguagePrior(nn.Module):
         projector: int = 160
         deep_projector: bool = False
         rank: int = 8
+        lexicon: int = 0  # words whose states are kept, to tell by nearness what a state means
         classes: tuple[str, ...] = ()  # names of the classes of meaning that the head tells apart
 
         @property
@@ -85,6 +88,8 @@ class LanguagePrior(nn.Module):
         self.projector = Projector(config.audio, config.projector, self.width, config.deep_projector)
         self.gate = nn.Linear(self.width, 1)
         self.meaning_head = nn.Linear(self.width, 1 + len(config.classes)) if config.classes else None  # 0 = none
+        words = torch.zeros(config.lexicon, self.width) if config.lexicon else None
+        self.register_buffer("lexicon", words)  # their standardised states
         self.register_buffer("mean", torch.zeros(self.width))  # of the normalised states over text, so that what
         self.register_buffer("std", torch.ones(self.width))  # tells words apart is not drowned by what they share
 
@@ -162,17 +167,22 @@ class LanguagePrior(nn.Module):
     def meaning(self, states: Tensor) -> Tensor:
         """Standardised states (..., D) -> (..., C) probabilities of the classes; what is left to 1 means none.
 
-        ValueError when the prior has no meaning head.
+        With a lexicon: the classes of its words, by how near their states are. A state guessed from the sound lies
+        between several words, and those often mean the same. ValueError when the prior has no meaning head.
         """
         if self.meaning_head is None:
             raise ValueError("this language prior has no classes of meaning; train it with: train prior meaning")
-        return self.meaning_head(states).softmax(-1)[..., 1:]
+        if self.lexicon is None:
+            return self.meaning_head(states).softmax(-1)[..., 1:]
+        words = self.meaning_head(self.lexicon.float()).softmax(-1)[:, 1:]
+        near = F.normalize(states, dim=-1, eps=1e-4) @ F.normalize(self.lexicon.float(), dim=-1).T
+        return (near / TEMPERATURE).softmax(-1) @ words
 
     def track(self, states: Tensor) -> Tensor:
-        """States (..., D), zero where nothing is said -> (..., D + C): with the probabilities of the classes."""
+        """States (..., D), near zero where nothing is said -> (..., D + C): with the probabilities of the classes."""
         if self.meaning_head is None:
             return states
-        spoken = (states.abs().sum(-1, keepdim=True) > 0).to(states.dtype)
+        spoken = (states.norm(dim=-1, keepdim=True) / (SPOKEN * self.width**0.5)).clamp_max(1)
         return torch.cat([states, self.meaning(states) * spoken], -1)
 
     def standardise(self, hidden: Tensor) -> Tensor:

@@ -47,8 +47,9 @@ class MotionModels:
 class MotionOptions:
     """The controls of motion sampling; every value is checked when built.
 
-    guidance 1 = the plain condition. Strengths are 0..3 with 1 = as sampled. blink_rate: blinks a minute, None = as
-    sampled. smoothing: Gaussian sigma in frames (mouth and blinks stay sharp).
+    guidance 1 = the plain condition; beyond it the sound, or the meaning of the words, is exaggerated. Strengths are
+    0..3 with 1 = as sampled. blink_rate: blinks a minute, None = as sampled. smoothing: Gaussian sigma in frames
+    (mouth and blinks stay sharp).
     """
 
     seed: int = 0
@@ -57,7 +58,7 @@ class MotionOptions:
     style: str | Style = "neutral"  # an emotion, or a whole Style
     prior_strength: float = 1.0
     guidance_audio: float = 1.0
-    guidance_prior: float = 1.0
+    guidance_prior: float = 2.0
     motion_strength: float = 1.0
     head_strength: float = 1.0
     hands_strength: float = 1.0
@@ -151,6 +152,7 @@ def _windows_of_motion(models, audio, transcript, speech, callback, options) -> 
     plan = windows(len(channels), config.window, config.seed, config.lookahead)
     centre = net.codec.decode_motion(torch.zeros(1, net.codec.width, device=models.device))
     past = channels.new_zeros(0, net.codec.width)  # the latest frames, normalised
+    ahead = past  # what the window before has sampled of the frames that this one samples again
     for index, window in enumerate(plan):
         span = slice(window.begin, window.end)
         cond = MotionCondition(
@@ -161,9 +163,20 @@ def _windows_of_motion(models, audio, transcript, speech, callback, options) -> 
         )
         report = _shifted(callback, index * options.steps, len(plan) * options.steps)
         x = sample_window(net, cond, _noise(options.seed, index, cond.seed), options, report)[0]
-        fresh = x[window.given : window.stop - window.begin]
+        fresh = joined(ahead, x[window.given : window.stop - window.begin])
+        ahead = x[window.stop - window.begin :]
         past = torch.cat([past, fresh])[-config.window :]
         yield apply_controls(net.codec.decode_motion(fresh), centre, window.start, options).to("cpu")
+
+
+def joined(ahead: Tensor, fresh: Tensor) -> Tensor:
+    """fresh (N, D) that begins as the window before would have gone on, ahead (M, D), and leaves it smoothly."""
+    count = min(len(ahead), len(fresh))
+    if count == 0:
+        return fresh
+    share = (torch.arange(1, count + 1, device=fresh.device, dtype=fresh.dtype) / (count + 1))[:, None]
+    share = share * share * (3 - 2 * share)
+    return torch.cat([torch.lerp(ahead[:count], fresh[:count], share), fresh[count:]])
 
 
 def condition_tracks(
@@ -199,7 +212,7 @@ def sample_window(
         def branch(sound: bool, prior: bool) -> Tensor:
             return net(x, sigma, cond if prior else unprimed if sound else silent)
 
-        denoised = guided(branch, options.guidance_audio, options.guidance_prior)
+        denoised = guided(branch, options.guidance_audio, 1.0 if cond.prior is None else options.guidance_prior)
         return torch.where(cond.seed_mask > 0, cond.seed, denoised)
 
     return sample(options.sampler, denoise, noise, karras_sigmas(options.steps), callback)

@@ -42,7 +42,7 @@ class Recipe:
     drop_states: float = 0.5  # how often only the classes of meaning are told, not the states they are read from
     faintest: float = 0.3  # the classes' probabilities are scaled by at least this: synonyms are less certain
     read_share: float = 0.5  # how often the prior comes from the transcript and not from the sound
-    gesture_weight: float = 3.0  # of the arms while a meaning gesture is done, against 1
+    gesture_weight: float = 5.0  # of the arms while a meaning gesture is done, against 1
     seed_chance: float = 0.6  # how often frames are given at the start
     sigma: tuple[float, float] = (0.8, 1.6)  # mean and deviation of log sigma
     oracle: bool = False  # the phones are labels: blur and confuse them

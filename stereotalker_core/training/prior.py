@@ -8,6 +8,7 @@ meaning: a linear head learns the gesture class of the words that carry one in t
 
 import argparse
 import logging
+import random
 import re
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -19,8 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..checkpoint import NANO, load, save
-from ..motion.prior import LanguagePrior, nano_llm, pack_tokenizer
-from ..synthetic.sentences import sentences
+from ..motion.prior import TEMPERATURE, LanguagePrior, nano_llm, pack_tokenizer
+from ..synthetic.sentences import sentence, sentences
 from ..synthetic.vocabulary import HELD_OUT_WORDS, TRAINING_WORDS
 from .loop import Schedule, fit, generator
 from .motion_data import CLASSES, MotionData
@@ -30,6 +31,7 @@ from .tokenizer import trim_tokenizer
 logger = logging.getLogger(__name__)
 LAYERS = (6, 9)  # hidden states of the teacher that are matched: meaning peaks early, the last predicts the next word
 VOCABULARY = 2600
+CERTAIN = 0.3  # probability from which on a class counts as found
 LONGEST = 40  # tokens of a sentence that are used
 
 
@@ -184,30 +186,49 @@ def standardise_states(prior: LanguagePrior, texts: list[list[str]]) -> None:
     prior.std.copy_(states.std(0).clamp_min(0.05))
 
 
-def word_table(data: MotionData) -> Tensor:
-    """(words, D) unit vectors: the mean state of each word of the data; row 0, no word, is zero."""
+def word_table(data: MotionData) -> tuple[Tensor, Tensor]:
+    """(words, D) mean state of each word of the data, zero for row 0, no word; (words,) its frames, at least 1."""
     numbers, states = np.asarray(data.tracks["word"]), data.tracks["text"]
     total = np.zeros((len(data.words), states.shape[1]), np.float32)
     for start in range(0, len(numbers), 50_000):
         rows = slice(start, start + 50_000)
         np.add.at(total, numbers[rows], states[rows].astype(np.float32))
     total[0] = 0
-    return F.normalize(torch.from_numpy(total), dim=-1)
+    often = np.bincount(numbers, minlength=len(total)).clip(1).astype(np.float32)
+    return torch.from_numpy(total / often[:, None]), torch.from_numpy(often)
+
+
+def with_projector(prior: LanguagePrior, width: int) -> LanguagePrior:
+    """The prior with a fresh projector of another width."""
+    new = LanguagePrior(replace(prior.config, projector=width, deep_projector=True))
+    kept = {name: value for name, value in prior.state_dict().items() if not name.startswith("projector")}
+    new.load_state_dict(kept, strict=False)
+    return new
+
+
+def with_lexicon(prior: LanguagePrior, data: MotionData) -> LanguagePrior:
+    """The prior with the states of the data's words as its lexicon."""
+    table = word_table(data)[0][1:]
+    new = LanguagePrior(replace(prior.config, lexicon=len(table)))
+    new.load_state_dict(prior.state_dict() | {"lexicon": table})
+    return new.eval()
 
 
 def alignment_loss(
-    prior: LanguagePrior, data: dict[str, Tensor], table: Tensor, temperature: float = 0.08
+    prior: LanguagePrior, data: dict[str, Tensor], table: Tensor, often: Tensor, temperature: float = TEMPERATURE
 ) -> tuple[Tensor, dict[str, float]]:
     """From audio (B, T, F) reach the states of the words (B, T, D), nearer than those of any other word.
 
-    data["word"] (B, T) numbers the rows of table (words, D); 0 is silence, where the state is zero.
+    data["word"] (B, T) numbers the rows of table (words, D) and often (words,), how many frames of each there are;
+    0 is silence, where the state is zero.
     """
     heard, target, word = prior.hear(data["audio"]), data["target"], data["word"].long()
     spoken = word > 0
     distance = (heard - target).square().mean()
     cosine = F.cosine_similarity(heard, target, -1, 1e-4)[spoken].mean()
-    logits = F.normalize(heard[spoken], dim=-1, eps=1e-4) @ table.T / temperature
-    wrong = F.cross_entropy(logits[:, 1:], word[spoken] - 1)
+    logits = F.normalize(heard[spoken], dim=-1, eps=1e-4) @ F.normalize(table, dim=-1).T / temperature
+    rare = (1 / often).sqrt()[word[spoken]]  # else the few words that glue sentences together rule
+    wrong = (F.cross_entropy(logits[:, 1:], word[spoken] - 1, reduction="none") * rare).sum() / rare.sum()
     right = (logits[:, 1:].argmax(-1) == word[spoken] - 1).float().mean()
     parts = {"distance": float(distance.detach()), "cosine": float(cosine.detach()), "words": float(right)}
     return 0.5 * distance + (1 - cosine) + 0.3 * wrong, parts
@@ -215,8 +236,7 @@ def alignment_loss(
 
 def align(prior: LanguagePrior, data: MotionData, run: Path, schedule: Schedule, batch: int = 16) -> None:
     """Train projector, LoRA and gate on crops of precomputed utterances (see training/motion_data.py)."""
-    prior.eval()
-    table = word_table(data)
+    table, often = word_table(data)
 
     def draw(step: int) -> dict[str, Tensor]:
         crops = data.crops(generator(schedule.seed, step), batch, 64, held=True)
@@ -225,24 +245,26 @@ def align(prior: LanguagePrior, data: MotionData, run: Path, schedule: Schedule,
     names = ("projector", "lora_", "gate")
     loss = alignment_loss
     fit(
-        prior, draw, lambda m, b: loss(m, b, table), schedule, run, trainable=lambda name: any(n in name for n in names)
+        prior,
+        draw,
+        lambda m, b: loss(m, b, table, often),
+        schedule,
+        run,
+        trainable=lambda name: any(n in name for n in names),
     )
 
 
-def meaning_examples(prior: LanguagePrior, data: MotionData, count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """States (N, D), classes (N,) 0 = none, and weights (N,): of words read in sentences and of words heard.
+def meaning_examples(prior: LanguagePrior, count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """States (N, D), classes (N,) 0 = none, and weights (N,), of the words of `count` sentences.
 
     Held-out words are left out: nobody tells the head that they mean anything, or nothing. Frequent words count less.
     """
-    states, words = [], []
+    rng, states, words = random.Random(seed), [], []
     with torch.no_grad():
-        for text in sentences(seed, count):
-            own = running_text(text.text).split()
+        for _ in range(count):
+            own = running_text(sentence(rng, meaning=0.85).text).split()
             states.append(prior.read_words(own))
             words += own
-    rows = generator(seed, 0).permutation(np.flatnonzero(data.tracks["word"]))[: 2 * len(words)]
-    states.append(torch.from_numpy(data.tracks["heard"][np.sort(rows)].astype(np.float32)))
-    words += [data.words[i] for i in data.tracks["word"][np.sort(rows)]]
     known = torch.tensor([word not in HELD_OUT_WORDS for word in words])
     often = Counter(words)
     classes = torch.tensor([1 + CLASSES.index(TRAINING_WORDS[w]) if w in TRAINING_WORDS else 0 for w in words])
@@ -250,14 +272,14 @@ def meaning_examples(prior: LanguagePrior, data: MotionData, count: int, seed: i
     return torch.cat(states)[known], classes[known], weight[known] / weight[known].mean()
 
 
-def fit_meaning(prior: LanguagePrior, data: MotionData, count: int, steps: int, seed: int) -> LanguagePrior:
+def fit_meaning(prior: LanguagePrior, count: int, steps: int, seed: int) -> LanguagePrior:
     """A prior with a trained meaning head; everything else is as it was."""
     torch.manual_seed(seed)
     new = LanguagePrior(replace(prior.config, classes=CLASSES))
     new.load_state_dict(prior.state_dict(), strict=False)
-    states, classes, weight = meaning_examples(prior, data, count, seed)
+    states, classes, weight = meaning_examples(prior, count, seed)
     head = new.meaning_head
-    optimizer = torch.optim.AdamW(head.parameters(), 3e-3, weight_decay=0.3)
+    optimizer = torch.optim.AdamW(head.parameters(), 3e-3, weight_decay=0.5)
     for step in range(steps):
         rows = torch.from_numpy(generator(seed, step).integers(0, len(states), 1024))
         logits = head(F.dropout(states[rows], 0.3))
@@ -279,7 +301,8 @@ def meaning_report(prior: LanguagePrior, data: MotionData) -> dict[str, float]:
         states = torch.from_numpy(
             np.stack([data.tracks[track][max(0, e - 6) : e + 1].mean(0) for e in ends]).astype(np.float32)
         )
-        best = prior.meaning_head(states).argmax(-1).tolist()
+        chance = prior.track(states)[:, prior.width :]
+        best = torch.where(chance.amax(1) > CERTAIN, chance.argmax(1) + 1, 0).tolist()
         for name, table in (("trained", TRAINING_WORDS), ("held_out", HELD_OUT_WORDS)):
             hits = [CLASSES[b - 1] == table[w] if b else False for w, b in zip(words, best, strict=True) if w in table]
             report[f"{track}_{name}"] = sum(hits) / max(1, len(hits))
@@ -297,6 +320,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--run", type=Path, default=Path("runs/prior"))
     parser.add_argument("--sentences", type=int, default=4000)
     parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--projector", type=int, default=256, help="channels of the projector that align trains")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--start", type=Path, help="the prior that align and meaning go on from; --out by default")
     parser.add_argument("--out", type=Path, default=NANO / "prior.safetensors")
@@ -312,18 +336,22 @@ def main(arguments: list[str] | None = None) -> None:
     prior = load(LanguagePrior, options.start or options.out)
     held = MotionData(options.data / "val")
     if options.stage == "meaning":
-        prior = fit_meaning(prior, MotionData(options.data / "train"), options.sentences, options.steps, options.seed)
+        prior = fit_meaning(prior, options.sentences, options.steps, options.seed)
         metrics = meaning_report(prior, held)
         logger.info("held-out voices and sentences: %s", metrics)
         save(prior, options.out, **provenance, metrics=metrics)
         return
     schedule = Schedule(options.steps, lr=2e-3, seed=options.seed, ema=0.99, amp=False, save_every=100)
-    align(prior, MotionData(options.data / "train"), options.run / "align", schedule)
+    if options.projector != prior.config.projector:
+        prior = with_projector(prior, options.projector)
+    train = MotionData(options.data / "train")
+    align(prior, train, options.run / "align", schedule)
     crops = held.crops(generator(1, 0), 64, 96, held=True)
     batch = {"audio": crops["audio"], "target": crops["text"].float(), "word": crops["word"]}
     with torch.no_grad():
-        parts = alignment_loss(prior, batch, word_table(held))[1]
+        parts = alignment_loss(prior, batch, *word_table(held))[1]
     logger.info("held-out voices and sentences: %s", parts)
+    prior = with_lexicon(prior, train)
     save(prior, options.out, **provenance, metrics={f"alignment_{k}": v for k, v in parts.items()})
 
 

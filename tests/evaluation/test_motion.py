@@ -87,11 +87,19 @@ def test_held_out_speech_is_made_where_there_is_no_corpus(tmp_path):
 @pytest.mark.skipif(not available_engines(), reason="no speech engine is installed")
 def test_quick_evaluation_runs_and_every_metric_is_finite(monkeypatch, tmp_path):
     from stereotalker_core.evaluation import motion as module
+    from stereotalker_core.evaluation import motion_statistics
 
-    monkeypatch.setattr(module, "held_out", lambda count, data: held_out(2, tmp_path))
-    whole = module.meaning_metrics
+    monkeypatch.setattr(motion_statistics, "WINDOW", 16)  # a few short utterances give too few windows of 2 s
+    monkeypatch.setattr(motion_statistics, "STEP", 8)
+    monkeypatch.setattr(module, "held_out", lambda count, data: held_out(6, tmp_path))
+    whole, joined = module.meaning_metrics, module._join
     monkeypatch.setattr(module, "meaning_metrics", lambda models, options, count: whole(models, options, 1))
-    metrics = evaluate_motion(make_models(), quick=True, steps=1)["metrics"]
+    monkeypatch.setattr(module, "_join", lambda items, seconds: joined(items, 8.0))
+    found = evaluate_motion(make_models(), quick=True, data=tmp_path, steps=1, out=tmp_path / "plots")
+    metrics = found["metrics"]
     assert {"jaw_correlation", "closure_recall", "meaning_gain_text", "realtime_factor"} <= set(metrics)
+    assert {"beat_alignment_ratio", "frechet_model", "frechet_no_audio", "seam_acceleration_ratio"} <= set(metrics)
+    assert set(found["skipped"]) == {"real_closure_recall", "real_lag_ms"}  # there are no recordings in that folder
+    assert {"meaning_text.png", "motion_metrics.png"} <= {p.name for p in (tmp_path / "plots").iterdir()}
     for row in metrics.values():
         assert all(math.isfinite(row[k]) for k in ("value", "low", "high"))

@@ -8,7 +8,14 @@ import torch
 from stereotalker_core.motion.conditioning import Style
 from stereotalker_core.motion.edit import concat
 from stereotalker_core.motion.representation import MotionCodec
-from stereotalker_core.motion.sampling import MotionModels, MotionOptions, sample_motion, stream_motion, windows
+from stereotalker_core.motion.sampling import (
+    MotionModels,
+    MotionOptions,
+    joined,
+    sample_motion,
+    stream_motion,
+    windows,
+)
 from tests.motion.samples import make_audio, make_denoiser
 
 STEPS = 2
@@ -101,12 +108,20 @@ def test_prior_strength_zero_is_no_prior_bitwise(models):
     assert same(off, without) and not same(on, off)
 
 
+def test_windows_are_joined_without_a_jump():
+    ahead, fresh = torch.zeros(8, 3), torch.ones(20, 3)
+    out = joined(ahead, fresh)
+    assert out[0].max() < 0.05 and torch.equal(out[8:], fresh[8:])
+    assert out.diff(dim=0).min() >= 0 and out.diff(dim=0).max() < 0.2
+    assert torch.equal(joined(ahead[:0], fresh), fresh) and torch.equal(joined(fresh[:8], fresh), fresh)
+
+
 def test_guidance_one_is_the_plain_condition_and_more_is_not(models):
     audio = make_audio(12_000)
     plain, one = sample_motion(models, audio, steps=STEPS), sample_motion(models, audio, steps=STEPS, guidance_audio=1)
     assert same(plain, one)
     assert not same(plain, sample_motion(models, audio, steps=STEPS, guidance_audio=2))
-    assert not same(plain, sample_motion(models, audio, steps=STEPS, guidance_prior=2))
+    assert not same(plain, sample_motion(models, audio, steps=STEPS, guidance_prior=1))
     off = sample_motion(models, audio, steps=STEPS, guidance_prior=0)
     none = sample_motion(models, audio, steps=STEPS, prior_strength=0)
     torch.testing.assert_close(off.rotations, none.rotations, atol=1e-4, rtol=0)
