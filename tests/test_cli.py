@@ -67,9 +67,11 @@ def test_talk_writes_a_video_with_sound_a_report_and_the_motion(tiny, inputs, tm
 
 
 def test_motion_command(tiny, inputs, tmp_path):
-    for name in ("m.safetensors", "m.npz", "m.csv"):
+    drawn = ["--preview", str(tmp_path / "p.mp4"), "--strip", str(tmp_path / "s.png"), "--yaw", "-30"]
+    for name in ("m.safetensors", "m.npz", "m.csv", "m.bvh"):
         line = ["motion", "--audio", str(inputs.audio), "--out", str(tmp_path / name), "--motion-steps", "2"]
-        assert cli.main([*line, *(["--preview", str(tmp_path / "p.mp4")] if name == "m.csv" else [])]) == 0
+        assert cli.main([*line, *(drawn if name == "m.csv" else ["--style", "fear", "--intensity", "0.5"])]) == 0
+    assert (tmp_path / "s.png").stat().st_size > 5000 and "HIERARCHY" in (tmp_path / "m.bvh").read_text()[:20]
     assert len(Motion.load(tmp_path / "m.safetensors")) == 13
     assert streams(tmp_path / "p.mp4") == (13, "h264", "aac")
 
@@ -271,18 +273,25 @@ def test_speed_is_measured(tiny_models, inputs):
 def test_evaluate_writes_metrics(tiny, tmp_path, capsys, monkeypatch):
     """The numbers of both stages land in one table and one file; what could not be measured is said."""
     row, skipped = {"value": 0.7, "low": 0.6, "high": 0.8}, {"x": "no data"}
-    motion, render, speed = (
-        import_module(f"stereotalker_core.evaluation.{name}") for name in ("motion", "render", "speed")
+    motion, render, speed, face, temporal = (
+        import_module(f"stereotalker_core.evaluation.{name}")
+        for name in ("motion", "render", "speed", "face", "temporal")
     )
     monkeypatch.setattr(motion, "evaluate_motion", lambda *_: {"metrics": {"jaw_correlation": row}})
     monkeypatch.setattr(render, "evaluate_render", lambda *_: {"metrics": {"mask_iou": row}, "skipped": skipped})
     monkeypatch.setattr(speed, "evaluate_speed", lambda *_: {"seconds_per_second": row})
+    monkeypatch.setattr(speed, "expert_cost", lambda *_: {})
+    monkeypatch.setattr(temporal, "evaluate_temporal", lambda *_: {})
+    monkeypatch.setattr(face, "evaluate_face", lambda *_: {"metrics": {"jaw_correlation": row}})
+    monkeypatch.setattr("stereotalker_core.face.sampling.FaceModels.load_nano", lambda: None)
     monkeypatch.setattr("stereotalker_core.commands.evaluate.load_renderer", lambda: None)
     assert cli.main(["evaluate", "all", "--quick", "--json", str(tmp_path / "e.json")]) == 0
     text = capsys.readouterr().out
     assert "| mask_iou | 0.700 | 0.600 .. 0.800 |" in text and "not measured: x (no data)" in text
     told = json.loads((tmp_path / "e.json").read_text())
-    assert told["metrics"] == dict.fromkeys(("jaw_correlation", "mask_iou", "seconds_per_second"), row)
+    assert told["metrics"] == dict.fromkeys(
+        ("jaw_correlation", "face_jaw_correlation", "mask_iou", "seconds_per_second"), row
+    )
     assert told["quick"] and told["skipped"] == skipped
 
 

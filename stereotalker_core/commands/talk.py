@@ -11,9 +11,10 @@ import torch
 from .. import __version__
 from ..audio.load import load_audio
 from ..body.model import HalfBody
-from ..image import load_mask, load_portrait
+from ..image import load_mask, load_portrait, save_image
+from ..motion.bvh import save_bvh
 from ..motion.io import save_live_link_csv, save_npz
-from ..motion.preview import preview_frames
+from ..motion.preview import preview_frames, strip
 from ..motion.sampling import MotionModels, MotionOptions, sample_motion
 from ..pipeline import Look, Models, Scene, View, prepare, render
 from ..records import Audio, Motion
@@ -23,7 +24,10 @@ from .inputs import parse_background, parse_orbit, read_keypoints, read_transcri
 from .measure import peak_memory_mb
 from .progress import ProgressLine
 
-SAVERS = {".safetensors": Motion.save, ".npz": save_npz, ".csv": save_live_link_csv}
+SAVERS = {
+    ".safetensors": Motion.save, ".npz": save_npz, ".csv": save_live_link_csv,
+    ".bvh": lambda motion, path: save_bvh(motion, HalfBody(), path),
+}  # fmt: skip
 
 
 def add_parsers(commands: argparse._SubParsersAction) -> None:
@@ -52,7 +56,13 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     talk.set_defaults(run=run_talk)
     motion = commands.add_parser("motion", help="speech -> motion file", description="Sample a motion from speech.")
     motion.add_argument("--audio", required=True, metavar="A", help="as in talk")
-    motion.add_argument("--out", required=True, metavar="M", help=".safetensors (talk --motion reads it), .npz, .csv")
+    motion.add_argument(
+        "--out", required=True, metavar="M", help=".safetensors (talk --motion reads it), .npz, .csv, .bvh"
+    )
+    motion.add_argument(
+        "--strip", metavar="S.png", help="eight moments of the shaded body, from the front and the side"
+    )
+    motion.add_argument("--yaw", type=float, default=0.0, metavar="D", help="of the preview, degrees")
     motion.add_argument("--preview", metavar="V.mp4", help="a plain shaded body that performs it, with the speech")
     _motion_arguments(motion)
     motion.set_defaults(run=run_motion)
@@ -62,6 +72,9 @@ def _motion_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--transcript", metavar="T", help="the words spoken, or @FILE; sharpens meaning gestures")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="same seed, same result")
     parser.add_argument("--style", default="neutral", metavar="E", help="emotion of the motion")
+    parser.add_argument("--intensity", type=float, default=1.0, metavar="X", help="of the emotion, 0..1")
+    parser.add_argument("--energy", type=float, default=1.0, metavar="X", help="of the gestures: 0.6 calm, 1.4 lively")
+    parser.add_argument("--blink-rate", type=float, metavar="N", help="blinks a minute; as sampled by default")
     parser.add_argument("--motion-steps", type=int, default=8, metavar="N", help="denoising steps of stage 1")
     parser.add_argument("--prior-strength", type=float, default=1.0, metavar="X", help="language model; 0 = off")
     parser.add_argument("--device", default="auto", metavar="D", help="cpu, cuda, ...; auto = cuda where there is one")
@@ -159,6 +172,8 @@ def run_motion(args: argparse.Namespace) -> int:
     out = check_output(args.out, tuple(SAVERS))
     if args.preview:
         check_output(args.preview)
+    if args.strip:
+        check_output(args.strip, (".png",))
     options, transcript = motion_options(args), read_transcript(args.transcript)
     audio = load_audio(args.audio)
     progress = ProgressLine(enabled=not args.quiet)
@@ -170,8 +185,12 @@ def run_motion(args: argparse.Namespace) -> int:
     print(out)
     if args.preview:
         with VideoWriter(args.preview, (256, 256), motion.fps, audio) as writer:
-            for frames in preview_frames(motion, HalfBody()):
+            for frames in preview_frames(motion, HalfBody(), args.yaw):
                 writer.write(frames)
                 progress("preview", writer.frames, len(motion))
         print(args.preview)
+    if args.strip:
+        moments = torch.linspace(0, len(motion) - 1, min(8, len(motion))).long().tolist()
+        save_image(strip(motion, HalfBody(), moments, [0.0, 60.0]), args.strip)
+        print(args.strip)
     return 0
