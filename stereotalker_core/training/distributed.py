@@ -309,6 +309,10 @@ def _shard(objective: nn.Module, accelerator: "Accelerator") -> None:
     from torch.distributed.fsdp import fully_shard
 
     mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
+    for name, layer in objective.named_modules():
+        # the reference's keys and values are made outside of the blocks: these layers are called on their own
+        if name.endswith(("attn1.to_k", "attn1.to_v")) and "motion_modules" not in name:
+            fully_shard(layer, mesh=mesh, reshard_after_forward=False)
     for block in blocks_of(objective, BLOCKS):
         if any(True for _ in block.parameters()):
             fully_shard(block, mesh=mesh)
