@@ -1,12 +1,14 @@
 """Fit a portrait once: keypoints + mask -> `Identity` (shape, shell, pose, camera, texture, background).
 
-1. Levenberg-Marquardt on the keypoints, 2. limbs that lie outside the mask are pulled in, 3. the shell carries the
-silhouette out to the mask, 4. the portrait's pixels are lifted to the atlas, 5. the person is painted out.
+1. Levenberg-Marquardt on the keypoints, 2. the same with the outline of the mask, hair and clothes from a prior,
+3. a smooth shell carries the silhouette the rest of the way to the mask, 4. the portrait's pixels are lifted to the
+atlas, 5. the person is painted out.
 """
 
 import logging
 import math
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -15,18 +17,22 @@ from ..records import Identity
 from ..shapes import dims
 from .detector import KeypointDetector, load_detector
 from .fit_pose import PoseFit, Pull, fit_pose
-from .fit_shell import ShellSolver, fit_shell, outer_contour, silhouette_iou
+from .fit_shell import ShellSolver, fit_shell, outer_contour, silhouette_iou, vertex_part_is
 from .keypoints import HELP, Keypoints
 from .lift import Lifter, lift_unlit, push_pull
 from .matting import matte
 from .model import HalfBody
 from .rasterize import rasterize
+from .shell_prior import load_shell_prior
 
 logger = logging.getLogger(__name__)
 _WORK = 384  # px; the silhouette is compared at this size
-_WORST = 0.10  # mean keypoint error in face heights above which nothing fits
+_WORST = 0.07  # mean keypoint error in face heights above which nothing fits
 _GOOD = 0.03  # the same of a good fit
+_DOUBT = 0.1  # confidence of the embedded detector below which its points are not used
 _SMALLEST_SIDE = 64
+_OUTLINE = 260  # points of the outline that are compared
+_ROUNDS = 4
 
 
 def fit_portrait(
@@ -51,10 +57,12 @@ def fit_portrait(
         raise ValueError(f"portrait is {known['W']}x{known['H']} px; at least {_SMALLEST_SIDE} px a side are needed")
     if mask is not None:
         dims(mask, "1 H W", **known)
-    prior = None
+    prior, confidence = None, 1.0
     if keypoints is None:
         detector = detector or load_detector(image.device)
-        keypoints, prior, _ = detector.detect(image)
+        keypoints, prior, confidence = detector.detect(image)
+        if confidence < _DOUBT:
+            raise ValueError(f"the embedded detector is not sure of this face (confidence {confidence:.2f}); {HELP}")
     elif mask is None and detector is not None:
         prior = detector.person_mask(image)
     keypoints.check_front()
@@ -70,10 +78,13 @@ def fit_portrait(
     small = small.clamp(0, 1)
     if float(small.mean()) < 0.01:
         raise ValueError("the mask is empty: paint the person white, or leave the mask out")
-    fit = _pull_in(body, fit, keypoints, size, small, intrinsics, factor)
+    if shell_iterations:
+        fit = _follow_outline(body, fit, keypoints, size, small, intrinsics, factor)
+    else:
+        fit = _pull_in(body, fit, keypoints, size, small, intrinsics, factor)
     shell = fit_shell(body, fit, small, intrinsics, shell_iterations, ShellSolver(body))
     iou = silhouette_iou(body, fit.posed(body, shell), fit.world_to_camera, intrinsics, small)
-    return _identity(body, image, mask, keypoints, fit, shell, lifter, iou)
+    return _identity(body, image, mask, keypoints, fit, shell, lifter, confidence * _quality(fit, keypoints, iou))
 
 
 def _identity(
@@ -84,7 +95,7 @@ def _identity(
     fit: PoseFit,
     shell: Tensor,
     lifter: Lifter | None,
-    iou: float,
+    quality: float,
 ) -> Identity:
     """Lift the portrait onto the fitted body and paint the person out of the background."""
     hands = any(n.startswith("hand.") for n in keypoints.names)
@@ -103,7 +114,7 @@ def _identity(
         background=paint_out(image, mask),
         atlas=atlas,
         visibility=seen,
-        quality=_quality(fit, keypoints, iou),
+        quality=quality,
         light=light,
     )
 
@@ -181,6 +192,38 @@ def _pull_in(
         pixel = contour.pixel + contour.gap.clamp(max=0)[:, None] * contour.normal
         keep = contour.found & (contour.gap < 0)
         sigma = max(1.0, 0.04 * keypoints.face_height()) * math.sqrt(max(1.0, int(keep.sum()) / 20))
-        pull = Pull(contour.vertices[keep], pixel[keep] / factor, contour.normal[keep], sigma)
+        spread = torch.full_like(contour.gap[keep], sigma)
+        pull = Pull(contour.vertices[keep], pixel[keep] / factor, contour.normal[keep], spread)
         fit = fit_pose(body, keypoints, size, start=fit, pull=pull, iterations=(0, 6))
+    return fit
+
+
+def _follow_outline(
+    body: HalfBody,
+    fit: PoseFit,
+    keypoints: Keypoints,
+    size: tuple[int, int],
+    mask: Tensor,
+    intrinsics: Tensor,
+    factor: float,
+    rounds: int = _ROUNDS,
+) -> PoseFit:
+    """Refit pose, shape, hair and clothes so that the silhouette's vertices lie on the edge of the mask.
+
+    Like iterated closest points, along the normals only. Hands do not count: nobody located their fingers.
+    """
+    prior = load_shell_prior(str(mask.device))
+    hand = vertex_part_is(body, "hand.L", "hand.R")
+    for k in range(rounds):
+        shell = prior.mean if fit.shell is None else fit.shell
+        contour = outer_contour(body, fit.posed(body, shell), fit.world_to_camera, intrinsics, mask)
+        keep = (contour.found & ~hand[contour.vertices]).nonzero().squeeze(1)
+        if len(keep) < 8:
+            return fit
+        keep = keep[:: -(-len(keep) // _OUTLINE)]
+        pixel = contour.pixel[keep] + contour.gap[keep, None] * contour.normal[keep]
+        share = (0.06, 0.03, 0.02)[min(k, 2)]  # face heights; the first rounds only know about where the edge belongs
+        sigma = max(1.0, share * keypoints.face_height()) * math.sqrt(max(1.0, len(keep) / 100))
+        pull = Pull(contour.vertices[keep], pixel / factor, contour.normal[keep], torch.full_like(pixel[:, 0], sigma))
+        fit = fit_pose(body, keypoints, size, start=fit, pull=pull, iterations=(0, 5), prior=prior)
     return fit

@@ -6,7 +6,7 @@ lens) and the focal length follows from the size of the face; that makes the fit
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from torch.func import jacfwd
 
 from .keypoints import Keypoints
 from .model import HalfBody, Posed
+from .shell_prior import ShellPrior
 from .skeleton import JOINT_INDEX, N_JOINTS
 
 DISTANCE = 1.8  # m, assumed distance of the portrait's camera
@@ -25,7 +26,11 @@ _SIDEWAYS = ("jawLeft", "jawRight", "mouthLeft", "mouthRight")
 
 @dataclass(frozen=True)
 class PoseFit:
-    """shape (K,), rotations (49, 3), expression (52,), world_to_camera (4, 4), intrinsics (3, 3), error (N,) pixels."""
+    """shape (K,), rotations (49, 3), expression (52,), world_to_camera (4, 4), intrinsics (3, 3), error (N,) pixels.
+
+    vector: all parameters but the shell's; coefficients (S,) and shell (V,): hair and clothes as the prior explains the
+    silhouette, None where no silhouette was fitted.
+    """
 
     shape: Tensor
     rotations: Tensor
@@ -34,6 +39,8 @@ class PoseFit:
     intrinsics: Tensor
     vector: Tensor
     error: Tensor
+    coefficients: Tensor | None = None
+    shell: Tensor | None = None
 
     def posed(self, body: HalfBody, shell: Tensor | None = None) -> Posed:
         """The body in the portrait's pose, batch 1; shell (V,) in metres."""
@@ -43,18 +50,19 @@ class PoseFit:
 
 @dataclass(frozen=True)
 class Pull:
-    """Vertices (M,) that should move to a line in the image: normal (M, 2) . (pixel - target (M, 2)) = 0, sigma px."""
+    """Vertices (M,) that should move to a line in the image: normal (M, 2) . (pixel - target (M, 2)) = 0, sigma (M,)
+    px."""
 
     vertices: Tensor
     target: Tensor
     normal: Tensor
-    sigma: float
+    sigma: Tensor
 
 
 class Parameters:
-    """Layout of the parameter vector with Gaussian priors: translation, joint angles, shape, expression."""
+    """Layout of the parameter vector with Gaussian priors: translation, joint angles, shape, expression, shell."""
 
-    def __init__(self, body: HalfBody, hands: bool):
+    def __init__(self, body: HalfBody, hands: bool, n_shell: int = 0):
         self.device = body.mean.device
         self._mean: list[float] = []
         self._sigma: list[float] = []
@@ -64,6 +72,7 @@ class Parameters:
         self._add_joints(rows, body, hands)
         self._add("shape", [0] * body.n_shape, [1] * body.n_shape)
         self._add("expression", [0] * len(body.expression_names), [self._freedom(n) for n in body.expression_names])
+        self._add("shell", [0] * n_shell, [1] * n_shell)
         self.mean = torch.tensor(self._mean, dtype=torch.float32, device=self.device)
         self.sigma = torch.tensor(self._sigma, dtype=torch.float32, device=self.device)
         to_rotations = torch.zeros(N_JOINTS * 3, len(self._mean))
@@ -73,6 +82,7 @@ class Parameters:
         self.lower, self.upper = torch.full_like(self.mean, -1e9), torch.full_like(self.mean, 1e9)
         self.lower[self.slices["shape"]], self.upper[self.slices["shape"]] = -3, 3
         self.lower[self.slices["expression"]], self.upper[self.slices["expression"]] = 0, 1
+        self.lower[self.slices["shell"]], self.upper[self.slices["shell"]] = -3, 3
 
     def _add(self, name: str, mean, sigma) -> int:
         start = len(self._mean)
@@ -122,9 +132,19 @@ class Parameters:
 
 
 class PointModel:
-    """Some points of the body (keypoints, then vertices) as a function of the parameters, in camera space."""
+    """Some points of the body (keypoints, then vertices) as a function of the parameters, in camera space.
 
-    def __init__(self, body: HalfBody, parameters: Parameters, names: tuple[str, ...], vertices: Tensor):
+    The shell of `prior` moves vertices along the normals of the mean body: exact enough to find its coefficients.
+    """
+
+    def __init__(
+        self,
+        body: HalfBody,
+        parameters: Parameters,
+        names: tuple[str, ...],
+        vertices: Tensor,
+        prior: ShellPrior | None = None,
+    ):
         self.body, self.parameters, self.n = body, parameters, len(names) + len(vertices)
         source, weight, row = [], [], []
         for i, name in enumerate(names):
@@ -143,6 +163,11 @@ class PointModel:
         self.source = torch.where(is_vertex, torch.zeros_like(source), len(used) + source - body.n_vertices)
         self.source[is_vertex] = inverse
         self.mean, self.skin = body.mean[used], body.skin_weights[used]
+        normal = body.normals(body.mean[None])[0][used]
+        self.shell_basis: Tensor | None = None
+        if prior is not None:
+            self.mean = self.mean + normal * prior.mean[used, None]
+            self.shell_basis = (normal[:, :, None] * prior.basis[used, None]).flatten(0, 1)
         self.basis = body.basis.view(body.n_vertices, 3, -1)[used].flatten(0, 1)
         slot = torch.full((body.n_vertices,), -1, device=used.device)
         slot[body.expression_vertices] = torch.arange(len(body.expression_vertices), device=used.device)
@@ -154,7 +179,10 @@ class PointModel:
         """Parameters (n,) -> camera-space points (N, 3)."""
         body = self.body
         translation, rotations, shape, expression = self.parameters.unpack(x)
-        vertices = (self.mean.flatten() + self.basis @ shape + expression @ self.deltas).view(-1, 3)
+        flat = self.mean.flatten() + self.basis @ shape + expression @ self.deltas
+        if self.shell_basis is not None:
+            flat = flat + self.shell_basis @ x[self.parameters.slices["shell"]]
+        vertices = flat.view(-1, 3)
         bones = body.bone_mean + body.bone_basis @ shape
         world, heads = body.forward_kinematics(body.bone_rotations(rotations[None]), bones[None])
         shift = heads[0] - (world[0] @ bones[..., None])[..., 0]
@@ -178,10 +206,16 @@ def fit_pose(
     start: PoseFit | None = None,
     pull: Pull | None = None,
     iterations: tuple[int, int] = (8, 20),
+    hold: tuple[str, ...] = (),
+    prior: ShellPrior | None = None,
 ) -> PoseFit:
-    """Fit the body to keypoints in an image of size (H, W). start: continue from a fit; pull: silhouette terms."""
+    """Fit the body to keypoints in an image of size (H, W). start: continue from a fit; pull: silhouette terms.
+
+    hold: groups of parameters that stay as in `start`, for example ("shape",) in the frames of a video.
+    prior: hair and clothes are fitted too, as far as the pulled outline shows them.
+    """
     with torch.inference_mode(False), torch.no_grad():  # forward-mode derivatives refuse inference tensors
-        return _fit_pose(body, keypoints, size, start, pull, iterations)
+        return _fit_pose(body, keypoints, size, start, pull, iterations, hold, prior)
 
 
 def _fit_pose(
@@ -191,17 +225,24 @@ def _fit_pose(
     start: PoseFit | None,
     pull: Pull | None,
     iterations: tuple[int, int],
+    hold: tuple[str, ...],
+    prior: ShellPrior | None,
 ) -> PoseFit:
-    parameters = Parameters(body, any(n.startswith("hand.") for n in keypoints.names))
+    hands, n_shell = any(n.startswith("hand.") for n in keypoints.names), 0 if prior is None else prior.basis.shape[1]
+    parameters = Parameters(body, hands, n_shell)
+    if start is not None and len(start.vector) != parameters.slices["shell"].start:
+        # the start has fingers and these keypoints lack them, or vice versa
+        parameters = Parameters(body, not hands, n_shell)
     device = body.mean.device
     keypoints = keypoints.to(device)
     vertices = pull.vertices if pull is not None else torch.zeros(0, dtype=torch.long, device=device)
-    model = PointModel(body, parameters, keypoints.names, vertices)
+    model = PointModel(body, parameters, keypoints.names, vertices, prior)
     centre = torch.tensor([size[1] / 2, size[0] / 2], device=device)
     if start is None:
         x, focal = _initial(model, parameters, keypoints, centre)
     else:
-        x, focal = start.vector.clone(), float(start.intrinsics[0, 0])
+        coefficients = start.vector.new_zeros(n_shell) if start.coefficients is None else start.coefficients[:n_shell]
+        x, focal = torch.cat([start.vector, coefficients]), float(start.intrinsics[0, 0])
     n = len(keypoints)
 
     def residual(x: Tensor) -> Tensor:
@@ -210,7 +251,7 @@ def _fit_pose(
         out = (pixel[:n] - keypoints.xy) / keypoints.sigma[:, None]
         if pull is None:
             return out
-        along = ((pixel[n:] - pull.target) * pull.normal).sum(1, keepdim=True) / pull.sigma
+        along = ((pixel[n:] - pull.target) * pull.normal).sum(1, keepdim=True) / pull.sigma[:, None]
         return torch.cat([out, torch.cat([along, torch.zeros_like(along)], 1)])
 
     pose_first = torch.ones_like(x, dtype=torch.bool)  # pose and the largest shape components before the details
@@ -218,9 +259,12 @@ def _fit_pose(
     pose_first[parameters.slices["shape"].start + 12 : parameters.slices["shape"].stop] = False
     if start is None:
         x = _minimise(residual, x, parameters, pose_first, iterations[0])
-    x = _minimise(residual, x, parameters, torch.ones_like(pose_first), iterations[1])
+    free = torch.ones_like(pose_first)
+    for name in hold:
+        free[parameters.slices[name]] = False
+    x = _minimise(residual, x, parameters, free, iterations[1])
     error = residual(x)[:n].norm(dim=1) * keypoints.sigma
-    return _result(parameters, x, focal, centre, error)
+    return _result(parameters, x, focal, centre, error, prior)
 
 
 def _initial(model: PointModel, parameters: Parameters, keypoints: Keypoints, centre: Tensor) -> tuple[Tensor, float]:
@@ -273,11 +317,15 @@ def _minimise(
     return x
 
 
-def _result(parameters: Parameters, x: Tensor, focal: float, centre: Tensor, error: Tensor) -> PoseFit:
+def _result(
+    parameters: Parameters, x: Tensor, focal: float, centre: Tensor, error: Tensor, prior: ShellPrior | None
+) -> PoseFit:
     translation, rotations, shape, expression = parameters.unpack(x)
     camera = torch.eye(4, device=x.device)
     camera[:3, :3], camera[:3, 3] = camera_axes(x), translation
     intrinsics = torch.eye(3, device=x.device)
     intrinsics[0, 0] = intrinsics[1, 1] = focal
     intrinsics[:2, 2] = centre
-    return PoseFit(shape, rotations, expression, camera, intrinsics, x, error)
+    first = parameters.slices["shell"].start
+    fit = PoseFit(shape, rotations, expression, camera, intrinsics, x[:first], error)
+    return fit if prior is None else replace(fit, coefficients=x[first:], shell=prior.offsets(x[first:]))

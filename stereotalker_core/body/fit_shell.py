@@ -1,7 +1,8 @@
 """The shell: offsets along the body's normals (hair, clothes) that carry the silhouette out to the person's mask.
 
 Every vertex on the outer silhouette says how far the mask's edge is along its normal; the offsets of all other
-vertices follow from smoothness over the mesh and left-right symmetry. Skin wants no offset.
+vertices follow from smoothness over the mesh and left-right symmetry. Skin wants no offset. Where a prior has explained
+most of the outline already, all this is about what it left over.
 """
 
 from typing import NamedTuple
@@ -108,7 +109,10 @@ class ShellSolver:
         self.rest = torch.where(skin_part, skin, small).to(body.mean.dtype)
 
     def solve(self, vertices: Tensor, offset: Tensor, weight: Tensor, start: Tensor, iterations: int = 150) -> Tensor:
-        """Known offsets (M,) of vertices (M,) with weights (M,) -> offsets (V,) of all, by conjugate gradients."""
+        """Known offsets (M,) of vertices (M,) with weights (M,) -> offsets (V,) of all, by conjugate gradients.
+
+        Symmetric and not clamped; the search begins at `start` (V,).
+        """
         total = torch.zeros_like(start).index_add(0, vertices, weight)
         wanted = torch.zeros_like(start).index_add(0, vertices, weight * offset)
         total, wanted = total + 0.5 * total[self.mirror], wanted + 0.5 * wanted[self.mirror]
@@ -130,7 +134,7 @@ class ShellSolver:
             z = r / diagonal
             new = (r * z).sum()
             p, rz = z + new / rz.clamp_min(1e-20) * p, new
-        return (0.5 * (x + x[self.mirror])).clamp(LOWEST, HIGHEST)
+        return 0.5 * (x + x[self.mirror])
 
 
 def _vertex_part(body: HalfBody) -> Tensor:
@@ -141,21 +145,33 @@ def _vertex_part(body: HalfBody) -> Tensor:
     )
 
 
+def vertex_part_is(body: HalfBody, *names: str) -> Tensor:
+    """(V,) bool: vertices of these parts."""
+    part = _vertex_part(body)
+    return torch.isin(part, torch.tensor([body.part_index[n] for n in names], device=part.device))
+
+
 def fit_shell(
     body: HalfBody, fit, mask: Tensor, intrinsics: Tensor, iterations: int = 5, solver: ShellSolver | None = None
 ) -> Tensor:
-    """Offsets (V,) in metres that bring the silhouette of a `PoseFit` to mask (1, H, W); intrinsics in its pixels."""
+    """Offsets (V,) in metres that bring the silhouette of a `PoseFit` to mask (1, H, W); intrinsics in its pixels.
+
+    What `fit.shell` explains is kept, and only the rest is spread smoothly.
+    """
     solver = solver or ShellSolver(body)
-    shell = torch.zeros(body.n_vertices, device=mask.device)
+    known = torch.zeros(body.n_vertices, device=mask.device) if fit.shell is None else fit.shell
+    hand = vertex_part_is(body, "hand.L", "hand.R")  # fingers that nobody located: a shell would only deform them
+    lowest, highest, rest = known.clamp(max=LOWEST), known.clamp(min=HIGHEST), torch.zeros_like(known)
     for _ in range(iterations):
+        shell = (known + rest).clamp(lowest, highest)
         contour = outer_contour(body, fit.posed(body, shell), fit.world_to_camera, intrinsics, mask)
-        vertices = contour.vertices[contour.found]
+        found = contour.found & ~hand[contour.vertices]
+        vertices = contour.vertices[found]
         if not len(vertices):
-            return shell
-        target = shell[vertices] + (contour.gap * contour.metre)[contour.found]
-        target = target.clamp(LOWEST, HIGHEST)
-        shell = solver.solve(vertices, target, torch.full_like(target, 4.0), shell)
-    return shell
+            break
+        target = (shell[vertices] + (contour.gap * contour.metre)[found]).clamp(lowest[vertices], highest[vertices])
+        rest = solver.solve(vertices, target - known[vertices], torch.full_like(target, 4.0), rest)
+    return (known + rest).clamp(lowest, highest)
 
 
 def silhouette_iou(body: HalfBody, posed: Posed, camera: Tensor, intrinsics: Tensor, mask: Tensor) -> float:

@@ -4,6 +4,7 @@ A texel was seen where its surface point faces the portrait's camera, is the nea
 person's mask and not on a depth edge. Unseen texels take the mirrored point's colour, then that of the seen surface
 most like them (near, same part, turned the same way), so that sleeves end where they end and hair stays hair.
 Eyes, mouth interior, teeth, tongue and lashes come from template colours: photo pixels stretched over them look torn.
+Lids take the colour of the skin around them, and clothes near a hand that of the mirrored place: neither shows itself.
 """
 
 import torch
@@ -14,7 +15,7 @@ from ..camera.projection import project
 from ..shapes import dims
 from .light import UNLIT, find_light, relit, shade
 from .model import HalfBody, Posed
-from .rasterize import rasterize
+from .rasterize import Fragments, rasterize
 
 _TEMPLATE = {  # colours in [0, 1] under a bright even light
     "mouth": (0.30, 0.10, 0.10),
@@ -33,6 +34,7 @@ _HAIR_LINE = ((-0.02, 0.080), (0.06, 0.050), (0.073, 0.0), (0.11, 0.004), (0.145
 _ANCHORS = 1500  # seen vertices that are compared
 _STRIDE = 3  # texels skipped when colours are collected at the vertices
 _IRIS_ANGLE, _PUPIL_ANGLE = 0.42, 0.17  # radians from the optical axis of the asset's eyeball
+_UNFOLDS = 0.35  # share of the largest movement of a blink from which skin counts as lid
 _LARGEST = 1024  # px; a larger portrait holds more than the atlas can
 
 
@@ -86,6 +88,8 @@ class Lifter(nn.Module):
         template, templated = self._template(body, corners, weight, part)
         eyes = torch.isin(part, torch.tensor([body.part_index["eye.L"], body.part_index["eye.R"]], device=part.device))
         hands = torch.isin(part, torch.tensor([body.part_index[n] for n in ("hand.L", "hand.R")], device=part.device))
+        arms = torch.isin(part, torch.tensor([body.part_index[n] for n in ("arm.L", "arm.R")], device=part.device))
+        limbs = hands | arms
         buffers = {
             "texel": texel,  # (N,) flat index into the atlas
             "corners": corners,  # (N, 3) vertices
@@ -95,6 +99,8 @@ class Lifter(nn.Module):
             "templated": templated,  # (N,) bool
             "eyes": eyes,  # (N,) bool
             "hands": hands,  # (N,) bool
+            "limbs": limbs,  # (N,) bool: arms and hands
+            "eyelids": self._eyelids(body, corners, weight, part),  # (N,) bool
             "iris": self._eye_angle < _IRIS_ANGLE,
             "pupil": self._eye_angle < _PUPIL_ANGLE,
             "vertex_part": _vertex_part(body),  # (V,) the highest part of the triangles around it
@@ -117,6 +123,15 @@ class Lifter(nn.Module):
             away = F.normalize(point[mask] - body.bone_mean[body.bone_index[name]], dim=1)
             self._eye_angle[mask] = torch.acos((-away[:, 1]).clamp(-1, 1))  # the gaze of the A pose is -y
         return colour, templated
+
+    @staticmethod
+    def _eyelids(body: HalfBody, corners: Tensor, weight: Tensor, part: Tensor) -> Tensor:
+        """(N,) bool: skin that a blink unfolds. Over an open eye the photo shows the eye there, not the lid."""
+        blink = [body.expression_index[n] for n in ("eyeBlinkLeft", "eyeBlinkRight")]
+        delta = body.expression_deltas.view(len(body.expression_names), -1, 3)[blink].norm(dim=2).amax(0)
+        moved = torch.zeros(body.n_vertices, device=part.device).index_copy(0, body.expression_vertices, delta)
+        skin = torch.isin(part, torch.tensor([body.part_index[n] for n in ("face", "eyesocket")], device=part.device))
+        return skin & ((moved[corners] * weight).sum(1) > _UNFOLDS * moved.max())
 
     @staticmethod
     def _likeness(body: HalfBody) -> Tensor:
@@ -154,7 +169,7 @@ def lift_portrait(
     trust_hands=False leaves the hands to the colour of the face: where no finger was located, they show the clothes.
     """
     lifter = lifter if lifter is not None else Lifter(body, size)
-    return _lift(body, lifter, _view(body, image, mask, posed, world_to_camera, intrinsics), trust_hands)
+    return _lift(body, lifter, _view(body, image, mask, posed, world_to_camera, intrinsics, trust_hands), trust_hands)
 
 
 def lift_unlit(
@@ -174,7 +189,7 @@ def lift_unlit(
     that an arm's unlit side does not lend its darkness. Where no light is found (None) the atlas is lift_portrait's.
     """
     lifter = lifter if lifter is not None else Lifter(body, size)
-    view = _view(body, image, mask, posed, world_to_camera, intrinsics)
+    view = _view(body, image, mask, posed, world_to_camera, intrinsics, trust_hands)
     vertex = torch.arange(body.n_vertices, device=image.device)[:, None].expand(-1, 3)
     colour, seen = view.sample(vertex, body.mean.new_tensor([1.0, 0.0, 0.0]).expand(len(vertex), 3))
     unlit = torch.zeros(len(body.part_names), dtype=torch.bool, device=image.device)
@@ -185,24 +200,31 @@ def lift_unlit(
 
 
 def _view(
-    body: HalfBody, image: Tensor, mask: Tensor, posed: Posed, world_to_camera: Tensor, intrinsics: Tensor
+    body: HalfBody,
+    image: Tensor,
+    mask: Tensor,
+    posed: Posed,
+    world_to_camera: Tensor,
+    intrinsics: Tensor,
+    trust_hands: bool,
 ) -> "_View":
     known = dims(image, "3 H W")
     dims(mask, "1 H W", **known)
     dims(posed.vertices, "1 V 3", V=body.n_vertices)
     image, mask, intrinsics = _fit_size(image, mask, intrinsics)
-    return _View(body, image, mask, posed, world_to_camera, intrinsics)
+    return _View(body, image, mask, posed, world_to_camera, intrinsics, 0.005 if trust_hands else 0.03)
 
 
 def _lift(body: HalfBody, lifter: Lifter, view: "_View", trust_hands: bool) -> tuple[Tensor, Tensor]:
-    colour, seen = view.sample(lifter.corners, lifter.weight)
-    photo = seen * (~lifter.templated | lifter.eyes & (seen > 0.9))
+    colour, seen = view.sample(lifter.corners, lifter.weight, lifter.limbs)
+    photo = seen * (~lifter.templated | lifter.eyes & (seen > 0.9)) * ~lifter.eyelids
     if not trust_hands:
         photo = photo * ~lifter.hands
     filled, confidence = colour.clone(), photo.clone()
     hole = ((photo < 0.99) & ~lifter.templated).nonzero().squeeze(1)
-    mirrored, seen_there = view.sample(body.mirror[lifter.corners[hole]], lifter.weight[hole])
-    own, other = photo[hole], seen_there * (1 - photo[hole]) * (trust_hands | ~lifter.hands[hole])
+    mirrored, seen_there = view.sample(body.mirror[lifter.corners[hole]], lifter.weight[hole], lifter.limbs[hole])
+    own = photo[hole]
+    other = seen_there * (1 - own) * (trust_hands | ~lifter.hands[hole]) * ~lifter.eyelids[hole]
     filled[hole] = (colour[hole] * own[:, None] + mirrored * other[:, None]) / (own + other).clamp_min(1e-4)[:, None]
     confidence[hole] = own + other
     if not trust_hands:
@@ -227,11 +249,22 @@ class _View:
 
     light: Tensor | None = None
 
-    def __init__(self, body: HalfBody, image: Tensor, mask: Tensor, posed: Posed, camera: Tensor, intrinsics: Tensor):
+    def __init__(
+        self,
+        body: HalfBody,
+        image: Tensor,
+        mask: Tensor,
+        posed: Posed,
+        camera: Tensor,
+        intrinsics: Tensor,
+        hand_margin: float,
+    ):
+        """hand_margin: metres around the hands in which nothing else is trusted to show itself."""
         self.rows, self.columns = image.shape[-2:]
         self.image = image
         pixels = project(posed.vertices, camera[None], intrinsics)
-        depth = rasterize(pixels, body.triangles, (self.rows, self.columns)).depth[0]
+        fragments = rasterize(pixels, body.triangles, (self.rows, self.columns))
+        depth = fragments.depth[0]
         rotation = camera[:3, :3]
         self.normal = body.normals(posed.vertices)[0]  # (V, 3) in world axes
         normal = self.normal @ rotation.T
@@ -243,10 +276,24 @@ class _View:
         z = torch.where(depth > 0, depth, depth.new_full((), 99.0))[None, None]
         spread = F.max_pool2d(z, 3, 1, 1) + F.max_pool2d(-z, 3, 1, 1)
         inside = -F.max_pool2d(-covered.float()[None, None], 3, 1, 1)
-        self.maps = torch.cat([z, inside * (spread < 0.04)], 1)[0]  # depth; 1 where a pixel can be trusted
+        clear = 1 - self._hands(body, fragments, hand_margin)
+        self.maps = torch.cat([z, inside * (spread < 0.04), clear], 1)[0]  # depth; 1: trusted; 1: no hand near
 
-    def sample(self, corners: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Surface points (N, 3) vertices, (N, 3) barycentric -> colours (N, 3) of the image, visibility (N,)."""
+    def _hands(self, body: HalfBody, fragments: Fragments, margin: float) -> Tensor:
+        """(1, 1, H, W): 1 within `margin` metres of a hand."""
+        triangle = fragments.triangle[0]
+        ids = torch.tensor([body.part_index[n] for n in ("hand.L", "hand.R")], device=triangle.device)
+        hand = (triangle >= 0) & torch.isin(body.triangle_part, ids)[triangle]
+        if not bool(hand.any()):
+            return hand.float()[None, None]
+        radius = max(1, round(margin * float(self.focal[0] / fragments.depth[0][hand].median())))
+        return F.max_pool2d(hand.float()[None, None], 2 * radius + 1, 1, radius)
+
+    def sample(self, corners: Tensor, weight: Tensor, limb: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Surface points (N, 3) vertices, (N, 3) barycentric -> colours (N, 3) of the image, visibility (N,).
+
+        limb (N,) bool: points of arms and hands; all others are not trusted near a hand.
+        """
         value = sum(self.vertex.index_select(0, corners[:, i]) * weight[:, i : i + 1] for i in range(3))
         pixel = value[:, :2] / value[:, 2:3].clamp_min(1e-6) * self.focal + self.centre
         size = pixel.new_tensor([self.columns, self.rows])
@@ -258,7 +305,9 @@ class _View:
             colour = relit(colour, 1 / shade(F.normalize(normal, dim=1), self.light))
         inside = ((pixel > 1) & (pixel < size - 1)).all(1)
         cell = pixel.long().clamp_min(0).minimum(size.long() - 1)
-        depth, trusted = self.maps.flatten(1).index_select(1, cell[:, 1] * self.columns + cell[:, 0])
+        depth, trusted, clear = self.maps.flatten(1).index_select(1, cell[:, 1] * self.columns + cell[:, 0])
+        if limb is not None:
+            trusted = trusted * torch.where(limb, 1.0, clear)
         near = ((value[:, 2] - depth) < 0.010) & inside
         return colour, ((value[:, 3] - 0.12) / 0.15).clamp(0, 1) * trusted * near
 

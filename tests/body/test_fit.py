@@ -4,13 +4,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from stereotalker_core.body.fit import fit_portrait, paint_out
+from stereotalker_core.body.fit import _follow_outline, fit_portrait, paint_out
 from stereotalker_core.body.fit_pose import Parameters, PointModel, fit_pose
 from stereotalker_core.body.fit_shell import ShellSolver, fit_shell, outer_contour, silhouette_iou
 from stereotalker_core.body.keypoints import NAMES, Keypoints, load_keypoints
 from stereotalker_core.body.lift import Lifter
 from stereotalker_core.body.model import HalfBody
 from stereotalker_core.body.rasterize import rasterize
+from stereotalker_core.body.shell_prior import load_shell_prior
 from stereotalker_core.body.skeleton import JOINT_INDEX
 from stereotalker_core.camera.projection import intrinsics_for, look_at, project
 
@@ -198,6 +199,64 @@ def test_real_photo(body):
     mask = identity.mask[0]
     assert float(mask[20:60, 95:130].mean()) > 0.95 and float(mask[30:50, 82:88].mean()) > 0.8  # face, hair beside it
     assert float(mask[:60, :40].mean()) < 0.05 and float(mask[:60, 180:].mean()) < 0.05  # flag, rocket
+
+
+def test_body_and_fit_inside_of_inference_mode(person):
+    """ComfyUI runs nodes in inference mode: tensors made there must do, and change nothing."""
+    image = torch.rand(3, *SIZE, generator=torch.Generator().manual_seed(5)) * 2 - 1
+    results = []
+    for inside in (True, False):
+        with torch.inference_mode(inside):
+            body = HalfBody()
+            results.append(
+                fit_portrait(
+                    body,
+                    image.clone(),
+                    person["keypoints"],
+                    person["mask"].clone(),
+                    lifter=Lifter(body, 64),
+                    iterations=(3, 4),
+                    shell_iterations=2,
+                )
+            )
+    inside, outside = results
+    assert torch.equal(inside.shape, outside.shape) and torch.equal(inside.shell, outside.shell)
+    assert torch.equal(inside.atlas, outside.atlas) and inside.quality == outside.quality
+
+
+def test_outline_and_prior_find_hair_and_clothes(body, person, fitted):
+    """The portrait's outline tells more than the keypoints: hair and clothes come out nearer to the true ones."""
+    fit = _follow_outline(body, fitted, person["keypoints"], SIZE, person["mask"], fitted.intrinsics, 1.0, rounds=2)
+    bare = silhouette_iou(body, fitted.posed(body), fitted.world_to_camera, fitted.intrinsics, person["mask"])
+    dressed = silhouette_iou(body, fit.posed(body, fit.shell), fit.world_to_camera, fit.intrinsics, person["mask"])
+    assert dressed > max(0.95, bare + 0.04)
+    assert float(fit.error.mean()) < 2.0  # and the keypoints are still met
+    prior = load_shell_prior()
+    assert fit.shell.shape == (body.n_vertices,) and float(fit.coefficients.abs().max()) <= 3
+    assert torch.allclose(fit.shell, prior.offsets(fit.coefficients))
+
+
+def test_shell_prior_is_a_symmetric_basis(body):
+    prior = load_shell_prior()
+    assert torch.allclose(prior.mean, prior.mean[body.mirror], atol=2e-5)
+    gram = prior.basis.T @ prior.basis
+    off = gram - torch.diag(gram.diagonal())
+    assert float(off.abs().max()) < 0.02 * float(gram.diagonal()[0])
+    face = torch.unique(body.triangles[body.triangle_part == body.part_index["eye.L"]])
+    assert float(prior.basis[face].abs().max()) < 1e-4  # nobody wears hair on the eyes
+
+
+def test_quality_falls_with_the_error(body, person):
+    generator = torch.Generator().manual_seed(2)
+    noise = torch.randn(len(POINTS), 2, generator=generator)
+    image, qualities = torch.zeros(3, *SIZE), []
+    for pixels in (0.0, 1.5):
+        moved = replace(person["keypoints"], xy=person["keypoints"].xy + pixels * noise)
+        identity = fit_portrait(
+            body, image, moved, person["mask"], lifter=Lifter(body, 64), iterations=(4, 6), shell_iterations=1
+        )
+        qualities.append(identity.quality)
+    assert qualities[0] > qualities[1] + 0.1
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")

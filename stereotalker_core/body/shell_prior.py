@@ -1,0 +1,35 @@
+"""What hair and clothes usually look like: a small PCA of shells (`assets/shell_prior.safetensors`).
+
+One picture shows the outline from one side only. The prior says how the back, the sides and the crown go with it.
+Built by tools/build_shell_prior.py from this project's synthetic people.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..checkpoint import load_tensors
+
+ASSET = Path(__file__).parent / "assets" / "shell_prior.safetensors"
+
+
+class ShellPrior(NamedTuple):
+    """mean (V,) and basis (V, S) in metres along the normals of the rest body; coefficients are standard normal."""
+
+    mean: Tensor
+    basis: Tensor
+
+    def offsets(self, coefficients: Tensor) -> Tensor:
+        """Coefficients (S,) -> shell (V,) in metres."""
+        return self.mean + self.basis @ coefficients
+
+
+@lru_cache(maxsize=2)
+def load_shell_prior(device: str = "cpu") -> ShellPrior:
+    """The shipped prior, read once; usable inside and outside of inference mode."""
+    with torch.inference_mode(False), torch.no_grad():
+        tensors, _ = load_tensors(ASSET)
+        return ShellPrior(tensors["mean"].float().to(device), tensors["basis"].float().to(device))
