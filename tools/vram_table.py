@@ -79,10 +79,7 @@ def rows(frames: int) -> list[str]:
         cache = sum(2 * layer.to_k.in_features * (side // levels[layer.to_k.in_features]) ** 2 for layer in layers)
         with torch.no_grad():
             denoise = 2 * peak_elements(unet, lambda x=x, cond=cond: unet_pass(unet, x, cond)) / GB
-            decode = (
-                2 * peak_elements(vae, lambda side=side: vae.decode(torch.empty(1, 4, side, side, device="meta"))) / GB
-            )
-            tile = 2 * peak_elements(vae, lambda: vae.decode(torch.empty(1, 4, 64, 64, device="meta"))) / GB
+            decode, tile = (2 * peak_elements(vae, lambda n=n: decode_pass(vae, n)) / GB for n in (side, TILE))
         cached, fixed = 2 * cache / GB, 2 * sum(weights) / GB
         total = fixed + cached + max(denoise, min(decode, tile))
         lines.append(

@@ -62,7 +62,7 @@ def test_a_set_renders_every_frame_the_same_way_twice(renderer, identity):  # no
     assert not torch.equal(frames, render(narrow, identity, 4, steps=1, window=4, overlap=1)[0])
 
 
-def test_saved_sets_render_the_same_bitwise(renderer, folder, identity, tmp_path):  # noqa: F811
+def test_saved_sets_are_the_same_bitwise_and_render_the_same(renderer, folder, identity, tmp_path):  # noqa: F811
     written = save_set(renderer, tmp_path / "saved", {"source": "test"})
     assert [p.stem for p in written] == ["unet", "reference", "vae", "image_encoder"]
     (tmp_path / "saved" / "mask_predictor.safetensors").write_bytes(
@@ -70,8 +70,11 @@ def test_saved_sets_render_the_same_bitwise(renderer, folder, identity, tmp_path
     )
     again, reports = load_set(tmp_path / "saved", guidance=2.0)
     assert len(reports) == 2
+    for name in ("unet", "reference", "vae", "image_encoder"):
+        before, after = getattr(renderer, name).state_dict(), getattr(again, name).state_dict()
+        assert list(before) == list(after) and all(torch.equal(before[k], after[k]) for k in before)
     frames = render(renderer, identity, 2, steps=1, window=2, overlap=1)[0]
-    assert torch.equal(frames, render(again, identity, 2, steps=1, window=2, overlap=1)[0])
+    assert (frames - render(again, identity, 2, steps=1, window=2, overlap=1)[0]).abs().max() < 1e-3
 
 
 def test_the_pose_guider_gets_the_drawing_and_the_mask_predictor_its_maps(renderer, identity):  # noqa: F811
