@@ -142,3 +142,50 @@ def test_subset_and_scaling():
     assert part.scaled(2).xy.tolist() == [[40, 20], [30, 40]]
     with pytest.raises(ValueError, match="twice"):
         Keypoints(("face.1", "face.1"), torch.zeros(2, 2), torch.ones(2))
+
+
+# what OpenPose really wrote (BODY_25, pixels, no face or hands): one seen from the front, one from the side
+FRONT = (414.231,124.481,0.856358,414.236,142.819,0.871896,380.337,147.999,0.834929,369.875,202.756,0.828784,393.386,
+         197.565,0.824643,452.073,141.437,0.854994,466.443,196.279,0.776076,471.672,252.382,0.799852,423.414,247.178,
+         0.680792,402.467,248.476,0.662479,401.212,339.87,0.804193,390.734,432.515,0.764147,445.548,245.863,0.673436,
+         441.603,339.85,0.759187,433.795,418.142,0.755417,408.985,117.962,0.831285,422.086,117.977,0.885769,398.543,
+         107.546,0.733607,432.494,108.784,0.709382,452.069,442.899,0.597114,454.721,435.101,0.64399,424.67,424.664,
+         0.564868,373.801,462.489,0.647599,369.845,454.741,0.642548,395.959,441.623,0.522221)  # fmt: skip
+SIDE = (2055.39,265.531,0.874508,2267.43,542.444,0.678595,2190.91,559.855,0.566347,2037.84,865.877,0.602067,1766.9,
+        772.016,0.519303,2326.48,542.172,0.704926,2055.42,901.382,0.770255,1749.2,795.29,0.76492,2237.91,1242.88,
+        0.430369,2184.86,1237,0.361237,2179.03,1619.61,0.453801,2190.82,1884.74,0.785127,2285.28,1254.71,0.407093,
+        2279.28,1778.62,0.720614,2332.43,2149.8,0.483432,0,0,0,2096.87,212.408,0.915422,0,0,0,2267.34,224.203,0.847444,
+        2285.04,2149.83,0.0901973,2332.09,2149.93,0.110721,2344.01,2149.84,0.279519,2037.72,1902.15,0.751191,2049.42,
+        1884.72,0.720921,2220.32,1920.01,0.679288)  # fmt: skip
+
+
+def detected(values, **more):
+    empty = {f"{n}_keypoints_2d": [] for n in ("face", "hand_left", "hand_right")}
+    return {"person_id": [-1], "pose_keypoints_2d": list(values)} | empty | more
+
+
+def test_real_openpose_output_of_a_front_view():
+    points = from_openpose({"version": 1.3, "people": [detected(FRONT)]}, 640, 480)
+    assert len(points) == 13 and all(n.startswith("body.") for n in points.names)
+    assert points.point("body.left_wrist").tolist() == pytest.approx([471.672, 252.382])
+    assert points.point("body.right_eye")[0] < points.point("body.nose")[0] < points.point("body.left_eye")[0]
+    assert 30 < points.face_height() < 45  # he is far away
+
+
+def test_real_openpose_output_of_a_side_view_is_refused():
+    with pytest.raises(ValueError, match="both eyes"):
+        from_openpose({"version": 1.3, "people": [detected(SIDE)]}, 3840, 2160)
+
+
+def test_dwpose_frames_with_missing_groups(caplog):
+    """DWPose writes null for a face or hand it did not see, normalises, and gives a row of zeros for lost people."""
+    lost = {"pose_keypoints_2d": [0.0] * 54, "face_keypoints_2d": None, "hand_left_keypoints_2d": None}
+    known = [v / s for v, s in zip(FRONT, (640, 480, 1) * 25, strict=True)]
+    frame_18 = {"people": [lost, detected(known, face_keypoints_2d=None)], "canvas_width": 640, "canvas_height": 480}
+    with caplog.at_level(logging.WARNING):
+        points = from_openpose([frame_18])
+    assert "people" not in caplog.text  # nobody but one was found
+    same = from_openpose({"people": [detected(FRONT)]}, 640, 480)
+    assert points.names == same.names and torch.allclose(points.xy, same.xy, atol=1e-2)
+    with pytest.raises(ValueError, match="no confident keypoints"):
+        from_openpose({"people": [lost], "canvas_width": 640, "canvas_height": 480})
