@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from ..checkpoint import load_tensors, save_tensors
+from ..video.reference import ReferenceNet
 from .loop import Batch, Schedule, drop_rows_after, log_row
 from .recompute import BLOCKS, blocks_of, recompute
 
@@ -311,10 +312,12 @@ def _shard(objective: nn.Module, accelerator: "Accelerator") -> None:
     mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
     for name, layer in objective.named_modules():
         # the reference's keys and values are made outside of the blocks: these layers are called on their own
-        if name.endswith(("attn1.to_k", "attn1.to_v")) and "motion_modules" not in name:
+        if name.endswith(("attn1.to_k", "attn1.to_v")) and "motion_modules" not in name and "reference." not in name:
             fully_shard(layer, mesh=mesh, reshard_after_forward=False)
+    # what a reference network hands on leaves its blocks in their middle; its parameters stay in the outermost group
+    whole = {id(m) for net in objective.modules() if isinstance(net, ReferenceNet) for m in net.modules()}
     for block in blocks_of(objective, BLOCKS):
-        if any(True for _ in block.parameters()):
+        if id(block) not in whole and any(True for _ in block.parameters()):
             fully_shard(block, mesh=mesh)
     fully_shard(objective, mesh=mesh)
 
