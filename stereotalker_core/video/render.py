@@ -165,11 +165,11 @@ def cpu_has_bf16() -> bool:
 
 
 def composite(frames: Tensor, alpha: Tensor, background: Tensor) -> Tensor:
-    """The networks' pixels where alpha >= 1/2, fading to the background below.
+    """The networks' pixels where alpha >= 1/2, fading to the background where it falls to 1/5.
 
     The networks draw edges already mixed with what is behind: mixing them once more would thin the person.
     """
-    return torch.lerp(background.expand_as(frames), frames, (2 * alpha).clamp(max=1))
+    return torch.lerp(background.expand_as(frames), frames, ((alpha - 0.2) / 0.3).clamp(0, 1))
 
 
 def resolve_background(
