@@ -93,9 +93,9 @@ def pose_features(s, drawing):
 
 
 def time_embedding(s, t, width):
-    half = width // 2
-    angle = t * torch.exp(-math.log(10000) * torch.arange(half) / half)
-    h = linear(s, "time_embedding.linear_1", torch.cat([angle.cos(), angle.sin()]))
+    half, weight = width // 2, s["time_embedding.linear_1.weight"]
+    angle = t * torch.exp(-math.log(10000) * torch.arange(half, device=weight.device) / half)
+    h = linear(s, "time_embedding.linear_1", torch.cat([angle.cos(), angle.sin()]).to(weight.dtype))
     return linear(s, "time_embedding.linear_2", F.silu(h))
 
 
