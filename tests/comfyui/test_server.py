@@ -222,7 +222,9 @@ def decoded(path: Path) -> torch.Tensor:
 
 
 def test_streamed_file_carries_its_tags(server, tmp_path):
-    entry = succeeded(server.run(prompt_of("stereotalker_long_video") | {}))
+    prompt = prompt_of("stereotalker_long_video")
+    node(prompt, "StereoTalkerRenderToFile")["inputs"]["seed"] = 9  # not from the cache, which shows no files
+    entry = succeeded(server.run(prompt))
     path = tmp_path / "fetched.mp4"
     (item,) = files_of(entry, ".mp4")
     path.write_bytes(server.fetch(item))
@@ -297,33 +299,56 @@ def test_another_yaw_renders_again_but_keeps_the_motion(server):
     }  # fmt: skip
 
 
-def long_prompt(stage: str) -> dict:
-    """A prompt in which one stage takes very long."""
-    prompt = prompt_of("stereotalker_ksampler" if stage == "ksampler" else "stereotalker_expert")
-    example = node(prompt, "StereoTalkerExampleInputs")["inputs"]
+STAGES = {
+    "fit": "StereoTalkerFitPortrait",
+    "motion": "StereoTalkerSampleMotion",
+    "guides": "StereoTalkerRenderGuides",
+    "render": "StereoTalkerRenderVideo",
+    "conditioning": "StereoTalkerConditioning",
+    "ksampler": "KSampler",
+}
+
+
+def long_prompt(stage: str) -> tuple[dict, str]:
+    """A prompt in which one node takes very long -> (prompt, its key)."""
+    prompt = prompt_of("stereotalker_ksampler" if stage in ("conditioning", "ksampler") else "stereotalker_expert")
+    key = key_of(prompt, STAGES[stage])
+    node(prompt, "StereoTalkerExampleInputs")["inputs"].update({"size": 1024, "person": 77} if stage == "fit" else {})
     if stage == "motion":
-        example["seconds"] = 0.0
-        node(prompt, "StereoTalkerSampleMotion")["inputs"]["steps"] = 100
-    elif stage == "fit":
-        example.update(size=1024, person=77)
-    else:
-        example["seconds"] = 0.0
-        node(prompt, "StereoTalkerCameraTrajectory")["inputs"]["size"] = 512
-        node(prompt, "KSampler" if stage == "ksampler" else "StereoTalkerRenderVideo")["inputs"]["steps"] = 20
-    return prompt
+        prompt[key]["inputs"]["steps"] = 100
+    elif stage != "fit":
+        sampler = stage == "ksampler"  # what comes before it must not take long, too
+        node(prompt, "StereoTalkerExampleInputs")["inputs"]["seconds"] = SECONDS if sampler else 0.0
+        node(prompt, "StereoTalkerCameraTrajectory")["inputs"]["size"] = 256 if sampler else 1024
+        prompt[key]["inputs"].update({"steps": 100} if sampler else {})
+    return prompt, key
 
 
-@pytest.mark.parametrize("stage", ["fit", "motion", "render", "ksampler"])
+def upstream(prompt: dict, key: str) -> dict:
+    """Only what a node takes its inputs from, with a stock output node on each of them: run it to fill the cache."""
+    links = [value for value in prompt[key]["inputs"].values() if isinstance(value, list)]
+    wanted, waiting = {}, [link[0] for link in links]
+    while waiting:
+        name = waiting.pop()
+        wanted[name] = prompt[name]
+        waiting += [value[0] for value in prompt[name]["inputs"].values() if isinstance(value, list)]
+    shown = {f"show{i}": {"class_type": "PreviewAny", "inputs": {"source": link}} for i, link in enumerate(links)}
+    return wanted | shown
+
+
+@pytest.mark.parametrize("stage", STAGES)
 def test_interrupt_is_quick_and_leaves_a_healthy_server(server, stage):
-    key = server.post("/prompt", {"prompt": long_prompt(stage)})["prompt_id"]
-    time.sleep({"fit": 1.5, "motion": 6.0, "render": 15.0, "ksampler": 20.0}[stage])
+    prompt, key = long_prompt(stage)
+    succeeded(server.run(upstream(prompt, key)))
+    queued = server.post("/prompt", {"prompt": prompt})["prompt_id"]
+    time.sleep(1.0)
     started = time.monotonic()
     server.post("/interrupt", {})
-    entry = server.wait(key)
+    entry = server.wait(queued)
     seconds = time.monotonic() - started
     interrupted = [m[1] for m in entry["status"]["messages"] if m[0] == "execution_interrupted"]
     assert interrupted, json.dumps(entry["status"])[-1500:]
     print(f"{stage}: interrupted in {interrupted[0]['node_type']} after {seconds:.2f} s")
-    assert seconds < 3.0  # 1 s on a free core; tests share theirs
+    assert seconds < 5.0  # within 1 s on a free core; tests share theirs
     if stage == "ksampler":
         succeeded(server.run(prompt_of("stereotalker_simple")))
