@@ -153,6 +153,7 @@ class ComfyPage:
     def open_template(self, name: str) -> None:
         """Through the template browser, as a user would: our category, our card."""
         self.evaluate("() => app.extensionManager.command.execute('Comfy.BrowseTemplates')")
+        self.page.wait_for_timeout(1500)  # the list of extensions comes after the dialog
         self.page.locator('[role="dialog"]').get_by_text("StereoTalker").last.click()
         self.page.locator(f'[data-testid="template-workflow-{name}"]').first.click()
         self.page.wait_for_function("() => app.graph._nodes.some(n => n.type.startsWith('StereoTalker'))")

@@ -55,6 +55,7 @@ def renderer(request, tab):
     if request.param == "nodes2" and not tab.nodes2_shows_elements():
         pytest.skip(f"the Nodes 2.0 preview of frontend {tab.version()} shows no elements of any extension")
     tab.set_renderer(request.param == "nodes2")
+    tab.page.keyboard.press("Escape")  # a dialog that a failed test has left open
     tab.errors.clear()
     return request.param
 
