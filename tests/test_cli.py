@@ -277,7 +277,9 @@ def test_evaluate_writes_metrics(tiny, tmp_path, capsys, monkeypatch):
         import_module(f"stereotalker_core.evaluation.{name}")
         for name in ("motion", "render", "speed", "face", "temporal")
     )
-    monkeypatch.setattr(motion, "evaluate_motion", lambda *_: {"metrics": {"jaw_correlation": row}})
+    monkeypatch.setattr(
+        motion, "evaluate_motion", lambda *_, **__: {"metrics": {"jaw_correlation": row}, "skipped": {}}
+    )
     monkeypatch.setattr(render, "evaluate_render", lambda *_: {"metrics": {"mask_iou": row}, "skipped": skipped})
     monkeypatch.setattr(speed, "evaluate_speed", lambda *_: {"seconds_per_second": row})
     monkeypatch.setattr(speed, "expert_cost", lambda *_: {})

@@ -72,7 +72,11 @@ def test_the_classifier_knows_the_teachers_emotions():
 def test_intensity_is_read_off_the_look():
     item, neutral = ITEMS[0], ITEMS[0].teacher(1, FaceStyle())
     for emotion in EMOTIONS[1:]:
-        shown = [shown_intensity(item.teacher(2, FaceStyle("M003", emotion, i)), neutral, emotion) for i in INTENSITIES]
+        styles = [FaceStyle("M003", emotion, i) for i in INTENSITIES]
+        shown = [  # one performance may be strong for its level: the mean of eight
+            sum(shown_intensity(item.teacher(seed, style), neutral, emotion) for seed in range(8)) / 8
+            for style in styles
+        ]
         assert shown[0] < shown[1] < shown[2] and 0.5 < shown[2] < 1.6, emotion
 
 
@@ -85,7 +89,7 @@ def test_the_mesh_has_a_mouth_below_an_upper_face(body):
     assert torch.equal(mesh.vertices(one)[0], mesh.template)
     one[0, ARKIT_INDEX["jawOpen"]] = 1
     moved = (mesh.vertices(one)[0] - mesh.template).norm(dim=-1)
-    assert moved[mesh.regions.mouth].max() > 15 and moved[mesh.regions.upper].max() < 5  # mm
+    assert moved[mesh.regions.mouth].max() > 15 and moved[mesh.regions.upper].median() < 0.1  # mm
     whole = 1000 * body.express(body.rest(torch.zeros(1, body.n_shape)).vertices, one)[0]
     torch.testing.assert_close(mesh.vertices(one)[0], whole[mesh.ids], atol=1e-2, rtol=0)
 
