@@ -161,9 +161,7 @@ def shape_space(
         if len(space["v_mean"]) != len(template.vertex_ids) or len(space["j_mean"]) != len(kept):
             raise SystemExit(f"{arguments.basis_from} belongs to another mesh or rig; build a new PCA instead")
     else:
-        space = principal_components(
-            vertices[:training], heads[:training], arguments.components, arguments.head_weight
-        )
+        space = principal_components(vertices[:training], heads[:training], arguments.components, arguments.head_weight)
     return space, reconstruction_errors(space, vertices[training - skip :], heads[training - skip :])
 
 

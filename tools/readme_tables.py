@@ -22,6 +22,7 @@ FOLDERS = {
     "stereotalker_core/body": "the parametric half body, portrait fitting, texture lift",
     "stereotalker_core/camera": "projection and camera paths",
     "stereotalker_core/commands": "one file per group of commands",
+    "stereotalker_core/convert": "public weights -> our classes, with a report of every key",
     "stereotalker_core/evaluation": "held-out metrics",
     "stereotalker_core/face": "emotional face motion",
     "stereotalker_core/motion": "stage 1: speech -> motion",

@@ -6,8 +6,8 @@
 
 1. The best frontal frame gives the person: `fit_portrait`. 2. Every frame is fitted from its neighbour's fit with the
 shape held (Levenberg-Marquardt on the keypoints). 3. Rotations, expression and camera are smoothed over time, frames
-without a person are bridged. 4. The body's mean turn becomes the yaw of the camera. 5. Masks come from the files, or
-from the fitted body and the colours.
+without a person are bridged. 4. The body's mean turn becomes the yaw of the camera. 5. Masks come from files, or from
+the fitted body and the colours.
 """
 
 import json
