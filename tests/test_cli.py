@@ -94,7 +94,8 @@ def test_interruption_leaves_a_playable_file(tiny, inputs, tmp_path, capsys, mon
 def test_a_real_signal_leaves_a_playable_file(tmp_path):
     """SIGINT to a process that writes frames slowly."""
     script = (
-        "import time, torch\n"
+        "import signal, time, torch\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell starts background jobs without it
         "from pathlib import Path\n"
         "from stereotalker_core.commands import talk\n"
         "from stereotalker_core.pipeline import Look, Scene\n"
