@@ -153,10 +153,23 @@ class ComfyPage:
     def open_template(self, name: str) -> None:
         """Through the template browser, as a user would: our category, our card."""
         self.evaluate("() => app.extensionManager.command.execute('Comfy.BrowseTemplates')")
-        self.page.wait_for_timeout(1500)  # the list of extensions comes after the dialog
-        self.page.locator('[role="dialog"]').get_by_text("StereoTalker").last.click()
-        self.page.locator(f'[data-testid="template-workflow-{name}"]').first.click()
-        self.page.wait_for_function("() => app.graph._nodes.some(n => n.type.startsWith('StereoTalker'))")
+        dialog = self.page.locator('[role="dialog"]')
+        dialog.get_by_text("ComfyUI-StereoTalker").last.click()
+        cards = dialog.locator('[data-testid^="template-workflow-stereotalker"]')
+        cards.first.wait_for()
+        card = dialog.locator(f'[data-testid="template-workflow-{name}"]').first
+        for _ in range(10):
+            if card.count():
+                break
+            cards.last.hover()  # the list grows when it is scrolled
+            self.page.mouse.wheel(0, 2000)
+            self.page.wait_for_timeout(SETTLE_MS)
+        card.click()
+        self.page.wait_for_function(
+            "name => app.extensionManager.workflow.activeWorkflow?.filename?.includes(name)"
+            " && app.graph._nodes.some(n => n.type.startsWith('StereoTalker'))",
+            arg=name,
+        )
         self.page.wait_for_timeout(1000)
 
     def prompt_input(self, kind: str, name: str):
