@@ -207,7 +207,7 @@ def main(arguments: list[str] | None = None) -> None:
     """The command line of this module."""
     parser = argparse.ArgumentParser(prog="synth faces", description="Write a synthetic set of emotional faces.")
     parser.add_argument("--speech", type=Path, default=Path("data/speech"))
-    parser.add_argument("--split", choices=("train", "val"), default="train")
+    parser.add_argument("--split", default="train", help="folder of the speech corpus, and of what is written")
     parser.add_argument("--out", type=Path, default=Path("data/faces"))
     parser.add_argument("--performances", type=int, default=4, help="of every sentence")
     parser.add_argument("--seed", type=int, default=1)
