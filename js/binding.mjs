@@ -56,7 +56,7 @@ export function bindCamera(node, app, url, makeImage = () => new Image()) {
       const note = linked ? "set by a linked node" : unreadable;
       const durationKnown = result.duration !== null;
       const { strip, image } = result;
-      const hint = widget("path") ? ["run once to see", "the person here"] : ["Camera Trajectory", "shows the person"];
+      const hint = ["run once to see", "the person here"];
       const canKey = Boolean(widget("keyframes"));
       return { camera, duration, durationKnown, strip, image, hint, locked, note, canKey };
     },

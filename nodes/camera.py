@@ -88,15 +88,16 @@ class CameraTrajectory:
             cameras = trajectories.keyframes(shown, frames, keys, canvas)
         else:
             cameras = trajectories.orbit(shown, frames, yaw, end_yaw, pitch, canvas, ease=path != PATHS[1])
-        return shown_to_widget(cameras, identity, motion, pitch)
+        return {"ui": shown_to_widget(identity, motion, pitch), "result": (cameras,)}
 
 
-def shown_to_widget(cameras: Cameras, identity: Identity, motion: Motion, pitch: float):
-    """The node's result; inside ComfyUI with a turntable strip of the person for the camera widget, made once."""
+def shown_to_widget(identity: Identity, motion: Motion, pitch: float) -> dict[str, list]:
+    """What the camera widget shows the person with: a turntable strip, made once a person; nothing outside ComfyUI."""
     if not host.INSIDE:
-        return (cameras,)
+        return {}
     from ..stereotalker_core.video.turntable import turntable_strip
 
+    identity = identity.to("cpu")
     digest = hashlib.sha1(identity.atlas.numpy().tobytes())
     digest.update(repr((identity.shape.tolist(), round(pitch, 1), STRIP)).encode())
     path, entry = host.temporary_file(f"stereotalker_turntable_{digest.hexdigest()[:16]}.jpg")
@@ -106,10 +107,7 @@ def shown_to_widget(cameras: Cameras, identity: Identity, motion: Motion, pitch:
             strip = turntable_strip(host.body(), identity, yaws, pitch=pitch, size=STRIP["size"])
         host.to_pil(strip).save(path, quality=85)
     row = entry | {"yaw_min": -STRIP["yaw_max"], "yaw_max": STRIP["yaw_max"], "count": STRIP["count"]}
-    return {
-        "ui": {"stereotalker_turntable": [row | {"frames": len(motion), "fps": motion.fps}]},
-        "result": (cameras,),
-    }
+    return {"stereotalker_turntable": [row | {"frames": len(motion), "fps": motion.fps}]}
 
 
 class StereoCameraPair:

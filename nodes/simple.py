@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..stereotalker_core.shapes import FPS
 from . import host
-from .camera import YAW
+from .camera import YAW, shown_to_widget
 from .speech import audio_in
 from .video import BACKGROUNDS, COLOURS, HIDDEN, check_batch
 
@@ -109,7 +109,8 @@ class StereoTalker:
                 masks.append(chunk.masks.cpu())
                 progress.picture = frames[-1][-1]
         host.stamp(extra_pnginfo, provenance(host.EMBEDDED, seed))
-        return host.image_out(frames), host.mask_out(masks), audio, FPS
+        shown = shown_to_widget(scene.identity, scene.motion, 0.0)
+        return {"ui": shown, "result": (host.image_out(frames), host.mask_out(masks), audio, FPS)}
 
 
 class Stages:
