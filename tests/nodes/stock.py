@@ -1,7 +1,8 @@
 """Stock nodes of ComfyUI that compute something, as plain stand-ins for graphs that run without ComfyUI.
 
 Inputs, defaults and order are those of ComfyUI 0.3.64, so that a graph made with them is right there, too. KSampler
-has Euler on the "simple" schedule only: what the example graphs use.
+has Euler on the "simple" schedule only: what the example graphs use; flow levels for nano, Stable Diffusion's for
+full-size sets.
 """
 
 import torch
@@ -15,6 +16,33 @@ def simple_sigmas(steps: int) -> torch.Tensor:
     """ComfyUI's "simple" scheduler over 1000 flow levels: (steps + 1,), from 1 to 0."""
     levels = torch.arange(1, 1001) / 1000
     return torch.tensor([float(levels[-(1 + int(i * 1000 / steps))]) for i in range(steps)] + [0.0])
+
+
+def preserving_sigmas(steps: int, zero_snr: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """ComfyUI's "simple" scheduler over 1000 linear betas: sigmas (steps + 1,) down to 0, and the table (1000,)."""
+    root = torch.cumprod(1 - torch.linspace(0.00085, 0.012, 1000, dtype=torch.float64), 0).sqrt()
+    if zero_snr:
+        root = (root - root[-1]) * root[0] / (root[0] - root[-1])
+        root[-1] = 4.8973451890853435e-08**0.5  # as ComfyUI: not quite zero
+    table = ((1 - root**2) / root**2).sqrt().float()
+    return torch.tensor([float(table[-(1 + int(i * 1000 / steps))]) for i in range(steps)] + [0.0]), table
+
+
+def sample_preserving(model, runs, noise, latents, steps: int, cfg: float, denoise: float):
+    """Euler from sigma to sigma over a full-size MODEL, guidance away from the second run."""
+    unet, scale = model.model.unet, model.model.latent_scale
+    sigmas, table = preserving_sigmas(int(steps / denoise), unet.config.prediction == "v")
+    sigmas = sigmas[-(steps + 1) :]
+    first = (1 + sigmas[0] ** 2) ** 0.5 if denoise == 1 else sigmas[0]
+    x = noise * first + (0 if denoise == 1 else latents * scale)
+    options = model.model_options["transformer_options"]
+    for sigma, following in zip(sigmas, sigmas[1:], strict=False):
+        at = (table - sigma).abs().argmin().expand(len(x)).float()
+        scaled = x / (1 + sigma**2) ** 0.5
+        clean = [model.model(scaled, at, transformer_options=options, run=run) for run in runs]
+        guided = clean[0] if cfg == 1 else clean[1] + cfg * (clean[0] - clean[1])
+        x = x + (x - guided) / sigma * (following - sigma)
+    return x / scale
 
 
 class KSampler:
@@ -43,6 +71,11 @@ class KSampler:
     def sample(self, model, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent_image, denoise=1.0):
         assert (sampler_name, scheduler) == ("euler", "simple"), "the stand-in has one sampler"
         latents = latent_image["samples"]
+        if not model.model.is_flow:
+            noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(seed))
+            sides = [positive] if cfg == 1 else [positive, negative]
+            runs = [model.model.read(c[0][1]["stereotalker_clip"], c[0][1]["stereotalker_portrait"]) for c in sides]
+            return ({**latent_image, "samples": sample_preserving(model, runs, noise, latents, steps, cfg, denoise)},)
         assert set(latent_image["batch_index"]) == {0}, "one noise for the clip"
         noise = torch.randn((1, *latents.shape[1:]), generator=torch.Generator().manual_seed(seed)).expand_as(latents)
         sigmas = simple_sigmas(int(steps / denoise))[-(steps + 1) :]
