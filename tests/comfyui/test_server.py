@@ -24,7 +24,15 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "nodes"))
 from graph import ROOT, STOCK, flattened, load_pack, load_workflow, run, to_api  # noqa: E402
 from test_graphs import (  # noqa: E402
-    CLASSES, FRAMES, NAMES_OF_RESULTS, SECONDS, SHAPES, SIZE, read_file, saved_frames, small,
+    CLASSES,
+    FRAMES,
+    NAMES_OF_RESULTS,
+    SECONDS,
+    SHAPES,
+    SIZE,
+    read_file,
+    saved_frames,
+    small,
 )  # fmt: skip
 from workflow_graphs import GRAPHS  # noqa: E402
 
