@@ -8,6 +8,7 @@
 
 import argparse
 import logging
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,11 +16,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..checkpoint import NANO, load, save
+from ..audio.phones import PHONES
+from ..checkpoint import NANO, load, load_tensors, save
 from ..face.model import ProbTalk3D
 from ..face.prior import MotionPrior
 from ..face.quantiser import Draw
-from .face_data import FaceData
+from .face_data import FaceData, MixedFaces, read_sets
 from .face_loss import Focus, StageOne, StageTwo, code_unit, fresh_codes, spread_codes, stage_one, stage_two
 from .loop import Schedule, fit, generator
 from .provenance import commit
@@ -40,17 +42,27 @@ class Recipe:
     lengths: tuple[int, ...] = (40, 72, 104)  # frames of a crop, one length a step
     one: StageOne = StageOne(bottleneck=0.3, expression=2.0, jaw=1.0, velocity=1.0, lips=0.01)
     one_vae: StageOne = StageOne(bottleneck=3e-4, expression=2.0, jaw=1.0, velocity=1.0, lips=0.01)
-    two: StageTwo = StageTwo(latent=0.1, expression=2.0, jaw=1.0, velocity=1.0, lips=0.02, codes=0.1)
+    two: StageTwo = StageTwo(latent=0.1, expression=2.0, jaw=1.0, velocity=1.0, lips=0.02, codes=0.1, drawn=0.04)
+    temperatures: tuple[float, float] = (0.1, 0.5)  # of the draws that stage 2 sees
+    blur: float = 0.5  # share of the batches whose phone chances are flattened: unknown voices are heard less surely
     warm: float = 0.4  # share of the steps in which stage 1 learns without codes; then they are spread over the data
     renew_every: int = 25  # steps between looks for codes that nothing chooses
     renew_until: float = 0.8  # share of the steps in which it is done
 
 
-def draw_batch(data: FaceData, recipe: Recipe, seed: int, step: int) -> dict[str, Tensor]:
+def draw_batch(data: FaceData | MixedFaces, recipe: Recipe, seed: int, step: int) -> dict[str, Tensor]:
     """The batch of a step, a pure function of (seed, step)."""
     rng = generator(seed, step)
     crops = data.crops(rng, recipe.batch, int(rng.choice(recipe.lengths)))
-    return crops | {"step": torch.tensor(step)}
+    if rng.random() < recipe.blur:
+        crops["sound"] = flatten_chances(crops["sound"], torch.from_numpy(rng.uniform(0.4, 1.0, recipe.batch)).float())
+    return crops | {"step": torch.tensor(step), "temperature": torch.tensor(rng.uniform(*recipe.temperatures))}
+
+
+def flatten_chances(sound: Tensor, power: Tensor) -> Tensor:
+    """sound (B, T, 45) with the phone chances of each clip raised to its power (B,) and brought back to a sum of 1."""
+    raised = sound[..., : len(PHONES)].clamp_min(1e-4) ** power[:, None, None]
+    return torch.cat([raised / raised.sum(-1, keepdim=True), sound[..., len(PHONES) :]], -1)
 
 
 class PriorLoss:
@@ -89,12 +101,13 @@ class PredictorLoss:
     def __call__(self, model: ProbTalk3D, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
         model.motion_prior.eval()
         predicted = model.feature_predictor(batch["sound"], batch["style"])
-        value, parts = stage_two(model.motion_prior, predicted, batch["motion"], self.recipe.two, self.focus)
+        draw = Draw(float(batch["temperature"]), 1, 100 * int(batch["step"]), model.config.coherence)
+        value, parts = stage_two(model.motion_prior, predicted, batch["motion"], self.recipe.two, self.focus, draw=draw)
         return value, {name: float(part.detach()) for name, part in parts.items()}
 
 
 def train_prior(
-    prior: MotionPrior, data: FaceData, recipe: Recipe, focus: Focus, schedule: Schedule, run: Path
+    prior: MotionPrior, data: FaceData | MixedFaces, recipe: Recipe, focus: Focus, schedule: Schedule, run: Path
 ) -> MotionPrior:
     """Stage 1 -> the prior with the unit of its code distances measured."""
     fit(prior, _batches(data, recipe, schedule), PriorLoss(recipe, focus, schedule), schedule, run)
@@ -106,7 +119,7 @@ def train_prior(
 
 
 def train_predictor(
-    model: ProbTalk3D, data: FaceData, recipe: Recipe, focus: Focus, schedule: Schedule, run: Path
+    model: ProbTalk3D, data: FaceData | MixedFaces, recipe: Recipe, focus: Focus, schedule: Schedule, run: Path
 ) -> ProbTalk3D:
     """Stage 2 in place; only the predictor learns."""
     return fit(
@@ -115,8 +128,14 @@ def train_predictor(
     )  # fmt: skip
 
 
-def _batches(data: FaceData, recipe: Recipe, schedule: Schedule) -> Callable[[int], dict[str, Tensor]]:
+def _batches(data: FaceData | MixedFaces, recipe: Recipe, schedule: Schedule) -> Callable[[int], dict[str, Tensor]]:
     return lambda step: draw_batch(data, recipe, schedule.seed, step)
+
+
+def read_prior(path: Path) -> MotionPrior:
+    """The prior of a file that stage 1 wrote, or the one inside a whole model's file."""
+    _, meta = load_tensors(path)
+    return load(ProbTalk3D, path).motion_prior if meta.get("model") == "ProbTalk3D" else load(MotionPrior, path)
 
 
 def with_prior(prior: MotionPrior, layers: int = 4, coherence: float = 8.0) -> ProbTalk3D:
@@ -138,29 +157,39 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--stage", type=int, choices=(1, 2), required=True)
     parser.add_argument("--kind", choices=("vq", "vae"), default="vq")
     parser.add_argument("--data", type=Path, default=Path("data/faces"))
+    parser.add_argument("--sets", default="train", help='folders of --data with their shares: "train:3,other:1"')
     parser.add_argument("--run", type=Path, default=None, help="runs/face_KIND_STAGE by default")
     parser.add_argument("--steps", type=int, default=2500)
     parser.add_argument("--lr", type=float, default=1.5e-3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--prior", type=Path, default=None, help="stage 2: the file that stage 1 wrote")
+    parser.add_argument("--prior", type=Path, default=None, help="stage 2: stage 1's file, or a whole model's")
+    parser.add_argument("--start", type=Path, default=None, help="stage 2: a whole model to go on from, prior included")
+    parser.add_argument("--shut", type=float, default=4.0, help="how much more the lips count where they are shut")
     parser.add_argument("--out", type=Path, default=None)
     options = parser.parse_args(arguments)
     from ..body.model import HalfBody
     from ..motion.lips import lip_gap_weights
 
-    data, focus, kind = FaceData(options.data / "train"), Focus(lip_gap_weights(HalfBody())), options.kind
+    data, kind = read_sets(options.data, options.sets), options.kind
+    focus = Focus(lip_gap_weights(HalfBody()), shut=options.shut)
     run = options.run or Path(f"runs/face_{kind}_{options.stage}")
     schedule = Schedule(options.steps, lr=options.lr, seed=options.seed, amp=False, ema=0.99, save_every=100)
-    prior_file = options.prior or Path(f"runs/face_{kind}_1/prior.safetensors")
     torch.manual_seed(options.seed)
     if options.stage == 1:
         out = options.out or run / "prior.safetensors"
         model = train_prior(MotionPrior(replace(NANO_PRIOR, kind=kind)), data, Recipe(), focus, schedule, run)
     else:
         out = options.out or NANO / ("probtalk3d.safetensors" if kind == "vq" else "probtalk3d_vae.safetensors")
-        model = train_predictor(with_prior(load(MotionPrior, prior_file)), data, Recipe(), focus, schedule, run)
-    command = f"python -m stereotalker_core train face --stage {options.stage} --kind {kind} --steps {options.steps}"
-    save(model, out, command=f"{command} --lr {options.lr}", seed=options.seed, commit=commit(), metrics={})
+        if options.start:
+            model = load(ProbTalk3D, options.start)
+        else:
+            model = with_prior(read_prior(options.prior or Path(f"runs/face_{kind}_1/prior.safetensors")))
+        if model.motion_prior.config.kind != kind:
+            raise SystemExit(f"the prior is of kind {model.motion_prior.config.kind!r}; add --kind")
+        model = train_predictor(model, data, Recipe(), focus, schedule, run)
+    words = arguments if arguments is not None else sys.argv[1:]
+    command = "python -m stereotalker_core train face " + " ".join(words)
+    save(model, out, command=command, seed=options.seed, commit=commit(), metrics={})
 
 
 if __name__ == "__main__":

@@ -198,6 +198,28 @@ class FaceData:
         }
 
 
+class MixedFaces:
+    """Several sets as one; crops come from each by its share, however large it is."""
+
+    def __init__(self, sets: list[FaceData], shares: list[float]) -> None:
+        if len(sets) != len(shares) or not sets or min(shares) <= 0:
+            raise ValueError(f"{len(sets)} sets need as many positive shares, got {shares}")
+        self.sets, self.shares = sets, np.array(shares) / sum(shares)
+
+    def crops(self, rng: np.random.Generator, batch: int, frames: int) -> dict[str, Tensor]:
+        """As `FaceData.crops`."""
+        counts = rng.multinomial(batch, self.shares)
+        parts = [data.crops(rng, int(n), frames) for data, n in zip(self.sets, counts, strict=True) if n]
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def read_sets(folder: Path, splits: str) -> FaceData | MixedFaces:
+    """ "train" -> that set of the folder; "train6:3,kokoro:1" -> several, by their shares (1 where none is given)."""
+    pairs = [(name.strip(), share or "1") for name, _, share in (s.partition(":") for s in splits.split(","))]
+    sets = [FaceData(folder / name) for name, _ in pairs]
+    return sets[0] if len(sets) == 1 else MixedFaces(sets, [float(share) for _, share in pairs])
+
+
 def emotion_index(style: FaceStyle) -> int:
     """0..7."""
     return EMOTIONS.index(style.emotion)

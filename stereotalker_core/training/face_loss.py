@@ -9,7 +9,7 @@ from torch import Tensor
 from ..face.arkit_map import layout_map
 from ..face.layout import N_EXPRESSION, N_PARAMETERS, denormalise, normalise
 from ..face.prior import MotionPrior
-from ..face.quantiser import Quantised
+from ..face.quantiser import Draw, Quantised
 from ..motion.arkit import ARKIT_INDEX, MOUTH
 from ..motion.lips import CLOSED_MM
 
@@ -47,6 +47,7 @@ class StageTwo:
     velocity: float = 0.0
     lips: float = 0.0
     codes: float = 0.0
+    drawn: float = 0.0
 
 
 class Focus:
@@ -117,11 +118,12 @@ def stage_two(
     weights: StageTwo,
     focus: Focus | None = None,
     rounded: bool = False,
+    draw: Draw | None = None,
 ) -> tuple[Tensor, Parts]:
     """Predicted latent (B, T, C) before the bottleneck against the true motion -> (total, terms without weights).
 
     prior is frozen. rounded: the latent term as released, whose gradient is the sign of rounding noise where the codes
-    are equal; without it, it is zero there.
+    are equal; without it, it is zero there. draw: how the term `drawn` draws; needed where that has a weight.
     """
     with torch.no_grad():
         wanted = prior.bottleneck(prior.encode(motion), None, rounded)
@@ -135,7 +137,24 @@ def stage_two(
         latent = prior.bottleneck(predicted, None, rounded).latent
     parts["latent"] = F.l1_loss(latent, wanted.latent)
     parts |= _motion_parts(prior.decode(latent), motion, weights, focus)
+    if weights.drawn and focus is not None:
+        parts["drawn"] = focus.lips(prior.decode(drawn_latent(prior, predicted, draw)), motion)
     return total(parts, weights), parts
+
+
+def drawn_latent(prior: MotionPrior, predicted: Tensor, draw: Draw) -> Tensor:
+    """The codes of one draw (B, T, C); their gradient is that of the mean over the chances at the same temperature.
+
+    The VAE variant's draw has a gradient of its own.
+    """
+    if prior.config.kind == "vae":
+        return prior.bottleneck(predicted, draw).latent
+    quantiser = prior.quantize
+    distances = quantiser.distances(quantiser.rows(predicted))
+    chances = quantiser.logits(distances, draw.temperature).softmax(1)
+    hard = quantiser.embedding(quantiser.choose(distances.detach(), draw, predicted.shape[1]))
+    mean = chances @ quantiser.embedding.weight
+    return quantiser.unrows(hard.detach() + (mean - mean.detach()), predicted)
 
 
 def fresh_codes(prior: MotionPrior, z: Tensor, indices: Tensor, generator: torch.Generator) -> int:
