@@ -1,4 +1,10 @@
-"""Public full-size speech encoders (wav2vec 2.0, HuBERT, WavLM, Whisper) behind the interface of `SpeechEncoder`."""
+"""Public full-size speech encoders (wav2vec 2.0, HuBERT, WavLM, Whisper) behind the interface of `SpeechEncoder`.
+
+Waveform models give what one pass of transformers over the whole recording gives; above 20 s long.py orders the same
+work differently, and beyond `exact_seconds` its transformer works in windows. Whisper's encoder always hears 30 s,
+padded with zeros: a longer recording goes through it in pieces of 20 s with 2 s before and behind, each equal to
+transformers on that piece.
+"""
 
 import json
 from pathlib import Path
@@ -10,12 +16,14 @@ from torch import Tensor, nn
 from .. import checkpoint
 from ..records import Audio, SpeechFeatures
 from ..shapes import SAMPLE_RATE
-from .encoder import HOP, SpeechEncoder, pair, pieces
+from .encoder import CHUNK, HOP, SpeechEncoder, pair, pieces
 from .load import loudness_gain
+from .long import long_hidden
 
 WAVEFORM_MODELS = ("wav2vec2", "hubert", "wavlm")
 KINDS = (*WAVEFORM_MODELS, "whisper")
-CONTEXT = 100  # frames of 20 ms on either side of a chunk: these models see everything, chunks are an approximation
+CONTEXT = 100  # frames of 20 ms that Whisper hears on either side of a piece
+EXACT_SECONDS = 300.0  # up to here equal to one pass; the time grows with the square of the length
 
 
 def load_speech_encoder(
@@ -35,11 +43,19 @@ class PretrainedSpeechEncoder(nn.Module):
     """Features of a public model; the phone log-probabilities come from our own encoder beside it.
 
     model: a transformers model of a `kind` in KINDS (Whisper: its encoder). normalised: whether it was trained on
-    waveforms of zero mean and unit variance.
+    waveforms of zero mean and unit variance. exact_seconds: longest recording that equals one pass.
     """
 
-    def __init__(self, model: nn.Module, phones: SpeechEncoder, kind: str, normalised: bool = True) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        phones: SpeechEncoder,
+        kind: str,
+        normalised: bool = True,
+        exact_seconds: float = EXACT_SECONDS,
+    ) -> None:
         super().__init__()
+        self.exact_seconds = exact_seconds
         if kind not in KINDS:
             raise ValueError(f"{kind!r} is no speech encoder that works; these do: {', '.join(KINDS)}")
         self.model, self.kind, self.normalised, self.phones = model, kind, normalised, phones
@@ -77,21 +93,29 @@ class PretrainedSpeechEncoder(nn.Module):
         elif self.normalised:  # what these models were trained with: zero mean, unit variance
             deviation, mean = torch.std_mean(wave)
             wave = (wave - mean) / (deviation + 1e-7)
-        parts = [self._hidden(piece)[cut].float().cpu() for piece, cut in pieces(wave, 2 * len(own.phones), CONTEXT)]
-        return SpeechFeatures(pair(torch.cat(parts)), own.phones, audio.seconds)
+        frames = 2 * len(own.phones)
+        if self.kind == "whisper":
+            hidden = torch.cat([self._whisper(piece)[cut] for piece, cut in pieces(wave, frames, CONTEXT)])
+        else:
+            hidden = self._hidden(F.pad(wave, (0, frames * HOP - wave.shape[0])))
+        return SpeechFeatures(pair(hidden), own.phones, audio.seconds)
 
     def _hidden(self, waveform: Tensor) -> Tensor:
         """(S,) with S a multiple of 320 -> (S / 320, D), frame i centred on sample 320 i + 160 like ours."""
-        frames = waveform.shape[0] // HOP
+        x = F.pad(waveform, (40, 40))  # their frames of 400 samples, 320 apart
+        if waveform.shape[0] > CHUNK * HOP:
+            return long_hidden(self.model, x, round(self.exact_seconds * SAMPLE_RATE / HOP))
         weight = next(self.model.parameters())
-        if self.kind != "whisper":
-            x = F.pad(waveform, (40, 40))  # their frames of 400 samples, 320 apart
-            return self.model(x[None].to(weight.device, weight.dtype)).last_hidden_state[0]
+        return self.model(x[None].to(weight.device, weight.dtype)).last_hidden_state[0].float().cpu()
+
+    def _whisper(self, waveform: Tensor) -> Tensor:
+        """The same of Whisper's encoder, at most 30 s."""
         from transformers import WhisperFeatureExtractor
 
+        frames, weight = waveform.shape[0] // HOP, next(self.model.parameters())
         extract = WhisperFeatureExtractor(feature_size=self.model.config.num_mel_bins)
         shifted = F.pad(waveform[HOP // 2 :], (0, HOP // 2)).numpy()  # its frame k is centred on sample 320 k
         samples = HOP * self.model.config.max_source_positions
         mel = extract(shifted, sampling_rate=SAMPLE_RATE, padding="max_length", max_length=samples, return_tensors="pt")
         hidden = self.model(mel.input_features.to(weight.device, weight.dtype)).last_hidden_state
-        return hidden[0, :frames]
+        return hidden[0, :frames].float().cpu()
