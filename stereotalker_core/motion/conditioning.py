@@ -15,7 +15,7 @@ N_PROSODY = 5  # loudness, its slope, log pitch, its slope, voicing
 _HOP = round(SAMPLE_RATE / FPS)  # 640 samples a frame
 _WINDOW = 1024
 _PITCH_HZ = (70.0, 400.0)
-_CHUNK = 4096  # frames whose pitch is found at once: bounds the memory of long recordings
+_CHUNK = 512  # frames whose pitch is found at once: bounds the memory of long recordings
 
 
 @dataclass(frozen=True)
