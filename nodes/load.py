@@ -1,4 +1,8 @@
-"""Loader nodes: one file, one network. "nano (embedded)" needs no download; other files lie in models/stereotalker."""
+"""Loader nodes: one file, one network. "nano (embedded)" needs no download; other files lie in models/stereotalker.
+
+Public weights load unchanged: a folder with an AnimateAnyone-type set, speech encoders of models/audio_encoders, and
+language models of models/LLM. What a file holds that no network wants is an error that names it.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +19,8 @@ def _file(tip: str) -> dict:
 class LoadAudioEncoder:
     DISPLAY_NAME = "Load Audio Encoder (Stereo-Talker)"
     CATEGORY = CATEGORY
-    DESCRIPTION = "The wav2vec 2.0 style network that hears the speech."
-    SEARCH_ALIASES = ["wav2vec", "speech encoder", "audio model"]
+    DESCRIPTION = "The network that hears the speech: nano's, or a public wav2vec 2.0, HuBERT, WavLM or Whisper."
+    SEARCH_ALIASES = ["wav2vec", "speech encoder", "audio model", "hubert", "wavlm", "whisper"]
     RETURN_TYPES = ("ST_AUDIO_ENCODER",)
     RETURN_NAMES = ("audio_encoder",)
     OUTPUT_TOOLTIPS = ("For Encode Speech.",)
@@ -24,13 +28,14 @@ class LoadAudioEncoder:
 
     @classmethod
     def INPUT_TYPES(cls):
-        return _file("Audio encoder file.")
+        tip = "Audio encoder file; or a file or model folder of models/audio_encoders."
+        return {"required": {"model_name": (host.model_choices(*host.AUDIO), {"tooltip": tip})}}
 
     def load(self, model_name: str):
-        from ..stereotalker_core.audio.encoder import SpeechEncoder
+        from ..stereotalker_core.convert.speech import load_speech_model
 
         path = host.resolve_model(model_name, NANO / "audio_encoder.safetensors")
-        return (host.Managed(load(SpeechEncoder, path)),)
+        return (host.Managed(load_speech_model(path)[0]),)
 
 
 class LoadMotionModel:
@@ -45,21 +50,37 @@ class LoadMotionModel:
 
     @classmethod
     def INPUT_TYPES(cls):
-        names = host.model_choices()
+        tip = "Language-model prior file, which brings meaning into the gestures; or a language model of models/LLM."
         return {
             "required": {
-                "model_name": (names, {"tooltip": "Motion denoiser file."}),
-                "prior_name": (names, {"tooltip": "Language-model prior file; it brings meaning into the gestures."}),
+                "model_name": (host.model_choices(), {"tooltip": "Motion denoiser file."}),
+                "prior_name": (host.model_choices(*host.LANGUAGE), {"tooltip": tip}),
             }
         }
 
     def load(self, model_name: str, prior_name: str):
         from ..stereotalker_core.motion.denoiser import MotionDenoiser
-        from ..stereotalker_core.motion.prior import LanguagePrior
 
         denoiser = load(MotionDenoiser, host.resolve_model(model_name, NANO / "motion_denoiser.safetensors"))
-        prior = load(LanguagePrior, host.resolve_model(prior_name, NANO / "prior.safetensors"))
+        prior = _prior(host.resolve_model(prior_name, NANO / "prior.safetensors"), denoiser.config.features)
+        if prior.track_width != denoiser.config.prior:
+            raise ValueError(
+                f"{prior_name} gives {prior.track_width} channels, {model_name} was trained with a prior of "
+                f"{denoiser.config.prior}: take both of one training, or train a motion model with this prior "
+                "(`python -m stereotalker_core train motion`)"
+            )
         return (host.Managed(prior, denoiser),)
+
+
+def _prior(path, features: int):
+    """A prior file; or a language model, folder or .gguf, as a prior whose adapters are new."""
+    from ..stereotalker_core.motion.prior import LanguagePrior
+
+    if path.suffix == ".safetensors":
+        return load(LanguagePrior, path)
+    from ..stereotalker_core.convert.language import load_language_model
+
+    return load_language_model(path, features=features)[0]
 
 
 class LoadMaskPredictor:
@@ -88,9 +109,10 @@ class LoadRenderer:
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "Stage 2: the latent diffusion U-Net with its reference network as a MODEL for any sampler, and its VAE. "
-        "Both serve Render Video, and Stereo-Talker Conditioning with the stock KSampler and VAE Decode."
+        "Both serve Render Video, and Stereo-Talker Conditioning with the stock KSampler and VAE Decode. Full-size "
+        "sets of the AnimateAnyone type go the same way."
     )
-    SEARCH_ALIASES = ["renderer", "u-net", "video diffusion model", "vae", "checkpoint"]
+    SEARCH_ALIASES = ["renderer", "u-net", "video diffusion model", "vae", "checkpoint", "animateanyone"]
     RETURN_TYPES = ("MODEL", "VAE")
     RETURN_NAMES = ("model", "vae")
     OUTPUT_TOOLTIPS = (
@@ -101,24 +123,140 @@ class LoadRenderer:
 
     @classmethod
     def INPUT_TYPES(cls):
-        names = host.model_choices()
+        names = host.model_choices(host.FILES, host.SETS)
+        own = "beside a set, nano (embedded) stands for the set's own."
         return {
             "required": {
-                "unet_name": (names, {"tooltip": "Denoiser file."}),
-                "reference_name": (names, {"tooltip": "Reference network file; it reads the portrait."}),
-                "vae_name": (names, {"tooltip": "Autoencoder file with the guided decoder."}),
+                "unet_name": (names, {"tooltip": "Denoiser file, or the folder of a full-size set."}),
+                "reference_name": (names, {"tooltip": f"Reference network, which reads the portrait; {own}"}),
+                "vae_name": (
+                    host.model_choices(host.FILES, host.SETS, *host.VAES),
+                    {"tooltip": f"Autoencoder file: nano's guided one, or Stable Diffusion's or TAESD; {own}"},
+                ),
             }
         }
 
     def load(self, unet_name: str, reference_name: str, vae_name: str):
-        from ..stereotalker_core.video.reference import ReferenceNet
-        from ..stereotalker_core.video.unet import StereoTalkerUNet
-        from ..stereotalker_core.video.vae import TinyAutoencoder
+        unet = host.resolve_model(unet_name, NANO / "unet.safetensors")
+        if unet.is_dir():
+            return _full_size(unet, unet_name, reference_name, vae_name)
+        return _one_by_one(unet, unet_name, reference_name, vae_name)
 
-        unet = load(StereoTalkerUNet, host.resolve_model(unet_name, NANO / "unet.safetensors"))
-        reference = load(ReferenceNet, host.resolve_model(reference_name, NANO / "reference.safetensors"))
-        vae = host.ClipVAE(host.Managed(load(TinyAutoencoder, host.resolve_model(vae_name, NANO / "vae.safetensors"))))
-        return host.make_model(unet, reference, vae.preview_factors(), unet_name), vae
+
+def _one_by_one(path, unet_name: str, reference_name: str, vae_name: str):
+    """MODEL and VAE of three files in our format: nano, or trained like it."""
+    from ..stereotalker_core.convert.weights import stored_config
+    from ..stereotalker_core.video.reference import ReferenceNet
+    from ..stereotalker_core.video.unet import StereoTalkerUNet
+    from ..stereotalker_core.video.vae import TinyAutoencoder
+
+    if stored_config(path).get("tokens") == 0:
+        raise ValueError(
+            f"{unet_name} is a full-size denoiser: name it unet.safetensors, put it with reference.safetensors, vae "
+            "and image_encoder into a folder of models/stereotalker, and choose that folder"
+        )
+    unet = load(StereoTalkerUNet, path)
+    reference = load(ReferenceNet, _file_of(reference_name, "reference.safetensors"))
+    network = load(TinyAutoencoder, _file_of(vae_name, "vae.safetensors"))
+    _same_latents(unet_name, unet, vae_name, network)
+    vae = host.ClipVAE(host.Managed(network))
+    return host.make_model(unet, reference, vae.preview_factors(), unet_name), vae
+
+
+def _file_of(name: str, embedded: str):
+    path = host.resolve_model(name, NANO / embedded)
+    if path.is_dir():
+        raise ValueError(f"{name} is a full-size set: choose it as unet_name, too, or take another file here")
+    return path
+
+
+def _full_size(folder, unet_name: str, reference_name: str, vae_name: str):
+    """MODEL and VAE of a full-size set; a reference network or an autoencoder from elsewhere replaces the set's."""
+    import torch
+
+    from ..stereotalker_core.convert.encoders import load_autoencoder
+    from ..stereotalker_core.convert.renderer import load_reference
+    from ..stereotalker_core.convert.sets import load_networks, load_set_encoder, load_set_vae
+
+    kind, vae_kind = host.weight_dtype(), host.weight_dtype(vae=True)
+    unet, reference, _ = load_networks(folder, kind)
+    other = host.resolve_model(reference_name, folder)
+    if other.is_file():
+        reference, _ = load_reference(other, dtype=kind)
+    elif other != folder:
+        reference = load_networks(other, kind)[1]
+    if unet.config.reference() != reference.config:
+        raise ValueError(f"{reference_name} and {unet_name} are of different sizes; take both from one set")
+    source = host.resolve_model(vae_name, folder)
+    network, _ = (load_set_vae if source.is_dir() else load_autoencoder)(source, dtype=vae_kind)
+    _same_latents(unet_name, unet, vae_name, network)
+    encoder, _ = load_set_encoder(folder, kind)
+    if encoder.config.out != unet.config.cross_dim:
+        raise ValueError(
+            f"the image encoder of {unet_name} gives {encoder.config.out} channels, its denoiser reads "
+            f"{unet.config.cross_dim}; take image_encoder of sd-image-variations-diffusers"
+        )
+    for part in (unet, reference, network):
+        part.to(memory_format=torch.channels_last)
+    vae = host.ClipVAE(host.Managed(network, encoder), guides=unet.config.guides)
+    return host.make_model(unet, reference, None, unet_name.rstrip("/")), vae
+
+
+def _same_latents(unet_name: str, unet, vae_name: str, vae) -> None:
+    if unet.config.latent_channels != vae.config.latent_channels:
+        raise ValueError(
+            f"{vae_name} has {vae.config.latent_channels} latent channels, {unet_name} {unet.config.latent_channels}; "
+            "take both from one set"
+        )
+
+
+class RendererSettings:
+    DISPLAY_NAME = "Renderer Settings (Stereo-Talker)"
+    CATEGORY = CATEGORY
+    DESCRIPTION = (
+        "How a full-size set is sampled: guidance, context windows of its motion modules, tiles of its decoder. The "
+        "nano renderer has none of these."
+    )
+    SEARCH_ALIASES = ["context windows", "guidance", "cfg", "closed loop", "tiled vae", "animateanyone"]
+    RETURN_TYPES = ("MODEL",)
+    RETURN_NAMES = ("model",)
+    OUTPUT_TOOLTIPS = ("The same renderer with these settings.",)
+    FUNCTION = "apply"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        def whole(default, low, high, tip, step=1):
+            return ("INT", {"default": default, "min": low, "max": high, "step": step, "tooltip": tip})
+
+        guidance = {"default": 3.5, "min": 1.0, "max": 20.0, "step": 0.1}
+        guidance["tooltip"] = "How strongly Render Video follows the portrait; 1 = half the time. KSampler has a cfg."
+        loop = {"default": True, "tooltip": "The last window wraps round to the first frames."}
+        return {
+            "required": {
+                "model": ("MODEL", {"tooltip": "From Load Renderer with a full-size set."}),
+                "guidance": ("FLOAT", guidance),
+                "context_length": whole(24, 1, 32, "Frames that the motion modules see at once."),
+                "context_overlap": whole(4, 0, 31, "Frames that neighbouring windows share."),
+                "closed_loop": ("BOOLEAN", loop),
+                "tile_size": whole(0, 0, 2048, "Pixels of decoded tiles in Render Video, 192 or more; 0 = whole.", 64),
+                "run_length": whole(96, 1, 960, "Frames that Render Video denoises together; runs are cross-faded."),
+            }
+        }
+
+    def apply(
+        self,
+        model,
+        guidance: float,
+        context_length: int,
+        context_overlap: int,
+        closed_loop: bool,
+        tile_size: int,
+        run_length: int,
+    ):
+        if tile_size and tile_size < 192:
+            raise ValueError(f"tile_size {tile_size} is too small for the overlap of tiles; give 0, or 192 and more")
+        settings = host.Sampling(guidance, context_length, context_overlap, closed_loop, tile_size, run_length)
+        return (host.with_sampling(model, settings),)
 
 
 def _experts_inputs(tip: str) -> dict:
@@ -130,6 +268,16 @@ def _experts_inputs(tip: str) -> dict:
             "strength": ("FLOAT", strength),
         }
     }
+
+
+def _experts(model, cls: type, name: str, embedded: str):
+    """Experts of a file, which must have been made for this MODEL."""
+    from ..stereotalker_core.convert.upcycle import fits
+
+    unet, _ = host.networks_of(model)
+    experts = load(cls, host.resolve_model(name, NANO / embedded))
+    fits(unet, experts, name)
+    return experts
 
 
 class LoadViewMoE:
@@ -149,7 +297,7 @@ class LoadViewMoE:
     def load(self, model, experts_name: str, strength: float):
         from ..stereotalker_core.video.experts import ViewExperts
 
-        experts = load(ViewExperts, host.resolve_model(experts_name, NANO / "view_experts.safetensors"))
+        experts = _experts(model, ViewExperts, experts_name, "view_experts.safetensors")
         return (host.with_experts(model, "view", host.Managed(experts), strength),)
 
 
@@ -170,7 +318,7 @@ class LoadMaskMoE:
     def load(self, model, experts_name: str, strength: float):
         from ..stereotalker_core.video.experts import MaskExperts
 
-        experts = load(MaskExperts, host.resolve_model(experts_name, NANO / "mask_experts.safetensors"))
+        experts = _experts(model, MaskExperts, experts_name, "mask_experts.safetensors")
         return (host.with_experts(model, "mask", host.Managed(experts), strength),)
 
 
@@ -179,6 +327,7 @@ NODES = {
     "StereoTalkerLoadMotionModel": LoadMotionModel,
     "StereoTalkerLoadMaskPredictor": LoadMaskPredictor,
     "StereoTalkerLoadRenderer": LoadRenderer,
+    "StereoTalkerRendererSettings": RendererSettings,
     "StereoTalkerLoadViewMoE": LoadViewMoE,
     "StereoTalkerLoadMaskMoE": LoadMaskMoE,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from ..stereotalker_core.records import Cameras, Identity, Motion
 from . import host
@@ -33,7 +34,8 @@ def background_of(background: str, image, size: tuple[int, int]):
 def sampling_inputs(**more: tuple) -> dict:
     """The inputs that Render Video and Render Video to File share; `more` are required ones after them."""
     seed = {"default": 0, "min": 0, "max": 2**64 - 1, "control_after_generate": True, "tooltip": "Noise of the U-Net."}
-    steps = {"default": 1, "min": 1, "max": 50, "tooltip": "Denoising steps; 1 is sharpest with the nano renderer."}
+    tip = "Denoising steps; 1 is sharpest with the nano renderer, full-size sets want 20 to 30."
+    steps = {"default": 1, "min": 1, "max": 50, "tooltip": tip}
     return {
         "required": {
             "model": ("MODEL", {"tooltip": "From Load Renderer, Load View-MoE or Load Mask-MoE."}),
@@ -61,27 +63,53 @@ def chunks_of(
     model, vae, identity: Identity, motion: Motion, cameras: Cameras, seed: int, steps: int, background, mask_predictor
 ) -> Iterator:
     """Frames and masks of a video as they come, with progress, previews and checks; iterate it interruptibly."""
-    from ..stereotalker_core.video.mask import MaskPredictor
-    from ..stereotalker_core.video.render import Renderer, render_video
+    from ..stereotalker_core.video.render import render_video
 
-    unet, reference = host.networks_of(model)
     used = [model, host.vae_of(vae), *([mask_predictor] if mask_predictor else [])]
     device = host.load_all(used, _WINDOW_BYTES * cameras.size[0] * cameras.size[1])
     body = host.body(str(device))
-    predictor = mask_predictor.modules[0] if mask_predictor else MaskPredictor.for_parts(body.part_names).to(device)
-    experts = host.experts_of(model)
-    view, view_strength = experts.get("view", (None, 1.0))
-    mask, mask_strength = experts.get("mask", (None, 1.0))
-    renderer = Renderer(unet, reference, vae.network, predictor, view, mask, view_strength, mask_strength)
     progress, done = host.Progress(len(motion)), 0
+    renderer = renderer_of(model, vae, mask_predictor, body, device)
+    window = {}
+    if vae.image_encoder is not None:
+        run = min(len(motion), renderer.longest)
+        window = {"window": run, "overlap": min(4, run - 1)}
+        renderer = replace(renderer, on_step=lambda share: progress(done + int(share * min(run, len(motion) - done))))
     for chunk in render_video(
         body, renderer, identity.to(device), motion.to(device), cameras.to(device),
-        steps=steps, seed=seed, background=background, use_predicted_mask=mask_predictor is not None,
+        steps=steps, seed=seed, background=background, use_predicted_mask=mask_predictor is not None, **window,
     ):  # fmt: skip
         host.check_finite(chunk.frames, "the renderer")
         done += len(chunk.frames)
         progress(done, chunk.frames[-1])
         yield chunk
+
+
+def renderer_of(model, vae, mask_predictor, body, device):
+    """The core's renderer of a MODEL and a VAE; ValueError where they are not of one set."""
+    from ..stereotalker_core.video.full_renderer import FullRenderer
+    from ..stereotalker_core.video.mask import MaskPredictor
+    from ..stereotalker_core.video.render import Renderer
+
+    unet, reference = host.networks_of(model)
+    predictor = mask_predictor.modules[0] if mask_predictor else MaskPredictor.for_parts(body.part_names).to(device)
+    experts = host.experts_of(model)
+    view, view_strength = experts.get("view", (None, 1.0))
+    mask, mask_strength = experts.get("mask", (None, 1.0))
+    parts = (unet, reference, vae.network, predictor, view, mask, view_strength, mask_strength)
+    if (vae.image_encoder is None) != (unet.config.tokens > 0):
+        raise ValueError("the MODEL and the VAE are of different renderers; connect both outputs of one Load Renderer")
+    if vae.image_encoder is None:
+        return Renderer(*parts)
+    sampling = host.sampling_of(model)
+    return FullRenderer(
+        *parts,
+        image_encoder=vae.image_encoder,
+        guidance=sampling.guidance,
+        windows=sampling.windows(unet.config.motion_length),
+        tile=sampling.tile_latents,
+        longest=sampling.run,
+    )
 
 
 class RenderVideo:
@@ -186,8 +214,8 @@ class Conditioning:
     DISPLAY_NAME = "Stereo-Talker Conditioning"
     CATEGORY = CATEGORY
     DESCRIPTION = (
-        "Everything the renderer is told about a video, for the stock KSampler (cfg 1, euler, simple) and VAE Decode. "
-        "Any length: windows are handled inside. Connect this node's vae to VAE Decode."
+        "Everything the renderer is told about a video, for the stock KSampler (euler, simple; cfg 1, full-size sets "
+        "3.5) and VAE Decode. Any length: windows are handled inside. Connect this node's vae to VAE Decode."
     )
     SEARCH_ALIASES = ["ksampler", "conditioning", "latent video", "pose conditioning"]
     RETURN_TYPES = ("CONDITIONING", "CONDITIONING", "LATENT", "VAE", "MASK", "FLOAT")
@@ -195,7 +223,7 @@ class Conditioning:
     OUTPUT_TOOLTIPS = (
         "Guides, masks, cameras and portrait.",
         "The same without the portrait; used only with a cfg other than 1, which the nano renderer is not trained for.",
-        "One latent a frame: the encoded lift, used with denoise below 1; all frames share one noise.",
+        "One latent a frame: the encoded lift, used with denoise below 1. With nano all frames share one noise.",
         "For VAE Decode: it knows the guides, masks and background of this video.",
         "The person in every frame.",
         "Frames a second, for Create Video.",
@@ -240,11 +268,14 @@ class Conditioning:
             clip = prepare_clip(
                 host.body(str(device)), vae.network, mask_predictor.modules[0] if mask_predictor else None,
                 identity.to(device), motion.to(device), cameras.to(device), progress,
+                guides=vae.guides, image_encoder=vae.image_encoder,
             )  # fmt: skip
         tokens = torch.zeros(1, 1, 1)  # the model computes its own from the portrait
         positive = [[tokens, {"stereotalker_clip": clip, "stereotalker_portrait": True}]]
         negative = [[tokens, {"stereotalker_clip": clip, "stereotalker_portrait": False}]]
-        latent = {"samples": clip.lift.clone(), "batch_index": [0] * len(clip)}  # one noise for the whole clip
+        latent = {"samples": clip.lift / vae.scale}
+        if vae.image_encoder is None:
+            latent["batch_index"] = [0] * len(clip)  # one noise for the whole clip
         mask = host.mask_out([clip.person])
         if freeze_background:
             latent["noise_mask"] = mask

@@ -4,28 +4,43 @@ from .folders import (
     EMBEDDED,
     INSIDE,
     file_choices,
-    model_choices,
     problem_with_file,
     register_model_folder,
     resolve_file,
-    resolve_model,
     save_path,
     stamp,
     temporary_file,
 )
-from .memory import Managed, body, check_memory, compute_device, free_memory, load_all, nano_models
-from .model import Denoiser, experts_of, make_model, model_name, networks_of, with_experts
+from .memory import Managed, body, check_memory, compute_device, free_memory, load_all, nano_models, weight_dtype
+from .model import (
+    Denoiser,
+    Sampling,
+    experts_of,
+    make_model,
+    model_name,
+    networks_of,
+    sampling_of,
+    with_experts,
+    with_sampling,
+)
+from .models import AUDIO, FILES, LANGUAGE, SETS, VAES, model_choices, resolve_model
 from .pictures import fit_canvas, image_in, image_out, mask_in, mask_out, strip_of, to_pil
 from .progress import Progress, check_finite, check_interrupted, interruptible
 from .vae import ClipVAE, vae_of
 
 __all__ = [
+    "AUDIO",
     "EMBEDDED",
+    "FILES",
     "INSIDE",
+    "LANGUAGE",
+    "SETS",
+    "VAES",
     "ClipVAE",
     "Denoiser",
     "Managed",
     "Progress",
+    "Sampling",
     "body",
     "check_finite",
     "check_interrupted",
@@ -50,11 +65,14 @@ __all__ = [
     "register_model_folder",
     "resolve_file",
     "resolve_model",
+    "sampling_of",
     "save_path",
     "stamp",
     "strip_of",
     "temporary_file",
     "to_pil",
     "vae_of",
+    "weight_dtype",
     "with_experts",
+    "with_sampling",
 ]

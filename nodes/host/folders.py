@@ -25,28 +25,6 @@ def register_model_folder() -> None:
     folder_paths.folder_names_and_paths[FOLDER][1].update(EXTENSIONS)
 
 
-def model_choices() -> list[str]:
-    """Options of a loader's combo: the embedded file first, then what lies in models/stereotalker."""
-    if not INSIDE:
-        return [EMBEDDED]
-    import folder_paths
-
-    return [EMBEDDED, *folder_paths.get_filename_list(FOLDER)]
-
-
-def resolve_model(name: str, embedded: Path) -> Path:
-    """The file behind a combo entry; FileNotFoundError names the folder where it is expected."""
-    if name == EMBEDDED:
-        return embedded
-    if INSIDE:
-        import folder_paths
-
-        found = folder_paths.get_full_path(FOLDER, name)
-        if found:
-            return Path(found)
-    raise FileNotFoundError(f"no model file {name!r}; put it into ComfyUI/models/{FOLDER}")
-
-
 def _folder(kind: str) -> Path:
     """The "input", "output" or "temp" folder."""
     if not INSIDE:

@@ -23,6 +23,20 @@ def compute_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def weight_dtype(vae: bool = False) -> torch.dtype:
+    """Number format for full-size weights: ComfyUI's choice and start options; outside fp16 on CUDA, fp32 on a CPU."""
+    device = compute_device()
+    if not INSIDE:
+        return torch.float16 if device.type == "cuda" else torch.float32
+    import comfy.model_management
+
+    kinds = [torch.float16, torch.bfloat16, torch.float32]
+    if vae:  # Stable Diffusion's overflows in fp16
+        return comfy.model_management.vae_dtype(device, [torch.bfloat16, torch.float32])
+    found = comfy.model_management.unet_dtype(device, supported_dtypes=kinds)
+    return found if found in kinds else torch.float16  # fp8 options are of layers that ComfyUI makes itself
+
+
 @functools.cache
 def body(device: str | torch.device = "cpu"):
     """The parametric body (8 MB of buffers), one copy a device and process."""

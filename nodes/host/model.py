@@ -18,8 +18,36 @@ from .folders import INSIDE
 from .memory import Managed, patcher_of
 from .progress import check_finite, check_interrupted, interruptible
 
-KEY, NAME_KEY = "stereotalker_experts", "stereotalker_name"  # in transformer_options
+KEY, NAME_KEY, SAMPLING_KEY = "stereotalker_experts", "stereotalker_name", "stereotalker_sampling"  # of its options
 _BYTES_PER_PIXEL = 1200  # activations of one window a pixel and frame, measured
+_FULL_BYTES_PER_PIXEL = 300  # of a full-size one: twice what tools/vram_table.py computes
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a full-size set is sampled.
+
+    guidance: of Render Video (KSampler has its cfg). length, overlap, closed: context windows of the motion modules.
+    tile: pixels of decoded tiles, 0 = whole pictures. run: frames that share one denoising run of Render Video.
+    """
+
+    guidance: float = 3.5
+    length: int = 24
+    overlap: int = 4
+    closed: bool = True
+    tile: int = 0
+    run: int = 96
+
+    def windows(self, longest: int = 32):
+        """ContextWindows no longer than the motion modules reach; ValueError for an overlap that does not fit."""
+        from ...stereotalker_core.video.contexts import ContextWindows
+
+        return ContextWindows(min(self.length, longest), self.overlap, self.closed)
+
+    @property
+    def tile_latents(self) -> int | None:
+        """Side of a tile in latents; None = whole pictures."""
+        return self.tile // 8 or None
 
 
 class Denoiser(nn.Module):
@@ -36,15 +64,15 @@ class Denoiser(nn.Module):
         """Whether noise levels are those of flow matching; else the variance-preserving zero-SNR schedule."""
         return self.unet.config.prediction == "residual"
 
+    @property
+    def latent_scale(self) -> float:
+        """What the latents of LATENT sockets are multiplied with: those of full-size sets are Stable Diffusion's."""
+        return 1.0 if self.is_flow else 0.18215
+
     def read(self, clip, conditional: bool) -> ClipRun:
         """A Clip for one sampling run: its portrait's tokens, reference keys and values are computed here, once."""
         from ...stereotalker_core.video.clip import read_portrait, without_portrait
 
-        if not self.unet.config.tokens or self.unet.config.guides != "maps":
-            raise ValueError(
-                "this denoiser reads CLIP embeddings or OpenPose drawings, which Stereo-Talker Conditioning does not "
-                "make; load it with the library's FullRenderer"
-            )
         with interruptible():
             portrait = read_portrait(self.unet, self.reference, clip)
         return ClipRun(clip, portrait if conditional else without_portrait(portrait))
@@ -57,12 +85,17 @@ class Denoiser(nn.Module):
 
         if run is None:
             raise ValueError("this MODEL needs the positive and negative outputs of Stereo-Talker Conditioning")
-        patches = (transformer_options or {}).get(KEY, {})
+        options = transformer_options or {}
+        patches = options.get(KEY, {})
         experts = tuple((p.managed.modules[0], p.strength) for p in patches.values() if p.strength)
         sigma = float(timesteps[0]) / (1000 if self.is_flow else 999)
+        sampling = options.get(SAMPLING_KEY, Sampling())
+        context = None if self.is_flow else sampling.windows(self.unet.config.motion_length)
         with interruptible():
             clips = [
-                denoise_clip(self.unet, experts, run.clip, run.portrait, rows, sigma, lambda _: check_interrupted())
+                denoise_clip(
+                    self.unet, experts, run.clip, run.portrait, rows, sigma, lambda _: check_interrupted(), context
+                )
                 for rows in x.split(len(run.clip))
             ]
         clean = torch.cat(clips)
@@ -106,12 +139,32 @@ class PlainModel:
         return PlainModel(self.model, copy.deepcopy(self.model_options))
 
 
-def make_model(unet: nn.Module, reference: nn.Module, preview: tuple[list, list], name: str):
-    """U-Net + reference network -> MODEL called `name`. preview: RGB factors and bias of the latents."""
+def make_model(unet: nn.Module, reference: nn.Module, preview: tuple[list, list] | None, name: str):
+    """U-Net + reference network -> MODEL called `name`. preview: RGB factors and bias of latents; None: SD 1.5's."""
     denoiser = Denoiser(unet, reference).requires_grad_(False)
     model = patcher_of(_base_model(denoiser, preview)) if INSIDE else PlainModel(denoiser)
     model.model_options["transformer_options"][NAME_KEY] = name
     return model
+
+
+def with_sampling(model, sampling: Sampling):
+    """A clone of a full-size MODEL with other settings; ValueError for nano, and for windows it cannot have."""
+    unet, _ = networks_of(model)
+    if unet.config.prediction == "residual":
+        raise ValueError("these settings are of full-size sets; the nano renderer has its own windows and no guidance")
+    if sampling.length > unet.config.motion_length:
+        raise ValueError(
+            f"windows of {sampling.length} frames; the motion modules of this set reach {unet.config.motion_length}"
+        )
+    sampling.windows()
+    patched = model.clone()
+    patched.model_options["transformer_options"][SAMPLING_KEY] = sampling
+    return patched
+
+
+def sampling_of(model) -> Sampling:
+    """The settings of a full-size MODEL."""
+    return model.model_options["transformer_options"].get(SAMPLING_KEY, Sampling())
 
 
 def model_name(model) -> str:
@@ -145,19 +198,25 @@ def experts_of(model) -> dict[str, tuple[nn.Module, float]]:
     return {kind: (p.managed.modules[0], p.strength) for kind, p in patches.items() if p.strength}
 
 
-def _base_model(denoiser: Denoiser, preview: tuple[list, list]):
+def _base_model(denoiser: Denoiser, preview: tuple[list, list] | None):
     """ComfyUI's BaseModel around the denoiser."""
     import comfy.latent_formats
     import comfy.supported_models_base
 
-    class Latents(comfy.latent_formats.LatentFormat):
-        latent_channels = denoiser.unet.config.latent_channels
-        latent_rgb_factors, latent_rgb_factors_bias = preview
+    if preview is None:
+        latents = comfy.latent_formats.SD15
+    else:
+
+        class latents(comfy.latent_formats.LatentFormat):  # noqa: N801
+            latent_channels = denoiser.unet.config.latent_channels
+            latent_rgb_factors, latent_rgb_factors_bias = preview
 
     class Config(comfy.supported_models_base.BASE):
-        latent_format = Latents
+        latent_format = latents
         # ComfyUI's name of betas that are linear themselves; its "linear" squares a line of their roots
-        sampling_settings = {"beta_schedule": "sqrt_linear", "zsnr": True} if not denoiser.is_flow else {}
+        sampling_settings = (
+            {} if denoiser.is_flow else {"beta_schedule": "sqrt_linear", "zsnr": denoiser.unet.config.prediction == "v"}
+        )
 
     return _base_model_class()(Config({"disable_unet_model_creation": True}), denoiser)
 
@@ -179,8 +238,8 @@ def _base_model_class() -> type:
     class Flow(_Clean, sampling.ModelSamplingDiscreteFlow, sampling.CONST):
         """Levels 1 - sigma and sigma."""
 
-    class ZeroSnr(_Clean, sampling.ModelSamplingDiscrete, sampling.EPS):
-        """Variance-preserving levels that end in pure noise."""
+    class Preserving(_Clean, sampling.ModelSamplingDiscrete, sampling.EPS):
+        """Variance-preserving levels; with zero-SNR they end in pure noise."""
 
     class StereoTalkerModel(comfy.model_base.BaseModel):
         """Stereo-Talker's renderer behind ComfyUI's samplers."""
@@ -188,7 +247,7 @@ def _base_model_class() -> type:
         def __init__(self, config, denoiser: Denoiser):
             super().__init__(config, comfy.model_base.ModelType.FLOW)
             self.diffusion_model = denoiser
-            self.model_sampling = (Flow if denoiser.is_flow else ZeroSnr)(config)
+            self.model_sampling = (Flow if denoiser.is_flow else Preserving)(config)
 
         def extra_conds(self, **kwargs):
             clip = kwargs.get("stereotalker_clip")
@@ -199,6 +258,7 @@ def _base_model_class() -> type:
 
         def memory_required(self, input_shape, cond_shapes=None):
             pixels = math.prod(input_shape[-2:]) * 64  # of a frame: latents are eight times smaller
-            return min(input_shape[0], 32) * pixels * _BYTES_PER_PIXEL
+            bytes_per_pixel = _BYTES_PER_PIXEL if self.diffusion_model.is_flow else _FULL_BYTES_PER_PIXEL
+            return min(input_shape[0], 32) * pixels * bytes_per_pixel
 
     return StereoTalkerModel

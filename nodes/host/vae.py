@@ -1,7 +1,8 @@
 """The renderer's autoencoder as a VAE: the stock VAE Encode and VAE Decode use it like any other.
 
 A VAE that comes out of Stereo-Talker Conditioning also knows the guides, masks and background of its video, so that
-VAE Decode gives the finished frames; without them the plain decoder is used.
+VAE Decode gives the finished frames; without them the plain decoder is used. That of a full-size set carries the set's
+image encoder, and says what its pose guider reads.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from .progress import Progress, check_finite, interruptible
 
 _CHUNK = 8  # frames decoded together
 _BYTES_PER_PIXEL = 1500  # activations of one decoded frame a pixel, measured
+_SMALLEST_TILE = 24  # latents
 
 
 def vae_of(vae) -> ClipVAE:
@@ -25,23 +27,36 @@ def vae_of(vae) -> ClipVAE:
 
 
 class ClipVAE:
-    """What ComfyUI's VAE nodes call, over a `Managed` autoencoder; bound to a Clip it finishes that clip's frames."""
+    """What ComfyUI's VAE nodes call, over a `Managed` autoencoder; bound to a Clip it finishes that clip's frames.
+
+    managed: the autoencoder, for a full-size set its image encoder behind it. guides: what the set's denoiser reads.
+    """
 
     downscale_ratio = upscale_ratio = 8
     latent_dim, output_channels = 2, 3
     vae_dtype = torch.float32
 
-    def __init__(self, managed: Managed, clip=None, plate: Tensor | None = None):
-        self.managed, self.clip, self.plate = managed, clip, plate
+    def __init__(self, managed: Managed, clip=None, plate: Tensor | None = None, guides: str = "maps"):
+        self.managed, self.clip, self.plate, self.guides = managed, clip, plate, guides
 
     def bound(self, clip, plate: Tensor) -> ClipVAE:
         """The same autoencoder for one video: its Clip and its background (1 or T, 3, H, W)."""
-        return ClipVAE(self.managed, clip, plate)
+        return ClipVAE(self.managed, clip, plate, self.guides)
 
     @property
     def network(self) -> nn.Module:
-        """The TinyAutoencoder."""
+        """The TinyAutoencoder, or the PublicAutoencoder of a full-size set."""
         return self.managed.modules[0]
+
+    @property
+    def image_encoder(self) -> nn.Module | None:
+        """What turns the portrait into a token, for a full-size set."""
+        return self.managed.modules[1] if len(self.managed.modules) > 1 else None
+
+    @property
+    def scale(self) -> float:
+        """What latents are multiplied with on their way to the network: full-size sets keep Stable Diffusion's."""
+        return 1.0 if self.image_encoder is None else 0.18215
 
     first_stage_model = network
 
@@ -58,18 +73,21 @@ class ClipVAE:
     def latent_channels(self) -> int:
         return self.network.config.latent_channels
 
-    def decode(self, samples: Tensor, vae_options: dict | None = None) -> Tensor:
-        """Latents (T, C, h, w) -> IMAGE (T, H, W, 3), a few frames at a time; ValueError for another video's."""
+    def decode(self, samples: Tensor, vae_options: dict | None = None, tile: int | None = None) -> Tensor:
+        """Latents (T, C, h, w) -> IMAGE (T, H, W, 3), a few frames at a time; ValueError for another video's.
+
+        tile: side in latents of the tiles that a full-size autoencoder decodes.
+        """
         from ...stereotalker_core.video.clip import decode_clip
 
         rows, columns = (side * self.upscale_ratio for side in samples.shape[-2:])
         check_memory(len(samples), (rows, columns), 24, "decode fewer frames at once, or use Render Video to File")
         device = load_all([self], _CHUNK * rows * columns * _BYTES_PER_PIXEL)
         progress, frames, done = Progress(len(samples)), [], 0
-        latents = samples.to(device).float()
+        latents = samples.to(device).float() * self.scale
         with interruptible():
-            chunks = self._plain(latents) if self.clip is None else decode_clip(
-                self.network, self.clip, latents, self.plate
+            chunks = self._plain(latents, tile) if self.clip is None else decode_clip(
+                self.network, self.clip, latents, self.plate, tile
             )  # fmt: skip
             for chunk in chunks:
                 pictures = chunk if self.clip is None else chunk.frames
@@ -79,29 +97,34 @@ class ClipVAE:
                 progress(done, frames[-1][-1])
         return image_out(frames)
 
-    def _plain(self, latents: Tensor):
-        from ...stereotalker_core.video.clip import autocast
+    def _plain(self, latents: Tensor, tile: int | None):
+        from ...stereotalker_core.video.clip import DECODE_PUBLIC, autocast
 
-        for part in latents.split(_CHUNK):
-            with torch.no_grad(), autocast(part.device):
-                yield self.network.decode(part).float().clamp(-1, 1)
+        public = self.image_encoder is not None
+        for part in latents.split(DECODE_PUBLIC if public else _CHUNK):
+            with torch.no_grad(), autocast(part.device, public):
+                found = self.network.decode(part, tile=tile) if public else self.network.decode(part)
+                yield found.float().clamp(-1, 1)
 
-    def decode_tiled(self, samples: Tensor, **tiles: object) -> Tensor:
-        """As `decode`: frames are already taken in small chunks, tiles would cut the guides."""
-        return self.decode(samples)
+    def decode_tiled(self, samples: Tensor, tile_x: int | None = None, tile_y: int | None = None, **more) -> Tensor:
+        """As `decode`; a full-size autoencoder in tiles of tile_x latents. The nano one needs none: it is small."""
+        if self.image_encoder is None or not (tile_x or tile_y):
+            return self.decode(samples)
+        return self.decode(samples, tile=max(_SMALLEST_TILE, min(side for side in (tile_x, tile_y) if side)))
 
     def encode(self, pixels: Tensor) -> Tensor:
         """IMAGE (T, H, W, 3) -> latents (T, C, H/8, W/8); sides are cropped to multiples of 8."""
-        from ...stereotalker_core.video.clip import autocast
+        from ...stereotalker_core.video.clip import DECODE_PUBLIC, autocast
 
         rows, columns = (side // 8 * 8 for side in pixels.shape[1:3])
         device = load_all([self], _CHUNK * rows * columns * _BYTES_PER_PIXEL)
         images = pixels[:, :rows, :columns, :3].movedim(-1, 1) * 2 - 1
+        public = self.image_encoder is not None
         found = []
-        with interruptible(), torch.no_grad(), autocast(device):
-            for part in images.split(_CHUNK):
+        with interruptible(), torch.no_grad(), autocast(device, public):
+            for part in images.split(DECODE_PUBLIC if public else _CHUNK):
                 found.append(self.network.encode(part.to(device)).float().cpu())
-        return torch.cat(found)
+        return torch.cat(found) / self.scale
 
     def encode_tiled(self, pixels: Tensor, **tiles: object) -> Tensor:
         """As `encode`, which already works in small chunks."""

@@ -9,19 +9,60 @@ import torch
 
 from .. import checkpoint
 from ..video.contexts import ContextWindows
-from ..video.experts import MaskExperts, ViewExperts
+from ..video.experts import Experts, MaskExperts, ViewExperts
 from ..video.full_renderer import FullRenderer
+from ..video.image_encoder import ImageEncoder
 from ..video.mask import MaskPredictor
+from ..video.public_autoencoder import PublicAutoencoder
 from ..video.reference import ReferenceNet
 from ..video.unet import StereoTalkerUNet
-from .assemble import load_model, save_model
+from .assemble import save_model
 from .encoders import load_autoencoder, load_image_encoder
-from .renderer import load_animate_anyone
+from .renderer import load_animate_anyone, load_denoiser, load_reference
 from .report import Report
+from .upcycle import fits
+from .weights import PICKLED
 
 logger = logging.getLogger(__name__)
 _VAES = ("vae", "sd-vae-ft-mse", "stable-diffusion-v1-5/vae")
 _VAE_FILES = ("vae.safetensors", "vae-ft-mse-840000-ema-pruned.safetensors", "taesd_encoder.safetensors")
+
+
+def is_set(folder: Path) -> bool:
+    """Whether a folder looks like a set: a denoiser under one of its two names lies in it."""
+    names = ("unet.safetensors", *(f"denoising_unet{suffix}" for suffix in (".safetensors", *PICKLED)))
+    return any((folder / name).is_file() for name in names)
+
+
+def load_networks(
+    folder: str | Path, dtype: torch.dtype | None = None
+) -> tuple[StereoTalkerUNet, ReferenceNet, list[Report]]:
+    """Denoiser with its pose guider and motion modules, and reference network, of a set."""
+    folder = _existing(folder)
+    if not (folder / "unet.safetensors").is_file():
+        return load_animate_anyone(folder, dtype=dtype)
+    unet, first = load_denoiser(folder / "unet.safetensors", dtype=dtype)
+    network, second = load_reference(folder / "reference.safetensors", dtype=dtype)
+    if unet.config.reference() != network.config:
+        raise ValueError(f"unet and reference in {folder} are of different sizes; take both from one set")
+    return unet, network, [first, second]
+
+
+def load_set_vae(folder: str | Path, dtype: torch.dtype | None = None) -> tuple[PublicAutoencoder, Report]:
+    """The autoencoder of a set. FileNotFoundError says where it belongs."""
+    return load_autoencoder(_vae_path(_existing(folder)), dtype=dtype)
+
+
+def load_set_encoder(folder: str | Path, dtype: torch.dtype | None = None) -> tuple[ImageEncoder, Report]:
+    """The image encoder of a set. FileNotFoundError says where it belongs."""
+    folder = _existing(folder)
+    own = folder / "image_encoder.safetensors"
+    if not own.is_file() and not (folder / "image_encoder").is_dir():
+        raise FileNotFoundError(
+            f"no image encoder in {folder}; put image_encoder of sd-image-variations-diffusers into "
+            f"{folder / 'image_encoder'} (config.json and weights)"
+        )
+    return load_image_encoder(own if own.is_file() else folder / "image_encoder", dtype=dtype)
 
 
 def load_set(
@@ -37,18 +78,10 @@ def load_set(
     Experts (view_experts.safetensors, mask_experts.safetensors) and a mask predictor are used where they are; without
     one the embedded mask predictor serves. FileNotFoundError / ValueError name the file and the remedy.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"no folder at {folder}")
-    if (folder / "unet.safetensors").is_file():
-        unet = load_model(StereoTalkerUNet, folder / "unet.safetensors", dtype=dtype)
-        reference = load_model(ReferenceNet, folder / "reference.safetensors", dtype=dtype)
-        reports = []
-    else:
-        unet, reference, reports = load_animate_anyone(folder, dtype=dtype)
-    vae, second = load_autoencoder(_vae_path(folder), dtype=dtype)
-    own = folder / "image_encoder.safetensors"
-    encoder, third = load_image_encoder(own if own.is_file() else folder / "image_encoder", dtype=dtype)
+    folder = _existing(folder)
+    unet, reference, reports = load_networks(folder, dtype)
+    vae, second = load_set_vae(folder, dtype)
+    encoder, third = load_set_encoder(folder, dtype)
     predictor = folder / "mask_predictor.safetensors"
     predictor = predictor if predictor.is_file() else checkpoint.NANO / predictor.name
     renderer = FullRenderer(
@@ -56,8 +89,8 @@ def load_set(
         reference.to(device),
         vae.to(device),
         checkpoint.load(MaskPredictor, predictor, device).requires_grad_(False),
-        _experts(ViewExperts, folder / "view_experts.safetensors", device),
-        _experts(MaskExperts, folder / "mask_experts.safetensors", device),
+        load_experts(unet, ViewExperts, folder / "view_experts.safetensors", device),
+        load_experts(unet, MaskExperts, folder / "mask_experts.safetensors", device),
         image_encoder=encoder.to(device),
         guidance=guidance,
         windows=ContextWindows(min(24, unet.config.motion_length)),
@@ -86,8 +119,20 @@ def save_set(renderer: FullRenderer, folder: str | Path, provenance: Mapping[str
     return written
 
 
-def _experts(cls: type, path: Path, device: str):
-    return checkpoint.load(cls, path, device).requires_grad_(False) if path.is_file() else None
+def load_experts(unet: StereoTalkerUNet, cls: type[Experts], path: Path, device: str = "cpu") -> Experts | None:
+    """The experts of a file, checked against the denoiser; None without a file."""
+    if not path.is_file():
+        return None
+    experts = checkpoint.load(cls, path, device).requires_grad_(False)
+    fits(unet, experts, str(path))
+    return experts
+
+
+def _existing(folder: str | Path) -> Path:
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no folder at {folder}")
+    return folder
 
 
 def _vae_path(folder: Path) -> Path:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from .. import checkpoint
-from ..video.experts import Experts, MaskExperts, ViewExperts
+from ..video.experts import Experts, MaskExperts, ViewExperts, expert_layers
 from ..video.merge import merge_view_experts
 from ..video.unet import StereoTalkerUNet
 from .assemble import save_model
@@ -30,11 +30,15 @@ def save_experts(unet_path: str | Path, folder: str | Path, rank: int = RANK) ->
     return written
 
 
-def fits(unet: StereoTalkerUNet, experts: Experts) -> None:
-    """ValueError when experts were made for another renderer."""
-    expected = type(experts).for_unet(unet, 1).config
-    if (expected.layers, expected.widths) != (experts.config.layers, experts.config.widths):
-        raise ValueError("these experts were made for another renderer: their layers or widths differ")
+def fits(unet: StereoTalkerUNet, experts: Experts, source: str = "these experts") -> None:
+    """ValueError when experts (from `source`) were made for another renderer."""
+    layers = expert_layers(unet)
+    widths = tuple(layer.net[0].proj.in_features for layer in layers.values())
+    if (tuple(layers), widths) != (experts.config.layers, experts.config.widths):
+        raise ValueError(
+            f"{source} were made for another renderer: their layers or widths differ; make new ones for this one with "
+            "`python -m stereotalker_core convert experts` and train them"
+        )
 
 
 def save_merged(

@@ -65,6 +65,14 @@ def is_ours(path: str | Path) -> bool:
         raise ValueError(f"{path} is not a complete safetensors file ({error}); download it again") from error
 
 
+def stored_config(path: str | Path) -> dict[str, Any]:
+    """The config in the metadata of a file of our format, without its weights; {} for any other file."""
+    if not is_ours(path):
+        return {}
+    with safe_open(path, "pt") as file:
+        return json.loads(file.metadata()["config"])
+
+
 def weight_file(folder: Path) -> Path:
     """The weight file (or index of shards) of a diffusers or transformers folder; FileNotFoundError without one."""
     for suffix in (".safetensors", ".bin"):

@@ -4,6 +4,7 @@ It differs where the public recipes differ: the portrait's token comes from CLIP
 trained on, every frame has a noise of its own, steps are zero-SNR DDIM with guidance over context windows.
 """
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from ..body.model import HalfBody, Rest
 from ..records import Cameras, Guides, Motion, Regions
+from .clip import DECODE_PUBLIC
 from .contexts import ContextWindows
 from .guidance import sample_guided
 from .guides import GUIDE_BLOCK, guide_tensor
@@ -25,7 +27,6 @@ from .skeleton_drawing import draw_skeleton
 from .unet import Condition, StereoTalkerUNet
 
 _DRAWING = 3 * GUIDE_BLOCK**2  # channels of the drawing, packed to the size of the other maps
-_DECODE = 2  # frames decoded together: at 512 px the decoder needs more memory than the denoiser
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class FullRenderer(Renderer):
     """unet with prediction "v" or "epsilon", vae a PublicAutoencoder; mask predictor and experts as in nano.
 
     guidance 1 = none, 3.5 = AnimateAnyone's. windows: of the motion modules. tile: side in latents of decoded tiles,
-    None = whole pictures. longest: frames that share one denoising run; longer videos are cross-faded.
+    None = whole pictures. longest: frames that share one denoising run; longer videos are cross-faded. on_step(done of
+    1.0) runs after every step of such a run; what it raises stops the rendering.
     """
 
     unet: StereoTalkerUNet
@@ -45,6 +47,7 @@ class FullRenderer(Renderer):
     windows: ContextWindows = field(default_factory=ContextWindows, kw_only=True)
     tile: int | None = field(default=None, kw_only=True)
     longest: int = field(default=240, kw_only=True)
+    on_step: Callable[[float], None] | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         config = self.unet.config
@@ -134,12 +137,15 @@ class FullRenderer(Renderer):
             clip_length=len(guides),
         )
         windows = self.windows if motion else ContextWindows(1, 0)
-        return sample_guided(self.unet, noise, cond, steps=steps, scale=self.guidance, windows=windows)
+        report = self.on_step and (lambda step, steps: self.on_step(step / steps))
+        return sample_guided(
+            self.unet, noise, cond, steps=steps, scale=self.guidance, windows=windows, callback=report
+        )
 
     def decode(self, latents: Tensor, guide: Tensor) -> Tensor:
         """Latents (T, C, h, w) -> frames (T, 3, H, W) in [-1, 1]; the guide is not used."""
         with torch.no_grad():
-            parts = [self.vae.decode(latents[i : i + _DECODE], tile=self.tile) for i in range(0, len(latents), _DECODE)]
+            parts = [self.vae.decode(part, tile=self.tile) for part in latents.split(DECODE_PUBLIC)]
             return torch.cat(parts).clamp(-1, 1)
 
     def with_guidance(self, guidance: float) -> "FullRenderer":

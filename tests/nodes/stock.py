@@ -76,12 +76,12 @@ class KSampler:
             sides = [positive] if cfg == 1 else [positive, negative]
             runs = [model.model.read(c[0][1]["stereotalker_clip"], c[0][1]["stereotalker_portrait"]) for c in sides]
             return ({**latent_image, "samples": sample_preserving(model, runs, noise, latents, steps, cfg, denoise)},)
-        assert set(latent_image["batch_index"]) == {0}, "one noise for the clip"
         noise = torch.randn((1, *latents.shape[1:]), generator=torch.Generator().manual_seed(seed)).expand_as(latents)
         sigmas = simple_sigmas(int(steps / denoise))[-(steps + 1) :]
         x = sigmas[0] * noise + (1 - sigmas[0]) * latents
         sides = [positive] if cfg == 1 else [positive, negative]
         runs = [model.model.read(c[0][1]["stereotalker_clip"], c[0][1]["stereotalker_portrait"]) for c in sides]
+        assert set(latent_image["batch_index"]) == {0}, "one noise for the clip"
         options = model.model_options["transformer_options"]
         for sigma, following in zip(sigmas, sigmas[1:], strict=False):
             levels = sigma.expand(len(x)) * 1000
