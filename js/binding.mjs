@@ -58,7 +58,8 @@ export function bindCamera(node, app, url, makeImage = () => new Image()) {
       const { strip, image } = result;
       const hint = ["run once to see", "the person here"];
       const canKey = Boolean(widget("keyframes"));
-      return { camera, duration, durationKnown, strip, image, hint, locked, note, canKey };
+      const advice = canKey ? "double click the circle: keyframes" : "switch orbit on to move the camera";
+      return { camera, duration, durationKnown, strip, image, hint, advice, locked, note, canKey };
     },
 
     write(camera) {

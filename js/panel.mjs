@@ -15,8 +15,9 @@ const HELP =
   "Arrow keys turn and tilt, with Shift by 10 degrees; Enter selects the next handle; Home goes to the front.";
 
 /**
- * host: {read() -> {camera, duration, durationKnown, strip, image, hint, locked, note, canKey}, write(camera), begin(), end()};
- * begin and end enclose one step of undo. `locked`: nothing can be dragged, `note` says why; canKey: keys can be stored.
+ * host: {read() -> {camera, duration, durationKnown, strip, image, hint, advice, locked, note, canKey}, write(camera),
+ * begin(), end()}; begin and end enclose one step of undo. `locked`: nothing can be dragged, `note` says why; canKey: keys
+ * can be stored; hint: where there is no picture of the person yet; advice: what a camera that stands still could do.
  */
 export class CameraPanel {
   constructor(document, host) {

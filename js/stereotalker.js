@@ -7,6 +7,7 @@ import { SIZE } from "./orbit.mjs";
 import { CameraPanel } from "./panel.mjs";
 
 const NODES = ["StereoTalkerCameraTrajectory", "StereoTalker"];
+const MARGIN = 20; // that the classic renderer leaves around elements, both sides together
 const POLL_MS = 150; // undo, promoted widgets and links change values without telling anyone
 
 /** Pictures of removed nodes, by node id. */
@@ -29,10 +30,11 @@ function attach(node) {
   const widget = node.addDOMWidget("camera_view", "STEREOTALKER_CAMERA", panel.element, {
     serialize: false,
     hideOnZoom: false,
-    getMinHeight: () => SIZE.height,
-    getMaxHeight: () => SIZE.height,
+    getMinHeight: () => SIZE.height + MARGIN,
+    getMaxHeight: () => SIZE.height + MARGIN,
   });
   widget.serialize = false;
+  makeRoom(node);
   host.onChange = () => panel.refresh();
   const timer = setInterval(() => {
     takeOver(node, panel.element);
@@ -52,6 +54,12 @@ function attach(node) {
   };
   forwardToGraph(panel.canvas);
   panel.refresh();
+}
+
+/** ComfyUI has chosen the new node's size already: let it hold the picture, as wide as it is drawn. */
+function makeRoom(node) {
+  const [width, height] = node.computeSize();
+  node.setSize([Math.max(node.size[0], width, SIZE.width + MARGIN), Math.max(node.size[1], height)]);
 }
 
 /** In the classic renderer an element on a node hides the graph below it: hand over the wheel and the middle button. */

@@ -19,7 +19,8 @@ export function palette(style) {
 }
 
 /**
- * scene: {camera, handles, selected, focused, shownYaw, playhead (s), duration (s), durationKnown, strip, image, hint, note}.
+ * scene: {camera, handles, selected, focused, shownYaw, playhead (s), duration (s), durationKnown, strip, image, hint,
+ * advice, note}.
  * Returns nothing; the whole canvas is drawn again.
  */
 export function draw(context, scene, colours) {
@@ -101,27 +102,54 @@ function drawSweep(context, { camera, duration, playhead }, colours) {
     context.stroke();
     context.globalAlpha = 1;
   }
-  const eye = yawToPoint(yawAt(camera, playhead, duration));
-  context.strokeStyle = colours.faint;
-  context.lineWidth = 1;
-  context.setLineDash([3, 4]);
+  drawView(context, yawToPoint(yawAt(camera, playhead, duration)), colours);
+}
+
+/** What the camera at `eye` sees: a wedge that ends behind the person. */
+function drawView(context, eye, colours) {
+  const { ahead, aside } = directions(eye);
+  context.fillStyle = colours.accent;
+  context.globalAlpha = 0.16;
+  polygon(context, [[0, 0], [RING.radius + 18, -30], [RING.radius + 18, 30]], eye, ahead, aside);
+  context.globalAlpha = 1;
+}
+
+/** Unit vectors at a place on the circle: towards the person, and to the right of that. */
+function directions({ x, y }) {
+  const ahead = { x: (RING.x - x) / RING.radius, y: (RING.y - y) / RING.radius };
+  return { ahead, aside: { x: -ahead.y, y: ahead.x } };
+}
+
+/** Fill the polygon of points [ahead, aside] as seen from `from`. */
+function polygon(context, points, from, ahead, aside) {
   context.beginPath();
-  context.moveTo(eye.x, eye.y);
-  context.lineTo(RING.x, RING.y);
-  context.stroke();
-  context.setLineDash([]);
+  points.forEach(([a, b], i) => {
+    const place = [from.x + a * ahead.x + b * aside.x, from.y + a * ahead.y + b * aside.y];
+    if (i === 0) context.moveTo(...place);
+    else context.lineTo(...place);
+  });
+  context.closePath();
+  context.fill();
 }
 
 function drawHandle(context, handle, index, { selected, focused, camera }, colours) {
   const chosen = index === selected;
+  const radius = chosen ? 10 : 8;
   context.fillStyle = camera.mode === "orbit" && index === 1 ? colours.end : colours.accent;
   context.strokeStyle = chosen && focused ? "#fff" : colours.ground;
   context.lineWidth = 2;
   context.beginPath();
-  context.arc(handle.x, handle.y, chosen ? 9 : 7, 0, 2 * Math.PI);
+  context.arc(handle.x, handle.y, radius, 0, 2 * Math.PI);
   context.fill();
   context.stroke();
-  if (camera.mode === "keyframes") text(context, handle.label, handle.x, handle.y + 4, "#111", "center");
+  const { ahead, aside } = directions(handle);
+  if (camera.mode === "keyframes") return text(context, handle.label, handle.x, handle.y + 4, "#111", "center");
+  context.fillStyle = "#111"; // a little camera that looks at the person
+  polygon(context, [[-4.5, -3], [1, -3], [1, 3], [-4.5, 3]], handle, ahead, aside);
+  polygon(context, [[0.5, 0], [4.5, -3], [4.5, 3]], handle, ahead, aside);
+  if (camera.mode !== "orbit") return;
+  const inside = yawToPoint(handle.yaw, { ...RING, radius: RING.radius - 24 });
+  text(context, handle.label, inside.x, inside.y + 4, colours.ink, "center");
 }
 
 /** The person at the shown yaw, from the turntable strip; a hint while there is none. */
@@ -138,7 +166,7 @@ function drawPicture(context, { image, strip, shownYaw, hint }, colours) {
 }
 
 function drawTimeline(context, scene, colours) {
-  const { camera, duration, playhead, handles, selected } = scene;
+  const { camera, duration, playhead, handles, selected, advice } = scene;
   const { x, y, width, height } = TIMELINE;
   context.strokeStyle = colours.line;
   context.lineWidth = 1;
@@ -157,6 +185,9 @@ function drawTimeline(context, scene, colours) {
     else context.lineTo(...place);
   }
   context.stroke();
+  if (camera.mode === "fixed") {
+    text(context, advice, x + width / 2, camera.yaw > 0 ? y + height - 6 : y + 14, colours.faint, "center");
+  }
   handles.forEach((handle, index) => {
     if (camera.mode === "fixed") return;
     const side = index === selected ? 5 : 4;
@@ -178,6 +209,8 @@ function drawNumbers(context, { camera, shownYaw, playhead, duration, durationKn
   const warning = Math.abs(shownYaw) > TRAINED ? "beyond the trained range" : "";
   const line = note || warning || { fixed: "fixed", orbit: "orbit", keyframes: "keyframes" }[camera.mode];
   text(context, line, x, 160, note || warning ? colours.end : colours.faint);
-  const length = durationKnown ? duration.toFixed(2) : `${duration.toFixed(0)}?`; // known once the graph has run
-  text(context, `at ${playhead.toFixed(2)} of ${length} s`, x, 177, colours.faint);
+  const moment = durationKnown // once the graph has run
+    ? `at ${playhead.toFixed(2)} of ${duration.toFixed(2)} s`
+    : `at ${Math.round((100 * playhead) / duration)} % of the clip`;
+  text(context, moment, x, 177, colours.faint);
 }

@@ -17,11 +17,19 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests" / "nodes"), str(ROOT / "tools")]
 from graph import STOCK, inputs_of, is_widget, load_pack, run, to_api  # noqa: E402
 from workflow_graphs import BLUEPRINTS, GRAPHS, Blueprint, Graph  # noqa: E402
+from workflow_layout import COLUMN, WIDTH, Box, arrange  # noqa: E402
 
 SECONDS = 1.4  # of the example speech, for a thumbnail
-COLUMN, GAP = 400, 40  # pixels of the canvas
 PACK, VERSION = "stereotalker", "0.1.0"
-TALL = {"StereoTalkerCameraTrajectory": 260, "StereoTalker": 260, "SaveVideo": 260, "StereoTalkerRenderToFile": 260}
+CAMERA, PLAYER, SHOWN = 280, 300, 230  # pixels of the canvas: camera picture, video player, preview while it runs
+TALL = {
+    "StereoTalkerCameraTrajectory": CAMERA, "StereoTalker": CAMERA + 50, "StereoTalkerRenderToFile": PLAYER,
+    "StereoTalkerSampleMotion": 50, "SaveVideo": PLAYER,
+}  # fmt: skip
+GROWS = (
+    "StereoTalker", "StereoTalkerRenderGuides", "StereoTalkerRenderVideo", "StereoTalkerPreviewMotion",
+    "StereoTalkerConditioning", "KSampler", "VAEDecode",
+)  # fmt: skip
 SOCKETS = ("image_upload", "audio_upload")
 
 
@@ -30,29 +38,18 @@ def output_names(cls: type) -> tuple[str, ...]:
     return tuple(getattr(cls, "RETURN_NAMES", None) or cls.RETURN_TYPES)
 
 
-def columns(graph: Graph) -> dict[str, int]:
-    """Column of every node: one right of the rightmost node it takes something from."""
-    depth: dict[str, int] = {}
-    waiting = list(graph.rows)
-    while waiting:
-        row = waiting.pop(0)
-        sources = [link.split(":")[0] for link in row.wires.values()]
-        if any(source not in depth for source in sources):
-            waiting.append(row)
-        else:
-            depth[row.name] = 1 + max((depth[source] for source in sources), default=-1)
-    return depth
-
-
-def draw(graph: Graph, classes: dict[str, type]) -> tuple[list[dict], list[list]]:
-    """Nodes and links [id, from, slot, to, slot, type] of a graph, in UI format."""
+def draw(graph: Graph, classes: dict[str, type]) -> tuple[list[dict], list[list], list[dict]]:
+    """Nodes, links [id, from, slot, to, slot, type] and groups of a graph, in UI format."""
     rows = {row.name: row for row in graph.rows}
     ids = {name: i + 1 for i, name in enumerate(rows)}
-    depth, below, nodes, links = columns(graph), {}, {}, []
+    nodes = {name: node_of(ids[name], row.kind, row.values, classes[row.kind]) for name, row in rows.items()}
+    positions, groups = arrange(
+        Box(row.name, row.kind, nodes[row.name]["size"][1] + SHOWN * (row.kind in GROWS), row.at) for row in graph.rows
+    )
+    links = []
     for name, row in rows.items():
-        node = nodes[name] = node_of(ids[name], row.kind, row.values, classes[row.kind])
-        node["pos"] = [depth[name] * COLUMN, below.get(depth[name], 0)]
-        below[depth[name]] = node["pos"][1] + node["size"][1] + GAP
+        node = nodes[name]
+        node["pos"] = positions[name]
         slots = {socket["name"]: i for i, socket in enumerate(node["inputs"])}
         for target, link in row.wires.items():
             source, output = link.split(":")
@@ -63,7 +60,7 @@ def draw(graph: Graph, classes: dict[str, type]) -> tuple[list[dict], list[list]
     for node in nodes.values():
         for output in node["outputs"]:
             output["links"] = [k[0] for k in links if k[1] == node["id"] and k[2] == output["slot_index"]]
-    return list(nodes.values()), links
+    return list(nodes.values()), links, groups
 
 
 def node_of(number: int, kind: str, values: dict, cls: type) -> dict:
@@ -93,23 +90,23 @@ def node_of(number: int, kind: str, values: dict, cls: type) -> dict:
     properties = {"Node name for S&R": kind, "cnr_id": PACK if ours else "comfy-core"}
     properties |= {"ver": VERSION} if ours else {}
     return {
-        "id": number, "type": kind, "pos": [0, 0], "size": [340, height], "flags": {}, "order": number - 1, "mode": 0,
+        "id": number, "type": kind, "pos": [0, 0], "size": [WIDTH, height], "flags": {}, "order": number - 1, "mode": 0,
         "inputs": inputs, "outputs": outputs, "properties": properties, "widgets_values": widgets,
     }  # fmt: skip
 
 
 def workflow(name: str, graph: Graph, classes: dict[str, type]) -> dict:
     """A whole workflow file."""
-    nodes, links = draw(graph, classes)
+    nodes, links, groups = draw(graph, classes)
     for i, text in enumerate(graph.notes):
         nodes.append(
-            {"id": len(nodes) + 1, "type": "MarkdownNote", "pos": [i * 560, -240], "size": [520, 200], "flags": {},
+            {"id": len(nodes) + 1, "type": "MarkdownNote", "pos": [i * 570 - 20, -300], "size": [550, 190], "flags": {},
              "order": len(nodes), "mode": 0, "inputs": [], "outputs": [], "title": "Note", "properties": {},
              "widgets_values": [text], "color": "#432", "bgcolor": "#653"}
         )  # fmt: skip
     return {
         "id": stable_id(name), "revision": 0, "last_node_id": len(nodes), "last_link_id": len(links), "nodes": nodes,
-        "links": links, "groups": [], "config": {}, "extra": {}, "version": 0.4,
+        "links": links, "groups": groups, "config": {}, "extra": {}, "version": 0.4,
     }  # fmt: skip
 
 
@@ -120,7 +117,7 @@ def stable_id(name: str) -> str:
 
 def blueprint(name: str, plan: Blueprint, classes: dict[str, type]) -> dict:
     """A subgraph blueprint: a workflow of one node whose type is the subgraph that the file defines."""
-    nodes, drawn = draw(plan.graph, classes)
+    nodes, drawn, groups = draw(plan.graph, classes)
     ids = {row.name: node["id"] for row, node in zip(plan.graph.rows, nodes, strict=True)}
     by_id = {node["id"]: node for node in nodes}
     keys = ("id", "origin_id", "origin_slot", "target_id", "target_slot", "type")
@@ -152,7 +149,8 @@ def blueprint(name: str, plan: Blueprint, classes: dict[str, type]) -> dict:
     for socket in outputs:
         socket["pos"][0] = right
     definition = {
-        "id": stable_id(name), "version": 1, "revision": 0, "name": plan.title, "config": {}, "groups": [], "extra": {},
+        "id": stable_id(name), "version": 1, "revision": 0, "name": plan.title, "config": {}, "groups": groups,
+        "extra": {},
         "state": {"lastGroupId": 0, "lastNodeId": len(nodes), "lastLinkId": len(links), "lastRerouteId": 0},
         "inputNode": {"id": -10, "bounding": [-260, 0, 120, 40 + 20 * len(inputs)]},
         "outputNode": {"id": -20, "bounding": [right, 0, 120, 40 + 20 * len(outputs)]},

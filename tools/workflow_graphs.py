@@ -14,12 +14,13 @@ DISCLOSE = (
 
 @dataclass
 class Row:
-    """One node: its name in the description, class, widget values that are not the default, and input links."""
+    """One node: its name, class, widget values that are not the default, input links, section and column if unusual."""
 
     name: str
     kind: str
     values: dict = field(default_factory=dict)
     wires: dict[str, str] = field(default_factory=dict)  # input -> "name:output"
+    at: tuple[str, int] | None = None
 
 
 class Graph:
@@ -72,12 +73,13 @@ class Graph:
         self.add(name, "ImageStitch", {"direction": direction}, image1=first, image2=second)
         return f"{name}:IMAGE"
 
-    def grid(self, name: str, pictures: list[list[str]]) -> str:
-        """Rows of pictures -> one picture, by Image Stitch nodes."""
+    def grid(self, name: str, pictures: list[list[str]], places: list[tuple[str, int]] | None = None) -> str:
+        """Rows of pictures -> one picture, by Image Stitch nodes; those of a row stand in its place."""
         lines = []
         for i, (line, *others) in enumerate(pictures):
             for j, other in enumerate(others):
                 line = self.stitch(f"{name}_{i}_{j}", line, other)
+                self.rows[-1].at = places and places[i]
             lines.append(line)
         whole, *others = lines
         for i, other in enumerate(others):
@@ -147,7 +149,9 @@ def yaw_sweep() -> Graph:
     yaws = (-60.0, -20.0, 20.0, 60.0)
     for i, yaw in enumerate(yaws):
         g.camera(f"camera{i}", yaw=yaw)
+        g.rows[-1].at = ("Camera", i % 2)
         g.render(f"render{i}", f"camera{i}:cameras")
+        g.rows[-1].at = ("Rendering", i % 2)
     pictures = [f"render{i}:images" for i in range(len(yaws))]
     g.save(g.grid("grid", [pictures[:2], pictures[2:]]), "render0:fps")
     return g
@@ -279,11 +283,13 @@ def emotional_face() -> Graph:
     )
     g.inputs()
     g.add("face_model", "StereoTalkerLoadProbTalk3D")
-    pictures = []
-    for emotion in ("happy", "sad", "angry"):
+    g.rows[-1].at = ("Portrait and speech", 0)
+    emotions, pictures = ("happy", "sad", "angry"), []
+    for emotion in emotions:
         values = {"emotion": emotion, "intensity": "high", "samples": 3, "seed": 1}
         heard = {"face_model": "face_model:face_model", "audio": "example:audio"}
         g.add(emotion, "StereoTalkerSampleEmotionalFace", values, **heard)
+        g.rows[-1].at = (emotion.title(), 0)
         line = []
         for sample in range(3):
             name = f"{emotion}{sample}"
@@ -291,9 +297,11 @@ def emotional_face() -> Graph:
             g.add(f"{name}_look", "StereoTalkerPreviewMotion", {"size": 384}, motion=f"{name}_motion:motion")
             crop = {"width": 160, "height": 160, "x": 112, "y": 24}
             g.add(f"{name}_face", "ImageCrop", crop, image=f"{name}_look:images")
+            for row in g.rows[-3:]:
+                row.at = (emotion.title(), 1 + sample)
             line.append(f"{name}_face:IMAGE")
         pictures.append(line)
-    g.save(g.grid("grid", pictures), "happy0_look:fps")
+    g.save(g.grid("grid", pictures, [(emotion.title(), 4) for emotion in emotions]), "happy0_look:fps")
     return g
 
 

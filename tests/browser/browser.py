@@ -73,6 +73,42 @@ class ComfyPage:
         self.page.locator(PICTURE).first.wait_for(state="visible")
         self.page.wait_for_timeout(SETTLE_MS)
 
+    def room_below_picture(self) -> float:
+        """Pixels of the page between the picture and the bottom of its node, the only one of the graph."""
+        bottom = self.evaluate(
+            """() => {
+                const shown = document.querySelector("[data-node-id]");
+                if (LiteGraph.vueNodesMode && shown) return shown.getBoundingClientRect().bottom;
+                const { pos, size } = app.graph._nodes[0];
+                const { scale, offset } = app.canvas.ds;
+                return app.canvas.canvas.getBoundingClientRect().top + (pos[1] + size[1] + offset[1]) * scale;
+            }"""
+        )
+        box = self.page.locator(PICTURE).first.bounding_box()
+        return bottom - box["y"] - box["height"]
+
+    def overlapping(self) -> list[tuple[str, str]]:
+        """Pairs of nodes of the graph that cover each other."""
+        boxes = self.evaluate(
+            """() => {
+                const shown = [...document.querySelectorAll("[data-node-id]")];
+                const title = (id) => app.graph.getNodeById(Number(id))?.title;
+                if (LiteGraph.vueNodesMode && shown.length) return shown.map((element) => {
+                    const box = element.getBoundingClientRect();
+                    return [title(element.dataset.nodeId), box.left, box.top, box.right, box.bottom];
+                });
+                return app.graph._nodes.map(({ title, pos, size }) =>
+                    [title, pos[0], pos[1] - 30, pos[0] + size[0], pos[1] + size[1]]);
+            }"""
+        )
+        pairs = [(a, b) for i, a in enumerate(boxes) for b in boxes[i + 1 :]]
+        return [(a[0], b[0]) for a, b in pairs if a[1] < b[3] and b[1] < a[3] and a[2] < b[4] and b[2] < a[4]]
+
+    def fit_view(self) -> None:
+        """The whole graph on the page."""
+        self.evaluate("() => app.extensionManager.command.execute('Comfy.Canvas.FitView')")
+        self.page.wait_for_timeout(3 * SETTLE_MS)
+
     def widgets(self, kind: str) -> dict:
         """{name: value} of the first node of that kind."""
         return self.evaluate(

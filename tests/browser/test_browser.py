@@ -64,9 +64,18 @@ def test_templates_open_without_a_complaint(tab, renderer, request):
     assert graph_names()
     for name in graph_names():
         tab.open_template(name)
+        tab.fit_view()
         tab.screenshot(f"{label(request)}-{name}")
         assert tab.problems() == [], name
+        assert tab.overlapping() == [], name
         assert tab.errors == [], name
+
+
+@pytest.mark.parametrize("kind", [CAMERA, SIMPLE])
+def test_a_new_node_has_room_for_its_picture(tab, renderer, kind):
+    tab.place(kind)
+    assert tab.room_below_picture() >= 0
+    assert tab.errors == []
 
 
 @pytest.mark.parametrize("kind", [CAMERA, SIMPLE])
