@@ -1,7 +1,7 @@
 """Z-buffer rasteriser in plain torch operations, the same on CPU and CUDA, deterministic, without anti-aliasing.
 
-A flat list of (triangle, pixel) candidates from the bounding boxes, edge tests, then a scatter-min of
-(depth << 23 | triangle) in int64, which is order independent.
+Triangles become runs of pixels, row by row; then a scatter-min of (depth << 23 | triangle) in int64, which is order
+independent.
 """
 
 from typing import NamedTuple
@@ -26,93 +26,117 @@ class Fragments(NamedTuple):
 def rasterize(points: Tensor, triangles: Tensor, size: tuple[int, int], cull: bool = True) -> Fragments:
     """points (B, V, 3): pixel x, pixel y (down), depth > 0; triangles (F, 3); size (H, W). Pixel centres at +.5."""
     rows, columns = size
-    if triangles.shape[0] >= 1 << _TRIANGLE_BITS:
-        raise ValueError(f"at most {(1 << _TRIANGLE_BITS) - 1} triangles, got {triangles.shape[0]}")
-    corners = points[:, triangles]  # (B, F, 3, 3)
-    keys = _nearest(corners, rows, columns, cull)
+    if (total := len(points) * len(triangles)) >= 1 << _TRIANGLE_BITS:
+        raise ValueError(f"at most {(1 << _TRIANGLE_BITS) - 1} triangles in a batch, got {total}; draw fewer at once")
+    drawn = _drawn(points, triangles, rows, columns, cull)
+    keys = _nearest(drawn, len(points) * rows * columns, columns)
     hit = keys < _EMPTY
-    triangle = torch.where(hit, keys & ((1 << _TRIANGLE_BITS) - 1), -1)
     pixel = hit.nonzero().squeeze(1)
-    image = torch.div(pixel, rows * columns, rounding_mode="floor")
-    inside = pixel - image * rows * columns
-    x = (inside % columns).to(points.dtype) + 0.5
-    y = torch.div(inside, columns, rounding_mode="floor").to(points.dtype) + 0.5
-    weight = _screen_barycentric(corners[image, triangle[pixel]], x, y)
-    total = weight.sum(-1, keepdim=True)
+    found = keys.index_select(0, pixel) & ((1 << _TRIANGLE_BITS) - 1)  # of the drawn ones
+    triangle = torch.full_like(keys, -1).index_copy_(0, pixel, drawn.triangle.index_select(0, found))
+    line = torch.div(pixel, columns, rounding_mode="floor")
+    x = (pixel - line * columns - drawn.left.index_select(0, found)).to(points.dtype) + 0.5
+    y = (line - drawn.line.index_select(0, found)).to(points.dtype) + 0.5
+    a, b, c, d, e, f = (column.index_select(0, found) for column in drawn.edges)
+    w0, w1 = a * x + b * y + c, d * x + e * y + f
+    weight = torch.stack([w0, w1, 1 - w0 - w1], 1) * drawn.inverse.index_select(0, found)
+    near = 1 / weight.sum(1)
     shape = (len(points), rows, columns)
-    barycentric = points.new_zeros(len(keys), 3).index_copy(0, pixel, weight / total)
-    depth = points.new_zeros(len(keys)).index_copy(0, pixel, 1 / total[:, 0])
+    barycentric = points.new_zeros(len(keys), 3).index_copy_(0, pixel, weight * near[:, None])
+    depth = points.new_zeros(len(keys)).index_copy_(0, pixel, near)
     return Fragments(triangle.view(shape), barycentric.view(*shape, 3), depth.view(shape))
 
 
-def _nearest(corners: Tensor, rows: int, columns: int, cull: bool) -> Tensor:
-    """(B, F, 3, 3) -> packed key of the nearest triangle for every pixel (B*H*W,)."""
-    batch, n_triangles = corners.shape[:2]
-    x, y, z = corners.unbind(-1)
-    area = (x[..., 1] - x[..., 0]) * (y[..., 2] - y[..., 0]) - (y[..., 1] - y[..., 0]) * (x[..., 2] - x[..., 0])
-    left = torch.ceil(x.amin(-1) - 0.5).clamp(min=0)
-    right = torch.floor(x.amax(-1) - 0.5).clamp(max=columns - 1)
-    top = torch.ceil(y.amin(-1) - 0.5).clamp(min=0)
-    bottom = torch.floor(y.amax(-1) - 0.5).clamp(max=rows - 1)
+class _Drawn(NamedTuple):
+    """The N triangles that face the camera and touch the picture, each relative to its bounding box.
+
+    triangle: index into the mesh; left: first column; line: first row, counted through all images of the batch; width,
+    height in pixels; edges: six (N,) columns a..f with w0 = a x + b y + c, w1 = d x + e y + f; inverse (N, 3) depths.
+    """
+
+    triangle: Tensor
+    left: Tensor
+    line: Tensor
+    width: Tensor
+    height: Tensor
+    edges: tuple[Tensor, ...]
+    inverse: Tensor
+
+
+def _drawn(points: Tensor, triangles: Tensor, rows: int, columns: int, cull: bool) -> _Drawn:
+    x, y, z = (v[:, triangles].flatten(0, 1) for v in points.unbind(-1))  # (B * F, 3) each
+    area = (x[:, 1] - x[:, 0]) * (y[:, 2] - y[:, 0]) - (y[:, 1] - y[:, 0]) * (x[:, 2] - x[:, 0])
     facing = area < -1e-9 if cull else area.abs() > 1e-9  # y points down: a front face has negative area
-    drawn = ((right >= left) & (bottom >= top) & (z.amin(-1) > 1e-3) & facing).flatten().nonzero().squeeze(1)
-    keys = torch.full((batch * rows * columns,), _EMPTY, dtype=torch.int64, device=corners.device)
-    if not len(drawn):
-        return keys
-    flat = corners.flatten(0, 1).index_select(0, drawn)
-    left, right, top, bottom = (t.flatten()[drawn] for t in (left, right, top, bottom))
+    kept = (facing & (z.amin(1) > 1e-3)).nonzero().squeeze(1)
+    x, y = x.index_select(0, kept), y.index_select(0, kept)
+    left = torch.ceil(x.amin(1) - 0.5).clamp(min=0)
+    right = torch.floor(x.amax(1) - 0.5).clamp(max=columns - 1)
+    top = torch.ceil(y.amin(1) - 0.5).clamp(min=0)
+    bottom = torch.floor(y.amax(1) - 0.5).clamp(max=rows - 1)
+    touch = ((right >= left) & (bottom >= top)).nonzero().squeeze(1)
+    kept, x, y, left, right, top, bottom = (v.index_select(0, touch) for v in (kept, x, y, left, right, top, bottom))
     # edge functions relative to the bounding box: in absolute pixels float32 cancellation leaves pinholes
-    edges = _edge_functions(flat[..., 0] - left[:, None], flat[..., 1] - top[:, None], area.flatten()[drawn])
-    width = (right - left).long() + 1
-    count = width * ((bottom - top).long() + 1)
-    ends = count.cumsum(0)
-    total = int(ends[-1])
-    item = torch.repeat_interleave(torch.arange(len(drawn), device=keys.device), count, output_size=total)
-    local = torch.arange(total, device=keys.device) - (ends - count).index_select(0, item)
-    stride = width.index_select(0, item)
-    row = torch.div(local, stride, rounding_mode="floor")
-    column = local - row * stride
-    e = edges.index_select(0, item)
-    px, py = column.to(flat.dtype) + 0.5, row.to(flat.dtype) + 0.5
-    w0 = e[:, 0] * px + e[:, 1] * py + e[:, 2]
-    w1 = e[:, 3] * px + e[:, 4] * py + e[:, 5]
-    w2 = 1 - w0 - w1
-    kept = (torch.minimum(torch.minimum(w0, w1), w2) >= -_EDGE_TOLERANCE).nonzero().squeeze(1)
-    item = item.index_select(0, kept)
-    inverse = (1 / flat[..., 2]).index_select(0, item)
-    depth = 1 / (inverse * torch.stack([w0, w1, w2], 1).index_select(0, kept)).sum(1).clamp_min(1e-6)
-    source = drawn.index_select(0, item)
-    image = torch.div(source, n_triangles, rounding_mode="floor")
-    where = (image * rows + top.long().index_select(0, item) + row.index_select(0, kept)) * columns
-    where = where + left.long().index_select(0, item) + column.index_select(0, kept)
-    key = ((depth * _DEPTH_STEPS).long() << _TRIANGLE_BITS) | (source % n_triangles)
-    return keys.scatter_reduce_(0, where, key, "amin")
+    edges = _edge_functions(x - left[:, None], y - top[:, None], area.index_select(0, kept))
+    image = torch.div(kept, len(triangles), rounding_mode="floor")
+    line = image * rows + top.long()
+    width, height = (right - left).long() + 1, (bottom - top).long() + 1
+    inverse = 1 / z.index_select(0, kept)
+    return _Drawn(kept - image * len(triangles), left.long(), line, width, height, edges, inverse)
 
 
-def _edge_functions(x: Tensor, y: Tensor, area: Tensor) -> Tensor:
-    """(N, 3), (N, 3), (N,) -> (N, 6): w0 and w1 as a*px + b*py + c."""
-    (x0, x1, x2), (y0, y1, y2), inverse = x.unbind(-1), y.unbind(-1), 1 / area
-    return torch.stack(
-        [
-            (y1 - y2) * inverse,
-            (x2 - x1) * inverse,
-            (x1 * y2 - x2 * y1) * inverse,
-            (y2 - y0) * inverse,
-            (x0 - x2) * inverse,
-            (x2 * y0 - x0 * y2) * inverse,
-        ],
-        -1,
+def _nearest(drawn: _Drawn, pixels: int, columns: int) -> Tensor:
+    """Packed key (depth, row of `drawn`) of the nearest triangle for every pixel (B*H*W,), _EMPTY where there is none.
+
+    Triangles -> the pixel rows they touch -> on each row the run of pixels between its edges: only pixels that are
+    inside are ever looked at.
+    """
+    keys = torch.full((pixels,), _EMPTY, dtype=torch.int64, device=drawn.left.device)
+    if not len(drawn.left):
+        return keys
+    item, row = _runs(drawn.height)
+    a, b, c, d, e, f = (column.index_select(0, item) for column in drawn.edges)
+    y = row.to(a.dtype) + 0.5
+    k0, k1 = b * y + c, e * y + f
+    low, high = torch.zeros_like(y), drawn.width.index_select(0, item).to(y.dtype) - 1
+    for slope, start in ((a, k0), (d, k1), (-a - d, 1 - k0 - k1)):  # slope * x + start >= -tolerance
+        limit = (-_EDGE_TOLERANCE - start) / slope - 0.5
+        low = torch.where(slope > 0, torch.maximum(low, torch.ceil(limit)), low)
+        high = torch.where(slope < 0, torch.minimum(high, torch.floor(limit)), high)
+        high = torch.where((slope == 0) & (start < -_EDGE_TOLERANCE), -1.0, high)
+    used = (high >= low).nonzero().squeeze(1)
+    item, row, low, high, a, d, k0, k1 = (v.index_select(0, used) for v in (item, row, low, high, a, d, k0, k1))
+    z0, z1, z2 = drawn.inverse.unbind(1)
+    z0, z1, z2 = (v.index_select(0, item) for v in (z0, z1, z2))
+    slope = a * (z0 - z2) + d * (z1 - z2)  # of the inverse depth along the row
+    first = k0 * (z0 - z2) + k1 * (z1 - z2) + z2 + slope * (low + 0.5)
+    where = (drawn.line.index_select(0, item) + row) * columns + drawn.left.index_select(0, item) + low.long()
+    run, step = _runs((high - low).long() + 1)
+    inverse = torch.addcmul(first.index_select(0, run), slope.index_select(0, run), step.to(slope.dtype))
+    depth = (_DEPTH_STEPS / inverse.clamp_min(1e-6)).long()
+    return keys.scatter_reduce_(
+        0, where.index_select(0, run) + step, (depth << _TRIANGLE_BITS) | item.index_select(0, run), "amin"
     )
 
 
-def _screen_barycentric(corners: Tensor, px: Tensor, py: Tensor) -> Tensor:
-    """(N, 3, 3) corners at pixels (N,) -> (N, 3) screen-space weights divided by depth; their sum is 1 / depth."""
-    x, y, z = corners.unbind(-1)
-    (x0, x1, x2), (y0, y1, y2) = x.unbind(-1), y.unbind(-1)
-    area = (x1 - x0) * (y2 - y0) - (y1 - y0) * (x2 - x0)
-    w0 = ((x1 - px) * (y2 - py) - (y1 - py) * (x2 - px)) / area
-    w1 = ((x2 - px) * (y0 - py) - (y2 - py) * (x0 - px)) / area
-    return torch.stack([w0, w1, 1 - w0 - w1], -1) / z
+def _runs(length: Tensor) -> tuple[Tensor, Tensor]:
+    """Lengths (N,) -> for every element of the runs laid end to end: which run it is of, and its place in that run."""
+    ends = length.cumsum(0)
+    total = int(ends[-1]) if len(ends) else 0
+    run = torch.repeat_interleave(torch.arange(len(length), device=length.device), length, output_size=total)
+    return run, torch.arange(total, device=length.device) - (ends - length).index_select(0, run)
+
+
+def _edge_functions(x: Tensor, y: Tensor, area: Tensor) -> tuple[Tensor, ...]:
+    """(N, 3), (N, 3), (N,) -> six (N,): w0 and w1 as a*px + b*py + c."""
+    (x0, x1, x2), (y0, y1, y2), inverse = x.unbind(-1), y.unbind(-1), 1 / area
+    return (
+        (y1 - y2) * inverse,
+        (x2 - x1) * inverse,
+        (x1 * y2 - x2 * y1) * inverse,
+        (y2 - y0) * inverse,
+        (x0 - x2) * inverse,
+        (x2 * y0 - x0 * y2) * inverse,
+    )
 
 
 def interpolate(attribute: Tensor, triangles: Tensor, fragments: Fragments) -> Tensor:

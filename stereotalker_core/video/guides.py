@@ -56,14 +56,13 @@ def _render(
     if light is not None:
         colour = torch.cat([relit(colour[:, :3], shade(normal, light)).clamp(-1, 1), colour[:, 3:]], 1)
     covered = torch.cat([normal, colour, torch.ones_like(colour[:, :1])], 1)
-    canvas = covered.new_zeros(fragments.triangle.numel(), covered.shape[1]).index_copy(0, pixel, covered)
-    canvas = F.avg_pool2d(canvas.view(*fragments.triangle.shape, -1).permute(0, 3, 1, 2), SAMPLES)
+    canvas = _averaged(covered, pixel, fragments.triangle.shape)
     label = torch.where(fragments.triangle >= 0, body.triangle_part[fragments.triangle] + 1, 0)
     part, depth = _most(label, fragments.depth)
     inside = part > 0
     lift = canvas[:, 3:6] + (1 - canvas[:, 7:]) * plate
     axes = cameras.world_to_camera[:, :3, :3] * canvas.new_tensor([1.0, -1.0, -1.0])[:, None]  # (right, up, back)
-    normal = F.normalize(torch.einsum("tij,tjhw->tihw", axes, canvas[:, :3]), dim=1) * inside
+    normal = _directions(canvas[:, :3], axes) * inside
     return normal, part.to(normal.dtype), depth, lift, canvas[:, 6:7] * inside
 
 
@@ -80,6 +79,31 @@ def _surface(attributes: Tensor, triangles: Tensor, fragments: Fragments, pixel:
     for i in (1, 2):
         total.addcmul_(flat.index_select(0, corner[:, i]), weight[:, i : i + 1])
     return total
+
+
+def _directions(vectors: Tensor, axes: Tensor) -> Tensor:
+    """Vectors (T, 3, H, W) on the rows of axes (T, 3, 3), as unit vectors; zero where they vanish."""
+    x, y, z = ((axes[:, i, :, None, None] * vectors).sum(1) for i in range(3))
+    return torch.stack([x, y, z], 1) * (x * x + y * y + z * z).clamp_min(1e-24).rsqrt()[:, None]
+
+
+def _averaged(values: Tensor, sample: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Values (N, C) of the samples `sample` (N,) of a canvas `shape` = (T, sH, sW) -> (T, C, H, W), the mean of every
+    pixel's samples, zero where there is none: average pooling of a canvas that is never filled in whole."""
+    frames, rows, columns = shape
+    line = torch.div(sample, columns, rounding_mode="floor")
+    column = sample - line * columns
+    height, width = rows // SAMPLES, columns // SAMPLES
+    pixel = torch.div(line, SAMPLES, rounding_mode="floor") * width + torch.div(column, SAMPLES, rounding_mode="floor")
+    place = (line % SAMPLES) * SAMPLES + column % SAMPLES
+    touched = torch.zeros(frames * height * width, dtype=torch.int64, device=sample.device)
+    touched.index_fill_(0, pixel, 1)
+    found = touched.nonzero().squeeze(1)
+    compact = (touched.cumsum(0) - 1).index_select(0, pixel) * SAMPLES**2 + place
+    block = values.new_zeros(len(found) * SAMPLES**2, values.shape[1]).index_copy_(0, compact, values)
+    mean = block.view(len(found), SAMPLES**2, -1).sum(1) / SAMPLES**2
+    canvas = values.new_zeros(frames * height * width, values.shape[1]).index_copy_(0, found, mean)
+    return canvas.view(frames, height, width, -1).permute(0, 3, 1, 2).contiguous()
 
 
 def _most(label: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:

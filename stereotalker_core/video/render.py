@@ -3,7 +3,8 @@
 1. Portrait: encoded once; its reference keys and values and its tokens serve every frame.
 2. Per window: guides, regions, one pass of the denoiser per step, from one noise for the whole clip.
 3. Neighbouring windows share `overlap` frames whose latents are cross-faded; every frame is decoded once.
-4. Composite: the network's pixels inside the mask, the background outside.
+4. Where the guides stand still, frames are averaged over time (`steady`), two frames behind the windows.
+5. Composite: the network's pixels inside the mask, the background outside.
 """
 
 import logging
@@ -23,6 +24,7 @@ from .experts import MaskExperts, ViewExperts
 from .guides import background_plate, guide_tensor, render_guides
 from .mask import MaskPredictor
 from .reference import ReferenceCache, ReferenceNet
+from .steady import steadied
 from .unet import Condition, StereoTalkerUNet, sample
 from .vae import TinyAutoencoder
 
@@ -257,6 +259,23 @@ def _render(
     portrait = renderer.encode_portrait(framed[None])
     with torch.no_grad():
         rest = body.rest(identity.shape[None], identity.shell[None])
+    parts = _decoded(body, renderer, identity, motion, cameras, plan, rest, portrait, steps, seed, predicted)
+    done = 0
+    for values in steadied(parts):
+        now = slice(done, done + len(values))
+        done += len(values)
+        with torch.no_grad():
+            behind = (plate[now] if len(plate) > 1 else plate).to(values.device)
+            chunk = RenderedChunk(composite(values[:, :3], values[:, 3:], behind), values[:, 3:])
+        yield chunk  # outside of no_grad, which would otherwise reach into the caller
+        if callback:
+            callback(done, len(motion))
+
+
+def _decoded(
+    body, renderer, identity, motion, cameras, plan, rest, portrait, steps, seed, predicted
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Finished frames of every window: picture and alpha (t, 4, H, W), lift (t, 3, H, W)."""
     tail: _Window | None = None
     for number, (start, end) in enumerate(plan):
         last = number == len(plan) - 1
@@ -276,17 +295,10 @@ def _render(
             now = _Window(guides, guide, regions, latents)
             final = end - start if last else plan[number + 1][0] - start
             tail = None if last else now.part(slice(final, None))
-            behind = plate[start : start + final] if len(plate) > 1 else plate
-            chunk = _finish(renderer, now.part(slice(0, final)), behind)
-        yield chunk  # outside of no_grad, which would otherwise reach into the caller
-        if callback:
-            callback(start + final, len(motion))
-
-
-def _finish(renderer: Renderer, done: _Window, plate: Tensor) -> RenderedChunk:
-    alpha = Regions(done.regions).person
-    frames = renderer.decode(done.latents, done.guide)
-    return RenderedChunk(composite(frames, alpha, plate.to(frames.device)), alpha)
+            done = now.part(slice(0, final))
+            frames = renderer.decode(done.latents, done.guide)
+            values = torch.cat([frames, Regions(done.regions).person.to(frames)], 1), done.guides.lift
+        yield values
 
 
 def _join(a: Guides, b: Guides) -> Guides:

@@ -9,6 +9,7 @@ from stereotalker_core.body.model import HalfBody
 from stereotalker_core.body.rasterize import rasterize
 from stereotalker_core.camera.projection import intrinsics_for, look_at, project
 from stereotalker_core.records import Cameras, Identity, Motion
+from stereotalker_core.video import guides
 from stereotalker_core.video.guides import background_plate, guide_tensor, render_guides
 from stereotalker_core.video.skeleton_drawing import draw_skeleton
 
@@ -159,3 +160,15 @@ def test_runs_on_cuda(scene):
     same = render_guides(body, identity, still(1), view)
     assert float((guides.lift.cpu() - same.lift).abs().mean()) < 0.01
     assert guide_tensor(guides).device.type == "cuda"
+
+
+def test_averages_of_samples_equal_pooling_of_the_whole_canvas():
+    g = torch.Generator().manual_seed(0)
+    shape = (2, 6, 10)
+    hit = torch.rand(shape, generator=g) < 0.4
+    values = torch.randn(int(hit.sum()), 3, generator=g)
+    canvas = torch.zeros(*shape, 3)
+    canvas[hit] = values
+    expected = F.avg_pool2d(canvas.permute(0, 3, 1, 2), 2)
+    found = guides._averaged(values, hit.flatten().nonzero().squeeze(1), shape)
+    torch.testing.assert_close(found, expected)

@@ -1,0 +1,50 @@
+"""Steady where nothing moves: a filter over five frames that acts only where the guides stand still.
+
+The denoiser and the decoder read maps whose edges lie differently in the pixels of every frame; what they make of them
+flickers by fractions of a grey level, twice as much as the person's own slow motion changes the picture. The lift,
+which follows that motion exactly, tells where to filter: where it changes by less than STILL from frame to frame,
+neighbours are mixed in; where it changes by MOVES or more, nothing.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor
+
+STILL, MOVES = 2 / 127.5, 4 / 127.5  # change of the lift between two frames, of [-1, 1]: two and four grey levels
+SHARE = 0.25  # of each neighbour: 1/4, 1/2, 1/4 removes what alternates from frame to frame
+PASSES = 2  # so often: 1/16, 4/16, 6/16, 4/16, 1/16 over five frames; also the frames of look-ahead
+
+
+def steady(values: Tensor, lift: Tensor) -> Tensor:
+    """Values (T, C, H, W) of consecutive frames and their lift (T, 3, H, W) -> the filtered values.
+
+    What one frame gains its neighbour loses: the mean over time stays. The ends of the clip have one neighbour.
+    """
+    change = (lift[1:] - lift[:-1]).abs().amax(1, keepdim=True)
+    share = SHARE * ((MOVES - change) / (MOVES - STILL)).clamp(0, 1)
+    for _ in range(PASSES):
+        moved = (values[1:] - values[:-1]) * share
+        values = values.clone()
+        values[:-1] += moved
+        values[1:] -= moved
+    return values
+
+
+def steadied(parts: Iterable[tuple[Tensor, Tensor]]) -> Iterator[Tensor]:
+    """`steady` over a stream: consecutive (values, lift) of a few frames each -> the same frames, PASSES frames later.
+
+    Keeps 2 * PASSES frames, however long the stream is: a frame depends on no more than PASSES on either side.
+    """
+    kept: tuple[Tensor, Tensor] | None = None
+    done = 0  # frames of `kept` that have been given
+    for part in parts:
+        values, lift = part if kept is None else (torch.cat(pair) for pair in zip(kept, part, strict=True))
+        ready = len(values) - PASSES
+        if ready > done:
+            yield steady(values, lift)[done:ready]
+            done = ready
+        cut = max(0, done - PASSES)
+        kept, done = (values[cut:], lift[cut:]), done - cut
+    if kept is not None:
+        yield steady(*kept)[done:]
