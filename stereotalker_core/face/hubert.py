@@ -25,16 +25,23 @@ class HubertSize:
 
 def prepare_waveform(waveform: Tensor) -> Tensor:
     """(S,) mono at 16 kHz -> zero mean and unit variance, after a stretch to [-1, 1] as the released models had it."""
+    mean, factor = waveform_scale(waveform)
+    return (waveform - mean) * factor
+
+
+def waveform_scale(waveform: Tensor) -> tuple[float, float]:
+    """(mean, factor) of `prepare_waveform`, so that pieces of a long recording can be prepared without a copy of it.
+
+    The stretch 2 (a - low) / (high - low) - 1, then (b - mean) / sqrt(var + 1e-5) with the population variance: the
+    processor of the transformers version they used. ValueError for a constant waveform.
+    """
     dims(waveform, "S")
-    low, high = waveform.min(), waveform.max()
+    low, high = float(waveform.min()), float(waveform.max())
     if not high > low:
         raise ValueError("the recording is silent: all its samples are equal; give a recording of speech")
-    return standardise(2 * (waveform - low) / (high - low) - 1)
-
-
-def standardise(waveform: Tensor) -> Tensor:
-    """(a - mean) / sqrt(var + 1e-5), population variance: the processor of the transformers version they used."""
-    return (waveform - waveform.mean()) / torch.sqrt(waveform.var(correction=0) + 1e-5)
+    variance, mean = torch.var_mean(waveform, correction=0)
+    stretch = 2 / (high - low)
+    return float(mean), stretch / (stretch**2 * float(variance) + 1e-5) ** 0.5
 
 
 def pair_frames(hidden: Tensor) -> Tensor:

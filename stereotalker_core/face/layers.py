@@ -26,9 +26,14 @@ class PositionTable(nn.Module):
 
 
 def position_table(width: int, frames: int = MAX_FRAMES) -> Tensor:
-    """(frames, 1, width): even channels sin, odd channels cos, of t exp(-2i ln(10000) / width)."""
+    """(frames, 1, width): even channels sin, odd channels cos, of t exp(-2i ln(10000) / width).
+
+    The exponent is rounded to float32 as released; exp itself is not left to float32, whose last bit differs from
+    processor to processor and grows to 1e-4 at frame 5000.
+    """
     time = torch.arange(frames, dtype=torch.float32)[:, None]
-    frequency = torch.exp(torch.arange(0, width, 2, dtype=torch.float32) * (-math.log(10000.0) / width))
+    exponent = torch.arange(0, width, 2, dtype=torch.float32) * (-math.log(10000.0) / width)
+    frequency = torch.exp(exponent.double()).float()
     table = torch.zeros(frames, 1, width)
     table[:, 0, 0::2] = torch.sin(time * frequency)
     table[:, 0, 1::2] = torch.cos(time * frequency)

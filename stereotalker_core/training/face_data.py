@@ -22,8 +22,8 @@ from torch import Tensor
 from ..audio.encoder import SpeechEncoder
 from ..checkpoint import NANO, load
 from ..face.arkit_map import layout_map
+from ..face.hearing import hear
 from ..face.layout import EMOTIONS, IDENTITIES, FaceStyle, denormalise, from_403, normalise, to_403
-from ..motion.conditioning import speech_channels
 from ..records import Audio
 from ..shapes import SAMPLE_RATE
 from ..synthetic.corpus import Corpus
@@ -131,7 +131,7 @@ def write_faces(
     sounds, motions, clips = [], [], []
     for i in range(len(corpus) if limit is None else min(limit, len(corpus))):
         utterance = corpus[i]
-        sounds.append(hear(encoder, utterance.waveform).half().numpy())
+        sounds.append(hear(encoder, _audio(utterance.waveform)).half().numpy())
         for k in range(performances):
             style = draw_style(rng)
             motion = normalise(to_face.face(perform(utterance, style, seed * 1009 + k)))
@@ -147,10 +147,8 @@ def write_faces(
     return len(clips)
 
 
-def hear(encoder: SpeechEncoder, waveform: Tensor) -> Tensor:
-    """(S,) at 16 kHz -> (T, 45) phone probabilities and prosody: what the embedded model is told of the sound."""
-    speech = encoder.encode(Audio(waveform, waveform[None], SAMPLE_RATE))
-    return speech_channels(speech, waveform, use_features=False)
+def _audio(waveform: Tensor) -> Audio:
+    return Audio(waveform, waveform[None], SAMPLE_RATE)
 
 
 class FaceData:
