@@ -42,7 +42,7 @@ class Recipe:
     lengths: tuple[int, ...] = (40, 72, 104)  # frames of a crop, one length a step
     one: StageOne = StageOne(bottleneck=0.3, expression=2.0, jaw=1.0, velocity=1.0, lips=0.01)
     one_vae: StageOne = StageOne(bottleneck=3e-4, expression=2.0, jaw=1.0, velocity=1.0, lips=0.01)
-    two: StageTwo = StageTwo(latent=0.1, expression=2.0, jaw=1.0, velocity=1.0, lips=0.02, codes=0.1, drawn=0.04)
+    two: StageTwo = StageTwo(latent=0.1, expression=2.0, jaw=1.0, velocity=1.0, lips=0.04, codes=0.1, drawn=0.08)
     temperatures: tuple[float, float] = (0.1, 0.5)  # of the draws that stage 2 sees
     blur: float = 0.5  # share of the batches whose phone chances are flattened: unknown voices are heard less surely
     warm: float = 0.4  # share of the steps in which stage 1 learns without codes; then they are spread over the data
@@ -189,6 +189,8 @@ def main(arguments: list[str] | None = None) -> None:
         model = train_predictor(model, data, Recipe(), focus, schedule, run)
     words = arguments if arguments is not None else sys.argv[1:]
     command = "python -m stereotalker_core train face " + " ".join(words)
+    if options.stage == 2 and options.start:
+        command = f"{load_tensors(options.start)[1].get('command', '?')} && {command}"  # the whole way here
     save(model, out, command=command, seed=options.seed, commit=commit(), metrics={})
 
 
