@@ -7,6 +7,7 @@ trained on, every frame has a noise of its own, steps are zero-SNR DDIM with gui
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -48,6 +49,7 @@ class FullRenderer(Renderer):
     tile: int | None = field(default=None, kw_only=True)
     longest: int = field(default=240, kw_only=True)
     on_step: Callable[[float], None] | None = field(default=None, kw_only=True)
+    steadies: ClassVar[bool] = False  # frames are the public recipe's
 
     def __post_init__(self) -> None:
         config = self.unet.config

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -60,6 +61,7 @@ class Renderer:
     mask_experts: MaskExperts | None = None
     view_strength: float = 1.0
     mask_strength: float = 1.0
+    steadies: ClassVar[bool] = True  # frames are averaged where the guides stand still
 
     @classmethod
     def load(cls, folder: str | Path, device: str = "cpu", dtype: torch.dtype = torch.float32) -> "Renderer":
@@ -261,7 +263,7 @@ def _render(
         rest = body.rest(identity.shape[None], identity.shell[None])
     parts = _decoded(body, renderer, identity, motion, cameras, plan, rest, portrait, steps, seed, predicted)
     done = 0
-    for values in steadied(parts):
+    for values in steadied(parts) if renderer.steadies else (values for values, _ in parts):
         now = slice(done, done + len(values))
         done += len(values)
         with torch.no_grad():
