@@ -14,12 +14,14 @@ from ..synthetic.dataset import DatasetConfig
 from ..synthetic.performance import random_motion
 from ..synthetic.portrait import canonical_cameras, reference_portrait, true_identity
 from ..synthetic.poses import joint_heads
-from ..synthetic.render import render_avatar
+from ..synthetic.render import AvatarFrames, render_avatar
+from ..training.avatars import FACE
 from ..video.guides import background_plate
 from ..video.render import Renderer, render_video, windows
 from .bootstrap import bootstrap
 
 PEOPLE, QUICK_PEOPLE = 6, 2
+LONG_PEOPLE, LONG_SECONDS, LOOP = 2, 60, 50  # people, length and frames of the loop whose rounds are compared
 FRAMES, WINDOW, OVERLAP = 40, 16, 4
 _STILL = 2 / 127.5  # two grey levels: what changes less in the truth is static
 _YAWS = (-50.0, 0.0, 35.0, 65.0, -20.0, 15.0)  # fixed camera of each person's clip
@@ -47,7 +49,8 @@ def subject(body: HalfBody, seed: int) -> Subject:
 
 
 def evaluate_temporal(renderer: Renderer, quick: bool = False) -> dict[str, dict[str, float]]:
-    """flicker_ratio, seam_ratio, sweep_outlier, disparity_right: {"value", "low", "high"} over held-out people."""
+    """flicker_ratio, seam_ratio, sweep_outlier, disparity_right over held-out people, and, unless quick,
+    identity_drift_db over LONG_PEOPLE of them: {"value", "low", "high"} each."""
     body = HalfBody()
     seeds = DatasetConfig("val", QUICK_PEOPLE if quick else PEOPLE, shards=1).seeds(0)
     found: dict[str, list[float]] = {}
@@ -57,19 +60,50 @@ def evaluate_temporal(renderer: Renderer, quick: bool = False) -> dict[str, dict
         frames = yaw_sweep(renderer, person, 4 if quick else 2)
         scores["sweep_outlier"] = outlier(frames)
         scores["disparity_right"] = disparity_right(renderer, person)
+        if not quick and place < LONG_PEOPLE:
+            scores["identity_drift_db"] = identity_drift(renderer, person, LONG_SECONDS)
         for name, value in scores.items():
             found.setdefault(name, []).append(value)
     return {name: bootstrap(values) for name, values in found.items()}
 
 
-def clip_scores(renderer: Renderer, person: Subject, yaw: float, frames: int = FRAMES) -> dict[str, float]:
-    """flicker_ratio and seam_ratio of one clip from a fixed camera, against the true frames."""
+def performance(person: Subject, frames: int, yaw: float) -> tuple[Motion, Cameras, AvatarFrames]:
+    """The person's own random motion, a camera that stands still, and what it truly sees."""
     body, avatar = person.body, make_avatar(person.body, person.seed)
     rest = body.rest(avatar.shape[None], avatar.shell[None])
     motion = random_motion(body, joint_heads(body, rest), frames, torch.Generator().manual_seed(person.seed))
     cameras = canonical_cameras(body, avatar.shape, torch.full((frames,), yaw), 256)
     wall = background_plate(person.identity, cameras)
-    truth = render_avatar(body, avatar, motion, cameras, background=wall, rest=rest)
+    return motion, cameras, render_avatar(body, avatar, motion, cameras, background=wall, rest=rest)
+
+
+def identity_drift(renderer: Renderer, person: Subject, seconds: float, yaw: float = 0.0) -> float:
+    """dB by which the face is worse in the last round of a motion that goes to and fro than in the first one.
+
+    The stream never ends in between, and its windows fall differently on every round.
+    """
+    motion, cameras, truth = performance(person, LOOP // 2, yaw)
+    order = torch.cat([torch.arange(LOOP // 2), torch.arange(LOOP // 2).flip(0)])
+    rounds = max(2, round(seconds * motion.fps / LOOP))
+    long = motion[order.repeat(rounds)]
+    face = (truth.alpha > 0.5) & (truth.region == FACE)[:, None]
+    found, done = torch.zeros(rounds * LOOP), 0
+    stream = render_video(
+        person.body, renderer, person.identity, long, cameras[torch.zeros(len(long), dtype=torch.long)],
+        window=WINDOW, overlap=OVERLAP,
+    )  # fmt: skip
+    for chunk in stream:
+        for frame in chunk.frames:
+            at = order[done % LOOP]
+            error = (frame - truth.rgb[at]).square().mean(0, keepdim=True) / 4
+            found[done] = -10 * torch.log10(error[face[at]].mean().clamp_min(1e-8))
+            done += 1
+    return float(found[:LOOP].nanmean() - found[-LOOP:].nanmean())
+
+
+def clip_scores(renderer: Renderer, person: Subject, yaw: float, frames: int = FRAMES) -> dict[str, float]:
+    """flicker_ratio and seam_ratio of one clip from a fixed camera, against the true frames."""
+    motion, cameras, truth = performance(person, frames, yaw)
     ours, _ = person.render(renderer, motion, cameras)
     inside = (truth.alpha > 0.5).float()
     return {

@@ -142,8 +142,14 @@ class AvatarData:
             return image
         return torch.where(torch.from_numpy(flip)[:, None, None, None], image.flip(-1), image)
 
-    def draw(self, rng: np.random.Generator, identities: int, frames: int, clips: bool = False) -> np.ndarray:
-        """(identities * frames,) row indices: random identities, each with `frames` rows (consecutive with clips)."""
+    def draw(
+        self, rng: np.random.Generator, identities: int, frames: int, clips: bool = False,
+        likely: np.ndarray | None = None,
+    ) -> np.ndarray:  # fmt: skip
+        """(identities * frames,) row indices: random identities, each with `frames` rows (consecutive with clips).
+
+        likely: how often each of all rows is drawn relative to the identity's others, positive.
+        """
         picked = []
         for who in rng.choice(len(self.rows_of), identities, replace=identities > len(self.rows_of)):
             own = self.rows_of[who]
@@ -151,7 +157,8 @@ class AvatarData:
                 start = int(rng.integers(0, len(own) // CLIP)) * CLIP + int(rng.integers(0, CLIP - frames + 1))
                 picked.append(own[start : start + frames])
             else:
-                picked.append(rng.choice(own, frames, replace=frames > len(own)))
+                share = None if likely is None else likely[own] / likely[own].sum()
+                picked.append(rng.choice(own, frames, replace=frames > len(own), p=share))
         return np.concatenate(picked)
 
 

@@ -11,6 +11,7 @@ import argparse
 import copy
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -30,6 +31,8 @@ PURE_NOISE = 0.7  # share of samples at sigma = 1: the nano profile renders in o
 LATENT = 0.1  # weight of the latents' squared error beside the pixels'
 PERTURBED = 0.8  # weight of frames whose guides come from a wrong fit: their detail cannot be placed
 CROP = 128
+SIDE = 60  # degrees from which the view experts should matter
+EXPERTS = {"side": 3.0, "skin": 4.0}  # what experts that learn alone see more of
 
 
 class Joint(nn.Module):
@@ -41,17 +44,23 @@ class Joint(nn.Module):
 
 
 class JointBatches:
-    """batch(step): what LatentBatches gives, and rgb, weight, corner of one crop of each frame."""
+    """batch(step): what LatentBatches gives, and rgb, weight, corner of one crop of each frame.
+
+    side: how often a frame from |yaw| >= SIDE is drawn relative to others; skin: more weight of face and hands.
+    """
 
     def __init__(
-        self, data: AvatarData, vae: TinyAutoencoder, identities: int, frames: int, seed: int = 0, size: int = CROP
-    ) -> None:
+        self, data: AvatarData, vae: TinyAutoencoder, identities: int, frames: int, seed: int = 0, size: int = CROP,
+        side: float = 1.0, skin: float = 1.5,
+    ) -> None:  # fmt: skip
         self.data, self.vae = data, vae.eval().requires_grad_(False).to(memory_format=torch.channels_last)
         self.identities, self.frames, self.seed, self.size = identities, frames, seed, size
+        self.likely = None if side == 1 else np.where(np.abs(data.yaw) >= SIDE, side, 1.0)
+        self.skin = skin
 
     def __call__(self, step: int) -> Batch:
         rng = generator(self.seed, step)
-        index = self.data.draw(rng, self.identities, self.frames)
+        index = self.data.draw(rng, self.identities, self.frames, likely=self.likely)
         flip = rng.random(self.identities) < 0.5
         rows = self.data.rows(index, flip.repeat(self.frames))
         portrait = self.data.portrait(self.data.identity[index[:: self.frames]], flip)
@@ -61,7 +70,7 @@ class JointBatches:
         left = torch.from_numpy(rng.integers(0, (width - size) // 8 + 1, count)) * 8
         corner = torch.stack([top, left], 1)
         trust = 1 - (1 - PERTURBED) * torch.from_numpy(self.data.perturbed[index]).float().view(-1, 1, 1, 1)
-        weight = rows.weight(face=1.5, hands=1.5, background=0.3) * trust
+        weight = rows.weight(face=self.skin, hands=self.skin, background=0.3) * trust
         clean, lift = encode(self.vae, torch.cat([rows.rgb, rows.guides.lift])).chunk(2)
         return {
             "clean": clean,
@@ -136,7 +145,8 @@ def train_joint(
     torch.manual_seed(seed)
     pair = experts if experts is not None else (ViewExperts.for_unet(base.unet), MaskExperts.for_unet(base.unet))
     model = Joint(Denoiser(base.unet, base.reference, pair), vae).to(memory_format=torch.channels_last)
-    batches = JointBatches(data, copy.deepcopy(vae), identities, frames, seed=seed)
+    more = EXPERTS if only_experts else {}
+    batches = JointBatches(data, copy.deepcopy(vae), identities, frames, seed=seed, **more)
     schedule = Schedule(steps, lr=lr, warmup=40, decay=decay, weight_decay=1e-3, ema=0.995, seed=seed, save_every=100)
     trainable = is_expert if only_experts else learns
     return fit(model, batches, joint_loss, schedule, run, trainable=trainable, freeze=False)

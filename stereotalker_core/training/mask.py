@@ -23,6 +23,8 @@ from .avatars import AvatarData, Rows, find_shards
 from .loop import Batch, Schedule, fit, generator
 from .stage2_command import add_arguments, part_names, provenance
 
+LACKING = 2.0  # more weight of the person where the guides show background
+
 
 def region_targets(rows: Rows) -> Tensor:
     """(N, 4, H, W) soft truth: background = 1 - alpha, the rest on the labelled region (body where none is)."""
@@ -69,10 +71,13 @@ class MaskBatches:
 
 
 def loss(model: MaskPredictor, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-    """Cross entropy against the soft regions, face and hands counted more, plus the soft Dice loss of each region."""
+    """Cross entropy against the soft regions, plus the soft Dice loss of each region. Face and hands count more, and so
+    do hair and clothes that the guides' own silhouette lacks: few pixels, but those that the predictor is for."""
     target = batch["target"]
-    log = model(batch["guide"], model.silhouette(batch["part"])).float().log_softmax(1)
-    weight = 1 + 2 * target[:, 2:].sum(1)
+    silhouette = model.silhouette(batch["part"])
+    log = model(batch["guide"], silhouette).float().log_softmax(1)
+    lacking = (1 - target[:, 0]) * silhouette[:, 0]
+    weight = 1 + 2 * target[:, 2:].sum(1) + LACKING * lacking
     entropy = -((target * log).sum(1) * weight).mean()
     share = log.exp()
     overlap = 2 * (share * target).sum((0, 2, 3)) / (share + target).sum((0, 2, 3)).clamp_min(1.0)

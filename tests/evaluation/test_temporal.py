@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from stereotalker_core.body.model import HalfBody
+from stereotalker_core.evaluation import temporal
 from stereotalker_core.evaluation.pictures import strip
 from stereotalker_core.evaluation.speed import expert_cost
 from stereotalker_core.evaluation.temporal import (
@@ -16,7 +17,7 @@ from stereotalker_core.evaluation.temporal import (
     subject,
     yaw_sweep,
 )
-from stereotalker_core.video.render import load_nano, windows
+from stereotalker_core.video.render import RenderedChunk, load_nano, windows
 
 
 def noise(frames, amount, seed=0):
@@ -69,6 +70,25 @@ def test_nano_turns_smoothly_and_sees_depth():
     assert frames.shape == (10, 3, 256, 256) and outlier(frames) < 3
     assert strip(frames, 5).shape == (128, 640, 3)
     assert disparity_right(renderer, person) == 1
+
+
+def test_drift_is_what_the_last_round_loses(monkeypatch):
+    body = HalfBody()
+    person = subject(body, 1_500_003)
+    monkeypatch.setattr(temporal, "LOOP", 6)
+    motion, cameras, truth = temporal.performance(person, 3, 0.0)
+    rounds = []
+
+    def stream(body, renderer, identity, motion, cameras, **options):
+        assert len(motion) == len(cameras) == 12
+        shown = truth.rgb[[0, 1, 2, 2, 1, 0]]
+        for error in (0.02, 0.04):  # twice the error in the second round: 6 dB
+            rounds.append(error)
+            yield RenderedChunk(shown + error, torch.ones(6, 1, 256, 256))
+
+    monkeypatch.setattr(temporal, "render_video", stream)
+    assert temporal.identity_drift(None, person, 0.48) == pytest.approx(20 * math.log10(2), abs=1e-3)
+    assert len(rounds) == 2
 
 
 def test_expert_cost_is_a_small_ratio():

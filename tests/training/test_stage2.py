@@ -11,7 +11,7 @@ from stereotalker_core.video.reference import ReferenceNet
 from stereotalker_core.video.unet import StereoTalkerUNet
 from stereotalker_core.video.vae import AutoencoderConfig, TinyAutoencoder
 from tests.training.stage2_samples import PARTS, write_shard
-from tests.video.samples import CONFIG
+from tests.video.samples import CONFIG, randomise
 
 VAE = AutoencoderConfig(4, 8, 8, 8, groups=4)
 
@@ -142,6 +142,37 @@ def test_joint_training_moves_what_it_should_and_saves_a_renderers_files(data, t
     joint.save_joint(model, tmp_path / "out", command="test", seed="0", commit="none", metrics={})
     names = {path.stem for path in (tmp_path / "out").iterdir()}
     assert names == {"unet", "reference", "vae", "view_experts", "mask_experts"}
+
+
+def test_experts_alone_move_alone_and_see_more_sides_and_skin(data, tmp_path):
+    vae, base = randomise(make_vae(data)), make_denoiser()
+    randomise(base.unet)  # a denoiser whose last layer is zero teaches the experts nothing
+    before_vae, before = copy(vae), copy(base)
+    model = joint.train_joint(base, vae, data, tmp_path, 2, identities=2, frames=2, only_experts=True)
+    assert not moved(before_vae, vae) and not moved(before, base)
+    assert all(bool(up.detach().any()) for module in model.denoiser.experts for up in module.up)
+    settings = {"identities": 2, "frames": 2, "size": 32}
+    usual = joint.JointBatches(data, make_vae(data), **settings)
+    special = joint.JointBatches(data, make_vae(data), side=3.0, skin=4.0, **settings)
+    sides = [sum(int((b(step)["yaw"].abs() >= joint.SIDE).sum()) for step in range(40)) for b in (usual, special)]
+    assert sides[1] > 1.3 * sides[0]
+    assert float(special(0)["weight"].max()) > float(usual(0)["weight"].max())
+
+
+def test_what_the_guides_lack_weighs_more():
+    model = MaskPredictor(MaskConfig((0, 2, 3, 3) + (1,) * 15, widths=(8, 8, 8), groups=4))
+    target = torch.zeros(1, 4, 8, 8)
+    target[:, 1] = 1  # a person everywhere, of whom the guides show the upper half
+    part = torch.zeros(1, 1, 8, 8)
+    part[:, :, :4] = 4
+    guide = torch.zeros(1, model.stem.in_channels - 64, 2, 2)
+    batch = {"guide": guide, "part": part, "target": target}
+    value, _ = mask.loss(model, batch)
+    log = model(batch["guide"], model.silhouette(part)).log_softmax(1)[:, 1]
+    share = log.exp()
+    dice = 1 - 2 * share.sum() / (share.sum() + 64)
+    entropy = -(log[:, :4].sum() + (1 + mask.LACKING) * log[:, 4:].sum()) / 64
+    assert float(value.detach()) == pytest.approx(float(entropy.detach() + 0.2 * (dice.detach() + 3) / 4), rel=1e-4)
 
 
 def test_joint_crops_are_cut_where_the_corner_says(data):
