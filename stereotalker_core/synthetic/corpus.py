@@ -38,7 +38,8 @@ ESPEAK_TRAIN = (
     "norbert", "sandro", "shelby", "travis", "victor", "grandma", "grandpa",
 )  # fmt: skip
 ESPEAK_HELD_OUT = ("f4", "m5", "Andrea", "david", "steph3", "klatt4")  # never in training, with any accent
-FLITE_TRAIN, FLITE_HELD_OUT = ("slt", "rms"), ("awb",)
+# flite has four speakers; awb played more slowly is a fifth, as no speed of awb is ever trained on
+FLITE_TRAIN, FLITE_HELD_OUT = ("slt", "rms"), ("awb", "kal16", "awb@0.88")
 # Kokoro: the last letter group names the speaker; the held-out ones are two women and two men
 KOKORO_HELD_OUT = ("af_sarah", "am_eric", "bf_lily", "bm_daniel")
 # emotion -> (tempo factor, pitch shift) at full intensity: the voice follows the label, so that the sound can tell

@@ -9,6 +9,7 @@
 cst_voice *register_cmu_us_slt(const char *);
 cst_voice *register_cmu_us_rms(const char *);
 cst_voice *register_cmu_us_awb(const char *);
+cst_voice *register_cmu_us_kal16(const char *);
 
 int main(int argc, char **argv)
 {
@@ -27,6 +28,8 @@ int main(int argc, char **argv)
         voice = register_cmu_us_rms(NULL);
     else if (!strcmp(argv[1], "awb"))
         voice = register_cmu_us_awb(NULL);
+    else if (!strcmp(argv[1], "kal16"))
+        voice = register_cmu_us_kal16(NULL);
     if (!voice)
         return 3;
     feat_set_float(voice->features, "duration_stretch", atof(argv[3]));

@@ -1,4 +1,4 @@
-"""flite voices slt, rms and awb through a small C helper that is compiled once into the user's cache folder."""
+"""flite voices slt, rms, awb and kal16 through a small C helper that is compiled once into the user's cache folder."""
 
 import functools
 import hashlib
@@ -15,10 +15,10 @@ import torch
 from .phones import VOWELS, from_flite
 from .tts import EngineMissing, Phone, Utterance, resample, tile
 
-VOICES = {"slt": (170.0, 20.0), "rms": (95.0, 12.0), "awb": (130.0, 18.0)}  # mean and deviation of F0, Hz
+VOICES = {"slt": (170.0, 20.0), "rms": (95.0, 12.0), "awb": (130.0, 18.0), "kal16": (105.0, 14.0)}  # mean and deviation of F0, Hz
 INSTALL = "flite is not installed: apt-get install flite1-dev gcc libc6-dev"
 _SOURCE = Path(__file__).with_name("flite_labels.c")
-_LIBRARIES = ["cmu_us_slt", "cmu_us_rms", "cmu_us_awb", "usenglish", "cmulex"]
+_LIBRARIES = ["cmu_us_slt", "cmu_us_rms", "cmu_us_awb", "cmu_us_kal16", "usenglish", "cmulex"]
 
 
 @functools.lru_cache(maxsize=1)
@@ -49,7 +49,7 @@ def require() -> None:
 
 
 def speak(text: str, voice: str, speed: float, pitch: float, seed: int) -> Utterance:
-    """One utterance; voice is "slt" (the default), "rms" or "awb"."""
+    """One utterance; voice is "slt" (the default), "rms", "awb" or "kal16" (diphones)."""
     voice = voice or "slt"
     if voice not in VOICES:
         raise ValueError(f"flite voice {voice!r} is not one of {', '.join(VOICES)}")

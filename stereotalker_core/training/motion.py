@@ -25,6 +25,8 @@ from .motion_data import MotionData, confuse_phones
 from .provenance import commit
 
 logger = logging.getLogger(__name__)
+SIGMAS = (0.02, 400.0)  # noise levels that are trained
+SLOWEST = 0.05  # change a frame, in deviations of a channel, below which slower channels are not told apart
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class Recipe:
     lengths: tuple[int, ...] = (48, 80, 100)  # frames of a crop, one length a step
     mouth_weight: float = 8.0  # of the jaw, lip and tongue channels, against 1
     jaw_weight: float = 30.0  # of jawOpen and mouthClose
-    velocity_weight: float = 2.0
+    arm_weight: float = 2.0  # of the arms
+    velocity_weight: float = 0.5  # of the changes from frame to frame, each against the size it usually has
     closure_weight: float = 2.0
     drop_audio: float = 0.1
     drop_prior: float = 0.15
@@ -44,7 +47,9 @@ class Recipe:
     read_share: float = 0.5  # how often the prior comes from the transcript and not from the sound
     gesture_weight: float = 5.0  # of the arms while a meaning gesture is done, against 1
     seed_chance: float = 0.6  # how often frames are given at the start
-    sigma: tuple[float, float] = (0.8, 1.6)  # mean and deviation of log sigma
+    # mean and deviation of log sigma; a posture is the same in a hundred frames and many channels at once, so noise
+    # hides it from some 100 on alone: what is not trained there is not varied
+    sigma: tuple[float, float] = (1.3, 2.0)
     oracle: bool = False  # the phones are labels: blur and confuse them
 
 
@@ -80,7 +85,7 @@ def draw_batch(
         "gesture": (crops["gesture"] > 0).float(),
         "keep_audio": torch.from_numpy(rng.random(size) >= recipe.drop_audio).float(),
         "closed": crops["closed"],
-        "sigma": torch.from_numpy(np.exp(rng.normal(*recipe.sigma, recipe.batch))).float().clamp(0.02, 40),
+        "sigma": torch.from_numpy(np.exp(rng.normal(*recipe.sigma, recipe.batch))).float().clamp(*SIGMAS),
         "noise": torch.from_numpy(rng.standard_normal(clean.shape, dtype=np.float32)),
     }
 
@@ -102,10 +107,11 @@ class MotionLoss:
         start = codec.slices()["expression"].start
         for name in ("jawOpen", "mouthClose"):
             weight[start + ARKIT_INDEX[name]] = recipe.jaw_weight
-        self.weight = weight / weight.mean()
         self.arms = torch.zeros(codec.width)
         for joint in (j for side in "LR" for j in ARM_JOINTS[side]):
             self.arms[6 * MOTION_JOINTS.index(joint) : 6 * MOTION_JOINTS.index(joint) + 6] = 1
+        weight[self.arms > 0] = recipe.arm_weight
+        self.weight = weight / weight.mean()
 
     def __call__(self, net: MotionDenoiser, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
         clean, mask, sigma = batch["clean"], batch["mask"], batch["sigma"]
@@ -117,7 +123,8 @@ class MotionLoss:
         weight = self.weight.to(clean) * (1 + more)  # (B, T, D)
         new = 1 - mask[..., 0]  # given frames are put back by the sampler: nothing to learn there
         mean = (level * new * (position * weight).mean(-1)).mean()
-        speed = (level * new[:, 1:] * (velocity * weight[:, 1:]).mean(-1)).mean()
+        usual = clean.diff(dim=1).square().mean((0, 1)).clamp_min(SLOWEST**2)  # arms are slow: their jitter is small too
+        speed = (level * new[:, 1:] * (velocity / usual * weight[:, 1:]).mean(-1)).mean()
         neutral, change = (t.to(clean) for t in self.gap)
         gaps = [lip_gap(net.codec.expression(x), (neutral, change)) for x in (denoised, clean)]
         heard = batch["closed"] * new * batch["keep_audio"][..., 0]
