@@ -5,6 +5,8 @@ Needs the arrays of training.motion_data. Stopped and started again, it continue
 
 import argparse
 import logging
+import shlex
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,10 +23,11 @@ from ..motion.lips import lip_gap, lip_gap_weights
 from ..motion.prior import LanguagePrior
 from ..motion.representation import MotionCodec
 from .loop import Schedule, fit, generator
-from .motion_data import MotionData, confuse_phones
+from .motion_data import MixedMotion, MotionData, confuse_phones
 from .provenance import commit
 
 logger = logging.getLogger(__name__)
+AnyData = MotionData | MixedMotion
 SIGMAS = (0.02, 400.0)  # noise levels that are trained
 SLOWEST = 0.05  # change a frame, in deviations of a channel, below which slower channels are not told apart
 
@@ -54,7 +57,7 @@ class Recipe:
 
 
 def draw_batch(
-    data: MotionData, codec: MotionCodec, recipe: Recipe, seed: int, step: int, prior: LanguagePrior | None = None
+    data: AnyData, codec: MotionCodec, recipe: Recipe, seed: int, step: int, prior: LanguagePrior | None = None
 ) -> dict[str, Tensor]:
     """The batch of a step, a pure function of (seed, step); prior reads the classes of meaning from the states."""
     rng = generator(seed, step)
@@ -123,7 +126,7 @@ class MotionLoss:
         weight = self.weight.to(clean) * (1 + more)  # (B, T, D)
         new = 1 - mask[..., 0]  # given frames are put back by the sampler: nothing to learn there
         mean = (level * new * (position * weight).mean(-1)).mean()
-        usual = clean.diff(dim=1).square().mean((0, 1)).clamp_min(SLOWEST**2)  # arms are slow: their jitter is small too
+        usual = clean.diff(dim=1).square().mean((0, 1)).clamp_min(SLOWEST**2)  # slow channels show small jitter too
         speed = (level * new[:, 1:] * (velocity / usual * weight[:, 1:]).mean(-1)).mean()
         neutral, change = (t.to(clean) for t in self.gap)
         gaps = [lip_gap(net.codec.expression(x), (neutral, change)) for x in (denoised, clean)]
@@ -141,7 +144,7 @@ def fit_codec(data: MotionData, config: MotionCodec.Config, frames: int = 60_000
 
 
 def train(
-    net: MotionDenoiser, data: MotionData, recipe: Recipe, schedule: Schedule, run: Path, device: str = "cpu",
+    net: MotionDenoiser, data: AnyData, recipe: Recipe, schedule: Schedule, run: Path, device: str = "cpu",
     prior: LanguagePrior | None = None,
 ) -> MotionDenoiser:  # fmt: skip
     """Train in place on `data`; the codec must be fitted."""
@@ -170,6 +173,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="training.motion", description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path("data/motion"))
+    parser.add_argument("--sets", nargs="+", default=["train"], help="folders of the data, or FOLDER:WEIGHT")
     parser.add_argument("--run", type=Path, default=Path("runs/motion"))
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--lr", type=float, default=1e-3)
@@ -181,18 +185,20 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=NANO / "motion_denoiser.safetensors")
     options = parser.parse_args(arguments)
-    data, prior = MotionData(options.data / "train"), load(LanguagePrior, options.prior)
+    prior, pairs = load(LanguagePrior, options.prior), [name.partition(":") for name in options.sets]
+    sets = [MotionData(options.data / name) for name, _, _ in pairs]
+    data = MixedMotion(sets, [float(weight or 1) for _, _, weight in pairs])
     torch.manual_seed(options.seed)
     if options.start:
         net = widened(load(MotionDenoiser, options.start), prior.track_width)
     else:
         net = MotionDenoiser(MotionDenoiser.Config(prior=prior.track_width))
-        net.codec.load_state_dict(fit_codec(data, net.config.codec).state_dict())
+        net.codec.load_state_dict(fit_codec(sets[0], net.config.codec).state_dict())
     schedule = Schedule(options.steps, lr=options.lr, seed=options.seed, amp=options.device != "cpu", save_every=100)
     recipe = Recipe(oracle=options.oracle, read_share=options.read_share)
     train(net, data, recipe, schedule, options.run, options.device, prior)
-    command = f"python -m stereotalker_core.training.motion --steps {options.steps} --lr {options.lr}"
-    command += f" --read-share {options.read_share}" + (f" --from {options.start}" if options.start else "")
+    given = sys.argv[1:] if arguments is None else arguments
+    command = "python -m stereotalker_core.training.motion " + shlex.join(given)
     save(net, options.out, command=command, seed=options.seed, commit=commit(), metrics={})
 
 

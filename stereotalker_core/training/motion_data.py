@@ -255,6 +255,19 @@ class MotionData:
         return out | {"audio": torch.cat([out[name] for name in self.audio], -1)}
 
 
+class MixedMotion:
+    """Several `MotionData` as one to draw crops from; weights: how often each is drawn."""
+
+    def __init__(self, sets: Sequence[MotionData], weights: Sequence[float]):
+        self.sets, self.shares = sets, np.array(weights) / sum(weights)
+
+    def crops(self, rng: np.random.Generator, batch: int, frames: int, held: bool = False) -> dict[str, Tensor]:
+        """As `MotionData.crops`."""
+        counts = rng.multinomial(batch, self.shares)
+        parts = [data.crops(rng, int(n), frames, held) for data, n in zip(self.sets, counts, strict=True) if n]
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
 def confuse_phones(probabilities: Tensor, rng: np.random.Generator, blur: float = 0.7, wrong: float = 0.2) -> Tensor:
     """Make oracle phones (B, T, 40) look like an encoder's: blurred in time, some frames partly another phone."""
     kernel = torch.exp(-0.5 * (torch.arange(-2, 3) / blur) ** 2)
