@@ -65,6 +65,7 @@ def chunks_of(
     """Frames and masks of a video as they come, with progress, previews and checks; iterate it interruptibly."""
     from ..stereotalker_core.video.render import render_video
 
+    host.networks_of(model)  # refuses another pack's MODEL
     used = [model, host.vae_of(vae), *([mask_predictor] if mask_predictor else [])]
     device = host.load_all(used, _WINDOW_BYTES * cameras.size[0] * cameras.size[1])
     body = host.body(str(device))

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,22 @@ from ..motion.prior import LanguagePrior, pack_tokenizer
 from .report import Report
 from .weights import read_weights
 
+_DAMAGED = (  # what the reader of GGUF raises, depending on where a file is damaged
+    ValueError, KeyError, IndexError, TypeError, AttributeError, RuntimeError, OSError, OverflowError, MemoryError,
+    struct.error,
+)  # fmt: skip
 HEAD = "output head: the prior reads hidden states"
+TABLE = "mask or positions that the model computes"
+_LEFT_OUT = {
+    "lm_head.": HEAD,
+    "embed_out.": HEAD,
+    "score.": HEAD,
+    ".attn.bias": TABLE,
+    ".attn.masked_bias": TABLE,
+    ".attention.bias": TABLE,
+    ".attention.masked_bias": TABLE,
+    "rotary_emb.inv_freq": TABLE,
+}
 
 
 def load_language_model(path: str | Path, **settings: Any) -> tuple[LanguagePrior, Report]:
@@ -22,34 +38,52 @@ def load_language_model(path: str | Path, **settings: Any) -> tuple[LanguagePrio
 
     settings: other fields of LanguagePrior.Config (features, projector, rank). ValueError names what is wrong.
     """
-    from transformers import MODEL_MAPPING, AutoConfig, AutoModel, AutoTokenizer
-
     path = Path(path)
-    if path.suffix == ".gguf":
-        if not path.is_file():
-            raise FileNotFoundError(f"no file at {path}")
-        source, extra = path.parent, {"gguf_file": path.name}
-        llm = AutoModel.from_pretrained(source, dtype=torch.float32, local_files_only=True, **extra)
-        report = Report("language model", str(path), loaded=len(llm.state_dict()), dtype="gguf")
-    else:
-        if not (path / "config.json").is_file():
-            raise ValueError(f"{path} holds no config.json; give the folder of a Hugging Face causal language model")
-        source, extra = path, {}
-        config = AutoConfig.from_pretrained(path, local_files_only=True)
-        if type(config) not in MODEL_MAPPING:
-            raise ValueError(f"{path} holds a {config.model_type!r} model; give a causal language model")
-        left_out = {"lm_head.": HEAD, "embed_out.": HEAD, "score.": HEAD}
-        cls = MODEL_MAPPING[type(config)]
-        llm, report = build_transformer(cls, config, read_weights(path), str(path), "language model", left_out)
-    tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True, **extra).backend_tokenizer.to_str()
+    llm, tokenizer, report = _from_gguf(path) if path.suffix == ".gguf" else _from_folder(path)
     packed = pack_tokenizer(tokenizer)
-    description = json.dumps(
-        AutoConfig.from_pretrained(source, local_files_only=True, **extra).to_dict() if extra else llm.config.to_dict(),
-        default=str,
-    )
+    description = json.dumps(llm.config.to_dict(), default=str)
     prior = LanguagePrior(LanguagePrior.Config(llm=description, tokenizer_bytes=len(packed), **settings), llm)
     prior.tokenizer_json.copy_(packed)
     return prior.eval(), report
+
+
+def _from_folder(path: Path) -> tuple[nn.Module, str, Report]:
+    """(transformers model, its tokenizer as JSON, report) of a model folder."""
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_MAPPING, AutoConfig, AutoTokenizer
+
+    if not (path / "config.json").is_file():
+        raise ValueError(f"{path} holds no config.json; give the folder of a Hugging Face causal language model")
+    config = AutoConfig.from_pretrained(path, local_files_only=True)
+    if type(config) not in MODEL_MAPPING or type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise ValueError(f"{path} holds a {config.model_type!r} model; give a causal language model")
+    cls = MODEL_MAPPING[type(config)]
+    llm, report = build_transformer(cls, config, read_weights(path), str(path), "language model", _LEFT_OUT)
+    tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+    return llm, tokenizer.backend_tokenizer.to_str(), report
+
+
+def _from_gguf(path: Path) -> tuple[nn.Module, str, Report]:
+    """The same of a .gguf file, whose numbers transformers turns into float32. It keeps no list of its keys."""
+    from transformers import AutoModel, AutoTokenizer
+    from transformers.utils import is_gguf_available
+
+    if not path.is_file():
+        raise FileNotFoundError(f"no file at {path}")
+    with path.open("rb") as file:
+        if file.read(4) != b"GGUF":
+            raise ValueError(f"{path} is no GGUF file; download it again")
+    if not is_gguf_available():
+        raise ValueError(f"{path} needs the package gguf; install it with: pip install gguf")
+    named: dict[str, Any] = {"gguf_file": path.name, "local_files_only": True}
+    try:
+        llm, info = AutoModel.from_pretrained(path.parent, dtype=torch.float32, output_loading_info=True, **named)
+        tokenizer = AutoTokenizer.from_pretrained(path.parent, **named).backend_tokenizer.to_str()
+    except _DAMAGED as error:
+        raise ValueError(f"{path} cannot be read as a language model ({error}); download it again") from error
+    report = Report("language model", str(path), loaded=len(llm.state_dict()), dtype="gguf")
+    report.missing = sorted(info["missing_keys"])
+    report.refuse()
+    return llm.eval().requires_grad_(False), tokenizer, report
 
 
 def build_transformer(

@@ -82,7 +82,7 @@ class LanguagePrior(nn.Module):
     def __init__(self, config: Config | None = None, llm: nn.Module | None = None):
         super().__init__()
         self.config = config = config or self.Config()
-        self.width: int = json.loads(config.llm)["hidden_size"]
+        self.width: int = llm_config(config.llm).get_text_config().hidden_size  # n_embd and others have this alias
         self.register_buffer("tokenizer_json", torch.zeros(config.tokenizer_bytes, dtype=torch.uint8))
         self.llm = add_lora(llm if llm is not None else _empty_llm(config.llm), config.rank, 2 * config.rank)
         self.projector = Projector(config.audio, config.projector, self.width, config.deep_projector)
@@ -244,11 +244,20 @@ def word_span(start: float, end: float, frames: int, fps: float = FPS) -> tuple[
     return first, max(first + 1, round(end * fps))
 
 
-def _empty_llm(description: str) -> nn.Module:
-    from transformers import AutoConfig, AutoModel
+def llm_config(description: str):
+    """The transformers configuration that `Config.llm` describes. ValueError where it names no kind of model."""
+    from transformers import AutoConfig
 
     values = json.loads(description)
-    return AutoModel.from_config(AutoConfig.for_model(values.pop("model_type"), **values))
+    if "model_type" not in values:
+        raise ValueError("the language model's configuration names no model_type; give that of a Hugging Face model")
+    return AutoConfig.for_model(values.pop("model_type"), **values)
+
+
+def _empty_llm(description: str) -> nn.Module:
+    from transformers import AutoModel
+
+    return AutoModel.from_config(llm_config(description))
 
 
 def pack_tokenizer(text: str) -> Tensor:

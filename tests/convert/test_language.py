@@ -18,7 +18,7 @@ from stereotalker_core.motion.lora import adapters
 from stereotalker_core.motion.prior import LanguagePrior
 
 
-@pytest.fixture(scope="module", params=["llama", "gpt_neox"])
+@pytest.fixture(scope="module", params=["llama", "gpt_neox", "gpt2"])
 def folder(request, tmp_path_factory):
     import transformers as hf
     from tokenizers import Tokenizer, models, pre_tokenizers
@@ -29,6 +29,9 @@ def folder(request, tmp_path_factory):
         config = hf.LlamaConfig(vocab_size=40, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
                                 num_attention_heads=4, num_key_value_heads=2)  # fmt: skip
         hf.LlamaForCausalLM(config).save_pretrained(path)
+    elif request.param == "gpt2":  # names its sizes in its own way, and its linear layers are transposed
+        config = hf.GPT2Config(vocab_size=40, n_embd=32, n_inner=48, n_layer=2, n_head=4, n_positions=64)
+        hf.GPT2LMHeadModel(config).save_pretrained(path)
     else:
         config = hf.GPTNeoXConfig(vocab_size=40, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
                                   num_attention_heads=4)  # fmt: skip
@@ -65,6 +68,25 @@ def test_another_folder_goes_through_the_same_code(folder, prior, tmp_path):
     checkpoint.save(prior, tmp_path / "prior.safetensors", torch.float32)
     again = checkpoint.load(LanguagePrior, tmp_path / "prior.safetensors")
     assert torch.equal(again.hear(heard(prior)), prior.hear(heard(prior)))
+
+
+def test_tables_of_older_files_are_left_out_and_encoders_refused(folder, tmp_path):
+    """Causal masks and rotary frequencies, which transformers once saved; a model that is not causal."""
+    import shutil
+
+    from stereotalker_core.convert.weights import read_weights
+
+    shutil.copytree(folder, tmp_path / "model")
+    kind = json.loads((folder / "config.json").read_text())["model_type"]
+    old = {"llama": "model.layers.0.self_attn.rotary_emb.inv_freq", "gpt2": "transformer.h.0.attn.bias"}
+    extra = {old.get(kind, "gpt_neox.layers.0.attention.bias"): torch.ones(1)}
+    save_file(read_weights(folder) | extra, tmp_path / "model" / "model.safetensors")
+    _, report = load_language_model(tmp_path / "model")
+    assert report.loaded and not report.unexpected
+    config = json.loads((folder / "config.json").read_text()) | {"model_type": "clip"}
+    (tmp_path / "model" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="'clip' model; give a causal"):
+        load_language_model(tmp_path / "model")
 
 
 def test_sharded_and_pickled_folders_give_the_same(folder, prior, tmp_path):
