@@ -8,21 +8,28 @@ The layout map, in which the embedded model lives, fills the 53-vector as FLAME'
 * expression[49] = 3 (jawLeft + jawRight), which makes the map invertible.
 
 FLAME's true expression space is a PCA basis: for released weights give a map of your own, `fit_map` makes one from
-frames that are known in both.
+frames that are known in both, for instance clips tracked by both systems:
+
+    python -m stereotalker_core.face.arkit_map --pair one.csv one.npy --pair two.csv two.npy --out map.safetensors
 """
 
+import argparse
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..checkpoint import load_tensors, save_tensors
 from ..motion.arkit import ARKIT, ARKIT_INDEX
+from ..motion.io import load_live_link_csv, load_npz
 from ..records import Motion
 from ..shapes import N_EXPRESSIONS, dims
-from .layout import N_EXPRESSION, N_PARAMETERS, Face
+from .layout import N_EXPRESSION, N_PARAMETERS, Face, from_403
 
+logger = logging.getLogger(__name__)
 _JAW = ("jawOpen", "jawLeft", "jawRight")
 _EXPRESSION_UNIT, _OPEN, _ASIDE = 3.0, 0.45, 0.2
 LAYOUT = tuple(name for name in ARKIT if name not in _JAW)  # what expression[0:49] are
@@ -104,16 +111,61 @@ def _ridge(x: Tensor, y: Tensor, ridge: float) -> Tensor:
 
 
 def face_to_motion(face: Face, sample: int = 0, mapping: FaceMap | None = None) -> Motion:
-    """One performance as a `Motion` with the body at rest. FLAME's own basis needs a map (ValueError without)."""
+    """One performance as a `Motion` with the body at rest.
+
+    mapping: between ARKit and FLAME's own basis; a face in that basis needs it (ValueError without), one in the
+    embedded model's ARKit layout does not and leaves it aside.
+    """
     from ..body.skeleton import N_JOINTS
 
     if face.basis == "flame" and mapping is None:
         raise ValueError("this face is in FLAME's own expression basis: give a map to ARKit (face.arkit_map.fit_map)")
-    expression = (mapping or layout_map()).arkit(face.sample(sample))
+    used = mapping if face.basis == "flame" else layout_map()
+    expression = used.arkit(face.sample(sample))
     return Motion(torch.zeros(len(face), N_JOINTS, 3), expression, face.fps)
 
 
 def motion_to_face(motion: Motion, mapping: FaceMap | None = None) -> Face:
-    """The face of a motion in the 53-vector layout (or in FLAME's basis, with a map), as one performance."""
+    """The face of a motion as one performance: in the embedded model's layout, or, with a map, in FLAME's basis."""
     parameters = (mapping or layout_map()).face(motion.expression)
     return Face(parameters[None], "arkit" if mapping is None else "flame", motion.fps)
+
+
+def read_pair(motion: str | Path, face: str | Path) -> tuple[Tensor, Tensor]:
+    """One clip known in both: a motion file (.csv of Live Link Face, .npz, .safetensors) and FLAME's numbers of the
+    same frames (.npy, (T, 53) or (1, T, 403) as in 3DMEAD) -> (T, 52), (T, 53).
+
+    ValueError where the frames do not pair.
+    """
+    readers = {".csv": load_live_link_csv, ".npz": load_npz, ".safetensors": Motion.load}
+    suffix = Path(motion).suffix.lower()
+    if suffix not in readers:
+        raise ValueError(f"{motion} must end in one of {', '.join(readers)}")
+    arkit = readers[suffix](motion).expression
+    values = torch.from_numpy(np.load(face, allow_pickle=False)).float()
+    values = values[0] if values.dim() == 3 and len(values) == 1 else values
+    if values.dim() != 2 or values.shape[1] not in (N_PARAMETERS, 403):
+        raise ValueError(f"{face} has shape {tuple(values.shape)}; give (frames, {N_PARAMETERS}) or (1, frames, 403)")
+    values = from_403(values) if values.shape[1] == 403 else values
+    if len(values) != len(arkit):
+        raise ValueError(f"{motion} has {len(arkit)} frames, {face} {len(values)}: give the same frames of one clip")
+    return arkit, values
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line of this module."""
+    parser = argparse.ArgumentParser(prog="face.arkit_map", description="Fit a map between ARKit and FLAME.")
+    parser.add_argument("--pair", nargs=2, action="append", required=True, metavar=("MOTION", "FACE"))
+    parser.add_argument("--out", type=Path, required=True, help=".safetensors")
+    parser.add_argument("--ridge", type=float, default=1e-3, help="how strongly small numbers are preferred")
+    options = parser.parse_args(arguments)
+    arkit, face = (torch.cat(x) for x in zip(*(read_pair(*pair) for pair in options.pair), strict=True))
+    mapping = fit_map(arkit, face, options.ridge)
+    mapping.save(options.out)
+    errors = [float((a - b).abs().mean()) for a, b in ((mapping.face(arkit), face), (mapping.arkit(face), arkit))]
+    logger.info("wrote %s from %d frames; mean error on them: FLAME %.4f, ARKit %.4f", options.out, len(arkit), *errors)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    main()
