@@ -184,6 +184,13 @@ def condition_tracks(
 ) -> tuple[Tensor, PriorTrack | None]:
     """Audio channels (T, F) and the scaled prior, to be sliced to (frames, P); None where the prior is off."""
     speech = speech or models.encoder.encode(audio)
+    for model in (models.denoiser, models.prior):
+        wanted = 0 if model is None else model.config.features
+        if wanted and speech.features.shape[1] != wanted:
+            raise ValueError(
+                f"the speech encoder gives {speech.features.shape[1]} features, the {type(model).__name__} was "
+                f"trained on {wanted}; choose the encoder it was trained with in Load Audio Encoder"
+            )
     waveform = audio.waveform.cpu()
     channels = speech_channels(speech, waveform, models.denoiser.config.features > 0).to(models.device)
     if models.prior is None or prior_strength == 0:
