@@ -3,9 +3,11 @@
 import argparse
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from ..audio.load import load_audio
+from ..checkpoint import NANO, load
 from ..motion.sampling import MotionModels
 from ..pipeline import Models
 from ..video.render import load_nano as load_renderer
@@ -24,7 +26,10 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--json", metavar="F", help='write {"metrics": {name: {"value", "low", "high"}}}')
     parser.add_argument("--speech", default="data/speech", metavar="D", help="corpus with a val split, if there is one")
     parser.add_argument("--avatars", default="data/avatars", metavar="D", help="avatars with a val split")
-    parser.add_argument("--plots", metavar="D", help="motion, face: write pictures into this folder")
+    parser.add_argument("--plots", metavar="D", help="write pictures into this folder")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="face: other sentences and performances")
+    parser.add_argument("--face-model", metavar="F", help="face: another ProbTalk3D file than the embedded one")
+    parser.add_argument("--face-vae", metavar="F", help="face: another VAE variant for the ablation")
     parser.set_defaults(run=run)
 
 
@@ -48,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
 def evaluate(args: argparse.Namespace) -> tuple[Metrics, dict[str, str]]:
     """All metrics of the chosen stages, and why some could not be measured."""
     from ..evaluation.motion import evaluate_motion
+    from ..evaluation.pictures import write_pictures
     from ..evaluation.render import evaluate_render
     from ..evaluation.speed import evaluate_speed, expert_cost
     from ..evaluation.temporal import evaluate_temporal
@@ -66,6 +72,8 @@ def evaluate(args: argparse.Namespace) -> tuple[Metrics, dict[str, str]]:
         found = evaluate_render(renderer, Path(args.avatars) / "val", args.quick)
         metrics, skipped = metrics | found["metrics"], skipped | found["skipped"]
         metrics |= evaluate_temporal(renderer, args.quick) | expert_cost(renderer)
+        if args.plots:
+            write_pictures(renderer, Path(args.avatars) / "val", args.plots)
     if args.stage == "all":
         metrics |= evaluate_speed(Models.load_nano(), load_audio(SPEECH), args.quick)
     return metrics, skipped
@@ -74,14 +82,18 @@ def evaluate(args: argparse.Namespace) -> tuple[Metrics, dict[str, str]]:
 def run_face(args: argparse.Namespace) -> Metrics:
     """Metrics of the embedded ProbTalk3D, and its pictures where they are asked for."""
     from ..evaluation.face import draw_items, evaluate_face
+    from ..face.model import ProbTalk3D
     from ..face.sampling import FaceModels
 
     models = FaceModels.load_nano()
+    if args.face_model:
+        models = replace(models, model=load(ProbTalk3D, args.face_model))
     if args.plots:
         from ..evaluation.face_plots import write_plots
 
         write_plots(models, draw_items(8, Path(args.speech)), Path(args.plots))
-    return evaluate_face(models, args.quick, Path(args.speech))["metrics"]
+    vae = Path(args.face_vae or NANO / "probtalk3d_vae.safetensors")
+    return evaluate_face(models, args.quick, Path(args.speech), args.seed, vae)["metrics"]
 
 
 def table(metrics: Metrics) -> str:

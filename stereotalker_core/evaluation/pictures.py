@@ -1,15 +1,41 @@
 """Pictures of the renderer for people to judge: contact sheets of held-out frames, a strip of yaws."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
-from ..training.avatars import FACE, AvatarData, Rows
+from ..body.model import HalfBody
+from ..synthetic.dataset import DatasetConfig
+from ..training.avatars import FACE, AvatarData, Rows, find_shards
 from ..video.render import Renderer
 from .render import Ablation, render_rows
+from .temporal import subject, yaw_sweep
+
+PEOPLE = 6  # lines of a sheet
+
+
+def write_pictures(renderer: Renderer, data: str | Path, folder: str | Path) -> list[Path]:
+    """PNGs for people to judge, of the first people of a validation split: sheet (whole frames) and faces, six people
+    over the yaw grid, and yaws, the first person's portrait pose from -90 to 90 degrees -> the files."""
+    body, folder = HalfBody(), Path(folder)
+    frames = AvatarData(find_shards(data), body.part_names)
+    index = [int(rows[round((i + 0.5) * len(rows) / PEOPLE)]) for i, rows in enumerate(frames.rows_of[:PEOPLE])]
+    seed = DatasetConfig("val", 1, shards=1).seeds(0)[0]
+    sweep = yaw_sweep(renderer, subject(body, seed), 180 / 12)
+    made = {
+        "sheet": contact_sheet(renderer, frames, index),
+        "faces": contact_sheet(renderer, frames, index, crop_face=True),
+        "yaws": strip(sweep),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, picture in made.items():
+        Image.fromarray(picture).save(folder / f"{name}.png")
+    return [folder / f"{name}.png" for name in made]
 
 
 def contact_sheet(

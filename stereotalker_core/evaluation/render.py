@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 BINS = ((0, 30), (30, 60), (60, 90))
 _MIN_FACE = 60  # pixels of face below which a frame says nothing about faces
 _SIDE = 60  # degrees from which view experts should matter
-QUICK_IDENTITIES, QUICK_FRAMES = 3, 3  # people, and frames of every clip
+IDENTITIES, QUICK_IDENTITIES, QUICK_FRAMES = 40, 3, 3  # people, of a quick run, and its frames of every clip
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,11 @@ class Ablation:
 
 
 def make_validation(folder: str | Path, quick: bool = False) -> None:
-    """Render the validation split into `folder`, which must be called val: 12 identities x 40 frames, quick 3 x 40."""
+    """Render the validation split into `folder`, which must be called val: 40 identities x 24 frames, quick 3 x 24."""
     folder = Path(folder)
     if folder.name != "val":
         raise ValueError(f"{folder} does not exist, and only a folder called val can be made; give <folder>/val")
-    config = DatasetConfig("val", QUICK_IDENTITIES if quick else 12, clips=5, shards=1)
+    config = DatasetConfig("val", QUICK_IDENTITIES if quick else IDENTITIES, clips=3, shards=1)
     generate(folder.parent, config)
 
 

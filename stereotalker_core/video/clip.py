@@ -235,9 +235,9 @@ def decode_clip(
 
 
 def _steadied(vae: Autoencoder, clip: Clip, latents: Tensor, tile: int | None) -> Iterator[Tensor]:
-    """Picture and alpha (t, 4, H, W), steadied where the clip holds maps; a drawing does not tell what stands still."""
+    """Picture and alpha (t, 4, H, W), steadied as the stream does it: not of sets with a public recipe."""
     parts = _decoded(vae, clip, latents, tile)
-    if clip.guide.dtype == torch.uint8:
+    if isinstance(vae, PublicAutoencoder) or clip.guide.dtype == torch.uint8:
         return (values for values, _ in parts)
     return steadied((values, F.pixel_shuffle(guide[:, : 3 * GUIDE_BLOCK**2], GUIDE_BLOCK)) for values, guide in parts)
 

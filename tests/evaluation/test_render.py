@@ -4,7 +4,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from stereotalker_core.evaluation import pictures
 from stereotalker_core.evaluation.ablations import SWITCHES, table
 from stereotalker_core.evaluation.pictures import contact_sheet
 from stereotalker_core.evaluation.render import (
@@ -83,6 +85,17 @@ def test_contact_sheet_has_four_pictures_a_line(root):
     data = AvatarData(find_shards(root / "val"), PARTS)
     for crop in (False, True):
         assert contact_sheet(make_renderer(), data, [0, 17], crop_face=crop).shape == (512, 1024, 3)
+
+
+def test_pictures_are_written_as_png(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(pictures, "subject", lambda body, seed: seed)
+    monkeypatch.setattr(pictures, "yaw_sweep", lambda renderer, person, degrees: torch.rand(13, 3, 64, 64))
+    files = pictures.write_pictures(make_renderer(), root / "val", tmp_path / "out")
+    sizes = {}
+    for path in files:
+        with Image.open(path) as image:
+            sizes[path.name] = image.size
+    assert sizes == {"sheet.png": (1024, 768), "faces.png": (1024, 768), "yaws.png": (416, 32)}  # three people in all
 
 
 def test_only_a_folder_called_val_is_made(tmp_path):
