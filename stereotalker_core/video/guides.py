@@ -57,7 +57,8 @@ def _render(
         colour = torch.cat([relit(colour[:, :3], shade(normal, light)).clamp(-1, 1), colour[:, 3:]], 1)
     covered = torch.cat([normal, colour, torch.ones_like(colour[:, :1])], 1)
     canvas = _averaged(covered, pixel, fragments.triangle.shape)
-    label = torch.where(fragments.triangle >= 0, body.triangle_part[fragments.triangle] + 1, 0)
+    table = torch.cat([body.triangle_part + 1, body.triangle_part.new_zeros(1)]).to(torch.uint8)
+    label = table[fragments.triangle]  # -1, outside, is the last entry
     part, depth = _most(label, fragments.depth)
     inside = part > 0
     lift = canvas[:, 3:6] + (1 - canvas[:, 7:]) * plate

@@ -21,11 +21,11 @@ def steady(values: Tensor, lift: Tensor) -> Tensor:
 
     What one frame gains its neighbour loses: the mean over time stays. The ends of the clip have one neighbour.
     """
-    change = (lift[1:] - lift[:-1]).abs().amax(1, keepdim=True)
-    share = SHARE * ((MOVES - change) / (MOVES - STILL)).clamp(0, 1)
+    change = (lift[1:] - lift[:-1]).abs_().amax(1, keepdim=True)
+    share = ((MOVES - change) * (SHARE / (MOVES - STILL))).clamp_(0, SHARE)
+    values = values.clone()
     for _ in range(PASSES):
-        moved = (values[1:] - values[:-1]) * share
-        values = values.clone()
+        moved = (values[1:] - values[:-1]).mul_(share)
         values[:-1] += moved
         values[1:] -= moved
     return values
