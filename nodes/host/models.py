@@ -71,10 +71,15 @@ def _entries(place: Place) -> list[str]:
     found: set[str] = set()
     for root in roots(place.kind):
         for pattern in place.files:
-            found |= {path.relative_to(root).as_posix() for path in _below(root, pattern) if path.is_file()}
+            found |= {path.relative_to(root).as_posix() for path in _below(root, pattern) if _stands_alone(path)}
         for name in place.folders:
             found |= {f"{path.parent.relative_to(root).as_posix()}/" for path in _below(root, name) if path.is_file()}
     return [f"{name}{mark}" for name in sorted(found - {"./"}, key=lambda name: (not name.endswith("/"), name))]
+
+
+def _stands_alone(path: Path) -> bool:
+    """Whether a file is a model by itself: beside a config.json it is a part of one."""
+    return path.is_file() and not (path.parent / "config.json").is_file()
 
 
 def _below(root: Path, pattern: str) -> list[Path]:

@@ -86,7 +86,7 @@ def _build(path: Path, tensors: dict[str, Tensor], kind: str | None):
 
 def _single_file(path: Path, tensors: dict[str, Tensor]):
     """(tensors under transformers' names, config) of one file, its sizes read off the shapes."""
-    from transformers import HubertConfig, Wav2Vec2Config, WhisperConfig
+    from transformers import HubertConfig, Wav2Vec2Config, WavLMConfig, WhisperConfig
 
     places = next((v for k, v in tensors.items() if k.endswith("encoder.embed_positions.weight")), None)
     if places is not None:
@@ -99,14 +99,17 @@ def _single_file(path: Path, tensors: dict[str, Tensor]):
             d_model=width, encoder_layers=layers, encoder_attention_heads=heads, num_mel_bins=mels,
             encoder_ffn_dim=feed_forward, max_source_positions=places.shape[0],
         )  # fmt: skip
-    prefix = next((p for p in ("wav2vec2.", "hubert.") if any(k.startswith(p) for k in tensors)), "")
+    prefix = next((p for p in ("wav2vec2.", "hubert.", "wavlm.") if any(k.startswith(p) for k in tensors)), "")
     bare = {k.removeprefix(prefix): v for k, v in tensors.items()}
     norm = bare.get("encoder.layer_norm.bias")
     if norm is None or "feature_extractor.conv_layers.0.conv.weight" not in bare:
-        raise ValueError(f"{path} holds no wav2vec 2.0, HuBERT or Whisper weights; its first is {next(iter(tensors))}")
+        raise ValueError(
+            f"{path} holds no wav2vec 2.0, HuBERT, WavLM or Whisper weights; its first is {next(iter(tensors))}"
+        )
     layer_norm = "feature_extractor.conv_layers.1.layer_norm.weight" in bare
     width = norm.shape[0]
-    cls = HubertConfig if prefix == "hubert." else Wav2Vec2Config
+    distances = bare.get("encoder.layers.0.attention.rel_attn_embed.weight")  # WavLM alone has them
+    cls = HubertConfig if prefix == "hubert." else Wav2Vec2Config if distances is None else WavLMConfig
     places = [v for k, v in bare.items() if k.startswith("encoder.pos_conv_embed.conv.") and v.ndim == 3]
     kernel = max(places, key=torch.Tensor.numel)  # beside it lies its norm, (1, 1, K)
     return bare, cls(
@@ -120,6 +123,7 @@ def _single_file(path: Path, tensors: dict[str, Tensor]):
         do_stable_layer_norm=layer_norm,
         num_conv_pos_embeddings=kernel.shape[2],
         num_conv_pos_embedding_groups=width // kernel.shape[1],
+        **({} if distances is None else {"num_buckets": distances.shape[0]}),
     )
 
 

@@ -26,7 +26,10 @@ def phones():
     return SpeechEncoder(PHONES).eval()
 
 
-@pytest.fixture(scope="module", params=["wav2vec2", "wav2vec2-large", "hubert", "whisper"])
+KINDS = ["wav2vec2", "wav2vec2-large", "hubert", "hubert-large", "wavlm", "wavlm-large", "whisper"]
+
+
+@pytest.fixture(scope="module", params=KINDS)
 def folder(request, tmp_path_factory):
     import transformers as hf
 
@@ -36,12 +39,15 @@ def folder(request, tmp_path_factory):
         layers = {"encoder_layers": 2, "decoder_layers": 1, "encoder_attention_heads": 1, "decoder_attention_heads": 1}
         config = hf.WhisperConfig(d_model=64, encoder_ffn_dim=96, decoder_ffn_dim=96, num_mel_bins=20, **layers)
         hf.WhisperForConditionalGeneration(config).save_pretrained(path)
-    elif request.param == "hubert":
-        hf.HubertModel(hf.HubertConfig(**SMALL, **CONV)).save_pretrained(path)
     else:
         large = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
-        config = hf.Wav2Vec2Config(**SMALL, **CONV, **(large if "large" in request.param else {}))
-        hf.Wav2Vec2ForCTC(config).save_pretrained(path)
+        settings = {**SMALL, **CONV, **(large if "large" in request.param else {})}
+        if "hubert" in request.param:
+            hf.HubertModel(hf.HubertConfig(**settings)).save_pretrained(path)
+        elif "wavlm" in request.param:
+            hf.WavLMModel(hf.WavLMConfig(**settings, num_buckets=64)).save_pretrained(path)
+        else:
+            hf.Wav2Vec2ForCTC(hf.Wav2Vec2Config(**settings)).save_pretrained(path)
     return path
 
 
@@ -88,7 +94,7 @@ def test_pickled_folders_and_single_files_equal_transformers(folder, phones, tmp
 
 def test_refusals(phones, tmp_path):
     save_file({"encoder.layer_norm.bias": torch.zeros(4)}, tmp_path / "other.safetensors")
-    with pytest.raises(ValueError, match="no wav2vec 2.0, HuBERT or Whisper"):
+    with pytest.raises(ValueError, match="no wav2vec 2.0, HuBERT, WavLM or Whisper"):
         load_speech_model(tmp_path / "other.safetensors", phones)
     (tmp_path / "model.safetensors").write_bytes((tmp_path / "other.safetensors").read_bytes())
     with pytest.raises(FileNotFoundError, match="config.json"):

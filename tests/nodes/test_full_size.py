@@ -128,7 +128,8 @@ def test_loaders_offer_the_set():
     for name in ("unet_name", "reference_name", "vae_name"):
         assert choices("StereoTalkerLoadRenderer", name)[0] == NANO
         assert "my_set/" in choices("StereoTalkerLoadRenderer", name)
-    assert "my_set/" not in choices("StereoTalkerLoadViewMoE", "experts_name")
+    experts = choices("StereoTalkerLoadViewMoE", "experts_name")
+    assert "my_set/" not in experts and not any("my_set/vae/" in name for name in experts)
 
 
 def test_render_video_equals_the_library(renderer, sockets, identity, told, cameras, place):
