@@ -9,7 +9,24 @@ from . import host
 from .speech import audio_in
 
 CATEGORY = "Stereo-Talker/face"
+NONE = "none"
+_MAP_TIP = (
+    "Leave at none for the embedded model. Only for released weights, whose faces are in FLAME's own expression basis: "
+    "the file in models/stereotalker that python -m stereotalker_core.face.arkit_map fitted from clips known in both."
+)
 _SAMPLE = {"default": 0, "min": 0, "max": 15, "tooltip": "Which of the sampled performances; the first is 0."}
+
+
+def _fit_map() -> tuple[list[str], dict[str, str]]:
+    """The optional input `fit_map`: a file, or none."""
+    return [NONE, *host.model_choices()[1:]], {"default": NONE, "tooltip": _MAP_TIP}
+
+
+def _load_map(name: str):
+    """The `FaceMap` behind an entry of `_fit_map`, or None. ValueError for a file that is no map."""
+    from ..stereotalker_core.face.arkit_map import FaceMap
+
+    return None if name == NONE else FaceMap.load(host.resolve_model(name, NANO))
 
 
 class LoadProbTalk3D:
@@ -101,12 +118,12 @@ class FaceToMotion:
     @classmethod
     def INPUT_TYPES(cls):
         face = ("ST_FACE", {"tooltip": "From Sample Emotional Face."})
-        return {"required": {"face": face, "sample": ("INT", _SAMPLE)}}
+        return {"required": {"face": face, "sample": ("INT", _SAMPLE)}, "optional": {"fit_map": _fit_map()}}
 
-    def convert(self, face: Face, sample: int) -> tuple[Motion]:
+    def convert(self, face: Face, sample: int, fit_map: str = NONE) -> tuple[Motion]:
         from ..stereotalker_core.face.arkit_map import face_to_motion
 
-        return (face_to_motion(face, sample),)
+        return (face_to_motion(face, sample, _load_map(fit_map)),)
 
 
 class MotionToFace:
@@ -121,12 +138,13 @@ class MotionToFace:
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": {"motion": ("ST_MOTION", {"tooltip": "Any motion; only its face is used."})}}
+        motion = ("ST_MOTION", {"tooltip": "Any motion; only its face is used."})
+        return {"required": {"motion": motion}, "optional": {"fit_map": _fit_map()}}
 
-    def convert(self, motion: Motion) -> tuple[Face]:
+    def convert(self, motion: Motion, fit_map: str = NONE) -> tuple[Face]:
         from ..stereotalker_core.face.arkit_map import motion_to_face
 
-        return (motion_to_face(motion),)
+        return (motion_to_face(motion, _load_map(fit_map)),)
 
 
 class MergeFace:
@@ -149,13 +167,72 @@ class MergeFace:
                 "sample": ("INT", _SAMPLE),
                 "strength": ("FLOAT", strength),
                 "keep_blinks": ("BOOLEAN", {"default": True, "tooltip": "Blink as the motion does."}),
-            }
+            },
+            "optional": {"fit_map": _fit_map()},
         }
 
-    def merge(self, motion: Motion, face: Face, sample: int, strength: float, keep_blinks: bool) -> tuple[Motion]:
+    def merge(
+        self, motion: Motion, face: Face, sample: int, strength: float, keep_blinks: bool, fit_map: str = NONE
+    ) -> tuple[Motion]:
         from ..stereotalker_core.face.merge import merge_face
 
-        return (merge_face(motion, face, sample, strength, keep_blinks),)
+        return (merge_face(motion, face, sample, strength, keep_blinks, _load_map(fit_map)),)
+
+
+class RenderFaceMesh:
+    DISPLAY_NAME = "Render FLAME Mesh (Stereo-Talker)"
+    CATEGORY = CATEGORY
+    DESCRIPTION = "A plain shaded FLAME head that performs the face. Needs your own (licensed) FLAME model file."
+    SEARCH_ALIASES = ["flame", "mesh", "3d head", "face preview", "probtalk3d"]
+    RETURN_TYPES = ("IMAGE", "FLOAT")
+    RETURN_NAMES = ("images", "fps")
+    OUTPUT_TOOLTIPS = ("The frames.", "Frames a second, for Create Video (connect the speech there).")
+    FUNCTION = "render"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        flame = (
+            "FLAME 2020, converted once: python -m stereotalker_core.face.flame generic_model.pkl flame.safetensors; "
+            "put flame.safetensors into models/stereotalker."
+        )
+        yaw = {"default": 0.0, "min": -180.0, "max": 180.0, "step": 0.5, "tooltip": "Degrees; 0 = front."}
+        size = {"default": 320, "min": 64, "max": 1024, "step": 32, "tooltip": "Pixels of the square picture."}
+        return {
+            "required": {
+                "face": ("ST_FACE", {"tooltip": "From Sample Emotional Face; the embedded model's needs fit_map too."}),
+                "flame_model": ([NONE, *host.model_choices()[1:]], {"tooltip": flame}),
+                "sample": ("INT", _SAMPLE),
+                "yaw": ("FLOAT", yaw),
+                "size": ("INT", size),
+            },
+            "optional": {
+                "fit_map": (
+                    _fit_map()[0],
+                    {
+                        "default": NONE,
+                        "tooltip": "Needed for faces of the embedded model, which are in ARKit coefficients; not for "
+                        "released weights. python -m stereotalker_core.face.arkit_map makes it.",
+                    },
+                )
+            },
+        }
+
+    def render(self, face: Face, flame_model: str, sample: int, yaw: float, size: int, fit_map: str = NONE):
+        from ..stereotalker_core.face.flame import Flame
+        from ..stereotalker_core.face.mesh_preview import flame_parameters, mesh_frames
+
+        if flame_model == NONE:
+            raise ValueError("no FLAME model is chosen: convert yours (see the tooltip) and choose it as flame_model")
+        host.check_memory(len(face), (size, size), 24, "render a shorter recording or a smaller size")
+        parameters = flame_parameters(face, sample, _load_map(fit_map))[None]
+        flame = Flame.load(host.resolve_model(flame_model, NANO))
+        progress, chunks, done = host.Progress(len(face)), [], 0
+        with host.interruptible():
+            for chunk in mesh_frames(flame, parameters, size, yaw):
+                chunks.append(chunk)
+                done += len(chunk)
+                progress(done, chunk[-1])
+        return host.image_out(chunks), face.fps
 
 
 NODES = {
@@ -164,4 +241,5 @@ NODES = {
     "StereoTalkerFaceToMotion": FaceToMotion,
     "StereoTalkerMotionToFace": MotionToFace,
     "StereoTalkerMergeFace": MergeFace,
+    "StereoTalkerRenderFaceMesh": RenderFaceMesh,
 }

@@ -1,13 +1,14 @@
 """How the full-size ProbTalk3D hears: HuBERT at 50 Hz, pairs of frames side by side at 25 Hz (section 4.2)."""
 
+import math
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from ..shapes import dims
 
 FROZEN_LAYERS = 2
+_PIECE = 1 << 20  # samples
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class HubertSize:
 
 def prepare_waveform(waveform: Tensor) -> Tensor:
     """(S,) mono at 16 kHz -> zero mean and unit variance, after a stretch to [-1, 1] as the released models had it."""
+    dims(waveform, "S")
     mean, factor = waveform_scale(waveform)
     return (waveform - mean) * factor
 
@@ -35,13 +37,16 @@ def waveform_scale(waveform: Tensor) -> tuple[float, float]:
     The stretch 2 (a - low) / (high - low) - 1, then (b - mean) / sqrt(var + 1e-5) with the population variance: the
     processor of the transformers version they used. ValueError for a constant waveform.
     """
-    dims(waveform, "S")
-    low, high = float(waveform.min()), float(waveform.max())
+    low, high, total, squares = math.inf, -math.inf, 0.0, 0.0
+    for first in range(0, len(waveform), _PIECE):  # in doubles, and without a copy of hours of sound
+        piece = waveform[first : first + _PIECE].double()
+        low, high = min(low, float(piece.min())), max(high, float(piece.max()))
+        total, squares = total + float(piece.sum()), squares + float(piece.square().sum())
     if not high > low:
         raise ValueError("the recording is silent: all its samples are equal; give a recording of speech")
-    variance, mean = torch.var_mean(waveform, correction=0)
-    stretch = 2 / (high - low)
-    return float(mean), stretch / (stretch**2 * float(variance) + 1e-5) ** 0.5
+    mean = total / len(waveform)
+    variance, stretch = max(0.0, squares / len(waveform) - mean**2), 2 / (high - low)
+    return mean, stretch / math.sqrt(stretch**2 * variance + 1e-5)
 
 
 def pair_frames(hidden: Tensor) -> Tensor:

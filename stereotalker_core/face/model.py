@@ -72,9 +72,16 @@ class ProbTalk3D(nn.Module):
             raise ValueError("this model has no HuBERT of its own; give it the features of its audio encoder")
         return pair_frames(self.feature_extractor(waveforms))
 
-    def forward(self, audio: Tensor, style: Tensor, draw: Draw | None = None) -> Tensor:
-        """audio (B, T, A), style (B, 43) -> normalised face parameters (B, T, 53); draw None = deterministic."""
+    def predict(self, audio: Tensor, style: Tensor) -> Tensor:
+        """audio (B, T, A), style (B, 43) -> latent (B, T, C) before the bottleneck, the same for every performance."""
         known = dims(audio, f"B T {self.config.audio}")
         dims(style, f"B {STYLE_WIDTH}", B=known["B"])
-        latent = self.feature_predictor(audio, style)
+        return self.feature_predictor(audio, style)
+
+    def perform(self, latent: Tensor, draw: Draw | None = None) -> Tensor:
+        """Latent (B, T, C) of `predict` -> normalised face parameters (B, T, 53); draw None = deterministic."""
         return self.motion_prior.decode(self.motion_prior.bottleneck(latent, draw).latent)
+
+    def forward(self, audio: Tensor, style: Tensor, draw: Draw | None = None) -> Tensor:
+        """Both steps at once."""
+        return self.perform(self.predict(audio, style), draw)

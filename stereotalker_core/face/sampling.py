@@ -92,7 +92,8 @@ def stream_face(
     ramp = ((torch.arange(OVERLAP) + 0.5) / OVERLAP)[None, :, None]
     tail: Tensor | None = None
     for first, sound in windows(model, models.encoder, audio, OVERLAP, speech):
-        frames = torch.cat([_draw(model, sound, vector, first, options, i) for i in range(options.samples)])
+        latent = model.predict(sound, vector)
+        frames = torch.cat([_draw(model, latent, first, options, i) for i in range(options.samples)])
         if tail is not None:
             shared = tail.shape[1]
             frames = torch.cat([torch.lerp(tail, frames[:, :shared], ramp[:, :shared]), frames[:, shared:]], 1)
@@ -102,9 +103,8 @@ def stream_face(
         yield denormalise(kept).float().cpu()
 
 
-def _draw(model: ProbTalk3D, sound: Tensor, vector: Tensor, first: int, options: FaceOptions, sample: int) -> Tensor:
+def _draw(model: ProbTalk3D, latent: Tensor, first: int, options: FaceOptions, sample: int) -> Tensor:
     """One performance (1, T, 53) of a window."""
     # codes that are drawn independently differ from window to window: their noise starts anew at each
     seed = (options.seed + sample) % 2**63 if model.config.coherence else options.seed + sample * _STRIDE + first
-    draw = Draw(options.temperature, options.k, seed, model.config.coherence, first)
-    return model(sound, vector, draw).cpu()
+    return model.perform(latent, Draw(options.temperature, options.k, seed, model.config.coherence, first)).cpu()

@@ -51,3 +51,54 @@ def test_the_largest_seed_works_and_wrong_requests_are_named(face_model):
     silent = {"waveform": torch.zeros(1, 1, 16000), "sample_rate": 16000}
     with pytest.raises(ValueError, match="silent"):
         node.sample(face_model, silent, **CHOICES, seed=0, samples=1)
+
+
+def test_a_fitted_map_takes_faces_of_flames_own_basis_to_arkit_and_back(face_model, tmp_path, monkeypatch):
+    from importlib import import_module
+
+    arkit_map = import_module(f"{PACK.stereotalker_core.__name__}.face.arkit_map")
+    layout = import_module(f"{PACK.stereotalker_core.__name__}.face.layout")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models" / "stereotalker").mkdir(parents=True)
+    turn, arkit = torch.randn(53, 52), torch.rand(400, 52)
+    arkit_map.fit_map(arkit, arkit @ turn.T, ridge=1e-6).save("models/stereotalker/map.safetensors")
+    choices = NODES["StereoTalkerFaceToMotion"].INPUT_TYPES()["optional"]["fit_map"][0]
+    assert choices == ["none", "map.safetensors"]
+    face = layout.Face((arkit[:30] @ turn.T)[None], "flame")
+    with pytest.raises(ValueError, match="fit_map"):
+        NODES["StereoTalkerFaceToMotion"]().convert(face, 0)
+    (motion,) = NODES["StereoTalkerFaceToMotion"]().convert(face, 0, "map.safetensors")
+    jaw_open, mouth_close = 24, 26
+    free = [i for i in range(52) if i != mouth_close]
+    assert (motion.expression[:, free] - arkit[:30, free]).abs().max() < 0.05 and motion.expression[:, jaw_open].any()
+    (back,) = NODES["StereoTalkerMotionToFace"]().convert(motion, "map.safetensors")
+    assert back.basis == "flame"
+    body = type(motion)(torch.randn(30, 49, 3), torch.rand(30, 52))
+    (merged,) = NODES["StereoTalkerMergeFace"]().merge(body, face, 0, 1.0, True, "map.safetensors")
+    assert torch.allclose(merged.expression[:, jaw_open], motion.expression[:, jaw_open])
+
+
+def test_a_flame_mesh_performs_and_missing_files_are_named(face_model, tmp_path, monkeypatch):
+    import sys
+    from importlib import import_module
+    from pathlib import Path
+
+    sys.path.insert(0, str(Path(__file__).parents[1] / "face"))
+    from flame_like import head
+
+    layout = import_module(f"{PACK.stereotalker_core.__name__}.face.layout")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models" / "stereotalker").mkdir(parents=True)
+    head().save("models/stereotalker/flame.safetensors")
+    node = NODES["StereoTalkerRenderFaceMesh"]()
+    face = layout.Face(torch.zeros(1, 5, 53), "flame")
+    face.parameters[0, 3:, 50] = 0.4
+    images, fps = node.render(face, "flame.safetensors", 0, 0.0, 64)
+    assert images.shape == (5, 64, 64, 3) and fps == 25 and 0 <= float(images.min()) < float(images.max()) <= 1
+    assert torch.equal(images[0], images[2]) and not torch.equal(images[2], images[3])
+    with pytest.raises(ValueError, match="no FLAME model"):
+        node.render(face, "none", 0, 0.0, 64)
+    with pytest.raises(FileNotFoundError, match="absent"):
+        node.render(face, "absent.safetensors", 0, 0.0, 64)
+    with pytest.raises(ValueError, match="fitted map"):
+        node.render(layout.Face(torch.zeros(1, 5, 53)), "flame.safetensors", 0, 0.0, 64)
