@@ -123,7 +123,7 @@ def stage_two(
     """Predicted latent (B, T, C) before the bottleneck against the true motion -> (total, terms without weights).
 
     prior is frozen. rounded: the latent term as released, whose gradient is the sign of rounding noise where the codes
-    are equal; without it, it is zero there. draw: how the term `drawn` draws; needed where that has a weight.
+    are equal; without it, it is zero there. draw: how the term `drawn` draws.
     """
     with torch.no_grad():
         wanted = prior.bottleneck(prior.encode(motion), None, rounded)
@@ -138,7 +138,7 @@ def stage_two(
     parts["latent"] = F.l1_loss(latent, wanted.latent)
     parts |= _motion_parts(prior.decode(latent), motion, weights, focus)
     if weights.drawn and focus is not None:
-        parts["drawn"] = focus.lips(prior.decode(drawn_latent(prior, predicted, draw)), motion)
+        parts["drawn"] = focus.lips(prior.decode(drawn_latent(prior, predicted, draw or Draw())), motion)
     return total(parts, weights), parts
 
 

@@ -16,6 +16,7 @@ from stereotalker_core.evaluation.face import (
     evaluate_face,
     face_mesh,
     lip_scores,
+    mean_lip_scores,
     shown_intensity,
     train_classifier,
 )
@@ -57,6 +58,8 @@ def test_the_teacher_is_perfect_and_another_mouth_is_not(body):
     scores = lip_scores(item, item.teacher(3), gap)
     assert scores["closure_recall"] == (1.0, 3) and scores["closure_false"][0] == 0
     assert scores["jaw_correlation"][0] == pytest.approx(1) and scores["mouth_correlation"][0] > 0.6
+    half = mean_lip_scores(item, torch.stack([item.teacher(3), torch.full((35, 52), 0.5)]), gap)
+    assert 0.5 <= half["closure_recall"][0] < 1 and half["closure_recall"][1] == 3
     late = item.teacher(3).roll(6, 0)
     assert lip_scores(item, late, gap)["closure_recall"][0] < 1
     assert lip_scores(item, late, gap)["jaw_correlation"][0] < 0.5
@@ -94,10 +97,9 @@ def test_the_mesh_has_a_mouth_below_an_upper_face(body):
     torch.testing.assert_close(mesh.vertices(one)[0], whole[mesh.ids], atol=1e-2, rtol=0)
 
 
-def test_evaluation_gives_every_name_and_finite_numbers(models, monkeypatch):
-    monkeypatch.setattr(module, "draw_items", lambda count, data: ITEMS[:4])
-    monkeypatch.setattr(module, "NANO", module.NANO / "nothing")
-    metrics = evaluate_face(models, quick=True)["metrics"]
+def test_evaluation_gives_every_name_and_finite_numbers(models, monkeypatch, tmp_path):
+    monkeypatch.setattr(module, "draw_items", lambda count, data, seed: ITEMS[:4])
+    metrics = evaluate_face(models, quick=True, vae=tmp_path / "nothing")["metrics"]
     wanted = {"emotion_accuracy", "intensity_order", "closure_recall", "diversity", "realtime_factor", "mve_vq",
               "lve_deterministic", "fdd_vq", "mee_vq", "ce_vq", "diversity_vq", "jaw_correlation"}  # fmt: skip
     assert wanted <= set(metrics)
@@ -110,6 +112,8 @@ def test_items_take_turns_in_emotion_and_intensity(tmp_path):
     items = draw_items(3, tmp_path)
     assert [item.style.emotion for item in items] == list(EMOTIONS[:3])
     assert len({item.style.identity for item in items}) > 1
+    others = draw_items(3, tmp_path, seed=1)
+    assert [i.utterance.text for i in others] != [i.utterance.text for i in items]
 
 
 def test_plots_are_written_and_show_something(models, tmp_path):

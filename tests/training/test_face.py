@@ -13,6 +13,7 @@ from stereotalker_core.face.hubert import HubertSize
 from stereotalker_core.face.layout import FaceStyle, denormalise
 from stereotalker_core.face.model import ProbTalk3D
 from stereotalker_core.face.prior import MotionPrior
+from stereotalker_core.face.quantiser import Draw
 from stereotalker_core.motion.lips import lip_gap, lip_gap_weights
 from stereotalker_core.synthetic.emotional_faces import LEVELS, draw_style, look, perform, speaker
 from stereotalker_core.synthetic.tts import Utterance
@@ -24,11 +25,21 @@ from stereotalker_core.training.face import (
     PriorLoss,
     Recipe,
     draw_batch,
+    flatten_chances,
+    read_prior,
     train_predictor,
     train_prior,
     with_prior,
 )
-from stereotalker_core.training.face_loss import Focus, StageOne, StageTwo, fresh_codes, normalised
+from stereotalker_core.training.face_loss import (
+    Focus,
+    StageOne,
+    StageTwo,
+    drawn_latent,
+    fresh_codes,
+    normalised,
+    stage_two,
+)
 from stereotalker_core.training.loop import Schedule
 
 TINY = replace(NANO_PRIOR, width=16, encoder_layers=1, decoder_layers=1, heads=2, inner=16, codes=12, code_width=4)
@@ -158,6 +169,69 @@ def test_both_stages_learn_resume_and_load(data, focus, tmp_path):
     train_predictor(model, data, RECIPE, focus, schedule, tmp_path / "two")
     assert _loss(PredictorLoss(RECIPE, focus), model, data) < 0.9 * before
     assert all(torch.equal(v, kept[k]) for k, v in model.motion_prior.state_dict().items())
+
+
+def test_a_draw_that_leaves_the_lips_open_costs_and_its_gradient_closes_them(focus):
+    """The term sees the hard codes of one draw; its gradient is that of the mean over the chances."""
+    torch.manual_seed(1)
+    prior = MotionPrior(replace(TINY, unit=2.0)).eval()
+    torch.nn.init.normal_(prior.quantize.embedding.weight)
+    motion = normalised(perform(SAID, FaceStyle(), 1))[None]
+    predicted = torch.randn(1, 25, 16, requires_grad=True)
+    draw = Draw(0.3, 1, 5, 8.0)
+    latent = drawn_latent(prior, predicted, draw)
+    torch.testing.assert_close(latent, prior.bottleneck(predicted, draw).latent)  # what sampling shows
+    codes, rows = prior.quantize.embedding.weight, prior.quantize.rows(predicted)
+    chances = (-(rows[:, None] - codes).square().sum(-1) / (2.0 * 0.3)).softmax(1)
+    plain = (chances @ codes).reshape(1, 25, 16)
+    weight = torch.randn(1, 25, 16)
+    ours, theirs = (torch.autograd.grad((x * weight).sum(), predicted, retain_graph=True)[0] for x in (latent, plain))
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+    without, with_term = (stage_two(prior, predicted, motion, StageTwo(drawn=w), focus, draw=draw) for w in (0.0, 0.5))
+    assert "drawn" not in without[1] and with_term[1]["drawn"] > 0
+    torch.testing.assert_close(with_term[0], without[0] + 0.5 * focus.lips(prior.decode(latent), motion))
+    vae = MotionPrior(replace(TINY, kind="vae")).eval()
+    assert drawn_latent(vae, predicted, draw).requires_grad
+
+
+def test_flattened_chances_stay_chances_and_leave_prosody(data):
+    sound = torch.rand(2, 5, SOUND)
+    sound[..., :40] /= sound[..., :40].sum(-1, keepdim=True)
+    out = flatten_chances(sound, torch.tensor([1.0, 0.5]))
+    torch.testing.assert_close(out[..., :40].sum(-1), torch.ones(2, 5))
+    assert torch.equal(out[..., 40:], sound[..., 40:])
+    torch.testing.assert_close(out[0], sound[0], atol=4e-3, rtol=0)
+    assert (out[1, :, :40].amax(-1) < sound[1, :, :40].amax(-1)).all()
+    order = out[1, :, :40].argsort(-1)
+    assert torch.equal(order, sound[1, :, :40].clamp_min(1e-4).argsort(-1))
+
+
+def test_sets_are_mixed_by_their_shares(data, tmp_path):
+    import shutil
+
+    folder = data.sound.filename.parent
+    for name in ("one", "two"):
+        shutil.copytree(folder, tmp_path / name)
+    shifted = np.load(tmp_path / "two" / "sound.npy") + 10
+    np.save(tmp_path / "two" / "sound.npy", shifted)
+    mixed = face_data.read_sets(tmp_path, "one:3, two:1")
+    batch = mixed.crops(np.random.default_rng(0), 400, 10)
+    share = float((batch["sound"][:, 0, 0] > 5).float().mean())
+    assert batch["motion"].shape == (400, 10, 53) and batch["style"].shape == (400, 43) and 0.18 < share < 0.32
+    assert torch.equal(batch["sound"], mixed.crops(np.random.default_rng(0), 400, 10)["sound"])
+    assert isinstance(face_data.read_sets(tmp_path, "two"), face_data.FaceData)
+    with pytest.raises(ValueError, match="shares"):
+        face_data.read_sets(tmp_path, "one:0,two:1")
+
+
+def test_the_prior_is_read_from_its_own_file_or_from_a_whole_model(tmp_path):
+    torch.manual_seed(2)
+    prior = MotionPrior(TINY)
+    model = with_prior(prior, layers=1)
+    for name, saved in (("prior", prior), ("whole", model)):
+        save(saved, tmp_path / f"{name}.safetensors", command="", seed=0, commit="", metrics={})
+        found = read_prior(tmp_path / f"{name}.safetensors").state_dict()
+        assert all((found[k] - v).abs().max() < 1e-2 for k, v in prior.state_dict().items())  # float16
 
 
 def _loss(loss, model, data) -> float:
