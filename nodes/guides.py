@@ -62,15 +62,15 @@ class RenderGuides:
                 chunks.append(render_guides(body, identity, part, view, rest))
                 skeletons.append(draw_skeleton(body, body.pose(rest, part.rotations, part.expression), view))
                 progress(start + len(part), chunks[-1].lift[-1])
-        guides = concat(chunks)
-        return (
-            guides,
-            host.image_out([guides.normal]),
-            host.image_out([depth_picture(guides)]),
-            host.image_out(skeletons),
-            host.image_out([guides.lift]),
-            (guides.part[:, 0] > 0).float(),
-        )
+            near, far = depth_range(chunks)
+            pictures = (
+                host.image_out([chunk.normal for chunk in chunks]),
+                host.image_out([depth_picture(chunk, near, far) for chunk in chunks]),
+                host.image_out(skeletons),
+                host.image_out([chunk.lift for chunk in chunks]),
+            )
+            guides = concat(chunks)
+            return guides, *pictures, (guides.part[:, 0] > 0).float()
 
 
 def concat(chunks: list[Guides]) -> Guides:
@@ -79,14 +79,18 @@ def concat(chunks: list[Guides]) -> Guides:
     return Guides(*(torch.cat([getattr(chunk, name) for chunk in chunks]) for name in names))
 
 
-def depth_picture(guides: Guides) -> torch.Tensor:
-    """(T, 3, H, W) in [-1, 1]: nearest of the clip white, farthest dark grey, background black."""
-    inside = guides.depth > 0
-    if not bool(inside.any()):
+def depth_range(chunks: list[Guides]) -> tuple[float, float]:
+    """Nearest and farthest depth of the person in a clip; ValueError where it is never seen."""
+    far = max(float(chunk.depth.max()) for chunk in chunks)
+    if far <= 0:
         raise ValueError("the person is outside the picture in every frame; check the camera's distance and framing")
-    near, far = guides.depth[inside].min(), guides.depth[inside].max()
-    grey = 1 - 0.9 * (guides.depth - near) / (far - near).clamp_min(1e-6)
-    return (torch.where(inside, grey, torch.zeros_like(grey)) * 2 - 1).expand(-1, 3, -1, -1)
+    return min(float(chunk.depth.where(chunk.depth > 0, far).min()) for chunk in chunks), far
+
+
+def depth_picture(guides: Guides, near: float, far: float) -> torch.Tensor:
+    """(T, 3, H, W) in [-1, 1]: `near` white, `far` dark grey, background black."""
+    grey = 1 - 0.9 * (guides.depth - near) / max(far - near, 1e-6)
+    return (grey.where(guides.depth > 0, 0.0) * 2 - 1).expand(-1, 3, -1, -1)
 
 
 class PredictMasks:

@@ -23,6 +23,11 @@ def dims(x: Tensor, spec: str, **known: int) -> dict[str, int]:
     return known
 
 
+def frames_together(rows: int, columns: int) -> int:
+    """Frames that a network without a sense of time takes at once: more only makes single operations long."""
+    return max(1, 2**22 // (rows * columns))
+
+
 def frame_count(seconds: float, fps: float = FPS) -> int:
     """Frames that cover `seconds` of sound: ceil(seconds * fps), robust to float rounding of whole products."""
     import math

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+_TOGETHER = 8  # frames
+
 
 def to_pil(image: Tensor):
     """(3, H, W) in [-1, 1] -> PIL image."""
@@ -19,8 +21,13 @@ def to_pil(image: Tensor):
 
 def image_out(frames: Sequence[Tensor]) -> Tensor:
     """Chunks (t, 3, H, W) in [-1, 1] -> IMAGE (T, H, W, 3) in 0..1 on the CPU."""
-    joined = torch.cat([f.detach().float().cpu() for f in frames])
-    return ((joined.clamp(-1, 1) + 1) / 2).permute(0, 2, 3, 1).contiguous()
+    images = torch.empty(sum(map(len, frames)), *frames[0].shape[2:], 3)
+    rest = images
+    for chunk in frames:  # into place one by one: the batch is in memory once, and no operation is long
+        for part in chunk.split(_TOGETHER):
+            rest[: len(part)] = (part.detach().float().cpu().clamp(-1, 1).movedim(1, -1) + 1) / 2
+            rest = rest[len(part) :]
+    return images
 
 
 def image_in(image: Tensor) -> Tensor:

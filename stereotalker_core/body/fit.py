@@ -19,7 +19,7 @@ from .detector import KeypointDetector, load_detector
 from .fit_pose import PoseFit, Pull, fit_pose
 from .fit_shell import ShellSolver, fit_shell, outer_contour, silhouette_iou, vertex_part_is
 from .keypoints import HELP, Keypoints
-from .lift import Lifter, lift_unlit, push_pull
+from .lift import Lifter, grow, lift_unlit, push_pull
 from .matting import matte
 from .model import HalfBody
 from .rasterize import rasterize
@@ -122,7 +122,7 @@ def _identity(
 def paint_out(image: Tensor, mask: Tensor) -> Tensor:
     """The background (3, H, W) behind the person of mask (1, H, W), filled in smoothly from around the mask."""
     reach = max(2, round(max(image.shape[-2:]) / 64))  # hair and shadows at the edge of a soft mask are person too
-    person = F.max_pool2d((mask[None] > 0.15).to(image.dtype), 2 * reach + 1, 1, reach)
+    person = grow((mask[None] > 0.15).to(image.dtype), reach)
     if bool((person > 0).all()):
         return image.mean((1, 2), keepdim=True).expand_as(image).clone()
     return push_pull(image[None], 1 - person)[0]

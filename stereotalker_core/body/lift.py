@@ -54,6 +54,12 @@ def _hairy(body: HalfBody, part: Tensor) -> Tensor:
     return ((above - line) / 0.02 + 0.5).clamp(0, 1) * (part == body.part_index["scalp"])
 
 
+def grow(area: Tensor, radius: int) -> Tensor:
+    """(B, C, H, W): the largest value of the square of `radius` pixels around each, one direction after the other."""
+    rows = F.max_pool2d(area, (2 * radius + 1, 1), 1, (radius, 0))
+    return F.max_pool2d(rows, (1, 2 * radius + 1), 1, (0, radius))
+
+
 def push_pull(values: Tensor, weight: Tensor) -> Tensor:
     """Fill values (B, C, H, W) where weight (B, 1, H, W) in [0, 1] is low from coarser and coarser averages."""
     rows, columns = values.shape[-2:]
@@ -287,7 +293,7 @@ class _View:
         if not bool(hand.any()):
             return hand.float()[None, None]
         radius = max(1, round(margin * float(self.focal[0] / fragments.depth[0][hand].median())))
-        return F.max_pool2d(hand.float()[None, None], 2 * radius + 1, 1, radius)
+        return grow(hand.float()[None, None], radius)
 
     def sample(self, corners: Tensor, weight: Tensor, limb: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Surface points (N, 3) vertices, (N, 3) barycentric -> colours (N, 3) of the image, visibility (N,).

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..body.model import HalfBody, Rest
 from ..records import Cameras, Identity, Motion, Regions
-from ..shapes import REGIONS, dims
+from ..shapes import REGIONS, dims, frames_together
 from .contexts import ContextWindows, averaged
 from .experts import Experts
 from .guides import GUIDE_BLOCK, background_plate, guide_tensor, render_guides
@@ -120,7 +120,7 @@ def prepare_clip(
 
 
 def _encode(vae: Autoencoder, images: Tensor) -> Tensor:
-    together = DECODE_PUBLIC if isinstance(vae, PublicAutoencoder) else len(images)
+    together = DECODE_PUBLIC if isinstance(vae, PublicAutoencoder) else frames_together(*images.shape[-2:])
     return torch.cat([vae.encode(_channels_last(part)).float().cpu() for part in images.split(together)])
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..body.regions import FACE_PARTS, HAND_PARTS
 from ..records import Guides, Regions
-from ..shapes import REGIONS, dims
+from ..shapes import REGIONS, dims, frames_together
 from .guides import GUIDE_BLOCK, guide_tensor
 
 
@@ -84,4 +84,6 @@ class MaskPredictor(nn.Module):
         """Soft regions at the guides' size. guide: `guide_tensor(guides)` where the caller has it."""
         if guide is None:
             guide = guide_tensor(guides, len(self.config.part_regions) - 1)
-        return Regions(self(guide, self.silhouette(guides.part)).softmax(1))
+        together = frames_together(*guides.part.shape[-2:])
+        parts = zip(guide.split(together), self.silhouette(guides.part).split(together), strict=True)
+        return Regions(torch.cat([self(*part).softmax(1) for part in parts]))

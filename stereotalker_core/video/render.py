@@ -20,7 +20,7 @@ from torch import Tensor
 from .. import checkpoint
 from ..body.model import HalfBody, Rest
 from ..records import Cameras, Guides, Identity, Motion, Regions
-from ..shapes import dims
+from ..shapes import dims, frames_together
 from .experts import MaskExperts, ViewExperts
 from .guides import background_plate, guide_tensor, render_guides
 from .mask import MaskPredictor
@@ -154,7 +154,8 @@ class Renderer:
         return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(self.device)
 
     def _encode(self, image: Tensor) -> Tensor:
-        return self.vae.encode(_channels_last(image))
+        parts = image.split(frames_together(*image.shape[-2:]))
+        return torch.cat([self.vae.encode(_channels_last(part)) for part in parts])
 
 
 def load_nano(device: str = "cpu", dtype: torch.dtype = torch.float32) -> Renderer:

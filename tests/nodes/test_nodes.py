@@ -60,6 +60,12 @@ def test_images_round_trip():
     assert torch.allclose(host.image_out([host.image_in(image)[None]]), image, atol=1e-6)
 
 
+def test_chunks_become_one_batch():
+    chunks = [torch.randn(n, 3, 5, 7) for n in (1, 9, 4)]
+    plain = ((torch.cat(chunks).clamp(-1, 1) + 1) / 2).permute(0, 2, 3, 1)
+    assert torch.equal(load_pack().nodes.host.image_out(chunks), plain)
+
+
 def test_an_empty_stock_mask_means_no_mask():
     host = load_pack().nodes.host
     assert host.mask_in(torch.zeros(1, 64, 64), (10, 10)) is None

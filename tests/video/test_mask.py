@@ -33,6 +33,14 @@ def test_colours_change_the_prediction_at_full_resolution():
     assert inside.std(-1).max() > 1e-4  # one block of 4x4 pixels is not one value
 
 
+def test_frames_together_do_not_see_each_other(monkeypatch):
+    model = randomise(MaskPredictor(MaskConfig((0, 2, 3) + (1,) * 16, widths=(8, 8, 8), groups=4)))
+    guides = make_guides(frames=5)
+    whole = model.predict(guides).masks
+    monkeypatch.setattr("stereotalker_core.video.mask.frames_together", lambda rows, columns: 2)
+    torch.testing.assert_close(model.predict(guides).masks, whole)
+
+
 def test_bad_regions_are_refused():
     with pytest.raises(ValueError, match="part_regions"):
         MaskPredictor(MaskConfig((0, 4)))
