@@ -13,6 +13,7 @@ PARTS = ("all", "body", "head", "hands", "face")
 LENGTHS = ("cut to the shorter", "stretch b to a")
 FORMATS = {"npz (exact)": ".npz", "Live Link Face CSV": ".csv", "BVH": ".bvh", "OpenPose JSON": ".json"}
 VIEWS = ("fixed", "turntable")
+FRAMINGS = ("body", "face")
 MOTION = ("ST_MOTION", {"tooltip": "From Sample Motion, Load Motion or another motion node."})
 FRAMES_TIP = "Number of frames, 25 a second."
 
@@ -272,10 +273,16 @@ class PreviewMotion:
                 "yaw": ("FLOAT", yaw),
                 "size": ("INT", size),
             },
-            "optional": {"identity": ("ST_IDENTITY", {"tooltip": "Proportions of this person; else an average one."})},
+            "optional": {
+                "identity": ("ST_IDENTITY", {"tooltip": "Proportions of this person; else an average one."}),
+                "framing": (list(FRAMINGS), {"default": FRAMINGS[0], "tooltip": "The half body, or the face alone."}),
+            },
         }
 
-    def preview(self, motion: Motion, view: str, yaw: float, size: int, identity: Identity | None = None):
+    def preview(
+        self, motion: Motion, view: str, yaw: float, size: int, identity: Identity | None = None,
+        framing: str = FRAMINGS[0],
+    ):  # fmt: skip
         from ..stereotalker_core.motion.preview import preview_frames, turntable
 
         host.check_memory(len(motion), (size, size), 24, "preview a shorter piece (Edit Motion) or a smaller size")
@@ -283,7 +290,7 @@ class PreviewMotion:
         shape = None if identity is None else identity.shape
         progress, chunks, done = host.Progress(len(motion)), [], 0
         with host.interruptible():
-            for chunk in preview_frames(motion, host.body(), angles, size, shape):
+            for chunk in preview_frames(motion, host.body(), angles, size, shape, framing):
                 chunks.append(chunk)
                 done += len(chunk)
                 progress(done, chunk[-1])

@@ -294,12 +294,11 @@ def emotional_face() -> Graph:
         for sample in range(3):
             name = f"{emotion}{sample}"
             g.add(f"{name}_motion", "StereoTalkerFaceToMotion", {"sample": sample}, face=f"{emotion}:face")
-            g.add(f"{name}_look", "StereoTalkerPreviewMotion", {"size": 384}, motion=f"{name}_motion:motion")
-            crop = {"width": 160, "height": 160, "x": 112, "y": 24}
-            g.add(f"{name}_face", "ImageCrop", crop, image=f"{name}_look:images")
-            for row in g.rows[-3:]:
+            look = {"size": 192, "framing": "face"}
+            g.add(f"{name}_look", "StereoTalkerPreviewMotion", look, motion=f"{name}_motion:motion")
+            for row in g.rows[-2:]:
                 row.at = (emotion.title(), 1 + sample)
-            line.append(f"{name}_face:IMAGE")
+            line.append(f"{name}_look:images")
         pictures.append(line)
     g.save(g.grid("grid", pictures, [(emotion.title(), 4) for emotion in emotions]), "happy0_look:fps")
     return g

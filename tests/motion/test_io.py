@@ -11,6 +11,7 @@ from stereotalker_core.body.model import HalfBody
 from stereotalker_core.body.rotations import axis_angle_to_matrix
 from stereotalker_core.body.skeleton import JOINT_INDEX
 from stereotalker_core.camera.projection import intrinsics_for, look_at
+from stereotalker_core.motion.arkit import ARKIT
 from stereotalker_core.motion.bvh import bone_tree, save_bvh
 from stereotalker_core.motion.io import (
     HEAD_SHARES,
@@ -22,7 +23,7 @@ from stereotalker_core.motion.io import (
 )
 from stereotalker_core.motion.openpose import openpose_frames, save_openpose
 from stereotalker_core.motion.preview import preview_frames, strip, turntable
-from stereotalker_core.records import Cameras
+from stereotalker_core.records import Cameras, Motion
 from tests.motion.samples import make_motion
 
 
@@ -145,6 +146,42 @@ def test_openpose_frames(body, tmp_path):
     assert json.loads((tmp_path / "p.json").read_text()) == frames
     with pytest.raises(ValueError, match="cameras"):
         openpose_frames(motion[:2], body, cameras)
+
+
+def test_preview_of_the_face_shows_what_an_expression_is_read_off(body):
+    """Dark brows that rise with the brow's coefficient, dark irises that follow the eye, lips redder than the skin."""
+    still, raised, away = (torch.zeros(1, 52) for _ in range(3))
+    raised[0, [ARKIT.index(n) for n in ("browInnerUp", "browOuterUpLeft", "browOuterUpRight")]] = 1
+    pictures = []
+    away[0, [ARKIT.index(n) for n in ("eyeLookOutLeft", "eyeLookInRight")]] = 1
+    for expression in (still, raised, away):
+        motion = Motion(torch.zeros(1, 49, 3), expression)
+        pictures.append(next(preview_frames(motion, body, 0.0, 192, framing="face"))[0])
+    rest = body.rest(torch.zeros(1, body.n_shape))
+    points = body.keypoints(rest.vertices, rest.bones)[0]
+    brow = pixel_of(body, rest, points[body.keypoint_index["face.19"]])
+    window = (slice(None), slice(brow[1] - 9, brow[1] + 3), slice(brow[0] - 2, brow[0] + 3))
+    height = [dark_rows(p[window]) for p in pictures[:2]]
+    assert height[0] and height[1] and min(height[1]) < min(height[0])
+    iris = pixel_of(body, rest, points[body.keypoint_index["iris.L"]])
+    eye = (slice(None), slice(iris[1] - 1, iris[1] + 2), slice(iris[0] - 4, iris[0] + 5))
+    assert pictures[0][eye].mean(0).amin() < -0.5 and not torch.allclose(pictures[0][eye], pictures[2][eye])
+    with pytest.raises(ValueError, match="framing"):
+        next(preview_frames(Motion(torch.zeros(1, 49, 3), still), body, framing="feet"))
+
+
+def pixel_of(body, rest, point) -> tuple[int, int]:
+    """Column and row of a place in the 192 pixels of the face's framing, by the numbers of its docstring."""
+    chin = float(body.keypoints(rest.vertices, rest.bones)[0, body.keypoint_index["face.8"], 2])
+    top = float(rest.vertices[0, :, 2].max())
+    scale = 192 / (1.3 * (top - chin))
+    nearness = 2.4 / (2.4 + float(point[1]) + 0.04)
+    x, z = float(point[0]) * nearness, (float(point[2]) - (chin + top) / 2) * nearness
+    return round(96 + scale * x - 0.5), round(96 - scale * z - 0.5)
+
+
+def dark_rows(window) -> list[int]:
+    return (window.mean(0).amin(1) < -0.35).nonzero()[:, 0].tolist()
 
 
 def test_preview_shows_a_person(body):

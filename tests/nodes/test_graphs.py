@@ -21,7 +21,7 @@ SHAPES = {  # height and width of the saved video, where it is not SIZE x SIZE
     "stereotalker_stereo_pair": (SIZE, 2 * SIZE),
     "stereotalker_guides": (2 * SIZE, 2 * SIZE),
     "stereotalker_upscale": (2 * SIZE, 2 * SIZE),
-    "stereotalker_emotional_face": (3 * 54, 3 * 54),
+    "stereotalker_emotional_face": (3 * SIZE, 3 * SIZE),
 }
 
 
