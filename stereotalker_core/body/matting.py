@@ -18,8 +18,10 @@ def guided_filter(guide: Tensor, values: Tensor, radius: int, epsilon: float) ->
     """Edge-preserving smoothing (He et al. 2010) of values (B, 1, H, W) along the grey edges of guide (B, 3, H, W)."""
     grey = guide.mean(1, keepdim=True)
 
-    def box(x: Tensor) -> Tensor:
-        return F.avg_pool2d(F.pad(x, (radius,) * 4, mode="replicate"), 2 * radius + 1, 1)
+    def box(x: Tensor) -> Tensor:  # rows, then columns: a square at once costs its area
+        side = 2 * radius + 1
+        across = F.avg_pool2d(F.pad(x, (radius, radius, 0, 0), mode="replicate"), (1, side), 1)
+        return F.avg_pool2d(F.pad(across, (0, 0, radius, radius), mode="replicate"), (side, 1), 1)
 
     mean, target = box(grey), box(values)
     slope = (box(grey * values) - mean * target) / (box(grey * grey) - mean * mean + epsilon)

@@ -98,6 +98,32 @@ def test_two_people_are_noticed(detector, monkeypatch, caplog):
     assert "several people" in caplog.text
 
 
+def test_guided_filter_equals_its_definition():
+    rng = torch.Generator().manual_seed(0)
+    guide, values = torch.rand(1, 3, 12, 10, generator=rng), torch.rand(1, 1, 12, 10, generator=rng)
+    radius, epsilon = 2, 1e-2
+    grey = guide.mean(1)[0]
+
+    def window(x: torch.Tensor, row: int, column: int) -> torch.Tensor:
+        rows = torch.arange(row - radius, row + radius + 1).clamp(0, 11)
+        columns = torch.arange(column - radius, column + radius + 1).clamp(0, 9)
+        return x[rows][:, columns]
+
+    slope, level = torch.zeros(12, 10), torch.zeros(12, 10)
+    for i in range(12):
+        for j in range(10):
+            g, v = window(grey, i, j), window(values[0, 0], i, j)
+            slope[i, j] = ((g * v).mean() - g.mean() * v.mean()) / (g.var(unbiased=False) + epsilon)
+            level[i, j] = v.mean() - slope[i, j] * g.mean()
+    wanted = torch.stack(
+        [
+            torch.stack([window(slope, i, j).mean() * grey[i, j] + window(level, i, j).mean() for j in range(10)])
+            for i in range(12)
+        ]
+    )
+    assert torch.allclose(guided_filter(guide, values, radius, epsilon)[0, 0], wanted, atol=1e-4)
+
+
 def test_guided_filter_follows_the_picture():
     guide = torch.zeros(1, 3, 32, 32)
     guide[..., 16:] = 1
