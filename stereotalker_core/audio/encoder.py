@@ -15,6 +15,7 @@ from ..records import Audio, SpeechFeatures
 from ..shapes import SAMPLE_RATE, dims
 from .load import loudness_gain
 from .phones import PHONES
+from .spool import SpooledAudio, SpooledWaveform
 
 HOP = 320  # samples of one encoder frame: 50 Hz, two frames a video frame
 CHUNK = 1000  # encoder frames computed at a time (20 s), beside the context on either side
@@ -144,25 +145,26 @@ class SpeechEncoder(nn.Module):
         return hidden, self.head(hidden)
 
     @torch.no_grad()
-    def encode(self, audio: Audio) -> SpeechFeatures:
+    def encode(self, audio: Audio | SpooledAudio, features: bool = True) -> SpeechFeatures:
         """Features (T, 2 * width) and phone log-probabilities (T, 40), T = audio.frame_count(), on the CPU.
+
+        features False: only the phones, features is (T, 0); that is nine tenths of the memory.
 
         Video frame t describes the sound of t/25 .. (t+1)/25 s. Long recordings run in chunks with enough context
         on either side to equal one pass, so memory grows with the output alone. Loudness does not matter.
         """
         frames = audio.frame_count()
         gain = loudness_gain(audio.waveform)
-        parts = [self._chunk(piece * gain, cut) for piece, cut in pieces(audio.waveform, 2 * frames, self.reach)]
-        hidden, phones = (torch.cat(x) for x in zip(*parts, strict=True))
-        return SpeechFeatures(pair(hidden), pair_log_probabilities(phones), audio.seconds)
+        parts = []
+        for piece, cut in pieces(audio.waveform, 2 * frames, self.reach):
+            hidden, logits = self.encode_batch((piece * gain)[None].to(self.head.weight.device))
+            phones = pair_log_probabilities(logits[0, cut].float().log_softmax(-1).cpu())
+            kept = pair(hidden[0, cut].float().cpu()) if features else phones.new_zeros(len(phones), 0)
+            parts.append((kept, phones))
+        return SpeechFeatures(*(torch.cat(x) for x in zip(*parts, strict=True)), audio.seconds)
 
-    def _chunk(self, waveform: Tensor, cut: slice) -> tuple[Tensor, Tensor]:
-        weight = self.head.weight
-        hidden, logits = self.encode_batch(waveform[None].to(weight.device))
-        return hidden[0, cut].float().cpu(), logits[0, cut].float().log_softmax(-1).cpu()
 
-
-def pieces(waveform: Tensor, frames: int, reach: int) -> Iterator[tuple[Tensor, slice]]:
+def pieces(waveform: Tensor | SpooledWaveform, frames: int, reach: int) -> Iterator[tuple[Tensor, slice]]:
     """Windows (samples, the frames to keep of them) that cover `frames` encoder frames; the last is zero-padded."""
     for start in range(0, frames, CHUNK):
         stop = min(start + CHUNK, frames)

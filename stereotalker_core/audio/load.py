@@ -1,7 +1,9 @@
 """Any recording (or the sound of a video) -> `Audio`; every fault of the input is an error before work starts."""
 
+import contextlib
 import logging
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ SILENCE_PEAK = 3e-4  # -70 dBFS: ten steps of 16 bits; below it only noise is le
 ACTIVE_RMS = 0.1  # loudness that the encoder hears, over the active frames
 ACTIVE_RANGE = 10 ** (-30 / 20)  # frames this far below the loudest ones are pauses
 MAX_GAIN = 1e4
+_FRAMES = 5000  # of 20 ms, measured at a time
 RAW_FORMATS = {".g722": "g722"}  # no header to recognise them by
 KNOWN = "wav, flac, mp3, ogg, opus, m4a, aac, g722, or a video with sound (mp4, mov, mkv, webm)"
 
@@ -28,6 +31,14 @@ def load_audio(path: str | Path) -> Audio:
 
     FileNotFoundError: no such file. ValueError: not a media file, no sound in it, and all that `make_audio` refuses.
     """
+    path = check_file(path)
+    with unreadable(path):
+        blocks = list(decoded(path))
+        return make_audio(torch.from_numpy(np.concatenate([block for block, _ in blocks], 1)), blocks[0][1])
+
+
+def check_file(path: str | Path) -> Path:
+    """The path of a file that has bytes; FileNotFoundError or ValueError name what is wrong."""
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"no file at {path}; check the path of the recording")
@@ -35,9 +46,18 @@ def load_audio(path: str | Path) -> Audio:
         raise ValueError(f"{path} is a folder; give one recording ({KNOWN})")
     if path.stat().st_size == 0:
         raise ValueError(f"{path} is empty (0 bytes); record or export it again as {KNOWN}")
-    waveform, rate = _decode(path)
+    return path
+
+
+@contextlib.contextmanager
+def unreadable(path: Path) -> Iterator[None]:
+    """Faults of the media become a ValueError that names the file."""
+    import av
+
     try:
-        return make_audio(waveform, rate)
+        yield
+    except av.FFmpegError as error:  # some of them are ValueErrors too
+        raise ValueError(f"{path} is not a sound file that can be read ({error.strerror}); give {KNOWN}") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -51,12 +71,7 @@ def make_audio(waveform: Tensor, rate: int) -> Audio:
     _check(waveform, rate)
     original = waveform.detach().to("cpu", torch.float32)
     mono = _mix(original)
-    peak = float((mono - mono.mean()).abs().max())  # a constant offset is silence too
-    if not peak > SILENCE_PEAK:
-        raise ValueError(
-            f"the recording is silent: its peak is {peak:.2g} of full scale ({_decibel(peak)}), "
-            f"speech needs more than {SILENCE_PEAK:g}; check the microphone or the track, or raise the volume"
-        )
+    refuse_silence(float((mono - mono.mean()).abs().max()))  # a constant offset is silence too
     return Audio(resample(mono / max(1.0, float(mono.abs().max())), rate), original, int(rate))
 
 
@@ -85,8 +100,11 @@ def loudness_gain(waveform: Tensor) -> float:
     whole = waveform.shape[0] // size
     if whole == 0:
         return 1.0
-    # a norm, not square().mean(): no copy of a long recording
-    rms = torch.linalg.vector_norm(waveform[: whole * size].reshape(whole, size), dim=1).double() / math.sqrt(size)
+    parts = []
+    for first in range(0, whole, _FRAMES):  # piece by piece: a long recording may lie on disk (spool.py)
+        piece = waveform[first * size : min(first + _FRAMES, whole) * size].reshape(-1, size)
+        parts.append(torch.linalg.vector_norm(piece, dim=1))
+    rms = torch.cat(parts).double() / math.sqrt(size)
     reference = float(rms.sort().values[int(0.95 * (whole - 1))]) or float(rms.max())
     if reference == 0:
         return 1.0
@@ -116,46 +134,54 @@ def _check(waveform: Tensor, rate: int) -> None:
 
 def _mix(original: Tensor) -> Tensor:
     mono = original.mean(0)
-    power = original.square().mean(1)
-    loudest = int(power.argmax())
-    if mono.square().mean() < 1e-3 * power[loudest]:  # opposite phases cancel: a wrongly wired microphone
+    weights = mix_of(float(mono.square().sum()), original.square().sum(1).numpy())
+    return mono if (weights > 0).all() else original[int(weights.argmax())].clone()
+
+
+def mix_of(mixed: float, power: np.ndarray) -> np.ndarray:
+    """(C,) weights of the mono mix, from the energy of the plain mix and of each channel (C,)."""
+    weights, loudest = np.full(len(power), 1 / len(power)), int(power.argmax())
+    if mixed < 1e-3 * power[loudest]:  # opposite phases cancel: a wrongly wired microphone
         logger.warning("the channels cancel each other; using channel %d alone", loudest)
-        return original[loudest].clone()
-    return mono
+        weights = np.eye(len(power))[loudest]
+    return weights
 
 
-def _decode(path: Path) -> tuple[Tensor, int]:
-    """(C, S0) floats of the file's first sound track, and its rate."""
+def decoded(path: Path) -> Iterator[tuple[np.ndarray, int]]:
+    """The file's first sound track as blocks (C, N) of float32, each with the rate in Hz.
+
+    ValueError where there is none; av.FFmpegError for what is no media. A file that breaks off ends with a warning.
+    """
     import av
 
-    try:
-        with av.open(str(path), format=RAW_FORMATS.get(path.suffix.lower())) as container:
-            if not container.streams.audio:
-                kinds = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
-                raise ValueError(f"{path} has no sound track (it holds: {kinds}); give {KNOWN}")
-            return _samples(path, container)
-    except av.FFmpegError as error:
-        raise ValueError(f"{path} is not a sound file that can be read ({error.strerror}); give {KNOWN}") from error
+    with av.open(str(path), format=RAW_FORMATS.get(path.suffix.lower())) as container:
+        if not container.streams.audio:
+            kinds = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
+            raise ValueError(f"no sound track (the file holds: {kinds}); give {KNOWN}")
+        convert = av.AudioResampler(format="fltp")  # rate and channels stay those of the file
+        samples, rate = 0, 0
+        try:
+            for frame in container.decode(container.streams.audio[0]):
+                rate = rate or frame.sample_rate
+                for part in convert.resample(frame):
+                    block = part.to_ndarray()
+                    samples += block.shape[1]
+                    yield block, rate
+        except av.FFmpegError as error:
+            if not samples:
+                raise
+            logger.warning("%s is damaged (%s); using its first %.2f s", path, error.strerror, samples / rate)
+    if not samples:
+        raise ValueError("a sound track without a single sample; record or export it again")
 
 
-def _samples(path: Path, container) -> tuple[Tensor, int]:
-    import av
-
-    stream = container.streams.audio[0]
-    convert = av.AudioResampler(format="fltp")  # rate and channels stay those of the file
-    parts, rate = [], 0
-    try:
-        for frame in container.decode(stream):
-            rate = rate or frame.sample_rate
-            parts += [part.to_ndarray() for part in convert.resample(frame)]
-    except av.FFmpegError as error:
-        if not parts:
-            raise
-        seconds = sum(p.shape[1] for p in parts) / rate
-        logger.warning("%s is damaged (%s); using its first %.2f s", path, error.strerror, seconds)
-    if not parts:
-        raise ValueError(f"{path} has a sound track without a single sample; record or export it again")
-    return torch.from_numpy(np.concatenate(parts, 1)), rate
+def refuse_silence(peak: float) -> None:
+    """ValueError where nothing exceeds `peak`, a magnitude that is too small for speech."""
+    if not peak > SILENCE_PEAK:
+        raise ValueError(
+            f"the recording is silent: its peak is {peak:.2g} of full scale ({_decibel(peak)}), "
+            f"speech needs more than {SILENCE_PEAK:g}; check the microphone or the track, or raise the volume"
+        )
 
 
 def _decibel(peak: float) -> str:

@@ -84,10 +84,15 @@ class PretrainedSpeechEncoder(nn.Module):
         return 2 * self.model.config.hidden_size
 
     @torch.no_grad()
-    def encode(self, audio: Audio) -> SpeechFeatures:
-        """Features (T, 2 * width of the model) and phone log-probabilities (T, 40), T = audio.frame_count()."""
-        own = self.phones.encode(audio)
-        wave = audio.waveform
+    def encode(self, audio: Audio, features: bool = True) -> SpeechFeatures:
+        """Features (T, 2 * width of the model) and phone log-probabilities (T, 40), T = audio.frame_count().
+
+        features False: only the phones, features is (T, 0), and the public model does nothing.
+        """
+        own = self.phones.encode(audio, features=False)
+        if not features:
+            return own
+        wave = audio.waveform[:]  # of a recording on disk: all of it
         if self.kind == "whisper":
             wave = wave * loudness_gain(wave)
         elif self.normalised:  # what these models were trained with: zero mean, unit variance

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..audio.phones import PHONES
+from ..audio.spool import SpooledWaveform
 from ..records import SpeechFeatures
 from ..shapes import FPS, SAMPLE_RATE, dims, frame_count
 
@@ -75,7 +76,7 @@ class MotionCondition:
             dims(self.prior, "B T P", B=known["B"], T=known["T"])
 
 
-def prosody(waveform: Tensor, frames: int) -> Tensor:
+def prosody(waveform: Tensor | SpooledWaveform, frames: int) -> Tensor:
     """Waveform (S,) at 16 kHz -> (frames, 5): loudness, its slope, log2 pitch about 140 Hz, its slope, voicing 0..1.
 
     Frame t looks at 64 ms around (t + 0.5) / 25 s. Loudness is in tens of dB relative to the speaker's loud frames.
@@ -126,7 +127,7 @@ def _slope(x: Tensor) -> Tensor:
     return (padded[2:] - padded[:-2]) / 2
 
 
-def speech_channels(speech: SpeechFeatures, waveform: Tensor, use_features: bool) -> Tensor:
+def speech_channels(speech: SpeechFeatures, waveform: Tensor | SpooledWaveform, use_features: bool) -> Tensor:
     """(T, 40 + 5 [+ D]): phone probabilities, prosody, and the encoder's raw features where a model asks for them.
 
     ValueError when the features do not cover the recording frame by frame.

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..audio.encoder import SpeechEncoder
+from ..audio.spool import SpooledAudio
 from ..checkpoint import NANO, load
 from ..records import Audio, Motion, SpeechFeatures
 from .conditioning import MotionCondition, Style, speech_channels
@@ -19,6 +20,7 @@ from .edit import concat, smooth_stream
 from .prior import LanguagePrior, PriorTrack, Word
 
 logger = logging.getLogger(__name__)
+Sound = Audio | SpooledAudio  # in memory, or on disk for hours of it
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ def windows(frames: int, window: int, seed: int, lookahead: int) -> list[Window]
 
 def stream_motion(
     models: MotionModels,
-    audio: Audio,
+    audio: Sound,
     *,
     transcript: str | None = None,
     speech: SpeechFeatures | None = None,
@@ -139,7 +141,7 @@ def stream_motion(
     return smooth_stream(chunks, options.smoothing)
 
 
-def sample_motion(models: MotionModels, audio: Audio, **settings) -> Motion:
+def sample_motion(models: MotionModels, audio: Sound, **settings) -> Motion:
     """The whole motion at once; the arguments of `stream_motion`."""
     return concat(list(stream_motion(models, audio, **settings)))
 
@@ -180,24 +182,25 @@ def joined(ahead: Tensor, fresh: Tensor) -> Tensor:
 
 
 def condition_tracks(
-    models: MotionModels, audio: Audio, transcript: str | None, speech: SpeechFeatures | None, prior_strength: float
+    models: MotionModels, audio: Sound, transcript: str | None, speech: SpeechFeatures | None, prior_strength: float
 ) -> tuple[Tensor, PriorTrack | None]:
     """Audio channels (T, F) and the scaled prior, to be sliced to (frames, P); None where the prior is off."""
-    speech = speech or models.encoder.encode(audio)
-    for model in (models.denoiser, models.prior):
-        wanted = 0 if model is None else model.config.features
+    models_of_sound = [m for m in (models.denoiser, models.prior) if m is not None]
+    widths = [model.config.features for model in models_of_sound]  # of the encoder's features that each was trained on
+    speech = speech or models.encoder.encode(audio, features=any(widths))
+    for model, wanted in zip(models_of_sound, widths, strict=True):
         if wanted and speech.features.shape[1] != wanted:
             raise ValueError(
                 f"the speech encoder gives {speech.features.shape[1]} features, the {type(model).__name__} was "
                 f"trained on {wanted}; choose the encoder it was trained with in Load Audio Encoder"
             )
     waveform = audio.waveform.cpu()
-    channels = speech_channels(speech, waveform, models.denoiser.config.features > 0).to(models.device)
+    channels = speech_channels(speech, waveform, widths[0] > 0).to(models.device)
     if models.prior is None or prior_strength == 0:
         return channels, None
     words = timed_words(speech, transcript) if transcript and transcript.strip() else []
-    same = (models.prior.config.features > 0) == (models.denoiser.config.features > 0)
-    heard = channels if same else speech_channels(speech, waveform, models.prior.config.features > 0)
+    same = (widths[0] > 0) == (widths[1] > 0)
+    heard = channels if same else speech_channels(speech, waveform, widths[1] > 0)
     return channels, PriorTrack(models.prior, heard.to(models.device), words, prior_strength)
 
 

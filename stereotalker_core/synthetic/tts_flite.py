@@ -15,7 +15,8 @@ import torch
 from .phones import VOWELS, from_flite
 from .tts import EngineMissing, Phone, Utterance, resample, tile
 
-VOICES = {"slt": (170.0, 20.0), "rms": (95.0, 12.0), "awb": (130.0, 18.0), "kal16": (105.0, 14.0)}  # mean and deviation of F0, Hz
+# mean and deviation of F0, Hz
+VOICES = {"slt": (170.0, 20.0), "rms": (95.0, 12.0), "awb": (130.0, 18.0), "kal16": (105.0, 14.0)}
 INSTALL = "flite is not installed: apt-get install flite1-dev gcc libc6-dev"
 _SOURCE = Path(__file__).with_name("flite_labels.c")
 _LIBRARIES = ["cmu_us_slt", "cmu_us_rms", "cmu_us_awb", "cmu_us_kal16", "usenglish", "cmulex"]

@@ -15,7 +15,7 @@ from stereotalker_core.shapes import SAMPLE_RATE
 class FakeEncoder(nn.Module):
     """Phones and features that depend on the sound of their own frame only."""
 
-    def encode(self, audio: Audio) -> SpeechFeatures:
+    def encode(self, audio: Audio, features: bool = True) -> SpeechFeatures:
         frames = audio.frame_count()
         wave = torch.nn.functional.pad(audio.waveform, (0, frames * 640 - len(audio.waveform))).view(frames, 640)
         table = torch.randn(640, 40 + 6, generator=torch.Generator().manual_seed(0))

@@ -1,0 +1,138 @@
+"""Recordings of hours: the 16 kHz mix lies in a temporary file and is read piece by piece, so memory stays flat."""
+
+import logging
+import math
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..shapes import FPS, SAMPLE_RATE, frame_count
+from .load import MIN_SECONDS, RATES, check_file, decoded, mix_of, refuse_silence, unreadable
+
+logger = logging.getLogger(__name__)
+_BYTES = 4  # float32: what `load_audio` gives, bit for bit where nothing is resampled
+
+
+class SpooledWaveform:
+    """(S,) samples on disk. len() and [a:b] -> Tensor (b - a,), as of the tensor `Audio.waveform`."""
+
+    def __init__(self, samples: int):
+        self.file = tempfile.TemporaryFile()  # noqa: SIM115 - deleted with this object
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return self.samples
+
+    @property
+    def shape(self) -> tuple[int]:
+        """(S,), as of a tensor."""
+        return (self.samples,)
+
+    def __getitem__(self, part: slice) -> Tensor:
+        start, stop, step = part.indices(self.samples)
+        if step != 1:
+            raise ValueError(f"samples on disk are read in order, not in steps of {step}")
+        self.file.seek(start * _BYTES)
+        return torch.from_numpy(np.fromfile(self.file, np.float32, max(0, stop - start)))
+
+    def cpu(self) -> "SpooledWaveform":
+        """Itself."""
+        return self
+
+
+class SpooledAudio:
+    """A recording as motion sampling needs it: `waveform`, `seconds` and `frame_count()` of `records.Audio`."""
+
+    def __init__(self, waveform: SpooledWaveform):
+        self.waveform = waveform
+
+    @property
+    def seconds(self) -> float:
+        return len(self.waveform) / SAMPLE_RATE
+
+    def frame_count(self, fps: float = FPS) -> int:
+        """Video frames that cover the recording."""
+        return frame_count(self.seconds, fps)
+
+
+def spool_audio(path: str | Path) -> SpooledAudio:
+    """As `load_audio`, for recordings of any length: the file is decoded twice, a second at a time; same errors."""
+    path = check_file(path)
+    with unreadable(path):
+        statistics = _survey(path)
+        weights, peak = statistics.weights(), statistics.peak()
+        samples = math.ceil(statistics.samples * SAMPLE_RATE / statistics.rate)
+        waveform = SpooledWaveform(samples)
+        left = samples
+        for piece in _resampled(path, weights, 1 / max(1.0, peak), statistics.rate):
+            piece[:left].tofile(waveform.file)
+            left -= len(piece[:left])
+        np.zeros(left, np.float32).tofile(waveform.file)  # the resampler rounds the count down at times
+    return SpooledAudio(waveform)
+
+
+class _Statistics:
+    """What must be known of a whole recording before its first sample can be used."""
+
+    def __init__(self, channels: int, rate: int):
+        self.rate, self.samples = rate, 0
+        self.power, self.sums = np.zeros(channels), np.zeros(channels)
+        self.mixed = 0.0  # energy of the plain mix
+        self.low, self.high = np.full(channels + 1, np.inf), np.full(channels + 1, -np.inf)  # the last one: the mix
+
+    def add(self, block: np.ndarray) -> None:
+        """Count a block (C, N). ValueError for NaN or infinite samples."""
+        if not np.isfinite(block).all():
+            first = self.samples + int(np.argmin(np.isfinite(block).all(0)))
+            raise ValueError(f"samples are NaN or infinite, the first at {first / self.rate:.3f} s; export it again")
+        rows = np.concatenate([block, block.mean(0, keepdims=True)])
+        self.power += np.square(block, dtype=np.float64).sum(1)
+        self.sums += block.sum(1, dtype=np.float64)
+        self.mixed += float(np.square(rows[-1], dtype=np.float64).sum())
+        self.low, self.high = np.minimum(self.low, rows.min(1)), np.maximum(self.high, rows.max(1))
+        self.samples += block.shape[1]
+
+    def weights(self) -> np.ndarray:
+        """(C,) of the mono mix: the mean, or the loudest channel alone where the channels cancel each other."""
+        return mix_of(self.mixed, self.power)
+
+    def peak(self) -> float:
+        """Largest magnitude of the mix; ValueError where it is silence."""
+        weights = self.weights()
+        row = -1 if (weights > 0).all() else int(weights.argmax())
+        mean = float(self.sums @ weights) / self.samples
+        refuse_silence(max(float(self.high[row]) - mean, mean - float(self.low[row])))
+        return max(float(self.high[row]), -float(self.low[row]))
+
+
+def _survey(path: Path) -> _Statistics:
+    found: _Statistics | None = None
+    for block, rate in decoded(path):
+        found = found or _Statistics(len(block), rate)
+        found.add(block)
+    if found is None or found.samples < MIN_SECONDS * found.rate:
+        seconds = found.samples / found.rate if found else 0.0
+        raise ValueError(f"the recording lasts {seconds:.3f} s; at least {MIN_SECONDS} s are needed")
+    if not RATES[0] <= found.rate <= RATES[1]:
+        raise ValueError(f"sample rate {found.rate} Hz is outside {RATES[0]}..{RATES[1]}")
+    return found
+
+
+def _resampled(path: Path, weights: np.ndarray, gain: float, rate: int) -> Iterator[np.ndarray]:
+    """The mix at 16 kHz, float32, piece by piece."""
+    plain = bool((weights == weights[0]).all())
+    stream = None
+    if rate != SAMPLE_RATE:
+        import soxr
+
+        stream = soxr.ResampleStream(rate, SAMPLE_RATE, 1, "float32", "HQ")
+    for block, _ in decoded(path):
+        mono = block.mean(0) if plain else block[int(weights.argmax())]
+        mono = np.ascontiguousarray(mono * np.float32(gain), np.float32)
+        yield mono if stream is None else stream.resample_chunk(mono)
+    if stream is not None:
+        yield stream.resample_chunk(np.zeros(0, np.float32), last=True)

@@ -1,0 +1,79 @@
+"""A recording on disk is the recording in memory: the plain twin is `load_audio`."""
+
+import numpy as np
+import pytest
+import torch
+
+from stereotalker_core.audio.encoder import SpeechEncoder
+from stereotalker_core.audio.load import load_audio, loudness_gain
+from stereotalker_core.audio.spool import spool_audio
+from stereotalker_core.motion.conditioning import prosody
+from stereotalker_core.motion.sampling import MotionModels, stream_motion
+from tests.motion.samples import make_denoiser, make_prior
+
+
+def write(path, rows: np.ndarray, rate: int):
+    from scipy.io import wavfile
+
+    wavfile.write(path, rate, rows.T)
+    return path
+
+
+def voices(seconds: float, rate: int, channels: int = 1, peak: float = 0.5) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    t = np.arange(int(seconds * rate)) / rate
+    envelope = np.abs(np.sin(2 * np.pi * 1.3 * t))
+    rows = [envelope * (np.sin(2 * np.pi * 140 * t + c) + 0.3 * rng.standard_normal(len(t))) for c in range(channels)]
+    rows = np.stack(rows)
+    return (rows / np.abs(rows).max() * peak).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("rate", "channels", "peak"), [(16_000, 1, 0.5), (16_000, 2, 3.0), (44_100, 2, 0.5), (8_000, 1, 1e-3)]
+)
+def test_the_samples_are_those_of_load_audio(tmp_path, rate, channels, peak):
+    path = write(tmp_path / "a.wav", voices(7.3, rate, channels, peak), rate)
+    plain, spooled = load_audio(path), spool_audio(path)
+    assert spooled.seconds == plain.seconds and spooled.frame_count() == plain.frame_count()
+    torch.testing.assert_close(spooled.waveform[:], plain.waveform, atol=2e-6 if rate != 16_000 else 1e-7, rtol=0)
+    assert torch.equal(spooled.waveform[1000:1500], spooled.waveform[:][1000:1500])
+    assert loudness_gain(spooled.waveform) == loudness_gain(spooled.waveform[:])
+    assert torch.equal(prosody(spooled.waveform, 182), prosody(spooled.waveform[:], 182))
+
+
+def test_channels_that_cancel_fall_back_to_one(tmp_path):
+    one = voices(1.0, 16_000)
+    path = write(tmp_path / "a.wav", np.concatenate([one, -one]), 16_000)
+    torch.testing.assert_close(spool_audio(path).waveform[:], torch.from_numpy(one[0]), atol=1e-7, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (np.zeros((1, 16_000), np.float32), "a.wav: the recording is silent"),
+        (np.full((1, 16_000), 0.5, np.float32), "silent"),
+        (np.full((1, 16_000), np.nan, np.float32), "NaN"),
+        (voices(0.05, 16_000), "0.050 s"),
+    ],
+)
+def test_the_same_refusals(tmp_path, rows, message):
+    path = write(tmp_path / "a.wav", rows, 16_000)
+    for read in (load_audio, spool_audio):
+        with pytest.raises(ValueError, match=message):
+            read(path)
+    with pytest.raises(FileNotFoundError, match="no file"):
+        spool_audio(tmp_path / "none.wav")
+    (tmp_path / "x.wav").write_bytes(b"not a sound file at all")
+    with pytest.raises(ValueError, match="x.wav is not a sound file"):
+        spool_audio(tmp_path / "x.wav")
+
+
+def test_motion_of_a_spooled_recording_is_that_of_the_loaded_one(tmp_path):
+    torch.manual_seed(0)
+    encoder = SpeechEncoder(SpeechEncoder.Config(24, 16, 1, 2, 32, 6, 7)).eval()
+    models = MotionModels(encoder, make_prior(), make_denoiser())
+    path = write(tmp_path / "a.wav", voices(3.0, 16_000), 16_000)
+    a, b = (list(stream_motion(models, read(path), steps=2)) for read in (load_audio, spool_audio))
+    assert len(a) == len(b) > 1
+    for x, y in zip(a, b, strict=True):
+        assert torch.equal(x.rotations, y.rotations) and torch.equal(x.expression, y.expression)
