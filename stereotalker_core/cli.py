@@ -1,4 +1,4 @@
-"""The command line: python -m stereotalker_core COMMAND, talk | motion | face | demo | info | convert | synth | train..."""
+"""The command line: python -m stereotalker_core COMMAND, talk | motion | face | demo | info | convert | synth ..."""
 
 import argparse
 import logging
