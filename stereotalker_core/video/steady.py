@@ -2,8 +2,9 @@
 
 The denoiser and the decoder read maps whose edges lie differently in the pixels of every frame; what they make of them
 flickers by fractions of a grey level, twice as much as the person's own slow motion changes the picture. The lift,
-which follows that motion exactly, tells where to filter: where it changes by less than STILL from frame to frame,
-neighbours are mixed in; where it changes by MOVES or more, nothing.
+which follows that motion exactly, and the alpha, which also follows hair and clothes beyond the fitted body, tell where
+to filter: where both change by less than STILL from frame to frame, neighbours are mixed in; where one of them changes
+by MOVES or more, nothing.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,17 +12,18 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
-STILL, MOVES = 2 / 127.5, 4 / 127.5  # change of the lift between two frames, of [-1, 1]: two and four grey levels
+STILL, MOVES = 2 / 127.5, 4 / 127.5  # change between two frames, of a range of 2: two and four grey levels
 SHARE = 0.25  # of each neighbour: 1/4, 1/2, 1/4 removes what alternates from frame to frame
 PASSES = 2  # so often: 1/16, 4/16, 6/16, 4/16, 1/16 over five frames; also the frames of look-ahead
 
 
 def steady(values: Tensor, lift: Tensor) -> Tensor:
-    """Values (T, C, H, W) of consecutive frames and their lift (T, 3, H, W) -> the filtered values.
+    """Picture and alpha (T, 4, H, W) of consecutive frames and their lift (T, 3, H, W) -> the filtered values.
 
-    What one frame gains its neighbour loses: the mean over time stays. The ends of the clip have one neighbour.
+    The picture and the lift are in [-1, 1], the alpha in [0, 1]. What one frame gains its neighbour loses: the mean over time stays. The ends of the clip have one neighbour.
     """
     change = (lift[1:] - lift[:-1]).abs_().amax(1, keepdim=True)
+    change = torch.maximum(change, (values[1:, 3:] - values[:-1, 3:]).abs_().mul_(2))
     share = ((MOVES - change) * (SHARE / (MOVES - STILL))).clamp_(0, SHARE)
     values = values.clone()
     for _ in range(PASSES):
