@@ -20,7 +20,8 @@ PASSES = 2  # so often: 1/16, 4/16, 6/16, 4/16, 1/16 over five frames; also the 
 def steady(values: Tensor, lift: Tensor) -> Tensor:
     """Picture and alpha (T, 4, H, W) of consecutive frames and their lift (T, 3, H, W) -> the filtered values.
 
-    The picture and the lift are in [-1, 1], the alpha in [0, 1]. What one frame gains its neighbour loses: the mean over time stays. The ends of the clip have one neighbour.
+    The picture and the lift are in [-1, 1], the alpha in [0, 1]. What one frame gains its
+    neighbour loses: the mean over time stays. The ends of the clip have one neighbour.
     """
     change = (lift[1:] - lift[:-1]).abs_().amax(1, keepdim=True)
     change = torch.maximum(change, (values[1:, 3:] - values[:-1, 3:]).abs_().mul_(2))
