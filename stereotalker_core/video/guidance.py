@@ -32,6 +32,7 @@ def guided(model: StereoTalkerUNet, x: Tensor, sigma: float, cond: Condition, sc
     """Denoised latents (N, C, h, w) with guidance; scale 1 is the plain model, at the cost of one pass."""
     if scale == 1:
         return model(x, sigma, cond)
+    cond = replace(cond, features=model.pose(cond.guide))  # the pose is the same on both sides
     free = model(x, sigma, unconditional(cond))
     return free + scale * (model(x, sigma, cond) - free)
 
@@ -40,7 +41,7 @@ def frames_of(cond: Condition, index: Tensor) -> Condition:
     """The condition of some frames of one clip; what all frames share stays shared."""
     parts = {name: getattr(cond, name) for name in ("guide", "lift", "regions", "yaw")}
     parts = {name: None if value is None else value[index] for name, value in parts.items()}
-    return replace(cond, **parts, clip_length=len(index))
+    return replace(cond, **parts, clip_length=len(index), features=None)
 
 
 @torch.no_grad()

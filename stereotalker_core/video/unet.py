@@ -83,7 +83,8 @@ class Condition:
 
     guide (N, G, H, W) for the pose guider; lift (N, C, h, w) encoded lift (residual profile); tokens (I, n, D) and
     reference of I portraits, each shared by N / I consecutive rows; yaw (N,) degrees; regions (N, P, H', W').
-    experts: ((module, strength), ...). clip_length None leaves the motion modules out.
+    experts: ((module, strength), ...). clip_length None leaves the motion modules out. features: what the pose guider
+    made of the guide, where several passes share it.
     """
 
     guide: Tensor
@@ -94,6 +95,7 @@ class Condition:
     regions: Tensor | None = None
     experts: tuple[tuple[Experts, float], ...] = ()
     clip_length: int | None = None
+    features: Tensor | None = None
 
     def with_experts(self, *experts: tuple[Experts, float]) -> "Condition":
         """The same condition with other experts."""
@@ -247,7 +249,7 @@ class StereoTalkerUNet(nn.Module):
         residual = self.config.prediction == "residual"
         sample = torch.cat([x, cond.lift.to(x.dtype)], 1) if residual else x.to(self.unet.conv_in.weight.dtype)
         sample = sample.unflatten(0, (-1, length)).transpose(1, 2)
-        self.unet.conv_in.features = self.pose(cond.guide)
+        self.unet.conv_in.features = self.pose(cond.guide) if cond.features is None else cond.features
         grids = [(-(-size["h"] // 2**i), -(-size["w"] // 2**i)) for i in range(len(self.config.widths))]
         with self.context.use(cond.experts, cond.yaw, cond.regions, grids):
             out = self.unet(
