@@ -79,9 +79,12 @@ class FullRenderer(Renderer):
         """None: the networks run in the dtype they were loaded in."""
         return nullcontext()
 
-    def compiled(self) -> "FullRenderer":
-        """The same renderer whose denoiser torch.compile translates at its first call (minutes; then faster)."""
-        self.unet.unet.compile()
+    def compiled(self, backend: str = "inductor") -> "FullRenderer":
+        """The same renderer whose denoiser torch.compile translates at its first call (minutes; then faster).
+
+        backend: torch.compile's; "inductor" needs a C++ compiler on the CPU, Triton on a GPU.
+        """
+        self.unet.unet.compile(backend=backend)
         return self
 
     def channels_last(self) -> "FullRenderer":

@@ -3,10 +3,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from stereotalker_core.video.experts import swap_class
+from stereotalker_core.video.experts import MaskExperts, ViewExperts, swap_class
 from stereotalker_core.video.reference import repeat_rows, split_heads
 from stereotalker_core.video.unet import SD15, FramewiseGroupNorm, StereoTalkerUNet, build_motion_unet, sample
-from tests.video.samples import CONFIG, condition, reference, unet
+from tests.video.samples import CONFIG, condition, randomise, reference, unet
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +107,22 @@ def test_sampler_one_step_is_the_denoiser_and_more_steps_follow_euler(model):
     torch.testing.assert_close(sample(model, noise, cond, 2), model(middle, 0.5, cond))
     with pytest.raises(ValueError, match="steps"):
         sample(model, noise, cond, 0)
+
+
+@torch.no_grad()
+def test_translated_by_torch_compile_it_is_the_same_function():
+    model = unet()
+    kinds = (ViewExperts, MaskExperts)
+    experts = [randomise(kind.for_unet(model, rank=2), i) for i, kind in enumerate(kinds)]
+    bank = reference()(torch.randn(1, 4, 8, 8), torch.randn(1, 4, 8))
+    plain = condition(model, reference=model.cache_reference(bank))
+    conditions = [plain.with_experts(*((e, share) for e in experts)) for share in (1.0, 0.3)] + [plain]
+    x = torch.randn(4, 4, 8, 8)
+    expected = [model(x, 0.5, cond) for cond in conditions]
+    assert not torch.equal(expected[0], expected[1]) and not torch.equal(expected[0], expected[2])
+    model.unet.compile(backend="eager")  # traced and guarded as with any backend; no compiler needed
+    for cond, wanted in zip(conditions, expected, strict=True):
+        torch.testing.assert_close(model(x, 0.5, cond), wanted)
 
 
 def test_v_prediction_levels():
