@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from .. import checkpoint
 from ..shapes import dims
+from .face_points import INNER, mirror_order, mirrored, strangeness
 from .keypoints import HELP, Keypoints
 from .matting import guided_filter
 
@@ -28,6 +29,10 @@ BODY_POINTS = (
 FACE_POINTS = (*(f"face.{i}" for i in range(68)), "iris.R", "iris.L")
 _HEAD_POINTS = BODY_POINTS[:7]  # these place the face crop
 FACE_MARGIN = 1.9  # side of the face crop in face heights
+_SURE = 0.40  # doubt up to which a face is where the network says
+_FACTORS, _ANGLES = (1.0, 0.7, 1.4), (0, -22, 22)  # crops that are tried: of the side, degrees
+_KEPT = 4  # of them that are followed further
+_RIVAL = 0.1  # share of the first maximum that a second person's must reach
 
 
 class Block(nn.Module):
@@ -88,6 +93,43 @@ def soft_argmax(logits: Tensor) -> Tensor:
     return torch.stack([(weight.sum(2) * x).sum(-1), (weight.sum(3) * y).sum(-1)], -1)
 
 
+Frame = tuple[Tensor, Tensor, float]  # of a face crop: centre (2,), side in px, tilt in radians
+
+
+@dataclass(frozen=True)
+class _View:
+    """What the body network says of a picture or a window: points (N, 2) and sigma (N,) px of the picture, presence
+    (N,) logits, person 0..1, mask logits, heatmaps (N, h, w); network pixel = pixel * scale + offset."""
+
+    points: Tensor
+    sigma: Tensor
+    presence: Tensor
+    person: float
+    mask: Tensor
+    heat: Tensor
+    scale: float
+    offset: Tensor
+
+    def pixels_of(self, unit: Tensor) -> Tensor:
+        """Points (N, 2) in 0..1 of the network's square -> pixels of the picture."""
+        return (unit * 2 * self.mask.shape[-1] - self.offset) / self.scale
+
+
+@dataclass(frozen=True)
+class _Face:
+    """points (70, 2) and sigma (70,) in px; frame of the crop that they ask for; doubt: blurred heatmaps, mirror images
+    that disagree, no face's proportions, a crop that still moves."""
+
+    points: Tensor
+    sigma: Tensor
+    doubt: float
+    frame: Frame
+
+    def certainty(self) -> float:
+        """0..1; of real portraits nearly all with a doubt below 0.4 were found, of those above 0.6 none."""
+        return 1 / (1 + math.exp((self.doubt - 0.5) / 0.05))
+
+
 class KeypointDetector(nn.Module):
     """Keypoints, person mask and confidence of a portrait."""
 
@@ -123,45 +165,110 @@ class KeypointDetector(nn.Module):
     def detect(self, image: Tensor) -> tuple[Keypoints, Tensor, float]:
         """Portrait (3, H, W) in [-1, 1] -> keypoints in its pixels, mask (1, H, W) in [0, 1], confidence 0..1.
 
-        ValueError where no person is found; a warning where there may be several.
+        The picture and its mirror image are averaged; where they disagree about the face, it is looked for again in
+        other windows and at other tilts. ValueError where no person is found; a warning where there are several.
         """
         known = dims(image, "3 H W")
-        square, scale, offset = _pad_square(image, self.config.size)
-        xy, log_scale, presence, person, logits, heat = self.locate(square[None])
-        confidence = float(person.sigmoid())
-        if confidence < 0.5:
-            raise ValueError(f"no person found in the portrait (confidence {confidence:.2f}); {HELP}")
-        if _second_peak(heat[0, BODY_POINTS.index("face.30")]):
-            logger.warning("there may be several people in the portrait; the most prominent is taken")
-        pixels = (xy[0] * self.config.size - offset) / scale
-        sigma = log_scale[0].exp() * self.config.size / scale
-        kept = {name: (pixels[i], sigma[i]) for i, name in enumerate(BODY_POINTS) if float(presence[0, i]) > 0}
-        kept |= self._face_points(image, pixels)
-        names = tuple(kept)
+        view = self._look(image, None)
+        if view.person < 0.5:
+            raise ValueError(f"no person found in the portrait (confidence {view.person:.2f}); {HELP}")
+        face = self._find_face(image, view)
+        for head in _two_heads(view.heat) or ():
+            self._warn_of_others(image, view.pixels_of(head), face)
+        kept = {n: (view.points[i], view.sigma[i]) for i, n in enumerate(BODY_POINTS) if float(view.presence[i]) > 0}
+        kept |= {name: (face.points[i], face.sigma[i]) for i, name in enumerate(FACE_POINTS)}
         keypoints = Keypoints(
-            names,
-            torch.stack([kept[n][0] for n in names]),
-            torch.stack([kept[n][1] for n in names]).clamp_min(1e-3 * known["H"]),
+            tuple(kept),
+            torch.stack([point for point, _ in kept.values()]),
+            torch.stack([sigma for _, sigma in kept.values()]).clamp_min(1e-3 * known["H"]),
         )
-        return keypoints, self._refined_mask(image, logits, scale, offset), confidence
+        mask = self._refined_mask(image, view.mask, view.scale, view.offset)
+        return keypoints, mask, view.person * face.certainty()
 
     @torch.no_grad()
     def person_mask(self, image: Tensor) -> Tensor:
         """Soft mask (1, H, W) of the people in a portrait (3, H, W)."""
-        square, scale, offset = _pad_square(image, self.config.size)
-        return self._refined_mask(image, self.locate(square[None])[4], scale, offset)
+        view = self._look(image, None)
+        return self._refined_mask(image, view.mask, view.scale, view.offset)
 
-    def _face_points(self, image: Tensor, pixels: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-        centre, side = face_box(pixels[: len(_HEAD_POINTS)])
-        for _ in range(2):  # the first pass centres the crop
-            crop = crop_square(image, centre, side, self.config.face_size)
-            xy, log_scale, _ = self.locate_face(crop[None])
-            points = (xy[0] - 0.5) * side + centre
-            head = torch.stack([points[FACE_POINTS.index(n)] for n in _HEAD_POINTS])
-            previous = side
-            centre, side = face_box(head)
-        sigma = log_scale[0].exp() * previous
-        return {name: (points[i], sigma[i]) for i, name in enumerate(FACE_POINTS)}
+    def _look(self, image: Tensor, window: tuple[float, float, float] | None) -> "_View":
+        """The body network on the whole picture, or on a window (x, y, side in px), averaged with the mirror image."""
+        size = self.config.size
+        if window is None:
+            square, scale, offset = _pad_square(image, size)
+        else:
+            x, y, side = window
+            square = crop_square(image, image.new_tensor([x, y]) + side / 2, image.new_tensor(side), size)
+            scale = size / side
+            offset = -scale * image.new_tensor([x, y])
+        xy, log_scale, presence, person, mask, heat = self.locate(torch.stack([square, square.flip(-1)]))
+        swap = mirror_order(BODY_POINTS)
+        xy = (xy[0] + mirrored(xy[1], swap)) / 2
+        log_scale, presence = ((v[0] + v[1, swap]) / 2 for v in (log_scale, presence))
+        points = (xy * size - offset) / scale
+        mask = (mask[:1] + mask[1:].flip(-1)) / 2
+        probability = float(person.sigmoid().mean())
+        return _View(points, log_scale.exp() * size / scale, presence, probability, mask, heat[0], scale, offset)
+
+    def _find_face(self, image: Tensor, view: "_View") -> "_Face":
+        """The face of a view; where there is doubt about it, the best of many attempts."""
+        head = view.points[: len(_HEAD_POINTS)]
+        best = self._faces(image, [face_frame(head)])[0]
+        if best.doubt < _SURE:
+            return best
+        frames = []
+        for seen in [head, *self._other_heads(image)]:
+            centre, side, turn = face_frame(seen)
+            frames += [(centre, side * f, turn + math.radians(a)) for f in _FACTORS for a in _ANGLES]
+        tried = sorted(self._faces(image, frames, passes=2), key=lambda f: f.doubt)[:_KEPT]
+        return min([best, *self._faces(image, [f.frame for f in tried])], key=lambda f: f.doubt)
+
+    def _other_heads(self, image: Tensor) -> list[Tensor]:
+        """Head points (7, 2) as the body network sees them in parts of the picture."""
+        rows, columns = image.shape[-2:]
+        heads = []
+        for share in (0.75, 0.5):
+            side = share * max(rows, columns)
+            for x, y in ((0.5, 0.0), (0.0, 0.0), (1.0, 0.0), (0.5, 0.5)):
+                look = self._look(image, (x * (columns - side), max(0.0, y * (rows - side)), side))
+                if look.person > 0.5:
+                    heads.append(look.points[: len(_HEAD_POINTS)])
+        return heads
+
+    def _faces(self, image: Tensor, frames: "list[Frame]", passes: int = 3) -> "list[_Face]":
+        """The face network on upright crops and their mirror images; every pass centres and turns the crops anew."""
+        swap = mirror_order(FACE_POINTS)
+        rows = [FACE_POINTS.index(n) for n in _HEAD_POINTS]
+        drift = [1.0] * len(frames)
+        for _ in range(passes):
+            crops = torch.stack([crop_square(image, c, side, self.config.face_size, turn) for c, side, turn in frames])
+            both, log_scale, heat = self.locate_face(torch.cat([crops, crops.flip(-1)]))
+            here, other = both[: len(frames)], mirrored(both[len(frames) :], swap)
+            unit = (here + other) / 2
+            points = [
+                (xy - 0.5) * side @ _rotation(turn, xy).T + c for xy, (c, side, turn) in zip(unit, frames, strict=True)
+            ]
+            moved = [face_frame(p[rows]) for p in points]
+            drift = [
+                float((m[0] - f[0]).norm() / f[1] + (m[1] / f[1]).log().abs())
+                for m, f in zip(moved, frames, strict=True)
+            ]
+            last, frames = frames, moved
+        log_scale = (log_scale[: len(last)] + log_scale[len(last) :, swap]) / 2
+        unrest = (here - other).norm(dim=2)[:, INNER].mean(1)
+        blur = 1 - _peaks(heat[: len(last)])[0][:, INNER].mean(1)
+        doubt = (blur + 10 * unrest + strangeness(unit)).tolist()
+        return [
+            _Face(points[i], log_scale[i].exp() * last[i][1], doubt[i] + 0.3 * drift[i], frames[i])
+            for i in range(len(last))
+        ]
+
+    def _warn_of_others(self, image: Tensor, head: Tensor, face: "_Face") -> None:
+        """A warning where `head` is another one than `face` and holds up under the face network."""
+        second = self._faces(image, [face_frame(head)])[0]
+        apart = float((second.frame[0] - face.frame[0]).norm() / face.frame[1])
+        if second.doubt < _SURE and apart > 0.4 and float(second.frame[1]) > 0.3 * float(face.frame[1]):
+            logger.warning("there are several people in the portrait; the most prominent is taken")
 
     def _refined_mask(self, image: Tensor, logits: Tensor, scale: float, offset: Tensor) -> Tensor:
         """Mask logits of the padded square -> (1, H, W), its edge moved to the picture's edges by a guided filter."""
@@ -186,8 +293,18 @@ def face_box(head: Tensor) -> tuple[Tensor, Tensor]:
     return (eyes + chin + nose) / 3, height.median().clamp_min(8.0) * FACE_MARGIN
 
 
-def crop_square(image: Tensor, centre: Tensor, side: Tensor, size: int) -> Tensor:
-    """Resample a square of (3, H, W) around centre (x, y), side in pixels, to (3, size, size)."""
+def face_frame(head: Tensor) -> Frame:
+    """Head points (7, 2) -> centre (2,), side and tilt of the face crop: radians from the picture's upright."""
+    right_eye, left_eye, bridge, _, right_mouth, left_mouth, chin = head
+    across = (left_eye - right_eye) + (left_mouth - right_mouth)
+    down = (right_mouth + left_mouth) / 2 - (right_eye + left_eye) / 2 + chin - bridge
+    axis = across + torch.stack([down[1], -down[0]])  # x axis of the face, from both directions
+    turn = math.atan2(float(axis[1]), float(axis[0]))
+    return *face_box(head), turn
+
+
+def crop_square(image: Tensor, centre: Tensor, side: Tensor, size: int, turn: float = 0.0) -> Tensor:
+    """Resample a square of (3, H, W) around centre (x, y), side in pixels, turned by radians, to (3, size, size)."""
     rows, columns = image.shape[-2:]
     factor = float(side) / size
     source = image[None]
@@ -195,9 +312,14 @@ def crop_square(image: Tensor, centre: Tensor, side: Tensor, size: int) -> Tenso
         small = (max(1, round(rows / factor)), max(1, round(columns / factor)))
         source = F.interpolate(source, small, mode="bilinear", antialias=True, align_corners=False)
     steps = ((torch.arange(size, device=image.device) + 0.5) / size - 0.5) * side
-    x, y = (centre[0] + steps) / columns * 2 - 1, (centre[1] + steps) / rows * 2 - 1
-    grid = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], -1)[None]
-    return F.grid_sample(source, grid, padding_mode="border", align_corners=False)[0]
+    grid = torch.stack(torch.meshgrid(steps, steps, indexing="ij")[::-1], -1)
+    grid = (grid @ _rotation(turn, grid).T + centre) / grid.new_tensor([columns, rows]) * 2 - 1
+    return F.grid_sample(source, grid[None], padding_mode="border", align_corners=False)[0]
+
+
+def _rotation(turn: float, like: Tensor) -> Tensor:
+    """(2, 2) from the axes of a turned crop to those of the picture."""
+    return like.new_tensor([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
 
 
 def _pad_square(image: Tensor, size: int) -> tuple[Tensor, float, Tensor]:
@@ -211,15 +333,39 @@ def _pad_square(image: Tensor, size: int) -> tuple[Tensor, float, Tensor]:
     return padded[0], scale, image.new_tensor([left, top])
 
 
-def _second_peak(heat: Tensor) -> bool:
-    """Whether a heatmap (h, w) of logits has a second maximum, far from the first and nearly as high."""
-    weight = heat.float().flatten().softmax(0).view(heat.shape)
-    mass = F.avg_pool2d(weight[None, None], 5, 1, 2)[0, 0] * 25
-    top = int(mass.argmax())
-    row, column = divmod(top, heat.shape[1])
-    far = mass.clone()
-    far[max(0, row - 8) : row + 9, max(0, column - 8) : column + 9] = 0
-    return float(far.max()) > 0.25 * float(mass.flatten()[top])
+def _peaks(heat: Tensor) -> tuple[Tensor, Tensor]:
+    """Heatmaps (..., h, w) of logits -> share of the mass in the best 5x5 cells (...), and of that around each cell."""
+    rows, columns = heat.shape[-2:]
+    weight = heat.float().flatten(-2).softmax(-1).view(-1, 1, rows, columns)
+    mass = (F.avg_pool2d(weight, 5, 1, 2) * 25).view(heat.shape)
+    return mass.flatten(-2).amax(-1), mass + 1e-3 * weight.view(heat.shape)  # of equal ones, the one in the middle
+
+
+def _places(mass: Tensor) -> tuple[Tensor, Tensor]:
+    """Maps (N, h, w) -> maxima (N,) and the middles of their cells (N, 2), x and y."""
+    height, place = mass.flatten(1).max(1)
+    return height, torch.stack([place % mass.shape[2], place // mass.shape[2]], 1).float() + 0.5
+
+
+def _two_heads(heat: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Head points (7, 2) in 0..1 of the first and of a second person in heatmaps (N, h, w) of logits, if there is one.
+
+    A second maximum of one point alone is a pattern; a head has most of its points there, eyes above the chin.
+    """
+    size = heat.new_tensor([heat.shape[2], heat.shape[1]])
+    top, mass = _peaks(heat[: len(_HEAD_POINTS)])
+    cells = (torch.arange(n, device=heat.device) + 0.5 for n in heat.shape[1:])
+    grid = torch.stack(torch.meshgrid(*cells, indexing="ij")[::-1], -1)
+    most = _places(mass)[1].median(0).values  # two heads alike share the maxima: that of most points
+    near = (grid - most).norm(dim=-1) < 0.25 * float(size.max())
+    first = _places(mass * near)[1]
+    reach = max(5.0, 0.4 * float(face_box(first)[1]))
+    height, second = _places(mass * ((grid - first.mean(0)).norm(dim=-1) > reach))
+    spread = (second - second.median(0).values).norm(dim=1)
+    together = (height > _RIVAL * top) & (spread < 0.5 * max(reach, 8.0))
+    if int(together.sum()) < 5 or float(second[:2, 1].mean()) >= float(second[6, 1]):
+        return None
+    return first / size, second / size
 
 
 def load_detector(device: str | torch.device = "cpu", path: str | Path = CHECKPOINT) -> KeypointDetector:

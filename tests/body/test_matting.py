@@ -1,0 +1,64 @@
+"""The matte: its filter by its definition, hair and clothes by colour."""
+
+import torch
+
+from stereotalker_core.body.matting import guided_filter, matte
+
+
+def test_guided_filter_equals_its_definition():
+    rng = torch.Generator().manual_seed(0)
+    guide, values = torch.rand(1, 3, 12, 10, generator=rng), torch.rand(1, 1, 12, 10, generator=rng)
+    radius, epsilon = 2, 1e-2
+    grey = guide.mean(1)[0]
+
+    def window(x: torch.Tensor, row: int, column: int) -> torch.Tensor:
+        rows = torch.arange(row - radius, row + radius + 1).clamp(0, 11)
+        columns = torch.arange(column - radius, column + radius + 1).clamp(0, 9)
+        return x[rows][:, columns]
+
+    slope, level = torch.zeros(12, 10), torch.zeros(12, 10)
+    for i in range(12):
+        for j in range(10):
+            g, v = window(grey, i, j), window(values[0, 0], i, j)
+            slope[i, j] = ((g * v).mean() - g.mean() * v.mean()) / (g.var(unbiased=False) + epsilon)
+            level[i, j] = v.mean() - slope[i, j] * g.mean()
+    wanted = torch.stack(
+        [
+            torch.stack([window(slope, i, j).mean() * grey[i, j] + window(level, i, j).mean() for j in range(10)])
+            for i in range(12)
+        ]
+    )
+    assert torch.allclose(guided_filter(guide, values, radius, epsilon)[0, 0], wanted, atol=1e-4)
+
+
+def test_guided_filter_follows_the_picture():
+    guide = torch.zeros(1, 3, 32, 32)
+    guide[..., 16:] = 1
+    rough = torch.zeros(1, 1, 32, 32)
+    rough[..., 13:] = 1  # three pixels off the edge
+    fine = guided_filter(guide, rough, 8, 1e-4)
+    assert float(fine[..., 20].mean()) > 0.9
+    assert float(fine[..., 14].mean()) < float(rough[..., 14].mean()) - 0.4
+
+
+def test_matte_adds_hair_and_clothes_by_colour():
+    """A grey person with brown hair before a blue wall; the body's silhouette knows neither hair nor clothes."""
+    image = torch.tensor([-0.6, -0.4, 0.8])[:, None, None].repeat(1, 96, 96)
+    truth = torch.zeros(1, 96, 96)
+    y, x = torch.meshgrid(torch.arange(96.0), torch.arange(96.0), indexing="ij")
+    hair = ((x - 48) / 17) ** 2 + ((y - 26) / 17) ** 2 < 1
+    face = ((x - 48) / 11) ** 2 + ((y - 31) / 13) ** 2 < 1
+    trunk = (y > 45) & ((x - 48).abs() < 26)
+    for area, colour in ((hair, (0.1, -0.3, -0.6)), (face, (0.6, 0.3, 0.1)), (trunk, (0.2, 0.2, 0.1))):
+        image[:, area] = torch.tensor(colour)[:, None]
+        truth[0, area] = 1
+    image += 0.05 * torch.randn(image.shape, generator=torch.Generator().manual_seed(0))
+    scalp = ((x - 48) / 13) ** 2 + ((y - 26) / 14) ** 2 < 1
+    silhouette = (face | scalp | ((y > 47) & ((x - 48).abs() < 23)))[None].float()
+    mask = matte(image, silhouette, (scalp & ~face)[None].float(), 26.0)
+
+    def iou(m):
+        a, b = m > 0.5, truth > 0.5
+        return float((a & b).sum() / (a | b).sum())
+
+    assert iou(mask) > 0.96 > iou(silhouette) + 0.04
