@@ -27,7 +27,8 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--speech", default="data/speech", metavar="D", help="corpus with a val split, if there is one")
     parser.add_argument("--avatars", default="data/avatars", metavar="D", help="avatars with a val split")
     parser.add_argument("--plots", metavar="D", help="write pictures into this folder")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="face: other sentences and performances")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="motion, face: other sentences")
+    parser.add_argument("--denoiser", metavar="F", help="motion: another motion denoiser than the embedded one")
     parser.add_argument("--face-model", metavar="F", help="face: another ProbTalk3D file than the embedded one")
     parser.add_argument("--face-vae", metavar="F", help="face: another VAE variant for the ablation")
     parser.set_defaults(run=run)
@@ -57,13 +58,19 @@ def evaluate(args: argparse.Namespace) -> tuple[Metrics, dict[str, str]]:
     from ..evaluation.render import evaluate_render
     from ..evaluation.speed import evaluate_speed, expert_cost
     from ..evaluation.temporal import evaluate_temporal
+    from ..motion.denoiser import MotionDenoiser
 
     metrics: Metrics = {}
     skipped: dict[str, str] = {}
     if args.stage in ("motion", "all"):
         plots = Path(args.plots) if args.plots else None
-        found = evaluate_motion(MotionModels.load_nano(), args.quick, Path(args.speech), out=plots)
+        models = MotionModels.load_nano()
+        if args.denoiser:
+            models = replace(models, denoiser=load(MotionDenoiser, args.denoiser))
+        found = evaluate_motion(models, args.quick, Path(args.speech), out=plots, seed=args.seed)
         metrics, skipped = metrics | found["metrics"], skipped | found["skipped"]
+        for engine, voices in found["voices"].items():
+            print(f"unseen voices of {engine}: " + ", ".join(f"{name} ({count})" for name, count in voices.items()))
     if args.stage in ("face", "all"):
         prefix = "face_" if args.stage == "all" else ""  # some names are those of stage 1
         metrics |= {prefix + name: row for name, row in run_face(args).items()}

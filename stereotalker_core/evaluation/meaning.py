@@ -72,7 +72,7 @@ class MeaningResult:
     confusion: dict[str, np.ndarray]
 
 
-def meaning_metrics(models: MotionModels, options: MotionOptions, count: int) -> MeaningResult:
+def meaning_metrics(models: MotionModels, options: MotionOptions, count: int, seed: int = 11) -> MeaningResult:
     """Recall of held-out synonyms with the prior off, from the sound, from the transcript, and the teacher's own.
 
     The gains are those of sound and transcript over no prior. No metrics where no speech engine is installed.
@@ -81,7 +81,7 @@ def meaning_metrics(models: MotionModels, options: MotionOptions, count: int) ->
     rows: dict[str, list[float]] = {way: [] for way in (*_WAYS, "teacher")}
     confusion = {way: np.zeros((len(CLASSES), len(CLASSES) + 1)) for way in rows}
     weights = []
-    for utterance, emotion in held_out_utterances(count):
+    for utterance, emotion in held_out_utterances(count, seed):
         audio = Audio(utterance.waveform, utterance.waveform[None], SAMPLE_RATE)
         marks = [m for m in accents(utterance) if m.word in HELD_OUT_WORDS and m.time > 0.3]
         weights.append(len(marks))

@@ -6,6 +6,7 @@ The reference is the procedural teacher, whose mouth depends on the exact phone 
 import logging
 import random
 import time
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -54,6 +55,11 @@ class HeldOut:
     @property
     def audio(self) -> Audio:
         return audio_of(self.utterance)
+
+
+def style_of(item: HeldOut) -> Style:
+    """What the model is told of how the item was spoken."""
+    return Style(item.emotion, item.intensity, STYLE_ENERGY[item.style])
 
 
 def audio_of(utterance: Utterance) -> Audio:
@@ -135,7 +141,7 @@ def seam_ratio(models: MotionModels, audio: Audio, options: MotionOptions, share
 
 def diversity(models: MotionModels, item: HeldOut, options: MotionOptions, seeds: int = 8) -> float:
     """Spread of the arms over seeds, relative to the teacher's."""
-    style = Style(item.emotion, item.intensity, STYLE_ENERGY[item.style])
+    style = style_of(item)
     ours = [sample_motion(models, item.audio, options=options, seed=seed, style=style) for seed in range(seeds)]
     theirs = [teach(None, item.utterance, seed, item.style, item.emotion) for seed in range(seeds)]
     return spread(ours) / spread(theirs)
@@ -172,7 +178,7 @@ def statistics(models: MotionModels, items: list[HeldOut], motions: list[Motion]
         "model": motions[1::2],
         "mean": [Motion(mean[0].expand(len(m), -1, -1), mean[1].expand(len(m), -1)) for m in motions[1::2]],
         "nearest": [nearest_neighbour_motion(sound, library) for sound in sounds[1::2]],
-        "no_audio": [sample_motion(models, item.audio, options=blind) for item in items[1::2]],
+        "no_audio": [sample_motion(models, item.audio, options=blind, style=style_of(item)) for item in items[1::2]],
         "teacher": taught[1::2],
     }
     for name, group in others.items():
@@ -212,39 +218,52 @@ def evaluate_motion(
     data: Path | None = Path("data/speech"),
     steps: int = 8,
     out: Path | None = None,
+    seed: int = 0,
 ) -> dict[str, dict]:
-    """All metrics of stage 1 -> {"metrics": {name: {"value", "low", "high"}}, "skipped": {name: reason}}.
+    """All metrics of stage 1 -> {"metrics": {name: {"value", "low", "high"}}, "skipped": {name: reason}, "voices":
+    {engine: {voice: utterances}}}.
 
     95 % intervals over utterances. quick: 24 utterances instead of 120. data: folder of a speech corpus with the
-    splits `val` and `real`, used where they exist. out: folder for the pictures.
+    splits `val` and `real`, used where they exist. out: folder for the pictures. seed: other utterances, sampled by
+    another seed.
     """
-    options = MotionOptions(steps=steps)
-    items, skipped = held_out(24 if quick else 120, data), {}
+    options = MotionOptions(steps=steps, seed=seed)
+    items, skipped = held_out(24 if quick else 120, data, 7 + seed), {}
     gap = lip_gap_weights(HalfBody())
     rows: dict[str, list[tuple[float, float]]] = {}
+    parts: dict[str, list[tuple[float, float]]] = {}  # the same by speech engine
     motions = []
     for item in items:
-        style = Style(item.emotion, item.intensity, STYLE_ENERGY[item.style])
-        motions.append(sample_motion(models, item.audio, options=options, style=style))
+        motions.append(sample_motion(models, item.audio, options=options, style=style_of(item)))
         for name, score in mouth_scores(item, motions[-1], gap).items():
             rows.setdefault(name, []).append(score)
+            parts.setdefault(f"{name}_{item.utterance.engine}", []).append(score)
     metrics = {name: bootstrap(*zip(*scores, strict=True)) for name, scores in rows.items()}
     metrics |= statistics(models, items, motions, options)
     metrics["diversity_ratio"] = bootstrap([diversity(models, item, options) for item in items[: 4 if quick else 16]])
     long = [_join(items[i:] + items[:i], 60.0 if quick else 300.0) for i in range(2)]
     metrics["seam_acceleration_ratio"] = bootstrap([seam_ratio(models, audio, options) for audio in long])
-    meaning = meaning_metrics(models, options, count=24 if quick else 120)
+    meaning = meaning_metrics(models, options, 24 if quick else 120, 11 + seed)
     metrics |= meaning.metrics
     if data is not None and (Path(data) / "real" / "DONE").is_file():
         metrics |= real_scores(models, Corpus(Path(data) / "real"), options, 40 if quick else 242)
     else:
         skipped["real_closure_recall"] = skipped["real_lag_ms"] = f"no real recordings in {data}"
     metrics["realtime_factor"] = bootstrap([speed(models, items, options) for _ in range(1 if quick else 3)])
-    for name, row in metrics.items():
-        logger.info("%-24s %.3f [%.3f, %.3f]", name, row["value"], row["low"], row["high"])
     if out is not None:
         pictures(out, metrics, meaning)
-    return {"metrics": metrics, "skipped": skipped}
+    metrics |= {name: bootstrap(*zip(*x, strict=True)) for name, x in sorted(parts.items()) if any(w for _, w in x)}
+    for name, row in metrics.items():
+        logger.info("%-24s %.3f [%.3f, %.3f]", name, row["value"], row["low"], row["high"])
+    return {"metrics": metrics, "skipped": skipped, "voices": voices(items)}
+
+
+def voices(items: list[HeldOut]) -> dict[str, dict[str, int]]:
+    """How many utterances each voice of each speech engine has; variants of espeak-ng in all accents are one voice."""
+    found: dict[str, Counter] = {}
+    for utterance in (item.utterance for item in items):
+        found.setdefault(utterance.engine, Counter())[utterance.voice.rpartition("+")[2]] += 1
+    return {engine: dict(sorted(counts.items())) for engine, counts in sorted(found.items())}
 
 
 def pictures(out: Path, metrics: Metrics, meaning: MeaningResult) -> None:

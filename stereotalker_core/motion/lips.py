@@ -1,9 +1,14 @@
-"""How far the lips are apart, linear in the ARKit coefficients: what closure is measured and trained on."""
+"""How far the lips are apart, linear in the ARKit coefficients: what closure is measured and trained on.
+
+`shut_lips` closes them where the sound says p, b or m.
+"""
 
 import torch
 from torch import Tensor
 
+from ..audio.phones import CLOSURES, PHONE_INDEX
 from ..body.model import HalfBody
+from .arkit import ARKIT_INDEX
 
 _UPPER = ("face.61", "face.62", "face.63")  # inner lip line, from the 68-point layout
 _LOWER = ("face.67", "face.66", "face.65")
@@ -27,3 +32,32 @@ def lip_gap(expression: Tensor, weights: tuple[Tensor, Tensor]) -> Tensor:
     """(..., 52) coefficients -> (...) millimetres between the inner lips; negative where they press together."""
     neutral, change = weights
     return neutral + expression @ change
+
+
+FAINT, CERTAIN = 0.08, 0.16  # probability of p, b or m from which the lips begin to close, and at which they are shut
+_CLOSURES = [PHONE_INDEX[name] for name in sorted(CLOSURES)]
+_JAW, _CLOSE = ARKIT_INDEX["jawOpen"], ARKIT_INDEX["mouthClose"]
+_PARTING = [  # what holds the lips apart while the jaw is shut
+    ARKIT_INDEX[name]
+    for name in (
+        *("mouthFunnel", "mouthShrugUpper", "mouthUpperUpLeft", "mouthUpperUpRight"),
+        *("mouthLowerDownLeft", "mouthLowerDownRight"),
+    )
+]
+
+
+def closing(phones: Tensor) -> Tensor:
+    """Phone probabilities (T, 40) -> (T,) how far p, b or m asks for shut lips, 0..1."""
+    return ((phones[:, _CLOSURES].sum(1) - FAINT) / (CERTAIN - FAINT)).clamp(0, 1)
+
+
+def shut_lips(expression: Tensor, amount: Tensor) -> Tensor:
+    """(T, 52) with the lips closed by amount (T,) 0..1, the jaw as it is; 0 leaves a frame bitwise unchanged.
+
+    An unsure sound makes the denoiser average open and shut lips; a p seen with open lips is what a viewer notices.
+    """
+    out, amount = expression.clone(), amount.to(expression)[:, None]
+    out[:, _PARTING] = out[:, _PARTING] * (1 - amount)
+    shut = torch.maximum(expression[:, _JAW], expression[:, _CLOSE])
+    out[:, _CLOSE] = torch.lerp(expression[:, _CLOSE], shut, amount[:, 0])
+    return out

@@ -164,26 +164,30 @@ class LanguagePrior(nn.Module):
             states.append(self.read_tokens(ids[None, first : start + BLOCK])[0, start - first :])
         return self.standardise(torch.cat(states)[last])
 
-    def meaning(self, states: Tensor) -> Tensor:
+    def meaning(self, states: Tensor, read: bool = False) -> Tensor:
         """Standardised states (..., D) -> (..., C) probabilities of the classes; what is left to 1 means none.
 
         With a lexicon: the classes of its words, by how near their states are. A state guessed from the sound lies
-        between several words, and those often mean the same. ValueError when the prior has no meaning head.
+        between several words, and those often mean the same. A state that was read (from a transcript) is no guess
+        and is judged itself. ValueError when the prior has no meaning head.
         """
         if self.meaning_head is None:
             raise ValueError("this language prior has no classes of meaning; train it with: train prior meaning")
-        if self.lexicon is None:
+        if self.lexicon is None or read:
             return self.meaning_head(states).softmax(-1)[..., 1:]
         words = self.meaning_head(self.lexicon.float()).softmax(-1)[:, 1:]
         near = F.normalize(states, dim=-1, eps=1e-4) @ F.normalize(self.lexicon.float(), dim=-1).T
         return (near / TEMPERATURE).softmax(-1) @ words
 
-    def track(self, states: Tensor) -> Tensor:
-        """States (..., D), near zero where nothing is said -> (..., D + C): with the probabilities of the classes."""
+    def track(self, states: Tensor, read: bool = False) -> Tensor:
+        """States (..., D), near zero where nothing is said -> (..., D + C): with the probabilities of the classes.
+
+        read: the states come from a transcript, not from the sound.
+        """
         if self.meaning_head is None:
             return states
         spoken = (states.norm(dim=-1, keepdim=True) / (SPOKEN * self.width**0.5)).clamp_max(1)
-        return torch.cat([states, self.meaning(states) * spoken], -1)
+        return torch.cat([states, self.meaning(states, read) * spoken], -1)
 
     def standardise(self, hidden: Tensor) -> Tensor:
         """Last hidden states (..., D) of any language model -> about zero mean and unit variance over text."""
@@ -217,8 +221,8 @@ class PriorTrack:
 
     @torch.no_grad()
     def __getitem__(self, frames: slice) -> Tensor:
-        states = self._heard(frames) if self.states is None else self._read(frames)
-        return self.strength * self.prior.track(states)
+        read = self.states is not None
+        return self.strength * self.prior.track(self._read(frames) if read else self._heard(frames), read)
 
     def _heard(self, frames: slice) -> Tensor:
         wanted = range(frames.start // BLOCK, (frames.stop - 1) // BLOCK + 1)

@@ -70,7 +70,9 @@ def draw_batch(
     read = torch.from_numpy(rng.random(size) < recipe.read_share).float()
     keep_prior = torch.from_numpy(rng.random(size) >= recipe.drop_prior).float()
     states = torch.lerp(crops["heard"], crops["text"], read)
-    told = states if prior is None else prior.track(states).detach()
+    told = states
+    if prior is not None:
+        told = torch.where(read > 0, prior.track(crops["text"], True), prior.track(crops["heard"])).detach()
     width = states.shape[-1]
     keep_states = torch.from_numpy(rng.random(size) >= recipe.drop_states).float()
     faint = torch.from_numpy(rng.uniform(recipe.faintest, 1, size)).float()

@@ -33,6 +33,9 @@ LAYERS = (6, 9)  # hidden states of the teacher that are matched: meaning peaks 
 VOCABULARY = 2600
 CERTAIN = 0.3  # probability from which on a class counts as found
 LONGEST = 40  # tokens of a sentence that are used
+# how much more the words of a class count for the head than those of none, which are fifteen times as many. Of training
+# words left out in turn 64 % are found in their class by it (48 % without), and 4 % of left-out plain words in any (1 %)
+RARE_CLASSES = 12.0
 
 
 def running_text(text: str) -> str:
@@ -268,7 +271,7 @@ def meaning_examples(prior: LanguagePrior, count: int, seed: int) -> tuple[Tenso
     known = torch.tensor([word not in HELD_OUT_WORDS for word in words])
     often = Counter(words)
     classes = torch.tensor([1 + CLASSES.index(TRAINING_WORDS[w]) if w in TRAINING_WORDS else 0 for w in words])
-    weight = torch.tensor([often[w] ** -0.5 for w in words])
+    weight = torch.tensor([often[w] ** -0.5 for w in words]) * torch.where(classes > 0, RARE_CLASSES, 1.0)
     return torch.cat(states)[known], classes[known], weight[known] / weight[known].mean()
 
 
@@ -301,7 +304,7 @@ def meaning_report(prior: LanguagePrior, data: MotionData) -> dict[str, float]:
         states = torch.from_numpy(
             np.stack([data.tracks[track][max(0, e - 6) : e + 1].mean(0) for e in ends]).astype(np.float32)
         )
-        chance = prior.track(states)[:, prior.width :]
+        chance = prior.track(states, track == "text")[:, prior.width :]
         best = torch.where(chance.amax(1) > CERTAIN, chance.argmax(1) + 1, 0).tolist()
         for name, table in (("trained", TRAINING_WORDS), ("held_out", HELD_OUT_WORDS)):
             hits = [CLASSES[b - 1] == table[w] if b else False for w, b in zip(words, best, strict=True) if w in table]

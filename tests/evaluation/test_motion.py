@@ -91,12 +91,14 @@ def test_quick_evaluation_runs_and_every_metric_is_finite(monkeypatch, tmp_path)
 
     monkeypatch.setattr(motion_statistics, "WINDOW", 16)  # a few short utterances give too few windows of 2 s
     monkeypatch.setattr(motion_statistics, "STEP", 8)
-    monkeypatch.setattr(module, "held_out", lambda count, data: held_out(6, tmp_path))
+    monkeypatch.setattr(module, "held_out", lambda count, data, seed: held_out(6, tmp_path, seed))
     whole, joined = module.meaning_metrics, module._join
-    monkeypatch.setattr(module, "meaning_metrics", lambda models, options, count: whole(models, options, 1))
+    monkeypatch.setattr(module, "meaning_metrics", lambda models, options, count, seed: whole(models, options, 1, seed))
     monkeypatch.setattr(module, "_join", lambda items, seconds: joined(items, 8.0))
     found = evaluate_motion(make_models(), quick=True, data=tmp_path, steps=1, out=tmp_path / "plots")
     metrics = found["metrics"]
+    assert sum(sum(counts.values()) for counts in found["voices"].values()) == 6
+    assert {f"jaw_correlation_{engine}" for engine in found["voices"]} <= set(metrics)
     assert {"jaw_correlation", "closure_recall", "meaning_gain_text", "realtime_factor"} <= set(metrics)
     assert {"beat_alignment_ratio", "frechet_model", "frechet_no_audio", "seam_acceleration_ratio"} <= set(metrics)
     assert set(found["skipped"]) == {"real_closure_recall", "real_lag_ms"}  # there are no recordings in that folder

@@ -1,10 +1,11 @@
-"""The linear lip gap equals the gap measured on the body's mesh."""
+"""The linear lip gap equals the gap measured on the body's mesh; lips are shut where the sound asks for it."""
 
 import torch
 
+from stereotalker_core.audio.phones import PHONE_INDEX
 from stereotalker_core.body.model import HalfBody
 from stereotalker_core.motion.arkit import ARKIT_INDEX
-from stereotalker_core.motion.lips import CLOSED_MM, lip_gap, lip_gap_weights
+from stereotalker_core.motion.lips import CERTAIN, CLOSED_MM, FAINT, closing, lip_gap, lip_gap_weights, shut_lips
 
 
 def test_gap_is_linear_and_correct():
@@ -25,3 +26,27 @@ def test_jaw_opens_and_mouth_close_closes():
     expression[2, ARKIT_INDEX["mouthClose"]] = 0.5
     neutral, opened, closed = lip_gap(expression, weights).tolist()
     assert neutral < CLOSED_MM and closed < CLOSED_MM < opened
+
+
+def test_closing_is_the_plain_ramp():
+    phones = torch.rand(50, 40, generator=torch.Generator().manual_seed(0)) * 0.12
+    for row, amount in zip(phones.tolist(), closing(phones).tolist(), strict=True):
+        heard = sum(row[PHONE_INDEX[name]] for name in "pbm")
+        assert abs(amount - min(1.0, max(0.0, (heard - FAINT) / (CERTAIN - FAINT)))) < 1e-5
+    assert 0 < float(closing(phones).mean()) < 1
+
+
+def test_shut_lips_are_closed_on_any_face_and_others_are_as_they_were():
+    generator = torch.Generator().manual_seed(1)
+    expression = 0.5 * torch.rand(40, 52, generator=generator)
+    expression[:, ARKIT_INDEX["mouthClose"]] *= 0.2
+    amount = (torch.arange(40) % 2).float()
+    before, shut = expression.clone(), shut_lips(expression, amount)
+    weights = lip_gap_weights(HalfBody())
+    assert torch.equal(expression, before) and torch.equal(shut[::2], expression[::2])
+    assert (lip_gap(shut[1::2], weights) < CLOSED_MM).all() and (lip_gap(expression, weights) > CLOSED_MM).any()
+    assert torch.equal(shut[:, ARKIT_INDEX["jawOpen"]], expression[:, ARKIT_INDEX["jawOpen"]])
+    half = lip_gap(shut_lips(expression, amount / 2), weights)[1::2]
+    open_before = lip_gap(expression, weights)[1::2] > CLOSED_MM
+    assert (half <= lip_gap(expression, weights)[1::2] + 1e-4)[open_before].all()
+    assert shut.min() >= 0 and shut.max() <= 1

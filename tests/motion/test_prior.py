@@ -6,7 +6,15 @@ import pytest
 import torch
 
 from stereotalker_core.checkpoint import load, save
-from stereotalker_core.motion.prior import BLOCK, REACH, LanguagePrior, PriorTrack, pack_tokenizer, unpack_tokenizer
+from stereotalker_core.motion.prior import (
+    BLOCK,
+    REACH,
+    TEMPERATURE,
+    LanguagePrior,
+    PriorTrack,
+    pack_tokenizer,
+    unpack_tokenizer,
+)
 from tests.motion.samples import byte_tokenizer, make_prior, make_reader
 
 
@@ -114,7 +122,7 @@ def test_a_track_by_pieces_is_the_whole_track(prior):
     for given, whole in (([], prior.hear_all(audio)), (words, prior.read(words, len(audio)))):
         track = PriorTrack(prior, audio, given, 0.5)
         for piece in pieces:
-            torch.testing.assert_close(track[piece], 0.5 * prior.track(whole[piece]), atol=1e-6, rtol=1e-5)
+            torch.testing.assert_close(track[piece], 0.5 * prior.track(whole[piece], bool(given)), atol=1e-6, rtol=1e-5)
 
 
 def test_meaning_is_a_probability_and_nothing_in_silence():
@@ -126,3 +134,19 @@ def test_meaning_is_a_probability_and_nothing_in_silence():
     assert torch.equal(track[2], torch.zeros(prior.width + 3)) and track[0, prior.width :].sum() < 1
     with pytest.raises(ValueError, match="no classes"):
         make_prior().meaning(states)
+
+
+def test_what_is_read_is_judged_itself_and_what_is_heard_by_the_words_near_it():
+    torch.manual_seed(0)
+    prior = make_prior(classes=("you", "me", "no"), lexicon=7)
+    prior.lexicon.copy_(torch.randn(7, prior.width))
+    states = 3 * torch.randn(4, prior.width)
+    alone = prior.meaning_head(states).softmax(-1)[:, 1:]
+    torch.testing.assert_close(prior.track(states, read=True)[:, prior.width :], alone)
+    for state, row in zip(states, prior.meaning(states), strict=True):  # the weighted mean written out
+        near = [float(torch.cosine_similarity(state, word, 0)) / TEMPERATURE for word in prior.lexicon]
+        weights = torch.tensor(near).softmax(0)
+        plain = sum(
+            w * prior.meaning_head(word).softmax(-1)[1:] for w, word in zip(weights, prior.lexicon, strict=True)
+        )
+        torch.testing.assert_close(row, plain, atol=1e-4, rtol=1e-3)

@@ -5,10 +5,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from stereotalker_core.motion.conditioning import Style
+from stereotalker_core.audio.phones import PHONE_INDEX
+from stereotalker_core.motion.arkit import ARKIT_INDEX
+from stereotalker_core.motion.conditioning import MotionCondition, Style
 from stereotalker_core.motion.edit import concat
+from stereotalker_core.motion.lips import shut_lips
 from stereotalker_core.motion.representation import MotionCodec
 from stereotalker_core.motion.sampling import (
+    NOISE,
     MotionModels,
     MotionOptions,
     joined,
@@ -89,7 +93,7 @@ def test_seed_frames_join_the_windows(models):
 
     net.forward = spy
     try:
-        motion = sample_motion(models, audio, steps=1, prior_strength=0)
+        motion = sample_motion(models, audio, steps=1, prior_strength=0, lip_closure=0)
     finally:
         del net.forward
     plan = windows(len(motion), 20, 4, 3)
@@ -134,6 +138,69 @@ def test_stream_is_the_whole_with_smoothing(models):
     assert len(whole) == audio.frame_count()
 
 
+class Hearing(torch.nn.Module):
+    """An encoder that hears a p in the second half and nothing before it."""
+
+    def __init__(self, encoder):
+        super().__init__()
+        self.encoder = encoder
+
+    def encode(self, audio, **settings):
+        speech = self.encoder.encode(audio, **settings)
+        phones = torch.full_like(speech.phones, 1e-4)
+        phones[:, 0] = 1.0
+        phones[len(phones) // 2 :, PHONE_INDEX["p"]] = 1.0
+        return replace(speech, phones=phones.log())
+
+
+def test_lips_are_shut_where_a_p_is_heard_and_nowhere_else(models):
+    deaf = MotionModels(Hearing(models.encoder), None, models.denoiser)
+    audio, shut = make_audio(50_000), {}
+    for amount in (0.0, 0.5, 1.0):
+        shut[amount] = sample_motion(deaf, audio, steps=STEPS, lip_closure=amount)
+    half, at = len(shut[0.0]) // 2, ARKIT_INDEX["mouthClose"]
+    assert all(torch.equal(m.rotations, shut[0.0].rotations) for m in shut.values())
+    assert torch.equal(shut[1.0].expression[:half], shut[0.0].expression[:half])
+    closed = shut[1.0].expression[half:]
+    assert (closed[:, at] >= closed[:, ARKIT_INDEX["jawOpen"]]).all()
+    assert closed[:, ARKIT_INDEX["mouthFunnel"]].abs().max() == 0
+    plain = shut_lips(shut[0.0].expression, 0.5 * (torch.arange(len(shut[0.0])) >= half))
+    torch.testing.assert_close(shut[0.5].expression, plain)
+    streamed = concat(list(stream_motion(deaf, audio, steps=STEPS)))
+    assert same(streamed, shut[1.0])
+
+
+def test_defaults_are_euler_steps_between_the_two_noise_levels(models):
+    """The default sampling of one window, against the probability flow written out."""
+    from stereotalker_core.motion import sampling
+
+    audio, levels = make_audio(9000), []
+    net, whole = models.denoiser, type(models.denoiser).forward
+
+    def spy(x, sigma, cond):
+        levels.append(float(sigma[0]))
+        return whole(net, x, sigma, cond)
+
+    net.forward = spy
+    try:
+        motion = sample_motion(models, audio, steps=4, prior_strength=0, lip_closure=0)
+    finally:
+        del net.forward
+    assert levels[0] == pytest.approx(NOISE[0]) and levels[-1] == pytest.approx(NOISE[1]) and len(levels) == 4
+    channels, _ = sampling.condition_tracks(models, audio, None, None, 0.0)
+    frames, width = len(channels), net.codec.width
+    empty = torch.zeros(1, frames, width), torch.zeros(1, frames, 1)
+    cond = MotionCondition(channels[None], Style().vector()[None], *empty)
+    x = levels[0] * sampling._noise(0, 0, empty[0])
+    with torch.no_grad():
+        for now, following in zip(levels, [*levels[1:], 0.0], strict=True):
+            slope = (x - net(x, torch.tensor([now]), cond)) / now
+            x = x + (following - now) * slope
+    rotations, expression = net.codec.decode(x[0])
+    torch.testing.assert_close(motion.rotations, rotations, atol=1e-4, rtol=0)
+    torch.testing.assert_close(motion.expression, expression, atol=1e-4, rtol=0)
+
+
 def test_transcript_is_used_where_it_fits_and_dropped_where_not(models, monkeypatch):
     from stereotalker_core.motion import sampling
 
@@ -171,6 +238,7 @@ def test_style_and_strengths_matter(models):
     [
         ({"steps": 0}, "steps"), ({"seed": -1}, "seed"), ({"style": "bored"}, "emotion"), ({"sampler": "x"}, "sampler"),
         ({"prior_strength": -1}, "prior_strength"), ({"blink_rate": 100}, "blink_rate"), ({"smoothing": -1}, "smooth"),
+        ({"lip_closure": 1.5}, "lip_closure"),
     ],
 )  # fmt: skip
 def test_bad_settings_are_refused_before_work(models, settings, name):
