@@ -34,7 +34,7 @@ VOCABULARY = 2600
 CERTAIN = 0.3  # probability from which on a class counts as found
 LONGEST = 40  # tokens of a sentence that are used
 # how much more the words of a class count for the head than those of none, fifteen times as many. Of training
-# words left out in turn 64 % are found in their class by it (48 % without), and 4 % of left-out plain words in any (1 %)
+# words left out in turn it finds 64 % in their class (48 % without), and 4 % of left-out plain words in any (1 %)
 RARE_CLASSES = 12.0
 
 
