@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..stereotalker_core.records import Cameras, Guides, Identity, Motion, Regions
+from ..stereotalker_core.shapes import joined
 from . import host
 
 CATEGORY = "Stereo-Talker/guides"
@@ -69,14 +70,13 @@ class RenderGuides:
                 host.image_out(skeletons),
                 host.image_out([chunk.lift for chunk in chunks]),
             )
-            guides = concat(chunks)
-            return guides, *pictures, (guides.part[:, 0] > 0).float()
+            return concat(chunks), *pictures, host.mask_out([chunk.part > 0 for chunk in chunks])
 
 
 def concat(chunks: list[Guides]) -> Guides:
     """Guides of consecutive frames -> one record."""
     names = ("normal", "part", "depth", "lift", "visibility", "yaw")
-    return Guides(*(torch.cat([getattr(chunk, name) for chunk in chunks]) for name in names))
+    return Guides(*(joined([getattr(chunk, name) for chunk in chunks]) for name in names))
 
 
 def depth_range(chunks: list[Guides]) -> tuple[float, float]:
@@ -121,8 +121,9 @@ class PredictMasks:
                 part = guides[start : start + window].to(device)
                 found.append(network.predict(part).to("cpu").masks)
                 progress(start + len(part))
-        masks = torch.cat(found)
-        return (Regions(masks), 1 - masks[:, 0], masks[:, 1], masks[:, 2], masks[:, 3])
+            person = host.mask_out([1 - masks[:, :1] for masks in found])
+            masks = joined(found)
+        return (Regions(masks), person, masks[:, 1], masks[:, 2], masks[:, 3])
 
 
 NODES = {"StereoTalkerRenderGuides": RenderGuides, "StereoTalkerPredictMasks": PredictMasks}

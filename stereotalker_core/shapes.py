@@ -4,6 +4,8 @@ B batch, T frames, S audio samples, J joints, V views, H W pixels, h w latents, 
 C channels, K shape coefficients. Noise levels are `sigma`, never `t`.
 """
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 FPS = 25.0
@@ -25,7 +27,21 @@ def dims(x: Tensor, spec: str, **known: int) -> dict[str, int]:
 
 def frames_together(rows: int, columns: int) -> int:
     """Frames that a network without a sense of time takes at once: more only makes single operations long."""
-    return max(1, 2**22 // (rows * columns))
+    return max(1, 2**21 // (rows * columns))
+
+
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    """`torch.cat(parts)`, a few megabytes at a time: cancel is heard between operations, so none may take long."""
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    whole = first.new_empty(sum(map(len, parts)), *first.shape[1:])
+    rows, done = max(1, 2**23 // max(1, first[:1].numel())), 0
+    for part in parts:
+        for few in part.split(rows):
+            whole[done : done + len(few)] = few
+            done += len(few)
+    return whole
 
 
 def frame_count(seconds: float, fps: float = FPS) -> int:

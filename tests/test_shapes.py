@@ -4,7 +4,7 @@ from fractions import Fraction
 import pytest
 import torch
 
-from stereotalker_core.shapes import SAMPLE_RATE, dims, frame_count
+from stereotalker_core.shapes import SAMPLE_RATE, dims, frame_count, frames_together, joined
 
 
 def test_dims_binds_names_and_passes_on_what_is_known():
@@ -39,6 +39,20 @@ def test_frame_count_undoes_the_duration_of_whole_frames(frames: int):
     assert frame_count(frames * 0.04) == frames  # 29 * 0.04 * 25 is above 29 in floats
     assert frame_count(frames / 25) == frames
     assert frame_count(sum([0.04] * min(frames, 300))) == min(frames, 300)
+
+
+def test_joined_is_cat_for_parts_below_and_above_one_piece():
+    rows = 2**20  # values of a row: pieces hold eight of them
+    parts = [torch.rand(count, rows) for count in (3, 9, 1)]
+    assert torch.equal(joined(parts), torch.cat(parts))
+    assert joined(parts[:1]) is parts[0]
+    kept = [torch.arange(4), torch.arange(0), torch.arange(2)]
+    assert torch.equal(joined(kept), torch.cat(kept)) and joined(kept).dtype == torch.int64
+
+
+@pytest.mark.parametrize("size, frames", [((128, 128), 128), ((512, 512), 8), ((1024, 1024), 2), ((4096, 4096), 1)])
+def test_fewer_large_frames_together(size: tuple[int, int], frames: int):
+    assert frames_together(*size) == frames
 
 
 def test_no_sound_has_no_frame_and_a_trace_of_sound_has_one():

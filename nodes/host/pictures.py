@@ -41,7 +41,13 @@ def image_in(image: Tensor) -> Tensor:
 
 def mask_out(masks: Sequence[Tensor]) -> Tensor:
     """Chunks (t, 1, H, W) -> MASK (T, H, W) on the CPU."""
-    return torch.cat([m.detach().float().cpu()[:, 0] for m in masks]).clamp(0, 1)
+    whole = torch.empty(sum(map(len, masks)), *masks[0].shape[2:])
+    rest = whole
+    for chunk in masks:  # as image_out
+        for part in chunk.split(_TOGETHER):
+            rest[: len(part)] = part.detach()[:, 0].float().cpu().clamp(0, 1)
+            rest = rest[len(part) :]
+    return whole
 
 
 def mask_in(mask: Tensor | None, size: tuple[int, int]) -> Tensor | None:

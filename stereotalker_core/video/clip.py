@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..body.model import HalfBody, Rest
 from ..records import Cameras, Identity, Motion, Regions
-from ..shapes import REGIONS, dims, frames_together
+from ..shapes import REGIONS, dims, frames_together, joined
 from .contexts import ContextWindows, averaged
 from .experts import Experts
 from .guides import GUIDE_BLOCK, background_plate, guide_tensor, render_guides
@@ -26,7 +26,7 @@ from .image_encoder import ImageEncoder
 from .mask import MaskPredictor
 from .public_autoencoder import PublicAutoencoder
 from .reference import ReferenceNet
-from .render import DECODE, Portrait, RenderedChunk, composite, cpu_has_bf16, cross_fade, windows
+from .render import Portrait, RenderedChunk, composite, cpu_has_bf16, cross_fade, decoded_together, windows
 from .skeleton_drawing import draw_skeleton
 from .steady import steadied
 from .unet import Condition, StereoTalkerUNet
@@ -116,7 +116,7 @@ def prepare_clip(
     with autocast(framed.device, public):
         portrait = _encode(vae, framed)
     tokens = None if image_encoder is None else image_encoder(framed).float().cpu()
-    return Clip(*(torch.cat(column) for column in zip(*parts, strict=True)), portrait, tokens)
+    return Clip(*(joined(column) for column in zip(*parts, strict=True)), portrait, tokens)
 
 
 def _encode(vae: Autoencoder, images: Tensor) -> Tensor:
@@ -245,7 +245,7 @@ def _steadied(vae: Autoencoder, clip: Clip, latents: Tensor, tile: int | None) -
 def _decoded(vae: Autoencoder, clip: Clip, latents: Tensor, tile: int | None) -> Iterator[tuple[Tensor, Tensor]]:
     """Picture and alpha (t, 4, H, W) of a few frames, and their guide."""
     public = isinstance(vae, PublicAutoencoder)
-    together = DECODE_PUBLIC if public else DECODE
+    together = DECODE_PUBLIC if public else decoded_together(clip.regions.shape[-2:])
     for start in range(0, len(clip), together):
         frames = slice(start, start + together)
         guide = clip.guide[frames].to(latents.device).float()

@@ -9,9 +9,10 @@ from ..body.model import HalfBody, Rest
 from ..body.rasterize import Fragments, rasterize
 from ..camera.projection import project
 from ..records import Cameras, Guides, Identity, Motion
+from ..shapes import frames_together, joined
 
 GUIDE_BLOCK = 4  # guide_tensor works at a quarter of the resolution
-_CHUNK = 4  # frames rasterised together: batches do not pay on the CPU, memory does
+_CHUNK = 4  # at most so many frames are rasterised together: batches do not pay on the CPU, memory does
 SAMPLES = 2  # per pixel and axis: jagged edges cost 0.6 to 1 dB, and the networks cannot know where in a pixel they lie
 
 
@@ -29,12 +30,13 @@ def render_guides(
         rest = body.rest(identity.shape[None], identity.shell[None])
     plate = background_plate(identity, cameras)
     texture = torch.cat([identity.atlas, identity.visibility])[None]
+    rows, columns = cameras.size
+    together = min(_CHUNK, frames_together(SAMPLES * rows, SAMPLES * columns))
     chunks = [
-        _render(body, rest, motion[i : i + _CHUNK], cameras[i : i + _CHUNK], texture, plate, identity.light)
-        for i in range(0, len(motion), _CHUNK)
+        _render(body, rest, motion[i : i + together], cameras[i : i + together], texture, plate, identity.light)
+        for i in range(0, len(motion), together)
     ]
-    maps = [torch.cat(parts) for parts in zip(*chunks, strict=True)]
-    return Guides(*maps, yaw=cameras.yaw)
+    return Guides(*(joined(parts) for parts in zip(*chunks, strict=True)), yaw=cameras.yaw)
 
 
 def _render(
@@ -170,6 +172,11 @@ def guide_tensor(guides: Guides, n_parts: int = 18) -> Tensor:
     rows, columns = guides.part.shape[-2:]
     if rows % GUIDE_BLOCK or columns % GUIDE_BLOCK:
         raise ValueError(f"guides must have sides divisible by {GUIDE_BLOCK}, got {rows}x{columns}")
+    together = frames_together(rows, columns)
+    return joined([_tensor(guides[i : i + together], n_parts) for i in range(0, max(1, len(guides)), together)])
+
+
+def _tensor(guides: Guides, n_parts: int) -> Tensor:
     maps = F.pixel_unshuffle(torch.cat([guides.lift, guides.normal, guides.visibility * 2 - 1], 1), GUIDE_BLOCK)
     labels = F.pixel_unshuffle(guides.part, GUIDE_BLOCK).long()  # (T, 16, h, w)
     share = maps.new_full((), 1 / GUIDE_BLOCK**2).expand(labels.shape)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..body.regions import FACE_PARTS, HAND_PARTS
 from ..records import Guides, Regions
-from ..shapes import REGIONS, dims, frames_together
+from ..shapes import REGIONS, dims, frames_together, joined
 from .guides import GUIDE_BLOCK, guide_tensor
 
 
@@ -82,8 +82,9 @@ class MaskPredictor(nn.Module):
     @torch.no_grad()
     def predict(self, guides: Guides, guide: Tensor | None = None) -> Regions:
         """Soft regions at the guides' size. guide: `guide_tensor(guides)` where the caller has it."""
-        if guide is None:
-            guide = guide_tensor(guides, len(self.config.part_regions) - 1)
-        together = frames_together(*guides.part.shape[-2:])
-        parts = zip(guide.split(together), self.silhouette(guides.part).split(together), strict=True)
-        return Regions(torch.cat([self(*part).softmax(1) for part in parts]))
+        together, found = frames_together(*guides.part.shape[-2:]), []
+        for start in range(0, len(guides), together):
+            few = slice(start, start + together)
+            seen = guide_tensor(guides[few], len(self.config.part_regions) - 1) if guide is None else guide[few]
+            found.append(self(seen, self.silhouette(guides.part[few])).softmax(1))
+        return Regions(joined(found))

@@ -20,7 +20,7 @@ from torch import Tensor
 from .. import checkpoint
 from ..body.model import HalfBody, Rest
 from ..records import Cameras, Guides, Identity, Motion, Regions
-from ..shapes import dims, frames_together
+from ..shapes import dims, frames_together, joined
 from .experts import MaskExperts, ViewExperts
 from .guides import background_plate, guide_tensor, render_guides
 from .mask import MaskPredictor
@@ -30,7 +30,7 @@ from .unet import Condition, StereoTalkerUNet, sample
 from .vae import TinyAutoencoder
 
 logger = logging.getLogger(__name__)
-DECODE = 8  # frames decoded together: more only cost memory
+DECODE = 8  # at most so many frames are decoded together: more only cost memory
 
 
 @dataclass(frozen=True)
@@ -133,11 +133,9 @@ class Renderer:
     def decode(self, latents: Tensor, guide: Tensor) -> Tensor:
         """Latents (T, C, h, w), guide tensor -> frames (T, 3, H, W) in [-1, 1]."""
         with torch.no_grad(), self.autocast():
-            parts = [
-                self.vae.decode(latents[i : i + DECODE], _channels_last(guide[i : i + DECODE]))
-                for i in range(0, len(latents), DECODE)
-            ]
-            return torch.cat(parts).float().clamp(-1, 1)
+            together = decoded_together((4 * guide.shape[-2], 4 * guide.shape[-1]))
+            parts = zip(latents.split(together), guide.split(together), strict=True)
+            return joined([self.vae.decode(few, _channels_last(seen)).float().clamp(-1, 1) for few, seen in parts])
 
     @property
     def longest_window(self) -> int:
@@ -156,6 +154,11 @@ class Renderer:
     def _encode(self, image: Tensor) -> Tensor:
         parts = image.split(frames_together(*image.shape[-2:]))
         return torch.cat([self.vae.encode(_channels_last(part)) for part in parts])
+
+
+def decoded_together(size: tuple[int, int]) -> int:
+    """Frames of size (H, W) that the nano decoder takes at once."""
+    return min(DECODE, frames_together(*size))
 
 
 def load_nano(device: str = "cpu", dtype: torch.dtype = torch.float32) -> Renderer:
@@ -290,7 +293,7 @@ def _decoded(
             regions = renderer.predict_regions(guides, guide, predicted).masks.float()
             if tail:
                 guides = _join(tail.guides, guides)
-                guide, regions = torch.cat([tail.guide, guide]), torch.cat([tail.regions, regions])
+                guide, regions = joined([tail.guide, guide]), joined([tail.regions, regions])
             noise = renderer.noise(cameras.size, seed, range(start, end))
             latents = renderer.denoise(guides, guide, Regions(regions), portrait, noise, steps)
             if tail:
@@ -298,14 +301,17 @@ def _decoded(
             now = _Window(guides, guide, regions, latents)
             final = end - start if last else plan[number + 1][0] - start
             tail = None if last else now.part(slice(final, None))
-            done = now.part(slice(0, final))
-            frames = renderer.decode(done.latents, done.guide)
-            values = torch.cat([frames, Regions(done.regions).person.to(frames)], 1), done.guides.lift
-        yield values
+        together = decoded_together(cameras.size)
+        for first in range(0, final, together):  # frame by frame through what follows, not a window at once
+            few = now.part(slice(first, min(final, first + together)))
+            with torch.no_grad():
+                frames = renderer.decode(few.latents, few.guide)
+                values = torch.cat([frames, Regions(few.regions).person.to(frames)], 1), few.guides.lift
+            yield values
 
 
 def _join(a: Guides, b: Guides) -> Guides:
-    return Guides(*(torch.cat([getattr(a, n), getattr(b, n)]) for n in a.__dataclass_fields__))
+    return Guides(*(joined([getattr(a, n), getattr(b, n)]) for n in a.__dataclass_fields__))
 
 
 def _channels_last(x: Tensor) -> Tensor:

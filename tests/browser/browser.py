@@ -175,6 +175,11 @@ class ComfyPage:
             [PICTURE, [list(self.on_page(point)) for point in points]],
         )
 
+    def hold_keys(self, keys: str) -> None:
+        """Keys for as long as a person holds them: ComfyUI looks at them a frame later, and forgets what could be done
+        again where they are up by then (its own layout after undo then counts as a change)."""
+        self.page.keyboard.press(keys, delay=500)
+
     def wait_for_yaw(self, yaw: float) -> None:
         self.page.wait_for_function(
             "([selector, yaw]) => Number(document.querySelector(selector)?.getAttribute('aria-valuenow')) === yaw",
