@@ -115,6 +115,9 @@ def test_silhouette_metrics_by_hand(root):
     assert found["silhouette_error"][0] == pytest.approx(50 / 400)
     assert found["bare_silhouette_error"][0] == pytest.approx(100 / 400)
     assert found["hair_recall"][0] == pytest.approx(60 / 100)
+    tied = truth.clone()
+    tied[..., 40:60, 40:60] = 128 / 255  # an exact half as it is stored: neither side is blamed
+    assert silhouette_metrics(ours, bare, dataclasses.replace(rows, alpha=tied)) == found
 
 
 def test_detail_is_energy_relative_to_the_truth(root):
