@@ -37,7 +37,7 @@ FOLDERS = {
 def main() -> int:
     """Rewrite README.md, or compare with --check; 1 where it is out of date."""
     before = README.read_text(encoding="utf-8")
-    after = replace(replace(before, "tree", tree()), "models", models())
+    after = replace(replace(replace(before, "tree", tree()), "models", models()), "stage 1", stage_1())
     if "--check" in sys.argv[1:]:
         if after != before:
             print("README.md is out of date: run `make readme`")
@@ -95,6 +95,40 @@ def models() -> str:
         rows.append(f"| {path.name} | {meta.get('model', '?')} | {size:.1f} | {count / 1e6:.2f} | {told} |")
     head = ["| file | model | MB | M parameters | from its metadata |", "|---|---|---|---|---|"]
     return "\n".join([*head, *rows, f"| **together** | | **{total / 1e6:.1f}** | | |"])
+
+
+# what is asked of stage 1; Frechet distances are compared with each other
+ASKED = {
+    "jaw_correlation": ">= 0.85", "mouth_correlation": ">= 0.75", "closure_recall": ">= 0.90",
+    "closure_recall_espeak": "", "closure_recall_flite": "", "closure_recall_kokoro": "", "closure_false": "<= 0.05",
+    "real_closure_recall": ">= 0.80", "real_lag_ms": "-40 .. 40", "meaning_recall_off": "", "meaning_recall_audio": "",
+    "meaning_recall_text": ">= 0.55", "meaning_gain_audio": ">= 0.15", "meaning_gain_text": ">= 0.35",
+    "beat_alignment_ratio": "0.9 .. 1.1", "diversity_ratio": "0.8 .. 1.2", "frechet_model": "below the next three",
+    "frechet_nearest": "", "frechet_no_audio": "", "frechet_mean": "", "frechet_teacher": "",
+    "seam_acceleration_ratio": "<= 1.1", "realtime_factor": ">= 10",
+}  # fmt: skip
+
+
+def stage_1() -> str:
+    """Size, cost and data of the networks of stage 1, and the denoiser's held-out metrics, from their metadata."""
+    rows, metrics = [], {}
+    for name in ("audio_encoder", "prior", "motion_denoiser"):
+        path = CORE / "checkpoints" / "nano" / f"{name}.safetensors"
+        with safe_open(path, "pt") as file:
+            meta = file.metadata() or {}
+            count = sum(_product(file.get_slice(key).get_shape()) for key in file.keys())  # noqa: SIM118
+        told = [meta.get(key, "not recorded") for key in ("cost", "data")]
+        rows.append(
+            f"| {meta['model']} | {count / 1e6:.2f} | {path.stat().st_size / 1e6:.1f} | {told[0]} | {told[1]} |"
+        )
+        metrics = json.loads(meta.get("metrics", "{}"))
+    head = ["| network | M parameters | MB | training | data |", "|---|---|---|---|---|"]
+    table = ["", "| held out | value | 95 % interval | asked |", "|---|---|---|---|"]
+    for name, asked in ASKED.items():
+        if name in metrics:
+            value, low, high = (f"{metrics[name][key]:.3g}" for key in ("value", "low", "high"))
+            table.append(f"| {name} | {value} | {low} .. {high} | {asked} |")
+    return "\n".join([*head, *rows, *table])
 
 
 def _number(value: object) -> str:
