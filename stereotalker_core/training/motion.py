@@ -24,7 +24,7 @@ from ..motion.prior import LanguagePrior
 from ..motion.representation import MotionCodec
 from .loop import Schedule, fit, generator
 from .motion_data import MixedMotion, MotionData, confuse_phones
-from .provenance import commit
+from .provenance import after, commit, cost
 
 logger = logging.getLogger(__name__)
 AnyData = MotionData | MixedMotion
@@ -201,7 +201,8 @@ def main(arguments: list[str] | None = None) -> None:
     train(net, data, recipe, schedule, options.run, options.device, prior)
     given = sys.argv[1:] if arguments is None else arguments
     command = "python -m stereotalker_core.training.motion " + shlex.join(given)
-    save(net, options.out, command=command, seed=options.seed, commit=commit(), metrics={})
+    told = after(options.start, command=command, cost=cost(options.run), data=data.described())
+    save(net, options.out, seed=options.seed, commit=commit(), metrics={}, **told)
 
 
 if __name__ == "__main__":

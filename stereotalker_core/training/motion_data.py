@@ -229,6 +229,11 @@ class MotionData:
         self.words = (folder / "words.txt").read_text(encoding="utf-8").split()
         self.tracks = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in wanted}
         self.audio = ("phones", "prosody", "features") if features else ("phones", "prosody")
+        self.name = folder.name
+
+    def described(self) -> str:
+        """Name, length and recordings, for a checkpoint's metadata."""
+        return f"{self.name}: {self.starts[-1] / FPS / 60:.1f} min in {len(self)} recordings"
 
     def __len__(self) -> int:
         return len(self.style)
@@ -260,6 +265,11 @@ class MixedMotion:
 
     def __init__(self, sets: Sequence[MotionData], weights: Sequence[float]):
         self.sets, self.shares = sets, np.array(weights) / sum(weights)
+
+    def described(self) -> str:
+        """The sets with how often each is drawn."""
+        pairs = zip(self.sets, self.shares, strict=True)
+        return " + ".join(f"{data.described()} ({share:.0%} of the crops)" for data, share in pairs)
 
     def crops(self, rng: np.random.Generator, batch: int, frames: int, held: bool = False) -> dict[str, Tensor]:
         """As `MotionData.crops`."""

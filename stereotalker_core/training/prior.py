@@ -7,9 +7,11 @@ meaning: a linear head learns the gesture class of the words that carry one in t
 """
 
 import argparse
+import json
 import logging
 import random
 import re
+import time
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,13 +21,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..checkpoint import NANO, load, save
+from ..checkpoint import NANO, load, load_tensors, save
 from ..motion.prior import TEMPERATURE, LanguagePrior, nano_llm, pack_tokenizer
 from ..synthetic.sentences import sentence, sentences
 from ..synthetic.vocabulary import HELD_OUT_WORDS, TRAINING_WORDS
 from .loop import Schedule, fit, generator
 from .motion_data import CLASSES, MotionData
-from .provenance import commit
+from .provenance import after, commit, cost
 from .tokenizer import trim_tokenizer
 
 logger = logging.getLogger(__name__)
@@ -336,13 +338,19 @@ def main(arguments: list[str] | None = None) -> None:
         standardise_states(prior, [running_text(s.text).split() for s in texts])
         save(prior, options.out, **provenance, metrics={})
         return
-    prior = load(LanguagePrior, options.start or options.out)
+    start = options.start or options.out
+    prior = load(LanguagePrior, start)
+    before = json.loads(load_tensors(start)[1].get("metrics", "{}"))
     held = MotionData(options.data / "val")
     if options.stage == "meaning":
+        started = time.perf_counter()
         prior = fit_meaning(prior, options.sentences, options.steps, options.seed)
+        seconds = time.perf_counter() - started
         metrics = meaning_report(prior, held)
         logger.info("held-out voices and sentences: %s", metrics)
-        save(prior, options.out, **provenance, metrics=metrics)
+        data = f"{options.sentences} sentences without the held-out words"
+        told = after(start, command=command, data=data, cost=f"{options.steps} steps of the head in {seconds:.0f} s")
+        save(prior, options.out, **provenance | told, metrics=before | metrics)
         return
     schedule = Schedule(options.steps, lr=2e-3, seed=options.seed, ema=0.99, amp=False, save_every=100)
     if options.projector != prior.config.projector:
@@ -355,7 +363,8 @@ def main(arguments: list[str] | None = None) -> None:
         parts = alignment_loss(prior, batch, *word_table(held))[1]
     logger.info("held-out voices and sentences: %s", parts)
     prior = with_lexicon(prior, train)
-    save(prior, options.out, **provenance, metrics={f"alignment_{k}": v for k, v in parts.items()})
+    told = after(start, command=command, data=train.described(), cost=cost(options.run / "align"))
+    save(prior, options.out, **provenance | told, metrics=before | {f"alignment_{k}": v for k, v in parts.items()})
 
 
 if __name__ == "__main__":

@@ -1,9 +1,12 @@
-"""Which source a checkpoint was made from."""
+"""Which source, commands and data a checkpoint was made from, and what that cost."""
 
+import json
 import shlex
 import subprocess
 import sys
 from pathlib import Path
+
+from ..checkpoint import load_tensors
 
 
 def commit() -> str:
@@ -23,3 +26,18 @@ def command() -> str:
         dotted = ".".join(program.relative_to(package.parent).with_suffix("").parts).removesuffix(".__main__")
         return shlex.join(["python", "-m", dotted, *sys.argv[1:]])
     return shlex.join(["python", program.name, *sys.argv[1:]])
+
+
+def after(start: Path | None, **told: str) -> dict[str, str]:
+    """told (command, cost, data) behind what the checkpoint `start`, from which was gone on, says of the same."""
+    before = {} if start is None else load_tensors(start)[1]
+    return {key: "; ".join(text for text in (before.get(key), value) if text) for key, value in told.items()}
+
+
+def cost(run: Path) -> str:
+    """Steps and minutes of a run, from its log.jsonl."""
+    rows = [json.loads(line) for line in (Path(run) / "log.jsonl").read_text().splitlines()]
+    steps = [row["step"] for row in rows]
+    done = [last - first for first, last in zip([0, *steps], steps, strict=False)]
+    seconds = sum(count * row["seconds_per_step"] for count, row in zip(done, rows, strict=True))
+    return f"{steps[-1] if steps else 0} steps in {seconds / 60:.0f} min"
