@@ -10,6 +10,7 @@ import torch
 
 from .. import __version__
 from ..audio.load import load_audio
+from ..audio.spool import spool_audio
 from ..body.model import HalfBody
 from ..image import load_mask, load_portrait, save_image
 from ..motion.bvh import save_bvh
@@ -175,7 +176,7 @@ def run_motion(args: argparse.Namespace) -> int:
     if args.strip:
         check_output(args.strip, (".png",))
     options, transcript = motion_options(args), read_transcript(args.transcript)
-    audio = load_audio(args.audio)
+    audio = spool_audio(args.audio)  # on disk: an hour of sound takes no more memory than a minute
     progress = ProgressLine(enabled=not args.quiet)
     motion = sample_motion(
         MotionModels.load_nano(device(args)), audio, transcript=transcript, options=options,
@@ -184,7 +185,7 @@ def run_motion(args: argparse.Namespace) -> int:
     SAVERS[out.suffix.lower()](motion, out)
     print(out)
     if args.preview:
-        with VideoWriter(args.preview, (256, 256), motion.fps, audio) as writer:
+        with VideoWriter(args.preview, (256, 256), motion.fps, load_audio(args.audio)) as writer:
             for frames in preview_frames(motion, HalfBody(), args.yaw):
                 writer.write(frames)
                 progress("preview", writer.frames, len(motion))
