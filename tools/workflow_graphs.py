@@ -8,7 +8,7 @@ ANYWHERE = (
 )
 DISCLOSE = (
     "Use portraits and voices only with the person's consent, and label what you publish. Saved files carry a "
-    "`synthetic_media` entry in their metadata; *Synthetic Media Label* draws a visible one."
+    "synthetic-media entry in their metadata; *Synthetic Media Label* draws a visible one."
 )
 
 
@@ -133,7 +133,7 @@ def orbit() -> Graph:
 
 def keyframes() -> Graph:
     g = Graph(
-        "## Keyframed camera\n`0%: -30, 50%: 30 5 0.9, 100%: -10`: time, yaw, and optionally pitch and distance. "
+        "## Keyframed camera\n**0%: -30, 50%: 30 5 0.9, 100%: -10**: time, yaw, and optionally pitch and distance. "
         + ANYWHERE
     )
     g.everything()
@@ -229,9 +229,10 @@ def new_background() -> Graph:
     g.render(background="grey")  # its edge shows less than the portrait's own background
     g.add("behind", "EmptyImage", {"width": 256, "height": 256, "color": 0x2D5F8B})
     g.add("outside", "InvertMask", mask="render:mask")
+    g.add("edge", "GrowMask", {"expand": 1}, mask="outside:MASK")  # pixels of the edge still hold the old background
     g.add(
         "composite", "ImageCompositeMasked", {"resize_source": True}, destination="render:images",
-        source="behind:IMAGE", mask="outside:MASK",
+        source="behind:IMAGE", mask="edge:MASK",
     )  # fmt: skip
     g.save("composite:IMAGE", "render:fps")
     return g

@@ -23,13 +23,12 @@ def result_frames(done: dict) -> torch.Tensor:
 
 
 def write_thumbnail(path: Path, done: dict) -> Path:
-    """Two moments side by side (one where the picture is a wide grid), as a JPEG of at most 60 kB."""
+    """Two moments side by side (one where the picture is a grid), as a JPEG of at most 60 kB."""
     from PIL import Image
 
     frames = result_frames(done)
-    moments = (
-        [len(frames) // 6, len(frames) * 3 // 5] if frames.shape[1] == frames.shape[2] <= 640 else [len(frames) // 2]
-    )
+    single = frames.shape[1] == frames.shape[2] <= 2 * 256
+    moments = [len(frames) // 6, len(frames) * 3 // 5] if single else [len(frames) // 2]
     picture = torch.cat([frames[i] for i in moments], 1)
     image = Image.fromarray((picture * 255).round().byte().numpy())
     image.thumbnail((2 * SIDE, SIDE))
