@@ -5,7 +5,7 @@ than to that of any other gesture, beat or rest.
 """
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -64,6 +64,11 @@ def held_out_utterances(count: int, seed: int = 11) -> list[tuple[Utterance, str
     return found
 
 
+def drawn(options: MotionOptions, index: int) -> MotionOptions:
+    """The options with a seed for item `index`: one seed would give all utterances the noise of the same posture."""
+    return replace(options, seed=1000 * options.seed + index)
+
+
 @dataclass(frozen=True)
 class MeaningResult:
     """metrics, and for each way counts (12 classes said, 12 classes shown + nothing) of held-out words."""
@@ -81,15 +86,16 @@ def meaning_metrics(models: MotionModels, options: MotionOptions, count: int, se
     rows: dict[str, list[float]] = {way: [] for way in (*_WAYS, "teacher")}
     confusion = {way: np.zeros((len(CLASSES), len(CLASSES) + 1)) for way in rows}
     weights = []
-    for utterance, emotion in held_out_utterances(count, seed):
+    for index, (utterance, emotion) in enumerate(held_out_utterances(count, seed)):
         audio = Audio(utterance.waveform, utterance.waveform[None], SAMPLE_RATE)
+        own = drawn(options, index)
         marks = [m for m in accents(utterance) if m.word in HELD_OUT_WORDS and m.time > 0.3]
         weights.append(len(marks))
         motions = {"teacher": teach(None, utterance, 0, emotion=emotion, gesture_words=set(HELD_OUT_WORDS))}
         for way, strength in _WAYS.items():
             transcript = utterance.text if way == "text" else None
             motions[way] = sample_motion(
-                models, audio, options=options, style=emotion, transcript=transcript, prior_strength=strength
+                models, audio, options=own, style=emotion, transcript=transcript, prior_strength=strength
             )
         for way, motion in motions.items():
             hits = []

@@ -27,7 +27,7 @@ from ..synthetic.corpus import Corpus, speak_random
 from ..synthetic.teacher import teach
 from ..synthetic.tts import Utterance, available_engines
 from .bootstrap import bootstrap
-from .meaning import CLASSES, MeaningResult, meaning_metrics
+from .meaning import CLASSES, MeaningResult, drawn, meaning_metrics
 from .motion_statistics import (
     FeatureSpace,
     beat_alignment,
@@ -153,7 +153,7 @@ def real_scores(models: MotionModels, corpus: Corpus, options: MotionOptions, co
     recall, lags = [], []
     for i in torch.linspace(0, len(corpus) - 1, min(count, len(corpus))).long().tolist():
         item = HeldOut(corpus[i], "neutral", "neutral")
-        motion = sample_motion(models, item.audio, options=options)
+        motion = sample_motion(models, item.audio, options=drawn(options, i))
         scores = mouth_scores(item, motion, gap)
         recall.append(scores["closure_recall"])
         target = teach(None, item.utterance, 0).expression
@@ -178,7 +178,10 @@ def statistics(models: MotionModels, items: list[HeldOut], motions: list[Motion]
         "model": motions[1::2],
         "mean": [Motion(mean[0].expand(len(m), -1, -1), mean[1].expand(len(m), -1)) for m in motions[1::2]],
         "nearest": [nearest_neighbour_motion(sound, library) for sound in sounds[1::2]],
-        "no_audio": [sample_motion(models, item.audio, options=blind, style=style_of(item)) for item in items[1::2]],
+        "no_audio": [
+            sample_motion(models, item.audio, options=drawn(blind, i), style=style_of(item))
+            for i, item in list(enumerate(items))[1::2]
+        ],
         "teacher": taught[1::2],
     }
     for name, group in others.items():
@@ -233,8 +236,8 @@ def evaluate_motion(
     rows: dict[str, list[tuple[float, float]]] = {}
     parts: dict[str, list[tuple[float, float]]] = {}  # the same by speech engine
     motions = []
-    for item in items:
-        motions.append(sample_motion(models, item.audio, options=options, style=style_of(item)))
+    for i, item in enumerate(items):
+        motions.append(sample_motion(models, item.audio, options=drawn(options, i), style=style_of(item)))
         for name, score in mouth_scores(item, motions[-1], gap).items():
             rows.setdefault(name, []).append(score)
             parts.setdefault(f"{name}_{item.utterance.engine}", []).append(score)
