@@ -30,6 +30,7 @@ _WORK = 384  # px; the silhouette is compared at this size
 _WORST = 0.07  # mean keypoint error in face heights above which nothing fits
 _GOOD = 0.03  # the same of a good fit
 _DOUBT = 0.1  # confidence of the embedded detector below which its points are not used
+_UNSURE = 0.5  # the same below which somebody should look: 6 of 66 real portraits, on 3 of them the face was lost
 _SMALLEST_SIDE = 64
 _OUTLINE = 260  # points of the outline that are compared
 _ROUNDS = 4
@@ -63,6 +64,8 @@ def fit_portrait(
         keypoints, prior, confidence = detector.detect(image)
         if confidence < _DOUBT:
             raise ValueError(f"the embedded detector is not sure of this face (confidence {confidence:.2f}); {HELP}")
+        if confidence < _UNSURE:
+            logger.warning("the face may not be where the detector says (confidence %.2f); %s", confidence, HELP)
     elif mask is None and detector is not None:
         prior = detector.person_mask(image)
     keypoints.check_front()

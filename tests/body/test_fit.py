@@ -1,3 +1,4 @@
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from stereotalker_core.body.rasterize import rasterize
 from stereotalker_core.body.shell_prior import load_shell_prior
 from stereotalker_core.body.skeleton import JOINT_INDEX
 from stereotalker_core.camera.projection import intrinsics_for, look_at, project
+from stereotalker_core.image import load_portrait
 
 SIZE = (192, 192)
 ASTRONAUT = Path(__file__).parent.parent / "data" / "astronaut_keypoints.json"
@@ -199,6 +201,17 @@ def test_real_photo(body):
     mask = identity.mask[0]
     assert float(mask[20:60, 95:130].mean()) > 0.95 and float(mask[30:50, 82:88].mean()) > 0.8  # face, hair beside it
     assert float(mask[:60, :40].mean()) < 0.05 and float(mask[:60, 180:].mean()) < 0.05  # flag, rocket
+
+
+def test_a_face_that_the_detector_doubts_is_said(body, inputs, caplog):
+    data = pytest.importorskip("skimage.data")
+    photo = torch.from_numpy(data.astronaut().copy()).permute(2, 0, 1).float() / 127.5 - 1  # it gets her brows wrong
+    small = {"lifter": Lifter(body, 64), "iterations": (3, 4), "shell_iterations": 1}
+    with caplog.at_level(logging.WARNING):
+        sure = fit_portrait(body, load_portrait(inputs.portrait).image, **small)
+        assert "may not be" not in caplog.text and sure.quality > 0.5
+        unsure = fit_portrait(body, photo, **small)
+    assert "may not be" in caplog.text and "POSE_KEYPOINT" in caplog.text and unsure.quality < 0.5
 
 
 def test_body_and_fit_inside_of_inference_mode(person):
