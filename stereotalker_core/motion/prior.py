@@ -26,6 +26,7 @@ Word = tuple[str, float, float]  # word, start s, end s
 REACH = 12  # frames on either side that the projector sees
 TEMPERATURE = 0.08  # of the nearness of words: the alignment is trained with it
 SPOKEN = 0.2  # size of a state, against one of text, from which on it counts as said
+READ_STRENGTH = 2.0  # words of a transcript are told this much louder than what is heard: they are certain
 BLOCK = 64  # frames (or tokens) read at a time, after as many of context: memory does not grow with the length
 
 
@@ -221,8 +222,9 @@ class PriorTrack:
 
     @torch.no_grad()
     def __getitem__(self, frames: slice) -> Tensor:
-        read = self.states is not None
-        return self.strength * self.prior.track(self._read(frames) if read else self._heard(frames), read)
+        if self.states is None:
+            return self.strength * self.prior.track(self._heard(frames))
+        return READ_STRENGTH * self.strength * self.prior.track(self._read(frames), read=True)
 
     def _heard(self, frames: slice) -> Tensor:
         wanted = range(frames.start // BLOCK, (frames.stop - 1) // BLOCK + 1)
