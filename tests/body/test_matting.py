@@ -2,7 +2,7 @@
 
 import torch
 
-from stereotalker_core.body.matting import guided_filter, matte
+from stereotalker_core.body.matting import _away, _grow, guided_filter, matte
 
 
 def test_guided_filter_equals_its_definition():
@@ -62,3 +62,52 @@ def test_matte_adds_hair_and_clothes_by_colour():
         return float((a & b).sum() / (a | b).sum())
 
     assert iou(mask) > 0.96 > iou(silhouette) + 0.04
+
+
+def _scene(
+    backdrop: tuple[float, float, float] | None,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Image, silhouette, scalp and truth of dark hair, a face and a green coat before a wall; behind the head alone,
+    as far as hair may reach, something of another colour may stand."""
+    y, x = torch.meshgrid(torch.arange(120.0), torch.arange(120.0), indexing="ij")
+    image = torch.tensor([0.7, 0.2, 0.1])[:, None, None].repeat(1, 120, 120)
+    hair = ((x - 60) / 18) ** 2 + ((y - 42) / 19) ** 2 < 1
+    face = ((x - 60) / 14) ** 2 + ((y - 46) / 17) ** 2 < 1
+    trunk = (y > 64) & ((x - 60).abs() < 34)
+    scalp = ((x - 60) / 16) ** 2 + ((y - 42) / 17) ** 2 < 1
+    if backdrop is not None:
+        image[:, ((x - 60) / 29) ** 2 + ((y - 42) / 30) ** 2 < 1] = torch.tensor(backdrop)[:, None]
+    for area, colour in ((hair, (-0.8, -0.85, -0.9)), (face, (0.5, 0.2, 0.0)), (trunk, (-0.2, 0.1, 0.3))):
+        image[:, area] = torch.tensor(colour)[:, None]
+    image = image + 0.04 * torch.randn(image.shape, generator=torch.Generator().manual_seed(0))
+    silhouette = face | scalp | ((y > 66) & ((x - 60).abs() < 31))
+    return image, silhouette[None].float(), (scalp & ~face)[None].float(), (hair | face | trunk)[None]
+
+
+def test_a_backdrop_like_nothing_else_is_no_hair():
+    """A grey shelf that shows beside the head alone is like neither side: there the network decides."""
+    image, silhouette, scalp, truth = _scene((-0.1, 0.1, 0.6))
+    outer = ~truth & (torch.arange(120)[:, None] < 60)
+    opinion = truth.float() * 0.9 + 0.05
+    informed = (matte(image, silhouette, scalp, 34.0, opinion) > 0.5) & outer
+    shelf = ((image - torch.tensor([-0.1, 0.1, 0.6])[:, None, None]).abs().amax(0) < 0.3)[None] & outer
+    assert float((informed & shelf).sum() / shelf.sum()) < 0.25
+
+
+def test_clear_colours_overrule_the_network():
+    """Before a plain wall hair is found even where a network trained on other hair misses it."""
+    image, silhouette, scalp, truth = _scene(None)
+    blind = silhouette * 0.9 + 0.02
+    mask = matte(image, silhouette, scalp, 34.0, blind) > 0.5
+    assert float((mask & truth).sum() / (mask | truth).sum()) > 0.95
+
+
+def test_away_counts_growths():
+    mask = torch.zeros(1, 1, 15, 15)
+    mask[..., 7, 7] = 1
+    away = _away(mask, 4)
+    wanted = torch.ones_like(mask)
+    for i in range(5):
+        fresh = (_grow(mask, i) if i else mask) > 0.5
+        wanted = torch.where(fresh & (wanted == 1), torch.tensor(i / 5), wanted)
+    assert torch.allclose(away, wanted) and float(away[..., 7, 7]) == 0 and float(away[..., 0, 0]) == 1
