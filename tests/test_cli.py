@@ -279,7 +279,9 @@ def test_evaluate_writes_metrics(tiny, tmp_path, capsys, monkeypatch):
         for name in ("motion", "render", "speed", "face", "temporal")
     )
     monkeypatch.setattr(
-        motion, "evaluate_motion", lambda *_, **__: {"metrics": {"jaw_correlation": row}, "skipped": {}}
+        motion,
+        "evaluate_motion",
+        lambda *_, **__: {"metrics": {"jaw_correlation": row}, "skipped": {}, "voices": {"flite": {"awb": 2}}},
     )
     monkeypatch.setattr(render, "evaluate_render", lambda *_: {"metrics": {"mask_iou": row}, "skipped": skipped})
     monkeypatch.setattr(speed, "evaluate_speed", lambda *_: {"seconds_per_second": row})
@@ -290,6 +292,7 @@ def test_evaluate_writes_metrics(tiny, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("stereotalker_core.commands.evaluate.load_renderer", lambda: None)
     assert cli.main(["evaluate", "all", "--quick", "--json", str(tmp_path / "e.json")]) == 0
     text = capsys.readouterr().out
+    assert "unseen voices of flite: awb (2)" in text
     assert "| mask_iou | 0.700 | 0.600 .. 0.800 |" in text and "not measured: x (no data)" in text
     told = json.loads((tmp_path / "e.json").read_text())
     assert told["metrics"] == dict.fromkeys(
