@@ -10,10 +10,11 @@ from stereotalker_core.motion.lips import lip_gap
 from stereotalker_core.motion.representation import MotionCodec
 from stereotalker_core.synthetic.gestures import GestureEvent
 from stereotalker_core.synthetic.tts import Utterance
-from stereotalker_core.training.loop import Schedule
+from stereotalker_core.training.loop import Schedule, generator
 from stereotalker_core.training.motion import MotionLoss, Recipe, draw_batch, fit_codec, train, widened
 from stereotalker_core.training.motion_data import (
     CLASSES,
+    MixedMotion,
     MotionData,
     closed_frames,
     confuse_phones,
@@ -94,6 +95,26 @@ def test_gesture_and_word_frames():
         0,
     ]
     assert numbers == {"hi": 1, "you": 2}
+
+
+def test_sets_describe_themselves(data):
+    assert data.described() == f"{data.name}: {160 / 25 / 60:.1f} min in 3 recordings"
+    mixed = MixedMotion([data, data], [3, 1])
+    assert mixed.described().count(data.described()) == 2 and "(75% of the crops)" in mixed.described()
+
+
+def test_what_is_read_is_told_as_read_and_what_is_heard_as_heard(data):
+    prior = make_prior(classes=("you", "me"), lexicon=5)
+    prior.lexicon.copy_(torch.randn(5, prior.width))
+    codec = fit_codec(data, MotionCodec.Config(fingers=6))
+    plain = dict(batch=4, lengths=(12,), drop_prior=0.0, drop_states=0.0, faintest=1.0)
+    for share in (0.0, 1.0):
+        batch = draw_batch(data, codec, Recipe(**plain, read_share=share), 0, 5, prior)
+        rng = generator(0, 5)
+        rng.choice((12,))
+        crops = data.crops(rng, 4, 12)
+        states = crops["text"] if share else crops["heard"]
+        torch.testing.assert_close(batch["prior"], prior.track(states, share == 1).detach())
 
 
 def test_held_out_recordings_are_not_drawn(data):
