@@ -3,7 +3,7 @@
 1. Portrait: encoded once; its reference keys and values and its tokens serve every frame.
 2. Per window: guides, regions, one pass of the denoiser per step, from one noise for the whole clip.
 3. Neighbouring windows share `overlap` frames whose latents are cross-faded; every frame is decoded once.
-4. Where the guides stand still, frames are averaged over time (`steady`), two frames behind the windows.
+4. Where the guides stand still, frames are averaged over time (`steady`), three frames behind the windows.
 5. Composite: the network's pixels inside the mask, the background outside.
 """
 

@@ -1,10 +1,10 @@
-"""Steady where nothing moves: a filter over five frames that acts only where the guides stand still.
+"""Steady where nothing moves: a filter over seven frames that acts only where the guides stand still.
 
 The denoiser and the decoder read maps whose edges lie differently in the pixels of every frame; what they make of them
 flickers by fractions of a grey level, twice as much as the person's own slow motion changes the picture. The lift,
 which follows that motion exactly, and the alpha, which also follows hair and clothes beyond the fitted body, tell where
 to filter: where both change by less than STILL from frame to frame, neighbours are mixed in; where one of them changes
-by MOVES or more, nothing.
+by MOVES or more, nothing. For the alpha itself half as much change already counts: an edge that creeps is kept.
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
-STILL, MOVES = 2 / 127.5, 4 / 127.5  # change between two frames, of a range of 2: two and four grey levels
+STILL, MOVES = 4 / 127.5, 8 / 127.5  # change between two frames, of a range of 2: four and eight grey levels
 SHARE = 0.25  # of each neighbour: 1/4, 1/2, 1/4 removes what alternates from frame to frame
-PASSES = 2  # so often: 1/16, 4/16, 6/16, 4/16, 1/16 over five frames; also the frames of look-ahead
+PASSES = 3  # so often: 1/64, 6/64, 15/64, 20/64, ... over seven frames; also the frames of look-ahead
 
 
 def steady(values: Tensor, lift: Tensor) -> Tensor:
@@ -25,12 +25,13 @@ def steady(values: Tensor, lift: Tensor) -> Tensor:
     """
     change = (lift[1:] - lift[:-1]).abs_().amax(1, keepdim=True)
     change = torch.maximum(change, (values[1:, 3:] - values[:-1, 3:]).abs_().mul_(2))
-    share = ((MOVES - change) * (SHARE / (MOVES - STILL))).clamp_(0, SHARE)
     values = values.clone()
-    for _ in range(PASSES):
-        moved = (values[1:] - values[:-1]).mul_(share)
-        values[:-1] += moved
-        values[1:] -= moved
+    for part, scale in ((values[:, :3], 1.0), (values[:, 3:], 0.5)):
+        share = ((scale * MOVES - change) * (SHARE / (scale * (MOVES - STILL)))).clamp_(0, SHARE)
+        for _ in range(PASSES):
+            moved = (part[1:] - part[:-1]).mul_(share)
+            part[:-1] += moved
+            part[1:] -= moved
     return values
 
 

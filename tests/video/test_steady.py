@@ -28,8 +28,10 @@ def plain(values: torch.Tensor, lift: torch.Tensor) -> torch.Tensor:
                 if 0 <= other < len(values):
                     change = (lift[other] - lift[t]).abs().max(0).values
                     change = torch.maximum(change, 2 * (first[other] - first[t]).abs())
-                    share = SHARE * torch.clamp((MOVES - change) / (MOVES - STILL), 0, 1)
-                    found[t] += share * (values[other] - values[t])
+                    for channel in range(4):
+                        scale = 1 if channel < 3 else 0.5
+                        share = SHARE * torch.clamp((scale * MOVES - change) / (scale * (MOVES - STILL)), 0, 1)
+                        found[t, channel] += share * (values[other, channel] - values[t, channel])
         values = found
     return values
 
