@@ -117,7 +117,8 @@ def stage_1() -> str:
         with safe_open(path, "pt") as file:
             meta = file.metadata() or {}
             count = sum(_product(file.get_slice(key).get_shape()) for key in file.keys())  # noqa: SIM118
-        told = [meta.get(key, "not recorded") for key in ("cost", "data")]
+        steps = f"{meta['steps']} steps, time not recorded" if "steps" in meta else "not recorded"
+        told = [meta.get("cost", steps), meta.get("data", "not recorded, see its command")]
         rows.append(
             f"| {meta['model']} | {count / 1e6:.2f} | {path.stat().st_size / 1e6:.1f} | {told[0]} | {told[1]} |"
         )
