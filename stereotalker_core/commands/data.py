@@ -24,6 +24,7 @@ TRAINERS = {
     "mask": "training.mask",
     "renderer": "training.renderer",
     "experts": "training.experts",
+    "head-experts": "training.head_experts",
     "decoder": "training.decoder",
     "export": "training.export",
     "clips": "training.clips.command",

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from .. import checkpoint
-from ..video.experts import Experts, MaskExperts, ViewExperts, expert_layers
+from ..video.experts import Experts, MaskExperts, ViewExperts
 from ..video.merge import merge_view_experts
 from ..video.unet import StereoTalkerUNet
 from .assemble import save_model
@@ -32,9 +32,7 @@ def save_experts(unet_path: str | Path, folder: str | Path, rank: int = RANK) ->
 
 def fits(unet: StereoTalkerUNet, experts: Experts, source: str = "these experts") -> None:
     """ValueError when experts (from `source`) were made for another renderer."""
-    layers = expert_layers(unet)
-    widths = tuple(layer.net[0].proj.in_features for layer in layers.values())
-    if (tuple(layers), widths) != (experts.config.layers, experts.config.widths):
+    if not experts.fit(unet):
         raise ValueError(
             f"{source} were made for another renderer: their layers or widths differ; make new ones for this one with "
             "`python -m stereotalker_core convert experts` and train them"
