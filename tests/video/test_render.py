@@ -142,7 +142,7 @@ def test_callback_interrupts(body, renderer, identity):
 
     with pytest.raises(Stop):
         render(body, renderer, identity, 8, window=4, overlap=1, callback=callback)
-    assert seen == [(1, 8)]  # of the first window's three, two wait for their followers
+    assert seen == [(3, 8)]  # the first window's three wait for their followers in the second
 
 
 @pytest.mark.parametrize(
