@@ -1,12 +1,12 @@
 """OpenPose drawings of a posed body, for networks that are steered by them (ControlNet, AnimateAnyone)."""
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..body.model import HalfBody, Posed
 from ..camera.projection import project
 from ..records import Cameras
+from ..shapes import joined
 from .openpose_drawing import POINTS, draw_openpose
 
 # OpenPose order of 18; None = the neck (middle of the shoulders) or not in a half body
@@ -19,9 +19,11 @@ _NECK, _SHOULDERS = 1, [2, 5]
 
 def draw_skeleton(body: HalfBody, posed: Posed, cameras: Cameras) -> Tensor:
     """Body, hands and face of posed (batch T) at the cameras, as commonly drawn: (T, 3, H, W) in [-1, 1] on black."""
-    points = skeleton_points(body, posed, cameras).cpu().numpy()
-    drawings = np.stack([draw_openpose(frame, cameras.size) for frame in points])
-    return torch.from_numpy(drawings).permute(0, 3, 1, 2).to(posed.vertices.device).float() / 127.5 - 1
+    drawings, device = [], posed.vertices.device
+    for frame in skeleton_points(body, posed, cameras).cpu():  # one by one: cancel is heard between torch operations
+        drawn = torch.from_numpy(draw_openpose(frame.numpy(), cameras.size))
+        drawings.append(drawn.permute(2, 0, 1)[None].to(device).float() / 127.5 - 1)
+    return joined(drawings)
 
 
 def skeleton_points(body: HalfBody, posed: Posed, cameras: Cameras) -> Tensor:
