@@ -226,10 +226,10 @@ def test_nobody_in_the_portrait_says_how_to_help(tiny, inputs, tmp_path, capsys,
     assert "no person found" in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
-def _nobody(self, image):
-    n = len(import_module("stereotalker_core.body.detector").BODY_POINTS)
-    points, numbers, mask = torch.zeros(1, n, 2), torch.zeros(1, n), torch.zeros(1, 1, 96, 96)
-    return points, numbers, numbers, torch.full((1,), -9.0), mask, torch.zeros(1, n, 8, 8)
+def _nobody(self, images):
+    n, b = len(import_module("stereotalker_core.body.detector").BODY_POINTS), len(images)
+    points, numbers, mask = torch.zeros(b, n, 2), torch.zeros(b, n), torch.zeros(b, 1, 96, 96)
+    return points, numbers, numbers, torch.full((b,), -9.0), mask, torch.zeros(b, n, 8, 8)
 
 
 def test_info(capsys):
