@@ -38,8 +38,7 @@ def test_every_requirement_is_imported_and_every_import_is_required():
     imported = set(re.findall(r"^\s*(?:import|from) ([a-zA-Z_][a-zA-Z0-9_]*)", text, re.M))
     imported = {distribution.get(name, name) for name in imported} - set(sys.stdlib_module_names)
     required = {line.split(">=")[0].replace("-", "_") for line in requirement_lines()}
-    # the front end is what the pack's JavaScript runs in; the other two belong to the pack's stated runtime set
-    assert required - imported <= {"comfyui_frontend_package", "librosa", "kornia"}
+    assert required - imported <= {"comfyui_frontend_package"}  # what the pack's JavaScript runs in
     optional = {re.split(r"[><=\[]", item)[0].replace("-", "_") for name in ("dev", "train") for item in listed(name)}
     host = {"comfy", "folder_paths", "comfy_extras", "comfy_execution", "server"}
     bundled = {"tokenizers", "huggingface_hub"}  # by transformers

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from .. import __version__
 from ..checkpoint import NANO
 
-_LIBRARIES = ("torch", "numpy", "diffusers", "transformers", "librosa", "kornia", "av", "safetensors")
+_LIBRARIES = ("torch", "numpy", "diffusers", "transformers", "av", "safetensors")
 _PLAIN = ("seed", "commit", "command", "training_cost")
 
 
