@@ -97,6 +97,7 @@ def models() -> str:
     return "\n".join([*head, *rows, f"| **together** | | **{total / 1e6:.1f}** | | |"])
 
 
+MEASURED = "time not in the file, see [seconds a step](docs/training.md#what-the-nano-trainers-cost)"
 # what is asked of stage 1; Frechet distances are compared with each other
 ASKED = {
     "jaw_correlation": ">= 0.85", "mouth_correlation": ">= 0.75", "closure_recall": ">= 0.90",
@@ -120,7 +121,8 @@ def stage_1() -> str:
         steps = f"{meta['steps']} steps, time not recorded" if "steps" in meta else "not recorded"
         told = [meta.get("cost", steps), meta.get("data", "not recorded, see its command")]
         rows.append(
-            f"| {meta['model']} | {count / 1e6:.2f} | {path.stat().st_size / 1e6:.1f} | {told[0]} | {told[1]} |"
+            f"| {meta['model']} | {count / 1e6:.2f} | {path.stat().st_size / 1e6:.1f} "
+            f"| {told[0].replace('time not recorded', MEASURED)} | {told[1]} |"
         )
         metrics = json.loads(meta.get("metrics", "{}"))
     head = ["| network | M parameters | MB | training | data |", "|---|---|---|---|---|"]
