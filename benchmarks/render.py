@@ -21,7 +21,7 @@ from stereotalker_core.synthetic.performance import random_motion
 from stereotalker_core.synthetic.portrait import canonical_cameras, reference_portrait, true_identity
 from stereotalker_core.synthetic.poses import joint_heads
 from stereotalker_core.video.guides import background_plate, guide_tensor, render_guides
-from stereotalker_core.video.render import Renderer, composite, load_nano, render_video
+from stereotalker_core.video.render import Renderer, composite, cpu_has_bf16, load_nano, render_video
 
 PERSON, WINDOW, REPEATS = 1_500_000, 16, 3
 
@@ -39,7 +39,7 @@ def main() -> None:
         torch.set_num_threads(options.threads)
     body, renderer = HalfBody(), load_nano()
     figures = measure(body, renderer, options.size, options.frames, options.steps)
-    print(f"{torch.get_num_threads()} threads, {options.size} px, {options.steps} step(s), bf16: {renderer.autocast()}")
+    print(f"{torch.get_num_threads()} threads, {options.size} px, {options.steps} step(s), bf16: {cpu_has_bf16()}")
     print("| part | ms a frame |\n|---|---|")
     for name, value in figures.items():
         print(f"| {name} | {value:.1f} |")
