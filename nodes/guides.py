@@ -48,7 +48,7 @@ class RenderGuides:
         }
 
     def render(self, identity: Identity, motion: Motion, cameras: Cameras):
-        from ..stereotalker_core.video.guides import render_guides
+        from ..stereotalker_core.video.guides import join_guides, render_guides
         from ..stereotalker_core.video.skeleton_drawing import draw_skeleton
 
         check_lengths(motion, cameras)
@@ -70,13 +70,7 @@ class RenderGuides:
                 host.image_out(skeletons),
                 host.image_out([chunk.lift for chunk in chunks]),
             )
-            return concat(chunks), *pictures, host.mask_out([chunk.part > 0 for chunk in chunks])
-
-
-def concat(chunks: list[Guides]) -> Guides:
-    """Guides of consecutive frames -> one record."""
-    names = ("normal", "part", "depth", "lift", "visibility", "yaw")
-    return Guides(*(joined([getattr(chunk, name) for chunk in chunks]) for name in names))
+            return join_guides(chunks), *pictures, host.mask_out([chunk.part > 0 for chunk in chunks])
 
 
 def depth_range(chunks: list[Guides]) -> tuple[float, float]:

@@ -1,5 +1,8 @@
 """Guides: what the posed body looks like from each camera, as maps and as the tensor the networks read."""
 
+from collections.abc import Sequence
+from dataclasses import fields
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -37,6 +40,11 @@ def render_guides(
         for i in range(0, len(motion), together)
     ]
     return Guides(*(joined(parts) for parts in zip(*chunks, strict=True)), yaw=cameras.yaw)
+
+
+def join_guides(chunks: Sequence[Guides]) -> Guides:
+    """Guides of consecutive frames -> one record."""
+    return Guides(*(joined([getattr(chunk, f.name) for chunk in chunks]) for f in fields(Guides)))
 
 
 def _render(

@@ -22,7 +22,7 @@ from ..body.model import HalfBody, Rest
 from ..records import Cameras, Guides, Identity, Motion, Regions
 from ..shapes import dims, frames_together, joined
 from .experts import MaskExperts, ViewExperts
-from .guides import background_plate, guide_tensor, render_guides
+from .guides import background_plate, guide_tensor, join_guides, render_guides
 from .mask import MaskPredictor
 from .reference import ReferenceCache, ReferenceNet
 from .steady import steadied
@@ -292,7 +292,7 @@ def _decoded(
             guide = renderer.guide(body, rest, motion[fresh], cameras[fresh], guides)
             regions = renderer.predict_regions(guides, guide, predicted).masks.float()
             if tail:
-                guides = _join(tail.guides, guides)
+                guides = join_guides([tail.guides, guides])
                 guide, regions = joined([tail.guide, guide]), joined([tail.regions, regions])
             noise = renderer.noise(cameras.size, seed, range(start, end))
             latents = renderer.denoise(guides, guide, Regions(regions), portrait, noise, steps)
@@ -308,10 +308,6 @@ def _decoded(
                 frames = renderer.decode(few.latents, few.guide)
                 values = torch.cat([frames, Regions(few.regions).person.to(frames)], 1), few.guides.lift
             yield values
-
-
-def _join(a: Guides, b: Guides) -> Guides:
-    return Guides(*(joined([getattr(a, n), getattr(b, n)]) for n in a.__dataclass_fields__))
 
 
 def _channels_last(x: Tensor) -> Tensor:
