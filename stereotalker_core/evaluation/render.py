@@ -13,7 +13,7 @@ from torch import Tensor
 from ..body.model import HalfBody
 from ..records import Regions
 from ..synthetic.dataset import DatasetConfig, generate
-from ..training.avatars import CLIP, FACE, HANDS, AvatarData, Rows, find_shards
+from ..training.avatars import CLIP, FACE, HANDS, AvatarData, Rows, find_shards, without_lift
 from ..video.render import Renderer, composite
 from ..video.vae import binomial_blur
 from .bootstrap import bootstrap
@@ -37,6 +37,7 @@ class Ablation:
     predicted_mask: bool = True
     motion_modules: bool = True
     reference: bool = True
+    lift: bool = True
     steps: int = 1
     seed: int = 0
 
@@ -64,21 +65,23 @@ def evaluate_render(
     quick: bool = False,
     ablation: Ablation | None = None,
     estimated: str | Path | None = None,
+    people: int | None = None,
 ) -> dict[str, Any]:
     """{"metrics": {name: {"value", "low", "high"}}, "skipped": {name: why}} over the identities of a validation split.
 
     data: folder of shards; made on the fly when absent. estimated: the same frames with guides from an estimated fit
-    (default: `<data>_est`), scored as psnr_fg_est_*; skipped, and said so, when absent.
+    (default: `<data>_est`), scored as psnr_fg_est_*; skipped, and said so, when absent. people: only the first so many.
     """
     if not any(Path(data).glob("*/DONE")):
         logger.info("no validation set at %s: rendering one", data)
         make_validation(data, quick)
     body = HalfBody()
-    metrics = _score(renderer, data, body, quick, ablation or Ablation())
+    settings = (body, quick, ablation or Ablation(), people)
+    metrics = _score(renderer, data, *settings)
     skipped = {}
     estimated = Path(estimated) if estimated is not None else Path(f"{data}_est")
     if any(estimated.glob("*/DONE")):
-        scores = _score(renderer, estimated, body, quick, ablation or Ablation())
+        scores = _score(renderer, estimated, *settings)
         wanted = tuple(f"{kind}psnr_{what}" for kind in ("", "lift_", "relit_") for what in ("fg", "face"))
         wanted += ("gain_fg", "mask_iou", "region_miou", "silhouette_error", "bare_silhouette_error", "hair_recall")
         for name, value in scores.items():
@@ -91,13 +94,15 @@ def evaluate_render(
     return {"metrics": metrics, "skipped": skipped}
 
 
-def _score(renderer: Renderer, data: str | Path, body: HalfBody, quick: bool, ablation: Ablation) -> dict[str, Any]:
+def _score(
+    renderer: Renderer, data: str | Path, body: HalfBody, quick: bool, ablation: Ablation, people: int | None
+) -> dict[str, Any]:
     frames = AvatarData(find_shards(data), body.part_names)
-    people = frames.rows_of[:QUICK_IDENTITIES] if quick else frames.rows_of
+    chosen = frames.rows_of[: QUICK_IDENTITIES if quick else people]
     length = QUICK_FRAMES if quick else CLIP  # always neighbours in time: the temporal layers expect them
     scores = [
         _identity_scores(renderer, frames, [rows[i : i + length] for i in range(0, len(rows), CLIP)], ablation)
-        for rows in people
+        for rows in chosen
     ]
     names = sorted({name for score in scores for name in score})
     return {
@@ -197,17 +202,20 @@ def render_rows(
     renderer: Renderer, data: AvatarData, rows: Rows, first: int, ablation: Ablation
 ) -> tuple[Tensor, Regions]:
     """Stored guides of one identity through the renderer -> frames (T, 3, H, W), regions."""
+    plate = stored_plate(rows)
+    regions = renderer.predict_regions(rows.guides, rows.guide(data.n_parts), ablation.predicted_mask)
+    if not ablation.lift:  # the masks are as ever: only what the renderer draws from is asked for
+        rows = replace(rows, guides=without_lift(rows.guides))
     guide = rows.guide(data.n_parts)
     portrait = renderer.encode_portrait(data.portrait(data.identity[[first]]))
     if not ablation.reference:
         portrait = replace(portrait, reference={})
-    regions = renderer.predict_regions(rows.guides, guide, ablation.predicted_mask)
     noise = renderer.noise(rows.rgb.shape[-2:], ablation.seed)
     latents = renderer.denoise(
         rows.guides, guide, regions, portrait, noise, ablation.steps, motion=ablation.motion_modules
     )
     frames = renderer.decode(latents, guide)
-    return composite(frames, regions.person.float(), stored_plate(rows)), regions
+    return composite(frames, regions.person.float(), plate), regions
 
 
 def stored_plate(rows: Rows) -> Tensor:

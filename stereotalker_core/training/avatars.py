@@ -5,7 +5,7 @@ training may start while later shards are still being written.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -179,6 +179,11 @@ def crop_rows(rows: Rows, size: int, rng: np.random.Generator) -> Rows:
     g = rows.guides
     guides = Guides(*(cut(x) for x in (g.normal, g.part, g.depth, g.lift, g.visibility)), yaw=g.yaw)
     return Rows(cut(rows.rgb), cut(rows.alpha), cut(rows.region), guides, rows.identity)
+
+
+def without_lift(guides: Guides) -> Guides:
+    """Guides that do not know the portrait's colours."""
+    return replace(guides, lift=torch.zeros_like(guides.lift), visibility=torch.zeros_like(guides.visibility))
 
 
 def _unit(image: Tensor) -> Tensor:

@@ -4,11 +4,13 @@
 
 The denoiser sees whole frames, the decoder a random crop of each: errors of colour and edges reach both. Experts learn
 beside the base from the first step; each kind is left out of a step with probability DROP, so that the base stays a
-renderer of its own. Encoder, plain decoder, latent statistics and motion modules stay as they are.
+renderer of its own. Encoder, plain decoder, latent statistics and motion modules stay as they are. --without trains
+the renderer of an ablation: the same steps and frames, one part never there.
 """
 
 import argparse
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +19,11 @@ from torch import Tensor, nn
 
 from .. import checkpoint
 from ..video.experts import Experts, MaskExperts, ViewExperts
-from ..video.vae import TinyAutoencoder
-from .autoencoder import psnr
-from .avatars import AvatarData, find_shards, pooled
+from ..video.mask import MaskPredictor
+from ..video.vae import TinyAutoencoder, binomial_blur
+from .avatars import AvatarData, find_shards, pooled, without_lift
 from .decoder import edges
+from .head_experts import log_error
 from .loop import Batch, Schedule, fit, generator
 from .mask import region_targets
 from .renderer import Denoiser, encode, is_motion, load_denoiser, save_denoiser
@@ -29,10 +32,13 @@ from .stage2_command import add_arguments, part_names, provenance
 DROP = 0.05
 PURE_NOISE = 0.7  # share of samples at sigma = 1: the nano profile renders in one step
 LATENT = 0.1  # weight of the latents' squared error beside the pixels'
+RELATIVE = 0.06  # weight of the logarithm of the person's squared error: frames that are nearly right count as well
+DETAIL = 0.05  # weight of the logarithm of the person's fine energy over the truth's, where the fit is the true one
 PERTURBED = 0.8  # weight of frames whose guides come from a wrong fit: their detail cannot be placed
 CROP = 128
 SIDE = 60  # degrees from which the view experts should matter
 EXPERTS = {"side": 3.0, "skin": 4.0}  # what experts that learn alone see more of
+PARTS = ("view", "mask", "predictor", "lift", "reference")  # what an ablation can be trained without
 
 
 class Joint(nn.Module):
@@ -51,12 +57,13 @@ class JointBatches:
 
     def __init__(
         self, data: AvatarData, vae: TinyAutoencoder, identities: int, frames: int, seed: int = 0, size: int = CROP,
-        side: float = 1.0, skin: float = 1.5,
+        side: float = 1.0, skin: float = 1.5, without: tuple[str, ...] = (),
     ) -> None:  # fmt: skip
         self.data, self.vae = data, vae.eval().requires_grad_(False).to(memory_format=torch.channels_last)
         self.identities, self.frames, self.seed, self.size = identities, frames, seed, size
         self.likely = None if side == 1 else np.where(np.abs(data.yaw) >= SIDE, side, 1.0)
-        self.skin = skin
+        self.skin, self.lifted = skin, "lift" not in without
+        self.silhouette = MaskPredictor.for_parts(data.part_names).silhouette if "predictor" in without else None
 
     def __call__(self, step: int) -> Batch:
         rng = generator(self.seed, step)
@@ -69,20 +76,26 @@ class JointBatches:
         top = torch.from_numpy(rng.integers(0, (height - size) // 8 + 1, count)) * 8
         left = torch.from_numpy(rng.integers(0, (width - size) // 8 + 1, count)) * 8
         corner = torch.stack([top, left], 1)
-        trust = 1 - (1 - PERTURBED) * torch.from_numpy(self.data.perturbed[index]).float().view(-1, 1, 1, 1)
+        exact = 1 - torch.from_numpy(self.data.perturbed[index]).float()
+        trust = PERTURBED + (1 - PERTURBED) * exact.view(-1, 1, 1, 1)
         weight = rows.weight(face=self.skin, hands=self.skin, background=0.3) * trust
+        if not self.lifted:
+            rows = replace(rows, guides=without_lift(rows.guides))
+        regions = region_targets(rows) if self.silhouette is None else self.silhouette(rows.guides.part)
         clean, lift = encode(self.vae, torch.cat([rows.rgb, rows.guides.lift])).chunk(2)
         return {
             "clean": clean,
             "lift": lift,
             "guide": rows.guide(self.data.n_parts),
             "yaw": rows.guides.yaw,
-            "regions": pooled(region_targets(rows), 8),
+            "regions": pooled(regions, 8),
             "portrait": encode(self.vae, portrait),
             "latent_weight": pooled(weight, 8),
             "corner": corner,
+            "exact": exact,
             "rgb": cut(rows.rgb, corner, size),
             "weight": cut(weight, corner, size),
+            "person": cut((rows.alpha > 0.5).float(), corner, size),
         }
 
 
@@ -92,7 +105,8 @@ def cut(x: Tensor, corner: Tensor, size: int) -> Tensor:
 
 
 def joint_loss(model: Joint, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-    """Pixels of the crops (L1, squared error, edges), latents of the whole frames; a random choice of experts."""
+    """Pixels of the crops (L1, squared error, its logarithm, edges, fine energy), latents of the whole frames; a random
+    choice of experts."""
     clean, corner, rgb, weight = (batch[k] for k in ("clean", "corner", "rgb", "weight"))
     sigma = draw_sigma(len(clean), clean.device)
     level = sigma.view(-1, 1, 1, 1)
@@ -110,14 +124,24 @@ def joint_loss(model: Joint, batch: Batch) -> tuple[Tensor, dict[str, float]]:
     across, down = edges(error)
     edge = (across.abs() * weight[..., 1:]).mean() + (down.abs() * weight[..., 1:, :]).mean()
     pixel = (error.abs() * weight).mean() + 8 * (error.square() * weight).mean() + 0.25 * edge
-    before = nn.functional.pixel_shuffle(guide[:, :48], 4) - rgb
-    person = weight > 0.8 * PERTURBED
-    parts = {
-        "latent": float(latent.detach()),
-        "psnr": psnr(error[person.expand_as(error)]),
-        "lift_psnr": psnr(before[person.expand_as(error)]),
-    }
-    return pixel + LATENT * latent, parts
+    relative = log_error(error, batch["person"])
+    detail = (batch["exact"] * fine_ratio(out, rgb, batch["person"]).abs()).mean()
+    with torch.no_grad():
+        before = log_error(nn.functional.pixel_shuffle(guide[:, :48], 4) - rgb, batch["person"])
+    gain = 4.3429 * (before - relative.detach())  # ln -> dB
+    parts = {"latent": float(latent.detach()), "detail": float(detail.detach()), "gain_db": float(gain.mean())}
+    for name, kind in (("exact_db", batch["exact"] > 0), ("wrong_db", batch["exact"] == 0)):
+        parts[name] = float(gain[kind].mean()) if kind.any() else 0.0
+    return pixel + RELATIVE * relative.mean() + DETAIL * detail + LATENT * latent, parts
+
+
+def fine_ratio(image: Tensor, truth: Tensor, inside: Tensor) -> Tensor:
+    """(N,) logarithm of the energy above a binomial blur inside a mask (N, 1, H, W), relative to the truth's."""
+    fine = [(x - binomial_blur(x)).square().mean(1, keepdim=True) for x in (image, truth)]
+    ours, theirs = ((x * inside).sum((1, 2, 3)) for x in fine)
+    floor = 1e-4 * inside.sum((1, 2, 3)) + 1e-3
+    return ((ours + floor) / (theirs + floor)).log()
+
 
 
 def draw_sigma(count: int, device: torch.device) -> Tensor:
@@ -139,25 +163,31 @@ def is_expert(name: str) -> bool:
 def train_joint(
     base: Denoiser, vae: TinyAutoencoder, data: AvatarData, run: str | Path, steps: int, seed: int = 0,
     identities: int = 6, frames: int = 2, lr: float = 1e-3, decay: float = 0.6,
-    experts: tuple[Experts, ...] | None = None, only_experts: bool = False,
+    experts: tuple[Experts, ...] | None = None, only_experts: bool = False, without: tuple[str, ...] = (),
 ) -> Joint:  # fmt: skip
-    """Go on from a denoiser and an autoencoder; experts: those to go on from, default new ones."""
+    """Go on from a denoiser and an autoencoder; experts: those to go on from, default new ones; without: of PARTS."""
+    if unknown := set(without) - set(PARTS):
+        raise ValueError(f"cannot train without {sorted(unknown)}; choose from {PARTS}")
     torch.manual_seed(seed)
     pair = experts if experts is not None else (ViewExperts.for_unet(base.unet), MaskExperts.for_unet(base.unet))
-    model = Joint(Denoiser(base.unet, base.reference, pair), vae).to(memory_format=torch.channels_last)
+    left = {ViewExperts: "view", MaskExperts: "mask"}
+    pair = tuple(module for module in pair if left[type(module)] not in without)
+    model = Joint(Denoiser(base.unet, base.reference, pair, "reference" not in without), vae)
+    model = model.to(memory_format=torch.channels_last)
     more = EXPERTS if only_experts else {}
-    batches = JointBatches(data, copy.deepcopy(vae), identities, frames, seed=seed, **more)
+    batches = JointBatches(data, copy.deepcopy(vae), identities, frames, seed=seed, without=without, **more)
     schedule = Schedule(steps, lr=lr, warmup=40, decay=decay, weight_decay=1e-3, ema=0.995, seed=seed, save_every=100)
     trainable = is_expert if only_experts else learns
     return fit(model, batches, joint_loss, schedule, run, trainable=trainable, freeze=False)
 
 
 def save_joint(model: Joint, folder: str | Path, **info: object) -> None:
-    """Write unet, reference, vae, view_experts and mask_experts files."""
+    """Write unet, reference, vae, view_experts and mask_experts files; experts it was trained without do nothing."""
     save_denoiser(model.denoiser, folder, **info)
     checkpoint.save(model.vae, Path(folder) / "vae.safetensors", **info)
-    for module in model.denoiser.experts:
-        name = "view_experts" if isinstance(module, ViewExperts) else "mask_experts"
+    there = {type(module): module for module in model.denoiser.experts}
+    for kind, name in ((ViewExperts, "view_experts"), (MaskExperts, "mask_experts")):
+        module = there.get(kind) or kind.for_unet(model.denoiser.unet)
         checkpoint.save(module, Path(folder) / f"{name}.safetensors", **info)
 
 
@@ -170,6 +200,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--decay", type=float, default=0.6, help="last share of the steps in which the rate falls")
     parser.add_argument("--only-experts", action="store_true", help="leave the base and the decoder as they are")
+    parser.add_argument("--without", nargs="*", default=(), choices=PARTS, help="the parts of an ablation")
     options = parser.parse_args(arguments)
     data = AvatarData(find_shards(options.data, options.unfinished), part_names())
     vae, base = checkpoint.load(TinyAutoencoder, options.vae), load_denoiser(options.unet)
@@ -177,8 +208,9 @@ def main(arguments: list[str] | None = None) -> None:
     paths = [Path(options.unet) / f"{name}.safetensors" for _, name in files]
     there = all(path.is_file() for path in paths)
     experts = tuple(checkpoint.load(k, path) for (k, _), path in zip(files, paths, strict=True)) if there else None
-    rates = {"lr": options.lr, "decay": options.decay, "only_experts": options.only_experts}
-    model = train_joint(base, vae, data, options.run, options.steps, options.seed, experts=experts, **rates)
+    chosen = {"lr": options.lr, "decay": options.decay, "only_experts": options.only_experts}
+    chosen |= {"without": tuple(options.without)}
+    model = train_joint(base, vae, data, options.run, options.steps, options.seed, experts=experts, **chosen)
     info = provenance(options.seed, frames=len(data), identities=len(data.portraits))
     save_joint(model, options.out, **info)
 

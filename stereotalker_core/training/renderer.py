@@ -28,11 +28,13 @@ PURE_NOISE = 0.5  # share of samples at sigma = 1
 
 
 class Denoiser(nn.Module):
-    """U-Net + reference network (+ experts): what is trained together."""
+    """U-Net + reference network (+ experts): what is trained together. attends False: no reference attention."""
 
-    def __init__(self, unet: StereoTalkerUNet, reference: ReferenceNet, experts: tuple[Experts, ...] = ()) -> None:
+    def __init__(
+        self, unet: StereoTalkerUNet, reference: ReferenceNet, experts: tuple[Experts, ...] = (), attends: bool = True
+    ) -> None:
         super().__init__()
-        self.unet, self.reference = unet, reference
+        self.unet, self.reference, self.attends = unet, reference, attends
         self.experts = nn.ModuleList(experts)
 
     def forward(self, batch: Batch, x: Tensor, sigma: Tensor, clip_length: int | None = None) -> Tensor:
@@ -44,7 +46,7 @@ class Denoiser(nn.Module):
             tokens=tokens,
             yaw=batch["yaw"],
             lift=batch["lift"],
-            reference=self.unet.cache_reference(self.reference(portrait, tokens)),
+            reference=self.unet.cache_reference(self.reference(portrait, tokens)) if self.attends else {},
             regions=batch["regions"],
             experts=tuple((module, 1.0) for module in self.experts),
             clip_length=clip_length,

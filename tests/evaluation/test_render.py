@@ -75,7 +75,8 @@ def test_estimated_fits_and_ablations(root, tmp_path):
     full = evaluate_render(renderer, root / "val", quick=True, estimated=tmp_path / "est")["metrics"]
     assert "psnr_fg_est_30_60" in full and "lift_psnr_fg_est_30_60" in full
     for change in (
-        {"view_experts": False}, {"mask_experts": False}, {"predicted_mask": False}, {"reference": False}
+        {"view_experts": False}, {"mask_experts": False}, {"predicted_mask": False}, {"reference": False},
+        {"lift": False},
     ):  # fmt: skip
         other = evaluate_render(renderer, root / "val", quick=True, ablation=Ablation(**change))["metrics"]
         assert other["psnr_full"]["value"] != full["psnr_full"]["value"], change
@@ -128,5 +129,8 @@ def test_detail_is_energy_relative_to_the_truth(root):
 
 
 def test_ablation_table_has_a_row_for_every_switch(root):
-    text = table([("nano", make_renderer()), ("other", make_renderer(seed=1))], root / "val", quick=True)
-    assert text.count("\n") == 1 + len(SWITCHES) + 1 and "| other |" in text and "| - |" in text
+    text = table(make_renderer(), root / "val", [("lift", make_renderer(seed=1))], people=1)
+    assert text.count("\n") == 1 + len(SWITCHES) + 1 and "| no lift, trained so |" in text and "| - |" in text
+    own = table(None, root / "val", [("lift", make_renderer())], people=1)
+    row = next(line for line in text.splitlines() if line.startswith("| no lift |"))
+    assert own.splitlines()[-1].split("|")[2:] == row.split("|")[2:], "the same weights, the same switch"

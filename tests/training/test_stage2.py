@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from stereotalker_core import checkpoint
 from stereotalker_core.training import autoencoder, decoder, experts, joint, mask, renderer
 from stereotalker_core.training.avatars import AvatarData, find_shards
 from stereotalker_core.training.loop import Schedule, fit
@@ -195,5 +196,35 @@ def test_joint_loss_leaves_the_experts_in_place(data):
     torch.manual_seed(3)
     for _ in range(4):
         value, parts = joint.joint_loss(model, batch)
-        assert torch.isfinite(value) and {"psnr", "lift_psnr", "latent"} <= set(parts)
+        assert torch.isfinite(value) and {"gain_db", "detail", "latent"} <= set(parts)
         assert [type(e) for e in model.denoiser.experts] == [type(e) for e in pair]
+
+
+def test_an_ablation_is_trained_without_its_part(data, tmp_path):
+    settings = {"identities": 2, "frames": 2, "size": 32}
+    usual, flat = (joint.JointBatches(data, make_vae(data), without=w, **settings)(0) for w in ((), ("lift",)))
+    assert torch.equal(usual["rgb"], flat["rgb"]) and usual["guide"][:, :48].any() and not flat["guide"][:, :48].any()
+    assert not torch.equal(usual["lift"], flat["lift"])
+    bare = joint.JointBatches(data, make_vae(data), without=("predictor",), **settings)(0)
+    assert torch.equal(bare["clean"], usual["clean"]) and not torch.equal(bare["regions"], usual["regions"])
+    base, vae = make_denoiser(), make_vae(data)
+    before = copy(base)
+    parts = ("reference", "view")
+    model = joint.train_joint(base, vae, data, tmp_path, 2, identities=2, frames=2, without=parts)
+    assert [type(e) for e in model.denoiser.experts] == [joint.MaskExperts]
+    assert not [name for name in moved(before, base) if name.startswith("reference.")]
+    joint.save_joint(model, tmp_path / "out", command="test", seed="0", commit="none", metrics={})
+    view = checkpoint.load(joint.ViewExperts, tmp_path / "out" / "view_experts.safetensors")
+    assert not any(up.any() for up in view.up)
+    with pytest.raises(ValueError, match="colour"):
+        joint.train_joint(base, vae, data, tmp_path, 2, without=("colour",))
+
+
+def test_fine_energy_is_compared_inside_the_mask():
+    truth = torch.rand(2, 3, 16, 16) * 2 - 1
+    inside = torch.zeros(2, 1, 16, 16)
+    inside[..., 4:12, 4:12] = 1
+    other = torch.where(inside.bool(), truth, torch.zeros(()))
+    assert joint.fine_ratio(truth, truth, inside).abs().max() == 0
+    assert joint.fine_ratio(0.5 * truth, truth, inside) == pytest.approx(-1.386, abs=0.02)  # ln 1/4
+    assert joint.fine_ratio(other, truth, inside).abs().max() < 0.7  # only the rim changes
