@@ -3,6 +3,7 @@
 import errno
 import inspect
 import json
+import operator
 import signal
 import subprocess
 import sys
@@ -74,6 +75,19 @@ def test_motion_command(tiny, inputs, tmp_path):
     assert (tmp_path / "s.png").stat().st_size > 5000 and "HIERARCHY" in (tmp_path / "m.bvh").read_text()[:20]
     assert len(Motion.load(tmp_path / "m.safetensors")) == 13
     assert streams(tmp_path / "p.mp4") == (13, "h264", "aac")
+
+
+@pytest.mark.parametrize(
+    ("words", "path", "value"),
+    [
+        ("--style sad --intensity 0.5", "style.intensity", 0.5), ("--style sad", "style.emotion", "sad"),
+        ("--energy 1.4", "style.energy", 1.4), ("--blink-rate 6", "blink_rate", 6.0), ("--seed 3", "seed", 3),
+        ("--motion-steps 4", "steps", 4), ("--prior-strength 0", "prior_strength", 0.0),
+    ],
+)  # fmt: skip
+def test_every_setting_of_the_motion_reaches_the_sampler(words, path, value):
+    args = cli.build_parser().parse_args(["motion", "--audio", "a.wav", "--out", "m.safetensors", *words.split()])
+    assert operator.attrgetter(path)(talk.motion_options(args)) == value
 
 
 def test_interruption_leaves_a_playable_file(tiny, inputs, tmp_path, capsys, monkeypatch):

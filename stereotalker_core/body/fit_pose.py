@@ -1,6 +1,6 @@
 """Shape, pose, expression and camera from 2D keypoints: Levenberg-Marquardt on a model of the keypoints only.
 
-The focal length is not observable from one portrait, so the distance is assumed (1.8 m, between a selfie and a studio
+The focal length is not observable from one portrait, so the distance is assumed (2.1 m, between a selfie and a studio
 lens) and the focal length follows from the size of the face; that makes the fit independent of how the picture was cut.
 """
 
@@ -17,7 +17,7 @@ from .model import HalfBody, Posed
 from .shell_prior import ShellPrior
 from .skeleton import JOINT_INDEX, N_JOINTS
 
-DISTANCE = 1.8  # m, assumed distance of the portrait's camera
+DISTANCE = 2.1  # m, assumed distance of the portrait's camera
 _ROBUST = 3.0  # residuals beyond this many sigmas count as outliers
 _TIMID = ("tongueOut", "cheekPuff", "jawForward", "mouthRollLower", "mouthRollUpper", "noseSneerLeft", "noseSneerRight")
 _BOLD = ("jawOpen", "mouthSmileLeft", "mouthSmileRight")
@@ -98,8 +98,8 @@ class Parameters:
             for j in joints:
                 rows.extend((JOINT_INDEX[j] * 3 + k, start + k, 1 / len(joints)) for k in range(3))
 
-        joint("root", ("root",), (12, 8, 60))
-        joint("spine", ("spine03", "spine01"), (12, 10, 15))
+        joint("root", ("root",), (5, 8, 60))  # people who stand or sit for a portrait hardly lean
+        joint("spine", ("spine03", "spine01"), (5, 10, 15))
         joint("neck", ("neck01", "neck02", "neck03"), (12, 10, 18))
         joint("head", ("head",), (12, 10, 25))
         for side, sign in (("L", 1), ("R", -1)):

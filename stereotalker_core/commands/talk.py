@@ -14,6 +14,7 @@ from ..audio.spool import spool_audio
 from ..body.model import HalfBody
 from ..image import load_mask, load_portrait, save_image
 from ..motion.bvh import save_bvh
+from ..motion.conditioning import Style
 from ..motion.io import save_live_link_csv, save_npz
 from ..motion.preview import preview_frames, strip
 from ..motion.sampling import MotionModels, MotionOptions, sample_motion
@@ -75,7 +76,7 @@ def _motion_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--style", default="neutral", metavar="E", help="emotion of the motion")
     parser.add_argument("--intensity", type=float, default=1.0, metavar="X", help="of the emotion, 0..1")
     parser.add_argument("--energy", type=float, default=1.0, metavar="X", help="of the gestures: 0.6 calm, 1.4 lively")
-    parser.add_argument("--blink-rate", type=float, metavar="N", help="blinks a minute; as sampled by default")
+    parser.add_argument("--blink-rate", type=float, default=15.0, metavar="N", help="blinks a minute; 0 = none")
     parser.add_argument("--motion-steps", type=int, default=8, metavar="N", help="denoising steps of stage 1")
     parser.add_argument("--prior-strength", type=float, default=1.0, metavar="X", help="language model; 0 = off")
     parser.add_argument("--device", default="auto", metavar="D", help="cpu, cuda, ...; auto = cuda where there is one")
@@ -84,7 +85,9 @@ def _motion_arguments(parser: argparse.ArgumentParser) -> None:
 
 def motion_options(args: argparse.Namespace) -> MotionOptions:
     """The settings of stage 1; ValueError for one out of range."""
-    return MotionOptions(seed=args.seed, steps=args.motion_steps, style=args.style, prior_strength=args.prior_strength)
+    style = Style(args.style, args.intensity, args.energy)
+    chosen = {"prior_strength": args.prior_strength, "blink_rate": args.blink_rate}
+    return MotionOptions(seed=args.seed, steps=args.motion_steps, style=style, **chosen)
 
 
 def device(args: argparse.Namespace) -> str:

@@ -55,9 +55,9 @@ class MotionOptions:
     """The controls of motion sampling; every value is checked when built.
 
     guidance 1 = the plain condition; beyond it the sound, or the meaning of the words, is exaggerated. Strengths are
-    0..3 with 1 = as sampled. blink_rate: blinks a minute, None = as sampled. smoothing: Gaussian sigma in frames
-    (mouth and blinks stay sharp). lip_closure 0..1: how far the lips are shut where the sound says p, b or m, beyond
-    what was sampled.
+    0..3 with 1 = as sampled. blink_rate: blinks a minute of both eyes together, None = as sampled, each lid by itself.
+    smoothing: Gaussian sigma in frames (mouth and blinks stay sharp). lip_closure 0..1: how far the lips are shut where
+    the sound says p, b or m, beyond what was sampled.
 
     Euler steps from NOISE[0] down to NOISE[1] are the default: a second-order step overshoots where a network of this
     size is unsure, which shows as trembling hands.
@@ -74,7 +74,7 @@ class MotionOptions:
     head_strength: float = 1.0
     hands_strength: float = 1.0
     face_strength: float = 1.0
-    blink_rate: float | None = None
+    blink_rate: float | None = 15.0
     smoothing: float = 0.0
     lip_closure: float = 1.0
 

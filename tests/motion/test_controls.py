@@ -25,7 +25,7 @@ def test_any_part_is_the_part_of_the_whole():
 
 def test_controls_at_one_are_bitwise_nothing():
     motion, centre = make_motion(), make_motion(1, 5)
-    out = apply_controls(motion, centre, 0, MotionOptions())
+    out = apply_controls(motion, centre, 0, MotionOptions(blink_rate=None))
     assert torch.equal(out.rotations, motion.rotations) and torch.equal(out.expression, motion.expression)
 
 
@@ -41,3 +41,9 @@ def test_strength_zero_is_the_centre():
     motion, centre = make_motion(), make_motion(1, 5)
     out = apply_controls(motion, centre, 0, MotionOptions(motion_strength=0))
     torch.testing.assert_close(out.rotations, centre.rotations.expand_as(out.rotations))
+
+
+def test_both_eyes_blink_together_by_default():
+    motion, centre = make_motion(600), make_motion(1, 5)  # 24 s
+    lids = apply_controls(motion, centre, 0, MotionOptions()).expression[:, list(BLINK)]
+    assert torch.equal(lids[:, 0], lids[:, 1]) and lids.max() == 1 and lids.min() == 0

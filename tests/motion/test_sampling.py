@@ -93,7 +93,7 @@ def test_seed_frames_join_the_windows(models):
 
     net.forward = spy
     try:
-        motion = sample_motion(models, audio, steps=1, prior_strength=0, lip_closure=0)
+        motion = sample_motion(models, audio, steps=1, prior_strength=0, lip_closure=0, blink_rate=None)
     finally:
         del net.forward
     plan = windows(len(motion), 20, 4, 3)
@@ -183,7 +183,7 @@ def test_defaults_are_euler_steps_between_the_two_noise_levels(models):
 
     net.forward = spy
     try:
-        motion = sample_motion(models, audio, steps=4, prior_strength=0, lip_closure=0)
+        motion = sample_motion(models, audio, steps=4, prior_strength=0, lip_closure=0, blink_rate=None)
     finally:
         del net.forward
     assert levels[0] == pytest.approx(NOISE[0]) and levels[-1] == pytest.approx(NOISE[1]) and len(levels) == 4
