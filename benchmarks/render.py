@@ -72,7 +72,7 @@ def measure(body: HalfBody, renderer: Renderer, size: int, frames: int, steps: i
         "mask predictor": best(lambda: renderer.predict_regions(guides, guide), count),
         "encode lift + denoise": best(lambda: renderer.denoise(guides, guide, regions, portrait, noise, steps), count),
         "guided decoder": best(lambda: renderer.decode(latents, guide), count),
-        "composite": best(lambda: composite(picture, regions.person.float(), plate), count),
+        "composite": best(lambda: composite(picture, regions.person.float(), plate, True), count),
     }
     figures["sum of the parts"] = sum(list(figures.values())[1:])
     figures["all (streamed)"] = best(lambda: list(render_video(body, renderer, identity, motion, cameras)), frames)

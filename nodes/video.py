@@ -281,7 +281,8 @@ class Conditioning:
         if freeze_background:
             latent["noise_mask"] = mask
         host.stamp(extra_pnginfo, provenance("sampled by KSampler", 0) | {"seed": "see the KSampler of the workflow"})
-        return positive, negative, latent, vae.bound(clip, plate), mask, motion.fps
+        own = background_image is None and background == "portrait"
+        return positive, negative, latent, vae.bound(clip, plate, own), mask, motion.fps
 
 
 class Label:

@@ -36,12 +36,14 @@ class ClipVAE:
     latent_dim, output_channels = 2, 3
     vae_dtype = torch.float32
 
-    def __init__(self, managed: Managed, clip=None, plate: Tensor | None = None, guides: str = "maps"):
-        self.managed, self.clip, self.plate, self.guides = managed, clip, plate, guides
+    def __init__(
+        self, managed: Managed, clip=None, plate: Tensor | None = None, guides: str = "maps", drawn: bool = False
+    ):
+        self.managed, self.clip, self.plate, self.guides, self.drawn = managed, clip, plate, guides, drawn
 
-    def bound(self, clip, plate: Tensor) -> ClipVAE:
-        """The same autoencoder for one video: its Clip and its background (1 or T, 3, H, W)."""
-        return ClipVAE(self.managed, clip, plate, self.guides)
+    def bound(self, clip, plate: Tensor, drawn: bool) -> ClipVAE:
+        """The same autoencoder for one video: its Clip and its background (1 or T, 3, H, W); drawn: the portrait's."""
+        return ClipVAE(self.managed, clip, plate, self.guides, drawn)
 
     @property
     def network(self) -> nn.Module:
@@ -87,7 +89,7 @@ class ClipVAE:
         latents = samples.to(device).float() * self.scale
         with interruptible():
             chunks = self._plain(latents, tile) if self.clip is None else decode_clip(
-                self.network, self.clip, latents, self.plate, tile
+                self.network, self.clip, latents, self.plate, tile, self.drawn
             )  # fmt: skip
             for chunk in chunks:
                 pictures = chunk if self.clip is None else chunk.frames

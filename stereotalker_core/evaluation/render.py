@@ -215,7 +215,7 @@ def render_rows(
         rows.guides, guide, regions, portrait, noise, ablation.steps, motion=ablation.motion_modules
     )
     frames = renderer.decode(latents, guide)
-    return composite(frames, regions.person.float(), plate), regions
+    return composite(frames, regions.person.float(), plate, drawn=True), regions
 
 
 def stored_plate(rows: Rows) -> Tensor:

@@ -11,6 +11,7 @@ the renderer of an ablation: the same steps and frames, one part never there.
 import argparse
 import copy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -104,11 +105,11 @@ def cut(x: Tensor, corner: Tensor, size: int) -> Tensor:
     return torch.stack([v[:, y : y + size, z : z + size] for v, (y, z) in zip(x, corner.tolist(), strict=True)])
 
 
-def joint_loss(model: Joint, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+def joint_loss(model: Joint, batch: Batch, pure: float = PURE_NOISE) -> tuple[Tensor, dict[str, float]]:
     """Pixels of the crops (L1, squared error, its logarithm, edges, fine energy), latents of the whole frames; a random
-    choice of experts."""
+    choice of experts. pure: share of samples at sigma = 1."""
     clean, corner, rgb, weight = (batch[k] for k in ("clean", "corner", "rgb", "weight"))
-    sigma = draw_sigma(len(clean), clean.device)
+    sigma = draw_sigma(len(clean), clean.device, pure)
     level = sigma.view(-1, 1, 1, 1)
     kept = [e for e in model.denoiser.experts if float(torch.rand(())) >= DROP]
     everyone, model.denoiser.experts = model.denoiser.experts, nn.ModuleList(kept)
@@ -144,10 +145,10 @@ def fine_ratio(image: Tensor, truth: Tensor, inside: Tensor) -> Tensor:
 
 
 
-def draw_sigma(count: int, device: torch.device) -> Tensor:
-    """(count,) noise levels: PURE_NOISE of them 1, the rest uniform."""
+def draw_sigma(count: int, device: torch.device, pure: float = PURE_NOISE) -> Tensor:
+    """(count,) noise levels: a share of `pure` is 1, the rest uniform."""
     uniform = torch.rand(count, device=device).clamp_min(0.02)
-    return torch.where(torch.rand(count, device=device) < PURE_NOISE, torch.ones_like(uniform), uniform)
+    return torch.where(torch.rand(count, device=device) < pure, torch.ones_like(uniform), uniform)
 
 
 def learns(name: str) -> bool:
@@ -164,6 +165,7 @@ def train_joint(
     base: Denoiser, vae: TinyAutoencoder, data: AvatarData, run: str | Path, steps: int, seed: int = 0,
     identities: int = 6, frames: int = 2, lr: float = 1e-3, decay: float = 0.6,
     experts: tuple[Experts, ...] | None = None, only_experts: bool = False, without: tuple[str, ...] = (),
+    pure: float = PURE_NOISE,
 ) -> Joint:  # fmt: skip
     """Go on from a denoiser and an autoencoder; experts: those to go on from, default new ones; without: of PARTS."""
     if unknown := set(without) - set(PARTS):
@@ -178,7 +180,8 @@ def train_joint(
     batches = JointBatches(data, copy.deepcopy(vae), identities, frames, seed=seed, without=without, **more)
     schedule = Schedule(steps, lr=lr, warmup=40, decay=decay, weight_decay=1e-3, ema=0.995, seed=seed, save_every=100)
     trainable = is_expert if only_experts else learns
-    return fit(model, batches, joint_loss, schedule, run, trainable=trainable, freeze=False)
+    loss = partial(joint_loss, pure=pure)
+    return fit(model, batches, loss, schedule, run, trainable=trainable, freeze=False)
 
 
 def save_joint(model: Joint, folder: str | Path, **info: object) -> None:
@@ -200,6 +203,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--decay", type=float, default=0.6, help="last share of the steps in which the rate falls")
     parser.add_argument("--only-experts", action="store_true", help="leave the base and the decoder as they are")
+    parser.add_argument("--pure", type=float, default=PURE_NOISE, help="share of the samples that are pure noise")
     parser.add_argument("--without", nargs="*", default=(), choices=PARTS, help="the parts of an ablation")
     options = parser.parse_args(arguments)
     data = AvatarData(find_shards(options.data, options.unfinished), part_names())
@@ -209,7 +213,7 @@ def main(arguments: list[str] | None = None) -> None:
     there = all(path.is_file() for path in paths)
     experts = tuple(checkpoint.load(k, path) for (k, _), path in zip(files, paths, strict=True)) if there else None
     chosen = {"lr": options.lr, "decay": options.decay, "only_experts": options.only_experts}
-    chosen |= {"without": tuple(options.without)}
+    chosen |= {"without": tuple(options.without), "pure": options.pure}
     model = train_joint(base, vae, data, options.run, options.steps, options.seed, experts=experts, **chosen)
     info = provenance(options.seed, frames=len(data), identities=len(data.portraits))
     save_joint(model, options.out, **info)

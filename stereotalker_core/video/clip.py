@@ -218,11 +218,12 @@ def _condition(unet, experts, clip: Clip, portrait: Portrait, index: Tensor, dev
 
 @torch.no_grad()
 def decode_clip(
-    vae: Autoencoder, clip: Clip, latents: Tensor, plate: Tensor, tile: int | None = None
+    vae: Autoencoder, clip: Clip, latents: Tensor, plate: Tensor, tile: int | None = None, drawn: bool = False
 ) -> Iterator[RenderedChunk]:
     """Clean latents (T, C, h, w) -> frames over the background plate (1 or T, 3, H, W), a few at a time.
 
-    tile: side in latents of the tiles that a public autoencoder decodes; None = whole pictures.
+    tile: side in latents of the tiles that a public autoencoder decodes; None = whole pictures. drawn: the plate is the
+    portrait's own background, as the guides show it.
     """
     if len(latents) != len(clip):
         raise ValueError(f"{len(latents)} latents for a clip of {len(clip)} frames; keep them together")
@@ -231,7 +232,7 @@ def decode_clip(
         now = slice(done, done + len(values))
         done += len(values)
         behind = (plate[now] if len(plate) > 1 else plate).to(values.device)
-        yield RenderedChunk(composite(values[:, :3], values[:, 3:], behind), values[:, 3:])
+        yield RenderedChunk(composite(values[:, :3], values[:, 3:], behind, drawn), values[:, 3:])
 
 
 def _steadied(vae: Autoencoder, clip: Clip, latents: Tensor, tile: int | None) -> Iterator[Tensor]:

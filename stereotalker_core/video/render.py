@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .. import checkpoint
@@ -172,11 +173,14 @@ def cpu_has_bf16() -> bool:
     return bool(probe()) if probe is not None else False
 
 
-def composite(frames: Tensor, alpha: Tensor, background: Tensor) -> Tensor:
+def composite(frames: Tensor, alpha: Tensor, background: Tensor, drawn: bool) -> Tensor:
     """The networks' pixels where alpha >= 1/2, fading to the background where it falls to 1/5.
 
-    The networks draw edges already mixed with what is behind: mixing them once more would thin the person.
+    The networks draw edges already mixed with what is behind: mixing them once more would thin the person. drawn: they
+    drew this very background, so that their pixels one step further out are smoother than the mask's edge.
     """
+    if drawn:
+        alpha = F.max_pool2d(alpha, 3, 1, 1)
     return torch.lerp(background.expand_as(frames), frames, ((alpha - 0.2) / 0.3).clamp(0, 1))
 
 
@@ -255,33 +259,35 @@ def render_video(
         raise ValueError(f"window must be from 1 to {renderer.longest_window}, got {window}")
     plan = windows(len(motion), window, overlap)
     plate = resolve_background(background, identity, cameras)
-    return _render(body, renderer, identity, motion, cameras, plan, plate, steps, seed, use_predicted_mask, callback)
+    drawn = isinstance(background, str)  # the portrait's own, which the guides show to the networks
+    parts = _decoded(body, renderer, identity, motion, cameras, plan, steps, seed, use_predicted_mask)
+    return _composed(parts, renderer.steadies, plate, drawn, len(motion), callback)
 
 
-def _render(
-    body, renderer, identity, motion, cameras, plan, plate, steps, seed, predicted, callback
-) -> Iterator[RenderedChunk]:
-    framed = background_plate(replace(identity, background=identity.portrait), cameras)
-    portrait = renderer.encode_portrait(framed[None])
-    with torch.no_grad():
-        rest = body.rest(identity.shape[None], identity.shell[None])
-    parts = _decoded(body, renderer, identity, motion, cameras, plan, rest, portrait, steps, seed, predicted)
+def _composed(
+    parts: Iterator[tuple[Tensor, Tensor]], steadies: bool, plate: Tensor, drawn: bool, count: int,
+    callback: Callable[[int, int], None] | None,
+) -> Iterator[RenderedChunk]:  # fmt: skip
     done = 0
-    for values in steadied(parts) if renderer.steadies else (values for values, _ in parts):
+    for values in steadied(parts) if steadies else (values for values, _ in parts):
         now = slice(done, done + len(values))
         done += len(values)
         with torch.no_grad():
             behind = (plate[now] if len(plate) > 1 else plate).to(values.device)
-            chunk = RenderedChunk(composite(values[:, :3], values[:, 3:], behind), values[:, 3:])
+            chunk = RenderedChunk(composite(values[:, :3], values[:, 3:], behind, drawn), values[:, 3:])
         yield chunk  # outside of no_grad, which would otherwise reach into the caller
         if callback:
-            callback(done, len(motion))
+            callback(done, count)
 
 
 def _decoded(
-    body, renderer, identity, motion, cameras, plan, rest, portrait, steps, seed, predicted
+    body, renderer, identity, motion, cameras, plan, steps, seed, predicted
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Finished frames of every window: picture and alpha (t, 4, H, W), lift (t, 3, H, W)."""
+    framed = background_plate(replace(identity, background=identity.portrait), cameras)
+    portrait = renderer.encode_portrait(framed[None])
+    with torch.no_grad():
+        rest = body.rest(identity.shape[None], identity.shell[None])
     tail: _Window | None = None
     for number, (start, end) in enumerate(plan):
         last = number == len(plan) - 1

@@ -37,15 +37,16 @@ def scene():
     return body, identity, motion, orbit(framing_for(body, identity), FRAMES, -40, 40, 0, (SIZE, SIZE))
 
 
+@pytest.mark.parametrize("background", [(0.2, 0.5, 0.9), "portrait"])
 @pytest.mark.parametrize("predicted", [True, False])
-def test_one_step_equals_the_stream(scene, predicted):
+def test_one_step_equals_the_stream(scene, predicted, background):
     body, identity, motion, cameras = scene
     renderer = samples.renderer()
     if not predicted:  # the body's own silhouette, with the parts' real regions
         renderer = replace(renderer, mask_predictor=MaskPredictor.for_parts(body.part_names))
     chunks = list(
         render_video(
-            body, renderer, identity, motion, cameras, steps=1, seed=4, background=(0.2, 0.5, 0.9),
+            body, renderer, identity, motion, cameras, steps=1, seed=4, background=background,
             use_predicted_mask=predicted,
         )
     )  # fmt: skip
@@ -57,8 +58,8 @@ def test_one_step_equals_the_stream(scene, predicted):
     portrait = read_portrait(renderer.unet, renderer.reference, clip)
     noise = renderer.noise(cameras.size, 4).expand(FRAMES, -1, -1, -1)
     clean = denoise_clip(renderer.unet, renderer.experts(), clip, portrait, noise, 1.0, seen.append)
-    plate = resolve_background((0.2, 0.5, 0.9), identity, cameras)
-    decoded = list(decode_clip(renderer.vae, clip, clean, plate))
+    plate = resolve_background(background, identity, cameras)
+    decoded = list(decode_clip(renderer.vae, clip, clean, plate, drawn=background == "portrait"))
     found, alpha = torch.cat([c.frames for c in decoded]), torch.cat([c.masks for c in decoded])
     assert float((alpha - masks).abs().max()) < 1e-2  # the clip's lift, which says what stands still, is in float16
     assert float((found - frames).square().mean()) < 4 * 10 ** (-40 / 10), "less than 40 dB"

@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from stereotalker_core.body.model import HalfBody
 from stereotalker_core.camera.projection import intrinsics_for, look_at
 from stereotalker_core.records import Cameras, Identity, Motion
+from stereotalker_core.video.guides import background_plate
 from stereotalker_core.video.render import cross_fade, render_video, windows
 from tests.video.samples import renderer as make_renderer
 
@@ -110,6 +112,16 @@ def test_strength_zero_equals_no_experts_bitwise(body, renderer, identity):
     zero, _ = render(body, replace(renderer, view_strength=0.0, mask_strength=0.0), identity, 2)
     full, _ = render(body, renderer, identity, 2)
     assert torch.equal(none, zero) and not torch.equal(none, full)
+
+
+def test_the_portraits_own_background_keeps_the_drawn_rim(body, renderer, identity):
+    """One pixel around the mask, half covered by the person, is the networks' own; on another background it is not."""
+    own, alpha = render(body, renderer, identity, 1, use_predicted_mask=False)
+    plate = background_plate(identity, cameras(1))
+    other, _ = render(body, renderer, identity, 1, background=plate, use_predicted_mask=False)
+    changed = (own != other).any(1, keepdim=True)
+    wide = F.max_pool2d(alpha, 3, 1, 1)
+    assert changed.any() and not (changed & ((alpha > 0.5) | (wide < 0.2))).any()
 
 
 def test_background_and_mask_choices(body, renderer, identity):
