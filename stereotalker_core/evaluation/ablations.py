@@ -13,8 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .. import checkpoint
+from ..body.model import HalfBody
 from ..video.render import Renderer
-from .render import Ablation, evaluate_render
+from .bootstrap import bootstrap
+from .render import Ablation, identity_scores, summary
 
 SWITCHES = {
     "all": ("everything", Ablation()),
@@ -26,21 +28,51 @@ SWITCHES = {
     "motion": ("no temporal layers", Ablation(motion_modules=False)),
     "steps": ("4 steps", Ablation(steps=4)),
 }
-COLUMNS = ("psnr_fg_0_30", "psnr_fg_30_60", "psnr_fg_60_90", "psnr_face", "ssim_fg", "psnr_fg_est")
+COLUMNS = ("psnr_fg_0_30", "psnr_fg_30_60", "psnr_fg_60_90", "psnr_face", "ssim_fg", "detail", "silhouette_error")
 
 
 def table(
     renderer: Renderer | None, data: str | Path, trained: Sequence[tuple[str, Renderer]] = (), people: int | None = None
 ) -> str:
-    """Markdown: a row for every switch of `renderer`, then one for each (part, renderer trained without it)."""
+    """Markdown: a row for every switch of `renderer`, then one for each (part, renderer trained without it).
+
+    Where ("all", renderer) is among the trained ones, a second table says how much worse than it the others are, with
+    the 95 % interval of the paired differences over the people.
+    """
+    body = HalfBody()
     runs = [(name, renderer, ablation) for name, ablation in SWITCHES.values()] if renderer is not None else []
     runs += [(f"{SWITCHES[part][0]}, trained so", other, SWITCHES[part][1]) for part, other in trained]
-    lines = ["| renderer | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
-    for name, used, ablation in runs:
-        found = evaluate_render(used, data, ablation=ablation, people=people)["metrics"]
-        cells = (f"{found[c]['value']:.3f}" if c in found else "-" for c in COLUMNS)
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    found = [identity_scores(used, data, body, False, ablation, people) for _, used, ablation in runs]
+    lines = _head(COLUMNS)
+    for (name, _, _), scores in zip(runs, found, strict=True):
+        values = summary(scores)
+        lines.append(_row(name, [f"{values[c]['value']:.3f}" if c in values else "-" for c in COLUMNS]))
+    parts = [part for part, _ in trained]
+    if "all" in parts:
+        own = dict(zip(parts, found[len(found) - len(parts) :], strict=True))
+        lines += ["", *_head(COLUMNS)]
+        for part in parts:
+            if part != "all":
+                cells = [difference([s.get(c) for s in own["all"]], [s.get(c) for s in own[part]]) for c in COLUMNS]
+                lines.append(_row(f"{SWITCHES[part][0]}: lost", cells))
     return "\n".join(lines)
+
+
+def difference(whole: Sequence[tuple[float, int] | None], less: Sequence[tuple[float, int] | None]) -> str:
+    """Mean of whole - less over the people who have both, and its interval."""
+    pairs = [a[0] - b[0] for a, b in zip(whole, less, strict=True) if a is not None and b is not None]
+    if not pairs:
+        return "-"
+    found = bootstrap(pairs)
+    return f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
+
+
+def _head(columns: Sequence[str]) -> list[str]:
+    return ["| renderer | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+
+
+def _row(name: str, cells: Sequence[str]) -> str:
+    return f"| {name} | " + " | ".join(cells) + " |"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

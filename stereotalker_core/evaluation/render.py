@@ -77,11 +77,11 @@ def evaluate_render(
         make_validation(data, quick)
     body = HalfBody()
     settings = (body, quick, ablation or Ablation(), people)
-    metrics = _score(renderer, data, *settings)
+    metrics = summary(identity_scores(renderer, data, *settings))
     skipped = {}
     estimated = Path(estimated) if estimated is not None else Path(f"{data}_est")
     if any(estimated.glob("*/DONE")):
-        scores = _score(renderer, estimated, *settings)
+        scores = summary(identity_scores(renderer, estimated, *settings))
         wanted = tuple(f"{kind}psnr_{what}" for kind in ("", "lift_", "relit_") for what in ("fg", "face"))
         wanted += ("gain_fg", "mask_iou", "region_miou", "silhouette_error", "bare_silhouette_error", "hair_recall")
         for name, value in scores.items():
@@ -94,16 +94,24 @@ def evaluate_render(
     return {"metrics": metrics, "skipped": skipped}
 
 
-def _score(
+Scores = dict[str, tuple[float, int]]  # name -> (mean over the frames of one identity, count of frames)
+
+
+def identity_scores(
     renderer: Renderer, data: str | Path, body: HalfBody, quick: bool, ablation: Ablation, people: int | None
-) -> dict[str, Any]:
+) -> list[Scores]:
+    """Every metric of every identity of a validation set; people: only the first so many."""
     frames = AvatarData(find_shards(data), body.part_names)
     chosen = frames.rows_of[: QUICK_IDENTITIES if quick else people]
     length = QUICK_FRAMES if quick else CLIP  # always neighbours in time: the temporal layers expect them
-    scores = [
+    return [
         _identity_scores(renderer, frames, [rows[i : i + length] for i in range(0, len(rows), CLIP)], ablation)
         for rows in chosen
     ]
+
+
+def summary(scores: list[Scores]) -> dict[str, dict[str, float]]:
+    """Means over all frames, with intervals over the identities."""
     names = sorted({name for score in scores for name in score})
     return {
         name: bootstrap([s.get(name, (np.nan, 0))[0] for s in scores], [s.get(name, (np.nan, 0))[1] for s in scores])
@@ -113,8 +121,8 @@ def _score(
 
 def _identity_scores(
     renderer: Renderer, data: AvatarData, clips: list[np.ndarray], ablation: Ablation
-) -> dict[str, tuple[float, int]]:
-    """name -> (mean over the frames of one identity, count of frames). clips: row indices rendered together."""
+) -> Scores:
+    """The metrics of one identity. clips: row indices rendered together."""
     series: dict[str, list[float]] = {}
     counts = np.zeros((3, 4))  # intersection, union of regions; [2, :2] of the person
     used = ablation.renderer(renderer)
@@ -145,9 +153,9 @@ def _prefixed(prefix: str, values: dict[str, list[float]]) -> dict[str, list[flo
     return {prefix + name: v for name, v in values.items()}
 
 
-def _means(series: dict[str, list[float]], angle: np.ndarray) -> dict[str, tuple[float, int]]:
+def _means(series: dict[str, list[float]], angle: np.ndarray) -> Scores:
     """Mean and count of the finite values, for pictures of the person also in BINS of the camera's angle."""
-    scores: dict[str, tuple[float, int]] = {}
+    scores: Scores = {}
     for name, values in series.items():
         column = np.asarray(values)
         groups = {name: np.full(len(column), True)}

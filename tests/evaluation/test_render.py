@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from stereotalker_core.evaluation import pictures
-from stereotalker_core.evaluation.ablations import SWITCHES, table
+from stereotalker_core.evaluation.ablations import SWITCHES, difference, table
 from stereotalker_core.evaluation.pictures import contact_sheet
 from stereotalker_core.evaluation.render import (
     Ablation,
@@ -130,7 +130,13 @@ def test_detail_is_energy_relative_to_the_truth(root):
 
 def test_ablation_table_has_a_row_for_every_switch(root):
     text = table(make_renderer(), root / "val", [("lift", make_renderer(seed=1))], people=1)
-    assert text.count("\n") == 1 + len(SWITCHES) + 1 and "| no lift, trained so |" in text and "| - |" in text
-    own = table(None, root / "val", [("lift", make_renderer())], people=1)
-    row = next(line for line in text.splitlines() if line.startswith("| no lift |"))
-    assert own.splitlines()[-1].split("|")[2:] == row.split("|")[2:], "the same weights, the same switch"
+    assert text.count("\n") == 1 + len(SWITCHES) + 1 and "| no lift, trained so |" in text
+    own = table(None, root / "val", [("all", make_renderer()), ("lift", make_renderer())], people=2)
+    whole, less, lost = (line.split("|")[2:] for line in own.splitlines() if "everything" in line or "no lift" in line)
+    assert float(lost[3].split()[0]) == pytest.approx(float(whole[3]) - float(less[3]), abs=0.3)
+
+
+def test_differences_are_paired():
+    whole, less = [(3.0, 5), (10.0, 5), None], [(2.0, 5), (9.0, 5), (1.0, 5)]
+    assert difference(whole, less) == "1.000 [1.000, 1.000]"
+    assert difference([None], [(1.0, 2)]) == "-"
