@@ -13,6 +13,7 @@ import copy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from .. import checkpoint
 from ..video.experts import Experts, MaskExperts, ViewExperts
 from ..video.mask import MaskPredictor
 from ..video.vae import TinyAutoencoder, binomial_blur
-from .avatars import AvatarData, find_shards, pooled, without_lift
+from .avatars import AvatarData, Rows, find_shards, pooled, without_lift
 from .decoder import edges
 from .head_experts import log_error
 from .loop import Batch, Schedule, fit, generator
@@ -54,17 +55,20 @@ class JointBatches:
     """batch(step): what LatentBatches gives, and rgb, weight, corner of one crop of each frame.
 
     side: how often a frame from |yaw| >= SIDE is drawn relative to others; skin: more weight of face and hands.
+    predictor: the regions are predicted, as they are for a video; None: the true ones.
     """
 
     def __init__(
         self, data: AvatarData, vae: TinyAutoencoder, identities: int, frames: int, seed: int = 0, size: int = CROP,
         side: float = 1.0, skin: float = 1.5, without: tuple[str, ...] = (),
+        predictor: MaskPredictor | None = None,
     ) -> None:  # fmt: skip
         self.data, self.vae = data, vae.eval().requires_grad_(False).to(memory_format=torch.channels_last)
         self.identities, self.frames, self.seed, self.size = identities, frames, seed, size
         self.likely = None if side == 1 else np.where(np.abs(data.yaw) >= SIDE, side, 1.0)
         self.skin, self.lifted = skin, "lift" not in without
-        self.silhouette = MaskPredictor.for_parts(data.part_names).silhouette if "predictor" in without else None
+        self.bare = MaskPredictor.for_parts(data.part_names) if "predictor" in without else None
+        self.predictor = predictor
 
     def __call__(self, step: int) -> Batch:
         rng = generator(self.seed, step)
@@ -82,14 +86,14 @@ class JointBatches:
         weight = rows.weight(face=self.skin, hands=self.skin, background=0.3) * trust
         if not self.lifted:
             rows = replace(rows, guides=without_lift(rows.guides))
-        regions = region_targets(rows) if self.silhouette is None else self.silhouette(rows.guides.part)
         clean, lift = encode(self.vae, torch.cat([rows.rgb, rows.guides.lift])).chunk(2)
+        guide = rows.guide(self.data.n_parts)
         return {
             "clean": clean,
             "lift": lift,
-            "guide": rows.guide(self.data.n_parts),
+            "guide": guide,
             "yaw": rows.guides.yaw,
-            "regions": pooled(regions, 8),
+            "regions": pooled(self._regions(rows, guide), 8),
             "portrait": encode(self.vae, portrait),
             "latent_weight": pooled(weight, 8),
             "corner": corner,
@@ -98,6 +102,15 @@ class JointBatches:
             "weight": cut(weight, corner, size),
             "person": cut((rows.alpha > 0.5).float(), corner, size),
         }
+
+    def _regions(self, rows: Rows, guide: Tensor) -> Tensor:
+        """What gates the mask experts (N, 4, H, W): predicted, of the bare body, or true."""
+        if self.bare is not None:
+            return self.bare.silhouette(rows.guides.part)
+        if self.predictor is None:
+            return region_targets(rows)
+        with torch.autocast(guide.device.type, torch.bfloat16):
+            return self.predictor.predict(rows.guides, guide).masks.float()
 
 
 def cut(x: Tensor, corner: Tensor, size: int) -> Tensor:
@@ -165,7 +178,7 @@ def train_joint(
     base: Denoiser, vae: TinyAutoencoder, data: AvatarData, run: str | Path, steps: int, seed: int = 0,
     identities: int = 6, frames: int = 2, lr: float = 1e-3, decay: float = 0.6,
     experts: tuple[Experts, ...] | None = None, only_experts: bool = False, without: tuple[str, ...] = (),
-    pure: float = PURE_NOISE,
+    pure: float = PURE_NOISE, predictor: MaskPredictor | None = None,
 ) -> Joint:  # fmt: skip
     """Go on from a denoiser and an autoencoder; experts: those to go on from, default new ones; without: of PARTS."""
     if unknown := set(without) - set(PARTS):
@@ -176,8 +189,9 @@ def train_joint(
     pair = tuple(module for module in pair if left[type(module)] not in without)
     model = Joint(Denoiser(base.unet, base.reference, pair, "reference" not in without), vae)
     model = model.to(memory_format=torch.channels_last)
-    more = EXPERTS if only_experts else {}
-    batches = JointBatches(data, copy.deepcopy(vae), identities, frames, seed=seed, without=without, **more)
+    more: dict[str, Any] = dict(EXPERTS) if only_experts else {}
+    more |= {"without": without, "predictor": predictor}
+    batches = JointBatches(data, copy.deepcopy(vae), identities, frames, seed=seed, **more)
     schedule = Schedule(steps, lr=lr, warmup=40, decay=decay, weight_decay=1e-3, ema=0.995, seed=seed, save_every=100)
     trainable = is_expert if only_experts else learns
     loss = partial(joint_loss, pure=pure)
@@ -204,6 +218,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--decay", type=float, default=0.6, help="last share of the steps in which the rate falls")
     parser.add_argument("--only-experts", action="store_true", help="leave the base and the decoder as they are")
     parser.add_argument("--pure", type=float, default=PURE_NOISE, help="share of the samples that are pure noise")
+    parser.add_argument("--mask", help="mask_predictor.safetensors whose regions gate the experts; default: true ones")
     parser.add_argument("--without", nargs="*", default=(), choices=PARTS, help="the parts of an ablation")
     options = parser.parse_args(arguments)
     data = AvatarData(find_shards(options.data, options.unfinished), part_names())
@@ -214,6 +229,7 @@ def main(arguments: list[str] | None = None) -> None:
     experts = tuple(checkpoint.load(k, path) for (k, _), path in zip(files, paths, strict=True)) if there else None
     chosen = {"lr": options.lr, "decay": options.decay, "only_experts": options.only_experts}
     chosen |= {"without": tuple(options.without), "pure": options.pure}
+    chosen["predictor"] = checkpoint.load(MaskPredictor, options.mask) if options.mask else None
     model = train_joint(base, vae, data, options.run, options.steps, options.seed, experts=experts, **chosen)
     info = provenance(options.seed, frames=len(data), identities=len(data.portraits))
     save_joint(model, options.out, **info)
