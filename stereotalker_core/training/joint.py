@@ -157,7 +157,6 @@ def fine_ratio(image: Tensor, truth: Tensor, inside: Tensor) -> Tensor:
     return ((ours + floor) / (theirs + floor)).log()
 
 
-
 def draw_sigma(count: int, device: torch.device, pure: float = PURE_NOISE) -> Tensor:
     """(count,) noise levels: a share of `pure` is 1, the rest uniform."""
     uniform = torch.rand(count, device=device).clamp_min(0.02)
