@@ -30,6 +30,7 @@ from .stage2_command import add_arguments, part_names, provenance
 log = logging.getLogger(__name__)
 SIDE, SIDE_MORE, LEAST_SIDE = 60, 2.0, 2  # degrees; frames from there are drawn more often; so many make a clip of use
 CROP, WANDER = 128, 24  # side of a crop, pixels by which its middle misses a random pixel of the person
+DECIBELS = 4.3429  # of a natural logarithm of squared errors
 FLOOR = 2e-4  # squared error (of images in [-1, 1]) far below which a frame counts as right
 
 
@@ -127,7 +128,7 @@ def head_loss(renderer: Renderer):
         with torch.no_grad():
             before = log_error(decoded(batch["z"], batch["guide"]) - batch["rgb"], batch["person"])
         after = log_error(decoded(batch["z"] + added, batch["guide"]) - batch["rgb"], batch["person"])
-        gain = 4.3429 * (before - after.detach())  # ln -> dB
+        gain = DECIBELS * (before - after.detach())
         sides = batch["yaw"].abs() >= SIDE
         parts = {"gain_db": float(gain.mean())}
         if sides.any():

@@ -25,7 +25,7 @@ from ..video.mask import MaskPredictor
 from ..video.vae import TinyAutoencoder, binomial_blur
 from .avatars import AvatarData, Rows, find_shards, pooled, without_lift
 from .decoder import edges
-from .head_experts import log_error
+from .head_experts import DECIBELS, log_error
 from .loop import Batch, Schedule, fit, generator
 from .mask import region_targets
 from .renderer import Denoiser, encode, is_motion, load_denoiser, save_denoiser
@@ -142,7 +142,7 @@ def joint_loss(model: Joint, batch: Batch, pure: float = PURE_NOISE) -> tuple[Te
     detail = (batch["exact"] * fine_ratio(out, rgb, batch["person"]).abs()).mean()
     with torch.no_grad():
         before = log_error(nn.functional.pixel_shuffle(guide[:, :48], 4) - rgb, batch["person"])
-    gain = 4.3429 * (before - relative.detach())  # ln -> dB
+    gain = DECIBELS * (before - relative.detach())
     parts = {"latent": float(latent.detach()), "detail": float(detail.detach()), "gain_db": float(gain.mean())}
     for name, kind in (("exact_db", batch["exact"] > 0), ("wrong_db", batch["exact"] == 0)):
         parts[name] = float(gain[kind].mean()) if kind.any() else 0.0
