@@ -32,6 +32,7 @@ _GOOD = 0.03  # the same of a good fit
 _DOUBT = 0.1  # confidence of the embedded detector below which its points are not used
 _UNSURE = 0.5  # the same below which somebody should look: 6 of 66 real portraits, on 3 of them the face was lost
 _SMALLEST_SIDE = 64
+_LIMBS = ("arm.L", "arm.R", "hand.L", "hand.R")  # what a fit misplaces most
 _OUTLINE = 260  # points of the outline that are compared
 _ROUNDS = 4
 
@@ -137,9 +138,12 @@ def _find_mask(body: HalfBody, fit: PoseFit, keypoints: Keypoints, image: Tensor
     small, intrinsics, factor = _working_size(image, fit.intrinsics)
     points = project(fit.posed(body).vertices, fit.world_to_camera[None], intrinsics)
     triangle = rasterize(points, body.triangles, tuple(small.shape[-2:])).triangle
-    scalp = (triangle >= 0) & (body.triangle_part == body.part_index["scalp"])[triangle]
+    scalp, limbs = (
+        ((triangle >= 0) & torch.isin(body.triangle_part, body.triangle_part.new_tensor(parts))[triangle]).float()
+        for parts in ([body.part_index["scalp"]], [body.part_index[name] for name in _LIMBS])
+    )
     opinion = None if prior is None else F.interpolate(prior[None], small.shape[-2:], mode="area")[0]
-    mask = matte(small, (triangle >= 0).float(), scalp.float(), keypoints.face_height() * factor, opinion)
+    mask = matte(small, (triangle >= 0).float(), scalp, keypoints.face_height() * factor, opinion, limbs)
     return F.interpolate(mask[None], size, mode="bilinear", align_corners=False)[0]
 
 

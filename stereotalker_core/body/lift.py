@@ -26,6 +26,7 @@ _TEMPLATE = {  # colours in [0, 1] under a bright even light
     "eye.L": (0.86, 0.84, 0.82),
     "eye.R": (0.86, 0.84, 0.82),
 }
+_HEAD_RAMP = 0.45  # cosine over which head surface gains trust: a fit is off by a pixel, and beside the face is hair
 _SKIN = ("face", "lips", "eyesocket", "hand.L", "hand.R")  # an unseen hand looks like the face, not like the sleeve
 # metres that a difference counts for when unseen surface looks for the seen surface most like it
 _OTHER_SIDE, _OTHER_PART, _OTHER_MATERIAL = 0.05, 0.03, 2.0
@@ -96,6 +97,7 @@ class Lifter(nn.Module):
         hands = torch.isin(part, torch.tensor([body.part_index[n] for n in ("hand.L", "hand.R")], device=part.device))
         arms = torch.isin(part, torch.tensor([body.part_index[n] for n in ("arm.L", "arm.R")], device=part.device))
         limbs = hands | arms
+        head = torch.isin(part, torch.tensor([body.part_index[n] for n in ("face", "scalp")], device=part.device))
         buffers = {
             "texel": texel,  # (N,) flat index into the atlas
             "corners": corners,  # (N, 3) vertices
@@ -105,6 +107,7 @@ class Lifter(nn.Module):
             "templated": templated,  # (N,) bool
             "eyes": eyes,  # (N,) bool
             "hands": hands,  # (N,) bool
+            "head": head,  # (N,) bool: face and scalp
             "limbs": limbs,  # (N,) bool: arms and hands
             "eyelids": self._eyelids(body, corners, weight, part),  # (N,) bool
             "iris": self._eye_angle < _IRIS_ANGLE,
@@ -222,13 +225,14 @@ def _view(
 
 
 def _lift(body: HalfBody, lifter: Lifter, view: "_View", trust_hands: bool) -> tuple[Tensor, Tensor]:
-    colour, seen = view.sample(lifter.corners, lifter.weight, lifter.limbs)
+    colour, seen = view.sample(lifter.corners, lifter.weight, lifter.limbs, lifter.head)
     photo = seen * (~lifter.templated | lifter.eyes & (seen > 0.9)) * ~lifter.eyelids
     if not trust_hands:
         photo = photo * ~lifter.hands
     filled, confidence = colour.clone(), photo.clone()
     hole = ((photo < 0.99) & ~lifter.templated).nonzero().squeeze(1)
-    mirrored, seen_there = view.sample(body.mirror[lifter.corners[hole]], lifter.weight[hole], lifter.limbs[hole])
+    there = body.mirror[lifter.corners[hole]]
+    mirrored, seen_there = view.sample(there, lifter.weight[hole], lifter.limbs[hole], lifter.head[hole])
     own = photo[hole]
     other = seen_there * (1 - own) * (trust_hands | ~lifter.hands[hole]) * ~lifter.eyelids[hole]
     filled[hole] = (colour[hole] * own[:, None] + mirrored * other[:, None]) / (own + other).clamp_min(1e-4)[:, None]
@@ -295,10 +299,13 @@ class _View:
         radius = max(1, round(margin * float(self.focal[0] / fragments.depth[0][hand].median())))
         return grow(hand.float()[None, None], radius)
 
-    def sample(self, corners: Tensor, weight: Tensor, limb: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def sample(
+        self, corners: Tensor, weight: Tensor, limb: Tensor | None = None, head: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Surface points (N, 3) vertices, (N, 3) barycentric -> colours (N, 3) of the image, visibility (N,).
 
-        limb (N,) bool: points of arms and hands; all others are not trusted near a hand.
+        limb (N,) bool: points of arms and hands; all others are not trusted near a hand. head (N,) bool: points of the
+        head, trusted by degrees where they turn away: the other side, or surface nearby, tells better there.
         """
         value = sum(self.vertex.index_select(0, corners[:, i]) * weight[:, i : i + 1] for i in range(3))
         pixel = value[:, :2] / value[:, 2:3].clamp_min(1e-6) * self.focal + self.centre
@@ -315,7 +322,8 @@ class _View:
         if limb is not None:
             trusted = trusted * torch.where(limb, 1.0, clear)
         near = ((value[:, 2] - depth) < 0.010) & inside
-        return colour, ((value[:, 3] - 0.12) / 0.15).clamp(0, 1) * trusted * near
+        reach = 0.15 if head is None else torch.where(head, _HEAD_RAMP, 0.15)
+        return colour, ((value[:, 3] - 0.12) / reach).clamp(0, 1) * trusted * near
 
 
 def _add_priors(

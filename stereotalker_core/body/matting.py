@@ -35,11 +35,19 @@ def guided_filter(guide: Tensor, values: Tensor, radius: int, epsilon: float) ->
     return box(slope) * grey + box(target - slope * mean)
 
 
-def matte(image: Tensor, silhouette: Tensor, head: Tensor, face_height: float, prior: Tensor | None = None) -> Tensor:
+def matte(
+    image: Tensor,
+    silhouette: Tensor,
+    head: Tensor,
+    face_height: float,
+    prior: Tensor | None = None,
+    limbs: Tensor | None = None,
+) -> Tensor:
     """Mask (1, H, W) in [0, 1] of the person in image (3, H, W) in [-1, 1].
 
     silhouette, head (1, H, W): rendered coverage of the fitted body, and of its scalp alone; face_height in pixels;
-    prior (1, H, W): a network's opinion in [0, 1], which decides where the colours do not tell.
+    prior (1, H, W): a network's opinion in [0, 1], which decides where the colours do not tell. limbs (1, H, W):
+    coverage of arms and hands, whose place is uncertain: there the colours decide.
     """
     colour = image / 2 + 0.5
     body = (silhouette > 0.5).to(colour.dtype)[None]
@@ -49,7 +57,10 @@ def matte(image: Tensor, silhouette: Tensor, head: Tensor, face_height: float, p
     )
     if not bool(inside.any()) or not bool((away == 1).any()):
         return body[0]
-    decided = torch.where(inside > 0.5, 1.0, torch.where(away == 1, 0.0, 0.5))
+    sure = inside if limbs is None else inside * (limbs < 0.5)
+    if not bool(sure.any()):
+        return body[0]
+    decided = torch.where(sure > 0.5, 1.0, torch.where(away == 1, 0.0, 0.5))
     usual = _NEAR * (1 - 2 * away)
     share = decided.clone()
     for _ in range(2):  # the second time hair and clothes that were found speak for their neighbours

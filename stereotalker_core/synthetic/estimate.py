@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from ..body.fit import fit_portrait
 from ..body.keypoints import Keypoints, default_sigma
@@ -14,6 +15,7 @@ from .portrait import Portrait
 from .render import rendered_keypoints
 
 NOISE = 2.0  # px at a portrait of 512 px
+_SHOWN = 0.55  # m below the head joint that half-body pictures show
 
 
 def noisy_keypoints(body: HalfBody, portrait: Portrait, rng: torch.Generator, noise: float = NOISE) -> Keypoints:
@@ -46,18 +48,30 @@ def estimated_identity(
 def aligned_cameras(body: HalfBody, truth: Identity, estimate: Identity, cameras: Cameras) -> Cameras:
     """Cameras that see the estimated person at the size and place at which `cameras` see the true one.
 
-    Gauge freedoms of one picture only: the scale (metres per pixel at the head) and the head's position.
+    Gauge freedoms of one picture only: the scale (metres per pixel at the head), the head's position across the
+    picture, and the depth, in which the surface as a whole lies where the true one does.
     """
-    heads, scales = [], []
+    heads, scales, depths = [], [], []
     for identity in (truth, estimate):
-        rest = body.rest(identity.shape[None])
+        rest = body.rest(identity.shape[None], identity.shell[None])
         posed = body.pose(rest, identity.rotations[None])
         head = body.bone_index["head"]
         depth = (identity.world_to_camera[2, :3] @ posed.bones[0, head]) + identity.world_to_camera[2, 3]
         scales.append(float(depth / identity.intrinsics[0, 0]) * identity.portrait.shape[-1])
         heads.append(rest.bones[0, head])
+        depths.append(_mean_depth(body, rest.vertices[0], float(rest.bones[0, head, 2]) - _SHOWN))
     ratio = scales[1] / scales[0]  # estimated metres per true metre
     matrix = cameras.world_to_camera.clone()
     moved = heads[1] - ratio * heads[0]
+    moved[1] = depths[1] - ratio * depths[0]
     matrix[:, :3, 3] = ratio * matrix[:, :3, 3] - matrix[:, :3, :3] @ moved
     return replace(cameras, world_to_camera=matrix)
+
+
+def _mean_depth(body: HalfBody, vertices: Tensor, lowest: float) -> Tensor:
+    """Mean y of the surface above a height, every square millimetre counting alike."""
+    corners = vertices[body.triangles]
+    area = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]).norm(dim=1)
+    middle = corners.mean(1)
+    area = area * (middle[:, 2] > lowest)
+    return (middle[:, 1] * area).sum() / area.sum()

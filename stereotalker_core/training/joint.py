@@ -4,7 +4,8 @@
 
 The denoiser sees whole frames, the decoder a random crop of each: errors of colour and edges reach both. Experts learn
 beside the base from the first step; each kind is left out of a step with probability DROP, so that the base stays a
-renderer of its own. Encoder, plain decoder, latent statistics and motion modules stay as they are. --without trains
+renderer of its own. Encoder, plain decoder, latent statistics and motion modules stay as they are. --large adds frames
+of 384 or 512 px, of which windows of LARGE are seen: what a larger canvas and the face pass look like. --without trains
 the renderer of an ablation: the same steps and frames, one part never there.
 """
 
@@ -23,7 +24,7 @@ from .. import checkpoint
 from ..video.experts import Experts, MaskExperts, ViewExperts
 from ..video.mask import MaskPredictor
 from ..video.vae import TinyAutoencoder, binomial_blur
-from .avatars import AvatarData, Rows, find_shards, pooled, without_lift
+from .avatars import AvatarData, Rows, crop_rows, find_shards, pooled, without_lift
 from .decoder import edges
 from .head_experts import DECIBELS, log_error
 from .loop import Batch, Schedule, fit, generator
@@ -38,6 +39,8 @@ RELATIVE = 0.06  # weight of the logarithm of the person's squared error: frames
 DETAIL = 0.05  # weight of the logarithm of the person's fine energy over the truth's, where the fit is the true one
 PERTURBED = 0.8  # weight of frames whose guides come from a wrong fit: their detail cannot be placed
 CROP = 128
+LARGE, LARGE_SHARE = 256, 0.4  # window of frames from a larger canvas, and the share of the steps that see them
+EXPERT_RATE = 3.0  # times the learning rate: low-rank matrices that start at zero
 SIDE = 60  # degrees from which the view experts should matter
 EXPERTS = {"side": 3.0, "skin": 4.0}  # what experts that learn alone see more of
 PARTS = ("view", "mask", "predictor", "lift", "reference")  # what an ablation can be trained without
@@ -55,33 +58,40 @@ class JointBatches:
     """batch(step): what LatentBatches gives, and rgb, weight, corner of one crop of each frame.
 
     side: how often a frame from |yaw| >= SIDE is drawn relative to others; skin: more weight of face and hands.
-    predictor: the regions are predicted, as they are for a video; None: the true ones.
+    predictor: the regions are predicted, as they are for a video; None: the true ones. large: frames of a larger
+    canvas, seen through windows of LARGE in LARGE_SHARE of the steps.
     """
 
     def __init__(
         self, data: AvatarData, vae: TinyAutoencoder, identities: int, frames: int, seed: int = 0, size: int = CROP,
         side: float = 1.0, skin: float = 1.5, without: tuple[str, ...] = (),
-        predictor: MaskPredictor | None = None,
+        predictor: MaskPredictor | None = None, large: AvatarData | None = None,
     ) -> None:  # fmt: skip
         self.data, self.vae = data, vae.eval().requires_grad_(False).to(memory_format=torch.channels_last)
         self.identities, self.frames, self.seed, self.size = identities, frames, seed, size
-        self.likely = None if side == 1 else np.where(np.abs(data.yaw) >= SIDE, side, 1.0)
+        self.side, self.large = side, large
         self.skin, self.lifted = skin, "lift" not in without
         self.bare = MaskPredictor.for_parts(data.part_names) if "predictor" in without else None
         self.predictor = predictor
 
     def __call__(self, step: int) -> Batch:
         rng = generator(self.seed, step)
-        index = self.data.draw(rng, self.identities, self.frames, likely=self.likely)
+        # another generator: without larger frames the steps stay those of earlier runs
+        zoomed = self.large is not None and generator(self.seed + 1, step).random() < LARGE_SHARE
+        data = self.large if zoomed and self.large is not None else self.data
+        likely = None if self.side == 1 else np.where(np.abs(data.yaw) >= SIDE, self.side, 1.0)
+        index = data.draw(rng, self.identities, self.frames, likely=likely)
         flip = rng.random(self.identities) < 0.5
-        rows = self.data.rows(index, flip.repeat(self.frames))
-        portrait = self.data.portrait(self.data.identity[index[:: self.frames]], flip)
+        rows = data.rows(index, flip.repeat(self.frames))
+        portrait = data.portrait(data.identity[index[:: self.frames]], flip)
+        if zoomed:
+            rows = crop_rows(rows, LARGE, rng)
         count, (height, width) = len(index), rows.rgb.shape[-2:]
         size = min(self.size, height, width)
         top = torch.from_numpy(rng.integers(0, (height - size) // 8 + 1, count)) * 8
         left = torch.from_numpy(rng.integers(0, (width - size) // 8 + 1, count)) * 8
         corner = torch.stack([top, left], 1)
-        exact = 1 - torch.from_numpy(self.data.perturbed[index]).float()
+        exact = 1 - torch.from_numpy(data.perturbed[index]).float()
         trust = PERTURBED + (1 - PERTURBED) * exact.view(-1, 1, 1, 1)
         weight = rows.weight(face=self.skin, hands=self.skin, background=0.3) * trust
         if not self.lifted:
@@ -177,7 +187,8 @@ def train_joint(
     base: Denoiser, vae: TinyAutoencoder, data: AvatarData, run: str | Path, steps: int, seed: int = 0,
     identities: int = 6, frames: int = 2, lr: float = 1e-3, decay: float = 0.6,
     experts: tuple[Experts, ...] | None = None, only_experts: bool = False, without: tuple[str, ...] = (),
-    pure: float = PURE_NOISE, predictor: MaskPredictor | None = None,
+    pure: float = PURE_NOISE, predictor: MaskPredictor | None = None, large: AvatarData | None = None,
+    side: float = 1.0,
 ) -> Joint:  # fmt: skip
     """Go on from a denoiser and an autoencoder; experts: those to go on from, default new ones; without: of PARTS."""
     if unknown := set(without) - set(PARTS):
@@ -188,13 +199,19 @@ def train_joint(
     pair = tuple(module for module in pair if left[type(module)] not in without)
     model = Joint(Denoiser(base.unet, base.reference, pair, "reference" not in without), vae)
     model = model.to(memory_format=torch.channels_last)
-    more: dict[str, Any] = dict(EXPERTS) if only_experts else {}
-    more |= {"without": without, "predictor": predictor}
+    more: dict[str, Any] = dict(EXPERTS) if only_experts else {"side": side}
+    more |= {"without": without, "predictor": predictor, "large": large}
     batches = JointBatches(data, copy.deepcopy(vae), identities, frames, seed=seed, **more)
     schedule = Schedule(steps, lr=lr, warmup=40, decay=decay, weight_decay=1e-3, ema=0.995, seed=seed, save_every=100)
     trainable = is_expert if only_experts else learns
     loss = partial(joint_loss, pure=pure)
-    return fit(model, batches, loss, schedule, run, trainable=trainable, freeze=False)
+    faster = None if only_experts else expert_rate
+    return fit(model, batches, loss, schedule, run, trainable=trainable, freeze=False, faster=faster)
+
+
+def expert_rate(name: str) -> float:
+    """How many times the learning rate a parameter of a Joint learns at."""
+    return EXPERT_RATE if is_expert(name) else 1.0
 
 
 def save_joint(model: Joint, folder: str | Path, **info: object) -> None:
@@ -218,6 +235,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--only-experts", action="store_true", help="leave the base and the decoder as they are")
     parser.add_argument("--pure", type=float, default=PURE_NOISE, help="share of the samples that are pure noise")
     parser.add_argument("--mask", help="mask_predictor.safetensors whose regions gate the experts; default: true ones")
+    parser.add_argument("--large", help="folder of shards with frames of a larger canvas, 384 or 512 px")
+    parser.add_argument("--side", type=float, default=1.0, help=f"how often frames from {SIDE} degrees on are drawn")
     parser.add_argument("--without", nargs="*", default=(), choices=PARTS, help="the parts of an ablation")
     options = parser.parse_args(arguments)
     data = AvatarData(find_shards(options.data, options.unfinished), part_names())
@@ -229,8 +248,11 @@ def main(arguments: list[str] | None = None) -> None:
     chosen = {"lr": options.lr, "decay": options.decay, "only_experts": options.only_experts}
     chosen |= {"without": tuple(options.without), "pure": options.pure}
     chosen["predictor"] = checkpoint.load(MaskPredictor, options.mask) if options.mask else None
+    large = AvatarData(find_shards(options.large, options.unfinished), part_names()) if options.large else None
+    chosen |= {"large": large, "side": options.side}
     model = train_joint(base, vae, data, options.run, options.steps, options.seed, experts=experts, **chosen)
-    info = provenance(options.seed, frames=len(data), identities=len(data.portraits))
+    seen = [folder for folder in (data, large) if folder is not None]
+    info = provenance(options.seed, frames=sum(map(len, seen)), identities=sum(len(d.portraits) for d in seen))
     save_joint(model, options.out, **info)
 
 

@@ -61,27 +61,30 @@ def fit(
     trainable: Callable[[str], bool] = lambda name: True,
     on_log: Callable[[int, dict[str, float]], None] | None = None,
     freeze: bool = True,
+    faster: Callable[[str], float] | None = None,
 ) -> nn.Module:
     """Train in place and return the model holding its EMA weights.
 
     run: folder for state.pt (exact resume) and log.jsonl. trainable: which parameter names are optimised.
     freeze False computes the others' gradients and ignores them: frozen bf16 convolutions crash on some CPUs.
+    faster: how many times the schedule's rate a parameter of that name learns at; None: all at one.
     """
     run = Path(run)
     run.mkdir(parents=True, exist_ok=True)
     model.to(device).train()
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(trainable(name) or not freeze)
-    weights = [p for name, p in model.named_parameters() if trainable(name)]
+    groups = _groups({name: p for name, p in model.named_parameters() if trainable(name)}, faster)
+    weights = [p for group in groups for p in group["params"]]
     decay = schedule.weight_decay
-    optimizer = torch.optim.AdamW(weights, schedule.lr, schedule.betas, weight_decay=decay, foreach=True)
+    optimizer = torch.optim.AdamW(groups, schedule.lr, schedule.betas, weight_decay=decay, foreach=True)
     average = [p.detach().clone() for p in weights]
     step = _resume(run, schedule, model, optimizer, average, device)
     since, sums, count = time.perf_counter(), {}, 0
     while step < schedule.steps:
         torch.manual_seed(schedule.seed * 1_000_003 + step)
         for group in optimizer.param_groups:
-            group["lr"] = schedule.rate(step)
+            group["lr"] = schedule.rate(step) * group.get("times", 1.0)  # states of older runs name none
         data = {k: v.to(device) for k, v in batch(step).items()}
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=schedule.amp):
             value, parts = loss(model, data)
@@ -111,6 +114,14 @@ def fit(
         for parameter, smooth in zip(weights, average, strict=True):
             parameter.copy_(smooth)
     return model.eval()
+
+
+def _groups(named: dict[str, nn.Parameter], faster: Callable[[str], float] | None) -> list[dict[str, object]]:
+    """Parameter groups by how many times the schedule's rate they learn at."""
+    found: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in named.items():
+        found.setdefault(1.0 if faster is None else faster(name), []).append(parameter)
+    return [{"params": parameters, "times": times} for times, parameters in found.items()]
 
 
 def log_row(run: Path, step: int, schedule: Schedule, row: dict[str, float]) -> None:

@@ -32,7 +32,7 @@ from .steady import steadied
 from .unet import Condition, StereoTalkerUNet
 from .vae import TinyAutoencoder
 
-WINDOW, OVERLAP = 16, 4  # frames that see each other, and those that neighbouring windows share
+WINDOW, OVERLAP = 16, 2  # frames that see each other, and those that neighbouring windows share
 DECODE_PUBLIC = 2  # frames that a public autoencoder decodes together: it needs more memory than the denoiser
 Autoencoder = TinyAutoencoder | PublicAutoencoder
 

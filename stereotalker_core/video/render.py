@@ -239,7 +239,7 @@ def render_video(
     seed: int = 0,
     background: str | tuple[float, float, float] | Tensor = "portrait",
     window: int = 16,
-    overlap: int = 4,
+    overlap: int = 2,
     use_predicted_mask: bool = True,
     callback: Callable[[int, int], None] | None = None,
 ) -> Iterator[RenderedChunk]:
