@@ -59,9 +59,16 @@ def sampling_inputs(**more: tuple) -> dict:
     }
 
 
+def face_scale_input() -> tuple:
+    """The widget of the face pass."""
+    tip = "Draws the face once more at so many times the size and blends it in; 1 = no. For full-size sets."
+    return ("INT", {"default": 1, "min": 1, "max": 4, "tooltip": tip})
+
+
 def chunks_of(
-    model, vae, identity: Identity, motion: Motion, cameras: Cameras, seed: int, steps: int, background, mask_predictor
-) -> Iterator:
+    model, vae, identity: Identity, motion: Motion, cameras: Cameras, seed: int, steps: int, background,
+    mask_predictor, face_scale: int,
+) -> Iterator:  # fmt: skip
     """Frames and masks of a video as they come, with progress, previews and checks; iterate it interruptibly."""
     from ..stereotalker_core.video.render import render_video
 
@@ -78,7 +85,8 @@ def chunks_of(
         renderer = replace(renderer, on_step=lambda share: progress(done + int(share * min(run, len(motion) - done))))
     for chunk in render_video(
         body, renderer, identity.to(device), motion.to(device), cameras.to(device),
-        steps=steps, seed=seed, background=background, use_predicted_mask=mask_predictor is not None, **window,
+        steps=steps, seed=seed, background=background, use_predicted_mask=mask_predictor is not None,
+        face_scale=face_scale, **window,
     ):  # fmt: skip
         host.check_finite(chunk.frames, "the renderer")
         done += len(chunk.frames)
@@ -127,7 +135,9 @@ class RenderVideo:
 
     @classmethod
     def INPUT_TYPES(cls):
-        return sampling_inputs()
+        inputs = sampling_inputs()
+        inputs["optional"]["face_scale"] = face_scale_input()
+        return inputs
 
     def render(
         self,
@@ -141,6 +151,7 @@ class RenderVideo:
         background: str,
         mask_predictor=None,
         background_image=None,
+        face_scale: int = 1,
         extra_pnginfo=None,
     ):
         from ..stereotalker_core.video.provenance import provenance
@@ -150,7 +161,9 @@ class RenderVideo:
         behind = background_of(background, background_image, cameras.size)
         frames, masks = [], []
         with host.interruptible():
-            for chunk in chunks_of(model, vae, identity, motion, cameras, seed, steps, behind, mask_predictor):
+            for chunk in chunks_of(
+                model, vae, identity, motion, cameras, seed, steps, behind, mask_predictor, face_scale
+            ):
                 frames.append(chunk.frames.cpu())
                 masks.append(chunk.masks.cpu())
         host.stamp(extra_pnginfo, provenance(host.model_name(model), seed))
@@ -177,6 +190,7 @@ class RenderToFile:
         label = {"default": False, "tooltip": f"Write {LABEL!r} visibly into a corner of every frame."}
         inputs = sampling_inputs(filename_prefix=("STRING", prefix), label=("BOOLEAN", label))
         inputs["optional"]["audio"] = ("AUDIO", {"tooltip": "The speech, for the sound of the video."})
+        inputs["optional"]["face_scale"] = face_scale_input()
         return inputs
 
     def render(
@@ -194,6 +208,7 @@ class RenderToFile:
         mask_predictor=None,
         background_image=None,
         audio=None,
+        face_scale: int = 1,
         extra_pnginfo=None,
     ):
         from ..stereotalker_core.video.provenance import container_tags, draw_label
@@ -206,7 +221,9 @@ class RenderToFile:
         tags = container_tags(host.model_name(model), seed)
         sound = None if audio is None else audio_in(audio)
         with host.interruptible(), VideoWriter(path, cameras.size, motion.fps, sound, tags) as writer:
-            for chunk in chunks_of(model, vae, identity, motion, cameras, seed, steps, behind, mask_predictor):
+            for chunk in chunks_of(
+                model, vae, identity, motion, cameras, seed, steps, behind, mask_predictor, face_scale
+            ):
                 writer.write(draw_label(chunk.frames.cpu(), LABEL) if label else chunk.frames)
         return {"ui": {"images": [entry], "animated": (True,)}, "result": (str(path), writer.frames)}
 

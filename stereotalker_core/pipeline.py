@@ -17,6 +17,7 @@ from .body.model import HalfBody
 from .camera.trajectories import MODES, framing_for, orbit
 from .motion.sampling import MotionModels, MotionOptions, sample_motion
 from .records import Audio, Cameras, Identity, Motion
+from .video.face_pass import LARGEST_SCALE
 from .video.render import RenderedChunk, Renderer, render_video
 from .video.render import load_nano as load_renderer
 
@@ -88,14 +89,18 @@ class Scene:
 @dataclass(frozen=True)
 class Look:
     """Settings of stage 2: denoising steps, seed of its noise, background ("portrait", an (r, g, b) in 0..1, or a
-    picture (3, size, size) in [-1, 1]), and whether the mask is predicted or the bare body's own silhouette."""
+    picture (3, size, size) in [-1, 1]), whether the mask is predicted or the bare body's own silhouette, and how many
+    times as large the face is drawn once more (1 = no face pass)."""
 
     steps: int = 1
     seed: int = 0
     background: str | tuple[float, float, float] | Tensor = "portrait"
     predicted_mask: bool = True
+    face_scale: int = 1
 
     def __post_init__(self) -> None:
+        if not 1 <= self.face_scale <= LARGEST_SCALE:
+            raise ValueError(f"face_scale must be 1 (no face pass) to {LARGEST_SCALE}, got {self.face_scale}")
         if not 1 <= self.steps <= 1000:
             raise ValueError(f"steps must be 1..1000, got {self.steps}")
         if not 0 <= self.seed < 2**64:
@@ -155,6 +160,7 @@ def render(
         seed=look.seed,
         background=look.background,
         use_predicted_mask=look.predicted_mask,
+        face_scale=look.face_scale,
     )
     for chunk in chunks:
         done += len(chunk.frames)

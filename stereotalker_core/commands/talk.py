@@ -47,6 +47,8 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     talk.add_argument("--mask", metavar="M.png", help="the person, white on black")
     talk.add_argument("--size", type=int, default=256, metavar="N", help="pixels of a side")
     talk.add_argument("--steps", type=int, default=1, metavar="N", help="denoising steps of the renderer")
+    scale = "draw the face once more, 2 to 4 times as large, and blend it in; 1: no"
+    talk.add_argument("--face-scale", type=int, default=1, metavar="N", help=scale)
     talk.add_argument("--background", default="portrait", metavar="B", help="portrait, #rrggbb, or a picture")
     talk.add_argument("--view-experts", type=float, default=1.0, metavar="X", help="strength of the view-MoE; 0 = off")
     talk.add_argument("--mask-experts", type=float, default=1.0, metavar="X", help="strength of the mask-MoE; 0 = off")
@@ -112,7 +114,7 @@ def run_talk(args: argparse.Namespace) -> int:
         if path:
             check_output(path, (suffix,))
     background = parse_background(args.background, (view.size, view.size))
-    look = Look(args.steps, args.seed, background, not args.no_mask_predictor)
+    look = Look(args.steps, args.seed, background, not args.no_mask_predictor, args.face_scale)
     transcript = read_transcript(args.transcript)
     audio = load_audio(args.audio) if args.audio else None
     given = Motion.load(args.motion) if args.motion else None

@@ -3,8 +3,9 @@
 1. Portrait: encoded once; its reference keys and values and its tokens serve every frame.
 2. Per window: guides, regions, one pass of the denoiser per step, from one noise for the whole clip.
 3. Neighbouring windows share `overlap` frames whose latents are cross-faded; every frame is decoded once.
-4. Where the guides stand still, frames are averaged over time (`steady`), three frames behind the windows.
-5. Composite: the network's pixels inside the mask, the background outside.
+4. The face pass, where it is asked for, draws the face's square again at a multiple of the size (`face_pass`).
+5. Where the guides stand still, frames are averaged over time (`steady`), three frames behind the windows.
+6. Composite: the network's pixels inside the mask, the background outside.
 """
 
 import logging
@@ -23,6 +24,7 @@ from ..body.model import HalfBody, Rest
 from ..records import Cameras, Guides, Identity, Motion, Regions
 from ..shapes import dims, frames_together, joined
 from .experts import MaskExperts, ViewExperts
+from .face_pass import face_window, with_face
 from .guides import background_plate, guide_tensor, join_guides, render_guides
 from .mask import MaskPredictor
 from .reference import ReferenceCache, ReferenceNet
@@ -241,11 +243,13 @@ def render_video(
     window: int = 16,
     overlap: int = 2,
     use_predicted_mask: bool = True,
+    face_scale: int = 1,
     callback: Callable[[int, int], None] | None = None,
 ) -> Iterator[RenderedChunk]:
     """Stream exactly len(motion) frames of the identity performing `motion`, seen by `cameras`.
 
-    steps: 1-4 (1 is sharpest in PSNR and steadiest). window frames see each other in the temporal layers.
+    steps: 1-4 (1 is sharpest in PSNR and steadiest). window frames see each other in the temporal layers. face_scale:
+    2 to 4 draws the face once more at so many times the canvas's resolution and blends it in; 1 leaves that out.
     callback(frames done, of all) runs after every chunk; what it raises stops the rendering. The same seed gives the
     same frames on one machine. ValueError for sizes that are no multiple of 64, and for counts that disagree.
     """
@@ -260,7 +264,15 @@ def render_video(
     plan = windows(len(motion), window, overlap)
     plate = resolve_background(background, identity, cameras)
     drawn = isinstance(background, str)  # the portrait's own, which the guides show to the networks
-    parts = _decoded(body, renderer, identity, motion, cameras, plan, steps, seed, use_predicted_mask)
+    settings = (plan, steps, seed, use_predicted_mask)
+    parts = _decoded(body, renderer, identity, motion, cameras, *settings)
+    if face_scale != 1:
+        with torch.no_grad():
+            rest = body.rest(identity.shape[None], identity.shell[None])
+            square = face_window(body, rest, motion, cameras, face_scale)
+        if square:
+            faces = _decoded(body, renderer, identity, motion, square.cameras(cameras), *settings)
+            parts = with_face(parts, faces, square)
     return _composed(parts, renderer.steadies, plate, drawn, len(motion), callback)
 
 

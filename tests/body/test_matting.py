@@ -102,6 +102,27 @@ def test_clear_colours_overrule_the_network():
     assert float((mask & truth).sum() / (mask | truth).sum()) > 0.95
 
 
+def test_an_arm_that_is_not_there_takes_no_wall_with_it():
+    """The fit put an arm before the wall; only told that it is an arm may the colours take it away again."""
+    image, silhouette, scalp, truth = _scene(None)
+    arm = torch.zeros_like(silhouette)
+    arm[:, 74:, 8:24] = 1
+    both = torch.maximum(silhouette, arm)
+    stuck, freed = (matte(image, both, scalp, 34.0, limbs=limbs) > 0.5 for limbs in (None, arm))
+    wall = (arm > 0) & ~truth
+    assert float((stuck & wall).sum() / wall.sum()) > 0.6
+    assert float((freed & wall).sum() / wall.sum()) < 0.05
+    assert float((freed & truth).sum() / truth.sum()) > 0.97
+
+
+def test_an_arm_that_is_there_stays():
+    image, silhouette, scalp, truth = _scene(None)
+    arm = torch.zeros_like(silhouette)
+    arm[:, 74:, 30:44] = 1  # before the coat, of the coat's colour
+    mask = matte(image, torch.maximum(silhouette, arm), scalp, 34.0, limbs=arm) > 0.5
+    assert float((mask & (arm > 0)).sum() / arm.sum()) > 0.97
+
+
 def test_away_counts_growths():
     mask = torch.zeros(1, 1, 15, 15)
     mask[..., 7, 7] = 1

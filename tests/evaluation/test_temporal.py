@@ -50,6 +50,16 @@ def test_seam_is_where_windows_overlap():
     assert seam_ratio(early, truth, person, plan) < 1
 
 
+def test_seams_are_compared_with_the_same_frames_in_one_window(monkeypatch):
+    body = HalfBody()
+    person, renderer = subject(body, 1_500_003), load_nano()
+    monkeypatch.setattr(temporal, "SEAM_FRAMES", 6)
+    whole = temporal.clip_scores(renderer, person, 0.0, 6)["seam_ratio"]
+    monkeypatch.setattr(temporal, "WINDOW", 4)
+    cut = temporal.clip_scores(renderer, person, 0.0, 6)["seam_ratio"]
+    assert whole != whole and 0.5 < cut < 2  # no number: one window has no seam
+
+
 def test_outlier_is_the_largest_step_over_the_median():
     frames = torch.arange(6.0).view(-1, 1, 1, 1).expand(-1, 3, 4, 4).clone()
     assert outlier(frames) == pytest.approx(1)
