@@ -141,3 +141,18 @@ def test_runs_on_cuda(scene):
     moved = type(posed)(posed.vertices.cuda(), posed.bones.cuda(), posed.rotations.cuda())
     out, _ = lift_portrait(body, image.cuda(), mask.cuda(), moved, camera.cuda(), intrinsics.cuda(), size=256)
     assert float((out.cpu() - atlas).abs().mean()) < 0.01
+
+
+def test_the_head_is_trusted_by_degrees(scene):
+    """Where it turns away from the camera, hair and background are beside it; the torso has no such neighbours."""
+    body, posed, camera, _, _, _, _, lifter, _, visibility = scene
+    eye = -(camera[:3, :3].T @ camera[:3, 3])
+    corners, weight = lifter.corners, lifter.weight[..., None]
+    normal, point = ((x[0][corners] * weight).sum(1) for x in (body.normals(posed.vertices), posed.vertices))
+    facing = F.cosine_similarity(normal, eye - point)
+    seen = visibility.flatten()[lifter.texel]
+    oblique = (facing > 0.30) & (facing < 0.36) & (seen > 0)
+    face, torso = (oblique & (lifter.part == body.part_index[name]) for name in ("face", "torso"))
+    assert 0.3 < float(seen[face].median()) < 0.7 and float(seen[torso].median()) > 0.95
+    frontal = (facing > 0.65) & (lifter.part == body.part_index["face"])
+    assert float(seen[frontal].median()) > 0.95
