@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 CORE = ROOT / "stereotalker_core"
 WIDTH = 118
+HEADLINES = ("psnr_fg_0_30", "psnr_fg_60_90", "psnr_face", "mask_moe_gain_db")  # of stage 2
 FOLDERS = {
     "nodes": "ComfyUI nodes: translate sockets, call the core once, translate back",
     "stereotalker_core": "the library: no ComfyUI, no global state",
@@ -91,8 +92,10 @@ def models() -> str:
             meta = file.metadata() or {}
             count = sum(_product(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
         total += path.stat().st_size
-        metrics = list(json.loads(meta.get("metrics", "{}")).items())[:4]
-        told = ", ".join(f"{name} {_number(value)}" for name, value in metrics) or "-"
+        known = json.loads(meta.get("metrics", "{}"))
+        known.pop("training", None)  # what it was trained on, no figure
+        chosen = [name for name in HEADLINES if name in known] or list(known)[:4]
+        told = ", ".join(f"{name} {_number(known[name])}" for name in chosen) or "-"
         size = path.stat().st_size / 1e6
         rows.append(f"| {path.name} | {meta.get('model', '?')} | {size:.1f} | {count / 1e6:.2f} | {told} |")
     head = ["| file | model | MB | M parameters | from its metadata |", "|---|---|---|---|---|"]

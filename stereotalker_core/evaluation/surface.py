@@ -10,12 +10,14 @@ import argparse
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ..body.lift import Lifter, lift_unlit
 from ..body.model import HalfBody
+from ..checkpoint import write_atomically
 from ..records import Cameras, Identity
 from ..synthetic.dataset import DatasetConfig
 from ..synthetic.estimate import aligned_cameras
@@ -92,6 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The command line of this module."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--people", type=int, default=7, help="held-out people")
+    parser.add_argument("--out", help="Markdown file for the table; it is logged in any case")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     body = HalfBody()
@@ -100,7 +103,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for seed in DatasetConfig("val", options.people, shards=1).seeds(0):
         scores.append(surface_psnr(body, seed, template, lifter))
         logger.info("person %d: %s", seed, {name: round(value, 2) for name, value in scores[-1].items()})
-    print(table(scores))
+    text = table(scores)
+    if options.out:
+        write_atomically(Path(options.out), lambda name: Path(name).write_text(text + "\n"))
+    logger.info("\n%s", text)
 
 
 if __name__ == "__main__":

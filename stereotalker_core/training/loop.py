@@ -74,10 +74,8 @@ def fit(
     model.to(device).train()
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(trainable(name) or not freeze)
-    groups = _groups({name: p for name, p in model.named_parameters() if trainable(name)}, faster)
-    weights = [p for group in groups for p in group["params"]]
-    decay = schedule.weight_decay
-    optimizer = torch.optim.AdamW(groups, schedule.lr, schedule.betas, weight_decay=decay, foreach=True)
+    optimizer = _optimizer({name: p for name, p in model.named_parameters() if trainable(name)}, schedule, faster)
+    weights = [p for group in optimizer.param_groups for p in group["params"]]
     average = [p.detach().clone() for p in weights]
     step = _resume(run, schedule, model, optimizer, average, device)
     since, sums, count = time.perf_counter(), {}, 0
@@ -111,17 +109,19 @@ def fit(
         if step % schedule.save_every == 0 or step == schedule.steps:
             _save(run, schedule, model, optimizer, average, step)
     with torch.no_grad():
-        for parameter, smooth in zip(weights, average, strict=True):
-            parameter.copy_(smooth)
+        torch._foreach_copy_(weights, average)
     return model.eval()
 
 
-def _groups(named: dict[str, nn.Parameter], faster: Callable[[str], float] | None) -> list[dict[str, object]]:
-    """Parameter groups by how many times the schedule's rate they learn at."""
+def _optimizer(
+    named: dict[str, nn.Parameter], schedule: Schedule, faster: Callable[[str], float] | None
+) -> torch.optim.Optimizer:
+    """AdamW whose groups learn at so many `times` the schedule's rate."""
     found: dict[float, list[nn.Parameter]] = {}
     for name, parameter in named.items():
         found.setdefault(1.0 if faster is None else faster(name), []).append(parameter)
-    return [{"params": parameters, "times": times} for times, parameters in found.items()]
+    groups = [{"params": parameters, "times": times} for times, parameters in found.items()]
+    return torch.optim.AdamW(groups, schedule.lr, schedule.betas, weight_decay=schedule.weight_decay, foreach=True)
 
 
 def log_row(run: Path, step: int, schedule: Schedule, row: dict[str, float]) -> None:
