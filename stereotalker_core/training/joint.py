@@ -40,7 +40,6 @@ DETAIL = 0.05  # weight of the logarithm of the person's fine energy over the tr
 PERTURBED = 0.8  # weight of frames whose guides come from a wrong fit: their detail cannot be placed
 CROP = 128
 LARGE, LARGE_SHARE = 256, 0.4  # window of frames from a larger canvas, and the share of the steps that see them
-EXPERT_RATE = 3.0  # times the learning rate: low-rank matrices that start at zero
 SIDE = 60  # degrees from which the view experts should matter
 EXPERTS = {"side": 3.0, "skin": 4.0}  # what experts that learn alone see more of
 PARTS = ("view", "mask", "predictor", "lift", "reference")  # what an ablation can be trained without
@@ -78,7 +77,7 @@ class JointBatches:
         rng = generator(self.seed, step)
         # another generator: without larger frames the steps stay those of earlier runs
         zoomed = self.large is not None and generator(self.seed + 1, step).random() < LARGE_SHARE
-        data = self.large if zoomed and self.large is not None else self.data
+        data = self.large if zoomed else self.data
         likely = None if self.side == 1 else np.where(np.abs(data.yaw) >= SIDE, self.side, 1.0)
         index = data.draw(rng, self.identities, self.frames, likely=likely)
         flip = rng.random(self.identities) < 0.5
@@ -205,13 +204,7 @@ def train_joint(
     schedule = Schedule(steps, lr=lr, warmup=40, decay=decay, weight_decay=1e-3, ema=0.995, seed=seed, save_every=100)
     trainable = is_expert if only_experts else learns
     loss = partial(joint_loss, pure=pure)
-    faster = None if only_experts else expert_rate
-    return fit(model, batches, loss, schedule, run, trainable=trainable, freeze=False, faster=faster)
-
-
-def expert_rate(name: str) -> float:
-    """How many times the learning rate a parameter of a Joint learns at."""
-    return EXPERT_RATE if is_expert(name) else 1.0
+    return fit(model, batches, loss, schedule, run, trainable=trainable, freeze=False)
 
 
 def save_joint(model: Joint, folder: str | Path, **info: object) -> None:

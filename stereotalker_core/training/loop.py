@@ -61,28 +61,27 @@ def fit(
     trainable: Callable[[str], bool] = lambda name: True,
     on_log: Callable[[int, dict[str, float]], None] | None = None,
     freeze: bool = True,
-    faster: Callable[[str], float] | None = None,
 ) -> nn.Module:
     """Train in place and return the model holding its EMA weights.
 
     run: folder for state.pt (exact resume) and log.jsonl. trainable: which parameter names are optimised.
     freeze False computes the others' gradients and ignores them: frozen bf16 convolutions crash on some CPUs.
-    faster: how many times the schedule's rate a parameter of that name learns at; None: all at one.
     """
     run = Path(run)
     run.mkdir(parents=True, exist_ok=True)
     model.to(device).train()
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(trainable(name) or not freeze)
-    optimizer = _optimizer({name: p for name, p in model.named_parameters() if trainable(name)}, schedule, faster)
-    weights = [p for group in optimizer.param_groups for p in group["params"]]
+    weights = [p for name, p in model.named_parameters() if trainable(name)]
+    decay = schedule.weight_decay
+    optimizer = torch.optim.AdamW(weights, schedule.lr, schedule.betas, weight_decay=decay, foreach=True)
     average = [p.detach().clone() for p in weights]
     step = _resume(run, schedule, model, optimizer, average, device)
     since, sums, count = time.perf_counter(), {}, 0
     while step < schedule.steps:
         torch.manual_seed(schedule.seed * 1_000_003 + step)
         for group in optimizer.param_groups:
-            group["lr"] = schedule.rate(step) * group.get("times", 1.0)  # states of older runs name none
+            group["lr"] = schedule.rate(step)
         data = {k: v.to(device) for k, v in batch(step).items()}
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=schedule.amp):
             value, parts = loss(model, data)
@@ -109,19 +108,9 @@ def fit(
         if step % schedule.save_every == 0 or step == schedule.steps:
             _save(run, schedule, model, optimizer, average, step)
     with torch.no_grad():
-        torch._foreach_copy_(weights, average)
+        for parameter, smooth in zip(weights, average, strict=True):
+            parameter.copy_(smooth)
     return model.eval()
-
-
-def _optimizer(
-    named: dict[str, nn.Parameter], schedule: Schedule, faster: Callable[[str], float] | None
-) -> torch.optim.Optimizer:
-    """AdamW whose groups learn at so many `times` the schedule's rate."""
-    found: dict[float, list[nn.Parameter]] = {}
-    for name, parameter in named.items():
-        found.setdefault(1.0 if faster is None else faster(name), []).append(parameter)
-    groups = [{"params": parameters, "times": times} for times, parameters in found.items()]
-    return torch.optim.AdamW(groups, schedule.lr, schedule.betas, weight_decay=schedule.weight_decay, foreach=True)
 
 
 def log_row(run: Path, step: int, schedule: Schedule, row: dict[str, float]) -> None:
