@@ -232,3 +232,15 @@ def test_fine_energy_is_compared_inside_the_mask():
     assert joint.fine_ratio(truth, truth, inside).abs().max() == 0
     assert joint.fine_ratio(0.5 * truth, truth, inside) == pytest.approx(-1.386, abs=0.02)  # ln 1/4
     assert joint.fine_ratio(other, truth, inside).abs().max() < 0.7  # only the rim changes
+
+
+def test_joint_sees_windows_of_larger_frames_in_some_steps(data, monkeypatch):
+    monkeypatch.setattr(joint, "LARGE", 32)
+    settings = {"identities": 2, "frames": 2, "size": 32}
+    usual = joint.JointBatches(data, make_vae(data), **settings)
+    mixed = joint.JointBatches(data, make_vae(data), large=data, **settings)
+    sides = [mixed(step)["clean"].shape[-1] for step in range(20)]
+    whole = usual(0)["clean"].shape[-1]
+    assert set(sides) == {4, whole} and 2 < sides.count(4) < 15
+    step = sides.index(whole)  # a step without a window is the step of a run without larger frames
+    assert torch.equal(mixed(step)["rgb"], usual(step)["rgb"])
