@@ -1,6 +1,6 @@
 """Where stage 2 spends its time: milliseconds a frame of every part, on this machine.
 
-    python benchmarks/render.py [--size 256] [--frames 32] [--steps 1] [--threads N] [--json F]
+    python benchmarks.render.py [--size 256] [--frames 32] [--steps 1] [--threads N] [--json F]
 
 A synthetic person with the true fit, an orbit from -40 to 40 degrees, windows of 16 frames; the best of three runs.
 """
@@ -15,13 +15,14 @@ import torch
 from torch import Tensor
 
 from stereotalker_core.body.model import HalfBody
+from stereotalker_core.precision import cpu_has_bf16
 from stereotalker_core.records import Motion
 from stereotalker_core.synthetic.avatar import make_avatar
 from stereotalker_core.synthetic.performance import random_motion
 from stereotalker_core.synthetic.portrait import canonical_cameras, reference_portrait, true_identity
 from stereotalker_core.synthetic.poses import joint_heads
 from stereotalker_core.video.guides import background_plate, guide_tensor, render_guides
-from stereotalker_core.video.render import Renderer, composite, cpu_has_bf16, load_nano, render_video
+from stereotalker_core.video.render import Renderer, composite, load_nano, render_video
 
 PERSON, WINDOW, REPEATS = 1_500_000, 16, 3
 

@@ -34,7 +34,7 @@ _UNSURE = 0.5  # the same below which somebody should look: 6 of 66 real portrai
 _SMALLEST_SIDE = 64
 _LIMBS = ("arm.L", "arm.R", "hand.L", "hand.R")  # what a fit misplaces most
 _OUTLINE = 260  # points of the outline that are compared
-_ROUNDS = 4
+_ROUNDS = 7
 
 
 def fit_portrait(
@@ -232,5 +232,5 @@ def _follow_outline(
         share = (0.06, 0.03, 0.02)[min(k, 2)]  # face heights; the first rounds only know about where the edge belongs
         sigma = max(1.0, share * keypoints.face_height()) * math.sqrt(max(1.0, len(keep) / 100))
         pull = Pull(contour.vertices[keep], pixel / factor, contour.normal[keep], torch.full_like(pixel[:, 0], sigma))
-        fit = fit_pose(body, keypoints, size, start=fit, pull=pull, iterations=(0, 5), prior=prior)
+        fit = fit_pose(body, keypoints, size, start=fit, pull=pull, iterations=(0, 3), prior=prior)
     return fit

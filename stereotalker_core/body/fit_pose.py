@@ -18,9 +18,12 @@ from .shell_prior import ShellPrior
 from .skeleton import JOINT_INDEX, N_JOINTS
 
 DISTANCE = 2.1  # m, assumed distance of the portrait's camera
+_LOOSE = 1.5  # sigmas of shape and shell where an outline is followed: one, as people differ, wins over cautious points
 _ROBUST = 3.0  # residuals beyond this many sigmas count as outliers
 _TIMID = ("tongueOut", "cheekPuff", "jawForward", "mouthRollLower", "mouthRollUpper", "noseSneerLeft", "noseSneerRight")
 _BOLD = ("jawOpen", "mouthSmileLeft", "mouthSmileRight")
+_NECK = {"neck01": 0.2, "neck02": 0.2, "neck03": 0.2, "head": 0.4}  # shares of a nod, as motions have them
+_SHOULDER = 0.15  # by which the shoulder follows an arm that is lowered or lifted, as motions have it
 _SIDEWAYS = ("jawLeft", "jawRight", "mouthLeft", "mouthRight")
 
 
@@ -67,12 +70,13 @@ class Parameters:
         self._mean: list[float] = []
         self._sigma: list[float] = []
         self.slices: dict[str, slice] = {}
+        loose = _LOOSE if n_shell else 1.0
         rows: list[tuple[int, int, float]] = []  # (row of the flat rotations, parameter, factor)
         self._add("translation", (0, 0, 0), (30, 30, 30))
         self._add_joints(rows, body, hands)
-        self._add("shape", [0] * body.n_shape, [1] * body.n_shape)
+        self._add("shape", [0] * body.n_shape, [loose] * body.n_shape)
         self._add("expression", [0] * len(body.expression_names), [self._freedom(n) for n in body.expression_names])
-        self._add("shell", [0] * n_shell, [1] * n_shell)
+        self._add("shell", [0] * n_shell, [loose] * n_shell)
         self.mean = torch.tensor(self._mean, dtype=torch.float32, device=self.device)
         self.sigma = torch.tensor(self._sigma, dtype=torch.float32, device=self.device)
         to_rotations = torch.zeros(N_JOINTS * 3, len(self._mean))
@@ -92,29 +96,35 @@ class Parameters:
         return start
 
     def _add_joints(self, rows: list[tuple[int, int, float]], body: HalfBody, hands: bool) -> None:
-        def joint(name: str, joints: tuple[str, ...], sigma_degrees, mean_degrees=(0, 0, 0)) -> None:
+        def joint(name: str, shares: dict[str, float], sigma_degrees, mean_degrees=(0, 0, 0)) -> int:
             radians = [[math.radians(v) for v in t] for t in (mean_degrees, sigma_degrees)]
             start = self._add(name, *radians)
-            for j in joints:
-                rows.extend((JOINT_INDEX[j] * 3 + k, start + k, 1 / len(joints)) for k in range(3))
+            rows.extend((JOINT_INDEX[j] * 3 + k, start + k, share) for j, share in shares.items() for k in range(3))
+            return start
 
-        joint("root", ("root",), (5, 8, 60))  # people who stand or sit for a portrait hardly lean
-        joint("spine", ("spine03", "spine01"), (5, 10, 15))
-        joint("neck", ("neck01", "neck02", "neck03"), (12, 10, 18))
-        joint("head", ("head",), (12, 10, 25))
+        def hinge(name: str, joints: tuple[str, ...], axis: Tensor, sigma_degrees: float) -> None:
+            start = self._add(name, [0], [math.radians(sigma_degrees)])
+            rows.extend((JOINT_INDEX[j] * 3 + k, start, float(axis[k])) for j in joints for k in range(3))
+
+        joint("root", {"root": 1}, (5, 8, 60))  # people who stand or sit for a portrait hardly lean
+        joint("spine", {"spine03": 0.5, "spine01": 0.5}, (5, 10, 15))
+        joint("neck", _NECK, (12, 10, 25))
+        joint("head", {"head": 1}, (4, 4, 6))  # by which it departs from the neck
         for side, sign in (("L", 1), ("R", -1)):
-            joint(f"clavicle.{side}", (f"clavicle.{side}",), (4, 6, 5))
-            joint(f"upperarm.{side}", (f"upperarm01.{side}",), (30, 22, 30), (0, 28 * sign, 0))
-            joint(f"lowerarm.{side}", (f"lowerarm01.{side}",), (40, 40, 40))
-            joint(f"wrist.{side}", (f"wrist.{side}",), (18, 18, 18))
-            start = self._add(f"twist.{side}", [0], [math.radians(25)])
-            axis = (
-                body.bone_mean[body.bone_index[f"wrist.{side}"]] - body.bone_mean[body.bone_index[f"lowerarm01.{side}"]]
+            joint(f"clavicle.{side}", {f"clavicle.{side}": 1}, (2, 3, 2))
+            start = joint(f"upperarm.{side}", {f"upperarm01.{side}": 1}, (30, 22, 30), (0, 28 * sign, 0))
+            rows.append((JOINT_INDEX[f"shoulder01.{side}"] * 3 + 1, start + 1, _SHOULDER))
+            upper, elbow, wrist = (
+                body.bone_mean[body.bone_index[f"{n}.{side}"]] for n in ("upperarm01", "lowerarm01", "wrist")
             )
-            axis = (axis / axis.norm()).tolist()
-            rows.extend((JOINT_INDEX[f"lowerarm02.{side}"] * 3 + k, start, axis[k]) for k in range(3))
+            fore = (wrist - elbow) / (wrist - elbow).norm()
+            across = torch.linalg.cross(elbow - upper, fore)
+            hinge(f"elbow.{side}", (f"lowerarm01.{side}",), across / across.norm(), 45)
+            joint(f"lowerarm.{side}", {f"lowerarm01.{side}": 1}, (4, 4, 4))  # elbows are hinges, nearly
+            hinge(f"twist.{side}", (f"lowerarm02.{side}", f"wrist.{side}"), fore, 20)
+            joint(f"wrist.{side}", {f"wrist.{side}": 1}, (18, 18, 18))
             for name in [f"finger{f}-{k}.{side}" for f in range(1, 6) for k in range(1, 4)] if hands else []:
-                joint(name, (name,), (20, 20, 20))
+                joint(name, {name: 1}, (20, 20, 20))
 
     @staticmethod
     def _freedom(name: str) -> float:

@@ -227,9 +227,9 @@ def render_rows(
 
 
 def stored_plate(rows: Rows) -> Tensor:
-    """(1, 3, H, W) background of stored guides: what the lift shows outside the body, averaged over the frames; what
-    the body always covers takes the row's mean."""
-    outside = (rows.guides.part == 0).float()
+    """(1, 3, H, W) background of stored guides: what the lift shows outside the body and the smooth edge around it,
+    averaged over the frames; what the body always covers takes the row's mean."""
+    outside = (F.max_pool2d((rows.guides.part > 0).float(), 3, 1, 1) == 0).float()
     seen = outside.sum(0, keepdim=True)
     mean = (rows.guides.lift * outside).sum(0, keepdim=True) / seen.clamp_min(1)
     known = (seen > 0).float()

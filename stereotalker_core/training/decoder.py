@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .. import checkpoint
+from ..precision import mixed_precision
 from ..video.vae import TinyAutoencoder
 from .autoencoder import psnr
 from .avatars import AvatarData, Rows, crop_rows, find_shards
@@ -41,7 +42,7 @@ class DecoderBatches:
             "lift": lift,
             "regions": None,
         }
-        with torch.no_grad(), torch.autocast(lift.device.type, torch.bfloat16):
+        with torch.no_grad(), mixed_precision(lift.device):
             return self.model(batch, noise, torch.ones(len(lift))).float()
 
     def __call__(self, step: int) -> Batch:

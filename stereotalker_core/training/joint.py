@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import checkpoint
+from ..precision import mixed_precision
 from ..video.experts import Experts, MaskExperts, ViewExperts
 from ..video.mask import MaskPredictor
 from ..video.vae import TinyAutoencoder, binomial_blur
@@ -118,7 +119,7 @@ class JointBatches:
             return self.bare.silhouette(rows.guides.part)
         if self.predictor is None:
             return region_targets(rows)
-        with torch.autocast(guide.device.type, torch.bfloat16):
+        with mixed_precision(guide.device):
             return self.predictor.predict(rows.guides, guide).masks.float()
 
 

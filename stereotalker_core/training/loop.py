@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..checkpoint import write_atomically
+from ..precision import mixed_precision
 
 logger = logging.getLogger(__name__)
 Batch = dict[str, Tensor]
@@ -35,7 +36,7 @@ class Schedule:
     clip: float = 1.0
     ema: float = 0.997
     seed: int = 0
-    amp: bool = True  # bf16 autocast
+    amp: bool = True  # bf16 autocast where it pays
     log_every: int = 50
     save_every: int = 500
 
@@ -83,7 +84,7 @@ def fit(
         for group in optimizer.param_groups:
             group["lr"] = schedule.rate(step)
         data = {k: v.to(device) for k, v in batch(step).items()}
-        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=schedule.amp):
+        with mixed_precision(device, schedule.amp):
             value, parts = loss(model, data)
         model.zero_grad(set_to_none=True)
         value.backward()

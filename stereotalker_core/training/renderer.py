@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import checkpoint
+from ..precision import mixed_precision
 from ..video.experts import Experts
 from ..video.reference import ReferenceNet
 from ..video.unet import Condition, StereoTalkerUNet, UNetConfig
@@ -55,8 +56,8 @@ class Denoiser(nn.Module):
 
 
 def encode(vae: TinyAutoencoder, image: Tensor) -> Tensor:
-    """Normalised latents without gradients, in bf16 where the trainings run."""
-    with torch.no_grad(), torch.autocast(image.device.type, torch.bfloat16):
+    """Normalised latents without gradients, in the trainings' precision."""
+    with torch.no_grad(), mixed_precision(image.device):
         return vae.encode(image.contiguous(memory_format=torch.channels_last)).float()
 
 

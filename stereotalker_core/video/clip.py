@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..body.model import HalfBody, Rest
+from ..precision import cpu_has_bf16
 from ..records import Cameras, Identity, Motion, Regions
 from ..shapes import REGIONS, dims, frames_together, joined
 from .contexts import ContextWindows, averaged
@@ -26,7 +27,7 @@ from .image_encoder import ImageEncoder
 from .mask import MaskPredictor
 from .public_autoencoder import PublicAutoencoder
 from .reference import ReferenceNet
-from .render import Portrait, RenderedChunk, composite, cpu_has_bf16, cross_fade, decoded_together, windows
+from .render import Portrait, RenderedChunk, composite, cross_fade, decoded_together, windows
 from .skeleton_drawing import draw_skeleton
 from .steady import steadied
 from .unet import Condition, StereoTalkerUNet
@@ -68,7 +69,7 @@ def clip_bytes(size: tuple[int, int], guide_channels: int = 131) -> float:
 
 
 def autocast(device: torch.device, public: bool = False) -> AbstractContextManager:
-    """bf16 where the CPU has the instructions for it, as `Renderer` computes. public networks keep their own dtype."""
+    """bf16 where it is faster on this CPU, as `Renderer` computes. public networks keep their own dtype."""
     if device.type == "cpu" and not public and cpu_has_bf16():
         return torch.autocast("cpu", torch.bfloat16)
     return nullcontext()

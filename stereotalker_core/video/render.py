@@ -21,6 +21,7 @@ from torch import Tensor
 
 from .. import checkpoint
 from ..body.model import HalfBody, Rest
+from ..precision import cpu_has_bf16
 from ..records import Cameras, Guides, Identity, Motion, Regions
 from ..shapes import dims, frames_together, joined
 from .experts import MaskExperts, ViewExperts
@@ -93,7 +94,7 @@ class Renderer:
         return tuple((module, strength) for module, strength in pairs if module is not None)
 
     def autocast(self) -> AbstractContextManager:
-        """bf16 where the CPU has the instructions for it; elsewhere the networks' own dtype."""
+        """bf16 where it is faster on this CPU; elsewhere the networks' own dtype."""
         if self.device.type == "cpu" and cpu_has_bf16():
             return torch.autocast("cpu", torch.bfloat16)
         return nullcontext()
@@ -167,15 +168,6 @@ def decoded_together(size: tuple[int, int]) -> int:
 def load_nano(device: str = "cpu", dtype: torch.dtype = torch.float32) -> Renderer:
     """The renderer that ships with the package."""
     return Renderer.load(checkpoint.NANO, device, dtype)
-
-
-def cpu_has_bf16() -> bool:
-    """Whether matrix products in bfloat16 are faster than in float32 on this CPU: where it has tiles (AMX).
-
-    AVX-512's bf16 dot products alone are not enough: measured at 0.6 of float32's speed on a Xeon without tiles.
-    """
-    probe = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    return bool(probe()) if probe is not None else False
 
 
 def composite(frames: Tensor, alpha: Tensor, background: Tensor, drawn: bool) -> Tensor:

@@ -16,6 +16,7 @@ from stereotalker_core.body.shell_prior import load_shell_prior
 from stereotalker_core.body.skeleton import JOINT_INDEX
 from stereotalker_core.camera.projection import intrinsics_for, look_at, project
 from stereotalker_core.image import load_portrait
+from stereotalker_core.synthetic.poses import ArmAngles, arm_pose, head_pose, joint_heads
 
 SIZE = (192, 192)
 ASTRONAUT = Path(__file__).parent.parent / "data" / "astronaut_keypoints.json"
@@ -75,6 +76,29 @@ def test_point_model_is_the_body(body):
     )
     wanted = torch.stack([wanted[:, 0], -wanted[:, 2], wanted[:, 1]], 1) + translation  # camera axes of the fit
     assert torch.allclose(model(x), wanted, atol=1e-5)
+
+
+def test_fitted_poses_move_joints_together_as_motions_do(body):
+    """A nod is shared by neck and skull, a shoulder follows its lowered arm, an elbow is a hinge: as in `poses`."""
+    parameters = Parameters(body, hands=False)
+    heads = joint_heads(body, body.rest(torch.zeros(1, body.n_shape)))
+
+    def pose(**turned):  # degrees along groups of the fit's parameters, small enough to add up
+        x = torch.zeros_like(parameters.mean)
+        for name, angles in turned.items():
+            x[parameters.slices[name.replace("_", ".")]] = torch.deg2rad(torch.tensor(angles))
+        return parameters.unpack(x)[1]
+
+    torch.testing.assert_close(pose(neck=[2.0, 0.0, 0.0]), head_pose(2.0)[0], atol=1e-5, rtol=0)
+    torch.testing.assert_close(pose(neck=[0.0, 0.0, 3.0]), head_pose(0.0, 3.0)[0], atol=1e-5, rtol=0)
+    still = ArmAngles(lower=0.0, elbow=0.0, curl=0.0, thumb=0.0)
+    for side, sign in (("L", 1.0), ("R", -1.0)):
+        lowered, bent = (arm_pose(heads, side, replace(still, **kind))[0] for kind in ({"lower": 5.0}, {"elbow": 5.0}))
+        fitted = pose(**{f"upperarm_{side}": [0.0, 5.0 * sign, 0.0]})
+        torch.testing.assert_close(fitted, lowered, atol=1e-5, rtol=0)
+        torch.testing.assert_close(pose(**{f"elbow_{side}": [5.0]}), bent, atol=1e-5, rtol=0)
+        rolled = arm_pose(heads, side, replace(still, roll=6.0))[0]
+        torch.testing.assert_close(pose(**{f"twist_{side}": [3.0 * sign]}), rolled, atol=1e-5, rtol=0)
 
 
 def test_clean_keypoints_are_recovered(body, person, fitted):
