@@ -16,13 +16,14 @@ FORBIDDEN = {"comfy", "comfy_extras", "comfy_api", "folder_paths", "nodes", "tor
 MAX_FILE, MAX_FUNCTION, MAX_LINE = 400, 60, 120
 
 # A module may import modules of its own package and what these rows list. Longer prefixes win over shorter ones.
-_VOCABULARY = ["shapes", "config", "checkpoint"]
+_VOCABULARY = ["shapes", "config", "precision", "checkpoint"]
 _RECORDS = [*_VOCABULARY, "records", "body.skeleton", "body.rotations"]
 _STAGE_1 = [*_RECORDS, "body", "camera", "audio"]
 _ALL_STAGES = [*_STAGE_1, "motion", "face", "image", "video"]
 ALLOWED = {
     "shapes": [],
     "config": [],
+    "precision": [],
     "convert.pickled": [],
     "checkpoint": ["config"],
     "body.skeleton": [],

@@ -146,8 +146,7 @@ def stage_1() -> str:
 
 
 def stage_2() -> str:
-    """The renderer's held-out metrics, as `evaluate render --json` last wrote them: a better fit of the portrait changes
-    them as well, without new weights."""
+    """The renderer's held-out metrics as last measured: a better fit changes them as well, without new weights."""
     found = json.loads((ROOT / "docs" / "metrics" / "render.json").read_text(encoding="utf-8"))
     return "\n".join(held_out(found["metrics"], ASKED_2))
 
