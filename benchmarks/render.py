@@ -1,6 +1,6 @@
 """Where stage 2 spends its time: milliseconds a frame of every part, on this machine.
 
-    python benchmarks.render.py [--size 256] [--frames 32] [--steps 1] [--threads N] [--json F]
+    python benchmarks/render.py [--size 256] [--frames 32] [--steps 1] [--threads N] [--json F]
 
 A synthetic person with the true fit, an orbit from -40 to 40 degrees, windows of 16 frames; the best of three runs.
 """

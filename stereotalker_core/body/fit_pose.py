@@ -15,15 +15,13 @@ from torch.func import jacfwd
 from .keypoints import Keypoints
 from .model import HalfBody, Posed
 from .shell_prior import ShellPrior
-from .skeleton import JOINT_INDEX, N_JOINTS
+from .skeleton import JOINT_INDEX, N_JOINTS, NECK_SHARE, SHOULDER_SHARE
 
 DISTANCE = 2.1  # m, assumed distance of the portrait's camera
 _LOOSE = 1.5  # sigmas of shape and shell where an outline is followed: one, as people differ, wins over cautious points
 _ROBUST = 3.0  # residuals beyond this many sigmas count as outliers
 _TIMID = ("tongueOut", "cheekPuff", "jawForward", "mouthRollLower", "mouthRollUpper", "noseSneerLeft", "noseSneerRight")
 _BOLD = ("jawOpen", "mouthSmileLeft", "mouthSmileRight")
-_NECK = {"neck01": 0.2, "neck02": 0.2, "neck03": 0.2, "head": 0.4}  # shares of a nod, as motions have them
-_SHOULDER = 0.15  # by which the shoulder follows an arm that is lowered or lifted, as motions have it
 _SIDEWAYS = ("jawLeft", "jawRight", "mouthLeft", "mouthRight")
 
 
@@ -108,12 +106,12 @@ class Parameters:
 
         joint("root", {"root": 1}, (5, 8, 60))  # people who stand or sit for a portrait hardly lean
         joint("spine", {"spine03": 0.5, "spine01": 0.5}, (5, 10, 15))
-        joint("neck", _NECK, (12, 10, 25))
+        joint("neck", NECK_SHARE, (12, 10, 25))
         joint("head", {"head": 1}, (4, 4, 6))  # by which it departs from the neck
         for side, sign in (("L", 1), ("R", -1)):
             joint(f"clavicle.{side}", {f"clavicle.{side}": 1}, (2, 3, 2))
             start = joint(f"upperarm.{side}", {f"upperarm01.{side}": 1}, (30, 22, 30), (0, 28 * sign, 0))
-            rows.append((JOINT_INDEX[f"shoulder01.{side}"] * 3 + 1, start + 1, _SHOULDER))
+            rows.append((JOINT_INDEX[f"shoulder01.{side}"] * 3 + 1, start + 1, SHOULDER_SHARE))
             upper, elbow, wrist = (
                 body.bone_mean[body.bone_index[f"{n}.{side}"]] for n in ("upperarm01", "lowerarm01", "wrist")
             )

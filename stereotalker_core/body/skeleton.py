@@ -16,6 +16,8 @@ MOTION_JOINTS = (
     SPINE_JOINTS + HEAD_JOINTS + ARM_JOINTS["L"] + ARM_JOINTS["R"] + HAND_JOINTS["L"] + HAND_JOINTS["R"]
 )  # 49
 N_JOINTS = len(MOTION_JOINTS)
+NECK_SHARE = {"neck01": 0.2, "neck02": 0.2, "neck03": 0.2, "head": 0.4}  # of a nod, in motions and in fitted poses
+SHOULDER_SHARE = 0.15  # by which the shoulder follows an arm that is lowered or lifted
 JOINT_INDEX = {name: i for i, name in enumerate(MOTION_JOINTS)}
 
 

@@ -12,11 +12,10 @@ from torch import Tensor
 
 from ..body.model import HalfBody, Rest
 from ..body.rotations import axis_angle_to_matrix, matrix_to_axis_angle
-from ..body.skeleton import JOINT_INDEX, MOTION_JOINTS, N_JOINTS
+from ..body.skeleton import JOINT_INDEX, MOTION_JOINTS, N_JOINTS, NECK_SHARE, SHOULDER_SHARE
 from ..shapes import dims
 
 Angle = float | Tensor
-_NECK_SHARE = {"neck01": 0.2, "neck02": 0.2, "neck03": 0.2, "head": 0.4}
 _SPINE_SHARE = {"root": 0.2, "spine03": 0.4, "spine01": 0.4}
 
 
@@ -98,7 +97,7 @@ def arm_pose(heads: Tensor, side: str, angles: ArmAngles) -> Tensor:
     # lifting the clavicle swings the whole arm outwards: the upper arm takes the same angle back
     pose = {
         f"clavicle.{side}": _turn(ey, -sign * shrug),
-        f"shoulder01.{side}": _turn(ey, sign * 0.15 * lower),
+        f"shoulder01.{side}": _turn(ey, sign * SHOULDER_SHARE * lower),
         f"upperarm01.{side}": _turn(ey, sign * shrug)
         @ _turn(ex, -torch.as_tensor(angles.forward))
         @ _turn(ey, sign * lower)
@@ -143,7 +142,7 @@ def _thumb(at: dict[str, Tensor], side: str, hand: HandFrame, opposition: Angle)
 
 def head_pose(pitch: Angle = 0.0, yaw: Angle = 0.0, roll: Angle = 0.0) -> Tensor:
     """pitch + nods down, yaw + turns to the own left, roll + tilts to the own left -> (T, 49, 3)."""
-    return _column(_NECK_SHARE, pitch, yaw, roll)
+    return _column(NECK_SHARE, pitch, yaw, roll)
 
 
 def spine_pose(pitch: Angle = 0.0, yaw: Angle = 0.0, roll: Angle = 0.0) -> Tensor:

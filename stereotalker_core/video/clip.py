@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..body.model import HalfBody, Rest
-from ..precision import cpu_has_bf16
+from ..precision import rendering_precision
 from ..records import Cameras, Identity, Motion, Regions
 from ..shapes import REGIONS, dims, frames_together, joined
 from .contexts import ContextWindows, averaged
@@ -70,9 +70,7 @@ def clip_bytes(size: tuple[int, int], guide_channels: int = 131) -> float:
 
 def autocast(device: torch.device, public: bool = False) -> AbstractContextManager:
     """bf16 where it is faster on this CPU, as `Renderer` computes. public networks keep their own dtype."""
-    if device.type == "cpu" and not public and cpu_has_bf16():
-        return torch.autocast("cpu", torch.bfloat16)
-    return nullcontext()
+    return nullcontext() if public else rendering_precision(device)
 
 
 @torch.no_grad()

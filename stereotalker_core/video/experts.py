@@ -119,7 +119,6 @@ class ExpertContext:
     def __init__(self) -> None:
         self.experts: tuple[tuple[Experts, float], ...] = ()
         self._gates: dict[int, list[Tensor]] = {}
-        self._joined: dict[tuple[int, ...], Tensor] = {}  # gates side by side, once a pass for each grid of tokens
 
     @contextmanager
     def use(
@@ -142,20 +141,18 @@ class ExpertContext:
         try:
             yield
         finally:
-            self.experts, self._gates, self._joined = (), {}, {}
+            self.experts, self._gates = (), {}
 
     def delta(self, layer: str, x: Tensor) -> Tensor | None:
         """The sum of the experts beside `layer` for its input x (T, N, D); None where there are none."""
         here = [k for k, (module, _) in enumerate(self.experts) if layer in module.index]
         if not here:
             return None
-        modules, key = [self.experts[k][0] for k in here], (x.shape[1], *here)
-        if key not in self._joined:
-            self._joined[key] = torch.cat([self._gates[x.shape[1]][k] for k in here], -1)
+        modules, gates = [self.experts[k][0] for k in here], self._gates[x.shape[1]]
         down = torch.cat([module.down[module.index[layer]] for module in modules])
         up = torch.cat([module.up[module.index[layer]] for module in modules], 1)
         hidden = F.linear(x, down.to(x.dtype))
-        return F.linear(hidden.mul_(self._joined[key].to(hidden.dtype)), up.to(hidden.dtype))
+        return F.linear(hidden * torch.cat([gates[k] for k in here], -1).to(hidden.dtype), up.to(hidden.dtype))
 
 
 def swap_class(module: nn.Module, mixin: type, **attributes: object) -> None:
@@ -174,7 +171,7 @@ class MoEFeedForward:
     def forward(self, hidden_states: Tensor, *args: object, **kwargs: object) -> Tensor:
         base = super().forward(hidden_states, *args, **kwargs)
         delta = self.context.delta(self.layer, hidden_states)
-        return base if delta is None else base.add_(delta.to(base.dtype))
+        return base if delta is None else base + delta.to(base.dtype)
 
 
 class MoEConv:

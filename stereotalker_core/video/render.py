@@ -10,7 +10,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from .. import checkpoint
 from ..body.model import HalfBody, Rest
-from ..precision import cpu_has_bf16
+from ..precision import rendering_precision
 from ..records import Cameras, Guides, Identity, Motion, Regions
 from ..shapes import dims, frames_together, joined
 from .experts import MaskExperts, ViewExperts
@@ -95,9 +95,7 @@ class Renderer:
 
     def autocast(self) -> AbstractContextManager:
         """bf16 where it is faster on this CPU; elsewhere the networks' own dtype."""
-        if self.device.type == "cpu" and cpu_has_bf16():
-            return torch.autocast("cpu", torch.bfloat16)
-        return nullcontext()
+        return rendering_precision(self.device)
 
     def encode_portrait(self, image: Tensor) -> Portrait:
         """Portrait (1, 3, H, W) in [-1, 1], framed like the frames -> Portrait."""

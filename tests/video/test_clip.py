@@ -10,7 +10,6 @@ from stereotalker_core.camera.trajectories import framing_for, orbit
 from stereotalker_core.records import Motion
 from stereotalker_core.synthetic.avatar import make_avatar
 from stereotalker_core.synthetic.portrait import reference_portrait, true_identity
-from stereotalker_core.video import clip as clips
 from stereotalker_core.video.clip import decode_clip, denoise_clip, prepare_clip, read_portrait, without_portrait
 from stereotalker_core.video.mask import MaskPredictor
 from stereotalker_core.video.render import render_video, resolve_background
@@ -22,8 +21,7 @@ FRAMES, SIZE = 30, 64  # three windows
 @pytest.fixture(autouse=True)
 def full_precision(monkeypatch):
     """float32 everywhere, so that only the order of the work can differ."""
-    monkeypatch.setattr(clips, "cpu_has_bf16", lambda: False)
-    monkeypatch.setattr("stereotalker_core.video.render.cpu_has_bf16", lambda: False)
+    monkeypatch.setattr("stereotalker_core.precision.cpu_has_bf16", lambda: False)
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ HEAD = float(REST.bones[0, BODY.bone_index["head"], 2])
 @pytest.fixture(autouse=True)
 def full_precision(monkeypatch):
     """bf16 rounds differently in groups of another size; these tests compare groupings."""
-    monkeypatch.setattr("stereotalker_core.video.render.cpu_has_bf16", lambda: False)
+    monkeypatch.setattr("stereotalker_core.precision.cpu_has_bf16", lambda: False)
 
 
 @pytest.fixture(scope="module")
