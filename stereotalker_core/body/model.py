@@ -19,6 +19,7 @@ from .rotations import axis_angle_to_matrix
 from .skeleton import MOTION_JOINTS
 
 ASSET = Path(__file__).parent / "assets" / "halfbody.safetensors"
+FACE_MESH = Path(__file__).parent / "assets" / "face_mesh.safetensors"  # where MediaPipe's 468 face points lie on it
 
 
 class Rest(NamedTuple):
@@ -56,6 +57,7 @@ class HalfBody(nn.Module):
         self._register_surface(tensors)
         self._register_skeleton(tensors)
         self._register_keypoints(tensors)
+        self._register_face_mesh(load_tensors(FACE_MESH)[0])
 
     # ---------------------------------------------------------------- loading
     def _buffer(self, name: str, value: Tensor) -> None:
@@ -115,6 +117,19 @@ class HalfBody(nn.Module):
         self._buffer("keypoint_source", t["kp_id"].long())  # over [vertices; bones]
         self._buffer("keypoint_weight", t["kp_w"].float())
         self._buffer("keypoint_row", torch.repeat_interleave(torch.arange(len(pointer) - 1), pointer.diff()))
+
+    def _register_face_mesh(self, t: dict[str, Tensor]) -> None:
+        self._buffer("mesh_vertices", t["vertices"].long())  # (468, 3) corners of the triangle that a mesh point lies on
+        self._buffer("mesh_weights", t["weights"].float())  # (468, 3) barycentric
+
+    def point_row(self, name: str) -> tuple[Tensor, Tensor]:
+        """The sources (over [vertices; bones]) and weights of a keypoint, or of "mesh.0".."mesh.467"."""
+        group, _, index = name.partition(".")
+        if group == "mesh":
+            return self.mesh_vertices[int(index)], self.mesh_weights[int(index)]
+        k = self.keypoint_index[name]
+        span = slice(int(self.keypoint_pointer[k]), int(self.keypoint_pointer[k + 1]))
+        return self.keypoint_source[span], self.keypoint_weight[span]
 
     # ---------------------------------------------------------------- evaluation
     def rest(self, shape: Tensor, shell: Tensor | None = None) -> Rest:
