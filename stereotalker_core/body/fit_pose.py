@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.func import jacfwd
 
-from .keypoints import Keypoints
+from ..perception.keypoints import Keypoints
 from .model import HalfBody, Posed
 from .shell_prior import ShellPrior
 from .skeleton import JOINT_INDEX, N_JOINTS, NECK_SHARE, SHOULDER_SHARE
