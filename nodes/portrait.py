@@ -38,7 +38,7 @@ class FitPortrait:
 
     def fit(self, image, pose_keypoint=None, mask=None) -> tuple[Identity, object, float]:
         from ..stereotalker_core.body.fit import fit_portrait
-        from ..stereotalker_core.body.keypoints import from_openpose
+        from ..stereotalker_core.perception.keypoints import from_openpose
 
         portrait = host.image_in(image)
         rows, columns = portrait.shape[-2:]

@@ -78,8 +78,8 @@ class StereoTalker:
         motion_strength: float = 1.0,
         extra_pnginfo=None,
     ):
-        from ..stereotalker_core.body.keypoints import from_openpose
         from ..stereotalker_core.motion.sampling import MotionOptions
+        from ..stereotalker_core.perception.keypoints import from_openpose
         from ..stereotalker_core.pipeline import Look, View, prepare, render
         from ..stereotalker_core.video.provenance import provenance
 

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from .body.detector import KeypointDetector, load_detector
 from .body.fit import fit_portrait
-from .body.keypoints import Keypoints
 from .body.model import HalfBody
 from .camera.trajectories import MODES, framing_for, orbit
 from .motion.sampling import MotionModels, MotionOptions, sample_motion
+from .perception.keypoints import Keypoints
 from .records import Audio, Cameras, Identity, Motion
 from .video.face_pass import LARGEST_SCALE
 from .video.render import RenderedChunk, Renderer, render_video

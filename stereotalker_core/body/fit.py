@@ -13,12 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..camera.projection import project
+from ..perception.keypoints import HELP, Keypoints
 from ..records import Identity
 from ..shapes import dims
 from .detector import KeypointDetector, load_detector
 from .fit_pose import PoseFit, Pull, fit_pose
 from .fit_shell import ShellSolver, fit_shell, outer_contour, silhouette_iou, vertex_part_is
-from .keypoints import HELP, Keypoints
 from .lift import Lifter, grow, lift_unlit, push_pull
 from .matting import matte
 from .model import HalfBody

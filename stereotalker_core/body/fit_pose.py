@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from .keypoints import Keypoints
+from ..perception.keypoints import Keypoints
 from .model import HalfBody, Posed
 from .point_model import PointModel, camera_axes
 from .pose_parameters import Parameters

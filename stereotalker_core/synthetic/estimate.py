@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..body.fit import fit_portrait
-from ..body.keypoints import Keypoints, default_sigma
 from ..body.lift import Lifter
 from ..body.model import HalfBody
+from ..perception.keypoints import Keypoints, default_sigma
 from ..records import Cameras, Identity
 from .portrait import Portrait
 from .render import rendered_keypoints
