@@ -8,7 +8,7 @@ import torch
 from stereotalker_core.body.fit import _follow_outline, fit_portrait, paint_out
 from stereotalker_core.body.fit_pose import Parameters, PointModel, fit_pose
 from stereotalker_core.body.fit_shell import ShellSolver, fit_shell, outer_contour, silhouette_iou
-from stereotalker_core.body.lift import Lifter
+from stereotalker_core.body.texels import Lifter
 from stereotalker_core.body.model import HalfBody
 from stereotalker_core.body.rasterize import rasterize
 from stereotalker_core.body.shell_prior import load_shell_prior
