@@ -179,7 +179,34 @@ def test_cameras_by_keyframes_and_by_a_core_camera(identity):
     moving = camera(identity, motion, path="keyframes", keyframes="0%: -40, 100%: 20 5 1.2")
     assert float(moving.yaw[0]) == pytest.approx(-40) and float(moving.yaw[-1]) == pytest.approx(20)
     info = {"position": {"x": 1.0, "y": 0.0, "z": 1.0}, "target": {"x": 0.0, "y": 0.0, "z": 0.0}}
-    assert camera(identity, motion, path="fixed", camera_info=info).yaw.tolist() == pytest.approx([45.0] * FRAMES)
+    assert camera(identity, motion, path="fixed", camera_info=info).yaw.tolist() == pytest.approx([-45.0] * FRAMES)
+    from_there = camera(identity, motion, end_yaw=30.0, camera_info=info | {"zoom": 2.0})
+    assert (float(from_there.yaw[0]), float(from_there.yaw[-1])) == pytest.approx((-45, 30), abs=1e-4)
+    plain = camera(identity, motion)
+    assert float(from_there.intrinsics[0, 0]) == pytest.approx(2 * float(plain.intrinsics[0, 0]))
+    other = info | {"position": {"x": -1.0, "y": 0.0, "z": 1.0}}
+    assert camera(identity, motion, camera_info=[info, other]).yaw.tolist() == pytest.approx(
+        torch.linspace(-45, 45, FRAMES).tolist(), abs=1e-3
+    )
+
+
+def test_the_cameras_of_the_3d_nodes_come_back_as_they_went(identity):
+    motion = wave(6)
+    path = {"path": "orbit", "yaw": -30.0, "end_yaw": 30.0, "pitch": 5.0, "distance": 1.2, "framing": "auto"}
+    node = {"identity": identity, "motion": motion, "size": SIZE, **path}
+    cameras, given = call("StereoTalkerCameraTrajectory", **node)
+    assert len(given) == FRAMES and given[0]["position"]["x"] > 0 > given[-1]["position"]["x"]  # left side first
+    again, _ = call("StereoTalkerCameraTrajectory", **node, camera_info=given, camera_use="place in metres")
+    torch.testing.assert_close(again.world_to_camera, cameras.world_to_camera, atol=1e-4, rtol=0)
+    _, still = call("StereoTalkerCameraTrajectory", **node | {"path": "fixed"})
+    assert isinstance(still, dict) and still["cameraType"] == "perspective"
+    with pytest.raises(ValueError, match="stands inside"):
+        behind = still | {"position": {"x": 0, "y": 0.4, "z": -9}}
+        camera(identity, motion, camera_info=behind, camera_use="place in metres")
+
+
+def test_a_keyframed_camera_needs_keyframes(identity):
+    motion = wave(6)
     with pytest.raises(ValueError, match="keyframe"):
         camera(identity, motion, path="keyframes")
 
