@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..stereotalker_core.shapes import FPS
 from . import host
 from .camera import YAW, shown_to_widget
+from .portrait import keypoints_in
 from .speech import audio_in
 from .video import BACKGROUNDS, COLOURS, HIDDEN, check_batch
 
@@ -78,7 +79,6 @@ class StereoTalker:
         motion_strength: float = 1.0,
         extra_pnginfo=None,
     ):
-        from ..stereotalker_core.body.keypoints import from_openpose
         from ..stereotalker_core.motion.sampling import MotionOptions
         from ..stereotalker_core.pipeline import Look, View, prepare, render
         from ..stereotalker_core.video.provenance import provenance
@@ -97,7 +97,7 @@ class StereoTalker:
                 sound,
                 View(yaw, end_yaw if orbit else None, size=size),
                 mask=host.mask_in(mask, (rows, columns)),
-                keypoints=None if pose_keypoint is None else from_openpose(pose_keypoint, columns, rows),
+                keypoints=keypoints_in(pose_keypoint, columns, rows),
                 transcript=transcript.strip() or None,
                 options=MotionOptions(seed=seed, motion_strength=motion_strength),
                 progress=progress,

@@ -279,6 +279,20 @@ def test_vae_encodes_and_decodes_pictures(identity, renderer):
     latents = renderer[1].encode(image)
     assert latents.shape == (1, 8, 16, 16)
     assert psnr(renderer[1].decode(latents), image) > 15
+    with pytest.raises(ValueError, match="lacks the guides.*`vae` output of Stereo-Talker Conditioning"):
+        call("VAEDecode", samples={"samples": latents.expand(3, -1, -1, -1)}, vae=renderer[1])
+
+
+def test_the_nodes_refuse_batches(identity):
+    image = PACK.nodes.host.image_out([identity.portrait[None]]).expand(2, -1, -1, -1)
+    with pytest.raises(ValueError, match="2 pictures came in one batch"):
+        call("StereoTalkerFitPortrait", image=image)
+    sound = {"waveform": torch.rand(2, 1, 16000), "sample_rate": 16000}
+    simple = {"yaw": 0.0, "orbit": False, "end_yaw": 0.0, "seed": 0, "steps": 1, "size": 128, "background": "grey"}
+    with pytest.raises(ValueError, match="2 recordings came in one batch"):
+        call("StereoTalker", image=image[:1], audio=sound, **simple)
+    with pytest.raises(ValueError, match="2 pictures came in one batch"):
+        call("StereoTalker", image=image, audio={**sound, "waveform": sound["waveform"][:1]}, **simple)
 
 
 def test_numbers_that_are_none_are_an_error():
