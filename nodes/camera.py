@@ -7,7 +7,8 @@ import hashlib
 import torch
 
 from ..stereotalker_core.camera import trajectories
-from ..stereotalker_core.camera.keyframes import parse_keyframes, view_of
+from ..stereotalker_core.camera.keyframes import parse_keyframes
+from ..stereotalker_core.camera.viewer import DIRECTION, USES, filmed, tilted, view_of, viewer_cameras
 from ..stereotalker_core.records import Cameras, Identity, Motion
 from . import host
 
@@ -21,9 +22,12 @@ class CameraTrajectory:
     CATEGORY = "Stereo-Talker/camera"
     DESCRIPTION = "A camera for every frame of a motion: standing still at a yaw, or orbiting from one yaw to another."
     SEARCH_ALIASES = ["orbit", "yaw", "viewpoint", "camera angle", "turntable"]
-    RETURN_TYPES = ("ST_CAMERAS",)
-    RETURN_NAMES = ("cameras",)
-    OUTPUT_TOOLTIPS = ("One camera a frame, for Render Guides and Render Video.",)
+    RETURN_TYPES = ("ST_CAMERAS", "LOAD3D_CAMERA")
+    RETURN_NAMES = ("cameras", "camera_info")
+    OUTPUT_TOOLTIPS = (
+        "One camera per frame, for Render Guides and Render Video.",
+        "The same for core's 3D nodes, in metres: one camera where it stands still, else a list, one per frame.",
+    )
     FUNCTION = "build"
 
     @classmethod
@@ -34,7 +38,8 @@ class CameraTrajectory:
 
         path = "fixed uses yaw only; an orbit goes yaw -> end_yaw; keyframes follow the keyframes text."
         keys = '"0%: -40, 50%: 20, 100%: -10", or in seconds "1.5s: 20"; each: yaw [pitch [distance]].'
-        info = "Optional camera of a core 3D or camera node; its yaw and pitch replace the ones here."
+        info = "Optional camera of a core 3D or camera node, or a list of them: a path, resampled to the motion."
+        use = f"{USES[0]}: yaw, pitch, roll and zoom of camera_info; {USES[1]}: also its position, target and fov."
         return {
             "required": {
                 "identity": ("ST_IDENTITY", {"tooltip": "The fitted person, to frame them."}),
@@ -59,6 +64,7 @@ class CameraTrajectory:
             "optional": {
                 "keyframes": ("STRING", {"default": "", "tooltip": keys}),
                 "camera_info": ("LOAD3D_CAMERA", {"tooltip": info}),
+                "camera_use": (USES, {"default": DIRECTION, "tooltip": use}),
             },
         }
 
@@ -74,21 +80,31 @@ class CameraTrajectory:
         framing: str,
         size: int,
         keyframes: str = "",
-        camera_info: dict | None = None,
+        camera_info: dict | list[dict] | None = None,
+        camera_use: str = DIRECTION,
     ):
         shown = trajectories.framing_for(host.body(), identity, framing)
         shown = trajectories.Framing(shown.target, shown.distance * distance, shown.height * distance)
         frames, canvas = len(motion), (size, size)
-        if camera_info is not None:
-            yaw, pitch = view_of(camera_info)
-        if path == "fixed":
-            cameras = trajectories.fixed(shown, frames, yaw, pitch, canvas)
-        elif path == "keyframes":
-            keys = parse_keyframes(keyframes, frames, motion.fps, pitch)
-            cameras = trajectories.keyframes(shown, frames, keys, canvas)
+        camera_info = camera_info[0] if isinstance(camera_info, list) and len(camera_info) == 1 else camera_info
+        told = camera_info is not None
+        if told and (isinstance(camera_info, list) or camera_use != DIRECTION or path == "fixed"):
+            cameras = filmed(camera_info, shown, frames, canvas, camera_use)  # the whole path
         else:
-            cameras = trajectories.orbit(shown, frames, yaw, end_yaw, pitch, canvas, ease=path != PATHS[1])
-        return {"ui": shown_to_widget(identity, motion, pitch), "result": (cameras,)}
+            roll, zoom = 0.0, 1.0
+            if told:  # where the path begins
+                yaw, pitch, roll, zoom = view_of(camera_info)
+            if path == "fixed":
+                cameras = trajectories.fixed(shown, frames, yaw, pitch, canvas)
+            elif path == "keyframes":
+                keys = parse_keyframes(keyframes, frames, motion.fps, pitch)
+                cameras = trajectories.keyframes(shown, frames, keys, canvas)
+            else:
+                cameras = trajectories.orbit(shown, frames, yaw, end_yaw, pitch, canvas, ease=path != PATHS[1])
+            cameras = tilted(cameras, roll, zoom)
+        still = bool((cameras.world_to_camera == cameras.world_to_camera[:1]).all())
+        given = viewer_cameras(cameras[:1] if still else cameras, shown.target)
+        return {"ui": shown_to_widget(identity, motion, pitch), "result": (cameras, given[0] if still else given)}
 
 
 def shown_to_widget(identity: Identity, motion: Motion, pitch: float) -> dict[str, list]:

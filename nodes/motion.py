@@ -8,7 +8,7 @@ from ..stereotalker_core.records import Cameras, Identity, Motion
 from . import host
 
 CATEGORY = "Stereo-Talker/motion"
-SUFFIXES = (".safetensors", ".npz", ".csv")
+SUFFIXES = (".safetensors", ".npz", ".csv", ".bvh")
 PARTS = ("all", "body", "head", "hands", "face")
 LENGTHS = ("cut to the shorter", "stretch b to a")
 FORMATS = {"npz (exact)": ".npz", "Live Link Face CSV": ".csv", "BVH": ".bvh", "OpenPose JSON": ".json"}
@@ -167,7 +167,9 @@ class SaveMotion:
 class LoadMotion:
     DISPLAY_NAME = "Load Motion (Stereo-Talker)"
     CATEGORY = CATEGORY
-    DESCRIPTION = "A motion from a file: saved by this pack (.safetensors, .npz) or a Live Link Face recording (.csv)."
+    DESCRIPTION = (
+        "A motion from a file: saved by this pack (.safetensors, .npz, .bvh) or a Live Link Face recording (.csv)."
+    )
     SEARCH_ALIASES = ["open motion", "import motion", "live link face", "arkit"]
     RETURN_TYPES = ("ST_MOTION", "INT")
     RETURN_NAMES = ("motion", "frames")
@@ -188,11 +190,9 @@ class LoadMotion:
         return host.resolve_file(motion_file).stat().st_mtime
 
     def load(self, motion_file: str) -> tuple[Motion, int]:
-        from ..stereotalker_core.motion.io import load_live_link_csv, load_npz
+        from ..stereotalker_core.motion.io import load_motion
 
-        path = host.resolve_file(motion_file)
-        readers = {".npz": load_npz, ".csv": load_live_link_csv}
-        motion = readers.get(path.suffix.lower(), Motion.load)(path)
+        motion = load_motion(host.resolve_file(motion_file))
         return motion, len(motion)
 
 

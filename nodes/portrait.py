@@ -8,6 +8,17 @@ from . import host
 CATEGORY = "Stereo-Talker/portrait"
 
 
+def keypoints_in(pose_keypoint, columns: int, rows: int):
+    """POSE_KEYPOINT of one picture -> Keypoints, None stays None; ValueError for those of several pictures."""
+    from ..stereotalker_core.body.keypoints import from_openpose
+
+    if pose_keypoint is None:
+        return None
+    if isinstance(pose_keypoint, list):
+        host.only_one(pose_keypoint, "pictures' keypoints", "give the keypoints of this portrait alone")
+    return from_openpose(pose_keypoint, columns, rows)
+
+
 class FitPortrait:
     DISPLAY_NAME = "Fit Portrait (Stereo-Talker)"
     CATEGORY = CATEGORY
@@ -38,11 +49,10 @@ class FitPortrait:
 
     def fit(self, image, pose_keypoint=None, mask=None) -> tuple[Identity, object, float]:
         from ..stereotalker_core.body.fit import fit_portrait
-        from ..stereotalker_core.perception.keypoints import from_openpose
 
         portrait = host.image_in(image)
         rows, columns = portrait.shape[-2:]
-        points = None if pose_keypoint is None else from_openpose(pose_keypoint, columns, rows)
+        points = keypoints_in(pose_keypoint, columns, rows)
         with host.interruptible():
             identity = fit_portrait(host.body(), portrait, points, host.mask_in(mask, (rows, columns)))
         return identity, host.mask_out([identity.mask[None]]), float(identity.quality)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..stereotalker_core.shapes import FPS
 from . import host
 from .camera import YAW, shown_to_widget
+from .portrait import keypoints_in
 from .speech import audio_in
 from .video import BACKGROUNDS, COLOURS, HIDDEN, check_batch
 
@@ -97,7 +98,7 @@ class StereoTalker:
                 sound,
                 View(yaw, end_yaw if orbit else None, size=size),
                 mask=host.mask_in(mask, (rows, columns)),
-                keypoints=None if pose_keypoint is None else from_openpose(pose_keypoint, columns, rows),
+                keypoints=keypoints_in(pose_keypoint, columns, rows),
                 transcript=transcript.strip() or None,
                 options=MotionOptions(seed=seed, motion_strength=motion_strength),
                 progress=progress,

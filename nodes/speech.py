@@ -10,7 +10,8 @@ CATEGORY = "Stereo-Talker/motion"
 
 
 def audio_in(audio: dict):
-    """AUDIO {"waveform" (B, C, S), "sample_rate"} -> Audio of its first clip; ValueError for silence or NaN."""
+    """AUDIO {"waveform" (1, C, S), "sample_rate"} -> Audio; ValueError for several recordings, silence or NaN."""
+    host.only_one(audio["waveform"], "recordings", "run the graph once for each recording")
     return make_audio(audio["waveform"][0].float().cpu(), int(audio["sample_rate"]))
 
 

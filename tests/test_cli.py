@@ -75,6 +75,9 @@ def test_motion_command(tiny, inputs, tmp_path):
     assert (tmp_path / "s.png").stat().st_size > 5000 and "HIERARCHY" in (tmp_path / "m.bvh").read_text()[:20]
     assert len(Motion.load(tmp_path / "m.safetensors")) == 13
     assert streams(tmp_path / "p.mp4") == (13, "h264", "aac")
+    for name in ("m.npz", "m.csv", "m.bvh"):  # talk films whatever motion has written
+        line = words(inputs, tmp_path / "v.mp4", "--motion", str(tmp_path / name), "--quiet")
+        assert cli.main(line) == 0 and streams(tmp_path / "v.mp4")[0] == 13, name
 
 
 @pytest.mark.parametrize(

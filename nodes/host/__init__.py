@@ -24,7 +24,7 @@ from .model import (
     with_sampling,
 )
 from .models import AUDIO, FILES, LANGUAGE, SETS, VAES, model_choices, resolve_model
-from .pictures import fit_canvas, image_in, image_out, mask_in, mask_out, strip_of, to_pil
+from .pictures import fit_canvas, image_in, image_out, mask_in, mask_out, only_one, strip_of, to_pil
 from .progress import Progress, check_finite, check_interrupted, interruptible
 from .vae import ClipVAE, vae_of
 
@@ -61,6 +61,7 @@ __all__ = [
     "model_name",
     "nano_models",
     "networks_of",
+    "only_one",
     "problem_with_file",
     "register_model_folder",
     "resolve_file",

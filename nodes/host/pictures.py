@@ -30,10 +30,19 @@ def image_out(frames: Sequence[Tensor]) -> Tensor:
     return images
 
 
+def only_one(batch: Sequence, what: str, instead: str) -> None:
+    """ValueError where a batch holds none or several of what a node takes one of: nothing is cut off in silence."""
+    if len(batch) != 1:
+        raise ValueError(f"{len(batch)} {what} came in one batch, and this node takes one; {instead}")
+
+
 def image_in(image: Tensor) -> Tensor:
-    """First picture of an IMAGE (B, H, W, C) in 0..1 -> (3, H, W) in [-1, 1]; ValueError for an odd shape."""
+    """The picture of an IMAGE (1, H, W, C) in 0..1 -> (3, H, W) in [-1, 1]; ValueError for a batch or an odd shape."""
     if image.ndim != 4 or image.shape[-1] not in (1, 3, 4):
         raise ValueError(f"an IMAGE has shape [B, H, W, 3], got {tuple(image.shape)}")
+    only_one(
+        image, "pictures", "Rebatch Images with batch_size 1 in front renders all, Image From Batch chooses one"
+    )
     first = image[0, ..., :3].float()
     first = first.expand(-1, -1, 3) if first.shape[-1] == 1 else first
     return (first.permute(2, 0, 1) * 2 - 1).clamp(-1, 1).contiguous()
@@ -51,10 +60,14 @@ def mask_out(masks: Sequence[Tensor]) -> Tensor:
 
 
 def mask_in(mask: Tensor | None, size: tuple[int, int]) -> Tensor | None:
-    """First MASK (B, H, W), 1 = person -> (1, H, W) at size (H, W); None, or an empty stock mask, stays None."""
+    """The MASK (1, H, W), 1 = person -> (1, H, W) at size (H, W); None, or an empty stock mask, stays None.
+
+    ValueError for several masks: they would belong to several portraits.
+    """
     if mask is None:
         return None
-    first = mask[:1].float() if mask.ndim == 3 else mask[None].float()
+    first = mask.float() if mask.ndim == 3 else mask[None].float()
+    only_one(first, "masks", "give the mask of this portrait alone")
     if float(first.max()) == 0.0:
         return None
     return F.interpolate(first[None], size, mode="bilinear", align_corners=False)[0].clamp(0, 1)

@@ -1,11 +1,14 @@
 """The renderer's autoencoder as a VAE: the stock VAE Encode and VAE Decode use it like any other.
 
 A VAE that comes out of Stereo-Talker Conditioning also knows the guides, masks and background of its video, so that
-VAE Decode gives the finished frames; without them the plain decoder is used. That of a full-size set carries the set's
-image encoder, and says what its pose guider reads.
+VAE Decode gives the finished frames. Without them it has only the plain decoder: for a picture, or the latents of a
+full-size set; a video of the nano renderer is refused, because its decoder draws what the guides show. The VAE of a
+full-size set carries the set's image encoder, and says what its pose guider reads.
 """
 
 from __future__ import annotations
+
+import logging
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +20,11 @@ from .progress import Progress, check_finite, interruptible
 _CHUNK = 8  # frames decoded together
 _BYTES_PER_PIXEL = 1500  # activations of one decoded frame a pixel, measured
 _SMALLEST_TILE = 24  # latents
+_UNBOUND = (
+    "this VAE lacks the guides, masks and background of the video, so the person is not put before the background; "
+    "connect the `vae` output of Stereo-Talker Conditioning to VAE Decode"
+)
+logger = logging.getLogger(__name__)
 
 
 def vae_of(vae) -> ClipVAE:
@@ -78,10 +86,15 @@ class ClipVAE:
     def decode(self, samples: Tensor, vae_options: dict | None = None, tile: int | None = None) -> Tensor:
         """Latents (T, C, h, w) -> IMAGE (T, H, W, 3), a few frames at a time; ValueError for another video's.
 
-        tile: side in latents of the tiles that a full-size autoencoder decodes.
+        tile: side in latents of the tiles that a full-size autoencoder decodes. An unbound VAE says what it lacks: in
+        the log, or as a ValueError where the latents are a video of the nano renderer.
         """
         from ...stereotalker_core.video.clip import decode_clip
 
+        if self.clip is None and self.image_encoder is None and len(samples) > 1:
+            raise ValueError(_UNBOUND)
+        if self.clip is None:
+            logger.warning(_UNBOUND)
         rows, columns = (side * self.upscale_ratio for side in samples.shape[-2:])
         check_memory(len(samples), (rows, columns), 24, "decode fewer frames at once, or use Render Video to File")
         device = load_all([self], _CHUNK * rows * columns * _BYTES_PER_PIXEL)

@@ -34,18 +34,3 @@ def _number(word: str) -> float:
         return float(word)
     except ValueError:
         return math.nan
-
-
-def view_of(camera: dict) -> tuple[float, float]:
-    """(yaw, pitch) degrees of a camera dictionary {"position": {x, y, z}, "target": {x, y, z}} with y up.
-
-    The convention of ComfyUI's camera nodes: azimuth atan2(x, z), 0 in front. ValueError for another dictionary.
-    """
-    try:
-        position, target = camera["position"], camera.get("target") or {"x": 0.0, "y": 0.0, "z": 0.0}
-        x, y, z = (float(position[axis]) - float(target[axis]) for axis in "xyz")
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"camera_info must hold position and target with x, y, z; got {camera!r}") from error
-    if math.hypot(x, y, z) < 1e-6:
-        raise ValueError("camera_info has its camera in its target; move one of them")
-    return math.degrees(math.atan2(x, z)), math.degrees(math.atan2(y, math.hypot(x, z)))

@@ -171,9 +171,7 @@ def monotone_cubic(x: Tensor, y: Tensor, at: Tensor) -> Tensor:
 
 
 def _cameras(framing: Framing, yaw: Tensor, pitch: Tensor, factor: Tensor, size: tuple[int, int]) -> Cameras:
-    rows, columns = size
-    if any(side < 64 or side % 8 for side in (rows, columns)):
-        raise ValueError(f"size {rows}x{columns} must be multiples of 8, at least 64")
+    rows, columns = checked_size(size)
     matrix = look_at(torch.tensor(framing.target), yaw, pitch, framing.distance * factor)
     return Cameras(matrix, intrinsics_for(framing.height, framing.distance, size), yaw, (rows, columns))
 
@@ -182,6 +180,14 @@ def _moved(cameras: Cameras, along_x: float) -> Cameras:
     matrix = cameras.world_to_camera.clone()
     matrix[:, 0, 3] -= along_x
     return Cameras(matrix, cameras.intrinsics, cameras.yaw, cameras.size)
+
+
+def checked_size(size: tuple[int, int]) -> tuple[int, int]:
+    """(rows, columns) of a canvas; ValueError for one that the renderer cannot have."""
+    rows, columns = size
+    if any(side < 64 or side % 8 for side in (rows, columns)):
+        raise ValueError(f"size {rows}x{columns} must be multiples of 8, at least 64")
+    return rows, columns
 
 
 def _checked_frames(frames: int) -> int:

@@ -15,7 +15,7 @@ from ..body.model import HalfBody
 from ..image import load_mask, load_portrait, save_image
 from ..motion.bvh import save_bvh
 from ..motion.conditioning import Style
-from ..motion.io import save_live_link_csv, save_npz
+from ..motion.io import READERS, load_motion, save_live_link_csv, save_npz
 from ..motion.preview import preview_frames, strip
 from ..motion.sampling import MotionModels, MotionOptions, sample_motion
 from ..pipeline import Look, Models, Scene, View, prepare, render
@@ -53,7 +53,8 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     talk.add_argument("--view-experts", type=float, default=1.0, metavar="X", help="strength of the view-MoE; 0 = off")
     talk.add_argument("--mask-experts", type=float, default=1.0, metavar="X", help="strength of the mask-MoE; 0 = off")
     talk.add_argument("--no-mask-predictor", action="store_true", help="use the bare body's own silhouette")
-    talk.add_argument("--motion", metavar="M.safetensors", help="use this motion instead of sampling one")
+    formats = f"use this motion instead of sampling one: {', '.join(READERS)}"
+    talk.add_argument("--motion", metavar="M", help=formats)
     talk.add_argument("--save-motion", metavar="M.safetensors", help="keep the sampled motion")
     talk.add_argument("--json", metavar="F", help="write a report: sizes, times, memory, fit quality")
     _motion_arguments(talk)
@@ -61,7 +62,7 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     motion = commands.add_parser("motion", help="speech -> motion file", description="Sample a motion from speech.")
     motion.add_argument("--audio", required=True, metavar="A", help="as in talk")
     motion.add_argument(
-        "--out", required=True, metavar="M", help=".safetensors (talk --motion reads it), .npz, .csv, .bvh"
+        "--out", required=True, metavar="M", help=".safetensors, .npz, .csv (face and head), .bvh (body)"
     )
     motion.add_argument(
         "--strip", metavar="S.png", help="eight moments of the shaded body, from the front and the side"
@@ -117,7 +118,7 @@ def run_talk(args: argparse.Namespace) -> int:
     look = Look(args.steps, args.seed, background, not args.no_mask_predictor, args.face_scale)
     transcript = read_transcript(args.transcript)
     audio = load_audio(args.audio) if args.audio else None
-    given = Motion.load(args.motion) if args.motion else None
+    given = load_motion(args.motion) if args.motion else None
     if audio is None and given is None:
         raise ValueError("give --audio (or --motion with a saved motion)")
     portrait = load_portrait(args.portrait)
@@ -144,7 +145,7 @@ def run_talk(args: argparse.Namespace) -> int:
     }  # fmt: skip
     if args.json:
         Path(args.json).parent.mkdir(parents=True, exist_ok=True)
-        Path(args.json).write_text(json.dumps(report, indent=2) + "\n")
+        Path(args.json).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     print(out)
     return 0 if complete else 130
 

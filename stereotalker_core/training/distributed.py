@@ -3,7 +3,7 @@
 A step is a fixed number of micro-batches; micro-batch k of step s is `batch(s * micro_batches + k)` and is computed
 under its own random seed. Processes share the micro-batches of a step, so the curve is that of one process that
 accumulates all of them, whatever the number of processes, and a run may be continued on another number of devices.
-With one micro-batch, one process and no mixed precision it is `loop.fit` bit for bit.
+With one micro-batch, one process and no mixed precision it makes the updates of `loop.fit`.
 
 Launch with `accelerate launch --num_processes N -m stereotalker_core train ...`; without it one process runs.
 Checkpoints are plain safetensors of whole tensors: weights that learn, their average, and the optimiser's moments.

@@ -64,7 +64,7 @@ def test_many_pieces_equal_one_pass(name):
     whole = model(wave[None]).last_hidden_state[0]
     pieces = long.long_hidden(model, wave, 10**9)
     assert pieces.shape == whole.shape == (215, 32)
-    assert float((pieces - whole).norm() / whole.norm()) < 2e-6
+    assert float((pieces - whole).norm() / whole.norm()) < 1e-5
     assert float((pieces - whole).abs().max()) < 2e-5
     alone = model(F.pad(wave[100 * HOP : 140 * HOP], (40, 40))[None]).last_hidden_state[0]
     assert float((alone[10:-10] - whole[110:130]).norm() / whole[110:130].norm()) > 1e-3, "nothing looks far"
@@ -82,7 +82,7 @@ def test_the_public_encoder_takes_the_long_way_by_itself(monkeypatch):
     monkeypatch.setattr(pretrained, "CHUNK", 50)
     pieces = model.encode(audio).features
     assert pieces.shape == whole.shape == (76, 64)
-    assert float((pieces - whole).norm() / whole.norm()) < 2e-6
+    assert float((pieces - whole).norm() / whole.norm()) < 1e-5
     model.exact_seconds = 1.0
     monkeypatch.setattr(long, "WINDOW", 60)
     monkeypatch.setattr(long, "CONTEXT", 30)
@@ -100,7 +100,7 @@ def test_beyond_the_limit_only_the_attention_is_windowed(monkeypatch):
     monkeypatch.setattr(long, "CONTEXT", 10)
     wave = F.pad(sound(3.0), (40, 40))
     whole = model(wave[None]).last_hidden_state[0]
-    assert float((long.long_hidden(model, wave, 100) - whole).norm() / whole.norm()) < 2e-6
+    assert float((long.long_hidden(model, wave, 100) - whole).norm() / whole.norm()) < 1e-5
 
 
 @torch.no_grad()

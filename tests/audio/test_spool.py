@@ -37,8 +37,9 @@ def test_the_samples_are_those_of_load_audio(tmp_path, rate, channels, peak):
     assert spooled.seconds == plain.seconds and spooled.frame_count() == plain.frame_count()
     torch.testing.assert_close(spooled.waveform[:], plain.waveform, atol=2e-6 if rate != 16_000 else 1e-7, rtol=0)
     assert torch.equal(spooled.waveform[1000:1500], spooled.waveform[:][1000:1500])
-    assert loudness_gain(spooled.waveform) == loudness_gain(spooled.waveform[:])
-    assert torch.equal(prosody(spooled.waveform, 182), prosody(spooled.waveform[:], 182))
+    # sums over memory that begins elsewhere: the same up to rounding
+    assert loudness_gain(spooled.waveform) == pytest.approx(loudness_gain(spooled.waveform[:]), rel=1e-5)
+    torch.testing.assert_close(prosody(spooled.waveform, 182), prosody(spooled.waveform[:], 182), atol=1e-4, rtol=1e-4)
 
 
 def test_channels_that_cancel_fall_back_to_one(tmp_path):
@@ -76,4 +77,5 @@ def test_motion_of_a_spooled_recording_is_that_of_the_loaded_one(tmp_path):
     a, b = (list(stream_motion(models, read(path), steps=2)) for read in (load_audio, spool_audio))
     assert len(a) == len(b) > 1
     for x, y in zip(a, b, strict=True):
-        assert torch.equal(x.rotations, y.rotations) and torch.equal(x.expression, y.expression)
+        torch.testing.assert_close(x.rotations, y.rotations, atol=1e-4, rtol=0)
+        torch.testing.assert_close(x.expression, y.expression, atol=1e-4, rtol=0)

@@ -1,8 +1,8 @@
-"""Keyframes as text, and cameras of ComfyUI's camera nodes."""
+"""Keyframes as text."""
 
 import pytest
 
-from stereotalker_core.camera.keyframes import parse_keyframes, view_of
+from stereotalker_core.camera.keyframes import parse_keyframes
 
 
 def test_percent_and_seconds():
@@ -18,21 +18,3 @@ def test_times_beyond_the_end_are_the_last_frame():
 def test_what_cannot_be_read_is_named(text):
     with pytest.raises(ValueError, match="keyframe"):
         parse_keyframes(text, 10, 25.0)
-
-
-@pytest.mark.parametrize(
-    ("position", "expected"),
-    [((0, 0, 2), (0, 0)), ((2, 0, 0), (90, 0)), ((-2, 0, 0), (-90, 0)), ((0, 2, 2), (0, 45)), ((0, 0, -2), (180, 0))],
-)
-def test_view_of_a_core_camera(position, expected):
-    target = {"x": 1.0, "y": 1.0, "z": 1.0}
-    camera = {"position": {axis: p + 1.0 for axis, p in zip("xyz", position, strict=True)}, "target": target}
-    assert view_of(camera) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(
-    "camera", [{}, {"position": {"x": 1}}, {"position": {"x": 0, "y": 0, "z": 0}}, {"position": 3}]
-)
-def test_what_is_no_camera_is_refused(camera):
-    with pytest.raises(ValueError, match="camera_info"):
-        view_of(camera)

@@ -86,7 +86,7 @@ def test_hidden_states_are_those_of_the_model(model, file, tmp_path):
     assert report.loaded == 20 and not report.missing and report.dtype == "gguf" and prior.width == 32
     ids = torch.tensor([[3, 4, 5, 6]])
     expected = model.model(input_ids=torch.cat([torch.zeros(1, 1, dtype=torch.long), ids], 1)).last_hidden_state[:, 1:]
-    assert (prior.read_tokens(ids) - expected).abs().max() <= 1e-6
+    assert (prior.read_tokens(ids) - expected).abs().max() <= 1e-5
     assert prior.tokenizer().encode(" hello", add_special_tokens=False).tokens == ["\u2581h", "e", "l", "l", "o"]
     assert prior.read([("hello", 0.0, 0.2)], 10).abs().sum() > 0
     torch.manual_seed(0)

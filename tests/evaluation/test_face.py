@@ -104,7 +104,7 @@ def test_evaluation_gives_every_name_and_finite_numbers(models, monkeypatch, tmp
               "lve_deterministic", "fdd_vq", "mee_vq", "ce_vq", "diversity_vq", "jaw_correlation"}  # fmt: skip
     assert wanted <= set(metrics)
     assert all(math.isfinite(row[k]) for row in metrics.values() for k in ("value", "low", "high"))
-    assert metrics["diversity_deterministic"]["value"] == 0 < metrics["diversity"]["value"]
+    assert metrics["diversity_deterministic"]["value"] < 1e-4 < metrics["diversity"]["value"]  # equal but for rounding
 
 
 @pytest.mark.skipif(not available_engines(), reason="no speech engine is installed")

@@ -12,11 +12,13 @@ from stereotalker_core.body.rotations import axis_angle_to_matrix
 from stereotalker_core.body.skeleton import JOINT_INDEX
 from stereotalker_core.camera.projection import intrinsics_for, look_at
 from stereotalker_core.motion.arkit import ARKIT
-from stereotalker_core.motion.bvh import bone_tree, save_bvh
+from stereotalker_core.motion.bvh import bone_tree, load_bvh, save_bvh
 from stereotalker_core.motion.io import (
     HEAD_SHARES,
+    READERS,
     head_angles,
     load_live_link_csv,
+    load_motion,
     load_npz,
     save_live_link_csv,
     save_npz,
@@ -57,7 +59,67 @@ def test_csv_keeps_face_and_head(tmp_path):
     torch.testing.assert_close(back.expression, motion.expression, atol=1e-5, rtol=0)
     torch.testing.assert_close(back.rotations, motion.rotations, atol=1e-4, rtol=0)
     header = (tmp_path / "m.csv").read_text().splitlines()[0].split(",")
-    assert len(header) == 2 + 52 + 9 and header[0] == "Timecode" and "EyeBlinkLeft" in header
+    assert len(header) == 2 + 52 + 9 and header[:3] == ["Timecode", "BlendShapeCount", "EyeBlinkLeft"]
+
+
+# the first line of a recording of the app, and of what other tools write for it
+APP = (
+    "Timecode,BlendShapeCount,EyeBlinkLeft,EyeLookDownLeft,EyeLookInLeft,EyeLookOutLeft,EyeLookUpLeft,EyeSquintLeft,"
+    "EyeWideLeft,EyeBlinkRight,EyeLookDownRight,EyeLookInRight,EyeLookOutRight,EyeLookUpRight,EyeSquintRight,"
+    "EyeWideRight,JawForward,JawRight,JawLeft,JawOpen,MouthClose,MouthFunnel,MouthPucker,MouthRight,MouthLeft,"
+    "MouthSmileLeft,MouthSmileRight,MouthFrownLeft,MouthFrownRight,MouthDimpleLeft,MouthDimpleRight,MouthStretchLeft,"
+    "MouthStretchRight,MouthRollLower,MouthRollUpper,MouthShrugLower,MouthShrugUpper,MouthPressLeft,MouthPressRight,"
+    "MouthLowerDownLeft,MouthLowerDownRight,MouthUpperUpLeft,MouthUpperUpRight,BrowDownLeft,BrowDownRight,BrowInnerUp,"
+    "BrowOuterUpLeft,BrowOuterUpRight,CheekPuff,CheekSquintLeft,CheekSquintRight,NoseSneerLeft,NoseSneerRight,"
+    "TongueOut,HeadYaw,HeadPitch,HeadRoll,LeftEyeYaw,LeftEyePitch,LeftEyeRoll,RightEyeYaw,RightEyePitch,RightEyeRoll"
+)
+
+
+def test_csv_has_the_columns_of_the_app_in_its_order(tmp_path):
+    motion = make_motion(3)
+    save_live_link_csv(motion, tmp_path / "m.csv")
+    header, first = (line.split(",") for line in (tmp_path / "m.csv").read_text().splitlines()[:2])
+    assert header == APP.split(",") and first[1] == "61"
+    for name in ("JawOpen", "EyeLookInRight", "TongueOut"):
+        expected = float(motion.expression[0, ARKIT.index(name[0].lower() + name[1:])])
+        assert float(first[header.index(name)]) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["shuffled", "lower case", "no header", "other names"])
+def test_csv_is_read_by_name_and_else_by_place(tmp_path, kind, caplog):
+    motion = make_motion(4)
+    save_live_link_csv(motion, tmp_path / "m.csv")
+    rows = [line.split(",") for line in (tmp_path / "m.csv").read_text().splitlines()]
+    if kind == "shuffled":
+        order = [0, *torch.randperm(62, generator=torch.Generator().manual_seed(1)).add(1).tolist()]
+        rows = [[row[i] for i in order] for row in rows]
+    elif kind == "lower case":
+        rows[0] = ["\ufefftimecode", *(cell[0].lower() + cell[1:] for cell in rows[0][1:])]
+    elif kind == "no header":
+        rows = rows[1:]
+    else:
+        rows[0] = [f"column {i}" for i in range(len(rows[0]))]
+    (tmp_path / "n.csv").write_text("\n".join(map(",".join, rows)), encoding="utf-8")
+    back, plain = load_live_link_csv(tmp_path / "n.csv"), load_live_link_csv(tmp_path / "m.csv")
+    assert torch.equal(back.expression, plain.expression) and torch.equal(back.rotations, plain.rotations)
+    assert ("by place" in caplog.text) == (kind in ("no header", "other names"))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda row: row[:30], "line 5: the row ends after 30 columns"),
+        (lambda row: [*row[:20], "nan", *row[21:]], "line 5: MouthClose is 'nan'"),
+        (lambda row: [*row[:54], "far", *row[55:]], "line 5: HeadYaw is 'far'"),
+    ],
+)
+def test_a_bad_row_of_a_csv_is_named(tmp_path, spoil, words):
+    save_live_link_csv(make_motion(6), tmp_path / "m.csv")
+    rows = [line.split(",") for line in (tmp_path / "m.csv").read_text().splitlines()]
+    rows[4] = spoil(rows[4])
+    (tmp_path / "m.csv").write_text("\n".join(map(",".join, rows)))
+    with pytest.raises(ValueError, match=words):
+        load_motion(tmp_path / "m.csv")
 
 
 @pytest.mark.parametrize("fps", [25.0, 30.0, 60.0])
@@ -72,8 +134,33 @@ def test_other_csv_is_refused(tmp_path):
     with pytest.raises(ValueError, match="JawOpen"):
         load_live_link_csv(tmp_path / "m.csv")
     (tmp_path / "n.csv").write_text("Timecode,JawOpen\n00:00:00:00.0,open\n")
-    with pytest.raises(ValueError, match="not numbers"):
+    with pytest.raises(ValueError, match="line 2: JawOpen is 'open', not a number"):
         load_live_link_csv(tmp_path / "n.csv")
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".npz", ".csv", ".bvh"])
+def test_every_format_that_is_written_is_read(body, tmp_path, suffix):
+    from stereotalker_core.commands.talk import SAVERS
+
+    motion, path = make_motion(5, scale=0.1), tmp_path / f"m{suffix}"
+    assert set(SAVERS) == set(READERS)
+    SAVERS[suffix](motion, path)
+    back = load_motion(path)
+    assert len(back) == 5 and back.fps == 25
+    if suffix != ".bvh":
+        torch.testing.assert_close(back.expression, motion.expression, atol=1e-5, rtol=0)
+    if suffix != ".csv":
+        torch.testing.assert_close(back.rotations, motion.rotations, atol=1e-4, rtol=0)
+
+
+def test_other_files_and_numbers_that_are_none_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="m.fbx is no motion file; give one that ends in .safetensors"):
+        load_motion(tmp_path / "m.fbx")
+    motion = make_motion(5)
+    motion.rotations[3, 7, 1] = math.nan
+    save_npz(motion, tmp_path / "m.npz")
+    with pytest.raises(ValueError, match="frame 3 holds a value that is no number"):
+        load_motion(tmp_path / "m.npz")
 
 
 def test_head_angles_are_yaw_pitch_roll():
@@ -124,6 +211,64 @@ def test_bvh_has_the_joint_positions_of_the_body(body, tmp_path):
         ours = heads[:, body.bone_index[names[j]]] * 100
         expected = torch.stack([ours[:, 0], ours[:, 2], -ours[:, 1]], -1)
         torch.testing.assert_close(place[j], expected, atol=2e-3, rtol=0)
+
+
+def test_bvh_comes_back_as_it_went_at_any_angle_and_rate(body, tmp_path):
+    motion = make_motion(30, scale=0.6)
+    motion = Motion(motion.rotations, motion.expression, 30.0)
+    save_bvh(motion, body, tmp_path / "m.bvh", torch.full((body.n_shape,), 0.5))
+    back = load_bvh(tmp_path / "m.bvh")
+    assert back.fps == 30 and back.expression.abs().max() == 0
+    ours, theirs = axis_angle_to_matrix(motion.rotations), axis_angle_to_matrix(back.rotations)
+    torch.testing.assert_close(theirs, ours, atol=1e-4, rtol=0)
+
+
+def test_bvh_channels_may_come_in_another_order(body, tmp_path):
+    """Two joints, channels X Y Z: 90 degrees about the file's x (ours, too), then 90 about its y (our z)."""
+    text = (
+        "HIERARCHY\nROOT root\n{\n OFFSET 0 0 0\n"
+        " CHANNELS 6 Xposition Yposition Zposition Xrotation Yrotation Zrotation\n"
+        " JOINT head\n {\n  OFFSET 0 9 0\n  CHANNELS 3 Xrotation Yrotation Zrotation\n"
+        "  End Site\n  {\n   OFFSET 0 1 0\n"
+        "  }\n }\n}\nMOTION\nFrames: 2\nFrame Time: 0.0333333\n0 0 0 0 0 0 90 0 0\n0 0 0 0 0 0 90 90 0\n"
+    )
+    (tmp_path / "m.bvh").write_text(text)
+    back = load_bvh(tmp_path / "m.bvh")
+    assert back.fps == 30 and back.rotations.abs().sum((0, 2)).nonzero().flatten().tolist() == [JOINT_INDEX["head"]]
+    x, z = (axis_angle_to_matrix(torch.tensor(v) * math.pi / 2) for v in ([1.0, 0, 0], [0, 0, 1.0]))
+    found = axis_angle_to_matrix(back.rotations[:, JOINT_INDEX["head"]])
+    torch.testing.assert_close(found, torch.stack([x, x @ z]), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("HIERARCHY", "ARMATURE", "no BVH file"), ("MOTION", "DANCE", "no BVH file"),
+        ("Frames: 4", "Frames: 9", "cut off"), ("Frames: 4", "Frames: four", "Frames and Frame Time"),
+        ("Frame Time: 0.04", "Frame Time: 9.04", "no clip"),
+        ("CHANNELS 3", "CHANNELS 4", "as many channels"),
+    ],
+)  # fmt: skip
+def test_a_bad_bvh_is_refused(body, tmp_path, old, new, words):
+    save_bvh(make_motion(4), body, tmp_path / "m.bvh")
+    text = (tmp_path / "m.bvh").read_text()
+    assert old in text
+    (tmp_path / "m.bvh").write_text(text.replace(old, new, 1))
+    with pytest.raises(ValueError, match=words):
+        load_motion(tmp_path / "m.bvh")
+
+
+def test_a_bad_row_and_a_foreign_skeleton_of_a_bvh_are_named(body, tmp_path):
+    path = tmp_path / "m.bvh"
+    save_bvh(make_motion(4), body, path)
+    lines = path.read_text().splitlines()
+    for spoilt, words in (("1 2 3", "3 values where"), (f"nan {lines[-2].split(' ', 1)[1]}", "no number")):
+        path.write_text("\n".join([*lines[:-2], spoilt, lines[-1]]))
+        with pytest.raises(ValueError, match=f"line {len(lines) - 1}: .*{words}"):
+            load_bvh(path)
+    path.write_text("\n".join(lines).replace("JOINT ", "JOINT mixamorig:").replace("ROOT ", "ROOT mixamorig:"))
+    with pytest.raises(ValueError, match="none of this body's joints"):
+        load_bvh(path)
 
 
 def test_bvh_tree_has_every_joint_once(body):

@@ -43,7 +43,7 @@ def test_equal_to_peft(kind):
     assert set(ours.state_dict()) == set(theirs.state_dict())
     train_a_little(ours)
     theirs.load_state_dict(ours.state_dict())
-    torch.testing.assert_close(run(ours), run(theirs), atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(run(ours), run(theirs), atol=1e-5, rtol=1e-5)
     assert not torch.allclose(run(ours), run(base), atol=1e-3)
     trainable = [{n for n, p in m.named_parameters() if p.requires_grad} for m in (ours, theirs)]
     assert trainable[0] == trainable[1] and all("lora_" in n for n in trainable[0])
@@ -60,7 +60,7 @@ def test_fresh_off_and_merged(kind):
         assert torch.equal(run(model), run(base))
     assert torch.equal(run(model), on)
     merged = merge_lora(copy.deepcopy(model))
-    torch.testing.assert_close(run(merged), on, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(run(merged), on, atol=1e-5, rtol=1e-5)
     assert not any(isinstance(m, LoraLinear) for m in merged.modules())
     assert set(merged.state_dict()) == set(base.state_dict())
 

@@ -124,7 +124,7 @@ def test_a_track_by_pieces_is_the_whole_track(prior):
         track = PriorTrack(prior, audio, given, 0.5)
         for piece in pieces:
             plain = 0.5 * (READ_STRENGTH if given else 1) * prior.track(whole[piece], bool(given))
-            torch.testing.assert_close(track[piece], plain, atol=1e-6, rtol=1e-5)
+            torch.testing.assert_close(track[piece], plain, atol=1e-5, rtol=1e-5)
 
 
 def test_meaning_is_a_probability_and_nothing_in_silence():

@@ -95,7 +95,8 @@ def test_a_flame_mesh_performs_and_missing_files_are_named(face_model, tmp_path,
     face.parameters[0, 3:, 50] = 0.4
     images, fps = node.render(face, "flame.safetensors", 0, 0.0, 64)
     assert images.shape == (5, 64, 64, 3) and fps == 25 and 0 <= float(images.min()) < float(images.max()) <= 1
-    assert torch.equal(images[0], images[2]) and not torch.equal(images[2], images[3])
+    first, second = (((images[i] - images[i + 1]).abs() > 1e-4).float().mean() for i in (1, 2))
+    assert float(first) < 0.002 < 0.02 < float(second)  # at rest, and the jaw opens
     with pytest.raises(ValueError, match="no FLAME model"):
         node.render(face, "none", 0, 0.0, 64)
     with pytest.raises(FileNotFoundError, match="absent"):

@@ -83,6 +83,21 @@ def test_silence_is_refused():
         load_pack().nodes.speech.audio_in({"waveform": torch.zeros(1, 1, 16000), "sample_rate": 16000})
 
 
+def test_batches_are_refused_by_name_and_never_cut():
+    pack = load_pack()
+    with pytest.raises(ValueError, match="3 pictures came in one batch.*Rebatch Images"):
+        pack.nodes.host.image_in(torch.rand(3, 64, 64, 3))
+    with pytest.raises(ValueError, match="0 pictures"):
+        pack.nodes.host.image_in(torch.rand(0, 64, 64, 3))
+    with pytest.raises(ValueError, match="2 masks came in one batch"):
+        pack.nodes.host.mask_in(torch.ones(2, 64, 64), (64, 64))
+    with pytest.raises(ValueError, match="2 recordings came in one batch"):
+        pack.nodes.speech.audio_in({"waveform": torch.rand(2, 1, 16000), "sample_rate": 16000})
+    with pytest.raises(ValueError, match="2 pictures' keypoints"):
+        pack.nodes.portrait.keypoints_in([{"people": []}] * 2, 64, 64)
+    assert pack.nodes.portrait.keypoints_in(None, 64, 64) is None
+
+
 def test_cameras_of_another_motion_are_refused():
     pack = load_pack()
     records, trajectories = _core(pack)

@@ -179,7 +179,34 @@ def test_cameras_by_keyframes_and_by_a_core_camera(identity):
     moving = camera(identity, motion, path="keyframes", keyframes="0%: -40, 100%: 20 5 1.2")
     assert float(moving.yaw[0]) == pytest.approx(-40) and float(moving.yaw[-1]) == pytest.approx(20)
     info = {"position": {"x": 1.0, "y": 0.0, "z": 1.0}, "target": {"x": 0.0, "y": 0.0, "z": 0.0}}
-    assert camera(identity, motion, path="fixed", camera_info=info).yaw.tolist() == pytest.approx([45.0] * FRAMES)
+    assert camera(identity, motion, path="fixed", camera_info=info).yaw.tolist() == pytest.approx([-45.0] * FRAMES)
+    from_there = camera(identity, motion, end_yaw=30.0, camera_info=info | {"zoom": 2.0})
+    assert (float(from_there.yaw[0]), float(from_there.yaw[-1])) == pytest.approx((-45, 30), abs=1e-4)
+    plain = camera(identity, motion)
+    assert float(from_there.intrinsics[0, 0]) == pytest.approx(2 * float(plain.intrinsics[0, 0]))
+    other = info | {"position": {"x": -1.0, "y": 0.0, "z": 1.0}}
+    assert camera(identity, motion, camera_info=[info, other]).yaw.tolist() == pytest.approx(
+        torch.linspace(-45, 45, FRAMES).tolist(), abs=1e-3
+    )
+
+
+def test_the_cameras_of_the_3d_nodes_come_back_as_they_went(identity):
+    motion = wave(6)
+    path = {"path": "orbit", "yaw": -30.0, "end_yaw": 30.0, "pitch": 5.0, "distance": 1.2, "framing": "auto"}
+    node = {"identity": identity, "motion": motion, "size": SIZE, **path}
+    cameras, given = call("StereoTalkerCameraTrajectory", **node)
+    assert len(given) == FRAMES and given[0]["position"]["x"] > 0 > given[-1]["position"]["x"]  # left side first
+    again, _ = call("StereoTalkerCameraTrajectory", **node, camera_info=given, camera_use="place in metres")
+    torch.testing.assert_close(again.world_to_camera, cameras.world_to_camera, atol=1e-4, rtol=0)
+    _, still = call("StereoTalkerCameraTrajectory", **node | {"path": "fixed"})
+    assert isinstance(still, dict) and still["cameraType"] == "perspective"
+    with pytest.raises(ValueError, match="stands inside"):
+        behind = still | {"position": {"x": 0, "y": 0.4, "z": -9}}
+        camera(identity, motion, camera_info=behind, camera_use="place in metres")
+
+
+def test_a_keyframed_camera_needs_keyframes(identity):
+    motion = wave(6)
     with pytest.raises(ValueError, match="keyframe"):
         camera(identity, motion, path="keyframes")
 
@@ -252,6 +279,20 @@ def test_vae_encodes_and_decodes_pictures(identity, renderer):
     latents = renderer[1].encode(image)
     assert latents.shape == (1, 8, 16, 16)
     assert psnr(renderer[1].decode(latents), image) > 15
+    with pytest.raises(ValueError, match="lacks the guides.*`vae` output of Stereo-Talker Conditioning"):
+        call("VAEDecode", samples={"samples": latents.expand(3, -1, -1, -1)}, vae=renderer[1])
+
+
+def test_the_nodes_refuse_batches(identity):
+    image = PACK.nodes.host.image_out([identity.portrait[None]]).expand(2, -1, -1, -1)
+    with pytest.raises(ValueError, match="2 pictures came in one batch"):
+        call("StereoTalkerFitPortrait", image=image)
+    sound = {"waveform": torch.rand(2, 1, 16000), "sample_rate": 16000}
+    simple = {"yaw": 0.0, "orbit": False, "end_yaw": 0.0, "seed": 0, "steps": 1, "size": 128, "background": "grey"}
+    with pytest.raises(ValueError, match="2 recordings came in one batch"):
+        call("StereoTalker", image=image[:1], audio=sound, **simple)
+    with pytest.raises(ValueError, match="2 pictures came in one batch"):
+        call("StereoTalker", image=image, audio={**sound, "waveform": sound["waveform"][:1]}, **simple)
 
 
 def test_numbers_that_are_none_are_an_error():

@@ -202,8 +202,8 @@ def test_flattened_chances_stay_chances_and_leave_prosody(data):
     assert torch.equal(out[..., 40:], sound[..., 40:])
     torch.testing.assert_close(out[0], sound[0], atol=4e-3, rtol=0)
     assert (out[1, :, :40].amax(-1) < sound[1, :, :40].amax(-1)).all()
-    order = out[1, :, :40].argsort(-1)
-    assert torch.equal(order, sound[1, :, :40].clamp_min(1e-4).argsort(-1))
+    order = sound[1, :, :40].argsort(-1)
+    assert out[1, :, :40].gather(-1, order).diff(dim=-1).min() > -1e-6  # likelier phones stay likelier
 
 
 def test_sets_are_mixed_by_their_shares(data, tmp_path):
