@@ -23,10 +23,14 @@ _NEAR = 3.0  # widths of the band that the known colours come from
 _NOISE = 0.012  # standard deviation of a picture's noise, colours in [0, 1]
 _ALPHAS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
 _USUAL = (0.0, -2.0, -2.5, -2.5, -2.5, -2.0, 0.0)  # log prior of those: most pixels are one or the other
-_NOVEL = {0.0: -7.0, 1.0: -3.0}  # log density of colours that are like neither
+_NOVEL = {0.0: -5.0, 1.0: -3.0}  # log density of colours that are like neither
 _LOG_UNIT = 2.7568  # of a normal distribution in three dimensions: 1.5 log(2 pi)
 _OPINION = 3.0  # log odds of the network's mask where it is sure
+_FAR, _FREE, _REACH = 1.5, 2.0, 16  # log odds against the person a network px from its mask, beyond 2, up to 16
+_STRAND = 0.2  # share of a pixel from which on it counts as person in full there: mixtures are as unlikely
 _TRUST = 0.03  # weight of a sure pixel against the Laplacian
+_REGULAR = 5e-3  # of foreground estimation: weight of the neighbours at even alpha
+_SMALL, _ROUNDS_SMALL, _ROUNDS = 32, 10, 2  # px up to which a level is small, rounds there and at the others
 _STEPS = 12  # of conjugate gradients
 _SMOOTH = 1e-4  # regularisation of the Laplacian, colours in [0, 1] squared
 
@@ -142,6 +146,20 @@ def _solve(factors: Tensor, x: Tensor) -> Tensor:
     return torch.stack([r / first - l21 * g - l31 * b, g, b], 1)
 
 
+def _far(coarse: Tensor) -> Tensor:
+    """Log odds (1, 1, H, W) against the person far from where the network's mask (1, 1, H, W) sees it."""
+    rows, columns = coarse.shape[-2:]
+    factor = min(1.0, _NETWORK / max(rows, columns))
+    size = (max(1, round(rows * factor)), max(1, round(columns * factor)))
+    near = (F.interpolate(coarse, size, mode="bilinear", align_corners=False) > 0.5).to(coarse)
+    away = torch.zeros_like(near)
+    for _ in range(_REACH):
+        away = away + 1 - near
+        near = F.max_pool2d(near, 3, 1, 1)
+    away = F.interpolate(away, (rows, columns), mode="bilinear", align_corners=False)
+    return _FAR * (away - _FREE).clamp_min(0)
+
+
 def _explain(
     colour: Tensor,
     coarse: Tensor,
@@ -154,7 +172,7 @@ def _explain(
     (front, front_spread), (back, back_spread) = (
         tuple(x.flatten(2)[..., at] for x in _normal(colour, known, reach)) for known in (person, other)
     )
-    here, opinion = colour.flatten(2)[..., at], coarse.flatten(2)[:, 0, at] * 2 - 1
+    here, opinion, far = (x.flatten(2)[..., at] for x in (colour, _OPINION * (2 * coarse - 1), _far(coarse)))
     noise = colour.new_tensor([1, 0, 0, 1, 0, 1])[None, :, None] * _NOISE**2
     odds = []
     for alpha, usual in zip(_ALPHAS, _USUAL, strict=True):
@@ -164,7 +182,7 @@ def _explain(
         fits = -((off * _solve(factors, off)).sum(1) + factors[:, :3].log().sum(1)) / 2 - _LOG_UNIT
         if alpha in _NOVEL:  # an ear-ring, a chair: in a tight distribution's place nothing is impossible
             fits = torch.logaddexp(fits, torch.full_like(fits, _NOVEL[alpha]))
-        odds.append(usual + _OPINION * opinion * (alpha - 0.5) + fits)
+        odds.append(usual + opinion[:, 0] * (alpha - 0.5) - far[:, 0] * min(1.0, alpha / _STRAND) + fits)
     share = torch.stack(odds).softmax(0)
     values = colour.new_tensor(_ALPHAS)[:, None, None]
     mean = (share * values).sum(0)
@@ -216,3 +234,44 @@ def _enlarged(colour: Tensor, coarse: Tensor, alpha: Tensor, person: Tensor, oth
         fine = guided_blur(colour, fine, 9, 1e-4, border_type="replicate", subsample=2)
     fine = ((fine - 0.5) * 1.08 + 0.5).clamp(0, 1)
     return torch.where(grown[:, 1:2] > 0.99, 1.0, torch.where(grown[:, 2:] > 0.99, 0.0, fine))
+
+
+def foreground_colours(image: Tensor, alpha: Tensor) -> Tensor:
+    """The person's own colours (3, H, W) in [-1, 1] of image (3, H, W): soft pixels without the background's share.
+
+    alpha: (1, H, W) in [0, 1]. Where it is 0 the nearest colours of the person continue, so that resampling the edge
+    brings no backdrop in. Multi-level foreground estimation (Germer et al. 2020, "Fast multi-level foreground
+    estimation"), both layers from the coarsest level down. ValueError for other shapes.
+    """
+    known = dims(image, "3 H W")
+    dims(alpha, "1 H W", **known)
+    sizes = [tuple(image.shape[-2:])]
+    while max(sizes[-1]) > 1:
+        sizes.append(tuple((side + 1) // 2 for side in sizes[-1]))
+    opacity = alpha.to(image).clamp(0, 1)
+    layers = [torch.cat([image, opacity])[None]]
+    for size in sizes[1:]:
+        layers.append(F.interpolate(layers[-1], size, mode="area"))
+    front = back = layers[-1][:, :3]
+    for level in reversed(layers):
+        size = level.shape[-2:]
+        front, back = (F.interpolate(x, size, mode="nearest-exact") for x in (front, back))
+        for _ in range(_ROUNDS_SMALL if max(size) <= _SMALL else _ROUNDS):
+            front, back = _unmixed(level[:, :3], level[:, 3:], front, back)
+    sure = opacity == 1
+    return torch.where(sure, image, front[0]).clamp(-1, 1)
+
+
+def _unmixed(colour: Tensor, alpha: Tensor, front: Tensor, back: Tensor) -> tuple[Tensor, Tensor]:
+    """One Jacobi step: each layer from its four neighbours, closest where alpha is alike, then made to explain colour."""
+    padded = F.pad(torch.cat([front, back, alpha], 1), (1, 1, 1, 1), mode="replicate")
+    total, count = 0.0, 0.0
+    rows, columns = colour.shape[-2:]
+    for y, x in ((0, 1), (2, 1), (1, 0), (1, 2)):
+        near = padded[..., y : y + rows, x : x + columns]
+        weight = _REGULAR + (near[:, 6:] - alpha).abs()
+        total, count = total + weight * near[:, :6], count + weight
+    mean = total / count
+    front, back = mean[:, :3], mean[:, 3:]
+    off = (colour - alpha * front - (1 - alpha) * back) / (count + alpha**2 + (1 - alpha) ** 2)
+    return (front + alpha * off).clamp(-1, 1), (back + (1 - alpha) * off).clamp(-1, 1)
