@@ -34,7 +34,9 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--avatars", default="data/avatars", metavar="D", help="avatars with a val split")
     parser.add_argument("--plots", metavar="D", help="write pictures into this folder")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="motion, face: other sentences; photos: another draw")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="motion, face: other sentences; photos: another draw"
+    )
     parser.add_argument("--denoiser", metavar="F", help="motion: another motion denoiser than the embedded one")
     parser.add_argument("--face-model", metavar="F", help="face: another ProbTalk3D file than the embedded one")
     parser.add_argument("--face-vae", metavar="F", help="face: another VAE variant for the ablation")

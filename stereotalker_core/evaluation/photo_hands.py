@@ -83,7 +83,12 @@ def _next_square(points: Tensor) -> Square:
     return Square(*((low + high) / 2).tolist(), side, direction(points[0], knuckles) + math.pi / 2).moved(0.0, -0.1)
 
 
-def posed_hands(body: HalfBody, identity: Identity, motion: Motion, cameras: Cameras) -> tuple[dict[str, Tensor], float]:
+def posed_hands(
+    body: HalfBody,
+    identity: Identity,
+    motion: Motion,
+    cameras: Cameras,
+) -> tuple[dict[str, Tensor], float]:
     """Where the motion's only frame puts both hands: {"L", "R": (21, 2) px}, and the head's height in px there."""
     rest = body.rest(identity.shape[None])
     posed = body.pose(rest, motion.rotations, motion.expression)

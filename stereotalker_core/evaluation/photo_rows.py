@@ -89,7 +89,7 @@ def measure(path: str | Path, settings: Settings) -> Row:
     everybody = people(portrait.image, tools.judge)
     row["perception_seconds"] = time.perf_counter() - started
     person = everybody[0] if everybody else None
-    row["half_body"] = person is not None and any(name in person.keypoints.names for name in _ARMS)
+    row["half_body"] = person is not None and shows_arms(person)
     frames = draw_all(tools, scene.identity, row["half_body"], settings)
     row |= measure_frames(tools, portrait.image, person, scene.identity, frames)
     if settings.out:
@@ -121,11 +121,13 @@ def measure_frames(
     if person is None or person.mesh is None:
         return row | {"unjudged": True}
     mesh = framed_points(person.mesh, tuple(image.shape[1:]), size)
-    found = {name: _face_near(tools.judge, frame.picture, mesh) for name, frame in frames.items()}
+    seen = [name for name in frames if name == SHUT or name.startswith("yaw")]
+    found = {name: _face_near(tools.judge, frames[name].picture, mesh) for name in seen}
     row |= _face_row(image, person.mesh, frames[SHUT].picture, found[SHUT])
     row |= _identity_row(tools.embedder, image, person.mesh, frames, found)
-    row |= _hand_row(tools, image, identity, frames, found, row_is_half(person))
-    if not row_is_half(person):
+    half_body = shows_arms(person)
+    row |= _hand_row(tools, image, identity, frames, found, half_body)
+    if not half_body:
         key = key_of(image, person.mask)
         row["keyed"] = float(key is not None)
         if key is not None:
@@ -134,15 +136,17 @@ def measure_frames(
     return {name: value for name, value in row.items() if not (isinstance(value, float) and math.isnan(value))}
 
 
-def row_is_half(person: Person) -> bool:
+def shows_arms(person: Person) -> bool:
     """Arms are in view."""
     return any(name in person.keypoints.names for name in _ARMS)
 
 
 def _face_near(judge: Perception, picture: Tensor, expected: Tensor) -> Tensor | None:
-    """Mesh (478, 3) of the largest face of a frame; None where the judge sees none."""
+    """Mesh (478, 3) of the face of a frame that lies nearest to the expected one; None where the judge sees none."""
     faces = find_faces(judge, Pyramid((picture / 2 + 0.5).clamp(0, 1)))
-    return faces[0].mesh if faces else None
+    middle = expected.mean(0)
+    meshes = [face.mesh for face in faces]
+    return min(meshes, key=lambda mesh: float((mesh[:, :2].mean(0) - middle).norm()), default=None)
 
 
 def _likeness(image: Tensor, identity: Identity, own: Frame, size: int) -> Row:
@@ -212,7 +216,7 @@ def _hand_row(
         meant, head = posed_hands(tools.models.body, identity, frame.motion, frame.cameras)
         off, expected = hand_errors(hands, meant, head, frame.cameras.size)
         errors, wanted = errors + off, wanted + expected
-        mesh = found[name]
+        mesh = found.get(name)
         if mesh is not None and hands:
             tones.append(hand_tone(frame.picture, hands, mesh))
     tones = [tone for tone in tones if not math.isnan(tone)]

@@ -79,7 +79,8 @@ def write_worst(rows: Sequence[Row], out: Path) -> Path:
     for line, (name, own) in enumerate(lines):
         for k, row in enumerate(own):
             x, y = k * (2 * _SMALL + GAP), line * step
-            pen.text((x + 2, y + TITLE / 2), f"{name} {row[name]:.3f} {row['file']}", font=font, fill="black", anchor="lm")
+            text = f"{name} {row[name]:.3f} {row['file']}"
+            pen.text((x + 2, y + TITLE / 2), text, font=font, fill="black", anchor="lm")
             for place, frame in enumerate(("photo", "shut")):
                 file = frame_file(out, row, frame)
                 if file.is_file():
