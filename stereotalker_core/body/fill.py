@@ -4,13 +4,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .fill_limbs import limb_colours
 from .model import HalfBody
 from .texels import Lifter
 
+_WEAK = 0.1  # confidence of what like surface tells
+_LEVEL = 8  # texels a side that share one difference of light
 _ANCHORS = 1500  # seen vertices that are compared
 _STRIDE = 3  # texels skipped when colours are collected at the vertices
 _ANGLE_STEP = 0.03  # radians of the rings in which an eye's colours are collected
 _RINGS = 40
+_WHITE_FROM = 0.52  # radians from the axis from which everybody's eye is white
 _FEW = 30  # texels that make a median
 _SKIN_CHROMA = 0.25  # of usual skin: a picture with less is paler or grey, and so is what is invented in it
 _PUPIL = 0.05
@@ -36,7 +40,13 @@ def push_pull(values: Tensor, weight: Tensor) -> Tensor:
 
 
 def add_priors(
-    lifter: Lifter, n_vertices: int, colour: Tensor, photo: Tensor, filled: Tensor, confidence: Tensor
+    lifter: Lifter,
+    n_vertices: int,
+    colour: Tensor,
+    photo: Tensor,
+    filled: Tensor,
+    confidence: Tensor,
+    skin: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Give holes the colour of the seen surface most like them, weakly, and templated parts their template.
 
@@ -46,11 +56,14 @@ def add_priors(
     photo: (N,) in [0, 1], how far that colour is the texel's own.
     filled: (N, 3) colours with the other side's in the holes.
     confidence: (N,) of them.
+    skin: (3,) of the face.
 
     Returns filled and confidence anew.
     """
     prior = _alike(lifter, n_vertices, filled, confidence)
-    weak = 0.05 * (1 - confidence)
+    limbs, known = limb_colours(lifter, colour, photo, skin)
+    prior = torch.where(known[:, None], limbs, prior)
+    weak = _WEAK * (1 - confidence)
     filled = (filled * confidence[:, None] + prior * weak[:, None]) / (confidence + weak).clamp_min(1e-6)[:, None]
     confidence = confidence + weak
     template = _templates(lifter, colour, photo)
@@ -58,6 +71,26 @@ def add_priors(
     layered = colour * keep + template * (1 - keep)
     filled = torch.where(lifter.templated[:, None], layered, filled)
     return filled, torch.where(lifter.templated, torch.ones_like(confidence), confidence)
+
+
+def levelled(lifter: Lifter, colour: Tensor, mirrored: Tensor, both: Tensor) -> Tensor:
+    """Bring the other side's colours to this side's light.
+
+    lifter: the texels (N,).
+    colour: (N, 3) of the photograph at the texels.
+    mirrored: (N, 3) of the photograph at their mirrored points.
+    both: (N,) in [0, 1], how far both were seen.
+
+    Returns mirrored colours (N, 3) plus the smooth difference between the sides, so that a hole has no seam.
+    """
+    size = lifter.size
+    values = torch.cat([(colour - mirrored) * both[:, None], both[:, None]], 1)
+    atlas = values.new_zeros(size * size, 4).index_copy(0, lifter.texel, values).T.reshape(1, 4, size, size)
+    small = F.avg_pool2d(atlas, _LEVEL)  # the difference of light has no detail
+    weight = small[:, 3:]
+    smooth = push_pull(small[:, :3] / weight.clamp_min(1e-4), weight.clamp(0, 1))
+    smooth = F.interpolate(smooth, scale_factor=_LEVEL, mode="bilinear", align_corners=False)
+    return (mirrored + smooth.flatten(2)[0].T[lifter.texel]).clamp(-1, 1)
 
 
 def _templates(lifter: Lifter, colour: Tensor, photo: Tensor) -> Tensor:
@@ -103,6 +136,10 @@ def _rings(lifter: Lifter, colour: Tensor, photo: Tensor, eye: Tensor) -> Tensor
             rings[k] = last
     first = known.index(True)
     rings[:first] = rings[first]
+    white = seen & (lifter.eye_angle > _WHITE_FROM)
+    if int(white.sum()) >= _FEW:  # beside the iris, not in the corners or under the lashes
+        luma = colour[white].mean(1)
+        rings[int(_WHITE_FROM / _ANGLE_STEP) + 2 :] = colour[white][luma >= luma.quantile(0.6)].mean(0)
     return rings
 
 
@@ -151,11 +188,13 @@ def _alike(lifter: Lifter, n_vertices: int, colour: Tensor, confidence: Tensor) 
     for i in range(3):
         sums.index_add_(0, lifter.corners[some, i], values * lifter.weight[some, i : i + 1])
     seen = (sums[:, 3] > 0.5).nonzero().squeeze(1)
+    told = seen[~lifter.ears[seen]]  # an ear is redder than the skin around it
+    seen = told if len(told) else seen
     if not len(seen):
         return torch.zeros_like(colour)
     anchors = seen[:: -(-len(seen) // _ANCHORS)]
     vertex = sums[:, :3] / sums[:, 3:].clamp_min(1e-6)
-    unseen = (sums[:, 3] <= 0.5).nonzero().squeeze(1)
+    unseen = (sums[:, 3] <= 0.5).nonzero().squeeze(1)  # ears that were seen keep their own colour
     distance = torch.cdist(lifter.likeness[unseen], lifter.likeness[anchors])
     spread = 0.008 + 0.2 * distance.amin(1, keepdim=True)  # the further away, the more of them have a say
     vertex[unseen] = (-distance / spread).softmax(1) @ vertex[anchors]

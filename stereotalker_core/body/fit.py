@@ -10,11 +10,12 @@ import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..inpaint import paint_out
 from ..perception.keypoints import HELP, Keypoints
-from ..perception.matte import refine_matte
+from ..perception.matte import foreground_colours, refine_matte
 from ..perception.networks import Perception
 from ..perception.people import Person, find_person, people
 from ..records import Identity
@@ -37,6 +38,7 @@ _UNSURE = 0.5  # confidence of the perception below which somebody should look
 _SMALLEST_SIDE = 64
 _FINE, _COARSE, _AROUND = 0.014, 0.04, 0.06  # face heights: sigma of mesh points of lids and lips, others, outline
 _EXACT = frozenset((*LIPS, *EYE_CONTOURS["L"], *EYE_CONTOURS["R"]))
+_FINGER = 0.25  # palm lengths around the bones of a hand that are painted out
 _LEAVES_OUT = 0.5  # share of the face that a mask must cover
 _UNUSED = ("body.nose", "body.left_eye", "body.right_eye")
 
@@ -211,6 +213,27 @@ def mesh_of(keypoints: Keypoints) -> Tensor:
     return mesh
 
 
+def limbs_in_picture(keypoints: Keypoints, image: Tensor) -> Tensor:
+    """(1, H, W): 1 on the hands whose points were seen in image (3, H, W), so that no finger tip stays behind."""
+    rows, columns = image.shape[-2:]
+    step = max(1, max(rows, columns) // 256)
+    y, x = torch.meshgrid(torch.arange(step / 2, rows, step), torch.arange(step / 2, columns, step), indexing="ij")
+    grid = torch.stack([x, y], -1).to(keypoints.xy)
+    out = torch.zeros_like(grid[..., 0])
+    for side in "LR":
+        names = [f"hand.{side}.{k}" for k in range(21)]
+        if any(n not in keypoints for n in names):
+            continue
+        points = torch.stack([keypoints.point(n) for n in names])
+        reach = _FINGER * float((points[0] - points[9]).norm()) + step
+        for k in range(1, 21):
+            a, b = points[0 if k % 4 == 1 else k - 1], points[k]
+            along = (((grid - a) @ (b - a)) / (b - a).square().sum().clamp_min(1e-6)).clamp(0, 1)
+            out[(grid - a - along[..., None] * (b - a)).norm(dim=-1) < reach] = 1
+    full = F.interpolate(out[None, None], scale_factor=float(step), mode="nearest")[0, :, :rows, :columns]
+    return F.pad(full, (0, columns - full.shape[-1], 0, rows - full.shape[-2]), mode="replicate")
+
+
 def _identity(
     body: HalfBody,
     image: Tensor,
@@ -233,7 +256,9 @@ def _identity(
     rest_expression, gain, rest_rotations = rest_state(body, fit, offsets, mesh)
     camera, intrinsics = fit.world_to_camera, fit.intrinsics
     posed = fit.posed(body, offsets)
-    atlas, seen, light = lift_unlit(body, image, mask, posed, camera, intrinsics, lifter=lifter, trust=trust)
+    atlas, seen, light = lift_unlit(
+        body, foreground_colours(image, mask), mask, posed, camera, intrinsics, lifter=lifter, trust=trust
+    )
     return Identity(
         shape=fit.shape,
         shell=offsets,
@@ -243,7 +268,7 @@ def _identity(
         intrinsics=intrinsics,
         portrait=image,
         mask=mask,
-        background=paint_out(image, mask),
+        background=paint_out(image, torch.maximum(mask, limbs_in_picture(keypoints, image))),
         atlas=atlas,
         visibility=seen,
         quality=quality,

@@ -17,6 +17,7 @@ from .rasterize import rasterize
 
 REACH = 0.15  # m; a mask edge further out belongs to something else
 LOWEST, HIGHEST = -0.012, 0.12  # m; the bare body may be a little too wide, hair may stand off
+SLEEVE = 0.045  # m; a sleeve does not stand off as far as hair
 _STEP = 0.5  # px of the search along the normal
 _SKIN = ("face", "lips", "mouth", "eyesocket", "hand.L", "hand.R", "eye.L", "eye.R", "tongue", "teeth.up", "teeth.low")
 _HIDDEN = ("mouth", "eye.L", "eye.R", "tongue", "teeth.up", "teeth.low", "lashes")  # never part of a silhouette
@@ -146,11 +147,14 @@ def fit_shell(
     solver = solver or ShellSolver(body)
     known = torch.zeros(body.n_vertices, device=mask.device) if fit.shell is None else fit.shell
     hand = body.vertices_in("hand.L", "hand.R")  # fingers that nobody located: a shell would only deform them
-    lowest, highest, rest = known.clamp(max=LOWEST), known.clamp(min=HIGHEST), torch.zeros_like(known)
+    arms = body.vertices_in("arm.L", "arm.R")
+    limit = torch.where(arms, SLEEVE, HIGHEST)
+    lowest, highest, rest = known.clamp(max=LOWEST), torch.maximum(known, limit), torch.zeros_like(known)
     for _ in range(iterations):
         shell = (known + rest).clamp(lowest, highest)
         contour = outer_contour(body, fit.posed(body, shell), fit.world_to_camera, intrinsics, mask)
-        found = contour.found & ~hand[contour.vertices]
+        far = arms[contour.vertices] & (contour.gap * contour.metre > SLEEVE)  # the edge of something else
+        found = contour.found & ~hand[contour.vertices] & ~far
         vertices = contour.vertices[found]
         if not len(vertices):
             break

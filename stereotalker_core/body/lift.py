@@ -9,7 +9,7 @@ of their lashes; clothes near a hand take that of the mirrored place: neither sh
 import torch
 from torch import Tensor
 
-from .fill import add_priors, lid_colours, skin_colour, to_atlas
+from .fill import add_priors, levelled, lid_colours, skin_colour, to_atlas
 from .light import UNLIT, find_light
 from .model import HalfBody, Posed
 from .portrait_view import PortraitView, Trust
@@ -78,25 +78,25 @@ def lift_unlit(
 
 def _lift(body: HalfBody, lifter: Lifter, view: PortraitView) -> tuple[Tensor, Tensor]:
     trust = view.trust
-    colour, seen = view.sample(lifter.corners, lifter.weight, lifter.limbs, lifter.head)
+    kinds = (lifter.limbs, lifter.hands, lifter.head)
+    inner = torch.where(lifter.templated, lifter.part, -1)
+    colour, seen = view.sample(lifter.corners, lifter.weight, *kinds, inner)
     shut = torch.where(lifter.left, *(torch.tensor(s, device=seen.device) for s in trust.shut))
     lids = lifter.eyelids * ~shut
     photo = seen * _own(lifter, seen, shut, trust) * (1 - lids)
     if not trust.hands:
         photo = photo * ~lifter.hands
-    filled, confidence = colour.clone(), photo.clone()
-    hole = ((photo < 0.99) & ~lifter.templated).nonzero().squeeze(1)
-    there = body.mirror[lifter.corners[hole]]
-    mirrored, seen_there = view.sample(there, lifter.weight[hole], lifter.limbs[hole], lifter.head[hole])
-    own = photo[hole]
-    other = seen_there * (1 - own) * (trust.hands | ~lifter.hands[hole]) * (lids[hole] == 0)
-    filled[hole] = (colour[hole] * own[:, None] + mirrored * other[:, None]) / (own + other).clamp_min(1e-4)[:, None]
-    confidence[hole] = own + other
+    mirrored, seen_there = view.sample(body.mirror[lifter.corners], lifter.weight, *kinds)
+    mirrored = levelled(lifter, colour, mirrored, photo * seen_there * ~lifter.templated)
+    other = seen_there * (1 - photo) * (trust.hands | ~lifter.hands) * (lids == 0) * ~lifter.templated
+    confidence = photo + other
+    filled = (colour * photo[:, None] + mirrored * other[:, None]) / confidence.clamp_min(1e-4)[:, None]
     filled = torch.lerp(filled, lid_colours(lifter, colour, photo), lids[:, None])
     confidence = torch.where(lids > 0, torch.ones_like(confidence), confidence)
+    skin = skin_colour(body, lifter, colour, photo)
     if not trust.hands:
-        filled[lifter.hands], confidence[lifter.hands] = skin_colour(body, lifter, colour, photo), 1.0
-    filled, confidence = add_priors(lifter, body.n_vertices, colour, photo, filled, confidence)
+        filled[lifter.hands], confidence[lifter.hands] = skin, 1.0
+    filled, confidence = add_priors(lifter, body.n_vertices, colour, photo, filled, confidence, skin)
     return to_atlas(lifter, filled, confidence, photo)
 
 

@@ -19,10 +19,11 @@ from .rasterize import Fragments, rasterize
 
 _RAMP = (0.12, 0.15)  # cosine to the camera from which on surface is trusted, and over which trust grows
 _HEAD_RAMP = 0.45  # the same growth on the head: a fit is off by a pixel, and beside the face is hair
-_EXACT_RAMP = (0.03, 0.12)  # both where the surface was registered to the pixel
-_HAND_MARGIN, _HAND_DOUBT = 0.005, 0.03  # m around hands in which nothing else shows itself: located, not located
-_NEAR = 0.010  # m behind the nearest surface that still counts as it
-_DEPTH_EDGE = 0.04  # m between neighbouring pixels
+_EXACT_RAMP = (0.06, 0.12)  # both where the surface was registered to the pixel
+_LIMB_RAMP = (0.05, 0.35)  # both on arms and hands, whose depth nobody knows well
+_HAND_MARGIN, _HAND_DOUBT = 0.010, 0.03  # m around hands in which nothing else shows itself: located, not located
+_NEAR, _EXACT_NEAR = 0.010, 0.004  # m behind the nearest surface that still count as it; where registered
+_DEPTH_EDGE, _EXACT_EDGE = 0.04, 0.02  # m between neighbouring pixels; where registered
 _LARGEST = 1536  # px; a larger portrait holds more than the atlas can
 
 
@@ -90,7 +91,9 @@ class PortraitView:
         if not trust.registered:
             inside = -F.max_pool2d(-inside, 3, 1, 1)
         clear = 1 - self._hands(body, fragments, _HAND_MARGIN if trust.hands else _HAND_DOUBT)
-        self.maps = torch.cat([z, inside * (spread < _DEPTH_EDGE), clear], 1)[0]  # depth; trusted; no hand near
+        trusted = inside * (spread < (_EXACT_EDGE if trust.registered else _DEPTH_EDGE))
+        parts = torch.where(depth > 0, body.triangle_part[fragments.triangle[0].clamp_min(0)].to(z), -2)[None, None]
+        self.maps = torch.cat([z, trusted, clear, parts], 1)[0]  # depth; trusted; no hand near; part in front
 
     def _hands(self, body: HalfBody, fragments: Fragments, margin: float) -> Tensor:
         """(1, 1, H, W): 1 within `margin` metres of a hand."""
@@ -103,12 +106,25 @@ class PortraitView:
         return grow(hand.float()[None, None], radius)
 
     def sample(
-        self, corners: Tensor, weight: Tensor, limb: Tensor | None = None, head: Tensor | None = None
+        self,
+        corners: Tensor,
+        weight: Tensor,
+        limb: Tensor | None = None,
+        hand: Tensor | None = None,
+        head: Tensor | None = None,
+        inner: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Surface points (N, 3) vertices, (N, 3) barycentric -> colours (N, 3) of the image, visibility (N,).
+        """Look at surface points.
 
-        limb (N,) bool: points of arms and hands; all others are not trusted near a hand. head (N,) bool: points of the
-        head, trusted by degrees where they turn away: the other side, or surface nearby, tells better there.
+        corners: (N, 3) vertices of their triangles.
+        weight: (N, 3) barycentric.
+        limb: (N,) bool, points of arms and hands.
+        hand: (N,) bool, points of hands; all others are not trusted near a hand.
+        head: (N,) bool, points of the head.
+        inner: (N,) the part of points of eyes, teeth and the mouth, -1 for others; what lies a lid's thickness behind
+            the nearest surface counts as seen only where that is the same part.
+
+        Returns colours (N, 3) of the image and visibility (N,) in [0, 1].
         """
         value = sum(self.vertex.index_select(0, corners[:, i]) * weight[:, i : i + 1] for i in range(3))
         pixel = value[:, :2] / value[:, 2:3].clamp_min(1e-6) * self.focal + self.centre
@@ -121,14 +137,24 @@ class PortraitView:
             colour = relit(colour, 1 / shade(F.normalize(normal, dim=1), self.light))
         inside = ((pixel > 1) & (pixel < size - 1)).all(1)
         cell = pixel.long().clamp_min(0).minimum(size.long() - 1)
-        depth, trusted, clear = self.maps.flatten(1).index_select(1, cell[:, 1] * self.columns + cell[:, 0])
-        if limb is not None:
-            trusted = trusted * torch.where(limb, 1.0, clear)
-        near = ((value[:, 2] - depth) < _NEAR) & inside
-        least, reach = _EXACT_RAMP if self.trust.registered else _RAMP
-        if head is not None and not self.trust.registered:
-            reach = torch.where(head, _HEAD_RAMP, reach)
+        depth, trusted, clear, part = self.maps.flatten(1).index_select(1, cell[:, 1] * self.columns + cell[:, 0])
+        if hand is not None:
+            trusted = trusted * torch.where(hand, 1.0, clear)
+        if inner is not None:
+            trusted = trusted * ((inner < 0) | (inner == part))
+        exact = self.trust.registered
+        near = ((value[:, 2] - depth) < (_EXACT_NEAR if exact else _NEAR)) & inside
+        least, reach = self._ramps(limb, head)
         return colour, ((value[:, 3] - least) / reach).clamp(0, 1) * trusted * near
+
+    def _ramps(self, limb: Tensor | None, head: Tensor | None) -> tuple[Tensor | float, Tensor | float]:
+        """The cosine from which on points are trusted, and over which trust grows."""
+        if not self.trust.registered:
+            return _RAMP[0], _RAMP[1] if head is None else torch.where(head, _HEAD_RAMP, _RAMP[1])
+        if limb is None:
+            return _EXACT_RAMP
+        least, reach = (torch.where(limb, a, b) for a, b in zip(_LIMB_RAMP, _EXACT_RAMP, strict=True))
+        return least, reach
 
 
 def _fit_size(image: Tensor, mask: Tensor, intrinsics: Tensor) -> tuple[Tensor, Tensor, Tensor]:

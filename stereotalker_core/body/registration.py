@@ -23,7 +23,8 @@ _JAW_APART = 0.012  # m by which the lower lip counts as away from the upper one
 _FINE, _COARSE, _OUTLINE = 0.0001, 0.0006, 0.003  # m, uncertainty of points of lids and lips, of others, of the outline
 _OUTLINE_REACH, _OUTLINE_LARGEST = 0.05, 0.03  # m, kernel of what the outline moves
 _EDGE = 0.002  # m, uncertainty of a mask's edge
-_SKIN_REACH = 0.01  # m; an edge further off the skin of the face is hair or a hat
+# m; an edge further off skin is hair, off an arm it is another limb
+_SKIN_REACH, _ARM_REACH, _BODY_REACH, _HAIR_REACH = 0.01, 0.02, 0.06, 0.15
 _ASIDE = 0.25  # cosine between surface and camera below which a point tells nothing
 _CLEAR = 0.0004  # m between eyeball and lids
 _FOLDED = 0.5  # share of the way to the eye's centre that template lashes are pulled in: the photograph shows its own
@@ -130,27 +131,31 @@ def register_outline(
 
     Returns new offsets (V, 3). The symmetric shell knows of volume; this knows of a parting, a collar, a raised shoulder.
     """
+    rest = body.mean
     fixed = body.vertices_in("hand.L", "hand.R", "eye.L", "eye.R", "lashes", *_INNER_MOUTH)
-    skin = body.vertices_in("face", "lips", "eyesocket")
+    reach = torch.full_like(rest[:, 0], _BODY_REACH)
+    reach[body.vertices_in("scalp", "neck")] = _HAIR_REACH
+    reach[body.vertices_in("arm.L", "arm.R")] = _ARM_REACH
+    reach[body.vertices_in("face", "lips", "eyesocket")] = _SKIN_REACH
     still = (body.mean[body.mesh_vertices] * body.mesh_weights[..., None]).sum(1)[::4]
     camera = fit.world_to_camera[:3, :3]
     for _ in range(rounds):
         posed = fit.posed(body, offsets)
         contour = outer_contour(body, posed, fit.world_to_camera, intrinsics, mask)
         metres = contour.gap * contour.metre
-        use = contour.found & ~fixed[contour.vertices] & ~(skin[contour.vertices] & (metres.abs() > _SKIN_REACH))
+        use = contour.found & ~fixed[contour.vertices] & (metres.abs() < reach[contour.vertices])
         if int(use.sum()) < 8:
             return offsets
         chosen = contour.vertices[use]
         across = F.pad(contour.normal[use] * metres[use, None], (0, 1)) @ camera
         turned = (body.skin_weights[chosen] @ posed.rotations[0].flatten(1)).view(-1, 3, 3)
         moves = (across[:, None] @ turned)[:, 0]  # back into the rest pose
-        known = torch.cat([body.mean[chosen], still])
+        known = torch.cat([rest[chosen], still])
         values = torch.cat([moves, torch.zeros_like(still)])
         noise = torch.cat([torch.full_like(metres[use], _EDGE), torch.full_like(still[:, 0], _EDGE / 2)])
         gram = _matern(known, known, _OUTLINE_REACH) + torch.diag((noise / _OUTLINE_LARGEST).square())
         weight = torch.linalg.solve(gram.double(), values.double()).to(values.dtype)
-        field = _matern(body.mean, known, _OUTLINE_REACH) @ weight
+        field = _matern(rest, known, _OUTLINE_REACH) @ weight
         offsets = offsets + torch.where(fixed[:, None], torch.zeros_like(field), field)
     return offsets
 

@@ -22,7 +22,7 @@ _SKIN = ("face", "lips", "eyesocket", "hand.L", "hand.R")  # an unseen hand look
 # metres that a difference counts for when unseen surface looks for the seen surface most like it
 _OTHER_SIDE, _OTHER_PART, _OTHER_MATERIAL = 0.05, 0.03, 2.0
 # a usual hair line: metres behind and above the eyes, from the forehead over the temple to the nape
-_HAIR_LINE = ((-0.02, 0.080), (0.06, 0.050), (0.073, 0.0), (0.11, 0.004), (0.145, -0.036), (0.165, -0.060))
+_HAIR_LINE = ((-0.02, 0.080), (0.06, 0.050), (0.073, 0.0), (0.100, -0.010), (0.115, -0.040), (0.165, -0.066))
 _IRIS_ANGLE, _PUPIL_ANGLE = 0.42, 0.17  # radians from the optical axis of the asset's eyeball
 _UNFOLDS = (0.25, 0.45)  # shares of the largest movement of a blink between which skin becomes lid
 _LASH_LINE = (0.0012, 0.0040)  # m from the rim of the lids up to which the photograph stays: lashes and liner lie there
@@ -35,6 +35,21 @@ def _hairy(body: HalfBody, part: Tensor) -> Tensor:
     for (start, high), (end, low) in zip(_HAIR_LINE, _HAIR_LINE[1:], strict=False):
         line = torch.where(behind >= start, high + (low - high) * ((behind - start) / (end - start)).clamp(0, 1), line)
     return ((above - line) / 0.02 + 0.5).clamp(0, 1) * (part == body.part_index["scalp"])
+
+
+def arm_coordinate(body: HalfBody, points: Tensor) -> Tensor:
+    """Metres (N,) from the shoulder down the nearer arm of the A pose, of points (N, 3) of the mean body."""
+    out = torch.zeros_like(points[:, 0])
+    for side, own in (("L", points[:, 0] > 0), ("R", points[:, 0] <= 0)):
+        shoulder, elbow, wrist = (
+            body.bone_mean[body.bone_index[f"{name}.{side}"]] for name in ("upperarm01", "lowerarm01", "wrist")
+        )
+        upper, fore = elbow - shoulder, wrist - elbow
+        bent = (points - elbow) @ (F.normalize(upper, dim=0) + F.normalize(fore, dim=0)) > 0
+        first = (points - shoulder) @ F.normalize(upper, dim=0)
+        second = upper.norm() + (points - elbow) @ F.normalize(fore, dim=0)
+        out = torch.where(own, torch.where(bent, second, first), out)
+    return out.clamp_min(0)
 
 
 class Lifter(nn.Module):
@@ -75,9 +90,11 @@ class Lifter(nn.Module):
             "eye_angle": self._eye_angle,  # (N,) radians from the optical axis, 10 off the eyes
             "iris": self._eye_angle < _IRIS_ANGLE,
             "pupil": self._eye_angle < _PUPIL_ANGLE,
+            "along": arm_coordinate(body, (body.mean[corners] * weight[..., None]).sum(1)),  # (N,) m from the shoulder
             "left": (body.mean[corners] * weight[..., None]).sum(1)[:, 0] > 0,  # (N,) bool: the person's left half
             "around_eyes": self._around_eyes(body, corners, weight, part),  # (N,) bool: bare skin near an eye
             "above_eyes": self._above_eyes(body, corners, weight),  # (N,) bool: between lids and brow
+            "ears": self._ears(body),  # (V,) bool
             "vertex_part": body.vertex_part,  # (V,) the highest part of the triangles around it
             "likeness": self._likeness(body),  # (V, features) whose distance in metres says how unlike two vertices are
         }
@@ -116,6 +133,13 @@ class Lifter(nn.Module):
         away = torch.cdist(point, Lifter._rims(body)).amin(1)
         share[lids] *= ((away - _LASH_LINE[0]) / (_LASH_LINE[1] - _LASH_LINE[0])).clamp(0, 1)
         return share
+
+    @staticmethod
+    def _ears(body: HalfBody) -> Tensor:
+        """(V,) bool: vertices of the ears."""
+        found = F.grid_sample(body.ears_mask[None, None], body.uv[None, None] * 2 - 1, align_corners=False)[0, 0, 0]
+        ears = torch.zeros(body.n_vertices, device=found.device)
+        return ears.scatter_reduce(0, body.render_vertex, found, "amax") > 0.3
 
     @staticmethod
     def _rims(body: HalfBody) -> Tensor:
