@@ -1,6 +1,7 @@
 """People of a photograph: points, mask, expression and an honest confidence for each, largest first."""
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from ..shapes import dims
 from .bodies import POINTS, Body, find_bodies
-from .faces import IRISES, MESH68, Face, find_faces
+from .faces import IRISES, MESH68, Face, confidence, facing, find_faces
 from .hands import Hand, find_hands
 from .keypoints import HELP, Keypoints, default_sigma
 from .networks import Perception, load_perception
@@ -19,7 +20,9 @@ from .squares import Pyramid
 logger = logging.getLogger(__name__)
 _SEEN = 0.5  # visibility from which a point of the body is given
 _ACCEPTED = 0.5  # confidence below which nobody is there
+_DOUBTFUL = 0.9  # and below which a warning says so
 _ON_THE_FACE = ("nose", "left_eye", "right_eye")  # of the body: the mesh knows them better
+_SPREAD = {"ear": 0.1, "shoulder": 0.06, "elbow": 0.1, "wrist": 0.1, "hip": 0.25}  # of face heights, measured likewise
 
 __all__ = ["Person", "find_person", "load_perception", "people"]
 
@@ -54,14 +57,13 @@ def people(image: Tensor, networks: Perception | None = None) -> list[Person]:
     dims(image, "3 H W")
     networks = networks or load_perception(image.device)
     picture = Pyramid((image.detach().to(networks.device, torch.float32) / 2 + 0.5).clamp(0, 1))
-    faces = [face for face in find_faces(networks, picture) if _confidence(face) >= _ACCEPTED]
-    bodies = find_bodies(networks, picture, faces)
+    faces, bodies, sure = _judged(networks, picture)
     masks = person_masks(networks, picture, faces, bodies)
     found = []
-    for face, body, mask in zip(faces, bodies, masks, strict=True):
+    for face, body, mask, value in zip(faces, bodies, masks, sure, strict=True):
         hands = {} if body is None else find_hands(networks, picture, body)
-        found.append(_person(picture, face, body, hands, mask))
-    return [_moved(person, image.device) for person in found]
+        found.append(_moved(_person(picture, face, body, hands, mask, value), image.device))
+    return found
 
 
 def find_person(image: Tensor, networks: Perception | None = None, number: int | None = None) -> Person:
@@ -90,11 +92,26 @@ def _place(person: Person, image: Tensor) -> str:
     return "left" if x < 0.4 else "right" if x > 0.6 else "middle"
 
 
-def _confidence(face: Face) -> float:
-    return face.presence * face.box_score
+def _judged(networks: Perception, picture: Pyramid) -> tuple[list[Face], list[Body | None], list[float]]:
+    """The faces that are accepted, largest first, their bodies and the confidence in each."""
+    faces = [face for face in find_faces(networks, picture) if confidence(face, 1.0) >= _ACCEPTED]
+    bodies = find_bodies(networks, picture, faces)
+    judged = [
+        (face, body, confidence(face, 0.0 if body is None else body.presence))
+        for face, body in zip(faces, bodies, strict=True)
+    ]
+    kept = sorted((one for one in judged if one[2] >= _ACCEPTED), key=lambda one: -one[0].height)
+    return [f for f, _, _ in kept], [b for _, b, _ in kept], [c for _, _, c in kept]
 
 
-def _person(picture: Pyramid, face: Face, body: Body | None, hands: dict[str, Hand], mask: Tensor) -> Person:
+def _person(
+    picture: Pyramid,
+    face: Face,
+    body: Body | None,
+    hands: dict[str, Hand],
+    mask: Tensor,
+    sure: float,
+) -> Person:
     """Put together what the networks saw of one person."""
     points = _face_points(face) | _body_points(face, body) | _hand_points(hands)
     inside = {
@@ -112,8 +129,8 @@ def _person(picture: Pyramid, face: Face, body: Body | None, hands: dict[str, Ha
         mask,
         face.mesh,
         face.expression,
-        _confidence(face),
-        _warnings(picture, face, body),
+        sure,
+        _warnings(picture, face, body, sure),
     )
 
 
@@ -122,8 +139,12 @@ def _face_points(face: Face) -> dict[str, tuple[float, float, float, float]]:
     height = 1.45 * float((face.mesh[168, :2] - face.mesh[152, :2]).norm())
     rows = {f"mesh.{i}": i for i in range(478)} | {f"face.{k}": i for k, i in enumerate(MESH68)}
     rows |= {f"iris.{side}": i for side, i in IRISES.items()}
-    xy = face.mesh[:, :2].tolist()
-    return {name: (*xy[i], default_sigma(name, height), 1.0) for name, i in rows.items()}
+    xy, moved, seen = face.mesh[:, :2].tolist(), (2 * face.moved).tolist(), facing(face.mesh).tolist()
+    aside = 1 + 0.9 * math.sin(math.radians(min(face.aside, 90.0)))  # measured on synthetic people turned to 60 degrees
+    return {
+        name: (*xy[i], max(default_sigma(name, height), moved[i]) * aside * (2 - seen[i]), seen[i])
+        for name, i in rows.items()
+    }
 
 
 def _body_points(face: Face, body: Body | None) -> dict[str, tuple[float, float, float, float]]:
@@ -133,26 +154,30 @@ def _body_points(face: Face, body: Body | None) -> dict[str, tuple[float, float,
     for name, i in POINTS.items():
         seen = float(body.visibility[i])
         if seen >= _SEEN and name not in _ON_THE_FACE:
-            sigma = max(1.0, (0.12 if "hip" in name else 0.06) * body.shoulders)
+            sigma = max(1.0, _SPREAD[name.partition("_")[2]] * face.height)
             found[f"body.{name}"] = (*body.points[i].tolist(), sigma, seen)
     return found
 
 
 def _hand_points(hands: dict[str, Hand]) -> dict[str, tuple[float, float, float, float]]:
     return {
-        f"hand.{side}.{k}": (x, y, max(1.0, 0.06 * hand.size), hand.presence)
+        f"hand.{side}.{k}": (x, y, max(1.0, 0.08 * hand.size), hand.presence)
         for side, hand in hands.items()
         for k, (x, y) in enumerate(hand.points.tolist())
     }
 
 
-def _warnings(picture: Pyramid, face: Face, body: Body | None) -> tuple[str, ...]:
+def _warnings(picture: Pyramid, face: Face, body: Body | None, sure: float) -> tuple[str, ...]:
     found = []
+    if sure < _DOUBTFUL:
+        found.append(f"the face was found with little certainty ({sure:.2f}): a drawing, or hard to see")
     if face.height < 64:
         found.append(f"the face is only {face.height:.0f} px high; a closer or larger picture shows more of it")
     outside = sum(not (0 <= x <= picture.width and 0 <= y <= picture.height) for x, y in face.mesh[:, :2].tolist())
     if outside > 24:
         found.append("part of the face lies outside the picture; what is missing will be invented")
+    if face.aside > 40:
+        found.append(f"the head is turned {face.aside:.0f} degrees from the camera; its far side will be invented")
     if body is None:
         found.append("no body was found below the face; shoulders and arms will be invented")
     return tuple(found)

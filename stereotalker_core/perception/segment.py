@@ -1,5 +1,6 @@
 """Masks of single persons: the segmentation network marks everybody, the body network says who is who."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -19,8 +20,7 @@ def person_masks(
     bodies: Sequence[Body | None],
 ) -> list[Tensor]:
     """(1, H, W) in [0, 1] for each face's person, on the CPU."""
-    everybody = _whole(networks, picture)
-    marked = [_with_closeup(networks, picture, everybody, face) for face in faces]
+    marked = [_with_closeup(networks, picture, _whole(networks, picture, _turn(f)), f) for f in faces]
     if len(faces) < 2:
         return marked
     claims = torch.stack([_claim(picture, f, b) for f, b in zip(faces, bodies, strict=True)])
@@ -28,9 +28,19 @@ def person_masks(
     return [mask * own for mask, own in zip(marked, share, strict=True)]
 
 
-def _whole(networks: Perception, picture: Pyramid) -> Tensor:
-    """The whole picture, squeezed into the network's square as it was trained."""
+def _turn(face: Face) -> float:
+    """The network wants heads upright, give or take 30 degrees."""
+    return face.turn if abs(face.turn) > math.radians(30) else 0.0
+
+
+def _whole(networks: Perception, picture: Pyramid, turn: float) -> Tensor:
+    """The whole picture, squeezed into the network's square as it was trained; turned upright where it is not."""
     size = networks.size("selfie_segmentation")
+    if turn:
+        corners = abs(math.cos(turn)) + abs(math.sin(turn))  # the turned square holds the picture's corners
+        square = picture.whole(corners, turn)
+        (mask,) = networks.run("selfie_segmentation", picture.crops([square], size))
+        return paste(mask[0].clamp(0, 1).cpu(), square, picture.height, picture.width)
     small = F.interpolate(picture.levels[0], (size, size), mode="bilinear", antialias=True)
     (mask,) = networks.run("selfie_segmentation", small)
     full = F.interpolate(mask, (picture.height, picture.width), mode="bilinear", align_corners=False)
@@ -43,7 +53,7 @@ def _with_closeup(networks: Perception, picture: Pyramid, everybody: Tensor, fac
     if side > 0.8 * max(picture.height, picture.width):
         return everybody
     centre = (face.mesh[10, :2] + face.mesh[152, :2]) / 2
-    square = Square(float(centre[0]), float(centre[1]) + 0.4 * face.height, side)
+    square = Square(*centre.tolist(), side, _turn(face)).moved(0.0, 0.4 / 4.5)
     size = networks.size("selfie_segmentation")
     (near,) = networks.run("selfie_segmentation", picture.crops([square], size))
     near = near[0].clamp(0, 1).cpu()
