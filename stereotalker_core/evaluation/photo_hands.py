@@ -20,7 +20,7 @@ from .photo_metrics import CHEEKS, skin_colour
 
 _SUGGESTED = 0.4  # palm detector's score from which the hand network has a look
 _PRESENT = 0.85  # of the hand network, from which a hand counts: ears and cheeks reach .8, hands are above .9
-_TILES = 0.5  # of the longer side, beside the whole picture
+_TILES = 0.67  # of the longer side, beside the whole picture
 _MOST = 12  # proposals looked at
 _NEAR = 0.5  # head heights that a drawn hand's points may lie from the motion's on average; further is another hand
 _PALM = (0, 1, 5, 9, 13, 17)
