@@ -33,13 +33,14 @@ def test_requirements_are_the_same_in_both_files_and_are_lower_bounds():
 
 
 def test_every_requirement_is_imported_and_every_import_is_required():
-    distribution = {"PIL": "pillow"}
+    distribution = {"PIL": "pillow", "dlib": "dlib_bin"}
     text = "\n".join(p.read_text() for folder in ("stereotalker_core", "nodes") for p in (ROOT / folder).rglob("*.py"))
     imported = set(re.findall(r"^\s*(?:import|from) ([a-zA-Z_][a-zA-Z0-9_]*)", text, re.M))
     imported = {distribution.get(name, name) for name in imported} - set(sys.stdlib_module_names)
     required = {line.split(">=")[0].replace("-", "_") for line in requirement_lines()}
     assert required - imported <= {"comfyui_frontend_package"}  # what the pack's JavaScript runs in
-    optional = {re.split(r"[><=\[]", item)[0].replace("-", "_") for name in ("dev", "train") for item in listed(name)}
+    extras = ("dev", "train", "evaluation")
+    optional = {re.split(r"[><=\[]", item)[0].replace("-", "_") for name in extras for item in listed(name)}
     host = {"comfy", "folder_paths", "comfy_extras", "comfy_execution", "server"}
     bundled = {"tokenizers", "huggingface_hub"}  # by transformers
     allowed = required | {name.replace("scikit_image", "skimage") for name in optional} | host | bundled

@@ -19,8 +19,8 @@ from ..records import Cameras, Identity, Motion
 from .photo_metrics import CHEEKS, skin_colour
 
 _SUGGESTED = 0.4  # palm detector's score from which the hand network has a look
-_PRESENT = 0.6  # of the hand network, from which a hand counts
-_TILES = 0.5  # of the longer side, beside the whole picture
+_PRESENT = 0.85  # of the hand network, from which a hand counts: ears and cheeks reach .8, hands are above .9
+_TILES = 0.67  # of the longer side, beside the whole picture
 _MOST = 12  # proposals looked at
 _NEAR = 0.5  # head heights that a drawn hand's points may lie from the motion's on average; further is another hand
 _PALM = (0, 1, 5, 9, 13, 17)
@@ -34,16 +34,14 @@ def find_all_hands(networks: Perception, image: Tensor) -> list[Hand]:
     groups = detect(networks, "palm_detection_full", picture, windows, _SUGGESTED)
     proposals = _apart([one for group in groups for one in group])[:_MOST]
     hands = look_at_hands(networks, picture, [_palm_square(one) for one in proposals])
-    seen = [hand for hand in hands if hand.presence > 0.2]
-    again = look_at_hands(networks, picture, [_next_square(hand.points) for hand in seen])
-    return distinct_hands([hand for hand in again if hand.presence > _PRESENT])
+    for _ in range(2):  # a hand stays one when it is looked at where its own points are; an ear does not
+        hands = [hand for hand in hands if hand.presence > 0.2]
+        hands = look_at_hands(networks, picture, [_next_square(hand.points) for hand in hands])
+    return distinct_hands([hand for hand in hands if hand.presence > _PRESENT])
 
 
 def distinct_hands(hands: Sequence[Hand]) -> list[Hand]:
-    """Hands found several times, each once: the surest of those whose points nearly coincide.
-
-    Two real hands that are clasped lie apart by more than a third of a hand on average, finger for finger.
-    """
+    """Hands found several times, each once: the surest of those whose points nearly coincide."""
     kept: list[Hand] = []
     for hand in sorted(hands, key=lambda h: -h.presence):
         if not any(_same(hand, other) for other in kept):
@@ -52,10 +50,14 @@ def distinct_hands(hands: Sequence[Hand]) -> list[Hand]:
 
 
 def _same(one: Hand, other: Hand) -> bool:
-    scale = max(one.size, other.size)
+    """The points lie within a quarter of the hand's extent on average, or their middles within a fifth.
+
+    Clasped hands lie further apart; the extent, because the palm of a hand that points at the camera has no length.
+    """
+    extent = max(float((hand.points.amax(0) - hand.points.amin(0)).max()) for hand in (one, other))
     apart = float((one.points - other.points).norm(dim=1).mean())
     middles = float((one.points.mean(0) - other.points.mean(0)).norm())
-    return apart < 0.5 * scale or middles < 0.35 * scale
+    return apart < 0.25 * extent or middles < 0.2 * extent
 
 
 def _apart(found: list[Detection]) -> list[Detection]:

@@ -24,7 +24,7 @@ from ..perception.squares import Pyramid
 from ..pipeline import Models, View, prepare
 from ..records import Identity, Motion
 from .backdrop import key_of
-from .photo_frames import OWN, SHUT, TURNED, Frame, draw_own, draw_shot, framed, framed_points, shots
+from .photo_frames import OPEN, OWN, SHUT, TURNED, Frame, draw_own, draw_shot, framed, framed_points, shots
 from .photo_hands import find_all_hands, hand_errors, hand_tone, posed_hands
 from .photo_identity import cosine, embedding, load_embedder
 from .photo_metrics import (
@@ -40,6 +40,7 @@ from .photo_metrics import (
 Row = dict[str, Any]
 _WITHIN = 0.2  # of the photograph's eye opening
 _ARMS = ("body.left_elbow", "body.right_elbow", "body.left_wrist", "body.right_wrist")
+_FEW = (SHUT, OPEN, "yaw-30", "yaw-20", "yaw+30")  # frames of a head-and-shoulder crop that are searched for hands
 _GHOST = 2  # hands that a person has
 
 
@@ -126,7 +127,7 @@ def measure_frames(
     row |= _face_row(image, person.mesh, frames[SHUT].picture, found[SHUT])
     row |= _identity_row(tools.embedder, image, person.mesh, frames, found)
     half_body = shows_arms(person)
-    row |= _hand_row(tools, image, identity, frames, found, half_body)
+    row |= _hand_row(tools, image, person.mesh, identity, frames, found, half_body)
     if not half_body:
         key = key_of(image, person.mask)
         row["keyed"] = float(key is not None)
@@ -201,13 +202,14 @@ def _identity_row(
 def _hand_row(
     tools: Studio,
     image: Tensor,
+    mesh: Tensor,
     identity: Identity,
     frames: dict[str, Frame],
     found: dict[str, Tensor | None],
     half_body: bool,
 ) -> Row:
-    """Hands in every frame of a half body; of a head-and-shoulder crop, in the frames at yaw 0 and at +-30 degrees."""
-    looked = [name for name in frames if half_body or name in (OWN, SHUT, "yaw-30", "yaw+30")]
+    """Hands in every frame of a half body; of a head-and-shoulder crop, in a few of them."""
+    looked = [name for name in frames if half_body or name in _FEW]
     counts, errors, wanted, tones = {}, [], 0, []
     for name in looked:
         frame = frames[name]
@@ -216,13 +218,15 @@ def _hand_row(
         meant, head = posed_hands(tools.models.body, identity, frame.motion, frame.cameras)
         off, expected = hand_errors(hands, meant, head, frame.cameras.size)
         errors, wanted = errors + off, wanted + expected
-        mesh = found.get(name)
-        if mesh is not None and hands:
-            tones.append(hand_tone(frame.picture, hands, mesh))
+        drawn = found.get(name)
+        if drawn is not None and hands:
+            tones.append(hand_tone(frame.picture, hands, drawn))
     tones = [tone for tone in tones if not math.isnan(tone)]
+    photographed = find_all_hands(tools.judge, image)
     row: Row = {
         "hands": counts,
-        "hands_photo": float(len(find_all_hands(tools.judge, image))),
+        "hands_photo": float(len(photographed)),
+        "hand_tone_photo": hand_tone(image, photographed, mesh),
         "hands_seen": sum(counts.values()) / len(counts),
         "hands_most": float(max(counts.values())),
         "ghost_frames": sum(count > _GHOST for count in counts.values()) / len(counts),

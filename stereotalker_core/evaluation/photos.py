@@ -40,6 +40,7 @@ METRICS = {  # name: what it says, in the table's order
     "hand_error": "drawn hands from where the motion puts them, over the head's height",
     "hand_found": "share of the motion's hands found there",
     "hand_tone": "colour distance of hands and cheeks, dE",
+    "hand_tone_photo": "the same of the photograph",
     "matte_iou": "mask against the colour key of a studio backdrop",
     "keyed": "share of head-and-shoulder crops with a trustworthy key",
     "self_psnr": "own pose and camera, inside the matte, dB",
