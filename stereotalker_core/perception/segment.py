@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .bodies import Body
 from .faces import Face
+from .hands import Hand
 from .networks import Perception
 from .squares import Pyramid, Square, paste
 
@@ -26,6 +27,31 @@ def person_masks(
     claims = torch.stack([_claim(picture, f, b) for f, b in zip(faces, bodies, strict=True)])
     share = claims / claims.sum(0).clamp_min(1e-6)
     return [mask * own for mask, own in zip(marked, share, strict=True)]
+
+
+def with_hands(mask: Tensor, body: Body, hands: Sequence[Hand]) -> Tensor:
+    """The body's mask added around the hands that were found: the segmentation network sometimes leaves them out.
+
+    Elsewhere its outline is the better one of the two.
+    """
+    added = mask
+    for hand in hands:
+        reach = 0.35 * hand.size
+        low = (hand.points.amin(0) - reach).floor().long().clamp_min(0).tolist()
+        high = (hand.points.amax(0) + reach).ceil().long().clamp_min(0).tolist()
+        rows, columns = slice(low[1], high[1]), slice(low[0], high[0])
+        region = mask[0, rows, columns]
+        if not region.numel():
+            continue
+        height, width = region.shape
+        y, x = torch.meshgrid(torch.arange(height) + low[1], torch.arange(width) + low[0], indexing="ij")
+        at = torch.stack([x, y], -1).reshape(-1, 2) + 0.5
+        near = (torch.cdist(at, hand.points).amin(1) / reach).reshape(region.shape)
+        unit = body.square.to_unit(at).reshape(1, *region.shape, 2) * 2 - 1
+        own = F.grid_sample(body.mask[None], unit, align_corners=False)[0, 0]
+        added = added.clone() if added is mask else added
+        added[0, rows, columns] = torch.maximum(region, own * (2 - 2 * near).clamp(0, 1))
+    return added
 
 
 def _turn(face: Face) -> float:
