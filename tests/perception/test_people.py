@@ -70,7 +70,7 @@ def test_record_is_complete_and_inside_the_picture(person, portrait):
     assert {f"mesh.{i}" for i in range(478)} <= set(points.names) and "face.67" in points
     assert bool((points.xy >= 0).all()) and bool((points.xy <= SIZE).all()) and bool((points.sigma > 0).all())
     assert person.visibility.shape == (len(points),)
-    assert 0 <= float(person.visibility.min()) and float(person.visibility.max()) <= 1
+    assert float(person.visibility.min()) >= 0 and float(person.visibility.max()) <= 1
     assert person.mesh.shape == (478, 3) and person.expression.shape == (len(ARKIT),) == (52,)
     assert float(person.expression[ARKIT.index("tongueOut")]) == 0
     assert torch.allclose(points.point("iris.L"), person.mesh[473, :2])
