@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
         spent = time.perf_counter() - started
         report = {"metrics": metrics, "skipped": skipped, "quick": args.quick, "wall_seconds": spent}
         Path(args.json).parent.mkdir(parents=True, exist_ok=True)
-        Path(args.json).write_text(json.dumps(report, indent=2) + "\n")
+        Path(args.json).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     return 0
 
 
