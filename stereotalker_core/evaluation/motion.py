@@ -84,7 +84,8 @@ def held_out(count: int, data: Path | None = None, seed: int = 7) -> list[HeldOu
         return [HeldOut(corpus[i], *labels[i]) for i in chosen]
     engines = [name for name in available_engines() if name != "kokoro"]
     if not engines:
-        raise NoSpeechError("no held-out speech: install espeak-ng or flite1-dev, or give the folder of a speech corpus")
+        remedy = "install espeak-ng or flite1-dev, or give the folder of a speech corpus"
+        raise NoSpeechError(f"no held-out speech: {remedy}")
     out = []
     for i in range(count):
         utterance, sentence = speak_random("val", engines[i % len(engines)], rng)
