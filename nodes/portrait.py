@@ -159,6 +159,7 @@ class Turntable:
         from ..stereotalker_core.camera.trajectories import framing_for, orbit
         from ..stereotalker_core.video.guides import render_guides
 
+        who = identity.literal() if motion is None else identity
         if motion is None:
             pose = Motion(identity.rotations[None], identity.expression[None])
         else:
@@ -166,7 +167,7 @@ class Turntable:
         held = Motion(pose.rotations.expand(views, -1, -1), pose.expression.expand(views, -1), pose.fps)
         cameras = orbit(framing_for(host.body(), identity), views, first_yaw, last_yaw, pitch, (size, size))
         with host.interruptible():
-            images = host.image_out([render_guides(host.body(), identity, held, cameras).lift])
+            images = host.image_out([render_guides(host.body(), who, held, cameras).lift])
         return images, host.strip_of(images)
 
 

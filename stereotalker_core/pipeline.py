@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from .body.detector import KeypointDetector, load_detector
 from .body.fit import fit_portrait
-from .body.keypoints import Keypoints
 from .body.model import HalfBody
 from .camera.trajectories import MODES, framing_for, orbit
 from .motion.sampling import MotionModels, MotionOptions, sample_motion
+from .perception.keypoints import Keypoints
+from .perception.networks import Perception, load_perception
 from .records import Audio, Cameras, Identity, Motion
 from .video.face_pass import LARGEST_SCALE
 from .video.render import RenderedChunk, Renderer, render_video
@@ -59,10 +59,10 @@ class View:
 
 @dataclass(frozen=True)
 class Models:
-    """Everything `talk` needs: the body, the portrait detector, the networks of stage 1 and of stage 2."""
+    """Everything `talk` needs: the body, the networks that see the portrait, those of stage 1 and of stage 2."""
 
     body: HalfBody
-    detector: KeypointDetector
+    perception: Perception
     motion: MotionModels
     renderer: Renderer
 
@@ -70,7 +70,7 @@ class Models:
     def load_nano(cls, device: str | torch.device = "cpu") -> "Models":
         """The models that ship with the package. FileNotFoundError and ValueError name a missing or damaged file."""
         device = str(device)
-        return cls(HalfBody().to(device), load_detector(device), MotionModels.load_nano(device), load_renderer(device))
+        return cls(HalfBody().to(device), load_perception(device), MotionModels.load_nano(device), load_renderer(device))
 
     def with_experts(self, view: float = 1.0, mask: float = 1.0) -> "Models":
         """The same models with another strength of the view and mask experts (0 = off)."""
@@ -115,6 +115,7 @@ def prepare(
     *,
     mask: Tensor | None = None,
     keypoints: Keypoints | None = None,
+    person: int | None = None,
     motion: Motion | None = None,
     transcript: str | None = None,
     options: MotionOptions | None = None,
@@ -129,10 +130,10 @@ def prepare(
     # 2. fit the portrait once; on the CPU, where its small systems are solved in float64
     report("fit", 0, 1)
     device = models.renderer.device
-    body, detector = models.body, models.detector
+    body, networks = models.body, models.perception
     if device.type != "cpu":
-        body, detector = copy.deepcopy(body).cpu(), copy.deepcopy(detector).cpu()
-    identity = fit_portrait(body, portrait, keypoints, mask, detector=detector)
+        body = copy.deepcopy(body).cpu()
+    identity = fit_portrait(body, portrait, keypoints, mask, networks=networks, person=person)
     report("fit", 1, 1)
     # 3. speech -> motion
     if motion is None:

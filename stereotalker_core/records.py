@@ -4,7 +4,7 @@ Axis letters: see shapes.py. Images are (C, H, W) or (T, C, H, W) in [-1, 1]; ma
 """
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -84,11 +84,16 @@ class Motion(Record):
 class Identity(Record):
     """A person, fitted once from a portrait.
 
-    shape (K,), shell (V,) metres along the normals (hair, clothes), rotations (49, 3) and expression (52,) of the
+    shape (K,), shell (V,) metres along the normals or offsets (V, 3) in metres of the rest pose (hair, clothes, and the
+    face as it was seen), rotations (49, 3) and expression (52,) of the
     portrait, translation-free: world_to_camera (4, 4) and intrinsics (3, 3) hold the portrait's camera in pixels of
     `portrait` (3, H, W); mask (1, H, W) of the person; background (3, H, W) with the person painted out;
     atlas (3, A, A) texture filled everywhere, visibility (1, A, A) of the texels that were really seen.
     light (4,) of body.light: the atlas is free of its shading, guides put it back; None: the atlas is as photographed.
+    atlas_layout: 1 is the mesh's own (files of version 0.1), 2 that of tools/pack_atlas.py.
+    rest_expression (52,): the portrait's own expression without its open mouth, to which a motion is added;
+    expression_gain (52,): how far this face must go for the same effect (lids that close a wide eye);
+    rest_rotations (49, 3): how the head is held. All None: a motion is meant as it is.
     """
 
     shape: Tensor
@@ -104,6 +109,22 @@ class Identity(Record):
     visibility: Tensor
     quality: float = 1.0  # 0..1, from the residual of the fit
     light: Tensor | None = None
+    atlas_layout: int = 1
+    rest_expression: Tensor | None = None
+    expression_gain: Tensor | None = None
+    rest_rotations: Tensor | None = None
+
+    def literal(self) -> "Identity":
+        """The same person, for motions that are meant as they are, such as the portrait's own pose."""
+        return replace(self, rest_expression=None, expression_gain=None, rest_rotations=None)
+
+    def performed(self, motion: "Motion") -> "Motion":
+        """The motion as this person does it: the portrait's own expression and bearing are the rest state."""
+        if self.rest_expression is None or self.expression_gain is None or self.rest_rotations is None:
+            return motion
+        rest, gain = self.rest_expression, self.expression_gain
+        expression = rest + motion.expression * gain * (1 - rest)
+        return Motion(motion.rotations + self.rest_rotations, expression, motion.fps)
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from stereotalker_core.audio.load import load_audio
-from stereotalker_core.body.keypoints import load_keypoints
 from stereotalker_core.image import load_mask, load_portrait
 from stereotalker_core.motion.sampling import MotionOptions
+from stereotalker_core.perception.keypoints import load_keypoints
 from stereotalker_core.pipeline import Look, Models, Scene, View, prepare, render, talk
 
 SIZE = 128

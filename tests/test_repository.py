@@ -60,7 +60,7 @@ def test_licence_and_notice():
     licence = (ROOT / "LICENSE").read_text()
     assert "Apache License" in licence and "END OF TERMS AND CONDITIONS" in licence
     notice = (ROOT / "NOTICE").read_text()
-    assert all(word in notice for word in ("CC0", "Anny", "SmolLM2", "Kokoro", "espeak", "flite"))
+    assert all(word in notice for word in ("CC0", "Anny", "SmolLM2", "Kokoro", "espeak", "flite", "MediaPipe"))
 
 
 def test_ci_script_runs_the_tests():
@@ -79,7 +79,7 @@ def test_readme_tree_and_tables_are_up_to_date():
 
 def test_shipped_models_are_small_and_tell_their_origin():
     files = sorted((ROOT / "stereotalker_core" / "checkpoints" / "nano").glob("*.safetensors"))
-    assert sum(f.stat().st_size for f in files) <= 60e6
+    assert sum(f.stat().st_size for f in files) <= 85e6
     from stereotalker_core.commands.info import describe
 
     for file in files:

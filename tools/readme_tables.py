@@ -27,6 +27,7 @@ FOLDERS = {
     "stereotalker_core/evaluation": "held-out metrics",
     "stereotalker_core/face": "emotional face motion",
     "stereotalker_core/motion": "stage 1: speech -> motion",
+    "stereotalker_core/perception": "people of a photograph: MediaPipe's networks in plain torch",
     "stereotalker_core/synthetic": "procedural talking avatars: training and test data",
     "stereotalker_core/training": "one loop, one small file per model",
     "stereotalker_core/video": "stage 2: motion + identity + cameras -> frames",

@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import checkpoint
+from ..perception.keypoints import HELP, Keypoints
 from ..shapes import dims
 from .face_points import INNER, mirror_order, mirrored, strangeness
-from .keypoints import HELP, Keypoints
 from .matting import guided_filter
 
 logger = logging.getLogger(__name__)

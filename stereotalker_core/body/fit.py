@@ -1,40 +1,60 @@
-"""Fit a portrait once: keypoints + mask -> `Identity` (shape, shell, pose, camera, texture, background).
+"""Fit a portrait once: a person's points + mask -> `Identity` (shape, shell, pose, camera, texture, background).
 
-1. Levenberg-Marquardt on the keypoints, 2. the same with the outline of the mask, hair and clothes from a prior,
-3. a smooth shell carries the silhouette the rest of the way to the mask, 4. the portrait's pixels are lifted to the
-atlas, 5. the person is painted out.
+1. Levenberg-Marquardt on the points, 2. the same with the outline of the mask, hair and clothes from a prior,
+3. a smooth shell carries the silhouette the rest of the way to the mask, 4. the face's surface is moved onto the points
+that were seen, 5. the portrait's pixels are lifted to the atlas, 6. the person is painted out.
 """
 
 import logging
 import math
+from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from ..camera.projection import project
+from ..inpaint import paint_out
+from ..perception.keypoints import HELP, Keypoints
+from ..perception.matte import refine_matte
+from ..perception.networks import Perception
+from ..perception.people import Person, find_person, people
 from ..records import Identity
 from ..shapes import dims
-from .detector import KeypointDetector, load_detector
-from .fit_pose import PoseFit, Pull, fit_pose
-from .fit_shell import ShellSolver, fit_shell, outer_contour, silhouette_iou, vertex_part_is
-from .keypoints import HELP, Keypoints
-from .lift import Lifter, grow, lift_unlit, push_pull
-from .matting import matte
+from .face_mesh import EYE_CONTOURS, FACE_OUTLINE, LIPS
+from .fit_pose import PoseFit, fit_pose
+from .fit_shell import ShellSolver, fit_shell, silhouette_iou
+from .lift import lift_unlit
 from .model import HalfBody
-from .rasterize import rasterize
-from .shell_prior import load_shell_prior
+from .outline import follow_outline, outline_of, pull_in
+from .portrait_view import Trust
+from .registration import register_face, register_outline
+from .rest_state import SHUT_EYE, openings, rest_state
+from .texels import Lifter
 
 logger = logging.getLogger(__name__)
-_WORK = 384  # px; the silhouette is compared at this size
 _WORST = 0.07  # mean keypoint error in face heights above which nothing fits
-_GOOD = 0.03  # the same of a good fit
-_DOUBT = 0.1  # confidence of the embedded detector below which its points are not used
-_UNSURE = 0.5  # the same below which somebody should look: 6 of 66 real portraits, on 3 of them the face was lost
+_GOOD = 0.03  # mean keypoint error in face heights of a good fit
+_UNSURE = 0.5  # confidence of the perception below which somebody should look
 _SMALLEST_SIDE = 64
-_LIMBS = ("arm.L", "arm.R", "hand.L", "hand.R")  # what a fit misplaces most
-_OUTLINE = 260  # points of the outline that are compared
-_ROUNDS = 7
+_FINE, _COARSE, _AROUND = 0.014, 0.04, 0.06  # face heights: sigma of mesh points of lids and lips, others, outline
+_EXACT = frozenset((*LIPS, *EYE_CONTOURS["L"], *EYE_CONTOURS["R"]))
+_LEAVES_OUT = 0.5  # share of the face that a mask must cover
+_UNUSED = ("body.nose", "body.left_eye", "body.right_eye")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of the person before the fit.
+
+    keypoints: points in pixels.
+    mask: (1, H, W) in [0, 1].
+    expression: (52,) coefficients, None where no face mesh was seen.
+    confidence: 0..1.
+    """
+
+    keypoints: Keypoints
+    mask: Tensor
+    expression: Tensor | None
+    confidence: float
 
 
 def fit_portrait(
@@ -43,52 +63,152 @@ def fit_portrait(
     keypoints: Keypoints | None = None,
     mask: Tensor | None = None,
     *,
+    networks: Perception | None = None,
+    person: int | None = None,
     lifter: Lifter | None = None,
-    detector: KeypointDetector | None = None,
     iterations: tuple[int, int] = (8, 20),
     shell_iterations: int = 5,
 ) -> Identity:
-    """Portrait (3, H, W) in [-1, 1], its keypoints and mask (1, H, W) -> Identity; about 3 s on one CPU core.
+    """Fit the half body to a portrait and lift its pixels.
 
-    Keypoints that are not given come from `detector` (the embedded one where None), a mask that is not given from the
-    fitted body and the colours, with the detector's opinion where there is one. ValueError: no person, a back view, a
-    face that is too small, or keypoints no person fits. shell_iterations 0 leaves the bare body.
+    body: the half body.
+    image: the portrait (3, H, W) in [-1, 1].
+    keypoints: the person's points; None finds them with `networks`.
+    mask: (1, H, W) in [0, 1], 1 = person; its inverse is taken, and said, where that agrees better with the person
+        that was found. None finds it.
+    networks: the perception; the embedded one where None.
+    person: which of several people, 1 = the largest; None takes the largest and warns.
+    lifter: texel table of the atlas, for callers that fit many portraits.
+    iterations: of the first fit, see `fit_pose`.
+    shell_iterations: 0 leaves the bare body.
+
+    ValueError: no person, a back view, a face that is too small, a mask that leaves the face out, or keypoints that no
+    person fits.
     """
     known = dims(image, "3 H W")
     if min(known["H"], known["W"]) < _SMALLEST_SIDE:
         raise ValueError(f"portrait is {known['W']}x{known['H']} px; at least {_SMALLEST_SIDE} px a side are needed")
     if mask is not None:
         dims(mask, "1 H W", **known)
-    prior, confidence = None, 1.0
-    if keypoints is None:
-        detector = detector or load_detector(image.device)
-        keypoints, prior, confidence = detector.detect(image)
-        if confidence < _DOUBT:
-            raise ValueError(f"the embedded detector is not sure of this face (confidence {confidence:.2f}); {HELP}")
-        if confidence < _UNSURE:
-            logger.warning("the face may not be where the detector says (confidence %.2f); %s", confidence, HELP)
-    elif mask is None and detector is not None:
-        prior = detector.person_mask(image)
-    keypoints.check_front()
+    seen = gather_evidence(image, keypoints, mask, networks, person)
+    seen.keypoints.check_front()
     device = body.mean.device
-    image, keypoints = image.to(device), keypoints.to(device)
+    image, mask = image.to(device), seen.mask.to(device)
+    points = fit_points(seen.keypoints.to(device))
+    expression = None if seen.expression is None else seen.expression.to(device)
     size = (known["H"], known["W"])
-    fit = fit_pose(body, keypoints, size, iterations=iterations)
-    _check_residual(fit, keypoints)
-    if mask is None:
-        mask = _find_mask(body, fit, keypoints, image, None if prior is None else prior.to(device))
-    mask = mask.to(device)
-    small, intrinsics, factor = _working_size(mask, fit.intrinsics)
-    small = small.clamp(0, 1)
-    if float(small.mean()) < 0.01:
+    fit = fit_pose(body, points, size, iterations=iterations, expression=expression)
+    _check_residual(fit, points)
+    outline = outline_of(mask, fit.intrinsics)
+    if float(outline.mask.mean()) < 0.01:
         raise ValueError("the mask is empty: paint the person white, or leave the mask out")
     if shell_iterations:
-        fit = _follow_outline(body, fit, keypoints, size, small, intrinsics, factor)
+        fit = follow_outline(body, fit, points, outline, expression)
     else:
-        fit = _pull_in(body, fit, keypoints, size, small, intrinsics, factor)
-    shell = fit_shell(body, fit, small, intrinsics, shell_iterations, ShellSolver(body))
-    iou = silhouette_iou(body, fit.posed(body, shell), fit.world_to_camera, intrinsics, small)
-    return _identity(body, image, mask, keypoints, fit, shell, lifter, confidence * _quality(fit, keypoints, iou))
+        fit = pull_in(body, fit, points, outline, expression)
+    shell = fit_shell(body, fit, outline.mask, outline.intrinsics, shell_iterations, ShellSolver(body))
+    posed = fit.posed(body, shell)
+    iou = silhouette_iou(body, posed, fit.world_to_camera, outline.intrinsics, outline.mask)
+    quality = seen.confidence * _quality(fit, points, iou)
+    normal = body.normals(body.rest(fit.shape[None]).vertices)[0]
+    mesh = mesh_of(seen.keypoints.to(device))
+    offsets = normal * shell[:, None] + register_face(body, fit, mesh, shell)
+    if shell_iterations:
+        offsets = register_outline(body, fit, offsets, outline.mask, outline.intrinsics)
+    return _identity(body, image, mask, seen.keypoints.to(device), mesh, fit, offsets, lifter, quality)
+
+
+def gather_evidence(
+    image: Tensor,
+    keypoints: Keypoints | None,
+    mask: Tensor | None,
+    networks: Perception | None,
+    number: int | None,
+) -> Evidence:
+    """Find what the caller did not give; arguments as in `fit_portrait`."""
+    if keypoints is not None and mask is not None:
+        return Evidence(keypoints, mask, None, 1.0)
+    if keypoints is None:
+        found: Person | None = find_person(image, networks, number)
+        keypoints, confidence = found.keypoints, found.confidence
+        if confidence < _UNSURE:
+            logger.warning("the face may not be where it was found (confidence %.2f); %s", confidence, HELP)
+    else:
+        found, confidence = _nearest(people(image, networks), keypoints), 1.0
+    if mask is None:
+        if found is None:
+            raise ValueError("no face was found where the keypoints are: give a mask of the person, too")
+        mask = refine_matte(image, found.mask, keypoints.face_height())
+    else:
+        mask = agreeing_mask(mask, found)
+    return Evidence(keypoints, mask, None if found is None else found.expression, confidence)
+
+
+def agreeing_mask(mask: Tensor, person: Person) -> Tensor:
+    """The mask (1, H, W), or its inverse where that agrees better with the person that was found.
+
+    ComfyUI's Load Image gives 1 - alpha. ValueError where the mask leaves the face out.
+    """
+    there = person.mask.to(mask)
+    agreement = [
+        float(torch.minimum(m, there).sum() / torch.maximum(m, there).sum().clamp_min(1e-6)) for m in (mask, 1 - mask)
+    ]
+    if agreement[1] > agreement[0]:
+        logger.warning("the mask marks the background (white must be the person): its inverse is used")
+        mask = 1 - mask
+    x0, y0, x1, y1 = (int(v) for v in person.face_box.round().tolist())
+    face = mask[:, max(0, y0) : max(1, y1), max(0, x0) : max(1, x1)]
+    if face.numel() and float(face.mean()) < _LEAVES_OUT:
+        raise ValueError("the mask leaves the face out: paint the whole person white, or leave the mask out")
+    return mask
+
+
+def _nearest(found: list[Person], keypoints: Keypoints) -> Person | None:
+    """The person whose face holds the keypoints' face."""
+    face = keypoints.xy[[i for i, n in enumerate(keypoints.names) if n.startswith(("face.", "iris.", "mesh."))]]
+    if not len(face):
+        return found[0] if found else None
+    centre = face.mean(0).cpu()
+    for one in found:
+        x0, y0, x1, y1 = one.face_box.cpu().tolist()
+        if x0 <= float(centre[0]) <= x1 and y0 <= float(centre[1]) <= y1:
+            return one
+    return None
+
+
+def fit_points(keypoints: Keypoints) -> Keypoints:
+    """The points that hold the fit: the face mesh instead of the 68 where it is there, irises, body and hands.
+
+    468 points of one network say much the same: each is believed less than a point alone.
+    """
+    if "mesh.0" not in keypoints:
+        return keypoints
+    height = keypoints.face_height()
+    rows, sigma = [], []
+    for i, name in enumerate(keypoints.names):
+        group, _, index = name.partition(".")
+        if group == "face" or name in _UNUSED or (group == "mesh" and int(index) >= 468):
+            continue
+        share = (
+            _AROUND
+            if group == "mesh" and int(index) in FACE_OUTLINE
+            else _FINE
+            if group == "mesh" and int(index) in _EXACT
+            else _COARSE
+        )
+        rows.append(i)
+        sigma.append(share * height if group == "mesh" else float(keypoints.sigma[i]))
+    return Keypoints(tuple(keypoints.names[i] for i in rows), keypoints.xy[rows], keypoints.sigma.new_tensor(sigma))
+
+
+def mesh_of(keypoints: Keypoints) -> Tensor:
+    """(468, 2) pixels of the face mesh, NaN where a point is missing."""
+    mesh = keypoints.xy.new_full((468, 2), math.nan)
+    for name, xy in zip(keypoints.names, keypoints.xy, strict=True):
+        group, _, index = name.partition(".")
+        if group == "mesh" and int(index) < 468:
+            mesh[int(index)] = xy
+    return mesh
 
 
 def _identity(
@@ -96,19 +216,27 @@ def _identity(
     image: Tensor,
     mask: Tensor,
     keypoints: Keypoints,
+    mesh: Tensor,
     fit: PoseFit,
-    shell: Tensor,
+    offsets: Tensor,
     lifter: Lifter | None,
     quality: float,
 ) -> Identity:
     """Lift the portrait onto the fitted body and paint the person out of the background."""
-    hands = any(n.startswith("hand.") for n in keypoints.names)
+    registered = bool(torch.isfinite(mesh).all())
+    wide = openings(mesh) if registered else {}
+    trust = Trust(
+        hands=any(n.startswith("hand.") for n in keypoints.names),
+        registered=registered,
+        shut=tuple(wide.get(side, 1.0) < SHUT_EYE for side in ("Left", "Right")),
+    )
+    rest_expression, gain, rest_rotations = rest_state(body, fit, offsets, mesh)
     camera, intrinsics = fit.world_to_camera, fit.intrinsics
-    posed = fit.posed(body, shell)
-    atlas, seen, light = lift_unlit(body, image, mask, posed, camera, intrinsics, lifter=lifter, trust_hands=hands)
+    posed = fit.posed(body, offsets)
+    atlas, seen, light = lift_unlit(body, image, mask, posed, camera, intrinsics, lifter=lifter, trust=trust)
     return Identity(
         shape=fit.shape,
-        shell=shell,
+        shell=offsets,
         rotations=fit.rotations,
         expression=fit.expression,
         world_to_camera=camera,
@@ -120,31 +248,11 @@ def _identity(
         visibility=seen,
         quality=quality,
         light=light,
+        atlas_layout=2,
+        rest_expression=rest_expression,
+        expression_gain=gain,
+        rest_rotations=rest_rotations,
     )
-
-
-def paint_out(image: Tensor, mask: Tensor) -> Tensor:
-    """The background (3, H, W) behind the person of mask (1, H, W), filled in smoothly from around the mask."""
-    reach = max(2, round(max(image.shape[-2:]) / 64))  # hair and shadows at the edge of a soft mask are person too
-    person = grow((mask[None] > 0.15).to(image.dtype), reach)
-    if bool((person > 0).all()):
-        return image.mean((1, 2), keepdim=True).expand_as(image).clone()
-    return push_pull(image[None], 1 - person)[0]
-
-
-def _find_mask(body: HalfBody, fit: PoseFit, keypoints: Keypoints, image: Tensor, prior: Tensor | None) -> Tensor:
-    """The person's mask (1, H, W) from the fitted body and the colours, at the working size and enlarged."""
-    size = image.shape[-2:]
-    small, intrinsics, factor = _working_size(image, fit.intrinsics)
-    points = project(fit.posed(body).vertices, fit.world_to_camera[None], intrinsics)
-    triangle = rasterize(points, body.triangles, tuple(small.shape[-2:])).triangle
-    scalp, limbs = (
-        ((triangle >= 0) & torch.isin(body.triangle_part, body.triangle_part.new_tensor(parts))[triangle]).float()
-        for parts in ([body.part_index["scalp"]], [body.part_index[name] for name in _LIMBS])
-    )
-    opinion = None if prior is None else F.interpolate(prior[None], small.shape[-2:], mode="area")[0]
-    mask = matte(small, (triangle >= 0).float(), scalp, keypoints.face_height() * factor, opinion, limbs)
-    return F.interpolate(mask[None], size, mode="bilinear", align_corners=False)[0]
 
 
 def _face_errors(fit: PoseFit, keypoints: Keypoints) -> float:
@@ -168,69 +276,3 @@ def _check_residual(fit: PoseFit, keypoints: Keypoints) -> None:
 def _quality(fit: PoseFit, keypoints: Keypoints, iou: float) -> float:
     """0..1 from the keypoint residual and the silhouette."""
     return min(1.0, math.exp(-max(0.0, _face_errors(fit, keypoints) / _GOOD - 0.5)) * min(1.0, iou / 0.9))
-
-
-def _working_size(image: Tensor, intrinsics: Tensor) -> tuple[Tensor, Tensor, float]:
-    """(C, H, W) and intrinsics at the working size, and the factor (new / old)."""
-    rows, columns = image.shape[-2:]
-    factor = min(1.0, _WORK / max(rows, columns))
-    new = (max(1, round(rows * factor)), max(1, round(columns * factor)))
-    small = F.interpolate(image[None], new, mode="bilinear", antialias=True, align_corners=False)[0]
-    scale = intrinsics.new_tensor([new[1] / columns, new[0] / rows, 1.0])
-    return small, intrinsics * scale[:, None], factor
-
-
-def _pull_in(
-    body: HalfBody,
-    fit: PoseFit,
-    keypoints: Keypoints,
-    size: tuple[int, int],
-    mask: Tensor,
-    intrinsics: Tensor,
-    factor: float,
-    rounds: int = 2,
-) -> PoseFit:
-    """Refit with the constraint that no silhouette vertex lies outside the mask (the shell can only add)."""
-    for _ in range(rounds):
-        contour = outer_contour(body, fit.posed(body), fit.world_to_camera, intrinsics, mask)
-        outside = contour.found & (contour.gap < -1)
-        if int(outside.sum()) < 8:
-            return fit
-        pixel = contour.pixel + contour.gap.clamp(max=0)[:, None] * contour.normal
-        keep = contour.found & (contour.gap < 0)
-        sigma = max(1.0, 0.04 * keypoints.face_height()) * math.sqrt(max(1.0, int(keep.sum()) / 20))
-        spread = torch.full_like(contour.gap[keep], sigma)
-        pull = Pull(contour.vertices[keep], pixel[keep] / factor, contour.normal[keep], spread)
-        fit = fit_pose(body, keypoints, size, start=fit, pull=pull, iterations=(0, 6))
-    return fit
-
-
-def _follow_outline(
-    body: HalfBody,
-    fit: PoseFit,
-    keypoints: Keypoints,
-    size: tuple[int, int],
-    mask: Tensor,
-    intrinsics: Tensor,
-    factor: float,
-    rounds: int = _ROUNDS,
-) -> PoseFit:
-    """Refit pose, shape, hair and clothes so that the silhouette's vertices lie on the edge of the mask.
-
-    Like iterated closest points, along the normals only. Hands do not count: nobody located their fingers.
-    """
-    prior = load_shell_prior(str(mask.device))
-    hand = vertex_part_is(body, "hand.L", "hand.R")
-    for k in range(rounds):
-        shell = prior.mean if fit.shell is None else fit.shell
-        contour = outer_contour(body, fit.posed(body, shell), fit.world_to_camera, intrinsics, mask)
-        keep = (contour.found & ~hand[contour.vertices]).nonzero().squeeze(1)
-        if len(keep) < 8:
-            return fit
-        keep = keep[:: -(-len(keep) // _OUTLINE)]
-        pixel = contour.pixel[keep] + contour.gap[keep, None] * contour.normal[keep]
-        share = (0.06, 0.03, 0.02)[min(k, 2)]  # face heights; the first rounds only know about where the edge belongs
-        sigma = max(1.0, share * keypoints.face_height()) * math.sqrt(max(1.0, len(keep) / 100))
-        pull = Pull(contour.vertices[keep], pixel / factor, contour.normal[keep], torch.full_like(pixel[:, 0], sigma))
-        fit = fit_pose(body, keypoints, size, start=fit, pull=pull, iterations=(0, 3), prior=prior)
-    return fit

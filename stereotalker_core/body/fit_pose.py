@@ -5,24 +5,21 @@ lens) and the focal length follows from the size of the face; that makes the fit
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torch.func import jacfwd
 
-from .keypoints import Keypoints
+from ..perception.keypoints import Keypoints
 from .model import HalfBody, Posed
+from .point_model import PointModel, camera_axes
+from .pose_parameters import Parameters
 from .shell_prior import ShellPrior
-from .skeleton import JOINT_INDEX, N_JOINTS, NECK_SHARE, SHOULDER_SHARE
 
 DISTANCE = 2.1  # m, assumed distance of the portrait's camera
-_LOOSE = 1.5  # sigmas of shape and shell where an outline is followed: one, as people differ, wins over cautious points
 _ROBUST = 3.0  # residuals beyond this many sigmas count as outliers
-_TIMID = ("tongueOut", "cheekPuff", "jawForward", "mouthRollLower", "mouthRollUpper", "noseSneerLeft", "noseSneerRight")
-_BOLD = ("jawOpen", "mouthSmileLeft", "mouthSmileRight")
-_SIDEWAYS = ("jawLeft", "jawRight", "mouthLeft", "mouthRight")
+_LEVEL = (("body.right_shoulder", "body.left_shoulder"), ("iris.R", "iris.L"))  # lines that are level in most pictures
+_TILTED = 0.2  # radians from which a line counts as tilted
 
 
 @dataclass(frozen=True)
@@ -60,153 +57,6 @@ class Pull:
     sigma: Tensor
 
 
-class Parameters:
-    """Layout of the parameter vector with Gaussian priors: translation, joint angles, shape, expression, shell."""
-
-    def __init__(self, body: HalfBody, hands: bool, n_shell: int = 0):
-        self.device = body.mean.device
-        self._mean: list[float] = []
-        self._sigma: list[float] = []
-        self.slices: dict[str, slice] = {}
-        loose = _LOOSE if n_shell else 1.0
-        rows: list[tuple[int, int, float]] = []  # (row of the flat rotations, parameter, factor)
-        self._add("translation", (0, 0, 0), (30, 30, 30))
-        self._add_joints(rows, body, hands)
-        self._add("shape", [0] * body.n_shape, [loose] * body.n_shape)
-        self._add("expression", [0] * len(body.expression_names), [self._freedom(n) for n in body.expression_names])
-        self._add("shell", [0] * n_shell, [loose] * n_shell)
-        self.mean = torch.tensor(self._mean, dtype=torch.float32, device=self.device)
-        self.sigma = torch.tensor(self._sigma, dtype=torch.float32, device=self.device)
-        to_rotations = torch.zeros(N_JOINTS * 3, len(self._mean))
-        for row, column, factor in rows:
-            to_rotations[row, column] = factor
-        self.to_rotations = to_rotations.to(self.device)
-        self.lower, self.upper = torch.full_like(self.mean, -1e9), torch.full_like(self.mean, 1e9)
-        self.lower[self.slices["shape"]], self.upper[self.slices["shape"]] = -3, 3
-        self.lower[self.slices["expression"]], self.upper[self.slices["expression"]] = 0, 1
-        self.lower[self.slices["shell"]], self.upper[self.slices["shell"]] = -3, 3
-
-    def _add(self, name: str, mean, sigma) -> int:
-        start = len(self._mean)
-        self.slices[name] = slice(start, start + len(mean))
-        self._mean.extend(map(float, mean))
-        self._sigma.extend(map(float, sigma))
-        return start
-
-    def _add_joints(self, rows: list[tuple[int, int, float]], body: HalfBody, hands: bool) -> None:
-        def joint(name: str, shares: dict[str, float], sigma_degrees, mean_degrees=(0, 0, 0)) -> int:
-            radians = [[math.radians(v) for v in t] for t in (mean_degrees, sigma_degrees)]
-            start = self._add(name, *radians)
-            rows.extend((JOINT_INDEX[j] * 3 + k, start + k, share) for j, share in shares.items() for k in range(3))
-            return start
-
-        def hinge(name: str, joints: tuple[str, ...], axis: Tensor, sigma_degrees: float) -> None:
-            start = self._add(name, [0], [math.radians(sigma_degrees)])
-            rows.extend((JOINT_INDEX[j] * 3 + k, start, float(axis[k])) for j in joints for k in range(3))
-
-        joint("root", {"root": 1}, (5, 8, 60))  # people who stand or sit for a portrait hardly lean
-        joint("spine", {"spine03": 0.5, "spine01": 0.5}, (5, 10, 15))
-        joint("neck", NECK_SHARE, (12, 10, 25))
-        joint("head", {"head": 1}, (4, 4, 6))  # by which it departs from the neck
-        for side, sign in (("L", 1), ("R", -1)):
-            joint(f"clavicle.{side}", {f"clavicle.{side}": 1}, (2, 3, 2))
-            start = joint(f"upperarm.{side}", {f"upperarm01.{side}": 1}, (30, 22, 30), (0, 28 * sign, 0))
-            rows.append((JOINT_INDEX[f"shoulder01.{side}"] * 3 + 1, start + 1, SHOULDER_SHARE))
-            upper, elbow, wrist = (
-                body.bone_mean[body.bone_index[f"{n}.{side}"]] for n in ("upperarm01", "lowerarm01", "wrist")
-            )
-            fore = (wrist - elbow) / (wrist - elbow).norm()
-            across = torch.linalg.cross(elbow - upper, fore)
-            hinge(f"elbow.{side}", (f"lowerarm01.{side}",), across / across.norm(), 45)
-            joint(f"lowerarm.{side}", {f"lowerarm01.{side}": 1}, (4, 4, 4))  # elbows are hinges, nearly
-            hinge(f"twist.{side}", (f"lowerarm02.{side}", f"wrist.{side}"), fore, 20)
-            joint(f"wrist.{side}", {f"wrist.{side}": 1}, (18, 18, 18))
-            for name in [f"finger{f}-{k}.{side}" for f in range(1, 6) for k in range(1, 4)] if hands else []:
-                joint(name, {name: 1}, (20, 20, 20))
-
-    @staticmethod
-    def _freedom(name: str) -> float:
-        if name in _TIMID:
-            return 0.08
-        if name in _BOLD:
-            return 0.5
-        return 0.15 if name.startswith("eyeLook") or name in _SIDEWAYS else 0.25
-
-    def unpack(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """translation (3,), rotations (49, 3), shape (K,), expression (52,)."""
-        part = self.slices
-        rotations = (self.to_rotations @ x).view(N_JOINTS, 3)
-        return x[part["translation"]], rotations, x[part["shape"]], x[part["expression"]]
-
-
-class PointModel:
-    """Some points of the body (keypoints, then vertices) as a function of the parameters, in camera space.
-
-    The shell of `prior` moves vertices along the normals of the mean body: exact enough to find its coefficients.
-    """
-
-    def __init__(
-        self,
-        body: HalfBody,
-        parameters: Parameters,
-        names: tuple[str, ...],
-        vertices: Tensor,
-        prior: ShellPrior | None = None,
-    ):
-        self.body, self.parameters, self.n = body, parameters, len(names) + len(vertices)
-        source, weight, row = [], [], []
-        for i, name in enumerate(names):
-            k = body.keypoint_index[name]
-            span = slice(int(body.keypoint_pointer[k]), int(body.keypoint_pointer[k + 1]))
-            source.append(body.keypoint_source[span])
-            weight.append(body.keypoint_weight[span])
-            row.append(torch.full_like(source[-1], i))
-        source.append(vertices)
-        weight.append(torch.ones_like(vertices, dtype=torch.float32))
-        row.append(torch.arange(len(names), self.n, device=vertices.device))
-        source = torch.cat(source)
-        self.weight, self.row = torch.cat(weight), torch.cat(row)
-        is_vertex = source < body.n_vertices
-        used, inverse = torch.unique(source[is_vertex], return_inverse=True)
-        self.source = torch.where(is_vertex, torch.zeros_like(source), len(used) + source - body.n_vertices)
-        self.source[is_vertex] = inverse
-        self.mean, self.skin = body.mean[used], body.skin_weights[used]
-        normal = body.normals(body.mean[None])[0][used]
-        self.shell_basis: Tensor | None = None
-        if prior is not None:
-            self.mean = self.mean + normal * prior.mean[used, None]
-            self.shell_basis = (normal[:, :, None] * prior.basis[used, None]).flatten(0, 1)
-        self.basis = body.basis.view(body.n_vertices, 3, -1)[used].flatten(0, 1)
-        slot = torch.full((body.n_vertices,), -1, device=used.device)
-        slot[body.expression_vertices] = torch.arange(len(body.expression_vertices), device=used.device)
-        moved = slot[used]
-        deltas = body.expression_deltas.view(len(body.expression_names), -1, 3)[:, moved.clamp_min(0)]
-        self.deltas = (deltas * (moved >= 0)[:, None]).flatten(1)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Parameters (n,) -> camera-space points (N, 3)."""
-        body = self.body
-        translation, rotations, shape, expression = self.parameters.unpack(x)
-        flat = self.mean.flatten() + self.basis @ shape + expression @ self.deltas
-        if self.shell_basis is not None:
-            flat = flat + self.shell_basis @ x[self.parameters.slices["shell"]]
-        vertices = flat.view(-1, 3)
-        bones = body.bone_mean + body.bone_basis @ shape
-        world, heads = body.forward_kinematics(body.bone_rotations(rotations[None]), bones[None])
-        shift = heads[0] - (world[0] @ bones[..., None])[..., 0]
-        transform = torch.cat([world[0], shift[..., None]], -1).flatten(1)
-        blended = (self.skin @ transform).view(-1, 3, 4)
-        posed = (blended[..., :3] * vertices[:, None, :]).sum(-1) + blended[..., 3]
-        values = torch.cat([posed, heads[0]])[self.source] * self.weight[:, None]
-        points = values.new_zeros(self.n, 3).index_add(0, self.row, values)
-        return points @ camera_axes(points).T + translation
-
-
-def camera_axes(like: Tensor) -> Tensor:
-    """(3, 3) rows: axes of a camera in front of the person (x right, y down, z forward)."""
-    return like.new_tensor([[1.0, 0, 0], [0, 0, -1.0], [0, 1.0, 0]])
-
-
 def fit_pose(
     body: HalfBody,
     keypoints: Keypoints,
@@ -216,14 +66,22 @@ def fit_pose(
     iterations: tuple[int, int] = (8, 20),
     hold: tuple[str, ...] = (),
     prior: ShellPrior | None = None,
+    expression: Tensor | None = None,
 ) -> PoseFit:
-    """Fit the body to keypoints in an image of size (H, W). start: continue from a fit; pull: silhouette terms.
+    """Fit the body to keypoints by Levenberg-Marquardt.
 
+    body: the half body.
+    keypoints: points in pixels of the image, with their sigmas.
+    size: (H, W) of the image.
+    start: continue from this fit.
+    pull: silhouette terms.
+    iterations: at most this many for pose and coarse shape, then for everything.
     hold: groups of parameters that stay as in `start`, for example ("shape",) in the frames of a video.
     prior: hair and clothes are fitted too, as far as the pulled outline shows them.
+    expression: (52,) coefficients that a network read off the face; the fit stays near them.
     """
-    with torch.inference_mode(False), torch.no_grad():  # forward-mode derivatives refuse inference tensors
-        return _fit_pose(body, keypoints, size, start, pull, iterations, hold, prior)
+    with torch.inference_mode(False), torch.no_grad():
+        return _fit_pose(body, keypoints, size, start, pull, iterations, hold, prior, expression)
 
 
 def _fit_pose(
@@ -235,12 +93,13 @@ def _fit_pose(
     iterations: tuple[int, int],
     hold: tuple[str, ...],
     prior: ShellPrior | None,
+    expression: Tensor | None,
 ) -> PoseFit:
     hands, n_shell = any(n.startswith("hand.") for n in keypoints.names), 0 if prior is None else prior.basis.shape[1]
-    parameters = Parameters(body, hands, n_shell)
+    parameters = Parameters(body, hands, n_shell, expression)
     if start is not None and len(start.vector) != parameters.slices["shell"].start:
         # the start has fingers and these keypoints lack them, or vice versa
-        parameters = Parameters(body, not hands, n_shell)
+        parameters = Parameters(body, not hands, n_shell, expression)
     device = body.mean.device
     keypoints = keypoints.to(device)
     vertices = pull.vertices if pull is not None else torch.zeros(0, dtype=torch.long, device=device)
@@ -251,34 +110,57 @@ def _fit_pose(
     else:
         coefficients = start.vector.new_zeros(n_shell) if start.coefficients is None else start.coefficients[:n_shell]
         x, focal = torch.cat([start.vector, coefficients]), float(start.intrinsics[0, 0])
-    n = len(keypoints)
-
-    def residual(x: Tensor) -> Tensor:
-        points = model(x)
-        pixel = points[:, :2] / points[:, 2:].clamp_min(0.1) * focal + centre
-        out = (pixel[:n] - keypoints.xy) / keypoints.sigma[:, None]
-        if pull is None:
-            return out
-        along = ((pixel[n:] - pull.target) * pull.normal).sum(1, keepdim=True) / pull.sigma[:, None]
-        return torch.cat([out, torch.cat([along, torch.zeros_like(along)], 1)])
-
+    problem = _Problem(model, keypoints, pull, focal, centre)
     pose_first = torch.ones_like(x, dtype=torch.bool)  # pose and the largest shape components before the details
     pose_first[parameters.slices["expression"]] = False
     pose_first[parameters.slices["shape"].start + 12 : parameters.slices["shape"].stop] = False
     if start is None:
-        x = _minimise(residual, x, parameters, pose_first, iterations[0])
+        x = _minimise(problem, x, parameters, pose_first, iterations[0])
     free = torch.ones_like(pose_first)
     for name in hold:
         free[parameters.slices[name]] = False
-    x = _minimise(residual, x, parameters, free, iterations[1])
-    error = residual(x)[:n].norm(dim=1) * keypoints.sigma
+    x = _minimise(problem, x, parameters, free, iterations[1])
+    error = problem.residual(x)[: len(keypoints)].norm(dim=1) * keypoints.sigma
     return _result(parameters, x, focal, centre, error, prior)
+
+
+class _Problem:
+    """The residuals (N, 2) of a fit in sigmas: keypoints, then pulled vertices along their normals (and a zero)."""
+
+    def __init__(self, model: PointModel, keypoints: Keypoints, pull: Pull | None, focal: float, centre: Tensor):
+        self.model, self.focal, self.centre = model, focal, centre
+        target, rows = keypoints.xy, torch.eye(2, device=centre.device) / keypoints.sigma[:, None, None]
+        if pull is not None:
+            along = pull.normal / pull.sigma[:, None]
+            target = torch.cat([target, pull.target])
+            rows = torch.cat([rows, torch.stack([along, torch.zeros_like(along)], 1)])
+        self.target, self.rows = target, rows  # (N, 2), (N, 2, 2): pixels to sigmas
+
+    def residual(self, x: Tensor) -> Tensor:
+        """Parameters (n,) -> residuals (N, 2)."""
+        points = self.model(x)
+        pixel = points[:, :2] / points[:, 2:].clamp_min(0.1) * self.focal + self.centre
+        return (self.rows @ (pixel - self.target)[..., None])[..., 0]
+
+    def jacobian(self, x: Tensor) -> Tensor:
+        """Parameters (n,) -> derivatives of the residuals (N, 2, n)."""
+        points, moves = self.model(x), self.model.jacobian(x)
+        depth = points[:, 2:].clamp_min(0.1)
+        pixel = (moves[:, :2] - (points[:, :2] / depth)[..., None] * moves[:, 2:]) * (self.focal / depth)[..., None]
+        return self.rows @ pixel
 
 
 def _initial(model: PointModel, parameters: Parameters, keypoints: Keypoints, centre: Tensor) -> tuple[Tensor, float]:
     """Parameters and focal length (px) from the similarity that puts the mean face on the face points."""
-    face = [i for i, n in enumerate(keypoints.names) if n.startswith(("face.", "iris.")) or n.endswith(("eye", "nose"))]
+    face = [
+        i
+        for i, n in enumerate(keypoints.names)
+        if n.startswith(("face.", "mesh.", "iris.")) or n.endswith(("eye", "nose"))
+    ]
     x = parameters.mean.clone()
+    shoulders, eyes = (_tilt(keypoints, *pair) for pair in _LEVEL)
+    x[parameters.slices["root"].start + 1] = shoulders or 0.0
+    x[parameters.slices["neck"].start + 1] = (eyes or 0.0) - (shoulders or 0.0)
     points, pixels = model(x)[face], keypoints.xy[face]
     here, there = points[:, :2] - points[:, :2].mean(0), pixels - pixels.mean(0)
     scale = float(there.square().sum().sqrt() / here.square().sum().sqrt().clamp_min(1e-6))  # pixels per metre
@@ -287,11 +169,17 @@ def _initial(model: PointModel, parameters: Parameters, keypoints: Keypoints, ce
     return x, DISTANCE * scale
 
 
-def _minimise(
-    residual: Callable[[Tensor], Tensor], x: Tensor, parameters: Parameters, active: Tensor, iterations: int
-) -> Tensor:
+def _tilt(keypoints: Keypoints, right: str, left: str) -> float | None:
+    """Radians by which the line from the right to the left point falls; None where one is missing or it is small."""
+    if right not in keypoints or left not in keypoints:
+        return None
+    x, y = (keypoints.point(left) - keypoints.point(right)).tolist()
+    angle = math.atan2(y, x)
+    return angle if _TILTED < abs(angle) < math.pi / 2 else None
+
+
+def _minimise(problem: _Problem, x: Tensor, parameters: Parameters, active: Tensor, iterations: int) -> Tensor:
     """Levenberg-Marquardt with log-robust weights and the Gaussian priors, inside the box of the parameters."""
-    jacobian = jacfwd(residual)
     columns = active.nonzero().squeeze(1)
     precision = 1 / parameters.sigma.square()
     limit = _ROBUST**2
@@ -300,10 +188,10 @@ def _minimise(
         robust = limit * torch.log1p(r.square().sum(1) / limit)
         return float(robust.sum() + ((x - parameters.mean).square() * precision).sum())
 
-    r = residual(x)
+    r = problem.residual(x)
     current, damping, stalled = cost(x, r), 1e-2, 0
     for _ in range(iterations):
-        j = jacobian(x)[..., columns].flatten(0, 1)
+        j = problem.jacobian(x)[..., columns].flatten(0, 1)
         weight = (1 / (1 + r.square().sum(1) / limit)).repeat_interleave(2)
         prior = precision[columns]
         normal = ((j * weight[:, None]).T @ j + torch.diag(prior)).double()
@@ -311,7 +199,7 @@ def _minimise(
         while damping < 1e6:
             step = torch.linalg.solve(normal + damping * torch.diag(normal.diagonal()), -gradient).to(x.dtype)
             trial = x.index_add(0, columns, step).clamp(parameters.lower, parameters.upper)
-            trial_r = residual(trial)
+            trial_r = problem.residual(trial)
             value = cost(trial, trial_r)
             if value < current:
                 break

@@ -102,8 +102,7 @@ class ShellSolver:
         self.mirror = body.mirror
         edges = torch.cat([body.triangles[:, [0, 1]], body.triangles[:, [1, 2]], body.triangles[:, [2, 0]]])
         edges = torch.unique(edges.sort(1).values, dim=0)
-        part = _vertex_part(body)
-        skin_part = torch.isin(part, torch.tensor([body.part_index[n] for n in _SKIN], device=part.device))
+        part, skin_part = body.vertex_part, body.vertices_in(*_SKIN)
         stiffness = torch.where(part[edges[:, 0]] == part[edges[:, 1]], 1.0, 0.1)  # hair and cuffs end abruptly
         self.edges, self.stiffness = edges, smoothness * stiffness
         self.rest = torch.where(skin_part, skin, small).to(body.mean.dtype)
@@ -137,20 +136,6 @@ class ShellSolver:
         return 0.5 * (x + x[self.mirror])
 
 
-def _vertex_part(body: HalfBody) -> Tensor:
-    """(V,) part of one of the triangles around each vertex."""
-    part = torch.zeros(body.n_vertices, dtype=torch.long, device=body.mean.device)
-    return part.scatter_reduce(
-        0, body.triangles.flatten(), body.triangle_part.repeat_interleave(3), "amax", include_self=False
-    )
-
-
-def vertex_part_is(body: HalfBody, *names: str) -> Tensor:
-    """(V,) bool: vertices of these parts."""
-    part = _vertex_part(body)
-    return torch.isin(part, torch.tensor([body.part_index[n] for n in names], device=part.device))
-
-
 def fit_shell(
     body: HalfBody, fit, mask: Tensor, intrinsics: Tensor, iterations: int = 5, solver: ShellSolver | None = None
 ) -> Tensor:
@@ -160,7 +145,7 @@ def fit_shell(
     """
     solver = solver or ShellSolver(body)
     known = torch.zeros(body.n_vertices, device=mask.device) if fit.shell is None else fit.shell
-    hand = vertex_part_is(body, "hand.L", "hand.R")  # fingers that nobody located: a shell would only deform them
+    hand = body.vertices_in("hand.L", "hand.R")  # fingers that nobody located: a shell would only deform them
     lowest, highest, rest = known.clamp(max=LOWEST), known.clamp(min=HIGHEST), torch.zeros_like(known)
     for _ in range(iterations):
         shell = (known + rest).clamp(lowest, highest)

@@ -19,6 +19,8 @@ from .rotations import axis_angle_to_matrix
 from .skeleton import MOTION_JOINTS
 
 ASSET = Path(__file__).parent / "assets" / "halfbody.safetensors"
+ATLAS = Path(__file__).parent / "assets" / "atlas.safetensors"  # tools/pack_atlas.py
+FACE_MESH = Path(__file__).parent / "assets" / "face_mesh.safetensors"  # where MediaPipe's 468 face points lie on it
 
 
 class Rest(NamedTuple):
@@ -56,6 +58,8 @@ class HalfBody(nn.Module):
         self._register_surface(tensors)
         self._register_skeleton(tensors)
         self._register_keypoints(tensors)
+        self._register_face_mesh(load_tensors(FACE_MESH)[0])
+        self._buffer("atlas_uv", load_tensors(ATLAS)[0]["uv"].float() / 65535)  # (R, 2) in the atlas of a photograph
 
     # ---------------------------------------------------------------- loading
     def _buffer(self, name: str, value: Tensor) -> None:
@@ -93,6 +97,10 @@ class HalfBody(nn.Module):
             if name in t:
                 self._buffer(name, t[name].float() / 255)
         corner = self.triangles.flatten()
+        part = torch.zeros(self.n_vertices, dtype=torch.long)
+        parts = self.triangle_part.repeat_interleave(3)
+        # (V,) the highest part of the triangles around a vertex: an order that threads cannot change
+        self._buffer("vertex_part", part.scatter_reduce(0, corner, parts, "amax", include_self=False))
         order = torch.argsort(corner, stable=True)
         count = torch.bincount(corner, minlength=self.n_vertices)
         rank = torch.arange(len(order)) - (count.cumsum(0) - count)[corner[order]]
@@ -116,13 +124,36 @@ class HalfBody(nn.Module):
         self._buffer("keypoint_weight", t["kp_w"].float())
         self._buffer("keypoint_row", torch.repeat_interleave(torch.arange(len(pointer) - 1), pointer.diff()))
 
+    def _register_face_mesh(self, t: dict[str, Tensor]) -> None:
+        self._buffer(
+            "mesh_vertices", t["vertices"].long()
+        )  # (468, 3) corners of the triangle that a mesh point lies on
+        self._buffer("mesh_weights", t["weights"].float())  # (468, 3) barycentric
+
+    def point_row(self, name: str) -> tuple[Tensor, Tensor]:
+        """The sources (over [vertices; bones]) and weights of a keypoint, or of "mesh.0".."mesh.467"."""
+        group, _, index = name.partition(".")
+        if group == "mesh":
+            return self.mesh_vertices[int(index)], self.mesh_weights[int(index)]
+        k = self.keypoint_index[name]
+        span = slice(int(self.keypoint_pointer[k]), int(self.keypoint_pointer[k + 1]))
+        return self.keypoint_source[span], self.keypoint_weight[span]
+
+    def vertices_in(self, *names: str) -> Tensor:
+        """(V,) bool: vertices of these parts."""
+        return torch.isin(self.vertex_part, self.vertex_part.new_tensor([self.part_index[n] for n in names]))
+
     # ---------------------------------------------------------------- evaluation
     def rest(self, shape: Tensor, shell: Tensor | None = None) -> Rest:
-        """Shape scores (B, K), optional shell (B|1, V) metres along the normals -> the neutral body in its A pose."""
+        """The neutral body in its A pose.
+
+        shape: scores (B, K).
+        shell: metres along the normals (B|1, V), or offsets in metres (B|1, V, 3).
+        """
         vertices = (shape @ self.basis.T).view(-1, self.n_vertices, 3) + self.mean
         bones = torch.einsum("bk,jdk->bjd", shape, self.bone_basis) + self.bone_mean
         if shell is not None:
-            vertices = vertices + self.normals(vertices) * shell[..., None]
+            vertices = vertices + (shell if shell.ndim == 3 else self.normals(vertices) * shell[..., None])
         return Rest(vertices, bones)
 
     def express(self, vertices: Tensor, expression: Tensor) -> Tensor:

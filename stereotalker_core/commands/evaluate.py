@@ -1,7 +1,8 @@
-"""`evaluate`: held-out quality of the nano models as a table and as JSON."""
+"""`evaluate`: held-out quality of the nano models, and how photographs come out, as a table and as JSON."""
 
 import argparse
 import json
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -9,28 +10,41 @@ from pathlib import Path
 from ..audio.load import load_audio
 from ..checkpoint import NANO, load
 from ..motion.sampling import MotionModels
-from ..pipeline import Models
+from ..pipeline import Models, View
 from ..video.render import load_nano as load_renderer
 from ..video.writer import check_output
 from .demo import SPEECH
 
 STAGES = ("motion", "face", "render")
+PHOTOS = "photos"
 Metrics = dict[str, dict[str, float]]
 
 
 def add_parsers(commands: argparse._SubParsersAction) -> None:
     """Declare `evaluate`."""
     parser = commands.add_parser("evaluate", help="held-out metrics", description=__doc__)
-    parser.add_argument("stage", choices=(*STAGES, "all"))
-    parser.add_argument("--quick", action="store_true", help="fewer people and sentences, wider intervals")
+    parser.add_argument("stage", choices=(*STAGES, "all", PHOTOS))
+    parser.add_argument("folder", nargs="?", metavar="FOLDER", help="photos: where the photographs are")
+    parser.add_argument("--quick", action="store_true", help="fewer people, sentences, frames; wider intervals")
     parser.add_argument("--json", metavar="F", help='write {"metrics": {name: {"value", "low", "high"}}}')
-    parser.add_argument("--speech", default="data/speech", metavar="D", help="corpus with a val split, if there is one")
+    parser.add_argument(
+        "--speech",
+        metavar="D",
+        help="corpus with a val split, if there is one (data/speech); photos: the recording that everybody speaks",
+    )
     parser.add_argument("--avatars", default="data/avatars", metavar="D", help="avatars with a val split")
     parser.add_argument("--plots", metavar="D", help="write pictures into this folder")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="motion, face: other sentences")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="motion, face: other sentences; photos: another draw"
+    )
     parser.add_argument("--denoiser", metavar="F", help="motion: another motion denoiser than the embedded one")
     parser.add_argument("--face-model", metavar="F", help="face: another ProbTalk3D file than the embedded one")
     parser.add_argument("--face-vae", metavar="F", help="face: another VAE variant for the ablation")
+    photos = parser.add_argument_group(PHOTOS, "every photograph of FOLDER, fitted, drawn and compared with itself")
+    photos.add_argument("--out", metavar="D", help="keep rows, frames and contact sheets here; a second run goes on")
+    photos.add_argument("--count", type=int, metavar="N", help="so many of them, drawn by --seed")
+    photos.add_argument("--size", type=int, default=512, metavar="N", help="pixels of a side")
+    photos.add_argument("--workers", type=int, default=1, metavar="N", help="processes of one thread each")
     parser.set_defaults(run=run)
 
 
@@ -38,6 +52,11 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate one stage or both, print the table, write the JSON."""
     if args.json:
         check_output(args.json, (".json",))
+    if args.stage == PHOTOS:
+        return run_photos(args)
+    if args.folder:
+        raise ValueError(f"a folder goes with `evaluate photos`, not with `evaluate {args.stage}`")
+    args.speech = args.speech or "data/speech"
     started = time.perf_counter()
     metrics, skipped = evaluate(args)
     print(table(metrics))
@@ -48,6 +67,38 @@ def run(args: argparse.Namespace) -> int:
         report = {"metrics": metrics, "skipped": skipped, "quick": args.quick, "wall_seconds": spent}
         Path(args.json).parent.mkdir(parents=True, exist_ok=True)
         Path(args.json).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+def run_photos(args: argparse.Namespace) -> int:
+    """Measure the photographs of a folder, print the table and what was refused, write the JSON."""
+    from ..evaluation import photos
+    from ..evaluation.photo_rows import Settings
+    from ..evaluation.photo_sheet import caption
+
+    if not args.folder:
+        raise ValueError("evaluate photos needs the FOLDER of the photographs")
+    speech = args.speech or str(SPEECH)
+    if not Path(speech).is_file():
+        raise ValueError(f"{speech} is no recording; give --speech FILE")
+    View(framing="portrait", size=args.size)  # checks the size before anything is loaded
+    found = photos.find_photos(args.folder, args.count, args.seed)
+    started = time.perf_counter()
+
+    def tell(done: int, total: int, row: dict) -> None:
+        line = caption(row) if row["refused"] is None else f"{row['file']}: refused, {row['refused']}"
+        print(f"[{done}/{total}] {line}", file=sys.stderr, flush=True)
+
+    rows = photos.evaluate_photos(found, Settings(args.size, speech, args.quick, args.out), args.workers, tell)
+    result = photos.report(rows) | {"size": args.size, "quick": args.quick}
+    result["wall_seconds"] = time.perf_counter() - started
+    text = photos.table(result)
+    print(text)
+    if args.out:
+        (Path(args.out) / "table.md").write_text(text + "\n")
+    if args.json:
+        Path(args.json).parent.mkdir(parents=True, exist_ok=True)
+        Path(args.json).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return 0
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..body.keypoints import Keypoints, load_keypoints
 from ..image import Portrait, load_background
+from ..perception.keypoints import Keypoints, load_keypoints
 
 
 def parse_orbit(text: str) -> tuple[float, float]:

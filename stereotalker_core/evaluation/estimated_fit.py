@@ -18,8 +18,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..body.lift import Lifter
 from ..body.model import HalfBody
+from ..body.texels import Lifter
 from ..records import Guides
 from ..synthetic.dataset import CLIP, ClipMaker, DatasetConfig, Shard, _write_identity, baselines
 from ..synthetic.estimate import aligned_cameras, estimated_identity

@@ -119,9 +119,7 @@ def summary(scores: list[Scores]) -> dict[str, dict[str, float]]:
     }
 
 
-def _identity_scores(
-    renderer: Renderer, data: AvatarData, clips: list[np.ndarray], ablation: Ablation
-) -> Scores:
+def _identity_scores(renderer: Renderer, data: AvatarData, clips: list[np.ndarray], ablation: Ablation) -> Scores:
     """The metrics of one identity. clips: row indices rendered together."""
     series: dict[str, list[float]] = {}
     counts = np.zeros((3, 4))  # intersection, union of regions; [2, :2] of the person

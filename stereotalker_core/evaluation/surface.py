@@ -15,8 +15,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..body.lift import Lifter, lift_unlit
+from ..body.lift import lift_unlit
 from ..body.model import HalfBody
+from ..body.texels import Lifter
 from ..checkpoint import write_atomically
 from ..records import Cameras, Identity
 from ..synthetic.dataset import DatasetConfig

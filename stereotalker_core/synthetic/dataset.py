@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..body.lift import Lifter
 from ..body.model import HalfBody, Rest
+from ..body.texels import Lifter
 from ..camera.projection import intrinsics_for, look_at
 from ..camera.trajectories import canonical_framing
 from ..records import Cameras, Guides, Identity, Motion

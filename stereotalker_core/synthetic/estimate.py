@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..body.fit import fit_portrait
-from ..body.keypoints import Keypoints, default_sigma
-from ..body.lift import Lifter
 from ..body.model import HalfBody
+from ..body.texels import Lifter
+from ..perception.keypoints import Keypoints, default_sigma
 from ..records import Cameras, Identity
 from .portrait import Portrait
 from .render import rendered_keypoints
@@ -42,7 +42,8 @@ def estimated_identity(
     rng = torch.Generator().manual_seed(seed)
     blurred = F.avg_pool2d(portrait.mask[None], 5, 1, 2, count_include_pad=False)[0]
     points = noisy_keypoints(body, portrait, rng)
-    return fit_portrait(body, portrait.image, points, blurred, lifter=lifter, shell_iterations=shell_iterations)
+    found = fit_portrait(body, portrait.image, points, blurred, lifter=lifter, shell_iterations=shell_iterations)
+    return found.literal()  # the motions of the data are meant as they are
 
 
 def aligned_cameras(body: HalfBody, truth: Identity, estimate: Identity, cameras: Cameras) -> Cameras:

@@ -6,9 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..body.lift import Lifter, lift_portrait, lift_unlit, push_pull
+from ..body.fill import push_pull
+from ..body.lift import lift_portrait, lift_unlit
 from ..body.model import HalfBody, Posed
+from ..body.portrait_view import Trust
 from ..body.skeleton import ARM_JOINTS, HEAD_JOINTS, JOINT_INDEX
+from ..body.texels import Lifter
 from ..camera.projection import intrinsics_for, look_at
 from ..camera.trajectories import canonical_framing
 from ..records import Cameras, Identity, Motion
@@ -18,7 +21,7 @@ from .poses import arm_pose, head_pose, joint_heads, rest_arms
 from .render import render_avatar
 from .template import Template, uniform
 
-_LIFT_SIZE = 768
+_LIFT_SIZE = 1024
 _THIN = ("hand.L", "hand.R", "mouth", "tongue", "teeth.up", "teeth.low", "eye.L", "eye.R", "lashes")
 
 
@@ -104,7 +107,7 @@ def _posed(body: HalfBody, identity: Identity) -> Posed:
 def _lifted(body: HalfBody, identity: Identity, lifter: Lifter | None) -> Identity:
     view = (identity.portrait, identity.mask, _posed(body, identity), identity.world_to_camera, identity.intrinsics)
     atlas, visibility, light = lift_unlit(body, *view, size=_LIFT_SIZE, lifter=lifter)
-    return replace(identity, atlas=atlas, visibility=visibility, light=light)
+    return replace(identity, atlas=atlas, visibility=visibility, light=light, atlas_layout=2)
 
 
 def as_photographed(
@@ -112,8 +115,8 @@ def as_photographed(
 ) -> Identity:
     """The identity with the portrait's pixels as they are: the shading stays on the surface when it turns."""
     view = (identity.portrait, identity.mask, _posed(body, identity), identity.world_to_camera, identity.intrinsics)
-    atlas, visibility = lift_portrait(body, *view, size=_LIFT_SIZE, lifter=lifter, trust_hands=trust_hands)
-    return replace(identity, atlas=atlas, visibility=visibility, light=None)
+    atlas, visibility = lift_portrait(body, *view, size=_LIFT_SIZE, lifter=lifter, trust=Trust(hands=trust_hands))
+    return replace(identity, atlas=atlas, visibility=visibility, light=None, atlas_layout=2)
 
 
 def perturbed_identity(

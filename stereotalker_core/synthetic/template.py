@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..body.lift import push_pull
+from ..body.fill import push_pull
 from ..body.model import HalfBody
 from ..body.rasterize import rasterize
 

@@ -24,6 +24,7 @@ def render_guides(
 ) -> Guides:
     """Pose the identity and rasterise it: `Guides` of all T frames of motion and cameras, at cameras.size.
 
+    The motion is added to the identity's rest state, if it has one (`Identity.performed`).
     rest: `body.rest(identity.shape, identity.shell)` where the caller has it. Normals are in camera space with x right,
     y up, z towards the camera. Outside the body: normal, part, depth and visibility 0, lift = the background plate.
     """
@@ -31,12 +32,14 @@ def render_guides(
         raise ValueError(f"motion has {len(motion)} frames, cameras {len(cameras)}; they must agree")
     if rest is None:
         rest = body.rest(identity.shape[None], identity.shell[None])
+    motion = identity.performed(motion)
     plate = background_plate(identity, cameras)
+    uv = body.uv if identity.atlas_layout == 1 else body.atlas_uv
     texture = torch.cat([identity.atlas, identity.visibility])[None]
     rows, columns = cameras.size
     together = min(_CHUNK, frames_together(SAMPLES * rows, SAMPLES * columns))
     chunks = [
-        _render(body, rest, motion[i : i + together], cameras[i : i + together], texture, plate, identity.light)
+        _render(body, rest, motion[i : i + together], cameras[i : i + together], texture, uv, plate, identity.light)
         for i in range(0, len(motion), together)
     ]
     return Guides(*(joined(parts) for parts in zip(*chunks, strict=True)), yaw=cameras.yaw)
@@ -48,7 +51,14 @@ def join_guides(chunks: Sequence[Guides]) -> Guides:
 
 
 def _render(
-    body: HalfBody, rest: Rest, motion: Motion, cameras: Cameras, texture: Tensor, plate: Tensor, light: Tensor | None
+    body: HalfBody,
+    rest: Rest,
+    motion: Motion,
+    cameras: Cameras,
+    texture: Tensor,
+    uv: Tensor,
+    plate: Tensor,
+    light: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """normal, part, depth, lift, visibility, each (T, C, H, W)."""
     posed = body.pose(rest, motion.rotations, motion.expression)
@@ -58,7 +68,7 @@ def _render(
     fragments = rasterize(points, body.triangles, (SAMPLES * rows, SAMPLES * columns))
     pixel = (fragments.triangle >= 0).flatten().nonzero().squeeze(1)
     normals = body.normals(posed.vertices)[:, body.render_vertex]
-    attributes = torch.cat([normals, body.uv.expand(len(normals), -1, -1)], -1)
+    attributes = torch.cat([normals, uv.expand(len(normals), -1, -1)], -1)
     surface = _surface(attributes, body.uv_triangles, fragments, pixel)
     normal = F.normalize(surface[:, :3], dim=1)
     grid = surface[None, None, :, 3:] * 2 - 1

@@ -262,7 +262,7 @@ def render_video(
     if face_scale != 1:
         with torch.no_grad():
             rest = body.rest(identity.shape[None], identity.shell[None])
-            square = face_window(body, rest, motion, cameras, face_scale)
+            square = face_window(body, rest, identity.performed(motion), cameras, face_scale)
         if square:
             faces = _decoded(body, renderer, identity, motion, square.cameras(cameras), *settings)
             parts = with_face(parts, faces, square)
@@ -300,7 +300,7 @@ def _decoded(
         fresh = slice(start + known, end)
         with torch.no_grad():
             guides = render_guides(body, identity, motion[fresh], cameras[fresh], rest)
-            guide = renderer.guide(body, rest, motion[fresh], cameras[fresh], guides)
+            guide = renderer.guide(body, rest, identity.performed(motion[fresh]), cameras[fresh], guides)
             regions = renderer.predict_regions(guides, guide, predicted).masks.float()
             if tail:
                 guides = join_guides([tail.guides, guides])

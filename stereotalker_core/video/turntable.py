@@ -32,10 +32,11 @@ def turntable_strip(
     if size % 8 or not _SIDES[0] <= size <= _SIDES[1]:
         raise ValueError(f"turntable size {size} must be a multiple of 8 in {_SIDES[0]}..{_SIDES[1]}")
     count = len(yaws)
+    who = identity.literal() if motion is None else identity
     pose = motion or Motion(identity.rotations[None], identity.expression[None])
     held = Motion(pose.rotations[:1].expand(count, -1, -1), pose.expression[:1].expand(count, -1), pose.fps)
     bones = body.rest(identity.shape[None]).bones[0]
     framing = canonical_framing(float(bones[body.bone_index["head"], 2]))
     keys = [(frame, float(yaw), pitch, 1.0) for frame, yaw in enumerate(yaws)]
     cameras = keyframes(framing, count, keys, (size, size)).to(identity.atlas.device)
-    return torch.cat(list(render_guides(body, identity, held, cameras).lift), -1)
+    return torch.cat(list(render_guides(body, who, held, cameras).lift), -1)

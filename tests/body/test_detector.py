@@ -18,9 +18,9 @@ from stereotalker_core.body.detector import (
     soft_argmax,
 )
 from stereotalker_core.body.face_points import INNER, MEAN_INNER, mirror_order, mirrored, strangeness
-from stereotalker_core.body.keypoints import NAMES, load_keypoints
 from stereotalker_core.body.model import HalfBody
 from stereotalker_core.image import load_portrait
+from stereotalker_core.perception.keypoints import NAMES, load_keypoints
 
 TINY = KeypointDetector.Config(widths=(8, 8, 16, 16, 16), face_widths=(8, 8, 16, 16), size=64, face_size=32)
 

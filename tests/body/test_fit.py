@@ -8,19 +8,19 @@ import torch
 from stereotalker_core.body.fit import _follow_outline, fit_portrait, paint_out
 from stereotalker_core.body.fit_pose import Parameters, PointModel, fit_pose
 from stereotalker_core.body.fit_shell import ShellSolver, fit_shell, outer_contour, silhouette_iou
-from stereotalker_core.body.keypoints import NAMES, Keypoints, load_keypoints
-from stereotalker_core.body.lift import Lifter
+from stereotalker_core.body.texels import Lifter
 from stereotalker_core.body.model import HalfBody
 from stereotalker_core.body.rasterize import rasterize
 from stereotalker_core.body.shell_prior import load_shell_prior
 from stereotalker_core.body.skeleton import JOINT_INDEX
 from stereotalker_core.camera.projection import intrinsics_for, look_at, project
 from stereotalker_core.image import load_portrait
+from stereotalker_core.perception.keypoints import SPARSE_NAMES, Keypoints, load_keypoints
 from stereotalker_core.synthetic.poses import ArmAngles, arm_pose, head_pose, joint_heads
 
 SIZE = (192, 192)
 ASTRONAUT = Path(__file__).parent.parent / "data" / "astronaut_keypoints.json"
-POINTS = tuple(n for n in NAMES if not n.startswith("hand.") and not n.endswith("hip"))
+POINTS = tuple(n for n in SPARSE_NAMES if not n.startswith("hand.") and not n.endswith("hip"))
 
 
 @pytest.fixture(scope="module")

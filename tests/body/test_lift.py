@@ -2,7 +2,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from stereotalker_core.body.lift import Lifter, grow, lift_portrait, push_pull
+from stereotalker_core.body.fill import grow, push_pull
+from stereotalker_core.body.lift import lift_portrait
 from stereotalker_core.body.model import HalfBody
 from stereotalker_core.body.rasterize import interpolate, rasterize
 from stereotalker_core.camera.projection import intrinsics_for, look_at, project

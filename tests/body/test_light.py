@@ -4,7 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from stereotalker_core.body.lift import Lifter, lift_portrait, lift_unlit
+from stereotalker_core.body.lift import lift_portrait, lift_unlit
+from stereotalker_core.body.texels import Lifter
 from stereotalker_core.body.light import SKY_BELOW, UNLIT, find_light, relit, shade
 from stereotalker_core.body.model import HalfBody
 from stereotalker_core.body.rasterize import interpolate, rasterize

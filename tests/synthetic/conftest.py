@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from stereotalker_core.body.lift import Lifter
+from stereotalker_core.body.texels import Lifter
 from stereotalker_core.body.model import HalfBody
 from stereotalker_core.synthetic.avatar import make_avatar
 from stereotalker_core.synthetic.poses import joint_heads

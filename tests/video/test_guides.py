@@ -4,7 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from stereotalker_core.body.lift import Lifter, lift_portrait
+from stereotalker_core.body.lift import lift_portrait
+from stereotalker_core.body.texels import Lifter
 from stereotalker_core.body.model import HalfBody
 from stereotalker_core.body.rasterize import rasterize
 from stereotalker_core.camera.projection import intrinsics_for, look_at, project

@@ -24,12 +24,12 @@ from torch import Tensor
 from ...audio.load import load_audio
 from ...body.fit import fit_portrait
 from ...body.fit_pose import Parameters, PoseFit, fit_pose
-from ...body.keypoints import NAMES, Keypoints, from_openpose
 from ...body.matting import matte
 from ...body.model import HalfBody
 from ...body.regions import region_of_part
 from ...body.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from ...body.skeleton import JOINT_INDEX
+from ...perception.keypoints import SPARSE_NAMES, Keypoints, from_openpose
 from ...records import Audio, Cameras, Identity, Motion, Regions
 from ...shapes import FPS, REGIONS, SAMPLE_RATE
 from ...video.guides import render_guides
@@ -277,12 +277,12 @@ def _clip(name: str, identity: str, frames: Tensor, motion: Motion, cameras: Cam
 
 
 def _track(points: Sequence[Keypoints | None]) -> KeypointTrack:
-    xy, confidence = torch.zeros(len(points), len(NAMES), 2), torch.zeros(len(points), len(NAMES))
+    xy, confidence = torch.zeros(len(points), len(SPARSE_NAMES), 2), torch.zeros(len(points), len(SPARSE_NAMES))
     for t, k in enumerate(points):
         if k is not None:
-            rows = [NAMES.index(n) for n in k.names]
+            rows = [SPARSE_NAMES.index(n) for n in k.names]
             xy[t, rows], confidence[t, rows] = k.xy, 1.0
-    return KeypointTrack(NAMES, xy, confidence)
+    return KeypointTrack(SPARSE_NAMES, xy, confidence)
 
 
 def _sound(video: Path) -> Tensor | None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from ...body.lift import Lifter
 from ...body.model import HalfBody
+from ...body.texels import Lifter
 from ...records import Audio, Motion
 from ...shapes import FPS, SAMPLE_RATE
 from ...synthetic.avatar import make_avatar

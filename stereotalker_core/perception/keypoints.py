@@ -1,7 +1,8 @@
 """2D keypoints of a portrait: the record, and readers for OpenPose / DWPose JSON and for hand-made files.
 
 Names are those of the body asset: "body.<COCO name>", "face.0".."face.67" (68-point scheme), "iris.L", "iris.R",
-"hand.L.0".."hand.R.20". L is the person's left, which a camera in front sees on the right.
+"hand.L.0".."hand.R.20"; and those of MediaPipe's face mesh: "mesh.0".."mesh.477", whose last ten are the irises (468
+is the centre of the right one, 473 of the left). L is the person's left, which a camera in front sees on the right.
 """
 
 import json
@@ -9,6 +10,7 @@ import logging
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +37,15 @@ _COCO18 = {  # OpenPose body part -> index; BODY_25 moves the parts after the el
     "left_ear": 17,
 }
 _BODY25 = _COCO18 | {"right_hip": 9, "left_hip": 12, "right_eye": 15, "left_eye": 16, "right_ear": 17, "left_ear": 18}
-NAMES = (
+MESH_POINTS = 478
+SPARSE_NAMES = (  # what an OpenPose file can hold, all of them points of the body asset
     tuple(f"body.{name}" for name in _COCO18)
     + tuple(f"face.{i}" for i in range(68))
     + ("iris.R", "iris.L")
     + tuple(f"hand.{side}.{i}" for side in "LR" for i in range(21))
 )
+NAMES = SPARSE_NAMES + tuple(f"mesh.{i}" for i in range(MESH_POINTS))
+_KNOWN = frozenset(NAMES)
 ALIASES = {  # for points set by hand
     "left_eye": "iris.L",
     "right_eye": "iris.R",
@@ -49,6 +54,10 @@ ALIASES = {  # for points set by hand
     "right_mouth_corner": "face.48",
     "chin": "face.8",
 } | {name: f"body.{name}" for name in _COCO18 if name not in ("nose", "left_eye", "right_eye")}
+_OUTLINE = frozenset((  # of the face: mesh points that slide along a silhouette
+    10, 21, 54, 58, 67, 93, 103, 109, 127, 132, 136, 148, 149, 150, 152, 162, 172, 176, 234, 251, 284, 288, 297, 323,
+    332, 338, 356, 361, 365, 377, 378, 379, 389, 397, 400, 454,
+))  # fmt: skip
 _CONFIDENT = 0.3
 _SMALLEST_FACE = 24.0  # px of face height below which the fit has nothing to hold on to
 _FACE_PER_SHOULDERS = 0.5  # face height / shoulder width, adults
@@ -66,7 +75,7 @@ class Keypoints:
     def __post_init__(self) -> None:
         dims(self.xy, "N 2", N=len(self.names))
         dims(self.sigma, "N", N=len(self.names))
-        unknown = [n for n in self.names if n not in NAMES]
+        unknown = [n for n in self.names if n not in _KNOWN]
         if unknown:
             raise ValueError(f"unknown keypoint {unknown[0]!r}; known: {', '.join(ALIASES)}, or names like 'face.30'")
         if len(set(self.names)) < len(self.names):
@@ -77,12 +86,17 @@ class Keypoints:
     def __len__(self) -> int:
         return len(self.names)
 
+    @cached_property
+    def index(self) -> dict[str, int]:
+        """Name -> row."""
+        return {name: i for i, name in enumerate(self.names)}
+
     def __contains__(self, name: str) -> bool:
-        return name in self.names
+        return name in self.index
 
     def point(self, name: str) -> Tensor:
         """(2,) pixels of one keypoint."""
-        return self.xy[self.names.index(name)]
+        return self.xy[self.index[name]]
 
     def subset(self, names: Iterable[str]) -> "Keypoints":
         """The keypoints whose names are listed and present, in this record's order."""
@@ -102,7 +116,9 @@ class Keypoints:
         """Pixels from hairline to chin, estimated from what is there; 0 where nothing tells."""
         for first, second, factor in (
             ("face.27", "face.8", 1.45),
+            ("mesh.168", "mesh.152", 1.45),
             ("iris.L", "iris.R", 2.9),
+            ("mesh.473", "mesh.468", 2.9),
             ("body.left_eye", "body.right_eye", 2.9),
             ("body.left_shoulder", "body.right_shoulder", _FACE_PER_SHOULDERS),
         ):
@@ -112,8 +128,9 @@ class Keypoints:
 
     def check_front(self) -> None:
         """ValueError for a back view, a missing face or a face too small to fit; says how to mend it."""
-        face = sum(n.startswith("face.") for n in self.names)
-        eyes = [("iris.R", "iris.L"), ("body.right_eye", "body.left_eye"), ("face.36", "face.45")]
+        face = sum(n.startswith(("face.", "mesh.")) for n in self.names)
+        eyes = [("iris.R", "iris.L"), ("mesh.468", "mesh.473"), ("body.right_eye", "body.left_eye")]
+        eyes += [("face.36", "face.45"), ("mesh.33", "mesh.263")]
         eyes = [pair for pair in eyes if all(n in self for n in pair)]
         nose = "body.nose" in self or "face.30" in self
         if not eyes or not (nose or face >= 20):
@@ -136,6 +153,8 @@ def default_sigma(name: str, face_height: float) -> float:
     group, _, rest = name.partition(".")
     if group == "face":
         share = 0.035 if int(rest) < 17 else 0.02 if int(rest) < 27 else 0.012
+    elif group == "mesh":
+        share = 0.03 if int(rest) in _OUTLINE else 0.015 if int(rest) >= 468 else 0.012
     else:
         share = {"iris": 0.015, "hand": 0.05, "body": 0.10 if "hip" in rest else 0.07}[group]
     return max(0.5, share * face_height)

@@ -4,8 +4,16 @@ import logging
 import pytest
 import torch
 
-from stereotalker_core.body.keypoints import NAMES, Keypoints, from_openpose, load_keypoints, make_keypoints
 from stereotalker_core.body.model import HalfBody
+from stereotalker_core.perception.keypoints import (
+    NAMES,
+    SPARSE_NAMES,
+    Keypoints,
+    default_sigma,
+    from_openpose,
+    load_keypoints,
+    make_keypoints,
+)
 
 COCO = [  # a frontal person in a 512 x 512 picture: x, y by OpenPose index
     (256, 120), (256, 240), (180, 240), (150, 340), (160, 430), (332, 240), (362, 340), (352, 430), (215, 460),
@@ -42,7 +50,8 @@ def frame(*people, canvas=(512, 512)):
 
 
 def test_names_are_those_of_the_body():
-    assert set(NAMES) <= set(HalfBody().keypoint_names)
+    assert set(SPARSE_NAMES) <= set(HalfBody().keypoint_names)
+    assert set(NAMES) - set(SPARSE_NAMES) == {f"mesh.{i}" for i in range(478)}
 
 
 def test_openpose_names_and_sides():
@@ -189,3 +198,23 @@ def test_dwpose_frames_with_missing_groups(caplog):
     assert points.names == same.names and torch.allclose(points.xy, same.xy, atol=1e-2)
     with pytest.raises(ValueError, match="no confident keypoints"):
         from_openpose({"people": [lost], "canvas_width": 640, "canvas_height": 480})
+
+
+def test_mesh_points_alone_make_a_face():
+    mesh = {"mesh.168": (256, 100), "mesh.152": (256, 200), "mesh.468": (225, 105), "mesh.473": (287, 105)}
+    mesh |= {"mesh.4": (256, 140), "mesh.1": (256, 143)}
+    mesh |= {f"mesh.{i}": (240 + i, 150) for i in range(20, 40)}
+    points = make_keypoints(mesh)
+    assert points.face_height() == pytest.approx(145)
+    assert points.subset(["mesh.468", "mesh.473"]).face_height() == pytest.approx(2.9 * 62)
+    points.check_front()
+    mirrored = make_keypoints({n: (512 - x, y) for n, (x, y) in mesh.items()})
+    with pytest.raises(ValueError, match="swapped"):
+        mirrored.check_front()
+
+
+def test_sigma_of_mesh_points_grows_towards_the_outline():
+    assert default_sigma("mesh.234", 200) > default_sigma("mesh.13", 200) > 0
+    assert default_sigma("mesh.13", 400) == pytest.approx(2 * default_sigma("mesh.13", 200))
+    with pytest.raises(ValueError, match="mesh.478"):
+        make_keypoints({"mesh.478": (1, 1)})

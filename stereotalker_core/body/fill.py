@@ -1,0 +1,188 @@
+"""What the portrait does not show: holes of the atlas filled from the other side, from like surface, or a template."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .model import HalfBody
+from .texels import Lifter
+
+_ANCHORS = 1500  # seen vertices that are compared
+_STRIDE = 3  # texels skipped when colours are collected at the vertices
+_ANGLE_STEP = 0.03  # radians of the rings in which an eye's colours are collected
+_RINGS = 40
+_FEW = 30  # texels that make a median
+_SKIN_CHROMA = 0.25  # of usual skin: a picture with less is paler or grey, and so is what is invented in it
+_PUPIL = 0.05
+
+
+def grow(area: Tensor, radius: int) -> Tensor:
+    """(B, C, H, W): the largest value of the square of `radius` pixels around each, one direction after the other."""
+    rows = F.max_pool2d(area, (2 * radius + 1, 1), 1, (radius, 0))
+    return F.max_pool2d(rows, (1, 2 * radius + 1), 1, (0, radius))
+
+
+def push_pull(values: Tensor, weight: Tensor) -> Tensor:
+    """Fill values (B, C, H, W) where weight (B, 1, H, W) in [0, 1] is low from coarser and coarser averages."""
+    rows, columns = values.shape[-2:]
+    if min(rows, columns) <= 2:
+        mean = (values * weight).sum((2, 3), keepdim=True) / weight.sum((2, 3), keepdim=True).clamp_min(1e-6)
+        return mean.expand_as(values)
+    both = F.pad(torch.cat([values * weight, weight], 1), (0, columns % 2, 0, rows % 2))
+    small = F.avg_pool2d(both, 2)
+    coarse = push_pull(small[:, :-1] / small[:, -1:].clamp_min(1e-6), (4 * small[:, -1:]).clamp(max=1))
+    low = F.interpolate(coarse, scale_factor=2.0, mode="bilinear", align_corners=False)[..., :rows, :columns]
+    return torch.lerp(low, values, weight)
+
+
+def add_priors(
+    lifter: Lifter, n_vertices: int, colour: Tensor, photo: Tensor, filled: Tensor, confidence: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Give holes the colour of the seen surface most like them, weakly, and templated parts their template.
+
+    lifter: the texels (N,).
+    n_vertices: of the body.
+    colour: (N, 3) of the photograph at the texels.
+    photo: (N,) in [0, 1], how far that colour is the texel's own.
+    filled: (N, 3) colours with the other side's in the holes.
+    confidence: (N,) of them.
+
+    Returns filled and confidence anew.
+    """
+    prior = _alike(lifter, n_vertices, filled, confidence)
+    weak = 0.05 * (1 - confidence)
+    filled = (filled * confidence[:, None] + prior * weak[:, None]) / (confidence + weak).clamp_min(1e-6)[:, None]
+    confidence = confidence + weak
+    template = _templates(lifter, colour, photo)
+    keep = photo[:, None]
+    layered = colour * keep + template * (1 - keep)
+    filled = torch.where(lifter.templated[:, None], layered, filled)
+    return filled, torch.where(lifter.templated, torch.ones_like(confidence), confidence)
+
+
+def _templates(lifter: Lifter, colour: Tensor, photo: Tensor) -> Tensor:
+    """(N, 3) colours of eyes, teeth, tongue and mouth in the exposure and saturation of the portrait."""
+    sums = torch.cat([colour * photo[:, None], photo[:, None]], 1)
+    template = lifter.template * _light(sums)
+    grey = template.mean(1, keepdim=True)
+    template = torch.lerp(grey.expand_as(template), template, _saturation(lifter, colour, photo))
+    iris = _iris(lifter, colour, photo) / 2 + 0.5
+    template = torch.where(lifter.iris[:, None], iris, template)
+    template = torch.where(lifter.pupil[:, None], template.new_full((), _PUPIL), template) * 2 - 1
+    for side in (True, False):
+        eye = lifter.eyes & (lifter.left == side)
+        rings = _rings(lifter, colour, photo, eye)
+        if rings is None:
+            rings = _rings(lifter, colour, photo, lifter.eyes & (lifter.left != side))
+        if rings is not None:
+            template[eye] = rings[_ring(lifter.eye_angle[eye])]
+    return template
+
+
+def _ring(angle: Tensor) -> Tensor:
+    return (angle / _ANGLE_STEP).long().clamp(0, _RINGS - 1)
+
+
+def _rings(lifter: Lifter, colour: Tensor, photo: Tensor, eye: Tensor) -> Tensor | None:
+    """(_RINGS, 3): the colour of an eye by the angle from its axis, pupil to white; None where too little was seen."""
+    seen = eye & (photo > 0.5)
+    if int(seen.sum()) < _FEW:
+        return None
+    ring = _ring(lifter.eye_angle[seen])
+    sums = colour.new_zeros(_RINGS, 4).index_add_(
+        0, ring, torch.cat([colour[seen], torch.ones_like(photo[seen])[:, None]], 1)
+    )
+    rings, last = sums[:, :3] / sums[:, 3:].clamp_min(1), None
+    known = (sums[:, 3] >= 3).tolist()
+    if not any(known[:4]):  # the axis itself was not seen: a turned eye tells nothing of its middle
+        return None
+    for k in range(_RINGS):
+        if known[k]:
+            last = rings[k]
+        elif last is not None:
+            rings[k] = last
+    first = known.index(True)
+    rings[:first] = rings[first]
+    return rings
+
+
+def _saturation(lifter: Lifter, colour: Tensor, photo: Tensor) -> float:
+    """0..1: chroma of the seen skin over that of usual skin, so that nothing invented in a grey picture has colour."""
+    seen = lifter.around_eyes & (photo > 0.9)
+    skin = colour[seen if int(seen.sum()) > _FEW else photo > 0.9]
+    if not len(skin):
+        return 1.0
+    unit = skin / 2 + 0.5
+    chroma = (unit.amax(1) - unit.amin(1)).median() / unit.amax(1).median().clamp_min(0.05)
+    return float((chroma / _SKIN_CHROMA).clamp(0, 1))
+
+
+def lid_colours(lifter: Lifter, colour: Tensor, photo: Tensor) -> Tensor:
+    """(N, 3): the colour of bare skin near the eye on the same side of the face; zero off the lids."""
+    out = torch.zeros_like(colour)
+    for side in (True, False):
+        lids = (lifter.eyelids > 0) & (lifter.left == side)
+        near = lifter.around_eyes & (lifter.left == side) & (photo > 0.5)
+        if int(near.sum()) < _FEW:
+            near = lifter.around_eyes & (photo > 0.5)
+        if int(near.sum()) < _FEW:
+            continue
+        below = colour[near].median(0).values
+        above = lifter.above_eyes & (lifter.left == side) & (photo > 0.5)
+        over = colour[above].median(0).values if int(above.sum()) >= _FEW else below
+        out[lids] = (below + over) / 2
+    return out
+
+
+def skin_colour(body: HalfBody, lifter: Lifter, colour: Tensor, photo: Tensor) -> Tensor:
+    """The median (3,) of bare seen skin: below the eyes, where no beard grows; else of what is seen of the face."""
+    seen = photo > 0.9
+    bare, face = seen & lifter.around_eyes, seen & (lifter.part == body.part_index["face"])
+    chosen = colour[bare if int(bare.sum()) > _FEW else face if bool(face.any()) else seen]
+    return chosen.median(0).values if len(chosen) else colour.new_zeros(3)
+
+
+def _alike(lifter: Lifter, n_vertices: int, colour: Tensor, confidence: Tensor) -> Tensor:
+    """Colour (N, 3) of every texel from the vertices that were seen and are most like its own vertices."""
+    some = slice(None, None, _STRIDE)
+    weight = confidence[some] * ~lifter.templated[some]
+    values = torch.cat([colour[some] * weight[:, None], weight[:, None]], 1)
+    sums = values.new_zeros(n_vertices, 4)
+    for i in range(3):
+        sums.index_add_(0, lifter.corners[some, i], values * lifter.weight[some, i : i + 1])
+    seen = (sums[:, 3] > 0.5).nonzero().squeeze(1)
+    if not len(seen):
+        return torch.zeros_like(colour)
+    anchors = seen[:: -(-len(seen) // _ANCHORS)]
+    vertex = sums[:, :3] / sums[:, 3:].clamp_min(1e-6)
+    unseen = (sums[:, 3] <= 0.5).nonzero().squeeze(1)
+    distance = torch.cdist(lifter.likeness[unseen], lifter.likeness[anchors])
+    spread = 0.008 + 0.2 * distance.amin(1, keepdim=True)  # the further away, the more of them have a say
+    vertex[unseen] = (-distance / spread).softmax(1) @ vertex[anchors]
+    return sum(vertex.index_select(0, lifter.corners[:, i]) * lifter.weight[:, i : i + 1] for i in range(3))
+
+
+def _light(values: Tensor) -> Tensor:
+    """Exposure of the portrait from premultiplied texels (N, 4): mean brightness, as a factor in 0.35..1."""
+    sums = values.sum(0)
+    mean = sums[:3] / sums[3].clamp_min(1e-6)
+    return ((mean.mean() / 2 + 0.5) * 1.7).clamp(0.35, 1.0)
+
+
+def _iris(lifter: Lifter, colour: Tensor, photo: Tensor) -> Tensor:
+    """Mean colour of the iris texels that were seen, darkened brown where none was; (3,) in [-1, 1]."""
+    weight = photo * (lifter.iris & ~lifter.pupil)
+    brown = colour.new_tensor([-0.55, -0.68, -0.75])
+    return ((colour * weight[:, None]).sum(0) + brown * 8) / (weight.sum() + 8)
+
+
+def to_atlas(lifter: Lifter, filled: Tensor, confidence: Tensor, photo: Tensor) -> tuple[Tensor, Tensor]:
+    """Texels (N, ...) -> atlas (3, A, A) in [-1, 1] without holes, and visibility (1, A, A)."""
+    size = lifter.size
+    values = torch.cat([filled, confidence[:, None], photo[:, None], torch.ones_like(photo[:, None])], 1)
+    atlas = values.new_zeros(size * size, 6).index_copy(0, lifter.texel, values).T.reshape(1, 6, size, size)
+    colour = push_pull(atlas[:, :3], atlas[:, 3:4].clamp(0, 1))
+    island = atlas[:, 5:]
+    gutter = F.avg_pool2d(atlas[:, 4:], 5, 1, 2)  # bilinear look-ups at island borders must not see zeros
+    visibility = torch.where(island > 0, atlas[:, 4:5], gutter[:, :1] / gutter[:, 1:].clamp_min(1e-6))
+    return colour[0].clamp(-1, 1), visibility[0].clamp(0, 1)

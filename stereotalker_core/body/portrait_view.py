@@ -1,0 +1,142 @@
+"""The portrait's camera: the colour that it shows at a surface point, and whether the point was really seen.
+
+A point was seen where it faces the camera, is the nearest surface there, lies inside the person's mask and not on a depth
+edge.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..camera.projection import project
+from ..shapes import dims
+from .fill import grow
+from .light import relit, shade
+from .model import HalfBody, Posed
+from .rasterize import Fragments, rasterize
+
+_RAMP = (0.12, 0.15)  # cosine to the camera from which on surface is trusted, and over which trust grows
+_HEAD_RAMP = 0.45  # the same growth on the head: a fit is off by a pixel, and beside the face is hair
+_EXACT_RAMP = (0.03, 0.12)  # both where the surface was registered to the pixel
+_HAND_MARGIN, _HAND_DOUBT = 0.005, 0.03  # m around hands in which nothing else shows itself: located, not located
+_NEAR = 0.010  # m behind the nearest surface that still counts as it
+_DEPTH_EDGE = 0.04  # m between neighbouring pixels
+_LARGEST = 1536  # px; a larger portrait holds more than the atlas can
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What of a fit may be believed.
+
+    hands: the fingers were located; otherwise hands take the colour of the face, for they show the clothes.
+    registered: the surface lies on the face and the outline that were seen, to a pixel.
+    shut: the (left, right) eye is shut in the portrait, so that its lids show themselves.
+    """
+
+    hands: bool = True
+    registered: bool = False
+    shut: tuple[bool, bool] = (False, False)
+
+
+class PortraitView:
+    """Samples colour and visibility at surface points; free of shading once `light` is set."""
+
+    light: Tensor | None = None
+
+    def __init__(
+        self,
+        body: HalfBody,
+        image: Tensor,
+        mask: Tensor,
+        posed: Posed,
+        camera: Tensor,
+        intrinsics: Tensor,
+        trust: Trust,
+    ):
+        """Rasterise the posed body as the portrait's camera sees it.
+
+        body: the half body.
+        image: the portrait (3, H, W) in [-1, 1].
+        mask: of the person (1, H, W) in [0, 1].
+        posed: the portrait's pose with its shell, batch 1.
+        camera: world_to_camera (4, 4).
+        intrinsics: (3, 3) in pixels of the image.
+        trust: what of the fit may be believed.
+        """
+        known = dims(image, "3 H W")
+        dims(mask, "1 H W", **known)
+        dims(posed.vertices, "1 V 3", V=body.n_vertices)
+        image, mask, intrinsics = _fit_size(image, mask, intrinsics)
+        self.rows, self.columns = image.shape[-2:]
+        self.image, self.trust = image, trust
+        pixels = project(posed.vertices, camera[None], intrinsics)
+        fragments = rasterize(pixels, body.triangles, (self.rows, self.columns))
+        depth = fragments.depth[0]
+        rotation = camera[:3, :3]
+        self.normal = body.normals(posed.vertices)[0]  # (V, 3) in world axes
+        normal = self.normal @ rotation.T
+        point = posed.vertices[0] @ rotation.T + camera[:3, 3]
+        facing = -(normal * F.normalize(point, dim=1)).sum(1)
+        self.vertex = torch.cat([point, facing[:, None]], 1)  # (V, 4)
+        self.focal, self.centre = intrinsics.diagonal()[:2], intrinsics[:2, 2]
+        covered = (depth > 0) & (mask[0] > 0.5)
+        z = torch.where(depth > 0, depth, depth.new_full((), 99.0))[None, None]
+        # a depth edge inside the person, not the outline, when the surface lies on it
+        inner = torch.where(depth > 0, depth, depth.new_zeros(()))[None, None] if trust.registered else z
+        spread = F.max_pool2d(inner, 3, 1, 1) + F.max_pool2d(-z, 3, 1, 1)
+        inside = covered.float()[None, None]
+        if not trust.registered:
+            inside = -F.max_pool2d(-inside, 3, 1, 1)
+        clear = 1 - self._hands(body, fragments, _HAND_MARGIN if trust.hands else _HAND_DOUBT)
+        self.maps = torch.cat([z, inside * (spread < _DEPTH_EDGE), clear], 1)[0]  # depth; trusted; no hand near
+
+    def _hands(self, body: HalfBody, fragments: Fragments, margin: float) -> Tensor:
+        """(1, 1, H, W): 1 within `margin` metres of a hand."""
+        triangle = fragments.triangle[0]
+        ids = torch.tensor([body.part_index[n] for n in ("hand.L", "hand.R")], device=triangle.device)
+        hand = (triangle >= 0) & torch.isin(body.triangle_part, ids)[triangle]
+        if not bool(hand.any()):
+            return hand.float()[None, None]
+        radius = max(1, round(margin * float(self.focal[0] / fragments.depth[0][hand].median())))
+        return grow(hand.float()[None, None], radius)
+
+    def sample(
+        self, corners: Tensor, weight: Tensor, limb: Tensor | None = None, head: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Surface points (N, 3) vertices, (N, 3) barycentric -> colours (N, 3) of the image, visibility (N,).
+
+        limb (N,) bool: points of arms and hands; all others are not trusted near a hand. head (N,) bool: points of the
+        head, trusted by degrees where they turn away: the other side, or surface nearby, tells better there.
+        """
+        value = sum(self.vertex.index_select(0, corners[:, i]) * weight[:, i : i + 1] for i in range(3))
+        pixel = value[:, :2] / value[:, 2:3].clamp_min(1e-6) * self.focal + self.centre
+        size = pixel.new_tensor([self.columns, self.rows])
+        colour = F.grid_sample(
+            self.image[None], (pixel / size * 2 - 1)[None, None], padding_mode="border", align_corners=False
+        )[0, :, 0].T
+        if self.light is not None:
+            normal = sum(self.normal.index_select(0, corners[:, i]) * weight[:, i : i + 1] for i in range(3))
+            colour = relit(colour, 1 / shade(F.normalize(normal, dim=1), self.light))
+        inside = ((pixel > 1) & (pixel < size - 1)).all(1)
+        cell = pixel.long().clamp_min(0).minimum(size.long() - 1)
+        depth, trusted, clear = self.maps.flatten(1).index_select(1, cell[:, 1] * self.columns + cell[:, 0])
+        if limb is not None:
+            trusted = trusted * torch.where(limb, 1.0, clear)
+        near = ((value[:, 2] - depth) < _NEAR) & inside
+        least, reach = _EXACT_RAMP if self.trust.registered else _RAMP
+        if head is not None and not self.trust.registered:
+            reach = torch.where(head, _HEAD_RAMP, reach)
+        return colour, ((value[:, 3] - least) / reach).clamp(0, 1) * trusted * near
+
+
+def _fit_size(image: Tensor, mask: Tensor, intrinsics: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    rows, columns = image.shape[-2:]
+    if max(rows, columns) <= _LARGEST:
+        return image, mask, intrinsics
+    factor = _LARGEST / max(rows, columns)
+    new = (max(1, round(rows * factor)), max(1, round(columns * factor)))
+    both = F.interpolate(torch.cat([image, mask])[None], new, mode="bilinear", antialias=True, align_corners=False)[0]
+    scale = intrinsics.new_tensor([new[1] / columns, new[0] / rows, 1.0])
+    return both[:3], both[3:], intrinsics * scale[:, None]

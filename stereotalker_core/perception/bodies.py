@@ -1,0 +1,176 @@
+"""The body that belongs to a face: 33 points with visibility and a mask of that one person (BlazePose).
+
+Bazarevsky et al., BlazePose: On-device real-time body pose tracking (arXiv 2006.10204).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .detect import Detection, detect
+from .faces import Face
+from .networks import Perception
+from .squares import Pyramid, Square, direction, turned
+
+POINTS = {  # COCO name -> row of the 33
+    "nose": 0,
+    "left_eye": 2,
+    "right_eye": 5,
+    "left_ear": 7,
+    "right_ear": 8,
+    "left_shoulder": 11,
+    "right_shoulder": 12,
+    "left_elbow": 13,
+    "right_elbow": 14,
+    "left_wrist": 15,
+    "right_wrist": 16,
+    "left_hip": 23,
+    "right_hip": 24,
+}
+_SUGGESTED = 0.4  # detector's score from which the landmark network has a look
+_PRESENT = 0.5
+_MARGIN = 1.25  # of the square over the circle that two alignment points span
+_HEAT_REACH = 3  # cells around a point whose heat refines it
+_HIPS_BELOW, _RADIUS = 3.8, 4.7  # face heights from the face's centre to the hips, and of the body's circle
+
+
+@dataclass(frozen=True)
+class Body:
+    """points (33, 2) px, visibility (33,), presence in 0..1, mask (1, 256, 256) of `square`."""
+
+    points: Tensor
+    visibility: Tensor
+    presence: float
+    square: Square
+    mask: Tensor
+
+    @property
+    def shoulders(self) -> float:
+        """Their distance in px."""
+        return float((self.points[11] - self.points[12]).norm())
+
+
+def find_bodies(networks: Perception, picture: Pyramid, faces: Sequence[Face]) -> list[Body | None]:
+    """The body below each face, None where none is seen.
+
+    Looked at twice: where the detector says (where the face says, if it says nothing), then where the points say.
+    """
+    if not faces:
+        return []
+    detected = zip(_detections(networks, picture, faces), faces, strict=True)
+    heads = [[one for one in group if _is_head(one, face)][:1] for group, face in detected]
+    best = _best(networks, picture, faces, [[_alignment(one) for one in own] for own in heads])
+    missing = [k for k, found in enumerate(best) if found is None]
+    guesses = [[_below(faces[k], turn) for turn in _leanings(faces[k])] for k in missing]
+    for k, found in zip(missing, _best(networks, picture, [faces[k] for k in missing], guesses), strict=True):
+        best[k] = found
+    again = [[] if found is None else [found[1]] for found in best]
+    final = _best(networks, picture, faces, again)
+    chosen = [second or first for first, second in zip(best, final, strict=True)]
+    return [None if found is None or found[0].presence < _PRESENT else found[0] for found in chosen]
+
+
+def _best(
+    networks: Perception,
+    picture: Pyramid,
+    faces: Sequence[Face],
+    proposals: Sequence[Sequence[Square]],
+) -> list[tuple[Body, Square] | None]:
+    """Of each face's proposals the body that fits the face and is surest."""
+    looked = iter(look_at_bodies(networks, picture, [square for own in proposals for square in own]))
+    best: list[tuple[Body, Square] | None] = []
+    for face, own in zip(faces, proposals, strict=True):
+        fitting = [found for found in (next(looked) for _ in own) if _fits(found[0], face)]
+        best.append(max(fitting, key=lambda found: found[0].presence, default=None))
+    return best
+
+
+def look_at_bodies(
+    networks: Perception,
+    picture: Pyramid,
+    squares: Sequence[Square],
+) -> list[tuple[Body, Square]]:
+    """The body in each square, and the square that its points ask for."""
+    if not squares:
+        return []
+    size = networks.size("pose_landmark_full")
+    out = networks.run("pose_landmark_full", picture.crops(squares, size))
+    flat, presence, mask, heat, _ = (value.cpu() for value in out)
+    found = []
+    for square, values, present, logits, warm in zip(squares, flat, presence, mask, heat, strict=True):
+        values = values.view(39, 5)
+        unit = refined(values[:, :2] / size, warm) + 0.5 / size
+        points = square.to_picture(unit)
+        visibility = torch.minimum(values[:33, 3].sigmoid(), values[:33, 4].sigmoid())
+        body = Body(points[:33], visibility, float(present), square, logits.sigmoid())
+        found.append((body, _circle(points[33], points[34])))
+    return found
+
+
+def refined(unit: Tensor, heat: Tensor) -> Tensor:
+    """Points (N, 2) in 0..1 moved to the centre of gravity of their heat (N, h, w) nearby, where it is sure."""
+    count, rows, columns = heat.shape
+    heat = heat.sigmoid()
+    cell = (unit * unit.new_tensor([columns, rows])).long()
+    y, x = torch.arange(rows)[None, :, None], torch.arange(columns)[None, None, :]
+    near = ((x - cell[:, 0, None, None]).abs() <= _HEAT_REACH) & ((y - cell[:, 1, None, None]).abs() <= _HEAT_REACH)
+    weight = heat * near
+    total = weight.sum((1, 2)).clamp_min(1e-6)
+    centre = torch.stack([(weight * x).sum((1, 2)) / columns, (weight * y).sum((1, 2)) / rows], -1) / total[:, None]
+    return torch.where((weight.amax((1, 2)) >= 0.5)[:, None], centre, unit)
+
+
+def _detections(networks: Perception, picture: Pyramid, faces: Sequence[Face]) -> list[list[Detection]]:
+    """For each face what the body detector finds in the whole picture and near the face, best first."""
+    near = [_window(face, turn) for face in faces for turn in _leanings(face)]
+    owners = [k for k, face in enumerate(faces) for _ in _leanings(face)]
+    everywhere, *found = detect(networks, "pose_detection", picture, [picture.whole(), *near], _SUGGESTED)
+    groups = [list(everywhere) for _ in faces]
+    for k, group in zip(owners, found, strict=True):
+        groups[k] += group
+    return [sorted(group, key=lambda d: -d.score) for group in groups]
+
+
+def _leanings(face: Face) -> list[float]:
+    """How the body may be turned in the picture: upright, or as the head is where that is far from upright."""
+    return [0.0] if abs(face.turn) < math.radians(25) else [0.0, face.turn]
+
+
+def _centre(face: Face) -> Tensor:
+    return (face.mesh[10, :2] + face.mesh[152, :2]) / 2
+
+
+def _window(face: Face, turn: float) -> Square:
+    """Head and upper body."""
+    return Square(*_centre(face).tolist(), 7.0 * face.height, turn).moved(0.0, 0.25)
+
+
+def _below(face: Face, turn: float) -> Square:
+    """Where an adult's body would be, by the face alone."""
+    hips = _centre(face) + turned(torch.tensor([0.0, _HIPS_BELOW * face.height]), turn)
+    return Square(*hips.tolist(), 2 * _RADIUS * _MARGIN * face.height, turn)
+
+
+def _alignment(found: Detection) -> Square:
+    return _circle(found.points[0], found.points[1])
+
+
+def _circle(centre: Tensor, end: Tensor) -> Square:
+    """The square of a body whose circle has this centre, and `end` straight above it on the rim."""
+    side = 2 * _MARGIN * float((end - centre).norm())
+    return Square(*centre.tolist(), max(side, 1.0), direction(centre, end) + math.pi / 2)
+
+
+def _is_head(found: Detection, face: Face) -> bool:
+    """The body detector's box is the person's head."""
+    return float((found.centre - _centre(face)).norm()) < 0.8 * face.height
+
+
+def _fits(body: Body, face: Face) -> bool:
+    """Nose and eyes of the body lie on those of the face."""
+    own = torch.stack([face.mesh[4, :2], face.mesh[473, :2], face.mesh[468, :2]])
+    away = (body.points[[0, 2, 5]] - own).norm(dim=1).mean()
+    return float(away) < 0.35 * face.height

@@ -1,0 +1,143 @@
+"""Both hands of a person: 21 points each, from the wrists of the body and from the palm detector.
+
+Zhang et al., MediaPipe Hands: On-device real-time hand tracking (arXiv 2006.10214).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from .bodies import Body
+from .detect import Detection, detect, distinct
+from .networks import Perception
+from .squares import Pyramid, Square, direction, turned
+
+ARMS = {"L": (11, 13, 15, 19, 17), "R": (12, 14, 16, 20, 18)}  # shoulder, elbow, wrist, index, little finger of the 33
+_PALM = [0, 1, 2, 3, 5, 6, 9, 10, 13, 14, 17, 18]  # points that tell the next square: without finger tips
+_SUGGESTED = 0.3
+_PRESENT = 0.5
+_REACH = 0.7  # forearms that a hand's wrist may lie from the body's
+
+
+@dataclass(frozen=True)
+class Hand:
+    """points (21, 2) px in OpenPose's order, presence in 0..1, right: how sure that it is a right hand, in 0..1."""
+
+    points: Tensor
+    presence: float
+    right: float
+
+    @property
+    def size(self) -> float:
+        """Pixels from the wrist to the middle knuckle."""
+        return float((self.points[0] - self.points[9]).norm())
+
+
+def find_hands(networks: Perception, picture: Pyramid, body: Body) -> dict[str, Hand]:
+    """{"L": hand, "R": hand}, those that are seen. No hand without a wrist of the body near it."""
+    arms = [side for side in ARMS if _may_be_seen(body, side, picture)]
+    if not arms:
+        return {}
+    squares = _recropped(networks, picture, [_around_wrist(body, side) for side in arms])
+    squares += [_palm_square(one) for one in _palms(networks, picture, body, arms)]
+    hands = look_at_hands(networks, picture, squares)
+    again = [k for k, hand in enumerate(hands) if hand.presence > 0.2]
+    followed = look_at_hands(networks, picture, [_next_square(hands[k].points) for k in again])
+    for k, hand in zip(again, followed, strict=True):
+        hands[k] = max(hands[k], hand, key=lambda h: h.presence)
+    return _assigned([hand for hand in hands if hand.presence > _PRESENT], body, arms)
+
+
+def look_at_hands(networks: Perception, picture: Pyramid, squares: Sequence[Square]) -> list[Hand]:
+    """The hand in each square, whether there is one or not."""
+    if not squares:
+        return []
+    size = networks.size("hand_landmark_full")
+    flat, presence, right, _ = networks.run("hand_landmark_full", picture.crops(squares, size))
+    unit = (flat.view(-1, 21, 3)[..., :2].cpu() + 0.5) / size
+    found = zip(squares, unit, presence.reshape(-1).tolist(), right.reshape(-1).tolist(), strict=True)
+    return [Hand(square.to_picture(points), seen, sure) for square, points, seen, sure in found]
+
+
+def _assigned(hands: Sequence[Hand], body: Body, arms: Sequence[str]) -> dict[str, Hand]:
+    """Each hand to the arm whose wrist it begins at; which hand it looks like decides between near wrists."""
+    pairs = []
+    for k, hand in enumerate(hands):
+        for side in arms:
+            away = float((hand.points[0] - body.points[ARMS[side][2]]).norm()) / _forearm(body, side)
+            alike = hand.right if side == "R" else 1 - hand.right
+            if away < _REACH:
+                pairs.append((hand.presence - away + 0.5 * alike, k, side))
+    chosen: dict[str, Hand] = {}
+    for _, k, side in sorted(pairs, reverse=True):
+        if side not in chosen and not any(_same(hands[k], other) for other in chosen.values()):
+            chosen[side] = hands[k]
+    return chosen
+
+
+def _same(one: Hand, other: Hand) -> bool:
+    return float((one.points - other.points).norm(dim=1).mean()) < 0.35 * max(one.size, other.size)
+
+
+def _may_be_seen(body: Body, side: str, picture: Pyramid) -> bool:
+    """The wrist lies in the picture and the network does not call it hidden altogether."""
+    wrist = ARMS[side][2]
+    x, y = body.points[wrist].tolist()
+    return float(body.visibility[wrist]) > 0.1 and 0 <= x <= picture.width and 0 <= y <= picture.height
+
+
+def _forearm(body: Body, side: str) -> float:
+    """Pixels from elbow to wrist; an arm that points at the camera counts as half of the shoulders' width."""
+    _, elbow, wrist, _, _ = ARMS[side]
+    return max(float((body.points[wrist] - body.points[elbow]).norm()), 0.5 * body.shoulders, 1.0)
+
+
+def _around_wrist(body: Body, side: str) -> Square:
+    """The surroundings of a hand from the three hand points of the body."""
+    _, _, wrist, index, little = ARMS[side]
+    knuckle = (2 * body.points[index] + body.points[little]) / 3  # about where the middle finger begins
+    reach = float((knuckle - body.points[wrist]).norm())
+    side_px = max(5.4 * reach, 0.8 * _forearm(body, side))
+    turn = direction(body.points[wrist], knuckle) + math.pi / 2
+    return Square(*knuckle.tolist(), side_px, turn).moved(0.0, -0.1)
+
+
+def _recropped(networks: Perception, picture: Pyramid, squares: Sequence[Square]) -> list[Square]:
+    """The squares that the network asks for: it marks the hand's centre and a point below it."""
+    size = networks.size("hand_recrop")
+    (out,) = networks.run("hand_recrop", picture.crops(squares, size))
+    found = []
+    for square, values in zip(squares, out.reshape(-1, 2, 2).cpu(), strict=True):
+        centre, below = square.to_picture((values + 0.5) / size)
+        reach = 2 * float((below - centre).norm())
+        found.append(Square(*centre.tolist(), max(reach, 1.0), direction(centre, below) - math.pi / 2).moved(0.0, -0.1))
+    return found
+
+
+def _palms(networks: Perception, picture: Pyramid, body: Body, arms: Sequence[str]) -> list[Detection]:
+    """What the palm detector sees near the wrists, upright and turned as the forearm is."""
+    windows = []
+    for side in arms:
+        around = _around_wrist(body, side)
+        windows += [replace(around, side=1.6 * around.side, turn=0.0), replace(around, side=1.3 * around.side)]
+    groups = detect(networks, "palm_detection_full", picture, windows, _SUGGESTED)
+    return distinct([one for group in groups for one in group[:2]])[:4]
+
+
+def _palm_square(found: Detection) -> Square:
+    """A palm's box (points: wrist first, middle knuckle third) -> the square of its hand."""
+    turn = direction(found.points[0], found.points[2]) + math.pi / 2
+    centre = found.centre + turned(torch.tensor([0.0, -0.5 * found.side]), turn)
+    return Square(*centre.tolist(), 2.6 * found.side, turn)
+
+
+def _next_square(points: Tensor) -> Square:
+    """The square that 21 points ask for."""
+    knuckles = (points[5] + 2 * points[9] + points[13]) / 4
+    palm = points[_PALM]
+    low, high = palm.amin(0), palm.amax(0)
+    side = 2 * float((high - low).max())
+    return Square(*((low + high) / 2).tolist(), side, direction(points[0], knuckles) + math.pi / 2).moved(0.0, -0.1)

@@ -1,0 +1,277 @@
+"""Soft mattes at a portrait's own resolution, from the coarse mask of a segmentation network.
+
+Only a band around the coarse edge is decided anew. Every pixel there is explained as a mixture of the person and of the
+background, each a normal distribution of the colours that are known nearby (after Chuang et al. 2001, "A Bayesian
+approach to digital matting", with the mixture integrated over a few values of alpha instead of solved), and the
+uncertain ones follow their neighbours along the picture's lines (matting Laplacian, Levin et al. 2008, applied with
+box filters as He et al. 2010 do). A tight distribution decides much, a wide one little: a plain backdrop is left out
+exactly, a cluttered one leaves more to the network.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..shapes import dims
+
+_NETWORK = 256  # px of the segmentation network's picture
+_WORKING = 512  # px of the longer side at which the band is decided
+_INSIDE, _OUTSIDE = 2.5, 4.0  # network pixels that a coarse edge may be off towards the person and away from it
+_FACE_INSIDE, _FACE_OUTSIDE = 0.02, 0.06  # the same in face heights, where that is more: hair
+_SURE = 0.9  # network probability that counts as decided, 1 minus it as well
+_NEAR = 3.0  # widths of the band that the known colours come from
+_NOISE = 0.012  # standard deviation of a picture's noise, colours in [0, 1]
+_ALPHAS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
+_USUAL = (0.0, -2.0, -2.5, -2.5, -2.5, -2.0, 0.0)  # log prior of those: most pixels are one or the other
+_NOVEL = {0.0: -5.0, 1.0: -3.0}  # log density of colours that are like neither
+_LOG_UNIT = 2.7568  # of a normal distribution in three dimensions: 1.5 log(2 pi)
+_OPINION = 3.0  # log odds of the network's mask where it is sure
+_FAR, _FREE, _REACH = 1.5, 2.0, 16  # log odds against the person a network px from its mask, beyond 2, up to 16
+_STRAND = 0.2  # share of a pixel from which on it counts as person in full there: mixtures are as unlikely
+_TRUST = 0.03  # weight of a sure pixel against the Laplacian
+_REGULAR = 5e-3  # of foreground estimation: weight of the neighbours at even alpha
+_SMALL, _ROUNDS_SMALL, _ROUNDS = 32, 10, 2  # px up to which a level is small, rounds there and at the others
+_STEPS = 12  # of conjugate gradients
+_SMOOTH = 1e-4  # regularisation of the Laplacian, colours in [0, 1] squared
+
+
+def refine_matte(image: Tensor, mask: Tensor, face_height: float | None = None) -> Tensor:
+    """Soft alpha (1, H, W) in [0, 1] of the person in image (3, H, W) in [-1, 1].
+
+    mask: (1, H, W) the person's probability from a network of about 256 px, enlarged to the picture. face_height: px
+    from the top of the forehead to the chin; None takes the network's resolution alone to say how far it is off.
+    ValueError for other shapes.
+    """
+    known = dims(image, "3 H W")
+    dims(mask, "1 H W", **known)
+    rows, columns = image.shape[-2:]
+    factor = min(1.0, _WORKING / max(rows, columns))
+    size = (max(1, round(rows * factor)), max(1, round(columns * factor)))
+    both = torch.cat([image / 2 + 0.5, mask.to(image)])[None]
+    small = F.interpolate(both, size, mode="bilinear", antialias=True, align_corners=False) if factor < 1 else both
+    colour, coarse = small[:, :3], small[:, 3:].clamp(0, 1)
+    unit, face = max(size) / _NETWORK, (face_height or 0.0) * factor
+    person = _shrunk(coarse > _SURE, max(_INSIDE * unit, _FACE_INSIDE * face))
+    other = _shrunk(coarse < 1 - _SURE, max(_OUTSIDE * unit, _FACE_OUTSIDE * face))
+    if not bool(person.any()) or not bool(other.any()):
+        return mask.to(image).clamp(0, 1).clone()
+    reach = _NEAR * max((_INSIDE + _OUTSIDE) * unit, (_FACE_INSIDE + _FACE_OUTSIDE) * face)
+    alpha, trust = _explain(colour, coarse, person, other, reach)
+    alpha = _follow_lines(colour, alpha, trust)
+    return _enlarged(both[:, :3], both[:, 3:], alpha, person, other)[0]
+
+
+def _shrunk(area: Tensor, radius: float) -> Tensor:
+    """(1, 1, H, W) bool without what lies within about `radius` px of its edge; the picture's border is no edge."""
+    lost = (~area).float()
+    for i in range(max(1, round(radius))):  # squares and crosses in turn make about a disc
+        across = F.max_pool2d(lost, (1, 3), 1, (0, 1))
+        lost = F.max_pool2d(across, (3, 1), 1, (1, 0)) if i % 2 else torch.maximum(
+            across, F.max_pool2d(lost, (3, 1), 1, (1, 0))
+        )
+    return lost < 0.5
+
+
+def _box(values: Tensor, radius: int) -> Tensor:
+    """Mean over squares of (B, C, H, W); at the picture's border, of what lies inside."""
+    for axis in (3, 2):  # shifted sums: several times as fast as a pooling for so few neighbours
+        length, total = values.shape[axis], values.clone()
+        place = torch.arange(length, device=values.device)
+        for k in range(1, min(radius, length - 1) + 1):
+            total.narrow(axis, 0, length - k).add_(values.narrow(axis, k, length - k))
+            total.narrow(axis, k, length - k).add_(values.narrow(axis, 0, length - k))
+        count = 1 + place.clamp(max=radius) + (length - 1 - place).clamp(max=radius)
+        values = total.div_(count.view(-1, 1) if axis == 2 else count)
+    return values
+
+
+def _spread(values: Tensor, weight: Tensor, radius: int) -> Tensor:
+    """Weighted mean of values (1, C, H, W) around every pixel; where nothing lies near, from farther and farther."""
+    rows, columns = values.shape[-2:]
+    both = torch.cat([values * weight, weight], 1)
+    total, scale = 0.0, 1.0
+    while True:
+        near = _box(_box(both, radius), radius)
+        total = total + scale * F.interpolate(near, (rows, columns), mode="bilinear", align_corners=False)
+        if min(both.shape[-2:]) <= 2 * radius:
+            break
+        both, scale = F.avg_pool2d(both, 4), scale * 1e-3
+    return total[:, :-1] / total[:, -1:].clamp_min(1e-12)
+
+
+def _normal(colour: Tensor, known: Tensor, reach: float) -> tuple[Tensor, Tensor]:
+    """Mean (1, 3, H, W) and covariance (1, 6, H, W) of the known colours near every pixel."""
+    rows, columns = colour.shape[-2:]
+    cell = max(1, round(reach / 6))
+    radius = max(1, round(reach / cell / 2))
+    pad = (0, -columns % cell, 0, -rows % cell)
+    weight = F.pad(known.to(colour), pad)
+    padded = F.pad(colour, pad)
+    share = F.avg_pool2d(weight, cell)
+    mean = _spread(F.avg_pool2d(padded * weight, cell) / share.clamp_min(1e-6), share, radius)
+    fine = F.interpolate(mean, scale_factor=cell, mode="bilinear", align_corners=False)
+    off = _products(padded - fine)
+    covariance = _spread(F.avg_pool2d(off * weight, cell) / share.clamp_min(1e-6), share, radius)
+    covariance = F.interpolate(covariance, scale_factor=cell, mode="bilinear", align_corners=False)
+    return fine[..., :rows, :columns], covariance[..., :rows, :columns]
+
+
+def _products(x: Tensor) -> Tensor:
+    """(B, 3, ...) -> (B, 6, ...): rr rg rb gg gb bb."""
+    r, g, b = x.unbind(1)
+    return torch.stack([r * r, r * g, r * b, g * g, g * b, b * b], 1)
+
+
+def _factors(s: Tensor, least: float) -> Tensor:
+    """LDL^T of symmetric matrices (B, 6, ...) -> (B, 6, ...): three pivots of at least `least`, then l21, l31, l32.
+
+    The adjugate would be shorter, but loses everything in float32 where the colours lie on a line, as greys do.
+    """
+    rr, rg, rb, gg, gb, bb = s.unbind(1)
+    first = rr.clamp_min(least)
+    l21, l31 = rg / first, rb / first
+    second = (gg - rg * l21).clamp_min(least)
+    l32 = (gb - rg * l31) / second
+    third = (bb - rb * l31 - l32 * l32 * second).clamp_min(least)
+    return torch.stack([first, second, third, l21, l31, l32], 1)
+
+
+def _solve(factors: Tensor, x: Tensor) -> Tensor:
+    """Vectors (B, 3, ...) divided by factored matrices (B, 6, ...)."""
+    first, second, third, l21, l31, l32 = factors.unbind(1)
+    r, g, b = x.unbind(1)
+    g = g - l21 * r
+    b = (b - l31 * r - l32 * g) / third
+    g = g / second - l32 * b
+    return torch.stack([r / first - l21 * g - l31 * b, g, b], 1)
+
+
+def _far(coarse: Tensor) -> Tensor:
+    """Log odds (1, 1, H, W) against the person far from where the network's mask (1, 1, H, W) sees it."""
+    rows, columns = coarse.shape[-2:]
+    factor = min(1.0, _NETWORK / max(rows, columns))
+    size = (max(1, round(rows * factor)), max(1, round(columns * factor)))
+    near = (F.interpolate(coarse, size, mode="bilinear", align_corners=False) > 0.5).to(coarse)
+    away = torch.zeros_like(near)
+    for _ in range(_REACH):
+        away = away + 1 - near
+        near = F.max_pool2d(near, 3, 1, 1)
+    away = F.interpolate(away, (rows, columns), mode="bilinear", align_corners=False)
+    return _FAR * (away - _FREE).clamp_min(0)
+
+
+def _explain(
+    colour: Tensor,
+    coarse: Tensor,
+    person: Tensor,
+    other: Tensor,
+    reach: float,
+) -> tuple[Tensor, Tensor]:
+    """Alpha that explains each pixel (1, 1, H, W), and how much to trust it (1, 1, H, W)."""
+    at = (~(person | other))[0, 0].flatten().nonzero().squeeze(1)
+    (front, front_spread), (back, back_spread) = (
+        tuple(x.flatten(2)[..., at] for x in _normal(colour, known, reach)) for known in (person, other)
+    )
+    here, opinion, far = (x.flatten(2)[..., at] for x in (colour, _OPINION * (2 * coarse - 1), _far(coarse)))
+    noise = colour.new_tensor([1, 0, 0, 1, 0, 1])[None, :, None] * _NOISE**2
+    odds = []
+    for alpha, usual in zip(_ALPHAS, _USUAL, strict=True):
+        spread = alpha**2 * front_spread + (1 - alpha) ** 2 * back_spread + noise
+        factors = _factors(spread, _NOISE**2)
+        off = here - alpha * front - (1 - alpha) * back
+        fits = -((off * _solve(factors, off)).sum(1) + factors[:, :3].log().sum(1)) / 2 - _LOG_UNIT
+        if alpha in _NOVEL:  # an ear-ring, a chair: in a tight distribution's place nothing is impossible
+            fits = torch.logaddexp(fits, torch.full_like(fits, _NOVEL[alpha]))
+        odds.append(usual + opinion[:, 0] * (alpha - 0.5) - far[:, 0] * min(1.0, alpha / _STRAND) + fits)
+    share = torch.stack(odds).softmax(0)
+    values = colour.new_tensor(_ALPHAS)[:, None, None]
+    mean = (share * values).sum(0)
+    doubt = (share * values**2).sum(0) - mean**2  # at most 0.25
+    alpha = person.to(colour)
+    trust = torch.ones_like(alpha)
+    alpha.view(-1)[at], trust.view(-1)[at] = mean[0], _TRUST * (1 - doubt[0] / 0.25).clamp(0.02, 1) ** 2
+    return alpha, trust
+
+
+def _follow_lines(colour: Tensor, alpha: Tensor, trust: Tensor) -> Tensor:
+    """Minimise the matting Laplacian's energy plus trust times the squared change, by conjugate gradients."""
+    radius = 1 if max(colour.shape[-2:]) < _WORKING / 2 else 2
+    mean = _box(colour, radius)
+    spread = _box(_products(colour), radius) - _products(mean)
+    factors = _factors(spread + colour.new_tensor([1, 0, 0, 1, 0, 1])[None, :, None, None] * _SMOOTH, _SMOOTH)
+
+    def energy(p: Tensor) -> Tensor:
+        both = _box(torch.cat([p, colour * p], 1), radius)
+        slope = _solve(factors, both[:, 1:] - mean * both[:, :1])
+        level = both[:, :1] - (slope * mean).sum(1, keepdim=True)
+        both = _box(torch.cat([level, slope], 1), radius)
+        return p - both[:, :1] - (both[:, 1:] * colour).sum(1, keepdim=True) + trust * p
+
+    solution = alpha
+    residual = trust * alpha - energy(alpha)
+    scale = 1 / (trust + 0.3)
+    step = scale * residual
+    length = (residual * step).sum()
+    for _ in range(_STEPS):
+        change = energy(step)
+        size = length / (step * change).sum().clamp_min(1e-20)
+        solution = solution + size * step
+        residual = residual - size * change
+        ready = scale * residual
+        longer = (residual * ready).sum()
+        step, length = ready + longer / length.clamp_min(1e-20) * step, longer
+    return solution.clamp(0, 1)
+
+
+def _enlarged(colour: Tensor, coarse: Tensor, alpha: Tensor, person: Tensor, other: Tensor) -> Tensor:
+    """Alpha of the working size at the picture's own, along the picture's lines; sure pixels keep the network's side."""
+    size = colour.shape[-2:]
+    grown = F.interpolate(torch.cat([alpha, person.to(alpha), other.to(alpha)], 1), size, mode="bilinear", align_corners=False)
+    fine = grown[:, :1]
+    if size != alpha.shape[-2:]:
+        from kornia.filters import guided_blur
+
+        fine = guided_blur(colour, fine, 9, 1e-4, border_type="replicate", subsample=2)
+    fine = ((fine - 0.5) * 1.08 + 0.5).clamp(0, 1)
+    return torch.where(grown[:, 1:2] > 0.99, 1.0, torch.where(grown[:, 2:] > 0.99, 0.0, fine))
+
+
+def foreground_colours(image: Tensor, alpha: Tensor) -> Tensor:
+    """The person's own colours (3, H, W) in [-1, 1] of image (3, H, W): soft pixels without the background's share.
+
+    alpha: (1, H, W) in [0, 1]. Where it is 0 the nearest colours of the person continue, so that resampling the edge
+    brings no backdrop in. Multi-level foreground estimation (Germer et al. 2020, "Fast multi-level foreground
+    estimation"), both layers from the coarsest level down. ValueError for other shapes.
+    """
+    known = dims(image, "3 H W")
+    dims(alpha, "1 H W", **known)
+    sizes = [tuple(image.shape[-2:])]
+    while max(sizes[-1]) > 1:
+        sizes.append(tuple((side + 1) // 2 for side in sizes[-1]))
+    opacity = alpha.to(image).clamp(0, 1)
+    layers = [torch.cat([image, opacity])[None]]
+    for size in sizes[1:]:
+        layers.append(F.interpolate(layers[-1], size, mode="area"))
+    front = back = layers[-1][:, :3]
+    for level in reversed(layers):
+        size = level.shape[-2:]
+        front, back = (F.interpolate(x, size, mode="nearest-exact") for x in (front, back))
+        for _ in range(_ROUNDS_SMALL if max(size) <= _SMALL else _ROUNDS):
+            front, back = _unmixed(level[:, :3], level[:, 3:], front, back)
+    sure = opacity == 1
+    return torch.where(sure, image, front[0]).clamp(-1, 1)
+
+
+def _unmixed(colour: Tensor, alpha: Tensor, front: Tensor, back: Tensor) -> tuple[Tensor, Tensor]:
+    """One Jacobi step: each layer from its four neighbours, closest where alpha is alike, then made to explain colour."""
+    padded = F.pad(torch.cat([front, back, alpha], 1), (1, 1, 1, 1), mode="replicate")
+    total, count = 0.0, 0.0
+    rows, columns = colour.shape[-2:]
+    for y, x in ((0, 1), (2, 1), (1, 0), (1, 2)):
+        near = padded[..., y : y + rows, x : x + columns]
+        weight = _REGULAR + (near[:, 6:] - alpha).abs()
+        total, count = total + weight * near[:, :6], count + weight
+    mean = total / count
+    front, back = mean[:, :3], mean[:, 3:]
+    off = (colour - alpha * front - (1 - alpha) * back) / (count + alpha**2 + (1 - alpha) ** 2)
+    return (front + alpha * off).clamp(-1, 1), (back + (1 - alpha) * off).clamp(-1, 1)

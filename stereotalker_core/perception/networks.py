@@ -1,0 +1,64 @@
+"""MediaPipe's networks as one module: what each takes and gives, and the file that holds them.
+
+All are by The MediaPipe Authors, Apache-2.0, converted (see NOTICE). Pictures come as (B, 3, H, W); pixel coordinates
+in the outputs count from the centre of the first pixel, so half a pixel of the crop is to be added to them.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..checkpoint import NANO, load
+from .graph_network import Graph, GraphNetwork
+
+NETWORKS = {  # name: (range of the input, what it is for)
+    "face_detection_short_range": ((-1.0, 1.0), "boxes and six points of large faces"),
+    "face_detection_full_range_sparse": ((-1.0, 1.0), "boxes and six points of small faces"),
+    "face_landmarks_detector": ((0.0, 1.0), "478 points of a face with irises, presence"),
+    "face_blendshapes": ((0.0, 256.0), "146 face points -> 52 expression coefficients"),
+    "pose_detection": ((-1.0, 1.0), "boxes, centre and size of bodies"),
+    "pose_landmark_full": ((0.0, 1.0), "33 body points with visibility, presence, mask of one person"),
+    "palm_detection_full": ((0.0, 1.0), "boxes and seven points of palms"),
+    "hand_landmark_full": ((0.0, 1.0), "21 hand points, presence, handedness"),
+    "hand_recrop": ((0.0, 1.0), "a better square for the hand at a wrist"),
+    "selfie_segmentation": ((0.0, 1.0), "mask of everybody near the camera"),
+}
+
+
+class Perception(nn.Module):
+    """The networks of `NETWORKS` as children of the same names."""
+
+    @dataclass(frozen=True)
+    class Config:
+        """The graphs, in the order of `NETWORKS`."""
+
+        graphs: tuple[Graph, ...]
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        names = [graph.name for graph in config.graphs]
+        if names != list(NETWORKS):
+            raise ValueError(f"the networks must be {', '.join(NETWORKS)}; got {', '.join(names)}")
+        for graph in config.graphs:
+            self.add_module(graph.name, GraphNetwork(graph))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return next(self.buffers()).device
+
+    def size(self, name: str) -> int:
+        """Side in px of the square picture that a network takes."""
+        return self.get_submodule(name).size
+
+    def run(self, name: str, pictures: Tensor) -> list[Tensor]:
+        """Run a network on pictures (B, 3, S, S) in [0, 1], brought into the range that it wants."""
+        low, high = NETWORKS[name][0]
+        return self.get_submodule(name)(pictures if (low, high) == (0.0, 1.0) else pictures * (high - low) + low)
+
+
+def load_perception(device: str | torch.device = "cpu") -> Perception:
+    """The embedded networks, in float32."""
+    return load(Perception, NANO / "perception.safetensors", str(device))

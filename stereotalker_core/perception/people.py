@@ -1,0 +1,209 @@
+"""People of a photograph: points, mask, expression and an honest confidence for each, largest first."""
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..shapes import dims
+from .bodies import POINTS, Body, find_bodies
+from .faces import IRISES, MESH68, Face, confidence, facing, find_faces
+from .hands import Hand, find_hands
+from .keypoints import HELP, Keypoints, default_sigma
+from .networks import Perception, load_perception
+from .segment import person_masks
+from .squares import Pyramid
+
+logger = logging.getLogger(__name__)
+_SEEN = 0.5  # visibility from which a point of the body is given
+_ACCEPTED = 0.5  # confidence below which nobody is there
+_DOUBTFUL = 0.9  # and below which a warning says so
+_ON_THE_FACE = ("nose", "left_eye", "right_eye")  # of the body: the mesh knows them better
+_SPREAD = {"ear": 0.1, "shoulder": 0.06, "elbow": 0.1, "wrist": 0.1, "hip": 0.25}  # of face heights, measured likewise
+
+__all__ = ["Person", "find_person", "load_perception", "people"]
+
+
+@dataclass(frozen=True)
+class Person:
+    """One person, in px of the picture (pixel centres at .5, z like x and y, away from the camera).
+
+    keypoints: mesh.0..477, face.0..67, iris.L/R, body.*, hand.L/R.0..20, as far as they lie inside the picture.
+    visibility: (N,) in [0, 1] beside keypoints; low where the head itself hides a point.
+    box, face_box: (4,) x0, y0, x1, y1.
+    mask: (1, H, W) in [0, 1], this person only, coarse.
+    mesh: (478, 3); None where no face is seen.
+    expression: (52,) in [0, 1] in the order of motion.arkit.ARKIT; None without a face.
+    confidence: 0..1, that this is a person's face and that the points are on it.
+    """
+
+    keypoints: Keypoints
+    visibility: Tensor
+    box: Tensor
+    face_box: Tensor
+    mask: Tensor
+    mesh: Tensor | None
+    expression: Tensor | None
+    confidence: float
+    warnings: tuple[str, ...]
+
+
+@torch.no_grad()
+def people(image: Tensor, networks: Perception | None = None) -> list[Person]:
+    """Everybody whose face is seen in image (3, H, W) in [-1, 1], largest face first; on the image's device."""
+    dims(image, "3 H W")
+    networks = networks or load_perception(image.device)
+    picture = Pyramid((image.detach().to(networks.device, torch.float32) / 2 + 0.5).clamp(0, 1))
+    faces, bodies, sure = _judged(networks, picture)
+    masks = person_masks(networks, picture, faces, bodies)
+    found = []
+    for face, body, mask, value in zip(faces, bodies, masks, sure, strict=True):
+        hands = {} if body is None else find_hands(networks, picture, body)
+        found.append(_moved(_person(picture, face, body, hands, mask, value), image.device))
+    return found
+
+
+def find_person(image: Tensor, networks: Perception | None = None, number: int | None = None) -> Person:
+    """One person of the picture: the largest, or `number` counted from 1 = the largest.
+
+    ValueError with one line where nobody is there or the number is too high. Several people without a number, and
+    the person's own warnings, go to the log.
+    """
+    everybody = people(image, networks)
+    if not everybody:
+        raise ValueError(f"no person found: a face must be seen, from the front or up to 60 degrees aside; {HELP}")
+    if number is not None and not 1 <= number <= len(everybody):
+        raise ValueError(f"person {number} does not exist; {len(everybody)} found, 1 is the largest")
+    if number is None and len(everybody) > 1:
+        places = ", ".join(f"{k}: {_place(person, image)}" for k, person in enumerate(everybody, 1))
+        logger.warning("%d people found, the largest is taken; choose another by number (%s)", len(everybody), places)
+    person = everybody[(number or 1) - 1]
+    for warning in person.warnings:
+        logger.warning("%s", warning)
+    return person
+
+
+def _place(person: Person, image: Tensor) -> str:
+    """Where a person is, in words."""
+    x = float(person.face_box[[0, 2]].mean()) / image.shape[2]
+    return "left" if x < 0.4 else "right" if x > 0.6 else "middle"
+
+
+def _judged(networks: Perception, picture: Pyramid) -> tuple[list[Face], list[Body | None], list[float]]:
+    """The faces that are accepted, largest first, their bodies and the confidence in each."""
+    faces = [face for face in find_faces(networks, picture) if confidence(face, 1.0) >= _ACCEPTED]
+    bodies = find_bodies(networks, picture, faces)
+    judged = [
+        (face, body, confidence(face, 0.0 if body is None else body.presence))
+        for face, body in zip(faces, bodies, strict=True)
+    ]
+    kept = sorted((one for one in judged if one[2] >= _ACCEPTED), key=lambda one: -one[0].height)
+    return [f for f, _, _ in kept], [b for _, b, _ in kept], [c for _, _, c in kept]
+
+
+def _person(
+    picture: Pyramid,
+    face: Face,
+    body: Body | None,
+    hands: dict[str, Hand],
+    mask: Tensor,
+    sure: float,
+) -> Person:
+    """Put together what the networks saw of one person."""
+    points = _face_points(face) | _body_points(face, body) | _hand_points(hands)
+    inside = {
+        name: value
+        for name, value in points.items()
+        if 0 <= value[0] <= picture.width and 0 <= value[1] <= picture.height
+    }
+    values = torch.tensor(list(inside.values()))
+    keypoints = Keypoints(tuple(inside), values[:, :2], values[:, 2])
+    return Person(
+        keypoints,
+        values[:, 3],
+        _box(keypoints, mask, picture),
+        _corners(face.mesh[:, :2], picture),
+        mask,
+        face.mesh,
+        face.expression,
+        sure,
+        _warnings(picture, face, body, sure),
+    )
+
+
+def _face_points(face: Face) -> dict[str, tuple[float, float, float, float]]:
+    """name -> x, y, sigma, visibility."""
+    height = 1.45 * float((face.mesh[168, :2] - face.mesh[152, :2]).norm())
+    rows = {f"mesh.{i}": i for i in range(478)} | {f"face.{k}": i for k, i in enumerate(MESH68)}
+    rows |= {f"iris.{side}": i for side, i in IRISES.items()}
+    xy, moved, seen = face.mesh[:, :2].tolist(), (2 * face.moved).tolist(), facing(face.mesh).tolist()
+    aside = 1 + 0.9 * math.sin(math.radians(min(face.aside, 90.0)))  # measured on synthetic people turned to 60 degrees
+    return {
+        name: (*xy[i], max(default_sigma(name, height), moved[i]) * aside * (2 - seen[i]), seen[i])
+        for name, i in rows.items()
+    }
+
+
+def _body_points(face: Face, body: Body | None) -> dict[str, tuple[float, float, float, float]]:
+    if body is None:
+        return {}
+    found = {}
+    for name, i in POINTS.items():
+        seen = float(body.visibility[i])
+        if seen >= _SEEN and name not in _ON_THE_FACE:
+            sigma = max(1.0, _SPREAD[name.partition("_")[2]] * face.height)
+            found[f"body.{name}"] = (*body.points[i].tolist(), sigma, seen)
+    return found
+
+
+def _hand_points(hands: dict[str, Hand]) -> dict[str, tuple[float, float, float, float]]:
+    return {
+        f"hand.{side}.{k}": (x, y, max(1.0, 0.08 * hand.size), hand.presence)
+        for side, hand in hands.items()
+        for k, (x, y) in enumerate(hand.points.tolist())
+    }
+
+
+def _warnings(picture: Pyramid, face: Face, body: Body | None, sure: float) -> tuple[str, ...]:
+    found = []
+    if sure < _DOUBTFUL:
+        found.append(f"the face was found with little certainty ({sure:.2f}): a drawing, or hard to see")
+    if face.height < 64:
+        found.append(f"the face is only {face.height:.0f} px high; a closer or larger picture shows more of it")
+    outside = sum(not (0 <= x <= picture.width and 0 <= y <= picture.height) for x, y in face.mesh[:, :2].tolist())
+    if outside > 24:
+        found.append("part of the face lies outside the picture; what is missing will be invented")
+    if face.aside > 40:
+        found.append(f"the head is turned {face.aside:.0f} degrees from the camera; its far side will be invented")
+    if body is None:
+        found.append("no body was found below the face; shoulders and arms will be invented")
+    return tuple(found)
+
+
+def _corners(points: Tensor, picture: Pyramid) -> Tensor:
+    """(4,) of the box around points, cut to the picture."""
+    limit = points.new_tensor([picture.width, picture.height])
+    low, high = points.amin(0), points.amax(0)
+    return torch.cat([torch.minimum(low.clamp_min(0), limit), torch.minimum(high.clamp_min(0), limit)])
+
+
+def _box(keypoints: Keypoints, mask: Tensor, picture: Pyramid) -> Tensor:
+    """Around the points and the rows and columns that the mask covers noticeably."""
+    corners = [_corners(keypoints.xy, picture)]
+    solid = (mask[0] > 0.5).float()
+    rows, columns = solid.mean(1), solid.mean(0)
+    y, x = (rows > 0.02).nonzero()[:, 0], (columns > 0.02).nonzero()[:, 0]
+    if len(x) and len(y):
+        corners.append(torch.tensor([float(x[0]), float(y[0]), float(x[-1]) + 1, float(y[-1]) + 1]))
+    boxes = torch.stack(corners)
+    return torch.cat([boxes[:, :2].amin(0), boxes[:, 2:].amax(0)])
+
+
+def _moved(person: Person, device: torch.device) -> Person:
+    moved: Sequence[Tensor] = [v.to(device) for v in (person.visibility, person.box, person.face_box, person.mask)]
+    mesh = None if person.mesh is None else person.mesh.to(device)
+    expression = None if person.expression is None else person.expression.to(device)
+    return Person(person.keypoints.to(device), *moved, mesh, expression, person.confidence, person.warnings)

@@ -1,0 +1,98 @@
+"""Turned squares of a picture, and the crops that networks look at."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..shapes import dims
+
+
+@dataclass(frozen=True)
+class Square:
+    """Centre x, y and side in px (pixel centres at .5), turn in radians, clockwise as seen in the picture."""
+
+    x: float
+    y: float
+    side: float
+    turn: float = 0.0
+
+    def to_picture(self, unit: Tensor) -> Tensor:
+        """(..., 2) in 0..1 of the square -> px."""
+        return turned((unit - 0.5) * self.side, self.turn) + unit.new_tensor([self.x, self.y])
+
+    def to_unit(self, points: Tensor) -> Tensor:
+        """(..., 2) px -> 0..1 of the square."""
+        return turned(points - points.new_tensor([self.x, self.y]), -self.turn) / self.side + 0.5
+
+    def moved(self, right: float, down: float) -> "Square":
+        """Shifted along its own axes by shares of its side."""
+        c, s = math.cos(self.turn), math.sin(self.turn)
+        x, y = self.x + (c * right - s * down) * self.side, self.y + (s * right + c * down) * self.side
+        return Square(x, y, self.side, self.turn)
+
+    def scaled(self, factor: float) -> "Square":
+        """Larger or smaller about its centre."""
+        return Square(self.x, self.y, self.side * factor, self.turn)
+
+
+class Pyramid:
+    """A picture (3, H, W) in [0, 1] and its halvings, so that a crop of any size is cheap and free of aliasing."""
+
+    def __init__(self, image: Tensor) -> None:
+        dims(image, "3 H W")
+        self.height, self.width = image.shape[1:]
+        self.levels = [image[None]]
+        while min(self.levels[-1].shape[2:]) > 32:
+            self.levels.append(F.avg_pool2d(self.levels[-1], 2, ceil_mode=True, count_include_pad=False))
+
+    def whole(self, factor: float = 1.0, turn: float = 0.0) -> Square:
+        """The square around the picture whose side is `factor` of the longer side."""
+        return Square(self.width / 2, self.height / 2, factor * max(self.height, self.width), turn)
+
+    def crops(self, squares: Sequence[Square], size: int, outside: str = "border") -> Tensor:
+        """(B, 3, size, size); outside the picture its border goes on ("border") or it is black ("zeros")."""
+        unit = (torch.arange(size, device=self.levels[0].device) + 0.5) / size
+        y, x = torch.meshgrid(unit, unit, indexing="ij")
+        unit = torch.stack([x, y], -1)
+        pictures = []
+        for square in squares:
+            level = min(max(round(math.log2(max(square.side / size, 1e-6))), 0), len(self.levels) - 1)
+            source = self.levels[level]
+            sides = unit.new_tensor([source.shape[3], source.shape[2]]) * 2**level
+            grid = square.to_picture(unit) / sides * 2 - 1
+            pictures.append(F.grid_sample(source, grid[None], padding_mode=outside, align_corners=False))
+        return torch.cat(pictures)
+
+
+def turned(vectors: Tensor, turn: float) -> Tensor:
+    """(..., 2) turned clockwise as seen in a picture (y down)."""
+    c, s = math.cos(turn), math.sin(turn)
+    x, y = vectors[..., 0], vectors[..., 1]
+    return torch.stack([c * x - s * y, s * x + c * y], -1)
+
+
+def direction(start: Tensor, end: Tensor) -> float:
+    """Angle of the way from start to end (2,), 0 = to the right, clockwise as seen in a picture."""
+    dx, dy = (end - start).tolist()
+    return math.atan2(dy, dx)
+
+
+def square_around(points: Tensor, scale: float, turn: float) -> Square:
+    """The turned square around points (N, 2) px: the longer side of their box along its axes, times scale."""
+    along = turned(points, -turn)
+    low, high = along.amin(0), along.amax(0)
+    centre = turned((low + high) / 2, turn)
+    return Square(float(centre[0]), float(centre[1]), float((high - low).max()) * scale, turn)
+
+
+def paste(crop: Tensor, square: Square, height: int, width: int) -> Tensor:
+    """A map (1, S, S) of a square back in the picture -> (1, H, W), zero outside the square."""
+    y, x = torch.meshgrid(
+        torch.arange(height, device=crop.device) + 0.5, torch.arange(width, device=crop.device) + 0.5, indexing="ij"
+    )
+    grid = square.to_unit(torch.stack([x, y], -1)) * 2 - 1
+    return F.grid_sample(crop[None], grid[None], align_corners=False)[0]
