@@ -10,7 +10,7 @@ CATEGORY = "Stereo-Talker/portrait"
 
 def keypoints_in(pose_keypoint, columns: int, rows: int):
     """POSE_KEYPOINT of one picture -> Keypoints, None stays None; ValueError for those of several pictures."""
-    from ..stereotalker_core.body.keypoints import from_openpose
+    from ..stereotalker_core.perception.keypoints import from_openpose
 
     if pose_keypoint is None:
         return None

@@ -95,7 +95,7 @@ def run_photos(args: argparse.Namespace) -> int:
     text = photos.table(result)
     print(text)
     if args.out:
-        (Path(args.out) / "table.md").write_text(text + "\n")
+        (Path(args.out) / "table.md").write_text(text + "\n", encoding="utf-8")
     if args.json:
         Path(args.json).parent.mkdir(parents=True, exist_ok=True)
         Path(args.json).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
