@@ -45,7 +45,8 @@ def test_every_requirement_is_imported_and_every_import_is_required():
     imported = {distribution.get(name, name) for name in imported} - set(sys.stdlib_module_names)
     required = {line.split(">=")[0].replace("-", "_") for line in requirement_lines()}
     assert required - imported <= {"comfyui_frontend_package"}  # what the pack's JavaScript runs in
-    optional = {re.split(r"[><=\[]", item)[0].replace("-", "_") for name in ("dev", "train") for item in listed(name)}
+    extras = ("dev", "train", "evaluation")
+    optional = {re.split(r"[><=\[]", item)[0].replace("-", "_") for name in extras for item in listed(name)}
     host = {"comfy", "folder_paths", "comfy_extras", "comfy_execution", "server"}
     bundled = {"tokenizers", "huggingface_hub", "scipy"}  # by transformers; by librosa
     allowed = required | {name.replace("scikit_image", "skimage") for name in optional} | host | bundled
