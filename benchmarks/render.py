@@ -45,7 +45,7 @@ def main() -> None:
     for name, value in figures.items():
         print(f"| {name} | {value:.1f} |")
     if options.json:
-        Path(options.json).write_text(json.dumps(figures, indent=2) + "\n")
+        Path(options.json).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 
 @torch.no_grad()

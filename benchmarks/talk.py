@@ -38,7 +38,7 @@ def main() -> int:
               f"  {row['wall_seconds']:7.1f} s in all  peak {row['peak_memory_mb']:6.0f} MB")  # fmt: skip
     print(f"the longer recording uses {extra:+.0f} MB; compute per second {figures['speed_ratio']:.2f} times")
     if args.json:
-        Path(args.json).write_text(json.dumps(figures, indent=2) + "\n")
+        Path(args.json).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     return 0
 
 
@@ -50,7 +50,7 @@ def measure(folder: Path, portrait: Path, seconds: float, size: int) -> dict:
         "talk", "--portrait", str(portrait), "--audio", str(audio), "--out", str(folder / f"{seconds}.mp4"),
         "--orbit=-40:40", "--size", str(size), "--json", str(report),
     )  # fmt: skip
-    return json.loads(report.read_text())
+    return json.loads(report.read_text(encoding="utf-8"))
 
 
 def write_speech(path: Path, seconds: float) -> None:

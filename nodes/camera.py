@@ -102,7 +102,7 @@ class CameraTrajectory:
             else:
                 cameras = trajectories.orbit(shown, frames, yaw, end_yaw, pitch, canvas, ease=path != PATHS[1])
             cameras = tilted(cameras, roll, zoom)
-        still = bool((cameras.world_to_camera == cameras.world_to_camera[:1]).all())
+        still = float((cameras.world_to_camera - cameras.world_to_camera[:1]).abs().max()) < 1e-5  # m
         given = viewer_cameras(cameras[:1] if still else cameras, shown.target)
         return {"ui": shown_to_widget(identity, motion, pitch), "result": (cameras, given[0] if still else given)}
 

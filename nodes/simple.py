@@ -80,7 +80,6 @@ class StereoTalker:
         extra_pnginfo=None,
     ):
         from ..stereotalker_core.motion.sampling import MotionOptions
-        from ..stereotalker_core.perception.keypoints import from_openpose
         from ..stereotalker_core.pipeline import Look, View, prepare, render
         from ..stereotalker_core.video.provenance import provenance
 

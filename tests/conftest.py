@@ -13,7 +13,7 @@ PASSED = os.environ.get("TESTS_PASSED")  # a file: tests that it names are left 
 def pytest_collection_modifyitems(config, items):
     """Runs with servers and browsers take long: a run that was cut short goes on where it stopped."""
     if PASSED and Path(PASSED).exists():
-        done = set(Path(PASSED).read_text().splitlines())
+        done = set(Path(PASSED).read_text(encoding="utf-8").splitlines())
         config.hook.pytest_deselected(items=[item for item in items if item.nodeid in done])
         items[:] = [item for item in items if item.nodeid not in done]
 

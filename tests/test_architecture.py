@@ -64,7 +64,7 @@ def project_imports(path: Path) -> set[str]:
     """Modules of the core that a file imports, at any depth, relative to the core ("body.model")."""
     found = set()
     package = path.relative_to(CORE).parent.parts
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.level:
             base = package[: len(package) - node.level + 1]
             target = [*base, *(node.module.split(".") if node.module else [])]
@@ -100,7 +100,7 @@ def test_import_order(path):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(CORE)))
 def test_core_knows_no_host_and_imports_heavy_libraries_lazily(path):
-    tree = ast.parse(path.read_text())
+    tree = ast.parse(path.read_text(encoding="utf-8"))
     assert not external_imports(tree, nested=True) & FORBIDDEN
     if "training" not in path.parts and "evaluation" not in path.parts:
         assert not external_imports(tree, nested=False) & HEAVY, "import it inside the function that needs it"
@@ -121,7 +121,7 @@ def test_sizes(path):
     lines = path.read_text().splitlines()
     assert len(lines) <= MAX_FILE, f"{len(lines)} lines"
     assert max(map(len, lines), default=0) <= MAX_LINE
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             length = node.end_lineno - node.lineno + 1
             assert length <= MAX_FUNCTION, f"{node.name} has {length} lines"
@@ -131,7 +131,7 @@ def test_sizes(path):
 def test_habits(path):
     """No broad except, no print in the core, no drawer modules, no stubs; every module says what it is."""
     assert path.stem not in {"utils", "util", "helpers", "misc", "common"}
-    tree = ast.parse(path.read_text())
+    tree = ast.parse(path.read_text(encoding="utf-8"))
     if path.name != "__init__.py":
         assert ast.get_docstring(tree), "a module starts with one line that says what it is"
     may_print = path.is_relative_to(ROOT / "tools") or path.is_relative_to(CORE / "commands")

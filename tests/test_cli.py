@@ -318,6 +318,21 @@ def test_evaluate_writes_metrics(tiny, tmp_path, capsys, monkeypatch):
     assert told["quick"] and told["skipped"] == skipped
 
 
+def test_evaluate_all_goes_on_where_nothing_can_speak(tmp_path, capsys, monkeypatch):
+    row = {"value": 0.7, "low": 0.6, "high": 0.8}
+    monkeypatch.setattr("stereotalker_core.evaluation.motion.available_engines", lambda: ())
+    monkeypatch.setattr(
+        "stereotalker_core.evaluation.render.evaluate_render", lambda *_: {"metrics": {"mask_iou": row}, "skipped": {}}
+    )
+    for name in ("speed.evaluate_speed", "speed.expert_cost", "temporal.evaluate_temporal"):
+        monkeypatch.setattr(f"stereotalker_core.evaluation.{name}", lambda *_: {})
+    empty = ["--speech", str(tmp_path / "none"), "--quick"]
+    assert cli.main(["evaluate", "all", *empty]) == 0
+    text = capsys.readouterr().out
+    assert "| mask_iou | 0.700" in text and "not measured: motion, face (no held-out speech: install espeak-ng" in text
+    assert cli.main(["evaluate", "motion", *empty]) == 2 and "no held-out speech" in capsys.readouterr().err
+
+
 def test_metrics_table():
     text = table({"jaw": {"value": 0.61234, "low": 0.5, "high": 0.7}})
     assert text.splitlines()[-1] == "| jaw | 0.612 | 0.500 .. 0.700 |"

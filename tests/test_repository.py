@@ -1,5 +1,6 @@
 """The repository's own promises: metadata, requirements, README, the files users and ComfyUI rely on."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -34,15 +35,20 @@ def test_requirements_are_the_same_in_both_files_and_are_lower_bounds():
 
 def test_every_requirement_is_imported_and_every_import_is_required():
     distribution = {"PIL": "pillow", "dlib": "dlib_bin"}
-    text = "\n".join(p.read_text() for folder in ("stereotalker_core", "nodes") for p in (ROOT / folder).rglob("*.py"))
-    imported = set(re.findall(r"^\s*(?:import|from) ([a-zA-Z_][a-zA-Z0-9_]*)", text, re.M))
+    imported: set[str] = set()
+    for path in (p for folder in ("stereotalker_core", "nodes") for p in (ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                imported.add(node.module.partition(".")[0])
     imported = {distribution.get(name, name) for name in imported} - set(sys.stdlib_module_names)
     required = {line.split(">=")[0].replace("-", "_") for line in requirement_lines()}
     assert required - imported <= {"comfyui_frontend_package"}  # what the pack's JavaScript runs in
     extras = ("dev", "train", "evaluation")
     optional = {re.split(r"[><=\[]", item)[0].replace("-", "_") for name in extras for item in listed(name)}
     host = {"comfy", "folder_paths", "comfy_extras", "comfy_execution", "server"}
-    bundled = {"tokenizers", "huggingface_hub"}  # by transformers
+    bundled = {"tokenizers", "huggingface_hub", "scipy"}  # by transformers; by librosa
     allowed = required | {name.replace("scikit_image", "skimage") for name in optional} | host | bundled
     assert imported - allowed - {"stereotalker_core"} == set()
 

@@ -114,7 +114,7 @@ def keypoint_rows(
     """Every keypoint as a sparse combination of vertices and bone heads: 13 body, 68 face, 2 iris, 2 x 21 hand."""
     compact = template.compact_index()
     rows = {f"body.{name}": _regressor(template.keypoints[name], compact) for name in _COCO}
-    for name, (ids, share) in json.loads(LANDMARKS.read_text())["points"].items():
+    for name, (ids, share) in json.loads(LANDMARKS.read_text(encoding="utf-8"))["points"].items():
         rows[name] = (compact[ids].tolist(), share)
     group = template.vertex_group()
     for side, number in (("R", 2), ("L", 1)):  # the iris is at the front of the eyeball

@@ -197,7 +197,7 @@ def main() -> None:
     classes = {**STOCK, **load_pack().NODE_CLASS_MAPPINGS}
     for path, text in files(classes).items():
         path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
         print(path.relative_to(ROOT))
     if args.thumbnails:
         import torch
@@ -205,7 +205,7 @@ def main() -> None:
 
         cache: dict = {}
         for name in args.names or GRAPHS:
-            prompt = to_api(json.loads((ROOT / "workflows" / f"{name}.json").read_text()), classes)
+            prompt = to_api(json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8")), classes)
             for node in prompt.values():
                 if node["class_type"] == "StereoTalkerExampleInputs":
                     node["inputs"]["seconds"] = SECONDS

@@ -66,7 +66,7 @@ class PretrainedSpeechEncoder(nn.Module):
         folder = Path(folder)
         if not (folder / "config.json").is_file():
             raise FileNotFoundError(f"no config.json in {folder}; give a model folder in Hugging Face format")
-        kind = json.loads((folder / "config.json").read_text()).get("model_type")
+        kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
         if kind not in KINDS:
             raise ValueError(f"{folder} holds a {kind!r} model; speech encoders that work: {', '.join(KINDS)}")
         if not [*folder.glob("*.safetensors")]:
@@ -75,7 +75,8 @@ class PretrainedSpeechEncoder(nn.Module):
 
         model = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
         settings = folder / "preprocessor_config.json"
-        normalised = not settings.is_file() or json.loads(settings.read_text()).get("do_normalize", True)
+        told = json.loads(settings.read_text(encoding="utf-8")) if settings.is_file() else {}
+        normalised = told.get("do_normalize", True)
         return cls(model.get_encoder() if kind == "whisper" else model, phones, kind, normalised)
 
     @property

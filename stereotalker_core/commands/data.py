@@ -98,4 +98,4 @@ def write_portrait(out: Path, seed: int, size: int, labels: bool = False) -> Non
     names = [body.keypoint_names[i] for i in rendered_keypoints(body)]
     found = zip(names, portrait.keypoints.tolist(), portrait.visible.tolist(), strict=True)
     points = {name: [round(x, 2), round(y, 2)] for name, (x, y), seen in found if seen}
-    out.with_name(f"{out.stem}_keypoints.json").write_text(json.dumps(points, indent=1) + "\n")
+    out.with_name(f"{out.stem}_keypoints.json").write_text(json.dumps(points, indent=1) + "\n", encoding="utf-8")

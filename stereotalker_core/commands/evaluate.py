@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
         spent = time.perf_counter() - started
         report = {"metrics": metrics, "skipped": skipped, "quick": args.quick, "wall_seconds": spent}
         Path(args.json).parent.mkdir(parents=True, exist_ok=True)
-        Path(args.json).write_text(json.dumps(report, indent=2) + "\n")
+        Path(args.json).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     return 0
 
 
@@ -95,20 +95,47 @@ def run_photos(args: argparse.Namespace) -> int:
     text = photos.table(result)
     print(text)
     if args.out:
-        (Path(args.out) / "table.md").write_text(text + "\n")
+        (Path(args.out) / "table.md").write_text(text + "\n", encoding="utf-8")
     if args.json:
         Path(args.json).parent.mkdir(parents=True, exist_ok=True)
-        Path(args.json).write_text(json.dumps(result, indent=1) + "\n")
+        Path(args.json).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return 0
 
 
 def evaluate(args: argparse.Namespace) -> tuple[Metrics, dict[str, str]]:
-    """All metrics of the chosen stages, and why some could not be measured."""
-    from ..evaluation.motion import evaluate_motion
+    """All metrics of the chosen stages, and why some could not be measured.
+
+    "all" leaves out what needs speech where nothing on the machine can speak; a stage asked for by name fails then.
+    """
+    from ..evaluation.motion import NoSpeechError
     from ..evaluation.pictures import write_pictures
     from ..evaluation.render import evaluate_render
     from ..evaluation.speed import evaluate_speed, expert_cost
     from ..evaluation.temporal import evaluate_temporal
+
+    metrics: Metrics = {}
+    skipped: dict[str, str] = {}
+    try:
+        metrics, skipped = of_speech(args)
+    except NoSpeechError as error:
+        if args.stage != "all":
+            raise
+        skipped = {"motion, face": str(error)}
+    if args.stage in ("render", "all"):
+        renderer = load_renderer()
+        found = evaluate_render(renderer, Path(args.avatars) / "val", args.quick)
+        metrics, skipped = metrics | found["metrics"], skipped | found["skipped"]
+        metrics |= evaluate_temporal(renderer, args.quick) | expert_cost(renderer)
+        if args.plots:
+            write_pictures(renderer, Path(args.avatars) / "val", args.plots)
+    if args.stage == "all":
+        metrics |= evaluate_speed(Models.load_nano(), load_audio(SPEECH), args.quick)
+    return metrics, skipped
+
+
+def of_speech(args: argparse.Namespace) -> tuple[Metrics, dict[str, str]]:
+    """Metrics of stage 1 and of the faces, where they are asked for; NoSpeechError where nothing can speak."""
+    from ..evaluation.motion import evaluate_motion
     from ..motion.denoiser import MotionDenoiser
 
     metrics: Metrics = {}
@@ -119,21 +146,12 @@ def evaluate(args: argparse.Namespace) -> tuple[Metrics, dict[str, str]]:
         if args.denoiser:
             models = replace(models, denoiser=load(MotionDenoiser, args.denoiser))
         found = evaluate_motion(models, args.quick, Path(args.speech), out=plots, seed=args.seed)
-        metrics, skipped = metrics | found["metrics"], skipped | found["skipped"]
+        metrics, skipped = found["metrics"], found["skipped"]
         for engine, voices in found["voices"].items():
             print(f"unseen voices of {engine}: " + ", ".join(f"{name} ({count})" for name, count in voices.items()))
     if args.stage in ("face", "all"):
         prefix = "face_" if args.stage == "all" else ""  # some names are those of stage 1
         metrics |= {prefix + name: row for name, row in run_face(args).items()}
-    if args.stage in ("render", "all"):
-        renderer = load_renderer()
-        found = evaluate_render(renderer, Path(args.avatars) / "val", args.quick)
-        metrics, skipped = metrics | found["metrics"], skipped | found["skipped"]
-        metrics |= evaluate_temporal(renderer, args.quick) | expert_cost(renderer)
-        if args.plots:
-            write_pictures(renderer, Path(args.avatars) / "val", args.plots)
-    if args.stage == "all":
-        metrics |= evaluate_speed(Models.load_nano(), load_audio(SPEECH), args.quick)
     return metrics, skipped
 
 

@@ -92,7 +92,7 @@ def load_image_encoder(path: str | Path, *, dtype: torch.dtype | None = None) ->
     config = _clip_config(given, str(path))
     settings = folder / "config.json"
     if settings.is_file():
-        values = json.loads(settings.read_text())
+        values = json.loads(settings.read_text(encoding="utf-8"))
         values = values.get("vision_config", values)
         heads, activation = values.get("num_attention_heads", config.heads), values.get("hidden_act", config.activation)
         config = ImageEncoderConfig(**{**config.__dict__, "heads": heads, "activation": activation})

@@ -129,7 +129,8 @@ def save_lora(prior: LanguagePrior, folder: str | Path) -> None:
     config = {"peft_type": "LORA", "r": rank, "lora_alpha": 2 * rank, "target_modules": modules, "lora_dropout": 0.0}
     checkpoint.save_tensors(lora_state(prior), {"format": "pt"}, folder / "adapter_model.safetensors")
     text = json.dumps(config, indent=2)
-    checkpoint.write_atomically(folder / "adapter_config.json", lambda name: Path(name).write_text(text))
+    settings = folder / "adapter_config.json"
+    checkpoint.write_atomically(settings, lambda name: Path(name).write_text(text, encoding="utf-8"))
 
 
 def load_lora(prior: LanguagePrior, folder: str | Path) -> Report:
@@ -146,7 +147,7 @@ def load_lora(prior: LanguagePrior, folder: str | Path) -> Report:
     ]
     report.refuse()
     settings = folder / "adapter_config.json"
-    alpha = json.loads(settings.read_text()).get("lora_alpha") if settings.is_file() else None
+    alpha = json.loads(settings.read_text(encoding="utf-8")).get("lora_alpha") if settings.is_file() else None
     if alpha is not None and alpha != 2 * prior.config.rank:
         raise ValueError(f"{folder} scales its LoRA by {alpha} / rank; this prior by 2, save it again from here")
     with torch.no_grad():

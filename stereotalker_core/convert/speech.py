@@ -42,13 +42,14 @@ def load_speech_model(
         settings = path / "config.json"
         if not settings.is_file():
             raise FileNotFoundError(f"no config.json in {path}; give a model folder in Hugging Face format")
-        kind = json.loads(settings.read_text()).get("model_type")
+        kind = json.loads(settings.read_text(encoding="utf-8")).get("model_type")
     else:
         kind = None
     model, kind, report = _build(path, tensors, kind)
     processor = path / "preprocessor_config.json"
     if path.is_dir():
-        normalised = not processor.is_file() or json.loads(processor.read_text()).get("do_normalize", True)
+        told = json.loads(processor.read_text(encoding="utf-8")) if processor.is_file() else {}
+        normalised = told.get("do_normalize", True)
     else:  # the large models were trained on normalised waveforms, the base ones of wav2vec 2.0 were not
         normalised = getattr(model.config, "feat_extract_norm", "layer") == "layer"
     phones = load_speech_encoder() if phones is None else phones

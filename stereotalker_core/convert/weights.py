@@ -90,7 +90,7 @@ def _read_folder(folder: Path) -> dict[str, Tensor]:
     path = weight_file(folder)
     if path.suffix != ".json":
         return read_weights(path)
-    shards = sorted(set(json.loads(path.read_text())["weight_map"].values()))
+    shards = sorted(set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()))
     if any(Path(name).name != name for name in shards):
         raise ValueError(f"{path} names files outside of its folder; download it again")
     tensors: dict[str, Tensor] = {}

@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"--trained knows {', '.join(SWITCHES)}, not {', '.join(unknown)}")
     renderer = None if options.renderer == "none" else Renderer.load(options.renderer)
     trained = [(part, Renderer.load(folder)) for part, folder in options.trained]
-    Path(options.out).write_text(table(renderer, options.data, trained, options.people) + "\n")
+    Path(options.out).write_text(table(renderer, options.data, trained, options.people) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ def generate(out: str | Path) -> list[Path]:
     body = HalfBody()
     template, lifter = Template(body), Lifter(body)
     for source in shards:
-        config = DatasetConfig(**json.loads((source / "config.json").read_text()))
+        config = DatasetConfig(**json.loads((source / "config.json").read_text(encoding="utf-8")))
         seeds = config.seeds(int(source.name))
         shard = Shard(out / "val_est" / source.name, len(seeds), config)
         for place, seed in enumerate(seeds):

@@ -57,6 +57,10 @@ class HeldOut:
         return audio_of(self.utterance)
 
 
+class NoSpeechError(ValueError):
+    """There is neither a corpus nor an engine that could speak the held-out sentences."""
+
+
 def style_of(item: HeldOut) -> Style:
     """What the model is told of how the item was spoken."""
     return Style(item.emotion, item.intensity, STYLE_ENERGY[item.style])
@@ -70,7 +74,7 @@ def audio_of(utterance: Utterance) -> Audio:
 def held_out(count: int, data: Path | None = None, seed: int = 7) -> list[HeldOut]:
     """Unseen utterances: from the validation corpus where there is one, else spoken now by the installed engines.
 
-    ValueError with the remedy when neither exists.
+    NoSpeechError with the remedy when neither exists.
     """
     rng = random.Random(seed)
     if data is not None and (Path(data) / "val" / "DONE").is_file():
@@ -80,7 +84,8 @@ def held_out(count: int, data: Path | None = None, seed: int = 7) -> list[HeldOu
         return [HeldOut(corpus[i], *labels[i]) for i in chosen]
     engines = [name for name in available_engines() if name != "kokoro"]
     if not engines:
-        raise ValueError("no held-out speech: install espeak-ng or flite1-dev, or give the folder of a speech corpus")
+        remedy = "install espeak-ng or flite1-dev, or give the folder of a speech corpus"
+        raise NoSpeechError(f"no held-out speech: {remedy}")
     out = []
     for i in range(count):
         utterance, sentence = speak_random("val", engines[i % len(engines)], rng)

@@ -106,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         logger.info("person %d: %s", seed, {name: round(value, 2) for name, value in scores[-1].items()})
     text = table(scores)
     if options.out:
-        write_atomically(Path(options.out), lambda name: Path(name).write_text(text + "\n"))
+        write_atomically(Path(options.out), lambda name: Path(name).write_text(text + "\n", encoding="utf-8"))
     logger.info("\n%s", text)
 
 

@@ -93,7 +93,7 @@ def model_config(state: State, heads: int = 8, hubert_heads: int = 12) -> ProbTa
     kernels = sorted(k for k in state if k.startswith(root + "feature_extractor.conv_layers.") and "conv.weight" in k)
     size = HubertSize(
         width=position.shape[0],
-        layers=_layers(state, root + "encoder.layers.") * 2,
+        layers=_blocks(state, root + "encoder.layers."),
         heads=hubert_heads,
         inner=state[root + "encoder.layers.0.feed_forward.intermediate_dense.weight"].shape[0],
         convolutions=tuple(state[k].shape[0] for k in kernels),
@@ -109,8 +109,13 @@ def model_config(state: State, heads: int = 8, hubert_heads: int = 12) -> ProbTa
 
 
 def _layers(state: State, prefix: str) -> int:
-    """Transformer layers under `prefix`: half as many as there are sub-blocks."""
-    return len({k[len(prefix) :].split(".")[0] for k in state if k.startswith(prefix)}) // 2
+    """Transformer layers under `prefix`, each of two blocks: attention and multi-layer perceptron."""
+    return _blocks(state, prefix) // 2
+
+
+def _blocks(state: State, prefix: str) -> int:
+    """Numbered blocks under `prefix`."""
+    return len({k[len(prefix) :].split(".")[0] for k in state if k.startswith(prefix)})
 
 
 def load_state(model: MotionPrior | ProbTalk3D, state: State) -> None:

@@ -45,7 +45,7 @@ def openpose_frames(
 def save_openpose(frames: list[dict[str, Any]], path: str | Path) -> None:
     """Write the list of frames as one JSON file."""
     text = json.dumps(frames)
-    write_atomically(path, lambda name: Path(name).write_text(text))
+    write_atomically(path, lambda name: Path(name).write_text(text, encoding="utf-8"))
 
 
 def _frame(points: Tensor, body: HalfBody, size: tuple[int, int]) -> dict[str, Any]:

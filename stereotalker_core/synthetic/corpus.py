@@ -94,7 +94,7 @@ def write_corpus(out: Path, split: str, minutes: float, seed: int, engines: tupl
     out.mkdir(parents=True, exist_ok=True)
     (out / "DONE").unlink(missing_ok=True)
     raw, total, count = out / "waveforms.raw", 0, 0
-    with raw.open("wb") as sound, (out / "index.jsonl").open("w") as index:
+    with raw.open("wb") as sound, (out / "index.jsonl").open("w", encoding="utf-8") as index:
         while total < minutes * 60 * SAMPLE_RATE:
             rng = random.Random(f"{seed} {split} {count}")  # same choices again; espeak-ng itself varies by 16 ms
             utterance, chosen = speak_random(split, engines[count % len(engines)], rng)
@@ -149,7 +149,8 @@ class Corpus:
         self.folder = Path(folder)
         if not (self.folder / "DONE").exists():
             raise ValueError(f"{folder} holds no complete corpus; write it with: synth speech")
-        self.entries = [json.loads(line) for line in (self.folder / "index.jsonl").read_text().splitlines()]
+        index = (self.folder / "index.jsonl").read_text(encoding="utf-8")
+        self.entries = [json.loads(line) for line in index.splitlines()]
         self.samples = np.load(self.folder / "waveforms.npy", mmap_mode="r")
 
     def __len__(self) -> int:
@@ -177,7 +178,7 @@ def phone_labels(phones: tuple[Phone, ...], frames: int, rate: float = 50.0) -> 
 
 def summary(folder: Path) -> dict[str, float]:
     """Hours, utterances, voices, different words, phones, per split and per engine."""
-    entries = [json.loads(line) for line in (folder / "index.jsonl").read_text().splitlines()]
+    entries = [json.loads(line) for line in (folder / "index.jsonl").read_text(encoding="utf-8").splitlines()]
     seconds = Counter()
     for e in entries:
         seconds[e["engine"]] += e["seconds"]

@@ -99,14 +99,15 @@ class Shard:
         self.folder, self.per_identity = folder, config.clips * CLIP
         record = folder / "config.json"
         text = json.dumps(asdict(config), sort_keys=True)
-        if record.exists() and record.read_text() != text:
-            raise ValueError(f"{folder} was written with {record.read_text()}, not {text}; choose another folder")
+        before = record.read_text(encoding="utf-8") if record.exists() else text
+        if before != text:
+            raise ValueError(f"{folder} was written with {before}, not {text}; choose another folder")
         self.arrays = {
             name: self._open(name, identities if name in _OF_IDENTITIES else identities * self.per_identity, config)
             for name in ARRAYS
             if name not in BASELINES or config.split == "val"
         }
-        record.write_text(text)
+        record.write_text(text, encoding="utf-8")
 
     def _open(self, name: str, rows: int, config: DatasetConfig) -> np.ndarray:
         dtype, tail = ARRAYS[name]
@@ -133,7 +134,7 @@ class Shard:
         self.arrays["complete"].flush()
 
     def finish(self) -> None:
-        (self.folder / "DONE").write_text("complete\n")
+        (self.folder / "DONE").write_text("complete\n", encoding="utf-8")
 
 
 def _bytes(image: Tensor) -> Tensor:

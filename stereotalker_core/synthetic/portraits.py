@@ -52,7 +52,7 @@ def make_portraits(body: HalfBody, folder: str | Path, people: int, views: int =
             logger.info("portraits of %d/%d people", i + 1, people)
     np.save(folder / "person.npy", np.repeat(np.arange(people, dtype=np.int32), views))
     meta = {"first_seed": first_seed, "views": views, "names": portrait_keypoint_names(body)}
-    (folder / "meta.json").write_text(json.dumps(meta))
+    (folder / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
 
 
 def _portraits(body: HalfBody, template: Template, seed: int, views: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -94,7 +94,7 @@ def write_real(out: Path, sounds: Path = SOUNDS) -> dict[str, float]:
     out.mkdir(parents=True, exist_ok=True)
     (out / "DONE").unlink(missing_ok=True)
     raw, total, skipped = out / "waveforms.raw", 0, Counter()
-    with raw.open("wb") as sound, (out / "index.jsonl").open("w") as index:
+    with raw.open("wb") as sound, (out / "index.jsonl").open("w", encoding="utf-8") as index:
         for file in files:
             name = file.relative_to(sounds).with_suffix("").as_posix()
             text = texts.get(name, "[")
@@ -131,7 +131,7 @@ def write_unlabelled(out: Path, folders: list[Path], minutes: float, seed: int =
     out.mkdir(parents=True, exist_ok=True)
     (out / "DONE").unlink(missing_ok=True)
     raw, total = out / "waveforms.raw", 0
-    with raw.open("wb") as sound, (out / "index.jsonl").open("w") as index:
+    with raw.open("wb") as sound, (out / "index.jsonl").open("w", encoding="utf-8") as index:
         for file in files:
             try:
                 waveform = load_audio(file).waveform

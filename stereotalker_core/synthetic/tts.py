@@ -96,20 +96,15 @@ def resample(waveform: np.ndarray, rate: int) -> np.ndarray:
     """(S0,) at `rate` -> (S,) at 16 kHz, polyphase."""
     if rate == SAMPLE_RATE:
         return waveform.astype(np.float32)
-    from scipy.signal import resample_poly
-
-    ratio = Fraction(SAMPLE_RATE, rate)
-    return resample_poly(waveform, ratio.numerator, ratio.denominator).astype(np.float32)
+    return _polyphase(waveform, rate, SAMPLE_RATE)
 
 
 def play_at(utterance: Utterance, factor: float) -> Utterance:
     """The utterance played `factor` times as fast (0.8..1.25): another speaker; times follow."""
-    from scipy.signal import resample_poly
-
     if not 0.8 <= factor <= 1.25:
         raise ValueError(f"play-back factor {factor} must be in 0.8..1.25")
     ratio = Fraction(1 / factor).limit_denominator(64)
-    waveform = resample_poly(utterance.waveform.numpy(), ratio.numerator, ratio.denominator).astype(np.float32)
+    waveform = _polyphase(utterance.waveform.numpy(), ratio.denominator, ratio.numerator)
     scale = float(ratio)
     return replace(
         utterance,
@@ -118,6 +113,13 @@ def play_at(utterance: Utterance, factor: float) -> Utterance:
         phones=tuple((p, s * scale, e * scale, k) for p, s, e, k in utterance.phones),
         voice=f"{utterance.voice}@{factor:g}",
     )
+
+
+def _polyphase(waveform: np.ndarray, rate: int, wanted: int) -> np.ndarray:
+    """(S0,) at `rate` -> (S,) float32 at `wanted`; only their ratio counts."""
+    import librosa
+
+    return librosa.resample(waveform, orig_sr=rate, target_sr=wanted, res_type="polyphase").astype(np.float32)
 
 
 def tile(phones: list[Phone], seconds: float) -> tuple[Phone, ...]:

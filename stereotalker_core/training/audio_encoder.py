@@ -10,7 +10,6 @@ import argparse
 import json
 import logging
 import shlex
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from ..shapes import SAMPLE_RATE
 from ..synthetic.augment import augment
 from ..synthetic.corpus import Corpus, phone_labels
 from .loop import Batch, Schedule, fit, generator
+from .provenance import commit
 
 logger = logging.getLogger(__name__)
 MARGIN = 0.15  # seconds of silence that a short utterance may get in front
@@ -280,12 +280,6 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     schedule = Schedule(o.steps, lr=o.lr, warmup=min(200, o.steps // 10), seed=o.seed, weight_decay=1e-2)
     fit(trainee, batch, lambda m, b: loss(m, b, o.teacher_weight), schedule, o.run, o.device)
     return export(trainee.cpu(), o.out, o.data, provenance)
-
-
-def commit() -> str:
-    """The git commit of the working tree, "unknown" outside a repository."""
-    result = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    return result.stdout.strip() or "unknown"
 
 
 if __name__ == "__main__":

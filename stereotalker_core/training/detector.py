@@ -9,7 +9,6 @@ import json
 import logging
 import math
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from ..body.model import HalfBody
 from ..synthetic.portraits import make_portraits
 from . import portrait_augment as pa
 from .loop import Batch, Schedule, fit, generator
+from .provenance import commit
 
 logger = logging.getLogger(__name__)
 _EMPTY = 0.1  # share of pictures without a person
@@ -35,7 +35,7 @@ class Portraits:
 
     def __init__(self, folder: str | Path, config: KeypointDetector.Config, batch: int = 16, seed: int = 0):
         folder = Path(folder)
-        names = json.loads((folder / "meta.json").read_text())["names"]
+        names = json.loads((folder / "meta.json").read_text(encoding="utf-8"))["names"]
         self.rgb, self.alpha = (np.load(folder / f"{n}.npy", mmap_mode="r") for n in ("rgb", "alpha"))
         points = torch.from_numpy(np.load(folder / "keypoints.npy"))
         self.body = points[:, [names.index(n) for n in BODY_POINTS]]
@@ -208,8 +208,7 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     metrics = evaluate(model.cpu(), o.data / "val")
     logger.info("unseen people: %s", metrics)
     command = "python -m stereotalker_core.training.detector " + shlex.join(arguments or sys.argv[1:])
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
-    provenance = {"command": command, "seed": o.seed, "commit": commit or "unknown", "metrics": metrics}
+    provenance = {"command": command, "seed": o.seed, "commit": commit(), "metrics": metrics}
     checkpoint.save(model, o.out, **provenance)
     return metrics
 

@@ -143,7 +143,7 @@ def write_faces(
     np.save(out / "sound.npy", np.concatenate(sounds))
     np.save(out / "motion.npy", np.concatenate(motions))
     index = {"frames": [len(s) for s in sounds], "clips": clips, "seed": seed}
-    (out / "index.json").write_text(json.dumps(index))
+    (out / "index.json").write_text(json.dumps(index), encoding="utf-8")
     return len(clips)
 
 
@@ -158,7 +158,7 @@ class FaceData:
         folder = Path(folder)
         if not (folder / "index.json").is_file():
             raise ValueError(f"{folder} holds no face data; write it with: synth faces")
-        index = json.loads((folder / "index.json").read_text())
+        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
         frames = np.array(index["frames"])
         self.sentence = np.array([clip["sentence"] for clip in index["clips"]])
         self.styles = [FaceStyle(*clip["style"]) for clip in index["clips"]]

@@ -119,7 +119,7 @@ def log_row(run: Path, step: int, schedule: Schedule, row: dict[str, float]) -> 
     left = row["seconds_per_step"] * (schedule.steps - step)
     text = "  ".join(f"{k} {v:.4g}" for k, v in row.items())
     logger.info("step %d/%d  %s  eta %.0f s", step, schedule.steps, text, left)
-    with (run / "log.jsonl").open("a") as file:
+    with (run / "log.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps({"step": step, **row}) + "\n")
 
 
@@ -152,6 +152,6 @@ def _resume(run, schedule, model, optimizer, average, device) -> int:
 
 def drop_rows_after(log: Path, step: int) -> None:
     """Forget logged steps newer than the resumed state: they are run again."""
-    rows = log.read_text().splitlines(keepends=True) if log.is_file() else []
+    rows = log.read_text(encoding="utf-8").splitlines(keepends=True) if log.is_file() else []
     kept = "".join(row for row in rows if json.loads(row)["step"] <= step)
-    write_atomically(log, lambda name: Path(name).write_text(kept))
+    write_atomically(log, lambda name: Path(name).write_text(kept, encoding="utf-8"))

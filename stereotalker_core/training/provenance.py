@@ -10,13 +10,19 @@ from ..checkpoint import load_tensors
 
 
 def commit() -> str:
-    """The git commit of this source tree, "unknown" outside a repository."""
-    folder = Path(__file__).parent
+    """The git commit of this source tree, wherever it is run from; "unknown" outside of its own repository.
+
+    An installed copy may lie inside of another repository (an environment, ComfyUI's custom_nodes); the commit of that
+    one would say nothing.
+    """
+    package = Path(__file__).resolve().parents[1]
+    question = ["git", "rev-parse", "HEAD", "--show-toplevel"]
     try:
-        done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True)
+        done = subprocess.run(question, cwd=package, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return done.stdout.strip()
+    head, top = done.stdout.splitlines()
+    return head if Path(top).resolve() == package.parent else "unknown"
 
 
 def command() -> str:
@@ -36,7 +42,7 @@ def after(start: Path | None, **told: str) -> dict[str, str]:
 
 def cost(run: Path) -> str:
     """Steps and minutes of a run, from its log.jsonl."""
-    rows = [json.loads(line) for line in (Path(run) / "log.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (Path(run) / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     steps = [row["step"] for row in rows]
     done = [last - first for first, last in zip([0, *steps], steps, strict=False)]
     seconds = sum(count * row["seconds_per_step"] for count, row in zip(done, rows, strict=True))

@@ -62,17 +62,17 @@ def steps_for(stage: Stage, data: str, run: Path, minutes: float) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         subprocess.run(command(stage, data, run, folder / "run", PROBE, folder / "out.safetensors"), check=True)
-        row = json.loads((folder / "run" / "log.jsonl").read_text().splitlines()[-1])
+        row = json.loads((folder / "run" / "log.jsonl").read_text(encoding="utf-8").splitlines()[-1])
     return max(PROBE, round(60 * minutes * stage.share / row["seconds_per_step"]))
 
 
 def planned_steps(stage: Stage, data: str, run: Path, minutes: float) -> int:
     """The step count that plan.json holds for a stage, measured on first use."""
     path = run / "plan.json"
-    plan = json.loads(path.read_text()) if path.is_file() else {}
+    plan = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     if stage.name not in plan:
         plan[stage.name] = steps_for(stage, data, run, minutes)
-        path.write_text(json.dumps(plan))
+        path.write_text(json.dumps(plan), encoding="utf-8")
     return plan[stage.name]
 
 

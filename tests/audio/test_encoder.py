@@ -126,7 +126,8 @@ def test_mel_against_its_definition():
 
 
 def test_mel_filters_against_librosa():
-    librosa = pytest.importorskip("librosa")
+    import librosa
+
     basis = librosa.filters.mel(sr=16_000, n_fft=512, n_mels=40, fmin=40, fmax=7800, htk=True, norm=None)
     assert np.allclose(mel_filters(40, 257).T.numpy(), basis, atol=1e-4)
 

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 import zipfile
 
 import pytest
@@ -47,6 +48,18 @@ def test_full_size_stage_two_fits_with_old_and_new_weight_norm_names(new_names):
     assert sum(p.numel() for p in model.feature_extractor.parameters()) == 94_371_712
     model.feature_extractor.freeze()
     assert sum(p.numel() for p in model.feature_extractor.parameters() if p.requires_grad) == 75_600_512
+
+
+@pytest.mark.parametrize("layers", [1, 5, 11])
+def test_an_odd_number_of_hubert_layers_is_counted(layers):
+    state = meta_state("stage2")
+    pattern = re.compile(r"feature_extractor\.audiomodel\.encoder\.layers\.(\d+)\.")
+    state = {k: v for k, v in state.items() if not (found := pattern.match(k)) or int(found[1]) < layers}
+    config = released.model_config(state)
+    assert config.hubert.layers == layers and config.layers == ProbTalk3D.Config().layers
+    with torch.device("meta"):
+        model = ProbTalk3D(config)
+    released.load_state(model, state)
 
 
 def test_missing_foreign_and_altered_keys_are_errors():

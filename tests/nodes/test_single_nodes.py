@@ -141,16 +141,17 @@ def test_prefixes_that_leave_the_output_folder_are_refused(prefix):
 def test_exports(identity):
     motion = wave(4)
     (bvh,) = call("StereoTalkerExportMotion", motion=motion, format="BVH", filename_prefix="a/b", identity=identity)
-    assert Path(bvh).read_text().startswith("HIERARCHY") and f"Frames: {FRAMES}" in Path(bvh).read_text()
+    text = Path(bvh).read_text(encoding="utf-8")
+    assert text.startswith("HIERARCHY") and f"Frames: {FRAMES}" in text
     (table,) = call("StereoTalkerExportMotion", motion=motion, format="Live Link Face CSV", filename_prefix="a/b")
-    assert len(Path(table).read_text().splitlines()) == FRAMES + 1
+    assert len(Path(table).read_text(encoding="utf-8").splitlines()) == FRAMES + 1
     with pytest.raises(ValueError, match="cameras"):
         call("StereoTalkerExportMotion", motion=motion, format="OpenPose JSON", filename_prefix="a/b")
     (points,) = call(
         "StereoTalkerExportMotion", motion=motion, format="OpenPose JSON", filename_prefix="a/b",
         identity=identity, cameras=camera(identity, motion),
     )  # fmt: skip
-    assert len(json.loads(Path(points).read_text())) == FRAMES
+    assert len(json.loads(Path(points).read_text(encoding="utf-8"))) == FRAMES
 
 
 def test_preview_turns_around_the_body():

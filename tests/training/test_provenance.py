@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -26,6 +27,31 @@ def test_commands_name_modules_not_places(monkeypatch):
 
 def test_commit_is_a_hash_or_unknown():
     assert re.fullmatch(r"[0-9a-f]{40}|unknown", commit())
+
+
+def repository(folder: Path) -> str:
+    """A repository with one commit -> its hash."""
+    folder.mkdir(parents=True, exist_ok=True)
+    git = ["git", "-C", str(folder), "-c", "user.name=A", "-c", "user.email=a@b.c"]
+    for words in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--allow-empty", "--message", "one"]):
+        subprocess.run([*git, *words], check=True)
+    return subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_commit_is_that_of_the_source_and_of_no_other_repository(tmp_path, monkeypatch):
+    from stereotalker_core.training import audio_encoder, detector, provenance
+
+    assert audio_encoder.commit is detector.commit is commit
+    before = commit()
+    other = repository(tmp_path)
+    monkeypatch.chdir(tmp_path)  # run from another repository
+    assert commit() == before != other
+    source = tmp_path / "pack" / "stereotalker_core" / "training" / "provenance.py"
+    source.parent.mkdir(parents=True)
+    source.touch()
+    monkeypatch.setattr(provenance, "__file__", str(source))
+    assert commit() == "unknown"  # a copy inside of another repository
+    assert repository(tmp_path / "pack") == commit()
 
 
 def test_what_was_gone_on_from_is_told_first(tmp_path):

@@ -131,7 +131,7 @@ def write_clip(clip: Clip, root: str | Path, video: bool = False) -> Path:
     partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{clip.info.name}."))
     try:
         _write_parts(replace(clip, info=info), partial, video)
-        (partial / "clip.json").write_text(json.dumps(asdict(info), indent=1) + "\n")
+        (partial / "clip.json").write_text(json.dumps(asdict(info), indent=1) + "\n", encoding="utf-8")
         os.chmod(partial, 0o755)
         if target.exists():
             shutil.rmtree(target)
@@ -161,7 +161,8 @@ def _write_parts(clip: Clip, folder: Path, video: bool) -> None:
     if clip.audio is not None:
         write_wav(clip.audio.waveform, folder / "audio.wav")
     if clip.words is not None:
-        (folder / "speech.json").write_text(json.dumps({"words": clip.words, "phones": clip.phones}) + "\n")
+        told = json.dumps({"words": clip.words, "phones": clip.phones}) + "\n"
+        (folder / "speech.json").write_text(told, encoding="utf-8")
 
 
 def _write_pictures(pictures: Tensor, folder: Path) -> None:
@@ -323,4 +324,4 @@ def regions_from_labels(labels: Tensor, alpha: Tensor) -> Regions:
 
 def save_json(values: object, path: Path) -> None:
     """Write JSON atomically."""
-    write_atomically(path, lambda name: Path(name).write_text(json.dumps(values, indent=1) + "\n"))
+    write_atomically(path, lambda name: Path(name).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8"))

@@ -58,7 +58,7 @@ def prepare_rows(
             store.write(index, clip, clips.identity(clip.info.identity), body)
         if progress:
             progress(index + 1, len(infos))
-    (out / "DONE").write_text("complete\n")
+    (out / "DONE").write_text("complete\n", encoding="utf-8")
     return out
 
 
@@ -70,7 +70,7 @@ class _Store:
         people = sorted({i.identity for i in infos})
         plan = {"canvas": canvas, "drawing": drawing, "clips": _digest(infos)}
         record = folder / "plan.json"
-        if record.is_file() and json.loads(record.read_text()) != json.loads(json.dumps(plan)):
+        if record.is_file() and json.loads(record.read_text(encoding="utf-8")) != json.loads(json.dumps(plan)):
             raise ValueError(f"{folder} was prepared from other clips or for another size; delete it or name another")
         save_json(plan, record)
         self.folder, self.canvas = folder, canvas

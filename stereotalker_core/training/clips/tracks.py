@@ -46,7 +46,7 @@ def prepare_tracks(
     out, clips = Path(out), ClipSet(root)
     weights = sum(float(p.double().abs().sum()) for module in (encoder, prior) for p in module.parameters())
     plan = {"clips": [[i.name, i.frames, i.source] for i in infos], "models": f"{weights:.6e}"}
-    if (out / "plan.json").is_file() and json.loads((out / "plan.json").read_text()) == plan:
+    if (out / "plan.json").is_file() and json.loads((out / "plan.json").read_text(encoding="utf-8")) == plan:
         return out
     tracks: dict[str, list[np.ndarray]] = {}
     styles, starts, numbers = [], [0], {}
