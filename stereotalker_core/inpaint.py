@@ -17,10 +17,12 @@ _WORKING = 384  # px of the longer side on which the places are sought
 _CELL = 16  # the working size is a multiple, so that every level halves
 _SOFT = 0.15  # coverage that counts as hole
 _MARGIN = 80  # the hole is dilated by 1/80 of the longer side: hair, shadows, fringes
-_RIDGE = (0.0, 1e-3, 1e-2)  # weight against the polynomial's terms by their degree
+_RIDGE = (0.0, 1e-3, 2e-2)  # weight against the polynomial's terms by their degree
 _PLAIN, _CLUTTERED = 0.02, 0.05  # root mean square detail (colours -1..1) of a backdrop; of a room, whose base is flat
 _TONE = 0.15  # colour units (-1..1) up to which two pieces count as the same thing in another light
 _SWEEPS = 24  # of the solver on each level
+_GRAIN = 64  # a backdrop's base is blurred by 1/64 of the longer side
+_ENOUGH = 0.2  # share of the mean coverage from which on a row or column counts as known to the polynomial
 _BEYOND = 0.1  # share of the picture that the polynomial goes on outside the known part before it stays as it is
 
 
@@ -63,25 +65,29 @@ def _completed(image: Tensor, hole: Tensor, seed: int) -> Tensor:
     known = (~hole).to(image)[None]
     share = F.interpolate(known, size, mode="area")
     small = F.interpolate(image[None] * known, size, mode="area") / share.clamp_min(1e-6)
-    base = _base(small, share)
+    base, plain = _base(small, share)
     detail, sure = (small - base) * (share > 0.999), share > 0.999
-    places = find_places(detail, sure, torch.Generator().manual_seed(seed))
-    tone = torch.zeros_like(base) if places is None else _tone(detail, sure, places)
+    places = find_places(detail, sure, 1 - plain, torch.Generator().manual_seed(seed))
+    tone = torch.zeros_like(base) if places is None or plain == 1 else (1 - plain) * _tone(detail, sure, places)
     enlarged = F.interpolate(torch.cat([base, tone]), (rows, columns), mode="bilinear", align_corners=False)
     fine, tone = enlarged
     filled = fine + tone + (0.0 if places is None else _copied(image - fine, hole, places))
     return torch.where(hole, filled.clamp(-1, 1), image)
 
 
-def _base(colour: Tensor, share: Tensor) -> Tensor:
-    """The smooth part (1, 3, h, w) of colour where share (1, 1, h, w) of it is known, continued everywhere."""
+def _base(colour: Tensor, share: Tensor) -> tuple[Tensor, float]:
+    """The smooth part (1, 3, h, w) of colour, continued where share (1, 1, h, w) < 1 of it is known, and plainness.
+
+    Plainness is 1 for a backdrop, of which the base leaves the grain alone, and 0 for a room, whose base is one colour.
+    """
     sure = (share > 0.999).to(colour) if bool((share > 0.999).any()) else share
     mean = (colour * sure).sum((2, 3), keepdim=True) / sure.sum()
     trend = _trend(colour, sure)
-    radius = max(2, max(colour.shape[-2:]) // 24)
+    radius = max(1, max(colour.shape[-2:]) // _GRAIN)
     smooth = trend + _blurred(push_pull(colour - trend, sure), radius)
     rough = ((colour - smooth).square() * sure).sum() / sure.sum() / 3
-    return torch.lerp(mean, smooth, ((_CLUTTERED - rough.sqrt()) / (_CLUTTERED - _PLAIN)).clamp(0, 1))
+    plain = ((_CLUTTERED - rough.sqrt()) / (_CLUTTERED - _PLAIN)).clamp(0, 1)
+    return torch.lerp(mean, smooth, plain), float(plain)
 
 
 def _blurred(values: Tensor, radius: int) -> Tensor:
@@ -98,7 +104,7 @@ def _trend(colour: Tensor, weight: Tensor) -> Tensor:
     rows, columns = colour.shape[-2:]
     at = []
     for axis, count in ((2, rows), (3, columns)):
-        inside = (weight.amax((0, 1, 5 - axis)) > 0).nonzero().squeeze(1)
+        inside = (weight.mean((0, 1, 5 - axis)) > _ENOUGH * weight.mean()).nonzero().squeeze(1)
         place = torch.linspace(-1, 1, count, device=colour.device, dtype=torch.float64)
         at.append(place.clamp(float(place[inside[0]]) - _BEYOND, float(place[inside[-1]]) + _BEYOND))
     y, x = torch.meshgrid(*at, indexing="ij")

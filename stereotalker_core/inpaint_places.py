@@ -42,10 +42,11 @@ def push_pull(values: Tensor, weight: Tensor) -> Tensor:
     return torch.lerp(low, values, weight)
 
 
-def find_places(detail: Tensor, known: Tensor, random: torch.Generator) -> Tensor | None:
+def find_places(detail: Tensor, known: Tensor, order: float, random: torch.Generator) -> Tensor | None:
     """Where each unknown pixel of detail (1, 3, h, w) is copied from: (2, h, w) row and column; None without sources.
 
-    known: (1, 1, h, w) bool.
+    known: (1, 1, h, w) bool. order: 1 in a room, where sources far off, above and below all, are dearer; 0 for grain,
+    which may come from anywhere.
     """
     levels = [(detail, known)]
     while max(levels[-1][0].shape[-2:]) > _PIECES and not any(side % 2 for side in levels[-1][0].shape[-2:]):
@@ -54,14 +55,14 @@ def find_places(detail: Tensor, known: Tensor, random: torch.Generator) -> Tenso
         levels.append((F.avg_pool2d(colour * sure, 2) / weight.clamp_min(1e-6), weight > 0.999))
     found: Tensor | None = None
     for depth, (colour, sure) in enumerate(reversed(levels)):
-        level = _Level(colour, sure, random)
+        level = _Level(colour, sure, order, random)
         if len(level.source):
-            found = _shifted(colour, sure, level.sources.view(sure.shape[-2:])) if found is None else found
+            found = _shifted(colour, sure, level.sources.view(sure.shape[-2:]), order) if found is None else found
             found = level.search(found, _ROUNDS[min(depth, len(_ROUNDS) - 1)])
     return found
 
 
-def _shifted(colour: Tensor, known: Tensor, sources: Tensor) -> Tensor:
+def _shifted(colour: Tensor, known: Tensor, sources: Tensor, order: float) -> Tensor:
     """Sources (2, h, w) of every pixel: what lies beside the hole moved over it in few large pieces.
 
     colour (1, 3, h, w), known (1, 1, h, w) bool, sources (h, w) bool. Every unknown pixel gets one of a few shifts, so
@@ -78,7 +79,7 @@ def _shifted(colour: Tensor, known: Tensor, sources: Tensor) -> Tensor:
     there = picture[:, sy, sx].movedim(0, 2)  # (N, K, 3)
     apart = _SEAM * torch.cdist(there, there).square() + _JOINT / 2 * (1 - torch.eye(len(shift), device=y.device))
     far = shift.abs() / shift.new_tensor([rows, columns])
-    unary = (far * far.new_tensor(_LONG)).sum(1) + torch.where(valid, 0.0, _NEVER)
+    unary = order * (far * far.new_tensor(_LONG)).sum(1) + torch.where(valid, 0.0, _NEVER)
     number = torch.full((rows + 1, columns + 1), -1, dtype=torch.long, device=y.device)
     number[y, x] = torch.arange(len(y), device=y.device)
     for dy, dx in ((0, 1), (0, -1), (1, 0), (-1, 0)):
@@ -131,9 +132,9 @@ def _sum(unary: Tensor, pairs: list, told: list) -> Tensor:
 class _Level:
     """One level of the synthesis: the picture as far as it is made, its known patches, its unknown ones."""
 
-    def __init__(self, colour: Tensor, known: Tensor, random: torch.Generator):
+    def __init__(self, colour: Tensor, known: Tensor, order: float, random: torch.Generator):
         """colour (1, 3, h, w), known (1, 1, h, w) bool."""
-        self.rows, self.columns = known.shape[-2:]
+        self.rows, self.columns, self.order = *known.shape[-2:], order
         self.colour, self.known, self.random = push_pull(colour, known.to(colour)), known, random
         unknown = F.pad(~known[0], (_PATCH // 2,) * 4, value=True)  # centres of patches that are wholly known
         self.sources = ~grown(unknown, _PATCH // 2)[0, _PATCH // 2 : -(_PATCH // 2), _PATCH // 2 : -(_PATCH // 2)].flatten()
@@ -183,7 +184,7 @@ class _Level:
 
     def _features(self) -> Tensor:
         """(h w, features + 2): patches by their principal components, and where they lie: near sources are dearer."""
-        patches, size = self._patches(), _PATCH * 3**0.5
+        patches, size = self._patches(), self.order * _PATCH * 3**0.5
         sample = patches[self.source[:: max(1, len(self.source) // 4000)]]
         axes = torch.linalg.svd(sample - sample.mean(0), full_matrices=False).Vh[:_FEATURES].T
         place = [self.y[:, None] * (_ROW * size / self.rows), self.x[:, None] * (_COLUMN * size / self.columns)]
