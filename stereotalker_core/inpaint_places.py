@@ -1,0 +1,247 @@
+"""Where the unknown pixels of a picture are copied from.
+
+First large pieces: one of a few shifts for every unknown pixel of a small picture, by belief propagation. Then, from
+coarse to fine, the nearest neighbours of every unknown patch among the known ones and votes of all patches over a pixel
+(Wexler et al. 2007), exactly on small levels and by PatchMatch (Barnes et al. 2009) on larger ones.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_PATCH = 5
+_FEATURES = 20  # principal components of a patch
+_EXACT = 2**25  # pairs of patches up to which all are compared
+_ROUNDS = (1, 2, 1, 1)  # votes and searches at the levels from the coarsest on
+_PASSES = 3  # of propagation and random search in each PatchMatch
+_ROW, _COLUMN = 1.5, 0.2  # colour units (-1..1, a pixel's) that a whole picture's height, width of distance cost
+_PIECES = 64  # px of the longer side of the level on which large pieces are laid
+_LONG = (1.0, 0.1)  # cost of a shift by the whole height, width: rooms go on along their rows
+_JOINT = 0.02  # cost of any seam
+_SEAM, _NEVER = 1.0, 100.0  # cost of a seam, in squared colour; of a shift that finds nothing
+_MESSAGES = 10
+_FADE = 1.3  # of a patch's vote with every pixel from the known part: what is next to it is surest
+
+
+def grown(area: Tensor, radius: int) -> Tensor:
+    """(1, H, W) bool dilated by a square."""
+    side = 2 * radius + 1
+    rows = F.max_pool2d(area[None].float(), (side, 1), 1, (radius, 0))
+    return F.max_pool2d(rows, (1, side), 1, (0, radius))[0] > 0.5
+
+
+def push_pull(values: Tensor, weight: Tensor) -> Tensor:
+    """Fill values (1, C, H, W) where weight (1, 1, H, W) is low from coarser and coarser averages."""
+    rows, columns = values.shape[-2:]
+    if min(rows, columns) <= 2:
+        mean = (values * weight).sum((2, 3), keepdim=True) / weight.sum((2, 3), keepdim=True).clamp_min(1e-6)
+        return torch.lerp(mean.expand_as(values), values, weight)
+    both = F.avg_pool2d(F.pad(torch.cat([values * weight, weight], 1), (0, columns % 2, 0, rows % 2)), 2)
+    coarse = push_pull(both[:, :-1] / both[:, -1:].clamp_min(1e-6), (4 * both[:, -1:]).clamp(max=1))
+    low = F.interpolate(coarse, scale_factor=2.0, mode="bilinear", align_corners=False)[..., :rows, :columns]
+    return torch.lerp(low, values, weight)
+
+
+def find_places(detail: Tensor, known: Tensor, order: float, random: torch.Generator) -> Tensor | None:
+    """Where each unknown pixel of detail (1, 3, h, w) is copied from: (2, h, w) row and column; None without sources.
+
+    known: (1, 1, h, w) bool. order: 1 in a room, where sources far off, above and below all, are dearer; 0 for grain,
+    which may come from anywhere.
+    """
+    levels = [(detail, known)]
+    while max(levels[-1][0].shape[-2:]) > _PIECES and not any(side % 2 for side in levels[-1][0].shape[-2:]):
+        colour, sure = levels[-1]
+        weight = F.avg_pool2d(sure.to(colour), 2)
+        levels.append((F.avg_pool2d(colour * sure, 2) / weight.clamp_min(1e-6), weight > 0.999))
+    found: Tensor | None = None
+    for depth, (colour, sure) in enumerate(reversed(levels)):
+        level = _Level(colour, sure, order, random)
+        if len(level.source):
+            found = _shifted(colour, sure, level.sources.view(sure.shape[-2:]), order) if found is None else found
+            found = level.search(found, _ROUNDS[min(depth, len(_ROUNDS) - 1)])
+    return found
+
+
+def _shifted(colour: Tensor, known: Tensor, sources: Tensor, order: float) -> Tensor:
+    """Sources (2, h, w) of every pixel: what lies beside the hole moved over it in few large pieces.
+
+    colour (1, 3, h, w), known (1, 1, h, w) bool, sources (h, w) bool. Every unknown pixel gets one of a few shifts, so
+    that pieces meet where they are alike (shift maps, Pritch et al. 2009; few shifts, He and Sun 2012).
+    """
+    rows, columns = sources.shape
+    inside, picture = known[0, 0], colour[0]
+    y, x = (~inside).nonzero().unbind(1)
+    shift = _candidates(rows, columns).to(y.device)  # (K, 2)
+    sy, sx = y[:, None] + shift[:, 0], x[:, None] + shift[:, 1]
+    valid = (sy >= 0) & (sy < rows) & (sx >= 0) & (sx < columns)
+    sy, sx = sy.clamp(0, rows - 1), sx.clamp(0, columns - 1)
+    valid &= sources[sy, sx]
+    there = picture[:, sy, sx].movedim(0, 2)  # (N, K, 3)
+    apart = _SEAM * torch.cdist(there, there).square() + _JOINT / 2 * (1 - torch.eye(len(shift), device=y.device))
+    far = shift.abs() / shift.new_tensor([rows, columns])
+    unary = order * (far * far.new_tensor(_LONG)).sum(1) + torch.where(valid, 0.0, _NEVER)
+    number = torch.full((rows + 1, columns + 1), -1, dtype=torch.long, device=y.device)
+    number[y, x] = torch.arange(len(y), device=y.device)
+    for dy, dx in ((0, 1), (0, -1), (1, 0), (-1, 0)):
+        ny, nx = (y + dy).clamp(0, rows - 1), (x + dx).clamp(0, columns - 1)
+        py, px = (sy + dy).clamp(0, rows - 1), (sx + dx).clamp(0, columns - 1)
+        off = (picture[:, py, px] - picture[:, ny, nx][..., None]).square().sum(0)
+        unary = unary + inside[ny, nx][:, None] * _SEAM * off  # beside the known a piece looks as the picture does
+    label = _beliefs(unary, apart, (number[y, x + 1], number[y + 1, x])).argmin(1)
+    at = torch.stack(torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")).to(y.device)
+    at[:, y, x] = torch.stack([y, x]) + shift[label].T
+    return torch.minimum(at.clamp_min(0), at.new_tensor([rows - 1, columns - 1])[:, None, None])
+
+
+def _candidates(rows: int, columns: int) -> Tensor:
+    """(K, 2) shifts down and right in px: long ones along the rows, which rooms go on along, and some across them."""
+    across = [round(columns * k / 16) for k in range(-12, 13) if k]
+    down = [0, round(0.05 * rows), -round(0.05 * rows)]
+    upright = [round(rows * k / 8) for k in range(-4, 5) if k]
+    return torch.tensor(sorted({(dy, dx) for dx in across for dy in down} | {(dy, 0) for dy in upright}))
+
+
+def _beliefs(unary: Tensor, apart: Tensor, after: tuple[Tensor, Tensor]) -> Tensor:
+    """Costs (N, K) of every pixel's labels by min-sum belief propagation on the grid.
+
+    unary (N, K); apart (N, K, K): how unlike two labels look at a pixel, both ways alike; after: index of the
+    neighbours to the right and below (N,), -1 for none.
+    """
+    pairs = []
+    for beside in after:
+        here = (beside >= 0).nonzero().squeeze(1)
+        pairs.append((here, beside[here], apart[here] + apart[beside[here]]))
+    told = [[torch.zeros_like(unary[here]) for _ in range(2)] for here, _, _ in pairs]  # to the later, to the earlier
+    for _ in range(_MESSAGES):
+        belief = _sum(unary, pairs, told)
+        for (here, there, seam), heard in zip(pairs, told, strict=True):
+            forth = (seam + (belief[here] - heard[1])[:, :, None]).amin(1)
+            back = (seam + (belief[there] - heard[0])[:, :, None]).amin(1)
+            heard[0] = 0.5 * (heard[0] + forth - forth.amin(1, keepdim=True))
+            heard[1] = 0.5 * (heard[1] + back - back.amin(1, keepdim=True))
+    return _sum(unary, pairs, told)
+
+
+def _sum(unary: Tensor, pairs: list, told: list) -> Tensor:
+    total = unary.clone()
+    for (here, there, _), (forth, back) in zip(pairs, told, strict=True):
+        total = total.index_add(0, there, forth).index_add(0, here, back)
+    return total
+
+
+class _Level:
+    """One level of the synthesis: the picture as far as it is made, its known patches, its unknown ones."""
+
+    def __init__(self, colour: Tensor, known: Tensor, order: float, random: torch.Generator):
+        """colour (1, 3, h, w), known (1, 1, h, w) bool."""
+        self.rows, self.columns, self.order = *known.shape[-2:], order
+        self.colour, self.known, self.random = push_pull(colour, known.to(colour)), known, random
+        unknown = F.pad(~known[0], (_PATCH // 2,) * 4, value=True)  # centres of patches that are wholly known
+        self.sources = ~grown(unknown, _PATCH // 2)[0, _PATCH // 2 : -(_PATCH // 2), _PATCH // 2 : -(_PATCH // 2)].flatten()
+        self.source = self.sources.nonzero().squeeze(1)
+        self.target = grown(~known[0], _PATCH // 2).flatten().nonzero().squeeze(1)
+        self.sure = self._surety(known)
+        y, x = torch.meshgrid(torch.arange(self.rows), torch.arange(self.columns), indexing="ij")
+        self.y, self.x = y.flatten().to(colour.device), x.flatten().to(colour.device)
+
+    def search(self, start: Tensor, rounds: int) -> Tensor:
+        """Sources of all pixels (2, h, w), from those of this level or the one before, over rounds of vote and search."""
+        at = self._begin(start)
+        for _ in range(rounds):
+            self._vote(at)
+            features = self._features()
+            if len(self.target) * len(self.source) <= _EXACT:
+                at = at.index_copy(0, self.target, self._nearest(features))
+            else:
+                at = self._patch_match(features, at)
+        return torch.stack([self.y[at], self.x[at]]).view(2, self.rows, self.columns)
+
+    @staticmethod
+    def _surety(known: Tensor) -> Tensor:
+        """(h w,) weight of the votes of every patch: less with every step from the known part."""
+        near, sure = known.float(), torch.ones_like(known, dtype=torch.float32)
+        for _ in range(max(known.shape[-2:])):
+            if bool(near.all()):
+                break
+            sure = sure * torch.where(near > 0, 1.0, 1 / _FADE)
+            near = F.max_pool2d(near, 3, 1, 1)
+        return sure.flatten().clamp_min(1e-6)
+
+    def _begin(self, start: Tensor) -> Tensor:
+        """(h w,) index of a source for every pixel: what (2, h, w) or (2, h / 2, w / 2) says, else any."""
+        if tuple(start.shape[-2:]) != (self.rows, self.columns):
+            start = start.repeat_interleave(2, 1).repeat_interleave(2, 2) * 2
+            start = start + torch.stack([self.y % 2, self.x % 2]).view_as(start)
+        at = start[0].flatten() * self.columns + start[1].flatten()
+        chance = self.source[torch.randint(len(self.source), (len(self.y),), generator=self.random).to(at.device)]
+        at = torch.where(self.sources[at], at, chance)
+        return torch.where(self.sources, torch.arange(len(at), device=at.device), at)
+
+    def _patches(self) -> Tensor:
+        """(h w, 3 patch patch) of the picture as it is."""
+        reach = _PATCH // 2
+        return F.unfold(F.pad(self.colour, (reach,) * 4, mode="replicate"), _PATCH)[0].T
+
+    def _features(self) -> Tensor:
+        """(h w, features + 2): patches by their principal components, and where they lie: near sources are dearer."""
+        patches, size = self._patches(), self.order * _PATCH * 3**0.5
+        sample = patches[self.source[:: max(1, len(self.source) // 4000)]]
+        axes = torch.linalg.svd(sample - sample.mean(0), full_matrices=False).Vh[:_FEATURES].T
+        place = [self.y[:, None] * (_ROW * size / self.rows), self.x[:, None] * (_COLUMN * size / self.columns)]
+        return torch.cat([patches @ axes, *place], 1)
+
+    def _nearest(self, features: Tensor) -> Tensor:
+        there = features[self.source]
+        norm = (there * there).sum(1) / 2
+        best = [(norm - part @ there.T).argmin(1) for part in features[self.target].split(2048)]
+        return self.source[torch.cat(best)]
+
+    def _patch_match(self, features: Tensor, at: Tensor) -> Tensor:
+        target, mine = self.target, features[self.target]
+        best = at[target]
+        cost = (features[best] - mine).square().sum(1)
+        ty, tx = self.y[target], self.x[target]
+
+        def offer(y: Tensor, x: Tensor) -> None:
+            nonlocal best, cost
+            inside = (y >= 0) & (y < self.rows) & (x >= 0) & (x < self.columns)
+            index = torch.where(inside, y * self.columns + x, 0)
+            try_these = (inside & self.sources[index] & (index != best)).nonzero().squeeze(1)
+            index = index[try_these]
+            new = (features[index] - mine[try_these]).square().sum(1)
+            better = new < cost[try_these]
+            best = best.index_copy(0, try_these[better], index[better])
+            cost = cost.index_copy(0, try_these[better], new[better])
+
+        for turn in range(_PASSES):
+            step = (4, 2, 1)[turn % 3]
+            for dy, dx in ((0, step), (0, -step), (step, 0), (-step, 0)):
+                at = at.index_copy(0, target, best)
+                near = (ty + dy).clamp(0, self.rows - 1) * self.columns + (tx + dx).clamp(0, self.columns - 1)
+                there = at[near]
+                offer(self.y[there] - (self.y[near] - ty), self.x[there] - (self.x[near] - tx))
+            radius = max(self.rows, self.columns) / 4 / 2**turn
+            while radius >= 1:
+                chance = torch.rand(2, len(target), generator=self.random).to(mine) * 2 - 1
+                offer(*(torch.stack([self.y[best], self.x[best]]) + (chance * radius).round().long()))
+                radius /= 6
+        return at.index_copy(0, target, best)
+
+    def _vote(self, at: Tensor) -> None:
+        """Make the unknown pixels the mean of what all patches over them say."""
+        unknown = (~self.known).flatten().nonzero().squeeze(1)
+        uy, ux = self.y[unknown], self.x[unknown]
+        picture = self.colour.flatten(2)[0].T.contiguous()
+        total = picture.new_zeros(len(unknown), 3)
+        count = picture.new_zeros(len(unknown), 1)
+        reach = _PATCH // 2
+        for dy in range(-reach, reach + 1):
+            for dx in range(-reach, reach + 1):
+                y, x = uy + dy, ux + dx
+                inside = ((y >= 0) & (y < self.rows) & (x >= 0) & (x < self.columns))[:, None]
+                patch = torch.where(inside[:, 0], y * self.columns + x, unknown)
+                there, inside = at[patch], inside * self.sure[patch][:, None]
+                value = picture[((self.y[there] - dy) * self.columns + self.x[there] - dx).clamp(0, len(at) - 1)]
+                total, count = total + value * inside, count + inside
+        picture = picture.index_copy(0, unknown, total / count.clamp_min(1e-9))
+        self.colour = picture.T.reshape(1, 3, self.rows, self.columns)
