@@ -1,4 +1,4 @@
-"""Mattes: soft alpha recovered from a coarse mask, plain backdrops left out, the person's own colours at soft pixels."""
+"""Mattes: soft alpha recovered from a coarse mask, plain backdrops left out, the person's own colours."""
 
 import math
 
