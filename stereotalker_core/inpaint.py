@@ -23,7 +23,7 @@ _TONE = 0.15  # colour units (-1..1) up to which two pieces count as the same th
 _SWEEPS = 24  # of the solver on each level
 _GRAIN = 64  # a backdrop's base is blurred by 1/64 of the longer side
 _ENOUGH = 0.2  # share of the mean coverage from which on a row or column counts as known to the polynomial
-_BEYOND = 0.1  # share of the picture that the polynomial goes on outside the known part before it stays as it is
+_BEYOND = 0.1  # share of half the picture that the polynomial goes on outside the known part before it stays as it is
 
 
 def paint_out(image: Tensor, hole: Tensor, seed: int = 0) -> Tensor:

@@ -38,8 +38,8 @@ _SMOOTH = 1e-4  # regularisation of the Laplacian, colours in [0, 1] squared
 def refine_matte(image: Tensor, mask: Tensor, face_height: float | None = None) -> Tensor:
     """Soft alpha (1, H, W) in [0, 1] of the person in image (3, H, W) in [-1, 1].
 
-    mask: (1, H, W) the person's probability from a network of about 256 px, enlarged to the picture. face_height: px
-    from the top of the forehead to the chin; None takes the network's resolution alone to say how far it is off.
+    mask: (1, H, W) the person's probability from a network of about 256 px, enlarged to the picture. face_height: px,
+    top of the forehead to the chin; None takes the network's resolution alone to say how far it is off.
     ValueError for other shapes.
     """
     known = dims(image, "3 H W")
