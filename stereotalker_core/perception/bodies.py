@@ -56,8 +56,19 @@ class Body:
 def find_bodies(networks: Perception, picture: Pyramid, faces: Sequence[Face]) -> list[Body | None]:
     """The body below each face, None where none is seen.
 
-    Looked at twice: where the detector says (where the face says, if it says nothing), then where the points say.
+    Where people stand close together the network mixes them up: who got no body that fits is looked for once more in
+    a picture that shows nobody else.
     """
+    found = _search(networks, picture, faces)
+    for k, face in enumerate(faces):
+        others = [other for other in faces if other is not face and _near(face, other)]
+        if found[k] is None and others:
+            (found[k],) = _search(networks, _alone(picture, face, others), [face])
+    return found
+
+
+def _search(networks: Perception, picture: Pyramid, faces: Sequence[Face]) -> list[Body | None]:
+    """Look twice: where the detector says (where the face says, if it says nothing), then where the points say."""
     if not faces:
         return []
     detected = zip(_detections(networks, picture, faces), faces, strict=True)
@@ -71,6 +82,20 @@ def find_bodies(networks: Perception, picture: Pyramid, faces: Sequence[Face]) -
     final = _best(networks, picture, faces, again)
     chosen = [second or first for first, second in zip(best, final, strict=True)]
     return [None if found is None or found[0].presence < _PRESENT else found[0] for found in chosen]
+
+
+def _near(face: Face, other: Face) -> bool:
+    return float((_centre(face) - _centre(other)).norm()) < 5 * max(face.height, other.height)
+
+
+def _alone(picture: Pyramid, face: Face, others: Sequence[Face]) -> Pyramid:
+    """The picture, grey wherever another face is nearer in face heights than this one."""
+    image = picture.levels[0][0]
+    y, x = torch.meshgrid(torch.arange(picture.height) + 0.5, torch.arange(picture.width) + 0.5, indexing="ij")
+    at = torch.stack([x, y], -1)
+    own = (at - _centre(face)).norm(dim=-1) / face.height
+    kept = torch.stack([(at - _centre(o)).norm(dim=-1) / o.height >= own for o in others]).all(0)
+    return Pyramid(torch.where(kept.to(image.device), image, torch.full_like(image, 0.5)))
 
 
 def _best(

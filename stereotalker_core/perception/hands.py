@@ -43,11 +43,12 @@ def find_hands(networks: Perception, picture: Pyramid, body: Body) -> dict[str, 
         return {}
     squares = _recropped(networks, picture, [_around_wrist(body, side) for side in arms])
     squares += [_palm_square(one) for one in _palms(networks, picture, body, arms)]
-    hands = look_at_hands(networks, picture, squares)
-    again = [k for k, hand in enumerate(hands) if hand.presence > 0.2]
-    followed = look_at_hands(networks, picture, [_next_square(hands[k].points) for k in again])
-    for k, hand in zip(again, followed, strict=True):
-        hands[k] = max(hands[k], hand, key=lambda h: h.presence)
+    hands: list[Hand] = []
+    for hand in sorted(look_at_hands(networks, picture, squares), key=lambda h: -h.presence):
+        if hand.presence > 0.2 and not any(_same(hand, other) for other in hands):
+            hands.append(hand)
+    followed = look_at_hands(networks, picture, [_next_square(hand.points) for hand in hands])
+    hands = [max(pair, key=lambda h: h.presence) for pair in zip(hands, followed, strict=True)]
     return _assigned([hand for hand in hands if hand.presence > _PRESENT], body, arms)
 
 
@@ -118,11 +119,8 @@ def _recropped(networks: Perception, picture: Pyramid, squares: Sequence[Square]
 
 
 def _palms(networks: Perception, picture: Pyramid, body: Body, arms: Sequence[str]) -> list[Detection]:
-    """What the palm detector sees near the wrists, upright and turned as the forearm is."""
-    windows = []
-    for side in arms:
-        around = _around_wrist(body, side)
-        windows += [replace(around, side=1.6 * around.side, turn=0.0), replace(around, side=1.3 * around.side)]
+    """What the palm detector sees near the wrists."""
+    windows = [replace(around, side=1.6 * around.side, turn=0.0) for around in (_around_wrist(body, s) for s in arms)]
     groups = detect(networks, "palm_detection_full", picture, windows, _SUGGESTED)
     return distinct([one for group in groups for one in group[:2]])[:4]
 

@@ -14,7 +14,7 @@ from .faces import IRISES, MESH68, Face, confidence, facing, find_faces
 from .hands import Hand, find_hands
 from .keypoints import HELP, Keypoints, default_sigma
 from .networks import Perception, load_perception
-from .segment import person_masks
+from .segment import person_masks, with_hands
 from .squares import Pyramid
 
 logger = logging.getLogger(__name__)
@@ -61,7 +61,10 @@ def people(image: Tensor, networks: Perception | None = None) -> list[Person]:
     masks = person_masks(networks, picture, faces, bodies)
     found = []
     for face, body, mask, value in zip(faces, bodies, masks, sure, strict=True):
-        hands = {} if body is None else find_hands(networks, picture, body)
+        hands = {}
+        if body is not None:
+            hands = find_hands(networks, picture, body)
+            mask = with_hands(mask, body, list(hands.values()))
         found.append(_moved(_person(picture, face, body, hands, mask, value), image.device))
     return found
 

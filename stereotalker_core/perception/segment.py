@@ -9,8 +9,11 @@ from torch import Tensor
 
 from .bodies import Body
 from .faces import Face
+from .hands import Hand
 from .networks import Perception
-from .squares import Pyramid, Square, paste
+from .squares import Pyramid, Square, paste, square_around
+
+_CLOSE = 0.65  # of the longer side: a face this high fills the picture
 
 
 def person_masks(
@@ -20,12 +23,60 @@ def person_masks(
     bodies: Sequence[Body | None],
 ) -> list[Tensor]:
     """(1, H, W) in [0, 1] for each face's person, on the CPU."""
-    marked = [_with_closeup(networks, picture, _whole(networks, picture, _turn(f)), f) for f in faces]
-    if len(faces) < 2:
-        return marked
-    claims = torch.stack([_claim(picture, f, b) for f, b in zip(faces, bodies, strict=True)])
-    share = claims / claims.sum(0).clamp_min(1e-6)
-    return [mask * own for mask, own in zip(marked, share, strict=True)]
+    marked = [_with_closeup(networks, picture, _whole(networks, picture, f), f) for f in faces]
+    marked = [torch.maximum(mask, _oval(picture, f)) for mask, f in zip(marked, faces, strict=True)]
+    claims = torch.stack([_claim(picture, f, b) for f, b in zip(faces, bodies, strict=True)]) if faces else []
+    masks = []
+    for k, mask in enumerate(marked):
+        share = claims[k] / claims.sum(0).clamp_min(1e-6) if len(faces) > 1 else 1.0
+        masks.append(connected(mask * share, (claims[k] > 0.5).float()))
+    return masks
+
+
+def connected(mask: Tensor, seed: Tensor, longest: int = 128) -> Tensor:
+    """The mask (1, H, W) without what hangs together with no pixel of seed (1, H, W): other people's arms, pictures.
+
+    Grown on a small grid until nothing is added; a mask without a seed is left as it is.
+    """
+    scale = longest / max(mask.shape[1:])
+    size = [max(1, round(n * scale)) for n in mask.shape[1:]]
+    inside = F.adaptive_max_pool2d(mask[None], size) > 0.3
+    reached = inside & (F.adaptive_avg_pool2d(seed[None], size) > 0.5)
+    count = int(reached.sum())
+    if not count:
+        return mask
+    while True:
+        reached = inside & (F.max_pool2d(reached.float(), 9, 1, 4) > 0)  # thin gaps of a coarse mask do not part
+        if int(reached.sum()) == count:
+            break
+        count = int(reached.sum())
+    grown = F.max_pool2d(reached.float(), 3, 1, 1)  # soft edges lie outside of what counts as inside
+    return mask * F.interpolate(grown, mask.shape[1:], mode="bilinear", align_corners=False)[0]
+
+
+def with_hands(mask: Tensor, body: Body, hands: Sequence[Hand]) -> Tensor:
+    """The body's mask added around the hands that were found: the segmentation network sometimes leaves them out.
+
+    Elsewhere its outline is the better one of the two.
+    """
+    added = mask
+    for hand in hands:
+        reach = 0.35 * hand.size
+        low = (hand.points.amin(0) - reach).floor().long().clamp_min(0).tolist()
+        high = (hand.points.amax(0) + reach).ceil().long().clamp_min(0).tolist()
+        rows, columns = slice(low[1], high[1]), slice(low[0], high[0])
+        region = mask[0, rows, columns]
+        if not region.numel():
+            continue
+        height, width = region.shape
+        y, x = torch.meshgrid(torch.arange(height) + low[1], torch.arange(width) + low[0], indexing="ij")
+        at = torch.stack([x, y], -1).reshape(-1, 2) + 0.5
+        near = (torch.cdist(at, hand.points).amin(1) / reach).reshape(region.shape)
+        unit = body.square.to_unit(at).reshape(1, *region.shape, 2) * 2 - 1
+        own = F.grid_sample(body.mask[None], unit, align_corners=False)[0, 0]
+        added = added.clone() if added is mask else added
+        added[0, rows, columns] = torch.maximum(region, own * (2 - 2 * near).clamp(0, 1))
+    return added
 
 
 def _turn(face: Face) -> float:
@@ -33,12 +84,27 @@ def _turn(face: Face) -> float:
     return face.turn if abs(face.turn) > math.radians(30) else 0.0
 
 
-def _whole(networks: Perception, picture: Pyramid, turn: float) -> Tensor:
-    """The whole picture, squeezed into the network's square as it was trained; turned upright where it is not."""
-    size = networks.size("selfie_segmentation")
-    if turn:
+def _oval(picture: Pyramid, face: Face) -> Tensor:
+    """(1, H, W): the inner face, which is the person whatever the network says of a face without a head."""
+    square = square_around(face.mesh[:468, :2], 1.0, face.turn)
+    unit = (torch.arange(64) + 0.5) / 64
+    width = float((face.mesh[454, :2] - face.mesh[234, :2]).norm()) / square.side
+    height = face.height / square.side
+    across, down = (unit - 0.5) / (0.5 * max(width, 0.3)), (unit - 0.5) / (0.5 * height)
+    radius = (across[None, :] ** 2 + down[:, None] ** 2).sqrt()
+    return paste(((0.9 - radius) / 0.1).clamp(0, 1)[None], square, picture.height, picture.width)
+
+
+def _whole(networks: Perception, picture: Pyramid, face: Face) -> Tensor:
+    """The whole picture, squeezed into the network's square as it was trained.
+
+    Turned upright where it is not, and seen from farther away where a face fills it: the network wants a head.
+    """
+    size, turn = networks.size("selfie_segmentation"), _turn(face)
+    close = face.height > _CLOSE * max(picture.height, picture.width)
+    if turn or close:
         corners = abs(math.cos(turn)) + abs(math.sin(turn))  # the turned square holds the picture's corners
-        square = picture.whole(corners, turn)
+        square = picture.whole(corners * (1.6 if close else 1.0), turn)
         (mask,) = networks.run("selfie_segmentation", picture.crops([square], size))
         return paste(mask[0].clamp(0, 1).cpu(), square, picture.height, picture.width)
     small = F.interpolate(picture.levels[0], (size, size), mode="bilinear", antialias=True)
