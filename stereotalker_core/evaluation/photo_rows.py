@@ -39,6 +39,7 @@ from .photo_metrics import (
 
 Row = dict[str, Any]
 _WITHIN = 0.2  # of the photograph's eye opening
+_FACE = 0.5  # the mesh network's own score from which a frame shows a face
 _ARMS = ("body.left_elbow", "body.right_elbow", "body.left_wrist", "body.right_wrist")
 _FEW = (SHUT, OPEN, "yaw-30", "yaw-20", "yaw+30")  # frames of a head-and-shoulder crop that are searched for hands
 _GHOST = 2  # hands that a person has
@@ -146,7 +147,7 @@ def _face_near(judge: Perception, picture: Tensor, expected: Tensor) -> Tensor |
     """Mesh (478, 3) of the face of a frame that lies nearest to the expected one; None where the judge sees none."""
     faces = find_faces(judge, Pyramid((picture / 2 + 0.5).clamp(0, 1)))
     middle = expected.mean(0)
-    meshes = [face.mesh for face in faces]
+    meshes = [face.mesh for face in faces if face.presence >= _FACE]
     return min(meshes, key=lambda mesh: float((mesh[:, :2].mean(0) - middle).norm()), default=None)
 
 
