@@ -38,7 +38,7 @@ from .photo_metrics import (
 )
 
 Row = dict[str, Any]
-_WITHIN = 0.2  # of the photograph's eye opening
+_WITHIN, _CLOSELY = 0.2, 0.1  # of the photograph's eye opening
 _FACE = 0.5  # the mesh network's own score from which a frame shows a face
 _ARMS = ("body.left_elbow", "body.right_elbow", "body.left_wrist", "body.right_wrist")
 _FEW = (SHUT, OPEN, "yaw-30", "yaw-20", "yaw+30")  # frames of a head-and-shoulder crop that are searched for hands
@@ -169,6 +169,7 @@ def _face_row(image: Tensor, mesh: Tensor, picture: Tensor, drawn: Tensor | None
         "landmark_error": landmark_error(drawn, mesh),
         "eye_opening": opening,
         "eye_within": math.nan if math.isnan(opening) else float(abs(opening - 1) <= _WITHIN),
+        "eye_within_10": math.nan if math.isnan(opening) else float(abs(opening - 1) <= _CLOSELY),
         "iris_contrast": iris_contrast(picture, drawn, image, mesh),
         "lips_shut": lip_gap(drawn),
         "face_detail": face_detail(picture, drawn, image, mesh),
