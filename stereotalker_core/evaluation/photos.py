@@ -52,8 +52,8 @@ METRICS = {  # name: what it says, in the table's order
     "identity_40": "at +-40 degrees",
     "identity_strangers": "between different photographs",
     "quality": "what the fit says of itself",
-    "fit_seconds": "perception and fit, one thread",
-    "perception_seconds": "perception alone, one thread",
+    "fit_seconds": "perception and fit, CPU seconds of one thread",
+    "perception_seconds": "perception alone",
 }
 Progress = Callable[[int, int, Row], None]  # done, total, the finished row
 Metrics = dict[str, dict[str, float]]
