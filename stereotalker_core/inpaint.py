@@ -158,7 +158,8 @@ def _membrane(free: Tensor, right: tuple[Tensor, Tensor], below: tuple[Tensor, T
         ask, weight = ask + F.pad(asked, back) - F.pad(asked, pad), weight + F.pad(w, back) + F.pad(w, pad)
     for _ in range(_SWEEPS):
         near = ask + F.pad(value[..., 1:] * right[1], (0, 1)) + F.pad(value[..., :-1] * right[1], (1, 0))
-        near = near + F.pad(value[..., 1:, :] * below[1], (0, 0, 0, 1)) + F.pad(value[..., :-1, :] * below[1], (0, 0, 1, 0))
+        upper, lower = value[..., 1:, :] * below[1], value[..., :-1, :] * below[1]
+        near = near + F.pad(upper, (0, 0, 0, 1)) + F.pad(lower, (0, 0, 1, 0))
         value = near / weight.clamp_min(1e-6) * free
     return value
 

@@ -137,7 +137,8 @@ class _Level:
         self.rows, self.columns, self.order = *known.shape[-2:], order
         self.colour, self.known, self.random = push_pull(colour, known.to(colour)), known, random
         unknown = F.pad(~known[0], (_PATCH // 2,) * 4, value=True)  # centres of patches that are wholly known
-        self.sources = ~grown(unknown, _PATCH // 2)[0, _PATCH // 2 : -(_PATCH // 2), _PATCH // 2 : -(_PATCH // 2)].flatten()
+        inner = slice(_PATCH // 2, -(_PATCH // 2))
+        self.sources = ~grown(unknown, _PATCH // 2)[0, inner, inner].flatten()
         self.source = self.sources.nonzero().squeeze(1)
         self.target = grown(~known[0], _PATCH // 2).flatten().nonzero().squeeze(1)
         self.sure = self._surety(known)
@@ -145,7 +146,7 @@ class _Level:
         self.y, self.x = y.flatten().to(colour.device), x.flatten().to(colour.device)
 
     def search(self, start: Tensor, rounds: int) -> Tensor:
-        """Sources of all pixels (2, h, w), from those of this level or the one before, over rounds of vote and search."""
+        """Sources of all pixels (2, h, w), from those of this level or the one before, by rounds of vote and search."""
         at = self._begin(start)
         for _ in range(rounds):
             self._vote(at)

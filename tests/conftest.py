@@ -68,7 +68,7 @@ def _shake(module: torch.nn.Module, amount: float = 0.02) -> torch.nn.Module:
 
 @pytest.fixture(scope="session")
 def tiny_models():
-    """`pipeline.Models` of all classes that nano uses, a few thousand weights each, untrained; the perception is real."""
+    """`pipeline.Models` of all classes that nano uses, a few thousand weights each, untrained; real perception."""
     from stereotalker_core.audio.encoder import SpeechEncoder
     from stereotalker_core.body.model import HalfBody
     from stereotalker_core.motion.denoiser import MotionDenoiser

@@ -224,9 +224,10 @@ def _follow_lines(colour: Tensor, alpha: Tensor, trust: Tensor) -> Tensor:
 
 
 def _enlarged(colour: Tensor, coarse: Tensor, alpha: Tensor, person: Tensor, other: Tensor) -> Tensor:
-    """Alpha of the working size at the picture's own, along the picture's lines; sure pixels keep the network's side."""
+    """Alpha of the working size at the picture's own, along the picture's lines; sure pixels keep their side."""
     size = colour.shape[-2:]
-    grown = F.interpolate(torch.cat([alpha, person.to(alpha), other.to(alpha)], 1), size, mode="bilinear", align_corners=False)
+    layers = torch.cat([alpha, person.to(alpha), other.to(alpha)], 1)
+    grown = F.interpolate(layers, size, mode="bilinear", align_corners=False)
     fine = grown[:, :1]
     if size != alpha.shape[-2:]:
         from kornia.filters import guided_blur
@@ -263,7 +264,7 @@ def foreground_colours(image: Tensor, alpha: Tensor) -> Tensor:
 
 
 def _unmixed(colour: Tensor, alpha: Tensor, front: Tensor, back: Tensor) -> tuple[Tensor, Tensor]:
-    """One Jacobi step: each layer from its four neighbours, closest where alpha is alike, then made to explain colour."""
+    """One Jacobi step: each layer from its four neighbours, closest where alpha is alike, then made to explain it."""
     padded = F.pad(torch.cat([front, back, alpha], 1), (1, 1, 1, 1), mode="replicate")
     total, count = 0.0, 0.0
     rows, columns = colour.shape[-2:]
