@@ -35,7 +35,7 @@ class FitPortrait:
 
     @classmethod
     def INPUT_TYPES(cls):
-        keypoints = "Optional POSE_KEYPOINT of a DWPose / OpenPose node; otherwise an embedded detector is used."
+        keypoints = "Optional POSE_KEYPOINT of a DWPose / OpenPose node; otherwise embedded networks find the person."
         mask = "Optional mask of the person (1 = person), for example from a background remover."
         return {
             "required": {

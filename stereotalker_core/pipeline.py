@@ -70,7 +70,8 @@ class Models:
     def load_nano(cls, device: str | torch.device = "cpu") -> "Models":
         """The models that ship with the package. FileNotFoundError and ValueError name a missing or damaged file."""
         device = str(device)
-        return cls(HalfBody().to(device), load_perception(device), MotionModels.load_nano(device), load_renderer(device))
+        body, perception = HalfBody().to(device), load_perception(device)
+        return cls(body, perception, MotionModels.load_nano(device), load_renderer(device))
 
     def with_experts(self, view: float = 1.0, mask: float = 1.0) -> "Models":
         """The same models with another strength of the view and mask experts (0 = off)."""
