@@ -2,7 +2,7 @@
 
 A backdrop is continued as a smooth base (a low polynomial and what is left of it, pushed and pulled) with its grain
 copied onto it. A room is laid in pieces of itself; where two of them are the same thing in another light, a membrane
-evens their tones (Perez et al. 2003). The places are sought on a picture of at most 384 px (inpaint_places.py) and then
+evens their tones (Perez et al. 2003). The places are sought on a picture of at most 256 px (inpaint_places.py) and then
 copy pixels of the full one, so that nothing is blurred.
 """
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from .inpaint_places import find_places, grown, push_pull
 from .shapes import dims
 
-_WORKING = 384  # px of the longer side on which the places are sought
+_WORKING = 256  # px of the longer side on which the places are sought
 _CELL = 16  # the working size is a multiple, so that every level halves
 _SOFT = 0.15  # coverage that counts as hole
 _MARGIN = 80  # the hole is dilated by 1/80 of the longer side: hair, shadows, fringes
