@@ -18,7 +18,7 @@ MAX_FILE, MAX_FUNCTION, MAX_LINE = 400, 60, 120
 # A module may import modules of its own package and what these rows list. Longer prefixes win over shorter ones.
 _VOCABULARY = ["shapes", "config", "precision", "checkpoint"]
 _RECORDS = [*_VOCABULARY, "records", "body.skeleton", "body.rotations"]
-_STAGE_1 = [*_RECORDS, "perception", "body", "camera", "audio"]
+_STAGE_1 = [*_RECORDS, "perception", "inpaint", "body", "camera", "audio"]
 _ALL_STAGES = [*_STAGE_1, "motion", "face", "image", "video"]
 ALLOWED = {
     "shapes": [],
@@ -32,7 +32,9 @@ ALLOWED = {
     "records": ["shapes", "checkpoint", "body.skeleton"],
     "image": _VOCABULARY,
     "perception": _VOCABULARY,
-    "body": [*_RECORDS, "camera", "image", "perception"],
+    "inpaint_places": [],
+    "inpaint": ["shapes", "inpaint_places"],
+    "body": [*_RECORDS, "camera", "image", "perception", "inpaint"],
     "camera": [*_RECORDS, "body"],
     "audio": _RECORDS,
     "motion": [*_STAGE_1],
