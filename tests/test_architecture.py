@@ -29,7 +29,7 @@ ALLOWED = {
     "body.skeleton": [],
     "body.rotations": ["shapes"],
     "body.model": ["shapes", "checkpoint", "body.rotations", "body.skeleton"],
-    "records": ["shapes", "checkpoint", "body.skeleton"],
+    "records": ["shapes", "checkpoint", "body.rotations", "body.skeleton"],
     "image": _VOCABULARY,
     "perception": _VOCABULARY,
     "body": [*_RECORDS, "camera", "image", "perception"],
