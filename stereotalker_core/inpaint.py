@@ -1,9 +1,9 @@
 """The background behind a person and beyond the picture's edges, filled with the picture's own texture.
 
-A smooth base (a low polynomial and what is left of it, pushed and pulled) continues gradients and walls; the detail
-over it is synthesised by patches: nearest neighbours of every unknown patch among the known ones, voting, from coarse
-to fine (Wexler et al. 2007), found exactly on small levels and by PatchMatch (Barnes et al. 2009) on larger ones. The
-places found on a picture of at most 384 px then copy pixels of the full one, so that nothing is blurred.
+A backdrop is continued as a smooth base (a low polynomial and what is left of it, pushed and pulled) with its grain
+copied onto it. A room is laid in pieces of itself; where two of them are the same thing in another light, a membrane
+evens their tones (Perez et al. 2003). The places are sought on a picture of at most 384 px (inpaint_places.py) and then
+copy pixels of the full one, so that nothing is blurred.
 """
 
 import torch
@@ -23,7 +23,7 @@ _TONE = 0.15  # colour units (-1..1) up to which two pieces count as the same th
 _SWEEPS = 24  # of the solver on each level
 _GRAIN = 64  # a backdrop's base is blurred by 1/64 of the longer side
 _ENOUGH = 0.2  # share of the mean coverage from which on a row or column counts as known to the polynomial
-_BEYOND = 0.1  # share of the picture that the polynomial goes on outside the known part before it stays as it is
+_BEYOND = 0.1  # share of half the picture that the polynomial goes on outside the known part before it stays as it is
 
 
 def paint_out(image: Tensor, hole: Tensor, seed: int = 0) -> Tensor:
@@ -158,7 +158,8 @@ def _membrane(free: Tensor, right: tuple[Tensor, Tensor], below: tuple[Tensor, T
         ask, weight = ask + F.pad(asked, back) - F.pad(asked, pad), weight + F.pad(w, back) + F.pad(w, pad)
     for _ in range(_SWEEPS):
         near = ask + F.pad(value[..., 1:] * right[1], (0, 1)) + F.pad(value[..., :-1] * right[1], (1, 0))
-        near = near + F.pad(value[..., 1:, :] * below[1], (0, 0, 0, 1)) + F.pad(value[..., :-1, :] * below[1], (0, 0, 1, 0))
+        near = near + F.pad(value[..., 1:, :] * below[1], (0, 0, 0, 1))
+        near = near + F.pad(value[..., :-1, :] * below[1], (0, 0, 1, 0))
         value = near / weight.clamp_min(1e-6) * free
     return value
 
@@ -167,8 +168,10 @@ def _halved(link: tuple[Tensor, Tensor], axis: int) -> tuple[Tensor, Tensor]:
     """The links of cells of 2 x 2 pixels: the way from centre to centre is half a link, one, and half a link."""
     asked, weight = link
     wide = torch.cat([asked / weight.clamp_min(1e-6), weight], 1)
-    first, middle, last = (wide.narrow(axis, k, wide.shape[axis] - 2)[..., ::2, :] if axis == 2 else
-                           wide.narrow(axis, k, wide.shape[axis] - 2)[..., ::2] for k in range(3))
+    count = wide.shape[axis]
+    first, middle, last = (
+        wide.index_select(axis, torch.arange(k, count - 2 + k, 2, device=wide.device)) for k in range(3)
+    )
     way = first[:, :3] / 2 + middle[:, :3] + last[:, :3] / 2
     worst = torch.minimum(torch.minimum(first[:, 3:], middle[:, 3:]), last[:, 3:])
     both = torch.cat([way * worst, worst], 1)

@@ -19,7 +19,7 @@ _PIECES = 64  # px of the longer side of the level on which large pieces are lai
 _LONG = (1.0, 0.1)  # cost of a shift by the whole height, width: rooms go on along their rows
 _JOINT = 0.02  # cost of any seam
 _SEAM, _NEVER = 1.0, 100.0  # cost of a seam, in squared colour; of a shift that finds nothing
-_MESSAGES = 10
+_MESSAGES = 10  # rounds of belief propagation, about as many pixels as a hole's half width
 _FADE = 1.3  # of a patch's vote with every pixel from the known part: what is next to it is surest
 
 
@@ -136,8 +136,9 @@ class _Level:
         """colour (1, 3, h, w), known (1, 1, h, w) bool."""
         self.rows, self.columns, self.order = *known.shape[-2:], order
         self.colour, self.known, self.random = push_pull(colour, known.to(colour)), known, random
-        unknown = F.pad(~known[0], (_PATCH // 2,) * 4, value=True)  # centres of patches that are wholly known
-        self.sources = ~grown(unknown, _PATCH // 2)[0, _PATCH // 2 : -(_PATCH // 2), _PATCH // 2 : -(_PATCH // 2)].flatten()
+        reach = _PATCH // 2
+        unknown = grown(F.pad(~known[0], (reach,) * 4, value=True), reach)
+        self.sources = ~unknown[0, reach:-reach, reach:-reach].flatten()  # centres of patches that are wholly known
         self.source = self.sources.nonzero().squeeze(1)
         self.target = grown(~known[0], _PATCH // 2).flatten().nonzero().squeeze(1)
         self.sure = self._surety(known)
@@ -145,7 +146,7 @@ class _Level:
         self.y, self.x = y.flatten().to(colour.device), x.flatten().to(colour.device)
 
     def search(self, start: Tensor, rounds: int) -> Tensor:
-        """Sources of all pixels (2, h, w), from those of this level or the one before, over rounds of vote and search."""
+        """Sources of all pixels (2, h, w), given this level's or the one before's, voting and searching in turn."""
         at = self._begin(start)
         for _ in range(rounds):
             self._vote(at)

@@ -30,6 +30,8 @@ ALLOWED = {
     "body.rotations": ["shapes"],
     "body.model": ["shapes", "checkpoint", "body.rotations", "body.skeleton"],
     "records": ["shapes", "checkpoint", "body.rotations", "body.skeleton"],
+    "inpaint_places": [],
+    "inpaint": ["shapes", "inpaint_places"],
     "image": _VOCABULARY,
     "perception": _VOCABULARY,
     "body": [*_RECORDS, "camera", "image", "perception"],
