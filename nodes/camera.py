@@ -15,7 +15,11 @@ from . import host
 
 PATHS = ("fixed", "orbit", "orbit (ease in and out)", "keyframes")
 STRIP = {"yaw_max": 90.0, "count": 25, "size": 128}  # the camera widget's pictures of the person
-YAW = "Degrees. 0 = the portrait's own view, positive = the camera moves towards the subject's right side. Trained range -90..90."
+YAW = (
+    "Degrees. 0 = the portrait's own view, positive = the camera moves towards the subject's right side. "
+    "Trained range -90..90."
+)
+SIZE = "Pixels of the square canvas, or of a side that is 0 below."
 
 
 def side_input() -> tuple:
@@ -70,7 +74,7 @@ class CameraTrajectory:
                 ),
                 "size": (
                     "INT",
-                    {"default": 256, "min": 128, "max": 1024, "step": 64, "tooltip": "Pixels of the square canvas, or of a side that is 0 below."},
+                    {"default": 256, "min": 128, "max": 1024, "step": 64, "tooltip": SIZE},
                 ),
             },
             "optional": {

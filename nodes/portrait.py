@@ -16,7 +16,7 @@ MASK = (
 
 def person_input() -> tuple:
     """The widget that chooses one of several people."""
-    tip = "Which of several people: 1 = the largest face, 2 the next; 0 = the largest, with a warning if there are more."
+    tip = "Which of several people, 1 = the largest face; 0 = the largest, with a warning where there are more."
     return ("INT", {"default": 0, "min": 0, "max": 16, "tooltip": tip})
 
 
@@ -52,7 +52,7 @@ class FitPortrait:
 
     @classmethod
     def INPUT_TYPES(cls):
-        keypoints = "Optional POSE_KEYPOINT of a DWPose / OpenPose node; otherwise an embedded detector is used."
+        keypoints = "Optional POSE_KEYPOINT of a DWPose / OpenPose node; otherwise embedded networks find the person."
         return {
             "required": {
                 "image": ("IMAGE", {"tooltip": "One person from the front, half body, both shoulders visible."})

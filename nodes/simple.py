@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..stereotalker_core.camera.trajectories import ORIGINS
 from ..stereotalker_core.shapes import FPS
 from . import host
-from .camera import YAW, canvas_of, side_input, shown_to_widget
+from .camera import SIZE, YAW, canvas_of, shown_to_widget, side_input
 from .portrait import MASK, fit_report, keypoints_in, person_input
 from .speech import audio_in
 from .video import BACKGROUNDS, COLOURS, HIDDEN, check_batch
@@ -36,7 +36,7 @@ class StereoTalker:
             return ("FLOAT", options)
 
         seed = {"default": 0, "min": 0, "max": 2**64 - 1, "control_after_generate": True, "tooltip": "The performance."}
-        size = {"default": 256, "min": 128, "max": 1024, "step": 64, "tooltip": "Pixels of the square video, or of a side that is 0 below."}
+        size = {"default": 256, "min": 128, "max": 1024, "step": 64, "tooltip": SIZE}
         strength = {"default": 1.0, "min": 0.0, "max": 3.0, "step": 0.05, "tooltip": "Size of the gestures."}
         steps = {"default": 1, "min": 1, "max": 50, "tooltip": "Denoising steps of the renderer; 1 is sharpest here."}
         origin = "photo: yaw 0 is the portrait's own view; body: yaw 0 sees the front of a body that was turned."

@@ -104,7 +104,8 @@ class Models:
     def load_nano(cls, device: str | torch.device = "cpu") -> "Models":
         """The models that ship with the package. FileNotFoundError and ValueError name a missing or damaged file."""
         device = str(device)
-        return cls(HalfBody().to(device), load_perception(device), MotionModels.load_nano(device), load_renderer(device))
+        body, perception = HalfBody().to(device), load_perception(device)
+        return cls(body, perception, MotionModels.load_nano(device), load_renderer(device))
 
     def with_experts(self, view: float = 1.0, mask: float = 1.0) -> "Models":
         """The same models with another strength of the view and mask experts (0 = off)."""
@@ -123,8 +124,8 @@ class Scene:
 @dataclass(frozen=True)
 class Look:
     """Settings of stage 2: denoising steps, seed of its noise, background ("portrait", an (r, g, b) in 0..1, or a
-    picture (3, H, W) of the canvas in [-1, 1]), whether the mask is predicted or the bare body's own silhouette, and how many
-    times as large the face is drawn once more (1 = no face pass)."""
+    picture (3, H, W) of the canvas in [-1, 1]), whether the mask is predicted or the bare body's own silhouette, and
+    how many times as large the face is drawn once more (1 = no face pass)."""
 
     steps: int = 1
     seed: int = 0
@@ -171,8 +172,8 @@ def fit_person(
         log.removeHandler(heard)
     if not identity.quality >= LEAST_QUALITY:
         raise ValueError(
-            f"the body does not fit the portrait (quality {identity.quality:.2f}, {LEAST_QUALITY:g} is the least): take "
-            f"a picture of one person from the front, check the mask (white = person), or {HELP}"
+            f"the body does not fit the portrait (quality {identity.quality:.2f}, {LEAST_QUALITY:g} is needed): take a "
+            f"picture of one person from the front, check the mask (white = person), or {HELP}"
         )
     return replace(identity, warnings=(*identity.warnings, *dict.fromkeys(heard.messages)))
 

@@ -68,14 +68,14 @@ def _shake(module: torch.nn.Module, amount: float = 0.02) -> torch.nn.Module:
 
 @pytest.fixture(scope="session")
 def tiny_models():
-    """`pipeline.Models` of all classes that nano uses, a few thousand weights each, untrained."""
+    """`pipeline.Models` of all classes that nano uses, a few thousand weights each, untrained; real perception."""
     from stereotalker_core.audio.encoder import SpeechEncoder
-    from stereotalker_core.body.detector import KeypointDetector
     from stereotalker_core.body.model import HalfBody
     from stereotalker_core.motion.denoiser import MotionDenoiser
     from stereotalker_core.motion.prior import LanguagePrior, nano_llm
     from stereotalker_core.motion.representation import MotionCodec
     from stereotalker_core.motion.sampling import MotionModels
+    from stereotalker_core.perception.networks import load_perception
     from stereotalker_core.pipeline import Models
     from stereotalker_core.video.experts import MaskExperts, ViewExperts
     from stereotalker_core.video.mask import MaskPredictor
@@ -102,6 +102,5 @@ def tiny_models():
         _shake(ViewExperts.for_unet(unet, rank=4), 0.5),
         _shake(MaskExperts.for_unet(unet, rank=4), 0.5),
     )
-    detector = KeypointDetector(KeypointDetector.Config(widths=(8, 8, 8, 8, 8), face_widths=(8, 8, 8, 8))).eval()
     motion = MotionModels(encoder.eval(), _shake(prior), _shake(denoiser))
-    return Models(body, detector, motion, renderer)
+    return Models(body, load_perception(), motion, renderer)

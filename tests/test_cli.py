@@ -236,17 +236,11 @@ def test_checkpoints_that_are_cut_or_of_another_model(inputs, tiny_models, tmp_p
 
 
 def test_nobody_in_the_portrait_says_how_to_help(tiny, inputs, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("stereotalker_core.body.detector.KeypointDetector.locate", _nobody)
+    monkeypatch.setattr("stereotalker_core.perception.people.find_faces", lambda *_: [])
     line = words(inputs, tmp_path / "v.mp4")
     del line[line.index("--mask") : line.index("--out")]
     assert cli.main(line) == 2
     assert "no person found" in capsys.readouterr().err and not list(tmp_path.iterdir())
-
-
-def _nobody(self, images):
-    n, b = len(import_module("stereotalker_core.body.detector").BODY_POINTS), len(images)
-    points, numbers, mask = torch.zeros(b, n, 2), torch.zeros(b, n), torch.zeros(b, 1, 96, 96)
-    return points, numbers, numbers, torch.full((b,), -9.0), mask, torch.zeros(b, n, 8, 8)
 
 
 def test_info(capsys):
@@ -268,8 +262,8 @@ def test_synth_and_train_reach_modules_that_take_arguments(module):
 
 def test_words_are_handed_on(monkeypatch):
     seen = []
-    monkeypatch.setattr(import_module("stereotalker_core.training.detector"), "main", seen.append)
-    assert cli.main(["train", "detector", "--steps", "5", "--out", "x"]) == 0
+    monkeypatch.setattr(import_module("stereotalker_core.training.mask"), "main", seen.append)
+    assert cli.main(["train", "mask", "--steps", "5", "--out", "x"]) == 0
     assert seen == [["--steps", "5", "--out", "x"]]
 
 

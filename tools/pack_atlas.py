@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def packed(body: HalfBody) -> Tensor:
-    """(R, 2) in [0, 1] of the render vertices in the new layout. ValueError where islands overlap or leave the square."""
+    """(R, 2) in [0, 1] of the render vertices in the new layout. ValueError where islands overlap or stick out."""
     island = islands(body.uv_triangles, len(body.uv))
     of_triangle = island[body.uv_triangles[:, 0]]
     out = torch.full_like(body.uv, float("nan"))

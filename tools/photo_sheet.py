@@ -2,7 +2,7 @@
 
 python tools/photo_sheet.py photos/*.jpg --out docs/images/real_photos.jpg
 
-Only the photo goes in, keypoints and mask are our own; keypoints in a JSON file of the photo's name are taken instead.
+Only the photo goes in, keypoints and mask are found; keypoints in a JSON file of the photo's name are taken instead.
 Every column is another moment of the speech, the one of its fifth of the recording at which the mouth is open widest.
 Prints what the fit says of every photo.
 """
@@ -100,7 +100,7 @@ def main() -> None:
         try:
             given = path.with_suffix(".json")
             points = load_keypoints(given, *image.shape[:0:-1]) if given.is_file() else None
-            identity = fit_portrait(models.body, image, points, detector=models.detector)
+            identity = fit_portrait(models.body, image, points, networks=models.perception)
         except ValueError as refusal:
             print(f"{path.name}: refused, {refusal}", flush=True)
             continue

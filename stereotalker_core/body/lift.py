@@ -1,9 +1,9 @@
 """Texture lift: the portrait's pixels carried to the body's texture atlas, with the visibility of every texel.
 
-Unseen texels take the mirrored point's colour, then that of the seen surface most like them (near, same part, turned the
-same way), so that sleeves end where they end and hair stays hair. What an eye or an open mouth shows stays; what they
-hide comes from the same eye's colours or from a template. Lids take the colour of the skin around them, but for the line
-of their lashes; clothes near a hand take that of the mirrored place: neither shows itself.
+Unseen texels take the mirrored point's colour, then that of the seen surface most like them (near, same part, turned
+the same way), so that sleeves end where they end and hair stays hair. What an eye or an open mouth shows stays; what
+they hide comes from the same eye's colours or from a template. Lids take the colour of the skin around them, but for
+the line of their lashes; clothes near a hand take that of the mirrored place: neither shows itself.
 """
 
 import torch

@@ -1,8 +1,9 @@
 """Some points of the body (keypoints, then vertices) as a function of a fit's parameters, with their derivatives.
 
-A fit needs a few hundred points of 11,138 vertices, and their Jacobian dozens of times. The derivatives are written out:
-a rotation of joint j by omega moves a point x that hangs on it by omega x (x - head of j), and shape, expression and
-shell are linear before skinning. `jacfwd` of `PointModel.__call__` is the plain twin in the tests, ten times slower.
+A fit needs a few hundred points of 11,138 vertices, and their Jacobian dozens of times. The derivatives are written
+out: a rotation of joint j by omega moves a point x that hangs on it by omega x (x - head of j), and shape, expression
+and shell are linear before skinning. `jacfwd` of `PointModel.__call__` is the plain twin in the tests, ten times
+slower.
 """
 
 import torch

@@ -1,8 +1,8 @@
 """The last millimetres of a face: the fitted body's surface moved onto the points that were seen in the photograph.
 
-A body model with 64 shapes leaves lids, lips and brows off by one to three pixels: enough that a photographed eye ends up
-on a lid. Where the points are, the surface follows them exactly; between them and beyond, a Gaussian process says how
-(Rasmussen and Williams 2006, chapter 2; Matern 3/2 kernel: smooth, and back to nothing away from the points).
+A body model with 64 shapes leaves lids, lips and brows off by one to three pixels: enough that a photographed eye ends
+up on a lid. Where the points are, the surface follows them exactly; between them and beyond, a Gaussian process says
+how (Rasmussen and Williams 2006, chapter 2; Matern 3/2 kernel: smooth, and back to nothing away from the points).
 """
 
 import math
@@ -95,7 +95,7 @@ def _kernel(a: Tensor, b: Tensor, a_jaw: Tensor, b_jaw: Tensor) -> Tensor:
 
 
 def _with_eyes_and_mouth(body: HalfBody, field: Tensor) -> Tensor:
-    """Offsets (V, 3) in which eyeballs, teeth and the mouth's inside move as solid bodies, and lids keep off the eyes."""
+    """Offsets (V, 3) in which eyeballs, teeth and the mouth's inside move as solids, and lids keep off the eyes."""
     field = field.clone()
     vertex_part = body.vertex_part
     at_mesh = (field[body.mesh_vertices] * body.mesh_weights[..., None]).sum(1)
@@ -129,7 +129,8 @@ def register_outline(
     intrinsics: (3, 3) of the camera in the mask's pixels.
     rounds: of looking for the edge.
 
-    Returns new offsets (V, 3). The symmetric shell knows of volume; this knows of a parting, a collar, a raised shoulder.
+    Returns new offsets (V, 3). The symmetric shell knows of volume; this knows of a parting, a collar, one
+    raised shoulder.
     """
     rest = body.mean
     fixed = body.vertices_in("hand.L", "hand.R", "eye.L", "eye.R", "lashes", *_INNER_MOUTH)

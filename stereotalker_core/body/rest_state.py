@@ -1,7 +1,7 @@
 """What of a portrait's expression and bearing stays while the person talks.
 
-The photograph's own expression is the rest state: a smile stays a smile, a tilted head stays tilted, lids are as wide as
-they were. Only what a talking mouth must be able to undo goes: an open mouth closes, shut eyes open.
+The photograph's own expression is the rest state: a smile stays a smile, a tilted head stays tilted, lids are as wide
+as they were. Only what a talking mouth must be able to undo goes: an open mouth closes, shut eyes open.
 """
 
 import torch

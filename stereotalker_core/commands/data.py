@@ -19,7 +19,6 @@ TRAINERS = {
     "motion": "training.motion",
     "face": "training.face",
     "face-epochs": "training.face_epochs",
-    "detector": "training.detector",
     "autoencoder": "training.autoencoder",
     "mask": "training.mask",
     "renderer": "training.renderer",

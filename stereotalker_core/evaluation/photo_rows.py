@@ -217,7 +217,7 @@ def _hand_row(
         frame = frames[name]
         hands = find_all_hands(tools.judge, frame.picture)
         counts[name] = len(hands)
-        meant, head = posed_hands(tools.models.body, identity, frame.motion, frame.cameras)
+        meant, head = posed_hands(tools.models.body, identity, identity.performed(frame.motion), frame.cameras)
         off, expected = hand_errors(hands, meant, head, frame.cameras.size)
         errors, wanted = errors + off, wanted + expected
         drawn = found.get(name)

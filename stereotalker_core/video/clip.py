@@ -111,7 +111,10 @@ def prepare_clip(
         with autocast(maps.device, public):
             regions = masks.predict(seen, maps).masks if predictor else masks.silhouette(seen.part)
             lift = _encode(vae, seen.lift)
-        guide = maps.half() if guides == "maps" else _drawing(body, rest, identity.performed(motion[frames]), cameras[frames])
+        if guides == "maps":
+            guide = maps.half()
+        else:
+            guide = _drawing(body, rest, identity.performed(motion[frames]), cameras[frames])
         parts.append((guide.cpu(), regions.half().cpu(), lift, seen.yaw.cpu()))
         if callback:
             callback(start + len(seen), seen.lift[-1])

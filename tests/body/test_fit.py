@@ -5,16 +5,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from stereotalker_core.body.fit import _follow_outline, fit_portrait, paint_out
-from stereotalker_core.body.fit_pose import Parameters, PointModel, fit_pose
+from stereotalker_core.body.fit import fit_portrait
+from stereotalker_core.body.fit_pose import fit_pose
 from stereotalker_core.body.fit_shell import ShellSolver, fit_shell, outer_contour, silhouette_iou
-from stereotalker_core.body.texels import Lifter
 from stereotalker_core.body.model import HalfBody
+from stereotalker_core.body.outline import follow_outline, outline_of
+from stereotalker_core.body.point_model import PointModel
+from stereotalker_core.body.pose_parameters import Parameters
 from stereotalker_core.body.rasterize import rasterize
 from stereotalker_core.body.shell_prior import load_shell_prior
 from stereotalker_core.body.skeleton import JOINT_INDEX
+from stereotalker_core.body.texels import Lifter
 from stereotalker_core.camera.projection import intrinsics_for, look_at, project
 from stereotalker_core.image import load_portrait
+from stereotalker_core.inpaint import paint_out
 from stereotalker_core.perception.keypoints import SPARSE_NAMES, Keypoints, load_keypoints
 from stereotalker_core.synthetic.poses import ArmAngles, arm_pose, head_pose, joint_heads
 
@@ -263,7 +267,8 @@ def test_body_and_fit_inside_of_inference_mode(person):
 
 def test_outline_and_prior_find_hair_and_clothes(body, person, fitted):
     """The portrait's outline tells more than the keypoints: hair and clothes come out nearer to the true ones."""
-    fit = _follow_outline(body, fitted, person["keypoints"], SIZE, person["mask"], fitted.intrinsics, 1.0, rounds=2)
+    outline = outline_of(person["mask"], fitted.intrinsics)
+    fit = follow_outline(body, fitted, person["keypoints"], outline, None, rounds=2)
     bare = silhouette_iou(body, fitted.posed(body), fitted.world_to_camera, fitted.intrinsics, person["mask"])
     dressed = silhouette_iou(body, fit.posed(body, fit.shell), fit.world_to_camera, fit.intrinsics, person["mask"])
     assert dressed > max(0.95, bare + 0.04)

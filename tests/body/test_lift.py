@@ -5,7 +5,9 @@ import torch.nn.functional as F
 from stereotalker_core.body.fill import grow, push_pull
 from stereotalker_core.body.lift import lift_portrait
 from stereotalker_core.body.model import HalfBody
+from stereotalker_core.body.portrait_view import Trust
 from stereotalker_core.body.rasterize import interpolate, rasterize
+from stereotalker_core.body.texels import Lifter
 from stereotalker_core.camera.projection import intrinsics_for, look_at, project
 
 SIZE = (160, 160)
@@ -34,14 +36,14 @@ def test_texel_map_matches_its_plain_definition(scene):
     y, x = torch.div(lifter.texel[rows], 256, rounding_mode="floor"), lifter.texel[rows] % 256
     triangle = {tuple(t): i for i, t in enumerate(body.triangles.tolist())}
     for k, corner in enumerate(lifter.corners[rows].tolist()):
-        uv = body.uv[body.uv_triangles[triangle[tuple(corner)]]]
+        uv = body.atlas_uv[body.uv_triangles[triangle[tuple(corner)]]]
         at = (uv * lifter.weight[rows[k]][:, None]).sum(0) * 256
         assert abs(float(at[0]) - float(x[k]) - 0.5) < 0.02 and abs(float(at[1]) - float(y[k]) - 0.5) < 0.02
 
 
 def test_seen_pixels_come_back(scene):
     body, _, _, _, fragments, image, _, _, atlas, visibility = scene
-    uv = interpolate(body.uv, body.uv_triangles, fragments) * 2 - 1
+    uv = interpolate(body.atlas_uv, body.uv_triangles, fragments) * 2 - 1
     again = F.grid_sample(torch.cat([atlas, visibility])[None], uv, align_corners=False)[0]
     seen = again[3] > 0.95
     assert float(seen.float().sum()) > 0.6 * float((fragments.depth > 0).sum())
@@ -99,7 +101,7 @@ def test_untrusted_hands_take_the_colour_of_the_face(scene):
     face = torch.tensor([body.part_index[n] for n in ("face", "lips", "eyesocket")])
     skin = (fragments.triangle >= 0) & torch.isin(body.triangle_part, face)[fragments.triangle]
     image = torch.where(skin, 1.0, -1.0).expand(3, -1, -1)
-    atlas, _ = lift_portrait(body, image, mask, posed, camera, intrinsics, lifter=lifter, trust_hands=False)
+    atlas, _ = lift_portrait(body, image, mask, posed, camera, intrinsics, lifter=lifter, trust=Trust(hands=False))
     assert float(atlas.flatten(1)[:, lifter.texel][:, lifter.hands].mean()) > 0.6
 
 

@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 
 from stereotalker_core.body.lift import lift_portrait, lift_unlit
-from stereotalker_core.body.texels import Lifter
 from stereotalker_core.body.light import SKY_BELOW, UNLIT, find_light, relit, shade
 from stereotalker_core.body.model import HalfBody
 from stereotalker_core.body.rasterize import interpolate, rasterize
+from stereotalker_core.body.texels import Lifter
 from stereotalker_core.camera.projection import intrinsics_for, look_at, project
 
 LIGHT = torch.tensor([0.55, -0.35, 0.25, 0.45])
@@ -66,7 +66,7 @@ def test_unlit_atlas_is_even_and_shades_back_to_the_portrait(body):
     posed = body.pose(body.rest(torch.zeros(1, body.n_shape)), torch.zeros(1, 49, 3), torch.zeros(1, 52))
     fragments = rasterize(project(posed.vertices, camera, intrinsics), body.triangles, size)
     normals = body.normals(posed.vertices)
-    attributes = torch.cat([normals[:, body.render_vertex], body.uv[None]], -1)
+    attributes = torch.cat([normals[:, body.render_vertex], body.atlas_uv[None]], -1)
     surface = interpolate(attributes, body.uv_triangles, fragments)
     normal, uv = F.normalize(surface[0, ..., :3], dim=-1), surface[..., 3:] * 2 - 1
     inside = (fragments.triangle[0] >= 0).float()[None]

@@ -2,8 +2,8 @@
 
 import pytest
 
-from stereotalker_core.body.texels import Lifter
 from stereotalker_core.body.model import HalfBody
+from stereotalker_core.body.texels import Lifter
 from stereotalker_core.evaluation import surface
 from stereotalker_core.synthetic.template import Template
 

@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 
 from stereotalker_core.body.lift import lift_portrait
-from stereotalker_core.body.texels import Lifter
 from stereotalker_core.body.model import HalfBody
 from stereotalker_core.body.rasterize import rasterize
+from stereotalker_core.body.texels import Lifter
 from stereotalker_core.camera.projection import intrinsics_for, look_at, project
 from stereotalker_core.records import Cameras, Identity, Motion
 from stereotalker_core.video import guides

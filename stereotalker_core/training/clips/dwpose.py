@@ -7,7 +7,7 @@
 1. The best frontal frame gives the person: `fit_portrait`. 2. Every frame is fitted from its neighbour's fit with the
 shape held (Levenberg-Marquardt on the keypoints). 3. Rotations, expression and camera are smoothed over time, frames
 without a person are bridged. 4. The body's mean turn becomes the yaw of the camera. 5. Masks come from files, or from
-the fitted body and the colours.
+the embedded perception; where it sees nobody, from the fitted body.
 """
 
 import json
@@ -22,14 +22,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...audio.load import load_audio
-from ...body.fit import fit_portrait
-from ...body.fit_pose import Parameters, PoseFit, fit_pose
-from ...body.matting import matte
+from ...body.fit import fit_portrait, gather_evidence
+from ...body.fit_pose import PoseFit, fit_pose
 from ...body.model import HalfBody
+from ...body.pose_parameters import Parameters
 from ...body.regions import region_of_part
 from ...body.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from ...body.skeleton import JOINT_INDEX
 from ...perception.keypoints import SPARSE_NAMES, Keypoints, from_openpose
+from ...perception.networks import Perception, load_perception
 from ...records import Audio, Cameras, Identity, Motion, Regions
 from ...shapes import FPS, REGIONS, SAMPLE_RATE
 from ...video.guides import render_guides
@@ -100,7 +101,8 @@ def import_video(video: str | Path, root: str | Path, wanted: VideoImport | None
     cut = {i: window.cut(f, wanted.size) for i, f in video_frames(video, [chosen[best]])}
     body = HalfBody()
     mask = _file_mask(masks, chosen[best], window, wanted.size)
-    identity = fit_portrait(body, cut[chosen[best]], points[best], mask)
+    networks = load_perception()
+    identity = fit_portrait(body, cut[chosen[best]], points[best], mask, networks=networks)
     motion, cameras = fit_track(body, points, best, identity, wanted)
     write_identity(identity, root, video.stem)
     pieces = _pieces(len(chosen), round(wanted.seconds * FPS))
@@ -110,7 +112,7 @@ def import_video(video: str | Path, root: str | Path, wanted: VideoImport | None
         frames = torch.stack([window.cut(next(source)[1], wanted.size) for _ in range(piece.stop - piece.start)])
         given = [_file_mask(masks, i, window, wanted.size) for i in chosen[piece]]
         clip = _clip(f"{video.stem}_{number:03d}", video.stem, frames, motion[piece], cameras[piece])
-        regions = estimate_regions(body, identity, clip, points[piece], given)
+        regions = estimate_regions(body, identity, clip, points[piece], given, networks)
         clip = replace(clip, regions=regions, keypoints=_track(points[piece]), audio=_cut_sound(sound, piece))
         written.append(write_clip(clip, root))
     return written
@@ -161,24 +163,37 @@ def turn_to_camera(rotations: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor, T
 
 @torch.no_grad()
 def estimate_regions(
-    body: HalfBody, identity: Identity, clip: Clip, points: Sequence[Keypoints | None], given: Sequence[Tensor | None]
+    body: HalfBody,
+    identity: Identity,
+    clip: Clip,
+    points: Sequence[Keypoints | None],
+    given: Sequence[Tensor | None],
+    networks: Perception,
 ) -> Regions:
-    """Soft masks of a clip: the given person masks, or a matte around the fitted body; face and hands by the body."""
+    """Soft masks of a clip: the given person masks, or those of the person found there; face and hands by the body."""
     table = region_of_part(body.part_names)
-    scalp = 1 + body.part_index["scalp"]
-    heights = [k.face_height() for k in points if k is not None] or [clip.info.size[0] / 6]
     out = []
     for t in range(clip.info.frames):
         part = render_guides(body, identity, clip.motion[t : t + 1], clip.cameras[t : t + 1]).part[0]
         mask = given[t]
         if mask is None:
-            height = points[t].face_height() if points[t] is not None else sum(heights) / len(heights)
-            mask = matte(clip.frames[t], (part > 0).float(), (part == scalp).float(), height)
+            mask = _found_mask(clip.frames[t], points[t], networks)
+        if mask is None:
+            mask = (part > 0).float()
         label = table[part[0].long()].clamp_min(1)
         person = F.one_hot(label, len(REGIONS)).movedim(-1, 0).float() * mask
         person[:1] = 1 - mask
         out.append(person)
     return Regions(torch.stack(out))
+
+
+def _found_mask(frame: Tensor, points: Keypoints | None, networks: Perception) -> Tensor | None:
+    """(1, H, W) of the person whose face holds the points, of the largest person without points; None without one."""
+    try:
+        return gather_evidence(frame, points, None, networks, None).mask
+    except ValueError as error:
+        logger.debug("a mask comes from the fitted body: %s", error)
+        return None
 
 
 def read_keypoints(video: Path) -> list[dict[str, Any]]:
