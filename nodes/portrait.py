@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from ..stereotalker_core.records import Identity, Motion
 from . import host
 
@@ -20,20 +23,23 @@ def person_input() -> tuple:
     return ("INT", {"default": 0, "min": 0, "max": 16, "tooltip": tip})
 
 
-def fit_report(identity: Identity) -> dict[str, list[str]]:
+def fit_report(identity: Identity, warnings: Sequence[str]) -> dict[str, list[str]]:
     """What the node shows of a fit: its quality and every warning, one text each."""
-    return {"text": [f"fit quality {identity.quality:.2f} (of 1)", *identity.warnings]}
+    return {"text": [f"fit quality {identity.quality:.2f} (of 1)", *warnings]}
 
 
-def keypoints_in(pose_keypoint, columns: int, rows: int):
-    """POSE_KEYPOINT of one picture -> Keypoints, None stays None; ValueError for those of several pictures."""
+def keypoints_in(pose_keypoint, columns: int, rows: int, person: int = 0):
+    """POSE_KEYPOINT of one picture -> Keypoints, None stays None; ValueError for those of several pictures.
+
+    person: which of several, 1 = the largest, 0 = the largest with a warning.
+    """
     from ..stereotalker_core.perception.keypoints import from_openpose
 
     if pose_keypoint is None:
         return None
     if isinstance(pose_keypoint, list):
         host.only_one(pose_keypoint, "pictures' keypoints", "give the keypoints of this portrait alone")
-    return from_openpose(pose_keypoint, columns, rows)
+    return from_openpose(pose_keypoint, columns, rows, person or None)
 
 
 class FitPortrait:
@@ -65,16 +71,17 @@ class FitPortrait:
         }
 
     def fit(self, image, pose_keypoint=None, mask=None, person: int = 0):
-        from ..stereotalker_core.pipeline import fit_person
+        from ..stereotalker_core.pipeline import fit_person, heard_warnings
 
         portrait = host.image_in(image)
         rows, columns = portrait.shape[-2:]
-        points = keypoints_in(pose_keypoint, columns, rows)
-        with host.interruptible():
+        with host.interruptible(), heard_warnings() as heard:
+            points = keypoints_in(pose_keypoint, columns, rows, person)
             seen = host.mask_in(mask, (rows, columns))
             identity = fit_person(host.body(), portrait, points, seen, person=person or None)
+        identity = replace(identity, warnings=tuple(heard))
         result = (identity, host.mask_out([identity.mask[None]]), float(identity.quality))
-        return {"ui": fit_report(identity), "result": result}
+        return {"ui": fit_report(identity, heard), "result": result}
 
 
 class SaveIdentity:

@@ -90,7 +90,7 @@ class StereoTalker:
         extra_pnginfo=None,
     ):
         from ..stereotalker_core.motion.sampling import MotionOptions
-        from ..stereotalker_core.pipeline import Look, View, prepare, render
+        from ..stereotalker_core.pipeline import Look, View, heard_warnings, prepare, render
         from ..stereotalker_core.video.provenance import provenance
 
         sound, portrait = audio_in(audio), host.image_in(image)
@@ -102,14 +102,15 @@ class StereoTalker:
         managed.load(16 * canvas[0] * canvas[1] * 1200)
         progress = Stages()
         frames, masks = [], []
-        with host.interruptible():
+        with host.interruptible(), heard_warnings() as heard:
+            points = keypoints_in(pose_keypoint, columns, rows, person)
             scene = prepare(
                 models,
                 portrait,
                 sound,
                 view,
                 mask=host.mask_in(mask, (rows, columns)),
-                keypoints=keypoints_in(pose_keypoint, columns, rows),
+                keypoints=points,
                 person=person or None,
                 transcript=transcript.strip() or None,
                 options=MotionOptions(seed=seed, motion_strength=motion_strength),
@@ -123,7 +124,8 @@ class StereoTalker:
                 progress.picture = frames[-1][-1]
         host.stamp(extra_pnginfo, provenance(host.EMBEDDED, seed))
         heading = scene.identity.trunk_yaw if yaw_origin == "body" else 0.0
-        shown = shown_to_widget(scene.identity, scene.motion, 0.0, heading) | fit_report(scene.identity)
+        shown = shown_to_widget(scene.identity, scene.motion, 0.0, heading)
+        shown |= fit_report(scene.identity, heard)
         return {"ui": shown, "result": (host.image_out(frames), host.mask_out(masks), audio, FPS)}
 
 

@@ -7,6 +7,7 @@ import copy
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
@@ -143,15 +144,26 @@ class Look:
 
 
 class _Heard(logging.Handler):
-    """Keeps the warnings that one thread logs."""
+    """Keeps the warnings that one thread logs, each once."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.thread, self.messages = threading.get_ident(), []
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.thread == self.thread:
+        if record.thread == self.thread and record.getMessage() not in self.messages:
             self.messages.append(record.getMessage())
+
+
+@contextmanager
+def heard_warnings() -> Iterator[list[str]]:
+    """A list that takes every warning of this package and thread, to be shown; the log gets them, too."""
+    heard, log = _Heard(), logging.getLogger(__package__)
+    log.addHandler(heard)
+    try:
+        yield heard.messages
+    finally:
+        log.removeHandler(heard)
 
 
 def fit_person(
@@ -164,18 +176,14 @@ def fit_person(
     person: int | None = None,
 ) -> Identity:
     """`fit_portrait`, its warnings kept in the identity, and a fit below LEAST_QUALITY refused with a ValueError."""
-    heard, log = _Heard(), logging.getLogger(__package__)
-    log.addHandler(heard)
-    try:
+    with heard_warnings() as heard:
         identity = fit_portrait(body, portrait, keypoints, mask, networks=networks, person=person)
-    finally:
-        log.removeHandler(heard)
     if not identity.quality >= LEAST_QUALITY:
         raise ValueError(
             f"the body does not fit the portrait (quality {identity.quality:.2f}, {LEAST_QUALITY:g} is needed): take a "
             f"picture of one person from the front, check the mask (white = person), or {HELP}"
         )
-    return replace(identity, warnings=(*identity.warnings, *dict.fromkeys(heard.messages)))
+    return replace(identity, warnings=(*identity.warnings, *heard))
 
 
 def prepare(

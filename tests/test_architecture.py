@@ -32,6 +32,7 @@ ALLOWED = {
     "records": ["shapes", "checkpoint", "body.rotations", "body.skeleton"],
     "inpaint_places": [],
     "inpaint": ["shapes", "inpaint_places"],
+    "perception": ["shapes", "checkpoint", "config"],
     "image": _VOCABULARY,
     "body": [*_RECORDS, "camera", "image", "inpaint", "perception"],
     "camera": [*_RECORDS, "body"],

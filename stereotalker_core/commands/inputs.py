@@ -53,9 +53,9 @@ def read_transcript(text: str | None) -> str | None:
         raise ValueError(f"{path} is not UTF-8 text ({error})") from error
 
 
-def read_keypoints(path: str | None, portrait: Portrait) -> Keypoints | None:
+def read_keypoints(path: str | None, portrait: Portrait, person: int | None = None) -> Keypoints | None:
     """Keypoints in pixels of the portrait file -> in pixels of the (maybe smaller) image that is processed."""
     if path is None:
         return None
     height, width = portrait.source_size
-    return load_keypoints(path, width, height).scaled(portrait.image.shape[-1] / width)
+    return load_keypoints(path, width, height, person).scaled(portrait.image.shape[-1] / width)

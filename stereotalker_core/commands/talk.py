@@ -19,7 +19,7 @@ from ..motion.conditioning import Style
 from ..motion.io import READERS, load_motion, save_live_link_csv, save_npz
 from ..motion.preview import preview_frames, strip
 from ..motion.sampling import MotionModels, MotionOptions, sample_motion
-from ..pipeline import ASPECTS, Look, Models, Scene, View, prepare, render
+from ..pipeline import ASPECTS, Look, Models, Scene, View, heard_warnings, prepare, render
 from ..records import Audio, Motion
 from ..video.provenance import container_tags
 from ..video.writer import VideoWriter, check_output
@@ -133,7 +133,8 @@ def run_talk(args: argparse.Namespace) -> int:
     canvas = view.canvas(tuple(portrait.image.shape[-2:]))
     look = replace(look, background=parse_background(args.background, canvas))
     mask = load_mask(args.mask, tuple(portrait.image.shape[-2:])) if args.mask else portrait.mask
-    keypoints = read_keypoints(args.keypoints, portrait)
+    with heard_warnings() as warnings:
+        keypoints = read_keypoints(args.keypoints, portrait, args.person)
     progress = ProgressLine(enabled=not args.quiet)
     progress("load", 0, 1)
     models = Models.load_nano(device(args)).with_experts(args.view_experts, args.mask_experts)
@@ -150,7 +151,7 @@ def run_talk(args: argparse.Namespace) -> int:
     report = {
         "out": str(out), "frames": frames, "complete": complete, "seconds": seconds, "fps": scene.motion.fps,
         "size": [canvas[1], canvas[0]], "seed": args.seed, "fit_quality": float(scene.identity.quality),
-        "warnings": list(scene.identity.warnings),
+        "warnings": [*warnings, *scene.identity.warnings],
         "stage_seconds": progress.seconds, "wall_seconds": time.perf_counter() - started,
         "seconds_per_second": sum(progress.seconds.get(s, 0.0) for s in ("motion", "render")) / max(seconds, 1e-9),
         "peak_memory_mb": peak_memory_mb(), "version": __version__,
