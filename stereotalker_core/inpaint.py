@@ -2,7 +2,7 @@
 
 A backdrop is continued as a smooth base (a low polynomial and what is left of it, pushed and pulled) with its grain
 copied onto it. A room is laid in pieces of itself; where two of them are the same thing in another light, a membrane
-evens their tones (Perez et al. 2003). The places are sought on a picture of at most 384 px (inpaint_places.py) and then
+evens their tones (Perez et al. 2003). The places are sought on a picture of at most 256 px (inpaint_places.py) and then
 copy pixels of the full one, so that nothing is blurred.
 """
 
@@ -13,13 +13,15 @@ from torch import Tensor
 from .inpaint_places import find_places, grown, push_pull
 from .shapes import dims
 
-_WORKING = 384  # px of the longer side on which the places are sought
+_WORKING = 256  # px of the longer side on which the places are sought
 _CELL = 16  # the working size is a multiple, so that every level halves
 _SOFT = 0.15  # coverage that counts as hole
 _MARGIN = 80  # the hole is dilated by 1/80 of the longer side: hair, shadows, fringes
 _RIDGE = (0.0, 1e-3, 2e-2)  # weight against the polynomial's terms by their degree
 _PLAIN, _CLUTTERED = 0.02, 0.05  # root mean square detail (colours -1..1) of a backdrop; of a room, whose base is flat
 _TONE = 0.15  # colour units (-1..1) up to which two pieces count as the same thing in another light
+_MOST = 0.2  # that a tone may change
+_PULL = 3e-4  # of a tone back to the piece's own: it fades over some sixty pixels
 _SWEEPS = 24  # of the solver on each level
 _GRAIN = 64  # a backdrop's base is blurred by 1/64 of the longer side
 _ENOUGH = 0.2  # share of the mean coverage from which on a row or column counts as known to the polynomial
@@ -137,22 +139,28 @@ def _tone(detail: Tensor, known: Tensor, places: Tensor) -> Tensor:
         jump = torch.where(one & ~two, here - behind, torch.where(two & ~one, ahead - there, jump)) * ~(one & two)
         like = torch.exp(-jump.square().sum(0, keepdim=True) / _TONE**2).clamp_min(1e-3)
         links.append((jump[None] * like, like[None]))
-    return _membrane((~known).to(detail), *links)
+    return _membrane((~known).to(detail), *links, _PULL).clamp(-_MOST, _MOST)
 
 
-def _membrane(free: Tensor, right: tuple[Tensor, Tensor], below: tuple[Tensor, Tensor]) -> Tensor:
+def _membrane(
+    free: Tensor,
+    right: tuple[Tensor, Tensor],
+    below: tuple[Tensor, Tensor],
+    pull: float,
+) -> Tensor:
     """Values (1, 3, h, w), 0 where not free (1, 1, h, w), whose differences are nearest to what the links ask.
 
-    A link is (difference asked times weight, weight), to the right and below; solved from coarse to fine by Jacobi.
+    A link is (difference asked times weight, weight), to the right and below; pull: weight of 0 at every pixel, against
+    drifting where no known pixel holds. Solved from coarse to fine by Jacobi steps.
     """
     rows, columns = free.shape[-2:]
     if min(rows, columns) >= 16 and not (rows % 2 or columns % 2):
         halved = [_halved(both, axis) for both, axis in ((right, 3), (below, 2))]
-        start = _membrane((F.avg_pool2d(free, 2) > 0.5).to(free), *halved)
+        start = _membrane((F.avg_pool2d(free, 2) > 0.5).to(free), *halved, 4 * pull)
         value = F.interpolate(start, (rows, columns), mode="bilinear", align_corners=False) * free
     else:
         value = torch.zeros_like(right[0][..., :1]).expand(1, 3, rows, columns) * free
-    ask, weight = torch.zeros_like(value), torch.zeros_like(free)
+    ask, weight = torch.zeros_like(value), torch.full_like(free, pull)
     for (asked, w), pad in ((right, (0, 1, 0, 0)), (below, (0, 0, 0, 1))):
         back = (pad[1], 0, pad[3], 0)
         ask, weight = ask + F.pad(asked, back) - F.pad(asked, pad), weight + F.pad(w, back) + F.pad(w, pad)

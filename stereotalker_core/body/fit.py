@@ -40,6 +40,7 @@ _FINE, _COARSE, _AROUND = 0.014, 0.04, 0.06  # face heights: sigma of mesh point
 _EXACT = frozenset((*LIPS, *EYE_CONTOURS["L"], *EYE_CONTOURS["R"]))
 _FINGER = 0.25  # palm lengths around the bones of a hand that are painted out
 _LEAVES_OUT = 0.5  # share of the face that a mask must cover
+_ENOUGH = 150  # mesh points without which the 68 are better
 _UNUSED = ("body.nose", "body.left_eye", "body.right_eye")
 
 
@@ -183,24 +184,20 @@ def fit_points(keypoints: Keypoints) -> Keypoints:
 
     468 points of one network say much the same: each is believed less than a point alone.
     """
-    if "mesh.0" not in keypoints:
-        return keypoints
+    meshed = sum(name.startswith("mesh.") for name in keypoints.names) >= _ENOUGH
     height = keypoints.face_height()
     rows, sigma = [], []
     for i, name in enumerate(keypoints.names):
         group, _, index = name.partition(".")
-        if group == "face" or name in _UNUSED or (group == "mesh" and int(index) >= 468):
+        if name in _UNUSED or (group == "mesh" and (int(index) >= 468 or not meshed)) or (group == "face" and meshed):
             continue
-        share = (
-            _AROUND
-            if group == "mesh" and int(index) in FACE_OUTLINE
-            else _FINE
-            if group == "mesh" and int(index) in _EXACT
-            else _COARSE
-        )
         rows.append(i)
-        sigma.append(share * height if group == "mesh" else float(keypoints.sigma[i]))
+        sigma.append(_mesh_share(int(index)) * height if group == "mesh" else float(keypoints.sigma[i]))
     return Keypoints(tuple(keypoints.names[i] for i in rows), keypoints.xy[rows], keypoints.sigma.new_tensor(sigma))
+
+
+def _mesh_share(index: int) -> float:
+    return _AROUND if index in FACE_OUTLINE else _FINE if index in _EXACT else _COARSE
 
 
 def mesh_of(keypoints: Keypoints) -> Tensor:
@@ -246,7 +243,7 @@ def _identity(
     quality: float,
 ) -> Identity:
     """Lift the portrait onto the fitted body and paint the person out of the background."""
-    registered = bool(torch.isfinite(mesh).all())
+    registered = bool(torch.isfinite(mesh[sorted(_EXACT)]).all())
     wide = openings(mesh) if registered else {}
     trust = Trust(
         hands=any(n.startswith("hand.") for n in keypoints.names),
