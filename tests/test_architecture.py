@@ -29,7 +29,7 @@ ALLOWED = {
     "body.skeleton": [],
     "body.rotations": ["shapes"],
     "body.model": ["shapes", "checkpoint", "body.rotations", "body.skeleton"],
-    "records": ["shapes", "checkpoint", "body.skeleton"],
+    "records": ["shapes", "checkpoint", "body.rotations", "body.skeleton"],
     "inpaint_places": [],
     "inpaint": ["shapes", "inpaint_places"],
     "perception": ["shapes", "checkpoint", "config"],

@@ -151,7 +151,7 @@ def test_draws_are_told_by_the_seed(folder, tmp_path):
         (["motion", "somewhere"], "evaluate photos"),
         (["photos", "nowhere"], "no folder"),
         (["photos", ".", "--speech", "nothing.wav"], "no recording"),
-        (["photos", ".", "--size", "100"], "multiple of 64"),
+        (["photos", ".", "--size", "100"], "multiples of 8"),
     ],
 )
 def test_bad_words_are_one_line(words, says, capsys):
