@@ -70,7 +70,7 @@ def fit_portrait(
     person: int | None = None,
     lifter: Lifter | None = None,
     iterations: tuple[int, int] = (8, 20),
-    shell_iterations: int = 5,
+    shell_iterations: int = 3,
 ) -> Identity:
     """Fit the half body to a portrait and lift its pixels.
 

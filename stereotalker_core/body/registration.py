@@ -118,7 +118,7 @@ def _with_eyes_and_mouth(body: HalfBody, field: Tensor) -> Tensor:
 
 
 def register_outline(
-    body: HalfBody, fit: PoseFit, offsets: Tensor, mask: Tensor, intrinsics: Tensor, rounds: int = 4
+    body: HalfBody, fit: PoseFit, offsets: Tensor, mask: Tensor, intrinsics: Tensor, rounds: int = 3
 ) -> Tensor:
     """Carry the silhouette the rest of the way to the mask's edge, each side for itself.
 
