@@ -37,7 +37,7 @@ def scene():
     atlas, seen = lift_portrait(body, image, mask, posed, camera, view.intrinsics, lifter=Lifter(body, 256))
     identity = Identity(
         torch.zeros(body.n_shape), shell, torch.zeros(49, 3), torch.zeros(52), camera, view.intrinsics, image, mask,
-        image, atlas, seen,
+        image, atlas, seen, atlas_layout=2,
     )  # fmt: skip
     return body, identity, view
 
