@@ -106,7 +106,7 @@ def test_a_wide_eye_needs_more_of_a_blink_than_a_narrow_one(body):
     for name in ("eyeWide", "eyeSquint"):
         _, _, gain, _ = states(body, fit_of(body, **{f"{name}Left": 0.9}))
         gains.append(float(gain[body.expression_index["eyeBlinkLeft"]]))
-    assert gains[0] > gains[1] and 0.6 <= gains[1] and gains[0] <= 1.8
+    assert gains[0] > gains[1] and gains[1] >= 0.6 and gains[0] <= 1.8
 
 
 def test_head_and_spine_keep_their_bearing_arms_do_not(body):
@@ -135,7 +135,9 @@ def test_rest_state_follows_the_registered_surface(body):
     fit = fit_of(body)
     mesh, _, gain, _ = states(body, fit)
     wider = torch.zeros(body.n_vertices, 3)
-    lid = (body.mean - (body.mean[body.mesh_vertices[159]] * body.mesh_weights[159][:, None]).sum(0)).norm(dim=1) < 0.004
+    lid = (body.mean - (body.mean[body.mesh_vertices[159]] * body.mesh_weights[159][:, None]).sum(0)).norm(
+        dim=1
+    ) < 0.004
     wider[lid & body.vertices_in("face", "eyesocket"), 2] = 0.002
     _, more, _ = rest_state(body, replace(fit), wider, mesh)
     blink = body.expression_index["eyeBlinkRight"]
