@@ -1,12 +1,17 @@
-/** Adds the camera picture to Stereo-Talker's nodes. The nodes' ordinary widgets hold the truth; the picture mirrors them. */
+/**
+ * Adds the camera picture and the report of a fit to Stereo-Talker's nodes. The nodes' ordinary widgets hold the truth;
+ * the picture mirrors them.
+ */
 
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { bindCamera } from "./binding.mjs";
 import { SIZE } from "./orbit.mjs";
 import { CameraPanel } from "./panel.mjs";
+import { bindReport } from "./report.mjs";
 
 const NODES = ["StereoTalkerCameraTrajectory", "StereoTalker"];
+const REPORTING = ["StereoTalkerFitPortrait", "StereoTalker"];
 const MARGIN = 20; // that the classic renderer leaves around elements, both sides together
 const POLL_MS = 150; // undo, promoted widgets and links change values without telling anyone
 
@@ -56,6 +61,21 @@ function attach(node) {
   panel.refresh();
 }
 
+/** Shows what the fit says, after a run and when the node is made anew while ComfyUI keeps its results. */
+function report(node) {
+  const text = bindReport(node, document);
+  const executed = node.onExecuted;
+  node.onExecuted = function (output) {
+    executed?.apply(this, arguments);
+    text.receive(output);
+  };
+  const configured = node.onConfigure;
+  node.onConfigure = function () {
+    configured?.apply(this, arguments);
+    text.receive(app.nodeOutputs?.[node.id]);
+  };
+}
+
 /** ComfyUI has chosen the new node's size already: let it hold the picture, as wide as it is drawn. */
 function makeRoom(node) {
   const [width, height] = node.computeSize();
@@ -75,5 +95,6 @@ app.registerExtension({
   name: "StereoTalker.Camera",
   nodeCreated(node) {
     if (NODES.includes(node.comfyClass)) attach(node);
+    if (REPORTING.includes(node.comfyClass)) report(node);
   },
 });

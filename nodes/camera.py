@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import torch
 
@@ -14,7 +15,22 @@ from . import host
 
 PATHS = ("fixed", "orbit", "orbit (ease in and out)", "keyframes")
 STRIP = {"yaw_max": 90.0, "count": 25, "size": 128}  # the camera widget's pictures of the person
-YAW = "Degrees. 0 = front, positive = the camera moves towards the subject's right side. Trained range -90..90."
+YAW = (
+    "Degrees. 0 = the portrait's own view, positive = the camera moves towards the subject's right side. "
+    "Trained range -90..90."
+)
+SIZE = "Pixels of the square canvas, or of a side that is 0 below."
+
+
+def side_input() -> tuple:
+    """The widget of one side of a canvas that need not be square."""
+    tip = "Pixels, a multiple of 8; 0 = size. The person fits into the narrower side."
+    return ("INT", {"default": 0, "min": 0, "max": 1024, "step": 8, "tooltip": tip})
+
+
+def canvas_of(size: int, width: int, height: int) -> tuple[int, int]:
+    """(rows, columns) of the canvas that the widgets ask for."""
+    return height or size, width or size
 
 
 class CameraTrajectory:
@@ -58,13 +74,15 @@ class CameraTrajectory:
                 ),
                 "size": (
                     "INT",
-                    {"default": 256, "min": 128, "max": 1024, "step": 64, "tooltip": "Pixels of the square canvas."},
+                    {"default": 256, "min": 128, "max": 1024, "step": 64, "tooltip": SIZE},
                 ),
             },
             "optional": {
                 "keyframes": ("STRING", {"default": "", "tooltip": keys}),
                 "camera_info": ("LOAD3D_CAMERA", {"tooltip": info}),
                 "camera_use": (USES, {"default": DIRECTION, "tooltip": use}),
+                "width": side_input(),
+                "height": side_input(),
             },
         }
 
@@ -82,10 +100,14 @@ class CameraTrajectory:
         keyframes: str = "",
         camera_info: dict | list[dict] | None = None,
         camera_use: str = DIRECTION,
+        width: int = 0,
+        height: int = 0,
     ):
         shown = trajectories.framing_for(host.body(), identity, framing)
-        shown = trajectories.Framing(shown.target, shown.distance * distance, shown.height * distance)
-        frames, canvas = len(motion), (size, size)
+        shown = replace(
+            shown, distance=shown.distance * distance, height=shown.height * distance, width=shown.across * distance
+        )
+        frames, canvas = len(motion), canvas_of(size, width, height)
         camera_info = camera_info[0] if isinstance(camera_info, list) and len(camera_info) == 1 else camera_info
         told = camera_info is not None
         if told and (isinstance(camera_info, list) or camera_use != DIRECTION or path == "fixed"):
@@ -107,18 +129,22 @@ class CameraTrajectory:
         return {"ui": shown_to_widget(identity, motion, pitch), "result": (cameras, given[0] if still else given)}
 
 
-def shown_to_widget(identity: Identity, motion: Motion, pitch: float) -> dict[str, list]:
-    """What the camera widget shows the person with: a turntable strip, made once a person; nothing outside ComfyUI."""
+def shown_to_widget(identity: Identity, motion: Motion, pitch: float, heading: float = 0.0) -> dict[str, list]:
+    """What the camera widget shows the person with: a turntable strip, made once a person; nothing outside ComfyUI.
+
+    heading: degrees of the view that the widget calls yaw 0.
+    """
     if not host.INSIDE:
         return {}
     from ..stereotalker_core.video.turntable import turntable_strip
 
     identity = identity.to("cpu")
     digest = hashlib.sha1(identity.atlas.numpy().tobytes())
-    digest.update(repr((identity.shape.tolist(), round(pitch, 1), STRIP)).encode())
+    digest.update(repr((identity.shape.tolist(), round(pitch, 1), round(heading, 1), STRIP)).encode())
     path, entry = host.temporary_file(f"stereotalker_turntable_{digest.hexdigest()[:16]}.jpg")
     if not path.exists():
-        yaws = torch.linspace(-STRIP["yaw_max"], STRIP["yaw_max"], STRIP["count"]).tolist()
+        yaws = torch.linspace(-STRIP["yaw_max"], STRIP["yaw_max"], STRIP["count"]) + heading
+        yaws = ((yaws + 180) % 360 - 180).tolist()
         with host.interruptible():
             strip = turntable_strip(host.body(), identity, yaws, pitch=pitch, size=STRIP["size"])
         host.to_pil(strip).save(path, quality=85)

@@ -2,21 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from ..stereotalker_core.records import Identity, Motion
 from . import host
 
 CATEGORY = "Stereo-Talker/portrait"
 
 
-def keypoints_in(pose_keypoint, columns: int, rows: int):
-    """POSE_KEYPOINT of one picture -> Keypoints, None stays None; ValueError for those of several pictures."""
+MASK = (
+    "Optional mask of the person: white (1) = person. Load Image's mask is the other way round (1 = transparent); that "
+    "is recognised, inverted and said."
+)
+
+
+def person_input() -> tuple:
+    """The widget that chooses one of several people."""
+    tip = "Which of several people, 1 = the largest face; 0 = the largest, with a warning where there are more."
+    return ("INT", {"default": 0, "min": 0, "max": 16, "tooltip": tip})
+
+
+def fit_report(identity: Identity, warnings: Sequence[str]) -> dict[str, list[str]]:
+    """What the node shows of a fit: its quality and every warning, one text each."""
+    return {"text": [f"fit quality {identity.quality:.2f} (of 1)", *warnings]}
+
+
+def keypoints_in(pose_keypoint, columns: int, rows: int, person: int = 0):
+    """POSE_KEYPOINT of one picture -> Keypoints, None stays None; ValueError for those of several pictures.
+
+    person: which of several, 1 = the largest, 0 = the largest with a warning.
+    """
     from ..stereotalker_core.perception.keypoints import from_openpose
 
     if pose_keypoint is None:
         return None
     if isinstance(pose_keypoint, list):
         host.only_one(pose_keypoint, "pictures' keypoints", "give the keypoints of this portrait alone")
-    return from_openpose(pose_keypoint, columns, rows)
+    return from_openpose(pose_keypoint, columns, rows, person or None)
 
 
 class FitPortrait:
@@ -29,33 +52,36 @@ class FitPortrait:
     OUTPUT_TOOLTIPS = (
         "The fitted person.",
         "The person in the portrait.",
-        "0..1: how well the body fits the picture. Below 0.5 give keypoints or a mask.",
+        "0..1: how well the body fits the picture. Below 0.5 give keypoints or a mask; below 0.25 the fit is refused.",
     )
     FUNCTION = "fit"
 
     @classmethod
     def INPUT_TYPES(cls):
         keypoints = "Optional POSE_KEYPOINT of a DWPose / OpenPose node; otherwise embedded networks find the person."
-        mask = "Optional mask of the person (1 = person), for example from a background remover."
         return {
             "required": {
                 "image": ("IMAGE", {"tooltip": "One person from the front, half body, both shoulders visible."})
             },
             "optional": {
                 "pose_keypoint": ("POSE_KEYPOINT", {"tooltip": keypoints}),
-                "mask": ("MASK", {"tooltip": mask}),
+                "mask": ("MASK", {"tooltip": MASK}),
+                "person": person_input(),
             },
         }
 
-    def fit(self, image, pose_keypoint=None, mask=None) -> tuple[Identity, object, float]:
-        from ..stereotalker_core.body.fit import fit_portrait
+    def fit(self, image, pose_keypoint=None, mask=None, person: int = 0):
+        from ..stereotalker_core.pipeline import fit_person, heard_warnings
 
         portrait = host.image_in(image)
         rows, columns = portrait.shape[-2:]
-        points = keypoints_in(pose_keypoint, columns, rows)
-        with host.interruptible():
-            identity = fit_portrait(host.body(), portrait, points, host.mask_in(mask, (rows, columns)))
-        return identity, host.mask_out([identity.mask[None]]), float(identity.quality)
+        with host.interruptible(), heard_warnings() as heard:
+            points = keypoints_in(pose_keypoint, columns, rows, person)
+            seen = host.mask_in(mask, (rows, columns))
+            identity = fit_person(host.body(), portrait, points, seen, person=person or None)
+        identity = replace(identity, warnings=tuple(heard))
+        result = (identity, host.mask_out([identity.mask[None]]), float(identity.quality))
+        return {"ui": fit_report(identity, heard), "result": result}
 
 
 class SaveIdentity:

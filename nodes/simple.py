@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from ..stereotalker_core.camera.trajectories import ORIGINS
 from ..stereotalker_core.shapes import FPS
 from . import host
-from .camera import YAW, shown_to_widget
-from .portrait import keypoints_in
+from .camera import SIZE, YAW, canvas_of, shown_to_widget, side_input
+from .portrait import MASK, fit_report, keypoints_in, person_input
 from .speech import audio_in
 from .video import BACKGROUNDS, COLOURS, HIDDEN, check_batch
 
@@ -35,9 +36,10 @@ class StereoTalker:
             return ("FLOAT", options)
 
         seed = {"default": 0, "min": 0, "max": 2**64 - 1, "control_after_generate": True, "tooltip": "The performance."}
-        size = {"default": 256, "min": 128, "max": 1024, "step": 64, "tooltip": "Pixels of the square video."}
+        size = {"default": 256, "min": 128, "max": 1024, "step": 64, "tooltip": SIZE}
         strength = {"default": 1.0, "min": 0.0, "max": 3.0, "step": 0.05, "tooltip": "Size of the gestures."}
         steps = {"default": 1, "min": 1, "max": 50, "tooltip": "Denoising steps of the renderer; 1 is sharpest here."}
+        origin = "photo: yaw 0 is the portrait's own view; body: yaw 0 sees the front of a body that was turned."
         return {
             "required": {
                 "image": ("IMAGE", {"tooltip": "One person from the front, half body, both shoulders visible."}),
@@ -51,13 +53,17 @@ class StereoTalker:
                 "background": (BACKGROUNDS, {"tooltip": "portrait keeps the background behind the person."}),
             },
             "optional": {
-                "mask": ("MASK", {"tooltip": "Optional mask of the person in the portrait."}),
+                "mask": ("MASK", {"tooltip": MASK}),
                 "pose_keypoint": ("POSE_KEYPOINT", {"tooltip": "Optional keypoints of a DWPose / OpenPose node."}),
                 "transcript": (
                     "STRING",
                     {"default": "", "multiline": True, "tooltip": "Optional: the words spoken, for clearer gestures."},
                 ),
                 "motion_strength": ("FLOAT", strength),
+                "person": person_input(),
+                "yaw_origin": (ORIGINS, {"default": ORIGINS[0], "tooltip": origin}),
+                "width": side_input(),
+                "height": side_input(),
             },
             "hidden": HIDDEN,
         }
@@ -77,27 +83,35 @@ class StereoTalker:
         pose_keypoint=None,
         transcript: str = "",
         motion_strength: float = 1.0,
+        person: int = 0,
+        yaw_origin: str = ORIGINS[0],
+        width: int = 0,
+        height: int = 0,
         extra_pnginfo=None,
     ):
         from ..stereotalker_core.motion.sampling import MotionOptions
-        from ..stereotalker_core.pipeline import Look, View, prepare, render
+        from ..stereotalker_core.pipeline import Look, View, heard_warnings, prepare, render
         from ..stereotalker_core.video.provenance import provenance
 
         sound, portrait = audio_in(audio), host.image_in(image)
-        check_batch(sound.frame_count(), (size, size))
+        canvas = canvas_of(size, width, height)
+        view = View(yaw, end_yaw if orbit else None, size=canvas, yaw_origin=yaw_origin)
+        check_batch(sound.frame_count(), canvas)
         rows, columns = portrait.shape[-2:]
         models, managed = host.nano_models()
-        managed.load(16 * size * size * 1200)
+        managed.load(16 * canvas[0] * canvas[1] * 1200)
         progress = Stages()
         frames, masks = [], []
-        with host.interruptible():
+        with host.interruptible(), heard_warnings() as heard:
+            points = keypoints_in(pose_keypoint, columns, rows, person)
             scene = prepare(
                 models,
                 portrait,
                 sound,
-                View(yaw, end_yaw if orbit else None, size=size),
+                view,
                 mask=host.mask_in(mask, (rows, columns)),
-                keypoints=keypoints_in(pose_keypoint, columns, rows),
+                keypoints=points,
+                person=person or None,
                 transcript=transcript.strip() or None,
                 options=MotionOptions(seed=seed, motion_strength=motion_strength),
                 progress=progress,
@@ -109,7 +123,9 @@ class StereoTalker:
                 masks.append(chunk.masks.cpu())
                 progress.picture = frames[-1][-1]
         host.stamp(extra_pnginfo, provenance(host.EMBEDDED, seed))
-        shown = shown_to_widget(scene.identity, scene.motion, 0.0)
+        heading = scene.identity.trunk_yaw if yaw_origin == "body" else 0.0
+        shown = shown_to_widget(scene.identity, scene.motion, 0.0, heading)
+        shown |= fit_report(scene.identity, heard)
         return {"ui": shown, "result": (host.image_out(frames), host.mask_out(masks), audio, FPS)}
 
 

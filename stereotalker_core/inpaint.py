@@ -1,9 +1,9 @@
 """The background behind a person and beyond the picture's edges, filled with the picture's own texture.
 
-A smooth base (a low polynomial and what is left of it, pushed and pulled) continues gradients and walls; the detail
-over it is synthesised by patches: nearest neighbours of every unknown patch among the known ones, voting, from coarse
-to fine (Wexler et al. 2007), found exactly on small levels and by PatchMatch (Barnes et al. 2009) on larger ones. The
-places found on a picture of at most 384 px then copy pixels of the full one, so that nothing is blurred.
+A backdrop is continued as a smooth base (a low polynomial and what is left of it, pushed and pulled) with its grain
+copied onto it. A room is laid in pieces of itself; where two of them are the same thing in another light, a membrane
+evens their tones (Perez et al. 2003). The places are sought on a picture of at most 256 px (inpaint_places.py) and then
+copy pixels of the full one, so that nothing is blurred.
 """
 
 import torch
@@ -13,17 +13,19 @@ from torch import Tensor
 from .inpaint_places import find_places, grown, push_pull
 from .shapes import dims
 
-_WORKING = 384  # px of the longer side on which the places are sought
+_WORKING = 256  # px of the longer side on which the places are sought
 _CELL = 16  # the working size is a multiple, so that every level halves
 _SOFT = 0.15  # coverage that counts as hole
 _MARGIN = 80  # the hole is dilated by 1/80 of the longer side: hair, shadows, fringes
 _RIDGE = (0.0, 1e-3, 2e-2)  # weight against the polynomial's terms by their degree
 _PLAIN, _CLUTTERED = 0.02, 0.05  # root mean square detail (colours -1..1) of a backdrop; of a room, whose base is flat
 _TONE = 0.15  # colour units (-1..1) up to which two pieces count as the same thing in another light
+_MOST = 0.2  # that a tone may change
+_PULL = 3e-4  # of a tone back to the piece's own: it fades over some sixty pixels
 _SWEEPS = 24  # of the solver on each level
 _GRAIN = 64  # a backdrop's base is blurred by 1/64 of the longer side
 _ENOUGH = 0.2  # share of the mean coverage from which on a row or column counts as known to the polynomial
-_BEYOND = 0.1  # share of the picture that the polynomial goes on outside the known part before it stays as it is
+_BEYOND = 0.1  # share of half the picture that the polynomial goes on outside the known part before it stays as it is
 
 
 def paint_out(image: Tensor, hole: Tensor, seed: int = 0) -> Tensor:
@@ -137,29 +139,35 @@ def _tone(detail: Tensor, known: Tensor, places: Tensor) -> Tensor:
         jump = torch.where(one & ~two, here - behind, torch.where(two & ~one, ahead - there, jump)) * ~(one & two)
         like = torch.exp(-jump.square().sum(0, keepdim=True) / _TONE**2).clamp_min(1e-3)
         links.append((jump[None] * like, like[None]))
-    return _membrane((~known).to(detail), *links)
+    return _membrane((~known).to(detail), *links, _PULL).clamp(-_MOST, _MOST)
 
 
-def _membrane(free: Tensor, right: tuple[Tensor, Tensor], below: tuple[Tensor, Tensor]) -> Tensor:
+def _membrane(
+    free: Tensor,
+    right: tuple[Tensor, Tensor],
+    below: tuple[Tensor, Tensor],
+    pull: float,
+) -> Tensor:
     """Values (1, 3, h, w), 0 where not free (1, 1, h, w), whose differences are nearest to what the links ask.
 
-    A link is (difference asked times weight, weight), to the right and below; solved from coarse to fine by Jacobi.
+    A link is (difference asked times weight, weight), to the right and below; pull: weight of 0 at every pixel, against
+    drifting where no known pixel holds. Solved from coarse to fine by Jacobi steps.
     """
     rows, columns = free.shape[-2:]
     if min(rows, columns) >= 16 and not (rows % 2 or columns % 2):
         halved = [_halved(both, axis) for both, axis in ((right, 3), (below, 2))]
-        start = _membrane((F.avg_pool2d(free, 2) > 0.5).to(free), *halved)
+        start = _membrane((F.avg_pool2d(free, 2) > 0.5).to(free), *halved, 4 * pull)
         value = F.interpolate(start, (rows, columns), mode="bilinear", align_corners=False) * free
     else:
         value = torch.zeros_like(right[0][..., :1]).expand(1, 3, rows, columns) * free
-    ask, weight = torch.zeros_like(value), torch.zeros_like(free)
+    ask, weight = torch.zeros_like(value), torch.full_like(free, pull)
     for (asked, w), pad in ((right, (0, 1, 0, 0)), (below, (0, 0, 0, 1))):
         back = (pad[1], 0, pad[3], 0)
         ask, weight = ask + F.pad(asked, back) - F.pad(asked, pad), weight + F.pad(w, back) + F.pad(w, pad)
     for _ in range(_SWEEPS):
         near = ask + F.pad(value[..., 1:] * right[1], (0, 1)) + F.pad(value[..., :-1] * right[1], (1, 0))
-        upper, lower = value[..., 1:, :] * below[1], value[..., :-1, :] * below[1]
-        near = near + F.pad(upper, (0, 0, 0, 1)) + F.pad(lower, (0, 0, 1, 0))
+        near = near + F.pad(value[..., 1:, :] * below[1], (0, 0, 0, 1))
+        near = near + F.pad(value[..., :-1, :] * below[1], (0, 0, 1, 0))
         value = near / weight.clamp_min(1e-6) * free
     return value
 
@@ -168,8 +176,10 @@ def _halved(link: tuple[Tensor, Tensor], axis: int) -> tuple[Tensor, Tensor]:
     """The links of cells of 2 x 2 pixels: the way from centre to centre is half a link, one, and half a link."""
     asked, weight = link
     wide = torch.cat([asked / weight.clamp_min(1e-6), weight], 1)
-    first, middle, last = (wide.narrow(axis, k, wide.shape[axis] - 2)[..., ::2, :] if axis == 2 else
-                           wide.narrow(axis, k, wide.shape[axis] - 2)[..., ::2] for k in range(3))
+    count = wide.shape[axis]
+    first, middle, last = (
+        wide.index_select(axis, torch.arange(k, count - 2 + k, 2, device=wide.device)) for k in range(3)
+    )
     way = first[:, :3] / 2 + middle[:, :3] + last[:, :3] / 2
     worst = torch.minimum(torch.minimum(first[:, 3:], middle[:, 3:]), last[:, 3:])
     both = torch.cat([way * worst, worst], 1)

@@ -15,11 +15,11 @@ _EXACT = 2**25  # pairs of patches up to which all are compared
 _ROUNDS = (1, 2, 1, 1)  # votes and searches at the levels from the coarsest on
 _PASSES = 3  # of propagation and random search in each PatchMatch
 _ROW, _COLUMN = 1.5, 0.2  # colour units (-1..1, a pixel's) that a whole picture's height, width of distance cost
-_PIECES = 64  # px of the longer side of the level on which large pieces are laid
+_PIECES = 48  # px of the longer side of the level on which large pieces are laid
 _LONG = (1.0, 0.1)  # cost of a shift by the whole height, width: rooms go on along their rows
 _JOINT = 0.02  # cost of any seam
 _SEAM, _NEVER = 1.0, 100.0  # cost of a seam, in squared colour; of a shift that finds nothing
-_MESSAGES = 10
+_MESSAGES = 6  # rounds of belief propagation, about as many pixels as a hole's half width
 _FADE = 1.3  # of a patch's vote with every pixel from the known part: what is next to it is surest
 
 
@@ -136,9 +136,9 @@ class _Level:
         """colour (1, 3, h, w), known (1, 1, h, w) bool."""
         self.rows, self.columns, self.order = *known.shape[-2:], order
         self.colour, self.known, self.random = push_pull(colour, known.to(colour)), known, random
-        unknown = F.pad(~known[0], (_PATCH // 2,) * 4, value=True)  # centres of patches that are wholly known
-        inner = slice(_PATCH // 2, -(_PATCH // 2))
-        self.sources = ~grown(unknown, _PATCH // 2)[0, inner, inner].flatten()
+        reach = _PATCH // 2
+        unknown = grown(F.pad(~known[0], (reach,) * 4, value=True), reach)
+        self.sources = ~unknown[0, reach:-reach, reach:-reach].flatten()  # centres of patches that are wholly known
         self.source = self.sources.nonzero().squeeze(1)
         self.target = grown(~known[0], _PATCH // 2).flatten().nonzero().squeeze(1)
         self.sure = self._surety(known)
@@ -146,7 +146,7 @@ class _Level:
         self.y, self.x = y.flatten().to(colour.device), x.flatten().to(colour.device)
 
     def search(self, start: Tensor, rounds: int) -> Tensor:
-        """Sources of all pixels (2, h, w), from those of this level or the one before, by rounds of vote and search."""
+        """Sources of all pixels (2, h, w), given this level's or the one before's, voting and searching in turn."""
         at = self._begin(start)
         for _ in range(rounds):
             self._vote(at)

@@ -4,7 +4,10 @@
 """
 
 import copy
+import logging
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
@@ -12,9 +15,9 @@ from torch import Tensor
 
 from .body.fit import fit_portrait
 from .body.model import HalfBody
-from .camera.trajectories import MODES, framing_for, orbit
+from .camera.trajectories import MODES, ORIGINS, framing_for, orbit
 from .motion.sampling import MotionModels, MotionOptions, sample_motion
-from .perception.keypoints import Keypoints
+from .perception.keypoints import HELP, Keypoints
 from .perception.networks import Perception, load_perception
 from .records import Audio, Cameras, Identity, Motion
 from .video.face_pass import LARGEST_SCALE
@@ -22,19 +25,29 @@ from .video.render import RenderedChunk, Renderer, render_video
 from .video.render import load_nano as load_renderer
 
 SIZES = (128, 1024)  # pixels
-SIZE_STEP = 64  # pixels; latents are 8 times smaller, and the U-Net halves them three times
+SIZE_STEP = 8  # pixels; the renderer draws the next multiple of 64 and cuts it to size
+ASPECTS = {"1:1": 1.0, "4:5": 4 / 5, "9:16": 9 / 16, "16:9": 16 / 9}  # width over height; "photo": the photograph's own
+LEAST_QUALITY = 0.25  # of a fit; below, what is rendered is not the person
 Progress = Callable[[str, int, int], None]  # stage, done, total
 
 
 @dataclass(frozen=True)
 class View:
-    """Where the camera stands: yaw degrees (to until_yaw at the end of an orbit), pitch, framing mode, canvas size."""
+    """Where the camera stands and what it draws on.
+
+    yaw: degrees; until_yaw: those at the end of an orbit. pitch: degrees. framing: see `framing_for`.
+    size: px of a square, or (height, width); with an aspect, px of the narrower side. aspect: "1:1", "4:5", "9:16",
+    "16:9" or "photo", the photograph's own.
+    yaw_origin: "photo": yaw 0 is the photograph's own view; "body": it sees the front of the body.
+    """
 
     yaw: float = 0.0
     until_yaw: float | None = None
     pitch: float = 0.0
     framing: str = "auto"
-    size: int = 256
+    size: int | tuple[int, int] = 256
+    yaw_origin: str = "photo"
+    aspect: str | None = None
 
     def __post_init__(self) -> None:
         for yaw in (self.yaw, self.end_yaw):
@@ -44,17 +57,39 @@ class View:
             raise ValueError(f"pitch {self.pitch} is outside -60..60 degrees")
         if self.framing not in MODES:
             raise ValueError(f"framing {self.framing!r} is unknown; use one of {', '.join(MODES)}")
-        if not SIZES[0] <= self.size <= SIZES[1] or self.size % SIZE_STEP:
-            raise ValueError(f"size {self.size} must be {SIZES[0]}..{SIZES[1]} px and a multiple of {SIZE_STEP}")
+        if self.yaw_origin not in ORIGINS:
+            raise ValueError(f"yaw_origin {self.yaw_origin!r} is unknown; use one of {', '.join(ORIGINS)}")
+        if self.aspect is not None and self.aspect not in (*ASPECTS, "photo"):
+            raise ValueError(f"aspect {self.aspect!r} is unknown; use one of {', '.join(ASPECTS)}, photo")
+        if self.aspect is not None and not isinstance(self.size, int):
+            raise ValueError(f"an aspect goes with a size of one number, got {self.size}")
+        self.canvas((1, 1))
 
     @property
     def end_yaw(self) -> float:
         return self.yaw if self.until_yaw is None else self.until_yaw
 
+    def canvas(self, photo: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) px of the video of a photograph (H, W). ValueError for sides out of range."""
+        if not isinstance(self.size, int):
+            height, width = self.size
+        else:
+            wide = photo[1] / photo[0] if self.aspect == "photo" else ASPECTS[self.aspect or "1:1"]
+            longer = self.size if wide == 1 else SIZE_STEP * round(self.size * max(wide, 1 / wide) / SIZE_STEP)
+            if self.aspect == "photo":  # of a very long photograph the ends stay out
+                longer = min(longer, max(self.size, SIZES[1]))
+            height, width = (self.size, longer) if wide >= 1 else (longer, self.size)
+        if any(not SIZES[0] <= side <= SIZES[1] or side % SIZE_STEP for side in (height, width)):
+            raise ValueError(
+                f"size {width}x{height}: sides must be {SIZES[0]}..{SIZES[1]} px and multiples of {SIZE_STEP}"
+            )
+        return height, width
+
     def cameras(self, body: HalfBody, identity: Identity, frames: int) -> Cameras:
         """One camera a frame around this person."""
-        framing = framing_for(body, identity, self.framing)
-        return orbit(framing, frames, self.yaw, self.end_yaw, self.pitch, (self.size, self.size))
+        framing = framing_for(body, identity, self.framing, self.yaw_origin)
+        height, width = identity.portrait.shape[-2:]
+        return orbit(framing, frames, self.yaw, self.end_yaw, self.pitch, self.canvas((height, width)))
 
 
 @dataclass(frozen=True)
@@ -90,8 +125,8 @@ class Scene:
 @dataclass(frozen=True)
 class Look:
     """Settings of stage 2: denoising steps, seed of its noise, background ("portrait", an (r, g, b) in 0..1, or a
-    picture (3, size, size) in [-1, 1]), whether the mask is predicted or the bare body's own silhouette, and how many
-    times as large the face is drawn once more (1 = no face pass)."""
+    picture (3, H, W) of the canvas in [-1, 1]), whether the mask is predicted or the bare body's own silhouette, and
+    how many times as large the face is drawn once more (1 = no face pass)."""
 
     steps: int = 1
     seed: int = 0
@@ -108,6 +143,49 @@ class Look:
             raise ValueError(f"seed must be 0..2**64 - 1, got {self.seed}")
 
 
+class _Heard(logging.Handler):
+    """Keeps the warnings that one thread logs, each once."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.thread, self.messages = threading.get_ident(), []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.thread == self.thread and record.getMessage() not in self.messages:
+            self.messages.append(record.getMessage())
+
+
+@contextmanager
+def heard_warnings() -> Iterator[list[str]]:
+    """A list that takes every warning of this package and thread, to be shown; the log gets them, too."""
+    heard, log = _Heard(), logging.getLogger(__package__)
+    log.addHandler(heard)
+    try:
+        yield heard.messages
+    finally:
+        log.removeHandler(heard)
+
+
+def fit_person(
+    body: HalfBody,
+    portrait: Tensor,
+    keypoints: Keypoints | None = None,
+    mask: Tensor | None = None,
+    *,
+    networks: Perception | None = None,
+    person: int | None = None,
+) -> Identity:
+    """`fit_portrait`, its warnings kept in the identity, and a fit below LEAST_QUALITY refused with a ValueError."""
+    with heard_warnings() as heard:
+        identity = fit_portrait(body, portrait, keypoints, mask, networks=networks, person=person)
+    if not identity.quality >= LEAST_QUALITY:
+        raise ValueError(
+            f"the body does not fit the portrait (quality {identity.quality:.2f}, {LEAST_QUALITY:g} is needed): take a "
+            f"picture of one person from the front, check the mask (white = person), or {HELP}"
+        )
+    return replace(identity, warnings=(*identity.warnings, *heard))
+
+
 def prepare(
     models: Models,
     portrait: Tensor,
@@ -121,8 +199,14 @@ def prepare(
     transcript: str | None = None,
     options: MotionOptions | None = None,
     progress: Progress | None = None,
+    fitted: Callable[[Identity], None] | None = None,
 ) -> Scene:
-    """Steps 1-4 of the recipe: portrait (3, H, W) in [-1, 1] and speech -> the scene. A given motion skips stage 1."""
+    """Steps 1-4 of the recipe: portrait (3, H, W) in [-1, 1] and speech -> the scene.
+
+    person: which of several people, 1 = the largest. motion: skips stage 1. fitted: is called with the person as soon
+    as they are fitted, with the quality and the warnings of the fit.
+    ValueError for bad input, and for a portrait that the body does not fit.
+    """
     report = progress or (lambda stage, done, total: None)
     # 1. check the inputs
     if audio is None and motion is None:
@@ -134,8 +218,10 @@ def prepare(
     body, networks = models.body, models.perception
     if device.type != "cpu":
         body = copy.deepcopy(body).cpu()
-    identity = fit_portrait(body, portrait, keypoints, mask, networks=networks, person=person)
+    identity = fit_person(body, portrait, keypoints, mask, networks=networks, person=person)
     report("fit", 1, 1)
+    if fitted:
+        fitted(identity)
     # 3. speech -> motion
     if motion is None:
         motion = sample_motion(

@@ -4,6 +4,7 @@ Axis letters: see shapes.py. Images are (C, H, W) or (T, C, H, W) in [-1, 1]; ma
 """
 
 import json
+import math
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,7 +12,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from .body.skeleton import N_JOINTS
+from .body.rotations import axis_angle_to_matrix
+from .body.skeleton import JOINT_INDEX, N_JOINTS, SPINE_JOINTS
 from .checkpoint import load_tensors, save_tensors
 from .shapes import FPS, N_EXPRESSIONS, SAMPLE_RATE, dims, frame_count
 
@@ -113,6 +115,20 @@ class Identity(Record):
     rest_expression: Tensor | None = None
     expression_gain: Tensor | None = None
     rest_rotations: Tensor | None = None
+    warnings: tuple[str, ...] = ()  # what the fit could only guess, in words for whoever looks at the result
+
+    @property
+    def trunk_yaw(self) -> float:
+        """Degrees by which the trunk is turned in the photograph: the yaw from which its front is seen.
+
+        Positive where a camera must go towards the subject's right side. 0 for poses that are meant as they are.
+        """
+        if self.rest_rotations is None:
+            return 0.0
+        front = torch.tensor([0.0, -1.0, 0.0], dtype=torch.float64)
+        for name in reversed(SPINE_JOINTS):  # parents turn what their children have turned
+            front = axis_angle_to_matrix(self.rest_rotations[JOINT_INDEX[name]].double().cpu()) @ front
+        return math.degrees(math.atan2(-float(front[0]), -float(front[1])))
 
     def literal(self) -> "Identity":
         """The same person, for motions that are meant as they are, such as the portrait's own pose."""
@@ -129,7 +145,10 @@ class Identity(Record):
 
 @dataclass(frozen=True)
 class Cameras(Record):
-    """One camera a frame: world_to_camera (T, 4, 4), intrinsics (3, 3) in pixels of size (H, W), yaw (T,) degrees."""
+    """One camera a frame: world_to_camera (T, 4, 4), intrinsics (3, 3) in pixels of size (H, W), yaw (T,) degrees.
+
+    yaw 0 is the photograph's own view, whatever a path was measured from.
+    """
 
     world_to_camera: Tensor
     intrinsics: Tensor

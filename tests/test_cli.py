@@ -17,7 +17,7 @@ import torch
 from stereotalker_core import checkpoint, cli, pipeline
 from stereotalker_core.commands import data, talk
 from stereotalker_core.commands.evaluate import table
-from stereotalker_core.image import save_image
+from stereotalker_core.image import load_background, save_image
 from stereotalker_core.records import Motion
 from stereotalker_core.video import writer
 
@@ -65,6 +65,33 @@ def test_talk_writes_a_video_with_sound_a_report_and_the_motion(tiny, inputs, tm
     assert again.read_bytes() == out.read_bytes()
     assert cli.main(words(inputs, again, "--orbit", "-40:40", "--seed", "1", "--quiet")) == 0
     assert again.read_bytes() != out.read_bytes()
+
+
+def test_a_talk_of_any_shape_shows_the_fit_and_what_it_had_to_guess(tiny, inputs, tmp_path, capsys):
+    """128x224 is width x height; a mask the wrong way round is taken, and said once, in a line of its own."""
+    out, report, inverse = tmp_path / "v.mp4", tmp_path / "r.json", tmp_path / "inverse.png"
+    motion = tmp_path / "m.safetensors"
+    Motion(torch.zeros(2, 49, 3), torch.zeros(2, 52)).save(motion)
+    save_image(-load_background(inputs.mask, (256, 256)), inverse)
+    line = words(inputs, out, "--mask", str(inverse), "--motion", str(motion), "--json", str(report))
+    line += ["--size", "128x224", "--yaw-origin", "body", "--person", "1"]
+    assert cli.main(line) == 0
+    with av.open(str(out)) as file:
+        assert (file.streams.video[0].width, file.streams.video[0].height) == (128, 224)
+    told, shown = json.loads(report.read_text()), capsys.readouterr().err.splitlines()
+    assert told["size"] == [128, 224] and len(told["warnings"]) == 1 and "inverse" in told["warnings"][0]
+    assert f"fit quality {told['fit_quality']:.2f} (of 1)" in shown
+    assert [row for row in shown if "inverse" in row] == [f"warning: {told['warnings'][0]}"]
+    assert cli.main([*line, "--quiet", "--size", "128", "--aspect", "photo"]) == 0
+    assert capsys.readouterr().err == "" and json.loads(report.read_text())["size"] == [128, 128]
+
+
+def test_help_of_talk_explains_every_option(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["talk", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    for word in ("--person N", "--yaw-origin O", "--aspect W:H", "WIDTHxHEIGHT", "9:16", "of the body"):
+        assert word in text, word
 
 
 def test_motion_command(tiny, inputs, tmp_path):
@@ -187,6 +214,12 @@ REFUSED = [
     (["--audio", "BAD/text.wav"], "text.wav"),
     (["--audio", "BAD/empty.wav"], "empty"),
     (["--audio", "BAD/small.png"], "small.png"),
+    (["--person", "0"], "--person counts from 1"),
+    (["--size", "12x"], "WIDTHxHEIGHT like 576x1024"),
+    (["--size", "576x1032"], "size 576x1032"),
+    (["--size", "128x128", "--aspect", "1:1"], "a size of one number"),
+    (["--aspect", "3:2"], "aspect '3:2' is unknown"),
+    (["--yaw-origin", "nose"], "yaw_origin 'nose' is unknown"),
     (["--portrait", "BAD/nothing.png"], "no file at"),
     (["--portrait", "BAD/cut.png"], "no readable picture"),
     (["--portrait", "BAD/text.wav"], "no readable picture"),

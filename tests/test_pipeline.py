@@ -1,5 +1,9 @@
 """The recipe on tiny untrained networks: counts, determinism, every part matters, checks come first."""
 
+import logging
+import threading
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -7,7 +11,7 @@ from stereotalker_core.audio.load import load_audio
 from stereotalker_core.image import load_mask, load_portrait
 from stereotalker_core.motion.sampling import MotionOptions
 from stereotalker_core.perception.keypoints import load_keypoints
-from stereotalker_core.pipeline import Look, Models, Scene, View, prepare, render, talk
+from stereotalker_core.pipeline import Look, Models, Scene, View, heard_warnings, prepare, render, talk
 
 SIZE = 128
 
@@ -69,8 +73,6 @@ def test_every_switch_changes_the_picture_and_zero_strength_is_the_base_model(ti
     }
     for name, other in without.items():
         assert not torch.equal(full, other), f"{name} does nothing"
-    from dataclasses import replace
-
     bare = replace(tiny_models, renderer=replace(tiny_models.renderer, view_experts=None, mask_experts=None))
     assert torch.equal(frames_of(tiny_models.with_experts(0, 0), scene), frames_of(bare, scene))
 
@@ -89,13 +91,83 @@ def test_the_language_prior_changes_the_motion(tiny_models, given, scene):
         ({"yaw": float("nan")}, "yaw nan"),
         ({"pitch": 70}, "pitch 70"),
         ({"framing": "close"}, "'close' is unknown"),
-        ({"size": 200}, "size 200"),
+        ({"size": 100}, "size 100x100"),
         ({"size": 64}, "size 64"),
+        ({"size": (576, 1032)}, "size 1032x576"),
+        ({"size": 1024, "aspect": "9:16"}, "size 1024x1824"),
+        ({"aspect": "3:2"}, "aspect '3:2' is unknown"),
+        ({"size": (256, 256), "aspect": "1:1"}, "a size of one number"),
+        ({"yaw_origin": "nose"}, "yaw_origin 'nose'"),
     ],
 )
 def test_bad_views(settings, message):
     with pytest.raises(ValueError, match=message):
         View(**settings)
+
+
+@pytest.mark.parametrize(
+    "settings, canvas",
+    [
+        ({"size": 256}, (256, 256)),
+        ({"size": (224, 128)}, (224, 128)),
+        ({"size": 512, "aspect": "9:16"}, (912, 512)),
+        ({"size": 576, "aspect": "16:9"}, (576, 1024)),
+        ({"size": 320, "aspect": "4:5"}, (400, 320)),
+        ({"size": 512, "aspect": "photo"}, (768, 512)),  # of a photograph 900 high, 600 wide
+        ({"size": 200, "aspect": "1:1"}, (200, 200)),
+    ],
+)
+def test_canvases(settings, canvas):
+    assert View(**settings).canvas((900, 600)) == canvas
+    assert View(size=1024, aspect="photo").canvas((300, 900)) == (1024, 1024)
+
+
+@pytest.mark.parametrize("size", [(224, 128), (256, 448)])
+def test_every_size_is_drawn(tiny_models, scene, size):
+    """Also those that the networks cannot halve: a larger canvas is drawn and cut."""
+    view = View(-20, 20, size=size)
+    few = Scene(scene.identity, scene.motion[:2], view.cameras(tiny_models.body, scene.identity, 2))
+    frames = frames_of(tiny_models, few)
+    assert frames.shape == (2, 3, *size) and bool(torch.isfinite(frames).all())
+    assert few.cameras.size == size
+    green = frames_of(tiny_models, few, background=(0.0, 1.0, 0.0))
+    corner = torch.tensor([-1.0, 1.0, -1.0]).view(3, 1)
+    assert torch.allclose(green[:, :, 0, :8], corner.expand(3, 8), atol=1e-3)  # the head lies below: nobody here
+
+
+def test_the_fit_is_told_with_its_warnings(tiny_models, given, scene, caplog):
+    told = []
+    settings = given | {"mask": 1 - given["mask"], "keypoints": None, "audio": None, "motion": scene.motion[:1]}
+    again = prepare(tiny_models, view=View(size=SIZE), fitted=told.append, **settings)
+    (identity,) = told
+    assert again.identity is identity and identity.quality > 0.5
+    assert any("inverse" in text for text in identity.warnings) and "inverse" in caplog.text
+    assert float((identity.mask - given["mask"]).abs().max()) < 1e-6
+    assert scene.identity.warnings == ()
+
+
+def test_a_fit_that_shows_somebody_else_is_refused(tiny_models, given, monkeypatch):
+    from stereotalker_core import pipeline
+
+    poor = replace(
+        pipeline.fit_person(tiny_models.body, given["portrait"], given["keypoints"], given["mask"]), quality=0.2
+    )
+    monkeypatch.setattr(pipeline, "fit_portrait", lambda *_, **__: poor)
+    with pytest.raises(ValueError, match=r"does not fit the portrait \(quality 0.20.*white = person.*POSE_KEYPOINT"):
+        prepare(tiny_models, **given)
+
+
+def test_warnings_of_other_threads_are_theirs():
+    log = logging.getLogger("stereotalker_core.body.fit")
+    with heard_warnings() as heard:
+        log.warning("here")
+        thread = threading.Thread(target=log.warning, args=("there",))
+        thread.start()
+        thread.join()
+        log.warning("here")
+        log.info("nothing")
+    log.warning("after")
+    assert heard == ["here"]
 
 
 @pytest.mark.parametrize("settings", [{"steps": 0}, {"seed": -1}, {"seed": 2**64}])

@@ -6,6 +6,10 @@ ANYWHERE = (
     "It runs as it is: *Example Inputs* gives a synthetic person and a sentence. For your own, replace it by **Load "
     "Image** (one person from the front, half body) and **Load Audio**; without a mask one is estimated."
 )
+MASK = (
+    " A `mask` is white where the person is; Load Image's is the other way round, which is recognised and said on the "
+    "node, with the quality of the fit."
+)
 DISCLOSE = (
     "Use portraits and voices only with the person's consent, and label what you publish. Saved files carry a "
     "synthetic-media entry in their metadata; *Synthetic Media Label* draws a visible one."
@@ -93,7 +97,7 @@ class Graph:
 
 
 def simple() -> Graph:
-    g = Graph("## A talking person in one node\nChoose the yaw, queue. " + ANYWHERE, DISCLOSE)
+    g = Graph("## A talking person in one node\nChoose the yaw, queue. " + ANYWHERE + MASK, DISCLOSE)
     g.inputs()
     g.add("talk", "StereoTalker", {"yaw": 20.0}, image="example:image", mask="example:mask", audio="example:audio")
     g.save("talk:images", "talk:fps", "talk:audio")

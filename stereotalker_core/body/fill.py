@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..inpaint_places import push_pull
 from .fill_limbs import limb_colours
 from .model import HalfBody
 from .texels import Lifter
@@ -24,19 +25,6 @@ def grow(area: Tensor, radius: int) -> Tensor:
     """(B, C, H, W): the largest value of the square of `radius` pixels around each, one direction after the other."""
     rows = F.max_pool2d(area, (2 * radius + 1, 1), 1, (radius, 0))
     return F.max_pool2d(rows, (1, 2 * radius + 1), 1, (0, radius))
-
-
-def push_pull(values: Tensor, weight: Tensor) -> Tensor:
-    """Fill values (B, C, H, W) where weight (B, 1, H, W) in [0, 1] is low from coarser and coarser averages."""
-    rows, columns = values.shape[-2:]
-    if min(rows, columns) <= 2:
-        mean = (values * weight).sum((2, 3), keepdim=True) / weight.sum((2, 3), keepdim=True).clamp_min(1e-6)
-        return mean.expand_as(values)
-    both = F.pad(torch.cat([values * weight, weight], 1), (0, columns % 2, 0, rows % 2))
-    small = F.avg_pool2d(both, 2)
-    coarse = push_pull(small[:, :-1] / small[:, -1:].clamp_min(1e-6), (4 * small[:, -1:]).clamp(max=1))
-    low = F.interpolate(coarse, scale_factor=2.0, mode="bilinear", align_corners=False)[..., :rows, :columns]
-    return torch.lerp(low, values, weight)
 
 
 def add_priors(

@@ -39,6 +39,8 @@ _FINE, _COARSE, _AROUND = 0.014, 0.04, 0.06  # face heights: sigma of mesh point
 _EXACT = frozenset((*LIPS, *EYE_CONTOURS["L"], *EYE_CONTOURS["R"]))
 _FINGER = 0.25  # palm lengths around the bones of a hand that are painted out
 _LEAVES_OUT = 0.5  # share of the face that a mask must cover
+_ENOUGH = 150  # mesh points without which the 68 are better
+_INVERTED = "the mask marks the background (white must be the person): its inverse is used"
 _UNUSED = ("body.nose", "body.left_eye", "body.right_eye")
 
 
@@ -68,7 +70,7 @@ def fit_portrait(
     person: int | None = None,
     lifter: Lifter | None = None,
     iterations: tuple[int, int] = (8, 20),
-    shell_iterations: int = 5,
+    shell_iterations: int = 3,
 ) -> Identity:
     """Fit the half body to a portrait and lift its pixels.
 
@@ -128,7 +130,7 @@ def gather_evidence(
 ) -> Evidence:
     """Find what the caller did not give; arguments as in `fit_portrait`."""
     if keypoints is not None and mask is not None:
-        return Evidence(keypoints, mask, None, 1.0)
+        return Evidence(keypoints, _marked_mask(mask, keypoints), None, 1.0)
     if keypoints is None:
         found: Person | None = find_person(image, networks, number)
         keypoints, confidence = found.keypoints, found.confidence
@@ -153,13 +155,25 @@ def agreeing_mask(mask: Tensor, person: Person) -> Tensor:
         float(torch.minimum(m, there).sum() / torch.maximum(m, there).sum().clamp_min(1e-6)) for m in (mask, 1 - mask)
     ]
     if agreement[1] > agreement[0]:
-        logger.warning("the mask marks the background (white must be the person): its inverse is used")
+        logger.warning(_INVERTED)
         mask = 1 - mask
     x0, y0, x1, y1 = (int(v) for v in person.face_box.round().tolist())
     face = mask[:, max(0, y0) : max(1, y1), max(0, x0) : max(1, x1)]
     if face.numel() and float(face.mean()) < _LEAVES_OUT:
         raise ValueError("the mask leaves the face out: paint the whole person white, or leave the mask out")
     return mask
+
+
+def _marked_mask(mask: Tensor, keypoints: Keypoints) -> Tensor:
+    """The mask (1, H, W), or its inverse where the points lie outside of it; for callers that give both."""
+    height, width = mask.shape[-2:]
+    x, y = keypoints.xy.to(mask.device).long().unbind(1)
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    covered = mask[0, y[inside], x[inside]]
+    if not len(covered) or float(covered.mean()) >= _LEAVES_OUT or float(mask.mean()) < 0.01:
+        return mask
+    logger.warning(_INVERTED)
+    return 1 - mask
 
 
 def _nearest(found: list[Person], keypoints: Keypoints) -> Person | None:
@@ -180,24 +194,20 @@ def fit_points(keypoints: Keypoints) -> Keypoints:
 
     468 points of one network say much the same: each is believed less than a point alone.
     """
-    if "mesh.0" not in keypoints:
-        return keypoints
+    meshed = sum(name.startswith("mesh.") for name in keypoints.names) >= _ENOUGH
     height = keypoints.face_height()
     rows, sigma = [], []
     for i, name in enumerate(keypoints.names):
         group, _, index = name.partition(".")
-        if group == "face" or name in _UNUSED or (group == "mesh" and int(index) >= 468):
+        if name in _UNUSED or (group == "mesh" and (int(index) >= 468 or not meshed)) or (group == "face" and meshed):
             continue
-        share = (
-            _AROUND
-            if group == "mesh" and int(index) in FACE_OUTLINE
-            else _FINE
-            if group == "mesh" and int(index) in _EXACT
-            else _COARSE
-        )
         rows.append(i)
-        sigma.append(share * height if group == "mesh" else float(keypoints.sigma[i]))
+        sigma.append(_mesh_share(int(index)) * height if group == "mesh" else float(keypoints.sigma[i]))
     return Keypoints(tuple(keypoints.names[i] for i in rows), keypoints.xy[rows], keypoints.sigma.new_tensor(sigma))
+
+
+def _mesh_share(index: int) -> float:
+    return _AROUND if index in FACE_OUTLINE else _FINE if index in _EXACT else _COARSE
 
 
 def mesh_of(keypoints: Keypoints) -> Tensor:
@@ -243,7 +253,7 @@ def _identity(
     quality: float,
 ) -> Identity:
     """Lift the portrait onto the fitted body and paint the person out of the background."""
-    registered = bool(torch.isfinite(mesh).all())
+    registered = bool(torch.isfinite(mesh[sorted(_EXACT)]).all())
     wide = openings(mesh) if registered else {}
     trust = Trust(
         hands=any(n.startswith("hand.") for n in keypoints.names),

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..perception.keypoints import Keypoints
+from .face_mesh import EYE_CONTOURS, LIPS
 from .fit_pose import PoseFit, Pull, fit_pose
 from .fit_shell import outer_contour
 from .model import HalfBody
@@ -15,9 +16,11 @@ from .shell_prior import load_shell_prior
 
 _WORK = 384  # px; the silhouette is compared at this size
 _POINTS = 260  # points of the outline that are compared
-_ROUNDS = 7
+_ROUNDS, _ROUNDS_ON_MESH = 7, 4  # with few points the outline has more to say
+_EVERY = 6  # mesh points, but for lids and lips, that hold the face while the outline is followed
 _SHARES = (0.06, 0.03, 0.02)  # face heights; the first rounds only know about where the edge belongs
 _HAIR_DOUBT = 3.0  # times as uncertain is the outline of hair about the head below it
+_HELD = frozenset((*LIPS, *EYE_CONTOURS["L"], *EYE_CONTOURS["R"]))
 _COVERED = 0.03  # face heights by which a mask may stand off skin before it is hair that covers it
 
 
@@ -47,6 +50,17 @@ def outline_of(mask: Tensor, intrinsics: Tensor) -> Outline:
     return Outline(small, intrinsics * scale[:, None], factor, (rows, columns))
 
 
+def _thinned(keypoints: Keypoints) -> tuple[Keypoints, int]:
+    """Fewer mesh points that are each believed more, and the rounds in which the outline is followed."""
+    names = [name for name in keypoints.names if name.startswith("mesh.")]
+    if not names:
+        return keypoints, _ROUNDS
+    dropped = {name for name in names if int(name[5:]) % _EVERY and int(name[5:]) not in _HELD}
+    kept = keypoints.subset(name for name in keypoints.names if name not in dropped)
+    loose = torch.tensor([n.startswith("mesh.") and int(n[5:]) not in _HELD for n in kept.names], device=kept.xy.device)
+    return Keypoints(kept.names, kept.xy, torch.where(loose, kept.sigma / _EVERY**0.5, kept.sigma)), _ROUNDS_ON_MESH
+
+
 def pull_in(
     body: HalfBody, fit: PoseFit, keypoints: Keypoints, outline: Outline, expression: Tensor | None, rounds: int = 2
 ) -> PoseFit:
@@ -70,13 +84,13 @@ def follow_outline(
     keypoints: Keypoints,
     outline: Outline,
     expression: Tensor | None,
-    rounds: int = _ROUNDS,
 ) -> PoseFit:
     """Refit pose, shape, hair and clothes so that the silhouette's vertices lie on the edge of the mask.
 
     Like iterated closest points, along the normals only. Hands do not count: their points are known, or nothing is.
     Nor does an edge that stands off the skin of the face: that is hair. Hair says little about the head below it.
     """
+    keypoints, rounds = _thinned(keypoints)
     prior = load_shell_prior(str(outline.mask.device))
     hand, skin = body.vertices_in("hand.L", "hand.R"), body.vertices_in("face", "lips")
     scalp = body.vertices_in("scalp")

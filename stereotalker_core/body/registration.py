@@ -22,7 +22,7 @@ _LARGEST = 0.005  # m, standard deviation of what the model leaves over
 _JAW_APART = 0.012  # m by which the lower lip counts as away from the upper one, which it touches
 _FINE, _COARSE, _OUTLINE = 0.0001, 0.0006, 0.003  # m, uncertainty of points of lids and lips, of others, of the outline
 _OUTLINE_REACH, _OUTLINE_LARGEST = 0.05, 0.03  # m, kernel of what the outline moves
-_EDGE = 0.002  # m, uncertainty of a mask's edge
+_EDGE = 0.004  # m, uncertainty of a mask's edge
 # m; an edge further off skin is hair, off an arm it is another limb
 _SKIN_REACH, _ARM_REACH, _BODY_REACH, _HAIR_REACH = 0.01, 0.02, 0.06, 0.15
 _ASIDE = 0.25  # cosine between surface and camera below which a point tells nothing
@@ -118,7 +118,7 @@ def _with_eyes_and_mouth(body: HalfBody, field: Tensor) -> Tensor:
 
 
 def register_outline(
-    body: HalfBody, fit: PoseFit, offsets: Tensor, mask: Tensor, intrinsics: Tensor, rounds: int = 4
+    body: HalfBody, fit: PoseFit, offsets: Tensor, mask: Tensor, intrinsics: Tensor, rounds: int = 3
 ) -> Tensor:
     """Carry the silhouette the rest of the way to the mask's edge, each side for itself.
 

@@ -7,6 +7,7 @@ as they were. Only what a talking mouth must be able to undo goes: an open mouth
 import torch
 from torch import Tensor
 
+from .face_mesh import EYE_CONTOURS, LIPS
 from .fit_pose import PoseFit
 from .model import HalfBody
 from .skeleton import HEAD_JOINTS, JOINT_INDEX, SPINE_JOINTS
@@ -16,12 +17,13 @@ _OPENING = (
     *("mouthLowerDownLeft", "mouthLowerDownRight", "mouthUpperUpLeft", "mouthUpperUpRight", "tongueOut"),
     *("mouthRollLower", "mouthRollUpper", "mouthStretchLeft", "mouthStretchRight"),
 )
-_PARTED, _OPEN = 0.03, 0.10  # gap between the lips over the mouth's width: shut below, an open mouth above
+_PARTED, _OPEN = 0.02, 0.045  # gap between the lips over the mouth's width: shut below, an open mouth above
 SHUT_EYE = 0.09  # height of the opening over its width below which an eye is shut
 _LIDS = {"Left": ((386, 374), (385, 380), (387, 373)), "Right": ((159, 145), (158, 153), (160, 144))}  # upper, lower
 _CORNERS = {"Left": (362, 263), "Right": (33, 133)}
 _INNER_LIPS = ((13, 14), (82, 87), (312, 317))
 _MOUTH_CORNERS = (61, 291)
+_READ = (*LIPS, *EYE_CONTOURS["L"], *EYE_CONTOURS["R"])
 _GAINS = (0.6, 1.8)  # of a blink: a face that needs more or less is misjudged
 
 
@@ -39,7 +41,7 @@ def rest_state(body: HalfBody, fit: PoseFit, shell: Tensor, mesh: Tensor) -> tup
     joints = [JOINT_INDEX[n] for n in (*SPINE_JOINTS, *HEAD_JOINTS)]
     rotations = torch.zeros_like(fit.rotations)
     rotations[joints] = fit.rotations[joints]
-    if not bool(torch.isfinite(mesh).all()):
+    if not bool(torch.isfinite(mesh[list(_READ)]).all()):
         rest[[body.expression_index[n] for n in _OPENING]] = 0
         return rest, gain, rotations
     vertices = body.rest(fit.shape[None], shell[None]).vertices

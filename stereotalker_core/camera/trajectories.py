@@ -1,12 +1,13 @@
 """Camera paths around a half body: fixed, orbit, keyframes, and the second eye of a stereo pair.
 
 A `Framing` says what the canvas shows; a path turns it into one camera a frame. Yaw and pitch are degrees: yaw 0 is the
-front, positive yaw moves the camera towards the subject's right side, positive pitch puts it above.
+photograph's own view (or the front of the body, see `framing_for`), positive yaw moves the camera towards the subject's
+right side, positive pitch puts it above.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from .projection import intrinsics_for, look_at
 
 CANVAS = (256, 256)
 MODES = ("auto", "half_body", "portrait")
+ORIGINS = ("photo", "body")  # from where yaw is measured
 _DISTANCE = 2.4  # m
 _HEIGHT = 0.86  # m of the half-body canvas
 _SMALLEST_HEIGHT = 0.45  # m; a closer view has fewer texels than pixels
@@ -28,16 +30,44 @@ _FACTORS = (0.2, 5.0)  # sane range of a keyframe's distance factor
 
 @dataclass(frozen=True)
 class Framing:
-    """What a camera shows: world target (x, y, z) m in the middle, from `distance` m, `height` m from top to bottom."""
+    """What a camera shows.
+
+    target: world (x, y, z) m in the middle. distance: m from there to the camera. height, width: m around the target
+    that any canvas holds; None: as wide as high. heading: degrees of the view that a path calls yaw 0.
+    """
 
     target: tuple[float, float, float]
     distance: float
     height: float
+    width: float | None = None
+    heading: float = 0.0
 
     def __post_init__(self) -> None:
-        values = (*self.target, self.distance, self.height)
-        if len(self.target) != 3 or not all(map(math.isfinite, values)) or self.distance <= 0 or self.height <= 0:
-            raise ValueError(f"a framing needs a finite target (x, y, z), distance > 0 and height > 0, got {self}")
+        values = (*self.target, self.distance, self.height, self.across, self.heading)
+        sizes = (self.distance, self.height, self.across)
+        if len(self.target) != 3 or not all(map(math.isfinite, values)) or min(sizes) <= 0:
+            raise ValueError(
+                f"a framing needs a finite target (x, y, z) and heading, distance, height and width > 0, got {self}"
+            )
+
+    @property
+    def across(self) -> float:
+        """Metres from left to right that any canvas holds."""
+        return self.height if self.width is None else self.width
+
+    def intrinsics(self, size: tuple[int, int]) -> Tensor:
+        """(3, 3) intrinsics of a canvas (H, W) that holds `height` and `across` metres at `distance`.
+
+        A canvas that is wider than this shows more on both sides; one that is higher shows more above, and keeps its
+        bottom edge: portraits end there.
+        """
+        rows, columns = size
+        if rows * self.across <= columns * self.height:
+            return intrinsics_for(self.height, self.distance, size)
+        held = columns * self.height / self.across  # rows
+        matrix = intrinsics_for(self.height * rows / held, self.distance, size)
+        matrix[1, 2] = rows - held / 2
+        return matrix
 
 
 def canonical_framing(head_z: float) -> Framing:
@@ -45,23 +75,33 @@ def canonical_framing(head_z: float) -> Framing:
     return Framing((0.0, _FORWARD, head_z - _BELOW_HEAD), _DISTANCE, _HEIGHT)
 
 
-def framing_for(body: HalfBody, identity: Identity, mode: str = "auto") -> Framing:
+def framing_for(body: HalfBody, identity: Identity, mode: str = "auto", yaw_origin: str = "photo") -> Framing:
     """The framing of one person.
 
     "half_body": canonical. "portrait": the portrait's own (its yaw and pitch belong to the path). "auto": canonical,
     but cut at the portrait's bottom edge where the portrait shows less of the body (no view below 0.45 m of height);
-    the space above the head stays. ValueError for another mode.
+    the space above the head stays. yaw_origin "photo": yaw 0 is the photograph's own view; "body": it sees the front of
+    the trunk, however that was turned. ValueError for another mode or origin.
     """
     if mode not in MODES:
         raise ValueError(f"framing mode {mode!r} is unknown; use one of {', '.join(MODES)}")
+    if yaw_origin not in ORIGINS:
+        raise ValueError(f"yaw_origin {yaw_origin!r} is unknown; use one of {', '.join(ORIGINS)}")
+    shown = _framing_for(body, identity, mode)
+    return shown if yaw_origin == "photo" else replace(shown, heading=identity.trunk_yaw)
+
+
+def _framing_for(body: HalfBody, identity: Identity, mode: str) -> Framing:
     bones = body.rest(identity.shape[None]).bones[0]
     canonical = canonical_framing(float(bones[body.bone_index["head"], 2]))
     if mode == "half_body":
         return canonical
     centre, distance, bottom = _portrait_view(identity, canonical.target)
     if mode == "portrait":
-        rows = identity.portrait.shape[-2]
-        return Framing(centre, distance, rows * distance / float(identity.intrinsics[1, 1]))
+        rows, columns = identity.portrait.shape[-2:]
+        height = rows * distance / float(identity.intrinsics[1, 1])
+        # a broad photograph fills a square from top to bottom; a tall one on a tall canvas need not show more
+        return Framing(centre, distance, height, min(height, columns * distance / float(identity.intrinsics[0, 0])))
     top = canonical.target[2] + canonical.height / 2
     if top - bottom >= canonical.height:
         return canonical
@@ -171,9 +211,11 @@ def monotone_cubic(x: Tensor, y: Tensor, at: Tensor) -> Tensor:
 
 
 def _cameras(framing: Framing, yaw: Tensor, pitch: Tensor, factor: Tensor, size: tuple[int, int]) -> Cameras:
-    rows, columns = checked_size(size)
+    size = checked_size(size)
+    if framing.heading:
+        yaw = (yaw + framing.heading + 180) % 360 - 180
     matrix = look_at(torch.tensor(framing.target), yaw, pitch, framing.distance * factor)
-    return Cameras(matrix, intrinsics_for(framing.height, framing.distance, size), yaw, (rows, columns))
+    return Cameras(matrix, framing.intrinsics(size), yaw, size)
 
 
 def _moved(cameras: Cameras, along_x: float) -> Cameras:

@@ -110,7 +110,7 @@ def filmed(
     if use == DIRECTION:
         distance = framing.distance * path.zoom[:1] / path.zoom
         eye = torch.tensor(framing.target, dtype=torch.float64) - forward * distance[:, None]
-        intrinsics = _zoomed(intrinsics_for(framing.height, framing.distance, size), float(path.zoom[0]))
+        intrinsics = _zoomed(framing.intrinsics(size), float(path.zoom[0]))
     else:
         lens = path.zoom / torch.tan(torch.deg2rad(path.fov) / 2)
         depth = ((path.target - path.position) * forward).sum(-1)

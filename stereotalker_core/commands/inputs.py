@@ -19,6 +19,15 @@ def parse_orbit(text: str) -> tuple[float, float]:
     return start, end
 
 
+def parse_size(text: str) -> int | tuple[int, int]:
+    """ "512" -> 512, "576x1024" (width x height, as films are named) -> (1024, 576): height, width."""
+    found = re.fullmatch(r"(\d+)(?:[xX](\d+))?", text.strip())
+    if not found:
+        raise ValueError(f"--size takes a number of pixels like 512, or WIDTHxHEIGHT like 576x1024, got {text!r}")
+    first, second = found.groups()
+    return int(first) if second is None else (int(second), int(first))
+
+
 def parse_background(text: str, size: tuple[int, int]) -> str | tuple[float, float, float] | Tensor:
     """ "portrait", "#rrggbb" -> (r, g, b) in 0..1, or a picture file -> (3, H, W)."""
     if text == "portrait":
@@ -44,9 +53,9 @@ def read_transcript(text: str | None) -> str | None:
         raise ValueError(f"{path} is not UTF-8 text ({error})") from error
 
 
-def read_keypoints(path: str | None, portrait: Portrait) -> Keypoints | None:
+def read_keypoints(path: str | None, portrait: Portrait, person: int | None = None) -> Keypoints | None:
     """Keypoints in pixels of the portrait file -> in pixels of the (maybe smaller) image that is processed."""
     if path is None:
         return None
     height, width = portrait.source_size
-    return load_keypoints(path, width, height).scaled(portrait.image.shape[-1] / width)
+    return load_keypoints(path, width, height, person).scaled(portrait.image.shape[-1] / width)

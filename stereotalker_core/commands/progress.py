@@ -1,12 +1,35 @@
-"""One line of progress on stderr: stage, count, speed, time left."""
+"""What a command says on stderr: stage, count, speed, time left; the quality and the warnings of a fit."""
 
+import logging
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TextIO
 
+from ..records import Identity
+
 _LABELS = {"load": "loading", "fit": "fitting the portrait", "motion": "speech -> motion", "render": "rendering"}
+_SEERS = tuple(f"{__package__.rpartition('.')[0]}.{part}." for part in ("body", "perception"))  # loggers of the fit
 _QUIET_SECONDS = 10.0  # between lines where stderr is a file
 _FAST_SECONDS = 0.1  # between updates on a terminal
+
+
+@contextmanager
+def held_warnings() -> Iterator[None]:
+    """Keep the warnings of a fit out of the log on the terminal: `ProgressLine.fitted` shows them, in whole lines."""
+
+    def others(record: logging.LogRecord) -> bool:
+        return record.levelno != logging.WARNING or not record.name.startswith(_SEERS)
+
+    handlers = list(logging.getLogger().handlers)
+    for handler in handlers:
+        handler.addFilter(others)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(others)
 
 
 class ProgressLine:
@@ -30,6 +53,13 @@ class ProgressLine:
             self._write(self.text(stage, done, total, elapsed), finished)
             self._shown = now
         self._shown = self._shown or now
+
+    def fitted(self, identity: Identity) -> None:
+        """Say how well the body fits the portrait, and what had to be guessed, a line each."""
+        if self.enabled:
+            self.stream.write(f"fit quality {identity.quality:.2f} (of 1)\n")
+            self.stream.writelines(f"warning: {' '.join(text.split())}\n" for text in identity.warnings)
+            self.stream.flush()
 
     @staticmethod
     def text(stage: str, done: int, total: int, elapsed: float) -> str:

@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -18,13 +19,13 @@ from ..motion.conditioning import Style
 from ..motion.io import READERS, load_motion, save_live_link_csv, save_npz
 from ..motion.preview import preview_frames, strip
 from ..motion.sampling import MotionModels, MotionOptions, sample_motion
-from ..pipeline import Look, Models, Scene, View, prepare, render
+from ..pipeline import ASPECTS, Look, Models, Scene, View, heard_warnings, prepare, render
 from ..records import Audio, Motion
 from ..video.provenance import container_tags
 from ..video.writer import VideoWriter, check_output
-from .inputs import parse_background, parse_orbit, read_keypoints, read_transcript
+from .inputs import parse_background, parse_orbit, parse_size, read_keypoints, read_transcript
 from .measure import peak_memory_mb
-from .progress import ProgressLine
+from .progress import ProgressLine, held_warnings
 
 SAVERS = {
     ".safetensors": Motion.save, ".npz": save_npz, ".csv": save_live_link_csv,
@@ -36,16 +37,23 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     """Declare `talk` and `motion`."""
     talk = commands.add_parser("talk", help="portrait + speech -> talking video", description=__doc__)
     talk.add_argument("--portrait", required=True, metavar="P", help="JPG, PNG or WebP; alpha is taken as the mask")
+    several = "which of several people, 1 = the largest; without it the largest is taken, with a warning"
+    talk.add_argument("--person", type=int, metavar="N", help=several)
     talk.add_argument("--audio", metavar="A", help="wav, flac, mp3, ogg, m4a, or a video with sound")
     talk.add_argument("--out", required=True, metavar="V", help=".mp4, .mov or .mkv")
     camera = talk.add_mutually_exclusive_group()
     camera.add_argument("--yaw", type=float, default=0.0, metavar="D", help="degrees; positive: towards the right side")
     camera.add_argument("--orbit", metavar="D0:D1", help="from one yaw to another, like -40:40")
+    origin = "where yaw is measured from: the photograph's own view, or the front of the body; default photo"
+    talk.add_argument("--yaw-origin", default="photo", metavar="O", help=origin)
     talk.add_argument("--pitch", type=float, default=0.0, metavar="D", help="degrees; positive: camera above")
     talk.add_argument("--framing", default="auto", help="auto, half_body or portrait")
     talk.add_argument("--keypoints", metavar="K.json", help="OpenPose JSON, or {name: [x, y]} in its pixels")
-    talk.add_argument("--mask", metavar="M.png", help="the person, white on black")
-    talk.add_argument("--size", type=int, default=256, metavar="N", help="pixels of a side")
+    talk.add_argument("--mask", metavar="M.png", help="the person, white on black; its inverse is recognised")
+    size = "pixels: of a square, WIDTHxHEIGHT, or of the narrower side; 128 to 1024, multiples of 8; default 256"
+    talk.add_argument("--size", default="256", metavar="N", help=size)
+    aspect = f"width to height: {', '.join(ASPECTS)}, or photo: the photograph's own; with --size N"
+    talk.add_argument("--aspect", metavar="W:H", help=aspect)
     talk.add_argument("--steps", type=int, default=1, metavar="N", help="denoising steps of the renderer")
     scale = "draw the face once more, 2 to 4 times as large, and blend it in; 1: no"
     talk.add_argument("--face-scale", type=int, default=1, metavar="N", help=scale)
@@ -56,7 +64,7 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     formats = f"use this motion instead of sampling one: {', '.join(READERS)}"
     talk.add_argument("--motion", metavar="M", help=formats)
     talk.add_argument("--save-motion", metavar="M.safetensors", help="keep the sampled motion")
-    talk.add_argument("--json", metavar="F", help="write a report: sizes, times, memory, fit quality")
+    talk.add_argument("--json", metavar="F", help="write a report: sizes, times, memory, fit quality and warnings")
     _motion_arguments(talk)
     talk.set_defaults(run=run_talk)
     motion = commands.add_parser("motion", help="speech -> motion file", description="Sample a motion from speech.")
@@ -83,7 +91,7 @@ def _motion_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--motion-steps", type=int, default=8, metavar="N", help="denoising steps of stage 1")
     parser.add_argument("--prior-strength", type=float, default=1.0, metavar="X", help="language model; 0 = off")
     parser.add_argument("--device", default="auto", metavar="D", help="cpu, cuda, ...; auto = cuda where there is one")
-    parser.add_argument("--quiet", action="store_true", help="no progress line")
+    parser.add_argument("--quiet", action="store_true", help="no progress line, no warnings")
 
 
 def motion_options(args: argparse.Namespace) -> MotionOptions:
@@ -108,37 +116,42 @@ def run_talk(args: argparse.Namespace) -> int:
     """Check everything, prepare, then stream frames into the file."""
     started = time.perf_counter()
     yaw, until = parse_orbit(args.orbit) if args.orbit else (args.yaw, None)
-    view = View(yaw, until, args.pitch, args.framing, args.size)
+    view = View(yaw, until, args.pitch, args.framing, parse_size(args.size), args.yaw_origin, args.aspect)
+    check_person(args)
     check_strengths(args)
     out, options = check_output(args.out), motion_options(args)
     for path, suffix in ((args.save_motion, ".safetensors"), (args.json, ".json")):
         if path:
             check_output(path, (suffix,))
-    background = parse_background(args.background, (view.size, view.size))
-    look = Look(args.steps, args.seed, background, not args.no_mask_predictor, args.face_scale)
+    look = Look(args.steps, args.seed, "portrait", not args.no_mask_predictor, args.face_scale)
     transcript = read_transcript(args.transcript)
     audio = load_audio(args.audio) if args.audio else None
     given = load_motion(args.motion) if args.motion else None
     if audio is None and given is None:
         raise ValueError("give --audio (or --motion with a saved motion)")
     portrait = load_portrait(args.portrait)
+    canvas = view.canvas(tuple(portrait.image.shape[-2:]))
+    look = replace(look, background=parse_background(args.background, canvas))
     mask = load_mask(args.mask, tuple(portrait.image.shape[-2:])) if args.mask else portrait.mask
-    keypoints = read_keypoints(args.keypoints, portrait)
+    with heard_warnings() as warnings:
+        keypoints = read_keypoints(args.keypoints, portrait, args.person)
     progress = ProgressLine(enabled=not args.quiet)
     progress("load", 0, 1)
     models = Models.load_nano(device(args)).with_experts(args.view_experts, args.mask_experts)
     progress("load", 1, 1)
-    scene = prepare(
-        models, portrait.image, audio, view, mask=mask, keypoints=keypoints, motion=given,
-        transcript=transcript, options=options, progress=progress,
-    )  # fmt: skip
+    with held_warnings():
+        scene = prepare(
+            models, portrait.image, audio, view, mask=mask, keypoints=keypoints, person=args.person, motion=given,
+            transcript=transcript, options=options, progress=progress, fitted=progress.fitted,
+        )  # fmt: skip
     if args.save_motion:
         scene.motion.save(args.save_motion)
     frames, complete = write_video(out, models, scene, look, audio, progress)
     seconds = frames / scene.motion.fps
     report = {
         "out": str(out), "frames": frames, "complete": complete, "seconds": seconds, "fps": scene.motion.fps,
-        "size": [view.size, view.size], "seed": args.seed, "fit_quality": float(scene.identity.quality),
+        "size": [canvas[1], canvas[0]], "seed": args.seed, "fit_quality": float(scene.identity.quality),
+        "warnings": [*warnings, *scene.identity.warnings],
         "stage_seconds": progress.seconds, "wall_seconds": time.perf_counter() - started,
         "seconds_per_second": sum(progress.seconds.get(s, 0.0) for s in ("motion", "render")) / max(seconds, 1e-9),
         "peak_memory_mb": peak_memory_mb(), "version": __version__,
@@ -148,6 +161,12 @@ def run_talk(args: argparse.Namespace) -> int:
         Path(args.json).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     print(out)
     return 0 if complete else 130
+
+
+def check_person(args: argparse.Namespace) -> None:
+    """Refuse a number that nobody has."""
+    if args.person is not None and args.person < 1:
+        raise ValueError(f"--person counts from 1, the largest; got {args.person}")
 
 
 def check_strengths(args: argparse.Namespace) -> None:

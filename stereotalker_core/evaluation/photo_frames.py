@@ -75,7 +75,7 @@ def draw_shot(models: Models, identity: Identity, motion: Motion, shot: Shot, si
 def draw_own(models: Models, identity: Identity, size: int) -> Frame:
     """The photograph once more: its own pose, expression and camera, where `framed` shows the photograph."""
     motion = Motion(identity.rotations[None], identity.expression[None])
-    return draw(models, identity, motion, own_cameras(identity, size))
+    return draw(models, identity.literal(), motion, own_cameras(identity, size))
 
 
 def own_cameras(identity: Identity, size: int) -> Cameras:

@@ -38,7 +38,8 @@ from .photo_metrics import (
 )
 
 Row = dict[str, Any]
-_WITHIN = 0.2  # of the photograph's eye opening
+_WITHIN, _CLOSELY = 0.2, 0.1  # of the photograph's eye opening
+_FACE = 0.5  # the mesh network's own score from which a frame shows a face
 _ARMS = ("body.left_elbow", "body.right_elbow", "body.left_wrist", "body.right_wrist")
 _FEW = (SHUT, OPEN, "yaw-30", "yaw-20", "yaw+30")  # frames of a head-and-shoulder crop that are searched for hands
 _GHOST = 2  # hands that a person has
@@ -79,16 +80,16 @@ def measure(path: str | Path, settings: Settings) -> Row:
     row: Row = {"file": path.name, "refused": None}
     try:
         portrait = load_portrait(path)
-        started = time.perf_counter()
+        started = time.process_time()
         view = View(framing="portrait", size=settings.size)
         scene = prepare(tools.models, portrait.image, None, view, mask=portrait.mask, motion=tools.motion)
     except ValueError as refusal:
         return row | {"refused": str(refusal)}
-    row["fit_seconds"] = time.perf_counter() - started
+    row["fit_seconds"] = time.process_time() - started
     row["quality"] = float(scene.identity.quality)
-    started = time.perf_counter()
+    started = time.process_time()
     everybody = people(portrait.image, tools.judge)
-    row["perception_seconds"] = time.perf_counter() - started
+    row["perception_seconds"] = time.process_time() - started
     person = everybody[0] if everybody else None
     row["half_body"] = person is not None and shows_arms(person)
     frames = draw_all(tools, scene.identity, row["half_body"], settings)
@@ -146,7 +147,7 @@ def _face_near(judge: Perception, picture: Tensor, expected: Tensor) -> Tensor |
     """Mesh (478, 3) of the face of a frame that lies nearest to the expected one; None where the judge sees none."""
     faces = find_faces(judge, Pyramid((picture / 2 + 0.5).clamp(0, 1)))
     middle = expected.mean(0)
-    meshes = [face.mesh for face in faces]
+    meshes = [face.mesh for face in faces if face.presence >= _FACE]
     return min(meshes, key=lambda mesh: float((mesh[:, :2].mean(0) - middle).norm()), default=None)
 
 
@@ -168,6 +169,7 @@ def _face_row(image: Tensor, mesh: Tensor, picture: Tensor, drawn: Tensor | None
         "landmark_error": landmark_error(drawn, mesh),
         "eye_opening": opening,
         "eye_within": math.nan if math.isnan(opening) else float(abs(opening - 1) <= _WITHIN),
+        "eye_within_10": math.nan if math.isnan(opening) else float(abs(opening - 1) <= _CLOSELY),
         "iris_contrast": iris_contrast(picture, drawn, image, mesh),
         "lips_shut": lip_gap(drawn),
         "face_detail": face_detail(picture, drawn, image, mesh),
@@ -215,7 +217,7 @@ def _hand_row(
         frame = frames[name]
         hands = find_all_hands(tools.judge, frame.picture)
         counts[name] = len(hands)
-        meant, head = posed_hands(tools.models.body, identity, frame.motion, frame.cameras)
+        meant, head = posed_hands(tools.models.body, identity, identity.performed(frame.motion), frame.cameras)
         off, expected = hand_errors(hands, meant, head, frame.cameras.size)
         errors, wanted = errors + off, wanted + expected
         drawn = found.get(name)

@@ -28,6 +28,7 @@ METRICS = {  # name: what it says, in the table's order
     "face_lost": "share without a face at yaw 0",
     "eye_opening": "lids, over the photograph's",
     "eye_within": "share of eyes within 20 % of the photograph's",
+    "eye_within_10": "share within 10 %",
     "iris_contrast": "white minus iris, over the photograph's",
     "lips_shut": "inner gap over mouth width where the motion is most shut",
     "lips_photo": "the same of the photograph",
@@ -51,8 +52,8 @@ METRICS = {  # name: what it says, in the table's order
     "identity_40": "at +-40 degrees",
     "identity_strangers": "between different photographs",
     "quality": "what the fit says of itself",
-    "fit_seconds": "perception and fit, one thread",
-    "perception_seconds": "perception alone, one thread",
+    "fit_seconds": "perception and fit, CPU seconds of one thread",
+    "perception_seconds": "perception alone",
 }
 Progress = Callable[[int, int, Row], None]  # done, total, the finished row
 Metrics = dict[str, dict[str, float]]

@@ -180,8 +180,8 @@ def from_openpose(
 ) -> Keypoints:
     """OpenPose / DWPose JSON (one frame, or a list whose first is taken) -> Keypoints in pixels of (height, width).
 
-    Coordinates may be normalised or in pixels of the frame's canvas_width x canvas_height. person: its index;
-    None takes the largest (with a warning where there are several). ValueError where nobody is found.
+    Coordinates may be normalised or in pixels of the frame's canvas_width x canvas_height. person: its number, 1 = the
+    largest; None takes the largest (with a warning where there are several). ValueError where nobody is found.
     """
     frame = data[0] if isinstance(data, list) and data else data
     people = frame.get("people") if isinstance(frame, dict) else None
@@ -192,21 +192,30 @@ def from_openpose(
     canvas = (frame.get("canvas_width") or width, frame.get("canvas_height") or height)
     size = (width or canvas[0], height or canvas[1])
     everyone = [_person_points(p, canvas, size) for p in people]
-    if person is None:
-        person = max(range(len(everyone)), key=lambda i: _area(everyone[i]))
-        if sum(_area(p) > 0 for p in everyone) > 1:
-            logger.warning("%d people in the keypoints; the largest (number %d) is taken", len(people), person)
-    if not 0 <= person < len(everyone):
-        raise ValueError(f"person {person} does not exist; the keypoints hold {len(everyone)}")
-    if not everyone[person]:
+    everyone = sorted(everyone, key=_area, reverse=True)
+    several = sum(_area(points) > 0 for points in everyone)
+    if person is None and several > 1:
+        logger.warning("%d people in the keypoints, the largest is taken; choose another by number", several)
+    person = 1 if person is None else person
+    if not 1 <= person <= len(everyone):
+        raise ValueError(f"person {person} does not exist; the keypoints hold {len(everyone)}, 1 is the largest")
+    if not everyone[person - 1]:
         raise ValueError(f"person {person} has no confident keypoints; {HELP}")
-    points = make_keypoints(everyone[person])
+    points = make_keypoints(everyone[person - 1])
     points.check_front()
     return points
 
 
-def load_keypoints(path: str | Path, width: int | None = None, height: int | None = None) -> Keypoints:
-    """Read OpenPose JSON, or {"left_eye": [x, y], ...} in pixels. width, height of the portrait where it is at hand."""
+def load_keypoints(
+    path: str | Path,
+    width: int | None = None,
+    height: int | None = None,
+    person: int | None = None,
+) -> Keypoints:
+    """Read OpenPose JSON, or {"left_eye": [x, y], ...} in pixels. width, height of the portrait where it is at hand.
+
+    person: see `from_openpose`; a file of names holds one person.
+    """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no keypoints at {path}")
@@ -215,7 +224,7 @@ def load_keypoints(path: str | Path, width: int | None = None, height: int | Non
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not JSON ({error})") from error
     if isinstance(data, list) or (isinstance(data, dict) and "people" in data):
-        return from_openpose(data, width, height)
+        return from_openpose(data, width, height, person)
     if not isinstance(data, dict) or not all(isinstance(v, list) for v in data.values()):
         raise ValueError(f"{path} holds neither OpenPose keypoints nor {{name: [x, y]}}")
     points = make_keypoints(data)

@@ -38,8 +38,8 @@ _SMOOTH = 1e-4  # regularisation of the Laplacian, colours in [0, 1] squared
 def refine_matte(image: Tensor, mask: Tensor, face_height: float | None = None) -> Tensor:
     """Soft alpha (1, H, W) in [0, 1] of the person in image (3, H, W) in [-1, 1].
 
-    mask: (1, H, W) the person's probability from a network of about 256 px, enlarged to the picture. face_height: px
-    from the top of the forehead to the chin; None takes the network's resolution alone to say how far it is off.
+    mask: (1, H, W) the person's probability from a network of about 256 px, enlarged to the picture. face_height: px,
+    top of the forehead to the chin; None takes the network's resolution alone to say how far it is off.
     ValueError for other shapes.
     """
     known = dims(image, "3 H W")
@@ -58,7 +58,7 @@ def refine_matte(image: Tensor, mask: Tensor, face_height: float | None = None) 
     reach = _NEAR * max((_INSIDE + _OUTSIDE) * unit, (_FACE_INSIDE + _FACE_OUTSIDE) * face)
     alpha, trust = _explain(colour, coarse, person, other, reach)
     alpha = _follow_lines(colour, alpha, trust)
-    return _enlarged(both[:, :3], both[:, 3:], alpha, person, other)[0]
+    return _enlarged(both[:, :3], alpha, person, other)[0]
 
 
 def _shrunk(area: Tensor, radius: float) -> Tensor:
@@ -66,8 +66,10 @@ def _shrunk(area: Tensor, radius: float) -> Tensor:
     lost = (~area).float()
     for i in range(max(1, round(radius))):  # squares and crosses in turn make about a disc
         across = F.max_pool2d(lost, (1, 3), 1, (0, 1))
-        lost = F.max_pool2d(across, (3, 1), 1, (1, 0)) if i % 2 else torch.maximum(
-            across, F.max_pool2d(lost, (3, 1), 1, (1, 0))
+        lost = (
+            F.max_pool2d(across, (3, 1), 1, (1, 0))
+            if i % 2
+            else torch.maximum(across, F.max_pool2d(lost, (3, 1), 1, (1, 0)))
         )
     return lost < 0.5
 
@@ -223,11 +225,11 @@ def _follow_lines(colour: Tensor, alpha: Tensor, trust: Tensor) -> Tensor:
     return solution.clamp(0, 1)
 
 
-def _enlarged(colour: Tensor, coarse: Tensor, alpha: Tensor, person: Tensor, other: Tensor) -> Tensor:
-    """Alpha of the working size at the picture's own, along the picture's lines; sure pixels keep their side."""
+def _enlarged(colour: Tensor, alpha: Tensor, person: Tensor, other: Tensor) -> Tensor:
+    """Alpha of the working size at the picture's own, along its lines; sure pixels keep the network's side."""
     size = colour.shape[-2:]
-    layers = torch.cat([alpha, person.to(alpha), other.to(alpha)], 1)
-    grown = F.interpolate(layers, size, mode="bilinear", align_corners=False)
+    small = torch.cat([alpha, person.to(alpha), other.to(alpha)], 1)
+    grown = F.interpolate(small, size, mode="bilinear", align_corners=False)
     fine = grown[:, :1]
     if size != alpha.shape[-2:]:
         from kornia.filters import guided_blur
@@ -264,7 +266,7 @@ def foreground_colours(image: Tensor, alpha: Tensor) -> Tensor:
 
 
 def _unmixed(colour: Tensor, alpha: Tensor, front: Tensor, back: Tensor) -> tuple[Tensor, Tensor]:
-    """One Jacobi step: each layer from its four neighbours, closest where alpha is alike, then made to explain it."""
+    """One Jacobi step: each layer from its four neighbours, then both made to explain the colour."""
     padded = F.pad(torch.cat([front, back, alpha], 1), (1, 1, 1, 1), mode="replicate")
     total, count = 0.0, 0.0
     rows, columns = colour.shape[-2:]

@@ -6,7 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..body.fill import push_pull
 from ..body.lift import lift_portrait, lift_unlit
 from ..body.model import HalfBody, Posed
 from ..body.portrait_view import Trust
@@ -14,6 +13,7 @@ from ..body.skeleton import ARM_JOINTS, HEAD_JOINTS, JOINT_INDEX
 from ..body.texels import Lifter
 from ..camera.projection import intrinsics_for, look_at
 from ..camera.trajectories import canonical_framing
+from ..inpaint_places import push_pull
 from ..records import Cameras, Identity, Motion
 from .avatar import Avatar
 from .performance import random_arm, random_expression

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..body.fill import push_pull
 from ..body.model import HalfBody
 from ..body.rasterize import rasterize
+from ..inpaint_places import push_pull
 
 ATLAS = 1024
 _EAR_UV = ((0.8467, 0.3760), (0.8467, 0.6572))  # centres of the ears in the atlas

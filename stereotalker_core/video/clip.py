@@ -95,7 +95,11 @@ def prepare_clip(
     if len(motion) != len(cameras) or not len(motion):
         raise ValueError(f"motion has {len(motion)} frames, cameras {len(cameras)}; they must agree and not be empty")
     if any(side % 64 or side < 64 for side in cameras.size):
-        raise ValueError(f"the frame size must be multiples of 64, got {cameras.size[0]}x{cameras.size[1]}")
+        rows, columns = cameras.size
+        raise ValueError(
+            f"latents for a sampler need sides that are multiples of 64, got {columns}x{rows}; Render Video and Stereo-"
+            "Talker take any multiple of 8"
+        )
     rest = body.rest(identity.shape[None], identity.shell[None])
     masks = predictor or MaskPredictor.for_parts(body.part_names).to(motion.rotations.device)
     public = isinstance(vae, PublicAutoencoder)

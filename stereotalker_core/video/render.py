@@ -21,6 +21,7 @@ from torch import Tensor
 
 from .. import checkpoint
 from ..body.model import HalfBody, Rest
+from ..camera.trajectories import checked_size
 from ..precision import rendering_precision
 from ..records import Cameras, Guides, Identity, Motion, Regions
 from ..shapes import dims, frames_together, joined
@@ -34,6 +35,7 @@ from .unet import Condition, StereoTalkerUNet, sample
 from .vae import TinyAutoencoder
 
 logger = logging.getLogger(__name__)
+_STEP = 64  # pixels that the networks halve down to one
 DECODE = 8  # at most so many frames are decoded together: more only cost memory
 
 
@@ -244,27 +246,26 @@ def render_video(
     steps: 1-4 (1 is sharpest in PSNR and steadiest). window frames see each other in the temporal layers. face_scale:
     2 to 4 draws the face once more at so many times the canvas's resolution and blends it in; 1 leaves that out.
     callback(frames done, of all) runs after every chunk; what it raises stops the rendering. The same seed gives the
-    same frames on one machine. ValueError for sizes that are no multiple of 64, and for counts that disagree.
+    same frames on one machine. ValueError for sizes that are no multiple of 8, and for counts that disagree.
     """
     if len(motion) != len(cameras):
         raise ValueError(f"motion has {len(motion)} frames, cameras {len(cameras)}; they must agree")
     if not len(motion):
         raise ValueError("the motion has no frames")
-    if any(side % 64 or side < 64 for side in cameras.size):
-        raise ValueError(f"the frame size must be multiples of 64, got {cameras.size[0]}x{cameras.size[1]}")
+    checked_size(cameras.size)
     if not 1 <= window <= renderer.longest_window:
         raise ValueError(f"window must be from 1 to {renderer.longest_window}, got {window}")
     plan = windows(len(motion), window, overlap)
     plate = resolve_background(background, identity, cameras)
     drawn = isinstance(background, str)  # the portrait's own, which the guides show to the networks
     settings = (plan, steps, seed, use_predicted_mask)
-    parts = _decoded(body, renderer, identity, motion, cameras, *settings)
+    parts = _cut_out(body, renderer, identity, motion, cameras, *settings)
     if face_scale != 1:
         with torch.no_grad():
             rest = body.rest(identity.shape[None], identity.shell[None])
             square = face_window(body, rest, identity.performed(motion), cameras, face_scale)
         if square:
-            faces = _decoded(body, renderer, identity, motion, square.cameras(cameras), *settings)
+            faces = _cut_out(body, renderer, identity, motion, square.cameras(cameras), *settings)
             parts = with_face(parts, faces, square)
     return _composed(parts, renderer.steadies, plate, drawn, len(motion), callback)
 
@@ -283,6 +284,28 @@ def _composed(
         yield chunk  # outside of no_grad, which would otherwise reach into the caller
         if callback:
             callback(done, count)
+
+
+def padded(cameras: Cameras) -> tuple[Cameras, tuple[slice, slice]]:
+    """The same cameras on the next canvas that the networks can halve, and where the old one lies: rows, columns.
+
+    Latents are 8 times smaller and the U-Net halves them three times: sides become multiples of 64.
+    """
+    more = [-side % _STEP for side in cameras.size]
+    cut = [slice(extra // 2, extra // 2 + side) for side, extra in zip(cameras.size, more, strict=True)]
+    if any(more):
+        intrinsics = cameras.intrinsics.clone()
+        intrinsics[:2, 2] += intrinsics.new_tensor([cut[1].start, cut[0].start])
+        size = tuple(side + extra for side, extra in zip(cameras.size, more, strict=True))
+        cameras = replace(cameras, intrinsics=intrinsics, size=size)
+    return cameras, (cut[0], cut[1])
+
+
+def _cut_out(body, renderer, identity, motion, cameras, *settings) -> Iterator[tuple[Tensor, Tensor]]:
+    """`_decoded` on any canvas: drawn a little larger where its sides are no multiples of 64, and cut to size."""
+    whole, (rows, columns) = padded(cameras)
+    for values, lift in _decoded(body, renderer, identity, motion, whole, *settings):
+        yield values[..., rows, columns], lift[..., rows, columns]
 
 
 def _decoded(

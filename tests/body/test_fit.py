@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from stereotalker_core.body.fit import fit_portrait
+from stereotalker_core.body.fit import fit_portrait, gather_evidence
 from stereotalker_core.body.fit_pose import fit_pose
 from stereotalker_core.body.fit_shell import ShellSolver, fit_shell, outer_contour, silhouette_iou
 from stereotalker_core.body.model import HalfBody
@@ -199,7 +199,7 @@ def test_background_hides_the_person():
     assert bool(torch.isfinite(everywhere).all())
 
 
-def test_bad_input_is_refused(body, person):
+def test_bad_input_is_refused(body, person, caplog):
     image = torch.zeros(3, *SIZE)
     keypoints, mask = person["keypoints"], person["mask"]
     scrambled = keypoints.xy[torch.randperm(len(keypoints), generator=torch.Generator().manual_seed(1))]
@@ -213,6 +213,8 @@ def test_bad_input_is_refused(body, person):
         fit_portrait(body, image, keypoints, torch.zeros(1, *SIZE), iterations=(4, 4))
     with pytest.raises(ValueError, match="at least"):
         fit_portrait(body, torch.zeros(3, 20, 20), keypoints, torch.zeros(1, 20, 20))
+    inverse = gather_evidence(image, keypoints, 1 - mask, None, None).mask
+    assert torch.equal(inverse, 1 - (1 - mask)) and "inverse is used" in caplog.text
     with pytest.raises(ValueError, match="no face points"):
         fit_portrait(body, image, keypoints.subset(["body.left_shoulder", "body.right_shoulder"]), mask)
 

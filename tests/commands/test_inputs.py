@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from stereotalker_core.commands.inputs import parse_background, parse_orbit, read_keypoints, read_transcript
+from stereotalker_core.commands.inputs import parse_background, parse_orbit, parse_size, read_keypoints, read_transcript
 from stereotalker_core.image import Portrait, save_image
 
 FACE = {"iris.R": [80, 100], "iris.L": [120, 100], "body.nose": [100, 120], "face.8": [100, 180], "face.27": [100, 100]}
@@ -16,6 +16,13 @@ def test_orbit():
     for text in ("40", "a:b", "1:2:3", ""):
         with pytest.raises(ValueError, match="two yaws"):
             parse_orbit(text)
+
+
+def test_size():
+    assert parse_size("512") == 512 and parse_size("576x1024") == (1024, 576)  # height, width
+    for text in ("", "x", "12x", "-128", "1e3", "128*256"):
+        with pytest.raises(ValueError, match="WIDTHxHEIGHT"):
+            parse_size(text)
 
 
 def test_background(tmp_path):

@@ -20,6 +20,9 @@ class Element {
   append(child) {
     this.children.push(child);
   }
+  replaceChildren() {
+    this.children = [];
+  }
   setAttribute(name, value) {
     this.attributes[name] = value;
   }

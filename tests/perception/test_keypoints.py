@@ -93,7 +93,7 @@ def test_largest_person_with_warning(caplog):
         points = from_openpose(frame(person(0.5, (-150, 0)), person()), 512, 512)
     assert points.point("body.nose").tolist() == [256.0, 120.0]
     assert "2 people" in caplog.text
-    small = from_openpose(frame(person(0.5, (-150, 0)), person()), 512, 512, person=0)
+    small = from_openpose(frame(person(0.5, (-150, 0)), person()), 512, 512, person=2)
     assert small.point("body.nose")[0] < 200
 
 

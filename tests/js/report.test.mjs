@@ -1,0 +1,42 @@
+import assert from "node:assert/strict";
+import test from "node:test";
+
+import { bindReport, heightOf, linesOf } from "../../js/report.mjs";
+import { makeDocument } from "./dom.mjs";
+
+function makeNode() {
+  const node = {
+    size: [200, 100], widgets: [],
+    computeSize: () => [210, 80 + node.widgets.reduce((all, one) => all + one.options.getMinHeight(), 0)],
+    setSize: (size) => (node.size = size),
+    addDOMWidget: (name, type, element, options) => {
+      node.widgets.push({ name, type, element, options });
+      return node.widgets.at(-1);
+    },
+  };
+  return node;
+}
+
+test("a node shows the quality and every warning of its result, and only the newest", () => {
+  const node = makeNode();
+  const report = bindReport(node, makeDocument());
+  report.receive(undefined);
+  report.receive({ stereotalker_turntable: [{}] });
+  assert.equal(node.widgets.length, 0); // a fresh node looks as it is defined
+  report.receive({ text: ["fit quality 0.61 (of 1)", "2 people found, the largest is taken"] });
+  const [widget] = node.widgets;
+  const texts = () => widget.element.children.map((line) => line.textContent);
+  assert.deepEqual(texts(), ["fit quality 0.61 (of 1)", "\u26a0 2 people found, the largest is taken"]);
+  assert.equal(widget.serialize, false);
+  assert.ok(node.size[1] >= 80 + heightOf(["a", "b"])); // room for the lines
+  report.receive({ text: ["fit quality 0.93 (of 1)"] });
+  assert.deepEqual(texts(), ["fit quality 0.93 (of 1)"]);
+  assert.equal(node.widgets.length, 1);
+});
+
+test("lines of a result", () => {
+  assert.deepEqual(linesOf({ text: "one" }), ["one"]);
+  assert.deepEqual(linesOf({ text: ["a", " ", ""] }), ["a"]);
+  assert.deepEqual(linesOf(null), []);
+  assert.ok(heightOf(["x".repeat(200)]) > heightOf(["x"]));
+});
