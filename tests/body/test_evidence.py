@@ -8,7 +8,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from stereotalker_core.body.fit import agreeing_mask, fit_points, fit_portrait, limbs_in_picture, mesh_of
+from stereotalker_core.body.fit import (
+    agreeing_mask,
+    fit_points,
+    fit_portrait,
+    gather_evidence,
+    limbs_in_picture,
+    mesh_of,
+)
 from stereotalker_core.body.fit_shell import silhouette_iou
 from stereotalker_core.body.model import HalfBody
 from stereotalker_core.body.texels import Lifter
@@ -58,6 +65,18 @@ def test_a_mask_that_leaves_the_face_out_is_refused(person):
         agreeing_mask(without, seen)
 
 
+def test_points_tell_an_inverted_mask_where_nobody_was_looked_for(person, caplog):
+    """Keypoints and a mask were both given: no network says where the person is."""
+    _, mask = person
+    points = keypoints_of(
+        {"face.27": (40.0, 25.0), "iris.L": (44.0, 25.0), "iris.R": (36.0, 25.0), "face.8": (40.0, 40.0)}
+    )
+    assert gather_evidence(torch.zeros(3, 100, 80), points, mask, None, None).mask is mask
+    with caplog.at_level(logging.WARNING):
+        found = gather_evidence(torch.zeros(3, 100, 80), points, 1 - mask, None, None)
+    assert torch.equal(found.mask, mask) and "inverse" in caplog.text and found.expression is None
+
+
 def hand(side, wrist, angle, length):
     """21 points of a spread hand: the wrist, then four a finger."""
     points = {f"hand.{side}.0": wrist}
@@ -104,8 +123,8 @@ def test_mesh_points_stand_for_the_68_and_doubt_the_outline():
     assert "iris.L" in points and sum(n.startswith("mesh.") for n in points.names) == 468
     sigma = dict(zip(points.names, points.sigma.tolist(), strict=True))
     assert sigma["mesh.159"] < sigma["mesh.5"] < sigma["mesh.234"]  # a lid, the nose, the jaw line
-    few = keypoints_of(rest)
-    assert fit_points(few) is few
+    few = fit_points(keypoints_of(rest))  # nothing stands for the 68
+    assert set(few.names) == {"face.8", "face.27", "iris.L"} and bool((few.sigma == 1).all())
     found = mesh_of(keypoints_of({k: v for k, v in mesh.items() if k != "mesh.7"} | rest))
     assert bool(found[7].isnan().all()) and int(found.isnan().sum()) == 2
     assert found[3].tolist() == pytest.approx(mesh["mesh.3"])
