@@ -1,4 +1,4 @@
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -31,6 +31,14 @@ RECORDS = [
     Audio(noise(1600), noise(2, 4410), 44_100),
     motion(fps=30.0),
     identity(),
+    replace(
+        identity(),
+        light=noise(4),
+        atlas_layout=2,
+        rest_expression=noise(52),
+        expression_gain=noise(52),
+        rest_rotations=noise(49, 3),
+    ),
     Cameras(noise(3, 4, 4), noise(3, 3), noise(3), (64, 48)),
     guides(),
     Regions(noise(2, 4, 8, 8).softmax(1)),
@@ -80,6 +88,29 @@ def test_slices_take_the_same_frames_of_everything():
     maps = guides()
     assert len(maps[1:]) == 3
     assert all(torch.equal(getattr(maps[1:], f.name), getattr(maps, f.name)[1:]) for f in fields(maps))
+
+
+def test_a_motion_is_performed_from_the_rest_state():
+    rest, gain, held = torch.zeros(52), torch.ones(52), noise(49, 3)
+    rest[0], rest[1], gain[1] = 0.25, 0.5, 1.6
+    person = replace(identity(), rest_expression=rest, expression_gain=gain, rest_rotations=held)
+    acted = Motion(noise(3, 49, 3), torch.zeros(3, 52), 30.0)
+    acted.expression[1:, 0], acted.expression[1, 1], acted.expression[2, 2] = 1.0, 0.5, 0.7
+    found = person.performed(acted)
+    assert torch.allclose(found.rotations, acted.rotations + held) and found.fps == 30.0
+    assert torch.equal(found.expression[0], rest)  # silence
+    assert found.expression[1, 0] == 1  # a whole coefficient stays whole, whatever the rest
+    assert float(found.expression[1, 1]) == pytest.approx(0.5 + 0.5 * 1.6 * 0.5)
+    assert float(found.expression[2, 2]) == pytest.approx(0.7)
+
+
+def test_a_literal_person_performs_nothing():
+    person = replace(identity(), rest_expression=noise(52), expression_gain=noise(52), rest_rotations=noise(49, 3))
+    acted = motion()
+    plain = person.literal()
+    assert plain.performed(acted) is acted and person.performed(acted) is not acted
+    assert plain.atlas is person.atlas and plain.rest_expression is None
+    assert identity().performed(acted) is acted  # as do people fitted before there was a rest state
 
 
 def test_records_cannot_be_changed():

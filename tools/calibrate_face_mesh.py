@@ -39,6 +39,7 @@ LICENCE = (
 )
 _SPREAD = 0.03  # m over which the landmarks' deviation from a similarity carries to the points between them
 _INNER = range(17, 68)  # landmarks that lie on fixed places of the skin; the jaw line follows the outline
+_AHEAD = 1.5  # times the median that points move: a fit's shape takes a part of every deviation upon itself
 _EYES = [*EYE_CONTOURS["L"], *EYE_CONTOURS["R"]]
 
 
@@ -154,7 +155,7 @@ def calibrate(body: HalfBody, seen: list[Seen], rounds: int) -> dict[str, float]
         summary = residuals.summary()
         log.info("round %d: %s", number, ", ".join(f"{k} {v:.4f}" for k, v in summary.items()))
         median = symmetric(residuals.moves.median(0).values, mirror)
-        points = symmetric(surface.at(body.mesh_vertices, body.mesh_weights) + median, mirror)
+        points = symmetric(surface.at(body.mesh_vertices, body.mesh_weights) + _AHEAD * median, mirror)
     return summary
 
 
@@ -168,7 +169,7 @@ def main() -> None:
     parser.add_argument("--compare", type=Path, help="print the residuals of this file")
     parser.add_argument("--every", type=int, default=1, help="take every so-manieth photograph")
     parser.add_argument("--first", type=int, default=0, help="beginning with this one")
-    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--rounds", type=int, default=10)
     o = parser.parse_args()
     if o.out is None and o.compare is None:
         parser.error("give --out, --compare or both")

@@ -90,8 +90,9 @@ def _templates(lifter: Lifter, colour: Tensor, photo: Tensor) -> Tensor:
     sums = torch.cat([colour * photo[:, None], photo[:, None]], 1)
     template = lifter.template * _light(sums)
     grey = template.mean(1, keepdim=True)
-    template = torch.lerp(grey.expand_as(template), template, _saturation(lifter, colour, photo))
-    iris = _iris(lifter, colour, photo) / 2 + 0.5
+    saturation = _saturation(lifter, colour, photo)
+    template = torch.lerp(grey.expand_as(template), template, saturation)
+    iris = _iris(lifter, colour, photo, saturation) / 2 + 0.5
     template = torch.where(lifter.iris[:, None], iris, template)
     template = torch.where(lifter.pupil[:, None], template.new_full((), _PUPIL), template) * 2 - 1
     for side in (True, False):
@@ -200,10 +201,11 @@ def _light(values: Tensor) -> Tensor:
     return ((mean.mean() / 2 + 0.5) * 1.7).clamp(0.35, 1.0)
 
 
-def _iris(lifter: Lifter, colour: Tensor, photo: Tensor) -> Tensor:
+def _iris(lifter: Lifter, colour: Tensor, photo: Tensor, saturation: float) -> Tensor:
     """Mean colour of the iris texels that were seen, darkened brown where none was; (3,) in [-1, 1]."""
     weight = photo * (lifter.iris & ~lifter.pupil)
     brown = colour.new_tensor([-0.55, -0.68, -0.75])
+    brown = torch.lerp(brown.mean().expand(3), brown, saturation)
     return ((colour * weight[:, None]).sum(0) + brown * 8) / (weight.sum() + 8)
 
 

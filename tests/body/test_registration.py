@@ -137,7 +137,9 @@ def test_outline_is_followed_on_each_side_alone(body, fit, parted):
     )
     assert after > 0.985 and after > before + 0.01
     scalp = body.vertices_in("scalp")
-    left, right = (offsets[scalp & side].norm(dim=1).mean() for side in (body.mean[:, 0] > 0.06, body.mean[:, 0] < -0.06))
+    left, right = (
+        offsets[scalp & side].norm(dim=1).mean() for side in (body.mean[:, 0] > 0.06, body.mean[:, 0] < -0.06)
+    )
     assert left > 1.5 * right
 
 

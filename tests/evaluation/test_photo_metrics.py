@@ -22,7 +22,7 @@ def turned(points: torch.Tensor, degrees: float, scale: float, shift: tuple[floa
 
 
 def face(opening: float = 0.3, lips: float = 0.0) -> torch.Tensor:
-    """478 points whose compared ones lie about where a face of 256 px has them; eyes 36 px wide, their middles 72 px apart."""
+    """478 points whose compared ones lie as in a face of 256 px; eyes 36 px wide, their middles 72 px apart."""
     mesh = torch.rand(478, 2, generator=torch.Generator().manual_seed(1)) * 8 + 150
     for outer, inner, side in ((74.0, 110.0, "R"), (182.0, 146.0, "L")):
         contour = metrics.EYES[side]

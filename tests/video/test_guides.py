@@ -6,9 +6,11 @@ import torch.nn.functional as F
 
 from stereotalker_core.body.lift import lift_portrait
 from stereotalker_core.body.model import HalfBody
-from stereotalker_core.body.rasterize import rasterize
+from stereotalker_core.body.rasterize import interpolate, rasterize
+from stereotalker_core.body.skeleton import JOINT_INDEX
 from stereotalker_core.body.texels import Lifter
 from stereotalker_core.camera.projection import intrinsics_for, look_at, project
+from stereotalker_core.checkpoint import save_tensors
 from stereotalker_core.records import Cameras, Identity, Motion
 from stereotalker_core.video import guides
 from stereotalker_core.video.guides import background_plate, guide_tensor, render_guides
@@ -37,7 +39,7 @@ def scene():
     atlas, seen = lift_portrait(body, image, mask, posed, camera, view.intrinsics, lifter=Lifter(body, 256))
     identity = Identity(
         torch.zeros(body.n_shape), shell, torch.zeros(49, 3), torch.zeros(52), camera, view.intrinsics, image, mask,
-        image, atlas, seen, atlas_layout=2,
+        image.clone(), atlas, seen, atlas_layout=2,
     )  # fmt: skip
     return body, identity, view
 
@@ -58,6 +60,53 @@ def test_own_camera_gives_the_portrait_back(scene):
     outside = ~inside & (F.max_pool2d(drawn.float()[None], 3, 1, 1)[0] == 0)
     assert torch.allclose(guides.lift[0][:, outside], identity.background[:, outside], atol=1e-3)
     assert float(guides.visibility[0, 0][~inside].abs().max()) == 0
+
+
+def test_both_atlas_layouts_show_the_same_person(scene, tmp_path):
+    """An atlas in the mesh's own layout, as files of version 0.1 hold it, drawn where its triangles lie."""
+    body, identity, view = scene
+    side = 512
+    corners = torch.cat([body.uv * side, torch.ones_like(body.uv[:, :1])], 1)[None]
+    own = rasterize(corners, body.uv_triangles, (side, side), cull=False)
+    at = interpolate(body.atlas_uv, body.uv_triangles, own)
+    both = F.grid_sample(torch.cat([identity.atlas, identity.visibility])[None], at * 2 - 1, align_corners=False)[0]
+    first = replace(identity, atlas=both[:3], visibility=both[3:], atlas_layout=1)
+    first.save(tmp_path / "person.safetensors")
+    guides, again = (
+        render_guides(body, one, still(1), view) for one in (identity, Identity.load(tmp_path / "person.safetensors"))
+    )
+    inside = guides.part[0, 0] > 0
+    assert float((guides.lift - again.lift)[0][:, inside].abs().mean()) < 0.05
+    wrong = render_guides(body, replace(first, atlas_layout=2), still(1), view)
+    assert float((guides.lift - wrong.lift)[0][:, inside].abs().mean()) > 0.15
+
+
+def test_a_file_of_version_0_1_loads_and_renders(scene, tmp_path):
+    """It lacks the layout, the light and the rest state, and its shell lies along the normals."""
+    body, identity, view = scene
+    old = ("shape", "shell", "rotations", "expression", "world_to_camera", "intrinsics", "portrait", "mask")
+    tensors = {name: getattr(identity, name) for name in (*old, "background", "atlas", "visibility")}
+    save_tensors(tensors, {"record": "Identity", "values": {"quality": 0.7}}, tmp_path / "old.safetensors")
+    found = Identity.load(tmp_path / "old.safetensors")
+    assert found.atlas_layout == 1 and found.light is None and found.rest_expression is None and found.quality == 0.7
+    motion = still(2)
+    assert found.performed(motion) is motion
+    assert bool(torch.isfinite(render_guides(body, found, motion[:1], view).lift).all())
+
+
+def test_a_motion_is_added_to_the_rest_state(scene):
+    """A smile in the portrait stays; a literal person shows the motion as it is."""
+    body, identity, view = scene
+    smile, nod = torch.zeros(52), torch.zeros(49, 3)
+    smile[body.expression_index["mouthSmileLeft"]] = 0.9
+    nod[JOINT_INDEX["head"], 2] = 0.3
+    person = replace(identity, rest_expression=smile, expression_gain=torch.ones(52), rest_rotations=nod)
+    shown = render_guides(body, person, still(1), view)
+    meant = render_guides(body, identity, Motion(nod[None], smile[None]), view)
+    assert torch.equal(shown.lift, meant.lift) and torch.equal(shown.part, meant.part)
+    plain = render_guides(body, person.literal(), still(1), view)
+    assert torch.equal(plain.lift, render_guides(body, identity, still(1), view).lift)
+    assert not torch.equal(plain.lift, shown.lift)
 
 
 def test_edges_are_the_mean_of_their_samples(scene):
