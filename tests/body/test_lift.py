@@ -3,13 +3,13 @@ import torch
 import torch.nn.functional as F
 
 from stereotalker_core.body.fill import grow
-from stereotalker_core.inpaint_places import push_pull
 from stereotalker_core.body.lift import lift_portrait
 from stereotalker_core.body.model import HalfBody
 from stereotalker_core.body.portrait_view import Trust
 from stereotalker_core.body.rasterize import interpolate, rasterize
 from stereotalker_core.body.texels import Lifter
 from stereotalker_core.camera.projection import intrinsics_for, look_at, project
+from stereotalker_core.inpaint_places import push_pull
 
 SIZE = (160, 160)
 
