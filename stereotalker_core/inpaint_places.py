@@ -15,11 +15,11 @@ _EXACT = 2**25  # pairs of patches up to which all are compared
 _ROUNDS = (1, 2, 1, 1)  # votes and searches at the levels from the coarsest on
 _PASSES = 3  # of propagation and random search in each PatchMatch
 _ROW, _COLUMN = 1.5, 0.2  # colour units (-1..1, a pixel's) that a whole picture's height, width of distance cost
-_PIECES = 64  # px of the longer side of the level on which large pieces are laid
+_PIECES = 48  # px of the longer side of the level on which large pieces are laid
 _LONG = (1.0, 0.1)  # cost of a shift by the whole height, width: rooms go on along their rows
 _JOINT = 0.02  # cost of any seam
 _SEAM, _NEVER = 1.0, 100.0  # cost of a seam, in squared colour; of a shift that finds nothing
-_MESSAGES = 10  # rounds of belief propagation, about as many pixels as a hole's half width
+_MESSAGES = 6  # rounds of belief propagation, about as many pixels as a hole's half width
 _FADE = 1.3  # of a patch's vote with every pixel from the known part: what is next to it is surest
 
 

@@ -18,7 +18,7 @@ MAX_FILE, MAX_FUNCTION, MAX_LINE = 400, 60, 120
 # A module may import modules of its own package and what these rows list. Longer prefixes win over shorter ones.
 _VOCABULARY = ["shapes", "config", "precision", "checkpoint"]
 _RECORDS = [*_VOCABULARY, "records", "body.skeleton", "body.rotations"]
-_STAGE_1 = [*_RECORDS, "perception", "body", "camera", "audio"]
+_STAGE_1 = [*_RECORDS, "perception", "inpaint", "body", "camera", "audio"]
 _ALL_STAGES = [*_STAGE_1, "motion", "face", "image", "video"]
 ALLOWED = {
     "shapes": [],

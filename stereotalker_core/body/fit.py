@@ -34,7 +34,6 @@ from .texels import Lifter
 logger = logging.getLogger(__name__)
 _WORST = 0.07  # mean keypoint error in face heights above which nothing fits
 _GOOD = 0.03  # mean keypoint error in face heights of a good fit
-_UNSURE = 0.5  # confidence of the perception below which somebody should look
 _SMALLEST_SIDE = 64
 _FINE, _COARSE, _AROUND = 0.014, 0.04, 0.06  # face heights: sigma of mesh points of lids and lips, others, outline
 _EXACT = frozenset((*LIPS, *EYE_CONTOURS["L"], *EYE_CONTOURS["R"]))
@@ -71,7 +70,7 @@ def fit_portrait(
     person: int | None = None,
     lifter: Lifter | None = None,
     iterations: tuple[int, int] = (8, 20),
-    shell_iterations: int = 5,
+    shell_iterations: int = 3,
 ) -> Identity:
     """Fit the half body to a portrait and lift its pixels.
 
@@ -135,8 +134,6 @@ def gather_evidence(
     if keypoints is None:
         found: Person | None = find_person(image, networks, number)
         keypoints, confidence = found.keypoints, found.confidence
-        if confidence < _UNSURE:
-            logger.warning("the face may not be where it was found (confidence %.2f); %s", confidence, HELP)
     else:
         found, confidence = _nearest(people(image, networks), keypoints), 1.0
     if mask is None:

@@ -19,13 +19,15 @@ REACH = 0.15  # m; a mask edge further out belongs to something else
 LOWEST, HIGHEST = -0.012, 0.12  # m; the bare body may be a little too wide, hair may stand off
 SLEEVE = 0.045  # m; a sleeve does not stand off as far as hair
 _STEP = 0.5  # px of the search along the normal
+_RIM = 2.5  # px inside the drawn silhouette up to which a vertex belongs to it
 _SKIN = ("face", "lips", "mouth", "eyesocket", "hand.L", "hand.R", "eye.L", "eye.R", "tongue", "teeth.up", "teeth.low")
 _HIDDEN = ("mouth", "eye.L", "eye.R", "tongue", "teeth.up", "teeth.low", "lashes")  # never part of a silhouette
 
 
 class Contour(NamedTuple):
     """Vertices (M,) of the outer silhouette: pixel (M, 2), outward normal (M, 2), gap (M,) px to the mask's edge,
-    positive outwards, found (M,) bool where an edge lies within reach, metre (M,) metres per pixel."""
+    positive outwards, found (M,) bool where an edge lies within reach, metre (M,) metres per pixel, inset (M,) px that
+    the vertex itself lies inside the drawn silhouette along its normal, up to 2.5."""
 
     vertices: Tensor
     pixel: Tensor
@@ -33,6 +35,7 @@ class Contour(NamedTuple):
     gap: Tensor
     found: Tensor
     metre: Tensor
+    inset: Tensor
 
 
 def outer_contour(body: HalfBody, posed: Posed, camera: Tensor, intrinsics: Tensor, mask: Tensor) -> Contour:
@@ -51,14 +54,15 @@ def outer_contour(body: HalfBody, posed: Posed, camera: Tensor, intrinsics: Tens
     normal = (body.normals(posed.vertices)[0] @ camera[:3, :3].T)[:, :2]
     length = normal.norm(dim=1)
     normal = normal / length.clamp_min(1e-6)[:, None]
-    beyond = pixel + 2.5 * normal
+    beyond = pixel + _RIM * normal
     outside = _look(covered, beyond) < 0.5
     border = ((pixel > 1) & (pixel < pixel.new_tensor([size[1] - 1, size[0] - 1]))).all(1)
     chosen = ((front > 0).all(1) & outside & border & (length > 0.5)).nonzero().squeeze(1)
     pixel, normal, depth = pixel[chosen], normal[chosen], points[0, chosen, 2]
     metre = depth / intrinsics[0, 0]
     gap, found = _gap(mask, covered, pixel, normal, REACH / metre)
-    return Contour(chosen, pixel, normal, gap, found, metre)
+    inset, _ = _gap(covered, covered, pixel, normal, torch.full_like(metre, _RIM + _STEP))
+    return Contour(chosen, pixel, normal, gap, found, metre, inset)
 
 
 def _gap(mask: Tensor, covered: Tensor, pixel: Tensor, normal: Tensor, reach: Tensor) -> tuple[Tensor, Tensor]:

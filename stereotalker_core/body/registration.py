@@ -118,7 +118,7 @@ def _with_eyes_and_mouth(body: HalfBody, field: Tensor) -> Tensor:
 
 
 def register_outline(
-    body: HalfBody, fit: PoseFit, offsets: Tensor, mask: Tensor, intrinsics: Tensor, rounds: int = 4
+    body: HalfBody, fit: PoseFit, offsets: Tensor, mask: Tensor, intrinsics: Tensor, rounds: int = 3
 ) -> Tensor:
     """Carry the silhouette the rest of the way to the mask's edge, each side for itself.
 
@@ -143,7 +143,8 @@ def register_outline(
     for _ in range(rounds):
         posed = fit.posed(body, offsets)
         contour = outer_contour(body, posed, fit.world_to_camera, intrinsics, mask)
-        metres = contour.gap * contour.metre
+        # the drawn edge moves to the mask's, not every vertex near it: else the rim swells with every round
+        metres = (contour.gap - contour.inset) * contour.metre
         use = contour.found & ~fixed[contour.vertices] & (metres.abs() < reach[contour.vertices])
         if int(use.sum()) < 8:
             return offsets

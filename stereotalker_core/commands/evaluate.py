@@ -89,7 +89,13 @@ def run_photos(args: argparse.Namespace) -> int:
         line = caption(row) if row["refused"] is None else f"{row['file']}: refused, {row['refused']}"
         print(f"[{done}/{total}] {line}", file=sys.stderr, flush=True)
 
-    rows = photos.evaluate_photos(found, Settings(args.size, speech, args.quick, args.out), args.workers, tell)
+    try:
+        rows = photos.evaluate_photos(found, Settings(args.size, speech, args.quick, args.out), args.workers, tell)
+    except KeyboardInterrupt:
+        if not args.out:
+            raise
+        print(f"\nstopped: finished photographs are kept in {args.out}; the same command goes on", file=sys.stderr)
+        return 130
     result = photos.report(rows) | {"size": args.size, "quick": args.quick}
     result["wall_seconds"] = time.perf_counter() - started
     text = photos.table(result)

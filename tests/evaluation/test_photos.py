@@ -75,6 +75,18 @@ def test_a_second_run_goes_on_where_the_first_stopped(run, folder, monkeypatch):
     assert len(measured) == 4  # another size: everything again
 
 
+def test_a_stopped_run_says_what_is_kept(folder, tmp_path, monkeypatch, capsys):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(photos, "measure", stop)
+    words = ["evaluate", "photos", str(folder), "--size", "128"]
+    assert main([*words, "--out", str(tmp_path)]) == 130
+    assert "kept in" in capsys.readouterr().err
+    assert main(words) == 130
+    assert "nothing was written" in capsys.readouterr().err
+
+
 def photos_speech() -> Path:
     from stereotalker_core.commands.demo import SPEECH
 

@@ -39,9 +39,9 @@ def repository(folder: Path) -> str:
 
 
 def test_commit_is_that_of_the_source_and_of_no_other_repository(tmp_path, monkeypatch):
-    from stereotalker_core.training import audio_encoder, mask, provenance
+    from stereotalker_core.training import audio_encoder, motion, provenance
 
-    assert audio_encoder.commit is mask.commit is commit
+    assert audio_encoder.commit is motion.commit is commit
     before = commit()
     other = repository(tmp_path)
     monkeypatch.chdir(tmp_path)  # run from another repository
