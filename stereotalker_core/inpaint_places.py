@@ -43,8 +43,9 @@ def push_pull(values: Tensor, weight: Tensor) -> Tensor:
 
 
 def find_places(detail: Tensor, known: Tensor, order: float, random: torch.Generator) -> Tensor | None:
-    """Where each unknown pixel of detail (1, 3, h, w) is copied from: (2, h, w) row and column; None without sources, or with a
-    rim of them that is too thin for pieces.
+    """Where each unknown pixel of detail (1, 3, h, w) is copied from: (2, h, w) row and column.
+
+    None without sources, or where their rim is too thin to lay pieces of it.
 
     known: (1, 1, h, w) bool. order: 1 in a room, where sources far off, above and below all, are dearer; 0 for grain,
     which may come from anywhere.
