@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from stereotalker_core.body.lift import push_pull
+from stereotalker_core.inpaint_places import push_pull
 from stereotalker_core.inpaint import extend, paint_out
 
 

@@ -15,6 +15,7 @@ _STEP = 0.01  # m along the arm that share a colour
 _BINS = 60
 _FEW = 12  # texels that make a median
 _ANOTHER = 0.35  # distance of colours in [-1, 1] from which two neighbours are sleeve and skin
+_CONTRAST = 0.5  # distance of cloth and skin from which one is not taken for the other in any light
 _UPPER = 18  # bins of the upper arm, where a sleeve is if there is one
 _ELBOW = 32  # bins from the shoulder to a little below the elbow
 _NEARBY = 20  # bins in which an arm keeps its colour
@@ -58,6 +59,25 @@ class _Arm(NamedTuple):
     colours: Tensor
     naked: Tensor
     sleeve: Tensor
+
+
+def cloth_colour(lifter: Lifter, colour: Tensor, photo: Tensor, beside: Tensor) -> Tensor | None:
+    """The median (3,) of the trunk away from arms (beside (N,) bool); None where that was not seen."""
+    return _median(colour, photo, lifter.dressed & ~beside)
+
+
+def bare_arms_on_clothes(lifter: Lifter, colour: Tensor, cloth: Tensor | None, skin: Tensor, beside: Tensor) -> Tensor:
+    """(N,) bool: texels of a clothed trunk beside an arm that have the colour of skin: they show the arm.
+
+    lifter: the texels (N,).
+    colour: (N, 3) that the photograph shows.
+    cloth: (3,) of the trunk, None where it is not known.
+    skin: (3,) of the face.
+    beside: (N,) bool, within a hand's breadth of an arm in the picture.
+    """
+    if cloth is None or float((cloth - skin).norm()) < _CONTRAST:
+        return torch.zeros_like(beside)
+    return lifter.dressed & beside & ((colour - skin).norm(dim=1) < (colour - cloth).norm(dim=1))
 
 
 def _bin(along: Tensor) -> Tensor:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from .fill import add_priors, levelled, lid_colours, skin_colour, to_atlas
-from .light import UNLIT, find_light
+from .fill_limbs import bare_arms_on_clothes, cloth_colour
+from .light import UNLIT, find_light, softened
 from .model import HalfBody, Posed
 from .portrait_view import PortraitView, Trust
 from .texels import ATLAS, Lifter
@@ -72,6 +73,8 @@ def lift_unlit(
     unlit = torch.zeros(len(body.part_names), dtype=torch.bool, device=image.device)
     unlit[[body.part_index[name] for name in UNLIT]] = True
     light = find_light(colour, seen, view.normal, body.mean, lifter.vertex_part, body.mirror, unlit)
+    if light is not None and view.trust.registered:
+        light = softened(light, view.normal[seen > _SURE])
     view.light = light
     return *_lift(body, lifter, view), light
 
@@ -86,14 +89,20 @@ def _lift(body: HalfBody, lifter: Lifter, view: PortraitView) -> tuple[Tensor, T
     photo = seen * _own(lifter, seen, shut, trust) * (1 - lids)
     if not trust.hands:
         photo = photo * ~lifter.hands
-    mirrored, seen_there = view.sample(body.mirror[lifter.corners], lifter.weight, *kinds)
+    skin = skin_colour(body, lifter, colour, photo)
+    there = body.mirror[lifter.corners]
+    mirrored, seen_there = view.sample(there, lifter.weight, *kinds)
+    if trust.registered:
+        beside, beside_there = (view.beside_arms(corners, lifter.weight) for corners in (lifter.corners, there))
+        cloth = cloth_colour(lifter, colour, photo, beside)
+        photo = photo * ~bare_arms_on_clothes(lifter, colour, cloth, skin, beside)
+        seen_there = seen_there * ~bare_arms_on_clothes(lifter, mirrored, cloth, skin, beside_there)
     mirrored = levelled(lifter, colour, mirrored, photo * seen_there * ~lifter.templated)
     other = seen_there * (1 - photo) * (trust.hands | ~lifter.hands) * (lids == 0) * ~lifter.templated
     confidence = photo + other
     filled = (colour * photo[:, None] + mirrored * other[:, None]) / confidence.clamp_min(1e-4)[:, None]
     filled = torch.lerp(filled, lid_colours(lifter, colour, photo), lids[:, None])
     confidence = torch.where(lids > 0, torch.ones_like(confidence), confidence)
-    skin = skin_colour(body, lifter, colour, photo)
     if not trust.hands:
         filled[lifter.hands], confidence[lifter.hands] = skin, 1.0
     filled, confidence = add_priors(lifter, body.n_vertices, colour, photo, filled, confidence, skin)

@@ -60,6 +60,15 @@ def find_light(
     return light / shade(normals[index], light).mean()
 
 
+def softened(light: Tensor, normals: Tensor) -> Tensor:
+    """Half of the light's direction, the rest from everywhere, as bright as before on normals (N, 3).
+
+    A photograph rarely tells its light well enough to take the whole of it off: what is wrongly brightened glows.
+    """
+    half = torch.cat([light[:3] / 2, light[3:] + light[:3].norm()[None] / 4])
+    return half / shade(normals, half).mean()
+
+
 def _shades(normals: Tensor, lights: Tensor) -> Tensor:
     """(..., 3) normals under (L, 4) lights -> (..., L)."""
     sky = SKY_BELOW + (1 - SKY_BELOW) * (0.5 + 0.5 * normals[..., 2:])

@@ -22,6 +22,7 @@ _HEAD_RAMP = 0.45  # the same growth on the head: a fit is off by a pixel, and b
 _EXACT_RAMP = (0.06, 0.12)  # both where the surface was registered to the pixel
 _LIMB_RAMP = (0.05, 0.35)  # both on arms and hands, whose depth nobody knows well
 _HAND_MARGIN, _HAND_DOUBT = 0.010, 0.03  # m around hands in which nothing else shows itself: located, not located
+_ARM_BREADTH = 0.08  # m beside an arm in which its skin may be taken for the trunk
 _NEAR, _EXACT_NEAR = 0.010, 0.004  # m behind the nearest surface that still count as it; where registered
 _DEPTH_EDGE, _EXACT_EDGE = 0.04, 0.02  # m between neighbouring pixels; where registered
 _LARGEST = 1536  # px; a larger portrait holds more than the atlas can
@@ -90,20 +91,28 @@ class PortraitView:
         inside = covered.float()[None, None]
         if not trust.registered:
             inside = -F.max_pool2d(-inside, 3, 1, 1)
-        clear = 1 - self._hands(body, fragments, _HAND_MARGIN if trust.hands else _HAND_DOUBT)
+        clear = 1 - self._near(body, fragments, ("hand.L", "hand.R"), _HAND_MARGIN if trust.hands else _HAND_DOUBT)
+        self.arms = self._near(body, fragments, ("arm.L", "arm.R", "hand.L", "hand.R"), _ARM_BREADTH)[0, 0]
         trusted = inside * (spread < (_EXACT_EDGE if trust.registered else _DEPTH_EDGE))
         parts = torch.where(depth > 0, body.triangle_part[fragments.triangle[0].clamp_min(0)].to(z), -2)[None, None]
         self.maps = torch.cat([z, trusted, clear, parts], 1)[0]  # depth; trusted; no hand near; part in front
 
-    def _hands(self, body: HalfBody, fragments: Fragments, margin: float) -> Tensor:
-        """(1, 1, H, W): 1 within `margin` metres of a hand."""
+    def _near(self, body: HalfBody, fragments: Fragments, parts: tuple[str, ...], margin: float) -> Tensor:
+        """(1, 1, H, W): 1 within `margin` metres of these parts where they are seen."""
         triangle = fragments.triangle[0]
-        ids = torch.tensor([body.part_index[n] for n in ("hand.L", "hand.R")], device=triangle.device)
-        hand = (triangle >= 0) & torch.isin(body.triangle_part, ids)[triangle]
-        if not bool(hand.any()):
-            return hand.float()[None, None]
-        radius = max(1, round(margin * float(self.focal[0] / fragments.depth[0][hand].median())))
-        return grow(hand.float()[None, None], radius)
+        ids = torch.tensor([body.part_index[n] for n in parts], device=triangle.device)
+        found = (triangle >= 0) & torch.isin(body.triangle_part, ids)[triangle]
+        if not bool(found.any()):
+            return found.float()[None, None]
+        radius = max(1, round(margin * float(self.focal[0] / fragments.depth[0][found].median())))
+        return grow(found.float()[None, None], radius)
+
+    def beside_arms(self, corners: Tensor, weight: Tensor) -> Tensor:
+        """(N,) bool: surface points (corners (N, 3), barycentric weight (N, 3)) that the picture shows near an arm."""
+        value = sum(self.vertex.index_select(0, corners[:, i]) * weight[:, i : i + 1] for i in range(3))
+        pixel = value[:, :2] / value[:, 2:3].clamp_min(1e-6) * self.focal + self.centre
+        cell = pixel.long().clamp_min(0).minimum(pixel.new_tensor([self.columns - 1, self.rows - 1]).long())
+        return self.arms[cell[:, 1], cell[:, 0]] > 0.5
 
     def sample(
         self,

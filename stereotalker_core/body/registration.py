@@ -24,7 +24,7 @@ _FINE, _COARSE, _OUTLINE = 0.0001, 0.0006, 0.003  # m, uncertainty of points of 
 _OUTLINE_REACH, _OUTLINE_LARGEST = 0.05, 0.03  # m, kernel of what the outline moves
 _EDGE = 0.004  # m, uncertainty of a mask's edge
 # m; an edge further off skin is hair, off an arm it is another limb
-_SKIN_REACH, _ARM_REACH, _BODY_REACH, _HAIR_REACH = 0.01, 0.02, 0.06, 0.15
+_SKIN_REACH, _ARM_REACH, _BODY_REACH, _HAIR_REACH = 0.01, 0.02, 0.04, 0.15
 _ASIDE = 0.25  # cosine between surface and camera below which a point tells nothing
 _CLEAR = 0.0004  # m between eyeball and lids
 _FOLDED = 0.5  # share of the way to the eye's centre that template lashes are pulled in: the photograph shows its own
