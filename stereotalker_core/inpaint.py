@@ -70,6 +70,8 @@ def _completed(image: Tensor, hole: Tensor, seed: int) -> Tensor:
     base, plain = _base(small, share)
     detail, sure = (small - base) * (share > 0.999), share > 0.999
     places = find_places(detail, sure, 1 - plain, torch.Generator().manual_seed(seed))
+    if places is None:
+        base = push_pull(small, share)
     tone = torch.zeros_like(base) if places is None or plain == 1 else (1 - plain) * _tone(detail, sure, places)
     enlarged = F.interpolate(torch.cat([base, tone]), (rows, columns), mode="bilinear", align_corners=False)
     fine, tone = enlarged

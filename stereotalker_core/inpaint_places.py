@@ -43,7 +43,9 @@ def push_pull(values: Tensor, weight: Tensor) -> Tensor:
 
 
 def find_places(detail: Tensor, known: Tensor, order: float, random: torch.Generator) -> Tensor | None:
-    """Where each unknown pixel of detail (1, 3, h, w) is copied from: (2, h, w) row and column; None without sources.
+    """Where each unknown pixel of detail (1, 3, h, w) is copied from: (2, h, w) row and column.
+
+    None without sources, or where their rim is too thin to lay pieces of it.
 
     known: (1, 1, h, w) bool. order: 1 in a room, where sources far off, above and below all, are dearer; 0 for grain,
     which may come from anywhere.
@@ -56,6 +58,8 @@ def find_places(detail: Tensor, known: Tensor, order: float, random: torch.Gener
     found: Tensor | None = None
     for depth, (colour, sure) in enumerate(reversed(levels)):
         level = _Level(colour, sure, order, random)
+        if found is None and max(colour.shape[-2:]) > 2 * _PIECES:
+            return None  # too little is known to lay pieces of it
         if len(level.source):
             found = _shifted(colour, sure, level.sources.view(sure.shape[-2:]), order) if found is None else found
             found = level.search(found, _ROUNDS[min(depth, len(_ROUNDS) - 1)])

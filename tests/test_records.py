@@ -20,7 +20,7 @@ def motion(frames: int = 6, fps: float = 25.0) -> Motion:
 def identity() -> Identity:
     person = [noise(8), noise(20), noise(49, 3), noise(52), noise(4, 4), noise(3, 3)]
     pictures = [noise(3, 16, 12), noise(1, 16, 12), noise(3, 16, 12), noise(3, 8, 8), noise(1, 8, 8)]
-    return Identity(*person, *pictures, quality=0.75)
+    return Identity(*person, *pictures, quality=0.75, warnings=("a hat: one", "two"))
 
 
 def guides(frames: int = 4) -> Guides:

@@ -19,6 +19,7 @@ _WHITE_FROM = 0.52  # radians from the axis from which everybody's eye is white
 _FEW = 30  # texels that make a median
 _SKIN_CHROMA = 0.25  # of usual skin: a picture with less is paler or grey, and so is what is invented in it
 _PUPIL = 0.05
+_CLOTH = (0.23, 0.24, 0.26)  # of a person of whom only the head is seen
 
 
 def grow(area: Tensor, radius: int) -> Tensor:
@@ -51,6 +52,9 @@ def add_priors(
     prior = _alike(lifter, n_vertices, filled, confidence)
     limbs, known = limb_colours(lifter, colour, photo, skin)
     prior = torch.where(known[:, None], limbs, prior)
+    if int((photo[lifter.dressed] > 0.5).sum()) < _FEW:  # a face alone: somebody in plain clothes, not naked
+        plain = colour.new_tensor(_CLOTH) * 2 - 1
+        prior = torch.where((lifter.dressed | lifter.limbs & ~lifter.hands)[:, None], plain, prior)
     weak = _WEAK * (1 - confidence)
     filled = (filled * confidence[:, None] + prior * weak[:, None]) / (confidence + weak).clamp_min(1e-6)[:, None]
     confidence = confidence + weak

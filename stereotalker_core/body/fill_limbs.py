@@ -4,6 +4,8 @@ A sleeve ends where it ends, on every side of the arm: what was seen of an arm i
 cloth takes the colour of its place on that profile. An unseen piece of a hand takes the colour of the hand's seen skin.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -34,9 +36,9 @@ def limb_colours(lifter: Lifter, colour: Tensor, photo: Tensor, skin: Tensor) ->
     hands = {side: _median(colour, photo, lifter.hands & (lifter.left == side)) for side in (True, False)}
     own = {side: hands[side] if hands[side] is not None else hands[not side] for side in (True, False)}
     bare = {side: skin if own[side] is None else own[side] for side in (True, False)}
-    profiles = {
-        side: _profile(lifter, colour, photo, side, bare[side], hands[side] is not None) for side in (True, False)
-    }
+    seen = {side: _arm(lifter, colour, photo, side, bare[side]) for side in (True, False)}
+    end = _sleeve_end([arm for arm in seen.values() if arm is not None], any(h is not None for h in hands.values()))
+    profiles = {side: None if arm is None else _profile(arm, bare[side], end) for side, arm in seen.items()}
     for side in (True, False):
         hand = lifter.hands & (lifter.left == side)
         out[hand] = bare[side]
@@ -49,6 +51,15 @@ def limb_colours(lifter: Lifter, colour: Tensor, photo: Tensor, skin: Tensor) ->
     return out, known
 
 
+class _Arm(NamedTuple):
+    """Seen texels (n,) of one arm: bins along it, colours (n, 3), whether they are skin; the sleeve's colour (3,)."""
+
+    bins: Tensor
+    colours: Tensor
+    naked: Tensor
+    sleeve: Tensor
+
+
 def _bin(along: Tensor) -> Tensor:
     return (along / _STEP).long().clamp(0, _BINS - 1)
 
@@ -58,12 +69,8 @@ def _median(colour: Tensor, photo: Tensor, where: Tensor) -> Tensor | None:
     return seen.median(0).values if len(seen) >= _FEW else None
 
 
-def _profile(lifter: Lifter, colour: Tensor, photo: Tensor, left: bool, skin: Tensor, hand_seen: bool) -> Tensor | None:
-    """Colours (_BINS, 3) along one arm; None where too little of it was seen.
-
-    An arm is sleeve as far as the sleeve goes and skin from there on. Every place takes the colour of its own kind
-    nearby, so that a few pixels of background, or of a hand before the arm, do not make rings.
-    """
+def _arm(lifter: Lifter, colour: Tensor, photo: Tensor, left: bool, skin: Tensor) -> _Arm | None:
+    """What was seen of an arm, without background beside it and shadow; None where that is too little."""
     arm = (lifter.limbs & ~lifter.hands & (lifter.left == left) & (photo > _GLIMPSED)).nonzero().squeeze(1)
     if len(arm) < _FEW:
         return None
@@ -71,33 +78,39 @@ def _profile(lifter: Lifter, colour: Tensor, photo: Tensor, left: bool, skin: Te
     upper = bins < _UPPER
     sleeve = seen[upper if int(upper.sum()) >= _FEW else slice(None)].median(0).values
     to_skin, to_sleeve = (seen - skin).norm(dim=1), (seen - sleeve).norm(dim=1)
-    likely = torch.minimum(to_skin, to_sleeve) < _ANOTHER  # the rest is background beside the arm, or shadow
-    bins, seen, naked = bins[likely], seen[likely], (to_skin < to_sleeve)[likely]
-    end = _BINS
-    if float((sleeve - skin).norm()) > _ANOTHER:
-        end = _sleeve_end(bins, naked, hand_seen)
-    place = torch.arange(_BINS, device=colour.device)
-    out = torch.where((place < end)[:, None], sleeve, skin)
+    likely = torch.minimum(to_skin, to_sleeve) < _ANOTHER
+    naked = (to_skin < to_sleeve) & bool((sleeve - skin).norm() > _ANOTHER)
+    return _Arm(bins[likely], seen[likely], naked[likely], sleeve)
+
+
+def _profile(arm: _Arm, skin: Tensor, end: int) -> Tensor:
+    """Colours (_BINS, 3) along an arm whose sleeve ends at a bin.
+
+    Every place takes the colour of its own kind nearby, so that a hand before the arm does not make rings.
+    """
+    place = torch.arange(_BINS, device=skin.device)
+    out = torch.where((place < end)[:, None], arm.sleeve, skin)
     for k in range(_BINS):
-        near = (bins - k).abs() <= _NEARBY
-        kind = seen[near if end == _BINS else near & (naked == (k >= end))]
+        kind = arm.colours[((arm.bins - k).abs() <= _NEARBY) & (arm.naked == (k >= end))]
         if len(kind) >= _FEW:
             out[k] = kind.median(0).values
     return out
 
 
-def _sleeve_end(bins: Tensor, naked: Tensor, hand_seen: bool) -> int:
-    """The bin from which an arm is bare: as few texels as possible (N,) on the wrong side of it.
+def _sleeve_end(arms: list[_Arm], hand_seen: bool) -> int:
+    """The bin from which arms are bare, on both sides alike: as few texels as possible on the wrong side of it.
 
-    Nothing tells between the last of the sleeve and the first of the skin: the middle. An arm without any skin has a
-    long sleeve, unless its hand is seen and the sleeve was last seen above the elbow.
+    Nothing tells between the last of the sleeve and the first of the skin: the middle. Arms without any skin have long
+    sleeves, unless a hand is seen and the sleeve was last seen above the elbow.
     """
+    if not arms:
+        return _BINS
+    bins, naked = torch.cat([arm.bins for arm in arms]), torch.cat([arm.naked for arm in arms])
     bare, sleeve = (torch.bincount(bins[kind], minlength=_BINS).float() for kind in (naked, ~naked))
     if float(bare.sum()) < _FEW:
-        last = int(sleeve.nonzero().max()) if bool((sleeve > 0).any()) else 0
+        last = int((sleeve >= _FEW).nonzero().max()) if bool((sleeve >= _FEW).any()) else 0
         return last + 1 if hand_seen and last < _ELBOW else _BINS
-    wrong = torch.cat([bare.new_zeros(1), bare.cumsum(0)]) + torch.cat(
-        [sleeve.flip(0).cumsum(0).flip(0), bare.new_zeros(1)]
-    )
+    none = bare.new_zeros(1)
+    wrong = torch.cat([none, bare.cumsum(0)]) + torch.cat([sleeve.flip(0).cumsum(0).flip(0), none])
     best = (wrong <= wrong.min() + 1).nonzero().squeeze(1)
     return int(best[len(best) // 2])

@@ -84,18 +84,19 @@ def follow_outline(
     keypoints: Keypoints,
     outline: Outline,
     expression: Tensor | None,
+    rounds: int | None = None,
 ) -> PoseFit:
     """Refit pose, shape, hair and clothes so that the silhouette's vertices lie on the edge of the mask.
 
     Like iterated closest points, along the normals only. Hands do not count: their points are known, or nothing is.
     Nor does an edge that stands off the skin of the face: that is hair. Hair says little about the head below it.
     """
-    keypoints, rounds = _thinned(keypoints)
+    keypoints, usual = _thinned(keypoints)
     prior = load_shell_prior(str(outline.mask.device))
     hand, skin = body.vertices_in("hand.L", "hand.R"), body.vertices_in("face", "lips")
     scalp = body.vertices_in("scalp")
     height = keypoints.face_height()
-    for k in range(rounds):
+    for k in range(rounds or usual):
         shell = prior.mean if fit.shell is None else fit.shell
         contour = outer_contour(body, fit.posed(body, shell), fit.world_to_camera, outline.intrinsics, outline.mask)
         covered = skin[contour.vertices] & (contour.gap > _COVERED * height * outline.factor)

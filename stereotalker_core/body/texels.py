@@ -86,6 +86,7 @@ class Lifter(nn.Module):
             "hands": hands,  # (N,) bool
             "head": head,  # (N,) bool: face and scalp
             "limbs": hands | arms,  # (N,) bool: arms and hands
+            "dressed": torch.isin(part, part.new_tensor([body.part_index[n] for n in ("torso", "hips")])),  # (N,) bool
             "eyelids": self._eyelids(body, corners, weight, part),  # (N,) in [0, 1]
             "eye_angle": self._eye_angle,  # (N,) radians from the optical axis, 10 off the eyes
             "iris": self._eye_angle < _IRIS_ANGLE,

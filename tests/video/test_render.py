@@ -10,7 +10,7 @@ from stereotalker_core.body.model import HalfBody
 from stereotalker_core.camera.projection import intrinsics_for, look_at
 from stereotalker_core.records import Cameras, Identity, Motion
 from stereotalker_core.video.guides import background_plate
-from stereotalker_core.video.render import cross_fade, render_video, windows
+from stereotalker_core.video.render import cross_fade, padded, render_video, windows
 from tests.video.samples import renderer as make_renderer
 
 SIZE = (64, 64)
@@ -172,3 +172,17 @@ def test_gradients_are_untouched_between_chunks(body, renderer, identity):
     stream = render_video(body, renderer, identity, motion(6), cameras(6), window=4, overlap=1)
     next(stream)
     assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
+
+
+@pytest.mark.parametrize("size", [(72, 104), (64, 96), (128, 72)])
+def test_a_canvas_that_cannot_be_halved_is_cut_out_of_one_that_can(body, renderer, identity, size):
+    view = cameras(2, size)
+    whole, (rows, columns) = padded(view)
+    assert all(side % 64 == 0 and 0 <= side - small < 64 for side, small in zip(whole.size, size, strict=True))
+    options = {"background": (0.2, 0.4, 0.6), "steps": 1}
+    large = torch.cat([c.frames for c in render_video(body, renderer, identity, motion(2), whole, **options)])
+    frames, masks = render(body, renderer, identity, 2, size, **options)
+    assert frames.shape == (2, 3, *size) and masks.shape == (2, 1, *size)
+    torch.testing.assert_close(frames, large[..., rows, columns], atol=1e-4, rtol=0)
+    same, (rows, columns) = padded(cameras(2, (64, 128)))
+    assert same.size == (64, 128) and rows == slice(0, 64) and columns == slice(0, 128)
