@@ -19,10 +19,12 @@ UPPER_LIP = (
     *(185, 40, 39, 37, 0, 267, 269, 270, 409, 184, 74, 73, 72, 11, 302, 303, 304, 408),
     *(183, 42, 41, 38, 12, 268, 271, 272, 407, 191, 80, 81, 82, 13, 312, 311, 310, 415),
 )
+BELOW_THE_LIP = (18, 83, 182, 106, 313, 406, 335, 201, 421, 200, 194, 418, 199, 208, 428)
 _JAW = 0.5  # share of the lips' largest movement by jawOpen from which a triangle goes with the lower lip
 _HALF, _SIDE = 0.022, 900  # m around the eye's centre that are drawn, px
 _RAYS, _STEP = 720, 0.5  # from the middle of the opening, and px along each
 _CORNER = 6.0  # px up to which a vertex of the first triangle outside is a corner of the opening
+_DEPTH = 0.5  # weight of a distance from front to back: photographs tell little of it
 _BESIDE, _BEHIND = 0.0016, 0.0012  # m: a vertex so near to another and so far behind it lies inside of the lid
 
 
@@ -31,7 +33,10 @@ class Surface:
 
     def __init__(self, body: HalfBody):
         self.body = body
-        self.skin = torch.isin(body.triangle_part, torch.tensor([body.part_index[n] for n in SKIN]))
+        corners = body.mean[body.triangles]
+        normal = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        skin = torch.isin(body.triangle_part, torch.tensor([body.part_index[n] for n in SKIN]))
+        self.skin = skin & (normal[:, 1] < 0)  # towards the front: no nostrils, nothing behind the ears
         self.rims = {side: visible_rim(body, side) for side in EYE_CONTOURS}
         moved = body.expression_deltas.view(len(body.expression_names), -1, 3)[body.expression_index["jawOpen"]]
         move = torch.zeros(body.n_vertices).index_copy(0, body.expression_vertices, moved.norm(dim=1))
@@ -41,7 +46,7 @@ class Surface:
     def place(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Points (468, 3) m -> the nearest allowed places: vertices (468, 3) and barycentric weights (468, 3)."""
         rows, weights = nearest(self.body, points, self.skin)
-        for ids, allowed in ((LOWER_LIP, self.skin & self.lower), (UPPER_LIP, self.skin & ~self.lower)):
+        for ids, allowed in ((LOWER_LIP + BELOW_THE_LIP, self.skin & self.lower), (UPPER_LIP, self.skin & ~self.lower)):
             rows[list(ids)], weights[list(ids)] = nearest(self.body, points[list(ids)], allowed)
         for side, ids in EYE_CONTOURS.items():
             rows[list(ids)], weights[list(ids)] = self._on_rim(points[list(ids)], self.rims[side])
@@ -64,9 +69,13 @@ class Surface:
 
 
 def nearest(body: HalfBody, points: Tensor, allowed: Tensor) -> tuple[Tensor, Tensor]:
-    """The nearest place of the mean body on the triangles allowed (F,) bool: vertices (N, 3), barycentric weights."""
-    triangles = body.triangles[allowed]
-    corners = body.mean[triangles]  # (F, 3, 3)
+    """The nearest place of the mean body on the triangles allowed (F,) bool: vertices (N, 3), barycentric weights.
+
+    A point that moves across the picture shall not be drawn back along a slanted surface: depth counts for less.
+    """
+    scale = points.new_tensor([1.0, _DEPTH, 1.0])
+    triangles, points = body.triangles[allowed], points * scale
+    corners = body.mean[triangles] * scale  # (F, 3, 3)
     rows, weights = [], []
     for point in points:
         weight = _closest(corners, point)
