@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from stereotalker_core.inpaint_places import push_pull
 from stereotalker_core.inpaint import extend, paint_out
+from stereotalker_core.inpaint_places import push_pull
 
 
 def _grid(rows, columns):
