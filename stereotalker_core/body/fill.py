@@ -10,6 +10,7 @@ from .model import HalfBody
 from .texels import Lifter
 
 _WEAK = 0.1  # confidence of what like surface tells
+_BRIGHTER = 0.6  # colour units (-1..1) that the two sides of a person may differ by
 _LEVEL = 8  # texels a side that share one difference of light
 _ANCHORS = 1500  # seen vertices that are compared
 _STRIDE = 3  # texels skipped when colours are collected at the vertices
@@ -18,6 +19,7 @@ _RINGS = 40
 _WHITE_FROM = 0.52  # radians from the axis from which everybody's eye is white
 _FEW = 30  # texels that make a median
 _SKIN_CHROMA = 0.25  # of usual skin: a picture with less is paler or grey, and so is what is invented in it
+_NEARLY_GREY = 3.0  # times the saturation of a portrait below which a template loses its own
 _PUPIL = 0.05
 _CLOTH = (0.23, 0.24, 0.26)  # of a person of whom only the head is seen
 
@@ -28,7 +30,7 @@ def grow(area: Tensor, radius: int) -> Tensor:
     return F.max_pool2d(rows, (1, 2 * radius + 1), 1, (0, radius))
 
 
-def add_priors(
+def registered_priors(
     lifter: Lifter,
     n_vertices: int,
     colour: Tensor,
@@ -37,7 +39,7 @@ def add_priors(
     confidence: Tensor,
     skin: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Give holes the colour of the seen surface most like them, weakly, and templated parts their template.
+    """Give holes the colour of what is most like them, weakly, and unseen eyes and mouths a template in this light.
 
     lifter: the texels (N,).
     n_vertices: of the body.
@@ -47,20 +49,53 @@ def add_priors(
     confidence: (N,) of them.
     skin: (3,) of the face.
 
-    Returns filled and confidence anew.
+    Returns filled and confidence anew. For surface that lies where the photograph shows it, to a pixel.
     """
-    prior = _alike(lifter, n_vertices, filled, confidence)
+    prior = _alike(
+        lifter, n_vertices, filled, confidence, lifter.likeness_cut, lifter.ears
+    )  # ears are redder than skin
     limbs, known = limb_colours(lifter, colour, photo, skin)
     prior = torch.where(known[:, None], limbs, prior)
     if int((photo[lifter.dressed] > 0.5).sum()) < _FEW:  # a face alone: somebody in plain clothes, not naked
         plain = colour.new_tensor(_CLOTH) * 2 - 1
         prior = torch.where((lifter.dressed | lifter.limbs & ~lifter.hands)[:, None], plain, prior)
-    weak = _WEAK * (1 - confidence)
-    filled = (filled * confidence[:, None] + prior * weak[:, None]) / (confidence + weak).clamp_min(1e-6)[:, None]
-    confidence = confidence + weak
-    template = _templates(lifter, colour, photo)
-    keep = photo[:, None]
-    layered = colour * keep + template * (1 - keep)
+    return _blended(lifter, colour, photo, filled, confidence, prior, _templates(lifter, colour, photo), _WEAK)
+
+
+def plain_priors(
+    lifter: Lifter,
+    n_vertices: int,
+    colour: Tensor,
+    photo: Tensor,
+    filled: Tensor,
+    confidence: Tensor,
+    skin: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """The same as `registered_priors` for a fit that may be off by a pixel, whose eyes and arms show something else."""
+    prior = _alike(lifter, n_vertices, filled, confidence, lifter.likeness, torch.zeros_like(lifter.ears))
+    template = lifter.template * _light(torch.cat([colour * photo[:, None], photo[:, None]], 1))
+    saturation = min(1.0, _NEARLY_GREY * _saturation(lifter, colour, photo))
+    template = torch.lerp(template.mean(1, keepdim=True).expand_as(template), template, saturation)
+    template = torch.where(lifter.iris[:, None], _iris(lifter, colour, photo, saturation) / 2 + 0.5, template)
+    template = torch.where(lifter.pupil[:, None], template.new_full((), _PUPIL), template) * 2 - 1
+    return _blended(lifter, colour, photo, filled, confidence, prior, template, _WEAK / 2)
+
+
+def _blended(
+    lifter: Lifter,
+    colour: Tensor,
+    photo: Tensor,
+    filled: Tensor,
+    confidence: Tensor,
+    prior: Tensor,
+    template: Tensor,
+    weak: float,
+) -> tuple[Tensor, Tensor]:
+    """Mix a weak prior (N, 3) into texels (N, 3) of some confidence (N,), and a template (N, 3) into unseen ones."""
+    share = weak * (1 - confidence)
+    filled = (filled * confidence[:, None] + prior * share[:, None]) / (confidence + share).clamp_min(1e-6)[:, None]
+    confidence = confidence + share
+    layered = torch.lerp(template, colour, photo[:, None])
     filled = torch.where(lifter.templated[:, None], layered, filled)
     return filled, torch.where(lifter.templated, torch.ones_like(confidence), confidence)
 
@@ -76,13 +111,14 @@ def levelled(lifter: Lifter, colour: Tensor, mirrored: Tensor, both: Tensor) -> 
     Returns mirrored colours (N, 3) plus the smooth difference between the sides, so that a hole has no seam.
     """
     size = lifter.size
-    values = torch.cat([(colour - mirrored) * both[:, None], both[:, None]], 1)
-    atlas = values.new_zeros(size * size, 4).index_copy(0, lifter.texel, values).T.reshape(1, 4, size, size)
+    brighter = (colour - mirrored).mean(1, keepdim=True)  # light, not hue: a cheek's rouge is no lamp
+    values = torch.cat([brighter * both[:, None], both[:, None]], 1)
+    atlas = values.new_zeros(size * size, 2).index_copy(0, lifter.texel, values).T.reshape(1, 2, size, size)
     small = F.avg_pool2d(atlas, _LEVEL)  # the difference of light has no detail
-    weight = small[:, 3:]
-    smooth = push_pull(small[:, :3] / weight.clamp_min(1e-4), weight.clamp(0, 1))
+    weight = small[:, 1:]
+    smooth = push_pull(small[:, :1] / weight.clamp_min(1e-4), weight.clamp(0, 1))
     smooth = F.interpolate(smooth, scale_factor=_LEVEL, mode="bilinear", align_corners=False)
-    return (mirrored + smooth.flatten(2)[0].T[lifter.texel]).clamp(-1, 1)
+    return (mirrored + smooth.flatten(2)[0].T[lifter.texel].clamp(-_BRIGHTER, _BRIGHTER)).clamp(-1, 1)
 
 
 def _templates(lifter: Lifter, colour: Tensor, photo: Tensor) -> Tensor:
@@ -172,8 +208,14 @@ def skin_colour(body: HalfBody, lifter: Lifter, colour: Tensor, photo: Tensor) -
     return chosen.median(0).values if len(chosen) else colour.new_zeros(3)
 
 
-def _alike(lifter: Lifter, n_vertices: int, colour: Tensor, confidence: Tensor) -> Tensor:
-    """Colour (N, 3) of every texel from the vertices that were seen and are most like its own vertices."""
+def _alike(
+    lifter: Lifter, n_vertices: int, colour: Tensor, confidence: Tensor, likeness: Tensor, mute: Tensor
+) -> Tensor:
+    """Colour (N, 3) of every texel from the vertices that were seen and are most like its own vertices.
+
+    likeness: (V, features) whose distance in metres says how unlike two vertices are.
+    mute: (V,) bool, vertices that lend nobody their colour.
+    """
     some = slice(None, None, _STRIDE)
     weight = confidence[some] * ~lifter.templated[some]
     values = torch.cat([colour[some] * weight[:, None], weight[:, None]], 1)
@@ -181,14 +223,14 @@ def _alike(lifter: Lifter, n_vertices: int, colour: Tensor, confidence: Tensor) 
     for i in range(3):
         sums.index_add_(0, lifter.corners[some, i], values * lifter.weight[some, i : i + 1])
     seen = (sums[:, 3] > 0.5).nonzero().squeeze(1)
-    told = seen[~lifter.ears[seen]]  # an ear is redder than the skin around it
+    told = seen[~mute[seen]]
     seen = told if len(told) else seen
     if not len(seen):
         return torch.zeros_like(colour)
     anchors = seen[:: -(-len(seen) // _ANCHORS)]
     vertex = sums[:, :3] / sums[:, 3:].clamp_min(1e-6)
-    unseen = (sums[:, 3] <= 0.5).nonzero().squeeze(1)  # ears that were seen keep their own colour
-    distance = torch.cdist(lifter.likeness[unseen], lifter.likeness[anchors])
+    unseen = (sums[:, 3] <= 0.5).nonzero().squeeze(1)
+    distance = torch.cdist(likeness[unseen], likeness[anchors])
     spread = 0.008 + 0.2 * distance.amin(1, keepdim=True)  # the further away, the more of them have a say
     vertex[unseen] = (-distance / spread).softmax(1) @ vertex[anchors]
     return sum(vertex.index_select(0, lifter.corners[:, i]) * lifter.weight[:, i : i + 1] for i in range(3))

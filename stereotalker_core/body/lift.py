@@ -9,7 +9,7 @@ the line of their lashes; clothes near a hand take that of the mirrored place: n
 import torch
 from torch import Tensor
 
-from .fill import add_priors, levelled, lid_colours, skin_colour, to_atlas
+from .fill import levelled, lid_colours, plain_priors, registered_priors, skin_colour, to_atlas
 from .fill_limbs import bare_arms_on_clothes, cloth_colour
 from .light import UNLIT, find_light, softened
 from .model import HalfBody, Posed
@@ -85,7 +85,7 @@ def _lift(body: HalfBody, lifter: Lifter, view: PortraitView) -> tuple[Tensor, T
     inner = torch.where(lifter.templated, lifter.part, -1)
     colour, seen = view.sample(lifter.corners, lifter.weight, *kinds, inner)
     shut = torch.where(lifter.left, *(torch.tensor(s, device=seen.device) for s in trust.shut))
-    lids = lifter.eyelids * ~shut
+    lids = (lifter.eyelids if trust.registered else lifter.unfolded.to(seen)) * ~shut
     photo = seen * _own(lifter, seen, shut, trust) * (1 - lids)
     if not trust.hands:
         photo = photo * ~lifter.hands
@@ -97,15 +97,17 @@ def _lift(body: HalfBody, lifter: Lifter, view: PortraitView) -> tuple[Tensor, T
         cloth = cloth_colour(lifter, colour, photo, beside)
         photo = photo * ~bare_arms_on_clothes(lifter, colour, cloth, skin, beside)
         seen_there = seen_there * ~bare_arms_on_clothes(lifter, mirrored, cloth, skin, beside_there)
-    mirrored = levelled(lifter, colour, mirrored, photo * seen_there * ~lifter.templated)
+        mirrored = levelled(lifter, colour, mirrored, photo * seen_there * ~lifter.templated)
     other = seen_there * (1 - photo) * (trust.hands | ~lifter.hands) * (lids == 0) * ~lifter.templated
     confidence = photo + other
     filled = (colour * photo[:, None] + mirrored * other[:, None]) / confidence.clamp_min(1e-4)[:, None]
-    filled = torch.lerp(filled, lid_colours(lifter, colour, photo), lids[:, None])
-    confidence = torch.where(lids > 0, torch.ones_like(confidence), confidence)
+    if trust.registered:
+        filled = torch.lerp(filled, lid_colours(lifter, colour, photo), lids[:, None])
+        confidence = torch.where(lids > 0, torch.ones_like(confidence), confidence)
     if not trust.hands:
         filled[lifter.hands], confidence[lifter.hands] = skin, 1.0
-    filled, confidence = add_priors(lifter, body.n_vertices, colour, photo, filled, confidence, skin)
+    priors = registered_priors if trust.registered else plain_priors
+    filled, confidence = priors(lifter, body.n_vertices, colour, photo, filled, confidence, skin)
     return to_atlas(lifter, filled, confidence, photo)
 
 

@@ -21,7 +21,8 @@ _RAMP = (0.12, 0.15)  # cosine to the camera from which on surface is trusted, a
 _HEAD_RAMP = 0.45  # the same growth on the head: a fit is off by a pixel, and beside the face is hair
 _EXACT_RAMP = (0.06, 0.12)  # both where the surface was registered to the pixel
 _LIMB_RAMP = (0.05, 0.35)  # both on arms and hands, whose depth nobody knows well
-_HAND_MARGIN, _HAND_DOUBT = 0.010, 0.03  # m around hands in which nothing else shows itself: located, not located
+# m around hands in which nothing else shows itself: registered, located only, not located
+_EXACT_MARGIN, _HAND_MARGIN, _HAND_DOUBT = 0.010, 0.005, 0.03
 _ARM_BREADTH = 0.08  # m beside an arm in which its skin may be taken for the trunk
 _NEAR, _EXACT_NEAR = 0.010, 0.004  # m behind the nearest surface that still count as it; where registered
 _DEPTH_EDGE, _EXACT_EDGE = 0.04, 0.02  # m between neighbouring pixels; where registered
@@ -91,11 +92,17 @@ class PortraitView:
         inside = covered.float()[None, None]
         if not trust.registered:
             inside = -F.max_pool2d(-inside, 3, 1, 1)
-        clear = 1 - self._near(body, fragments, ("hand.L", "hand.R"), _HAND_MARGIN if trust.hands else _HAND_DOUBT)
+        clear = 1 - self._near(body, fragments, ("hand.L", "hand.R"), self._margin(trust))
         self.arms = self._near(body, fragments, ("arm.L", "arm.R", "hand.L", "hand.R"), _ARM_BREADTH)[0, 0]
         trusted = inside * (spread < (_EXACT_EDGE if trust.registered else _DEPTH_EDGE))
         parts = torch.where(depth > 0, body.triangle_part[fragments.triangle[0].clamp_min(0)].to(z), -2)[None, None]
         self.maps = torch.cat([z, trusted, clear, parts], 1)[0]  # depth; trusted; no hand near; part in front
+
+    @staticmethod
+    def _margin(trust: Trust) -> float:
+        if not trust.hands:
+            return _HAND_DOUBT
+        return _EXACT_MARGIN if trust.registered else _HAND_MARGIN
 
     def _near(self, body: HalfBody, fragments: Fragments, parts: tuple[str, ...], margin: float) -> Tensor:
         """(1, 1, H, W): 1 within `margin` metres of these parts where they are seen."""
@@ -128,7 +135,7 @@ class PortraitView:
         corners: (N, 3) vertices of their triangles.
         weight: (N, 3) barycentric.
         limb: (N,) bool, points of arms and hands.
-        hand: (N,) bool, points of hands; all others are not trusted near a hand.
+        hand: (N,) bool, points of hands; all others are not trusted near one (arms are, unless registered).
         head: (N,) bool, points of the head.
         inner: (N,) the part of points of eyes, teeth and the mouth, -1 for others; what lies a lid's thickness behind
             the nearest surface counts as seen only where that is the same part.
@@ -147,11 +154,12 @@ class PortraitView:
         inside = ((pixel > 1) & (pixel < size - 1)).all(1)
         cell = pixel.long().clamp_min(0).minimum(size.long() - 1)
         depth, trusted, clear, part = self.maps.flatten(1).index_select(1, cell[:, 1] * self.columns + cell[:, 0])
-        if hand is not None:
-            trusted = trusted * torch.where(hand, 1.0, clear)
-        if inner is not None:
-            trusted = trusted * ((inner < 0) | (inner == part))
         exact = self.trust.registered
+        clothed = hand if exact else limb  # arms, too, are doubted near a hand where everything else is known
+        if clothed is not None:
+            trusted = trusted * torch.where(clothed, 1.0, clear)
+        if inner is not None and exact:
+            trusted = trusted * ((inner < 0) | (inner == part))
         near = ((value[:, 2] - depth) < (_EXACT_NEAR if exact else _NEAR)) & inside
         least, reach = self._ramps(limb, head)
         return colour, ((value[:, 3] - least) / reach).clamp(0, 1) * trusted * near

@@ -22,17 +22,19 @@ _SKIN = ("face", "lips", "eyesocket", "hand.L", "hand.R")  # an unseen hand look
 # metres that a difference counts for when unseen surface looks for the seen surface most like it
 _OTHER_SIDE, _OTHER_PART, _OTHER_MATERIAL = 0.05, 0.03, 2.0
 # a usual hair line: metres behind and above the eyes, from the forehead over the temple to the nape
-_HAIR_LINE = ((-0.02, 0.080), (0.06, 0.050), (0.073, 0.0), (0.100, -0.010), (0.115, -0.040), (0.165, -0.066))
+_HAIR_LINE = ((-0.02, 0.080), (0.06, 0.050), (0.073, 0.0), (0.11, 0.004), (0.145, -0.036), (0.165, -0.060))
+# the same as people wear it: hair goes down behind the ear, too
+_CUT_LINE = ((-0.02, 0.080), (0.06, 0.050), (0.073, 0.0), (0.100, -0.010), (0.115, -0.040), (0.165, -0.066))
 _IRIS_ANGLE, _PUPIL_ANGLE = 0.42, 0.17  # radians from the optical axis of the asset's eyeball
 _UNFOLDS = (0.25, 0.45)  # shares of the largest movement of a blink between which skin becomes lid
 _LASH_LINE = (0.0012, 0.0040)  # m from the rim of the lids up to which the photograph stays: lashes and liner lie there
 
 
-def _hairy(body: HalfBody, part: Tensor) -> Tensor:
+def _hairy(body: HalfBody, part: Tensor, hair_line: tuple[tuple[float, float], ...]) -> Tensor:
     """(V,) in [0, 1]: how much a vertex of the scalp lies above a usual hair line, which falls towards the nape."""
     behind, above = (body.mean - body.bone_mean[body.bone_index["eye.L"]])[:, 1:].unbind(1)
-    line = torch.full_like(above, _HAIR_LINE[0][1])
-    for (start, high), (end, low) in zip(_HAIR_LINE, _HAIR_LINE[1:], strict=False):
+    line = torch.full_like(above, hair_line[0][1])
+    for (start, high), (end, low) in zip(hair_line, hair_line[1:], strict=False):
         line = torch.where(behind >= start, high + (low - high) * ((behind - start) / (end - start)).clamp(0, 1), line)
     return ((above - line) / 0.02 + 0.5).clamp(0, 1) * (part == body.part_index["scalp"])
 
@@ -88,6 +90,7 @@ class Lifter(nn.Module):
             "limbs": hands | arms,  # (N,) bool: arms and hands
             "dressed": torch.isin(part, part.new_tensor([body.part_index[n] for n in ("torso", "hips")])),  # (N,) bool
             "eyelids": self._eyelids(body, corners, weight, part),  # (N,) in [0, 1]
+            "unfolded": self._unfolded(body, corners, weight, part),  # (N,) bool: lids, and their rim
             "eye_angle": self._eye_angle,  # (N,) radians from the optical axis, 10 off the eyes
             "iris": self._eye_angle < _IRIS_ANGLE,
             "pupil": self._eye_angle < _PUPIL_ANGLE,
@@ -97,7 +100,10 @@ class Lifter(nn.Module):
             "above_eyes": self._above_eyes(body, corners, weight),  # (N,) bool: between lids and brow
             "ears": self._ears(body),  # (V,) bool
             "vertex_part": body.vertex_part,  # (V,) the highest part of the triangles around it
-            "likeness": self._likeness(body),  # (V, features) whose distance in metres says how unlike two vertices are
+            "likeness_cut": self._likeness(body, _CUT_LINE),  # the same with hair as people wear it
+            "likeness": self._likeness(
+                body, _HAIR_LINE
+            ),  # (V, features) whose distance in metres says how unlike two vertices are
         }
         for name, value in buffers.items():
             self.register_buffer(name, value, persistent=False)
@@ -118,16 +124,27 @@ class Lifter(nn.Module):
         return colour, templated
 
     @staticmethod
+    def _blinked(body: HalfBody, corners: Tensor, weight: Tensor) -> Tensor:
+        """(N,): how far a blink moves the texels, as a share of the largest movement."""
+        blink = [body.expression_index[n] for n in ("eyeBlinkLeft", "eyeBlinkRight")]
+        delta = body.expression_deltas.view(len(body.expression_names), -1, 3)[blink].norm(dim=2).amax(0)
+        moved = torch.zeros(body.n_vertices, device=weight.device).index_copy(0, body.expression_vertices, delta)
+        return (moved[corners] * weight).sum(1) / moved.max()
+
+    @staticmethod
+    def _unfolded(body: HalfBody, corners: Tensor, weight: Tensor, part: Tensor) -> Tensor:
+        """(N,) bool: skin that a blink unfolds, for fits that may show the eye on it."""
+        skin = torch.isin(part, part.new_tensor([body.part_index[n] for n in ("face", "eyesocket")]))
+        return skin & (Lifter._blinked(body, corners, weight) > sum(_UNFOLDS) / 2)
+
+    @staticmethod
     def _eyelids(body: HalfBody, corners: Tensor, weight: Tensor, part: Tensor) -> Tensor:
         """(N,) in [0, 1]: skin that a blink unfolds. Over an open eye the photo shows the eye there, not the lid.
 
         The rim is left out: the lashes that the photograph shows there belong to the lid, open or shut.
         """
-        blink = [body.expression_index[n] for n in ("eyeBlinkLeft", "eyeBlinkRight")]
-        delta = body.expression_deltas.view(len(body.expression_names), -1, 3)[blink].norm(dim=2).amax(0)
-        moved = torch.zeros(body.n_vertices, device=part.device).index_copy(0, body.expression_vertices, delta)
         skin = torch.isin(part, part.new_tensor([body.part_index[n] for n in ("face", "scalp", "eyesocket")]))
-        share = (moved[corners] * weight).sum(1) / moved.max()
+        share = Lifter._blinked(body, corners, weight)
         share = ((share - _UNFOLDS[0]) / (_UNFOLDS[1] - _UNFOLDS[0])).clamp(0, 1) * skin
         lids = (share > 0).nonzero().squeeze(1)
         point = (body.mean[corners[lids]] * weight[lids][..., None]).sum(1)
@@ -173,7 +190,7 @@ class Lifter(nn.Module):
         return near
 
     @staticmethod
-    def _likeness(body: HalfBody) -> Tensor:
+    def _likeness(body: HalfBody, hair_line: tuple[tuple[float, float], ...]) -> Tensor:
         part = body.vertex_part
         skin, templated = body.vertices_in(*_SKIN), body.vertices_in(*TEMPLATE)
         normal = body.normals(body.mean[None])[0]
@@ -183,7 +200,7 @@ class Lifter(nn.Module):
             F.one_hot(part, len(body.part_names)) * _OTHER_PART / 2**0.5,
             skin[:, None] * _OTHER_MATERIAL,
             (part == body.part_index["scalp"])[:, None] * _OTHER_MATERIAL,
-            _hairy(body, part)[:, None] * _OTHER_MATERIAL,
+            _hairy(body, part, hair_line)[:, None] * _OTHER_MATERIAL,
             templated[:, None] * 10.0,  # teeth lend their colour to nothing
         ]
         return torch.cat([f.to(body.mean.dtype) for f in features], 1)

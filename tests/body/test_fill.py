@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from stereotalker_core.body.fill import add_priors, levelled, lid_colours, skin_colour
+from stereotalker_core.body.fill import levelled, lid_colours, registered_priors, skin_colour
 from stereotalker_core.body.fill_limbs import limb_colours
 from stereotalker_core.body.lift import lift_portrait
 from stereotalker_core.body.model import HalfBody
@@ -131,7 +131,7 @@ def eyes(body, lifter):
 def test_what_is_seen_of_an_eye_comes_back_and_the_rest_goes_on(body, eyes):
     lifter, colour, band, (white, blue) = eyes
     photo = (band | (lifter.part == body.part_index["face"])).float()
-    filled, confidence = add_priors(lifter, body.n_vertices, colour, photo, colour * photo[:, None], photo, SKIN)
+    filled, confidence = registered_priors(lifter, body.n_vertices, colour, photo, colour * photo[:, None], photo, SKIN)
     assert torch.equal(filled[band], colour[band])
     hidden = lifter.eyes & ~band
     whites, iris = hidden & (lifter.eye_angle > 0.7), hidden & lifter.iris & (lifter.eye_angle > 0.25)
@@ -144,7 +144,7 @@ def test_what_is_seen_of_an_eye_comes_back_and_the_rest_goes_on(body, eyes):
 def test_an_eye_that_was_not_seen_looks_like_the_other(body, eyes):
     lifter, colour, band, (white, _) = eyes
     photo = (band & lifter.left).float()
-    filled, _ = add_priors(lifter, body.n_vertices, colour, photo, colour * photo[:, None], photo, SKIN)
+    filled, _ = registered_priors(lifter, body.n_vertices, colour, photo, colour * photo[:, None], photo, SKIN)
     other = lifter.eyes & ~lifter.left
     assert float((filled[other & (lifter.eye_angle > 0.7)] - white).abs().max()) < 0.05
     assert float((filled[other] - colour[other]).abs().mean()) < 0.1
