@@ -15,6 +15,7 @@ _STEP = 0.01  # m along the arm that share a colour
 _BINS = 60
 _FEW = 12  # texels that make a median
 _ANOTHER = 0.35  # distance of colours in [-1, 1] from which two neighbours are sleeve and skin
+_SKIN_HUE, _SKIN_LIT = 0.14, (0.35, 3.0)  # chromaticity and brightness within which skin is still the same skin
 _CONTRAST = 0.5  # distance of cloth and skin from which one is not taken for the other in any light
 _UPPER = 18  # bins of the upper arm, where a sleeve is if there is one
 _ELBOW = 32  # bins from the shoulder to a little below the elbow
@@ -77,7 +78,11 @@ def bare_arms_on_clothes(lifter: Lifter, colour: Tensor, cloth: Tensor | None, s
     """
     if cloth is None or float((cloth - skin).norm()) < _CONTRAST:
         return torch.zeros_like(beside)
-    return lifter.dressed & beside & ((colour - skin).norm(dim=1) < (colour - cloth).norm(dim=1))
+    nearer = (colour - skin).norm(dim=1) < (colour - cloth).norm(dim=1)
+    linear, own = ((c / 2 + 0.5).clamp_min(0.01).square() for c in (colour, skin[None]))
+    hue = (linear / linear.sum(1, keepdim=True) - own / own.sum(1, keepdim=True)).abs().sum(1)
+    lit = linear.sum(1) / own.sum(1)  # an arm in other light than the face, not a dark suit
+    return lifter.dressed & beside & nearer & (hue < _SKIN_HUE) & (lit > _SKIN_LIT[0]) & (lit < _SKIN_LIT[1])
 
 
 def _bin(along: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from ..records import Identity
 from ..shapes import dims
 from .face_mesh import EYE_CONTOURS, FACE_OUTLINE, LIPS
 from .fit_pose import PoseFit, fit_pose
-from .fit_shell import ShellSolver, fit_shell, silhouette_iou
+from .fit_shell import HIGHEST, SLEEVE, ShellSolver, fit_shell, silhouette_iou
 from .lift import lift_unlit
 from .model import HalfBody
 from .outline import follow_outline, outline_of, pull_in
@@ -109,14 +109,16 @@ def fit_portrait(
         fit = follow_outline(body, fit, points, outline, expression)
     else:
         fit = pull_in(body, fit, points, outline, expression)
-    shell = fit_shell(body, fit, outline.mask, outline.intrinsics, shell_iterations, ShellSolver(body))
+    mesh = mesh_of(seen.keypoints.to(device))
+    exact = _is_exact(mesh)
+    sleeve = SLEEVE if exact else HIGHEST
+    shell = fit_shell(body, fit, outline.mask, outline.intrinsics, shell_iterations, ShellSolver(body), sleeve)
     posed = fit.posed(body, shell)
     iou = silhouette_iou(body, posed, fit.world_to_camera, outline.intrinsics, outline.mask)
     quality = seen.confidence * _quality(fit, points, iou)
     normal = body.normals(body.rest(fit.shape[None]).vertices)[0]
-    mesh = mesh_of(seen.keypoints.to(device))
     offsets = normal * shell[:, None] + register_face(body, fit, mesh, shell)
-    if shell_iterations:
+    if shell_iterations and exact:  # few points leave the pose too unsure for an outline to the pixel
         offsets = register_outline(body, fit, offsets, outline.mask, outline.intrinsics)
     return _identity(body, image, mask, seen.keypoints.to(device), mesh, fit, offsets, lifter, quality)
 
@@ -210,6 +212,11 @@ def _mesh_share(index: int) -> float:
     return _AROUND if index in FACE_OUTLINE else _FINE if index in _EXACT else _COARSE
 
 
+def _is_exact(mesh: Tensor) -> bool:
+    """Whether lids and lips of the face mesh (468, 2) were all seen."""
+    return bool(torch.isfinite(mesh[sorted(_EXACT)]).all())
+
+
 def mesh_of(keypoints: Keypoints) -> Tensor:
     """(468, 2) pixels of the face mesh, NaN where a point is missing."""
     mesh = keypoints.xy.new_full((468, 2), math.nan)
@@ -253,11 +260,12 @@ def _identity(
     quality: float,
 ) -> Identity:
     """Lift the portrait onto the fitted body and paint the person out of the background."""
-    registered = bool(torch.isfinite(mesh[sorted(_EXACT)]).all())
+    registered = _is_exact(mesh)
     wide = openings(mesh) if registered else {}
     trust = Trust(
         hands=any(n.startswith("hand.") for n in keypoints.names),
         registered=registered,
+        absent=tuple(f"hand.{s}" for s in "LR" if registered and f"hand.{s}.0" not in keypoints),
         shut=tuple(wide.get(side, 1.0) < SHUT_EYE for side in ("Left", "Right")),
     )
     rest_expression, gain, rest_rotations = rest_state(body, fit, offsets, mesh)

@@ -142,22 +142,29 @@ class ShellSolver:
 
 
 def fit_shell(
-    body: HalfBody, fit, mask: Tensor, intrinsics: Tensor, iterations: int = 5, solver: ShellSolver | None = None
+    body: HalfBody,
+    fit,
+    mask: Tensor,
+    intrinsics: Tensor,
+    iterations: int = 5,
+    solver: ShellSolver | None = None,
+    sleeve: float = HIGHEST,
 ) -> Tensor:
     """Offsets (V,) in metres that bring the silhouette of a `PoseFit` to mask (1, H, W); intrinsics in its pixels.
 
-    What `fit.shell` explains is kept, and only the rest is spread smoothly.
+    What `fit.shell` explains is kept, and only the rest is spread smoothly. An edge further off an arm than `sleeve`
+    metres belongs to something else.
     """
     solver = solver or ShellSolver(body)
     known = torch.zeros(body.n_vertices, device=mask.device) if fit.shell is None else fit.shell
     hand = body.vertices_in("hand.L", "hand.R")  # fingers that nobody located: a shell would only deform them
     arms = body.vertices_in("arm.L", "arm.R")
-    limit = torch.where(arms, SLEEVE, HIGHEST)
+    limit = torch.where(arms, sleeve, HIGHEST)
     lowest, highest, rest = known.clamp(max=LOWEST), torch.maximum(known, limit), torch.zeros_like(known)
     for _ in range(iterations):
         shell = (known + rest).clamp(lowest, highest)
         contour = outer_contour(body, fit.posed(body, shell), fit.world_to_camera, intrinsics, mask)
-        far = arms[contour.vertices] & (contour.gap * contour.metre > SLEEVE)  # the edge of something else
+        far = arms[contour.vertices] & (contour.gap * contour.metre > sleeve)  # the edge of something else
         found = contour.found & ~hand[contour.vertices] & ~far
         vertices = contour.vertices[found]
         if not len(vertices):

@@ -91,6 +91,7 @@ def follow_outline(
     Like iterated closest points, along the normals only. Hands do not count: their points are known, or nothing is.
     Nor does an edge that stands off the skin of the face: that is hair. Hair says little about the head below it.
     """
+    meshed = any(name.startswith("mesh.") for name in keypoints.names)  # else the outline is half of what is known
     keypoints, usual = _thinned(keypoints)
     prior = load_shell_prior(str(outline.mask.device))
     hand, skin = body.vertices_in("hand.L", "hand.R"), body.vertices_in("face", "lips")
@@ -99,14 +100,14 @@ def follow_outline(
     for k in range(rounds or usual):
         shell = prior.mean if fit.shell is None else fit.shell
         contour = outer_contour(body, fit.posed(body, shell), fit.world_to_camera, outline.intrinsics, outline.mask)
-        covered = skin[contour.vertices] & (contour.gap > _COVERED * height * outline.factor)
+        covered = skin[contour.vertices] & (contour.gap > _COVERED * height * outline.factor) & meshed
         keep = (contour.found & ~hand[contour.vertices] & ~covered).nonzero().squeeze(1)
         if len(keep) < 8:
             return fit
         keep = keep[:: -(-len(keep) // _POINTS)]
         pixel = contour.pixel[keep] + contour.gap[keep, None] * contour.normal[keep]
         sigma = max(1.0, _SHARES[min(k, 2)] * height) * math.sqrt(max(1.0, len(keep) / 100))
-        doubt = torch.where(scalp[contour.vertices[keep]], _HAIR_DOUBT * sigma, sigma)
+        doubt = torch.where(scalp[contour.vertices[keep]] & meshed, _HAIR_DOUBT * sigma, sigma)
         pull = Pull(contour.vertices[keep], pixel / outline.factor, contour.normal[keep], doubt.to(pixel))
         fit = fit_pose(
             body, keypoints, outline.size, start=fit, pull=pull, iterations=(0, 3), prior=prior, expression=expression

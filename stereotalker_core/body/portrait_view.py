@@ -36,11 +36,13 @@ class Trust:
     hands: the fingers were located; otherwise hands take the colour of the face, for they show the clothes.
     registered: the surface lies on the face and the outline that were seen, to a pixel.
     shut: the (left, right) eye is shut in the portrait, so that its lids show themselves.
+    absent: parts that are not in the picture and hide nothing, whatever the pose says: hands behind the back.
     """
 
     hands: bool = True
     registered: bool = False
     shut: tuple[bool, bool] = (False, False)
+    absent: tuple[str, ...] = ()
 
 
 class PortraitView:
@@ -75,7 +77,11 @@ class PortraitView:
         self.rows, self.columns = image.shape[-2:]
         self.image, self.trust = image, trust
         pixels = project(posed.vertices, camera[None], intrinsics)
-        fragments = rasterize(pixels, body.triangles, (self.rows, self.columns))
+        ids = body.triangle_part.new_tensor([body.part_index[n] for n in trust.absent])
+        there = (~torch.isin(body.triangle_part, ids)).nonzero().squeeze(1)
+        fragments = rasterize(pixels, body.triangles[there], (self.rows, self.columns))
+        triangle = torch.where(fragments.triangle >= 0, there[fragments.triangle.clamp_min(0)], fragments.triangle)
+        fragments = fragments._replace(triangle=triangle)
         depth = fragments.depth[0]
         rotation = camera[:3, :3]
         self.normal = body.normals(posed.vertices)[0]  # (V, 3) in world axes
