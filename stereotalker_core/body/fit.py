@@ -105,16 +105,13 @@ def fit_portrait(
     outline = outline_of(mask, fit.intrinsics)
     if float(outline.mask.mean()) < 0.01:
         raise ValueError("the mask is empty: paint the person white, or leave the mask out")
-    if shell_iterations:
-        fit = follow_outline(body, fit, points, outline, expression)
-    else:
-        fit = pull_in(body, fit, points, outline, expression)
+    refit = follow_outline if shell_iterations else pull_in
+    fit = refit(body, fit, points, outline, expression)
     mesh = mesh_of(seen.keypoints.to(device))
     exact = _is_exact(mesh)
     sleeve = SLEEVE if exact else HIGHEST
     shell = fit_shell(body, fit, outline.mask, outline.intrinsics, shell_iterations, ShellSolver(body), sleeve)
-    posed = fit.posed(body, shell)
-    iou = silhouette_iou(body, posed, fit.world_to_camera, outline.intrinsics, outline.mask)
+    iou = silhouette_iou(body, fit.posed(body, shell), fit.world_to_camera, outline.intrinsics, outline.mask)
     quality = seen.confidence * _quality(fit, points, iou)
     normal = body.normals(body.rest(fit.shape[None]).vertices)[0]
     offsets = normal * shell[:, None] + register_face(body, fit, mesh, shell)
