@@ -12,9 +12,9 @@ from torch import Tensor
 from ..body.model import HalfBody
 from ..camera.projection import project
 from ..perception.detect import Detection, detect, tiles
-from ..perception.hands import Hand, look_at_hands
+from ..perception.hands import Hand, hand_square, look_at_hands, palm_square
 from ..perception.networks import Perception
-from ..perception.squares import Pyramid, Square, direction, turned
+from ..perception.squares import Pyramid
 from ..records import Cameras, Identity, Motion
 from .photo_metrics import CHEEKS, skin_colour
 
@@ -24,7 +24,6 @@ _TILES = 0.67  # of the longer side, beside the whole picture
 _MOST = 12  # proposals looked at
 _NEAR = 0.5  # head heights that a drawn hand's points may lie from the motion's on average; further is another hand
 _PALM = (0, 1, 5, 9, 13, 17)
-_SQUARE_POINTS = [0, 1, 2, 3, 5, 6, 9, 10, 13, 14, 17, 18]  # without finger tips: what the next square goes around
 
 
 def find_all_hands(networks: Perception, image: Tensor) -> list[Hand]:
@@ -33,10 +32,10 @@ def find_all_hands(networks: Perception, image: Tensor) -> list[Hand]:
     windows = [picture.whole(), *tiles(picture, _TILES)]
     groups = detect(networks, "palm_detection_full", picture, windows, _SUGGESTED)
     proposals = _apart([one for group in groups for one in group])[:_MOST]
-    hands = look_at_hands(networks, picture, [_palm_square(one) for one in proposals])
+    hands = look_at_hands(networks, picture, [palm_square(one) for one in proposals])
     for _ in range(2):  # a hand stays one when it is looked at where its own points are; an ear does not
         hands = [hand for hand in hands if hand.presence > 0.2]
-        hands = look_at_hands(networks, picture, [_next_square(hand.points) for hand in hands])
+        hands = look_at_hands(networks, picture, [hand_square(hand.points) for hand in hands])
     return distinct_hands([hand for hand in hands if hand.presence > _PRESENT])
 
 
@@ -67,22 +66,6 @@ def _apart(found: list[Detection]) -> list[Detection]:
         if not any(float((one.centre - k.centre).norm()) < 0.4 * max(one.side, k.side) for k in kept):
             kept.append(one)
     return kept
-
-
-def _palm_square(found: Detection) -> Square:
-    """A palm's box (points: wrist first, middle knuckle third) -> the square of its hand."""
-    turn = direction(found.points[0], found.points[2]) + math.pi / 2
-    centre = found.centre + turned(torch.tensor([0.0, -0.5 * found.side]), turn)
-    return Square(*centre.tolist(), 2.6 * found.side, turn)
-
-
-def _next_square(points: Tensor) -> Square:
-    """The square that 21 points ask for."""
-    knuckles = (points[5] + 2 * points[9] + points[13]) / 4
-    palm = points[_SQUARE_POINTS]
-    low, high = palm.amin(0), palm.amax(0)
-    side = max(2 * float((high - low).max()), 1.0)
-    return Square(*((low + high) / 2).tolist(), side, direction(points[0], knuckles) + math.pi / 2).moved(0.0, -0.1)
 
 
 def posed_hands(

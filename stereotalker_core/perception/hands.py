@@ -42,12 +42,12 @@ def find_hands(networks: Perception, picture: Pyramid, body: Body) -> dict[str, 
     if not arms:
         return {}
     squares = _recropped(networks, picture, [_around_wrist(body, side) for side in arms])
-    squares += [_palm_square(one) for one in _palms(networks, picture, body, arms)]
+    squares += [palm_square(one) for one in _palms(networks, picture, body, arms)]
     hands: list[Hand] = []
     for hand in sorted(look_at_hands(networks, picture, squares), key=lambda h: -h.presence):
         if hand.presence > 0.2 and not any(_same(hand, other) for other in hands):
             hands.append(hand)
-    followed = look_at_hands(networks, picture, [_next_square(hand.points) for hand in hands])
+    followed = look_at_hands(networks, picture, [hand_square(hand.points) for hand in hands])
     hands = [max(pair, key=lambda h: h.presence) for pair in zip(hands, followed, strict=True)]
     return _assigned([hand for hand in hands if hand.presence > _PRESENT], body, arms)
 
@@ -125,17 +125,17 @@ def _palms(networks: Perception, picture: Pyramid, body: Body, arms: Sequence[st
     return distinct([one for group in groups for one in group[:2]])[:4]
 
 
-def _palm_square(found: Detection) -> Square:
+def palm_square(found: Detection) -> Square:
     """A palm's box (points: wrist first, middle knuckle third) -> the square of its hand."""
     turn = direction(found.points[0], found.points[2]) + math.pi / 2
     centre = found.centre + turned(torch.tensor([0.0, -0.5 * found.side]), turn)
     return Square(*centre.tolist(), 2.6 * found.side, turn)
 
 
-def _next_square(points: Tensor) -> Square:
+def hand_square(points: Tensor) -> Square:
     """The square that 21 points ask for."""
     knuckles = (points[5] + 2 * points[9] + points[13]) / 4
     palm = points[_PALM]
     low, high = palm.amin(0), palm.amax(0)
-    side = 2 * float((high - low).max())
+    side = max(2 * float((high - low).max()), 1.0)
     return Square(*((low + high) / 2).tolist(), side, direction(points[0], knuckles) + math.pi / 2).moved(0.0, -0.1)
