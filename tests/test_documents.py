@@ -68,7 +68,7 @@ def test_readme_is_a_front_page():
     lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 140
     heads = [line[3:] for line in lines if line.startswith("## ")]
-    order = ["Install", "The first graph in 60 seconds", "Gallery", "Library", "In numbers", "Limits", "Responsible use"]
+    order = ["Install", "The first graph in 60 seconds", "Gallery", "Library", "In numbers", "Limits"]
     assert [head for head in heads if head in order] == order
 
 
