@@ -85,45 +85,51 @@ def rasterise(points, triangles, rows, columns, inverse, found, weights):
 
 
 @_compiled
-def texel(texture, u, v, light, z, shade, colour):
-    """Bilinear sample of texture (h, w, 4) at u, v in 0..1, edges repeated; its colours under a light, where lit.
-
-    z: height of the normal, for the sky's share; shade: what the direct light gives. Fills colour (4,).
-    """
+def texel(texture, u, v):
+    """Bilinear sample of texture (h, w, 4) at u, v in 0..1, edges repeated."""
     height, width = texture.shape[0], texture.shape[1]
     x = min(max(u * np.float32(width) - _HALF, _ZERO), np.float32(width - 1))
     y = min(max(v * np.float32(height) - _HALF, _ZERO), np.float32(height - 1))
     x0, y0 = int(x), int(y)
     x1, y1 = min(x0 + 1, width - 1), min(y0 + 1, height - 1)
     right, lower = x - np.float32(x0), y - np.float32(y0)
-    for c in range(4):
-        above = texture[y0, x0, c] * (_ONE - right) + texture[y0, x1, c] * right
-        below = texture[y1, x0, c] * (_ONE - right) + texture[y1, x1, c] * right
-        colour[c] = above * (_ONE - lower) + below * lower
-    if light[3] >= _ZERO:
-        sky = light[4] + (_ONE - light[4]) * (_HALF + _HALF * z)
-        factor = np.float32(math.sqrt(max(max(shade, _ZERO) + sky * light[3], light[5])))
-        for c in range(3):
-            lit = (colour[c] * _HALF + _HALF) * factor * np.float32(2) - _ONE
-            colour[c] = min(max(lit, -_ONE), _ONE)
+    a, b = (_ONE - right) * (_ONE - lower), right * (_ONE - lower)
+    c, d = (_ONE - right) * lower, right * lower
+    return (
+        texture[y0, x0, 0] * a + texture[y0, x1, 0] * b + texture[y1, x0, 0] * c + texture[y1, x1, 0] * d,
+        texture[y0, x0, 1] * a + texture[y0, x1, 1] * b + texture[y1, x0, 1] * c + texture[y1, x1, 1] * d,
+        texture[y0, x0, 2] * a + texture[y0, x1, 2] * b + texture[y1, x0, 2] * c + texture[y1, x1, 2] * d,
+        texture[y0, x0, 3] * a + texture[y0, x1, 3] * b + texture[y1, x0, 3] * c + texture[y1, x1, 3] * d,
+    )
 
 
 @_compiled
-def most(labels):
+def lit(colour, factor):
+    """A colour in [-1, 1] under a shading relative to the present one: `light.relit`, clamped."""
+    return min(max((colour * _HALF + _HALF) * factor * np.float32(2) - _ONE, -_ONE), _ONE)
+
+
+@_compiled
+def named(part, triangle):
+    """The label of a sample: its triangle's part, 0 outside."""
+    return part[triangle] if triangle >= 0 else _ZERO
+
+
+@_compiled
+def most(part, found, samples):
     """Which of four samples stands for its pixel: of a label that two share, else the first (`guides._most`)."""
-    if labels[0] == labels[1] or labels[0] == labels[2] or labels[0] == labels[3]:
-        return 0
-    if labels[1] == labels[2] or labels[1] == labels[3]:
-        return 1
-    return 2 if labels[2] == labels[3] else 0
+    a, b = named(part, found[samples[0]]), named(part, found[samples[1]])
+    c, d = named(part, found[samples[2]]), named(part, found[samples[3]])
+    if a == b or a == c or a == d:
+        return samples[0]
+    if b == c or b == d:
+        return samples[1]
+    return samples[2] if c == d else samples[0]
 
 
 @_compiled
-def sample_surface(mesh, uv, normals, w0, w1, triangle, texture, light, total, colour):
-    """Add one sample's unit normal (3), colour (3), visibility and coverage to total (8,).
-
-    mesh: (triangles (F, 3), those of the texture (F, 3)). colour (4,) is room for a texel.
-    """
+def sample_surface(mesh, uv, normals, w0, w1, triangle, texture, light):
+    """Unit normal (3), colour (3) and visibility of one sample. mesh: triangles (F, 3), those of the texture (F, 3)."""
     w2 = _ONE - w0 - w1
     i, j, k = mesh[0][triangle, 0], mesh[0][triangle, 1], mesh[0][triangle, 2]
     x = normals[i, 0] * w0 + normals[j, 0] * w1 + normals[k, 0] * w2
@@ -134,13 +140,23 @@ def sample_surface(mesh, uv, normals, w0, w1, triangle, texture, light, total, c
     i, j, k = mesh[1][triangle, 0], mesh[1][triangle, 1], mesh[1][triangle, 2]
     u = uv[i, 0] * w0 + uv[j, 0] * w1 + uv[k, 0] * w2
     v = uv[i, 1] * w0 + uv[j, 1] * w1 + uv[k, 1] * w2
-    texel(texture, u, v, light, z, x * light[0] + y * light[1] + z * light[2], colour)
-    total[0] += x
-    total[1] += y
-    total[2] += z
-    for c in range(4):
-        total[3 + c] += colour[c]
-    total[7] += _ONE
+    r, g, b, seen = texel(texture, u, v)
+    if light[3] >= _ZERO:
+        sky = light[4] + (_ONE - light[4]) * (_HALF + _HALF * z)
+        direct = max(x * light[0] + y * light[1] + z * light[2], _ZERO)
+        factor = np.float32(math.sqrt(max(direct + sky * light[3], light[5])))
+        r, g, b = lit(r, factor), lit(g, factor), lit(b, factor)
+    return x, y, z, r, g, b, seen
+
+
+@_compiled
+def face_camera(x, y, z, matrix, normal, row, column):
+    """Put the mean normal of a pixel in camera axes (right, up, back) as a unit vector."""
+    right = matrix[0, 0] * x + matrix[0, 1] * y + matrix[0, 2] * z
+    up = -(matrix[1, 0] * x + matrix[1, 1] * y + matrix[1, 2] * z)
+    back = -(matrix[2, 0] * x + matrix[2, 1] * y + matrix[2, 2] * z)
+    scale = _ONE / np.float32(math.sqrt(max(right * right + up * up + back * back, np.float32(1e-24))))
+    normal[0, row, column], normal[1, row, column], normal[2, row, column] = right * scale, up * scale, back * scale
 
 
 @_compiled
@@ -160,39 +176,29 @@ def draw_frame(
     focal_x, focal_y = intrinsics[0, 0] * two, intrinsics[1, 1] * two
     project(vertices, matrix, focal_x, focal_y, intrinsics[0, 2] * two, intrinsics[1, 2] * two, points)
     rasterise(points, mesh[0], 2 * rows, wide, inverse, found, weights)
-    total, colour = np.empty(8, np.float32), np.empty(4, np.float32)
-    names, depths = np.empty(4, np.float32), np.empty(4, np.float32)
     for y in range(rows):
         for x in range(columns):
-            total[:] = _ZERO
-            for s in range(4):
-                at = (2 * y + s // 2) * wide + 2 * x + s % 2
-                t = found[at]
-                names[s] = depths[s] = _ZERO
-                if t >= 0:
-                    names[s], depths[s] = part[t], _ONE / inverse[at]
+            top, bottom = 4 * y * columns + 2 * x, 4 * y * columns + 2 * x + wide
+            samples = (top, top + 1, bottom, bottom + 1)
+            nx = ny = nz = r = g = b = seen = covered = _ZERO
+            for at in samples:
+                if found[at] >= 0:
                     w0, w1 = weights[at, 0], weights[at, 1]
-                    sample_surface(mesh, uv, normals, w0, w1, t, texture, light, total, colour)
-            chosen, missing = most(names), _ONE - total[7] * _QUARTER
-            label[0, y, x], depth[0, y, x] = names[chosen], depths[chosen]
-            for c in range(3):
-                lift[c, y, x] = total[3 + c] * _QUARTER + missing * plate[c, y, x]
-            inside = names[chosen] > _ZERO
-            visibility[0, y, x] = total[6] * _QUARTER if inside else _ZERO
-            face_camera(total, matrix, inside, normal, y, x)
-
-
-@_compiled
-def face_camera(total, matrix, inside, normal, row, column):
-    """The mean normal of a pixel in camera axes (right, up, back) as a unit vector, zero outside of the body."""
-    x, y, z = total[0] * _QUARTER, total[1] * _QUARTER, total[2] * _QUARTER
-    right = matrix[0, 0] * x + matrix[0, 1] * y + matrix[0, 2] * z
-    up = -(matrix[1, 0] * x + matrix[1, 1] * y + matrix[1, 2] * z)
-    back = -(matrix[2, 0] * x + matrix[2, 1] * y + matrix[2, 2] * z)
-    scale = _ONE / np.float32(math.sqrt(max(right * right + up * up + back * back, np.float32(1e-24))))
-    normal[0, row, column] = right * scale if inside else _ZERO
-    normal[1, row, column] = up * scale if inside else _ZERO
-    normal[2, row, column] = back * scale if inside else _ZERO
+                    more = sample_surface(mesh, uv, normals, w0, w1, found[at], texture, light)
+                    nx, ny, nz, seen = nx + more[0], ny + more[1], nz + more[2], seen + more[6]
+                    r, g, b, covered = r + more[3], g + more[4], b + more[5], covered + _ONE
+            missing = _ONE - covered * _QUARTER
+            lift[0, y, x] = r * _QUARTER + missing * plate[0, y, x]
+            lift[1, y, x] = g * _QUARTER + missing * plate[1, y, x]
+            lift[2, y, x] = b * _QUARTER + missing * plate[2, y, x]
+            label[0, y, x] = depth[0, y, x] = visibility[0, y, x] = _ZERO
+            normal[0, y, x] = normal[1, y, x] = normal[2, y, x] = _ZERO
+            if covered > _ZERO:
+                chosen = most(part, found, samples)
+                if found[chosen] >= 0:
+                    label[0, y, x], depth[0, y, x] = part[found[chosen]], _ONE / inverse[chosen]
+                    visibility[0, y, x] = seen * _QUARTER
+                    face_camera(nx * _QUARTER, ny * _QUARTER, nz * _QUARTER, matrix, normal, y, x)
 
 
 @_compiled

@@ -19,8 +19,8 @@ logger = logging.getLogger(__name__)
 
 
 @functools.lru_cache(maxsize=1)
-def _loops() -> ModuleType | None:
-    """The compiled functions, each called once; None where numba is missing or told not to compile."""
+def _numba() -> ModuleType | None:
+    """The module `compiled`, not called yet; None where numba is missing or told not to compile."""
     try:
         import numba
 
@@ -28,13 +28,19 @@ def _loops() -> ModuleType | None:
     except (ImportError, OSError) as error:  # OSError: a numba whose native library does not fit this system
         logger.info("guides are drawn without numba (%s)", error)
         return None
-    if numba.config.DISABLE_JIT:
-        return None
-    _call_once(compiled)
+    return None if numba.config.DISABLE_JIT else compiled
+
+
+@functools.lru_cache(maxsize=1)
+def _loops() -> ModuleType | None:
+    """The compiled functions, each called once."""
+    compiled = _numba()
+    if compiled:
+        _call_once(compiled)
     return compiled
 
 
-_BUSY = threading.Lock()
+_BUSY = threading.Lock()  # of the one compilation
 
 
 def loops(device: torch.device) -> ModuleType | None:
@@ -47,6 +53,7 @@ def loops(device: torch.device) -> ModuleType | None:
 
 def warm_up() -> threading.Thread:
     """Compile in a thread of its own what `loops` returns, while something else is done: seconds, the first time."""
+    _numba()  # imported here: no module is imported in two threads at once
     thread = threading.Thread(target=loops, args=(torch.device("cpu"),), name="compile guides", daemon=True)
     thread.start()
     return thread
