@@ -29,6 +29,7 @@ from .experts import MaskExperts, ViewExperts
 from .face_pass import face_window, with_face
 from .guides import background_plate, guide_tensor, join_guides, render_guides
 from .mask import MaskPredictor
+from .ranges import needed, only
 from .reference import ReferenceCache, ReferenceNet
 from .steady import steadied
 from .unet import Condition, StereoTalkerUNet, sample
@@ -239,12 +240,14 @@ def render_video(
     overlap: int = 2,
     use_predicted_mask: bool = True,
     face_scale: int = 1,
+    frames: tuple[int, int] | None = None,
     callback: Callable[[int, int], None] | None = None,
 ) -> Iterator[RenderedChunk]:
     """Stream exactly len(motion) frames of the identity performing `motion`, seen by `cameras`.
 
     steps: 1-4 (1 is sharpest in PSNR and steadiest). window frames see each other in the temporal layers. face_scale:
     2 to 4 draws the face once more at so many times the canvas's resolution and blends it in; 1 leaves that out.
+    frames: (first, stop) of the clip to give alone, equal to those of the whole clip (see `ranges`); None gives all.
     callback(frames done, of all) runs after every chunk; what it raises stops the rendering. The same seed gives the
     same frames on one machine. ValueError for sizes that are no multiple of 8, and for counts that disagree.
     """
@@ -255,10 +258,13 @@ def render_video(
     checked_size(cameras.size)
     if not 1 <= window <= renderer.longest_window:
         raise ValueError(f"window must be from 1 to {renderer.longest_window}, got {window}")
-    plan = windows(len(motion), window, overlap)
+    plan, part = windows(len(motion), window, overlap), frames or (0, len(motion))
+    if not 0 <= part[0] < part[1] <= len(motion):
+        raise ValueError(f"frames {part[0]}:{part[1]} do not lie in the clip's {len(motion)}")
+    plan = needed(plan, overlap, part)
     plate = resolve_background(background, identity, cameras)
     drawn = isinstance(background, str)  # the portrait's own, which the guides show to the networks
-    settings = (plan, steps, seed, use_predicted_mask)
+    settings = (plan, overlap, steps, seed, use_predicted_mask)
     parts = _cut_out(body, renderer, identity, motion, cameras, *settings)
     if face_scale != 1:
         with torch.no_grad():
@@ -267,15 +273,16 @@ def render_video(
         if square:
             faces = _cut_out(body, renderer, identity, motion, square.cameras(cameras), *settings)
             parts = with_face(parts, faces, square)
-    return _composed(parts, renderer.steadies, plate, drawn, len(motion), callback)
+    finished = ((values,) for values in steadied(parts)) if renderer.steadies else parts
+    return _composed(only(finished, plan[0][0], part), plate, drawn, part, callback)
 
 
 def _composed(
-    parts: Iterator[tuple[Tensor, Tensor]], steadies: bool, plate: Tensor, drawn: bool, count: int,
+    parts: Iterator[tuple[Tensor, ...]], plate: Tensor, drawn: bool, frames: tuple[int, int],
     callback: Callable[[int, int], None] | None,
 ) -> Iterator[RenderedChunk]:  # fmt: skip
-    done = 0
-    for values in steadied(parts) if steadies else (values for values, _ in parts):
+    done, count = frames
+    for values, *_ in parts:
         now = slice(done, done + len(values))
         done += len(values)
         with torch.no_grad():
@@ -283,7 +290,7 @@ def _composed(
             chunk = RenderedChunk(composite(values[:, :3], values[:, 3:], behind, drawn), values[:, 3:])
         yield chunk  # outside of no_grad, which would otherwise reach into the caller
         if callback:
-            callback(done, count)
+            callback(done - frames[0], count - frames[0])
 
 
 def padded(cameras: Cameras) -> tuple[Cameras, tuple[slice, slice]]:
@@ -309,7 +316,7 @@ def _cut_out(body, renderer, identity, motion, cameras, *settings) -> Iterator[t
 
 
 def _decoded(
-    body, renderer, identity, motion, cameras, plan, steps, seed, predicted
+    body, renderer, identity, motion, cameras, plan, overlap, steps, seed, predicted
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Finished frames of every window: picture and alpha (t, 4, H, W), lift (t, 3, H, W)."""
     framed = background_plate(replace(identity, background=identity.portrait), cameras)
@@ -334,6 +341,8 @@ def _decoded(
                 latents = torch.cat([cross_fade(tail.latents, latents[:known]), latents[known:]])
             now = _Window(guides, guide, regions, latents)
             final = end - start if last else plan[number + 1][0] - start
+            if last and end < len(motion):  # of a part: decoded in the portions of the whole clip
+                final -= overlap
             tail = None if last else now.part(slice(final, None))
         together = decoded_together(cameras.size)
         for first in range(0, final, together):  # frame by frame through what follows, not a window at once
