@@ -199,13 +199,14 @@ def fit_person(
 
 def prepare(
     models: Models,
-    portrait: Tensor,
+    portrait: Tensor | None,
     audio: Audio | None,
     view: View | None = None,
     *,
     mask: Tensor | None = None,
     keypoints: Keypoints | None = None,
     person: int | None = None,
+    identity: Identity | None = None,
     motion: Motion | None = None,
     transcript: str | None = None,
     options: MotionOptions | None = None,
@@ -214,7 +215,8 @@ def prepare(
 ) -> Scene:
     """Steps 1-4 of the recipe: portrait (3, H, W) in [-1, 1] and speech -> the scene.
 
-    person: which of several people, 1 = the largest. motion: skips stage 1. fitted: is called with the person as soon
+    person: which of several people, 1 = the largest. identity: a person who is fitted already; the portrait is not
+    looked at then. motion: skips stage 1. fitted: is called with the person as soon
     as they are fitted, with the quality and the warnings of the fit.
     ValueError for bad input, and for a portrait that the body does not fit.
     """
@@ -224,13 +226,14 @@ def prepare(
         raise ValueError("give a recording or a motion")
     view, options = view or View(), options or MotionOptions()
     # 2. fit the portrait once; on the CPU, where its small systems are solved in float64
-    report("fit", 0, 1)
     device = models.renderer.device
     body, networks = models.body, models.perception
     if device.type != "cpu":
         body = copy.deepcopy(body).cpu()
-    identity = fit_person(body, portrait, keypoints, mask, networks=networks, person=person)
-    report("fit", 1, 1)
+    if identity is None:
+        report("fit", 0, 1)
+        identity = fit_person(body, portrait, keypoints, mask, networks=networks, person=person)
+        report("fit", 1, 1)
     if fitted:
         fitted(identity)
     # 3. speech -> motion
@@ -247,10 +250,19 @@ def prepare(
 
 
 def render(
-    models: Models, scene: Scene, look: Look | None = None, progress: Progress | None = None
+    models: Models,
+    scene: Scene,
+    look: Look | None = None,
+    progress: Progress | None = None,
+    *,
+    frames: tuple[int, int] | None = None,
 ) -> Iterator[RenderedChunk]:
-    """Step 5 of the recipe: yields frames (t, 3, H, W) in [-1, 1] and masks (t, 1, H, W), few at a time."""
+    """Step 5 of the recipe: yields frames (t, 3, H, W) in [-1, 1] and masks (t, 1, H, W), few at a time.
+
+    frames: (first, stop), a part of the clip alone, equal to those frames of the whole; None gives all.
+    """
     look, done = look or Look(), 0
+    first, stop = frames or (0, len(scene.motion))
     chunks = render_video(
         models.body,
         models.renderer,
@@ -260,12 +272,13 @@ def render(
         background=look.background,
         use_predicted_mask=look.predicted_mask,
         face_scale=look.face_scale,
+        frames=frames,
         mode=look.mode,
     )
     for chunk in chunks:
         done += len(chunk.frames)
         if progress:
-            progress("render", done, len(scene.motion))
+            progress("render", done, stop - first)
         yield chunk
 
 

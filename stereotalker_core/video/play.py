@@ -33,12 +33,14 @@ def portions(count: int, size: tuple[int, int]) -> list[slice]:
 
 
 def played(
-    body: HalfBody, renderer: "Renderer", identity: Identity, motion: Motion, cameras: Cameras, predicted: bool
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Finished frames: picture and alpha (t, 4, H, W), lift (t, 3, H, W).
+    body: HalfBody, renderer: "Renderer", identity: Identity, motion: Motion, cameras: Cameras, frames: tuple[int, int],
+    predicted: bool,
+) -> Iterator[tuple[Tensor, Tensor]]:  # fmt: skip
+    """Finished frames first..stop - 1: picture and alpha (t, 4, H, W), lift (t, 3, H, W).
 
     The canvas's sides are multiples of 8. predicted: the alpha is the mask predictor's, else the fitted body's own.
     """
+    motion, cameras = motion[slice(*frames)], cameras[slice(*frames)]
     with torch.no_grad():
         rest = body.rest(identity.shape[None], identity.shell[None])
     for few in portions(len(motion), cameras.size):

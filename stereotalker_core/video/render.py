@@ -34,6 +34,7 @@ from .guides import background_plate, guide_tensor, join_guides, render_guides
 from .loops import warm_up
 from .mask import MaskPredictor
 from .play import TOGETHER, played
+from .ranges import needed, only, within
 from .reference import ReferenceCache, ReferenceNet
 from .steady import steadied
 from .unet import Condition, StereoTalkerUNet, sample
@@ -260,13 +261,16 @@ def render_video(
     overlap: int = 2,
     use_predicted_mask: bool = True,
     face_scale: int = 1,
+    frames: tuple[int, int] | None = None,
     callback: Callable[[int, int], None] | None = None,
     mode: str | None = None,
 ) -> Iterator[RenderedChunk]:
     """Stream exactly len(motion) frames of the identity performing `motion`, seen by `cameras`.
 
     mode: one of MODES, None = the renderer's own. Of "diffusion": steps 1-4 (1 is sharpest in PSNR and steadiest), the
-    noise's seed; window frames see each other in the temporal layers, `overlap` are shared. face_scale: 2 to 4 draws the face once more at so many times the canvas's resolution and blends it in; 1 leaves that out.
+    noise's seed; window frames see each other in the temporal layers, `overlap` are shared. face_scale: 2 to 4 draws
+    the face once more at so many times the canvas's resolution and blends it in; 1 leaves that out.
+    frames: (first, stop) of the clip to give alone, equal to those of the whole clip (see `ranges`); None gives all.
     callback(frames done, of all) runs after every chunk; what it raises stops the rendering. The same seed gives the
     same frames on one machine. ValueError for sizes that are no multiple of 8, counts that disagree, and a mode that
     the renderer lacks the networks for.
@@ -276,7 +280,10 @@ def render_video(
     if not len(motion):
         raise ValueError("the motion has no frames")
     checked_size(cameras.size)
-    source = _source(renderer, mode, len(motion), steps, seed, window, overlap, use_predicted_mask)
+    part = frames or (0, len(motion))
+    if not 0 <= part[0] < part[1] <= len(motion):
+        raise ValueError(f"frames {part[0]}:{part[1]} do not lie in the clip's {len(motion)}")
+    source, begin = _source(renderer, mode, len(motion), part, steps, seed, window, overlap, use_predicted_mask)
     plate = resolve_background(background, identity, cameras)
     drawn = isinstance(background, str)  # the portrait's own, which the guides show to the networks
     parts = _cut_out(body, renderer, identity, motion, cameras, source)
@@ -287,30 +294,35 @@ def render_video(
         if square:
             faces = _cut_out(body, renderer, identity, motion, square.cameras(cameras), source)
             parts = with_face(parts, faces, square)
-    return _composed(parts, renderer.steadies, plate, drawn, len(motion), callback)
+    finished = ((values,) for values in steadied(parts)) if renderer.steadies else parts
+    return _composed(only(finished, begin, part), plate, drawn, part, callback)
 
 
-def _source(renderer: Renderer, mode: str | None, count: int, steps: int, seed: int, window: int, overlap: int,
-            predicted: bool) -> Callable[..., Iterator[tuple[Tensor, Tensor]]]:  # fmt: skip
-    """What draws (body, renderer, identity, motion, cameras) in this mode, checked."""
+def _source(
+    renderer: Renderer, mode: str | None, count: int, part: tuple[int, int], steps: int, seed: int, window: int,
+    overlap: int, predicted: bool,
+) -> tuple[Callable[..., Iterator[tuple[Tensor, Tensor]]], int]:  # fmt: skip
+    """What draws `part` of (body, renderer, identity, motion, cameras) in this mode, and the first frame it draws."""
     mode = checked_mode(mode or renderer.default_mode)
     if mode == "play":
         if renderer.default_mode != "play":
             raise ValueError("mode 'play' needs the nano renderer's guided decoder; full-size sets have 'diffusion' alone")
-        return partial(played, predicted=predicted)
+        around = within(count, part)
+        return partial(played, frames=around, predicted=predicted), around[0]
     if renderer.unet is None or renderer.reference is None:
         raise ValueError("this renderer was loaded for mode 'play'; load it for 'diffusion'")
     if not 1 <= window <= renderer.longest_window:
         raise ValueError(f"window must be from 1 to {renderer.longest_window}, got {window}")
-    return partial(_decoded, plan=windows(count, window, overlap), steps=steps, seed=seed, predicted=predicted)
+    plan = needed(windows(count, window, overlap), overlap, part)
+    return partial(_decoded, plan=plan, overlap=overlap, steps=steps, seed=seed, predicted=predicted), plan[0][0]
 
 
 def _composed(
-    parts: Iterator[tuple[Tensor, Tensor]], steadies: bool, plate: Tensor, drawn: bool, count: int,
+    parts: Iterator[tuple[Tensor, ...]], plate: Tensor, drawn: bool, frames: tuple[int, int],
     callback: Callable[[int, int], None] | None,
 ) -> Iterator[RenderedChunk]:  # fmt: skip
-    done = 0
-    for values in steadied(parts) if steadies else (values for values, _ in parts):
+    done, count = frames
+    for values, *_ in parts:
         now = slice(done, done + len(values))
         done += len(values)
         with torch.no_grad():
@@ -318,7 +330,7 @@ def _composed(
             chunk = RenderedChunk(composite(values[:, :3], values[:, 3:], behind, drawn), values[:, 3:])
         yield chunk  # outside of no_grad, which would otherwise reach into the caller
         if callback:
-            callback(done, count)
+            callback(done - frames[0], count - frames[0])
 
 
 def padded(cameras: Cameras) -> tuple[Cameras, tuple[slice, slice]]:
@@ -344,7 +356,7 @@ def _cut_out(body, renderer, identity, motion, cameras, source) -> Iterator[tupl
 
 
 def _decoded(
-    body, renderer, identity, motion, cameras, plan, steps, seed, predicted
+    body, renderer, identity, motion, cameras, plan, overlap, steps, seed, predicted
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Finished frames of every window: picture and alpha (t, 4, H, W), lift (t, 3, H, W)."""
     framed = background_plate(replace(identity, background=identity.portrait), cameras)
@@ -369,6 +381,8 @@ def _decoded(
                 latents = torch.cat([cross_fade(tail.latents, latents[:known]), latents[known:]])
             now = _Window(guides, guide, regions, latents)
             final = end - start if last else plan[number + 1][0] - start
+            if last and end < len(motion):  # of a part: decoded in the portions of the whole clip
+                final -= overlap
             tail = None if last else now.part(slice(final, None))
         together = decoded_together(cameras.size)
         for first in range(0, final, together):  # frame by frame through what follows, not a window at once
