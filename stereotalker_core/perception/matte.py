@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..dilation import largest_around
 from ..shapes import dims
 
 _NETWORK = 256  # px of the segmentation network's picture
@@ -63,15 +64,12 @@ def refine_matte(image: Tensor, mask: Tensor, face_height: float | None = None) 
 
 def _shrunk(area: Tensor, radius: float) -> Tensor:
     """(1, 1, H, W) bool without what lies within about `radius` px of its edge; the picture's border is no edge."""
-    lost = (~area).float()
+    lost = (~area).to(torch.uint8)
     for i in range(max(1, round(radius))):  # squares and crosses in turn make about a disc
-        across = F.max_pool2d(lost, (1, 3), 1, (0, 1))
-        lost = (
-            F.max_pool2d(across, (3, 1), 1, (1, 0))
-            if i % 2
-            else torch.maximum(across, F.max_pool2d(lost, (3, 1), 1, (1, 0)))
-        )
-    return lost < 0.5
+        across = largest_around(lost, (0, 1))
+        lost = largest_around(across if i % 2 else lost, (1, 0))
+        lost = lost if i % 2 else torch.maximum(across, lost)
+    return lost == 0
 
 
 def _box(values: Tensor, radius: int) -> Tensor:
@@ -157,7 +155,7 @@ def _far(coarse: Tensor) -> Tensor:
     away = torch.zeros_like(near)
     for _ in range(_REACH):
         away = away + 1 - near
-        near = F.max_pool2d(near, 3, 1, 1)
+        near = largest_around(near, 1)
     away = F.interpolate(away, (rows, columns), mode="bilinear", align_corners=False)
     return _FAR * (away - _FREE).clamp_min(0)
 
