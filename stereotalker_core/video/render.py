@@ -82,7 +82,7 @@ class Renderer:
     def load(
         cls, folder: str | Path, device: str = "cpu", dtype: torch.dtype = torch.float32, mode: str = "diffusion"
     ) -> "Renderer":
-        """The six files of a folder, for mode "play" two; FileNotFoundError / ValueError name a missing or wrong one."""
+        """The six files of a folder, two for "play"; FileNotFoundError / ValueError name a missing or wrong one."""
         parts = {"vae": TinyAutoencoder, "mask_predictor": MaskPredictor}
         if checked_mode(mode) == "diffusion":
             parts |= {"unet": StereoTalkerUNet, "reference": ReferenceNet}
@@ -266,7 +266,8 @@ def render_video(
     """Stream exactly len(motion) frames of the identity performing `motion`, seen by `cameras`.
 
     mode: one of MODES, None = the renderer's own. Of "diffusion": steps 1-4 (1 is sharpest in PSNR and steadiest), the
-    noise's seed; window frames see each other in the temporal layers, `overlap` are shared. face_scale: 2 to 4 draws the face once more at so many times the canvas's resolution and blends it in; 1 leaves that out.
+    noise's seed; window frames see each other in the temporal layers, overlap are shared. face_scale: 2 to 4 draws the
+    face once more at so many times the canvas's resolution and blends it in; 1 leaves that out.
     callback(frames done, of all) runs after every chunk; what it raises stops the rendering. The same seed gives the
     same frames on one machine. ValueError for sizes that are no multiple of 8, counts that disagree, and a mode that
     the renderer lacks the networks for.
@@ -296,7 +297,7 @@ def _source(renderer: Renderer, mode: str | None, count: int, steps: int, seed: 
     mode = checked_mode(mode or renderer.default_mode)
     if mode == "play":
         if renderer.default_mode != "play":
-            raise ValueError("mode 'play' needs the nano renderer's guided decoder; full-size sets have 'diffusion' alone")
+            raise ValueError("mode 'play' needs the nano renderer's guided decoder; full-size sets have 'diffusion'")
         return partial(played, predicted=predicted)
     if renderer.unet is None or renderer.reference is None:
         raise ValueError("this renderer was loaded for mode 'play'; load it for 'diffusion'")
