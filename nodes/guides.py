@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import torch
 
+from ..stereotalker_core.camera.gestures import HANDS, staged
 from ..stereotalker_core.records import Cameras, Guides, Identity, Motion, Regions
 from ..stereotalker_core.shapes import joined
 from . import host
+from .camera import hands_input
 
 CATEGORY = "Stereo-Talker/guides"
 _BYTES = 4 * (9 + 13) * 2  # a pixel: the maps and the pictures made of them, as chunks and joined
@@ -44,23 +46,26 @@ class RenderGuides:
                 "identity": ("ST_IDENTITY", {"tooltip": "From Fit Portrait."}),
                 "motion": ("ST_MOTION", {"tooltip": "From Sample Motion."}),
                 "cameras": ("ST_CAMERAS", {"tooltip": "From Camera Trajectory."}),
-            }
+            },
+            "optional": {"hands": hands_input()},
         }
 
-    def render(self, identity: Identity, motion: Motion, cameras: Cameras):
-        from ..stereotalker_core.video.guides import join_guides, render_guides
+    def render(self, identity: Identity, motion: Motion, cameras: Cameras, hands: str = HANDS[0]):
+        from ..stereotalker_core.video.guides import background_plate, join_guides, render_guides
         from ..stereotalker_core.video.skeleton_drawing import draw_skeleton
 
         check_lengths(motion, cameras)
         host.check_memory(len(motion), cameras.size, _BYTES, "render a shorter piece or a smaller size")
         body = host.body()
+        motion = staged(body, identity, motion, cameras, hands)
         rest = body.rest(identity.shape[None], identity.shell[None])
         progress, window = host.Progress(len(motion)), 16
         chunks, skeletons = [], []
         with host.interruptible():
+            plate = background_plate(identity, cameras, continued=True)
             for start in range(0, len(motion), window):
                 part, view = motion[start : start + window], cameras[start : start + window]
-                chunks.append(render_guides(body, identity, part, view, rest))
+                chunks.append(render_guides(body, identity, part, view, rest, plate))
                 skeletons.append(draw_skeleton(body, body.pose(rest, part.rotations, part.expression), view))
                 progress(start + len(part), chunks[-1].lift[-1])
             near, far = depth_range(chunks)
