@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..stereotalker_core.camera.trajectories import ORIGINS
 from ..stereotalker_core.shapes import FPS
 from . import host
-from .camera import SIZE, YAW, canvas_of, shown_to_widget, side_input
+from .camera import YAW, canvas_of, hands_input, shown_to_widget, side_input, size_input
 from .portrait import MASK, fit_report, keypoints_in, person_input
 from .speech import audio_in
 from .video import BACKGROUNDS, COLOURS, HIDDEN, check_batch, mode_input
@@ -36,7 +36,6 @@ class StereoTalker:
             return ("FLOAT", options)
 
         seed = {"default": 0, "min": 0, "max": 2**64 - 1, "control_after_generate": True, "tooltip": "The performance."}
-        size = {"default": 256, "min": 128, "max": 1024, "step": 64, "tooltip": SIZE}
         strength = {"default": 1.0, "min": 0.0, "max": 3.0, "step": 0.05, "tooltip": "Size of the gestures."}
         steps = {"default": 1, "min": 1, "max": 50, "tooltip": "Denoising steps of mode diffusion; 1 is sharpest here."}
         origin = "photo: yaw 0 is the portrait's own view; body: yaw 0 sees the front of a body that was turned."
@@ -49,7 +48,7 @@ class StereoTalker:
                 "end_yaw": angle("Yaw of the last frame when orbiting."),
                 "seed": ("INT", seed),
                 "steps": ("INT", steps),
-                "size": ("INT", size),
+                "size": size_input(),
                 "background": (BACKGROUNDS, {"tooltip": "portrait keeps the background behind the person."}),
             },
             "optional": {
@@ -65,6 +64,7 @@ class StereoTalker:
                 "width": side_input(),
                 "height": side_input(),
                 "mode": mode_input(),
+                "hands": hands_input(),
             },
             "hidden": HIDDEN,
         }
@@ -89,6 +89,7 @@ class StereoTalker:
         width: int = 0,
         height: int = 0,
         mode: str = "play",
+        hands: str = "auto",
         extra_pnginfo=None,
     ):
         from ..stereotalker_core.motion.sampling import MotionOptions
@@ -96,10 +97,10 @@ class StereoTalker:
         from ..stereotalker_core.video.provenance import provenance
 
         sound, portrait = audio_in(audio), host.image_in(image)
-        canvas = canvas_of(size, width, height)
-        view = View(yaw, end_yaw if orbit else None, size=canvas, yaw_origin=yaw_origin)
-        check_batch(sound.frame_count(), canvas)
         rows, columns = portrait.shape[-2:]
+        canvas = canvas_of(size, width, height, (rows, columns))
+        view = View(yaw, end_yaw if orbit else None, size=canvas, yaw_origin=yaw_origin, hands=hands)
+        check_batch(sound.frame_count(), canvas)
         models, managed = host.nano_models(mode)
         managed.load(16 * canvas[0] * canvas[1] * 1200)
         progress = Stages()

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from ..stereotalker_core.camera.gestures import staged
 from ..stereotalker_core.records import Cameras, Identity, Motion
 from . import host
+from .camera import hands_input
 from .guides import check_lengths
 
 CATEGORY = "Stereo-Talker/video"
@@ -76,7 +78,7 @@ def mode_input() -> tuple:
 
 def chunks_of(
     model, vae, identity: Identity, motion: Motion, cameras: Cameras, seed: int, steps: int, background,
-    mask_predictor, face_scale: int, mode: str,
+    mask_predictor, face_scale: int, mode: str, hands: str,
 ) -> Iterator:  # fmt: skip
     """Frames and masks of a video as they come, with progress, previews and checks; iterate it interruptibly."""
     from ..stereotalker_core.video.render import render_video
@@ -85,6 +87,7 @@ def chunks_of(
     used = [model, host.vae_of(vae), *([mask_predictor] if mask_predictor else [])]
     device = host.load_all(used, _WINDOW_BYTES * cameras.size[0] * cameras.size[1])
     body = host.body(str(device))
+    motion = staged(host.body(), identity, motion, cameras, hands)
     progress, done = host.Progress(len(motion)), 0
     renderer = renderer_of(model, vae, mask_predictor, body, device)
     window = {}
@@ -145,8 +148,7 @@ class RenderVideo:
     @classmethod
     def INPUT_TYPES(cls):
         inputs = sampling_inputs()
-        inputs["optional"]["face_scale"] = face_scale_input()
-        inputs["optional"]["mode"] = mode_input()
+        inputs["optional"] |= {"face_scale": face_scale_input(), "mode": mode_input(), "hands": hands_input()}
         return inputs
 
     def render(
@@ -163,6 +165,7 @@ class RenderVideo:
         background_image=None,
         face_scale: int = 1,
         mode: str = "play",
+        hands: str = "auto",
         extra_pnginfo=None,
     ):
         from ..stereotalker_core.video.provenance import provenance
@@ -173,7 +176,7 @@ class RenderVideo:
         frames, masks = [], []
         with host.interruptible():
             for chunk in chunks_of(
-                model, vae, identity, motion, cameras, seed, steps, behind, mask_predictor, face_scale, mode
+                model, vae, identity, motion, cameras, seed, steps, behind, mask_predictor, face_scale, mode, hands
             ):
                 frames.append(chunk.frames.cpu())
                 masks.append(chunk.masks.cpu())
@@ -201,8 +204,7 @@ class RenderToFile:
         label = {"default": False, "tooltip": f"Write {LABEL!r} visibly into a corner of every frame."}
         inputs = sampling_inputs(filename_prefix=("STRING", prefix), label=("BOOLEAN", label))
         inputs["optional"]["audio"] = ("AUDIO", {"tooltip": "The speech, for the sound of the video."})
-        inputs["optional"]["face_scale"] = face_scale_input()
-        inputs["optional"]["mode"] = mode_input()
+        inputs["optional"] |= {"face_scale": face_scale_input(), "mode": mode_input(), "hands": hands_input()}
         return inputs
 
     def render(
@@ -222,6 +224,7 @@ class RenderToFile:
         audio=None,
         face_scale: int = 1,
         mode: str = "play",
+        hands: str = "auto",
         extra_pnginfo=None,
     ):
         from ..stereotalker_core.video.background_writer import BackgroundWriter
@@ -237,7 +240,7 @@ class RenderToFile:
         writer = BackgroundWriter(VideoWriter(path, cameras.size, motion.fps, sound, tags))
         with host.interruptible(), writer:
             for chunk in chunks_of(
-                model, vae, identity, motion, cameras, seed, steps, behind, mask_predictor, face_scale, mode
+                model, vae, identity, motion, cameras, seed, steps, behind, mask_predictor, face_scale, mode, hands
             ):
                 writer.write(draw_label(chunk.frames.cpu(), LABEL) if label else chunk.frames)
         return {"ui": {"images": [entry], "animated": (True,)}, "result": (str(path), writer.frames)}
@@ -269,7 +272,8 @@ class Conditioning:
         shared = sampling_inputs()
         kept = {name: shared["required"][name] for name in ("vae", "identity", "motion", "cameras", "background")}
         kept["freeze_background"] = ("BOOLEAN", {"default": False, "tooltip": frozen})
-        return {"required": kept, "optional": shared["optional"], "hidden": HIDDEN}
+        optional = shared["optional"] | {"hands": hands_input()}
+        return {"required": kept, "optional": optional, "hidden": HIDDEN}
 
     def encode(
         self,
@@ -281,6 +285,7 @@ class Conditioning:
         freeze_background: bool,
         mask_predictor=None,
         background_image=None,
+        hands: str = "auto",
         extra_pnginfo=None,
     ):
         import torch
@@ -296,6 +301,7 @@ class Conditioning:
         used = [host.vae_of(vae), *([mask_predictor] if mask_predictor else [])]
         device = host.load_all(used, _WINDOW_BYTES * pixels)
         plate = resolve_background(background_of(background, background_image, cameras.size), identity, cameras)
+        motion = staged(host.body(), identity, motion, cameras, hands)
         progress = host.Progress(len(motion))
         with host.interruptible():
             clip = prepare_clip(

@@ -50,10 +50,12 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     talk.add_argument("--yaw-origin", default="photo", metavar="O", help=origin)
     talk.add_argument("--pitch", type=float, default=0.0, metavar="D", help="degrees; positive: camera above")
     talk.add_argument("--framing", default="auto", help="auto, half_body or portrait")
+    hands = "on: gestures; off: arms at rest; auto: gestures where the frame shows the body down to the elbows"
+    talk.add_argument("--hands", default="auto", metavar="H", help=hands)
     talk.add_argument("--keypoints", metavar="K.json", help="OpenPose JSON, or {name: [x, y]} in its pixels")
     talk.add_argument("--mask", metavar="M.png", help="the person, white on black; its inverse is recognised")
-    size = "pixels: of a square, WIDTHxHEIGHT, or of the narrower side; 128 to 1024, multiples of 8; default 256"
-    talk.add_argument("--size", default="256", metavar="N", help=size)
+    size = "pixels: of a square, WIDTHxHEIGHT, or of the narrower side; 128 to 1024; default: the portrait, up to 512"
+    talk.add_argument("--size", metavar="N", help=size)
     aspect = f"width to height: {', '.join(ASPECTS)}, or photo: the photograph's own; with --size N"
     talk.add_argument("--aspect", metavar="W:H", help=aspect)
     mode = "play: guides and decoder; diffusion: the denoiser with its experts on every frame, as in the paper"
@@ -121,7 +123,8 @@ def run_talk(args: argparse.Namespace) -> int:
     """Check everything, prepare, then stream frames into the file."""
     started = time.perf_counter()
     yaw, until = parse_orbit(args.orbit) if args.orbit else (args.yaw, None)
-    view = View(yaw, until, args.pitch, args.framing, parse_size(args.size), args.yaw_origin, args.aspect)
+    size = None if args.size is None else parse_size(args.size)
+    view = View(yaw, until, args.pitch, args.framing, size, args.yaw_origin, args.aspect, args.hands)
     check_person(args)
     check_strengths(args)
     out, options = check_output(args.out), motion_options(args)

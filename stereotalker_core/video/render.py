@@ -210,7 +210,7 @@ def resolve_background(
     if isinstance(background, str):
         if background != "portrait":
             raise ValueError(f"background must be 'portrait', an (r, g, b) or an image, got {background!r}")
-        return background_plate(identity, cameras)[None]
+        return background_plate(identity, cameras, continued=True)[None]
     if not isinstance(background, Tensor):
         if len(background) != 3 or not all(0 <= v <= 1 for v in background):
             raise ValueError(f"a background colour has three values in 0..1, got {background}")
@@ -363,13 +363,14 @@ def _decoded(
     portrait = renderer.encode_portrait(framed[None])
     with torch.no_grad():
         rest = body.rest(identity.shape[None], identity.shell[None])
+        plate = background_plate(identity, cameras, continued=True)
     tail: _Window | None = None
     for number, (start, end) in enumerate(plan):
         last = number == len(plan) - 1
         known = len(tail.guides) if tail else 0
         fresh = slice(start + known, end)
         with torch.no_grad():
-            guides = render_guides(body, identity, motion[fresh], cameras[fresh], rest)
+            guides = render_guides(body, identity, motion[fresh], cameras[fresh], rest, plate)
             guide = renderer.guide(body, rest, identity.performed(motion[fresh]), cameras[fresh], guides)
             regions = renderer.predict_regions(guides, guide, predicted).masks.float()
             if tail:
