@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..stereotalker_core.camera.trajectories import ORIGINS
+from ..stereotalker_core.records import Audio, Identity, Motion
 from ..stereotalker_core.shapes import FPS
 from . import host
 from .camera import SIZE, YAW, canvas_of, shown_to_widget, side_input
+from .kept import Last, fingerprint
 from .portrait import MASK, fit_report, keypoints_in, person_input
 from .speech import audio_in
 from .video import BACKGROUNDS, COLOURS, HIDDEN, check_batch, mode_input
+
+PERSON: Last[Identity] = Last()
+MOTION: Last[tuple[Motion, tuple[str, ...]]] = Last()
 
 
 class StereoTalker:
@@ -91,7 +98,6 @@ class StereoTalker:
         mode: str = "play",
         extra_pnginfo=None,
     ):
-        from ..stereotalker_core.motion.sampling import MotionOptions
         from ..stereotalker_core.pipeline import Look, View, heard_warnings, prepare, render
         from ..stereotalker_core.video.provenance import provenance
 
@@ -99,25 +105,14 @@ class StereoTalker:
         canvas = canvas_of(size, width, height)
         view = View(yaw, end_yaw if orbit else None, size=canvas, yaw_origin=yaw_origin)
         check_batch(sound.frame_count(), canvas)
-        rows, columns = portrait.shape[-2:]
         models, managed = host.nano_models(mode)
         managed.load(16 * canvas[0] * canvas[1] * 1200)
         progress = Stages()
         frames, masks = [], []
         with host.interruptible(), heard_warnings() as heard:
-            points = keypoints_in(pose_keypoint, columns, rows, person)
-            scene = prepare(
-                models,
-                portrait,
-                sound,
-                view,
-                mask=host.mask_in(mask, (rows, columns)),
-                keypoints=points,
-                person=person or None,
-                transcript=transcript.strip() or None,
-                options=MotionOptions(seed=seed, motion_strength=motion_strength),
-                progress=progress,
-            )
+            identity = person_of(models, portrait, mask, pose_keypoint, person, progress)
+            motion, said = motion_of(models, sound, transcript.strip(), seed, motion_strength, progress)
+            scene = prepare(models, None, sound, view, identity=identity, motion=motion)
             behind = background if background == "portrait" else COLOURS[background]
             for chunk in render(models, scene, Look(steps, seed, behind, mode=mode), progress):
                 host.check_finite(chunk.frames, "the renderer")
@@ -125,10 +120,53 @@ class StereoTalker:
                 masks.append(chunk.masks.cpu())
                 progress.picture = frames[-1][-1]
         host.stamp(extra_pnginfo, provenance(host.EMBEDDED, seed))
-        heading = scene.identity.trunk_yaw if yaw_origin == "body" else 0.0
-        shown = shown_to_widget(scene.identity, scene.motion, 0.0, heading)
-        shown |= fit_report(scene.identity, heard)
+        heading = identity.trunk_yaw if yaw_origin == "body" else 0.0
+        shown = shown_to_widget(identity, scene.motion, 0.0, heading)
+        shown |= fit_report(identity, list(dict.fromkeys((*identity.warnings, *said, *heard))))
         return {"ui": shown, "result": (host.image_out(frames), host.mask_out(masks), audio, FPS)}
+
+
+def person_of(models, portrait, mask, pose_keypoint, person: int, progress) -> Identity:
+    """The person of a portrait (3, H, W): fitted, or the last one where nothing has changed that a fit looks at."""
+    from ..stereotalker_core.pipeline import fit_person, heard_warnings
+
+    rows, columns = portrait.shape[-2:]
+    key = fingerprint(portrait, mask, pose_keypoint, person)
+    identity = PERSON.get(key)
+    if identity is None:
+        progress("fit", 0, 1)
+        with heard_warnings() as said:
+            points, seen = keypoints_in(pose_keypoint, columns, rows, person), host.mask_in(mask, (rows, columns))
+            given = {"networks": models.perception, "person": person or None}
+            identity = fit_person(host.body(), portrait, points, seen, **given)
+        identity = replace(identity, warnings=tuple(said))
+        PERSON.keep(key, identity)
+    progress("fit", 1, 1)
+    return identity
+
+
+def motion_of(
+    models, sound: Audio, transcript: str, seed: int, strength: float, progress
+) -> tuple[Motion, tuple[str, ...]]:
+    """The performance of a recording and what was said about it: sampled, or the last one where nothing has changed."""
+    from ..stereotalker_core.motion.sampling import MotionOptions, sample_motion
+    from ..stereotalker_core.pipeline import heard_warnings
+
+    key = fingerprint(sound.original, sound.original_rate, transcript, seed, strength)
+    kept = MOTION.get(key)
+    if kept is None:
+        with heard_warnings() as said:
+            motion = sample_motion(
+                models.motion,
+                sound.to(models.renderer.device),
+                transcript=transcript or None,
+                options=MotionOptions(seed=seed, motion_strength=strength),
+                callback=lambda step, steps, denoised: progress("motion", step + 1, steps),
+            )
+        kept = motion.to("cpu"), tuple(said)
+        MOTION.keep(key, kept)
+    progress("motion", 1, 1)
+    return kept
 
 
 class Stages:
