@@ -129,12 +129,14 @@ class Scene:
 
 @dataclass(frozen=True)
 class Look:
-    """Settings of stage 2: denoising steps and seed of the noise of mode "diffusion", background ("portrait", an (r, g, b) in 0..1, or a
-    picture (3, H, W) of the canvas in [-1, 1]), whether the mask is predicted or the bare body's own silhouette, and
-    how many times as large the face is drawn once more (1 = no face pass).
+    """Settings of stage 2.
 
-    mode: "play", guides and the guided decoder; "diffusion", the paper's, a denoiser with experts for every frame; None,
-    the renderer's own."""
+    steps, seed: denoising steps and seed of the noise of mode "diffusion".
+    background: "portrait", an (r, g, b) in 0..1, or a picture (3, H, W) of the canvas in [-1, 1].
+    predicted_mask: whether the mask is predicted, or the bare body's own silhouette.
+    face_scale: how many times as large the face is drawn once more (1 = no face pass).
+    mode: "play", guides and the guided decoder; "diffusion", the paper's, a denoiser with experts for every frame;
+    None, the renderer's own."""
 
     steps: int = 1
     seed: int = 0

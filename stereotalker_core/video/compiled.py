@@ -120,9 +120,9 @@ def most(part, found, samples):
     """Which of four samples stands for its pixel: of a label that two share, else the first (`guides._most`)."""
     a, b = named(part, found[samples[0]]), named(part, found[samples[1]])
     c, d = named(part, found[samples[2]]), named(part, found[samples[3]])
-    if a == b or a == c or a == d:
+    if a in (b, c, d):
         return samples[0]
-    if b == c or b == d:
+    if b in (c, d):
         return samples[1]
     return samples[2] if c == d else samples[0]
 

@@ -1,8 +1,9 @@
 """Frame ranges: a part of a clip, rendered alone, equals the same frames of the whole run.
 
 In mode "play" frames depend on each other by the filter over time alone, which reaches REACH frames to either side. In
-mode "diffusion" windows of the renderer lie on a fixed grid. A part draws the windows of that grid which its frames depend on: latents
-fade into a window over `overlap` frames, so that a part begins up to one window early and drops what the window before would have changed.
+mode "diffusion" windows of the renderer lie on a fixed grid. A part draws the windows of that grid which its frames
+depend on: latents fade into a window over `overlap` frames, so that a part begins up to one window early and drops
+what the window before would have changed.
 """
 
 import re

@@ -83,7 +83,7 @@ class Renderer:
     def load(
         cls, folder: str | Path, device: str = "cpu", dtype: torch.dtype = torch.float32, mode: str = "diffusion"
     ) -> "Renderer":
-        """The six files of a folder, for mode "play" two; FileNotFoundError / ValueError name a missing or wrong one."""
+        """The six files of a folder, for mode "play" two; FileNotFoundError, ValueError: one is missing or wrong."""
         parts = {"vae": TinyAutoencoder, "mask_predictor": MaskPredictor}
         if checked_mode(mode) == "diffusion":
             parts |= {"unet": StereoTalkerUNet, "reference": ReferenceNet}
@@ -306,7 +306,7 @@ def _source(
     mode = checked_mode(mode or renderer.default_mode)
     if mode == "play":
         if renderer.default_mode != "play":
-            raise ValueError("mode 'play' needs the nano renderer's guided decoder; full-size sets have 'diffusion' alone")
+            raise ValueError("mode 'play' needs the nano renderer's decoder; full-size sets have 'diffusion' alone")
         around = within(count, part)
         return partial(played, frames=around, predicted=predicted), around[0]
     if renderer.unet is None or renderer.reference is None:
