@@ -9,9 +9,14 @@ import { bindCamera, fixSeed, locatorOf } from "./binding.mjs";
 import { SIZE } from "./orbit.mjs";
 import { CameraPanel } from "./panel.mjs";
 import { bindReport } from "./report.mjs";
+import { addUpload } from "./upload.mjs";
 
 const NODES = ["StereoTalkerCameraTrajectory", "StereoTalker"];
 const REPORTING = ["StereoTalkerFitPortrait", "StereoTalker"];
+const UPLOADS = {
+  StereoTalkerLoadMotion: ["motion_file", ".safetensors,.npz,.csv,.bvh"],
+  StereoTalkerLoadIdentity: ["identity_file", ".safetensors"],
+};
 const MARGIN = 20; // that the classic renderer leaves around elements, both sides together
 const POLL_MS = 150; // undo, promoted widgets and links change values without telling anyone
 
@@ -97,6 +102,8 @@ app.registerExtension({
   nodeCreated(node) {
     if (node.comfyClass?.startsWith("StereoTalker")) fixSeed(node);
     if (NODES.includes(node.comfyClass)) attach(node);
+    const upload = UPLOADS[node.comfyClass];
+    if (upload) addUpload(node, ...upload, api, app, document);
     if (REPORTING.includes(node.comfyClass)) report(node);
   },
 });
