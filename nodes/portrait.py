@@ -143,8 +143,8 @@ class SaveAvatar:
     DISPLAY_NAME = "Save Avatar GLB (Stereo-Talker)"
     CATEGORY = CATEGORY
     DESCRIPTION = (
-        "The fitted person as a GLB file of the output folder: skeleton, 52 ARKit morph targets, texture, and the motion"
-        " as an animation. Opens in Preview 3D, Blender and Unreal."
+        "The fitted person as a GLB file of the output folder: skeleton, 52 ARKit morph targets, texture, and the "
+        "motion as an animation. Opens in Preview 3D, Blender and Unreal."
     )
     SEARCH_ALIASES = ["glb", "gltf", "export avatar", "3d model", "blender", "unreal", "preview 3d"]
     RETURN_TYPES = ("STRING", "STRING")

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ..stereotalker_core.camera.keyframes import parse_keyframes
 from ..stereotalker_core.camera.trajectories import ORIGINS
+from ..stereotalker_core.motion.edit import at_fps
 from ..stereotalker_core.records import Audio, Identity, Motion
 from ..stereotalker_core.shapes import FPS
 from . import host
-from .camera import SIZE, YAW, canvas_of, shown_to_widget, side_input
+from .camera import KEYS, PITCH, SIZE, YAW, canvas_of, shown_to_widget, side_input
 from .kept import Last, fingerprint
+from .motion import fps_input
 from .portrait import MASK, fit_report, keypoints_in, person_input
+from .shares import alpha_input, first_input, frames_input, part_of, sound_of, with_alpha
 from .speech import audio_in
 from .video import BACKGROUNDS, COLOURS, HIDDEN, check_batch, mode_input
 
@@ -26,13 +30,14 @@ class StereoTalker:
         "Embedded nano models: no download, runs on a CPU."
     )
     SEARCH_ALIASES = ["talking head", "talking avatar", "lip sync", "speech to video", "portrait animation"]
-    RETURN_TYPES = ("IMAGE", "MASK", "AUDIO", "FLOAT")
-    RETURN_NAMES = ("images", "mask", "audio", "fps")
+    RETURN_TYPES = ("IMAGE", "MASK", "AUDIO", "FLOAT", "VIDEO")
+    RETURN_NAMES = ("images", "mask", "audio", "fps", "video")
     OUTPUT_TOOLTIPS = (
         "The frames: seconds of speech x 25, rounded up.",
         "The person in every frame.",
-        "The sound, unchanged, for Create Video.",
+        "The sound of these frames, for Create Video; unchanged where all are rendered.",
         "Frames a second, for Create Video.",
+        "The frames with the sound, for Save Video.",
     )
     FUNCTION = "talk"
 
@@ -72,6 +77,12 @@ class StereoTalker:
                 "width": side_input(),
                 "height": side_input(),
                 "mode": mode_input(),
+                "pitch": ("FLOAT", {"default": 0.0, "min": -45.0, "max": 45.0, "step": 0.5, "tooltip": PITCH}),
+                "keyframes": ("STRING", {"default": "", "tooltip": f"In place of yaw and orbit: {KEYS}"}),
+                "fps": fps_input(),
+                "first_frame": first_input(),
+                "frames": frames_input(),
+                "alpha": alpha_input(),
             },
             "hidden": HIDDEN,
         }
@@ -96,34 +107,53 @@ class StereoTalker:
         width: int = 0,
         height: int = 0,
         mode: str = "play",
+        pitch: float = 0.0,
+        keyframes: str = "",
+        fps: float = FPS,
+        first_frame: int = 0,
+        frames: int = 0,
+        alpha: bool = False,
         extra_pnginfo=None,
     ):
-        from ..stereotalker_core.pipeline import Look, View, heard_warnings, prepare, render
+        from ..stereotalker_core.pipeline import Look, View, heard_warnings, prepare
         from ..stereotalker_core.video.provenance import provenance
 
         sound, portrait = audio_in(audio), host.image_in(image)
-        canvas = canvas_of(size, width, height)
-        view = View(yaw, end_yaw if orbit else None, size=canvas, yaw_origin=yaw_origin)
-        check_batch(sound.frame_count(), canvas)
+        canvas, count = canvas_of(size, width, height), sound.frame_count(fps)
+        keys = tuple(parse_keyframes(keyframes, count, fps, pitch)) if keyframes.strip() else ()
+        view = View(yaw, end_yaw if orbit else None, pitch, size=canvas, yaw_origin=yaw_origin, keys=keys)
+        part = part_of(first_frame, frames, count)
+        check_batch(part[1] - part[0] if part else count, canvas)
+        behind = COLOURS["black"] if alpha else background if background == "portrait" else COLOURS[background]
         models, managed = host.nano_models(mode)
         managed.load(16 * canvas[0] * canvas[1] * 1200)
         progress = Stages()
-        frames, masks = [], []
         with host.interruptible(), heard_warnings() as heard:
             identity = person_of(models, portrait, mask, pose_keypoint, person, progress)
             motion, said = motion_of(models, sound, transcript.strip(), seed, motion_strength, progress)
+            motion = at_fps(motion, fps, sound.seconds)
             scene = prepare(models, None, sound, view, identity=identity, motion=motion)
-            behind = background if background == "portrait" else COLOURS[background]
-            for chunk in render(models, scene, Look(steps, seed, behind, mode=mode), progress):
-                host.check_finite(chunk.frames, "the renderer")
-                frames.append(chunk.frames.cpu())
-                masks.append(chunk.masks.cpu())
-                progress.picture = frames[-1][-1]
+            images, masks = drawn(models, scene, Look(steps, seed, behind, mode=mode), part, alpha, progress)
         host.stamp(extra_pnginfo, provenance(host.EMBEDDED, seed))
         heading = identity.trunk_yaw if yaw_origin == "body" else 0.0
-        shown = shown_to_widget(identity, scene.motion, 0.0, heading)
+        shown = shown_to_widget(identity, scene.motion, pitch, heading)
         shown |= fit_report(identity, list(dict.fromkeys((*identity.warnings, *said, *heard))))
-        return {"ui": shown, "result": (host.image_out(frames), host.mask_out(masks), audio, FPS)}
+        heard_part = sound_of(audio, part, fps)
+        video = host.video_out(images, heard_part, fps)
+        return {"ui": shown, "result": (images, masks, heard_part, fps, video)}
+
+
+def drawn(models, scene, look, part: tuple[int, int] | None, alpha: bool, progress: Stages):
+    """IMAGE and MASK of a scene, or of a part of it; with alpha, the pictures have four channels."""
+    from ..stereotalker_core.pipeline import render
+
+    frames, masks = [], []
+    for chunk in render(models, scene, look, progress, frames=part):
+        host.check_finite(chunk.frames, "the renderer")
+        frames.append(chunk.frames.cpu())
+        masks.append(chunk.masks.cpu())
+        progress.picture = frames[-1][-1]
+    return with_alpha(frames, masks) if alpha else host.image_out(frames), host.mask_out(masks)
 
 
 def person_of(models, portrait, mask, pose_keypoint, person: int, progress) -> Identity:

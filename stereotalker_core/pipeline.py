@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .body.fit import fit_portrait
 from .body.model import HalfBody
-from .camera.trajectories import MODES, ORIGINS, framing_for, orbit
+from .camera.trajectories import MODES, ORIGINS, framing_for, keyframes, orbit
 from .motion.sampling import LaterMotionModels, MotionModels, MotionOptions, sample_motion
 from .perception.keypoints import HELP, Keypoints
 from .perception.networks import Perception, load_perception
@@ -39,6 +39,7 @@ class View:
     size: px of a square, or (height, width); with an aspect, px of the narrower side. aspect: "1:1", "4:5", "9:16",
     "16:9" or "photo", the photograph's own.
     yaw_origin: "photo": yaw 0 is the photograph's own view; "body": it sees the front of the body.
+    keys: (frame, yaw, pitch, distance factor) of `trajectories.keyframes`, in place of yaw and until_yaw.
     """
 
     yaw: float = 0.0
@@ -48,6 +49,7 @@ class View:
     size: int | tuple[int, int] = 256
     yaw_origin: str = "photo"
     aspect: str | None = None
+    keys: tuple[tuple[int, float, float, float], ...] = ()
 
     def __post_init__(self) -> None:
         for yaw in (self.yaw, self.end_yaw):
@@ -89,7 +91,10 @@ class View:
         """One camera a frame around this person."""
         framing = framing_for(body, identity, self.framing, self.yaw_origin)
         height, width = identity.portrait.shape[-2:]
-        return orbit(framing, frames, self.yaw, self.end_yaw, self.pitch, self.canvas((height, width)))
+        canvas = self.canvas((height, width))
+        if self.keys:
+            return keyframes(framing, frames, self.keys, canvas)
+        return orbit(framing, frames, self.yaw, self.end_yaw, self.pitch, canvas)
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ def test_one_node_takes_every_input_of_the_front_door(portrait):
         "StereoTalker", image=image, audio=sound, mask=mask, yaw=0.0, orbit=False, end_yaw=0.0, seed=0, steps=1,
         size=128, background="grey", person=1, yaw_origin="body", width=136,
     )  # fmt: skip
-    images, masks, _, _ = done["result"]
+    images, masks, *_ = done["result"]
     assert images.shape == (3, 128, 136, 3) and masks.shape == (3, 128, 136)
     assert done["ui"]["text"][0].startswith("fit quality ")
     assert 0.1 < float(masks.mean()) < 0.9
@@ -98,7 +98,7 @@ def test_cameras_of_any_shape_and_who_films_them(portrait):
     with torch.inference_mode():
         model, vae = call("StereoTalkerLoadRenderer", unet_name=nano, reference_name=nano, vae_name=nano)["result"]
         scene = {"identity": identity, "motion": motion, "cameras": cameras, "background": "grey", "vae": vae}
-        images, _, _ = call("StereoTalkerRenderVideo", model=model, seed=0, steps=1, **scene)["result"]
+        images, *_ = call("StereoTalkerRenderVideo", model=model, seed=0, steps=1, **scene)["result"]
         assert images.shape == (2, 104, 64, 3)
         with pytest.raises(ValueError, match="multiples of 64, got 64x104"):
             call("StereoTalkerConditioning", freeze_background=False, **scene)

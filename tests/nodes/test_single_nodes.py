@@ -246,7 +246,7 @@ def test_ksampler_and_render_video_agree(identity, renderer):
     cameras = camera(identity, motion)
     told = conditioned(identity, motion, cameras, renderer)
     rendered = {"seed": 3, "steps": 2, "background": "portrait", "mask_predictor": renderer[2]}
-    direct, mask, fps = call(
+    direct, mask, fps, _ = call(
         "StereoTalkerRenderVideo", model=renderer[0], vae=renderer[1], identity=identity, motion=motion,
         cameras=cameras, **rendered,
     )  # fmt: skip
