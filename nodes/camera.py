@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 
 import torch
 
@@ -19,6 +18,8 @@ YAW = (
     "Degrees. 0 = the portrait's own view, positive = the camera moves towards the subject's right side. "
     "Trained range -90..90."
 )
+PITCH = "Degrees; positive = the camera is above. Trained range -8..8."
+KEYS = '"0%: -40, 50%: 20, 100%: -10", or in seconds "1.5s: 20"; each: yaw [pitch [distance]].'
 SIZE = "Pixels of a square, or of a side that is 0 below; 0 = the portrait's own shape, up to 512 pixels."
 HANDS = "on: gestures; off: arms at rest; auto: gestures where the frame shows the body down to the elbows."
 
@@ -74,7 +75,6 @@ class CameraTrajectory:
             return ("FLOAT", options)
 
         path = "fixed uses yaw only; an orbit goes yaw -> end_yaw; keyframes follow the keyframes text."
-        keys = '"0%: -40, 50%: 20, 100%: -10", or in seconds "1.5s: 20"; each: yaw [pitch [distance]].'
         info = "Optional camera of a core 3D or camera node, or a list of them: a path, resampled to the motion."
         use = f"{USES[0]}: yaw, pitch, roll and zoom of camera_info; {USES[1]}: also its position, target and fov."
         return {
@@ -84,7 +84,7 @@ class CameraTrajectory:
                 "path": (PATHS, {"default": PATHS[0], "tooltip": path}),
                 "yaw": angle(0.0, -180.0, 180.0, YAW),
                 "end_yaw": angle(0.0, -180.0, 180.0, f"Yaw of the last frame of an orbit. {YAW}"),
-                "pitch": angle(0.0, -45.0, 45.0, "Degrees; positive = the camera is above. Trained range -8..8."),
+                "pitch": angle(0.0, -45.0, 45.0, PITCH),
                 "distance": (
                     "FLOAT",
                     {"default": 1.0, "min": 0.5, "max": 2.0, "step": 0.05, "tooltip": "Factor on the usual distance."},
@@ -96,7 +96,7 @@ class CameraTrajectory:
                 "size": size_input(),
             },
             "optional": {
-                "keyframes": ("STRING", {"default": "", "tooltip": keys}),
+                "keyframes": ("STRING", {"default": "", "tooltip": KEYS}),
                 "camera_info": ("LOAD3D_CAMERA", {"tooltip": info}),
                 "camera_use": (USES, {"default": DIRECTION, "tooltip": use}),
                 "width": side_input(),

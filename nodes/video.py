@@ -10,6 +10,7 @@ from ..stereotalker_core.records import Cameras, Identity, Motion
 from . import host
 from .camera import hands_input
 from .guides import check_lengths
+from .shares import alpha_input, first_input, frames_input, part_of, sound_of, with_alpha
 
 CATEGORY = "Stereo-Talker/video"
 BACKGROUNDS = ("portrait", "grey", "green", "white", "black")
@@ -78,9 +79,9 @@ def mode_input() -> tuple:
 
 def chunks_of(
     model, vae, identity: Identity, motion: Motion, cameras: Cameras, seed: int, steps: int, background,
-    mask_predictor, face_scale: int, mode: str, hands: str,
+    mask_predictor, face_scale: int, mode: str, hands: str, part: tuple[int, int] | None = None,
 ) -> Iterator:  # fmt: skip
-    """Frames and masks of a video as they come, with progress, previews and checks; iterate it interruptibly."""
+    """Frames and masks of a video, or of a part, as they come, with progress, previews and checks; interruptible."""
     from ..stereotalker_core.video.render import render_video
 
     host.networks_of(model)  # refuses another pack's MODEL
@@ -88,7 +89,8 @@ def chunks_of(
     device = host.load_all(used, _WINDOW_BYTES * cameras.size[0] * cameras.size[1])
     body = host.body(str(device))
     motion = staged(host.body(), identity, motion, cameras, hands)
-    progress, done = host.Progress(len(motion)), 0
+    first, stop = part or (0, len(motion))
+    progress, done = host.Progress(stop - first), 0
     renderer = renderer_of(model, vae, mask_predictor, body, device)
     window = {}
     if vae.image_encoder is not None:
@@ -98,7 +100,7 @@ def chunks_of(
     for chunk in render_video(
         body, renderer, identity.to(device), motion.to(device), cameras.to(device),
         steps=steps, seed=seed, background=background, use_predicted_mask=mask_predictor is not None,
-        face_scale=face_scale, mode=mode if vae.image_encoder is None else None, **window,
+        face_scale=face_scale, mode=mode if vae.image_encoder is None else None, frames=part, **window,
     ):  # fmt: skip
         host.check_finite(chunk.frames, "the renderer")
         done += len(chunk.frames)
@@ -140,15 +142,22 @@ class RenderVideo:
         "Render the person performing the motion from the cameras. One node for guides, masks, decoder; also the U-Net."
     )
     SEARCH_ALIASES = ["video sampler", "talking video", "render", "novel view"]
-    RETURN_TYPES = ("IMAGE", "MASK", "FLOAT")
-    RETURN_NAMES = ("images", "mask", "fps")
-    OUTPUT_TOOLTIPS = ("The frames.", "The person in every frame.", "Frames a second, for Create Video.")
+    RETURN_TYPES = ("IMAGE", "MASK", "FLOAT", "VIDEO")
+    RETURN_NAMES = ("images", "mask", "fps", "video")
+    OUTPUT_TOOLTIPS = (
+        "The frames.",
+        "The person in every frame.",
+        "Frames a second, for Create Video.",
+        "The frames with the sound, for Save Video.",
+    )
     FUNCTION = "render"
 
     @classmethod
     def INPUT_TYPES(cls):
         inputs = sampling_inputs()
         inputs["optional"] |= {"face_scale": face_scale_input(), "mode": mode_input(), "hands": hands_input()}
+        inputs["optional"]["audio"] = ("AUDIO", {"tooltip": "The speech, for the sound of the video output."})
+        inputs["optional"] |= {"first_frame": first_input(), "frames": frames_input(), "alpha": alpha_input()}
         return inputs
 
     def render(
@@ -166,22 +175,28 @@ class RenderVideo:
         face_scale: int = 1,
         mode: str = "play",
         hands: str = "auto",
+        audio: dict | None = None,
+        first_frame: int = 0,
+        frames: int = 0,
+        alpha: bool = False,
         extra_pnginfo=None,
     ):
         from ..stereotalker_core.video.provenance import provenance
 
         check_lengths(motion, cameras)
-        check_batch(len(motion), cameras.size)
-        behind = background_of(background, background_image, cameras.size)
-        frames, masks = [], []
+        part = part_of(first_frame, frames, len(motion))
+        check_batch(part[1] - part[0] if part else len(motion), cameras.size)
+        behind = COLOURS["black"] if alpha else background_of(background, background_image, cameras.size)
+        settings = (seed, steps, behind, mask_predictor, face_scale, mode, hands, part)
+        drawn, masks = [], []
         with host.interruptible():
-            for chunk in chunks_of(
-                model, vae, identity, motion, cameras, seed, steps, behind, mask_predictor, face_scale, mode, hands
-            ):
-                frames.append(chunk.frames.cpu())
+            for chunk in chunks_of(model, vae, identity, motion, cameras, *settings):
+                drawn.append(chunk.frames.cpu())
                 masks.append(chunk.masks.cpu())
         host.stamp(extra_pnginfo, provenance(host.model_name(model), seed))
-        return host.image_out(frames), host.mask_out(masks), motion.fps
+        images = with_alpha(drawn, masks) if alpha else host.image_out(drawn)
+        video = host.video_out(images, sound_of(audio, part, motion.fps), motion.fps)
+        return images, host.mask_out(masks), motion.fps, video
 
 
 class RenderToFile:
@@ -205,6 +220,7 @@ class RenderToFile:
         inputs = sampling_inputs(filename_prefix=("STRING", prefix), label=("BOOLEAN", label))
         inputs["optional"]["audio"] = ("AUDIO", {"tooltip": "The speech, for the sound of the video."})
         inputs["optional"] |= {"face_scale": face_scale_input(), "mode": mode_input(), "hands": hands_input()}
+        inputs["optional"] |= {"first_frame": first_input(), "frames": frames_input()}
         return inputs
 
     def render(
@@ -225,6 +241,8 @@ class RenderToFile:
         face_scale: int = 1,
         mode: str = "play",
         hands: str = "auto",
+        first_frame: int = 0,
+        frames: int = 0,
         extra_pnginfo=None,
     ):
         from ..stereotalker_core.video.background_writer import BackgroundWriter
@@ -236,12 +254,12 @@ class RenderToFile:
         behind = background_of(background, background_image, cameras.size)
         path, entry = host.save_path(filename_prefix, ".mp4")
         tags = container_tags(host.model_name(model), seed)
-        sound = None if audio is None else audio_in(audio)
+        part = part_of(first_frame, frames, len(motion))
+        sound = None if audio is None else audio_in(sound_of(audio, part, motion.fps))
         writer = BackgroundWriter(VideoWriter(path, cameras.size, motion.fps, sound, tags))
+        settings = (seed, steps, behind, mask_predictor, face_scale, mode, hands, part)
         with host.interruptible(), writer:
-            for chunk in chunks_of(
-                model, vae, identity, motion, cameras, seed, steps, behind, mask_predictor, face_scale, mode, hands
-            ):
+            for chunk in chunks_of(model, vae, identity, motion, cameras, *settings):
                 writer.write(draw_label(chunk.frames.cpu(), LABEL) if label else chunk.frames)
         return {"ui": {"images": [entry], "animated": (True,)}, "result": (str(path), writer.frames)}
 

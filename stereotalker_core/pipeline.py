@@ -16,7 +16,7 @@ from torch import Tensor
 from .body.fit import fit_portrait
 from .body.model import HalfBody
 from .camera.gestures import HANDS, staged, widened
-from .camera.trajectories import MODES, ORIGINS, framing_for, orbit
+from .camera.trajectories import MODES, ORIGINS, framing_for, keyframes, orbit
 from .motion.sampling import LaterMotionModels, MotionModels, MotionOptions, sample_motion
 from .perception.keypoints import HELP, Keypoints
 from .perception.networks import Perception, load_perception
@@ -47,6 +47,7 @@ class View:
     the photograph's own.
     yaw_origin: "photo": yaw 0 is the photograph's own view; "body": it sees the front of the body.
     hands: "on": gestures; "off": arms at rest; "auto": gestures where the frame shows the body down to the elbows.
+    keys: (frame, yaw, pitch, distance factor) of `trajectories.keyframes`, in place of yaw and until_yaw.
     """
 
     yaw: float = 0.0
@@ -57,6 +58,7 @@ class View:
     yaw_origin: str = "photo"
     aspect: str | None = None
     hands: str = "auto"
+    keys: tuple[tuple[int, float, float, float], ...] = ()
 
     def __post_init__(self) -> None:
         for yaw in (self.yaw, self.end_yaw):
@@ -107,7 +109,10 @@ class View:
         if motion is not None and self.framing == "auto" and self.hands != "off":
             framing = widened(framing, body, identity, motion)
         height, width = identity.portrait.shape[-2:]
-        return orbit(framing, frames, self.yaw, self.end_yaw, self.pitch, self.canvas((height, width)))
+        canvas = self.canvas((height, width))
+        if self.keys:
+            return keyframes(framing, frames, self.keys, canvas)
+        return orbit(framing, frames, self.yaw, self.end_yaw, self.pitch, canvas)
 
 
 @dataclass(frozen=True)

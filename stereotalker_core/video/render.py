@@ -200,7 +200,12 @@ def composite(frames: Tensor, alpha: Tensor, background: Tensor, drawn: bool) ->
     """
     if drawn:
         alpha = F.max_pool2d(alpha, 3, 1, 1)
-    return torch.lerp(background.expand_as(frames), frames, ((alpha - 0.2) / 0.3).clamp(0, 1))
+    return torch.lerp(background.expand_as(frames), frames, coverage(alpha))
+
+
+def coverage(alpha: Tensor) -> Tensor:
+    """The person's share of a pixel in a composite, for a mask of the networks (T, 1, H, W)."""
+    return ((alpha - 0.2) / 0.3).clamp(0, 1)
 
 
 def resolve_background(

@@ -95,7 +95,7 @@ def test_a_narrow_canvas_keeps_the_person_and_a_wide_one_the_photographs_height(
         matrix = framing.intrinsics(size)
         scale = float(matrix[0, 0]) / 1.7 / metre
         left, right = ((x - 300) * scale + float(matrix[0, 2]) for x in (400, 500))
-        assert -0.5 <= left and right <= size[1] + 0.5
+        assert left >= -0.5 and right <= size[1] + 0.5
         assert scale == pytest.approx(min(1.0, size[1] / 100), rel=1e-3)
     assert float(framing.intrinsics((300, 900))[0, 2]) == pytest.approx(450)  # the photograph in the middle
     assert float(framing.intrinsics((300, 590))[0, 2]) == pytest.approx(290)  # as far aside as it reaches
