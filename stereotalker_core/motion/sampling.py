@@ -8,23 +8,31 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..audio.activity import idleness, voice_activity
 from ..audio.encoder import SpeechEncoder
 from ..audio.phones import PHONES
 from ..audio.spool import SpooledAudio
 from ..checkpoint import NANO, load
 from ..records import Audio, Motion, SpeechFeatures
+from .bearing import lowered, with_bearing
 from .conditioning import MotionCondition, Style, speech_channels
 from .controls import apply_controls
 from .denoiser import MotionDenoiser
 from .diffusion import SAMPLERS, Callback, guided, karras_sigmas, sample
 from .edit import concat, smooth_stream
-from .lips import closing, shut_lips
+from .lips import closing, shut_lips, shut_speechless
 from .prior import LanguagePrior, PriorTrack, Word
+from .representation import smooth_time
+from .streams import bounded_stream, resting_stream, stroke_stream
 
 logger = logging.getLogger(__name__)
 # noise levels from and to which is sampled, in deviations: noise of 30 still lets the posture through, so that starting
 # there narrows the choice of postures; what would be refined below 0.2 is jitter
 NOISE = (80.0, 0.2)
+GUIDANCE_SIGMA = 2.0  # frames
+HANDS = {"on": 0.0, "low": 0.5, "off": 1.0}  # how far the arms are taken towards hanging
+REST_SHARE = 0.95  # of a hand's median speed, below which it rests
+STROKE_POWER = 0.8  # size of the gestures = energy to this power, beyond what the denoiser makes of the energy
 Sound = Audio | SpooledAudio  # in memory, or on disk for hours of it
 
 
@@ -57,7 +65,8 @@ class MotionOptions:
     guidance 1 = the plain condition; beyond it the sound, or the meaning of the words, is exaggerated. Strengths are
     0..3 with 1 = as sampled. blink_rate: blinks a minute of both eyes together, None = as sampled, each lid by itself.
     smoothing: Gaussian sigma in frames (mouth and blinks stay sharp). lip_closure 0..1: how far the lips are shut where
-    the sound says p, b or m, beyond what was sampled.
+    the sound says p, b or m, beyond what was sampled. liveliness 0..3: how far the head turns and the weight shifts on
+    top of what is sampled; 0 also keeps the hands from resting. hands: "on", "low" (arms half lowered) or "off".
 
     Euler steps from NOISE[0] down to NOISE[1] are the default: a second-order step overshoots where a network of this
     size is unsure, which shows as trembling hands.
@@ -77,10 +86,14 @@ class MotionOptions:
     blink_rate: float | None = 15.0
     smoothing: float = 0.0
     lip_closure: float = 1.0
+    liveliness: float = 1.0
+    hands: str = "on"
 
     def __post_init__(self) -> None:
         if self.sampler not in SAMPLERS:
             raise ValueError(f"sampler {self.sampler!r} is unknown; use one of {', '.join(SAMPLERS)}")
+        if self.hands not in HANDS:
+            raise ValueError(f"hands {self.hands!r} is unknown; use one of {', '.join(HANDS)}")
         limits = {
             "seed": (0, 2**64 - 1),
             "steps": (1, 1000),
@@ -94,6 +107,7 @@ class MotionOptions:
             "blink_rate": (0, 60),
             "smoothing": (0, 50),
             "lip_closure": (0, 1),
+            "liveliness": (0, 3),
         }
         for name, (low, high) in limits.items():
             value = getattr(self, name)
@@ -149,7 +163,9 @@ def stream_motion(
     if audio.frame_count() == 0:
         raise ValueError("the recording is empty; give at least one sample of sound")
     chunks = _windows_of_motion(models, audio, transcript, speech, callback, options)
-    return smooth_stream(chunks, options.smoothing)
+    chunks = stroke_stream(chunks, max(options.style.energy, 0.05) ** STROKE_POWER)
+    chunks = resting_stream(chunks, REST_SHARE if options.liveliness else 0.0)
+    return smooth_stream(bounded_stream(chunks), options.smoothing)
 
 
 def sample_motion(models: MotionModels, audio: Sound, **settings) -> Motion:
@@ -163,6 +179,8 @@ def _windows_of_motion(models, audio, transcript, speech, callback, options) -> 
     channels, prior = condition_tracks(models, audio, transcript, speech, options.prior_strength)
     style = options.style.vector().to(models.device)[None]
     plan = windows(len(channels), config.window, config.seed, config.lookahead)
+    active = voice_activity(channels[:, : len(PHONES)].log()).cpu()
+    idle, quiet = idleness(active).clamp_min(HANDS[options.hands]), 1 - active
     centre = net.codec.decode_motion(torch.zeros(1, net.codec.width, device=models.device))
     past = channels.new_zeros(0, net.codec.width)  # the latest frames, normalised
     ahead = past  # what the window before has sampled of the frames that this one samples again
@@ -180,14 +198,18 @@ def _windows_of_motion(models, audio, transcript, speech, callback, options) -> 
         ahead = x[window.stop - window.begin :]
         past = torch.cat([past, fresh])[-config.window :]
         motion = apply_controls(net.codec.decode_motion(fresh), centre, window.start, options)
-        yield _closed(motion, channels[window.start : window.stop], options.lip_closure).to("cpu")
+        new = slice(window.start, window.stop)
+        motion = _closed(motion, channels[new], active[new], options.lip_closure).to("cpu")
+        motion = with_bearing(motion, options.seed, window.start, quiet, options.liveliness)
+        yield lowered(motion, idle[new])
 
 
-def _closed(motion: Motion, channels: Tensor, amount: float) -> Motion:
-    """The lips shut where the sound of these frames says so."""
+def _closed(motion: Motion, channels: Tensor, active: Tensor, amount: float) -> Motion:
+    """The lips shut where the sound of these frames says so: p, b, m, and nobody speaking."""
     if amount == 0:
         return motion
     expression = shut_lips(motion.expression, amount * closing(channels[:, : len(PHONES)]))
+    expression = shut_speechless(expression, 1 - amount * (1 - active))
     return Motion(motion.rotations, expression, motion.fps)
 
 
@@ -242,10 +264,16 @@ def sample_window(
         def branch(sound: bool, prior: bool) -> Tensor:
             return net(x, sigma, cond if prior else unprimed if sound else silent)
 
-        denoised = guided(branch, options.guidance_audio, 1.0 if cond.prior is None else options.guidance_prior)
+        scale = 1.0 if cond.prior is None else options.guidance_prior
+        denoised = guided(branch, options.guidance_audio, scale, _steadied)
         return torch.where(cond.seed_mask > 0, cond.seed, denoised)
 
     return sample(options.sampler, denoise, noise, karras_sigmas(options.steps, *reversed(NOISE)), callback)
+
+
+def _steadied(difference: Tensor) -> Tensor:
+    """(B, T, D) that the prior makes, as a low-pass of GUIDANCE_SIGMA frames: words end abruptly, gestures do not."""
+    return smooth_time(difference.transpose(0, 1), GUIDANCE_SIGMA).transpose(0, 1)
 
 
 def _seed_frames(given: Tensor, frames: int) -> tuple[Tensor, Tensor]:
