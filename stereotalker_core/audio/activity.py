@@ -1,6 +1,5 @@
-"""Who speaks when: from the encoder's belief in silence, which it is trained to hold for music, noise and far voices."""
+"""Who speaks when: from the encoder's belief in silence, also trained on music, noise and far voices."""
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -15,8 +14,10 @@ IDLE_SECONDS = 1.6  # without speech, after which arms are lowered
 
 def voice_activity(phones: Tensor) -> Tensor:
     """Phone log-probabilities (T, 40) -> (T,) 0..1: how far the speaker's mouth is in use; smooth over a few frames."""
+    if len(phones) == 0:
+        return phones.new_zeros(0)
     spoken = 1 - phones[:, PHONE_INDEX["sil"]].exp()
-    steady = F.avg_pool1d(F.pad(spoken[None], (2, 2), "replicate"), 5, 1)[0] if len(spoken) else spoken
+    steady = F.avg_pool1d(F.pad(spoken[None], (2, 2), "replicate"), 5, 1)[0]
     active = (steady > SURE).float()
     wide = F.max_pool1d(F.pad(active[None], (LATE, EARLY)), EARLY + LATE + 1, 1)[0]
     return _averaged(wide, 1)
@@ -27,7 +28,7 @@ def idleness(activity: Tensor) -> Tensor:
     silent = speechless(activity)
     reach = round(IDLE_SECONDS * FPS / 2)
     whole = _dilated(~_dilated(~silent, reach), reach)  # only long stretches are left
-    inner = ~_dilated(~whole, 8)  # hands are up again when the next word begins
+    inner = ~_dilated(~whole, 14)  # hands are up again when the next word begins
     return _averaged(_averaged(inner.float(), 8), 6)
 
 

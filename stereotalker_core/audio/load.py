@@ -66,12 +66,15 @@ def make_audio(waveform: Tensor, rate: int) -> Audio:
     """Audio from samples (C, S0), floats in [-1, 1], at `rate` Hz: mono mix at 16 kHz beside the untouched original.
 
     The result has ceil(S0 * 16000 / rate) samples, so its frame count is that of the original. ValueError for
-    non-float, empty, shorter than 0.1 s, NaN or infinite, or silent samples, and for an impossible rate.
+    non-float, empty, shorter than 0.1 s, NaN or infinite samples, and for an impossible rate. A silent recording is
+    all zeros, with a warning: nobody speaks in it. A constant offset is taken out.
     """
     _check(waveform, rate)
     original = waveform.detach().to("cpu", torch.float32)
     mono = _mix(original)
-    refuse_silence(float((mono - mono.mean()).abs().max()))  # a constant offset is silence too
+    mono = mono - offset_of(float(mono.double().mean()), float(mono.square().mean()))
+    if is_silent(float(mono.abs().max())):
+        mono = torch.zeros_like(mono)
     return Audio(resample(mono / max(1.0, float(mono.abs().max())), rate), original, int(rate))
 
 
@@ -96,20 +99,25 @@ def normalise_loudness(waveform: Tensor) -> Tensor:
 
 def loudness_gain(waveform: Tensor) -> float:
     """The factor of `normalise_loudness`; at most 10000, and 1 where there is no sound at all."""
-    size = SAMPLE_RATE // 50
-    whole = waveform.shape[0] // size
-    if whole == 0:
+    rms = frame_rms(waveform)
+    if len(rms) == 0:
         return 1.0
-    parts = []
-    for first in range(0, whole, _FRAMES):  # piece by piece: a long recording may lie on disk (spool.py)
-        piece = waveform[first * size : min(first + _FRAMES, whole) * size].reshape(-1, size)
-        parts.append(torch.linalg.vector_norm(piece, dim=1))
-    rms = torch.cat(parts).double() / math.sqrt(size)
-    reference = float(rms.sort().values[int(0.95 * (whole - 1))]) or float(rms.max())
+    reference = float(rms.sort().values[int(0.95 * (len(rms) - 1))]) or float(rms.max())
     if reference == 0:
         return 1.0
     active = rms[rms >= reference * ACTIVE_RANGE]
     return min(MAX_GAIN, ACTIVE_RMS / float(active.square().mean().sqrt()))
+
+
+def frame_rms(waveform) -> Tensor:
+    """(S,) samples in memory or on disk -> (S // 320,) RMS of every 20 ms, float64."""
+    size = SAMPLE_RATE // 50
+    whole = waveform.shape[0] // size
+    parts = [torch.zeros(0)]
+    for first in range(0, whole, _FRAMES):  # piece by piece: a long recording may lie on disk (spool.py)
+        piece = waveform[first * size : min(first + _FRAMES, whole) * size].reshape(-1, size)
+        parts.append(torch.linalg.vector_norm(piece, dim=1))
+    return torch.cat(parts).double() / math.sqrt(size)
 
 
 def _check(waveform: Tensor, rate: int) -> None:
@@ -175,13 +183,21 @@ def decoded(path: Path) -> Iterator[tuple[np.ndarray, int]]:
         raise ValueError("a sound track without a single sample; record or export it again")
 
 
-def refuse_silence(peak: float) -> None:
-    """ValueError where nothing exceeds `peak`, a magnitude that is too small for speech."""
-    if not peak > SILENCE_PEAK:
-        raise ValueError(
-            f"the recording is silent: its peak is {peak:.2g} of full scale ({_decibel(peak)}), "
-            f"speech needs more than {SILENCE_PEAK:g}; check the microphone or the track, or raise the volume"
-        )
+def is_silent(peak: float) -> bool:
+    """Whether nothing exceeds a magnitude that is too small for speech; says so in a warning."""
+    if peak > SILENCE_PEAK:
+        return False
+    logger.warning(
+        "the recording is silent: its peak is %.2g of full scale (%s), speech needs more than %g; nobody speaks in it: "
+        "check the microphone or the track if somebody should",
+        *(peak, _decibel(peak), SILENCE_PEAK),
+    )
+    return True
+
+
+def offset_of(mean: float, power: float) -> float:
+    """The constant offset to take out of a mix with this mean and mean square; 0 where it is too small to matter."""
+    return mean if abs(mean) > 0.02 * math.sqrt(max(power - mean * mean, 0.0)) else 0.0
 
 
 def _decibel(peak: float) -> str:

@@ -30,18 +30,19 @@ _TURN, _SHIFT = 1, 2  # the kinds of events, part of their seed
 _SPINE = {"root": 0.2, "spine03": 0.4, "spine01": 0.4}
 
 
-def with_bearing(motion: Motion, seed: int, first: int, quiet: Tensor, amount: float) -> Motion:
-    """Frames first.. of a motion with turns, glances, shifts and breathing, `amount` times as large as usual; 0 = as is.
+def with_bearing(motion: Motion, seed: int, first: int, quiet: Tensor, head: float = 1.0, body: float = 1.0) -> Motion:
+    """Frames first.. of a motion with turns of the head, glances, and shifts and breathing of the body.
 
+    head, body: their size, 1 = as people usually do, 0 = none.
     quiet (F,) of the whole recording, 1 where nobody speaks: heads turn between the phrases.
     """
-    if amount == 0:
+    if head == body == 0:
         return motion
     count, device = len(motion), motion.rotations.device
-    turn = wander(seed, _TURN, first, count, quiet).to(device) * torch.tensor(_TURN_DEGREES, device=device) * amount
-    shift = wander(seed, _SHIFT, first, count, quiet).to(device) * torch.tensor(_SHIFT_DEGREES, device=device) * amount
+    turn = wander(seed, _TURN, first, count, quiet).to(device) * torch.tensor(_TURN_DEGREES, device=device) * head
+    shift = wander(seed, _SHIFT, first, count, quiet).to(device) * torch.tensor(_SHIFT_DEGREES, device=device) * body
     breath = torch.sin((torch.arange(first, first + count) / motion.fps * _BREATH_HZ + seed % 7 / 7) * 6.2832)
-    shift[:, 1] += _BREATH_DEGREES * amount * breath.to(shift)
+    shift[:, 1] += _BREATH_DEGREES * body * breath.to(shift)
     rotations = motion.rotations.clone()
     for curve, shares in ((turn, NECK_SHARE), (shift, _SPINE)):
         vector = torch.deg2rad(torch.stack([curve[:, 1], curve[:, 2], curve[:, 0]], 1))  # about x, y and z
@@ -114,7 +115,8 @@ def _looking(expression: Tensor, degrees: Tensor) -> Tensor:
         (("eyeLookUpLeft", "eyeLookUpRight"), ("eyeLookDownLeft", "eyeLookDownRight"), 1),
     ):
         for less, more in zip(negative, positive, strict=True):
-            value = expression[:, ARKIT_INDEX[more]] - expression[:, ARKIT_INDEX[less]] + degrees[:, axis] / _EYE_DEGREES
+            value = expression[:, ARKIT_INDEX[more]] - expression[:, ARKIT_INDEX[less]]
+            value = value + degrees[:, axis] / _EYE_DEGREES
             out[:, ARKIT_INDEX[more]], out[:, ARKIT_INDEX[less]] = value.clamp(0, 1), (-value).clamp(0, 1)
     return out
 

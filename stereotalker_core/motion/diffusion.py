@@ -91,5 +91,6 @@ def guided(
     if prior == 1:
         return branches(True, True) + (audio - 1) * (heard - branches(False, False))
     full = branches(True, True)
-    out = full + (prior - 1) * steadied(full - heard)
+    difference = full - heard
+    out = full + (prior - 1) * (steadied(difference) if prior > 1 else difference)
     return out if audio == 1 else out + (audio - 1) * (heard - branches(False, False))

@@ -200,7 +200,9 @@ def _windows_of_motion(models, audio, transcript, speech, callback, options) -> 
         motion = apply_controls(net.codec.decode_motion(fresh), centre, window.start, options)
         new = slice(window.start, window.stop)
         motion = _closed(motion, channels[new], active[new], options.lip_closure).to("cpu")
-        motion = with_bearing(motion, options.seed, window.start, quiet, options.liveliness)
+        body = options.liveliness * options.motion_strength
+        head = body * options.head_strength
+        motion = with_bearing(motion, options.seed, window.start, quiet, head, body)
         yield lowered(motion, idle[new])
 
 

@@ -1,4 +1,4 @@
-"""Where a voice is heard: beside music, noise or other voices, in a room, over a line; the nearest voice is labelled."""
+"""Where a voice is heard: beside music, noise or other voices, in a room, over a line; the nearest one is labelled."""
 
 import functools
 from collections.abc import Callable

@@ -27,8 +27,8 @@ from ..audio.load import loudness_gain
 from ..audio.phones import CLOSURES, PHONE_INDEX, PHONES
 from ..shapes import SAMPLE_RATE
 from ..synthetic.augment import augment
-from ..synthetic.surroundings import Surroundings
 from ..synthetic.corpus import Corpus, phone_labels
+from ..synthetic.surroundings import Surroundings
 from .loop import Batch, Schedule, fit, generator
 from .provenance import commit
 
