@@ -73,7 +73,7 @@ def test_licence_and_notice():
 def test_ci_script_runs_the_tests():
     script = ROOT / ".ci" / "run"
     assert script.stat().st_mode & 0o111 and "set -euo pipefail" in script.read_text()
-    assert "make test" in script.read_text()
+    assert "make lint" in script.read_text() and "make test" in script.read_text()
 
 
 def test_readme_tree_and_tables_are_up_to_date():
