@@ -26,15 +26,16 @@ RAW_FORMATS = {".g722": "g722"}  # no header to recognise them by
 KNOWN = "wav, flac, mp3, ogg, opus, m4a, aac, g722, or a video with sound (mp4, mov, mkv, webm)"
 
 
-def load_audio(path: str | Path) -> Audio:
-    """Read a sound file or the first sound track of a video.
+def load_audio(path: str | Path, track: int = 1, channel: int | None = None) -> Audio:
+    """Read a sound file or the sound of a video: track 1 is its first, channel (from 1) the one that is listened to.
 
-    FileNotFoundError: no such file. ValueError: not a media file, no sound in it, and all that `make_audio` refuses.
+    FileNotFoundError: no such file. ValueError: not a media file, no such track, and all that `make_audio` refuses.
     """
     path = check_file(path)
     with unreadable(path):
-        blocks = list(decoded(path))
-        return make_audio(torch.from_numpy(np.concatenate([block for block, _ in blocks], 1)), blocks[0][1])
+        blocks = list(decoded(path, track))
+        whole = torch.from_numpy(np.concatenate([block for block, _ in blocks], 1))
+        return make_audio(whole, blocks[0][1], channel)
 
 
 def check_file(path: str | Path) -> Path:
@@ -62,8 +63,9 @@ def unreadable(path: Path) -> Iterator[None]:
         raise ValueError(f"{path}: {error}") from error
 
 
-def make_audio(waveform: Tensor, rate: int) -> Audio:
+def make_audio(waveform: Tensor, rate: int, channel: int | None = None) -> Audio:
     """Audio from samples (C, S0), floats in [-1, 1], at `rate` Hz: mono mix at 16 kHz beside the untouched original.
+    channel: the one (from 1) that is listened to instead of the mix; the original keeps them all.
 
     The result has ceil(S0 * 16000 / rate) samples, so its frame count is that of the original. ValueError for
     non-float, empty, shorter than 0.1 s, NaN or infinite samples, and for an impossible rate. A silent recording is
@@ -71,7 +73,7 @@ def make_audio(waveform: Tensor, rate: int) -> Audio:
     """
     _check(waveform, rate)
     original = waveform.detach().to("cpu", torch.float32)
-    mono = _mix(original)
+    mono = _mix(original) if channel is None else original[check_channel(channel, len(original)) - 1].clone()
     mono = mono - offset_of(float(mono.double().mean()), float(mono.square().mean()))
     if is_silent(float(mono.abs().max())):
         mono = torch.zeros_like(mono)
@@ -140,6 +142,13 @@ def _check(waveform: Tensor, rate: int) -> None:
         )
 
 
+def check_channel(channel: int, channels: int) -> int:
+    """The channel; ValueError where there is no such one."""
+    if not 1 <= channel <= channels:
+        raise ValueError(f"channel {channel} does not exist; the sound has {channels}, counted from 1")
+    return channel
+
+
 def _mix(original: Tensor) -> Tensor:
     mono = original.mean(0)
     weights = mix_of(float(mono.square().sum()), original.square().sum(1).numpy())
@@ -155,8 +164,8 @@ def mix_of(mixed: float, power: np.ndarray) -> np.ndarray:
     return weights
 
 
-def decoded(path: Path) -> Iterator[tuple[np.ndarray, int]]:
-    """The file's first sound track as blocks (C, N) of float32, each with the rate in Hz.
+def decoded(path: Path, track: int = 1) -> Iterator[tuple[np.ndarray, int]]:
+    """A sound track of the file, counted from 1, as blocks (C, N) of float32, each with the rate in Hz.
 
     ValueError where there is none; av.FFmpegError for what is no media. A file that breaks off ends with a warning.
     """
@@ -166,10 +175,12 @@ def decoded(path: Path) -> Iterator[tuple[np.ndarray, int]]:
         if not container.streams.audio:
             kinds = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
             raise ValueError(f"no sound track (the file holds: {kinds}); give {KNOWN}")
+        if not 1 <= track <= len(container.streams.audio):
+            raise ValueError(f"sound track {track} does not exist; the file has {len(container.streams.audio)}")
         convert = av.AudioResampler(format="fltp")  # rate and channels stay those of the file
         samples, rate = 0, 0
         try:
-            for frame in container.decode(container.streams.audio[0]):
+            for frame in container.decode(container.streams.audio[track - 1]):
                 rate = rate or frame.sample_rate
                 for part in convert.resample(frame):
                     block = part.to_ndarray()

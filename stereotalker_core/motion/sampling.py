@@ -1,7 +1,8 @@
 """Speech -> motion of any length: overlapping windows of the denoiser, each seeded with the frames before it."""
 
+import dataclasses
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,12 +15,14 @@ from ..audio.phones import PHONES
 from ..audio.spool import SpooledAudio
 from ..checkpoint import NANO, load
 from ..records import Audio, Motion, SpeechFeatures
+from ..shapes import FPS
 from .bearing import lowered, with_bearing
 from .conditioning import MotionCondition, Style, speech_channels
 from .controls import apply_controls
 from .denoiser import MotionDenoiser
 from .diffusion import SAMPLERS, Callback, guided, karras_sigmas, sample
-from .edit import concat, smooth_stream
+from .edit import at_rate, concat, looped, smooth_stream
+from .emotions import TimedEmotion, style_track
 from .lips import closing, shut_lips, shut_speechless
 from .prior import LanguagePrior, PriorTrack, Word
 from .representation import smooth_time
@@ -86,8 +89,10 @@ class MotionOptions:
     guidance 1 = the plain condition; beyond it the sound, or the meaning of the words, is exaggerated. Strengths are
     0..3 with 1 = as sampled. blink_rate: blinks a minute of both eyes together, None = as sampled, each lid by itself.
     smoothing: Gaussian sigma in frames (mouth and blinks stay sharp). lip_closure 0..1: how far the lips are shut where
-    the sound says p, b or m, beyond what was sampled. liveliness 0..3: how far the head turns and the weight shifts on
-    top of what is sampled; 0 also keeps the hands from resting. hands: "on", "low" (arms half lowered) or "off".
+    the sound says p, b or m, or that nobody speaks, beyond what was sampled. liveliness 0..3: how far the head turns
+    and the weight shifts on top of what is sampled; 0 also keeps the hands from resting. hands: "on", "low" (arms half
+    lowered) or "off". emotions: from when on which emotion is played, in place of the style's own. fps and loop (the
+    end leads into the beginning) are for whole motions.
 
     Euler steps from NOISE[0] down to NOISE[1] are the default: a second-order step overshoots where a network of this
     size is unsure, which shows as trembling hands.
@@ -109,6 +114,9 @@ class MotionOptions:
     lip_closure: float = 1.0
     liveliness: float = 1.0
     hands: str = "on"
+    emotions: tuple[TimedEmotion, ...] = ()
+    fps: float = FPS
+    loop: bool = False
 
     def __post_init__(self) -> None:
         if self.sampler not in SAMPLERS:
@@ -129,6 +137,7 @@ class MotionOptions:
             "smoothing": (0, 50),
             "lip_closure": (0, 1),
             "liveliness": (0, 3),
+            "fps": (1, 120),
         }
         for name, (low, high) in limits.items():
             value = getattr(self, name)
@@ -168,7 +177,7 @@ def stream_motion(
     models: MotionModels,
     audio: Sound,
     *,
-    transcript: str | None = None,
+    transcript: str | Sequence[Word] | None = None,
     speech: SpeechFeatures | None = None,
     callback: Callback | None = None,
     options: MotionOptions | None = None,
@@ -177,10 +186,13 @@ def stream_motion(
     """Yield chunks of motion, ceil(seconds * 25) frames in total, deterministic by seed; on the CPU.
 
     settings: fields of MotionOptions. speech: features of this recording, if they are already encoded. transcript:
-    the words spoken; without it the language prior listens to the sound. callback(step, steps, denoised) counts over
+    the words spoken, or words with their times; without it the language prior listens to the sound.
+    callback(step, steps, denoised) counts over
     all windows. ValueError for bad settings before any work.
     """
     options = replace(options or MotionOptions(), **settings)
+    if options.fps != FPS or options.loop:
+        raise ValueError(f"a stream has {FPS:g} frames a second and cannot loop; sample the whole motion")
     if audio.frame_count() == 0:
         raise ValueError("the recording is empty; give at least one sample of sound")
     chunks = _windows_of_motion(models, audio, transcript, speech, callback, options)
@@ -189,16 +201,24 @@ def stream_motion(
     return smooth_stream(bounded_stream(chunks), options.smoothing)
 
 
-def sample_motion(models: MotionModels, audio: Sound, **settings) -> Motion:
-    """The whole motion at once; the arguments of `stream_motion`."""
-    return concat(list(stream_motion(models, audio, **settings)))
+def sample_motion(
+    models: MotionModels, audio: Sound, options: MotionOptions | None = None, **settings
+) -> Motion:
+    """The whole motion at once, ceil(seconds * fps) frames; the arguments of `stream_motion`."""
+    fields = {f.name for f in dataclasses.fields(MotionOptions)}
+    options = replace(options or MotionOptions(), **{k: v for k, v in settings.items() if k in fields})
+    others = {k: v for k, v in settings.items() if k not in fields}
+    streamed = replace(options, fps=FPS, loop=False)
+    motion = concat(list(stream_motion(models, audio, options=streamed, **others)))
+    motion = looped(motion) if options.loop else motion
+    return motion if options.fps == FPS else at_rate(motion, options.fps, audio.frame_count(options.fps))
 
 
 @torch.no_grad()  # here, not on the caller: a generator runs when it is asked for the next chunk
 def _windows_of_motion(models, audio, transcript, speech, callback, options) -> Iterator[Motion]:
     net, config = models.denoiser, models.denoiser.config
     channels, prior = condition_tracks(models, audio, transcript, speech, options.prior_strength)
-    style = options.style.vector().to(models.device)[None]
+    styles = style_track(options.style, options.emotions, len(channels)).to(models.device)
     plan = windows(len(channels), config.window, config.seed, config.lookahead)
     active = voice_activity(channels[:, : len(PHONES)].log()).cpu()
     idle, quiet = idleness(active).clamp_min(HANDS[options.hands]), 1 - active
@@ -209,7 +229,7 @@ def _windows_of_motion(models, audio, transcript, speech, callback, options) -> 
         span = slice(window.begin, window.end)
         cond = MotionCondition(
             channels[None, span],
-            style,
+            styles[window.start : window.stop].mean(0, keepdim=True),
             *_seed_frames(past[len(past) - window.given :], window.end - window.begin),
             None if prior is None else prior[span][None],
         )
@@ -247,7 +267,11 @@ def joined(ahead: Tensor, fresh: Tensor) -> Tensor:
 
 
 def condition_tracks(
-    models: MotionModels, audio: Sound, transcript: str | None, speech: SpeechFeatures | None, prior_strength: float
+    models: MotionModels,
+    audio: Sound,
+    transcript: str | Sequence[Word] | None,
+    speech: SpeechFeatures | None,
+    prior_strength: float,
 ) -> tuple[Tensor, PriorTrack | None]:
     """Audio channels (T, F) and the scaled prior, to be sliced to (frames, P); None where the prior is off."""
     models_of_sound = [m for m in (models.denoiser, models.prior) if m is not None]
@@ -263,14 +287,21 @@ def condition_tracks(
     channels = speech_channels(speech, waveform, widths[0] > 0).to(models.device)
     if models.prior is None or prior_strength == 0:
         return channels, None
-    words = timed_words(speech, transcript) if transcript and transcript.strip() else []
+    words = timed_words(speech, transcript) if transcript else []
     same = (widths[0] > 0) == (widths[1] > 0)
     heard = channels if same else speech_channels(speech, waveform, widths[1] > 0)
     return channels, PriorTrack(models.prior, heard.to(models.device), words, prior_strength)
 
 
-def timed_words(speech: SpeechFeatures, transcript: str) -> list[Word]:
-    """The words of the transcript with their times, by forced alignment; none where it does not fit the sound."""
+def timed_words(speech: SpeechFeatures, transcript: str | Sequence[Word]) -> list[Word]:
+    """The words of the transcript with their times, by forced alignment; none where it does not fit the sound.
+
+    Words that have times already are taken at their word, but for those after the end of the sound.
+    """
+    if not isinstance(transcript, str):
+        return [word for word in transcript if word[1] < speech.seconds]
+    if not transcript.strip():
+        return []
     from ..audio.align import align_words
 
     return [(word.text, word.start, word.end) for word in align_words(speech, transcript)]

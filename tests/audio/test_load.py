@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from stereotalker_core.audio.load import load_audio, make_audio, normalise_loudness, resample
+from stereotalker_core.audio.spool import spool_audio
 
 ALSA = sorted(Path("/usr/share/sounds/alsa").glob("*.wav"))
 ASTERISK = sorted(Path("/usr/share/asterisk/sounds/en_US_f_Allison").glob("*.g722"))
@@ -214,3 +215,18 @@ def test_real_recordings_of_alsa_utils():
 def test_real_recordings_of_asterisk():
     audio = load_audio(next(p for p in ASTERISK if p.stem == "vm-options"))
     assert audio.original_rate == 16_000 and audio.seconds > 1
+
+
+def test_a_channel_and_a_track_can_be_chosen(tmp_path):
+    both = tone(16_000, channels=2)
+    path = write(tmp_path / "two.wav", both, 16_000, "pcm_s16le")
+    for channel in (1, 2):
+        found = load_audio(path, channel=channel)
+        np.testing.assert_allclose(found.waveform.numpy(), both[channel - 1], atol=1e-4)
+        np.testing.assert_allclose(spool_audio(path, channel=channel).waveform[:].numpy(), both[channel - 1], atol=1e-4)
+        assert found.original.shape[0] == 2
+    for read in (load_audio, spool_audio):
+        with pytest.raises(ValueError, match="channel 3 does not exist; the sound has 2"):
+            read(path, channel=3)
+        with pytest.raises(ValueError, match="sound track 2 does not exist; the file has 1"):
+            read(path, track=2)
