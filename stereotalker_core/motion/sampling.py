@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..audio.activity import idleness, voice_activity
+from ..audio.align import align_words, sharpened
 from ..audio.encoder import SpeechEncoder
 from ..audio.phones import PHONES
 from ..audio.spool import SpooledAudio
@@ -283,11 +284,12 @@ def condition_tracks(
                 f"the speech encoder gives {speech.features.shape[1]} features, the {type(model).__name__} was "
                 f"trained on {wanted}; choose the encoder it was trained with in Load Audio Encoder"
             )
+    words = timed_words(speech, transcript) if transcript else []
+    speech = sharpened(speech, words) if words else speech
     waveform = audio.waveform.cpu()
     channels = speech_channels(speech, waveform, widths[0] > 0).to(models.device)
     if models.prior is None or prior_strength == 0:
         return channels, None
-    words = timed_words(speech, transcript) if transcript else []
     same = (widths[0] > 0) == (widths[1] > 0)
     heard = channels if same else speech_channels(speech, waveform, widths[1] > 0)
     return channels, PriorTrack(models.prior, heard.to(models.device), words, prior_strength)
@@ -299,11 +301,9 @@ def timed_words(speech: SpeechFeatures, transcript: str | Sequence[Word]) -> lis
     Words that have times already are taken at their word, but for those after the end of the sound.
     """
     if not isinstance(transcript, str):
-        return [word for word in transcript if word[1] < speech.seconds]
+        return [(text, start, end) for text, start, end in transcript if start < speech.seconds]
     if not transcript.strip():
         return []
-    from ..audio.align import align_words
-
     return [(word.text, word.start, word.end) for word in align_words(speech, transcript)]
 
 
