@@ -28,6 +28,7 @@ from ..video.writer import VideoWriter, check_output
 from .inputs import parse_background, parse_orbit, parse_size, read_keypoints, read_transcript
 from .measure import peak_memory_mb
 from .progress import ProgressLine, held_warnings
+from .speech import sound_of, speech_arguments, speech_options
 
 SAVERS = {
     ".safetensors": Motion.save, ".npz": save_npz, ".csv": save_live_link_csv,
@@ -89,7 +90,9 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
 
 
 def _motion_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--transcript", metavar="T", help="the words spoken, or @FILE; sharpens meaning gestures")
+    words = "the words spoken, or @FILE; with their times: @FILE.json, .srt or .TextGrid; sharpens meaning gestures"
+    parser.add_argument("--transcript", metavar="T", help=words)
+    speech_arguments(parser)
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="same seed, same result")
     parser.add_argument("--style", default="neutral", metavar="E", help="emotion of the motion")
     parser.add_argument("--intensity", type=float, default=1.0, metavar="X", help="of the emotion, 0..1")
@@ -105,7 +108,7 @@ def motion_options(args: argparse.Namespace) -> MotionOptions:
     """The settings of stage 1; ValueError for one out of range."""
     style = Style(args.style, args.intensity, args.energy)
     chosen = {"prior_strength": args.prior_strength, "blink_rate": args.blink_rate}
-    return MotionOptions(seed=args.seed, steps=args.motion_steps, style=style, **chosen)
+    return MotionOptions(seed=args.seed, steps=args.motion_steps, style=style, **chosen, **speech_options(args))
 
 
 def device(args: argparse.Namespace) -> str:
@@ -133,7 +136,7 @@ def run_talk(args: argparse.Namespace) -> int:
             check_output(path, (suffix,))
     look = Look(args.steps, args.seed, "portrait", not args.no_mask_predictor, args.face_scale, args.mode)
     transcript = read_transcript(args.transcript)
-    audio = load_audio(args.audio) if args.audio else None
+    audio = load_audio(args.audio, *sound_of(args)) if args.audio else None
     given = load_motion(args.motion) if args.motion else None
     if audio is None and given is None:
         raise ValueError("give --audio (or --motion with a saved motion)")
@@ -209,7 +212,7 @@ def run_motion(args: argparse.Namespace) -> int:
     if args.strip:
         check_output(args.strip, (".png",))
     options, transcript = motion_options(args), read_transcript(args.transcript)
-    audio = spool_audio(args.audio)  # on disk: an hour of sound takes no more memory than a minute
+    audio = spool_audio(args.audio, *sound_of(args))  # on disk: an hour of sound takes no more memory than a minute
     progress = ProgressLine(enabled=not args.quiet)
     motion = sample_motion(
         MotionModels.load_nano(device(args)), audio, transcript=transcript, options=options,
@@ -218,7 +221,7 @@ def run_motion(args: argparse.Namespace) -> int:
     SAVERS[out.suffix.lower()](motion, out)
     print(out)
     if args.preview:
-        with VideoWriter(args.preview, (256, 256), motion.fps, load_audio(args.audio)) as writer:
+        with VideoWriter(args.preview, (256, 256), motion.fps, load_audio(args.audio, *sound_of(args))) as writer:
             for frames in preview_frames(motion, HalfBody(), args.yaw):
                 writer.write(frames)
                 progress("preview", writer.frames, len(motion))
