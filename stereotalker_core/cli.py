@@ -13,9 +13,20 @@ from .commands import convert, data, demo, evaluate, face, info, talk
 _PAIRS = ("--orbit", "--yaw", "--pitch")  # their values may start with a minus, which argparse takes for an option
 
 
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong with a line in one line."""
+
+    def error(self, message: str) -> None:
+        """Exit 2 without the usage, which hides what matters."""
+        command = self.prog.rpartition(" ")[2]
+        hint = f"{command} --help" if " " in self.prog else "--help"
+        sys.stderr.write(f"error: {' '.join(message.split())} (see {hint})\n")
+        sys.exit(2)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """All commands and their options."""
-    parser = argparse.ArgumentParser(prog="python -m stereotalker_core", description=__doc__)
+    parser = Parser(prog="python -m stereotalker_core", description=__doc__)
     parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument("--verbose", action="store_true", help="show log messages")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
