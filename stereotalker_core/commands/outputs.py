@@ -83,8 +83,8 @@ class Target:
 def target_of(args: argparse.Namespace) -> Target:
     """The checked file of `talk`; ValueError and OSError before any work."""
     path, transparent = Path(args.out), args.background == "transparent"
-    shard = parse_shard(args.shard) if args.shard else None
-    if shard and args.frames:
+    shard = parse_shard(args.shard) if args.shard is not None else None
+    if shard and args.frames is not None:
         raise ValueError("--shard chooses the frames; leave --frames away")
     check_output(path, KINDS)
     suffix = path.suffix.lower()
@@ -96,7 +96,7 @@ def target_of(args: argparse.Namespace) -> Target:
         format_for(path if suffix in STREAMED else "a.mp4", args.quality, transparent and suffix in STREAMED)
     if suffix == ".gif" and args.resume:
         raise ValueError("--resume: a GIF cannot be continued; write .mp4 or .webm")
-    if args.frames:
+    if args.frames is not None:
         parse_frames(args.frames)
     if shard and suffix != ".png":
         path = path.with_name(f"{path.stem}.part-{shard[0]}-of-{shard[1]}{path.suffix}")

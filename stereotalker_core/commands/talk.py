@@ -182,7 +182,7 @@ class Given:
 
 def checked(args: argparse.Namespace) -> tuple[View, Look, Target, Given]:
     """All that can be refused without looking at the portrait; ValueError or OSError."""
-    yaw, until = parse_orbit(args.orbit) if args.orbit else (args.yaw, None)
+    yaw, until = parse_orbit(args.orbit) if args.orbit is not None else (args.yaw, None)
     view = View(yaw, until, args.pitch, args.framing, parse_size(args.size), args.yaw_origin, args.aspect)
     check_person(args)
     check_strengths(args)

@@ -171,7 +171,7 @@ def join_parts(paths: Sequence[str | Path], out: str | Path) -> Part:
     whole = Part(order[0][0].first, order[-1][0].stop, order[0][0].count)
     with written(Path(out)) as name, av.open(name, "w", options=_options(Path(out))) as container:
         streams = _like(container, [path for _, path in order], whole)
-        spent = [0, 0]  # time of the first packet of sound, and how long all of them last
+        spent = [Fraction(0), Fraction(0)]  # seconds: time of the first packet of sound, and how long all of them last
         for part, path in order:
             with av.open(str(path)) as file:
                 fps = file.streams.video[0].average_rate
@@ -234,12 +234,14 @@ def _moved(packet, shift: Fraction, decoded: Fraction) -> None:
     packet.dts = round((decoded + shift) / packet.time_base)
 
 
-def _placed(packet, spent: list[int], first: bool) -> None:
-    """Put a packet of sound behind what came before it: counted in packets, so that no rounding adds up."""
+def _placed(packet, spent: list[Fraction], first: bool) -> None:
+    """Put a packet of sound behind what came before it, in samples: no container's rounding adds up."""
     if first and spent[1] == 0:
-        spent[0] = packet.pts
-    packet.pts = packet.dts = spent[0] + spent[1]
-    spent[1] += packet.duration
+        spent[0] = packet.pts * packet.time_base
+    context = packet.stream.codec_context
+    packet.pts = packet.dts = round((spent[0] + spent[1]) / packet.time_base)
+    aac = context.name == "aac"
+    spent[1] += Fraction(_BLOCK["aac"], context.sample_rate) if aac else packet.duration * packet.time_base
 
 
 def _pictures(pieces: Sequence[Path], fps: Fraction) -> Iterator:
