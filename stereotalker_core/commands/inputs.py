@@ -61,4 +61,6 @@ def read_keypoints(path: str | None, portrait: Portrait, person: int | None = No
     if path is None:
         return None
     height, width = portrait.source_size
-    return load_keypoints(path, width, height, person).scaled(portrait.image.shape[-1] / width)
+    keypoints = load_keypoints(path, width, height, person)
+    keypoints.check_inside(height, width)
+    return keypoints.scaled(portrait.image.shape[-1] / width)

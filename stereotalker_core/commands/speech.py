@@ -3,7 +3,6 @@
 import argparse
 
 from ..motion.emotions import parse_emotions
-from ..motion.sampling import HANDS
 
 RATES = (24, 25, 30, 50, 60)
 SIDES = {"left": 1, "right": 2}
@@ -17,18 +16,30 @@ def speech_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--emotions", default="", metavar="JSON", help=emotions)
     lively = "how far the head turns and the weight shifts, 0..3; 0 also keeps hands from resting"
     parser.add_argument("--liveliness", type=float, default=1.0, metavar="X", help=lively)
-    parser.add_argument("--hands", default="on", metavar="H", help=f"{', '.join(HANDS)}: gestures, smaller, none")
     rates = ", ".join(map(str, RATES))
     parser.add_argument("--fps", type=int, default=25, metavar="N", help=f"frames a second: {rates}")
     parser.add_argument("--loop", action="store_true", help="the end of the motion leads into its beginning")
+
+
+def hands_argument(parser: argparse.ArgumentParser, framed: bool = False) -> None:
+    """Declare --hands. framed: a camera is known, so that "auto", the default then, can look at what it shows."""
+    told = "on: gestures; low: smaller ones; off: arms at rest"
+    auto = "; auto: on where the frame shows the body down to the elbows"
+    parser.add_argument("--hands", default="auto" if framed else "on", metavar="H", help=told + auto * framed)
+
+
+def view_hands(args: argparse.Namespace) -> str:
+    """What `View` makes of --hands: small gestures are gestures."""
+    return "on" if args.hands == "low" else args.hands
 
 
 def speech_options(args: argparse.Namespace) -> dict:
     """Fields of MotionOptions; ValueError for a frame rate or emotions that make no sense."""
     if args.fps not in RATES:
         raise ValueError(f"--fps must be one of {', '.join(map(str, RATES))}, got {args.fps}")
+    hands = "on" if args.hands == "auto" else args.hands
     return {
-        "liveliness": args.liveliness, "hands": args.hands, "emotions": parse_emotions(args.emotions),
+        "liveliness": args.liveliness, "hands": hands, "emotions": parse_emotions(args.emotions),
         "fps": float(args.fps), "loop": args.loop,
     }  # fmt: skip
 
