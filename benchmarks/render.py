@@ -33,7 +33,7 @@ from stereotalker_core.video.render import MODES, Renderer, composite, render_vi
 from stereotalker_core.video.steady import steady
 from stereotalker_core.video.writer import VideoWriter
 
-PERSON, WINDOW, REPEATS, FPS = 1_500_000, 16, 3, 25
+PERSON, WINDOW, REPEATS, FPS = 1_500_000, 8, 3, 25
 Times = dict[str, tuple[float, float]]  # part -> wall and CPU milliseconds
 
 
@@ -62,14 +62,14 @@ def main() -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     repeats = 1 if options.quick else REPEATS
+    print(f"{torch.get_num_threads()} threads, {options.steps} step(s), bf16: {cpu_has_bf16()}")
     models, once = starts()
     found = {"once": once}
+    show("once", once)
     for size in options.size:
         job = scene(models, size, options.frames, options.steps)
         found[str(size)] = parts(job, repeats) | streams(job, repeats)
-    print(f"{torch.get_num_threads()} threads, {options.steps} step(s), bf16: {cpu_has_bf16()}")
-    for name, times in found.items():
-        show(name, times)
+        show(f"{size} px, a frame", found[str(size)])
     if options.json:
         Path(options.json).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
@@ -81,7 +81,7 @@ def show(name: str, times: Times) -> None:
     for part, (wall, cpu) in times.items():
         share = f"{cpu / whole:.2f}" if whole else ""
         speed = f"{cpu * FPS / 1000:.2f}" if part.startswith("stream") else ""
-        print(f"| {part} | {wall:.1f} | {cpu:.1f} | {share} | {speed} |")
+        print(f"| {part} | {wall:.1f} | {cpu:.1f} | {share} | {speed} |", flush=True)
 
 
 def starts() -> tuple[Models, Times]:
