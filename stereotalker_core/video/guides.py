@@ -55,8 +55,8 @@ def render_guides(
 
     The motion is added to the identity's rest state, if it has one (`Identity.performed`).
     rest, skin: `body.rest(identity.shape, identity.shell)` and `skin_of`, where the caller has them. Normals are in
-    camera space with x right, y up, z towards the camera. Outside the body: normal, part, depth and visibility 0, lift =
-    the background plate.
+    camera space with x right, y up, z towards the camera. Outside the body: normal, part, depth and visibility 0, lift
+    = the background plate.
     """
     if len(motion) != len(cameras):
         raise ValueError(f"motion has {len(motion)} frames, cameras {len(cameras)}; they must agree")
