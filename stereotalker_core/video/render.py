@@ -6,7 +6,7 @@ Mode "play" (`play`): guides, regions and the guided decoder of every frame. Mod
 3. Neighbouring windows share `overlap` frames whose latents are cross-faded; every frame is decoded once.
 Both:
 4. The face pass, where it is asked for, draws the face's square again at a multiple of the size (`face_pass`).
-5. Where the guides stand still, frames are averaged over time (`steady`), three frames behind the windows.
+5. Where the guides stand still, frames are averaged over time (`steady`), a few frames behind the windows.
 6. Composite: the network's pixels inside the mask, the background outside.
 """
 
