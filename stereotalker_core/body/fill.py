@@ -1,5 +1,7 @@
 """What the portrait does not show: holes of the atlas filled from the other side, from like surface, or a template."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -38,6 +40,7 @@ def registered_priors(
     filled: Tensor,
     confidence: Tensor,
     skin: Tensor,
+    draw: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Give holes the colour of what is most like them, weakly, and unseen eyes and mouths a template in this light.
 
@@ -48,6 +51,7 @@ def registered_priors(
     filled: (N, 3) colours with the other side's in the holes.
     confidence: (N,) of them.
     skin: (3,) of the face.
+    draw: colours (N, 3) of the holes -> better ones (N, 3) and their confidence (N,), 0 where there are none.
 
     Returns filled and confidence anew. For surface that lies where the photograph shows it, to a pixel.
     """
@@ -59,7 +63,11 @@ def registered_priors(
     if int((photo[lifter.dressed] > 0.5).sum()) < _FEW:  # a face alone: somebody in plain clothes, not naked
         plain = colour.new_tensor(_CLOTH) * 2 - 1
         prior = torch.where((lifter.dressed | lifter.limbs & ~lifter.hands)[:, None], plain, prior)
-    return _blended(lifter, colour, photo, filled, confidence, prior, _templates(lifter, colour, photo), _WEAK)
+    weak = torch.full_like(confidence, _WEAK)
+    if draw is not None:
+        drawn, sure = draw(prior)
+        prior, weak = torch.where((sure > 0)[:, None], drawn, prior), torch.maximum(weak, sure)
+    return _blended(lifter, colour, photo, filled, confidence, prior, _templates(lifter, colour, photo), weak)
 
 
 def plain_priors(
@@ -78,7 +86,8 @@ def plain_priors(
     template = torch.lerp(template.mean(1, keepdim=True).expand_as(template), template, saturation)
     template = torch.where(lifter.iris[:, None], _iris(lifter, colour, photo, saturation) / 2 + 0.5, template)
     template = torch.where(lifter.pupil[:, None], template.new_full((), _PUPIL), template) * 2 - 1
-    return _blended(lifter, colour, photo, filled, confidence, prior, template, _WEAK / 2)
+    weak = torch.full_like(confidence, _WEAK / 2)
+    return _blended(lifter, colour, photo, filled, confidence, prior, template, weak)
 
 
 def _blended(
@@ -89,9 +98,9 @@ def _blended(
     confidence: Tensor,
     prior: Tensor,
     template: Tensor,
-    weak: float,
+    weak: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Mix a weak prior (N, 3) into texels (N, 3) of some confidence (N,), and a template (N, 3) into unseen ones."""
+    """Mix a prior (N, 3), as weak (N,) says, into texels (N, 3) of some confidence (N,), and a template (N, 3) into unseen ones."""
     share = weak * (1 - confidence)
     filled = (filled * confidence[:, None] + prior * share[:, None]) / (confidence + share).clamp_min(1e-6)[:, None]
     confidence = confidence + share
