@@ -88,11 +88,13 @@ def bare_arms_on_clothes(lifter: Lifter, colour: Tensor, cloth: Tensor | None, s
     colour: (N, 3) that the photograph shows.
     cloth: (3,) of the trunk, None where it is not known.
     skin: (3,) of the face.
-    beside: (N,) bool, within a hand's breadth of an arm in the picture.
+    beside: (N,) bool, clothes within a hand's breadth of an arm in the picture.
     """
     if cloth is None:
         return torch.zeros_like(beside)
-    return lifter.dressed & beside & skin_like(colour, cloth, skin)
+    where = (lifter.dressed & beside).nonzero().squeeze(1)
+    found = skin_like(colour.index_select(0, where), cloth, skin)
+    return torch.zeros_like(beside).index_copy(0, where, found)
 
 
 def skin_like(colour: Tensor, cloth: Tensor, skin: Tensor) -> Tensor:
