@@ -52,7 +52,7 @@ def canvas_of(size: int, width: int, height: int, portrait: tuple[int, int]) -> 
     else:  # one side, or none, of the portrait's shape
         factor = height / own[0] if height else width / own[1] if width else 1.0
         asked = height or 8 * round(own[0] * factor / 8), width or 8 * round(own[1] * factor / 8)
-    return View(size=asked).canvas(portrait)
+    return asked
 
 
 class CameraTrajectory:

@@ -91,6 +91,8 @@ class Lifter(nn.Module):
         if not 16 <= size <= 4096:
             raise ValueError(f"atlas size must be 16..4096, got {size}")
         self.size, self.lashes = size, body.part_index["lashes"]
+        self.face_part = body.part_index["face"]
+        self.dressed_parts = tuple(body.part_index[n] for n in ("torso", "hips"))
         points = torch.cat([body.atlas_uv * size, torch.ones_like(body.atlas_uv[:, :1])], 1)[None]
         fragments = rasterize(points, body.uv_triangles, (size, size), cull=False)
         texel = (fragments.triangle[0] >= 0).flatten().nonzero().squeeze(1)
@@ -114,13 +116,14 @@ class Lifter(nn.Module):
             "hands": hands,  # (N,) bool
             "head": head,  # (N,) bool: face and scalp
             "limbs": hands | arms,  # (N,) bool: arms and hands
-            "dressed": torch.isin(part, part.new_tensor([body.part_index[n] for n in ("torso", "hips")])),  # (N,) bool
+            "dressed": torch.isin(part, part.new_tensor(self.dressed_parts)),  # (N,) bool
             "eyelids": self._eyelids(body, corners, weight, part),  # (N,) in [0, 1]
             "unfolded": self._unfolded(body, corners, weight, part),  # (N,) bool: lids, and their rim
             "eye_angle": self._eye_angle,  # (N,) radians from the optical axis, 10 off the eyes
             "iris": self._eye_angle < _IRIS_ANGLE,
             "pupil": self._eye_angle < _PUPIL_ANGLE,
             "along": arm_coordinate(body, (body.mean[corners] * weight[..., None]).sum(1)),  # (N,) m from the shoulder
+            "aside": (body.mean[corners] * weight[..., None]).sum(1)[:, 0].abs(),  # (N,) m from the middle
             "left": (body.mean[corners] * weight[..., None]).sum(1)[:, 0] > 0,  # (N,) bool: the person's left half
             "around_eyes": self._around_eyes(body, corners, weight, part),  # (N,) bool: bare skin near an eye
             "above_eyes": self._above_eyes(body, corners, weight),  # (N,) bool: between lids and brow

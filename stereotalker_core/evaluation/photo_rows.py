@@ -24,6 +24,7 @@ from ..perception.squares import Pyramid
 from ..pipeline import Models, View, prepare
 from ..records import Identity, Motion
 from .backdrop import key_of
+from .photo_clothes import below_edge_detail
 from .photo_frames import OPEN, OWN, SHUT, SIDES, TURNED, Frame, draw_own, draw_shot, framed, framed_points, shots
 from .photo_hair import colours_within, hair_pixels
 from .photo_hands import find_all_hands, hand_errors, hand_tone, posed_hands
@@ -94,6 +95,8 @@ def measure(path: str | Path, settings: Settings) -> Row:
     person = everybody[0] if everybody else None
     row["half_body"] = person is not None and shows_arms(person)
     frames = draw_all(tools, scene.identity, row["half_body"], settings)
+    detail = below_edge_detail(tools.models, scene.identity, tools.motion[:1], settings.size)
+    row |= {} if math.isnan(detail) else {"below_edge_detail": detail}
     row |= measure_frames(tools, portrait.image, person, scene.identity, frames)
     if settings.out:
         folder = Path(settings.out) / "frames" / path.name

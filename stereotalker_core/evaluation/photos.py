@@ -41,6 +41,7 @@ METRICS = {  # name: what it says, in the table's order
     "ghost_hands": "share of photographs with such a frame",
     "hand_error": "drawn hands from where the motion puts them, over the head's height",
     "hand_found": "share of the motion's hands found there",
+    "below_edge_detail": "gradient energy of continued clothes, over the seen ones'",
     "hand_tone": "colour distance of hands and cheeks, dE",
     "hand_tone_photo": "the same of the photograph",
     "matte_iou": "mask against the colour key of a studio backdrop",
