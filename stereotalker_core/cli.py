@@ -1,4 +1,4 @@
-"""The command line: python -m stereotalker_core COMMAND, talk | batch | join | serve | motion | face | demo | info | convert | synth ..."""
+"""The command line: python -m stereotalker_core COMMAND: talk, batch, join, serve, motion, demo, synth ..."""
 
 import argparse
 import logging

@@ -18,7 +18,10 @@ from .camera.trajectories import framing_for, orbit
 from .motion.conditioning import MotionCondition
 from .motion.controls import apply_controls
 from .motion.sampling import (
-    MotionOptions, condition_tracks, joined, sample_window,
+    MotionOptions,
+    condition_tracks,
+    joined,
+    sample_window,
 )  # fmt: skip
 from .pipeline import Look, Models, View
 from .records import Audio, Cameras, Identity, Motion, Regions
@@ -80,11 +83,13 @@ class Live:
         return len(self._waiting) / SAMPLE_RATE
 
     def push(self, samples: Tensor) -> None:
-        """Append sound (S,) at 16 kHz in [-1, 1]. ValueError: another shape, no finite floats, more than a minute waits."""
+        """Append sound (S,) at 16 kHz in [-1, 1]. ValueError: no finite floats, or more than a minute waits."""
         if samples.ndim != 1 or not samples.is_floating_point() or not bool(torch.isfinite(samples).all()):
             raise ValueError(f"sound must be finite floats (S,) at {SAMPLE_RATE} Hz, got {tuple(samples.shape)}")
         if len(self._waiting) + len(samples) > LONGEST_WAIT:
-            raise ValueError(f"more than {LONGEST_WAIT // SAMPLE_RATE} s of sound wait to be spoken; send it as it is said")
+            raise ValueError(
+                f"more than {LONGEST_WAIT // SAMPLE_RATE} s of sound wait to be spoken; send it as it is said"
+            )
         self._waiting = torch.cat([self._waiting, samples.detach().cpu().float().clamp(-1, 1)])
 
     def interrupt(self) -> None:
@@ -143,7 +148,9 @@ class Live:
         heard = None if prior is None else prior[span][None]
         cond = MotionCondition(channels[None, span], style, seed.to(device), mask.to(device), heard)
         generator = torch.Generator().manual_seed((self.options.seed * 1_000_003 + self._number) % 2**63)
-        x = sample_window(net, cond, torch.randn(cond.seed.shape, generator=generator).to(device), self.options)[0].cpu()
+        x = sample_window(net, cond, torch.randn(cond.seed.shape, generator=generator).to(device), self.options)[
+            0
+        ].cpu()
         fresh = joined(self._ahead, x[given : given + HOP])
         self._ahead = x[given + HOP :]
         self._past = torch.cat([self._past, fresh])[-net.config.seed :]

@@ -47,7 +47,9 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     serve.add_argument("--port", type=int, default=8765, metavar="N", help="1..65535; default 8765")
     serve.add_argument("--token", metavar="T", help="what clients must know; auto makes one; needed beyond loopback")
     serve.add_argument("--size", default="256", metavar="N", help="as in talk")
-    serve.add_argument("--clients", type=int, default=2, metavar="N", help="at once, 1..100; more are refused; default 2")
+    serve.add_argument(
+        "--clients", type=int, default=2, metavar="N", help="at once, 1..100; more are refused; default 2"
+    )
     serve.add_argument("--device", default="auto", metavar="D", help="as in talk")
     serve.set_defaults(run=run)
 

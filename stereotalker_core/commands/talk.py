@@ -45,9 +45,13 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     several = "which of several people, 1 = the largest; without it the largest is taken, with a warning"
     talk.add_argument("--person", type=int, metavar="N", help=several)
     talk.add_argument("--audio", metavar="A", help="wav, flac, mp3, ogg, m4a, or a video with sound")
-    talk.add_argument("--out", required=True, metavar="V", help=f"{', '.join(outputs.KINDS)}; pictures: frames/%%05d.png")
+    talk.add_argument(
+        "--out", required=True, metavar="V", help=f"{', '.join(outputs.KINDS)}; pictures: frames/%%05d.png"
+    )
     camera = talk.add_mutually_exclusive_group()
-    camera.add_argument("--yaw", type=float, default=0.0, metavar="D", help="-180..180 degrees; positive: towards the right side")
+    camera.add_argument(
+        "--yaw", type=float, default=0.0, metavar="D", help="-180..180 degrees; positive: towards the right side"
+    )
     camera.add_argument("--orbit", metavar="D0:D1", help="from one yaw to another, like -40:40")
     origin = "where yaw is measured from: the photograph's own view, or the front of the body; default photo"
     talk.add_argument("--yaw-origin", default="photo", metavar="O", help=origin)
@@ -62,9 +66,15 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     talk.add_argument("--steps", type=int, default=1, metavar="N", help="1..1000 denoising steps of the renderer")
     scale = "draw the face once more, 2 to 4 times as large, and blend it in; 1: no"
     talk.add_argument("--face-scale", type=int, default=1, metavar="N", help=scale)
-    talk.add_argument("--background", default="portrait", metavar="B", help="portrait, transparent, #rrggbb, or a picture")
-    talk.add_argument("--view-experts", type=float, default=1.0, metavar="X", help="0..4: strength of the view-MoE; 0 = off")
-    talk.add_argument("--mask-experts", type=float, default=1.0, metavar="X", help="0..4: strength of the mask-MoE; 0 = off")
+    talk.add_argument(
+        "--background", default="portrait", metavar="B", help="portrait, transparent, #rrggbb, or a picture"
+    )
+    talk.add_argument(
+        "--view-experts", type=float, default=1.0, metavar="X", help="0..4: strength of the view-MoE; 0 = off"
+    )
+    talk.add_argument(
+        "--mask-experts", type=float, default=1.0, metavar="X", help="0..4: strength of the mask-MoE; 0 = off"
+    )
     talk.add_argument("--no-mask-predictor", action="store_true", help="use the bare body's own silhouette")
     formats = f"use this motion instead of sampling one: {', '.join(READERS)}"
     talk.add_argument("--motion", metavar="M", help=formats)

@@ -42,7 +42,9 @@ def unpacked(data: bytes) -> tuple[int, bytes, bytes]:
 
 def test_page_health_and_frames(client):
     page = client.get("/").text
-    assert "Synthetic media" in page and 'type="range"' in page and client.get("/health").json() == {"clients": 0, "of": 2}
+    assert (
+        "Synthetic media" in page and 'type="range"' in page and client.get("/health").json() == {"clients": 0, "of": 2}
+    )
     with client.websocket_connect("/live") as socket:
         for _ in range(12):
             socket.send_bytes(block())
@@ -95,8 +97,9 @@ def test_token_and_origin(tiny_models, identity):
         with pytest.raises(WebSocketDisconnect) as closed, client.websocket_connect(words):
             pass
         assert closed.value.code == 4401
-    with pytest.raises(WebSocketDisconnect), client.websocket_connect(
-        "/live?token=long enough", headers={"origin": "http://elsewhere"}
+    with (
+        pytest.raises(WebSocketDisconnect),
+        client.websocket_connect("/live?token=long enough", headers={"origin": "http://elsewhere"}),
     ):
         pass
     with client.websocket_connect("/live?token=long enough", headers={"origin": "http://testserver"}) as socket:

@@ -70,7 +70,9 @@ def test_few_windows_are_drawn_for_a_part():
 
 def test_words():
     assert parse_frames("0:250") == (0, 250) and parse_frames("250:") == (250, -1)
-    assert parse_frames("10:-5", 100) == (10, 95) and parse_frames(":", 7) == (0, 7) and parse_frames("3:99", 9) == (3, 9)
+    assert (
+        parse_frames("10:-5", 100) == (10, 95) and parse_frames(":", 7) == (0, 7) and parse_frames("3:99", 9) == (3, 9)
+    )
     for bad in ("5", "a:b", "5:3", "5:5", "1:2:3", ""):
         with pytest.raises(ValueError, match="--frames"):
             parse_frames(bad)
