@@ -104,8 +104,8 @@ def bad(inputs, tmp_path_factory):
     (f / "binary.json").write_bytes(b"\xff\xfe\x00{")
     eyes = {"left_eye": [150, 100], "right_eye": [100, 100], "nose": [125, 120]}
     texts = {
-        "text": "{", "nobody": '{"people": []}', "list": "[1, 2]", "number": "5", "names": '{"tail": [1,
-        2]}', "nan": "",
+        "text": "{", "nobody": '{"people": []}', "list": "[1, 2]", "number": "5", "nan": "",
+        "names": '{"tail": [1, 2]}',
         "three": '{"left_eye": [1]}', "words": '{"left_eye": "here"}',
     }  # fmt: skip
     for name, text in texts.items():
