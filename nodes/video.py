@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from ..stereotalker_core.camera.gestures import staged
 from ..stereotalker_core.records import Cameras, Identity, Motion
 from . import host
+from .camera import hands_input
 from .guides import check_lengths
+from .shares import alpha_input, first_input, frames_input, part_of, sound_of, with_alpha
 
 CATEGORY = "Stereo-Talker/video"
 BACKGROUNDS = ("portrait", "grey", "green", "white", "black")
@@ -34,7 +37,7 @@ def background_of(background: str, image, size: tuple[int, int]):
 def sampling_inputs(**more: tuple) -> dict:
     """The inputs that Render Video and Render Video to File share; `more` are required ones after them."""
     seed = {"default": 0, "min": 0, "max": 2**64 - 1, "control_after_generate": True, "tooltip": "Noise of the U-Net."}
-    tip = "Denoising steps; 1 is sharpest with the nano renderer, full-size sets want 20 to 30."
+    tip = "Denoising steps of mode diffusion; 1 is sharpest with the nano renderer, full-size sets want 20 to 30."
     steps = {"default": 1, "min": 1, "max": 50, "tooltip": tip}
     return {
         "required": {
@@ -65,18 +68,29 @@ def face_scale_input() -> tuple:
     return ("INT", {"default": 1, "min": 1, "max": 4, "tooltip": tip})
 
 
+def mode_input() -> tuple:
+    """The widget that chooses how frames are drawn; the first choice is the default."""
+    tip = (
+        "play: guides and the small decoder, fast. diffusion: the MODEL's U-Net with its experts on every frame, as in "
+        "the paper. Full-size sets always use their U-Net."
+    )
+    return (["play", "diffusion"], {"default": "play", "tooltip": tip})
+
+
 def chunks_of(
     model, vae, identity: Identity, motion: Motion, cameras: Cameras, seed: int, steps: int, background,
-    mask_predictor, face_scale: int,
+    mask_predictor, face_scale: int, mode: str, hands: str, part: tuple[int, int] | None = None,
 ) -> Iterator:  # fmt: skip
-    """Frames and masks of a video as they come, with progress, previews and checks; iterate it interruptibly."""
+    """Frames and masks of a video, or of a part, as they come, with progress, previews and checks; interruptible."""
     from ..stereotalker_core.video.render import render_video
 
     host.networks_of(model)  # refuses another pack's MODEL
     used = [model, host.vae_of(vae), *([mask_predictor] if mask_predictor else [])]
     device = host.load_all(used, _WINDOW_BYTES * cameras.size[0] * cameras.size[1])
     body = host.body(str(device))
-    progress, done = host.Progress(len(motion)), 0
+    motion = staged(host.body(), identity, motion, cameras, hands)
+    first, stop = part or (0, len(motion))
+    progress, done = host.Progress(stop - first), 0
     renderer = renderer_of(model, vae, mask_predictor, body, device)
     window = {}
     if vae.image_encoder is not None:
@@ -86,7 +100,7 @@ def chunks_of(
     for chunk in render_video(
         body, renderer, identity.to(device), motion.to(device), cameras.to(device),
         steps=steps, seed=seed, background=background, use_predicted_mask=mask_predictor is not None,
-        face_scale=face_scale, **window,
+        face_scale=face_scale, mode=mode if vae.image_encoder is None else None, frames=part, **window,
     ):  # fmt: skip
         host.check_finite(chunk.frames, "the renderer")
         done += len(chunk.frames)
@@ -125,18 +139,25 @@ class RenderVideo:
     DISPLAY_NAME = "Render Video (Stereo-Talker)"
     CATEGORY = CATEGORY
     DESCRIPTION = (
-        "Render the person performing the motion from the cameras. One node for guides, masks, U-Net, decoder."
+        "Render the person performing the motion from the cameras. One node for guides, masks, decoder; also the U-Net."
     )
     SEARCH_ALIASES = ["video sampler", "talking video", "render", "novel view"]
-    RETURN_TYPES = ("IMAGE", "MASK", "FLOAT")
-    RETURN_NAMES = ("images", "mask", "fps")
-    OUTPUT_TOOLTIPS = ("The frames.", "The person in every frame.", "Frames a second, for Create Video.")
+    RETURN_TYPES = ("IMAGE", "MASK", "FLOAT", "VIDEO")
+    RETURN_NAMES = ("images", "mask", "fps", "video")
+    OUTPUT_TOOLTIPS = (
+        "The frames.",
+        "The person in every frame.",
+        "Frames a second, for Create Video.",
+        "The frames with the sound, for Save Video.",
+    )
     FUNCTION = "render"
 
     @classmethod
     def INPUT_TYPES(cls):
         inputs = sampling_inputs()
-        inputs["optional"]["face_scale"] = face_scale_input()
+        inputs["optional"] |= {"face_scale": face_scale_input(), "mode": mode_input(), "hands": hands_input()}
+        inputs["optional"]["audio"] = ("AUDIO", {"tooltip": "The speech, for the sound of the video output."})
+        inputs["optional"] |= {"first_frame": first_input(), "frames": frames_input(), "alpha": alpha_input()}
         return inputs
 
     def render(
@@ -152,22 +173,30 @@ class RenderVideo:
         mask_predictor=None,
         background_image=None,
         face_scale: int = 1,
+        mode: str = "play",
+        hands: str = "auto",
+        audio: dict | None = None,
+        first_frame: int = 0,
+        frames: int = 0,
+        alpha: bool = False,
         extra_pnginfo=None,
     ):
         from ..stereotalker_core.video.provenance import provenance
 
         check_lengths(motion, cameras)
-        check_batch(len(motion), cameras.size)
-        behind = background_of(background, background_image, cameras.size)
-        frames, masks = [], []
+        part = part_of(first_frame, frames, len(motion))
+        check_batch(part[1] - part[0] if part else len(motion), cameras.size)
+        behind = COLOURS["black"] if alpha else background_of(background, background_image, cameras.size)
+        settings = (seed, steps, behind, mask_predictor, face_scale, mode, hands, part)
+        drawn, masks = [], []
         with host.interruptible():
-            for chunk in chunks_of(
-                model, vae, identity, motion, cameras, seed, steps, behind, mask_predictor, face_scale
-            ):
-                frames.append(chunk.frames.cpu())
+            for chunk in chunks_of(model, vae, identity, motion, cameras, *settings):
+                drawn.append(chunk.frames.cpu())
                 masks.append(chunk.masks.cpu())
         host.stamp(extra_pnginfo, provenance(host.model_name(model), seed))
-        return host.image_out(frames), host.mask_out(masks), motion.fps
+        images = with_alpha(drawn, masks) if alpha else host.image_out(drawn)
+        video = host.video_out(images, sound_of(audio, part, motion.fps), motion.fps)
+        return images, host.mask_out(masks), motion.fps, video
 
 
 class RenderToFile:
@@ -190,7 +219,8 @@ class RenderToFile:
         label = {"default": False, "tooltip": f"Write {LABEL!r} visibly into a corner of every frame."}
         inputs = sampling_inputs(filename_prefix=("STRING", prefix), label=("BOOLEAN", label))
         inputs["optional"]["audio"] = ("AUDIO", {"tooltip": "The speech, for the sound of the video."})
-        inputs["optional"]["face_scale"] = face_scale_input()
+        inputs["optional"] |= {"face_scale": face_scale_input(), "mode": mode_input(), "hands": hands_input()}
+        inputs["optional"] |= {"first_frame": first_input(), "frames": frames_input()}
         return inputs
 
     def render(
@@ -209,8 +239,13 @@ class RenderToFile:
         background_image=None,
         audio=None,
         face_scale: int = 1,
+        mode: str = "play",
+        hands: str = "auto",
+        first_frame: int = 0,
+        frames: int = 0,
         extra_pnginfo=None,
     ):
+        from ..stereotalker_core.video.background_writer import BackgroundWriter
         from ..stereotalker_core.video.provenance import container_tags, draw_label
         from ..stereotalker_core.video.writer import VideoWriter
         from .speech import audio_in
@@ -219,11 +254,12 @@ class RenderToFile:
         behind = background_of(background, background_image, cameras.size)
         path, entry = host.save_path(filename_prefix, ".mp4")
         tags = container_tags(host.model_name(model), seed)
-        sound = None if audio is None else audio_in(audio)
-        with host.interruptible(), VideoWriter(path, cameras.size, motion.fps, sound, tags) as writer:
-            for chunk in chunks_of(
-                model, vae, identity, motion, cameras, seed, steps, behind, mask_predictor, face_scale
-            ):
+        part = part_of(first_frame, frames, len(motion))
+        sound = None if audio is None else audio_in(sound_of(audio, part, motion.fps))
+        writer = BackgroundWriter(VideoWriter(path, cameras.size, motion.fps, sound, tags))
+        settings = (seed, steps, behind, mask_predictor, face_scale, mode, hands, part)
+        with host.interruptible(), writer:
+            for chunk in chunks_of(model, vae, identity, motion, cameras, *settings):
                 writer.write(draw_label(chunk.frames.cpu(), LABEL) if label else chunk.frames)
         return {"ui": {"images": [entry], "animated": (True,)}, "result": (str(path), writer.frames)}
 
@@ -254,7 +290,8 @@ class Conditioning:
         shared = sampling_inputs()
         kept = {name: shared["required"][name] for name in ("vae", "identity", "motion", "cameras", "background")}
         kept["freeze_background"] = ("BOOLEAN", {"default": False, "tooltip": frozen})
-        return {"required": kept, "optional": shared["optional"], "hidden": HIDDEN}
+        optional = shared["optional"] | {"hands": hands_input()}
+        return {"required": kept, "optional": optional, "hidden": HIDDEN}
 
     def encode(
         self,
@@ -266,6 +303,7 @@ class Conditioning:
         freeze_background: bool,
         mask_predictor=None,
         background_image=None,
+        hands: str = "auto",
         extra_pnginfo=None,
     ):
         import torch
@@ -281,6 +319,7 @@ class Conditioning:
         used = [host.vae_of(vae), *([mask_predictor] if mask_predictor else [])]
         device = host.load_all(used, _WINDOW_BYTES * pixels)
         plate = resolve_background(background_of(background, background_image, cameras.size), identity, cameras)
+        motion = staged(host.body(), identity, motion, cameras, hands)
         progress = host.Progress(len(motion))
         with host.interruptible():
             clip = prepare_clip(

@@ -23,13 +23,16 @@ from ..motion.sampling import MotionModels, MotionOptions, sample_motion
 from ..perception.keypoints import Keypoints
 from ..pipeline import ASPECTS, Look, Models, Scene, View, heard_warnings, prepare, render
 from ..records import Audio, Motion
+from ..video.background_writer import BackgroundWriter
 from ..video.join import Part
+from ..video.render import MODES
 from ..video.writer import VideoWriter, check_output
 from . import outputs
 from .inputs import parse_background, parse_orbit, parse_size, read_keypoints, read_transcript
 from .measure import peak_memory_mb
 from .outputs import Target
 from .progress import ProgressLine, held_warnings
+from .speech import hands_argument, sound_of, speech_arguments, speech_options, view_hands
 from .workshop import Workshop, saved_person
 
 SAVERS = {
@@ -59,22 +62,20 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     talk.add_argument("--framing", default="auto", help="auto, half_body or portrait")
     talk.add_argument("--keypoints", metavar="K.json", help="OpenPose JSON, or {name: [x, y]} in its pixels")
     talk.add_argument("--mask", metavar="M.png", help="the person, white on black; its inverse is recognised")
-    size = "pixels: of a square, WIDTHxHEIGHT, or of the narrower side; 128 to 1024, multiples of 8; default 256"
-    talk.add_argument("--size", default="256", metavar="N", help=size)
+    size = "pixels: of a square, WIDTHxHEIGHT, or of the narrower side; 128 to 1024; default: the portrait, up to 512"
+    talk.add_argument("--size", metavar="N", help=size)
     aspect = f"width to height: {', '.join(ASPECTS)}, or photo: the photograph's own; with --size N"
     talk.add_argument("--aspect", metavar="W:H", help=aspect)
-    talk.add_argument("--steps", type=int, default=1, metavar="N", help="1..1000 denoising steps of the renderer")
+    mode = "play: guides and decoder; diffusion: the denoiser with its experts on every frame, as in the paper"
+    talk.add_argument("--mode", choices=MODES, default="play", help=f"{mode}; default play")
+    talk.add_argument("--steps", type=int, default=1, metavar="N", help="1..1000 denoising steps of mode diffusion")
     scale = "draw the face once more, 2 to 4 times as large, and blend it in; 1: no"
     talk.add_argument("--face-scale", type=int, default=1, metavar="N", help=scale)
-    talk.add_argument(
-        "--background", default="portrait", metavar="B", help="portrait, transparent, #rrggbb, or a picture"
-    )
-    talk.add_argument(
-        "--view-experts", type=float, default=1.0, metavar="X", help="0..4: strength of the view-MoE; 0 = off"
-    )
-    talk.add_argument(
-        "--mask-experts", type=float, default=1.0, metavar="X", help="0..4: strength of the mask-MoE; 0 = off"
-    )
+    behind = "portrait, transparent, #rrggbb, or a picture"
+    talk.add_argument("--background", default="portrait", metavar="B", help=behind)
+    for kind in ("view", "mask"):
+        strength = f"0..4: strength of the {kind}-MoE of mode diffusion; 0 = off"
+        talk.add_argument(f"--{kind}-experts", type=float, default=1.0, metavar="X", help=strength)
     talk.add_argument("--no-mask-predictor", action="store_true", help="use the bare body's own silhouette")
     formats = f"use this motion instead of sampling one: {', '.join(READERS)}"
     talk.add_argument("--motion", metavar="M", help=formats)
@@ -82,6 +83,7 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     talk.add_argument("--json", metavar="F", help="write a report: sizes, times, memory, fit quality and warnings")
     outputs.add_arguments(talk)
     _motion_arguments(talk)
+    hands_argument(talk, framed=True)
     talk.set_defaults(run=run_talk)
     motion = commands.add_parser("motion", help="speech -> motion file", description="Sample a motion from speech.")
     motion.add_argument("--audio", required=True, metavar="A", help="as in talk")
@@ -94,11 +96,14 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     motion.add_argument("--yaw", type=float, default=0.0, metavar="D", help="of the preview, degrees")
     motion.add_argument("--preview", metavar="V.mp4", help="a plain shaded body that performs it, with the speech")
     _motion_arguments(motion)
+    hands_argument(motion)
     motion.set_defaults(run=run_motion)
 
 
 def _motion_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--transcript", metavar="T", help="the words spoken, or @FILE; sharpens meaning gestures")
+    words = "the words spoken, or @FILE; with their times: @FILE.json, .srt or .TextGrid; sharpens meaning gestures"
+    parser.add_argument("--transcript", metavar="T", help=words)
+    speech_arguments(parser)
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="same seed, same result")
     parser.add_argument("--style", default="neutral", metavar="E", help="emotion of the motion")
     parser.add_argument("--intensity", type=float, default=1.0, metavar="X", help="of the emotion, 0..1")
@@ -114,7 +119,7 @@ def motion_options(args: argparse.Namespace) -> MotionOptions:
     """The settings of stage 1; ValueError for one out of range."""
     style = Style(args.style, args.intensity, args.energy)
     chosen = {"prior_strength": args.prior_strength, "blink_rate": args.blink_rate}
-    return MotionOptions(seed=args.seed, steps=args.motion_steps, style=style, **chosen)
+    return MotionOptions(seed=args.seed, steps=args.motion_steps, style=style, **chosen, **speech_options(args))
 
 
 def device(args: argparse.Namespace) -> str:
@@ -148,7 +153,7 @@ def make_clip(args: argparse.Namespace, workshop: Workshop, progress: ProgressLi
     key = workshop.key(args)
     identity = saved_person(args.identity) if args.identity else workshop.person(key)
     progress("load", 0, 1)
-    models = workshop.models(device(args)).with_experts(args.view_experts, args.mask_experts)
+    models = workshop.models(device(args), args.mode).with_experts(args.view_experts, args.mask_experts)
     progress("load", 1, 1)
     with held_warnings():
         scene = prepare(
@@ -192,8 +197,9 @@ class Given:
 
 def checked(args: argparse.Namespace) -> tuple[View, Look, Target, Given]:
     """All that can be refused without looking at the portrait; ValueError or OSError."""
+    size = None if args.size is None else parse_size(args.size)
     yaw, until = parse_orbit(args.orbit) if args.orbit is not None else (args.yaw, None)
-    view = View(yaw, until, args.pitch, args.framing, parse_size(args.size), args.yaw_origin, args.aspect)
+    view = View(yaw, until, args.pitch, args.framing, size, args.yaw_origin, args.aspect, view_hands(args))
     check_person(args)
     check_strengths(args)
     target, options = outputs.target_of(args), motion_options(args)
@@ -202,13 +208,13 @@ def checked(args: argparse.Namespace) -> tuple[View, Look, Target, Given]:
         if path:
             check_output(path, (suffix,))
     behind = (0.0, 0.0, 0.0) if target.transparent else "portrait"
-    look = Look(args.steps, args.seed, behind, not args.no_mask_predictor, args.face_scale)
+    look = Look(args.steps, args.seed, behind, not args.no_mask_predictor, args.face_scale, args.mode)
     transcript = read_transcript(args.transcript)
-    audio = load_audio(args.audio) if args.audio else None
+    audio = load_audio(args.audio, *sound_of(args)) if args.audio else None
     motion = load_motion(args.motion) if args.motion else None
     if audio is None and motion is None:
         raise ValueError("give --audio (or --motion with a saved motion)")
-    count = len(motion) if motion is not None else audio.frame_count()
+    count = len(motion) if motion is not None else audio.frame_count(args.fps)
     target.part(count)
     return view, look, target, Given(audio, motion, transcript, options, count)
 
@@ -248,7 +254,7 @@ def write_video(
     """Stream the frames into `out` -> (frames written, all of them). Ctrl-C ends the file early but well."""
     target = target or Target(out, "high", False, None, None, False)
     part = part or Part(0, len(scene.motion), len(scene.motion))
-    writer = target.writer(scene, part, audio, look.seed, job)
+    writer = BackgroundWriter(target.writer(scene, part, audio, look.seed, job))
     first = part.first + writer.done
     settings = {} if (first, part.stop) == (0, part.count) else {"frames": (first, part.stop)}
     try:
@@ -271,7 +277,7 @@ def run_motion(args: argparse.Namespace) -> int:
     if args.strip:
         check_output(args.strip, (".png",))
     options, transcript = motion_options(args), read_transcript(args.transcript)
-    audio = spool_audio(args.audio)  # on disk: an hour of sound takes no more memory than a minute
+    audio = spool_audio(args.audio, *sound_of(args))  # on disk: an hour of sound takes no more memory than a minute
     progress = ProgressLine(enabled=not args.quiet)
     motion = sample_motion(
         MotionModels.load_nano(device(args)), audio, transcript=transcript, options=options,
@@ -280,7 +286,7 @@ def run_motion(args: argparse.Namespace) -> int:
     SAVERS[out.suffix.lower()](motion, out)
     print(out)
     if args.preview:
-        with VideoWriter(args.preview, (256, 256), motion.fps, load_audio(args.audio)) as writer:
+        with VideoWriter(args.preview, (256, 256), motion.fps, load_audio(args.audio, *sound_of(args))) as writer:
             for frames in preview_frames(motion, HalfBody(), args.yaw):
                 writer.write(frames)
                 progress("preview", writer.frames, len(motion))

@@ -14,14 +14,15 @@ class Workshop:
 
     def __init__(self, keep: int = 8):
         self.keep = keep
-        self._models: dict[str, Models] = {}
+        self._models: dict[tuple[str, str], Models] = {}
         self._people: dict[tuple, Identity] = {}
 
-    def models(self, device: str) -> Models:
-        """The networks that ship with the package, on this device."""
-        if device not in self._models:
-            self._models[device] = Models.load_nano(device)
-        return self._models[device]
+    def models(self, device: str, mode: str = "play") -> Models:
+        """The networks that ship with the package, on this device; those of `mode` and of stage 1 when first used."""
+        key = device, mode
+        if key not in self._models:
+            self._models[key] = Models.load_nano(device, mode, later=True)
+        return self._models[key]
 
     def key(self, args: argparse.Namespace) -> tuple:
         """What a fit depends on: the contents of the files, and which person."""

@@ -1,8 +1,9 @@
 """Frame ranges: a part of a clip, rendered alone, equals the same frames of the whole run.
 
-Windows of the renderer lie on a fixed grid. A part draws the windows of that grid which its frames depend on: latents
-fade into a window over `overlap` frames and the filter over time reaches REACH frames to either side, so that a part
-begins up to one window early and drops what the window before would have changed.
+In mode "play" frames depend on each other by the filter over time alone, which reaches REACH frames to either side. In
+mode "diffusion" windows of the renderer lie on a fixed grid. A part draws the windows of that grid which its frames
+depend on: latents fade into a window over `overlap` frames, so that a part begins up to one window early and drops
+what the window before would have changed.
 """
 
 import re
@@ -54,6 +55,11 @@ def needed(plan: list[tuple[int, int]], overlap: int, frames: tuple[int, int]) -
     starts = [start for start, _ in plan]
     end = max(i for i, start in enumerate(starts) if start <= reach)
     return plan[begin : end + 1]
+
+
+def within(count: int, frames: tuple[int, int]) -> tuple[int, int]:
+    """The frames of a clip of `count` that first..stop - 1 depend on where only the filter over time joins them."""
+    return max(frames[0] - REACH, 0), min(frames[1] + REACH, count)
 
 
 def only(chunks: Iterable[tuple[Tensor, ...]], begin: int, frames: tuple[int, int]) -> Iterator[tuple[Tensor, ...]]:
