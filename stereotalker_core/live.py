@@ -2,8 +2,8 @@
 
 Every hop of HOP frames waits for LOOK_AHEAD frames of sound behind it, because a mouth closes before a "b" is heard:
 a frame is given at most (HOP + LOOK_AHEAD) / 25 s of sound after its own, and the time it takes to draw. Motion is
-sampled in the windows of stage 1, each seeded with the frames that were shown; frames are drawn in windows that share
-OVERLAP frames with those before. Where no sound comes, the person hears silence, and idles.
+sampled in the windows of stage 1, each seeded with the frames that were shown; frames are drawn as in mode "play".
+Where no sound comes, the person hears silence, and idles.
 
 Memory does not grow: CONTEXT frames of sound and of motion are kept, and what waits to be spoken is limited.
 """
@@ -24,12 +24,12 @@ from .motion.sampling import (
     sample_window,
 )  # fmt: skip
 from .pipeline import Look, Models, View
-from .records import Audio, Cameras, Identity, Motion, Regions
+from .records import Audio, Identity, Motion
 from .shapes import FPS, SAMPLE_RATE
-from .video.guides import background_plate, join_guides, render_guides
-from .video.render import composite, cross_fade, padded, resolve_background
+from .video.guides import background_plate, render_guides
+from .video.render import composite, resolve_background
 
-HOP, LOOK_AHEAD, OVERLAP = 5, 5, 2  # frames
+HOP, LOOK_AHEAD = 5, 5  # frames
 CONTEXT = 75  # frames of sound that the networks hear behind the newest
 SAMPLES = int(SAMPLE_RATE / FPS)  # of a frame
 LONGEST_WAIT = 60 * SAMPLE_RATE  # samples that may wait to be spoken
@@ -73,7 +73,7 @@ class Live:
         self._real = 0  # samples of the look-ahead that are speech, not silence that was put in
         self._past = torch.zeros(0, models.motion.denoiser.codec.width)
         self._ahead = self._past
-        self._number, self._tail, self._portrait, self._loud = 0, None, None, LOUD
+        self._number, self._plate, self._loud = 0, None, LOUD
         with torch.no_grad():
             self._rest = models.body.rest(identity.shape[None], identity.shell[None])
 
@@ -158,43 +158,20 @@ class Live:
         return apply_controls(net.codec.decode_motion(fresh.to(device)), centre, self._number, self.options).to(device)
 
     def _drawn(self, motion: Motion) -> Tensor:
-        """Stage 2: the new frames (HOP, 3, H, W), in a window with the OVERLAP frames before."""
+        """Stage 2 as `video.play` has it: the new frames (HOP, 3, H, W), while the camera pans to its yaw."""
         models, renderer = self.models, self.models.renderer
         cameras = orbit(self._framing, HOP + 1, self._shown_yaw, self.yaw, self.pitch, self._size)[1:]
         self._shown_yaw = self.yaw
-        whole, (rows, columns) = padded(cameras)
-        whole = whole.to(renderer.device)
-        if self._portrait is None:
-            self._portrait = self._encoded(cameras)
-        guides = render_guides(models.body, self.identity, motion, whole, self._rest)
-        guide = renderer.guide(models.body, self._rest, self.identity.performed(motion), whole, guides)
-        regions = renderer.predict_regions(guides, guide, self.settings.predicted_mask).masks.float()
-        new = (guides, guide, regions)
-        known = 0
-        if self._tail is not None:
-            known = len(self._tail[3])
-            guides = join_guides([self._tail[0], guides])
-            guide, regions = (torch.cat([old, now]) for old, now in zip(self._tail[1:3], (guide, regions), strict=True))
-        first = max(0, self._number - known)
-        noise = renderer.noise(whole.size, self.settings.seed, range(first, first + len(guides)))
-        latents = renderer.denoise(guides, guide, Regions(regions), self._portrait, noise, self.settings.steps)
-        fresh = latents[known:]
-        if known:  # the frames before are shown already: what they have become carries over, and fades
-            step = (self._tail[3] - latents[:known]).mean(0, keepdim=True)
-            fresh = cross_fade(fresh[:OVERLAP] + step, fresh[:OVERLAP])
-            fresh = torch.cat([fresh, latents[known + OVERLAP :]])
-        self._tail = (*(part[-OVERLAP:] for part in new), fresh[-OVERLAP:])
-        frames = renderer.decode(fresh, new[1])
-        alpha = Regions(new[2]).person.to(frames)
-        frames, alpha = frames[..., rows, columns], alpha[..., rows, columns]
-        plate = resolve_background(self.settings.background, self.identity, cameras).to(frames)
-        return composite(frames, alpha, plate, isinstance(self.settings.background, str)).cpu()
-
-    def _encoded(self, cameras: Cameras):
-        """The portrait as the networks read it, framed once as the frames are."""
-        whole, _ = padded(cameras[:1])
-        framed = background_plate(replace(self.identity, background=self.identity.portrait), whole)
-        return self.models.renderer.encode_portrait(framed[None])
+        cameras = cameras.to(renderer.device)
+        if self._plate is None:
+            self._plate = background_plate(self.identity, cameras, continued=True)
+        guides = render_guides(models.body, self.identity, motion, cameras, self._rest, self._plate)
+        guide = renderer.guide(models.body, self._rest, self.identity.performed(motion), cameras, guides)
+        alpha = renderer.predict_regions(guides, guide, self.settings.predicted_mask).person.float()
+        frames = renderer.restore(guides, guide)
+        drawn = isinstance(self.settings.background, str)
+        plate = self._plate[None] if drawn else resolve_background(self.settings.background, self.identity, cameras)
+        return composite(frames, alpha, plate.to(frames), drawn).cpu()
 
 
 def stream(live: Live, blocks: Iterable[Tensor | None]) -> Iterator[LiveFrame]:

@@ -77,7 +77,7 @@ def test_memory_is_bounded(live):
     for i in range(6):
         live.push(speech(0.2))
         live.frames()
-        sizes.append((len(live._heard), len(live._past), len(live._tail[3]), len(live._waiting)))
+        sizes.append((len(live._heard), len(live._past), len(live._ahead), len(live._waiting)))
         if i > 3:
             assert sizes[-1] == sizes[-2]
     with pytest.raises(ValueError, match="wait to be spoken"):
