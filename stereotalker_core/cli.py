@@ -1,4 +1,4 @@
-"""The command line: python -m stereotalker_core COMMAND, talk | batch | join | motion | face | avatar | demo | ..."""
+"""The command line: python -m stereotalker_core COMMAND, talk | batch | join | serve | motion | avatar | demo | ..."""
 
 import argparse
 import logging
@@ -8,7 +8,7 @@ import threading
 from collections.abc import Sequence
 
 from . import __version__
-from .commands import avatar, batch, convert, data, demo, evaluate, face, info, join, talk
+from .commands import avatar, batch, convert, data, demo, evaluate, face, info, join, serve, talk
 
 _PAIRS = ("--orbit", "--yaw", "--pitch")  # their values may start with a minus, which argparse takes for an option
 
@@ -30,7 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument("--verbose", action="store_true", help="show log messages")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (talk, batch, join, face, avatar, demo, info, convert, evaluate, data):
+    for module in (talk, batch, join, serve, face, avatar, demo, info, convert, evaluate, data):
         module.add_parsers(commands)
     return parser
 

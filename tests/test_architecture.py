@@ -43,10 +43,11 @@ ALLOWED = {
     "video": [*_STAGE_1, "motion", "face", "image"],
     "convert": _ALL_STAGES,
     "pipeline": _ALL_STAGES,
+    "live": [*_ALL_STAGES, "pipeline"],
     "synthetic": [*_STAGE_1, "inpaint_places", "motion", "face", "video.guides", "image"],
     "training": [*_ALL_STAGES, "convert", "synthetic", "pipeline"],
     "evaluation": [*_ALL_STAGES, "synthetic", "pipeline", "training"],
-    "commands": [*_ALL_STAGES, "convert", "pipeline", "synthetic", "training", "evaluation", "cli"],
+    "commands": [*_ALL_STAGES, "convert", "pipeline", "live", "synthetic", "training", "evaluation", "cli"],
     "cli": ["commands"],
     "__main__": ["cli"],
 }

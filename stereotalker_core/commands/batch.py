@@ -32,14 +32,17 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     """Declare `batch`."""
     batch = commands.add_parser(
         "batch", help="a list of clips", description=__doc__, epilog=EXAMPLES,
-        usage="%(prog)s JOBS --out DIR [options] [-- options of talk for all clips]", formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="%(prog)s JOBS --out DIR [options] [-- options of talk for all clips]",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     batch.add_argument("jobs", help=".csv or .jsonl, one clip a row; see below")
     batch.add_argument("--out", required=True, metavar="DIR", help="folder of the clips")
     batch.add_argument("--shard", metavar="I/N", help="only every N-th job, from the I-th on; 1..N")
     ray = "spread over a Ray cluster: auto, local, or ADDRESS (pip install 'stereotalker[ray]')"
     batch.add_argument("--ray", metavar="A", help=ray)
-    batch.add_argument("--workers", type=int, metavar="N", help="with --ray: workers, 1..1000; default: all CPUs or GPUs")
+    batch.add_argument(
+        "--workers", type=int, metavar="N", help="with --ray: workers, 1..1000; default: all CPUs or GPUs"
+    )
     parts = "with --ray: clips longer than this many seconds are spread over workers; 5..3600, default 60"
     batch.add_argument("--split", type=float, default=60.0, metavar="S", help=parts)
     batch.add_argument("--quiet", action="store_true", help="no progress line")
@@ -79,7 +82,8 @@ def run(args: argparse.Namespace) -> int:
     for row in rows:
         sys.stderr.write(f"failed: {row}\n")
     made = len(waiting) - len(failed)
-    print(f"{made} made, {len(done)} done before, {len(failed)} failed, in {time.perf_counter() - started:.0f} s: {folder}")
+    elapsed = time.perf_counter() - started
+    print(f"{made} made, {len(done)} done before, {len(failed)} failed, in {elapsed:.0f} s: {folder}")
     return 1 if failed else 0
 
 

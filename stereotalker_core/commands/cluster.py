@@ -106,7 +106,9 @@ def connect(address: str, ray) -> None:
         else:
             ray.init(address=address, **{k: v for k, v in settings.items() if k != "include_dashboard"})
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ValueError(f"no Ray cluster at {address!r} ({' '.join(str(error).split())[:120]}); --ray local") from error
+        raise ValueError(
+            f"no Ray cluster at {address!r} ({' '.join(str(error).split())[:120]}); --ray local"
+        ) from error
 
 
 def spread(jobs: list[Job], address: str, workers: int | None, split: float) -> Iterator[tuple[Job, str, str]]:
@@ -121,19 +123,20 @@ def spread(jobs: list[Job], address: str, workers: int | None, split: float) -> 
     count = workers or gpus or int(resources.get("CPU", 1))
     needs = {"num_gpus": 1} if gpus and count <= gpus else {"num_cpus": 1}
     environment = {"env_vars": {"OMP_NUM_THREADS": "1"}}
-    make = ray.remote(max_restarts=-1, max_task_retries=0, runtime_env=environment, **needs)(Worker).remote
+    make = ray.remote(max_restarts=0, runtime_env=environment, **needs)(Worker).remote
     try:
-        yield from _scheduled(ray, [make() for _ in range(count)], jobs, split)
+        yield from _scheduled(ray, make, count, jobs, split)
     finally:
         ray.shutdown()
 
 
-def _scheduled(ray, actors: list, jobs: list[Job], split: float) -> Iterator[tuple[Job, str, str]]:
+def _scheduled(ray, make, count: int, jobs: list[Job], split: float) -> Iterator[tuple[Job, str, str]]:
     """Hand out work, never more than AHEAD pieces a worker; give results in order; do lost work again."""
     todo: deque[Work] = deque()
     source, ready = iter(jobs), {}
     progress: dict[int, Progress] = {}
-    running: dict = {}  # reference -> (work, actor)
+    actors = [make() for _ in range(count)]
+    running: dict = {}  # reference -> (work, place of the actor, the actor)
     load = dict.fromkeys(range(len(actors)), 0)
     order, more = iter(jobs), True
     expected = next(order, None)
@@ -151,34 +154,39 @@ def _scheduled(ray, actors: list, jobs: list[Job], split: float) -> Iterator[tup
         while todo and min(load.values()) < AHEAD:
             chosen = min(load, key=load.get)
             work = todo.popleft()
-            running[actors[chosen].make.remote(work.args)] = (work, chosen)
+            running[actors[chosen].make.remote(work.args)] = (work, chosen, actors[chosen])
             load[chosen] += 1
         if running:
             (reference, *_), _ = ray.wait(list(running), num_returns=1)
-            work, actor = running.pop(reference)
-            load[actor] -= 1
-            _take(ray, reference, work, todo, progress[work.job.number], ready)
+            work, place, actor = running.pop(reference)
+            load[place] -= 1
+            died = _take(ray, reference, work, todo, progress[work.job.number], ready)
+            if died and actors[place] is actor:  # once, though all that waited there has failed
+                actors[place] = make()  # one that Ray restarts refuses work until it is up again
         while expected is not None and expected.number in ready:
             yield expected, *ready.pop(expected.number)
             expected = next(order, None)
 
 
-def _take(ray, reference, work: Work, todo: deque, progress: Progress, ready: dict) -> None:
-    """Note what came of a piece of work; put it back where its worker died."""
+def _take(ray, reference, work: Work, todo: deque, progress: Progress, ready: dict) -> bool:
+    """Note what came of a piece of work; put it back where its worker died -> whether it did."""
+    died = False
     try:
         report, fault = ray.get(reference)
     except ray.exceptions.RayActorError as error:
+        died = True
         if work.tries + 1 < TRIES:
             todo.appendleft(replace(work, tries=work.tries + 1))
-            return
+            return died
         report, fault = None, f"its worker died {TRIES} times ({str(error).splitlines()[0][:80]})"
     except ray.exceptions.RayTaskError as error:
         report, fault = None, " ".join(str(error.cause).split())
     progress.fault = progress.fault or fault
     progress.reports.append(report or {})
-    if len(progress.reports) < progress.pieces:
-        return
-    ready[work.job.number] = ("failed", progress.fault) if progress.fault else _finished(work.job, progress)
+    if len(progress.reports) == progress.pieces:
+        failed = ("failed", progress.fault)
+        ready[work.job.number] = failed if progress.fault else _finished(work.job, progress)
+    return died
 
 
 def _finished(job: Job, progress: Progress) -> tuple[str, str]:

@@ -19,7 +19,9 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
         "join", help="parts of a clip -> the clip", description=__doc__, epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    join.add_argument("parts", nargs="+", metavar="PART", help="in any order; they must follow each other without a gap")
+    join.add_argument(
+        "parts", nargs="+", metavar="PART", help="in any order; they must follow each other without a gap"
+    )
     join.add_argument("--out", required=True, metavar="V", help="of the same kind as the parts")
     join.set_defaults(run=run)
 
@@ -31,7 +33,9 @@ def run(args: argparse.Namespace) -> int:
         if not path.is_file():
             raise FileNotFoundError(f"no file at {path}")
         if path.suffix.lower() != out.suffix.lower():
-            raise ValueError(f"{path} and {out} are different kinds of file; parts are joined without encoding them again")
+            raise ValueError(
+                f"{path} and {out} are different kinds of file; parts are joined without encoding them again"
+            )
         if path.resolve() == out.resolve() or (out.exists() and out.samefile(path)):
             raise ValueError(f"--out {out} is one of the parts; choose another name")
     whole = join_parts(args.parts, out)

@@ -39,7 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog, parser.formatter_class = EXAMPLES, argparse.RawDescriptionHelpFormatter
     parser.add_argument("--identity", metavar="P.safetensors", help="a person who was fitted before, for --portrait")
     parser.add_argument("--save-identity", metavar="P.safetensors", help="keep the fitted person for --identity")
-    parser.add_argument("--frames", metavar="A:B", help="only frames A to B - 1 of the clip; `join` puts parts together")
+    parser.add_argument(
+        "--frames", metavar="A:B", help="only frames A to B - 1 of the clip; `join` puts parts together"
+    )
     shard = "the I-th of N parts, 1..N; written as NAME.part-I-of-N; `join` puts them together"
     parser.add_argument("--shard", metavar="I/N", help=shard)
     quality = f"{', '.join(QUALITIES)}: default high; the next better one is about twice as large"

@@ -48,9 +48,13 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     several = "which of several people, 1 = the largest; without it the largest is taken, with a warning"
     talk.add_argument("--person", type=int, metavar="N", help=several)
     talk.add_argument("--audio", metavar="A", help="wav, flac, mp3, ogg, m4a, or a video with sound")
-    talk.add_argument("--out", required=True, metavar="V", help=f"{', '.join(outputs.KINDS)}; pictures: frames/%%05d.png")
+    talk.add_argument(
+        "--out", required=True, metavar="V", help=f"{', '.join(outputs.KINDS)}; pictures: frames/%%05d.png"
+    )
     camera = talk.add_mutually_exclusive_group()
-    camera.add_argument("--yaw", type=float, default=0.0, metavar="D", help="-180..180 degrees; positive: towards the right side")
+    camera.add_argument(
+        "--yaw", type=float, default=0.0, metavar="D", help="-180..180 degrees; positive: towards the right side"
+    )
     camera.add_argument("--orbit", metavar="D0:D1", help="from one yaw to another, like -40:40")
     origin = "where yaw is measured from: the photograph's own view, or the front of the body; default photo"
     talk.add_argument("--yaw-origin", default="photo", metavar="O", help=origin)

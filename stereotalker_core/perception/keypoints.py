@@ -136,8 +136,8 @@ class Keypoints:
             row = int(far.int().argmax())
             x, y = self.xy[row].tolist()
             raise ValueError(
-                f"keypoint {self.names[row]} at ({x:.4g}, {y:.4g}) lies far outside of the {width} x {height} px picture: "
-                "were the points found in another one?"
+                f"keypoint {self.names[row]} at ({x:.4g}, {y:.4g}) lies far outside of the "
+                f"{width} x {height} px picture: were the points found in another one?"
             )
 
     def check_front(self) -> None:

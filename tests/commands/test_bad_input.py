@@ -17,16 +17,19 @@ from stereotalker_core.records import Motion
 
 NUMBERS = ("nan", "inf", "-inf", "1e9", "-1e9", "", "x", "1,5", "0x10")
 LIMITED = (
-    "--yaw", "--pitch", "--steps", "--face-scale", "--view-experts", "--mask-experts", "--seed", "--intensity", "--energy",
+    "--yaw", "--pitch", "--steps", "--face-scale", "--view-experts", "--mask-experts", "--seed",
+    "--intensity", "--energy",
     "--blink-rate", "--motion-steps", "--prior-strength", "--person",
 )  # fmt: skip
 FINE = {("--seed", "1e9"), ("--face-scale", "1e9")}  # no such fault: 1e9 is no whole number, which is one
 WORDS = [
     ("--orbit", w) for w in ("", ":", "1", "1:2:3", "a:b", "nan:3", "-200:0", "0:inf")
-] + [("--size", w) for w in ("", "0", "-256", "255", "127", "1032", "256x", "x256", "256x2000", "1e3", "256.0", "9" * 30)] + [
+] + [("--size", w) for w in ("", "0", "-256", "255", "127", "1032", "256x", "x256", "256x2000", "1e3",
+    "256.0", "9" * 30)] + [
     ("--aspect", w) for w in ("", "1", "16:10", "photo:1", "0:0")
 ] + [("--framing", w) for w in ("", "wide", "AUTO")] + [("--yaw-origin", w) for w in ("", "nose")] + [
-    ("--background", w) for w in ("#", "#12345", "#1234567", "#gggggg", "", "red", "BAD/text.wav", "BAD/none.png", "BAD")
+    ("--background", w) for w in ("#", "#12345", "#1234567", "#gggggg", "", "red", "BAD/text.wav",
+    "BAD/none.png", "BAD")
 ] + [("--style", w) for w in ("", "bored", "sad,happy")] + [("--device", w) for w in ("abacus", "cuda:99", "")] + [
     ("--frames", w) for w in ("", "5", "a:b", "5:3", "5:5", "13:", "100:200", "1:2:3", "-1:0")
 ] + [("--shard", w) for w in ("", "1", "0/3", "4/3", "1/0", "-1/3", "a/b", "1/2/3")] + [
@@ -43,7 +46,8 @@ FILES = [
             "far.json", "three.json", "binary.json", "words.json",
         ),
         "--motion": (
-            "none.npz", "", "empty", "text.wav", "cut.safetensors", "other.safetensors", "nan.safetensors", "zero.safetensors",
+            "none.npz", "", "empty", "text.wav", "cut.safetensors", "other.safetensors", "nan.safetensors",
+            "zero.safetensors",
             "keys.npz", "pickle.npz", "text.csv", "text.bvh", "text.npz",
         ),
         "--transcript": (),
@@ -60,9 +64,12 @@ TARGETS = [
 ] + [("--transcript", w) for w in ("@BAD/none.txt", "@BAD/binary.json", "@")]  # fmt: skip
 CASES = [(o, w) for o in LIMITED for w in NUMBERS if (o, w) not in FINE] + WORDS + FILES + TARGETS
 LINES = [
-    ["talk"], ["talk", "--nonsense"], ["talk", "--yaw"], ["tolk"], [], ["join"], ["join", "BAD/none.mp4", "--out", "BAD/v.mp4"],
-    ["join", "BAD/text.wav", "--out", "BAD/v.mp4"], ["join", "BAD/file.mp4", "--out", "BAD/v.mp4"], ["batch", "BAD/none.csv"],
-    ["batch", "BAD/none.csv", "--out", "BAD/o"], ["batch", "BAD", "--out", "BAD/o"], ["motion", "--audio", "BAD/text.wav"],
+    ["talk"], ["talk", "--nonsense"], ["talk", "--yaw"], ["tolk"], [], ["join"], ["join", "BAD/none.mp4",
+    "--out", "BAD/v.mp4"],
+    ["join", "BAD/text.wav", "--out", "BAD/v.mp4"], ["join", "BAD/file.mp4", "--out", "BAD/v.mp4"], ["batch",
+    "BAD/none.csv"],
+    ["batch", "BAD/none.csv", "--out", "BAD/o"], ["batch", "BAD", "--out", "BAD/o"], ["motion", "--audio",
+    "BAD/text.wav"],
 ]  # fmt: skip
 
 
@@ -73,7 +80,9 @@ def png(width: int, height: int) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+    )
 
 
 def wav(samples: np.ndarray, kind: int = 1) -> bytes:
@@ -95,7 +104,8 @@ def bad(inputs, tmp_path_factory):
     (f / "binary.json").write_bytes(b"\xff\xfe\x00{")
     eyes = {"left_eye": [150, 100], "right_eye": [100, 100], "nose": [125, 120]}
     texts = {
-        "text": "{", "nobody": '{"people": []}', "list": "[1, 2]", "number": "5", "names": '{"tail": [1, 2]}', "nan": "",
+        "text": "{", "nobody": '{"people": []}', "list": "[1, 2]", "number": "5", "nan": "",
+        "names": '{"tail": [1, 2]}',
         "three": '{"left_eye": [1]}', "words": '{"left_eye": "here"}',
     }  # fmt: skip
     for name, text in texts.items():
@@ -171,12 +181,16 @@ def test_bad_lines(refused, line):
 
 
 @pytest.mark.parametrize("change", ["same", "symlink", "hardlink", "dots", "folder link"])
-@pytest.mark.parametrize("option, name", [("--audio", "talk.mp4"), ("--motion", "m.safetensors"), ("--portrait", "p.png")])
+@pytest.mark.parametrize(
+    "option, name", [("--audio", "talk.mp4"), ("--motion", "m.safetensors"), ("--portrait", "p.png")]
+)
 def test_an_input_is_never_the_output(inputs, bad, refused, tmp_path_factory, option, name, change):
     """The user's own video, under whatever name it is called."""
     folder = tmp_path_factory.mktemp("own")
     source = folder / name
-    shutil.copy({"--audio": inputs.audio, "--motion": bad / "m.safetensors", "--portrait": inputs.portrait}[option], source)
+    shutil.copy(
+        {"--audio": inputs.audio, "--motion": bad / "m.safetensors", "--portrait": inputs.portrait}[option], source
+    )
     target = {"same": source, "dots": folder / "x" / ".." / name}.get(change, folder / f"other{source.suffix}")
     (folder / "x").mkdir()
     if change == "symlink":

@@ -41,7 +41,9 @@ def speech(rate: int = 44100, channels: int = 2):
 
 def write(path, frames, audio=None, part=None, transparent=False, alpha=None, **settings):
     part = part or Part(0, COUNT, COUNT)
-    writer = ClipWriter(path, SIZE, 25, format_for(path, "high", transparent), part, audio, {"comment": "x"}, **settings)
+    writer = ClipWriter(
+        path, SIZE, 25, format_for(path, "high", transparent), part, audio, {"comment": "x"}, **settings
+    )
     with writer:
         for i in range(part.first + writer.done, part.stop, 7):
             now = slice(i, min(i + 7, part.stop))
@@ -130,7 +132,10 @@ def test_a_killed_run_goes_on(tmp_path, frames):
 def test_an_interrupted_run_never_replaces_a_whole_clip(tmp_path, frames):
     path = write(tmp_path / "v.mp4", frames)
     before = path.read_bytes()
-    with pytest.raises(KeyboardInterrupt), ClipWriter(path, SIZE, 25, format_for(path), Part(0, COUNT, COUNT)) as writer:
+    with (
+        pytest.raises(KeyboardInterrupt),
+        ClipWriter(path, SIZE, 25, format_for(path), Part(0, COUNT, COUNT)) as writer,
+    ):
         writer.write(frames[:13])
         raise KeyboardInterrupt
     assert path.read_bytes() == before and writer.partial == tmp_path / "v.partial.mp4"
