@@ -27,6 +27,7 @@ from .texels import Lifter
 YAWS = (0.0, 90.0, 180.0, -90.0)  # degrees; positive: from the person's right, as everywhere
 SIZE = (240, 288)  # rows and columns of a view
 METRES = 0.004  # a pixel
+BLOCK = 4  # pixels a side of a square that networks take as one token
 RIG_ATLAS = 512  # texels a side of the atlas that the views are taken from and given back to
 RIG_REGIONS = ("clothes", "face", "hair", "hands")
 _TOP = 0.86  # m: the upper edge of the views
@@ -70,6 +71,8 @@ class Rig(nn.Module):
     pixel (P,): their flat index into V x H x W. grid (S, 2), owner (S,): places in the atlas that are averaged into
     the covered pixels. uv (S, 2): the same in the layout that synthetic people are painted in. position, normal (P, 3)
     of the mean body; region (P, 4): shares of RIG_REGIONS; inner (P,) bool: eyes, teeth and the mouth.
+    texel (P,): flat index of one texel of a RIG_ATLAS atlas that the pixel shows.
+    token (T,): the squares of BLOCK pixels a side that show some of the body, as flat indices.
     opposite, mirror (P,): the covered pixel behind, and that of the mirrored place, with opposite_there, mirror_there.
     """
 
@@ -99,6 +102,7 @@ class Rig(nn.Module):
             "uv": _at(body.uv, body.uv_triangles[triangle], weight) * 2 - 1,
             "corners": corners[first],
             "weight": weight[first],
+            "texel": _texel(_at(body.atlas_uv, body.uv_triangles[triangle[first]], weight[first])),
             "position": mean(_at(body.mean, corners, weight)),
             "normal": F.normalize(mean(_at(normals, corners, weight)), dim=1),
             "region": mean(_regions(body)[part]),
@@ -109,6 +113,7 @@ class Rig(nn.Module):
             self.register_buffer(name, value, persistent=False)
         side = part[first]
         self._partners(body, at, side)
+        self._tokens()
         self._merging(body)
 
     # ---------------------------------------------------------------- tables
@@ -195,17 +200,50 @@ class Rig(nn.Module):
         self.register_buffer("places", torch.stack(places), persistent=False)  # (V, N, 2)
         self.register_buffer("shares", torch.stack(weights), persistent=False)  # (V, N)
 
+    def _tokens(self) -> None:
+        """Squares of BLOCK x BLOCK pixels: which pixels each holds, and where each pixel is among them."""
+        rows, columns = SIZE
+        line, column = torch.div(self.pixel, columns, rounding_mode="floor"), self.pixel % columns
+        token = torch.div(line, BLOCK, rounding_mode="floor") * (columns // BLOCK) + torch.div(
+            column, BLOCK, rounding_mode="floor"
+        )
+        covered, slot = torch.unique(token, return_inverse=True)
+        inside = slot * BLOCK**2 + line % BLOCK * BLOCK + column % BLOCK
+        held = torch.full((len(covered) * BLOCK**2,), len(self.pixel))
+        held[inside] = torch.arange(len(self.pixel))
+        self.register_buffer("token", covered, persistent=False)
+        self.register_buffer("held", held, persistent=False)
+        self.register_buffer("inside", inside, persistent=False)
+
     # ---------------------------------------------------------------- pictures
-    def pictures(self, atlas: Tensor, layout: str = "grid", nearest: bool = False) -> Tensor:
+    def tokens(self, values: Tensor) -> Tensor:
+        """Covered pixels (..., P, C) -> the T covered squares (..., T, BLOCK * BLOCK * C), zero where no body is."""
+        padded = F.pad(values, (0, 0, 0, 1))
+        return padded.index_select(-2, self.held).unflatten(-2, (-1, BLOCK**2)).flatten(-2)
+
+    def from_tokens(self, tokens: Tensor) -> Tensor:
+        """What `tokens` gives -> covered pixels (..., P, C)."""
+        return tokens.unflatten(-1, (BLOCK**2, -1)).flatten(-3, -2).index_select(-2, self.inside)
+
+    def laid_out(self, tokens: Tensor) -> Tensor:
+        """Covered squares (B, T, C) -> maps (B * V, C, H / BLOCK, W / BLOCK), zero elsewhere; channels last."""
+        rows, columns = (side // BLOCK for side in self.size)
+        flat = tokens.new_zeros(len(tokens), self.views * rows * columns, tokens.shape[-1])
+        flat = flat.index_copy(1, self.token, tokens)
+        return flat.view(-1, rows, columns, tokens.shape[-1]).permute(0, 3, 1, 2)
+
+    def collected(self, maps: Tensor) -> Tensor:
+        """What `laid_out` gives -> covered squares (B, T, C)."""
+        flat = maps.permute(0, 2, 3, 1).reshape(len(maps) // self.views, -1, maps.shape[1])
+        return flat.index_select(1, self.token)
+
+    def pictures(self, atlas: Tensor, layout: str = "grid") -> Tensor:
         """What the covered pixels (P, C) show of an atlas (C, A, A).
 
-        layout: "grid", the atlas of a portrait, or "uv", that of a synthetic person. nearest: one texel a pixel.
+        layout: "grid", the atlas of a portrait, or "uv", that of a synthetic person.
         """
         places = getattr(self, layout)
-        mode = "nearest" if nearest else "bilinear"
-        found = F.grid_sample(atlas[None], places[None, None], mode, "border", align_corners=False)[0, :, 0].T
-        if nearest:
-            return found.new_zeros(len(self.pixel), found.shape[1]).index_copy_(0, self.owner, found)
+        found = F.grid_sample(atlas[None], places[None, None], padding_mode="border", align_corners=False)[0, :, 0].T
         total = found.new_zeros(len(self.pixel), found.shape[1]).index_add_(0, self.owner, found)
         return total / self.count[:, None]
 
@@ -231,6 +269,12 @@ class Rig(nn.Module):
 
 def _at(values: Tensor, corners: Tensor, weight: Tensor) -> Tensor:
     return sum(values.index_select(0, corners[:, i]) * weight[:, i : i + 1] for i in range(3))
+
+
+def _texel(uv: Tensor) -> Tensor:
+    """Places (N, 2) in [0, 1] -> flat indices into a RIG_ATLAS atlas."""
+    cell = (uv * RIG_ATLAS).long().clamp(0, RIG_ATLAS - 1)
+    return cell[:, 1] * RIG_ATLAS + cell[:, 0]
 
 
 def _regions(body: HalfBody) -> Tensor:
