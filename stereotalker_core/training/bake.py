@@ -24,9 +24,9 @@ from ..body.model import HalfBody
 from ..body.rig import RIG_ATLAS, Rig
 from ..synthetic.bake_data import read, unpacked
 from ..video.bake_network import NOISE, BakeConfig, BakeNetwork
-from .export import provenance
 from .loop import Batch, Schedule, fit, generator
 from .provenance import cost
+from .stage2_command import provenance
 
 logger = logging.getLogger(__name__)
 PARTS = ("view_experts", "mask_experts", "across_views", "reference")  # what --without leaves out

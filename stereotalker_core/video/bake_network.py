@@ -22,7 +22,9 @@ from .experts import ExpertConfig, ExpertContext, MaskExperts, ViewExperts
 _CANDIDATES = 4  # own, opposite, mirror, opposite of the mirror
 _CONDITIONS = 4 * _CANDIDATES + 3  # colours and visibility of the candidates, the noisy texture
 _STATIC = 6 + len(RIG_REGIONS) + 1  # normal, position, regions, silhouette
-_OWN_FIRST = 2.0  # logit of the pixel's own colour in the beginning
+# logits in the beginning: the pixel's own colour, and how much more a partner counts that was seen, by region
+_OWN_FIRST = 2.0
+_COPIED = {"clothes": (4.0, 2.0, 0.0, 1.0), "face": (4.0, -2.0, -1.0, -2.0), "hair": (4.0, -2.0, -1.0, -2.0)}
 NOISE = 0.6  # standard deviation of pure noise, colours in [-1, 1]
 
 
@@ -69,6 +71,10 @@ class BakeNetwork(nn.Module):
             nn.LayerNorm(2 * first), nn.Linear(2 * first, 4 * first), nn.SiLU(),
             nn.Linear(4 * first, (_CANDIDATES + 3) * BLOCK**2),
         )  # fmt: skip
+        copied = torch.zeros(len(RIG_REGIONS), _CANDIDATES)
+        for name, row in _COPIED.items():
+            copied[RIG_REGIONS.index(name)] = torch.tensor(row)
+        self.copied = nn.Parameter(copied)
         nn.init.zeros_(self.out[-1].weight)
         nn.init.zeros_(self.out[-1].bias)
         levels = [m for m in self.modules() if isinstance(m, Level)]
@@ -117,6 +123,7 @@ class BakeNetwork(nn.Module):
             x = self._unet(x, scale, views, seen)
         flat = rig.from_tokens(self.out(torch.cat([rig.collected(x), tokens], -1)))
         logits = flat[..., :_CANDIDATES] + flat.new_tensor([_OWN_FIRST] + [0.0] * (_CANDIDATES - 1))
+        logits = logits + (rig.region @ self.copied) * (candidates[..., 3] / 2 + 0.5)
         mixed = (logits.softmax(-1)[..., None] * candidates[..., :3]).sum(2)
         return mixed + flat[..., _CANDIDATES:]
 
