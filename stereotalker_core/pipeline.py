@@ -20,6 +20,8 @@ from .motion.sampling import MotionModels, MotionOptions, sample_motion
 from .perception.keypoints import HELP, Keypoints
 from .perception.networks import Perception, load_perception
 from .records import Audio, Cameras, Identity, Motion
+from .video.bake import bake, load_bake
+from .video.bake_network import BakeNetwork
 from .video.face_pass import LARGEST_SCALE
 from .video.render import RenderedChunk, Renderer, render_video
 from .video.render import load_nano as load_renderer
@@ -27,6 +29,7 @@ from .video.render import load_nano as load_renderer
 SIZES = (128, 1024)  # pixels
 SIZE_STEP = 8  # pixels; the renderer draws the next multiple of 64 and cuts it to size
 ASPECTS = {"1:1": 1.0, "4:5": 4 / 5, "9:16": 9 / 16, "16:9": 16 / 9}  # width over height; "photo": the photograph's own
+BAKED = 1.0  # strength of the bake
 LEAST_QUALITY = 0.25  # of a fit; below, what is rendered is not the person
 Progress = Callable[[str, int, int], None]  # stage, done, total
 
@@ -94,19 +97,23 @@ class View:
 
 @dataclass(frozen=True)
 class Models:
-    """Everything `talk` needs: the body, the networks that see the portrait, those of stage 1 and of stage 2."""
+    """Everything `talk` needs: the body, the networks that see the portrait, those of stage 1 and of stage 2.
+
+    bake: the network that invents what the portrait does not show, once a person; None: the plain fill.
+    """
 
     body: HalfBody
     perception: Perception
     motion: MotionModels
     renderer: Renderer
+    bake: BakeNetwork | None = None
 
     @classmethod
     def load_nano(cls, device: str | torch.device = "cpu") -> "Models":
         """The models that ship with the package. FileNotFoundError and ValueError name a missing or damaged file."""
         device = str(device)
         body, perception = HalfBody().to(device), load_perception(device)
-        return cls(body, perception, MotionModels.load_nano(device), load_renderer(device))
+        return cls(body, perception, MotionModels.load_nano(device), load_renderer(device), load_bake(device=device))
 
     def with_experts(self, view: float = 1.0, mask: float = 1.0) -> "Models":
         """The same models with another strength of the view and mask experts (0 = off)."""
@@ -200,11 +207,15 @@ def prepare(
     options: MotionOptions | None = None,
     progress: Progress | None = None,
     fitted: Callable[[Identity], None] | None = None,
+    identity: Identity | None = None,
+    bake_strength: float = BAKED,
 ) -> Scene:
     """Steps 1-4 of the recipe: portrait (3, H, W) in [-1, 1] and speech -> the scene.
 
     person: which of several people, 1 = the largest. motion: skips stage 1. fitted: is called with the person as soon
-    as they are fitted, with the quality and the warnings of the fit.
+    as they are fitted, with the quality and the warnings of the fit. identity: a person who
+    was fitted before; skips the fit, and the bake where its strength is the same.
+    bake_strength: 0..1, of what is invented where the portrait shows nothing; 0 = its plain fill.
     ValueError for bad input, and for a portrait that the body does not fit.
     """
     report = progress or (lambda stage, done, total: None)
@@ -212,16 +223,16 @@ def prepare(
     if audio is None and motion is None:
         raise ValueError("give a recording or a motion")
     view, options = view or View(), options or MotionOptions()
-    # 2. fit the portrait once; on the CPU, where its small systems are solved in float64
-    report("fit", 0, 1)
+    # 2. fit the portrait once, on the CPU, where its small systems are solved in float64; invent what it does not show
     device = models.renderer.device
-    body, networks = models.body, models.perception
-    if device.type != "cpu":
-        body = copy.deepcopy(body).cpu()
-    identity = fit_person(body, portrait, keypoints, mask, networks=networks, person=person)
-    report("fit", 1, 1)
+    body = models.body if device.type == "cpu" else copy.deepcopy(models.body).cpu()
+    if identity is None:
+        report("fit", 0, 1)
+        identity = fit_person(body, portrait, keypoints, mask, networks=models.perception, person=person)
+        report("fit", 1, 1)
     if fitted:
         fitted(identity)
+    identity = baked(models, body, identity, bake_strength, report)
     # 3. speech -> motion
     if motion is None:
         motion = sample_motion(
@@ -233,6 +244,20 @@ def prepare(
         )
     # 4. one camera a frame
     return Scene(identity, motion, view.cameras(body, identity, len(motion)))
+
+
+def baked(
+    models: Models, body: HalfBody, identity: Identity, strength: float, progress: Progress | None = None
+) -> Identity:
+    """The identity with what the portrait does not show invented at a strength 0..1, unless that was done before."""
+    if models.bake is None or identity.baked == strength or identity.atlas_layout != 2:
+        return identity
+    if progress:
+        progress("bake", 0, 1)
+    identity = bake(models.bake, body, identity, strength=strength)
+    if progress:
+        progress("bake", 1, 1)
+    return identity
 
 
 def render(

@@ -111,7 +111,7 @@ def nano_models():
 
     models = Models.load_nano("cpu")
     motion, renderer = models.motion, models.renderer
-    modules = [models.body, models.perception, *vars(motion).values(), *vars(renderer).values()]
+    modules = [models.body, models.perception, models.bake, *vars(motion).values(), *vars(renderer).values()]
     return models, Managed(*(module for module in modules if isinstance(module, nn.Module)))
 
 

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..inpaint_places import push_pull
 from .model import HalfBody
 from .rasterize import rasterize
 from .regions import FACE_PARTS, HAND_PARTS
@@ -265,6 +266,21 @@ class Rig(nn.Module):
         found = found * self.shares[:, None]  # (V, C + 1, N)
         total = found.sum(0).T
         return total[:, :-1] / total[:, -1:].clamp_min(1e-6), (total[:, -1] * 4).clamp(0, 1)
+
+    def to_atlas(self, change: Tensor) -> Tensor:
+        """A change (P, C) of the pixels -> a smooth atlas (C, A, A) of it, gaps filled.
+
+        Texels that no view sees take the change of their surroundings; eyes, teeth, mouth and lids take none.
+        """
+        lifter = self.lifter
+        texels, sure = self.merged(change)
+        size = lifter.size
+        values = torch.cat([texels, sure[:, None]], 1)
+        flat = values.new_zeros(size * size, values.shape[1]).index_copy(0, lifter.texel, values)
+        atlas = flat.T.reshape(1, -1, size, size)
+        filled = push_pull(atlas[:, :-1], atlas[:, -1:])[0]
+        own = lifter.texel[lifter.templated | (lifter.eyelids > 0)]
+        return filled * filled.new_ones(size * size).index_fill(0, own, 0.0).view(1, size, size)
 
 
 def _at(values: Tensor, corners: Tensor, weight: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from .. import __version__
 from ..audio.load import load_audio
@@ -19,8 +20,8 @@ from ..motion.conditioning import Style
 from ..motion.io import READERS, load_motion, save_live_link_csv, save_npz
 from ..motion.preview import preview_frames, strip
 from ..motion.sampling import MotionModels, MotionOptions, sample_motion
-from ..pipeline import ASPECTS, Look, Models, Scene, View, heard_warnings, prepare, render
-from ..records import Audio, Motion
+from ..pipeline import ASPECTS, BAKED, Look, Models, Scene, View, heard_warnings, prepare, render
+from ..records import Audio, Identity, Motion
 from ..video.provenance import container_tags
 from ..video.writer import VideoWriter, check_output
 from .inputs import parse_background, parse_orbit, parse_size, read_keypoints, read_transcript
@@ -31,6 +32,8 @@ SAVERS = {
     ".safetensors": Motion.save, ".npz": save_npz, ".csv": save_live_link_csv,
     ".bvh": lambda motion, path: save_bvh(motion, HalfBody(), path),
 }  # fmt: skip
+
+_OTHER_PICTURE = 0.01  # mean difference in [-1, 1] from which two pictures are not the same
 
 
 def add_parsers(commands: argparse._SubParsersAction) -> None:
@@ -57,6 +60,10 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     talk.add_argument("--steps", type=int, default=1, metavar="N", help="denoising steps of the renderer")
     scale = "draw the face once more, 2 to 4 times as large, and blend it in; 1: no"
     talk.add_argument("--face-scale", type=int, default=1, metavar="N", help=scale)
+    invented = "0..1: how much is invented where the portrait shows nothing; 0: colours of what is near"
+    talk.add_argument("--bake", type=float, default=BAKED, metavar="X", help=invented)
+    kept = "keep the fitted and baked person in this file; a second run with the same portrait reads it"
+    talk.add_argument("--identity", metavar="I.safetensors", help=kept)
     talk.add_argument("--background", default="portrait", metavar="B", help="portrait, #rrggbb, or a picture")
     talk.add_argument("--view-experts", type=float, default=1.0, metavar="X", help="strength of the view-MoE; 0 = off")
     talk.add_argument("--mask-experts", type=float, default=1.0, metavar="X", help="strength of the mask-MoE; 0 = off")
@@ -120,7 +127,7 @@ def run_talk(args: argparse.Namespace) -> int:
     check_person(args)
     check_strengths(args)
     out, options = check_output(args.out), motion_options(args)
-    for path, suffix in ((args.save_motion, ".safetensors"), (args.json, ".json")):
+    for path, suffix in ((args.save_motion, ".safetensors"), (args.json, ".json"), (args.identity, ".safetensors")):
         if path:
             check_output(path, (suffix,))
     look = Look(args.steps, args.seed, "portrait", not args.no_mask_predictor, args.face_scale)
@@ -135,6 +142,7 @@ def run_talk(args: argparse.Namespace) -> int:
     mask = load_mask(args.mask, tuple(portrait.image.shape[-2:])) if args.mask else portrait.mask
     with heard_warnings() as warnings:
         keypoints = read_keypoints(args.keypoints, portrait, args.person)
+    person = known_person(args.identity, portrait.image)
     progress = ProgressLine(enabled=not args.quiet)
     progress("load", 0, 1)
     models = Models.load_nano(device(args)).with_experts(args.view_experts, args.mask_experts)
@@ -143,9 +151,12 @@ def run_talk(args: argparse.Namespace) -> int:
         scene = prepare(
             models, portrait.image, audio, view, mask=mask, keypoints=keypoints, person=args.person, motion=given,
             transcript=transcript, options=options, progress=progress, fitted=progress.fitted,
+            identity=person, bake_strength=args.bake,
         )  # fmt: skip
     if args.save_motion:
         scene.motion.save(args.save_motion)
+    if args.identity and scene.identity is not person:
+        scene.identity.save(args.identity)
     frames, complete = write_video(out, models, scene, look, audio, progress)
     seconds = frames / scene.motion.fps
     report = {
@@ -163,6 +174,17 @@ def run_talk(args: argparse.Namespace) -> int:
     return 0 if complete else 130
 
 
+def known_person(path: str | None, portrait: Tensor) -> Identity | None:
+    """The person that an earlier run kept; None without a file. ValueError where it was fitted to another picture."""
+    if path is None or not Path(path).is_file():
+        return None
+    identity = Identity.load(path)
+    same = identity.portrait.shape == portrait.shape
+    if not same or float((identity.portrait - portrait).abs().mean()) > _OTHER_PICTURE:
+        raise ValueError(f"{path} was fitted to another picture; give another --identity file, or delete this one")
+    return identity
+
+
 def check_person(args: argparse.Namespace) -> None:
     """Refuse a number that nobody has."""
     if args.person is not None and args.person < 1:
@@ -170,7 +192,9 @@ def check_person(args: argparse.Namespace) -> None:
 
 
 def check_strengths(args: argparse.Namespace) -> None:
-    """Refuse expert strengths that make no sense."""
+    """Refuse strengths that make no sense."""
+    if not 0 <= args.bake <= 1:
+        raise ValueError(f"--bake must be 0..1, got {args.bake}")
     for name in ("view_experts", "mask_experts"):
         if not 0 <= getattr(args, name) <= 4:
             raise ValueError(f"--{name.replace('_', '-')} must be 0..4, got {getattr(args, name)}")

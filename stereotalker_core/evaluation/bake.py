@@ -163,7 +163,8 @@ def frame_scores(pictures: dict[str, Tensor], truth: AvatarFrames, guides: Guide
         found[f"seen_psnr_{name}"] = _where(seen, _psnr(squared, seen))
         ratio = _detail(_levels(picture), unseen) / real.clamp_min(1e-9)
         found[f"unseen_detail_{name}"] = [
-            value if energy > 1e-4 else float("nan") for value, energy in zip(ratio.tolist(), real.tolist(), strict=True)
+            value if energy > 1e-4 else float("nan")
+            for value, energy in zip(ratio.tolist(), real.tolist(), strict=True)
         ]
     return found
 

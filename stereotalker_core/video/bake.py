@@ -5,6 +5,7 @@ back to the atlas, where every texel takes it from the views that see it best, a
 show the texel. What it showed stays the portrait's, to the bit. Eyes, teeth, mouth and lids keep their fill.
 """
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,6 @@ from torch import Tensor
 from ..body.model import HalfBody
 from ..body.rig import RIG_ATLAS, Rig
 from ..checkpoint import NANO, load
-from ..inpaint_places import push_pull
 from ..precision import rendering_precision
 from ..records import Identity
 from .bake_network import NOISE, BakeNetwork
@@ -66,12 +66,14 @@ def bake(
     if plain.atlas_layout != 2:
         raise ValueError("this identity was made by version 0.1; fit the portrait again to bake it")
     device = next(network.parameters()).device
-    rig = (rig if rig is not None else Rig(body.cpu() if device.type == "cpu" else body)).to(device)
+    if rig is None:
+        rig = Rig(body if body.mean.device.type == "cpu" else copy.deepcopy(body).cpu())
+    rig = rig.to(device)
     atlas, visibility = plain.atlas.to(device).float(), plain.visibility.to(device).float()
     small = F.interpolate(torch.cat([atlas, visibility])[None], (RIG_ATLAS, RIG_ATLAS), mode="area")[0]
     pictures = rig.pictures(small)[None]
     drawn = sample(network, rig, pictures[..., :3], pictures[..., 3:], seed, steps, (view_strength, mask_strength))
-    change = to_atlas(rig, (drawn - pictures[..., :3])[0])
+    change = rig.to_atlas((drawn - pictures[..., :3])[0])
     change = F.interpolate(change[None], atlas.shape[-2:], mode="bilinear", align_corners=False)[0]
     unseen = (1 - visibility / _SHOWN).clamp(0, 1)
     baked = torch.where(unseen > 0, (atlas + strength * unseen * change).clamp(-1, 1), atlas)
@@ -98,18 +100,3 @@ def sample(
         state = clean + (state - clean) * (following / level)
     return clean
 
-
-def to_atlas(rig: Rig, change: Tensor) -> Tensor:
-    """A change (P, 3) of the rig's pixels -> a smooth atlas (3, RIG_ATLAS, RIG_ATLAS) of it, gaps filled.
-
-    Texels that no view sees take the change of their surroundings; those with colours of their own take none.
-    """
-    lifter = rig.lifter
-    texels, sure = rig.merged(change)
-    own = lifter.templated | (lifter.eyelids > 0)
-    values = torch.cat([texels, sure[:, None], torch.ones_like(sure)[:, None]], 1)
-    size = lifter.size
-    atlas = values.new_zeros(size * size, 5).index_copy(0, lifter.texel, values).T.reshape(1, 5, size, size)
-    filled = push_pull(atlas[:, :3], atlas[:, 3:4])[0]
-    kept = filled.new_ones(size * size).index_fill(0, lifter.texel[own], 0.0)
-    return filled * kept.view(1, size, size)
