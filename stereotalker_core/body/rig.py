@@ -37,6 +37,7 @@ _BESIDE = (0.37, 0.22)  # m: where arms stand from the side: the near one behind
 _FAR_AWAY = 100.0  # m: so far, a perspective is none
 _STEEPEST, _SHARP = 0.2, 3  # cosine from which a view tells something of a surface, and how much the best view counts
 _SAME = 0.004  # m behind the nearest surface that still count as it
+_COLLAR, _CHEEKS = 0.47, -0.08  # m: cloth is below everybody's collar, skin on the front of every face
 _INNER = ("mouth", "tongue", "teeth.up", "teeth.low", "lashes", "eye.L", "eye.R", "eyesocket")
 
 
@@ -73,6 +74,7 @@ class Rig(nn.Module):
     the covered pixels. uv (S, 2): the same in the layout that synthetic people are painted in. position, normal (P, 3)
     of the mean body; region (P, 4): shares of RIG_REGIONS; inner (P,) bool: eyes, teeth and the mouth.
     texel (P,): flat index of one texel of a RIG_ATLAS atlas that the pixel shows.
+    speakers (P, 2): pixels whose seen colours tell the colour of the cloth, and that of the skin.
     token (T,): the squares of BLOCK pixels a side that show some of the body, as flat indices.
     opposite, mirror (P,): the covered pixel behind, and that of the mirrored place, with opposite_there, mirror_there.
     """
@@ -113,6 +115,10 @@ class Rig(nn.Module):
         for name, value in buffers.items():
             self.register_buffer(name, value, persistent=False)
         side = part[first]
+        place, torso = buffers["position"], side == body.part_index["torso"]
+        face = (side == body.part_index["face"]) & (place[:, 1] < _CHEEKS)
+        speakers = torch.stack([torso & (place[:, 2] < _COLLAR), face], 1)
+        self.register_buffer("speakers", speakers.float(), persistent=False)
         self._partners(body, at, side)
         self._tokens()
         self._merging(body)

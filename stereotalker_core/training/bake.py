@@ -25,7 +25,7 @@ from ..body.rig import RIG_ATLAS, Rig
 from ..synthetic.bake_data import read, unpacked
 from ..video.bake_network import NOISE, BakeConfig, BakeNetwork
 from .loop import Batch, Schedule, fit, generator
-from .provenance import cost
+from .provenance import after, cost
 from .stage2_command import provenance
 
 logger = logging.getLogger(__name__)
@@ -160,8 +160,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         steps, options.lr, min(100, steps // 10), ema=0.99, seed=options.seed, log_every=25, save_every=100, amp=False
     )
     model = fit(model, batches, loss, schedule, run, options.device)
-    told = {"identities": len(data[0]), "photographs": len(data[1]) if options.photos else 0, "cost": cost(run)}
-    checkpoint.save(model, options.out, **provenance(options.seed, **told))
+    more = f" and {len(data[1])} examples from photographs" if options.photos else ""
+    made = provenance(options.seed)
+    start = Path(options.start) if options.start else None
+    told = after(start, command=made["command"], cost=cost(run), data=f"{len(data[0])} people{more}")
+    checkpoint.save(model, options.out, **(made | told))
 
 
 if __name__ == "__main__":

@@ -20,10 +20,11 @@ from ..body.rig import BLOCK, RIG_REGIONS, Rig
 from .experts import ExpertConfig, ExpertContext, MaskExperts, ViewExperts
 
 _CANDIDATES = 4  # own, opposite, mirror, opposite of the mirror
+_MEANS = 2  # of the person's cloth and skin, candidates for every pixel, too
 _CONDITIONS = 4 * _CANDIDATES + 3  # colours and visibility of the candidates, the noisy texture
 _STATIC = 6 + len(RIG_REGIONS) + 1  # normal, position, regions, silhouette
 # logits in the beginning: the pixel's own colour, and how much more a partner counts that was seen, by region
-_OWN_FIRST = 2.0
+_OWN_FIRST, _MEANS_LAST = 2.0, -1.0
 _COPIED = {"clothes": (4.0, 2.0, 0.0, 1.0), "face": (4.0, -2.0, -1.0, -2.0), "hair": (4.0, -2.0, -1.0, -2.0)}
 NOISE = 0.6  # standard deviation of pure noise, colours in [-1, 1]
 
@@ -53,7 +54,7 @@ class BakeNetwork(nn.Module):
         first, middle, last = config.widths
         self.stem = nn.Linear(_CONDITIONS * BLOCK**2, first)
         self.place = nn.Linear(_STATIC * BLOCK**2, first)
-        self.level = nn.Sequential(nn.Linear(16, 4 * first), nn.SiLU())
+        self.level = nn.Sequential(nn.Linear(16 + 3 * _MEANS, 4 * first), nn.SiLU())
         self.context = ExpertContext()
         layer = {"context": self.context, "config": config}
         self.down = nn.ModuleList(
@@ -69,11 +70,12 @@ class BakeNetwork(nn.Module):
         # from what the decoder knows and from the stem, which knows the pixels themselves
         self.out = nn.Sequential(
             nn.LayerNorm(2 * first), nn.Linear(2 * first, 4 * first), nn.SiLU(),
-            nn.Linear(4 * first, (_CANDIDATES + 3) * BLOCK**2),
+            nn.Linear(4 * first, (_CANDIDATES + _MEANS + 3) * BLOCK**2),
         )  # fmt: skip
         copied = torch.zeros(len(RIG_REGIONS), _CANDIDATES)
         for name, row in _COPIED.items():
             copied[RIG_REGIONS.index(name)] = torch.tensor(row)
+        self.first = nn.Parameter(torch.tensor([_OWN_FIRST] + [0.0] * (_CANDIDATES - 1) + [_MEANS_LAST] * _MEANS))
         self.copied = nn.Parameter(copied)
         nn.init.zeros_(self.out[-1].weight)
         nn.init.zeros_(self.out[-1].bias)
@@ -112,7 +114,8 @@ class BakeNetwork(nn.Module):
         tokens = self.stem(rig.tokens(torch.cat([candidates.flatten(2), shown], -1)))
         tokens = tokens + self.place(rig.tokens(static))
         x = rig.laid_out(tokens)
-        scale = self.level(_waves(level)).repeat_interleave(views, 0)
+        means = mean_colours(rig, lift, visibility)  # (B, 2, 3)
+        scale = self.level(torch.cat([_waves(level), means.flatten(1)], 1)).repeat_interleave(views, 0)
         seen = self._shares(rig, visibility, 4)
         chosen = ((self.view, strengths[0]), (self.mask, strengths[1]))
         experts = tuple((module, s) for module, s in chosen if module is not None and s > 0)
@@ -122,10 +125,10 @@ class BakeNetwork(nn.Module):
         with self.context.use(experts, rig.yaw.repeat(people), regions, grids):
             x = self._unet(x, scale, views, seen)
         flat = rig.from_tokens(self.out(torch.cat([rig.collected(x), tokens], -1)))
-        logits = flat[..., :_CANDIDATES] + flat.new_tensor([_OWN_FIRST] + [0.0] * (_CANDIDATES - 1))
-        logits = logits + (rig.region @ self.copied) * (candidates[..., 3] / 2 + 0.5)
-        mixed = (logits.softmax(-1)[..., None] * candidates[..., :3]).sum(2)
-        return mixed + flat[..., _CANDIDATES:]
+        copied = (rig.region @ self.copied) * (candidates[..., 3] / 2 + 0.5)
+        weights = (flat[..., : _CANDIDATES + _MEANS] + self.first + F.pad(copied, (0, _MEANS))).softmax(-1)
+        mixed = (weights[..., :_CANDIDATES, None] * candidates[..., :3]).sum(2)
+        return mixed + weights[..., _CANDIDATES:] @ means.to(weights.dtype) + flat[..., _CANDIDATES + _MEANS :]
 
     @staticmethod
     def _shares(rig: Rig, values: Tensor, factor: int) -> Tensor:
@@ -229,6 +232,12 @@ def partners(rig: Rig, values: Tensor) -> Tensor:
         missing = torch.cat([values[..., :3], -torch.ones_like(values[..., 3:])], -1)
         found.append(torch.where(there[:, None] > 0, values.index_select(1, index), missing))
     return torch.stack(found, 2)
+
+
+def mean_colours(rig: Rig, lift: Tensor, visibility: Tensor) -> Tensor:
+    """(B, 2, 3): the mean colour of the person's cloth and skin where they were seen; of all of it where nowhere."""
+    weight = rig.speakers * (visibility + 1e-4)  # (B, P, 2)
+    return (weight.transpose(1, 2) @ lift) / weight.sum(1)[..., None]
 
 
 def _waves(level: Tensor) -> Tensor:
