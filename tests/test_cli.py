@@ -374,3 +374,24 @@ def test_messages_name_the_file():
 def test_negative_angles_are_values():
     line = ["talk", "--orbit", "-40:40", "--yaw", "-3", "--seed", "1"]
     assert cli.join_pairs(line) == ["talk", "--orbit=-40:40", "--yaw=-3", "--seed", "1"]
+
+
+def test_a_kept_person_is_read_again_and_another_picture_is_refused(tiny, inputs, tmp_path, capsys):
+    out, kept, report = tmp_path / "v.mp4", tmp_path / "who.safetensors", tmp_path / "r.json"
+    line = words(inputs, out, "--identity", str(kept), "--json", str(report))
+    assert cli.main(line) == 0 and kept.is_file()
+    assert "fit" in json.loads(report.read_text())["stage_seconds"]
+    assert cli.main(line) == 0
+    assert "fit" not in json.loads(report.read_text())["stage_seconds"]
+    other = tmp_path / "other.png"
+    data.write_portrait(other, 4, 256)
+    line[line.index("--portrait") + 1] = str(other)
+    capsys.readouterr()
+    assert cli.main(line) == 2
+    assert "another picture" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("strength", ["-0.1", "1.5"])
+def test_bake_strengths_out_of_range_are_refused(tiny, inputs, tmp_path, capsys, strength):
+    assert cli.main(words(inputs, tmp_path / "v.mp4", "--bake", strength)) == 2
+    assert "--bake must be 0..1" in capsys.readouterr().err
