@@ -8,7 +8,7 @@ from . import host
 from .camera import SIZE, YAW, canvas_of, shown_to_widget, side_input
 from .portrait import MASK, fit_report, keypoints_in, person_input
 from .speech import audio_in
-from .video import BACKGROUNDS, COLOURS, HIDDEN, check_batch
+from .video import BACKGROUNDS, COLOURS, HIDDEN, check_batch, mode_input
 
 
 class StereoTalker:
@@ -38,7 +38,7 @@ class StereoTalker:
         seed = {"default": 0, "min": 0, "max": 2**64 - 1, "control_after_generate": True, "tooltip": "The performance."}
         size = {"default": 256, "min": 128, "max": 1024, "step": 64, "tooltip": SIZE}
         strength = {"default": 1.0, "min": 0.0, "max": 3.0, "step": 0.05, "tooltip": "Size of the gestures."}
-        steps = {"default": 1, "min": 1, "max": 50, "tooltip": "Denoising steps of the renderer; 1 is sharpest here."}
+        steps = {"default": 1, "min": 1, "max": 50, "tooltip": "Denoising steps of mode diffusion; 1 is sharpest here."}
         origin = "photo: yaw 0 is the portrait's own view; body: yaw 0 sees the front of a body that was turned."
         return {
             "required": {
@@ -64,6 +64,7 @@ class StereoTalker:
                 "yaw_origin": (ORIGINS, {"default": ORIGINS[0], "tooltip": origin}),
                 "width": side_input(),
                 "height": side_input(),
+                "mode": mode_input(),
             },
             "hidden": HIDDEN,
         }
@@ -87,6 +88,7 @@ class StereoTalker:
         yaw_origin: str = ORIGINS[0],
         width: int = 0,
         height: int = 0,
+        mode: str = "play",
         extra_pnginfo=None,
     ):
         from ..stereotalker_core.motion.sampling import MotionOptions
@@ -98,7 +100,7 @@ class StereoTalker:
         view = View(yaw, end_yaw if orbit else None, size=canvas, yaw_origin=yaw_origin)
         check_batch(sound.frame_count(), canvas)
         rows, columns = portrait.shape[-2:]
-        models, managed = host.nano_models()
+        models, managed = host.nano_models(mode)
         managed.load(16 * canvas[0] * canvas[1] * 1200)
         progress = Stages()
         frames, masks = [], []
@@ -117,7 +119,7 @@ class StereoTalker:
                 progress=progress,
             )
             behind = background if background == "portrait" else COLOURS[background]
-            for chunk in render(models, scene, Look(steps, seed, behind), progress):
+            for chunk in render(models, scene, Look(steps, seed, behind, mode=mode), progress):
                 host.check_finite(chunk.frames, "the renderer")
                 frames.append(chunk.frames.cpu())
                 masks.append(chunk.masks.cpu())

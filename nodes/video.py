@@ -34,7 +34,7 @@ def background_of(background: str, image, size: tuple[int, int]):
 def sampling_inputs(**more: tuple) -> dict:
     """The inputs that Render Video and Render Video to File share; `more` are required ones after them."""
     seed = {"default": 0, "min": 0, "max": 2**64 - 1, "control_after_generate": True, "tooltip": "Noise of the U-Net."}
-    tip = "Denoising steps; 1 is sharpest with the nano renderer, full-size sets want 20 to 30."
+    tip = "Denoising steps of mode diffusion; 1 is sharpest with the nano renderer, full-size sets want 20 to 30."
     steps = {"default": 1, "min": 1, "max": 50, "tooltip": tip}
     return {
         "required": {
@@ -65,9 +65,18 @@ def face_scale_input() -> tuple:
     return ("INT", {"default": 1, "min": 1, "max": 4, "tooltip": tip})
 
 
+def mode_input() -> tuple:
+    """The widget that chooses how frames are drawn; the first choice is the default."""
+    tip = (
+        "play: guides and the small decoder, fast. diffusion: the MODEL's U-Net with its experts on every frame, as in "
+        "the paper. Full-size sets always use their U-Net."
+    )
+    return (["play", "diffusion"], {"default": "play", "tooltip": tip})
+
+
 def chunks_of(
     model, vae, identity: Identity, motion: Motion, cameras: Cameras, seed: int, steps: int, background,
-    mask_predictor, face_scale: int,
+    mask_predictor, face_scale: int, mode: str,
 ) -> Iterator:  # fmt: skip
     """Frames and masks of a video as they come, with progress, previews and checks; iterate it interruptibly."""
     from ..stereotalker_core.video.render import render_video
@@ -86,7 +95,7 @@ def chunks_of(
     for chunk in render_video(
         body, renderer, identity.to(device), motion.to(device), cameras.to(device),
         steps=steps, seed=seed, background=background, use_predicted_mask=mask_predictor is not None,
-        face_scale=face_scale, **window,
+        face_scale=face_scale, mode=mode if vae.image_encoder is None else None, **window,
     ):  # fmt: skip
         host.check_finite(chunk.frames, "the renderer")
         done += len(chunk.frames)
@@ -125,7 +134,7 @@ class RenderVideo:
     DISPLAY_NAME = "Render Video (Stereo-Talker)"
     CATEGORY = CATEGORY
     DESCRIPTION = (
-        "Render the person performing the motion from the cameras. One node for guides, masks, U-Net, decoder."
+        "Render the person performing the motion from the cameras. One node: guides, masks, decoder; by choice U-Net."
     )
     SEARCH_ALIASES = ["video sampler", "talking video", "render", "novel view"]
     RETURN_TYPES = ("IMAGE", "MASK", "FLOAT")
@@ -137,6 +146,7 @@ class RenderVideo:
     def INPUT_TYPES(cls):
         inputs = sampling_inputs()
         inputs["optional"]["face_scale"] = face_scale_input()
+        inputs["optional"]["mode"] = mode_input()
         return inputs
 
     def render(
@@ -152,6 +162,7 @@ class RenderVideo:
         mask_predictor=None,
         background_image=None,
         face_scale: int = 1,
+        mode: str = "play",
         extra_pnginfo=None,
     ):
         from ..stereotalker_core.video.provenance import provenance
@@ -162,7 +173,7 @@ class RenderVideo:
         frames, masks = [], []
         with host.interruptible():
             for chunk in chunks_of(
-                model, vae, identity, motion, cameras, seed, steps, behind, mask_predictor, face_scale
+                model, vae, identity, motion, cameras, seed, steps, behind, mask_predictor, face_scale, mode
             ):
                 frames.append(chunk.frames.cpu())
                 masks.append(chunk.masks.cpu())
@@ -191,6 +202,7 @@ class RenderToFile:
         inputs = sampling_inputs(filename_prefix=("STRING", prefix), label=("BOOLEAN", label))
         inputs["optional"]["audio"] = ("AUDIO", {"tooltip": "The speech, for the sound of the video."})
         inputs["optional"]["face_scale"] = face_scale_input()
+        inputs["optional"]["mode"] = mode_input()
         return inputs
 
     def render(
@@ -209,8 +221,10 @@ class RenderToFile:
         background_image=None,
         audio=None,
         face_scale: int = 1,
+        mode: str = "play",
         extra_pnginfo=None,
     ):
+        from ..stereotalker_core.video.background_writer import BackgroundWriter
         from ..stereotalker_core.video.provenance import container_tags, draw_label
         from ..stereotalker_core.video.writer import VideoWriter
         from .speech import audio_in
@@ -220,9 +234,10 @@ class RenderToFile:
         path, entry = host.save_path(filename_prefix, ".mp4")
         tags = container_tags(host.model_name(model), seed)
         sound = None if audio is None else audio_in(audio)
-        with host.interruptible(), VideoWriter(path, cameras.size, motion.fps, sound, tags) as writer:
+        writer = BackgroundWriter(VideoWriter(path, cameras.size, motion.fps, sound, tags))
+        with host.interruptible(), writer:
             for chunk in chunks_of(
-                model, vae, identity, motion, cameras, seed, steps, behind, mask_predictor, face_scale
+                model, vae, identity, motion, cameras, seed, steps, behind, mask_predictor, face_scale, mode
             ):
                 writer.write(draw_label(chunk.frames.cpu(), LABEL) if label else chunk.frames)
         return {"ui": {"images": [entry], "animated": (True,)}, "result": (str(path), writer.frames)}

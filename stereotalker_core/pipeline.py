@@ -16,14 +16,14 @@ from torch import Tensor
 from .body.fit import fit_portrait
 from .body.model import HalfBody
 from .camera.trajectories import MODES, ORIGINS, framing_for, orbit
-from .motion.sampling import MotionModels, MotionOptions, sample_motion
+from .motion.sampling import LaterMotionModels, MotionModels, MotionOptions, sample_motion
 from .perception.keypoints import HELP, Keypoints
 from .perception.networks import Perception, load_perception
 from .records import Audio, Cameras, Identity, Motion
 from .video.bake import bake, load_bake
 from .video.bake_network import BakeNetwork
 from .video.face_pass import LARGEST_SCALE
-from .video.render import RenderedChunk, Renderer, render_video
+from .video.render import RenderedChunk, Renderer, checked_mode, render_video
 from .video.render import load_nano as load_renderer
 
 SIZES = (128, 1024)  # pixels
@@ -109,11 +109,16 @@ class Models:
     bake: BakeNetwork | None = None
 
     @classmethod
-    def load_nano(cls, device: str | torch.device = "cpu") -> "Models":
-        """The models that ship with the package. FileNotFoundError and ValueError name a missing or damaged file."""
+    def load_nano(cls, device: str | torch.device = "cpu", mode: str = "diffusion", later: bool = False) -> "Models":
+        """The models that ship with the package. FileNotFoundError and ValueError name a missing or damaged file.
+
+        mode: what the renderer can draw, "diffusion" both modes, "play" that alone, without diffusers. later: stage 1
+        is read when it is first asked for, and transformers with it; only that its files are there is checked now.
+        """
         device = str(device)
         body, perception = HalfBody().to(device), load_perception(device)
-        return cls(body, perception, MotionModels.load_nano(device), load_renderer(device), load_bake(device=device))
+        motion = LaterMotionModels(device) if later else MotionModels.load_nano(device)
+        return cls(body, perception, motion, load_renderer(device, mode=mode), load_bake(device=device))
 
     def with_experts(self, view: float = 1.0, mask: float = 1.0) -> "Models":
         """The same models with another strength of the view and mask experts (0 = off)."""
@@ -131,17 +136,25 @@ class Scene:
 
 @dataclass(frozen=True)
 class Look:
-    """Settings of stage 2: denoising steps, seed of its noise, background ("portrait", an (r, g, b) in 0..1, or a
-    picture (3, H, W) of the canvas in [-1, 1]), whether the mask is predicted or the bare body's own silhouette, and
-    how many times as large the face is drawn once more (1 = no face pass)."""
+    """Settings of stage 2.
+
+    steps, seed: denoising steps and seed of the noise of mode "diffusion".
+    background: "portrait", an (r, g, b) in 0..1, or a picture (3, H, W) of the canvas in [-1, 1].
+    predicted_mask: whether the mask is predicted, or the bare body's own silhouette.
+    face_scale: how many times as large the face is drawn once more (1 = no face pass).
+    mode: "play", guides and the guided decoder; "diffusion", the paper's, a denoiser with experts for every frame;
+    None, the renderer's own."""
 
     steps: int = 1
     seed: int = 0
     background: str | tuple[float, float, float] | Tensor = "portrait"
     predicted_mask: bool = True
     face_scale: int = 1
+    mode: str | None = None
 
     def __post_init__(self) -> None:
+        if self.mode is not None:
+            checked_mode(self.mode)
         if not 1 <= self.face_scale <= LARGEST_SCALE:
             raise ValueError(f"face_scale must be 1 (no face pass) to {LARGEST_SCALE}, got {self.face_scale}")
         if not 1 <= self.steps <= 1000:
@@ -195,7 +208,7 @@ def fit_person(
 
 def prepare(
     models: Models,
-    portrait: Tensor,
+    portrait: Tensor | None,
     audio: Audio | None,
     view: View | None = None,
     *,
@@ -212,9 +225,9 @@ def prepare(
 ) -> Scene:
     """Steps 1-4 of the recipe: portrait (3, H, W) in [-1, 1] and speech -> the scene.
 
-    person: which of several people, 1 = the largest. motion: skips stage 1. fitted: is called with the person as soon
-    as they are fitted, with the quality and the warnings of the fit. identity: a person who
-    was fitted before; skips the fit, and the bake where its strength is the same.
+    person: which of several people, 1 = the largest. identity: a person who is fitted already; the portrait is not
+    looked at then, and who was baked at this strength is not baked again. motion: skips stage 1. fitted: is called
+    with the person as soon as they are fitted, with the quality and the warnings of the fit.
     bake_strength: 0..1, of what is invented where the portrait shows nothing; 0 = its plain fill.
     ValueError for bad input, and for a portrait that the body does not fit.
     """
@@ -261,10 +274,19 @@ def baked(
 
 
 def render(
-    models: Models, scene: Scene, look: Look | None = None, progress: Progress | None = None
+    models: Models,
+    scene: Scene,
+    look: Look | None = None,
+    progress: Progress | None = None,
+    *,
+    frames: tuple[int, int] | None = None,
 ) -> Iterator[RenderedChunk]:
-    """Step 5 of the recipe: yields frames (t, 3, H, W) in [-1, 1] and masks (t, 1, H, W), few at a time."""
+    """Step 5 of the recipe: yields frames (t, 3, H, W) in [-1, 1] and masks (t, 1, H, W), few at a time.
+
+    frames: (first, stop), a part of the clip alone, equal to those frames of the whole; None gives all.
+    """
     look, done = look or Look(), 0
+    first, stop = frames or (0, len(scene.motion))
     chunks = render_video(
         models.body,
         models.renderer,
@@ -274,11 +296,13 @@ def render(
         background=look.background,
         use_predicted_mask=look.predicted_mask,
         face_scale=look.face_scale,
+        frames=frames,
+        mode=look.mode,
     )
     for chunk in chunks:
         done += len(chunk.frames)
         if progress:
-            progress("render", done, len(scene.motion))
+            progress("render", done, stop - first)
         yield chunk
 
 

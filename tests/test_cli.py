@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.fixture
 def tiny(monkeypatch, tiny_models):
     """Commands use the tiny networks."""
-    monkeypatch.setattr(pipeline.Models, "load_nano", classmethod(lambda cls, device="cpu": tiny_models))
+    monkeypatch.setattr(pipeline.Models, "load_nano", classmethod(lambda cls, device="cpu", *kind, **more: tiny_models))
     monkeypatch.setattr(talk.MotionModels, "load_nano", classmethod(lambda cls, device="cpu": tiny_models.motion))
 
 

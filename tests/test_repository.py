@@ -48,7 +48,7 @@ def test_every_requirement_is_imported_and_every_import_is_required():
     extras = ("dev", "train", "evaluation")
     optional = {re.split(r"[><=\[]", item)[0].replace("-", "_") for name in extras for item in listed(name)}
     host = {"comfy", "folder_paths", "comfy_extras", "comfy_execution", "server"}
-    bundled = {"tokenizers", "huggingface_hub", "scipy"}  # by transformers; by librosa
+    bundled = {"tokenizers", "huggingface_hub", "scipy", "numba"}  # by transformers; by librosa
     allowed = required | {name.replace("scikit_image", "skimage") for name in optional} | host | bundled
     assert imported - allowed - {"stereotalker_core"} == set()
 
@@ -73,7 +73,7 @@ def test_licence_and_notice():
 def test_ci_script_runs_the_tests():
     script = ROOT / ".ci" / "run"
     assert script.stat().st_mode & 0o111 and "set -euo pipefail" in script.read_text()
-    assert "make test" in script.read_text()
+    assert "make lint" in script.read_text() and "make test" in script.read_text()
 
 
 def test_readme_tree_and_tables_are_up_to_date():

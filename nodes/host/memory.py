@@ -104,12 +104,15 @@ def load_all(items: Sequence[object], working_bytes: int = 0) -> torch.device:
     return device
 
 
-@functools.lru_cache(maxsize=1)
-def nano_models():
-    """The embedded networks of the simple node and their Managed, read once a process, on the CPU until loaded."""
+@functools.lru_cache(maxsize=2)
+def nano_models(mode: str = "play"):
+    """The embedded networks of the simple node and their Managed, read once a process, on the CPU until loaded.
+
+    mode: how they draw; "play" goes without U-Net, reference network and experts.
+    """
     from ...stereotalker_core.pipeline import Models
 
-    models = Models.load_nano("cpu")
+    models = Models.load_nano("cpu", mode)
     motion, renderer = models.motion, models.renderer
     modules = [models.body, models.perception, models.bake, *vars(motion).values(), *vars(renderer).values()]
     return models, Managed(*(module for module in modules if isinstance(module, nn.Module)))

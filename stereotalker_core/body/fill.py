@@ -24,12 +24,6 @@ _PUPIL = 0.05
 _CLOTH = (0.23, 0.24, 0.26)  # of a person of whom only the head is seen
 
 
-def grow(area: Tensor, radius: int) -> Tensor:
-    """(B, C, H, W): the largest value of the square of `radius` pixels around each, one direction after the other."""
-    rows = F.max_pool2d(area, (2 * radius + 1, 1), 1, (radius, 0))
-    return F.max_pool2d(rows, (1, 2 * radius + 1), 1, (0, radius))
-
-
 def registered_priors(
     lifter: Lifter,
     n_vertices: int,

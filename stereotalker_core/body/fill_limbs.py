@@ -74,15 +74,18 @@ def bare_arms_on_clothes(lifter: Lifter, colour: Tensor, cloth: Tensor | None, s
     colour: (N, 3) that the photograph shows.
     cloth: (3,) of the trunk, None where it is not known.
     skin: (3,) of the face.
-    beside: (N,) bool, within a hand's breadth of an arm in the picture.
+    beside: (N,) bool, clothes within a hand's breadth of an arm in the picture.
     """
     if cloth is None or float((cloth - skin).norm()) < _CONTRAST:
         return torch.zeros_like(beside)
+    where = (lifter.dressed & beside).nonzero().squeeze(1)
+    colour = colour.index_select(0, where)
     nearer = (colour - skin).norm(dim=1) < (colour - cloth).norm(dim=1)
     linear, own = ((c / 2 + 0.5).clamp_min(0.01).square() for c in (colour, skin[None]))
     hue = (linear / linear.sum(1, keepdim=True) - own / own.sum(1, keepdim=True)).abs().sum(1)
     lit = linear.sum(1) / own.sum(1)  # an arm in other light than the face, not a dark suit
-    return lifter.dressed & beside & nearer & (hue < _SKIN_HUE) & (lit > _SKIN_LIT[0]) & (lit < _SKIN_LIT[1])
+    found = nearer & (hue < _SKIN_HUE) & (lit > _SKIN_LIT[0]) & (lit < _SKIN_LIT[1])
+    return torch.zeros_like(beside).index_copy(0, where, found)
 
 
 def _bin(along: Tensor) -> Tensor:

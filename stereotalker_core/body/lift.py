@@ -93,7 +93,9 @@ def _lift(body: HalfBody, lifter: Lifter, view: PortraitView) -> tuple[Tensor, T
     there = body.mirror[lifter.corners]
     mirrored, seen_there = view.sample(there, lifter.weight, *kinds)
     if trust.registered:
-        beside, beside_there = (view.beside_arms(corners, lifter.weight) for corners in (lifter.corners, there))
+        beside, beside_there = (
+            view.beside_arms(corners, lifter.weight, lifter.dressed) for corners in (lifter.corners, there)
+        )
         cloth = cloth_colour(lifter, colour, photo, beside)
         photo = photo * ~bare_arms_on_clothes(lifter, colour, cloth, skin, beside)
         seen_there = seen_there * ~bare_arms_on_clothes(lifter, mirrored, cloth, skin, beside_there)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 SKY_BELOW = 0.51
-_DARKEST = 0.12  # shade below which the picture holds no colour that could be brought back
+DARKEST = 0.12  # shade below which the picture holds no colour that could be brought back
 _SPREAD = 0.15  # log luminance at which a pair counts as two colours, not as two shades
 _PAIRS = 2500
 _LIKE = 0.03  # difference of chromaticity of surfaces that are taken for one material
@@ -72,7 +72,7 @@ def softened(light: Tensor, normals: Tensor) -> Tensor:
 def _shades(normals: Tensor, lights: Tensor) -> Tensor:
     """(..., 3) normals under (L, 4) lights -> (..., L)."""
     sky = SKY_BELOW + (1 - SKY_BELOW) * (0.5 + 0.5 * normals[..., 2:])
-    return ((normals @ lights[:, :3].T).clamp_min(0) + sky * lights[:, 3]).clamp_min(_DARKEST)
+    return ((normals @ lights[:, :3].T).clamp_min(0) + sky * lights[:, 3]).clamp_min(DARKEST)
 
 
 def _pairs(index: Tensor, usable: Tensor, linear: Tensor, points: Tensor, part: Tensor, mirror: Tensor) -> Tensor:

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..camera.projection import project
+from ..dilation import largest_around
 from ..shapes import dims
-from .fill import grow
 from .light import relit, shade
 from .model import HalfBody, Posed
 from .rasterize import Fragments, rasterize
@@ -94,10 +94,10 @@ class PortraitView:
         z = torch.where(depth > 0, depth, depth.new_full((), 99.0))[None, None]
         # a depth edge inside the person, not the outline, when the surface lies on it
         inner = torch.where(depth > 0, depth, depth.new_zeros(()))[None, None] if trust.registered else z
-        spread = F.max_pool2d(inner, 3, 1, 1) + F.max_pool2d(-z, 3, 1, 1)
+        spread = largest_around(inner, 1) + largest_around(-z, 1)
         inside = covered.float()[None, None]
         if not trust.registered:
-            inside = -F.max_pool2d(-inside, 3, 1, 1)
+            inside = -largest_around(-inside, 1)
         clear = 1 - self._near(body, fragments, ("hand.L", "hand.R"), self._margin(trust))
         self.arms = self._near(body, fragments, ("arm.L", "arm.R", "hand.L", "hand.R"), _ARM_BREADTH)[0, 0]
         trusted = inside * (spread < (_EXACT_EDGE if trust.registered else _DEPTH_EDGE))
@@ -118,14 +118,19 @@ class PortraitView:
         if not bool(found.any()):
             return found.float()[None, None]
         radius = max(1, round(margin * float(self.focal[0] / fragments.depth[0][found].median())))
-        return grow(found.float()[None, None], radius)
+        return largest_around(found.to(torch.uint8), radius)[None, None].to(self.image)
 
-    def beside_arms(self, corners: Tensor, weight: Tensor) -> Tensor:
-        """(N,) bool: surface points (corners (N, 3), barycentric weight (N, 3)) that the picture shows near an arm."""
+    def beside_arms(self, corners: Tensor, weight: Tensor, where: Tensor) -> Tensor:
+        """(N,) bool: surface points (corners (N, 3), barycentric weight (N, 3)) that the picture shows near an arm.
+
+        where: (N,) bool, the points that are asked for; false at others.
+        """
+        out, where = torch.zeros_like(where), where.nonzero().squeeze(1)
+        corners, weight = corners.index_select(0, where), weight.index_select(0, where)
         value = sum(self.vertex.index_select(0, corners[:, i]) * weight[:, i : i + 1] for i in range(3))
         pixel = value[:, :2] / value[:, 2:3].clamp_min(1e-6) * self.focal + self.centre
         cell = pixel.long().clamp_min(0).minimum(pixel.new_tensor([self.columns - 1, self.rows - 1]).long())
-        return self.arms[cell[:, 1], cell[:, 0]] > 0.5
+        return out.index_copy(0, where, self.arms[cell[:, 1], cell[:, 0]] > 0.5)
 
     def sample(
         self,

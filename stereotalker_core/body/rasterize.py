@@ -12,7 +12,7 @@ from torch import Tensor
 _TRIANGLE_BITS = 23
 _DEPTH_STEPS = 2e6  # depth resolution: half a micrometre
 _EMPTY = 1 << 62
-_EDGE_TOLERANCE = 1e-5  # barycentric; closes pinholes between neighbours
+EDGE_TOLERANCE = 1e-5  # barycentric; closes pinholes between neighbours
 
 
 class Fragments(NamedTuple):
@@ -99,10 +99,10 @@ def _nearest(drawn: _Drawn, pixels: int, columns: int) -> Tensor:
     k0, k1 = b * y + c, e * y + f
     low, high = torch.zeros_like(y), drawn.width.index_select(0, item).to(y.dtype) - 1
     for slope, start in ((a, k0), (d, k1), (-a - d, 1 - k0 - k1)):  # slope * x + start >= -tolerance
-        limit = (-_EDGE_TOLERANCE - start) / slope - 0.5
+        limit = (-EDGE_TOLERANCE - start) / slope - 0.5
         low = torch.where(slope > 0, torch.maximum(low, torch.ceil(limit)), low)
         high = torch.where(slope < 0, torch.minimum(high, torch.floor(limit)), high)
-        high = torch.where((slope == 0) & (start < -_EDGE_TOLERANCE), -1.0, high)
+        high = torch.where((slope == 0) & (start < -EDGE_TOLERANCE), -1.0, high)
     used = (high >= low).nonzero().squeeze(1)
     item, row, low, high, a, d, k0, k1 = (v.index_select(0, used) for v in (item, row, low, high, a, d, k0, k1))
     z0, z1, z2 = drawn.inverse.unbind(1)

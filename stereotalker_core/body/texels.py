@@ -60,6 +60,31 @@ class Lifter(nn.Module):
     Moves between devices like any module.
     """
 
+    texel: Tensor
+    corners: Tensor
+    weight: Tensor
+    part: Tensor
+    template: Tensor
+    templated: Tensor
+    eyes: Tensor
+    hands: Tensor
+    head: Tensor
+    limbs: Tensor
+    dressed: Tensor
+    eyelids: Tensor
+    unfolded: Tensor
+    eye_angle: Tensor
+    iris: Tensor
+    pupil: Tensor
+    along: Tensor
+    left: Tensor
+    around_eyes: Tensor
+    above_eyes: Tensor
+    ears: Tensor
+    vertex_part: Tensor
+    likeness_cut: Tensor
+    likeness: Tensor
+
     def __init__(self, body: HalfBody, size: int = ATLAS):
         super().__init__()
         if not 16 <= size <= 4096:

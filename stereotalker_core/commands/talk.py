@@ -22,7 +22,9 @@ from ..motion.preview import preview_frames, strip
 from ..motion.sampling import MotionModels, MotionOptions, sample_motion
 from ..pipeline import ASPECTS, BAKED, Look, Models, Scene, View, heard_warnings, prepare, render
 from ..records import Audio, Identity, Motion
+from ..video.background_writer import BackgroundWriter
 from ..video.provenance import container_tags
+from ..video.render import MODES
 from ..video.writer import VideoWriter, check_output
 from .inputs import parse_background, parse_orbit, parse_size, read_keypoints, read_transcript
 from .measure import peak_memory_mb
@@ -57,7 +59,9 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     talk.add_argument("--size", default="256", metavar="N", help=size)
     aspect = f"width to height: {', '.join(ASPECTS)}, or photo: the photograph's own; with --size N"
     talk.add_argument("--aspect", metavar="W:H", help=aspect)
-    talk.add_argument("--steps", type=int, default=1, metavar="N", help="denoising steps of the renderer")
+    mode = "play: guides and decoder; diffusion: the denoiser with its experts on every frame, as in the paper"
+    talk.add_argument("--mode", choices=MODES, default="play", help=f"{mode}; default play")
+    talk.add_argument("--steps", type=int, default=1, metavar="N", help="denoising steps of mode diffusion")
     scale = "draw the face once more, 2 to 4 times as large, and blend it in; 1: no"
     talk.add_argument("--face-scale", type=int, default=1, metavar="N", help=scale)
     invented = "0..1: how much is invented where the portrait shows nothing; 0: colours of what is near"
@@ -65,8 +69,9 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     kept = "keep the fitted and baked person in this file; a second run with the same portrait reads it"
     talk.add_argument("--identity", metavar="I.safetensors", help=kept)
     talk.add_argument("--background", default="portrait", metavar="B", help="portrait, #rrggbb, or a picture")
-    talk.add_argument("--view-experts", type=float, default=1.0, metavar="X", help="strength of the view-MoE; 0 = off")
-    talk.add_argument("--mask-experts", type=float, default=1.0, metavar="X", help="strength of the mask-MoE; 0 = off")
+    for kind in ("view", "mask"):
+        strength = f"strength of the {kind}-MoE of mode diffusion; 0 = off"
+        talk.add_argument(f"--{kind}-experts", type=float, default=1.0, metavar="X", help=strength)
     talk.add_argument("--no-mask-predictor", action="store_true", help="use the bare body's own silhouette")
     formats = f"use this motion instead of sampling one: {', '.join(READERS)}"
     talk.add_argument("--motion", metavar="M", help=formats)
@@ -130,7 +135,7 @@ def run_talk(args: argparse.Namespace) -> int:
     for path, suffix in ((args.save_motion, ".safetensors"), (args.json, ".json"), (args.identity, ".safetensors")):
         if path:
             check_output(path, (suffix,))
-    look = Look(args.steps, args.seed, "portrait", not args.no_mask_predictor, args.face_scale)
+    look = Look(args.steps, args.seed, "portrait", not args.no_mask_predictor, args.face_scale, args.mode)
     transcript = read_transcript(args.transcript)
     audio = load_audio(args.audio) if args.audio else None
     given = load_motion(args.motion) if args.motion else None
@@ -145,7 +150,7 @@ def run_talk(args: argparse.Namespace) -> int:
     person = known_person(args.identity, portrait.image)
     progress = ProgressLine(enabled=not args.quiet)
     progress("load", 0, 1)
-    models = Models.load_nano(device(args)).with_experts(args.view_experts, args.mask_experts)
+    models = Models.load_nano(device(args), args.mode, later=True).with_experts(args.view_experts, args.mask_experts)
     progress("load", 1, 1)
     with held_warnings():
         scene = prepare(
@@ -205,7 +210,7 @@ def write_video(
 ) -> tuple[int, bool]:
     """Stream the frames into `out` -> (frames written, all of them). Ctrl-C ends the file early but well."""
     tags = container_tags("nano", look.seed)
-    writer = VideoWriter(out, scene.cameras.size, scene.motion.fps, audio, tags)
+    writer = BackgroundWriter(VideoWriter(out, scene.cameras.size, scene.motion.fps, audio, tags))
     try:
         with writer:
             for chunk in render(models, scene, look, progress):

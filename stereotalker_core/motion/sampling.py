@@ -39,15 +39,36 @@ class MotionModels:
     @classmethod
     def load_nano(cls, device: str | torch.device = "cpu") -> "MotionModels":
         """The models that ship with the package. FileNotFoundError names a missing file."""
-        return cls(
-            load(SpeechEncoder, NANO / "audio_encoder.safetensors", str(device)),
-            load(LanguagePrior, NANO / "prior.safetensors", str(device)),
-            load(MotionDenoiser, NANO / "motion_denoiser.safetensors", str(device)),
-        )
+        return cls(*(load(kind, NANO / name, str(device)) for kind, name in _FILES.values()))
 
     @property
     def device(self) -> torch.device:
         return self.denoiser.no_audio.device
+
+
+_FILES = {
+    "encoder": (SpeechEncoder, "audio_encoder.safetensors"),
+    "prior": (LanguagePrior, "prior.safetensors"),
+    "denoiser": (MotionDenoiser, "motion_denoiser.safetensors"),
+}
+
+
+class LaterMotionModels(MotionModels):
+    """The nano models of stage 1, each read when it is first asked for: importing transformers alone takes 2 s."""
+
+    def __init__(self, device: str | torch.device = "cpu"):
+        """FileNotFoundError names a missing file."""
+        for _, name in _FILES.values():
+            if not (NANO / name).is_file():
+                raise FileNotFoundError(f"no file at {NANO / name}")
+        object.__setattr__(self, "_device", str(device))
+
+    def __getattr__(self, name: str) -> SpeechEncoder | LanguagePrior | MotionDenoiser:
+        if name not in _FILES:
+            raise AttributeError(f"{type(self).__name__} has no {name!r}")
+        kind, file = _FILES[name]
+        object.__setattr__(self, name, load(kind, NANO / file, self._device))
+        return self.__dict__[name]
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,7 @@ class FullRenderer(Renderer):
     longest: int = field(default=240, kw_only=True)
     on_step: Callable[[float], None] | None = field(default=None, kw_only=True)
     steadies: ClassVar[bool] = False  # frames are the public recipe's
+    default_mode: ClassVar[str] = "diffusion"
 
     def __post_init__(self) -> None:
         config = self.unet.config

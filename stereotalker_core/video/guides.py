@@ -8,11 +8,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..body.light import relit, shade
-from ..body.model import HalfBody, Rest
+from ..body.model import HalfBody, Posed, Rest
 from ..body.rasterize import Fragments, rasterize
 from ..camera.projection import project
 from ..records import Cameras, Guides, Identity, Motion
 from ..shapes import frames_together, joined
+from .loops import Surface, loops, pack
 
 GUIDE_BLOCK = 4  # guide_tensor works at a quarter of the resolution
 _CHUNK = 4  # at most so many frames are rasterised together: batches do not pay on the CPU, memory does
@@ -36,13 +37,20 @@ def render_guides(
     plate = background_plate(identity, cameras)
     uv = body.uv if identity.atlas_layout == 1 else body.atlas_uv
     texture = torch.cat([identity.atlas, identity.visibility])[None]
+    skin = (texture, uv, plate, identity.light)
     rows, columns = cameras.size
+    compiled = loops(texture.device) if SAMPLES == 2 else None
+    surface = Surface(body, *skin) if compiled else None
+    found = Guides(*(plate.new_empty(len(motion), c, rows, columns) for c in (3, 1, 1, 3, 1)), yaw=cameras.yaw)
     together = min(_CHUNK, frames_together(SAMPLES * rows, SAMPLES * columns))
-    chunks = [
-        _render(body, rest, motion[i : i + together], cameras[i : i + together], texture, uv, plate, identity.light)
-        for i in range(0, len(motion), together)
-    ]
-    return Guides(*(joined(parts) for parts in zip(*chunks, strict=True)), yaw=cameras.yaw)
+    for start in range(0, len(motion), together):
+        frames = slice(start, start + together)
+        posed = body.pose(rest, motion.rotations[frames], motion.expression[frames])
+        if surface:
+            surface.draw(compiled, posed, cameras[frames], found[frames])
+        else:
+            _render(body, posed, cameras[frames], *skin, into=found[frames])
+    return found
 
 
 def join_guides(chunks: Sequence[Guides]) -> Guides:
@@ -52,16 +60,15 @@ def join_guides(chunks: Sequence[Guides]) -> Guides:
 
 def _render(
     body: HalfBody,
-    rest: Rest,
-    motion: Motion,
+    posed: Posed,
     cameras: Cameras,
     texture: Tensor,
     uv: Tensor,
     plate: Tensor,
     light: Tensor | None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """normal, part, depth, lift, visibility, each (T, C, H, W)."""
-    posed = body.pose(rest, motion.rotations, motion.expression)
+    into: Guides,
+) -> None:
+    """Fill the maps of T posed bodies by tensor operations, on any device: the twin of `compiled.draw_frame`."""
     scale = cameras.intrinsics.new_tensor([SAMPLES, SAMPLES, 1.0])[:, None]
     points = project(posed.vertices, cameras.world_to_camera, cameras.intrinsics * scale)
     rows, columns = cameras.size
@@ -84,7 +91,9 @@ def _render(
     lift = canvas[:, 3:6] + (1 - canvas[:, 7:]) * plate
     axes = cameras.world_to_camera[:, :3, :3] * canvas.new_tensor([1.0, -1.0, -1.0])[:, None]  # (right, up, back)
     normal = _directions(canvas[:, :3], axes) * inside
-    return normal, part.to(normal.dtype), depth, lift, canvas[:, 6:7] * inside
+    maps = (normal, part, depth, lift, canvas[:, 6:7] * inside)
+    for whole, values in zip((into.normal, into.part, into.depth, into.lift, into.visibility), maps, strict=True):
+        whole.copy_(values)
 
 
 def _surface(attributes: Tensor, triangles: Tensor, fragments: Fragments, pixel: Tensor) -> Tensor:
@@ -190,7 +199,9 @@ def guide_tensor(guides: Guides, n_parts: int = 18) -> Tensor:
     rows, columns = guides.part.shape[-2:]
     if rows % GUIDE_BLOCK or columns % GUIDE_BLOCK:
         raise ValueError(f"guides must have sides divisible by {GUIDE_BLOCK}, got {rows}x{columns}")
-    together = frames_together(rows, columns)
+    together, compiled = frames_together(rows, columns), loops(guides.part.device)
+    if compiled:
+        return pack(compiled, guides, n_parts)
     return joined([_tensor(guides[i : i + together], n_parts) for i in range(0, max(1, len(guides)), together)])
 
 

@@ -1,8 +1,10 @@
-"""Stage 2 as one call: identity + motion + cameras -> frames, window by window, in memory that does not grow.
+"""Stage 2 as one call: identity + motion + cameras -> frames, few at a time, in memory that does not grow.
 
+Mode "play" (`play`): guides, regions and the guided decoder of every frame. Mode "diffusion", as the paper has it:
 1. Portrait: encoded once; its reference keys and values and its tokens serve every frame.
 2. Per window: guides, regions, one pass of the denoiser per step, from one noise for the whole clip.
 3. Neighbouring windows share `overlap` frames whose latents are cross-faded; every frame is decoded once.
+Both:
 4. The face pass, where it is asked for, draws the face's square again at a multiple of the size (`face_pass`).
 5. Where the guides stand still, frames are averaged over time (`steady`), three frames behind the windows.
 6. Composite: the network's pixels inside the mask, the background outside.
@@ -12,6 +14,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -28,7 +31,10 @@ from ..shapes import dims, frames_together, joined
 from .experts import MaskExperts, ViewExperts
 from .face_pass import face_window, with_face
 from .guides import background_plate, guide_tensor, join_guides, render_guides
+from .loops import warm_up
 from .mask import MaskPredictor
+from .play import TOGETHER, played
+from .ranges import needed, only, within
 from .reference import ReferenceCache, ReferenceNet
 from .steady import steadied
 from .unet import Condition, StereoTalkerUNet, sample
@@ -36,7 +42,7 @@ from .vae import TinyAutoencoder
 
 logger = logging.getLogger(__name__)
 _STEP = 64  # pixels that the networks halve down to one
-DECODE = 8  # at most so many frames are decoded together: more only cost memory
+MODES = ("play", "diffusion")
 
 
 @dataclass(frozen=True)
@@ -57,10 +63,13 @@ class Portrait:
 
 @dataclass(frozen=True)
 class Renderer:
-    """The networks of stage 2. Experts may be absent; their strength scales them, 0 equals the base model bitwise."""
+    """The networks of stage 2. Experts may be absent; their strength scales them, 0 equals the base model bitwise.
 
-    unet: StereoTalkerUNet
-    reference: ReferenceNet
+    Without unet and reference it plays, and cannot denoise.
+    """
+
+    unet: StereoTalkerUNet | None
+    reference: ReferenceNet | None
     vae: TinyAutoencoder
     mask_predictor: MaskPredictor
     view_experts: ViewExperts | None = None
@@ -68,27 +77,27 @@ class Renderer:
     view_strength: float = 1.0
     mask_strength: float = 1.0
     steadies: ClassVar[bool] = True  # frames are averaged where the guides stand still
+    default_mode: ClassVar[str] = "play"
 
     @classmethod
-    def load(cls, folder: str | Path, device: str = "cpu", dtype: torch.dtype = torch.float32) -> "Renderer":
-        """The six files of a folder; FileNotFoundError / ValueError name a missing or wrong one."""
-        parts = {
-            "unet": StereoTalkerUNet,
-            "reference": ReferenceNet,
-            "vae": TinyAutoencoder,
-            "mask_predictor": MaskPredictor,
-            "view_experts": ViewExperts,
-            "mask_experts": MaskExperts,
-        }
+    def load(
+        cls, folder: str | Path, device: str = "cpu", dtype: torch.dtype = torch.float32, mode: str = "diffusion"
+    ) -> "Renderer":
+        """The six files of a folder, for mode "play" two; FileNotFoundError, ValueError: one is missing or wrong."""
+        parts = {"vae": TinyAutoencoder, "mask_predictor": MaskPredictor}
+        if checked_mode(mode) == "diffusion":
+            parts |= {"unet": StereoTalkerUNet, "reference": ReferenceNet}
+            parts |= {"view_experts": ViewExperts, "mask_experts": MaskExperts}
         folder = Path(folder)
         loaded = {k: checkpoint.load(c, folder / f"{k}.safetensors", device, dtype) for k, c in parts.items()}
         for module in loaded.values():
             module.requires_grad_(False).to(memory_format=torch.channels_last)
-        return cls(**loaded)
+        warm_up()
+        return cls(**({"unet": None, "reference": None} | loaded))
 
     @property
     def device(self) -> torch.device:
-        return next(self.unet.parameters()).device
+        return next(self.vae.parameters()).device
 
     def experts(self) -> tuple[tuple[ViewExperts | MaskExperts, float], ...]:
         """The experts that are loaded, with their strengths."""
@@ -141,6 +150,12 @@ class Renderer:
             parts = zip(latents.split(together), guide.split(together), strict=True)
             return joined([self.vae.decode(few, _channels_last(seen)).float().clamp(-1, 1) for few, seen in parts])
 
+    def restore(self, guides: Guides, guide: Tensor) -> Tensor:
+        """Guides of T frames, guide tensor -> frames (T, 3, H, W) in [-1, 1], without the denoiser."""
+        with torch.no_grad(), self.autocast():
+            latents = self._encode(guides.lift)
+        return self.decode(latents, guide)
+
     @property
     def longest_window(self) -> int:
         """Frames that `denoise` can take at once."""
@@ -148,7 +163,7 @@ class Renderer:
 
     def guide(self, body: HalfBody, rest: Rest, motion: Motion, cameras: Cameras, guides: Guides) -> Tensor:
         """What `predict_regions`, `denoise` and `decode` are given of T frames: (T, G, H/4, W/4)."""
-        return guide_tensor(guides, self.unet.config.guide_channels - 113)
+        return guide_tensor(guides, self.vae.config.guide_channels - 113)
 
     def noise(self, size: tuple[int, int], seed: int, frames: range = range(1)) -> Tensor:
         """(1, C, H/8, W/8) standard normal, the same on every device and for all `frames` of a clip."""
@@ -162,12 +177,19 @@ class Renderer:
 
 def decoded_together(size: tuple[int, int]) -> int:
     """Frames of size (H, W) that the nano decoder takes at once."""
-    return min(DECODE, frames_together(*size))
+    return min(TOGETHER, frames_together(*size))
 
 
-def load_nano(device: str = "cpu", dtype: torch.dtype = torch.float32) -> Renderer:
-    """The renderer that ships with the package."""
-    return Renderer.load(checkpoint.NANO, device, dtype)
+def load_nano(device: str = "cpu", dtype: torch.dtype = torch.float32, mode: str = "diffusion") -> Renderer:
+    """The renderer that ships with the package; for mode "play" without U-Net, reference network and experts."""
+    return Renderer.load(checkpoint.NANO, device, dtype, mode)
+
+
+def checked_mode(mode: str) -> str:
+    """One of MODES; ValueError for another."""
+    if mode not in MODES:
+        raise ValueError(f"mode {mode!r} is unknown; use one of {', '.join(MODES)}")
+    return mode
 
 
 def composite(frames: Tensor, alpha: Tensor, background: Tensor, drawn: bool) -> Tensor:
@@ -239,43 +261,68 @@ def render_video(
     overlap: int = 2,
     use_predicted_mask: bool = True,
     face_scale: int = 1,
+    frames: tuple[int, int] | None = None,
     callback: Callable[[int, int], None] | None = None,
+    mode: str | None = None,
 ) -> Iterator[RenderedChunk]:
     """Stream exactly len(motion) frames of the identity performing `motion`, seen by `cameras`.
 
-    steps: 1-4 (1 is sharpest in PSNR and steadiest). window frames see each other in the temporal layers. face_scale:
-    2 to 4 draws the face once more at so many times the canvas's resolution and blends it in; 1 leaves that out.
+    mode: one of MODES, None = the renderer's own. Of "diffusion": steps 1-4 (1 is sharpest in PSNR and steadiest), the
+    noise's seed; window frames see each other in the temporal layers, `overlap` are shared. face_scale: 2 to 4 draws
+    the face once more at so many times the canvas's resolution and blends it in; 1 leaves that out.
+    frames: (first, stop) of the clip to give alone, equal to those of the whole clip (see `ranges`); None gives all.
     callback(frames done, of all) runs after every chunk; what it raises stops the rendering. The same seed gives the
-    same frames on one machine. ValueError for sizes that are no multiple of 8, and for counts that disagree.
+    same frames on one machine. ValueError for sizes that are no multiple of 8, counts that disagree, and a mode that
+    the renderer lacks the networks for.
     """
     if len(motion) != len(cameras):
         raise ValueError(f"motion has {len(motion)} frames, cameras {len(cameras)}; they must agree")
     if not len(motion):
         raise ValueError("the motion has no frames")
     checked_size(cameras.size)
-    if not 1 <= window <= renderer.longest_window:
-        raise ValueError(f"window must be from 1 to {renderer.longest_window}, got {window}")
-    plan = windows(len(motion), window, overlap)
+    part = frames or (0, len(motion))
+    if not 0 <= part[0] < part[1] <= len(motion):
+        raise ValueError(f"frames {part[0]}:{part[1]} do not lie in the clip's {len(motion)}")
+    source, begin = _source(renderer, mode, len(motion), part, steps, seed, window, overlap, use_predicted_mask)
     plate = resolve_background(background, identity, cameras)
     drawn = isinstance(background, str)  # the portrait's own, which the guides show to the networks
-    settings = (plan, steps, seed, use_predicted_mask)
-    parts = _cut_out(body, renderer, identity, motion, cameras, *settings)
+    parts = _cut_out(body, renderer, identity, motion, cameras, source)
     if face_scale != 1:
         with torch.no_grad():
             rest = body.rest(identity.shape[None], identity.shell[None])
             square = face_window(body, rest, identity.performed(motion), cameras, face_scale)
         if square:
-            faces = _cut_out(body, renderer, identity, motion, square.cameras(cameras), *settings)
+            faces = _cut_out(body, renderer, identity, motion, square.cameras(cameras), source)
             parts = with_face(parts, faces, square)
-    return _composed(parts, renderer.steadies, plate, drawn, len(motion), callback)
+    finished = ((values,) for values in steadied(parts)) if renderer.steadies else parts
+    return _composed(only(finished, begin, part), plate, drawn, part, callback)
+
+
+def _source(
+    renderer: Renderer, mode: str | None, count: int, part: tuple[int, int], steps: int, seed: int, window: int,
+    overlap: int, predicted: bool,
+) -> tuple[Callable[..., Iterator[tuple[Tensor, Tensor]]], int]:  # fmt: skip
+    """What draws `part` of (body, renderer, identity, motion, cameras) in this mode, and the first frame it draws."""
+    mode = checked_mode(mode or renderer.default_mode)
+    if mode == "play":
+        if renderer.default_mode != "play":
+            raise ValueError("mode 'play' needs the nano renderer's decoder; full-size sets have 'diffusion' alone")
+        around = within(count, part)
+        return partial(played, frames=around, predicted=predicted), around[0]
+    if renderer.unet is None or renderer.reference is None:
+        raise ValueError("this renderer was loaded for mode 'play'; load it for 'diffusion'")
+    if not 1 <= window <= renderer.longest_window:
+        raise ValueError(f"window must be from 1 to {renderer.longest_window}, got {window}")
+    plan = needed(windows(count, window, overlap), overlap, part)
+    return partial(_decoded, plan=plan, overlap=overlap, steps=steps, seed=seed, predicted=predicted), plan[0][0]
 
 
 def _composed(
-    parts: Iterator[tuple[Tensor, Tensor]], steadies: bool, plate: Tensor, drawn: bool, count: int,
+    parts: Iterator[tuple[Tensor, ...]], plate: Tensor, drawn: bool, frames: tuple[int, int],
     callback: Callable[[int, int], None] | None,
 ) -> Iterator[RenderedChunk]:  # fmt: skip
-    done = 0
-    for values in steadied(parts) if steadies else (values for values, _ in parts):
+    done, count = frames
+    for values, *_ in parts:
         now = slice(done, done + len(values))
         done += len(values)
         with torch.no_grad():
@@ -283,7 +330,7 @@ def _composed(
             chunk = RenderedChunk(composite(values[:, :3], values[:, 3:], behind, drawn), values[:, 3:])
         yield chunk  # outside of no_grad, which would otherwise reach into the caller
         if callback:
-            callback(done, count)
+            callback(done - frames[0], count - frames[0])
 
 
 def padded(cameras: Cameras) -> tuple[Cameras, tuple[slice, slice]]:
@@ -301,15 +348,15 @@ def padded(cameras: Cameras) -> tuple[Cameras, tuple[slice, slice]]:
     return cameras, (cut[0], cut[1])
 
 
-def _cut_out(body, renderer, identity, motion, cameras, *settings) -> Iterator[tuple[Tensor, Tensor]]:
-    """`_decoded` on any canvas: drawn a little larger where its sides are no multiples of 64, and cut to size."""
+def _cut_out(body, renderer, identity, motion, cameras, source) -> Iterator[tuple[Tensor, Tensor]]:
+    """What `source` draws on any canvas: a little larger where sides are no multiples of 64, and cut to size."""
     whole, (rows, columns) = padded(cameras)
-    for values, lift in _decoded(body, renderer, identity, motion, whole, *settings):
+    for values, lift in source(body, renderer, identity, motion, whole):
         yield values[..., rows, columns], lift[..., rows, columns]
 
 
 def _decoded(
-    body, renderer, identity, motion, cameras, plan, steps, seed, predicted
+    body, renderer, identity, motion, cameras, plan, overlap, steps, seed, predicted
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Finished frames of every window: picture and alpha (t, 4, H, W), lift (t, 3, H, W)."""
     framed = background_plate(replace(identity, background=identity.portrait), cameras)
@@ -334,6 +381,8 @@ def _decoded(
                 latents = torch.cat([cross_fade(tail.latents, latents[:known]), latents[known:]])
             now = _Window(guides, guide, regions, latents)
             final = end - start if last else plan[number + 1][0] - start
+            if last and end < len(motion):  # of a part: decoded in the portions of the whole clip
+                final -= overlap
             tail = None if last else now.part(slice(final, None))
         together = decoded_together(cameras.size)
         for first in range(0, final, together):  # frame by frame through what follows, not a window at once

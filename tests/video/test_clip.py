@@ -45,7 +45,7 @@ def test_one_step_equals_the_stream(scene, predicted, background):
     chunks = list(
         render_video(
             body, renderer, identity, motion, cameras, steps=1, seed=4, background=background,
-            use_predicted_mask=predicted,
+            use_predicted_mask=predicted, mode="diffusion",
         )
     )  # fmt: skip
     frames, masks = torch.cat([c.frames for c in chunks]), torch.cat([c.masks for c in chunks])

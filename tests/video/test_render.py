@@ -59,8 +59,8 @@ def identity(body):
     )  # fmt: skip
 
 
-def render(body, renderer, identity, frames, size=SIZE, **options):
-    chunks = list(render_video(body, renderer, identity, motion(frames), cameras(frames, size), **options))
+def render(body, renderer, identity, frames, size=SIZE, mode="diffusion", **options):
+    chunks = list(render_video(body, renderer, identity, motion(frames), cameras(frames, size), mode=mode, **options))
     return torch.cat([c.frames for c in chunks]), torch.cat([c.masks for c in chunks])
 
 

@@ -1,0 +1,64 @@
+"""A video writer in a thread of its own: frames are encoded while the next ones are drawn."""
+
+import queue
+import threading
+from types import TracebackType
+
+from torch import Tensor
+
+from .writer import VideoWriter
+
+WAITING = 4  # portions of frames that may wait; then drawing waits, so that memory does not grow
+
+
+class BackgroundWriter:
+    """A `VideoWriter`, a context manager as that is, that returns from `write` before the frames are encoded.
+
+    What goes wrong while encoding is raised by the next `write` or at the end of the `with` block. The file holds every
+    frame that was handed over, after an exception in the block too.
+    """
+
+    def __init__(self, writer: VideoWriter):
+        self.writer = writer
+        self._error: BaseException | None = None
+        self._queue: queue.Queue[Tensor | None] = queue.Queue(WAITING)
+        self._thread = threading.Thread(target=self._work, name="video writer")
+
+    @property
+    def frames(self) -> int:
+        """Frames that are in the file."""
+        return self.writer.frames
+
+    def __enter__(self) -> "BackgroundWriter":
+        self.writer.__enter__()
+        self._thread.start()
+        return self
+
+    def write(self, frames: Tensor) -> None:
+        """Hand over frames (T, 3, H, W) in [-1, 1], which must not change afterwards."""
+        self._raise()
+        self._queue.put(frames)  # is always taken: after an error the thread goes on to throw away
+
+    def _work(self) -> None:
+        while (frames := self._queue.get()) is not None:
+            if self._error is None:
+                try:
+                    self.writer.write(frames)
+                except (OSError, ValueError, RuntimeError) as error:
+                    self._error = error
+
+    def _raise(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._queue.put(None)
+        self._thread.join()
+        ours = self._error if error is None else None
+        if ours is not None:
+            kind, error, trace = type(ours), ours, ours.__traceback__
+        self.writer.__exit__(kind, error, trace)
+        if ours is not None:
+            raise ours
