@@ -43,8 +43,7 @@ class BakeAvatar:
 
     @classmethod
     def INPUT_TYPES(cls):
-        from ..stereotalker_core.pipeline import BAKED
-        from ..stereotalker_core.video.bake import STEPS
+        from ..stereotalker_core.video.bake import STEPS, STRENGTH
 
         def expert(which: str):
             tip = f"Strength of the {which}; 0 = off."
@@ -56,7 +55,7 @@ class BakeAvatar:
                 "identity": ("ST_IDENTITY", {"tooltip": "From Fit Portrait or Load Identity."}),
                 "strength": (
                     "FLOAT",
-                    {"default": BAKED, "min": 0.0, "max": 1.0, "step": 0.05, "tooltip": strength},
+                    {"default": STRENGTH, "min": 0.0, "max": 1.0, "step": 0.05, "tooltip": strength},
                 ),
                 "seed": ("INT", {"default": 0, "min": 0, "max": 2**63 - 1, "tooltip": "Another seed, other details."}),
                 "steps": ("INT", {"default": STEPS, "min": 1, "max": 50, "tooltip": "Denoising steps."}),

@@ -29,7 +29,7 @@ from .video.render import load_nano as load_renderer
 SIZES = (128, 1024)  # pixels
 SIZE_STEP = 8  # pixels; the renderer draws the next multiple of 64 and cuts it to size
 ASPECTS = {"1:1": 1.0, "4:5": 4 / 5, "9:16": 9 / 16, "16:9": 16 / 9}  # width over height; "photo": the photograph's own
-BAKED = 1.0  # strength of the bake
+BAKED = 0.0  # strength of the bake: on photographs the embedded network is no better than the plain fill
 LEAST_QUALITY = 0.25  # of a fit; below, what is rendered is not the person
 Progress = Callable[[str, int, int], None]  # stage, done, total
 
@@ -99,7 +99,7 @@ class View:
 class Models:
     """Everything `talk` needs: the body, the networks that see the portrait, those of stage 1 and of stage 2.
 
-    bake: the network that invents what the portrait does not show, once a person; None: the plain fill.
+    bake: the network that invents what the portrait does not show, once a person; None: the embedded one, when needed.
     """
 
     body: HalfBody
@@ -118,7 +118,7 @@ class Models:
         device = str(device)
         body, perception = HalfBody().to(device), load_perception(device)
         motion = LaterMotionModels(device) if later else MotionModels.load_nano(device)
-        return cls(body, perception, motion, load_renderer(device, mode=mode), load_bake(device=device))
+        return cls(body, perception, motion, load_renderer(device, mode=mode))
 
     def with_experts(self, view: float = 1.0, mask: float = 1.0) -> "Models":
         """The same models with another strength of the view and mask experts (0 = off)."""
@@ -221,21 +221,21 @@ def prepare(
     progress: Progress | None = None,
     fitted: Callable[[Identity], None] | None = None,
     identity: Identity | None = None,
-    bake_strength: float = BAKED,
+    bake_strength: float | None = None,
 ) -> Scene:
     """Steps 1-4 of the recipe: portrait (3, H, W) in [-1, 1] and speech -> the scene.
 
     person: which of several people, 1 = the largest. identity: a person who is fitted already; the portrait is not
-    looked at then, and who was baked at this strength is not baked again. motion: skips stage 1. fitted: is called
-    with the person as soon as they are fitted, with the quality and the warnings of the fit.
-    bake_strength: 0..1, of what is invented where the portrait shows nothing; 0 = its plain fill.
+    looked at then. motion: skips stage 1. fitted: is called with the person as soon as they are fitted, with the
+    quality and the warnings of the fit. bake_strength: 0..1, of what is invented where the portrait shows nothing; 0 =
+    its plain fill; None = BAKED for who is fitted here, and a given identity as it is.
     ValueError for bad input, and for a portrait that the body does not fit.
     """
     report = progress or (lambda stage, done, total: None)
     # 1. check the inputs
     if audio is None and motion is None:
         raise ValueError("give a recording or a motion")
-    view, options = view or View(), options or MotionOptions()
+    view, options, given = view or View(), options or MotionOptions(), identity
     # 2. fit the portrait once, on the CPU, where its small systems are solved in float64; invent what it does not show
     device = models.renderer.device
     body = models.body if device.type == "cpu" else copy.deepcopy(models.body).cpu()
@@ -245,7 +245,8 @@ def prepare(
         report("fit", 1, 1)
     if fitted:
         fitted(identity)
-    identity = baked(models, body, identity, bake_strength, report)
+    if bake_strength is not None or given is None:
+        identity = baked(models, body, identity, BAKED if bake_strength is None else bake_strength, report)
     # 3. speech -> motion
     if motion is None:
         motion = sample_motion(
@@ -263,11 +264,14 @@ def baked(
     models: Models, body: HalfBody, identity: Identity, strength: float, progress: Progress | None = None
 ) -> Identity:
     """The identity with what the portrait does not show invented at a strength 0..1, unless that was done before."""
-    if models.bake is None or identity.baked == strength or identity.atlas_layout != 2:
+    if identity.baked == strength or identity.atlas_layout != 2:
         return identity
+    network = models.bake
+    if network is None and strength > 0:
+        network = load_bake(device=models.renderer.device)
     if progress:
         progress("bake", 0, 1)
-    identity = bake(models.bake, body, identity, strength=strength)
+    identity = identity.before_bake() if network is None else bake(network, body, identity, strength=strength)
     if progress:
         progress("bake", 1, 1)
     return identity

@@ -43,6 +43,7 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     bake = parser.add_argument_group(BAKE, "pixels that the portrait never showed, of held-out synthetic people")
     bake.add_argument("--bake-model", metavar="F", help="another network of the bake than the embedded one")
     bake.add_argument("--bake-steps", metavar="N,N", help="numbers of denoising steps to compare")
+    bake.add_argument("--bake-strength", type=float, default=0.5, metavar="X", help="0..1, default 0.5")
     bake.add_argument("--no-networks", action="store_true", help="do not draw with the networks of every frame")
     photos = parser.add_argument_group(PHOTOS, "every photograph of FOLDER, fitted, drawn and compared with itself")
     photos.add_argument("--out", metavar="D", help="keep rows, frames, sheets here; bake: rows; a second run goes on")
@@ -131,6 +132,7 @@ def run_bake(args: argparse.Namespace) -> int:
         steps,
         args.seed,
         Path(args.out) / "bake.jsonl" if args.out else None,
+        args.bake_strength,
     )
     print(table(metrics))
     if args.json:

@@ -23,7 +23,7 @@ from ..records import Guides
 from ..synthetic.dataset import CLIP, ClipMaker, DatasetConfig
 from ..synthetic.render import AvatarFrames, render_avatar
 from ..synthetic.template import Template
-from ..video.bake import STEPS, bake
+from ..video.bake import STEPS, STRENGTH, bake
 from ..video.bake_network import BakeNetwork
 from ..video.guides import background_plate, guide_tensor, render_guides
 from ..video.render import Renderer, composite
@@ -45,6 +45,7 @@ def evaluate_bake(
     steps: Sequence[int] = (STEPS,),
     seed: int = 0,
     out: str | Path | None = None,
+    strength: float = STRENGTH,
 ) -> dict[str, dict[str, float]]:
     """{name: {"value", "low", "high"}} over held-out people.
 
@@ -54,6 +55,7 @@ def evaluate_bake(
     steps: numbers of denoising steps that are compared; the first is "bake", others "bake_N".
     seed: of the noise.
     out: a JSON-lines file of finished people; a second run goes on.
+    strength: of the bake, 0..1.
     """
     body = HalfBody()
     maker = (Template(body), Lifter(body), Rig(body))
@@ -62,7 +64,7 @@ def evaluate_bake(
     for place, person in enumerate(config.seeds(0)):
         if str(person) in done:
             continue
-        row = _person(network, renderer, body, maker, config, person, steps, seed)
+        row = _person(network, renderer, body, maker, config, person, steps, (seed, strength))
         done[str(person)] = row
         if out is not None:
             Path(out).parent.mkdir(parents=True, exist_ok=True)
@@ -109,14 +111,15 @@ def _person(
     config: DatasetConfig,
     person: int,
     steps: Sequence[int],
-    seed: int,
+    drawn: tuple[int, float],
 ) -> Row:
     template, lifter, rig = shared
     maker = ClipMaker(body, person, config, template, lifter)
-    baked = {
-        "bake" if k == 0 else f"bake_{count}": bake(network, body, maker.identity, seed=seed, steps=count, rig=rig)
-        for k, count in enumerate(steps)
-    }
+    baked = {}
+    for count in steps:
+        name = f"bake_{count}" if baked else "bake"
+        settings = {"seed": drawn[0], "strength": drawn[1], "steps": count, "rig": rig}
+        baked[name] = bake(network, body, maker.identity, **settings)
     series: dict[str, list[float]] = {}
     angles = []
     for clip in range(config.clips):

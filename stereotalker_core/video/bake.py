@@ -20,7 +20,8 @@ from ..precision import rendering_precision
 from ..records import Identity
 from .bake_network import NOISE, BakeNetwork
 
-STEPS = 4  # denoising steps: fewer draw means, more gain nothing
+STEPS = 4  # denoising steps: fewer draw means
+STRENGTH = 0.5  # at which the embedded network is best: it has seen too few people to be believed whole
 _SHOWN = 0.98  # visibility from which a texel is the portrait's alone
 
 
@@ -36,7 +37,7 @@ def bake(
     identity: Identity,
     *,
     seed: int = 0,
-    strength: float = 1.0,
+    strength: float = STRENGTH,
     steps: int = STEPS,
     view_strength: float = 1.0,
     mask_strength: float = 1.0,

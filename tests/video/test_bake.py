@@ -40,7 +40,7 @@ def network():
 
 def test_strength_0_is_the_plain_fill(network, person):
     body, rig, identity, _ = person
-    once = bake(network, body, identity, steps=1, rig=rig)
+    once = bake(network, body, identity, strength=1.0, steps=1, rig=rig)
     assert bake(network, body, identity, strength=0.0, rig=rig) is identity
     assert torch.equal(bake(network, body, once, strength=0.0, rig=rig).atlas, identity.atlas)
     assert once.baked == 1.0 and not torch.equal(once.atlas, identity.atlas)
@@ -63,7 +63,7 @@ def test_what_the_portrait_showed_stays_to_the_bit(network, person):
 
 def test_half_the_strength_is_half_the_change_and_seeds_repeat(network, person):
     body, rig, identity, _ = person
-    whole, again = (bake(network, body, identity, seed=3, steps=2, rig=rig) for _ in range(2))
+    whole, again = (bake(network, body, identity, seed=3, strength=1.0, steps=2, rig=rig) for _ in range(2))
     half = bake(network, body, whole, seed=3, strength=0.5, steps=2, rig=rig)
     other = bake(network, body, identity, seed=4, steps=2, rig=rig)
     assert torch.allclose(whole.atlas, again.atlas, atol=1e-5)
