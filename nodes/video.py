@@ -136,7 +136,7 @@ class RenderVideo:
     DISPLAY_NAME = "Render Video (Stereo-Talker)"
     CATEGORY = CATEGORY
     DESCRIPTION = (
-        "Render the person performing the motion from the cameras. One node: guides, masks, decoder; by choice U-Net."
+        "Render the person performing the motion from the cameras. One node for guides, masks, decoder; also the U-Net."
     )
     SEARCH_ALIASES = ["video sampler", "talking video", "render", "novel view"]
     RETURN_TYPES = ("IMAGE", "MASK", "FLOAT", "VIDEO")

@@ -141,7 +141,8 @@ class Look:
     predicted_mask: whether the mask is predicted, or the bare body's own silhouette.
     face_scale: how many times as large the face is drawn once more (1 = no face pass).
     mode: "play", guides and the guided decoder; "diffusion", the paper's, a denoiser with experts for every frame;
-    None, the renderer's own."""
+    None, the renderer's own.
+    """
 
     steps: int = 1
     seed: int = 0

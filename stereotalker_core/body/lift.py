@@ -9,7 +9,7 @@ the line of their lashes; clothes near a hand take that of the mirrored place: n
 import torch
 from torch import Tensor
 
-from .fill import levelled, lid_colours, plain_priors, registered_priors, skin_colour, to_atlas
+from .fill import levelled, lid_colours, plain_priors, registered_priors, sharpened, skin_colour, to_atlas
 from .fill_limbs import bare_arms_on_clothes, cloth_colour
 from .light import UNLIT, find_light, softened
 from .model import HalfBody, Posed
@@ -110,7 +110,8 @@ def _lift(body: HalfBody, lifter: Lifter, view: PortraitView) -> tuple[Tensor, T
         filled[lifter.hands], confidence[lifter.hands] = skin, 1.0
     priors = registered_priors if trust.registered else plain_priors
     filled, confidence = priors(lifter, body.n_vertices, colour, photo, filled, confidence, skin)
-    return to_atlas(lifter, filled, confidence, photo)
+    atlas, visibility = to_atlas(lifter, filled, confidence, photo)
+    return (sharpened(atlas, visibility) if trust.registered else atlas), visibility
 
 
 def _own(lifter: Lifter, seen: Tensor, shut: Tensor, trust: Trust) -> Tensor:

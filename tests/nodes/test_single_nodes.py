@@ -245,7 +245,7 @@ def test_ksampler_and_render_video_agree(identity, renderer):
     motion = wave(7)
     cameras = camera(identity, motion)
     told = conditioned(identity, motion, cameras, renderer)
-    rendered = {"seed": 3, "steps": 2, "background": "portrait", "mask_predictor": renderer[2]}
+    rendered = {"seed": 3, "steps": 2, "background": "portrait", "mask_predictor": renderer[2], "mode": "diffusion"}
     direct, mask, fps, _ = call(
         "StereoTalkerRenderVideo", model=renderer[0], vae=renderer[1], identity=identity, motion=motion,
         cameras=cameras, **rendered,
