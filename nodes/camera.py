@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 
 import torch
 
-from ..stereotalker_core.camera import trajectories
+from ..stereotalker_core.camera import gestures, trajectories
 from ..stereotalker_core.camera.keyframes import parse_keyframes
 from ..stereotalker_core.camera.viewer import DIRECTION, USES, filmed, tilted, view_of, viewer_cameras
 from ..stereotalker_core.records import Cameras, Identity, Motion
@@ -21,7 +20,8 @@ YAW = (
 )
 PITCH = "Degrees; positive = the camera is above. Trained range -8..8."
 KEYS = '"0%: -40, 50%: 20, 100%: -10", or in seconds "1.5s: 20"; each: yaw [pitch [distance]].'
-SIZE = "Pixels of the square canvas, or of a side that is 0 below."
+SIZE = "Pixels of a square, or of a side that is 0 below; 0 = the portrait's own shape, up to 512 pixels."
+HANDS = "on: gestures; off: arms at rest; auto: gestures where the frame shows the body down to the elbows."
 
 
 def side_input() -> tuple:
@@ -30,9 +30,29 @@ def side_input() -> tuple:
     return ("INT", {"default": 0, "min": 0, "max": 1024, "step": 8, "tooltip": tip})
 
 
-def canvas_of(size: int, width: int, height: int) -> tuple[int, int]:
-    """(rows, columns) of the canvas that the widgets ask for."""
-    return height or size, width or size
+def size_input() -> tuple:
+    """The widget of a canvas's size."""
+    return ("INT", {"default": 0, "min": 0, "max": 1024, "step": 8, "tooltip": SIZE})
+
+
+def hands_input() -> tuple:
+    """The widget that says whether gestures are drawn."""
+    return (gestures.HANDS, {"default": gestures.HANDS[0], "tooltip": HANDS})
+
+
+def canvas_of(size: int, width: int, height: int, portrait: tuple[int, int]) -> tuple[int, int]:
+    """(rows, columns) of the canvas that the widgets ask for, of a portrait (H, W) px."""
+    from ..stereotalker_core.pipeline import View
+
+    own = View().canvas(portrait)
+    if width and height:
+        asked = height, width
+    elif size:
+        asked = height or size, width or size
+    else:  # one side, or none, of the portrait's shape
+        factor = height / own[0] if height else width / own[1] if width else 1.0
+        asked = height or 8 * round(own[0] * factor / 8), width or 8 * round(own[1] * factor / 8)
+    return View(size=asked).canvas(portrait)
 
 
 class CameraTrajectory:
@@ -71,12 +91,9 @@ class CameraTrajectory:
                 ),
                 "framing": (
                     trajectories.MODES,
-                    {"default": "auto", "tooltip": "auto shows no more of the body than the portrait does."},
+                    {"default": "auto", "tooltip": "auto: the portrait's own crop, with room for its hands."},
                 ),
-                "size": (
-                    "INT",
-                    {"default": 256, "min": 128, "max": 1024, "step": 64, "tooltip": SIZE},
-                ),
+                "size": size_input(),
             },
             "optional": {
                 "keyframes": ("STRING", {"default": "", "tooltip": KEYS}),
@@ -105,10 +122,10 @@ class CameraTrajectory:
         height: int = 0,
     ):
         shown = trajectories.framing_for(host.body(), identity, framing)
-        shown = replace(
-            shown, distance=shown.distance * distance, height=shown.height * distance, width=shown.across * distance
-        )
-        frames, canvas = len(motion), canvas_of(size, width, height)
+        if framing == "auto":
+            shown = gestures.widened(shown, host.body(), identity, motion)
+        shown = shown.zoomed(distance)
+        frames, canvas = len(motion), canvas_of(size, width, height, tuple(identity.portrait.shape[-2:]))
         camera_info = camera_info[0] if isinstance(camera_info, list) and len(camera_info) == 1 else camera_info
         told = camera_info is not None
         if told and (isinstance(camera_info, list) or camera_use != DIRECTION or path == "fixed"):

@@ -10,7 +10,7 @@ from ..stereotalker_core.motion.edit import at_fps
 from ..stereotalker_core.records import Audio, Identity, Motion
 from ..stereotalker_core.shapes import FPS
 from . import host
-from .camera import KEYS, PITCH, SIZE, YAW, canvas_of, shown_to_widget, side_input
+from .camera import KEYS, PITCH, YAW, canvas_of, hands_input, shown_to_widget, side_input, size_input
 from .kept import Last, fingerprint
 from .motion import fps_input
 from .portrait import MASK, fit_report, keypoints_in, person_input
@@ -48,7 +48,6 @@ class StereoTalker:
             return ("FLOAT", options)
 
         seed = {"default": 0, "min": 0, "max": 2**64 - 1, "control_after_generate": True, "tooltip": "The performance."}
-        size = {"default": 256, "min": 128, "max": 1024, "step": 64, "tooltip": SIZE}
         strength = {"default": 1.0, "min": 0.0, "max": 3.0, "step": 0.05, "tooltip": "Size of the gestures."}
         steps = {"default": 1, "min": 1, "max": 50, "tooltip": "Denoising steps of mode diffusion; 1 is sharpest here."}
         origin = "photo: yaw 0 is the portrait's own view; body: yaw 0 sees the front of a body that was turned."
@@ -61,7 +60,7 @@ class StereoTalker:
                 "end_yaw": angle("Yaw of the last frame when orbiting."),
                 "seed": ("INT", seed),
                 "steps": ("INT", steps),
-                "size": ("INT", size),
+                "size": size_input(),
                 "background": (BACKGROUNDS, {"tooltip": "portrait keeps the background behind the person."}),
             },
             "optional": {
@@ -77,6 +76,7 @@ class StereoTalker:
                 "width": side_input(),
                 "height": side_input(),
                 "mode": mode_input(),
+                "hands": hands_input(),
                 "pitch": ("FLOAT", {"default": 0.0, "min": -45.0, "max": 45.0, "step": 0.5, "tooltip": PITCH}),
                 "keyframes": ("STRING", {"default": "", "tooltip": f"In place of yaw and orbit: {KEYS}"}),
                 "fps": fps_input(),
@@ -107,6 +107,7 @@ class StereoTalker:
         width: int = 0,
         height: int = 0,
         mode: str = "play",
+        hands: str = "auto",
         pitch: float = 0.0,
         keyframes: str = "",
         fps: float = FPS,
@@ -119,9 +120,11 @@ class StereoTalker:
         from ..stereotalker_core.video.provenance import provenance
 
         sound, portrait = audio_in(audio), host.image_in(image)
-        canvas, count = canvas_of(size, width, height), sound.frame_count(fps)
+        canvas = canvas_of(size, width, height, tuple(portrait.shape[-2:]))
+        count = sound.frame_count(fps)
         keys = tuple(parse_keyframes(keyframes, count, fps, pitch)) if keyframes.strip() else ()
-        view = View(yaw, end_yaw if orbit else None, pitch, size=canvas, yaw_origin=yaw_origin, keys=keys)
+        end = end_yaw if orbit else None
+        view = View(yaw, end, pitch, size=canvas, yaw_origin=yaw_origin, hands=hands, keys=keys)
         part = part_of(first_frame, frames, count)
         check_batch(part[1] - part[0] if part else count, canvas)
         behind = COLOURS["black"] if alpha else background if background == "portrait" else COLOURS[background]

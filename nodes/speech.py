@@ -69,12 +69,15 @@ class SampleMotion:
     @classmethod
     def INPUT_TYPES(cls):
         from ..stereotalker_core.motion.conditioning import EMOTIONS
+        from ..stereotalker_core.motion.sampling import HANDS
 
         def number(default, high, tip, step=0.05):
             return ("FLOAT", {"default": default, "min": 0.0, "max": high, "step": step, "tooltip": tip})
 
         seed = {"default": 0, "min": 0, "max": 2**64 - 1, "control_after_generate": True, "tooltip": "The performance."}
         transcript = {"default": "", "multiline": True, "tooltip": "Optional: the words spoken, for clearer gestures."}
+        timed = 'Optional, instead of one emotion: [{"start": 0, "emotion": "happy", "intensity": 0.8}, ...]'
+        emotions = {"default": "", "multiline": True, "tooltip": timed}
         return {
             "required": {
                 "motion_model": ("ST_MOTION_MODEL", {"tooltip": "From Load Motion Model."}),
@@ -87,7 +90,14 @@ class SampleMotion:
                 "emotion": (list(EMOTIONS), {"tooltip": "Style of the performance."}),
                 "smoothing": number(0.0, 10.0, "Frames of Gaussian smoothing on the body; lips stay sharp.", 0.1),
             },
-            "optional": {"transcript": ("STRING", transcript)},
+            "optional": {
+                "transcript": ("STRING", transcript),
+                "energy": number(1.0, 2.0, "Size and rate of the gestures: 0.6 calm, 1.4 lively."),
+                "liveliness": number(1.0, 3.0, "How far the head turns and the weight shifts; 0 = only as sampled."),
+                "hands": (list(HANDS), {"tooltip": "on: gestures; low: arms half lowered; off: hanging arms."}),
+                "emotions": ("STRING", emotions),
+                "loop": ("BOOLEAN", {"default": False, "tooltip": "The end leads into the beginning."}),
+            },
         }
 
     def sample(
@@ -102,7 +112,14 @@ class SampleMotion:
         emotion: str,
         smoothing: float,
         transcript: str = "",
+        energy: float = 1.0,
+        liveliness: float = 1.0,
+        hands: str = "on",
+        emotions: str = "",
+        loop: bool = False,
     ) -> tuple[Motion, int]:
+        from ..stereotalker_core.motion.conditioning import Style
+        from ..stereotalker_core.motion.emotions import parse_emotions
         from ..stereotalker_core.motion.sampling import MotionModels, sample_motion
 
         prior, denoiser = motion_model.modules
@@ -125,7 +142,11 @@ class SampleMotion:
                 callback=report,
                 seed=seed,
                 steps=steps,
-                style=emotion,
+                style=Style(emotion, energy=energy),
+                liveliness=liveliness,
+                hands=hands,
+                emotions=parse_emotions(emotions),
+                loop=loop,
                 prior_strength=prior_strength,
                 motion_strength=motion_strength,
                 face_strength=face_strength,

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from ..stereotalker_core.camera.gestures import staged
 from ..stereotalker_core.records import Cameras, Identity, Motion
 from . import host
+from .camera import hands_input
 from .guides import check_lengths
 from .shares import alpha_input, first_input, frames_input, part_of, sound_of, with_alpha
 
@@ -77,7 +79,7 @@ def mode_input() -> tuple:
 
 def chunks_of(
     model, vae, identity: Identity, motion: Motion, cameras: Cameras, seed: int, steps: int, background,
-    mask_predictor, face_scale: int, mode: str, part: tuple[int, int] | None = None,
+    mask_predictor, face_scale: int, mode: str, hands: str, part: tuple[int, int] | None = None,
 ) -> Iterator:  # fmt: skip
     """Frames and masks of a video, or of a part, as they come, with progress, previews and checks; interruptible."""
     from ..stereotalker_core.video.render import render_video
@@ -86,6 +88,7 @@ def chunks_of(
     used = [model, host.vae_of(vae), *([mask_predictor] if mask_predictor else [])]
     device = host.load_all(used, _WINDOW_BYTES * cameras.size[0] * cameras.size[1])
     body = host.body(str(device))
+    motion = staged(host.body(), identity, motion, cameras, hands)
     first, stop = part or (0, len(motion))
     progress, done = host.Progress(stop - first), 0
     renderer = renderer_of(model, vae, mask_predictor, body, device)
@@ -152,8 +155,7 @@ class RenderVideo:
     @classmethod
     def INPUT_TYPES(cls):
         inputs = sampling_inputs()
-        inputs["optional"]["face_scale"] = face_scale_input()
-        inputs["optional"]["mode"] = mode_input()
+        inputs["optional"] |= {"face_scale": face_scale_input(), "mode": mode_input(), "hands": hands_input()}
         inputs["optional"]["audio"] = ("AUDIO", {"tooltip": "The speech, for the sound of the video output."})
         inputs["optional"] |= {"first_frame": first_input(), "frames": frames_input(), "alpha": alpha_input()}
         return inputs
@@ -172,6 +174,7 @@ class RenderVideo:
         background_image=None,
         face_scale: int = 1,
         mode: str = "play",
+        hands: str = "auto",
         audio: dict | None = None,
         first_frame: int = 0,
         frames: int = 0,
@@ -184,7 +187,7 @@ class RenderVideo:
         part = part_of(first_frame, frames, len(motion))
         check_batch(part[1] - part[0] if part else len(motion), cameras.size)
         behind = COLOURS["black"] if alpha else background_of(background, background_image, cameras.size)
-        settings = (seed, steps, behind, mask_predictor, face_scale, mode, part)
+        settings = (seed, steps, behind, mask_predictor, face_scale, mode, hands, part)
         drawn, masks = [], []
         with host.interruptible():
             for chunk in chunks_of(model, vae, identity, motion, cameras, *settings):
@@ -216,8 +219,7 @@ class RenderToFile:
         label = {"default": False, "tooltip": f"Write {LABEL!r} visibly into a corner of every frame."}
         inputs = sampling_inputs(filename_prefix=("STRING", prefix), label=("BOOLEAN", label))
         inputs["optional"]["audio"] = ("AUDIO", {"tooltip": "The speech, for the sound of the video."})
-        inputs["optional"]["face_scale"] = face_scale_input()
-        inputs["optional"]["mode"] = mode_input()
+        inputs["optional"] |= {"face_scale": face_scale_input(), "mode": mode_input(), "hands": hands_input()}
         inputs["optional"] |= {"first_frame": first_input(), "frames": frames_input()}
         return inputs
 
@@ -238,6 +240,7 @@ class RenderToFile:
         audio=None,
         face_scale: int = 1,
         mode: str = "play",
+        hands: str = "auto",
         first_frame: int = 0,
         frames: int = 0,
         extra_pnginfo=None,
@@ -254,7 +257,7 @@ class RenderToFile:
         part = part_of(first_frame, frames, len(motion))
         sound = None if audio is None else audio_in(sound_of(audio, part, motion.fps))
         writer = BackgroundWriter(VideoWriter(path, cameras.size, motion.fps, sound, tags))
-        settings = (seed, steps, behind, mask_predictor, face_scale, mode, part)
+        settings = (seed, steps, behind, mask_predictor, face_scale, mode, hands, part)
         with host.interruptible(), writer:
             for chunk in chunks_of(model, vae, identity, motion, cameras, *settings):
                 writer.write(draw_label(chunk.frames.cpu(), LABEL) if label else chunk.frames)
@@ -287,7 +290,8 @@ class Conditioning:
         shared = sampling_inputs()
         kept = {name: shared["required"][name] for name in ("vae", "identity", "motion", "cameras", "background")}
         kept["freeze_background"] = ("BOOLEAN", {"default": False, "tooltip": frozen})
-        return {"required": kept, "optional": shared["optional"], "hidden": HIDDEN}
+        optional = shared["optional"] | {"hands": hands_input()}
+        return {"required": kept, "optional": optional, "hidden": HIDDEN}
 
     def encode(
         self,
@@ -299,6 +303,7 @@ class Conditioning:
         freeze_background: bool,
         mask_predictor=None,
         background_image=None,
+        hands: str = "auto",
         extra_pnginfo=None,
     ):
         import torch
@@ -314,6 +319,7 @@ class Conditioning:
         used = [host.vae_of(vae), *([mask_predictor] if mask_predictor else [])]
         device = host.load_all(used, _WINDOW_BYTES * pixels)
         plate = resolve_background(background_of(background, background_image, cameras.size), identity, cameras)
+        motion = staged(host.body(), identity, motion, cameras, hands)
         progress = host.Progress(len(motion))
         with host.interruptible():
             clip = prepare_clip(

@@ -19,7 +19,7 @@ from stereotalker_core.commands import data, talk
 from stereotalker_core.commands.evaluate import table
 from stereotalker_core.image import load_background, save_image
 from stereotalker_core.records import Motion
-from stereotalker_core.video import writer
+from stereotalker_core.video import parts
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -168,7 +168,7 @@ def test_a_disk_that_fills_while_writing(tiny, inputs, tmp_path, capsys, monkeyp
     def full(self, frames):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(writer.VideoWriter, "write", full)
+    monkeypatch.setattr(parts.ClipWriter, "write", full)
     assert cli.main(words(inputs, tmp_path / "v.mp4", "--quiet")) == 2
     error = capsys.readouterr().err.strip()
     assert "disk is full" in error and len(error.splitlines()) == 1

@@ -104,9 +104,10 @@ def prepare_clip(
     masks = predictor or MaskPredictor.for_parts(body.part_names).to(motion.rotations.device)
     public = isinstance(vae, PublicAutoencoder)
     parts: list[tuple[Tensor, ...]] = []
+    plate = background_plate(identity, cameras, continued=True)
     for start in range(0, len(motion), WINDOW):
         frames = slice(start, start + WINDOW)
-        seen = render_guides(body, identity, motion[frames], cameras[frames], rest)
+        seen = render_guides(body, identity, motion[frames], cameras[frames], rest, plate)
         maps = guide_tensor(seen, len(body.part_names))
         with autocast(maps.device, public):
             regions = masks.predict(seen, maps).masks if predictor else masks.silhouette(seen.part)

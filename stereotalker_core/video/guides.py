@@ -1,5 +1,6 @@
 """Guides: what the posed body looks like from each camera, as maps and as the tensor the networks read."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import fields
 
@@ -11,22 +12,31 @@ from ..body.light import relit, shade
 from ..body.model import HalfBody, Posed, Rest
 from ..body.rasterize import Fragments, rasterize
 from ..camera.projection import project
+from ..inpaint import extend
 from ..records import Cameras, Guides, Identity, Motion
 from ..shapes import frames_together, joined
 from .loops import Surface, loops, pack
 
 GUIDE_BLOCK = 4  # guide_tensor works at a quarter of the resolution
 _CHUNK = 4  # at most so many frames are rasterised together: batches do not pay on the CPU, memory does
+_EDGE = 0.015  # share of a side up to which a canvas may look beyond the photograph's edge and see the edge go on
+_FURTHEST = 1.5  # sides of the photograph to which its background is continued
 SAMPLES = 2  # per pixel and axis: jagged edges cost 0.6 to 1 dB, and the networks cannot know where in a pixel they lie
 
 
 def render_guides(
-    body: HalfBody, identity: Identity, motion: Motion, cameras: Cameras, rest: Rest | None = None
+    body: HalfBody,
+    identity: Identity,
+    motion: Motion,
+    cameras: Cameras,
+    rest: Rest | None = None,
+    plate: Tensor | None = None,
 ) -> Guides:
     """Pose the identity and rasterise it: `Guides` of all T frames of motion and cameras, at cameras.size.
 
     The motion is added to the identity's rest state, if it has one (`Identity.performed`).
-    rest: `body.rest(identity.shape, identity.shell)` where the caller has it. Normals are in camera space with x right,
+    rest, plate: `body.rest(identity.shape, identity.shell)` and `background_plate(identity, cameras)` of the whole
+    clip, where the caller has them. Normals are in camera space with x right,
     y up, z towards the camera. Outside the body: normal, part, depth and visibility 0, lift = the background plate.
     """
     if len(motion) != len(cameras):
@@ -34,7 +44,8 @@ def render_guides(
     if rest is None:
         rest = body.rest(identity.shape[None], identity.shell[None])
     motion = identity.performed(motion)
-    plate = background_plate(identity, cameras)
+    if plate is None:
+        plate = background_plate(identity, cameras)
     uv = body.uv if identity.atlas_layout == 1 else body.atlas_uv
     texture = torch.cat([identity.atlas, identity.visibility])[None]
     skin = (texture, uv, plate, identity.light)
@@ -154,11 +165,12 @@ def _most(label: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
     return picked[0][:, None], picked[1][:, None]
 
 
-def background_plate(identity: Identity, cameras: Cameras) -> Tensor:
+def background_plate(identity: Identity, cameras: Cameras, continued: bool = False) -> Tensor:
     """identity.background as the canvas shows it behind the person: (3, H, W) in [-1, 1], static over the clip.
 
     The similarity that carries the portrait's view of the pivot (where the canvas cameras look, on the body's axis)
-    to the canvas: no parallax, so that a moving camera does not need to know what the portrait never showed.
+    to the canvas: no parallax, so that a moving camera does not need to know what the portrait never showed. Beyond the
+    photograph's edges it is a blur, or goes on in its own texture (`continued`), which takes a second.
     """
     camera, intrinsics = cameras.world_to_camera[cameras.yaw.abs().argmin()], cameras.intrinsics
     pivot = _pivot(camera)
@@ -170,15 +182,32 @@ def background_plate(identity: Identity, cameras: Cameras) -> Tensor:
     y = (torch.arange(rows, device=image.device) + 0.5 - here[1]) / scale + there[1]
     x = (torch.arange(columns, device=image.device) + 0.5 - here[0]) / scale + there[0]
     height, width = image.shape[-2:]
-    grid = torch.stack(torch.meshgrid(y / height, x / width, indexing="ij")[::-1], -1)[None] * 2 - 1
+    x, y = x / width, y / height  # 0..1 inside
     if float(scale) < 0.75:  # several portrait pixels a canvas pixel: average them first
         small = (max(1, round(height * float(scale))), max(1, round(width * float(scale))))
         image = F.interpolate(image, small, mode="bilinear", antialias=True, align_corners=False)
+    if continued:
+        image, x, y = _continued(image, x, y)
+    grid = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], -1)[None] * 2 - 1
     sharp = F.grid_sample(image, grid, padding_mode="border", align_corners=False)[0]
     soft = F.adaptive_avg_pool2d(image, (8, 8))
     blurred = F.grid_sample(soft, grid, mode="bilinear", padding_mode="border", align_corners=False)[0]
-    outside = (grid[0].abs() - 1).clamp_min(0).amax(-1)  # 0 inside, 1 half a portrait away
+    outside = (grid[0].abs() - 1).clamp_min(0).amax(-1)  # 0 inside, 1 half a picture away
     return torch.lerp(sharp, blurred, (outside * 8).clamp(0, 1))
+
+
+def _continued(image: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The picture (1, 3, h, w) continued to where columns x and rows y (shares of its sides) look, and both anew."""
+    height, width = image.shape[-2:]
+    margins = [-float(x[0]), -float(y[0]), float(x[-1]) - 1, float(y[-1]) - 1]  # left, top, right, bottom
+    if max(margins) < _EDGE:
+        return image, x, y
+    sides = (width, height, width, height)
+    left, top, right, bottom = (
+        math.ceil(min(max(m, 0.0), _FURTHEST) * side) for m, side in zip(margins, sides, strict=True)
+    )
+    wide = extend(image[0], (left, top, right, bottom))[None]
+    return wide, (x * width + left) / wide.shape[-1], (y * height + top) / wide.shape[-2]
 
 
 def _pivot(camera: Tensor) -> Tensor:
