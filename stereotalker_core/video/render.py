@@ -6,7 +6,7 @@ Mode "play" (`play`): guides, regions and the guided decoder of every frame. Mod
 3. Neighbouring windows share `overlap` frames whose latents are cross-faded; every frame is decoded once.
 Both:
 4. The face pass, where it is asked for, draws the face's square again at a multiple of the size (`face_pass`).
-5. Where the guides stand still, frames are averaged over time (`steady`), three frames behind the windows.
+5. Where the guides stand still, frames are averaged over time (`steady`), a few frames behind the windows.
 6. Composite: the network's pixels inside the mask, the background outside.
 """
 
@@ -30,7 +30,7 @@ from ..records import Cameras, Guides, Identity, Motion, Regions
 from ..shapes import dims, frames_together, joined
 from .experts import MaskExperts, ViewExperts
 from .face_pass import face_window, with_face
-from .guides import background_plate, guide_tensor, join_guides, render_guides
+from .guides import background_plate, guide_tensor, join_guides, render_guides, skin_of
 from .loops import warm_up
 from .mask import MaskPredictor
 from .play import TOGETHER, played
@@ -369,13 +369,14 @@ def _decoded(
     with torch.no_grad():
         rest = body.rest(identity.shape[None], identity.shell[None])
         plate = background_plate(identity, cameras, continued=True) if plate is None else plate
+        skin = skin_of(body, identity, cameras, plate)
     tail: _Window | None = None
     for number, (start, end) in enumerate(plan):
         last = number == len(plan) - 1
         known = len(tail.guides) if tail else 0
         fresh = slice(start + known, end)
         with torch.no_grad():
-            guides = render_guides(body, identity, motion[fresh], cameras[fresh], rest, plate)
+            guides = render_guides(body, identity, motion[fresh], cameras[fresh], rest, skin)
             guide = renderer.guide(body, rest, identity.performed(motion[fresh]), cameras[fresh], guides)
             regions = renderer.predict_regions(guides, guide, predicted).masks.float()
             if tail:
