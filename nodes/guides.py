@@ -54,7 +54,7 @@ class RenderGuides:
         }
 
     def render(self, identity: Identity, motion: Motion, cameras: Cameras, hands: str = HANDS[0]):
-        from ..stereotalker_core.video.guides import background_plate, render_guides
+        from ..stereotalker_core.video.guides import background_plate, render_guides, skin_of
         from ..stereotalker_core.video.skeleton_drawing import draw_skeleton
 
         check_lengths(motion, cameras)
@@ -69,9 +69,10 @@ class RenderGuides:
             return draw_skeleton(body, body.pose(rest, part.rotations, part.expression), cameras[frames])
 
         with host.interruptible():
-            guides, plate = None, background_plate(identity, cameras, continued=True)
+            guides = None
+            skin = skin_of(body, identity, cameras, background_plate(identity, cameras, continued=True))
             for frames in portions(len(motion)):
-                seen = render_guides(body, identity, motion[frames], cameras[frames], rest, plate)
+                seen = render_guides(body, identity, motion[frames], cameras[frames], rest, skin)
                 guides = guides or room_for(seen, len(motion), cameras)
                 for name in ("normal", "part", "depth", "lift", "visibility"):
                     getattr(guides, name)[frames] = getattr(seen, name)

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..inpaint_places import push_pull
+from .fill_hair import hair_colours
 from .fill_limbs import limb_colours
 from .model import HalfBody
 from .texels import Lifter
@@ -21,7 +22,7 @@ _FEW = 30  # texels that make a median
 _SKIN_CHROMA = 0.25  # of usual skin: a picture with less is paler or grey, and so is what is invented in it
 _NEARLY_GREY = 3.0  # times the saturation of a portrait below which a template loses its own
 _PUPIL = 0.05
-_CRISP = 0.5  # of what a binomial blur takes away: about what two bilinear look-ups do
+_CRISP = 0.4  # of what a binomial blur takes away: about what two bilinear look-ups do
 _CLOTH = (0.23, 0.24, 0.26)  # of a person of whom only the head is seen
 
 
@@ -51,6 +52,9 @@ def registered_priors(
     )  # ears are redder than skin
     limbs, known = limb_colours(lifter, colour, photo, skin)
     prior = torch.where(known[:, None], limbs, prior)
+    hair = hair_colours(lifter.hair_place, filled[lifter.hair], confidence[lifter.hair], skin)
+    if hair is not None:
+        prior = prior.index_copy(0, lifter.hair, hair)
     if int((photo[lifter.dressed] > 0.5).sum()) < _FEW:  # a face alone: somebody in plain clothes, not naked
         plain = colour.new_tensor(_CLOTH) * 2 - 1
         prior = torch.where((lifter.dressed | lifter.limbs & ~lifter.hands)[:, None], plain, prior)

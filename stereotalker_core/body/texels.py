@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .face_mesh import EYE_CONTOURS
+from .fill_hair import polar
 from .model import HalfBody
 from .rasterize import rasterize
 
@@ -123,6 +124,8 @@ class Lifter(nn.Module):
             "left": (body.mean[corners] * weight[..., None]).sum(1)[:, 0] > 0,  # (N,) bool: the person's left half
             "around_eyes": self._around_eyes(body, corners, weight, part),  # (N,) bool: bare skin near an eye
             "above_eyes": self._above_eyes(body, corners, weight),  # (N,) bool: between lids and brow
+            "hair": (hair := self._hair(body, corners, weight, part)),  # (H,) texels of the hairy scalp
+            "hair_place": polar(body, (body.mean[corners[hair]] * weight[hair][..., None]).sum(1)),  # (H, 2)
             "ears": self._ears(body),  # (V,) bool
             "vertex_part": body.vertex_part,  # (V,) the highest part of the triangles around it
             "likeness_cut": self._likeness(body, _CUT_LINE),  # the same with hair as people wear it
@@ -176,6 +179,13 @@ class Lifter(nn.Module):
         away = torch.cdist(point, Lifter._rims(body)).amin(1)
         share[lids] *= ((away - _LASH_LINE[0]) / (_LASH_LINE[1] - _LASH_LINE[0])).clamp(0, 1)
         return share
+
+    @staticmethod
+    def _hair(body: HalfBody, corners: Tensor, weight: Tensor, part: Tensor) -> Tensor:
+        """(H,) texels of the scalp above the line to which people wear hair."""
+        hairy = _hairy(body, body.vertex_part, _CUT_LINE)
+        scalp = part == body.part_index["scalp"]
+        return (scalp & ((hairy[corners] * weight).sum(1) > 0.5)).nonzero().squeeze(1)
 
     @staticmethod
     def _ears(body: HalfBody) -> Tensor:

@@ -15,6 +15,7 @@ from ..records import Cameras, Identity, Motion
 OWN, SHUT, OPEN = "own", "shut", "open"
 TURNED = (-40, -30, -20, 20, 30, 40)  # degrees
 QUICK_TURNED = (-30, 30)
+SIDES = ("side-60", "side+60")  # views of the hair beside and behind the face
 _SHUT = 0.02  # of jawOpen above the smallest up to which a mouth counts as shut
 GESTURES = ("half_body", "auto", "half_body", "auto")  # framings in which half bodies show their hands besides
 
@@ -49,6 +50,8 @@ def shots(motion: Motion, half_body: bool, quick: bool = False) -> dict[str, Sho
     plan = {SHUT: Shot(0, "portrait", shut)}
     turned = QUICK_TURNED if quick else TURNED
     gestures = (GESTURES[:2] if quick else GESTURES) if half_body else ()
+    for name in SIDES:
+        plan[name] = Shot(float(name.removeprefix("side")), "portrait", shut)
     if not quick:
         plan[OPEN] = Shot(0, "portrait", int(jaw.argmax()))
     moments = spread_moments(len(motion), len(turned) + len(gestures))

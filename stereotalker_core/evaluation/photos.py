@@ -33,6 +33,7 @@ METRICS = {  # name: what it says, in the table's order
     "lips_shut": "inner gap over mouth width where the motion is most shut",
     "lips_photo": "the same of the photograph",
     "face_detail": "gradient energy of the face, over the photograph's",
+    "side_hair": "unseen hair at +-60 degrees within the colours of the seen hair",
     "hands_photo": "hands in the photograph",
     "hands_seen": "hands in a frame",
     "hands_most": "hands in a frame, at most",

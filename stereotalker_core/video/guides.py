@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 
 import torch
 import torch.nn.functional as F
@@ -24,43 +24,63 @@ _FURTHEST = 1.5  # sides of the photograph to which its background is continued
 SAMPLES = 2  # per pixel and axis: jagged edges cost 0.6 to 1 dB, and the networks cannot know where in a pixel they lie
 
 
+@dataclass(frozen=True)
+class Skin:
+    """What is the same for all frames of a person: texture (1, 4, h, w) of colours and visibility, uv (R, 2) in it,
+    plate (3, H, W) behind the person, light (4,), and all of it as the compiled loop reads it."""
+
+    texture: Tensor
+    uv: Tensor
+    plate: Tensor
+    light: Tensor | None
+    surface: Surface | None
+
+
+def skin_of(body: HalfBody, identity: Identity, cameras: Cameras, plate: Tensor | None = None) -> Skin:
+    """The skin of a person on the canvas of these cameras: all of a video, where frames are drawn a few at a time.
+
+    plate (3, H, W): what is behind the person; None: the photograph's background, a blur beyond its edges.
+    """
+    parts = (
+        torch.cat([identity.atlas, identity.visibility])[None],
+        body.uv if identity.atlas_layout == 1 else body.atlas_uv,
+        background_plate(identity, cameras) if plate is None else plate,
+        identity.light,
+    )
+    return Skin(*parts, Surface(body, *parts) if SAMPLES == 2 and loops(identity.atlas.device) else None)
+
+
 def render_guides(
     body: HalfBody,
     identity: Identity,
     motion: Motion,
     cameras: Cameras,
     rest: Rest | None = None,
-    plate: Tensor | None = None,
+    skin: Skin | None = None,
 ) -> Guides:
     """Pose the identity and rasterise it: `Guides` of all T frames of motion and cameras, at cameras.size.
 
     The motion is added to the identity's rest state, if it has one (`Identity.performed`).
-    rest, plate: `body.rest(identity.shape, identity.shell)` and `background_plate(identity, cameras)` of the whole
-    clip, where the caller has them. Normals are in camera space with x right,
-    y up, z towards the camera. Outside the body: normal, part, depth and visibility 0, lift = the background plate.
+    rest, skin: `body.rest(identity.shape, identity.shell)` and `skin_of`, where the caller has them. Normals are in
+    camera space with x right, y up, z towards the camera. Outside the body: normal, part, depth and visibility 0, lift
+    = the background plate.
     """
     if len(motion) != len(cameras):
         raise ValueError(f"motion has {len(motion)} frames, cameras {len(cameras)}; they must agree")
     if rest is None:
         rest = body.rest(identity.shape[None], identity.shell[None])
     motion = identity.performed(motion)
-    if plate is None:
-        plate = background_plate(identity, cameras)
-    uv = body.uv if identity.atlas_layout == 1 else body.atlas_uv
-    texture = torch.cat([identity.atlas, identity.visibility])[None]
-    skin = (texture, uv, plate, identity.light)
+    skin = skin or skin_of(body, identity, cameras)
     rows, columns = cameras.size
-    compiled = loops(texture.device) if SAMPLES == 2 else None
-    surface = Surface(body, *skin) if compiled else None
-    found = Guides(*(plate.new_empty(len(motion), c, rows, columns) for c in (3, 1, 1, 3, 1)), yaw=cameras.yaw)
+    found = Guides(*(skin.plate.new_empty(len(motion), c, rows, columns) for c in (3, 1, 1, 3, 1)), yaw=cameras.yaw)
     together = min(_CHUNK, frames_together(SAMPLES * rows, SAMPLES * columns))
     for start in range(0, len(motion), together):
         frames = slice(start, start + together)
         posed = body.pose(rest, motion.rotations[frames], motion.expression[frames])
-        if surface:
-            surface.draw(compiled, posed, cameras[frames], found[frames])
+        if skin.surface:
+            skin.surface.draw(loops(skin.texture.device), posed, cameras[frames], found[frames])
         else:
-            _render(body, posed, cameras[frames], *skin, into=found[frames])
+            _render(body, posed, cameras[frames], skin, found[frames])
     return found
 
 
@@ -69,16 +89,7 @@ def join_guides(chunks: Sequence[Guides]) -> Guides:
     return Guides(*(joined([getattr(chunk, f.name) for chunk in chunks]) for f in fields(Guides)))
 
 
-def _render(
-    body: HalfBody,
-    posed: Posed,
-    cameras: Cameras,
-    texture: Tensor,
-    uv: Tensor,
-    plate: Tensor,
-    light: Tensor | None,
-    into: Guides,
-) -> None:
+def _render(body: HalfBody, posed: Posed, cameras: Cameras, skin: Skin, into: Guides) -> None:
     """Fill the maps of T posed bodies by tensor operations, on any device: the twin of `compiled.draw_frame`."""
     scale = cameras.intrinsics.new_tensor([SAMPLES, SAMPLES, 1.0])[:, None]
     points = project(posed.vertices, cameras.world_to_camera, cameras.intrinsics * scale)
@@ -86,20 +97,20 @@ def _render(
     fragments = rasterize(points, body.triangles, (SAMPLES * rows, SAMPLES * columns))
     pixel = (fragments.triangle >= 0).flatten().nonzero().squeeze(1)
     normals = body.normals(posed.vertices)[:, body.render_vertex]
-    attributes = torch.cat([normals, uv.expand(len(normals), -1, -1)], -1)
+    attributes = torch.cat([normals, skin.uv.expand(len(normals), -1, -1)], -1)
     surface = _surface(attributes, body.uv_triangles, fragments, pixel)
     normal = F.normalize(surface[:, :3], dim=1)
     grid = surface[None, None, :, 3:] * 2 - 1
-    colour = F.grid_sample(texture, grid, padding_mode="border", align_corners=False)[0, :, 0].T
-    if light is not None:
-        colour = torch.cat([relit(colour[:, :3], shade(normal, light)).clamp(-1, 1), colour[:, 3:]], 1)
+    colour = F.grid_sample(skin.texture, grid, padding_mode="border", align_corners=False)[0, :, 0].T
+    if skin.light is not None:
+        colour = torch.cat([relit(colour[:, :3], shade(normal, skin.light)).clamp(-1, 1), colour[:, 3:]], 1)
     covered = torch.cat([normal, colour, torch.ones_like(colour[:, :1])], 1)
     canvas = _averaged(covered, pixel, fragments.triangle.shape)
     table = torch.cat([body.triangle_part + 1, body.triangle_part.new_zeros(1)]).to(torch.uint8)
     label = table[fragments.triangle]  # -1, outside, is the last entry
     part, depth = _most(label, fragments.depth)
     inside = part > 0
-    lift = canvas[:, 3:6] + (1 - canvas[:, 7:]) * plate
+    lift = canvas[:, 3:6] + (1 - canvas[:, 7:]) * skin.plate
     axes = cameras.world_to_camera[:, :3, :3] * canvas.new_tensor([1.0, -1.0, -1.0])[:, None]  # (right, up, back)
     normal = _directions(canvas[:, :3], axes) * inside
     maps = (normal, part, depth, lift, canvas[:, 6:7] * inside)

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..body.model import HalfBody
 from ..records import Cameras, Identity, Motion
 from ..shapes import frames_together
-from .guides import background_plate, render_guides
+from .guides import background_plate, render_guides, skin_of
 from .steady import PASSES
 
 if TYPE_CHECKING:
@@ -46,9 +46,10 @@ def played(
     motion, cameras = motion[slice(*frames)], cameras[slice(*frames)]
     with torch.no_grad():
         rest = body.rest(identity.shape[None], identity.shell[None])
+        skin = skin_of(body, identity, cameras, plate)
     for few in portions(len(motion), cameras.size):
         with torch.no_grad():
-            guides = render_guides(body, identity, motion[few], cameras[few], rest, plate)
+            guides = render_guides(body, identity, motion[few], cameras[few], rest, skin)
             guide = renderer.guide(body, rest, identity.performed(motion[few]), cameras[few], guides)
             person = renderer.predict_regions(guides, guide, predicted).person.float()
             values = torch.cat([renderer.restore(guides, guide), person], 1), guides.lift

@@ -70,6 +70,15 @@ def test_compiled_guides_equal_their_twin(scene, monkeypatch, light, layout):
     assert packed.is_contiguous(memory_format=torch.channels_last)
 
 
+def test_what_is_the_same_for_all_frames_can_be_prepared_once(scene):
+    body, identity, motion, cameras = scene
+    skin = guides.skin_of(body, identity, cameras)
+    whole = render_guides(body, identity, motion, cameras)
+    parts = [render_guides(body, identity, motion[i : i + 1], cameras[i : i + 1], skin=skin) for i in range(FRAMES)]
+    assert torch.equal(whole.part, guides.join_guides(parts).part)
+    torch.testing.assert_close(whole.lift, guides.join_guides(parts).lift)
+
+
 def test_threads_change_nothing(scene):
     body, identity, motion, cameras = scene
     before, found = torch.get_num_threads(), []
