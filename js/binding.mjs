@@ -2,6 +2,7 @@
 
 import { formatKeys, parseKeys } from "./keyframes.mjs";
 import { holderOf } from "./outer.mjs";
+import { say } from "./words.mjs";
 
 const PATHS = { fixed: "fixed", orbit: "orbit", "orbit (ease in and out)": "orbit", keyframes: "keyframes" };
 const UNKNOWN_LENGTH = 4; // s on the time line before the node has run
@@ -70,12 +71,12 @@ export function bindCamera(node, app, url, makeImage = () => new Image()) {
       const linked = ["yaw", "camera_info", "keyframes", "path"].some(isLinked);
       const unreadable = camera.mode === "keyframes" ? error : null; // a drag would write the text without that entry
       const locked = linked || unreadable !== null;
-      const note = linked ? "set by a linked node" : unreadable;
+      const note = linked ? say("set by a linked node") : unreadable;
       const durationKnown = result.duration !== null;
       const { strip, image } = result;
-      const hint = ["run once to see", "the person here"];
+      const hint = [say("run once to see"), say("the person here")];
       const canKey = Boolean(widget("keyframes"));
-      const advice = canKey ? "double click the circle: keyframes" : "switch orbit on to move the camera";
+      const advice = say(canKey ? "double click the circle: keyframes" : "switch orbit on to move the camera");
       return { camera, duration, durationKnown, strip, image, hint, advice, locked, note, canKey };
     },
 

@@ -6,10 +6,12 @@
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { bindCamera, fixSeed, locatorOf } from "./binding.mjs";
+import { paintSockets } from "./colours.mjs";
 import { SIZE } from "./orbit.mjs";
 import { CameraPanel } from "./panel.mjs";
 import { bindReport } from "./report.mjs";
 import { addUpload } from "./upload.mjs";
+import { setLanguage } from "./words.mjs";
 
 const NODES = ["StereoTalkerCameraTrajectory", "StereoTalker"];
 const REPORTING = ["StereoTalkerFitPortrait", "StereoTalker"];
@@ -99,6 +101,12 @@ function forwardToGraph(canvas) {
 
 app.registerExtension({
   name: "StereoTalker.Camera",
+  init() {
+    setLanguage(app.ui?.settings?.getSettingValue?.("Comfy.Locale"));
+  },
+  setup() {
+    paintSockets(app, globalThis.LGraphCanvas, document);
+  },
   nodeCreated(node) {
     if (node.comfyClass?.startsWith("StereoTalker")) fixSeed(node);
     if (NODES.includes(node.comfyClass)) attach(node);

@@ -1,11 +1,13 @@
 /** A button that brings a file of the user's computer into ComfyUI's input folder and chooses it in a node's list. */
 
+import { say } from "./words.mjs";
+
 /**
  * node: the node; name: its list of files; accept: suffixes, as an <input type="file"> takes them. `api` and `app` are
  * ComfyUI's. The button holds no value and is not saved.
  */
 export function addUpload(node, name, accept, api, app, document) {
-  const widget = node.addWidget("button", "upload a file", null, () => choose(), { serialize: false });
+  const widget = node.addWidget("button", say("upload a file"), null, () => choose(), { serialize: false });
   widget.serialize = false;
 
   function choose() {
@@ -17,11 +19,11 @@ export function addUpload(node, name, accept, api, app, document) {
 
   async function send(file) {
     const suffix = file.name.slice(file.name.lastIndexOf(".")).toLowerCase();
-    if (!accept.split(",").includes(suffix)) return say(`${file.name} is none of ${accept.replaceAll(",", " ")}`);
+    if (!accept.split(",").includes(suffix)) return tell(say("{0} is none of {1}", file.name, accept.replaceAll(",", " ")));
     const body = new FormData();
     body.append("image", file); // the name of the field, whatever the file holds
     const answer = await api.fetchApi("/upload/image", { method: "POST", body });
-    if (answer.status !== 200) return say(`the upload failed: ${answer.status} ${answer.statusText}`);
+    if (answer.status !== 200) return tell(say("the upload failed: {0}", `${answer.status} ${answer.statusText}`));
     const { name: stored, subfolder } = await answer.json();
     take(subfolder ? `${subfolder}/${stored}` : stored);
   }
@@ -35,7 +37,7 @@ export function addUpload(node, name, accept, api, app, document) {
     node.graph?.setDirtyCanvas?.(true, true);
   }
 
-  function say(text) {
+  function tell(text) {
     app.extensionManager?.toast?.add?.({ severity: "error", summary: "Stereo-Talker", detail: text, life: 8000 });
   }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..stereotalker_core.records import Cameras, Identity, Motion
-from ..stereotalker_core.shapes import FPS
+from ..stereotalker_core.shapes import FPS, frame_count
 from . import host
 
 CATEGORY = "Stereo-Talker/motion"
@@ -82,7 +82,9 @@ class EditMotion:
         changed = edit.retime(changed, speed) if speed != 1 else changed
         changed = edit.mirror(changed) if mirror else changed
         changed = edit.gain(changed, body_strength, head_strength, hands_strength, face_strength)
-        changed = edit.at_fps(edit.smooth(changed, smoothing), fps)
+        changed = edit.smooth(changed, smoothing)
+        if fps != changed.fps:
+            changed = edit.at_rate(changed, fps, frame_count(len(changed) / changed.fps, fps))
         return changed, len(changed)
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from ..stereotalker_core.camera.keyframes import parse_keyframes
 from ..stereotalker_core.camera.trajectories import ORIGINS
-from ..stereotalker_core.motion.edit import at_fps
+from ..stereotalker_core.motion.edit import at_rate
 from ..stereotalker_core.records import Audio, Identity, Motion
 from ..stereotalker_core.shapes import FPS
 from . import host
@@ -134,7 +134,7 @@ class StereoTalker:
         with host.interruptible(), heard_warnings() as heard:
             identity = person_of(models, portrait, mask, pose_keypoint, person, progress)
             motion, said = motion_of(models, sound, transcript.strip(), seed, motion_strength, progress)
-            motion = at_fps(motion, fps, sound.seconds)
+            motion = motion if fps == motion.fps else at_rate(motion, fps, count)
             scene = prepare(models, None, sound, view, identity=identity, motion=motion)
             images, masks = drawn(models, scene, Look(steps, seed, behind, mode=mode), part, alpha, progress)
         host.stamp(extra_pnginfo, provenance(host.EMBEDDED, seed))

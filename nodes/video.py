@@ -7,10 +7,9 @@ from dataclasses import replace
 
 from ..stereotalker_core.camera.gestures import staged
 from ..stereotalker_core.records import Cameras, Identity, Motion
-from . import host
+from . import host, shares
 from .camera import hands_input
 from .guides import check_lengths
-from .shares import alpha_input, first_input, frames_input, part_of, sound_of, with_alpha
 
 CATEGORY = "Stereo-Talker/video"
 BACKGROUNDS = ("portrait", "grey", "green", "white", "black")
@@ -157,7 +156,8 @@ class RenderVideo:
         inputs = sampling_inputs()
         inputs["optional"] |= {"face_scale": face_scale_input(), "mode": mode_input(), "hands": hands_input()}
         inputs["optional"]["audio"] = ("AUDIO", {"tooltip": "The speech, for the sound of the video output."})
-        inputs["optional"] |= {"first_frame": first_input(), "frames": frames_input(), "alpha": alpha_input()}
+        inputs["optional"] |= {"first_frame": shares.first_input(), "frames": shares.frames_input()}
+        inputs["optional"]["alpha"] = shares.alpha_input()
         return inputs
 
     def render(
@@ -184,7 +184,7 @@ class RenderVideo:
         from ..stereotalker_core.video.provenance import provenance
 
         check_lengths(motion, cameras)
-        part = part_of(first_frame, frames, len(motion))
+        part = shares.part_of(first_frame, frames, len(motion))
         check_batch(part[1] - part[0] if part else len(motion), cameras.size)
         behind = COLOURS["black"] if alpha else background_of(background, background_image, cameras.size)
         settings = (seed, steps, behind, mask_predictor, face_scale, mode, hands, part)
@@ -194,8 +194,8 @@ class RenderVideo:
                 drawn.append(chunk.frames.cpu())
                 masks.append(chunk.masks.cpu())
         host.stamp(extra_pnginfo, provenance(host.model_name(model), seed))
-        images = with_alpha(drawn, masks) if alpha else host.image_out(drawn)
-        video = host.video_out(images, sound_of(audio, part, motion.fps), motion.fps)
+        images = shares.with_alpha(drawn, masks) if alpha else host.image_out(drawn)
+        video = host.video_out(images, shares.sound_of(audio, part, motion.fps), motion.fps)
         return images, host.mask_out(masks), motion.fps, video
 
 
@@ -203,8 +203,8 @@ class RenderToFile:
     DISPLAY_NAME = "Render Video to File (Stereo-Talker)"
     CATEGORY = CATEGORY
     DESCRIPTION = (
-        "Render straight into an MP4 of the output folder, frame by frame: memory does not grow with the length, and a "
-        "cancelled run leaves a video that plays. The file says that it is synthetic media."
+        "Render straight into a video of the output folder, frame by frame: memory does not grow with the length, and "
+        "a cancelled run leaves an MP4 that plays. The file says that it is synthetic media."
     )
     SEARCH_ALIASES = ["stream video", "long video", "save talking video", "mp4"]
     RETURN_TYPES = ("STRING", "INT")
@@ -220,7 +220,8 @@ class RenderToFile:
         inputs = sampling_inputs(filename_prefix=("STRING", prefix), label=("BOOLEAN", label))
         inputs["optional"]["audio"] = ("AUDIO", {"tooltip": "The speech, for the sound of the video."})
         inputs["optional"] |= {"face_scale": face_scale_input(), "mode": mode_input(), "hands": hands_input()}
-        inputs["optional"] |= {"first_frame": first_input(), "frames": frames_input()}
+        inputs["optional"] |= {"first_frame": shares.first_input(), "frames": shares.frames_input()}
+        inputs["optional"]["file_format"] = shares.file_input()
         return inputs
 
     def render(
@@ -243,24 +244,35 @@ class RenderToFile:
         hands: str = "auto",
         first_frame: int = 0,
         frames: int = 0,
+        file_format: str = "mp4",
         extra_pnginfo=None,
     ):
+        from ..stereotalker_core.commands.outputs import straight
         from ..stereotalker_core.video.background_writer import BackgroundWriter
         from ..stereotalker_core.video.provenance import container_tags, draw_label
         from ..stereotalker_core.video.writer import VideoWriter
         from .speech import audio_in
 
         check_lengths(motion, cameras)
-        behind = background_of(background, background_image, cameras.size)
-        path, entry = host.save_path(filename_prefix, ".mp4")
-        tags = container_tags(host.model_name(model), seed)
-        part = part_of(first_frame, frames, len(motion))
-        sound = None if audio is None else audio_in(sound_of(audio, part, motion.fps))
-        writer = BackgroundWriter(VideoWriter(path, cameras.size, motion.fps, sound, tags))
+        part, clear = shares.part_of(first_frame, frames, len(motion)), shares.FILES[file_format] != ".mp4"
+        if clear and label:
+            raise ValueError("a label needs a picture behind it: switch label off, or choose file_format mp4")
+        behind = COLOURS["black"] if clear else background_of(background, background_image, cameras.size)
+        path, entry = host.save_path(filename_prefix, shares.FILES[file_format])
+        tags, size = container_tags(host.model_name(model), seed), cameras.size
+        sound = None if audio is None else audio_in(audio if clear else shares.sound_of(audio, part, motion.fps))
+        if clear:
+            whole = (0, len(motion))
+            file = shares.transparent_file(path, size, motion.fps, part or whole, len(motion), sound, tags)
+        else:
+            file = BackgroundWriter(VideoWriter(path, size, motion.fps, sound, tags))
         settings = (seed, steps, behind, mask_predictor, face_scale, mode, hands, part)
-        with host.interruptible(), writer:
+        with host.interruptible(), file as writer:
             for chunk in chunks_of(model, vae, identity, motion, cameras, *settings):
-                writer.write(draw_label(chunk.frames.cpu(), LABEL) if label else chunk.frames)
+                if clear:
+                    writer.write(*straight(chunk.frames.cpu(), chunk.masks.cpu()))
+                else:
+                    writer.write(draw_label(chunk.frames.cpu(), LABEL) if label else chunk.frames)
         return {"ui": {"images": [entry], "animated": (True,)}, "result": (str(path), writer.frames)}
 
 

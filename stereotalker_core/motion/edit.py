@@ -9,7 +9,6 @@ from torch import Tensor
 from ..body.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from ..body.skeleton import ARM_JOINTS, HAND_JOINTS, HEAD_JOINTS, JOINT_INDEX, SPINE_JOINTS, mirrored_joints
 from ..records import Motion
-from ..shapes import frame_count
 from .arkit import BLINK, MOUTH, mirrored_expressions
 from .representation import gaussian
 
@@ -85,28 +84,6 @@ def resample(motion: Motion, frames: int, fps: float | None = None) -> Motion:
     pair = [Motion(motion.rotations[i], motion.expression[i], motion.fps) for i in (low, high)]
     mixed = blend(*pair, (position - low).float())
     return Motion(mixed.rotations, mixed.expression, fps or motion.fps)
-
-
-def at_fps(motion: Motion, fps: float, seconds: float | None = None) -> Motion:
-    """The same motion at another frame rate: every moment stays where it is, so that lips keep to the speech.
-
-    motion: T frames.
-    fps: the wanted rate.
-    seconds: of the sound; None: of the motion. ceil(seconds * fps) frames come out, the last known one is held.
-
-    ValueError for a rate outside 1..120.
-    """
-    if not 1 <= fps <= 120:
-        raise ValueError(f"fps must be 1..120, got {fps}")
-    if fps == motion.fps or not len(motion):
-        return motion
-    count = frame_count(len(motion) / motion.fps if seconds is None else seconds, fps)
-    position = (torch.arange(count, dtype=torch.float64) * (motion.fps / fps)).clamp_max(len(motion) - 1)
-    low = position.floor().long()
-    high = (low + 1).clamp_max(len(motion) - 1)
-    pair = [Motion(motion.rotations[i], motion.expression[i], motion.fps) for i in (low, high)]
-    mixed = blend(*pair, (position - low).float())
-    return Motion(mixed.rotations, mixed.expression, fps)
 
 
 def retime(motion: Motion, speed: float) -> Motion:

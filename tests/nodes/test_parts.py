@@ -35,7 +35,7 @@ def workplace(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def scene():
-    """Sockets of Render Video: 13 frames at 64 px."""
+    """Sockets of Render Video: 13 frames at 128 px."""
     body = PACK.nodes.host.body()
     avatar = core("synthetic.avatar").make_avatar(body, 5)
     portrait = core("synthetic.portrait").reference_portrait(body, avatar, 5, 128)
@@ -43,7 +43,8 @@ def scene():
     rng = torch.Generator().manual_seed(1)
     turns = torch.randn(13, 49, 3, generator=rng).cumsum(0) * 0.01
     motion = core("records").Motion(turns, torch.rand(13, 52, generator=rng) * 0.3)
-    shown = {"path": "fixed", "yaw": 10.0, "end_yaw": 0.0, "pitch": 0.0, "distance": 1.0, "framing": "auto", "size": 64}
+    shown = {"path": "fixed", "yaw": 10.0, "end_yaw": 0.0, "pitch": 0.0, "distance": 1.0, "framing": "auto"}
+    shown["size"] = 128
     cameras, _ = call("StereoTalkerCameraTrajectory", identity=identity, motion=motion, **shown)
     model, vae = call("StereoTalkerLoadRenderer", unet_name=NANO, reference_name=NANO, vae_name=NANO)
     return {
@@ -75,7 +76,7 @@ def test_parts_of_two_machines_are_the_whole_clip(scene, whole):
 
 def test_alpha_shows_the_person_alone_over_any_colour(scene, whole):
     images, mask, _, video = call("StereoTalkerRenderVideo", **scene, alpha=True)
-    assert images.shape == (13, 64, 64, 4) and bool((images[..., 3] >= mask.clamp_max(0.999))[mask > 0.5].all())
+    assert images.shape == (13, 128, 128, 4) and bool((images[..., 3] >= mask.clamp_max(0.999))[mask > 0.5].all())
     assert video.images.shape[-1] == 3  # core's VIDEO has none
     green = torch.tensor([0.0, 0.69, 0.25])
     expected = call("StereoTalkerRenderVideo", **{**scene, "background": "green"})[0]
@@ -98,21 +99,43 @@ def test_a_part_of_a_file_has_its_own_sound(scene):
     assert seconds == pytest.approx(0.2, abs=0.07)  # AAC comes in blocks
 
 
-def test_another_frame_rate_keeps_every_moment_in_place(scene):
-    edit, motion = core("motion.edit"), scene["motion"]
-    faster = edit.at_fps(motion, 50)
-    assert faster.fps == 50 and len(faster) == 26
-    assert float((faster.expression[::2] - motion.expression).abs().max()) < 1e-6
-    assert float((faster.expression[1] - motion.expression[:2].mean(0)).abs().max()) < 1e-6
-    assert len(edit.at_fps(motion, 30, seconds=0.5)) == 15 and edit.at_fps(motion, 25) is motion
-    slower = edit.at_fps(motion, 12.5)
-    assert float((slower.rotations - motion.rotations[::2]).abs().max()) < 1e-5
-    with pytest.raises(ValueError, match="fps must be 1..120"):
-        edit.at_fps(motion, 0)
+@pytest.mark.parametrize(("kind", "suffix", "codec"), [("webm", ".webm", "libvpx-vp9"), ("mov", ".mov", "prores")])
+def test_files_with_alpha_hold_the_person_alone(scene, kind, suffix, codec):
+    import av
+    import numpy as np
+
+    name = next(name for name in PACK.nodes.shares.FILES if name.startswith(kind))
+    more = {"filename_prefix": "video/clear", "label": False, "audio": SOUND, "file_format": name}
+    path, count = call("StereoTalkerRenderToFile", **scene, **more, frames=4)
+    assert count == 4 and path.endswith(suffix)
+    assert [file.name for file in Path("output/video").iterdir()] == [Path(path).name]  # no pieces are left
+    images = call("StereoTalkerRenderVideo", **scene, alpha=True, frames=4)[0]
+    with av.open(path) as file:
+        assert "Synthetic media" in file.metadata.get("comment", file.metadata.get("COMMENT", ""))
+        stream = file.streams.video[0]
+        if codec == "libvpx-vp9":  # the alpha of VP9 is a second stream that only this decoder reads
+            context = av.CodecContext.create(codec, "r")
+            frames = [f for packet in file.demux(stream) if packet.size for f in context.decode(packet)]
+        else:
+            frames = list(file.decode(stream))
+        shown = [f.to_ndarray(format="rgba") for f in frames]
+    alpha = torch.from_numpy(np.stack(shown)[..., 3]).float() / 255
+    assert alpha.shape == (4, 128, 128) and float((alpha - images[..., 3]).abs().mean()) < 0.02
+    with pytest.raises(ValueError, match="label needs a picture behind it"):
+        call("StereoTalkerRenderToFile", **scene, **{**more, "label": True})
+
+
+def test_another_frame_rate_keeps_the_length_in_seconds(scene):
+    motion = scene["motion"]
     settings = {"start": 0.0, "end": 0.0, "speed": 1.0, "smoothing": 0.0, "mirror": False}
     settings |= {f"{part}_strength": 1.0 for part in ("body", "head", "hands", "face")}
     changed, count = call("StereoTalkerEditMotion", motion=motion, **settings, fps=50.0)
-    assert count == 26 and changed.fps == 50
+    assert count == len(changed) == 26 and changed.fps == 50
+    pairs = changed.expression.view(13, 2, -1).mean(1)  # two frames around each moment
+    assert float((pairs - motion.expression)[1:-1].abs().max()) < 0.1
+    assert float((pairs[2] - motion.expression[2]).abs().mean()) < float((pairs[2] - motion.expression[6]).abs().mean())
+    same, _ = call("StereoTalkerEditMotion", motion=motion, **settings)
+    assert torch.allclose(same.expression, motion.expression) and same.fps == 25
 
 
 def test_one_node_takes_keyframes_pitch_rate_and_part(scene, monkeypatch):
