@@ -1,8 +1,9 @@
 """Clothes where the portrait does not show them: behind arms, below and beside its edges, on the sides and the back.
 
-Behind arms and hands the seen cloth is laid on in pieces of itself (inpaint.py). Beyond the picture's edges it goes on in
-columns: each keeps the colour with which it leaves the picture, so that a lapel, a tie or a row of buttons goes straight
-on, and carries the weave and folds of the cloth above it. Sides and back keep their own colours and get the weave.
+Behind arms and hands the seen cloth is laid on in pieces of itself (inpaint.py). Beyond the picture's edges it goes on
+in columns: each keeps the colour with which it leaves the picture, so that a lapel, a tie or a row of buttons goes
+straight on, and carries the weave and folds of the cloth above it. Sides and back keep their own colours and get the
+weave.
 """
 
 from typing import NamedTuple
@@ -31,7 +32,7 @@ _CLOTH_NEAR, _CLOTH_SHARE = 0.35, 0.1  # distance of colours of which share of t
 
 
 class Cloth(NamedTuple):
-    """Cloth (3, h, w) without arms, its weave (3, h, w), its place in the picture, and the sizes above in its pixels."""
+    """Cloth (3, h, w) without arms, its weave (3, h, w), its place in the picture, the sizes above in its pixels."""
 
     picture: Tensor
     weave: Tensor

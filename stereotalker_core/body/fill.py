@@ -100,7 +100,10 @@ def _blended(
     template: Tensor,
     weak: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Mix a prior (N, 3), as weak (N,) says, into texels (N, 3) of some confidence (N,), and a template (N, 3) into unseen ones."""
+    """Mix a prior (N, 3), as weak (N,) says, into texels (N, 3) of some confidence (N,).
+
+    Texels that were not seen at all get a template (N, 3).
+    """
     share = weak * (1 - confidence)
     filled = (filled * confidence[:, None] + prior * share[:, None]) / (confidence + share).clamp_min(1e-6)[:, None]
     confidence = confidence + share

@@ -54,7 +54,8 @@ def test_a_second_run_reads_the_finished_people(tmp_path, monkeypatch):
     row["unseen_psnr_bake_0_30"] = [31.0, 8]
     monkeypatch.setattr(evaluation, "_person", lambda *args: calls.append(args) or row)
     for _ in range(2):
-        found = evaluation.evaluate_bake(BakeNetwork(BakeConfig(widths=(8, 16, 16))), people=2, out=tmp_path / "b.jsonl")
+        network = BakeNetwork(BakeConfig(widths=(8, 16, 16)))
+        found = evaluation.evaluate_bake(network, people=2, out=tmp_path / "b.jsonl")
     assert len(calls) == 2 and len((tmp_path / "b.jsonl").read_text().splitlines()) == 2
     assert json.loads((tmp_path / "b.jsonl").read_text().splitlines()[0])["row"] == row
     assert found["unseen_gain_0_30"]["value"] == pytest.approx(2.0)

@@ -1,4 +1,4 @@
-"""The bake: strength 0 is the plain fill, what was seen stays to the bit, seeds and files repeat, experts have a say."""
+"""The bake: strength 0 is the plain fill, what was seen stays to the bit, seeds repeat, experts have a say."""
 
 from dataclasses import replace
 
