@@ -1,93 +1,170 @@
-"""Where stage 2 spends its time: milliseconds a frame of every part, on this machine.
+"""Where stage 2 spends its time: milliseconds a frame of every part, on this machine, and what of it is worth what.
 
-    python benchmarks/render.py [--size 256] [--frames 32] [--steps 1] [--threads N] [--json F]
+    python benchmarks/render.py [--size 256 512] [--frames 32] [--steps 1] [--threads N] [--quick] [--json F]
 
-A synthetic person with the true fit, an orbit from -40 to 40 degrees, windows of 16 frames; the best of three runs.
+A synthetic person with the true fit, an orbit from -40 to 40 degrees; the best of three runs. Both modes, with and
+without numba, in one run: compare within a run, the same machine can be twice as fast an hour later. CPU: seconds of
+all threads together, which others on the machine disturb least.
 """
 
 import argparse
 import json
+import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import torch
-from torch import Tensor
 
 from stereotalker_core.body.model import HalfBody
+from stereotalker_core.pipeline import Models, fit_person
 from stereotalker_core.precision import cpu_has_bf16
-from stereotalker_core.records import Motion
+from stereotalker_core.records import Cameras, Identity, Motion
 from stereotalker_core.synthetic.avatar import make_avatar
 from stereotalker_core.synthetic.performance import random_motion
 from stereotalker_core.synthetic.portrait import canonical_cameras, reference_portrait, true_identity
 from stereotalker_core.synthetic.poses import joint_heads
+from stereotalker_core.video import guides as guide_maps
 from stereotalker_core.video.guides import background_plate, guide_tensor, render_guides
-from stereotalker_core.video.render import Renderer, composite, load_nano, render_video
+from stereotalker_core.video.loops import loops
+from stereotalker_core.video.render import MODES, Renderer, composite, render_video
+from stereotalker_core.video.steady import steady
+from stereotalker_core.video.writer import VideoWriter
 
-PERSON, WINDOW, REPEATS = 1_500_000, 16, 3
+PERSON, WINDOW, REPEATS, FPS = 1_500_000, 8, 3, 25
+Times = dict[str, tuple[float, float]]  # part -> wall and CPU milliseconds
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is drawn."""
+
+    body: HalfBody
+    renderer: Renderer
+    identity: Identity
+    motion: Motion
+    cameras: Cameras
+    steps: int
 
 
 def main() -> None:
-    """Measure, print a table, write the JSON."""
+    """Measure, print a table a size, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--size", type=int, nargs="+", default=[256, 512])
     parser.add_argument("--frames", type=int, default=32)
     parser.add_argument("--steps", type=int, default=1)
     parser.add_argument("--threads", type=int, help="default: as PyTorch chooses")
+    parser.add_argument("--quick", action="store_true", help="one run of everything instead of the best of three")
     parser.add_argument("--json", help="file for the figures")
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
-    body, renderer = HalfBody(), load_nano()
-    figures = measure(body, renderer, options.size, options.frames, options.steps)
-    print(f"{torch.get_num_threads()} threads, {options.size} px, {options.steps} step(s), bf16: {cpu_has_bf16()}")
-    print("| part | ms a frame |\n|---|---|")
-    for name, value in figures.items():
-        print(f"| {name} | {value:.1f} |")
+    repeats = 1 if options.quick else REPEATS
+    print(f"{torch.get_num_threads()} threads, {options.steps} step(s), bf16: {cpu_has_bf16()}")
+    models, once = starts()
+    found = {"once": once}
+    show("once", once)
+    for size in options.size:
+        job = scene(models, size, options.frames, options.steps)
+        found[str(size)] = parts(job, repeats) | streams(job, repeats)
+        show(f"{size} px, a frame", found[str(size)])
     if options.json:
-        Path(options.json).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        Path(options.json).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+
+
+def show(name: str, times: Times) -> None:
+    """Print one table; streams as a share of the paper's mode without numba, and as seconds per second."""
+    print(f"\n| {name} | ms | CPU ms | of the paper's mode | CPU s per second |\n|---|---|---|---|---|")
+    whole = times.get("stream: diffusion, without numba", (None, None))[1]
+    for part, (wall, cpu) in times.items():
+        share = f"{cpu / whole:.2f}" if whole else ""
+        speed = f"{cpu * FPS / 1000:.2f}" if part.startswith("stream") else ""
+        print(f"| {part} | {wall:.1f} | {cpu:.1f} | {share} | {speed} |", flush=True)
+
+
+def starts() -> tuple[Models, Times]:
+    """The models, and what is paid once: reading, compiling the guides (kept on the disk then), the fit."""
+    times: Times = {}
+    times["load: what fit and playback need"], _ = timed(lambda: Models.load_nano(mode="play", later=True), 1, 1)
+    times["load: stage 1, U-Net, reference, experts too"], models = timed(lambda: Models.load_nano(), 1, 1)
+    times["compiled guides made ready, or waited for"], _ = timed(lambda: loops(torch.device("cpu")), 1, 1)
+    portrait = reference_portrait(models.body, make_avatar(models.body, PERSON), PERSON, 512)
+    fit = timed(lambda: fit_person(models.body, portrait.image, networks=models.perception), 1, 1)
+    return models, times | {"fit, once a person": fit[0]}
+
+
+def scene(models: Models, size: int, frames: int, steps: int) -> Job:
+    """A person who gestures before a camera that moves."""
+    body, avatar = models.body, make_avatar(models.body, PERSON)
+    identity = true_identity(body, avatar, reference_portrait(body, avatar, PERSON))
+    heads = joint_heads(body, body.rest(identity.shape[None], identity.shell[None]))
+    motion = random_motion(body, heads, frames, torch.Generator().manual_seed(0))
+    cameras = canonical_cameras(body, identity.shape, torch.linspace(-40, 40, frames), size)
+    return Job(body, models.renderer, identity, motion, cameras, steps)
 
 
 @torch.no_grad()
-def measure(body: HalfBody, renderer: Renderer, size: int, frames: int, steps: int) -> dict[str, float]:
-    """Part -> milliseconds a frame; "all (streamed)" is render_video, which also renders the overlaps twice."""
-    avatar = make_avatar(body, PERSON)
-    identity = true_identity(body, avatar, reference_portrait(body, avatar, PERSON))
-    rest = body.rest(identity.shape[None], identity.shell[None])
-    motion = random_motion(body, joint_heads(body, rest), frames, torch.Generator().manual_seed(0))
-    cameras = canonical_cameras(body, identity.shape, torch.linspace(-40, 40, frames), size)
-    part = Motion(motion.rotations[:WINDOW], motion.expression[:WINDOW])
-    view = cameras[:WINDOW]
-    noise, plate = renderer.noise((size, size), 0), background_plate(identity, view)
-    guides = render_guides(body, identity, part, view, rest)
-    guide = guide_tensor(guides, len(body.part_names))
-    regions = renderer.predict_regions(guides, guide)
-    portrait = renderer.encode_portrait(plate[None])
-    latents = renderer.denoise(guides, guide, regions, portrait, noise, steps)
-    picture = renderer.decode(latents, guide)
-    count = len(view)
-    figures = {
-        "portrait, once a video": best(lambda: renderer.encode_portrait(plate[None]), 1),
-        "guides: pose, rasterise, texture, light": best(lambda: render_guides(body, identity, part, view, rest), count),
-        "guide tensor": best(lambda: guide_tensor(guides, len(body.part_names)), count),
-        "mask predictor": best(lambda: renderer.predict_regions(guides, guide), count),
-        "encode lift + denoise": best(lambda: renderer.denoise(guides, guide, regions, portrait, noise, steps), count),
-        "guided decoder": best(lambda: renderer.decode(latents, guide), count),
-        "composite": best(lambda: composite(picture, regions.person.float(), plate, True), count),
+def parts(job: Job, repeats: int) -> Times:
+    """Every part of one window, for a frame of it."""
+    renderer, view, identity, body = job.renderer, job.cameras[:WINDOW], job.identity, job.body
+    part, count = job.motion[:WINDOW], len(job.cameras[:WINDOW])
+    rest, plate = body.rest(identity.shape[None], identity.shell[None]), background_plate(identity, view)
+    maps = render_guides(body, identity, part, view, rest)
+    guide = guide_tensor(maps, len(body.part_names))
+    regions = renderer.predict_regions(maps, guide)
+    portrait, noise = renderer.encode_portrait(plate[None]), renderer.noise(view.size, 0)
+    latents = renderer.denoise(maps, guide, regions, portrait, noise, job.steps)
+    picture, alpha = renderer.restore(maps, guide), regions.person.float()
+    values = torch.cat([picture, alpha], 1)
+    calls = {
+        "guides": lambda: render_guides(body, identity, part, view, rest),
+        "guide tensor": lambda: guide_tensor(maps, len(body.part_names)),
+        "mask predictor": lambda: renderer.predict_regions(maps, guide),
+        "encode lift + denoise (diffusion)": lambda: renderer.denoise(maps, guide, regions, portrait, noise, job.steps),
+        "guided decoder": lambda: renderer.decode(latents, guide),
+        "encode lift + guided decoder (play)": lambda: renderer.restore(maps, guide),
+        "steady": lambda: steady(values, maps.lift),
+        "composite": lambda: composite(picture, alpha, plate, True),
+        "writer, in its own thread": lambda: write(picture),
     }
-    figures["sum of the parts"] = sum(list(figures.values())[1:])
-    figures["all (streamed)"] = best(lambda: list(render_video(body, renderer, identity, motion, cameras)), frames)
-    return figures
+    found = {name: timed(call, count, repeats)[0] for name, call in calls.items()}
+    with mock.patch.object(guide_maps, "loops", lambda device: None):
+        for name in ("guides", "guide tensor"):
+            found[f"{name}, without numba"] = timed(calls[name], count, repeats)[0]
+    return found | {"portrait, once a video (diffusion)": timed(lambda: renderer.encode_portrait(plate[None]), 1, 1)[0]}
 
 
-def best(run: Callable[[], Tensor | object], count: int) -> float:
-    """Fastest of a few runs, in milliseconds for one of `count` frames."""
-    found = []
-    for _ in range(REPEATS):
-        start = time.perf_counter()
-        run()
-        found.append(time.perf_counter() - start)
-    return 1000 * min(found) / count
+def streams(job: Job, repeats: int) -> Times:
+    """The whole of `render_video`, a frame, and how long its first frame takes, in both modes."""
+    found, video = {}, (job.body, job.renderer, job.identity, job.motion, job.cameras)
+    for numba in (True, False):
+        with mock.patch.object(guide_maps, "loops", loops if numba else lambda device: None):
+            for mode in MODES:
+                name = f"{mode}, {'with' if numba else 'without'} numba"
+                settings = {"steps": job.steps, "mode": mode}
+                whole = timed(lambda s=settings: list(render_video(*video, **s)), len(job.motion), repeats)
+                first = timed(lambda s=settings: next(render_video(*video, **s)), 1, repeats)
+                found |= {f"stream: {name}": whole[0], f"first frame: {name}": first[0]}
+    return found
+
+
+def write(frames: torch.Tensor) -> None:
+    """Encode frames into a file that is thrown away."""
+    with tempfile.TemporaryDirectory() as folder, VideoWriter(f"{folder}/v.mp4", frames.shape[-2:]) as writer:
+        writer.write(frames)
+
+
+def timed(run: Callable[[], object], count: int, repeats: int) -> tuple[tuple[float, float], object]:
+    """Fastest of a few runs, in wall and CPU milliseconds for one of `count` frames; what it returned."""
+    walls, cpus, found = [], [], None
+    for _ in range(repeats):
+        wall, cpu = time.perf_counter(), time.process_time()
+        found = run()
+        walls.append(time.perf_counter() - wall)
+        cpus.append(time.process_time() - cpu)
+    return (1000 * min(walls) / count, 1000 * min(cpus) / count), found
 
 
 if __name__ == "__main__":

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
+from ..stereotalker_core.camera.gestures import HANDS, staged
 from ..stereotalker_core.records import Cameras, Guides, Identity, Motion, Regions
-from ..stereotalker_core.shapes import joined
+from ..stereotalker_core.shapes import REGIONS
 from . import host
+from .camera import hands_input
 
 CATEGORY = "Stereo-Talker/guides"
-_BYTES = 4 * (9 + 13) * 2  # a pixel: the maps and the pictures made of them, as chunks and joined
+_BYTES = 4 * (9 + 13)  # a pixel and frame: the maps and the pictures made of them
+_TOGETHER = 8  # frames
 
 
 def check_lengths(motion: Motion, cameras: Cameras) -> None:
@@ -44,41 +49,70 @@ class RenderGuides:
                 "identity": ("ST_IDENTITY", {"tooltip": "From Fit Portrait."}),
                 "motion": ("ST_MOTION", {"tooltip": "From Sample Motion."}),
                 "cameras": ("ST_CAMERAS", {"tooltip": "From Camera Trajectory."}),
-            }
+            },
+            "optional": {"hands": hands_input()},
         }
 
-    def render(self, identity: Identity, motion: Motion, cameras: Cameras):
-        from ..stereotalker_core.video.guides import join_guides, render_guides
+    def render(self, identity: Identity, motion: Motion, cameras: Cameras, hands: str = HANDS[0]):
+        from ..stereotalker_core.video.guides import background_plate, render_guides, skin_of
         from ..stereotalker_core.video.skeleton_drawing import draw_skeleton
 
         check_lengths(motion, cameras)
         host.check_memory(len(motion), cameras.size, _BYTES, "render a shorter piece or a smaller size")
         body = host.body()
+        motion = staged(body, identity, motion, cameras, hands)
         rest = body.rest(identity.shape[None], identity.shell[None])
-        progress, window = host.Progress(len(motion)), 16
-        chunks, skeletons = [], []
+        progress = host.Progress(len(motion))
+
+        def skeleton(frames: slice) -> torch.Tensor:
+            part = motion[frames]
+            return draw_skeleton(body, body.pose(rest, part.rotations, part.expression), cameras[frames])
+
         with host.interruptible():
-            for start in range(0, len(motion), window):
-                part, view = motion[start : start + window], cameras[start : start + window]
-                chunks.append(render_guides(body, identity, part, view, rest))
-                skeletons.append(draw_skeleton(body, body.pose(rest, part.rotations, part.expression), view))
-                progress(start + len(part), chunks[-1].lift[-1])
-            near, far = depth_range(chunks)
+            guides = None
+            skin = skin_of(body, identity, cameras, background_plate(identity, cameras, continued=True))
+            for frames in portions(len(motion)):
+                seen = render_guides(body, identity, motion[frames], cameras[frames], rest, skin)
+                guides = guides or room_for(seen, len(motion), cameras)
+                for name in ("normal", "part", "depth", "lift", "visibility"):
+                    getattr(guides, name)[frames] = getattr(seen, name)
+                progress(frames.stop, seen.lift[-1])
+            near, far = depth_range(guides)
             pictures = (
-                host.image_out([chunk.normal for chunk in chunks]),
-                host.image_out([depth_picture(chunk, near, far) for chunk in chunks]),
-                host.image_out(skeletons),
-                host.image_out([chunk.lift for chunk in chunks]),
+                pictures_of(lambda frames: guides.normal[frames], cameras),
+                pictures_of(lambda frames: depth_picture(guides[frames], near, far), cameras),
+                pictures_of(skeleton, cameras),
+                pictures_of(lambda frames: guides.lift[frames], cameras),
             )
-            return join_guides(chunks), *pictures, host.mask_out([chunk.part > 0 for chunk in chunks])
+            return guides, *pictures, host.mask_out([guides[few].part > 0 for few in portions(len(guides))])
 
 
-def depth_range(chunks: list[Guides]) -> tuple[float, float]:
+def portions(count: int) -> list[slice]:
+    """All of `count` frames, few at a time: no operation is long, and what is made on the way takes little memory."""
+    return [slice(start, min(count, start + _TOGETHER)) for start in range(0, count, _TOGETHER)]
+
+
+def room_for(guides: Guides, count: int, cameras: Cameras) -> Guides:
+    """Empty maps of `count` frames like those of a few; filled portion by portion, they are in memory once."""
+    maps = (guides.normal, guides.part, guides.depth, guides.lift, guides.visibility)
+    return Guides(*(x.new_empty(count, *x.shape[1:]) for x in maps), yaw=cameras.yaw)
+
+
+def pictures_of(draw: Callable[[slice], torch.Tensor], cameras: Cameras) -> torch.Tensor:
+    """IMAGE (T, H, W, 3) of what draw(frames) gives in [-1, 1], few frames at a time."""
+    images = torch.empty(len(cameras), *cameras.size, 3)
+    for frames in portions(len(cameras)):
+        images[frames] = host.image_out([draw(frames)])
+    return images
+
+
+def depth_range(guides: Guides) -> tuple[float, float]:
     """Nearest and farthest depth of the person in a clip; ValueError where it is never seen."""
-    far = max(float(chunk.depth.max()) for chunk in chunks)
+    parts = [guides.depth[few] for few in portions(len(guides))]
+    far = max(float(depth.max()) for depth in parts)
     if far <= 0:
         raise ValueError("the person is outside the picture in every frame; check the camera's distance and framing")
-    return min(float(chunk.depth.where(chunk.depth > 0, far).min()) for chunk in chunks), far
+    return min(float(depth.where(depth > 0, far).min()) for depth in parts), far
 
 
 def depth_picture(guides: Guides, near: float, far: float) -> torch.Tensor:
@@ -109,14 +143,12 @@ class PredictMasks:
     def predict(self, mask_predictor, guides: Guides):
         (network,) = mask_predictor.modules
         device = mask_predictor.load()
-        progress, window, found = host.Progress(len(guides)), 16, []
+        progress, masks = host.Progress(len(guides)), torch.empty(len(guides), len(REGIONS), *guides.part.shape[2:])
         with host.interruptible():
-            for start in range(0, len(guides), window):
-                part = guides[start : start + window].to(device)
-                found.append(network.predict(part).to("cpu").masks)
-                progress(start + len(part))
-            person = host.mask_out([1 - masks[:, :1] for masks in found])
-            masks = joined(found)
+            for frames in portions(len(guides)):
+                masks[frames] = network.predict(guides[frames].to(device)).to("cpu").masks
+                progress(frames.stop)
+            person = host.mask_out([1 - masks[frames, :1] for frames in portions(len(guides))])
         return (Regions(masks), person, masks[:, 1], masks[:, 2], masks[:, 3])
 
 

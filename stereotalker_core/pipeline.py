@@ -15,7 +15,8 @@ from torch import Tensor
 
 from .body.fit import fit_portrait
 from .body.model import HalfBody
-from .camera.trajectories import MODES, ORIGINS, framing_for, orbit
+from .camera.gestures import HANDS, staged, widened
+from .camera.trajectories import MODES, ORIGINS, framing_for, keyframes, orbit
 from .motion.sampling import LaterMotionModels, MotionModels, MotionOptions, sample_motion
 from .perception.keypoints import HELP, Keypoints
 from .perception.networks import Perception, load_perception
@@ -27,6 +28,7 @@ from .video.render import RenderedChunk, Renderer, checked_mode, render_video
 from .video.render import load_nano as load_renderer
 
 SIZES = (128, 1024)  # pixels
+LARGEST = 512  # pixels of the longer side where no size is asked for
 SIZE_STEP = 8  # pixels; the renderer draws the next multiple of 64 and cuts it to size
 ASPECTS = {"1:1": 1.0, "4:5": 4 / 5, "9:16": 9 / 16, "16:9": 16 / 9}  # width over height; "photo": the photograph's own
 BAKED = 0.0  # strength of the bake: on photographs the embedded network is no better than the plain fill
@@ -34,23 +36,32 @@ LEAST_QUALITY = 0.25  # of a fit; below, what is rendered is not the person
 Progress = Callable[[str, int, int], None]  # stage, done, total
 
 
+def _stepped(side: float) -> int:
+    return max(SIZES[0], SIZE_STEP * round(side / SIZE_STEP))
+
+
 @dataclass(frozen=True)
 class View:
     """Where the camera stands and what it draws on.
 
     yaw: degrees; until_yaw: those at the end of an orbit. pitch: degrees. framing: see `framing_for`.
-    size: px of a square, or (height, width); with an aspect, px of the narrower side. aspect: "1:1", "4:5", "9:16",
-    "16:9" or "photo", the photograph's own.
+    size: px of a square, or (height, width); with an aspect, px of the narrower side. None: of the photograph's own
+    shape and resolution, or of an aspect, at most LARGEST px a side. aspect: "1:1", "4:5", "9:16", "16:9" or "photo",
+    the photograph's own.
     yaw_origin: "photo": yaw 0 is the photograph's own view; "body": it sees the front of the body.
+    hands: "on": gestures; "off": arms at rest; "auto": gestures where the frame shows the body down to the elbows.
+    keys: (frame, yaw, pitch, distance factor) of `trajectories.keyframes`, in place of yaw and until_yaw.
     """
 
     yaw: float = 0.0
     until_yaw: float | None = None
     pitch: float = 0.0
     framing: str = "auto"
-    size: int | tuple[int, int] = 256
+    size: int | tuple[int, int] | None = None
     yaw_origin: str = "photo"
     aspect: str | None = None
+    hands: str = "auto"
+    keys: tuple[tuple[int, float, float, float], ...] = ()
 
     def __post_init__(self) -> None:
         for yaw in (self.yaw, self.end_yaw):
@@ -62,11 +73,13 @@ class View:
             raise ValueError(f"framing {self.framing!r} is unknown; use one of {', '.join(MODES)}")
         if self.yaw_origin not in ORIGINS:
             raise ValueError(f"yaw_origin {self.yaw_origin!r} is unknown; use one of {', '.join(ORIGINS)}")
+        if self.hands not in HANDS:
+            raise ValueError(f"hands {self.hands!r} is unknown; use one of {', '.join(HANDS)}")
         if self.aspect is not None and self.aspect not in (*ASPECTS, "photo"):
             raise ValueError(f"aspect {self.aspect!r} is unknown; use one of {', '.join(ASPECTS)}, photo")
-        if self.aspect is not None and not isinstance(self.size, int):
+        if self.aspect is not None and isinstance(self.size, tuple):
             raise ValueError(f"an aspect goes with a size of one number, got {self.size}")
-        self.canvas((1, 1))
+        self.canvas((LARGEST, LARGEST))
 
     @property
     def end_yaw(self) -> float:
@@ -74,11 +87,16 @@ class View:
 
     def canvas(self, photo: tuple[int, int]) -> tuple[int, int]:
         """(height, width) px of the video of a photograph (H, W). ValueError for sides out of range."""
-        if not isinstance(self.size, int):
+        wide = photo[1] / photo[0] if self.aspect == "photo" or self.size is None else 1.0
+        wide = ASPECTS.get(self.aspect or "photo", wide)
+        if isinstance(self.size, tuple):
             height, width = self.size
+        elif self.size is None:
+            longer = _stepped(min(LARGEST, max(photo)))
+            narrower = _stepped(longer * min(wide, 1 / wide))
+            height, width = (narrower, longer) if wide >= 1 else (longer, narrower)
         else:
-            wide = photo[1] / photo[0] if self.aspect == "photo" else ASPECTS[self.aspect or "1:1"]
-            longer = self.size if wide == 1 else SIZE_STEP * round(self.size * max(wide, 1 / wide) / SIZE_STEP)
+            longer = self.size if wide == 1 else _stepped(self.size * max(wide, 1 / wide))
             if self.aspect == "photo":  # of a very long photograph the ends stay out
                 longer = min(longer, max(self.size, SIZES[1]))
             height, width = (self.size, longer) if wide >= 1 else (longer, self.size)
@@ -88,11 +106,16 @@ class View:
             )
         return height, width
 
-    def cameras(self, body: HalfBody, identity: Identity, frames: int) -> Cameras:
-        """One camera a frame around this person."""
+    def cameras(self, body: HalfBody, identity: Identity, frames: int, motion: Motion | None = None) -> Cameras:
+        """One camera a frame around this person; with room for the hands of a motion where one is given."""
         framing = framing_for(body, identity, self.framing, self.yaw_origin)
+        if motion is not None and self.framing == "auto" and self.hands != "off":
+            framing = widened(framing, body, identity, motion)
         height, width = identity.portrait.shape[-2:]
-        return orbit(framing, frames, self.yaw, self.end_yaw, self.pitch, self.canvas((height, width)))
+        canvas = self.canvas((height, width))
+        if self.keys:
+            return keyframes(framing, frames, self.keys, canvas)
+        return orbit(framing, frames, self.yaw, self.end_yaw, self.pitch, canvas)
 
 
 @dataclass(frozen=True)
@@ -143,7 +166,8 @@ class Look:
     predicted_mask: whether the mask is predicted, or the bare body's own silhouette.
     face_scale: how many times as large the face is drawn once more (1 = no face pass).
     mode: "play", guides and the guided decoder; "diffusion", the paper's, a denoiser with experts for every frame;
-    None, the renderer's own."""
+    None, the renderer's own.
+    """
 
     steps: int = 1
     seed: int = 0
@@ -256,8 +280,9 @@ def prepare(
             options=options,
             callback=lambda step, steps, denoised: report("motion", step + 1, steps),
         )
-    # 4. one camera a frame
-    return Scene(identity, motion, view.cameras(body, identity, len(motion)))
+    # 4. one camera a frame, and the gestures that belong into it
+    cameras = view.cameras(body, identity, len(motion), motion.to("cpu"))
+    return Scene(identity, staged(body, identity, motion, cameras, view.hands), cameras)
 
 
 def baked(

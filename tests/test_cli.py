@@ -19,7 +19,7 @@ from stereotalker_core.commands import data, talk
 from stereotalker_core.commands.evaluate import table
 from stereotalker_core.image import load_background, save_image
 from stereotalker_core.records import Motion
-from stereotalker_core.video import writer
+from stereotalker_core.video import parts
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -168,7 +168,7 @@ def test_a_disk_that_fills_while_writing(tiny, inputs, tmp_path, capsys, monkeyp
     def full(self, frames):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(writer.VideoWriter, "write", full)
+    monkeypatch.setattr(parts.ClipWriter, "write", full)
     assert cli.main(words(inputs, tmp_path / "v.mp4", "--quiet")) == 2
     error = capsys.readouterr().err.strip()
     assert "disk is full" in error and len(error.splitlines()) == 1
@@ -374,21 +374,6 @@ def test_messages_name_the_file():
 def test_negative_angles_are_values():
     line = ["talk", "--orbit", "-40:40", "--yaw", "-3", "--seed", "1"]
     assert cli.join_pairs(line) == ["talk", "--orbit=-40:40", "--yaw=-3", "--seed", "1"]
-
-
-def test_a_kept_person_is_read_again_and_another_picture_is_refused(tiny, inputs, tmp_path, capsys):
-    out, kept, report = tmp_path / "v.mp4", tmp_path / "who.safetensors", tmp_path / "r.json"
-    line = words(inputs, out, "--identity", str(kept), "--json", str(report))
-    assert cli.main(line) == 0 and kept.is_file()
-    assert "fit" in json.loads(report.read_text())["stage_seconds"]
-    assert cli.main(line) == 0
-    assert "fit" not in json.loads(report.read_text())["stage_seconds"]
-    other = tmp_path / "other.png"
-    data.write_portrait(other, 4, 256)
-    line[line.index("--portrait") + 1] = str(other)
-    capsys.readouterr()
-    assert cli.main(line) == 2
-    assert "another picture" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("strength", ["-0.1", "1.5"])

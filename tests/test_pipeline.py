@@ -62,19 +62,32 @@ def test_a_given_motion_skips_stage_1(tiny_models, given, scene):
 
 
 def test_every_switch_changes_the_picture_and_zero_strength_is_the_base_model(tiny_models, scene):
-    full = frames_of(tiny_models, scene)
+    paper = {"mode": "diffusion"}
+    full = frames_of(tiny_models, scene, **paper)
     without = {
-        "view experts": frames_of(tiny_models.with_experts(view=0), scene),
-        "mask experts": frames_of(tiny_models.with_experts(mask=0), scene),
-        "mask predictor": frames_of(tiny_models, scene, predicted_mask=False),
-        "seed": frames_of(tiny_models, scene, seed=1),
-        "steps": frames_of(tiny_models, scene, steps=2),
-        "background": frames_of(tiny_models, scene, background=(0.0, 1.0, 0.0)),
+        "view experts": frames_of(tiny_models.with_experts(view=0), scene, **paper),
+        "mask experts": frames_of(tiny_models.with_experts(mask=0), scene, **paper),
+        "mask predictor": frames_of(tiny_models, scene, **paper, predicted_mask=False),
+        "seed": frames_of(tiny_models, scene, **paper, seed=1),
+        "steps": frames_of(tiny_models, scene, **paper, steps=2),
+        "background": frames_of(tiny_models, scene, **paper, background=(0.0, 1.0, 0.0)),
     }
     for name, other in without.items():
         assert not torch.equal(full, other), f"{name} does nothing"
     bare = replace(tiny_models, renderer=replace(tiny_models.renderer, view_experts=None, mask_experts=None))
-    assert torch.equal(frames_of(tiny_models.with_experts(0, 0), scene), frames_of(bare, scene))
+    found = (frames_of(models, scene, **paper) for models in (tiny_models.with_experts(0, 0), bare))
+    assert torch.equal(*found)
+
+
+def test_playing_is_the_default_and_leaves_the_denoiser_out(tiny_models, scene):
+    played = frames_of(tiny_models, scene)
+    player = replace(tiny_models, renderer=replace(tiny_models.renderer, unet=None, reference=None))
+    assert torch.equal(played, frames_of(player, scene, mode="play"))
+    assert not torch.equal(played, frames_of(tiny_models, scene, mode="diffusion"))
+    assert torch.equal(played, frames_of(tiny_models, scene, seed=1, steps=2))
+    assert not torch.equal(played, frames_of(tiny_models, scene, predicted_mask=False))
+    with pytest.raises(ValueError, match="mode 'fast' is unknown"):
+        Look(mode="fast")
 
 
 def test_the_language_prior_changes_the_motion(tiny_models, given, scene):
@@ -115,6 +128,8 @@ def test_bad_views(settings, message):
         ({"size": 320, "aspect": "4:5"}, (400, 320)),
         ({"size": 512, "aspect": "photo"}, (768, 512)),  # of a photograph 900 high, 600 wide
         ({"size": 200, "aspect": "1:1"}, (200, 200)),
+        ({}, (512, 344)),  # the shape of the photograph, up to 512 px
+        ({"aspect": "9:16"}, (512, 288)),
     ],
 )
 def test_canvases(settings, canvas):

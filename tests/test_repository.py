@@ -45,9 +45,9 @@ def test_every_requirement_is_imported_and_every_import_is_required():
     imported = {distribution.get(name, name) for name in imported} - set(sys.stdlib_module_names)
     required = {line.split(">=")[0].replace("-", "_") for line in requirement_lines()}
     assert required - imported <= {"comfyui_frontend_package"}  # what the pack's JavaScript runs in
-    extras = ("dev", "train", "evaluation")
+    extras = ("dev", "train", "evaluation", "ray", "serve")
     optional = {re.split(r"[><=\[]", item)[0].replace("-", "_") for name in extras for item in listed(name)}
-    host = {"comfy", "folder_paths", "comfy_extras", "comfy_execution", "server"}
+    host = {"comfy", "comfy_api", "folder_paths", "comfy_extras", "comfy_execution", "server"}
     bundled = {"tokenizers", "huggingface_hub", "scipy", "numba"}  # by transformers; by librosa
     allowed = required | {name.replace("scikit_image", "skimage") for name in optional} | host | bundled
     assert imported - allowed - {"stereotalker_core"} == set()

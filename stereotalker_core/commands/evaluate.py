@@ -33,6 +33,8 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
         help="corpus with a val split, if there is one (data/speech); photos: the recording that everybody speaks",
     )
     parser.add_argument("--avatars", default="data/avatars", metavar="D", help="avatars with a val split")
+    mode = "render: how frames are drawn; what experts bring can be told from diffusion alone"
+    parser.add_argument("--mode", choices=("play", "diffusion"), default="diffusion", help=mode)
     parser.add_argument("--plots", metavar="D", help="write pictures into this folder")
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="motion, face: other sentences; photos: another draw"
@@ -149,7 +151,7 @@ def evaluate(args: argparse.Namespace) -> tuple[Metrics, dict[str, str]]:
     """
     from ..evaluation.motion import NoSpeechError
     from ..evaluation.pictures import write_pictures
-    from ..evaluation.render import evaluate_render
+    from ..evaluation.render import Ablation, evaluate_render
     from ..evaluation.speed import evaluate_speed, expert_cost
     from ..evaluation.temporal import evaluate_temporal
 
@@ -163,9 +165,9 @@ def evaluate(args: argparse.Namespace) -> tuple[Metrics, dict[str, str]]:
         skipped = {"motion, face": str(error)}
     if args.stage in ("render", "all"):
         renderer = load_renderer()
-        found = evaluate_render(renderer, Path(args.avatars) / "val", args.quick)
+        found = evaluate_render(renderer, Path(args.avatars) / "val", args.quick, Ablation(mode=args.mode))
         metrics, skipped = metrics | found["metrics"], skipped | found["skipped"]
-        metrics |= evaluate_temporal(renderer, args.quick) | expert_cost(renderer)
+        metrics |= evaluate_temporal(renderer, args.quick, args.mode) | expert_cost(renderer)
         if args.plots:
             write_pictures(renderer, Path(args.avatars) / "val", args.plots)
     if args.stage == "all":

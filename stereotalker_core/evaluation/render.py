@@ -30,7 +30,7 @@ IDENTITIES, QUICK_IDENTITIES, QUICK_FRAMES = 40, 3, 3  # people, of a quick run,
 
 @dataclass(frozen=True)
 class Ablation:
-    """What is switched off, and how the frames are sampled."""
+    """What is switched off, and how the frames are drawn. mode "play" goes without the denoiser and all it holds."""
 
     view_experts: bool = True
     mask_experts: bool = True
@@ -40,6 +40,7 @@ class Ablation:
     lift: bool = True
     steps: int = 1
     seed: int = 0
+    mode: str = "diffusion"
 
     def renderer(self, renderer: Renderer) -> Renderer:
         """The renderer without the experts that are switched off."""
@@ -177,7 +178,7 @@ def switch_gains(
     side = person * (rows.guides.yaw.abs() >= _SIDE).view(-1, 1, 1, 1)
     gains = {}
     for name, kind, mask in (("view", "view_experts", side), ("mask", "mask_experts", skin)):
-        if getattr(renderer, kind) is None:
+        if getattr(renderer, kind) is None or ablation.mode == "play":
             continue
         size = mask.sum((1, 2, 3))
         if not bool((size > _MIN_FACE).any()):
@@ -215,6 +216,8 @@ def render_rows(
     if not ablation.lift:  # the masks are as ever: only what the renderer draws from is asked for
         rows = replace(rows, guides=without_lift(rows.guides))
     guide = rows.guide(data.n_parts)
+    if ablation.mode == "play":
+        return composite(renderer.restore(rows.guides, guide), regions.person.float(), plate, drawn=True), regions
     portrait = renderer.encode_portrait(data.portrait(data.identity[[first]]))
     if not ablation.reference:
         portrait = replace(portrait, reference={})

@@ -36,29 +36,31 @@ class Subject:
     body: HalfBody
     identity: Identity
     seed: int
+    mode: str | None = None  # of `render_video`
 
     def render(
         self, renderer: Renderer, motion: Motion, cameras: Cameras, window: int = WINDOW
     ) -> tuple[Tensor, Tensor]:
         """Frames (T, 3, H, W) and the person's alpha (T, 1, H, W)."""
-        chunks = list(render_video(self.body, renderer, self.identity, motion, cameras, window=window, overlap=OVERLAP))
+        settings = {"window": window, "overlap": OVERLAP, "mode": self.mode}
+        chunks = list(render_video(self.body, renderer, self.identity, motion, cameras, **settings))
         return torch.cat([c.frames for c in chunks]), torch.cat([c.masks for c in chunks])
 
 
-def subject(body: HalfBody, seed: int) -> Subject:
-    """The person of a seed."""
+def subject(body: HalfBody, seed: int, mode: str | None = None) -> Subject:
+    """The person of a seed, drawn in a mode of `render_video`."""
     avatar = make_avatar(body, seed)
-    return Subject(body, true_identity(body, avatar, reference_portrait(body, avatar, seed * 11 + 1)), seed)
+    return Subject(body, true_identity(body, avatar, reference_portrait(body, avatar, seed * 11 + 1)), seed, mode)
 
 
-def evaluate_temporal(renderer: Renderer, quick: bool = False) -> dict[str, dict[str, float]]:
+def evaluate_temporal(renderer: Renderer, quick: bool = False, mode: str | None = None) -> dict[str, dict[str, float]]:
     """flicker_ratio, seam_ratio, sweep_outlier, disparity_right over held-out people, and, unless quick,
     identity_drift_db over LONG_PEOPLE of them: {"value", "low", "high"} each."""
     body = HalfBody()
     seeds = DatasetConfig("val", QUICK_PEOPLE if quick else PEOPLE, shards=1).seeds(0)
     found: dict[str, list[float]] = {}
     for place, seed in enumerate(seeds):
-        person = subject(body, seed)
+        person = subject(body, seed, mode)
         scores = clip_scores(renderer, person, _YAWS[place % len(_YAWS)])
         frames = yaw_sweep(renderer, person, 4 if quick else 2)
         scores["sweep_outlier"] = outlier(frames)
@@ -93,7 +95,7 @@ def identity_drift(renderer: Renderer, person: Subject, seconds: float, yaw: flo
     found, done = torch.zeros(rounds * LOOP), 0
     stream = render_video(
         person.body, renderer, person.identity, long, cameras[torch.zeros(len(long), dtype=torch.long)],
-        window=WINDOW, overlap=OVERLAP,
+        window=WINDOW, overlap=OVERLAP, mode=person.mode,
     )  # fmt: skip
     for chunk in stream:
         for frame in chunk.frames:

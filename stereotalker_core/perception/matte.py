@@ -51,7 +51,7 @@ def refine_matte(image: Tensor, mask: Tensor, face_height: float | None = None) 
     both = torch.cat([image / 2 + 0.5, mask.to(image)])[None]
     small = F.interpolate(both, size, mode="bilinear", antialias=True, align_corners=False) if factor < 1 else both
     colour, coarse = small[:, :3], small[:, 3:].clamp(0, 1)
-    unit, face = max(size) / _NETWORK, (face_height or 0.0) * factor
+    unit, face = max(size) / _NETWORK, min((face_height or 0.0) * factor, max(size))
     person = _shrunk(coarse > _SURE, max(_INSIDE * unit, _FACE_INSIDE * face))
     other = _shrunk(coarse < 1 - _SURE, max(_OUTSIDE * unit, _FACE_OUTSIDE * face))
     if not bool(person.any()) or not bool(other.any()):

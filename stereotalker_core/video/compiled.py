@@ -6,6 +6,7 @@ package cannot be written. Only `guides` imports this module, and only where num
 interpreter's lock, so that frames run in several threads.
 """
 
+import hashlib
 import math
 
 import numba
@@ -20,8 +21,12 @@ _BLOCK_SHARE = np.float32(1 / 16)  # a pixel's share of its block of the guide t
 
 
 def _compiled(function):
-    """The function as machine code; kept on disk where a folder for it can be found."""
+    """The function as machine code; kept on disk where a folder for it can be found.
+
+    What is kept names this module, which is called otherwise inside of ComfyUI: every name has files of its own.
+    """
     options = {"nogil": True, "error_model": "numpy"}
+    function.__qualname__ += "_" + hashlib.sha256(__name__.encode()).hexdigest()[:8]
     try:
         return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # neither the package's folder nor the user's cache can be written

@@ -1,7 +1,8 @@
 """Guides: what the posed body looks like from each camera, as maps and as the tensor the networks read."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 
 import torch
 import torch.nn.functional as F
@@ -11,45 +12,75 @@ from ..body.light import relit, shade
 from ..body.model import HalfBody, Posed, Rest
 from ..body.rasterize import Fragments, rasterize
 from ..camera.projection import project
+from ..inpaint import extend
 from ..records import Cameras, Guides, Identity, Motion
 from ..shapes import frames_together, joined
 from .loops import Surface, loops, pack
 
 GUIDE_BLOCK = 4  # guide_tensor works at a quarter of the resolution
 _CHUNK = 4  # at most so many frames are rasterised together: batches do not pay on the CPU, memory does
+_EDGE = 0.015  # share of a side up to which a canvas may look beyond the photograph's edge and see the edge go on
+_FURTHEST = 1.5  # sides of the photograph to which its background is continued
 SAMPLES = 2  # per pixel and axis: jagged edges cost 0.6 to 1 dB, and the networks cannot know where in a pixel they lie
 
 
+@dataclass(frozen=True)
+class Skin:
+    """What is the same for all frames of a person: texture (1, 4, h, w) of colours and visibility, uv (R, 2) in it,
+    plate (3, H, W) behind the person, light (4,), and all of it as the compiled loop reads it."""
+
+    texture: Tensor
+    uv: Tensor
+    plate: Tensor
+    light: Tensor | None
+    surface: Surface | None
+
+
+def skin_of(body: HalfBody, identity: Identity, cameras: Cameras, plate: Tensor | None = None) -> Skin:
+    """The skin of a person on the canvas of these cameras: all of a video, where frames are drawn a few at a time.
+
+    plate (3, H, W): what is behind the person; None: the photograph's background, a blur beyond its edges.
+    """
+    parts = (
+        torch.cat([identity.atlas, identity.visibility])[None],
+        body.uv if identity.atlas_layout == 1 else body.atlas_uv,
+        background_plate(identity, cameras) if plate is None else plate,
+        identity.light,
+    )
+    return Skin(*parts, Surface(body, *parts) if SAMPLES == 2 and loops(identity.atlas.device) else None)
+
+
 def render_guides(
-    body: HalfBody, identity: Identity, motion: Motion, cameras: Cameras, rest: Rest | None = None
+    body: HalfBody,
+    identity: Identity,
+    motion: Motion,
+    cameras: Cameras,
+    rest: Rest | None = None,
+    skin: Skin | None = None,
 ) -> Guides:
     """Pose the identity and rasterise it: `Guides` of all T frames of motion and cameras, at cameras.size.
 
     The motion is added to the identity's rest state, if it has one (`Identity.performed`).
-    rest: `body.rest(identity.shape, identity.shell)` where the caller has it. Normals are in camera space with x right,
-    y up, z towards the camera. Outside the body: normal, part, depth and visibility 0, lift = the background plate.
+    rest, skin: `body.rest(identity.shape, identity.shell)` and `skin_of`, where the caller has them. Normals are in
+    camera space with x right, y up, z towards the camera. Outside the body: normal, part, depth and visibility 0, lift
+    = the background plate.
     """
     if len(motion) != len(cameras):
         raise ValueError(f"motion has {len(motion)} frames, cameras {len(cameras)}; they must agree")
     if rest is None:
         rest = body.rest(identity.shape[None], identity.shell[None])
     motion = identity.performed(motion)
-    plate = background_plate(identity, cameras)
-    uv = body.uv if identity.atlas_layout == 1 else body.atlas_uv
-    texture = torch.cat([identity.atlas, identity.visibility])[None]
-    skin = (texture, uv, plate, identity.light)
+    skin = skin or skin_of(body, identity, cameras)
     rows, columns = cameras.size
-    compiled = loops(texture.device) if SAMPLES == 2 else None
-    surface = Surface(body, *skin) if compiled else None
-    found = Guides(*(plate.new_empty(len(motion), c, rows, columns) for c in (3, 1, 1, 3, 1)), yaw=cameras.yaw)
+    found = Guides(*(skin.plate.new_empty(len(motion), c, rows, columns) for c in (3, 1, 1, 3, 1)), yaw=cameras.yaw)
     together = min(_CHUNK, frames_together(SAMPLES * rows, SAMPLES * columns))
     for start in range(0, len(motion), together):
         frames = slice(start, start + together)
         posed = body.pose(rest, motion.rotations[frames], motion.expression[frames])
-        if surface:
-            surface.draw(compiled, posed, cameras[frames], found[frames])
+        if skin.surface:
+            skin.surface.draw(loops(skin.texture.device), posed, cameras[frames], found[frames])
         else:
-            _render(body, posed, cameras[frames], *skin, into=found[frames])
+            _render(body, posed, cameras[frames], skin, found[frames])
     return found
 
 
@@ -58,16 +89,7 @@ def join_guides(chunks: Sequence[Guides]) -> Guides:
     return Guides(*(joined([getattr(chunk, f.name) for chunk in chunks]) for f in fields(Guides)))
 
 
-def _render(
-    body: HalfBody,
-    posed: Posed,
-    cameras: Cameras,
-    texture: Tensor,
-    uv: Tensor,
-    plate: Tensor,
-    light: Tensor | None,
-    into: Guides,
-) -> None:
+def _render(body: HalfBody, posed: Posed, cameras: Cameras, skin: Skin, into: Guides) -> None:
     """Fill the maps of T posed bodies by tensor operations, on any device: the twin of `compiled.draw_frame`."""
     scale = cameras.intrinsics.new_tensor([SAMPLES, SAMPLES, 1.0])[:, None]
     points = project(posed.vertices, cameras.world_to_camera, cameras.intrinsics * scale)
@@ -75,20 +97,20 @@ def _render(
     fragments = rasterize(points, body.triangles, (SAMPLES * rows, SAMPLES * columns))
     pixel = (fragments.triangle >= 0).flatten().nonzero().squeeze(1)
     normals = body.normals(posed.vertices)[:, body.render_vertex]
-    attributes = torch.cat([normals, uv.expand(len(normals), -1, -1)], -1)
+    attributes = torch.cat([normals, skin.uv.expand(len(normals), -1, -1)], -1)
     surface = _surface(attributes, body.uv_triangles, fragments, pixel)
     normal = F.normalize(surface[:, :3], dim=1)
     grid = surface[None, None, :, 3:] * 2 - 1
-    colour = F.grid_sample(texture, grid, padding_mode="border", align_corners=False)[0, :, 0].T
-    if light is not None:
-        colour = torch.cat([relit(colour[:, :3], shade(normal, light)).clamp(-1, 1), colour[:, 3:]], 1)
+    colour = F.grid_sample(skin.texture, grid, padding_mode="border", align_corners=False)[0, :, 0].T
+    if skin.light is not None:
+        colour = torch.cat([relit(colour[:, :3], shade(normal, skin.light)).clamp(-1, 1), colour[:, 3:]], 1)
     covered = torch.cat([normal, colour, torch.ones_like(colour[:, :1])], 1)
     canvas = _averaged(covered, pixel, fragments.triangle.shape)
     table = torch.cat([body.triangle_part + 1, body.triangle_part.new_zeros(1)]).to(torch.uint8)
     label = table[fragments.triangle]  # -1, outside, is the last entry
     part, depth = _most(label, fragments.depth)
     inside = part > 0
-    lift = canvas[:, 3:6] + (1 - canvas[:, 7:]) * plate
+    lift = canvas[:, 3:6] + (1 - canvas[:, 7:]) * skin.plate
     axes = cameras.world_to_camera[:, :3, :3] * canvas.new_tensor([1.0, -1.0, -1.0])[:, None]  # (right, up, back)
     normal = _directions(canvas[:, :3], axes) * inside
     maps = (normal, part, depth, lift, canvas[:, 6:7] * inside)
@@ -154,11 +176,12 @@ def _most(label: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
     return picked[0][:, None], picked[1][:, None]
 
 
-def background_plate(identity: Identity, cameras: Cameras) -> Tensor:
+def background_plate(identity: Identity, cameras: Cameras, continued: bool = False) -> Tensor:
     """identity.background as the canvas shows it behind the person: (3, H, W) in [-1, 1], static over the clip.
 
     The similarity that carries the portrait's view of the pivot (where the canvas cameras look, on the body's axis)
-    to the canvas: no parallax, so that a moving camera does not need to know what the portrait never showed.
+    to the canvas: no parallax, so that a moving camera does not need to know what the portrait never showed. Beyond the
+    photograph's edges it is a blur, or goes on in its own texture (`continued`), which takes a second.
     """
     camera, intrinsics = cameras.world_to_camera[cameras.yaw.abs().argmin()], cameras.intrinsics
     pivot = _pivot(camera)
@@ -170,15 +193,32 @@ def background_plate(identity: Identity, cameras: Cameras) -> Tensor:
     y = (torch.arange(rows, device=image.device) + 0.5 - here[1]) / scale + there[1]
     x = (torch.arange(columns, device=image.device) + 0.5 - here[0]) / scale + there[0]
     height, width = image.shape[-2:]
-    grid = torch.stack(torch.meshgrid(y / height, x / width, indexing="ij")[::-1], -1)[None] * 2 - 1
+    x, y = x / width, y / height  # 0..1 inside
     if float(scale) < 0.75:  # several portrait pixels a canvas pixel: average them first
         small = (max(1, round(height * float(scale))), max(1, round(width * float(scale))))
         image = F.interpolate(image, small, mode="bilinear", antialias=True, align_corners=False)
+    if continued:
+        image, x, y = _continued(image, x, y)
+    grid = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], -1)[None] * 2 - 1
     sharp = F.grid_sample(image, grid, padding_mode="border", align_corners=False)[0]
     soft = F.adaptive_avg_pool2d(image, (8, 8))
     blurred = F.grid_sample(soft, grid, mode="bilinear", padding_mode="border", align_corners=False)[0]
-    outside = (grid[0].abs() - 1).clamp_min(0).amax(-1)  # 0 inside, 1 half a portrait away
+    outside = (grid[0].abs() - 1).clamp_min(0).amax(-1)  # 0 inside, 1 half a picture away
     return torch.lerp(sharp, blurred, (outside * 8).clamp(0, 1))
+
+
+def _continued(image: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The picture (1, 3, h, w) continued to where columns x and rows y (shares of its sides) look, and both anew."""
+    height, width = image.shape[-2:]
+    margins = [-float(x[0]), -float(y[0]), float(x[-1]) - 1, float(y[-1]) - 1]  # left, top, right, bottom
+    if max(margins) < _EDGE:
+        return image, x, y
+    sides = (width, height, width, height)
+    left, top, right, bottom = (
+        math.ceil(min(max(m, 0.0), _FURTHEST) * side) for m, side in zip(margins, sides, strict=True)
+    )
+    wide = extend(image[0], (left, top, right, bottom))[None]
+    return wide, (x * width + left) / wide.shape[-1], (y * height + top) / wide.shape[-2]
 
 
 def _pivot(camera: Tensor) -> Tensor:

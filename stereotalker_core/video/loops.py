@@ -33,10 +33,19 @@ def _numba() -> ModuleType | None:
 
 @functools.lru_cache(maxsize=1)
 def _loops() -> ModuleType | None:
-    """The compiled functions, each called once."""
+    """The compiled functions, each called once; None where they cannot be compiled, or read from the disk."""
     compiled = _numba()
-    if compiled:
+    if compiled is None:
+        return None
+    from pickle import PickleError
+
+    from numba.core.errors import NumbaError
+
+    try:
         _call_once(compiled)
+    except (NumbaError, PickleError, ImportError, OSError, EOFError) as error:
+        logger.warning("guides are drawn without numba, more slowly (%s: %s)", type(error).__name__, error)
+        return None
     return compiled
 
 

@@ -63,7 +63,8 @@ class MaskPredictor(nn.Module):
 
     def silhouette(self, part: Tensor) -> Tensor:
         """Guide labels (T, 1, H, W) -> one-hot regions (T, 4, H, W) of the body itself."""
-        return F.one_hot(self.part_regions[part[:, 0].long()], len(REGIONS)).movedim(-1, 1).float()
+        region = self.part_regions[part.long()]
+        return (region == torch.arange(len(REGIONS), device=part.device).view(1, -1, 1, 1)).float()
 
     def forward(self, guide: Tensor, silhouette: Tensor) -> Tensor:
         """Guide tensor (T, G, H/4, W/4), body regions (T, 4, H, W) -> logits (T, 4, H, W)."""

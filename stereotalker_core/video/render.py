@@ -6,7 +6,7 @@ Mode "play" (`play`): guides, regions and the guided decoder of every frame. Mod
 3. Neighbouring windows share `overlap` frames whose latents are cross-faded; every frame is decoded once.
 Both:
 4. The face pass, where it is asked for, draws the face's square again at a multiple of the size (`face_pass`).
-5. Where the guides stand still, frames are averaged over time (`steady`), three frames behind the windows.
+5. Where the guides stand still, frames are averaged over time (`steady`), a few frames behind the windows.
 6. Composite: the network's pixels inside the mask, the background outside.
 """
 
@@ -30,7 +30,7 @@ from ..records import Cameras, Guides, Identity, Motion, Regions
 from ..shapes import dims, frames_together, joined
 from .experts import MaskExperts, ViewExperts
 from .face_pass import face_window, with_face
-from .guides import background_plate, guide_tensor, join_guides, render_guides
+from .guides import background_plate, guide_tensor, join_guides, render_guides, skin_of
 from .loops import warm_up
 from .mask import MaskPredictor
 from .play import TOGETHER, played
@@ -200,7 +200,12 @@ def composite(frames: Tensor, alpha: Tensor, background: Tensor, drawn: bool) ->
     """
     if drawn:
         alpha = F.max_pool2d(alpha, 3, 1, 1)
-    return torch.lerp(background.expand_as(frames), frames, ((alpha - 0.2) / 0.3).clamp(0, 1))
+    return torch.lerp(background.expand_as(frames), frames, coverage(alpha))
+
+
+def coverage(alpha: Tensor) -> Tensor:
+    """The person's share of a pixel in a composite, for a mask of the networks (T, 1, H, W)."""
+    return ((alpha - 0.2) / 0.3).clamp(0, 1)
 
 
 def resolve_background(
@@ -210,7 +215,7 @@ def resolve_background(
     if isinstance(background, str):
         if background != "portrait":
             raise ValueError(f"background must be 'portrait', an (r, g, b) or an image, got {background!r}")
-        return background_plate(identity, cameras)[None]
+        return background_plate(identity, cameras, continued=True)[None]
     if not isinstance(background, Tensor):
         if len(background) != 3 or not all(0 <= v <= 1 for v in background):
             raise ValueError(f"a background colour has three values in 0..1, got {background}")
@@ -286,7 +291,7 @@ def render_video(
     source, begin = _source(renderer, mode, len(motion), part, steps, seed, window, overlap, use_predicted_mask)
     plate = resolve_background(background, identity, cameras)
     drawn = isinstance(background, str)  # the portrait's own, which the guides show to the networks
-    parts = _cut_out(body, renderer, identity, motion, cameras, source)
+    parts = _cut_out(body, renderer, identity, motion, cameras, source, plate[0] if drawn else None)
     if face_scale != 1:
         with torch.no_grad():
             rest = body.rest(identity.shape[None], identity.shell[None])
@@ -348,28 +353,30 @@ def padded(cameras: Cameras) -> tuple[Cameras, tuple[slice, slice]]:
     return cameras, (cut[0], cut[1])
 
 
-def _cut_out(body, renderer, identity, motion, cameras, source) -> Iterator[tuple[Tensor, Tensor]]:
+def _cut_out(body, renderer, identity, motion, cameras, source, plate=None) -> Iterator[tuple[Tensor, Tensor]]:
     """What `source` draws on any canvas: a little larger where sides are no multiples of 64, and cut to size."""
     whole, (rows, columns) = padded(cameras)
-    for values, lift in source(body, renderer, identity, motion, whole):
+    for values, lift in source(body, renderer, identity, motion, whole, plate=plate if whole is cameras else None):
         yield values[..., rows, columns], lift[..., rows, columns]
 
 
 def _decoded(
-    body, renderer, identity, motion, cameras, plan, overlap, steps, seed, predicted
+    body, renderer, identity, motion, cameras, plan, overlap, steps, seed, predicted, plate=None
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Finished frames of every window: picture and alpha (t, 4, H, W), lift (t, 3, H, W)."""
     framed = background_plate(replace(identity, background=identity.portrait), cameras)
     portrait = renderer.encode_portrait(framed[None])
     with torch.no_grad():
         rest = body.rest(identity.shape[None], identity.shell[None])
+        plate = background_plate(identity, cameras, continued=True) if plate is None else plate
+        skin = skin_of(body, identity, cameras, plate)
     tail: _Window | None = None
     for number, (start, end) in enumerate(plan):
         last = number == len(plan) - 1
         known = len(tail.guides) if tail else 0
         fresh = slice(start + known, end)
         with torch.no_grad():
-            guides = render_guides(body, identity, motion[fresh], cameras[fresh], rest)
+            guides = render_guides(body, identity, motion[fresh], cameras[fresh], rest, skin)
             guide = renderer.guide(body, rest, identity.performed(motion[fresh]), cameras[fresh], guides)
             regions = renderer.predict_regions(guides, guide, predicted).masks.float()
             if tail:

@@ -1,4 +1,4 @@
-"""Steady where nothing moves: a filter over seven frames that acts only where the guides stand still.
+"""Steady where nothing moves: a filter over eleven frames that acts only where the guides stand still.
 
 The denoiser and the decoder read maps whose edges lie differently in the pixels of every frame; what they make of them
 flickers by fractions of a grey level, twice as much as the person's own slow motion changes the picture. The lift,
@@ -14,7 +14,7 @@ from torch import Tensor
 
 STILL, MOVES = 4 / 127.5, 8 / 127.5  # change between two frames, of a range of 2: four and eight grey levels
 SHARE = 0.25  # of each neighbour: 1/4, 1/2, 1/4 removes what alternates from frame to frame
-PASSES = 3  # so often: 1/64, 6/64, 15/64, 20/64, ... over seven frames; also the frames of look-ahead
+PASSES = 5  # so often: 1/1024, 10/1024, ... 252/1024 ... over eleven frames; also the frames of look-ahead
 
 
 def steady(values: Tensor, lift: Tensor) -> Tensor:

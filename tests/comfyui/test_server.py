@@ -262,6 +262,7 @@ def sampler_prompt() -> tuple[dict, list[str]]:
     steps, seed = prompt[sampler]["inputs"]["steps"], prompt[sampler]["inputs"]["seed"]
     shared = {key: told[key] for key in ("vae", "identity", "motion", "cameras", "background", "mask_predictor")}
     direct = shared | {"model": prompt[sampler]["inputs"]["model"], "seed": seed, "steps": steps}
+    direct["mode"] = "diffusion"
     prompt["direct"] = {"class_type": "StereoTalkerRenderVideo", "inputs": direct}
     shown = {"direct": "direct", "euler": decode}
     for name in ("dpmpp_2m", "lcm"):

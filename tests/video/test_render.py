@@ -179,7 +179,7 @@ def test_a_canvas_that_cannot_be_halved_is_cut_out_of_one_that_can(body, rendere
     view = cameras(2, size)
     whole, (rows, columns) = padded(view)
     assert all(side % 64 == 0 and 0 <= side - small < 64 for side, small in zip(whole.size, size, strict=True))
-    options = {"background": (0.2, 0.4, 0.6), "steps": 1}
+    options = {"background": (0.2, 0.4, 0.6), "steps": 1, "mode": "diffusion"}
     large = torch.cat([c.frames for c in render_video(body, renderer, identity, motion(2), whole, **options)])
     frames, masks = render(body, renderer, identity, 2, size, **options)
     assert frames.shape == (2, 3, *size) and masks.shape == (2, 1, *size)
