@@ -16,7 +16,6 @@ OWN, SHUT, OPEN = "own", "shut", "open"
 TURNED = (-40, -30, -20, 20, 30, 40)  # degrees
 QUICK_TURNED = (-30, 30)
 SIDES = ("side-60", "side+60")  # views of the hair beside and behind the face
-_SHUT = 0.02  # of jawOpen above the smallest up to which a mouth counts as shut
 GESTURES = ("half_body", "auto", "half_body", "auto")  # framings in which half bodies show their hands besides
 
 
@@ -41,12 +40,13 @@ class Shot:
 def shots(motion: Motion, half_body: bool, quick: bool = False) -> dict[str, Shot]:
     """name -> shot: yaw 0 with the mouth as shut and as open as the motion has it, turned views, gestures.
 
-    Of the moments with a shut mouth, the one in which the head is nearest to its rest: a nod is no error of the face.
+    The mouth counts as shut where jawOpen and the turn of the head in radians together are least: a nod is no error of
+    the face.
     The turned views and the gestures are moments spread evenly over the motion. quick: only what the table needs most.
     """
     jaw = motion.expression[:, ARKIT_INDEX["jawOpen"]]
     bearing = motion.rotations[:, [JOINT_INDEX[name] for name in (*SPINE_JOINTS, *HEAD_JOINTS)]].sum(1).norm(dim=1)
-    shut = int(bearing.masked_fill(jaw > jaw.min() + _SHUT, torch.inf).argmin())
+    shut = int((jaw + bearing).argmin())
     plan = {SHUT: Shot(0, "portrait", shut)}
     turned = QUICK_TURNED if quick else TURNED
     gestures = (GESTURES[:2] if quick else GESTURES) if half_body else ()
