@@ -106,14 +106,13 @@ class StereoTalker:
         progress = Stages()
         frames, masks = [], []
         with host.interruptible(), heard_warnings() as heard:
-            points = keypoints_in(pose_keypoint, columns, rows, person)
             scene = prepare(
                 models,
                 portrait,
                 sound,
                 view,
                 mask=host.mask_in(mask, (rows, columns)),
-                keypoints=points,
+                keypoints=keypoints_in(pose_keypoint, columns, rows, person),
                 person=person or None,
                 transcript=transcript.strip() or None,
                 options=MotionOptions(seed=seed, motion_strength=motion_strength),
