@@ -2,8 +2,7 @@
 
 Behind arms and hands the seen cloth is laid on in pieces of itself (inpaint.py). Beyond the picture's edges it goes on
 in columns: each keeps the colour with which it leaves the picture, so that a lapel, a tie or a row of buttons goes
-straight on, and carries the weave and folds of the cloth above it. Sides and back keep their own colours and get the
-weave.
+straight on, and carries the weave and folds of the cloth above it. Sides and back keep their colours and get the weave.
 """
 
 from typing import NamedTuple
@@ -25,14 +24,14 @@ _RIM, _SPECK = 1, 3  # px of that picture: of the rim of what is cloth, and half
 _EDGE_ROWS = 0.010  # m at the picture's edge whose mean is the colour of a column
 _WEAVE = 0.012  # m over which the weave is averaged away
 _STRIP = 0.07  # m above the edge that lend their weave
-_LOUDEST = 0.14  # colour units (-1..1) of weave: what differs more is another thing, not its weave
+_LOUDEST = 0.20  # colour units (-1..1) of weave: what differs more is another thing, not its weave
 _FACING = (0.05, 0.30)  # cosine to the camera between which a picture of the front serves
 _DRAWN = 0.6  # confidence of what is drawn so
 _CLOTH_NEAR, _CLOTH_SHARE = 0.35, 0.1  # distance of colours of which share of the cloth a sleeve of it has
 
 
 class Cloth(NamedTuple):
-    """Cloth (3, h, w) without arms, its weave (3, h, w), its place in the picture, the sizes above in its pixels."""
+    """Cloth (3, h, w) without arms, its weave (3, h, w), the colours (3, w) at its edge, and where it was."""
 
     picture: Tensor
     weave: Tensor

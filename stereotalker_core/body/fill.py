@@ -12,7 +12,6 @@ from .fill_limbs import limb_colours
 from .model import HalfBody
 from .texels import Lifter
 
-_SAME_HUE, _SHADOW = 0.12, 0.08  # colour units of chroma, and of darkness, by which skin may differ from below the eyes
 _WEAK = 0.1  # confidence of what like surface tells
 _BRIGHTER = 0.6  # colour units (-1..1) that the two sides of a person may differ by
 _LEVEL = 8  # texels a side that share one difference of light
@@ -100,10 +99,7 @@ def _blended(
     template: Tensor,
     weak: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Mix a prior (N, 3), as weak (N,) says, into texels (N, 3) of some confidence (N,).
-
-    Texels that were not seen at all get a template (N, 3).
-    """
+    """Mix a prior (N, 3) of weight `weak` (N,) into texels of some confidence, and a template into unseen ones."""
     share = weak * (1 - confidence)
     filled = (filled * confidence[:, None] + prior * share[:, None]) / (confidence + share).clamp_min(1e-6)[:, None]
     confidence = confidence + share
@@ -213,18 +209,11 @@ def lid_colours(lifter: Lifter, colour: Tensor, photo: Tensor) -> Tensor:
 
 
 def skin_colour(body: HalfBody, lifter: Lifter, colour: Tensor, photo: Tensor) -> Tensor:
-    """The median (3,) of the seen skin of the face that is like the bare skin below the eyes: no beard, no shadow."""
+    """The median (3,) of bare seen skin: below the eyes, where no beard grows; else of what is seen of the face."""
     seen = photo > 0.9
     bare, face = seen & lifter.around_eyes, seen & (lifter.part == body.part_index["face"])
     chosen = colour[bare if int(bare.sum()) > _FEW else face if bool(face.any()) else seen]
-    if not len(chosen):
-        return colour.new_zeros(3)
-    below = chosen.median(0).values
-    skin = colour[face]
-    like = ((skin - skin.mean(1, keepdim=True) - below + below.mean()).norm(dim=1) < _SAME_HUE) & (
-        skin.mean(1) > below.mean() - _SHADOW
-    )
-    return skin[like].median(0).values if int(like.sum()) > _FEW else below
+    return chosen.median(0).values if len(chosen) else colour.new_zeros(3)
 
 
 def _alike(
