@@ -48,7 +48,7 @@ def test_every_requirement_is_imported_and_every_import_is_required():
     extras = ("dev", "train", "evaluation")
     optional = {re.split(r"[><=\[]", item)[0].replace("-", "_") for name in extras for item in listed(name)}
     host = {"comfy", "folder_paths", "comfy_extras", "comfy_execution", "server"}
-    bundled = {"tokenizers", "huggingface_hub", "scipy"}  # by transformers; by librosa
+    bundled = {"tokenizers", "huggingface_hub", "scipy", "numba"}  # by transformers; by librosa
     allowed = required | {name.replace("scikit_image", "skimage") for name in optional} | host | bundled
     assert imported - allowed - {"stereotalker_core"} == set()
 
