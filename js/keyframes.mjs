@@ -6,6 +6,8 @@
  * `keyframes` input reads it. Lists are never changed in place.
  */
 
+import { say } from "./words.mjs";
+
 const NEAR = 0.02; // s; half a frame: two keys cannot be closer
 const ENTRY = /^([^:\s]+?)\s*(%|s)\s*:\s*([^:]+)$/;
 
@@ -18,7 +20,7 @@ export function parseKeys(text, duration) {
     const [, at, unit, rest] = ENTRY.exec(entry) ?? [];
     const numbers = at ? [at, ...rest.trim().split(/\s+/)].map(Number) : [];
     if (numbers.length < 2 || numbers.length > 4 || !numbers.every(Number.isFinite) || numbers[0] < 0) {
-      error = `cannot read "${entry}"`;
+      error = say('cannot read "{0}"', entry);
       continue;
     }
     const time = unit === "%" ? (numbers[0] / 100) * duration : numbers[0];

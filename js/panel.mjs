@@ -6,6 +6,7 @@ import {
   SIZE, TIMELINE, clamp, isOnRing, isOnTimeline, nearest, pointToYaw, snap, timeToX, toDrawing, xToTime, yToYaw, yawToY,
 } from "./orbit.mjs";
 import { draw, palette } from "./view.mjs";
+import { say } from "./words.mjs";
 
 const SHARPNESS = 2; // canvas pixels per unit of the drawing
 const DOUBLE_MS = 350;
@@ -36,9 +37,9 @@ export class CameraPanel {
     this.canvas.style.cssText =
       "width:100%;height:100%;object-fit:contain;display:block;touch-action:none;cursor:grab;outline:none";
     this.canvas.tabIndex = 0;
-    this.canvas.title = HELP;
+    this.canvas.title = say(HELP);
     this.canvas.setAttribute("role", "slider");
-    this.canvas.setAttribute("aria-label", "camera yaw");
+    this.canvas.setAttribute("aria-label", say("camera yaw"));
     this.canvas.setAttribute("aria-valuemin", "-180");
     this.canvas.setAttribute("aria-valuemax", "180");
     this.element.append(this.canvas);

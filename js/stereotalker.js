@@ -1,17 +1,24 @@
 /**
- * Adds the camera picture and the report of a fit to Stereo-Talker's nodes. The nodes' ordinary widgets hold the truth;
+ * Adds the camera picture and the report of a fit to Stereo-Talker's nodes; new seeds are fixed. The nodes' ordinary widgets hold the truth;
  * the picture mirrors them.
  */
 
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
-import { bindCamera } from "./binding.mjs";
+import { bindCamera, fixSeed, locatorOf } from "./binding.mjs";
+import { paintSockets } from "./colours.mjs";
 import { SIZE } from "./orbit.mjs";
 import { CameraPanel } from "./panel.mjs";
 import { bindReport } from "./report.mjs";
+import { addUpload } from "./upload.mjs";
+import { setLanguage } from "./words.mjs";
 
 const NODES = ["StereoTalkerCameraTrajectory", "StereoTalker"];
 const REPORTING = ["StereoTalkerFitPortrait", "StereoTalker"];
+const UPLOADS = {
+  StereoTalkerLoadMotion: ["motion_file", ".safetensors,.npz,.csv,.bvh"],
+  StereoTalkerLoadIdentity: ["identity_file", ".safetensors"],
+};
 const MARGIN = 20; // that the classic renderer leaves around elements, both sides together
 const POLL_MS = 150; // undo, promoted widgets and links change values without telling anyone
 
@@ -43,6 +50,7 @@ function attach(node) {
   host.onChange = () => panel.refresh();
   const timer = setInterval(() => {
     takeOver(node, panel.element);
+    host.grey();
     if (panel.element.isConnected) panel.refresh();
   }, POLL_MS);
   const executed = node.onExecuted;
@@ -72,7 +80,7 @@ function report(node) {
   const configured = node.onConfigure;
   node.onConfigure = function () {
     configured?.apply(this, arguments);
-    text.receive(app.nodeOutputs?.[node.id]);
+    text.receive(app.nodeOutputs?.[locatorOf(node)]);
   };
 }
 
@@ -93,8 +101,17 @@ function forwardToGraph(canvas) {
 
 app.registerExtension({
   name: "StereoTalker.Camera",
+  init() {
+    setLanguage(app.ui?.settings?.getSettingValue?.("Comfy.Locale"));
+  },
+  setup() {
+    paintSockets(app, globalThis.LGraphCanvas, document);
+  },
   nodeCreated(node) {
+    if (node.comfyClass?.startsWith("StereoTalker")) fixSeed(node);
     if (NODES.includes(node.comfyClass)) attach(node);
+    const upload = UPLOADS[node.comfyClass];
+    if (upload) addUpload(node, ...upload, api, app, document);
     if (REPORTING.includes(node.comfyClass)) report(node);
   },
 });

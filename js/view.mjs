@@ -2,6 +2,7 @@
 
 import { PICTURE, RING, SIZE, TIMELINE, TRAINED, stripColumn, timeToX, yawToPoint, yawToY } from "./orbit.mjs";
 import { yawAt } from "./keyframes.mjs";
+import { say } from "./words.mjs";
 
 const FONT = "11px system-ui, sans-serif";
 export const FALLBACK = { ink: "#ddd", faint: "#8a8a8a", ground: "#26282c", line: "#4a4d55", accent: "#4aa3ff", end: "#ff9f43" };
@@ -64,7 +65,7 @@ function drawCircle(context, colours) {
     context.fillStyle = colours.faint;
     context.fillRect(x - 1, y - 1, 2, 2);
   }
-  text(context, "front", RING.x, RING.y + RING.radius + 22, colours.faint, "center");
+  text(context, say("front"), RING.x, RING.y + RING.radius + 22, colours.faint, "center");
   text(context, "+90", RING.x - RING.radius - 24, RING.y - 8, colours.faint);
   text(context, "-90", RING.x + RING.radius + 8, RING.y - 8, colours.faint);
 }
@@ -204,13 +205,13 @@ function drawTimeline(context, scene, colours) {
 
 function drawNumbers(context, { camera, shownYaw, playhead, duration, durationKnown, note }, colours) {
   const x = PICTURE.x;
-  text(context, `yaw ${Math.round(shownYaw * 10) / 10}\u00b0`, x, 143, colours.ink);
-  text(context, `pitch ${Math.round(camera.pitch * 10) / 10}\u00b0`, x + PICTURE.size, 143, colours.faint, "right");
-  const warning = Math.abs(shownYaw) > TRAINED ? "beyond the trained range" : "";
-  const line = note || warning || { fixed: "fixed", orbit: "orbit", keyframes: "keyframes" }[camera.mode];
+  text(context, say("yaw {0}\u00b0", Math.round(shownYaw * 10) / 10), x, 143, colours.ink);
+  text(context, say("pitch {0}\u00b0", Math.round(camera.pitch * 10) / 10), x + PICTURE.size, 143, colours.faint, "right");
+  const warning = Math.abs(shownYaw) > TRAINED ? say("beyond the trained range") : "";
+  const line = note || warning || say(camera.mode);
   text(context, line, x, 160, note || warning ? colours.end : colours.faint);
   const moment = durationKnown // once the graph has run
-    ? `at ${playhead.toFixed(2)} of ${duration.toFixed(2)} s`
-    : `at ${Math.round((100 * playhead) / duration)} % of the clip`;
+    ? say("at {0} of {1} s", playhead.toFixed(2), duration.toFixed(2))
+    : say("at {0} % of the clip", Math.round((100 * playhead) / duration));
   text(context, moment, x, 177, colours.faint);
 }

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 
 import torch
 
-from ..stereotalker_core.camera import trajectories
+from ..stereotalker_core.camera import gestures, trajectories
 from ..stereotalker_core.camera.keyframes import parse_keyframes
 from ..stereotalker_core.camera.viewer import DIRECTION, USES, filmed, tilted, view_of, viewer_cameras
 from ..stereotalker_core.records import Cameras, Identity, Motion
@@ -19,7 +18,10 @@ YAW = (
     "Degrees. 0 = the portrait's own view, positive = the camera moves towards the subject's right side. "
     "Trained range -90..90."
 )
-SIZE = "Pixels of the square canvas, or of a side that is 0 below."
+PITCH = "Degrees; positive = the camera is above. Trained range -8..8."
+KEYS = '"0%: -40, 50%: 20, 100%: -10", or in seconds "1.5s: 20"; each: yaw [pitch [distance]].'
+SIZE = "Pixels of a square, or of a side that is 0 below; 0 = the portrait's own shape, up to 512 pixels."
+HANDS = "on: gestures; off: arms at rest; auto: gestures where the frame shows the body down to the elbows."
 
 
 def side_input() -> tuple:
@@ -28,9 +30,29 @@ def side_input() -> tuple:
     return ("INT", {"default": 0, "min": 0, "max": 1024, "step": 8, "tooltip": tip})
 
 
-def canvas_of(size: int, width: int, height: int) -> tuple[int, int]:
-    """(rows, columns) of the canvas that the widgets ask for."""
-    return height or size, width or size
+def size_input() -> tuple:
+    """The widget of a canvas's size."""
+    return ("INT", {"default": 0, "min": 0, "max": 1024, "step": 8, "tooltip": SIZE})
+
+
+def hands_input() -> tuple:
+    """The widget that says whether gestures are drawn."""
+    return (gestures.HANDS, {"default": gestures.HANDS[0], "tooltip": HANDS})
+
+
+def canvas_of(size: int, width: int, height: int, portrait: tuple[int, int]) -> tuple[int, int]:
+    """(rows, columns) of the canvas that the widgets ask for, of a portrait (H, W) px."""
+    from ..stereotalker_core.pipeline import View
+
+    own = View().canvas(portrait)
+    if width and height:
+        asked = height, width
+    elif size:
+        asked = height or size, width or size
+    else:  # one side, or none, of the portrait's shape
+        factor = height / own[0] if height else width / own[1] if width else 1.0
+        asked = height or 8 * round(own[0] * factor / 8), width or 8 * round(own[1] * factor / 8)
+    return asked
 
 
 class CameraTrajectory:
@@ -53,7 +75,6 @@ class CameraTrajectory:
             return ("FLOAT", options)
 
         path = "fixed uses yaw only; an orbit goes yaw -> end_yaw; keyframes follow the keyframes text."
-        keys = '"0%: -40, 50%: 20, 100%: -10", or in seconds "1.5s: 20"; each: yaw [pitch [distance]].'
         info = "Optional camera of a core 3D or camera node, or a list of them: a path, resampled to the motion."
         use = f"{USES[0]}: yaw, pitch, roll and zoom of camera_info; {USES[1]}: also its position, target and fov."
         return {
@@ -63,22 +84,19 @@ class CameraTrajectory:
                 "path": (PATHS, {"default": PATHS[0], "tooltip": path}),
                 "yaw": angle(0.0, -180.0, 180.0, YAW),
                 "end_yaw": angle(0.0, -180.0, 180.0, f"Yaw of the last frame of an orbit. {YAW}"),
-                "pitch": angle(0.0, -45.0, 45.0, "Degrees; positive = the camera is above. Trained range -8..8."),
+                "pitch": angle(0.0, -45.0, 45.0, PITCH),
                 "distance": (
                     "FLOAT",
                     {"default": 1.0, "min": 0.5, "max": 2.0, "step": 0.05, "tooltip": "Factor on the usual distance."},
                 ),
                 "framing": (
                     trajectories.MODES,
-                    {"default": "auto", "tooltip": "auto shows no more of the body than the portrait does."},
+                    {"default": "auto", "tooltip": "auto: the portrait's own crop, with room for its hands."},
                 ),
-                "size": (
-                    "INT",
-                    {"default": 256, "min": 128, "max": 1024, "step": 64, "tooltip": SIZE},
-                ),
+                "size": size_input(),
             },
             "optional": {
-                "keyframes": ("STRING", {"default": "", "tooltip": keys}),
+                "keyframes": ("STRING", {"default": "", "tooltip": KEYS}),
                 "camera_info": ("LOAD3D_CAMERA", {"tooltip": info}),
                 "camera_use": (USES, {"default": DIRECTION, "tooltip": use}),
                 "width": side_input(),
@@ -104,10 +122,10 @@ class CameraTrajectory:
         height: int = 0,
     ):
         shown = trajectories.framing_for(host.body(), identity, framing)
-        shown = replace(
-            shown, distance=shown.distance * distance, height=shown.height * distance, width=shown.across * distance
-        )
-        frames, canvas = len(motion), canvas_of(size, width, height)
+        if framing == "auto":
+            shown = gestures.widened(shown, host.body(), identity, motion)
+        shown = shown.zoomed(distance)
+        frames, canvas = len(motion), canvas_of(size, width, height, tuple(identity.portrait.shape[-2:]))
         camera_info = camera_info[0] if isinstance(camera_info, list) and len(camera_info) == 1 else camera_info
         told = camera_info is not None
         if told and (isinstance(camera_info, list) or camera_use != DIRECTION or path == "fixed"):

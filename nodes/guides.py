@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 import torch
 
+from ..stereotalker_core.camera.gestures import HANDS, staged
 from ..stereotalker_core.records import Cameras, Guides, Identity, Motion, Regions
 from ..stereotalker_core.shapes import REGIONS
 from . import host
+from .camera import hands_input
 
 CATEGORY = "Stereo-Talker/guides"
 _BYTES = 4 * (9 + 13)  # a pixel and frame: the maps and the pictures made of them
@@ -47,16 +49,18 @@ class RenderGuides:
                 "identity": ("ST_IDENTITY", {"tooltip": "From Fit Portrait."}),
                 "motion": ("ST_MOTION", {"tooltip": "From Sample Motion."}),
                 "cameras": ("ST_CAMERAS", {"tooltip": "From Camera Trajectory."}),
-            }
+            },
+            "optional": {"hands": hands_input()},
         }
 
-    def render(self, identity: Identity, motion: Motion, cameras: Cameras):
-        from ..stereotalker_core.video.guides import render_guides
+    def render(self, identity: Identity, motion: Motion, cameras: Cameras, hands: str = HANDS[0]):
+        from ..stereotalker_core.video.guides import background_plate, render_guides, skin_of
         from ..stereotalker_core.video.skeleton_drawing import draw_skeleton
 
         check_lengths(motion, cameras)
         host.check_memory(len(motion), cameras.size, _BYTES, "render a shorter piece or a smaller size")
         body = host.body()
+        motion = staged(body, identity, motion, cameras, hands)
         rest = body.rest(identity.shape[None], identity.shell[None])
         progress = host.Progress(len(motion))
 
@@ -66,8 +70,9 @@ class RenderGuides:
 
         with host.interruptible():
             guides = None
+            skin = skin_of(body, identity, cameras, background_plate(identity, cameras, continued=True))
             for frames in portions(len(motion)):
-                seen = render_guides(body, identity, motion[frames], cameras[frames], rest)
+                seen = render_guides(body, identity, motion[frames], cameras[frames], rest, skin)
                 guides = guides or room_for(seen, len(motion), cameras)
                 for name in ("normal", "part", "depth", "lift", "visibility"):
                     getattr(guides, name)[frames] = getattr(seen, name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..stereotalker_core.records import Cameras, Identity, Motion
+from ..stereotalker_core.shapes import FPS, frame_count
 from . import host
 
 CATEGORY = "Stereo-Talker/motion"
@@ -20,6 +21,12 @@ FRAMES_TIP = "Number of frames, 25 a second."
 
 def _strength(tip: str) -> tuple:
     return ("FLOAT", {"default": 1.0, "min": 0.0, "max": 3.0, "step": 0.05, "tooltip": tip})
+
+
+def fps_input() -> tuple:
+    """The widget of the frame rate."""
+    tip = "Frames a second of the result; motions are made at 25 and interpolated."
+    return ("FLOAT", {"default": FPS, "min": 8.0, "max": 60.0, "step": 0.01, "tooltip": tip})
 
 
 class EditMotion:
@@ -51,7 +58,8 @@ class EditMotion:
                 "face_strength": _strength("Size of lip, brow and cheek movements; blinks stay."),
                 "smoothing": ("FLOAT", smoothing),
                 "mirror": ("BOOLEAN", {"default": False, "tooltip": "Swap left and right."}),
-            }
+            },
+            "optional": {"fps": fps_input()},
         }
 
     def edit(
@@ -66,6 +74,7 @@ class EditMotion:
         face_strength: float,
         smoothing: float,
         mirror: bool,
+        fps: float = FPS,
     ) -> tuple[Motion, int]:
         from ..stereotalker_core.motion import edit
 
@@ -74,6 +83,8 @@ class EditMotion:
         changed = edit.mirror(changed) if mirror else changed
         changed = edit.gain(changed, body_strength, head_strength, hands_strength, face_strength)
         changed = edit.smooth(changed, smoothing)
+        if fps != changed.fps:
+            changed = edit.at_rate(changed, fps, frame_count(len(changed) / changed.fps, fps))
         return changed, len(changed)
 
 

@@ -139,6 +139,44 @@ class LoadIdentity:
         return identity, host.image_out([identity.portrait[None]]), host.mask_out([identity.mask[None]])
 
 
+class SaveAvatar:
+    DISPLAY_NAME = "Save Avatar GLB (Stereo-Talker)"
+    CATEGORY = CATEGORY
+    DESCRIPTION = (
+        "The fitted person as a GLB file of the output folder: skeleton, 52 ARKit morph targets, texture, and the "
+        "motion as an animation. Opens in Preview 3D, Blender and Unreal."
+    )
+    SEARCH_ALIASES = ["glb", "gltf", "export avatar", "3d model", "blender", "unreal", "preview 3d"]
+    RETURN_TYPES = ("STRING", "STRING")
+    RETURN_NAMES = ("model_file", "filename")
+    OUTPUT_TOOLTIPS = ("For Preview 3D: the file below the output folder.", "The file that was written.")
+    FUNCTION = "save"
+    OUTPUT_NODE = True
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        prefix = {"default": "3d/StereoTalker", "tooltip": "File name, with folders, in the output folder."}
+        tip = "What the person does, as an animation; without it they stand still in the A pose."
+        return {
+            "required": {
+                "identity": ("ST_IDENTITY", {"tooltip": "From Fit Portrait or Load Identity."}),
+                "filename_prefix": ("STRING", prefix),
+            },
+            "optional": {"motion": ("ST_MOTION", {"tooltip": tip})},
+        }
+
+    def save(self, identity: Identity, filename_prefix: str, motion: Motion | None = None):
+        from ..stereotalker_core.motion.glb import save_glb
+        from ..stereotalker_core.video.provenance import NOTICE, SOURCE_TYPE
+
+        path, entry = host.save_path(filename_prefix, ".glb")
+        about = {"notice": NOTICE, "digital_source_type": SOURCE_TYPE}
+        with host.interruptible():
+            save_glb(identity, host.body(), path, motion, about)
+        model_file = "/".join(part for part in (entry["subfolder"], entry["filename"]) if part)
+        return {"ui": {"3d": [entry]}, "result": (model_file, str(path))}
+
+
 class Turntable:
     DISPLAY_NAME = "Turntable (Stereo-Talker)"
     CATEGORY = CATEGORY
@@ -202,4 +240,5 @@ NODES = {
     "StereoTalkerSaveIdentity": SaveIdentity,
     "StereoTalkerLoadIdentity": LoadIdentity,
     "StereoTalkerTurntable": Turntable,
+    "StereoTalkerSaveAvatar": SaveAvatar,
 }

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from ..stereotalker_core.camera.keyframes import parse_keyframes
 from ..stereotalker_core.camera.trajectories import ORIGINS
+from ..stereotalker_core.motion.edit import at_rate
+from ..stereotalker_core.records import Audio, Identity, Motion
 from ..stereotalker_core.shapes import FPS
 from . import host
-from .camera import SIZE, YAW, canvas_of, shown_to_widget, side_input
+from .camera import KEYS, PITCH, YAW, canvas_of, hands_input, shown_to_widget, side_input, size_input
+from .kept import Last, fingerprint
+from .motion import fps_input
 from .portrait import MASK, fit_report, keypoints_in, person_input
+from .shares import alpha_input, first_input, frames_input, part_of, sound_of, with_alpha
 from .speech import audio_in
 from .video import BACKGROUNDS, COLOURS, HIDDEN, check_batch, mode_input
+
+PERSON: Last[Identity] = Last()
+MOTION: Last[tuple[Motion, tuple[str, ...]]] = Last()
 
 
 class StereoTalker:
@@ -19,13 +30,14 @@ class StereoTalker:
         "Embedded nano models: no download, runs on a CPU."
     )
     SEARCH_ALIASES = ["talking head", "talking avatar", "lip sync", "speech to video", "portrait animation"]
-    RETURN_TYPES = ("IMAGE", "MASK", "AUDIO", "FLOAT")
-    RETURN_NAMES = ("images", "mask", "audio", "fps")
+    RETURN_TYPES = ("IMAGE", "MASK", "AUDIO", "FLOAT", "VIDEO")
+    RETURN_NAMES = ("images", "mask", "audio", "fps", "video")
     OUTPUT_TOOLTIPS = (
         "The frames: seconds of speech x 25, rounded up.",
         "The person in every frame.",
-        "The sound, unchanged, for Create Video.",
+        "The sound of these frames, for Create Video; unchanged where all are rendered.",
         "Frames a second, for Create Video.",
+        "The frames with the sound, for Save Video.",
     )
     FUNCTION = "talk"
 
@@ -36,7 +48,6 @@ class StereoTalker:
             return ("FLOAT", options)
 
         seed = {"default": 0, "min": 0, "max": 2**64 - 1, "control_after_generate": True, "tooltip": "The performance."}
-        size = {"default": 256, "min": 128, "max": 1024, "step": 64, "tooltip": SIZE}
         strength = {"default": 1.0, "min": 0.0, "max": 3.0, "step": 0.05, "tooltip": "Size of the gestures."}
         steps = {"default": 1, "min": 1, "max": 50, "tooltip": "Denoising steps of mode diffusion; 1 is sharpest here."}
         origin = "photo: yaw 0 is the portrait's own view; body: yaw 0 sees the front of a body that was turned."
@@ -49,7 +60,7 @@ class StereoTalker:
                 "end_yaw": angle("Yaw of the last frame when orbiting."),
                 "seed": ("INT", seed),
                 "steps": ("INT", steps),
-                "size": ("INT", size),
+                "size": size_input(),
                 "background": (BACKGROUNDS, {"tooltip": "portrait keeps the background behind the person."}),
             },
             "optional": {
@@ -65,6 +76,13 @@ class StereoTalker:
                 "width": side_input(),
                 "height": side_input(),
                 "mode": mode_input(),
+                "hands": hands_input(),
+                "pitch": ("FLOAT", {"default": 0.0, "min": -45.0, "max": 45.0, "step": 0.5, "tooltip": PITCH}),
+                "keyframes": ("STRING", {"default": "", "tooltip": f"In place of yaw and orbit: {KEYS}"}),
+                "fps": fps_input(),
+                "first_frame": first_input(),
+                "frames": frames_input(),
+                "alpha": alpha_input(),
             },
             "hidden": HIDDEN,
         }
@@ -89,46 +107,99 @@ class StereoTalker:
         width: int = 0,
         height: int = 0,
         mode: str = "play",
+        hands: str = "auto",
+        pitch: float = 0.0,
+        keyframes: str = "",
+        fps: float = FPS,
+        first_frame: int = 0,
+        frames: int = 0,
+        alpha: bool = False,
         extra_pnginfo=None,
     ):
-        from ..stereotalker_core.motion.sampling import MotionOptions
-        from ..stereotalker_core.pipeline import Look, View, heard_warnings, prepare, render
+        from ..stereotalker_core.pipeline import Look, View, heard_warnings, prepare
         from ..stereotalker_core.video.provenance import provenance
 
         sound, portrait = audio_in(audio), host.image_in(image)
-        canvas = canvas_of(size, width, height)
-        view = View(yaw, end_yaw if orbit else None, size=canvas, yaw_origin=yaw_origin)
-        check_batch(sound.frame_count(), canvas)
-        rows, columns = portrait.shape[-2:]
+        canvas = canvas_of(size, width, height, tuple(portrait.shape[-2:]))
+        count = sound.frame_count(fps)
+        keys = tuple(parse_keyframes(keyframes, count, fps, pitch)) if keyframes.strip() else ()
+        end = end_yaw if orbit else None
+        view = View(yaw, end, pitch, size=canvas, yaw_origin=yaw_origin, hands=hands, keys=keys)
+        part = part_of(first_frame, frames, count)
+        check_batch(part[1] - part[0] if part else count, canvas)
+        behind = COLOURS["black"] if alpha else background if background == "portrait" else COLOURS[background]
         models, managed = host.nano_models(mode)
         managed.load(16 * canvas[0] * canvas[1] * 1200)
         progress = Stages()
-        frames, masks = [], []
         with host.interruptible(), heard_warnings() as heard:
-            points = keypoints_in(pose_keypoint, columns, rows, person)
-            scene = prepare(
-                models,
-                portrait,
-                sound,
-                view,
-                mask=host.mask_in(mask, (rows, columns)),
-                keypoints=points,
-                person=person or None,
-                transcript=transcript.strip() or None,
-                options=MotionOptions(seed=seed, motion_strength=motion_strength),
-                progress=progress,
-            )
-            behind = background if background == "portrait" else COLOURS[background]
-            for chunk in render(models, scene, Look(steps, seed, behind, mode=mode), progress):
-                host.check_finite(chunk.frames, "the renderer")
-                frames.append(chunk.frames.cpu())
-                masks.append(chunk.masks.cpu())
-                progress.picture = frames[-1][-1]
+            identity = person_of(models, portrait, mask, pose_keypoint, person, progress)
+            motion, said = motion_of(models, sound, transcript.strip(), seed, motion_strength, progress)
+            motion = motion if fps == motion.fps else at_rate(motion, fps, count)
+            scene = prepare(models, None, sound, view, identity=identity, motion=motion)
+            images, masks = drawn(models, scene, Look(steps, seed, behind, mode=mode), part, alpha, progress)
         host.stamp(extra_pnginfo, provenance(host.EMBEDDED, seed))
-        heading = scene.identity.trunk_yaw if yaw_origin == "body" else 0.0
-        shown = shown_to_widget(scene.identity, scene.motion, 0.0, heading)
-        shown |= fit_report(scene.identity, heard)
-        return {"ui": shown, "result": (host.image_out(frames), host.mask_out(masks), audio, FPS)}
+        heading = identity.trunk_yaw if yaw_origin == "body" else 0.0
+        shown = shown_to_widget(identity, scene.motion, pitch, heading)
+        shown |= fit_report(identity, list(dict.fromkeys((*identity.warnings, *said, *heard))))
+        heard_part = sound_of(audio, part, fps)
+        video = host.video_out(images, heard_part, fps)
+        return {"ui": shown, "result": (images, masks, heard_part, fps, video)}
+
+
+def drawn(models, scene, look, part: tuple[int, int] | None, alpha: bool, progress: Stages):
+    """IMAGE and MASK of a scene, or of a part of it; with alpha, the pictures have four channels."""
+    from ..stereotalker_core.pipeline import render
+
+    frames, masks = [], []
+    for chunk in render(models, scene, look, progress, frames=part):
+        host.check_finite(chunk.frames, "the renderer")
+        frames.append(chunk.frames.cpu())
+        masks.append(chunk.masks.cpu())
+        progress.picture = frames[-1][-1]
+    return with_alpha(frames, masks) if alpha else host.image_out(frames), host.mask_out(masks)
+
+
+def person_of(models, portrait, mask, pose_keypoint, person: int, progress) -> Identity:
+    """The person of a portrait (3, H, W): fitted, or the last one where nothing has changed that a fit looks at."""
+    from ..stereotalker_core.pipeline import fit_person, heard_warnings
+
+    rows, columns = portrait.shape[-2:]
+    key = fingerprint(portrait, mask, pose_keypoint, person)
+    identity = PERSON.get(key)
+    if identity is None:
+        progress("fit", 0, 1)
+        with heard_warnings() as said:
+            points, seen = keypoints_in(pose_keypoint, columns, rows, person), host.mask_in(mask, (rows, columns))
+            given = {"networks": models.perception, "person": person or None}
+            identity = fit_person(host.body(), portrait, points, seen, **given)
+        identity = replace(identity, warnings=tuple(said))
+        PERSON.keep(key, identity)
+    progress("fit", 1, 1)
+    return identity
+
+
+def motion_of(
+    models, sound: Audio, transcript: str, seed: int, strength: float, progress
+) -> tuple[Motion, tuple[str, ...]]:
+    """The performance of a recording and what was said about it: sampled, or the last one where nothing has changed."""
+    from ..stereotalker_core.motion.sampling import MotionOptions, sample_motion
+    from ..stereotalker_core.pipeline import heard_warnings
+
+    key = fingerprint(sound.original, sound.original_rate, transcript, seed, strength)
+    kept = MOTION.get(key)
+    if kept is None:
+        with heard_warnings() as said:
+            motion = sample_motion(
+                models.motion,
+                sound.to(models.renderer.device),
+                transcript=transcript or None,
+                options=MotionOptions(seed=seed, motion_strength=strength),
+                callback=lambda step, steps, denoised: progress("motion", step + 1, steps),
+            )
+        kept = motion.to("cpu"), tuple(said)
+        MOTION.keep(key, kept)
+    progress("motion", 1, 1)
+    return kept
 
 
 class Stages:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+import tempfile
+from pathlib import Path
+
 from ..stereotalker_core.audio.load import make_audio
 from ..stereotalker_core.records import Motion
 from . import host
 
 CATEGORY = "Stereo-Talker/motion"
+_LONGEST = 200_000_000  # letters of base64
 
 
 def audio_in(audio: dict):
@@ -63,12 +69,15 @@ class SampleMotion:
     @classmethod
     def INPUT_TYPES(cls):
         from ..stereotalker_core.motion.conditioning import EMOTIONS
+        from ..stereotalker_core.motion.sampling import HANDS
 
         def number(default, high, tip, step=0.05):
             return ("FLOAT", {"default": default, "min": 0.0, "max": high, "step": step, "tooltip": tip})
 
         seed = {"default": 0, "min": 0, "max": 2**64 - 1, "control_after_generate": True, "tooltip": "The performance."}
         transcript = {"default": "", "multiline": True, "tooltip": "Optional: the words spoken, for clearer gestures."}
+        timed = 'Optional, instead of one emotion: [{"start": 0, "emotion": "happy", "intensity": 0.8}, ...]'
+        emotions = {"default": "", "multiline": True, "tooltip": timed}
         return {
             "required": {
                 "motion_model": ("ST_MOTION_MODEL", {"tooltip": "From Load Motion Model."}),
@@ -81,7 +90,14 @@ class SampleMotion:
                 "emotion": (list(EMOTIONS), {"tooltip": "Style of the performance."}),
                 "smoothing": number(0.0, 10.0, "Frames of Gaussian smoothing on the body; lips stay sharp.", 0.1),
             },
-            "optional": {"transcript": ("STRING", transcript)},
+            "optional": {
+                "transcript": ("STRING", transcript),
+                "energy": number(1.0, 2.0, "Size and rate of the gestures: 0.6 calm, 1.4 lively."),
+                "liveliness": number(1.0, 3.0, "How far the head turns and the weight shifts; 0 = only as sampled."),
+                "hands": (list(HANDS), {"tooltip": "on: gestures; low: arms half lowered; off: hanging arms."}),
+                "emotions": ("STRING", emotions),
+                "loop": ("BOOLEAN", {"default": False, "tooltip": "The end leads into the beginning."}),
+            },
         }
 
     def sample(
@@ -96,7 +112,14 @@ class SampleMotion:
         emotion: str,
         smoothing: float,
         transcript: str = "",
+        energy: float = 1.0,
+        liveliness: float = 1.0,
+        hands: str = "on",
+        emotions: str = "",
+        loop: bool = False,
     ) -> tuple[Motion, int]:
+        from ..stereotalker_core.motion.conditioning import Style
+        from ..stereotalker_core.motion.emotions import parse_emotions
         from ..stereotalker_core.motion.sampling import MotionModels, sample_motion
 
         prior, denoiser = motion_model.modules
@@ -119,7 +142,11 @@ class SampleMotion:
                 callback=report,
                 seed=seed,
                 steps=steps,
-                style=emotion,
+                style=Style(emotion, energy=energy),
+                liveliness=liveliness,
+                hands=hands,
+                emotions=parse_emotions(emotions),
+                loop=loop,
                 prior_strength=prior_strength,
                 motion_strength=motion_strength,
                 face_strength=face_strength,
@@ -128,4 +155,65 @@ class SampleMotion:
         return motion, len(motion)
 
 
-NODES = {"StereoTalkerEncodeSpeech": EncodeSpeech, "StereoTalkerSampleMotion": SampleMotion}
+class SpeechSource:
+    DISPLAY_NAME = "Speech from Text (Stereo-Talker)"
+    CATEGORY = CATEGORY
+    DESCRIPTION = (
+        "A recording for workers without a browser: the name of a file of the input folder, or the sound itself as "
+        "data:audio/wav;base64,... Nothing is fetched from the network."
+    )
+    SEARCH_ALIASES = ["base64 audio", "load audio path", "headless", "api"]
+    RETURN_TYPES = ("AUDIO",)
+    RETURN_NAMES = ("audio",)
+    OUTPUT_TOOLTIPS = ("The speech, as loud and as long as it came in.",)
+    FUNCTION = "load"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        tip = "A file of the input folder (folders with /), one of the output folder marked [output], or a data: URL."
+        return {"required": {"source": ("STRING", {"default": "", "multiline": True, "tooltip": tip})}}
+
+    @classmethod
+    def IS_CHANGED(cls, source: str) -> float:
+        source = source.strip()
+        return 0.0 if source[:5].lower() == "data:" else host.resolve_file(_local(source)).stat().st_mtime
+
+    def load(self, source: str) -> tuple[dict]:
+        from ..stereotalker_core.audio.load import load_audio
+
+        source = source.strip()
+        if source[:5].lower() != "data:":
+            return (audio_out(load_audio(host.resolve_file(_local(source)))),)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "speech"
+            path.write_bytes(_decoded(source))
+            return (audio_out(load_audio(path)),)
+
+
+def _local(source: str) -> str:
+    """The name of a file; ValueError for none, and for an address in a network."""
+    if not source:
+        raise ValueError("source is empty: name a file of the input folder, or give data:audio/wav;base64,...")
+    if "://" in source:
+        raise ValueError(f"{source[:40]!r} is an address: this node fetches nothing; send the sound as data:...;base64")
+    return source
+
+
+def _decoded(source: str) -> bytes:
+    """The bytes of a data: URL. ValueError for one without base64, damaged or too long."""
+    head, _, text = source.partition(",")
+    if not head.lower().endswith(";base64") or not text:
+        raise ValueError(f"a sound as text must look like data:audio/wav;base64,UklGR..., got {source[:40]!r}")
+    if len(text) > _LONGEST:
+        raise ValueError(f"the sound has {len(text) / 1e6:.0f} MB of text; above {_LONGEST / 1e6:.0f} MB send a file")
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"the base64 text of the sound is damaged ({error}); send it again, whole") from error
+
+
+NODES = {
+    "StereoTalkerEncodeSpeech": EncodeSpeech,
+    "StereoTalkerSampleMotion": SampleMotion,
+    "StereoTalkerSpeechSource": SpeechSource,
+}

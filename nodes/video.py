@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from ..stereotalker_core.camera.gestures import staged
 from ..stereotalker_core.records import Cameras, Identity, Motion
-from . import host
+from . import host, shares
+from .camera import hands_input
 from .guides import check_lengths
 
 CATEGORY = "Stereo-Talker/video"
@@ -76,16 +78,18 @@ def mode_input() -> tuple:
 
 def chunks_of(
     model, vae, identity: Identity, motion: Motion, cameras: Cameras, seed: int, steps: int, background,
-    mask_predictor, face_scale: int, mode: str,
+    mask_predictor, face_scale: int, mode: str, hands: str, part: tuple[int, int] | None = None,
 ) -> Iterator:  # fmt: skip
-    """Frames and masks of a video as they come, with progress, previews and checks; iterate it interruptibly."""
+    """Frames and masks of a video, or of a part, as they come, with progress, previews and checks; interruptible."""
     from ..stereotalker_core.video.render import render_video
 
     host.networks_of(model)  # refuses another pack's MODEL
     used = [model, host.vae_of(vae), *([mask_predictor] if mask_predictor else [])]
     device = host.load_all(used, _WINDOW_BYTES * cameras.size[0] * cameras.size[1])
     body = host.body(str(device))
-    progress, done = host.Progress(len(motion)), 0
+    motion = staged(host.body(), identity, motion, cameras, hands)
+    first, stop = part or (0, len(motion))
+    progress, done = host.Progress(stop - first), 0
     renderer = renderer_of(model, vae, mask_predictor, body, device)
     window = {}
     if vae.image_encoder is not None:
@@ -95,7 +99,7 @@ def chunks_of(
     for chunk in render_video(
         body, renderer, identity.to(device), motion.to(device), cameras.to(device),
         steps=steps, seed=seed, background=background, use_predicted_mask=mask_predictor is not None,
-        face_scale=face_scale, mode=mode if vae.image_encoder is None else None, **window,
+        face_scale=face_scale, mode=mode if vae.image_encoder is None else None, frames=part, **window,
     ):  # fmt: skip
         host.check_finite(chunk.frames, "the renderer")
         done += len(chunk.frames)
@@ -137,16 +141,23 @@ class RenderVideo:
         "Render the person performing the motion from the cameras. One node for guides, masks, decoder; also the U-Net."
     )
     SEARCH_ALIASES = ["video sampler", "talking video", "render", "novel view"]
-    RETURN_TYPES = ("IMAGE", "MASK", "FLOAT")
-    RETURN_NAMES = ("images", "mask", "fps")
-    OUTPUT_TOOLTIPS = ("The frames.", "The person in every frame.", "Frames a second, for Create Video.")
+    RETURN_TYPES = ("IMAGE", "MASK", "FLOAT", "VIDEO")
+    RETURN_NAMES = ("images", "mask", "fps", "video")
+    OUTPUT_TOOLTIPS = (
+        "The frames.",
+        "The person in every frame.",
+        "Frames a second, for Create Video.",
+        "The frames with the sound, for Save Video.",
+    )
     FUNCTION = "render"
 
     @classmethod
     def INPUT_TYPES(cls):
         inputs = sampling_inputs()
-        inputs["optional"]["face_scale"] = face_scale_input()
-        inputs["optional"]["mode"] = mode_input()
+        inputs["optional"] |= {"face_scale": face_scale_input(), "mode": mode_input(), "hands": hands_input()}
+        inputs["optional"]["audio"] = ("AUDIO", {"tooltip": "The speech, for the sound of the video output."})
+        inputs["optional"] |= {"first_frame": shares.first_input(), "frames": shares.frames_input()}
+        inputs["optional"]["alpha"] = shares.alpha_input()
         return inputs
 
     def render(
@@ -163,30 +174,37 @@ class RenderVideo:
         background_image=None,
         face_scale: int = 1,
         mode: str = "play",
+        hands: str = "auto",
+        audio: dict | None = None,
+        first_frame: int = 0,
+        frames: int = 0,
+        alpha: bool = False,
         extra_pnginfo=None,
     ):
         from ..stereotalker_core.video.provenance import provenance
 
         check_lengths(motion, cameras)
-        check_batch(len(motion), cameras.size)
-        behind = background_of(background, background_image, cameras.size)
-        frames, masks = [], []
+        part = shares.part_of(first_frame, frames, len(motion))
+        check_batch(part[1] - part[0] if part else len(motion), cameras.size)
+        behind = COLOURS["black"] if alpha else background_of(background, background_image, cameras.size)
+        settings = (seed, steps, behind, mask_predictor, face_scale, mode, hands, part)
+        drawn, masks = [], []
         with host.interruptible():
-            for chunk in chunks_of(
-                model, vae, identity, motion, cameras, seed, steps, behind, mask_predictor, face_scale, mode
-            ):
-                frames.append(chunk.frames.cpu())
+            for chunk in chunks_of(model, vae, identity, motion, cameras, *settings):
+                drawn.append(chunk.frames.cpu())
                 masks.append(chunk.masks.cpu())
         host.stamp(extra_pnginfo, provenance(host.model_name(model), seed))
-        return host.image_out(frames), host.mask_out(masks), motion.fps
+        images = shares.with_alpha(drawn, masks) if alpha else host.image_out(drawn)
+        video = host.video_out(images, shares.sound_of(audio, part, motion.fps), motion.fps)
+        return images, host.mask_out(masks), motion.fps, video
 
 
 class RenderToFile:
     DISPLAY_NAME = "Render Video to File (Stereo-Talker)"
     CATEGORY = CATEGORY
     DESCRIPTION = (
-        "Render straight into an MP4 of the output folder, frame by frame: memory does not grow with the length, and a "
-        "cancelled run leaves a video that plays. The file says that it is synthetic media."
+        "Render straight into a video of the output folder, frame by frame: memory does not grow with the length, and "
+        "a cancelled run leaves an MP4 that plays. The file says that it is synthetic media."
     )
     SEARCH_ALIASES = ["stream video", "long video", "save talking video", "mp4"]
     RETURN_TYPES = ("STRING", "INT")
@@ -201,8 +219,9 @@ class RenderToFile:
         label = {"default": False, "tooltip": f"Write {LABEL!r} visibly into a corner of every frame."}
         inputs = sampling_inputs(filename_prefix=("STRING", prefix), label=("BOOLEAN", label))
         inputs["optional"]["audio"] = ("AUDIO", {"tooltip": "The speech, for the sound of the video."})
-        inputs["optional"]["face_scale"] = face_scale_input()
-        inputs["optional"]["mode"] = mode_input()
+        inputs["optional"] |= {"face_scale": face_scale_input(), "mode": mode_input(), "hands": hands_input()}
+        inputs["optional"] |= {"first_frame": shares.first_input(), "frames": shares.frames_input()}
+        inputs["optional"]["file_format"] = shares.file_input()
         return inputs
 
     def render(
@@ -222,24 +241,38 @@ class RenderToFile:
         audio=None,
         face_scale: int = 1,
         mode: str = "play",
+        hands: str = "auto",
+        first_frame: int = 0,
+        frames: int = 0,
+        file_format: str = "mp4",
         extra_pnginfo=None,
     ):
+        from ..stereotalker_core.commands.outputs import straight
         from ..stereotalker_core.video.background_writer import BackgroundWriter
         from ..stereotalker_core.video.provenance import container_tags, draw_label
         from ..stereotalker_core.video.writer import VideoWriter
         from .speech import audio_in
 
         check_lengths(motion, cameras)
-        behind = background_of(background, background_image, cameras.size)
-        path, entry = host.save_path(filename_prefix, ".mp4")
-        tags = container_tags(host.model_name(model), seed)
-        sound = None if audio is None else audio_in(audio)
-        writer = BackgroundWriter(VideoWriter(path, cameras.size, motion.fps, sound, tags))
-        with host.interruptible(), writer:
-            for chunk in chunks_of(
-                model, vae, identity, motion, cameras, seed, steps, behind, mask_predictor, face_scale, mode
-            ):
-                writer.write(draw_label(chunk.frames.cpu(), LABEL) if label else chunk.frames)
+        part, clear = shares.part_of(first_frame, frames, len(motion)), shares.FILES[file_format] != ".mp4"
+        if clear and label:
+            raise ValueError("a label needs a picture behind it: switch label off, or choose file_format mp4")
+        behind = COLOURS["black"] if clear else background_of(background, background_image, cameras.size)
+        path, entry = host.save_path(filename_prefix, shares.FILES[file_format])
+        tags, size = container_tags(host.model_name(model), seed), cameras.size
+        sound = None if audio is None else audio_in(audio if clear else shares.sound_of(audio, part, motion.fps))
+        if clear:
+            whole = (0, len(motion))
+            file = shares.transparent_file(path, size, motion.fps, part or whole, len(motion), sound, tags)
+        else:
+            file = BackgroundWriter(VideoWriter(path, size, motion.fps, sound, tags))
+        settings = (seed, steps, behind, mask_predictor, face_scale, mode, hands, part)
+        with host.interruptible(), file as writer:
+            for chunk in chunks_of(model, vae, identity, motion, cameras, *settings):
+                if clear:
+                    writer.write(*straight(chunk.frames.cpu(), chunk.masks.cpu()))
+                else:
+                    writer.write(draw_label(chunk.frames.cpu(), LABEL) if label else chunk.frames)
         return {"ui": {"images": [entry], "animated": (True,)}, "result": (str(path), writer.frames)}
 
 
@@ -269,7 +302,8 @@ class Conditioning:
         shared = sampling_inputs()
         kept = {name: shared["required"][name] for name in ("vae", "identity", "motion", "cameras", "background")}
         kept["freeze_background"] = ("BOOLEAN", {"default": False, "tooltip": frozen})
-        return {"required": kept, "optional": shared["optional"], "hidden": HIDDEN}
+        optional = shared["optional"] | {"hands": hands_input()}
+        return {"required": kept, "optional": optional, "hidden": HIDDEN}
 
     def encode(
         self,
@@ -281,6 +315,7 @@ class Conditioning:
         freeze_background: bool,
         mask_predictor=None,
         background_image=None,
+        hands: str = "auto",
         extra_pnginfo=None,
     ):
         import torch
@@ -296,6 +331,7 @@ class Conditioning:
         used = [host.vae_of(vae), *([mask_predictor] if mask_predictor else [])]
         device = host.load_all(used, _WINDOW_BYTES * pixels)
         plate = resolve_background(background_of(background, background_image, cameras.size), identity, cameras)
+        motion = staged(host.body(), identity, motion, cameras, hands)
         progress = host.Progress(len(motion))
         with host.interruptible():
             clip = prepare_clip(

@@ -1,4 +1,4 @@
-"""The command line: python -m stereotalker_core COMMAND, talk | motion | face | demo | info | convert | synth ..."""
+"""The command line: python -m stereotalker_core COMMAND, talk | batch | join | serve | motion | avatar | demo | ..."""
 
 import argparse
 import logging
@@ -8,18 +8,29 @@ import threading
 from collections.abc import Sequence
 
 from . import __version__
-from .commands import convert, data, demo, evaluate, face, info, talk
+from .commands import avatar, batch, convert, data, demo, evaluate, face, info, join, serve, talk
 
 _PAIRS = ("--orbit", "--yaw", "--pitch")  # their values may start with a minus, which argparse takes for an option
 
 
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong with a line in one line."""
+
+    def error(self, message: str) -> None:
+        """Exit 2 without the usage, which hides what matters."""
+        command = self.prog.rpartition(" ")[2]
+        hint = f"{command} --help" if " " in self.prog else "--help"
+        sys.stderr.write(f"error: {' '.join(message.split())} (see {hint})\n")
+        sys.exit(2)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """All commands and their options."""
-    parser = argparse.ArgumentParser(prog="python -m stereotalker_core", description=__doc__)
+    parser = Parser(prog="python -m stereotalker_core", description=__doc__)
     parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument("--verbose", action="store_true", help="show log messages")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (talk, face, demo, info, convert, evaluate, data):
+    for module in (talk, batch, join, serve, face, avatar, demo, info, convert, evaluate, data):
         module.add_parsers(commands)
     return parser
 
@@ -28,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command -> exit status: 0 done, 2 bad input (one line on stderr), 130 stopped by the user."""
     words = join_pairs(list(sys.argv[1:] if arguments is None else arguments))
     words, rest = data.split_forwarded(words)
+    if "batch" in words[:2] and "--" in words:  # what follows belongs to every job
+        words, rest = words[: words.index("--")], words[words.index("--") + 1 :]
     args = build_parser().parse_args(words)
     if rest:
         args.rest = rest

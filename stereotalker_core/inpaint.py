@@ -55,6 +55,12 @@ def extend(image: Tensor, margins: tuple[int, int, int, int], seed: int = 0) -> 
     return _completed(F.pad(image, frame), hole, seed)
 
 
+def complete(image: Tensor, hole: Tensor, seed: int = 0) -> Tensor:
+    """The picture (3, H, W) in [-1, 1] with the pixels of hole (1, H, W) bool, and only those, made anew."""
+    dims(hole, "1 H W", **dims(image, "3 H W"))
+    return _completed(image, hole, seed)
+
+
 def _completed(image: Tensor, hole: Tensor, seed: int) -> Tensor:
     """image (3, H, W) with the pixels of hole (1, H, W) bool made anew."""
     if not bool(hole.any()):

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .dilation import largest_around
+
 _PATCH = 5
 _FEATURES = 20  # principal components of a patch
 _EXACT = 2**25  # pairs of patches up to which all are compared
@@ -25,9 +27,7 @@ _FADE = 1.3  # of a patch's vote with every pixel from the known part: what is n
 
 def grown(area: Tensor, radius: int) -> Tensor:
     """(1, H, W) bool dilated by a square."""
-    side = 2 * radius + 1
-    rows = F.max_pool2d(area[None].float(), (side, 1), 1, (radius, 0))
-    return F.max_pool2d(rows, (1, side), 1, (0, radius))[0] > 0.5
+    return largest_around(area.to(torch.uint8), radius) > 0
 
 
 def push_pull(values: Tensor, weight: Tensor) -> Tensor:
@@ -169,7 +169,7 @@ class _Level:
             if bool(near.all()):
                 break
             sure = sure * torch.where(near > 0, 1.0, 1 / _FADE)
-            near = F.max_pool2d(near, 3, 1, 1)
+            near = largest_around(near, 1)
         return sure.flatten().clamp_min(1e-6)
 
     def _begin(self, start: Tensor) -> Tensor:

@@ -15,20 +15,29 @@ from torch import Tensor
 
 from .body.fit import fit_portrait
 from .body.model import HalfBody
-from .camera.trajectories import MODES, ORIGINS, framing_for, orbit
+from .camera.gestures import HANDS, staged, widened
+from .camera.trajectories import MODES, ORIGINS, framing_for, keyframes, orbit
 from .motion.sampling import LaterMotionModels, MotionModels, MotionOptions, sample_motion
 from .perception.keypoints import HELP, Keypoints
 from .perception.networks import Perception, load_perception
 from .records import Audio, Cameras, Identity, Motion
+from .video.bake import bake, load_bake
+from .video.bake_network import BakeNetwork
 from .video.face_pass import LARGEST_SCALE
 from .video.render import RenderedChunk, Renderer, checked_mode, render_video
 from .video.render import load_nano as load_renderer
 
 SIZES = (128, 1024)  # pixels
+LARGEST = 512  # pixels of the longer side where no size is asked for
 SIZE_STEP = 8  # pixels; the renderer draws the next multiple of 64 and cuts it to size
 ASPECTS = {"1:1": 1.0, "4:5": 4 / 5, "9:16": 9 / 16, "16:9": 16 / 9}  # width over height; "photo": the photograph's own
+BAKED = 0.0  # strength of the bake: on photographs the embedded network is no better than the plain fill
 LEAST_QUALITY = 0.25  # of a fit; below, what is rendered is not the person
 Progress = Callable[[str, int, int], None]  # stage, done, total
+
+
+def _stepped(side: float) -> int:
+    return max(SIZES[0], SIZE_STEP * round(side / SIZE_STEP))
 
 
 @dataclass(frozen=True)
@@ -36,18 +45,23 @@ class View:
     """Where the camera stands and what it draws on.
 
     yaw: degrees; until_yaw: those at the end of an orbit. pitch: degrees. framing: see `framing_for`.
-    size: px of a square, or (height, width); with an aspect, px of the narrower side. aspect: "1:1", "4:5", "9:16",
-    "16:9" or "photo", the photograph's own.
+    size: px of a square, or (height, width); with an aspect, px of the narrower side. None: of the photograph's own
+    shape and resolution, or of an aspect, at most LARGEST px a side. aspect: "1:1", "4:5", "9:16", "16:9" or "photo",
+    the photograph's own.
     yaw_origin: "photo": yaw 0 is the photograph's own view; "body": it sees the front of the body.
+    hands: "on": gestures; "off": arms at rest; "auto": gestures where the frame shows the body down to the elbows.
+    keys: (frame, yaw, pitch, distance factor) of `trajectories.keyframes`, in place of yaw and until_yaw.
     """
 
     yaw: float = 0.0
     until_yaw: float | None = None
     pitch: float = 0.0
     framing: str = "auto"
-    size: int | tuple[int, int] = 256
+    size: int | tuple[int, int] | None = None
     yaw_origin: str = "photo"
     aspect: str | None = None
+    hands: str = "auto"
+    keys: tuple[tuple[int, float, float, float], ...] = ()
 
     def __post_init__(self) -> None:
         for yaw in (self.yaw, self.end_yaw):
@@ -59,11 +73,13 @@ class View:
             raise ValueError(f"framing {self.framing!r} is unknown; use one of {', '.join(MODES)}")
         if self.yaw_origin not in ORIGINS:
             raise ValueError(f"yaw_origin {self.yaw_origin!r} is unknown; use one of {', '.join(ORIGINS)}")
+        if self.hands not in HANDS:
+            raise ValueError(f"hands {self.hands!r} is unknown; use one of {', '.join(HANDS)}")
         if self.aspect is not None and self.aspect not in (*ASPECTS, "photo"):
             raise ValueError(f"aspect {self.aspect!r} is unknown; use one of {', '.join(ASPECTS)}, photo")
-        if self.aspect is not None and not isinstance(self.size, int):
+        if self.aspect is not None and isinstance(self.size, tuple):
             raise ValueError(f"an aspect goes with a size of one number, got {self.size}")
-        self.canvas((1, 1))
+        self.canvas((LARGEST, LARGEST))
 
     @property
     def end_yaw(self) -> float:
@@ -71,11 +87,16 @@ class View:
 
     def canvas(self, photo: tuple[int, int]) -> tuple[int, int]:
         """(height, width) px of the video of a photograph (H, W). ValueError for sides out of range."""
-        if not isinstance(self.size, int):
+        wide = photo[1] / photo[0] if self.aspect == "photo" or self.size is None else 1.0
+        wide = ASPECTS.get(self.aspect or "photo", wide)
+        if isinstance(self.size, tuple):
             height, width = self.size
+        elif self.size is None:
+            longer = _stepped(min(LARGEST, max(photo)))
+            narrower = _stepped(longer * min(wide, 1 / wide))
+            height, width = (narrower, longer) if wide >= 1 else (longer, narrower)
         else:
-            wide = photo[1] / photo[0] if self.aspect == "photo" else ASPECTS[self.aspect or "1:1"]
-            longer = self.size if wide == 1 else SIZE_STEP * round(self.size * max(wide, 1 / wide) / SIZE_STEP)
+            longer = self.size if wide == 1 else _stepped(self.size * max(wide, 1 / wide))
             if self.aspect == "photo":  # of a very long photograph the ends stay out
                 longer = min(longer, max(self.size, SIZES[1]))
             height, width = (self.size, longer) if wide >= 1 else (longer, self.size)
@@ -85,21 +106,30 @@ class View:
             )
         return height, width
 
-    def cameras(self, body: HalfBody, identity: Identity, frames: int) -> Cameras:
-        """One camera a frame around this person."""
+    def cameras(self, body: HalfBody, identity: Identity, frames: int, motion: Motion | None = None) -> Cameras:
+        """One camera a frame around this person; with room for the hands of a motion where one is given."""
         framing = framing_for(body, identity, self.framing, self.yaw_origin)
+        if motion is not None and self.framing == "auto" and self.hands != "off":
+            framing = widened(framing, body, identity, motion)
         height, width = identity.portrait.shape[-2:]
-        return orbit(framing, frames, self.yaw, self.end_yaw, self.pitch, self.canvas((height, width)))
+        canvas = self.canvas((height, width))
+        if self.keys:
+            return keyframes(framing, frames, self.keys, canvas)
+        return orbit(framing, frames, self.yaw, self.end_yaw, self.pitch, canvas)
 
 
 @dataclass(frozen=True)
 class Models:
-    """Everything `talk` needs: the body, the networks that see the portrait, those of stage 1 and of stage 2."""
+    """Everything `talk` needs: the body, the networks that see the portrait, those of stage 1 and of stage 2.
+
+    bake: the network that invents what the portrait does not show, once a person; None: the embedded one, when needed.
+    """
 
     body: HalfBody
     perception: Perception
     motion: MotionModels
     renderer: Renderer
+    bake: BakeNetwork | None = None
 
     @classmethod
     def load_nano(cls, device: str | torch.device = "cpu", mode: str = "diffusion", later: bool = False) -> "Models":
@@ -131,10 +161,12 @@ class Scene:
 class Look:
     """Settings of stage 2.
 
-    steps, seed: of the denoiser and its noise. background: "portrait", an (r, g, b) in 0..1, or a picture (3, H, W) of
-    the canvas in [-1, 1]. predicted_mask: whether the mask is predicted or the bare body's own silhouette. face_scale:
-    how many times as large the face is drawn once more (1 = no face pass). mode: "play", guides and the guided decoder;
-    "diffusion", the paper's, a denoiser with experts on every frame; None, the renderer's own.
+    steps, seed: denoising steps and seed of the noise of mode "diffusion".
+    background: "portrait", an (r, g, b) in 0..1, or a picture (3, H, W) of the canvas in [-1, 1].
+    predicted_mask: whether the mask is predicted, or the bare body's own silhouette.
+    face_scale: how many times as large the face is drawn once more (1 = no face pass).
+    mode: "play", guides and the guided decoder; "diffusion", the paper's, a denoiser with experts for every frame;
+    None, the renderer's own.
     """
 
     steps: int = 1
@@ -200,7 +232,7 @@ def fit_person(
 
 def prepare(
     models: Models,
-    portrait: Tensor,
+    portrait: Tensor | None,
     audio: Audio | None,
     view: View | None = None,
     *,
@@ -212,28 +244,33 @@ def prepare(
     options: MotionOptions | None = None,
     progress: Progress | None = None,
     fitted: Callable[[Identity], None] | None = None,
+    identity: Identity | None = None,
+    bake_strength: float | None = None,
 ) -> Scene:
     """Steps 1-4 of the recipe: portrait (3, H, W) in [-1, 1] and speech -> the scene.
 
-    person: which of several people, 1 = the largest. motion: skips stage 1. fitted: is called with the person as soon
-    as they are fitted, with the quality and the warnings of the fit.
+    person: which of several people, 1 = the largest. identity: a person who is fitted already; the portrait is not
+    looked at then. motion: skips stage 1. fitted: is called with the person as soon as they are fitted, with the
+    quality and the warnings of the fit. bake_strength: 0..1, of what is invented where the portrait shows nothing; 0 =
+    its plain fill; None = BAKED for who is fitted here, and a given identity as it is.
     ValueError for bad input, and for a portrait that the body does not fit.
     """
     report = progress or (lambda stage, done, total: None)
     # 1. check the inputs
     if audio is None and motion is None:
         raise ValueError("give a recording or a motion")
-    view, options = view or View(), options or MotionOptions()
-    # 2. fit the portrait once; on the CPU, where its small systems are solved in float64
-    report("fit", 0, 1)
+    view, options, given = view or View(), options or MotionOptions(), identity
+    # 2. fit the portrait once, on the CPU, where its small systems are solved in float64; invent what it does not show
     device = models.renderer.device
-    body, networks = models.body, models.perception
-    if device.type != "cpu":
-        body = copy.deepcopy(body).cpu()
-    identity = fit_person(body, portrait, keypoints, mask, networks=networks, person=person)
-    report("fit", 1, 1)
+    body = models.body if device.type == "cpu" else copy.deepcopy(models.body).cpu()
+    if identity is None:
+        report("fit", 0, 1)
+        identity = fit_person(body, portrait, keypoints, mask, networks=models.perception, person=person)
+        report("fit", 1, 1)
     if fitted:
         fitted(identity)
+    if bake_strength is not None or given is None:
+        identity = baked(models, body, identity, BAKED if bake_strength is None else bake_strength, report)
     # 3. speech -> motion
     if motion is None:
         motion = sample_motion(
@@ -243,15 +280,42 @@ def prepare(
             options=options,
             callback=lambda step, steps, denoised: report("motion", step + 1, steps),
         )
-    # 4. one camera a frame
-    return Scene(identity, motion, view.cameras(body, identity, len(motion)))
+    # 4. one camera a frame, and the gestures that belong into it
+    cameras = view.cameras(body, identity, len(motion), motion.to("cpu"))
+    return Scene(identity, staged(body, identity, motion, cameras, view.hands), cameras)
+
+
+def baked(
+    models: Models, body: HalfBody, identity: Identity, strength: float, progress: Progress | None = None
+) -> Identity:
+    """The identity with what the portrait does not show invented at a strength 0..1, unless that was done before."""
+    if identity.baked == strength or identity.atlas_layout != 2:
+        return identity
+    network = models.bake
+    if network is None and strength > 0:
+        network = load_bake(device=models.renderer.device)
+    if progress:
+        progress("bake", 0, 1)
+    identity = identity.before_bake() if network is None else bake(network, body, identity, strength=strength)
+    if progress:
+        progress("bake", 1, 1)
+    return identity
 
 
 def render(
-    models: Models, scene: Scene, look: Look | None = None, progress: Progress | None = None
+    models: Models,
+    scene: Scene,
+    look: Look | None = None,
+    progress: Progress | None = None,
+    *,
+    frames: tuple[int, int] | None = None,
 ) -> Iterator[RenderedChunk]:
-    """Step 5 of the recipe: yields frames (t, 3, H, W) in [-1, 1] and masks (t, 1, H, W), few at a time."""
+    """Step 5 of the recipe: yields frames (t, 3, H, W) in [-1, 1] and masks (t, 1, H, W), few at a time.
+
+    frames: (first, stop), a part of the clip alone, equal to those frames of the whole; None gives all.
+    """
     look, done = look or Look(), 0
+    first, stop = frames or (0, len(scene.motion))
     chunks = render_video(
         models.body,
         models.renderer,
@@ -261,12 +325,13 @@ def render(
         background=look.background,
         use_predicted_mask=look.predicted_mask,
         face_scale=look.face_scale,
+        frames=frames,
         mode=look.mode,
     )
     for chunk in chunks:
         done += len(chunk.frames)
         if progress:
-            progress("render", done, len(scene.motion))
+            progress("render", done, stop - first)
         yield chunk
 
 

@@ -96,6 +96,8 @@ class Identity(Record):
     rest_expression (52,): the portrait's own expression without its open mouth, to which a motion is added;
     expression_gain (52,): how far this face must go for the same effect (lids that close a wide eye);
     rest_rotations (49, 3): how the head is held. All None: a motion is meant as it is.
+    baked: 0..1, the strength with which networks drew into `atlas` what was not seen (video.bake); unbaked (3, A, A)
+    is the atlas before that, None where nothing was drawn.
     """
 
     shape: Tensor
@@ -116,6 +118,8 @@ class Identity(Record):
     expression_gain: Tensor | None = None
     rest_rotations: Tensor | None = None
     warnings: tuple[str, ...] = ()  # what the fit could only guess, in words for whoever looks at the result
+    baked: float = 0.0
+    unbaked: Tensor | None = None
 
     @property
     def trunk_yaw(self) -> float:
@@ -129,6 +133,10 @@ class Identity(Record):
         for name in reversed(SPINE_JOINTS):  # parents turn what their children have turned
             front = axis_angle_to_matrix(self.rest_rotations[JOINT_INDEX[name]].double().cpu()) @ front
         return math.degrees(math.atan2(-float(front[0]), -float(front[1])))
+
+    def before_bake(self) -> "Identity":
+        """The same person with the fill that the portrait alone gives."""
+        return self if self.unbaked is None else replace(self, atlas=self.unbaked, unbaked=None, baked=0.0)
 
     def literal(self) -> "Identity":
         """The same person, for motions that are meant as they are, such as the portrait's own pose."""

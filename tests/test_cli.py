@@ -19,7 +19,7 @@ from stereotalker_core.commands import data, talk
 from stereotalker_core.commands.evaluate import table
 from stereotalker_core.image import load_background, save_image
 from stereotalker_core.records import Motion
-from stereotalker_core.video import writer
+from stereotalker_core.video import parts
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -168,7 +168,7 @@ def test_a_disk_that_fills_while_writing(tiny, inputs, tmp_path, capsys, monkeyp
     def full(self, frames):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(writer.VideoWriter, "write", full)
+    monkeypatch.setattr(parts.ClipWriter, "write", full)
     assert cli.main(words(inputs, tmp_path / "v.mp4", "--quiet")) == 2
     error = capsys.readouterr().err.strip()
     assert "disk is full" in error and len(error.splitlines()) == 1
@@ -374,3 +374,9 @@ def test_messages_name_the_file():
 def test_negative_angles_are_values():
     line = ["talk", "--orbit", "-40:40", "--yaw", "-3", "--seed", "1"]
     assert cli.join_pairs(line) == ["talk", "--orbit=-40:40", "--yaw=-3", "--seed", "1"]
+
+
+@pytest.mark.parametrize("strength", ["-0.1", "1.5"])
+def test_bake_strengths_out_of_range_are_refused(tiny, inputs, tmp_path, capsys, strength):
+    assert cli.main(words(inputs, tmp_path / "v.mp4", "--bake", strength)) == 2
+    assert "--bake must be 0..1" in capsys.readouterr().err

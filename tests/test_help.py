@@ -36,6 +36,16 @@ def test_every_node_has_a_page_with_a_picture_and_all_its_sockets():
         assert [key for key in described if key != "name"] == sockets, name
 
 
+def test_every_node_has_a_chinese_page_where_comfyui_looks_for_it():
+    assert {page.parent.name for page in PAGES.glob("*/zh.md")} == set(GOLDEN)
+    for name, node in GOLDEN.items():
+        text = (PAGES / name / "zh.md").read_text(encoding="utf-8")
+        sockets = [key for part in ("inputs", "outputs") for key, _ in node[part]]
+        assert re.findall(r"^\| [^|]*\((\w+)\) \|", text, re.M) == sockets, name
+        rows = re.findall(r"^\|.*\| ([^|]+) \|$", text, re.M)
+        assert all(re.search("[\u4e00-\u9fff]", meaning) for meaning in rows), name
+
+
 def test_pictures_are_small():
     pictures = list((PAGES / "pictures").iterdir())
     assert pictures and all(picture.stat().st_size <= 60_000 for picture in pictures)

@@ -128,6 +128,8 @@ def test_bad_views(settings, message):
         ({"size": 320, "aspect": "4:5"}, (400, 320)),
         ({"size": 512, "aspect": "photo"}, (768, 512)),  # of a photograph 900 high, 600 wide
         ({"size": 200, "aspect": "1:1"}, (200, 200)),
+        ({}, (512, 344)),  # the shape of the photograph, up to 512 px
+        ({"aspect": "9:16"}, (512, 288)),
     ],
 )
 def test_canvases(settings, canvas):

@@ -45,9 +45,9 @@ def test_every_requirement_is_imported_and_every_import_is_required():
     imported = {distribution.get(name, name) for name in imported} - set(sys.stdlib_module_names)
     required = {line.split(">=")[0].replace("-", "_") for line in requirement_lines()}
     assert required - imported <= {"comfyui_frontend_package"}  # what the pack's JavaScript runs in
-    extras = ("dev", "train", "evaluation")
+    extras = ("dev", "train", "evaluation", "ray", "serve")
     optional = {re.split(r"[><=\[]", item)[0].replace("-", "_") for name in extras for item in listed(name)}
-    host = {"comfy", "folder_paths", "comfy_extras", "comfy_execution", "server"}
+    host = {"comfy", "comfy_api", "folder_paths", "comfy_extras", "comfy_execution", "server"}
     bundled = {"tokenizers", "huggingface_hub", "scipy", "numba"}  # by transformers; by librosa
     allowed = required | {name.replace("scikit_image", "skimage") for name in optional} | host | bundled
     assert imported - allowed - {"stereotalker_core"} == set()
@@ -73,7 +73,7 @@ def test_licence_and_notice():
 def test_ci_script_runs_the_tests():
     script = ROOT / ".ci" / "run"
     assert script.stat().st_mode & 0o111 and "set -euo pipefail" in script.read_text()
-    assert "make test" in script.read_text()
+    assert "make lint" in script.read_text() and "make test" in script.read_text()
 
 
 def test_readme_tree_and_tables_are_up_to_date():

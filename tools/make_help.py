@@ -1,4 +1,4 @@
-"""Write the help pages (js/docs/<node id>.md), their pictures and the English locale from the nodes themselves.
+"""Write the help pages (js/docs/<node id>.md, zh.md in a folder), their pictures and the English locale from the nodes.
 
 python tools/make_help.py [--check]    with --check nothing is written: exit status 1 names what is out of date.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "js" / "docs"
 LOCALE = ROOT / "locales" / "en" / "nodeDefs.json"
+CHINESE = ROOT / "locales" / "zh" / "nodeDefs.json"
 WIDTH = 480  # pixels of a help picture
 PACK = "stereotalker_pack_for_help"
 NOTES_FILE = Path(__file__).with_name("help_notes.md")
@@ -69,6 +70,24 @@ def page(name: str, cls: type) -> str:
     return "\n".join(lines) + "\n"
 
 
+def chinese_page(name: str, cls: type, texts: dict) -> str:
+    """The Chinese help page of a node, from locales/zh: what the node and every socket means."""
+    picture, title = NOTES[name][0], texts["display_name"]
+    lines = [f"# {title}", "", texts["description"], "", f"![{title}](pictures/{picture}.jpg)"]
+    lines += ["", "## 输入", "| 名称 | 类型 | 含义 |", "|---|---|---|"]
+    optional = cls.INPUT_TYPES().get("optional", {})
+    for key, spec in inputs_of(cls).items():
+        kind = limits(spec).replace("choice", "选项").replace(" to ", " 至 ")
+        kind += ",可选" if key in optional else ""
+        known = texts["inputs"].get(key, {"name": key, "tooltip": spec[1]["tooltip"]})
+        lines.append(f"| {known['name']} ({key}) | {kind} | {known['tooltip']} |")
+    lines += ["", "## 输出", "| 名称 | 类型 | 含义 |", "|---|---|---|"]
+    for i, (key, kind, tip) in enumerate(zip(cls.RETURN_NAMES, cls.RETURN_TYPES, cls.OUTPUT_TOOLTIPS, strict=True)):
+        known = texts["outputs"].get(str(i), {"name": key, "tooltip": tip})
+        lines.append(f"| {known['name']} ({key}) | {kind} | {known['tooltip']} |")
+    return "\n".join(lines) + "\n"
+
+
 def english(classes: dict[str, type]) -> str:
     """locales/en/nodeDefs.json."""
     table = {}
@@ -89,7 +108,12 @@ def wanted() -> dict[Path, str]:
     classes = node_classes()
     if set(classes) != set(NOTES):
         raise SystemExit(f"tools/help_notes.md and the nodes differ in {sorted(set(classes) ^ set(NOTES))}")
-    return {PAGES / f"{name}.md": page(name, cls) for name, cls in classes.items()} | {LOCALE: english(classes)}
+    chinese = json.loads(CHINESE.read_text(encoding="utf-8"))
+    files = {PAGES / f"{name}.md": page(name, cls) for name, cls in classes.items()} | {LOCALE: english(classes)}
+    for name, cls in classes.items():
+        if name in chinese:  # locales/zh is written by hand; a test says what it lacks
+            files[PAGES / name / "zh.md"] = chinese_page(name, cls, chinese[name])
+    return files
 
 
 def make_pictures() -> None:
@@ -110,7 +134,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
     files = wanted()
-    stale = [path for path in PAGES.glob("*.md") if path not in files]
+    stale = [path for path in PAGES.rglob("*.md") if path not in files]
     old = [path for path, text in files.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     if check:
         for path in [*stale, *old]:

@@ -101,13 +101,19 @@ def workflow(name: str, graph: Graph, classes: dict[str, type]) -> dict:
     for i, text in enumerate(graph.notes):
         nodes.append(
             {"id": len(nodes) + 1, "type": "MarkdownNote", "pos": [i * 570 - 20, -300], "size": [550, 190], "flags": {},
-             "order": len(nodes), "mode": 0, "inputs": [], "outputs": [], "title": "Note", "properties": {},
+             "order": len(nodes), "mode": 0, "inputs": [], "outputs": [], "title": heading(text), "properties": {},
              "widgets_values": [text], "color": "#432", "bgcolor": "#653"}
         )  # fmt: skip
     return {
         "id": stable_id(name), "revision": 0, "last_node_id": len(nodes), "last_link_id": len(links), "nodes": nodes,
         "links": links, "groups": groups, "config": {}, "extra": {}, "version": 0.4,
     }  # fmt: skip
+
+
+def heading(text: str) -> str:
+    """The title of a note: its first line where that is a heading."""
+    first = text.splitlines()[0]
+    return first.removeprefix("## ") if first.startswith("## ") else "Good to know"
 
 
 def stable_id(name: str) -> str:

@@ -1,6 +1,7 @@
-"""Write the generated parts of README.md: the tree (from the modules' docstrings) and the table of nano models.
+"""Write what is generated in the documents: README's headline numbers, docs/models.md and docs/tree.md.
 
-`python tools/readme_tables.py` rewrites them, `--check` only tells whether they are up to date.
+`python tools/readme_tables.py` rewrites them from the checkpoints' metadata, the last evaluation and the modules'
+docstrings; `--check` only tells whether they are up to date.
 """
 
 import ast
@@ -12,9 +13,7 @@ from pathlib import Path
 from safetensors import safe_open
 
 ROOT = Path(__file__).resolve().parents[1]
-README = ROOT / "README.md"
 CORE = ROOT / "stereotalker_core"
-WIDTH = 118
 HEADLINES = ("psnr_fg_0_30", "psnr_fg_60_90", "psnr_face", "mask_moe_gain_db")  # of stage 2
 FOLDERS = {
     "nodes": "ComfyUI nodes: translate sockets, call the core once, translate back",
@@ -37,16 +36,25 @@ FOLDERS = {
 
 
 def main() -> int:
-    """Rewrite README.md, or compare with --check; 1 where it is out of date."""
-    before = README.read_text(encoding="utf-8")
-    after = before
-    for name, body in (("tree", tree), ("models", models), ("stage 1", stage_1), ("stage 2", stage_2)):
-        after = replace(after, name, body())
-    if "--check" in sys.argv[1:]:
+    """Rewrite the documents, or compare with --check; 1 where one is out of date."""
+    parts = {
+        "README.md": {"headlines": headlines},
+        "docs/models.md": {"models": models, "stage 1": stage_1, "stage 2": stage_2},
+        "docs/tree.md": {"tree": tree},
+    }
+    stale = []
+    for name, bodies in parts.items():
+        path = ROOT / name
+        before = after = path.read_text(encoding="utf-8")
+        for marker, body in bodies.items():
+            after = replace(after, marker, body())
         if after != before:
-            print("README.md is out of date: run `make readme`")
-        return int(after != before)
-    README.write_text(after, encoding="utf-8")
+            stale.append(name)
+        if "--check" not in sys.argv[1:]:
+            path.write_text(after, encoding="utf-8")
+    if "--check" in sys.argv[1:] and stale:
+        print(f"{', '.join(stale)} out of date: run `make readme`")
+        return 1
     return 0
 
 
@@ -59,30 +67,21 @@ def replace(text: str, name: str, body: str) -> str:
 
 
 def tree() -> str:
-    """One line a file: its name and the first sentence of its docstring."""
-    lines = ["```"]
+    """One table a folder, one row a file: its name and the first sentence of its docstring."""
+    lines = []
     for folder, meaning in FOLDERS.items():
-        files = sorted((ROOT / folder).glob("*.py"))
-        files = [f for f in files if f.name != "__init__.py"]
-        if not files:
-            continue
-        lines.append(_cut(f"{folder + '/':<31} {meaning}"))
-        lines += [_cut(f"  {f.name:<29} {first_line(f)}") for f in files]
-    return "\n".join([*lines, "```"])
+        files = [f for f in sorted((ROOT / folder).glob("*.py")) if f.name != "__init__.py"]
+        if files:
+            lines += [f"## {folder}/", meaning[0].upper() + meaning[1:] + ".", "", "| file | what |", "|---|---|"]
+            lines += [f"| {f.name} | {first_sentence(f)} |" for f in files] + [""]
+    return "\n".join(lines).rstrip()
 
 
-def first_line(path: Path) -> str:
-    """First line of a module's docstring without its full stop."""
+def first_sentence(path: Path) -> str:
+    """The first sentence of a module's docstring, on one line, without its full stop."""
     text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-    return text.partition("\n")[0].rstrip(".")
-
-
-def _cut(line: str) -> str:
-    """A line that is too long ends at the last clause that fits."""
-    if len(line) <= WIDTH:
-        return line
-    ends = [m.start() for m in re.finditer(r"[:;,.(](?= )|(?<= )\(", line) if 45 < m.start() <= WIDTH]
-    return line[: ends[-1]].rstrip() if ends else line[:WIDTH].rsplit(" ", 1)[0]
+    paragraph = " ".join(text.partition("\n\n")[0].split())
+    return re.split(r"(?<!et al)\.(?= [A-Z`]|$)", paragraph)[0].replace("|", "\\|")
 
 
 def models() -> str:
@@ -103,7 +102,7 @@ def models() -> str:
     return "\n".join([*head, *rows, f"| **together** | | **{total / 1e6:.1f}** | | |"])
 
 
-MEASURED = "time not in the file, see [seconds a step](docs/training.md#what-the-nano-trainers-cost)"
+MEASURED = "time not in the file, see [seconds a step](training.md#what-the-nano-trainers-cost)"
 # what is asked of stage 1; Frechet distances are compared with each other
 ASKED = {
     "jaw_correlation": ">= 0.85", "mouth_correlation": ">= 0.75", "closure_recall": ">= 0.90",
@@ -125,6 +124,32 @@ ASKED_2 = {
     "view_moe_gain_db": "> 0", "mask_moe_gain_db": "> 0", "flicker_ratio": "<= 1.2", "seam_ratio": "<= 1",
     "identity_drift_db": "<= 0.3", "sweep_outlier": "<= 2", "disparity_right": "1",
 }  # fmt: skip
+
+
+# README: what a user feels first; the tables of docs/models.md have the rest
+HEADLINES_OF_README = {
+    "real_closure_recall": ("motion", "lips that close on p, b, m in real recordings", ".0%"),
+    "meaning_recall_text": ("motion", "gestures that mean the word, with a transcript", ".0%"),
+    "realtime_factor": ("motion", "speech to motion, times real time on one core", ".0f"),
+    "psnr_face": ("render", "face of held-out synthetic people, true fits, dB", ".1f"),
+    "psnr_fg_0_30": ("render", "person at yaw 0 to 30, true fits, dB", ".1f"),
+    "psnr_fg_est_0_30": ("render", "the same with the fit estimated from the portrait, dB", ".1f"),
+    "mask_iou": ("render", "mask of the person, IoU", ".3f"),
+    "flicker_ratio": ("render", "flicker, over the true video's", ".2f"),
+}
+
+
+def headlines() -> str:
+    """Eight headline numbers: stage 1 from the denoiser's metadata, stage 2 as last evaluated."""
+    with safe_open(CORE / "checkpoints" / "nano" / "motion_denoiser.safetensors", "pt") as file:
+        known = {"motion": json.loads((file.metadata() or {}).get("metrics", "{}"))}
+    known["render"] = json.loads((ROOT / "docs" / "metrics" / "render.json").read_text(encoding="utf-8"))["metrics"]
+    lines = ["| held out | value | 95 % interval |", "|---|---|---|"]
+    for name, (source, told, spec) in HEADLINES_OF_README.items():
+        if name in known[source]:
+            value, low, high = (format(known[source][name][key], spec) for key in ("value", "low", "high"))
+            lines.append(f"| {told} | {value} | {low} .. {high} |")
+    return "\n".join(lines)
 
 
 def stage_1() -> str:

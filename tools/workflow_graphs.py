@@ -100,6 +100,7 @@ def simple() -> Graph:
     g = Graph("## A talking person in one node\nChoose the yaw, queue. " + ANYWHERE + MASK, DISCLOSE)
     g.inputs()
     g.add("talk", "StereoTalker", {"yaw": 20.0}, image="example:image", mask="example:mask", audio="example:audio")
+    g.rows[-1].wires["transcript"] = "example:transcript"
     g.save("talk:images", "talk:fps", "talk:audio")
     return g
 
@@ -359,9 +360,13 @@ def talk_blueprint() -> Blueprint:
     g.everything()
     g.camera()
     g.render()
+    g.rows[-1].wires["audio"] = "heard:audio"  # for the sound of the video
     del g.rows[0]  # the example inputs: they come from outside
     opened = {"image": ["fit:image"], "mask": ["fit:mask"], "audio": ["heard:audio"], "yaw": ["camera:yaw"]}
+    opened |= {"path": ["camera:path"], "end_yaw": ["camera:end_yaw"], "seed": ["motion:seed"]}
+    opened |= {"size": ["camera:size"], "background": ["render:background"], "transcript": ["motion:transcript"]}
     outputs = {"images": "render:images", "mask": "render:mask", "audio": "heard:audio", "fps": "render:fps"}
+    outputs["video"] = "render:video"
     return Blueprint("Stereo-Talker: talk (two stages)", _opened(g, opened), opened, outputs)
 
 

@@ -24,7 +24,7 @@ from .model import (
     with_sampling,
 )
 from .models import AUDIO, FILES, LANGUAGE, SETS, VAES, model_choices, resolve_model
-from .pictures import fit_canvas, image_in, image_out, mask_in, mask_out, only_one, strip_of, to_pil
+from .pictures import fit_canvas, image_in, image_out, mask_in, mask_out, only_one, strip_of, to_pil, video_out
 from .progress import Progress, check_finite, check_interrupted, interruptible
 from .vae import ClipVAE, vae_of
 
@@ -73,6 +73,7 @@ __all__ = [
     "temporary_file",
     "to_pil",
     "vae_of",
+    "video_out",
     "weight_dtype",
     "with_experts",
     "with_sampling",

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from .folders import INSIDE
 
 _TOGETHER = 8  # frames
 
@@ -86,3 +90,23 @@ def fit_canvas(image: Tensor, size: tuple[int, int]) -> Tensor:
 def strip_of(images: Tensor) -> Tensor:
     """IMAGE (T, H, W, 3) -> one IMAGE (1, H, T * W, 3): the pictures side by side."""
     return torch.cat(list(images), 1)[None]
+
+
+@dataclass(frozen=True)
+class Video:
+    """A VIDEO outside of ComfyUI: IMAGE, AUDIO or None, and frames a second."""
+
+    images: Tensor
+    audio: dict | None
+    frame_rate: Fraction
+
+
+def video_out(images: Tensor, audio: dict | None, fps: float):
+    """IMAGE (T, H, W, 3 or 4), AUDIO or None -> core's VIDEO, which has no alpha."""
+    rate = Fraction(fps).limit_denominator(1001)
+    if not INSIDE:
+        return Video(images[..., :3], audio, rate)
+    from comfy_api.input_impl import VideoFromComponents
+    from comfy_api.util import VideoComponents
+
+    return VideoFromComponents(VideoComponents(images=images[..., :3], audio=audio, frame_rate=rate))

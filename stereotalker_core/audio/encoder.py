@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..records import Audio, SpeechFeatures
 from ..shapes import SAMPLE_RATE, dims
-from .load import loudness_gain
+from .level import Levelled
 from .phones import PHONES
 from .spool import SpooledAudio, SpooledWaveform
 
@@ -154,17 +154,16 @@ class SpeechEncoder(nn.Module):
         on either side to equal one pass, so memory grows with the output alone. Loudness does not matter.
         """
         frames = audio.frame_count()
-        gain = loudness_gain(audio.waveform)
         parts = []
-        for piece, cut in pieces(audio.waveform, 2 * frames, self.reach):
-            hidden, logits = self.encode_batch((piece * gain)[None].to(self.head.weight.device))
+        for piece, cut in pieces(Levelled(audio.waveform), 2 * frames, self.reach):
+            hidden, logits = self.encode_batch(piece[None].to(self.head.weight.device))
             phones = pair_log_probabilities(logits[0, cut].float().log_softmax(-1).cpu())
             kept = pair(hidden[0, cut].float().cpu()) if features else phones.new_zeros(len(phones), 0)
             parts.append((kept, phones))
         return SpeechFeatures(*(torch.cat(x) for x in zip(*parts, strict=True)), audio.seconds)
 
 
-def pieces(waveform: Tensor | SpooledWaveform, frames: int, reach: int) -> Iterator[tuple[Tensor, slice]]:
+def pieces(waveform: Tensor | SpooledWaveform | Levelled, frames: int, reach: int) -> Iterator[tuple[Tensor, slice]]:
     """Windows (samples, the frames to keep of them) that cover `frames` encoder frames; the last is zero-padded."""
     for start in range(0, frames, CHUNK):
         stop = min(start + CHUNK, frames)

@@ -26,15 +26,16 @@ RAW_FORMATS = {".g722": "g722"}  # no header to recognise them by
 KNOWN = "wav, flac, mp3, ogg, opus, m4a, aac, g722, or a video with sound (mp4, mov, mkv, webm)"
 
 
-def load_audio(path: str | Path) -> Audio:
-    """Read a sound file or the first sound track of a video.
+def load_audio(path: str | Path, track: int = 1, channel: int | None = None) -> Audio:
+    """Read a sound file or the sound of a video: track 1 is its first, channel (from 1) the one that is listened to.
 
-    FileNotFoundError: no such file. ValueError: not a media file, no sound in it, and all that `make_audio` refuses.
+    FileNotFoundError: no such file. ValueError: not a media file, no such track, and all that `make_audio` refuses.
     """
     path = check_file(path)
     with unreadable(path):
-        blocks = list(decoded(path))
-        return make_audio(torch.from_numpy(np.concatenate([block for block, _ in blocks], 1)), blocks[0][1])
+        blocks = list(decoded(path, track))
+        whole = torch.from_numpy(np.concatenate([block for block, _ in blocks], 1))
+        return make_audio(whole, blocks[0][1], channel)
 
 
 def check_file(path: str | Path) -> Path:
@@ -62,16 +63,20 @@ def unreadable(path: Path) -> Iterator[None]:
         raise ValueError(f"{path}: {error}") from error
 
 
-def make_audio(waveform: Tensor, rate: int) -> Audio:
+def make_audio(waveform: Tensor, rate: int, channel: int | None = None) -> Audio:
     """Audio from samples (C, S0), floats in [-1, 1], at `rate` Hz: mono mix at 16 kHz beside the untouched original.
+    channel: the one (from 1) that is listened to instead of the mix; the original keeps them all.
 
     The result has ceil(S0 * 16000 / rate) samples, so its frame count is that of the original. ValueError for
-    non-float, empty, shorter than 0.1 s, NaN or infinite, or silent samples, and for an impossible rate.
+    non-float, empty, shorter than 0.1 s, NaN or infinite samples, and for an impossible rate. A silent recording is
+    all zeros, with a warning: nobody speaks in it. A constant offset is taken out.
     """
     _check(waveform, rate)
     original = waveform.detach().to("cpu", torch.float32)
-    mono = _mix(original)
-    refuse_silence(float((mono - mono.mean()).abs().max()))  # a constant offset is silence too
+    mono = _mix(original) if channel is None else original[check_channel(channel, len(original)) - 1].clone()
+    mono = mono - offset_of(float(mono.double().mean()), float(mono.square().mean()))
+    if is_silent(float(mono.abs().max())):
+        mono = torch.zeros_like(mono)
     return Audio(resample(mono / max(1.0, float(mono.abs().max())), rate), original, int(rate))
 
 
@@ -96,20 +101,25 @@ def normalise_loudness(waveform: Tensor) -> Tensor:
 
 def loudness_gain(waveform: Tensor) -> float:
     """The factor of `normalise_loudness`; at most 10000, and 1 where there is no sound at all."""
-    size = SAMPLE_RATE // 50
-    whole = waveform.shape[0] // size
-    if whole == 0:
+    rms = frame_rms(waveform)
+    if len(rms) == 0:
         return 1.0
-    parts = []
-    for first in range(0, whole, _FRAMES):  # piece by piece: a long recording may lie on disk (spool.py)
-        piece = waveform[first * size : min(first + _FRAMES, whole) * size].reshape(-1, size)
-        parts.append(torch.linalg.vector_norm(piece, dim=1))
-    rms = torch.cat(parts).double() / math.sqrt(size)
-    reference = float(rms.sort().values[int(0.95 * (whole - 1))]) or float(rms.max())
+    reference = float(rms.sort().values[int(0.95 * (len(rms) - 1))]) or float(rms.max())
     if reference == 0:
         return 1.0
     active = rms[rms >= reference * ACTIVE_RANGE]
     return min(MAX_GAIN, ACTIVE_RMS / float(active.square().mean().sqrt()))
+
+
+def frame_rms(waveform) -> Tensor:
+    """(S,) samples in memory or on disk -> (S // 320,) RMS of every 20 ms, float64."""
+    size = SAMPLE_RATE // 50
+    whole = waveform.shape[0] // size
+    parts = [torch.zeros(0)]
+    for first in range(0, whole, _FRAMES):  # piece by piece: a long recording may lie on disk (spool.py)
+        piece = waveform[first * size : min(first + _FRAMES, whole) * size].reshape(-1, size)
+        parts.append(torch.linalg.vector_norm(piece, dim=1))
+    return torch.cat(parts).double() / math.sqrt(size)
 
 
 def _check(waveform: Tensor, rate: int) -> None:
@@ -132,6 +142,13 @@ def _check(waveform: Tensor, rate: int) -> None:
         )
 
 
+def check_channel(channel: int, channels: int) -> int:
+    """The channel; ValueError where there is no such one."""
+    if not 1 <= channel <= channels:
+        raise ValueError(f"channel {channel} does not exist; the sound has {channels}, counted from 1")
+    return channel
+
+
 def _mix(original: Tensor) -> Tensor:
     mono = original.mean(0)
     weights = mix_of(float(mono.square().sum()), original.square().sum(1).numpy())
@@ -147,8 +164,8 @@ def mix_of(mixed: float, power: np.ndarray) -> np.ndarray:
     return weights
 
 
-def decoded(path: Path) -> Iterator[tuple[np.ndarray, int]]:
-    """The file's first sound track as blocks (C, N) of float32, each with the rate in Hz.
+def decoded(path: Path, track: int = 1) -> Iterator[tuple[np.ndarray, int]]:
+    """A sound track of the file, counted from 1, as blocks (C, N) of float32, each with the rate in Hz.
 
     ValueError where there is none; av.FFmpegError for what is no media. A file that breaks off ends with a warning.
     """
@@ -158,10 +175,12 @@ def decoded(path: Path) -> Iterator[tuple[np.ndarray, int]]:
         if not container.streams.audio:
             kinds = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
             raise ValueError(f"no sound track (the file holds: {kinds}); give {KNOWN}")
+        if not 1 <= track <= len(container.streams.audio):
+            raise ValueError(f"sound track {track} does not exist; the file has {len(container.streams.audio)}")
         convert = av.AudioResampler(format="fltp")  # rate and channels stay those of the file
         samples, rate = 0, 0
         try:
-            for frame in container.decode(container.streams.audio[0]):
+            for frame in container.decode(container.streams.audio[track - 1]):
                 rate = rate or frame.sample_rate
                 for part in convert.resample(frame):
                     block = part.to_ndarray()
@@ -175,13 +194,21 @@ def decoded(path: Path) -> Iterator[tuple[np.ndarray, int]]:
         raise ValueError("a sound track without a single sample; record or export it again")
 
 
-def refuse_silence(peak: float) -> None:
-    """ValueError where nothing exceeds `peak`, a magnitude that is too small for speech."""
-    if not peak > SILENCE_PEAK:
-        raise ValueError(
-            f"the recording is silent: its peak is {peak:.2g} of full scale ({_decibel(peak)}), "
-            f"speech needs more than {SILENCE_PEAK:g}; check the microphone or the track, or raise the volume"
-        )
+def is_silent(peak: float) -> bool:
+    """Whether nothing exceeds a magnitude that is too small for speech; says so in a warning."""
+    if peak > SILENCE_PEAK:
+        return False
+    logger.warning(
+        "the recording is silent: its peak is %.2g of full scale (%s), speech needs more than %g; nobody speaks in it: "
+        "check the microphone or the track if somebody should",
+        *(peak, _decibel(peak), SILENCE_PEAK),
+    )
+    return True
+
+
+def offset_of(mean: float, power: float) -> float:
+    """The constant offset to take out of a mix with this mean and mean square; 0 where it is too small to matter."""
+    return mean if abs(mean) > 0.02 * math.sqrt(max(power - mean * mean, 0.0)) else 0.0
 
 
 def _decibel(peak: float) -> str:

@@ -9,10 +9,11 @@ Time still grows with the square of the length, so beyond `limit` frames the tra
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 FRONT = 500  # frames of 20 ms that the front end computes at a time
 SCORES = 1 << 25  # attention scores held at a time
@@ -20,7 +21,7 @@ WINDOW, CONTEXT = 3000, 500  # frames of a window beyond the limit, and of its c
 
 
 @torch.no_grad()
-def long_hidden(model: nn.Module, waveform: Tensor, limit: int) -> Tensor:
+def long_hidden(model: Any, waveform: Tensor, limit: int) -> Tensor:
     """(S,) as the model wants it -> (T, D) last hidden states on the CPU, float32.
 
     model: Wav2Vec2Model, HubertModel or WavLMModel of transformers, in evaluation mode. ValueError: it has an adapter
@@ -43,7 +44,7 @@ def long_hidden(model: nn.Module, waveform: Tensor, limit: int) -> Tensor:
     return torch.cat(parts)
 
 
-def front(model: nn.Module, waveform: Tensor) -> Tensor:
+def front(model: Any, waveform: Tensor) -> Tensor:
     """(S,) -> (T, D): convolutions and projection, piece by piece."""
     config, layers = model.config, model.feature_extractor.conv_layers
     weight = layers[0].conv.weight
@@ -62,7 +63,7 @@ def front(model: nn.Module, waveform: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
-def _clip_norm(layer: nn.Module, waveform: Tensor, step: int):
+def _clip_norm(layer: Any, waveform: Tensor, step: int):
     """The first layer's group norm, one channel a group, with its statistics over the whole recording."""
     conv, norm = layer.conv, layer.layer_norm
     kernel, stride = conv.kernel_size[0], conv.stride[0]
@@ -79,7 +80,7 @@ def _clip_norm(layer: nn.Module, waveform: Tensor, step: int):
     return lambda y: (y.float() * scale + shift).to(y.dtype)
 
 
-def positioned(encoder: nn.Module, x: Tensor) -> Tensor:
+def positioned(encoder: Any, x: Tensor) -> Tensor:
     """(T, D) + its positional convolution, every piece with the whole kernel's context."""
     reach = encoder.config.num_conv_pos_embeddings // 2 + 1
     out = torch.empty_like(x)
@@ -90,7 +91,7 @@ def positioned(encoder: nn.Module, x: Tensor) -> Tensor:
     return out
 
 
-def _layer(layer: nn.Module, h: Tensor, table: Tensor | None, stable: bool) -> Tensor:
+def _layer(layer: Any, h: Tensor, table: Tensor | None, stable: bool) -> Tensor:
     """One transformer layer (T, D) -> (T, D), norms before (stable) or after its two parts."""
     attention = layer.attention
     source = layer.layer_norm(h) if stable else h
@@ -111,12 +112,12 @@ def _layer(layer: nn.Module, h: Tensor, table: Tensor | None, stable: bool) -> T
     return out
 
 
-def _heads(attention: nn.Module, x: Tensor) -> Tensor:
+def _heads(attention: Any, x: Tensor) -> Tensor:
     """(T, D) -> (heads, T, D / heads)."""
     return x.unflatten(-1, (attention.num_heads, -1)).transpose(0, 1)
 
 
-def _position_table(attention: nn.Module, frames: int) -> Tensor | None:
+def _position_table(attention: Any, frames: int) -> Tensor | None:
     """WavLM: its bias of every distance, (heads, 2 frames - 1), from 1 - frames to frames - 1; None for others."""
     if not hasattr(attention, "rel_attn_embed"):
         return None
@@ -124,7 +125,7 @@ def _position_table(attention: nn.Module, frames: int) -> Tensor | None:
     return attention.rel_attn_embed(attention._relative_positions_bucket(distance)).T
 
 
-def _position_bias(attention: nn.Module, source: Tensor, table: Tensor, start: int) -> Tensor:
+def _position_bias(attention: Any, source: Tensor, table: Tensor, start: int) -> Tensor:
     """WavLM: gated bias (1, heads, n, T) of the queries `source` (n, D), which begin at frame `start`."""
     projected = attention.gru_rel_pos_linear(_heads(attention, source))
     a, b = projected.unflatten(-1, (2, 4)).sum(-1).sigmoid().chunk(2, -1)  # (heads, n, 1)

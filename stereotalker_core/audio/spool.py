@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..shapes import FPS, SAMPLE_RATE, frame_count
-from .load import MIN_SECONDS, RATES, check_file, decoded, mix_of, refuse_silence, unreadable
+from .load import MIN_SECONDS, RATES, check_channel, check_file, decoded, is_silent, mix_of, offset_of, unreadable
 
 logger = logging.getLogger(__name__)
 _BYTES = 4  # float32: what `load_audio` gives, bit for bit where nothing is resampled
@@ -59,16 +59,17 @@ class SpooledAudio:
         return frame_count(self.seconds, fps)
 
 
-def spool_audio(path: str | Path) -> SpooledAudio:
+def spool_audio(path: str | Path, track: int = 1, channel: int | None = None) -> SpooledAudio:
     """As `load_audio`, for recordings of any length: the file is decoded twice, a second at a time; same errors."""
     path = check_file(path)
     with unreadable(path):
-        statistics = _survey(path)
-        weights, peak = statistics.weights(), statistics.peak()
+        statistics = _survey(path, track, channel)
+        weights, (offset, peak) = statistics.weights(), statistics.offset_and_peak()
+        gain = 0.0 if is_silent(peak) else 1 / max(1.0, peak)
         samples = math.ceil(statistics.samples * SAMPLE_RATE / statistics.rate)
         waveform = SpooledWaveform(samples)
         left = samples
-        for piece in _resampled(path, weights, 1 / max(1.0, peak), statistics.rate):
+        for piece in _resampled(path, track, weights, offset, gain, statistics.rate):
             piece[:left].tofile(waveform.file)
             left -= len(piece[:left])
         np.zeros(left, np.float32).tofile(waveform.file)  # the resampler rounds the count down at times
@@ -78,8 +79,9 @@ def spool_audio(path: str | Path) -> SpooledAudio:
 class _Statistics:
     """What must be known of a whole recording before its first sample can be used."""
 
-    def __init__(self, channels: int, rate: int):
+    def __init__(self, channels: int, rate: int, channel: int | None = None):
         self.rate, self.samples = rate, 0
+        self.channel = channel and check_channel(channel, channels)
         self.power, self.sums = np.zeros(channels), np.zeros(channels)
         self.mixed = 0.0  # energy of the plain mix
         self.low, self.high = np.full(channels + 1, np.inf), np.full(channels + 1, -np.inf)  # the last one: the mix
@@ -97,22 +99,27 @@ class _Statistics:
         self.samples += block.shape[1]
 
     def weights(self) -> np.ndarray:
-        """(C,) of the mono mix: the mean, or the loudest channel alone where the channels cancel each other."""
+        """(C,) of the mono mix: the mean, or the loudest channel alone where the channels cancel each other.
+
+        A channel that was asked for is taken alone.
+        """
+        if self.channel:
+            return np.eye(len(self.power))[self.channel - 1]
         return mix_of(self.mixed, self.power)
 
-    def peak(self) -> float:
-        """Largest magnitude of the mix; ValueError where it is silence."""
+    def offset_and_peak(self) -> tuple[float, float]:
+        """The constant offset to take out of the mix, and the largest magnitude of what is left."""
         weights = self.weights()
         row = -1 if (weights > 0).all() else int(weights.argmax())
-        mean = float(self.sums @ weights) / self.samples
-        refuse_silence(max(float(self.high[row]) - mean, mean - float(self.low[row])))
-        return max(float(self.high[row]), -float(self.low[row]))
+        power = self.mixed if row == -1 else float(self.power[row])
+        offset = offset_of(float(self.sums @ weights) / self.samples, power / self.samples)
+        return offset, max(float(self.high[row]) - offset, offset - float(self.low[row]))
 
 
-def _survey(path: Path) -> _Statistics:
+def _survey(path: Path, track: int, channel: int | None) -> _Statistics:
     found: _Statistics | None = None
-    for block, rate in decoded(path):
-        found = found or _Statistics(len(block), rate)
+    for block, rate in decoded(path, track):
+        found = found or _Statistics(len(block), rate, channel)
         found.add(block)
     if found is None or found.samples < MIN_SECONDS * found.rate:
         seconds = found.samples / found.rate if found else 0.0
@@ -122,17 +129,19 @@ def _survey(path: Path) -> _Statistics:
     return found
 
 
-def _resampled(path: Path, weights: np.ndarray, gain: float, rate: int) -> Iterator[np.ndarray]:
-    """The mix at 16 kHz, float32, piece by piece."""
+def _resampled(
+    path: Path, track: int, weights: np.ndarray, offset: float, gain: float, rate: int
+) -> Iterator[np.ndarray]:
+    """The mix less its offset, at 16 kHz, float32, piece by piece."""
     plain = bool((weights == weights[0]).all())
     stream = None
     if rate != SAMPLE_RATE:
         import soxr
 
         stream = soxr.ResampleStream(rate, SAMPLE_RATE, 1, "float32", "HQ")
-    for block, _ in decoded(path):
+    for block, _ in decoded(path, track):
         mono = block.mean(0) if plain else block[int(weights.argmax())]
-        mono = np.ascontiguousarray(mono * np.float32(gain), np.float32)
+        mono = np.ascontiguousarray((mono - np.float32(offset)) * np.float32(gain), np.float32)
         yield mono if stream is None else stream.resample_chunk(mono)
     if stream is not None:
         yield stream.resample_chunk(np.zeros(0, np.float32), last=True)

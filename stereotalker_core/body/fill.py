@@ -1,14 +1,18 @@
 """What the portrait does not show: holes of the atlas filled from the other side, from like surface, or a template."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..inpaint_places import push_pull
+from .fill_hair import hair_colours
 from .fill_limbs import limb_colours
 from .model import HalfBody
 from .texels import Lifter
 
+_SAME_HUE, _SHADOW = 0.12, 0.08  # colour units of chroma, and of darkness, by which skin may differ from below the eyes
 _WEAK = 0.1  # confidence of what like surface tells
 _BRIGHTER = 0.6  # colour units (-1..1) that the two sides of a person may differ by
 _LEVEL = 8  # texels a side that share one difference of light
@@ -21,13 +25,8 @@ _FEW = 30  # texels that make a median
 _SKIN_CHROMA = 0.25  # of usual skin: a picture with less is paler or grey, and so is what is invented in it
 _NEARLY_GREY = 3.0  # times the saturation of a portrait below which a template loses its own
 _PUPIL = 0.05
+_CRISP = 0.4  # of what a binomial blur takes away: about what two bilinear look-ups do
 _CLOTH = (0.23, 0.24, 0.26)  # of a person of whom only the head is seen
-
-
-def grow(area: Tensor, radius: int) -> Tensor:
-    """(B, C, H, W): the largest value of the square of `radius` pixels around each, one direction after the other."""
-    rows = F.max_pool2d(area, (2 * radius + 1, 1), 1, (radius, 0))
-    return F.max_pool2d(rows, (1, 2 * radius + 1), 1, (0, radius))
 
 
 def registered_priors(
@@ -38,6 +37,7 @@ def registered_priors(
     filled: Tensor,
     confidence: Tensor,
     skin: Tensor,
+    draw: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Give holes the colour of what is most like them, weakly, and unseen eyes and mouths a template in this light.
 
@@ -48,6 +48,7 @@ def registered_priors(
     filled: (N, 3) colours with the other side's in the holes.
     confidence: (N,) of them.
     skin: (3,) of the face.
+    draw: colours (N, 3) of the holes -> better ones (N, 3) and their confidence (N,), 0 where there are none.
 
     Returns filled and confidence anew. For surface that lies where the photograph shows it, to a pixel.
     """
@@ -56,10 +57,17 @@ def registered_priors(
     )  # ears are redder than skin
     limbs, known = limb_colours(lifter, colour, photo, skin)
     prior = torch.where(known[:, None], limbs, prior)
+    hair = hair_colours(lifter.hair_place, filled[lifter.hair], confidence[lifter.hair], skin)
+    if hair is not None:
+        prior = prior.index_copy(0, lifter.hair, hair)
     if int((photo[lifter.dressed] > 0.5).sum()) < _FEW:  # a face alone: somebody in plain clothes, not naked
         plain = colour.new_tensor(_CLOTH) * 2 - 1
         prior = torch.where((lifter.dressed | lifter.limbs & ~lifter.hands)[:, None], plain, prior)
-    return _blended(lifter, colour, photo, filled, confidence, prior, _templates(lifter, colour, photo), _WEAK)
+    weak = torch.full_like(confidence, _WEAK)
+    if draw is not None:
+        drawn, sure = draw(prior)
+        prior, weak = torch.where((sure > 0)[:, None], drawn, prior), torch.maximum(weak, sure)
+    return _blended(lifter, colour, photo, filled, confidence, prior, _templates(lifter, colour, photo), weak)
 
 
 def plain_priors(
@@ -78,7 +86,8 @@ def plain_priors(
     template = torch.lerp(template.mean(1, keepdim=True).expand_as(template), template, saturation)
     template = torch.where(lifter.iris[:, None], _iris(lifter, colour, photo, saturation) / 2 + 0.5, template)
     template = torch.where(lifter.pupil[:, None], template.new_full((), _PUPIL), template) * 2 - 1
-    return _blended(lifter, colour, photo, filled, confidence, prior, template, _WEAK / 2)
+    weak = torch.full_like(confidence, _WEAK / 2)
+    return _blended(lifter, colour, photo, filled, confidence, prior, template, weak)
 
 
 def _blended(
@@ -89,9 +98,12 @@ def _blended(
     confidence: Tensor,
     prior: Tensor,
     template: Tensor,
-    weak: float,
+    weak: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Mix a weak prior (N, 3) into texels (N, 3) of some confidence (N,), and a template (N, 3) into unseen ones."""
+    """Mix a prior (N, 3), as weak (N,) says, into texels (N, 3) of some confidence (N,).
+
+    Texels that were not seen at all get a template (N, 3).
+    """
     share = weak * (1 - confidence)
     filled = (filled * confidence[:, None] + prior * share[:, None]) / (confidence + share).clamp_min(1e-6)[:, None]
     confidence = confidence + share
@@ -201,11 +213,18 @@ def lid_colours(lifter: Lifter, colour: Tensor, photo: Tensor) -> Tensor:
 
 
 def skin_colour(body: HalfBody, lifter: Lifter, colour: Tensor, photo: Tensor) -> Tensor:
-    """The median (3,) of bare seen skin: below the eyes, where no beard grows; else of what is seen of the face."""
+    """The median (3,) of the seen skin of the face that is like the bare skin below the eyes: no beard, no shadow."""
     seen = photo > 0.9
     bare, face = seen & lifter.around_eyes, seen & (lifter.part == body.part_index["face"])
     chosen = colour[bare if int(bare.sum()) > _FEW else face if bool(face.any()) else seen]
-    return chosen.median(0).values if len(chosen) else colour.new_zeros(3)
+    if not len(chosen):
+        return colour.new_zeros(3)
+    below = chosen.median(0).values
+    skin = colour[face]
+    like = ((skin - skin.mean(1, keepdim=True) - below + below.mean()).norm(dim=1) < _SAME_HUE) & (
+        skin.mean(1) > below.mean() - _SHADOW
+    )
+    return skin[like].median(0).values if int(like.sum()) > _FEW else below
 
 
 def _alike(
@@ -261,3 +280,15 @@ def to_atlas(lifter: Lifter, filled: Tensor, confidence: Tensor, photo: Tensor) 
     gutter = F.avg_pool2d(atlas[:, 4:], 5, 1, 2)  # bilinear look-ups at island borders must not see zeros
     visibility = torch.where(island > 0, atlas[:, 4:5], gutter[:, :1] / gutter[:, 1:].clamp_min(1e-6))
     return colour[0].clamp(-1, 1), visibility[0].clamp(0, 1)
+
+
+def sharpened(atlas: Tensor, visibility: Tensor) -> Tensor:
+    """The atlas (3, A, A) with seen texels, visibility (1, A, A), as crisp as the photograph was.
+
+    A pixel is looked up twice between texels before it is drawn, from the photograph and from the atlas: each takes the
+    finest detail away.
+    """
+    kernel = atlas.new_tensor([0.25, 0.5, 0.25])
+    soft = F.pad(atlas[:, None], (1, 1, 1, 1), mode="replicate")
+    soft = F.conv2d(F.conv2d(soft, kernel.view(1, 1, 1, 3)), kernel.view(1, 1, 3, 1))[:, 0]
+    return (atlas + _CRISP * visibility * (atlas - soft)).clamp(-1, 1)

@@ -20,6 +20,7 @@ _CONTRAST = 0.3  # distance of cloth and skin from which one is not taken for th
 _UPPER = 18  # bins of the upper arm, where a sleeve is if there is one
 _ELBOW = 32  # bins from the shoulder to a little below the elbow
 _NEARBY = 20  # bins in which an arm keeps its colour
+_OUTER = 0.8  # share of the seen clothes that lie nearer to the middle than those a sleeve is like
 _GLIMPSED = 0.03  # visibility of texels that tell sleeve from skin
 _SURE = 0.5  # visibility of texels that may speak for others
 
@@ -41,16 +42,29 @@ def limb_colours(lifter: Lifter, colour: Tensor, photo: Tensor, skin: Tensor) ->
     seen = {side: _arm(lifter, colour, photo, side, bare[side]) for side in (True, False)}
     end = _sleeve_end([arm for arm in seen.values() if arm is not None], any(h is not None for h in hands.values()))
     profiles = {side: None if arm is None else _profile(arm, bare[side], end) for side, arm in seen.items()}
+    sleeve = _shoulder(lifter, colour, photo)
     for side in (True, False):
         hand = lifter.hands & (lifter.left == side)
         out[hand] = bare[side]
         known |= hand
         profile = profiles[side] if profiles[side] is not None else profiles[not side]
+        arm = lifter.limbs & ~lifter.hands & (lifter.left == side)
         if profile is not None:
-            arm = lifter.limbs & ~lifter.hands & (lifter.left == side)
             out[arm] = profile[_bin(lifter.along[arm])]
             known |= arm
+        elif sleeve is not None:
+            out[arm] = sleeve
+            known |= arm
     return out, known
+
+
+def _shoulder(lifter: Lifter, colour: Tensor, photo: Tensor) -> Tensor | None:
+    """The colour (3,) of the outermost clothes that were seen: of a jacket, not of the shirt in it."""
+    seen = (lifter.dressed & (photo > _SURE)).nonzero().squeeze(1)
+    if len(seen) < _FEW:
+        return None
+    outer = seen[lifter.aside[seen] >= lifter.aside[seen].quantile(_OUTER)]
+    return colour[outer].median(0).values
 
 
 class _Arm(NamedTuple):
@@ -74,15 +88,24 @@ def bare_arms_on_clothes(lifter: Lifter, colour: Tensor, cloth: Tensor | None, s
     colour: (N, 3) that the photograph shows.
     cloth: (3,) of the trunk, None where it is not known.
     skin: (3,) of the face.
-    beside: (N,) bool, within a hand's breadth of an arm in the picture.
+    beside: (N,) bool, clothes within a hand's breadth of an arm in the picture.
     """
-    if cloth is None or float((cloth - skin).norm()) < _CONTRAST:
+    if cloth is None:
         return torch.zeros_like(beside)
+    where = (lifter.dressed & beside).nonzero().squeeze(1)
+    found = skin_like(colour.index_select(0, where), cloth, skin)
+    return torch.zeros_like(beside).index_copy(0, where, found)
+
+
+def skin_like(colour: Tensor, cloth: Tensor, skin: Tensor) -> Tensor:
+    """(N,) bool: colours (N, 3) that are rather a skin (3,) in some light than a cloth (3,)."""
+    if float((cloth - skin).norm()) < _CONTRAST:
+        return torch.zeros_like(colour[:, 0], dtype=torch.bool)
     nearer = (colour - skin).norm(dim=1) < (colour - cloth).norm(dim=1)
     linear, own = ((c / 2 + 0.5).clamp_min(0.01).square() for c in (colour, skin[None]))
     hue = (linear / linear.sum(1, keepdim=True) - own / own.sum(1, keepdim=True)).abs().sum(1)
     lit = linear.sum(1) / own.sum(1)  # an arm in other light than the face, not a dark suit
-    return lifter.dressed & beside & nearer & (hue < _SKIN_HUE) & (lit > _SKIN_LIT[0]) & (lit < _SKIN_LIT[1])
+    return nearer & (hue < _SKIN_HUE) & (lit > _SKIN_LIT[0]) & (lit < _SKIN_LIT[1])
 
 
 def _bin(along: Tensor) -> Tensor:

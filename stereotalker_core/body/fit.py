@@ -128,6 +128,8 @@ def gather_evidence(
     number: int | None,
 ) -> Evidence:
     """Find what the caller did not give; arguments as in `fit_portrait`."""
+    if keypoints is not None:
+        keypoints.check_inside(*image.shape[-2:])
     if keypoints is not None and mask is not None:
         return Evidence(keypoints, _marked_mask(mask, keypoints), None, 1.0)
     if keypoints is None:

@@ -18,6 +18,7 @@ from .rasterize import rasterize
 REACH = 0.15  # m; a mask edge further out belongs to something else
 LOWEST, HIGHEST = -0.012, 0.12  # m; the bare body may be a little too wide, hair may stand off
 SLEEVE = 0.045  # m; a sleeve does not stand off as far as hair
+_EXACT = 1e-3  # share of the residual that may be left over
 _STEP = 0.5  # px of the search along the normal
 _RIM = 2.5  # px inside the drawn silhouette up to which a vertex belongs to it
 _SKIN = ("face", "lips", "mouth", "eyesocket", "hand.L", "hand.R", "eye.L", "eye.R", "tongue", "teeth.up", "teeth.low")
@@ -106,7 +107,9 @@ class ShellSolver:
     def __init__(self, body: HalfBody, smoothness: float = 2.0, skin: float = 0.2, small: float = 5e-4):
         self.mirror = body.mirror
         edges = torch.cat([body.triangles[:, [0, 1]], body.triangles[:, [1, 2]], body.triangles[:, [2, 0]]])
-        edges = torch.unique(edges.sort(1).values, dim=0)
+        low, high = edges.sort(1).values.unbind(1)
+        keys = torch.unique(low * body.n_vertices + high)  # of one number: much faster than of rows
+        edges = torch.stack([torch.div(keys, body.n_vertices, rounding_mode="floor"), keys % body.n_vertices], 1)
         part, skin_part = body.vertex_part, body.vertices_in(*_SKIN)
         stiffness = torch.where(part[edges[:, 0]] == part[edges[:, 1]], 1.0, 0.1)  # hair and cuffs end abruptly
         self.edges, self.stiffness = edges, smoothness * stiffness
@@ -131,7 +134,10 @@ class ShellSolver:
         r = wanted - apply(x)
         z = r / diagonal
         p, rz = z, (r * z).sum()
+        enough = float(rz) * _EXACT**2
         for _ in range(iterations):
+            if float(rz) <= enough:
+                break
             ap = apply(p)
             alpha = rz / (p * ap).sum().clamp_min(1e-20)
             x, r = x + alpha * p, r - alpha * ap

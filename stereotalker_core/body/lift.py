@@ -6,10 +6,13 @@ they hide comes from the same eye's colours or from a template. Lids take the co
 the line of their lashes; clothes near a hand take that of the mirrored place: neither shows itself.
 """
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
-from .fill import levelled, lid_colours, plain_priors, registered_priors, skin_colour, to_atlas
+from .clothes import cloth_of, drawn_clothes
+from .fill import levelled, lid_colours, plain_priors, registered_priors, sharpened, skin_colour, to_atlas
 from .fill_limbs import bare_arms_on_clothes, cloth_colour
 from .light import UNLIT, find_light, softened
 from .model import HalfBody, Posed
@@ -93,7 +96,9 @@ def _lift(body: HalfBody, lifter: Lifter, view: PortraitView) -> tuple[Tensor, T
     there = body.mirror[lifter.corners]
     mirrored, seen_there = view.sample(there, lifter.weight, *kinds)
     if trust.registered:
-        beside, beside_there = (view.beside_arms(corners, lifter.weight) for corners in (lifter.corners, there))
+        beside, beside_there = (
+            view.beside_arms(corners, lifter.weight, lifter.dressed) for corners in (lifter.corners, there)
+        )
         cloth = cloth_colour(lifter, colour, photo, beside)
         photo = photo * ~bare_arms_on_clothes(lifter, colour, cloth, skin, beside)
         seen_there = seen_there * ~bare_arms_on_clothes(lifter, mirrored, cloth, skin, beside_there)
@@ -106,9 +111,13 @@ def _lift(body: HalfBody, lifter: Lifter, view: PortraitView) -> tuple[Tensor, T
         confidence = torch.where(lids > 0, torch.ones_like(confidence), confidence)
     if not trust.hands:
         filled[lifter.hands], confidence[lifter.hands] = skin, 1.0
-    priors = registered_priors if trust.registered else plain_priors
-    filled, confidence = priors(lifter, body.n_vertices, colour, photo, filled, confidence, skin)
-    return to_atlas(lifter, filled, confidence, photo)
+    known = (lifter, body.n_vertices, colour, photo, filled, confidence, skin)
+    if not trust.registered:
+        return to_atlas(lifter, *plain_priors(*known), photo)
+    picture = cloth_of(view, lifter, cloth, skin)
+    draw = None if picture is None else partial(drawn_clothes, view, lifter, picture)
+    atlas, visibility = to_atlas(lifter, *registered_priors(*known, draw), photo)
+    return sharpened(atlas, visibility), visibility
 
 
 def _own(lifter: Lifter, seen: Tensor, shut: Tensor, trust: Trust) -> Tensor:

@@ -42,6 +42,34 @@ class Posed:
 class HalfBody(nn.Module):
     """The body asset as buffers; every method works on the device the module is on."""
 
+    atlas_uv: Tensor
+    mean: Tensor
+    basis: Tensor
+    bone_mean: Tensor
+    bone_basis: Tensor
+    skin_weights: Tensor
+    expression_vertices: Tensor
+    expression_deltas: Tensor
+    uv: Tensor
+    render_vertex: Tensor
+    uv_triangles: Tensor
+    triangles: Tensor
+    triangle_part: Tensor
+    mirror: Tensor
+    vertex_part: Tensor
+    incident: Tensor
+    parent: Tensor
+    motion_bones: Tensor
+    keypoint_pointer: Tensor
+    keypoint_source: Tensor
+    keypoint_weight: Tensor
+    keypoint_row: Tensor
+    mesh_vertices: Tensor
+    mesh_weights: Tensor
+    lips_mask: Tensor
+    eyelids_mask: Tensor
+    ears_mask: Tensor
+
     def __init__(self, path: str | Path = ASSET):
         super().__init__()
         tensors, meta = load_tensors(path)

@@ -133,9 +133,9 @@ class PointModel:
         carried = torch.cat([carried, below[..., None] * heads[:, None]])
         arm = carried - share[..., None] * heads[joints]  # (U + B, J, 3)
         parents = torch.where((joints == 0)[:, None, None], torch.eye(3, device=x.device), world[body.parent[joints]])
-        axes = parents @ left_jacobian(theta)  # (J, 3, 3): column k is the axis of the joint's k-th angle
-        moved = torch.linalg.cross(axes.transpose(1, 2)[None], arm[:, :, None])  # (U + B, J, k, 3)
-        return moved.flatten(1, 2).transpose(1, 2)
+        a, b, c = (parents @ left_jacobian(theta)).unbind(1)  # (J, k) each: the axis of the joint's k-th angle
+        x, y, z = (v[..., None] for v in arm.unbind(-1))  # (U + B, J, 1) each
+        return torch.stack([b * z - c * y, c * x - a * z, a * y - b * x], 1).flatten(2)
 
 
 def left_jacobian(vector: Tensor) -> Tensor:

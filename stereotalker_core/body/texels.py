@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .face_mesh import EYE_CONTOURS
+from .fill_hair import polar
 from .model import HalfBody
 from .rasterize import rasterize
 
@@ -60,11 +61,38 @@ class Lifter(nn.Module):
     Moves between devices like any module.
     """
 
+    texel: Tensor
+    corners: Tensor
+    weight: Tensor
+    part: Tensor
+    template: Tensor
+    templated: Tensor
+    eyes: Tensor
+    hands: Tensor
+    head: Tensor
+    limbs: Tensor
+    dressed: Tensor
+    eyelids: Tensor
+    unfolded: Tensor
+    eye_angle: Tensor
+    iris: Tensor
+    pupil: Tensor
+    along: Tensor
+    left: Tensor
+    around_eyes: Tensor
+    above_eyes: Tensor
+    ears: Tensor
+    vertex_part: Tensor
+    likeness_cut: Tensor
+    likeness: Tensor
+
     def __init__(self, body: HalfBody, size: int = ATLAS):
         super().__init__()
         if not 16 <= size <= 4096:
             raise ValueError(f"atlas size must be 16..4096, got {size}")
         self.size, self.lashes = size, body.part_index["lashes"]
+        self.face_part = body.part_index["face"]
+        self.dressed_parts = tuple(body.part_index[n] for n in ("torso", "hips"))
         points = torch.cat([body.atlas_uv * size, torch.ones_like(body.atlas_uv[:, :1])], 1)[None]
         fragments = rasterize(points, body.uv_triangles, (size, size), cull=False)
         texel = (fragments.triangle[0] >= 0).flatten().nonzero().squeeze(1)
@@ -88,16 +116,19 @@ class Lifter(nn.Module):
             "hands": hands,  # (N,) bool
             "head": head,  # (N,) bool: face and scalp
             "limbs": hands | arms,  # (N,) bool: arms and hands
-            "dressed": torch.isin(part, part.new_tensor([body.part_index[n] for n in ("torso", "hips")])),  # (N,) bool
+            "dressed": torch.isin(part, part.new_tensor(self.dressed_parts)),  # (N,) bool
             "eyelids": self._eyelids(body, corners, weight, part),  # (N,) in [0, 1]
             "unfolded": self._unfolded(body, corners, weight, part),  # (N,) bool: lids, and their rim
             "eye_angle": self._eye_angle,  # (N,) radians from the optical axis, 10 off the eyes
             "iris": self._eye_angle < _IRIS_ANGLE,
             "pupil": self._eye_angle < _PUPIL_ANGLE,
             "along": arm_coordinate(body, (body.mean[corners] * weight[..., None]).sum(1)),  # (N,) m from the shoulder
+            "aside": (body.mean[corners] * weight[..., None]).sum(1)[:, 0].abs(),  # (N,) m from the middle
             "left": (body.mean[corners] * weight[..., None]).sum(1)[:, 0] > 0,  # (N,) bool: the person's left half
             "around_eyes": self._around_eyes(body, corners, weight, part),  # (N,) bool: bare skin near an eye
             "above_eyes": self._above_eyes(body, corners, weight),  # (N,) bool: between lids and brow
+            "hair": (hair := self._hair(body, corners, weight, part)),  # (H,) texels of the hairy scalp
+            "hair_place": polar(body, (body.mean[corners[hair]] * weight[hair][..., None]).sum(1)),  # (H, 2)
             "ears": self._ears(body),  # (V,) bool
             "vertex_part": body.vertex_part,  # (V,) the highest part of the triangles around it
             "likeness_cut": self._likeness(body, _CUT_LINE),  # the same with hair as people wear it
@@ -151,6 +182,13 @@ class Lifter(nn.Module):
         away = torch.cdist(point, Lifter._rims(body)).amin(1)
         share[lids] *= ((away - _LASH_LINE[0]) / (_LASH_LINE[1] - _LASH_LINE[0])).clamp(0, 1)
         return share
+
+    @staticmethod
+    def _hair(body: HalfBody, corners: Tensor, weight: Tensor, part: Tensor) -> Tensor:
+        """(H,) texels of the scalp above the line to which people wear hair."""
+        hairy = _hairy(body, body.vertex_part, _CUT_LINE)
+        scalp = part == body.part_index["scalp"]
+        return (scalp & ((hairy[corners] * weight).sum(1) > 0.5)).nonzero().squeeze(1)
 
     @staticmethod
     def _ears(body: HalfBody) -> Tensor:

@@ -22,7 +22,7 @@ MODES = ("auto", "half_body", "portrait")
 ORIGINS = ("photo", "body")  # from where yaw is measured
 _DISTANCE = 2.4  # m
 _HEIGHT = 0.86  # m of the half-body canvas
-_SMALLEST_HEIGHT = 0.45  # m; a closer view has fewer texels than pixels
+_HIPS = 0.06  # m below the half-body canvas to which a photograph may show trousers; below, legs would be missing
 _BELOW_HEAD = 0.21  # m from the head bone down to the middle of the half-body canvas
 _FORWARD = -0.02  # m; the middle of the trunk lies a little in front of the hips
 _FACTORS = (0.2, 5.0)  # sane range of a keyframe's distance factor
@@ -34,6 +34,9 @@ class Framing:
 
     target: world (x, y, z) m in the middle. distance: m from there to the camera. height, width: m around the target
     that any canvas holds; None: as wide as high. heading: degrees of the view that a path calls yaw 0.
+    aside: m that the camera stands to its own right of the line to the target, as a photographer does who does not put
+    the person in the middle. middle: m from the middle of the canvas to what a narrow canvas puts there instead, as far
+    as it shows nothing beyond `most`, the metres from edge to edge of the photograph.
     """
 
     target: tuple[float, float, float]
@@ -41,10 +44,13 @@ class Framing:
     height: float
     width: float | None = None
     heading: float = 0.0
+    aside: float = 0.0
+    middle: float = 0.0
+    most: float | None = None
 
     def __post_init__(self) -> None:
-        values = (*self.target, self.distance, self.height, self.across, self.heading)
-        sizes = (self.distance, self.height, self.across)
+        sizes = (self.distance, self.height, self.across, 1.0 if self.most is None else self.most)
+        values = (*self.target, *sizes, self.heading, self.aside, self.middle)
         if len(self.target) != 3 or not all(map(math.isfinite, values)) or min(sizes) <= 0:
             raise ValueError(
                 f"a framing needs a finite target (x, y, z) and heading, distance, height and width > 0, got {self}"
@@ -63,11 +69,21 @@ class Framing:
         """
         rows, columns = size
         if rows * self.across <= columns * self.height:
-            return intrinsics_for(self.height, self.distance, size)
-        held = columns * self.height / self.across  # rows
-        matrix = intrinsics_for(self.height * rows / held, self.distance, size)
-        matrix[1, 2] = rows - held / 2
+            matrix = intrinsics_for(self.height, self.distance, size)
+        else:
+            held = columns * self.height / self.across  # rows
+            matrix = intrinsics_for(self.height * rows / held, self.distance, size)
+            matrix[1, 2] = rows - held / 2
+        if self.most is not None:
+            metre = float(matrix[0, 0]) / self.distance  # px
+            spare = max(0.0, self.most - columns / metre) / 2
+            matrix[0, 2] -= min(max(self.middle, -spare), spare) * metre
         return matrix
+
+    def zoomed(self, factor: float) -> "Framing":
+        """The same view with `factor` times as many metres around the target, from as much further away."""
+        sizes = {"distance": self.distance * factor, "height": self.height * factor, "width": self.across * factor}
+        return replace(self, **sizes, aside=self.aside * factor, middle=self.middle * factor)
 
 
 def canonical_framing(head_z: float) -> Framing:
@@ -78,10 +94,11 @@ def canonical_framing(head_z: float) -> Framing:
 def framing_for(body: HalfBody, identity: Identity, mode: str = "auto", yaw_origin: str = "photo") -> Framing:
     """The framing of one person.
 
-    "half_body": canonical. "portrait": the portrait's own (its yaw and pitch belong to the path). "auto": canonical,
-    but cut at the portrait's bottom edge where the portrait shows less of the body (no view below 0.45 m of height);
-    the space above the head stays. yaw_origin "photo": yaw 0 is the photograph's own view; "body": it sees the front of
-    the trunk, however that was turned. ValueError for another mode or origin.
+    "auto": the photograph's own crop; a canvas of its shape shows just that. A narrower canvas keeps the person, a
+    wider or higher one goes on beyond the edges. What shows more of a person than the body has ends at the hips.
+    "portrait": the same without regard to where in it the person stands. "half_body": the canonical view.
+    Their yaw and pitch belong to the path. yaw_origin "photo": yaw 0 is the photograph's own view; "body": it sees the
+    front of the trunk, however that was turned. ValueError for another mode or origin.
     """
     if mode not in MODES:
         raise ValueError(f"framing mode {mode!r} is unknown; use one of {', '.join(MODES)}")
@@ -97,16 +114,31 @@ def _framing_for(body: HalfBody, identity: Identity, mode: str) -> Framing:
     if mode == "half_body":
         return canonical
     centre, distance, bottom = _portrait_view(identity, canonical.target)
+    rows, columns = identity.portrait.shape[-2:]
+    height = rows * distance / float(identity.intrinsics[1, 1])
+    most = columns * distance / float(identity.intrinsics[0, 0])
     if mode == "portrait":
-        rows, columns = identity.portrait.shape[-2:]
-        height = rows * distance / float(identity.intrinsics[1, 1])
         # a broad photograph fills a square from top to bottom; a tall one on a tall canvas need not show more
-        return Framing(centre, distance, height, min(height, columns * distance / float(identity.intrinsics[0, 0])))
-    top = canonical.target[2] + canonical.height / 2
-    if top - bottom >= canonical.height:
-        return canonical
-    height = max(top - bottom, _SMALLEST_HEIGHT)
-    return Framing((*canonical.target[:2], top - height / 2), canonical.distance, height)
+        return Framing(centre, distance, height, min(height, most))
+    left, right = _breadth(identity)
+    across, middle = (right - left) * most, ((left + right) / 2 - 0.5) * most
+    hips = canonical.target[2] - canonical.height / 2 - _HIPS
+    if bottom < hips:  # the top stays
+        cut = max(canonical.height, height - (hips - bottom))
+        centre = (*centre[:2], centre[2] + height / 2 - cut / 2)
+        height = cut
+    # the camera turns about the body, wherever in the picture it stands
+    target = (*canonical.target[:2], centre[2])
+    return Framing(target, distance, height, min(across, most), 0.0, centre[0] - target[0], middle, most)
+
+
+def _breadth(identity: Identity) -> tuple[float, float]:
+    """Where the person begins and ends from left to right, as shares of the photograph's width."""
+    columns = (identity.mask[0] > 0.5).sum(0) > 0.01 * identity.mask.shape[-2]
+    seen = columns.nonzero().squeeze(1)
+    if not len(seen):
+        return 0.0, 1.0
+    return float(seen[0]) / len(columns), float(seen[-1] + 1) / len(columns)
 
 
 def _portrait_view(
@@ -215,6 +247,7 @@ def _cameras(framing: Framing, yaw: Tensor, pitch: Tensor, factor: Tensor, size:
     if framing.heading:
         yaw = (yaw + framing.heading + 180) % 360 - 180
     matrix = look_at(torch.tensor(framing.target), yaw, pitch, framing.distance * factor)
+    matrix[:, 0, 3] -= framing.aside * factor  # from further away as far beside the line to the person
     return Cameras(matrix, framing.intrinsics(size), yaw, size)
 
 

@@ -110,6 +110,7 @@ def filmed(
     if use == DIRECTION:
         distance = framing.distance * path.zoom[:1] / path.zoom
         eye = torch.tensor(framing.target, dtype=torch.float64) - forward * distance[:, None]
+        eye = eye + rotation[:, 0] * framing.aside
         intrinsics = _zoomed(framing.intrinsics(size), float(path.zoom[0]))
     else:
         lens = path.zoom / torch.tan(torch.deg2rad(path.fov) / 2)

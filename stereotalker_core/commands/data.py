@@ -11,7 +11,13 @@ from ..synthetic.tts import EngineMissing
 from ..video.writer import check_output
 
 # name -> module with main(arguments); the module's own --help tells its options
-GENERATORS = {"avatars": "synthetic.dataset", "speech": "synthetic.corpus", "faces": "training.face_data"}
+GENERATORS = {
+    "avatars": "synthetic.dataset",
+    "speech": "synthetic.corpus",
+    "faces": "training.face_data",
+    "bake": "synthetic.bake_data",
+    "bake-photos": "training.bake_photos",
+}
 TRAINERS = {
     "audio-encoder": "training.audio_encoder",
     "prior": "training.prior",
@@ -25,6 +31,7 @@ TRAINERS = {
     "experts": "training.experts",
     "head-experts": "training.head_experts",
     "decoder": "training.decoder",
+    "bake": "training.bake",
     "export": "training.export",
     "clips": "training.clips.command",
 }
@@ -33,7 +40,7 @@ TRAINERS = {
 def add_parsers(commands: argparse._SubParsersAction) -> None:
     """Declare `synth` and `train`."""
     synth = commands.add_parser("synth", help="make synthetic data", description=__doc__)
-    kinds = synth.add_subparsers(dest="kind", required=True, metavar="avatars|speech|faces|portrait")
+    kinds = synth.add_subparsers(dest="kind", required=True, metavar="|".join((*GENERATORS, "portrait")))
     for name, module in GENERATORS.items():
         _forward(kinds.add_parser(name, add_help=False, help=f"training data: {name}"), module)
     portrait = kinds.add_parser("portrait", help="one avatar's portrait, with its mask and keypoints")

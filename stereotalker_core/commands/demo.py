@@ -15,7 +15,7 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("demo", help="the main job on a synthetic person", description=__doc__)
     parser.add_argument("--out", default="out/demo.mp4", metavar="V")
     parser.add_argument("--person", type=int, default=PERSON, metavar="N", help="seed of the avatar")
-    parser.add_argument("--size", type=int, default=256, metavar="N", help="pixels of a side")
+    parser.add_argument("--size", type=int, default=512, metavar="N", help="pixels of a side")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of motion and noise")
     parser.add_argument("--json", metavar="F", help="write a report: times, memory")
     parser.add_argument("--quiet", action="store_true", help="no progress line")

@@ -16,14 +16,14 @@ from ..video.writer import check_output
 from .demo import SPEECH
 
 STAGES = ("motion", "face", "render")
-PHOTOS = "photos"
+PHOTOS, BAKE = "photos", "bake"
 Metrics = dict[str, dict[str, float]]
 
 
 def add_parsers(commands: argparse._SubParsersAction) -> None:
     """Declare `evaluate`."""
     parser = commands.add_parser("evaluate", help="held-out metrics", description=__doc__)
-    parser.add_argument("stage", choices=(*STAGES, "all", PHOTOS))
+    parser.add_argument("stage", choices=(*STAGES, "all", PHOTOS, BAKE))
     parser.add_argument("folder", nargs="?", metavar="FOLDER", help="photos: where the photographs are")
     parser.add_argument("--quick", action="store_true", help="fewer people, sentences, frames; wider intervals")
     parser.add_argument("--json", metavar="F", help='write {"metrics": {name: {"value", "low", "high"}}}')
@@ -42,9 +42,14 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--denoiser", metavar="F", help="motion: another motion denoiser than the embedded one")
     parser.add_argument("--face-model", metavar="F", help="face: another ProbTalk3D file than the embedded one")
     parser.add_argument("--face-vae", metavar="F", help="face: another VAE variant for the ablation")
+    bake = parser.add_argument_group(BAKE, "pixels that the portrait never showed, of held-out synthetic people")
+    bake.add_argument("--bake-model", metavar="F", help="another network of the bake than the embedded one")
+    bake.add_argument("--bake-steps", metavar="N,N", help="numbers of denoising steps to compare")
+    bake.add_argument("--bake-strength", type=float, default=0.5, metavar="X", help="0..1, default 0.5")
+    bake.add_argument("--no-networks", action="store_true", help="do not draw with the networks of every frame")
     photos = parser.add_argument_group(PHOTOS, "every photograph of FOLDER, fitted, drawn and compared with itself")
-    photos.add_argument("--out", metavar="D", help="keep rows, frames and contact sheets here; a second run goes on")
-    photos.add_argument("--count", type=int, metavar="N", help="so many of them, drawn by --seed")
+    photos.add_argument("--out", metavar="D", help="keep rows, frames, sheets here; bake: rows; a second run goes on")
+    photos.add_argument("--count", type=int, metavar="N", help="so many of them, drawn by --seed; bake: people")
     photos.add_argument("--size", type=int, default=512, metavar="N", help="pixels of a side")
     photos.add_argument("--workers", type=int, default=1, metavar="N", help="processes of one thread each")
     parser.set_defaults(run=run)
@@ -56,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
         check_output(args.json, (".json",))
     if args.stage == PHOTOS:
         return run_photos(args)
+    if args.stage == BAKE:
+        return run_bake(args)
     if args.folder:
         raise ValueError(f"a folder goes with `evaluate photos`, not with `evaluate {args.stage}`")
     args.speech = args.speech or "data/speech"
@@ -107,6 +114,33 @@ def run_photos(args: argparse.Namespace) -> int:
     if args.json:
         Path(args.json).parent.mkdir(parents=True, exist_ok=True)
         Path(args.json).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+def run_bake(args: argparse.Namespace) -> int:
+    """Measure what is drawn where portraits showed nothing, print the table, write the JSON."""
+    from ..evaluation.bake import PEOPLE, QUICK_PEOPLE, evaluate_bake
+    from ..video.bake import STEPS, load_bake
+
+    try:
+        steps = tuple(int(n) for n in args.bake_steps.split(",")) if args.bake_steps else (STEPS,)
+    except ValueError:
+        raise ValueError(f"--bake-steps takes numbers like 4,1, got {args.bake_steps!r}") from None
+    started = time.perf_counter()
+    metrics = evaluate_bake(
+        load_bake(args.bake_model),
+        None if args.no_networks else load_renderer(),
+        args.count or (QUICK_PEOPLE if args.quick else PEOPLE),
+        steps,
+        args.seed,
+        Path(args.out) / "bake.jsonl" if args.out else None,
+        args.bake_strength,
+    )
+    print(table(metrics))
+    if args.json:
+        report = {"metrics": metrics, "quick": args.quick, "wall_seconds": time.perf_counter() - started}
+        Path(args.json).parent.mkdir(parents=True, exist_ok=True)
+        Path(args.json).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     return 0
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ..audio.words import Word, read_words
 from ..image import Portrait, load_background
 from ..perception.keypoints import Keypoints, load_keypoints
 
@@ -40,11 +41,13 @@ def parse_background(text: str, size: tuple[int, int]) -> str | tuple[float, flo
     return load_background(text, size)
 
 
-def read_transcript(text: str | None) -> str | None:
-    """The words themselves, or @FILE that holds them."""
+def read_transcript(text: str | None) -> str | list[Word] | None:
+    """The words themselves, or @FILE that holds them; with their times where it is .json, .srt or .TextGrid."""
     if text is None or not text.startswith("@"):
         return text
     path = Path(text[1:])
+    if path.suffix.lower() in (".json", ".srt", ".textgrid"):
+        return read_words(path)
     if not path.is_file():
         raise FileNotFoundError(f"no transcript at {path}")
     try:
@@ -58,4 +61,6 @@ def read_keypoints(path: str | None, portrait: Portrait, person: int | None = No
     if path is None:
         return None
     height, width = portrait.source_size
-    return load_keypoints(path, width, height, person).scaled(portrait.image.shape[-1] / width)
+    keypoints = load_keypoints(path, width, height, person)
+    keypoints.check_inside(height, width)
+    return keypoints.scaled(portrait.image.shape[-1] / width)

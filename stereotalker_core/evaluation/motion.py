@@ -26,6 +26,7 @@ from ..shapes import FPS, SAMPLE_RATE
 from ..synthetic.corpus import Corpus, speak_random
 from ..synthetic.teacher import teach
 from ..synthetic.tts import Utterance, available_engines
+from .behaviour import body_metrics, meaning_real, real_corpora, real_metrics, speechless_metrics
 from .bootstrap import bootstrap
 from .meaning import CLASSES, MeaningResult, drawn, meaning_metrics
 from .motion_statistics import (
@@ -253,6 +254,13 @@ def evaluate_motion(
     metrics["seam_acceleration_ratio"] = bootstrap([seam_ratio(models, audio, options) for audio in long])
     meaning = meaning_metrics(models, options, 24 if quick else 120, 11 + seed)
     metrics |= meaning.metrics
+    usual = replace(options, blink_rate=MotionOptions.blink_rate)
+    spoken = [item.utterance for item in items]
+    metrics |= speechless_metrics(models, spoken, usual, 2 if quick else 12)
+    metrics |= body_metrics(models, spoken, usual, 2 if quick else 8)
+    corpora = [] if data is None else real_corpora(data)
+    metrics |= real_metrics(models, corpora, options, 10 if quick else 60)
+    metrics |= meaning_real(models, corpora, options, 20 if quick else 100)
     if data is not None and (Path(data) / "real" / "DONE").is_file():
         metrics |= real_scores(models, Corpus(Path(data) / "real"), options, 40 if quick else 242)
     else:

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..body.skeleton import HEAD_JOINTS, JOINT_INDEX, SPINE_JOINTS
 from ..motion.arkit import ARKIT_INDEX
 from ..pipeline import Look, Models, Scene, View, render
 from ..records import Cameras, Identity, Motion
@@ -14,6 +15,7 @@ from ..records import Cameras, Identity, Motion
 OWN, SHUT, OPEN = "own", "shut", "open"
 TURNED = (-40, -30, -20, 20, 30, 40)  # degrees
 QUICK_TURNED = (-30, 30)
+SIDES = ("side-60", "side+60")  # views of the hair beside and behind the face
 GESTURES = ("half_body", "auto", "half_body", "auto")  # framings in which half bodies show their hands besides
 
 
@@ -38,12 +40,18 @@ class Shot:
 def shots(motion: Motion, half_body: bool, quick: bool = False) -> dict[str, Shot]:
     """name -> shot: yaw 0 with the mouth as shut and as open as the motion has it, turned views, gestures.
 
+    The mouth counts as shut where jawOpen and the turn of the head in radians together are least: a nod is no error of
+    the face.
     The turned views and the gestures are moments spread evenly over the motion. quick: only what the table needs most.
     """
     jaw = motion.expression[:, ARKIT_INDEX["jawOpen"]]
-    plan = {SHUT: Shot(0, "portrait", int(jaw.argmin()))}
+    bearing = motion.rotations[:, [JOINT_INDEX[name] for name in (*SPINE_JOINTS, *HEAD_JOINTS)]].sum(1).norm(dim=1)
+    shut = int((jaw + bearing).argmin())
+    plan = {SHUT: Shot(0, "portrait", shut)}
     turned = QUICK_TURNED if quick else TURNED
     gestures = (GESTURES[:2] if quick else GESTURES) if half_body else ()
+    for name in SIDES:
+        plan[name] = Shot(float(name.removeprefix("side")), "portrait", shut)
     if not quick:
         plan[OPEN] = Shot(0, "portrait", int(jaw.argmax()))
     moments = spread_moments(len(motion), len(turned) + len(gestures))

@@ -24,7 +24,9 @@ from ..perception.squares import Pyramid
 from ..pipeline import Models, View, prepare
 from ..records import Identity, Motion
 from .backdrop import key_of
-from .photo_frames import OPEN, OWN, SHUT, TURNED, Frame, draw_own, draw_shot, framed, framed_points, shots
+from .photo_clothes import below_edge_detail
+from .photo_frames import OPEN, OWN, SHUT, SIDES, TURNED, Frame, draw_own, draw_shot, framed, framed_points, shots
+from .photo_hair import colours_within, hair_pixels
 from .photo_hands import find_all_hands, hand_errors, hand_tone, posed_hands
 from .photo_identity import cosine, embedding, load_embedder
 from .photo_metrics import (
@@ -93,6 +95,8 @@ def measure(path: str | Path, settings: Settings) -> Row:
     person = everybody[0] if everybody else None
     row["half_body"] = person is not None and shows_arms(person)
     frames = draw_all(tools, scene.identity, row["half_body"], settings)
+    detail = below_edge_detail(tools.models, scene.identity, tools.motion[:1], settings.size)
+    row |= {} if math.isnan(detail) else {"below_edge_detail": detail}
     row |= measure_frames(tools, portrait.image, person, scene.identity, frames)
     if settings.out:
         folder = Path(settings.out) / "frames" / path.name
@@ -119,7 +123,7 @@ def measure_frames(
 ) -> Row:
     """All figures of a photograph (3, H, W), of the person that the judge sees in it, and of its drawn frames."""
     size = frames[OWN].cameras.size[0]
-    row = _likeness(image, identity, frames[OWN], size)
+    row = _likeness(image, identity, frames[OWN], size) | _hair_row(tools, image, identity, frames)
     if person is None or person.mesh is None:
         return row | {"unjudged": True}
     mesh = framed_points(person.mesh, tuple(image.shape[1:]), size)
@@ -157,6 +161,20 @@ def _likeness(image: Tensor, identity: Identity, own: Frame, size: int) -> Row:
     matte = framed(identity.mask, size)[0] * shown
     psnr, ssim = self_likeness(own.picture, photograph, matte)
     return {"self_psnr": psnr, "self_ssim": ssim}
+
+
+def _hair_row(tools: Studio, image: Tensor, identity: Identity, frames: dict[str, Frame]) -> Row:
+    """Unseen hair at the sides in the colours of the seen hair; {} where the frames have no such view."""
+    own, body = frames[OWN], tools.models.body
+    seen, _ = hair_pixels(body, identity.literal(), own.motion, own.cameras)
+    photograph, shown = framed(image, own.cameras.size[0])
+    matte = framed(identity.mask, own.cameras.size[0])[0] * shown
+    known = photograph[:, seen & (matte[0] > 0.95)]
+    drawn = [
+        frame.picture[:, hair_pixels(body, identity, frame.motion, frame.cameras)[1]]
+        for frame in (frames[name] for name in SIDES if name in frames)
+    ]
+    return {"side_hair": colours_within(torch.cat(drawn, 1), known)} if drawn else {}
 
 
 def _face_row(image: Tensor, mesh: Tensor, picture: Tensor, drawn: Tensor | None) -> Row:
@@ -211,7 +229,7 @@ def _hand_row(
     half_body: bool,
 ) -> Row:
     """Hands in every frame of a half body; of a head-and-shoulder crop, in a few of them."""
-    looked = [name for name in frames if half_body or name in _FEW]
+    looked = [name for name in frames if name in _FEW or (half_body and name not in SIDES)]
     counts, errors, wanted, tones = {}, [], 0, []
     for name in looked:
         frame = frames[name]

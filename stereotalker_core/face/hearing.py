@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..audio.encoder import SpeechEncoder, pair_log_probabilities, pieces
-from ..audio.load import loudness_gain
+from ..audio.level import Levelled
 from ..audio.phones import PHONES
 from ..motion.conditioning import N_PROSODY, prosody, speech_channels
 from ..records import Audio, SpeechFeatures
@@ -31,14 +31,14 @@ def hear(encoder: SpeechEncoder, audio: Audio) -> Tensor:
     own = encoder if isinstance(encoder, SpeechEncoder) else getattr(encoder, "phones", None)
     if not isinstance(own, SpeechEncoder):
         return speech_channels(encoder.encode(audio), audio.waveform, use_features=False)
-    frames, gain, device = audio.frame_count(), loudness_gain(audio.waveform), own.head.weight.device
+    frames, waveform, device = audio.frame_count(), Levelled(audio.waveform), own.head.weight.device
     heard, first = torch.empty(frames, len(PHONES) + N_PROSODY), 0
-    for piece, cut in pieces(audio.waveform, 2 * frames, own.reach):
-        _, logits = own.encode_batch((piece * gain)[None].to(device))
+    for piece, cut in pieces(waveform, 2 * frames, own.reach):
+        _, logits = own.encode_batch(piece[None].to(device))
         chances = pair_log_probabilities(logits[0, cut].float().cpu().log_softmax(-1)).exp()
         heard[first : first + len(chances), : len(PHONES)] = chances
         first += len(chances)
-    heard[:, len(PHONES) :] = prosody(audio.waveform, frames)
+    heard[:, len(PHONES) :] = prosody(waveform, frames)
     return heard
 
 

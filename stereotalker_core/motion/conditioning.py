@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..audio.level import Levelled
 from ..audio.phones import PHONES
 from ..audio.spool import SpooledWaveform
 from ..records import SpeechFeatures
@@ -76,7 +77,7 @@ class MotionCondition:
             dims(self.prior, "B T P", B=known["B"], T=known["T"])
 
 
-def prosody(waveform: Tensor | SpooledWaveform, frames: int) -> Tensor:
+def prosody(waveform: Tensor | SpooledWaveform | Levelled, frames: int) -> Tensor:
     """Waveform (S,) at 16 kHz -> (frames, 5): loudness, its slope, log2 pitch about 140 Hz, its slope, voicing 0..1.
 
     Frame t looks at 64 ms around (t + 0.5) / 25 s. Loudness is in tens of dB relative to the speaker's loud frames.
@@ -127,7 +128,9 @@ def _slope(x: Tensor) -> Tensor:
     return (padded[2:] - padded[:-2]) / 2
 
 
-def speech_channels(speech: SpeechFeatures, waveform: Tensor | SpooledWaveform, use_features: bool) -> Tensor:
+def speech_channels(
+    speech: SpeechFeatures, waveform: Tensor | SpooledWaveform, use_features: bool
+) -> Tensor:
     """(T, 40 + 5 [+ D]): phone probabilities, prosody, and the encoder's raw features where a model asks for them.
 
     ValueError when the features do not cover the recording frame by frame.
@@ -136,7 +139,7 @@ def speech_channels(speech: SpeechFeatures, waveform: Tensor | SpooledWaveform, 
     known = dims(speech.phones, f"T {len(PHONES)}")
     if known["T"] != frames:
         raise ValueError(f"features of {known['T']} frames do not fit {frames} frames of sound; encode this recording")
-    parts = [speech.phones.exp(), prosody(waveform, frames)]
+    parts = [speech.phones.exp(), prosody(Levelled(waveform), frames)]
     if use_features:
         parts.append(speech.features)
     return torch.cat([p.to(speech.phones.device) for p in parts], -1).float()

@@ -73,17 +73,24 @@ def sample(name: str, model: Denoise, noise: Tensor, sigmas: Tensor, callback: C
     return table[name](model, noise * float(sigmas[0]), sigmas, callback)
 
 
-def guided(branches: Callable[[bool, bool], Tensor], audio: float, prior: float) -> Tensor:
+def guided(
+    branches: Callable[[bool, bool], Tensor],
+    audio: float,
+    prior: float,
+    steadied: Callable[[Tensor], Tensor] = lambda difference: difference,
+) -> Tensor:
     """Classifier-free guidance in two stages: nothing -> sound -> sound + prior.
 
     branches(with_sound, with_prior) evaluates the network. With both scales 1 only the full condition is evaluated.
+    steadied: what is done to the difference (B, T, D) that the prior makes before it is exaggerated. The prior changes
+    from one frame to the next where a word ends; exaggerated as it is, so do the arms.
     """
     if audio == 1 and prior == 1:
         return branches(True, True)
     heard = branches(True, False)
-    if audio == 1:
-        return heard + prior * (branches(True, True) - heard)
-    nothing = branches(False, False)
     if prior == 1:
-        return branches(True, True) + (audio - 1) * (heard - nothing)
-    return nothing + audio * (heard - nothing) + prior * (branches(True, True) - heard)
+        return branches(True, True) + (audio - 1) * (heard - branches(False, False))
+    full = branches(True, True)
+    difference = full - heard
+    out = full + (prior - 1) * (steadied(difference) if prior > 1 else difference)
+    return out if audio == 1 else out + (audio - 1) * (heard - branches(False, False))

@@ -93,6 +93,38 @@ def retime(motion: Motion, speed: float) -> Motion:
     return resample(motion, max(1, round(len(motion) / speed)))
 
 
+def at_rate(motion: Motion, fps: float, frames: int) -> Motion:
+    """The same performance at another frame rate: frame k shows the moment (k + 1/2) / fps, as it does at 25."""
+    position = ((torch.arange(frames, dtype=torch.float64) + 0.5) * motion.fps / fps - 0.5).clamp(0, len(motion) - 1)
+    low = position.floor().long().clamp_max(max(len(motion) - 2, 0))
+    high = (low + 1).clamp_max(len(motion) - 1)
+    pair = [Motion(motion.rotations[i], motion.expression[i], motion.fps) for i in (low, high)]
+    mixed = blend(*pair, (position - low).float())
+    return Motion(mixed.rotations, mixed.expression, fps)
+
+
+def looped(motion: Motion, seconds: float = 1.2) -> Motion:
+    """The motion with an end that leads into its beginning, so that it can be played again and again.
+
+    The body returns within the last `seconds` (a third of a short motion), the face within a fifth of them: lips stay
+    with the speech as long as they can.
+    """
+    if len(motion) < 4:
+        return motion
+    rotations, expression = motion.rotations.clone(), motion.expression.clone()
+    body, face = (max(1, min(round(s * motion.fps), len(motion) // 3)) for s in (seconds, seconds / 5))
+    begin = rotations[:1].expand(body, -1, -1)
+    rotations[-body:] = mix_rotations(rotations[-body:], begin, _eased(body)[:, None, None])
+    expression[-face:] = torch.lerp(expression[-face:], expression[:1].expand(face, -1), _eased(face)[:, None])
+    return Motion(rotations, expression, motion.fps)
+
+
+def _eased(count: int) -> Tensor:
+    """(count,) from nearly 0 to nearly 1 with the least jerk."""
+    u = torch.arange(1, count + 1, dtype=torch.float32) / (count + 1)
+    return u * u * u * (10 - 15 * u + 6 * u * u)
+
+
 def gain(
     motion: Motion, spine: float = 1.0, head: float = 1.0, hands: float = 1.0, face: float = 1.0,
     centre: Motion | None = None,

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..audio.phones import CLOSURES, PHONE_INDEX
 from ..body.model import HalfBody
-from .arkit import ARKIT_INDEX
+from .arkit import ARKIT, ARKIT_INDEX, MOUTH
 
 _UPPER = ("face.61", "face.62", "face.63")  # inner lip line, from the 68-point layout
 _LOWER = ("face.67", "face.66", "face.65")
@@ -44,11 +44,23 @@ _PARTING = [  # what holds the lips apart while the jaw is shut
         *("mouthLowerDownLeft", "mouthLowerDownRight"),
     )
 ]
+_MOOD = ("mouthSmile", "mouthFrown", "mouthDimple")
+_SPEAKING = [i for i in MOUTH if not ARKIT[i].startswith(_MOOD)]
 
 
 def closing(phones: Tensor) -> Tensor:
     """Phone probabilities (T, 40) -> (T,) how far p, b or m asks for shut lips, 0..1."""
     return ((phones[:, _CLOSURES].sum(1) - FAINT) / (CERTAIN - FAINT)).clamp(0, 1)
+
+
+def shut_speechless(expression: Tensor, activity: Tensor) -> Tensor:
+    """(T, 52) with the mouth at rest where nobody speaks, activity (T,) 0..1; 1 leaves a frame bitwise unchanged.
+
+    Corners of the mouth (a smile, a frown) stay: they are a mood, not speech.
+    """
+    out = expression.clone()
+    out[:, _SPEAKING] = out[:, _SPEAKING] * activity.to(expression)[:, None]
+    return out
 
 
 def shut_lips(expression: Tensor, amount: Tensor) -> Tensor:

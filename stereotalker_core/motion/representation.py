@@ -43,6 +43,11 @@ def gaussian(sigma: float) -> Tensor:
 class MotionCodec(nn.Module):
     """Buffers that turn a motion into (B, T, D) and back; part of the denoiser, so of its checkpoint."""
 
+    mean: Tensor
+    std: Tensor
+    finger_mean: Tensor
+    finger_basis: Tensor
+
     @dataclass(frozen=True)
     class Config:
         fingers: int = 16  # numbers that describe both hands

@@ -59,6 +59,7 @@ _OUTLINE = frozenset((  # of the face: mesh points that slide along a silhouette
     332, 338, 356, 361, 365, 377, 378, 379, 389, 397, 400, 454,
 ))  # fmt: skip
 _CONFIDENT = 0.3
+_OUTSIDE = 1.5  # longer sides of a picture beyond its edge: where hips of a portrait may be guessed
 _SMALLEST_FACE = 24.0  # px of face height below which the fit has nothing to hold on to
 _FACE_PER_SHOULDERS = 0.5  # face height / shoulder width, adults
 HELP = 'connect a POSE_KEYPOINT of a DWPose node, or give {"left_eye": [x, y], ...} in pixels'
@@ -125,6 +126,19 @@ class Keypoints:
             if first in self and second in self:
                 return factor * float((self.point(first) - self.point(second)).norm())
         return 0.0
+
+    def check_inside(self, height: int, width: int) -> None:
+        """ValueError where a point lies further outside of the picture (height x width px) than a body reaches."""
+        reach = _OUTSIDE * max(height, width)
+        low, high = self.xy.new_tensor([-reach, -reach]), self.xy.new_tensor([width + reach, height + reach])
+        far = ((self.xy < low) | (self.xy > high)).any(1)
+        if bool(far.any()):
+            row = int(far.int().argmax())
+            x, y = self.xy[row].tolist()
+            raise ValueError(
+                f"keypoint {self.names[row]} at ({x:.4g}, {y:.4g}) lies far outside of the "
+                f"{width} x {height} px picture: were the points found in another one?"
+            )
 
     def check_front(self) -> None:
         """ValueError for a back view, a missing face or a face too small to fit; says how to mend it."""

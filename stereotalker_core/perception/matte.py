@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..dilation import largest_around
 from ..shapes import dims
 
 _NETWORK = 256  # px of the segmentation network's picture
@@ -50,7 +51,7 @@ def refine_matte(image: Tensor, mask: Tensor, face_height: float | None = None) 
     both = torch.cat([image / 2 + 0.5, mask.to(image)])[None]
     small = F.interpolate(both, size, mode="bilinear", antialias=True, align_corners=False) if factor < 1 else both
     colour, coarse = small[:, :3], small[:, 3:].clamp(0, 1)
-    unit, face = max(size) / _NETWORK, (face_height or 0.0) * factor
+    unit, face = max(size) / _NETWORK, min((face_height or 0.0) * factor, max(size))
     person = _shrunk(coarse > _SURE, max(_INSIDE * unit, _FACE_INSIDE * face))
     other = _shrunk(coarse < 1 - _SURE, max(_OUTSIDE * unit, _FACE_OUTSIDE * face))
     if not bool(person.any()) or not bool(other.any()):
@@ -63,15 +64,12 @@ def refine_matte(image: Tensor, mask: Tensor, face_height: float | None = None) 
 
 def _shrunk(area: Tensor, radius: float) -> Tensor:
     """(1, 1, H, W) bool without what lies within about `radius` px of its edge; the picture's border is no edge."""
-    lost = (~area).float()
+    lost = (~area).to(torch.uint8)
     for i in range(max(1, round(radius))):  # squares and crosses in turn make about a disc
-        across = F.max_pool2d(lost, (1, 3), 1, (0, 1))
-        lost = (
-            F.max_pool2d(across, (3, 1), 1, (1, 0))
-            if i % 2
-            else torch.maximum(across, F.max_pool2d(lost, (3, 1), 1, (1, 0)))
-        )
-    return lost < 0.5
+        across = largest_around(lost, (0, 1))
+        lost = largest_around(across if i % 2 else lost, (1, 0))
+        lost = lost if i % 2 else torch.maximum(across, lost)
+    return lost == 0
 
 
 def _box(values: Tensor, radius: int) -> Tensor:
@@ -157,7 +155,7 @@ def _far(coarse: Tensor) -> Tensor:
     away = torch.zeros_like(near)
     for _ in range(_REACH):
         away = away + 1 - near
-        near = F.max_pool2d(near, 3, 1, 1)
+        near = largest_around(near, 1)
     away = F.interpolate(away, (rows, columns), mode="bilinear", align_corners=False)
     return _FAR * (away - _FREE).clamp_min(0)
 
@@ -256,13 +254,40 @@ def foreground_colours(image: Tensor, alpha: Tensor) -> Tensor:
     for size in sizes[1:]:
         layers.append(F.interpolate(layers[-1], size, mode="area"))
     front = back = layers[-1][:, :3]
-    for level in reversed(layers):
+    for level in reversed(layers[1:]):
         size = level.shape[-2:]
         front, back = (F.interpolate(x, size, mode="nearest-exact") for x in (front, back))
         for _ in range(_ROUNDS_SMALL if max(size) <= _SMALL else _ROUNDS):
             front, back = _unmixed(level[:, :3], level[:, 3:], front, back)
-    sure = opacity == 1
-    return torch.where(sure, image, front[0]).clamp(-1, 1)
+    grown = F.interpolate(torch.cat([front, back], 1), sizes[0], mode="nearest-exact")[0]
+    soft = ((opacity > 0) & (opacity < 1)).to(torch.uint8)
+    near = (largest_around(soft, _ROUNDS + 1)[0] > 0).nonzero()  # elsewhere the picture says it, or nobody looks
+    front = _unmixed_near(near, image, opacity, grown)
+    return torch.where(opacity == 1, image, front).clamp(-1, 1)
+
+
+def _unmixed_near(near: Tensor, image: Tensor, alpha: Tensor, layers: Tensor) -> Tensor:
+    """The person's layer (3, H, W) after _ROUNDS of `_unmixed` at pixels near (N, 2) alone.
+
+    image (3, H, W), alpha (1, H, W), layers (6, H, W): the person's and the background's before.
+    """
+    rows, columns = image.shape[-2:]
+    y, x = near.unbind(1)
+    here = y * columns + x
+    beside = [
+        (y + dy).clamp(0, rows - 1) * columns + (x + dx).clamp(0, columns - 1)
+        for dy, dx in ((-1, 0), (1, 0), (0, -1), (0, 1))
+    ]
+    layers, opacity = layers.flatten(1).T.contiguous(), alpha.flatten()
+    colour, alpha = image.flatten(1).T[here], opacity[here, None]
+    weights = [_REGULAR + (opacity[there, None] - alpha).abs() for there in beside]
+    count = sum(weights)
+    for _ in range(_ROUNDS):
+        mean = sum(w * layers[there] for w, there in zip(weights, beside, strict=True)) / count
+        front, back = mean[:, :3], mean[:, 3:]
+        off = (colour - alpha * front - (1 - alpha) * back) / (count + alpha**2 + (1 - alpha) ** 2)
+        layers = layers.index_copy(0, here, torch.cat([front + alpha * off, back + (1 - alpha) * off], 1).clamp(-1, 1))
+    return layers[:, :3].T.reshape(image.shape)
 
 
 def _unmixed(colour: Tensor, alpha: Tensor, front: Tensor, back: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..dilation import largest_around
 from .bodies import Body
 from .faces import Face
 from .hands import Hand
@@ -46,11 +47,11 @@ def connected(mask: Tensor, seed: Tensor, longest: int = 128) -> Tensor:
     if not count:
         return mask
     while True:
-        reached = inside & (F.max_pool2d(reached.float(), 9, 1, 4) > 0)  # thin gaps of a coarse mask do not part
+        reached = inside & (largest_around(reached.to(torch.uint8), 4) > 0)  # thin gaps of a coarse mask do not part
         if int(reached.sum()) == count:
             break
         count = int(reached.sum())
-    grown = F.max_pool2d(reached.float(), 3, 1, 1)  # soft edges lie outside of what counts as inside
+    grown = largest_around(reached.float(), 1)  # soft edges lie outside of what counts as inside
     return mask * F.interpolate(grown, mask.shape[1:], mode="bilinear", align_corners=False)[0]
 
 

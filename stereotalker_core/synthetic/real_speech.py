@@ -11,6 +11,7 @@ import logging
 import random
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,47 @@ def write_real(out: Path, sounds: Path = SOUNDS) -> dict[str, float]:
     return summary(out)
 
 
+def sphinx_recordings(folder: Path) -> list[tuple[Path, str, str]]:
+    """(file, text, speaker) of the test recordings of pocketsphinx (Debian: pocketsphinx-testdata).
+
+    Each folder of wav files with a list of lines `text (name)` is one speaker. ValueError where there is none.
+    """
+    found = []
+    for listing in sorted([*folder.rglob("transcription"), *folder.rglob("*.transcription")]):
+        for line in listing.read_text(encoding="utf-8").splitlines():
+            match = re.fullmatch(r"\s*(?:<s>)?(.*?)(?:</s>)?\s*\(([^)]+)\)\s*", line)
+            file = listing.parent / f"{match[2]}.wav" if match else listing
+            if match and file.is_file():
+                found.append((file, match[1].strip(), listing.parent.name))
+    if not found:
+        raise ValueError(f"no transcribed recordings under {folder}: apt-get install pocketsphinx-testdata")
+    return found
+
+
+def write_sphinx(out: Path, folder: Path) -> dict[str, float]:
+    """Write the recordings of `sphinx_recordings`, force-aligned, in the corpus format; the table."""
+    from pocketsphinx import Decoder
+
+    decoder = Decoder(samprate=16000, lm=None, bestpath=False, loglevel="FATAL")
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "DONE").unlink(missing_ok=True)
+    raw, total = out / "waveforms.raw", 0
+    with raw.open("wb") as sound, (out / "index.jsonl").open("w", encoding="utf-8") as index:
+        for file, text, speaker in sphinx_recordings(folder):
+            samples = to_int16(load_audio(file).waveform)
+            utterance = align(decoder, samples, plain_words(text), text)
+            if utterance is None:
+                logger.info("not aligned: %s", file.name)
+                continue
+            entry = index_entry(file.stem, replace(utterance, voice=speaker), total, len(samples))
+            index.write(json.dumps(entry | {"emotion": "neutral", "style": "neutral"}) + "\n")
+            sound.write(samples.tobytes())
+            total += len(samples)
+    finish_waveforms(raw, total)
+    (out / "DONE").touch()
+    return summary(out)
+
+
 def write_unlabelled(out: Path, folders: list[Path], minutes: float, seed: int = 0) -> dict[str, float]:
     """Write up to `minutes` of sound files under the folders, drawn at random, as a corpus without words and phones.
 
@@ -166,9 +208,13 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     parser = argparse.ArgumentParser(description="Align real recorded speech for evaluation.")
     parser.add_argument("--out", type=Path, default=Path("data/speech/real"))
     parser.add_argument("--unlabelled", type=Path, nargs="+", help="folders of recordings of anybody, for training")
+    parser.add_argument("--sphinx", type=Path, help="folder of pocketsphinx's test recordings: other speakers")
     parser.add_argument("--minutes", type=float, default=60.0, help="of unlabelled recordings")
     o = parser.parse_args(arguments)
-    table = write_unlabelled(o.out, o.unlabelled, o.minutes) if o.unlabelled else write_real(o.out)
+    if o.sphinx:
+        table = write_sphinx(o.out, o.sphinx)
+    else:
+        table = write_unlabelled(o.out, o.unlabelled, o.minutes) if o.unlabelled else write_real(o.out)
     for key, value in table.items():
         logger.info("%-16s %.3f", key, value)
     return table

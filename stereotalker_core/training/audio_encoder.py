@@ -3,7 +3,9 @@
 `python -m stereotalker_core.training.audio_encoder --data data/speech --steps N --out X.safetensors` trains, resumes,
 evaluates on the unseen voices and saves. An optional teacher (speech_teacher.py) adds its features as a second target:
 phones come from synthetic voices only, the teacher has heard real ones. A folder of recordings without labels
-(real_speech.py --unlabelled) joins with the teacher's features and the phones that its probe is sure of.
+(real_speech.py --unlabelled) joins with the teacher's features and the phones that its probe is sure of, or with
+--anchor: what the encoder that training starts from hears in the clean recording is asked of the degraded one.
+--ambience adds music, noise, rooms and far voices, in all of which nobody speaks: their label is silence.
 """
 
 import argparse
@@ -26,6 +28,7 @@ from ..audio.phones import CLOSURES, PHONE_INDEX, PHONES
 from ..shapes import SAMPLE_RATE
 from ..synthetic.augment import augment
 from ..synthetic.corpus import Corpus, phone_labels
+from ..synthetic.surroundings import Surroundings
 from .loop import Batch, Schedule, fit, generator
 from .provenance import commit
 
@@ -44,6 +47,7 @@ class Crops:
     augment: float = 0.8
     mask_bands: int = 12
     mask_frames: int = 8
+    ambience: float = 0.0  # share of the crops with other sound beside the speech; a third as many hold nothing else
     seed: int = 0
 
 
@@ -77,6 +81,7 @@ class PhoneCrops:
 
     def __init__(self, sources: list[Source], crops: Crops, bins: int) -> None:
         self.sources, self.crops, self.bins = sources, crops, bins
+        self.surroundings = Surroundings(crops.seed) if crops.ambience else None
         self.size = round(crops.seconds * SAMPLE_RATE / HOP) * HOP
         self.utterances = [(k, i) for k, source in enumerate(sources) for i in range(len(source.corpus))]
         # longer utterances are drawn more often: every second of speech is as likely as any other
@@ -96,18 +101,31 @@ class PhoneCrops:
         factor = 1 + rng.uniform(-self.crops.tempo, self.crops.tempo)
         free = source.corpus.entries[i]["samples"] - factor * self.size + edge
         start = rng.uniform(-edge, max(free, 0.0))
-        wave = source.play(i, start, factor, self.size)
+        wave = clean = source.play(i, start, factor, self.size)
         if rng.random() < self.crops.augment:
             loudness = np.sqrt(np.square(wave).mean())
             wave = augment(wave, rng)  # its gain is undone: the encoder always hears normalised speech
             wave = wave * (loudness / max(np.sqrt(np.square(wave).mean()), 1e-6))
-        wave = wave * 10 ** rng.uniform(-0.2, 0.2)
         middle = start + factor * HOP * (np.arange(self.size // HOP) + 0.5)
         labels = source.labels[i][np.searchsorted(source.edges[i], middle, "right")]
+        if self.surroundings is not None:
+            if rng.random() < self.crops.ambience / 3:
+                wave, labels = self.surroundings.alone(self.size, rng), np.zeros_like(labels)
+            elif rng.random() < self.crops.ambience:
+                wave = self.surroundings.beside(wave, rng, self._voice)
+        wave = wave * 10 ** rng.uniform(-0.2, 0.2)
         row = {"waveforms": wave.astype(np.float32), "labels": labels}
+        if self.surroundings is not None:
+            row["clean"] = clean
         if source.teacher is not None:
             row["targets"], row["heard"] = source.teacher.at(i, middle / HOP - 0.5)
         return row
+
+    def _voice(self, rng: np.random.Generator) -> np.ndarray:
+        """(size,) samples of somebody else's speech."""
+        k, i = self.utterances[int(rng.integers(0, len(self.utterances)))]
+        entry = self.sources[k].corpus.entries[i]
+        return self.sources[k].play(i, rng.uniform(0, max(1, entry["samples"] - self.size)), 1.0, self.size)
 
     def _keep(self, rng: np.random.Generator) -> np.ndarray:
         """(B, bins, S/160) of ones with a few bands and moments blanked (SpecAugment)."""
@@ -162,8 +180,13 @@ class Trainee(nn.Module):
         self.teach = nn.Linear(encoder.config.width, teacher_width) if teacher_width else None
 
 
-def loss(trainee: Trainee, batch: Batch, teacher_weight: float = 1.0) -> tuple[Tensor, dict[str, float]]:
-    """Cross-entropy over phones (smoothed: boundaries are uncertain) + smooth L1 to the teacher's features."""
+def loss(
+    trainee: Trainee, batch: Batch, teacher_weight: float = 1.0, anchor: SpeechEncoder | None = None
+) -> tuple[Tensor, dict[str, float]]:
+    """Cross-entropy over phones (smoothed: boundaries are uncertain) + smooth L1 to the teacher's features.
+
+    anchor: an encoder whose probabilities for the clean crop are the target of frames without a label.
+    """
     hidden, logits = trainee.encoder.encode_batch(batch["waveforms"], batch["keep"])
     logits, labels = logits.flatten(0, 1).float(), batch["labels"].flatten()
     phones = F.cross_entropy(logits, labels, label_smoothing=0.05, ignore_index=IGNORED)
@@ -171,6 +194,13 @@ def loss(trainee: Trainee, batch: Batch, teacher_weight: float = 1.0) -> tuple[T
     right = (logits.argmax(-1) == labels).float()
     accuracy, voiced = float(right[known].mean()), float(right[spoken].mean())
     parts = {"phones": float(phones.detach()), "accuracy": accuracy, "spoken": voiced}
+    if anchor is not None and not known.all():
+        with torch.no_grad():
+            heard = anchor.encode_batch(batch["clean"])[1].flatten(0, 1)[~known].float().softmax(-1)
+        guessed = F.cross_entropy(logits[~known], heard)
+        share = float((~known).float().mean())
+        phones = (1 - share) * phones + share * guessed
+        parts["guessed"] = float(guessed.detach())
     if trainee.teach is None:
         return phones, parts
     error = F.smooth_l1_loss(trainee.teach(hidden).float(), batch["targets"], reduction="none").mean(-1)
@@ -259,6 +289,8 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--teacher-weight", type=float, default=0.0, help="needs teacher.npy; see speech_teacher.py")
+    parser.add_argument("--ambience", type=float, default=0.0, help="share of crops with other sound than speech")
+    parser.add_argument("--anchor", type=Path, help="an encoder that labels recordings without labels")
     parser.add_argument("--width", type=int, default=SpeechEncoder.Config.width)
     parser.add_argument("--layers", type=int, default=SpeechEncoder.Config.layers)
     parser.add_argument("--device", default="cpu")
@@ -276,9 +308,10 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     if o.export_only:
         provenance["steps"] = averaged(trainee, o.run)
         return export(trainee, o.out, o.data, provenance)
-    batch = PhoneCrops(sources, Crops(batch=o.batch, seed=o.seed), config.bins)
+    batch = PhoneCrops(sources, Crops(batch=o.batch, seed=o.seed, ambience=o.ambience), config.bins)
+    anchor = checkpoint.load(SpeechEncoder, o.anchor, o.device) if o.anchor else None
     schedule = Schedule(o.steps, lr=o.lr, warmup=min(200, o.steps // 10), seed=o.seed, weight_decay=1e-2)
-    fit(trainee, batch, lambda m, b: loss(m, b, o.teacher_weight), schedule, o.run, o.device)
+    fit(trainee, batch, lambda m, b: loss(m, b, o.teacher_weight, anchor), schedule, o.run, o.device)
     return export(trainee.cpu(), o.out, o.data, provenance)
 
 

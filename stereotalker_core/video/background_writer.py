@@ -21,8 +21,18 @@ class BackgroundWriter:
     def __init__(self, writer: VideoWriter):
         self.writer = writer
         self._error: BaseException | None = None
-        self._queue: queue.Queue[Tensor | None] = queue.Queue(WAITING)
+        self._queue: queue.Queue[tuple[Tensor, ...] | None] = queue.Queue(WAITING)
         self._thread = threading.Thread(target=self._work, name="video writer")
+
+    @property
+    def done(self) -> int:
+        """Frames that an earlier run left behind, for writers that go on; else 0."""
+        return getattr(self.writer, "done", 0)
+
+    @property
+    def partial(self):
+        """What an unfinished file is called, for writers that have such a name; else None."""
+        return getattr(self.writer, "partial", None)
 
     @property
     def frames(self) -> int:
@@ -34,8 +44,8 @@ class BackgroundWriter:
         self._thread.start()
         return self
 
-    def write(self, frames: Tensor) -> None:
-        """Hand over frames (T, 3, H, W) in [-1, 1], which must not change afterwards."""
+    def write(self, *frames: Tensor) -> None:
+        """Hand over frames (T, 3, H, W) in [-1, 1], and what else the writer takes; they must not change afterwards."""
         self._raise()
         self._queue.put(frames)  # is always taken: after an error the thread goes on to throw away
 
@@ -43,7 +53,7 @@ class BackgroundWriter:
         while (frames := self._queue.get()) is not None:
             if self._error is None:
                 try:
-                    self.writer.write(frames)
+                    self.writer.write(*frames)
                 except (OSError, ValueError, RuntimeError) as error:
                     self._error = error
 

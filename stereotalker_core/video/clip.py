@@ -22,7 +22,7 @@ from ..records import Cameras, Identity, Motion, Regions
 from ..shapes import REGIONS, dims, frames_together, joined
 from .contexts import ContextWindows, averaged
 from .experts import Experts
-from .guides import GUIDE_BLOCK, background_plate, guide_tensor, render_guides
+from .guides import GUIDE_BLOCK, background_plate, guide_tensor, render_guides, skin_of
 from .image_encoder import ImageEncoder
 from .mask import MaskPredictor
 from .public_autoencoder import PublicAutoencoder
@@ -104,9 +104,11 @@ def prepare_clip(
     masks = predictor or MaskPredictor.for_parts(body.part_names).to(motion.rotations.device)
     public = isinstance(vae, PublicAutoencoder)
     parts: list[tuple[Tensor, ...]] = []
+    plate = background_plate(identity, cameras, continued=True)
+    skin = skin_of(body, identity, cameras, plate)
     for start in range(0, len(motion), WINDOW):
         frames = slice(start, start + WINDOW)
-        seen = render_guides(body, identity, motion[frames], cameras[frames], rest)
+        seen = render_guides(body, identity, motion[frames], cameras[frames], rest, skin)
         maps = guide_tensor(seen, len(body.part_names))
         with autocast(maps.device, public):
             regions = masks.predict(seen, maps).masks if predictor else masks.silhouette(seen.part)

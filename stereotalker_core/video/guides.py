@@ -1,5 +1,6 @@
 """Guides: what the posed body looks like from each camera, as maps and as the tensor the networks read."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
@@ -11,12 +12,15 @@ from ..body.light import relit, shade
 from ..body.model import HalfBody, Posed, Rest
 from ..body.rasterize import Fragments, rasterize
 from ..camera.projection import project
+from ..inpaint import extend
 from ..records import Cameras, Guides, Identity, Motion
 from ..shapes import frames_together, joined
 from .loops import Surface, loops, pack
 
 GUIDE_BLOCK = 4  # guide_tensor works at a quarter of the resolution
 _CHUNK = 4  # at most so many frames are rasterised together: batches do not pay on the CPU, memory does
+_EDGE = 0.015  # share of a side up to which a canvas may look beyond the photograph's edge and see the edge go on
+_FURTHEST = 1.5  # sides of the photograph to which its background is continued
 SAMPLES = 2  # per pixel and axis: jagged edges cost 0.6 to 1 dB, and the networks cannot know where in a pixel they lie
 
 
@@ -32,12 +36,15 @@ class Skin:
     surface: Surface | None
 
 
-def skin_of(body: HalfBody, identity: Identity, cameras: Cameras) -> Skin:
-    """The skin of a person on the canvas of these cameras: all of a video, where frames are drawn a few at a time."""
+def skin_of(body: HalfBody, identity: Identity, cameras: Cameras, plate: Tensor | None = None) -> Skin:
+    """The skin of a person on the canvas of these cameras: all of a video, where frames are drawn a few at a time.
+
+    plate (3, H, W): what is behind the person; None: the photograph's background, a blur beyond its edges.
+    """
     parts = (
         torch.cat([identity.atlas, identity.visibility])[None],
         body.uv if identity.atlas_layout == 1 else body.atlas_uv,
-        background_plate(identity, cameras),
+        background_plate(identity, cameras) if plate is None else plate,
         identity.light,
     )
     return Skin(*parts, Surface(body, *parts) if SAMPLES == 2 and loops(identity.atlas.device) else None)
@@ -169,11 +176,12 @@ def _most(label: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
     return picked[0][:, None], picked[1][:, None]
 
 
-def background_plate(identity: Identity, cameras: Cameras) -> Tensor:
+def background_plate(identity: Identity, cameras: Cameras, continued: bool = False) -> Tensor:
     """identity.background as the canvas shows it behind the person: (3, H, W) in [-1, 1], static over the clip.
 
     The similarity that carries the portrait's view of the pivot (where the canvas cameras look, on the body's axis)
-    to the canvas: no parallax, so that a moving camera does not need to know what the portrait never showed.
+    to the canvas: no parallax, so that a moving camera does not need to know what the portrait never showed. Beyond the
+    photograph's edges it is a blur, or goes on in its own texture (`continued`), which takes a second.
     """
     camera, intrinsics = cameras.world_to_camera[cameras.yaw.abs().argmin()], cameras.intrinsics
     pivot = _pivot(camera)
@@ -185,15 +193,32 @@ def background_plate(identity: Identity, cameras: Cameras) -> Tensor:
     y = (torch.arange(rows, device=image.device) + 0.5 - here[1]) / scale + there[1]
     x = (torch.arange(columns, device=image.device) + 0.5 - here[0]) / scale + there[0]
     height, width = image.shape[-2:]
-    grid = torch.stack(torch.meshgrid(y / height, x / width, indexing="ij")[::-1], -1)[None] * 2 - 1
+    x, y = x / width, y / height  # 0..1 inside
     if float(scale) < 0.75:  # several portrait pixels a canvas pixel: average them first
         small = (max(1, round(height * float(scale))), max(1, round(width * float(scale))))
         image = F.interpolate(image, small, mode="bilinear", antialias=True, align_corners=False)
+    if continued:
+        image, x, y = _continued(image, x, y)
+    grid = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], -1)[None] * 2 - 1
     sharp = F.grid_sample(image, grid, padding_mode="border", align_corners=False)[0]
     soft = F.adaptive_avg_pool2d(image, (8, 8))
     blurred = F.grid_sample(soft, grid, mode="bilinear", padding_mode="border", align_corners=False)[0]
-    outside = (grid[0].abs() - 1).clamp_min(0).amax(-1)  # 0 inside, 1 half a portrait away
+    outside = (grid[0].abs() - 1).clamp_min(0).amax(-1)  # 0 inside, 1 half a picture away
     return torch.lerp(sharp, blurred, (outside * 8).clamp(0, 1))
+
+
+def _continued(image: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The picture (1, 3, h, w) continued to where columns x and rows y (shares of its sides) look, and both anew."""
+    height, width = image.shape[-2:]
+    margins = [-float(x[0]), -float(y[0]), float(x[-1]) - 1, float(y[-1]) - 1]  # left, top, right, bottom
+    if max(margins) < _EDGE:
+        return image, x, y
+    sides = (width, height, width, height)
+    left, top, right, bottom = (
+        math.ceil(min(max(m, 0.0), _FURTHEST) * side) for m, side in zip(margins, sides, strict=True)
+    )
+    wide = extend(image[0], (left, top, right, bottom))[None]
+    return wide, (x * width + left) / wide.shape[-1], (y * height + top) / wide.shape[-2]
 
 
 def _pivot(camera: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..body.model import HalfBody
 from ..records import Cameras, Identity, Motion
 from ..shapes import frames_together
-from .guides import render_guides, skin_of
+from .guides import background_plate, render_guides, skin_of
 from .steady import PASSES
 
 if TYPE_CHECKING:
@@ -33,15 +33,20 @@ def portions(count: int, size: tuple[int, int]) -> list[slice]:
 
 
 def played(
-    body: HalfBody, renderer: "Renderer", identity: Identity, motion: Motion, cameras: Cameras, predicted: bool
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Finished frames: picture and alpha (t, 4, H, W), lift (t, 3, H, W).
+    body: HalfBody, renderer: "Renderer", identity: Identity, motion: Motion, cameras: Cameras, frames: tuple[int, int],
+    predicted: bool, plate: Tensor | None = None,
+) -> Iterator[tuple[Tensor, Tensor]]:  # fmt: skip
+    """Finished frames first..stop - 1: picture and alpha (t, 4, H, W), lift (t, 3, H, W).
 
     The canvas's sides are multiples of 8. predicted: the alpha is the mask predictor's, else the fitted body's own.
+    plate (3, H, W): the photograph's background behind the person on this canvas, where it is known already.
     """
+    if plate is None:
+        plate = background_plate(identity, cameras, continued=True)
+    motion, cameras = motion[slice(*frames)], cameras[slice(*frames)]
     with torch.no_grad():
         rest = body.rest(identity.shape[None], identity.shell[None])
-        skin = skin_of(body, identity, cameras)
+        skin = skin_of(body, identity, cameras, plate)
     for few in portions(len(motion), cameras.size):
         with torch.no_grad():
             guides = render_guides(body, identity, motion[few], cameras[few], rest, skin)

@@ -30,10 +30,11 @@ from ..records import Cameras, Guides, Identity, Motion, Regions
 from ..shapes import dims, frames_together, joined
 from .experts import MaskExperts, ViewExperts
 from .face_pass import face_window, with_face
-from .guides import background_plate, guide_tensor, join_guides, render_guides
+from .guides import background_plate, guide_tensor, join_guides, render_guides, skin_of
 from .loops import warm_up
 from .mask import MaskPredictor
 from .play import TOGETHER, played
+from .ranges import needed, only, within
 from .reference import ReferenceCache, ReferenceNet
 from .steady import steadied
 from .unet import Condition, StereoTalkerUNet, sample
@@ -82,7 +83,7 @@ class Renderer:
     def load(
         cls, folder: str | Path, device: str = "cpu", dtype: torch.dtype = torch.float32, mode: str = "diffusion"
     ) -> "Renderer":
-        """The six files of a folder, two for "play"; FileNotFoundError / ValueError name a missing or wrong one."""
+        """The six files of a folder, for mode "play" two; FileNotFoundError, ValueError: one is missing or wrong."""
         parts = {"vae": TinyAutoencoder, "mask_predictor": MaskPredictor}
         if checked_mode(mode) == "diffusion":
             parts |= {"unet": StereoTalkerUNet, "reference": ReferenceNet}
@@ -199,7 +200,12 @@ def composite(frames: Tensor, alpha: Tensor, background: Tensor, drawn: bool) ->
     """
     if drawn:
         alpha = F.max_pool2d(alpha, 3, 1, 1)
-    return torch.lerp(background.expand_as(frames), frames, ((alpha - 0.2) / 0.3).clamp(0, 1))
+    return torch.lerp(background.expand_as(frames), frames, coverage(alpha))
+
+
+def coverage(alpha: Tensor) -> Tensor:
+    """The person's share of a pixel in a composite, for a mask of the networks (T, 1, H, W)."""
+    return ((alpha - 0.2) / 0.3).clamp(0, 1)
 
 
 def resolve_background(
@@ -209,7 +215,7 @@ def resolve_background(
     if isinstance(background, str):
         if background != "portrait":
             raise ValueError(f"background must be 'portrait', an (r, g, b) or an image, got {background!r}")
-        return background_plate(identity, cameras)[None]
+        return background_plate(identity, cameras, continued=True)[None]
     if not isinstance(background, Tensor):
         if len(background) != 3 or not all(0 <= v <= 1 for v in background):
             raise ValueError(f"a background colour has three values in 0..1, got {background}")
@@ -260,14 +266,16 @@ def render_video(
     overlap: int = 2,
     use_predicted_mask: bool = True,
     face_scale: int = 1,
+    frames: tuple[int, int] | None = None,
     callback: Callable[[int, int], None] | None = None,
     mode: str | None = None,
 ) -> Iterator[RenderedChunk]:
     """Stream exactly len(motion) frames of the identity performing `motion`, seen by `cameras`.
 
     mode: one of MODES, None = the renderer's own. Of "diffusion": steps 1-4 (1 is sharpest in PSNR and steadiest), the
-    noise's seed; window frames see each other in the temporal layers, overlap are shared. face_scale: 2 to 4 draws the
-    face once more at so many times the canvas's resolution and blends it in; 1 leaves that out.
+    noise's seed; window frames see each other in the temporal layers, `overlap` are shared. face_scale: 2 to 4 draws
+    the face once more at so many times the canvas's resolution and blends it in; 1 leaves that out.
+    frames: (first, stop) of the clip to give alone, equal to those of the whole clip (see `ranges`); None gives all.
     callback(frames done, of all) runs after every chunk; what it raises stops the rendering. The same seed gives the
     same frames on one machine. ValueError for sizes that are no multiple of 8, counts that disagree, and a mode that
     the renderer lacks the networks for.
@@ -277,10 +285,13 @@ def render_video(
     if not len(motion):
         raise ValueError("the motion has no frames")
     checked_size(cameras.size)
-    source = _source(renderer, mode, len(motion), steps, seed, window, overlap, use_predicted_mask)
+    part = frames or (0, len(motion))
+    if not 0 <= part[0] < part[1] <= len(motion):
+        raise ValueError(f"frames {part[0]}:{part[1]} do not lie in the clip's {len(motion)}")
+    source, begin = _source(renderer, mode, len(motion), part, steps, seed, window, overlap, use_predicted_mask)
     plate = resolve_background(background, identity, cameras)
     drawn = isinstance(background, str)  # the portrait's own, which the guides show to the networks
-    parts = _cut_out(body, renderer, identity, motion, cameras, source)
+    parts = _cut_out(body, renderer, identity, motion, cameras, source, plate[0] if drawn else None)
     if face_scale != 1:
         with torch.no_grad():
             rest = body.rest(identity.shape[None], identity.shell[None])
@@ -288,30 +299,35 @@ def render_video(
         if square:
             faces = _cut_out(body, renderer, identity, motion, square.cameras(cameras), source)
             parts = with_face(parts, faces, square)
-    return _composed(parts, renderer.steadies, plate, drawn, len(motion), callback)
+    finished = ((values,) for values in steadied(parts)) if renderer.steadies else parts
+    return _composed(only(finished, begin, part), plate, drawn, part, callback)
 
 
-def _source(renderer: Renderer, mode: str | None, count: int, steps: int, seed: int, window: int, overlap: int,
-            predicted: bool) -> Callable[..., Iterator[tuple[Tensor, Tensor]]]:  # fmt: skip
-    """What draws (body, renderer, identity, motion, cameras) in this mode, checked."""
+def _source(
+    renderer: Renderer, mode: str | None, count: int, part: tuple[int, int], steps: int, seed: int, window: int,
+    overlap: int, predicted: bool,
+) -> tuple[Callable[..., Iterator[tuple[Tensor, Tensor]]], int]:  # fmt: skip
+    """What draws `part` of (body, renderer, identity, motion, cameras) in this mode, and the first frame it draws."""
     mode = checked_mode(mode or renderer.default_mode)
     if mode == "play":
         if renderer.default_mode != "play":
-            raise ValueError("mode 'play' needs the nano renderer's guided decoder; full-size sets have 'diffusion'")
-        return partial(played, predicted=predicted)
+            raise ValueError("mode 'play' needs the nano renderer's decoder; full-size sets have 'diffusion' alone")
+        around = within(count, part)
+        return partial(played, frames=around, predicted=predicted), around[0]
     if renderer.unet is None or renderer.reference is None:
         raise ValueError("this renderer was loaded for mode 'play'; load it for 'diffusion'")
     if not 1 <= window <= renderer.longest_window:
         raise ValueError(f"window must be from 1 to {renderer.longest_window}, got {window}")
-    return partial(_decoded, plan=windows(count, window, overlap), steps=steps, seed=seed, predicted=predicted)
+    plan = needed(windows(count, window, overlap), overlap, part)
+    return partial(_decoded, plan=plan, overlap=overlap, steps=steps, seed=seed, predicted=predicted), plan[0][0]
 
 
 def _composed(
-    parts: Iterator[tuple[Tensor, Tensor]], steadies: bool, plate: Tensor, drawn: bool, count: int,
+    parts: Iterator[tuple[Tensor, ...]], plate: Tensor, drawn: bool, frames: tuple[int, int],
     callback: Callable[[int, int], None] | None,
 ) -> Iterator[RenderedChunk]:  # fmt: skip
-    done = 0
-    for values in steadied(parts) if steadies else (values for values, _ in parts):
+    done, count = frames
+    for values, *_ in parts:
         now = slice(done, done + len(values))
         done += len(values)
         with torch.no_grad():
@@ -319,7 +335,7 @@ def _composed(
             chunk = RenderedChunk(composite(values[:, :3], values[:, 3:], behind, drawn), values[:, 3:])
         yield chunk  # outside of no_grad, which would otherwise reach into the caller
         if callback:
-            callback(done, count)
+            callback(done - frames[0], count - frames[0])
 
 
 def padded(cameras: Cameras) -> tuple[Cameras, tuple[slice, slice]]:
@@ -337,28 +353,30 @@ def padded(cameras: Cameras) -> tuple[Cameras, tuple[slice, slice]]:
     return cameras, (cut[0], cut[1])
 
 
-def _cut_out(body, renderer, identity, motion, cameras, source) -> Iterator[tuple[Tensor, Tensor]]:
+def _cut_out(body, renderer, identity, motion, cameras, source, plate=None) -> Iterator[tuple[Tensor, Tensor]]:
     """What `source` draws on any canvas: a little larger where sides are no multiples of 64, and cut to size."""
     whole, (rows, columns) = padded(cameras)
-    for values, lift in source(body, renderer, identity, motion, whole):
+    for values, lift in source(body, renderer, identity, motion, whole, plate=plate if whole is cameras else None):
         yield values[..., rows, columns], lift[..., rows, columns]
 
 
 def _decoded(
-    body, renderer, identity, motion, cameras, plan, steps, seed, predicted
+    body, renderer, identity, motion, cameras, plan, overlap, steps, seed, predicted, plate=None
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Finished frames of every window: picture and alpha (t, 4, H, W), lift (t, 3, H, W)."""
     framed = background_plate(replace(identity, background=identity.portrait), cameras)
     portrait = renderer.encode_portrait(framed[None])
     with torch.no_grad():
         rest = body.rest(identity.shape[None], identity.shell[None])
+        plate = background_plate(identity, cameras, continued=True) if plate is None else plate
+        skin = skin_of(body, identity, cameras, plate)
     tail: _Window | None = None
     for number, (start, end) in enumerate(plan):
         last = number == len(plan) - 1
         known = len(tail.guides) if tail else 0
         fresh = slice(start + known, end)
         with torch.no_grad():
-            guides = render_guides(body, identity, motion[fresh], cameras[fresh], rest)
+            guides = render_guides(body, identity, motion[fresh], cameras[fresh], rest, skin)
             guide = renderer.guide(body, rest, identity.performed(motion[fresh]), cameras[fresh], guides)
             regions = renderer.predict_regions(guides, guide, predicted).masks.float()
             if tail:
@@ -370,6 +388,8 @@ def _decoded(
                 latents = torch.cat([cross_fade(tail.latents, latents[:known]), latents[known:]])
             now = _Window(guides, guide, regions, latents)
             final = end - start if last else plan[number + 1][0] - start
+            if last and end < len(motion):  # of a part: decoded in the portions of the whole clip
+                final -= overlap
             tail = None if last else now.part(slice(final, None))
         together = decoded_together(cameras.size)
         for first in range(0, final, together):  # frame by frame through what follows, not a window at once

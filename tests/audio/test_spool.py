@@ -51,8 +51,6 @@ def test_channels_that_cancel_fall_back_to_one(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (np.zeros((1, 16_000), np.float32), "a.wav: the recording is silent"),
-        (np.full((1, 16_000), 0.5, np.float32), "silent"),
         (np.full((1, 16_000), np.nan, np.float32), "NaN"),
         (voices(0.05, 16_000), "0.050 s"),
     ],
@@ -79,3 +77,11 @@ def test_motion_of_a_spooled_recording_is_that_of_the_loaded_one(tmp_path):
     for x, y in zip(a, b, strict=True):
         torch.testing.assert_close(x.rotations, y.rotations, atol=1e-4, rtol=0)
         torch.testing.assert_close(x.expression, y.expression, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.5])
+def test_silence_is_zeros_and_an_offset_is_taken_out(tmp_path, offset):
+    silent = write(tmp_path / "silent.wav", np.full((1, 16_000), offset, np.float32), 16_000)
+    assert not spool_audio(silent).waveform[:].any()
+    quiet = write(tmp_path / "quiet.wav", 0.1 * voices(1.0, 16_000) + np.float32(offset), 16_000)
+    torch.testing.assert_close(spool_audio(quiet).waveform[:], load_audio(quiet).waveform, atol=1e-5, rtol=0)

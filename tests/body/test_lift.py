@@ -2,7 +2,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from stereotalker_core.body.fill import grow
 from stereotalker_core.body.lift import lift_portrait
 from stereotalker_core.body.model import HalfBody
 from stereotalker_core.body.portrait_view import Trust
@@ -114,11 +113,6 @@ def test_large_portrait_gives_the_same_texture(scene):
     both = (seen[0] > 0.95) & (scene[9][0] > 0.95)
     assert float(both.float().mean()) > 0.05
     assert float((other - atlas).abs()[:, both].mean()) < 0.03
-
-
-def test_grow_is_the_largest_value_of_a_square():
-    area = torch.randn(2, 1, 20, 31)
-    assert torch.equal(grow(area, 4), F.max_pool2d(area, 9, 1, 4))
 
 
 def test_push_pull_keeps_known_values_and_fills_smoothly():

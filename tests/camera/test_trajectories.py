@@ -64,28 +64,41 @@ def test_half_body_follows_the_identity(body):
     assert head != pytest.approx(float(body.bone_mean[body.bone_index["head"], 2]), abs=1e-3)
 
 
-def test_auto_is_canonical_when_the_portrait_shows_enough(body):
+@pytest.mark.parametrize("own", [Framing((0.04, -0.02, 0.5), 1.7, 0.7), Framing((-0.1, -0.02, 0.6), 1.2, 0.3)])
+def test_auto_is_the_photographs_own_crop_whoever_stands_aside(body, own):
+    identity = identity_seen_by(body, own)
+    found = framing_for(body, identity)
+    camera = fixed(found, 1, size=(320, 240))
+    torch.testing.assert_close(camera.world_to_camera[0], identity.world_to_camera, atol=1e-5, rtol=0)
+    torch.testing.assert_close(camera.intrinsics, identity.intrinsics, atol=1e-2, rtol=1e-4)
+    axis = torch.tensor([[[0.0, -0.02, own.target[2]]]])
+    turned = orbit(found, 3, -60.0, 60.0, size=(320, 240))
+    place = project(axis, turned.world_to_camera, turned.intrinsics)  # the camera turns about the body
+    torch.testing.assert_close(place, place[1:2].expand_as(place), atol=1e-2, rtol=0)
+
+
+def test_auto_ends_at_the_hips_and_keeps_the_top(body):
     canonical = framing_for(body, identity_seen_by(body, FRAMING), "half_body")
-    wide = Framing(canonical.target, 3.0, 1.4)
-    assert framing_for(body, identity_seen_by(body, wide), "auto") == canonical
+    whole = Framing((0.0, -0.02, canonical.target[2] - 0.5), 3.0, 1.8)
+    found = framing_for(body, identity_seen_by(body, whole))
+    assert edges(found)[0] == pytest.approx(edges(whole)[0], abs=1e-4)
+    assert edges(found)[1] == pytest.approx(edges(canonical)[1] - 0.06, abs=1e-4)
 
 
-@pytest.mark.parametrize("yaw", [0.0, 35.0])
-def test_auto_cuts_where_the_portrait_ends_and_keeps_the_top(body, yaw):
-    canonical = framing_for(body, identity_seen_by(body, FRAMING), "half_body")
-    top, _ = edges(canonical)
-    bust = Framing((0.0, -0.02, top - 0.30), 1.5, 0.62)  # its bottom edge is 0.61 m below the canonical top
-    auto = framing_for(body, identity_seen_by(body, bust, yaw), "auto")
-    assert edges(auto) == pytest.approx((top, top - 0.61), abs=1e-3)
-    assert auto.distance == canonical.distance and auto.target[:2] == canonical.target[:2]
-
-
-def test_auto_never_closer_than_the_smallest_height(body):
-    canonical = framing_for(body, identity_seen_by(body, FRAMING), "half_body")
-    top, _ = edges(canonical)
-    face = Framing((0.0, -0.02, top - 0.15), 1.2, 0.3)
-    auto = framing_for(body, identity_seen_by(body, face), "auto")
-    assert auto.height == pytest.approx(0.45) and edges(auto)[0] == pytest.approx(top)
+def test_a_narrow_canvas_keeps_the_person_and_a_wide_one_the_photographs_height(body):
+    identity = identity_seen_by(body, Framing((0.0, -0.02, 0.5), 1.7, 0.6), size=(300, 600))
+    mask = torch.zeros(1, 300, 600)
+    mask[..., 400:500] = 1
+    framing = framing_for(body, dataclasses.replace(identity, mask=mask))
+    metre = float(identity.intrinsics[0, 0]) / 1.7  # px of the photograph
+    for size in ((300, 120), (300, 80), (300, 900)):
+        matrix = framing.intrinsics(size)
+        scale = float(matrix[0, 0]) / 1.7 / metre
+        left, right = ((x - 300) * scale + float(matrix[0, 2]) for x in (400, 500))
+        assert left >= -0.5 and right <= size[1] + 0.5
+        assert scale == pytest.approx(min(1.0, size[1] / 100), rel=1e-3)
+    assert float(framing.intrinsics((300, 900))[0, 2]) == pytest.approx(450)  # the photograph in the middle
+    assert float(framing.intrinsics((300, 590))[0, 2]) == pytest.approx(290)  # as far aside as it reaches
 
 
 def test_portrait_framing_reproduces_the_portrait_camera(body):

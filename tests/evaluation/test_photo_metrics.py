@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from stereotalker_core.body.skeleton import JOINT_INDEX
 from stereotalker_core.evaluation import backdrop, photo_frames, photo_hands, photo_identity
 from stereotalker_core.evaluation import photo_metrics as metrics
 from stereotalker_core.motion.arkit import ARKIT_INDEX
@@ -253,10 +254,20 @@ def test_shots_are_moments_of_the_motion():
     motion = Motion(torch.zeros(100, 49, 3), expression)
     plan = photo_frames.shots(motion, half_body=True)
     assert (plan["shut"].moment, plan["open"].moment) == (40, 70)
-    assert {shot.yaw for shot in plan.values()} == {0, -40, -30, -20, 20, 30, 40}
+    assert {shot.yaw for shot in plan.values()} == {0, -40, -30, -20, 20, 30, 40, -60, 60}
     assert sum(shot.framing != "portrait" for shot in plan.values()) == 4
-    assert len(photo_frames.shots(motion, half_body=False)) == 8
-    assert len(photo_frames.shots(motion, half_body=False, quick=True)) == 3
+    assert len(photo_frames.shots(motion, half_body=False)) == 10
+    assert len(photo_frames.shots(motion, half_body=False, quick=True)) == 5
+
+
+def test_of_shut_mouths_the_one_without_a_nod_is_judged():
+    expression, rotations = torch.zeros(50, 52), torch.zeros(50, 49, 3)
+    expression[:, ARKIT_INDEX["jawOpen"]] = 0.3
+    expression[10:20, ARKIT_INDEX["jawOpen"]] = 0.01
+    rotations[:, JOINT_INDEX["head"], 0] = 0.1
+    rotations[16, JOINT_INDEX["head"], 0] = 0.01
+    rotations[30, JOINT_INDEX["head"], 0] = 0.0  # the mouth is open there
+    assert photo_frames.shots(Motion(rotations, expression), half_body=False)["shut"].moment == 16
 
 
 def test_the_canvas_shows_the_photograph_where_its_camera_does():

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { bindCamera } from "../../js/binding.mjs";
+import { bindCamera, fixSeed, locatorOf } from "../../js/binding.mjs";
 import { TIMELINE, timeToX, yawToPoint, yawToY } from "../../js/orbit.mjs";
 import { CameraPanel } from "../../js/panel.mjs";
 import { makeDocument, makeNode, onPage } from "./dom.mjs";
@@ -126,6 +126,39 @@ test("a node without a keyframes widget has no keys, its orbit switch is the mod
   assert.equal(made.node.widgets[0].value, 9);
 });
 
+test("a node without a path, but with keyframes, follows them where there are any", () => {
+  const made = makeNode({ yaw: 10, orbit: true, end_yaw: 20, keyframes: "" });
+  const host = bindCamera(made.node, made.app, (path) => path);
+  const panel = new CameraPanel(makeDocument(), host);
+  const text = () => made.node.widgets[3].value;
+  assert.equal(host.read().camera.mode, "orbit");
+  for (const timeStamp of [1000, 1100]) panel.canvas.send("pointerdown", { ...onPage(yawToPoint(-60)), timeStamp });
+  panel.canvas.send("pointerup", onPage(yawToPoint(-60)));
+  assert.equal(host.read().camera.mode, "keyframes");
+  assert.match(text(), /-60/);
+  assert.deepEqual(made.node.widgets.slice(0, 3).map((w) => w.value), [10, true, 20]);
+  made.node.widgets[3].value = "";
+  assert.equal(host.read().camera.mode, "orbit");
+});
+
+test("the end of an orbit is grey while there is none", () => {
+  const { host, node } = makePanel();
+  const end = node.widgets.find((w) => w.name === "end_yaw");
+  end.options = {};
+  host.grey();
+  assert.deepEqual([end.disabled, end.options.disabled], [true, true]);
+  node.widgets.find((w) => w.name === "path").value = "orbit (ease in and out)";
+  host.grey();
+  assert.deepEqual([end.disabled, end.options.disabled], [false, false]);
+});
+
+test("a result inside a subgraph is looked up by the name that ComfyUI gives it", () => {
+  const { node } = makePanel();
+  assert.equal(locatorOf(node), 7);
+  node.graph = { id: "abc", rootGraph: {} };
+  assert.equal(locatorOf(node), "abc:7");
+});
+
 test("arrow keys turn and tilt; ComfyUI does not see them", () => {
   const { canvas, values, log } = makePanel();
   assert.ok(canvas.send("keydown", { key: "ArrowLeft" }).stopped);
@@ -192,6 +225,36 @@ test("a new result replaces the strip; ComfyUI's kept results give it back after
   assert.deepEqual(images.map((i) => i.src.slice(15, 20)), ["a.jpg", "b.jpg"]);
 });
 
+test("the person is there after a reload, a load or a paste: the graph keeps the name of the strip", () => {
+  const first = makePanel();
+  const strip = { filename: "a.jpg", type: "temp", count: 25, frames: 81, fps: 25, yaw_min: -90, yaw_max: 90 };
+  first.host.receive({ stereotalker_turntable: [strip] });
+  const saved = JSON.parse(JSON.stringify(first.node.properties)); // what a graph file holds
+  const second = makePanel();
+  assert.equal(second.images.length, 0);
+  second.node.properties = saved;
+  second.panel.refresh();
+  second.images[0].onload();
+  assert.equal(second.images[0].src, first.images[0].src);
+  assert.equal(pictures(second.canvas).length, 1);
+  assert.equal(second.host.read().duration, 3.2);
+});
+
+test("a strip that is gone from the server is asked for once, and shown when a run makes it again", () => {
+  const { node, panel, images, canvas, host } = makePanel();
+  const strip = { filename: "a.jpg", type: "temp", count: 25, frames: 81, fps: 25, yaw_min: -90, yaw_max: 90 };
+  node.properties = { stereotalker_turntable: strip };
+  panel.refresh();
+  images[0].onerror();
+  panel.refresh();
+  panel.refresh();
+  assert.equal(images.length, 1);
+  assert.equal(pictures(canvas).length, 0);
+  host.receive({ stereotalker_turntable: [strip] });
+  images[1].onload();
+  assert.equal(pictures(canvas).length, 1);
+});
+
 test("a linked yaw cannot be dragged, and the picture says so", () => {
   const { drag, log, host } = makePanel({}, [{ name: "yaw", widget: { name: "yaw" }, link: 12 }]);
   drag(yawToPoint(0), yawToPoint(45));
@@ -233,4 +296,11 @@ test("a drag step takes well under 50 ms", () => {
   const start = performance.now();
   for (let i = 0; i < 100; i += 1) canvas.send("pointermove", onPage(yawToPoint(-i * 0.8)));
   assert.ok((performance.now() - start) / 100 < 50);
+});
+
+test("the seed of a fresh node is fixed, nodes without one are left alone", () => {
+  const seeded = makeNode({ seed: 0, control_after_generate: "randomize", mode: "play" }).node;
+  fixSeed(seeded);
+  assert.deepEqual(seeded.widgets.map((w) => w.value), [0, "fixed", "play"]);
+  fixSeed({});
 });

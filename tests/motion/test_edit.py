@@ -112,3 +112,27 @@ def test_mixed_rates_and_lengths_are_refused():
         edit.blend(a, make_motion(9))
     with pytest.raises(ValueError, match="overlap"):
         edit.concat([a, a], overlap=11)
+
+
+@pytest.mark.parametrize("fps", [24, 30, 50, 60])
+def test_another_frame_rate_shows_the_same_moments(fps):
+    time = (torch.arange(100) + 0.5) / 25
+    motion = Motion(torch.zeros(100, 49, 3), torch.sin(time)[:, None].abs().expand(-1, 52).clone())
+    found = edit.at_rate(motion, fps, 4 * fps)
+    moments = (torch.arange(4 * fps) + 0.5) / fps
+    inside = (moments > 0.05) & (moments < 3)
+    assert len(found) == 4 * fps and found.fps == fps
+    torch.testing.assert_close(found.expression[inside, 0], torch.sin(moments)[inside], atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("frames", [1, 3, 9, 40, 200])
+def test_a_loop_ends_where_it_begins(frames):
+    generator = torch.Generator().manual_seed(0)
+    drift = torch.linspace(0, 1.2, frames)[:, None, None] * torch.rand(1, 49, 3, generator=generator)
+    motion = Motion(drift, torch.rand(frames, 52, generator=generator))
+    found = edit.looped(motion)
+    assert len(found) == frames
+    if frames >= 40:
+        assert float((found.rotations[-1] - found.rotations[0]).abs().max()) < 0.02
+        assert float((found.expression[-1] - found.expression[0]).abs().max()) < 0.2
+        assert torch.equal(found.rotations[: frames // 2], motion.rotations[: frames // 2])

@@ -5,10 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 
+from stereotalker_core.audio.load import make_audio as make_sound
 from stereotalker_core.audio.phones import PHONE_INDEX
-from stereotalker_core.motion.arkit import ARKIT_INDEX
+from stereotalker_core.evaluation.liveliness import head_yaw
+from stereotalker_core.motion.arkit import ARKIT, ARKIT_INDEX, BLINK, MOUTH
+from stereotalker_core.motion.bearing import rest_pose
 from stereotalker_core.motion.conditioning import MotionCondition, Style
-from stereotalker_core.motion.edit import concat
+from stereotalker_core.motion.edit import PARTS, concat
 from stereotalker_core.motion.lips import shut_lips
 from stereotalker_core.motion.representation import MotionCodec
 from stereotalker_core.motion.sampling import (
@@ -20,9 +23,17 @@ from stereotalker_core.motion.sampling import (
     stream_motion,
     windows,
 )
+from stereotalker_core.records import SpeechFeatures
 from tests.motion.samples import make_audio, make_denoiser
 
 STEPS = 2
+
+
+@pytest.fixture
+def raw(monkeypatch):
+    """What the network samples, without the filters of the arms and the bearing: settings to sample with."""
+    monkeypatch.setattr("stereotalker_core.motion.sampling.bounded_stream", lambda chunks: chunks)
+    return {"liveliness": 0, "lip_closure": 0, "blink_rate": None}
 
 
 def same(a, b) -> bool:
@@ -82,7 +93,7 @@ def test_windows_equal_one_pass_where_the_network_is_pointwise(models):
     )
 
 
-def test_seed_frames_join_the_windows(models):
+def test_seed_frames_join_the_windows(models, raw):
     """What is emitted of window k is what window k + 1 was given."""
     audio, seen = make_audio(60_000), []
     net = models.denoiser
@@ -93,7 +104,7 @@ def test_seed_frames_join_the_windows(models):
 
     net.forward = spy
     try:
-        motion = sample_motion(models, audio, steps=1, prior_strength=0, lip_closure=0, blink_rate=None)
+        motion = sample_motion(models, audio, steps=1, prior_strength=0, **raw)
     finally:
         del net.forward
     plan = windows(len(motion), 20, 4, 3)
@@ -120,14 +131,14 @@ def test_windows_are_joined_without_a_jump():
     assert torch.equal(joined(ahead[:0], fresh), fresh) and torch.equal(joined(fresh[:8], fresh), fresh)
 
 
-def test_guidance_one_is_the_plain_condition_and_more_is_not(models):
+def test_guidance_one_is_the_plain_condition_and_more_is_not(models, raw):
     audio = make_audio(12_000)
     plain, one = sample_motion(models, audio, steps=STEPS), sample_motion(models, audio, steps=STEPS, guidance_audio=1)
     assert same(plain, one)
     assert not same(plain, sample_motion(models, audio, steps=STEPS, guidance_audio=2))
     assert not same(plain, sample_motion(models, audio, steps=STEPS, guidance_prior=1))
-    off = sample_motion(models, audio, steps=STEPS, guidance_prior=0)
-    none = sample_motion(models, audio, steps=STEPS, prior_strength=0)
+    off = sample_motion(models, audio, steps=STEPS, guidance_prior=0, **raw)
+    none = sample_motion(models, audio, steps=STEPS, prior_strength=0, **raw)
     torch.testing.assert_close(off.rotations, none.rotations, atol=1e-4, rtol=0)
 
 
@@ -139,7 +150,7 @@ def test_stream_is_the_whole_with_smoothing(models):
 
 
 class Hearing(torch.nn.Module):
-    """An encoder that hears a p in the second half and nothing before it."""
+    """An encoder that hears a p in the second half and a vowel before it."""
 
     def __init__(self, encoder):
         super().__init__()
@@ -148,7 +159,7 @@ class Hearing(torch.nn.Module):
     def encode(self, audio, **settings):
         speech = self.encoder.encode(audio, **settings)
         phones = torch.full_like(speech.phones, 1e-4)
-        phones[:, 0] = 1.0
+        phones[:, PHONE_INDEX["aa"]] = 1.0
         phones[len(phones) // 2 :, PHONE_INDEX["p"]] = 1.0
         return replace(speech, phones=phones.log())
 
@@ -170,7 +181,7 @@ def test_lips_are_shut_where_a_p_is_heard_and_nowhere_else(models):
     assert same(streamed, shut[1.0])
 
 
-def test_defaults_are_euler_steps_between_the_two_noise_levels(models):
+def test_defaults_are_euler_steps_between_the_two_noise_levels(models, raw):
     """The default sampling of one window, against the probability flow written out."""
     from stereotalker_core.motion import sampling
 
@@ -183,7 +194,7 @@ def test_defaults_are_euler_steps_between_the_two_noise_levels(models):
 
     net.forward = spy
     try:
-        motion = sample_motion(models, audio, steps=4, prior_strength=0, lip_closure=0, blink_rate=None)
+        motion = sample_motion(models, audio, steps=4, prior_strength=0, **raw)
     finally:
         del net.forward
     assert levels[0] == pytest.approx(NOISE[0]) and levels[-1] == pytest.approx(NOISE[1]) and len(levels) == 4
@@ -228,9 +239,41 @@ def test_style_and_strengths_matter(models):
     plain = sample_motion(models, audio, steps=STEPS)
     assert not same(plain, sample_motion(models, audio, steps=STEPS, style="happy"))
     assert not same(plain, sample_motion(models, audio, steps=STEPS, style=Style(energy=1.8)))
-    still = sample_motion(models, audio, steps=STEPS, motion_strength=0)
+    plain, still = (sample_motion(models, audio, steps=STEPS, motion_strength=s, liveliness=s) for s in (1, 0))
     assert still.rotations[:, :19].diff(dim=0).abs().max() == 0
-    assert torch.equal(still.expression, plain.expression)
+    mouth = [*MOUTH, *BLINK]
+    assert torch.equal(still.expression[:, mouth], plain.expression[:, mouth])
+
+
+def test_hands_can_be_lowered_and_strokes_sized(models):
+    audio = make_audio(60_000)
+    on = sample_motion(models, audio, steps=STEPS)
+    low, off = (sample_motion(models, audio, steps=STEPS, hands=hands) for hands in ("low", "off"))
+    arms = list(PARTS["hands"])
+    torch.testing.assert_close(off.rotations[:, arms], rest_pose().expand(len(off), -1, -1), atol=1e-4, rtol=0)
+    assert torch.equal(off.expression, on.expression)
+    distance = [float((m.rotations[:, arms] - rest_pose()).square().mean()) for m in (on, low, off)]
+    assert distance[0] > distance[1] > distance[2]
+
+
+def test_without_speech_the_mouth_is_shut_and_the_arms_hang(models):
+    silence = make_sound(torch.zeros(1, 16_000 * 6), 16_000)
+    quiet = MotionModels(Deaf(), models.prior, models.denoiser)
+    motion = sample_motion(quiet, silence, steps=STEPS)
+    speaking = [i for i in MOUTH if not ARKIT[i].startswith(("mouthSmile", "mouthFrown", "mouthDimple"))]
+    assert not motion.expression[:, speaking].any()
+    arms = motion.rotations[60:90, list(PARTS["hands"])]
+    torch.testing.assert_close(arms, rest_pose().expand_as(arms), atol=1e-4, rtol=0)
+    assert head_yaw(motion).diff().abs().max() > 0 and motion.expression[:, list(BLINK)].max() == 1  # yet alive
+
+
+class Deaf(torch.nn.Module):
+    """An encoder that hears nobody."""
+
+    def encode(self, audio, features=True):
+        phones = torch.full((audio.frame_count(), len(PHONE_INDEX)), 1e-4)
+        phones[:, PHONE_INDEX["sil"]] = 1 - 39e-4
+        return SpeechFeatures(phones.new_zeros(len(phones), 0), phones.log(), audio.seconds)
 
 
 @pytest.mark.parametrize(
@@ -238,7 +281,7 @@ def test_style_and_strengths_matter(models):
     [
         ({"steps": 0}, "steps"), ({"seed": -1}, "seed"), ({"style": "bored"}, "emotion"), ({"sampler": "x"}, "sampler"),
         ({"prior_strength": -1}, "prior_strength"), ({"blink_rate": 100}, "blink_rate"), ({"smoothing": -1}, "smooth"),
-        ({"lip_closure": 1.5}, "lip_closure"),
+        ({"lip_closure": 1.5}, "lip_closure"), ({"liveliness": -1}, "liveliness"), ({"hands": "up"}, "hands"),
     ],
 )  # fmt: skip
 def test_bad_settings_are_refused_before_work(models, settings, name):

@@ -49,8 +49,7 @@ def test_the_largest_seed_works_and_wrong_requests_are_named(face_model):
     with pytest.raises(ValueError, match="sample 1 of 1"):
         NODES["StereoTalkerFaceToMotion"]().convert(face, 1)
     silent = {"waveform": torch.zeros(1, 1, 16000), "sample_rate": 16000}
-    with pytest.raises(ValueError, match="silent"):
-        node.sample(face_model, silent, **CHOICES, seed=0, samples=1)
+    assert node.sample(face_model, silent, **CHOICES, seed=0, samples=1)[0].parameters.shape[1] == 25
 
 
 def test_a_fitted_map_takes_faces_of_flames_own_basis_to_arkit_and_back(face_model, tmp_path, monkeypatch):

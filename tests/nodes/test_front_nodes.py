@@ -80,7 +80,7 @@ def test_one_node_takes_every_input_of_the_front_door(portrait):
         "StereoTalker", image=image, audio=sound, mask=mask, yaw=0.0, orbit=False, end_yaw=0.0, seed=0, steps=1,
         size=128, background="grey", person=1, yaw_origin="body", width=136,
     )  # fmt: skip
-    images, masks, _, _ = done["result"]
+    images, masks, *_ = done["result"]
     assert images.shape == (3, 128, 136, 3) and masks.shape == (3, 128, 136)
     assert done["ui"]["text"][0].startswith("fit quality ")
     assert 0.1 < float(masks.mean()) < 0.9
@@ -98,7 +98,59 @@ def test_cameras_of_any_shape_and_who_films_them(portrait):
     with torch.inference_mode():
         model, vae = call("StereoTalkerLoadRenderer", unet_name=nano, reference_name=nano, vae_name=nano)["result"]
         scene = {"identity": identity, "motion": motion, "cameras": cameras, "background": "grey", "vae": vae}
-        images, _, _ = call("StereoTalkerRenderVideo", model=model, seed=0, steps=1, **scene)["result"]
+        images, *_ = call("StereoTalkerRenderVideo", model=model, seed=0, steps=1, **scene)["result"]
         assert images.shape == (2, 104, 64, 3)
         with pytest.raises(ValueError, match="multiples of 64, got 64x104"):
             call("StereoTalkerConditioning", freeze_background=False, **scene)
+
+
+def test_another_yaw_in_the_one_node_graph_only_renders(portrait, monkeypatch):
+    """The person is fitted and the motion sampled once; what a fit or a motion depends on starts them again."""
+    pipeline, sampling = core("pipeline"), core("motion.sampling")
+    counts = {"fit": 0, "motion": 0}
+
+    def counted(name: str, function):
+        def run(*given, **more):
+            counts[name] += 1
+            return function(*given, **more)
+
+        return run
+
+    monkeypatch.setattr(pipeline, "fit_portrait", counted("fit", pipeline.fit_portrait))
+    monkeypatch.setattr(sampling, "sample_motion", counted("motion", sampling.sample_motion))
+    monkeypatch.setattr(PACK.nodes.simple, "PERSON", PACK.nodes.simple.Last())
+    monkeypatch.setattr(PACK.nodes.simple, "MOTION", PACK.nodes.simple.Last())
+    image, mask = portrait
+    sound = {"waveform": torch.rand(1, 1, 1600) - 0.5, "sample_rate": 16000}
+    given = {"image": image, "mask": mask, "audio": sound, "yaw": 0.0, "orbit": False, "end_yaw": 0.0, "seed": 0}
+    given |= {"steps": 1, "size": 128, "background": "grey"}
+
+    def run(**changes):
+        done = call("StereoTalker", **given | changes)
+        return done["result"][0], done["ui"]["text"]
+
+    first, said = run()
+    assert counts == {"fit": 1, "motion": 1}
+    again, repeated = run(image=image.clone(), mask=mask.clone())  # the same contents in other tensors
+    assert counts == {"fit": 1, "motion": 1} and float((again - first).abs().max()) < 1e-4 and repeated == said
+    turned, _ = run(yaw=40.0, background="green", size=192)
+    assert counts == {"fit": 1, "motion": 1} and turned.shape[1] == 192
+    run(seed=1)
+    assert counts == {"fit": 1, "motion": 2}
+    run(transcript="hello", seed=1)
+    assert counts == {"fit": 1, "motion": 3}
+    run(mask=1 - mask, transcript="hello", seed=1)
+    assert counts == {"fit": 2, "motion": 3}
+    run()  # the first person and motion are no longer held: only one of each
+    assert counts == {"fit": 3, "motion": 4}
+
+
+def test_contents_are_told_apart():
+    from graph import PACK as name
+
+    fingerprint = __import__(f"{name}.nodes.kept", fromlist=["fingerprint"]).fingerprint
+    a = torch.arange(6.0)
+    assert fingerprint(a, None) == fingerprint(a.clone(), None)
+    different = [(a,), (a.view(2, 3),), (a.double(),), (a + 1,), (a[:3], a[3:]), ("1",), (1,), (["a", "b"],), (["ab"],)]
+    different += [({"people": [1]},), ({"people": [2]},), (None,), ([a], [[]]), ([a, []],)]
+    assert len({fingerprint(*parts) for parts in different}) == len(different)

@@ -117,6 +117,7 @@ NAMES_OF_RESULTS = {  # blueprint -> the node that shows what it made
 @pytest.mark.parametrize("name", NAMES_OF_RESULTS)
 def test_blueprint_runs_to_its_end(name, cache):
     given = {"image": ["0", 0], "mask": ["0", 1], "audio": ["0", 2], "yaw": 30.0, "seed": 2}
+    given |= {"path": "orbit", "end_yaw": -30.0, "size": SIZE, "background": "green", "transcript": "hello"}
     prompt = flattened(json.loads((ROOT / "subgraphs" / f"{name}.json").read_text()), given, CLASSES)
     prompt["0"] = {"class_type": "StereoTalkerExampleInputs", "inputs": {"person": 11, "seconds": SECONDS, "size": 256}}
     with torch.inference_mode():

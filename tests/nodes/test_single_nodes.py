@@ -175,6 +175,28 @@ def test_identity_files_and_turntable(identity):
     assert path.endswith(".safetensors")
 
 
+def test_an_avatar_is_written_for_preview_3d(identity):
+    node = CLASSES["StereoTalkerSaveAvatar"]()
+    done = node.save(identity, "3d/Somebody", wave(1, 4))
+    model_file, filename = done["result"]
+    assert model_file == "3d/Somebody_00001_.glb" and Path(filename) == Path("output").resolve() / model_file
+    assert done["ui"]["3d"] == [{"filename": "Somebody_00001_.glb", "subfolder": "3d", "type": "output"}]
+    raw = Path(filename).read_bytes()
+    document = json.loads(raw[20 : 20 + int.from_bytes(raw[12:16], "little")])
+    assert document["accessors"][document["animations"][0]["samplers"][0]["input"]]["count"] == 4
+    assert "Synthetic media" in document["asset"]["extras"]["notice"]
+
+
+def test_baking_changes_only_what_was_not_seen_and_strength_0_gives_the_fill_back(identity):
+    baked, preview = call("StereoTalkerBakeAvatar", identity=identity, strength=0.5, seed=1, steps=1)
+    assert preview.shape == (1, 192, 1920, 3) and baked.baked == 0.5
+    seen = (identity.visibility > 0.99).expand(3, -1, -1)
+    assert torch.equal(baked.atlas[seen], identity.atlas[seen])
+    assert float((baked.atlas - identity.atlas).abs().mean()) > 1e-3
+    again, _ = call("StereoTalkerBakeAvatar", identity=baked, strength=0.0, seed=1, steps=1)
+    assert torch.equal(again.atlas, identity.atlas)
+
+
 def test_cameras_by_keyframes_and_by_a_core_camera(identity):
     motion = wave(6)
     moving = camera(identity, motion, path="keyframes", keyframes="0%: -40, 100%: 20 5 1.2")
@@ -234,7 +256,7 @@ def test_ksampler_and_render_video_agree(identity, renderer):
     cameras = camera(identity, motion)
     told = conditioned(identity, motion, cameras, renderer)
     rendered = {"seed": 3, "steps": 2, "background": "portrait", "mask_predictor": renderer[2], "mode": "diffusion"}
-    direct, mask, fps = call(
+    direct, mask, fps, _ = call(
         "StereoTalkerRenderVideo", model=renderer[0], vae=renderer[1], identity=identity, motion=motion,
         cameras=cameras, **rendered,
     )  # fmt: skip

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from ...audio.load import load_audio
 from ...audio.phones import PHONE_INDEX
+from ...audio.textgrid import Interval, read_textgrid
 from ...body.model import HalfBody
 from ...motion.arkit import ARKIT, ARKIT_INDEX
 from ...records import Audio, Motion
@@ -30,7 +31,6 @@ from ...shapes import FPS, SAMPLE_RATE
 from .clip import Clip, ClipInfo, Phone, Word, write_clip
 from .resample import positions, resample_rotations, resample_values
 from .smplx import SMPLX_INDEX, SMPLX_JOINTS, rotations_from_smplx
-from .textgrid import Interval, read_textgrid
 
 logger = logging.getLogger(__name__)
 _JAW_OPEN = 0.4  # radians of the SMPL-X jaw that count as fully open

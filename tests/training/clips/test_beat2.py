@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from stereotalker_core.audio.textgrid import read_textgrid
 from stereotalker_core.body.model import HalfBody
 from stereotalker_core.body.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from stereotalker_core.body.skeleton import JOINT_INDEX
@@ -19,7 +20,6 @@ from stereotalker_core.training.clips.resample import (
     smooth_rotations,
 )
 from stereotalker_core.training.clips.smplx import SMPLX_INDEX, rotations_from_smplx, split_twist
-from stereotalker_core.training.clips.textgrid import read_textgrid
 from tests.training.clips.samples import textgrid, write_beat2
 
 # rest directions of SMPL-X's T pose (y up, z front, x left), straight arms

@@ -1,0 +1,85 @@
+"""A part of a clip, its sound, and pictures with alpha: what the nodes that render a batch have in common."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from . import host
+
+FILES = {"mp4": ".mp4", "webm (transparent)": ".webm", "mov, ProRes 4444 (transparent)": ".mov"}
+_LEAST_ALPHA = 0.02  # below, the colour of a pixel cannot be told from rounding
+
+
+def first_input() -> tuple:
+    """The widget of the first frame of a part."""
+    tip = "First frame that is rendered, from 0: several machines render a part each, equal to that of the whole clip."
+    return ("INT", {"default": 0, "min": 0, "max": 10_000_000, "tooltip": tip})
+
+
+def frames_input() -> tuple:
+    """The widget of the length of a part."""
+    return ("INT", {"default": 0, "min": 0, "max": 10_000_000, "tooltip": "Frames that are rendered; 0 = to the end."})
+
+
+def alpha_input() -> tuple:
+    """The widget of transparent pictures."""
+    tip = "Pictures with the person's alpha as a fourth channel instead of a background; for Save Image."
+    return ("BOOLEAN", {"default": False, "tooltip": tip})
+
+
+def file_input() -> tuple:
+    """The widget of the kind of file."""
+    tip = "mp4: H.264; webm: VP9; mov: ProRes 4444. The transparent ones hold the person alone, without background."
+    return (list(FILES), {"default": "mp4", "tooltip": tip})
+
+
+def part_of(first_frame: int, frames: int, count: int) -> tuple[int, int] | None:
+    """(first, stop) of the part; None is the whole clip of `count` frames. ValueError for a part outside of it."""
+    if first_frame == 0 and not 0 < frames < count:
+        return None
+    if first_frame >= count:
+        raise ValueError(f"first_frame {first_frame} is behind the clip, which has {count} frames")
+    return first_frame, min(count, first_frame + frames) if frames else count
+
+
+def sound_of(audio: dict | None, part: tuple[int, int] | None, fps: float) -> dict | None:
+    """The AUDIO of a part of the clip; unchanged for the whole."""
+    if audio is None or part is None:
+        return audio
+    begin, end = (round(frame * audio["sample_rate"] / fps) for frame in part)
+    return {**audio, "waveform": audio["waveform"][..., begin:end]}
+
+
+def with_alpha(frames: Sequence[Tensor], masks: Sequence[Tensor]) -> Tensor:
+    """Chunks over black (t, 3, H, W) in [-1, 1], masks (t, 1, H, W) -> IMAGE (T, H, W, 4), colours not dimmed."""
+    from ..stereotalker_core.commands.outputs import coverage
+
+    colour, alpha = host.image_out(frames), coverage(host.mask_out(masks))[..., None]
+    return torch.cat([(colour / alpha.clamp_min(_LEAST_ALPHA)).clamp(0, 1), alpha], -1)
+
+
+@contextmanager
+def transparent_file(
+    path: Path, size: tuple[int, int], fps: float, part: tuple[int, int], count: int, sound, tags: dict[str, str]
+) -> Iterator:
+    """A writer with `write(frames, masks)` and `frames`: a file whose pictures hold the person alone.
+
+    path: .webm or .mov. size: (H, W) px. part: (first, stop) of the clip of `count` frames. sound: Audio of the whole
+    clip, or None. What a run that was stopped leaves behind is taken away.
+    """
+    from ..stereotalker_core.video.containers import format_for
+    from ..stereotalker_core.video.join import Part
+    from ..stereotalker_core.video.parts import ClipWriter
+
+    writer = ClipWriter(path, size, fps, format_for(path, transparent=True), Part(*part, count), sound, tags)
+    try:
+        with writer:
+            yield writer
+    finally:
+        shutil.rmtree(writer.folder, ignore_errors=True)

@@ -1,0 +1,45 @@
+"""Who speaks when: from the encoder's belief in silence, also trained on music, noise and far voices."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..shapes import FPS
+from .phones import PHONE_INDEX
+
+SURE = 0.5  # mean probability of any phone, over a fifth of a second, from which on somebody speaks
+EARLY, LATE = 3, 2  # frames that the mouth may move before and after the sound
+NOBODY = 0.05  # activity below which nobody speaks
+IDLE_SECONDS = 1.6  # without speech, after which arms are lowered
+
+
+def voice_activity(phones: Tensor) -> Tensor:
+    """Phone log-probabilities (T, 40) -> (T,) 0..1: how far the speaker's mouth is in use; smooth over a few frames."""
+    if len(phones) == 0:
+        return phones.new_zeros(0)
+    spoken = 1 - phones[:, PHONE_INDEX["sil"]].exp()
+    steady = F.avg_pool1d(F.pad(spoken[None], (2, 2), "replicate"), 5, 1)[0]
+    active = (steady > SURE).float()
+    wide = F.max_pool1d(F.pad(active[None], (LATE, EARLY)), EARLY + LATE + 1, 1)[0]
+    return _averaged(wide, 1)
+
+
+def idleness(activity: Tensor) -> Tensor:
+    """(T,) 0..1: 1 within a stretch of more than `IDLE_SECONDS` without speech, eased over a second at its ends."""
+    silent = speechless(activity)
+    reach = round(IDLE_SECONDS * FPS / 2)
+    whole = _dilated(~_dilated(~silent, reach), reach)  # only long stretches are left
+    inner = ~_dilated(~whole, 14)  # hands are up again when the next word begins
+    return _averaged(_averaged(inner.float(), 8), 6)
+
+
+def _averaged(x: Tensor, radius: int) -> Tensor:
+    return F.avg_pool1d(F.pad(x[None], (radius, radius), "replicate"), 2 * radius + 1, 1)[0] if len(x) else x
+
+
+def _dilated(flags: Tensor, radius: int) -> Tensor:
+    return F.max_pool1d(flags.float()[None], 2 * radius + 1, 1, radius)[0] > 0 if len(flags) else flags
+
+
+def speechless(activity: Tensor) -> Tensor:
+    """(T,) bool: frames in which nobody speaks."""
+    return activity < NOBODY

@@ -1,0 +1,57 @@
+"""`avatar`: a portrait, or a saved person, and a motion -> a GLB file for Blender, Unreal and other 3D programs."""
+
+import argparse
+
+from ..body.model import HalfBody
+from ..image import load_mask, load_portrait
+from ..motion.glb import save_glb
+from ..motion.io import READERS, load_motion
+from ..pipeline import fit_person
+from ..records import Identity
+from ..video.provenance import NOTICE, SOURCE_TYPE
+from ..video.writer import check_output
+from .inputs import read_keypoints
+from .progress import ProgressLine, held_warnings
+from .talk import check_person
+
+
+def add_parsers(commands: argparse._SubParsersAction) -> None:
+    """Declare `avatar`."""
+    parser = commands.add_parser("avatar", help="portrait + motion -> 3D person (GLB)", description=__doc__)
+    who = parser.add_mutually_exclusive_group(required=True)
+    who.add_argument("--portrait", metavar="P", help="as in talk")
+    who.add_argument("--identity", metavar="I.safetensors", help="a person saved by Save Identity")
+    parser.add_argument("--out", required=True, metavar="A.glb", help="glTF 2.0 with skeleton and 52 morph targets")
+    formats = f"what the person does, as an animation: {', '.join(READERS)}; without it they stand still"
+    parser.add_argument("--motion", metavar="M", help=formats)
+    parser.add_argument("--mask", metavar="M.png", help="as in talk")
+    parser.add_argument("--keypoints", metavar="K.json", help="as in talk")
+    parser.add_argument("--person", type=int, metavar="N", help="which of several people, 1 = the largest")
+    parser.add_argument("--quiet", action="store_true", help="no progress line, no warnings")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check everything, fit, write."""
+    out = check_output(args.out, (".glb",))
+    check_person(args)
+    motion = load_motion(args.motion) if args.motion else None
+    body = HalfBody()
+    identity = Identity.load(args.identity) if args.identity else _fitted(args, body)
+    save_glb(identity, body, out, motion, {"notice": NOTICE, "digital_source_type": SOURCE_TYPE})
+    print(out)
+    return 0
+
+
+def _fitted(args: argparse.Namespace, body: HalfBody) -> Identity:
+    """The person in the portrait; says how well they fit."""
+    progress = ProgressLine(enabled=not args.quiet)
+    portrait = load_portrait(args.portrait)
+    mask = load_mask(args.mask, tuple(portrait.image.shape[-2:])) if args.mask else portrait.mask
+    keypoints = read_keypoints(args.keypoints, portrait, args.person)
+    progress("fit", 0, 1)
+    with held_warnings():
+        identity = fit_person(body, portrait.image, keypoints, mask, person=args.person)
+    progress("fit", 1, 1)
+    progress.fitted(identity)
+    return identity

@@ -1,0 +1,236 @@
+"""`serve`: a page that shows a person who says what a microphone or a file says, live, from the yaw of a slider.
+
+Needs `pip install 'stereotalker[serve]'`. One WebSocket a client: sound in, frames out. Local by default; beyond
+loopback a token is needed. Everything that a client sends is checked, and its faults close its own connection alone.
+"""
+
+import argparse
+import asyncio
+import hmac
+import ipaddress
+import json
+import math
+import secrets
+import struct
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from pathlib import Path
+
+import torch
+
+from ..live import HOP, SAMPLES, Live, LiveFrame
+from ..pipeline import Models, View
+from ..records import Identity
+from ..shapes import FPS, SAMPLE_RATE
+from .inputs import parse_size
+
+PAGE = Path(__file__).parent / "page" / "live.html"
+LARGEST = 4 + 2 * SAMPLE_RATE  # bytes of a message: a stamp and a second of sound
+FASTEST = 2.0  # times real time that a client may send for long
+MESSAGES = 200  # a second, of a client
+EXAMPLES = """examples:
+  serve --identity me.safetensors
+  serve --identity me.safetensors --host 0.0.0.0 --token auto --clients 4
+"""
+
+
+def add_parsers(commands: argparse._SubParsersAction) -> None:
+    """Declare `serve`."""
+    serve = commands.add_parser(
+        "serve", help="a live person on a page", description=__doc__, epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    serve.add_argument("--identity", required=True, metavar="P.safetensors", help="talk --save-identity writes one")
+    serve.add_argument("--host", default="127.0.0.1", metavar="H", help="default 127.0.0.1: this machine alone")
+    serve.add_argument("--port", type=int, default=8765, metavar="N", help="1..65535; default 8765")
+    serve.add_argument("--token", metavar="T", help="what clients must know; auto makes one; needed beyond loopback")
+    serve.add_argument("--size", default="256", metavar="N", help="as in talk")
+    serve.add_argument(
+        "--clients", type=int, default=2, metavar="N", help="at once, 1..100; more are refused; default 2"
+    )
+    serve.add_argument("--device", default="auto", metavar="D", help="as in talk")
+    serve.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check, load, serve until it is stopped."""
+    from .talk import device
+    from .workshop import saved_person
+
+    if not 1 <= args.port <= 65535:
+        raise ValueError(f"--port must be 1..65535, got {args.port}")
+    if not 1 <= args.clients <= 100:
+        raise ValueError(f"--clients must be 1..100, got {args.clients}")
+    token = checked_token(args.host, args.token)
+    view = View(size=parse_size(args.size))
+    identity = saved_person(args.identity)
+    try:
+        import uvicorn
+    except ImportError as error:
+        raise ValueError("serve needs FastAPI and uvicorn: pip install 'stereotalker[serve]'") from error
+    app = make_app(Models.load_nano(device(args)), identity, view, token, args.clients)
+    shown = f"?token={token}" if token else ""
+    print(f"http://{args.host}:{args.port}/{shown}")
+    uvicorn.run(app, host=args.host, port=args.port, log_level="warning", ws_max_size=2 * LARGEST)
+    return 0
+
+
+def checked_token(host: str, token: str | None) -> str | None:
+    """The token that clients must know; None on loopback without one. ValueError beyond loopback without one."""
+    if token == "auto":
+        return secrets.token_urlsafe(16)
+    try:
+        local = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        local = False
+    if not local and not token:
+        raise ValueError(f"--host {host} can be reached from other machines: give --token (auto makes one)")
+    if token is not None and len(token) < 8:
+        raise ValueError("--token needs at least 8 characters")
+    return token
+
+
+def make_app(models: Models, identity: Identity, view: View, token: str | None = None, clients: int = 2):
+    """The ASGI application: the page at /, health at /health, the person at /live."""
+    from fastapi import FastAPI, WebSocket
+    from fastapi.responses import HTMLResponse
+
+    app = FastAPI(title="Stereo-Talker live", docs_url=None, redoc_url=None, openapi_url=None)
+    thread = ThreadPoolExecutor(1)  # the networks draw for one client at a time, hop by hop in turn
+    seats = {"taken": 0}
+
+    @app.get("/")
+    def page() -> HTMLResponse:
+        return HTMLResponse(PAGE.read_text(encoding="utf-8"))
+
+    @app.get("/health")
+    def health() -> dict:
+        return {"clients": seats["taken"], "of": clients}
+
+    @app.websocket("/live")
+    async def live(socket: WebSocket) -> None:
+        given = socket.query_params.get("token", "")
+        if token is not None and not hmac.compare_digest(given.encode(), token.encode()):
+            await socket.close(4401, "the token is missing or wrong")
+            return
+        if not _same_origin(socket):
+            await socket.close(4403, "another site may not use this page's connection")
+            return
+        await socket.accept()
+        if seats["taken"] >= clients:
+            await socket.close(4429, f"all {clients} places are taken; try again later")
+            return
+        seats["taken"] += 1
+        try:
+            await Client(socket, Live(models, identity, view), thread).serve()
+        finally:
+            seats["taken"] -= 1
+
+    return app
+
+
+def _same_origin(socket) -> bool:
+    """A browser says which site opened the connection: only this one's page may. Other programs say nothing."""
+    origin = socket.headers.get("origin")
+    return origin is None or origin.partition("://")[2] == socket.headers.get("host")
+
+
+class Client:
+    """One connection: messages in, frames out, at the pace of the sound or of the clock while nobody speaks."""
+
+    def __init__(self, socket, live: Live, thread: ThreadPoolExecutor):
+        self.socket, self.live, self.thread = socket, live, thread
+        self.stamps: list[tuple[float, int]] = []  # (seconds of sound pushed before, stamp) of recent blocks
+        self.pushed, self.messages, self.since = 0.0, 0, time.monotonic()
+        self.closed = False
+
+    async def serve(self) -> None:
+        """Until the client goes away, or sends what is refused."""
+        from starlette.websockets import WebSocketDisconnect
+
+        drawing = asyncio.ensure_future(self._draw())
+        try:
+            while True:
+                message = await self.socket.receive()
+                if message["type"] == "websocket.disconnect":
+                    return
+                self._count()
+                self._take(message.get("bytes"), message.get("text"))
+        except (ValueError, struct.error) as error:
+            await self._refuse(str(error))
+        except (WebSocketDisconnect, RuntimeError):  # gone while something was sent
+            return
+        finally:
+            self.closed = True
+            drawing.cancel()
+            await asyncio.gather(drawing, return_exceptions=True)
+
+    def _count(self) -> None:
+        """ValueError for a client that sends too often, or more sound than it can mean."""
+        self.messages += 1
+        elapsed = time.monotonic() - self.since
+        if self.messages > MESSAGES * (elapsed + 1) or self.pushed > FASTEST * elapsed + 10:
+            raise ValueError("too much at once: send sound as it is said")
+
+    def _take(self, data: bytes | None, text: str | None) -> None:
+        if data is not None:
+            if not 4 < len(data) <= LARGEST or len(data) % 2:
+                raise ValueError(f"a block of sound has a stamp of 4 bytes and up to {SAMPLE_RATE} samples of 16 bits")
+            samples = torch.frombuffer(bytearray(data[4:]), dtype=torch.int16).float() / 32768
+            self.live.push(samples)
+            self.stamps = [*self.stamps[-500:], (self.pushed, struct.unpack(">I", data[:4])[0])]
+            self.pushed += len(samples) / SAMPLE_RATE
+            return
+        if text is None or len(text) > 1000:
+            raise ValueError("a message is sound, or a short JSON object")
+        try:
+            told = json.loads(text)
+        except ValueError as error:
+            raise ValueError("a text message must be JSON") from error
+        if not isinstance(told, dict) or not told or set(told) - {"yaw", "pitch", "interrupt"}:
+            raise ValueError("a message may hold yaw, pitch and interrupt")
+        angles = [told.get("yaw", self.live.yaw), told.get("pitch", self.live.pitch)]
+        if not all(isinstance(v, int | float) and math.isfinite(v) for v in angles):
+            raise ValueError("yaw and pitch are numbers in degrees")
+        self.live.look(*angles)
+        if told.get("interrupt"):
+            self.live.interrupt()
+
+    async def _draw(self) -> None:
+        """Hop after hop: as soon as its sound is there, or when the one before has been shown."""
+        loop, shown, hop = asyncio.get_running_loop(), time.monotonic(), HOP / FPS
+        while not self.closed:
+            late = time.monotonic() - shown
+            idle = late > hop
+            if not idle and self.live.waiting < hop:
+                await asyncio.sleep(0.01)
+                continue
+            start = time.monotonic()
+            frames = await loop.run_in_executor(self.thread, self._encoded, idle)
+            shown = max(shown + hop, start) if frames else shown
+            for packed in frames:
+                await self.socket.send_bytes(packed)
+
+    def _encoded(self, idle: bool) -> list[bytes]:
+        return [self._packed(frame) for frame in self.live.frames(idle)]
+
+    def _packed(self, frame: LiveFrame) -> bytes:
+        """Stamp of the sound that the frame answers, its length, the sound where there is some, the picture."""
+        from PIL import Image
+
+        pixels = ((frame.picture.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).numpy()
+        picture = BytesIO()
+        Image.fromarray(pixels).save(picture, "JPEG", quality=88)
+        sound = (frame.sound * 32767).short().numpy().tobytes() if frame.speaking else b""
+        spoken = self.pushed - self.live.waiting - (HOP + HOP) * SAMPLES / SAMPLE_RATE
+        stamp = next((stamp for at, stamp in reversed(self.stamps) if at <= max(0.0, spoken)), 0)
+        return struct.pack(">II", stamp, len(sound)) + sound + picture.getvalue()
+
+    async def _refuse(self, text: str) -> None:
+        try:
+            await self.socket.send_text(json.dumps({"error": text}))
+            await self.socket.close(4400, text[:120])
+        except RuntimeError as error:  # gone already
+            sys.stderr.write(f"client left: {error}\n")

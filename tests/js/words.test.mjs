@@ -1,0 +1,44 @@
+import assert from "node:assert/strict";
+import { readFileSync, readdirSync } from "node:fs";
+import test from "node:test";
+
+import { COLOURS, paintSockets } from "../../js/colours.mjs";
+import { parseKeys } from "../../js/keyframes.mjs";
+import { known, say, setLanguage } from "../../js/words.mjs";
+
+const JS = new URL("../../js/", import.meta.url);
+
+test("every text that an element says has its Chinese, and no other", () => {
+  const sources = readdirSync(JS).filter((name) => /\.m?js$/.test(name) && name !== "words.mjs");
+  const text = sources.map((name) => readFileSync(new URL(name, JS), "utf8")).join("\n");
+  const said = [...text.matchAll(/\bsay\((?:\w+ \? )?(["'])((?:(?!\1).)*)\1(?: : (["'])((?:(?!\3).)*)\3)?/g)];
+  const found = new Set(said.flatMap((match) => [match[2], match[4]]).filter(Boolean).map((one) => one.replace("\\u00b0", "\u00b0")));
+  for (const mode of ["fixed", "orbit", "keyframes"]) found.add(mode); // say(camera.mode)
+  const help = /const HELP =\s*((?:"[^"]*"\s*\+?\s*)+);/.exec(text)[1];
+  found.add([...help.matchAll(/"([^"]*)"/g)].map((match) => match[1]).join(""));
+  assert.deepEqual([...found].sort(), [...known("zh")].sort());
+});
+
+test("texts follow the language, values are put in, other languages stay English", () => {
+  setLanguage("zh-TW");
+  assert.equal(say("at {0} of {1} s", "1.00", "3.20"), "第 1.00 秒,共 3.20 秒");
+  assert.match(parseKeys("soon", 4).error, /无法识别“soon”/);
+  setLanguage("fr");
+  assert.equal(say("front"), "front");
+  setLanguage(undefined);
+  assert.equal(say("yaw {0}\u00b0", -35), "yaw -35\u00b0");
+});
+
+test("every socket type of the pack has a colour of its own", () => {
+  const golden = readFileSync(new URL("../nodes/inputs.json", import.meta.url), "utf8");
+  assert.deepEqual(Object.keys(COLOURS).sort(), [...new Set(golden.match(/ST_[A-Z_]+/g))].sort());
+  assert.equal(new Set(Object.values(COLOURS)).size, Object.keys(COLOURS).length);
+  const set = {};
+  const app = { canvas: { default_connection_color_byType: { IMAGE: "#64B5F6" } } };
+  const links = { link_type_colors: {} };
+  paintSockets(app, links, { documentElement: { style: { setProperty: (name, value) => (set[name] = value) } } });
+  assert.equal(app.canvas.default_connection_color_byType.IMAGE, "#64B5F6");
+  assert.equal(links.link_type_colors.ST_MOTION, COLOURS.ST_MOTION);
+  assert.equal(set["--color-datatype-ST_MOTION"], COLOURS.ST_MOTION);
+  paintSockets({}, undefined, { documentElement: { style: { setProperty() {} } } }); // a newer frontend may lack both
+});

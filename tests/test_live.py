@@ -1,0 +1,96 @@
+"""A live person: frames keep the pace of the sound, hear no further than the look-ahead, turn, stop, stay small."""
+
+import pytest
+import torch
+
+from stereotalker_core.live import HOP, LOOK_AHEAD, SAMPLES, Live, stream
+from stereotalker_core.motion.sampling import MotionOptions
+from stereotalker_core.pipeline import View
+
+BLOCK = 320  # 20 ms
+
+
+@pytest.fixture(scope="module")
+def identity(tiny_models):
+    from stereotalker_core.synthetic.avatar import make_avatar
+    from stereotalker_core.synthetic.portrait import reference_portrait, true_identity
+
+    avatar = make_avatar(tiny_models.body, 3)
+    return true_identity(tiny_models.body, avatar, reference_portrait(tiny_models.body, avatar, 3, 128))
+
+
+@pytest.fixture
+def live(tiny_models, identity) -> Live:
+    return Live(tiny_models, identity, View(size=128), MotionOptions(steps=2))
+
+
+def speech(seconds: float) -> torch.Tensor:
+    t = torch.arange(int(seconds * 16000)) / 16000
+    return 0.3 * torch.sin(2 * torch.pi * 130 * t) * (0.6 + 0.4 * torch.sin(2 * torch.pi * 4 * t))
+
+
+def test_frames_keep_the_pace_and_carry_their_sound(live):
+    sound, given, times = speech(1.0), [], []
+
+    def blocks():
+        for i in range(0, len(sound), BLOCK):
+            yield sound[i : i + BLOCK]
+            times.append(len(given))
+
+    for frame in stream(live, blocks()):
+        given.append(frame)
+    assert [f.number for f in given] == list(range(len(given))) and given[0].picture.shape == (3, 128, 128)
+    for block, count in enumerate(times):  # bounded: never more than a hop behind the sound
+        assert 0 <= (block + 1) * BLOCK / SAMPLES - count <= HOP + 1
+    heard = torch.cat([f.sound for f in given])
+    delay = LOOK_AHEAD * SAMPLES
+    assert torch.allclose(heard[delay : delay + len(sound)], sound) and not heard[:delay].any()
+    first = next(i for i, f in enumerate(given) if f.speaking)
+    assert first == LOOK_AHEAD and not given[-1].speaking or given[-1].sound.any()
+
+
+def test_idle_moves_and_camera_acts_within_a_hop(live):
+    still = [f for _ in range(3) for f in live.frames()]
+    assert not any(f.speaking for f in still)
+    assert any(not torch.equal(a.picture, b.picture) for a, b in zip(still, still[1:], strict=False))
+    assert live.frames(idle=False) == []
+    live.look(40)
+    before, after = still[-1].picture, live.frames()[-1].picture
+    assert live._shown_yaw == 40 and float((before - after).abs().mean()) > 1e-3
+    for bad in (181, float("nan")):
+        with pytest.raises(ValueError, match="yaw"):
+            live.look(bad)
+
+
+def test_an_interruption_is_heard_at_once(live):
+    live.push(speech(2.0))
+    live.frames()
+    assert live.frames()[0].speaking
+    live.interrupt()
+    assert live.waiting == 0
+    following = live.frames()
+    assert not any(f.sound.any() for f in following) and not following[0].speaking
+
+
+def test_memory_is_bounded(live):
+    sizes = []
+    for i in range(6):
+        live.push(speech(0.2))
+        live.frames()
+        sizes.append((len(live._heard), len(live._past), len(live._ahead), len(live._waiting)))
+        if i > 3:
+            assert sizes[-1] == sizes[-2]
+    with pytest.raises(ValueError, match="wait to be spoken"):
+        live.push(torch.zeros(61 * 16000))
+
+
+@pytest.mark.parametrize("bad", [torch.zeros(2, 3), torch.zeros(3, dtype=torch.int16), torch.tensor([float("nan")])])
+def test_bad_sound_is_refused_and_harms_nothing(live, bad):
+    with pytest.raises(ValueError, match="finite floats"):
+        live.push(bad)
+    assert live.waiting == 0
+
+
+def test_a_live_camera_does_not_orbit(tiny_models, identity):
+    with pytest.raises(ValueError, match="does not orbit"):
+        Live(tiny_models, identity, View(0, 20, size=128))
