@@ -27,9 +27,10 @@ from stereotalker_core.synthetic.performance import random_motion
 from stereotalker_core.synthetic.portrait import canonical_cameras, reference_portrait, true_identity
 from stereotalker_core.synthetic.poses import joint_heads
 from stereotalker_core.video import guides as guide_maps
+from stereotalker_core.video.composite import composite
 from stereotalker_core.video.guides import background_plate, guide_tensor, render_guides
 from stereotalker_core.video.loops import loops
-from stereotalker_core.video.render import MODES, Renderer, composite, render_video
+from stereotalker_core.video.render import MODES, Renderer, render_video
 from stereotalker_core.video.steady import steady
 from stereotalker_core.video.writer import VideoWriter
 

@@ -58,7 +58,7 @@ def sound_of(audio: dict | None, part: tuple[int, int] | None, fps: float) -> di
 
 def with_alpha(frames: Sequence[Tensor], masks: Sequence[Tensor]) -> Tensor:
     """Chunks over black (t, 3, H, W) in [-1, 1], masks (t, 1, H, W) -> IMAGE (T, H, W, 4), colours not dimmed."""
-    from ..stereotalker_core.commands.outputs import coverage
+    from ..stereotalker_core.video.composite import coverage
 
     colour, alpha = host.image_out(frames), coverage(host.mask_out(masks))[..., None]
     return torch.cat([(colour / alpha.clamp_min(_LEAST_ALPHA)).clamp(0, 1), alpha], -1)

@@ -321,8 +321,8 @@ class Conditioning:
         import torch
 
         from ..stereotalker_core.video.clip import clip_bytes, prepare_clip
+        from ..stereotalker_core.video.composite import resolve_background
         from ..stereotalker_core.video.provenance import provenance
-        from ..stereotalker_core.video.render import resolve_background
 
         check_lengths(motion, cameras)
         pixels = cameras.size[0] * cameras.size[1]

@@ -26,8 +26,8 @@ from .motion.sampling import (
 from .pipeline import Look, Models, View
 from .records import Audio, Identity, Motion
 from .shapes import FPS, SAMPLE_RATE
+from .video.composite import composite, resolve_background
 from .video.guides import background_plate, render_guides
-from .video.render import composite, resolve_background
 
 HOP, LOOK_AHEAD = 5, 5  # frames
 CONTEXT = 75  # frames of sound that the networks hear behind the newest

@@ -21,8 +21,6 @@ from .motion.sampling import LaterMotionModels, MotionModels, MotionOptions, sam
 from .perception.keypoints import HELP, Keypoints
 from .perception.networks import Perception, load_perception
 from .records import Audio, Cameras, Identity, Motion
-from .video.bake import bake, load_bake
-from .video.bake_network import BakeNetwork
 from .video.face_pass import LARGEST_SCALE
 from .video.render import RenderedChunk, Renderer, checked_mode, render_video
 from .video.render import load_nano as load_renderer
@@ -31,7 +29,6 @@ SIZES = (128, 1024)  # pixels
 LARGEST = 512  # pixels of the longer side where no size is asked for
 SIZE_STEP = 8  # pixels; the renderer draws the next multiple of 64 and cuts it to size
 ASPECTS = {"1:1": 1.0, "4:5": 4 / 5, "9:16": 9 / 16, "16:9": 16 / 9}  # width over height; "photo": the photograph's own
-BAKED = 0.0  # strength of the bake: on photographs the embedded network is no better than the plain fill
 LEAST_QUALITY = 0.25  # of a fit; below, what is rendered is not the person
 Progress = Callable[[str, int, int], None]  # stage, done, total
 
@@ -120,16 +117,12 @@ class View:
 
 @dataclass(frozen=True)
 class Models:
-    """Everything `talk` needs: the body, the networks that see the portrait, those of stage 1 and of stage 2.
-
-    bake: the network that invents what the portrait does not show, once a person; None: the embedded one, when needed.
-    """
+    """Everything `talk` needs: the body, the networks that see the portrait, those of stage 1 and of stage 2."""
 
     body: HalfBody
     perception: Perception
     motion: MotionModels
     renderer: Renderer
-    bake: BakeNetwork | None = None
 
     @classmethod
     def load_nano(cls, device: str | torch.device = "cpu", mode: str = "diffusion", later: bool = False) -> "Models":
@@ -245,22 +238,20 @@ def prepare(
     progress: Progress | None = None,
     fitted: Callable[[Identity], None] | None = None,
     identity: Identity | None = None,
-    bake_strength: float | None = None,
 ) -> Scene:
     """Steps 1-4 of the recipe: portrait (3, H, W) in [-1, 1] and speech -> the scene.
 
     person: which of several people, 1 = the largest. identity: a person who is fitted already; the portrait is not
     looked at then. motion: skips stage 1. fitted: is called with the person as soon as they are fitted, with the
-    quality and the warnings of the fit. bake_strength: 0..1, of what is invented where the portrait shows nothing; 0 =
-    its plain fill; None = BAKED for who is fitted here, and a given identity as it is.
+    quality and the warnings of the fit.
     ValueError for bad input, and for a portrait that the body does not fit.
     """
     report = progress or (lambda stage, done, total: None)
     # 1. check the inputs
     if audio is None and motion is None:
         raise ValueError("give a recording or a motion")
-    view, options, given = view or View(), options or MotionOptions(), identity
-    # 2. fit the portrait once, on the CPU, where its small systems are solved in float64; invent what it does not show
+    view, options = view or View(), options or MotionOptions()
+    # 2. fit the portrait once, on the CPU, where its small systems are solved in float64
     device = models.renderer.device
     body = models.body if device.type == "cpu" else copy.deepcopy(models.body).cpu()
     if identity is None:
@@ -269,8 +260,6 @@ def prepare(
         report("fit", 1, 1)
     if fitted:
         fitted(identity)
-    if bake_strength is not None or given is None:
-        identity = baked(models, body, identity, BAKED if bake_strength is None else bake_strength, report)
     # 3. speech -> motion
     if motion is None:
         motion = sample_motion(
@@ -283,23 +272,6 @@ def prepare(
     # 4. one camera a frame, and the gestures that belong into it
     cameras = view.cameras(body, identity, len(motion), motion.to("cpu"))
     return Scene(identity, staged(body, identity, motion, cameras, view.hands), cameras)
-
-
-def baked(
-    models: Models, body: HalfBody, identity: Identity, strength: float, progress: Progress | None = None
-) -> Identity:
-    """The identity with what the portrait does not show invented at a strength 0..1, unless that was done before."""
-    if identity.baked == strength or identity.atlas_layout != 2:
-        return identity
-    network = models.bake
-    if network is None and strength > 0:
-        network = load_bake(device=models.renderer.device)
-    if progress:
-        progress("bake", 0, 1)
-    identity = identity.before_bake() if network is None else bake(network, body, identity, strength=strength)
-    if progress:
-        progress("bake", 1, 1)
-    return identity
 
 
 def render(

@@ -374,9 +374,3 @@ def test_messages_name_the_file():
 def test_negative_angles_are_values():
     line = ["talk", "--orbit", "-40:40", "--yaw", "-3", "--seed", "1"]
     assert cli.join_pairs(line) == ["talk", "--orbit=-40:40", "--yaw=-3", "--seed", "1"]
-
-
-@pytest.mark.parametrize("strength", ["-0.1", "1.5"])
-def test_bake_strengths_out_of_range_are_refused(tiny, inputs, tmp_path, capsys, strength):
-    assert cli.main(words(inputs, tmp_path / "v.mp4", "--bake", strength)) == 2
-    assert "--bake must be 0..1" in capsys.readouterr().err

@@ -43,7 +43,7 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--face-model", metavar="F", help="face: another ProbTalk3D file than the embedded one")
     parser.add_argument("--face-vae", metavar="F", help="face: another VAE variant for the ablation")
     bake = parser.add_argument_group(BAKE, "pixels that the portrait never showed, of held-out synthetic people")
-    bake.add_argument("--bake-model", metavar="F", help="another network of the bake than the embedded one")
+    bake.add_argument("--bake-model", metavar="F", help="the network of the bake, a file of `train bake`")
     bake.add_argument("--bake-steps", metavar="N,N", help="numbers of denoising steps to compare")
     bake.add_argument("--bake-strength", type=float, default=0.5, metavar="X", help="0..1, default 0.5")
     bake.add_argument("--no-networks", action="store_true", help="do not draw with the networks of every frame")
@@ -122,6 +122,8 @@ def run_bake(args: argparse.Namespace) -> int:
     from ..evaluation.bake import PEOPLE, QUICK_PEOPLE, evaluate_bake
     from ..video.bake import STEPS, load_bake
 
+    if not args.bake_model:
+        raise ValueError("give --bake-model, a file of `train bake`; none is embedded yet (docs/bake.md)")
     try:
         steps = tuple(int(n) for n in args.bake_steps.split(",")) if args.bake_steps else (STEPS,)
     except ValueError:

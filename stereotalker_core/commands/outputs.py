@@ -12,6 +12,7 @@ from torch import Tensor
 from .. import __version__
 from ..pipeline import Scene
 from ..records import Audio
+from ..video.composite import coverage
 from ..video.containers import PICTURES, QUALITIES, STREAMED, TRANSPARENT, format_for
 from ..video.join import Part
 from ..video.parts import GRID, ClipWriter
@@ -168,11 +169,6 @@ def digest(path: Path) -> str:
         while block := file.read(2**20):
             found.update(block)
     return found.hexdigest()
-
-
-def coverage(masks: Tensor) -> Tensor:
-    """Alpha (T, 1, H, W) of a person in front of nothing, by the rule of `video.render.composite`."""
-    return ((masks - 0.2) / 0.3).clamp(0, 1)
 
 
 def straight(frames: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:

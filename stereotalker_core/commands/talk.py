@@ -71,8 +71,6 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     talk.add_argument("--steps", type=int, default=1, metavar="N", help="1..1000 denoising steps of mode diffusion")
     scale = "draw the face once more, 2 to 4 times as large, and blend it in; 1: no"
     talk.add_argument("--face-scale", type=int, default=1, metavar="N", help=scale)
-    invented = "0..1: how much is invented where the portrait shows nothing; default 0: colours of what is near"
-    talk.add_argument("--bake", type=float, default=None, metavar="X", help=invented)
     behind = "portrait, transparent, #rrggbb, or a picture"
     talk.add_argument("--background", default="portrait", metavar="B", help=behind)
     for kind in ("view", "mask"):
@@ -161,7 +159,7 @@ def make_clip(args: argparse.Namespace, workshop: Workshop, progress: ProgressLi
         scene = prepare(
             models, portrait, given.audio, view, mask=mask, keypoints=keypoints, person=args.person, identity=identity,
             motion=given.motion, transcript=given.transcript, options=given.options, progress=progress,
-            fitted=progress.fitted, bake_strength=args.bake,
+            fitted=progress.fitted,
         )  # fmt: skip
     workshop.keep_person(key, scene.identity)
     for path, record in ((args.save_motion, scene.motion), (args.save_identity, scene.identity)):
@@ -244,11 +242,6 @@ def check_person(args: argparse.Namespace) -> None:
 
 def check_strengths(args: argparse.Namespace) -> None:
     """Refuse strengths that make no sense."""
-    if args.bake is not None and not 0 <= args.bake <= 1:
-        raise ValueError(f"--bake must be 0..1, got {args.bake}")
-    for name in ("view_experts", "mask_experts"):
-        if not 0 <= getattr(args, name) <= 4:
-            raise ValueError(f"--{name.replace('_', '-')} must be 0..4, got {getattr(args, name)}")
 
 
 def write_video(

@@ -25,8 +25,9 @@ from ..synthetic.render import AvatarFrames, render_avatar
 from ..synthetic.template import Template
 from ..video.bake import STEPS, STRENGTH, bake
 from ..video.bake_network import BakeNetwork
+from ..video.composite import composite
 from ..video.guides import background_plate, guide_tensor, render_guides
-from ..video.render import Renderer, composite
+from ..video.render import Renderer
 from .bootstrap import bootstrap
 from .render import BINS, _detail, _levels, _psnr, _squared
 

@@ -14,7 +14,8 @@ from ..body.model import HalfBody
 from ..records import Regions
 from ..synthetic.dataset import DatasetConfig, generate
 from ..training.avatars import CLIP, FACE, HANDS, AvatarData, Rows, find_shards, without_lift
-from ..video.render import Renderer, composite
+from ..video.composite import composite
+from ..video.render import Renderer
 from ..video.vae import binomial_blur
 from .bootstrap import bootstrap
 

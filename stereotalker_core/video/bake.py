@@ -15,19 +15,19 @@ from torch import Tensor
 
 from ..body.model import HalfBody
 from ..body.rig import RIG_ATLAS, Rig
-from ..checkpoint import NANO, load
+from ..checkpoint import load
 from ..precision import rendering_precision
 from ..records import Identity
 from .bake_network import NOISE, BakeNetwork
 
 STEPS = 4  # denoising steps: fewer draw means
-STRENGTH = 0.5  # at which the embedded network is best: it has seen too few people to be believed whole
+STRENGTH = 0.5  # at which the network of docs/experiments.md was best: it had seen too few people
 _SHOWN = 0.98  # visibility from which a texel is the portrait's alone
 
 
-def load_bake(path: str | Path | None = None, device: str | torch.device = "cpu") -> BakeNetwork:
-    """The embedded network of the bake, or that of a file. FileNotFoundError and ValueError name a bad file."""
-    return load(BakeNetwork, path or NANO / "bake.safetensors", str(device))
+def load_bake(path: str | Path, device: str | torch.device = "cpu") -> BakeNetwork:
+    """The network of a file of `train bake`. FileNotFoundError and ValueError name a bad file."""
+    return load(BakeNetwork, path, str(device))
 
 
 @torch.inference_mode()

@@ -20,6 +20,7 @@ from ..body.model import HalfBody, Rest
 from ..precision import rendering_precision
 from ..records import Cameras, Identity, Motion, Regions
 from ..shapes import REGIONS, dims, frames_together, joined
+from .composite import composite
 from .contexts import ContextWindows, averaged
 from .experts import Experts
 from .guides import GUIDE_BLOCK, background_plate, guide_tensor, render_guides, skin_of
@@ -27,7 +28,7 @@ from .image_encoder import ImageEncoder
 from .mask import MaskPredictor
 from .public_autoencoder import PublicAutoencoder
 from .reference import ReferenceNet
-from .render import Portrait, RenderedChunk, composite, cross_fade, decoded_together, windows
+from .render import Portrait, RenderedChunk, cross_fade, decoded_together, windows
 from .skeleton_drawing import draw_skeleton
 from .steady import steadied
 from .unet import Condition, StereoTalkerUNet

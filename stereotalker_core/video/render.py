@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .. import checkpoint
@@ -27,7 +26,8 @@ from ..body.model import HalfBody, Rest
 from ..camera.trajectories import checked_size
 from ..precision import rendering_precision
 from ..records import Cameras, Guides, Identity, Motion, Regions
-from ..shapes import dims, frames_together, joined
+from ..shapes import frames_together, joined
+from .composite import composite, resolve_background
 from .experts import MaskExperts, ViewExperts
 from .face_pass import face_window, with_face
 from .guides import background_plate, guide_tensor, join_guides, render_guides, skin_of
@@ -190,41 +190,6 @@ def checked_mode(mode: str) -> str:
     if mode not in MODES:
         raise ValueError(f"mode {mode!r} is unknown; use one of {', '.join(MODES)}")
     return mode
-
-
-def composite(frames: Tensor, alpha: Tensor, background: Tensor, drawn: bool) -> Tensor:
-    """The networks' pixels where alpha >= 1/2, fading to the background where it falls to 1/5.
-
-    The networks draw edges already mixed with what is behind: mixing them once more would thin the person. drawn: they
-    drew this very background, so that their pixels one step further out are smoother than the mask's edge.
-    """
-    if drawn:
-        alpha = F.max_pool2d(alpha, 3, 1, 1)
-    return torch.lerp(background.expand_as(frames), frames, coverage(alpha))
-
-
-def coverage(alpha: Tensor) -> Tensor:
-    """The person's share of a pixel in a composite, for a mask of the networks (T, 1, H, W)."""
-    return ((alpha - 0.2) / 0.3).clamp(0, 1)
-
-
-def resolve_background(
-    background: str | tuple[float, float, float] | Tensor, identity: Identity, cameras: Cameras
-) -> Tensor:
-    """ "portrait", an (r, g, b) in 0..1, or an image (3, H, W) / (T, 3, H, W) in [-1, 1] -> (1 or T, 3, H, W)."""
-    if isinstance(background, str):
-        if background != "portrait":
-            raise ValueError(f"background must be 'portrait', an (r, g, b) or an image, got {background!r}")
-        return background_plate(identity, cameras, continued=True)[None]
-    if not isinstance(background, Tensor):
-        if len(background) != 3 or not all(0 <= v <= 1 for v in background):
-            raise ValueError(f"a background colour has three values in 0..1, got {background}")
-        return torch.tensor(background, dtype=torch.float32).view(1, 3, 1, 1).expand(-1, -1, *cameras.size) * 2 - 1
-    image = background if background.ndim == 4 else background[None]
-    dims(image, "T 3 H W", H=cameras.size[0], W=cameras.size[1])
-    if len(image) not in (1, len(cameras)):
-        raise ValueError(f"{len(image)} background images for {len(cameras)} frames; give one, or one a frame")
-    return image
 
 
 def windows(frames: int, window: int, overlap: int) -> list[tuple[int, int]]:

@@ -187,16 +187,6 @@ def test_an_avatar_is_written_for_preview_3d(identity):
     assert "Synthetic media" in document["asset"]["extras"]["notice"]
 
 
-def test_baking_changes_only_what_was_not_seen_and_strength_0_gives_the_fill_back(identity):
-    baked, preview = call("StereoTalkerBakeAvatar", identity=identity, strength=0.5, seed=1, steps=1)
-    assert preview.shape == (1, 192, 1920, 3) and baked.baked == 0.5
-    seen = (identity.visibility > 0.99).expand(3, -1, -1)
-    assert torch.equal(baked.atlas[seen], identity.atlas[seen])
-    assert float((baked.atlas - identity.atlas).abs().mean()) > 1e-3
-    again, _ = call("StereoTalkerBakeAvatar", identity=baked, strength=0.0, seed=1, steps=1)
-    assert torch.equal(again.atlas, identity.atlas)
-
-
 def test_cameras_by_keyframes_and_by_a_core_camera(identity):
     motion = wave(6)
     moving = camera(identity, motion, path="keyframes", keyframes="0%: -40, 100%: 20 5 1.2")

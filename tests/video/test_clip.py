@@ -11,8 +11,9 @@ from stereotalker_core.records import Motion
 from stereotalker_core.synthetic.avatar import make_avatar
 from stereotalker_core.synthetic.portrait import reference_portrait, true_identity
 from stereotalker_core.video.clip import decode_clip, denoise_clip, prepare_clip, read_portrait, without_portrait
+from stereotalker_core.video.composite import resolve_background
 from stereotalker_core.video.mask import MaskPredictor
-from stereotalker_core.video.render import render_video, resolve_background
+from stereotalker_core.video.render import render_video
 from tests.video import samples
 
 FRAMES, SIZE = 30, 64  # three windows
