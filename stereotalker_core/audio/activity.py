@@ -6,7 +6,7 @@ from torch import Tensor
 from ..shapes import FPS
 from .phones import PHONE_INDEX
 
-SURE = 0.5  # mean probability of any phone, over a fifth of a second, from which on somebody speaks
+SURE = 0.65  # mean probability of any phone, over a fifth of a second, from which on somebody speaks
 EARLY, LATE = 3, 2  # frames that the mouth may move before and after the sound
 NOBODY = 0.05  # activity below which nobody speaks
 IDLE_SECONDS = 1.6  # without speech, after which arms are lowered

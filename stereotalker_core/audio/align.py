@@ -18,7 +18,7 @@ from .pronounce import pronounce
 
 logger = logging.getLogger(__name__)
 SKIP_COST = 2.0  # of passing over a guessed phone, in nats
-FEW_PHONES = 4.0  # a few phones that fit score lower by chance: "ten of clubs" -1.46
+FEW, FEW_ALLOWANCE = 20, 0.04  # for each phone below 20: a few that fit score lower by chance ("ten of clubs" -1.46)
 WRONG_SCORE = -1.1  # nats a spoken frame below the best phones; measured: right ones above -0.9, most wrong ones below
 _CLOSED = sorted(PHONE_INDEX[name] for name in CLOSURES)
 WINDOW, COMMIT, AHEAD = 1500, 1000, 400  # frames aligned at a time, frames kept of them, words tried in them
@@ -53,7 +53,8 @@ def align_words(speech: SpeechFeatures, transcript: str) -> list[Word]:
         return []
     emission = confusable(speech.phones.double().cpu().numpy())
     spans, score = _all_spans(emission, [phones for _, phones in tokens])
-    if score < WRONG_SCORE - FEW_PHONES / sum(len(phones) for _, phones in tokens) or len(spans) < len(tokens):
+    few = max(0, FEW - sum(len(phones) for _, phones in tokens))
+    if score < WRONG_SCORE - FEW_ALLOWANCE * few or len(spans) < len(tokens):
         logger.warning(
             "the transcript (%d words) does not fit the %.1f s of sound (score %.2f, below %.1f); going on without it",
             *(len(tokens), speech.seconds, score, WRONG_SCORE),

@@ -241,7 +241,10 @@ def check_person(args: argparse.Namespace) -> None:
 
 
 def check_strengths(args: argparse.Namespace) -> None:
-    """Refuse strengths that make no sense."""
+    """Refuse expert strengths that make no sense."""
+    for name in ("view_experts", "mask_experts"):
+        if not 0 <= getattr(args, name) <= 4:
+            raise ValueError(f"--{name.replace('_', '-')} must be 0..4, got {getattr(args, name)}")
 
 
 def write_video(

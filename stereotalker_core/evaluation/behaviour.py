@@ -80,6 +80,11 @@ def speechless_metrics(
     return {f"speechless_open_{name}": bootstrap(*zip(*found, strict=True)) for name, found in rows.items()}
 
 
+def reads(models: MotionModels) -> bool:
+    """Whether the language prior has the tokenizer that a transcript needs."""
+    return models.prior is not None and models.prior.config.tokenizer_bytes > 0
+
+
 def body_metrics(models: MotionModels, utterances: list[Utterance], options: MotionOptions, count: int) -> Metrics:
     """rest_share, head_yaw_range, arm_jerk_frames (sound and transcript) and energy_effect over `count` minutes."""
     body, rows = HalfBody(), {}
@@ -91,15 +96,17 @@ def body_metrics(models: MotionModels, utterances: list[Utterance], options: Mot
         audio, text = sound_of(torch.cat([u.waveform for u in own])), " ".join(u.text for u in own)
         speech, chosen = models.encoder.encode(audio), drawn(options, i)
         heard = sample_motion(models, audio, speech=speech, options=chosen)
-        read = sample_motion(models, audio, speech=speech, options=chosen, transcript=text)
+        read = sample_motion(models, audio, speech=speech, options=chosen, transcript=text) if reads(models) else None
         performed = [replace(chosen, style=Style(energy=energy)) for energy in ENERGIES]
         moved = [sample_motion(models, audio, speech=speech, options=own_energy) for own_energy in performed]
         speeds = [float(wrist_speed(motion, body).mean()) for motion in moved]
         found = {
             "rest_share": rest_share(heard, body), "head_yaw_range": head_yaw_range(heard),
-            "arm_jerk_frames": float(jerk_frames(heard)), "arm_jerk_frames_text": float(jerk_frames(read)),
+            "arm_jerk_frames": float(jerk_frames(heard)),
             "energy_effect": speeds[1] / speeds[0],
         }  # fmt: skip
+        if read is not None:
+            found["arm_jerk_frames_text"] = float(jerk_frames(read))
         for name, value in found.items():
             rows.setdefault(name, []).append(value)
     return {name: bootstrap(values) for name, values in rows.items()}
@@ -169,11 +176,11 @@ def meaning_real(models: MotionModels, corpora: list[Corpus], options: MotionOpt
                 continue
             weights.append(len(marks))
             audio = sound_of(corpus[i].waveform)
-            for way, transcript in (("audio", None), ("text", corpus[i].text)):
+            for way, transcript in (("audio", None), ("text", corpus[i].text))[: 1 + reads(models)]:
                 motion = sample_motion(models, audio, options=drawn(options, i), transcript=transcript)
                 hits = [classes[m.word.lower()] in shown_gestures(motion, m.time, templates) for m in marks]
                 rows[way].append(sum(hits) / len(hits))
-    return {f"meaning_real_{way}": bootstrap(values, weights) for way, values in rows.items()} if weights else {}
+    return {f"meaning_real_{way}": bootstrap(values, weights) for way, values in rows.items() if values}
 
 
 def spoken_share(models: MotionModels, audio: Audio) -> float:

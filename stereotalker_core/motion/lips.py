@@ -34,7 +34,7 @@ def lip_gap(expression: Tensor, weights: tuple[Tensor, Tensor]) -> Tensor:
     return neutral + expression @ change
 
 
-FAINT, CERTAIN = 0.08, 0.16  # probability of p, b or m from which the lips begin to close, and at which they are shut
+FAINT, CERTAIN = 0.10, 0.20  # probability of p, b or m from which the lips begin to close, and at which they are shut
 _CLOSURES = [PHONE_INDEX[name] for name in sorted(CLOSURES)]
 _JAW, _CLOSE = ARKIT_INDEX["jawOpen"], ARKIT_INDEX["mouthClose"]
 _PARTING = [  # what holds the lips apart while the jaw is shut

@@ -266,6 +266,16 @@ def export(trainee: Trainee, out: Path, data: Path, provenance: dict) -> dict[st
     return metrics
 
 
+def mixed(encoder: SpeechEncoder, other: SpeechEncoder, share: float) -> None:
+    """`share` of the encoder's weights and the rest of the other's, in place.
+
+    Of a training and what it began with (Wortsman et al., arXiv 2109.01903): what was learnt, and what was known.
+    """
+    with torch.no_grad():
+        for own, known in zip(encoder.parameters(), other.parameters(), strict=True):
+            own.lerp_(known.to(own), 1 - share)
+
+
 def averaged(trainee: Trainee, run: Path) -> int:
     """Load the EMA weights of an unfinished run into the trainee; the step they are from."""
     state = torch.load(run / "state.pt", map_location="cpu", weights_only=True)
@@ -291,6 +301,7 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     parser.add_argument("--teacher-weight", type=float, default=0.0, help="needs teacher.npy; see speech_teacher.py")
     parser.add_argument("--ambience", type=float, default=0.0, help="share of crops with other sound than speech")
     parser.add_argument("--anchor", type=Path, help="an encoder that labels recordings without labels")
+    parser.add_argument("--mix", metavar="FILE:SHARE", help="save SHARE of what was learnt, the rest from this encoder")
     parser.add_argument("--width", type=int, default=SpeechEncoder.Config.width)
     parser.add_argument("--layers", type=int, default=SpeechEncoder.Config.layers)
     parser.add_argument("--device", default="cpu")
@@ -307,9 +318,14 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     provenance = {"command": command, "seed": o.seed, "commit": commit(), "steps": o.steps}
     if o.export_only:
         provenance["steps"] = averaged(trainee, o.run)
+        if o.mix:
+            file, _, share = o.mix.rpartition(":")
+            mixed(trainee.encoder, checkpoint.load(SpeechEncoder, file), float(share))
         return export(trainee, o.out, o.data, provenance)
     batch = PhoneCrops(sources, Crops(batch=o.batch, seed=o.seed, ambience=o.ambience), config.bins)
     anchor = checkpoint.load(SpeechEncoder, o.anchor, o.device) if o.anchor else None
+    if o.mix:
+        raise ValueError("--mix goes with --export-only: train first")
     schedule = Schedule(o.steps, lr=o.lr, warmup=min(200, o.steps // 10), seed=o.seed, weight_decay=1e-2)
     fit(trainee, batch, lambda m, b: loss(m, b, o.teacher_weight, anchor), schedule, o.run, o.device)
     return export(trainee.cpu(), o.out, o.data, provenance)

@@ -18,7 +18,7 @@ def heard(*spans: tuple[int, int], frames: int = 300) -> torch.Tensor:
 
 def test_speech_is_active_a_little_before_and_after():
     active = voice_activity(heard((100, 150)))
-    assert float(active[100:150].min()) == 1 and float(active[98]) > 0.5 and float(active[151]) > 0.5
+    assert float(active[100:150].min()) == 1 and float(active[98]) > 0.5 and float(active[151]) > 0.3
     assert float(active[:90].max()) == 0 and float(active[160:].max()) == 0
     assert speechless(active)[:90].all() and not speechless(active)[100:150].any()
 
