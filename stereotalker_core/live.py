@@ -27,7 +27,7 @@ from .pipeline import Look, Models, View
 from .records import Audio, Identity, Motion
 from .shapes import FPS, SAMPLE_RATE
 from .video.composite import composite, resolve_background
-from .video.guides import background_plate, render_guides
+from .video.guides import Skin, background_plate, render_guides, skin_of
 
 HOP, LOOK_AHEAD = 5, 5  # frames
 CONTEXT = 75  # frames of sound that the networks hear behind the newest
@@ -74,6 +74,7 @@ class Live:
         self._past = torch.zeros(0, models.motion.denoiser.codec.width)
         self._ahead = self._past
         self._number, self._plate, self._loud = 0, None, LOUD
+        self._skin: Skin | None = None
         with torch.no_grad():
             self._rest = models.body.rest(identity.shape[None], identity.shell[None])
 
@@ -165,7 +166,8 @@ class Live:
         cameras = cameras.to(renderer.device)
         if self._plate is None:
             self._plate = background_plate(self.identity, cameras, continued=True)
-        guides = render_guides(models.body, self.identity, motion, cameras, self._rest, self._plate)
+            self._skin = skin_of(models.body, self.identity, cameras, self._plate)
+        guides = render_guides(models.body, self.identity, motion, cameras, self._rest, self._skin)
         guide = renderer.guide(models.body, self._rest, self.identity.performed(motion), cameras, guides)
         alpha = renderer.predict_regions(guides, guide, self.settings.predicted_mask).person.float()
         frames = renderer.restore(guides, guide)

@@ -238,7 +238,7 @@ REFUSED = [
 
 @pytest.mark.parametrize("change, message", REFUSED, ids=[" ".join(change) for change, _ in REFUSED])
 def test_bad_input_is_one_line_and_nothing_is_written(inputs, bad, tmp_path, capsys, monkeypatch, change, message):
-    def loaded(*_):
+    def loaded(*_, **__):
         raise AssertionError("models were loaded before the input was checked")
 
     monkeypatch.setattr(pipeline.Models, "load_nano", classmethod(loaded))

@@ -28,7 +28,8 @@ def commands(text: str) -> list[str]:
     blocks = re.findall(r"^```(?:\w*)\n(.*?)^```", text, re.M | re.S)
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
     found = [line.strip().partition(PROGRAM)[2] for line in lines if PROGRAM in line]
-    return [re.split(r"\s+#\s|[|>&;]", line)[0].strip() for line in found]
+    plain = [re.sub(r"\$\(\(.*?\)\)|\$\w+", "1", line).partition('"]')[0] for line in found]  # shell arithmetic, YAML
+    return [re.split(r"\s+#\s|[|>&;]", line)[0].strip() for line in plain]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -44,7 +45,7 @@ def test_links_lead_somewhere(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_exist_with_these_options(page, capsys):
     for line in commands(page.read_text(encoding="utf-8")):
-        line = line.partition(" -- ")[0]  # `batch` hands the rest to `talk`, whose options other lines show
+        line = line.partition(" -- ")[0].strip()  # `batch` hands the rest to `talk`, whose options other lines show
         words, rest = data.split_forwarded(cli.join_pairs(shlex.split(line)))
         try:
             args = cli.build_parser().parse_args(words)

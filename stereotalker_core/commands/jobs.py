@@ -65,6 +65,8 @@ def read_jobs(path: str | Path, folder: str | Path, common: Sequence[str] = ()) 
     jobs = [_job(parser, number, row, path.parent, Path(folder), common) for number, row in enumerate(rows, 1)]
     seen: dict[str, int] = {}
     for i, job in enumerate(jobs):
+        if job.fault:
+            continue
         first = seen.setdefault(job.name.lower(), job.number)
         if first != job.number:
             jobs[i] = Job(job.number, job.name, None, f"writes {job.name}, as job {first} does")

@@ -9,6 +9,7 @@ import errno
 import hashlib
 import json
 import shutil
+import uuid
 from fractions import Fraction
 from pathlib import Path
 
@@ -52,6 +53,7 @@ class ClipWriter:
         self.folder = self.path.with_name(f".{self.path.name}.parts")
         settings = [form.codec, form.pixels, form.options, size, str(self.fps), part.first, part.count, job]
         self.job = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
+        self._own = uuid.uuid4().hex[:8]  # a dropped writer of the same clip may still hold its own open piece
         self.partial: Path | None = None  # where an interrupted run has put what it had
         self._piece: Piece | None = None
         self._held: list[np.ndarray] = []
@@ -111,7 +113,7 @@ class ClipWriter:
                 self._finish()
 
     def _open_name(self) -> Path:
-        return self.folder / f"open{self._suffix()}"
+        return self.folder / f"open-{self._own}{self._suffix()}"
 
     def _finish(self) -> None:
         """Close the open piece and give it the name of a finished one."""
@@ -156,7 +158,7 @@ class ClipWriter:
             piece, self._piece = self._piece, None
             self.frames -= piece.frames
             piece.container.close()
-        for path in self.folder.glob("open.*"):
+        for path in self.folder.glob(f"open-{self._own}.*"):
             path.unlink(missing_ok=True)
         if not any(self._name(first, stop).is_file() and stop == self._end(first) for first, stop in self._pieces):
             shutil.rmtree(self.folder, ignore_errors=True)

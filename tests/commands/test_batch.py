@@ -27,7 +27,7 @@ def tiny(monkeypatch, tiny_models):
     """Commands use the tiny networks; counts how often they were loaded and portraits fitted."""
     counts = {"loaded": 0, "fitted": 0}
 
-    def load(cls, device="cpu"):
+    def load(cls, device="cpu", mode="play", later=False):
         counts["loaded"] += 1
         return tiny_models
 
