@@ -53,7 +53,6 @@ def cloth_of(view: PortraitView, lifter: Lifter, cloth: Tensor | None, skin: Ten
         return None
     parts = torch.tensor(lifter.dressed_parts, device=skin.device)
     known = torch.isin(view.maps[3].long(), parts) & (view.maps[1] > 0.5) & (view.maps[2] > 0.5)
-    known &= view.maps[4] < 0.5
     known &= ~_bare(view, lifter, skin_like(view.image.flatten(1).T, cloth, skin).view_as(known))
     rows, columns = known.any(1).nonzero().squeeze(1), known.any(0).nonzero().squeeze(1)
     if len(rows) < 8 or len(columns) < 8:

@@ -23,9 +23,6 @@ _EXACT_RAMP = (0.06, 0.12)  # both where the surface was registered to the pixel
 _LIMB_RAMP = (0.05, 0.35)  # both on arms and hands, whose depth nobody knows well
 # m around hands in which nothing else shows itself: registered, located only, not located
 _EXACT_MARGIN, _HAND_MARGIN, _HAND_DOUBT = 0.010, 0.005, 0.03
-_FOREARM = 0.050  # m around the bone of a forearm in which nothing behind it shows itself
-_FINGERS = 0.022  # m around a hand in which the trunk does not show itself
-_SUNK = 0.08  # m that a forearm before the trunk may be fitted into it
 _ARM_BREADTH = 0.08  # m beside an arm in which its skin may be taken for the trunk
 _NEAR, _EXACT_NEAR = 0.010, 0.004  # m behind the nearest surface that still count as it; where registered
 _DEPTH_EDGE, _EXACT_EDGE = 0.04, 0.02  # m between neighbouring pixels; where registered
@@ -105,13 +102,7 @@ class PortraitView:
         self.arms = self._near(body, fragments, ("arm.L", "arm.R", "hand.L", "hand.R"), _ARM_BREADTH)[0, 0]
         trusted = inside * (spread < (_EXACT_EDGE if trust.registered else _DEPTH_EDGE))
         parts = torch.where(depth > 0, body.triangle_part[fragments.triangle[0].clamp_min(0)].to(z), -2)[None, None]
-        trunk = torch.isin(parts, parts.new_tensor([body.part_index[n] for n in ("torso", "hips")])).to(z)
-        forearms = self._forearms(body, posed, camera, trust).to(z)
-        if trust.registered and trust.hands:
-            fingers = self._near(body, fragments, ("hand.L", "hand.R"), _FINGERS)
-            forearms = torch.maximum(forearms, fingers)
-        # depth; trusted; no hand near; part in front; forearm or hand there; the trunk in front
-        self.maps = torch.cat([z, trusted, clear, parts, forearms, trunk], 1)[0]
+        self.maps = torch.cat([z, trusted, clear, parts], 1)[0]  # depth; trusted; no hand near; part in front
 
     @staticmethod
     def _margin(trust: Trust) -> float:
@@ -128,24 +119,6 @@ class PortraitView:
             return found.float()[None, None]
         radius = max(1, round(margin * float(self.focal[0] / fragments.depth[0][found].median())))
         return largest_around(found.to(torch.uint8), radius)[None, None].to(self.image)
-
-    def _forearms(self, body: HalfBody, posed: Posed, camera: Tensor, trust: Trust) -> Tensor:
-        """(1, 1, H, W) bool: pixels of the forearms of hands in the picture, by their bones."""
-        y = torch.arange(self.rows, device=camera.device)[:, None] + 0.5
-        x = torch.arange(self.columns, device=camera.device)[None] + 0.5
-        out = torch.zeros(self.rows, self.columns, dtype=torch.bool, device=camera.device)
-        for side in "LR":
-            if not (trust.registered and trust.hands) or f"hand.{side}" in trust.absent:
-                continue
-            ends = [posed.bones[0, body.bone_index[f"{name}.{side}"]] for name in ("lowerarm01", "wrist")]
-            points = torch.stack(ends) @ camera[:3, :3].T + camera[:3, 3]
-            a, b = points[:, :2] / points[:, 2:].clamp_min(1e-6) * self.focal + self.centre
-            way = b - a
-            along = ((x - a[0]) * way[0] + (y - a[1]) * way[1]) / way.square().sum().clamp_min(1)
-            along = along.clamp(0, 1)
-            away = ((x - a[0] - along * way[0]).square() + (y - a[1] - along * way[1]).square()).sqrt()
-            out |= away < _FOREARM * float(self.focal[0] / points[:, 2].mean().clamp_min(0.1))
-        return out[None, None]
 
     def beside_arms(self, corners: Tensor, weight: Tensor, where: Tensor) -> Tensor:
         """(N,) bool: surface points (corners (N, 3), barycentric weight (N, 3)) that the picture shows near an arm.
@@ -199,7 +172,7 @@ class PortraitView:
         inside = ((pixel > 1) & (pixel < size - 1)).all(1)
         cell = pixel.long().clamp_min(0).minimum(size.long() - 1)
         known = self.maps.flatten(1).index_select(1, cell[:, 1] * self.columns + cell[:, 0])
-        depth, trusted, clear, part, forearm, trunk = known
+        depth, trusted, clear, part = known
         exact = self.trust.registered
         clothed = hand if exact else limb  # arms, too, are doubted near a hand where everything else is known
         if clothed is not None:
@@ -207,9 +180,6 @@ class PortraitView:
         if inner is not None and exact:
             trusted = trusted * ((inner < 0) | (inner == part))
         reach = value.new_full((), _EXACT_NEAR if exact else _NEAR)
-        if limb is not None and exact:
-            trusted = trusted * torch.where(limb, 1.0, 1 - forearm)
-            reach = torch.where(limb & (trunk * forearm > 0), _SUNK, reach)
         near = ((value[:, 2] - depth) < reach) & inside
         least, ramp = self._ramps(limb, head)
         return colour, ((value[:, 3] - least) / ramp).clamp(0, 1) * trusted * near
