@@ -79,11 +79,7 @@ def resample(motion: Motion, frames: int, fps: float | None = None) -> Motion:
     if frames < 1:
         raise ValueError(f"frames must be at least 1, got {frames}")
     position = torch.linspace(0, len(motion) - 1, frames, dtype=torch.float64) if frames > 1 else torch.zeros(1)
-    low = position.floor().long().clamp_max(max(len(motion) - 2, 0))
-    high = (low + 1).clamp_max(len(motion) - 1)
-    pair = [Motion(motion.rotations[i], motion.expression[i], motion.fps) for i in (low, high)]
-    mixed = blend(*pair, (position - low).float())
-    return Motion(mixed.rotations, mixed.expression, fps or motion.fps)
+    return _sampled(motion, position, fps or motion.fps)
 
 
 def retime(motion: Motion, speed: float) -> Motion:
@@ -96,6 +92,11 @@ def retime(motion: Motion, speed: float) -> Motion:
 def at_rate(motion: Motion, fps: float, frames: int) -> Motion:
     """The same performance at another frame rate: frame k shows the moment (k + 1/2) / fps, as it does at 25."""
     position = ((torch.arange(frames, dtype=torch.float64) + 0.5) * motion.fps / fps - 0.5).clamp(0, len(motion) - 1)
+    return _sampled(motion, position, fps)
+
+
+def _sampled(motion: Motion, position: Tensor, fps: float) -> Motion:
+    """The motion at places (T,) between its frames, 0..len - 1."""
     low = position.floor().long().clamp_max(max(len(motion) - 2, 0))
     high = (low + 1).clamp_max(len(motion) - 1)
     pair = [Motion(motion.rotations[i], motion.expression[i], motion.fps) for i in (low, high)]
