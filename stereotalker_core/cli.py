@@ -8,7 +8,9 @@ import threading
 from collections.abc import Sequence
 
 from . import __version__
-from .commands import avatar, batch, convert, data, demo, evaluate, face, info, join, serve, talk
+from .commands import avatar, convert, data, demo, evaluate, face, info, join, serve
+from .commands.batching import batch
+from .commands.talking import talk
 
 _PAIRS = ("--orbit", "--yaw", "--pitch")  # their values may start with a minus, which argparse takes for an option
 

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ..video.writer import check_output
+from ..video.writing.writer import check_output
 
 SPEECH = Path(__file__).parents[1] / "synthetic" / "assets" / "demo_speech.flac"
 TRANSCRIPT = SPEECH.with_suffix(".txt")
