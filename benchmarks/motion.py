@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 def write_speech(path: Path, minutes: float) -> None:
     """The demo speech again and again, 16 kHz."""
     from stereotalker_core.audio.load import load_audio
-    from stereotalker_core.commands.demo import SPEECH
+    from stereotalker_core.synthetic.example import SPEECH
 
     samples = (load_audio(SPEECH).waveform.numpy() * 32767).astype(np.int16)
     left = int(minutes * 60 * 16_000)

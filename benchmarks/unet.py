@@ -5,7 +5,8 @@
 Plain: tests/video/networks/plain_denoiser.py, written from the description of AnimateAnyone: attention spelt out,
 reference keys computed again for every frame and step. Ours: reference keys cached, fused attention,
 channels_last. One step with guidance, random weights; default widths are a tenth of Stable Diffusion's, --full
-takes them whole (GPU). The reference pass, once a video for both, is not timed. On the CPU the time is processor time of one thread.
+takes them whole (GPU). The reference pass, once a video for both, is not timed. On the CPU the time is processor time
+of one thread.
 """
 
 import argparse

@@ -237,7 +237,7 @@ class ExampleInputs:
 
     def make(self, person: int, seconds: float, size: int):
         from ..stereotalker_core.audio.load import load_audio
-        from ..stereotalker_core.commands.demo import SPEECH, TRANSCRIPT
+        from ..stereotalker_core.synthetic.example import SPEECH, TRANSCRIPT
         from ..stereotalker_core.synthetic.people.avatar import make_avatar
         from ..stereotalker_core.synthetic.people.portrait import reference_portrait
 

@@ -247,7 +247,7 @@ class RenderToFile:
         file_format: str = "mp4",
         extra_pnginfo=None,
     ):
-        from ..stereotalker_core.commands.talking.outputs import straight
+        from ..stereotalker_core.video.rendering.composite import straight
         from ..stereotalker_core.video.writing.background_writer import BackgroundWriter
         from ..stereotalker_core.video.writing.provenance import container_tags, draw_label
         from ..stereotalker_core.video.writing.writer import VideoWriter

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..body.model import HalfBody
 from ..image import save_image
-from ..synthetic.speech.tts import EngineMissing
+from ..synthetic.speech.utterance import EngineMissing
 from ..video.writing.writer import check_output
 
 # name -> module with main(arguments); the module's own --help tells its options

@@ -11,9 +11,9 @@ from ..audio.load import load_audio
 from ..checkpoint import NANO, load
 from ..motion.generation.sampling import MotionModels
 from ..pipeline import Models, View
+from ..synthetic.example import SPEECH
 from ..video.rendering.render import load_nano as load_renderer
 from ..video.writing.writer import check_output
-from .demo import SPEECH
 
 STAGES = ("motion", "face", "render")
 PHOTOS, BAKE = "photos", "bake"

@@ -10,7 +10,7 @@ from stereotalker_core.synthetic.movement.poses import joint_heads
 from stereotalker_core.synthetic.movement.teacher import teach, teach_with_labels
 from stereotalker_core.synthetic.movement.visemes import frame_times, lip_opening, mouth
 from stereotalker_core.synthetic.speech.phones import CLOSURES
-from stereotalker_core.synthetic.speech.tts import Utterance
+from stereotalker_core.synthetic.speech.utterance import Utterance
 from stereotalker_core.synthetic.speech.vocabulary import HELD_OUT_WORDS, TRAINING_WORDS
 
 WORDS = {

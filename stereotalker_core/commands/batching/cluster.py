@@ -16,6 +16,7 @@ from ...video.rendering.ranges import shares
 from ...video.writing.containers import STREAMED
 from ...video.writing.join import join_parts
 from ...video.writing.parts import GRID
+from ..talking.line import message
 from .jobs import Job, attempt, mark_done
 
 TRIES = 3  # of one piece of work that takes its worker down
@@ -57,7 +58,6 @@ class Worker:
 
     def make(self, args: argparse.Namespace) -> tuple[dict | None, str]:
         """(report, "") of a clip or a part of one, or (None, what is wrong with it)."""
-        from ...cli import message
         from ..talking.talk import make_clip
 
         try:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ...checkpoint import write_atomically
 from ..talking import outputs
+from ..talking.line import message, talk_parser
 
 OWN = ("out", "json", "resume", "quiet", "shard")  # options that the batch sets itself
 
@@ -31,21 +32,6 @@ class Job:
     def note(self) -> Path:
         """Where it is written down that this job is done: beside the file."""
         return self.out.with_name(f"{self.out.name.replace('%', '_')}.job.json")
-
-
-class _Refusing(argparse.ArgumentParser):
-    def error(self, message: str) -> None:
-        raise ValueError(message)
-
-
-def talk_parser() -> argparse.ArgumentParser:
-    """The parser of `talk` alone; a bad line is a ValueError."""
-    from ..talking import talk
-
-    parser = _Refusing(prog="talk")
-    commands = parser.add_subparsers(dest="command", required=True)
-    talk.add_parsers(commands)
-    return parser
 
 
 def read_jobs(path: str | Path, folder: str | Path, common: Sequence[str] = ()) -> list[Job]:
@@ -194,8 +180,6 @@ def share_of(jobs: list[Job], shard: tuple[int, int] | None) -> list[Job]:
 
 def attempt(job: Job, make: Callable[[Job], dict]) -> tuple[str, str]:
     """Do one job -> ("done" or "failed", one line). What is wrong with it harms no other one."""
-    from ...cli import message
-
     if job.fault:
         return "failed", job.fault
     try:

@@ -7,12 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import Tensor
-
 from ... import __version__
 from ...pipeline import Scene
 from ...records import Audio
-from ...video.rendering.composite import coverage
 from ...video.rendering.ranges import parse_frames, shares
 from ...video.writing.containers import PICTURES, QUALITIES, STREAMED, TRANSPARENT, format_for
 from ...video.writing.join import Part
@@ -169,9 +166,3 @@ def digest(path: Path) -> str:
         while block := file.read(2**20):
             found.update(block)
     return found.hexdigest()
-
-
-def straight(frames: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-    """Frames (T, 3, H, W) in [-1, 1] in front of black -> their own colours, and alpha (T, 1, H, W)."""
-    alpha = coverage(masks)
-    return ((frames + 1) / alpha.clamp_min(1 / 255) - 1).clamp(-1, 1), alpha

@@ -23,6 +23,7 @@ from ...motion.generation.sampling import MotionModels, MotionOptions, sample_mo
 from ...perception.keypoints import Keypoints
 from ...pipeline import ASPECTS, Look, Models, Scene, View, heard_warnings, prepare, render
 from ...records import Audio, Motion
+from ...video.rendering.composite import straight
 from ...video.rendering.render import MODES
 from ...video.writing.background_writer import BackgroundWriter
 from ...video.writing.join import Part
@@ -260,7 +261,7 @@ def write_video(
     try:
         with writer:
             for chunk in render(models, scene, look, progress, **settings) if first < part.stop else ():
-                writer.write(*(outputs.straight(chunk.frames, chunk.masks) if target.transparent else (chunk.frames,)))
+                writer.write(*(straight(chunk.frames, chunk.masks) if target.transparent else (chunk.frames,)))
     except KeyboardInterrupt:
         left = f"{writer.partial} holds the first {writer.frames} of {part.stop - part.first} frames and plays"
         left += "" if out.suffix.lower() == ".gif" else "; --resume goes on"

@@ -24,7 +24,7 @@ from ...motion.arkit import ARKIT_INDEX, MOUTH
 from ...motion.lips import CLOSED_MM, lip_gap, lip_gap_weights
 from ...records import SpeechFeatures
 from ...synthetic.movement.emotional_faces import look, perform
-from ...synthetic.speech.tts import Utterance
+from ...synthetic.speech.utterance import Utterance
 from ..bootstrap import bootstrap
 from ..motion.evaluate import audio_of, closure_times, correlation, held_out
 from .face_metrics import N_SAMPLES, Regions, diversity, face_metrics, random_orders

@@ -18,7 +18,7 @@ from ...synthetic.movement.gestures import accents
 from ...synthetic.sound.ambience import ambience
 from ...synthetic.sound.augment import reverberate, telephone
 from ...synthetic.speech.corpus import Corpus
-from ...synthetic.speech.tts import Utterance
+from ...synthetic.speech.utterance import Utterance
 from ...synthetic.speech.vocabulary import HELD_OUT_WORDS, TRAINING_WORDS
 from ..bootstrap import bootstrap
 from .liveliness import head_yaw_range, jerk_frames, open_share, rest_share, wrist_speed

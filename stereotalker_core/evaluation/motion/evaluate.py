@@ -25,7 +25,8 @@ from ...records import Audio, Motion
 from ...shapes import FPS, SAMPLE_RATE
 from ...synthetic.movement.teacher import teach
 from ...synthetic.speech.corpus import Corpus, speak_random
-from ...synthetic.speech.tts import Utterance, available_engines
+from ...synthetic.speech.tts import available_engines
+from ...synthetic.speech.utterance import Utterance
 from ..bootstrap import bootstrap
 from ..plots import confusion_picture, interval_picture
 from .behaviour import body_metrics, meaning_real, real_corpora, real_metrics, speechless_metrics

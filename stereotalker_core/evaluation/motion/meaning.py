@@ -21,7 +21,8 @@ from ...synthetic.movement.key_poses import key_pose, to_angles
 from ...synthetic.movement.poses import arm_pose, joint_heads
 from ...synthetic.movement.teacher import teach
 from ...synthetic.speech.corpus import speak_random
-from ...synthetic.speech.tts import Utterance, available_engines
+from ...synthetic.speech.tts import available_engines
+from ...synthetic.speech.utterance import Utterance
 from ...synthetic.speech.vocabulary import GESTURE_WORDS, HELD_OUT_WORDS
 from ..bootstrap import bootstrap
 

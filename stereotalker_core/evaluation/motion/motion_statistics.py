@@ -11,7 +11,7 @@ from ...motion.representation import smooth_time
 from ...records import Motion
 from ...shapes import FPS
 from ...synthetic.movement.gestures import accents
-from ...synthetic.speech.tts import Utterance
+from ...synthetic.speech.utterance import Utterance
 
 WINDOW, STEP = 50, 25  # frames of a feature window and between two
 BEAT_SIGMA = 0.1  # s; a motion beat this far from a stress counts 0.6

@@ -15,7 +15,7 @@ from ...face.layout import EMOTIONS, IDENTITIES, INTENSITIES, FaceStyle
 from ...motion.arkit import ARKIT, ARKIT_INDEX
 from ...shapes import N_EXPRESSIONS, frame_count
 from ..speech.phones import CLOSURES
-from ..speech.tts import Utterance
+from ..speech.utterance import Utterance
 from .gestures import accents
 from .head_motion import brows, bump, wander
 from .visemes import check_expression, frame_times, mouth

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..speech.phones import VOWELS
-from ..speech.tts import Utterance
+from ..speech.utterance import Utterance
 from ..speech.vocabulary import FUNCTION_WORDS
 from .key_poses import N_ANGLES, key_pose
 

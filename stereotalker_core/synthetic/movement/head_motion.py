@@ -8,7 +8,7 @@ from torch import Tensor
 from ...motion.arkit import ARKIT_INDEX
 from ...shapes import FPS, N_EXPRESSIONS
 from ..speech.phones import SILENCE
-from ..speech.tts import Utterance
+from ..speech.utterance import Utterance
 from ..speech.vocabulary import FUNCTION_WORDS
 from .gestures import BEATS, GestureEvent, accents
 

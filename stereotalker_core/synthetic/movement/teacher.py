@@ -14,7 +14,7 @@ from ...geometry.skeleton import N_JOINTS
 from ...records import Motion
 from ...shapes import dims, frame_count
 from ..speech.sentences import EMOTIONS, STYLES
-from ..speech.tts import Utterance
+from ..speech.utterance import Utterance
 from ..speech.vocabulary import HELD_OUT_WORDS, TRAINING_WORDS
 from .gestures import GestureEvent, arm_track, plan
 from .head_motion import brows, eyes, head_angles, wander

@@ -11,7 +11,7 @@ from torch import Tensor
 from ...motion.arkit import ARKIT, ARKIT_INDEX
 from ...shapes import FPS, N_EXPRESSIONS, dims
 from ..speech.phones import CLOSURES, SILENCE, VISEME_CLASSES, VOWELS
-from ..speech.tts import Phone
+from ..speech.utterance import Phone
 
 CHANNELS = ("jawOpen", "mouthFunnel", "mouthPucker", "mouthStretch", "mouthSmile", "mouthLowerDown", "mouthUpperUp")
 _GROUPS = ("jaw", "round", "round", "spread", "spread", "lip", "lip")

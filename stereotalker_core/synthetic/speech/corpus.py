@@ -23,7 +23,8 @@ from torch import Tensor
 from ...shapes import SAMPLE_RATE
 from .phones import PHONE_INDEX, SILENCE
 from .sentences import Sentence, sentence
-from .tts import ENGINES, Phone, Utterance, Word, available_engines, synthesise
+from .tts import ENGINES, available_engines, synthesise
+from .utterance import Phone, Utterance, Word
 
 logger = logging.getLogger(__name__)
 

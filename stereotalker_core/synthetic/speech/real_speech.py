@@ -22,7 +22,7 @@ from ...audio.load import load_audio
 from ...shapes import SAMPLE_RATE
 from .corpus import finish_waveforms, index_entry, summary, to_int16
 from .phones import VOWELS, from_flite
-from .tts import Phone, Utterance, tile
+from .utterance import Phone, Utterance, tile
 
 logger = logging.getLogger(__name__)
 

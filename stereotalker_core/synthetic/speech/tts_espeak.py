@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from .phones import SILENCE, from_espeak
-from .tts import EngineMissing, Phone, Utterance, Word, resample, tile
+from .utterance import EngineMissing, Phone, Utterance, Word, resample, tile
 
 INSTALL = "espeak-ng is not installed: apt-get install espeak-ng (or brew install espeak-ng)"
 _LIBRARIES = ("libespeak-ng.so.1", "libespeak-ng.dylib", "libespeak-ng.dll", "espeak-ng.dll")

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from .phones import VOWELS, from_flite
-from .tts import EngineMissing, Phone, Utterance, resample, tile
+from .utterance import EngineMissing, Phone, Utterance, resample, tile
 
 # mean and deviation of F0, Hz
 VOICES = {"slt": (170.0, 20.0), "rms": (95.0, 12.0), "awb": (130.0, 18.0), "kal16": (105.0, 14.0)}

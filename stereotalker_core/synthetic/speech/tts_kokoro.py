@@ -20,8 +20,8 @@ import numpy as np
 import torch
 
 from .phones import SILENCE, VOWELS, from_ipa
-from .tts import EngineMissing, Phone, Utterance, Word, resample, tile
 from .tts_espeak import phonemes_ipa
+from .utterance import EngineMissing, Phone, Utterance, Word, resample, tile
 
 ENGLISH_VOICES: tuple[str, ...] = (
     "af_alloy", "af_aoede", "af_bella", "af_heart", "af_jessica", "af_kore", "af_nicole", "af_nova", "af_river",

@@ -19,7 +19,7 @@ from ...synthetic.people.portrait import Portrait, canonical_cameras, reference_
 from ...synthetic.people.render import render_avatar, rendered_keypoints
 from ...synthetic.people.template import Template, uniform
 from ...synthetic.speech.corpus import Corpus
-from ...synthetic.speech.tts import Utterance
+from ...synthetic.speech.utterance import Utterance
 from ...video.guides.maps import background_plate
 from .clip import Clip, ClipInfo, ClipSet, KeypointTrack, regions_from_labels, write_clip, write_identity
 

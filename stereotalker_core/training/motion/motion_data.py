@@ -31,7 +31,7 @@ from ...shapes import FPS, SAMPLE_RATE, frame_count
 from ...synthetic.movement.gestures import GestureEvent
 from ...synthetic.movement.teacher import teach_with_labels
 from ...synthetic.speech.corpus import Corpus
-from ...synthetic.speech.tts import Phone, Utterance, Word
+from ...synthetic.speech.utterance import Phone, Utterance, Word
 from ...synthetic.speech.vocabulary import GESTURE_WORDS, HELD_OUT_WORDS
 
 logger = logging.getLogger(__name__)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ...shapes import dims
 from .experts import Experts, install_experts, swap_class
 from .reference import Bank, ReferenceCache, ReferenceConfig, cache_keys, install_reference_attention, repeat_rows
+from .widening import widen
 
 
 @dataclass(frozen=True)
@@ -207,8 +208,6 @@ class StereoTalkerUNet(nn.Module):
         self.unet = build_motion_unet(c)
         self.context = install_experts(self.unet)
         if c.merged:
-            from .merge import widen  # merge.py imports this class
-
             widen(self.unet, c.merged)
         self.motion_modules = [m for m in self.unet.modules() if isinstance(m, MotionModule)]
         self.clip_norms = [m for m in self.unet.modules() if isinstance(m, ClipGroupNorm)]

@@ -42,3 +42,9 @@ def resolve_background(
     if len(image) not in (1, len(cameras)):
         raise ValueError(f"{len(image)} background images for {len(cameras)} frames; give one, or one a frame")
     return image
+
+
+def straight(frames: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+    """Frames (T, 3, H, W) in [-1, 1] in front of black -> their own colours, and alpha (T, 1, H, W)."""
+    alpha = coverage(masks)
+    return ((frames + 1) / alpha.clamp_min(1 / 255) - 1).clamp(-1, 1), alpha

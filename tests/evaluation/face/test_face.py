@@ -26,7 +26,8 @@ from stereotalker_core.face.model import ProbTalk3D
 from stereotalker_core.face.sampling import FaceModels
 from stereotalker_core.motion.arkit import ARKIT_INDEX
 from stereotalker_core.motion.lips import lip_gap_weights
-from stereotalker_core.synthetic.speech.tts import Utterance, available_engines
+from stereotalker_core.synthetic.speech.tts import available_engines
+from stereotalker_core.synthetic.speech.utterance import Utterance
 from stereotalker_core.training.face.model import NANO_PRIOR
 
 PHONES = (("sil", 0.0, 0.1, 0), ("m", 0.1, 0.2, 0), ("aa", 0.2, 0.5, 1), ("p", 0.5, 0.6, 0), ("iy", 0.6, 0.9, 1),

@@ -19,7 +19,7 @@ from stereotalker_core.geometry.skeleton import JOINT_INDEX
 from stereotalker_core.motion.arkit import ARKIT_INDEX
 from stereotalker_core.motion.lips import lip_gap_weights
 from stereotalker_core.records import Motion
-from stereotalker_core.synthetic.speech.tts import Utterance
+from stereotalker_core.synthetic.speech.utterance import Utterance
 
 
 def still(frames: int = 100) -> Motion:

@@ -19,7 +19,8 @@ from stereotalker_core.evaluation.motion.meaning import arm_templates, shown_ges
 from stereotalker_core.motion.lips import lip_gap_weights
 from stereotalker_core.records import Motion
 from stereotalker_core.synthetic.movement.teacher import teach, teach_with_labels
-from stereotalker_core.synthetic.speech.tts import Utterance, available_engines
+from stereotalker_core.synthetic.speech.tts import available_engines
+from stereotalker_core.synthetic.speech.utterance import Utterance
 from tests.motion.samples import make_models, make_motion
 
 

@@ -17,7 +17,7 @@ from stereotalker_core.evaluation.motion.motion_statistics import (
 )
 from stereotalker_core.geometry.skeleton import JOINT_INDEX
 from stereotalker_core.records import Motion
-from stereotalker_core.synthetic.speech.tts import Utterance
+from stereotalker_core.synthetic.speech.utterance import Utterance
 from tests.motion.samples import make_motion
 
 

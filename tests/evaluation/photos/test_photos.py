@@ -91,7 +91,7 @@ def test_a_stopped_run_says_what_is_kept(folder, tmp_path, monkeypatch, capsys):
 
 
 def photos_speech() -> Path:
-    from stereotalker_core.commands.demo import SPEECH
+    from stereotalker_core.synthetic.example import SPEECH
 
     return SPEECH
 

@@ -7,7 +7,8 @@ import torch
 
 from stereotalker_core.synthetic.speech import corpus
 from stereotalker_core.synthetic.speech.phones import PHONE_INDEX
-from stereotalker_core.synthetic.speech.tts import Utterance, available_engines, play_at, synthesise, tile
+from stereotalker_core.synthetic.speech.tts import available_engines, play_at, synthesise
+from stereotalker_core.synthetic.speech.utterance import Utterance, tile
 
 ENGINES = [name for name in available_engines() if name != "kokoro"]
 needs_engine = pytest.mark.skipif(not ENGINES, reason="neither espeak-ng nor flite is installed")

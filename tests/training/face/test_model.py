@@ -16,7 +16,7 @@ from stereotalker_core.face.prior import MotionPrior
 from stereotalker_core.face.quantiser import Draw
 from stereotalker_core.motion.lips import lip_gap, lip_gap_weights
 from stereotalker_core.synthetic.movement.emotional_faces import LEVELS, draw_style, look, perform, speaker
-from stereotalker_core.synthetic.speech.tts import Utterance
+from stereotalker_core.synthetic.speech.utterance import Utterance
 from stereotalker_core.training.face import face_data, face_epochs
 from stereotalker_core.training.face.face_loss import (
     Focus,

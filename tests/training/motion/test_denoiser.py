@@ -9,7 +9,7 @@ import torch
 from stereotalker_core.motion.lips import lip_gap
 from stereotalker_core.motion.representation import MotionCodec
 from stereotalker_core.synthetic.movement.gestures import GestureEvent
-from stereotalker_core.synthetic.speech.tts import Utterance
+from stereotalker_core.synthetic.speech.utterance import Utterance
 from stereotalker_core.training.loop import Schedule, generator
 from stereotalker_core.training.motion.denoiser import MotionLoss, Recipe, draw_batch, fit_codec, train, widened
 from stereotalker_core.training.motion.motion_data import (
