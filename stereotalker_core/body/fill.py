@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..inpaint_places import push_pull
+from .fill_back import back_colours
 from .fill_hair import hair_colours
 from .fill_limbs import cloth_colour, limb_colours, skin_like
 from .model import HalfBody
@@ -56,6 +57,8 @@ def registered_priors(
     prior = _alike(*known, lifter.likeness_cut, lifter.ears)  # ears are redder than skin
     limbs, known = limb_colours(lifter, colour, photo, skin)
     prior = torch.where(known[:, None], limbs, prior)
+    back, behind = back_colours(lifter, colour, photo, skin)
+    prior = torch.lerp(prior, back, behind[:, None])
     hair = hair_colours(lifter.hair_place, filled[lifter.hair], confidence[lifter.hair], skin)
     if hair is not None:
         prior = prior.index_copy(0, lifter.hair, hair)
@@ -81,6 +84,8 @@ def plain_priors(
     """The same as `registered_priors` for a fit that may be off by a pixel, whose eyes and arms show something else."""
     known = (lifter, n_vertices, filled, confidence, _materials(lifter, colour, photo, skin))
     prior = _alike(*known, lifter.likeness, torch.zeros_like(lifter.ears))
+    back, behind = back_colours(lifter, colour, photo, skin)
+    prior = torch.lerp(prior, back, behind[:, None])
     template = lifter.template * _light(torch.cat([colour * photo[:, None], photo[:, None]], 1))
     saturation = min(1.0, _NEARLY_GREY * _saturation(lifter, colour, photo))
     template = torch.lerp(template.mean(1, keepdim=True).expand_as(template), template, saturation)
