@@ -21,6 +21,7 @@ from ..perception.people import Person, find_person, people
 from ..records import Identity
 from ..shapes import dims
 from .face_mesh import EYE_CONTOURS, FACE_OUTLINE, LIPS
+from .fit_depth import arms_before_trunk
 from .fit_pose import PoseFit, fit_pose
 from .fit_shell import HIGHEST, SLEEVE, ShellSolver, fit_shell, silhouette_iou
 from .lift import lift_unlit
@@ -111,6 +112,8 @@ def fit_portrait(
     exact = _is_exact(mesh)
     sleeve = SLEEVE if exact else HIGHEST
     shell = fit_shell(body, fit, outline.mask, outline.intrinsics, shell_iterations, ShellSolver(body), sleeve)
+    if exact and shell_iterations:
+        fit = arms_before_trunk(body, fit, points, outline, shell, expression)
     iou = silhouette_iou(body, fit.posed(body, shell), fit.world_to_camera, outline.intrinsics, outline.mask)
     quality = seen.confidence * _quality(fit, points, iou)
     normal = body.normals(body.rest(fit.shape[None]).vertices)[0]
