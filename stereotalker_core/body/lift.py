@@ -97,7 +97,7 @@ def _lift(body: HalfBody, lifter: Lifter, view: PortraitView) -> tuple[Tensor, T
     mirrored, seen_there = view.sample(there, lifter.weight, *kinds)
     if trust.registered:
         beside, beside_there = (
-            view.beside_arms(corners, lifter.weight, lifter.dressed) for corners in (lifter.corners, there)
+            view.beside_arms(corners, lifter.weight, lifter.dressed, lifter.shoulders) for corners in (lifter.corners, there)
         )
         cloth = cloth_colour(lifter, colour, photo, beside)
         photo = photo * ~bare_arms_on_clothes(lifter, colour, cloth, skin, beside)
