@@ -24,6 +24,7 @@ _LIMB_RAMP = (0.05, 0.35)  # both on arms and hands, whose depth nobody knows we
 # m around hands in which nothing else shows itself: registered, located only, not located
 _EXACT_MARGIN, _HAND_MARGIN, _HAND_DOUBT = 0.010, 0.005, 0.03
 _ARM_BREADTH = 0.08  # m beside an arm in which its skin may be taken for the trunk
+_UPPER_ARM_BREADTH = 0.03  # the same beside an upper arm, which the outline holds
 _NEAR, _EXACT_NEAR = 0.010, 0.004  # m behind the nearest surface that still count as it; where registered
 _DEPTH_EDGE, _EXACT_EDGE = 0.04, 0.02  # m between neighbouring pixels; where registered
 _LARGEST = 1536  # px; a larger portrait holds more than the atlas can
@@ -101,6 +102,8 @@ class PortraitView:
         clear = 1 - self._near(body, fragments, ("hand.L", "hand.R"), self._margin(trust))
         self.arms = self._near(body, fragments, ("arm.L", "arm.R", "hand.L", "hand.R"), _ARM_BREADTH)[0, 0]
         self.forearms = self._near(body, fragments, ("hand.L", "hand.R"), _ARM_BREADTH, _fore(body))[0, 0]
+        upper = self._near(body, fragments, ("arm.L", "arm.R"), _UPPER_ARM_BREADTH)[0, 0]
+        self.limbs = torch.maximum(self.forearms, upper)
         trusted = inside * (spread < (_EXACT_EDGE if trust.registered else _DEPTH_EDGE))
         parts = torch.where(depth > 0, body.triangle_part[fragments.triangle[0].clamp_min(0)].to(z), -2)[None, None]
         self.maps = torch.cat([z, trusted, clear, parts], 1)[0]  # depth; trusted; no hand near; part in front
@@ -141,7 +144,7 @@ class PortraitView:
         pixel = value[:, :2] / value[:, 2:3].clamp_min(1e-6) * self.focal + self.centre
         cell = pixel.long().clamp_min(0).minimum(pixel.new_tensor([self.columns - 1, self.rows - 1]).long())
         near = torch.where(
-            shoulders.index_select(0, where), *(m[cell[:, 1], cell[:, 0]] > 0.5 for m in (self.forearms, self.arms))
+            shoulders.index_select(0, where), *(m[cell[:, 1], cell[:, 0]] > 0.5 for m in (self.forearms, self.limbs))
         )
         return out.index_copy(0, where, near)
 

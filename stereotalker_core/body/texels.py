@@ -81,6 +81,7 @@ class Lifter(nn.Module):
     along: Tensor
     left: Tensor
     shoulders: Tensor
+    outer: Tensor
     around_eyes: Tensor
     above_eyes: Tensor
     ears: Tensor
@@ -127,6 +128,7 @@ class Lifter(nn.Module):
             "along": arm_coordinate(body, (body.mean[corners] * weight[..., None]).sum(1)),  # (N,) m from the shoulder
             "aside": (body.mean[corners] * weight[..., None]).sum(1)[:, 0].abs(),  # (N,) m from the middle
             "shoulders": (body.mean[corners] * weight[..., None]).sum(1)[:, 2] > self._armpits(body),  # (N,) bool
+            "outer": self._outer(body, corners, weight),  # (N,) bool
             "left": (body.mean[corners] * weight[..., None]).sum(1)[:, 0] > 0,  # (N,) bool: the person's left half
             "around_eyes": self._around_eyes(body, corners, weight, part),  # (N,) bool: bare skin near an eye
             "above_eyes": self._above_eyes(body, corners, weight),  # (N,) bool: between lids and brow
@@ -161,6 +163,12 @@ class Lifter(nn.Module):
     def _armpits(body: HalfBody) -> Tensor:
         """Height () m from which on nothing of the trunk lies behind a hanging arm."""
         return body.bone_mean[body.bone_index["upperarm01.L"], 2] - _ARMPIT
+
+    @staticmethod
+    def _outer(body: HalfBody, corners: Tensor, weight: Tensor) -> Tensor:
+        """(N,) bool: surface that looks away from the middle of the body, beside which no trunk is seen."""
+        away = body.normals(body.mean[None])[0, :, 0] * body.mean[:, 0].sign()
+        return (away[corners] * weight).sum(1) > 0
 
     @staticmethod
     def _blinked(body: HalfBody, corners: Tensor, weight: Tensor) -> Tensor:
