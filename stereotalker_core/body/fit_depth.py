@@ -1,8 +1,8 @@
 """Which limb lies before which: a hand that is seen before the trunk is not inside of it.
 
-Points and outlines tell nothing of depth, so a fit sinks clasped hands into the belly by a few centimetres; the lift then
-takes the belly for what the picture shows there. Hands and forearms of hands that were seen are pushed in front of the
-trunk's surface, with everything but the arms held.
+Points and outlines tell nothing of depth, so a fit sinks clasped hands into the belly by a few centimetres; the lift
+then takes the belly for what the picture shows there. Hands that were seen, and their forearms, are pushed in front of
+the trunk's surface, with everything but the arms held.
 """
 
 import torch
