@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..inpaint_places import push_pull
+from .fill_back import back_colours
 from .fill_hair import hair_colours
-from .fill_limbs import limb_colours
+from .fill_limbs import cloth_colour, limb_colours, skin_like
 from .model import HalfBody
 from .texels import Lifter
 
@@ -26,6 +27,7 @@ _NEARLY_GREY = 3.0  # times the saturation of a portrait below which a template 
 _PUPIL = 0.05
 _CRISP = 0.4  # of what a binomial blur takes away: about what two bilinear look-ups do
 _CLOTH = (0.23, 0.24, 0.26)  # of a person of whom only the head is seen
+_NOT_ITS_OWN = 2.0  # m of likeness between skin and what everybody's clothes cover
 
 
 def registered_priors(
@@ -51,11 +53,12 @@ def registered_priors(
 
     Returns filled and confidence anew. For surface that lies where the photograph shows it, to a pixel.
     """
-    prior = _alike(
-        lifter, n_vertices, filled, confidence, lifter.likeness_cut, lifter.ears
-    )  # ears are redder than skin
+    known = (lifter, n_vertices, filled, confidence, _materials(lifter, colour, photo, skin))
+    prior = _alike(*known, lifter.likeness_cut, lifter.ears)  # ears are redder than skin
     limbs, known = limb_colours(lifter, colour, photo, skin)
     prior = torch.where(known[:, None], limbs, prior)
+    back, behind = back_colours(lifter, colour, photo, skin)
+    prior = torch.lerp(prior, back, behind[:, None])
     hair = hair_colours(lifter.hair_place, filled[lifter.hair], confidence[lifter.hair], skin)
     if hair is not None:
         prior = prior.index_copy(0, lifter.hair, hair)
@@ -79,7 +82,10 @@ def plain_priors(
     skin: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """The same as `registered_priors` for a fit that may be off by a pixel, whose eyes and arms show something else."""
-    prior = _alike(lifter, n_vertices, filled, confidence, lifter.likeness, torch.zeros_like(lifter.ears))
+    known = (lifter, n_vertices, filled, confidence, _materials(lifter, colour, photo, skin))
+    prior = _alike(*known, lifter.likeness, torch.zeros_like(lifter.ears))
+    back, behind = back_colours(lifter, colour, photo, skin)
+    prior = torch.lerp(prior, back, behind[:, None])
     template = lifter.template * _light(torch.cat([colour * photo[:, None], photo[:, None]], 1))
     saturation = min(1.0, _NEARLY_GREY * _saturation(lifter, colour, photo))
     template = torch.lerp(template.mean(1, keepdim=True).expand_as(template), template, saturation)
@@ -216,11 +222,24 @@ def skin_colour(body: HalfBody, lifter: Lifter, colour: Tensor, photo: Tensor) -
     return chosen.median(0).values if len(chosen) else colour.new_zeros(3)
 
 
+def _materials(lifter: Lifter, colour: Tensor, photo: Tensor, skin: Tensor) -> tuple[Tensor, Tensor] | None:
+    """The colours (3,) of cloth and of skin; None where no clothes were seen."""
+    cloth = cloth_colour(lifter, colour, photo, ~lifter.covered)
+    return None if cloth is None else (cloth, skin)
+
+
 def _alike(
-    lifter: Lifter, n_vertices: int, colour: Tensor, confidence: Tensor, likeness: Tensor, mute: Tensor
+    lifter: Lifter,
+    n_vertices: int,
+    colour: Tensor,
+    confidence: Tensor,
+    materials: tuple[Tensor, Tensor] | None,
+    likeness: Tensor,
+    mute: Tensor,
 ) -> Tensor:
     """Colour (N, 3) of every texel from the vertices that were seen and are most like its own vertices.
 
+    materials: colours (3,) of cloth and of skin: skin at a neckline lends nothing to what clothes cover.
     likeness: (V, features) whose distance in metres says how unlike two vertices are.
     mute: (V,) bool, vertices that lend nobody their colour.
     """
@@ -239,6 +258,9 @@ def _alike(
     vertex = sums[:, :3] / sums[:, 3:].clamp_min(1e-6)
     unseen = (sums[:, 3] <= 0.5).nonzero().squeeze(1)
     distance = torch.cdist(likeness[unseen], likeness[anchors])
+    if materials is not None:
+        bare = skin_like(vertex[anchors], *materials) & ~lifter.covered_vertices[anchors]
+        distance = distance + _NOT_ITS_OWN * (lifter.covered_vertices[unseen][:, None] & bare)
     spread = 0.008 + 0.2 * distance.amin(1, keepdim=True)  # the further away, the more of them have a say
     vertex[unseen] = (-distance / spread).softmax(1) @ vertex[anchors]
     return sum(vertex.index_select(0, lifter.corners[:, i]) * lifter.weight[:, i : i + 1] for i in range(3))

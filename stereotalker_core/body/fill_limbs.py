@@ -42,7 +42,7 @@ def limb_colours(lifter: Lifter, colour: Tensor, photo: Tensor, skin: Tensor) ->
     seen = {side: _arm(lifter, colour, photo, side, bare[side]) for side in (True, False)}
     end = _sleeve_end([arm for arm in seen.values() if arm is not None], any(h is not None for h in hands.values()))
     profiles = {side: None if arm is None else _profile(arm, bare[side], end) for side, arm in seen.items()}
-    sleeve = _shoulder(lifter, colour, photo)
+    sleeve = outer_clothes(lifter, colour, photo)
     for side in (True, False):
         hand = lifter.hands & (lifter.left == side)
         out[hand] = bare[side]
@@ -58,7 +58,7 @@ def limb_colours(lifter: Lifter, colour: Tensor, photo: Tensor, skin: Tensor) ->
     return out, known
 
 
-def _shoulder(lifter: Lifter, colour: Tensor, photo: Tensor) -> Tensor | None:
+def outer_clothes(lifter: Lifter, colour: Tensor, photo: Tensor) -> Tensor | None:
     """The colour (3,) of the outermost clothes that were seen: of a jacket, not of the shirt in it."""
     seen = (lifter.dressed & (photo > _SURE)).nonzero().squeeze(1)
     if len(seen) < _FEW:

@@ -21,6 +21,8 @@ TEMPLATE = {  # colours in [0, 1] under a bright even light
 }
 _SKIN = ("face", "lips", "eyesocket", "hand.L", "hand.R")  # an unseen hand looks like the face, not like the sleeve
 # metres that a difference counts for when unseen surface looks for the seen surface most like it
+_NECKLINE = 0.36  # m: the height of the lowest one
+_BACK = 0.5  # how far a normal is turned to the back where it is the back altogether
 _OTHER_SIDE, _OTHER_PART, _OTHER_MATERIAL = 0.05, 0.03, 2.0
 # a usual hair line: metres behind and above the eyes, from the forehead over the temple to the nape
 _HAIR_LINE = ((-0.02, 0.080), (0.06, 0.050), (0.073, 0.0), (0.11, 0.004), (0.145, -0.036), (0.165, -0.060))
@@ -72,6 +74,10 @@ class Lifter(nn.Module):
     head: Tensor
     limbs: Tensor
     dressed: Tensor
+    covered: Tensor
+    covered_vertices: Tensor
+    height: Tensor
+    behind: Tensor
     eyelids: Tensor
     unfolded: Tensor
     eye_angle: Tensor
@@ -117,6 +123,10 @@ class Lifter(nn.Module):
             "head": head,  # (N,) bool: face and scalp
             "limbs": hands | arms,  # (N,) bool: arms and hands
             "dressed": torch.isin(part, part.new_tensor(self.dressed_parts)),  # (N,) bool
+            "covered_vertices": (under := self._covered(body)),  # (V,) bool: below every neckline, and the back
+            "covered": under[corners].all(1),  # (N,) bool
+            "height": (body.mean[corners] * weight[..., None]).sum(1)[:, 2],  # (N,) m
+            "behind": self._behind(body, corners, weight, part),  # (N,) in [0, 1]: of clothes, turned to the back
             "eyelids": self._eyelids(body, corners, weight, part),  # (N,) in [0, 1]
             "unfolded": self._unfolded(body, corners, weight, part),  # (N,) bool: lids, and their rim
             "eye_angle": self._eye_angle,  # (N,) radians from the optical axis, 10 off the eyes
@@ -226,6 +236,15 @@ class Lifter(nn.Module):
             away = point - body.bone_mean[body.bone_index[name]]
             near |= (away[:, 0].abs() < 0.012) & (away[:, 2] > 0.007) & (away[:, 2] < 0.012) & (away[:, 1] < -0.01)
         return near
+
+    def _behind(self, body: HalfBody, corners: Tensor, weight: Tensor, part: Tensor) -> Tensor:
+        facing = (body.normals(body.mean[None])[0][corners, 1] * weight).sum(1)
+        return (facing / _BACK).clamp(0, 1) * torch.isin(part, part.new_tensor(self.dressed_parts))
+
+    def _covered(self, body: HalfBody) -> Tensor:
+        behind = body.normals(body.mean[None])[0, :, 1] > 0
+        trunk = torch.isin(body.vertex_part, body.vertex_part.new_tensor(self.dressed_parts))
+        return trunk & (behind | (body.mean[:, 2] < _NECKLINE))
 
     @staticmethod
     def _likeness(body: HalfBody, hair_line: tuple[tuple[float, float], ...]) -> Tensor:
