@@ -104,6 +104,7 @@ def _lift(body: HalfBody, lifter: Lifter, view: PortraitView) -> tuple[Tensor, T
         arms = seen_arms(lifter, colour, photo, skin)
         photo = photo * ~clothes_on_bare_arms(lifter, arms, colour)
         seen_there = seen_there * ~clothes_on_bare_arms(lifter, arms, mirrored)
+        seen_there = seen_there * ~(lifter.dressed & view.outside(lifter.corners, lifter.weight))
         mirrored = levelled(lifter, colour, mirrored, photo * seen_there * ~lifter.templated)
     other = seen_there * (1 - photo) * (trust.hands | ~lifter.hands) * (lids == 0) * ~lifter.templated
     confidence = photo + other
@@ -119,7 +120,9 @@ def _lift(body: HalfBody, lifter: Lifter, view: PortraitView) -> tuple[Tensor, T
     picture = cloth_of(view, lifter, cloth, skin)
     draw = None if picture is None else partial(drawn_clothes, view, lifter, picture)
     atlas, visibility = to_atlas(lifter, *registered_priors(*known, draw), photo)
-    return sharpened(atlas, visibility), visibility
+    crisp = torch.zeros_like(visibility).flatten().index_copy(0, lifter.texel, lifter.dressed.to(visibility))
+    crisp = torch.maximum(visibility, crisp.view_as(visibility))  # drawn clothes are looked up twice, too
+    return sharpened(atlas, crisp), visibility
 
 
 def _own(lifter: Lifter, seen: Tensor, shut: Tensor, trust: Trust) -> Tensor:

@@ -155,6 +155,11 @@ class PortraitView:
         pixel = value[:, :2] / value[:, 2:3].clamp_min(1e-6) * self.focal + self.centre
         return pixel, value[:, 3], F.normalize(normal, dim=1)
 
+    def outside(self, corners: Tensor, weight: Tensor) -> Tensor:
+        """(N,) bool: surface points (corners (N, 3), barycentric weight (N, 3)) beyond the picture's edges."""
+        pixel, _, _ = self.place(corners, weight)
+        return ((pixel <= 1) | (pixel >= pixel.new_tensor([self.columns, self.rows]) - 1)).any(1)
+
     def sample(
         self,
         corners: Tensor,
