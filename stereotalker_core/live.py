@@ -30,7 +30,7 @@ from .video.composite import composite, resolve_background
 from .video.guides import Skin, background_plate, render_guides, skin_of
 
 HOP, LOOK_AHEAD = 5, 5  # frames
-CONTEXT = 75  # frames of sound that the networks hear behind the newest
+CONTEXT = 64  # frames of sound that the networks hear: one block of the language prior, read in one pass
 SAMPLES = int(SAMPLE_RATE / FPS)  # of a frame
 LONGEST_WAIT = 60 * SAMPLE_RATE  # samples that may wait to be spoken
 LOUD = 0.05  # root mean square that quiet starts are amplified to at most: noise alone must not be taken for speech
