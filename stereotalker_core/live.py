@@ -18,17 +18,12 @@ from torch import Tensor
 from .camera.trajectories import framing_for, orbit
 from .motion.conditioning import MotionCondition
 from .motion.controls import apply_controls
-from .motion.sampling import (
-    MotionOptions,
-    condition_tracks,
-    joined,
-    sample_window,
-)  # fmt: skip
+from .motion.generation.sampling import MotionOptions, condition_tracks, joined, sample_window  # fmt: skip
 from .pipeline import Look, Models, View
 from .records import Audio, Identity, Motion
 from .shapes import FPS, SAMPLE_RATE
-from .video.composite import composite, resolve_background
-from .video.guides import Skin, background_plate, render_guides, skin_of
+from .video.guides.maps import Skin, background_plate, render_guides, skin_of
+from .video.rendering.composite import composite, resolve_background
 
 HOP, LOOK_AHEAD = 5, 5  # frames
 CONTEXT = 64  # frames of sound that the networks hear: one block of the language prior, read in one pass

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from stereotalker_core.live import HOP, LOOK_AHEAD, SAMPLES, Live, stream
-from stereotalker_core.motion.sampling import MotionOptions
+from stereotalker_core.motion.generation.sampling import MotionOptions
 from stereotalker_core.pipeline import View
 
 BLOCK = 320  # 20 ms
@@ -12,8 +12,8 @@ BLOCK = 320  # 20 ms
 
 @pytest.fixture(scope="module")
 def identity(tiny_models):
-    from stereotalker_core.synthetic.avatar import make_avatar
-    from stereotalker_core.synthetic.portrait import reference_portrait, true_identity
+    from stereotalker_core.synthetic.people.avatar import make_avatar
+    from stereotalker_core.synthetic.people.portrait import reference_portrait, true_identity
 
     avatar = make_avatar(tiny_models.body, 3)
     return true_identity(tiny_models.body, avatar, reference_portrait(tiny_models.body, avatar, 3, 128))

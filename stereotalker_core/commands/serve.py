@@ -24,7 +24,7 @@ from ..live import HOP, LOOK_AHEAD, SAMPLES, Live, LiveFrame
 from ..pipeline import Models, View
 from ..records import Identity
 from ..shapes import FPS, SAMPLE_RATE
-from .inputs import parse_size
+from .talking.inputs import parse_size
 
 PAGE = Path(__file__).parent / "page" / "live.html"
 LARGEST = 4 + 2 * SAMPLE_RATE  # bytes of a message: a stamp and a second of sound
@@ -56,8 +56,8 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check, load, serve until it is stopped."""
-    from .talk import device
-    from .workshop import saved_person
+    from .talking.talk import device
+    from .talking.workshop import saved_person
 
     if not 1 <= args.port <= 65535:
         raise ValueError(f"--port must be 1..65535, got {args.port}")

@@ -1,0 +1,164 @@
+"""Arms and hands where the portrait does not show them: as the rest of the same limb, all around.
+
+A sleeve ends where it ends, on every side of the arm: what was seen of an arm is a profile along it, and unseen skin or
+cloth takes the colour of its place on that profile. An unseen piece of a hand takes the colour of the hand's seen skin.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .texels import Lifter
+
+_STEP = 0.01  # m along the arm that share a colour
+_BINS = 60
+_FEW = 12  # texels that make a median
+_ANOTHER = 0.35  # distance of colours in [-1, 1] from which two neighbours are sleeve and skin
+_SKIN_HUE, _SKIN_LIT = 0.14, (0.35, 3.0)  # chromaticity and brightness within which skin is still the same skin
+_CONTRAST = 0.3  # distance of cloth and skin from which one is not taken for the other in any light
+_UPPER = 18  # bins of the upper arm, where a sleeve is if there is one
+_ELBOW = 32  # bins from the shoulder to a little below the elbow
+_NEARBY = 20  # bins in which an arm keeps its colour
+_OUTER = 0.8  # share of the seen clothes that lie nearer to the middle than those a sleeve is like
+_GLIMPSED = 0.03  # visibility of texels that tell sleeve from skin
+_SURE = 0.5  # visibility of texels that may speak for others
+
+
+def limb_colours(lifter: Lifter, colour: Tensor, photo: Tensor, skin: Tensor) -> tuple[Tensor, Tensor]:
+    """Colours for the unseen texels of arms and hands.
+
+    lifter: the texels (N,).
+    colour: (N, 3) in [-1, 1] of the photograph.
+    photo: (N,) in [0, 1], how far that colour is the texel's own.
+    skin: (3,) of the face, for hands that were not seen.
+
+    Returns colours (N, 3) and whether they hold (N,) bool; false where nothing of the limb was seen.
+    """
+    out, known = torch.zeros_like(colour), torch.zeros_like(lifter.hands)
+    hands = {side: _median(colour, photo, lifter.hands & (lifter.left == side)) for side in (True, False)}
+    own = {side: hands[side] if hands[side] is not None else hands[not side] for side in (True, False)}
+    bare = {side: skin if own[side] is None else own[side] for side in (True, False)}
+    seen = {side: _arm(lifter, colour, photo, side, bare[side]) for side in (True, False)}
+    end = _sleeve_end([arm for arm in seen.values() if arm is not None], any(h is not None for h in hands.values()))
+    profiles = {side: None if arm is None else _profile(arm, bare[side], end) for side, arm in seen.items()}
+    sleeve = outer_clothes(lifter, colour, photo)
+    for side in (True, False):
+        hand = lifter.hands & (lifter.left == side)
+        out[hand] = bare[side]
+        known |= hand
+        profile = profiles[side] if profiles[side] is not None else profiles[not side]
+        arm = lifter.limbs & ~lifter.hands & (lifter.left == side)
+        if profile is not None:
+            out[arm] = profile[_bin(lifter.along[arm])]
+            known |= arm
+        elif sleeve is not None:
+            out[arm] = sleeve
+            known |= arm
+    return out, known
+
+
+def outer_clothes(lifter: Lifter, colour: Tensor, photo: Tensor) -> Tensor | None:
+    """The colour (3,) of the outermost clothes that were seen: of a jacket, not of the shirt in it."""
+    seen = (lifter.dressed & (photo > _SURE)).nonzero().squeeze(1)
+    if len(seen) < _FEW:
+        return None
+    outer = seen[lifter.aside[seen] >= lifter.aside[seen].quantile(_OUTER)]
+    return colour[outer].median(0).values
+
+
+class _Arm(NamedTuple):
+    """Seen texels (n,) of one arm: bins along it, colours (n, 3), whether they are skin; the sleeve's colour (3,)."""
+
+    bins: Tensor
+    colours: Tensor
+    naked: Tensor
+    sleeve: Tensor
+
+
+def cloth_colour(lifter: Lifter, colour: Tensor, photo: Tensor, beside: Tensor) -> Tensor | None:
+    """The median (3,) of the trunk away from arms (beside (N,) bool); None where that was not seen."""
+    return _median(colour, photo, lifter.dressed & ~beside)
+
+
+def bare_arms_on_clothes(lifter: Lifter, colour: Tensor, cloth: Tensor | None, skin: Tensor, beside: Tensor) -> Tensor:
+    """(N,) bool: texels of a clothed trunk beside an arm that have the colour of skin: they show the arm.
+
+    lifter: the texels (N,).
+    colour: (N, 3) that the photograph shows.
+    cloth: (3,) of the trunk, None where it is not known.
+    skin: (3,) of the face.
+    beside: (N,) bool, clothes within a hand's breadth of an arm in the picture.
+    """
+    if cloth is None:
+        return torch.zeros_like(beside)
+    where = (lifter.dressed & beside).nonzero().squeeze(1)
+    found = skin_like(colour.index_select(0, where), cloth, skin)
+    return torch.zeros_like(beside).index_copy(0, where, found)
+
+
+def skin_like(colour: Tensor, cloth: Tensor, skin: Tensor) -> Tensor:
+    """(N,) bool: colours (N, 3) that are rather a skin (3,) in some light than a cloth (3,)."""
+    if float((cloth - skin).norm()) < _CONTRAST:
+        return torch.zeros_like(colour[:, 0], dtype=torch.bool)
+    nearer = (colour - skin).norm(dim=1) < (colour - cloth).norm(dim=1)
+    linear, own = ((c / 2 + 0.5).clamp_min(0.01).square() for c in (colour, skin[None]))
+    hue = (linear / linear.sum(1, keepdim=True) - own / own.sum(1, keepdim=True)).abs().sum(1)
+    lit = linear.sum(1) / own.sum(1)  # an arm in other light than the face, not a dark suit
+    return nearer & (hue < _SKIN_HUE) & (lit > _SKIN_LIT[0]) & (lit < _SKIN_LIT[1])
+
+
+def _bin(along: Tensor) -> Tensor:
+    return (along / _STEP).long().clamp(0, _BINS - 1)
+
+
+def _median(colour: Tensor, photo: Tensor, where: Tensor) -> Tensor | None:
+    seen = colour[where & (photo > _SURE)]
+    return seen.median(0).values if len(seen) >= _FEW else None
+
+
+def _arm(lifter: Lifter, colour: Tensor, photo: Tensor, left: bool, skin: Tensor) -> _Arm | None:
+    """What was seen of an arm, without background beside it and shadow; None where that is too little."""
+    arm = (lifter.limbs & ~lifter.hands & (lifter.left == left) & (photo > _GLIMPSED)).nonzero().squeeze(1)
+    if len(arm) < _FEW:
+        return None
+    bins, seen = _bin(lifter.along[arm]), colour[arm]
+    upper = bins < _UPPER
+    sleeve = seen[upper if int(upper.sum()) >= _FEW else slice(None)].median(0).values
+    to_skin, to_sleeve = (seen - skin).norm(dim=1), (seen - sleeve).norm(dim=1)
+    likely = torch.minimum(to_skin, to_sleeve) < _ANOTHER
+    naked = (to_skin < to_sleeve) & bool((sleeve - skin).norm() > _ANOTHER)
+    return _Arm(bins[likely], seen[likely], naked[likely], sleeve)
+
+
+def _profile(arm: _Arm, skin: Tensor, end: int) -> Tensor:
+    """Colours (_BINS, 3) along an arm whose sleeve ends at a bin.
+
+    Every place takes the colour of its own kind nearby, so that a hand before the arm does not make rings.
+    """
+    place = torch.arange(_BINS, device=skin.device)
+    out = torch.where((place < end)[:, None], arm.sleeve, skin)
+    for k in range(_BINS):
+        kind = arm.colours[((arm.bins - k).abs() <= _NEARBY) & (arm.naked == (k >= end))]
+        if len(kind) >= _FEW:
+            out[k] = kind.median(0).values
+    return out
+
+
+def _sleeve_end(arms: list[_Arm], hand_seen: bool) -> int:
+    """The bin from which arms are bare, on both sides alike: as few texels as possible on the wrong side of it.
+
+    Nothing tells between the last of the sleeve and the first of the skin: the middle. Arms without any skin have long
+    sleeves, unless a hand is seen and the sleeve was last seen above the elbow.
+    """
+    if not arms:
+        return _BINS
+    bins, naked = torch.cat([arm.bins for arm in arms]), torch.cat([arm.naked for arm in arms])
+    bare, sleeve = (torch.bincount(bins[kind], minlength=_BINS).float() for kind in (naked, ~naked))
+    if float(bare.sum()) < _FEW:
+        last = int((sleeve >= _FEW).nonzero().max()) if bool((sleeve >= _FEW).any()) else 0
+        return last + 1 if hand_seen and last < _ELBOW else _BINS
+    none = bare.new_zeros(1)
+    wrong = torch.cat([none, bare.cumsum(0)]) + torch.cat([sleeve.flip(0).cumsum(0).flip(0), none])
+    best = (wrong <= wrong.min() + 1).nonzero().squeeze(1)
+    return int(best[len(best) // 2])
