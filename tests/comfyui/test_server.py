@@ -7,6 +7,7 @@ COMFYUI_DIR names checkouts (several separated by ":"), else ~/comfy/ComfyUI; th
 import json
 import math
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -39,7 +40,7 @@ from workflow_graphs import GRAPHS  # noqa: E402
 NAMED = [Path(p) for p in os.environ.get("COMFYUI_DIR", str(Path.home() / "comfy" / "ComfyUI")).split(":") if p]
 CHECKOUTS = [path for path in NAMED if (path / "main.py").is_file()]
 pytestmark = pytest.mark.skipif(not CHECKOUTS, reason=f"no ComfyUI at {NAMED}; set COMFYUI_DIR to a checkout")
-START_SECONDS, RUN_SECONDS = 180, 400
+START_SECONDS, RUN_SECONDS = 300, 900  # a shared core; the first run compiles loops
 AWKWARD = "ComfyUI-StereoTalker-0.1"  # a folder name with hyphens and a dot, as downloads have
 
 
@@ -205,9 +206,9 @@ def test_templates_and_blueprints_are_served(server):
 
 
 def test_import_is_quick(server):
-    log = server.log.read_text()
-    (line,) = [line for line in log.splitlines() if line.endswith(AWKWARD) and "seconds" in line]
-    assert float(line.split()[0]) <= 3.0, line  # 0.2 s on a free core; tests share theirs
+    log = re.sub(r"\x1b\[[0-9;]*m", "", server.log.read_text())  # newer servers colour their lines
+    (seconds,) = re.findall(rf"([0-9.]+) seconds[^\n]*{re.escape(AWKWARD)}", log)
+    assert float(seconds) <= 3.0, seconds  # 0.2 s on a free core; tests share theirs
 
 
 @pytest.mark.parametrize("name", GRAPHS)
@@ -245,7 +246,8 @@ def test_streamed_file_carries_its_tags(server, tmp_path):
 @pytest.mark.parametrize("name", NAMES_OF_RESULTS)
 def test_blueprint_succeeds(server, name):
     data = json.loads((ROOT / "subgraphs" / f"{name}.json").read_text())
-    given = {"image": ["0", 0], "mask": ["0", 1], "audio": ["0", 2], "yaw": 30.0, "seed": 2}
+    given = {"image": ["0", 0], "mask": ["0", 1], "audio": ["0", 2], "transcript": ["0", 3], "path": "fixed"}
+    given |= {"yaw": 30.0, "end_yaw": 0.0, "seed": 2, "size": SIZE, "background": "portrait"}
     prompt = small(flattened(data, given, CLASSES))
     prompt["0"] = {"class_type": "StereoTalkerExampleInputs", "inputs": {"person": 11, "seconds": SECONDS, "size": 256}}
     shown = {"images": [key_of(prompt, NAMES_OF_RESULTS[name]), 0], "filename_prefix": "blueprint"}
