@@ -91,7 +91,7 @@ def fit_of(server: Server, picture: np.ndarray, name: str, **more) -> dict:
 def test_load_image_of_a_cut_out_finds_the_person(server, portrait):
     picture, mask = portrait
     entry = succeeded(fit_of(server, np.dstack([picture, mask]), "cut_out.png"))
-    assert "inverted" in said(entry, "fit")
+    assert "inverse is used" in said(entry, "fit")
     found = pixels(server, entry, "save")[0, ..., 0].numpy() > 0.5
     meant = mask > 127
     assert (found & meant).sum() / (found | meant).sum() > 0.9
@@ -234,7 +234,10 @@ def test_decoding_with_the_wrong_vae_says_what_is_missing(server):
     prompt["empty"] = node("EmptyLatentImage", width=128, height=128, batch_size=1)
     prompt |= {"decode": node("VAEDecode", samples=["empty", 0], vae=["nets", 1]), "save": shown("decode", 0)}
     message = error_of(server.run(prompt))
-    assert "Conditioning" in message and "vae" in message
+    assert "Conditioning" in message and "8 channels" in message
+    prompt["empty"] = node("RepeatLatentBatch", samples=["one", 0], amount=2)
+    prompt["one"] = node("VAEEncode", pixels=["in", 0], vae=["nets", 1])
+    assert "connect the `vae` output of Stereo-Talker Conditioning" in error_of(server.run(prompt))
 
 
 def test_speech_from_text(server):
