@@ -72,6 +72,34 @@ def test_an_interruption_is_heard_at_once(live):
     assert not any(f.sound.any() for f in following) and not following[0].speaking
 
 
+def test_what_is_drawn_during_an_interruption_is_not_heard(live, monkeypatch):
+    """The interruption comes from another thread, in the middle of a hop."""
+    live.push(speech(2.0))
+    live.frames()
+    drawn = live._drawn
+
+    def interrupted(motion):
+        live.interrupt()
+        return drawn(motion)
+
+    monkeypatch.setattr(live, "_drawn", interrupted)
+    assert not any(f.sound.any() or f.speaking for f in live.frames())
+    monkeypatch.undo()
+    assert not any(f.sound.any() or f.speaking for f in live.frames())
+
+
+def test_speech_that_begins_within_an_idle_hop_has_no_hole(live):
+    sound = speech(0.5)
+    live.frames()
+    live.push(sound[:1000])
+    found = live.frames()  # idle: a hop that is not full yet
+    live.push(sound[1000:])
+    found += [f for _ in range(4) for f in live.frames()]
+    heard = torch.cat([f.sound for f in found])
+    first = int(heard.nonzero()[0])
+    assert torch.allclose(heard[first : first + len(sound) - 1], sound[1:])
+
+
 def test_memory_is_bounded(live):
     sizes = []
     for i in range(6):

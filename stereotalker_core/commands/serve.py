@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from ..live import HOP, SAMPLES, Live, LiveFrame
+from ..live import HOP, LOOK_AHEAD, SAMPLES, Live, LiveFrame
 from ..pipeline import Models, View
 from ..records import Identity
 from ..shapes import FPS, SAMPLE_RATE
@@ -224,7 +224,7 @@ class Client:
         picture = BytesIO()
         Image.fromarray(pixels).save(picture, "JPEG", quality=88)
         sound = (frame.sound * 32767).short().numpy().tobytes() if frame.speaking else b""
-        spoken = self.pushed - self.live.waiting - (HOP + HOP) * SAMPLES / SAMPLE_RATE
+        spoken = self.pushed - self.live.waiting - (HOP + LOOK_AHEAD) * SAMPLES / SAMPLE_RATE
         stamp = next((stamp for at, stamp in reversed(self.stamps) if at <= max(0.0, spoken)), 0)
         return struct.pack(">II", stamp, len(sound)) + sound + picture.getvalue()
 

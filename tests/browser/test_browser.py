@@ -26,7 +26,7 @@ MISSING = [
 ]
 pytestmark = pytest.mark.skipif(bool(MISSING), reason="; ".join(MISSING))
 CAMERA, SIMPLE = "StereoTalkerCameraTrajectory", "StereoTalker"
-EXPERT = "stereotalker_expert"
+EXPERT = "stereotalker_02_expert"
 
 
 @pytest.fixture(scope="module", params=CHECKOUTS, ids=lambda path: path.name)

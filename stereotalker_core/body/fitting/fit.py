@@ -25,6 +25,7 @@ from ..model import HalfBody
 from ..texture.lift import lift_unlit
 from ..texture.portrait_view import Trust
 from ..texture.texels import Lifter
+from .fit_depth import arms_before_trunk
 from .fit_pose import PoseFit, fit_pose
 from .fit_shell import HIGHEST, SLEEVE, ShellSolver, fit_shell, silhouette_iou
 from .outline import follow_outline, outline_of, pull_in
@@ -111,6 +112,8 @@ def fit_portrait(
     exact = _is_exact(mesh)
     sleeve = SLEEVE if exact else HIGHEST
     shell = fit_shell(body, fit, outline.mask, outline.intrinsics, shell_iterations, ShellSolver(body), sleeve)
+    if exact and shell_iterations:
+        fit = arms_before_trunk(body, fit, points, outline, shell, expression)
     iou = silhouette_iou(body, fit.posed(body, shell), fit.world_to_camera, outline.intrinsics, outline.mask)
     quality = seen.confidence * _quality(fit, points, iou)
     normal = body.normals(body.rest(fit.shape[None]).vertices)[0]

@@ -95,8 +95,8 @@ def measure(path: str | Path, settings: Settings) -> Row:
     person = everybody[0] if everybody else None
     row["half_body"] = person is not None and shows_arms(person)
     frames = draw_all(tools, scene.identity, row["half_body"], settings)
-    detail = below_edge_detail(tools.models, scene.identity, tools.motion[:1], settings.size)
-    row |= {} if math.isnan(detail) else {"below_edge_detail": detail}
+    detail, calm = below_edge_detail(tools.models, scene.identity, tools.motion[:1], settings.size)
+    row |= {} if math.isnan(detail) else {"below_edge_detail": detail, "below_edge_calm": calm}
     row |= measure_frames(tools, portrait.image, person, scene.identity, frames)
     if settings.out:
         folder = Path(settings.out) / "frames" / path.name

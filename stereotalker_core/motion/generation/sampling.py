@@ -313,16 +313,30 @@ def sample_window(
     """Unit noise (B, T, D) -> normalised motion (B, T, D); the seed frames of `cond` come back unchanged."""
     silent = replace(cond, prior=None, keep_audio=torch.zeros_like(cond.keep_audio))
     unprimed = replace(cond, prior=None)
+    scale = 1.0 if cond.prior is None else options.guidance_prior
+    pair = _pair(cond) if scale != 1 else None
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+        known = {}  # with and without the prior in one pass: the network is small, calls cost more than arithmetic
+        if pair is not None:
+            known[True], known[False] = net(x.repeat(2, 1, 1), sigma.repeat(2), pair).chunk(2)
+
         def branch(sound: bool, prior: bool) -> Tensor:
+            if sound and prior in known:
+                return known[prior]
             return net(x, sigma, cond if prior else unprimed if sound else silent)
 
-        scale = 1.0 if cond.prior is None else options.guidance_prior
         denoised = guided(branch, options.guidance_audio, scale, _steadied)
         return torch.where(cond.seed_mask > 0, cond.seed, denoised)
 
     return sample(options.sampler, denoise, noise, karras_sigmas(options.steps, *reversed(NOISE)), callback)
+
+
+def _pair(cond: MotionCondition) -> MotionCondition:
+    """B sequences with their prior, and the same without it: no prior and one of zeros are the same to the network."""
+    twice = [torch.cat([x, x]) for x in (cond.audio, cond.style, cond.seed, cond.seed_mask)]
+    keep = cond.keep_audio.expand(len(cond.audio), 1, 1).repeat(2, 1, 1)
+    return MotionCondition(*twice, torch.cat([cond.prior, torch.zeros_like(cond.prior)]), keep)
 
 
 def _steadied(difference: Tensor) -> Tensor:

@@ -17,13 +17,17 @@ from ..conditioning import N_PROSODY, STYLE_WIDTH, MotionCondition
 from ..representation import MotionCodec
 
 
-def rotary(x: Tensor, positions: Tensor) -> Tensor:
-    """Rotary position embedding: (B, heads, T, d) at positions (T,)."""
-    half = x.shape[-1] // 2
-    frequency = 1000.0 ** (-torch.arange(half, device=x.device, dtype=torch.float32) / half)
+def turns(positions: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    """Cosines and sines (T, width / 2) of the rotary embedding at positions (T,), the same for every block."""
+    half = width // 2
+    frequency = 1000.0 ** (-torch.arange(half, device=positions.device, dtype=torch.float32) / half)
     angle = positions[:, None].float() * frequency
-    cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
-    a, b = x[..., :half], x[..., half:]
+    return angle.cos(), angle.sin()
+
+
+def rotary(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary position embedding: (B, heads, T, d) by `turns`."""
+    (a, b), cos, sin = x.chunk(2, -1), cos.to(x.dtype), sin.to(x.dtype)
     return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
 
 
@@ -39,13 +43,12 @@ class Block(nn.Module):
         self.up = nn.Linear(width, expand * width)
         self.down = nn.Linear(expand * width, width)
 
-    def forward(self, h: Tensor, shared: Tensor) -> Tensor:
-        """h (B, T, W), shared modulation (B, 6, W) -> (B, T, W)."""
+    def forward(self, h: Tensor, shared: Tensor, places: tuple[Tensor, Tensor]) -> Tensor:
+        """h (B, T, W), shared modulation (B, 6, W), places: `turns` of a head's width -> (B, T, W)."""
         a_scale, a_shift, a_gate, m_scale, m_shift, m_gate = (shared + self.modulation)[:, :, None].unbind(1)
         normal = F.layer_norm(h, h.shape[-1:]) * (1 + a_scale) + a_shift
         q, k, v = rearrange(self.qkv(normal), "b t (three heads d) -> three b heads t d", three=3, heads=self.heads)
-        positions = torch.arange(h.shape[1], device=h.device)
-        attended = F.scaled_dot_product_attention(rotary(q, positions), rotary(k, positions), v)
+        attended = F.scaled_dot_product_attention(rotary(q, *places), rotary(k, *places), v)
         h = h + (1 + a_gate) * self.out(rearrange(attended, "b heads t d -> b t (heads d)"))
         normal = F.layer_norm(h, h.shape[-1:]) * (1 + m_scale) + m_shift
         return h + (1 + m_gate) * self.down(F.gelu(self.up(normal), approximate="tanh"))
@@ -129,8 +132,9 @@ class MotionDenoiser(nn.Module):
         h = h + cond.keep_audio * self.audio_in(cond.audio) + (1 - cond.keep_audio) * self.no_audio
         if cond.prior is not None:
             h = h + self.prior_in(cond.prior)
+        places = turns(torch.arange(h.shape[1], device=h.device), h.shape[-1] // self.config.heads)
         for block in self.blocks:
-            h = block(h, modulation[:, :6])
+            h = block(h, modulation[:, :6], places)
         scale, shift = modulation[:, 6:, None].unbind(1)
         out = self.out(F.layer_norm(h, h.shape[-1:]) * (1 + scale) + shift)
         return c_skip[:, None, None] * x + c_out[:, None, None] * out.float()

@@ -69,7 +69,11 @@ class MaskPredictor(nn.Module):
     def forward(self, guide: Tensor, silhouette: Tensor) -> Tensor:
         """Guide tensor (T, G, H/4, W/4), body regions (T, 4, H, W) -> logits (T, 4, H, W)."""
         dims(silhouette, "T P H W", P=len(REGIONS), T=len(guide))
-        x = self.stem(torch.cat([guide, F.pixel_unshuffle(silhouette, GUIDE_BLOCK)], 1))
+        return F.pixel_shuffle(self._blocks(guide, unshuffled(silhouette)), GUIDE_BLOCK)
+
+    def _blocks(self, guide: Tensor, silhouette: Tensor) -> Tensor:
+        """The same before the shuffle: body regions (T, 64, H/4, W/4) -> logits (T, 64, H/4, W/4)."""
+        x = self.stem(torch.cat([guide, silhouette], 1))
         skips = []
         for layer in self.down:
             x = layer(x)
@@ -77,8 +81,7 @@ class MaskPredictor(nn.Module):
         x = self.middle(x)
         for layer, skip in zip(self.up, reversed(skips[:-1]), strict=True):
             x = layer(torch.cat([F.interpolate(x, size=skip.shape[-2:]), skip], 1))
-        correction = F.pixel_shuffle(self.head(x).float(), GUIDE_BLOCK)
-        return correction + self.config.prior * silhouette
+        return self.head(x).float() + self.config.prior * silhouette
 
     @torch.no_grad()
     def predict(self, guides: Guides, guide: Tensor | None = None) -> Regions:
@@ -87,5 +90,21 @@ class MaskPredictor(nn.Module):
         for start in range(0, len(guides), together):
             few = slice(start, start + together)
             seen = guide_tensor(guides[few], len(self.config.part_regions) - 1) if guide is None else guide[few]
-            found.append(self(seen, self.silhouette(guides.part[few])).softmax(1))
+            logits = self._blocks(seen, unshuffled(self.silhouette(guides.part[few])))
+            found.append(F.pixel_shuffle(_shares(logits), GUIDE_BLOCK))
         return Regions(joined(found))
+
+
+def unshuffled(x: Tensor) -> Tensor:
+    """`pixel_unshuffle` by a guide's block, (T, C, H, W) -> (T, 16 C, H/4, W/4), channels last as guide tensors are.
+
+    Where layouts differ, joining and adding cost more than the convolutions between them.
+    """
+    frames, channels, rows, columns = x.shape
+    block = x.view(frames, channels, rows // GUIDE_BLOCK, GUIDE_BLOCK, columns // GUIDE_BLOCK, GUIDE_BLOCK)
+    return block.permute(0, 2, 4, 1, 3, 5).flatten(3).permute(0, 3, 1, 2)
+
+
+def _shares(logits: Tensor) -> Tensor:
+    """Logits of the regions, 16 pixels of a block each, (T, 64, h, w) -> shares that sum to one at every pixel."""
+    return logits.unflatten(1, (len(REGIONS), GUIDE_BLOCK**2)).softmax(1).flatten(1, 2)
