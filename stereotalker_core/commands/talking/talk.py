@@ -24,7 +24,7 @@ from ...perception.keypoints import Keypoints
 from ...pipeline import ASPECTS, Look, Models, Scene, View, heard_warnings, prepare, render
 from ...records import Audio, Motion
 from ...video.rendering.composite import straight
-from ...video.rendering.render import MODES
+from ...video.rendering.renderer import MODES
 from ...video.writing.background_writer import BackgroundWriter
 from ...video.writing.join import Part
 from ...video.writing.writer import VideoWriter, check_output
