@@ -17,8 +17,7 @@ _FEW = 12  # texels that make a median
 # what counts as one step between colours: of hue (shares of red, green and blue), and of light (its logarithm)
 _HUE, _LIT = 0.04, 0.8
 _BLACK = 0.004  # light that a dark colour counts as having besides: black has no hue
-_ANOTHER, _EITHER = 1.2, 4.0  # steps from which sleeve and skin are two, up to which a colour is one of them
-_OUTER_SHARE = 0.2  # of an arm's seen texels that must look outwards: beside the others the trunk may show itself
+_ANOTHER, _EITHER = 1.2, 2.5  # steps from which sleeve and skin are two, up to which a colour is one of them
 _SHADE = 0.5  # of a hand's light: the least that unseen skin of the arm gets
 _SURELY = 2  # bins beyond a sleeve's end from which the arm is bare
 _SKIN_HUE, _SKIN_LIT = 0.14, (0.35, 3.0)  # chromaticity and brightness within which skin is still the same skin
@@ -32,11 +31,13 @@ _SURE = 0.5  # visibility of texels that may speak for others
 
 
 class _Arm(NamedTuple):
-    """Seen texels (n,) of one arm: bins along it, colours (n, 3), whether they are skin; the sleeve's colour (3,)."""
+    """Seen texels (n,) of one arm: bins along it, colours (n, 3), whether they are skin, whether they are the arm's
+    beyond doubt; the sleeve's colour (3,)."""
 
     bins: Tensor
     colours: Tensor
     naked: Tensor
+    sure: Tensor
     sleeve: Tensor
 
 
@@ -153,8 +154,6 @@ def _median(colour: Tensor, photo: Tensor, where: Tensor) -> Tensor | None:
 def _arm(lifter: Lifter, colour: Tensor, photo: Tensor, left: bool, skin: Tensor) -> _Arm | None:
     """What was seen of an arm, without background beside it and shadow; None where that is too little."""
     arm = (lifter.limbs & ~lifter.hands & (lifter.left == left) & (photo > _GLIMPSED)).nonzero().squeeze(1)
-    outer = arm[lifter.outer[arm]]
-    arm = outer if len(outer) >= _OUTER_SHARE * len(arm) else arm
     if len(arm) < _FEW:
         return None
     bins, seen = _bin(lifter.along[arm]), colour[arm]
@@ -163,7 +162,8 @@ def _arm(lifter: Lifter, colour: Tensor, photo: Tensor, left: bool, skin: Tensor
     to_skin, to_sleeve = _unlike(seen, skin), _unlike(seen, sleeve)
     likely = torch.minimum(to_skin, to_sleeve) < _EITHER
     naked = (to_skin < to_sleeve) & bool(_unlike(sleeve[None], skin) > _ANOTHER)
-    return _Arm(bins[likely], seen[likely], naked[likely], sleeve)
+    sure = naked | lifter.outer[arm] | upper  # what looks inwards and has the sleeve's colour may be the trunk
+    return _Arm(bins[likely], seen[likely], naked[likely], sure[likely], sleeve)
 
 
 def _unlike(colours: Tensor, colour: Tensor) -> Tensor:
@@ -204,12 +204,12 @@ def _sleeve_end(arms: list[_Arm], hand_seen: bool) -> int:
     """
     if not arms:
         return _BINS
-    bins, naked = torch.cat([arm.bins for arm in arms]), torch.cat([arm.naked for arm in arms])
+    bins, naked, sure = (torch.cat([arm[k] for arm in arms]) for k in (0, 2, 3))
     bare, sleeve = (torch.bincount(bins[kind], minlength=_BINS).float() for kind in (naked, ~naked))
     if float(bare.sum()) < _FEW:
         last = int((sleeve >= _FEW).nonzero().max()) if bool((sleeve >= _FEW).any()) else 0
         return last + 1 if hand_seen and last < _ELBOW else _BINS
-    none = bare.new_zeros(1)
+    sleeve, none = torch.bincount(bins[sure & ~naked], minlength=_BINS).float(), bare.new_zeros(1)
     wrong = torch.cat([none, bare.cumsum(0)]) + torch.cat([sleeve.flip(0).cumsum(0).flip(0), none])
     best = (wrong <= wrong.min() + 1).nonzero().squeeze(1)
     return int(best[len(best) // 2])
