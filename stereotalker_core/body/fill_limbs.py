@@ -68,7 +68,7 @@ def clothes_on_bare_arms(lifter: Lifter, arms: Arms, colour: Tensor) -> Tensor:
         beyond = _bin(lifter.along) > arms.end + _SURELY
         at = (lifter.limbs & ~lifter.hands & (lifter.left == side) & beyond).nonzero().squeeze(1)
         here = colour.index_select(0, at)
-        found[at] = _unlike(here, arm.sleeve) < _unlike(here, arms.bare[side])
+        found[at] = unlike(here, arm.sleeve) < unlike(here, arms.bare[side])
     return found
 
 
@@ -159,14 +159,14 @@ def _arm(lifter: Lifter, colour: Tensor, photo: Tensor, left: bool, skin: Tensor
     bins, seen = _bin(lifter.along[arm]), colour[arm]
     upper = bins < _UPPER
     sleeve = seen[upper if int(upper.sum()) >= _FEW else slice(None)].median(0).values
-    to_skin, to_sleeve = _unlike(seen, skin), _unlike(seen, sleeve)
+    to_skin, to_sleeve = unlike(seen, skin), unlike(seen, sleeve)
     likely = torch.minimum(to_skin, to_sleeve) < _EITHER
-    naked = (to_skin < to_sleeve) & bool(_unlike(sleeve[None], skin) > _ANOTHER)
+    naked = (to_skin < to_sleeve) & bool(unlike(sleeve[None], skin) > _ANOTHER)
     sure = naked | lifter.outer[arm] | upper  # what looks inwards and has the sleeve's colour may be the trunk
     return _Arm(bins[likely], seen[likely], naked[likely], sure[likely], sleeve)
 
 
-def _unlike(colours: Tensor, colour: Tensor) -> Tensor:
+def unlike(colours: Tensor, colour: Tensor) -> Tensor:
     """(n,) how unlike colours (n, 3) are to a colour (3,): by hue, which light does not change, more than by light."""
     here, there = ((c / 2 + 0.5).clamp_min(0).square() + _BLACK for c in (colours, colour[None]))
     hue = here / here.sum(1, keepdim=True) - there / there.sum(1, keepdim=True)

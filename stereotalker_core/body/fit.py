@@ -22,6 +22,7 @@ from ..records import Identity
 from ..shapes import dims
 from .face_mesh import EYE_CONTOURS, FACE_OUTLINE, LIPS
 from .fit_depth import arms_before_trunk
+from .fit_forearms import register_forearms
 from .fit_pose import PoseFit, fit_pose
 from .fit_shell import HIGHEST, SLEEVE, ShellSolver, fit_shell, silhouette_iou
 from .lift import lift_unlit
@@ -120,6 +121,7 @@ def fit_portrait(
     offsets = normal * shell[:, None] + register_face(body, fit, mesh, shell)
     if shell_iterations and exact:  # few points leave the pose too unsure for an outline to the pixel
         offsets = register_outline(body, fit, offsets, outline.mask, outline.intrinsics)
+        offsets = register_forearms(body, fit, offsets, image, outline)
     return _identity(body, image, mask, seen.keypoints.to(device), mesh, fit, offsets, lifter, quality)
 
 
