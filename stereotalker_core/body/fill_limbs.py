@@ -135,11 +135,12 @@ def skin_like(colour: Tensor, cloth: Tensor, skin: Tensor) -> Tensor:
     """(N,) bool: colours (N, 3) that are rather a skin (3,) in some light than a cloth (3,)."""
     if float((cloth - skin).norm()) < _CONTRAST:
         return torch.zeros_like(colour[:, 0], dtype=torch.bool)
-    nearer = (colour - skin).norm(dim=1) < (colour - cloth).norm(dim=1)
-    linear, own = ((c / 2 + 0.5).clamp_min(0.01).square() for c in (colour, skin[None]))
+    nearer = (colour - skin).square().sum(1) < (colour - cloth).square().sum(1)
+    at = nearer.nonzero().squeeze(1)  # few of a clothed trunk
+    linear, own = ((c / 2 + 0.5).clamp_min(0.01).square() for c in (colour.index_select(0, at), skin[None]))
     hue = (linear / linear.sum(1, keepdim=True) - own / own.sum(1, keepdim=True)).abs().sum(1)
     lit = linear.sum(1) / own.sum(1)  # an arm in other light than the face, not a dark suit
-    return nearer & (hue < _SKIN_HUE) & (lit > _SKIN_LIT[0]) & (lit < _SKIN_LIT[1])
+    return nearer.index_copy(0, at, (hue < _SKIN_HUE) & (lit > _SKIN_LIT[0]) & (lit < _SKIN_LIT[1]))
 
 
 def _bin(along: Tensor) -> Tensor:

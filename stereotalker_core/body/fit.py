@@ -31,7 +31,7 @@ from .outline import follow_outline, outline_of, pull_in
 from .portrait_view import Trust
 from .registration import register_face, register_outline
 from .rest_state import SHUT_EYE, openings, rest_state
-from .texels import Lifter
+from .texels import Lifter, usual_lifter
 
 logger = logging.getLogger(__name__)
 _WORST = 0.07  # mean keypoint error in face heights above which nothing fits
@@ -274,7 +274,7 @@ def _identity(
     )
     rest_expression, gain, rest_rotations = rest_state(body, fit, offsets, mesh)
     camera, intrinsics = fit.world_to_camera, fit.intrinsics
-    posed = fit.posed(body, offsets)
+    posed, lifter = fit.posed(body, offsets), lifter or usual_lifter(body, str(camera.device))
     atlas, seen, light = lift_unlit(
         body, foreground_colours(image, mask), mask, posed, camera, intrinsics, lifter=lifter, trust=trust
     )
