@@ -299,7 +299,9 @@ def sharpened(atlas: Tensor, visibility: Tensor) -> Tensor:
     A pixel is looked up twice between texels before it is drawn, from the photograph and from the atlas: each takes the
     finest detail away.
     """
-    kernel = atlas.new_tensor([0.25, 0.5, 0.25])
-    soft = F.pad(atlas[:, None], (1, 1, 1, 1), mode="replicate")
-    soft = F.conv2d(F.conv2d(soft, kernel.view(1, 1, 1, 3)), kernel.view(1, 1, 3, 1))[:, 0]
+    soft = F.pad(atlas[None], (1, 1, 1, 1), mode="replicate")[0]
+    for axis in (-1, -2):  # shifted sums: many times as fast as a convolution of one channel
+        length = soft.shape[axis] - 2
+        first, middle, last = (soft.narrow(axis, k, length) for k in range(3))
+        soft = (first + last).mul_(0.25).add_(middle, alpha=0.5)
     return (atlas + _CRISP * visibility * (atlas - soft)).clamp(-1, 1)

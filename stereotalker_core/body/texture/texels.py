@@ -1,5 +1,7 @@
 """The texture atlas of a body: which surface point every texel shows, and what is known of it before any picture."""
 
+from functools import lru_cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -56,6 +58,13 @@ def arm_coordinate(body: HalfBody, points: Tensor) -> Tensor:
         second = upper.norm() + (points - elbow) @ F.normalize(fore, dim=0)
         out = torch.where(own, torch.where(bent, second, first), out)
     return out.clamp_min(0)
+
+
+@lru_cache(maxsize=1)
+def usual_lifter(body: HalfBody, device: str) -> "Lifter":
+    """The table of a body on a device, made once for all its portraits; usable in and outside of inference mode."""
+    with torch.inference_mode(False), torch.no_grad():
+        return Lifter(body)
 
 
 class Lifter(nn.Module):
