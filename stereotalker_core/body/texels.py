@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from .face_mesh import EYE_CONTOURS
 from .fill_hair import polar
+from .hand_marks import hand_marks
 from .model import HalfBody
 from .rasterize import rasterize
 
@@ -146,6 +147,7 @@ class Lifter(nn.Module):
                 body, _HAIR_LINE
             ),  # (V, features) whose distance in metres says how unlike two vertices are
         }
+        buffers["hand_tint"], buffers["palm"] = hand_marks(body, corners, weight, hands)  # (N, 3), (N,)
         for name, value in buffers.items():
             self.register_buffer(name, value, persistent=False)
 
