@@ -10,6 +10,7 @@ from ..face_mesh import EYE_CONTOURS
 from ..model import HalfBody
 from ..rasterize import rasterize
 from .fill_hair import polar
+from .hand_marks import hand_marks
 
 ATLAS = 1024  # texels a side: enough for a face at 512 px
 TEMPLATE = {  # colours in [0, 1] under a bright even light
@@ -160,6 +161,7 @@ class Lifter(nn.Module):
                 body, _HAIR_LINE
             ),  # (V, features) whose distance in metres says how unlike two vertices are
         }
+        buffers["hand_tint"], buffers["palm"] = hand_marks(body, corners, weight, hands)  # (N, 3), (N,)
         for name, value in buffers.items():
             self.register_buffer(name, value, persistent=False)
 

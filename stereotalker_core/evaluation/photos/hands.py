@@ -139,5 +139,10 @@ def _within(points: Tensor, size: tuple[int, int]) -> bool:
 def hand_tone(image: Tensor, hands: Sequence[Hand], mesh: Tensor) -> float:
     """CIE76 colour distance between the palms (or backs) of the hands and the cheeks; NaN where either is not seen."""
     face = skin_colour(image, [mesh[list(cheek), :2] for cheek in CHEEKS])
-    hand = skin_colour(image, [one.points[list(_PALM)] for one in hands]) if hands else None
+    hand = hand_colour(image, hands)
     return math.nan if face is None or hand is None else float((face - hand).norm())
+
+
+def hand_colour(image: Tensor, hands: Sequence[Hand]) -> Tensor | None:
+    """Median L*a*b* (3,) of palms or backs of hands; None where they are not seen."""
+    return skin_colour(image, [one.points[list(_PALM)] for one in hands]) if hands else None
