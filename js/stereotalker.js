@@ -8,6 +8,7 @@ import { app } from "../../scripts/app.js";
 import { bindCamera, fixSeed, locatorOf } from "./binding.mjs";
 import { paintSockets } from "./colours.mjs";
 import { SIZE } from "./orbit.mjs";
+import { explainErrors, labelChoices } from "./messages.mjs";
 import { CameraPanel } from "./panel.mjs";
 import { bindReport } from "./report.mjs";
 import { addUpload } from "./upload.mjs";
@@ -128,9 +129,13 @@ app.registerExtension({
   },
   setup() {
     paintSockets(app, globalThis.LGraphCanvas, document);
+    explainErrors(api, app);
   },
   nodeCreated(node) {
-    if (node.comfyClass?.startsWith("StereoTalker")) fixSeed(node);
+    if (node.comfyClass?.startsWith("StereoTalker")) {
+      fixSeed(node);
+      labelChoices(node);
+    }
     if (NODES.includes(node.comfyClass)) attach(node);
     const upload = UPLOADS[node.comfyClass];
     if (upload) addUpload(node, ...upload, api, app, document);

@@ -5,7 +5,10 @@ then takes the belly for what the picture shows there. Hands that were seen, and
 the trunk's surface, with everything but the arms held.
 """
 
+from dataclasses import replace
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ...geometry.projection import project
@@ -22,9 +25,10 @@ _TRUNK = ("torso", "hips", "neck")
 _ARM_GROUPS = ("clavicle", "upperarm", "elbow", "lowerarm", "twist", "wrist", "finger")
 _CLEARANCE = 0.012  # m before the trunk's surface at which the front of a limb must lie at least
 _DOUBT = 0.006  # m
-_EVERY = 3  # vertices of a limb of which one is held before the trunk
+_EVERY = 6  # vertices of a limb of which one is held before the trunk
 _ROUNDS = 2
-_ITERATIONS = 6
+_ITERATIONS = 5
+_POINTS = 80  # of the arms' outline
 _EDGE_SHARE = 0.02  # face heights: how well the outline of an arm is known
 _FOREARM = ("lowerarm01", "lowerarm02", "wrist")
 
@@ -52,24 +56,27 @@ def arms_before_trunk(
     if fit.shell is None or not len(limbs):
         return fit
     prior = load_shell_prior(str(outline.mask.device))
+    hold, error = _held(body, keypoints, expression), fit.error
+    edge = max(1.0, _EDGE_SHARE * keypoints.face_height())
+    keypoints = keypoints.subset(n for n in keypoints.names if n.startswith(("body.", "hand.")))  # what moves
     for _ in range(_ROUNDS):
         posed = fit.posed(body, shell)
         depth = _sunken(body, posed, fit, outline, limbs)
         if depth is None:
             return fit
-        hold = tuple(_held(fit, body, keypoints, expression))
         fit = fit_pose(
             body,
             keypoints,
             outline.size,
             start=fit,
-            pull=_arm_outline(body, posed, fit, keypoints, outline),
+            pull=_arm_outline(body, posed, fit, edge, outline),
             iterations=(0, _ITERATIONS),
             hold=hold,
             prior=prior,
             expression=expression,
             depth=depth,
         )
+        fit = replace(fit, error=error)  # of all points, most of which did not move
     return fit
 
 
@@ -95,7 +102,7 @@ def _sunken(body: HalfBody, posed: Posed, fit: PoseFit, outline: Outline, limbs:
     inside = ((pixel >= 0) & (pixel < size)).all(1)
     cell = pixel.long().clamp_min(0).minimum(size.long() - 1)
     trunk_depth = surface[cell[:, 1], cell[:, 0]]
-    ray = torch.nn.functional.normalize(posed.vertices[0, limbs] - _eye(fit), dim=1)
+    ray = F.normalize(posed.vertices[0, limbs] - _eye(fit), dim=1)
     facing = (body.normals(posed.vertices)[0, limbs] * ray).sum(1) < 0
     before = inside & facing & (trunk_depth > 0)
     limit = trunk_depth - _CLEARANCE
@@ -109,20 +116,20 @@ def _eye(fit: PoseFit) -> Tensor:
     return -fit.world_to_camera[:3, :3].T @ fit.world_to_camera[:3, 3]
 
 
-def _held(fit: PoseFit, body: HalfBody, keypoints: Keypoints, expression: Tensor | None) -> list[str]:
+def _held(body: HalfBody, keypoints: Keypoints, expression: Tensor | None) -> tuple[str, ...]:
     """Groups of parameters that are no arm's."""
     hands = any(name.startswith("hand.") for name in keypoints.names)
     groups = Parameters(body, hands, 1, expression).slices
-    return [name for name in groups if not name.startswith(_ARM_GROUPS)]
+    return tuple(name for name in groups if not name.startswith(_ARM_GROUPS))
 
 
-def _arm_outline(body: HalfBody, posed: Posed, fit: PoseFit, keypoints: Keypoints, outline: Outline) -> Pull | None:
-    """The edge of the mask beside the arms, as in `follow_outline`."""
+def _arm_outline(body: HalfBody, posed: Posed, fit: PoseFit, sigma: float, outline: Outline) -> Pull | None:
+    """The edge of the mask beside the arms, known to sigma px, as in `follow_outline`."""
     contour = outer_contour(body, posed, fit.world_to_camera, outline.intrinsics, outline.mask)
     keep = (contour.found & body.vertices_in("arm.L", "arm.R")[contour.vertices]).nonzero().squeeze(1)
     if len(keep) < 8:
         return None
+    keep = keep[:: -(-len(keep) // _POINTS)]
     pixel = contour.pixel[keep] + contour.gap[keep, None] * contour.normal[keep]
-    sigma = max(1.0, _EDGE_SHARE * keypoints.face_height())
     spread = torch.full_like(contour.gap[keep], sigma)
     return Pull(contour.vertices[keep], pixel / outline.factor, contour.normal[keep], spread)

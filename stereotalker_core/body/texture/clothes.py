@@ -67,7 +67,7 @@ def cloth_of(view: PortraitView, lifter: Lifter, cloth: Tensor | None, skin: Ten
     sure = _opened(share > 0.6)
     if int(sure.sum()) < _FEW or float(sure.float().mean()) < _ENOUGH:
         return None
-    metre = scale * float(view.focal[0] / view.vertex[:, 2].median())  # px
+    metre = scale * view.fineness  # px
     middle = (_middle(view, lifter, y1) - x0) * scale
     picture, plain = continued(complete(small[0], ~sure[0]), sure[0, 0], metre, middle)
     return Cloth(picture, _soft(plain, max(1, round(_WEAVE * metre))), (float(x0), float(y0)), scale, size[0])

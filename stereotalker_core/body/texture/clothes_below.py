@@ -1,8 +1,8 @@
 """A picture of clothes continued below its lower edge, as clothes go on: the coat closes, the tie hangs, cloth folds.
 
 What the outermost cloth is made of is laid on in pieces of itself, without collars, hair or jewellery: a pattern in
-squares (quilting.py), the rest by inpaint.py. Other cloth in the middle (a shirt and a tie in a jacket) goes straight on
-in columns, while the two sides of the coat close over it along the lines on which they already run, and lie over each
+squares (quilting.py), the rest by inpaint.py. Other cloth in the middle (a shirt and a tie in a jacket) goes on in
+columns, while the two sides of the coat close over it along the lines on which they already run, and lie over each
 other below that point, with a button.
 """
 

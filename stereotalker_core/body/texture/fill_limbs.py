@@ -17,8 +17,7 @@ _FEW = 12  # texels that make a median
 # what counts as one step between colours: of hue (shares of red, green and blue), and of light (its logarithm)
 _HUE, _LIT = 0.04, 0.8
 _BLACK = 0.004  # light that a dark colour counts as having besides: black has no hue
-_ANOTHER, _EITHER = 1.2, 4.0  # steps from which sleeve and skin are two, up to which a colour is one of them
-_OUTER_SHARE = 0.2  # of an arm's seen texels that must look outwards: beside the others the trunk may show itself
+_ANOTHER, _EITHER = 1.2, 2.5  # steps from which sleeve and skin are two, up to which a colour is one of them
 _SHADE = 0.5  # of a hand's light: the least that unseen skin of the arm gets
 _SURELY = 2  # bins beyond a sleeve's end from which the arm is bare
 _SKIN_HUE, _SKIN_LIT = 0.14, (0.35, 3.0)  # chromaticity and brightness within which skin is still the same skin
@@ -32,11 +31,13 @@ _SURE = 0.5  # visibility of texels that may speak for others
 
 
 class _Arm(NamedTuple):
-    """Seen texels (n,) of one arm: bins along it, colours (n, 3), whether they are skin; the sleeve's colour (3,)."""
+    """Seen texels (n,) of one arm: bins along it, colours (n, 3), whether they are skin, whether they are the arm's
+    beyond doubt; the sleeve's colour (3,)."""
 
     bins: Tensor
     colours: Tensor
     naked: Tensor
+    sure: Tensor
     sleeve: Tensor
 
 
@@ -67,7 +68,7 @@ def clothes_on_bare_arms(lifter: Lifter, arms: Arms, colour: Tensor) -> Tensor:
         beyond = _bin(lifter.along) > arms.end + _SURELY
         at = (lifter.limbs & ~lifter.hands & (lifter.left == side) & beyond).nonzero().squeeze(1)
         here = colour.index_select(0, at)
-        found[at] = _unlike(here, arm.sleeve) < _unlike(here, arms.bare[side])
+        found[at] = unlike(here, arm.sleeve) < unlike(here, arms.bare[side])
     return found
 
 
@@ -134,11 +135,12 @@ def skin_like(colour: Tensor, cloth: Tensor, skin: Tensor) -> Tensor:
     """(N,) bool: colours (N, 3) that are rather a skin (3,) in some light than a cloth (3,)."""
     if float((cloth - skin).norm()) < _CONTRAST:
         return torch.zeros_like(colour[:, 0], dtype=torch.bool)
-    nearer = (colour - skin).norm(dim=1) < (colour - cloth).norm(dim=1)
-    linear, own = ((c / 2 + 0.5).clamp_min(0.01).square() for c in (colour, skin[None]))
+    nearer = (colour - skin).square().sum(1) < (colour - cloth).square().sum(1)
+    at = nearer.nonzero().squeeze(1)  # few of a clothed trunk
+    linear, own = ((c / 2 + 0.5).clamp_min(0.01).square() for c in (colour.index_select(0, at), skin[None]))
     hue = (linear / linear.sum(1, keepdim=True) - own / own.sum(1, keepdim=True)).abs().sum(1)
     lit = linear.sum(1) / own.sum(1)  # an arm in other light than the face, not a dark suit
-    return nearer & (hue < _SKIN_HUE) & (lit > _SKIN_LIT[0]) & (lit < _SKIN_LIT[1])
+    return nearer.index_copy(0, at, (hue < _SKIN_HUE) & (lit > _SKIN_LIT[0]) & (lit < _SKIN_LIT[1]))
 
 
 def _bin(along: Tensor) -> Tensor:
@@ -153,20 +155,19 @@ def _median(colour: Tensor, photo: Tensor, where: Tensor) -> Tensor | None:
 def _arm(lifter: Lifter, colour: Tensor, photo: Tensor, left: bool, skin: Tensor) -> _Arm | None:
     """What was seen of an arm, without background beside it and shadow; None where that is too little."""
     arm = (lifter.limbs & ~lifter.hands & (lifter.left == left) & (photo > _GLIMPSED)).nonzero().squeeze(1)
-    outer = arm[lifter.outer[arm]]
-    arm = outer if len(outer) >= _OUTER_SHARE * len(arm) else arm
     if len(arm) < _FEW:
         return None
     bins, seen = _bin(lifter.along[arm]), colour[arm]
     upper = bins < _UPPER
     sleeve = seen[upper if int(upper.sum()) >= _FEW else slice(None)].median(0).values
-    to_skin, to_sleeve = _unlike(seen, skin), _unlike(seen, sleeve)
+    to_skin, to_sleeve = unlike(seen, skin), unlike(seen, sleeve)
     likely = torch.minimum(to_skin, to_sleeve) < _EITHER
-    naked = (to_skin < to_sleeve) & bool(_unlike(sleeve[None], skin) > _ANOTHER)
-    return _Arm(bins[likely], seen[likely], naked[likely], sleeve)
+    naked = (to_skin < to_sleeve) & bool(unlike(sleeve[None], skin) > _ANOTHER)
+    sure = naked | lifter.outer[arm] | upper  # what looks inwards and has the sleeve's colour may be the trunk
+    return _Arm(bins[likely], seen[likely], naked[likely], sure[likely], sleeve)
 
 
-def _unlike(colours: Tensor, colour: Tensor) -> Tensor:
+def unlike(colours: Tensor, colour: Tensor) -> Tensor:
     """(n,) how unlike colours (n, 3) are to a colour (3,): by hue, which light does not change, more than by light."""
     here, there = ((c / 2 + 0.5).clamp_min(0).square() + _BLACK for c in (colours, colour[None]))
     hue = here / here.sum(1, keepdim=True) - there / there.sum(1, keepdim=True)
@@ -204,12 +205,12 @@ def _sleeve_end(arms: list[_Arm], hand_seen: bool) -> int:
     """
     if not arms:
         return _BINS
-    bins, naked = torch.cat([arm.bins for arm in arms]), torch.cat([arm.naked for arm in arms])
+    bins, naked, sure = (torch.cat([arm[k] for arm in arms]) for k in (0, 2, 3))
     bare, sleeve = (torch.bincount(bins[kind], minlength=_BINS).float() for kind in (naked, ~naked))
     if float(bare.sum()) < _FEW:
         last = int((sleeve >= _FEW).nonzero().max()) if bool((sleeve >= _FEW).any()) else 0
         return last + 1 if hand_seen and last < _ELBOW else _BINS
-    none = bare.new_zeros(1)
+    sleeve, none = torch.bincount(bins[sure & ~naked], minlength=_BINS).float(), bare.new_zeros(1)
     wrong = torch.cat([none, bare.cumsum(0)]) + torch.cat([sleeve.flip(0).cumsum(0).flip(0), none])
     best = (wrong <= wrong.min() + 1).nonzero().squeeze(1)
     return int(best[len(best) // 2])

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from ..model import HalfBody, Posed
 from .clothes import cloth_of, drawn_clothes
-from .fill import levelled, lid_colours, plain_priors, registered_priors, sharpened, skin_colour, to_atlas
+from .fill import LARGEST_SIDE, levelled, lid_colours, plain_priors, registered_priors, sharpened, skin_colour, to_atlas
 from .fill_limbs import bare_arms_on_clothes, cloth_colour, clothes_on_bare_arms, seen_arms
+from .hand_marks import marked
 from .light import UNLIT, find_light, softened
 from .portrait_view import PortraitView, Trust
 from .texels import ATLAS, Lifter
@@ -113,7 +114,9 @@ def _lift(body: HalfBody, lifter: Lifter, view: PortraitView) -> tuple[Tensor, T
         filled = torch.lerp(filled, lid_colours(lifter, colour, photo), lids[:, None])
         confidence = torch.where(lids > 0, torch.ones_like(confidence), confidence)
     if not trust.hands:
-        filled[lifter.hands], confidence[lifter.hands] = skin, 1.0
+        bare = skin.expand(int(lifter.hands.sum()), 3)
+        drawn = marked(bare, lifter.hand_tint[lifter.hands], lifter.palm[lifter.hands]) if trust.registered else bare
+        filled[lifter.hands], confidence[lifter.hands] = drawn, 1.0
     known = (lifter, body.n_vertices, colour, photo, filled, confidence, skin)
     if not trust.registered:
         return to_atlas(lifter, *plain_priors(*known), photo)
@@ -122,7 +125,8 @@ def _lift(body: HalfBody, lifter: Lifter, view: PortraitView) -> tuple[Tensor, T
     atlas, visibility = to_atlas(lifter, *registered_priors(*known, draw), photo)
     crisp = torch.zeros_like(visibility).flatten().index_copy(0, lifter.texel, lifter.dressed.to(visibility))
     crisp = torch.maximum(visibility, crisp.view_as(visibility))  # drawn clothes are looked up twice, too
-    return sharpened(atlas, crisp), visibility
+    fineness = view.fineness * min(1.0, LARGEST_SIDE / max(view.rows, view.columns))
+    return sharpened(atlas, crisp, fineness), visibility
 
 
 def _own(lifter: Lifter, seen: Tensor, shut: Tensor, trust: Trust) -> Tensor:

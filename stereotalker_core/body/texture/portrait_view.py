@@ -108,6 +108,11 @@ class PortraitView:
         parts = torch.where(depth > 0, body.triangle_part[fragments.triangle[0].clamp_min(0)].to(z), -2)[None, None]
         self.maps = torch.cat([z, trusted, clear, parts], 1)[0]  # depth; trusted; no hand near; part in front
 
+    @property
+    def fineness(self) -> float:
+        """Pixels a metre of the body in the picture."""
+        return float(self.focal[0] / self.vertex[:, 2].median())
+
     @staticmethod
     def _margin(trust: Trust) -> float:
         if not trust.hands:

@@ -1,5 +1,7 @@
 """The texture atlas of a body: which surface point every texel shows, and what is known of it before any picture."""
 
+from functools import lru_cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -8,6 +10,7 @@ from ..face_mesh import EYE_CONTOURS
 from ..model import HalfBody
 from ..rasterize import rasterize
 from .fill_hair import polar
+from .hand_marks import hand_marks
 
 ATLAS = 1024  # texels a side: enough for a face at 512 px
 TEMPLATE = {  # colours in [0, 1] under a bright even light
@@ -56,6 +59,13 @@ def arm_coordinate(body: HalfBody, points: Tensor) -> Tensor:
         second = upper.norm() + (points - elbow) @ F.normalize(fore, dim=0)
         out = torch.where(own, torch.where(bent, second, first), out)
     return out.clamp_min(0)
+
+
+@lru_cache(maxsize=1)
+def usual_lifter(body: HalfBody, device: str) -> "Lifter":
+    """The table of a body on a device, made once for all its portraits; usable in and outside of inference mode."""
+    with torch.inference_mode(False), torch.no_grad():
+        return Lifter(body)
 
 
 class Lifter(nn.Module):
@@ -151,6 +161,7 @@ class Lifter(nn.Module):
                 body, _HAIR_LINE
             ),  # (V, features) whose distance in metres says how unlike two vertices are
         }
+        buffers["hand_tint"], buffers["palm"] = hand_marks(body, corners, weight, hands)  # (N, 3), (N,)
         for name, value in buffers.items():
             self.register_buffer(name, value, persistent=False)
 
