@@ -11,8 +11,7 @@ from stereotalker_core.body.model import HalfBody
 from stereotalker_core.body.rasterize import rasterize
 from stereotalker_core.geometry.projection import intrinsics_for, look_at, project
 from stereotalker_core.perception.keypoints import SPARSE_NAMES, Keypoints
-from stereotalker_core.synthetic.poses import ArmAngles, arm_pose, joint_heads
-
+from stereotalker_core.synthetic.movement.poses import ArmAngles, arm_pose, joint_heads
 
 SIZE = (256, 256)
 
@@ -61,7 +60,9 @@ def hidden_hands(body, fit, shell):
 
 def test_hands_that_are_seen_come_out_of_the_trunk(body, clasped, fitted):
     fit, outline = fitted
-    shell = torch.where(body.vertices_in("torso", "hips"), 0.05, 0.0)  # a thick coat, into which the fit sinks the hands
+    shell = torch.where(
+        body.vertices_in("torso", "hips"), 0.05, 0.0
+    )  # a thick coat, into which the fit sinks the hands
     before = hidden_hands(body, fit, shell)
     assert before > 0.3
     moved = arms_before_trunk(body, fit, clasped[0], outline, shell, None)
