@@ -301,5 +301,7 @@ def _texel(uv: Tensor) -> Tensor:
 
 def _regions(body: HalfBody) -> Tensor:
     """(parts, 4) one-hot rows: the region of RIG_REGIONS that each part belongs to."""
-    label = [1 if n in FACE_PARTS else 2 if n == "scalp" else 3 if n in HAND_PARTS else 0 for n in body.part_names]
+    label = [
+        1 if n in FACE_PARTS else 2 if n == "scalp" else 3 if n in HAND_PARTS else 0 for n in body.part_names
+    ]
     return F.one_hot(torch.tensor(label), len(RIG_REGIONS)).float()

@@ -62,7 +62,7 @@ def test_hands_that_are_seen_come_out_of_the_trunk(body, clasped, fitted):
     fit, outline = fitted
     shell = torch.where(
         body.vertices_in("torso", "hips"), 0.05, 0.0
-    )  # a thick coat, into which the fit sinks the hands
+    )  # a coat that swallows the hands
     before = hidden_hands(body, fit, shell)
     assert before > 0.3
     moved = arms_before_trunk(body, fit, clasped[0], outline, shell, None)
