@@ -101,8 +101,7 @@ def fit_portrait(
     image, mask = image.to(device), seen.mask.to(device)
     points = fit_points(seen.keypoints.to(device))
     expression = None if seen.expression is None else seen.expression.to(device)
-    size = (known["H"], known["W"])
-    fit = fit_pose(body, points, size, iterations=iterations, expression=expression)
+    fit = fit_pose(body, points, (known["H"], known["W"]), iterations=iterations, expression=expression)
     _check_residual(fit, points)
     outline = outline_of(mask, fit.intrinsics)
     if float(outline.mask.mean()) < 0.01:
