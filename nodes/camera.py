@@ -156,7 +156,7 @@ def shown_to_widget(identity: Identity, motion: Motion, pitch: float, heading: f
     """
     if not host.INSIDE:
         return {}
-    from ..stereotalker_core.video.turntable import turntable_strip
+    from ..stereotalker_core.video.guides.turntable import turntable_strip
 
     identity = identity.to("cpu")
     digest = hashlib.sha1(identity.atlas.numpy().tobytes())

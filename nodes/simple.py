@@ -120,7 +120,7 @@ class StereoTalker:
         extra_pnginfo=None,
     ):
         from ..stereotalker_core.pipeline import Look, View, heard_warnings, prepare
-        from ..stereotalker_core.video.provenance import provenance
+        from ..stereotalker_core.video.writing.provenance import provenance
 
         sound, portrait = audio_in(audio), host.image_in(image)
         canvas = canvas_of(size, width, height, tuple(portrait.shape[-2:]))
@@ -185,7 +185,7 @@ def motion_of(
     models, sound: Audio, transcript: str, seed: int, strength: float, progress
 ) -> tuple[Motion, tuple[str, ...]]:
     """The performance of a recording and what was said about it: sampled, or the last one where nothing has changed."""
-    from ..stereotalker_core.motion.sampling import MotionOptions, sample_motion
+    from ..stereotalker_core.motion.generation.sampling import MotionOptions, sample_motion
     from ..stereotalker_core.pipeline import heard_warnings
 
     key = fingerprint(sound.original, sound.original_rate, transcript, seed, strength)
@@ -240,9 +240,9 @@ class ExampleInputs:
 
     def make(self, person: int, seconds: float, size: int):
         from ..stereotalker_core.audio.load import load_audio
-        from ..stereotalker_core.commands.demo import SPEECH, TRANSCRIPT
-        from ..stereotalker_core.synthetic.avatar import make_avatar
-        from ..stereotalker_core.synthetic.portrait import reference_portrait
+        from ..stereotalker_core.synthetic.example import SPEECH, TRANSCRIPT
+        from ..stereotalker_core.synthetic.people.avatar import make_avatar
+        from ..stereotalker_core.synthetic.people.portrait import reference_portrait
 
         body = host.body()
         with host.interruptible():

@@ -70,7 +70,7 @@ class SampleMotion:
     @classmethod
     def INPUT_TYPES(cls):
         from ..stereotalker_core.motion.conditioning import EMOTIONS
-        from ..stereotalker_core.motion.sampling import HANDS
+        from ..stereotalker_core.motion.generation.sampling import HANDS
 
         def number(default, high, tip, step=0.05):
             return ("FLOAT", {"default": default, "min": 0.0, "max": high, "step": step, "tooltip": tip})
@@ -122,7 +122,7 @@ class SampleMotion:
     ) -> tuple[Motion, int]:
         from ..stereotalker_core.motion.conditioning import Style
         from ..stereotalker_core.motion.emotions import parse_emotions
-        from ..stereotalker_core.motion.sampling import MotionModels, sample_motion
+        from ..stereotalker_core.motion.generation.sampling import MotionModels, sample_motion
 
         prior, denoiser = motion_model.modules
         sound, features, encoder = speech

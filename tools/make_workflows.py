@@ -16,8 +16,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests" / "nodes"), str(ROOT / "tools")]
 from graph import STOCK, inputs_of, is_widget, load_pack, run, to_api, without_models  # noqa: E402
-from workflow_graphs import BLUEPRINTS, GRAPHS, Blueprint, Graph  # noqa: E402
 from stock_models import SHAPES  # noqa: E402
+from workflow_graphs import BLUEPRINTS, GRAPHS, Blueprint, Graph  # noqa: E402
 from workflow_layout import COLUMN, WIDTH, Box, arrange  # noqa: E402
 from workflow_mix import MIX, models_of  # noqa: E402
 from workflow_routes import FIRST_SLOT, SLOT, WIDGET, Place, route  # noqa: E402
