@@ -1,0 +1,73 @@
+"""The back of a clothed trunk: at every height what the outermost clothes of the front are at that height.
+
+A shirt in a jacket, hair over a shoulder and skin at a neckline are in front of a person, not behind; a belt, a hem and
+stripes go around. So the back is a profile of height, as sleeves are profiles along the arm.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .fill_limbs import cloth_colour, outer_clothes, skin_like
+from .texels import Lifter
+
+_STEP = 0.006  # m of height that share a colour
+_LOWEST, _BINS = -0.12, 120
+_SURE = 0.5  # visibility of texels that may speak for others
+_FEW = 60  # texels that make a profile
+_MIDDLE = (0.04, 0.11)  # m from the middle between which clothes count more and more as the outermost
+_INNER_WEIGHT = 0.02
+_SMOOTH = (1.0, 8.0)  # bins, standard deviations, near what was seen and away from it
+_GAP = 2  # bins
+
+
+def back_colours(lifter: Lifter, colour: Tensor, photo: Tensor, skin: Tensor) -> tuple[Tensor, Tensor]:
+    """Colours for the unseen texels of the back.
+
+    lifter: the texels (N,).
+    colour: (N, 3) in [-1, 1] of the photograph.
+    photo: (N,) in [0, 1], how far that colour is the texel's own.
+    skin: (3,) of the face.
+
+    Returns colours (N, 3) and how far they hold (N,) in [0, 1]: 0 off the back and where no clothes were seen.
+    """
+    seen = (lifter.dressed & (photo > _SURE)).nonzero().squeeze(1)
+    cloths = [cloth_colour(lifter, colour, photo, ~lifter.covered), outer_clothes(lifter, colour, photo)]
+    cloths = [cloth for cloth in cloths if cloth is not None]
+    values = colour[seen]
+    other = torch.ones_like(seen, dtype=torch.bool)
+    hair = colour[lifter.hair][photo[lifter.hair] > _SURE]
+    for cloth in cloths:  # a blouse is not the skirt below it
+        alike = skin_like(values, cloth, skin)
+        if len(hair) >= _FEW:
+            alike |= skin_like(values, cloth, hair.median(0).values)
+        other &= alike
+    values, seen = values[~other], seen[~other]
+    if not cloths or len(seen) < _FEW:
+        return torch.zeros_like(colour), torch.zeros_like(photo)
+    outer = ((lifter.aside[seen] - _MIDDLE[0]) / (_MIDDLE[1] - _MIDDLE[0])).clamp(_INNER_WEIGHT, 1)
+    profile = _profile(_bin(lifter.height[seen]), values, outer * photo[seen])
+    return profile[_bin(lifter.height)], lifter.behind
+
+
+def _bin(height: Tensor) -> Tensor:
+    return ((height - _LOWEST) / _STEP).long().clamp(0, _BINS - 1)
+
+
+def _profile(bins: Tensor, colours: Tensor, weight: Tensor) -> Tensor:
+    """Colours (_BINS, 3) over height; what was not seen is as what is nearest, on the mean of a hand's breadth."""
+    values = torch.cat([colours, torch.ones_like(weight)[:, None]], 1) * weight[:, None]
+    sums = values.new_zeros(_BINS, 4).index_add_(0, bins, values)
+    fine, coarse = (_smoothed(sums, width) for width in _SMOOTH)
+    place = torch.arange(_BINS, device=colours.device)
+    known = (fine[:, 3] > 1).nonzero().squeeze(1)
+    known = known if len(known) else sums[:, 3].argmax()[None]
+    away, nearest = (place[:, None] - known).abs().min(1)
+    found = torch.where((away > _GAP)[:, None], coarse[known[nearest]], fine[known[nearest]])
+    return found[:, :3] / found[:, 3:]
+
+
+def _smoothed(sums: Tensor, width: float) -> Tensor:
+    reach = torch.arange(-round(3 * width), round(3 * width) + 1, device=sums.device)
+    kernel = (-(reach / width).square() / 2).exp()
+    return F.conv1d(sums.T[:, None], (kernel / kernel.sum())[None, None], padding=len(reach) // 2)[:, 0].T
