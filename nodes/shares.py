@@ -16,6 +16,15 @@ FILES = {"mp4": ".mp4", "webm (transparent)": ".webm", "mov, ProRes 4444 (transp
 _LEAST_ALPHA = 0.02  # below, the colour of a pixel cannot be told from rounding
 
 
+def advanced(inputs: dict, *names: str) -> dict:
+    """The INPUT_TYPES of a node with these widgets folded away under "advanced inputs"; values and order stay."""
+    for part in ("required", "optional"):
+        for name in names:
+            if name in inputs.get(part, {}):
+                inputs[part][name][1]["advanced"] = True
+    return inputs
+
+
 def first_input() -> tuple:
     """The widget of the first frame of a part."""
     tip = "First frame that is rendered, from 0: several machines render a part each, equal to that of the whole clip."

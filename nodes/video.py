@@ -15,6 +15,7 @@ CATEGORY = "Stereo-Talker/video"
 BACKGROUNDS = ("portrait", "grey", "green", "white", "black")
 COLOURS = {"grey": (0.5, 0.5, 0.5), "green": (0.0, 0.69, 0.25), "white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0)}
 LABEL = "Synthetic media"
+SELDOM = ("steps", "face_scale", "mode", "hands", "first_frame", "frames")  # inputs under "advanced"
 HIDDEN = {"extra_pnginfo": "EXTRA_PNGINFO"}
 _BATCH_BYTES = 2 * 4 * (3 + 1)  # a pixel: float32 IMAGE and MASK, as chunks and joined
 _WINDOW_BYTES = 16 * 1200  # activations of one window a pixel, measured
@@ -158,7 +159,7 @@ class RenderVideo:
         inputs["optional"]["audio"] = ("AUDIO", {"tooltip": "The speech, for the sound of the video output."})
         inputs["optional"] |= {"first_frame": shares.first_input(), "frames": shares.frames_input()}
         inputs["optional"]["alpha"] = shares.alpha_input()
-        return inputs
+        return shares.advanced(inputs, *SELDOM, "alpha")
 
     def render(
         self,
@@ -222,7 +223,7 @@ class RenderToFile:
         inputs["optional"] |= {"face_scale": face_scale_input(), "mode": mode_input(), "hands": hands_input()}
         inputs["optional"] |= {"first_frame": shares.first_input(), "frames": shares.frames_input()}
         inputs["optional"]["file_format"] = shares.file_input()
-        return inputs
+        return shares.advanced(inputs, *SELDOM)
 
     def render(
         self,

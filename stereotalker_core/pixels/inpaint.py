@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..shapes import dims
+from .dilation import largest_around
 from .inpaint_places import find_places, grown, push_pull
 
 _WORKING = 256  # px of the longer side on which the places are sought
@@ -25,6 +26,8 @@ _PULL = 3e-4  # of a tone back to the piece's own: it fades over some sixty pixe
 _SWEEPS = 24  # of the solver on each level
 _GRAIN = 64  # a backdrop's base is blurred by 1/64 of the longer side
 _ENOUGH = 0.2  # share of the mean coverage from which on a row or column counts as known to the polynomial
+_EDGE_SIZE, _EDGE_REACH = 512, 12  # px of the longer side on which the hole's edge is made seamless; how far inwards
+_SOFT_FOCUS = 0.12  # detail of a backdrop (colours -1..1) from which it is too sharp for that
 _BEYOND = 0.1  # share of half the picture that the polynomial goes on outside the known part before it stays as it is
 
 
@@ -82,7 +85,36 @@ def _completed(image: Tensor, hole: Tensor, seed: int) -> Tensor:
     enlarged = F.interpolate(torch.cat([base, tone]), (rows, columns), mode="bilinear", align_corners=False)
     fine, tone = enlarged
     filled = fine + tone + (0.0 if places is None else _copied(image - fine, hole, places))
-    return torch.where(hole, filled.clamp(-1, 1), image)
+    filled = torch.where(hole, filled, image)
+    return torch.where(hole, _seamless(filled, hole).clamp(-1, 1), image)
+
+
+def _seamless(filled: Tensor, hole: Tensor) -> Tensor:
+    """A filled picture (3, H, W) whose tones near the hole's edge (1, H, W) bool are those beyond it.
+
+    What lies a blur's width inside takes the smooth continuation of the known part, where that is out of focus; its
+    detail stays the filling's.
+    """
+    rows, columns = filled.shape[-2:]
+    factor = min(1.0, _EDGE_SIZE / max(rows, columns))
+    size = tuple(max(_CELL, round(side * factor)) for side in (rows, columns))
+    share = F.interpolate((~hole).to(filled)[None], size, mode="area")
+    small = F.interpolate(filled[None], size, mode="area")
+    known = (share > 0.999).to(filled)
+    smooth = _blurred(small, 2)
+    beyond = _blurred(small * known, 2) / _blurred(known, 2).clamp_min(1e-6)  # as if the hole were not there
+    rough = (small - beyond).square().mean(1, keepdim=True).sqrt()
+    off = push_pull(torch.cat([small, rough], 1) * known, known)
+    off, rough = off[:, :3], off[:, 3:]
+    near, weight = known, torch.zeros_like(known)
+    for step in range(_EDGE_REACH):
+        across = largest_around(near, (0, 1))  # a square and a cross in turn make about a disc
+        wider = largest_around(across if step % 2 else near, (1, 0))
+        wider = wider if step % 2 else torch.maximum(wider, across)
+        weight = weight + (wider - near) * (1 - step / _EDGE_REACH)
+        near = wider
+    change = (off - smooth) * weight * torch.exp(-(rough / _SOFT_FOCUS).square())
+    return filled + F.interpolate(change, (rows, columns), mode="bilinear", align_corners=False)[0]
 
 
 def _base(colour: Tensor, share: Tensor) -> tuple[Tensor, float]:

@@ -142,7 +142,7 @@ def test_a_real_signal_leaves_a_playable_file(tmp_path):
         "import signal, time, torch\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell starts background jobs without it
         "from pathlib import Path\n"
-        "from stereotalker_core.commands import talk\n"
+        "from stereotalker_core.commands.talking import talk\n"
         "from stereotalker_core.pipeline import Look, Scene\n"
         "from stereotalker_core.records import Cameras, Motion\n"
         "from types import SimpleNamespace\n"

@@ -24,7 +24,9 @@ from ..face_mesh import EYE_CONTOURS, FACE_OUTLINE, LIPS
 from ..model import HalfBody
 from ..texture.lift import lift_unlit
 from ..texture.portrait_view import Trust
-from ..texture.texels import Lifter
+from ..texture.texels import Lifter, usual_lifter
+from .fit_depth import arms_before_trunk
+from .fit_forearms import register_forearms
 from .fit_pose import PoseFit, fit_pose
 from .fit_shell import HIGHEST, SLEEVE, ShellSolver, fit_shell, silhouette_iou
 from .outline import follow_outline, outline_of, pull_in
@@ -99,8 +101,7 @@ def fit_portrait(
     image, mask = image.to(device), seen.mask.to(device)
     points = fit_points(seen.keypoints.to(device))
     expression = None if seen.expression is None else seen.expression.to(device)
-    size = (known["H"], known["W"])
-    fit = fit_pose(body, points, size, iterations=iterations, expression=expression)
+    fit = fit_pose(body, points, (known["H"], known["W"]), iterations=iterations, expression=expression)
     _check_residual(fit, points)
     outline = outline_of(mask, fit.intrinsics)
     if float(outline.mask.mean()) < 0.01:
@@ -111,12 +112,15 @@ def fit_portrait(
     exact = _is_exact(mesh)
     sleeve = SLEEVE if exact else HIGHEST
     shell = fit_shell(body, fit, outline.mask, outline.intrinsics, shell_iterations, ShellSolver(body), sleeve)
+    if exact and shell_iterations:
+        fit = arms_before_trunk(body, fit, points, outline, shell, expression)
     iou = silhouette_iou(body, fit.posed(body, shell), fit.world_to_camera, outline.intrinsics, outline.mask)
     quality = seen.confidence * _quality(fit, points, iou)
     normal = body.normals(body.rest(fit.shape[None]).vertices)[0]
     offsets = normal * shell[:, None] + register_face(body, fit, mesh, shell)
     if shell_iterations and exact:  # few points leave the pose too unsure for an outline to the pixel
         offsets = register_outline(body, fit, offsets, outline.mask, outline.intrinsics)
+        offsets = register_forearms(body, fit, offsets, image, outline)
     return _identity(body, image, mask, seen.keypoints.to(device), mesh, fit, offsets, lifter, quality)
 
 
@@ -269,7 +273,7 @@ def _identity(
     )
     rest_expression, gain, rest_rotations = rest_state(body, fit, offsets, mesh)
     camera, intrinsics = fit.world_to_camera, fit.intrinsics
-    posed = fit.posed(body, offsets)
+    posed, lifter = fit.posed(body, offsets), lifter or usual_lifter(body, str(camera.device))
     atlas, seen, light = lift_unlit(
         body, foreground_colours(image, mask), mask, posed, camera, intrinsics, lifter=lifter, trust=trust
     )

@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ...perception.keypoints import Keypoints
@@ -57,6 +58,15 @@ class Pull:
     sigma: Tensor
 
 
+@dataclass(frozen=True)
+class Depth:
+    """Vertices (M,) that must not lie further from the camera than limit (M,) m, within sigma (M,) m."""
+
+    vertices: Tensor
+    limit: Tensor
+    sigma: Tensor
+
+
 def fit_pose(
     body: HalfBody,
     keypoints: Keypoints,
@@ -67,6 +77,7 @@ def fit_pose(
     hold: tuple[str, ...] = (),
     prior: ShellPrior | None = None,
     expression: Tensor | None = None,
+    depth: Depth | None = None,
 ) -> PoseFit:
     """Fit the body to keypoints by Levenberg-Marquardt.
 
@@ -79,9 +90,10 @@ def fit_pose(
     hold: groups of parameters that stay as in `start`, for example ("shape",) in the frames of a video.
     prior: hair and clothes are fitted too, as far as the pulled outline shows them.
     expression: (52,) coefficients that a network read off the face; the fit stays near them.
+    depth: vertices that lie before something.
     """
     with torch.inference_mode(False), torch.no_grad():
-        return _fit_pose(body, keypoints, size, start, pull, iterations, hold, prior, expression)
+        return _fit_pose(body, keypoints, size, start, pull, iterations, hold, prior, expression, depth)
 
 
 def _fit_pose(
@@ -94,6 +106,7 @@ def _fit_pose(
     hold: tuple[str, ...],
     prior: ShellPrior | None,
     expression: Tensor | None,
+    depth: Depth | None,
 ) -> PoseFit:
     hands, n_shell = any(n.startswith("hand.") for n in keypoints.names), 0 if prior is None else prior.basis.shape[1]
     parameters = Parameters(body, hands, n_shell, expression)
@@ -102,7 +115,8 @@ def _fit_pose(
         parameters = Parameters(body, not hands, n_shell, expression)
     device = body.mean.device
     keypoints = keypoints.to(device)
-    vertices = pull.vertices if pull is not None else torch.zeros(0, dtype=torch.long, device=device)
+    none = torch.zeros(0, dtype=torch.long, device=device)
+    vertices = torch.cat([none if term is None else term.vertices for term in (pull, depth)])
     model = PointModel(body, parameters, keypoints.names, vertices, prior)
     centre = torch.tensor([size[1] / 2, size[0] / 2], device=device)
     if start is None:
@@ -110,7 +124,7 @@ def _fit_pose(
     else:
         coefficients = start.vector.new_zeros(n_shell) if start.coefficients is None else start.coefficients[:n_shell]
         x, focal = torch.cat([start.vector, coefficients]), float(start.intrinsics[0, 0])
-    problem = _Problem(model, keypoints, pull, focal, centre)
+    problem = _Problem(model, keypoints, pull, depth, focal, centre)
     pose_first = torch.ones_like(x, dtype=torch.bool)  # pose and the largest shape components before the details
     pose_first[parameters.slices["expression"]] = False
     pose_first[parameters.slices["shape"].start + 12 : parameters.slices["shape"].stop] = False
@@ -125,10 +139,19 @@ def _fit_pose(
 
 
 class _Problem:
-    """The residuals (N, 2) of a fit in sigmas: keypoints, then pulled vertices along their normals (and a zero)."""
+    """The residuals (N, 2) of a fit in sigmas: keypoints, pulled vertices along their normals (and a zero), and by how
+    much vertices lie too far away (and a zero)."""
 
-    def __init__(self, model: PointModel, keypoints: Keypoints, pull: Pull | None, focal: float, centre: Tensor):
-        self.model, self.focal, self.centre = model, focal, centre
+    def __init__(
+        self,
+        model: PointModel,
+        keypoints: Keypoints,
+        pull: Pull | None,
+        depth: Depth | None,
+        focal: float,
+        centre: Tensor,
+    ):
+        self.model, self.depth, self.focal, self.centre = model, depth, focal, centre
         target, rows = keypoints.xy, torch.eye(2, device=centre.device) / keypoints.sigma[:, None, None]
         if pull is not None:
             along = pull.normal / pull.sigma[:, None]
@@ -139,15 +162,25 @@ class _Problem:
     def residual(self, x: Tensor) -> Tensor:
         """Parameters (n,) -> residuals (N, 2)."""
         points = self.model(x)
-        pixel = points[:, :2] / points[:, 2:].clamp_min(0.1) * self.focal + self.centre
-        return (self.rows @ (pixel - self.target)[..., None])[..., 0]
+        seen, held = points[: len(self.target)], points[len(self.target) :, 2]
+        pixel = seen[:, :2] / seen[:, 2:].clamp_min(0.1) * self.focal + self.centre
+        found = (self.rows @ (pixel - self.target)[..., None])[..., 0]
+        if self.depth is None:
+            return found
+        behind = (held - self.depth.limit).clamp_min(0) / self.depth.sigma
+        return torch.cat([found, F.pad(behind[:, None], (0, 1))])
 
     def jacobian(self, x: Tensor) -> Tensor:
         """Parameters (n,) -> derivatives of the residuals (N, 2, n)."""
         points, moves = self.model(x), self.model.jacobian(x)
-        depth = points[:, 2:].clamp_min(0.1)
-        pixel = (moves[:, :2] - (points[:, :2] / depth)[..., None] * moves[:, 2:]) * (self.focal / depth)[..., None]
-        return self.rows @ pixel
+        n = len(self.target)
+        depth = points[:n, 2:].clamp_min(0.1)
+        pixel = (moves[:n, :2] - (points[:n, :2] / depth)[..., None] * moves[:n, 2:]) * (self.focal / depth)[..., None]
+        found = self.rows @ pixel
+        if self.depth is None:
+            return found
+        behind = (points[n:, 2] > self.depth.limit) / self.depth.sigma
+        return torch.cat([found, F.pad(moves[n:, 2:] * behind[:, None, None], (0, 0, 0, 1))])
 
 
 def _initial(model: PointModel, parameters: Parameters, keypoints: Keypoints, centre: Tensor) -> tuple[Tensor, float]:

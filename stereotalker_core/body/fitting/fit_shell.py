@@ -39,11 +39,22 @@ class Contour(NamedTuple):
     inset: Tensor
 
 
-def outer_contour(body: HalfBody, posed: Posed, camera: Tensor, intrinsics: Tensor, mask: Tensor) -> Contour:
-    """Compare the rendered silhouette of a posed body (batch 1) with mask (1, H, W) in [0, 1]."""
+def outer_contour(
+    body: HalfBody,
+    posed: Posed,
+    camera: Tensor,
+    intrinsics: Tensor,
+    mask: Tensor,
+    drawn: Tensor | None = None,
+) -> Contour:
+    """Compare the rendered silhouette of a posed body (batch 1) with mask (1, H, W) in [0, 1].
+
+    drawn: (F,) bool, the triangles whose silhouette it is; None takes all.
+    """
     size = tuple(mask.shape[-2:])
     points = project(posed.vertices, camera[None], intrinsics)
-    covered = (rasterize(points, body.triangles, size).depth > 0).float()
+    triangles = body.triangles if drawn is None else body.triangles[drawn]
+    covered = (rasterize(points, triangles, size).depth > 0).float()
     pixel = points[0, :, :2]
     x, y = pixel[body.triangles].unbind(-1)
     area = (x[:, 1] - x[:, 0]) * (y[:, 2] - y[:, 0]) - (y[:, 1] - y[:, 0]) * (x[:, 2] - x[:, 0])

@@ -15,7 +15,7 @@ from ...geometry.projection import project
 from ..face_mesh import EYE_CONTOURS, FACE_OUTLINE, LIPS
 from ..model import HalfBody, Posed
 from .fit_pose import PoseFit
-from .fit_shell import outer_contour
+from .fit_shell import Contour, outer_contour
 
 _REACH = 0.022  # m, length of the kernel: about a lid to a brow
 _LARGEST = 0.005  # m, standard deviation of what the model leaves over
@@ -138,8 +138,6 @@ def register_outline(
     reach[body.vertices_in("scalp", "neck")] = _HAIR_REACH
     reach[body.vertices_in("arm.L", "arm.R")] = _ARM_REACH
     reach[body.vertices_in("face", "lips", "eyesocket")] = _SKIN_REACH
-    still = (body.mean[body.mesh_vertices] * body.mesh_weights[..., None]).sum(1)[::4]
-    camera = fit.world_to_camera[:3, :3]
     for _ in range(rounds):
         posed = fit.posed(body, offsets)
         contour = outer_contour(body, posed, fit.world_to_camera, intrinsics, mask)
@@ -148,18 +146,40 @@ def register_outline(
         use = contour.found & ~fixed[contour.vertices] & (metres.abs() < reach[contour.vertices])
         if int(use.sum()) < 8:
             return offsets
-        chosen = contour.vertices[use]
-        across = F.pad(contour.normal[use] * metres[use, None], (0, 1)) @ camera
-        turned = (body.skin_weights[chosen] @ posed.rotations[0].flatten(1)).view(-1, 3, 3)
-        moves = (across[:, None] @ turned)[:, 0]  # back into the rest pose
-        known = torch.cat([rest[chosen], still])
-        values = torch.cat([moves, torch.zeros_like(still)])
-        noise = torch.cat([torch.full_like(metres[use], _EDGE), torch.full_like(still[:, 0], _EDGE / 2)])
-        gram = _matern(known, known, _OUTLINE_REACH) + torch.diag((noise / _OUTLINE_LARGEST).square())
-        weight = torch.linalg.solve(gram.double(), values.double()).to(values.dtype)
-        field = _matern(rest, known, _OUTLINE_REACH) @ weight
-        offsets = offsets + torch.where(fixed[:, None], torch.zeros_like(field), field)
+        offsets = offsets + spread_moves(body, fit, posed, contour, metres, use, fixed)
     return offsets
+
+
+def spread_moves(
+    body: HalfBody,
+    fit: PoseFit,
+    posed: Posed,
+    contour: Contour,
+    metres: Tensor,
+    use: Tensor,
+    fixed: Tensor,
+) -> Tensor:
+    """Offsets (V, 3) in metres of the rest pose that move the silhouette's vertices outwards, and what is near.
+
+    posed: the fit as it is drawn.
+    contour: its silhouette.
+    metres: (M,) how far its vertices should move.
+    use: (M,) bool, those that count.
+    fixed: (V,) bool, vertices that stay.
+    """
+    rest = body.mean
+    still = (rest[body.mesh_vertices] * body.mesh_weights[..., None]).sum(1)[::4]
+    chosen = contour.vertices[use]
+    across = F.pad(contour.normal[use] * metres[use, None], (0, 1)) @ fit.world_to_camera[:3, :3]
+    turned = (body.skin_weights[chosen] @ posed.rotations[0].flatten(1)).view(-1, 3, 3)
+    moves = (across[:, None] @ turned)[:, 0]  # back into the rest pose
+    known = torch.cat([rest[chosen], still])
+    values = torch.cat([moves, torch.zeros_like(still)])
+    noise = torch.cat([torch.full_like(metres[use], _EDGE), torch.full_like(still[:, 0], _EDGE / 2)])
+    gram = _matern(known, known, _OUTLINE_REACH) + torch.diag((noise / _OUTLINE_LARGEST).square())
+    weight = torch.linalg.solve(gram.double(), values.double()).to(values.dtype)
+    field = _matern(rest, known, _OUTLINE_REACH) @ weight
+    return torch.where(fixed[:, None], torch.zeros_like(field), field)
 
 
 def _matern(a: Tensor, b: Tensor, reach: float) -> Tensor:

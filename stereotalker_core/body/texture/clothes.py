@@ -1,8 +1,7 @@
 """Clothes where the portrait does not show them: behind arms, below and beside its edges, on the sides and the back.
 
-Behind arms and hands the seen cloth is laid on in pieces of itself (inpaint.py). Beyond the picture's edges it goes on
-in columns: each keeps the colour with which it leaves the picture, so that a lapel, a tie or a row of buttons goes
-straight on, and carries the weave and folds of the cloth above it. Sides and back keep their colours and get the weave.
+Behind arms and hands the seen cloth is laid on in pieces of itself (inpaint.py); below the picture's edge it goes on as
+clothes_below.py tells. Sides and back keep their colours and get the weave.
 """
 
 from typing import NamedTuple
@@ -12,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...pixels.inpaint import complete
+from .clothes_below import continued
 from .fill_limbs import skin_like
 from .light import relit, shade
 from .portrait_view import PortraitView
@@ -21,24 +21,23 @@ _LARGEST = 384  # px of the longer side of the picture of cloth that pieces are 
 _ENOUGH, _FEW = 0.08, 400  # share of that picture, and pixels, that must be cloth
 _COARSE = 128  # px of the longer side on which skin is followed from the face
 _RIM, _SPECK = 1, 3  # px of that picture: of the rim of what is cloth, and half of what is too thin to be cloth
-_EDGE_ROWS = 0.010  # m at the picture's edge whose mean is the colour of a column
 _WEAVE = 0.012  # m over which the weave is averaged away
-_STRIP = 0.07  # m above the edge that lend their weave
+_AXIS = 0.01  # m from the middle of the body that count as it
 _LOUDEST = 0.20  # colour units (-1..1) of weave: what differs more is another thing, not its weave
 _FACING = (0.05, 0.30)  # cosine to the camera between which a picture of the front serves
+_BUMP = 4  # texels around one whose facing counts for it
 _DRAWN = 0.6  # confidence of what is drawn so
 _CLOTH_NEAR, _CLOTH_SHARE = 0.35, 0.1  # distance of colours of which share of the cloth a sleeve of it has
 
 
 class Cloth(NamedTuple):
-    """Cloth (3, h, w) without arms, its weave (3, h, w), the colours (3, w) at its edge, and where it was."""
+    """Cloth (3, h, w) without arms and continued below its row `seen`, its weave (3, h, w), and where it was."""
 
     picture: Tensor
     weave: Tensor
-    column: Tensor
     origin: tuple[float, float]
     scale: float
-    strip: int
+    seen: int
 
 
 def cloth_of(view: PortraitView, lifter: Lifter, cloth: Tensor | None, skin: Tensor) -> Cloth | None:
@@ -68,12 +67,21 @@ def cloth_of(view: PortraitView, lifter: Lifter, cloth: Tensor | None, skin: Ten
     sure = _opened(share > 0.6)
     if int(sure.sum()) < _FEW or float(sure.float().mean()) < _ENOUGH:
         return None
-    picture = complete(small[0], ~sure[0])
-    metre = scale * float(view.focal[0] / view.vertex[:, 2].median())  # px
-    row = max(1, min(size[0], round(_EDGE_ROWS * metre)))
-    weave = _soft(picture, max(1, round(_WEAVE * metre)))
-    strip = max(2, min(size[0], round(_STRIP * metre)))
-    return Cloth(picture, weave, picture[:, -row:].mean(1), (float(x0), float(y0)), scale, strip)
+    metre = scale * view.fineness  # px
+    middle = (_middle(view, lifter, y1) - x0) * scale
+    picture, plain = continued(complete(small[0], ~sure[0]), sure[0, 0], metre, middle)
+    return Cloth(picture, _soft(plain, max(1, round(_WEAVE * metre))), (float(x0), float(y0)), scale, size[0])
+
+
+def _middle(view: PortraitView, lifter: Lifter, row: int) -> float:
+    """The column in which the picture shows the front middle of the trunk nearest to a row."""
+    at = (lifter.dressed & (lifter.aside < _AXIS)).nonzero().squeeze(1)
+    pixel, facing, _ = view.place(lifter.corners[at], lifter.weight[at])
+    front = pixel[facing > 0]
+    if not len(front):
+        return view.columns / 2
+    near = (front[:, 1] - row).abs().topk(min(50, len(front)), largest=False).indices
+    return float(front[near, 0].median())
 
 
 def _bare(view: PortraitView, lifter: Lifter, skin: Tensor) -> Tensor:
@@ -131,19 +139,25 @@ def drawn_clothes(view: PortraitView, lifter: Lifter, cloth: Cloth, prior: Tenso
     pixel, facing, normal = view.place(lifter.corners[at], lifter.weight[at])
     x, y = ((pixel - pixel.new_tensor(cloth.origin)) * cloth.scale).unbind(1)
     height, width = cloth.picture.shape[-2:]
-    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    last = (height - cloth.seen) // 4  # what goes on further repeats the last quarter of what goes on
+    down = torch.where(y < height, _mirrored(y, height), height - _mirrored(y - height, max(1, last)))
     across = _mirrored(x, width)
-    weave_row = torch.where(y < height, _mirrored(y, height), height - _mirrored(y - height, cloth.strip))
-    weave = _looked_up(cloth.weave, across, weave_row)
-    column = _looked_up(cloth.column[:, None], across, torch.full_like(y, 0.5))
-    colour = torch.where(inside[:, None], _looked_up(cloth.picture, across, y), column + weave)
+    weave, colour = (_looked_up(values, across, down) for values in (cloth.weave, cloth.picture))
     if view.light is not None:
         colour = relit(colour, 1 / shade(normal, view.light))
+    facing = _dilated(facing, lifter, at)
     front = ((facing - _FACING[0]) / (_FACING[1] - _FACING[0])).clamp(0, 1) * lifter.dressed[at]
     out, confidence = torch.zeros_like(prior), torch.zeros_like(prior[:, 0])
     out[at] = torch.lerp(prior[at] + weave, colour, front[:, None]).clamp(-1, 1)
     confidence[at] = _DRAWN
     return out, confidence
+
+
+def _dilated(facing: Tensor, lifter: Lifter, at: Tensor) -> Tensor:
+    """The cosines (n,) of texels `at`, each the largest of those around it: cloth does not follow every bump."""
+    size = lifter.size
+    atlas = facing.new_full((size * size,), -1.0).index_copy(0, lifter.texel[at], facing).view(1, 1, size, size)
+    return F.max_pool2d(atlas, 2 * _BUMP + 1, 1, _BUMP).flatten()[lifter.texel[at]]
 
 
 def _mirrored(place: Tensor, size: int) -> Tensor:

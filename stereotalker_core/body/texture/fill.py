@@ -11,6 +11,7 @@ from ..model import HalfBody
 from .fill_back import back_colours
 from .fill_hair import hair_colours
 from .fill_limbs import cloth_colour, limb_colours, skin_like
+from .hand_marks import marked
 from .texels import Lifter
 
 _WEAK = 0.1  # confidence of what like surface tells
@@ -26,6 +27,8 @@ _SKIN_CHROMA = 0.25  # of usual skin: a picture with less is paler or grey, and 
 _NEARLY_GREY = 3.0  # times the saturation of a portrait below which a template loses its own
 _PUPIL = 0.05
 _CRISP = 0.4  # of what a binomial blur takes away: about what two bilinear look-ups do
+_FINE = (280.0, 840.0)  # px a metre from which on, and from which wholly
+LARGEST_SIDE = 512
 _CLOTH = (0.23, 0.24, 0.26)  # of a person of whom only the head is seen
 _NOT_ITS_OWN = 2.0  # m of likeness between skin and what everybody's clothes cover
 
@@ -57,6 +60,8 @@ def registered_priors(
     prior = _alike(*known, lifter.likeness_cut, lifter.ears)  # ears are redder than skin
     limbs, known = limb_colours(lifter, colour, photo, skin)
     prior = torch.where(known[:, None], limbs, prior)
+    hands = lifter.hands.nonzero().squeeze(1)
+    prior = prior.index_copy(0, hands, marked(prior[hands], lifter.hand_tint[hands], lifter.palm[hands]))
     back, behind = back_colours(lifter, colour, photo, skin)
     prior = torch.lerp(prior, back, behind[:, None])
     hair = hair_colours(lifter.hair_place, filled[lifter.hair], confidence[lifter.hair], skin)
@@ -293,13 +298,18 @@ def to_atlas(lifter: Lifter, filled: Tensor, confidence: Tensor, photo: Tensor) 
     return colour[0].clamp(-1, 1), visibility[0].clamp(0, 1)
 
 
-def sharpened(atlas: Tensor, visibility: Tensor) -> Tensor:
+def sharpened(atlas: Tensor, visibility: Tensor, fineness: float) -> Tensor:
     """The atlas (3, A, A) with seen texels, visibility (1, A, A), as crisp as the photograph was.
 
     A pixel is looked up twice between texels before it is drawn, from the photograph and from the atlas: each takes the
-    finest detail away.
+    finest detail away. A person who is small in the picture is drawn with more than one texel a pixel and loses less.
+
+    fineness: px a metre of the person in a picture of at most LARGEST_SIDE px.
     """
-    kernel = atlas.new_tensor([0.25, 0.5, 0.25])
-    soft = F.pad(atlas[:, None], (1, 1, 1, 1), mode="replicate")
-    soft = F.conv2d(F.conv2d(soft, kernel.view(1, 1, 1, 3)), kernel.view(1, 1, 3, 1))[:, 0]
-    return (atlas + _CRISP * visibility * (atlas - soft)).clamp(-1, 1)
+    crisp = _CRISP * min(1.0, max(0.0, (fineness - _FINE[0]) / (_FINE[1] - _FINE[0])))
+    soft = F.pad(atlas[None], (1, 1, 1, 1), mode="replicate")[0]
+    for axis in (-1, -2):  # shifted sums: many times as fast as a convolution of one channel
+        length = soft.shape[axis] - 2
+        first, middle, last = (soft.narrow(axis, k, length) for k in range(3))
+        soft = (first + last).mul_(0.25).add_(middle, alpha=0.5)
+    return (atlas + crisp * visibility * (atlas - soft)).clamp(-1, 1)

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from ..model import HalfBody, Posed
 from .clothes import cloth_of, drawn_clothes
-from .fill import levelled, lid_colours, plain_priors, registered_priors, sharpened, skin_colour, to_atlas
-from .fill_limbs import bare_arms_on_clothes, cloth_colour
+from .fill import LARGEST_SIDE, levelled, lid_colours, plain_priors, registered_priors, sharpened, skin_colour, to_atlas
+from .fill_limbs import bare_arms_on_clothes, cloth_colour, clothes_on_bare_arms, seen_arms
+from .hand_marks import marked
 from .light import UNLIT, find_light, softened
 from .portrait_view import PortraitView, Trust
 from .texels import ATLAS, Lifter
@@ -96,12 +97,15 @@ def _lift(body: HalfBody, lifter: Lifter, view: PortraitView) -> tuple[Tensor, T
     there = body.mirror[lifter.corners]
     mirrored, seen_there = view.sample(there, lifter.weight, *kinds)
     if trust.registered:
-        beside, beside_there = (
-            view.beside_arms(corners, lifter.weight, lifter.dressed) for corners in (lifter.corners, there)
-        )
+        place = (lifter.weight, lifter.dressed, lifter.shoulders)
+        beside, beside_there = (view.beside_arms(corners, *place) for corners in (lifter.corners, there))
         cloth = cloth_colour(lifter, colour, photo, beside)
         photo = photo * ~bare_arms_on_clothes(lifter, colour, cloth, skin, beside)
         seen_there = seen_there * ~bare_arms_on_clothes(lifter, mirrored, cloth, skin, beside_there)
+        arms = seen_arms(lifter, colour, photo, skin)
+        photo = photo * ~clothes_on_bare_arms(lifter, arms, colour)
+        seen_there = seen_there * ~clothes_on_bare_arms(lifter, arms, mirrored)
+        seen_there = seen_there * ~(lifter.dressed & view.outside(lifter.corners, lifter.weight))
         mirrored = levelled(lifter, colour, mirrored, photo * seen_there * ~lifter.templated)
     other = seen_there * (1 - photo) * (trust.hands | ~lifter.hands) * (lids == 0) * ~lifter.templated
     confidence = photo + other
@@ -110,14 +114,19 @@ def _lift(body: HalfBody, lifter: Lifter, view: PortraitView) -> tuple[Tensor, T
         filled = torch.lerp(filled, lid_colours(lifter, colour, photo), lids[:, None])
         confidence = torch.where(lids > 0, torch.ones_like(confidence), confidence)
     if not trust.hands:
-        filled[lifter.hands], confidence[lifter.hands] = skin, 1.0
+        bare = skin.expand(int(lifter.hands.sum()), 3)
+        drawn = marked(bare, lifter.hand_tint[lifter.hands], lifter.palm[lifter.hands]) if trust.registered else bare
+        filled[lifter.hands], confidence[lifter.hands] = drawn, 1.0
     known = (lifter, body.n_vertices, colour, photo, filled, confidence, skin)
     if not trust.registered:
         return to_atlas(lifter, *plain_priors(*known), photo)
     picture = cloth_of(view, lifter, cloth, skin)
     draw = None if picture is None else partial(drawn_clothes, view, lifter, picture)
     atlas, visibility = to_atlas(lifter, *registered_priors(*known, draw), photo)
-    return sharpened(atlas, visibility), visibility
+    crisp = torch.zeros_like(visibility).flatten().index_copy(0, lifter.texel, lifter.dressed.to(visibility))
+    crisp = torch.maximum(visibility, crisp.view_as(visibility))  # drawn clothes are looked up twice, too
+    fineness = view.fineness * min(1.0, LARGEST_SIDE / max(view.rows, view.columns))
+    return sharpened(atlas, crisp, fineness), visibility
 
 
 def _own(lifter: Lifter, seen: Tensor, shut: Tensor, trust: Trust) -> Tensor:

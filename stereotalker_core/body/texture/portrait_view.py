@@ -24,6 +24,7 @@ _LIMB_RAMP = (0.05, 0.35)  # both on arms and hands, whose depth nobody knows we
 # m around hands in which nothing else shows itself: registered, located only, not located
 _EXACT_MARGIN, _HAND_MARGIN, _HAND_DOUBT = 0.010, 0.005, 0.03
 _ARM_BREADTH = 0.08  # m beside an arm in which its skin may be taken for the trunk
+_UPPER_ARM_BREADTH = 0.03  # the same beside an upper arm, which the outline holds
 _NEAR, _EXACT_NEAR = 0.010, 0.004  # m behind the nearest surface that still count as it; where registered
 _DEPTH_EDGE, _EXACT_EDGE = 0.04, 0.02  # m between neighbouring pixels; where registered
 _LARGEST = 1536  # px; a larger portrait holds more than the atlas can
@@ -100,9 +101,17 @@ class PortraitView:
             inside = -largest_around(-inside, 1)
         clear = 1 - self._near(body, fragments, ("hand.L", "hand.R"), self._margin(trust))
         self.arms = self._near(body, fragments, ("arm.L", "arm.R", "hand.L", "hand.R"), _ARM_BREADTH)[0, 0]
+        self.forearms = self._near(body, fragments, ("hand.L", "hand.R"), _ARM_BREADTH, _fore(body))[0, 0]
+        upper = self._near(body, fragments, ("arm.L", "arm.R"), _UPPER_ARM_BREADTH)[0, 0]
+        self.limbs = torch.maximum(self.forearms, upper)
         trusted = inside * (spread < (_EXACT_EDGE if trust.registered else _DEPTH_EDGE))
         parts = torch.where(depth > 0, body.triangle_part[fragments.triangle[0].clamp_min(0)].to(z), -2)[None, None]
         self.maps = torch.cat([z, trusted, clear, parts], 1)[0]  # depth; trusted; no hand near; part in front
+
+    @property
+    def fineness(self) -> float:
+        """Pixels a metre of the body in the picture."""
+        return float(self.focal[0] / self.vertex[:, 2].median())
 
     @staticmethod
     def _margin(trust: Trust) -> float:
@@ -110,27 +119,39 @@ class PortraitView:
             return _HAND_DOUBT
         return _EXACT_MARGIN if trust.registered else _HAND_MARGIN
 
-    def _near(self, body: HalfBody, fragments: Fragments, parts: tuple[str, ...], margin: float) -> Tensor:
-        """(1, 1, H, W): 1 within `margin` metres of these parts where they are seen."""
+    def _near(
+        self,
+        body: HalfBody,
+        fragments: Fragments,
+        parts: tuple[str, ...],
+        margin: float,
+        also: Tensor | None = None,
+    ) -> Tensor:
+        """(1, 1, H, W): 1 within `margin` metres of these parts, and of triangles (F,) bool, where they are seen."""
         triangle = fragments.triangle[0]
         ids = torch.tensor([body.part_index[n] for n in parts], device=triangle.device)
-        found = (triangle >= 0) & torch.isin(body.triangle_part, ids)[triangle]
+        chosen = torch.isin(body.triangle_part, ids)
+        found = (triangle >= 0) & (chosen if also is None else chosen | also)[triangle]
         if not bool(found.any()):
             return found.float()[None, None]
         radius = max(1, round(margin * float(self.focal[0] / fragments.depth[0][found].median())))
         return largest_around(found.to(torch.uint8), radius)[None, None].to(self.image)
 
-    def beside_arms(self, corners: Tensor, weight: Tensor, where: Tensor) -> Tensor:
+    def beside_arms(self, corners: Tensor, weight: Tensor, where: Tensor, shoulders: Tensor) -> Tensor:
         """(N,) bool: surface points (corners (N, 3), barycentric weight (N, 3)) that the picture shows near an arm.
 
         where: (N,) bool, the points that are asked for; false at others.
+        shoulders: (N,) bool, points above the armpits, which an upper arm does not hide: near a forearm or a hand only.
         """
         out, where = torch.zeros_like(where), where.nonzero().squeeze(1)
         corners, weight = corners.index_select(0, where), weight.index_select(0, where)
         value = sum(self.vertex.index_select(0, corners[:, i]) * weight[:, i : i + 1] for i in range(3))
         pixel = value[:, :2] / value[:, 2:3].clamp_min(1e-6) * self.focal + self.centre
         cell = pixel.long().clamp_min(0).minimum(pixel.new_tensor([self.columns - 1, self.rows - 1]).long())
-        return out.index_copy(0, where, self.arms[cell[:, 1], cell[:, 0]] > 0.5)
+        near = torch.where(
+            shoulders.index_select(0, where), *(m[cell[:, 1], cell[:, 0]] > 0.5 for m in (self.forearms, self.limbs))
+        )
+        return out.index_copy(0, where, near)
 
     def place(self, corners: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Pixels (N, 2) of surface points, the cosine (N,) to the camera, and normals (N, 3) in world axes."""
@@ -138,6 +159,11 @@ class PortraitView:
         normal = sum(self.normal.index_select(0, corners[:, i]) * weight[:, i : i + 1] for i in range(3))
         pixel = value[:, :2] / value[:, 2:3].clamp_min(1e-6) * self.focal + self.centre
         return pixel, value[:, 3], F.normalize(normal, dim=1)
+
+    def outside(self, corners: Tensor, weight: Tensor) -> Tensor:
+        """(N,) bool: surface points (corners (N, 3), barycentric weight (N, 3)) beyond the picture's edges."""
+        pixel, _, _ = self.place(corners, weight)
+        return ((pixel <= 1) | (pixel >= pixel.new_tensor([self.columns, self.rows]) - 1)).any(1)
 
     def sample(
         self,
@@ -192,6 +218,12 @@ class PortraitView:
             return _EXACT_RAMP
         least, reach = (torch.where(limb, a, b) for a, b in zip(_LIMB_RAMP, _EXACT_RAMP, strict=True))
         return least, reach
+
+
+def _fore(body: HalfBody) -> Tensor:
+    """(F,) bool: triangles of the forearms."""
+    bones = [body.bone_index[f"{bone}.{side}"] for bone in ("lowerarm01", "lowerarm02") for side in "LR"]
+    return (body.skin_weights[:, bones].sum(1) > 0.5)[body.triangles].all(1)
 
 
 def _fit_size(image: Tensor, mask: Tensor, intrinsics: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,5 +1,7 @@
 """The texture atlas of a body: which surface point every texel shows, and what is known of it before any picture."""
 
+from functools import lru_cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -8,6 +10,7 @@ from ..face_mesh import EYE_CONTOURS
 from ..model import HalfBody
 from ..rasterize import rasterize
 from .fill_hair import polar
+from .hand_marks import hand_marks
 
 ATLAS = 1024  # texels a side: enough for a face at 512 px
 TEMPLATE = {  # colours in [0, 1] under a bright even light
@@ -29,6 +32,7 @@ _HAIR_LINE = ((-0.02, 0.080), (0.06, 0.050), (0.073, 0.0), (0.11, 0.004), (0.145
 # the same as people wear it: hair goes down behind the ear, too
 _CUT_LINE = ((-0.02, 0.080), (0.06, 0.050), (0.073, 0.0), (0.100, -0.010), (0.115, -0.040), (0.165, -0.066))
 _IRIS_ANGLE, _PUPIL_ANGLE = 0.42, 0.17  # radians from the optical axis of the asset's eyeball
+_ARMPIT = 0.06  # m below the shoulder joints
 _UNFOLDS = (0.25, 0.45)  # shares of the largest movement of a blink between which skin becomes lid
 _LASH_LINE = (0.0012, 0.0040)  # m from the rim of the lids up to which the photograph stays: lashes and liner lie there
 
@@ -55,6 +59,13 @@ def arm_coordinate(body: HalfBody, points: Tensor) -> Tensor:
         second = upper.norm() + (points - elbow) @ F.normalize(fore, dim=0)
         out = torch.where(own, torch.where(bent, second, first), out)
     return out.clamp_min(0)
+
+
+@lru_cache(maxsize=1)
+def usual_lifter(body: HalfBody, device: str) -> "Lifter":
+    """The table of a body on a device, made once for all its portraits; usable in and outside of inference mode."""
+    with torch.inference_mode(False), torch.no_grad():
+        return Lifter(body)
 
 
 class Lifter(nn.Module):
@@ -85,6 +96,8 @@ class Lifter(nn.Module):
     pupil: Tensor
     along: Tensor
     left: Tensor
+    shoulders: Tensor
+    outer: Tensor
     around_eyes: Tensor
     above_eyes: Tensor
     ears: Tensor
@@ -134,6 +147,8 @@ class Lifter(nn.Module):
             "pupil": self._eye_angle < _PUPIL_ANGLE,
             "along": arm_coordinate(body, (body.mean[corners] * weight[..., None]).sum(1)),  # (N,) m from the shoulder
             "aside": (body.mean[corners] * weight[..., None]).sum(1)[:, 0].abs(),  # (N,) m from the middle
+            "shoulders": (body.mean[corners] * weight[..., None]).sum(1)[:, 2] > self._armpits(body),  # (N,) bool
+            "outer": self._outer(body, corners, weight),  # (N,) bool
             "left": (body.mean[corners] * weight[..., None]).sum(1)[:, 0] > 0,  # (N,) bool: the person's left half
             "around_eyes": self._around_eyes(body, corners, weight, part),  # (N,) bool: bare skin near an eye
             "above_eyes": self._above_eyes(body, corners, weight),  # (N,) bool: between lids and brow
@@ -146,6 +161,7 @@ class Lifter(nn.Module):
                 body, _HAIR_LINE
             ),  # (V, features) whose distance in metres says how unlike two vertices are
         }
+        buffers["hand_tint"], buffers["palm"] = hand_marks(body, corners, weight, hands)  # (N, 3), (N,)
         for name, value in buffers.items():
             self.register_buffer(name, value, persistent=False)
 
@@ -163,6 +179,17 @@ class Lifter(nn.Module):
             away = F.normalize(point[mask] - body.bone_mean[body.bone_index[name]], dim=1)
             self._eye_angle[mask] = torch.acos((-away[:, 1]).clamp(-1, 1))  # the gaze of the A pose is -y
         return colour, templated
+
+    @staticmethod
+    def _armpits(body: HalfBody) -> Tensor:
+        """Height () m from which on nothing of the trunk lies behind a hanging arm."""
+        return body.bone_mean[body.bone_index["upperarm01.L"], 2] - _ARMPIT
+
+    @staticmethod
+    def _outer(body: HalfBody, corners: Tensor, weight: Tensor) -> Tensor:
+        """(N,) bool: surface that looks away from the middle of the body, beside which no trunk is seen."""
+        away = body.normals(body.mean[None])[0, :, 0] * body.mean[:, 0].sign()
+        return (away[corners] * weight).sum(1) > 0
 
     @staticmethod
     def _blinked(body: HalfBody, corners: Tensor, weight: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ _PRESENT = 0.85  # of the hand network, from which a hand counts: ears and cheek
 _TILES = 0.67  # of the longer side, beside the whole picture
 _MOST = 12  # proposals looked at
 _NEAR = 0.5  # head heights that a drawn hand's points may lie from the motion's on average; further is another hand
+_PART, _INSIDE = 0.7, 0.8  # of a hand's extent below which, and share of points inside it from which, another is a part
 _PALM = (0, 1, 5, 9, 13, 17)
 
 
@@ -40,8 +41,9 @@ def find_all_hands(networks: Perception, image: Tensor) -> list[Hand]:
 
 
 def distinct_hands(hands: Sequence[Hand]) -> list[Hand]:
-    """Hands found several times, each once: the surest of those whose points nearly coincide."""
+    """Hands found several times, each once: the surest of those whose points nearly coincide, and no part of a hand."""
     kept: list[Hand] = []
+    hands = [hand for hand in hands if not any(_part_of(hand, other) for other in hands)]
     for hand in sorted(hands, key=lambda h: -h.presence):
         if not any(_same(hand, other) for other in kept):
             kept.append(hand)
@@ -53,10 +55,22 @@ def _same(one: Hand, other: Hand) -> bool:
 
     Clasped hands lie further apart; the extent, because the palm of a hand that points at the camera has no length.
     """
-    extent = max(float((hand.points.amax(0) - hand.points.amin(0)).max()) for hand in (one, other))
+    extent = max(_extent(one), _extent(other))
     apart = float((one.points - other.points).norm(dim=1).mean())
     middles = float((one.points.mean(0) - other.points.mean(0)).norm())
     return apart < 0.25 * extent or middles < 0.2 * extent
+
+
+def _part_of(small: Hand, large: Hand) -> bool:
+    """What is much smaller and lies inside of another hand is a part of it: bent finger tips look like a hand."""
+    low, high = large.points.amin(0), large.points.amax(0)
+    inside = ((small.points >= low) & (small.points <= high)).all(1)
+    return _extent(small) < _PART * _extent(large) and float(inside.float().mean()) > _INSIDE
+
+
+def _extent(hand: Hand) -> float:
+    """The longer side of the box around the points, px."""
+    return float((hand.points.amax(0) - hand.points.amin(0)).max())
 
 
 def _apart(found: list[Detection]) -> list[Detection]:
@@ -125,5 +139,10 @@ def _within(points: Tensor, size: tuple[int, int]) -> bool:
 def hand_tone(image: Tensor, hands: Sequence[Hand], mesh: Tensor) -> float:
     """CIE76 colour distance between the palms (or backs) of the hands and the cheeks; NaN where either is not seen."""
     face = skin_colour(image, [mesh[list(cheek), :2] for cheek in CHEEKS])
-    hand = skin_colour(image, [one.points[list(_PALM)] for one in hands]) if hands else None
+    hand = hand_colour(image, hands)
     return math.nan if face is None or hand is None else float((face - hand).norm())
+
+
+def hand_colour(image: Tensor, hands: Sequence[Hand]) -> Tensor | None:
+    """Median L*a*b* (3,) of palms or backs of hands; None where they are not seen."""
+    return skin_colour(image, [one.points[list(_PALM)] for one in hands]) if hands else None

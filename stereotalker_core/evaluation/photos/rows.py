@@ -27,7 +27,7 @@ from .backdrop import key_of
 from .clothes import below_edge_detail
 from .frames import OPEN, OWN, SHUT, SIDES, TURNED, Frame, draw_own, draw_shot, framed, framed_points, shots
 from .hair import colours_within, hair_pixels
-from .hands import find_all_hands, hand_errors, hand_tone, posed_hands
+from .hands import find_all_hands, hand_colour, hand_errors, hand_tone, posed_hands
 from .identity import cosine, embedding, load_embedder
 from .metrics import (
     eye_opening,
@@ -95,8 +95,8 @@ def measure(path: str | Path, settings: Settings) -> Row:
     person = everybody[0] if everybody else None
     row["half_body"] = person is not None and shows_arms(person)
     frames = draw_all(tools, scene.identity, row["half_body"], settings)
-    detail = below_edge_detail(tools.models, scene.identity, tools.motion[:1], settings.size)
-    row |= {} if math.isnan(detail) else {"below_edge_detail": detail}
+    detail, calm = below_edge_detail(tools.models, scene.identity, tools.motion[:1], settings.size)
+    row |= {} if math.isnan(detail) else {"below_edge_detail": detail, "below_edge_calm": calm}
     row |= measure_frames(tools, portrait.image, person, scene.identity, frames)
     if settings.out:
         folder = Path(settings.out) / "frames" / path.name
@@ -230,7 +230,9 @@ def _hand_row(
 ) -> Row:
     """Hands in every frame of a half body; of a head-and-shoulder crop, in a few of them."""
     looked = [name for name in frames if name in _FEW or (half_body and name not in SIDES)]
-    counts, errors, wanted, tones = {}, [], 0, []
+    counts, errors, wanted, tones, own = {}, [], 0, [], []
+    photographed = find_all_hands(tools.judge, image)
+    known = hand_colour(image, photographed)
     for name in looked:
         frame = frames[name]
         hands = find_all_hands(tools.judge, frame.picture)
@@ -241,8 +243,10 @@ def _hand_row(
         drawn = found.get(name)
         if drawn is not None and hands:
             tones.append(hand_tone(frame.picture, hands, drawn))
+        shown = hand_colour(frame.picture, hands)
+        if known is not None and shown is not None:
+            own.append(float((known - shown).norm()))
     tones = [tone for tone in tones if not math.isnan(tone)]
-    photographed = find_all_hands(tools.judge, image)
     row: Row = {
         "hands": counts,
         "hands_photo": float(len(photographed)),
@@ -258,4 +262,7 @@ def _hand_row(
         row["hand_error"] = sum(errors) / len(errors)
     if tones:
         row["hand_tone"] = sum(tones) / len(tones)
+    if own or tones:  # where the photograph shows hands they are what drawn ones should look like, else the face is
+        told = own or tones
+        row["hand_tone_own"] = sum(told) / len(told)
     return row

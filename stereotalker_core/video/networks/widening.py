@@ -25,7 +25,7 @@ def append_units(layer: nn.Module, down: Tensor, up: Tensor) -> None:
     value, gate = first.weight.chunk(2)
     value_bias, gate_bias = first.bias.chunk(2)
     down, up = down.to(value), (up / _OPEN).to(last.weight).expand(last.out_features, -1)
-    weight = torch.cat([value, down, gate, torch.zerosreplaced(down)])
+    weight = torch.cat([value, down, gate, torch.zeros_like(down)])
     bias = torch.cat([value_bias, value_bias.new_zeros(len(down)), gate_bias, gate_bias.new_full((len(down),), _OPEN)])
     first.weight, first.bias = replaced(first.weight, weight), replaced(first.bias, bias)
     first.out_features = len(weight)

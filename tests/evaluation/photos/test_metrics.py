@@ -174,6 +174,16 @@ def test_three_hands_are_three_and_one_found_thrice_is_one():
     assert len(photo_hands.distinct_hands(side_by_side)) == 2
 
 
+def test_finger_tips_inside_of_a_hand_are_no_second_hand():
+    whole = torch.rand(21, 2, generator=torch.Generator().manual_seed(1)) * 100
+    tips = torch.tensor([70.0, 10.0]) + torch.rand(21, 2, generator=torch.Generator().manual_seed(2)) * 25
+    found = photo_hands.distinct_hands([Hand(whole, 0.9, 0.5), Hand(tips, 0.95, 0.5)])
+    assert len(found) == 1 and bool((found[0].points == whole).all())  # the whole hand, though the tips are surer
+    beside = photo_hands.distinct_hands([Hand(whole, 0.9, 0.5), Hand(tips + 90, 0.95, 0.5)])
+    assert len(beside) == 2
+
+
+
 def test_hands_are_compared_with_the_motion():
     meant = {"L": hand(200, 200).points, "R": hand(60, 200).points}
     errors, wanted = photo_hands.hand_errors([hand(63, 204), hand(200, 200)], meant, 100.0, (256, 256))
