@@ -127,6 +127,8 @@ def device(args: argparse.Namespace) -> str:
     """Where the networks run; ValueError for a device that is not there."""
     if args.device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
+    if args.device.partition(":")[0] == "meta":  # tensors without values
+        raise ValueError("device 'meta' computes nothing; choose cpu or cuda")
     try:
         torch.zeros(1, device=args.device)
     except (RuntimeError, AssertionError) as error:  # torch raises either, by the way it was built
