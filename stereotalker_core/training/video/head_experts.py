@@ -174,7 +174,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--lr", type=float, default=1.5e-3)
     options = parser.parse_args(arguments)
     data = AvatarData(find_shards(options.data, options.unfinished), part_names())
-    experts = train_head(NanoRenderer.load(options.renderer), data, options.run, options.steps, options.seed, lr=options.lr)
+    renderer = NanoRenderer.load(options.renderer)
+    experts = train_head(renderer, data, options.run, options.steps, options.seed, lr=options.lr)
     info = provenance(options.seed, frames=len(data), identities=len(data.portraits))
     checkpoint.save(experts, options.out, **info)
 
