@@ -18,6 +18,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -172,6 +173,6 @@ def install_experts(unet: nn.Module) -> ExpertContext:
     return context
 
 
-def expert_layers(unet: nn.Module) -> dict[str, nn.Module]:
+def expert_layers(unet: nn.Module) -> dict[str, Any]:
     """Layer name -> feed-forward that can carry experts, in the order of the network."""
     return {module.layer: module for module in unet.modules() if isinstance(module, MoEFeedForward)}
