@@ -2,8 +2,8 @@
 
     python tools/check_types.py [--renew]
 
-The baseline (tools/types_baseline.json: {file: errors} of basedpyright's mode "basic") may only fall: --renew writes the
-counts as they are and refuses a file that has grown. Needs the extra `dev`; nothing else is downloaded.
+The baseline (tools/types_baseline.json: {file: errors} of basedpyright's mode "basic") may only fall: --renew writes
+the counts as they are and refuses a file that has grown. Needs the extra `dev`; nothing else is downloaded.
 """
 
 import argparse
