@@ -82,7 +82,7 @@ def wan_vace() -> Graph:
         "## Wan VACE by our skeleton and depth\nThe motion at 16 frames a second steers two *WanVaceToVideo* nodes, "
         "one behind the other: skeleton, then depth at half strength; the portrait is the reference. " + ANYWHERE,
         "Needs wan2.1_vace_1.3B, its text encoder and VAE (press *Download* where ComfyUI offers it); the *control* "
-        "video needs none of them. `length` is 4 n + 1 frames, 16 a second. Instead of *depth*, *lift* keeps the clothes.",
+        "video needs none of them. `length` is 4 n + 1 frames, 16 a second. *lift* instead of *depth* keeps clothes.",
     )
     g.guided()
     g.wan("wan2.1_vace_1.3B_fp16.safetensors")

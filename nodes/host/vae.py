@@ -93,7 +93,7 @@ class ClipVAE:
 
         if samples.ndim != 4 or samples.shape[1] != self.latent_channels:
             raise ValueError(
-                f"latents of shape {tuple(samples.shape)} are not this VAE's, which has {self.latent_channels} channels; "
+                f"latents of shape {tuple(samples.shape)} are not this VAE's, of {self.latent_channels} channels; "
                 "decode those of a KSampler behind Stereo-Talker Conditioning, with the `vae` output of it"
             )
         if self.clip is None and self.image_encoder is None and len(samples) > 1:
