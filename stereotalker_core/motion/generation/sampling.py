@@ -222,6 +222,7 @@ def _windows_of_motion(models, audio, transcript, speech, callback, options) -> 
     styles = style_track(options.style, options.emotions, len(channels)).to(models.device)
     plan = windows(len(channels), config.window, config.seed, config.lookahead)
     active = voice_activity(channels[:, : len(PHONES)].log()).cpu()
+    shut = closing(channels[:, : len(PHONES)])
     idle, quiet = idleness(active).clamp_min(HANDS[options.hands]), 1 - active
     centre = net.codec.decode_motion(torch.zeros(1, net.codec.width, device=models.device))
     past = channels.new_zeros(0, net.codec.width)  # the latest frames, normalised
@@ -241,18 +242,18 @@ def _windows_of_motion(models, audio, transcript, speech, callback, options) -> 
         past = torch.cat([past, fresh])[-config.window :]
         motion = apply_controls(net.codec.decode_motion(fresh), centre, window.start, options)
         new = slice(window.start, window.stop)
-        motion = _closed(motion, channels[new], active[new], options.lip_closure).to("cpu")
+        motion = _closed(motion, shut[new], active[new], options.lip_closure).to("cpu")
         body = options.liveliness * options.motion_strength
         head = body * options.head_strength
         motion = with_bearing(motion, options.seed, window.start, quiet, head, body)
         yield lowered(motion, idle[new])
 
 
-def _closed(motion: Motion, channels: Tensor, active: Tensor, amount: float) -> Motion:
+def _closed(motion: Motion, shut: Tensor, active: Tensor, amount: float) -> Motion:
     """The lips shut where the sound of these frames says so: p, b, m, and nobody speaking."""
     if amount == 0:
         return motion
-    expression = shut_lips(motion.expression, amount * closing(channels[:, : len(PHONES)]))
+    expression = shut_lips(motion.expression, amount * shut)
     expression = shut_speechless(expression, 1 - amount * (1 - active))
     return Motion(motion.rotations, expression, motion.fps)
 

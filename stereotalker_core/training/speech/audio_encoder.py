@@ -5,7 +5,9 @@ evaluates on the unseen voices and saves. An optional teacher (speech_teacher.py
 phones come from synthetic voices only, the teacher has heard real ones. A folder of recordings without labels
 (real_speech.py --unlabelled) joins with the teacher's features and the phones that its probe is sure of, or with
 --anchor: what the encoder that training starts from hears in the clean recording is asked of the degraded one.
---ambience adds music, noise, rooms and far voices, in all of which nobody speaks: their label is silence.
+--ambience adds music, noise, rooms and far voices, in all of which nobody speaks: their label is silence. With
+--faithful every degraded crop is also asked for the features and the phones that the anchor has of the clean one:
+noise costs less, and what was known of clean speech stays.
 """
 
 import argparse
@@ -47,7 +49,8 @@ class Crops:
     augment: float = 0.8
     mask_bands: int = 12
     mask_frames: int = 8
-    ambience: float = 0.0  # share of the crops with other sound beside the speech; a third as many hold nothing else
+    ambience: float = 0.0  # share of the crops with other sound beside the speech
+    alone: float | None = None  # share of the crops that hold nothing else; None = a third of `ambience`
     seed: int = 0
 
 
@@ -109,7 +112,8 @@ class PhoneCrops:
         middle = start + factor * HOP * (np.arange(self.size // HOP) + 0.5)
         labels = source.labels[i][np.searchsorted(source.edges[i], middle, "right")]
         if self.surroundings is not None:
-            if rng.random() < self.crops.ambience / 3:
+            alone = self.crops.ambience / 3 if self.crops.alone is None else self.crops.alone
+            if rng.random() < alone:
                 wave, labels = self.surroundings.alone(self.size, rng), np.zeros_like(labels)
             elif rng.random() < self.crops.ambience:
                 wave = self.surroundings.beside(wave, rng, self._voice)
@@ -181,26 +185,37 @@ class Trainee(nn.Module):
 
 
 def loss(
-    trainee: Trainee, batch: Batch, teacher_weight: float = 1.0, anchor: SpeechEncoder | None = None
+    trainee: Trainee,
+    batch: Batch,
+    teacher_weight: float = 1.0,
+    anchor: SpeechEncoder | None = None,
+    faithful: float = 0.0,
 ) -> tuple[Tensor, dict[str, float]]:
     """Cross-entropy over phones (smoothed: boundaries are uncertain) + smooth L1 to the teacher's features.
 
-    anchor: an encoder whose probabilities for the clean crop are the target of frames without a label.
+    anchor: an encoder whose probabilities for the clean crop are the target of frames without a label, and with
+    `faithful`, the weight of it, of all frames, its features too.
     """
     hidden, logits = trainee.encoder.encode_batch(batch["waveforms"], batch["keep"])
-    logits, labels = logits.flatten(0, 1).float(), batch["labels"].flatten()
-    phones = F.cross_entropy(logits, labels, label_smoothing=0.05, ignore_index=IGNORED)
+    flat, labels = logits.flatten(0, 1).float(), batch["labels"].flatten()
+    phones = F.cross_entropy(flat, labels, label_smoothing=0.05, ignore_index=IGNORED)
     known, spoken = labels != IGNORED, labels > 0
-    right = (logits.argmax(-1) == labels).float()
+    right = (flat.argmax(-1) == labels).float()
     accuracy, voiced = float(right[known].mean()), float(right[spoken].mean())
     parts = {"phones": float(phones.detach()), "accuracy": accuracy, "spoken": voiced}
-    if anchor is not None and not known.all():
+    if anchor is not None and (faithful or not known.all()):
         with torch.no_grad():
-            heard = anchor.encode_batch(batch["clean"])[1].flatten(0, 1)[~known].float().softmax(-1)
-        guessed = F.cross_entropy(logits[~known], heard)
+            features, heard = anchor.encode_batch(batch["clean"])
+            heard = heard.flatten(0, 1).float().softmax(-1)
+        unknown = flat.new_ones(len(flat), dtype=torch.bool) if faithful else ~known
+        guessed = F.cross_entropy(flat[unknown], heard[unknown])
         share = float((~known).float().mean())
-        phones = (1 - share) * phones + share * guessed
+        phones = (1 - share) * phones + (faithful or share) * guessed
         parts["guessed"] = float(guessed.detach())
+        if faithful:
+            near = F.smooth_l1_loss(hidden.float(), features.float())
+            phones = phones + faithful * near
+            parts["near"] = float(near.detach())
     if trainee.teach is None:
         return phones, parts
     error = F.smooth_l1_loss(trainee.teach(hidden).float(), batch["targets"], reduction="none").mean(-1)
@@ -271,9 +286,11 @@ def mixed(encoder: SpeechEncoder, other: SpeechEncoder, share: float) -> None:
 
     Of a training and what it began with (Wortsman et al., arXiv 2109.01903): what was learnt, and what was known.
     """
+    known = dict(other.named_parameters())
     with torch.no_grad():
-        for own, known in zip(encoder.parameters(), other.parameters(), strict=True):
-            own.lerp_(known.to(own), 1 - share)
+        for name, own in encoder.named_parameters():
+            if not name.startswith("voice."):
+                own.lerp_(known[name].to(own), 1 - share)
 
 
 def averaged(trainee: Trainee, run: Path) -> int:
@@ -301,19 +318,22 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     parser.add_argument("--teacher-weight", type=float, default=0.0, help="needs teacher.npy; see speech_teacher.py")
     parser.add_argument("--ambience", type=float, default=0.0, help="share of crops with other sound than speech")
     parser.add_argument("--anchor", type=Path, help="an encoder that labels recordings without labels")
+    parser.add_argument("--faithful", type=float, default=0.0, help="weight of the anchor's view of the clean crop")
+    parser.add_argument("--alone", type=float, help="share of crops without speech; a third of --ambience")
     parser.add_argument("--mix", metavar="FILE:SHARE", help="save SHARE of what was learnt, the rest from this encoder")
     parser.add_argument("--width", type=int, default=SpeechEncoder.Config.width)
     parser.add_argument("--layers", type=int, default=SpeechEncoder.Config.layers)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--export-only", action="store_true", help="save the run as it stands, do not train")
     o = parser.parse_args(arguments)
-    config = SpeechEncoder.Config(width=o.width, layers=o.layers, feed_forward=4 * o.width)
+    start = checkpoint.load(SpeechEncoder, o.start) if o.start else None
+    config = start.config if start else SpeechEncoder.Config(width=o.width, layers=o.layers, feed_forward=4 * o.width)
     torch.manual_seed(o.seed)
     pairs = [(name.partition(":")[0], float(name.partition(":")[2] or 1)) for name in o.train]
     sources = [Source(o.data / name, o.teacher_weight > 0, weight) for name, weight in pairs]
     trainee = Trainee(SpeechEncoder(config), sources[0].teacher.width if sources[0].teacher else 0)
-    if o.start:
-        trainee.encoder.load_state_dict(checkpoint.load(SpeechEncoder, o.start).state_dict())
+    if start:
+        trainee.encoder.load_state_dict(start.state_dict())
     command = "python -m stereotalker_core.training.speech.audio_encoder " + shlex.join(arguments or sys.argv[1:])
     provenance = {"command": command, "seed": o.seed, "commit": commit(), "steps": o.steps}
     if o.export_only:
@@ -322,12 +342,12 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
             file, _, share = o.mix.rpartition(":")
             mixed(trainee.encoder, checkpoint.load(SpeechEncoder, file), float(share))
         return export(trainee, o.out, o.data, provenance)
-    batch = PhoneCrops(sources, Crops(batch=o.batch, seed=o.seed, ambience=o.ambience), config.bins)
+    batch = PhoneCrops(sources, Crops(batch=o.batch, seed=o.seed, ambience=o.ambience, alone=o.alone), config.bins)
     anchor = checkpoint.load(SpeechEncoder, o.anchor, o.device) if o.anchor else None
     if o.mix:
         raise ValueError("--mix goes with --export-only: train first")
     schedule = Schedule(o.steps, lr=o.lr, warmup=min(200, o.steps // 10), seed=o.seed, weight_decay=1e-2)
-    fit(trainee, batch, lambda m, b: loss(m, b, o.teacher_weight, anchor), schedule, o.run, o.device)
+    fit(trainee, batch, lambda m, b: loss(m, b, o.teacher_weight, anchor, o.faithful), schedule, o.run, o.device)
     return export(trainee.cpu(), o.out, o.data, provenance)
 
 
