@@ -132,8 +132,8 @@ def workflow(name: str, graph: Graph, classes: dict[str, type]) -> dict:
     for i, text in enumerate(graph.notes):
         nodes.append(
             {"id": len(nodes) + 1, "type": "MarkdownNote", "pos": [i * 570 - 20, highest - 200], "size": [550, 190],
-             "flags": {}, "order": len(nodes), "mode": 0, "inputs": [], "outputs": [],
-             "title": heading(text), "properties": {},
+             "flags": {},
+             "order": len(nodes), "mode": 0, "inputs": [], "outputs": [], "title": heading(text), "properties": {},
              "widgets_values": [text], "color": "#432", "bgcolor": "#653"}
         )  # fmt: skip
     return {

@@ -81,9 +81,8 @@ def wan_vace() -> Graph:
     g = Mix(
         "## Wan VACE by our skeleton and depth\nThe motion at 16 frames a second steers two *WanVaceToVideo* nodes, "
         "one behind the other: skeleton, then depth at half strength; the portrait is the reference. " + ANYWHERE,
-        "Needs wan2.1_vace_1.3B, its text encoder and VAE (press *Download* where ComfyUI offers it). The *control* "
-        "video needs none of them. `length` is 4 n + 1 frames: 16 a second. Instead of *depth*, *lift* keeps "
-        "the clothes.",
+        "Needs wan2.1_vace_1.3B, its text encoder and VAE (press *Download* where ComfyUI offers it); the *control* "
+        "video needs none of them. `length` is 4 n + 1 frames, 16 a second. *lift* instead of *depth* keeps clothes.",
     )
     g.guided()
     g.wan("wan2.1_vace_1.3B_fp16.safetensors")
@@ -149,7 +148,7 @@ def refine() -> Graph:
     g.other(1, "unwanted", "CLIPTextEncode", {"text": UNWANTED}, clip="checkpoint:CLIP")
     g.other(1, "encode", "VAEEncode", pixels="render:images", vae="checkpoint:VAE")
     g.other(2, "person", "SetLatentNoiseMask", samples="encode:LATENT", mask="render:mask")
-    settings = {"steps": 20, "cfg": 4.0, "sampler_name": "euler", "scheduler": "simple", "denoise": 0.3, "seed": 1}
+    settings = {"steps": 20, "cfg": 4.0, "sampler_name": "euler", "scheduler": "simple"} | {"denoise": 0.3, "seed": 1}
     g.other(
         3, "sampler", "KSampler", settings, model="checkpoint:MODEL", positive="wanted:CONDITIONING",
         negative="unwanted:CONDITIONING", latent_image="person:LATENT",

@@ -1,4 +1,4 @@
-"""What a user sees of the pack in a real browser: colours, picture, the fit's words, reload, subgraph, Chinese."""
+"""What a user sees in a real browser: colours, the picture first, the fit's words, reload, subgraph, Chinese."""
 
 import json
 import sys
@@ -8,7 +8,7 @@ import pytest
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / name) for name in ("browser", "comfyui", "nodes")]
 from browser import PICTURE, ROOT, ring_point  # noqa: E402
-from test_browser import CAMERA, SIMPLE, label, pytestmark, renderer, server, tab  # noqa: E402, F401
+from test_browser import CAMERA, SIMPLE, label, pytestmark  # noqa: E402, F401
 
 GRAPH = "stereotalker_01_simple"
 PERSON = (
