@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from ..stereotalker_core.camera.gestures import staged
 from ..stereotalker_core.records import Cameras, Identity, Motion
 from . import host, shares
 from .camera import hands_input
 from .guides import check_lengths
+from .options import SEED, widget
 
 CATEGORY = "Stereo-Talker/video"
 BACKGROUNDS = ("portrait", "grey", "green", "white", "black")
@@ -36,9 +36,9 @@ def background_of(background: str, image, size: tuple[int, int]):
 
 def sampling_inputs(**more: tuple) -> dict:
     """The inputs that Render Video and Render Video to File share; `more` are required ones after them."""
-    seed = {"default": 0, "min": 0, "max": 2**64 - 1, "control_after_generate": True, "tooltip": "Noise of the U-Net."}
+    from ..stereotalker_core.pipeline import Look
+
     tip = "Denoising steps of mode diffusion; 1 is sharpest with the nano renderer, full-size sets want 20 to 30."
-    steps = {"default": 1, "min": 1, "max": 50, "tooltip": tip}
     return {
         "required": {
             "model": ("MODEL", {"tooltip": "From Load Renderer, Load View-MoE or Load Mask-MoE."}),
@@ -46,8 +46,8 @@ def sampling_inputs(**more: tuple) -> dict:
             "identity": ("ST_IDENTITY", {"tooltip": "From Fit Portrait."}),
             "motion": ("ST_MOTION", {"tooltip": "From Sample Motion."}),
             "cameras": ("ST_CAMERAS", {"tooltip": "From Camera Trajectory."}),
-            "seed": ("INT", seed),
-            "steps": ("INT", steps),
+            "seed": widget(Look, "seed", **SEED),
+            "steps": widget(Look, "steps", tip),
             "background": (BACKGROUNDS, {"tooltip": "portrait keeps the background behind the person."}),
             **more,
         },
@@ -64,8 +64,10 @@ def sampling_inputs(**more: tuple) -> dict:
 
 def face_scale_input() -> tuple:
     """The widget of the face pass."""
+    from ..stereotalker_core.pipeline import Look
+
     tip = "Draws the face once more at so many times the size and blends it in; 1 = no. For full-size sets."
-    return ("INT", {"default": 1, "min": 1, "max": 4, "tooltip": tip})
+    return widget(Look, "face_scale", tip)
 
 
 def mode_input() -> tuple:
@@ -92,15 +94,13 @@ def chunks_of(
     first, stop = part or (0, len(motion))
     progress, done = host.Progress(stop - first), 0
     renderer = renderer_of(model, vae, mask_predictor, body, device)
-    window = {}
-    if vae.image_encoder is not None:
-        run = min(len(motion), renderer.longest)
-        window = {"window": run, "overlap": min(4, run - 1)}
-        renderer = replace(renderer, on_step=lambda share: progress(done + int(share * min(run, len(motion) - done))))
+    window, overlap = renderer.windowing(len(motion))
+    renderer = renderer.reporting(lambda share: progress(done + int(share * min(window, len(motion) - done))))
     for chunk in render_video(
         body, renderer, identity.to(device), motion.to(device), cameras.to(device),
         steps=steps, seed=seed, background=background, use_predicted_mask=mask_predictor is not None,
-        face_scale=face_scale, mode=mode if vae.image_encoder is None else None, frames=part, **window,
+        face_scale=face_scale, mode=mode if mode in renderer.modes else None, frames=part, window=window,
+        overlap=overlap,
     ):  # fmt: skip
         host.check_finite(chunk.frames, "the renderer")
         done += len(chunk.frames)
@@ -110,29 +110,31 @@ def chunks_of(
 
 def renderer_of(model, vae, mask_predictor, body, device):
     """The core's renderer of a MODEL and a VAE; ValueError where they are not of one set."""
-    from ..stereotalker_core.video.networks.mask import MaskPredictor
-    from ..stereotalker_core.video.rendering.full_renderer import FullRenderer
-    from ..stereotalker_core.video.rendering.render import Renderer
-
     unet, reference = host.networks_of(model)
-    predictor = mask_predictor.modules[0] if mask_predictor else MaskPredictor.for_parts(body.part_names).to(device)
     experts = host.experts_of(model)
     view, view_strength = experts.get("view", (None, 1.0))
     mask, mask_strength = experts.get("mask", (None, 1.0))
-    parts = (unet, reference, vae.network, predictor, view, mask, view_strength, mask_strength)
-    if (vae.image_encoder is None) != (unet.config.tokens > 0):
-        raise ValueError("the MODEL and the VAE are of different renderers; connect both outputs of one Load Renderer")
-    if vae.image_encoder is None:
-        return Renderer(*parts)
     sampling = host.sampling_of(model)
-    return FullRenderer(
-        *parts,
-        image_encoder=vae.image_encoder,
+    return vae.renderer(
+        unet,
+        predictor_of(mask_predictor, body, device),
+        reference=reference,
+        view_experts=view,
+        mask_experts=mask,
+        view_strength=view_strength,
+        mask_strength=mask_strength,
         guidance=sampling.guidance,
         windows=sampling.windows(unet.config.motion_length),
         tile=sampling.tile_latents,
         longest=sampling.run,
     )
+
+
+def predictor_of(mask_predictor, body, device):
+    """The network of a mask predictor socket; without one, what only tells the fitted body's own silhouette."""
+    from ..stereotalker_core.video.networks.mask import MaskPredictor
+
+    return mask_predictor.modules[0] if mask_predictor else MaskPredictor.for_parts(body.part_names).to(device)
 
 
 class RenderVideo:
@@ -335,16 +337,17 @@ class Conditioning:
         motion = staged(host.body(), identity, motion, cameras, hands)
         progress = host.Progress(len(motion))
         with host.interruptible():
+            body = host.body(str(device))
+            renderer = vae.renderer(mask_predictor=predictor_of(mask_predictor, body, device))
             clip = prepare_clip(
-                host.body(str(device)), vae.network, mask_predictor.modules[0] if mask_predictor else None,
-                identity.to(device), motion.to(device), cameras.to(device), progress,
-                guides=vae.guides, image_encoder=vae.image_encoder,
+                body, renderer, identity.to(device), motion.to(device), cameras.to(device), progress,
+                predicted=mask_predictor is not None,
             )  # fmt: skip
         tokens = torch.zeros(1, 1, 1)  # the model computes its own from the portrait
         positive = [[tokens, {"stereotalker_clip": clip, "stereotalker_portrait": True}]]
         negative = [[tokens, {"stereotalker_clip": clip, "stereotalker_portrait": False}]]
-        latent = {"samples": clip.lift / vae.scale}
-        if vae.image_encoder is None:
+        latent = {"samples": clip.lift / renderer.latent_scale}
+        if renderer.one_noise:
             latent["batch_index"] = [0] * len(clip)  # one noise for the whole clip
         mask = host.mask_out([clip.person])
         if freeze_background:

@@ -155,14 +155,14 @@ def test_ksampler_equals_the_guided_sampler(renderer, sockets):
     told = conditioned(vae, sockets)
     clip = told[0][0][1]["stereotalker_clip"]
     noise = torch.randn(clip.lift.shape, generator=torch.Generator().manual_seed(3))
-    unet, reference = PACK.nodes.host.networks_of(model)
-    portrait = core("video.rendering.clip").read_portrait(unet, reference, clip)
+    unet, _ = PACK.nodes.host.networks_of(model)
+    portrait = core("video.rendering.clip").read_portrait(model.model.renderer(), clip)
     cond = core("video.networks.unet").Condition(
         clip.guide.float() / 255, portrait.tokens, clip.yaw, reference=portrait.reference,
         regions=clip.regions.float(), clip_length=FRAMES,
     )  # fmt: skip
-    windows = core("video.rendering.contexts").ContextWindows(4, 1)
-    expected = core("video.rendering.guidance").sample_guided(unet, noise, cond, steps=4, scale=3.5, windows=windows)
+    windows = core("video.networks.contexts").ContextWindows(4, 1)
+    expected = core("video.networks.guidance").sample_guided(unet, noise, cond, steps=4, scale=3.5, windows=windows)
     (latents,) = call(
         "KSampler", model=model, seed=3, steps=4, cfg=3.5, sampler_name="euler", scheduler="simple",
         positive=told[0], negative=told[1], latent_image=told[2], denoise=1.0,

@@ -1,7 +1,7 @@
 """Bare forearms before clothes: where skin meets cloth, inside of the person's outline, is an edge of the arm, too.
 
-The outline holds the outer side of an arm alone. Its inner side lies before the trunk; an arm drawn a centimetre too wide
-there takes the shirt for its skin.
+The outline holds the outer side of an arm alone. Its inner side lies before the trunk; an arm drawn a centimetre too
+wide there takes the shirt for its skin.
 """
 
 import torch

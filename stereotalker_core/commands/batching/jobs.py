@@ -11,7 +11,7 @@ from pathlib import Path
 from ...checkpoint import write_atomically
 from ..talking import outputs
 from ..talking.inputs import HEARD
-from ..talking.line import message, talk_parser
+from ..talking.line import FAULTS, message, refuse_devices, talk_parser
 
 OWN = ("out", "json", "resume", "quiet", "shard")  # options that the batch sets itself
 
@@ -84,7 +84,7 @@ def _json_lines(path: Path) -> list[dict]:
             continue
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             row = {None: f"line {number} is no JSON"}
         if not isinstance(row, dict):
             row = {None: f"line {number} is no JSON object"}
@@ -96,6 +96,8 @@ def _json_lines(path: Path) -> list[dict]:
 
 def _check_columns(path: Path, names: Sequence[str]) -> None:
     known = {action.dest for action in _talk_actions(talk_parser()) if action.option_strings}
+    if len(set(names)) < len(names):
+        raise ValueError(f"{path} names a column twice")
     for name in names:
         word = str(name).strip().lstrip("-").replace("-", "_")
         if word not in known - {"help", "json", "quiet", "resume", "shard"}:
@@ -184,8 +186,9 @@ def attempt(job: Job, make: Callable[[Job], dict]) -> tuple[str, str]:
     if job.fault:
         return "failed", job.fault
     try:
+        refuse_devices(job.args)
         report = make(job)
-    except (ValueError, OSError, RuntimeError) as error:
+    except (*FAULTS, RuntimeError) as error:
         return "failed", message(error)
     if not report["complete"]:
         raise KeyboardInterrupt

@@ -59,7 +59,7 @@ class MaskBatches:
 
     def __call__(self, step: int) -> Batch:
         rng = generator(self.seed, step)
-        rows = self.data.rows(rng.integers(0, len(self.data), self.batch), rng.random(self.batch) < 0.5)
+        rows = self.data.rows(self.data.some(rng, self.batch), rng.random(self.batch) < 0.5)
         guides = rows.guides
         if rng.random() < self.distort:
             guides = warp_guides(guides, rng)
@@ -98,7 +98,7 @@ def train(
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line of this module."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     add_arguments(parser, steps=1200)
     parser.add_argument("--start", help="a mask_predictor.safetensors to go on from")
     options = parser.parse_args(arguments)

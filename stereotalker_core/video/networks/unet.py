@@ -11,12 +11,14 @@ profile predicts v under the zero-SNR schedule of AnimateAnyone, or the noise as
 
 import functools
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...shapes import dims
+from ..guides.layout import GuideLayout
 from .experts import Experts, install_experts, swap_class
 from .reference import Bank, ReferenceCache, ReferenceConfig, cache_keys, install_reference_attention, repeat_rows
 from .widening import widen
@@ -44,7 +46,7 @@ class UNetConfig:
     tokens: int = 4
     motion_heads: tuple[int, ...] = (2, 3, 4)
     motion_length: int = 32
-    guide_channels: int = 131
+    guide_channels: int = GuideLayout().channels
     guide_kernel: int = 1
     guide_widths: tuple[int, ...] = (64, 96)
     prediction: str = "residual"
@@ -205,7 +207,7 @@ class StereoTalkerUNet(nn.Module):
             raise ValueError(f"prediction must be 'residual', 'v' or 'epsilon', got {c.prediction!r}")
         if c.guides not in ("maps", "openpose"):
             raise ValueError(f"guides must be 'maps' or 'openpose', got {c.guides!r}")
-        self.unet = build_motion_unet(c)
+        self.unet: Any = build_motion_unet(c)  # diffusers declares no types of its parts
         self.context = install_experts(self.unet)
         if c.merged:
             widen(self.unet, c.merged)
