@@ -14,6 +14,7 @@ import secrets
 import struct
 import sys
 import time
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
@@ -152,7 +153,7 @@ class Client:
 
     def __init__(self, socket, live: Live, thread: ThreadPoolExecutor):
         self.socket, self.live, self.thread = socket, live, thread
-        self.stamps: list[tuple[float, int]] = []  # (seconds of sound pushed before, stamp) of recent blocks
+        self.stamps: deque[tuple[float, int]] = deque(maxlen=4000)  # (seconds of sound before, stamp) of recent blocks
         self.pushed, self.messages, self.since = 0.0, 0, time.monotonic()
         self.closed = False
 
@@ -190,7 +191,7 @@ class Client:
                 raise ValueError(f"a block of sound has a stamp of 4 bytes and up to {SAMPLE_RATE} samples of 16 bits")
             samples = torch.frombuffer(bytearray(data[4:]), dtype=torch.int16).float() / 32768
             self.live.push(samples)
-            self.stamps = [*self.stamps[-500:], (self.pushed, struct.unpack(">I", data[:4])[0])]
+            self.stamps.append((self.pushed, struct.unpack(">I", data[:4])[0]))
             self.pushed += len(samples) / SAMPLE_RATE
             return
         if text is None or len(text) > 1000:
@@ -235,7 +236,7 @@ class Client:
         """Stamp of the sound that the frame answers, its length, the sound where there is some, the picture."""
         sound = (frame.sound * 32767).short().numpy().tobytes() if frame.speaking else b""
         spoken = self.pushed - self.live.waiting - (HOP + LOOK_AHEAD) * SAMPLES / SAMPLE_RATE
-        stamp = next((stamp for at, stamp in reversed(self.stamps) if at <= max(0.0, spoken)), 0)
+        stamp = next((stamp for at, stamp in reversed(tuple(self.stamps)) if at <= max(0.0, spoken)), 0)
         return struct.pack(">II", stamp, len(sound)) + sound + picture
 
     async def _refuse(self, text: str) -> None:
