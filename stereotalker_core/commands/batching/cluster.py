@@ -166,9 +166,9 @@ def _scheduled(ray, make, count: int, jobs: list[Job], split: float) -> Iterator
             load[place] -= 1
             others = [other.turn for other, _, same in running.values() if same is actor]
             waited = actors[place] is not actor or any(turn < work.turn for turn in others)
-            if _take(ray, reference, work, waited, todo, progress[work.job.number], ready):
-                if actors[place] is actor:  # once, though all that waited there has failed
-                    actors[place] = make()  # one that Ray restarts refuses work until it is up again
+            lost = _take(ray, reference, work, waited, todo, progress[work.job.number], ready)
+            if lost and actors[place] is actor:  # once, though all that waited there has failed
+                actors[place] = make()  # one that Ray restarts refuses work until it is up again
         while expected is not None and expected.number in ready:
             yield expected, *ready.pop(expected.number)
             expected = next(order, None)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ...checkpoint import write_atomically
 from ..talking import outputs
+from ..talking.inputs import HEARD
 from ..talking.line import FAULTS, message, refuse_devices, talk_parser
 
 OWN = ("out", "json", "resume", "quiet", "shard")  # options that the batch sets itself
@@ -140,7 +141,7 @@ def _job(parser, number: int, row: dict, base: Path, folder: Path, common: Seque
 def _placed(option: str, text: str, base: Path) -> str:
     """A file that a row names, relative to the list."""
     if option == "transcript":
-        return f"@{base / text[1:]}" if text.startswith("@") else text
+        return f"@{base / text[1:]}" if text.startswith("@") and text != HEARD else text
     names_file = option in outputs.INPUTS or option in outputs.RESULTS
     if option == "background" and (text in ("portrait", "transparent") or text.startswith("#")):
         names_file = False
