@@ -79,10 +79,11 @@ class Mix(Graph):
 
 def wan_vace() -> Graph:
     g = Mix(
-        "## Wan VACE by our skeleton and depth\nThe motion at 16 frames a second steers two *WanVaceToVideo* nodes, one "
-        "behind the other: skeleton, then depth at half strength; the portrait is the reference. " + ANYWHERE,
-        "Needs wan2.1_vace_1.3B, its text encoder and VAE (press *Download* where ComfyUI offers it). The *control* video "
-        "needs none of them. `length` is 4 n + 1 frames: 16 a second. Instead of *depth*, *lift* keeps the clothes.",
+        "## Wan VACE by our skeleton and depth\nThe motion at 16 frames a second steers two *WanVaceToVideo* nodes, "
+        "one behind the other: skeleton, then depth at half strength; the portrait is the reference. " + ANYWHERE,
+        "Needs wan2.1_vace_1.3B, its text encoder and VAE (press *Download* where ComfyUI offers it). The *control* "
+        "video needs none of them. `length` is 4 n + 1 frames: 16 a second. Instead of *depth*, *lift* keeps "
+        "the clothes.",
     )
     g.guided()
     g.wan("wan2.1_vace_1.3B_fp16.safetensors")
@@ -135,8 +136,8 @@ def wan_animate() -> Graph:
 
 def refine() -> Graph:
     g = Mix(
-        "## Frame by frame through an image model\nA Stable Diffusion 1.5 checkpoint redraws the person at low denoise; "
-        "the mask keeps the background as it is, one seed keeps frames alike. " + ANYWHERE,
+        "## Frame by frame through an image model\nA Stable Diffusion 1.5 checkpoint redraws the person at low "
+        "denoise; the mask keeps the background as it is, one seed keeps frames alike. " + ANYWHERE,
         "Needs an SD 1.5 checkpoint. `denoise` 0.2 to 0.35: more looks better in one frame and flickers from one to "
         "the next. The *control* video needs no checkpoint.",
     )

@@ -1,4 +1,4 @@
-"""What users of a real ComfyUI do and see: cut-out pictures, several people, batches, parts, files, 3D, kept results."""
+"""What users of a real ComfyUI do and see: cut-outs, several people, batches, parts, files, 3D, kept results."""
 
 import base64
 import json
@@ -128,7 +128,7 @@ def test_a_batch_of_portraits_is_refused_and_all_are_rendered_one_by_one(server)
 
 
 def test_another_yaw_fits_nothing_and_samples_nothing(server, record_property):
-    """The fit warns of the small face each time it runs; the second run must not, and takes half of the time at most."""
+    """The fit warns of the small face each time it runs; the second run must not, and takes half the time at most."""
     def seconds_and_fits(yaw: float) -> tuple[float, int]:
         before = server.log.read_text().count("px high")
         start = time.monotonic()
@@ -188,7 +188,9 @@ def stages() -> dict:
             prior_strength=1.0, motion_strength=1.0, face_strength=1.0, emotion="neutral", smoothing=0.0,
         ),
         "camera": camera(),
-        "nets": node("StereoTalkerLoadRenderer", **{f"{k}_name": "nano (embedded)" for k in ("unet", "reference", "vae")}),
+        "nets": node(
+            "StereoTalkerLoadRenderer", **{f"{k}_name": "nano (embedded)" for k in ("unet", "reference", "vae")}
+        ),
     }  # fmt: skip
 
 
@@ -255,7 +257,8 @@ def test_speech_from_text(server):
 @pytest.fixture(scope="module")
 def avatar(server):
     """The bytes of an exported person that talks, after Preview 3D took the file."""
-    prompt = stages() | {"glb": node("StereoTalkerSaveAvatar", identity=["fit", 0], filename_prefix="3d/person", motion=["motion", 0])}  # fmt: skip
+    avatar = node("StereoTalkerSaveAvatar", identity=["fit", 0], filename_prefix="3d/person", motion=["motion", 0])
+    prompt = stages() | {"glb": avatar}
     prompt["show"] = node("Preview3D", model_file=["glb", 0])
     entry = succeeded(server.run(prompt))
     (item,) = entry["outputs"]["glb"]["3d"]
