@@ -13,11 +13,11 @@ from pathlib import Path
 import torch
 
 from stereotalker_core.audio.load import load_audio
-from stereotalker_core.commands.demo import SPEECH
-from stereotalker_core.commands.measure import peak_memory_mb
+from stereotalker_core.commands.talking.measure import peak_memory_mb
 from stereotalker_core.face.model import ProbTalk3D
 from stereotalker_core.face.sampling import OVERLAP, FaceModels, sample_face
 from stereotalker_core.records import Audio
+from stereotalker_core.synthetic.example import SPEECH
 
 
 def repeated(path: Path, seconds: float) -> Audio:

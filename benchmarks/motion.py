@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 def write_speech(path: Path, minutes: float) -> None:
     """The demo speech again and again, 16 kHz."""
     from stereotalker_core.audio.load import load_audio
-    from stereotalker_core.commands.demo import SPEECH
+    from stereotalker_core.synthetic.example import SPEECH
 
     samples = (load_audio(SPEECH).waveform.numpy() * 32767).astype(np.int16)
     left = int(minutes * 60 * 16_000)
@@ -40,9 +40,9 @@ def measure(path: str, steps: int, guidance: float, keep: bool) -> dict[str, flo
     import torch
 
     from stereotalker_core.audio.spool import spool_audio
-    from stereotalker_core.commands.measure import peak_memory_mb
+    from stereotalker_core.commands.talking.measure import peak_memory_mb
     from stereotalker_core.motion.edit import concat
-    from stereotalker_core.motion.sampling import MotionModels, MotionOptions, stream_motion
+    from stereotalker_core.motion.generation.sampling import MotionModels, MotionOptions, stream_motion
 
     torch.set_num_threads(1)
     models, started, kept, frames = MotionModels.load_nano(), time.process_time(), [], 0

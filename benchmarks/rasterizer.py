@@ -18,8 +18,8 @@ from torch import Tensor
 
 from stereotalker_core.body.model import HalfBody, Posed
 from stereotalker_core.body.rasterize import interpolate, rasterize
-from stereotalker_core.camera.projection import project
 from stereotalker_core.camera.trajectories import canonical_framing, orbit
+from stereotalker_core.geometry.projection import project
 
 
 def best_ms(work: Callable[[], object], repeats: int, device: str) -> float:

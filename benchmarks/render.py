@@ -22,17 +22,17 @@ from stereotalker_core.body.model import HalfBody
 from stereotalker_core.pipeline import Models, fit_person
 from stereotalker_core.precision import cpu_has_bf16
 from stereotalker_core.records import Cameras, Identity, Motion
-from stereotalker_core.synthetic.avatar import make_avatar
-from stereotalker_core.synthetic.performance import random_motion
-from stereotalker_core.synthetic.portrait import canonical_cameras, reference_portrait, true_identity
-from stereotalker_core.synthetic.poses import joint_heads
-from stereotalker_core.video import guides as guide_maps
-from stereotalker_core.video.composite import composite
-from stereotalker_core.video.guides import background_plate, guide_tensor, render_guides
-from stereotalker_core.video.loops import loops
-from stereotalker_core.video.render import MODES, Renderer, render_video
-from stereotalker_core.video.steady import steady
-from stereotalker_core.video.writer import VideoWriter
+from stereotalker_core.synthetic.movement.poses import joint_heads
+from stereotalker_core.synthetic.people.avatar import make_avatar
+from stereotalker_core.synthetic.people.performance import random_motion
+from stereotalker_core.synthetic.people.portrait import canonical_cameras, reference_portrait, true_identity
+from stereotalker_core.video.guides import maps as guide_maps
+from stereotalker_core.video.guides.loops import loops
+from stereotalker_core.video.guides.maps import background_plate, guide_tensor, render_guides
+from stereotalker_core.video.rendering.composite import composite
+from stereotalker_core.video.rendering.render import MODES, Renderer, render_video
+from stereotalker_core.video.rendering.steady import steady
+from stereotalker_core.video.writing.writer import VideoWriter
 
 PERSON, WINDOW, REPEATS, FPS = 1_500_000, 8, 3, 25
 Times = dict[str, tuple[float, float]]  # part -> wall and CPU milliseconds

@@ -12,11 +12,11 @@ from dataclasses import replace
 import torch
 
 from stereotalker_core.audio.load import load_audio, make_audio
-from stereotalker_core.commands.demo import SPEECH
-from stereotalker_core.motion.sampling import sample_motion
+from stereotalker_core.motion.generation.sampling import sample_motion
 from stereotalker_core.pipeline import Look, Models, Scene, View, render
-from stereotalker_core.synthetic.avatar import make_avatar
-from stereotalker_core.synthetic.portrait import reference_portrait, true_identity
+from stereotalker_core.synthetic.example import SPEECH
+from stereotalker_core.synthetic.people.avatar import make_avatar
+from stereotalker_core.synthetic.people.portrait import reference_portrait, true_identity
 
 AVATAR = 1_500_000  # a validation identity
 

@@ -2,10 +2,11 @@
 
     python benchmarks/unet.py [--device cpu] [--dtype fp32] [--frames 8] [--size 256] [--full] [--repeats 3]
 
-Plain: tests/video/plain_denoiser.py, written from the description of AnimateAnyone: attention spelt out, reference
-keys computed again for every frame and step. Ours: reference keys cached, fused attention, channels_last. One step
-with guidance, random weights; default widths are a tenth of Stable Diffusion's, --full takes them whole (GPU).
-The reference pass, once a video for both, is not timed. On the CPU the time is processor time of one thread.
+Plain: tests/video/networks/plain_denoiser.py, written from the description of AnimateAnyone: attention spelt out,
+reference keys computed again for every frame and step. Ours: reference keys cached, fused attention,
+channels_last. One step with guidance, random weights; default widths are a tenth of Stable Diffusion's, --full
+takes them whole (GPU). The reference pass, once a video for both, is not timed. On the CPU the time is processor time
+of one thread.
 """
 
 import argparse
@@ -24,11 +25,11 @@ from torch import Tensor
 from stereotalker_core.convert.assemble import fill, skeleton
 from stereotalker_core.convert.names import motion_from_animatediff, renamed
 from stereotalker_core.convert.renderer import unet_config
-from stereotalker_core.video.guidance import guided
-from stereotalker_core.video.reference import ReferenceNet
-from stereotalker_core.video.unet import SD15, Condition, StereoTalkerUNet
+from stereotalker_core.video.networks.reference import ReferenceNet
+from stereotalker_core.video.networks.unet import SD15, Condition, StereoTalkerUNet
+from stereotalker_core.video.rendering.guidance import guided
 from tests.convert import public_files
-from tests.video import plain_denoiser as plain
+from tests.video.networks import plain_denoiser as plain
 
 SET = ("denoising_unet", "reference_unet", "pose_guider", "motion_module")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

@@ -14,12 +14,22 @@ export const COLOURS = {
   ST_FACE_MODEL: "#d1618a",
 };
 
-/** Tell the classic canvas, its links, and Nodes 2.0, which reads style variables. */
+/**
+ * Tell the classic canvas, its links, and Nodes 2.0, which reads style variables. ComfyUI empties the colours of all types
+ * whenever it loads a palette, later than extensions start: an own colour comes back, a palette's own for a type stays.
+ */
 export function paintSockets(app, canvasClass, document) {
   for (const table of [app.canvas?.default_connection_color_byType, canvasClass?.link_type_colors]) {
-    if (table) Object.assign(table, COLOURS);
+    if (table) for (const [type, colour] of Object.entries(COLOURS)) hold(table, type, colour);
   }
-  for (const [type, colour] of Object.entries(COLOURS)) {
-    document.documentElement.style.setProperty(`--color-datatype-${type}`, colour);
-  }
+  const rules = Object.entries(COLOURS).map(([type, colour]) => `--color-datatype-${type}:${colour}`);
+  const style = document.createElement("style"); // below the page's own style, where a palette writes and deletes
+  style.textContent = `:root{${rules.join(";")}}`;
+  document.head.append(style);
+}
+
+function hold(table, type, colour) {
+  let chosen = "";
+  const options = { enumerable: true, configurable: true };
+  Object.defineProperty(table, type, { get: () => chosen || colour, set: (other) => void (chosen = other), ...options });
 }

@@ -1,12 +1,14 @@
 /** What a fit says of itself, on its node: the quality and every warning, as lines of text under the widgets. */
 
+import { translated } from "./messages.mjs";
+
 const LINE = 18; // px on the canvas
 const WIDTH = 44; // letters of a line at the usual width of a node
 
 /** The lines of a node's result; none where it says nothing. */
 export function linesOf(output) {
   const text = output?.text ?? [];
-  return (Array.isArray(text) ? text : [text]).map(String).filter((line) => line.trim());
+  return (Array.isArray(text) ? text : [text]).map(String).filter((line) => line.trim()).map(translated);
 }
 
 /** Canvas pixels that the lines need, wrapped at the usual width of a node. */

@@ -8,6 +8,7 @@ import { app } from "../../scripts/app.js";
 import { bindCamera, fixSeed, locatorOf } from "./binding.mjs";
 import { paintSockets } from "./colours.mjs";
 import { SIZE } from "./orbit.mjs";
+import { explainErrors, labelChoices } from "./messages.mjs";
 import { CameraPanel } from "./panel.mjs";
 import { bindReport } from "./report.mjs";
 import { addUpload } from "./upload.mjs";
@@ -20,6 +21,7 @@ const UPLOADS = {
   StereoTalkerLoadIdentity: ["identity_file", ".safetensors"],
 };
 const MARGIN = 20; // that the classic renderer leaves around elements, both sides together
+const ROW = 24; // a widget with the space below it
 const POLL_MS = 150; // undo, promoted widgets and links change values without telling anyone
 
 /** Pictures of removed nodes, by node id. */
@@ -46,6 +48,7 @@ function attach(node) {
     getMaxHeight: () => SIZE.height + MARGIN,
   });
   widget.serialize = false;
+  putFirst(node, widget);
   makeRoom(node);
   host.onChange = () => panel.refresh();
   const timer = setInterval(() => {
@@ -69,6 +72,21 @@ function attach(node) {
   panel.refresh();
 }
 
+/**
+ * The picture stands above the numbers. ComfyUI saves values by the place of their widget and leaves a hole for one that is
+ * not saved, but reads them without holes: closed, files are as they were with the picture below.
+ */
+function putFirst(node, widget) {
+  node.widgets.splice(node.widgets.indexOf(widget), 1);
+  node.widgets.unshift(widget);
+  const serialize = node.onSerialize;
+  node.onSerialize = function (data) {
+    serialize?.apply(this, arguments);
+    const values = data.widgets_values;
+    if (Array.isArray(values) && node.widgets?.[0] === widget && !(0 in values)) values.shift();
+  };
+}
+
 /** Shows what the fit says, after a run and when the node is made anew while ComfyUI keeps its results. */
 function report(node) {
   const text = bindReport(node, document);
@@ -84,10 +102,15 @@ function report(node) {
   };
 }
 
-/** ComfyUI has chosen the new node's size already: let it hold the picture, as wide as it is drawn. */
+/**
+ * ComfyUI has chosen the new node's size already: let it hold the picture, as wide as it is drawn. Nodes 2.0 folds away what
+ * is marked as advanced, and would stretch the rest over the room that was counted for it.
+ */
 function makeRoom(node) {
   const [width, height] = node.computeSize();
-  node.setSize([Math.max(node.size[0], width, SIZE.width + MARGIN), Math.max(node.size[1], height)]);
+  const folded = globalThis.LiteGraph?.vueNodesMode ? node.widgets.filter((one) => one.options?.advanced).length : 0;
+  const tall = folded ? height - ROW * folded : Math.max(node.size[1], height);
+  node.setSize([Math.max(node.size[0], width, SIZE.width + MARGIN), tall]);
 }
 
 /** In the classic renderer an element on a node hides the graph below it: hand over the wheel and the middle button. */
@@ -106,9 +129,13 @@ app.registerExtension({
   },
   setup() {
     paintSockets(app, globalThis.LGraphCanvas, document);
+    explainErrors(api, app);
   },
   nodeCreated(node) {
-    if (node.comfyClass?.startsWith("StereoTalker")) fixSeed(node);
+    if (node.comfyClass?.startsWith("StereoTalker")) {
+      fixSeed(node);
+      labelChoices(node);
+    }
     if (NODES.includes(node.comfyClass)) attach(node);
     const upload = UPLOADS[node.comfyClass];
     if (upload) addUpload(node, ...upload, api, app, document);

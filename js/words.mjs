@@ -25,11 +25,16 @@ const CHINESE = {
 };
 const TABLES = { zh: CHINESE };
 let table = {};
+let language = "en";
 
 /** Choose the language by ComfyUI's setting, such as "zh"; without a table the words stay English. */
 export function setLanguage(locale) {
-  table = TABLES[String(locale ?? "en").slice(0, 2)] ?? {};
+  language = String(locale ?? "en").slice(0, 2);
+  table = TABLES[language] ?? {};
 }
+
+/** Whether this is the chosen language. */
+export const speaks = (locale) => language === locale;
 
 /** A text in the chosen language with its values. */
 export function say(text, ...values) {

@@ -11,6 +11,7 @@ from ..stereotalker_core.camera.keyframes import parse_keyframes
 from ..stereotalker_core.camera.viewer import DIRECTION, USES, filmed, tilted, view_of, viewer_cameras
 from ..stereotalker_core.records import Cameras, Identity, Motion
 from . import host
+from .shares import advanced
 
 PATHS = ("fixed", "orbit", "orbit (ease in and out)", "keyframes")
 STRIP = {"yaw_max": 90.0, "count": 25, "size": 128}  # the camera widget's pictures of the person
@@ -77,7 +78,7 @@ class CameraTrajectory:
         path = "fixed uses yaw only; an orbit goes yaw -> end_yaw; keyframes follow the keyframes text."
         info = "Optional camera of a core 3D or camera node, or a list of them: a path, resampled to the motion."
         use = f"{USES[0]}: yaw, pitch, roll and zoom of camera_info; {USES[1]}: also its position, target and fov."
-        return {
+        inputs = {
             "required": {
                 "identity": ("ST_IDENTITY", {"tooltip": "The fitted person, to frame them."}),
                 "motion": ("ST_MOTION", {"tooltip": "The motion to film; it gives the number of frames."}),
@@ -103,6 +104,7 @@ class CameraTrajectory:
                 "height": side_input(),
             },
         }
+        return advanced(inputs, "camera_use", "width", "height")
 
     def build(
         self,
@@ -154,7 +156,7 @@ def shown_to_widget(identity: Identity, motion: Motion, pitch: float, heading: f
     """
     if not host.INSIDE:
         return {}
-    from ..stereotalker_core.video.turntable import turntable_strip
+    from ..stereotalker_core.video.guides.turntable import turntable_strip
 
     identity = identity.to("cpu")
     digest = hashlib.sha1(identity.atlas.numpy().tobytes())

@@ -54,8 +54,8 @@ class RenderGuides:
         }
 
     def render(self, identity: Identity, motion: Motion, cameras: Cameras, hands: str = HANDS[0]):
-        from ..stereotalker_core.video.guides import background_plate, render_guides, skin_of
-        from ..stereotalker_core.video.skeleton_drawing import draw_skeleton
+        from ..stereotalker_core.video.guides.maps import background_plate, render_guides, skin_of
+        from ..stereotalker_core.video.guides.skeleton_drawing import draw_skeleton
 
         check_lengths(motion, cameras)
         host.check_memory(len(motion), cameras.size, _BYTES, "render a shorter piece or a smaller size")

@@ -59,7 +59,7 @@ class LoadMotionModel:
         }
 
     def load(self, model_name: str, prior_name: str):
-        from ..stereotalker_core.motion.denoiser import MotionDenoiser
+        from ..stereotalker_core.motion.networks.denoiser import MotionDenoiser
 
         denoiser = load(MotionDenoiser, host.resolve_model(model_name, NANO / "motion_denoiser.safetensors"))
         prior = _prior(host.resolve_model(prior_name, NANO / "prior.safetensors"), denoiser.config.features)
@@ -74,7 +74,7 @@ class LoadMotionModel:
 
 def _prior(path, features: int):
     """A prior file; or a language model, folder or .gguf, as a prior whose adapters are new."""
-    from ..stereotalker_core.motion.prior import LanguagePrior
+    from ..stereotalker_core.motion.networks.prior import LanguagePrior
 
     if path.suffix == ".safetensors":
         return load(LanguagePrior, path)
@@ -98,7 +98,7 @@ class LoadMaskPredictor:
         return _file("Mask predictor file.")
 
     def load(self, model_name: str):
-        from ..stereotalker_core.video.mask import MaskPredictor
+        from ..stereotalker_core.video.networks.mask import MaskPredictor
 
         path = host.resolve_model(model_name, NANO / "mask_predictor.safetensors")
         return (host.Managed(load(MaskPredictor, path)),)
@@ -146,9 +146,9 @@ class LoadRenderer:
 def _one_by_one(path, unet_name: str, reference_name: str, vae_name: str):
     """MODEL and VAE of three files in our format: nano, or trained like it."""
     from ..stereotalker_core.convert.weights import stored_config
-    from ..stereotalker_core.video.reference import ReferenceNet
-    from ..stereotalker_core.video.unet import StereoTalkerUNet
-    from ..stereotalker_core.video.vae import TinyAutoencoder
+    from ..stereotalker_core.video.networks.reference import ReferenceNet
+    from ..stereotalker_core.video.networks.unet import StereoTalkerUNet
+    from ..stereotalker_core.video.networks.vae import TinyAutoencoder
 
     if stored_config(path).get("tokens") == 0:
         raise ValueError(
@@ -295,7 +295,7 @@ class LoadViewMoE:
         return _experts_inputs("View experts file.")
 
     def load(self, model, experts_name: str, strength: float):
-        from ..stereotalker_core.video.experts import ViewExperts
+        from ..stereotalker_core.video.networks.experts import ViewExperts
 
         experts = _experts(model, ViewExperts, experts_name, "view_experts.safetensors")
         return (host.with_experts(model, "view", host.Managed(experts), strength),)
@@ -316,7 +316,7 @@ class LoadMaskMoE:
         return _experts_inputs("Mask experts file.")
 
     def load(self, model, experts_name: str, strength: float):
-        from ..stereotalker_core.video.experts import MaskExperts
+        from ..stereotalker_core.video.networks.experts import MaskExperts
 
         experts = _experts(model, MaskExperts, experts_name, "mask_experts.safetensors")
         return (host.with_experts(model, "mask", host.Managed(experts), strength),)

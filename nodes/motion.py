@@ -201,7 +201,7 @@ class LoadMotion:
         return host.resolve_file(motion_file).stat().st_mtime
 
     def load(self, motion_file: str) -> tuple[Motion, int]:
-        from ..stereotalker_core.motion.io import load_motion
+        from ..stereotalker_core.motion.files.io import load_motion
 
         motion = load_motion(host.resolve_file(motion_file))
         return motion, len(motion)
@@ -241,7 +241,7 @@ class ExportMotion:
         identity: Identity | None = None,
         cameras: Cameras | None = None,
     ) -> tuple[str]:
-        from ..stereotalker_core.motion import bvh, io, openpose
+        from ..stereotalker_core.motion.files import bvh, io, openpose
 
         shape = None if identity is None else identity.shape
         if FORMATS[format] == ".json" and cameras is None:
@@ -294,7 +294,7 @@ class PreviewMotion:
         self, motion: Motion, view: str, yaw: float, size: int, identity: Identity | None = None,
         framing: str = FRAMINGS[0],
     ):  # fmt: skip
-        from ..stereotalker_core.motion.preview import preview_frames, turntable
+        from ..stereotalker_core.motion.files.preview import preview_frames, turntable
 
         host.check_memory(len(motion), (size, size), 24, "preview a shorter piece (Edit Motion) or a smaller size")
         angles = turntable(len(motion), yaw - 60, yaw + 60) if view == VIEWS[1] else yaw

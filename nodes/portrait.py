@@ -166,8 +166,8 @@ class SaveAvatar:
         }
 
     def save(self, identity: Identity, filename_prefix: str, motion: Motion | None = None):
-        from ..stereotalker_core.motion.glb import save_glb
-        from ..stereotalker_core.video.provenance import NOTICE, SOURCE_TYPE
+        from ..stereotalker_core.motion.files.glb import save_glb
+        from ..stereotalker_core.video.writing.provenance import NOTICE, SOURCE_TYPE
 
         path, entry = host.save_path(filename_prefix, ".glb")
         about = {"notice": NOTICE, "digital_source_type": SOURCE_TYPE}
@@ -221,7 +221,7 @@ class Turntable:
         frame: int = 0,
     ):
         from ..stereotalker_core.camera.trajectories import framing_for, orbit
-        from ..stereotalker_core.video.guides import render_guides
+        from ..stereotalker_core.video.guides.maps import render_guides
 
         who = identity.literal() if motion is None else identity
         if motion is None:

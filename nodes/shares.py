@@ -16,6 +16,15 @@ FILES = {"mp4": ".mp4", "webm (transparent)": ".webm", "mov, ProRes 4444 (transp
 _LEAST_ALPHA = 0.02  # below, the colour of a pixel cannot be told from rounding
 
 
+def advanced(inputs: dict, *names: str) -> dict:
+    """The INPUT_TYPES of a node with these widgets folded away under "advanced inputs"; values and order stay."""
+    for part in ("required", "optional"):
+        for name in names:
+            if name in inputs.get(part, {}):
+                inputs[part][name][1]["advanced"] = True
+    return inputs
+
+
 def first_input() -> tuple:
     """The widget of the first frame of a part."""
     tip = "First frame that is rendered, from 0: several machines render a part each, equal to that of the whole clip."
@@ -58,7 +67,7 @@ def sound_of(audio: dict | None, part: tuple[int, int] | None, fps: float) -> di
 
 def with_alpha(frames: Sequence[Tensor], masks: Sequence[Tensor]) -> Tensor:
     """Chunks over black (t, 3, H, W) in [-1, 1], masks (t, 1, H, W) -> IMAGE (T, H, W, 4), colours not dimmed."""
-    from ..stereotalker_core.video.composite import coverage
+    from ..stereotalker_core.video.rendering.composite import coverage
 
     colour, alpha = host.image_out(frames), coverage(host.mask_out(masks))[..., None]
     return torch.cat([(colour / alpha.clamp_min(_LEAST_ALPHA)).clamp(0, 1), alpha], -1)
@@ -73,9 +82,9 @@ def transparent_file(
     path: .webm or .mov. size: (H, W) px. part: (first, stop) of the clip of `count` frames. sound: Audio of the whole
     clip, or None. What a run that was stopped leaves behind is taken away.
     """
-    from ..stereotalker_core.video.containers import format_for
-    from ..stereotalker_core.video.join import Part
-    from ..stereotalker_core.video.parts import ClipWriter
+    from ..stereotalker_core.video.writing.containers import format_for
+    from ..stereotalker_core.video.writing.join import Part
+    from ..stereotalker_core.video.writing.parts import ClipWriter
 
     writer = ClipWriter(path, size, fps, format_for(path, transparent=True), Part(*part, count), sound, tags)
     try:

@@ -14,10 +14,12 @@ from .camera import KEYS, PITCH, YAW, canvas_of, hands_input, shown_to_widget, s
 from .kept import Last, fingerprint
 from .motion import fps_input
 from .portrait import MASK, fit_report, keypoints_in, person_input
-from .shares import alpha_input, first_input, frames_input, part_of, sound_of, with_alpha
+from .shares import advanced, alpha_input, first_input, frames_input, part_of, sound_of, with_alpha
 from .speech import audio_in
 from .video import BACKGROUNDS, COLOURS, HIDDEN, check_batch, mode_input
 
+PLACED = ("person", "yaw_origin", "width", "height", "hands", "pitch")
+PARTS = ("first_frame", "frames", "alpha")
 PERSON: Last[Identity] = Last()
 MOTION: Last[tuple[Motion, tuple[str, ...]]] = Last()
 
@@ -51,7 +53,7 @@ class StereoTalker:
         strength = {"default": 1.0, "min": 0.0, "max": 3.0, "step": 0.05, "tooltip": "Size of the gestures."}
         steps = {"default": 1, "min": 1, "max": 50, "tooltip": "Denoising steps of mode diffusion; 1 is sharpest here."}
         origin = "photo: yaw 0 is the portrait's own view; body: yaw 0 sees the front of a body that was turned."
-        return {
+        inputs = {
             "required": {
                 "image": ("IMAGE", {"tooltip": "One person from the front, half body, both shoulders visible."}),
                 "audio": ("AUDIO", {"tooltip": "One person speaking; any rate, mono or stereo, at least 0.1 s."}),
@@ -86,6 +88,7 @@ class StereoTalker:
             },
             "hidden": HIDDEN,
         }
+        return advanced(inputs, "steps", "motion_strength", "mode", "fps", *PLACED, *PARTS)
 
     def talk(
         self,
@@ -117,7 +120,7 @@ class StereoTalker:
         extra_pnginfo=None,
     ):
         from ..stereotalker_core.pipeline import Look, View, heard_warnings, prepare
-        from ..stereotalker_core.video.provenance import provenance
+        from ..stereotalker_core.video.writing.provenance import provenance
 
         sound, portrait = audio_in(audio), host.image_in(image)
         canvas = canvas_of(size, width, height, tuple(portrait.shape[-2:]))
@@ -182,7 +185,7 @@ def motion_of(
     models, sound: Audio, transcript: str, seed: int, strength: float, progress
 ) -> tuple[Motion, tuple[str, ...]]:
     """The performance of a recording and what was said about it: sampled, or the last one where nothing has changed."""
-    from ..stereotalker_core.motion.sampling import MotionOptions, sample_motion
+    from ..stereotalker_core.motion.generation.sampling import MotionOptions, sample_motion
     from ..stereotalker_core.pipeline import heard_warnings
 
     key = fingerprint(sound.original, sound.original_rate, transcript, seed, strength)
@@ -237,9 +240,9 @@ class ExampleInputs:
 
     def make(self, person: int, seconds: float, size: int):
         from ..stereotalker_core.audio.load import load_audio
-        from ..stereotalker_core.commands.demo import SPEECH, TRANSCRIPT
-        from ..stereotalker_core.synthetic.avatar import make_avatar
-        from ..stereotalker_core.synthetic.portrait import reference_portrait
+        from ..stereotalker_core.synthetic.example import SPEECH, TRANSCRIPT
+        from ..stereotalker_core.synthetic.people.avatar import make_avatar
+        from ..stereotalker_core.synthetic.people.portrait import reference_portrait
 
         body = host.body()
         with host.interruptible():

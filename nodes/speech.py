@@ -10,6 +10,7 @@ from pathlib import Path
 from ..stereotalker_core.audio.load import make_audio
 from ..stereotalker_core.records import Motion
 from . import host
+from .shares import advanced
 
 CATEGORY = "Stereo-Talker/motion"
 _LONGEST = 200_000_000  # letters of base64
@@ -69,7 +70,7 @@ class SampleMotion:
     @classmethod
     def INPUT_TYPES(cls):
         from ..stereotalker_core.motion.conditioning import EMOTIONS
-        from ..stereotalker_core.motion.sampling import HANDS
+        from ..stereotalker_core.motion.generation.sampling import HANDS
 
         def number(default, high, tip, step=0.05):
             return ("FLOAT", {"default": default, "min": 0.0, "max": high, "step": step, "tooltip": tip})
@@ -78,7 +79,7 @@ class SampleMotion:
         transcript = {"default": "", "multiline": True, "tooltip": "Optional: the words spoken, for clearer gestures."}
         timed = 'Optional, instead of one emotion: [{"start": 0, "emotion": "happy", "intensity": 0.8}, ...]'
         emotions = {"default": "", "multiline": True, "tooltip": timed}
-        return {
+        inputs = {
             "required": {
                 "motion_model": ("ST_MOTION_MODEL", {"tooltip": "From Load Motion Model."}),
                 "speech": ("ST_SPEECH", {"tooltip": "From Encode Speech."}),
@@ -99,6 +100,7 @@ class SampleMotion:
                 "loop": ("BOOLEAN", {"default": False, "tooltip": "The end leads into the beginning."}),
             },
         }
+        return advanced(inputs, "steps", "prior_strength", "smoothing", "emotions", "loop")
 
     def sample(
         self,
@@ -120,7 +122,7 @@ class SampleMotion:
     ) -> tuple[Motion, int]:
         from ..stereotalker_core.motion.conditioning import Style
         from ..stereotalker_core.motion.emotions import parse_emotions
-        from ..stereotalker_core.motion.sampling import MotionModels, sample_motion
+        from ..stereotalker_core.motion.generation.sampling import MotionModels, sample_motion
 
         prior, denoiser = motion_model.modules
         sound, features, encoder = speech

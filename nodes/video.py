@@ -15,6 +15,7 @@ CATEGORY = "Stereo-Talker/video"
 BACKGROUNDS = ("portrait", "grey", "green", "white", "black")
 COLOURS = {"grey": (0.5, 0.5, 0.5), "green": (0.0, 0.69, 0.25), "white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0)}
 LABEL = "Synthetic media"
+SELDOM = ("steps", "face_scale", "mode", "hands", "first_frame", "frames")  # inputs under "advanced"
 HIDDEN = {"extra_pnginfo": "EXTRA_PNGINFO"}
 _BATCH_BYTES = 2 * 4 * (3 + 1)  # a pixel: float32 IMAGE and MASK, as chunks and joined
 _WINDOW_BYTES = 16 * 1200  # activations of one window a pixel, measured
@@ -81,7 +82,7 @@ def chunks_of(
     mask_predictor, face_scale: int, mode: str, hands: str, part: tuple[int, int] | None = None,
 ) -> Iterator:  # fmt: skip
     """Frames and masks of a video, or of a part, as they come, with progress, previews and checks; interruptible."""
-    from ..stereotalker_core.video.render import render_video
+    from ..stereotalker_core.video.rendering.render import render_video
 
     host.networks_of(model)  # refuses another pack's MODEL
     used = [model, host.vae_of(vae), *([mask_predictor] if mask_predictor else [])]
@@ -109,9 +110,9 @@ def chunks_of(
 
 def renderer_of(model, vae, mask_predictor, body, device):
     """The core's renderer of a MODEL and a VAE; ValueError where they are not of one set."""
-    from ..stereotalker_core.video.full_renderer import FullRenderer
-    from ..stereotalker_core.video.mask import MaskPredictor
-    from ..stereotalker_core.video.render import Renderer
+    from ..stereotalker_core.video.networks.mask import MaskPredictor
+    from ..stereotalker_core.video.rendering.full_renderer import FullRenderer
+    from ..stereotalker_core.video.rendering.render import Renderer
 
     unet, reference = host.networks_of(model)
     predictor = mask_predictor.modules[0] if mask_predictor else MaskPredictor.for_parts(body.part_names).to(device)
@@ -158,7 +159,7 @@ class RenderVideo:
         inputs["optional"]["audio"] = ("AUDIO", {"tooltip": "The speech, for the sound of the video output."})
         inputs["optional"] |= {"first_frame": shares.first_input(), "frames": shares.frames_input()}
         inputs["optional"]["alpha"] = shares.alpha_input()
-        return inputs
+        return shares.advanced(inputs, *SELDOM, "alpha")
 
     def render(
         self,
@@ -181,7 +182,7 @@ class RenderVideo:
         alpha: bool = False,
         extra_pnginfo=None,
     ):
-        from ..stereotalker_core.video.provenance import provenance
+        from ..stereotalker_core.video.writing.provenance import provenance
 
         check_lengths(motion, cameras)
         part = shares.part_of(first_frame, frames, len(motion))
@@ -222,7 +223,7 @@ class RenderToFile:
         inputs["optional"] |= {"face_scale": face_scale_input(), "mode": mode_input(), "hands": hands_input()}
         inputs["optional"] |= {"first_frame": shares.first_input(), "frames": shares.frames_input()}
         inputs["optional"]["file_format"] = shares.file_input()
-        return inputs
+        return shares.advanced(inputs, *SELDOM)
 
     def render(
         self,
@@ -247,10 +248,10 @@ class RenderToFile:
         file_format: str = "mp4",
         extra_pnginfo=None,
     ):
-        from ..stereotalker_core.commands.outputs import straight
-        from ..stereotalker_core.video.background_writer import BackgroundWriter
-        from ..stereotalker_core.video.provenance import container_tags, draw_label
-        from ..stereotalker_core.video.writer import VideoWriter
+        from ..stereotalker_core.video.rendering.composite import straight
+        from ..stereotalker_core.video.writing.background_writer import BackgroundWriter
+        from ..stereotalker_core.video.writing.provenance import container_tags, draw_label
+        from ..stereotalker_core.video.writing.writer import VideoWriter
         from .speech import audio_in
 
         check_lengths(motion, cameras)
@@ -320,9 +321,9 @@ class Conditioning:
     ):
         import torch
 
-        from ..stereotalker_core.video.clip import clip_bytes, prepare_clip
-        from ..stereotalker_core.video.composite import resolve_background
-        from ..stereotalker_core.video.provenance import provenance
+        from ..stereotalker_core.video.rendering.clip import clip_bytes, prepare_clip
+        from ..stereotalker_core.video.rendering.composite import resolve_background
+        from ..stereotalker_core.video.writing.provenance import provenance
 
         check_lengths(motion, cameras)
         pixels = cameras.size[0] * cameras.size[1]
@@ -365,7 +366,7 @@ class Label:
 
     @classmethod
     def INPUT_TYPES(cls):
-        from ..stereotalker_core.video.provenance import CORNERS
+        from ..stereotalker_core.video.writing.provenance import CORNERS
 
         opacity = {"default": 0.8, "min": 0.0, "max": 1.0, "step": 0.05, "tooltip": "0 draws nothing."}
         return {
@@ -379,7 +380,7 @@ class Label:
         }
 
     def label(self, images, text: str, position: str, opacity: float, extra_pnginfo=None):
-        from ..stereotalker_core.video.provenance import NOTICE, SOURCE_TYPE, draw_label
+        from ..stereotalker_core.video.writing.provenance import NOTICE, SOURCE_TYPE, draw_label
 
         host.stamp(extra_pnginfo, {"notice": NOTICE, "digital_source_type": SOURCE_TYPE})
         frames = images[..., :3].movedim(-1, 1).float() * 2 - 1

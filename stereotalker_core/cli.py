@@ -8,7 +8,10 @@ import threading
 from collections.abc import Sequence
 
 from . import __version__
-from .commands import avatar, batch, convert, data, demo, evaluate, face, info, join, serve, talk
+from .commands import avatar, convert, data, demo, evaluate, face, info, join, serve
+from .commands.batching import batch
+from .commands.talking import talk
+from .commands.talking.line import message
 
 _PAIRS = ("--orbit", "--yaw", "--pitch")  # their values may start with a minus, which argparse takes for an option
 
@@ -55,14 +58,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("\nstopped: nothing was written\n")
         return 130
-
-
-def message(error: ValueError | OSError) -> str:
-    """One line that says what is wrong."""
-    text = str(error)
-    if isinstance(error, OSError) and error.strerror:
-        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return " ".join(text.split())
 
 
 def join_pairs(words: list[str]) -> list[str]:

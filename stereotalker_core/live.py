@@ -8,6 +8,7 @@ Where no sound comes, the person hears silence, and idles.
 Memory does not grow: CONTEXT frames of sound and of motion are kept, and what waits to be spoken is limited.
 """
 
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
@@ -17,20 +18,15 @@ from torch import Tensor
 from .camera.trajectories import framing_for, orbit
 from .motion.conditioning import MotionCondition
 from .motion.controls import apply_controls
-from .motion.sampling import (
-    MotionOptions,
-    condition_tracks,
-    joined,
-    sample_window,
-)  # fmt: skip
+from .motion.generation.sampling import MotionOptions, condition_tracks, joined, sample_window  # fmt: skip
 from .pipeline import Look, Models, View
 from .records import Audio, Identity, Motion
 from .shapes import FPS, SAMPLE_RATE
-from .video.composite import composite, resolve_background
-from .video.guides import Skin, background_plate, render_guides, skin_of
+from .video.guides.maps import Skin, background_plate, render_guides, skin_of
+from .video.rendering.composite import composite, resolve_background
 
 HOP, LOOK_AHEAD = 5, 5  # frames
-CONTEXT = 75  # frames of sound that the networks hear behind the newest
+CONTEXT = 64  # frames of sound that the networks hear: one block of the language prior, read in one pass
 SAMPLES = int(SAMPLE_RATE / FPS)  # of a frame
 LONGEST_WAIT = 60 * SAMPLE_RATE  # samples that may wait to be spoken
 LOUD = 0.05  # root mean square that quiet starts are amplified to at most: noise alone must not be taken for speech
@@ -48,6 +44,8 @@ class LiveFrame:
 
 class Live:
     """One person, live. `push` sound, ask `frames` for what can be drawn; `look`, `interrupt` at any time.
+
+    `push`, `look` and `interrupt` may be called by another thread than the one that draws.
 
     models, identity: as of `pipeline`. view: where the camera starts; its size is that of the pictures.
     options: of stage 1; four steps are enough for windows that are seeded. ValueError for a view that orbits.
@@ -71,6 +69,8 @@ class Live:
         self._waiting = torch.zeros(0)  # sound that was pushed and not yet given to the networks
         self._heard = torch.zeros(CONTEXT * SAMPLES)  # what they have heard, the look-ahead included
         self._real = 0  # samples of the look-ahead that are speech, not silence that was put in
+        self._lock = threading.Lock()  # of the sound: blocks come while frames are drawn
+        self.interruptions = 0
         self._past = torch.zeros(0, models.motion.denoiser.codec.width)
         self._ahead = self._past
         self._number, self._plate, self._loud = 0, None, LOUD
@@ -87,17 +87,21 @@ class Live:
         """Append sound (S,) at 16 kHz in [-1, 1]. ValueError: no finite floats, or more than a minute waits."""
         if samples.ndim != 1 or not samples.is_floating_point() or not bool(torch.isfinite(samples).all()):
             raise ValueError(f"sound must be finite floats (S,) at {SAMPLE_RATE} Hz, got {tuple(samples.shape)}")
-        if len(self._waiting) + len(samples) > LONGEST_WAIT:
-            raise ValueError(
-                f"more than {LONGEST_WAIT // SAMPLE_RATE} s of sound wait to be spoken; send it as it is said"
-            )
-        self._waiting = torch.cat([self._waiting, samples.detach().cpu().float().clamp(-1, 1)])
+        with self._lock:
+            if len(self._waiting) + len(samples) > LONGEST_WAIT:
+                raise ValueError(
+                    f"more than {LONGEST_WAIT // SAMPLE_RATE} s of sound wait to be spoken; send it as it is said"
+                )
+            self._waiting = torch.cat([self._waiting, samples.detach().cpu().float().clamp(-1, 1)])
 
     def interrupt(self) -> None:
         """Be silent from the next hop on: what waits is dropped, and what was only looked ahead at, too."""
-        self._waiting = torch.zeros(0)
-        self._heard[len(self._heard) - LOOK_AHEAD * SAMPLES :] = 0
-        self._real = 0
+        with self._lock:
+            self._waiting = torch.zeros(0)
+            self._heard = self._heard.clone()  # the thread that draws may be reading the old one
+            self._heard[len(self._heard) - LOOK_AHEAD * SAMPLES :] = 0
+            self._real = 0
+            self.interruptions += 1
 
     def look(self, yaw: float, pitch: float = 0.0) -> None:
         """Turn the camera: the next hop pans there. ValueError for angles out of range."""
@@ -109,19 +113,17 @@ class Live:
 
         idle: fill what is missing with silence; ask for it when the frames shown so far run out.
         """
-        wanted = HOP * SAMPLES
-        if len(self._waiting) < wanted and not idle:
-            return []
-        fresh, self._waiting = self._waiting[:wanted], self._waiting[wanted:]
-        real = len(fresh)
-        fresh = torch.cat([fresh, fresh.new_zeros(wanted - real)])
-        self._heard = torch.cat([self._heard, fresh])[wanted:]
-        end = len(self._heard) - LOOK_AHEAD * SAMPLES
-        sound = self._heard[end - wanted : end]
-        speaking = self._real > 0
-        self._real = max(0, self._real - wanted) + real
+        with self._lock:
+            if len(self._waiting) < HOP * SAMPLES and not idle:
+                return []
+            heard, speaking = self._hear()
+            before = self.interruptions
+        end = len(heard) - LOOK_AHEAD * SAMPLES
+        sound = heard[end - HOP * SAMPLES : end]
         with torch.no_grad():
-            pictures = self._drawn(self._moved())
+            pictures = self._drawn(self._moved(heard))
+        if self.interruptions != before:  # while these were drawn: they stay to be seen, and are not heard
+            sound, speaking = torch.zeros_like(sound), False
         found = [
             LiveFrame(picture, part, self._number + i, speaking)
             for i, (picture, part) in enumerate(zip(pictures, sound.split(SAMPLES), strict=True))
@@ -129,12 +131,23 @@ class Live:
         self._number += HOP
         return found
 
-    def _moved(self) -> Motion:
-        """Stage 1: HOP new frames, in a window that begins with those before and ends with the look-ahead."""
+    def _hear(self) -> tuple[Tensor, bool]:
+        """Take a hop of sound -> what is heard now, and whether the hop that is to be drawn is speech."""
+        wanted = HOP * SAMPLES
+        fresh, self._waiting = self._waiting[:wanted], self._waiting[wanted:]
+        real, speaking = len(fresh), self._real > 0
+        silence = fresh.new_zeros(wanted - real)  # before what begins, after what ends: no hole in what is said
+        self._heard = torch.cat([self._heard, *((fresh, silence) if speaking else (silence, fresh))])[wanted:]
+        self._real = max(0, self._real - wanted) + real
+        return self._heard, speaking
+
+    def _moved(self, heard: Tensor) -> Motion:
+        """Stage 1 for the sound (CONTEXT * SAMPLES,) that is heard: HOP new frames, in a window that begins with those
+        before and ends with the look-ahead."""
         motion, net = self.models.motion, self.models.motion.denoiser
-        loud = float(self._heard.square().mean().sqrt())
+        loud = float(heard.square().mean().sqrt())
         self._loud = max(0.95 * self._loud, loud)
-        marked = self._heard.clone()
+        marked = heard.clone()
         if loud < 0.1 * self._loud:  # a pause: the gain that the encoder would take makes noise loud
             marked[:SAMPLES] += self._loud * torch.sin(torch.arange(SAMPLES) * 0.05)
         audio = Audio(marked, marked[None], SAMPLE_RATE)
@@ -146,8 +159,8 @@ class Live:
         seed[0, :given], mask[0, :given] = self._past[len(self._past) - given :], 1
         device = motion.device
         style = self.options.style.vector().to(device)[None]
-        heard = None if prior is None else prior[span][None]
-        cond = MotionCondition(channels[None, span], style, seed.to(device), mask.to(device), heard)
+        said = None if prior is None else prior[span][None]
+        cond = MotionCondition(channels[None, span], style, seed.to(device), mask.to(device), said)
         generator = torch.Generator().manual_seed((self.options.seed * 1_000_003 + self._number) % 2**63)
         x = sample_window(net, cond, torch.randn(cond.seed.shape, generator=generator).to(device), self.options)[
             0

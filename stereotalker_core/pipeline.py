@@ -13,17 +13,17 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from .body.fit import fit_portrait
+from .body.fitting.fit import fit_portrait
 from .body.model import HalfBody
 from .camera.gestures import HANDS, staged, widened
 from .camera.trajectories import MODES, ORIGINS, framing_for, keyframes, orbit
-from .motion.sampling import LaterMotionModels, MotionModels, MotionOptions, sample_motion
+from .motion.generation.sampling import LaterMotionModels, MotionModels, MotionOptions, sample_motion
 from .perception.keypoints import HELP, Keypoints
 from .perception.networks import Perception, load_perception
 from .records import Audio, Cameras, Identity, Motion
-from .video.face_pass import LARGEST_SCALE
-from .video.render import RenderedChunk, Renderer, checked_mode, render_video
-from .video.render import load_nano as load_renderer
+from .video.rendering.face_pass import LARGEST_SCALE
+from .video.rendering.render import RenderedChunk, Renderer, checked_mode, render_video
+from .video.rendering.render import load_nano as load_renderer
 
 SIZES = (128, 1024)  # pixels
 LARGEST = 512  # pixels of the longer side where no size is asked for

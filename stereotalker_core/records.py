@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from .body.rotations import axis_angle_to_matrix
-from .body.skeleton import JOINT_INDEX, N_JOINTS, SPINE_JOINTS
 from .checkpoint import load_tensors, save_tensors
+from .geometry.rotations import axis_angle_to_matrix
+from .geometry.skeleton import JOINT_INDEX, N_JOINTS, SPINE_JOINTS
 from .shapes import FPS, N_EXPRESSIONS, SAMPLE_RATE, dims, frame_count
 
 R = TypeVar("R", bound="Record")
@@ -92,7 +92,7 @@ class Identity(Record):
     `portrait` (3, H, W); mask (1, H, W) of the person; background (3, H, W) with the person painted out;
     atlas (3, A, A) texture filled everywhere, visibility (1, A, A) of the texels that were really seen.
     light (4,) of body.light: the atlas is free of its shading, guides put it back; None: the atlas is as photographed.
-    atlas_layout: 1 is the mesh's own (files of version 0.1), 2 that of tools/pack_atlas.py.
+    atlas_layout: 1 is the mesh's own (files of version 0.1), 2 that of tools/body/pack_atlas.py.
     rest_expression (52,): the portrait's own expression without its open mouth, to which a motion is added;
     expression_gain (52,): how far this face must go for the same effect (lids that close a wide eye);
     rest_rotations (49, 3): how the head is held. All None: a motion is meant as it is.

@@ -71,18 +71,18 @@ def tiny_models():
     """`pipeline.Models` of all classes that nano uses, a few thousand weights each, untrained; real perception."""
     from stereotalker_core.audio.encoder import SpeechEncoder
     from stereotalker_core.body.model import HalfBody
-    from stereotalker_core.motion.denoiser import MotionDenoiser
-    from stereotalker_core.motion.prior import LanguagePrior, nano_llm
+    from stereotalker_core.motion.generation.sampling import MotionModels
+    from stereotalker_core.motion.networks.denoiser import MotionDenoiser
+    from stereotalker_core.motion.networks.prior import LanguagePrior, nano_llm
     from stereotalker_core.motion.representation import MotionCodec
-    from stereotalker_core.motion.sampling import MotionModels
     from stereotalker_core.perception.networks import load_perception
     from stereotalker_core.pipeline import Models
-    from stereotalker_core.video.experts import MaskExperts, ViewExperts
-    from stereotalker_core.video.mask import MaskPredictor
-    from stereotalker_core.video.reference import ReferenceNet
-    from stereotalker_core.video.render import Renderer
-    from stereotalker_core.video.unet import StereoTalkerUNet, UNetConfig
-    from stereotalker_core.video.vae import AutoencoderConfig, TinyAutoencoder
+    from stereotalker_core.video.networks.experts import MaskExperts, ViewExperts
+    from stereotalker_core.video.networks.mask import MaskPredictor
+    from stereotalker_core.video.networks.reference import ReferenceNet
+    from stereotalker_core.video.networks.unet import StereoTalkerUNet, UNetConfig
+    from stereotalker_core.video.networks.vae import AutoencoderConfig, TinyAutoencoder
+    from stereotalker_core.video.rendering.render import Renderer
 
     torch.manual_seed(0)
     body = HalfBody()

@@ -15,42 +15,74 @@ HEAVY = {"transformers", "diffusers", "librosa", "kornia", "av", "peft", "soxr",
 FORBIDDEN = {"comfy", "comfy_extras", "comfy_api", "folder_paths", "nodes", "torchvision", "torchaudio", "cv2"}
 MAX_FILE, MAX_FUNCTION, MAX_LINE = 400, 60, 120
 
-# A module may import modules of its own package and what these rows list. Longer prefixes win over shorter ones.
-_VOCABULARY = ["shapes", "config", "precision", "checkpoint"]
-_RECORDS = [*_VOCABULARY, "records", "body.skeleton", "body.rotations"]
-_STAGE_1 = [*_RECORDS, "perception", "inpaint", "body", "camera", "audio"]
-_ALL_STAGES = [*_STAGE_1, "motion", "face", "image", "video"]
+MOST_MODULES = 14  # side by side in a folder
+
+# Rooms of the core from the ground up: a folder (its own files, not its sub-folders) or a file beside the folders.
+# A module may import modules of its own room and of the rooms in its row; rows name rooms that stand above them here.
+_GROUND = ["shapes", "config", "precision", "pickled", "checkpoint", "geometry", "records"]
+_BODY = [*_GROUND, "pixels", "image", "body", "body.texture"]
+_STAGE_1 = [*_BODY, "perception", "body.fitting", "camera", "audio", "motion", "motion.networks", "motion.generation"]
+_STAGE_1_AND_FILES = [*_STAGE_1, "motion.files", "face"]
+_VIDEO = ["video.guides", "video.networks", "video.rendering", "video.writing"]
+_ALL_STAGES = [*_STAGE_1_AND_FILES, *_VIDEO]
+_SYNTHETIC = [f"synthetic.{room}" for room in ("sound", "speech", "movement", "people", "studio", "data")] + ["synthetic"]
+_TRAINING = ["training", *(f"training.{room}" for room in ("speech", "motion", "face", "video", "clips"))]
+_EVALUATION = ["evaluation", *(f"evaluation.{room}" for room in ("motion", "face", "video", "photos"))]
 ALLOWED = {
     "shapes": [],
     "config": [],
     "precision": [],
-    "dilation": [],
-    "convert.pickled": [],
+    "pickled": [],
     "checkpoint": ["config"],
-    "body.skeleton": [],
-    "body.rotations": ["shapes"],
-    "body.model": ["shapes", "checkpoint", "body.rotations", "body.skeleton"],
-    "records": ["shapes", "checkpoint", "body.rotations", "body.skeleton"],
-    "inpaint_places": ["dilation"],
-    "inpaint": ["shapes", "inpaint_places"],
-    "perception": ["shapes", "checkpoint", "config", "dilation"],
-    "image": _VOCABULARY,
-    "body": [*_RECORDS, "camera", "dilation", "image", "inpaint", "inpaint_places", "perception"],
-    "camera": [*_RECORDS, "body"],
-    "audio": _RECORDS,
-    "motion": [*_STAGE_1],
-    "face": [*_STAGE_1, "motion", "convert.pickled"],
-    "video": [*_STAGE_1, "motion", "face", "image"],
+    "geometry": ["shapes"],
+    "records": ["shapes", "checkpoint", "geometry"],
+    "pixels": ["shapes"],
+    "image": ["shapes"],
+    "perception": [*_GROUND, "pixels"],
+    "body": _GROUND,
+    "body.texture": [*_GROUND, "pixels", "image", "body"],
+    "body.fitting": [*_BODY, "perception"],
+    "camera": [*_GROUND, "body"],
+    "audio": _GROUND,
+    "motion": [*_GROUND, "body", "audio"],
+    "motion.networks": [*_GROUND, "audio", "motion"],
+    "motion.generation": [*_GROUND, "body", "audio", "motion", "motion.networks"],
+    "motion.files": [*_GROUND, "body", "camera", "motion"],
+    "face": [*_GROUND, "body", "audio", "motion", "motion.files"],
+    "video.guides": [*_BODY, "camera"],
+    "video.networks": [*_BODY, "camera", "video.guides"],
+    "video.rendering": [*_BODY, "camera", "video.guides", "video.networks"],
+    "video.writing": _GROUND,
     "convert": _ALL_STAGES,
     "pipeline": _ALL_STAGES,
     "live": [*_ALL_STAGES, "pipeline"],
-    "synthetic": [*_STAGE_1, "inpaint_places", "motion", "face", "video.guides", "image"],
-    "training": [*_ALL_STAGES, "convert", "synthetic", "pipeline"],
-    "evaluation": [*_ALL_STAGES, "synthetic", "pipeline", "training"],
-    "commands": [*_ALL_STAGES, "convert", "pipeline", "live", "synthetic", "training", "evaluation", "cli"],
-    "cli": ["commands"],
+    "synthetic": [],
+    "synthetic.sound": _GROUND,
+    "synthetic.speech": [*_GROUND, "audio"],
+    "synthetic.movement": [*_STAGE_1_AND_FILES, "synthetic.speech"],
+    "synthetic.people": [*_STAGE_1_AND_FILES, "synthetic.movement"],
+    "synthetic.studio": [*_STAGE_1_AND_FILES, "synthetic.movement", "synthetic.people"],
+    "synthetic.data": [*_STAGE_1_AND_FILES, "video.guides", "synthetic.movement", "synthetic.people"],
+    "training": [*_GROUND, "body", "video.networks"],
+    "training.speech": [*_GROUND, "audio", "synthetic.sound", "synthetic.speech", "training"],
+    "training.motion": [*_STAGE_1, "synthetic.speech", "synthetic.movement", "training"],
+    "training.face": [*_STAGE_1_AND_FILES, "synthetic.speech", "synthetic.movement", "training"],
+    "training.video": [*_ALL_STAGES, "pipeline", "synthetic.data", "training"],
+    "training.clips": [*_ALL_STAGES, *_SYNTHETIC, "training", "training.motion", "training.video"],
+    "evaluation": [],
+    "evaluation.motion": [*_STAGE_1, *_SYNTHETIC, "evaluation"],
+    "evaluation.face": [*_STAGE_1_AND_FILES, *_SYNTHETIC, "evaluation", "evaluation.motion"],
+    "evaluation.video": [*_ALL_STAGES, "pipeline", *_SYNTHETIC, "evaluation"],
+    "evaluation.photos": [*_ALL_STAGES, "pipeline", "evaluation", "evaluation.video"],
+    "commands.talking": [*_ALL_STAGES, "pipeline"],
+    "commands.batching": [*_ALL_STAGES, "pipeline", "commands.talking"],
+    "commands": [
+        *_ALL_STAGES, "convert", "pipeline", "live", *_SYNTHETIC, *_TRAINING, *_EVALUATION, "commands.talking",
+        "commands.batching",
+    ],
+    "cli": ["commands", "commands.talking", "commands.batching"],
     "__main__": ["cli"],
-}
+}  # fmt: skip
 
 
 def module_name(path: Path) -> str:
@@ -58,10 +90,11 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def rule_of(module: str) -> str:
-    matches = [row for row in ALLOWED if module == row or module.startswith(row + ".")]
-    assert matches, f"{module} has no row in the import order of tests/test_architecture.py and docs/architecture.md"
-    return max(matches, key=len)
+def room_of(module: str) -> str:
+    """"body.texture.lift" -> "body.texture", "records" -> "records"."""
+    room = module if module in ALLOWED and "." not in module else module.rpartition(".")[0] or module
+    assert room in ALLOWED, f"{module} has no room in the import order of test_architecture.py and docs/architecture.md"
+    return room
 
 
 def project_imports(path: Path) -> set[str]:
@@ -88,18 +121,70 @@ def external_imports(tree: ast.Module, nested: bool) -> set[str]:
     return {name.split(".")[0] for name in names}
 
 
+def test_rooms_stand_on_each_other():
+    """No arrow back up: what a row allows stands above it."""
+    rooms = list(ALLOWED)
+    for row, room in enumerate(rooms):
+        wrong = [target for target in ALLOWED[room] if target not in rooms[:row]]
+        assert not wrong, f"{room} stands below {wrong}"
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(CORE)))
 def test_import_order(path):
     module = module_name(path)
-    if not module:
-        assert not project_imports(path), "the package's __init__ imports nothing: importing it must be free"
+    if path.name == "__init__.py":
+        assert not project_imports(path), "a package's __init__ imports nothing: importing it must be free"
         return
-    rule = rule_of(module)
-    own = rule.split(".")[0]
+    room = room_of(module)
     for target in project_imports(path):
-        inside = target.split(".")[0] == own and "." not in rule
-        listed = any(target == allowed or target.startswith(allowed + ".") for allowed in ALLOWED[rule])
-        assert inside or listed, f"{module} may not import {target}; it may import {ALLOWED[rule]}"
+        other = room_of(target)
+        assert other in (room, *ALLOWED[room]), f"{module} may not import {target}; it may import {ALLOWED[room]}"
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    """0 circles, imports inside of functions and for types included."""
+    imports = {module_name(path): project_imports(path) for path in FILES if path.name != "__init__.py"}
+    circles = [part for part in strongly_connected(imports) if len(part) > 1]
+    assert not circles, f"modules that import each other: {circles}"
+
+
+def strongly_connected(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Tarjan's strongly connected components (SIAM J. Comput. 1972)."""
+    order: dict[str, int] = {}
+    low: dict[str, int] = {}
+    open_: list[str] = []
+    found: list[list[str]] = []
+
+    def visit(node: str) -> None:
+        order[node] = low[node] = len(order)
+        open_.append(node)
+        for target in graph.get(node, ()):
+            if target not in order:
+                visit(target)
+            if target in open_:
+                low[node] = min(low[node], low[target])
+        if low[node] == order[node]:
+            at = open_.index(node)
+            found.append(open_[at:])
+            del open_[at:]
+
+    for node in graph:
+        if node not in order:
+            visit(node)
+    return found
+
+
+def test_circles_are_found():
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set()}
+    assert sorted(map(sorted, strongly_connected(graph))) == [["a"], ["b", "c"], ["d"]]
+
+
+def test_folders_are_small():
+    """At most 14 modules side by side, wherever Python lies."""
+    for root in ("stereotalker_core", "nodes", "tests", "tools", "benchmarks"):
+        for folder in {path.parent for path in (ROOT / root).rglob("*.py")}:
+            count = len([path for path in folder.glob("*.py") if path.name != "__init__.py"])
+            assert count <= MOST_MODULES, f"{folder.relative_to(ROOT)} has {count} modules; sort them into rooms"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(CORE)))

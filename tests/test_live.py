@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from stereotalker_core.live import HOP, LOOK_AHEAD, SAMPLES, Live, stream
-from stereotalker_core.motion.sampling import MotionOptions
+from stereotalker_core.motion.generation.sampling import MotionOptions
 from stereotalker_core.pipeline import View
 
 BLOCK = 320  # 20 ms
@@ -12,8 +12,8 @@ BLOCK = 320  # 20 ms
 
 @pytest.fixture(scope="module")
 def identity(tiny_models):
-    from stereotalker_core.synthetic.avatar import make_avatar
-    from stereotalker_core.synthetic.portrait import reference_portrait, true_identity
+    from stereotalker_core.synthetic.people.avatar import make_avatar
+    from stereotalker_core.synthetic.people.portrait import reference_portrait, true_identity
 
     avatar = make_avatar(tiny_models.body, 3)
     return true_identity(tiny_models.body, avatar, reference_portrait(tiny_models.body, avatar, 3, 128))
@@ -70,6 +70,34 @@ def test_an_interruption_is_heard_at_once(live):
     assert live.waiting == 0
     following = live.frames()
     assert not any(f.sound.any() for f in following) and not following[0].speaking
+
+
+def test_what_is_drawn_during_an_interruption_is_not_heard(live, monkeypatch):
+    """The interruption comes from another thread, in the middle of a hop."""
+    live.push(speech(2.0))
+    live.frames()
+    drawn = live._drawn
+
+    def interrupted(motion):
+        live.interrupt()
+        return drawn(motion)
+
+    monkeypatch.setattr(live, "_drawn", interrupted)
+    assert not any(f.sound.any() or f.speaking for f in live.frames())
+    monkeypatch.undo()
+    assert not any(f.sound.any() or f.speaking for f in live.frames())
+
+
+def test_speech_that_begins_within_an_idle_hop_has_no_hole(live):
+    sound = speech(0.5)
+    live.frames()
+    live.push(sound[:1000])
+    found = live.frames()  # idle: a hop that is not full yet
+    live.push(sound[1000:])
+    found += [f for _ in range(4) for f in live.frames()]
+    heard = torch.cat([f.sound for f in found])
+    first = int(heard.nonzero()[0])
+    assert torch.allclose(heard[first : first + len(sound) - 1], sound[1:])
 
 
 def test_memory_is_bounded(live):

@@ -9,7 +9,7 @@ import torch
 
 from stereotalker_core.audio.load import load_audio
 from stereotalker_core.image import load_mask, load_portrait
-from stereotalker_core.motion.sampling import MotionOptions
+from stereotalker_core.motion.generation.sampling import MotionOptions
 from stereotalker_core.perception.keypoints import load_keypoints
 from stereotalker_core.pipeline import Look, Models, Scene, View, heard_warnings, prepare, render, talk
 
@@ -173,7 +173,7 @@ def test_a_fit_that_shows_somebody_else_is_refused(tiny_models, given, monkeypat
 
 
 def test_warnings_of_other_threads_are_theirs():
-    log = logging.getLogger("stereotalker_core.body.fit")
+    log = logging.getLogger("stereotalker_core.body.fitting.fit")
     with heard_warnings() as heard:
         log.warning("here")
         thread = threading.Thread(target=log.warning, args=("there",))

@@ -122,8 +122,7 @@ def make_pictures() -> None:
 
     (PAGES / "pictures").mkdir(parents=True, exist_ok=True)
     for name in {picture for picture, _ in NOTES.values()}:
-        source = ROOT / "workflows" / f"stereotalker_{name}.jpg"
-        if source.exists():
+        for source in (ROOT / "workflows").glob(f"stereotalker_[0-9][0-9]_{name}.jpg"):
             picture = Image.open(source).convert("RGB")
             picture.thumbnail((WIDTH, WIDTH))
             picture.save(PAGES / "pictures" / f"{name}.jpg", quality=82)

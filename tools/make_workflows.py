@@ -15,21 +15,26 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests" / "nodes"), str(ROOT / "tools")]
-from graph import STOCK, inputs_of, is_widget, load_pack, run, to_api  # noqa: E402
+from graph import STOCK, inputs_of, is_widget, load_pack, run, to_api, without_models  # noqa: E402
+from stock_models import SHAPES  # noqa: E402
 from workflow_graphs import BLUEPRINTS, GRAPHS, Blueprint, Graph  # noqa: E402
 from workflow_layout import COLUMN, WIDTH, Box, arrange  # noqa: E402
+from workflow_mix import MIX, models_of  # noqa: E402
+from workflow_routes import FIRST_SLOT, SLOT, WIDGET, Place, route  # noqa: E402
 
 SECONDS = 1.4  # of the example speech, for a thumbnail
 PACK, VERSION = "stereotalker", "0.1.0"
 CAMERA, PLAYER, SHOWN = 280, 300, 230  # pixels of the canvas: camera picture, video player, preview while it runs
+PICTURED = ("StereoTalkerCameraTrajectory", "StereoTalker")
 TALL = {
     "StereoTalkerCameraTrajectory": CAMERA, "StereoTalker": CAMERA + 50, "StereoTalkerRenderToFile": PLAYER,
-    "StereoTalkerSampleMotion": 50, "SaveVideo": PLAYER,
+    "StereoTalkerSampleMotion": 50, "SaveVideo": PLAYER, "CLIPTextEncode": 50,
 }  # fmt: skip
 GROWS = (
     "StereoTalker", "StereoTalkerRenderGuides", "StereoTalkerRenderVideo", "StereoTalkerPreviewMotion",
     "StereoTalkerConditioning", "KSampler", "VAEDecode",
 )  # fmt: skip
+ALL = GRAPHS | MIX
 SOCKETS = ("image_upload", "audio_upload")
 
 
@@ -38,13 +43,14 @@ def output_names(cls: type) -> tuple[str, ...]:
     return tuple(getattr(cls, "RETURN_NAMES", None) or cls.RETURN_TYPES)
 
 
-def draw(graph: Graph, classes: dict[str, type]) -> tuple[list[dict], list[list], list[dict]]:
-    """Nodes, links [id, from, slot, to, slot, type] and groups of a graph, in UI format."""
+def draw(graph: Graph, classes: dict[str, type]) -> tuple[list[dict], list[list], list[dict], dict[int, Place]]:
+    """Nodes, links [id, from, slot, to, slot, type], groups of a graph in UI format, and where each node stands."""
     rows = {row.name: row for row in graph.rows}
     ids = {name: i + 1 for i, name in enumerate(rows)}
     nodes = {name: node_of(ids[name], row.kind, row.values, classes[row.kind]) for name, row in rows.items()}
+    heights = {name: nodes[name]["size"][1] + WIDGET * folded(classes[row.kind]) for name, row in rows.items()}
     positions, groups = arrange(
-        Box(row.name, row.kind, nodes[row.name]["size"][1] + SHOWN * (row.kind in GROWS), row.at) for row in graph.rows
+        Box(row.name, row.kind, heights[row.name], SHOWN * (row.kind in GROWS), row.at) for row in graph.rows
     )
     links = []
     for name, row in rows.items():
@@ -60,7 +66,31 @@ def draw(graph: Graph, classes: dict[str, type]) -> tuple[list[dict], list[list]
     for node in nodes.values():
         for output in node["outputs"]:
             output["links"] = [k[0] for k in links if k[1] == node["id"] and k[2] == output["slot_index"]]
-    return list(nodes.values()), links, groups
+    places = {
+        nodes[name]["id"]: Place(*positions[name], WIDTH, heights[name], *socket_heights(nodes[name])) for name in nodes
+    }
+    return list(nodes.values()), links, groups, places
+
+
+def folded(cls: type) -> int:
+    """How many widgets of a node Nodes 2.0 folds away; the classic canvas shows them."""
+    return sum(bool(spec[1].get("advanced")) for spec in inputs_of(cls).values() if len(spec) > 1)
+
+
+def socket_heights(node: dict) -> tuple[list[int], list[int]]:
+    """Pixels from a node's top to its input and output sockets, those of widgets beside them."""
+    plain = [socket for socket in node["inputs"] if "widget" not in socket]
+    rows = max(len(plain), len(node["outputs"]))
+    top = FIRST_SLOT + SLOT * rows + (CAMERA if node["type"] in PICTURED else 0)
+    inputs, sockets, widgets = [], 0, 0
+    for socket in node["inputs"]:
+        if "widget" in socket:
+            inputs.append(top + WIDGET * widgets)
+            widgets += 1
+        else:
+            inputs.append(FIRST_SLOT + SLOT * sockets)
+            sockets += 1
+    return inputs, [FIRST_SLOT + SLOT * i for i in range(len(node["outputs"]))]
 
 
 def node_of(number: int, kind: str, values: dict, cls: type) -> dict:
@@ -85,10 +115,10 @@ def node_of(number: int, kind: str, values: dict, cls: type) -> dict:
         for i, (name, kind_) in enumerate(zip(output_names(cls), cls.RETURN_TYPES, strict=True))
     ]
     sockets = sum("widget" not in socket for socket in inputs)
-    height = 50 + 22 * max(sockets, len(outputs)) + 26 * len(widgets) + TALL.get(kind, 0)
+    height = 50 + 22 * max(sockets, len(outputs)) + 26 * (len(widgets) - folded(cls)) + TALL.get(kind, 0)
     ours = kind.startswith("StereoTalker")
     properties = {"Node name for S&R": kind, "cnr_id": PACK if ours else "comfy-core"}
-    properties |= {"ver": VERSION} if ours else {}
+    properties |= {"ver": VERSION} if ours else {"models": models_of(widgets)} if models_of(widgets) else {}
     return {
         "id": number, "type": kind, "pos": [0, 0], "size": [WIDTH, height], "flags": {}, "order": number - 1, "mode": 0,
         "inputs": inputs, "outputs": outputs, "properties": properties, "widgets_values": widgets,
@@ -97,16 +127,17 @@ def node_of(number: int, kind: str, values: dict, cls: type) -> dict:
 
 def workflow(name: str, graph: Graph, classes: dict[str, type]) -> dict:
     """A whole workflow file."""
-    nodes, links, groups = draw(graph, classes)
+    nodes, links, groups, places = draw(graph, classes)
+    extra, highest = route(links, places, min(group["bounding"][1] for group in groups))
     for i, text in enumerate(graph.notes):
         nodes.append(
-            {"id": len(nodes) + 1, "type": "MarkdownNote", "pos": [i * 570 - 20, -300], "size": [550, 190], "flags": {},
+            {"id": len(nodes) + 1, "type": "MarkdownNote", "pos": [i * 570 - 20, highest - 200], "size": [550, 190], "flags": {},
              "order": len(nodes), "mode": 0, "inputs": [], "outputs": [], "title": heading(text), "properties": {},
              "widgets_values": [text], "color": "#432", "bgcolor": "#653"}
         )  # fmt: skip
     return {
         "id": stable_id(name), "revision": 0, "last_node_id": len(nodes), "last_link_id": len(links), "nodes": nodes,
-        "links": links, "groups": groups, "config": {}, "extra": {}, "version": 0.4,
+        "links": links, "groups": groups, "config": {}, "extra": extra, "version": 0.4,
     }  # fmt: skip
 
 
@@ -123,7 +154,7 @@ def stable_id(name: str) -> str:
 
 def blueprint(name: str, plan: Blueprint, classes: dict[str, type]) -> dict:
     """A subgraph blueprint: a workflow of one node whose type is the subgraph that the file defines."""
-    nodes, drawn, groups = draw(plan.graph, classes)
+    nodes, drawn, groups, _ = draw(plan.graph, classes)
     ids = {row.name: node["id"] for row, node in zip(plan.graph.rows, nodes, strict=True)}
     by_id = {node["id"]: node for node in nodes}
     keys = ("id", "origin_id", "origin_slot", "target_id", "target_slot", "type")
@@ -188,7 +219,7 @@ def wrapped(name: str, definition: dict) -> dict:
 
 def files(classes: dict[str, type]) -> dict[Path, str]:
     """Every file this tool writes, with its text."""
-    found = {ROOT / "workflows" / f"{name}.json": workflow(name, make(), classes) for name, make in GRAPHS.items()}
+    found = {ROOT / "workflows" / f"{name}.json": workflow(name, make(), classes) for name, make in ALL.items()}
     found |= {
         ROOT / "subgraphs" / f"{name}.json": blueprint(name, make(), classes) for name, make in BLUEPRINTS.items()
     }
@@ -200,7 +231,7 @@ def main() -> None:
     parser.add_argument("--thumbnails", action="store_true", help="run the graphs and write their pictures")
     parser.add_argument("names", nargs="*", help="graphs whose pictures to make; default all")
     args = parser.parse_args()
-    classes = {**STOCK, **load_pack().NODE_CLASS_MAPPINGS}
+    classes = {**STOCK, **SHAPES, **load_pack().NODE_CLASS_MAPPINGS}
     for path, text in files(classes).items():
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
@@ -210,8 +241,9 @@ def main() -> None:
         from workflow_pictures import write_thumbnail
 
         cache: dict = {}
-        for name in args.names or GRAPHS:
-            prompt = to_api(json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8")), classes)
+        for name in args.names or ALL:
+            graph = json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
+            prompt = without_models(to_api(graph, classes), SHAPES)
             for node in prompt.values():
                 if node["class_type"] == "StereoTalkerExampleInputs":
                     node["inputs"]["seconds"] = SECONDS

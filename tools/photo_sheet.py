@@ -16,15 +16,15 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 
 from stereotalker_core.audio.load import load_audio
-from stereotalker_core.body.fit import fit_portrait
-from stereotalker_core.commands.demo import SPEECH
+from stereotalker_core.body.fitting.fit import fit_portrait
 from stereotalker_core.image import load_portrait
 from stereotalker_core.motion.arkit import ARKIT_INDEX
-from stereotalker_core.motion.sampling import sample_motion
+from stereotalker_core.motion.generation.sampling import sample_motion
 from stereotalker_core.perception.keypoints import load_keypoints
 from stereotalker_core.pipeline import Models, View
 from stereotalker_core.records import Identity, Motion
-from stereotalker_core.video.render import render_video
+from stereotalker_core.synthetic.example import SPEECH
+from stereotalker_core.video.rendering.render import render_video
 
 YAWS = (-40, -20, 0, 20, 40)
 CONTEXT = 1  # frames rendered before and after each picture: the temporal layers want neighbours

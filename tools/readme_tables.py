@@ -17,20 +17,9 @@ CORE = ROOT / "stereotalker_core"
 HEADLINES = ("psnr_fg_0_30", "psnr_fg_60_90", "psnr_face", "mask_moe_gain_db")  # of stage 2
 FOLDERS = {
     "nodes": "ComfyUI nodes: translate sockets, call the core once, translate back",
-    "stereotalker_core": "the library: no ComfyUI, no global state",
-    "stereotalker_core/audio": "recordings and what the networks hear in them",
-    "stereotalker_core/body": "the parametric half body, portrait fitting, texture lift",
-    "stereotalker_core/camera": "projection and camera paths",
-    "stereotalker_core/commands": "one file per group of commands",
-    "stereotalker_core/convert": "public weights -> our classes, with a report of every key",
-    "stereotalker_core/evaluation": "held-out metrics",
-    "stereotalker_core/face": "emotional face motion",
-    "stereotalker_core/motion": "stage 1: speech -> motion",
-    "stereotalker_core/perception": "people of a photograph: MediaPipe's networks in plain torch",
-    "stereotalker_core/synthetic": "procedural talking avatars: training and test data",
-    "stereotalker_core/training": "one loop, one small file per model",
-    "stereotalker_core/video": "stage 2: motion + identity + cameras -> frames",
-    "tools": "build scripts, not needed at run time",
+    "tools": "documents, help pages and graphs; not needed at run time",
+    "tools/body": "builders of the body's assets",
+    "tools/perception": "converters of the perception networks",
     "benchmarks": "speed and memory of the main job",
 }
 
@@ -69,7 +58,8 @@ def replace(text: str, name: str, body: str) -> str:
 def tree() -> str:
     """One table a folder, one row a file: its name and the first sentence of its docstring."""
     lines = []
-    for folder, meaning in FOLDERS.items():
+    rooms = {str(f.parent.relative_to(ROOT)): first_sentence(f) for f in sorted(CORE.rglob("__init__.py"))}
+    for folder, meaning in ({"nodes": FOLDERS["nodes"]} | rooms | FOLDERS).items():
         files = [f for f in sorted((ROOT / folder).glob("*.py")) if f.name != "__init__.py"]
         if files:
             lines += [f"## {folder}/", meaning[0].upper() + meaning[1:] + ".", "", "| file | what |", "|---|---|"]

@@ -18,10 +18,10 @@ import torch
 from torch import nn
 
 from stereotalker_core.convert.assemble import skeleton
-from stereotalker_core.video.image_encoder import ImageEncoder, ImageEncoderConfig
-from stereotalker_core.video.public_autoencoder import PublicAutoencoder, PublicAutoencoderConfig
-from stereotalker_core.video.reference import ReferenceNet
-from stereotalker_core.video.unet import SD15, Condition, StereoTalkerUNet
+from stereotalker_core.video.networks.image_encoder import ImageEncoder, ImageEncoderConfig
+from stereotalker_core.video.networks.public_autoencoder import PublicAutoencoder, PublicAutoencoderConfig
+from stereotalker_core.video.networks.reference import ReferenceNet
+from stereotalker_core.video.networks.unet import SD15, Condition, StereoTalkerUNet
 
 GB = 1e9
 TILE = 40  # latents

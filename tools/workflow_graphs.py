@@ -283,30 +283,30 @@ def long_video() -> Graph:
 
 def emotional_face() -> Graph:
     g = Graph(
-        "## Emotional faces (ProbTalk3D)\nRows: happy, sad, angry. Columns: three performances of the same sentence. "
+        "## Emotional faces (ProbTalk3D)\nRows: happy, angry. Columns: two performances of the same sentence. "
         "The lips agree, the rest of the face differs. *Merge Face into Motion* puts one of them on a sampled motion. "
         + ANYWHERE
     )
     g.inputs()
     g.add("face_model", "StereoTalkerLoadProbTalk3D")
     g.rows[-1].at = ("Portrait and speech", 0)
-    emotions, pictures = ("happy", "sad", "angry"), []
+    emotions, pictures = ("happy", "angry"), []
     for emotion in emotions:
-        values = {"emotion": emotion, "intensity": "high", "samples": 3, "seed": 1}
+        values = {"emotion": emotion, "intensity": "high", "samples": 2, "seed": 1}
         heard = {"face_model": "face_model:face_model", "audio": "example:audio"}
         g.add(emotion, "StereoTalkerSampleEmotionalFace", values, **heard)
         g.rows[-1].at = (emotion.title(), 0)
         line = []
-        for sample in range(3):
+        for sample in range(2):
             name = f"{emotion}{sample}"
             g.add(f"{name}_motion", "StereoTalkerFaceToMotion", {"sample": sample}, face=f"{emotion}:face")
-            look = {"size": 192, "framing": "face"}
+            look = {"size": 256, "framing": "face"}
             g.add(f"{name}_look", "StereoTalkerPreviewMotion", look, motion=f"{name}_motion:motion")
             for row in g.rows[-2:]:
                 row.at = (emotion.title(), 1 + sample)
             line.append(f"{name}_look:images")
         pictures.append(line)
-    g.save(g.grid("grid", pictures, [(emotion.title(), 4) for emotion in emotions]), "happy0_look:fps")
+    g.save(g.grid("grid", pictures, [(emotion.title(), 3) for emotion in emotions]), "happy0_look:fps")
     return g
 
 
@@ -328,20 +328,20 @@ def emotional_video() -> Graph:
 
 
 GRAPHS = {
-    "stereotalker_simple": simple,
-    "stereotalker_expert": expert,
-    "stereotalker_orbit": orbit,
-    "stereotalker_keyframes": keyframes,
-    "stereotalker_yaw_sweep": yaw_sweep,
-    "stereotalker_stereo_pair": stereo_pair,
-    "stereotalker_motion_export": motion_export,
-    "stereotalker_guides": guides,
-    "stereotalker_upscale": upscale,
-    "stereotalker_new_background": new_background,
-    "stereotalker_ksampler": ksampler,
-    "stereotalker_long_video": long_video,
-    "stereotalker_emotional_face": emotional_face,
-    "stereotalker_emotional_video": emotional_video,
+    "stereotalker_01_simple": simple,
+    "stereotalker_02_expert": expert,
+    "stereotalker_03_orbit": orbit,
+    "stereotalker_04_keyframes": keyframes,
+    "stereotalker_05_yaw_sweep": yaw_sweep,
+    "stereotalker_06_stereo_pair": stereo_pair,
+    "stereotalker_07_motion_export": motion_export,
+    "stereotalker_08_guides": guides,
+    "stereotalker_09_upscale": upscale,
+    "stereotalker_10_new_background": new_background,
+    "stereotalker_11_ksampler": ksampler,
+    "stereotalker_12_long_video": long_video,
+    "stereotalker_13_emotional_face": emotional_face,
+    "stereotalker_14_emotional_video": emotional_video,
 }
 
 

@@ -3,27 +3,23 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-COLUMN, GAP, TITLE, MARGIN = (
-    380,
-    50,
-    30,
-    20,
-)  # pixels; TITLE: the bar above a node's position
+COLUMN, GAP, TITLE, MARGIN = 430, 50, 30, 20  # pixels; TITLE: the bar above a node's position
 HEADING = 45  # of a group, above the title bars
 WIDTH = 340  # of a node
 
 BLOCKS = (  # sections of a block stand below each other
     ("Portrait and speech",),
     ("Speech to motion", "Renderer"),
-    ("Happy", "Sad", "Angry"),
+    ("Happy", "Angry"),
     ("Edit, look, keep",),
     ("Camera",),
     ("Rendering",),
+    ("Another model",),
     ("Result",),
 )
 COLOURS = {
     "Portrait and speech": "#6aa9d6", "Speech to motion": "#8AA", "Renderer": "#b985d6", "Camera": "#d6b04a",
-    "Happy": "#d6b04a", "Sad": "#6aa9d6", "Angry": "#A88", "Edit, look, keep": "#d68f5a", "Rendering": "#8A8",
+    "Happy": "#d6b04a", "Angry": "#A88", "Another model": "#d6826a", "Edit, look, keep": "#d68f5a", "Rendering": "#8A8",
     "Result": "#88A",
 }  # fmt: skip
 PLACES = {  # class -> section, column; every other class belongs to the result
@@ -35,7 +31,7 @@ PLACES = {  # class -> section, column; every other class belongs to the result
     "EncodeSpeech": ("Speech to motion", 0),
     "SampleMotion": ("Speech to motion", 1),
     "SampleEmotionalFace": ("Speech to motion", 1),
-    "MergeFace": ("Speech to motion", 0),
+    "MergeFace": ("Speech to motion", 2),
     "LoadRenderer": ("Renderer", 0),
     "LoadMaskPredictor": ("Renderer", 0),
     "LoadViewMoE": ("Renderer", 1),
@@ -59,11 +55,12 @@ PLACES = {  # class -> section, column; every other class belongs to the result
 
 @dataclass(frozen=True)
 class Box:
-    """A node to be placed: its name, class, height with room to grow, and a place that is not its class's own."""
+    """A node to be placed: its name, class, height, the room that it may grow into while it runs, an own place if any."""
 
     name: str
     kind: str
     height: int
+    room: int = 0
     at: tuple[str, int] | None = None
 
     @property
@@ -84,16 +81,16 @@ def arrange(boxes: Iterable[Box]) -> tuple[dict[str, list[int]], list[dict]]:
             if not inside:
                 continue
             used = sorted({box.place[1] for box in inside})
-            below = dict.fromkeys(used, top)
+            below, bottom = dict.fromkeys(used, top), top
             for box in inside:
                 column = box.place[1]
                 positions[box.name] = [left + used.index(column) * COLUMN, below[column]]
-                below[column] += box.height + TITLE + GAP
+                bottom = max(bottom, below[column] + box.height)
+                below[column] += box.height + box.room + TITLE + GAP
             width = (len(used) - 1) * COLUMN + WIDTH
-            bottom = max(below.values()) - TITLE - GAP
             groups.append(group(len(groups) + 1, section, (left, top, width, bottom - top)))
             right = max(right, left + width)
-            top = bottom + MARGIN + GAP + HEADING + TITLE
+            top = max(below.values()) + MARGIN + HEADING
         left = right + 2 * MARGIN + GAP if right > left else left
     return positions, groups
 

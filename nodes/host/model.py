@@ -40,7 +40,7 @@ class Sampling:
 
     def windows(self, longest: int = 32):
         """ContextWindows no longer than the motion modules reach; ValueError for an overlap that does not fit."""
-        from ...stereotalker_core.video.contexts import ContextWindows
+        from ...stereotalker_core.video.rendering.contexts import ContextWindows
 
         return ContextWindows(min(self.length, longest), self.overlap, self.closed)
 
@@ -71,7 +71,7 @@ class Denoiser(nn.Module):
 
     def read(self, clip, conditional: bool) -> ClipRun:
         """A Clip for one sampling run: its portrait's tokens, reference keys and values are computed here, once."""
-        from ...stereotalker_core.video.clip import read_portrait, without_portrait
+        from ...stereotalker_core.video.rendering.clip import read_portrait, without_portrait
 
         with interruptible():
             portrait = read_portrait(self.unet, self.reference, clip)
@@ -81,7 +81,7 @@ class Denoiser(nn.Module):
         self, x: Tensor, timesteps: Tensor, context=None, control=None, transformer_options=None, run=None, **unused
     ) -> Tensor:
         """Noisy latents (n * T, C, h, w), timesteps of the profile's schedule -> clean latents."""
-        from ...stereotalker_core.video.clip import denoise_clip
+        from ...stereotalker_core.video.rendering.clip import denoise_clip
 
         if run is None:
             raise ValueError("this MODEL needs the positive and negative outputs of Stereo-Talker Conditioning")

@@ -89,8 +89,13 @@ class ClipVAE:
         tile: side in latents of the tiles that a full-size autoencoder decodes. An unbound VAE says what it lacks: in
         the log, or as a ValueError where the latents are a video of the nano renderer.
         """
-        from ...stereotalker_core.video.clip import decode_clip
+        from ...stereotalker_core.video.rendering.clip import decode_clip
 
+        if samples.ndim != 4 or samples.shape[1] != self.latent_channels:
+            raise ValueError(
+                f"latents of shape {tuple(samples.shape)} are not this VAE's, which has {self.latent_channels} channels "
+                "a picture; decode those of a KSampler behind Stereo-Talker Conditioning, with the `vae` output of it"
+            )
         if self.clip is None and self.image_encoder is None and len(samples) > 1:
             raise ValueError(_UNBOUND)
         if self.clip is None:
@@ -113,7 +118,7 @@ class ClipVAE:
         return image_out(frames)
 
     def _plain(self, latents: Tensor, tile: int | None):
-        from ...stereotalker_core.video.clip import DECODE_PUBLIC, autocast
+        from ...stereotalker_core.video.rendering.clip import DECODE_PUBLIC, autocast
 
         public = self.image_encoder is not None
         for part in latents.split(DECODE_PUBLIC if public else _CHUNK):
@@ -129,7 +134,7 @@ class ClipVAE:
 
     def encode(self, pixels: Tensor) -> Tensor:
         """IMAGE (T, H, W, 3) -> latents (T, C, H/8, W/8); sides are cropped to multiples of 8."""
-        from ...stereotalker_core.video.clip import DECODE_PUBLIC, autocast
+        from ...stereotalker_core.video.rendering.clip import DECODE_PUBLIC, autocast
 
         rows, columns = (side // 8 * 8 for side in pixels.shape[1:3])
         device = load_all([self], _CHUNK * rows * columns * _BYTES_PER_PIXEL)

@@ -1,0 +1,1 @@
+"""Recordings and what the networks hear in them."""

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from ..records import Audio, SpeechFeatures
 from ..shapes import SAMPLE_RATE, dims
 from .level import Levelled
-from .phones import PHONES
+from .phones import PHONE_INDEX, PHONES
 from .spool import SpooledAudio, SpooledWaveform
+from .voice import VoiceDetector
 
 HOP = 320  # samples of one encoder frame: 50 Hz, two frames a video frame
 CHUNK = 1000  # encoder frames computed at a time (20 s), beside the context on either side
@@ -70,7 +71,10 @@ class MelFront(nn.Module):
 
 
 class SpeechEncoder(nn.Module):
-    """A small wav2vec 2.0 transformer over log mel, with a phone classifier; each layer sees +-`context` frames."""
+    """A small wav2vec 2.0 transformer over log mel, with a phone classifier; each layer sees +-`context` frames.
+
+    Beside it a detector of voices, where the file has one: sound that nobody speaks is silence to all that follows.
+    """
 
     @dataclass(frozen=True)
     class Config:
@@ -83,6 +87,7 @@ class SpeechEncoder(nn.Module):
         position_kernel: int = 31
         dropout: float = 0.05
         phones: int = len(PHONES)
+        voice: bool = False  # whether a `VoiceDetector` listens too
 
         def __post_init__(self) -> None:
             if self.width % self.heads or self.position_kernel % 2 == 0:
@@ -115,6 +120,7 @@ class SpeechEncoder(nn.Module):
         )
         self.model.feature_extractor = MelFront(c.bins, c.width)
         self.head = nn.Linear(c.width, c.phones)
+        self.voice = VoiceDetector() if c.voice else None
 
     @property
     def feature_width(self) -> int:
@@ -154,13 +160,16 @@ class SpeechEncoder(nn.Module):
         on either side to equal one pass, so memory grows with the output alone. Loudness does not matter.
         """
         frames = audio.frame_count()
-        parts = []
-        for piece, cut in pieces(Levelled(audio.waveform), 2 * frames, self.reach):
+        parts, levelled = [], Levelled(audio.waveform)
+        for piece, cut in pieces(levelled, 2 * frames, self.reach):
             hidden, logits = self.encode_batch(piece[None].to(self.head.weight.device))
             phones = pair_log_probabilities(logits[0, cut].float().log_softmax(-1).cpu())
             kept = pair(hidden[0, cut].float().cpu()) if features else phones.new_zeros(len(phones), 0)
             parts.append((kept, phones))
-        return SpeechFeatures(*(torch.cat(x) for x in zip(*parts, strict=True)), audio.seconds)
+        hidden, phones = (torch.cat(x) for x in zip(*parts, strict=True))
+        if self.voice is not None:
+            phones = unspoken(phones, ~self.voice.speaking(levelled, frames))
+        return SpeechFeatures(hidden, phones, audio.seconds)
 
 
 def pieces(waveform: Tensor | SpooledWaveform | Levelled, frames: int, reach: int) -> Iterator[tuple[Tensor, slice]]:
@@ -170,6 +179,13 @@ def pieces(waveform: Tensor | SpooledWaveform | Levelled, frames: int, reach: in
         first, last = max(0, start - reach), min(frames, stop + reach)
         piece = waveform[first * HOP : last * HOP]
         yield F.pad(piece, (0, (last - first) * HOP - piece.shape[0])), slice(start - first, stop - first)
+
+
+def unspoken(phones: Tensor, where: Tensor) -> Tensor:
+    """Phone log-probabilities (T, 40) with certain silence in the frames `where` (T,) bool nobody speaks."""
+    silence = phones.new_full((phones.shape[1],), math.log(1e-10))
+    silence[PHONE_INDEX["sil"]] = 0.0
+    return torch.where(where[:, None], silence, phones)
 
 
 def pair(hidden: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Compact parametric half body: identity -> expression -> forward kinematics -> linear blend skinning, in pure torch.
 
-The asset (`assets/halfbody.safetensors`, built by tools/build_body.py from CC0 data) holds a PCA of body shapes in the
-A pose, 52 sparse ARKit deltas, four skinning weights a vertex, UVs, part labels and keypoint regressors.
+The asset (`assets/halfbody.safetensors`, built by tools/body/build_body.py from CC0 data) holds a PCA of body shapes in
+the A pose, 52 sparse ARKit deltas, four skinning weights a vertex, UVs, part labels and keypoint regressors.
 Metres; z up, -y front, +x the person's LEFT; hips at the origin.
 """
 
@@ -15,11 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..checkpoint import load_tensors
-from .rotations import axis_angle_to_matrix
-from .skeleton import MOTION_JOINTS
+from ..geometry.rotations import axis_angle_to_matrix
+from ..geometry.skeleton import MOTION_JOINTS
 
 ASSET = Path(__file__).parent / "assets" / "halfbody.safetensors"
-ATLAS = Path(__file__).parent / "assets" / "atlas.safetensors"  # tools/pack_atlas.py
+ATLAS = Path(__file__).parent / "assets" / "atlas.safetensors"  # tools/body/pack_atlas.py
 FACE_MESH = Path(__file__).parent / "assets" / "face_mesh.safetensors"  # where MediaPipe's 468 face points lie on it
 
 

@@ -1,7 +1,7 @@
 """What hair and clothes usually look like: a small PCA of shells (`assets/shell_prior.safetensors`).
 
 One picture shows the outline from one side only. The prior says how the back, the sides and the crown go with it.
-Built by tools/build_shell_prior.py from this project's synthetic people.
+Built by tools/body/build_shell_prior.py from this project's synthetic people.
 """
 
 from functools import lru_cache

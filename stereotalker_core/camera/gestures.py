@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..body.model import HalfBody
-from ..body.skeleton import ARM_JOINTS, HAND_JOINTS, JOINT_INDEX
+from ..geometry.projection import project
+from ..geometry.skeleton import ARM_JOINTS, HAND_JOINTS, JOINT_INDEX
 from ..records import Cameras, Identity, Motion
-from .projection import project
 from .trajectories import Framing
 
 HANDS = ("auto", "on", "off")

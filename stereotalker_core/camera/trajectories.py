@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from ..body.model import HalfBody
+from ..geometry.projection import intrinsics_for, look_at
 from ..records import Cameras, Identity
 from ..shapes import dims
-from .projection import intrinsics_for, look_at
 
 CANVAS = (256, 256)
 MODES = ("auto", "half_body", "portrait")

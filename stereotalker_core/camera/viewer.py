@@ -31,9 +31,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..body.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from ..geometry.projection import intrinsics_for, vertical_fov
+from ..geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from ..records import Cameras
-from .projection import intrinsics_for, vertical_fov
 from .trajectories import Framing, checked_size
 
 DIRECTION, PLACE = "direction", "place in metres"

@@ -4,15 +4,15 @@ import argparse
 
 from ..body.model import HalfBody
 from ..image import load_mask, load_portrait
-from ..motion.glb import save_glb
-from ..motion.io import READERS, load_motion
+from ..motion.files.glb import save_glb
+from ..motion.files.io import READERS, load_motion
 from ..pipeline import fit_person
 from ..records import Identity
-from ..video.provenance import NOTICE, SOURCE_TYPE
-from ..video.writer import check_output
-from .inputs import read_keypoints
-from .progress import ProgressLine, held_warnings
-from .talk import check_person
+from ..video.writing.provenance import NOTICE, SOURCE_TYPE
+from ..video.writing.writer import check_output
+from .talking.inputs import read_keypoints
+from .talking.progress import ProgressLine, held_warnings
+from .talking.talk import check_person
 
 
 def add_parsers(commands: argparse._SubParsersAction) -> None:

@@ -10,7 +10,7 @@ from ..checkpoint import save as save_checkpoint
 from ..convert import encoders, language, renderer, sets, speech, upcycle
 from ..convert.assemble import save_model
 from ..convert.report import Report
-from ..video.writer import check_output
+from ..video.writing.writer import check_output
 
 _DTYPES = {"keep": None, "fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 Work = Callable[[argparse.Namespace], Iterable[Report]]

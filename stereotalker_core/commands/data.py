@@ -7,32 +7,32 @@ from pathlib import Path
 
 from ..body.model import HalfBody
 from ..image import save_image
-from ..synthetic.tts import EngineMissing
-from ..video.writer import check_output
+from ..synthetic.speech.utterance import EngineMissing
+from ..video.writing.writer import check_output
 
 # name -> module with main(arguments); the module's own --help tells its options
 GENERATORS = {
-    "avatars": "synthetic.dataset",
-    "speech": "synthetic.corpus",
-    "faces": "training.face_data",
-    "bake": "synthetic.bake_data",
-    "bake-photos": "training.bake_photos",
+    "avatars": "synthetic.data.dataset",
+    "speech": "synthetic.speech.corpus",
+    "faces": "training.face.face_data",
+    "bake": "synthetic.data.bake_data",
+    "bake-photos": "training.video.bake_photos",
 }
 TRAINERS = {
-    "audio-encoder": "training.audio_encoder",
-    "prior": "training.prior",
-    "motion-data": "training.motion_data",
-    "motion": "training.motion",
-    "face": "training.face",
-    "face-epochs": "training.face_epochs",
-    "autoencoder": "training.autoencoder",
-    "mask": "training.mask",
-    "renderer": "training.renderer",
-    "experts": "training.experts",
-    "head-experts": "training.head_experts",
-    "decoder": "training.decoder",
-    "bake": "training.bake",
-    "export": "training.export",
+    "audio-encoder": "training.speech.audio_encoder",
+    "prior": "training.motion.prior",
+    "motion-data": "training.motion.motion_data",
+    "motion": "training.motion.denoiser",
+    "face": "training.face.model",
+    "face-epochs": "training.face.face_epochs",
+    "autoencoder": "training.video.autoencoder",
+    "mask": "training.video.mask",
+    "renderer": "training.video.renderer",
+    "experts": "training.video.experts",
+    "head-experts": "training.video.head_experts",
+    "decoder": "training.video.decoder",
+    "bake": "training.video.bake",
+    "export": "training.video.export",
     "clips": "training.clips.command",
 }
 
@@ -70,7 +70,7 @@ def run_module(args: argparse.Namespace) -> int:
     """Import the module and call its main with the rest of the line; `train MODEL --clips ...` is the scale trainer."""
     module, rest = args.module, args.rest
     if args.command == "train" and "--clips" in rest:
-        module, rest = "training.scale", [args.model, *rest]
+        module, rest = "training.clips.scale", [args.model, *rest]
     try:
         found = import_module(f"..{module}", __package__).main(rest)
     except EngineMissing as error:
@@ -90,9 +90,9 @@ def run_portrait(args: argparse.Namespace) -> int:
 
 def write_portrait(out: Path, seed: int, size: int, labels: bool = False) -> None:
     """OUT.png of the avatar with this seed; labels: OUT_mask.png and OUT_keypoints.json beside it."""
-    from ..synthetic.avatar import make_avatar
-    from ..synthetic.portrait import reference_portrait
-    from ..synthetic.render import rendered_keypoints
+    from ..synthetic.people.avatar import make_avatar
+    from ..synthetic.people.portrait import reference_portrait
+    from ..synthetic.people.render import rendered_keypoints
 
     out = check_output(out, (".png",))
     body = HalfBody()

@@ -1,13 +1,11 @@
 """`demo`: a synthetic person says a synthesised sentence while the camera orbits; `synth demo` writes its inputs."""
 
 import argparse
-from pathlib import Path
 
-from ..video.writer import check_output
-
-SPEECH = Path(__file__).parents[1] / "synthetic" / "assets" / "demo_speech.flac"
-TRANSCRIPT = SPEECH.with_suffix(".txt")
-PERSON = 11  # seed of the avatar; no network was trained on it
+from ..synthetic.example import PERSON, SPEECH, TRANSCRIPT
+from ..video.writing.writer import check_output
+from .data import write_portrait
+from .talking.line import talk_parser
 
 
 def add_parsers(commands: argparse._SubParsersAction) -> None:
@@ -24,9 +22,6 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Draw the portrait beside the video, then `talk`."""
-    from ..cli import main
-    from .data import write_portrait
-
     out = check_output(args.out)
     portrait = out.with_name(f"{out.stem}_portrait.png")
     write_portrait(portrait, args.person, 512, labels=True)  # the renderer knows the mask; a photo's is estimated
@@ -35,4 +30,6 @@ def run(args: argparse.Namespace) -> int:
     words += ["--out", str(out), "--orbit=-40:40"]
     words += ["--transcript", f"@{TRANSCRIPT}", "--size", str(args.size), "--seed", str(args.seed)]
     words += ["--json", args.json] if args.json else []
-    return main(words + (["--quiet"] if args.quiet else []))
+    words += ["--quiet"] if args.quiet else []
+    talk = talk_parser().parse_args(words)
+    return talk.run(talk)

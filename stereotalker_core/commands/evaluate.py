@@ -9,11 +9,11 @@ from pathlib import Path
 
 from ..audio.load import load_audio
 from ..checkpoint import NANO, load
-from ..motion.sampling import MotionModels
+from ..motion.generation.sampling import MotionModels
 from ..pipeline import Models, View
-from ..video.render import load_nano as load_renderer
-from ..video.writer import check_output
-from .demo import SPEECH
+from ..synthetic.example import SPEECH
+from ..video.rendering.render import load_nano as load_renderer
+from ..video.writing.writer import check_output
 
 STAGES = ("motion", "face", "render")
 PHOTOS, BAKE = "photos", "bake"
@@ -81,9 +81,9 @@ def run(args: argparse.Namespace) -> int:
 
 def run_photos(args: argparse.Namespace) -> int:
     """Measure the photographs of a folder, print the table and what was refused, write the JSON."""
-    from ..evaluation import photos
-    from ..evaluation.photo_rows import Settings
-    from ..evaluation.photo_sheet import caption
+    from ..evaluation.photos import evaluate as photos
+    from ..evaluation.photos.rows import Settings
+    from ..evaluation.photos.sheet import caption
 
     if not args.folder:
         raise ValueError("evaluate photos needs the FOLDER of the photographs")
@@ -119,8 +119,8 @@ def run_photos(args: argparse.Namespace) -> int:
 
 def run_bake(args: argparse.Namespace) -> int:
     """Measure what is drawn where portraits showed nothing, print the table, write the JSON."""
-    from ..evaluation.bake import PEOPLE, QUICK_PEOPLE, evaluate_bake
-    from ..video.bake import STEPS, load_bake
+    from ..evaluation.video.bake import PEOPLE, QUICK_PEOPLE, evaluate_bake
+    from ..video.rendering.bake import STEPS, load_bake
 
     if not args.bake_model:
         raise ValueError("give --bake-model, a file of `train bake`; none is embedded yet (docs/bake.md)")
@@ -151,11 +151,11 @@ def evaluate(args: argparse.Namespace) -> tuple[Metrics, dict[str, str]]:
 
     "all" leaves out what needs speech where nothing on the machine can speak; a stage asked for by name fails then.
     """
-    from ..evaluation.motion import NoSpeechError
-    from ..evaluation.pictures import write_pictures
-    from ..evaluation.render import Ablation, evaluate_render
-    from ..evaluation.speed import evaluate_speed, expert_cost
-    from ..evaluation.temporal import evaluate_temporal
+    from ..evaluation.motion.evaluate import NoSpeechError
+    from ..evaluation.video.pictures import write_pictures
+    from ..evaluation.video.render import Ablation, evaluate_render
+    from ..evaluation.video.speed import evaluate_speed, expert_cost
+    from ..evaluation.video.temporal import evaluate_temporal
 
     metrics: Metrics = {}
     skipped: dict[str, str] = {}
@@ -179,8 +179,8 @@ def evaluate(args: argparse.Namespace) -> tuple[Metrics, dict[str, str]]:
 
 def of_speech(args: argparse.Namespace) -> tuple[Metrics, dict[str, str]]:
     """Metrics of stage 1 and of the faces, where they are asked for; NoSpeechError where nothing can speak."""
-    from ..evaluation.motion import evaluate_motion
-    from ..motion.denoiser import MotionDenoiser
+    from ..evaluation.motion.evaluate import evaluate_motion
+    from ..motion.networks.denoiser import MotionDenoiser
 
     metrics: Metrics = {}
     skipped: dict[str, str] = {}
@@ -201,7 +201,7 @@ def of_speech(args: argparse.Namespace) -> tuple[Metrics, dict[str, str]]:
 
 def run_face(args: argparse.Namespace) -> Metrics:
     """Metrics of the embedded ProbTalk3D, and its pictures where they are asked for."""
-    from ..evaluation.face import draw_items, evaluate_face
+    from ..evaluation.face.evaluate import draw_items, evaluate_face
     from ..face.model import ProbTalk3D
     from ..face.sampling import FaceModels
 
@@ -209,7 +209,7 @@ def run_face(args: argparse.Namespace) -> Metrics:
     if args.face_model:
         models = replace(models, model=load(ProbTalk3D, args.face_model))
     if args.plots:
-        from ..evaluation.face_plots import write_plots
+        from ..evaluation.face.face_plots import write_plots
 
         write_plots(models, draw_items(8, Path(args.speech)), Path(args.plots))
     vae = Path(args.face_vae or NANO / "probtalk3d_vae.safetensors")

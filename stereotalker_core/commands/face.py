@@ -18,11 +18,11 @@ from ..face.layout import EMOTIONS, IDENTITIES, INTENSITIES, Face, FaceStyle, to
 from ..face.mesh_preview import flame_parameters, mesh_frames
 from ..face.model import ProbTalk3D
 from ..face.sampling import FaceModels, FaceOptions, sample_face
-from ..motion.io import save_live_link_csv, save_npz
-from ..motion.preview import preview_frames
-from ..video.provenance import container_tags
-from ..video.writer import VideoWriter, check_output
-from .progress import ProgressLine
+from ..motion.files.io import save_live_link_csv, save_npz
+from ..motion.files.preview import preview_frames
+from ..video.writing.provenance import container_tags
+from ..video.writing.writer import VideoWriter, check_output
+from .talking.progress import ProgressLine
 
 MOTIONS = {".npz": save_npz, ".csv": save_live_link_csv}
 SUFFIXES = (".safetensors", ".npy", *MOTIONS)

@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from ..video.containers import STREAMED
-from ..video.join import join_parts
-from ..video.writer import check_output
+from ..video.writing.containers import STREAMED
+from ..video.writing.join import join_parts
+from ..video.writing.writer import check_output
 
 EXAMPLES = """examples:
   join part1.mp4 part2.mp4 part3.mp4 --out hello.mp4

@@ -20,11 +20,11 @@ from pathlib import Path
 
 import torch
 
-from ..live import HOP, SAMPLES, Live, LiveFrame
+from ..live import HOP, LOOK_AHEAD, SAMPLES, Live, LiveFrame
 from ..pipeline import Models, View
 from ..records import Identity
 from ..shapes import FPS, SAMPLE_RATE
-from .inputs import parse_size
+from .talking.inputs import parse_size
 
 PAGE = Path(__file__).parent / "page" / "live.html"
 LARGEST = 4 + 2 * SAMPLE_RATE  # bytes of a message: a stamp and a second of sound
@@ -56,8 +56,8 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check, load, serve until it is stopped."""
-    from .talk import device
-    from .workshop import saved_person
+    from .talking.talk import device
+    from .talking.workshop import saved_person
 
     if not 1 <= args.port <= 65535:
         raise ValueError(f"--port must be 1..65535, got {args.port}")
@@ -224,7 +224,7 @@ class Client:
         picture = BytesIO()
         Image.fromarray(pixels).save(picture, "JPEG", quality=88)
         sound = (frame.sound * 32767).short().numpy().tobytes() if frame.speaking else b""
-        spoken = self.pushed - self.live.waiting - (HOP + HOP) * SAMPLES / SAMPLE_RATE
+        spoken = self.pushed - self.live.waiting - (HOP + LOOK_AHEAD) * SAMPLES / SAMPLE_RATE
         stamp = next((stamp for at, stamp in reversed(self.stamps) if at <= max(0.0, spoken)), 0)
         return struct.pack(">II", stamp, len(sound)) + sound + picture.getvalue()
 

@@ -1,0 +1,1 @@
+"""Public weights -> our classes, with a report of every key."""

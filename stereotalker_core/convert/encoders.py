@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..video.image_encoder import ImageEncoder, ImageEncoderConfig
-from ..video.public_autoencoder import PublicAutoencoder, PublicAutoencoderConfig
+from ..video.networks.image_encoder import ImageEncoder, ImageEncoderConfig
+from ..video.networks.public_autoencoder import PublicAutoencoder, PublicAutoencoderConfig
 from .assemble import fill, load_model, skeleton
 from .names import LDM_VAE, renamed, tiny_from_taesd, vae_from_ldm
 from .report import Report, compare

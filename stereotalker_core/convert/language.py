@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from .. import checkpoint
-from ..motion.lora import merge_lora
-from ..motion.prior import LanguagePrior, pack_tokenizer
+from ..motion.networks.lora import merge_lora
+from ..motion.networks.prior import LanguagePrior, pack_tokenizer
 from .report import Report
 from .weights import read_weights
 

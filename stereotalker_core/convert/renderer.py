@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..video.reference import ReferenceConfig, ReferenceNet
-from ..video.unet import SD15, StereoTalkerUNet, UNetConfig
+from ..video.networks.reference import ReferenceConfig, ReferenceNet
+from ..video.networks.unet import SD15, StereoTalkerUNet, UNetConfig
 from .assemble import fill, load_model, skeleton
 from .names import LDM_TEXT, LDM_UNET, LDM_VAE, motion_from_animatediff, renamed, unet_from_ldm
 from .report import Report, compare

@@ -8,14 +8,14 @@ from typing import Any
 import torch
 
 from .. import checkpoint
-from ..video.contexts import ContextWindows
-from ..video.experts import Experts, MaskExperts, ViewExperts
-from ..video.full_renderer import FullRenderer
-from ..video.image_encoder import ImageEncoder
-from ..video.mask import MaskPredictor
-from ..video.public_autoencoder import PublicAutoencoder
-from ..video.reference import ReferenceNet
-from ..video.unet import StereoTalkerUNet
+from ..video.networks.experts import Experts, MaskExperts, ViewExperts
+from ..video.networks.image_encoder import ImageEncoder
+from ..video.networks.mask import MaskPredictor
+from ..video.networks.public_autoencoder import PublicAutoencoder
+from ..video.networks.reference import ReferenceNet
+from ..video.networks.unet import StereoTalkerUNet
+from ..video.rendering.contexts import ContextWindows
+from ..video.rendering.full_renderer import FullRenderer
 from .assemble import save_model
 from .encoders import load_autoencoder, load_image_encoder
 from .renderer import load_animate_anyone, load_denoiser, load_reference

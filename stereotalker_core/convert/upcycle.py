@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from .. import checkpoint
-from ..video.experts import Experts, MaskExperts, ViewExperts
-from ..video.merge import merge_view_experts
-from ..video.unet import StereoTalkerUNet
+from ..video.networks.experts import Experts, MaskExperts, ViewExperts
+from ..video.networks.merge import merge_view_experts
+from ..video.networks.unet import StereoTalkerUNet
 from .assemble import save_model
 from .renderer import load_denoiser
 

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..checkpoint import load_tensors
-from .pickled import TRAINING_STATE, load_pickled
+from ..pickled import TRAINING_STATE, load_pickled
 
 PICKLED = (".ckpt", ".pth", ".pt", ".bin")
 _MAX_HEADER = 100 << 20  # bytes; the safetensors format allows no more

@@ -1,0 +1,1 @@
+"""Emotional face motion."""

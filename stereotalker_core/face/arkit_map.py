@@ -24,7 +24,7 @@ from torch import Tensor
 
 from ..checkpoint import load_tensors, save_tensors
 from ..motion.arkit import ARKIT, ARKIT_INDEX
-from ..motion.io import load_live_link_csv, load_npz
+from ..motion.files.io import load_live_link_csv, load_npz
 from ..records import Motion
 from ..shapes import N_EXPRESSIONS, dims
 from .layout import N_EXPRESSION, N_PARAMETERS, Face, from_403
@@ -116,7 +116,7 @@ def face_to_motion(face: Face, sample: int = 0, mapping: FaceMap | None = None) 
     mapping: between ARKit and FLAME's own basis; a face in that basis needs it (ValueError without), one in the
     embedded model's ARKit layout does not and leaves it aside.
     """
-    from ..body.skeleton import N_JOINTS
+    from ..geometry.skeleton import N_JOINTS
 
     if face.basis == "flame" and mapping is None:
         raise ValueError("this face is in FLAME's own expression basis: give a map to ARKit (face.arkit_map.fit_map)")

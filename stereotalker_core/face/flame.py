@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..body.rotations import axis_angle_to_matrix
 from ..checkpoint import load_tensors, save_tensors
+from ..geometry.rotations import axis_angle_to_matrix
 from ..shapes import dims
 from .layout import N_EXPRESSION, N_PARAMETERS
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..body.rasterize import interpolate, rasterize
-from ..camera.projection import intrinsics_for, look_at, project
+from ..geometry.projection import intrinsics_for, look_at, project
 from .arkit_map import FaceMap, layout_map
 from .flame import Flame
 from .layout import Face

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..checkpoint import load, save
-from ..convert.pickled import TRAINING_STATE, load_pickled
+from ..pickled import TRAINING_STATE, load_pickled
 from .hubert import HubertSize
 from .layers import position_table
 from .layout import N_PARAMETERS

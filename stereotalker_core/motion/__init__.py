@@ -1,0 +1,1 @@
+"""Stage 1: what a motion is, edits and controls."""

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..body.rotations import axis_angle_to_matrix, matrix_to_axis_angle
-from ..body.skeleton import ARM_JOINTS, HAND_JOINTS, HEAD_JOINTS, JOINT_INDEX, SPINE_JOINTS, mirrored_joints
+from ..geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from ..geometry.skeleton import ARM_JOINTS, HAND_JOINTS, HEAD_JOINTS, JOINT_INDEX, SPINE_JOINTS, mirrored_joints
 from ..records import Motion
 from .arkit import BLINK, MOUTH, mirrored_expressions
 from .representation import gaussian

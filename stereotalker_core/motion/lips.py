@@ -4,6 +4,7 @@
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..audio.phones import CLOSURES, PHONE_INDEX
@@ -34,7 +35,10 @@ def lip_gap(expression: Tensor, weights: tuple[Tensor, Tensor]) -> Tensor:
     return neutral + expression @ change
 
 
-FAINT, CERTAIN = 0.10, 0.20  # probability of p, b or m from which the lips begin to close, and at which they are shut
+# probability of p, b or m from which the lips begin to close, and at which they are shut: in any frame, and in one
+# that is the likeliest within NEAR frames; a p that is heard faintly is a short peak, a doubt about a vowel is not
+FAINT, CERTAIN = 0.10, 0.25
+PEAK_FAINT, PEAK_CERTAIN, NEAR = 0.03, 0.05, 2
 _CLOSURES = [PHONE_INDEX[name] for name in sorted(CLOSURES)]
 _JAW, _CLOSE = ARKIT_INDEX["jawOpen"], ARKIT_INDEX["mouthClose"]
 _PARTING = [  # what holds the lips apart while the jaw is shut
@@ -50,7 +54,12 @@ _SPEAKING = [i for i in MOUTH if not ARKIT[i].startswith(_MOOD)]
 
 def closing(phones: Tensor) -> Tensor:
     """Phone probabilities (T, 40) -> (T,) how far p, b or m asks for shut lips, 0..1."""
-    return ((phones[:, _CLOSURES].sum(1) - FAINT) / (CERTAIN - FAINT)).clamp(0, 1)
+    heard = phones[:, _CLOSURES].sum(1)
+    if len(heard) == 0:
+        return heard
+    peak = heard >= F.max_pool1d(heard[None], 2 * NEAR + 1, 1, NEAR)[0]
+    sure = ((heard - FAINT) / (CERTAIN - FAINT)).clamp(0, 1)
+    return torch.where(peak, ((heard - PEAK_FAINT) / (PEAK_CERTAIN - PEAK_FAINT)).clamp(0, 1), sure)
 
 
 def shut_speechless(expression: Tensor, activity: Tensor) -> Tensor:

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..body.rotations import axis_angle_to_matrix, matrix_from_6d, matrix_to_6d, matrix_to_axis_angle
-from ..body.skeleton import HAND_JOINTS, MOTION_JOINTS, N_JOINTS
+from ..geometry.rotations import axis_angle_to_matrix, matrix_from_6d, matrix_to_6d, matrix_to_axis_angle
+from ..geometry.skeleton import HAND_JOINTS, MOTION_JOINTS, N_JOINTS
 from ..records import Motion
 from ..shapes import FPS, N_EXPRESSIONS, dims
 from .arkit import MOUTH

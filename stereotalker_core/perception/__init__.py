@@ -1,0 +1,1 @@
+"""People of a photograph: MediaPipe's networks in plain torch."""

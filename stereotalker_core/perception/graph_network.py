@@ -1,7 +1,7 @@
 """A converted TensorFlow Lite network as a plain torch module: a list of steps over named constants.
 
-tools/convert_perception.py writes the graphs. Everything with four axes lies (batch, channel, row, column) here, as
-torch wants it; TensorFlow's order (channels last) shows only where values are reshaped.
+tools/perception/convert_perception.py writes the graphs. Everything with four axes lies (batch, channel, row, column)
+here, as torch wants it; TensorFlow's order (channels last) shows only where values are reshaped.
 """
 
 import math

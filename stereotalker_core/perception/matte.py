@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..dilation import largest_around
+from ..pixels.dilation import largest_around
 from ..shapes import dims
 
 _NETWORK = 256  # px of the segmentation network's picture

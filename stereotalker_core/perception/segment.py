@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..dilation import largest_around
+from ..pixels.dilation import largest_around
 from .bodies import Body
 from .faces import Face
 from .hands import Hand

@@ -1,0 +1,1 @@
+"""Procedural talking avatars: training and test data."""

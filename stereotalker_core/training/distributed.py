@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from ..checkpoint import load_tensors, save_tensors
-from ..video.reference import ReferenceNet
+from ..video.networks.reference import ReferenceNet
 from .loop import Batch, Schedule, drop_rows_after, log_row
 from .recompute import BLOCKS, blocks_of, recompute
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from ..video.experts import ExpertContext
+from ..video.networks.experts import ExpertContext
 
 # classes whose instances are worth running twice: transformer blocks, residual blocks, motion modules
 BLOCKS = (

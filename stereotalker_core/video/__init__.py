@@ -1,0 +1,1 @@
+"""Stage 2: motion + identity + cameras -> frames."""

@@ -8,7 +8,7 @@ from stereotalker_core.audio.encoder import SpeechEncoder
 from stereotalker_core.audio.load import load_audio, loudness_gain
 from stereotalker_core.audio.spool import spool_audio
 from stereotalker_core.motion.conditioning import prosody
-from stereotalker_core.motion.sampling import MotionModels, stream_motion
+from stereotalker_core.motion.generation.sampling import MotionModels, stream_motion
 from tests.motion.samples import make_denoiser, make_prior
 
 

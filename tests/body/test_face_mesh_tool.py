@@ -10,7 +10,7 @@ import torch
 from stereotalker_core.body.face_mesh import EYE_CONTOURS, LIPS
 from stereotalker_core.body.model import HalfBody
 
-TOOLS = Path(__file__).parents[2] / "tools"
+TOOLS = Path(__file__).parents[2] / "tools" / "body"
 
 
 def load(name):

@@ -1,7 +1,7 @@
 import torch
 
 from stereotalker_core.body.model import HalfBody
-from stereotalker_core.body.rotations import axis_angle_to_matrix
+from stereotalker_core.geometry.rotations import axis_angle_to_matrix
 
 BODY = HalfBody()
 

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from stereotalker_core.body.model import HalfBody
 from stereotalker_core.body.rasterize import Fragments, interpolate, rasterize
-from stereotalker_core.camera.projection import intrinsics_for, look_at, project
+from stereotalker_core.geometry.projection import intrinsics_for, look_at, project
 
 CUDA = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"))
 

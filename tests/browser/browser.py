@@ -31,9 +31,19 @@ class ComfyPage:
         self.errors: list[str] = []
         self.context = browser.new_context(viewport={"width": 1500, "height": 1000}, has_touch=touch)
         self.page = self.context.new_page()
+        self.page.set_default_timeout(120_000)  # a shared core
         self.page.on("pageerror", lambda error: self.errors.append(f"exception: {error.stack}"))
         self.page.on("console", self._console)
         self.page.goto(f"http://127.0.0.1:{port}/")
+        self._wait_until_started()
+
+    def reload(self) -> None:
+        """The page anew: ComfyUI brings back the graph that was open."""
+        self.page.wait_for_timeout(2000)  # it keeps the graph a moment after a change
+        self.page.reload()
+        self._wait_until_started()
+
+    def _wait_until_started(self) -> None:
         self.page.wait_for_function("() => window.app?.extensionManager?.setting && window.app?.graph", timeout=90_000)
         self.page.wait_for_function("() => window.LiteGraph.registered_node_types['StereoTalker']", timeout=90_000)
         self.page.wait_for_timeout(1500)
@@ -56,10 +66,18 @@ class ComfyPage:
         self.page.wait_for_function("vue => Boolean(LiteGraph.vueNodesMode) === vue", arg=vue)
 
     def place(self, kind: str, scale: float = 1.0) -> None:
-        """An empty graph with one node, known to the page as `probe`."""
+        """An empty graph with one node that has a camera picture."""
+        self.place_plain(kind, scale)
+        self.page.locator(PICTURE).first.wait_for(state="visible")
+        self.page.wait_for_timeout(SETTLE_MS)
+
+    def place_plain(self, kind: str, scale: float = 1.0) -> None:
+        """An empty graph with one node."""
         self.evaluate(
-            """([kind, scale]) => {
-                app.graph.clear();
+            """async ([kind, scale]) => {
+                // newer frontends keep values by graph and node: clear() alone would give them to the next node
+                const id = crypto.randomUUID();
+                await app.loadGraphData({ id, version: 0.4, last_node_id: 0, last_link_id: 0, nodes: [], links: [] });
                 const node = LiteGraph.createNode(kind);
                 node.pos = [300, 120];
                 app.graph.add(node);
@@ -70,7 +88,6 @@ class ComfyPage:
             }""",
             [kind, scale],
         )
-        self.page.locator(PICTURE).first.wait_for(state="visible")
         self.page.wait_for_timeout(SETTLE_MS)
 
     def room_below_picture(self) -> float:

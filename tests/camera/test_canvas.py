@@ -6,19 +6,19 @@ from dataclasses import replace
 import pytest
 import torch
 
-from stereotalker_core.body.fit import fit_portrait
+from stereotalker_core.body.fitting.fit import fit_portrait
 from stereotalker_core.body.model import HalfBody
 from stereotalker_core.body.rasterize import rasterize
-from stereotalker_core.body.skeleton import HEAD_JOINTS, JOINT_INDEX, SPINE_JOINTS
-from stereotalker_core.body.texels import Lifter
-from stereotalker_core.camera.projection import project
+from stereotalker_core.body.texture.texels import Lifter
 from stereotalker_core.camera.trajectories import Framing, canonical_framing, fixed, framing_for, orbit
+from stereotalker_core.geometry.projection import project
+from stereotalker_core.geometry.skeleton import HEAD_JOINTS, JOINT_INDEX, SPINE_JOINTS
 from stereotalker_core.perception.keypoints import make_keypoints
 from stereotalker_core.records import Cameras, Identity, Motion
-from stereotalker_core.synthetic.avatar import make_avatar
-from stereotalker_core.synthetic.portrait import canonical_cameras
-from stereotalker_core.synthetic.poses import joint_heads, rest_arms
-from stereotalker_core.synthetic.render import render_avatar, rendered_keypoints
+from stereotalker_core.synthetic.movement.poses import joint_heads, rest_arms
+from stereotalker_core.synthetic.people.avatar import make_avatar
+from stereotalker_core.synthetic.people.portrait import canonical_cameras
+from stereotalker_core.synthetic.people.render import render_avatar, rendered_keypoints
 
 SIZES = [(224, 128), (256, 448), (1024, 576)]  # height, width
 FRAMING = canonical_framing(0.6)

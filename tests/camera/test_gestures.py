@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from stereotalker_core.body.model import HalfBody
-from stereotalker_core.body.skeleton import JOINT_INDEX
 from stereotalker_core.camera.gestures import gestures_belong, hands_seen, staged, widened
-from stereotalker_core.camera.projection import intrinsics_for, look_at, project
 from stereotalker_core.camera.trajectories import canonical_framing, fixed, framing_for
+from stereotalker_core.geometry.projection import intrinsics_for, look_at, project
+from stereotalker_core.geometry.skeleton import JOINT_INDEX
 from stereotalker_core.records import Identity, Motion
 
 ELBOW, WRIST = JOINT_INDEX["lowerarm01.L"], JOINT_INDEX["wrist.L"]

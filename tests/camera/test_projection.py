@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from stereotalker_core.camera.projection import intrinsics_for, look_at, project, vertical_fov
+from stereotalker_core.geometry.projection import intrinsics_for, look_at, project, vertical_fov
 
 
 def camera(yaw: float = 0.0, pitch: float = 0.0, distance: float = 2.0, target=(0.0, 0.0, 0.0)):

@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from stereotalker_core.body.model import HalfBody
-from stereotalker_core.camera.projection import intrinsics_for, look_at, project
 from stereotalker_core.camera.trajectories import (
     Framing,
     canonical_framing,
@@ -16,6 +15,7 @@ from stereotalker_core.camera.trajectories import (
     orbit,
     stereo_pair,
 )
+from stereotalker_core.geometry.projection import intrinsics_for, look_at, project
 from stereotalker_core.records import Identity
 
 FRAMING = canonical_framing(0.61)

@@ -7,8 +7,8 @@ import torch
 
 from stereotalker_core.body.model import HalfBody
 from stereotalker_core.camera import trajectories
-from stereotalker_core.camera.projection import project
 from stereotalker_core.camera.viewer import PLACE, filmed, tilted, view_of, viewer_cameras
+from stereotalker_core.geometry.projection import project
 
 FRAMING = trajectories.canonical_framing(0.68)
 SIZE = (128, 128)

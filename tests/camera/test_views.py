@@ -7,10 +7,10 @@ import torch
 
 from stereotalker_core.body.model import HalfBody
 from stereotalker_core.body.rasterize import rasterize
-from stereotalker_core.camera.projection import project
 from stereotalker_core.camera.trajectories import canonical_framing, fixed, keyframes, orbit, stereo_pair
+from stereotalker_core.geometry.projection import project
 from stereotalker_core.records import Identity, Motion
-from stereotalker_core.video.guides import render_guides
+from stereotalker_core.video.guides.maps import render_guides
 
 SIZE = (96, 96)
 

@@ -7,8 +7,8 @@ import torch
 from stereotalker_core import cli
 from stereotalker_core.body.model import HalfBody
 from stereotalker_core.records import Motion
-from stereotalker_core.synthetic.avatar import make_avatar
-from stereotalker_core.synthetic.portrait import reference_portrait, true_identity
+from stereotalker_core.synthetic.people.avatar import make_avatar
+from stereotalker_core.synthetic.people.portrait import reference_portrait, true_identity
 
 
 def document(path) -> dict:

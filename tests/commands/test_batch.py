@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from stereotalker_core import cli, pipeline
-from stereotalker_core.commands import jobs as listing
+from stereotalker_core.commands.batching import jobs as listing
 from stereotalker_core.records import Motion
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,8 +45,8 @@ def tiny(monkeypatch, tiny_models):
 @pytest.fixture(scope="module")
 def person(tmp_path_factory, tiny_models) -> Path:
     """A fitted person, and motions of a few frames, as files: what needs no fit is fast."""
-    from stereotalker_core.synthetic.avatar import make_avatar
-    from stereotalker_core.synthetic.portrait import reference_portrait, true_identity
+    from stereotalker_core.synthetic.people.avatar import make_avatar
+    from stereotalker_core.synthetic.people.portrait import reference_portrait, true_identity
 
     folder = tmp_path_factory.mktemp("person")
     avatar = make_avatar(tiny_models.body, 3)

@@ -6,7 +6,7 @@ from safetensors import safe_open
 
 from stereotalker_core.cli import main
 from stereotalker_core.convert.assemble import load_model
-from stereotalker_core.video.unet import StereoTalkerUNet
+from stereotalker_core.video.networks.unet import StereoTalkerUNet
 from tests.convert.public_files import small
 
 

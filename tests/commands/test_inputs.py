@@ -5,7 +5,13 @@ import json
 import pytest
 import torch
 
-from stereotalker_core.commands.inputs import parse_background, parse_orbit, parse_size, read_keypoints, read_transcript
+from stereotalker_core.commands.talking.inputs import (
+    parse_background,
+    parse_orbit,
+    parse_size,
+    read_keypoints,
+    read_transcript,
+)
 from stereotalker_core.image import Portrait, save_image
 
 FACE = {"iris.R": [80, 100], "iris.L": [120, 100], "body.nose": [100, 120], "face.8": [100, 180], "face.27": [100, 100]}

@@ -2,7 +2,7 @@
 
 import io
 
-from stereotalker_core.commands.progress import ProgressLine
+from stereotalker_core.commands.talking.progress import ProgressLine
 
 
 class Terminal(io.StringIO):
@@ -38,7 +38,7 @@ def test_a_file_sees_the_end_of_each_stage_only_when_all_is_fast():
 
 def test_a_file_sees_a_long_stage_now_and_then(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr("stereotalker_core.commands.progress.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("stereotalker_core.commands.talking.progress.time.perf_counter", lambda: now[0])
     out = io.StringIO()
     line = ProgressLine(out)
     for done in range(60):
@@ -49,7 +49,7 @@ def test_a_file_sees_a_long_stage_now_and_then(monkeypatch):
 
 def test_quiet_still_measures(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr("stereotalker_core.commands.progress.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("stereotalker_core.commands.talking.progress.time.perf_counter", lambda: now[0])
     out = io.StringIO()
     line = ProgressLine(out, enabled=False)
     line("fit", 0, 1)

@@ -16,8 +16,8 @@ pytest.importorskip("httpx")
 
 @pytest.fixture(scope="module")
 def identity(tiny_models):
-    from stereotalker_core.synthetic.avatar import make_avatar
-    from stereotalker_core.synthetic.portrait import reference_portrait, true_identity
+    from stereotalker_core.synthetic.people.avatar import make_avatar
+    from stereotalker_core.synthetic.people.portrait import reference_portrait, true_identity
 
     avatar = make_avatar(tiny_models.body, 3)
     return true_identity(tiny_models.body, avatar, reference_portrait(tiny_models.body, avatar, 3, 128))

@@ -7,8 +7,8 @@ from safetensors.torch import save_file
 
 from stereotalker_core.convert.assemble import load_model, save_model
 from stereotalker_core.convert.encoders import load_autoencoder, load_image_encoder
-from stereotalker_core.video.image_encoder import ImageEncoder, no_image
-from stereotalker_core.video.public_autoencoder import PublicAutoencoder, decode_tiled
+from stereotalker_core.video.networks.image_encoder import ImageEncoder, no_image
+from stereotalker_core.video.networks.public_autoencoder import PublicAutoencoder, decode_tiled
 from tests.convert.public_files import key_lists, sparse_file
 
 

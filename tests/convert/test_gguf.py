@@ -6,7 +6,7 @@ import torch
 
 from stereotalker_core import checkpoint
 from stereotalker_core.convert.language import load_language_model
-from stereotalker_core.motion.prior import LanguagePrior
+from stereotalker_core.motion.networks.prior import LanguagePrior
 
 gguf = pytest.importorskip("gguf")
 NAMES = {

@@ -14,8 +14,8 @@ from stereotalker_core.convert.language import (
     merged_language_model,
     save_lora,
 )
-from stereotalker_core.motion.lora import adapters
-from stereotalker_core.motion.prior import LanguagePrior
+from stereotalker_core.motion.networks.lora import adapters
+from stereotalker_core.motion.networks.prior import LanguagePrior
 
 
 @pytest.fixture(scope="module", params=["llama", "gpt_neox", "gpt2"])

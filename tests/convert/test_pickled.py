@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from stereotalker_core.convert.pickled import TRAINING_STATE, Inert, load_pickled
+from stereotalker_core.pickled import TRAINING_STATE, Inert, load_pickled
 
 STATE = {
     "epoch": 3,

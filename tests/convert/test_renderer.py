@@ -7,15 +7,9 @@ import torch
 from safetensors.torch import save_file
 
 from stereotalker_core.convert.assemble import load_model, save_model, sinusoids
-from stereotalker_core.convert.renderer import (
-    NO_MOTION,
-    NO_POSE,
-    load_animate_anyone,
-    load_denoiser,
-    load_reference,
-)
-from stereotalker_core.video.reference import ReferenceNet
-from stereotalker_core.video.unet import SD15, ClipGroupNorm, StereoTalkerUNet
+from stereotalker_core.convert.renderer import NO_MOTION, NO_POSE, load_animate_anyone, load_denoiser, load_reference
+from stereotalker_core.video.networks.reference import ReferenceNet
+from stereotalker_core.video.networks.unet import SD15, ClipGroupNorm, StereoTalkerUNet
 from tests.convert.public_files import key_lists, small, sparse_file
 
 SET = ("denoising_unet", "reference_unet", "pose_guider", "motion_module")

@@ -8,9 +8,9 @@ from stereotalker_core import checkpoint
 from stereotalker_core.convert.assemble import load_model, save_model
 from stereotalker_core.convert.renderer import load_denoiser
 from stereotalker_core.convert.upcycle import RANK, fits, new_experts, save_experts, save_merged
-from stereotalker_core.video.experts import ViewExperts
-from stereotalker_core.video.merge import merge_view_experts
-from stereotalker_core.video.unet import SD15, Condition, StereoTalkerUNet, build_motion_unet
+from stereotalker_core.video.networks.experts import ViewExperts
+from stereotalker_core.video.networks.merge import merge_view_experts
+from stereotalker_core.video.networks.unet import SD15, Condition, StereoTalkerUNet, build_motion_unet
 from tests.convert.public_files import small
 from tests.video.samples import randomise
 from tests.video.samples import unet as nano_unet
@@ -54,7 +54,7 @@ def test_new_experts_are_the_identity_and_small(unet):
 
 
 def test_full_size_experts_have_eight_million_parameters():
-    from stereotalker_core.video.experts import install_experts
+    from stereotalker_core.video.networks.experts import install_experts
 
     with torch.device("meta"):
         base = build_motion_unet(SD15)

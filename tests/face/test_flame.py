@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from stereotalker_core.body.rotations import axis_angle_to_matrix
 from stereotalker_core.face.flame import Flame, main, read_flame_pickle
+from stereotalker_core.geometry.rotations import axis_angle_to_matrix
 
 V, J = 30, 5
 

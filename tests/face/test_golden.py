@@ -8,7 +8,7 @@ from stereotalker_core.face import layout
 from stereotalker_core.face.hubert import pair_frames, prepare_waveform
 from stereotalker_core.face.layers import position_table
 from stereotalker_core.face.quantiser import Draw, Quantiser
-from stereotalker_core.training.face_loss import StageOne, StageTwo, split_l1, stage_one, stage_two
+from stereotalker_core.training.face.face_loss import StageOne, StageTwo, split_l1, stage_one, stage_two
 
 
 def close(ours, theirs, atol=1e-5):

@@ -4,10 +4,10 @@ import pytest
 import torch
 from flame_like import RINGS, SIDES, head
 
-from stereotalker_core.camera.projection import intrinsics_for, look_at, project
 from stereotalker_core.face.arkit_map import fit_map, layout_map
 from stereotalker_core.face.layout import Face
 from stereotalker_core.face.mesh_preview import flame_parameters, mesh_frames, vertex_normals
+from stereotalker_core.geometry.projection import intrinsics_for, look_at, project
 
 
 def seen(frames):

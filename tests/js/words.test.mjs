@@ -33,12 +33,25 @@ test("every socket type of the pack has a colour of its own", () => {
   const golden = readFileSync(new URL("../nodes/inputs.json", import.meta.url), "utf8");
   assert.deepEqual(Object.keys(COLOURS).sort(), [...new Set(golden.match(/ST_[A-Z_]+/g))].sort());
   assert.equal(new Set(Object.values(COLOURS)).size, Object.keys(COLOURS).length);
-  const set = {};
   const app = { canvas: { default_connection_color_byType: { IMAGE: "#64B5F6" } } };
   const links = { link_type_colors: {} };
-  paintSockets(app, links, { documentElement: { style: { setProperty: (name, value) => (set[name] = value) } } });
-  assert.equal(app.canvas.default_connection_color_byType.IMAGE, "#64B5F6");
+  const page = makePage();
+  paintSockets(app, links, page);
+  const sockets = app.canvas.default_connection_color_byType;
+  assert.equal(sockets.IMAGE, "#64B5F6");
   assert.equal(links.link_type_colors.ST_MOTION, COLOURS.ST_MOTION);
-  assert.equal(set["--color-datatype-ST_MOTION"], COLOURS.ST_MOTION);
-  paintSockets({}, undefined, { documentElement: { style: { setProperty() {} } } }); // a newer frontend may lack both
+  assert.match(page.text(), new RegExp(`--color-datatype-ST_MOTION:${COLOURS.ST_MOTION}`));
+  Object.assign(sockets, { ST_MOTION: "", ST_FACE: "#fff" }); // as a palette does that is loaded later
+  assert.deepEqual([sockets.ST_MOTION, sockets.ST_FACE], [COLOURS.ST_MOTION, "#fff"]);
+  assert.ok(Object.keys(sockets).includes("ST_MOTION"));
+  paintSockets({}, undefined, makePage()); // a newer frontend may lack both
 });
+
+function makePage() {
+  const added = [];
+  return {
+    createElement: () => ({ textContent: "" }),
+    head: { append: (element) => added.push(element) },
+    text: () => added.map((element) => element.textContent).join(),
+  };
+}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stereotalker_core.motion.sampling import MotionModels
+from stereotalker_core.motion.generation.sampling import MotionModels
 from tests.motion.samples import make_models
 
 

@@ -4,10 +4,10 @@ import torch
 from torch import nn
 
 from stereotalker_core.motion.conditioning import STYLE_WIDTH, MotionCondition
-from stereotalker_core.motion.denoiser import MotionDenoiser
-from stereotalker_core.motion.prior import LanguagePrior, nano_llm, pack_tokenizer
+from stereotalker_core.motion.generation.sampling import MotionModels
+from stereotalker_core.motion.networks.denoiser import MotionDenoiser
+from stereotalker_core.motion.networks.prior import LanguagePrior, nano_llm, pack_tokenizer
 from stereotalker_core.motion.representation import MotionCodec
-from stereotalker_core.motion.sampling import MotionModels
 from stereotalker_core.records import Audio, Motion, SpeechFeatures
 from stereotalker_core.shapes import SAMPLE_RATE
 

@@ -5,7 +5,7 @@ import torch
 
 from stereotalker_core.motion.arkit import BLINK
 from stereotalker_core.motion.controls import apply_controls, blink_curve
-from stereotalker_core.motion.sampling import MotionOptions
+from stereotalker_core.motion.generation.sampling import MotionOptions
 from tests.motion.samples import make_motion
 
 

@@ -5,7 +5,7 @@ import torch
 
 from stereotalker_core.motion.conditioning import Style
 from stereotalker_core.motion.emotions import TimedEmotion, parse_emotions, style_track
-from stereotalker_core.motion.sampling import sample_motion
+from stereotalker_core.motion.generation.sampling import sample_motion
 from tests.motion.samples import make_audio
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from stereotalker_core.body.rotations import axis_angle_to_matrix
+from stereotalker_core.geometry.rotations import axis_angle_to_matrix
 from stereotalker_core.motion.representation import N_BODY_JOINTS, MotionCodec
 from tests.motion.samples import make_motion
 

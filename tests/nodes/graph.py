@@ -263,6 +263,20 @@ def flattened(blueprint: dict[str, Any], given: dict[str, Any], classes: dict[st
     return prompt
 
 
+def without_models(prompt: dict[str, dict], shapes: dict[str, type]) -> dict[str, dict]:
+    """What of a prompt runs without other models' files: the nodes that none of these classes leads to."""
+    lacking = {key for key, entry in prompt.items() if entry["class_type"] in shapes}
+    while True:
+        more = {
+            key
+            for key, entry in prompt.items()
+            if any(isinstance(value, list) and value[0] in lacking for value in entry["inputs"].values())
+        } - lacking
+        if not more:
+            return {key: entry for key, entry in prompt.items() if key not in lacking}
+        lacking |= more
+
+
 def load_workflow(name: str) -> dict[str, Any]:
     """A graph of workflows/ by its stem."""
     return json.loads((ROOT / "workflows" / f"{name}.json").read_text())

@@ -24,7 +24,8 @@ def call(kind: str, **inputs) -> dict:
 def portrait():
     """IMAGE and MASK of a synthetic person."""
     body = PACK.nodes.host.body()
-    made = core("synthetic.portrait").reference_portrait(body, core("synthetic.avatar").make_avatar(body, 3), 3, 256)
+    avatar = core("synthetic.people.avatar").make_avatar(body, 3)
+    made = core("synthetic.people.portrait").reference_portrait(body, avatar, 3, 256)
     return PACK.nodes.host.image_out([made.image[None]]), PACK.nodes.host.mask_out([made.mask[None]])
 
 
@@ -88,8 +89,9 @@ def test_one_node_takes_every_input_of_the_front_door(portrait):
 
 def test_cameras_of_any_shape_and_who_films_them(portrait):
     body = PACK.nodes.host.body()
-    made = core("synthetic.portrait").reference_portrait(body, core("synthetic.avatar").make_avatar(body, 3), 3, 128)
-    identity = core("synthetic.portrait").true_identity(body, core("synthetic.avatar").make_avatar(body, 3), made)
+    avatar = core("synthetic.people.avatar").make_avatar(body, 3)
+    made = core("synthetic.people.portrait").reference_portrait(body, avatar, 3, 128)
+    identity = core("synthetic.people.portrait").true_identity(body, avatar, made)
     motion = core("records").Motion(torch.zeros(2, 49, 3), torch.zeros(2, 52))
     shown = {"path": "fixed", "yaw": 0.0, "end_yaw": 0.0, "pitch": 0.0, "distance": 1.0, "framing": "auto", "size": 64}
     cameras, _ = call("StereoTalkerCameraTrajectory", identity=identity, motion=motion, **shown, height=104)["result"]
@@ -106,7 +108,7 @@ def test_cameras_of_any_shape_and_who_films_them(portrait):
 
 def test_another_yaw_in_the_one_node_graph_only_renders(portrait, monkeypatch):
     """The person is fitted and the motion sampled once; what a fit or a motion depends on starts them again."""
-    pipeline, sampling = core("pipeline"), core("motion.sampling")
+    pipeline, sampling = core("pipeline"), core("motion.generation.sampling")
     counts = {"fit": 0, "motion": 0}
 
     def counted(name: str, function):

@@ -68,9 +68,9 @@ def workplace(place, monkeypatch):
 @pytest.fixture(scope="module")
 def identity():
     body = PACK.nodes.host.body()
-    avatar = core("synthetic.avatar").make_avatar(body, 5)
-    portrait = core("synthetic.portrait").reference_portrait(body, avatar, 5, 128)
-    return core("synthetic.portrait").true_identity(body, avatar, portrait)
+    avatar = core("synthetic.people.avatar").make_avatar(body, 5)
+    portrait = core("synthetic.people.portrait").reference_portrait(body, avatar, 5, 128)
+    return core("synthetic.people.portrait").true_identity(body, avatar, portrait)
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +139,7 @@ def test_render_video_equals_the_library(renderer, sockets, identity, told, came
     assert float(frames.std()) > 0.02 and float(frames.diff(dim=0).abs().mean()) > 1e-4
     folder = place / "models" / "stereotalker" / "my_set"
     theirs, body = core("convert.sets").load_set(folder)[0], PACK.nodes.host.body()
-    chunks = core("video.render").render_video(
+    chunks = core("video.rendering.render").render_video(
         body, theirs, identity, told, cameras, steps=2, seed=3, background=(0.5, 0.5, 0.5), window=FRAMES, overlap=4,
         use_predicted_mask=False,
     )  # fmt: skip
@@ -156,13 +156,13 @@ def test_ksampler_equals_the_guided_sampler(renderer, sockets):
     clip = told[0][0][1]["stereotalker_clip"]
     noise = torch.randn(clip.lift.shape, generator=torch.Generator().manual_seed(3))
     unet, reference = PACK.nodes.host.networks_of(model)
-    portrait = core("video.clip").read_portrait(unet, reference, clip)
-    cond = core("video.unet").Condition(
+    portrait = core("video.rendering.clip").read_portrait(unet, reference, clip)
+    cond = core("video.networks.unet").Condition(
         clip.guide.float() / 255, portrait.tokens, clip.yaw, reference=portrait.reference,
         regions=clip.regions.float(), clip_length=FRAMES,
     )  # fmt: skip
-    windows = core("video.contexts").ContextWindows(4, 1)
-    expected = core("video.guidance").sample_guided(unet, noise, cond, steps=4, scale=3.5, windows=windows)
+    windows = core("video.rendering.contexts").ContextWindows(4, 1)
+    expected = core("video.rendering.guidance").sample_guided(unet, noise, cond, steps=4, scale=3.5, windows=windows)
     (latents,) = call(
         "KSampler", model=model, seed=3, steps=4, cfg=3.5, sampler_name="euler", scheduler="simple",
         positive=told[0], negative=told[1], latent_image=told[2], denoise=1.0,

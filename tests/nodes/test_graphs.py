@@ -6,22 +6,25 @@ import sys
 
 import pytest
 import torch
-from graph import ROOT, STOCK, flattened, load_pack, load_workflow, run, to_api
+from graph import ROOT, STOCK, flattened, load_pack, load_workflow, run, to_api, without_models
+from stock_models import SHAPES as OTHERS
 
 sys.path.insert(0, str(ROOT / "tools"))
-from make_workflows import files  # noqa: E402
+from make_workflows import ALL, draw, files  # noqa: E402
 from workflow_graphs import GRAPHS  # noqa: E402
+from workflow_mix import MIX  # noqa: E402
+from workflow_routes import crossings  # noqa: E402
 
 CLASSES = {**STOCK, **load_pack().NODE_CLASS_MAPPINGS}
 SECONDS, SIZE = 0.6, 128
 FRAMES = math.ceil(SECONDS * 25)
 SHAPES = {  # height and width of the saved video, where it is not SIZE x SIZE
-    "stereotalker_expert": (SIZE, 3 * SIZE),
-    "stereotalker_yaw_sweep": (2 * SIZE, 2 * SIZE),
-    "stereotalker_stereo_pair": (SIZE, 2 * SIZE),
-    "stereotalker_guides": (2 * SIZE, 2 * SIZE),
-    "stereotalker_upscale": (2 * SIZE, 2 * SIZE),
-    "stereotalker_emotional_face": (3 * SIZE, 3 * SIZE),
+    "stereotalker_02_expert": (SIZE, 3 * SIZE),
+    "stereotalker_05_yaw_sweep": (2 * SIZE, 2 * SIZE),
+    "stereotalker_06_stereo_pair": (SIZE, 2 * SIZE),
+    "stereotalker_08_guides": (2 * SIZE, 2 * SIZE),
+    "stereotalker_09_upscale": (2 * SIZE, 2 * SIZE),
+    "stereotalker_13_emotional_face": (2 * SIZE, 2 * SIZE),
 }
 
 
@@ -99,7 +102,7 @@ def check_mask(images, mask):
 
 
 def test_new_background_is_where_the_mask_is_not(cache):
-    prompt = small(to_api(load_workflow("stereotalker_new_background"), CLASSES))
+    prompt = small(to_api(load_workflow("stereotalker_10_new_background"), CLASSES))
     with torch.inference_mode():
         done = run(prompt, CLASSES, cache)
     results = {type(instance).__name__: outputs for instance, outputs in done.values()}
@@ -130,11 +133,35 @@ def test_blueprint_runs_to_its_end(name, cache):
 
 def test_files_are_up_to_date_and_complete():
     """`python tools/make_workflows.py --thumbnails` writes them all."""
-    for path, text in files(CLASSES).items():
+    for path, text in files({**OTHERS, **CLASSES}).items():
         assert path.read_text() == text, f"{path.name}: run tools/make_workflows.py"
         data = json.loads(text)
         ours = [node for node in data["nodes"] if node["type"].startswith("StereoTalker")]
         assert all(node["properties"]["cnr_id"] == "stereotalker" for node in ours)
         if path.parent.name == "workflows":
             assert path.with_suffix(".jpg").stat().st_size <= 60_000
-    assert {p.stem for p in (ROOT / "workflows").glob("*.json")} == set(GRAPHS)
+    assert {p.stem for p in (ROOT / "workflows").glob("*.json")} == set(ALL)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_no_link_runs_under_a_node(name):
+    """Between the reroute points that the file has; lines there are nearly straight."""
+    _, links, _, places = draw(ALL[name](), {**OTHERS, **CLASSES})
+    extra = load_workflow(name)["extra"]
+    assert crossings(links, places, extra) == []
+    plain = crossings(links, places, {})
+    assert plain or len(places) < 6, "without the points they would"
+    passed = {link for point in extra["reroutes"] for link in point["linkIds"]}
+    assert passed == {row["id"] for row in extra["linkExtensions"]} <= {link[0] for link in links}
+
+
+@pytest.mark.parametrize("name", MIX)
+def test_graphs_for_other_models_run_as_far_as_ours_go(name, cache, tmp_path):
+    prompt = without_models(small(to_api(load_workflow(name), {**OTHERS, **CLASSES})), OTHERS)
+    for node in prompt.values():
+        if node["class_type"] == "StereoTalkerCameraTrajectory":
+            node["inputs"].update({"width": 0, "height": 0})
+    with torch.inference_mode():
+        frames, fps, samples, rate = saved_frames(run(prompt, CLASSES, cache))
+    assert fps == (25 if "refine" in name else 16) and len(frames) == math.ceil(SECONDS * fps)
+    assert float(frames.diff(dim=0).abs().mean()) > 1e-4 and samples / rate == pytest.approx(SECONDS, abs=0.05)

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,19 @@ def test_every_socket_is_explained(name):
     for key, spec in inputs_of(cls).items():
         assert spec[1]["tooltip"], f"{name}.{key} has no tooltip"
     assert callable(getattr(cls, cls.FUNCTION))
+
+
+def test_choices_that_are_translated_are_those_of_the_nodes():
+    """choices.json, which the tests of js/messages.mjs read: words, not files, speakers or names of formats."""
+    names = re.compile(r"[MW]\d+|BVH|mp4|Live Link Face CSV|OpenPose JSON|.*safetensors|.*/")
+    found: set[str] = set()
+    for cls in CLASSES.values():
+        inputs = inputs_of(cls).items()
+        found |= {
+            word for key, spec in inputs if isinstance(spec[0], (list, tuple)) and not key.endswith("_file")
+            for word in spec[0] if not names.fullmatch(word)
+        }  # fmt: skip
+    assert json.loads((ROOT / "tests" / "nodes" / "choices.json").read_text()) == sorted(found)
 
 
 def test_only_host_knows_comfyui():

@@ -37,9 +37,9 @@ def workplace(tmp_path, monkeypatch):
 def scene():
     """Sockets of Render Video: 13 frames at 128 px."""
     body = PACK.nodes.host.body()
-    avatar = core("synthetic.avatar").make_avatar(body, 5)
-    portrait = core("synthetic.portrait").reference_portrait(body, avatar, 5, 128)
-    identity = core("synthetic.portrait").true_identity(body, avatar, portrait)
+    avatar = core("synthetic.people.avatar").make_avatar(body, 5)
+    portrait = core("synthetic.people.portrait").reference_portrait(body, avatar, 5, 128)
+    identity = core("synthetic.people.portrait").true_identity(body, avatar, portrait)
     rng = torch.Generator().manual_seed(1)
     turns = torch.randn(13, 49, 3, generator=rng).cumsum(0) * 0.01
     motion = core("records").Motion(turns, torch.rand(13, 52, generator=rng) * 0.3)
@@ -147,7 +147,7 @@ def test_one_node_takes_keyframes_pitch_rate_and_part(scene, monkeypatch):
 
     def rendered(told, frames):
         first, stop = frames or (0, len(told.motion))
-        chunk = core("video.render").RenderedChunk(
+        chunk = core("video.rendering.render").RenderedChunk(
             torch.zeros(stop - first, 3, 128, 128), torch.ones(stop - first, 1, 128, 128)
         )
         return [chunk]

@@ -85,7 +85,7 @@ def test_speech_encoders_of_audio_encoders_hear(name):
 
 def small_denoiser(place: Path, prior: int, features: int = 0) -> str:
     """A motion model file for a prior and features of these widths."""
-    denoiser, codec = core("motion.denoiser").MotionDenoiser, core("motion.representation").MotionCodec
+    denoiser, codec = core("motion.networks.denoiser").MotionDenoiser, core("motion.representation").MotionCodec
     torch.manual_seed(0)
     config = denoiser.Config(
         codec=codec.Config(fingers=6), prior=prior, width=32, layers=1, heads=2, expand=2, features=features

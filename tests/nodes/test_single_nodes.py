@@ -45,9 +45,9 @@ def wave(seed: int, frames: int = FRAMES):
 @pytest.fixture(scope="module")
 def identity():
     body = PACK.nodes.host.body()
-    avatar = core("synthetic.avatar").make_avatar(body, 5)
-    portrait = core("synthetic.portrait").reference_portrait(body, avatar, 5, 128)
-    return core("synthetic.portrait").true_identity(body, avatar, portrait)
+    avatar = core("synthetic.people.avatar").make_avatar(body, 5)
+    portrait = core("synthetic.people.portrait").reference_portrait(body, avatar, 5, 128)
+    return core("synthetic.people.portrait").true_identity(body, avatar, portrait)
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Inputs of the parity test from formulas: the recorder (tools/record_perception.py) and the test make them alike."""
+"""Inputs of the parity test from formulas: tools/perception/record_perception.py and the test make them alike."""
 
 import numpy as np
 

@@ -11,7 +11,8 @@ from stereotalker_core.checkpoint import NANO, load_tensors
 from stereotalker_core.perception.networks import NETWORKS, load_perception
 from tests.perception.formula_inputs import COUNT, RANGES, network_input
 
-RECORDED = np.load(Path(__file__).parents[1] / "data" / "perception" / "litert.npz")  # by tools/record_perception.py
+# written by tools/perception/record_perception.py
+RECORDED = np.load(Path(__file__).parents[1] / "data" / "perception" / "litert.npz")
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,9 @@ from stereotalker_core.perception.networks import NETWORKS, Perception
 from stereotalker_core.perception.people import find_person, load_perception, people
 from stereotalker_core.perception.squares import Pyramid
 from stereotalker_core.records import Motion
-from stereotalker_core.synthetic.avatar import make_avatar
-from stereotalker_core.synthetic.portrait import canonical_cameras, reference_portrait
-from stereotalker_core.synthetic.render import render_avatar, rendered_keypoints
+from stereotalker_core.synthetic.people.avatar import make_avatar
+from stereotalker_core.synthetic.people.portrait import canonical_cameras, reference_portrait
+from stereotalker_core.synthetic.people.render import render_avatar, rendered_keypoints
 from tests.perception.drawings import DRAWINGS
 
 SIZE = 512

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from stereotalker_core.body.model import HalfBody
-from stereotalker_core.body.texels import Lifter
-from stereotalker_core.synthetic.avatar import make_avatar
-from stereotalker_core.synthetic.poses import joint_heads
-from stereotalker_core.synthetic.template import Template
+from stereotalker_core.body.texture.texels import Lifter
+from stereotalker_core.synthetic.movement.poses import joint_heads
+from stereotalker_core.synthetic.people.avatar import make_avatar
+from stereotalker_core.synthetic.people.template import Template
 
 
 @pytest.fixture(scope="session")

@@ -2,16 +2,16 @@ import pytest
 import torch
 
 from stereotalker_core.body.model import HalfBody
-from stereotalker_core.body.skeleton import JOINT_INDEX
+from stereotalker_core.geometry.skeleton import JOINT_INDEX
 from stereotalker_core.motion.arkit import ARKIT_INDEX
 from stereotalker_core.motion.lips import lip_gap, lip_gap_weights
-from stereotalker_core.synthetic.gestures import GESTURES
-from stereotalker_core.synthetic.phones import CLOSURES
-from stereotalker_core.synthetic.poses import joint_heads
-from stereotalker_core.synthetic.teacher import teach, teach_with_labels
-from stereotalker_core.synthetic.tts import Utterance
-from stereotalker_core.synthetic.visemes import frame_times, lip_opening, mouth
-from stereotalker_core.synthetic.vocabulary import HELD_OUT_WORDS, TRAINING_WORDS
+from stereotalker_core.synthetic.movement.gestures import GESTURES
+from stereotalker_core.synthetic.movement.poses import joint_heads
+from stereotalker_core.synthetic.movement.teacher import teach, teach_with_labels
+from stereotalker_core.synthetic.movement.visemes import frame_times, lip_opening, mouth
+from stereotalker_core.synthetic.speech.phones import CLOSURES
+from stereotalker_core.synthetic.speech.utterance import Utterance
+from stereotalker_core.synthetic.speech.vocabulary import HELD_OUT_WORDS, TRAINING_WORDS
 
 WORDS = {
     "bob": "b aa b", "made": "m ey d", "purple": "p er p ah l", "big": "b ih g", "vast": "v ae s t", "you": "y uw",

@@ -1,4 +1,4 @@
-"""A shard of avatar frames as synthetic/dataset.py writes it, filled with smooth noise, small and fast."""
+"""A shard of avatar frames as synthetic/data/dataset.py writes it, filled with smooth noise, small and fast."""
 
 import numpy as np
 

@@ -17,7 +17,7 @@ PACKAGE = Path(stereotalker_core.__file__).parent
 
 def test_commands_name_modules_not_places(monkeypatch):
     for program, told in (
-        (PACKAGE / "training" / "mask.py", "python -m stereotalker_core.training.mask"),
+        (PACKAGE / "training" / "video" / "mask.py", "python -m stereotalker_core.training.video.mask"),
         (PACKAGE / "__main__.py", "python -m stereotalker_core"),
         (Path("/anywhere/script.py"), "python script.py"),
     ):
@@ -39,7 +39,9 @@ def repository(folder: Path) -> str:
 
 
 def test_commit_is_that_of_the_source_and_of_no_other_repository(tmp_path, monkeypatch):
-    from stereotalker_core.training import audio_encoder, motion, provenance
+    from stereotalker_core.training import provenance
+    from stereotalker_core.training.motion import denoiser as motion
+    from stereotalker_core.training.speech import audio_encoder
 
     assert audio_encoder.commit is motion.commit is commit
     before = commit()

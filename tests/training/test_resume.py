@@ -9,26 +9,19 @@ import pytest
 import torch
 
 from stereotalker_core.audio.encoder import SpeechEncoder
-from stereotalker_core.training import (
-    audio_encoder,
-    autoencoder,
-    decoder,
-    distributed,
-    experts,
-    loop,
-    mask,
-    motion,
-    prior,
-    renderer,
-)
-from stereotalker_core.training.avatars import AvatarData, find_shards
+from stereotalker_core.synthetic.data.avatar_frames import AvatarData, find_shards
+from stereotalker_core.training import distributed, loop
 from stereotalker_core.training.distributed import Scale, fit_distributed
 from stereotalker_core.training.loop import Schedule, fit
-from stereotalker_core.training.motion_data import MotionData
+from stereotalker_core.training.motion import denoiser as motion
+from stereotalker_core.training.motion import prior
+from stereotalker_core.training.motion.motion_data import MotionData
+from stereotalker_core.training.speech import audio_encoder
+from stereotalker_core.training.video import autoencoder, decoder, experts, mask, renderer
 from tests.motion.samples import make_denoiser, make_prior
 from tests.training import tiny_tasks
+from tests.training.speech.test_audio_encoder import TINY, write_split
 from tests.training.stage2_samples import PARTS
-from tests.training.test_audio_encoder import TINY, write_split
 from tests.video.samples import CONFIG
 
 STEPS, KILL = 4, 3

@@ -3,20 +3,21 @@
 import numpy as np
 import torch
 
-from stereotalker_core.motion.denoiser import MotionDenoiser
-from stereotalker_core.motion.prior import LanguagePrior
+from stereotalker_core.motion.networks.denoiser import MotionDenoiser
+from stereotalker_core.motion.networks.prior import LanguagePrior
 from stereotalker_core.motion.representation import MotionCodec
-from stereotalker_core.training import mask, motion
-from stereotalker_core.training.avatars import AvatarData, find_shards
-from stereotalker_core.training.denoising import DenoisingLoss, LossOptions, PictureBatches, StageTwo, learns
-from stereotalker_core.training.hearing import hearing_loss
+from stereotalker_core.synthetic.data.avatar_frames import AvatarData, find_shards
 from stereotalker_core.training.loop import generator
-from stereotalker_core.training.motion_data import MotionData
-from stereotalker_core.video.experts import MaskExperts, ViewExperts
-from stereotalker_core.video.mask import MaskConfig, MaskPredictor
-from stereotalker_core.video.reference import ReferenceNet
-from stereotalker_core.video.unet import StereoTalkerUNet
-from stereotalker_core.video.vae import AutoencoderConfig, TinyAutoencoder
+from stereotalker_core.training.motion import denoiser as motion
+from stereotalker_core.training.motion.hearing import hearing_loss
+from stereotalker_core.training.motion.motion_data import MotionData
+from stereotalker_core.training.video import mask
+from stereotalker_core.training.video.denoising import DenoisingLoss, LossOptions, PictureBatches, StageTwo, learns
+from stereotalker_core.video.networks.experts import MaskExperts, ViewExperts
+from stereotalker_core.video.networks.mask import MaskConfig, MaskPredictor
+from stereotalker_core.video.networks.reference import ReferenceNet
+from stereotalker_core.video.networks.unet import StereoTalkerUNet
+from stereotalker_core.video.networks.vae import AutoencoderConfig, TinyAutoencoder
 from tests.motion.samples import make_denoiser, make_prior
 from tests.training.stage2_samples import PARTS, write_shard
 from tests.video.samples import CONFIG

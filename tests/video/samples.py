@@ -2,12 +2,12 @@
 
 import torch
 
-from stereotalker_core.video.experts import MaskExperts, ViewExperts
-from stereotalker_core.video.mask import MaskConfig, MaskPredictor
-from stereotalker_core.video.reference import ReferenceNet
-from stereotalker_core.video.render import Renderer
-from stereotalker_core.video.unet import Condition, StereoTalkerUNet, UNetConfig
-from stereotalker_core.video.vae import AutoencoderConfig, TinyAutoencoder
+from stereotalker_core.video.networks.experts import MaskExperts, ViewExperts
+from stereotalker_core.video.networks.mask import MaskConfig, MaskPredictor
+from stereotalker_core.video.networks.reference import ReferenceNet
+from stereotalker_core.video.networks.unet import Condition, StereoTalkerUNet, UNetConfig
+from stereotalker_core.video.networks.vae import AutoencoderConfig, TinyAutoencoder
+from stereotalker_core.video.rendering.render import Renderer
 
 CONFIG = UNetConfig(
     latent_channels=4, widths=(8, 16), heads=(1, 2), attention=(False, True), groups=4, cross_dim=8, tokens=2,

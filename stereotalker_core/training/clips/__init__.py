@@ -1,1 +1,1 @@
-"""Clips: folders of videos with annotations, their checks, importers, and what the trainers read of them."""
+"""Training on clips at scale: import, check, presets."""

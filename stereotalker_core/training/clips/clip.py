@@ -147,7 +147,7 @@ def _write_parts(clip: Clip, folder: Path, video: bool) -> None:
         if record is not None:
             record.save(folder / f"{name}.safetensors")
     if clip.frames is not None and video:
-        from ...video.writer import VideoWriter
+        from ...video.writing.writer import VideoWriter
 
         with VideoWriter(folder / "video.mp4", clip.info.size, clip.info.fps) as writer:
             writer.write(clip.frames)

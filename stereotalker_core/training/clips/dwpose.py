@@ -22,18 +22,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...audio.load import load_audio
-from ...body.fit import fit_portrait, gather_evidence
-from ...body.fit_pose import PoseFit, fit_pose
+from ...body.fitting.fit import fit_portrait, gather_evidence
+from ...body.fitting.fit_pose import PoseFit, fit_pose
+from ...body.fitting.pose_parameters import Parameters
 from ...body.model import HalfBody
-from ...body.pose_parameters import Parameters
 from ...body.regions import region_of_part
-from ...body.rotations import axis_angle_to_matrix, matrix_to_axis_angle
-from ...body.skeleton import JOINT_INDEX
+from ...geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from ...geometry.skeleton import JOINT_INDEX
 from ...perception.keypoints import SPARSE_NAMES, Keypoints, from_openpose
 from ...perception.networks import Perception, load_perception
 from ...records import Audio, Cameras, Identity, Motion, Regions
 from ...shapes import FPS, REGIONS, SAMPLE_RATE
-from ...video.guides import render_guides
+from ...video.guides.maps import render_guides
 from .clip import Clip, ClipInfo, KeypointTrack, pictures, read_picture, video_frames, write_clip, write_identity
 from .resample import positions, smooth, smooth_rotations
 from .smplx import split_twist

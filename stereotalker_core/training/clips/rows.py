@@ -1,9 +1,9 @@
 """Clips -> the memory-mapped rows that the stage-2 trainers read, and their reader.
 
 Guides do not change during a training, so they are rendered once: `prepare_rows` writes the arrays of
-`synthetic/dataset.py` (and "drawing", the common skeleton drawing, where a renderer is steered by it) for all frames,
-one clip after the other. A killed preparation continues after the last finished clip. A portrait belongs to a clip,
-because it is framed as the clip's cameras frame the person, as it is when a video is rendered.
+`synthetic/data/dataset.py` (and "drawing", the common skeleton drawing, where a renderer is steered by it) for all
+frames, one clip after the other. A killed preparation continues after the last finished clip. A portrait belongs
+to a clip, because it is framed as the clip's cameras frame the person, as it is when a video is rendered.
 """
 
 import hashlib
@@ -20,8 +20,8 @@ from torch import Tensor
 
 from ...body.model import HalfBody
 from ...records import Cameras, Guides, Identity, Regions
-from ...video.guides import background_plate, render_guides
-from ..avatars import FRAME_ARRAYS, AvatarData
+from ...synthetic.data.avatar_frames import FRAME_ARRAYS, AvatarData
+from ...video.guides.maps import background_plate, render_guides
 from .check import NEEDS, check_clips
 from .clip import Clip, ClipInfo, ClipSet, save_json
 
@@ -192,7 +192,7 @@ def _framed(identity: Identity, image: Tensor, cameras: Cameras) -> Tensor:
 
 
 def _drawing(body: HalfBody, rest, clip: Clip, part: slice, cameras: Cameras) -> Tensor:
-    from ...video.skeleton_drawing import draw_skeleton
+    from ...video.guides.skeleton_drawing import draw_skeleton
 
     motion = clip.motion[part]
     return draw_skeleton(body, body.pose(rest, motion.rotations, motion.expression), cameras[part])

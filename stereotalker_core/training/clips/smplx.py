@@ -33,8 +33,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...body.model import HalfBody
-from ...body.rotations import axis_angle_to_matrix, matrix_to_axis_angle
-from ...body.skeleton import JOINT_INDEX, N_JOINTS
+from ...geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from ...geometry.skeleton import JOINT_INDEX, N_JOINTS
 from ...shapes import dims
 
 _BODY = (

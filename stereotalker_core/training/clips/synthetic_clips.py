@@ -8,19 +8,19 @@ from pathlib import Path
 import torch
 
 from ...body.model import HalfBody
-from ...body.texels import Lifter
+from ...body.texture.texels import Lifter
 from ...records import Audio, Motion
 from ...shapes import FPS, SAMPLE_RATE
-from ...synthetic.avatar import make_avatar
-from ...synthetic.corpus import Corpus
-from ...synthetic.performance import random_motion
-from ...synthetic.portrait import Portrait, canonical_cameras, reference_portrait, true_identity
-from ...synthetic.poses import joint_heads
-from ...synthetic.render import render_avatar, rendered_keypoints
-from ...synthetic.teacher import teach
-from ...synthetic.template import Template, uniform
-from ...synthetic.tts import Utterance
-from ...video.guides import background_plate
+from ...synthetic.movement.poses import joint_heads
+from ...synthetic.movement.teacher import teach
+from ...synthetic.people.avatar import make_avatar
+from ...synthetic.people.performance import random_motion
+from ...synthetic.people.portrait import Portrait, canonical_cameras, reference_portrait, true_identity
+from ...synthetic.people.render import render_avatar, rendered_keypoints
+from ...synthetic.people.template import Template, uniform
+from ...synthetic.speech.corpus import Corpus
+from ...synthetic.speech.utterance import Utterance
+from ...video.guides.maps import background_plate
 from .clip import Clip, ClipInfo, ClipSet, KeypointTrack, regions_from_labels, write_clip, write_identity
 
 logger = logging.getLogger(__name__)

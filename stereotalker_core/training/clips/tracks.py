@@ -18,9 +18,9 @@ from torch import Tensor
 from ...audio.encoder import SpeechEncoder
 from ...audio.phones import CLOSURES, PHONE_INDEX, PHONES
 from ...motion.conditioning import prosody
-from ...motion.prior import LanguagePrior
+from ...motion.networks.prior import LanguagePrior
 from ...shapes import FPS, N_EXPRESSIONS
-from ..motion_data import closed_frames
+from ..motion.motion_data import closed_frames
 from .check import NEEDS, check_clips
 from .clip import Clip, ClipSet, Word, save_json
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from stereotalker_core.body.model import HalfBody
-from stereotalker_core.synthetic.template import Template
+from stereotalker_core.synthetic.people.template import Template
 from stereotalker_core.training.clips.synthetic_clips import AvatarClips, export_avatars
-from tests.training.test_audio_encoder import write_split
+from tests.training.speech.test_audio_encoder import write_split
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,8 @@ import torch
 
 from stereotalker_core.audio.textgrid import read_textgrid
 from stereotalker_core.body.model import HalfBody
-from stereotalker_core.body.rotations import axis_angle_to_matrix, matrix_to_axis_angle
-from stereotalker_core.body.skeleton import JOINT_INDEX
+from stereotalker_core.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from stereotalker_core.geometry.skeleton import JOINT_INDEX
 from stereotalker_core.motion.arkit import ARKIT_INDEX
 from stereotalker_core.training.clips.beat2 import import_beat2, read_arkit, read_smplx
 from stereotalker_core.training.clips.check import check_clips

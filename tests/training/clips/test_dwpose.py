@@ -6,19 +6,19 @@ import pytest
 import torch
 
 from stereotalker_core.body.model import HalfBody
-from stereotalker_core.body.rotations import axis_angle_to_matrix
-from stereotalker_core.body.skeleton import JOINT_INDEX
-from stereotalker_core.camera.projection import project
-from stereotalker_core.motion.openpose import openpose_frames
+from stereotalker_core.geometry.projection import project
+from stereotalker_core.geometry.rotations import axis_angle_to_matrix
+from stereotalker_core.geometry.skeleton import JOINT_INDEX
+from stereotalker_core.motion.files.openpose import openpose_frames
 from stereotalker_core.records import Motion
-from stereotalker_core.synthetic.avatar import make_avatar
-from stereotalker_core.synthetic.portrait import canonical_cameras
-from stereotalker_core.synthetic.poses import head_pose, joint_heads, rest_arms
-from stereotalker_core.synthetic.render import render_avatar
+from stereotalker_core.synthetic.movement.poses import head_pose, joint_heads, rest_arms
+from stereotalker_core.synthetic.people.avatar import make_avatar
+from stereotalker_core.synthetic.people.portrait import canonical_cameras
+from stereotalker_core.synthetic.people.render import render_avatar
 from stereotalker_core.training.clips.check import NEEDS, check_clips
 from stereotalker_core.training.clips.clip import ClipSet
 from stereotalker_core.training.clips.dwpose import VideoImport, import_video, turn_to_camera
-from stereotalker_core.video.writer import VideoWriter
+from stereotalker_core.video.writing.writer import VideoWriter
 from tests.training.clips.samples import make_audio
 
 FRAMES, SIZE = 8, 192

@@ -5,14 +5,14 @@ import pytest
 import torch
 
 from stereotalker_core.body.model import HalfBody
-from stereotalker_core.camera.projection import project
+from stereotalker_core.geometry.projection import project
 from stereotalker_core.training.clips.check import NEEDS, check_clips
 from stereotalker_core.training.clips.clip import ClipSet
 from stereotalker_core.training.clips.rows import ClipRows, prepare_rows, scaled
 from stereotalker_core.training.clips.synthetic_clips import AvatarClips, export_avatars
 from stereotalker_core.training.clips.tracks import heard_closures, prepare_tracks
-from stereotalker_core.training.motion_data import MotionData
-from stereotalker_core.video.guides import render_guides
+from stereotalker_core.training.motion.motion_data import MotionData
+from stereotalker_core.video.guides.maps import render_guides
 from tests.motion.samples import FakeEncoder, make_reader
 
 

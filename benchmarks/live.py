@@ -1,0 +1,288 @@
+"""The live person under load: `python benchmarks/live.py [--size N] [--seconds S] [--soak S] [--json F]` (Linux).
+
+Starts `serve` in a process of its own on a synthetic person and is its client: how long the first frame and an
+interruption take, whether 25 frames a second are kept, what it costs in processor time and memory, what malformed
+messages, silence, broken connections and 20 clients at once do. Needs `pip install '.[serve]'`; threads of the
+server: OMP_NUM_THREADS.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import socket
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+import websockets
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from stereotalker_core.audio.load import load_audio  # noqa: E402
+
+SPEECH = ROOT / "stereotalker_core" / "synthetic" / "assets" / "demo_speech.flac"
+BLOCK, RATE, PLACES, CROWD = 320, 16000, 2, 20
+MALFORMED = (b"", b"1234", b"12345", b"\0" * 64000, "no json", "{}", '{"yaw": "left"}', '{"yaw": NaN}', "x" * 5000)
+
+
+class Server:
+    """The process: its address, what it used of the machine."""
+
+    def __init__(self, identity: Path, size: int):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        line = [sys.executable, "-m", "stereotalker_core", "serve", "--identity", str(identity), "--size", str(size)]
+        self.process = subprocess.Popen([*line, "--port", str(self.port), "--clients", str(PLACES)], cwd=ROOT)
+        while self.process.poll() is None:
+            try:
+                self.health()
+                return
+            except OSError:
+                time.sleep(0.2)
+        raise RuntimeError("the server did not start")
+
+    def health(self) -> dict:
+        """What /health says."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=20) as answer:
+            return json.load(answer)
+
+    def connect(self):
+        """A new client's connection."""
+        return websockets.connect(f"ws://127.0.0.1:{self.port}/live", max_size=None, ping_timeout=None)
+
+    async def place(self) -> None:
+        """Wait until the client before has left its place; TimeoutError after ten seconds."""
+        end = time.monotonic() + 10
+        while (await asyncio.to_thread(self.health))["clients"] >= PLACES:
+            if time.monotonic() > end:
+                raise TimeoutError("no place became free")
+            await asyncio.sleep(0.05)
+
+    def processor(self) -> float:
+        """Seconds of processor time so far."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def memory(self) -> float:
+        """Resident MB."""
+        for line in Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmRSS"):
+                return int(line.split()[1]) / 1024
+        return float("nan")
+
+
+class Listener:
+    """What a connection gave: (time, stamp, whether there was sound) of every frame."""
+
+    def __init__(self, connection):
+        self.connection, self.frames, self.task = connection, [], asyncio.ensure_future(self._listen())
+
+    async def _listen(self) -> None:
+        try:
+            async for data in self.connection:
+                if isinstance(data, bytes):
+                    stamp, length = struct.unpack(">II", data[:8])
+                    self.frames.append((time.monotonic(), stamp, length > 0))
+        except websockets.ConnectionClosed:
+            return
+
+    async def until(self, found, seconds: float = 30.0) -> float:
+        """Wait for a frame of which found(time, stamp, sounds) holds -> its time; inf where none comes."""
+        end, seen = time.monotonic() + seconds, len(self.frames)
+        while time.monotonic() < end:
+            for frame in self.frames[seen:]:
+                seen += 1
+                if found(*frame):
+                    return frame[0]
+            await asyncio.sleep(0.002)
+        return float("inf")
+
+
+def stamped(samples) -> bytes:
+    """A block of sound with the clock's milliseconds."""
+    return struct.pack(">I", int(time.monotonic() * 1000) % 2**32) + (samples * 32767).short().numpy().tobytes()
+
+
+async def speak(connection, sound, seconds: float, begin: float = 0.0) -> None:
+    """Blocks of 20 ms in real time."""
+    start = time.monotonic()
+    for i in range(int(seconds * RATE / BLOCK)):
+        at = (int(begin * RATE) + i * BLOCK) % (len(sound) - BLOCK)
+        await connection.send(stamped(sound[at : at + BLOCK]))
+        await asyncio.sleep(max(0.0, start + (i + 1) * BLOCK / RATE - time.monotonic()))
+
+
+async def reactions(server: Server, sound, tries: int = 12) -> dict:
+    """Seconds from the first block of a sentence to its first frame; from an interruption to the last that sounds."""
+    first, stopped = [], []
+    async with server.connect() as connection:
+        listener = Listener(connection)
+        await listener.until(lambda *_: True)
+        for i in range(tries):
+            await asyncio.sleep(1.0 + 0.037 * i)  # idle; not in step with the hops
+            start = time.monotonic()
+            speaking = asyncio.ensure_future(speak(connection, sound, 1.6, 0.3))
+            first.append(await listener.until(lambda at, stamp, sounds, start=start: at > start and sounds) - start)
+            await speaking
+            await connection.send(json.dumps({"interrupt": True}))
+            start = time.monotonic()
+            await asyncio.sleep(0.9)
+            stopped.append(max((at - start for at, _, sounds in listener.frames if sounds and at > start), default=0.0))
+        listener.task.cancel()
+    return {"first_frame_s": summary(first), "interruption_s": summary(stopped)}
+
+
+def summary(values: list[float]) -> dict:
+    """Median and worst."""
+    return {"median": round(statistics.median(values), 3), "worst": round(max(values), 3), "tries": len(values)}
+
+
+async def sustained(server: Server, sound, seconds: float) -> dict:
+    """Speech in real time: frames a second, lag at the end against the beginning, processor time, memory."""
+    rows = []
+    async with server.connect() as connection:
+        listener = Listener(connection)
+        await listener.until(lambda *_: True)
+        begin, used, count = time.monotonic(), server.processor(), len(listener.frames)
+        speaking = asyncio.ensure_future(speak(connection, sound, seconds))
+        while not speaking.done():
+            await asyncio.sleep(min(10.0, seconds / 4))
+            lags = [at * 1000 % 2**32 - stamp for at, stamp, sounds in listener.frames[-50:] if sounds]
+            rows.append((server.memory(), statistics.median(lags) / 1000 if lags else 0.0))
+        passed, listener.frames = time.monotonic() - begin, listener.frames[count:]
+        frames, used = len(listener.frames), server.processor() - used
+        listener.task.cancel()
+        fault = speaking.exception()
+    return {
+        "wall_s": round(passed, 1), "frames_per_s": round(frames / passed, 2),
+        "processor_s_per_s_of_video": round(used / (frames / 25), 3), "lag_s": [round(r[1], 2) for r in rows],
+        "memory_mb": [round(r[0], 1) for r in rows], "fault": fault and str(fault), "load": os.getloadavg()[0],
+    }  # fmt: skip
+
+
+async def soak(server: Server, sound, seconds: float) -> dict:
+    """Speech and silence in turn, sent as fast as frames come back (25 a second at most): memory every half minute."""
+    rows, sent, end, begin = [], 0, time.monotonic() + seconds, server.processor()
+    async with server.connect() as connection:
+        listener, noted = Listener(connection), 0.0
+        while time.monotonic() < end and not listener.task.done():
+            if sent / 50 < len(listener.frames) / 25 + 0.4:
+                at = sent * BLOCK % (len(sound) - BLOCK)
+                quiet = sent // 500 % 4 == 3
+                await connection.send(stamped(sound[at : at + BLOCK] * (not quiet)))
+                sent += 1
+            await asyncio.sleep(0.018)
+            if time.monotonic() > noted + 30:
+                noted = time.monotonic()
+                rows.append(round(server.memory(), 1))
+        frames, alive = len(listener.frames), not listener.task.done()
+        listener.task.cancel()
+    tail = rows[len(rows) // 3 :]
+    used = server.processor() - begin
+    return {"minutes": round(seconds / 60, 1), "frames": frames, "alive": alive, "memory_mb": rows,
+            "growth_of_the_last_two_thirds_mb": round(tail[-1] - tail[0], 1),
+            "processor_s_per_s_of_video": round(used / (frames / 25), 3)}  # fmt: skip
+
+
+async def rudeness(server: Server, sound) -> dict:
+    """Malformed messages, silence, clients that break off, a crowd: every refusal, and whether others are served."""
+    refusals = []
+    async with server.connect() as good:
+        listener = Listener(good)
+        for bad in MALFORMED:
+            await server.place()
+            async with server.connect() as connection:
+                await connection.send(bad)
+                refusals.append(await closed(connection))
+        for _ in range(3):  # breaks off in the middle of a sentence, without a word
+            await server.place()
+            connection = await server.connect()
+            await speak(connection, sound, 0.3)
+            connection.transport.abort()
+        await server.place()
+        async with server.connect():
+            turned_away = await asyncio.gather(*(crowded(server) for _ in range(CROWD)))
+        count = len(listener.frames)
+        await good.send(stamped(sound[:BLOCK] * 0))
+        await asyncio.sleep(2.0)
+        served = len(listener.frames) > count and not listener.task.done()
+        listener.task.cancel()
+    await asyncio.sleep(0.5)
+    return {"malformed": refusals, "crowd": sorted(set(turned_away)), "others_served": served,
+            "health": server.health()}  # fmt: skip
+
+
+async def crowded(server: Server) -> str:
+    """What one client more is told."""
+    async with server.connect() as connection:
+        return await closed(connection)
+
+
+async def closed(connection) -> str:
+    """Code and reason with which the server closes."""
+    try:
+        while True:
+            await asyncio.wait_for(connection.recv(), 30)
+    except websockets.ConnectionClosed as end:
+        return f"{end.rcvd.code} {end.rcvd.reason}" if end.rcvd else "no reason"
+
+
+def main() -> int:
+    """Measure, print, write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=256, help="pixels of a side")
+    parser.add_argument("--seconds", type=float, default=300.0, help="of speech in real time; 0: left out")
+    parser.add_argument("--soak", type=float, default=0.0, help="seconds of speech as fast as frames come; 0: left out")
+    parser.add_argument("--only-soak", action="store_true", help="nothing else")
+    parser.add_argument("--identity", help="a saved person; without it a synthetic one is fitted")
+    parser.add_argument("--json", help="file for the figures")
+    args = parser.parse_args()
+    sound = load_audio(SPEECH).waveform
+    with tempfile.TemporaryDirectory() as folder:
+        identity = Path(args.identity) if args.identity else fitted(Path(folder))
+        server = Server(identity, args.size)
+        try:
+            figures = {"size": args.size, "load": os.getloadavg()[0]}
+            for name, part in plan(server, sound, args):
+                figures[name] = asyncio.run(part)
+                print(name, json.dumps(figures[name], indent=2), flush=True)
+            print("health", server.health())
+        finally:
+            server.process.terminate()
+            server.process.wait()
+    if args.json:
+        Path(args.json).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+def plan(server: Server, sound, args: argparse.Namespace):
+    """(name, what measures it) of what was asked for."""
+    if not args.only_soak:
+        yield "reactions", reactions(server, sound)
+        yield "rudeness", rudeness(server, sound)
+        if args.seconds:
+            yield "sustained", sustained(server, sound, args.seconds)
+    if args.soak:
+        yield "soak", soak(server, sound, args.soak)
+
+
+def fitted(folder: Path) -> Path:
+    """A synthetic person, fitted from their picture."""
+    line = [sys.executable, "-m", "stereotalker_core"]
+    subprocess.run([*line, "synth", "portrait", "--seed", "11", "--out", str(folder / "p.png")], cwd=ROOT, check=True)
+    more = ["--audio", str(SPEECH), "--out", str(folder / "p.mp4"), "--frames", "0:1", "--quiet"]
+    more += ["--save-identity", str(folder / "p.safetensors")]
+    subprocess.run([*line, "talk", "--portrait", str(folder / "p.png"), *more], cwd=ROOT, check=True)
+    return folder / "p.safetensors"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

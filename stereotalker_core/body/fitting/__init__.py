@@ -1,0 +1,1 @@
+"""A portrait -> shape, pose, expression, camera, shell."""

@@ -1,0 +1,135 @@
+"""Which limb lies before which: a hand that is seen before the trunk is not inside of it.
+
+Points and outlines tell nothing of depth, so a fit sinks clasped hands into the belly by a few centimetres; the lift
+then takes the belly for what the picture shows there. Hands that were seen, and their forearms, are pushed in front of
+the trunk's surface, with everything but the arms held.
+"""
+
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...geometry.projection import project
+from ...perception.keypoints import Keypoints
+from ..model import HalfBody, Posed
+from ..rasterize import rasterize
+from ..shell_prior import load_shell_prior
+from .fit_pose import Depth, PoseFit, Pull, fit_pose
+from .fit_shell import outer_contour
+from .outline import Outline
+from .pose_parameters import Parameters
+
+_TRUNK = ("torso", "hips", "neck")
+_ARM_GROUPS = ("clavicle", "upperarm", "elbow", "lowerarm", "twist", "wrist", "finger")
+_CLEARANCE = 0.012  # m before the trunk's surface at which the front of a limb must lie at least
+_DOUBT = 0.006  # m
+_EVERY = 6  # vertices of a limb of which one is held before the trunk
+_ROUNDS = 2
+_ITERATIONS = 5
+_POINTS = 80  # of the arms' outline
+_EDGE_SHARE = 0.02  # face heights: how well the outline of an arm is known
+_FOREARM = ("lowerarm01", "lowerarm02", "wrist")
+
+
+def arms_before_trunk(
+    body: HalfBody,
+    fit: PoseFit,
+    keypoints: Keypoints,
+    outline: Outline,
+    shell: Tensor,
+    expression: Tensor | None,
+) -> PoseFit:
+    """Move hands that were seen, and their forearms, out of the trunk.
+
+    body: the half body.
+    fit: of points and outline.
+    keypoints: that it was fitted to; hands are seen where they hold hand points.
+    outline: of the mask.
+    shell: (V,) metres that the fit wears.
+    expression: (52,) as in `fit_pose`.
+
+    Returns the fit, with other arms where a limb lay inside.
+    """
+    limbs = _limbs(body, [side for side in "LR" if f"hand.{side}.0" in keypoints])
+    if fit.shell is None or not len(limbs):
+        return fit
+    prior = load_shell_prior(str(outline.mask.device))
+    hold, error = _held(body, keypoints, expression), fit.error
+    edge = max(1.0, _EDGE_SHARE * keypoints.face_height())
+    keypoints = keypoints.subset(n for n in keypoints.names if n.startswith(("body.", "hand.")))  # what moves
+    for _ in range(_ROUNDS):
+        posed = fit.posed(body, shell)
+        depth = _sunken(body, posed, fit, outline, limbs)
+        if depth is None:
+            return fit
+        fit = fit_pose(
+            body,
+            keypoints,
+            outline.size,
+            start=fit,
+            pull=_arm_outline(body, posed, fit, edge, outline),
+            iterations=(0, _ITERATIONS),
+            hold=hold,
+            prior=prior,
+            expression=expression,
+            depth=depth,
+        )
+        fit = replace(fit, error=error)  # of all points, most of which did not move
+    return fit
+
+
+def _limbs(body: HalfBody, sides: list[str]) -> Tensor:
+    """Some vertices (M,) of the hands and forearms of these sides."""
+    bones = [body.bone_index[f"{bone}.{side}"] for side in sides for bone in _FOREARM]
+    parts = [name for side in sides for name in (f"arm.{side}", f"hand.{side}")]
+    hands = [f"hand.{side}" for side in sides]
+    if not sides:
+        return torch.zeros(0, dtype=torch.long, device=body.mean.device)
+    fore = body.vertices_in(*parts) & (body.skin_weights[:, bones].sum(1) > 0.5)
+    return (fore | body.vertices_in(*hands)).nonzero().squeeze(1)[::_EVERY]
+
+
+def _sunken(body: HalfBody, posed: Posed, fit: PoseFit, outline: Outline, limbs: Tensor) -> Depth | None:
+    """Which of the limbs' vertices must come before which depth; None where none lies inside the trunk."""
+    points = project(posed.vertices, fit.world_to_camera[None], outline.intrinsics)
+    parts = torch.tensor([body.part_index[name] for name in _TRUNK], device=limbs.device)
+    trunk = body.triangles[torch.isin(body.triangle_part, parts)]
+    surface = rasterize(points, trunk, tuple(outline.mask.shape[-2:])).depth[0]
+    pixel = points[0, limbs, :2]
+    size = pixel.new_tensor([surface.shape[1], surface.shape[0]])
+    inside = ((pixel >= 0) & (pixel < size)).all(1)
+    cell = pixel.long().clamp_min(0).minimum(size.long() - 1)
+    trunk_depth = surface[cell[:, 1], cell[:, 0]]
+    ray = F.normalize(posed.vertices[0, limbs] - _eye(fit), dim=1)
+    facing = (body.normals(posed.vertices)[0, limbs] * ray).sum(1) < 0
+    before = inside & facing & (trunk_depth > 0)
+    limit = trunk_depth - _CLEARANCE
+    if not bool((before & (points[0, limbs, 2] > limit)).any()):
+        return None
+    return Depth(limbs[before], limit[before], torch.full_like(limit[before], _DOUBT))
+
+
+def _eye(fit: PoseFit) -> Tensor:
+    """(3,) where the camera stands in the world."""
+    return -fit.world_to_camera[:3, :3].T @ fit.world_to_camera[:3, 3]
+
+
+def _held(body: HalfBody, keypoints: Keypoints, expression: Tensor | None) -> tuple[str, ...]:
+    """Groups of parameters that are no arm's."""
+    hands = any(name.startswith("hand.") for name in keypoints.names)
+    groups = Parameters(body, hands, 1, expression).slices
+    return tuple(name for name in groups if not name.startswith(_ARM_GROUPS))
+
+
+def _arm_outline(body: HalfBody, posed: Posed, fit: PoseFit, sigma: float, outline: Outline) -> Pull | None:
+    """The edge of the mask beside the arms, known to sigma px, as in `follow_outline`."""
+    contour = outer_contour(body, posed, fit.world_to_camera, outline.intrinsics, outline.mask)
+    keep = (contour.found & body.vertices_in("arm.L", "arm.R")[contour.vertices]).nonzero().squeeze(1)
+    if len(keep) < 8:
+        return None
+    keep = keep[:: -(-len(keep) // _POINTS)]
+    pixel = contour.pixel[keep] + contour.gap[keep, None] * contour.normal[keep]
+    spread = torch.full_like(contour.gap[keep], sigma)
+    return Pull(contour.vertices[keep], pixel / outline.factor, contour.normal[keep], spread)

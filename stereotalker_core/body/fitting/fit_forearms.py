@@ -1,0 +1,109 @@
+"""Bare forearms before clothes: where skin meets cloth, inside of the person's outline, is an edge of the arm, too.
+
+The outline holds the outer side of an arm alone. Its inner side lies before the trunk; an arm drawn a centimetre too
+wide there takes the shirt for its skin.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...geometry.projection import project
+from ...pixels.dilation import largest_around
+from ..model import HalfBody, Posed
+from ..rasterize import rasterize
+from ..texture.fill_limbs import unlike
+from .fit_pose import PoseFit
+from .fit_shell import outer_contour
+from .outline import Outline
+from .registration import spread_moves
+
+_BARE = 0.6  # share of the pixels of a forearm that are rather skin than cloth from which it is bare
+_CONTRAST = 1.5  # steps between skin and cloth from which an edge between them can be seen
+_NEAR = 0.08  # m around a forearm in which its edges are looked for
+_REACH = 0.02  # m that an edge may be off
+_FEW = 40  # px that make a median
+_FOREARM = ("lowerarm01", "lowerarm02")
+_ROUNDS = 2
+
+
+def register_forearms(body: HalfBody, fit: PoseFit, offsets: Tensor, image: Tensor, outline: Outline) -> Tensor:
+    """Move the edges of bare forearms to where the picture changes from skin to cloth.
+
+    body: the half body.
+    fit: shape, pose and camera of the picture.
+    offsets: (V, 3) metres of the rest pose that the fit wears.
+    image: the portrait (3, H, W) in [-1, 1].
+    outline: of its mask.
+
+    Returns new offsets (V, 3); the same where no bare forearm lies before other clothes.
+    """
+    size = tuple(outline.mask.shape[-2:])
+    small = F.interpolate(image[None], size, mode="bilinear", antialias=True, align_corners=False)[0]
+    for _ in range(_ROUNDS):
+        posed = fit.posed(body, offsets)
+        points = project(posed.vertices, fit.world_to_camera[None], outline.intrinsics)
+        front = rasterize(points, body.triangles, size).triangle[0]
+        for side in "LR":
+            offsets = _register(body, fit, posed, offsets, small, outline, front, side)
+    return offsets
+
+
+def _register(
+    body: HalfBody,
+    fit: PoseFit,
+    posed: Posed,
+    offsets: Tensor,
+    image: Tensor,
+    outline: Outline,
+    front: Tensor,
+    side: str,
+) -> Tensor:
+    """One arm; front (h, w): the triangle that each pixel of image (3, h, w) shows."""
+    bones = [body.bone_index[f"{bone}.{side}"] for bone in _FOREARM]
+    fore = body.skin_weights[:, bones].sum(1) > 0.5
+    drawn = fore[body.triangles].all(1) | (body.triangle_part == body.part_index[f"hand.{side}"])
+    skin = _skin_mask(body, fit, image, outline, front, fore[body.triangles].all(1), side)
+    if skin is None:
+        return offsets
+    contour = outer_contour(body, posed, fit.world_to_camera, outline.intrinsics, skin, drawn)
+    metres = (contour.gap - contour.inset) * contour.metre
+    use = contour.found & fore[contour.vertices] & (metres.abs() < _REACH)
+    if int(use.sum()) < 8:
+        return offsets
+    fixed = ~body.vertices_in(f"arm.{side}")
+    return offsets + spread_moves(body, fit, posed, contour, metres, use, fixed)
+
+
+def _skin_mask(
+    body: HalfBody,
+    fit: PoseFit,
+    image: Tensor,
+    outline: Outline,
+    front: Tensor,
+    fore: Tensor,
+    side: str,
+) -> Tensor | None:
+    """(1, h, w) in [0, 1]: the person without the clothes around this forearm; None where it is not bare."""
+    here = _shown(front, fore)
+    hand = _shown(front, body.triangle_part == body.part_index[f"hand.{side}"])
+    trunk = _shown(front, torch.isin(body.triangle_part, fore.new_tensor([body.part_index["torso"]], dtype=torch.long)))
+    radius = max(1, round(_NEAR * float(outline.intrinsics[0, 0] / fit.world_to_camera[2, 3].clamp_min(0.1))))
+    near = largest_around(here.to(torch.uint8)[None], radius)[0] > 0
+    inside = outline.mask[0] > 0.9
+    cloth, skin = trunk & near & inside, hand & inside
+    if min(int(cloth.sum()), int(skin.sum()), int(here.sum())) < _FEW:
+        return None
+    colours = image.flatten(1).T
+    skin, cloth = (colours[where.flatten()].median(0).values for where in (skin, cloth))
+    if float(unlike(skin[None], cloth)) < _CONTRAST:
+        return None
+    like = (unlike(colours, skin) < unlike(colours, cloth)).view_as(here)
+    if float(like[here & inside].float().mean()) < _BARE:
+        return None
+    return outline.mask * torch.where(near & ~like, 0.0, 1.0)
+
+
+def _shown(front: Tensor, triangles: Tensor) -> Tensor:
+    """(h, w) bool: pixels that show one of the triangles (F,) bool."""
+    return (front >= 0) & triangles[front.clamp_min(0)]

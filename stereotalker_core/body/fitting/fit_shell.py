@@ -1,0 +1,199 @@
+"""The shell: offsets along the body's normals (hair, clothes) that carry the silhouette out to the person's mask.
+
+Every vertex on the outer silhouette says how far the mask's edge is along its normal; the offsets of all other
+vertices follow from smoothness over the mesh and left-right symmetry. Skin wants no offset. Where a prior has explained
+most of the outline already, all this is about what it left over.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...geometry.projection import project
+from ..model import HalfBody, Posed
+from ..rasterize import rasterize
+
+REACH = 0.15  # m; a mask edge further out belongs to something else
+LOWEST, HIGHEST = -0.012, 0.12  # m; the bare body may be a little too wide, hair may stand off
+SLEEVE = 0.045  # m; a sleeve does not stand off as far as hair
+_EXACT = 1e-3  # share of the residual that may be left over
+_STEP = 0.5  # px of the search along the normal
+_RIM = 2.5  # px inside the drawn silhouette up to which a vertex belongs to it
+_SKIN = ("face", "lips", "mouth", "eyesocket", "hand.L", "hand.R", "eye.L", "eye.R", "tongue", "teeth.up", "teeth.low")
+_HIDDEN = ("mouth", "eye.L", "eye.R", "tongue", "teeth.up", "teeth.low", "lashes")  # never part of a silhouette
+
+
+class Contour(NamedTuple):
+    """Vertices (M,) of the outer silhouette: pixel (M, 2), outward normal (M, 2), gap (M,) px to the mask's edge,
+    positive outwards, found (M,) bool where an edge lies within reach, metre (M,) metres per pixel, inset (M,) px that
+    the vertex itself lies inside the drawn silhouette along its normal, up to 2.5."""
+
+    vertices: Tensor
+    pixel: Tensor
+    normal: Tensor
+    gap: Tensor
+    found: Tensor
+    metre: Tensor
+    inset: Tensor
+
+
+def outer_contour(
+    body: HalfBody,
+    posed: Posed,
+    camera: Tensor,
+    intrinsics: Tensor,
+    mask: Tensor,
+    drawn: Tensor | None = None,
+) -> Contour:
+    """Compare the rendered silhouette of a posed body (batch 1) with mask (1, H, W) in [0, 1].
+
+    drawn: (F,) bool, the triangles whose silhouette it is; None takes all.
+    """
+    size = tuple(mask.shape[-2:])
+    points = project(posed.vertices, camera[None], intrinsics)
+    triangles = body.triangles if drawn is None else body.triangles[drawn]
+    covered = (rasterize(points, triangles, size).depth > 0).float()
+    pixel = points[0, :, :2]
+    x, y = pixel[body.triangles].unbind(-1)
+    area = (x[:, 1] - x[:, 0]) * (y[:, 2] - y[:, 0]) - (y[:, 1] - y[:, 0]) * (x[:, 2] - x[:, 0])
+    front = torch.zeros(body.n_vertices, 2, device=mask.device)
+    hidden = torch.tensor([body.part_index[n] for n in _HIDDEN], device=mask.device)
+    sides = torch.stack([area < 0, area >= 0], 1).float() * ~torch.isin(body.triangle_part, hidden)[:, None]
+    for corner in range(3):
+        front.index_add_(0, body.triangles[:, corner], sides)
+    normal = (body.normals(posed.vertices)[0] @ camera[:3, :3].T)[:, :2]
+    length = normal.norm(dim=1)
+    normal = normal / length.clamp_min(1e-6)[:, None]
+    beyond = pixel + _RIM * normal
+    outside = _look(covered, beyond) < 0.5
+    border = ((pixel > 1) & (pixel < pixel.new_tensor([size[1] - 1, size[0] - 1]))).all(1)
+    chosen = ((front > 0).all(1) & outside & border & (length > 0.5)).nonzero().squeeze(1)
+    pixel, normal, depth = pixel[chosen], normal[chosen], points[0, chosen, 2]
+    metre = depth / intrinsics[0, 0]
+    gap, found = _gap(mask, covered, pixel, normal, REACH / metre)
+    inset, _ = _gap(covered, covered, pixel, normal, torch.full_like(metre, _RIM + _STEP))
+    return Contour(chosen, pixel, normal, gap, found, metre, inset)
+
+
+def _gap(mask: Tensor, covered: Tensor, pixel: Tensor, normal: Tensor, reach: Tensor) -> tuple[Tensor, Tensor]:
+    """Signed distance in px from pixel (M, 2) along normal (M, 2) to the mask's edge, and whether there is one."""
+    if not len(pixel):
+        return pixel.new_zeros(0), torch.zeros(0, dtype=torch.bool, device=pixel.device)
+    steps = int(reach.max() / _STEP) + 1
+    t = torch.arange(steps, device=pixel.device) * _STEP
+    size = pixel.new_tensor([mask.shape[-1], mask.shape[-2]])
+    out = pixel[:, None] + t[:, None] * normal[:, None]  # (M, S, 2)
+    person = _look(mask, out) > 0.5
+    other = (_look(covered, out) > 0.5) & (t > 4)  # another limb: the space between belongs to both
+    leaves = ((out < 1) | (out > size - 1)).any(-1)
+    stop = ~person | other
+    first = _first(stop)
+    hit = stop.any(1) & ~leaves.gather(1, first[:, None])[:, 0]
+    grown = t[first] * torch.where(other.gather(1, first[:, None])[:, 0], 0.5, 1.0)
+    back = _look(mask, pixel[:, None] - t[:, None] * normal[:, None]) > 0.5
+    shrunk = -t[_first(back)]
+    inside = person[:, 0]
+    gap = torch.where(inside, grown, shrunk)
+    found = torch.where(inside, hit, back.any(1)) & (gap.abs() <= reach)
+    return gap, found
+
+
+def _first(flags: Tensor) -> Tensor:
+    """(M, S) bool -> index of the first true, 0 where none."""
+    return flags.to(torch.uint8).argmax(1)
+
+
+def _look(image: Tensor, pixel: Tensor) -> Tensor:
+    """(1, H, W) at (..., 2) pixels, zero outside."""
+    size = pixel.new_tensor([image.shape[-1], image.shape[-2]])
+    grid = (pixel / size * 2 - 1).reshape(1, 1, -1, 2)
+    return F.grid_sample(image[None], grid, align_corners=False).view(pixel.shape[:-1])
+
+
+class ShellSolver:
+    """Smooth symmetric offsets from a few known ones: a sparse least-squares problem over the mesh."""
+
+    def __init__(self, body: HalfBody, smoothness: float = 2.0, skin: float = 0.2, small: float = 5e-4):
+        self.mirror = body.mirror
+        edges = torch.cat([body.triangles[:, [0, 1]], body.triangles[:, [1, 2]], body.triangles[:, [2, 0]]])
+        low, high = edges.sort(1).values.unbind(1)
+        keys = torch.unique(low * body.n_vertices + high)  # of one number: much faster than of rows
+        edges = torch.stack([torch.div(keys, body.n_vertices, rounding_mode="floor"), keys % body.n_vertices], 1)
+        part, skin_part = body.vertex_part, body.vertices_in(*_SKIN)
+        stiffness = torch.where(part[edges[:, 0]] == part[edges[:, 1]], 1.0, 0.1)  # hair and cuffs end abruptly
+        self.edges, self.stiffness = edges, smoothness * stiffness
+        self.rest = torch.where(skin_part, skin, small).to(body.mean.dtype)
+
+    def solve(self, vertices: Tensor, offset: Tensor, weight: Tensor, start: Tensor, iterations: int = 150) -> Tensor:
+        """Known offsets (M,) of vertices (M,) with weights (M,) -> offsets (V,) of all, by conjugate gradients.
+
+        Symmetric and not clamped; the search begins at `start` (V,).
+        """
+        total = torch.zeros_like(start).index_add(0, vertices, weight)
+        wanted = torch.zeros_like(start).index_add(0, vertices, weight * offset)
+        total, wanted = total + 0.5 * total[self.mirror], wanted + 0.5 * wanted[self.mirror]
+        a, b = self.edges.unbind(1)
+        diagonal = (total + self.rest).index_add(0, a, self.stiffness).index_add(0, b, self.stiffness)
+
+        def apply(s: Tensor) -> Tensor:
+            flow = self.stiffness * (s[a] - s[b])
+            return ((total + self.rest) * s).index_add(0, a, flow).index_add(0, b, -flow)
+
+        x = start
+        r = wanted - apply(x)
+        z = r / diagonal
+        p, rz = z, (r * z).sum()
+        enough = float(rz) * _EXACT**2
+        for _ in range(iterations):
+            if float(rz) <= enough:
+                break
+            ap = apply(p)
+            alpha = rz / (p * ap).sum().clamp_min(1e-20)
+            x, r = x + alpha * p, r - alpha * ap
+            z = r / diagonal
+            new = (r * z).sum()
+            p, rz = z + new / rz.clamp_min(1e-20) * p, new
+        return 0.5 * (x + x[self.mirror])
+
+
+def fit_shell(
+    body: HalfBody,
+    fit,
+    mask: Tensor,
+    intrinsics: Tensor,
+    iterations: int = 5,
+    solver: ShellSolver | None = None,
+    sleeve: float = HIGHEST,
+) -> Tensor:
+    """Offsets (V,) in metres that bring the silhouette of a `PoseFit` to mask (1, H, W); intrinsics in its pixels.
+
+    What `fit.shell` explains is kept, and only the rest is spread smoothly. An edge further off an arm than `sleeve`
+    metres belongs to something else.
+    """
+    solver = solver or ShellSolver(body)
+    known = torch.zeros(body.n_vertices, device=mask.device) if fit.shell is None else fit.shell
+    hand = body.vertices_in("hand.L", "hand.R")  # fingers that nobody located: a shell would only deform them
+    arms = body.vertices_in("arm.L", "arm.R")
+    limit = torch.where(arms, sleeve, HIGHEST)
+    lowest, highest, rest = known.clamp(max=LOWEST), torch.maximum(known, limit), torch.zeros_like(known)
+    for _ in range(iterations):
+        shell = (known + rest).clamp(lowest, highest)
+        contour = outer_contour(body, fit.posed(body, shell), fit.world_to_camera, intrinsics, mask)
+        far = arms[contour.vertices] & (contour.gap * contour.metre > sleeve)  # the edge of something else
+        found = contour.found & ~hand[contour.vertices] & ~far
+        vertices = contour.vertices[found]
+        if not len(vertices):
+            break
+        target = (shell[vertices] + (contour.gap * contour.metre)[found]).clamp(lowest[vertices], highest[vertices])
+        rest = solver.solve(vertices, target - known[vertices], torch.full_like(target, 4.0), rest)
+    return (known + rest).clamp(lowest, highest)
+
+
+def silhouette_iou(body: HalfBody, posed: Posed, camera: Tensor, intrinsics: Tensor, mask: Tensor) -> float:
+    """Intersection over union of the rendered silhouette and mask (1, H, W)."""
+    points = project(posed.vertices, camera[None], intrinsics)
+    covered = rasterize(points, body.triangles, tuple(mask.shape[-2:])).depth > 0
+    person = mask > 0.5
+    return float((covered & person).sum() / (covered | person).sum().clamp_min(1))

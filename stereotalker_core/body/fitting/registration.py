@@ -1,0 +1,188 @@
+"""The last millimetres of a face: the fitted body's surface moved onto the points that were seen in the photograph.
+
+A body model with 64 shapes leaves lids, lips and brows off by one to three pixels: enough that a photographed eye ends
+up on a lid. Where the points are, the surface follows them exactly; between them and beyond, a Gaussian process says
+how (Rasmussen and Williams 2006, chapter 2; Matern 3/2 kernel: smooth, and back to nothing away from the points).
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...geometry.projection import project
+from ..face_mesh import EYE_CONTOURS, FACE_OUTLINE, LIPS
+from ..model import HalfBody, Posed
+from .fit_pose import PoseFit
+from .fit_shell import Contour, outer_contour
+
+_REACH = 0.022  # m, length of the kernel: about a lid to a brow
+_LARGEST = 0.005  # m, standard deviation of what the model leaves over
+_JAW_APART = 0.012  # m by which the lower lip counts as away from the upper one, which it touches
+_FINE, _COARSE, _OUTLINE = 0.0001, 0.0006, 0.003  # m, uncertainty of points of lids and lips, of others, of the outline
+_OUTLINE_REACH, _OUTLINE_LARGEST = 0.05, 0.03  # m, kernel of what the outline moves
+_EDGE = 0.004  # m, uncertainty of a mask's edge
+# m; an edge further off skin is hair, off an arm it is another limb
+_SKIN_REACH, _ARM_REACH, _BODY_REACH, _HAIR_REACH = 0.01, 0.02, 0.04, 0.15
+_ASIDE = 0.25  # cosine between surface and camera below which a point tells nothing
+_CLEAR = 0.0004  # m between eyeball and lids
+_FOLDED = 0.5  # share of the way to the eye's centre that template lashes are pulled in: the photograph shows its own
+_INNER_MOUTH = ("mouth", "tongue", "teeth.up", "teeth.low")
+
+
+def register_face(body: HalfBody, fit: PoseFit, mesh: Tensor, shell: Tensor | None = None) -> Tensor:
+    """Move the face's surface onto its points in the picture.
+
+    body: the half body.
+    fit: shape, pose, expression and camera of the picture.
+    mesh: (468, 2) pixels of MediaPipe's face mesh; NaN where a point is unknown.
+    shell: (V,) metres along the normals that the fit wears.
+
+    Returns offsets (V, 3) in metres of the rest pose, to be added to the shell's. Nothing moves in depth.
+    """
+    posed = fit.posed(body, shell)
+    rest = body.mean
+    points = (rest[body.mesh_vertices] * body.mesh_weights[..., None]).sum(1)
+    moves, facing = _wanted(body, fit, posed, mesh)
+    seen = (facing > _ASIDE) & torch.isfinite(moves).all(1)
+    if int(seen.sum()) < 60:
+        return torch.zeros_like(rest)
+    sigma = torch.full_like(facing, _COARSE)
+    sigma[[*EYE_CONTOURS["L"], *EYE_CONTOURS["R"], *LIPS]] = _FINE
+    sigma[list(FACE_OUTLINE)] = _OUTLINE
+    sigma = sigma / facing.clamp(_ASIDE, 1)
+    known, values, noise = points[seen], moves[seen], sigma[seen]
+    jaw = _jaw_share(body)
+    depth = (jaw[body.mesh_vertices] * body.mesh_weights).sum(1)[seen] * _JAW_APART
+    if float(seen.float().mean()) < 0.9:  # a turned head: the hidden side does as the seen one
+        flip = known.new_tensor([-1.0, 1, 1])
+        known, values = torch.cat([known, known * flip]), torch.cat([values, values * flip])
+        noise, depth = torch.cat([noise, noise + 0.003]), torch.cat([depth, depth])
+    gram = _kernel(known, known, depth, depth) + torch.diag(noise.square())
+    weight = torch.linalg.solve(gram.double(), values.double()).to(values.dtype)
+    near = (torch.cdist(rest, known).amin(1) < 5 * _REACH).nonzero().squeeze(1)
+    field = torch.zeros_like(rest)
+    field[near] = _kernel(rest[near], known, jaw[near] * _JAW_APART, depth) @ weight
+    return _with_eyes_and_mouth(body, field)
+
+
+def _wanted(body: HalfBody, fit: PoseFit, posed: Posed, mesh: Tensor) -> tuple[Tensor, Tensor]:
+    """How the mesh points should move in the rest pose (468, 3) m, and the cosine to the camera (468,)."""
+    rows, weights = body.mesh_vertices, body.mesh_weights[..., None]
+    at = (posed.vertices[0][rows] * weights).sum(1)
+    normal = F.normalize((body.normals(posed.vertices)[0][rows] * weights).sum(1), dim=1)
+    pixel = project(at[None], fit.world_to_camera[None], fit.intrinsics)[0]
+    rotation = fit.world_to_camera[:3, :3]
+    ray = F.normalize(at @ rotation.T + fit.world_to_camera[:3, 3], dim=1) @ rotation
+    across = (mesh - pixel[:, :2]) * pixel[:, 2:] / fit.intrinsics[0, 0]
+    move = F.pad(across, (0, 1)) @ rotation  # metres in the world, parallel to the picture
+    head = posed.rotations[0, body.bone_index["head"]]
+    return move @ head, -(normal * ray).sum(1)
+
+
+def _jaw_share(body: HalfBody) -> Tensor:
+    """(V,) in [0, 1]: how much a vertex goes with the lower jaw."""
+    delta = body.expression_deltas.view(len(body.expression_names), -1, 3)[body.expression_index["jawOpen"]].norm(dim=1)
+    share = body.mean.new_zeros(body.n_vertices).index_copy(0, body.expression_vertices, delta)
+    return (share / share.max().clamp_min(1e-9)).clamp(0, 1)
+
+
+def _kernel(a: Tensor, b: Tensor, a_jaw: Tensor, b_jaw: Tensor) -> Tensor:
+    """Matern 3/2 covariances (A, B) in square metres; the jaw's distance is a fourth dimension."""
+    both = (torch.cat([points, jaw[:, None]], 1) for points, jaw in ((a, a_jaw), (b, b_jaw)))
+    return _LARGEST**2 * _matern(*both, _REACH)
+
+
+def _with_eyes_and_mouth(body: HalfBody, field: Tensor) -> Tensor:
+    """Offsets (V, 3) in which eyeballs, teeth and the mouth's inside move as solids, and lids keep off the eyes."""
+    field = field.clone()
+    vertex_part = body.vertex_part
+    at_mesh = (field[body.mesh_vertices] * body.mesh_weights[..., None]).sum(1)
+    inner = body.vertices_in(*_INNER_MOUTH)
+    field[inner] = at_mesh[list(LIPS)].mean(0)
+    for side, contour in EYE_CONTOURS.items():
+        eye = vertex_part == body.part_index[f"eye.{side}"]
+        move = at_mesh[list(contour)].mean(0)
+        field[eye] = move
+        centre = body.bone_mean[body.bone_index[f"eye.{side}"]] + move
+        radius = (body.mean[eye] + move - centre).norm(dim=1).median() + _CLEAR
+        own = (body.mean[:, 0] > 0) == (side == "L")
+        lashes = (vertex_part == body.part_index["lashes"]) & own
+        away = body.mean + field - centre
+        length = away.norm(dim=1)
+        lids = (vertex_part != body.part_index[f"eye.{side}"]) & ~inner & (length < radius) & own
+        field[lids] += (away * (radius / length.clamp_min(1e-6) - 1)[:, None])[lids]
+        field[lashes] -= _FOLDED * away[lashes]
+    return field
+
+
+def register_outline(
+    body: HalfBody, fit: PoseFit, offsets: Tensor, mask: Tensor, intrinsics: Tensor, rounds: int = 3
+) -> Tensor:
+    """Carry the silhouette the rest of the way to the mask's edge, each side for itself.
+
+    body: the half body.
+    fit: shape, pose, expression and camera of the picture.
+    offsets: (V, 3) metres of the rest pose, the shell and the registered face.
+    mask: (1, h, w) in [0, 1] of the person.
+    intrinsics: (3, 3) of the camera in the mask's pixels.
+    rounds: of looking for the edge.
+
+    Returns new offsets (V, 3). The symmetric shell knows of volume; this knows of a parting, a collar, one
+    raised shoulder.
+    """
+    rest = body.mean
+    fixed = body.vertices_in("hand.L", "hand.R", "eye.L", "eye.R", "lashes", *_INNER_MOUTH)
+    reach = torch.full_like(rest[:, 0], _BODY_REACH)
+    reach[body.vertices_in("scalp", "neck")] = _HAIR_REACH
+    reach[body.vertices_in("arm.L", "arm.R")] = _ARM_REACH
+    reach[body.vertices_in("face", "lips", "eyesocket")] = _SKIN_REACH
+    for _ in range(rounds):
+        posed = fit.posed(body, offsets)
+        contour = outer_contour(body, posed, fit.world_to_camera, intrinsics, mask)
+        # the drawn edge moves to the mask's, not every vertex near it: else the rim swells with every round
+        metres = (contour.gap - contour.inset) * contour.metre
+        use = contour.found & ~fixed[contour.vertices] & (metres.abs() < reach[contour.vertices])
+        if int(use.sum()) < 8:
+            return offsets
+        offsets = offsets + spread_moves(body, fit, posed, contour, metres, use, fixed)
+    return offsets
+
+
+def spread_moves(
+    body: HalfBody,
+    fit: PoseFit,
+    posed: Posed,
+    contour: Contour,
+    metres: Tensor,
+    use: Tensor,
+    fixed: Tensor,
+) -> Tensor:
+    """Offsets (V, 3) in metres of the rest pose that move the silhouette's vertices outwards, and what is near.
+
+    posed: the fit as it is drawn.
+    contour: its silhouette.
+    metres: (M,) how far its vertices should move.
+    use: (M,) bool, those that count.
+    fixed: (V,) bool, vertices that stay.
+    """
+    rest = body.mean
+    still = (rest[body.mesh_vertices] * body.mesh_weights[..., None]).sum(1)[::4]
+    chosen = contour.vertices[use]
+    across = F.pad(contour.normal[use] * metres[use, None], (0, 1)) @ fit.world_to_camera[:3, :3]
+    turned = (body.skin_weights[chosen] @ posed.rotations[0].flatten(1)).view(-1, 3, 3)
+    moves = (across[:, None] @ turned)[:, 0]  # back into the rest pose
+    known = torch.cat([rest[chosen], still])
+    values = torch.cat([moves, torch.zeros_like(still)])
+    noise = torch.cat([torch.full_like(metres[use], _EDGE), torch.full_like(still[:, 0], _EDGE / 2)])
+    gram = _matern(known, known, _OUTLINE_REACH) + torch.diag((noise / _OUTLINE_LARGEST).square())
+    weight = torch.linalg.solve(gram.double(), values.double()).to(values.dtype)
+    field = _matern(rest, known, _OUTLINE_REACH) @ weight
+    return torch.where(fixed[:, None], torch.zeros_like(field), field)
+
+
+def _matern(a: Tensor, b: Tensor, reach: float) -> Tensor:
+    """Matern 3/2 correlations (A, B)."""
+    distance = torch.cdist(a, b) * (math.sqrt(3) / reach)
+    return (1 + distance) * torch.exp(-distance)

@@ -1,0 +1,100 @@
+"""What of a portrait's expression and bearing stays while the person talks.
+
+The photograph's own expression is the rest state: a smile stays a smile, a tilted head stays tilted, lids are as wide
+as they were. Only what a talking mouth must be able to undo goes: an open mouth closes, shut eyes open.
+"""
+
+import torch
+from torch import Tensor
+
+from ...geometry.skeleton import HEAD_JOINTS, JOINT_INDEX, SPINE_JOINTS
+from ..face_mesh import EYE_CONTOURS, LIPS
+from ..model import HalfBody
+from .fit_pose import PoseFit
+
+_OPENING = (
+    *("jawOpen", "jawForward", "mouthClose", "mouthFunnel", "mouthPucker", "mouthShrugLower", "mouthShrugUpper"),
+    *("mouthLowerDownLeft", "mouthLowerDownRight", "mouthUpperUpLeft", "mouthUpperUpRight", "tongueOut"),
+    *("mouthRollLower", "mouthRollUpper", "mouthStretchLeft", "mouthStretchRight"),
+)
+_PARTED, _OPEN = 0.02, 0.045  # gap between the lips over the mouth's width: shut below, an open mouth above
+SHUT_EYE = 0.09  # height of the opening over its width below which an eye is shut
+_LIDS = {"Left": ((386, 374), (385, 380), (387, 373)), "Right": ((159, 145), (158, 153), (160, 144))}  # upper, lower
+_CORNERS = {"Left": (362, 263), "Right": (33, 133)}
+_INNER_LIPS = ((13, 14), (82, 87), (312, 317))
+_MOUTH_CORNERS = (61, 291)
+_READ = (*LIPS, *EYE_CONTOURS["L"], *EYE_CONTOURS["R"])
+_GAINS = (0.6, 1.8)  # of a blink: a face that needs more or less is misjudged
+
+
+def rest_state(body: HalfBody, fit: PoseFit, shell: Tensor, mesh: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The state to which a motion is added.
+
+    body: the half body.
+    fit: shape, pose and expression of the portrait.
+    shell: (V, 3) offsets of the registered surface.
+    mesh: (468, 2) pixels of the face mesh in the portrait.
+
+    Returns rest_expression (52,), expression_gain (52,) and rest_rotations (49, 3) of an `Identity`.
+    """
+    rest, gain = fit.expression.clone(), torch.ones_like(fit.expression)
+    joints = [JOINT_INDEX[n] for n in (*SPINE_JOINTS, *HEAD_JOINTS)]
+    rotations = torch.zeros_like(fit.rotations)
+    rotations[joints] = fit.rotations[joints]
+    if not bool(torch.isfinite(mesh[list(_READ)]).all()):
+        rest[[body.expression_index[n] for n in _OPENING]] = 0
+        return rest, gain, rotations
+    vertices = body.rest(fit.shape[None], shell[None]).vertices
+    _close_mouth(body, vertices, mesh, rest)
+    for side in ("Left", "Right"):
+        _set_lids(body, vertices, mesh, rest, gain, side)
+    return rest, gain, rotations
+
+
+def openings(mesh: Tensor) -> dict[str, float]:
+    """How far lids and lips are apart in the picture, over the width of eye and mouth; mesh (468, 2) pixels."""
+    found = {}
+    for side, pairs in _LIDS.items():
+        found[side] = _apart(mesh, pairs) / max(1e-6, _apart(mesh, (_CORNERS[side],)))
+    found["lips"] = _apart(mesh, _INNER_LIPS) / max(1e-6, _apart(mesh, (_MOUTH_CORNERS,)))
+    return found
+
+
+def _apart(mesh: Tensor, pairs: tuple[tuple[int, int], ...]) -> float:
+    return float(torch.stack([(mesh[a] - mesh[b]).norm() for a, b in pairs]).mean())
+
+
+def _close_mouth(body: HalfBody, vertices: Tensor, mesh: Tensor, rest: Tensor) -> None:
+    """Take an open mouth out of the rest expression (52,), in place, until the lips touch."""
+    parted = min(1.0, max(0.0, (openings(mesh)["lips"] - _PARTED) / (_OPEN - _PARTED)))
+    if parted == 0:
+        return
+    rows = [body.expression_index[n] for n in _OPENING]
+    rest[rows] *= 1 - parted
+    jaw = body.expression_index["jawOpen"]
+    gap = _heights(body, vertices, rest, _INNER_LIPS)
+    wider = rest.clone()
+    wider[jaw] += 0.1
+    slope = (_heights(body, vertices, wider, _INNER_LIPS) - gap) / 0.1
+    rest[jaw] -= float((gap / slope.clamp_min(1e-6)).clamp(-0.1, 0.3)) * parted
+
+
+def _set_lids(body: HalfBody, vertices: Tensor, mesh: Tensor, rest: Tensor, gain: Tensor, side: str) -> None:
+    """Open shut eyes, and let a whole blink shut this eye whatever its width; rest and gain (52,) in place."""
+    blink = body.expression_index[f"eyeBlink{side}"]
+    if openings(mesh)[side] < SHUT_EYE:
+        rest[blink] = 0.0
+    gap = _heights(body, vertices, rest, _LIDS[side])
+    shut = rest.clone()
+    shut[blink] += 1
+    slope = float(gap - _heights(body, vertices, shut, _LIDS[side]))
+    if slope > 1e-4:
+        whole = float(gap) / slope / max(0.2, 1 - float(rest[blink]))
+        gain[blink] = min(_GAINS[1], max(_GAINS[0], whole))
+
+
+def _heights(body: HalfBody, vertices: Tensor, expression: Tensor, pairs: tuple[tuple[int, int], ...]) -> Tensor:
+    """Mean height in metres by which the first points of the pairs lie above the second, in the neutral pose."""
+    moved = body.express(vertices, expression[None])[0]
+    at = (moved[body.mesh_vertices] * body.mesh_weights[..., None]).sum(1)
+    return torch.stack([at[a, 2] - at[b, 2] for a, b in pairs]).mean()

@@ -1,0 +1,1 @@
+"""The portrait's pixels on the body: lift, light, fill."""

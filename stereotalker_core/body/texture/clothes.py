@@ -1,0 +1,172 @@
+"""Clothes where the portrait does not show them: behind arms, below and beside its edges, on the sides and the back.
+
+Behind arms and hands the seen cloth is laid on in pieces of itself (inpaint.py); below the picture's edge it goes on as
+clothes_below.py tells. Sides and back keep their colours and get the weave.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...pixels.inpaint import complete
+from .clothes_below import continued
+from .fill_limbs import skin_like
+from .light import relit, shade
+from .portrait_view import PortraitView
+from .texels import Lifter
+
+_LARGEST = 384  # px of the longer side of the picture of cloth that pieces are laid in
+_ENOUGH, _FEW = 0.08, 400  # share of that picture, and pixels, that must be cloth
+_COARSE = 128  # px of the longer side on which skin is followed from the face
+_RIM, _SPECK = 1, 3  # px of that picture: of the rim of what is cloth, and half of what is too thin to be cloth
+_WEAVE = 0.012  # m over which the weave is averaged away
+_AXIS = 0.01  # m from the middle of the body that count as it
+_LOUDEST = 0.20  # colour units (-1..1) of weave: what differs more is another thing, not its weave
+_FACING = (0.05, 0.30)  # cosine to the camera between which a picture of the front serves
+_BUMP = 4  # texels around one whose facing counts for it
+_DRAWN = 0.6  # confidence of what is drawn so
+_CLOTH_NEAR, _CLOTH_SHARE = 0.35, 0.1  # distance of colours of which share of the cloth a sleeve of it has
+
+
+class Cloth(NamedTuple):
+    """Cloth (3, h, w) without arms and continued below its row `seen`, its weave (3, h, w), and where it was."""
+
+    picture: Tensor
+    weave: Tensor
+    origin: tuple[float, float]
+    scale: float
+    seen: int
+
+
+def cloth_of(view: PortraitView, lifter: Lifter, cloth: Tensor | None, skin: Tensor) -> Cloth | None:
+    """The picture of the clothes in a portrait; None where too little of them is seen.
+
+    view: the portrait.
+    lifter: the texels.
+    cloth: (3,) usual colour of the clothes in the picture, None where they are not seen.
+    skin: (3,) colour of the face.
+    """
+    if cloth is None:
+        return None
+    parts = torch.tensor(lifter.dressed_parts, device=skin.device)
+    known = torch.isin(view.maps[3].long(), parts) & (view.maps[1] > 0.5) & (view.maps[2] > 0.5)
+    known &= ~_bare(view, lifter, skin_like(view.image.flatten(1).T, cloth, skin).view_as(known))
+    rows, columns = known.any(1).nonzero().squeeze(1), known.any(0).nonzero().squeeze(1)
+    if len(rows) < 8 or len(columns) < 8:
+        return None
+    y0, y1, x0, x1 = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+    if y1 > 0.97 * view.rows:
+        y1 = view.rows - 2  # the last rows of a picture are often no longer its own
+    image, known = view.image[:, y0:y1, x0:x1], known[y0:y1, x0:x1].to(view.image)
+    scale = min(1.0, _LARGEST / max(known.shape))
+    size = tuple(max(8, round(side * scale)) for side in known.shape)
+    share = F.interpolate(known[None, None], size, mode="area")
+    small = F.interpolate((image * known)[None], size, mode="area") / share.clamp_min(1e-6)
+    sure = _opened(share > 0.6)
+    if int(sure.sum()) < _FEW or float(sure.float().mean()) < _ENOUGH:
+        return None
+    metre = scale * view.fineness  # px
+    middle = (_middle(view, lifter, y1) - x0) * scale
+    picture, plain = continued(complete(small[0], ~sure[0]), sure[0, 0], metre, middle)
+    return Cloth(picture, _soft(plain, max(1, round(_WEAVE * metre))), (float(x0), float(y0)), scale, size[0])
+
+
+def _middle(view: PortraitView, lifter: Lifter, row: int) -> float:
+    """The column in which the picture shows the front middle of the trunk nearest to a row."""
+    at = (lifter.dressed & (lifter.aside < _AXIS)).nonzero().squeeze(1)
+    pixel, facing, _ = view.place(lifter.corners[at], lifter.weight[at])
+    front = pixel[facing > 0]
+    if not len(front):
+        return view.columns / 2
+    near = (front[:, 1] - row).abs().topk(min(50, len(front)), largest=False).indices
+    return float(front[near, 0].median())
+
+
+def _bare(view: PortraitView, lifter: Lifter, skin: Tensor) -> Tensor:
+    """(H, W) bool: what of the skin-coloured (H, W) bool is beside an arm or goes on from the face: no tie, no coat."""
+    factor = min(1.0, _COARSE / max(skin.shape))
+    size = tuple(max(8, round(side * factor)) for side in skin.shape)
+    face = (view.maps[3] == lifter.face_part) & (view.maps[1] > 0.5)
+    like, found = (F.interpolate(m[None, None].float(), size, mode="area") for m in (skin, face))
+    like, found = (like > 0.4).float(), (found > 0.5).float()
+    for _ in range(_COARSE):
+        wider = F.max_pool2d(found, 3, 1, 1) * torch.maximum(like, found)
+        if torch.equal(wider, found):
+            break
+        found = wider
+    reached = F.interpolate(F.max_pool2d(found, 3, 1, 1), skin.shape, mode="nearest")[0, 0] > 0.5
+    return skin & (reached | (view.arms > 0.5))
+
+
+def _opened(area: Tensor) -> Tensor:
+    """(1, 1, h, w) bool without its rim, where two things mix, and without specks of jewellery."""
+    left = -F.max_pool2d(-F.pad(area.float(), (_RIM,) * 4, mode="replicate"), 2 * _RIM + 1, 1)
+    core = -F.max_pool2d(-F.pad(left, (_SPECK,) * 4, mode="replicate"), 2 * _SPECK + 1, 1)
+    return (F.max_pool2d(core, 2 * _SPECK + 1, 1, _SPECK) * left) > 0.5
+
+
+def _averaged(picture: Tensor, radius: int) -> Tensor:
+    """(3, h, w) averaged over a square, the picture mirrored at its edges as far as it goes."""
+    side = 2 * radius + 1
+    padded = F.pad(picture[None], (radius,) * 4, mode="replicate")
+    return F.avg_pool2d(padded, side, 1)[0]
+
+
+def _soft(picture: Tensor, radius: int) -> Tensor:
+    """The weave (3, h, w) of a picture: what an average leaves, and nothing around edges between two things."""
+    weave = picture - _averaged(picture, radius)
+    loud = F.max_pool2d(weave.abs().amax(0, keepdim=True), 2 * (radius // 2) + 1, 1, radius // 2)
+    return weave * (2 - loud / _LOUDEST).clamp(0, 1)
+
+
+def drawn_clothes(view: PortraitView, lifter: Lifter, cloth: Cloth, prior: Tensor) -> tuple[Tensor, Tensor]:
+    """Colours for the unseen texels of clothes.
+
+    view: the portrait.
+    lifter: the texels (N,).
+    cloth: from `cloth_of`.
+    prior: (N, 3) colours that the texels have without this.
+
+    Returns colours (N, 3) and their confidence (N,), 0 off the clothes.
+    """
+    cloths = cloth.picture.flatten(1).T[:: max(1, cloth.picture[0].numel() // 500)]
+    arms = (lifter.limbs & ~lifter.hands).nonzero().squeeze(1)
+    sleeves = torch.zeros_like(lifter.hands)
+    sleeves[arms] = (torch.cdist(prior[arms], cloths) < _CLOTH_NEAR).float().mean(1) > _CLOTH_SHARE
+    at = (lifter.dressed | sleeves).nonzero().squeeze(1)
+    pixel, facing, normal = view.place(lifter.corners[at], lifter.weight[at])
+    x, y = ((pixel - pixel.new_tensor(cloth.origin)) * cloth.scale).unbind(1)
+    height, width = cloth.picture.shape[-2:]
+    last = (height - cloth.seen) // 4  # what goes on further repeats the last quarter of what goes on
+    down = torch.where(y < height, _mirrored(y, height), height - _mirrored(y - height, max(1, last)))
+    across = _mirrored(x, width)
+    weave, colour = (_looked_up(values, across, down) for values in (cloth.weave, cloth.picture))
+    if view.light is not None:
+        colour = relit(colour, 1 / shade(normal, view.light))
+    facing = _dilated(facing, lifter, at)
+    front = ((facing - _FACING[0]) / (_FACING[1] - _FACING[0])).clamp(0, 1) * lifter.dressed[at]
+    out, confidence = torch.zeros_like(prior), torch.zeros_like(prior[:, 0])
+    out[at] = torch.lerp(prior[at] + weave, colour, front[:, None]).clamp(-1, 1)
+    confidence[at] = _DRAWN
+    return out, confidence
+
+
+def _dilated(facing: Tensor, lifter: Lifter, at: Tensor) -> Tensor:
+    """The cosines (n,) of texels `at`, each the largest of those around it: cloth does not follow every bump."""
+    size = lifter.size
+    atlas = facing.new_full((size * size,), -1.0).index_copy(0, lifter.texel[at], facing).view(1, 1, size, size)
+    return F.max_pool2d(atlas, 2 * _BUMP + 1, 1, _BUMP).flatten()[lifter.texel[at]]
+
+
+def _mirrored(place: Tensor, size: int) -> Tensor:
+    """Places on a line that is mirrored at 0 and `size` again and again."""
+    return size - (place.remainder(2 * size) - size).abs()
+
+
+def _looked_up(picture: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Colours (n, 3) of a picture (3, h, w) at pixels, edges replicated."""
+    size = x.new_tensor([picture.shape[-1], picture.shape[-2]])
+    grid = torch.stack([x, y], 1) / size * 2 - 1
+    return F.grid_sample(picture[None], grid[None, None], padding_mode="border", align_corners=False)[0, :, 0].T

@@ -1,0 +1,263 @@
+"""A picture of clothes continued below its lower edge, as clothes go on: the coat closes, the tie hangs, cloth folds.
+
+What the outermost cloth is made of is laid on in pieces of itself, without collars, hair or jewellery: a pattern in
+squares (quilting.py), the rest by inpaint.py. Other cloth in the middle (a shirt and a tie in a jacket) goes on in
+columns, while the two sides of the coat close over it along the lines on which they already run, and lie over each
+other below that point, with a button.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...pixels.inpaint import complete
+from .quilting import quilt
+
+DEPTH = 0.45  # m that the clothes go on
+_EDGE = 0.010  # m at the edge whose mean is the colour of a column
+_RUN = 0.03  # m above the edge in which the lines of an opening are followed
+_STRIP = 0.015  # m above the edge that lend an opening's columns their pattern
+_LOW = 0.06  # m above the edge in which the outer cloth is looked for
+_SIDES = 0.25  # share of the width, on either side, that surely is the outer cloth
+_OTHER = 0.22  # distance of colours (-1..1) from the outer cloth's from which it is another cloth
+_SAMPLES, _COMMON = 300, 0.05  # pixels of the outer cloth that are compared, and the share that a colour of it is like
+_PURE = 0.7  # share of the columns beside an opening that are of the outer cloth
+_LEAST_OUTER = 0.08  # share of the picture that the outer cloth must have to be laid on alone
+_NARROW, _WIDE = 0.045, 0.30  # m that an opening may be wide
+_MEETS = (0.20, 0.30)  # m below the edge between which a coat closes
+_WIDENS = 2.0  # per m, of a tie
+_LAP = 0.0025  # m of the edge of cloth that lies over other cloth, and its shadow
+_BUTTON = 0.0075  # m, its radius
+_FOLDS = 0.07  # colour units, of the deepest folds of what hangs
+_RUMPLED = 0.9  # share of the seen cloth's pixels, the calmest, that tell how rumpled it is: no collars, no seams
+_BAND = 0.15  # m above the edge that tell it
+_PATTERN = 0.24  # colour units of the detail of a patterned cloth
+_SQUARES = (0.05, 0.035, 0.022)  # m of the squares in which it is laid, the first of which enough is seen
+_FINE = 0.005  # m over which what an opening shows is averaged: a knot or a collar tip is no pattern
+_OFF = 0.7  # of its width that the middle of an opening may lie from that of the body
+_TIE = 0.05  # m of other columns in an opening that may have the outer cloth's colour: a tie
+_LAPEL = 0.065  # m that a lapel is wide at the edge
+
+
+class Opening(NamedTuple):
+    """Columns (left, right) px at the edge between which other cloth is seen, and how both move, px a px downwards."""
+
+    left: float
+    right: float
+    inward: float
+
+
+def continued(picture: Tensor, sure: Tensor, metre: float, middle: float) -> tuple[Tensor, Tensor]:
+    """The picture (3, h, w) of clothes without holes -> (3, h + below, w), continued by up to DEPTH metres, twice.
+
+    The first with what an opening shows, for the front; the second all of the outer cloth, for arms and sides.
+
+    picture: complete; sure: (h, w) bool where it was seen. metre: px. middle: column of the body's middle at the edge.
+    """
+    height, width = picture.shape[-2:]
+    below = max(8, round(DEPTH * metre))
+    outer = _outer(picture, sure, metre)
+    opening = _opening(picture, outer, metre, middle)
+    whole = sure if float((outer & sure).float().mean()) < _LEAST_OUTER else sure & outer
+    canvas = torch.cat([picture, picture[:, -1:].expand(-1, below, -1)], 1)
+    hole = torch.ones_like(canvas[:1], dtype=torch.bool)
+    hole[0, :height] = ~_without_rim(whole)
+    plain = complete(canvas, hole)
+    laid = _quilted(picture, ~hole[0, :height], below, metre)
+    cloth = _meeting(plain[:, height:], picture, outer, metre) if laid is None else laid
+    cloth = cloth + _folds(cloth, picture, whole, metre)
+    front = cloth if opening is None else _with_opening(cloth, picture, opening, metre)
+    plain = torch.cat([plain[:, :height], cloth], 1)
+    return torch.cat([picture, front], 1).clamp(-1, 1), plain.clamp(-1, 1)
+
+
+def _quilted(picture: Tensor, known: Tensor, below: int, metre: float) -> Tensor | None:
+    """(3, below, w) of the known (h, w) cloth in squares of itself, where it has a pattern; else None."""
+    detail = (picture - _averaged(picture, max(1, round(0.008 * metre)))).square().sum(0)[known]
+    if not len(detail) or float(detail.mean()) < _PATTERN**2:
+        return None
+    for side in _SQUARES:
+        laid = quilt(picture, known, (below, picture.shape[-1]), max(6, round(side * metre)))
+        if laid is not None:
+            return laid
+    return None
+
+
+def _outer(picture: Tensor, sure: Tensor, metre: float) -> Tensor:
+    """(h, w) bool: pixels of the colours of the outermost cloth just above the edge."""
+    height, width = sure.shape
+    known = sure.clone()
+    known[: max(0, height - max(8, round(_LOW * metre)))] = False
+    columns = known.any(0).nonzero().squeeze(1)
+    if len(columns):
+        side = max(1, round(_SIDES * float(columns[-1] - columns[0] + 1)))
+        known[:, int(columns[0]) + side : int(columns[-1]) + 1 - side] = False
+    known = known if int(known.sum()) >= 30 else sure
+    sides = picture[:, known].T
+    sides = sides[:: max(1, len(sides) // _SAMPLES)]
+    share = (torch.cdist(picture.flatten(1).T, sides) < _OTHER).float().mean(1)
+    return (share > _COMMON).view_as(sure)
+
+
+def _without_rim(area: Tensor) -> Tensor:
+    """(h, w) bool without its outermost pixels, where two things mix."""
+    left = -F.max_pool2d(-F.pad(area[None, None].float(), (1,) * 4, mode="replicate"), 3, 1)[0, 0] > 0.5
+    return left if int(left.sum()) >= 200 else area
+
+
+def _opening(picture: Tensor, outer: Tensor, metre: float, middle: float) -> Opening | None:
+    """Where other cloth than the outermost is seen in the middle of the lower edge; None where it is not."""
+    height, width = outer.shape
+    rows = range(height - 1, max(-1, height - 1 - max(3, round(_RUN * metre))), -1)
+    runs = [_run(outer[max(0, y - 2) : y + 1].float().mean(0) > 0.5, middle, _TIE * metre) for y in rows]
+    lowest, runs = runs[0], [run for run in runs if run]
+    if len(runs) < len(rows) / 2 or lowest is None:
+        return None
+    left, right = (float(v) for v in torch.tensor(runs[: max(3, len(runs) // 4)]).double().median(0).values)
+    wide = (right - left) / metre
+    beside = torch.ones(width, dtype=torch.bool, device=outer.device)
+    beside[int(left) : int(right) + 1] = False
+    pure = outer[-max(1, round(_EDGE * metre)) :, beside].float().mean() if bool(beside.any()) else 0.0
+    central = abs((left + right) / 2 - middle) < _OFF * (right - left)
+    if not _NARROW < wide < _WIDE or float(pure) < _PURE or not central:
+        return None
+    high, low = torch.tensor(runs[-1]).double(), torch.tensor(runs[0]).double()
+    closing = float((high[1] - high[0]) - (low[1] - low[0])) / max(1, len(runs) - 1)  # px of width a px
+    meets = (right - left) / max(closing, 1e-6)
+    meets = min(max(meets, _MEETS[0] * metre), _MEETS[1] * metre)
+    return Opening(left, right, (right - left) / 2 / meets)
+
+
+def _run(outer: Tensor, middle: float, gap: float) -> tuple[int, int] | None:
+    """First and last column that are not outer (w,) bool around the middle, gaps (px) closed; None where it is."""
+    other = (~outer).nonzero().squeeze(1)
+    if not len(other):
+        return None
+    near = int((other - middle).abs().argmin())
+    if abs(float(other[near]) - middle) > gap:
+        return None
+    first = last = near
+    places = other.tolist()
+    while first > 0 and places[first] - places[first - 1] <= gap:
+        first -= 1
+    while last < len(places) - 1 and places[last + 1] - places[last] <= gap:
+        last += 1
+    return places[first], places[last]
+
+
+def _meeting(cloth: Tensor, picture: Tensor, outer: Tensor, metre: float) -> Tensor:
+    """Cloth (3, b, w) below the edge, its tone brought to that of the columns above, which fades within DEPTH / 4."""
+    rows = max(2, round(_EDGE * metre))
+    weight = outer[-rows:].to(picture).sum(0)
+    above = (picture[:, -rows:] * outer[-rows:]).sum(1) / weight.clamp_min(1)
+    difference = (above - cloth[:, :rows].mean(1)) * (weight > 0)
+    radius = max(1, round(0.02 * metre))
+    both = F.pad(torch.cat([difference, (weight > 0).to(picture)[None]])[None], (radius, radius), mode="replicate")
+    soft = F.avg_pool1d(both, 2 * radius + 1, 1)[0]
+    smooth = soft[:3] / soft[3:].clamp_min(0.1)
+    fade = torch.exp(-torch.arange(cloth.shape[1], device=cloth.device) / (0.25 * DEPTH * metre))
+    return cloth + smooth[:, None] * fade[None, :, None]
+
+
+def _folds(cloth: Tensor, picture: Tensor, seen: Tensor, metre: float) -> Tensor:
+    """(1, b, w): soft folds, most of them steep, that make cloth (3, b, w) as rumpled as the seen (h, w) bool."""
+    rows, width = cloth.shape[1:]
+    random = torch.Generator().manual_seed(0)
+    coarse = (max(2, round(rows / (0.10 * metre))), max(3, round(width / (0.028 * metre))))
+    noise = torch.randn(1, 1, *coarse, generator=random).to(cloth)
+    noise = noise * noise.abs()  # few folds that are seen, not many alike
+    folds = F.interpolate(noise, (rows, width), mode="bicubic", align_corners=False)[0]
+    place = torch.arange(rows, device=cloth.device)[:, None] * 0.35 + torch.arange(width, device=cloth.device)
+    lean = width - 1 - (place.remainder(2 * width - 1) - (width - 1)).abs()  # there and back, without a jump
+    folds = (folds + folds.gather(2, lean.long().clamp(0, width - 1).expand_as(folds))) / 2
+    slope = F.pad(folds[..., 1:] - folds[..., :-1], (0, 1))  # light from the side: the slope of a fold shades it
+    slope = (slope / slope.std().clamp_min(1e-6)).clamp(-2, 2)
+    band = slice(max(0, len(seen) - round(_BAND * metre)), None)
+    told = _rumple(picture[:, band])[seen[band]]
+    if not len(told):
+        return torch.zeros_like(slope)
+    calm = told.sort().values[: max(1, int(_RUMPLED * len(told)))].mean()
+    lacking = (calm - _rumple(cloth).mean()).clamp_min(0) / _rumple(slope).mean().clamp_min(1e-9)
+    fade = (torch.arange(rows, device=cloth.device) / (0.012 * metre)).clamp(0, 1)[None, :, None]
+    return slope * lacking.sqrt().clamp(max=_FOLDS / 2) * fade
+
+
+def _rumple(picture: Tensor) -> Tensor:
+    """(h, w): squared gradient of the brightness of a picture (C, h, w), as coarse as the atlas keeps it."""
+    soft = _averaged(picture.mean(0, keepdim=True), 1)[0]
+    across, down = (F.pad(soft.diff(dim=d), (0, 1, 0, 0) if d else (0, 0, 0, 1)) for d in (1, 0))
+    return across.square() + down.square()
+
+
+def _averaged(picture: Tensor, radius: int) -> Tensor:
+    side = 2 * radius + 1
+    return F.avg_pool2d(F.pad(picture[None], (radius,) * 4, mode="replicate"), side, 1)[0]
+
+
+def _with_opening(cloth: Tensor, picture: Tensor, opening: Opening, metre: float) -> Tensor:
+    """Outer cloth (3, b, w) that closes over the columns with which the picture (3, h, w) ends."""
+    rows, width = cloth.shape[1:]
+    y = torch.arange(rows, device=cloth.device)[:, None] + 0.5
+    x = torch.arange(width, device=cloth.device)[None] + 0.5
+    centre = (opening.left + opening.right + 1) / 2
+    half = (opening.right - opening.left + 1) / 2
+    inside = half - opening.inward * y - (x - centre).abs()  # px from the coat's edge, positive in the opening
+    across = centre + (x - centre) / (1 + _WIDENS * y / metre)
+    inner = _columns(picture, across, metre)
+    lap = max(1.0, _LAP * metre)
+    shadow = 1 - 0.45 * torch.exp(-(inside / (2.5 * lap)).clamp_min(0)) * (inside > 0)
+    inner = (inner + 1) * shadow - 1
+    share = ((inside + lap / 4) / (lap / 2)).clamp(0, 1)
+    rim = torch.exp(-((inside + lap) / (0.6 * lap)).square())  # the turned edge of the coat catches light
+    cloth = cloth + 0.10 * rim * ((1 - cloth.mean(0)) / 2 + 0.3)
+    tip = half / opening.inward
+    edge = opening.inward * (tip - y)
+    lapel = (x - centre).abs() - edge - _LAPEL * metre * (1 - y / tip)
+    on = ((tip - y) / (0.02 * metre)).clamp(0, 1)
+    cloth = (cloth + 1) * (1 - 0.4 * on * torch.exp(-((lapel - lap) / lap).square())) - 1
+    cloth = cloth + 0.06 * on * torch.exp(-((lapel + 0.6 * lap) / (0.7 * lap)).square())
+    cloth = _closed(cloth, y - tip, x - centre, metre, lap)
+    return torch.lerp(cloth, inner, share)
+
+
+def _columns(picture: Tensor, across: Tensor, metre: float) -> Tensor:
+    """(3, b, w): the columns at (b, w) px, each in its colour at the edge, with the pattern of the strip above it."""
+    height, width = picture.shape[-2:]
+    edge, strip = max(1, round(_EDGE * metre)), max(2, min(height, round(_STRIP * metre)))
+    column = picture[:, -edge:].mean(1)
+    above = picture[:, -strip:]
+    pattern = above - _averaged(above, max(1, round(_FINE * metre)))
+    loud = _averaged((above - column[:, None]).norm(dim=0, keepdim=True), max(1, edge // 2))
+    pattern = pattern * (2 - loud / 0.15).clamp(0, 1)
+    rows = across.shape[0]
+    place = torch.arange(rows, device=picture.device) + 0.5
+    turned = strip - ((place.remainder(2 * strip) - strip).abs() - strip).abs()
+    grid = torch.stack([across / width * 2 - 1, (turned / strip * 2 - 1)[:, None].expand_as(across)], -1)
+    both = [
+        F.grid_sample(values[None], at[None], padding_mode="border", align_corners=False)[0]
+        for values, at in ((column[:, None], grid * grid.new_tensor([1.0, 0.0])), (pattern, grid))
+    ]
+    return both[0] + both[1]
+
+
+def _closed(cloth: Tensor, below: Tensor, aside: Tensor, metre: float, lap: float) -> Tensor:
+    """Cloth (3, b, w) with the line where the coat's sides lie over each other, and its buttons.
+
+    below (b, 1): px below the point where they meet; aside (1, w): px from the middle.
+    """
+    line = aside + 0.12 * below.clamp_min(0).clamp(max=0.05 * metre)
+    on = (below > -lap).to(cloth)
+    dark = on * torch.exp(-(line / (0.7 * lap)).square())
+    light = on * torch.exp(-((line - 1.6 * lap) / lap).square())
+    cloth = (cloth + 1) * (1 - 0.5 * dark) - 1 + 0.05 * light
+    radius = max(1.5, _BUTTON * metre)
+    for down in (0.012, 0.115):
+        dy, dx = below - down * metre, aside - 0.014 * metre
+        away = (dx.square() + dy.square()).sqrt()
+        face = (radius - away + 0.5).clamp(0, 1)
+        ring = torch.exp(-((away - radius) / (0.25 * radius)).square())
+        shine = ((dx + dy) / radius * -0.5).clamp(-1, 1) * face
+        cloth = (cloth + 1) * (1 - 0.35 * face - 0.25 * ring) - 1 + 0.10 * shine
+    return cloth

@@ -1,0 +1,149 @@
+"""The sides and the back of the head: what grows there goes on as it was seen, strand by strand.
+
+Seen from around the skull's middle, a row of the picture is one height. Behind the last angle that a row was seen, its
+texture runs back mirrored, to and fro over what was seen of it, so that strands meet at the seam and keep their
+fineness; where the two sides meet at the back they fade into each other.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...pixels.inpaint_places import push_pull
+from ..model import HalfBody
+
+_ROWS, _HALF = 160, 256  # cells from below to above, and from the front around one side to the back
+_LOWEST = -1.0  # radians below the skull's middle at which the rows begin
+_MIDDLE = (0.085, 0.03)  # m that the skull's middle lies behind and above the eyes
+_GAP = 3  # cells that nobody saw and that still do not end what was seen
+_LEAST, _NARROW, _WIDEST = 8, 24, 50  # cells of a row: too few, enough where others have no more, most that are used
+_CALM = 6  # rows on either side over which the edge of what was seen is evened
+_RIM = 4  # cells at the edge of what was seen, which bring the backdrop's tint
+_BANDS = 24  # rows on either side over which the tones of rows are evened where they are copied
+_FADE = 12  # cells beyond the middle of the back in which the sides fade into each other
+_SURE = 0.5  # confidence of texels that may speak for others
+_SIDE = 40  # cells from the front from which on hair is nearly everybody's
+_FEW = 200  # texels that make a median
+_HUE, _LIT = 0.12, (0.12, 4.0)  # chromaticity and brightness within which hair is still the same hair
+_OTHER = 0.1  # chromaticity or share of brightness from which hair is told from skin
+
+
+def polar(body: HalfBody, points: Tensor) -> Tensor:
+    """(N, 2) of points (N, 3) of the mean body: row in 0.._ROWS, and signed cell from the front, left positive."""
+    eyes = (body.bone_mean[body.bone_index["eye.L"]] + body.bone_mean[body.bone_index["eye.R"]]) / 2
+    x, y, z = (points - eyes - points.new_tensor([0.0, *_MIDDLE])).unbind(1)
+    around = torch.atan2(x, -y) / math.pi * _HALF
+    above = torch.atan2(z, (x * x + y * y).sqrt())
+    return torch.stack([(above - _LOWEST) / (math.pi / 2 - _LOWEST) * _ROWS, around], 1)
+
+
+def hair_colours(place: Tensor, colour: Tensor, confidence: Tensor, skin: Tensor) -> Tensor | None:
+    """Colours (N, 3) for texels of the hairy scalp at place (N, 2), see `polar`; None where too little was seen.
+
+    colour: (N, 3) that is known of them.
+    confidence: (N,) in [0, 1] of it.
+    skin: (3,) of the face, which shows beside an ear and is no hair.
+    """
+    confidence = confidence * _is_hair(place, colour, confidence, skin)
+    picture, seen = _unrolled(place, colour, confidence)
+    halves = [(picture[:, :, _HALF:], seen[:, _HALF:]), (picture[:, :, :_HALF].flip(2), seen[:, :_HALF].flip(1))]
+    runs = [_runs(known) for _, known in halves]
+    if all(run is None for run in runs):
+        return None
+    for side in (0, 1):  # a profile shows one side only
+        if runs[side] is None:
+            halves[side], runs[side] = halves[1 - side], runs[1 - side]
+    grown = [_grown(half, run) for (half, _), run in zip(halves, runs, strict=True)]  # (3, _ROWS, _HALF + _FADE)
+    share = 0.5 + 0.5 * torch.arange(_FADE, device=place.device) / _FADE  # from the middle of the back outwards
+    for one, other in ((0, 1), (1, 0)):
+        tail, beyond = grown[one][..., _HALF - _FADE : _HALF].flip(2), grown[other][..., _HALF:]
+        halves[one] = (torch.cat([grown[one][..., : _HALF - _FADE], torch.lerp(beyond, tail, share).flip(2)], 2), None)
+    whole = torch.cat([halves[1][0].flip(2), halves[0][0]], 2)[None]
+    size = place.new_tensor([2 * _HALF, _ROWS])
+    at = (place.flip(1) + place.new_tensor([_HALF, 0.0])) / size * 2 - 1
+    return F.grid_sample(whole, at[None, None], padding_mode="border", align_corners=False)[0, :, 0].T
+
+
+def _is_hair(place: Tensor, colour: Tensor, confidence: Tensor, skin: Tensor) -> Tensor:
+    """(N,) bool: colours (N, 3) like most of the hair, and not an ear, a rim of backdrop or a bald patch."""
+    linear, own = ((c / 2 + 0.5).clamp_min(0.02).square() for c in (colour, skin[None]))
+    to_skin = _unlike(linear, own)
+    seen = confidence > _SURE
+    hairy = seen & (to_skin > 1)
+    chosen = hairy if int(hairy.sum()) > _FEW else seen & (place[:, 1].abs() > _SIDE)
+    if int(chosen.sum()) <= _FEW:
+        return confidence >= 0
+    hair = linear[chosen].median(0).values[None]
+    hue = (linear / linear.sum(1, keepdim=True) - hair / hair.sum()).abs().sum(1)
+    lit = linear.sum(1) / hair.sum()
+    like = (hue < _HUE) & (lit > _LIT[0]) & (lit < _LIT[1])
+    return like & ((_unlike(linear, hair) < to_skin) | (_unlike(hair, own) < 1))
+
+
+def _unlike(linear: Tensor, other: Tensor) -> Tensor:
+    """(N,): how unlike linear colours (N, 3) are one other (1, 3); 1 where that begins to tell."""
+    hue = (linear / linear.sum(1, keepdim=True) - other / other.sum()).abs().sum(1)
+    return (hue.square() + (0.3 * (linear.sum(1) / other.sum()).log()).square()).sqrt() / _OTHER
+
+
+def _unrolled(place: Tensor, colour: Tensor, confidence: Tensor) -> tuple[Tensor, Tensor]:
+    """The head unrolled: colours (3, _ROWS, 2 _HALF), filled smoothly, and where they were seen (_ROWS, 2 _HALF)."""
+    row = place[:, 0].long().clamp(0, _ROWS - 1)
+    cell = (place[:, 1] + _HALF).floor().long().clamp(0, 2 * _HALF - 1)
+    weight = confidence * (confidence > _SURE)
+    values = torch.cat([colour * weight[:, None], weight[:, None]], 1)
+    sums = values.new_zeros(_ROWS * 2 * _HALF, 4).index_add_(0, row * 2 * _HALF + cell, values)
+    sums = sums.T.reshape(1, 4, _ROWS, 2 * _HALF)
+    known = (sums[:, 3:] > 0).to(values)
+    picture = push_pull(sums[:, :3] / sums[:, 3:].clamp_min(1e-6), known)
+    near = F.max_pool2d(known, 2 * _GAP + 1, 1, _GAP)
+    closed = -F.max_pool2d(-F.pad(near, (_GAP,) * 4, value=1.0), 2 * _GAP + 1, 1)
+    return picture[0], closed[0, 0] > 0
+
+
+def _runs(seen: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
+    """Of one side's seen cells (_ROWS, _HALF): for every row the row to copy, and first and last cell of its run there.
+
+    Rows of which too little was seen copy the ones above or below, mirrored at the nearest good one. None without any.
+    """
+    place = torch.arange(_HALF, device=seen.device)
+    last = torch.where(seen, place, -1).amax(1)
+    gap = torch.where(~seen & (place <= last[:, None]), place, -1).amax(1)
+    first = torch.maximum(gap + 1, last - _WIDEST)
+    wide = last - first
+    if int(wide.max()) < _LEAST:
+        return None
+    good = (wide >= min(_NARROW, 0.6 * float(wide.max()))).nonzero().squeeze(1)  # a narrow run repeats as stripes
+    rows = torch.arange(_ROWS, device=seen.device)
+    which = (rows[:, None] - good).abs().argmin(1)
+    nearest = good[which]
+    last_good, turns = len(good) - 1, max(1, 2 * (len(good) - 1))
+    there = (which + nearest - rows) % turns  # as far into the good rows as the row lies beside them, to and fro
+    source = good[torch.minimum(there, turns - there).clamp(0, last_good)]
+    even = F.avg_pool1d(
+        F.pad(last[nearest].float()[None, None], (_CALM, _CALM), mode="replicate"), 2 * _CALM + 1, 1
+    )  # where one row ends all its neighbours nearly do, or the seam would be a comb
+    edge = torch.minimum(even[0, 0].round().long(), last[nearest]) - _RIM
+    return source, torch.minimum(first[source], edge - 1), edge
+
+
+def _grown(half: Tensor, runs: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    """One side's colours (3, _ROWS, _HALF), gone on behind what was seen of it -> (3, _ROWS, _HALF + _FADE).
+
+    Rows of another tone than their neighbours would go around the head as bands: their tones are evened.
+    """
+    source, first, edge = (v[:, None] for v in runs)
+    place = torch.arange(_HALF + _FADE, device=half.device).expand(_ROWS, -1)
+    width = torch.minimum(edge, edge[source.squeeze(1)]) - first
+    width = width.clamp_min(1)
+    along = (place - edge).clamp_min(0) % (2 * width)
+    back = torch.where(along < width, along, 2 * width - along)
+    there = torch.where(place > edge, first + width - back, place).clamp(0, _HALF - 1)
+    row = torch.where(place > edge, source, torch.arange(_ROWS, device=half.device)[:, None])
+    grown = half[:, row, there]
+    behind = (place > edge).to(half)
+    tone = (grown * behind).sum(2) / behind.sum(1)
+    even = F.avg_pool1d(F.pad(tone[None], (_BANDS, _BANDS), mode="replicate"), 2 * _BANDS + 1, 1)[0]
+    return grown + (even - tone)[..., None] * ((place - edge) / _FADE).clamp(0, 1)

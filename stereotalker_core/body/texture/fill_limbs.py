@@ -1,0 +1,216 @@
+"""Arms and hands where the portrait does not show them: as the rest of the same limb, all around.
+
+A sleeve ends where it ends, on every side of the arm: what was seen of an arm is a profile along it, and unseen skin or
+cloth takes the colour of its place on that profile. An unseen piece of a hand takes the colour of the hand's seen skin.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .texels import Lifter
+
+_STEP = 0.01  # m along the arm that share a colour
+_BINS = 60
+_FEW = 12  # texels that make a median
+# what counts as one step between colours: of hue (shares of red, green and blue), and of light (its logarithm)
+_HUE, _LIT = 0.04, 0.8
+_BLACK = 0.004  # light that a dark colour counts as having besides: black has no hue
+_ANOTHER, _EITHER = 1.2, 2.5  # steps from which sleeve and skin are two, up to which a colour is one of them
+_SHADE = 0.5  # of a hand's light: the least that unseen skin of the arm gets
+_SURELY = 2  # bins beyond a sleeve's end from which the arm is bare
+_SKIN_HUE, _SKIN_LIT = 0.14, (0.35, 3.0)  # chromaticity and brightness within which skin is still the same skin
+_CONTRAST = 0.3  # distance of cloth and skin from which one is not taken for the other in any light
+_UPPER = 18  # bins of the upper arm, where a sleeve is if there is one
+_ELBOW = 32  # bins from the shoulder to a little below the elbow
+_NEARBY = 20  # bins in which an arm keeps its colour
+_OUTER = 0.8  # share of the seen clothes that lie nearer to the middle than those a sleeve is like
+_GLIMPSED = 0.03  # visibility of texels that tell sleeve from skin
+_SURE = 0.5  # visibility of texels that may speak for others
+
+
+class _Arm(NamedTuple):
+    """Seen texels (n,) of one arm: bins along it, colours (n, 3), whether they are skin, whether they are the arm's
+    beyond doubt; the sleeve's colour (3,)."""
+
+    bins: Tensor
+    colours: Tensor
+    naked: Tensor
+    sure: Tensor
+    sleeve: Tensor
+
+
+class Arms(NamedTuple):
+    """What was seen of the (True: left, False: right) arm, the skin (3,) of its hand, and the bin where sleeves end."""
+
+    seen: dict[bool, _Arm | None]
+    bare: dict[bool, Tensor]
+    end: int
+
+
+def seen_arms(lifter: Lifter, colour: Tensor, photo: Tensor, skin: Tensor) -> Arms:
+    """Sleeves and skin of both arms; arguments as in `limb_colours`."""
+    hands = {side: _median(colour, photo, lifter.hands & (lifter.left == side)) for side in (True, False)}
+    own = {side: hands[side] if hands[side] is not None else hands[not side] for side in (True, False)}
+    bare = {side: skin if own[side] is None else own[side] for side in (True, False)}
+    seen = {side: _arm(lifter, colour, photo, side, bare[side]) for side in (True, False)}
+    end = _sleeve_end([arm for arm in seen.values() if arm is not None], any(h is not None for h in hands.values()))
+    return Arms(seen, bare, end)
+
+
+def clothes_on_bare_arms(lifter: Lifter, arms: Arms, colour: Tensor) -> Tensor:
+    """(N,) bool: texels of bare forearms whose colour (N, 3) is that of the sleeves: they show the trunk behind."""
+    found = torch.zeros_like(lifter.hands)
+    for side, arm in arms.seen.items():
+        if arm is None or not bool(arm.naked.any()):
+            continue
+        beyond = _bin(lifter.along) > arms.end + _SURELY
+        at = (lifter.limbs & ~lifter.hands & (lifter.left == side) & beyond).nonzero().squeeze(1)
+        here = colour.index_select(0, at)
+        found[at] = unlike(here, arm.sleeve) < unlike(here, arms.bare[side])
+    return found
+
+
+def limb_colours(lifter: Lifter, colour: Tensor, photo: Tensor, skin: Tensor) -> tuple[Tensor, Tensor]:
+    """Colours for the unseen texels of arms and hands.
+
+    lifter: the texels (N,).
+    colour: (N, 3) in [-1, 1] of the photograph.
+    photo: (N,) in [0, 1], how far that colour is the texel's own.
+    skin: (3,) of the face, for hands that were not seen.
+
+    Returns colours (N, 3) and whether they hold (N,) bool; false where nothing of the limb was seen.
+    """
+    out, known = torch.zeros_like(colour), torch.zeros_like(lifter.hands)
+    seen, bare, end = seen_arms(lifter, colour, photo, skin)
+    profiles = {side: None if arm is None else _profile(arm, bare[side], end) for side, arm in seen.items()}
+    sleeve = outer_clothes(lifter, colour, photo)
+    for side in (True, False):
+        hand = lifter.hands & (lifter.left == side)
+        out[hand] = bare[side]
+        known |= hand
+        profile = profiles[side] if profiles[side] is not None else profiles[not side]
+        arm = lifter.limbs & ~lifter.hands & (lifter.left == side)
+        if profile is not None:
+            out[arm] = profile[_bin(lifter.along[arm])]
+            known |= arm
+        elif sleeve is not None:
+            out[arm] = sleeve
+            known |= arm
+    return out, known
+
+
+def outer_clothes(lifter: Lifter, colour: Tensor, photo: Tensor) -> Tensor | None:
+    """The colour (3,) of the outermost clothes that were seen: of a jacket, not of the shirt in it."""
+    seen = (lifter.dressed & (photo > _SURE)).nonzero().squeeze(1)
+    if len(seen) < _FEW:
+        return None
+    outer = seen[lifter.aside[seen] >= lifter.aside[seen].quantile(_OUTER)]
+    return colour[outer].median(0).values
+
+
+def cloth_colour(lifter: Lifter, colour: Tensor, photo: Tensor, beside: Tensor) -> Tensor | None:
+    """The median (3,) of the trunk away from arms (beside (N,) bool); None where that was not seen."""
+    return _median(colour, photo, lifter.dressed & ~beside)
+
+
+def bare_arms_on_clothes(lifter: Lifter, colour: Tensor, cloth: Tensor | None, skin: Tensor, beside: Tensor) -> Tensor:
+    """(N,) bool: texels of a clothed trunk beside an arm that have the colour of skin: they show the arm.
+
+    lifter: the texels (N,).
+    colour: (N, 3) that the photograph shows.
+    cloth: (3,) of the trunk, None where it is not known.
+    skin: (3,) of the face.
+    beside: (N,) bool, clothes within a hand's breadth of an arm in the picture.
+    """
+    if cloth is None:
+        return torch.zeros_like(beside)
+    where = (lifter.dressed & beside).nonzero().squeeze(1)
+    found = skin_like(colour.index_select(0, where), cloth, skin)
+    return torch.zeros_like(beside).index_copy(0, where, found)
+
+
+def skin_like(colour: Tensor, cloth: Tensor, skin: Tensor) -> Tensor:
+    """(N,) bool: colours (N, 3) that are rather a skin (3,) in some light than a cloth (3,)."""
+    if float((cloth - skin).norm()) < _CONTRAST:
+        return torch.zeros_like(colour[:, 0], dtype=torch.bool)
+    nearer = (colour - skin).square().sum(1) < (colour - cloth).square().sum(1)
+    at = nearer.nonzero().squeeze(1)  # few of a clothed trunk
+    linear, own = ((c / 2 + 0.5).clamp_min(0.01).square() for c in (colour.index_select(0, at), skin[None]))
+    hue = (linear / linear.sum(1, keepdim=True) - own / own.sum(1, keepdim=True)).abs().sum(1)
+    lit = linear.sum(1) / own.sum(1)  # an arm in other light than the face, not a dark suit
+    return nearer.index_copy(0, at, (hue < _SKIN_HUE) & (lit > _SKIN_LIT[0]) & (lit < _SKIN_LIT[1]))
+
+
+def _bin(along: Tensor) -> Tensor:
+    return (along / _STEP).long().clamp(0, _BINS - 1)
+
+
+def _median(colour: Tensor, photo: Tensor, where: Tensor) -> Tensor | None:
+    seen = colour[where & (photo > _SURE)]
+    return seen.median(0).values if len(seen) >= _FEW else None
+
+
+def _arm(lifter: Lifter, colour: Tensor, photo: Tensor, left: bool, skin: Tensor) -> _Arm | None:
+    """What was seen of an arm, without background beside it and shadow; None where that is too little."""
+    arm = (lifter.limbs & ~lifter.hands & (lifter.left == left) & (photo > _GLIMPSED)).nonzero().squeeze(1)
+    if len(arm) < _FEW:
+        return None
+    bins, seen = _bin(lifter.along[arm]), colour[arm]
+    upper = bins < _UPPER
+    sleeve = seen[upper if int(upper.sum()) >= _FEW else slice(None)].median(0).values
+    to_skin, to_sleeve = unlike(seen, skin), unlike(seen, sleeve)
+    likely = torch.minimum(to_skin, to_sleeve) < _EITHER
+    naked = (to_skin < to_sleeve) & bool(unlike(sleeve[None], skin) > _ANOTHER)
+    sure = naked | lifter.outer[arm] | upper  # what looks inwards and has the sleeve's colour may be the trunk
+    return _Arm(bins[likely], seen[likely], naked[likely], sure[likely], sleeve)
+
+
+def unlike(colours: Tensor, colour: Tensor) -> Tensor:
+    """(n,) how unlike colours (n, 3) are to a colour (3,): by hue, which light does not change, more than by light."""
+    here, there = ((c / 2 + 0.5).clamp_min(0).square() + _BLACK for c in (colours, colour[None]))
+    hue = here / here.sum(1, keepdim=True) - there / there.sum(1, keepdim=True)
+    lit = (here.sum(1) / there.sum(1)).log()
+    return (hue.square().sum(1) / _HUE**2 + lit.square() / _LIT**2).sqrt()
+
+
+def _profile(arm: _Arm, skin: Tensor, end: int) -> Tensor:
+    """Colours (_BINS, 3) along an arm whose sleeve ends at a bin.
+
+    Every place takes the colour of its own kind nearby, so that a hand before the arm does not make rings.
+    """
+    place = torch.arange(_BINS, device=skin.device)
+    out = torch.where((place < end)[:, None], arm.sleeve, skin)
+    for k in range(_BINS):
+        kind = arm.colours[((arm.bins - k).abs() <= _NEARBY) & (arm.naked == (k >= end))]
+        if len(kind) >= _FEW:
+            colour = kind.median(0).values
+            out[k] = _in_light_of(colour, skin) if k >= end else colour
+    return out
+
+
+def _in_light_of(colour: Tensor, skin: Tensor) -> Tensor:
+    """A skin's colour (3,) no darker than _SHADE of the hand's (3,): what lay in a sleeve's shadow comes out of it."""
+    here, there = ((c / 2 + 0.5).clamp_min(0.01).square() for c in (colour, skin))
+    share = float(here.sum() / there.sum()) / _SHADE
+    return colour if share >= 1 else torch.lerp(skin, colour, share)
+
+
+def _sleeve_end(arms: list[_Arm], hand_seen: bool) -> int:
+    """The bin from which arms are bare, on both sides alike: as few texels as possible on the wrong side of it.
+
+    Nothing tells between the last of the sleeve and the first of the skin: the middle. Arms without any skin have long
+    sleeves, unless a hand is seen and the sleeve was last seen above the elbow.
+    """
+    if not arms:
+        return _BINS
+    bins, naked, sure = (torch.cat([arm[k] for arm in arms]) for k in (0, 2, 3))
+    bare, sleeve = (torch.bincount(bins[kind], minlength=_BINS).float() for kind in (naked, ~naked))
+    if float(bare.sum()) < _FEW:
+        last = int((sleeve >= _FEW).nonzero().max()) if bool((sleeve >= _FEW).any()) else 0
+        return last + 1 if hand_seen and last < _ELBOW else _BINS
+    sleeve, none = torch.bincount(bins[sure & ~naked], minlength=_BINS).float(), bare.new_zeros(1)
+    wrong = torch.cat([none, bare.cumsum(0)]) + torch.cat([sleeve.flip(0).cumsum(0).flip(0), none])
+    best = (wrong <= wrong.min() + 1).nonzero().squeeze(1)
+    return int(best[len(best) // 2])

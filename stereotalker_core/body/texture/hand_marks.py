@@ -1,0 +1,173 @@
+"""What a hand has that no portrait shows: nails, creases of the joints, lines of the palm, and its paler inner side.
+
+Everything is a factor on the linear colour of this person's skin, laid out once on the mean body; both hands are alike.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..model import HalfBody
+
+_FINGERS = ((1, 2, 3, 4), (5, 6, 7, 8), (9, 10, 11, 12), (13, 14, 15, 16), (17, 18, 19, 20))  # OpenPose's joints
+_NAIL = (0.42, 0.97)  # share of the last phalanx, from its joint, that the nail covers
+_NAIL_WIDTH = (0.0068, 0.0056, 0.0058, 0.0054, 0.0046)  # m, half, thumb to little finger
+_NAIL_TONE, _NAIL_EDGE, _NAIL_RIM = (1.30, 1.18, 1.18), (1.6, 1.7, 1.75), 0.6
+_CREASE, _WRINKLE = 0.0017, 0.0036  # m: width of a crease, distance of the wrinkles on a joint's back
+_PALM_TONE = (1.12, 1.00, 0.98)
+_KNUCKLE_TONE = (0.99, 0.88, 0.86)
+_LINES = (  # of the palm: shares of the way from the wrist to the middle knuckle, from index to little finger
+    ((0.92, 0.22), (0.80, 0.45), (0.74, 0.75), (0.74, 1.05)),
+    ((0.76, -0.08), (0.68, 0.30), (0.56, 0.62), (0.46, 0.86)),
+    ((0.76, -0.08), (0.62, 0.16), (0.40, 0.34), (0.12, 0.38)),
+)
+
+
+def hand_marks(body: HalfBody, corners: Tensor, weight: Tensor, hands: Tensor) -> tuple[Tensor, Tensor]:
+    """Factors (N, 3) on the linear colour of hands' texels, 1 elsewhere, and how far (N,) they are of the palm's side.
+
+    corners (N, 3), weight (N, 3): the vertices of the texels and their barycentric weights; hands: (N,) bool.
+    """
+    at = hands.nonzero().squeeze(1)
+    point = (body.mean[corners[at]] * weight[at][..., None]).sum(1)
+    normal = (body.normals(body.mean[None])[0][corners[at]] * weight[at][..., None]).sum(1)
+    mirror = torch.where(point[:, :1] < 0, -1.0, 1.0) * point.new_tensor([1.0, 0, 0]) + point.new_tensor([0, 1.0, 1.0])
+    tint, palm = _marks(_joints(body), point * mirror, F.normalize(normal * mirror, dim=1))
+    whole, inner = torch.ones_like(weight), torch.zeros_like(weight[:, 0])
+    return whole.index_copy(0, at, tint.to(whole)), inner.index_copy(0, at, palm.to(inner))
+
+
+def marked(skin: Tensor, marks: Tensor, palm: Tensor) -> Tensor:
+    """Skin colours (n, 3) in [-1, 1] with marks (n, 3) and palms (n,), which are the paler the darker the skin is."""
+    linear = (skin / 2 + 0.5).clamp_min(0).square()
+    bright = linear.mean(1, keepdim=True)
+    paler = 1 + 1.6 * (1 - bright / 0.35).clamp(0, 1) * palm[:, None]
+    tone = 1 + (linear.new_tensor(_PALM_TONE) - 1) * palm[:, None]
+    grey = (linear.amax(1) - linear.amin(1)) / linear.amax(1).clamp_min(1e-3)  # of a grey picture marks have no colour
+    factor = marks * tone
+    factor = torch.lerp(factor.mean(1, keepdim=True).expand_as(factor), factor, (grey / 0.3).clamp(0, 1)[:, None])
+    return (linear * factor * paler).clamp(0, 1).sqrt() * 2 - 1
+
+
+def _joints(body: HalfBody) -> Tensor:
+    """(21, 3): the joints of the left hand of the mean body."""
+    rest = body.rest(body.mean.new_zeros(1, body.n_shape))
+    posed = body.pose(rest, body.mean.new_zeros(1, 49, 3), body.mean.new_zeros(1, 52))
+    return body.keypoints(posed.vertices, posed.bones)[0, [body.keypoint_index[f"hand.L.{k}"] for k in range(21)]]
+
+
+def _marks(joints: Tensor, point: Tensor, normal: Tensor) -> tuple[Tensor, Tensor]:
+    """`hand_marks` of points (n, 3) with normals (n, 3) of a left hand with joints (21, 3)."""
+    back = F.normalize(torch.linalg.cross(joints[5] - joints[0], joints[17] - joints[0]), dim=0)
+    starts, ends = _phalanges(joints)
+    finger, along, away = _nearest(point, starts, ends)  # (n,) phalanx 0..14, metres from its joint, distance
+    metacarpal = _nearest(point, joints[[0] * 4], joints[[5, 9, 13, 17]])[2]
+    on_finger = (away < metacarpal).to(point)
+    tint = torch.ones_like(point)
+    dorsal = torch.stack([_dorsal(joints, back, k) for k in range(15)])[finger]
+    facing = (normal * dorsal).sum(1)
+    palm = ((-facing - 0.05) / 0.35).clamp(0, 1) * on_finger + ((-(normal @ back) - 0.0) / 0.35).clamp(0, 1) * (
+        1 - on_finger
+    )
+    tint = tint * _creases(joints, point, facing, on_finger)
+    knuckles = torch.exp(-((torch.cdist(point, joints[[5, 9, 13, 17]]).amin(1) - 0.008).clamp_min(0) / 0.006).square())
+    red = knuckles * ((normal @ back) / 0.5).clamp(0, 1)
+    tint = tint * (1 + (point.new_tensor(_KNUCKLE_TONE) - 1) * red[:, None])
+    tint = tint * (1 - 0.32 * _palm_lines(joints, point, back) * palm * (1 - on_finger))[:, None]
+    axis = F.normalize(ends - starts, dim=1)[finger]
+    side = (normal * torch.linalg.cross(axis, dorsal)).sum(1).abs()
+    tint = tint * (1 - 0.16 * side.square() * on_finger)[:, None]  # fingers shade each other
+    for k in range(5):
+        tint = _with_nail(tint, point, facing, finger == 3 * k + 2, starts[3 * k + 2], ends[3 * k + 2], dorsal, k)
+    return tint, palm
+
+
+def _phalanges(joints: Tensor) -> tuple[Tensor, Tensor]:
+    """Both ends (15, 3) of the phalanges; those of a finger follow each other."""
+    chain = [(a, b) for row in _FINGERS for a, b in zip(row, row[1:], strict=False)]
+    return joints[[a for a, _ in chain]], joints[[b for _, b in chain]]
+
+
+def _nearest(point: Tensor, start: Tensor, end: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The nearest of segments (K, 3) to points (n, 3): its index, metres from its start, distance."""
+    axis = end - start
+    length = axis.norm(dim=1)
+    along = ((point[:, None] - start) * axis).sum(2) / length
+    foot = start + (along / length).clamp(0, 1)[..., None] * axis
+    away, which = (point[:, None] - foot).norm(dim=2).min(1)
+    return which, along.gather(1, which[:, None])[:, 0], away
+
+
+def _dorsal(joints: Tensor, back: Tensor, phalanx: int) -> Tensor:
+    """(3,) unit: where the back of a phalanx faces; a thumb's lies across the hand."""
+    finger, k = divmod(phalanx, 3)
+    a, b = (joints[_FINGERS[finger][k + i]] for i in range(2))
+    axis = F.normalize(b - a, dim=0)
+    towards = back if finger else F.normalize(0.45 * back + F.normalize(joints[5] - joints[17], dim=0), dim=0)
+    return F.normalize(towards - (towards @ axis) * axis, dim=0)
+
+
+def _creases(joints: Tensor, point: Tensor, facing: Tensor, on_finger: Tensor) -> Tensor:
+    """(n, 3): factors of the creases inside the joints of the fingers and of the wrinkles on their backs."""
+    out = torch.ones_like(point)
+    inner, outer = ((-facing) / 0.4).clamp(0, 1), (facing / 0.5).clamp(0, 1)
+    for row in _FINGERS:
+        for k in range(3):
+            a, joint, b = (joints[row[k - 1]] if k else joints[0]), joints[row[k]], joints[row[k + 1]]
+            axis = F.normalize(F.normalize(b - joint, dim=0) + F.normalize(joint - a, dim=0), dim=0)
+            offset = point - joint
+            along = offset @ axis
+            near = ((0.016 - (offset - along[:, None] * axis).norm(dim=1)) / 0.004).clamp(0, 1) * on_finger
+            line = torch.exp(-(along / _CREASE).square())
+            out = out * (1 - 0.38 * line * inner * near)[:, None]
+            if k == 0:
+                continue
+            wrinkles = sum(torch.exp(-((along - s * _WRINKLE) / (0.7 * _CREASE)).square()) for s in (-1, 0, 1))
+            out = out * (1 - 0.20 * wrinkles * outer * near)[:, None]
+            red = torch.exp(-(along / 0.007).square()) * outer * near
+            out = out * (1 + (point.new_tensor(_KNUCKLE_TONE) - 1) * red[:, None])
+    return out
+
+
+def _palm_lines(joints: Tensor, point: Tensor, back: Tensor) -> Tensor:
+    """(n,) in [0, 1]: the three lines of the palm."""
+    up = joints[9] - joints[0]
+    across = joints[17] - joints[5]
+    across = across - (across @ up) / (up @ up) * up
+    origin = joints[0] + ((joints[5] - joints[0]) @ across) / (across @ across) * across
+    place = torch.stack([(point - joints[0]) @ up / up.norm(), (point - origin) @ across / across.norm()], 1)
+    size = torch.stack([up.norm(), across.norm()])
+    out = torch.zeros_like(place[:, 0])
+    for line in _LINES:
+        knots = place.new_tensor(line) * size
+        away = _nearest(place, knots[:-1], knots[1:])[2]
+        out = torch.maximum(out, torch.exp(-(away / (1.1 * _CREASE)).square()))
+    return out
+
+
+def _with_nail(
+    tint: Tensor,
+    point: Tensor,
+    facing: Tensor,
+    own: Tensor,
+    start: Tensor,
+    end: Tensor,
+    dorsal: Tensor,
+    finger: int,
+) -> Tensor:
+    """Factors (n, 3) with the nail of one finger, whose last phalanx goes from start to end."""
+    axis, length = F.normalize(end - start, dim=0), (end - start).norm()
+    offset = point - start
+    aside = (offset * torch.linalg.cross(axis.expand_as(dorsal), dorsal)).sum(1)
+    low, high, half = _NAIL[0] * length, _NAIL[1] * length, _NAIL_WIDTH[finger]
+    along = offset @ axis - (low + high) / 2
+    corner = 0.6 * half
+    dx, dy = (aside.abs() - half + corner).clamp_min(0), (along.abs() - (high - low) / 2 + corner).clamp_min(0)
+    away = (dx.square() + dy.square()).sqrt() - corner  # m outside the rounded plate
+    there = own * ((facing - 0.25) / 0.2).clamp(0, 1)
+    plate = (0.5 - away / 0.0012).clamp(0, 1) * there
+    rim = torch.exp(-((away - 0.0004) / 0.0009).square()) * there
+    edge = ((along - (high - low) / 2 + 0.0024) / 0.0012).clamp(0, 1)[:, None]
+    tone = torch.lerp(tint.new_tensor(_NAIL_TONE).expand_as(tint), tint.new_tensor(_NAIL_EDGE).expand_as(tint), edge)
+    tint = torch.lerp(tint, tone, plate[:, None])
+    return tint * (1 - (1 - _NAIL_RIM) * rim * (1 - plate))[:, None]

@@ -1,0 +1,136 @@
+"""Texture lift: the portrait's pixels carried to the body's texture atlas, with the visibility of every texel.
+
+Unseen texels take the mirrored point's colour, then that of the seen surface most like them (near, same part, turned
+the same way), so that sleeves end where they end and hair stays hair. What an eye or an open mouth shows stays; what
+they hide comes from the same eye's colours or from a template. Lids take the colour of the skin around them, but for
+the line of their lashes; clothes near a hand take that of the mirrored place: neither shows itself.
+"""
+
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from ..model import HalfBody, Posed
+from .clothes import cloth_of, drawn_clothes
+from .fill import LARGEST_SIDE, levelled, lid_colours, plain_priors, registered_priors, sharpened, skin_colour, to_atlas
+from .fill_limbs import bare_arms_on_clothes, cloth_colour, clothes_on_bare_arms, seen_arms
+from .hand_marks import marked
+from .light import UNLIT, find_light, softened
+from .portrait_view import PortraitView, Trust
+from .texels import ATLAS, Lifter
+
+_SURE = 0.9  # visibility from which an eye or a tooth counts as seen where the fit may be off by a pixel
+
+
+def lift_portrait(
+    body: HalfBody,
+    image: Tensor,
+    mask: Tensor,
+    posed: Posed,
+    world_to_camera: Tensor,
+    intrinsics: Tensor,
+    size: int = ATLAS,
+    lifter: Lifter | None = None,
+    trust: Trust | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Carry a portrait onto the atlas of a posed body.
+
+    body: the half body.
+    image: the portrait (3, H, W) in [-1, 1].
+    mask: of the person (1, H, W) in [0, 1].
+    posed: the portrait's pose with its shell, batch 1.
+    world_to_camera: (4, 4).
+    intrinsics: (3, 3) in pixels of the image.
+    size: texels A a side of the atlas; `lifter` has its own.
+    lifter: the texel table, for callers that lift many portraits.
+    trust: what of the fit may be believed.
+
+    Returns the atlas (3, A, A), filled everywhere, and visibility (1, A, A) in [0, 1] of texels really seen (symmetric
+    and template colours count as unseen).
+    """
+    lifter = lifter if lifter is not None else Lifter(body, size)
+    return _lift(body, lifter, PortraitView(body, image, mask, posed, world_to_camera, intrinsics, trust or Trust()))
+
+
+def lift_unlit(
+    body: HalfBody,
+    image: Tensor,
+    mask: Tensor,
+    posed: Posed,
+    world_to_camera: Tensor,
+    intrinsics: Tensor,
+    size: int = ATLAS,
+    lifter: Lifter | None = None,
+    trust: Trust | None = None,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Carry a portrait onto an atlas that is free of its shading; arguments as in `lift_portrait`.
+
+    Returns atlas, visibility and light (4,): `light.relit(texel, light.shade(normal, light))` shades it for any pose.
+    Holes are filled before the shading, so that an arm's unlit side does not lend its darkness. Where no light is found
+    (None) the atlas is lift_portrait's.
+    """
+    lifter = lifter if lifter is not None else Lifter(body, size)
+    view = PortraitView(body, image, mask, posed, world_to_camera, intrinsics, trust or Trust())
+    vertex = torch.arange(body.n_vertices, device=image.device)[:, None].expand(-1, 3)
+    colour, seen = view.sample(vertex, body.mean.new_tensor([1.0, 0.0, 0.0]).expand(len(vertex), 3))
+    unlit = torch.zeros(len(body.part_names), dtype=torch.bool, device=image.device)
+    unlit[[body.part_index[name] for name in UNLIT]] = True
+    light = find_light(colour, seen, view.normal, body.mean, lifter.vertex_part, body.mirror, unlit)
+    if light is not None and view.trust.registered:
+        light = softened(light, view.normal[seen > _SURE])
+    view.light = light
+    return *_lift(body, lifter, view), light
+
+
+def _lift(body: HalfBody, lifter: Lifter, view: PortraitView) -> tuple[Tensor, Tensor]:
+    trust = view.trust
+    kinds = (lifter.limbs, lifter.hands, lifter.head)
+    inner = torch.where(lifter.templated, lifter.part, -1)
+    colour, seen = view.sample(lifter.corners, lifter.weight, *kinds, inner)
+    shut = torch.where(lifter.left, *(torch.tensor(s, device=seen.device) for s in trust.shut))
+    lids = (lifter.eyelids if trust.registered else lifter.unfolded.to(seen)) * ~shut
+    photo = seen * _own(lifter, seen, shut, trust) * (1 - lids)
+    if not trust.hands:
+        photo = photo * ~lifter.hands
+    skin = skin_colour(body, lifter, colour, photo)
+    there = body.mirror[lifter.corners]
+    mirrored, seen_there = view.sample(there, lifter.weight, *kinds)
+    if trust.registered:
+        place = (lifter.weight, lifter.dressed, lifter.shoulders)
+        beside, beside_there = (view.beside_arms(corners, *place) for corners in (lifter.corners, there))
+        cloth = cloth_colour(lifter, colour, photo, beside)
+        photo = photo * ~bare_arms_on_clothes(lifter, colour, cloth, skin, beside)
+        seen_there = seen_there * ~bare_arms_on_clothes(lifter, mirrored, cloth, skin, beside_there)
+        arms = seen_arms(lifter, colour, photo, skin)
+        photo = photo * ~clothes_on_bare_arms(lifter, arms, colour)
+        seen_there = seen_there * ~clothes_on_bare_arms(lifter, arms, mirrored)
+        seen_there = seen_there * ~(lifter.dressed & view.outside(lifter.corners, lifter.weight))
+        mirrored = levelled(lifter, colour, mirrored, photo * seen_there * ~lifter.templated)
+    other = seen_there * (1 - photo) * (trust.hands | ~lifter.hands) * (lids == 0) * ~lifter.templated
+    confidence = photo + other
+    filled = (colour * photo[:, None] + mirrored * other[:, None]) / confidence.clamp_min(1e-4)[:, None]
+    if trust.registered:
+        filled = torch.lerp(filled, lid_colours(lifter, colour, photo), lids[:, None])
+        confidence = torch.where(lids > 0, torch.ones_like(confidence), confidence)
+    if not trust.hands:
+        bare = skin.expand(int(lifter.hands.sum()), 3)
+        drawn = marked(bare, lifter.hand_tint[lifter.hands], lifter.palm[lifter.hands]) if trust.registered else bare
+        filled[lifter.hands], confidence[lifter.hands] = drawn, 1.0
+    known = (lifter, body.n_vertices, colour, photo, filled, confidence, skin)
+    if not trust.registered:
+        return to_atlas(lifter, *plain_priors(*known), photo)
+    picture = cloth_of(view, lifter, cloth, skin)
+    draw = None if picture is None else partial(drawn_clothes, view, lifter, picture)
+    atlas, visibility = to_atlas(lifter, *registered_priors(*known, draw), photo)
+    crisp = torch.zeros_like(visibility).flatten().index_copy(0, lifter.texel, lifter.dressed.to(visibility))
+    crisp = torch.maximum(visibility, crisp.view_as(visibility))  # drawn clothes are looked up twice, too
+    fineness = view.fineness * min(1.0, LARGEST_SIDE / max(view.rows, view.columns))
+    return sharpened(atlas, crisp, fineness), visibility
+
+
+def _own(lifter: Lifter, seen: Tensor, shut: Tensor, trust: Trust) -> Tensor:
+    """(N,) bool: texels that may show what the photograph shows there. A registered mouth shows its own teeth."""
+    if trust.registered:
+        return ~(lifter.eyes & shut) & (lifter.part != lifter.lashes)
+    return ~lifter.templated | lifter.eyes & (seen > _SURE)

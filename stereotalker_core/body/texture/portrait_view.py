@@ -1,0 +1,237 @@
+"""The portrait's camera: the colour that it shows at a surface point, and whether the point was really seen.
+
+A point was seen where it faces the camera, is the nearest surface there, lies inside the person's mask and not on a
+depth edge.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...geometry.projection import project
+from ...pixels.dilation import largest_around
+from ...shapes import dims
+from ..model import HalfBody, Posed
+from ..rasterize import Fragments, rasterize
+from .light import relit, shade
+
+_RAMP = (0.12, 0.15)  # cosine to the camera from which on surface is trusted, and over which trust grows
+_HEAD_RAMP = 0.45  # the same growth on the head: a fit is off by a pixel, and beside the face is hair
+_EXACT_RAMP = (0.06, 0.12)  # both where the surface was registered to the pixel
+_LIMB_RAMP = (0.05, 0.35)  # both on arms and hands, whose depth nobody knows well
+# m around hands in which nothing else shows itself: registered, located only, not located
+_EXACT_MARGIN, _HAND_MARGIN, _HAND_DOUBT = 0.010, 0.005, 0.03
+_ARM_BREADTH = 0.08  # m beside an arm in which its skin may be taken for the trunk
+_UPPER_ARM_BREADTH = 0.03  # the same beside an upper arm, which the outline holds
+_NEAR, _EXACT_NEAR = 0.010, 0.004  # m behind the nearest surface that still count as it; where registered
+_DEPTH_EDGE, _EXACT_EDGE = 0.04, 0.02  # m between neighbouring pixels; where registered
+_LARGEST = 1536  # px; a larger portrait holds more than the atlas can
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What of a fit may be believed.
+
+    hands: the fingers were located; otherwise hands take the colour of the face, for they show the clothes.
+    registered: the surface lies on the face and the outline that were seen, to a pixel.
+    shut: the (left, right) eye is shut in the portrait, so that its lids show themselves.
+    absent: parts that are not in the picture and hide nothing, whatever the pose says: hands behind the back.
+    """
+
+    hands: bool = True
+    registered: bool = False
+    shut: tuple[bool, bool] = (False, False)
+    absent: tuple[str, ...] = ()
+
+
+class PortraitView:
+    """Samples colour and visibility at surface points; free of shading once `light` is set."""
+
+    light: Tensor | None = None
+
+    def __init__(
+        self,
+        body: HalfBody,
+        image: Tensor,
+        mask: Tensor,
+        posed: Posed,
+        camera: Tensor,
+        intrinsics: Tensor,
+        trust: Trust,
+    ):
+        """Rasterise the posed body as the portrait's camera sees it.
+
+        body: the half body.
+        image: the portrait (3, H, W) in [-1, 1].
+        mask: of the person (1, H, W) in [0, 1].
+        posed: the portrait's pose with its shell, batch 1.
+        camera: world_to_camera (4, 4).
+        intrinsics: (3, 3) in pixels of the image.
+        trust: what of the fit may be believed.
+        """
+        known = dims(image, "3 H W")
+        dims(mask, "1 H W", **known)
+        dims(posed.vertices, "1 V 3", V=body.n_vertices)
+        image, mask, intrinsics = _fit_size(image, mask, intrinsics)
+        self.rows, self.columns = image.shape[-2:]
+        self.image, self.trust = image, trust
+        pixels = project(posed.vertices, camera[None], intrinsics)
+        ids = body.triangle_part.new_tensor([body.part_index[n] for n in trust.absent])
+        there = (~torch.isin(body.triangle_part, ids)).nonzero().squeeze(1)
+        fragments = rasterize(pixels, body.triangles[there], (self.rows, self.columns))
+        triangle = torch.where(fragments.triangle >= 0, there[fragments.triangle.clamp_min(0)], fragments.triangle)
+        fragments = fragments._replace(triangle=triangle)
+        depth = fragments.depth[0]
+        rotation = camera[:3, :3]
+        self.normal = body.normals(posed.vertices)[0]  # (V, 3) in world axes
+        normal = self.normal @ rotation.T
+        point = posed.vertices[0] @ rotation.T + camera[:3, 3]
+        facing = -(normal * F.normalize(point, dim=1)).sum(1)
+        self.vertex = torch.cat([point, facing[:, None]], 1)  # (V, 4)
+        self.focal, self.centre = intrinsics.diagonal()[:2], intrinsics[:2, 2]
+        covered = (depth > 0) & (mask[0] > 0.5)
+        z = torch.where(depth > 0, depth, depth.new_full((), 99.0))[None, None]
+        # a depth edge inside the person, not the outline, when the surface lies on it
+        inner = torch.where(depth > 0, depth, depth.new_zeros(()))[None, None] if trust.registered else z
+        spread = largest_around(inner, 1) + largest_around(-z, 1)
+        inside = covered.float()[None, None]
+        if not trust.registered:
+            inside = -largest_around(-inside, 1)
+        clear = 1 - self._near(body, fragments, ("hand.L", "hand.R"), self._margin(trust))
+        self.arms = self._near(body, fragments, ("arm.L", "arm.R", "hand.L", "hand.R"), _ARM_BREADTH)[0, 0]
+        self.forearms = self._near(body, fragments, ("hand.L", "hand.R"), _ARM_BREADTH, _fore(body))[0, 0]
+        upper = self._near(body, fragments, ("arm.L", "arm.R"), _UPPER_ARM_BREADTH)[0, 0]
+        self.limbs = torch.maximum(self.forearms, upper)
+        trusted = inside * (spread < (_EXACT_EDGE if trust.registered else _DEPTH_EDGE))
+        parts = torch.where(depth > 0, body.triangle_part[fragments.triangle[0].clamp_min(0)].to(z), -2)[None, None]
+        self.maps = torch.cat([z, trusted, clear, parts], 1)[0]  # depth; trusted; no hand near; part in front
+
+    @property
+    def fineness(self) -> float:
+        """Pixels a metre of the body in the picture."""
+        return float(self.focal[0] / self.vertex[:, 2].median())
+
+    @staticmethod
+    def _margin(trust: Trust) -> float:
+        if not trust.hands:
+            return _HAND_DOUBT
+        return _EXACT_MARGIN if trust.registered else _HAND_MARGIN
+
+    def _near(
+        self,
+        body: HalfBody,
+        fragments: Fragments,
+        parts: tuple[str, ...],
+        margin: float,
+        also: Tensor | None = None,
+    ) -> Tensor:
+        """(1, 1, H, W): 1 within `margin` metres of these parts, and of triangles (F,) bool, where they are seen."""
+        triangle = fragments.triangle[0]
+        ids = torch.tensor([body.part_index[n] for n in parts], device=triangle.device)
+        chosen = torch.isin(body.triangle_part, ids)
+        found = (triangle >= 0) & (chosen if also is None else chosen | also)[triangle]
+        if not bool(found.any()):
+            return found.float()[None, None]
+        radius = max(1, round(margin * float(self.focal[0] / fragments.depth[0][found].median())))
+        return largest_around(found.to(torch.uint8), radius)[None, None].to(self.image)
+
+    def beside_arms(self, corners: Tensor, weight: Tensor, where: Tensor, shoulders: Tensor) -> Tensor:
+        """(N,) bool: surface points (corners (N, 3), barycentric weight (N, 3)) that the picture shows near an arm.
+
+        where: (N,) bool, the points that are asked for; false at others.
+        shoulders: (N,) bool, points above the armpits, which an upper arm does not hide: near a forearm or a hand only.
+        """
+        out, where = torch.zeros_like(where), where.nonzero().squeeze(1)
+        corners, weight = corners.index_select(0, where), weight.index_select(0, where)
+        value = sum(self.vertex.index_select(0, corners[:, i]) * weight[:, i : i + 1] for i in range(3))
+        pixel = value[:, :2] / value[:, 2:3].clamp_min(1e-6) * self.focal + self.centre
+        cell = pixel.long().clamp_min(0).minimum(pixel.new_tensor([self.columns - 1, self.rows - 1]).long())
+        near = torch.where(
+            shoulders.index_select(0, where), *(m[cell[:, 1], cell[:, 0]] > 0.5 for m in (self.forearms, self.limbs))
+        )
+        return out.index_copy(0, where, near)
+
+    def place(self, corners: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Pixels (N, 2) of surface points, the cosine (N,) to the camera, and normals (N, 3) in world axes."""
+        value = sum(self.vertex.index_select(0, corners[:, i]) * weight[:, i : i + 1] for i in range(3))
+        normal = sum(self.normal.index_select(0, corners[:, i]) * weight[:, i : i + 1] for i in range(3))
+        pixel = value[:, :2] / value[:, 2:3].clamp_min(1e-6) * self.focal + self.centre
+        return pixel, value[:, 3], F.normalize(normal, dim=1)
+
+    def outside(self, corners: Tensor, weight: Tensor) -> Tensor:
+        """(N,) bool: surface points (corners (N, 3), barycentric weight (N, 3)) beyond the picture's edges."""
+        pixel, _, _ = self.place(corners, weight)
+        return ((pixel <= 1) | (pixel >= pixel.new_tensor([self.columns, self.rows]) - 1)).any(1)
+
+    def sample(
+        self,
+        corners: Tensor,
+        weight: Tensor,
+        limb: Tensor | None = None,
+        hand: Tensor | None = None,
+        head: Tensor | None = None,
+        inner: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Look at surface points.
+
+        corners: (N, 3) vertices of their triangles.
+        weight: (N, 3) barycentric.
+        limb: (N,) bool, points of arms and hands.
+        hand: (N,) bool, points of hands; all others are not trusted near one (arms are, unless registered).
+        head: (N,) bool, points of the head.
+        inner: (N,) the part of points of eyes, teeth and the mouth, -1 for others; what lies a lid's thickness behind
+            the nearest surface counts as seen only where that is the same part.
+
+        Returns colours (N, 3) of the image and visibility (N,) in [0, 1].
+        """
+        value = sum(self.vertex.index_select(0, corners[:, i]) * weight[:, i : i + 1] for i in range(3))
+        pixel = value[:, :2] / value[:, 2:3].clamp_min(1e-6) * self.focal + self.centre
+        size = pixel.new_tensor([self.columns, self.rows])
+        colour = F.grid_sample(
+            self.image[None], (pixel / size * 2 - 1)[None, None], padding_mode="border", align_corners=False
+        )[0, :, 0].T
+        if self.light is not None:
+            normal = sum(self.normal.index_select(0, corners[:, i]) * weight[:, i : i + 1] for i in range(3))
+            colour = relit(colour, 1 / shade(F.normalize(normal, dim=1), self.light))
+        inside = ((pixel > 1) & (pixel < size - 1)).all(1)
+        cell = pixel.long().clamp_min(0).minimum(size.long() - 1)
+        known = self.maps.flatten(1).index_select(1, cell[:, 1] * self.columns + cell[:, 0])
+        depth, trusted, clear, part = known
+        exact = self.trust.registered
+        clothed = hand if exact else limb  # arms, too, are doubted near a hand where everything else is known
+        if clothed is not None:
+            trusted = trusted * torch.where(clothed, 1.0, clear)
+        if inner is not None and exact:
+            trusted = trusted * ((inner < 0) | (inner == part))
+        reach = value.new_full((), _EXACT_NEAR if exact else _NEAR)
+        near = ((value[:, 2] - depth) < reach) & inside
+        least, ramp = self._ramps(limb, head)
+        return colour, ((value[:, 3] - least) / ramp).clamp(0, 1) * trusted * near
+
+    def _ramps(self, limb: Tensor | None, head: Tensor | None) -> tuple[Tensor | float, Tensor | float]:
+        """The cosine from which on points are trusted, and over which trust grows."""
+        if not self.trust.registered:
+            return _RAMP[0], _RAMP[1] if head is None else torch.where(head, _HEAD_RAMP, _RAMP[1])
+        if limb is None:
+            return _EXACT_RAMP
+        least, reach = (torch.where(limb, a, b) for a, b in zip(_LIMB_RAMP, _EXACT_RAMP, strict=True))
+        return least, reach
+
+
+def _fore(body: HalfBody) -> Tensor:
+    """(F,) bool: triangles of the forearms."""
+    bones = [body.bone_index[f"{bone}.{side}"] for bone in ("lowerarm01", "lowerarm02") for side in "LR"]
+    return (body.skin_weights[:, bones].sum(1) > 0.5)[body.triangles].all(1)
+
+
+def _fit_size(image: Tensor, mask: Tensor, intrinsics: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    rows, columns = image.shape[-2:]
+    if max(rows, columns) <= _LARGEST:
+        return image, mask, intrinsics
+    factor = _LARGEST / max(rows, columns)
+    new = (max(1, round(rows * factor)), max(1, round(columns * factor)))
+    both = F.interpolate(torch.cat([image, mask])[None], new, mode="bilinear", antialias=True, align_corners=False)[0]
+    scale = intrinsics.new_tensor([new[1] / columns, new[0] / rows, 1.0])
+    return both[:3], both[3:], intrinsics * scale[:, None]

@@ -1,0 +1,1 @@
+"""Many `talk` lines: lists, shards, clusters."""

@@ -1,0 +1,204 @@
+"""The batch on a Ray cluster: actors hold the networks, long clips are spread as frame ranges, lost work is done again.
+
+Needs `pip install 'stereotalker[ray]'` on all machines, and a folder that all of them see (inputs and results).
+"""
+
+import argparse
+import copy
+import os
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ...shapes import FPS
+from ...video.rendering.ranges import shares
+from ...video.writing.containers import STREAMED
+from ...video.writing.join import join_parts
+from ...video.writing.parts import GRID
+from ..talking.line import message
+from .jobs import Job, attempt, mark_done
+
+TRIES = 3  # of one piece of work that takes its worker down
+AHEAD = 2  # pieces a worker has waiting: the list is not poured into the cluster at once
+
+
+@dataclass
+class Work:
+    """A whole job, or one frame range of it."""
+
+    job: Job
+    args: argparse.Namespace
+    tries: int = 0
+
+
+@dataclass
+class Progress:
+    """What has come back of one job."""
+
+    pieces: int
+    reports: list[dict] = field(default_factory=list)
+    paths: list[Path] = field(default_factory=list)
+    fault: str = ""
+
+
+class Worker:
+    """An actor: makes clips with networks that it loads once."""
+
+    def __init__(self) -> None:
+        from ..talking.progress import ProgressLine
+        from ..talking.workshop import Workshop
+
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+        self.workshop, self.silent = Workshop(), ProgressLine(enabled=False)
+
+    def process(self) -> int:
+        """The number of its process."""
+        return os.getpid()
+
+    def make(self, args: argparse.Namespace) -> tuple[dict | None, str]:
+        """(report, "") of a clip or a part of one, or (None, what is wrong with it)."""
+        from ..talking.talk import make_clip
+
+        try:
+            return make_clip(args, self.workshop, self.silent), ""
+        except (ValueError, OSError, RuntimeError) as error:
+            return None, message(error)
+
+
+def work_of(job: Job, split: float) -> list[Work]:
+    """One piece, or frame ranges of about `split` seconds for a long clip whose parts can be joined."""
+    args = copy.copy(job.args)
+    args.out = str(Path(args.out).absolute())
+    if args.frames or job.out.suffix.lower() not in STREAMED or not (args.audio or args.motion):
+        return [Work(job, args)]
+    count = _frames(args)
+    parts = min(-(-count // max(GRID, round(split * FPS))), -(-count // GRID))
+    if parts < 2:
+        return [Work(job, args)]
+    found = []
+    for first, stop in shares(count, parts, GRID):
+        part = copy.copy(args)
+        out = Path(args.out)
+        part.out = str(out.with_name(f".{out.stem}.{first:07d}-{stop:07d}{out.suffix}"))
+        part.frames, part.save_motion, part.save_identity = f"{first}:{stop}", None, None
+        found.append(Work(job, part))
+    return found
+
+
+def _frames(args: argparse.Namespace) -> int:
+    """Frames of the clip; 0 where its input cannot be read, which the worker will say."""
+    from ...audio.load import load_audio
+    from ...motion.files.io import load_motion
+
+    try:
+        return len(load_motion(args.motion)) if args.motion else load_audio(args.audio).frame_count()
+    except (ValueError, OSError):
+        return 0
+
+
+def connect(address: str, ray) -> None:
+    """Join a cluster: "auto" an existing one, "local" a new one on this machine, else an address. ValueError: none."""
+    settings = {"log_to_driver": False, "logging_level": "error", "include_dashboard": False}
+    try:
+        if address == "local":
+            ray.init(**settings)
+        else:
+            ray.init(address=address, **{k: v for k, v in settings.items() if k != "include_dashboard"})
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise ValueError(
+            f"no Ray cluster at {address!r} ({' '.join(str(error).split())[:120]}); --ray local"
+        ) from error
+
+
+def spread(jobs: list[Job], address: str, workers: int | None, split: float) -> Iterator[tuple[Job, str, str]]:
+    """Each job with what came of it, in the order of the list; ValueError where Ray or its cluster is missing."""
+    try:
+        import ray
+    except ImportError as error:
+        raise ValueError("--ray needs Ray: pip install 'stereotalker[ray]'") from error
+    connect(address, ray)
+    resources = ray.cluster_resources()
+    gpus = int(resources.get("GPU", 0))
+    count = workers or gpus or int(resources.get("CPU", 1))
+    needs = {"num_gpus": 1} if gpus and count <= gpus else {"num_cpus": 1}
+    environment = {"env_vars": {"OMP_NUM_THREADS": "1"}}
+    make = ray.remote(max_restarts=0, runtime_env=environment, **needs)(Worker).remote
+    try:
+        yield from _scheduled(ray, make, count, jobs, split)
+    finally:
+        ray.shutdown()
+
+
+def _scheduled(ray, make, count: int, jobs: list[Job], split: float) -> Iterator[tuple[Job, str, str]]:
+    """Hand out work, never more than AHEAD pieces a worker; give results in order; do lost work again."""
+    todo: deque[Work] = deque()
+    source, ready = iter(jobs), {}
+    progress: dict[int, Progress] = {}
+    actors = [make() for _ in range(count)]
+    running: dict = {}  # reference -> (work, place of the actor, the actor)
+    load = dict.fromkeys(range(len(actors)), 0)
+    order, more = iter(jobs), True
+    expected = next(order, None)
+    while more or todo or running:
+        while more and len(todo) < len(actors) and len(ready) < 8 * len(actors):
+            job = next(source, None)
+            more = job is not None
+            if job is None:
+                break
+            pieces = [] if job.fault else work_of(job, split)
+            progress[job.number] = Progress(len(pieces), paths=[Path(work.args.out) for work in pieces])
+            todo.extend(pieces)
+            if job.fault:
+                ready[job.number] = ("failed", job.fault)
+        while todo and min(load.values()) < AHEAD:
+            chosen = min(load, key=load.get)
+            work = todo.popleft()
+            running[actors[chosen].make.remote(work.args)] = (work, chosen, actors[chosen])
+            load[chosen] += 1
+        if running:
+            (reference, *_), _ = ray.wait(list(running), num_returns=1)
+            work, place, actor = running.pop(reference)
+            load[place] -= 1
+            died = _take(ray, reference, work, todo, progress[work.job.number], ready)
+            if died and actors[place] is actor:  # once, though all that waited there has failed
+                actors[place] = make()  # one that Ray restarts refuses work until it is up again
+        while expected is not None and expected.number in ready:
+            yield expected, *ready.pop(expected.number)
+            expected = next(order, None)
+
+
+def _take(ray, reference, work: Work, todo: deque, progress: Progress, ready: dict) -> bool:
+    """Note what came of a piece of work; put it back where its worker died -> whether it did."""
+    died = False
+    try:
+        report, fault = ray.get(reference)
+    except ray.exceptions.RayActorError as error:
+        died = True
+        if work.tries + 1 < TRIES:
+            todo.appendleft(replace(work, tries=work.tries + 1))
+            return died
+        report, fault = None, f"its worker died {TRIES} times ({str(error).splitlines()[0][:80]})"
+    except ray.exceptions.RayTaskError as error:
+        report, fault = None, " ".join(str(error.cause).split())
+    progress.fault = progress.fault or fault
+    progress.reports.append(report or {})
+    if len(progress.reports) == progress.pieces:
+        failed = ("failed", progress.fault)
+        ready[work.job.number] = failed if progress.fault else _finished(work.job, progress)
+    return died
+
+
+def _finished(job: Job, progress: Progress) -> tuple[str, str]:
+    """Put the parts together and write the job down as done."""
+    if progress.pieces == 1:
+        mark_done(job, progress.reports[0])
+        return "done", f"{progress.reports[0]['frames']} frames"
+
+    def join(job: Job) -> dict:
+        whole = join_parts(progress.paths, job.out)
+        for path in progress.paths:
+            path.unlink(missing_ok=True)
+        return progress.reports[0] | {"out": str(job.out), "frames": whole.count, "complete": True}
+
+    return attempt(job, join)

@@ -1,0 +1,192 @@
+"""A list of clips to make: rows of a CSV or JSON Lines file -> `talk` lines, what is done already, what failed."""
+
+import argparse
+import csv
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...checkpoint import write_atomically
+from ..talking import outputs
+from ..talking.line import message, talk_parser
+
+OWN = ("out", "json", "resume", "quiet", "shard")  # options that the batch sets itself
+
+
+@dataclass(frozen=True)
+class Job:
+    """One clip: its number in the list, its `talk` line, the file it becomes; `fault` where the row is no such line."""
+
+    number: int
+    name: str
+    args: argparse.Namespace | None
+    fault: str = ""
+
+    @property
+    def out(self) -> Path:
+        return Path(self.args.out)
+
+    @property
+    def note(self) -> Path:
+        """Where it is written down that this job is done: beside the file."""
+        return self.out.with_name(f"{self.out.name.replace('%', '_')}.job.json")
+
+
+def read_jobs(path: str | Path, folder: str | Path, common: Sequence[str] = ()) -> list[Job]:
+    """Rows of a .csv (a header with names of options) or a .jsonl (an object a line) -> jobs.
+
+    common: words of `talk` for all of them; a row's own come later and win. Paths are relative to the list's folder.
+    FileNotFoundError, ValueError: no list, an empty one, columns that are no options. What is wrong with one row is
+    that job's fault alone.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no list of jobs at {path}")
+    rows = _csv(path) if path.suffix.lower() == ".csv" else _json_lines(path)
+    if not rows:
+        raise ValueError(f"{path} holds no job")
+    parser = talk_parser()
+    jobs = [_job(parser, number, row, path.parent, Path(folder), common) for number, row in enumerate(rows, 1)]
+    seen: dict[str, int] = {}
+    for i, job in enumerate(jobs):
+        if job.fault:
+            continue
+        first = seen.setdefault(job.name.lower(), job.number)
+        if first != job.number:
+            jobs[i] = Job(job.number, job.name, None, f"writes {job.name}, as job {first} does")
+    return jobs
+
+
+def _csv(path: Path) -> list[dict]:
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            rows = [row for row in reader if any(v and v.strip() for v in row.values() if isinstance(v, str))]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} is no CSV in UTF-8 ({error})") from error
+    _check_columns(path, reader.fieldnames or ())
+    return rows
+
+
+def _json_lines(path: Path) -> list[dict]:
+    if path.suffix.lower() not in (".jsonl", ".ndjson"):
+        raise ValueError(f"{path} must end in .csv or .jsonl")
+    rows = []
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no UTF-8 text ({error})") from error
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = {None: f"line {number} is no JSON"}
+        if not isinstance(row, dict):
+            row = {None: f"line {number} is no JSON object"}
+        if None not in row:
+            _check_columns(path, row)
+        rows.append(row)
+    return rows
+
+
+def _check_columns(path: Path, names: Sequence[str]) -> None:
+    known = {action.dest for action in _talk_actions(talk_parser()) if action.option_strings}
+    for name in names:
+        word = str(name).strip().lstrip("-").replace("-", "_")
+        if word not in known - {"help", "json", "quiet", "resume", "shard"}:
+            raise ValueError(f"{path}: {name!r} is no option of talk (see talk --help)")
+
+
+def _talk_actions(parser: argparse.ArgumentParser) -> list[argparse.Action]:
+    (commands,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+    return commands.choices["talk"]._actions
+
+
+def _job(parser, number: int, row: dict, base: Path, folder: Path, common: Sequence[str]) -> Job:
+    if None in row:  # a CSV row with more cells than columns, or a line that is no JSON object
+        fault = row[None] if isinstance(row[None], str) else "more cells than columns"
+        return Job(number, f"{number:04d}", None, fault)
+    flags = {a.dest for a in _talk_actions(parser) if a.nargs == 0}
+    words, name = ["talk", *common], ""
+    for key, value in row.items():
+        option = str(key).strip().lstrip("-").replace("-", "_")
+        text = "" if value is None else str(value).strip()
+        if option == "out":
+            name = text
+        elif option in flags:
+            words += [f"--{option.replace('_', '-')}"] if text.lower() in ("1", "true", "yes", "x") else []
+        elif text:
+            words.append(f"--{option.replace('_', '-')}={_placed(option, text, base)}")
+    name = name or _name(number, row)
+    out = folder / name
+    try:
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise ValueError(f"out {name!r} must be a name inside of the folder --out")
+        args = parser.parse_args([*words, f"--out={out}", "--quiet", "--resume"])
+        args.resume = out.suffix.lower() != ".gif"
+        if args.shard or args.json:
+            raise ValueError("--shard and --json belong to the batch, not to its jobs")
+        return Job(number, name, args)
+    except ValueError as error:
+        return Job(number, name, None, " ".join(str(error).split()))
+
+
+def _placed(option: str, text: str, base: Path) -> str:
+    """A file that a row names, relative to the list."""
+    if option == "transcript":
+        return f"@{base / text[1:]}" if text.startswith("@") else text
+    names_file = option in outputs.INPUTS or option in outputs.RESULTS
+    if option == "background" and (text in ("portrait", "transparent") or text.startswith("#")):
+        names_file = False
+    return str(base / text) if names_file else text
+
+
+def _name(number: int, row: dict) -> str:
+    """0007_portrait_recording.mp4"""
+    stems = [Path(str(row[key])).stem for key in ("identity", "portrait", "audio", "motion") if row.get(key)]
+    return "_".join([f"{number:04d}", *stems[:2]]) + ".mp4"
+
+
+def is_done(job: Job) -> bool:
+    """Whether this very job was finished by an earlier run: its note names what its frames depend on."""
+    try:
+        note = json.loads(job.note.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    there = job.out.exists() or job.out.suffix.lower() == ".png"
+    return there and note.get("job") == state_of(job)
+
+
+def state_of(job: Job) -> str:
+    """Digest of everything that the job's frames depend on, and of the frames asked for."""
+    known = outputs.fingerprint(job.args) | {"frames": str(job.args.frames)}
+    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+
+
+def mark_done(job: Job, report: dict) -> None:
+    """Write the note of a finished job: the report of `talk`, and what it was made from."""
+    text = json.dumps(report | {"job": state_of(job)}, indent=1) + "\n"
+    write_atomically(job.note, lambda name: Path(name).write_text(text, encoding="utf-8"))
+
+
+def share_of(jobs: list[Job], shard: tuple[int, int] | None) -> list[Job]:
+    """The jobs of shard I of N: every N-th, so that long and short ones are mixed."""
+    return jobs if shard is None else jobs[shard[0] - 1 :: shard[1]]
+
+
+def attempt(job: Job, make: Callable[[Job], dict]) -> tuple[str, str]:
+    """Do one job -> ("done" or "failed", one line). What is wrong with it harms no other one."""
+    if job.fault:
+        return "failed", job.fault
+    try:
+        report = make(job)
+    except (ValueError, OSError, RuntimeError) as error:
+        return "failed", message(error)
+    if not report["complete"]:
+        raise KeyboardInterrupt
+    mark_done(job, report)
+    return "done", f"{report['frames']} frames"

@@ -1,0 +1,66 @@
+"""From command-line words to the values the pipeline takes; every fault is a ValueError before work starts."""
+
+import re
+from pathlib import Path
+
+from torch import Tensor
+
+from ...audio.words import Word, read_words
+from ...image import Portrait, load_background
+from ...perception.keypoints import Keypoints, load_keypoints
+
+
+def parse_orbit(text: str) -> tuple[float, float]:
+    """ "-40:40" -> (-40.0, 40.0)."""
+    parts = text.split(":")
+    try:
+        start, end = map(float, parts)
+    except ValueError:
+        raise ValueError(f"--orbit takes two yaws like -40:40, got {text!r}") from None
+    return start, end
+
+
+def parse_size(text: str) -> int | tuple[int, int]:
+    """ "512" -> 512, "576x1024" (width x height, as films are named) -> (1024, 576): height, width."""
+    found = re.fullmatch(r"(\d+)(?:[xX](\d+))?", text.strip())
+    if not found:
+        raise ValueError(f"--size takes a number of pixels like 512, or WIDTHxHEIGHT like 576x1024, got {text!r}")
+    first, second = found.groups()
+    return int(first) if second is None else (int(second), int(first))
+
+
+def parse_background(text: str, size: tuple[int, int]) -> str | tuple[float, float, float] | Tensor:
+    """ "portrait", "#rrggbb" -> (r, g, b) in 0..1, or a picture file -> (3, H, W)."""
+    if text == "portrait":
+        return text
+    if text.startswith("#"):
+        if not re.fullmatch(r"#[0-9a-fA-F]{6}", text):
+            raise ValueError(f"a background colour has six hex digits like #00b140, got {text!r}")
+        red, green, blue = (int(text[i : i + 2], 16) / 255 for i in (1, 3, 5))
+        return red, green, blue
+    return load_background(text, size)
+
+
+def read_transcript(text: str | None) -> str | list[Word] | None:
+    """The words themselves, or @FILE that holds them; with their times where it is .json, .srt or .TextGrid."""
+    if text is None or not text.startswith("@"):
+        return text
+    path = Path(text[1:])
+    if path.suffix.lower() in (".json", ".srt", ".textgrid"):
+        return read_words(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no transcript at {path}")
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text ({error})") from error
+
+
+def read_keypoints(path: str | None, portrait: Portrait, person: int | None = None) -> Keypoints | None:
+    """Keypoints in pixels of the portrait file -> in pixels of the (maybe smaller) image that is processed."""
+    if path is None:
+        return None
+    height, width = portrait.source_size
+    keypoints = load_keypoints(path, width, height, person)
+    keypoints.check_inside(height, width)
+    return keypoints.scaled(portrait.image.shape[-1] / width)

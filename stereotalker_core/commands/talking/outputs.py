@@ -1,0 +1,168 @@
+"""What a clip is written to: options of `talk`, refusals before any work, the writer of each kind of file."""
+
+import argparse
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ... import __version__
+from ...pipeline import Scene
+from ...records import Audio
+from ...video.rendering.ranges import parse_frames, shares
+from ...video.writing.containers import PICTURES, QUALITIES, STREAMED, TRANSPARENT, format_for
+from ...video.writing.join import Part
+from ...video.writing.parts import GRID, ClipWriter
+from ...video.writing.pictures import GifWriter, PictureWriter, check_numbered
+from ...video.writing.provenance import container_tags
+from ...video.writing.writer import check_output
+
+KINDS = (*STREAMED, *PICTURES)
+INPUTS = ("portrait", "identity", "audio", "mask", "keypoints", "motion", "background", "transcript")
+RESULTS = ("out", "json", "save_motion", "save_identity")
+_IRRELEVANT = {*RESULTS, "run", "command", "quiet", "verbose", "resume", "shard", "frames", "device", "rest"}
+EXAMPLES = """examples:
+  talk --portrait me.jpg --audio hello.wav --out hello.mp4
+  talk --portrait me.jpg --audio hello.wav --out hello.mp4 --orbit -40:40 --size 512 --aspect 9:16
+  talk --portrait me.jpg --audio hello.wav --out hello.webm --background transparent
+  talk --portrait me.jpg --audio hello.wav --out hello.mp4 --save-identity me.safetensors
+  talk --identity me.safetensors --audio more.wav --out more.mp4 --resume
+  talk --identity me.safetensors --audio long.wav --out part1.mp4 --frames 0:1500
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare --identity, --frames and the options of the file."""
+    parser.epilog, parser.formatter_class = EXAMPLES, argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--identity", metavar="P.safetensors", help="a person who was fitted before, for --portrait")
+    parser.add_argument("--save-identity", metavar="P.safetensors", help="keep the fitted person for --identity")
+    parser.add_argument(
+        "--frames", metavar="A:B", help="only frames A to B - 1 of the clip; `join` puts parts together"
+    )
+    shard = "the I-th of N parts, 1..N; written as NAME.part-I-of-N; `join` puts them together"
+    parser.add_argument("--shard", metavar="I/N", help=shard)
+    quality = f"{', '.join(QUALITIES)}: default high; the next better one is about twice as large"
+    parser.add_argument("--quality", default="high", metavar="Q", help=quality)
+    parser.add_argument("--resume", action="store_true", help="go on where a killed run of this very clip stopped")
+
+
+@dataclass(frozen=True)
+class Target:
+    """The file of a clip: its name, its quality, whether it is transparent, and which frames it holds."""
+
+    path: Path
+    quality: str
+    transparent: bool
+    frames: str | None
+    shard: tuple[int, int] | None
+    resume: bool
+
+    def part(self, count: int) -> Part | None:
+        """The frames of a clip of `count`; None for a shard that has none left. ValueError for a bad range."""
+        if self.shard:
+            found = shares(count, self.shard[1], GRID)
+            if self.shard[0] > len(found):
+                return None
+            return Part(*found[self.shard[0] - 1], count)
+        first, stop = parse_frames(self.frames, count) if self.frames else (0, count)
+        return Part(first, stop, count)
+
+    def writer(self, scene: Scene, part: Part, audio: Audio | None, seed: int, job: object):
+        """Something with `write(frames, alpha)`, `frames`, `done` and `partial`; a context manager."""
+        size, fps, suffix = scene.cameras.size, scene.motion.fps, self.path.suffix.lower()
+        if suffix == ".png":
+            return PictureWriter(self.path, part, self.transparent, self.resume)
+        if suffix == ".gif":
+            return GifWriter(self.path, size, fps, self.transparent)
+        form = format_for(self.path, self.quality, self.transparent)
+        tags = container_tags("nano", seed)
+        return ClipWriter(self.path, size, fps, form, part, audio, tags, job, self.resume)
+
+
+def target_of(args: argparse.Namespace) -> Target:
+    """The checked file of `talk`; ValueError and OSError before any work."""
+    path, transparent = Path(args.out), args.background == "transparent"
+    shard = parse_shard(args.shard) if args.shard is not None else None
+    if shard and args.frames is not None:
+        raise ValueError("--shard chooses the frames; leave --frames away")
+    check_output(path, KINDS)
+    suffix = path.suffix.lower()
+    if suffix == ".png":
+        check_numbered(path)
+    if transparent and suffix not in TRANSPARENT:
+        raise ValueError(f"{suffix} holds no transparency; with --background transparent use {', '.join(TRANSPARENT)}")
+    if suffix in STREAMED or args.quality not in QUALITIES:
+        format_for(path if suffix in STREAMED else "a.mp4", args.quality, transparent and suffix in STREAMED)
+    if suffix == ".gif" and args.resume:
+        raise ValueError("--resume: a GIF cannot be continued; write .mp4 or .webm")
+    if args.frames is not None:
+        parse_frames(args.frames)
+    if shard and suffix != ".png":
+        path = path.with_name(f"{path.stem}.part-{shard[0]}-of-{shard[1]}{path.suffix}")
+    check_not_input(args, [path])
+    return Target(path, args.quality, transparent, args.frames, shard, args.resume)
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """ "2/4" -> (2, 4). ValueError for another form, or a number that is not among them."""
+    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text.strip())
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
+        raise ValueError(f"--shard takes I/N with I from 1 to N, like 2/4, got {text!r}")
+    return int(found[1]), int(found[2])
+
+
+def input_files(args: argparse.Namespace) -> dict[str, Path]:
+    """Option -> the file it names, for those that are there."""
+    found = {}
+    for name in INPUTS:
+        text = getattr(args, name, None)
+        if text:
+            path = Path(text[1:] if name == "transcript" and text.startswith("@") else text)
+            try:
+                if path.is_file():
+                    found[name] = path
+            except OSError:  # a transcript in place is no name of a file, and may be too long for one
+                continue
+    return found
+
+
+def check_not_input(args: argparse.Namespace, more: Iterable[Path] = ()) -> None:
+    """ValueError where a result would replace an input or another result: by name, link or case of the letters."""
+    results = [(name, Path(getattr(args, name))) for name in RESULTS if getattr(args, name, None)]
+    results += [("out", path) for path in more if str(path) != str(getattr(args, "out", None))]
+    given = input_files(args)
+    for name, path in results:
+        for option, source in given.items():
+            if _same(path, source):
+                raise ValueError(f"--{name.replace('_', '-')} {path} is the file of --{option}; choose another name")
+    for i, (name, path) in enumerate(results):
+        for other, second in results[:i]:
+            if name != other and _same(path, second):
+                raise ValueError(f"--{name.replace('_', '-')} and --{other.replace('_', '-')} are the same file {path}")
+
+
+def _same(a: Path, b: Path) -> bool:
+    try:
+        return a.samefile(b)
+    except OSError:
+        return a.resolve() == b.resolve()
+
+
+def fingerprint(args: argparse.Namespace) -> dict[str, str]:
+    """What the frames of a clip depend on, as text: options, contents of the inputs, version."""
+    known = {k: str(v) for k, v in vars(args).items() if k not in _IRRELEVANT and k not in INPUTS}
+    files = input_files(args)
+    for name in INPUTS:
+        value = getattr(args, name, None)
+        known[name] = digest(files[name]) if name in files else str(value)
+    return known | {"version": __version__}
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with open(path, "rb") as file:
+        found = hashlib.sha256()
+        while block := file.read(2**20):
+            found.update(block)
+    return found.hexdigest()

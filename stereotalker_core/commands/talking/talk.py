@@ -1,0 +1,299 @@
+"""`talk`: portrait + speech -> video file. `motion`: speech -> motion file."""
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ... import __version__
+from ...audio.load import load_audio
+from ...audio.spool import spool_audio
+from ...body.model import HalfBody
+from ...image import load_mask, load_portrait, save_image
+from ...motion.conditioning import Style
+from ...motion.files.bvh import save_bvh
+from ...motion.files.io import READERS, load_motion, save_live_link_csv, save_npz
+from ...motion.files.preview import preview_frames, strip
+from ...motion.generation.sampling import MotionModels, MotionOptions, sample_motion
+from ...perception.keypoints import Keypoints
+from ...pipeline import ASPECTS, Look, Models, Scene, View, heard_warnings, prepare, render
+from ...records import Audio, Motion
+from ...video.rendering.composite import straight
+from ...video.rendering.render import MODES
+from ...video.writing.background_writer import BackgroundWriter
+from ...video.writing.join import Part
+from ...video.writing.writer import VideoWriter, check_output
+from . import outputs
+from .inputs import parse_background, parse_orbit, parse_size, read_keypoints, read_transcript
+from .measure import peak_memory_mb
+from .outputs import Target
+from .progress import ProgressLine, held_warnings
+from .speech import hands_argument, sound_of, speech_arguments, speech_options, view_hands
+from .workshop import Workshop, saved_person
+
+SAVERS = {
+    ".safetensors": Motion.save, ".npz": save_npz, ".csv": save_live_link_csv,
+    ".bvh": lambda motion, path: save_bvh(motion, HalfBody(), path),
+}  # fmt: skip
+
+
+def add_parsers(commands: argparse._SubParsersAction) -> None:
+    """Declare `talk` and `motion`."""
+    talk = commands.add_parser("talk", help="portrait + speech -> talking video", description=__doc__)
+    talk.add_argument("--portrait", metavar="P", help="JPG, PNG or WebP; alpha is taken as the mask")
+    several = "which of several people, 1 = the largest; without it the largest is taken, with a warning"
+    talk.add_argument("--person", type=int, metavar="N", help=several)
+    talk.add_argument("--audio", metavar="A", help="wav, flac, mp3, ogg, m4a, or a video with sound")
+    talk.add_argument(
+        "--out", required=True, metavar="V", help=f"{', '.join(outputs.KINDS)}; pictures: frames/%%05d.png"
+    )
+    camera = talk.add_mutually_exclusive_group()
+    camera.add_argument(
+        "--yaw", type=float, default=0.0, metavar="D", help="-180..180 degrees; positive: towards the right side"
+    )
+    camera.add_argument("--orbit", metavar="D0:D1", help="from one yaw to another, like -40:40")
+    origin = "where yaw is measured from: the photograph's own view, or the front of the body; default photo"
+    talk.add_argument("--yaw-origin", default="photo", metavar="O", help=origin)
+    talk.add_argument("--pitch", type=float, default=0.0, metavar="D", help="-60..60 degrees; positive: camera above")
+    talk.add_argument("--framing", default="auto", help="auto, half_body or portrait")
+    talk.add_argument("--keypoints", metavar="K.json", help="OpenPose JSON, or {name: [x, y]} in its pixels")
+    talk.add_argument("--mask", metavar="M.png", help="the person, white on black; its inverse is recognised")
+    size = "pixels: of a square, WIDTHxHEIGHT, or of the narrower side; 128 to 1024; default: the portrait, up to 512"
+    talk.add_argument("--size", metavar="N", help=size)
+    aspect = f"width to height: {', '.join(ASPECTS)}, or photo: the photograph's own; with --size N"
+    talk.add_argument("--aspect", metavar="W:H", help=aspect)
+    mode = "play: guides and decoder; diffusion: the denoiser with its experts on every frame, as in the paper"
+    talk.add_argument("--mode", choices=MODES, default="play", help=f"{mode}; default play")
+    talk.add_argument("--steps", type=int, default=1, metavar="N", help="1..1000 denoising steps of mode diffusion")
+    scale = "draw the face once more, 2 to 4 times as large, and blend it in; 1: no"
+    talk.add_argument("--face-scale", type=int, default=1, metavar="N", help=scale)
+    behind = "portrait, transparent, #rrggbb, or a picture"
+    talk.add_argument("--background", default="portrait", metavar="B", help=behind)
+    for kind in ("view", "mask"):
+        strength = f"0..4: strength of the {kind}-MoE of mode diffusion; 0 = off"
+        talk.add_argument(f"--{kind}-experts", type=float, default=1.0, metavar="X", help=strength)
+    talk.add_argument("--no-mask-predictor", action="store_true", help="use the bare body's own silhouette")
+    formats = f"use this motion instead of sampling one: {', '.join(READERS)}"
+    talk.add_argument("--motion", metavar="M", help=formats)
+    talk.add_argument("--save-motion", metavar="M.safetensors", help="keep the sampled motion")
+    talk.add_argument("--json", metavar="F", help="write a report: sizes, times, memory, fit quality and warnings")
+    outputs.add_arguments(talk)
+    _motion_arguments(talk)
+    hands_argument(talk, framed=True)
+    talk.set_defaults(run=run_talk)
+    motion = commands.add_parser("motion", help="speech -> motion file", description="Sample a motion from speech.")
+    motion.add_argument("--audio", required=True, metavar="A", help="as in talk")
+    motion.add_argument(
+        "--out", required=True, metavar="M", help=".safetensors, .npz, .csv (face and head), .bvh (body)"
+    )
+    motion.add_argument(
+        "--strip", metavar="S.png", help="eight moments of the shaded body, from the front and the side"
+    )
+    motion.add_argument("--yaw", type=float, default=0.0, metavar="D", help="of the preview, degrees")
+    motion.add_argument("--preview", metavar="V.mp4", help="a plain shaded body that performs it, with the speech")
+    _motion_arguments(motion)
+    hands_argument(motion)
+    motion.set_defaults(run=run_motion)
+
+
+def _motion_arguments(parser: argparse.ArgumentParser) -> None:
+    words = "the words spoken, or @FILE; with their times: @FILE.json, .srt or .TextGrid; sharpens meaning gestures"
+    parser.add_argument("--transcript", metavar="T", help=words)
+    speech_arguments(parser)
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="same seed, same result")
+    parser.add_argument("--style", default="neutral", metavar="E", help="emotion of the motion")
+    parser.add_argument("--intensity", type=float, default=1.0, metavar="X", help="of the emotion, 0..1")
+    parser.add_argument("--energy", type=float, default=1.0, metavar="X", help="of the gestures: 0.6 calm, 1.4 lively")
+    parser.add_argument("--blink-rate", type=float, default=15.0, metavar="N", help="0..60 blinks a minute; 0 = none")
+    parser.add_argument("--motion-steps", type=int, default=8, metavar="N", help="1..1000 denoising steps of stage 1")
+    parser.add_argument("--prior-strength", type=float, default=1.0, metavar="X", help="0..3: language model; 0 = off")
+    parser.add_argument("--device", default="auto", metavar="D", help="cpu, cuda, ...; auto = cuda where there is one")
+    parser.add_argument("--quiet", action="store_true", help="no progress line, no warnings")
+
+
+def motion_options(args: argparse.Namespace) -> MotionOptions:
+    """The settings of stage 1; ValueError for one out of range."""
+    style = Style(args.style, args.intensity, args.energy)
+    chosen = {"prior_strength": args.prior_strength, "blink_rate": args.blink_rate}
+    return MotionOptions(seed=args.seed, steps=args.motion_steps, style=style, **chosen, **speech_options(args))
+
+
+def device(args: argparse.Namespace) -> str:
+    """Where the networks run; ValueError for a device that is not there."""
+    if args.device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=args.device)
+    except (RuntimeError, AssertionError) as error:  # torch raises either, by the way it was built
+        raise ValueError(f"device {args.device!r} is not available ({str(error).splitlines()[0]})") from error
+    return args.device
+
+
+def run_talk(args: argparse.Namespace) -> int:
+    """Make the clip and say where it is."""
+    report = make_clip(args, Workshop(), ProgressLine(enabled=not args.quiet))
+    print(report["out"] if report["frames"] else f"nothing to do for shard {args.shard}: the clip is too short")
+    return 0 if report["complete"] else 130
+
+
+def make_clip(args: argparse.Namespace, workshop: Workshop, progress: ProgressLine) -> dict:
+    """Check everything, prepare, then stream frames into the file -> the report."""
+    started = time.perf_counter()
+    view, look, target, given = checked(args)
+    portrait, mask, keypoints, warnings = read_person(args)
+    canvas = view.canvas(tuple(portrait.shape[-2:]))
+    if not target.transparent:
+        look = replace(look, background=parse_background(args.background, canvas))
+    if given.count is not None and target.part(given.count) is None:
+        return {"out": str(target.path), "frames": 0, "complete": True}
+    key = workshop.key(args)
+    identity = saved_person(args.identity) if args.identity else workshop.person(key)
+    progress("load", 0, 1)
+    models = workshop.models(device(args), args.mode).with_experts(args.view_experts, args.mask_experts)
+    progress("load", 1, 1)
+    with held_warnings():
+        scene = prepare(
+            models, portrait, given.audio, view, mask=mask, keypoints=keypoints, person=args.person, identity=identity,
+            motion=given.motion, transcript=given.transcript, options=given.options, progress=progress,
+            fitted=progress.fitted,
+        )  # fmt: skip
+    workshop.keep_person(key, scene.identity)
+    for path, record in ((args.save_motion, scene.motion), (args.save_identity, scene.identity)):
+        if path:
+            record.save(path)
+    part = target.part(len(scene.motion)) or Part(0, len(scene.motion), len(scene.motion))
+    frames, complete = write_video(
+        target.path, models, scene, look, given.audio, progress, target, part, outputs.fingerprint(args)
+    )
+    seconds = frames / scene.motion.fps
+    report = {
+        "out": str(target.path), "frames": frames, "complete": complete, "seconds": seconds, "fps": scene.motion.fps,
+        "part": [part.first, part.stop, part.count], "size": [canvas[1], canvas[0]], "seed": args.seed,
+        "fit_quality": float(scene.identity.quality), "warnings": [*warnings, *scene.identity.warnings],
+        "stage_seconds": progress.seconds, "wall_seconds": time.perf_counter() - started,
+        "seconds_per_second": sum(progress.seconds.get(s, 0.0) for s in ("motion", "render")) / max(seconds, 1e-9),
+        "peak_memory_mb": peak_memory_mb(), "version": __version__,
+    }  # fmt: skip
+    if args.json:
+        Path(args.json).parent.mkdir(parents=True, exist_ok=True)
+        Path(args.json).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    return report
+
+
+@dataclass(frozen=True)
+class Given:
+    """What is said: the recording, or a motion; the words; the settings of stage 1; how many frames, where known."""
+
+    audio: Audio | None
+    motion: Motion | None
+    transcript: str | None
+    options: MotionOptions
+    count: int | None
+
+
+def checked(args: argparse.Namespace) -> tuple[View, Look, Target, Given]:
+    """All that can be refused without looking at the portrait; ValueError or OSError."""
+    size = None if args.size is None else parse_size(args.size)
+    yaw, until = parse_orbit(args.orbit) if args.orbit is not None else (args.yaw, None)
+    view = View(yaw, until, args.pitch, args.framing, size, args.yaw_origin, args.aspect, view_hands(args))
+    check_person(args)
+    check_strengths(args)
+    target, options = outputs.target_of(args), motion_options(args)
+    named = ((args.save_motion, ".safetensors"), (args.save_identity, ".safetensors"), (args.json, ".json"))
+    for path, suffix in named:
+        if path:
+            check_output(path, (suffix,))
+    behind = (0.0, 0.0, 0.0) if target.transparent else "portrait"
+    look = Look(args.steps, args.seed, behind, not args.no_mask_predictor, args.face_scale, args.mode)
+    transcript = read_transcript(args.transcript)
+    audio = load_audio(args.audio, *sound_of(args)) if args.audio else None
+    motion = load_motion(args.motion) if args.motion else None
+    if audio is None and motion is None:
+        raise ValueError("give --audio (or --motion with a saved motion)")
+    count = len(motion) if motion is not None else audio.frame_count(args.fps)
+    target.part(count)
+    return view, look, target, Given(audio, motion, transcript, options, count)
+
+
+def read_person(args: argparse.Namespace) -> tuple[Tensor, Tensor | None, Keypoints | None, list[str]]:
+    """The portrait (3, H, W), its mask and keypoints, and what is to be said about them."""
+    if bool(args.portrait) == bool(args.identity):
+        raise ValueError("give --portrait, or --identity with a saved person, one of the two")
+    if args.identity:
+        if args.mask or args.keypoints or args.person:
+            raise ValueError("--identity is fitted already: leave --mask, --keypoints and --person away")
+        return saved_person(args.identity).portrait, None, None, []
+    portrait = load_portrait(args.portrait)
+    mask = load_mask(args.mask, tuple(portrait.image.shape[-2:])) if args.mask else portrait.mask
+    with heard_warnings() as warnings:
+        keypoints = read_keypoints(args.keypoints, portrait, args.person)
+    return portrait.image, mask, keypoints, warnings
+
+
+def check_person(args: argparse.Namespace) -> None:
+    """Refuse a number that nobody has."""
+    if args.person is not None and args.person < 1:
+        raise ValueError(f"--person counts from 1, the largest; got {args.person}")
+
+
+def check_strengths(args: argparse.Namespace) -> None:
+    """Refuse expert strengths that make no sense."""
+    for name in ("view_experts", "mask_experts"):
+        if not 0 <= getattr(args, name) <= 4:
+            raise ValueError(f"--{name.replace('_', '-')} must be 0..4, got {getattr(args, name)}")
+
+
+def write_video(
+    out: Path, models: Models, scene: Scene, look: Look, audio: Audio | None, progress: ProgressLine,
+    target: Target | None = None, part: Part | None = None, job: object = None,
+) -> tuple[int, bool]:  # fmt: skip
+    """Stream the frames into `out` -> (frames written, all of them). Ctrl-C ends the file early but well."""
+    target = target or Target(out, "high", False, None, None, False)
+    part = part or Part(0, len(scene.motion), len(scene.motion))
+    writer = BackgroundWriter(target.writer(scene, part, audio, look.seed, job))
+    first = part.first + writer.done
+    settings = {} if (first, part.stop) == (0, part.count) else {"frames": (first, part.stop)}
+    try:
+        with writer:
+            for chunk in render(models, scene, look, progress, **settings) if first < part.stop else ():
+                writer.write(*(straight(chunk.frames, chunk.masks) if target.transparent else (chunk.frames,)))
+    except KeyboardInterrupt:
+        left = f"{writer.partial} holds the first {writer.frames} of {part.stop - part.first} frames and plays"
+        left += "" if out.suffix.lower() == ".gif" else "; --resume goes on"
+        sys.stderr.write(f"\nstopped: {left if writer.frames and writer.partial else 'nothing was written'}\n")
+        return writer.frames, False
+    return writer.frames, True
+
+
+def run_motion(args: argparse.Namespace) -> int:
+    """Sample a motion, save it, draw the preview."""
+    out = check_output(args.out, tuple(SAVERS))
+    if args.preview:
+        check_output(args.preview)
+    if args.strip:
+        check_output(args.strip, (".png",))
+    options, transcript = motion_options(args), read_transcript(args.transcript)
+    audio = spool_audio(args.audio, *sound_of(args))  # on disk: an hour of sound takes no more memory than a minute
+    progress = ProgressLine(enabled=not args.quiet)
+    motion = sample_motion(
+        MotionModels.load_nano(device(args)), audio, transcript=transcript, options=options,
+        callback=lambda step, steps, denoised: progress("motion", step + 1, steps),
+    )  # fmt: skip
+    SAVERS[out.suffix.lower()](motion, out)
+    print(out)
+    if args.preview:
+        with VideoWriter(args.preview, (256, 256), motion.fps, load_audio(args.audio, *sound_of(args))) as writer:
+            for frames in preview_frames(motion, HalfBody(), args.yaw):
+                writer.write(frames)
+                progress("preview", writer.frames, len(motion))
+        print(args.preview)
+    if args.strip:
+        moments = torch.linspace(0, len(motion) - 1, min(8, len(motion))).long().tolist()
+        save_image(strip(motion, HalfBody(), moments, [0.0, 60.0]), args.strip)
+        print(args.strip)
+    return 0

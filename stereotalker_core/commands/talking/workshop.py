@@ -1,0 +1,46 @@
+"""What many clips share: networks loaded once a device, every portrait fitted once."""
+
+import argparse
+
+from ...pipeline import Models, heard_warnings
+from ...records import Identity
+from .outputs import digest, input_files
+
+_PERSON = ("portrait", "mask", "keypoints", "identity")
+
+
+class Workshop:
+    """Keeps networks, and the most recent people (`keep` of them)."""
+
+    def __init__(self, keep: int = 8):
+        self.keep = keep
+        self._models: dict[tuple[str, str], Models] = {}
+        self._people: dict[tuple, Identity] = {}
+
+    def models(self, device: str, mode: str = "play") -> Models:
+        """The networks that ship with the package, on this device; those of `mode` and of stage 1 when first used."""
+        key = device, mode
+        if key not in self._models:
+            self._models[key] = Models.load_nano(device, mode, later=True)
+        return self._models[key]
+
+    def key(self, args: argparse.Namespace) -> tuple:
+        """What a fit depends on: the contents of the files, and which person."""
+        files = input_files(args)
+        return (args.person, *(digest(files[name]) if name in files else None for name in _PERSON))
+
+    def person(self, key: tuple) -> Identity | None:
+        """Somebody who was fitted before."""
+        return self._people.get(key)
+
+    def keep_person(self, key: tuple, identity: Identity) -> None:
+        """Remember somebody; the one who was remembered first makes room."""
+        self._people[key] = identity
+        while len(self._people) > self.keep:
+            del self._people[next(iter(self._people))]
+
+
+def saved_person(path: str) -> Identity:
+    """The person of an identity file; its warnings were shown when they were fitted."""
+    with heard_warnings():
+        return Identity.load(path)

@@ -1,0 +1,289 @@
+"""Held-out quality of the embedded ProbTalk3D, on voices and sentences that training never had: `evaluate_face`.
+
+The reference is the procedural teacher of `synthetic.emotional_faces`. Distances are millimetres on the body's face,
+in place of FLAME's mesh.
+"""
+
+import logging
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ...body.model import HalfBody
+from ...checkpoint import NANO, load
+from ...face.arkit_map import layout_map
+from ...face.layout import EMOTIONS, IDENTITIES, INTENSITIES, FaceStyle
+from ...face.model import ProbTalk3D
+from ...face.sampling import FaceModels, FaceOptions, sample_face
+from ...motion.arkit import ARKIT_INDEX, MOUTH
+from ...motion.lips import CLOSED_MM, lip_gap, lip_gap_weights
+from ...records import SpeechFeatures
+from ...synthetic.movement.emotional_faces import look, perform
+from ...synthetic.speech.utterance import Utterance
+from ..bootstrap import bootstrap
+from ..motion.evaluate import audio_of, closure_times, correlation, held_out
+from .face_metrics import N_SAMPLES, Regions, diversity, face_metrics, random_orders
+
+logger = logging.getLogger(__name__)
+Metrics = dict[str, dict[str, float]]
+TEMPERATURES = (0.1, 0.2, 0.5)
+
+
+@dataclass(frozen=True)
+class FaceMesh:
+    """The skin that expressions move: ids (V,) of the body's vertices, template (V, 3) and deltas (52, V, 3) in mm."""
+
+    ids: Tensor
+    template: Tensor
+    deltas: Tensor
+    regions: Regions
+
+    def vertices(self, expression: Tensor) -> Tensor:
+        """(..., 52) -> (..., V, 3) mm."""
+        return self.template + torch.einsum("...k,kvd->...vd", expression, self.deltas)
+
+
+def face_mesh(body: HalfBody) -> FaceMesh:
+    """From the body: lips are the triangles of that part; the upper face is what lies above the tip of the nose."""
+    rest = 1000 * body.rest(torch.zeros(1, body.n_shape)).vertices[0]
+    outer = [body.part_index[name] for name in ("face", "lips")]
+    skin = _vertices_of(body, outer)
+    chosen = body.expression_vertices[torch.isin(body.expression_vertices, skin)]
+    slot = {int(v): i for i, v in enumerate(body.expression_vertices)}
+    columns = torch.tensor([slot[int(v)] for v in chosen])
+    deltas = 1000 * body.expression_deltas.unflatten(1, (-1, 3))[:, columns]
+    template = rest[chosen]
+    mouth = torch.isin(chosen, _vertices_of(body, [body.part_index["lips"]])).nonzero()[:, 0]
+    nose = template[:, 1].argmin()  # the foremost vertex
+    upper = (template[:, 2] > template[nose, 2]).nonzero()[:, 0]
+    return FaceMesh(chosen, template, deltas, Regions(mouth, upper, template))
+
+
+def _vertices_of(body: HalfBody, parts: list[int]) -> Tensor:
+    return body.triangles[torch.isin(body.triangle_part, torch.tensor(parts))].unique()
+
+
+@dataclass(frozen=True)
+class Item:
+    """A held-out sentence and the style it is to be performed in."""
+
+    utterance: Utterance
+    style: FaceStyle
+    speech: SpeechFeatures | None = None  # what the encoder hears in it, once it has listened
+
+    def teacher(self, seed: int = 0, style: FaceStyle | None = None) -> Tensor:
+        """(T, 52) the teacher's performance."""
+        return perform(self.utterance, style or self.style, seed)
+
+
+def draw_items(count: int, data: Path | None, seed: int = 0) -> list[Item]:
+    """Held-out sentences; identities are random, the emotions and intensities take turns."""
+    rng = random.Random(11 + seed)
+    styles = [FaceStyle(emotion=e, intensity=i) for i in INTENSITIES for e in EMOTIONS]
+    items = held_out(count, data, 7 + seed)
+    return [
+        Item(item.utterance, replace(styles[n % len(styles)], identity=rng.choice(IDENTITIES)))
+        for n, item in enumerate(items)
+    ]
+
+
+def performances(models: FaceModels, item: Item, style: FaceStyle | None = None, **options) -> Tensor:
+    """(N, T, 52) ARKit coefficients sampled for an item."""
+    audio, options = audio_of(item.utterance), FaceOptions(**options)
+    return layout_map().arkit(sample_face(models, audio, style or item.style, options, speech=item.speech).parameters)
+
+
+def listen(models: FaceModels, items: Sequence[Item]) -> list[Item]:
+    """The items with what the encoder hears, so that many performances need it once."""
+    return [replace(item, speech=models.encoder.encode(audio_of(item.utterance))) for item in items]
+
+
+# ------------------------------------------------------------------------------------------------ lips
+def mean_lip_scores(item: Item, samples: Tensor, gap: tuple[Tensor, Tensor]) -> dict[str, tuple[float, float]]:
+    """`lip_scores`, averaged over performances (N, T, 52) of one sentence."""
+    scores = [lip_scores(item, sampled, gap) for sampled in samples]
+    return {name: (sum(s[name][0] for s in scores) / len(scores), scores[0][name][1]) for name in scores[0]}
+
+
+def lip_scores(item: Item, sampled: Tensor, gap: tuple[Tensor, Tensor]) -> dict[str, tuple[float, float]]:
+    """{metric: (value, weight)} of one performance (T, 52) against the teacher's mouth."""
+    target, jaw = item.teacher(), ARKIT_INDEX["jawOpen"]
+    moving = [i for i in MOUTH if float(target[:, i].std()) > 0.02]
+    shut = lip_gap(sampled, gap) < CLOSED_MM
+    near = torch.nn.functional.max_pool1d(shut.float()[None], 3, 1, 1)[0]  # within a frame
+    wanted = closure_times(item.utterance, len(sampled))
+    opened = lip_gap(target, gap) > 2 * CLOSED_MM
+    return {
+        "jaw_correlation": (float(correlation(sampled[:, jaw], target[:, jaw])), 1.0),
+        "mouth_correlation": (float(correlation(sampled[:, moving], target[:, moving]).mean()), float(bool(moving))),
+        "closure_recall": (float(near[wanted].mean()) if wanted else 0.0, len(wanted)),
+        "closure_false": (float(shut[opened].float().mean()) if opened.any() else 0.0, int(opened.sum())),
+    }
+
+
+# ------------------------------------------------------------------------------------------------ emotion
+class EmotionClassifier:
+    """Softmax regression on the mean and deviation over time of the coefficients, trained on the teacher alone."""
+
+    def __init__(self, motions: Sequence[Tensor], labels: Sequence[int], steps: int = 300) -> None:
+        features = torch.stack([self.describe(m) for m in motions])
+        self.mean, self.scale = features.mean(0), features.std(0) + 0.02
+        self.linear = torch.nn.Linear(features.shape[1], len(EMOTIONS))
+        torch.nn.init.zeros_(self.linear.weight)
+        torch.nn.init.zeros_(self.linear.bias)
+        x, y = (features - self.mean) / self.scale, torch.tensor(labels)
+        optimizer = torch.optim.AdamW(self.linear.parameters(), 0.02, weight_decay=0.05)
+        with torch.enable_grad():
+            for _ in range(steps):
+                loss = torch.nn.functional.cross_entropy(self.linear(x), y)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+
+    @staticmethod
+    def describe(motion: Tensor) -> Tensor:
+        """(T, 52) -> (104,)."""
+        return torch.cat([motion.mean(0), motion.std(0, correction=0)])
+
+    @torch.no_grad()
+    def __call__(self, motion: Tensor) -> int:
+        return int(self.linear((self.describe(motion) - self.mean) / self.scale).argmax())
+
+
+def train_classifier(items: Sequence[Item], repeats: int = 6, seed: int = 5) -> EmotionClassifier:
+    """On teacher performances of the items' sentences in random styles."""
+    rng, motions, labels = random.Random(seed), [], []
+    for repeat in range(repeats):
+        for n, item in enumerate(items):
+            emotion = EMOTIONS[(n + repeat) % len(EMOTIONS)]
+            style = FaceStyle(rng.choice(IDENTITIES), emotion, rng.choice(INTENSITIES))
+            motions.append(item.teacher(100 + repeat, style))
+            labels.append(EMOTIONS.index(emotion))
+    return EmotionClassifier(motions, labels)
+
+
+def shown_intensity(motion: Tensor, neutral: Tensor, emotion: str) -> float:
+    """How much of the emotion's look a performance (T, 52) shows on average, beyond the neutral one."""
+    direction = look(emotion)
+    return float((motion.mean(0) - neutral.mean(0)) @ direction / direction.square().sum())
+
+
+def intensity_order(models: FaceModels, item: Item, emotions: Sequence[str] = EMOTIONS[1:]) -> float:
+    """Share of the emotions whose samples show low < medium < high."""
+    neutral = performances(models, item, replace(item.style, emotion="neutral"), seed=1)[0]
+    right = 0
+    for emotion in emotions:
+        styles = [replace(item.style, emotion=emotion, intensity=i) for i in INTENSITIES]
+        shown = [shown_intensity(performances(models, item, s, seed=1)[0], neutral, emotion) for s in styles]
+        right += shown[0] < shown[1] < shown[2]
+    return right / len(emotions)
+
+
+# ------------------------------------------------------------------------------------------------ all
+def evaluate_face(
+    models: FaceModels,
+    quick: bool = False,
+    data: Path | None = Path("data/speech"),
+    seed: int = 0,
+    vae: Path = NANO / "probtalk3d_vae.safetensors",
+) -> dict[str, Metrics]:
+    """All metrics -> {"metrics": {name: {"value", "low", "high"}}}; 95 % intervals over sentences.
+
+    quick: 16 sentences instead of 128, 16 others instead of 64 train the classifier. data: a speech corpus with a
+    `val` split. seed: other sentences, identities and performances. vae: the VAE variant of the ablation, if there.
+    """
+    count, rest = (16, 16) if quick else (128, 64)
+    items = draw_items(count + rest, data, seed)
+    items, others = listen(models, items[:count]), items[count:] or items
+    body = HalfBody()
+    gap, mesh = lip_gap_weights(body), face_mesh(body)
+    rows: dict[str, list[tuple[float, float]]] = {}
+
+    def add(name: str, value: float, weight: float = 1.0) -> None:
+        rows.setdefault(name, []).append((value, weight))
+
+    classifier = train_classifier(others)
+    for n, item in enumerate(items):
+        label = EMOTIONS.index(item.style.emotion)
+        add("emotion_accuracy", classifier(performances(models, item, seed=1000 * seed + n)[0]) == label)
+        add("emotion_accuracy_teacher", classifier(item.teacher(n)) == label)
+        by_temperature = _temperatures(models, item, gap, mesh, 1000 * seed + n)
+        for name, (value, weight) in by_temperature.items():
+            add(name, value, weight)
+    for item in items[: 4 if quick else 24]:
+        add("intensity_order", intensity_order(models, item))
+    metrics = {name: bootstrap(*zip(*scores, strict=True)) for name, scores in rows.items()}
+    variants = ablation_variants(models, vae)
+    metrics |= _ablation(variants, items[: 8 if quick else 48], gap, mesh, seed)
+    metrics["realtime_factor"] = realtime_factor(models, items)
+    for name, row in metrics.items():
+        logger.info("%-28s %.3f [%.3f, %.3f]", name, row["value"], row["low"], row["high"])
+    return {"metrics": metrics}
+
+
+def _temperatures(
+    models: FaceModels, item: Item, gap: tuple[Tensor, Tensor], mesh: FaceMesh, seed: int
+) -> dict[str, tuple[float, float]]:
+    """Lips at the default temperature; closures and diversity (mm) over temperatures. Means over four performances."""
+    out: dict[str, tuple[float, float]] = {}
+    spread = []
+    for temperature in TEMPERATURES:
+        samples = performances(models, item, temperature=temperature, samples=4, seed=97 * seed)
+        spread.append(float(diversity(mesh.vertices(samples), range(4))))
+        scores = mean_lip_scores(item, samples, gap)
+        if temperature == FaceOptions().temperature:
+            out |= scores | {"diversity": (spread[-1], 1.0)}
+        else:
+            out[f"closure_recall_{temperature}"] = scores["closure_recall"]
+            out[f"diversity_{temperature}"] = (spread[-1], 1.0)
+    out["diversity_grows"] = (float(spread == sorted(spread) and spread[0] > 0), 1.0)
+    return out
+
+
+def ablation_variants(models: FaceModels, vae: Path) -> dict[str, tuple[FaceModels, dict[str, float]]]:
+    """{name: (models, options)}: VQ-VAE drawn, VQ-VAE nearest codes, and the VAE drawn where its file exists."""
+    variants = {"vq": (models, {}), "deterministic": (models, {"temperature": 0.0})}
+    if vae.is_file():
+        variants["vae"] = (replace(models, model=load(ProbTalk3D, vae).to(models.model.device)), {})
+    return variants
+
+
+def _ablation(
+    variants: dict[str, tuple[FaceModels, dict[str, float]]],
+    items: Sequence[Item],
+    gap: tuple[Tensor, Tensor],
+    mesh: FaceMesh,
+    seed: int,
+) -> Metrics:
+    """The paper's six metrics (mm, mm^2) and the closures of every variant, over ten performances a sentence."""
+    metrics: Metrics = {}
+    for name, (used, options) in variants.items():
+        rows: dict[str, list[float]] = {}
+        recall = []
+        for n, (item, order) in enumerate(zip(items, random_orders(len(items)), strict=True)):
+            sampled = performances(used, item, samples=N_SAMPLES, seed=1000 * seed + n, **options)
+            clip = face_metrics([mesh.vertices(item.teacher())], [mesh.vertices(sampled)], mesh.regions, [order])
+            for key, value in clip.items():
+                rows.setdefault(key, []).append(value)
+            recall.append(mean_lip_scores(item, sampled, gap)["closure_recall"])
+        frames = [round(25 * item.utterance.seconds) for item in items]
+        for key, values in rows.items():
+            weights = None if key in ("FDD", "Diversity") else frames
+            metrics[f"{key.lower()}_{name}"] = bootstrap(values, weights)
+        metrics[f"closure_recall_{name}"] = bootstrap(*zip(*recall, strict=True))
+    return metrics
+
+
+def realtime_factor(models: FaceModels, items: Sequence[Item]) -> dict[str, float]:
+    """Seconds of speech per second of work, hearing included."""
+    speed = []
+    for item in items[:8]:
+        start = time.perf_counter()
+        performances(models, replace(item, speech=None))
+        speed.append(item.utterance.seconds / (time.perf_counter() - start))
+    return bootstrap(speed[1:])  # the first one warms up

@@ -1,0 +1,188 @@
+"""What `evaluate motion` asks beside the teacher: who speaks, rests, turns, jerks, energy, and real recordings."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...audio.activity import speechless, voice_activity
+from ...body.model import HalfBody
+from ...motion.conditioning import Style
+from ...motion.generation.sampling import MotionModels, MotionOptions, sample_motion
+from ...motion.lips import CLOSED_MM, lip_gap, lip_gap_weights
+from ...records import Audio
+from ...shapes import FPS, SAMPLE_RATE
+from ...synthetic.movement.gestures import accents
+from ...synthetic.sound.ambience import ambience
+from ...synthetic.sound.augment import reverberate, telephone
+from ...synthetic.speech.corpus import Corpus
+from ...synthetic.speech.utterance import Utterance
+from ...synthetic.speech.vocabulary import HELD_OUT_WORDS, TRAINING_WORDS
+from ..bootstrap import bootstrap
+from .liveliness import head_yaw_range, jerk_frames, open_share, rest_share, wrist_speed
+from .meaning import arm_templates, drawn, shown_gestures
+
+Metrics = dict[str, dict[str, float]]
+GAP, MARGIN = 1.6, 0.32  # s between utterances; s beside speech that are not judged
+ENERGIES = (0.6, 1.4)
+DEGRADED = ("reverb", "telephone", "music10")
+
+
+def sound_of(wave: np.ndarray | Tensor) -> Audio:
+    """A waveform (S,) as a recording."""
+    samples = torch.as_tensor(wave, dtype=torch.float32)
+    samples = samples * min(1.0, 0.9 / max(float(samples.abs().max()), 1e-9))
+    return Audio(samples, samples[None], SAMPLE_RATE)
+
+
+def spaced(utterances: list[Utterance]) -> tuple[np.ndarray, np.ndarray]:
+    """Utterances with `GAP` s of silence between -> samples (S,), frames (T,) in which certainly nobody speaks."""
+    size = round(GAP * SAMPLE_RATE)
+    pieces, spans, at = [np.zeros(size, np.float32)], [], size
+    for utterance in utterances:
+        wave = utterance.waveform.numpy()
+        spoken = [(s, e) for name, s, e, _ in utterance.phones if name != "sil"]
+        spans += [(at / SAMPLE_RATE + s - MARGIN, at / SAMPLE_RATE + e + MARGIN) for s, e in spoken]
+        pieces += [wave * (0.5 / max(float(np.abs(wave).max()), 1e-6)), np.zeros(size, np.float32)]
+        at += len(wave) + size
+    whole = np.concatenate(pieces)
+    middle = (np.arange(-(-len(whole) * FPS // SAMPLE_RATE)) + 0.5) / FPS
+    quiet = np.ones(len(middle), bool)
+    for start, end in spans:
+        quiet &= (middle < start) | (middle > end)
+    return whole, quiet
+
+
+def speechless_metrics(
+    models: MotionModels, utterances: list[Utterance], options: MotionOptions, count: int
+) -> Metrics:
+    """speechless_open_*: share of the frames without speech in which the lips are apart, `count` recordings each."""
+    gap, rows = lip_gap_weights(HalfBody()), {}
+    for i in range(count):
+        rng = np.random.default_rng((9001, i))
+        own = [utterances[(3 * i + k) % len(utterances)] for k in range(3)]
+        speech, quiet = spaced(own)
+        level = float(np.sqrt(np.square(speech[speech != 0]).mean()))
+        music = ambience(len(speech), rng, "music") * 10
+        sounds = {
+            "music": (ambience(12 * SAMPLE_RATE, rng, "music"), None),
+            "beside": (speech + music * level * 10 ** (-10 / 20), quiet),
+            "room": (0.05 * ambience(12 * SAMPLE_RATE, rng, "room"), None),
+            "silence": (np.zeros(6 * SAMPLE_RATE, np.float32), None),
+            "pauses": (speech + 1e-4 * rng.standard_normal(len(speech)), quiet),
+        }
+        for name, (wave, frames) in sounds.items():
+            motion = sample_motion(models, sound_of(wave), options=drawn(options, i))
+            mask = torch.ones(len(motion), dtype=torch.bool) if frames is None else torch.from_numpy(frames)
+            rows.setdefault(name, []).append(open_share(motion, mask[: len(motion)], gap))
+    return {f"speechless_open_{name}": bootstrap(*zip(*found, strict=True)) for name, found in rows.items()}
+
+
+def reads(models: MotionModels) -> bool:
+    """Whether the language prior has the tokenizer that a transcript needs."""
+    return models.prior is not None and models.prior.config.tokenizer_bytes > 0
+
+
+def body_metrics(models: MotionModels, utterances: list[Utterance], options: MotionOptions, count: int) -> Metrics:
+    """rest_share, head_yaw_range, arm_jerk_frames (sound and transcript) and energy_effect over `count` minutes."""
+    body, rows = HalfBody(), {}
+    for i in range(count):
+        own, seconds, at = [], 0.0, (7 * i) % len(utterances)
+        while seconds < 60:
+            own.append(utterances[at % len(utterances)])
+            seconds, at = seconds + own[-1].seconds, at + 1
+        audio, text = sound_of(torch.cat([u.waveform for u in own])), " ".join(u.text for u in own)
+        speech, chosen = models.encoder.encode(audio), drawn(options, i)
+        heard = sample_motion(models, audio, speech=speech, options=chosen)
+        read = sample_motion(models, audio, speech=speech, options=chosen, transcript=text) if reads(models) else None
+        performed = [replace(chosen, style=Style(energy=energy)) for energy in ENERGIES]
+        moved = [sample_motion(models, audio, speech=speech, options=own_energy) for own_energy in performed]
+        speeds = [float(wrist_speed(motion, body).mean()) for motion in moved]
+        found = {
+            "rest_share": rest_share(heard, body), "head_yaw_range": head_yaw_range(heard),
+            "arm_jerk_frames": float(jerk_frames(heard)),
+            "energy_effect": speeds[1] / speeds[0],
+        }  # fmt: skip
+        if read is not None:
+            found["arm_jerk_frames_text"] = float(jerk_frames(read))
+        for name, value in found.items():
+            rows.setdefault(name, []).append(value)
+    return {name: bootstrap(values) for name, values in rows.items()}
+
+
+def real_corpora(data: Path) -> list[Corpus]:
+    """The labelled recordings of people: folders real and real_* of the data."""
+    folders = sorted(p for p in Path(data).glob("real*") if (p / "DONE").is_file())
+    return [c for c in map(Corpus, folders) if any(e["phones"] for e in c.entries)]
+
+
+def degraded(wave: Tensor, kind: str, seed: int) -> Tensor:
+    """(S,) in a room of 0.6 s, over a telephone, or with music 10 dB below."""
+    rng, plain = np.random.default_rng((9002, seed)), wave.numpy()
+    if kind == "reverb":
+        return torch.from_numpy(reverberate(plain, 0.6, 0.0, rng))
+    if kind == "telephone":
+        return torch.from_numpy(telephone(plain, 300, 3400))
+    level = float(np.sqrt(np.square(plain).mean()))
+    return torch.from_numpy(plain + 10 * level * 10 ** (-10 / 20) * ambience(len(plain), rng, "music"))
+
+
+def real_metrics(models: MotionModels, corpora: list[Corpus], options: MotionOptions, count: int) -> Metrics:
+    """Closures of real speakers: all, the worst of those with 10 of them, and in rooms, over lines, beside music."""
+    gap, speakers, kinds = lip_gap_weights(HalfBody()), {}, {}
+    for corpus in corpora:
+        chosen = np.unique(np.linspace(0, len(corpus) - 1, min(count, len(corpus))).astype(int)).tolist()
+        for i in chosen:
+            utterance = corpus[i]
+            for kind in ("plain", *DEGRADED):
+                wave = utterance.waveform if kind == "plain" else degraded(utterance.waveform, kind, i)
+                score = closure_score(models, utterance, sound_of(wave), drawn(options, i), gap)
+                kinds.setdefault(kind, []).append(score)
+                if kind == "plain":
+                    speakers.setdefault(utterance.voice, []).append(score)
+    metrics = {f"real_closure_{kind}": bootstrap(*zip(*kinds[kind], strict=True)) for kind in DEGRADED if kind in kinds}
+    for name, scores in sorted(speakers.items()):
+        if sum(weight for _, weight in scores):
+            metrics[f"real_closure_recall_{name}"] = bootstrap(*zip(*scores, strict=True))
+    enough = [n for n, scores in speakers.items() if sum(weight for _, weight in scores) >= 10]
+    if enough:
+        each = [metrics[f"real_closure_recall_{name}"] for name in enough]
+        metrics["real_closure_worst"] = min(each, key=lambda row: row["value"])
+    return metrics
+
+
+def closure_score(
+    models: MotionModels, utterance: Utterance, audio: Audio, options: MotionOptions, gap: tuple[Tensor, Tensor]
+) -> tuple[float, int]:
+    """Share of the p, b and m of an utterance at which the lips shut within a frame, and how many there are."""
+    wanted = [int((s + e) / 2 * FPS) for name, s, e, _ in utterance.phones if name in ("p", "b", "m")]
+    if not wanted:
+        return 0.0, 0
+    shut = lip_gap(sample_motion(models, audio, options=options).expression, gap) < CLOSED_MM
+    near = torch.nn.functional.max_pool1d(shut.float()[None], 3, 1, 1)[0]
+    return float(near[[min(w, len(near) - 1) for w in wanted]].mean()), len(wanted)
+
+
+def meaning_real(models: MotionModels, corpora: list[Corpus], options: MotionOptions, count: int) -> Metrics:
+    """Recall of meaning gestures on words of real speech that have one, from the sound and with the transcript."""
+    classes = TRAINING_WORDS | HELD_OUT_WORDS
+    templates, rows, weights = arm_templates(HalfBody()), {"audio": [], "text": []}, []
+    for corpus in corpora:
+        for i in range(len(corpus)):
+            marks = [m for m in accents(corpus[i]) if m.word.lower() in classes and m.time > 0.3]
+            if not marks or len(weights) >= count:
+                continue
+            weights.append(len(marks))
+            audio = sound_of(corpus[i].waveform)
+            for way, transcript in (("audio", None), ("text", corpus[i].text))[: 1 + reads(models)]:
+                motion = sample_motion(models, audio, options=drawn(options, i), transcript=transcript)
+                hits = [classes[m.word.lower()] in shown_gestures(motion, m.time, templates) for m in marks]
+                rows[way].append(sum(hits) / len(hits))
+    return {f"meaning_real_{way}": bootstrap(values, weights) for way, values in rows.items() if values}
+
+
+def spoken_share(models: MotionModels, audio: Audio) -> float:
+    """Share of the frames in which somebody speaks, as the encoder hears it."""
+    return 1 - float(speechless(voice_activity(models.encoder.encode(audio, features=False).phones)).float().mean())

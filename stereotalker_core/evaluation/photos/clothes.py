@@ -1,0 +1,74 @@
+"""Clothes below the photograph's edge: whether what continues them has as much detail as what was seen of them."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...camera.gestures import staged
+from ...camera.trajectories import fixed, framing_for
+from ...geometry.projection import project
+from ...pipeline import Models
+from ...records import Identity, Motion
+from ...video.guides.maps import render_guides
+from .frames import draw
+from .metrics import luma
+
+_BAND = 0.15  # m above and below the edge that are compared
+_GAP = 0.015  # m around the edge that belong to neither
+_RIM = 3  # px of the clothes' outline that do not count
+_CALM = 0.9  # share of the pixels
+_FEW = 200  # px that make a figure
+
+
+def below_edge_detail(models: Models, identity: Identity, motion: Motion, size: int) -> tuple[float, float]:
+    """Gradient energy of the continued clothes over that of the seen ones, in the half-body view; NaN without both.
+
+    The second value leaves the strongest tenth of the pixels of both out: edges between two things, a collar on a coat,
+    a shirt's end on trousers, hold nearly all of the energy, and what goes on has none of them.
+
+    models: draw the frame.
+    identity: the fitted person.
+    motion: of one frame; the arms are held at rest, so that no hand lies on the clothes.
+    size: px of a side of the frame.
+    """
+    body = models.body
+    cameras = fixed(framing_for(body, identity, "half_body"), 1, size=(size, size))
+    still = staged(body, identity, motion, cameras, "off")
+    metre = float(cameras.intrinsics[1, 1] / cameras.world_to_camera[0, 2, 3])
+    edge = _edge_row(identity, cameras)
+    picture = draw(models, identity, still, cameras).picture
+    part = render_guides(body, identity, still, cameras).part[0, 0] - 1
+    dressed = torch.isin(part.long(), torch.tensor([body.part_index[n] for n in ("torso", "hips")]))
+    dressed = -F.max_pool2d(-dressed[None, None].float(), 2 * _RIM + 1, 1, _RIM)[0, 0] > 0.5
+    row = torch.arange(size)[:, None].expand_as(dressed)
+    gap, band = _GAP * metre, _BAND * metre
+    below = dressed & (row > edge + gap) & (row < edge + band)
+    above = dressed & (row < edge - gap) & (row > edge - band)
+    if min(int(below.sum()), int(above.sum())) < _FEW:
+        return math.nan, math.nan
+    (all_below, calm_below), (all_above, calm_above) = (_energy(picture, where) for where in (below, above))
+    return all_below / max(all_above, 1e-9), calm_below / max(calm_above, 1e-9)
+
+
+def _edge_row(identity: Identity, cameras) -> float:
+    """The row of the canvas on which the photograph's bottom edge lies, at the depth of the body's axis."""
+    axis = identity.world_to_camera.new_tensor([[[0.0, -0.02, 0.4]]])
+    depth = float(project(axis, identity.world_to_camera[None], identity.intrinsics)[0, 0, 2])
+    rows = identity.portrait.shape[-2]
+    down = (rows - float(identity.intrinsics[1, 2])) / float(identity.intrinsics[1, 1]) * depth
+    rotation, shift = identity.world_to_camera[:3, :3], identity.world_to_camera[:3, 3]
+    point = (rotation.new_tensor([0.0, down, depth]) - shift) @ rotation
+    return float(project(point[None, None], cameras.world_to_camera, cameras.intrinsics)[0, 0, 1])
+
+
+def _energy(picture: Tensor, where: Tensor) -> tuple[float, float]:
+    """Mean squared gradient (central differences) of the luma of a picture (3, H, W) at pixels (H, W) bool.
+
+    Of all of them, and of the calmest _CALM.
+    """
+    value = luma(picture)
+    across, down = (value[1:-1, 2:] - value[1:-1, :-2]) / 2, (value[2:, 1:-1] - value[:-2, 1:-1]) / 2
+    energy = (across.square() + down.square())[where[1:-1, 1:-1]].sort().values
+    return float(energy.mean()), float(energy[: int(_CALM * len(energy))].mean())

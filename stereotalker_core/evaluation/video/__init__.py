@@ -1,0 +1,1 @@
+"""Metrics of stage 2 on synthetic people."""

@@ -1,0 +1,89 @@
+"""The validation split as a user would get it: the same people, frames and cameras, guides from an estimated fit.
+
+    python -m stereotalker_core.evaluation.video.estimated_fit --out data/avatars
+
+reads the configuration of <out>/val and writes <out>/val_est in the same format. The fit sees the portrait, its
+keypoints with 2 px of noise and a slightly blurred mask; neither shape, shell, pose, camera nor focal length. A single
+picture does not tell the absolute size and place of a person: the cameras are aligned to the true ones in exactly
+these (`aligned_cameras`), so that pictures can be compared pixel by pixel.
+"""
+
+import argparse
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ...body.model import HalfBody
+from ...body.texture.texels import Lifter
+from ...records import Guides
+from ...synthetic.data.dataset import CLIP, ClipMaker, DatasetConfig, Shard, _write_identity, baselines
+from ...synthetic.data.estimate import aligned_cameras, estimated_identity
+from ...synthetic.people.portrait import as_photographed
+from ...synthetic.people.render import AvatarFrames, render_avatar
+from ...synthetic.people.template import Template
+from ...video.guides.maps import background_plate, render_guides
+
+logger = logging.getLogger(__name__)
+
+
+class EstimatedClips(ClipMaker):
+    """Frames of the avatar as in the validation split, guides from the estimated identity."""
+
+    def __init__(self, body: HalfBody, seed: int, config: DatasetConfig, template: Template, lifter: Lifter):
+        super().__init__(body, seed, config, template, lifter)
+        self.estimate = estimated_identity(body, self.portrait, seed, lifter)
+        self.plain = as_photographed(body, self.estimate, lifter, trust_hands=False)  # no finger was located
+
+    def clip(self, clip: int) -> tuple[AvatarFrames, Guides, bool, dict[str, Tensor]]:
+        cameras, motion = self.cameras(clip), self.motion()
+        wall = background_plate(replace(self.identity, background=self.portrait.background), cameras)
+        frames = render_avatar(self.body, self.avatar, motion, cameras, background=wall, rest=self.rest)
+        seen = aligned_cameras(self.body, self.identity, self.estimate, cameras)
+        guides = render_guides(self.body, self.estimate, motion, seen)
+        return frames, guides, True, baselines(self.body, self.plain, motion, seen)
+
+
+def lift_psnr(rgb: Tensor, lift: Tensor, weight: Tensor) -> Tensor:
+    """PSNR (T,) in dB of images in [-1, 1] over pixels with weight (T, 1, H, W)."""
+    error = ((rgb - lift).square() * weight).sum((1, 2, 3)) / (3 * weight.sum((1, 2, 3)).clamp_min(1))
+    return -10 * torch.log10(error / 4 + 1e-10)
+
+
+@torch.inference_mode()
+def generate(out: str | Path) -> list[Path]:
+    """Write <out>/val_est beside <out>/val with the same configuration -> its folders."""
+    out, folders = Path(out), []
+    shards = sorted(p for p in (out / "val").iterdir() if (p / "config.json").is_file())
+    if not shards:
+        raise ValueError(f"{out / 'val'} holds no shards; make the validation split first")
+    body = HalfBody()
+    template, lifter = Template(body), Lifter(body)
+    for source in shards:
+        config = DatasetConfig(**json.loads((source / "config.json").read_text(encoding="utf-8")))
+        seeds = config.seeds(int(source.name))
+        shard = Shard(out / "val_est" / source.name, len(seeds), config)
+        for place, seed in enumerate(seeds):
+            if not shard.is_complete(place):
+                _write_identity(shard, place, EstimatedClips(body, seed, config, template, lifter))
+            logger.info("%s: identity %d of %d (%d frames)", source.name, place + 1, len(seeds), config.clips * CLIP)
+        shard.finish()
+        folders.append(shard.folder)
+    return folders
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line of this module."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", default="data/avatars", help="the folder that holds the split val")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    generate(options.out)
+
+
+if __name__ == "__main__":
+    main()

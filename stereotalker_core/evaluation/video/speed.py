@@ -1,0 +1,69 @@
+"""Compute per second of video of the main job: a synthetic person, demo speech, an orbiting camera, nothing cached."""
+
+import time
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ...body.model import HalfBody
+from ...motion.generation.sampling import sample_motion
+from ...pipeline import Models, Scene, View, render
+from ...records import Audio
+from ...synthetic.people.avatar import make_avatar
+from ...synthetic.people.portrait import reference_portrait, true_identity
+from ...video.networks.unet import Condition
+from ...video.rendering.render import Renderer
+from ..bootstrap import bootstrap
+
+PERSON = 11
+
+
+def evaluate_speed(models: Models, audio: Audio, quick: bool = False, size: int = 256) -> dict[str, dict[str, float]]:
+    """seconds_per_second {"value", "low", "high"}: stage 1 + stage 2 over 3 (quick: 2) runs after a warm-up.
+
+    quick measures one second of the recording, else all of it. The fit, done once a portrait, is not counted.
+    """
+    body = HalfBody()
+    avatar = make_avatar(body, PERSON)
+    identity = true_identity(body, avatar, reference_portrait(body, avatar, PERSON, 512)).to(models.renderer.device)
+    samples = 16_000 if quick else audio.waveform.shape[0]
+    audio = Audio(audio.waveform[:samples], audio.original, audio.original_rate)
+    found = []
+    for _ in range(3 if quick else 4):
+        start = time.perf_counter()
+        motion = sample_motion(models.motion, audio)
+        scene = Scene(identity, motion, View(-40, 40, size=size).cameras(models.body, identity, len(motion)))
+        frames = sum(len(chunk.frames) for chunk in render(models, scene))
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        found.append((time.perf_counter() - start) / (frames / motion.fps))
+    return {"seconds_per_second": bootstrap(found[1:])}
+
+
+def expert_cost(renderer: Renderer, frames: int = 8, repeats: int = 31) -> dict[str, dict[str, float]]:
+    """expert_cost_ratio: time of the U-Net in float32 with both kinds of experts over without.
+
+    Median and quartiles of the ratios of runs that follow each other, so that what else the machine does cancels.
+    """
+    unet, config, device = renderer.unet, renderer.unet.config, renderer.device
+    latents = torch.zeros(frames, config.latent_channels, 32, 32, device=device)
+    guide = torch.zeros(frames, config.guide_channels, 64, 64, device=device)
+    tokens = unet.portrait_tokens(latents[:1]).detach()
+    yaw, regions = torch.zeros(frames, device=device), torch.full((frames, 4, 256, 256), 0.25, device=device)
+    reference = unet.cache_reference(renderer.reference(latents[:1], tokens))
+    bare = Condition(guide, tokens, yaw, latents, reference, regions, clip_length=frames)
+    full = replace(bare, experts=renderer.experts())
+    _seconds(unet, latents, full)
+    pairs = torch.tensor([[_seconds(unet, latents, cond) for cond in (full, bare)] for _ in range(repeats)])
+    low, value, high = torch.quantile(pairs[:, 0] / pairs[:, 1], torch.tensor([0.25, 0.5, 0.75])).tolist()
+    return {"expert_cost_ratio": {"value": value, "low": low, "high": high}}
+
+
+@torch.no_grad()
+def _seconds(unet: torch.nn.Module, latents: Tensor, cond: Condition) -> float:
+    start = time.perf_counter()
+    unet(latents, 1.0, cond)
+    if latents.is_cuda:
+        torch.cuda.synchronize()
+    return time.perf_counter() - start

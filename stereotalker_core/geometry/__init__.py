@@ -1,0 +1,1 @@
+"""Joints, rotations, projection: vocabulary without a body."""

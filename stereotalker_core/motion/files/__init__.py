@@ -1,0 +1,1 @@
+"""Motions in files and previews."""

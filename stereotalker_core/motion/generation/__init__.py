@@ -1,0 +1,1 @@
+"""Speech -> motion of any length."""

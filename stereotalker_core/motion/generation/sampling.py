@@ -1,0 +1,364 @@
+"""Speech -> motion of any length: overlapping windows of the denoiser, each seeded with the frames before it."""
+
+import dataclasses
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...audio.activity import idleness, voice_activity
+from ...audio.align import align_words, sharpened
+from ...audio.encoder import SpeechEncoder
+from ...audio.phones import PHONES
+from ...audio.spool import SpooledAudio
+from ...checkpoint import NANO, load
+from ...records import Audio, Motion, SpeechFeatures
+from ...shapes import FPS
+from ..conditioning import MotionCondition, Style, speech_channels
+from ..controls import apply_controls
+from ..edit import at_rate, concat, looped, smooth_stream
+from ..emotions import TimedEmotion, style_track
+from ..lips import closing, shut_lips, shut_speechless
+from ..networks.denoiser import MotionDenoiser
+from ..networks.diffusion import SAMPLERS, Callback, guided, karras_sigmas, sample
+from ..networks.prior import LanguagePrior, PriorTrack, Word
+from ..representation import smooth_time
+from .bearing import lowered, with_bearing
+from .streams import bounded_stream, resting_stream, stroke_stream
+
+logger = logging.getLogger(__name__)
+# noise levels from and to which is sampled, in deviations: noise of 30 still lets the posture through, so that starting
+# there narrows the choice of postures; what would be refined below 0.2 is jitter
+NOISE = (80.0, 0.2)
+GUIDANCE_SIGMA = 2.0  # frames
+HANDS = {"on": 0.0, "low": 0.5, "off": 1.0}  # how far the arms are taken towards hanging
+REST_SHARE = 0.95  # of a hand's median speed, below which it rests
+STROKE_POWER = 0.8  # size of the gestures = energy to this power, beyond what the denoiser makes of the energy
+Sound = Audio | SpooledAudio  # in memory, or on disk for hours of it
+
+
+@dataclass(frozen=True)
+class MotionModels:
+    """The networks of stage 1. prior None = no language model at all."""
+
+    encoder: SpeechEncoder
+    prior: LanguagePrior | None
+    denoiser: MotionDenoiser
+
+    @classmethod
+    def load_nano(cls, device: str | torch.device = "cpu") -> "MotionModels":
+        """The models that ship with the package. FileNotFoundError names a missing file."""
+        return cls(*(load(kind, NANO / name, str(device)) for kind, name in _FILES.values()))
+
+    @property
+    def device(self) -> torch.device:
+        return self.denoiser.no_audio.device
+
+
+_FILES = {
+    "encoder": (SpeechEncoder, "audio_encoder.safetensors"),
+    "prior": (LanguagePrior, "prior.safetensors"),
+    "denoiser": (MotionDenoiser, "motion_denoiser.safetensors"),
+}
+
+
+class LaterMotionModels(MotionModels):
+    """The nano models of stage 1, each read when it is first asked for: importing transformers alone takes 2 s."""
+
+    def __init__(self, device: str | torch.device = "cpu"):
+        """FileNotFoundError names a missing file."""
+        for _, name in _FILES.values():
+            if not (NANO / name).is_file():
+                raise FileNotFoundError(f"no file at {NANO / name}")
+        object.__setattr__(self, "_device", str(device))
+
+    def __getattr__(self, name: str) -> SpeechEncoder | LanguagePrior | MotionDenoiser:
+        if name not in _FILES:
+            raise AttributeError(f"{type(self).__name__} has no {name!r}")
+        kind, file = _FILES[name]
+        object.__setattr__(self, name, load(kind, NANO / file, self._device))
+        return self.__dict__[name]
+
+
+@dataclass(frozen=True)
+class MotionOptions:
+    """The controls of motion sampling; every value is checked when built.
+
+    guidance 1 = the plain condition; beyond it the sound, or the meaning of the words, is exaggerated. Strengths are
+    0..3 with 1 = as sampled. blink_rate: blinks a minute of both eyes together, None = as sampled, each lid by itself.
+    smoothing: Gaussian sigma in frames (mouth and blinks stay sharp). lip_closure 0..1: how far the lips are shut where
+    the sound says p, b or m, or that nobody speaks, beyond what was sampled. liveliness 0..3: how far the head turns
+    and the weight shifts on top of what is sampled; 0 also keeps the hands from resting. hands: "on", "low" (arms half
+    lowered) or "off". emotions: from when on which emotion is played, in place of the style's own. fps and loop (the
+    end leads into the beginning) are for whole motions.
+
+    Euler steps from NOISE[0] down to NOISE[1] are the default: a second-order step overshoots where a network of this
+    size is unsure, which shows as trembling hands.
+    """
+
+    seed: int = 0
+    steps: int = 8
+    sampler: str = "euler"
+    style: str | Style = "neutral"  # an emotion, or a whole Style
+    prior_strength: float = 1.0
+    guidance_audio: float = 1.0
+    guidance_prior: float = 3.0
+    motion_strength: float = 1.0
+    head_strength: float = 1.0
+    hands_strength: float = 1.0
+    face_strength: float = 1.0
+    blink_rate: float | None = 15.0
+    smoothing: float = 0.0
+    lip_closure: float = 1.0
+    liveliness: float = 1.0
+    hands: str = "on"
+    emotions: tuple[TimedEmotion, ...] = ()
+    fps: float = FPS
+    loop: bool = False
+
+    def __post_init__(self) -> None:
+        if self.sampler not in SAMPLERS:
+            raise ValueError(f"sampler {self.sampler!r} is unknown; use one of {', '.join(SAMPLERS)}")
+        if self.hands not in HANDS:
+            raise ValueError(f"hands {self.hands!r} is unknown; use one of {', '.join(HANDS)}")
+        limits = {
+            "seed": (0, 2**64 - 1),
+            "steps": (1, 1000),
+            "prior_strength": (0, 3),
+            "guidance_audio": (0, 10),
+            "guidance_prior": (0, 10),
+            "motion_strength": (0, 3),
+            "head_strength": (0, 3),
+            "hands_strength": (0, 3),
+            "face_strength": (0, 3),
+            "blink_rate": (0, 60),
+            "smoothing": (0, 50),
+            "lip_closure": (0, 1),
+            "liveliness": (0, 3),
+            "fps": (1, 120),
+        }
+        for name, (low, high) in limits.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise ValueError(f"{name} must be {low}..{high}, got {value}")
+        if isinstance(self.style, str):
+            object.__setattr__(self, "style", Style(self.style))
+
+
+@dataclass(frozen=True)
+class Window:
+    """One call of the sampler: frames begin..end are sampled, the first `given` are known, start..stop are new."""
+
+    begin: int
+    start: int
+    stop: int
+    end: int
+
+    @property
+    def given(self) -> int:
+        return self.start - self.begin
+
+
+def windows(frames: int, window: int, seed: int, lookahead: int) -> list[Window]:
+    """Cover `frames` frames. Look-ahead frames are sampled again by the next window, which hears what follows them."""
+    found, done = [], 0
+    while done < frames:
+        begin = max(0, min(done - seed, frames - window))  # the last window reaches back instead of being short
+        end = min(begin + window, frames)
+        stop = frames if end == frames else end - lookahead
+        found.append(Window(begin, done, stop, end))
+        done = stop
+    return found
+
+
+def stream_motion(
+    models: MotionModels,
+    audio: Sound,
+    *,
+    transcript: str | Sequence[Word] | None = None,
+    speech: SpeechFeatures | None = None,
+    callback: Callback | None = None,
+    options: MotionOptions | None = None,
+    **settings,
+) -> Iterator[Motion]:
+    """Yield chunks of motion, ceil(seconds * 25) frames in total, deterministic by seed; on the CPU.
+
+    settings: fields of MotionOptions. speech: features of this recording, if they are already encoded. transcript:
+    the words spoken, or words with their times; without it the language prior listens to the sound.
+    callback(step, steps, denoised) counts over
+    all windows. ValueError for bad settings before any work.
+    """
+    options = replace(options or MotionOptions(), **settings)
+    if options.fps != FPS or options.loop:
+        raise ValueError(f"a stream has {FPS:g} frames a second and cannot loop; sample the whole motion")
+    if audio.frame_count() == 0:
+        raise ValueError("the recording is empty; give at least one sample of sound")
+    chunks = _windows_of_motion(models, audio, transcript, speech, callback, options)
+    chunks = stroke_stream(chunks, max(options.style.energy, 0.05) ** STROKE_POWER)
+    chunks = resting_stream(chunks, REST_SHARE if options.liveliness else 0.0)
+    return smooth_stream(bounded_stream(chunks), options.smoothing)
+
+
+def sample_motion(
+    models: MotionModels, audio: Sound, options: MotionOptions | None = None, **settings
+) -> Motion:
+    """The whole motion at once, ceil(seconds * fps) frames; the arguments of `stream_motion`."""
+    fields = {f.name for f in dataclasses.fields(MotionOptions)}
+    options = replace(options or MotionOptions(), **{k: v for k, v in settings.items() if k in fields})
+    others = {k: v for k, v in settings.items() if k not in fields}
+    streamed = replace(options, fps=FPS, loop=False)
+    motion = concat(list(stream_motion(models, audio, options=streamed, **others)))
+    motion = looped(motion) if options.loop else motion
+    return motion if options.fps == FPS else at_rate(motion, options.fps, audio.frame_count(options.fps))
+
+
+@torch.no_grad()  # here, not on the caller: a generator runs when it is asked for the next chunk
+def _windows_of_motion(models, audio, transcript, speech, callback, options) -> Iterator[Motion]:
+    net, config = models.denoiser, models.denoiser.config
+    channels, prior = condition_tracks(models, audio, transcript, speech, options.prior_strength)
+    styles = style_track(options.style, options.emotions, len(channels)).to(models.device)
+    plan = windows(len(channels), config.window, config.seed, config.lookahead)
+    active = voice_activity(channels[:, : len(PHONES)].log()).cpu()
+    shut = closing(channels[:, : len(PHONES)])
+    idle, quiet = idleness(active).clamp_min(HANDS[options.hands]), 1 - active
+    centre = net.codec.decode_motion(torch.zeros(1, net.codec.width, device=models.device))
+    past = channels.new_zeros(0, net.codec.width)  # the latest frames, normalised
+    ahead = past  # what the window before has sampled of the frames that this one samples again
+    for index, window in enumerate(plan):
+        span = slice(window.begin, window.end)
+        cond = MotionCondition(
+            channels[None, span],
+            styles[window.start : window.stop].mean(0, keepdim=True),
+            *_seed_frames(past[len(past) - window.given :], window.end - window.begin),
+            None if prior is None else prior[span][None],
+        )
+        report = _shifted(callback, index * options.steps, len(plan) * options.steps)
+        x = sample_window(net, cond, _noise(options.seed, index, cond.seed), options, report)[0]
+        fresh = joined(ahead, x[window.given : window.stop - window.begin])
+        ahead = x[window.stop - window.begin :]
+        past = torch.cat([past, fresh])[-config.window :]
+        motion = apply_controls(net.codec.decode_motion(fresh), centre, window.start, options)
+        new = slice(window.start, window.stop)
+        motion = _closed(motion, shut[new], active[new], options.lip_closure).to("cpu")
+        body = options.liveliness * options.motion_strength
+        head = body * options.head_strength
+        motion = with_bearing(motion, options.seed, window.start, quiet, head, body)
+        yield lowered(motion, idle[new])
+
+
+def _closed(motion: Motion, shut: Tensor, active: Tensor, amount: float) -> Motion:
+    """The lips shut where the sound of these frames says so: p, b, m, and nobody speaking."""
+    if amount == 0:
+        return motion
+    expression = shut_lips(motion.expression, amount * shut)
+    expression = shut_speechless(expression, 1 - amount * (1 - active))
+    return Motion(motion.rotations, expression, motion.fps)
+
+
+def joined(ahead: Tensor, fresh: Tensor) -> Tensor:
+    """fresh (N, D) that begins as the window before would have gone on, ahead (M, D), and leaves it smoothly."""
+    count = min(len(ahead), len(fresh))
+    if count == 0:
+        return fresh
+    share = (torch.arange(1, count + 1, device=fresh.device, dtype=fresh.dtype) / (count + 1))[:, None]
+    share = share * share * (3 - 2 * share)
+    return torch.cat([torch.lerp(ahead[:count], fresh[:count], share), fresh[count:]])
+
+
+def condition_tracks(
+    models: MotionModels,
+    audio: Sound,
+    transcript: str | Sequence[Word] | None,
+    speech: SpeechFeatures | None,
+    prior_strength: float,
+) -> tuple[Tensor, PriorTrack | None]:
+    """Audio channels (T, F) and the scaled prior, to be sliced to (frames, P); None where the prior is off."""
+    models_of_sound = [m for m in (models.denoiser, models.prior) if m is not None]
+    widths = [model.config.features for model in models_of_sound]  # of the encoder's features that each was trained on
+    speech = speech or models.encoder.encode(audio, features=any(widths))
+    for model, wanted in zip(models_of_sound, widths, strict=True):
+        if wanted and speech.features.shape[1] != wanted:
+            raise ValueError(
+                f"the speech encoder gives {speech.features.shape[1]} features, the {type(model).__name__} was "
+                f"trained on {wanted}; choose the encoder it was trained with in Load Audio Encoder"
+            )
+    words = timed_words(speech, transcript) if transcript else []
+    speech = sharpened(speech, words) if words else speech
+    waveform = audio.waveform.cpu()
+    channels = speech_channels(speech, waveform, widths[0] > 0).to(models.device)
+    if models.prior is None or prior_strength == 0:
+        return channels, None
+    same = (widths[0] > 0) == (widths[1] > 0)
+    heard = channels if same else speech_channels(speech, waveform, widths[1] > 0)
+    return channels, PriorTrack(models.prior, heard.to(models.device), words, prior_strength)
+
+
+def timed_words(speech: SpeechFeatures, transcript: str | Sequence[Word]) -> list[Word]:
+    """The words of the transcript with their times, by forced alignment; none where it does not fit the sound.
+
+    Words that have times already are taken at their word, but for those after the end of the sound.
+    """
+    if not isinstance(transcript, str):
+        return [(text, start, end) for text, start, end in transcript if start < speech.seconds]
+    if not transcript.strip():
+        return []
+    return [(word.text, word.start, word.end) for word in align_words(speech, transcript)]
+
+
+def sample_window(
+    net: MotionDenoiser, cond: MotionCondition, noise: Tensor, options: MotionOptions, callback: Callback | None = None
+) -> Tensor:
+    """Unit noise (B, T, D) -> normalised motion (B, T, D); the seed frames of `cond` come back unchanged."""
+    silent = replace(cond, prior=None, keep_audio=torch.zeros_like(cond.keep_audio))
+    unprimed = replace(cond, prior=None)
+    scale = 1.0 if cond.prior is None else options.guidance_prior
+    pair = _pair(cond) if scale != 1 else None
+
+    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+        known = {}  # with and without the prior in one pass: the network is small, calls cost more than arithmetic
+        if pair is not None:
+            known[True], known[False] = net(x.repeat(2, 1, 1), sigma.repeat(2), pair).chunk(2)
+
+        def branch(sound: bool, prior: bool) -> Tensor:
+            if sound and prior in known:
+                return known[prior]
+            return net(x, sigma, cond if prior else unprimed if sound else silent)
+
+        denoised = guided(branch, options.guidance_audio, scale, _steadied)
+        return torch.where(cond.seed_mask > 0, cond.seed, denoised)
+
+    return sample(options.sampler, denoise, noise, karras_sigmas(options.steps, *reversed(NOISE)), callback)
+
+
+def _pair(cond: MotionCondition) -> MotionCondition:
+    """B sequences with their prior, and the same without it: no prior and one of zeros are the same to the network."""
+    twice = [torch.cat([x, x]) for x in (cond.audio, cond.style, cond.seed, cond.seed_mask)]
+    keep = cond.keep_audio.expand(len(cond.audio), 1, 1).repeat(2, 1, 1)
+    return MotionCondition(*twice, torch.cat([cond.prior, torch.zeros_like(cond.prior)]), keep)
+
+
+def _steadied(difference: Tensor) -> Tensor:
+    """(B, T, D) that the prior makes, as a low-pass of GUIDANCE_SIGMA frames: words end abruptly, gestures do not."""
+    return smooth_time(difference.transpose(0, 1), GUIDANCE_SIGMA).transpose(0, 1)
+
+
+def _seed_frames(given: Tensor, frames: int) -> tuple[Tensor, Tensor]:
+    """Known frames (N, D) -> seed (1, frames, D) and seed_mask (1, frames, 1)."""
+    seed = given.new_zeros(1, frames, given.shape[1])
+    mask = given.new_zeros(1, frames, 1)
+    seed[0, : len(given)] = given
+    mask[0, : len(given)] = 1
+    return seed, mask
+
+
+def _noise(seed: int, index: int, like: Tensor) -> Tensor:
+    """The unit noise of window `index`: from (seed, index) alone, the same on every device."""
+    state = int(np.random.SeedSequence((seed, index)).generate_state(1, np.uint64)[0]) >> 1
+    return torch.randn(like.shape, generator=torch.Generator().manual_seed(state)).to(like)
+
+
+def _shifted(callback: Callback | None, first: int, total: int) -> Callable[[int, int, Tensor], None] | None:
+    return callback and (lambda step, steps, denoised: callback(first + step, total, denoised))

@@ -1,0 +1,1 @@
+"""Dilation and inpainting: what pictures need before there is a person."""

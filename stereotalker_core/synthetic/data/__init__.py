@@ -1,0 +1,1 @@
+"""Rendered people on disk, written and read."""

@@ -1,0 +1,195 @@
+"""Reader of the rendered avatar frames (synthetic/data/dataset.py): random rows as tensors, with consistent flips.
+
+Frames of all given shards form one index space; so do the identities. Only identities marked complete are used, so a
+training may start while later shards are still being written.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...records import Guides
+from ...shapes import REGIONS
+from ...video.guides.maps import guide_tensor
+
+CLIP = 8  # consecutive rows of one identity
+_BASELINES = ("plain", "bare")  # in validation sets
+FRAME_ARRAYS = ("rgb", "alpha", "region", "normal", "part", "lift", "visibility")
+_ARRAYS = (*FRAME_ARRAYS, "yaw", "identity", "perturbed", "portrait", "portrait_mask", "complete")
+FACE, HANDS = REGIONS.index("face"), REGIONS.index("hands")
+
+
+def find_shards(folder: str | Path, unfinished: bool = False) -> list[Path]:
+    """The complete shards of a split, sorted; unfinished: also those still being written. ValueError when none."""
+    folder = Path(folder)
+    marker = "complete.npy" if unfinished else "DONE"
+    shards = sorted(path.parent for path in folder.glob(f"*/{marker}"))
+    if not shards:
+        raise ValueError(f"no complete shard in {folder}; make one with python -m stereotalker_core synth avatars")
+    return shards
+
+
+def swap_labels(part_names: Sequence[str]) -> Tensor:
+    """(1 + parts,) guide label of the mirrored body: left parts become right parts."""
+    swap = {"L": "R", "R": "L"}
+    names = list(part_names)
+    mirrored = [f"{n[:-1]}{swap[n[-1]]}" if n.endswith((".L", ".R")) else n for n in names]
+    return torch.tensor([0] + [1 + names.index(m) for m in mirrored])
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Frames (N, ...) ready for the networks: images in [-1, 1], alpha (N, 1, H, W), region (N, H, W) int64 labels."""
+
+    rgb: Tensor
+    alpha: Tensor
+    region: Tensor
+    guides: Guides
+    identity: Tensor
+
+    def guide(self, n_parts: int) -> Tensor:
+        """The guide tensor of these rows."""
+        return guide_tensor(self.guides, n_parts)
+
+    def weight(self, face: float = 2.5, hands: float = 0.0, background: float = 0.5) -> Tensor:
+        """(N, 1, H, W) loss weight: background, person 1 more, face and hands as much more again."""
+        more = face * (self.region == FACE) + hands * (self.region == HANDS)
+        return background + self.alpha + more[:, None]
+
+
+class AvatarData:
+    """All rows of some shards. `identity`, `yaw`, `clip`, `perturbed` are arrays over rows."""
+
+    def __init__(self, shards: Sequence[Path], part_names: Sequence[str]) -> None:
+        self.part_names, self._swap = list(part_names), swap_labels(part_names)
+        self._frames: list[dict[str, np.ndarray]] = []
+        self._where: list[np.ndarray] = []
+        tables: dict[str, list[np.ndarray]] = {k: [] for k in ("identity", "yaw", "perturbed")}
+        portraits, masks, self.sources = [], [], []
+        for number, shard in enumerate(shards):
+            load = {name: np.load(Path(shard) / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
+            whole = np.flatnonzero(load["complete"])
+            row = np.flatnonzero(np.isin(load["identity"], whole) & self._written(load, whole))
+            first = sum(map(len, portraits))
+            tables["identity"].append(first + np.searchsorted(whole, load["identity"][row]))
+            for name in ("yaw", "perturbed"):
+                tables[name].append(load[name][row])
+            portraits.append(load["portrait"][whole])
+            masks.append(load["portrait_mask"][whole])
+            extra = {k: np.load(f, mmap_mode="r") for k in _BASELINES if (f := Path(shard) / f"{k}.npy").is_file()}
+            self._frames.append({k: load[k] for k in FRAME_ARRAYS} | extra)
+            self._where.append(np.stack([np.full(len(row), number), row], 1))
+            self.sources.append((Path(shard), row))
+        self.identity, self.yaw, self.perturbed = (np.concatenate(v) for v in tables.values())
+        self.where = np.concatenate(self._where)
+        self.portraits, self.masks = np.concatenate(portraits), np.concatenate(masks)
+        self.rows_of = [np.flatnonzero(self.identity == i) for i in range(len(self.portraits))]
+
+    @staticmethod
+    def _written(load: dict[str, np.ndarray], whole: np.ndarray) -> np.ndarray:
+        # rows that nobody wrote yet hold identity 0: only the block of an identity's own rows counts
+        per = len(load["identity"]) // len(load["portrait"])
+        return np.isin(np.arange(len(load["identity"])) // per, whole)
+
+    def __len__(self) -> int:
+        return len(self.where)
+
+    @property
+    def n_parts(self) -> int:
+        return len(self.part_names)
+
+    def _raw(self, name: str, rows: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.stack([self._frames[s][name][r] for s, r in self.where[rows]]))
+
+    def rows(self, rows: np.ndarray, flip: np.ndarray | None = None) -> Rows:
+        """Frames by index (N,). flip (N,) bool: mirrored, normals, yaw and left/right parts changed accordingly."""
+        rows = np.asarray(rows)
+        image = {k: _unit(self._raw(k, rows).permute(0, 3, 1, 2)) for k in ("rgb", "lift", "normal")}
+        share = {k: self._raw(k, rows)[:, None].float() / 255 for k in ("alpha", "visibility")}
+        part, region = self._raw("part", rows).long(), self._raw("region", rows).long()
+        image["normal"] = image["normal"] * (part > 0)[:, None]
+        yaw = torch.from_numpy(self.yaw[rows].astype(np.float32))
+        if flip is not None and flip.any():
+            f = torch.from_numpy(flip)
+            for maps in (image, share):
+                for k, v in maps.items():
+                    maps[k] = torch.where(f[:, None, None, None], v.flip(-1), v)
+            image["normal"][f, 0] *= -1
+            part = torch.where(f[:, None, None], self._swap[part.flip(-1)], part)
+            region = torch.where(f[:, None, None], region.flip(-1), region)
+            yaw = torch.where(f, -yaw, yaw)
+        depth = torch.zeros_like(share["alpha"])  # the networks do not read it, the set does not store it
+        guides = Guides(image["normal"], part[:, None].float(), depth, image["lift"], share["visibility"], yaw)
+        return Rows(image["rgb"], share["alpha"], region, guides, torch.from_numpy(self.identity[rows]))
+
+    def baselines(self, rows: np.ndarray) -> tuple[Tensor, Tensor] | None:
+        """Of a validation set: the lift with the portrait's shading on it (N, 3, H, W), the bare body's silhouette
+        (N, 1, H, W) in [0, 1]. None where a shard does not hold them."""
+        if not all(set(_BASELINES) <= set(frames) for frames in self._frames):
+            return None
+        plain = _unit(self._raw("plain", rows).permute(0, 3, 1, 2))
+        return plain, self._raw("bare", rows)[:, None].float() / 255
+
+    def portrait(self, identities: np.ndarray, flip: np.ndarray | None = None) -> Tensor:
+        """Portraits (I, 3, H, W) in [-1, 1], mirrored where flip (I,)."""
+        image = _unit(torch.from_numpy(self.portraits[np.asarray(identities)]).permute(0, 3, 1, 2))
+        if flip is None:
+            return image
+        return torch.where(torch.from_numpy(flip)[:, None, None, None], image.flip(-1), image)
+
+    def draw(
+        self, rng: np.random.Generator, identities: int, frames: int, clips: bool = False,
+        likely: np.ndarray | None = None,
+    ) -> np.ndarray:  # fmt: skip
+        """(identities * frames,) row indices: random identities, each with `frames` rows (consecutive with clips).
+
+        likely: how often each of all rows is drawn relative to the identity's others, positive.
+        """
+        picked = []
+        for who in rng.choice(len(self.rows_of), identities, replace=identities > len(self.rows_of)):
+            own = self.rows_of[who]
+            if clips:
+                start = int(rng.integers(0, len(own) // CLIP)) * CLIP + int(rng.integers(0, CLIP - frames + 1))
+                picked.append(own[start : start + frames])
+            else:
+                share = None if likely is None else likely[own] / likely[own].sum()
+                picked.append(rng.choice(own, frames, replace=frames > len(own), p=share))
+        return np.concatenate(picked)
+
+
+def crop_rows(rows: Rows, size: int, rng: np.random.Generator) -> Rows:
+    """The same random window (aligned to 8) of all maps, a different one for each frame; half of them near the head."""
+    height, width = rows.rgb.shape[-2:]
+    corners = []
+    for _ in range(len(rows.rgb)):
+        top, left = (int(rng.integers(0, (n - size) // 8 + 1)) * 8 for n in (height, width))
+        if rng.random() < 0.5:
+            top = int(rng.integers(0, (height - size) // 24 + 1)) * 8
+            left = int(np.clip(rng.integers(width // 8, width * 3 // 8) // 8 * 8, 0, width - size))
+        corners.append((top, left))
+
+    def cut(x: Tensor) -> Tensor:
+        return torch.stack([v[..., y : y + size, z : z + size] for v, (y, z) in zip(x, corners, strict=True)])
+
+    g = rows.guides
+    guides = Guides(*(cut(x) for x in (g.normal, g.part, g.depth, g.lift, g.visibility)), yaw=g.yaw)
+    return Rows(cut(rows.rgb), cut(rows.alpha), cut(rows.region), guides, rows.identity)
+
+
+def without_lift(guides: Guides) -> Guides:
+    """Guides that do not know the portrait's colours."""
+    return replace(guides, lift=torch.zeros_like(guides.lift), visibility=torch.zeros_like(guides.visibility))
+
+
+def _unit(image: Tensor) -> Tensor:
+    return image.float() / 127.5 - 1
+
+
+def pooled(x: Tensor, size: int) -> Tensor:
+    """(N, C, H, W) averaged down by `size`."""
+    return F.avg_pool2d(x, size)

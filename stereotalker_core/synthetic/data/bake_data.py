@@ -1,0 +1,200 @@
+"""Data of the bake: what a portrait's fit knows of a person's texture, and the whole of it, as pictures of the rig.
+
+    python -m stereotalker_core synth bake --identities 2203 --out data/bake
+
+No video is rendered: of each person one portrait is drawn, fitted and lifted; the truth is the painted texture under
+the light in which the fit sees it. Fits are true ones, ones with a real fit's errors, or treated as a photograph's are
+(`Trust.registered`). Written identity by identity into a memory-mapped array; a killed run goes on where it was.
+"""
+
+import argparse
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...body.model import HalfBody
+from ...body.texture.lift import lift_unlit
+from ...body.texture.light import shade
+from ...body.texture.portrait_view import Trust
+from ...body.texture.rig import RIG_ATLAS, Rig
+from ...records import Identity
+from ..people.avatar import Avatar, make_avatar
+from ..people.portrait import Portrait, _posed, perturbed_identity, reference_portrait, true_identity
+from ..people.render import _GAIN
+from ..people.template import Template, uniform
+
+log = logging.getLogger(__name__)
+PORTRAIT = 512  # pixels
+FITS = (("true", 0.4), ("perturbed", 0.3), ("registered", 0.3))
+CHANNELS = 7  # of a row: lift (3), visibility, truth (3)
+_SKY_LOW = (0.55, 0.50, 0.48)  # of render._light
+_BASE_SEED = 3_000_000  # apart from those of every other set
+_BRIGHTEST = 1.15  # of what the truth may be: a wrong light leaves more than white
+
+
+@dataclass(frozen=True)
+class Example:
+    """One person on the rig's P covered pixels, colours in [-1, 1]: lift (P, 3), visibility (P, 1), truth (P, 3)."""
+
+    lift: Tensor
+    visibility: Tensor
+    truth: Tensor
+
+
+def seed_of(place: int, seed: int) -> int:
+    """The avatar's seed of a row."""
+    return _BASE_SEED + seed * 100_000 + place
+
+
+def true_texture(body: HalfBody, rig: Rig, avatar: Avatar, identity: Identity) -> Tensor:
+    """(P, 3) in [-1, 1]: the person's paint as the light of the fit explains it, so that guides shade it right.
+
+    The surface is lit as it stands in the portrait; highlights, which move with the camera, are left out.
+    """
+    vertices = _posed(body, identity).vertices
+    normals = body.normals(vertices)[0]
+    normal = (normals[rig.corners] * rig.weight[..., None]).sum(1)
+    normal = normal / normal.norm(dim=1, keepdim=True).clamp_min(1e-6)
+    light = avatar.light
+    low = normal.new_tensor(_SKY_LOW)
+    sky = low + (1 - low) * (0.5 + 0.5 * normal[:, 2:])
+    direct = (normal @ light.direction).clamp_min(0)[:, None]
+    shading = (light.colour * direct * (1 - light.ambient) + light.ambient * sky) * _GAIN
+    paint = rig.pictures(avatar.albedo, "uv")
+    shown = (paint.square() * shading).clamp(0, 1).sqrt()
+    if identity.light is not None:
+        shown = shown / shade(normal, identity.light).sqrt()
+    return shown.clamp(0, _BRIGHTEST) * 2 - 1
+
+
+def fitted(
+    body: HalfBody, rig: Rig, avatar: Avatar, portrait: Portrait, template: Template, kind: str, seed: int
+) -> Identity:
+    """The portrait lifted onto a fit of one of FITS."""
+    if kind == "perturbed":
+        rng = torch.Generator().manual_seed(seed)
+        bare = replace(_outline(avatar, portrait), quality=1.0)
+        return perturbed_identity(body, bare, rng, template, rig.lifter)
+    if kind == "true":
+        return true_identity(body, avatar, portrait, rig.lifter)
+    bare = _outline(avatar, portrait)
+    view = (bare.portrait, bare.mask, _posed(body, bare), bare.world_to_camera, bare.intrinsics)
+    atlas, visibility, light = lift_unlit(body, *view, lifter=rig.lifter, trust=Trust(registered=True))
+    return replace(bare, atlas=atlas, visibility=visibility, light=light, atlas_layout=2)
+
+
+def _outline(avatar: Avatar, portrait: Portrait) -> Identity:
+    """A true fit that nothing was lifted onto."""
+    return Identity(
+        shape=avatar.shape,
+        shell=avatar.shell,
+        rotations=portrait.motion.rotations[0],
+        expression=portrait.motion.expression[0],
+        world_to_camera=portrait.cameras.world_to_camera[0],
+        intrinsics=portrait.cameras.intrinsics,
+        portrait=portrait.image,
+        mask=portrait.mask,
+        background=portrait.background,
+        atlas=portrait.image.new_zeros(3, 1, 1),
+        visibility=portrait.image.new_zeros(1, 1, 1),
+    )
+
+
+def draw_example(body: HalfBody, rig: Rig, template: Template, seed: int) -> Example:
+    """The person of a seed, the same on every call."""
+    rng = torch.Generator().manual_seed(seed * 17 + 11)
+    avatar = make_avatar(body, seed, template)
+    portrait = reference_portrait(body, avatar, seed * 11 + 1, PORTRAIT)
+    place, kind = uniform(rng, 0, 1), FITS[-1][0]
+    for name, share in FITS:
+        if place < share:
+            kind = name
+            break
+        place -= share
+    identity = fitted(body, rig, avatar, portrait, template, kind, seed)
+    pictures = rig.pictures(torch.cat([identity.atlas, identity.visibility]))
+    truth = true_texture(body, rig, avatar, replace(identity, rotations=portrait.motion.rotations[0]))
+    return Example(pictures[:, :3], pictures[:, 3:], truth)
+
+
+def packed(example: Example) -> np.ndarray:
+    """(P, CHANNELS) uint8."""
+    colours = torch.cat([example.lift, example.truth / _BRIGHTEST], 1) * 127.5 + 127.5
+    row = torch.cat([colours[:, :3], example.visibility * 255, colours[:, 3:]], 1)
+    return row.round().clamp(0, 255).to(torch.uint8).numpy()
+
+
+def unpacked(rows: Tensor) -> Example:
+    """Rows (..., P, CHANNELS) uint8 of any number of people -> an `Example` with the same leading axes."""
+    values = rows.float()
+    colour, truth = values[..., :3] / 127.5 - 1, (values[..., 4:] / 127.5 - 1) * _BRIGHTEST
+    return Example(colour, values[..., 3:4] / 255, truth)
+
+
+@torch.inference_mode()
+def generate(
+    out: str | Path, identities: int, seed: int = 1, progress: Callable[[int, int], None] | None = None
+) -> Path:
+    """Write (or go on with) `identities` people into the folder `out`; progress(done, of all) after each.
+
+    ValueError where the folder holds another set.
+    """
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    body = HalfBody()
+    rig, template = Rig(body), Template(body, RIG_ATLAS)
+    record = json.dumps({"identities": identities, "seed": seed, "pixels": len(rig.pixel)})
+    path, told = out / "examples.npy", out / "config.json"
+    if told.is_file() and told.read_text(encoding="utf-8") != record:
+        raise ValueError(f"{out} was written with {told.read_text(encoding='utf-8')}, not {record}; take another one")
+    shape = (identities, len(rig.pixel), CHANNELS)
+    known = path.is_file() and told.is_file()
+    array = np.lib.format.open_memmap(path, "r+" if known else "w+", None if known else np.uint8, shape)
+    told.write_text(record, encoding="utf-8")
+    for place in range(_written(out), identities):
+        array[place] = packed(draw_example(body, rig, template, seed_of(place, seed)))
+        array.flush()
+        (out / "written").write_text(str(place + 1), encoding="utf-8")
+        if progress is not None:
+            progress(place + 1, identities)
+    return out
+
+
+def _written(folder: Path) -> int:
+    counter = folder / "written"
+    return int(counter.read_text(encoding="utf-8") or 0) if counter.is_file() else 0
+
+
+def read(folder: str | Path) -> np.ndarray:
+    """(people, P, CHANNELS) uint8, memory-mapped: those that are written so far. ValueError when there are none."""
+    folder = Path(folder)
+    count = _written(folder)
+    if not count:
+        raise ValueError(f"no people in {folder}; make some with: synth bake --out {folder}")
+    return np.load(folder / "examples.npy", mmap_mode="r")[:count]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line of this module."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--identities", type=int, default=2203)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", default="data/bake")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+
+    def tell(done: int, total: int) -> None:
+        if done % 50 == 0 or done == total:
+            log.info("%d of %d people", done, total)
+
+    generate(options.out, options.identities, options.seed, tell)
+
+
+if __name__ == "__main__":
+    main()

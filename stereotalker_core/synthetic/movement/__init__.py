@@ -1,0 +1,1 @@
+"""The teacher: gestures, head, visemes, faces."""

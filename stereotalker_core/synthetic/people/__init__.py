@@ -1,0 +1,1 @@
+"""Avatars, their clothes and hair, and their pictures."""

@@ -1,0 +1,1 @@
+"""Rooms, noise and distant voices."""

@@ -1,0 +1,64 @@
+"""Where a voice is heard: beside music, noise or other voices, in a room, over a line; the nearest one is labelled."""
+
+import functools
+from collections.abc import Callable
+
+import numpy as np
+from numpy.random import Generator
+
+from ...shapes import SAMPLE_RATE
+from .ambience import ambience
+from .augment import reverberate, telephone
+
+POOL, SECONDS = 300, 8  # different pieces of ambience, and how long each is
+
+
+class Surroundings:
+    """Sound around the speech. Piece i depends on (seed, i) alone, so a training that resumes hears the same."""
+
+    def __init__(self, seed: int) -> None:
+        self.piece = functools.lru_cache(POOL)(
+            lambda i: ambience(SECONDS * SAMPLE_RATE, np.random.default_rng((seed, 77, i)))
+        )
+
+    def cut(self, samples: int, rng: Generator) -> np.ndarray:
+        """(samples,) out of a random piece. ValueError for more than a piece has."""
+        if samples > SECONDS * SAMPLE_RATE:
+            raise ValueError(f"a piece has {SECONDS} s, {samples / SAMPLE_RATE:.1f} s were asked for")
+        piece = self.piece(int(rng.integers(0, POOL)))
+        first = int(rng.integers(0, len(piece) - samples + 1))
+        return piece[first : first + samples]
+
+    def alone(self, samples: int, rng: Generator) -> np.ndarray:
+        """(samples,) in which nobody speaks: one piece, or two at once."""
+        out = self.cut(samples, rng)
+        if rng.random() < 0.3:
+            out = out + self.cut(samples, rng) * 10 ** rng.uniform(-1, 0)
+        return (out * 10 ** rng.uniform(-1, 0.1)).astype(np.float32)
+
+    def beside(self, wave: np.ndarray, rng: Generator, voice: Callable[[Generator], np.ndarray]) -> np.ndarray:
+        """Speech (S,) in a room, beside other sound 0 to 25 dB below it, or over a line; its loudness is kept.
+
+        voice(rng) gives somebody else's speech (S,): far voices, one to four, are at least 10 dB below.
+        """
+        loudness = float(np.sqrt(np.square(wave).mean()))
+        if loudness < 1e-5:
+            return wave
+        out = wave
+        if rng.random() < 0.5:
+            out = reverberate(out, rng.uniform(0.2, 0.9), rng.uniform(-3, 8), rng)
+        drawn = rng.random()
+        if drawn < 0.6:
+            out = out + _scaled(self.cut(len(wave), rng), loudness, rng.uniform(0, 25))
+        elif drawn < 0.75:
+            crowd = sum(voice(rng) for _ in range(int(rng.integers(1, 5))))
+            out = out + _scaled(reverberate(crowd, 0.4, 0.0, rng), loudness, rng.uniform(10, 25))
+        if rng.random() < 0.2:
+            out = telephone(out, rng.uniform(200, 350), rng.uniform(3200, 3700))
+        return (out * (loudness / max(float(np.sqrt(np.square(out).mean())), 1e-6))).astype(np.float32)
+
+
+def _scaled(wave: np.ndarray, loudness: float, below_db: float) -> np.ndarray:
+    """The wave `below_db` below a loudness (RMS)."""
+    own = float(np.sqrt(np.square(wave).mean()))
+    return wave * (loudness * 10 ** (-below_db / 20) / own) if own > 1e-3 * loudness else wave

@@ -1,0 +1,1 @@
+"""Sentences, engines, phones: a corpus with exact times."""

@@ -1,0 +1,205 @@
+"""Train ProbTalk3D on a 3DMEAD folder as the paper does: epochs of single clips, early stopping (sections 4.1, 4.2).
+
+    python -m stereotalker_core train face-epochs --data 3DMEAD --stage 1 --out prior.safetensors
+    python -m stereotalker_core train face-epochs --data 3DMEAD --stage 2 --prior prior.safetensors --hubert FOLDER
+
+The released code logs (and stops early by) the mean of a loss since the start of training, and leaves the dropout of
+the frozen prior on in stage 2. Both are mended here; --as-released brings them back, with the released latent loss.
+"""
+
+import argparse
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ...audio.load import load_audio
+from ...checkpoint import load, save
+from ...face.hubert import prepare_waveform
+from ...face.model import ProbTalk3D
+from ...face.prior import MotionPrior
+from ...face.quantiser import Draw
+from ..provenance import command, commit
+from .face_data import MeadClip, mead_clips
+from .face_loss import StageOne, StageTwo, stage_one, stage_two
+
+logger = logging.getLogger(__name__)
+Example = dict[str, Tensor]  # motion (1, T, 53), and in stage 2 style (1, 43), waveform (1, S)
+Loss = Callable[[nn.Module, Example], Tensor]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """The paper's settings; as_released: with the oddities of the released code."""
+
+    epochs: int = 201
+    patience: int = 5
+    lr: float = 1e-4
+    weight_decay: float = 0.01
+    seed: int = 1234
+    as_released: bool = False
+
+    @classmethod
+    def second(cls, **changes: object) -> "Protocol":
+        """Of stage 2: Adam without weight decay at a tenth of the rate."""
+        return cls(**{"lr": 1e-5, "weight_decay": 0.0, **changes})
+
+
+class Mean:
+    """A mean of losses; `forget` starts it anew, which the released code never does."""
+
+    def __init__(self) -> None:
+        self.total, self.count = 0.0, 0
+
+    def add(self, value: float) -> None:
+        self.total, self.count = self.total + value, self.count + 1
+
+    def forget(self) -> None:
+        self.total, self.count = 0.0, 0
+
+    @property
+    def value(self) -> float:
+        return self.total / max(1, self.count)
+
+
+def prior_loss(weights: StageOne) -> Loss:
+    """Stage 1 on one clip; the VAE variant draws from its Gaussian."""
+
+    def loss(prior: MotionPrior, example: Example) -> Tensor:
+        vae = prior.config.kind == "vae"
+        seed = int(torch.randint(1 << 40, ()))
+        recovered, passed = prior(example["motion"], Draw(seed=seed) if vae else None, rounded=True)
+        return stage_one(recovered, passed, example["motion"], weights)[0]
+
+    return loss
+
+
+def predictor_loss(weights: StageTwo, as_released: bool) -> Loss:
+    """Stage 2 on one clip: hears, cuts sound and motion to one length, predicts. The prior is frozen."""
+
+    def loss(model: ProbTalk3D, example: Example) -> Tensor:
+        if not as_released:
+            model.motion_prior.eval()
+        heard, motion = model.hear(example["waveform"]), example["motion"]
+        frames = min(heard.shape[1], motion.shape[1])
+        predicted = model.feature_predictor(heard[:, :frames], example["style"])
+        return stage_two(model.motion_prior, predicted, motion[:, :frames], weights, rounded=as_released)[0]
+
+    return loss
+
+
+def fit_epochs(
+    model: nn.Module,
+    train: Sequence,
+    val: Sequence,
+    read: Callable[[object], Example],
+    loss: Loss,
+    protocol: Protocol,
+    on_epoch: Callable[[int, float, float], None] | None = None,
+) -> nn.Module:
+    """Train in place on one clip a step, stop when `val` has not improved for `patience` epochs; the best is kept."""
+    torch.manual_seed(protocol.seed)
+    shuffle = np.random.default_rng(protocol.seed)
+    weights = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(weights, protocol.lr, (0.9, 0.98), 1e-9, protocol.weight_decay)
+    trained, validated = Mean(), Mean()
+    best, best_state, waited = float("inf"), None, 0
+    for epoch in range(protocol.epochs):
+        if not protocol.as_released:
+            trained.forget()
+            validated.forget()
+        model.train()
+        for index in shuffle.permutation(len(train)):
+            value = loss(model, read(train[index]))
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+            trained.add(float(value.detach()))
+        model.eval()
+        for clip in val:
+            with torch.no_grad():
+                validated.add(float(loss(model, read(clip))))
+        logger.info("epoch %d  train %.5f  val %.5f", epoch, trained.value, validated.value)
+        if on_epoch is not None:
+            on_epoch(epoch, trained.value, validated.value)
+        if validated.value < best:
+            best, waited = validated.value, 0
+            best_state = {k: v.detach().clone() for k, v in model.state_dict().items()}
+        else:
+            waited += 1
+            if waited >= protocol.patience:
+                break
+    if best_state is not None:
+        model.load_state_dict(best_state)
+    return model.eval()
+
+
+def reader(stage: int, device: str) -> Callable[[MeadClip], Example]:
+    """Reads one clip from its files."""
+
+    def read(clip: MeadClip) -> Example:
+        example = {"motion": clip.motion[None]}
+        if stage == 2:
+            example["style"] = clip.style[None]
+            example["waveform"] = prepare_waveform(load_audio(clip.sound).waveform)[None]
+        return {k: v.to(device) for k, v in example.items()}
+
+    return read
+
+
+def trainable_parts(model: ProbTalk3D) -> Iterator[str]:
+    """Freeze the prior and the first layers of HuBERT, as the paper does -> names of what learns."""
+    model.requires_grad_(True)
+    model.motion_prior.requires_grad_(False)
+    model.feature_extractor.freeze()
+    return (name for name, p in model.named_parameters() if p.requires_grad)
+
+
+def build_second(prior: MotionPrior, hubert: Path | None) -> ProbTalk3D:
+    """A full-size model around a trained prior; hubert: a Hugging Face folder whose weights it starts from."""
+    model = ProbTalk3D(ProbTalk3D.Config(prior=prior.config))
+    model.motion_prior.load_state_dict(prior.state_dict())
+    if hubert is not None:
+        from transformers import HubertModel
+
+        start = HubertModel.from_pretrained(hubert, local_files_only=True, use_safetensors=True)
+        model.feature_extractor.audiomodel.load_state_dict(start.state_dict())
+    return model
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line of this module."""
+    parser = argparse.ArgumentParser(prog="train face-epochs", description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="3DMEAD folder with param/ and wav/")
+    parser.add_argument("--stage", type=int, choices=(1, 2), required=True)
+    parser.add_argument("--kind", choices=("vq", "vae"), default="vq")
+    parser.add_argument("--prior", type=Path, default=None, help="stage 2: the file that stage 1 wrote")
+    parser.add_argument("--hubert", type=Path, default=None, help="stage 2: hubert-base-ls960 in Hugging Face format")
+    parser.add_argument("--epochs", type=int, default=Protocol.epochs)
+    parser.add_argument("--as-released", action="store_true", help="with the oddities of the released code")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args(arguments)
+    if options.stage == 2 and options.prior is None:
+        raise ValueError("stage 2 needs --prior, the file that stage 1 wrote")
+    train, val = (mead_clips(options.data, options.stage, split) for split in ("train", "val"))
+    changes = {"epochs": options.epochs, "as_released": options.as_released}
+    if options.stage == 1:
+        protocol, loss = Protocol(**changes), prior_loss(StageOne() if options.kind == "vq" else StageOne.vae())
+        model: nn.Module = MotionPrior(MotionPrior.Config(kind=options.kind))
+    else:
+        protocol, loss = Protocol.second(**changes), predictor_loss(StageTwo(), options.as_released)
+        model = build_second(load(MotionPrior, options.prior), options.hubert)
+        logger.info("%d tensors learn", len(list(trainable_parts(model))))
+    read = reader(options.stage, options.device)
+    fit_epochs(model.to(options.device), train, val, read, loss, protocol)
+    save(model, options.out, torch.float32, command=command(), seed=protocol.seed, commit=commit(), metrics={})
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    main()

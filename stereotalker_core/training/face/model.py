@@ -1,0 +1,199 @@
+"""Train the embedded ProbTalk3D on the synthetic set: prior, then predictor (`train face`).
+
+    python -m stereotalker_core train face --stage 1 --steps 2500
+    python -m stereotalker_core train face --stage 2 --steps 3000
+
+--kind vae trains the VAE variant. `training.face_epochs` trains on 3DMEAD as the paper does, from scratch, any size.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ...audio.phones import PHONES
+from ...checkpoint import NANO, load, load_tensors, save
+from ...face.model import ProbTalk3D
+from ...face.prior import MotionPrior
+from ...face.quantiser import Draw
+from ..loop import Schedule, fit, generator
+from ..provenance import commit
+from .face_data import FaceData, MixedFaces, read_sets
+from .face_loss import Focus, StageOne, StageTwo, code_unit, fresh_codes, spread_codes, stage_one, stage_two
+
+logger = logging.getLogger(__name__)
+NANO_PRIOR = MotionPrior.Config(
+    width=128, encoder_layers=2, decoder_layers=2, heads=4, inner=256, codes=256, code_width=16, rows="channel",
+    norm="frame", dropout=0.0, noise=1.0,
+)  # fmt: skip
+SOUND = 45
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How batches are drawn and errors weighed; the paper's own weights are the defaults of StageOne and StageTwo."""
+
+    batch: int = 12
+    lengths: tuple[int, ...] = (40, 72, 104)  # frames of a crop, one length a step
+    one: StageOne = StageOne(bottleneck=0.3, expression=2.0, jaw=1.0, velocity=1.0, lips=0.01)
+    one_vae: StageOne = StageOne(bottleneck=3e-4, expression=2.0, jaw=1.0, velocity=1.0, lips=0.01)
+    two: StageTwo = StageTwo(latent=0.1, expression=2.0, jaw=1.0, velocity=1.0, lips=0.04, codes=0.1, drawn=0.08)
+    temperatures: tuple[float, float] = (0.1, 0.5)  # of the draws that stage 2 sees
+    blur: float = 0.5  # share of the batches whose phone chances are flattened: unknown voices are heard less surely
+    warm: float = 0.4  # share of the steps in which stage 1 learns without codes; then they are spread over the data
+    renew_every: int = 25  # steps between looks for codes that nothing chooses
+    renew_until: float = 0.8  # share of the steps in which it is done
+
+
+def draw_batch(data: FaceData | MixedFaces, recipe: Recipe, seed: int, step: int) -> dict[str, Tensor]:
+    """The batch of a step, a pure function of (seed, step)."""
+    rng = generator(seed, step)
+    crops = data.crops(rng, recipe.batch, int(rng.choice(recipe.lengths)))
+    if rng.random() < recipe.blur:
+        crops["sound"] = flatten_chances(crops["sound"], torch.from_numpy(rng.uniform(0.4, 1.0, recipe.batch)).float())
+    return crops | {"step": torch.tensor(step), "temperature": torch.tensor(rng.uniform(*recipe.temperatures))}
+
+
+def flatten_chances(sound: Tensor, power: Tensor) -> Tensor:
+    """sound (B, T, 45) with the phone chances of each clip raised to its power (B,) and brought back to a sum of 1."""
+    raised = sound[..., : len(PHONES)].clamp_min(1e-4) ** power[:, None, None]
+    return torch.cat([raised / raised.sum(-1, keepdim=True), sound[..., len(PHONES) :]], -1)
+
+
+class PriorLoss:
+    """Loss of stage 1 for `loop.fit`; unused codes are moved onto the data now and then, by the step alone."""
+
+    def __init__(self, recipe: Recipe, focus: Focus, schedule: Schedule) -> None:
+        self.recipe, self.focus, self.schedule = recipe, focus, schedule
+
+    def __call__(self, prior: MotionPrior, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
+        motion, step = batch["motion"], int(batch["step"])
+        vae = prior.config.kind == "vae"
+        weights = self.recipe.one_vae if vae else self.recipe.one
+        z = prior.encode(motion)
+        warm = int(self.recipe.warm * self.schedule.steps)
+        if not vae and step == warm:
+            spread_codes(prior, z, torch.Generator().manual_seed(step))
+        passed = prior.bottleneck(z, Draw(seed=step) if vae else None)
+        if not vae and step < warm:
+            still = z.square().mean() * 0.01  # a scale to stay near
+            value, parts = stage_one(prior.decode(z), replace(passed, loss=still), motion, weights, self.focus)
+        else:
+            value, parts = stage_one(prior.decode(passed.latent), passed, motion, weights, self.focus)
+        rows = {name: float(part.detach()) for name, part in parts.items()}
+        due = step % self.recipe.renew_every == 0 and warm < step < self.recipe.renew_until * self.schedule.steps
+        if due and not vae:
+            fresh_codes(prior, z, passed.indices, torch.Generator().manual_seed(step))
+        return value, rows | {"perplexity": float(passed.perplexity)}
+
+
+class PredictorLoss:
+    """Loss of stage 2 for `loop.fit`; the frozen prior stays in evaluation mode."""
+
+    def __init__(self, recipe: Recipe, focus: Focus) -> None:
+        self.recipe, self.focus = recipe, focus
+
+    def __call__(self, model: ProbTalk3D, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
+        model.motion_prior.eval()
+        predicted = model.feature_predictor(batch["sound"], batch["style"])
+        draw = Draw(float(batch["temperature"]), 1, 100 * int(batch["step"]), model.config.coherence)
+        value, parts = stage_two(model.motion_prior, predicted, batch["motion"], self.recipe.two, self.focus, draw=draw)
+        return value, {name: float(part.detach()) for name, part in parts.items()}
+
+
+def train_prior(
+    prior: MotionPrior, data: FaceData | MixedFaces, recipe: Recipe, focus: Focus, schedule: Schedule, run: Path
+) -> MotionPrior:
+    """Stage 1 -> the prior with the unit of its code distances measured."""
+    fit(prior, _batches(data, recipe, schedule), PriorLoss(recipe, focus, schedule), schedule, run)
+    if prior.config.kind == "vae":
+        return prior
+    finished = MotionPrior(replace(prior.config, unit=code_unit(prior)))
+    finished.load_state_dict(prior.state_dict())
+    return finished.eval()
+
+
+def train_predictor(
+    model: ProbTalk3D, data: FaceData | MixedFaces, recipe: Recipe, focus: Focus, schedule: Schedule, run: Path
+) -> ProbTalk3D:
+    """Stage 2 in place; only the predictor learns."""
+    return fit(
+        model, _batches(data, recipe, schedule), PredictorLoss(recipe, focus), schedule, run,
+        trainable=lambda name: name.startswith("feature_predictor."),
+    )  # fmt: skip
+
+
+def _batches(data: FaceData | MixedFaces, recipe: Recipe, schedule: Schedule) -> Callable[[int], dict[str, Tensor]]:
+    return lambda step: draw_batch(data, recipe, schedule.seed, step)
+
+
+def read_prior(path: Path) -> MotionPrior:
+    """The prior of a file that stage 1 wrote, or the one inside a whole model's file."""
+    _, meta = load_tensors(path)
+    return load(ProbTalk3D, path).motion_prior if meta.get("model") == "ProbTalk3D" else load(MotionPrior, path)
+
+
+def with_prior(prior: MotionPrior, layers: int = 4, coherence: float = 8.0) -> ProbTalk3D:
+    """A new embedded-size model around a trained prior."""
+    config = ProbTalk3D.Config(
+        prior=prior.config, hubert=None, audio=SOUND, layers=layers, basis="arkit",
+        coherence=coherence, window=104,
+    )  # fmt: skip
+    model = ProbTalk3D(config)
+    model.motion_prior.load_state_dict(prior.state_dict())
+    return model
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line of this module."""
+    parser = argparse.ArgumentParser(
+        prog="train face", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--stage", type=int, choices=(1, 2), required=True)
+    parser.add_argument("--kind", choices=("vq", "vae"), default="vq")
+    parser.add_argument("--data", type=Path, default=Path("data/faces"))
+    parser.add_argument("--sets", default="train", help='folders of --data with their shares: "train:3,other:1"')
+    parser.add_argument("--run", type=Path, default=None, help="runs/face_KIND_STAGE by default")
+    parser.add_argument("--steps", type=int, default=2500)
+    parser.add_argument("--lr", type=float, default=1.5e-3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--prior", type=Path, default=None, help="stage 2: stage 1's file, or a whole model's")
+    parser.add_argument("--start", type=Path, default=None, help="stage 2: a whole model to go on from, prior included")
+    parser.add_argument("--shut", type=float, default=4.0, help="how much more the lips count where they are shut")
+    parser.add_argument("--out", type=Path, default=None)
+    options = parser.parse_args(arguments)
+    from ...body.model import HalfBody
+    from ...motion.lips import lip_gap_weights
+
+    data, kind = read_sets(options.data, options.sets), options.kind
+    focus = Focus(lip_gap_weights(HalfBody()), shut=options.shut)
+    run = options.run or Path(f"runs/face_{kind}_{options.stage}")
+    schedule = Schedule(options.steps, lr=options.lr, seed=options.seed, amp=False, ema=0.99, save_every=100)
+    torch.manual_seed(options.seed)
+    if options.stage == 1:
+        out = options.out or run / "prior.safetensors"
+        model = train_prior(MotionPrior(replace(NANO_PRIOR, kind=kind)), data, Recipe(), focus, schedule, run)
+    else:
+        out = options.out or NANO / ("probtalk3d.safetensors" if kind == "vq" else "probtalk3d_vae.safetensors")
+        if options.start:
+            model = load(ProbTalk3D, options.start)
+        else:
+            model = with_prior(read_prior(options.prior or Path(f"runs/face_{kind}_1/prior.safetensors")))
+        if model.motion_prior.config.kind != kind:
+            raise SystemExit(f"the prior is of kind {model.motion_prior.config.kind!r}; add --kind")
+        model = train_predictor(model, data, Recipe(), focus, schedule, run)
+    words = arguments if arguments is not None else sys.argv[1:]
+    command = "python -m stereotalker_core train face " + " ".join(words)
+    if options.stage == 2 and options.start:
+        command = f"{load_tensors(options.start)[1].get('command', '?')} && {command}"  # the whole way here
+    save(model, out, command=command, seed=options.seed, commit=commit(), metrics={})
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    main()

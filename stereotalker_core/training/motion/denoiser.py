@@ -1,0 +1,210 @@
+"""Train the motion denoiser: `python -m stereotalker_core.training.motion.denoiser --run runs/motion --steps 4000`.
+
+Needs the arrays of training.motion_data. Stopped and started again, it continues exactly where it was.
+"""
+
+import argparse
+import logging
+import shlex
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...checkpoint import NANO, load, save
+from ...geometry.skeleton import ARM_JOINTS, MOTION_JOINTS
+from ...motion.arkit import ARKIT_INDEX
+from ...motion.conditioning import MotionCondition
+from ...motion.lips import lip_gap, lip_gap_weights
+from ...motion.networks.denoiser import MotionDenoiser, closure_error, loss_weight, motion_errors
+from ...motion.networks.prior import LanguagePrior
+from ...motion.representation import MotionCodec
+from ..loop import Schedule, fit, generator
+from ..provenance import after, commit, cost
+from .motion_data import MixedMotion, MotionData, confuse_phones
+
+logger = logging.getLogger(__name__)
+AnyData = MotionData | MixedMotion
+SIGMAS = (0.02, 400.0)  # noise levels that are trained
+SLOWEST = 0.05  # change a frame, in deviations of a channel, below which slower channels are not told apart
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How batches are drawn and errors weighed."""
+
+    batch: int = 16
+    lengths: tuple[int, ...] = (48, 80, 100)  # frames of a crop, one length a step
+    mouth_weight: float = 8.0  # of the jaw, lip and tongue channels, against 1
+    jaw_weight: float = 30.0  # of jawOpen and mouthClose
+    arm_weight: float = 2.0  # of the arms
+    velocity_weight: float = 0.5  # of the changes from frame to frame, each against the size it usually has
+    closure_weight: float = 2.0
+    drop_audio: float = 0.1
+    drop_prior: float = 0.15
+    drop_states: float = 0.5  # how often only the classes of meaning are told, not the states they are read from
+    faintest: float = 0.3  # the classes' probabilities are scaled by at least this: synonyms are less certain
+    read_share: float = 0.5  # how often the prior comes from the transcript and not from the sound
+    gesture_weight: float = 5.0  # of the arms while a meaning gesture is done, against 1
+    seed_chance: float = 0.6  # how often frames are given at the start
+    # mean and deviation of log sigma; a posture is the same in a hundred frames and many channels at once, so noise
+    # hides it from some 100 on alone: what is not trained there is not varied
+    sigma: tuple[float, float] = (1.3, 2.0)
+    oracle: bool = False  # the phones are labels: blur and confuse them
+
+
+def draw_batch(
+    data: AnyData, codec: MotionCodec, recipe: Recipe, seed: int, step: int, prior: LanguagePrior | None = None
+) -> dict[str, Tensor]:
+    """The batch of a step, a pure function of (seed, step); prior reads the classes of meaning from the states."""
+    rng = generator(seed, step)
+    frames = int(rng.choice(recipe.lengths))
+    crops = data.crops(rng, recipe.batch, frames)
+    if recipe.oracle:
+        crops["audio"][..., :40] = confuse_phones(crops["audio"][..., :40], rng)
+    size = (recipe.batch, 1, 1)
+    rotations, expression = crops["motion"][..., :147].unflatten(-1, (49, 3)), crops["motion"][..., 147:]
+    read = torch.from_numpy(rng.random(size) < recipe.read_share).float()
+    keep_prior = torch.from_numpy(rng.random(size) >= recipe.drop_prior).float()
+    states = torch.lerp(crops["heard"], crops["text"], read)
+    told = states
+    if prior is not None:
+        told = torch.where(read > 0, prior.track(crops["text"], True), prior.track(crops["heard"])).detach()
+    width = states.shape[-1]
+    keep_states = torch.from_numpy(rng.random(size) >= recipe.drop_states).float()
+    faint = torch.from_numpy(rng.uniform(recipe.faintest, 1, size)).float()
+    if told.shape[-1] > width:
+        told = torch.cat([told[..., :width] * keep_states, told[..., width:] * faint], -1)
+    clean = codec.encode(rotations, expression)
+    given = _given_frames(rng, recipe, frames)
+    mask = (torch.arange(frames)[None, :, None] < torch.from_numpy(given)[:, None, None]).float()
+    return {
+        "audio": crops["audio"],
+        "style": crops["style"],
+        "clean": clean,
+        "mask": mask,
+        "prior": keep_prior * told,
+        "gesture": (crops["gesture"] > 0).float(),
+        "keep_audio": torch.from_numpy(rng.random(size) >= recipe.drop_audio).float(),
+        "closed": crops["closed"],
+        "sigma": torch.from_numpy(np.exp(rng.normal(*recipe.sigma, recipe.batch))).float().clamp(*SIGMAS),
+        "noise": torch.from_numpy(rng.standard_normal(clean.shape, dtype=np.float32)),
+    }
+
+
+def _given_frames(rng: np.random.Generator, recipe: Recipe, frames: int, usual: int = 12) -> np.ndarray:
+    """How many first frames of each sequence are given: none, the usual number, or (last windows) any."""
+    kind = rng.random(recipe.batch)
+    some = np.where(rng.random(recipe.batch) < 0.7, usual, rng.integers(1, frames - 8, recipe.batch))
+    return np.where(kind < recipe.seed_chance, some, 0)
+
+
+class MotionLoss:
+    """Region-weighted x0 error, velocity error and lip-closure error of a batch."""
+
+    def __init__(self, codec: MotionCodec, recipe: Recipe, gap: tuple[Tensor, Tensor]):
+        self.recipe, self.gap = recipe, gap
+        weight = torch.ones(codec.width)
+        weight[codec.mouth_channels()] = recipe.mouth_weight
+        start = codec.slices()["expression"].start
+        for name in ("jawOpen", "mouthClose"):
+            weight[start + ARKIT_INDEX[name]] = recipe.jaw_weight
+        self.arms = torch.zeros(codec.width)
+        for joint in (j for side in "LR" for j in ARM_JOINTS[side]):
+            self.arms[6 * MOTION_JOINTS.index(joint) : 6 * MOTION_JOINTS.index(joint) + 6] = 1
+        weight[self.arms > 0] = recipe.arm_weight
+        self.weight = weight / weight.mean()
+
+    def __call__(self, net: MotionDenoiser, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
+        clean, mask, sigma = batch["clean"], batch["mask"], batch["sigma"]
+        cond = MotionCondition(batch["audio"], batch["style"], clean, mask, batch["prior"], batch["keep_audio"])
+        denoised = net(clean + sigma[:, None, None] * batch["noise"], sigma, cond).float()
+        position, velocity = motion_errors(net.codec, denoised, clean)
+        level = loss_weight(sigma)[:, None]
+        more = (self.recipe.gesture_weight - 1) * batch["gesture"][..., None] * self.arms.to(clean)
+        weight = self.weight.to(clean) * (1 + more)  # (B, T, D)
+        new = 1 - mask[..., 0]  # given frames are put back by the sampler: nothing to learn there
+        mean = (level * new * (position * weight).mean(-1)).mean()
+        usual = clean.diff(dim=1).square().mean((0, 1)).clamp_min(SLOWEST**2)  # slow channels show small jitter too
+        speed = (level * new[:, 1:] * (velocity / usual * weight[:, 1:]).mean(-1)).mean()
+        neutral, change = (t.to(clean) for t in self.gap)
+        gaps = [lip_gap(net.codec.expression(x), (neutral, change)) for x in (denoised, clean)]
+        heard = batch["closed"] * new * batch["keep_audio"][..., 0]
+        shut = closure_error(*gaps, heard).sum() / heard.sum().clamp_min(1)
+        value = mean + self.recipe.velocity_weight * speed + self.recipe.closure_weight * shut
+        return value, {"x0": float(mean.detach()), "velocity": float(speed.detach()), "closure": float(shut.detach())}
+
+
+def fit_codec(data: MotionData, config: MotionCodec.Config, frames: int = 60_000) -> MotionCodec:
+    """The codec's statistics from evenly spaced frames of the data."""
+    motion = data.tracks["motion"]
+    rows = torch.from_numpy(motion[:: max(1, len(motion) // frames)].astype(np.float32))
+    return MotionCodec(config).fit(rows[:, :147].unflatten(-1, (49, 3)), rows[:, 147:])
+
+
+def train(
+    net: MotionDenoiser, data: AnyData, recipe: Recipe, schedule: Schedule, run: Path, device: str = "cpu",
+    prior: LanguagePrior | None = None,
+) -> MotionDenoiser:  # fmt: skip
+    """Train in place on `data`; the codec must be fitted."""
+    from ...body.model import HalfBody
+
+    loss = MotionLoss(net.codec, recipe, lip_gap_weights(HalfBody()))
+    codec = MotionCodec(net.codec.config)
+    codec.load_state_dict(net.codec.state_dict())  # batches are made on the CPU
+    seed = schedule.seed
+    return fit(net, lambda step: draw_batch(data, codec, recipe, seed, step, prior), loss, schedule, run, device)
+
+
+def widened(net: MotionDenoiser, prior: int) -> MotionDenoiser:
+    """The same network for a prior with more channels, which it ignores until it is trained."""
+    if net.config.prior == prior:
+        return net
+    new = MotionDenoiser(replace(net.config, prior=prior))
+    state = net.state_dict()
+    columns = torch.zeros(len(state["prior_in.weight"]), prior)
+    columns[:, : net.config.prior] = state["prior_in.weight"]
+    new.load_state_dict(state | {"prior_in.weight": columns})
+    return new
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="training.motion.denoiser", description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=Path("data/motion"))
+    parser.add_argument("--sets", nargs="+", default=["train"], help="folders of the data, or FOLDER:WEIGHT")
+    parser.add_argument("--run", type=Path, default=Path("runs/motion"))
+    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--from", dest="start", type=Path, default=None, help="checkpoint to fine-tune")
+    parser.add_argument("--prior", type=Path, default=NANO / "prior.safetensors")
+    parser.add_argument("--oracle", action="store_true", help="the data has phone labels, not encoder output")
+    parser.add_argument("--read-share", type=float, default=Recipe.read_share, help="1 = the prior only reads text")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--out", type=Path, default=NANO / "motion_denoiser.safetensors")
+    options = parser.parse_args(arguments)
+    prior, pairs = load(LanguagePrior, options.prior), [name.partition(":") for name in options.sets]
+    sets = [MotionData(options.data / name) for name, _, _ in pairs]
+    data = MixedMotion(sets, [float(weight or 1) for _, _, weight in pairs])
+    torch.manual_seed(options.seed)
+    if options.start:
+        net = widened(load(MotionDenoiser, options.start), prior.track_width)
+    else:
+        net = MotionDenoiser(MotionDenoiser.Config(prior=prior.track_width))
+        net.codec.load_state_dict(fit_codec(sets[0], net.config.codec).state_dict())
+    schedule = Schedule(options.steps, lr=options.lr, seed=options.seed, amp=options.device != "cpu", save_every=100)
+    recipe = Recipe(oracle=options.oracle, read_share=options.read_share)
+    train(net, data, recipe, schedule, options.run, options.device, prior)
+    given = sys.argv[1:] if arguments is None else arguments
+    command = "python -m stereotalker_core.training.motion.denoiser " + shlex.join(given)
+    told = after(options.start, command=command, cost=cost(options.run), data=data.described())
+    save(net, options.out, seed=options.seed, commit=commit(), metrics={}, **told)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    main()

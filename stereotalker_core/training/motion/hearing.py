@@ -1,0 +1,20 @@
+"""What the sound path of the language prior learns on clips: to reach the states of the words that are said.
+
+`prior.align` also contrasts the words of its corpus. Clips have any vocabulary, and crops without a word: this loss
+needs neither a list of words nor speech in every crop.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...motion.networks.prior import LanguagePrior
+from ..loop import Batch
+
+
+def hearing_loss(prior: LanguagePrior, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+    """From audio (B, T, F) reach target (B, T, D), zero where nothing is said: distance, and angle where it is."""
+    heard, target = prior.hear(batch["audio"]), batch["target"]
+    spoken = (target.abs().sum(-1) > 0).float()
+    distance = (heard - target).square().mean()
+    turn = ((1 - F.cosine_similarity(heard, target, -1, 1e-4)) * spoken).sum() / spoken.sum().clamp_min(1)
+    return distance + turn, {"distance": float(distance.detach()), "cosine": 1 - float(turn.detach())}

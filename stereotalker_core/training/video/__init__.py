@@ -1,0 +1,1 @@
+"""Trainers of stage 2."""

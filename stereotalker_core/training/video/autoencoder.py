@@ -1,0 +1,87 @@
+"""Train `TinyAutoencoder`: crops of frames through encoder, plain decoder and guided decoder.
+
+    python -m stereotalker_core.training.video.autoencoder --data data/avatars/train --steps N --out vae.safetensors
+"""
+
+import argparse
+import logging
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ... import checkpoint
+from ...synthetic.data.avatar_frames import AvatarData, crop_rows, find_shards
+from ...video.networks.vae import TinyAutoencoder
+from ..loop import Batch, Schedule, fit, generator
+from ..stage2_command import add_arguments, part_names, provenance
+
+logger = logging.getLogger(__name__)
+
+
+class Crops:
+    """batch(step) -> rgb (B, 3, S, S), guide (B, G, S/4, S/4), weight (B, 1, S, S)."""
+
+    def __init__(self, data: AvatarData, batch: int = 12, size: int = 128, seed: int = 0) -> None:
+        self.data, self.batch, self.size, self.seed = data, batch, size, seed
+
+    def __call__(self, step: int) -> Batch:
+        rng = generator(self.seed, step)
+        index = rng.integers(0, len(self.data), self.batch)
+        rows = crop_rows(self.data.rows(index, rng.random(self.batch) < 0.5), self.size, rng)
+        return {"rgb": rows.rgb, "guide": rows.guide(self.data.n_parts), "weight": rows.weight()}
+
+
+def loss(model: TinyAutoencoder, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+    """Weighted L1 + squared error of both decoders; latents get up to 0.2 of noise, as the denoiser's will err."""
+    rgb, weight = batch["rgb"].contiguous(memory_format=torch.channels_last), batch["weight"]
+    z = model.raw_latents(rgb)
+    z = z + torch.randn_like(z) * torch.rand(len(z), 1, 1, 1, device=z.device) * 0.2
+    plain = F.pixel_shuffle(model.decoder(z).float(), 4) - rgb
+    half = (len(z) + 1) // 2  # the guided decoder is finished later, on the denoiser's latents
+    guided = model.guided(z[:half], batch["guide"][:half].contiguous(memory_format=torch.channels_last)) - rgb[:half]
+    pairs = ((plain, weight), (guided, weight[:half]))
+    value = sum((e.abs() * w).mean() + 4 * (e.square() * w).mean() for e, w in pairs)
+    return value, {"plain_psnr": psnr(plain), "guided_psnr": psnr(guided)}
+
+
+def psnr(error: Tensor) -> float:
+    """Decibels of an error between images in [-1, 1]."""
+    return float(-10 * torch.log10(error.detach().square().mean() / 4))
+
+
+@torch.no_grad()
+def set_statistics(model: TinyAutoencoder, data: AvatarData, frames: int = 256, seed: int = 0) -> None:
+    """Set the latents' mean and std from random frames."""
+    index = np.sort(generator(seed, 0).choice(len(data), min(frames, len(data)), replace=False))
+    z = torch.cat([model.raw_latents(data.rows(index[i : i + 16]).rgb) for i in range(0, len(index), 16)])
+    model.mean.copy_(z.mean((0, 2, 3)))
+    model.std.copy_(z.std((0, 2, 3)).clamp_min(1e-3))
+
+
+def train(
+    data: AvatarData, run: str | Path, steps: int, seed: int = 0, batch: int = 12, size: int = 128
+) -> TinyAutoencoder:
+    """Train (or resume in `run`) an autoencoder on the rows of `data`."""
+    torch.manual_seed(seed)
+    model = TinyAutoencoder().to(memory_format=torch.channels_last)
+    schedule = Schedule(steps, lr=1.5e-3, warmup=60, ema=0.995, seed=seed)
+    fit(model, Crops(data, batch, size, seed), loss, schedule, run)
+    set_statistics(model, data)
+    return model
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line of this module."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_arguments(parser, steps=2500)
+    options = parser.parse_args(arguments)
+    data = AvatarData(find_shards(options.data, options.unfinished), part_names())
+    model = train(data, options.run, options.steps, options.seed)
+    checkpoint.save(model, options.out, **provenance(options.seed, frames=len(data)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""Train the network of the bake on pictures of the rig (synthetic/data/bake_data.py), from nothing or from a file.
+
+    python -m stereotalker_core train bake --data data/bake --run runs/bake --minutes 30 --out bake.safetensors
+
+Half of the draws are nothing but noise, as the first step of sampling sees them; the others lie between the truth and
+noise. A person counts by the logarithm of the error, as in the mean of decibels over pictures. `--minutes` measures a
+few steps and keeps the count it finds; a killed run continues exactly.
+"""
+
+import argparse
+import json
+import logging
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ... import checkpoint
+from ...body.model import HalfBody
+from ...body.texture.rig import RIG_ATLAS, Rig
+from ...synthetic.data.bake_data import read, unpacked
+from ...video.networks.bake_network import NOISE, BakeConfig, BakeNetwork
+from ..loop import Batch, Schedule, fit, generator
+from ..provenance import after, cost
+from ..stage2_command import provenance
+
+logger = logging.getLogger(__name__)
+PARTS = ("view_experts", "mask_experts", "across_views", "reference")  # what --without leaves out
+PURE = 0.6  # share of the draws that are nothing but noise
+_FLOOR = 1e-3  # squared error below which a person counts no more
+_BELOW, _BELOW_WEIGHT = 0.02, 0.1  # m: what lies lower is hardly ever in a picture
+_SEEN_WEIGHT = 0.02
+_TINT, _CROP = 0.5, 0.2  # shares of people whose colours are changed, and who are cut off below
+_PROBE = 6
+
+
+class BakeBatches:
+    """batch(step) -> lift, truth, noise (B, P, 3), visibility (B, P, 1), level (B,). data: arrays of people."""
+
+    def __init__(
+        self, rig: Rig, data: Sequence[np.ndarray], shares: Sequence[float], batch: int = 3, seed: int = 0
+    ) -> None:
+        self.rig, self.data, self.batch, self.seed = rig, list(data), batch, seed
+        self.shares = np.asarray(shares, dtype=float) / sum(shares)
+
+    def __call__(self, step: int) -> Batch:
+        rng = generator(self.seed, step)
+        rows = []
+        for _ in range(self.batch):
+            source = self.data[rng.choice(len(self.data), p=self.shares)]
+            rows.append(torch.from_numpy(np.array(source[rng.integers(len(source))])))
+        example = unpacked(torch.stack(rows))
+        lift, visibility, truth = example.lift, example.visibility, example.truth
+        known = torch.isfinite(truth[..., :1]).float()
+        for i in range(self.batch):
+            if rng.random() < 0.5:
+                lift[i], visibility[i], truth[i] = (x[i, self.rig.mirror] for x in (lift, visibility, truth))
+            if rng.random() < _TINT:
+                gain = torch.from_numpy(rng.uniform(0.75, 1.2, 3).astype(np.float32) * rng.uniform(0.8, 1.1))
+                lift[i], truth[i] = ((x[i] + 1) * gain - 1 for x in (lift, truth))
+            if rng.random() < _CROP:
+                lift[i], visibility[i] = _cut(self.rig, lift[i], visibility[i], float(rng.uniform(0.1, 0.5)))
+        level = np.where(rng.random(self.batch) < PURE, 1.0, rng.uniform(0.05, 1.0, self.batch))
+        atlas = torch.from_numpy(rng.standard_normal((self.batch, RIG_ATLAS**2, 3), dtype=np.float32))
+        return {
+            "lift": lift.clamp(-1, 1),
+            "visibility": visibility,
+            "truth": truth,
+            "known": known,
+            "noise": atlas[:, self.rig.texel.cpu()] * NOISE,
+            "level": torch.from_numpy(level.astype(np.float32)),
+        }
+
+
+def _cut(rig: Rig, lift: Tensor, visibility: Tensor, height: float) -> tuple[Tensor, Tensor]:
+    """Lift (P, 3) and visibility (P, 1) of a picture that ends at a height: below, one colour that was seen above."""
+    below = rig.position[:, 2].cpu() < height
+    cloth = (rig.region[:, 0].cpu() > 0.5) & (visibility[:, 0] > 0.5) & ~below
+    colour = lift[cloth].median(0).values if int(cloth.sum()) > 30 else lift.new_full((3,), -0.5)
+    return torch.where(below[:, None], colour, lift), visibility * ~below[:, None]
+
+
+def loss_of(rig: Rig, precision: str = "fp32"):
+    """The loss(model, batch) of the bake on a rig."""
+    weight = torch.where(rig.position[:, 2] < _BELOW, _BELOW_WEIGHT, 1.0) * ~rig.inner
+
+    def loss(model: BakeNetwork, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        level = batch["level"][:, None, None]
+        noisy = torch.lerp(batch["truth"], batch["noise"], level)
+        with _autocast(rig.yaw.device, precision):
+            found = model(rig, batch["lift"], batch["visibility"], noisy, batch["level"])
+        squared = (found.float() - batch["truth"]).square().mean(-1)
+        counts = ((1 - batch["visibility"][..., 0]).clamp_min(_SEEN_WEIGHT)) * weight
+        mean = (squared * counts).sum(1) / counts.sum(1)
+        decibels = -10 * torch.log10(mean.detach() / 4)
+        pure = batch["level"] == 1
+        parts = {"psnr": float(decibels.mean())}
+        parts["psnr_pure"] = float(decibels[pure].mean()) if bool(pure.any()) else parts["psnr"]
+        return (mean + _FLOOR).log().mean(), parts
+
+    return loss
+
+
+def _autocast(device: torch.device, precision: str) -> AbstractContextManager:
+    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
+
+
+def planned_steps(model: BakeNetwork, batches: BakeBatches, loss, run: Path, minutes: float) -> int:
+    """Steps that fit the minutes, measured once and kept in the run's folder."""
+    path = run / "plan.json"
+    if not path.is_file():
+        device = next(model.parameters()).device
+        started = time.perf_counter()
+        for step in range(_PROBE):
+            if step == 1:
+                started = time.perf_counter()
+            loss(model, {k: v.to(device) for k, v in batches(step).items()})[0].backward()
+        spent = (time.perf_counter() - started) / (_PROBE - 1)
+        model.zero_grad(set_to_none=True)
+        run.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"steps": max(_PROBE, round(60 * minutes / spent))}), encoding="utf-8")
+    return json.loads(path.read_text(encoding="utf-8"))["steps"]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line of this module."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", default="data/bake", help="folder of `synth bake`")
+    parser.add_argument("--photos", help="folder of `synth bake-photos`, mixed in")
+    parser.add_argument("--photo-share", type=float, default=0.25, help="of the draws")
+    parser.add_argument("--run", default="runs/bake")
+    parser.add_argument("--out", required=True, help="bake.safetensors")
+    parser.add_argument("--steps", type=int, help="instead of --minutes")
+    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--batch", type=int, default=3)
+    parser.add_argument("--lr", type=float, default=1.5e-3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start", help="a bake.safetensors to go on from")
+    parser.add_argument("--without", choices=PARTS, help="an ablation")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", default="bf16", choices=("bf16", "fp32"))
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.manual_seed(options.seed)
+    rig = Rig(HalfBody())
+    data, shares = [read(options.data)], [1.0]
+    if options.photos:
+        data, shares = [*data, read(options.photos)], [1 - options.photo_share, options.photo_share]
+    batches = BakeBatches(rig, data, shares, options.batch, options.seed)
+    config = BakeConfig(**{options.without: False}) if options.without else BakeConfig()
+    model = checkpoint.load(BakeNetwork, options.start) if options.start else BakeNetwork(config)
+    model, loss = model.to(options.device), loss_of(rig.to(options.device), options.precision)
+    run = Path(options.run)
+    steps = options.steps or planned_steps(model, batches, loss, run, options.minutes)
+    schedule = Schedule(
+        steps, options.lr, min(100, steps // 10), ema=0.99, seed=options.seed, log_every=25, save_every=100, amp=False
+    )
+    model = fit(model, batches, loss, schedule, run, options.device)
+    more = f" and {len(data[1])} examples from photographs" if options.photos else ""
+    made = provenance(options.seed)
+    start = Path(options.start) if options.start else None
+    told = after(start, command=made["command"], cost=cost(run), data=f"{len(data[0])} people{more}")
+    checkpoint.save(model, options.out, **(made | told))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""Photographs as data of the bake: what a turn of the rig would hide is taken away and asked for back.
+
+    python -m stereotalker_core synth bake-photos --photos FOLDER --out data/bake_photos
+
+A photograph's other side is known to nobody. But of what it does show, a part would be hidden had the camera stood
+elsewhere: those texels lose their visibility, the fill is made anew without them, and they are the truth. Every
+photograph gives several such examples; what it never showed is marked as unknown (visibility 1, truth the lift), so
+that it counts for nothing. The rows are those of synthetic/data/bake_data.py.
+"""
+
+import argparse
+import json
+import logging
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...body.model import HalfBody
+from ...body.texture.lift import _lift, lift_unlit
+from ...body.texture.portrait_view import PortraitView, Trust
+from ...body.texture.rig import Rig
+from ...image import load_portrait
+from ...perception.networks import Perception, load_perception
+from ...records import Identity
+from ...synthetic.data.bake_data import CHANNELS, Example, packed
+
+log = logging.getLogger(__name__)
+TURNS = (-70.0, -45.0, 45.0, 70.0)  # degrees
+_RAMP = (0.1, 0.3)  # cosine from which a turned camera would see a texel, and over which trust grows
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+
+
+class TurnedView(PortraitView):
+    """A portrait's view in which only what a camera turned by `turn` degrees would see, too, is visible."""
+
+    turn: float | None = None
+
+    def sample(self, corners: Tensor, weight: Tensor, *kinds, **named) -> tuple[Tensor, Tensor]:
+        """As `PortraitView.sample`, with the visibility of both cameras."""
+        colour, seen = super().sample(corners, weight, *kinds, **named)
+        if self.turn is None:
+            return colour, seen
+        angle = math.radians(self.turn)
+        towards = self.normal.new_tensor([-math.sin(angle), -math.cos(angle), 0.0])
+        facing = sum((self.normal @ towards).index_select(0, corners[:, i]) * weight[:, i] for i in range(3))
+        return colour, seen * ((facing - _RAMP[0]) / _RAMP[1]).clamp(0, 1)
+
+
+def examples_of(body: HalfBody, rig: Rig, identity: Identity) -> list[Example]:
+    """One example a turn, on the rig's pixels; the light is the one that the whole photograph tells."""
+    posed = body.pose(
+        body.rest(identity.shape[None], identity.shell[None]), identity.rotations[None], identity.expression[None]
+    )
+    told = (identity.portrait, identity.mask, posed, identity.world_to_camera, identity.intrinsics)
+    trust = Trust(registered=True)
+    atlas, visibility, light = lift_unlit(body, *told, lifter=rig.lifter, trust=trust)
+    whole = rig.pictures(torch.cat([atlas, visibility]))
+    view, found = TurnedView(body, *told, trust), []
+    view.light = light
+    for turn in TURNS:
+        view.turn = turn
+        pictures = rig.pictures(torch.cat(_lift(body, rig.lifter, view)))
+        known = whole[:, 3:] > 0.9
+        lift = torch.where(known, pictures[:, :3], whole[:, :3])
+        found.append(Example(lift, torch.where(known, pictures[:, 3:], 1.0), whole[:, :3]))
+    return found
+
+
+def _fitted(body: HalfBody, networks: Perception, path: Path) -> Identity | None:
+    from ...pipeline import fit_person
+
+    portrait = load_portrait(path)
+    try:
+        return fit_person(body, portrait.image, mask=portrait.mask, networks=networks)
+    except ValueError as error:
+        log.warning("%s: %s", path.name, error)
+        return None
+
+
+@torch.inference_mode()
+def generate(photos: str | Path, out: str | Path, count: int | None = None) -> Path:
+    """Write (or go on with) the examples of a folder's photographs. ValueError where there are none."""
+    paths = sorted(p for p in Path(photos).rglob("*") if p.suffix.lower() in _SUFFIXES)[:count]
+    if not paths:
+        raise ValueError(f"no photographs in {photos}")
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    body, networks = HalfBody(), load_perception()
+    rig, done = Rig(body), out / "photographs.json"
+    seen = json.loads(done.read_text(encoding="utf-8")) if done.is_file() else []
+    shape = (len(paths) * len(TURNS), len(rig.pixel), CHANNELS)
+    path = out / "examples.npy"
+    array = np.lib.format.open_memmap(path, "r+" if seen else "w+", None if seen else np.uint8, shape)
+    written = int((out / "written").read_text(encoding="utf-8")) if seen else 0
+    for photo in paths:
+        if photo.name in seen:
+            continue
+        identity = _fitted(body, networks, photo)
+        for example in [] if identity is None else examples_of(body, rig, identity):
+            array[written] = packed(example)
+            written += 1
+        array.flush()
+        seen.append(photo.name)
+        (out / "written").write_text(str(written), encoding="utf-8")
+        done.write_text(json.dumps(seen), encoding="utf-8")
+        log.info("%s: %d examples", photo.name, written)
+    return out
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line of this module."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--photos", required=True, metavar="FOLDER")
+    parser.add_argument("--count", type=int, help="so many of them, by name")
+    parser.add_argument("--out", default="data/bake_photos")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    generate(options.photos, options.out, options.count)
+
+
+if __name__ == "__main__":
+    main()

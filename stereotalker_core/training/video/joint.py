@@ -1,0 +1,254 @@
+"""Train denoiser, experts and guided decoder together, on the pixels of the frames.
+
+    python -m stereotalker_core.training.video.joint --vae vae.safetensors --unet folder --run R --steps N --out folder
+
+The denoiser sees whole frames, the decoder a random crop of each: errors of colour and edges reach both. Experts learn
+beside the base from the first step; each kind is left out of a step with probability DROP, so that the base stays a
+renderer of its own. Encoder, plain decoder, latent statistics and motion modules stay as they are. --large adds frames
+of 384 or 512 px, of which windows of LARGE are seen: what a larger canvas and the face pass look like. --without trains
+the renderer of an ablation: the same steps and frames, one part never there.
+"""
+
+import argparse
+import copy
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ... import checkpoint
+from ...precision import mixed_precision
+from ...synthetic.data.avatar_frames import AvatarData, Rows, crop_rows, find_shards, pooled, without_lift
+from ...video.networks.experts import Experts, MaskExperts, ViewExperts
+from ...video.networks.mask import MaskPredictor
+from ...video.networks.vae import TinyAutoencoder, binomial_blur
+from ..loop import Batch, Schedule, fit, generator
+from ..stage2_command import add_arguments, part_names, provenance
+from .decoder import edges
+from .head_experts import DECIBELS, log_error
+from .mask import region_targets
+from .renderer import Denoiser, encode, is_motion, load_denoiser, save_denoiser
+
+DROP = 0.05
+PURE_NOISE = 0.7  # share of samples at sigma = 1: the nano profile renders in one step
+LATENT = 0.1  # weight of the latents' squared error beside the pixels'
+RELATIVE = 0.06  # weight of the logarithm of the person's squared error: frames that are nearly right count as well
+DETAIL = 0.05  # weight of the logarithm of the person's fine energy over the truth's, where the fit is the true one
+PERTURBED = 0.8  # weight of frames whose guides come from a wrong fit: their detail cannot be placed
+CROP = 128
+LARGE, LARGE_SHARE = 256, 0.4  # window of frames from a larger canvas, and the share of the steps that see them
+SIDE = 60  # degrees from which the view experts should matter
+EXPERTS = {"side": 3.0, "skin": 4.0}  # what experts that learn alone see more of
+PARTS = ("view", "mask", "predictor", "lift", "reference")  # what an ablation can be trained without
+
+
+class Joint(nn.Module):
+    """What learns together, and the encoder that stays."""
+
+    def __init__(self, denoiser: Denoiser, vae: TinyAutoencoder) -> None:
+        super().__init__()
+        self.denoiser, self.vae = denoiser, vae
+
+
+class JointBatches:
+    """batch(step): what LatentBatches gives, and rgb, weight, corner of one crop of each frame.
+
+    side: how often a frame from |yaw| >= SIDE is drawn relative to others; skin: more weight of face and hands.
+    predictor: the regions are predicted, as they are for a video; None: the true ones. large: frames of a larger
+    canvas, seen through windows of LARGE in LARGE_SHARE of the steps.
+    """
+
+    def __init__(
+        self, data: AvatarData, vae: TinyAutoencoder, identities: int, frames: int, seed: int = 0, size: int = CROP,
+        side: float = 1.0, skin: float = 1.5, without: tuple[str, ...] = (),
+        predictor: MaskPredictor | None = None, large: AvatarData | None = None,
+    ) -> None:  # fmt: skip
+        self.data, self.vae = data, vae.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        self.identities, self.frames, self.seed, self.size = identities, frames, seed, size
+        self.side, self.large = side, large
+        self.skin, self.lifted = skin, "lift" not in without
+        self.bare = MaskPredictor.for_parts(data.part_names) if "predictor" in without else None
+        self.predictor = predictor
+
+    def __call__(self, step: int) -> Batch:
+        rng = generator(self.seed, step)
+        # another generator: without larger frames the steps stay those of earlier runs
+        zoomed = self.large is not None and generator(self.seed + 1, step).random() < LARGE_SHARE
+        data = self.large if zoomed else self.data
+        likely = None if self.side == 1 else np.where(np.abs(data.yaw) >= SIDE, self.side, 1.0)
+        index = data.draw(rng, self.identities, self.frames, likely=likely)
+        flip = rng.random(self.identities) < 0.5
+        rows = data.rows(index, flip.repeat(self.frames))
+        portrait = data.portrait(data.identity[index[:: self.frames]], flip)
+        if zoomed:
+            rows = crop_rows(rows, LARGE, rng)
+        count, (height, width) = len(index), rows.rgb.shape[-2:]
+        size = min(self.size, height, width)
+        top = torch.from_numpy(rng.integers(0, (height - size) // 8 + 1, count)) * 8
+        left = torch.from_numpy(rng.integers(0, (width - size) // 8 + 1, count)) * 8
+        corner = torch.stack([top, left], 1)
+        exact = 1 - torch.from_numpy(data.perturbed[index]).float()
+        trust = PERTURBED + (1 - PERTURBED) * exact.view(-1, 1, 1, 1)
+        weight = rows.weight(face=self.skin, hands=self.skin, background=0.3) * trust
+        if not self.lifted:
+            rows = replace(rows, guides=without_lift(rows.guides))
+        clean, lift = encode(self.vae, torch.cat([rows.rgb, rows.guides.lift])).chunk(2)
+        guide = rows.guide(self.data.n_parts)
+        return {
+            "clean": clean,
+            "lift": lift,
+            "guide": guide,
+            "yaw": rows.guides.yaw,
+            "regions": pooled(self._regions(rows, guide), 8),
+            "portrait": encode(self.vae, portrait),
+            "latent_weight": pooled(weight, 8),
+            "corner": corner,
+            "exact": exact,
+            "rgb": cut(rows.rgb, corner, size),
+            "weight": cut(weight, corner, size),
+            "person": cut((rows.alpha > 0.5).float(), corner, size),
+        }
+
+    def _regions(self, rows: Rows, guide: Tensor) -> Tensor:
+        """What gates the mask experts (N, 4, H, W): predicted, of the bare body, or true."""
+        if self.bare is not None:
+            return self.bare.silhouette(rows.guides.part)
+        if self.predictor is None:
+            return region_targets(rows)
+        with mixed_precision(guide.device):
+            return self.predictor.predict(rows.guides, guide).masks.float()
+
+
+def cut(x: Tensor, corner: Tensor, size: int) -> Tensor:
+    """(N, C, H, W) -> (N, C, size, size), a window at its own (top, left) for each row."""
+    return torch.stack([v[:, y : y + size, z : z + size] for v, (y, z) in zip(x, corner.tolist(), strict=True)])
+
+
+def joint_loss(model: Joint, batch: Batch, pure: float = PURE_NOISE) -> tuple[Tensor, dict[str, float]]:
+    """Pixels of the crops (L1, squared error, its logarithm, edges, fine energy), latents of the whole frames; a random
+    choice of experts. pure: share of samples at sigma = 1."""
+    clean, corner, rgb, weight = (batch[k] for k in ("clean", "corner", "rgb", "weight"))
+    sigma = draw_sigma(len(clean), clean.device, pure)
+    level = sigma.view(-1, 1, 1, 1)
+    kept = [e for e in model.denoiser.experts if float(torch.rand(())) >= DROP]
+    everyone, model.denoiser.experts = model.denoiser.experts, nn.ModuleList(kept)
+    try:
+        denoised = model.denoiser(batch, (1 - level) * clean + level * torch.randn_like(clean), sigma)
+    finally:
+        model.denoiser.experts = everyone
+    latent = ((denoised - clean).square() * batch["latent_weight"]).mean() / batch["latent_weight"].mean()
+    side = rgb.shape[-1] // 8
+    guide = cut(batch["guide"], corner // 4, 2 * side).contiguous(memory_format=torch.channels_last)
+    out = model.vae.decode(cut(denoised, corner // 8, side), guide)
+    error = out - rgb
+    across, down = edges(error)
+    edge = (across.abs() * weight[..., 1:]).mean() + (down.abs() * weight[..., 1:, :]).mean()
+    pixel = (error.abs() * weight).mean() + 8 * (error.square() * weight).mean() + 0.25 * edge
+    relative = log_error(error, batch["person"])
+    detail = (batch["exact"] * fine_ratio(out, rgb, batch["person"]).abs()).mean()
+    with torch.no_grad():
+        before = log_error(nn.functional.pixel_shuffle(guide[:, :48], 4) - rgb, batch["person"])
+    gain = DECIBELS * (before - relative.detach())
+    parts = {"latent": float(latent.detach()), "detail": float(detail.detach()), "gain_db": float(gain.mean())}
+    for name, kind in (("exact_db", batch["exact"] > 0), ("wrong_db", batch["exact"] == 0)):
+        parts[name] = float(gain[kind].mean()) if kind.any() else 0.0
+    return pixel + RELATIVE * relative.mean() + DETAIL * detail + LATENT * latent, parts
+
+
+def fine_ratio(image: Tensor, truth: Tensor, inside: Tensor) -> Tensor:
+    """(N,) logarithm of the energy above a binomial blur inside a mask (N, 1, H, W), relative to the truth's."""
+    fine = [(x - binomial_blur(x)).square().mean(1, keepdim=True) for x in (image, truth)]
+    ours, theirs = ((x * inside).sum((1, 2, 3)) for x in fine)
+    floor = 1e-4 * inside.sum((1, 2, 3)) + 1e-3
+    return ((ours + floor) / (theirs + floor)).log()
+
+
+def draw_sigma(count: int, device: torch.device, pure: float = PURE_NOISE) -> Tensor:
+    """(count,) noise levels: a share of `pure` is 1, the rest uniform."""
+    uniform = torch.rand(count, device=device).clamp_min(0.02)
+    return torch.where(torch.rand(count, device=device) < pure, torch.ones_like(uniform), uniform)
+
+
+def learns(name: str) -> bool:
+    """Whether a parameter of a Joint is trained here."""
+    return name.startswith("vae.guided.") or (name.startswith("denoiser.") and not is_motion(name))
+
+
+def is_expert(name: str) -> bool:
+    """Whether a parameter of a Joint belongs to the experts."""
+    return name.startswith("denoiser.experts.")
+
+
+def train_joint(
+    base: Denoiser, vae: TinyAutoencoder, data: AvatarData, run: str | Path, steps: int, seed: int = 0,
+    identities: int = 6, frames: int = 2, lr: float = 1e-3, decay: float = 0.6,
+    experts: tuple[Experts, ...] | None = None, only_experts: bool = False, without: tuple[str, ...] = (),
+    pure: float = PURE_NOISE, predictor: MaskPredictor | None = None, large: AvatarData | None = None,
+    side: float = 1.0,
+) -> Joint:  # fmt: skip
+    """Go on from a denoiser and an autoencoder; experts: those to go on from, default new ones; without: of PARTS."""
+    if unknown := set(without) - set(PARTS):
+        raise ValueError(f"cannot train without {sorted(unknown)}; choose from {PARTS}")
+    torch.manual_seed(seed)
+    pair = experts if experts is not None else (ViewExperts.for_unet(base.unet), MaskExperts.for_unet(base.unet))
+    left = {ViewExperts: "view", MaskExperts: "mask"}
+    pair = tuple(module for module in pair if left[type(module)] not in without)
+    model = Joint(Denoiser(base.unet, base.reference, pair, "reference" not in without), vae)
+    model = model.to(memory_format=torch.channels_last)
+    more: dict[str, Any] = dict(EXPERTS) if only_experts else {"side": side}
+    more |= {"without": without, "predictor": predictor, "large": large}
+    batches = JointBatches(data, copy.deepcopy(vae), identities, frames, seed=seed, **more)
+    schedule = Schedule(steps, lr=lr, warmup=40, decay=decay, weight_decay=1e-3, ema=0.995, seed=seed, save_every=100)
+    trainable = is_expert if only_experts else learns
+    loss = partial(joint_loss, pure=pure)
+    return fit(model, batches, loss, schedule, run, trainable=trainable, freeze=False)
+
+
+def save_joint(model: Joint, folder: str | Path, **info: object) -> None:
+    """Write unet, reference, vae, view_experts and mask_experts files; experts it was trained without do nothing."""
+    save_denoiser(model.denoiser, folder, **info)
+    checkpoint.save(model.vae, Path(folder) / "vae.safetensors", **info)
+    there = {type(module): module for module in model.denoiser.experts}
+    for kind, name in ((ViewExperts, "view_experts"), (MaskExperts, "mask_experts")):
+        module = there.get(kind) or kind.for_unet(model.denoiser.unet)
+        checkpoint.save(module, Path(folder) / f"{name}.safetensors", **info)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line of this module."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_arguments(parser, steps=1500)
+    parser.add_argument("--vae", required=True, help="vae.safetensors")
+    parser.add_argument("--unet", required=True, help="folder with unet, reference and, if there are, expert files")
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--decay", type=float, default=0.6, help="last share of the steps in which the rate falls")
+    parser.add_argument("--only-experts", action="store_true", help="leave the base and the decoder as they are")
+    parser.add_argument("--pure", type=float, default=PURE_NOISE, help="share of the samples that are pure noise")
+    parser.add_argument("--mask", help="mask_predictor.safetensors whose regions gate the experts; default: true ones")
+    parser.add_argument("--large", help="folder of shards with frames of a larger canvas, 384 or 512 px")
+    parser.add_argument("--side", type=float, default=1.0, help=f"how often frames from {SIDE} degrees on are drawn")
+    parser.add_argument("--without", nargs="*", default=(), choices=PARTS, help="the parts of an ablation")
+    options = parser.parse_args(arguments)
+    data = AvatarData(find_shards(options.data, options.unfinished), part_names())
+    vae, base = checkpoint.load(TinyAutoencoder, options.vae), load_denoiser(options.unet)
+    files = ((ViewExperts, "view_experts"), (MaskExperts, "mask_experts"))
+    paths = [Path(options.unet) / f"{name}.safetensors" for _, name in files]
+    there = all(path.is_file() for path in paths)
+    experts = tuple(checkpoint.load(k, path) for (k, _), path in zip(files, paths, strict=True)) if there else None
+    chosen = {"lr": options.lr, "decay": options.decay, "only_experts": options.only_experts}
+    chosen |= {"without": tuple(options.without), "pure": options.pure}
+    chosen["predictor"] = checkpoint.load(MaskPredictor, options.mask) if options.mask else None
+    large = AvatarData(find_shards(options.large, options.unfinished), part_names()) if options.large else None
+    chosen |= {"large": large, "side": options.side}
+    model = train_joint(base, vae, data, options.run, options.steps, options.seed, experts=experts, **chosen)
+    seen = [folder for folder in (data, large) if folder is not None]
+    info = provenance(options.seed, frames=sum(map(len, seen)), identities=sum(len(d.portraits) for d in seen))
+    save_joint(model, options.out, **info)
+
+
+if __name__ == "__main__":
+    main()

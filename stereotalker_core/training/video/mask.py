@@ -1,0 +1,112 @@
+"""Train `MaskPredictor`: guides, distorted on purpose, to the soft regions of the true frame.
+
+    python -m stereotalker_core train mask --data data/avatars/train --run runs/mask --steps N --out mask.safetensors
+
+A fit never has the true silhouette. Besides the perturbed fits in the set, half of the exact ones are warped (a smooth
+random field and a change of scale about the middle), while the target stays: the network learns to look at the lifted
+colours, not only at the silhouette it is given.
+"""
+
+import argparse
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ... import checkpoint
+from ...records import Guides
+from ...shapes import REGIONS
+from ...synthetic.data.avatar_frames import AvatarData, Rows, find_shards
+from ...video.guides.maps import guide_tensor
+from ...video.networks.mask import MaskPredictor
+from ..loop import Batch, Schedule, fit, generator
+from ..stage2_command import add_arguments, part_names, provenance
+
+LACKING = 2.0  # more weight of the person where the guides show background
+
+
+def region_targets(rows: Rows) -> Tensor:
+    """(N, 4, H, W) soft truth: background = 1 - alpha, the rest on the labelled region (body where none is)."""
+    label = rows.region.clamp_min(1)
+    person = F.one_hot(label, len(REGIONS)).movedim(-1, 1).float() * rows.alpha
+    person[:, :1] = 1 - rows.alpha
+    return person
+
+
+def warp_guides(guides: Guides, rng: np.random.Generator, amount: float = 0.025, scale: float = 0.05) -> Guides:
+    """Guides under a smooth random displacement (std `amount` of half the side) and a random scale about the middle."""
+    count, _, rows, columns = guides.normal.shape
+    base = F.affine_grid(torch.eye(2, 3).repeat(count, 1, 1), [count, 1, rows, columns], align_corners=False)
+    factor = 1 + scale * torch.from_numpy(rng.uniform(-1, 1, (count, 1, 1, 2)).astype(np.float32))
+    field = torch.from_numpy(rng.normal(0, amount, (count, 2, 6, 6)).astype(np.float32))
+    field = F.interpolate(field, (rows, columns), mode="bicubic", align_corners=False).permute(0, 2, 3, 1)
+    grid = base * factor + field
+
+    def take(x: Tensor, mode: str = "bilinear") -> Tensor:
+        return F.grid_sample(x, grid, mode=mode, padding_mode="border", align_corners=False)
+
+    part = take(guides.part, "nearest")
+    normal, visibility = take(guides.normal) * (part > 0), take(guides.visibility) * (part > 0)
+    return Guides(normal, part, guides.depth, take(guides.lift), visibility, guides.yaw)
+
+
+class MaskBatches:
+    """batch(step) -> guide (B, G, H/4, W/4), part (B, 1, H, W), target (B, 4, H, W)."""
+
+    def __init__(self, data: AvatarData, batch: int = 8, seed: int = 0, distort: float = 0.5) -> None:
+        self.data, self.batch, self.seed, self.distort = data, batch, seed, distort
+
+    def __call__(self, step: int) -> Batch:
+        rng = generator(self.seed, step)
+        rows = self.data.rows(rng.integers(0, len(self.data), self.batch), rng.random(self.batch) < 0.5)
+        guides = rows.guides
+        if rng.random() < self.distort:
+            guides = warp_guides(guides, rng)
+        return {
+            "guide": guide_tensor(guides, self.data.n_parts),
+            "part": guides.part,
+            "target": region_targets(rows),
+        }
+
+
+def loss(model: MaskPredictor, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+    """Cross entropy against the soft regions, plus the soft Dice loss of each region. Face and hands count more, and so
+    do hair and clothes that the guides' own silhouette lacks: few pixels, but those that the predictor is for."""
+    target = batch["target"]
+    silhouette = model.silhouette(batch["part"])
+    log = model(batch["guide"], silhouette).float().log_softmax(1)
+    lacking = (1 - target[:, 0]) * silhouette[:, 0]
+    weight = 1 + 2 * target[:, 2:].sum(1) + LACKING * lacking
+    entropy = -((target * log).sum(1) * weight).mean()
+    share = log.exp()
+    overlap = 2 * (share * target).sum((0, 2, 3)) / (share + target).sum((0, 2, 3)).clamp_min(1.0)
+    person, truth = share[:, 0] < 0.5, target[:, 0] < 0.5
+    iou = float((person & truth).sum() / (person | truth).sum().clamp_min(1))
+    return entropy + 0.2 * (1 - overlap).mean(), {"mask_iou": iou}
+
+
+def train(
+    data: AvatarData, run: str, steps: int, seed: int = 0, batch: int = 8, start: MaskPredictor | None = None
+) -> MaskPredictor:
+    """Train (or resume in `run`) a mask predictor on the rows of `data`; start: one to go on from, at half the rate."""
+    torch.manual_seed(seed)
+    model = start if start is not None else MaskPredictor.for_parts(data.part_names)
+    schedule = Schedule(steps, lr=2e-3 if start is None else 1e-3, warmup=50, seed=seed)
+    return fit(model.to(memory_format=torch.channels_last), MaskBatches(data, batch, seed), loss, schedule, run)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line of this module."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_arguments(parser, steps=1200)
+    parser.add_argument("--start", help="a mask_predictor.safetensors to go on from")
+    options = parser.parse_args(arguments)
+    data = AvatarData(find_shards(options.data, options.unfinished), part_names())
+    start = checkpoint.load(MaskPredictor, options.start) if options.start else None
+    model = train(data, options.run, options.steps, options.seed, start=start)
+    checkpoint.save(model, options.out, **provenance(options.seed, frames=len(data), identities=len(data.portraits)))
+
+
+if __name__ == "__main__":
+    main()

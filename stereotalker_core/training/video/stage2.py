@@ -1,0 +1,127 @@
+"""All of stage 2, unattended: autoencoder, image stage, joint stage, motion stage; the mask predictor beside them.
+
+    python -m stereotalker_core.training.video.stage2 --data data/avatars/train --run runs/stage2 --minutes 90 --out DIR
+
+Every stage is the command of its own module, so it can be run, killed and resumed alone; a finished stage (its file
+exists) is skipped. Step counts follow from a few measured steps and the stage's share of the minutes; `plan.json` in
+the run folder keeps them, so that a resumed run has the schedule it began with.
+"""
+
+import argparse
+import json
+import logging
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+PACKAGE = __package__ or "stereotalker_core.training"
+PROBE = 6  # steps that are timed
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One command: module, share of the time, the file that says it is done, its own options."""
+
+    name: str
+    module: str
+    share: float
+    out: str
+    done: str
+    options: tuple[str, ...] = field(default_factory=tuple)
+
+
+def stages(run: Path) -> list[Stage]:
+    """The stages in order; the mask predictor needs nothing from the others."""
+    vae = ("--vae", str(run / "vae.safetensors"))
+    image, joint = ("--unet", str(run / "image_out")), ("--unet", str(run / "joint_out"))
+    final = ("--vae", str(run / "joint_out" / "vae.safetensors"))
+    return [
+        Stage("mask", "mask", 0.2, "mask_predictor.safetensors", "mask_predictor.safetensors"),
+        Stage("autoencoder", "autoencoder", 0.14, "vae.safetensors", "vae.safetensors"),
+        Stage("image", "renderer", 0.35, "image_out", "image_out/reference.safetensors", ("--stage", "image", *vae)),
+        Stage("joint", "joint", 0.43, "joint_out", "joint_out/mask_experts.safetensors", (*vae, *image)),
+        Stage(
+            "motion", "renderer", 0.08, "motion_out", "motion_out/reference.safetensors",
+            ("--stage", "motion", *final, *joint),
+        ),
+    ]  # fmt: skip
+
+
+def command(stage: Stage, data: str, run: Path, folder: Path, steps: int, out: Path) -> list[str]:
+    """The command line of a stage, its state in `folder`."""
+    options = ["--data", data, "--run", str(folder), "--steps", str(steps), "--out", str(out), *stage.options]
+    return [sys.executable, "-m", f"{PACKAGE}.{stage.module}", *options]
+
+
+def steps_for(stage: Stage, data: str, run: Path, minutes: float) -> int:
+    """Steps that fit the stage's share, from a short timed run."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        subprocess.run(command(stage, data, run, folder / "run", PROBE, folder / "out.safetensors"), check=True)
+        row = json.loads((folder / "run" / "log.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    return max(PROBE, round(60 * minutes * stage.share / row["seconds_per_step"]))
+
+
+def planned_steps(stage: Stage, data: str, run: Path, minutes: float) -> int:
+    """The step count that plan.json holds for a stage, measured on first use."""
+    path = run / "plan.json"
+    plan = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if stage.name not in plan:
+        plan[stage.name] = steps_for(stage, data, run, minutes)
+        path.write_text(json.dumps(plan), encoding="utf-8")
+    return plan[stage.name]
+
+
+def run_all(data: str, run: Path, minutes: float, out: Path) -> None:
+    """Train what is not there yet, then gather the six files in `out`."""
+    run.mkdir(parents=True, exist_ok=True)
+    beside: subprocess.Popen | None = None
+    for stage in stages(run):
+        if (run / stage.done).exists():
+            logger.info("%s is there", stage.name)
+            continue
+        steps = planned_steps(stage, data, run, minutes)
+        line = command(stage, data, run, run / stage.name, steps, run / stage.out)
+        logger.info("%s: %d steps", stage.name, steps)
+        if stage.name == "mask":
+            beside = subprocess.Popen(line)
+        else:
+            subprocess.run(line, check=True)
+    if beside is not None and beside.wait():
+        raise subprocess.CalledProcessError(beside.returncode, "mask")
+    gather(run, out)
+
+
+def gather(run: Path, out: Path) -> None:
+    """Copy the finished files under the names that the renderer loads."""
+    out.mkdir(parents=True, exist_ok=True)
+    sources = {
+        "unet": "motion_out/unet",
+        "reference": "joint_out/reference",
+        "vae": "joint_out/vae",
+        "mask_predictor": "mask_predictor",
+        "view_experts": "joint_out/view_experts",
+        "mask_experts": "joint_out/mask_experts",
+    }
+    for name, source in sources.items():
+        shutil.copyfile(run / f"{source}.safetensors", out / f"{name}.safetensors")
+
+
+def main() -> None:
+    """The command line of this module."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", default="data/avatars/train")
+    parser.add_argument("--run", default="runs/stage2")
+    parser.add_argument("--minutes", type=float, default=90)
+    parser.add_argument("--out", required=True, help="folder of the six files")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    run_all(options.data, Path(options.run), options.minutes, Path(options.out))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The posed body as pictures."""

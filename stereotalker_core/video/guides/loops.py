@@ -1,0 +1,133 @@
+"""The compiled guides (`compiled`) as calls on records: whether they can be used, made ready ahead, run in threads."""
+
+import functools
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from types import ModuleType
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...body.model import HalfBody, Posed
+from ...body.texture.light import DARKEST, SKY_BELOW
+from ...records import Cameras, Guides
+
+logger = logging.getLogger(__name__)
+
+
+@functools.lru_cache(maxsize=1)
+def _numba() -> ModuleType | None:
+    """The module `compiled`, not called yet; None where numba is missing or told not to compile."""
+    try:
+        import numba
+
+        from . import compiled
+    except (ImportError, OSError) as error:  # OSError: a numba whose native library does not fit this system
+        logger.info("guides are drawn without numba (%s)", error)
+        return None
+    return None if numba.config.DISABLE_JIT else compiled
+
+
+@functools.lru_cache(maxsize=1)
+def _loops() -> ModuleType | None:
+    """The compiled functions, each called once; None where they cannot be compiled, or read from the disk."""
+    compiled = _numba()
+    if compiled is None:
+        return None
+    from pickle import PickleError
+
+    from numba.core.errors import NumbaError
+
+    try:
+        _call_once(compiled)
+    except (NumbaError, PickleError, ImportError, OSError, EOFError) as error:
+        logger.warning("guides are drawn without numba, more slowly (%s: %s)", type(error).__name__, error)
+        return None
+    return compiled
+
+
+_BUSY = threading.Lock()  # of the one compilation
+
+
+def loops(device: torch.device) -> ModuleType | None:
+    """The compiled functions for tensors on `device`, or None; waits where another thread is compiling them."""
+    if device.type != "cpu":
+        return None
+    with _BUSY:
+        return _loops()
+
+
+def warm_up() -> threading.Thread:
+    """Compile in a thread of its own what `loops` returns, while something else is done: seconds, the first time."""
+    _numba()  # imported here: no module is imported in two threads at once
+    thread = threading.Thread(target=loops, args=(torch.device("cpu"),), name="compile guides", daemon=True)
+    thread.start()
+    return thread
+
+
+def _call_once(compiled: ModuleType) -> None:
+    """Compile for the one set of types that is used, on a triangle and a canvas of 4 x 4 pixels."""
+    mesh = np.array([[0, 1, 2]], np.int32)
+    corners = np.array([[0, 0, 1], [3, 0, 1], [0, 3, 1]], np.float32)
+    one, three = np.zeros((1, 4, 4), np.float32), np.zeros((3, 4, 4), np.float32)
+    eye, texture, light = np.eye(4, dtype=np.float32), np.zeros((2, 2, 4), np.float32), np.zeros(6, np.float32)
+    compiled.draw_frame(
+        (mesh, mesh), corners[:, :2].copy(), np.ones(1, np.float32), texture, light, three, corners, corners, eye,
+        eye[:3, :3].copy(), three, one, one, three, one,
+    )  # fmt: skip
+    compiled.pack_frame(three, one, three, one, np.zeros((1, 1, 131), np.float32))
+
+
+def in_threads(work: Callable[[int], None], count: int) -> None:
+    """work(0), work(1), ... on as many threads as tensor operations take; the first error is raised."""
+    threads = min(count, torch.get_num_threads())
+    if threads < 2:
+        for i in range(count):
+            work(i)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        for done in [pool.submit(work, i) for i in range(count)]:
+            done.result()
+
+
+class Surface:
+    """What the compiled loop reads of a person, the same for all frames of a video."""
+
+    def __init__(self, body: HalfBody, texture: Tensor, uv: Tensor, plate: Tensor, light: Tensor | None):
+        """texture (1, 4, h, w): colour and visibility; uv (R, 2); plate (3, H, W); light (4,) or None."""
+        self.body = body
+        self.mesh = tuple(x.int().contiguous().numpy() for x in (body.triangles, body.uv_triangles))
+        self.part = (body.triangle_part + 1).float().numpy()
+        self.uv, self.plate = (x.detach().float().contiguous().numpy() for x in (uv, plate))
+        self.texture = texture[0].detach().float().permute(1, 2, 0).contiguous().numpy()
+        lit = torch.tensor([0.0, 0.0, 0.0, -1.0]) if light is None else light.float()
+        self.light = torch.cat([lit, torch.tensor([SKY_BELOW, DARKEST])]).numpy()
+
+    def draw(self, compiled: ModuleType, posed: Posed, cameras: Cameras, into: Guides) -> None:
+        """Fill the maps of T posed bodies seen by T cameras."""
+        vertices = posed.vertices.detach().contiguous().numpy()
+        normals = self.body.normals(posed.vertices.detach()).contiguous().numpy()
+        matrices = cameras.world_to_camera.contiguous().numpy()
+        intrinsics = cameras.intrinsics.contiguous().numpy()
+        maps = [x.numpy() for x in (into.normal, into.part, into.depth, into.lift, into.visibility)]
+
+        def one(i: int) -> None:
+            compiled.draw_frame(
+                self.mesh, self.uv, self.part, self.texture, self.light, self.plate, vertices[i], normals[i],
+                matrices[i], intrinsics, *(x[i] for x in maps),
+            )  # fmt: skip
+
+        in_threads(one, len(vertices))
+
+
+def pack(compiled: ModuleType, guides: Guides, n_parts: int) -> Tensor:
+    """`guide_tensor` in the compiled loop: (T, 113 + n_parts, H/4, W/4), channels last in memory."""
+    rows, columns = guides.part.shape[-2:]
+    out = torch.empty(len(guides), rows // 4, columns // 4, 113 + n_parts)
+    maps = [x.contiguous().numpy() for x in (guides.normal, guides.part, guides.lift, guides.visibility)]
+    whole = out.numpy()
+    in_threads(lambda i: compiled.pack_frame(*(x[i] for x in maps), whole[i]), len(guides))
+    return out.permute(0, 3, 1, 2)

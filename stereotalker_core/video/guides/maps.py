@@ -1,0 +1,253 @@
+"""Guides: what the posed body looks like from each camera, as maps and as the tensor the networks read."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...body.model import HalfBody, Posed, Rest
+from ...body.rasterize import Fragments, rasterize
+from ...body.texture.light import relit, shade
+from ...geometry.projection import project
+from ...pixels.inpaint import extend
+from ...records import Cameras, Guides, Identity, Motion
+from ...shapes import frames_together, joined
+from .loops import Surface, loops, pack
+
+GUIDE_BLOCK = 4  # guide_tensor works at a quarter of the resolution
+_CHUNK = 4  # at most so many frames are rasterised together: batches do not pay on the CPU, memory does
+_EDGE = 0.015  # share of a side up to which a canvas may look beyond the photograph's edge and see the edge go on
+_FURTHEST = 1.5  # sides of the photograph to which its background is continued
+SAMPLES = 2  # per pixel and axis: jagged edges cost 0.6 to 1 dB, and the networks cannot know where in a pixel they lie
+
+
+@dataclass(frozen=True)
+class Skin:
+    """What is the same for all frames of a person: texture (1, 4, h, w) of colours and visibility, uv (R, 2) in it,
+    plate (3, H, W) behind the person, light (4,), and all of it as the compiled loop reads it."""
+
+    texture: Tensor
+    uv: Tensor
+    plate: Tensor
+    light: Tensor | None
+    surface: Surface | None
+
+
+def skin_of(body: HalfBody, identity: Identity, cameras: Cameras, plate: Tensor | None = None) -> Skin:
+    """The skin of a person on the canvas of these cameras: all of a video, where frames are drawn a few at a time.
+
+    plate (3, H, W): what is behind the person; None: the photograph's background, a blur beyond its edges.
+    """
+    parts = (
+        torch.cat([identity.atlas, identity.visibility])[None],
+        body.uv if identity.atlas_layout == 1 else body.atlas_uv,
+        background_plate(identity, cameras) if plate is None else plate,
+        identity.light,
+    )
+    return Skin(*parts, Surface(body, *parts) if SAMPLES == 2 and loops(identity.atlas.device) else None)
+
+
+def render_guides(
+    body: HalfBody,
+    identity: Identity,
+    motion: Motion,
+    cameras: Cameras,
+    rest: Rest | None = None,
+    skin: Skin | None = None,
+) -> Guides:
+    """Pose the identity and rasterise it: `Guides` of all T frames of motion and cameras, at cameras.size.
+
+    The motion is added to the identity's rest state, if it has one (`Identity.performed`).
+    rest, skin: `body.rest(identity.shape, identity.shell)` and `skin_of`, where the caller has them. Normals are in
+    camera space with x right, y up, z towards the camera. Outside the body: normal, part, depth and visibility 0, lift
+    = the background plate.
+    """
+    if len(motion) != len(cameras):
+        raise ValueError(f"motion has {len(motion)} frames, cameras {len(cameras)}; they must agree")
+    if rest is None:
+        rest = body.rest(identity.shape[None], identity.shell[None])
+    motion = identity.performed(motion)
+    skin = skin or skin_of(body, identity, cameras)
+    rows, columns = cameras.size
+    found = Guides(*(skin.plate.new_empty(len(motion), c, rows, columns) for c in (3, 1, 1, 3, 1)), yaw=cameras.yaw)
+    together = min(_CHUNK, frames_together(SAMPLES * rows, SAMPLES * columns))
+    for start in range(0, len(motion), together):
+        frames = slice(start, start + together)
+        posed = body.pose(rest, motion.rotations[frames], motion.expression[frames])
+        if skin.surface:
+            skin.surface.draw(loops(skin.texture.device), posed, cameras[frames], found[frames])
+        else:
+            _render(body, posed, cameras[frames], skin, found[frames])
+    return found
+
+
+def join_guides(chunks: Sequence[Guides]) -> Guides:
+    """Guides of consecutive frames -> one record."""
+    return Guides(*(joined([getattr(chunk, f.name) for chunk in chunks]) for f in fields(Guides)))
+
+
+def _render(body: HalfBody, posed: Posed, cameras: Cameras, skin: Skin, into: Guides) -> None:
+    """Fill the maps of T posed bodies by tensor operations, on any device: the twin of `compiled.draw_frame`."""
+    scale = cameras.intrinsics.new_tensor([SAMPLES, SAMPLES, 1.0])[:, None]
+    points = project(posed.vertices, cameras.world_to_camera, cameras.intrinsics * scale)
+    rows, columns = cameras.size
+    fragments = rasterize(points, body.triangles, (SAMPLES * rows, SAMPLES * columns))
+    pixel = (fragments.triangle >= 0).flatten().nonzero().squeeze(1)
+    normals = body.normals(posed.vertices)[:, body.render_vertex]
+    attributes = torch.cat([normals, skin.uv.expand(len(normals), -1, -1)], -1)
+    surface = _surface(attributes, body.uv_triangles, fragments, pixel)
+    normal = F.normalize(surface[:, :3], dim=1)
+    grid = surface[None, None, :, 3:] * 2 - 1
+    colour = F.grid_sample(skin.texture, grid, padding_mode="border", align_corners=False)[0, :, 0].T
+    if skin.light is not None:
+        colour = torch.cat([relit(colour[:, :3], shade(normal, skin.light)).clamp(-1, 1), colour[:, 3:]], 1)
+    covered = torch.cat([normal, colour, torch.ones_like(colour[:, :1])], 1)
+    canvas = _averaged(covered, pixel, fragments.triangle.shape)
+    table = torch.cat([body.triangle_part + 1, body.triangle_part.new_zeros(1)]).to(torch.uint8)
+    label = table[fragments.triangle]  # -1, outside, is the last entry
+    part, depth = _most(label, fragments.depth)
+    inside = part > 0
+    lift = canvas[:, 3:6] + (1 - canvas[:, 7:]) * skin.plate
+    axes = cameras.world_to_camera[:, :3, :3] * canvas.new_tensor([1.0, -1.0, -1.0])[:, None]  # (right, up, back)
+    normal = _directions(canvas[:, :3], axes) * inside
+    maps = (normal, part, depth, lift, canvas[:, 6:7] * inside)
+    for whole, values in zip((into.normal, into.part, into.depth, into.lift, into.visibility), maps, strict=True):
+        whole.copy_(values)
+
+
+def _surface(attributes: Tensor, triangles: Tensor, fragments: Fragments, pixel: Tensor) -> Tensor:
+    """Vertex attributes (T, R, C) at the covered samples (N,) -> (N, C): `interpolate` without the empty ones."""
+    frames, vertices = attributes.shape[:2]
+    image = torch.div(pixel, fragments.triangle[0].numel(), rounding_mode="floor")
+    corner = (
+        triangles.index_select(0, fragments.triangle.flatten().index_select(0, pixel)) + (image * vertices)[:, None]
+    )
+    weight = fragments.barycentric.flatten(0, 2).index_select(0, pixel)
+    flat = attributes.flatten(0, 1)
+    total = flat.index_select(0, corner[:, 0]) * weight[:, :1]
+    for i in (1, 2):
+        total.addcmul_(flat.index_select(0, corner[:, i]), weight[:, i : i + 1])
+    return total
+
+
+def _directions(vectors: Tensor, axes: Tensor) -> Tensor:
+    """Vectors (T, 3, H, W) on the rows of axes (T, 3, 3), as unit vectors; zero where they vanish."""
+    x, y, z = ((axes[:, i, :, None, None] * vectors).sum(1) for i in range(3))
+    return torch.stack([x, y, z], 1) * (x * x + y * y + z * z).clamp_min(1e-24).rsqrt()[:, None]
+
+
+def _averaged(values: Tensor, sample: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Values (N, C) of the samples `sample` (N,) of a canvas `shape` = (T, sH, sW) -> (T, C, H, W), the mean of every
+    pixel's samples, zero where there is none: average pooling of a canvas that is never filled in whole."""
+    frames, rows, columns = shape
+    line = torch.div(sample, columns, rounding_mode="floor")
+    column = sample - line * columns
+    height, width = rows // SAMPLES, columns // SAMPLES
+    pixel = torch.div(line, SAMPLES, rounding_mode="floor") * width + torch.div(column, SAMPLES, rounding_mode="floor")
+    place = (line % SAMPLES) * SAMPLES + column % SAMPLES
+    touched = torch.zeros(frames * height * width, dtype=torch.int64, device=sample.device)
+    touched.index_fill_(0, pixel, 1)
+    found = touched.nonzero().squeeze(1)
+    compact = (touched.cumsum(0) - 1).index_select(0, pixel) * SAMPLES**2 + place
+    block = values.new_zeros(len(found) * SAMPLES**2, values.shape[1]).index_copy_(0, compact, values)
+    mean = block.view(len(found), SAMPLES**2, -1).sum(1) / SAMPLES**2
+    canvas = values.new_zeros(frames * height * width, values.shape[1]).index_copy_(0, found, mean)
+    return canvas.view(frames, height, width, -1).permute(0, 3, 1, 2).contiguous()
+
+
+def _most(label: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
+    """Labels and depths (T, sH, sW) of samples -> those that most of a pixel's samples have, (T, 1, H, W) each.
+
+    Of SAMPLES = 2: a label that two samples share wins over one that stands alone; between two pairs, the upper left.
+    """
+    if SAMPLES == 1:
+        return label[:, None], depth[:, None]
+    labels = [label[:, i::2, j::2] for i in (0, 1) for j in (0, 1)]
+    depths = [depth[:, i::2, j::2] for i in (0, 1) for j in (0, 1)]
+    first = (labels[0] == labels[1]) | (labels[0] == labels[2]) | (labels[0] == labels[3])
+    second = (labels[1] == labels[2]) | (labels[1] == labels[3])
+    third = labels[2] == labels[3]
+    picked = [
+        torch.where(first, x[0], torch.where(second, x[1], torch.where(third, x[2], x[0]))) for x in (labels, depths)
+    ]
+    return picked[0][:, None], picked[1][:, None]
+
+
+def background_plate(identity: Identity, cameras: Cameras, continued: bool = False) -> Tensor:
+    """identity.background as the canvas shows it behind the person: (3, H, W) in [-1, 1], static over the clip.
+
+    The similarity that carries the portrait's view of the pivot (where the canvas cameras look, on the body's axis)
+    to the canvas: no parallax, so that a moving camera does not need to know what the portrait never showed. Beyond the
+    photograph's edges it is a blur, or goes on in its own texture (`continued`), which takes a second.
+    """
+    camera, intrinsics = cameras.world_to_camera[cameras.yaw.abs().argmin()], cameras.intrinsics
+    pivot = _pivot(camera)
+    here = project(pivot[None, None], camera[None], intrinsics)[0, 0]
+    there = project(pivot[None, None], identity.world_to_camera[None], identity.intrinsics)[0, 0]
+    scale = (intrinsics[0, 0] / here[2]) / (identity.intrinsics[0, 0] / there[2])  # canvas pixels per portrait pixel
+    image = identity.background[None]
+    rows, columns = cameras.size
+    y = (torch.arange(rows, device=image.device) + 0.5 - here[1]) / scale + there[1]
+    x = (torch.arange(columns, device=image.device) + 0.5 - here[0]) / scale + there[0]
+    height, width = image.shape[-2:]
+    x, y = x / width, y / height  # 0..1 inside
+    if float(scale) < 0.75:  # several portrait pixels a canvas pixel: average them first
+        small = (max(1, round(height * float(scale))), max(1, round(width * float(scale))))
+        image = F.interpolate(image, small, mode="bilinear", antialias=True, align_corners=False)
+    if continued:
+        image, x, y = _continued(image, x, y)
+    grid = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], -1)[None] * 2 - 1
+    sharp = F.grid_sample(image, grid, padding_mode="border", align_corners=False)[0]
+    soft = F.adaptive_avg_pool2d(image, (8, 8))
+    blurred = F.grid_sample(soft, grid, mode="bilinear", padding_mode="border", align_corners=False)[0]
+    outside = (grid[0].abs() - 1).clamp_min(0).amax(-1)  # 0 inside, 1 half a picture away
+    return torch.lerp(sharp, blurred, (outside * 8).clamp(0, 1))
+
+
+def _continued(image: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The picture (1, 3, h, w) continued to where columns x and rows y (shares of its sides) look, and both anew."""
+    height, width = image.shape[-2:]
+    margins = [-float(x[0]), -float(y[0]), float(x[-1]) - 1, float(y[-1]) - 1]  # left, top, right, bottom
+    if max(margins) < _EDGE:
+        return image, x, y
+    sides = (width, height, width, height)
+    left, top, right, bottom = (
+        math.ceil(min(max(m, 0.0), _FURTHEST) * side) for m, side in zip(margins, sides, strict=True)
+    )
+    wide = extend(image[0], (left, top, right, bottom))[None]
+    return wide, (x * width + left) / wide.shape[-1], (y * height + top) / wide.shape[-2]
+
+
+def _pivot(camera: Tensor) -> Tensor:
+    """The point of the optical axis nearest to the body's vertical axis (0, -0.02, z): where the cameras turn about."""
+    rotation = camera[:3, :3]
+    eye, forward = -(rotation.T @ camera[:3, 3]), rotation[2]
+    axis = eye.new_tensor([0.0, -0.02])
+    along = ((axis - eye[:2]) * forward[:2]).sum() / (forward[:2] ** 2).sum().clamp_min(1e-6)
+    return eye + along * forward
+
+
+def guide_tensor(guides: Guides, n_parts: int = 18) -> Tensor:
+    """(T, 112 + 1 + n_parts, H/4, W/4) for the networks, 131 channels with the asset's 18 parts.
+
+    pixel_unshuffle by 4 of [lift (3), normal (3), visibility scaled to [-1, 1]], then the fraction of every 4x4 block
+    that each part label covers (0 = outside, 1 + part index).
+    """
+    rows, columns = guides.part.shape[-2:]
+    if rows % GUIDE_BLOCK or columns % GUIDE_BLOCK:
+        raise ValueError(f"guides must have sides divisible by {GUIDE_BLOCK}, got {rows}x{columns}")
+    together, compiled = frames_together(rows, columns), loops(guides.part.device)
+    if compiled:
+        return pack(compiled, guides, n_parts)
+    return joined([_tensor(guides[i : i + together], n_parts) for i in range(0, max(1, len(guides)), together)])
+
+
+def _tensor(guides: Guides, n_parts: int) -> Tensor:
+    maps = F.pixel_unshuffle(torch.cat([guides.lift, guides.normal, guides.visibility * 2 - 1], 1), GUIDE_BLOCK)
+    labels = F.pixel_unshuffle(guides.part, GUIDE_BLOCK).long()  # (T, 16, h, w)
+    share = maps.new_full((), 1 / GUIDE_BLOCK**2).expand(labels.shape)
+    fractions = maps.new_zeros(len(labels), 1 + n_parts, *labels.shape[-2:]).scatter_add_(1, labels, share)
+    return torch.cat([maps, fractions], 1)

@@ -1,0 +1,246 @@
+"""The network that invents what a portrait does not show: a denoising U-Net over all views of the rig together.
+
+All V views of a person are denoised at once. Beside its own lifted pixels every pixel sees those behind it and on the
+other half of the body, so that cloth may go on as it is; attention along rows joins the views, for a row is the same
+height in each of them (the place that motion modules have in time); reference attention looks at what the portrait
+showed, wherever it lies. View experts are gated by the camera of the view, mask experts by the region of the body.
+
+The network gives weights by which the pixel's own and its partners' colours are mixed, and what is to be added: copies
+stay as sharp as what they copy. It predicts the clean texture from a mix (1 - s) truth + s noise, 0 < s <= 1.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...body.texture.rig import BLOCK, RIG_REGIONS, Rig
+from .experts import ExpertConfig, ExpertContext, MaskExperts, ViewExperts
+
+_CANDIDATES = 4  # own, opposite, mirror, opposite of the mirror
+_MEANS = 2  # of the person's cloth and skin, candidates for every pixel, too
+_CONDITIONS = 4 * _CANDIDATES + 3  # colours and visibility of the candidates, the noisy texture
+_STATIC = 6 + len(RIG_REGIONS) + 1  # normal, position, regions, silhouette
+# logits in the beginning: the pixel's own colour, and how much more a partner counts that was seen, by region
+_OWN_FIRST, _MEANS_LAST = 2.0, -1.0
+_COPIED = {"clothes": (4.0, 2.0, 0.0, 1.0), "face": (4.0, -2.0, -1.0, -2.0), "hair": (4.0, -2.0, -1.0, -2.0)}
+NOISE = 0.6  # standard deviation of pure noise, colours in [-1, 1]
+
+
+@dataclass(frozen=True)
+class BakeConfig:
+    """widths of the three levels, heads of attention, rank of the experts, and which parts there are."""
+
+    widths: tuple[int, ...] = (40, 80, 128)
+    heads: int = 2
+    rank: int = 8
+    kappa: float = 2.0
+    view_experts: bool = True
+    mask_experts: bool = True
+    across_views: bool = True
+    reference: bool = True
+
+
+class BakeNetwork(nn.Module):
+    """(B, P, ...) pixels of a rig and a noise level -> the clean texture of all its views."""
+
+    Config = BakeConfig
+
+    def __init__(self, config: BakeConfig | None = None):
+        super().__init__()
+        self.config = config = config or BakeConfig()
+        first, middle, last = config.widths
+        self.stem = nn.Linear(_CONDITIONS * BLOCK**2, first)
+        self.place = nn.Linear(_STATIC * BLOCK**2, first)
+        self.level = nn.Sequential(nn.Linear(16 + 3 * _MEANS, 4 * first), nn.SiLU())
+        self.context = ExpertContext()
+        layer = {"context": self.context, "config": config}
+        self.down = nn.ModuleList(
+            [Level("down0", first, first, False, **layer), Level("down1", middle, middle, True, **layer)]
+        )
+        self.smaller = nn.ModuleList([nn.Conv2d(a, b, 3, 2, 1) for a, b in ((first, middle), (middle, last))])
+        self.middle = nn.ModuleList(
+            [Level("middle0", last, last, True, **layer), Level("middle1", last, last, True, **layer)]
+        )
+        self.up = nn.ModuleList(
+            [Level("up1", last + middle, middle, True, **layer), Level("up0", middle + first, first, False, **layer)]
+        )
+        # from what the decoder knows and from the stem, which knows the pixels themselves
+        self.out = nn.Sequential(
+            nn.LayerNorm(2 * first), nn.Linear(2 * first, 4 * first), nn.SiLU(),
+            nn.Linear(4 * first, (_CANDIDATES + _MEANS + 3) * BLOCK**2),
+        )  # fmt: skip
+        copied = torch.zeros(len(RIG_REGIONS), _CANDIDATES)
+        for name, row in _COPIED.items():
+            copied[RIG_REGIONS.index(name)] = torch.tensor(row)
+        self.first = nn.Parameter(torch.tensor([_OWN_FIRST] + [0.0] * (_CANDIDATES - 1) + [_MEANS_LAST] * _MEANS))
+        self.copied = nn.Parameter(copied)
+        nn.init.zeros_(self.out[-1].weight)
+        nn.init.zeros_(self.out[-1].bias)
+        levels = [m for m in self.modules() if isinstance(m, Level)]
+        names, widths = tuple(m.name for m in levels), tuple(m.width for m in levels)
+        settings = {"rank": config.rank, "kappa": config.kappa}
+        self.view = ViewExperts(ExpertConfig(names, widths, 4, **settings)) if config.view_experts else None
+        self.mask = (
+            MaskExperts(ExpertConfig(names, widths, len(RIG_REGIONS), **settings)) if config.mask_experts else None
+        )
+
+    def forward(
+        self,
+        rig: Rig,
+        lift: Tensor,
+        visibility: Tensor,
+        noisy: Tensor,
+        level: Tensor,
+        strengths: tuple[float, float] = (1.0, 1.0),
+    ) -> Tensor:
+        """Predict the clean texture.
+
+        rig: the tables of the body.
+        lift: (B, P, 3) colours in [-1, 1], filled everywhere.
+        visibility: (B, P, 1) in [0, 1] of what the portrait showed.
+        noisy: (B, P, 3) the present state of what is invented.
+        level: (B,) noise levels s.
+        strengths: of the view and the mask experts; 0 = off.
+
+        Returns (B, P, 3), not clamped.
+        """
+        candidates = partners(rig, torch.cat([lift, visibility * 2 - 1], -1))  # (B, P, 4, 4)
+        shown = torch.lerp(noisy, lift, visibility)
+        people, views = len(lift), rig.views
+        static = self._static(rig)
+        tokens = self.stem(rig.tokens(torch.cat([candidates.flatten(2), shown], -1)))
+        tokens = tokens + self.place(rig.tokens(static))
+        x = rig.laid_out(tokens)
+        means = mean_colours(rig, lift, visibility)  # (B, 2, 3)
+        scale = self.level(torch.cat([_waves(level), means.flatten(1)], 1)).repeat_interleave(views, 0)
+        seen = self._shares(rig, visibility, 4)
+        chosen = ((self.view, strengths[0]), (self.mask, strengths[1]))
+        experts = tuple((module, s) for module, s in chosen if module is not None and s > 0)
+        size = x.shape[-2:]
+        grids = [(size[0] >> k, size[1] >> k) for k in range(3)]
+        regions = self._shares(rig, rig.region[None], 1).repeat(people, 1, 1, 1)
+        with self.context.use(experts, rig.yaw.repeat(people), regions, grids):
+            x = self._unet(x, scale, views, seen)
+        flat = rig.from_tokens(self.out(torch.cat([rig.collected(x), tokens], -1)))
+        copied = (rig.region @ self.copied) * (candidates[..., 3] / 2 + 0.5)
+        weights = (flat[..., : _CANDIDATES + _MEANS] + self.first + F.pad(copied, (0, _MEANS))).softmax(-1)
+        mixed = (weights[..., :_CANDIDATES, None] * candidates[..., :3]).sum(2)
+        return mixed + weights[..., _CANDIDATES:] @ means.to(weights.dtype) + flat[..., _CANDIDATES + _MEANS :]
+
+    @staticmethod
+    def _shares(rig: Rig, values: Tensor, factor: int) -> Tensor:
+        """Pixels (B, P, C) -> their means (B * V, C, h, w) over squares of `factor` tokens a side."""
+        squares = rig.tokens(values).unflatten(-1, (BLOCK**2, -1)).mean(-2)
+        return F.avg_pool2d(rig.laid_out(squares), factor)
+
+    def _unet(self, x: Tensor, scale: Tensor, views: int, seen: Tensor) -> Tensor:
+        kept = []
+        for level, smaller in zip(self.down, self.smaller, strict=True):
+            x = level(x, scale, views, None)
+            kept.append(x)
+            x = smaller(x)
+        for level in self.middle:
+            x = level(x, scale, views, seen)
+        for level in self.up:
+            x = F.interpolate(x, scale_factor=2.0, mode="nearest")
+            x = level(torch.cat([x, kept.pop()], 1), scale, views, None)
+        return x
+
+    @staticmethod
+    def _static(rig: Rig) -> Tensor:
+        """(P, _STATIC): what the rig's pixels are on every person."""
+        place = (rig.position - rig.position.new_tensor([0.0, -0.02, 0.4])) * 2
+        return torch.cat([rig.normal, place, rig.region, torch.ones_like(place[:, :1])], 1)
+
+
+class Level(nn.Module):
+    """A residual block, attention along rows and to what was seen, and a feed-forward that experts stand beside."""
+
+    def __init__(
+        self, name: str, inputs: int, width: int, attends: bool, context: ExpertContext, config: BakeConfig
+    ):
+        super().__init__()
+        self.name, self.width, self.context, self.heads = name, width, context, config.heads
+        self.norms = nn.ModuleList([nn.GroupNorm(8, inputs), nn.GroupNorm(8, width)])
+        self.convs = nn.ModuleList([nn.Conv2d(inputs, width, 3, 1, 1), nn.Conv2d(width, width, 3, 1, 1)])
+        self.skip = nn.Conv2d(inputs, width, 1) if inputs != width else nn.Identity()
+        self.scale = nn.Linear(4 * config.widths[0], 2 * width)
+        nn.init.zeros_(self.scale.weight)
+        self.across = Attention(width) if attends and config.across_views else None
+        self.reference = Attention(width) if name.startswith("middle") and config.reference else None
+        self.feed_norm = nn.LayerNorm(width)
+        self.feed = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+
+    def forward(self, x: Tensor, level: Tensor, views: int, seen: Tensor | None) -> Tensor:
+        """x (B * V, C, h, w), level (B * V, D), seen (B * V, 1, h, w) shares that the portrait showed -> the same."""
+        gain, shift = self.scale(level)[:, :, None, None].chunk(2, 1)
+        inner = self.convs[0](F.silu(self.norms[0](x)))
+        inner = self.norms[1](inner) * (1 + gain) + shift
+        x = self.skip(x) + self.convs[1](F.silu(inner))
+        rows, columns = x.shape[-2:]
+        tokens = x.flatten(2).transpose(1, 2)  # (B * V, h * w, C)
+        if self.across is not None:
+            lines = tokens.unflatten(1, (rows, columns)).unflatten(0, (-1, views)).transpose(1, 2)
+            shape = lines.shape
+            joined = self.across(lines.reshape(-1, views * columns, self.width), self.heads, None)
+            tokens = tokens + joined.view(shape).transpose(1, 2).reshape(tokens.shape)
+        if self.reference is not None and seen is not None:
+            all_views = tokens.unflatten(0, (-1, views)).flatten(1, 2)
+            bias = seen.unflatten(0, (-1, views)).flatten(1).clamp_min(1e-3).log()[:, None, None]
+            tokens = tokens + self.reference(all_views, self.heads, bias).reshape(tokens.shape)
+        normed = self.feed_norm(tokens)
+        fed, more = self.feed(normed), self.context.delta(self.name, normed)
+        tokens = tokens + (fed if more is None else fed + more.to(fed.dtype))
+        return tokens.transpose(1, 2).reshape(x.shape)
+
+
+class Attention(nn.Module):
+    """Self-attention over tokens (B, N, C); its output begins as zero."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.inputs, self.output = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        nn.init.zeros_(self.output.weight)
+        nn.init.zeros_(self.output.bias)
+
+    def forward(self, tokens: Tensor, heads: int, bias: Tensor | None) -> Tensor:
+        """bias: added to the logits of all queries, (B, 1, 1, N)."""
+        q, k, v = (
+            x.unflatten(2, (heads, -1)).transpose(1, 2) for x in self.inputs(self.norm(tokens)).chunk(3, -1)
+        )
+        # written out: few tokens at a time, and the fused kernel's gradient is five times as slow on a CPU
+        logits = q * q.shape[-1] ** -0.5 @ k.transpose(2, 3)
+        found = (logits if bias is None else logits + bias).softmax(-1).to(v.dtype) @ v
+        return self.output(found.transpose(1, 2).flatten(2))
+
+
+def partners(rig: Rig, values: Tensor) -> Tensor:
+    """Values (B, P, 4) of the pixels -> (B, P, 4, 4): own, behind, on the other half, behind that.
+
+    The fourth value, a visibility in [-1, 1], is -1 where there is no such pixel; the colours are the own ones then.
+    """
+    found = [values]
+    for index, there in (
+        (rig.opposite, rig.opposite_there),
+        (rig.mirror, rig.mirror_there),
+        (rig.opposite[rig.mirror], rig.mirror_there * rig.opposite_there[rig.mirror]),
+    ):
+        missing = torch.cat([values[..., :3], -torch.ones_like(values[..., 3:])], -1)
+        found.append(torch.where(there[:, None] > 0, values.index_select(1, index), missing))
+    return torch.stack(found, 2)
+
+
+def mean_colours(rig: Rig, lift: Tensor, visibility: Tensor) -> Tensor:
+    """(B, 2, 3): the mean colour of the person's cloth and skin where they were seen; of all of it where nowhere."""
+    weight = rig.speakers * (visibility + 1e-4)  # (B, P, 2)
+    return (weight.transpose(1, 2) @ lift) / weight.sum(1)[..., None]
+
+
+def _waves(level: Tensor) -> Tensor:
+    """(B,) noise levels -> (B, 16) sines and cosines."""
+    angle = level[:, None] * math.pi * 2.0 ** torch.arange(8, device=level.device)
+    return torch.cat([angle.sin(), angle.cos()], 1)

@@ -1,0 +1,207 @@
+"""View-guided and mask-guided mixtures of experts (Stereo-Talker, arXiv 2410.23836, stage 2).
+
+The paper gates experts inside the denoiser by the camera's view and by the human mask. Here every spatial feed-forward
+f of the U-Net gets low-rank experts beside it,
+
+    y = f(x) + sum_e s_e g_e(x) up_e(down_e(x)),
+
+evaluated as one down/up matrix pair whose hidden units carry the gates [g_view(yaw) | regions]. Both gates are given,
+not learned: there is no router and no balancing loss. View gates are softmax_e(kappa cos(yaw - anchor_e)), a periodic
+partition of one over anchors that lie evenly on the circle; region gates are the soft masks, averaged over the area of
+a token. Rank, anchors, kappa and the place of the experts are this project's choices.
+
+Experts may also stand beside the U-Net's last convolution (HEAD), where x are its input's channels in one place and y
+the latents there: the features that make a picture are read differently from the side than from the front.
+
+`up` starts at zero, so new experts equal the base model bitwise, and so does a strength of 0. The experts live in
+modules (and files) of their own and are handed to the U-Net with each call: the U-Net's state never changes.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...shapes import REGIONS
+
+HEAD = "conv_out"  # the U-Net's last convolution, as an expert layer
+
+
+@dataclass(frozen=True)
+class ExpertConfig:
+    """layers: names of the feed-forwards (and HEAD), widths: their D. count experts of `rank` hidden units each.
+
+    outputs: what every layer gives; () where that is its width, as for feed-forwards.
+    """
+
+    layers: tuple[str, ...] = ()
+    widths: tuple[int, ...] = ()
+    count: int = 6
+    rank: int = 16
+    kappa: float = 4.0
+    outputs: tuple[int, ...] = ()
+
+
+class Experts(nn.Module):
+    """down (E * rank, D) and up (D or outputs, E * rank) for each of some layers of a U-Net."""
+
+    Config = ExpertConfig
+    count = 0
+
+    def __init__(self, config: ExpertConfig) -> None:
+        super().__init__()
+        if len(config.layers) != len(config.widths):
+            raise ValueError(f"{len(config.layers)} expert layers, {len(config.widths)} widths; give one width a layer")
+        self.config = config
+        outputs = config.outputs or config.widths
+        if len(outputs) != len(config.layers):
+            raise ValueError(f"{len(config.layers)} expert layers, {len(outputs)} outputs; give one a layer, or none")
+        hidden = config.count * config.rank
+        self.down = nn.ParameterList(torch.randn(hidden, d) * d**-0.5 for d in config.widths)
+        self.up = nn.ParameterList(torch.zeros(d, hidden) for d in outputs)
+        self.index = {name: i for i, name in enumerate(config.layers)}
+
+    @classmethod
+    def for_unet(cls, unet: nn.Module, rank: int = 16, kappa: float = 4.0) -> "Experts":
+        """New experts (up = 0) for every spatial feed-forward of a StereoTalkerUNet."""
+        layers = expert_layers(unet)
+        widths = tuple(ff.net[0].proj.in_features for ff in layers.values())
+        return cls(ExpertConfig(tuple(layers), widths, cls.count, rank, kappa))
+
+    @classmethod
+    def for_head(cls, unet: nn.Module, rank: int = 8, kappa: float = 4.0) -> "Experts":
+        """New experts (up = 0) for the last convolution of a StereoTalkerUNet alone."""
+        inputs, outputs = expert_sizes(unet)[HEAD]
+        return cls(ExpertConfig((HEAD,), (inputs,), cls.count, rank, kappa, (outputs,)))
+
+    def fit(self, unet: nn.Module) -> bool:
+        """Whether a U-Net has all of these layers, in these sizes."""
+        sizes, outputs = expert_sizes(unet), self.config.outputs or self.config.widths
+        ours = zip(self.config.layers, self.config.widths, outputs, strict=True)
+        return all(sizes.get(name) == (width, out) for name, width, out in ours)
+
+    def gates(self, yaw: Tensor, regions: Tensor, size: tuple[int, int]) -> Tensor:
+        """(T, tokens or 1, E) from yaw (T,) degrees and regions (T, P, H, W) at a token grid of `size`."""
+        raise TypeError(f"{type(self).__name__} has no gates; use ViewExperts or MaskExperts")
+
+
+class ViewExperts(Experts):
+    """Experts by camera yaw: g_e = softmax_e(kappa cos(yaw - anchor_e)), anchors every 360 / E degrees from 0."""
+
+    count = 6
+
+    def gates(self, yaw: Tensor, regions: Tensor, size: tuple[int, int]) -> Tensor:
+        return view_gates(yaw, self.config.count, self.config.kappa)[:, None]
+
+
+class MaskExperts(Experts):
+    """Experts by region (background, body, face, hands): g_e = share of the token that the region covers."""
+
+    count = len(REGIONS)
+
+    def gates(self, yaw: Tensor, regions: Tensor, size: tuple[int, int]) -> Tensor:
+        return F.adaptive_avg_pool2d(regions, size).flatten(2).transpose(1, 2)
+
+
+def view_gates(yaw: Tensor, count: int, kappa: float) -> Tensor:
+    """(T,) degrees -> (T, count), positive, summing to one, smooth and periodic in yaw."""
+    anchors = torch.arange(count, device=yaw.device) * (2 * math.pi / count)
+    return torch.softmax(kappa * torch.cos(torch.deg2rad(yaw)[:, None] - anchors), -1)
+
+
+class ExpertContext:
+    """What the feed-forwards of one U-Net see during one forward pass; empty outside of it."""
+
+    def __init__(self) -> None:
+        self.experts: tuple[tuple[Experts, float], ...] = ()
+        self._gates: dict[int, list[Tensor]] = {}
+
+    @contextmanager
+    def use(
+        self,
+        experts: tuple[tuple[Experts, float], ...],
+        yaw: Tensor,
+        regions: Tensor | None,
+        grids: list[tuple[int, int]],
+    ) -> Iterator[None]:
+        """Set gates for the token grids of a pass; regions may be None when no mask experts are given."""
+        self.experts = experts
+        for size in grids if experts else ():
+            parts = []
+            for module, strength in experts:
+                if regions is None and isinstance(module, MaskExperts):
+                    raise ValueError("mask experts need regions (T, 4, H, W); predict them or leave the experts out")
+                gate = module.gates(yaw, regions, size).expand(-1, size[0] * size[1], -1) * strength
+                parts.append(gate.repeat_interleave(module.config.rank, -1))
+            self._gates[size[0] * size[1]] = parts
+        try:
+            yield
+        finally:
+            self.experts, self._gates = (), {}
+
+    def delta(self, layer: str, x: Tensor) -> Tensor | None:
+        """The sum of the experts beside `layer` for its input x (T, N, D); None where there are none."""
+        here = [k for k, (module, _) in enumerate(self.experts) if layer in module.index]
+        if not here:
+            return None
+        modules, gates = [self.experts[k][0] for k in here], self._gates[x.shape[1]]
+        down = torch.cat([module.down[module.index[layer]] for module in modules])
+        up = torch.cat([module.up[module.index[layer]] for module in modules], 1)
+        hidden = F.linear(x, down.to(x.dtype))
+        return F.linear(hidden * torch.cat([gates[k] for k in here], -1).to(hidden.dtype), up.to(hidden.dtype))
+
+
+def swap_class(module: nn.Module, mixin: type, **attributes: object) -> None:
+    """Put `mixin` in front of the module's class: other behaviour, the same parameters and state-dict keys."""
+    module.__class__ = type(mixin.__name__, (mixin, type(module)), {})
+    for name, value in attributes.items():
+        setattr(module, name, value)
+
+
+class MoEFeedForward:
+    """Mixin over diffusers' FeedForward: same keys, plus the context's experts."""
+
+    context: ExpertContext
+    layer: str
+
+    def forward(self, hidden_states: Tensor, *args: object, **kwargs: object) -> Tensor:
+        base = super().forward(hidden_states, *args, **kwargs)
+        delta = self.context.delta(self.layer, hidden_states)
+        return base if delta is None else base + delta.to(base.dtype)
+
+
+class MoEConv:
+    """Mixin over the U-Net's last Conv2d: same keys, plus the context's experts, each a 1x1 convolution."""
+
+    context: ExpertContext
+
+    def forward(self, x: Tensor) -> Tensor:
+        base = super().forward(x)
+        delta = self.context.delta(HEAD, x.flatten(2).transpose(1, 2))
+        return base if delta is None else base + delta.transpose(1, 2).unflatten(2, x.shape[2:]).to(base.dtype)
+
+
+def install_experts(unet: nn.Module) -> ExpertContext:
+    """Swap every spatial feed-forward of a diffusers U-Net and its last convolution; all share the returned context."""
+    context = ExpertContext()
+    for name, module in list(unet.named_modules()):
+        if name.endswith(".ff") and "motion_modules" not in name:
+            swap_class(module, MoEFeedForward, context=context, layer=name)
+    swap_class(unet.conv_out, MoEConv, context=context)
+    return context
+
+
+def expert_layers(unet: nn.Module) -> dict[str, nn.Module]:
+    """Layer name -> feed-forward that can carry experts, in the order of the network."""
+    return {module.layer: module for module in unet.modules() if isinstance(module, MoEFeedForward)}
+
+
+def expert_sizes(unet: nn.Module) -> dict[str, tuple[int, int]]:
+    """Layer name -> (D, outputs) of every place for experts: the feed-forwards and HEAD."""
+    sizes = {name: (ff.net[0].proj.in_features,) * 2 for name, ff in expert_layers(unet).items()}
+    last = next(module for module in unet.modules() if isinstance(module, MoEConv))
+    return {**sizes, HEAD: (last.in_channels, last.out_channels)}

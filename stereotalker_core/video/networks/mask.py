@@ -1,0 +1,110 @@
+"""Mask predictor: guides -> soft regions. It adds the hair and clothes that the fitted body does not have.
+
+A small U-Net at a quarter of the resolution whose head predicts, through a pixel shuffle, a correction of the guide's
+own silhouette at full resolution. Stereo-Talker needs it because the human mask of the target frame, which gates the
+mask experts and composites the video, is unknown at inference.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...body.regions import FACE_PARTS, HAND_PARTS
+from ...records import Guides, Regions
+from ...shapes import REGIONS, dims, frames_together, joined
+from ..guides.maps import GUIDE_BLOCK, guide_tensor
+
+
+@dataclass(frozen=True)
+class MaskConfig:
+    """part_regions: region index of every guide label (0 = outside, 1 + part index)."""
+
+    part_regions: tuple[int, ...] = ()
+    widths: tuple[int, ...] = (48, 64, 96)
+    prior: float = 4.0
+    groups: int = 8
+
+
+def _conv(inputs: int, outputs: int, groups: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1), nn.GroupNorm(groups, outputs), nn.SiLU()
+    )
+
+
+class MaskPredictor(nn.Module):
+    """guides -> Regions (T, 4, H, W), background / body / face / hands, summing to one."""
+
+    Config = MaskConfig
+
+    def __init__(self, config: MaskConfig) -> None:
+        super().__init__()
+        if not config.part_regions or max(config.part_regions) >= len(REGIONS):
+            raise ValueError(f"part_regions must give a region 0..{len(REGIONS) - 1} to every guide label")
+        self.config, (a, b, c), g = config, config.widths, config.groups
+        regions, patch = len(REGIONS), GUIDE_BLOCK**2
+        channels = 7 * patch + len(config.part_regions) + regions * patch
+        self.register_buffer("part_regions", torch.tensor(config.part_regions), persistent=False)
+        self.stem = nn.Conv2d(channels, a, 1)
+        self.down = nn.ModuleList([_conv(a, a, g), _conv(a, b, g, 2), _conv(b, c, g, 2)])
+        self.middle = nn.Sequential(_conv(c, c, g), _conv(c, c, g))
+        self.up = nn.ModuleList([_conv(c + b, b, g), _conv(b + a, a, g)])
+        self.head = nn.Conv2d(a, regions * patch, 3, padding=1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    @classmethod
+    def for_parts(cls, part_names: list[str], **settings: object) -> "MaskPredictor":
+        """A new predictor for a body asset's list of parts."""
+        index = {name: i for i, name in enumerate(REGIONS)}
+        named = {**dict.fromkeys(FACE_PARTS, index["face"]), **dict.fromkeys(HAND_PARTS, index["hands"])}
+        return cls(MaskConfig((0, *(named.get(name, index["body"]) for name in part_names)), **settings))
+
+    def silhouette(self, part: Tensor) -> Tensor:
+        """Guide labels (T, 1, H, W) -> one-hot regions (T, 4, H, W) of the body itself."""
+        region = self.part_regions[part.long()]
+        return (region == torch.arange(len(REGIONS), device=part.device).view(1, -1, 1, 1)).float()
+
+    def forward(self, guide: Tensor, silhouette: Tensor) -> Tensor:
+        """Guide tensor (T, G, H/4, W/4), body regions (T, 4, H, W) -> logits (T, 4, H, W)."""
+        dims(silhouette, "T P H W", P=len(REGIONS), T=len(guide))
+        return F.pixel_shuffle(self._blocks(guide, unshuffled(silhouette)), GUIDE_BLOCK)
+
+    def _blocks(self, guide: Tensor, silhouette: Tensor) -> Tensor:
+        """The same before the shuffle: body regions (T, 64, H/4, W/4) -> logits (T, 64, H/4, W/4)."""
+        x = self.stem(torch.cat([guide, silhouette], 1))
+        skips = []
+        for layer in self.down:
+            x = layer(x)
+            skips.append(x)
+        x = self.middle(x)
+        for layer, skip in zip(self.up, reversed(skips[:-1]), strict=True):
+            x = layer(torch.cat([F.interpolate(x, size=skip.shape[-2:]), skip], 1))
+        return self.head(x).float() + self.config.prior * silhouette
+
+    @torch.no_grad()
+    def predict(self, guides: Guides, guide: Tensor | None = None) -> Regions:
+        """Soft regions at the guides' size. guide: `guide_tensor(guides)` where the caller has it."""
+        together, found = frames_together(*guides.part.shape[-2:]), []
+        for start in range(0, len(guides), together):
+            few = slice(start, start + together)
+            seen = guide_tensor(guides[few], len(self.config.part_regions) - 1) if guide is None else guide[few]
+            logits = self._blocks(seen, unshuffled(self.silhouette(guides.part[few])))
+            found.append(F.pixel_shuffle(_shares(logits), GUIDE_BLOCK))
+        return Regions(joined(found))
+
+
+def unshuffled(x: Tensor) -> Tensor:
+    """`pixel_unshuffle` by a guide's block, (T, C, H, W) -> (T, 16 C, H/4, W/4), channels last as guide tensors are.
+
+    Where layouts differ, joining and adding cost more than the convolutions between them.
+    """
+    frames, channels, rows, columns = x.shape
+    block = x.view(frames, channels, rows // GUIDE_BLOCK, GUIDE_BLOCK, columns // GUIDE_BLOCK, GUIDE_BLOCK)
+    return block.permute(0, 2, 4, 1, 3, 5).flatten(3).permute(0, 3, 1, 2)
+
+
+def _shares(logits: Tensor) -> Tensor:
+    """Logits of the regions, 16 pixels of a block each, (T, 64, h, w) -> shares that sum to one at every pixel."""
+    return logits.unflatten(1, (len(REGIONS), GUIDE_BLOCK**2)).softmax(1).flatten(1, 2)

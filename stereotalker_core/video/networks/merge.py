@@ -1,0 +1,54 @@
+"""View experts at one camera as plain weights: the feed-forwards grow by the experts' hidden units.
+
+Value rows `down_e` and output columns `up_e * g_e` of linear units (widening.py) reproduce an expert exactly.
+Experts beside the last convolution are 1x1 convolutions
+and go into its middle tap.
+"""
+
+import copy
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from .experts import HEAD, ViewExperts, expert_layers, view_gates
+from .unet import StereoTalkerUNet
+from .widening import append_units, replaced
+
+
+@torch.no_grad()
+def merge_view_experts(
+    model: StereoTalkerUNet, experts: ViewExperts, yaw: float, strength: float = 1.0
+) -> StereoTalkerUNet:
+    """A copy of the model that equals the model with these experts at `yaw` degrees, without them.
+
+    The copy's config counts the added units (`merged`), so it is saved and loaded like any other. Mask experts, whose
+    gates differ from pixel to pixel, still go on top. ValueError when the experts belong to another network.
+    """
+    if not experts.fit(model):
+        raise ValueError("these experts were made for another renderer; their layers differ")
+    rank = experts.config.rank
+    gates = view_gates(torch.tensor([float(yaw)]), experts.config.count, experts.config.kappa)[0] * strength
+    merged = copy.deepcopy(model)
+    layers = expert_layers(merged)
+    if any(name in experts.index for name in layers):
+        merged.config = replace(model.config, merged=model.config.merged + experts.config.count * rank)
+        for name, layer in layers.items():
+            append_units(layer, *_at_camera(experts, name, gates, rank, layer.net[0].proj.in_features))
+    if HEAD in experts.index:
+        last = merged.unet.conv_out
+        down, up = _at_camera(experts, HEAD, gates, rank, last.in_channels)
+        middle = last.kernel_size[0] // 2, last.kernel_size[1] // 2
+        weight = last.weight.clone()
+        weight[:, :, middle[0], middle[1]] += (up @ down.to(up)).to(weight)
+        last.weight = replaced(last.weight, weight)
+    return merged
+
+
+def _at_camera(experts: ViewExperts, name: str, gates: Tensor, rank: int, width: int) -> tuple[Tensor, Tensor]:
+    """down (n, D) and gated up (D', n) of a layer; zeros where these experts have none there."""
+    if name not in experts.index:
+        empty = experts.down[0].new_zeros(len(gates) * rank, width)
+        return empty, empty.T
+    i = experts.index[name]
+    return experts.down[i], experts.up[i].float() * gates.to(experts.up[i].device).repeat_interleave(rank)

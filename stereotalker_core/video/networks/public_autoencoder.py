@@ -1,0 +1,114 @@
+"""The public autoencoders of Stable Diffusion 1.5 (KL-f8, TAESD) behind the interface of `TinyAutoencoder`."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ...shapes import dims
+
+FACTOR = 8  # pixels a latent
+
+
+@dataclass(frozen=True)
+class PublicAutoencoderConfig:
+    """kind: "kl" (Stable Diffusion's, latents scaled by `scale`) or "tiny" (TAESD, its latents are scaled already)."""
+
+    kind: str = "kl"
+    latent_channels: int = 4
+    widths: tuple[int, ...] = (128, 256, 512, 512)
+    layers: int = 2
+    groups: int = 32
+    scale: float = 0.18215
+
+
+class PublicAutoencoder(nn.Module):
+    """Images (N, 3, H, W) in [-1, 1] <-> latents (N, C, H/8, W/8) of about unit variance, as the denoiser sees them."""
+
+    Config = PublicAutoencoderConfig
+
+    def __init__(self, config: PublicAutoencoderConfig | None = None) -> None:
+        from diffusers import AutoencoderKL, AutoencoderTiny
+
+        super().__init__()
+        self.config = c = config or PublicAutoencoderConfig()
+        if c.kind == "kl":
+            self.model = AutoencoderKL(
+                latent_channels=c.latent_channels,
+                block_out_channels=c.widths,
+                down_block_types=("DownEncoderBlock2D",) * len(c.widths),
+                up_block_types=("UpDecoderBlock2D",) * len(c.widths),
+                layers_per_block=c.layers,
+                norm_num_groups=c.groups,
+            )
+        elif c.kind == "tiny":
+            self.model = AutoencoderTiny(
+                latent_channels=c.latent_channels,
+                encoder_block_out_channels=c.widths,
+                decoder_block_out_channels=c.widths,
+            )
+        else:
+            raise ValueError(f"kind must be 'kl' or 'tiny', got {c.kind!r}")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.model.parameters()).dtype
+
+    def encode(self, image: Tensor) -> Tensor:
+        """(N, 3, H, W) in [-1, 1] -> latents: the mean of the posterior, scaled. No noise is drawn."""
+        size = dims(image, "N 3 H W")
+        if size["H"] % FACTOR or size["W"] % FACTOR:
+            raise ValueError(f"image sides must be divisible by {FACTOR}, got {size['H']}x{size['W']}")
+        image = image.to(self.dtype)
+        if self.config.kind == "tiny":
+            return self.model.encode(image).latents.float()
+        return self.model.encode(image).latent_dist.mean.float() * self.config.scale
+
+    def decode(self, z: Tensor, guide: Tensor | None = None, tile: int | None = None) -> Tensor:
+        """Latents (N, C, h, w) -> (N, 3, 8h, 8w). guide is not used. tile: see `decode_tiled`."""
+        dims(z, "N C h w", C=self.config.latent_channels)
+        if tile is not None:
+            return decode_tiled(self._decode, z, tile)
+        return self._decode(z)
+
+    def _decode(self, z: Tensor) -> Tensor:
+        scale = self.config.scale if self.config.kind == "kl" else 1.0
+        return self.model.decode((z / scale).to(self.dtype)).sample.float()
+
+
+def decode_tiled(decode, z: Tensor, tile: int, overlap: int = 8) -> Tensor:
+    """decode(latents) over square tiles of `tile` latents, neighbours cross-faded over `overlap`: less memory at once.
+
+    A network that looks no further than overlap / 2 latents gives the same picture whole and in tiles; the attention
+    and the group norms of KL-f8 look further, so tiles of it differ a little in tone.
+    """
+    if not 2 * overlap < tile:
+        raise ValueError(f"tiles must be larger than {2 * overlap} latents, got {tile}")
+    rows, columns = (_starts(n, tile, overlap) for n in z.shape[-2:])
+    total: Tensor | None = None
+    for top in rows:
+        for left in columns:
+            part = decode(z[..., top : top + tile, left : left + tile])
+            if total is None:
+                height, width = (n * FACTOR for n in z.shape[-2:])
+                total = part.new_zeros(len(z), part.shape[1], height, width)
+                weights = part.new_zeros(1, 1, height, width)
+            y, x = top * FACTOR, left * FACTOR
+            fade = _fade(part.shape[-2], overlap, part)[:, None] * _fade(part.shape[-1], overlap, part)
+            total[..., y : y + part.shape[-2], x : x + part.shape[-1]] += part * fade
+            weights[..., y : y + part.shape[-2], x : x + part.shape[-1]] += fade
+    return total / weights
+
+
+def _starts(size: int, tile: int, overlap: int) -> list[int]:
+    if size <= tile:
+        return [0]
+    return [*range(0, size - tile, tile - overlap), size - tile]
+
+
+def _fade(size: int, overlap: int, like: Tensor) -> Tensor:
+    """Weights (size,): 0 near the ends, whose context the tile lacks, then rising over the middle of the overlap."""
+    edge, ramp = overlap * FACTOR // 4, overlap * FACTOR // 2
+    distance = torch.arange(size, device=like.device, dtype=like.dtype) + 0.5
+    distance = torch.minimum(distance, size - distance)
+    return ((distance - edge) / ramp).clamp(1e-4, 1)  # never 0: at the picture's border one tile is all there is

@@ -1,0 +1,154 @@
+"""Reference attention: the portrait's features as extra keys and values of the U-Net's spatial self-attention.
+
+The layout of AnimateAnyone (Hu et al. 2024): a second U-Net reads the clean portrait once a video; the input of each of
+its spatial self-attentions becomes, through the denoiser's own to_k and to_v, extra keys and values of the layer of
+the same name. Diffusers is imported where the network is built.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...shapes import dims
+
+if TYPE_CHECKING:
+    from diffusers.models.attention_processor import Attention
+
+Bank = dict[str, Tensor]  # layer name -> (I, N, D) input of its self-attention
+ReferenceCache = dict[str, tuple[Tensor, Tensor]]  # layer name -> keys, values (I, heads, N, D / heads)
+
+
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """(B, N, D) -> (B, heads, N, D / heads)."""
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def repeat_rows(x: Tensor, rows: int) -> Tensor:
+    """(I, ...) -> (rows, ...): each of I entries for rows / I consecutive rows, without a copy where I is 1."""
+    if len(x) == 1:
+        return x.expand(rows, *x.shape[1:])
+    if rows % len(x):
+        raise ValueError(f"{rows} frames cannot be shared by {len(x)} portraits; give every portrait equally many")
+    return x.repeat_interleave(rows // len(x), 0)
+
+
+class ReferenceAttention:
+    """Attention processor of one spatial layer. `reference` arrives through cross_attention_kwargs.
+
+    A `Bank` dict under "bank" is filled (reference network), a `ReferenceCache` under "reference" is read (denoiser).
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(
+        self,
+        attn: "Attention",
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        temb: Tensor | None = None,
+        reference: ReferenceCache | None = None,
+        bank: Bank | None = None,
+    ) -> Tensor:
+        source = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+        if bank is not None and encoder_hidden_states is None:
+            bank[self.name] = hidden_states
+        if encoder_hidden_states is not None and source.shape[1] == 1:  # one token: whoever asks gets its value
+            return attn.to_out[1](attn.to_out[0](attn.to_v(source))).expand(-1, hidden_states.shape[1], -1)
+        query = split_heads(attn.to_q(hidden_states), attn.heads)
+        key, value = split_heads(attn.to_k(source), attn.heads), split_heads(attn.to_v(source), attn.heads)
+        if reference is not None and encoder_hidden_states is None and self.name in reference:
+            extra_key, extra_value = (repeat_rows(x.to(key.dtype), len(key)) for x in reference[self.name])
+            key, value = torch.cat([key, extra_key], 2), torch.cat([value, extra_value], 2)
+        out = attend(query, key, value)
+        return attn.to_out[1](attn.to_out[0](out.transpose(1, 2).flatten(2)))
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Softmax attention; in bfloat16 on a CPU computed in float32, where the fused kernel is up to 1.7 times faster."""
+    if query.dtype == torch.bfloat16 and query.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
+        return F.scaled_dot_product_attention(query.float(), key.float(), value.float()).to(query.dtype)
+    return F.scaled_dot_product_attention(query, key, value)
+
+
+def install_reference_attention(unet: nn.Module) -> None:
+    """Give every spatial attention of a diffusers U-Net the processor of its name; keys stay as they are."""
+    for name, module in unet.named_modules():
+        if name.endswith(("attn1", "attn2")) and "motion_modules" not in name:
+            module.set_processor(ReferenceAttention(name))
+
+
+def cache_keys(unet: nn.Module, bank: Bank) -> ReferenceCache:
+    """The bank through the denoiser's own to_k and to_v: once a video, for all frames and steps."""
+    layers = dict(unet.named_modules())
+    cache = {}
+    for name, x in bank.items():
+        layer = layers[name]
+        cache[name] = split_heads(layer.to_k(x), layer.heads), split_heads(layer.to_v(x), layer.heads)
+    return cache
+
+
+@dataclass(frozen=True)
+class ReferenceConfig:
+    """The denoiser's widths; stock SD1.5: (320, 640, 1280, 1280), layers 2, heads 8, groups 32, cross_dim 768."""
+
+    latent_channels: int = 8
+    widths: tuple[int, ...] = (64, 96, 128)
+    layers: int = 1
+    heads: tuple[int, ...] = (2, 3, 4)
+    attention: tuple[bool, ...] = (False, True, True)
+    groups: int = 16
+    cross_dim: int = 32
+
+
+class _Dropped(nn.Module):
+    """Stands where an unused output block was: consumes its skip connections and nothing else."""
+
+    has_cross_attention = False
+
+    def __init__(self, resnets: int) -> None:
+        super().__init__()
+        self.resnets = range(resnets)
+
+    def forward(self, hidden_states: Tensor, **unused: object) -> Tensor:
+        return hidden_states
+
+
+class ReferenceNet(nn.Module):
+    """Stock `UNet2DConditionModel` without what no attention reads: the head and the last blocks without attention."""
+
+    Config = ReferenceConfig
+
+    def __init__(self, config: ReferenceConfig | None = None) -> None:
+        from diffusers import UNet2DConditionModel
+
+        super().__init__()
+        self.config = c = config or ReferenceConfig()
+        self.unet = UNet2DConditionModel(
+            in_channels=c.latent_channels,
+            out_channels=c.latent_channels,
+            block_out_channels=c.widths,
+            layers_per_block=c.layers,
+            down_block_types=tuple("CrossAttnDownBlock2D" if a else "DownBlock2D" for a in c.attention),
+            up_block_types=tuple("CrossAttnUpBlock2D" if a else "UpBlock2D" for a in reversed(c.attention)),
+            cross_attention_dim=c.cross_dim,
+            norm_num_groups=c.groups,
+            attention_head_dim=c.heads,
+        )
+        for i in reversed(range(len(c.widths))):
+            if c.attention[len(c.widths) - 1 - i]:
+                break
+            self.unet.up_blocks[i] = _Dropped(len(self.unet.up_blocks[i].resnets))
+        self.unet.conv_norm_out, self.unet.conv_out = None, nn.Identity()
+        install_reference_attention(self.unet)
+
+    def forward(self, latents: Tensor, tokens: Tensor) -> Bank:
+        """Clean portrait latents (I, C, h, w), embeddings (I, N, D) -> the input of every spatial self-attention."""
+        dims(latents, "I C h w", C=self.config.latent_channels)
+        bank: Bank = {}
+        self.unet(latents, 0, encoder_hidden_states=tokens, cross_attention_kwargs={"bank": bank})
+        return bank

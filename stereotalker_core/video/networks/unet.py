@@ -1,0 +1,293 @@
+"""The denoiser of stage 2: diffusers' `UNetMotionModel` with class swaps that keep every public checkpoint key.
+
+* FramewiseGroupNorm: motion modules normalise per frame (AnimateDiff, AnimateAnyone); the stock class mixes all frames.
+* PoseConvIn: guide features are added right after conv_in, so that they reach every layer, not only the skips.
+* ReferenceAttention (reference.py) and MoEFeedForward (experts.py).
+
+`denoised = model(x, sigma, cond)`: x = alpha * clean + beta * noise with (alpha, beta) = `model.levels(sigma)`, sigma
+from 1 (pure noise) to 0. The nano profile predicts a residual on the encoded lift (flow-matching levels); the SD1.5
+profile predicts v under the zero-SNR schedule of AnimateAnyone, or the noise as AnimateDiff does. One class.
+"""
+
+import functools
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...shapes import dims
+from .experts import Experts, install_experts, swap_class
+from .reference import Bank, ReferenceCache, ReferenceConfig, cache_keys, install_reference_attention, repeat_rows
+from .widening import widen
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """Defaults: nano. `SD15` below: the layout that AnimateAnyone and AnimateDiff weights have.
+
+    prediction: "residual" (x0 = lift + network, levels 1 - sigma, sigma), "v" (zero-SNR linear betas) or "epsilon"
+    (linear betas). tokens: side of the grid of pooled portrait latents used as cross-attention tokens; 0 = the caller
+    gives embeddings. guides: what the pose guider was trained on, "maps" (guides.guide_tensor) or "openpose" (the
+    common skeleton drawing, RGB in [0, 1]). motion_mid False and clip_norm True: AnimateDiff v1, whose middle block has
+    no motion module and whose convolution blocks normalise over all frames; v3 leaves out the middle one only.
+    merged: hidden units that merged experts added to every spatial feed-forward (merge.py).
+    """
+
+    latent_channels: int = 8
+    widths: tuple[int, ...] = (64, 96, 128)
+    layers: int = 1
+    heads: tuple[int, ...] = (2, 3, 4)
+    attention: tuple[bool, ...] = (False, True, True)
+    groups: int = 16
+    cross_dim: int = 32
+    tokens: int = 4
+    motion_heads: tuple[int, ...] = (2, 3, 4)
+    motion_length: int = 32
+    guide_channels: int = 131
+    guide_kernel: int = 1
+    guide_widths: tuple[int, ...] = (64, 96)
+    prediction: str = "residual"
+    guides: str = "maps"
+    motion_mid: bool = True
+    clip_norm: bool = False
+    merged: int = 0
+
+    def reference(self) -> ReferenceConfig:
+        """The reference network that goes with this denoiser."""
+        return ReferenceConfig(
+            self.latent_channels, self.widths, self.layers, self.heads, self.attention, self.groups, self.cross_dim
+        )
+
+
+SD15 = UNetConfig(
+    latent_channels=4,
+    widths=(320, 640, 1280, 1280),
+    layers=2,
+    heads=(8, 8, 8, 8),
+    attention=(True, True, True, False),
+    groups=32,
+    cross_dim=768,
+    tokens=0,
+    motion_heads=(8, 8, 8, 8),
+    guide_channels=3,
+    guide_kernel=3,
+    guide_widths=(16, 32, 96, 256),
+    prediction="v",
+    guides="openpose",
+)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What the denoiser sees beside x; rows = clips * clip_length, or independent images where clip_length is None.
+
+    guide (N, G, H, W) for the pose guider; lift (N, C, h, w) encoded lift (residual profile); tokens (I, n, D) and
+    reference of I portraits, each shared by N / I consecutive rows; yaw (N,) degrees; regions (N, P, H', W').
+    experts: ((module, strength), ...). clip_length None leaves the motion modules out. features: what the pose guider
+    made of the guide, where several passes share it.
+    """
+
+    guide: Tensor
+    tokens: Tensor
+    yaw: Tensor
+    lift: Tensor | None = None
+    reference: ReferenceCache | None = None
+    regions: Tensor | None = None
+    experts: tuple[tuple[Experts, float], ...] = ()
+    clip_length: int | None = None
+    features: Tensor | None = None
+
+    def with_experts(self, *experts: tuple[Experts, float]) -> "Condition":
+        """The same condition with other experts."""
+        return replace(self, experts=experts)
+
+
+class FramewiseGroupNorm:
+    """Mixin over GroupNorm for (B, C, T, h, w): statistics of each frame alone."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        frames = x.transpose(1, 2)
+        return super().forward(frames.flatten(0, 1)).view_as(frames).transpose(1, 2)
+
+
+class ClipGroupNorm:
+    """Mixin over GroupNorm for rows (B * frames, C, h, w): statistics over all frames of a clip together."""
+
+    frames = 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        clips = x.unflatten(0, (-1, self.frames)).transpose(1, 2)
+        return super().forward(clips).transpose(1, 2).flatten(0, 1)
+
+
+class PoseConvIn:
+    """Mixin over Conv2d: adds `features` (N, C, h, w), set for one forward pass, to the output."""
+
+    features: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = super().forward(x)
+        return out if self.features is None else out + self.features.to(out.dtype)
+
+
+class MotionModule:
+    """Mixin over AnimateDiffTransformer3D that can be left out, for independent images."""
+
+    enabled = True
+
+    def forward(self, hidden_states: Tensor, *args: object, **kwargs: object) -> Tensor:
+        return super().forward(hidden_states, *args, **kwargs) if self.enabled else hidden_states
+
+
+class PoseGuider(nn.Module):
+    """Guides (N, G, H, W) -> features at latent size; AnimateAnyone's layout, each widening step halves the size."""
+
+    def __init__(self, channels: int, widths: tuple[int, ...], out: int, kernel: int) -> None:
+        super().__init__()
+        self.conv_in = nn.Conv2d(channels, widths[0], kernel, padding=kernel // 2)
+        blocks: list[nn.Module] = []
+        for narrow, wide in zip(widths, widths[1:], strict=False):
+            blocks.append(nn.Conv2d(narrow, narrow, 3, padding=1))
+            blocks.append(nn.Conv2d(narrow, wide, 3, stride=2, padding=1))
+        self.blocks = nn.ModuleList(blocks)
+        self.conv_out = nn.Conv2d(widths[-1], out, 3, padding=1)
+        nn.init.zeros_(self.conv_out.weight)
+        nn.init.zeros_(self.conv_out.bias)
+
+    def forward(self, guide: Tensor) -> Tensor:
+        x = F.silu(self.conv_in(guide))
+        for block in self.blocks:
+            x = F.silu(block(x))
+        return self.conv_out(x)
+
+
+def build_motion_unet(c: UNetConfig) -> nn.Module:
+    """diffusers' UNetMotionModel of a config, with the norm, conv_in, motion and attention swaps; all public keys."""
+    from diffusers import UNetMotionModel
+
+    unet = UNetMotionModel(
+        in_channels=c.latent_channels * (2 if c.prediction == "residual" else 1),
+        out_channels=c.latent_channels,
+        block_out_channels=c.widths,
+        layers_per_block=c.layers,
+        down_block_types=tuple("CrossAttnDownBlockMotion" if a else "DownBlockMotion" for a in c.attention),
+        up_block_types=tuple("CrossAttnUpBlockMotion" if a else "UpBlockMotion" for a in reversed(c.attention)),
+        cross_attention_dim=c.cross_dim,
+        norm_num_groups=c.groups,
+        num_attention_heads=c.heads,
+        motion_num_attention_heads=c.motion_heads,
+        motion_max_seq_length=c.motion_length,
+        use_motion_mid_block=c.motion_mid,
+    )
+    for name, module in list(unet.named_modules()):
+        if name.rpartition(".")[0].endswith("motion_modules"):
+            swap_class(module.norm, FramewiseGroupNorm)
+            swap_class(module, MotionModule)
+            nn.init.zeros_(module.proj_out.weight)
+            nn.init.zeros_(module.proj_out.bias)
+        elif c.clip_norm and isinstance(module, nn.GroupNorm) and ("resnets" in name or name == "conv_norm_out"):
+            swap_class(module, ClipGroupNorm)
+    swap_class(unet.conv_in, PoseConvIn)
+    install_reference_attention(unet)
+    return unet
+
+
+class StereoTalkerUNet(nn.Module):
+    """Pose guider + motion U-Net + portrait tokens behind the contract `denoised = model(x, sigma, cond)`."""
+
+    Config = UNetConfig
+
+    def __init__(self, config: UNetConfig | None = None) -> None:
+        super().__init__()
+        self.config = c = config or UNetConfig()
+        if c.prediction not in ("residual", "v", "epsilon"):
+            raise ValueError(f"prediction must be 'residual', 'v' or 'epsilon', got {c.prediction!r}")
+        if c.guides not in ("maps", "openpose"):
+            raise ValueError(f"guides must be 'maps' or 'openpose', got {c.guides!r}")
+        self.unet = build_motion_unet(c)
+        self.context = install_experts(self.unet)
+        if c.merged:
+            widen(self.unet, c.merged)
+        self.motion_modules = [m for m in self.unet.modules() if isinstance(m, MotionModule)]
+        self.clip_norms = [m for m in self.unet.modules() if isinstance(m, ClipGroupNorm)]
+        self.pose = PoseGuider(c.guide_channels, c.guide_widths, c.widths[0], c.guide_kernel)
+        if c.tokens:
+            self.project = nn.Linear(c.latent_channels, c.cross_dim)
+        if c.prediction == "residual":
+            nn.init.zeros_(self.unet.conv_out.weight)
+            nn.init.zeros_(self.unet.conv_out.bias)
+
+    def levels(self, sigma: float) -> tuple[float, float]:
+        """(alpha, beta) of x = alpha * clean + beta * noise at a noise level in [0, 1]."""
+        if self.config.prediction == "residual":
+            return 1.0 - sigma, sigma
+        alpha = float(_alphas(zero_snr=self.config.prediction == "v")[_step(sigma)]) if sigma > 0 else 1.0
+        return alpha, (1 - alpha**2) ** 0.5
+
+    def portrait_tokens(self, latents: Tensor) -> Tensor:
+        """Portrait latents (I, C, h, w) -> cross-attention tokens (I, tokens**2, cross_dim)."""
+        pooled = F.adaptive_avg_pool2d(latents, self.config.tokens)
+        return self.project(pooled.flatten(2).transpose(1, 2))
+
+    def cache_reference(self, bank: Bank) -> ReferenceCache:
+        """The reference network's bank as keys and values of this denoiser: once a video."""
+        return cache_keys(self.unet, bank)
+
+    def forward(self, x: Tensor, sigma: Tensor | float, cond: Condition) -> Tensor:
+        """Noisy latents (N, C, h, w) at sigma (scalar, or one a clip) -> denoised latents (N, C, h, w)."""
+        size = dims(x, "N C h w", C=self.config.latent_channels)
+        length = cond.clip_length or 1
+        if size["N"] % length:
+            raise ValueError(f"{size['N']} rows are no whole number of clips of {length} frames")
+        sigma = torch.as_tensor(sigma, device=x.device, dtype=torch.float32).reshape(-1).expand(size["N"] // length)
+        for module in self.motion_modules:
+            module.enabled = cond.clip_length is not None
+        for norm in self.clip_norms:
+            norm.frames = length
+        residual = self.config.prediction == "residual"
+        sample = torch.cat([x, cond.lift.to(x.dtype)], 1) if residual else x.to(self.unet.conv_in.weight.dtype)
+        sample = sample.unflatten(0, (-1, length)).transpose(1, 2)
+        self.unet.conv_in.features = self.pose(cond.guide) if cond.features is None else cond.features
+        grids = [(-(-size["h"] // 2**i), -(-size["w"] // 2**i)) for i in range(len(self.config.widths))]
+        with self.context.use(cond.experts, cond.yaw, cond.regions, grids):
+            out = self.unet(
+                sample,
+                sigma * 999 if residual else (sigma * 999).round().long(),
+                encoder_hidden_states=repeat_rows(cond.tokens, size["N"]),
+                cross_attention_kwargs={"reference": cond.reference or {}},
+                return_dict=False,
+            )[0]
+        self.unet.conv_in.features = None
+        out = out.transpose(1, 2).flatten(0, 1).float()
+        return cond.lift.float() + out if residual else self._clean(x.float(), out, sigma.repeat_interleave(length))
+
+    def _clean(self, x: Tensor, out: Tensor, sigma: Tensor) -> Tensor:
+        """Clean latents from noisy ones and the network's v or epsilon."""
+        alpha, beta = x.new_tensor([self.levels(float(s)) for s in sigma]).T[..., None, None, None]
+        return alpha * x - beta * out if self.config.prediction == "v" else (x - beta * out) / alpha
+
+
+def _step(sigma: float) -> int:
+    return round(sigma * 999)
+
+
+@functools.cache
+def _alphas(zero_snr: bool) -> Tensor:
+    """sqrt(cumulative alpha) of 1000 linear betas 0.00085..0.012; zero_snr: rescaled to end at 0 (Lin, 2305.08891)."""
+    root = torch.cumprod(1 - torch.linspace(0.00085, 0.012, 1000, dtype=torch.float64), 0).sqrt()
+    return (root - root[-1]) * root[0] / (root[0] - root[-1]) if zero_snr else root
+
+
+@torch.no_grad()
+def sample(model: StereoTalkerUNet, noise: Tensor, cond: Condition, steps: int) -> Tensor:
+    """Deterministic sampler (DDIM; Euler for the flow levels): noise (N, C, h, w) -> clean latents in `steps` steps."""
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1, got {steps}")
+    x = noise
+    for i in range(steps):
+        now, after = 1 - i / steps, 1 - (i + 1) / steps
+        clean = model(x, now, cond)
+        (alpha, beta), (next_alpha, next_beta) = model.levels(now), model.levels(after)
+        x = next_alpha * clean + next_beta * (x - alpha * clean) / beta
+    return x

@@ -1,0 +1,145 @@
+"""Nano latent space: a small f8 autoencoder, and the decoder that also sees the guides at full resolution.
+
+All convolutions work on pixel-unshuffled maps (a quarter of the resolution and below), which is what makes the pair
+cheap on a CPU. Images (N, 3, H, W) in [-1, 1], sides divisible by 8; latents (N, C, H/8, W/8), about unit variance.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...shapes import dims
+
+BLOCK = 4  # pixel-unshuffle of the image
+_PATCH = 3 * BLOCK**2
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig:
+    """sharpen: how much of what a 3 x 3 blur takes away the guided decoder adds where the portrait shows the surface;
+    it makes up for the two resamplings of the lift (portrait to texture, texture to frame)."""
+
+    latent_channels: int = 8
+    encoder_width: int = 48
+    decoder_width: int = 64
+    guided_width: int = 80
+    guide_channels: int = 131
+    groups: int = 8
+    sharpen: float = 0.0
+
+
+class Block(nn.Module):
+    """Residual block of three 3x3 convolutions."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 3, padding=1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x + self.conv(x))
+
+
+class Upscale(nn.Module):
+    """Latents (N, C, h, w) -> features (N, width, 2h, 2w)."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(
+            nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(), Block(width), Block(width), Block(width)
+        )
+        self.conv = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.conv(F.interpolate(self.blocks(z), scale_factor=2.0))
+
+
+class GuidedDecoder(nn.Module):
+    """Latents + guide tensor -> image, as a residual on the lifted portrait.
+
+    The output convolution starts at zero and its input is normalised, so training begins at the lift itself; a gate
+    between lift and network saturates instead. The first 48 guide channels are the pixel-unshuffled lift.
+    """
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        super().__init__()
+        width, self.sharpen = config.guided_width, config.sharpen
+        self.latents = Upscale(config.latent_channels, width)
+        self.guide = nn.Conv2d(config.guide_channels, width, 1)
+        self.norm = nn.GroupNorm(config.groups, width)
+        self.blocks = nn.Sequential(Block(width), Block(width))
+        self.out = nn.Conv2d(width, _PATCH, 3, padding=1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, z: Tensor, guide: Tensor) -> Tensor:
+        """(N, C, h, w) un-normalised latents, (N, G, 2h, 2w) guide tensor -> (N, 3, 8h, 8w)."""
+        x = self.blocks(self.norm(self.latents(z) + self.guide(guide)))
+        image = F.pixel_shuffle(self.out(x).float() + guide[:, :_PATCH].float(), BLOCK)
+        if not self.sharpen or self.training:
+            return image
+        visible = F.pixel_shuffle(guide[:, 2 * _PATCH : 2 * _PATCH + BLOCK**2].float(), BLOCK) / 2 + 0.5
+        return image + self.sharpen * visible * (image - binomial_blur(image))
+
+
+def binomial_blur(image: Tensor) -> Tensor:
+    """(N, C, H, W) under the kernel [1 2 1] / 4 along both sides, edges repeated."""
+    channels = image.shape[1]
+    kernel = image.new_tensor([0.25, 0.5, 0.25]).view(1, 1, 3, 1).expand(channels, 1, 3, 1)
+    padded = F.pad(image, (1, 1, 1, 1), mode="replicate")
+    return F.conv2d(F.conv2d(padded, kernel, groups=channels), kernel.transpose(2, 3), groups=channels)
+
+
+class TinyAutoencoder(nn.Module):
+    """Encoder, plain decoder and guided decoder over one latent space; `mean` and `std` normalise the latents."""
+
+    Config = AutoencoderConfig
+
+    def __init__(self, config: AutoencoderConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or AutoencoderConfig()
+        wide, narrow = config.decoder_width, config.encoder_width
+        self.encoder = nn.Sequential(
+            nn.Conv2d(_PATCH, narrow, 3, padding=1),
+            Block(narrow),
+            Block(narrow),
+            nn.Conv2d(narrow, narrow, 3, stride=2, padding=1),
+            Block(narrow),
+            Block(narrow),
+            nn.Conv2d(narrow, config.latent_channels, 3, padding=1),
+        )
+        self.decoder = nn.Sequential(
+            Upscale(config.latent_channels, wide), Block(wide), Block(wide), nn.Conv2d(wide, _PATCH, 3, padding=1)
+        )
+        self.guided = GuidedDecoder(config)
+        self.register_buffer("mean", torch.zeros(config.latent_channels))
+        self.register_buffer("std", torch.ones(config.latent_channels))
+
+    def raw_latents(self, image: Tensor) -> Tensor:
+        """(N, 3, H, W) -> (N, C, H/8, W/8) bounded to +-3, not normalised."""
+        size = dims(image, "N 3 H W")
+        if size["H"] % 8 or size["W"] % 8:
+            raise ValueError(f"image sides must be divisible by 8, got {size['H']}x{size['W']}")
+        return 3 * torch.tanh(self.encoder(F.pixel_unshuffle(image, BLOCK)).float() / 3)
+
+    def encode(self, image: Tensor) -> Tensor:
+        """(N, 3, H, W) in [-1, 1] -> normalised latents (N, C, H/8, W/8)."""
+        return (self.raw_latents(image) - self.mean.view(-1, 1, 1)) / self.std.view(-1, 1, 1)
+
+    def denormalise(self, z: Tensor) -> Tensor:
+        """Normalised latents -> what the decoders read."""
+        return z.float() * self.std.view(-1, 1, 1) + self.mean.view(-1, 1, 1)
+
+    def decode(self, z: Tensor, guide: Tensor | None = None) -> Tensor:
+        """Normalised latents (N, C, h, w) -> (N, 3, 8h, 8w). guide (N, G, 2h, 2w), or None for the plain decoder."""
+        raw = self.denormalise(z)
+        if guide is None:
+            return F.pixel_shuffle(self.decoder(raw).float(), BLOCK)
+        return self.guided(raw, guide)

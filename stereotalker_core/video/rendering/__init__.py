@@ -1,0 +1,1 @@
+"""Frames from guides and networks, by windows."""

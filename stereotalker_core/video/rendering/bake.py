@@ -1,0 +1,103 @@
+"""Bake: what a portrait never showed is invented once a person and kept in the identity's atlas; then it is played.
+
+The rig's views of the lifted atlas are denoised together (`BakeNetwork`); the difference to what was there is carried
+back to the atlas, where every texel takes it from the views that see it best, and added as far as the portrait did not
+show the texel. What it showed stays the portrait's, to the bit. Eyes, teeth, mouth and lids keep their fill.
+"""
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...body.model import HalfBody
+from ...body.texture.rig import RIG_ATLAS, Rig
+from ...checkpoint import load
+from ...precision import rendering_precision
+from ...records import Identity
+from ..networks.bake_network import NOISE, BakeNetwork
+
+STEPS = 4  # denoising steps: fewer draw means
+STRENGTH = 0.5  # at which the network of docs/experiments.md was best: it had seen too few people
+_SHOWN = 0.98  # visibility from which a texel is the portrait's alone
+
+
+def load_bake(path: str | Path, device: str | torch.device = "cpu") -> BakeNetwork:
+    """The network of a file of `train bake`. FileNotFoundError and ValueError name a bad file."""
+    return load(BakeNetwork, path, str(device))
+
+
+@torch.inference_mode()
+def bake(
+    network: BakeNetwork,
+    body: HalfBody,
+    identity: Identity,
+    *,
+    seed: int = 0,
+    strength: float = STRENGTH,
+    steps: int = STEPS,
+    view_strength: float = 1.0,
+    mask_strength: float = 1.0,
+    rig: Rig | None = None,
+) -> Identity:
+    """Invent what the portrait does not show.
+
+    network: of the bake, on any device.
+    body: the half body.
+    identity: a fitted person; what was baked before is drawn anew.
+    seed: of the noise; the same seed, the same texture.
+    strength: 0..1; 0 gives the fill of the portrait alone, exactly.
+    steps: of denoising, from 1.
+    view_strength, mask_strength: of the experts; 0 = off.
+    rig: the body's tables, where many people are baked.
+
+    Returns the identity with its new atlas, on the identity's device. ValueError for settings out of range, and for an
+    identity of version 0.1, whose atlas is laid out otherwise.
+    """
+    if not 0 <= strength <= 1:
+        raise ValueError(f"the strength of the bake must be 0..1, got {strength}")
+    if not 1 <= steps <= 50:
+        raise ValueError(f"the bake takes 1 to 50 steps, got {steps}")
+    plain = identity.before_bake()
+    if strength == 0:
+        return plain
+    if plain.atlas_layout != 2:
+        raise ValueError("this identity was made by version 0.1; fit the portrait again to bake it")
+    device = next(network.parameters()).device
+    if rig is None:
+        rig = Rig(body if body.mean.device.type == "cpu" else copy.deepcopy(body).cpu())
+    rig = rig.to(device)
+    atlas, visibility = plain.atlas.to(device).float(), plain.visibility.to(device).float()
+    small = F.interpolate(torch.cat([atlas, visibility])[None], (RIG_ATLAS, RIG_ATLAS), mode="area")[0]
+    pictures = rig.pictures(small)[None]
+    drawn = sample(network, rig, pictures[..., :3], pictures[..., 3:], seed, steps, (view_strength, mask_strength))
+    change = rig.to_atlas((drawn - pictures[..., :3])[0])
+    change = F.interpolate(change[None], atlas.shape[-2:], mode="bilinear", align_corners=False)[0]
+    unseen = (1 - visibility / _SHOWN).clamp(0, 1)
+    baked = torch.where(unseen > 0, (atlas + strength * unseen * change).clamp(-1, 1), atlas)
+    return replace(plain, atlas=baked.to(plain.atlas), baked=float(strength), unbaked=plain.atlas)
+
+
+def sample(
+    network: BakeNetwork,
+    rig: Rig,
+    lift: Tensor,
+    visibility: Tensor,
+    seed: int,
+    steps: int,
+    strengths: tuple[float, float] = (1.0, 1.0),
+) -> Tensor:
+    """Denoise from nothing but noise: lift (1, P, 3), visibility (1, P, 1) -> the texture (1, P, 3) in [-1, 1]."""
+    noise = torch.randn(3, RIG_ATLAS**2, generator=torch.Generator().manual_seed(seed)).T  # one texel, one noise
+    state = noise.to(lift.device)[rig.texel][None] * NOISE
+    clean = state
+    for step in range(steps):
+        level, following = 1 - step / steps, 1 - (step + 1) / steps
+        with rendering_precision(lift.device):
+            clean = network(rig, lift, visibility, state, lift.new_full((1,), level), strengths).float().clamp(-1, 1)
+        state = clean + (state - clean) * (following / level)
+    return clean
+

@@ -1,0 +1,50 @@
+"""The person over a background: what a mask's alpha means, and which pictures can be behind."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...records import Cameras, Identity
+from ...shapes import dims
+from ..guides.maps import background_plate
+
+
+def composite(frames: Tensor, alpha: Tensor, background: Tensor, drawn: bool) -> Tensor:
+    """The networks' pixels where alpha >= 1/2, fading to the background where it falls to 1/5.
+
+    The networks draw edges already mixed with what is behind: mixing them once more would thin the person. drawn: they
+    drew this very background, so that their pixels one step further out are smoother than the mask's edge.
+    """
+    if drawn:
+        alpha = F.max_pool2d(alpha, 3, 1, 1)
+    return torch.lerp(background.expand_as(frames), frames, coverage(alpha))
+
+
+def coverage(alpha: Tensor) -> Tensor:
+    """The person's share of a pixel in a composite, for a mask of the networks (T, 1, H, W)."""
+    return ((alpha - 0.2) / 0.3).clamp(0, 1)
+
+
+def resolve_background(
+    background: str | tuple[float, float, float] | Tensor, identity: Identity, cameras: Cameras
+) -> Tensor:
+    """ "portrait", an (r, g, b) in 0..1, or an image (3, H, W) / (T, 3, H, W) in [-1, 1] -> (1 or T, 3, H, W)."""
+    if isinstance(background, str):
+        if background != "portrait":
+            raise ValueError(f"background must be 'portrait', an (r, g, b) or an image, got {background!r}")
+        return background_plate(identity, cameras, continued=True)[None]
+    if not isinstance(background, Tensor):
+        if len(background) != 3 or not all(0 <= v <= 1 for v in background):
+            raise ValueError(f"a background colour has three values in 0..1, got {background}")
+        return torch.tensor(background, dtype=torch.float32).view(1, 3, 1, 1).expand(-1, -1, *cameras.size) * 2 - 1
+    image = background if background.ndim == 4 else background[None]
+    dims(image, "T 3 H W", H=cameras.size[0], W=cameras.size[1])
+    if len(image) not in (1, len(cameras)):
+        raise ValueError(f"{len(image)} background images for {len(cameras)} frames; give one, or one a frame")
+    return image
+
+
+def straight(frames: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+    """Frames (T, 3, H, W) in [-1, 1] in front of black -> their own colours, and alpha (T, 1, H, W)."""
+    alpha = coverage(masks)
+    return ((frames + 1) / alpha.clamp_min(1 / 255) - 1).clamp(-1, 1), alpha

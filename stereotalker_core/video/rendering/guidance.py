@@ -1,0 +1,80 @@
+"""Sampling of the full profile: zero-SNR trailing DDIM with guidance away from the portrait-free prediction.
+
+Classifier-free guidance as AnimateAnyone does it: the unconditional half sees no reference keys and a zero image
+embedding; the pose stays on both. The halves run one after the other, which costs the same and needs half the memory.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ..networks.unet import Condition, StereoTalkerUNet
+from .contexts import ContextWindows, averaged
+
+TRAINING_STEPS = 1000
+
+
+def trailing_timesteps(steps: int) -> list[int]:
+    """`steps` of the 1000 training timesteps, from 999 down, evenly spaced (Lin et al. 2305.08891, table 2)."""
+    if not 1 <= steps <= TRAINING_STEPS:
+        raise ValueError(f"steps must be from 1 to {TRAINING_STEPS}, got {steps}")
+    return [round(TRAINING_STEPS - i * TRAINING_STEPS / steps) - 1 for i in range(steps)]
+
+
+def unconditional(cond: Condition) -> Condition:
+    """The condition without the portrait: no reference, zero embedding. Guides, regions and yaw stay."""
+    return replace(cond, reference=None, tokens=torch.zeros_like(cond.tokens))
+
+
+def guided(model: StereoTalkerUNet, x: Tensor, sigma: float, cond: Condition, scale: float) -> Tensor:
+    """Denoised latents (N, C, h, w) with guidance; scale 1 is the plain model, at the cost of one pass."""
+    if scale == 1:
+        return model(x, sigma, cond)
+    cond = replace(cond, features=model.pose(cond.guide))  # the pose is the same on both sides
+    free = model(x, sigma, unconditional(cond))
+    return free + scale * (model(x, sigma, cond) - free)
+
+
+def frames_of(cond: Condition, index: Tensor) -> Condition:
+    """The condition of some frames of one clip; what all frames share stays shared."""
+    parts = {name: getattr(cond, name) for name in ("guide", "lift", "regions", "yaw")}
+    parts = {name: None if value is None else value[index] for name, value in parts.items()}
+    return replace(cond, **parts, clip_length=len(index), features=None)
+
+
+@torch.no_grad()
+def sample_guided(
+    model: StereoTalkerUNet,
+    noise: Tensor,
+    cond: Condition,
+    *,
+    steps: int = 25,
+    scale: float = 3.5,
+    windows: ContextWindows | None = None,
+    callback: Callable[[int, int], None] | None = None,
+) -> Tensor:
+    """Noise (T, C, h, w) of one clip -> clean latents (T, C, h, w), float32, in `steps` steps of DDIM (eta 0).
+
+    cond has one portrait and the guides of all T frames. Equal to diffusers' DDIMScheduler (trailing, zero-SNR, v)
+    where 1000 is a multiple of steps; elsewhere each step ends where the next begins. callback(step, steps).
+    """
+    if windows is None:
+        windows = ContextWindows(min(24, model.config.motion_length))
+    if windows.length > model.config.motion_length:
+        raise ValueError(f"windows of {windows.length} frames; the motion modules reach {model.config.motion_length}")
+    times = trailing_timesteps(steps)
+    levels = [t / (TRAINING_STEPS - 1) for t in times] + [0.0]
+    x, device = noise.float(), str(noise.device)
+    for number, (now, after) in enumerate(zip(levels, levels[1:], strict=False)):
+
+        def denoise(index: Tensor, x: Tensor = x, now: float = now) -> Tensor:
+            return guided(model, x[index], now, frames_of(cond, index), scale)
+
+        clean = averaged(denoise, len(x), windows, device)
+        (alpha, beta), (next_alpha, next_beta) = model.levels(now), model.levels(after)
+        x = next_alpha * clean + next_beta * (x - alpha * clean) / beta
+        if callback:
+            callback(number + 1, steps)
+    return x
