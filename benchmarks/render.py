@@ -30,7 +30,8 @@ from stereotalker_core.video.guides import maps as guide_maps
 from stereotalker_core.video.guides.loops import loops
 from stereotalker_core.video.guides.maps import background_plate, guide_tensor, render_guides
 from stereotalker_core.video.rendering.composite import composite
-from stereotalker_core.video.rendering.render import MODES, Renderer, render_video
+from stereotalker_core.video.rendering.render import render_video
+from stereotalker_core.video.rendering.renderer import MODES, Renderer
 from stereotalker_core.video.rendering.steady import steady
 from stereotalker_core.video.writing.writer import VideoWriter
 

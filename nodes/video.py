@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from ..stereotalker_core.camera.gestures import staged
 from ..stereotalker_core.records import Cameras, Identity, Motion
@@ -92,15 +91,13 @@ def chunks_of(
     first, stop = part or (0, len(motion))
     progress, done = host.Progress(stop - first), 0
     renderer = renderer_of(model, vae, mask_predictor, body, device)
-    window = {}
-    if vae.image_encoder is not None:
-        run = min(len(motion), renderer.longest)
-        window = {"window": run, "overlap": min(4, run - 1)}
-        renderer = replace(renderer, on_step=lambda share: progress(done + int(share * min(run, len(motion) - done))))
+    window, overlap = renderer.windowing(len(motion))
+    renderer = renderer.reporting(lambda share: progress(done + int(share * min(window, len(motion) - done))))
     for chunk in render_video(
         body, renderer, identity.to(device), motion.to(device), cameras.to(device),
         steps=steps, seed=seed, background=background, use_predicted_mask=mask_predictor is not None,
-        face_scale=face_scale, mode=mode if vae.image_encoder is None else None, frames=part, **window,
+        face_scale=face_scale, mode=mode if mode in renderer.modes else None, frames=part, window=window,
+        overlap=overlap,
     ):  # fmt: skip
         host.check_finite(chunk.frames, "the renderer")
         done += len(chunk.frames)
@@ -110,29 +107,31 @@ def chunks_of(
 
 def renderer_of(model, vae, mask_predictor, body, device):
     """The core's renderer of a MODEL and a VAE; ValueError where they are not of one set."""
-    from ..stereotalker_core.video.networks.mask import MaskPredictor
-    from ..stereotalker_core.video.rendering.full_renderer import FullRenderer
-    from ..stereotalker_core.video.rendering.render import Renderer
-
     unet, reference = host.networks_of(model)
-    predictor = mask_predictor.modules[0] if mask_predictor else MaskPredictor.for_parts(body.part_names).to(device)
     experts = host.experts_of(model)
     view, view_strength = experts.get("view", (None, 1.0))
     mask, mask_strength = experts.get("mask", (None, 1.0))
-    parts = (unet, reference, vae.network, predictor, view, mask, view_strength, mask_strength)
-    if (vae.image_encoder is None) != (unet.config.tokens > 0):
-        raise ValueError("the MODEL and the VAE are of different renderers; connect both outputs of one Load Renderer")
-    if vae.image_encoder is None:
-        return Renderer(*parts)
     sampling = host.sampling_of(model)
-    return FullRenderer(
-        *parts,
-        image_encoder=vae.image_encoder,
+    return vae.renderer(
+        unet,
+        predictor_of(mask_predictor, body, device),
+        reference=reference,
+        view_experts=view,
+        mask_experts=mask,
+        view_strength=view_strength,
+        mask_strength=mask_strength,
         guidance=sampling.guidance,
         windows=sampling.windows(unet.config.motion_length),
         tile=sampling.tile_latents,
         longest=sampling.run,
     )
+
+
+def predictor_of(mask_predictor, body, device):
+    """The network of a mask predictor socket; without one, what only tells the fitted body's own silhouette."""
+    from ..stereotalker_core.video.networks.mask import MaskPredictor
+
+    return mask_predictor.modules[0] if mask_predictor else MaskPredictor.for_parts(body.part_names).to(device)
 
 
 class RenderVideo:
@@ -335,16 +334,17 @@ class Conditioning:
         motion = staged(host.body(), identity, motion, cameras, hands)
         progress = host.Progress(len(motion))
         with host.interruptible():
+            body = host.body(str(device))
+            renderer = vae.renderer(mask_predictor=predictor_of(mask_predictor, body, device))
             clip = prepare_clip(
-                host.body(str(device)), vae.network, mask_predictor.modules[0] if mask_predictor else None,
-                identity.to(device), motion.to(device), cameras.to(device), progress,
-                guides=vae.guides, image_encoder=vae.image_encoder,
+                body, renderer, identity.to(device), motion.to(device), cameras.to(device), progress,
+                predicted=mask_predictor is not None,
             )  # fmt: skip
         tokens = torch.zeros(1, 1, 1)  # the model computes its own from the portrait
         positive = [[tokens, {"stereotalker_clip": clip, "stereotalker_portrait": True}]]
         negative = [[tokens, {"stereotalker_clip": clip, "stereotalker_portrait": False}]]
-        latent = {"samples": clip.lift / vae.scale}
-        if vae.image_encoder is None:
+        latent = {"samples": clip.lift / renderer.latent_scale}
+        if renderer.one_noise:
             latent["batch_index"] = [0] * len(clip)  # one noise for the whole clip
         mask = host.mask_out([clip.person])
         if freeze_background:

@@ -11,7 +11,7 @@ from . import __version__
 from .commands import avatar, convert, data, demo, evaluate, face, info, join, serve
 from .commands.batching import batch
 from .commands.talking import talk
-from .commands.talking.line import message
+from .commands.talking.line import FAULTS, message, refuse_devices
 
 _PAIRS = ("--orbit", "--yaw", "--pitch")  # their values may start with a minus, which argparse takes for an option
 
@@ -51,8 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill leaves a playable file too
     try:
+        refuse_devices(args)
         return args.run(args)
-    except (ValueError, OSError) as error:
+    except FAULTS as error:
         sys.stderr.write(f"error: {message(error)}\n")
         return 2
     except KeyboardInterrupt:

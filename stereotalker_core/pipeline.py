@@ -22,8 +22,9 @@ from .perception.keypoints import HELP, Keypoints
 from .perception.networks import Perception, load_perception
 from .records import Audio, Cameras, Identity, Motion
 from .video.rendering.face_pass import LARGEST_SCALE
-from .video.rendering.render import RenderedChunk, Renderer, checked_mode, render_video
-from .video.rendering.render import load_nano as load_renderer
+from .video.rendering.nano import load_nano as load_renderer
+from .video.rendering.render import render_video
+from .video.rendering.renderer import RenderedChunk, Renderer, checked_mode
 
 SIZES = (128, 1024)  # pixels
 LARGEST = 512  # pixels of the longer side where no size is asked for

@@ -82,7 +82,7 @@ def tiny_models():
     from stereotalker_core.video.networks.reference import ReferenceNet
     from stereotalker_core.video.networks.unet import StereoTalkerUNet, UNetConfig
     from stereotalker_core.video.networks.vae import AutoencoderConfig, TinyAutoencoder
-    from stereotalker_core.video.rendering.render import Renderer
+    from stereotalker_core.video.rendering.nano import NanoRenderer
 
     torch.manual_seed(0)
     body = HalfBody()
@@ -94,7 +94,7 @@ def tiny_models():
     config = UNetConfig(widths=(16, 32, 32), heads=(2, 2, 2), motion_heads=(2, 2, 2), groups=8, guide_widths=(16, 24))
     unet = StereoTalkerUNet(config)
     vae = TinyAutoencoder(AutoencoderConfig(encoder_width=16, decoder_width=16, guided_width=16))
-    renderer = Renderer(
+    renderer = NanoRenderer(
         _shake(unet),
         _shake(ReferenceNet(config.reference())),
         _shake(vae),

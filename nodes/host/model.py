@@ -64,17 +64,23 @@ class Denoiser(nn.Module):
         """Whether noise levels are those of flow matching; else the variance-preserving zero-SNR schedule."""
         return self.unet.config.prediction == "residual"
 
+    def renderer(self, **settings: object):
+        """The core's renderer with these networks; settings: see `profiles.assemble`."""
+        from ...stereotalker_core.video.rendering.profiles import assemble
+
+        return assemble(self.unet, reference=self.reference, **settings)
+
     @property
     def latent_scale(self) -> float:
         """What the latents of LATENT sockets are multiplied with: those of full-size sets are Stable Diffusion's."""
-        return 1.0 if self.is_flow else 0.18215
+        return self.renderer().latent_scale
 
     def read(self, clip, conditional: bool) -> ClipRun:
         """A Clip for one sampling run: its portrait's tokens, reference keys and values are computed here, once."""
         from ...stereotalker_core.video.rendering.clip import read_portrait, without_portrait
 
         with interruptible():
-            portrait = read_portrait(self.unet, self.reference, clip)
+            portrait = read_portrait(self.renderer(), clip)
         return ClipRun(clip, portrait if conditional else without_portrait(portrait))
 
     def forward(
@@ -90,12 +96,10 @@ class Denoiser(nn.Module):
         experts = tuple((p.managed.modules[0], p.strength) for p in patches.values() if p.strength)
         sigma = float(timesteps[0]) / (1000 if self.is_flow else 999)
         sampling = options.get(SAMPLING_KEY, Sampling())
-        context = None if self.is_flow else sampling.windows(self.unet.config.motion_length)
+        renderer = self.renderer(windows=sampling.windows(self.unet.config.motion_length))
         with interruptible():
             clips = [
-                denoise_clip(
-                    self.unet, experts, run.clip, run.portrait, rows, sigma, lambda _: check_interrupted(), context
-                )
+                denoise_clip(renderer, experts, run.clip, run.portrait, rows, sigma, lambda _: check_interrupted())
                 for rows in x.split(len(run.clip))
             ]
         clean = torch.cat(clips)
@@ -150,7 +154,7 @@ def make_model(unet: nn.Module, reference: nn.Module, preview: tuple[list, list]
 def with_sampling(model, sampling: Sampling):
     """A clone of a full-size MODEL with other settings; ValueError for nano, and for windows it cannot have."""
     unet, _ = networks_of(model)
-    if unet.config.prediction == "residual":
+    if model_of(model).is_flow:
         raise ValueError("these settings are of full-size sets; the nano renderer has its own windows and no guidance")
     if sampling.length > unet.config.motion_length:
         raise ValueError(
@@ -185,11 +189,17 @@ def with_experts(model, kind: str, managed: Managed, strength: float):
 
 def networks_of(model) -> tuple[nn.Module, nn.Module]:
     """(U-Net, reference network) of our MODEL; ValueError for another."""
+    denoiser = model_of(model)
+    return denoiser.unet, denoiser.reference
+
+
+def model_of(model) -> Denoiser:
+    """The denoiser of our MODEL; ValueError for another."""
     inner = getattr(model, "model", None)
     denoiser = inner if isinstance(inner, Denoiser) else getattr(inner, "diffusion_model", None)
     if not isinstance(denoiser, Denoiser):
         raise ValueError("this node needs the MODEL of Load Renderer (Stereo-Talker)")
-    return denoiser.unet, denoiser.reference
+    return denoiser
 
 
 def experts_of(model) -> dict[str, tuple[nn.Module, float]]:

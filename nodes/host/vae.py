@@ -63,10 +63,13 @@ class ClipVAE:
         """What turns the portrait into a token, for a full-size set."""
         return self.managed.modules[1] if len(self.managed.modules) > 1 else None
 
-    @property
-    def scale(self) -> float:
-        """What latents are multiplied with on their way to the network: full-size sets keep Stable Diffusion's."""
-        return 1.0 if self.image_encoder is None else 0.18215
+    def renderer(self, unet: nn.Module | None = None, mask_predictor: nn.Module | None = None, **parts: object):
+        """The core's renderer with this autoencoder; parts: see `profiles.assemble`. ValueError for another U-Net's."""
+        from ...stereotalker_core.video.rendering.profiles import assemble
+
+        return assemble(
+            unet, self.network, mask_predictor, image_encoder=self.image_encoder, steered_by=self.guides, **parts
+        )
 
     first_stage_model = network
 
@@ -96,7 +99,8 @@ class ClipVAE:
                 f"latents of shape {tuple(samples.shape)} are not this VAE's, which has {self.latent_channels} channels "
                 "a picture; decode those of a KSampler behind Stereo-Talker Conditioning, with the `vae` output of it"
             )
-        if self.clip is None and self.image_encoder is None and len(samples) > 1:
+        renderer = self.renderer(tile=tile)
+        if self.clip is None and renderer.needs_guides and len(samples) > 1:
             raise ValueError(_UNBOUND)
         if self.clip is None:
             logger.warning(_UNBOUND)
@@ -104,47 +108,34 @@ class ClipVAE:
         check_memory(len(samples), (rows, columns), 24, "decode fewer frames at once, or use Render Video to File")
         device = load_all([self], _CHUNK * rows * columns * _BYTES_PER_PIXEL)
         progress, frames, done = Progress(len(samples)), [], 0
-        latents = samples.to(device).float() * self.scale
+        latents = samples.to(device).float() * renderer.latent_scale
         with interruptible():
-            chunks = self._plain(latents, tile) if self.clip is None else decode_clip(
-                self.network, self.clip, latents, self.plate, tile, self.drawn
-            )  # fmt: skip
-            for chunk in chunks:
-                pictures = chunk if self.clip is None else chunk.frames
+            if self.clip is None:
+                chunks = (renderer.decode(few, None) for few in latents.split(_CHUNK))
+            else:
+                chunks = (chunk.frames for chunk in decode_clip(renderer, self.clip, latents, self.plate, self.drawn))
+            for pictures in chunks:
                 check_finite(pictures, "the decoder")
                 frames.append(pictures.cpu())
                 done += len(pictures)
                 progress(done, frames[-1][-1])
         return image_out(frames)
 
-    def _plain(self, latents: Tensor, tile: int | None):
-        from ...stereotalker_core.video.rendering.clip import DECODE_PUBLIC, autocast
-
-        public = self.image_encoder is not None
-        for part in latents.split(DECODE_PUBLIC if public else _CHUNK):
-            with torch.no_grad(), autocast(part.device, public):
-                found = self.network.decode(part, tile=tile) if public else self.network.decode(part)
-                yield found.float().clamp(-1, 1)
-
     def decode_tiled(self, samples: Tensor, tile_x: int | None = None, tile_y: int | None = None, **more) -> Tensor:
         """As `decode`; a full-size autoencoder in tiles of tile_x latents. The nano one needs none: it is small."""
-        if self.image_encoder is None or not (tile_x or tile_y):
+        if not (tile_x or tile_y):
             return self.decode(samples)
         return self.decode(samples, tile=max(_SMALLEST_TILE, min(side for side in (tile_x, tile_y) if side)))
 
     def encode(self, pixels: Tensor) -> Tensor:
         """IMAGE (T, H, W, 3) -> latents (T, C, H/8, W/8); sides are cropped to multiples of 8."""
-        from ...stereotalker_core.video.rendering.clip import DECODE_PUBLIC, autocast
-
         rows, columns = (side // 8 * 8 for side in pixels.shape[1:3])
         device = load_all([self], _CHUNK * rows * columns * _BYTES_PER_PIXEL)
         images = pixels[:, :rows, :columns, :3].movedim(-1, 1) * 2 - 1
-        public = self.image_encoder is not None
-        found = []
-        with interruptible(), torch.no_grad(), autocast(device, public):
-            for part in images.split(DECODE_PUBLIC if public else _CHUNK):
-                found.append(self.network.encode(part.to(device)).float().cpu())
-        return torch.cat(found) / self.scale
+        renderer = self.renderer()
+        with interruptible():
+            found = [renderer.encode(part.to(device)).float().cpu() for part in images.split(_CHUNK)]
+        return torch.cat(found) / renderer.latent_scale
 
     def encode_tiled(self, pixels: Tensor, **tiles: object) -> Tensor:
         """As `encode`, which already works in small chunks."""

@@ -1,4 +1,4 @@
-"""Who speaks when: from the encoder's belief in silence, also trained on music, noise and far voices."""
+"""Who speaks when: from the encoder's belief in silence, which is certain where its detector of voices hears nobody."""
 
 import torch.nn.functional as F
 from torch import Tensor

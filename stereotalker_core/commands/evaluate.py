@@ -12,7 +12,7 @@ from ..checkpoint import NANO, load
 from ..motion.generation.sampling import MotionModels
 from ..pipeline import Models, View
 from ..synthetic.example import SPEECH
-from ..video.rendering.render import load_nano as load_renderer
+from ..video.rendering.nano import load_nano as load_renderer
 from ..video.writing.writer import check_output
 
 STAGES = ("motion", "face", "render")

@@ -158,7 +158,7 @@ class Client:
                     return
                 self._count()
                 self._take(message.get("bytes"), message.get("text"))
-        except (ValueError, struct.error) as error:
+        except (ValueError, RecursionError, struct.error) as error:
             await self._refuse(str(error))
         except (WebSocketDisconnect, RuntimeError):  # gone while something was sent
             return

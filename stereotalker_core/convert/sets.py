@@ -15,7 +15,7 @@ from ..video.networks.public_autoencoder import PublicAutoencoder
 from ..video.networks.reference import ReferenceNet
 from ..video.networks.unet import StereoTalkerUNet
 from ..video.rendering.contexts import ContextWindows
-from ..video.rendering.full_renderer import FullRenderer
+from ..video.rendering.public import PublicRenderer
 from .assemble import save_model
 from .encoders import load_autoencoder, load_image_encoder
 from .renderer import load_animate_anyone, load_denoiser, load_reference
@@ -72,7 +72,7 @@ def load_set(
     *,
     guidance: float = 3.5,
     tile: int | None = None,
-) -> tuple[FullRenderer, list[Report]]:
+) -> tuple[PublicRenderer, list[Report]]:
     """A renderer from a folder: denoiser, reference network, pose guider, motion modules, vae, image_encoder.
 
     Experts (view_experts.safetensors, mask_experts.safetensors) and a mask predictor are used where they are; without
@@ -84,7 +84,7 @@ def load_set(
     encoder, third = load_set_encoder(folder, dtype)
     predictor = folder / "mask_predictor.safetensors"
     predictor = predictor if predictor.is_file() else checkpoint.NANO / predictor.name
-    renderer = FullRenderer(
+    renderer = PublicRenderer(
         unet.to(device),
         reference.to(device),
         vae.to(device),
@@ -101,7 +101,7 @@ def load_set(
     return renderer.channels_last(), [*reports, second, third]
 
 
-def save_set(renderer: FullRenderer, folder: str | Path, provenance: Mapping[str, Any] | None = None) -> list[Path]:
+def save_set(renderer: PublicRenderer, folder: str | Path, provenance: Mapping[str, Any] | None = None) -> list[Path]:
     """Write the renderer as safetensors of our format into a folder -> the files. Numbers keep their format."""
     folder, written = Path(folder), []
     parts = {

@@ -37,8 +37,8 @@ def lip_gap(expression: Tensor, weights: tuple[Tensor, Tensor]) -> Tensor:
 
 # probability of p, b or m from which the lips begin to close, and at which they are shut: in any frame, and in one
 # that is the likeliest within NEAR frames; a p that is heard faintly is a short peak, a doubt about a vowel is not
-FAINT, CERTAIN = 0.10, 0.25
-PEAK_FAINT, PEAK_CERTAIN, NEAR = 0.03, 0.05, 2
+FAINT, CERTAIN = 0.25, 0.5
+PEAK_FAINT, PEAK_CERTAIN, NEAR = 0.04, 0.06, 2
 _CLOSURES = [PHONE_INDEX[name] for name in sorted(CLOSURES)]
 _JAW, _CLOSE = ARKIT_INDEX["jawOpen"], ARKIT_INDEX["mouthClose"]
 _PARTING = [  # what holds the lips apart while the jaw is shut

@@ -178,7 +178,10 @@ def make_keypoints(points: dict[str, Sequence[float]]) -> Keypoints:
     """{"name": (x, y) or (x, y, sigma)} in pixels -> Keypoints; names of the asset or their plain aliases."""
     if not points:
         raise ValueError(f"no keypoints given; {HELP}")
-    named = {ALIASES.get(name, name): tuple(float(v) for v in value) for name, value in points.items()}
+    try:
+        named = {ALIASES.get(name, name): tuple(float(v) for v in value) for name, value in points.items()}
+    except (TypeError, OverflowError) as error:
+        raise ValueError(f"keypoints are numbers of pixels ({error}); {HELP}") from error
     for name, value in named.items():
         if len(value) not in (2, 3):
             raise ValueError(f"keypoint {name!r} needs x, y and maybe sigma, got {len(value)} numbers")

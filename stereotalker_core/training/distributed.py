@@ -44,7 +44,8 @@ class Scale:
 
     micro_batches: of a step, over all processes (gradient accumulation = micro_batches / processes). precision: "no",
     "bf16", "fp16". shard: "ddp" = every process holds the model, "fsdp" = each holds a slice of it. recompute:
-    gradient checkpointing. prefetch: batches made ahead by a thread. keep: checkpoints kept.
+    gradient checkpointing. prefetch: batches made ahead by a thread. keep: checkpoints kept. by_identity: micro-batch k
+    of every step draws from every micro_batches-th person alone, from the k-th on: a process reads only its people.
     """
 
     micro_batches: int = 1
@@ -53,6 +54,7 @@ class Scale:
     recompute: bool = False
     prefetch: int = 0
     keep: int = 2
+    by_identity: bool = False
 
     def __post_init__(self) -> None:
         for name, low in (("micro_batches", 1), ("prefetch", 0), ("keep", 1)):
@@ -195,6 +197,7 @@ class _Fitting:
     def _plan(self) -> dict[str, object]:
         # tuples as lists: what comes back from the file must be equal
         plan = asdict(self.schedule) | {"micro_batches": self.scale.micro_batches, "precision": self.scale.precision}
+        plan |= {"by_identity": True} if self.scale.by_identity else {}
         return json.loads(json.dumps(plan))
 
     def save(self, step: int) -> None:

@@ -5,7 +5,18 @@ import torch
 from stereotalker_core.audio.phones import PHONE_INDEX
 from stereotalker_core.body.model import HalfBody
 from stereotalker_core.motion.arkit import ARKIT_INDEX
-from stereotalker_core.motion.lips import CERTAIN, CLOSED_MM, FAINT, closing, lip_gap, lip_gap_weights, shut_lips
+from stereotalker_core.motion.lips import (
+    CERTAIN,
+    CLOSED_MM,
+    FAINT,
+    NEAR,
+    PEAK_CERTAIN,
+    PEAK_FAINT,
+    closing,
+    lip_gap,
+    lip_gap_weights,
+    shut_lips,
+)
 
 
 def test_gap_is_linear_and_correct():
@@ -28,12 +39,22 @@ def test_jaw_opens_and_mouth_close_closes():
     assert neutral < CLOSED_MM and closed < CLOSED_MM < opened
 
 
-def test_closing_is_the_plain_ramp():
+def test_closing_is_a_ramp_and_a_lower_one_at_peaks():
     phones = torch.rand(50, 40, generator=torch.Generator().manual_seed(0)) * 0.12
-    for row, amount in zip(phones.tolist(), closing(phones).tolist(), strict=True):
-        heard = sum(row[PHONE_INDEX[name]] for name in "pbm")
-        assert abs(amount - min(1.0, max(0.0, (heard - FAINT) / (CERTAIN - FAINT)))) < 1e-5
-    assert 0 < float(closing(phones).mean()) < 1
+    heard = phones[:, [PHONE_INDEX[name] for name in "pbm"]].sum(1).tolist()
+    for t, amount in enumerate(closing(phones).tolist()):
+        around = heard[max(0, t - NEAR) : t + NEAR + 1]
+        low, high = (PEAK_FAINT, PEAK_CERTAIN) if heard[t] == max(around) else (FAINT, CERTAIN)
+        assert abs(amount - min(1.0, max(0.0, (heard[t] - low) / (high - low)))) < 1e-5
+    assert 0 < float(closing(phones).mean()) < 1 and len(closing(phones[:0])) == 0
+
+
+def test_a_faint_p_shuts_the_lips_and_a_lasting_doubt_does_not():
+    phones = torch.full((40, 40), 1e-4)
+    phones[10, PHONE_INDEX["p"]] = 0.08
+    phones[20:32, PHONE_INDEX["m"]] = 0.04 + 0.01 * torch.arange(12) / 12
+    amount = closing(phones)
+    assert amount[10] == 1 and amount[:9].max() == 0 and amount[12:31].max() == 0
 
 
 def test_shut_lips_are_closed_on_any_face_and_others_are_as_they_were():

@@ -155,8 +155,8 @@ def test_ksampler_equals_the_guided_sampler(renderer, sockets):
     told = conditioned(vae, sockets)
     clip = told[0][0][1]["stereotalker_clip"]
     noise = torch.randn(clip.lift.shape, generator=torch.Generator().manual_seed(3))
-    unet, reference = PACK.nodes.host.networks_of(model)
-    portrait = core("video.rendering.clip").read_portrait(unet, reference, clip)
+    unet, _ = PACK.nodes.host.networks_of(model)
+    portrait = core("video.rendering.clip").read_portrait(model.model.renderer(), clip)
     cond = core("video.networks.unet").Condition(
         clip.guide.float() / 255, portrait.tokens, clip.yaw, reference=portrait.reference,
         regions=clip.regions.float(), clip_length=FRAMES,

@@ -7,7 +7,7 @@ from stereotalker_core.video.networks.mask import MaskConfig, MaskPredictor
 from stereotalker_core.video.networks.reference import ReferenceNet
 from stereotalker_core.video.networks.unet import Condition, StereoTalkerUNet, UNetConfig
 from stereotalker_core.video.networks.vae import AutoencoderConfig, TinyAutoencoder
-from stereotalker_core.video.rendering.render import Renderer
+from stereotalker_core.video.rendering.nano import NanoRenderer
 
 CONFIG = UNetConfig(
     latent_channels=4, widths=(8, 16), heads=(1, 2), attention=(False, True), groups=4, cross_dim=8, tokens=2,
@@ -46,10 +46,10 @@ def condition(model: StereoTalkerUNet, frames: int = 4, side: int = 8, seed: int
     return Condition(**{**values, **changes})
 
 
-def renderer(seed: int = 0) -> Renderer:
+def renderer(seed: int = 0) -> NanoRenderer:
     torch.manual_seed(seed)
     model = unet(seed)
     vae = randomise(TinyAutoencoder(AutoencoderConfig(4, 8, 8, 8, groups=4)), seed)
     mask = randomise(MaskPredictor(MaskConfig((0, 2, 3) + (1,) * 16, widths=(8, 8, 8), groups=4)), seed)
     experts = (randomise(kind.for_unet(model, rank=2), seed + i) for i, kind in enumerate((ViewExperts, MaskExperts)))
-    return Renderer(model, reference(seed), vae, mask, *experts)
+    return NanoRenderer(model, reference(seed), vae, mask, *experts)

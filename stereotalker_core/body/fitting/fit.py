@@ -106,19 +106,18 @@ def fit_portrait(
     outline = outline_of(mask, fit.intrinsics)
     if float(outline.mask.mean()) < 0.01:
         raise ValueError("the mask is empty: paint the person white, or leave the mask out")
-    refit = follow_outline if shell_iterations else pull_in
-    fit = refit(body, fit, points, outline, expression)
+    fit = (follow_outline if shell_iterations else pull_in)(body, fit, points, outline, expression)
     mesh = mesh_of(seen.keypoints.to(device))
-    exact = _is_exact(mesh)
-    sleeve = SLEEVE if exact else HIGHEST
+    sleeve = SLEEVE if _is_exact(mesh) else HIGHEST
+    exact = _is_exact(mesh) and shell_iterations > 0
     shell = fit_shell(body, fit, outline.mask, outline.intrinsics, shell_iterations, ShellSolver(body), sleeve)
-    if exact and shell_iterations:
+    if exact:
         fit = arms_before_trunk(body, fit, points, outline, shell, expression)
     iou = silhouette_iou(body, fit.posed(body, shell), fit.world_to_camera, outline.intrinsics, outline.mask)
     quality = seen.confidence * _quality(fit, points, iou)
     normal = body.normals(body.rest(fit.shape[None]).vertices)[0]
     offsets = normal * shell[:, None] + register_face(body, fit, mesh, shell)
-    if shell_iterations and exact:  # few points leave the pose too unsure for an outline to the pixel
+    if exact:  # few points leave the pose too unsure for an outline to the pixel
         offsets = register_outline(body, fit, offsets, outline.mask, outline.intrinsics)
         offsets = register_forearms(body, fit, offsets, image, outline)
     return _identity(body, image, mask, seen.keypoints.to(device), mesh, fit, offsets, lifter, quality)

@@ -159,7 +159,7 @@ def spread_moves(
     use: Tensor,
     fixed: Tensor,
 ) -> Tensor:
-    """Offsets (V, 3) in metres of the rest pose that move the silhouette's vertices outwards, and what is near.
+    """Offsets (V, 3) m of the rest pose that move the silhouette's vertices outwards, and smoothly what is near.
 
     posed: the fit as it is drawn.
     contour: its silhouette.

@@ -15,7 +15,7 @@ _STEP = 0.01  # m along the arm that share a colour
 _BINS = 60
 _FEW = 12  # texels that make a median
 # what counts as one step between colours: of hue (shares of red, green and blue), and of light (its logarithm)
-_HUE, _LIT = 0.04, 0.8
+_HUE, _LIT = 0.04, 1.0
 _BLACK = 0.004  # light that a dark colour counts as having besides: black has no hue
 _ANOTHER, _EITHER = 1.2, 2.5  # steps from which sleeve and skin are two, up to which a colour is one of them
 _SHADE = 0.5  # of a hand's light: the least that unseen skin of the arm gets

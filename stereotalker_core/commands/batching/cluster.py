@@ -16,7 +16,7 @@ from ...video.rendering.ranges import shares
 from ...video.writing.containers import STREAMED
 from ...video.writing.join import join_parts
 from ...video.writing.parts import GRID
-from ..talking.line import message
+from ..talking.line import FAULTS, message, refuse_devices
 from .jobs import Job, attempt, mark_done
 
 TRIES = 3  # of one piece of work that takes its worker down
@@ -30,6 +30,7 @@ class Work:
     job: Job
     args: argparse.Namespace
     tries: int = 0
+    turn: int = 0  # of all pieces in the order in which workers got them
 
 
 @dataclass
@@ -61,8 +62,9 @@ class Worker:
         from ..talking.talk import make_clip
 
         try:
+            refuse_devices(args)
             return make_clip(args, self.workshop, self.silent), ""
-        except (ValueError, OSError, RuntimeError) as error:
+        except (*FAULTS, RuntimeError) as error:
             return None, message(error)
 
 
@@ -92,6 +94,7 @@ def _frames(args: argparse.Namespace) -> int:
     from ...motion.files.io import load_motion
 
     try:
+        refuse_devices(args)
         return len(load_motion(args.motion)) if args.motion else load_audio(args.audio).frame_count()
     except (ValueError, OSError):
         return 0
@@ -138,7 +141,7 @@ def _scheduled(ray, make, count: int, jobs: list[Job], split: float) -> Iterator
     actors = [make() for _ in range(count)]
     running: dict = {}  # reference -> (work, place of the actor, the actor)
     load = dict.fromkeys(range(len(actors)), 0)
-    order, more = iter(jobs), True
+    order, more, turn = iter(jobs), True, 0
     expected = next(order, None)
     while more or todo or running:
         while more and len(todo) < len(actors) and len(ready) < 8 * len(actors):
@@ -154,29 +157,36 @@ def _scheduled(ray, make, count: int, jobs: list[Job], split: float) -> Iterator
         while todo and min(load.values()) < AHEAD:
             chosen = min(load, key=load.get)
             work = todo.popleft()
+            work.turn = turn = turn + 1
             running[actors[chosen].make.remote(work.args)] = (work, chosen, actors[chosen])
             load[chosen] += 1
         if running:
             (reference, *_), _ = ray.wait(list(running), num_returns=1)
             work, place, actor = running.pop(reference)
             load[place] -= 1
-            died = _take(ray, reference, work, todo, progress[work.job.number], ready)
-            if died and actors[place] is actor:  # once, though all that waited there has failed
+            others = [other.turn for other, _, same in running.values() if same is actor]
+            waited = actors[place] is not actor or any(turn < work.turn for turn in others)
+            lost = _take(ray, reference, work, waited, todo, progress[work.job.number], ready)
+            if lost and actors[place] is actor:  # once, though all that waited there has failed
                 actors[place] = make()  # one that Ray restarts refuses work until it is up again
         while expected is not None and expected.number in ready:
             yield expected, *ready.pop(expected.number)
             expected = next(order, None)
 
 
-def _take(ray, reference, work: Work, todo: deque, progress: Progress, ready: dict) -> bool:
-    """Note what came of a piece of work; put it back where its worker died -> whether it did."""
+def _take(ray, reference, work: Work, waited: bool, todo: deque, progress: Progress, ready: dict) -> bool:
+    """Note what came of a piece of work; put it back where its worker died -> whether it did.
+
+    waited: another piece was being done when it died, so that this one is not to blame.
+    """
     died = False
     try:
         report, fault = ray.get(reference)
     except ray.exceptions.RayActorError as error:
         died = True
-        if work.tries + 1 < TRIES:
-            todo.appendleft(replace(work, tries=work.tries + 1))
+        tries = work.tries + (not waited)
+        if tries < TRIES:
+            todo.appendleft(replace(work, tries=tries))
             return died
         report, fault = None, f"its worker died {TRIES} times ({str(error).splitlines()[0][:80]})"
     except ray.exceptions.RayTaskError as error:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from ...checkpoint import write_atomically
 from ..talking import outputs
-from ..talking.line import message, talk_parser
+from ..talking.inputs import HEARD
+from ..talking.line import FAULTS, message, refuse_devices, talk_parser
 
 OWN = ("out", "json", "resume", "quiet", "shard")  # options that the batch sets itself
 
@@ -83,7 +84,7 @@ def _json_lines(path: Path) -> list[dict]:
             continue
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             row = {None: f"line {number} is no JSON"}
         if not isinstance(row, dict):
             row = {None: f"line {number} is no JSON object"}
@@ -95,6 +96,8 @@ def _json_lines(path: Path) -> list[dict]:
 
 def _check_columns(path: Path, names: Sequence[str]) -> None:
     known = {action.dest for action in _talk_actions(talk_parser()) if action.option_strings}
+    if len(set(names)) < len(names):
+        raise ValueError(f"{path} names a column twice")
     for name in names:
         word = str(name).strip().lstrip("-").replace("-", "_")
         if word not in known - {"help", "json", "quiet", "resume", "shard"}:
@@ -138,7 +141,7 @@ def _job(parser, number: int, row: dict, base: Path, folder: Path, common: Seque
 def _placed(option: str, text: str, base: Path) -> str:
     """A file that a row names, relative to the list."""
     if option == "transcript":
-        return f"@{base / text[1:]}" if text.startswith("@") else text
+        return f"@{base / text[1:]}" if text.startswith("@") and text != HEARD else text
     names_file = option in outputs.INPUTS or option in outputs.RESULTS
     if option == "background" and (text in ("portrait", "transparent") or text.startswith("#")):
         names_file = False
@@ -183,8 +186,9 @@ def attempt(job: Job, make: Callable[[Job], dict]) -> tuple[str, str]:
     if job.fault:
         return "failed", job.fault
     try:
+        refuse_devices(job.args)
         report = make(job)
-    except (ValueError, OSError, RuntimeError) as error:
+    except (*FAULTS, RuntimeError) as error:
         return "failed", message(error)
     if not report["complete"]:
         raise KeyboardInterrupt

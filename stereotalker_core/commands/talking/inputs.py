@@ -5,9 +5,14 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ...audio.recogniser import recognised_words
+from ...audio.spool import SpooledAudio
 from ...audio.words import Word, read_words
 from ...image import Portrait, load_background
 from ...perception.keypoints import Keypoints, load_keypoints
+from ...records import Audio
+
+HEARD = "@heard"  # in place of a transcript: the words that a recogniser finds
 
 
 def parse_orbit(text: str) -> tuple[float, float]:
@@ -41,10 +46,15 @@ def parse_background(text: str, size: tuple[int, int]) -> str | tuple[float, flo
     return load_background(text, size)
 
 
-def read_transcript(text: str | None) -> str | list[Word] | None:
-    """The words themselves, or @FILE that holds them; with their times where it is .json, .srt or .TextGrid."""
+def read_transcript(text: str | None, audio: Audio | SpooledAudio | None = None) -> str | list[Word] | None:
+    """The words themselves, or @FILE that holds them; with their times where it is .json, .srt or .TextGrid.
+
+    @heard: the words that the recogniser finds in the audio, None where it finds none.
+    """
     if text is None or not text.startswith("@"):
         return text
+    if text == HEARD and audio is not None:
+        return recognised_words(audio) or None
     path = Path(text[1:])
     if path.suffix.lower() in (".json", ".srt", ".textgrid"):
         return read_words(path)

@@ -1,8 +1,13 @@
 """A line of `talk` that did not come from the terminal: its parser, and what is wrong with it in one line."""
 
 import argparse
+import os
+import stat
 
 from . import talk
+
+FAULTS = (ValueError, OSError, OverflowError, RecursionError, MemoryError)  # of what a user gives
+_ENDLESS = (stat.S_ISFIFO, stat.S_ISCHR, stat.S_ISBLK, stat.S_ISSOCK)
 
 
 class _Refusing(argparse.ArgumentParser):
@@ -18,9 +23,29 @@ def talk_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def message(error: ValueError | OSError) -> str:
-    """One line that says what is wrong."""
+def refuse_devices(args: argparse.Namespace) -> None:
+    """ValueError where a word of a line names a pipe or a device: those are read without an end, or wait for one."""
+    for value in vars(args).values():
+        for word in value if isinstance(value, list) else [value]:
+            if not isinstance(word, str) or not word:
+                continue
+            if "\0" in word:
+                raise ValueError(f"{word!r} is no name of a file")
+            try:
+                mode = os.stat(word.removeprefix("@")).st_mode
+            except OSError:  # nothing of that name, or no name at all: whoever opens it will say so
+                continue
+            if any(kind(mode) for kind in _ENDLESS):
+                raise ValueError(f"{word} is a pipe or a device; give a file")
+
+
+def message(error: Exception) -> str:
+    """One line that says what is wrong; error: one of FAULTS."""
     text = str(error)
+    if isinstance(error, RecursionError):
+        return "a file is nested too deeply"
+    if isinstance(error, MemoryError):
+        return f"not enough memory {text}".strip()
     if isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return " ".join(text.split())

@@ -24,7 +24,7 @@ from ...perception.keypoints import Keypoints
 from ...pipeline import ASPECTS, Look, Models, Scene, View, heard_warnings, prepare, render
 from ...records import Audio, Motion
 from ...video.rendering.composite import straight
-from ...video.rendering.render import MODES
+from ...video.rendering.renderer import MODES
 from ...video.writing.background_writer import BackgroundWriter
 from ...video.writing.join import Part
 from ...video.writing.writer import VideoWriter, check_output
@@ -102,7 +102,7 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
 
 
 def _motion_arguments(parser: argparse.ArgumentParser) -> None:
-    words = "the words spoken, or @FILE; with their times: @FILE.json, .srt or .TextGrid; sharpens meaning gestures"
+    words = "the words spoken, or @FILE; with their times: @FILE.json, .srt or .TextGrid; @heard: found by pocketsphinx"
     parser.add_argument("--transcript", metavar="T", help=words)
     speech_arguments(parser)
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="same seed, same result")
@@ -127,6 +127,8 @@ def device(args: argparse.Namespace) -> str:
     """Where the networks run; ValueError for a device that is not there."""
     if args.device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
+    if args.device.partition(":")[0] == "meta":  # tensors without values
+        raise ValueError("device 'meta' computes nothing; choose cpu or cuda")
     try:
         torch.zeros(1, device=args.device)
     except (RuntimeError, AssertionError) as error:  # torch raises either, by the way it was built
@@ -210,8 +212,8 @@ def checked(args: argparse.Namespace) -> tuple[View, Look, Target, Given]:
             check_output(path, (suffix,))
     behind = (0.0, 0.0, 0.0) if target.transparent else "portrait"
     look = Look(args.steps, args.seed, behind, not args.no_mask_predictor, args.face_scale, args.mode)
-    transcript = read_transcript(args.transcript)
     audio = load_audio(args.audio, *sound_of(args)) if args.audio else None
+    transcript = read_transcript(args.transcript, audio)
     motion = load_motion(args.motion) if args.motion else None
     if audio is None and motion is None:
         raise ValueError("give --audio (or --motion with a saved motion)")
@@ -277,8 +279,9 @@ def run_motion(args: argparse.Namespace) -> int:
         check_output(args.preview)
     if args.strip:
         check_output(args.strip, (".png",))
-    options, transcript = motion_options(args), read_transcript(args.transcript)
+    options = motion_options(args)
     audio = spool_audio(args.audio, *sound_of(args))  # on disk: an hour of sound takes no more memory than a minute
+    transcript = read_transcript(args.transcript, audio)
     progress = ProgressLine(enabled=not args.quiet)
     motion = sample_motion(
         MotionModels.load_nano(device(args)), audio, transcript=transcript, options=options,

@@ -1,5 +1,6 @@
 """What `evaluate motion` asks beside the teacher: who speaks, rests, turns, jerks, energy, and real recordings."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import torch
 from torch import Tensor
 
 from ...audio.activity import speechless, voice_activity
+from ...audio.align import Word
+from ...audio.recogniser import can_recognise, recognised_words
 from ...body.model import HalfBody
 from ...motion.conditioning import Style
 from ...motion.generation.sampling import MotionModels, MotionOptions, sample_motion
@@ -166,21 +169,49 @@ def closure_score(
 
 
 def meaning_real(models: MotionModels, corpora: list[Corpus], options: MotionOptions, count: int) -> Metrics:
-    """Recall of meaning gestures on words of real speech that have one, from the sound and with the transcript."""
+    """Recall of meaning gestures on words of real speech that have one: from the sound alone, with the transcript,
+    and with what the optional recogniser finds in the sound, where it is installed; of its words, how many are false.
+
+    Recordings are taken from all corpora in turn, up to `count`.
+    """
     classes = TRAINING_WORDS | HELD_OUT_WORDS
-    templates, rows, weights = arm_templates(HalfBody()), {"audio": [], "text": []}, []
-    for corpus in corpora:
-        for i in range(len(corpus)):
-            marks = [m for m in accents(corpus[i]) if m.word.lower() in classes and m.time > 0.3]
-            if not marks or len(weights) >= count:
-                continue
-            weights.append(len(marks))
-            audio = sound_of(corpus[i].waveform)
-            for way, transcript in (("audio", None), ("text", corpus[i].text))[: 1 + reads(models)]:
-                motion = sample_motion(models, audio, options=drawn(options, i), transcript=transcript)
-                hits = [classes[m.word.lower()] in shown_gestures(motion, m.time, templates) for m in marks]
-                rows[way].append(sum(hits) / len(hits))
-    return {f"meaning_real_{way}": bootstrap(values, weights) for way, values in rows.items() if values}
+    templates, rows, weights, found, false = arm_templates(HalfBody()), {}, [], 0, 0
+    for utterance, index in _in_turn(corpora):
+        marks = [m for m in accents(utterance) if m.word.lower() in classes and m.time > 0.3]
+        if not marks or len(weights) >= count:
+            continue
+        weights.append(len(marks))
+        audio, ways = sound_of(utterance.waveform), {"audio": None}
+        if reads(models):
+            ways["text"] = utterance.text
+            if can_recognise():
+                ways["recognised"] = recognised_words(audio) or None
+                wrong = _false_words(ways["recognised"] or [], utterance, classes)
+                found, false = found + len(wrong), false + sum(wrong)
+        for way, transcript in ways.items():
+            motion = sample_motion(models, audio, options=drawn(options, index), transcript=transcript)
+            hits = [classes[m.word.lower()] in shown_gestures(motion, m.time, templates) for m in marks]
+            rows.setdefault(way, []).append(sum(hits) / len(hits))
+    metrics = {f"meaning_real_{way}": bootstrap(values, weights) for way, values in rows.items()}
+    if found:
+        metrics["recognised_false"] = {"value": false / found, "low": false / found, "high": false / found}
+    return metrics
+
+
+def _in_turn(corpora: list[Corpus]) -> Iterator[tuple[Utterance, int]]:
+    """(utterance, its index): the first of each corpus, the second of each, ..."""
+    for i in range(max((len(c) for c in corpora), default=0)):
+        yield from ((corpus[i], i) for corpus in corpora if i < len(corpus))
+
+
+def _false_words(words: list[Word], utterance: Utterance, classes: dict[str, str]) -> list[bool]:
+    """For each recognised word with a gesture whether nothing of that class is said at that time."""
+    said = [(classes[w.lower()], start, end) for w, start, end in utterance.words if w.lower() in classes]
+    return [
+        not any(kind == classes[word.text] and start < word.end and end > word.start for kind, start, end in said)
+        for word in words
+        if word.text in classes
+    ]
 
 
 def spoken_share(models: MotionModels, audio: Audio) -> float:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ... import checkpoint
 from ...body.model import HalfBody
-from ...video.rendering.render import Renderer
+from ...video.rendering.nano import NanoRenderer
 from ..bootstrap import bootstrap
 from .render import Ablation, identity_scores, summary
 
@@ -32,7 +32,10 @@ COLUMNS = ("psnr_fg_0_30", "psnr_fg_30_60", "psnr_fg_60_90", "psnr_face", "ssim_
 
 
 def table(
-    renderer: Renderer | None, data: str | Path, trained: Sequence[tuple[str, Renderer]] = (), people: int | None = None
+    renderer: NanoRenderer | None,
+    data: str | Path,
+    trained: Sequence[tuple[str, NanoRenderer]] = (),
+    people: int | None = None,
 ) -> str:
     """Markdown: a row for every switch of `renderer`, then one for each (part, renderer trained without it).
 
@@ -86,8 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if unknown := [part for part, _ in options.trained if part not in SWITCHES]:
         parser.error(f"--trained knows {', '.join(SWITCHES)}, not {', '.join(unknown)}")
-    renderer = None if options.renderer == "none" else Renderer.load(options.renderer)
-    trained = [(part, Renderer.load(folder)) for part, folder in options.trained]
+    renderer = None if options.renderer == "none" else NanoRenderer.load(options.renderer)
+    trained = [(part, NanoRenderer.load(folder)) for part, folder in options.trained]
     Path(options.out).write_text(table(renderer, options.data, trained, options.people) + "\n", encoding="utf-8")
 
 

@@ -27,7 +27,7 @@ from ...video.guides.maps import background_plate, guide_tensor, render_guides
 from ...video.networks.bake_network import BakeNetwork
 from ...video.rendering.bake import STEPS, STRENGTH, bake
 from ...video.rendering.composite import composite
-from ...video.rendering.render import Renderer
+from ...video.rendering.renderer import Renderer
 from ..bootstrap import bootstrap
 from .render import BINS, _detail, _levels, _psnr, _squared
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from ...body.model import HalfBody
 from ...synthetic.data.avatar_frames import FACE, AvatarData, Rows, find_shards
 from ...synthetic.data.dataset import DatasetConfig
-from ...video.rendering.render import Renderer
+from ...video.rendering.renderer import Renderer
 from .render import Ablation, render_rows
 from .temporal import subject, yaw_sweep
 

@@ -16,7 +16,7 @@ from ...synthetic.data.avatar_frames import CLIP, FACE, HANDS, AvatarData, Rows,
 from ...synthetic.data.dataset import DatasetConfig, generate
 from ...video.networks.vae import binomial_blur
 from ...video.rendering.composite import composite
-from ...video.rendering.render import Renderer
+from ...video.rendering.renderer import Renderer
 from ..bootstrap import bootstrap
 
 logger = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from ...records import Audio
 from ...synthetic.people.avatar import make_avatar
 from ...synthetic.people.portrait import reference_portrait, true_identity
 from ...video.networks.unet import Condition
-from ...video.rendering.render import Renderer
+from ...video.rendering.renderer import Renderer
 from ..bootstrap import bootstrap
 
 PERSON = 11

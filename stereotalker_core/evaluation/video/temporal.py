@@ -17,7 +17,9 @@ from ...synthetic.people.performance import random_motion
 from ...synthetic.people.portrait import canonical_cameras, reference_portrait, true_identity
 from ...synthetic.people.render import AvatarFrames, render_avatar
 from ...video.guides.maps import background_plate
-from ...video.rendering.render import Renderer, render_video, windows
+from ...video.rendering.render import render_video
+from ...video.rendering.renderer import Renderer
+from ...video.rendering.windows import windows
 from ..bootstrap import bootstrap
 
 PEOPLE, QUICK_PEOPLE = 6, 2

@@ -142,6 +142,10 @@ class AvatarData:
             return image
         return torch.where(torch.from_numpy(flip)[:, None, None, None], image.flip(-1), image)
 
+    def some(self, rng: np.random.Generator, count: int) -> np.ndarray:
+        """(count,) random row indices of whomever."""
+        return rng.integers(0, len(self), count)
+
     def draw(
         self, rng: np.random.Generator, identities: int, frames: int, clips: bool = False,
         likely: np.ndarray | None = None,

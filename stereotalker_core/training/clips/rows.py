@@ -6,6 +6,7 @@ frames, one clip after the other. A killed preparation continues after the last 
 to a clip, because it is framed as the clip's cameras frame the person, as it is when a video is rendered.
 """
 
+import copy
 import hashlib
 import json
 import logging
@@ -147,6 +148,19 @@ class ClipRows(AvatarData):
     @staticmethod
     def _written(load: dict[str, np.ndarray], whole: np.ndarray) -> np.ndarray:
         return np.ones(len(load["identity"]), bool)  # clips are of unequal length, all are complete
+
+    def share(self, index: int, count: int) -> "ClipRows":
+        """The same rows, of which only every count-th person is drawn, from `index` on. ValueError: too few people."""
+        if len(self.clips_of) < count:
+            raise ValueError(f"{len(self.clips_of)} people cannot be shared by {count} micro-batches; set fewer")
+        found = copy.copy(self)  # the arrays are on the disk: what is not drawn is not read
+        found.clips_of = self.clips_of[index::count]
+        return found
+
+    def some(self, rng: np.random.Generator, count: int) -> np.ndarray:
+        """(count,) random row indices of the people that are drawn."""
+        own = np.sort(np.concatenate([self.rows_of[clip] for clips in self.clips_of for clip in clips]))
+        return own[rng.integers(0, len(own), count)]
 
     def drawings(self, rows: np.ndarray, flip: np.ndarray) -> Tensor:
         """Skeleton drawings (N, 3, H, W) in [-1, 1] of rows, mirrored where flip (colours tell left from right, so a

@@ -58,6 +58,8 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, dest=name)
     parser.add_argument("--precision", choices=("no", "bf16", "fp16"))
     parser.add_argument("--shard", choices=("ddp", "fsdp"))
+    people = "share the people among the micro-batches: a process reads only its own"
+    parser.add_argument("--by-identity", action=argparse.BooleanOptionalAction, help=people)
     parser.add_argument("--recompute", action=argparse.BooleanOptionalAction, help="gradient checkpointing")
 
 
@@ -65,7 +67,7 @@ def stage_of(model: str, options: argparse.Namespace) -> Stage:
     """The preset's stage with the command line's settings."""
     settings = (
         *("steps", "lr", "warmup", "seed", "ema", "log_every", "save_every", "batch", "frames", "stride", "size"),
-        *("rank", "micro_batches", "prefetch", "keep", "precision", "shard", "recompute"),
+        *("rank", "micro_batches", "prefetch", "keep", "precision", "shard", "recompute", "by_identity"),
     )
     stage = load_preset(options.preset).stage(model, options.stage)
     return adjusted(stage, **{name: getattr(options, name) for name in settings})

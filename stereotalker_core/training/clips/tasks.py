@@ -71,6 +71,8 @@ class Task:
 def make_task(stage: Stage, prepared: Path, files: Files, device: str | torch.device = "cpu") -> Task:
     """The training of a stage on prepared rows (stage 2) or tracks (stage 1). ValueError: missing weights."""
     torch.manual_seed(stage.schedule.seed)
+    if stage.scale.by_identity and stage.model in ("motion", "prior"):
+        raise ValueError(f"stage {stage.name}: people are shared by the models of pictures (renderer, experts, mask)")
     if stage.model == "mask":
         return _mask_task(stage, prepared)
     if stage.model == "motion":
@@ -83,8 +85,17 @@ def make_task(stage: Stage, prepared: Path, files: Files, device: str | torch.de
 def _mask_task(stage: Stage, prepared: Path) -> Task:
     data = ClipRows(prepared, HalfBody().part_names)
     model = MaskPredictor.for_parts(data.part_names)
-    batches = mask.MaskBatches(data, stage.batch, stage.schedule.seed)
+    batches = _by_identity(data, stage, lambda data: mask.MaskBatches(data, stage.batch, stage.schedule.seed))
     return Task(model, batches, mask.loss, lambda name: True, _save_as("mask_predictor"))
+
+
+def _by_identity(data: ClipRows, stage: Stage, make: Callable[[ClipRows], Callable[[int], Batch]]):
+    """The batches of all people, or a micro-batch's of its own people alone (`Scale.by_identity`)."""
+    if not stage.scale.by_identity:
+        return make(data)
+    count = stage.scale.micro_batches
+    shares = [make(data.share(k, count)) for k in range(count)]
+    return lambda index: shares[index % count](index)
 
 
 def _motion_task(stage: Stage, prepared: Path, files: Files) -> Task:
@@ -134,9 +145,8 @@ def _denoiser_task(stage: Stage, prepared: Path, files: Files, device: str | tor
     model = StageTwo(unet, reference, modules)
     data = ClipRows(prepared, HalfBody().part_names)
     length = stage.frames if stage.in_a_row else None
-    batches = PictureBatches(
-        data, stage.batch, stage.frames, stage.in_a_row, stage.schedule.seed, config.guides, stage.stride
-    )
+    drawn = (stage.batch, stage.frames, stage.in_a_row, stage.schedule.seed, config.guides, stage.stride)
+    batches = _by_identity(data, stage, lambda data: PictureBatches(data, *drawn))
     options = LossOptions(
         length, stage.gamma, stage.drop, stage.offset, stage.expert_drop, stage.flicker, stage.weighted
     )

@@ -15,6 +15,7 @@ from torch import Tensor
 from ... import checkpoint
 from ...precision import mixed_precision
 from ...synthetic.data.avatar_frames import AvatarData, Rows, crop_rows, find_shards
+from ...video.guides.layout import GuideLayout
 from ...video.networks.vae import TinyAutoencoder
 from ..loop import Batch, Schedule, fit, generator
 from ..stage2_command import add_arguments, part_names, provenance
@@ -84,7 +85,7 @@ def loss(model: TinyAutoencoder, batch: Batch) -> tuple[Tensor, dict[str, float]
 
 def batch_lift(batch: Batch) -> Tensor:
     """The lift, read back from the guide tensor."""
-    return torch.nn.functional.pixel_shuffle(batch["guide"][:, :48], 4)
+    return GuideLayout().map_of(batch["guide"], "lift")
 
 
 def train_decoder(

@@ -23,7 +23,7 @@ from ...checkpoint import write_atomically
 from ...records import Guides
 from ...synthetic.data.avatar_frames import CLIP, AvatarData, Rows, find_shards
 from ...video.networks.experts import ViewExperts
-from ...video.rendering.render import Renderer
+from ...video.rendering.nano import NanoRenderer
 from ..loop import Batch, Schedule, fit, generator
 from ..stage2_command import add_arguments, part_names, provenance
 
@@ -41,7 +41,7 @@ def chosen_clips(data: AvatarData) -> list[np.ndarray]:
 
 
 @torch.no_grad()
-def features(renderer: Renderer, data: AvatarData) -> dict[str, Tensor]:
+def features(renderer: NanoRenderer, data: AvatarData) -> dict[str, Tensor]:
     """i (N,) row indices; h (N, C, h, w) bfloat16, what the last convolution reads; z (N, c, h, w) what comes of it."""
     renderer = replace(renderer, view_experts=None)
     found: dict[str, list[Tensor]] = {"h": [], "z": [], "i": []}
@@ -66,7 +66,7 @@ def size(rows: Rows) -> tuple[int, int]:
     return tuple(rows.rgb.shape[-2:])
 
 
-def kept_features(renderer: Renderer, data: AvatarData, run: Path) -> dict[str, Tensor]:
+def kept_features(renderer: NanoRenderer, data: AvatarData, run: Path) -> dict[str, Tensor]:
     """`features`, computed once a run."""
     path = run / "features.pt"
     if not path.is_file():
@@ -114,7 +114,7 @@ class HeadBatches:
         return np.clip((middle - side // 2) // 8 * 8, 0, np.array(person.shape) - side)
 
 
-def head_loss(renderer: Renderer):
+def head_loss(renderer: NanoRenderer):
     """The loss of HeadBatches through a renderer's decoder; also what the experts gain, in dB."""
 
     def decoded(latents: Tensor, guide: Tensor) -> Tensor:
@@ -144,7 +144,7 @@ def log_error(error: Tensor, inside: Tensor) -> Tensor:
     return ((error.square().mean(1, keepdim=True) * inside).sum((1, 2, 3)) / area + FLOOR).log()
 
 
-def new_head(renderer: Renderer) -> ViewExperts:
+def new_head(renderer: NanoRenderer) -> ViewExperts:
     """View experts of full matrices: `up` the identity, `down` zero, so that nothing changes yet."""
     experts = ViewExperts.for_head(renderer.unet, renderer.unet.config.latent_channels)
     with torch.no_grad():
@@ -154,7 +154,7 @@ def new_head(renderer: Renderer) -> ViewExperts:
 
 
 def train_head(
-    renderer: Renderer, data: AvatarData, run: str | Path, steps: int, seed: int = 0, lr: float = 1.5e-3
+    renderer: NanoRenderer, data: AvatarData, run: str | Path, steps: int, seed: int = 0, lr: float = 1.5e-3
 ) -> ViewExperts:
     """New view experts for a renderer, whose own networks stay as they are; its old view experts are left out."""
     for module in (renderer.unet, renderer.reference, renderer.vae, renderer.mask_predictor):
@@ -174,7 +174,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--lr", type=float, default=1.5e-3)
     options = parser.parse_args(arguments)
     data = AvatarData(find_shards(options.data, options.unfinished), part_names())
-    experts = train_head(Renderer.load(options.renderer), data, options.run, options.steps, options.seed, lr=options.lr)
+    renderer = NanoRenderer.load(options.renderer)
+    experts = train_head(renderer, data, options.run, options.steps, options.seed, lr=options.lr)
     info = provenance(options.seed, frames=len(data), identities=len(data.portraits))
     checkpoint.save(experts, options.out, **info)
 

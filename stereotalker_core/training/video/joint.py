@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from ... import checkpoint
 from ...precision import mixed_precision
 from ...synthetic.data.avatar_frames import AvatarData, Rows, crop_rows, find_shards, pooled, without_lift
+from ...video.guides.layout import GuideLayout
 from ...video.networks.experts import Experts, MaskExperts, ViewExperts
 from ...video.networks.mask import MaskPredictor
 from ...video.networks.vae import TinyAutoencoder, binomial_blur
@@ -151,7 +152,7 @@ def joint_loss(model: Joint, batch: Batch, pure: float = PURE_NOISE) -> tuple[Te
     relative = log_error(error, batch["person"])
     detail = (batch["exact"] * fine_ratio(out, rgb, batch["person"]).abs()).mean()
     with torch.no_grad():
-        before = log_error(nn.functional.pixel_shuffle(guide[:, :48], 4) - rgb, batch["person"])
+        before = log_error(GuideLayout().map_of(guide, "lift") - rgb, batch["person"])
     gain = DECIBELS * (before - relative.detach())
     parts = {"latent": float(latent.detach()), "detail": float(detail.detach()), "gain_db": float(gain.mean())}
     for name, kind in (("exact_db", batch["exact"] > 0), ("wrong_db", batch["exact"] == 0)):

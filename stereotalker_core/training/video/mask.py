@@ -59,7 +59,7 @@ class MaskBatches:
 
     def __call__(self, step: int) -> Batch:
         rng = generator(self.seed, step)
-        rows = self.data.rows(rng.integers(0, len(self.data), self.batch), rng.random(self.batch) < 0.5)
+        rows = self.data.rows(self.data.some(rng, self.batch), rng.random(self.batch) < 0.5)
         guides = rows.guides
         if rng.random() < self.distort:
             guides = warp_guides(guides, rng)

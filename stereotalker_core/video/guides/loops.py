@@ -14,8 +14,10 @@ from torch import Tensor
 from ...body.model import HalfBody, Posed
 from ...body.texture.light import DARKEST, SKY_BELOW
 from ...records import Cameras, Guides
+from .layout import GUIDE_BLOCK, GuideLayout
 
 logger = logging.getLogger(__name__)
+PACKED = ("lift", "normal", "visibility")  # the maps that `compiled.pack_frame` writes, in its order
 
 
 @functools.lru_cache(maxsize=1)
@@ -78,7 +80,7 @@ def _call_once(compiled: ModuleType) -> None:
         (mesh, mesh), corners[:, :2].copy(), np.ones(1, np.float32), texture, light, three, corners, corners, eye,
         eye[:3, :3].copy(), three, one, one, three, one,
     )  # fmt: skip
-    compiled.pack_frame(three, one, three, one, np.zeros((1, 1, 131), np.float32))
+    compiled.pack_frame(three, one, three, one, np.zeros((1, 1, GuideLayout().channels), np.float32))
 
 
 def in_threads(work: Callable[[int], None], count: int) -> None:
@@ -123,10 +125,15 @@ class Surface:
         in_threads(one, len(vertices))
 
 
-def pack(compiled: ModuleType, guides: Guides, n_parts: int) -> Tensor:
-    """`guide_tensor` in the compiled loop: (T, 113 + n_parts, H/4, W/4), channels last in memory."""
+def packs(layout: GuideLayout) -> bool:
+    """Whether the compiled loop knows this layout's maps, by name and order."""
+    return tuple(found.name for found in layout.maps) == PACKED
+
+
+def pack(compiled: ModuleType, guides: Guides, layout: GuideLayout) -> Tensor:
+    """`GuideLayout.pack` in the compiled loop: (T, G, H/4, W/4), channels last in memory."""
     rows, columns = guides.part.shape[-2:]
-    out = torch.empty(len(guides), rows // 4, columns // 4, 113 + n_parts)
+    out = torch.empty(len(guides), rows // GUIDE_BLOCK, columns // GUIDE_BLOCK, layout.channels)
     maps = [x.contiguous().numpy() for x in (guides.normal, guides.part, guides.lift, guides.visibility)]
     whole = out.numpy()
     in_threads(lambda i: compiled.pack_frame(*(x[i] for x in maps), whole[i]), len(guides))

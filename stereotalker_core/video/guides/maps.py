@@ -15,9 +15,9 @@ from ...geometry.projection import project
 from ...pixels.inpaint import extend
 from ...records import Cameras, Guides, Identity, Motion
 from ...shapes import frames_together, joined
-from .loops import Surface, loops, pack
+from .layout import GUIDE_BLOCK, GuideLayout
+from .loops import Surface, loops, pack, packs
 
-GUIDE_BLOCK = 4  # guide_tensor works at a quarter of the resolution
 _CHUNK = 4  # at most so many frames are rasterised together: batches do not pay on the CPU, memory does
 _EDGE = 0.015  # share of a side up to which a canvas may look beyond the photograph's edge and see the edge go on
 _FURTHEST = 1.5  # sides of the photograph to which its background is continued
@@ -231,23 +231,15 @@ def _pivot(camera: Tensor) -> Tensor:
 
 
 def guide_tensor(guides: Guides, n_parts: int = 18) -> Tensor:
-    """(T, 112 + 1 + n_parts, H/4, W/4) for the networks, 131 channels with the asset's 18 parts.
+    """Guides of T frames -> (T, G, H/4, W/4) for the networks, as `GuideLayout` says; 131 channels with 18 parts.
 
-    pixel_unshuffle by 4 of [lift (3), normal (3), visibility scaled to [-1, 1]], then the fraction of every 4x4 block
-    that each part label covers (0 = outside, 1 + part index).
+    `pixel_unshuffle` by 4 of the maps, then the share of every 4x4 block that each part label covers (0 = outside, 1 +
+    part index).
     """
     rows, columns = guides.part.shape[-2:]
     if rows % GUIDE_BLOCK or columns % GUIDE_BLOCK:
         raise ValueError(f"guides must have sides divisible by {GUIDE_BLOCK}, got {rows}x{columns}")
-    together, compiled = frames_together(rows, columns), loops(guides.part.device)
-    if compiled:
-        return pack(compiled, guides, n_parts)
-    return joined([_tensor(guides[i : i + together], n_parts) for i in range(0, max(1, len(guides)), together)])
-
-
-def _tensor(guides: Guides, n_parts: int) -> Tensor:
-    maps = F.pixel_unshuffle(torch.cat([guides.lift, guides.normal, guides.visibility * 2 - 1], 1), GUIDE_BLOCK)
-    labels = F.pixel_unshuffle(guides.part, GUIDE_BLOCK).long()  # (T, 16, h, w)
-    share = maps.new_full((), 1 / GUIDE_BLOCK**2).expand(labels.shape)
-    fractions = maps.new_zeros(len(labels), 1 + n_parts, *labels.shape[-2:]).scatter_add_(1, labels, share)
-    return torch.cat([maps, fractions], 1)
+    together, compiled, layout = frames_together(rows, columns), loops(guides.part.device), GuideLayout(n_parts)
+    if compiled and packs(layout):
+        return pack(compiled, guides, layout)
+    return joined([layout.pack(guides[i : i + together]) for i in range(0, max(1, len(guides)), together)])

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from ...body.regions import FACE_PARTS, HAND_PARTS
 from ...records import Guides, Regions
 from ...shapes import REGIONS, dims, frames_together, joined
-from ..guides.maps import GUIDE_BLOCK, guide_tensor
+from ..guides.layout import GUIDE_BLOCK, GuideLayout
+from ..guides.maps import guide_tensor
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class MaskPredictor(nn.Module):
             raise ValueError(f"part_regions must give a region 0..{len(REGIONS) - 1} to every guide label")
         self.config, (a, b, c), g = config, config.widths, config.groups
         regions, patch = len(REGIONS), GUIDE_BLOCK**2
-        channels = 7 * patch + len(config.part_regions) + regions * patch
+        channels = GuideLayout(len(config.part_regions) - 1).channels + regions * patch
         self.register_buffer("part_regions", torch.tensor(config.part_regions), persistent=False)
         self.stem = nn.Conv2d(channels, a, 1)
         self.down = nn.ModuleList([_conv(a, a, g), _conv(a, b, g, 2), _conv(b, c, g, 2)])

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...shapes import dims
+from ..guides.layout import GuideLayout
 from .experts import Experts, install_experts, swap_class
 from .reference import Bank, ReferenceCache, ReferenceConfig, cache_keys, install_reference_attention, repeat_rows
 from .widening import widen
@@ -44,7 +45,7 @@ class UNetConfig:
     tokens: int = 4
     motion_heads: tuple[int, ...] = (2, 3, 4)
     motion_length: int = 32
-    guide_channels: int = 131
+    guide_channels: int = GuideLayout().channels
     guide_kernel: int = 1
     guide_widths: tuple[int, ...] = (64, 96)
     prediction: str = "residual"

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...shapes import dims
+from ..guides.layout import GuideLayout
 
 BLOCK = 4  # pixel-unshuffle of the image
 _PATCH = 3 * BLOCK**2
@@ -25,7 +26,7 @@ class AutoencoderConfig:
     encoder_width: int = 48
     decoder_width: int = 64
     guided_width: int = 80
-    guide_channels: int = 131
+    guide_channels: int = GuideLayout().channels
     groups: int = 8
     sharpen: float = 0.0
 
@@ -65,12 +66,13 @@ class GuidedDecoder(nn.Module):
     """Latents + guide tensor -> image, as a residual on the lifted portrait.
 
     The output convolution starts at zero and its input is normalised, so training begins at the lift itself; a gate
-    between lift and network saturates instead. The first 48 guide channels are the pixel-unshuffled lift.
+    between lift and network saturates instead.
     """
 
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
         width, self.sharpen = config.guided_width, config.sharpen
+        self.layout = GuideLayout.of_channels(config.guide_channels)
         self.latents = Upscale(config.latent_channels, width)
         self.guide = nn.Conv2d(config.guide_channels, width, 1)
         self.norm = nn.GroupNorm(config.groups, width)
@@ -82,10 +84,11 @@ class GuidedDecoder(nn.Module):
     def forward(self, z: Tensor, guide: Tensor) -> Tensor:
         """(N, C, h, w) un-normalised latents, (N, G, 2h, 2w) guide tensor -> (N, 3, 8h, 8w)."""
         x = self.blocks(self.norm(self.latents(z) + self.guide(guide)))
-        image = F.pixel_shuffle(self.out(x).float() + guide[:, :_PATCH].float(), BLOCK)
+        lift = guide[:, self.layout.channels_of("lift")].float()
+        image = F.pixel_shuffle(self.out(x).float() + lift, BLOCK)
         if not self.sharpen or self.training:
             return image
-        visible = F.pixel_shuffle(guide[:, 2 * _PATCH : 2 * _PATCH + BLOCK**2].float(), BLOCK) / 2 + 0.5
+        visible = self.layout.map_of(guide, "visibility").float() / 2 + 0.5
         return image + self.sharpen * visible * (image - binomial_blur(image))
 
 

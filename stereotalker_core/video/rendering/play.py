@@ -7,34 +7,18 @@ frame: whatever changes the atlas is what is played. Frames do not depend on eac
 """
 
 from collections.abc import Iterator
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from ...body.model import HalfBody, Rest
-from ...records import Cameras, Guides, Identity, Motion, Regions
+from ...body.model import HalfBody
+from ...records import Cameras, Identity, Motion
 from ...shapes import frames_together
 from ..guides.maps import background_plate, render_guides, skin_of
+from .renderer import Renderer
 from .steady import PASSES
 
 TOGETHER = 8  # at most so many frames at once: more only cost memory
-
-
-class Restorer(Protocol):
-    """What playback asks of a renderer: its guide, its regions, its decoder."""
-
-    def guide(self, body: HalfBody, rest: Rest, motion: Motion, cameras: Cameras, guides: Guides) -> Tensor:
-        """The steering pictures (T, G, H, W) of the frames."""
-        ...
-
-    def predict_regions(self, guides: Guides, guide: Tensor, predicted: bool = True) -> Regions:
-        """Where background, body, face and hands are; predicted: by the network, else the fitted body's own."""
-        ...
-
-    def restore(self, guides: Guides, guide: Tensor) -> Tensor:
-        """Pictures (T, 3, H, W) in [-1, 1] of the guided decoder."""
-        ...
 
 
 def portions(count: int, size: tuple[int, int]) -> list[slice]:
@@ -46,7 +30,7 @@ def portions(count: int, size: tuple[int, int]) -> list[slice]:
 
 
 def played(
-    body: HalfBody, renderer: Restorer, identity: Identity, motion: Motion, cameras: Cameras, frames: tuple[int, int],
+    body: HalfBody, renderer: Renderer, identity: Identity, motion: Motion, cameras: Cameras, frames: tuple[int, int],
     predicted: bool, plate: Tensor | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:  # fmt: skip
     """Finished frames first..stop - 1: picture and alpha (t, 4, H, W), lift (t, 3, H, W).

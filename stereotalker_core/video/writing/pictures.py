@@ -10,7 +10,7 @@ from torch import Tensor
 from .containers import bytes_of
 from .join import Part, written
 
-_NUMBER = re.compile(r"%0?(\d*)d")
+_NUMBER = re.compile(r"%0?(\d?)d")
 _SEEN = 128  # alpha from which on a pixel of a GIF is opaque
 
 

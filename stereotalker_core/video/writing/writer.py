@@ -36,6 +36,8 @@ def check_output(path: str | Path, suffixes: tuple[str, ...] = SUFFIXES) -> Path
         raise ValueError(f"{path} must end in one of {', '.join(suffixes)}")
     if path.is_dir():
         raise ValueError(f"{path} is a folder; name the file to write")
+    if path.is_symlink() and not path.exists():
+        raise ValueError(f"{path} is a link that leads nowhere; choose another name")
     if path.exists() and not os.access(path, os.W_OK):
         raise PermissionError(f"{path} exists and is write-protected; choose another name")
     folder = path.absolute().parent

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from stereotalker_core.body.model import HalfBody
 from stereotalker_core.body.rasterize import rasterize
 from stereotalker_core.body.texture.fill import levelled, lid_colours, registered_priors, skin_colour
-from stereotalker_core.body.texture.fill_limbs import limb_colours
+from stereotalker_core.body.texture.fill_limbs import clothes_on_bare_arms, limb_colours, seen_arms
 from stereotalker_core.body.texture.lift import lift_portrait
 from stereotalker_core.body.texture.portrait_view import Trust
 from stereotalker_core.body.texture.texels import Lifter
@@ -54,6 +54,33 @@ def test_a_short_sleeve_ends_at_the_same_place_all_around(lifter, front):
         bare = (out[here] - SKIN).norm(dim=1) < 0.1
         along = lifter.along[here]
         assert bool(sleeve[along < ends - 0.015].all()) and bool(bare[along > ends + 0.015].all())
+
+
+def test_bare_skin_beside_white_clothes_is_skin_in_any_light(lifter, front):
+    """A pale sleeve and pale skin differ by hue; a forearm in the sleeve's shadow is skin all the same."""
+    arm = lifter.limbs & ~lifter.hands
+    white, pale = torch.tensor([0.64, 0.62, 0.62]), torch.tensor([0.64, 0.42, 0.37])
+    shadow = ((pale / 2 + 0.5).square() * 0.15).sqrt() * 2 - 1
+    bare = torch.where((lifter.along < 0.4)[:, None], shadow, pale)
+    colour = torch.where((lifter.along < 0.16)[:, None], white, bare)
+    photo = front * (lifter.limbs & lifter.left)
+    out, _ = limb_colours(lifter, colour, photo, pale)
+    unseen = arm & (photo == 0)
+    sleeve, beyond = unseen & (lifter.along < 0.14), unseen & (lifter.along > 0.18)
+    assert float((out[sleeve] - white).norm(dim=1).max()) < 0.1
+    hue = [c / c.sum(-1, keepdim=True) for c in ((out[beyond] / 2 + 0.5).square(), (pale / 2 + 0.5).square())]
+    assert float((hue[0] - hue[1]).abs().sum(1).max()) < 0.03
+    assert float((out[beyond] / 2 + 0.5).square().sum(1).min()) > 0.35 * float((pale / 2 + 0.5).square().sum())
+
+
+def test_cloth_seen_on_a_bare_forearm_is_the_trunk_behind(lifter, front):
+    arm = lifter.limbs & ~lifter.hands
+    colour = torch.where((lifter.along < 0.16)[:, None], RED, SKIN)
+    stained = arm & (lifter.along > 0.3) & ~lifter.outer  # the inner side reads the shirt
+    colour[stained] = RED
+    photo = front * lifter.limbs
+    found = clothes_on_bare_arms(lifter, seen_arms(lifter, colour, photo, SKIN), colour)
+    assert bool(found[stained & (photo > 0)].all()) and not bool(found[~stained].any())
 
 
 def test_a_hand_takes_its_own_seen_skin_and_an_unseen_hand_the_others(lifter, front):

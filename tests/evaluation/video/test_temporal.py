@@ -17,7 +17,9 @@ from stereotalker_core.evaluation.video.temporal import (
     subject,
     yaw_sweep,
 )
-from stereotalker_core.video.rendering.render import RenderedChunk, load_nano, windows
+from stereotalker_core.video.rendering.nano import load_nano
+from stereotalker_core.video.rendering.renderer import RenderedChunk
+from stereotalker_core.video.rendering.windows import windows
 
 
 def noise(frames, amount, seed=0):

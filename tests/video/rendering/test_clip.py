@@ -57,14 +57,13 @@ def test_one_step_equals_the_stream(scene, predicted, background):
     )  # fmt: skip
     frames, masks = torch.cat([c.frames for c in chunks]), torch.cat([c.masks for c in chunks])
     seen = []
-    predictor = renderer.mask_predictor if predicted else None
-    clip = prepare_clip(body, renderer.vae, predictor, identity, motion, cameras, lambda n, _: seen.append(n))
+    clip = prepare_clip(body, renderer, identity, motion, cameras, lambda n, _: seen.append(n), predicted)
     assert len(clip) == FRAMES and seen[-1] == FRAMES
-    portrait = read_portrait(renderer.unet, renderer.reference, clip)
+    portrait = read_portrait(renderer, clip)
     noise = renderer.noise(cameras.size, 4).expand(FRAMES, -1, -1, -1)
-    clean = denoise_clip(renderer.unet, renderer.experts(), clip, portrait, noise, 1.0, seen.append)
+    clean = denoise_clip(renderer, renderer.experts(), clip, portrait, noise, 1.0, seen.append)
     plate = resolve_background(background, identity, cameras)
-    decoded = list(decode_clip(renderer.vae, clip, clean, plate, drawn=background == "portrait"))
+    decoded = list(decode_clip(renderer, clip, clean, plate, drawn=background == "portrait"))
     found, alpha = torch.cat([c.frames for c in decoded]), torch.cat([c.masks for c in decoded])
     assert float((alpha - masks).abs().max()) < 1e-2  # the clip's lift, which says what stands still, is in float16
     assert float((found - frames).square().mean()) < 4 * 10 ** (-40 / 10), "less than 40 dB"
@@ -74,12 +73,12 @@ def test_the_unconditional_side_sees_no_portrait(scene):
     body, identity, motion, cameras = scene
     renderer = samples.renderer()
     few = slice(0, 3)
-    clip = prepare_clip(body, renderer.vae, None, identity, motion[few], cameras[few])
-    portrait = read_portrait(renderer.unet, renderer.reference, clip)
+    clip = prepare_clip(body, renderer, identity, motion[few], cameras[few])
+    portrait = read_portrait(renderer, clip)
     bare = without_portrait(portrait)
     assert not bare.reference and not bare.tokens.any() and portrait.tokens.any()
     x = torch.zeros_like(clip.lift)
-    told, blind = (denoise_clip(renderer.unet, (), clip, p, x, 1.0) for p in (portrait, bare))
+    told, blind = (denoise_clip(renderer, (), clip, p, x, 1.0) for p in (portrait, bare))
     assert float((told - blind).abs().max()) > 1e-4
 
 
@@ -87,10 +86,10 @@ def test_lengths_and_sizes_are_checked(scene):
     body, identity, motion, cameras = scene
     renderer = samples.renderer()
     with pytest.raises(ValueError, match="must agree"):
-        prepare_clip(body, renderer.vae, None, identity, motion, cameras[:3])
-    clip = prepare_clip(body, renderer.vae, None, identity, motion[:3], cameras[:3])
-    portrait = read_portrait(renderer.unet, renderer.reference, clip)
+        prepare_clip(body, renderer, identity, motion, cameras[:3])
+    clip = prepare_clip(body, renderer, identity, motion[:3], cameras[:3])
+    portrait = read_portrait(renderer, clip)
     with pytest.raises(ValueError, match="4 latents for a clip of 3"):
-        denoise_clip(renderer.unet, (), clip, portrait, torch.zeros(4, 4, 8, 8), 1.0)
+        denoise_clip(renderer, (), clip, portrait, torch.zeros(4, 4, 8, 8), 1.0)
     with pytest.raises(ValueError, match="keep them together"):
-        next(decode_clip(renderer.vae, clip, torch.zeros(4, 4, 8, 8), torch.zeros(1, 3, SIZE, SIZE)))
+        next(decode_clip(renderer, clip, torch.zeros(4, 4, 8, 8), torch.zeros(1, 3, SIZE, SIZE)))

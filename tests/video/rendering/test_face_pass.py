@@ -14,7 +14,8 @@ from stereotalker_core.synthetic.people.performance import random_motion
 from stereotalker_core.synthetic.people.portrait import canonical_cameras
 from stereotalker_core.video.guides.maps import render_guides
 from stereotalker_core.video.rendering.face_pass import FaceWindow, face_window, with_face
-from stereotalker_core.video.rendering.render import load_nano, render_video
+from stereotalker_core.video.rendering.nano import load_nano
+from stereotalker_core.video.rendering.render import render_video
 
 
 @pytest.fixture(scope="module")

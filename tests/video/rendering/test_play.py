@@ -18,8 +18,9 @@ from stereotalker_core.synthetic.people.portrait import canonical_cameras, refer
 from stereotalker_core.video.guides import loops
 from stereotalker_core.video.guides import maps as guides
 from stereotalker_core.video.guides.maps import guide_tensor, render_guides
+from stereotalker_core.video.rendering.nano import NanoRenderer, load_nano
 from stereotalker_core.video.rendering.play import TOGETHER, portions
-from stereotalker_core.video.rendering.render import Renderer, load_nano, render_video
+from stereotalker_core.video.rendering.render import render_video
 from stereotalker_core.video.rendering.steady import PASSES
 
 FRAMES = 3
@@ -140,8 +141,8 @@ def test_first_frames_come_at_once_and_none_is_lost():
 def test_playing_streams_and_needs_no_denoiser(scene, player, monkeypatch):
     body, identity, motion, cameras = scene
     assert player.unet is None and player.reference is None and not player.experts()
-    drawn, real = [], Renderer.restore
-    monkeypatch.setattr(Renderer, "restore", lambda self, g, x: drawn.append(len(g)) or real(self, g, x))
+    drawn, real = [], NanoRenderer.restore
+    monkeypatch.setattr(NanoRenderer, "restore", lambda self, g, x: drawn.append(len(g)) or real(self, g, x))
     order = torch.arange(FRAMES).repeat(10)
     long, path = motion[order], cameras[order]
     stream = render_video(body, player, identity, long, path)
@@ -154,7 +155,7 @@ def test_playing_streams_and_needs_no_denoiser(scene, player, monkeypatch):
 def test_frames_do_not_depend_on_what_comes_with_them(scene, player, monkeypatch):
     body, identity, motion, cameras = scene
     monkeypatch.setattr("stereotalker_core.precision.cpu_has_bf16", lambda: False)
-    monkeypatch.setattr(Renderer, "steadies", False)
+    monkeypatch.setattr(NanoRenderer, "steadies", False)
     whole = torch.cat([c.frames for c in render_video(body, player, identity, motion, cameras)])
     alone = torch.cat([c.frames for c in render_video(body, player, identity, motion[2:], cameras[2:])])
     assert float((whole[2:] - alone).square().mean()) < 1e-8
@@ -167,7 +168,7 @@ def test_a_mode_that_cannot_be_drawn_is_refused(scene, player):
     with pytest.raises(ValueError, match="mode 'magic' is unknown"):
         render_video(body, player, identity, motion, cameras, mode="magic")
     with pytest.raises(ValueError, match="mode 'magic' is unknown"):
-        Renderer.load(NANO, mode="magic")
+        NanoRenderer.load(NANO, mode="magic")
 
 
 def test_what_the_atlas_holds_is_played(scene, player):

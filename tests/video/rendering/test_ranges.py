@@ -7,7 +7,7 @@ from stereotalker_core.pipeline import Look, Scene, View, prepare, render
 from stereotalker_core.precision import cpu_has_bf16
 from stereotalker_core.records import Motion
 from stereotalker_core.video.rendering.ranges import needed, parse_frames, shares
-from stereotalker_core.video.rendering.render import windows
+from stereotalker_core.video.rendering.windows import windows
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ from stereotalker_core.body.model import HalfBody
 from stereotalker_core.geometry.projection import intrinsics_for, look_at
 from stereotalker_core.records import Cameras, Identity, Motion
 from stereotalker_core.video.guides.maps import background_plate
-from stereotalker_core.video.rendering.render import cross_fade, padded, render_video, windows
+from stereotalker_core.video.rendering.render import render_video
+from stereotalker_core.video.rendering.windows import cross_fade, padded, windows
 from tests.video.samples import renderer as make_renderer
 
 SIZE = (64, 64)

@@ -13,8 +13,8 @@ from stereotalker_core.video.guides.maps import render_guides
 from stereotalker_core.video.guides.skeleton_drawing import draw_skeleton
 from stereotalker_core.video.networks.mask import MaskConfig, MaskPredictor
 from stereotalker_core.video.rendering.contexts import ContextWindows
-from stereotalker_core.video.rendering.full_renderer import FullRenderer
-from stereotalker_core.video.rendering.render import Renderer, render_video
+from stereotalker_core.video.rendering.public import PublicRenderer
+from stereotalker_core.video.rendering.render import render_video
 from tests.convert.public_files import small
 from tests.video.rendering.test_render import BODY, body, cameras, identity, motion  # noqa: F401
 from tests.video.samples import randomise, unet
@@ -56,7 +56,7 @@ def test_a_set_renders_every_frame_the_same_way_twice(renderer, identity):  # no
     assert frames.isfinite().all() and frames.abs().max() <= 1
     assert torch.equal(frames, render(renderer, identity, 4, steps=1, window=4, overlap=1)[0])
     assert not torch.equal(frames, render(renderer, identity, 4, steps=1, window=4, overlap=1, seed=1)[0])
-    plain = renderer.with_guidance(1.0)
+    plain = replace(renderer, guidance=1.0)
     assert not torch.equal(frames, render(plain, identity, 4, steps=1, window=4, overlap=1)[0])
     narrow = replace(renderer, windows=ContextWindows(3, 1))
     assert not torch.equal(frames, render(narrow, identity, 4, steps=1, window=4, overlap=1)[0])
@@ -97,7 +97,7 @@ def test_every_frame_has_its_own_noise_whatever_the_window(renderer):
 
 def test_half_precision_and_tiles_stay_close(renderer, folder):
     half = load_set(folder, dtype=torch.bfloat16)[0]
-    assert half.dtype == torch.bfloat16 and isinstance(half, Renderer)
+    assert half.dtype == torch.bfloat16 and isinstance(half, PublicRenderer)
     z = torch.randn(1, 4, 8, 8)
     exact, rough = renderer.decode(z, z), half.decode(z, z)
     assert rough.dtype == torch.float32 and (exact - rough).abs().mean() < 0.02
@@ -120,4 +120,4 @@ def test_sets_that_do_not_fit_are_refused(renderer, folder, tmp_path):
         (tmp_path / f"{name}.pth").write_bytes((folder / f"{name}.pth").read_bytes())
     with pytest.raises(FileNotFoundError, match="no autoencoder.*sd-vae-ft-mse"):
         load_set(tmp_path)
-    assert isinstance(renderer, FullRenderer)
+    assert isinstance(renderer, PublicRenderer)

@@ -1,0 +1,84 @@
+"""The one place that knows how the guide tensor lies: which maps it holds, in which channels, at which scale.
+
+A map more is a row of `MAPS`: networks ask the layout for their channels, and decoders, losses and filters read maps by
+their name. The compiled loop knows three maps; with others the tensor operations pack them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...records import Guides
+
+GUIDE_BLOCK = 4  # the tensor lies at a quarter of the resolution; a pixel of it holds a block of 4 x 4
+
+
+@dataclass(frozen=True)
+class GuideMap:
+    """name; channels of a pixel; read: Guides of T frames -> (T, channels, H, W), about -1..1."""
+
+    name: str
+    channels: int
+    read: Callable[[Guides], Tensor]
+
+
+MAPS = (
+    GuideMap("lift", 3, lambda guides: guides.lift),
+    GuideMap("normal", 3, lambda guides: guides.normal),
+    GuideMap("visibility", 1, lambda guides: guides.visibility * 2 - 1),
+)
+
+
+@dataclass(frozen=True)
+class GuideLayout:
+    """Channels of the guide tensor (T, G, H/4, W/4): every map's blocks one after the other, then the labels' shares.
+
+    parts: of the body; the labels are 0 = outside and 1 + part index. maps: the rows of `MAPS` as they stand.
+    """
+
+    parts: int = 18
+    maps: tuple[GuideMap, ...] = field(default_factory=lambda: MAPS)
+
+    @classmethod
+    def of_channels(cls, channels: int) -> "GuideLayout":
+        """The layout of a network that reads so many channels. ValueError where they are fewer than the maps'."""
+        parts = channels - cls(0).channels
+        if parts < 0:
+            raise ValueError(f"{channels} guide channels; the maps alone take {cls(0).channels}")
+        return cls(parts)
+
+    @property
+    def labels(self) -> slice:
+        """Channels of the labels' shares: outside, then every part."""
+        start = GUIDE_BLOCK**2 * sum(found.channels for found in self.maps)
+        return slice(start, start + 1 + self.parts)
+
+    @property
+    def channels(self) -> int:
+        """All channels: 131 with the maps of the shipped networks and 18 parts."""
+        return self.labels.stop
+
+    def channels_of(self, name: str) -> slice:
+        """Channels of the map `name`. KeyError for another."""
+        start = 0
+        for found in self.maps:
+            stop = start + GUIDE_BLOCK**2 * found.channels
+            if found.name == name:
+                return slice(start, stop)
+            start = stop
+        raise KeyError(f"no guide map {name!r}; there are {', '.join(found.name for found in self.maps)}")
+
+    def map_of(self, guide: Tensor, name: str) -> Tensor:
+        """Guide tensor (T, G, H/4, W/4) -> the map (T, channels, H, W) as it was read."""
+        return F.pixel_shuffle(guide[:, self.channels_of(name)], GUIDE_BLOCK)
+
+    def pack(self, guides: Guides) -> Tensor:
+        """Guides of T frames -> (T, G, H/4, W/4) by tensor operations, on any device."""
+        maps = F.pixel_unshuffle(torch.cat([found.read(guides) for found in self.maps], 1), GUIDE_BLOCK)
+        labels = F.pixel_unshuffle(guides.part, GUIDE_BLOCK).long()  # (T, 16, h, w)
+        share = maps.new_full((), 1 / GUIDE_BLOCK**2).expand(labels.shape)
+        fractions = maps.new_zeros(len(labels), 1 + self.parts, *labels.shape[-2:]).scatter_add_(1, labels, share)
+        return torch.cat([maps, fractions], 1)

@@ -1,0 +1,77 @@
+"""The networks of a renderer, whatever its profile, and what is done with them alike."""
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...records import Guides, Regions
+from ..networks.experts import MaskExperts, ViewExperts
+from ..networks.mask import MaskPredictor
+from ..networks.reference import ReferenceNet
+from ..networks.unet import StereoTalkerUNet
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """The networks of stage 2. Experts may be absent; their strength scales them, 0 equals the base model bitwise.
+
+    Without unet and reference it cannot denoise; without vae it cannot encode and decode.
+    """
+
+    unet: StereoTalkerUNet | None
+    reference: ReferenceNet | None
+    vae: Any
+    mask_predictor: MaskPredictor | None
+    view_experts: ViewExperts | None = None
+    mask_experts: MaskExperts | None = None
+    view_strength: float = 1.0
+    mask_strength: float = 1.0
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks lie."""
+        network = self.unet if self.vae is None else self.vae
+        return next(network.parameters()).device
+
+    @property
+    def can_denoise(self) -> bool:
+        """Whether the networks of mode "diffusion" are there."""
+        return self.unet is not None and self.reference is not None
+
+    @property
+    def denoiser(self) -> tuple[StereoTalkerUNet, ReferenceNet]:
+        """U-Net and reference network. ValueError where it was loaded without them."""
+        if self.unet is None or self.reference is None:
+            raise ValueError("this renderer was loaded for mode 'play'; load it for 'diffusion'")
+        return self.unet, self.reference
+
+    @property
+    def latent_channels(self) -> int:
+        """Channels of the denoiser's latents."""
+        return self.denoiser[0].config.latent_channels
+
+    def experts(self) -> tuple[tuple[ViewExperts | MaskExperts, float], ...]:
+        """The experts that are loaded, with their strengths."""
+        pairs = ((self.view_experts, self.view_strength), (self.mask_experts, self.mask_strength))
+        return tuple((module, strength) for module, strength in pairs if module is not None)
+
+    def autocast(self) -> AbstractContextManager:
+        """None: the networks run in the dtype they were loaded in."""
+        return nullcontext()
+
+    def predict_regions(self, guides: Guides, guide: Tensor, predicted: bool = True) -> Regions:
+        """Regions by the mask predictor, or the fitted body's own silhouette. ValueError without a mask predictor."""
+        if self.mask_predictor is None:
+            raise ValueError("this renderer was made without a mask predictor")
+        with torch.no_grad(), self.autocast():
+            if predicted:
+                return self.mask_predictor.predict(guides, guide)
+            return Regions(self.mask_predictor.silhouette(guides.part))
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """The same values in the memory layout that convolutions are fastest in."""
+    return x.contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,240 @@
+"""The full profile: public weights behind the same protocol as the nano ones, drawn by the same `render_video`.
+
+It differs where the public recipes differ: the portrait's token comes from CLIP, guides are what the checkpoint was
+trained on, every frame has a noise of its own, steps are zero-SNR DDIM with guidance over context windows.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...body.model import HalfBody, Rest
+from ...records import Cameras, Guides, Motion, Regions
+from ..guides.layout import GUIDE_BLOCK
+from ..guides.maps import guide_tensor
+from ..guides.skeleton_drawing import draw_skeleton
+from ..networks.image_encoder import ImageEncoder
+from ..networks.public_autoencoder import PublicAutoencoder, PublicAutoencoderConfig
+from ..networks.unet import Condition, StereoTalkerUNet
+from .bundle import Bundle, channels_last
+from .contexts import ContextWindows, averaged
+from .guidance import sample_guided
+from .renderer import PortraitFeatures
+
+DECODED_TOGETHER = 2  # frames that a public autoencoder takes at once: it needs more memory than the denoiser
+_OVERLAP = 4  # frames that neighbouring denoising runs share
+_DRAWING = 3 * GUIDE_BLOCK**2  # channels of the drawing, packed to the size of the other maps
+
+
+@dataclass(frozen=True)
+class PublicRenderer(Bundle):
+    """unet with prediction "v" or "epsilon", vae a PublicAutoencoder; mask predictor and experts as in nano.
+
+    guidance: 1 = none, 3.5 = AnimateAnyone's.
+    windows: of the motion modules.
+    tile: side in latents of decoded tiles, None = whole pictures.
+    longest: frames that share one denoising run; longer videos are cross-faded.
+    on_step: called with the share of a run that is done after every step; what it raises stops the rendering.
+    steered_by: what the denoiser reads, "maps" or "openpose", where the U-Net is not there to say so.
+    """
+
+    vae: PublicAutoencoder | None
+    image_encoder: ImageEncoder | None = field(default=None, kw_only=True)
+    guidance: float = field(default=3.5, kw_only=True)
+    windows: ContextWindows = field(default_factory=ContextWindows, kw_only=True)
+    tile: int | None = field(default=None, kw_only=True)
+    longest: int = field(default=240, kw_only=True)
+    on_step: Callable[[float], None] | None = field(default=None, kw_only=True)
+    steered_by: str = field(default="maps", kw_only=True)
+    modes: ClassVar[tuple[str, ...]] = ("diffusion",)
+    steadies: ClassVar[bool] = False  # frames are the public recipe's
+    one_noise: ClassVar[bool] = False
+    needs_guides: ClassVar[bool] = False
+    makes_tokens: ClassVar[bool] = False
+    settings: ClassVar[tuple[str, ...]] = (
+        "image_encoder", "guidance", "windows", "tile", "longest", "on_step", "steered_by"
+    )  # fmt: skip
+
+    @classmethod
+    def fits(cls, unet: StereoTalkerUNet | None, vae: nn.Module | None) -> bool:
+        """Whether these networks, None where absent, are this profile's."""
+        return (unet is None or unet.config.tokens == 0) and (vae is None or isinstance(vae, PublicAutoencoder))
+
+    def __post_init__(self) -> None:
+        if self.unet is None:
+            return
+        config = self.unet.config
+        if config.prediction == "residual":
+            raise ValueError("this renderer samples 'v' and 'epsilon' networks; use NanoRenderer for a 'residual' one")
+        if self.vae is None:
+            return
+        if self.image_encoder is None:
+            raise ValueError("give the image encoder of the set; the portrait's token comes from it")
+        if self.image_encoder.config.out != config.cross_dim:
+            raise ValueError(
+                f"the image encoder gives {self.image_encoder.config.out} channels, the denoiser reads "
+                f"{config.cross_dim}; take both from one set"
+            )
+        if self.windows.length > config.motion_length:
+            raise ValueError(
+                f"windows of {self.windows.length} frames; the motion modules reach {config.motion_length}"
+            )
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the denoiser's weights."""
+        return self.denoiser[0].unet.conv_in.weight.dtype
+
+    @property
+    def reads(self) -> str:
+        """What the denoiser is steered by: "maps" or "openpose"."""
+        return self.steered_by if self.unet is None else self.unet.config.guides
+
+    @property
+    def latent_scale(self) -> float:
+        """Stable Diffusion's, by which its programs divide the latents that they hand on."""
+        return PublicAutoencoderConfig.scale if self.vae is None else self.vae.config.scale
+
+    @property
+    def autoencoder(self) -> PublicAutoencoder:
+        """The autoencoder. ValueError where it was made without one."""
+        if self.vae is None:
+            raise ValueError("this renderer was made without an autoencoder")
+        return self.vae
+
+    @property
+    def longest_window(self) -> int:
+        """Frames that `denoise` can take at once."""
+        return self.longest
+
+    def windowing(self, frames: int) -> tuple[int, int]:
+        """(window, overlap): as many frames in one run as memory allows."""
+        run = min(frames, self.longest)
+        return run, min(_OVERLAP, run - 1)
+
+    def reporting(self, on_step: Callable[[float], None]) -> "PublicRenderer":
+        """The same renderer, which calls on_step(share done) after every step of a run."""
+        return replace(self, on_step=on_step)
+
+    def channels_last(self) -> "PublicRenderer":
+        """Convolution weights in the layout that GPUs (and CPUs) convolve fastest in."""
+        for network in (*self.denoiser, self.autoencoder):
+            network.to(memory_format=torch.channels_last)
+        return self
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Images (N, 3, H, W) in [-1, 1] -> latents (N, C, H/8, W/8)."""
+        with torch.no_grad():
+            return torch.cat([self.autoencoder.encode(channels_last(few)) for few in images.split(DECODED_TOGETHER)])
+
+    def encode_portrait(self, image: Tensor) -> PortraitFeatures:
+        """Portrait (1, 3, H, W) in [-1, 1], framed like the frames -> token, and the reference keys and values."""
+        with torch.no_grad():
+            return self.read_portrait(self.autoencoder.encode(image), self.portrait_tokens(image))
+
+    def portrait_tokens(self, image: Tensor) -> Tensor:
+        """The image embedding (1, n, D) of a portrait. ValueError without an image encoder."""
+        if self.image_encoder is None:
+            raise ValueError("give the image encoder of the set; the portrait's token comes from it")
+        with torch.no_grad():
+            return self.image_encoder(image)
+
+    def read_portrait(self, latents: Tensor, tokens: Tensor | None) -> PortraitFeatures:
+        """The portrait's latents (1, C, h, w) and embedding -> token, and the reference keys and values."""
+        unet, reference = self.denoiser
+        if tokens is None:
+            raise ValueError("the denoiser reads the portrait's image embedding")
+        with torch.no_grad():
+            tokens = tokens.to(latents.device, self.dtype)
+            return PortraitFeatures(tokens, unet.cache_reference(reference(latents.to(self.dtype), tokens)))
+
+    def guide(self, body: HalfBody, rest: Rest, motion: Motion, cameras: Cameras, guides: Guides) -> Tensor:
+        """The maps that the mask predictor reads, and behind them the drawing where the checkpoint wants one."""
+        maps = guide_tensor(guides)
+        if self.reads == "maps":
+            return maps
+        drawing = draw_skeleton(body, body.pose(rest, motion.rotations, motion.expression), cameras)
+        return torch.cat([maps, F.pixel_unshuffle((drawing + 1) / 2, GUIDE_BLOCK)], 1)
+
+    def pose_input(self, guide: Tensor) -> Tensor:
+        """What the pose guider wants, out of `guide`: maps (T, 131, H/4, W/4) or RGB (T, 3, H, W) in [0, 1]."""
+        if self.reads == "maps":
+            return guide
+        return F.pixel_shuffle(guide[:, -_DRAWING:], GUIDE_BLOCK)
+
+    def predict_regions(self, guides: Guides, guide: Tensor, predicted: bool = True) -> Regions:
+        """Regions by the mask predictor, or the fitted body's own silhouette."""
+        maps = guide if self.reads == "maps" else guide[:, :-_DRAWING]
+        return super().predict_regions(guides, maps, predicted)
+
+    def noise(self, size: tuple[int, int], seed: int, frames: range = range(1)) -> Tensor:
+        """(T, C, H/8, W/8): every frame's noise depends on the seed and the frame's number alone."""
+        shape = (self.latent_channels, size[0] // 8, size[1] // 8)
+        parts = []
+        for frame in frames:
+            generator = torch.Generator().manual_seed((seed * 1_000_003 + frame) % 2**63)
+            parts.append(torch.randn(shape, generator=generator))
+        return torch.stack(parts).to(self.device)
+
+    def denoise(
+        self, guides: Guides, guide: Tensor, regions: Regions, portrait: PortraitFeatures, noise: Tensor, steps: int,
+        motion: bool = True,
+    ) -> Tensor:  # fmt: skip
+        """Guides of T frames -> clean latents (T, C, h, w) float32. motion False: frames as independent images."""
+        unet, _ = self.denoiser
+        cond = Condition(
+            guide=self.pose_input(guide).to(self.dtype),
+            tokens=portrait.tokens,
+            yaw=guides.yaw,
+            reference=portrait.reference,
+            regions=regions.masks.float(),
+            experts=self.experts(),
+            clip_length=len(guides),
+        )
+        windows = self.windows if motion else ContextWindows(1, 0)
+        told = self.on_step
+        report = told and (lambda step, steps: told(step / steps))
+        return sample_guided(
+            unet, noise, cond, steps=steps, scale=self.guidance, windows=windows, callback=report
+        )
+
+    def decode(self, latents: Tensor, guide: Tensor | None) -> Tensor:
+        """Latents (T, C, h, w) -> frames (T, 3, H, W) in [-1, 1]; the guide is not used."""
+        with torch.no_grad():
+            parts = [self.autoencoder.decode(few, tile=self.tile) for few in latents.split(DECODED_TOGETHER)]
+            return torch.cat(parts).float().clamp(-1, 1)
+
+    def decoded_together(self, size: tuple[int, int]) -> int:
+        """Frames that the decoder takes at once, of any size."""
+        return DECODED_TOGETHER
+
+    def restore(self, guides: Guides, guide: Tensor) -> Tensor:
+        """Frames without the denoiser: the lift, encoded and decoded."""
+        return self.decode(self.encode(guides.lift), guide)
+
+    def keep(self, guide: Tensor) -> Tensor:
+        """Maps in half precision, or the drawing (T, 3, H, W) as bytes."""
+        return guide.half() if self.reads == "maps" else (self.pose_input(guide) * 255).round().byte()
+
+    def shown(self, kept: Tensor) -> Tensor:
+        """What the pose guider reads, in the denoiser's precision."""
+        return (kept.float() if self.reads == "maps" else kept.float() / 255).to(self.dtype)
+
+    def denoise_level(
+        self, x: Tensor, sigma: float, condition: Callable[[Tensor], Condition],
+        callback: Callable[[int], None] | None = None,
+    ) -> Tensor:  # fmt: skip
+        """Noisy latents (T, C, h, w) of all frames at one noise level -> clean ones; windows are averaged."""
+        unet, _ = self.denoiser
+
+        def denoise(index: Tensor) -> Tensor:
+            found = unet(x[index], sigma, condition(index.cpu())).float()
+            if callback:
+                callback(int(index.max()) + 1)
+            return found
+
+        return averaged(denoise, len(x), self.windows, str(x.device))
