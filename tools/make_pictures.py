@@ -1,6 +1,8 @@
 """Draw the icon and the banner, and turn a rendered demo into the README's animated picture.
 
 python -m stereotalker_core demo --out out/demo.mp4
+(the pictures of today: `talk` with the portrait of `synthetic.studio.portraits.example_portrait("mira", 512)`, named
+demo_portrait.png beside the video, and `--orbit=-40:40 --frames 0:64`)
 python tools/make_pictures.py --video out/demo.mp4      # writes docs/images/{icon,banner}.png and demo.webp
 """
 
