@@ -25,7 +25,7 @@ _STAGE_1 = [*_BODY, "perception", "body.fitting", "camera", "audio", "motion", "
 _STAGE_1_AND_FILES = [*_STAGE_1, "motion.files", "face"]
 _VIDEO = ["video.guides", "video.networks", "video.rendering", "video.writing"]
 _ALL_STAGES = [*_STAGE_1_AND_FILES, *_VIDEO]
-_SYNTHETIC = [f"synthetic.{room}" for room in ("sound", "speech", "movement", "people", "data")] + ["synthetic"]
+_SYNTHETIC = [f"synthetic.{room}" for room in ("sound", "speech", "movement", "people", "studio", "data")] + ["synthetic"]
 _TRAINING = ["training", *(f"training.{room}" for room in ("speech", "motion", "face", "video", "clips"))]
 _EVALUATION = ["evaluation", *(f"evaluation.{room}" for room in ("motion", "face", "video", "photos"))]
 ALLOWED = {
@@ -62,6 +62,7 @@ ALLOWED = {
     "synthetic.speech": [*_GROUND, "audio"],
     "synthetic.movement": [*_STAGE_1_AND_FILES, "synthetic.speech"],
     "synthetic.people": [*_STAGE_1_AND_FILES, "synthetic.movement"],
+    "synthetic.studio": [*_STAGE_1_AND_FILES, "synthetic.movement", "synthetic.people"],
     "synthetic.data": [*_STAGE_1_AND_FILES, "video.guides", "synthetic.movement", "synthetic.people"],
     "training": [*_GROUND, "body", "video.networks"],
     "training.speech": [*_GROUND, "audio", "synthetic.sound", "synthetic.speech", "training"],
