@@ -35,7 +35,7 @@ function follow(node, widget, slot, root, depth) {
   const here = { node, widget, linked: slot?.link != null };
   if (!here.linked) return here;
   const link = linkOf(node.graph, slot.link);
-  if (link?.origin_id !== INPUTS || depth > 8) return here;
+  if (Number(link?.origin_id) !== INPUTS || depth > 8) return here; // a number, or its text in newer frontends
   const places = [...nodesOf(root)].filter((one) => one.subgraph && one.subgraph === node.graph);
   if (places.length !== 1) return here; // one picture cannot show the values of several copies
   const [outer] = places;

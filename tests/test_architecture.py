@@ -19,7 +19,7 @@ MOST_MODULES = 14  # side by side in a folder
 
 # Rooms of the core from the ground up: a folder (its own files, not its sub-folders) or a file beside the folders.
 # A module may import modules of its own room and of the rooms in its row; rows name rooms that stand above them here.
-_GROUND = ["shapes", "config", "precision", "pickled", "checkpoint", "geometry", "records"]
+_GROUND = ["shapes", "config", "options", "precision", "pickled", "checkpoint", "geometry", "records"]
 _BODY = [*_GROUND, "pixels", "image", "body", "body.texture"]
 _STAGE_1 = [*_BODY, "perception", "body.fitting", "camera", "audio", "motion", "motion.networks", "motion.generation"]
 _STAGE_1_AND_FILES = [*_STAGE_1, "motion.files", "face"]
@@ -31,6 +31,7 @@ _EVALUATION = ["evaluation", *(f"evaluation.{room}" for room in ("motion", "face
 ALLOWED = {
     "shapes": [],
     "config": [],
+    "options": [],
     "precision": [],
     "pickled": [],
     "checkpoint": ["config"],

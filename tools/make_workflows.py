@@ -131,7 +131,8 @@ def workflow(name: str, graph: Graph, classes: dict[str, type]) -> dict:
     extra, highest = route(links, places, min(group["bounding"][1] for group in groups))
     for i, text in enumerate(graph.notes):
         nodes.append(
-            {"id": len(nodes) + 1, "type": "MarkdownNote", "pos": [i * 570 - 20, highest - 200], "size": [550, 190], "flags": {},
+            {"id": len(nodes) + 1, "type": "MarkdownNote", "pos": [i * 570 - 20, highest - 200], "size": [550, 190],
+             "flags": {},
              "order": len(nodes), "mode": 0, "inputs": [], "outputs": [], "title": heading(text), "properties": {},
              "widgets_values": [text], "color": "#432", "bgcolor": "#653"}
         )  # fmt: skip

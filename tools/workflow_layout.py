@@ -55,7 +55,7 @@ PLACES = {  # class -> section, column; every other class belongs to the result
 
 @dataclass(frozen=True)
 class Box:
-    """A node to be placed: its name, class, height, the room that it may grow into while it runs, an own place if any."""
+    """A node to be placed: its name, class, height, room that it may grow into while it runs, an own place if any."""
 
     name: str
     kind: str

@@ -79,10 +79,10 @@ class Mix(Graph):
 
 def wan_vace() -> Graph:
     g = Mix(
-        "## Wan VACE by our skeleton and depth\nThe motion at 16 frames a second steers two *WanVaceToVideo* nodes, one "
-        "behind the other: skeleton, then depth at half strength; the portrait is the reference. " + ANYWHERE,
-        "Needs wan2.1_vace_1.3B, its text encoder and VAE (press *Download* where ComfyUI offers it). The *control* video "
-        "needs none of them. `length` is 4 n + 1 frames: 16 a second. Instead of *depth*, *lift* keeps the clothes.",
+        "## Wan VACE by our skeleton and depth\nThe motion at 16 frames a second steers two *WanVaceToVideo* nodes, "
+        "one behind the other: skeleton, then depth at half strength; the portrait is the reference. " + ANYWHERE,
+        "Needs wan2.1_vace_1.3B, its text encoder and VAE (press *Download* where ComfyUI offers it); the *control* "
+        "video needs none of them. `length` is 4 n + 1 frames, 16 a second. *lift* instead of *depth* keeps clothes.",
     )
     g.guided()
     g.wan("wan2.1_vace_1.3B_fp16.safetensors")
@@ -135,8 +135,8 @@ def wan_animate() -> Graph:
 
 def refine() -> Graph:
     g = Mix(
-        "## Frame by frame through an image model\nA Stable Diffusion 1.5 checkpoint redraws the person at low denoise; "
-        "the mask keeps the background as it is, one seed keeps frames alike. " + ANYWHERE,
+        "## Frame by frame through an image model\nA Stable Diffusion 1.5 checkpoint redraws the person at low "
+        "denoise; the mask keeps the background as it is, one seed keeps frames alike. " + ANYWHERE,
         "Needs an SD 1.5 checkpoint. `denoise` 0.2 to 0.35: more looks better in one frame and flickers from one to "
         "the next. The *control* video needs no checkpoint.",
     )
@@ -148,7 +148,7 @@ def refine() -> Graph:
     g.other(1, "unwanted", "CLIPTextEncode", {"text": UNWANTED}, clip="checkpoint:CLIP")
     g.other(1, "encode", "VAEEncode", pixels="render:images", vae="checkpoint:VAE")
     g.other(2, "person", "SetLatentNoiseMask", samples="encode:LATENT", mask="render:mask")
-    settings = {"steps": 20, "cfg": 4.0, "sampler_name": "euler", "scheduler": "simple", "denoise": 0.3, "seed": 1}
+    settings = {"steps": 20, "cfg": 4.0, "sampler_name": "euler", "scheduler": "simple"} | {"denoise": 0.3, "seed": 1}
     g.other(
         3, "sampler", "KSampler", settings, model="checkpoint:MODEL", positive="wanted:CONDITIONING",
         negative="unwanted:CONDITIONING", latent_image="person:LATENT",

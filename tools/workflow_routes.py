@@ -1,7 +1,7 @@
 """Links of an example graph led around its nodes, by ComfyUI's reroute points.
 
-A link leaves its node to the right, runs in the corridor beside the column, crosses columns in a lane above all groups
-(or, where it stays in its column, in the gap above the node it goes to) and comes down in the corridor before its target.
+A link leaves its node to the right, runs in the corridor beside the column, crosses columns in a lane above all
+groups (or, where it stays in its column, in the gap above the node it goes to) and comes down before its target.
 All links of one output share their points as far as they go together.
 """
 

@@ -96,8 +96,8 @@ class ClipVAE:
 
         if samples.ndim != 4 or samples.shape[1] != self.latent_channels:
             raise ValueError(
-                f"latents of shape {tuple(samples.shape)} are not this VAE's, which has {self.latent_channels} channels "
-                "a picture; decode those of a KSampler behind Stereo-Talker Conditioning, with the `vae` output of it"
+                f"latents of shape {tuple(samples.shape)} are not this VAE's, of {self.latent_channels} channels; "
+                "decode those of a KSampler behind Stereo-Talker Conditioning, with the `vae` output of it"
             )
         renderer = self.renderer(tile=tile)
         if self.clip is None and renderer.needs_guides and len(samples) > 1:

@@ -1,4 +1,4 @@
-"""What users of a real ComfyUI do and see: cut-out pictures, several people, batches, parts, files, 3D, kept results."""
+"""What users of a real ComfyUI do: cut-out pictures, several people, batches, parts, files, 3D, kept results."""
 
 import base64
 import json
@@ -128,7 +128,8 @@ def test_a_batch_of_portraits_is_refused_and_all_are_rendered_one_by_one(server)
 
 
 def test_another_yaw_fits_nothing_and_samples_nothing(server, record_property):
-    """The fit warns of the small face each time it runs; the second run must not, and takes half of the time at most."""
+    """The fit warns of the small face each time it runs; the second run must not, and takes half of the time."""
+
     def seconds_and_fits(yaw: float) -> tuple[float, int]:
         before = server.log.read_text().count("px high")
         start = time.monotonic()
@@ -188,7 +189,9 @@ def stages() -> dict:
             prior_strength=1.0, motion_strength=1.0, face_strength=1.0, emotion="neutral", smoothing=0.0,
         ),
         "camera": camera(),
-        "nets": node("StereoTalkerLoadRenderer", **{f"{k}_name": "nano (embedded)" for k in ("unet", "reference", "vae")}),
+        "nets": node(
+            "StereoTalkerLoadRenderer", **{f"{k}_name": "nano (embedded)" for k in ("unet", "reference", "vae")}
+        ),
     }  # fmt: skip
 
 
@@ -255,7 +258,9 @@ def test_speech_from_text(server):
 @pytest.fixture(scope="module")
 def avatar(server):
     """The bytes of an exported person that talks, after Preview 3D took the file."""
-    prompt = stages() | {"glb": node("StereoTalkerSaveAvatar", identity=["fit", 0], filename_prefix="3d/person", motion=["motion", 0])}  # fmt: skip
+    prompt = stages()
+    given = {"identity": ["fit", 0], "motion": ["motion", 0]}
+    prompt["glb"] = node("StereoTalkerSaveAvatar", filename_prefix="3d/person", **given)
     prompt["show"] = node("Preview3D", model_file=["glb", 0])
     entry = succeeded(server.run(prompt))
     (item,) = entry["outputs"]["glb"]["3d"]

@@ -359,7 +359,8 @@ STAGES = {
 
 def long_prompt(stage: str) -> tuple[dict, str]:
     """A prompt in which one node takes very long -> (prompt, its key)."""
-    prompt = prompt_of("stereotalker_11_ksampler" if stage in ("conditioning", "ksampler") else "stereotalker_02_expert")
+    sampled = stage in ("conditioning", "ksampler")
+    prompt = prompt_of("stereotalker_11_ksampler" if sampled else "stereotalker_02_expert")
     key = key_of(prompt, STAGES[stage])
     node(prompt, "StereoTalkerExampleInputs")["inputs"].update({"size": 1024, "person": 77} if stage == "fit" else {})
     if stage == "motion":

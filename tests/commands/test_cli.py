@@ -321,7 +321,7 @@ def test_evaluate_writes_metrics(tiny, tmp_path, capsys, monkeypatch):
     row, skipped = {"value": 0.7, "low": 0.6, "high": 0.8}, {"x": "no data"}
     motion, render, speed, face, temporal = (
         import_module(f"stereotalker_core.evaluation.{name}")
-        for name in ("motion.evaluate", "video.render", "video.speed", "face.evaluate", "video.temporal")
+        for name in ("motion.evaluate", "video.rendering.render", "video.speed", "face.evaluate", "video.temporal")
     )
     monkeypatch.setattr(
         motion,

@@ -17,7 +17,7 @@ function makeSubgraph(outerLinks = {}, copies = 1) {
     { name: "orbit", widget: { name: "orbit" }, link: 2 },
     { name: "end_yaw", widget: { name: "end_yaw" }, link: null },
   ]);
-  const links = new Map([[1, { origin_id: -10, origin_slot: 0 }], [2, { origin_id: -10, origin_slot: 1 }]]);
+  const links = new Map([[1, { origin_id: -10, origin_slot: 0 }], [2, { origin_id: "-10", origin_slot: 1 }]]);
   const root = { nodes: [], links: new Map([[9, { origin_id: 3, origin_slot: 0 }]]), setDirtyCanvas() {} };
   const subgraph = { nodes: [inside.node], links, getLink: (id) => links.get(id), rootGraph: root, setDirtyCanvas() {} };
   inside.node.graph = subgraph;

@@ -27,7 +27,9 @@ PICTURES = ("reference_image", "face_video", "pose_video", "background_video")
 
 SHAPES = {
     "UNETLoader": shape({"unet_name": (["?"],), "weight_dtype": (["default"],)}, "MODEL"),
-    "CLIPLoader": shape({"clip_name": (["?"],), "type": (["stable_diffusion", "wan"],)}, "CLIP", "", {"device": (["default"],)}),
+    "CLIPLoader": shape(
+        {"clip_name": (["?"],), "type": (["stable_diffusion", "wan"],)}, "CLIP", "", {"device": (["default"],)}
+    ),
     "VAELoader": shape({"vae_name": (["?"],)}, "VAE"),
     "CLIPVisionLoader": shape({"clip_name": (["?"],)}, "CLIP_VISION"),
     "CheckpointLoaderSimple": shape({"ckpt_name": (["?"],)}, "MODEL CLIP VAE"),
