@@ -1,8 +1,9 @@
 """One clip in four parts on two processes: `python benchmarks/parts.py [--size N] [--seconds S] [--json F]` (Linux).
 
 Draws a clip of a synthetic person with one process of one thread, then its four parts with two such processes (a batch
-of two parts each, which loads the networks once), joins them, and compares: decoded frames, sound sample by sample, seconds by the clock and of the processor. On
-a busy machine the clock favours two processes; processor time does not. The motion is sampled once, before.
+of two parts each, which loads the networks once), joins them, and compares: decoded frames, sound sample by sample,
+seconds by the clock and of the processor. On a busy machine the clock favours two processes; processor time does not.
+The motion is sampled once, before.
 """
 
 import argparse

@@ -101,7 +101,9 @@ def test_a_person_idles(page):
 
 def test_the_slider_turns_them(page):
     before = picture(page, "front")
-    page.evaluate("() => { const s = document.querySelector('#yaw'); s.value = 50; s.dispatchEvent(new Event('input')) }")
+    page.evaluate(
+        "() => { const s = document.querySelector('#yaw'); s.value = 50; s.dispatchEvent(new Event('input')) }"
+    )
     wait_for(page, 15)
     turned = picture(page, "turned")
     assert page.inner_text("#angle") == "50\u00b0" and np.abs(turned - before).mean() > 4
@@ -109,7 +111,9 @@ def test_the_slider_turns_them(page):
 
 def test_the_microphone_is_heard_and_latency_is_shown(page):
     page.click("#microphone")
-    page.wait_for_function("() => /^speaking, -?\\d+ ms behind the sound$/.test(document.querySelector('#state').innerText)")
+    page.wait_for_function(
+        "() => /^speaking, -?\\d+ ms behind the sound$/.test(document.querySelector('#state').innerText)"
+    )
     wait_for(page, 10)
     said = page.inner_text("#state")
     picture(page, "speaking")
