@@ -74,13 +74,9 @@ function attach(node) {
 
 /**
  * The picture stands above the numbers. ComfyUI saves values by the place of their widget and leaves a hole for one that is
- * not saved, but reads them without holes: closed, files are as they were with the picture below. Frontend 1.27 counts
- * widgets where a subgraph offers them outside, and would offer their neighbours: there, and where nobody has tried, the
- * picture stays below.
+ * not saved, but reads them without holes: closed, files are as they were with the picture below.
  */
 function putFirst(node, widget) {
-  const [major, minor] = String(globalThis.__COMFYUI_FRONTEND_VERSION__ ?? "0.0").split(".").map(Number);
-  if (major < 1 || (major === 1 && minor < 49)) return;
   node.widgets.splice(node.widgets.indexOf(widget), 1);
   node.widgets.unshift(widget);
   const serialize = node.onSerialize;

