@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint bench readme clean
+.PHONY: demo test lint types bench readme clean
 
 demo: $(VENV)/.runtime
 	@mkdir -p out
@@ -15,6 +15,9 @@ test: $(VENV)/.dev
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
+
+types: $(VENV)/.dev
+	$(BIN)/python tools/check_types.py
 
 bench: $(VENV)/.runtime
 	$(BIN)/python benchmarks/talk.py

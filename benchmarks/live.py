@@ -84,12 +84,15 @@ class Listener:
 
     def __init__(self, connection):
         self.connection, self.frames, self.task = connection, [], asyncio.ensure_future(self._listen())
+        self.pictures, self._last = 0, b""  # that differ from the one before
 
     async def _listen(self) -> None:
         try:
             async for data in self.connection:
                 if isinstance(data, bytes):
                     stamp, length = struct.unpack(">II", data[:8])
+                    self.pictures += data[8 + length :] != self._last
+                    self._last = data[8 + length :]
                     self.frames.append((time.monotonic(), stamp, length > 0))
         except websockets.ConnectionClosed:
             return
@@ -152,17 +155,19 @@ async def sustained(server: Server, sound, seconds: float) -> dict:
         listener = Listener(connection)
         await listener.until(lambda *_: True)
         begin, used, count = time.monotonic(), server.processor(), len(listener.frames)
+        drawn = listener.pictures
         speaking = asyncio.ensure_future(speak(connection, sound, seconds))
         while not speaking.done():
             await asyncio.sleep(min(10.0, seconds / 4))
-            lags = [at * 1000 % 2**32 - stamp for at, stamp, sounds in listener.frames[-50:] if sounds]
+            lags = [at * 1000 % 2**32 - stamp for at, stamp, sounds in listener.frames[-50:] if sounds and stamp]
             rows.append((server.memory(), statistics.median(lags) / 1000 if lags else 0.0))
         passed, listener.frames = time.monotonic() - begin, listener.frames[count:]
-        frames, used = len(listener.frames), server.processor() - used
+        frames, used, drawn = len(listener.frames), server.processor() - used, listener.pictures - drawn
         listener.task.cancel()
         fault = speaking.exception()
     return {
         "wall_s": round(passed, 1), "frames_per_s": round(frames / passed, 2),
+        "pictures_per_s": round(drawn / passed, 2), "processor_s_per_s": round(used / passed, 3),
         "processor_s_per_s_of_video": round(used / (frames / 25), 3), "lag_s": [round(r[1], 2) for r in rows],
         "memory_mb": [round(r[0], 1) for r in rows], "fault": fault and str(fault), "load": os.getloadavg()[0],
     }  # fmt: skip

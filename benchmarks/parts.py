@@ -1,8 +1,9 @@
 """One clip in four parts on two processes: `python benchmarks/parts.py [--size N] [--seconds S] [--json F]` (Linux).
 
-Draws a clip of a synthetic person with one process of one thread, then its four shards on two such processes at a
-time, joins them, and compares: decoded frames, sound sample by sample, seconds by the clock and of the processor. On
-a busy machine the clock favours two processes; processor time does not. The motion is sampled once, before.
+Draws a clip of a synthetic person with one process of one thread, then its four parts with two such processes (a batch
+of two parts each, which loads the networks once), joins them, and compares: decoded frames, sound sample by sample,
+seconds by the clock and of the processor. On a busy machine the clock favours two processes; processor time does not.
+The motion is sampled once, before.
 """
 
 import argparse
@@ -21,6 +22,8 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.live import fitted  # noqa: E402
 from benchmarks.talk import write_speech  # noqa: E402
+from stereotalker_core.shapes import frame_count  # noqa: E402
+from stereotalker_core.video.writing.parts import GRID  # noqa: E402
 
 LINE = [sys.executable, "-W", "ignore", "-m", "stereotalker_core"]
 PARTS = 4
@@ -42,9 +45,14 @@ def main() -> int:
         talk = [*LINE, "talk", "--identity", str(identity), "--audio", str(folder / "a.wav"), "--quiet"]
         talk += ["--motion", str(folder / "m.safetensors"), "--size", str(args.size)]
         one = timed([[*talk, "--out", str(folder / "one.mp4")]])
-        shards = [[*talk, "--out", str(folder / "v.mp4"), "--shard", f"{i}/{PARTS}"] for i in range(1, PARTS + 1)]
-        two = timed(shards, at_once=2)
-        parts = sorted(map(str, folder.glob("v.part-*.mp4")))
+        jobs, count = folder / "parts.csv", frame_count(args.seconds)
+        cuts = [round(count * i / PARTS / GRID) * GRID for i in range(PARTS)] + [count]
+        rows = [f"{a}:{b},{i}.mp4" for i, (a, b) in enumerate(zip(cuts, cuts[1:], strict=False))]
+        jobs.write_text("\n".join(["frames,out", *rows]) + "\n", encoding="utf-8")
+        given = [word for word in talk[len(LINE) + 1 :] if word != "--quiet"]
+        batch = [*LINE, "batch", str(jobs), "--out", str(folder / "parts"), "--quiet", "--shard"]
+        two = timed([[*batch, f"{i}/2", "--", *given] for i in (1, 2)], at_once=2)
+        parts = sorted(map(str, (folder / "parts").glob("*.mp4")))
         join = timed([[*LINE, "join", *parts, "--out", str(folder / "joined.mp4")]])
         figures = {
             "motion": motion, "one": one, "parts_on_two": two, "join": join, "load": os.getloadavg()[0],

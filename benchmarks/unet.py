@@ -25,9 +25,9 @@ from torch import Tensor
 from stereotalker_core.convert.assemble import fill, skeleton
 from stereotalker_core.convert.names import motion_from_animatediff, renamed
 from stereotalker_core.convert.renderer import unet_config
+from stereotalker_core.video.networks.guidance import guided
 from stereotalker_core.video.networks.reference import ReferenceNet
 from stereotalker_core.video.networks.unet import SD15, Condition, StereoTalkerUNet
-from stereotalker_core.video.rendering.guidance import guided
 from tests.convert import public_files
 from tests.video.networks import plain_denoiser as plain
 

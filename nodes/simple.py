@@ -13,6 +13,7 @@ from . import host
 from .camera import KEYS, PITCH, YAW, canvas_of, hands_input, shown_to_widget, side_input, size_input
 from .kept import Last, fingerprint
 from .motion import fps_input
+from .options import SEED, widget
 from .portrait import MASK, fit_report, keypoints_in, person_input
 from .shares import advanced, alpha_input, first_input, frames_input, part_of, sound_of, with_alpha
 from .speech import audio_in
@@ -49,9 +50,9 @@ class StereoTalker:
             options = {"default": 0.0, "min": -180.0, "max": 180.0, "step": 0.5, "display": "slider", "tooltip": tip}
             return ("FLOAT", options)
 
-        seed = {"default": 0, "min": 0, "max": 2**64 - 1, "control_after_generate": True, "tooltip": "The performance."}
-        strength = {"default": 1.0, "min": 0.0, "max": 3.0, "step": 0.05, "tooltip": "Size of the gestures."}
-        steps = {"default": 1, "min": 1, "max": 50, "tooltip": "Denoising steps of mode diffusion; 1 is sharpest here."}
+        from ..stereotalker_core.motion.generation.sampling import MotionOptions
+        from ..stereotalker_core.pipeline import Look
+
         origin = "photo: yaw 0 is the portrait's own view; body: yaw 0 sees the front of a body that was turned."
         inputs = {
             "required": {
@@ -60,8 +61,8 @@ class StereoTalker:
                 "yaw": angle(YAW),
                 "orbit": ("BOOLEAN", {"default": False, "tooltip": "Move the camera from yaw to end_yaw."}),
                 "end_yaw": angle("Yaw of the last frame when orbiting."),
-                "seed": ("INT", seed),
-                "steps": ("INT", steps),
+                "seed": widget(MotionOptions, "seed", **SEED),
+                "steps": widget(Look, "steps", "Denoising steps of mode diffusion; 1 is sharpest here."),
                 "size": size_input(),
                 "background": (BACKGROUNDS, {"tooltip": "portrait keeps the background behind the person."}),
             },
@@ -72,7 +73,7 @@ class StereoTalker:
                     "STRING",
                     {"default": "", "multiline": True, "tooltip": "Optional: the words spoken, for clearer gestures."},
                 ),
-                "motion_strength": ("FLOAT", strength),
+                "motion_strength": widget(MotionOptions, "motion_strength", "Size of the gestures."),
                 "person": person_input(),
                 "yaw_origin": (ORIGINS, {"default": ORIGINS[0], "tooltip": origin}),
                 "width": side_input(),

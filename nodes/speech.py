@@ -10,6 +10,7 @@ from pathlib import Path
 from ..stereotalker_core.audio.load import make_audio
 from ..stereotalker_core.records import Motion
 from . import host
+from .options import SEED, widget
 from .shares import advanced
 
 CATEGORY = "Stereo-Talker/motion"
@@ -69,13 +70,9 @@ class SampleMotion:
 
     @classmethod
     def INPUT_TYPES(cls):
-        from ..stereotalker_core.motion.conditioning import EMOTIONS
-        from ..stereotalker_core.motion.generation.sampling import HANDS
+        from ..stereotalker_core.motion.conditioning import EMOTIONS, Style
+        from ..stereotalker_core.motion.generation.sampling import HANDS, MotionOptions
 
-        def number(default, high, tip, step=0.05):
-            return ("FLOAT", {"default": default, "min": 0.0, "max": high, "step": step, "tooltip": tip})
-
-        seed = {"default": 0, "min": 0, "max": 2**64 - 1, "control_after_generate": True, "tooltip": "The performance."}
         transcript = {"default": "", "multiline": True, "tooltip": "Optional: the words spoken, for clearer gestures."}
         timed = 'Optional, instead of one emotion: [{"start": 0, "emotion": "happy", "intensity": 0.8}, ...]'
         emotions = {"default": "", "multiline": True, "tooltip": timed}
@@ -83,18 +80,18 @@ class SampleMotion:
             "required": {
                 "motion_model": ("ST_MOTION_MODEL", {"tooltip": "From Load Motion Model."}),
                 "speech": ("ST_SPEECH", {"tooltip": "From Encode Speech."}),
-                "seed": ("INT", seed),
-                "steps": ("INT", {"default": 8, "min": 1, "max": 100, "tooltip": "Denoising steps a window."}),
-                "prior_strength": number(1.0, 3.0, "How much the language model steers the gestures; 0 = off."),
-                "motion_strength": number(1.0, 3.0, "Size of body, head and hand movements; 1 = as sampled."),
-                "face_strength": number(1.0, 3.0, "Size of lip and face movements; 1 = as sampled."),
+                "seed": widget(MotionOptions, "seed", **SEED),
+                "steps": widget(MotionOptions, "steps"),
+                "prior_strength": widget(MotionOptions, "prior_strength"),
+                "motion_strength": widget(MotionOptions, "motion_strength"),
+                "face_strength": widget(MotionOptions, "face_strength"),
                 "emotion": (list(EMOTIONS), {"tooltip": "Style of the performance."}),
-                "smoothing": number(0.0, 10.0, "Frames of Gaussian smoothing on the body; lips stay sharp.", 0.1),
+                "smoothing": widget(MotionOptions, "smoothing"),
             },
             "optional": {
                 "transcript": ("STRING", transcript),
-                "energy": number(1.0, 2.0, "Size and rate of the gestures: 0.6 calm, 1.4 lively."),
-                "liveliness": number(1.0, 3.0, "How far the head turns and the weight shifts; 0 = only as sampled."),
+                "energy": widget(Style, "energy"),
+                "liveliness": widget(MotionOptions, "liveliness"),
                 "hands": (list(HANDS), {"tooltip": "on: gestures; low: arms half lowered; off: hanging arms."}),
                 "emotions": ("STRING", emotions),
                 "loop": ("BOOLEAN", {"default": False, "tooltip": "The end leads into the beginning."}),

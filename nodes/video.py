@@ -9,6 +9,7 @@ from ..stereotalker_core.records import Cameras, Identity, Motion
 from . import host, shares
 from .camera import hands_input
 from .guides import check_lengths
+from .options import SEED, widget
 
 CATEGORY = "Stereo-Talker/video"
 BACKGROUNDS = ("portrait", "grey", "green", "white", "black")
@@ -35,9 +36,9 @@ def background_of(background: str, image, size: tuple[int, int]):
 
 def sampling_inputs(**more: tuple) -> dict:
     """The inputs that Render Video and Render Video to File share; `more` are required ones after them."""
-    seed = {"default": 0, "min": 0, "max": 2**64 - 1, "control_after_generate": True, "tooltip": "Noise of the U-Net."}
+    from ..stereotalker_core.pipeline import Look
+
     tip = "Denoising steps of mode diffusion; 1 is sharpest with the nano renderer, full-size sets want 20 to 30."
-    steps = {"default": 1, "min": 1, "max": 50, "tooltip": tip}
     return {
         "required": {
             "model": ("MODEL", {"tooltip": "From Load Renderer, Load View-MoE or Load Mask-MoE."}),
@@ -45,8 +46,8 @@ def sampling_inputs(**more: tuple) -> dict:
             "identity": ("ST_IDENTITY", {"tooltip": "From Fit Portrait."}),
             "motion": ("ST_MOTION", {"tooltip": "From Sample Motion."}),
             "cameras": ("ST_CAMERAS", {"tooltip": "From Camera Trajectory."}),
-            "seed": ("INT", seed),
-            "steps": ("INT", steps),
+            "seed": widget(Look, "seed", **SEED),
+            "steps": widget(Look, "steps", tip),
             "background": (BACKGROUNDS, {"tooltip": "portrait keeps the background behind the person."}),
             **more,
         },
@@ -63,8 +64,10 @@ def sampling_inputs(**more: tuple) -> dict:
 
 def face_scale_input() -> tuple:
     """The widget of the face pass."""
+    from ..stereotalker_core.pipeline import Look
+
     tip = "Draws the face once more at so many times the size and blends it in; 1 = no. For full-size sets."
-    return ("INT", {"default": 1, "min": 1, "max": 4, "tooltip": tip})
+    return widget(Look, "face_scale", tip)
 
 
 def mode_input() -> tuple:

@@ -108,10 +108,16 @@ class Live:
         checked = replace(self.view, yaw=yaw, pitch=pitch)
         self.yaw, self.pitch = checked.yaw, checked.pitch
 
-    def frames(self, idle: bool = True) -> list[LiveFrame]:
+    def pace(self) -> int:
+        """How many pictures of the next hop to draw: fewer, the more sound waits, so that the delay stays bounded."""
+        behind = self.waiting * FPS / HOP  # hops
+        return HOP if behind < 2 else (HOP + 1) // 2 if behind < 4 else 1
+
+    def frames(self, idle: bool = True, pictures: int = HOP) -> list[LiveFrame]:
         """The next HOP frames; [] where a whole hop of sound is not there yet and `idle` is False.
 
         idle: fill what is missing with silence; ask for it when the frames shown so far run out.
+        pictures: how many are drawn, 1..HOP; the others repeat the one before. See `pace`.
         """
         with self._lock:
             if len(self._waiting) < HOP * SAMPLES and not idle:
@@ -121,12 +127,12 @@ class Live:
         end = len(heard) - LOOK_AHEAD * SAMPLES
         sound = heard[end - HOP * SAMPLES : end]
         with torch.no_grad():
-            pictures = self._drawn(self._moved(heard))
+            shown = self._drawn(self._moved(heard), pictures)
         if self.interruptions != before:  # while these were drawn: they stay to be seen, and are not heard
             sound, speaking = torch.zeros_like(sound), False
         found = [
             LiveFrame(picture, part, self._number + i, speaking)
-            for i, (picture, part) in enumerate(zip(pictures, sound.split(SAMPLES), strict=True))
+            for i, (picture, part) in enumerate(zip(shown, sound.split(SAMPLES), strict=True))
         ]
         self._number += HOP
         return found
@@ -171,12 +177,14 @@ class Live:
         centre = net.codec.decode_motion(torch.zeros(1, net.codec.width, device=device))
         return apply_controls(net.codec.decode_motion(fresh.to(device)), centre, self._number, self.options).to(device)
 
-    def _drawn(self, motion: Motion) -> Tensor:
-        """Stage 2 as `video.play` has it: the new frames (HOP, 3, H, W), while the camera pans to its yaw."""
+    def _drawn(self, motion: Motion, pictures: int = HOP) -> list[Tensor]:
+        """Stage 2 as `video.play` has it: the new frames, HOP of (3, H, W), while the camera pans to its yaw."""
         models, renderer = self.models, self.models.renderer
         cameras = orbit(self._framing, HOP + 1, self._shown_yaw, self.yaw, self.pitch, self._size)[1:]
         self._shown_yaw = self.yaw
-        cameras = cameras.to(renderer.device)
+        owner = [i * pictures // HOP for i in range(HOP)]
+        drawn_frames = [owner.index(n) for n in range(pictures)]
+        motion, cameras = motion[drawn_frames], cameras[drawn_frames].to(renderer.device)
         if self._plate is None:
             self._plate = background_plate(self.identity, cameras, continued=True)
             self._skin = skin_of(models.body, self.identity, cameras, self._plate)
@@ -186,7 +194,8 @@ class Live:
         frames = renderer.restore(guides, guide)
         drawn = isinstance(self.settings.background, str)
         plate = self._plate[None] if drawn else resolve_background(self.settings.background, self.identity, cameras)
-        return composite(frames, alpha, plate.to(frames), drawn).cpu()
+        shown = list(composite(frames, alpha, plate.to(frames), drawn).cpu())
+        return [shown[n] for n in owner]
 
 
 def stream(live: Live, blocks: Iterable[Tensor | None]) -> Iterator[LiveFrame]:
@@ -205,7 +214,7 @@ def stream(live: Live, blocks: Iterable[Tensor | None]) -> Iterator[LiveFrame]:
         due += passed
         while due >= hop:
             due -= hop
-            yield from live.frames()
+            yield from live.frames(pictures=live.pace())
     rest = live.waiting * SAMPLE_RATE + due + LOOK_AHEAD * SAMPLES
     for _ in range(-(-int(rest) // hop)):
         yield from live.frames()

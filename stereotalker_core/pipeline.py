@@ -18,6 +18,7 @@ from .body.model import HalfBody
 from .camera.gestures import HANDS, staged, widened
 from .camera.trajectories import MODES, ORIGINS, framing_for, keyframes, orbit
 from .motion.generation.sampling import LaterMotionModels, MotionModels, MotionOptions, sample_motion
+from .options import check_limits, option
 from .perception.keypoints import HELP, Keypoints
 from .perception.networks import Perception, load_perception
 from .records import Audio, Cameras, Identity, Motion
@@ -163,22 +164,21 @@ class Look:
     None, the renderer's own.
     """
 
-    steps: int = 1
-    seed: int = 0
+    steps: int = option(
+        1, 1, 1000, "Denoising steps of mode diffusion; 1 is sharpest with the nano renderer.", widget=(1, 50)
+    )
+    seed: int = option(0, 0, 2**64 - 1, "Noise of the U-Net.")
     background: str | tuple[float, float, float] | Tensor = "portrait"
     predicted_mask: bool = True
-    face_scale: int = 1
+    face_scale: int = option(
+        1, 1, LARGEST_SCALE, "Draws the face once more at so many times the size and blends it in; 1 = no."
+    )
     mode: str | None = None
 
     def __post_init__(self) -> None:
         if self.mode is not None:
             checked_mode(self.mode)
-        if not 1 <= self.face_scale <= LARGEST_SCALE:
-            raise ValueError(f"face_scale must be 1 (no face pass) to {LARGEST_SCALE}, got {self.face_scale}")
-        if not 1 <= self.steps <= 1000:
-            raise ValueError(f"steps must be 1..1000, got {self.steps}")
-        if not 0 <= self.seed < 2**64:
-            raise ValueError(f"seed must be 0..2**64 - 1, got {self.seed}")
+        check_limits(self)
 
 
 class _Heard(logging.Handler):

@@ -19,18 +19,20 @@ MOST_MODULES = 14  # side by side in a folder
 
 # Rooms of the core from the ground up: a folder (its own files, not its sub-folders) or a file beside the folders.
 # A module may import modules of its own room and of the rooms in its row; rows name rooms that stand above them here.
-_GROUND = ["shapes", "config", "precision", "pickled", "checkpoint", "geometry", "records"]
+_GROUND = ["shapes", "config", "options", "precision", "pickled", "checkpoint", "geometry", "records"]
 _BODY = [*_GROUND, "pixels", "image", "body", "body.texture"]
 _STAGE_1 = [*_BODY, "perception", "body.fitting", "camera", "audio", "motion", "motion.networks", "motion.generation"]
 _STAGE_1_AND_FILES = [*_STAGE_1, "motion.files", "face"]
 _VIDEO = ["video.guides", "video.networks", "video.rendering", "video.writing"]
 _ALL_STAGES = [*_STAGE_1_AND_FILES, *_VIDEO]
-_SYNTHETIC = [f"synthetic.{room}" for room in ("sound", "speech", "movement", "people", "data")] + ["synthetic"]
+_ROOMS = ("sound", "speech", "movement", "people", "studio", "data")
+_SYNTHETIC = [f"synthetic.{room}" for room in _ROOMS] + ["synthetic"]
 _TRAINING = ["training", *(f"training.{room}" for room in ("speech", "motion", "face", "video", "clips"))]
 _EVALUATION = ["evaluation", *(f"evaluation.{room}" for room in ("motion", "face", "video", "photos"))]
 ALLOWED = {
     "shapes": [],
     "config": [],
+    "options": [],
     "precision": [],
     "pickled": [],
     "checkpoint": ["config"],
@@ -61,6 +63,7 @@ ALLOWED = {
     "synthetic.speech": [*_GROUND, "audio"],
     "synthetic.movement": [*_STAGE_1_AND_FILES, "synthetic.speech"],
     "synthetic.people": [*_STAGE_1_AND_FILES, "synthetic.movement"],
+    "synthetic.studio": [*_STAGE_1_AND_FILES, "synthetic.movement", "synthetic.people"],
     "synthetic.data": [*_STAGE_1_AND_FILES, "video.guides", "synthetic.movement", "synthetic.people"],
     "training": [*_GROUND, "body", "video.networks"],
     "training.speech": [*_GROUND, "audio", "synthetic.sound", "synthetic.speech", "training"],

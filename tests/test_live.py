@@ -78,9 +78,9 @@ def test_what_is_drawn_during_an_interruption_is_not_heard(live, monkeypatch):
     live.frames()
     drawn = live._drawn
 
-    def interrupted(motion):
+    def interrupted(motion, pictures):
         live.interrupt()
-        return drawn(motion)
+        return drawn(motion, pictures)
 
     monkeypatch.setattr(live, "_drawn", interrupted)
     assert not any(f.sound.any() or f.speaking for f in live.frames())
@@ -98,6 +98,18 @@ def test_speech_that_begins_within_an_idle_hop_has_no_hole(live):
     heard = torch.cat([f.sound for f in found])
     first = int(heard.nonzero()[0])
     assert torch.allclose(heard[first : first + len(sound) - 1], sound[1:])
+
+
+def test_fewer_pictures_where_sound_waits(live):
+    """The sound stays whole, the pictures repeat; without a queue all are drawn."""
+    assert live.pace() == HOP
+    live.push(speech(2.0))
+    assert live.pace() == 1
+    found = live.frames(pictures=live.pace())
+    assert len(found) == HOP and all(f.picture is found[0].picture for f in found)
+    found = live.frames(pictures=3)
+    assert [f.picture is g.picture for f, g in zip(found, found[1:], strict=False)] == [True, False, True, False]
+    assert found[0].sound.any() and len(torch.cat([f.sound for f in found])) == HOP * SAMPLES
 
 
 def test_memory_is_bounded(live):

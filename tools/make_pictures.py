@@ -1,6 +1,8 @@
 """Draw the icon and the banner, and turn a rendered demo into the README's animated picture.
 
 python -m stereotalker_core demo --out out/demo.mp4
+(the pictures of today: `talk` with the portrait of `synthetic.studio.portraits.example_portrait("mira", 512)`, named
+demo_portrait.png beside the video, and `--orbit=-40:40 --frames 0:64`; here --back --seconds 6)
 python tools/make_pictures.py --video out/demo.mp4      # writes docs/images/{icon,banner}.png and demo.webp
 """
 
@@ -107,12 +109,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--video", type=Path, required=True, help="what `demo` wrote; its portrait lies beside it")
     parser.add_argument("--seconds", type=float, default=8.0, help="length of the animated picture")
+    parser.add_argument("--back", action="store_true", help="play it there and back, for a loop without a jump")
     args = parser.parse_args()
     frames, rate = read_video(args.video)
     portrait = Image.open(args.video.with_name(f"{args.video.stem}_portrait.png"))
     OUT.mkdir(parents=True, exist_ok=True)
     make_icon().save(OUT / "icon.png", optimize=True)
     make_banner([frames[i * (len(frames) - 1) // 3] for i in range(4)]).save(OUT / "banner.png", optimize=True)
+    frames += frames[-2::-1] if args.back else []
     make_animation(portrait, frames, rate, OUT / "demo.webp", args.seconds)
 
 

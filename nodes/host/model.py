@@ -40,7 +40,7 @@ class Sampling:
 
     def windows(self, longest: int = 32):
         """ContextWindows no longer than the motion modules reach; ValueError for an overlap that does not fit."""
-        from ...stereotalker_core.video.rendering.contexts import ContextWindows
+        from ...stereotalker_core.video.networks.contexts import ContextWindows
 
         return ContextWindows(min(self.length, longest), self.overlap, self.closed)
 

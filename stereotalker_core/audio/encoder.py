@@ -25,6 +25,9 @@ CHUNK = 1000  # encoder frames computed at a time (20 s), beside the context on 
 class LogMel(nn.Module):
     """(B, S) at 16 kHz -> (B, bins, S / 160) log mel energies; frame j is centred on sample 160 j + 80."""
 
+    taper: Tensor
+    filters: Tensor
+
     def __init__(self, bins: int, window: int = 400) -> None:
         super().__init__()
         self.bins, self.window, self.step, self.size = bins, window, HOP // 2, 512

@@ -23,6 +23,8 @@ State = tuple[Tensor, Tensor]
 class VoiceDetector(nn.Module):
     """(N, 640) windows of samples -> (N,) probability that somebody speaks in each."""
 
+    taper: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         widths, strides = ((129, 128), (128, 64), (64, 64), (64, 128)), (1, 2, 2, 1)

@@ -29,7 +29,6 @@ TRAINERS = {
     "mask": "training.video.mask",
     "renderer": "training.video.renderer",
     "experts": "training.video.experts",
-    "head-experts": "training.video.head_experts",
     "decoder": "training.video.decoder",
     "bake": "training.video.bake",
     "export": "training.video.export",

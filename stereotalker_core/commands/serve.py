@@ -14,6 +14,7 @@ import secrets
 import struct
 import sys
 import time
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
@@ -131,6 +132,16 @@ def make_app(models: Models, identity: Identity, view: View, token: str | None =
     return app
 
 
+def _jpeg(picture) -> bytes:
+    """(3, H, W) in [-1, 1] as a JPEG file."""
+    from PIL import Image
+
+    pixels = ((picture.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    file = BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=88)
+    return file.getvalue()
+
+
 def _same_origin(socket) -> bool:
     """A browser says which site opened the connection: only this one's page may. Other programs say nothing."""
     origin = socket.headers.get("origin")
@@ -142,7 +153,7 @@ class Client:
 
     def __init__(self, socket, live: Live, thread: ThreadPoolExecutor):
         self.socket, self.live, self.thread = socket, live, thread
-        self.stamps: list[tuple[float, int]] = []  # (seconds of sound pushed before, stamp) of recent blocks
+        self.stamps: deque[tuple[float, int]] = deque(maxlen=4000)  # (seconds of sound before, stamp) of recent blocks
         self.pushed, self.messages, self.since = 0.0, 0, time.monotonic()
         self.closed = False
 
@@ -180,7 +191,7 @@ class Client:
                 raise ValueError(f"a block of sound has a stamp of 4 bytes and up to {SAMPLE_RATE} samples of 16 bits")
             samples = torch.frombuffer(bytearray(data[4:]), dtype=torch.int16).float() / 32768
             self.live.push(samples)
-            self.stamps = [*self.stamps[-500:], (self.pushed, struct.unpack(">I", data[:4])[0])]
+            self.stamps.append((self.pushed, struct.unpack(">I", data[:4])[0]))
             self.pushed += len(samples) / SAMPLE_RATE
             return
         if text is None or len(text) > 1000:
@@ -214,19 +225,19 @@ class Client:
                 await self.socket.send_bytes(packed)
 
     def _encoded(self, idle: bool) -> list[bytes]:
-        return [self._packed(frame) for frame in self.live.frames(idle)]
+        frames, last, pictures = self.live.frames(idle, self.live.pace()), None, []
+        for frame in frames:
+            if frame.picture is not last:
+                last, encoded = frame.picture, _jpeg(frame.picture)
+            pictures.append(encoded)
+        return [self._packed(*pair) for pair in zip(frames, pictures, strict=True)]
 
-    def _packed(self, frame: LiveFrame) -> bytes:
+    def _packed(self, frame: LiveFrame, picture: bytes) -> bytes:
         """Stamp of the sound that the frame answers, its length, the sound where there is some, the picture."""
-        from PIL import Image
-
-        pixels = ((frame.picture.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).numpy()
-        picture = BytesIO()
-        Image.fromarray(pixels).save(picture, "JPEG", quality=88)
         sound = (frame.sound * 32767).short().numpy().tobytes() if frame.speaking else b""
         spoken = self.pushed - self.live.waiting - (HOP + LOOK_AHEAD) * SAMPLES / SAMPLE_RATE
-        stamp = next((stamp for at, stamp in reversed(self.stamps) if at <= max(0.0, spoken)), 0)
-        return struct.pack(">II", stamp, len(sound)) + sound + picture.getvalue()
+        stamp = next((stamp for at, stamp in reversed(tuple(self.stamps)) if at <= max(0.0, spoken)), 0)
+        return struct.pack(">II", stamp, len(sound)) + sound + picture
 
     async def _refuse(self, text: str) -> None:
         try:

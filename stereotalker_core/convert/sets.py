@@ -8,13 +8,13 @@ from typing import Any
 import torch
 
 from .. import checkpoint
+from ..video.networks.contexts import ContextWindows
 from ..video.networks.experts import Experts, MaskExperts, ViewExperts
 from ..video.networks.image_encoder import ImageEncoder
 from ..video.networks.mask import MaskPredictor
 from ..video.networks.public_autoencoder import PublicAutoencoder
 from ..video.networks.reference import ReferenceNet
 from ..video.networks.unet import StereoTalkerUNet
-from ..video.rendering.contexts import ContextWindows
 from ..video.rendering.public import PublicRenderer
 from .assemble import save_model
 from .encoders import load_autoencoder, load_image_encoder

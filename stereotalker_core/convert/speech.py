@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -113,6 +114,7 @@ def _single_file(path: Path, tensors: dict[str, Tensor]):
     cls = HubertConfig if prefix == "hubert." else Wav2Vec2Config if distances is None else WavLMConfig
     places = [v for k, v in bare.items() if k.startswith("encoder.pos_conv_embed.conv.") and v.ndim == 3]
     kernel = max(places, key=torch.Tensor.numel)  # beside it lies its norm, (1, 1, K)
+    more: dict[str, Any] = {} if distances is None else {"num_buckets": distances.shape[0]}
     return bare, cls(
         hidden_size=width,
         num_hidden_layers=_count(bare, "encoder.layers.{}.feed_forward.intermediate_dense.weight"),
@@ -124,7 +126,7 @@ def _single_file(path: Path, tensors: dict[str, Tensor]):
         do_stable_layer_norm=layer_norm,
         num_conv_pos_embeddings=kernel.shape[2],
         num_conv_pos_embedding_groups=width // kernel.shape[1],
-        **({} if distances is None else {"num_buckets": distances.shape[0]}),
+        **more,
     )
 
 

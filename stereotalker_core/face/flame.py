@@ -31,6 +31,14 @@ _JAW = 2  # joints: global, neck, jaw, left eye, right eye
 class Flame(nn.Module):
     """template (V, 3), blend (V, 3, 400), correctives (V, 3, 36), regressor (J, V), skin (V, J), parent (J,)."""
 
+    template: Tensor
+    blend: Tensor
+    correctives: Tensor
+    regressor: Tensor
+    skin: Tensor
+    parent: Tensor
+    triangles: Tensor
+
     def __init__(
         self, template: Tensor, blend: Tensor, correctives: Tensor, regressor: Tensor, skin: Tensor, parent: Tensor,
         triangles: Tensor,
@@ -173,7 +181,7 @@ def read_flame_pickle(path: str | Path) -> Flame:
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line of this module."""
-    parser = argparse.ArgumentParser(prog="face.flame", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="face.flame", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("pickle", type=Path, help="generic_model.pkl of FLAME 2020")
     parser.add_argument("out", type=Path, help=".safetensors")
     options = parser.parse_args(arguments)

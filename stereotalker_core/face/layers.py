@@ -14,6 +14,8 @@ NORMS = ("clip", "frame")
 class PositionTable(nn.Module):
     """Adds the sine and cosine table to (B, T, C), then dropout; it holds no weights, `pe` is computed."""
 
+    pe: Tensor
+
     def __init__(self, width: int, dropout: float = 0.1) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout)

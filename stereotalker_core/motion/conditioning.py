@@ -9,6 +9,7 @@ from torch import Tensor
 from ..audio.level import Levelled
 from ..audio.phones import PHONES
 from ..audio.spool import SpooledWaveform
+from ..options import check_limits, option
 from ..records import SpeechFeatures
 from ..shapes import FPS, SAMPLE_RATE, dims, frame_count
 
@@ -29,17 +30,14 @@ class Style:
     """
 
     emotion: str = "neutral"
-    intensity: float = 1.0
-    energy: float = 1.0
-    handedness: float = 0.0
+    intensity: float = option(1.0, 0, 1, "Of the emotion.")
+    energy: float = option(1.0, 0, 2, "Size and rate of the gestures: 0.6 calm, 1.4 lively.", step=0.05)
+    handedness: float = option(0.0, -1, 1)
 
     def __post_init__(self) -> None:
         if self.emotion not in EMOTIONS:
             raise ValueError(f"emotion {self.emotion!r} is unknown; use one of {', '.join(EMOTIONS)}")
-        for name, low, high in (("intensity", 0, 1), ("energy", 0, 2), ("handedness", -1, 1)):
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise ValueError(f"{name} must be {low}..{high}, got {value}")
+        check_limits(self)
 
     def vector(self) -> Tensor:
         """(10,): the emotion's intensity in its slot, then energy and handedness; zeros are neutral."""

@@ -6,7 +6,7 @@ import torch
 
 from stereotalker_core.audio import voice as module
 from stereotalker_core.audio.activity import voice_activity
-from stereotalker_core.audio.encoder import SpeechEncoder, unspoken
+from stereotalker_core.audio.encoder import unspoken
 from stereotalker_core.audio.load import load_audio
 from stereotalker_core.audio.phones import PHONE_INDEX
 from stereotalker_core.audio.pretrained import load_speech_encoder

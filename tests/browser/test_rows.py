@@ -17,7 +17,7 @@ PERSON = (
 CHINESE = 'canvas[aria-label="相机偏航角"]'
 
 
-def test_sockets_have_their_colours_after_a_palette_was_loaded(tab, renderer):
+def test_sockets_have_their_colours_after_a_palette_was_loaded(tab, renderer):  # noqa: F811
     for palette in ("light", "dark"):
         tab.evaluate("id => app.extensionManager.setting.set('Comfy.ColorPalette', id)", palette)
         tab.page.wait_for_timeout(1000)
@@ -30,7 +30,7 @@ def test_sockets_have_their_colours_after_a_palette_was_loaded(tab, renderer):
 
 
 @pytest.mark.parametrize("kind", [CAMERA, SIMPLE])
-def test_the_picture_stands_first_and_values_are_saved_without_it(tab, renderer, kind):
+def test_the_picture_stands_first_and_values_are_saved_without_it(tab, renderer, kind):  # noqa: F811
     tab.place(kind)
     tab.set_widget(kind, "yaw", 25.0)
     names = tab.evaluate("() => app.graph._nodes[0].widgets.map((one) => one.name)")
@@ -44,7 +44,7 @@ def test_the_picture_stands_first_and_values_are_saved_without_it(tab, renderer,
     assert tab.errors == []
 
 
-def test_a_run_says_the_quality_and_the_person_stays_after_a_reload(tab, renderer, request):
+def test_a_run_says_the_quality_and_the_person_stays_after_a_reload(tab, renderer, request):  # noqa: F811
     tab.open_template(GRAPH)
     tab.set_widget("StereoTalkerExampleInputs", "seconds", 0.6)
     tab.set_widget("StereoTalkerExampleInputs", "size", 256)
@@ -65,7 +65,7 @@ def test_a_run_says_the_quality_and_the_person_stays_after_a_reload(tab, rendere
     assert tab.errors == []
 
 
-def test_the_picture_drags_inside_a_blueprint(tab, renderer, request):
+def test_the_picture_drags_inside_a_blueprint(tab, renderer, request):  # noqa: F811
     graph = json.loads((ROOT / "subgraphs" / "stereotalker_talk.json").read_text())
     tab.evaluate("async (graph) => { await app.loadGraphData(graph); }", graph)
     tab.page.wait_for_timeout(1000)
@@ -92,7 +92,7 @@ def test_the_picture_drags_inside_a_blueprint(tab, renderer, request):
     assert [error for error in tab.errors if "GraphView" not in error] == []  # 1.27 complains of its own subgraph view
 
 
-def test_a_file_can_be_brought_along(tab, renderer, tmp_path):
+def test_a_file_can_be_brought_along(tab, renderer, tmp_path):  # noqa: F811
     file = tmp_path / f"motion_{renderer}.bvh"
     file.write_text("HIERARCHY\n")
     tab.place_plain("StereoTalkerLoadMotion")
@@ -103,7 +103,7 @@ def test_a_file_can_be_brought_along(tab, renderer, tmp_path):
     assert tab.errors == []
 
 
-def test_chinese(tab, renderer, request):
+def test_chinese(tab, renderer, request):  # noqa: F811
     tab.evaluate("() => app.extensionManager.setting.set('Comfy.Locale', 'zh')")
     try:
         tab.reload()

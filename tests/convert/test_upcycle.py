@@ -82,15 +82,6 @@ def test_merged_at_a_camera_equals_the_experts(unet, tmp_path):
     assert again.config.merged == 24 and torch.equal(run(again, cond), run(merged, cond))
 
 
-def test_experts_beside_the_last_convolution_merge_into_its_middle_tap(unet):
-    view, cond = randomise(ViewExperts.for_head(unet, rank=3)), condition()
-    expected = run(unet, cond.with_experts((view, 0.7)))
-    merged = merge_view_experts(unet, view, 25.0, 0.7)
-    assert merged.config == unet.config
-    assert float((run(merged, cond) - expected).norm() / expected.norm()) < 1e-5
-    assert float((run(unet, cond) - expected).norm() / expected.norm()) > 1e-3
-
-
 def test_files(source, unet, tmp_path):
     written = save_experts(source, tmp_path / "experts", rank=2)
     assert [p.name for p in written] == ["view_experts.safetensors", "mask_experts.safetensors"]

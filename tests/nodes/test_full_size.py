@@ -161,8 +161,8 @@ def test_ksampler_equals_the_guided_sampler(renderer, sockets):
         clip.guide.float() / 255, portrait.tokens, clip.yaw, reference=portrait.reference,
         regions=clip.regions.float(), clip_length=FRAMES,
     )  # fmt: skip
-    windows = core("video.rendering.contexts").ContextWindows(4, 1)
-    expected = core("video.rendering.guidance").sample_guided(unet, noise, cond, steps=4, scale=3.5, windows=windows)
+    windows = core("video.networks.contexts").ContextWindows(4, 1)
+    expected = core("video.networks.guidance").sample_guided(unet, noise, cond, steps=4, scale=3.5, windows=windows)
     (latents,) = call(
         "KSampler", model=model, seed=3, steps=4, cfg=3.5, sampler_name="euler", scheduler="simple",
         positive=told[0], negative=told[1], latent_image=told[2], denoise=1.0,

@@ -1,4 +1,4 @@
-"""The documented command on several machines: torchrun starts 2 and 4 processes (gloo), one is killed, the rest is done."""
+"""The documented command on several machines: torchrun starts 2 and 4 processes (gloo), one is killed."""
 
 import json
 import os
@@ -81,7 +81,7 @@ def test_a_run_of_four_that_lost_a_process_goes_on_with_two(clips, two, tmp_path
 
 def kill_one_of(launcher: int) -> int | None:
     """SIGKILL for the last child of a process -> its number."""
-    children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
+    children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text(encoding="utf-8").split()
     if not children:
         return None
     os.kill(int(children[-1]), signal.SIGKILL)

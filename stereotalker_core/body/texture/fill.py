@@ -10,7 +10,7 @@ from ...pixels.inpaint_places import push_pull
 from ..model import HalfBody
 from .fill_back import back_colours
 from .fill_hair import hair_colours
-from .fill_limbs import cloth_colour, limb_colours, skin_like
+from .fill_limbs import Arms, cloth_colour, limb_colours, skin_like
 from .hand_marks import marked
 from .texels import Lifter
 
@@ -42,6 +42,7 @@ def registered_priors(
     confidence: Tensor,
     skin: Tensor,
     draw: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None,
+    arms: Arms | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Give holes the colour of what is most like them, weakly, and unseen eyes and mouths a template in this light.
 
@@ -53,12 +54,13 @@ def registered_priors(
     confidence: (N,) of them.
     skin: (3,) of the face.
     draw: colours (N, 3) of the holes -> better ones (N, 3) and their confidence (N,), 0 where there are none.
+    arms: sleeves and skin as they were seen, where they are known.
 
     Returns filled and confidence anew. For surface that lies where the photograph shows it, to a pixel.
     """
     known = (lifter, n_vertices, filled, confidence, _materials(lifter, colour, photo, skin))
     prior = _alike(*known, lifter.likeness_cut, lifter.ears)  # ears are redder than skin
-    limbs, known = limb_colours(lifter, colour, photo, skin)
+    limbs, known = limb_colours(lifter, colour, photo, skin, arms)
     prior = torch.where(known[:, None], limbs, prior)
     hands = lifter.hands.nonzero().squeeze(1)
     prior = prior.index_copy(0, hands, marked(prior[hands], lifter.hand_tint[hands], lifter.palm[hands]))

@@ -49,41 +49,58 @@ class Arms(NamedTuple):
     end: int
 
 
-def seen_arms(lifter: Lifter, colour: Tensor, photo: Tensor, skin: Tensor) -> Arms:
-    """Sleeves and skin of both arms; arguments as in `limb_colours`."""
+def seen_arms(lifter: Lifter, colour: Tensor, photo: Tensor, skin: Tensor, trunk: Tensor | None = None) -> Arms:
+    """Sleeves and skin of both arms; arguments as in `limb_colours`.
+
+    trunk: (N,) bool, texels that the picture shows beside the trunk; None takes those that look at it in the A pose.
+    """
+    trunk = ~lifter.outer if trunk is None else trunk
     hands = {side: _median(colour, photo, lifter.hands & (lifter.left == side)) for side in (True, False)}
     own = {side: hands[side] if hands[side] is not None else hands[not side] for side in (True, False)}
     bare = {side: skin if own[side] is None else own[side] for side in (True, False)}
-    seen = {side: _arm(lifter, colour, photo, side, bare[side]) for side in (True, False)}
+    seen = {side: _arm(lifter, colour, photo, side, bare[side], trunk) for side in (True, False)}
     end = _sleeve_end([arm for arm in seen.values() if arm is not None], any(h is not None for h in hands.values()))
     return Arms(seen, bare, end)
 
 
-def clothes_on_bare_arms(lifter: Lifter, arms: Arms, colour: Tensor) -> Tensor:
-    """(N,) bool: texels of bare forearms whose colour (N, 3) is that of the sleeves: they show the trunk behind."""
+def clothes_on_bare_arms(lifter: Lifter, arms: Arms, colour: Tensor, trunk: Tensor) -> Tensor:
+    """(N,) bool: texels of bare forearms that show the trunk behind.
+
+    lifter: the texels (N,).
+    arms: from `seen_arms`.
+    colour: (N, 3) that the photograph shows; that of the sleeves is the trunk's, too.
+    trunk: (N,) bool, texels that it shows beside the trunk.
+    """
     found = torch.zeros_like(lifter.hands)
     for side, arm in arms.seen.items():
         if arm is None or not bool(arm.naked.any()):
             continue
         beyond = _bin(lifter.along) > arms.end + _SURELY
-        at = (lifter.limbs & ~lifter.hands & (lifter.left == side) & beyond).nonzero().squeeze(1)
+        at = (lifter.limbs & ~lifter.hands & (lifter.left == side) & beyond & trunk).nonzero().squeeze(1)
         here = colour.index_select(0, at)
         found[at] = unlike(here, arm.sleeve) < unlike(here, arms.bare[side])
     return found
 
 
-def limb_colours(lifter: Lifter, colour: Tensor, photo: Tensor, skin: Tensor) -> tuple[Tensor, Tensor]:
+def limb_colours(
+    lifter: Lifter,
+    colour: Tensor,
+    photo: Tensor,
+    skin: Tensor,
+    arms: Arms | None = None,
+) -> tuple[Tensor, Tensor]:
     """Colours for the unseen texels of arms and hands.
 
     lifter: the texels (N,).
     colour: (N, 3) in [-1, 1] of the photograph.
     photo: (N,) in [0, 1], how far that colour is the texel's own.
     skin: (3,) of the face, for hands that were not seen.
+    arms: what was seen of them; None looks.
 
     Returns colours (N, 3) and whether they hold (N,) bool; false where nothing of the limb was seen.
     """
     out, known = torch.zeros_like(colour), torch.zeros_like(lifter.hands)
-    seen, bare, end = seen_arms(lifter, colour, photo, skin)
+    seen, bare, end = arms or seen_arms(lifter, colour, photo, skin)
     profiles = {side: None if arm is None else _profile(arm, bare[side], end) for side, arm in seen.items()}
     sleeve = outer_clothes(lifter, colour, photo)
     for side in (True, False):
@@ -152,7 +169,14 @@ def _median(colour: Tensor, photo: Tensor, where: Tensor) -> Tensor | None:
     return seen.median(0).values if len(seen) >= _FEW else None
 
 
-def _arm(lifter: Lifter, colour: Tensor, photo: Tensor, left: bool, skin: Tensor) -> _Arm | None:
+def _arm(
+    lifter: Lifter,
+    colour: Tensor,
+    photo: Tensor,
+    left: bool,
+    skin: Tensor,
+    trunk: Tensor,
+) -> _Arm | None:
     """What was seen of an arm, without background beside it and shadow; None where that is too little."""
     arm = (lifter.limbs & ~lifter.hands & (lifter.left == left) & (photo > _GLIMPSED)).nonzero().squeeze(1)
     if len(arm) < _FEW:
@@ -163,7 +187,7 @@ def _arm(lifter: Lifter, colour: Tensor, photo: Tensor, left: bool, skin: Tensor
     to_skin, to_sleeve = unlike(seen, skin), unlike(seen, sleeve)
     likely = torch.minimum(to_skin, to_sleeve) < _EITHER
     naked = (to_skin < to_sleeve) & bool(unlike(sleeve[None], skin) > _ANOTHER)
-    sure = naked | lifter.outer[arm] | upper  # what looks inwards and has the sleeve's colour may be the trunk
+    sure = naked | ~trunk[arm] | upper  # what has the sleeve's colour beside the trunk may be the trunk
     return _Arm(bins[likely], seen[likely], naked[likely], sure[likely], sleeve)
 
 

@@ -102,9 +102,12 @@ def _lift(body: HalfBody, lifter: Lifter, view: PortraitView) -> tuple[Tensor, T
         cloth = cloth_colour(lifter, colour, photo, beside)
         photo = photo * ~bare_arms_on_clothes(lifter, colour, cloth, skin, beside)
         seen_there = seen_there * ~bare_arms_on_clothes(lifter, mirrored, cloth, skin, beside_there)
-        arms = seen_arms(lifter, colour, photo, skin)
-        photo = photo * ~clothes_on_bare_arms(lifter, arms, colour)
-        seen_there = seen_there * ~clothes_on_bare_arms(lifter, arms, mirrored)
+        trunk, trunk_there = (
+            view.beside_trunk(corners, lifter.weight, lifter.limbs) for corners in (lifter.corners, there)
+        )
+        arms = seen_arms(lifter, colour, photo, skin, trunk)
+        photo = photo * ~clothes_on_bare_arms(lifter, arms, colour, trunk)
+        seen_there = seen_there * ~clothes_on_bare_arms(lifter, arms, mirrored, trunk_there)
         seen_there = seen_there * ~(lifter.dressed & view.outside(lifter.corners, lifter.weight))
         mirrored = levelled(lifter, colour, mirrored, photo * seen_there * ~lifter.templated)
     other = seen_there * (1 - photo) * (trust.hands | ~lifter.hands) * (lids == 0) * ~lifter.templated
@@ -122,7 +125,7 @@ def _lift(body: HalfBody, lifter: Lifter, view: PortraitView) -> tuple[Tensor, T
         return to_atlas(lifter, *plain_priors(*known), photo)
     picture = cloth_of(view, lifter, cloth, skin)
     draw = None if picture is None else partial(drawn_clothes, view, lifter, picture)
-    atlas, visibility = to_atlas(lifter, *registered_priors(*known, draw), photo)
+    atlas, visibility = to_atlas(lifter, *registered_priors(*known, draw, arms), photo)
     crisp = torch.zeros_like(visibility).flatten().index_copy(0, lifter.texel, lifter.dressed.to(visibility))
     crisp = torch.maximum(visibility, crisp.view_as(visibility))  # drawn clothes are looked up twice, too
     fineness = view.fineness * min(1.0, LARGEST_SIDE / max(view.rows, view.columns))

@@ -24,6 +24,7 @@ _LIMB_RAMP = (0.05, 0.35)  # both on arms and hands, whose depth nobody knows we
 # m around hands in which nothing else shows itself: registered, located only, not located
 _EXACT_MARGIN, _HAND_MARGIN, _HAND_DOUBT = 0.010, 0.005, 0.03
 _ARM_BREADTH = 0.08  # m beside an arm in which its skin may be taken for the trunk
+_TRUNK_BREADTH = 0.03  # m beside the trunk in which an arm may show the trunk behind it
 _UPPER_ARM_BREADTH = 0.03  # the same beside an upper arm, which the outline holds
 _NEAR, _EXACT_NEAR = 0.010, 0.004  # m behind the nearest surface that still count as it; where registered
 _DEPTH_EDGE, _EXACT_EDGE = 0.04, 0.02  # m between neighbouring pixels; where registered
@@ -104,6 +105,7 @@ class PortraitView:
         self.forearms = self._near(body, fragments, ("hand.L", "hand.R"), _ARM_BREADTH, _fore(body))[0, 0]
         upper = self._near(body, fragments, ("arm.L", "arm.R"), _UPPER_ARM_BREADTH)[0, 0]
         self.limbs = torch.maximum(self.forearms, upper)
+        self.trunk = self._near(body, fragments, ("torso", "hips"), _TRUNK_BREADTH)[0, 0]
         trusted = inside * (spread < (_EXACT_EDGE if trust.registered else _DEPTH_EDGE))
         parts = torch.where(depth > 0, body.triangle_part[fragments.triangle[0].clamp_min(0)].to(z), -2)[None, None]
         self.maps = torch.cat([z, trusted, clear, parts], 1)[0]  # depth; trusted; no hand near; part in front
@@ -143,15 +145,22 @@ class PortraitView:
         where: (N,) bool, the points that are asked for; false at others.
         shoulders: (N,) bool, points above the armpits, which an upper arm does not hide: near a forearm or a hand only.
         """
+        return self._marked(self.limbs, corners, weight, where & ~shoulders) | self._marked(
+            self.forearms, corners, weight, where & shoulders
+        )
+
+    def beside_trunk(self, corners: Tensor, weight: Tensor, where: Tensor) -> Tensor:
+        """(N,) bool: the same of points that the picture shows near the trunk."""
+        return self._marked(self.trunk, corners, weight, where)
+
+    def _marked(self, marks: Tensor, corners: Tensor, weight: Tensor, where: Tensor) -> Tensor:
+        """(N,) bool: points among `where` (N,) bool whose pixel is marked in (H, W)."""
         out, where = torch.zeros_like(where), where.nonzero().squeeze(1)
         corners, weight = corners.index_select(0, where), weight.index_select(0, where)
         value = sum(self.vertex.index_select(0, corners[:, i]) * weight[:, i : i + 1] for i in range(3))
         pixel = value[:, :2] / value[:, 2:3].clamp_min(1e-6) * self.focal + self.centre
         cell = pixel.long().clamp_min(0).minimum(pixel.new_tensor([self.columns - 1, self.rows - 1]).long())
-        near = torch.where(
-            shoulders.index_select(0, where), *(m[cell[:, 1], cell[:, 0]] > 0.5 for m in (self.forearms, self.limbs))
-        )
-        return out.index_copy(0, where, near)
+        return out.index_copy(0, where, marks[cell[:, 1], cell[:, 0]] > 0.5)
 
     def place(self, corners: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Pixels (N, 2) of surface points, the cosine (N,) to the camera, and normals (N, 3) in world axes."""

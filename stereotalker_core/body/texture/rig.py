@@ -79,6 +79,30 @@ class Rig(nn.Module):
     opposite, mirror (P,): the covered pixel behind, and that of the mirrored place, with opposite_there, mirror_there.
     """
 
+    pixel: Tensor
+    owner: Tensor
+    count: Tensor
+    grid: Tensor
+    uv: Tensor
+    corners: Tensor
+    weight: Tensor
+    texel: Tensor
+    position: Tensor
+    normal: Tensor
+    region: Tensor
+    inner: Tensor
+    yaw: Tensor
+    opposite: Tensor
+    mirror: Tensor
+    opposite_there: Tensor
+    mirror_there: Tensor
+    speakers: Tensor
+    places: Tensor
+    shares: Tensor
+    token: Tensor
+    held: Tensor
+    inside: Tensor
+
     def __init__(self, body: HalfBody, lifter: Lifter | None = None):
         super().__init__()
         self.views, self.size = len(YAWS), SIZE
@@ -146,7 +170,8 @@ class Rig(nn.Module):
             line, column = (torch.div(x, _SAMPLES, rounding_mode="floor") for x in (row, hit % (columns * _SAMPLES)))
             pixel = (view * rows + line) * columns + column
             found.append((chosen[seen.triangle.flatten()[hit]], seen.barycentric.reshape(-1, 3)[hit], pixel))
-        return tuple(torch.cat(parts) for parts in zip(*found, strict=True))
+        triangle, weight, pixel = (torch.cat(list(parts)) for parts in zip(*found, strict=True))
+        return triangle, weight, pixel
 
     @staticmethod
     def _depth(points: Tensor, view: int) -> Tensor:

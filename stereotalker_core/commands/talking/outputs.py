@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -145,8 +146,8 @@ def check_not_input(args: argparse.Namespace, more: Iterable[Path] = ()) -> None
 def _same(a: Path, b: Path) -> bool:
     try:
         return a.samefile(b)
-    except OSError:
-        return a.resolve() == b.resolve()
+    except OSError:  # one of them is not there
+        return os.path.realpath(a) == os.path.realpath(b)
 
 
 def fingerprint(args: argparse.Namespace) -> dict[str, str]:

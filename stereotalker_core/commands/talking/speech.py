@@ -3,6 +3,8 @@
 import argparse
 
 from ...motion.emotions import parse_emotions
+from ...motion.generation.sampling import MotionOptions
+from ...options import option_of
 
 RATES = (24, 25, 30, 50, 60)
 SIDES = {"left": 1, "right": 2}
@@ -14,8 +16,8 @@ def speech_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--channel", metavar="N", help="listen to this channel alone: 1, 2, ..., left or right")
     emotions = 'emotions in time, or @FILE: [{"start": 0, "emotion": "happy", "intensity": 0.8}, ...]'
     parser.add_argument("--emotions", default="", metavar="JSON", help=emotions)
-    lively = "how far the head turns and the weight shifts, 0..3; 0 also keeps hands from resting"
-    parser.add_argument("--liveliness", type=float, default=1.0, metavar="X", help=lively)
+    lively = option_of(MotionOptions, "liveliness")
+    parser.add_argument("--liveliness", type=float, default=lively.default, metavar="X", help=lively.line)
     rates = ", ".join(map(str, RATES))
     parser.add_argument("--fps", type=int, default=25, metavar="N", help=f"frames a second: {rates}")
     parser.add_argument("--loop", action="store_true", help="the end of the motion leads into its beginning")

@@ -20,6 +20,7 @@ from ...motion.files.bvh import save_bvh
 from ...motion.files.io import READERS, load_motion, save_live_link_csv, save_npz
 from ...motion.files.preview import preview_frames, strip
 from ...motion.generation.sampling import MotionModels, MotionOptions, sample_motion
+from ...options import option_of
 from ...perception.keypoints import Keypoints
 from ...pipeline import ASPECTS, Look, Models, Scene, View, heard_warnings, prepare, render
 from ...records import Audio, Motion
@@ -69,9 +70,9 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     talk.add_argument("--aspect", metavar="W:H", help=aspect)
     mode = "play: guides and decoder; diffusion: the denoiser with its experts on every frame, as in the paper"
     talk.add_argument("--mode", choices=MODES, default="play", help=f"{mode}; default play")
-    talk.add_argument("--steps", type=int, default=1, metavar="N", help="1..1000 denoising steps of mode diffusion")
-    scale = "draw the face once more, 2 to 4 times as large, and blend it in; 1: no"
-    talk.add_argument("--face-scale", type=int, default=1, metavar="N", help=scale)
+    talk.add_argument("--steps", type=int, default=Look.steps, metavar="N", help=option_of(Look, "steps").line)
+    scale = option_of(Look, "face_scale").line
+    talk.add_argument("--face-scale", type=int, default=Look.face_scale, metavar="N", help=scale)
     behind = "portrait, transparent, #rrggbb, or a picture"
     talk.add_argument("--background", default="portrait", metavar="B", help=behind)
     for kind in ("view", "mask"):
@@ -107,11 +108,15 @@ def _motion_arguments(parser: argparse.ArgumentParser) -> None:
     speech_arguments(parser)
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="same seed, same result")
     parser.add_argument("--style", default="neutral", metavar="E", help="emotion of the motion")
-    parser.add_argument("--intensity", type=float, default=1.0, metavar="X", help="of the emotion, 0..1")
-    parser.add_argument("--energy", type=float, default=1.0, metavar="X", help="of the gestures: 0.6 calm, 1.4 lively")
-    parser.add_argument("--blink-rate", type=float, default=15.0, metavar="N", help="0..60 blinks a minute; 0 = none")
-    parser.add_argument("--motion-steps", type=int, default=8, metavar="N", help="1..1000 denoising steps of stage 1")
-    parser.add_argument("--prior-strength", type=float, default=1.0, metavar="X", help="0..3: language model; 0 = off")
+    for flag, record, name in (
+        ("--intensity", Style, "intensity"),
+        ("--energy", Style, "energy"),
+        ("--blink-rate", MotionOptions, "blink_rate"),
+        ("--motion-steps", MotionOptions, "steps"),
+        ("--prior-strength", MotionOptions, "prior_strength"),
+    ):
+        told = option_of(record, name)
+        parser.add_argument(flag, type=type(told.default), default=told.default, metavar="X", help=told.line)
     parser.add_argument("--device", default="auto", metavar="D", help="cpu, cuda, ...; auto = cuda where there is one")
     parser.add_argument("--quiet", action="store_true", help="no progress line, no warnings")
 

@@ -80,7 +80,7 @@ def _row(name: str, cells: Sequence[str]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line of this module."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data", default="data/avatars/val")
     parser.add_argument("--renderer", default=str(checkpoint.NANO), help="folder of six files; none: only --trained")
     parser.add_argument("--trained", nargs=2, action="append", default=[], metavar=("PART", "FOLDER"))

@@ -93,7 +93,7 @@ def table(scores: Sequence[dict[str, float]]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line of this module."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--people", type=int, default=7, help="held-out people")
     parser.add_argument("--out", help="Markdown file for the table; it is logged in any case")
     options = parser.parse_args(arguments)

@@ -15,6 +15,7 @@ from ...audio.encoder import SpeechEncoder
 from ...audio.phones import PHONES
 from ...audio.spool import SpooledAudio
 from ...checkpoint import NANO, load
+from ...options import check_limits, option
 from ...records import Audio, Motion, SpeechFeatures
 from ...shapes import FPS
 from ..conditioning import MotionCondition, Style, speech_channels
@@ -99,24 +100,32 @@ class MotionOptions:
     size is unsure, which shows as trembling hands.
     """
 
-    seed: int = 0
-    steps: int = 8
+    seed: int = option(0, 0, 2**64 - 1, "The performance.")
+    steps: int = option(8, 1, 1000, "Denoising steps a window.", widget=(1, 100))
     sampler: str = "euler"
     style: str | Style = "neutral"  # an emotion, or a whole Style
-    prior_strength: float = 1.0
-    guidance_audio: float = 1.0
-    guidance_prior: float = 3.0
-    motion_strength: float = 1.0
-    head_strength: float = 1.0
-    hands_strength: float = 1.0
-    face_strength: float = 1.0
-    blink_rate: float | None = 15.0
-    smoothing: float = 0.0
-    lip_closure: float = 1.0
-    liveliness: float = 1.0
+    prior_strength: float = option(
+        1.0, 0, 3, "How much the language model steers the gestures; 0 = off.", step=0.05
+    )
+    guidance_audio: float = option(1.0, 0, 10)
+    guidance_prior: float = option(3.0, 0, 10)
+    motion_strength: float = option(
+        1.0, 0, 3, "Size of body, head and hand movements; 1 = as sampled.", step=0.05
+    )
+    head_strength: float = option(1.0, 0, 3)
+    hands_strength: float = option(1.0, 0, 3)
+    face_strength: float = option(1.0, 0, 3, "Size of lip and face movements; 1 = as sampled.", step=0.05)
+    blink_rate: float | None = option(15.0, 0, 60, "Blinks a minute; 0 = none.")
+    smoothing: float = option(
+        0.0, 0, 50, "Frames of Gaussian smoothing on the body; lips stay sharp.", widget=(0, 10), step=0.1
+    )
+    lip_closure: float = option(1.0, 0, 1)
+    liveliness: float = option(
+        1.0, 0, 3, "How far the head turns and the weight shifts; 0 = only as sampled.", step=0.05
+    )
     hands: str = "on"
     emotions: tuple[TimedEmotion, ...] = ()
-    fps: float = FPS
+    fps: float = option(FPS, 1, 120)
     loop: bool = False
 
     def __post_init__(self) -> None:
@@ -124,26 +133,7 @@ class MotionOptions:
             raise ValueError(f"sampler {self.sampler!r} is unknown; use one of {', '.join(SAMPLERS)}")
         if self.hands not in HANDS:
             raise ValueError(f"hands {self.hands!r} is unknown; use one of {', '.join(HANDS)}")
-        limits = {
-            "seed": (0, 2**64 - 1),
-            "steps": (1, 1000),
-            "prior_strength": (0, 3),
-            "guidance_audio": (0, 10),
-            "guidance_prior": (0, 10),
-            "motion_strength": (0, 3),
-            "head_strength": (0, 3),
-            "hands_strength": (0, 3),
-            "face_strength": (0, 3),
-            "blink_rate": (0, 60),
-            "smoothing": (0, 50),
-            "lip_closure": (0, 1),
-            "liveliness": (0, 3),
-            "fps": (1, 120),
-        }
-        for name, (low, high) in limits.items():
-            value = getattr(self, name)
-            if value is not None and not low <= value <= high:
-                raise ValueError(f"{name} must be {low}..{high}, got {value}")
+        check_limits(self)
         if isinstance(self.style, str):
             object.__setattr__(self, "style", Style(self.style))
 

@@ -92,6 +92,7 @@ class MotionDenoiser(nn.Module):
         @property
         def audio(self) -> int:
             return len(PHONES) + N_PROSODY + self.features
+    frequencies: Tensor
 
     def __init__(self, config: Config | None = None):
         super().__init__()

@@ -79,6 +79,10 @@ class LanguagePrior(nn.Module):
         @property
         def audio(self) -> int:
             return len(PHONES) + N_PROSODY + self.features
+    tokenizer_json: Tensor
+    lexicon: Tensor
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, config: Config | None = None, llm: nn.Module | None = None):
         super().__init__()

@@ -182,7 +182,7 @@ def read(folder: str | Path) -> np.ndarray:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line of this module."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--identities", type=int, default=2203)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", default="data/bake")

@@ -295,7 +295,7 @@ def _parse_shards(text: str) -> tuple[list[int] | None, int]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line of this module."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--split", default="train", choices=("train", "val"))
     parser.add_argument("--identities", type=int, default=300)
     parser.add_argument("--clips", type=int, default=8, help="clips of 8 frames an identity")

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 def build_parser() -> argparse.ArgumentParser:
     """The five actions and their options."""
-    parser = argparse.ArgumentParser(prog="train clips", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="train clips", description=(__doc__ or "").partition("\n")[0])
     actions = parser.add_subparsers(dest="action", required=True)
     avatars = actions.add_parser("avatars", help="render avatars as clips")
     avatars.add_argument("--out", type=Path, required=True)

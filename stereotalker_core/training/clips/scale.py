@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 def build_parser(model: str) -> argparse.ArgumentParser:
     """The options of one model."""
-    parser = argparse.ArgumentParser(prog=f"train {model} --clips", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog=f"train {model} --clips", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--clips", type=Path, required=True, help="folder of clips (see `train clips`)")
     parser.add_argument("--run", type=Path, required=True, help="folder of checkpoints and curves; a new start resumes")
     parser.add_argument("--out", type=Path, required=True, help="folder for the trained files")

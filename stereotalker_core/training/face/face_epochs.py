@@ -173,7 +173,7 @@ def build_second(prior: MotionPrior, hubert: Path | None) -> ProbTalk3D:
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line of this module."""
-    parser = argparse.ArgumentParser(prog="train face-epochs", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="train face-epochs", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="3DMEAD folder with param/ and wav/")
     parser.add_argument("--stage", type=int, choices=(1, 2), required=True)
     parser.add_argument("--kind", choices=("vq", "vae"), default="vq")

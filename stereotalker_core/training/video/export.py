@@ -32,7 +32,7 @@ def averaged(run: str | Path) -> tuple[Denoiser, int]:
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line of this module."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--run", required=True)
     parser.add_argument("--out", required=True)
     options = parser.parse_args(arguments)

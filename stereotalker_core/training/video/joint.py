@@ -30,7 +30,6 @@ from ...video.networks.vae import TinyAutoencoder, binomial_blur
 from ..loop import Batch, Schedule, fit, generator
 from ..stage2_command import add_arguments, part_names, provenance
 from .decoder import edges
-from .head_experts import DECIBELS, log_error
 from .mask import region_targets
 from .renderer import Denoiser, encode, is_motion, load_denoiser, save_denoiser
 
@@ -45,6 +44,8 @@ LARGE, LARGE_SHARE = 256, 0.4  # window of frames from a larger canvas, and the 
 SIDE = 60  # degrees from which the view experts should matter
 EXPERTS = {"side": 3.0, "skin": 4.0}  # what experts that learn alone see more of
 PARTS = ("view", "mask", "predictor", "lift", "reference")  # what an ablation can be trained without
+DECIBELS = 4.3429  # of a natural logarithm of squared errors
+FLOOR = 2e-4  # squared error (of images in [-1, 1]) far below which a frame counts as right
 
 
 class Joint(nn.Module):
@@ -127,6 +128,12 @@ class JointBatches:
 def cut(x: Tensor, corner: Tensor, size: int) -> Tensor:
     """(N, C, H, W) -> (N, C, size, size), a window at its own (top, left) for each row."""
     return torch.stack([v[:, y : y + size, z : z + size] for v, (y, z) in zip(x, corner.tolist(), strict=True)])
+
+
+def log_error(error: Tensor, inside: Tensor) -> Tensor:
+    """(N,) log of the mean squared error (N, 3, H, W) inside a mask (N, 1, H, W)."""
+    area = inside.sum((1, 2, 3)).clamp_min(1)
+    return ((error.square().mean(1, keepdim=True) * inside).sum((1, 2, 3)) / area + FLOOR).log()
 
 
 def joint_loss(model: Joint, batch: Batch, pure: float = PURE_NOISE) -> tuple[Tensor, dict[str, float]]:
@@ -221,7 +228,7 @@ def save_joint(model: Joint, folder: str | Path, **info: object) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line of this module."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     add_arguments(parser, steps=1500)
     parser.add_argument("--vae", required=True, help="vae.safetensors")
     parser.add_argument("--unet", required=True, help="folder with unet, reference and, if there are, expert files")

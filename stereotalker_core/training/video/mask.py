@@ -98,7 +98,7 @@ def train(
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line of this module."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     add_arguments(parser, steps=1200)
     parser.add_argument("--start", help="a mask_predictor.safetensors to go on from")
     options = parser.parse_args(arguments)

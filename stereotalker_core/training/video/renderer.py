@@ -173,7 +173,7 @@ def save_denoiser(model: Denoiser, folder: str | Path, **info: object) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line of this module."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     add_arguments(parser, steps=1500)
     parser.add_argument("--stage", choices=("image", "motion"), required=True)
     parser.add_argument("--vae", required=True, help="vae.safetensors")

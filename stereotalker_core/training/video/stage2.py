@@ -113,7 +113,7 @@ def gather(run: Path, out: Path) -> None:
 
 def main() -> None:
     """The command line of this module."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data", default="data/avatars/train")
     parser.add_argument("--run", default="runs/stage2")
     parser.add_argument("--minutes", type=float, default=90)

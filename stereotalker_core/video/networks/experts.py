@@ -10,9 +10,6 @@ not learned: there is no router and no balancing loss. View gates are softmax_e(
 partition of one over anchors that lie evenly on the circle; region gates are the soft masks, averaged over the area of
 a token. Rank, anchors, kappa and the place of the experts are this project's choices.
 
-Experts may also stand beside the U-Net's last convolution (HEAD), where x are its input's channels in one place and y
-the latents there: the features that make a picture are read differently from the side than from the front.
-
 `up` starts at zero, so new experts equal the base model bitwise, and so does a strength of 0. The experts live in
 modules (and files) of their own and are handed to the U-Net with each call: the U-Net's state never changes.
 """
@@ -21,6 +18,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -28,14 +26,12 @@ from torch import Tensor, nn
 
 from ...shapes import REGIONS
 
-HEAD = "conv_out"  # the U-Net's last convolution, as an expert layer
-
 
 @dataclass(frozen=True)
 class ExpertConfig:
-    """layers: names of the feed-forwards (and HEAD), widths: their D. count experts of `rank` hidden units each.
+    """layers: names of the feed-forwards, widths: their D. count experts of `rank` hidden units each.
 
-    outputs: what every layer gives; () where that is its width, as for feed-forwards.
+    outputs: always (); files of version 0.1 name it.
     """
 
     layers: tuple[str, ...] = ()
@@ -47,7 +43,7 @@ class ExpertConfig:
 
 
 class Experts(nn.Module):
-    """down (E * rank, D) and up (D or outputs, E * rank) for each of some layers of a U-Net."""
+    """down (E * rank, D) and up (D, E * rank) for each of some layers of a U-Net."""
 
     Config = ExpertConfig
     count = 0
@@ -57,12 +53,11 @@ class Experts(nn.Module):
         if len(config.layers) != len(config.widths):
             raise ValueError(f"{len(config.layers)} expert layers, {len(config.widths)} widths; give one width a layer")
         self.config = config
-        outputs = config.outputs or config.widths
-        if len(outputs) != len(config.layers):
-            raise ValueError(f"{len(config.layers)} expert layers, {len(outputs)} outputs; give one a layer, or none")
+        if config.outputs:
+            raise ValueError("these experts stand beside other layers than feed-forwards, which no renderer has")
         hidden = config.count * config.rank
         self.down = nn.ParameterList(torch.randn(hidden, d) * d**-0.5 for d in config.widths)
-        self.up = nn.ParameterList(torch.zeros(d, hidden) for d in outputs)
+        self.up = nn.ParameterList(torch.zeros(d, hidden) for d in config.widths)
         self.index = {name: i for i, name in enumerate(config.layers)}
 
     @classmethod
@@ -72,17 +67,12 @@ class Experts(nn.Module):
         widths = tuple(ff.net[0].proj.in_features for ff in layers.values())
         return cls(ExpertConfig(tuple(layers), widths, cls.count, rank, kappa))
 
-    @classmethod
-    def for_head(cls, unet: nn.Module, rank: int = 8, kappa: float = 4.0) -> "Experts":
-        """New experts (up = 0) for the last convolution of a StereoTalkerUNet alone."""
-        inputs, outputs = expert_sizes(unet)[HEAD]
-        return cls(ExpertConfig((HEAD,), (inputs,), cls.count, rank, kappa, (outputs,)))
-
     def fit(self, unet: nn.Module) -> bool:
         """Whether a U-Net has all of these layers, in these sizes."""
-        sizes, outputs = expert_sizes(unet), self.config.outputs or self.config.widths
-        ours = zip(self.config.layers, self.config.widths, outputs, strict=True)
-        return all(sizes.get(name) == (width, out) for name, width, out in ours)
+        widths = {name: ff.net[0].proj.in_features for name, ff in expert_layers(unet).items()}
+        return all(
+            widths.get(name) == width for name, width in zip(self.config.layers, self.config.widths, strict=True)
+        )
 
     def gates(self, yaw: Tensor, regions: Tensor, size: tuple[int, int]) -> Tensor:
         """(T, tokens or 1, E) from yaw (T,) degrees and regions (T, P, H, W) at a token grid of `size`."""
@@ -174,34 +164,15 @@ class MoEFeedForward:
         return base if delta is None else base + delta.to(base.dtype)
 
 
-class MoEConv:
-    """Mixin over the U-Net's last Conv2d: same keys, plus the context's experts, each a 1x1 convolution."""
-
-    context: ExpertContext
-
-    def forward(self, x: Tensor) -> Tensor:
-        base = super().forward(x)
-        delta = self.context.delta(HEAD, x.flatten(2).transpose(1, 2))
-        return base if delta is None else base + delta.transpose(1, 2).unflatten(2, x.shape[2:]).to(base.dtype)
-
-
 def install_experts(unet: nn.Module) -> ExpertContext:
-    """Swap every spatial feed-forward of a diffusers U-Net and its last convolution; all share the returned context."""
+    """Swap every spatial feed-forward of a diffusers U-Net; all share the returned context."""
     context = ExpertContext()
     for name, module in list(unet.named_modules()):
         if name.endswith(".ff") and "motion_modules" not in name:
             swap_class(module, MoEFeedForward, context=context, layer=name)
-    swap_class(unet.conv_out, MoEConv, context=context)
     return context
 
 
-def expert_layers(unet: nn.Module) -> dict[str, nn.Module]:
+def expert_layers(unet: nn.Module) -> dict[str, Any]:
     """Layer name -> feed-forward that can carry experts, in the order of the network."""
     return {module.layer: module for module in unet.modules() if isinstance(module, MoEFeedForward)}
-
-
-def expert_sizes(unet: nn.Module) -> dict[str, tuple[int, int]]:
-    """Layer name -> (D, outputs) of every place for experts: the feed-forwards and HEAD."""
-    sizes = {name: (ff.net[0].proj.in_features,) * 2 for name, ff in expert_layers(unet).items()}
-    last = next(module for module in unet.modules() if isinstance(module, MoEConv))
-    return {**sizes, HEAD: (last.in_channels, last.out_channels)}

@@ -38,6 +38,7 @@ class MaskPredictor(nn.Module):
     """guides -> Regions (T, 4, H, W), background / body / face / hands, summing to one."""
 
     Config = MaskConfig
+    part_regions: Tensor
 
     def __init__(self, config: MaskConfig) -> None:
         super().__init__()

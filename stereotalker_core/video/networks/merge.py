@@ -1,8 +1,6 @@
 """View experts at one camera as plain weights: the feed-forwards grow by the experts' hidden units.
 
 Value rows `down_e` and output columns `up_e * g_e` of linear units (widening.py) reproduce an expert exactly.
-Experts beside the last convolution are 1x1 convolutions
-and go into its middle tap.
 """
 
 import copy
@@ -11,9 +9,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from .experts import HEAD, ViewExperts, expert_layers, view_gates
+from .experts import ViewExperts, expert_layers, view_gates
 from .unet import StereoTalkerUNet
-from .widening import append_units, replaced
+from .widening import append_units
 
 
 @torch.no_grad()
@@ -35,13 +33,6 @@ def merge_view_experts(
         merged.config = replace(model.config, merged=model.config.merged + experts.config.count * rank)
         for name, layer in layers.items():
             append_units(layer, *_at_camera(experts, name, gates, rank, layer.net[0].proj.in_features))
-    if HEAD in experts.index:
-        last = merged.unet.conv_out
-        down, up = _at_camera(experts, HEAD, gates, rank, last.in_channels)
-        middle = last.kernel_size[0] // 2, last.kernel_size[1] // 2
-        weight = last.weight.clone()
-        weight[:, :, middle[0], middle[1]] += (up @ down.to(up)).to(weight)
-        last.weight = replaced(last.weight, weight)
     return merged
 
 

@@ -1,6 +1,7 @@
 """The public autoencoders of Stable Diffusion 1.5 (KL-f8, TAESD) behind the interface of `TinyAutoencoder`."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,9 +27,10 @@ class PublicAutoencoder(nn.Module):
     """Images (N, 3, H, W) in [-1, 1] <-> latents (N, C, H/8, W/8) of about unit variance, as the denoiser sees them."""
 
     Config = PublicAutoencoderConfig
+    model: Any  # one of two classes of diffusers
 
     def __init__(self, config: PublicAutoencoderConfig | None = None) -> None:
-        from diffusers import AutoencoderKL, AutoencoderTiny
+        from diffusers.models import AutoencoderKL, AutoencoderTiny
 
         super().__init__()
         self.config = c = config or PublicAutoencoderConfig()

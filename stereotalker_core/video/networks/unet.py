@@ -11,6 +11,7 @@ profile predicts v under the zero-SNR schedule of AnimateAnyone, or the noise as
 
 import functools
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -206,7 +207,7 @@ class StereoTalkerUNet(nn.Module):
             raise ValueError(f"prediction must be 'residual', 'v' or 'epsilon', got {c.prediction!r}")
         if c.guides not in ("maps", "openpose"):
             raise ValueError(f"guides must be 'maps' or 'openpose', got {c.guides!r}")
-        self.unet = build_motion_unet(c)
+        self.unet: Any = build_motion_unet(c)  # diffusers declares no types of its parts
         self.context = install_experts(self.unet)
         if c.merged:
             widen(self.unet, c.merged)

@@ -104,6 +104,8 @@ class TinyAutoencoder(nn.Module):
     """Encoder, plain decoder and guided decoder over one latent space; `mean` and `std` normalise the latents."""
 
     Config = AutoencoderConfig
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, config: AutoencoderConfig | None = None) -> None:
         super().__init__()

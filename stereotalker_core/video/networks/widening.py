@@ -4,6 +4,8 @@ A GEGLU unit computes value * gelu(gate). With gate weights of zero and a gate b
 format, and the unit is linear: value rows `down`, output columns `up / 8` add up @ down to the layer.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -19,7 +21,7 @@ def widen(unet: nn.Module, units: int) -> None:
         append_units(layer, first.weight.new_zeros(units, first.in_features), last.weight.new_zeros(1, units))
 
 
-def append_units(layer: nn.Module, down: Tensor, up: Tensor) -> None:
+def append_units(layer: Any, down: Tensor, up: Tensor) -> None:
     """Add linear hidden units up @ down to a GEGLU feed-forward. down (n, D), up (D or 1, n)."""
     first, last = layer.net[0].proj, layer.net[2]
     value, gate = first.weight.chunk(2)

@@ -17,12 +17,12 @@ from ...records import Cameras, Guides, Motion, Regions
 from ..guides.layout import GUIDE_BLOCK
 from ..guides.maps import guide_tensor
 from ..guides.skeleton_drawing import draw_skeleton
+from ..networks.contexts import ContextWindows, averaged
+from ..networks.guidance import sample_guided
 from ..networks.image_encoder import ImageEncoder
 from ..networks.public_autoencoder import PublicAutoencoder, PublicAutoencoderConfig
 from ..networks.unet import Condition, StereoTalkerUNet
 from .bundle import Bundle, channels_last
-from .contexts import ContextWindows, averaged
-from .guidance import sample_guided
 from .renderer import PortraitFeatures
 
 DECODED_TOGETHER = 2  # frames that a public autoencoder takes at once: it needs more memory than the denoiser

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -80,7 +81,7 @@ class Piece:
         self.size, self.form, self.frames = size, form, 0
         self.fps = Fraction(fps or FPS).limit_denominator(1001)
         self.container = av.open(str(path), "w", options={"fflags": "+bitexact"})
-        self.stream = self.container.add_stream(form.codec, rate=self.fps, options=dict(form.options))
+        self.stream: Any = self.container.add_stream(form.codec, rate=self.fps, options=dict(form.options))
         if form.transparent:
             self.stream.metadata["alpha_mode"] = "1"
         context = self.stream.codec_context

@@ -157,11 +157,13 @@ def join_parts(paths: Sequence[str | Path], out: str | Path) -> Part:
     """
     import av
 
-    parts = [part_of(path) for path in paths]
-    for path, part in zip(paths, parts, strict=True):
+    found: list[tuple[Part, Path]] = []
+    for path in map(Path, paths):
+        part = part_of(path)
         if part is None:
             raise ValueError(f"{path} is no part of a clip: talk --frames and --shard write those")
-    order = sorted(zip(parts, map(Path, paths), strict=True), key=lambda pair: pair[0].first)
+        found.append((part, path))
+    order = sorted(found, key=lambda pair: pair[0].first)
     for (a, left), (b, right) in zip(order, order[1:], strict=False):
         if a.count != b.count:
             raise ValueError(f"{left} is of a clip of {a.count} frames, {right} of one of {b.count}")

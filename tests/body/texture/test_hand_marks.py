@@ -12,7 +12,8 @@ def lifter():
 
 
 def test_marks_lie_on_hands_alone_and_leave_the_skin_its_tone(lifter):
-    assert float((lifter.hand_tint[~lifter.hands] - 1).abs().max()) == 0 and float(lifter.palm[~lifter.hands].max()) == 0
+    assert float((lifter.hand_tint[~lifter.hands] - 1).abs().max()) == 0
+    assert float(lifter.palm[~lifter.hands].max()) == 0
     hands = lifter.hand_tint[lifter.hands]
     assert 0.85 < float(hands.mean()) < 1.05
     assert 0.25 < float(lifter.palm[lifter.hands].mean()) < 0.6

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from stereotalker_core.video.networks.experts import MaskExperts, ViewExperts, expert_layers, view_gates
+from stereotalker_core.video.networks.experts import ExpertConfig, MaskExperts, ViewExperts, expert_layers, view_gates
 from tests.video.samples import CONFIG, condition, randomise, unet
 
 WIDER = replace(CONFIG, widths=(16, 16), guide_widths=(8, 16))
@@ -83,26 +83,6 @@ def test_mask_experts_without_regions_are_refused(model):
         run(model, cond)
 
 
-def test_experts_beside_the_last_convolution_equal_a_loop(model):
-    view, mask = (randomise(kind.for_head(model, rank=2), i) for i, kind in enumerate((ViewExperts, MaskExperts)))
-    cond, last, size = condition(model), model.unet.conv_out, (8, 8)
-    x = torch.randn(4, last.in_channels, *size)
-    with model.context.use(((view, 1.0), (mask, 0.5)), cond.yaw, cond.regions, [size]):
-        ours = last(x)
-    plain = last(x)
-    for module, strength in ((view, 1.0), (mask, 0.5)):
-        gates = module.gates(cond.yaw, cond.regions, size).expand(4, 64, -1).transpose(1, 2).unflatten(2, size)
-        for e in range(module.config.count):
-            weight = module.up[0][:, 2 * e : 2 * e + 2] @ module.down[0][2 * e : 2 * e + 2]
-            plain = plain + strength * gates[:, e : e + 1] * torch.nn.functional.conv2d(x, weight[:, :, None, None])
-    torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-5)
-
-
-def test_experts_of_different_layers_go_together(model):
-    view, (_, mask) = randomise(ViewExperts.for_head(model, rank=2)), pair(model)
-    cond = condition(model)
-    base, both = run(model, cond), run(model, cond.with_experts((view, 1.0), (mask, 1.0)))
-    assert not torch.equal(both, run(model, cond.with_experts((mask, 1.0))))
-    assert not torch.equal(both, run(model, cond.with_experts((view, 1.0))))
-    assert torch.equal(base, run(model, cond.with_experts((ViewExperts.for_head(model), 1.0))))
-    assert view.fit(model) and mask.fit(model) and not ViewExperts.for_head(unet(config=WIDER)).fit(model)
+def test_experts_of_other_places_are_refused():
+    with pytest.raises(ValueError, match="other layers than feed-forwards"):
+        ViewExperts(ExpertConfig(("conv_out",), (8,), 6, 2, 4.0, (4,)))

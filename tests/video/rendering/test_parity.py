@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from stereotalker_core.convert.renderer import load_animate_anyone, load_denoiser
+from stereotalker_core.video.networks.contexts import ContextWindows, averaged
+from stereotalker_core.video.networks.guidance import guided, sample_guided, trailing_timesteps, unconditional
 from stereotalker_core.video.networks.unet import Condition
-from stereotalker_core.video.rendering.contexts import ContextWindows, averaged
-from stereotalker_core.video.rendering.guidance import guided, sample_guided, trailing_timesteps, unconditional
 from tests.convert.public_files import small
 from tests.video.networks import plain_denoiser as plain
 

@@ -11,8 +11,8 @@ from stereotalker_core import checkpoint
 from stereotalker_core.convert.sets import load_set, save_set
 from stereotalker_core.video.guides.maps import render_guides
 from stereotalker_core.video.guides.skeleton_drawing import draw_skeleton
+from stereotalker_core.video.networks.contexts import ContextWindows
 from stereotalker_core.video.networks.mask import MaskConfig, MaskPredictor
-from stereotalker_core.video.rendering.contexts import ContextWindows
 from stereotalker_core.video.rendering.public import PublicRenderer
 from stereotalker_core.video.rendering.render import render_video
 from tests.convert.public_files import small

@@ -10,8 +10,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ..networks.unet import Condition, StereoTalkerUNet
 from .contexts import ContextWindows, averaged
+from .unet import Condition, StereoTalkerUNet
 
 TRAINING_STEPS = 1000
 

@@ -1,0 +1,1 @@
+"""Example people: strands, skin, cloth and light for one picture at a time."""
