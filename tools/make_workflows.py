@@ -116,6 +116,7 @@ def node_of(number: int, kind: str, values: dict, cls: type) -> dict:
     ]
     sockets = sum("widget" not in socket for socket in inputs)
     height = 50 + 22 * max(sockets, len(outputs)) + 26 * (len(widgets) - folded(cls)) + TALL.get(kind, 0)
+    inputs.sort(key=lambda socket: "widget" in socket)  # as frontend 1.27, which does not mend subgraphs' links
     ours = kind.startswith("StereoTalker")
     properties = {"Node name for S&R": kind, "cnr_id": PACK if ours else "comfy-core"}
     properties |= {"ver": VERSION} if ours else {"models": models_of(widgets)} if models_of(widgets) else {}
