@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..stereotalker_core.options import option_of
 
-SEED = {"control_after_generate": True}
+SEED: dict[str, Any] = {"control_after_generate": True}
 
 
 def widget(record: type, name: str, tip: str | None = None, **more: object) -> tuple[str, dict]:
