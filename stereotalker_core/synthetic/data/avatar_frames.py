@@ -4,7 +4,7 @@ Frames of all given shards form one index space; so do the identities. Only iden
 training may start while later shards are still being written.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -147,23 +147,45 @@ class AvatarData:
         return rng.integers(0, len(self), count)
 
     def draw(
-        self, rng: np.random.Generator, identities: int, frames: int, clips: bool = False,
+        self, rng: np.random.Generator, identities: int, frames: int, clips: bool = False, stride: int = 1,
         likely: np.ndarray | None = None,
     ) -> np.ndarray:  # fmt: skip
-        """(identities * frames,) row indices: random identities, each with `frames` rows (consecutive with clips).
+        """Draw random people, and of each `frames` rows -> (identities * frames,) row indices.
 
-        likely: how often each of all rows is drawn relative to the identity's others, positive.
+        clips: frames in a row instead of random ones, every stride-th; the stride shrinks where a clip is too short.
+        likely: how often each of all rows is drawn relative to the identity's others, positive; not with clips.
+        ValueError where a clip has fewer frames than are asked in a row.
         """
         picked = []
-        for who in rng.choice(len(self.rows_of), identities, replace=identities > len(self.rows_of)):
-            own = self.rows_of[who]
+        for own in self._people(rng, identities):
             if clips:
-                start = int(rng.integers(0, len(own) // CLIP)) * CLIP + int(rng.integers(0, CLIP - frames + 1))
-                picked.append(own[start : start + frames])
+                picked.append(self._in_a_row(rng, own, frames, stride))
             else:
                 share = None if likely is None else likely[own] / likely[own].sum()
                 picked.append(rng.choice(own, frames, replace=frames > len(own), p=share))
         return np.concatenate(picked)
+
+    def _people(self, rng: np.random.Generator, count: int) -> Iterator[np.ndarray]:
+        """Yield the rows of `count` random people, different ones where there are enough."""
+        for who in rng.choice(len(self.rows_of), count, replace=count > len(self.rows_of)):
+            yield self.rows_of[who]
+
+    def _in_a_row(self, rng: np.random.Generator, own: np.ndarray, frames: int, stride: int) -> np.ndarray:
+        """Every stride-th of consecutive frames of one of a person's clips, each of CLIP rows -> (frames,) indices."""
+        clip = int(rng.integers(0, len(own) // CLIP)) * CLIP
+        return own[clip + consecutive(rng, CLIP, frames, stride)]
+
+
+def consecutive(rng: np.random.Generator, length: int, frames: int, stride: int) -> np.ndarray:
+    """Draw a start in a clip of `length` frames -> (frames,) positions, `stride` or, in a short clip, less apart.
+
+    ValueError where the clip is shorter than `frames`.
+    """
+    if length < frames:
+        raise ValueError(f"a clip has {length} frames, {frames} in a row are asked; use longer clips or fewer")
+    step = min(stride, (length - 1) // max(1, frames - 1)) if frames > 1 else 1
+    start = int(rng.integers(0, length - (frames - 1) * step))
+    return start + step * np.arange(frames)
 
 
 def crop_rows(rows: Rows, size: int, rng: np.random.Generator) -> Rows:

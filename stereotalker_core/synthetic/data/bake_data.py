@@ -10,7 +10,7 @@ the light in which the fit sees it. Fits are true ones, ones with a real fit's e
 import argparse
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -180,21 +180,18 @@ def read(folder: str | Path) -> np.ndarray:
     return np.load(folder / "examples.npy", mmap_mode="r")[:count]
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line of this module."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `synth bake`."""
     parser.add_argument("--identities", type=int, default=2203)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", default="data/bake")
-    options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write (or go on with) the people."""
 
     def tell(done: int, total: int) -> None:
         if done % 50 == 0 or done == total:
             log.info("%d of %d people", done, total)
 
     generate(options.out, options.identities, options.seed, tell)
-
-
-if __name__ == "__main__":
-    main()

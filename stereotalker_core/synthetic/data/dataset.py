@@ -293,9 +293,8 @@ def _parse_shards(text: str) -> tuple[list[int] | None, int]:
     return ([int(s) for s in chosen.split(",")] if slash else None), int(count)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line of this module."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `synth avatars`."""
     parser.add_argument("--split", default="train", choices=("train", "val"))
     parser.add_argument("--identities", type=int, default=300)
     parser.add_argument("--clips", type=int, default=8, help="clips of 8 frames an identity")
@@ -304,13 +303,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--fits", default="perturbed", choices=("perturbed", "estimated"))
     parser.add_argument("--out", default="data/avatars")
     parser.add_argument("--shard", default="6", help="count of shards, or K,L/N: only shards K and L of N")
-    options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Render the chosen shards."""
     chosen, count = _parse_shards(options.shard)
     numbers = (options.identities, options.clips, options.seed, options.size, count)
     config = DatasetConfig(options.split, *numbers, options.fits)
     generate(options.out, config, chosen, lambda done, total: log.info("identity %d of %d", done, total))
-
-
-if __name__ == "__main__":
-    main()

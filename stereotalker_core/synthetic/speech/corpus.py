@@ -195,16 +195,18 @@ def summary(folder: Path) -> dict[str, float]:
     return table | {f"hours_{name}": value / 3600 for name, value in sorted(seconds.items())}
 
 
-def main(arguments: list[str] | None = None) -> dict[str, float]:
-    """Command line; returns the table it logs."""
-    parser = argparse.ArgumentParser(prog="synth speech", description="Write a synthetic speech corpus.")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `synth speech`."""
     parser.add_argument("--split", choices=SPLITS, default="train")
     parser.add_argument("--minutes", type=float, default=150.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("data/speech"))
     parser.add_argument("--name", default="", help="folder name; the split's name by default")
     parser.add_argument("--engines", default="", help="comma separated; all that are installed but kokoro by default")
-    options = parser.parse_args(arguments)
+
+
+def run(options: argparse.Namespace) -> dict[str, float]:
+    """Write a corpus -> the table of what it holds. ValueError where nothing can speak."""
     engines = tuple(x for x in options.engines.split(",") if x) or tuple(
         name for name in available_engines() if name != "kokoro"
     )
@@ -215,8 +217,3 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     for key, value in table.items():
         logger.info("%-16s %.3f", key, value)
     return table
-
-
-if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    main()

@@ -223,24 +223,24 @@ def _decode(file: Path) -> np.ndarray:
         return np.concatenate([f.to_ndarray().ravel() for f in container.decode(audio=0)]).astype(np.int16)
 
 
-def main(arguments: list[str] | None = None) -> dict[str, float]:
-    """Command line: python -m stereotalker_core.synthetic.speech.real_speech --out data/speech/real."""
-    parser = argparse.ArgumentParser(description="Align real recorded speech for evaluation.")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `synth real-speech`."""
     parser.add_argument("--out", type=Path, default=Path("data/speech/real"))
     parser.add_argument("--unlabelled", type=Path, nargs="+", help="folders of recordings of anybody, for training")
     parser.add_argument("--sphinx", type=Path, help="folder of pocketsphinx's test recordings: other speakers")
     parser.add_argument("--lab", type=Path, help="tests/data of the Montreal Forced Aligner: two more speakers")
     parser.add_argument("--minutes", type=float, default=60.0, help="of unlabelled recordings")
-    o = parser.parse_args(arguments)
-    if o.sphinx or o.lab:
-        table = write_aligned(o.out, sphinx_recordings(o.sphinx) if o.sphinx else lab_recordings(o.lab))
+
+
+def run(options: argparse.Namespace) -> dict[str, float]:
+    """Write one of the four kinds of corpora -> the table of what it holds."""
+    if options.sphinx or options.lab:
+        found = sphinx_recordings(options.sphinx) if options.sphinx else lab_recordings(options.lab)
+        table = write_aligned(options.out, found)
+    elif options.unlabelled:
+        table = write_unlabelled(options.out, options.unlabelled, options.minutes)
     else:
-        table = write_unlabelled(o.out, o.unlabelled, o.minutes) if o.unlabelled else write_real(o.out)
+        table = write_real(options.out)
     for key, value in table.items():
         logger.info("%-16s %.3f", key, value)
     return table
-
-
-if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    main()

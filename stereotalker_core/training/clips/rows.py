@@ -10,7 +10,7 @@ import copy
 import hashlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ...body.model import HalfBody
 from ...records import Cameras, Guides, Identity, Regions
-from ...synthetic.data.avatar_frames import FRAME_ARRAYS, AvatarData
+from ...synthetic.data.avatar_frames import FRAME_ARRAYS, AvatarData, consecutive
 from ...video.guides.maps import background_plate, render_guides
 from .check import NEEDS, check_clips
 from .clip import Clip, ClipInfo, ClipSet, save_json
@@ -170,28 +170,13 @@ class ClipRows(AvatarData):
         image = torch.from_numpy(np.stack([self._drawing[r] for r in rows])).permute(0, 3, 1, 2).float() / 127.5 - 1
         return torch.where(torch.from_numpy(flip)[:, None, None, None], image.flip(-1), image)
 
-    def draw(
-        self, rng: np.random.Generator, identities: int, frames: int, clips: bool = False, stride: int = 1
-    ) -> np.ndarray:
-        """(identities * frames,) rows: random people, of each one clip, of it random frames or `frames` in a row.
+    def _people(self, rng: np.random.Generator, count: int) -> Iterator[np.ndarray]:
+        """Yield the rows of one clip each of `count` random people."""
+        for who in rng.choice(len(self.clips_of), count, replace=count > len(self.clips_of)):
+            yield self.rows_of[rng.choice(self.clips_of[who])]
 
-        clips: every stride-th frame from a random start; the stride shrinks where the clip is too short for it.
-        ValueError where a clip has fewer frames than asked in a row.
-        """
-        picked = []
-        for who in rng.choice(len(self.clips_of), identities, replace=identities > len(self.clips_of)):
-            own = self.rows_of[rng.choice(self.clips_of[who])]
-            if not clips:
-                picked.append(rng.choice(own, frames, replace=frames > len(own)))
-                continue
-            if len(own) < frames:
-                raise ValueError(
-                    f"a clip has {len(own)} frames, {frames} in a row are asked; use longer clips or fewer"
-                )
-            step = min(stride, (len(own) - 1) // max(1, frames - 1)) if frames > 1 else 1
-            start = int(rng.integers(0, len(own) - (frames - 1) * step))
-            picked.append(own[start : start + (frames - 1) * step + 1 : step])
-        return np.concatenate(picked)
+    def _in_a_row(self, rng: np.random.Generator, own: np.ndarray, frames: int, stride: int) -> np.ndarray:
+        return own[consecutive(rng, len(own), frames, stride)]  # all rows are of one clip, of any length
 
 
 def scaled(cameras: Cameras, canvas: tuple[int, int]) -> Cameras:

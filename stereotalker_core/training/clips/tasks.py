@@ -30,7 +30,8 @@ from ..motion import denoiser as motion
 from ..motion.hearing import hearing_loss
 from ..motion.motion_data import MotionData
 from ..video import mask
-from ..video.denoising import DenoisingLoss, LossOptions, PictureBatches, StageTwo, add_attention_lora, learns
+from ..video.denoising import DenoisingLoss, LossOptions, PictureBatches
+from ..video.stage_two import StageTwo, add_attention_lora, learns
 from .presets import Stage
 from .rows import ClipRows
 
@@ -147,12 +148,11 @@ def _denoiser_task(stage: Stage, prepared: Path, files: Files, device: str | tor
     length = stage.frames if stage.in_a_row else None
     drawn = (stage.batch, stage.frames, stage.in_a_row, stage.schedule.seed, config.guides, stage.stride)
     batches = _by_identity(data, stage, lambda data: PictureBatches(data, *drawn))
-    options = LossOptions(
-        length, stage.gamma, stage.drop, stage.offset, stage.expert_drop, stage.flicker, stage.weighted
-    )
+    same = ("gamma", "drop", "offset", "expert_drop", "flicker", "weighted")
+    options = LossOptions(length, **{name: getattr(stage, name) for name in same})
     loss = DenoisingLoss(vae.encode, options, tokens)
     trainable = learns(stage.parts, (*stage.frozen, *fixed))
-    return Task(model, batches, loss, trainable, lambda m, out, info: save_denoiser(m, stage, out, info))
+    return Task(model, batches, loss, trainable, lambda m, out, info: save_learnt(m, stage, out, info))
 
 
 def open_denoiser(stage: Stage, files: Files) -> tuple[StereoTalkerUNet, ReferenceNet]:
@@ -229,7 +229,7 @@ def _save_as(name: str) -> Callable[[nn.Module, Path, dict[str, Any]], list[Path
     return save
 
 
-def save_denoiser(model: StageTwo, stage: Stage, out: Path, info: dict[str, Any]) -> list[Path]:
+def save_learnt(model: StageTwo, stage: Stage, out: Path, info: dict[str, Any]) -> list[Path]:
     """Write the parts that learned: unet and reference, expert files, LoRA adapters (in peft's layout)."""
     written = []
     plain, adapters = split_lora(model.unet)

@@ -223,9 +223,8 @@ def emotion_index(style: FaceStyle) -> int:
     return EMOTIONS.index(style.emotion)
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """The command line of this module."""
-    parser = argparse.ArgumentParser(prog="synth faces", description="Write a synthetic set of emotional faces.")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `synth faces`."""
     parser.add_argument("--speech", type=Path, default=Path("data/speech"))
     parser.add_argument("--split", default="train", help="folder of the speech corpus, and of what is written")
     parser.add_argument("--out", type=Path, default=Path("data/faces"))
@@ -233,13 +232,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--limit", type=int, default=None, help="sentences at most")
     parser.add_argument("--encoder", type=Path, default=NANO / "audio_encoder.safetensors")
-    options = parser.parse_args(arguments)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write the performances of a split."""
     encoder = load(SpeechEncoder, options.encoder)
     out = options.out / options.split
     count = write_faces(options.speech / options.split, out, encoder, options.performances, options.seed, options.limit)
     logger.info("wrote %d performances to %s", count, out)
-
-
-if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    main()

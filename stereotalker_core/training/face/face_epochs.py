@@ -23,7 +23,7 @@ from ...face.hubert import prepare_waveform
 from ...face.model import ProbTalk3D
 from ...face.prior import MotionPrior
 from ...face.quantiser import Draw
-from ..provenance import command, commit
+from ..provenance import made
 from .face_data import MeadClip, mead_clips
 from .face_loss import StageOne, StageTwo, stage_one, stage_two
 
@@ -171,9 +171,8 @@ def build_second(prior: MotionPrior, hubert: Path | None) -> ProbTalk3D:
     return model
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """The command line of this module."""
-    parser = argparse.ArgumentParser(prog="train face-epochs", description=(__doc__ or "").partition("\n")[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `train face-epochs`."""
     parser.add_argument("--data", type=Path, required=True, help="3DMEAD folder with param/ and wav/")
     parser.add_argument("--stage", type=int, choices=(1, 2), required=True)
     parser.add_argument("--kind", choices=("vq", "vae"), default="vq")
@@ -183,7 +182,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--as-released", action="store_true", help="with the oddities of the released code")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, required=True)
-    options = parser.parse_args(arguments)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train one of the two stages and write its file. ValueError where stage 2 is given no prior."""
     if options.stage == 2 and options.prior is None:
         raise ValueError("stage 2 needs --prior, the file that stage 1 wrote")
     train, val = (mead_clips(options.data, options.stage, split) for split in ("train", "val"))
@@ -197,9 +199,4 @@ def main(arguments: list[str] | None = None) -> None:
         logger.info("%d tensors learn", len(list(trainable_parts(model))))
     read = reader(options.stage, options.device)
     fit_epochs(model.to(options.device), train, val, read, loss, protocol)
-    save(model, options.out, torch.float32, command=command(), seed=protocol.seed, commit=commit(), metrics={})
-
-
-if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    main()
+    save(model, options.out, torch.float32, **(made(options) | {"seed": protocol.seed}))

@@ -3,12 +3,10 @@
     python -m stereotalker_core train face --stage 1 --steps 2500
     python -m stereotalker_core train face --stage 2 --steps 3000
 
---kind vae trains the VAE variant. `training.face_epochs` trains on 3DMEAD as the paper does, from scratch, any size.
+--kind vae trains the VAE variant. `train face-epochs` trains on 3DMEAD as the paper does, from scratch, any size.
 """
 
 import argparse
-import logging
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,11 +20,10 @@ from ...face.model import ProbTalk3D
 from ...face.prior import MotionPrior
 from ...face.quantiser import Draw
 from ..loop import Schedule, fit, generator
-from ..provenance import commit
+from ..provenance import made
 from .face_data import FaceData, MixedFaces, read_sets
 from .face_loss import Focus, StageOne, StageTwo, code_unit, fresh_codes, spread_codes, stage_one, stage_two
 
-logger = logging.getLogger(__name__)
 NANO_PRIOR = MotionPrior.Config(
     width=128, encoder_layers=2, decoder_layers=2, heads=4, inner=256, codes=256, code_width=16, rows="channel",
     norm="frame", dropout=0.0, noise=1.0,
@@ -149,11 +146,8 @@ def with_prior(prior: MotionPrior, layers: int = 4, coherence: float = 8.0) -> P
     return model
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """The command line of this module."""
-    parser = argparse.ArgumentParser(
-        prog="train face", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `train face`."""
     parser.add_argument("--stage", type=int, choices=(1, 2), required=True)
     parser.add_argument("--kind", choices=("vq", "vae"), default="vq")
     parser.add_argument("--data", type=Path, default=Path("data/faces"))
@@ -166,18 +160,21 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--start", type=Path, default=None, help="stage 2: a whole model to go on from, prior included")
     parser.add_argument("--shut", type=float, default=4.0, help="how much more the lips count where they are shut")
     parser.add_argument("--out", type=Path, default=None)
-    options = parser.parse_args(arguments)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train one of the two stages and write its file. ValueError where the prior is of the other kind."""
     from ...body.model import HalfBody
     from ...motion.lips import lip_gap_weights
 
     data, kind = read_sets(options.data, options.sets), options.kind
     focus = Focus(lip_gap_weights(HalfBody()), shut=options.shut)
-    run = options.run or Path(f"runs/face_{kind}_{options.stage}")
+    folder = options.run or Path(f"runs/face_{kind}_{options.stage}")
     schedule = Schedule(options.steps, lr=options.lr, seed=options.seed, amp=False, ema=0.99, save_every=100)
     torch.manual_seed(options.seed)
     if options.stage == 1:
-        out = options.out or run / "prior.safetensors"
-        model = train_prior(MotionPrior(replace(NANO_PRIOR, kind=kind)), data, Recipe(), focus, schedule, run)
+        out = options.out or folder / "prior.safetensors"
+        model = train_prior(MotionPrior(replace(NANO_PRIOR, kind=kind)), data, Recipe(), focus, schedule, folder)
     else:
         out = options.out or NANO / ("probtalk3d.safetensors" if kind == "vq" else "probtalk3d_vae.safetensors")
         if options.start:
@@ -185,15 +182,10 @@ def main(arguments: list[str] | None = None) -> None:
         else:
             model = with_prior(read_prior(options.prior or Path(f"runs/face_{kind}_1/prior.safetensors")))
         if model.motion_prior.config.kind != kind:
-            raise SystemExit(f"the prior is of kind {model.motion_prior.config.kind!r}; add --kind")
-        model = train_predictor(model, data, Recipe(), focus, schedule, run)
-    words = arguments if arguments is not None else sys.argv[1:]
-    command = "python -m stereotalker_core train face " + " ".join(words)
+            raise ValueError(f"the prior is of kind {model.motion_prior.config.kind!r}; add --kind")
+        model = train_predictor(model, data, Recipe(), focus, schedule, folder)
+    info = made(options)
     if options.stage == 2 and options.start:
-        command = f"{load_tensors(options.start)[1].get('command', '?')} && {command}"  # the whole way here
-    save(model, out, command=command, seed=options.seed, commit=commit(), metrics={})
-
-
-if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    main()
+        before = load_tensors(options.start)[1].get("command", "?")
+        info["command"] = f"{before} && {options.line}"  # the whole way here
+    save(model, out, **info)

@@ -1,12 +1,9 @@
-"""Train the motion denoiser: `python -m stereotalker_core.training.motion.denoiser --run runs/motion --steps 4000`.
+"""Train the motion denoiser: `python -m stereotalker_core train motion --run runs/motion --steps 4000`.
 
-Needs the arrays of training.motion_data. Stopped and started again, it continues exactly where it was.
+Needs the arrays that `train motion-data` writes. Stopped and started again, it continues exactly where it was.
 """
 
 import argparse
-import logging
-import shlex
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,10 +20,9 @@ from ...motion.networks.denoiser import MotionDenoiser, closure_error, loss_weig
 from ...motion.networks.prior import LanguagePrior
 from ...motion.representation import MotionCodec
 from ..loop import Schedule, fit, generator
-from ..provenance import after, commit, cost
+from ..provenance import after, cost, made
 from .motion_data import MixedMotion, MotionData, confuse_phones
 
-logger = logging.getLogger(__name__)
 AnyData = MotionData | MixedMotion
 SIGMAS = (0.02, 400.0)  # noise levels that are trained
 SLOWEST = 0.05  # change a frame, in deviations of a channel, below which slower channels are not told apart
@@ -171,9 +167,8 @@ def widened(net: MotionDenoiser, prior: int) -> MotionDenoiser:
     return new
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(prog="training.motion.denoiser", description=(__doc__ or "").partition("\n")[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `train motion`."""
     parser.add_argument("--data", type=Path, default=Path("data/motion"))
     parser.add_argument("--sets", nargs="+", default=["train"], help="folders of the data, or FOLDER:WEIGHT")
     parser.add_argument("--run", type=Path, default=Path("runs/motion"))
@@ -186,7 +181,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--read-share", type=float, default=Recipe.read_share, help="1 = the prior only reads text")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=NANO / "motion_denoiser.safetensors")
-    options = parser.parse_args(arguments)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train a motion denoiser, or go on from one, and write its file."""
     prior, pairs = load(LanguagePrior, options.prior), [name.partition(":") for name in options.sets]
     sets = [MotionData(options.data / name) for name, _, _ in pairs]
     data = MixedMotion(sets, [float(weight or 1) for _, _, weight in pairs])
@@ -199,12 +197,5 @@ def main(arguments: list[str] | None = None) -> None:
     schedule = Schedule(options.steps, lr=options.lr, seed=options.seed, amp=options.device != "cpu", save_every=100)
     recipe = Recipe(oracle=options.oracle, read_share=options.read_share)
     train(net, data, recipe, schedule, options.run, options.device, prior)
-    given = sys.argv[1:] if arguments is None else arguments
-    command = "python -m stereotalker_core.training.motion.denoiser " + shlex.join(given)
-    told = after(options.start, command=command, cost=cost(options.run), data=data.described())
-    save(net, options.out, seed=options.seed, commit=commit(), metrics={}, **told)
-
-
-if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    main()
+    told = after(options.start, command=options.line, cost=cost(options.run), data=data.described())
+    save(net, options.out, **(made(options) | told))

@@ -1,4 +1,4 @@
-"""Speech corpus -> training data of stage 1: `python -m stereotalker_core.training.motion.motion_data --split train`.
+"""Speech corpus -> training data of stage 1: `python -m stereotalker_core train motion-data --split train`.
 
 Utterances of one emotion and style are joined into recordings of some 20 s with pauses, the procedural teacher moves to
 them, and all per-frame tracks are stored once, one recording after the other, as memory-mapped arrays:
@@ -289,9 +289,8 @@ def confuse_phones(probabilities: Tensor, rng: np.random.Generator, blur: float 
     return (1 - share) * smooth + share * F.one_hot(other, probabilities.shape[-1]).float()
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(prog="training.motion.motion_data", description=(__doc__ or "").partition("\n")[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `train motion-data`."""
     parser.add_argument("--speech", type=Path, default=Path("data/speech"))
     parser.add_argument("--out", type=Path, default=Path("data/motion"))
     parser.add_argument("--split", default="train", help="folder of the speech corpus")
@@ -301,7 +300,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--prior", type=Path, default=NANO / "prior.safetensors")
     parser.add_argument("--heard-only", action="store_true", help="only write the states heard by --prior anew")
     parser.add_argument("--sound-only", action="store_true", help="only write what --encoder and --prior hear anew")
-    options = parser.parse_args(arguments)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write the tracks of a split, or hear some of them anew."""
     prior = load(LanguagePrior, options.prior)
     out = options.out / options.split
     if options.heard_only:
@@ -313,8 +315,3 @@ def main(arguments: list[str] | None = None) -> None:
         return
     with torch.no_grad():
         prepare(options.speech / options.split, out, options.seed, encoder, prior, options.limit)
-
-
-if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    main()

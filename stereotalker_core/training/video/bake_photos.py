@@ -12,7 +12,6 @@ import argparse
 import json
 import logging
 import math
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -111,16 +110,13 @@ def generate(photos: str | Path, out: str | Path, count: int | None = None) -> P
     return out
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line of this module."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `synth bake-photos`."""
     parser.add_argument("--photos", required=True, metavar="FOLDER")
     parser.add_argument("--count", type=int, help="so many of them, by name")
     parser.add_argument("--out", default="data/bake_photos")
-    options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write the examples of a folder."""
     generate(options.photos, options.out, options.count)
-
-
-if __name__ == "__main__":
-    main()

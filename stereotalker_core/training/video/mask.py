@@ -17,11 +17,12 @@ from torch import Tensor
 from ... import checkpoint
 from ...records import Guides
 from ...shapes import REGIONS
-from ...synthetic.data.avatar_frames import AvatarData, Rows, find_shards
+from ...synthetic.data.avatar_frames import AvatarData, Rows
 from ...video.guides.maps import guide_tensor
 from ...video.networks.mask import MaskPredictor
 from ..loop import Batch, Schedule, fit, generator
-from ..stage2_command import add_arguments, part_names, provenance
+from ..provenance import made
+from .frames import counted, frame_arguments, open_frames
 
 LACKING = 2.0  # more weight of the person where the guides show background
 
@@ -96,17 +97,15 @@ def train(
     return fit(model.to(memory_format=torch.channels_last), MaskBatches(data, batch, seed), loss, schedule, run)
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """The command line of this module."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    add_arguments(parser, steps=1200)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `train mask`."""
+    frame_arguments(parser, steps=1200)
     parser.add_argument("--start", help="a mask_predictor.safetensors to go on from")
-    options = parser.parse_args(arguments)
-    data = AvatarData(find_shards(options.data, options.unfinished), part_names())
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train a mask predictor and write its file."""
+    data = open_frames(options)
     start = checkpoint.load(MaskPredictor, options.start) if options.start else None
     model = train(data, options.run, options.steps, options.seed, start=start)
-    checkpoint.save(model, options.out, **provenance(options.seed, frames=len(data), identities=len(data.portraits)))
-
-
-if __name__ == "__main__":
-    main()
+    checkpoint.save(model, options.out, **made(options, **counted(data)))

@@ -14,6 +14,7 @@ a token. Rank, anchors, kappa and the place of the experts are this project's ch
 modules (and files) of their own and are handed to the U-Net with each call: the U-Net's state never changes.
 """
 
+import functools
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -119,7 +120,7 @@ class ExpertContext:
         grids: list[tuple[int, int]],
     ) -> Iterator[None]:
         """Set gates for the token grids of a pass; regions may be None when no mask experts are given."""
-        self.experts = experts
+        gates: dict[int, list[Tensor]] = {}
         for size in grids if experts else ():
             parts = []
             for module, strength in experts:
@@ -127,7 +128,8 @@ class ExpertContext:
                     raise ValueError("mask experts need regions (T, 4, H, W); predict them or leave the experts out")
                 gate = module.gates(yaw, regions, size).expand(-1, size[0] * size[1], -1) * strength
                 parts.append(gate.repeat_interleave(module.config.rank, -1))
-            self._gates[size[0] * size[1]] = parts
+            gates[size[0] * size[1]] = parts
+        self.experts, self._gates = experts, gates
         try:
             yield
         finally:
@@ -147,9 +149,28 @@ class ExpertContext:
 
 def swap_class(module: nn.Module, mixin: type, **attributes: object) -> None:
     """Put `mixin` in front of the module's class: other behaviour, the same parameters and state-dict keys."""
-    module.__class__ = type(mixin.__name__, (mixin, type(module)), {})
+    module.__class__ = _mixed(mixin, type(module))
     for name, value in attributes.items():
         setattr(module, name, value)
+
+
+@functools.cache
+def _mixed(mixin: type, base: type) -> type:
+    """The class of both; no module holds it by name, so its instances are pickled by what it is made of."""
+    parts = (mixin, *getattr(base, "swapped", (base,)))
+    return type(mixin.__name__, (mixin, base), {"swapped": parts, "__reduce_ex__": _by_parts})
+
+
+def _by_parts(module: nn.Module, protocol: int) -> tuple[Any, ...]:
+    return _empty, type(module).swapped, vars(module)
+
+
+def _empty(*parts: type) -> nn.Module:
+    """An instance, still without attributes, of a class that `swap_class` made: its mixins, then the one below."""
+    *mixins, kind = parts
+    for mixin in reversed(mixins):
+        kind = _mixed(mixin, kind)
+    return kind.__new__(kind)
 
 
 class MoEFeedForward:

@@ -10,6 +10,8 @@ profile predicts v under the zero-SNR schedule of AnimateAnyone, or the noise as
 """
 
 import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -124,9 +126,18 @@ class ClipGroupNorm:
 
 
 class PoseConvIn:
-    """Mixin over Conv2d: adds `features` (N, C, h, w), set for one forward pass, to the output."""
+    """Mixin over Conv2d: adds `features` (N, C, h, w), which are there during one forward pass, to the output."""
 
     features: Tensor | None = None
+
+    @contextmanager
+    def adding(self, features: Tensor) -> Iterator[None]:
+        """Add features while the block runs, and never after it, even where it raises."""
+        self.features = features
+        try:
+            yield
+        finally:
+            self.features = None
 
     def forward(self, x: Tensor) -> Tensor:
         out = super().forward(x)
@@ -250,9 +261,9 @@ class StereoTalkerUNet(nn.Module):
         residual = self.config.prediction == "residual"
         sample = torch.cat([x, cond.lift.to(x.dtype)], 1) if residual else x.to(self.unet.conv_in.weight.dtype)
         sample = sample.unflatten(0, (-1, length)).transpose(1, 2)
-        self.unet.conv_in.features = self.pose(cond.guide) if cond.features is None else cond.features
+        features = self.pose(cond.guide) if cond.features is None else cond.features
         grids = [(-(-size["h"] // 2**i), -(-size["w"] // 2**i)) for i in range(len(self.config.widths))]
-        with self.context.use(cond.experts, cond.yaw, cond.regions, grids):
+        with self.unet.conv_in.adding(features), self.context.use(cond.experts, cond.yaw, cond.regions, grids):
             out = self.unet(
                 sample,
                 sigma * 999 if residual else (sigma * 999).round().long(),
@@ -260,7 +271,6 @@ class StereoTalkerUNet(nn.Module):
                 cross_attention_kwargs={"reference": cond.reference or {}},
                 return_dict=False,
             )[0]
-        self.unet.conv_in.features = None
         out = out.transpose(1, 2).flatten(0, 1).float()
         return cond.lift.float() + out if residual else self._clean(x.float(), out, sigma.repeat_interleave(length))
 

@@ -9,6 +9,8 @@ import torch
 
 from stereotalker_core.body.model import HalfBody
 from stereotalker_core.checkpoint import load, save
+from stereotalker_core.commands.forwarded import run_words
+from stereotalker_core.commands.train import TRAINERS
 from stereotalker_core.face.hubert import HubertSize
 from stereotalker_core.face.layout import FaceStyle, denormalise
 from stereotalker_core.face.model import ProbTalk3D
@@ -331,6 +333,7 @@ def test_early_stopping_keeps_the_best():
 
 
 def test_bad_requests_are_named(tmp_path):
+    words = ["--data", str(tmp_path), "--stage", "2", "--out", str(tmp_path / "x.safetensors")]
     with pytest.raises(ValueError, match="--prior"):
-        face_epochs.main(["--data", str(tmp_path), "--stage", "2", "--out", str(tmp_path / "x.safetensors")])
+        run_words(TRAINERS["face-epochs"], "train face-epochs", words)
     assert StageOne.vae().bottleneck == 1e-4

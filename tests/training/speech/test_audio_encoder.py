@@ -9,6 +9,8 @@ import torch
 from stereotalker_core import checkpoint
 from stereotalker_core.audio.encoder import SpeechEncoder
 from stereotalker_core.audio.phones import PHONE_INDEX
+from stereotalker_core.commands.forwarded import run_words
+from stereotalker_core.commands.train import TRAINERS
 from stereotalker_core.synthetic.speech.corpus import Corpus, phone_labels
 from stereotalker_core.training.loop import Schedule, fit
 from stereotalker_core.training.speech.audio_encoder import (
@@ -20,7 +22,6 @@ from stereotalker_core.training.speech.audio_encoder import (
     borders,
     evaluate,
     loss,
-    main,
 )
 
 TINY = SpeechEncoder.Config(bins=24, width=24, layers=1, heads=2, feed_forward=48, context=6, position_kernel=7)
@@ -146,9 +147,10 @@ def test_command_writes_a_checkpoint_with_provenance(data, tmp_path):
     out = tmp_path / "e.safetensors"
     arguments = ["--data", str(data), "--run", str(tmp_path / "run"), "--out", str(out)]
     arguments += ["--steps", "2", "--batch", "1", "--width", "16", "--layers", "1", "--teacher-weight", "0.5"]
-    metrics = main(arguments)
+    metrics = run_words(TRAINERS["audio-encoder"], "train audio-encoder", arguments)
     meta = checkpoint.load_tensors(out)[1]
     assert json.loads(meta["metrics"]) == metrics and "--steps 2" in meta["command"] and meta["seed"] == "0"
     assert checkpoint.load(SpeechEncoder, out).config.width == 16
-    main([*arguments, "--export-only", "--out", str(tmp_path / "again.safetensors")])
+    again = [*arguments, "--export-only", "--out", str(tmp_path / "again.safetensors")]
+    run_words(TRAINERS["audio-encoder"], "train audio-encoder", again)
     assert checkpoint.load_tensors(tmp_path / "again.safetensors")[1]["steps"] == "2"
