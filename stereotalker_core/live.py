@@ -18,7 +18,7 @@ from torch import Tensor
 from .camera.trajectories import framing_for, orbit
 from .motion.conditioning import MotionCondition
 from .motion.controls import apply_controls
-from .motion.generation.sampling import MotionOptions, condition_tracks, joined, sample_window  # fmt: skip
+from .motion.generation.sampling import MotionOptions, condition_tracks, joined_ahead, sample_window  # fmt: skip
 from .pipeline import Look, Models, View
 from .records import Audio, Identity, Motion
 from .shapes import FPS, SAMPLE_RATE
@@ -171,7 +171,7 @@ class Live:
         x = sample_window(net, cond, torch.randn(cond.seed.shape, generator=generator).to(device), self.options)[
             0
         ].cpu()
-        fresh = joined(self._ahead, x[given : given + HOP])
+        fresh = joined_ahead(self._ahead, x[given : given + HOP])
         self._ahead = x[given + HOP :]
         self._past = torch.cat([self._past, fresh])[-net.config.seed :]
         centre = net.codec.decode_motion(torch.zeros(1, net.codec.width, device=device))

@@ -150,7 +150,7 @@ def _all_spans(emission: np.ndarray, words: list[tuple[str, ...]]) -> tuple[list
         final = begin + len(piece) == len(emission) and len(spans) + len(ahead) == len(words)
         path, likelihood = best_path(piece, states := chain(ahead), open_end=not final)
         arrived = final and path[-1] >= len(states.words) - 2
-        found = _spans(states.words[path], len(ahead) if arrived else 0, begin)
+        found = _word_spans(states.words[path], len(ahead) if arrived else 0, begin)
         kept = found if final else [s for s in found if s[1] <= begin + COMMIT]
         stop = kept[-1][1] if kept else begin + COMMIT  # without a word it is a long pause: look on after it
         if final:
@@ -163,7 +163,7 @@ def _all_spans(emission: np.ndarray, words: list[tuple[str, ...]]) -> tuple[list
     return spans, lost / max(spoken, 1)
 
 
-def _spans(owner: np.ndarray, count: int, begin: int) -> list[tuple[int, int]]:
+def _word_spans(owner: np.ndarray, count: int, begin: int) -> list[tuple[int, int]]:
     """(start, stop) frames of the words up to the last that a path visits, at least `count`.
 
     A word that the path passes over gets the empty moment between its neighbours.

@@ -39,7 +39,7 @@ def recognised_words(audio: Audio | SpooledAudio) -> list[Word]:
         if start + len(piece) < len(levelled):
             piece = piece[: quietest(piece)]
         if len(piece) > _CELL:
-            words += _decoded(decoder, piece, start / SAMPLE_RATE)
+            words += _recognised(decoder, piece, start / SAMPLE_RATE)
         start += len(piece)
     return words
 
@@ -52,7 +52,7 @@ def quietest(piece: np.ndarray) -> int:
     return int((first + loud[first:].argmin() + 0.5) * _CELL)
 
 
-def _decoded(decoder: object, piece: np.ndarray, offset: float) -> list[Word]:
+def _recognised(decoder: object, piece: np.ndarray, offset: float) -> list[Word]:
     raw = (np.clip(piece, -1, 1) * 32767).astype(np.int16).tobytes()
     decoder.start_utt()
     decoder.process_raw(raw, full_utt=True)

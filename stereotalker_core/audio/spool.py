@@ -69,7 +69,7 @@ def spool_audio(path: str | Path, track: int = 1, channel: int | None = None) ->
         samples = math.ceil(statistics.samples * SAMPLE_RATE / statistics.rate)
         waveform = SpooledWaveform(samples)
         left = samples
-        for piece in _resampled(path, track, weights, offset, gain, statistics.rate):
+        for piece in _resampled_pieces(path, track, weights, offset, gain, statistics.rate):
             piece[:left].tofile(waveform.file)
             left -= len(piece[:left])
         np.zeros(left, np.float32).tofile(waveform.file)  # the resampler rounds the count down at times
@@ -129,7 +129,7 @@ def _survey(path: Path, track: int, channel: int | None) -> _Statistics:
     return found
 
 
-def _resampled(
+def _resampled_pieces(
     path: Path, track: int, weights: np.ndarray, offset: float, gain: float, rate: int
 ) -> Iterator[np.ndarray]:
     """The mix less its offset, at 16 kHz, float32, piece by piece."""

@@ -37,7 +37,7 @@ def widened(framing: Framing, body: HalfBody, identity: Identity, motion: Motion
     """
     if framing.most is None or not hands_seen(body, identity):
         return framing
-    across, down = _fingers(framing, body, identity, motion)
+    across, down = _finger_extent(framing, body, identity, motion)
     bottom, half = framing.height / 2, framing.across / 2
     lower = min(max(bottom, float(down.quantile(_REACH)) + _SPARE), bottom + (_WIDEST - 1) * framing.height)
     left = min(framing.middle - half, float(across.quantile(1 - _REACH)) - _SPARE)
@@ -52,7 +52,7 @@ def widened(framing: Framing, body: HalfBody, identity: Identity, motion: Motion
     )
 
 
-def _fingers(framing: Framing, body: HalfBody, identity: Identity, motion: Motion) -> tuple[Tensor, Tensor]:
+def _finger_extent(framing: Framing, body: HalfBody, identity: Identity, motion: Motion) -> tuple[Tensor, Tensor]:
     """Metres to the right of and below the target of all finger points in moments of a motion, as yaw 0 shows them."""
     few = motion[:: max(1, len(motion) // _MOMENTS)]
     x, y, z = framing.target
@@ -98,16 +98,16 @@ def staged(body: HalfBody, identity: Identity, motion: Motion, cameras: Cameras,
         raise ValueError(f"hands {hands!r} is unknown; use one of {', '.join(HANDS)}")
     if hands == "on" or hands == "auto" and gestures_belong(body, identity, cameras):
         return motion
-    held = _held(motion, identity.rotations)
+    held = _with_arms_held(motion, identity.rotations)
     if hands_seen(body, identity):
         return held
     points = _hand_points(body, identity, held[:: max(1, len(held) // _MOMENTS)]).to(cameras.world_to_camera)
     middle = cameras[len(cameras) // 2 : len(cameras) // 2 + 1]
     rows = project(points, middle.world_to_camera, cameras.intrinsics)[..., 1]
-    return held if float(rows.min()) > cameras.size[0] else _held(motion, _hanging(identity.rotations))
+    return held if float(rows.min()) > cameras.size[0] else _with_arms_held(motion, _hanging(identity.rotations))
 
 
-def _held(motion: Motion, rotations: Tensor) -> Motion:
+def _with_arms_held(motion: Motion, rotations: Tensor) -> Motion:
     """The motion with the arms and hands of one pose (49, 3)."""
     joints = [JOINT_INDEX[n] for side in "LR" for n in (*ARM_JOINTS[side], *HAND_JOINTS[side])]
     out = motion.rotations.clone()

@@ -214,7 +214,7 @@ def stereo_pair(cameras: Cameras, baseline_m: float = 0.063) -> tuple[Cameras, C
     """(left, right) eyes: parallel cameras, half the baseline (m) to each side along the camera's own x axis."""
     if not (math.isfinite(baseline_m) and 0 <= baseline_m <= 1):
         raise ValueError(f"baseline {baseline_m} m is outside 0..1")
-    return _moved(cameras, -baseline_m / 2), _moved(cameras, baseline_m / 2)
+    return _shifted_sideways(cameras, -baseline_m / 2), _shifted_sideways(cameras, baseline_m / 2)
 
 
 def monotone_cubic(x: Tensor, y: Tensor, at: Tensor) -> Tensor:
@@ -251,7 +251,7 @@ def _cameras(framing: Framing, yaw: Tensor, pitch: Tensor, factor: Tensor, size:
     return Cameras(matrix, framing.intrinsics(size), yaw, size)
 
 
-def _moved(cameras: Cameras, along_x: float) -> Cameras:
+def _shifted_sideways(cameras: Cameras, along_x: float) -> Cameras:
     matrix = cameras.world_to_camera.clone()
     matrix[:, 0, 3] -= along_x
     return Cameras(matrix, cameras.intrinsics, cameras.yaw, cameras.size)

@@ -31,7 +31,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..geometry.projection import intrinsics_for, vertical_fov
+from ..geometry.projection import camera_matrix, intrinsics_for, vertical_fov
 from ..geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from ..records import Cameras
 from .trajectories import Framing, checked_size
@@ -46,7 +46,7 @@ _NEAREST = 0.1  # m from the middle of the person to a camera that may still fil
 _LIMITS = {"fov": (1.0, 170.0), "zoom": (0.01, 100.0)}
 
 
-class View(NamedTuple):
+class ViewDirection(NamedTuple):
     """The direction of one camera: degrees, and the factor on its focal length."""
 
     yaw: float
@@ -66,7 +66,7 @@ class _Path:
     zoom: Tensor  # (N,)
 
 
-def view_of(camera: dict) -> View:
+def view_of(camera: dict) -> ViewDirection:
     """The direction of a camera dictionary. ValueError for another dictionary, or a view straight up or down."""
     path = _path([camera])
     right, _, forward = path.rotation[0]
@@ -74,7 +74,8 @@ def view_of(camera: dict) -> View:
     a = math.radians(yaw)
     level = torch.tensor([math.cos(a), -math.sin(a), 0.0], dtype=torch.float64)  # the right of a camera without roll
     below = torch.linalg.cross(forward, level)
-    return View(yaw, pitch, math.degrees(math.atan2(-float(right @ below), float(right @ level))), float(path.zoom[0]))
+    roll = math.degrees(math.atan2(-float(right @ below), float(right @ level)))
+    return ViewDirection(yaw, pitch, roll, float(path.zoom[0]))
 
 
 def tilted(cameras: Cameras, roll: float, zoom: float) -> Cameras:
@@ -105,7 +106,7 @@ def filmed(
     if frames < 1:
         raise ValueError(f"a camera path needs at least one frame, got {frames}")
     size = checked_size(size)
-    path = _resampled(_path(info, lens=use == PLACE), frames)
+    path = _path_resampled(_path(info, lens=use == PLACE), frames)
     rotation, forward = path.rotation, path.rotation[:, 2]
     if use == DIRECTION:
         distance = framing.distance * path.zoom[:1] / path.zoom
@@ -123,9 +124,7 @@ def filmed(
                 f"camera_info: in frame {int(away.argmin())} the camera stands inside the person or looks away from "
                 "it; its place is read in metres, the hips at 0, y up. Use it as direction if it is of another scale"
             )
-    matrix = torch.eye(4, dtype=torch.float64).repeat(frames, 1, 1)
-    matrix[:, :3, :3] = rotation
-    matrix[:, :3, 3] = -(rotation @ eye[..., None])[..., 0]
+    matrix = camera_matrix(rotation, eye)
     return Cameras(matrix.float(), intrinsics, _angles(rotation)[0].float(), size)
 
 
@@ -167,12 +166,12 @@ def _path(info: dict | Sequence[dict], lens: bool = False) -> _Path:
     rows = []
     for number, camera in enumerate(cameras, 1):
         name = "camera_info" if len(cameras) == 1 else f"camera_info, camera {number} of {len(cameras)},"
-        rows.append(_read(camera, name, lens))
+        rows.append(_parsed_camera(camera, name, lens))
     rotation, position, target, fov, zoom = (torch.stack(column) for column in zip(*rows, strict=True))
     return _Path(rotation, position, target, fov, zoom)
 
 
-def _read(camera: dict, name: str, lens: bool) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def _parsed_camera(camera: dict, name: str, lens: bool) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """rotation, position, target, fov and zoom of one dictionary, in our world."""
     try:
         position = _numbers(camera["position"], "xyz")
@@ -232,7 +231,7 @@ def _angles(rotation: Tensor) -> tuple[Tensor, Tensor]:
     return torch.rad2deg(torch.atan2(x, y)), torch.rad2deg(torch.asin((-z).clamp(-1, 1)))
 
 
-def _resampled(path: _Path, frames: int) -> _Path:
+def _path_resampled(path: _Path, frames: int) -> _Path:
     """`frames` cameras evenly along the path; what lies between two turns about one axis, as an orbit does.
 
     The place of a camera relative to its target is carried in the camera's own axes: between two cameras of an orbit

@@ -6,6 +6,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ..audio.load import load_audio
 from ..checkpoint import NANO, load
@@ -74,8 +75,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         spent = time.perf_counter() - started
         report = {"metrics": metrics, "skipped": skipped, "quick": args.quick, "wall_seconds": spent}
-        Path(args.json).parent.mkdir(parents=True, exist_ok=True)
-        Path(args.json).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        _write_report(args.json, report)
     return 0
 
 
@@ -141,9 +141,13 @@ def run_bake(args: argparse.Namespace) -> int:
     print(table(metrics))
     if args.json:
         report = {"metrics": metrics, "quick": args.quick, "wall_seconds": time.perf_counter() - started}
-        Path(args.json).parent.mkdir(parents=True, exist_ok=True)
-        Path(args.json).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        _write_report(args.json, report)
     return 0
+
+
+def _write_report(path: str | Path, report: dict[str, Any]) -> None:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
 def evaluate(args: argparse.Namespace) -> tuple[Metrics, dict[str, str]]:

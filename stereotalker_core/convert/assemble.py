@@ -31,7 +31,7 @@ def fill(model: M, state: dict[str, Tensor], dtype: torch.dtype | None = None) -
     model.load_state_dict(state, strict=False, assign=True)
     kind = next((v.dtype for v in state.values() if v.is_floating_point()), torch.float32)
     for name, module in model.named_modules():
-        absent = [k for k, tensor in _own(module).items() if tensor.is_meta]
+        absent = [k for k, tensor in _own_dtype(module).items() if tensor.is_meta]
         if absent == ["position_ids"]:  # not saved with the weights
             module.position_ids = torch.arange(module.position_ids.shape[-1])[None]
         elif absent:
@@ -40,7 +40,7 @@ def fill(model: M, state: dict[str, Tensor], dtype: torch.dtype | None = None) -
     return model.requires_grad_(False).eval()
 
 
-def _own(module: nn.Module) -> dict[str, Tensor]:
+def _own_dtype(module: nn.Module) -> dict[str, Tensor]:
     return dict(module.named_parameters(recurse=False)) | dict(module.named_buffers(recurse=False))
 
 

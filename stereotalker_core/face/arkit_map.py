@@ -93,13 +93,13 @@ def fit_map(arkit: Tensor, face: Tensor, ridge: float = 1e-3) -> FaceMap:
     known = dims(face, f"N {N_PARAMETERS}", **dims(arkit, f"N {N_EXPRESSIONS}"))
     if known["N"] < 2 * N_PARAMETERS:
         raise ValueError(f"{known['N']} frames are too few for a map of {N_PARAMETERS} numbers; give hundreds")
-    offset = _solve(arkit, face, ridge)[-1]
-    to_face = _solve(arkit, face, ridge)[:-1].T
+    offset = _ridge_regression(arkit, face, ridge)[-1]
+    to_face = _ridge_regression(arkit, face, ridge)[:-1].T
     to_arkit = _ridge(face - offset, arkit, ridge).T
     return FaceMap(to_face.contiguous(), to_arkit.contiguous(), offset)
 
 
-def _solve(x: Tensor, y: Tensor, ridge: float) -> Tensor:
+def _ridge_regression(x: Tensor, y: Tensor, ridge: float) -> Tensor:
     """Coefficients (D + 1, E) of y ~ [x, 1]."""
     return _ridge(torch.cat([x, torch.ones(len(x), 1)], 1), y, ridge)
 

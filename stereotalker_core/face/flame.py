@@ -122,7 +122,7 @@ class _ArrayUnpickler(pickle.Unpickler):
         if root in ("chumpy", "scipy"):
             return _Holder
         if (module, name) == ("_codecs", "encode"):
-            return _bytes
+            return _latin_bytes
         raise ValueError(f"the file asks for {module}.{name}, which is code and no array; nothing of it was run")
 
 
@@ -134,7 +134,7 @@ def _numpy_internal(name: str) -> Any:
     return getattr(import_module("numpy._core.multiarray" if major >= 2 else "numpy.core.multiarray"), name)
 
 
-def _bytes(text: str, encoding: str = "latin1") -> bytes:
+def _latin_bytes(text: str, encoding: str = "latin1") -> bytes:
     return text.encode("latin1")
 
 

@@ -42,7 +42,7 @@ def hear(encoder: SpeechEncoder, audio: Audio) -> Tensor:
     return heard
 
 
-def windows(
+def heard_windows(
     model: ProbTalk3D, encoder: SpeechEncoder | None, audio: Audio, overlap: int, speech: SpeechFeatures | None = None
 ) -> Iterator[tuple[int, Tensor]]:
     """(first frame, sound (1, t, A)) of windows that cover the recording, each `overlap` longer than the hop.

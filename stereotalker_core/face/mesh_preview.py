@@ -51,7 +51,7 @@ def mesh_frames(flame: Flame, parameters: Tensor, size: int = 320, yaw: float = 
             f"the mesh has {len(flame.template)} vertices, a triangle asks for {int(flame.triangles.max())}"
         )
     device = flame.template.device
-    rest = _upright(flame.template)
+    rest = _in_world_axes(flame.template)
     low, high = rest.amin(0), rest.amax(0)
     height = float((high - low).max()) * _MARGIN
     turn = torch.tensor([float(yaw)], device=device)
@@ -59,12 +59,12 @@ def mesh_frames(flame: Flame, parameters: Tensor, size: int = 320, yaw: float = 
     lens = intrinsics_for(height, _DISTANCE * height, (size, size)).to(device)
     for start in range(0, parameters.shape[1], _CHUNK):
         part = parameters[:, start : start + _CHUNK].to(device)
-        vertices = _upright(flame(part))  # (N, t, V, 3)
+        vertices = _in_world_axes(flame(part))  # (N, t, V, 3)
         drawn = [_shade(v, flame.triangles, camera, lens, size) for v in vertices]
         yield torch.cat(drawn, -1)
 
 
-def _upright(points: Tensor) -> Tensor:
+def _in_world_axes(points: Tensor) -> Tensor:
     """FLAME's axes (y up, looking along z) -> ours (z up, looking along -y)."""
     x, y, z = points.unbind(-1)
     return torch.stack([x, -z, y], -1)

@@ -98,7 +98,7 @@ class MotionPrior(nn.Module):
         kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
         noise = torch.zeros_like(mean)
         if draw is not None and draw.temperature > 0:
-            noise = _noise(mean, draw) * (self.config.noise * draw.temperature / TEMPERATURE)
+            noise = _latent_noise(mean, draw) * (self.config.noise * draw.temperature / TEMPERATURE)
         latent = mean + (0.5 * logvar).exp() * noise
         return Quantised(latent, mean, z.new_zeros(0, dtype=torch.long), kl, z.new_zeros(()))
 
@@ -112,7 +112,7 @@ class MotionPrior(nn.Module):
         return self.decode(passed.latent), passed
 
 
-def _noise(like: Tensor, draw: Draw) -> Tensor:
+def _latent_noise(like: Tensor, draw: Draw) -> Tensor:
     """Standard normal noise as `like` (B, T, C), alike over draw.coherence frames where that is set."""
     batch, frames, width = like.shape
     if draw.coherence:

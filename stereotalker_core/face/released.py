@@ -74,8 +74,8 @@ def prior_config(state: State, heads: int = 8, prefix: str = "") -> MotionPrior.
     first = prefix + "motion_encoder.encoder_transformer.net."
     return MotionPrior.Config(
         width=state[name].shape[0],
-        encoder_layers=_layers(state, first),
-        decoder_layers=_layers(state, prefix + "motion_decoder.decoder_transformer.net."),
+        encoder_layers=_transformer_layers(state, first),
+        decoder_layers=_transformer_layers(state, prefix + "motion_decoder.decoder_transformer.net."),
         heads=heads,
         inner=state[first + "1.fn.fn.l1.weight"].shape[0],
         codes=codes,
@@ -104,11 +104,11 @@ def model_config(state: State, heads: int = 8, hubert_heads: int = 12) -> ProbTa
         prior=prior_config(state, heads, "motion_prior."),
         hubert=size,
         audio=state["feature_predictor.audio_feature_map.weight"].shape[1],
-        layers=_layers(state, "feature_predictor.encoder_transformer.net."),
+        layers=_transformer_layers(state, "feature_predictor.encoder_transformer.net."),
     )
 
 
-def _layers(state: State, prefix: str) -> int:
+def _transformer_layers(state: State, prefix: str) -> int:
     """Transformer layers under `prefix`, each of two blocks: attention and multi-layer perceptron."""
     return _blocks(state, prefix) // 2
 

@@ -11,7 +11,7 @@ from ..audio.encoder import SpeechEncoder
 from ..checkpoint import NANO, load
 from ..records import Audio, SpeechFeatures
 from ..shapes import FPS
-from .hearing import windows
+from .hearing import heard_windows
 from .layout import N_PARAMETERS, Face, FaceStyle, denormalise
 from .model import ProbTalk3D
 from .quantiser import TEMPERATURE, Draw
@@ -91,9 +91,9 @@ def stream_face(
     total, hop = audio.frame_count(), model.config.window - OVERLAP
     ramp = ((torch.arange(OVERLAP) + 0.5) / OVERLAP)[None, :, None]
     tail: Tensor | None = None
-    for first, sound in windows(model, models.encoder, audio, OVERLAP, speech):
+    for first, sound in heard_windows(model, models.encoder, audio, OVERLAP, speech):
         latent = model.predict(sound, vector)
-        frames = torch.cat([_draw(model, latent, first, options, i) for i in range(options.samples)])
+        frames = torch.cat([_draw_performance(model, latent, first, options, i) for i in range(options.samples)])
         if tail is not None:
             shared = tail.shape[1]
             frames = torch.cat([torch.lerp(tail, frames[:, :shared], ramp[:, :shared]), frames[:, shared:]], 1)
@@ -103,7 +103,7 @@ def stream_face(
         yield denormalise(kept).float().cpu()
 
 
-def _draw(model: ProbTalk3D, latent: Tensor, first: int, options: FaceOptions, sample: int) -> Tensor:
+def _draw_performance(model: ProbTalk3D, latent: Tensor, first: int, options: FaceOptions, sample: int) -> Tensor:
     """One performance (1, T, 53) of a window."""
     # codes that are drawn independently differ from window to window: their noise starts anew at each
     seed = (options.seed + sample) % 2**63 if model.config.coherence else options.seed + sample * _STRIDE + first

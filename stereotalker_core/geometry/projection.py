@@ -27,7 +27,12 @@ def look_at(target: Tensor, yaw: Tensor, pitch: Tensor, distance: Tensor) -> Ten
     down = torch.linalg.cross(forward, right)
     rotation = torch.stack([right, down, forward], -2)  # (T, 3, 3), rows are the camera axes
     eye = target - forward * distance[:, None]
-    matrix = torch.eye(4, dtype=a.dtype, device=a.device).repeat(len(a), 1, 1)
+    return camera_matrix(rotation, eye)
+
+
+def camera_matrix(rotation: Tensor, eye: Tensor) -> Tensor:
+    """Camera axes as rows (T, 3, 3) and places of the eye (T, 3) m -> matrices (T, 4, 4)."""
+    matrix = torch.eye(4, dtype=eye.dtype, device=eye.device).repeat(len(eye), 1, 1)
     matrix[:, :3, :3] = rotation
     matrix[:, :3, 3] = -(rotation @ eye[..., None])[..., 0]
     return matrix

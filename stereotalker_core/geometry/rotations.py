@@ -7,13 +7,27 @@ from torch import Tensor
 
 def axis_angle_to_matrix(vector: Tensor) -> Tensor:
     """(..., 3) axis * radians -> (..., 3, 3); smooth and differentiable at zero (Rodrigues)."""
+    angle2, angle, skew = _angle_and_skew(vector)
+    eye = torch.eye(3, dtype=vector.dtype, device=vector.device)
+    return eye + torch.sin(angle) / angle * skew + (1 - torch.cos(angle)) / angle2 * (skew @ skew)
+
+
+def left_jacobian(vector: Tensor) -> Tensor:
+    """(..., 3) axis-angle -> (..., 3, 3): d exp(v) = [J dv]x exp(v) (Sola et al. 2018, arXiv 1812.01537, eq. 145)."""
+    angle2, angle, skew = _angle_and_skew(vector)
+    # near zero the differences below cancel: the first terms of their series instead
+    first = torch.where(angle2 < 1e-6, 0.5 - angle2 / 24, (1 - torch.cos(angle)) / angle2)
+    second = torch.where(angle2 < 1e-6, 1 / 6 - angle2 / 120, (angle - torch.sin(angle)) / (angle2 * angle))
+    return torch.eye(3, dtype=vector.dtype, device=vector.device) + first * skew + second * (skew @ skew)
+
+
+def _angle_and_skew(vector: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(..., 3) -> squared angle and angle (..., 1, 1), never 0, and the matrix (..., 3, 3) of the cross product."""
     angle2 = (vector * vector).sum(-1)[..., None, None] + 1e-12
-    angle = angle2.sqrt()
     x, y, z = vector.unbind(-1)
     o = torch.zeros_like(x)
     skew = torch.stack([o, -z, y, z, o, -x, -y, x, o], -1).view(*vector.shape[:-1], 3, 3)
-    eye = torch.eye(3, dtype=vector.dtype, device=vector.device)
-    return eye + torch.sin(angle) / angle * skew + (1 - torch.cos(angle)) / angle2 * (skew @ skew)
+    return angle2, angle2.sqrt(), skew
 
 
 def matrix_to_axis_angle(matrix: Tensor) -> Tensor:

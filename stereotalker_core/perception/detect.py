@@ -93,7 +93,7 @@ def overlap(low: Tensor, high: Tensor, other_low: Tensor, other_high: Tensor) ->
 
 
 def distinct(found: list[Detection]) -> list[Detection]:
-    """Detections of several looks, best first, each thing once."""
+    """The detections of several looks, best first, without those that lie within 0.4 sides of a better one."""
     kept: list[Detection] = []
     for one in sorted(found, key=lambda d: -d.score):
         if not any(float((one.centre - k.centre).norm()) < 0.4 * max(one.side, k.side) for k in kept):
@@ -104,11 +104,11 @@ def distinct(found: list[Detection]) -> list[Detection]:
 def tiles(picture: Pyramid, share: float) -> list[Square]:
     """Overlapping squares over the picture, their side `share` of its longer side."""
     side = share * max(picture.height, picture.width)
-    columns, rows = (_places(length, side) for length in (picture.width, picture.height))
+    columns, rows = (_tile_centres(length, side) for length in (picture.width, picture.height))
     return [Square(x, y, side) for y in rows for x in columns]
 
 
-def _places(length: float, side: float) -> list[float]:
+def _tile_centres(length: float, side: float) -> list[float]:
     """Centres along one axis, the ends covered and half of each tile shared with the next."""
     if length <= side:
         return [length / 2]

@@ -34,7 +34,7 @@ _EXPRESSIVE = (  # the 146 mesh points that face_blendshapes reads
 
 
 @dataclass(frozen=True)
-class Face:
+class FoundFace:
     """One face as the networks see it.
 
     mesh: (478, 3) px, z away from the camera.
@@ -67,21 +67,21 @@ class Face:
         return _roll(self.mesh)
 
 
-def find_faces(networks: Perception, picture: Pyramid) -> list[Face]:
+def find_faces(networks: Perception, picture: Pyramid) -> list[FoundFace]:
     """Whatever may be a face, surest first, each once; `confidence` judges."""
-    proposals = distinct(_upright(networks, picture))
+    proposals = distinct(_upright_faces(networks, picture))
     if not proposals or proposals[0].score < _CERTAIN:
         proposals = distinct(proposals + _thorough(networks, picture))
     squares, scores = [_face_square(found) for found in proposals], [found.score for found in proposals]
     faces = look_at_faces(networks, picture, squares, scores)
-    kept: list[Face] = []
+    kept: list[FoundFace] = []
     for face in sorted(faces, key=lambda f: -confidence(f, 1.0)):
-        if not any(_same(face, other) for other in kept):
+        if not any(_same_face(face, other) for other in kept):
             kept.append(face)
     return kept
 
 
-def confidence(face: Face, body: float) -> float:
+def confidence(face: FoundFace, body: float) -> float:
     """That this is a person's face, 0..1; body: presence in 0..1 of a body that fits it, 0 where there is none.
 
     A logistic regression on what tells faces from other things: the networks' scores, how little the points move when
@@ -105,21 +105,21 @@ def look_at_faces(
     picture: Pyramid,
     squares: Sequence[Square],
     scores: Sequence[float],
-) -> list[Face]:
+) -> list[FoundFace]:
     """The face of each square, looked at three times, every time in the square that the points ask for.
 
     What is clearly nothing after the first look is left out.
     """
-    meshes, presence, _ = _look(networks, picture, squares)
+    meshes, presence, _ = _meshes_in(networks, picture, squares)
     kept = [k for k, logit in enumerate(presence) if logit > _HOPELESS]
-    second, sure, _ = _look(networks, picture, [_own_square(meshes[k]) for k in kept])
-    third, surer, upright = _look(networks, picture, [_own_square(mesh) for mesh in second])
+    second, sure, _ = _meshes_in(networks, picture, [_own_square(meshes[k]) for k in kept])
+    third, surer, upright = _meshes_in(networks, picture, [_own_square(mesh) for mesh in second])
     expressions = _expressions(networks, upright)
     found = []
     for n, k in enumerate(kept):
         mesh, moved = third[n], (third[n] - second[n])[:, :2].norm(dim=1)
         drift = float(moved[:468].mean() / (mesh[10] - mesh[152]).norm().clamp_min(1e-3))
-        found.append(Face(mesh, scores[k], min(sure[n], surer[n]), drift, moved, expressions[n]))
+        found.append(FoundFace(mesh, scores[k], min(sure[n], surer[n]), drift, moved, expressions[n]))
     return found
 
 
@@ -134,7 +134,7 @@ def facing(mesh: Tensor) -> Tensor:
     return torch.sigmoid(12 * (cosine + 0.1))
 
 
-def _look(
+def _meshes_in(
     networks: Perception,
     picture: Pyramid,
     squares: Sequence[Square],
@@ -158,7 +158,7 @@ def _own_square(mesh: Tensor) -> Square:
     return square_around(mesh[:468, :2], 1.5, _roll(mesh))
 
 
-def _upright(networks: Perception, picture: Pyramid) -> list[Detection]:
+def _upright_faces(networks: Perception, picture: Pyramid) -> list[Detection]:
     """Whole picture, far out (a face that fills the frame), near (tiles); the far-range network once."""
     near = detect(
         networks,
@@ -191,7 +191,7 @@ def _roll(mesh: Tensor) -> float:
     return direction(mesh[33, :2], mesh[263, :2])
 
 
-def _same(one: Face, other: Face) -> bool:
+def _same_face(one: FoundFace, other: FoundFace) -> bool:
     away = float((one.mesh[:468, :2].mean(0) - other.mesh[:468, :2].mean(0)).norm())
     return away < 0.6 * max(one.height, other.height)
 

@@ -45,7 +45,7 @@ def find_hands(networks: Perception, picture: Pyramid, body: Body) -> dict[str, 
     squares += [palm_square(one) for one in _palms(networks, picture, body, arms)]
     hands: list[Hand] = []
     for hand in sorted(look_at_hands(networks, picture, squares), key=lambda h: -h.presence):
-        if hand.presence > 0.2 and not any(_same(hand, other) for other in hands):
+        if hand.presence > 0.2 and not any(_same_hand(hand, other) for other in hands):
             hands.append(hand)
     followed = look_at_hands(networks, picture, [hand_square(hand.points) for hand in hands])
     hands = [max(pair, key=lambda h: h.presence) for pair in zip(hands, followed, strict=True)]
@@ -74,12 +74,12 @@ def _assigned(hands: Sequence[Hand], body: Body, arms: Sequence[str]) -> dict[st
                 pairs.append((hand.presence - away + 0.5 * alike, k, side))
     chosen: dict[str, Hand] = {}
     for _, k, side in sorted(pairs, reverse=True):
-        if side not in chosen and not any(_same(hands[k], other) for other in chosen.values()):
+        if side not in chosen and not any(_same_hand(hands[k], other) for other in chosen.values()):
             chosen[side] = hands[k]
     return chosen
 
 
-def _same(one: Hand, other: Hand) -> bool:
+def _same_hand(one: Hand, other: Hand) -> bool:
     return float((one.points - other.points).norm(dim=1).mean()) < 0.35 * max(one.size, other.size)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..shapes import dims
 from .bodies import POINTS, Body, find_bodies
-from .faces import IRISES, MESH68, Face, confidence, facing, find_faces
+from .faces import IRISES, MESH68, FoundFace, confidence, facing, find_faces
 from .hands import Hand, find_hands
 from .keypoints import HELP, Keypoints, default_sigma
 from .networks import Perception, load_perception
@@ -65,7 +65,7 @@ def people(image: Tensor, networks: Perception | None = None) -> list[Person]:
         if body is not None:
             hands = find_hands(networks, picture, body)
             mask = with_hands(mask, body, list(hands.values()))
-        found.append(_moved(_person(picture, face, body, hands, mask, value), image.device))
+        found.append(_on_device(_put_together(picture, face, body, hands, mask, value), image.device))
     return found
 
 
@@ -95,7 +95,7 @@ def _place(person: Person, image: Tensor) -> str:
     return "left" if x < 0.4 else "right" if x > 0.6 else "middle"
 
 
-def _judged(networks: Perception, picture: Pyramid) -> tuple[list[Face], list[Body | None], list[float]]:
+def _judged(networks: Perception, picture: Pyramid) -> tuple[list[FoundFace], list[Body | None], list[float]]:
     """The faces that are accepted, largest first, their bodies and the confidence in each."""
     faces = [face for face in find_faces(networks, picture) if confidence(face, 1.0) >= _ACCEPTED]
     bodies = find_bodies(networks, picture, faces)
@@ -107,9 +107,9 @@ def _judged(networks: Perception, picture: Pyramid) -> tuple[list[Face], list[Bo
     return [f for f, _, _ in kept], [b for _, b, _ in kept], [c for _, _, c in kept]
 
 
-def _person(
+def _put_together(
     picture: Pyramid,
-    face: Face,
+    face: FoundFace,
     body: Body | None,
     hands: dict[str, Hand],
     mask: Tensor,
@@ -127,7 +127,7 @@ def _person(
     return Person(
         keypoints,
         values[:, 3],
-        _box(keypoints, mask, picture),
+        _covering_box(keypoints, mask, picture),
         _corners(face.mesh[:, :2], picture),
         mask,
         face.mesh,
@@ -137,7 +137,7 @@ def _person(
     )
 
 
-def _face_points(face: Face) -> dict[str, tuple[float, float, float, float]]:
+def _face_points(face: FoundFace) -> dict[str, tuple[float, float, float, float]]:
     """name -> x, y, sigma, visibility."""
     height = 1.45 * float((face.mesh[168, :2] - face.mesh[152, :2]).norm())
     rows = {f"mesh.{i}": i for i in range(478)} | {f"face.{k}": i for k, i in enumerate(MESH68)}
@@ -150,7 +150,7 @@ def _face_points(face: Face) -> dict[str, tuple[float, float, float, float]]:
     }
 
 
-def _body_points(face: Face, body: Body | None) -> dict[str, tuple[float, float, float, float]]:
+def _body_points(face: FoundFace, body: Body | None) -> dict[str, tuple[float, float, float, float]]:
     if body is None:
         return {}
     found = {}
@@ -170,7 +170,7 @@ def _hand_points(hands: dict[str, Hand]) -> dict[str, tuple[float, float, float,
     }
 
 
-def _warnings(picture: Pyramid, face: Face, body: Body | None, sure: float) -> tuple[str, ...]:
+def _warnings(picture: Pyramid, face: FoundFace, body: Body | None, sure: float) -> tuple[str, ...]:
     found = []
     if sure < _DOUBTFUL:
         found.append(f"the face was found with little certainty ({sure:.2f}): a drawing, or hard to see")
@@ -193,7 +193,7 @@ def _corners(points: Tensor, picture: Pyramid) -> Tensor:
     return torch.cat([torch.minimum(low.clamp_min(0), limit), torch.minimum(high.clamp_min(0), limit)])
 
 
-def _box(keypoints: Keypoints, mask: Tensor, picture: Pyramid) -> Tensor:
+def _covering_box(keypoints: Keypoints, mask: Tensor, picture: Pyramid) -> Tensor:
     """Around the points and the rows and columns that the mask covers noticeably."""
     corners = [_corners(keypoints.xy, picture)]
     solid = (mask[0] > 0.5).float()
@@ -205,7 +205,7 @@ def _box(keypoints: Keypoints, mask: Tensor, picture: Pyramid) -> Tensor:
     return torch.cat([boxes[:, :2].amin(0), boxes[:, 2:].amax(0)])
 
 
-def _moved(person: Person, device: torch.device) -> Person:
+def _on_device(person: Person, device: torch.device) -> Person:
     moved: Sequence[Tensor] = [v.to(device) for v in (person.visibility, person.box, person.face_box, person.mask)]
     mesh = None if person.mesh is None else person.mesh.to(device)
     expression = None if person.expression is None else person.expression.to(device)

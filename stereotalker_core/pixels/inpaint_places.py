@@ -61,12 +61,12 @@ def find_places(detail: Tensor, known: Tensor, order: float, random: torch.Gener
         if found is None and max(colour.shape[-2:]) > 2 * _PIECES:
             return None  # too little is known to lay pieces of it
         if len(level.source):
-            found = _shifted(colour, sure, level.sources.view(sure.shape[-2:]), order) if found is None else found
+            found = _moved_pieces(colour, sure, level.sources.view(sure.shape[-2:]), order) if found is None else found
             found = level.search(found, _ROUNDS[min(depth, len(_ROUNDS) - 1)])
     return found
 
 
-def _shifted(colour: Tensor, known: Tensor, sources: Tensor, order: float) -> Tensor:
+def _moved_pieces(colour: Tensor, known: Tensor, sources: Tensor, order: float) -> Tensor:
     """Sources (2, h, w) of every pixel: what lies beside the hole moved over it in few large pieces.
 
     colour (1, 3, h, w), known (1, 1, h, w) bool, sources (h, w) bool. Every unknown pixel gets one of a few shifts, so
@@ -75,7 +75,7 @@ def _shifted(colour: Tensor, known: Tensor, sources: Tensor, order: float) -> Te
     rows, columns = sources.shape
     inside, picture = known[0, 0], colour[0]
     y, x = (~inside).nonzero().unbind(1)
-    shift = _candidates(rows, columns).to(y.device)  # (K, 2)
+    shift = _candidate_shifts(rows, columns).to(y.device)  # (K, 2)
     sy, sx = y[:, None] + shift[:, 0], x[:, None] + shift[:, 1]
     valid = (sy >= 0) & (sy < rows) & (sx >= 0) & (sx < columns)
     sy, sx = sy.clamp(0, rows - 1), sx.clamp(0, columns - 1)
@@ -97,7 +97,7 @@ def _shifted(colour: Tensor, known: Tensor, sources: Tensor, order: float) -> Te
     return torch.minimum(at.clamp_min(0), at.new_tensor([rows - 1, columns - 1])[:, None, None])
 
 
-def _candidates(rows: int, columns: int) -> Tensor:
+def _candidate_shifts(rows: int, columns: int) -> Tensor:
     """(K, 2) shifts down and right in px: long ones along the rows, which rooms go on along, and some across them."""
     across = [round(columns * k / 16) for k in range(-12, 13) if k]
     down = [0, round(0.05 * rows), -round(0.05 * rows)]

@@ -116,13 +116,13 @@ def fit_distributed(
     step = fitting.resume()
     mine = range(accelerator.process_index, scale.micro_batches, accelerator.num_processes)
     indices = (s * scale.micro_batches + k for s in range(step, schedule.steps) for k in mine)
-    batches, window = ahead(batch, indices, scale.prefetch), _Window()
+    batches, window = ahead(batch, indices, scale.prefetch), _LoggedSteps()
     while step < schedule.steps:
         window.add(fitting.step(step, batches, len(mine)))
         step += 1
         if step % schedule.log_every == 0 or step == schedule.steps:
             row = window.close(accelerator)
-            window = _Window()
+            window = _LoggedSteps()
             if not np.isfinite(row["loss"]):
                 raise FloatingPointError(f"loss is {row['loss']} at step {step}; lower the learning rate")
             if accelerator.is_main_process:
@@ -180,7 +180,7 @@ class _Fitting:
                 self.accelerator.backward(value if share == 1 else value / share)
             rows.append({"loss": float(value.detach())} | parts)
         self.accelerator.unscale_gradients(self.optimizer)
-        norm = float(_whole(nn.utils.clip_grad_norm_(self.weights, self.schedule.clip)))
+        norm = float(_gathered(nn.utils.clip_grad_norm_(self.weights, self.schedule.clip)))
         self.optimizer.step()
         with torch.no_grad():
             keep = min(self.schedule.ema, (2 + step) / (11 + step))
@@ -207,7 +207,7 @@ class _Fitting:
             state = self.optimizer.optimizer.state.get(weight, {})
             values = {"weight": weight, "average": smooth} | {k: state[k] for k in _MOMENTS if k in state}
             for kind, value in values.items():
-                whole = _whole(value.detach())  # every process takes part
+                whole = _gathered(value.detach())  # every process takes part
                 if self.accelerator.is_main_process:
                     tensors[f"{kind}/{name}"] = whole
         if self.accelerator.is_main_process:
@@ -236,12 +236,12 @@ class _Fitting:
             raise ValueError(f"{found[-1]} belongs to other frozen weights; start from the same base model")
         with torch.no_grad():
             for name, weight, smooth in zip(self.names, self.weights, self.average, strict=True):
-                _fill(weight, tensors[f"weight/{name}"])
-                _fill(smooth, tensors[f"average/{name}"])
+                _copy_into(weight, tensors[f"weight/{name}"])
+                _copy_into(smooth, tensors[f"average/{name}"])
                 for kind in _MOMENTS:
                     if f"{kind}/{name}" in tensors:
                         like = weight if kind != "step" else None
-                        self.optimizer.optimizer.state[weight][kind] = _like(tensors[f"{kind}/{name}"], like)
+                        self.optimizer.optimizer.state[weight][kind] = _placed_as(tensors[f"{kind}/{name}"], like)
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(json.loads(meta["scaler"]))
         step = int(meta["step"])
@@ -255,12 +255,12 @@ class _Fitting:
         """The model with its averaged weights, ready for use."""
         learned = dict(self.plain.named_parameters())
         for name, smooth in zip(self.names, self.average, strict=True):
-            learned[name].copy_(_whole(smooth))
+            learned[name].copy_(_gathered(smooth))
         self.accelerator.wait_for_everyone()
         return self.plain.eval()
 
 
-class _Window:
+class _LoggedSteps:
     """What happened since the last line of the log."""
 
     def __init__(self) -> None:
@@ -325,7 +325,7 @@ def _shard(objective: nn.Module, accelerator: "Accelerator") -> None:
     fully_shard(objective, mesh=mesh)
 
 
-def _whole(x: Tensor) -> Tensor:
+def _gathered(x: Tensor) -> Tensor:
     """A sharded tensor gathered (every process must call), others as they are."""
     return x.full_tensor() if hasattr(x, "full_tensor") else x
 
@@ -335,7 +335,7 @@ def _local(x: Tensor) -> Tensor:
     return x.detach().to_local() if hasattr(x, "to_local") else x.detach()
 
 
-def _like(whole: Tensor, like: Tensor | None) -> Tensor:
+def _placed_as(whole: Tensor, like: Tensor | None) -> Tensor:
     """A whole tensor placed and sharded as `like`; None = a number that stays on the CPU."""
     if like is None:
         return whole
@@ -346,8 +346,8 @@ def _like(whole: Tensor, like: Tensor | None) -> Tensor:
     return distribute_tensor(whole.to(like.device), like.device_mesh, like.placements)
 
 
-def _fill(target: Tensor, whole: Tensor) -> None:
-    _local(target).copy_(_local(_like(whole, target)))
+def _copy_into(target: Tensor, whole: Tensor) -> None:
+    _local(target).copy_(_local(_placed_as(whole, target)))
 
 
 def _fingerprint(parameters) -> str:

@@ -139,7 +139,7 @@ def gather_evidence(
         found: Person | None = find_person(image, networks, number)
         keypoints, confidence = found.keypoints, found.confidence
     else:
-        found, confidence = _nearest(people(image, networks), keypoints), 1.0
+        found, confidence = _person_of_keypoints(people(image, networks), keypoints), 1.0
     if mask is None:
         if found is None:
             raise ValueError("no face was found where the keypoints are: give a mask of the person, too")
@@ -180,7 +180,7 @@ def _marked_mask(mask: Tensor, keypoints: Keypoints) -> Tensor:
     return 1 - mask
 
 
-def _nearest(found: list[Person], keypoints: Keypoints) -> Person | None:
+def _person_of_keypoints(found: list[Person], keypoints: Keypoints) -> Person | None:
     """The person whose face holds the keypoints' face."""
     face = keypoints.xy[[i for i, n in enumerate(keypoints.names) if n.startswith(("face.", "iris.", "mesh."))]]
     if not len(face):

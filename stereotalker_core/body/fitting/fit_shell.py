@@ -67,7 +67,7 @@ def outer_contour(
     length = normal.norm(dim=1)
     normal = normal / length.clamp_min(1e-6)[:, None]
     beyond = pixel + _RIM * normal
-    outside = _look(covered, beyond) < 0.5
+    outside = _sampled_at(covered, beyond) < 0.5
     border = ((pixel > 1) & (pixel < pixel.new_tensor([size[1] - 1, size[0] - 1]))).all(1)
     chosen = ((front > 0).all(1) & outside & border & (length > 0.5)).nonzero().squeeze(1)
     pixel, normal, depth = pixel[chosen], normal[chosen], points[0, chosen, 2]
@@ -85,14 +85,14 @@ def _gap(mask: Tensor, covered: Tensor, pixel: Tensor, normal: Tensor, reach: Te
     t = torch.arange(steps, device=pixel.device) * _STEP
     size = pixel.new_tensor([mask.shape[-1], mask.shape[-2]])
     out = pixel[:, None] + t[:, None] * normal[:, None]  # (M, S, 2)
-    person = _look(mask, out) > 0.5
-    other = (_look(covered, out) > 0.5) & (t > 4)  # another limb: the space between belongs to both
+    person = _sampled_at(mask, out) > 0.5
+    other = (_sampled_at(covered, out) > 0.5) & (t > 4)  # another limb: the space between belongs to both
     leaves = ((out < 1) | (out > size - 1)).any(-1)
     stop = ~person | other
     first = _first(stop)
     hit = stop.any(1) & ~leaves.gather(1, first[:, None])[:, 0]
     grown = t[first] * torch.where(other.gather(1, first[:, None])[:, 0], 0.5, 1.0)
-    back = _look(mask, pixel[:, None] - t[:, None] * normal[:, None]) > 0.5
+    back = _sampled_at(mask, pixel[:, None] - t[:, None] * normal[:, None]) > 0.5
     shrunk = -t[_first(back)]
     inside = person[:, 0]
     gap = torch.where(inside, grown, shrunk)
@@ -105,7 +105,7 @@ def _first(flags: Tensor) -> Tensor:
     return flags.to(torch.uint8).argmax(1)
 
 
-def _look(image: Tensor, pixel: Tensor) -> Tensor:
+def _sampled_at(image: Tensor, pixel: Tensor) -> Tensor:
     """(1, H, W) at (..., 2) pixels, zero outside."""
     size = pixel.new_tensor([image.shape[-1], image.shape[-2]])
     grid = (pixel / size * 2 - 1).reshape(1, 1, -1, 2)

@@ -9,6 +9,7 @@ slower.
 import torch
 from torch import Tensor
 
+from ...geometry.rotations import left_jacobian
 from ..model import HalfBody
 from ..shell_prior import ShellPrior
 from .pose_parameters import Parameters
@@ -136,18 +137,6 @@ class PointModel:
         a, b, c = (parents @ left_jacobian(theta)).unbind(1)  # (J, k) each: the axis of the joint's k-th angle
         x, y, z = (v[..., None] for v in arm.unbind(-1))  # (U + B, J, 1) each
         return torch.stack([b * z - c * y, c * x - a * z, a * y - b * x], 1).flatten(2)
-
-
-def left_jacobian(vector: Tensor) -> Tensor:
-    """(..., 3) axis-angle -> (..., 3, 3): d exp(v) = [J dv]x exp(v) (Sola et al. 2018, arXiv 1812.01537, eq. 145)."""
-    angle2 = (vector * vector).sum(-1)[..., None, None] + 1e-12
-    angle = angle2.sqrt()
-    x, y, z = vector.unbind(-1)
-    o = torch.zeros_like(x)
-    skew = torch.stack([o, -z, y, z, o, -x, -y, x, o], -1).view(*vector.shape[:-1], 3, 3)
-    first = torch.where(angle2 < 1e-6, 0.5 - angle2 / 24, (1 - torch.cos(angle)) / angle2)
-    second = torch.where(angle2 < 1e-6, 1 / 6 - angle2 / 120, (angle - torch.sin(angle)) / (angle2 * angle))
-    return torch.eye(3, dtype=vector.dtype, device=vector.device) + first * skew + second * (skew @ skew)
 
 
 def _descendants(body: HalfBody) -> Tensor:

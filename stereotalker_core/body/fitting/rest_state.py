@@ -55,12 +55,12 @@ def openings(mesh: Tensor) -> dict[str, float]:
     """How far lids and lips are apart in the picture, over the width of eye and mouth; mesh (468, 2) pixels."""
     found = {}
     for side, pairs in _LIDS.items():
-        found[side] = _apart(mesh, pairs) / max(1e-6, _apart(mesh, (_CORNERS[side],)))
-    found["lips"] = _apart(mesh, _INNER_LIPS) / max(1e-6, _apart(mesh, (_MOUTH_CORNERS,)))
+        found[side] = _distances(mesh, pairs) / max(1e-6, _distances(mesh, (_CORNERS[side],)))
+    found["lips"] = _distances(mesh, _INNER_LIPS) / max(1e-6, _distances(mesh, (_MOUTH_CORNERS,)))
     return found
 
 
-def _apart(mesh: Tensor, pairs: tuple[tuple[int, int], ...]) -> float:
+def _distances(mesh: Tensor, pairs: tuple[tuple[int, int], ...]) -> float:
     return float(torch.stack([(mesh[a] - mesh[b]).norm() for a, b in pairs]).mean())
 
 

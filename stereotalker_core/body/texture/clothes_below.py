@@ -75,7 +75,7 @@ def continued(picture: Tensor, sure: Tensor, metre: float, middle: float) -> tup
 
 def _quilted(picture: Tensor, known: Tensor, below: int, metre: float) -> Tensor | None:
     """(3, below, w) of the known (h, w) cloth in squares of itself, where it has a pattern; else None."""
-    detail = (picture - _averaged(picture, max(1, round(0.008 * metre)))).square().sum(0)[known]
+    detail = (picture - _smoothed_rows(picture, max(1, round(0.008 * metre)))).square().sum(0)[known]
     if not len(detail) or float(detail.mean()) < _PATTERN**2:
         return None
     for side in _SQUARES:
@@ -186,12 +186,12 @@ def _folds(cloth: Tensor, picture: Tensor, seen: Tensor, metre: float) -> Tensor
 
 def _rumple(picture: Tensor) -> Tensor:
     """(h, w): squared gradient of the brightness of a picture (C, h, w), as coarse as the atlas keeps it."""
-    soft = _averaged(picture.mean(0, keepdim=True), 1)[0]
+    soft = _smoothed_rows(picture.mean(0, keepdim=True), 1)[0]
     across, down = (F.pad(soft.diff(dim=d), (0, 1, 0, 0) if d else (0, 0, 0, 1)) for d in (1, 0))
     return across.square() + down.square()
 
 
-def _averaged(picture: Tensor, radius: int) -> Tensor:
+def _smoothed_rows(picture: Tensor, radius: int) -> Tensor:
     side = 2 * radius + 1
     return F.avg_pool2d(F.pad(picture[None], (radius,) * 4, mode="replicate"), side, 1)[0]
 
@@ -218,7 +218,7 @@ def _with_opening(cloth: Tensor, picture: Tensor, opening: Opening, metre: float
     on = ((tip - y) / (0.02 * metre)).clamp(0, 1)
     cloth = (cloth + 1) * (1 - 0.4 * on * torch.exp(-((lapel - lap) / lap).square())) - 1
     cloth = cloth + 0.06 * on * torch.exp(-((lapel + 0.6 * lap) / (0.7 * lap)).square())
-    cloth = _closed(cloth, y - tip, x - centre, metre, lap)
+    cloth = _buttoned(cloth, y - tip, x - centre, metre, lap)
     return torch.lerp(cloth, inner, share)
 
 
@@ -228,8 +228,8 @@ def _columns(picture: Tensor, across: Tensor, metre: float) -> Tensor:
     edge, strip = max(1, round(_EDGE * metre)), max(2, min(height, round(_STRIP * metre)))
     column = picture[:, -edge:].mean(1)
     above = picture[:, -strip:]
-    pattern = above - _averaged(above, max(1, round(_FINE * metre)))
-    loud = _averaged((above - column[:, None]).norm(dim=0, keepdim=True), max(1, edge // 2))
+    pattern = above - _smoothed_rows(above, max(1, round(_FINE * metre)))
+    loud = _smoothed_rows((above - column[:, None]).norm(dim=0, keepdim=True), max(1, edge // 2))
     pattern = pattern * (2 - loud / 0.15).clamp(0, 1)
     rows = across.shape[0]
     place = torch.arange(rows, device=picture.device) + 0.5
@@ -242,7 +242,7 @@ def _columns(picture: Tensor, across: Tensor, metre: float) -> Tensor:
     return both[0] + both[1]
 
 
-def _closed(cloth: Tensor, below: Tensor, aside: Tensor, metre: float, lap: float) -> Tensor:
+def _buttoned(cloth: Tensor, below: Tensor, aside: Tensor, metre: float, lap: float) -> Tensor:
     """Cloth (3, b, w) with the line where the coat's sides lie over each other, and its buttons.
 
     below (b, 1): px below the point where they meet; aside (1, w): px from the middle.

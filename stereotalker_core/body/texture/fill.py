@@ -58,7 +58,7 @@ def registered_priors(
 
     Returns filled and confidence anew. For surface that lies where the photograph shows it, to a pixel.
     """
-    known = (lifter, n_vertices, filled, confidence, _materials(lifter, colour, photo, skin))
+    known = (lifter, n_vertices, filled, confidence, _cloth_and_skin(lifter, colour, photo, skin))
     prior = _alike(*known, lifter.likeness_cut, lifter.ears)  # ears are redder than skin
     limbs, known = limb_colours(lifter, colour, photo, skin, arms)
     prior = torch.where(known[:, None], limbs, prior)
@@ -89,11 +89,11 @@ def plain_priors(
     skin: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """The same as `registered_priors` for a fit that may be off by a pixel, whose eyes and arms show something else."""
-    known = (lifter, n_vertices, filled, confidence, _materials(lifter, colour, photo, skin))
+    known = (lifter, n_vertices, filled, confidence, _cloth_and_skin(lifter, colour, photo, skin))
     prior = _alike(*known, lifter.likeness, torch.zeros_like(lifter.ears))
     back, behind = back_colours(lifter, colour, photo, skin)
     prior = torch.lerp(prior, back, behind[:, None])
-    template = lifter.template * _light(torch.cat([colour * photo[:, None], photo[:, None]], 1))
+    template = lifter.template * _exposure(torch.cat([colour * photo[:, None], photo[:, None]], 1))
     saturation = min(1.0, _NEARLY_GREY * _saturation(lifter, colour, photo))
     template = torch.lerp(template.mean(1, keepdim=True).expand_as(template), template, saturation)
     template = torch.where(lifter.iris[:, None], _iris(lifter, colour, photo, saturation) / 2 + 0.5, template)
@@ -145,7 +145,7 @@ def levelled(lifter: Lifter, colour: Tensor, mirrored: Tensor, both: Tensor) -> 
 def _templates(lifter: Lifter, colour: Tensor, photo: Tensor) -> Tensor:
     """(N, 3) colours of eyes, teeth, tongue and mouth in the exposure and saturation of the portrait."""
     sums = torch.cat([colour * photo[:, None], photo[:, None]], 1)
-    template = lifter.template * _light(sums)
+    template = lifter.template * _exposure(sums)
     grey = template.mean(1, keepdim=True)
     saturation = _saturation(lifter, colour, photo)
     template = torch.lerp(grey.expand_as(template), template, saturation)
@@ -229,7 +229,7 @@ def skin_colour(body: HalfBody, lifter: Lifter, colour: Tensor, photo: Tensor) -
     return chosen.median(0).values if len(chosen) else colour.new_zeros(3)
 
 
-def _materials(lifter: Lifter, colour: Tensor, photo: Tensor, skin: Tensor) -> tuple[Tensor, Tensor] | None:
+def _cloth_and_skin(lifter: Lifter, colour: Tensor, photo: Tensor, skin: Tensor) -> tuple[Tensor, Tensor] | None:
     """The colours (3,) of cloth and of skin; None where no clothes were seen."""
     cloth = cloth_colour(lifter, colour, photo, ~lifter.covered)
     return None if cloth is None else (cloth, skin)
@@ -273,7 +273,7 @@ def _alike(
     return sum(vertex.index_select(0, lifter.corners[:, i]) * lifter.weight[:, i : i + 1] for i in range(3))
 
 
-def _light(values: Tensor) -> Tensor:
+def _exposure(values: Tensor) -> Tensor:
     """Exposure of the portrait from premultiplied texels (N, 4): mean brightness, as a factor in 0.35..1."""
     sums = values.sum(0)
     mean = sums[:3] / sums[3].clamp_min(1e-6)

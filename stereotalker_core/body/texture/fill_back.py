@@ -46,15 +46,15 @@ def back_colours(lifter: Lifter, colour: Tensor, photo: Tensor, skin: Tensor) ->
     if not cloths or len(seen) < _FEW:
         return torch.zeros_like(colour), torch.zeros_like(photo)
     outer = ((lifter.aside[seen] - _MIDDLE[0]) / (_MIDDLE[1] - _MIDDLE[0])).clamp(_INNER_WEIGHT, 1)
-    profile = _profile(_bin(lifter.height[seen]), values, outer * photo[seen])
-    return profile[_bin(lifter.height)], lifter.behind
+    profile = _colours_over_height(_height_bin(lifter.height[seen]), values, outer * photo[seen])
+    return profile[_height_bin(lifter.height)], lifter.behind
 
 
-def _bin(height: Tensor) -> Tensor:
+def _height_bin(height: Tensor) -> Tensor:
     return ((height - _LOWEST) / _STEP).long().clamp(0, _BINS - 1)
 
 
-def _profile(bins: Tensor, colours: Tensor, weight: Tensor) -> Tensor:
+def _colours_over_height(bins: Tensor, colours: Tensor, weight: Tensor) -> Tensor:
     """Colours (_BINS, 3) over height; what was not seen is as what is nearest, on the mean of a hand's breadth."""
     values = torch.cat([colours, torch.ones_like(weight)[:, None]], 1) * weight[:, None]
     sums = values.new_zeros(_BINS, 4).index_add_(0, bins, values)

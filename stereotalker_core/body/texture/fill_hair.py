@@ -49,7 +49,7 @@ def hair_colours(place: Tensor, colour: Tensor, confidence: Tensor, skin: Tensor
     confidence = confidence * _is_hair(place, colour, confidence, skin)
     picture, seen = _unrolled(place, colour, confidence)
     halves = [(picture[:, :, _HALF:], seen[:, _HALF:]), (picture[:, :, :_HALF].flip(2), seen[:, :_HALF].flip(1))]
-    runs = [_runs(known) for _, known in halves]
+    runs = [_strand_runs(known) for _, known in halves]
     if all(run is None for run in runs):
         return None
     for side in (0, 1):  # a profile shows one side only
@@ -103,7 +103,7 @@ def _unrolled(place: Tensor, colour: Tensor, confidence: Tensor) -> tuple[Tensor
     return picture[0], closed[0, 0] > 0
 
 
-def _runs(seen: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
+def _strand_runs(seen: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
     """Of one side's seen cells (_ROWS, _HALF): for every row the row to copy, and first and last cell of its run there.
 
     Rows of which too little was seen copy the ones above or below, mirrored at the nearest good one. None without any.

@@ -75,7 +75,7 @@ def clothes_on_bare_arms(lifter: Lifter, arms: Arms, colour: Tensor, trunk: Tens
     for side, arm in arms.seen.items():
         if arm is None or not bool(arm.naked.any()):
             continue
-        beyond = _bin(lifter.along) > arms.end + _SURELY
+        beyond = _arm_bin(lifter.along) > arms.end + _SURELY
         at = (lifter.limbs & ~lifter.hands & (lifter.left == side) & beyond & trunk).nonzero().squeeze(1)
         here = colour.index_select(0, at)
         found[at] = unlike(here, arm.sleeve) < unlike(here, arms.bare[side])
@@ -101,7 +101,7 @@ def limb_colours(
     """
     out, known = torch.zeros_like(colour), torch.zeros_like(lifter.hands)
     seen, bare, end = arms or seen_arms(lifter, colour, photo, skin)
-    profiles = {side: None if arm is None else _profile(arm, bare[side], end) for side, arm in seen.items()}
+    profiles = {side: None if arm is None else _colours_along_arm(arm, bare[side], end) for side, arm in seen.items()}
     sleeve = outer_clothes(lifter, colour, photo)
     for side in (True, False):
         hand = lifter.hands & (lifter.left == side)
@@ -110,7 +110,7 @@ def limb_colours(
         profile = profiles[side] if profiles[side] is not None else profiles[not side]
         arm = lifter.limbs & ~lifter.hands & (lifter.left == side)
         if profile is not None:
-            out[arm] = profile[_bin(lifter.along[arm])]
+            out[arm] = profile[_arm_bin(lifter.along[arm])]
             known |= arm
         elif sleeve is not None:
             out[arm] = sleeve
@@ -160,7 +160,7 @@ def skin_like(colour: Tensor, cloth: Tensor, skin: Tensor) -> Tensor:
     return nearer.index_copy(0, at, (hue < _SKIN_HUE) & (lit > _SKIN_LIT[0]) & (lit < _SKIN_LIT[1]))
 
 
-def _bin(along: Tensor) -> Tensor:
+def _arm_bin(along: Tensor) -> Tensor:
     return (along / _STEP).long().clamp(0, _BINS - 1)
 
 
@@ -181,7 +181,7 @@ def _arm(
     arm = (lifter.limbs & ~lifter.hands & (lifter.left == left) & (photo > _GLIMPSED)).nonzero().squeeze(1)
     if len(arm) < _FEW:
         return None
-    bins, seen = _bin(lifter.along[arm]), colour[arm]
+    bins, seen = _arm_bin(lifter.along[arm]), colour[arm]
     upper = bins < _UPPER
     sleeve = seen[upper if int(upper.sum()) >= _FEW else slice(None)].median(0).values
     to_skin, to_sleeve = unlike(seen, skin), unlike(seen, sleeve)
@@ -199,7 +199,7 @@ def unlike(colours: Tensor, colour: Tensor) -> Tensor:
     return (hue.square().sum(1) / _HUE**2 + lit.square() / _LIT**2).sqrt()
 
 
-def _profile(arm: _Arm, skin: Tensor, end: int) -> Tensor:
+def _colours_along_arm(arm: _Arm, skin: Tensor, end: int) -> Tensor:
     """Colours (_BINS, 3) along an arm whose sleeve ends at a bin.
 
     Every place takes the colour of its own kind nearby, so that a hand before the arm does not make rings.

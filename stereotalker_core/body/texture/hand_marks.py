@@ -32,7 +32,7 @@ def hand_marks(body: HalfBody, corners: Tensor, weight: Tensor, hands: Tensor) -
     point = (body.mean[corners[at]] * weight[at][..., None]).sum(1)
     normal = (body.normals(body.mean[None])[0][corners[at]] * weight[at][..., None]).sum(1)
     mirror = torch.where(point[:, :1] < 0, -1.0, 1.0) * point.new_tensor([1.0, 0, 0]) + point.new_tensor([0, 1.0, 1.0])
-    tint, palm = _marks(_joints(body), point * mirror, F.normalize(normal * mirror, dim=1))
+    tint, palm = _marks(_hand_joints(body), point * mirror, F.normalize(normal * mirror, dim=1))
     whole, inner = torch.ones_like(weight), torch.zeros_like(weight[:, 0])
     return whole.index_copy(0, at, tint.to(whole)), inner.index_copy(0, at, palm.to(inner))
 
@@ -49,7 +49,7 @@ def marked(skin: Tensor, marks: Tensor, palm: Tensor) -> Tensor:
     return (linear * factor * paler).clamp(0, 1).sqrt() * 2 - 1
 
 
-def _joints(body: HalfBody) -> Tensor:
+def _hand_joints(body: HalfBody) -> Tensor:
     """(21, 3): the joints of the left hand of the mean body."""
     rest = body.rest(body.mean.new_zeros(1, body.n_shape))
     posed = body.pose(rest, body.mean.new_zeros(1, 49, 3), body.mean.new_zeros(1, 52))
@@ -60,8 +60,8 @@ def _marks(joints: Tensor, point: Tensor, normal: Tensor) -> tuple[Tensor, Tenso
     """`hand_marks` of points (n, 3) with normals (n, 3) of a left hand with joints (21, 3)."""
     back = F.normalize(torch.linalg.cross(joints[5] - joints[0], joints[17] - joints[0]), dim=0)
     starts, ends = _phalanges(joints)
-    finger, along, away = _nearest(point, starts, ends)  # (n,) phalanx 0..14, metres from its joint, distance
-    metacarpal = _nearest(point, joints[[0] * 4], joints[[5, 9, 13, 17]])[2]
+    finger, along, away = _nearest_segment(point, starts, ends)  # (n,) phalanx 0..14, metres from its joint, distance
+    metacarpal = _nearest_segment(point, joints[[0] * 4], joints[[5, 9, 13, 17]])[2]
     on_finger = (away < metacarpal).to(point)
     tint = torch.ones_like(point)
     dorsal = torch.stack([_dorsal(joints, back, k) for k in range(15)])[finger]
@@ -88,7 +88,7 @@ def _phalanges(joints: Tensor) -> tuple[Tensor, Tensor]:
     return joints[[a for a, _ in chain]], joints[[b for _, b in chain]]
 
 
-def _nearest(point: Tensor, start: Tensor, end: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _nearest_segment(point: Tensor, start: Tensor, end: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The nearest of segments (K, 3) to points (n, 3): its index, metres from its start, distance."""
     axis = end - start
     length = axis.norm(dim=1)
@@ -140,7 +140,7 @@ def _palm_lines(joints: Tensor, point: Tensor, back: Tensor) -> Tensor:
     out = torch.zeros_like(place[:, 0])
     for line in _LINES:
         knots = place.new_tensor(line) * size
-        away = _nearest(place, knots[:-1], knots[1:])[2]
+        away = _nearest_segment(place, knots[:-1], knots[1:])[2]
         out = torch.maximum(out, torch.exp(-(away / (1.1 * _CREASE)).square()))
     return out
 

@@ -90,7 +90,7 @@ def _lift(body: HalfBody, lifter: Lifter, view: PortraitView) -> tuple[Tensor, T
     colour, seen = view.sample(lifter.corners, lifter.weight, *kinds, inner)
     shut = torch.where(lifter.left, *(torch.tensor(s, device=seen.device) for s in trust.shut))
     lids = (lifter.eyelids if trust.registered else lifter.unfolded.to(seen)) * ~shut
-    photo = seen * _own(lifter, seen, shut, trust) * (1 - lids)
+    photo = seen * _trusted_texels(lifter, seen, shut, trust) * (1 - lids)
     if not trust.hands:
         photo = photo * ~lifter.hands
     skin = skin_colour(body, lifter, colour, photo)
@@ -132,7 +132,7 @@ def _lift(body: HalfBody, lifter: Lifter, view: PortraitView) -> tuple[Tensor, T
     return sharpened(atlas, crisp, fineness), visibility
 
 
-def _own(lifter: Lifter, seen: Tensor, shut: Tensor, trust: Trust) -> Tensor:
+def _trusted_texels(lifter: Lifter, seen: Tensor, shut: Tensor, trust: Trust) -> Tensor:
     """(N,) bool: texels that may show what the photograph shows there. A registered mouth shows its own teeth."""
     if trust.registered:
         return ~(lifter.eyes & shut) & (lifter.part != lifter.lashes)

@@ -48,7 +48,7 @@ def find_light(
         return None
     pairs = _pairs(index, usable, linear, points, part, mirror)
     difference = bright[pairs].clamp_min(1e-4).log().diff(dim=1)  # (P, 1)
-    lights = _candidates(colour)
+    lights = _candidate_lights(colour)
     used, place = torch.unique(pairs, return_inverse=True)
     shades = _shades(normals[used], lights).log()  # (U, L)
     error = difference - (shades[place[:, 1]] - shades[place[:, 0]])
@@ -90,7 +90,7 @@ def _pairs(index: Tensor, usable: Tensor, linear: Tensor, points: Tensor, part: 
     return torch.cat([across[: _PAIRS // 3], near[like][: _PAIRS - _PAIRS // 3]])
 
 
-def _candidates(like: Tensor) -> Tensor:
+def _candidate_lights(like: Tensor) -> Tensor:
     """(L, 4) lights of unit strength from all directions in front, and the share of the sky."""
     azimuth = torch.arange(-90, 91, 10.0) * (math.pi / 180)
     elevation = torch.arange(-10, 81, 10.0) * (math.pi / 180)

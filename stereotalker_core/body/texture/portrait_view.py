@@ -157,16 +157,19 @@ class PortraitView:
         """(N,) bool: points among `where` (N,) bool whose pixel is marked in (H, W)."""
         out, where = torch.zeros_like(where), where.nonzero().squeeze(1)
         corners, weight = corners.index_select(0, where), weight.index_select(0, where)
-        value = sum(self.vertex.index_select(0, corners[:, i]) * weight[:, i : i + 1] for i in range(3))
-        pixel = value[:, :2] / value[:, 2:3].clamp_min(1e-6) * self.focal + self.centre
+        pixel, _ = self._seen_at(corners, weight)
         cell = pixel.long().clamp_min(0).minimum(pixel.new_tensor([self.columns - 1, self.rows - 1]).long())
         return out.index_copy(0, where, marks[cell[:, 1], cell[:, 0]] > 0.5)
 
+    def _seen_at(self, corners: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Pixels (N, 2) of surface points, and their values (N, 4): place in the camera's axes, cosine to it."""
+        value = sum(self.vertex.index_select(0, corners[:, i]) * weight[:, i : i + 1] for i in range(3))
+        return value[:, :2] / value[:, 2:3].clamp_min(1e-6) * self.focal + self.centre, value
+
     def place(self, corners: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Pixels (N, 2) of surface points, the cosine (N,) to the camera, and normals (N, 3) in world axes."""
-        value = sum(self.vertex.index_select(0, corners[:, i]) * weight[:, i : i + 1] for i in range(3))
+        pixel, value = self._seen_at(corners, weight)
         normal = sum(self.normal.index_select(0, corners[:, i]) * weight[:, i : i + 1] for i in range(3))
-        pixel = value[:, :2] / value[:, 2:3].clamp_min(1e-6) * self.focal + self.centre
         return pixel, value[:, 3], F.normalize(normal, dim=1)
 
     def outside(self, corners: Tensor, weight: Tensor) -> Tensor:
@@ -195,8 +198,7 @@ class PortraitView:
 
         Returns colours (N, 3) of the image and visibility (N,) in [0, 1].
         """
-        value = sum(self.vertex.index_select(0, corners[:, i]) * weight[:, i : i + 1] for i in range(3))
-        pixel = value[:, :2] / value[:, 2:3].clamp_min(1e-6) * self.focal + self.centre
+        pixel, value = self._seen_at(corners, weight)
         size = pixel.new_tensor([self.columns, self.rows])
         colour = F.grid_sample(
             self.image[None], (pixel / size * 2 - 1)[None, None], padding_mode="border", align_corners=False

@@ -18,7 +18,7 @@ def quilt(source: Tensor, known: Tensor, size: tuple[int, int], side: int, seed:
     side: px of a square; a third of it overlaps the next.
     """
     overlap = max(2, side // 3)
-    places = _places(known, side)
+    places = _patch_corners(known, side)
     if not len(places):
         return None
     random = torch.Generator().manual_seed(seed)
@@ -46,7 +46,7 @@ def quilt(source: Tensor, known: Tensor, size: tuple[int, int], side: int, seed:
     return canvas[:, : size[0], : size[1]]
 
 
-def _places(known: Tensor, side: int) -> Tensor:
+def _patch_corners(known: Tensor, side: int) -> Tensor:
     """(n, 2): upper left corners of the squares of known pixels."""
     if min(known.shape) < side:
         return known.new_zeros(0, 2, dtype=torch.long)

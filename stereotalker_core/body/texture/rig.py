@@ -48,7 +48,7 @@ class Layer(NamedTuple):
     shift: float
 
 
-def _layers(body: HalfBody, yaw: float) -> list[Layer]:
+def _drawn_parts(body: HalfBody, yaw: float) -> list[Layer]:
     """What is drawn into a view: everything, or from the side the trunk and each arm beside it."""
     if abs(math.sin(math.radians(yaw))) < 0.5:
         return [Layer(tuple(body.part_names), 0.0)]
@@ -132,7 +132,7 @@ class Rig(nn.Module):
             "texel": _texel(_at(body.atlas_uv, body.uv_triangles[triangle[first]], weight[first])),
             "position": mean(_at(body.mean, corners, weight)),
             "normal": F.normalize(mean(_at(normals, corners, weight)), dim=1),
-            "region": mean(_regions(body)[part]),
+            "region": mean(_regions_of_parts(body)[part]),
             "inner": mean(inner[:, None].float())[:, 0] > 0.5,
             "yaw": torch.tensor(YAWS),
         }
@@ -159,7 +159,7 @@ class Rig(nn.Module):
         """Samples of a view: triangle (S,), barycentric (S, 3), flat pixel of all views (S,)."""
         rows, columns = SIZE
         found = []
-        for layer in _layers(body, YAWS[view]):
+        for layer in _drawn_parts(body, YAWS[view]):
             ids = torch.tensor([body.part_index[n] for n in layer.parts])
             chosen = torch.isin(body.triangle_part, ids).nonzero().squeeze(1)
             depth = self._depth(body.mean, view)
@@ -181,7 +181,7 @@ class Rig(nn.Module):
     def _shifts(body: HalfBody, yaw: float) -> Tensor:
         """(parts,) metres by which each part is moved aside in a view."""
         shift = torch.zeros(len(body.part_names))
-        for layer in _layers(body, yaw):
+        for layer in _drawn_parts(body, yaw):
             shift[[body.part_index[n] for n in layer.parts]] = layer.shift
         return shift
 
@@ -324,7 +324,7 @@ def _texel(uv: Tensor) -> Tensor:
     return cell[:, 1] * RIG_ATLAS + cell[:, 0]
 
 
-def _regions(body: HalfBody) -> Tensor:
+def _regions_of_parts(body: HalfBody) -> Tensor:
     """(parts, 4) one-hot rows: the region of RIG_REGIONS that each part belongs to."""
     label = [
         1 if n in FACE_PARTS else 2 if n == "scalp" else 3 if n in HAND_PARTS else 0 for n in body.part_names

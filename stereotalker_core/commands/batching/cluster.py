@@ -34,7 +34,7 @@ class Work:
 
 
 @dataclass
-class Progress:
+class JobProgress:
     """What has come back of one job."""
 
     pieces: int
@@ -74,7 +74,7 @@ def work_of(job: Job, split: float) -> list[Work]:
     args.out = str(Path(args.out).absolute())
     if args.frames or job.out.suffix.lower() not in STREAMED or not (args.audio or args.motion):
         return [Work(job, args)]
-    count = _frames(args)
+    count = _frame_count_of_job(args)
     parts = min(-(-count // max(GRID, round(split * FPS))), -(-count // GRID))
     if parts < 2:
         return [Work(job, args)]
@@ -88,7 +88,7 @@ def work_of(job: Job, split: float) -> list[Work]:
     return found
 
 
-def _frames(args: argparse.Namespace) -> int:
+def _frame_count_of_job(args: argparse.Namespace) -> int:
     """Frames of the clip; 0 where its input cannot be read, which the worker will say."""
     from ...audio.load import load_audio
     from ...motion.files.io import load_motion
@@ -137,7 +137,7 @@ def _scheduled(ray, make, count: int, jobs: list[Job], split: float) -> Iterator
     """Hand out work, never more than AHEAD pieces a worker; give results in order; do lost work again."""
     todo: deque[Work] = deque()
     source, ready = iter(jobs), {}
-    progress: dict[int, Progress] = {}
+    progress: dict[int, JobProgress] = {}
     actors = [make() for _ in range(count)]
     running: dict = {}  # reference -> (work, place of the actor, the actor)
     load = dict.fromkeys(range(len(actors)), 0)
@@ -150,7 +150,7 @@ def _scheduled(ray, make, count: int, jobs: list[Job], split: float) -> Iterator
             if job is None:
                 break
             pieces = [] if job.fault else work_of(job, split)
-            progress[job.number] = Progress(len(pieces), paths=[Path(work.args.out) for work in pieces])
+            progress[job.number] = JobProgress(len(pieces), paths=[Path(work.args.out) for work in pieces])
             todo.extend(pieces)
             if job.fault:
                 ready[job.number] = ("failed", job.fault)
@@ -174,7 +174,7 @@ def _scheduled(ray, make, count: int, jobs: list[Job], split: float) -> Iterator
             expected = next(order, None)
 
 
-def _take(ray, reference, work: Work, waited: bool, todo: deque, progress: Progress, ready: dict) -> bool:
+def _take(ray, reference, work: Work, waited: bool, todo: deque, progress: JobProgress, ready: dict) -> bool:
     """Note what came of a piece of work; put it back where its worker died -> whether it did.
 
     waited: another piece was being done when it died, so that this one is not to blame.
@@ -199,7 +199,7 @@ def _take(ray, reference, work: Work, waited: bool, todo: deque, progress: Progr
     return died
 
 
-def _finished(job: Job, progress: Progress) -> tuple[str, str]:
+def _finished(job: Job, progress: JobProgress) -> tuple[str, str]:
     """Put the parts together and write the job down as done."""
     if progress.pieces == 1:
         mark_done(job, progress.reports[0])

@@ -123,7 +123,7 @@ def _job(parser, number: int, row: dict, base: Path, folder: Path, common: Seque
         elif option in flags:
             words += [f"--{option.replace('_', '-')}"] if text.lower() in ("1", "true", "yes", "x") else []
         elif text:
-            words.append(f"--{option.replace('_', '-')}={_placed(option, text, base)}")
+            words.append(f"--{option.replace('_', '-')}={_relative_to_list(option, text, base)}")
     name = name or _name(number, row)
     out = folder / name
     try:
@@ -138,7 +138,7 @@ def _job(parser, number: int, row: dict, base: Path, folder: Path, common: Seque
         return Job(number, name, None, " ".join(str(error).split()))
 
 
-def _placed(option: str, text: str, base: Path) -> str:
+def _relative_to_list(option: str, text: str, base: Path) -> str:
     """A file that a row names, relative to the list."""
     if option == "transcript":
         return f"@{base / text[1:]}" if text.startswith("@") and text != HEARD else text

@@ -135,15 +135,15 @@ def check_not_input(args: argparse.Namespace, more: Iterable[Path] = ()) -> None
     given = input_files(args)
     for name, path in results:
         for option, source in given.items():
-            if _same(path, source):
+            if _same_file(path, source):
                 raise ValueError(f"--{name.replace('_', '-')} {path} is the file of --{option}; choose another name")
     for i, (name, path) in enumerate(results):
         for other, second in results[:i]:
-            if name != other and _same(path, second):
+            if name != other and _same_file(path, second):
                 raise ValueError(f"--{name.replace('_', '-')} and --{other.replace('_', '-')} are the same file {path}")
 
 
-def _same(a: Path, b: Path) -> bool:
+def _same_file(a: Path, b: Path) -> bool:
     try:
         return a.samefile(b)
     except OSError:  # one of them is not there

@@ -20,14 +20,13 @@ from ...face.arkit_map import layout_map
 from ...face.layout import EMOTIONS, IDENTITIES, INTENSITIES, FaceStyle
 from ...face.model import ProbTalk3D
 from ...face.sampling import FaceModels, FaceOptions, sample_face
-from ...motion.arkit import ARKIT_INDEX, MOUTH
-from ...motion.lips import CLOSED_MM, lip_gap, lip_gap_weights
+from ...motion.lips import lip_gap_weights
 from ...records import SpeechFeatures
 from ...synthetic.movement.emotional_faces import look, perform
 from ...synthetic.speech.utterance import Utterance
 from ..bootstrap import bootstrap
-from ..motion.evaluate import audio_of, closure_times, correlation, held_out
-from .face_metrics import N_SAMPLES, Regions, diversity, face_metrics, random_orders
+from ..motion.evaluate import audio_of, compare_mouths, held_out
+from .face_metrics import N_SAMPLES, FaceRegions, diversity, face_metrics, random_orders
 
 logger = logging.getLogger(__name__)
 Metrics = dict[str, dict[str, float]]
@@ -41,7 +40,7 @@ class FaceMesh:
     ids: Tensor
     template: Tensor
     deltas: Tensor
-    regions: Regions
+    regions: FaceRegions
 
     def vertices(self, expression: Tensor) -> Tensor:
         """(..., 52) -> (..., V, 3) mm."""
@@ -61,7 +60,7 @@ def face_mesh(body: HalfBody) -> FaceMesh:
     mouth = torch.isin(chosen, _vertices_of(body, [body.part_index["lips"]])).nonzero()[:, 0]
     nose = template[:, 1].argmin()  # the foremost vertex
     upper = (template[:, 2] > template[nose, 2]).nonzero()[:, 0]
-    return FaceMesh(chosen, template, deltas, Regions(mouth, upper, template))
+    return FaceMesh(chosen, template, deltas, FaceRegions(mouth, upper, template))
 
 
 def _vertices_of(body: HalfBody, parts: list[int]) -> Tensor:
@@ -112,18 +111,7 @@ def mean_lip_scores(item: Item, samples: Tensor, gap: tuple[Tensor, Tensor]) -> 
 
 def lip_scores(item: Item, sampled: Tensor, gap: tuple[Tensor, Tensor]) -> dict[str, tuple[float, float]]:
     """{metric: (value, weight)} of one performance (T, 52) against the teacher's mouth."""
-    target, jaw = item.teacher(), ARKIT_INDEX["jawOpen"]
-    moving = [i for i in MOUTH if float(target[:, i].std()) > 0.02]
-    shut = lip_gap(sampled, gap) < CLOSED_MM
-    near = torch.nn.functional.max_pool1d(shut.float()[None], 3, 1, 1)[0]  # within a frame
-    wanted = closure_times(item.utterance, len(sampled))
-    opened = lip_gap(target, gap) > 2 * CLOSED_MM
-    return {
-        "jaw_correlation": (float(correlation(sampled[:, jaw], target[:, jaw])), 1.0),
-        "mouth_correlation": (float(correlation(sampled[:, moving], target[:, moving]).mean()), float(bool(moving))),
-        "closure_recall": (float(near[wanted].mean()) if wanted else 0.0, len(wanted)),
-        "closure_false": (float(shut[opened].float().mean()) if opened.any() else 0.0, int(opened.sum())),
-    }
+    return compare_mouths(sampled, item.teacher(), item.utterance, gap)
 
 
 # ------------------------------------------------------------------------------------------------ emotion

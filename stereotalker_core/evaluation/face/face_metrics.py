@@ -13,7 +13,7 @@ N_SAMPLES = 10
 
 
 @dataclass(frozen=True)
-class Regions:
+class FaceRegions:
     """Vertex ids of the mouth and of the upper face, and the face at rest (V, 3)."""
 
     mouth: Tensor
@@ -22,7 +22,7 @@ class Regions:
 
 
 def face_metrics(
-    truth: Sequence[Tensor], samples: Sequence[Tensor], regions: Regions, orders: Sequence[Sequence[int]]
+    truth: Sequence[Tensor], samples: Sequence[Tensor], regions: FaceRegions, orders: Sequence[Sequence[int]]
 ) -> dict[str, float]:
     """All six, over clips: truth[c] (T, V, 3), samples[c] (10, T', V, 3), orders[c] a permutation of the 10 samples.
 
@@ -31,13 +31,13 @@ def face_metrics(
     """
     if not truth or not len(truth) == len(samples) == len(orders):
         raise ValueError(f"{len(truth)} truths, {len(samples)} predictions and {len(orders)} orders do not match")
-    rows = [_clip(*clip, regions) for clip in zip(truth, samples, orders, strict=True)]
+    rows = [_clip_metrics(*clip, regions) for clip in zip(truth, samples, orders, strict=True)]
     pooled = {name: torch.cat([row[name] for row in rows]).mean() for name in ("MVE", "LVE", "MEE", "CE")}
     clips = {name: torch.stack([row[name] for row in rows]).mean() for name in ("FDD", "Diversity")}
     return {name: float(value) for name, value in (pooled | clips).items()}
 
 
-def _clip(truth: Tensor, samples: Tensor, order: Sequence[int], regions: Regions) -> dict[str, Tensor]:
+def _clip_metrics(truth: Tensor, samples: Tensor, order: Sequence[int], regions: FaceRegions) -> dict[str, Tensor]:
     known = dims(samples, "N T V 3")
     if known["N"] != N_SAMPLES:
         raise ValueError(f"the metrics are defined on {N_SAMPLES} samples a clip, got {known['N']}")
@@ -60,7 +60,7 @@ def worst_lip(a: Tensor, b: Tensor, mouth: Tensor) -> Tensor:
     return (a[:, mouth] - b[:, mouth]).square().sum(-1).amax(-1)
 
 
-def liveliness(vertices: Tensor, regions: Regions) -> Tensor:
+def liveliness(vertices: Tensor, regions: FaceRegions) -> Tensor:
     """(T, V, 3) -> () mean over the upper face of the deviation over time of the squared distance from rest."""
     moved = (vertices[:, regions.upper] - regions.template[regions.upper]).square().sum(-1)
     return moved.std(0, correction=0).mean()

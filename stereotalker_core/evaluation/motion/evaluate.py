@@ -19,7 +19,7 @@ from ...body.model import HalfBody
 from ...motion.arkit import ARKIT_INDEX, MOUTH
 from ...motion.conditioning import Style
 from ...motion.edit import PARTS
-from ...motion.generation.sampling import MotionModels, MotionOptions, condition_tracks, sample_motion, windows
+from ...motion.generation.sampling import MotionModels, MotionOptions, condition_tracks, sample_motion, sampling_windows
 from ...motion.lips import CLOSED_MM, lip_gap, lip_gap_weights
 from ...records import Audio, Motion
 from ...shapes import FPS, SAMPLE_RATE
@@ -109,22 +109,26 @@ def closure_times(utterance: Utterance, frames: int) -> list[int]:
 
 
 def mouth_scores(item: HeldOut, motion: Motion, gap: tuple[Tensor, Tensor]) -> dict[str, tuple[float, float]]:
-    """{metric: (value, weight)} of one utterance against the teacher."""
+    """{metric: (value, weight)} of one utterance against the teacher's mouth; gap: `motion.lips.lip_gap_weights`."""
     target = teach(None, item.utterance, 0, item.style, item.emotion, intensity=item.intensity)
-    jaw = ARKIT_INDEX["jawOpen"]
-    moving = [i for i in MOUTH if float(target.expression[:, i].std()) > 0.02]
-    shut = lip_gap(motion.expression, gap) < CLOSED_MM
+    return compare_mouths(motion.expression, target.expression, item.utterance, gap)
+
+
+def compare_mouths(
+    sampled: Tensor, target: Tensor, utterance: Utterance, gap: tuple[Tensor, Tensor]
+) -> dict[str, tuple[float, float]]:
+    """{metric: (value, weight)} of coefficients (T, 52) against the teacher's (T, 52) for the same utterance."""
+    jaw, moving = ARKIT_INDEX["jawOpen"], [i for i in MOUTH if float(target[:, i].std()) > 0.02]
+    shut = lip_gap(sampled, gap) < CLOSED_MM
     near = torch.nn.functional.max_pool1d(shut.float()[None], 3, 1, 1)[0]  # within a frame
-    wanted = closure_times(item.utterance, len(motion))
-    opened = lip_gap(target.expression, gap) > 2 * CLOSED_MM
+    wanted = closure_times(utterance, len(sampled))
+    opened = lip_gap(target, gap) > 2 * CLOSED_MM
     return {
-        "jaw_correlation": (float(correlation(motion.expression[:, jaw], target.expression[:, jaw])), 1.0),
-        "mouth_correlation": (
-            float(correlation(motion.expression[:, moving], target.expression[:, moving]).mean()), float(bool(moving))
-        ),
+        "jaw_correlation": (float(correlation(sampled[:, jaw], target[:, jaw])), 1.0),
+        "mouth_correlation": (float(correlation(sampled[:, moving], target[:, moving]).mean()), float(bool(moving))),
         "closure_recall": (float(near[wanted].mean()) if wanted else 0.0, len(wanted)),
         "closure_false": (float(shut[opened].float().mean()) if opened.any() else 0.0, int(opened.sum())),
-    }  # fmt: skip
+    }
 
 
 def arm_acceleration(motion: Motion) -> Tensor:
@@ -138,7 +142,7 @@ def seam_ratio(models: MotionModels, audio: Audio, options: MotionOptions, share
     """The acceleration that `share` of the frames at window borders stay below, over that elsewhere; 1 = no seam."""
     motion = sample_motion(models, audio, options=options)
     config = models.denoiser.config
-    plan = windows(len(motion), config.window, config.seed, config.lookahead)
+    plan = sampling_windows(len(motion), config.window, config.seed, config.lookahead)
     seams = torch.zeros(len(motion), dtype=torch.bool)
     for window in plan[1:]:
         seams[window.start - 1 : window.start + 2] = True

@@ -37,10 +37,10 @@ def arm_templates(body: HalfBody) -> Tensor:
     heads = joint_heads(body, body.rest(torch.zeros(1, body.n_shape)))
     keys = [key_pose(g.stroke, g.hand) for g in GESTURES.values()] + [key_pose(*RESTS[name]) for name in RESTS]
     angles = to_angles(torch.stack(keys))
-    return torch.stack([_arm(arm_pose(heads, side, angles), side) for side in "LR"])
+    return torch.stack([_arm_rotations(arm_pose(heads, side, angles), side) for side in "LR"])
 
 
-def _arm(rotations: Tensor, side: str) -> Tensor:
+def _arm_rotations(rotations: Tensor, side: str) -> Tensor:
     return rotations[:, [JOINT_INDEX[name] for name in ARM_JOINTS[side]]].flatten(1)
 
 
@@ -50,7 +50,7 @@ def shown_gestures(motion: Motion, time: float, templates: Tensor) -> set[str]:
     near = motion[first : int(time * FPS) + _AFTER]
     shown = set()
     for side, poses in zip("LR", templates, strict=True):
-        shown |= {_CANDIDATES[i] for i in torch.cdist(_arm(near.rotations, side), poses).argmin(1).tolist()}
+        shown |= {_CANDIDATES[i] for i in torch.cdist(_arm_rotations(near.rotations, side), poses).argmin(1).tolist()}
     return shown
 
 

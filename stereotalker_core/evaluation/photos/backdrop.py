@@ -32,12 +32,12 @@ def key_of(image: Tensor, coarse: Tensor) -> Tensor | None:
         for x in ((image.clamp(-1, 1) + 1) / 2, coarse)
     )
     reach = max(2, round(_FAR * max(size)))
-    far = _grown(near > 0.1, reach).logical_not()[0]
-    core = _grown(near < 0.9, reach).logical_not()[0]
+    far = _grown_mask(near > 0.1, reach).logical_not()[0]
+    core = _grown_mask(near < 0.9, reach).logical_not()[0]
     if float(far.float().mean()) < _FEWEST or not bool(core.any()):
         return None
     # up to the person, so that nothing is extrapolated; hair that the coarse mask misses is few pixels, and outvoted
-    close = _grown(near > 0.2, max(2, reach // 3)).logical_not()[0]
+    close = _grown_mask(near > 0.2, max(2, reach // 3)).logical_not()[0]
     backdrop, noise = smooth_backdrop(small, close)
     if noise > _NOISE:
         return None
@@ -76,10 +76,11 @@ def _monomials(size: tuple[int, int]) -> Tensor:
 
 def _one_piece(differs: Tensor, far: Tensor) -> Tensor:
     """What differs (H, W), without specks in the backdrop and without pinholes in the person."""
-    solid = _grown(_grown(differs.logical_not()[None], 1).logical_not(), 1)[0]  # opened: single pixels are noise
+    # opened: single pixels are noise
+    solid = _grown_mask(_grown_mask(differs.logical_not()[None], 1).logical_not(), 1)[0]
     backdrop = spread(far & ~solid, ~solid)
     holes = ~solid & ~backdrop  # backdrop's colours that do not reach the backdrop: through an arm, or on the clothes
-    large = _grown(_grown(holes.logical_not()[None], 3).logical_not(), 3)[0] & holes
+    large = _grown_mask(_grown_mask(holes.logical_not()[None], 3).logical_not(), 3)[0] & holes
     keep = large if float(large.float().mean()) > _HOLE else torch.zeros_like(large)
     return ~backdrop & ~keep
 
@@ -97,6 +98,6 @@ def spread(seed: Tensor, room: Tensor) -> Tensor:
     return reached
 
 
-def _grown(mask: Tensor, reach: int) -> Tensor:
+def _grown_mask(mask: Tensor, reach: int) -> Tensor:
     """A mask (1, H, W) grown by reach px."""
     return F.max_pool2d(mask[None].float(), 2 * reach + 1, 1, reach)[0] > 0.5

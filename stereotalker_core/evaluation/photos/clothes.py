@@ -13,7 +13,7 @@ from ...pipeline import Models
 from ...records import Identity, Motion
 from ...video.guides.maps import render_guides
 from .frames import draw
-from .metrics import luma
+from .metrics import squared_gradient
 
 _BAND = 0.15  # m above and below the edge that are compared
 _GAP = 0.015  # m around the edge that belong to neither
@@ -68,7 +68,5 @@ def _energy(picture: Tensor, where: Tensor) -> tuple[float, float]:
 
     Of all of them, and of the calmest _CALM.
     """
-    value = luma(picture)
-    across, down = (value[1:-1, 2:] - value[1:-1, :-2]) / 2, (value[2:, 1:-1] - value[:-2, 1:-1]) / 2
-    energy = (across.square() + down.square())[where[1:-1, 1:-1]].sort().values
+    energy = squared_gradient(picture)[where[1:-1, 1:-1]].sort().values
     return float(energy.mean()), float(energy[: int(_CALM * len(energy))].mean())

@@ -45,13 +45,13 @@ def face_chip(image: Tensor, mesh: Tensor) -> Tensor:
     scale = float(matrix[0].norm())
     if scale > 1.5:  # several pixels of the picture in one of the chip: average them first
         size = tuple(max(1, round(side / scale)) for side in image.shape[1:])
-        image, factors = _resized(image, size)
+        image, factors = _resized_with_factors(image, size)
         return face_chip(image, mesh[:, :2] * factors)
     centre = matrix @ torch.tensor([_CHIP / 2, _CHIP / 2]) + shift
     return cropped(image, centre, scale * _CHIP / 2, _CHIP, math.atan2(float(matrix[1, 0]), float(matrix[0, 0])))
 
 
-def _resized(image: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def _resized_with_factors(image: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """The picture at another size without aliasing, and the factors of x and y."""
     small = torch.nn.functional.interpolate(image[None], size, mode="bilinear", antialias=True, align_corners=False)[0]
     return small, torch.tensor([size[1] / image.shape[2], size[0] / image.shape[1]])

@@ -77,7 +77,7 @@ def eye_opening(drawn: Tensor, photographed: Tensor) -> float:
     return lid_opening(drawn) / own if own >= _OPEN else math.nan
 
 
-def lip_gap(mesh: Tensor) -> float:
+def lip_opening(mesh: Tensor) -> float:
     """Height between the inner lips over the width of the mouth."""
     gaps = torch.stack([(mesh[a, :2] - mesh[b, :2]).norm() for a, b in _INNER_LIPS])
     width = (mesh[_MOUTH[0], :2] - mesh[_MOUTH[1], :2]).norm()
@@ -139,11 +139,16 @@ def face_detail(drawn: Tensor, drawn_mesh: Tensor, photograph: Tensor, photograp
 
 def gradient_energy(image: Tensor, mesh: Tensor) -> float:
     """Mean squared length of the luma's gradient (central differences) inside the face's outline."""
+    energy = squared_gradient(image)
+    face = inside(mesh[list(OVAL), :2], tuple(image.shape[1:]))[1:-1, 1:-1]
+    return float(energy[face].mean()) if bool(face.any()) else 0.0
+
+
+def squared_gradient(image: Tensor) -> Tensor:
+    """Picture (3, H, W) -> squared length of the luma's gradient by central differences (H - 2, W - 2)."""
     value = luma(image)
     across, down = (value[1:-1, 2:] - value[1:-1, :-2]) / 2, (value[2:, 1:-1] - value[:-2, 1:-1]) / 2
-    face = inside(mesh[list(OVAL), :2], tuple(value.shape))[1:-1, 1:-1]
-    energy = across.square() + down.square()
-    return float(energy[face].mean()) if bool(face.any()) else 0.0
+    return across.square() + down.square()
 
 
 def at_scale_of(image: Tensor, mesh: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
@@ -182,7 +187,7 @@ def lab(image: Tensor) -> Tensor:
     return torch.stack([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
 
 
-def skin_colour(image: Tensor, polygons: Sequence[Tensor]) -> Tensor | None:
+def skin_lab(image: Tensor, polygons: Sequence[Tensor]) -> Tensor | None:
     """Median L*a*b* (3,) inside polygons (N, 2) px; None where they hold fewer than 16 px of the picture."""
     area = torch.stack([inside(points, tuple(image.shape[1:])) for points in polygons]).any(0)
     return lab(image[:, area]).median(1).values if int(area.sum()) >= 16 else None

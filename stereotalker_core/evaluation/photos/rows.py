@@ -35,7 +35,7 @@ from .metrics import (
     intersection_over_union,
     iris_contrast,
     landmark_error,
-    lip_gap,
+    lip_opening,
     self_likeness,
 )
 
@@ -179,7 +179,7 @@ def _hair_row(tools: Studio, image: Tensor, identity: Identity, frames: dict[str
 
 def _face_row(image: Tensor, mesh: Tensor, picture: Tensor, drawn: Tensor | None) -> Row:
     """Figures of the face at yaw 0 with the mouth shut."""
-    row: Row = {"face_lost": float(drawn is None), "lips_photo": lip_gap(mesh)}
+    row: Row = {"face_lost": float(drawn is None), "lips_photo": lip_opening(mesh)}
     if drawn is None:
         return row
     opening = eye_opening(drawn, mesh)
@@ -189,7 +189,7 @@ def _face_row(image: Tensor, mesh: Tensor, picture: Tensor, drawn: Tensor | None
         "eye_within": math.nan if math.isnan(opening) else float(abs(opening - 1) <= _WITHIN),
         "eye_within_10": math.nan if math.isnan(opening) else float(abs(opening - 1) <= _CLOSELY),
         "iris_contrast": iris_contrast(picture, drawn, image, mesh),
-        "lips_shut": lip_gap(drawn),
+        "lips_shut": lip_opening(drawn),
         "face_detail": face_detail(picture, drawn, image, mesh),
     }
     return row

@@ -12,7 +12,6 @@ import argparse
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -21,12 +20,12 @@ from torch import Tensor
 from ...body.model import HalfBody
 from ...body.texture.texels import Lifter
 from ...records import Guides
-from ...synthetic.data.dataset import CLIP, ClipMaker, DatasetConfig, Shard, _write_identity, baselines
+from ...synthetic.data.dataset import CLIP, ClipMaker, DatasetConfig, Shard, _write_identity, baselines, true_frames
 from ...synthetic.data.estimate import aligned_cameras, estimated_identity
 from ...synthetic.people.portrait import as_photographed
-from ...synthetic.people.render import AvatarFrames, render_avatar
+from ...synthetic.people.render import AvatarFrames
 from ...synthetic.people.template import Template
-from ...video.guides.maps import background_plate, render_guides
+from ...video.guides.maps import render_guides
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +40,7 @@ class EstimatedClips(ClipMaker):
 
     def clip(self, clip: int) -> tuple[AvatarFrames, Guides, bool, dict[str, Tensor]]:
         cameras, motion = self.cameras(clip), self.motion()
-        wall = background_plate(replace(self.identity, background=self.portrait.background), cameras)
-        frames = render_avatar(self.body, self.avatar, motion, cameras, background=wall, rest=self.rest)
+        frames = true_frames(self, motion, cameras)
         seen = aligned_cameras(self.body, self.identity, self.estimate, cameras)
         guides = render_guides(self.body, self.estimate, motion, seen)
         return frames, guides, True, baselines(self.body, self.plain, motion, seen)

@@ -256,7 +256,7 @@ def region_overlap(regions: Regions, rows: Rows) -> np.ndarray:
 def frame_metrics(image: Tensor, rows: Rows) -> dict[str, list[float]]:
     """Per frame: PSNR (dB) of the 8-bit image over the person (alpha > 0.5), its face (NaN when tiny), SSIM, and the
     person's energy above a binomial blur relative to the truth's."""
-    ours, truth = _levels(image), _levels(rows.rgb)
+    ours, truth = _as_bytes_would_show(image), _as_bytes_would_show(rows.rgb)
     person = (rows.alpha > 0.5).float()
     face = person * (rows.region == FACE)[:, None]
     squared = _squared(image, rows.rgb)
@@ -273,14 +273,14 @@ def frame_metrics(image: Tensor, rows: Rows) -> dict[str, list[float]]:
     }
 
 
-def _levels(image: Tensor) -> Tensor:
+def _as_bytes_would_show(image: Tensor) -> Tensor:
     """[-1, 1] -> [0, 1] in steps of 1 / 255."""
     return ((image.clamp(-1, 1) + 1) * 127.5).round() / 255
 
 
 def _squared(image: Tensor, truth: Tensor) -> Tensor:
     """(T, 1, H, W) squared error of the 8-bit images, averaged over the channels."""
-    return (_levels(image) - _levels(truth)).square().mean(1, keepdim=True)
+    return (_as_bytes_would_show(image) - _as_bytes_would_show(truth)).square().mean(1, keepdim=True)
 
 
 def _detail(image: Tensor, person: Tensor) -> Tensor:

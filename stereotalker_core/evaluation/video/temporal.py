@@ -19,7 +19,7 @@ from ...synthetic.people.render import AvatarFrames, render_avatar
 from ...video.guides.maps import background_plate
 from ...video.rendering.render import render_video
 from ...video.rendering.renderer import Renderer
-from ...video.rendering.windows import windows
+from ...video.rendering.windows import frame_windows
 from ..bootstrap import bootstrap
 
 PEOPLE, QUICK_PEOPLE = 6, 2
@@ -113,7 +113,7 @@ def clip_scores(renderer: Renderer, person: Subject, yaw: float, frames: int = F
     motion, cameras, truth = performance(person, frames, yaw)
     ours, _ = person.render(renderer, motion, cameras)
     inside = (truth.alpha > 0.5).float()
-    some, plan = slice(SEAM_FRAMES), windows(SEAM_FRAMES, WINDOW, OVERLAP)
+    some, plan = slice(SEAM_FRAMES), frame_windows(SEAM_FRAMES, WINDOW, OVERLAP)
     whole, _ = person.render(renderer, motion[some], cameras[some], window=SEAM_FRAMES)
     windowed, _ = person.render(renderer, motion[some], cameras[some])
     seams = [seam_ratio(x, truth.rgb[some], inside[some], plan) for x in (windowed, whole)]

@@ -65,7 +65,7 @@ def save_bvh(motion: Motion, body: HalfBody, path: str | Path, shape: Tensor | N
         lines.append(f"{pad}}}")
 
     visit(body.bone_index["root"], -1, 0)
-    angles = _channels(motion, body, order)  # (T, bones, 3)
+    angles = _bone_angles(motion, body, order)  # (T, bones, 3)
     root = heads[order[0]].expand(len(motion), 3)
     table = torch.cat([root, angles.flatten(1)], 1)
     lines += ["MOTION", f"Frames: {len(motion)}", f"Frame Time: {1 / motion.fps:.8f}"]
@@ -148,7 +148,7 @@ def _numbers(path: str | Path, line: int, words: list[str], width: int) -> list[
     return found
 
 
-def _channels(motion: Motion, body: HalfBody, order: list[int]) -> Tensor:
+def _bone_angles(motion: Motion, body: HalfBody, order: list[int]) -> Tensor:
     """(T, len(order), 3) Euler degrees of each bone in BVH axes; bones without a joint stay at 0."""
     matrices = axis_angle_to_matrix(motion.rotations.cpu())
     turned = _AXES @ matrices @ _AXES.T

@@ -93,7 +93,7 @@ def save_glb(
         raise ValueError("the motion has no frames")
     identity = identity.to("cpu")
     body = body if body.mean.device.type == "cpu" else HalfBody()
-    buffer, joints = _Buffer(), _joints(body)
+    buffer, joints = _Buffer(), _kept_bones(body)
     still = Motion(torch.zeros(1, len(MOTION_JOINTS), 3), torch.zeros(1, len(body.expression_names)))
     start = identity.performed(still)
     rest = body.rest(identity.shape[None], identity.shell[None])
@@ -114,7 +114,7 @@ def save_glb(
     write_atomically(path, lambda name: _write(name, document, buffer.data))
 
 
-def _joints(body: HalfBody) -> list[int]:
+def _kept_bones(body: HalfBody) -> list[int]:
     """Bones that carry vertices or motions, and those that lead to them: parents first, the root at 0."""
     parents, depth = body.parent.tolist(), {}
     for level, bones in enumerate(body.levels):

@@ -109,7 +109,7 @@ def load_live_link_csv(path: str | Path, fps: float | None = None) -> Motion:
     """
     with open(path, newline="", encoding="utf-8-sig") as file:
         lines = [(number, row) for number, row in enumerate(csv.reader(file), 1) if any(cell.strip() for cell in row)]
-    places, lines = _places(path, lines)
+    places, lines = _columns_by_name(path, lines)
     values = {name: [_number(path, line, row, name, i) for line, row in lines] for name, i in places.items()}
     frames = len(lines)
     expression = torch.zeros(frames, len(ARKIT))
@@ -124,7 +124,7 @@ def load_live_link_csv(path: str | Path, fps: float | None = None) -> Motion:
     return Motion(rotations, expression.clamp(0, 1), fps or _rate([row[0] for _, row in lines]))
 
 
-def _places(path: str | Path, lines: list) -> tuple[dict[str, int], list]:
+def _columns_by_name(path: str | Path, lines: list) -> tuple[dict[str, int], list]:
     """Column of each name that is there, and the lines without their header."""
     known = {name.lower(): name for name in (*_COLUMNS, *_ANGLES)}
     header = [cell.strip().lower() for cell in lines[0][1]] if lines else []

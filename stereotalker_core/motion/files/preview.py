@@ -37,7 +37,7 @@ def preview_frames(
     angles = torch.as_tensor(yaw, dtype=torch.float32, device=device).expand(len(motion))
     shape = torch.zeros(body.n_shape, device=device) if shape is None else shape.to(device)
     rest = body.rest(shape[None])
-    target, height = _framed(body, rest, framing)
+    target, height = _target_and_height(body, rest, framing)
     camera = look_at(target, angles, torch.zeros_like(angles), torch.full_like(angles, _DISTANCE))
     intrinsics = intrinsics_for(height, _DISTANCE, (size, size)).to(device)
     paint = Paint(body, rest.vertices[0], rest.bones[0])
@@ -63,7 +63,7 @@ def strip(motion: Motion, body: HalfBody, frames: list[int], yaws: list[float], 
     return torch.cat([torch.cat(list(row), -1) for row in rows], -2)
 
 
-def _framed(body: HalfBody, rest: Rest, framing: str) -> tuple[Tensor, float]:
+def _target_and_height(body: HalfBody, rest: Rest, framing: str) -> tuple[Tensor, float]:
     """What the camera looks at (3,), and the metres that the picture is high."""
     head = float(rest.bones[0, body.bone_index["head"], 2])
     if framing == "body":

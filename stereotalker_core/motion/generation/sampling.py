@@ -139,7 +139,7 @@ class MotionOptions:
 
 
 @dataclass(frozen=True)
-class Window:
+class SamplingWindow:
     """One call of the sampler: frames begin..end are sampled, the first `given` are known, start..stop are new."""
 
     begin: int
@@ -152,14 +152,14 @@ class Window:
         return self.start - self.begin
 
 
-def windows(frames: int, window: int, seed: int, lookahead: int) -> list[Window]:
+def sampling_windows(frames: int, window: int, seed: int, lookahead: int) -> list[SamplingWindow]:
     """Cover `frames` frames. Look-ahead frames are sampled again by the next window, which hears what follows them."""
     found, done = [], 0
     while done < frames:
         begin = max(0, min(done - seed, frames - window))  # the last window reaches back instead of being short
         end = min(begin + window, frames)
         stop = frames if end == frames else end - lookahead
-        found.append(Window(begin, done, stop, end))
+        found.append(SamplingWindow(begin, done, stop, end))
         done = stop
     return found
 
@@ -210,7 +210,7 @@ def _windows_of_motion(models, audio, transcript, speech, callback, options) -> 
     net, config = models.denoiser, models.denoiser.config
     channels, prior = condition_tracks(models, audio, transcript, speech, options.prior_strength)
     styles = style_track(options.style, options.emotions, len(channels)).to(models.device)
-    plan = windows(len(channels), config.window, config.seed, config.lookahead)
+    plan = sampling_windows(len(channels), config.window, config.seed, config.lookahead)
     active = voice_activity(channels[:, : len(PHONES)].log()).cpu()
     shut = closing(channels[:, : len(PHONES)])
     idle, quiet = idleness(active).clamp_min(HANDS[options.hands]), 1 - active
@@ -225,21 +225,21 @@ def _windows_of_motion(models, audio, transcript, speech, callback, options) -> 
             *_seed_frames(past[len(past) - window.given :], window.end - window.begin),
             None if prior is None else prior[span][None],
         )
-        report = _shifted(callback, index * options.steps, len(plan) * options.steps)
-        x = sample_window(net, cond, _noise(options.seed, index, cond.seed), options, report)[0]
-        fresh = joined(ahead, x[window.given : window.stop - window.begin])
+        report = _counted_from(callback, index * options.steps, len(plan) * options.steps)
+        x = sample_window(net, cond, _window_noise(options.seed, index, cond.seed), options, report)[0]
+        fresh = joined_ahead(ahead, x[window.given : window.stop - window.begin])
         ahead = x[window.stop - window.begin :]
         past = torch.cat([past, fresh])[-config.window :]
         motion = apply_controls(net.codec.decode_motion(fresh), centre, window.start, options)
         new = slice(window.start, window.stop)
-        motion = _closed(motion, shut[new], active[new], options.lip_closure).to("cpu")
+        motion = _lips_closed(motion, shut[new], active[new], options.lip_closure).to("cpu")
         body = options.liveliness * options.motion_strength
         head = body * options.head_strength
         motion = with_bearing(motion, options.seed, window.start, quiet, head, body)
         yield lowered(motion, idle[new])
 
 
-def _closed(motion: Motion, shut: Tensor, active: Tensor, amount: float) -> Motion:
+def _lips_closed(motion: Motion, shut: Tensor, active: Tensor, amount: float) -> Motion:
     """The lips shut where the sound of these frames says so: p, b, m, and nobody speaking."""
     if amount == 0:
         return motion
@@ -248,7 +248,7 @@ def _closed(motion: Motion, shut: Tensor, active: Tensor, amount: float) -> Moti
     return Motion(motion.rotations, expression, motion.fps)
 
 
-def joined(ahead: Tensor, fresh: Tensor) -> Tensor:
+def joined_ahead(ahead: Tensor, fresh: Tensor) -> Tensor:
     """fresh (N, D) that begins as the window before would have gone on, ahead (M, D), and leaves it smoothly."""
     count = min(len(ahead), len(fresh))
     if count == 0:
@@ -317,7 +317,7 @@ def sample_window(
                 return known[prior]
             return net(x, sigma, cond if prior else unprimed if sound else silent)
 
-        denoised = guided(branch, options.guidance_audio, scale, _steadied)
+        denoised = guided(branch, options.guidance_audio, scale, _low_passed)
         return torch.where(cond.seed_mask > 0, cond.seed, denoised)
 
     return sample(options.sampler, denoise, noise, karras_sigmas(options.steps, *reversed(NOISE)), callback)
@@ -330,7 +330,7 @@ def _pair(cond: MotionCondition) -> MotionCondition:
     return MotionCondition(*twice, torch.cat([cond.prior, torch.zeros_like(cond.prior)]), keep)
 
 
-def _steadied(difference: Tensor) -> Tensor:
+def _low_passed(difference: Tensor) -> Tensor:
     """(B, T, D) that the prior makes, as a low-pass of GUIDANCE_SIGMA frames: words end abruptly, gestures do not."""
     return smooth_time(difference.transpose(0, 1), GUIDANCE_SIGMA).transpose(0, 1)
 
@@ -344,11 +344,11 @@ def _seed_frames(given: Tensor, frames: int) -> tuple[Tensor, Tensor]:
     return seed, mask
 
 
-def _noise(seed: int, index: int, like: Tensor) -> Tensor:
+def _window_noise(seed: int, index: int, like: Tensor) -> Tensor:
     """The unit noise of window `index`: from (seed, index) alone, the same on every device."""
     state = int(np.random.SeedSequence((seed, index)).generate_state(1, np.uint64)[0]) >> 1
     return torch.randn(like.shape, generator=torch.Generator().manual_seed(state)).to(like)
 
 
-def _shifted(callback: Callback | None, first: int, total: int) -> Callable[[int, int, Tensor], None] | None:
+def _counted_from(callback: Callback | None, first: int, total: int) -> Callable[[int, int, Tensor], None] | None:
     return callback and (lambda step, steps, denoised: callback(first + step, total, denoised))

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...audio.activity import dilated
 from ...geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from ...geometry.skeleton import ARM_JOINTS, HAND_JOINTS, JOINT_INDEX
 from ...records import Motion
@@ -69,7 +70,7 @@ def bounded(rotations: Tensor, most: float = MOST_DEGREES) -> Tensor:
         excess = (acceleration(arms) > most).float()
         if len(arms) < 3 or not excess.any():
             break
-        weight = _spread(excess, radius=round(3 * sigma), sigma=sigma)[:, None, None].clamp_max(1)
+        weight = _faded_around(excess, radius=round(3 * sigma), sigma=sigma)[:, None, None].clamp_max(1)
         arms = torch.where(weight > 0, torch.lerp(arms, smooth_time(arms, sigma), weight), arms)
     out = rotations.clone()
     out[:, ids] = arms
@@ -126,8 +127,8 @@ def resting(arm: Tensor, share: float) -> Tensor:
     around = F.pad(velocity[None, None], (_AROUND, _AROUND), "replicate")[0, 0].unfold(0, 2 * _AROUND + 1, 5)
     usual = F.interpolate(around.median(1).values[None, None], len(velocity), mode="nearest")[0, 0]
     slow = velocity < (share * usual).clamp(*_SLOW)
-    slow = _eroded(_dilated(slow, _EASE + 1), _EASE + 1)  # gaps in which no hand could leave and come back are closed
-    slow = _dilated(_eroded(slow, _SHORTEST // 2), _SHORTEST // 2)
+    slow = _eroded(dilated(slow, _EASE + 1), _EASE + 1)  # gaps in which no hand could leave and come back are closed
+    slow = dilated(_eroded(slow, _SHORTEST // 2), _SHORTEST // 2)
     return slow
 
 
@@ -161,15 +162,11 @@ class _Rest:
         return out
 
 
-def _dilated(flags: Tensor, radius: int) -> Tensor:
-    return F.max_pool1d(flags.float()[None], 2 * radius + 1, 1, radius)[0] > 0
-
-
 def _eroded(flags: Tensor, radius: int) -> Tensor:
-    return ~_dilated(~flags, radius)
+    return ~dilated(~flags, radius)
 
 
-def _spread(flags: Tensor, radius: int, sigma: float) -> Tensor:
+def _faded_around(flags: Tensor, radius: int, sigma: float) -> Tensor:
     """(T,) 1 within `radius` of a flag, fading to 0 beyond it."""
     wide = F.max_pool1d(flags[None], 2 * radius + 1, 1, radius)[0]
     return torch.maximum(flags, smooth_time(wide[:, None], sigma)[:, 0])

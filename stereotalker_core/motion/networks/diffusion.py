@@ -19,14 +19,14 @@ def karras_sigmas(steps: int, low: float = 0.03, high: float = 30.0, rho: float 
     return torch.cat([sigmas, torch.zeros(1)])
 
 
-def _levels(sigmas: Tensor) -> Iterator[tuple[int, float, float]]:
+def _with_zero(sigmas: Tensor) -> Iterator[tuple[int, float, float]]:
     values = sigmas.tolist()
     return ((i, a, b) for i, (a, b) in enumerate(zip(values[:-1], values[1:], strict=True)))
 
 
 def sample_euler(model: Denoise, x: Tensor, sigmas: Tensor, callback: Callback | None = None) -> Tensor:
     """Euler steps of the probability flow dx/dsigma = (x - denoised) / sigma. x starts at sigmas[0] * noise."""
-    for i, sigma, following in _levels(sigmas):
+    for i, sigma, following in _with_zero(sigmas):
         denoised = model(x, x.new_full((len(x),), sigma))
         x = x + (x - denoised) / sigma * (following - sigma)
         if callback:
@@ -36,7 +36,7 @@ def sample_euler(model: Denoise, x: Tensor, sigmas: Tensor, callback: Callback |
 
 def sample_ddim(model: Denoise, x: Tensor, sigmas: Tensor, callback: Callback | None = None) -> Tensor:
     """DDIM with eta 0 in the variance-exploding form: mixes the denoised sample and the noise it implies."""
-    for i, sigma, following in _levels(sigmas):
+    for i, sigma, following in _with_zero(sigmas):
         denoised = model(x, x.new_full((len(x),), sigma))
         noise = (x - denoised) / sigma
         x = denoised + following * noise
@@ -48,7 +48,7 @@ def sample_ddim(model: Denoise, x: Tensor, sigmas: Tensor, callback: Callback | 
 def sample_dpmpp_2m(model: Denoise, x: Tensor, sigmas: Tensor, callback: Callback | None = None) -> Tensor:
     """DPM-Solver++(2M) (Lu et al., arXiv 2211.01095): second order from the previous evaluation, one call a step."""
     previous, step_before = None, 0.0
-    for i, sigma, following in _levels(sigmas):
+    for i, sigma, following in _with_zero(sigmas):
         denoised = model(x, x.new_full((len(x),), sigma))
         if callback:
             callback(i, len(sigmas) - 1, denoised)

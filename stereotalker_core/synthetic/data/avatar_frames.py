@@ -109,7 +109,7 @@ class AvatarData:
     def rows(self, rows: np.ndarray, flip: np.ndarray | None = None) -> Rows:
         """Frames by index (N,). flip (N,) bool: mirrored, normals, yaw and left/right parts changed accordingly."""
         rows = np.asarray(rows)
-        image = {k: _unit(self._raw(k, rows).permute(0, 3, 1, 2)) for k in ("rgb", "lift", "normal")}
+        image = {k: _from_bytes(self._raw(k, rows).permute(0, 3, 1, 2)) for k in ("rgb", "lift", "normal")}
         share = {k: self._raw(k, rows)[:, None].float() / 255 for k in ("alpha", "visibility")}
         part, region = self._raw("part", rows).long(), self._raw("region", rows).long()
         image["normal"] = image["normal"] * (part > 0)[:, None]
@@ -132,12 +132,12 @@ class AvatarData:
         (N, 1, H, W) in [0, 1]. None where a shard does not hold them."""
         if not all(set(_BASELINES) <= set(frames) for frames in self._frames):
             return None
-        plain = _unit(self._raw("plain", rows).permute(0, 3, 1, 2))
+        plain = _from_bytes(self._raw("plain", rows).permute(0, 3, 1, 2))
         return plain, self._raw("bare", rows)[:, None].float() / 255
 
     def portrait(self, identities: np.ndarray, flip: np.ndarray | None = None) -> Tensor:
         """Portraits (I, 3, H, W) in [-1, 1], mirrored where flip (I,)."""
-        image = _unit(torch.from_numpy(self.portraits[np.asarray(identities)]).permute(0, 3, 1, 2))
+        image = _from_bytes(torch.from_numpy(self.portraits[np.asarray(identities)]).permute(0, 3, 1, 2))
         if flip is None:
             return image
         return torch.where(torch.from_numpy(flip)[:, None, None, None], image.flip(-1), image)
@@ -212,10 +212,20 @@ def without_lift(guides: Guides) -> Guides:
     return replace(guides, lift=torch.zeros_like(guides.lift), visibility=torch.zeros_like(guides.visibility))
 
 
-def _unit(image: Tensor) -> Tensor:
+def _from_bytes(image: Tensor) -> Tensor:
     return image.float() / 127.5 - 1
 
 
 def pooled(x: Tensor, size: int) -> Tensor:
     """(N, C, H, W) averaged down by `size`."""
     return F.avg_pool2d(x, size)
+
+
+def image_bytes(image: Tensor) -> Tensor:
+    """Images (..., C, H, W) in [-1, 1] -> (..., H, W, C) uint8, as the arrays hold them."""
+    return (image * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8).movedim(-3, -1).contiguous()
+
+
+def share_bytes(mask: Tensor) -> Tensor:
+    """Masks (T, 1, H, W) in [0, 1] -> (T, H, W) uint8, as the arrays hold them."""
+    return (mask[:, 0] * 255).round().clamp(0, 255).to(torch.uint8)

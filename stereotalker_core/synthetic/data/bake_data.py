@@ -25,7 +25,14 @@ from ...body.texture.portrait_view import Trust
 from ...body.texture.rig import RIG_ATLAS, Rig
 from ...records import Identity
 from ..people.avatar import Avatar, make_avatar
-from ..people.portrait import Portrait, _posed, perturbed_identity, reference_portrait, true_identity
+from ..people.portrait import (
+    AvatarPortrait,
+    _posed,
+    bare_identity,
+    perturbed_identity,
+    reference_portrait,
+    true_identity,
+)
 from ..people.render import _GAIN
 from ..people.template import Template, uniform
 
@@ -33,7 +40,7 @@ log = logging.getLogger(__name__)
 PORTRAIT = 512  # pixels
 FITS = (("true", 0.4), ("perturbed", 0.3), ("registered", 0.3))
 CHANNELS = 7  # of a row: lift (3), visibility, truth (3)
-_SKY_LOW = (0.55, 0.50, 0.48)  # of render._light
+_SKY_LOW = (0.55, 0.50, 0.48)  # of render._shaded_colour
 _BASE_SEED = 3_000_000  # apart from those of every other set
 _BRIGHTEST = 1.15  # of what the truth may be: a wrong light leaves more than white
 
@@ -74,36 +81,19 @@ def true_texture(body: HalfBody, rig: Rig, avatar: Avatar, identity: Identity) -
 
 
 def fitted(
-    body: HalfBody, rig: Rig, avatar: Avatar, portrait: Portrait, template: Template, kind: str, seed: int
+    body: HalfBody, rig: Rig, avatar: Avatar, portrait: AvatarPortrait, template: Template, kind: str, seed: int
 ) -> Identity:
     """The portrait lifted onto a fit of one of FITS."""
     if kind == "perturbed":
         rng = torch.Generator().manual_seed(seed)
-        bare = replace(_outline(avatar, portrait), quality=1.0)
+        bare = replace(bare_identity(avatar, portrait, portrait.background), quality=1.0)
         return perturbed_identity(body, bare, rng, template, rig.lifter)
     if kind == "true":
         return true_identity(body, avatar, portrait, rig.lifter)
-    bare = _outline(avatar, portrait)
+    bare = bare_identity(avatar, portrait, portrait.background)
     view = (bare.portrait, bare.mask, _posed(body, bare), bare.world_to_camera, bare.intrinsics)
     atlas, visibility, light = lift_unlit(body, *view, lifter=rig.lifter, trust=Trust(registered=True))
     return replace(bare, atlas=atlas, visibility=visibility, light=light, atlas_layout=2)
-
-
-def _outline(avatar: Avatar, portrait: Portrait) -> Identity:
-    """A true fit that nothing was lifted onto."""
-    return Identity(
-        shape=avatar.shape,
-        shell=avatar.shell,
-        rotations=portrait.motion.rotations[0],
-        expression=portrait.motion.expression[0],
-        world_to_camera=portrait.cameras.world_to_camera[0],
-        intrinsics=portrait.cameras.intrinsics,
-        portrait=portrait.image,
-        mask=portrait.mask,
-        background=portrait.background,
-        atlas=portrait.image.new_zeros(3, 1, 1),
-        visibility=portrait.image.new_zeros(1, 1, 1),
-    )
 
 
 def draw_example(body: HalfBody, rig: Rig, template: Template, seed: int) -> Example:

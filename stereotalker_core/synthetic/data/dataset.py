@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -25,11 +26,12 @@ from ...geometry.projection import intrinsics_for, look_at
 from ...records import Cameras, Guides, Identity, Motion
 from ...video.guides.maps import background_plate, render_guides
 from ..movement.poses import joint_heads
-from ..people.avatar import make_avatar
+from ..people.avatar import Avatar, make_avatar
 from ..people.performance import random_motion
-from ..people.portrait import as_photographed, perturbed_identity, reference_portrait, true_identity
+from ..people.portrait import AvatarPortrait, as_photographed, perturbed_identity, reference_portrait, true_identity
 from ..people.render import AvatarFrames, render_avatar
 from ..people.template import Template, uniform
+from .avatar_frames import image_bytes, share_bytes
 from .estimate import aligned_cameras, estimated_identity
 
 log = logging.getLogger(__name__)
@@ -137,14 +139,14 @@ class Shard:
         (self.folder / "DONE").write_text("complete\n", encoding="utf-8")
 
 
-def _bytes(image: Tensor) -> Tensor:
-    """(..., C, H, W) in [-1, 1] -> (..., H, W, C) uint8."""
-    return (image * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8).movedim(-3, -1).contiguous()
+class Person(Protocol):
+    """An avatar with the portrait and the true fit that its frames go with."""
 
-
-def _share(mask: Tensor) -> Tensor:
-    """(T, 1, H, W) in [0, 1] -> (T, H, W) uint8."""
-    return (mask[:, 0] * 255).round().clamp(0, 255).to(torch.uint8)
+    body: HalfBody
+    avatar: Avatar
+    rest: Rest
+    portrait: AvatarPortrait
+    identity: Identity
 
 
 class ClipMaker:
@@ -204,9 +206,7 @@ class ClipMaker:
     def clip(self, clip: int) -> tuple[AvatarFrames, Guides, bool, dict[str, Tensor]]:
         """True frames, the guides the networks will see, whether those come from a perturbed fit, and the BASELINES."""
         cameras, motion = self.cameras(clip), self.motion()
-        # the wall is where the portrait's camera saw it, so that guides and frames agree
-        wall = background_plate(replace(self.identity, background=self.portrait.background), cameras)
-        frames = render_avatar(self.body, self.avatar, motion, cameras, background=wall, rest=self.rest)
+        frames = true_frames(self, motion, cameras)
         wrong = self.wrong is not None and uniform(self.rng, 0, 1) < _PERTURBED
         fit, view = self.identity, cameras
         if wrong and self.wrong is not None:
@@ -217,21 +217,27 @@ class ClipMaker:
         return frames, guides, wrong, extra
 
 
+def true_frames(person: "Person", motion: Motion, cameras: Cameras) -> AvatarFrames:
+    """Render a person before the wall of their portrait, which stands where the portrait's camera saw it."""
+    wall = background_plate(replace(person.identity, background=person.portrait.background), cameras)
+    return render_avatar(person.body, person.avatar, motion, cameras, background=wall, rest=person.rest)
+
+
 def baselines(body: HalfBody, plain: Identity, motion: Motion, cameras: Cameras) -> dict[str, Tensor]:
     """BASELINES of an identity as photographed: its lift (T, H, W, 3), the bare body's silhouette (T, H, W); uint8."""
     bare = render_guides(body, replace(plain, shell=torch.zeros_like(plain.shell)), motion, cameras)
     lift = render_guides(body, plain, motion, cameras).lift
-    return {"plain": _bytes(lift), "bare": _share((bare.part > 0).float())}
+    return {"plain": image_bytes(lift), "bare": share_bytes((bare.part > 0).float())}
 
 
 def _write_clip(shard: Shard, row: int, frames: AvatarFrames, guides: Guides, extra: dict[str, Tensor]) -> None:
-    shard.write("rgb", row, _bytes(frames.rgb))
-    shard.write("alpha", row, _share(frames.alpha))
+    shard.write("rgb", row, image_bytes(frames.rgb))
+    shard.write("alpha", row, share_bytes(frames.alpha))
     shard.write("region", row, frames.region)
-    shard.write("normal", row, _bytes(guides.normal))
+    shard.write("normal", row, image_bytes(guides.normal))
     shard.write("part", row, guides.part[:, 0].to(torch.uint8))
-    shard.write("lift", row, _bytes(guides.lift))
-    shard.write("visibility", row, _share(guides.visibility))
+    shard.write("lift", row, image_bytes(guides.lift))
+    shard.write("visibility", row, share_bytes(guides.visibility))
     for name, values in extra.items():
         shard.write(name, row, values)
     shard.write("yaw", row, guides.yaw)
@@ -241,8 +247,8 @@ def _write_clip(shard: Shard, row: int, frames: AvatarFrames, guides: Guides, ex
 def _write_identity(shard: Shard, place: int, maker: ClipMaker) -> None:
     clips = maker.config.clips
     image = F.avg_pool2d(maker.portrait.image[None], 2)
-    shard.write("portrait", place, _bytes(image))
-    shard.write("portrait_mask", place, _share(F.avg_pool2d(maker.portrait.mask[None], 2)))
+    shard.write("portrait", place, image_bytes(image))
+    shard.write("portrait_mask", place, share_bytes(F.avg_pool2d(maker.portrait.mask[None], 2)))
     for clip in range(clips):
         frames, guides, wrong, extra = maker.clip(clip)
         row = (place * clips + clip) * CLIP

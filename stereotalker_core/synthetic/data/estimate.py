@@ -11,14 +11,14 @@ from ...body.model import HalfBody
 from ...body.texture.texels import Lifter
 from ...perception.keypoints import Keypoints, default_sigma
 from ...records import Cameras, Identity
-from ..people.portrait import Portrait
+from ..people.portrait import AvatarPortrait
 from ..people.render import rendered_keypoints
 
 NOISE = 2.0  # px at a portrait of 512 px
 _SHOWN = 0.55  # m below the head joint that half-body pictures show
 
 
-def noisy_keypoints(body: HalfBody, portrait: Portrait, rng: torch.Generator, noise: float = NOISE) -> Keypoints:
+def noisy_keypoints(body: HalfBody, portrait: AvatarPortrait, rng: torch.Generator, noise: float = NOISE) -> Keypoints:
     """What a good detector would give: face, irises and the visible body points, with Gaussian noise (px at 512)."""
     names = [body.keypoint_names[i] for i in rendered_keypoints(body)]
     inside = ((portrait.keypoints > 0) & (portrait.keypoints < portrait.image.shape[-1])).all(1)
@@ -36,7 +36,7 @@ def noisy_keypoints(body: HalfBody, portrait: Portrait, rng: torch.Generator, no
 
 
 def estimated_identity(
-    body: HalfBody, portrait: Portrait, seed: int, lifter: Lifter | None = None, shell_iterations: int = 5
+    body: HalfBody, portrait: AvatarPortrait, seed: int, lifter: Lifter | None = None, shell_iterations: int = 5
 ) -> Identity:
     """Fit an avatar's portrait from noisy keypoints and a blurred true mask."""
     rng = torch.Generator().manual_seed(seed)

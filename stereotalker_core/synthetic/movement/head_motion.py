@@ -88,7 +88,7 @@ def eyes(utterance: Utterance, times: Tensor, head_yaw: Tensor, head_pitch: Tens
         out[:, ARKIT_INDEX[f"eyeLook{name}"]] = value
     for name, value in (("UpLeft", up), ("UpRight", up), ("DownLeft", down), ("DownRight", down)):
         out[:, ARKIT_INDEX[f"eyeLook{name}"]] = value
-    lids = (_blinks(utterance, times, rng) + 0.25 * down).clamp(0, 1)  # the lid follows a gaze that falls
+    lids = (_blinks_of_speech(utterance, times, rng) + 0.25 * down).clamp(0, 1)  # the lid follows a gaze that falls
     out[:, ARKIT_INDEX["eyeBlinkLeft"]] = out[:, ARKIT_INDEX["eyeBlinkRight"]] = lids
     return out
 
@@ -105,7 +105,7 @@ def _gaze(times: Tensor, rng: random.Random) -> tuple[Tensor, Tensor]:
     return side, height
 
 
-def _blinks(utterance: Utterance, times: Tensor, rng: random.Random) -> Tensor:
+def _blinks_of_speech(utterance: Utterance, times: Tensor, rng: random.Random) -> Tensor:
     out = torch.zeros_like(times)
     pauses = [p[1] for p in utterance.phones if p[0] == SILENCE and p[1] > 0.3 and rng.random() < 0.6]
     moment, moments = rng.uniform(0.3, 2.5), list(pauses)

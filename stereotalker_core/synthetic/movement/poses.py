@@ -108,10 +108,10 @@ def arm_pose(heads: Tensor, side: str, angles: ArmAngles) -> Tensor:
         @ _turn(hand.palm, torch.as_tensor(angles.side, dtype=heads.dtype) * sign)
         @ _turn(fore, half_roll),
     }
-    return _assemble(pose | _fingers(at, side, hand, angles) | _thumb(at, side, hand, angles.thumb))
+    return _assemble(pose | _finger_rotations(at, side, hand, angles) | _thumb(at, side, hand, angles.thumb))
 
 
-def _fingers(at: dict[str, Tensor], side: str, hand: HandFrame, angles: ArmAngles) -> dict[str, Tensor]:
+def _finger_rotations(at: dict[str, Tensor], side: str, hand: HandFrame, angles: ArmAngles) -> dict[str, Tensor]:
     curl = torch.as_tensor(angles.curl, dtype=hand.palm.dtype)
     curl = curl if curl.ndim == 2 else curl.reshape(-1, 1).expand(-1, 4)
     spread = torch.as_tensor(angles.spread, dtype=hand.palm.dtype)

@@ -26,7 +26,7 @@ _THIN = ("hand.L", "hand.R", "mouth", "tongue", "teeth.up", "teeth.low", "eye.L"
 
 
 @dataclass(frozen=True)
-class Portrait:
+class AvatarPortrait:
     """image (3, S, S) in [-1, 1], mask (1, S, S), the studio background (3, S, S), and the motion and camera of it.
 
     keypoints (125, 2) px and visible (125,) as `render.rendered_keypoints` orders them.
@@ -52,7 +52,7 @@ def canonical_cameras(body: HalfBody, shape: Tensor, yaw: Tensor, size: int, pit
     return Cameras(matrix, intrinsics_for(framing.height, framing.distance, (size, size)), angle, (size, size))
 
 
-def reference_portrait(body: HalfBody, avatar: Avatar, seed: int, size: int = 512) -> Portrait:
+def reference_portrait(body: HalfBody, avatar: Avatar, seed: int, size: int = 512) -> AvatarPortrait:
     """A near-frontal portrait: yaw within 15 degrees, arms hanging or gesturing, a slight expression."""
     if size < 32:
         raise ValueError(f"a portrait needs at least 32 px, got {size}")
@@ -74,16 +74,22 @@ def reference_portrait(body: HalfBody, avatar: Avatar, seed: int, size: int = 51
     yaw, pitch = torch.tensor([uniform(rng, -15, 15)]), uniform(rng, -3, 3)
     cameras = canonical_cameras(body, avatar.shape, yaw, size, pitch)
     frames = render_avatar(body, avatar, motion, cameras, background=avatar.background((size, size)), rest=rest)
-    return Portrait(
+    return AvatarPortrait(
         frames.rgb[0], frames.alpha[0], frames.background, motion, cameras, frames.keypoints[0], frames.visible[0]
     )
 
 
-def true_identity(body: HalfBody, avatar: Avatar, portrait: Portrait, lifter: Lifter | None = None) -> Identity:
+def true_identity(body: HalfBody, avatar: Avatar, portrait: AvatarPortrait, lifter: Lifter | None = None) -> Identity:
     """What a perfect fit of the portrait would give: the avatar's own body, and the portrait lifted onto it."""
     hidden = F.max_pool2d(portrait.mask[None], 9, 1, 4)
     seen = (hidden < 0.01).to(portrait.image.dtype)
-    unlifted = Identity(
+    behind = push_pull(portrait.image[None], seen)[0]  # a fit cannot know what the person hides
+    return _lifted(body, bare_identity(avatar, portrait, behind), lifter)
+
+
+def bare_identity(avatar: Avatar, portrait: AvatarPortrait, background: Tensor) -> Identity:
+    """A true fit that nothing was lifted onto: its atlas is one texel; background: (3, S, S) in [-1, 1]."""
+    return Identity(
         shape=avatar.shape,
         shell=avatar.shell,
         rotations=portrait.motion.rotations[0],
@@ -92,11 +98,10 @@ def true_identity(body: HalfBody, avatar: Avatar, portrait: Portrait, lifter: Li
         intrinsics=portrait.cameras.intrinsics,
         portrait=portrait.image,
         mask=portrait.mask,
-        background=push_pull(portrait.image[None], seen)[0],  # a fit cannot know what the person hides
+        background=background,
         atlas=portrait.image.new_zeros(3, 1, 1),
         visibility=portrait.image.new_zeros(1, 1, 1),
     )
-    return _lifted(body, unlifted, lifter)
 
 
 def _posed(body: HalfBody, identity: Identity) -> Posed:

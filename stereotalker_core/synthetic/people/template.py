@@ -109,8 +109,8 @@ class Template:
         out = torch.full((len(points),), -1.0)
         for side, sign in (("L", 1.0), ("R", -1.0)):
             shoulder, elbow, wrist = (self.bone(f"{n}.{side}") for n in ("upperarm01", "lowerarm01", "wrist"))
-            upper, upper_distance = _along(points, shoulder, elbow)
-            fore, fore_distance = _along(points, elbow, wrist)
+            upper, upper_distance = _along_segment(points, shoulder, elbow)
+            fore, fore_distance = _along_segment(points, elbow, wrist)
             outside = points[:, 0] * sign > shoulder[0] * sign - 0.02
             near = (torch.minimum(upper_distance, fore_distance) < 0.12) & outside & (upper > -0.3)
             value = torch.where(upper_distance < fore_distance, upper.clamp(0, 1), 1 + fore.clamp(0, 1.3))
@@ -162,7 +162,7 @@ def _cotangent_laplacian(points: Tensor, triangles: Tensor) -> tuple[Tensor, Ten
     return stiffness.view(n, n), area.clamp_min(1e-10)
 
 
-def _along(points: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+def _along_segment(points: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """Position on the segment a..b (0..1, unclamped) and the distance from it, of points (N, 3)."""
     t = (points - a) @ (b - a) / ((b - a) @ (b - a))
     return t, (points - (a + t.clamp(0, 1)[:, None] * (b - a))).norm(dim=1)

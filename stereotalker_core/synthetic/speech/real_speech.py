@@ -65,7 +65,7 @@ def align(decoder: Any, samples: np.ndarray, words: list[str], text: str) -> Utt
         start, end = word.start / 100 + LABEL_SHIFT, (word.start + word.duration) / 100 + LABEL_SHIFT
         if re.fullmatch(r"[a-z'()0-9]+", word.name):
             found_words.append((re.sub(r"\(\d+\)$", "", word.name), max(start, 0.0), end))
-        found += [_phone(p) for p in word]
+        found += [_phone_of_segment(p) for p in word]
     seconds = len(samples) / 16000
     waveform = torch.from_numpy(samples.astype(np.float32) / 32768)
     return Utterance(waveform, tuple(found_words), tile(found, seconds), text, "real", "asterisk-allison")
@@ -77,7 +77,7 @@ def _decode_pass(decoder: Any, raw: bytes) -> None:
     decoder.end_utt()
 
 
-def _phone(segment: Any) -> Phone:
+def _phone_of_segment(segment: Any) -> Phone:
     name = from_flite(segment.name) if segment.name.isalpha() and segment.name.upper() != "SIL" else "sil"
     start = segment.start / 100 + LABEL_SHIFT
     return name, start, start + segment.duration / 100, int(name in VOWELS)

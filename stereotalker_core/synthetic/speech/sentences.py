@@ -119,9 +119,9 @@ def sentence(rng: random.Random, meaning: float = 0.7) -> Sentence:
         template = rng.choice(_MEANING[rng.choice(list(GESTURE_WORDS))].splitlines())
     else:
         template = rng.choice(_PLAIN.splitlines())
-    text = _fill(template, rng)
+    text = _fill_template(template, rng)
     if rng.random() < 0.25:
-        text = f"{text} {_fill(rng.choice(_PLAIN.splitlines()), rng)}"
+        text = f"{text} {_fill_template(rng.choice(_PLAIN.splitlines()), rng)}"
     emotion = rng.choices(EMOTIONS, (8, 3, 2, 2, 2, 1, 1, 1))[0]
     style = rng.choices(STYLES, (2, 1, 1))[0]
     return Sentence(text, emotion, style, INTENSITIES[-1] if emotion == "neutral" else rng.choice(INTENSITIES))
@@ -138,7 +138,7 @@ def sentences(seed: int, count: int, exclude: frozenset[str] = frozenset()) -> l
     return out
 
 
-def _fill(template: str, rng: random.Random) -> str:
+def _fill_template(template: str, rng: random.Random) -> str:
     text = template
     while match := re.search(r"\{(\w+)\}", text):
         text = text[: match.start()] + _word(match.group(1), rng) + text[match.end() :]

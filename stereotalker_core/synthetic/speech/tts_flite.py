@@ -65,11 +65,11 @@ def speak(text: str, voice: str, speed: float, pitch: float, seed: int) -> Utter
     count, rate = (int(v) for v in counts.split())
     wave = np.frombuffer(samples[: 2 * count], np.int16).astype(np.float32) / 32768
     lines = [line.split(" ") for line in header.decode().splitlines()]
-    phones = tile([_phone(line) for line in lines if line[0] == "P"], count / rate)
+    phones = tile([_phone_of_line(line) for line in lines if line[0] == "P"], count / rate)
     words = tuple((w, float(s), float(e)) for k, w, s, e in (x for x in lines if x[0] == "W") if float(e) > float(s))
     return Utterance(torch.from_numpy(resample(wave, rate)), words, phones, text, "flite", voice)
 
 
-def _phone(line: list[str]) -> Phone:
+def _phone_of_line(line: list[str]) -> Phone:
     name = from_flite(line[1])
     return name, float(line[2]), float(line[3]), int(line[4] == "1" and name in VOWELS)

@@ -124,7 +124,7 @@ def openness(depth: Tensor, pixel: float) -> Tensor:
     return out
 
 
-def lit(
+def light_surface(
     pixels: Pixels,
     albedo: Tensor,
     gloss: Tensor,
@@ -154,7 +154,7 @@ def lit(
     return out
 
 
-def filmed(linear: Tensor) -> Tensor:
+def developed(linear: Tensor) -> Tensor:
     """Linear light (3, H, W) as a camera shows it: a soft shoulder, then sRGB's gamma; in [0, 1]."""
     shoulder = linear * (1 + linear / 4) / (1 + linear * 0.62)
     return shoulder.clamp(0, 1).pow(1 / 2.2)

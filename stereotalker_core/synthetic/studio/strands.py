@@ -20,7 +20,7 @@ _CLEAR = 0.003  # m that hair keeps from skin
 
 
 @dataclass(frozen=True)
-class Style:
+class HairStyle:
     """How hair is worn.
 
     length m, and its spread 0..1; lift: how far roots stand off the scalp, 0..1; weight: how fast strands turn
@@ -40,17 +40,17 @@ class Style:
 
 
 @dataclass(frozen=True)
-class Surface:
+class StrandSurface:
     """Points (P, 3) and outward normals (P, 3) that strands slide on."""
 
     point: Tensor
     normal: Tensor
 
 
-def thinned(point: Tensor, normal: Tensor, rng: torch.Generator) -> Surface:
+def thinned(point: Tensor, normal: Tensor, rng: torch.Generator) -> StrandSurface:
     """A surface of few enough points."""
     some = torch.randperm(len(point), generator=rng)[:_NEAREST]
-    return Surface(point[some], normal[some])
+    return StrandSurface(point[some], normal[some])
 
 
 def sown(
@@ -80,12 +80,12 @@ def sown(
     return (vertices[chosen] * weight).sum(1), F.normalize((normals[chosen] * weight).sum(1), dim=1)
 
 
-def grown(
+def grow_strands(
     root: Tensor,
     normal: Tensor,
     middle: Tensor,
-    style: Style,
-    surface: Surface,
+    style: HairStyle,
+    surface: StrandSurface,
     rng: torch.Generator,
 ) -> Tensor:
     """Guides (n, steps, 3) from roots (n, 3) with normals (n, 3); middle (3,): the middle between the eyes."""
@@ -116,7 +116,7 @@ def grown(
     return torch.stack(out, 1)
 
 
-def followed(guides: Tensor, normal: Tensor, style: Style, rng: torch.Generator) -> Tensor:
+def followed(guides: Tensor, normal: Tensor, style: HairStyle, rng: torch.Generator) -> Tensor:
     """Strands (n * follow, steps, 3) around guides (n, steps, 3)."""
     strands = guides.repeat_interleave(style.follow, 0)
     count = len(strands)

@@ -142,10 +142,10 @@ def read_speech(path: Path, seconds: float) -> tuple[tuple[Word, ...], tuple[Pho
         raise ValueError(f"{path} has no tier of words, only {', '.join(tiers) or 'none'}")
     spoken = tuple((w, a, min(b, seconds)) for w, a, b in words if w.lower() not in _SILENCE and a < seconds)
     phones = next((v for k, v in tiers.items() if "phone" in k.lower()), [])
-    return spoken, tuple(filter(None, (_phone(p, seconds) for p in phones)))
+    return spoken, tuple(filter(None, (_phone_of_interval(p, seconds) for p in phones)))
 
 
-def _phone(interval: Interval, seconds: float) -> Phone | None:
+def _phone_of_interval(interval: Interval, seconds: float) -> Phone | None:
     """("AH0", a, b) -> ("ah", a, b, 0); None for what is no phone of ours."""
     text, start, end = interval
     match = re.fullmatch(r"([A-Za-z<>]*)([012]?)", text)
@@ -167,17 +167,17 @@ def cut(clip: Clip, seconds: float) -> list[Clip]:
         if last - first < FPS:
             break
         start, end = first / FPS, last / FPS
-        words = None if clip.words is None else _within(clip.words, start, end)
+        words = None if clip.words is None else _items_within(clip.words, start, end)
         transcript = " ".join(w for w, *_ in words or ())
         info = ClipInfo(f"{clip.info.name}_{number:03d}", last - first, transcript=transcript, source=clip.info.source)
         wave = clip.audio.waveform[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)]
         audio = Audio(wave, wave[None], SAMPLE_RATE)
-        phones = _within(clip.phones, start, end)
+        phones = _items_within(clip.phones, start, end)
         pieces.append(Clip(info, motion=clip.motion[first:last], audio=audio, words=words, phones=phones))
     return pieces
 
 
-def _within(items: Sequence[tuple], start: float, end: float) -> tuple:
+def _items_within(items: Sequence[tuple], start: float, end: float) -> tuple:
     """The timed items whose middle lies inside, clamped and shifted to the piece."""
     return tuple(
         (name, max(a, start) - start, min(b, end) - start, *rest)

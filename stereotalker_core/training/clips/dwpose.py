@@ -58,7 +58,7 @@ class VideoImport:
 
 
 @dataclass(frozen=True)
-class Window:
+class PictureWindow:
     """A square of the picture: top, left and side in pixels."""
 
     top: int
@@ -87,7 +87,7 @@ def import_video(video: str | Path, root: str | Path, wanted: VideoImport | None
     if len(raw) != count:
         raise ValueError(f"{video} has {count} frames, its keypoints {len(raw)}; detect them again on this very file")
     chosen = positions(count, rate, FPS).round().long().tolist()
-    found = [_person(raw[i], width, height) for i in chosen]
+    found = [_facing_person(raw[i], width, height) for i in chosen]
     lacking = sum(k is None for k in found) / len(found)
     if lacking > wanted.missing:
         raise ValueError(
@@ -111,7 +111,7 @@ def import_video(video: str | Path, root: str | Path, wanted: VideoImport | None
     for number, piece in enumerate(pieces):
         frames = torch.stack([window.cut(next(source)[1], wanted.size) for _ in range(piece.stop - piece.start)])
         given = [_file_mask(masks, i, window, wanted.size) for i in chosen[piece]]
-        clip = _clip(f"{video.stem}_{number:03d}", video.stem, frames, motion[piece], cameras[piece])
+        clip = _import_piece(f"{video.stem}_{number:03d}", video.stem, frames, motion[piece], cameras[piece])
         regions = estimate_regions(body, identity, clip, points[piece], given, networks)
         clip = replace(clip, regions=regions, keypoints=_track(points[piece]), audio=_cut_sound(sound, piece))
         written.append(write_clip(clip, root))
@@ -214,7 +214,7 @@ def read_keypoints(video: Path) -> list[dict[str, Any]]:
     return frames
 
 
-def _person(frame: dict[str, Any], width: int, height: int) -> Keypoints | None:
+def _facing_person(frame: dict[str, Any], width: int, height: int) -> Keypoints | None:
     """The largest person who looks towards the camera, None where there is none."""
     try:
         return from_openpose(frame, width, height)
@@ -223,13 +223,13 @@ def _person(frame: dict[str, Any], width: int, height: int) -> Keypoints | None:
         return None
 
 
-def person_window(points: Sequence[Keypoints], height: int, width: int) -> Window:
+def person_window(points: Sequence[Keypoints], height: int, width: int) -> PictureWindow:
     """The largest square of the picture that has the person's shoulders (or face) in the middle."""
     side = min(height, width)
     middle = torch.stack([k.xy.mean(0) for k in points]).median(0).values
     left = min(max(round(float(middle[0])) - side // 2, 0), width - side)
     top = min(max(round(float(middle[1])) - side // 2, 0), height - side)
-    return Window(top, left, side)
+    return PictureWindow(top, left, side)
 
 
 def best_frame(points: Sequence[Keypoints | None]) -> int:
@@ -276,7 +276,7 @@ def _mask_files(video: Path, count: int) -> list[Path]:
     return files
 
 
-def _file_mask(files: list[Path], frame: int, window: Window, size: int) -> Tensor | None:
+def _file_mask(files: list[Path], frame: int, window: PictureWindow, size: int) -> Tensor | None:
     return window.cut(read_picture(files[frame])[:1] / 2 + 0.5, size) if files else None
 
 
@@ -286,7 +286,7 @@ def _pieces(frames: int, length: int) -> list[slice]:
     return [slice(s, min(s + length, frames)) for s in starts if min(s + length, frames) - s >= min(10, frames)]
 
 
-def _clip(name: str, identity: str, frames: Tensor, motion: Motion, cameras: Cameras) -> Clip:
+def _import_piece(name: str, identity: str, frames: Tensor, motion: Motion, cameras: Cameras) -> Clip:
     info = ClipInfo(name, len(frames), size=tuple(frames.shape[-2:]), identity=identity, source=f"video {identity}")
     return Clip(info, frames=frames, motion=motion, cameras=cameras)
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ...body.model import HalfBody
 from ...records import Cameras, Guides, Identity, Regions
-from ...synthetic.data.avatar_frames import FRAME_ARRAYS, AvatarData, consecutive
+from ...synthetic.data.avatar_frames import FRAME_ARRAYS, AvatarData, consecutive, image_bytes, share_bytes
 from ...video.guides.maps import background_plate, render_guides
 from .check import NEEDS, check_clips
 from .clip import Clip, ClipInfo, ClipSet, save_json
@@ -107,10 +107,10 @@ class _Store:
             rows = slice(int(self.first[index]) + start, int(self.first[index]) + start + len(guides))
             self._pictures(rows, clip, part, guides)
             if "drawing" in self.arrays:
-                self.arrays["drawing"][rows] = _bytes(_drawing(body, rest, clip, part, cameras))
-        self.arrays["portrait"][index] = _bytes(_framed(identity, identity.portrait, cameras))
+                self.arrays["drawing"][rows] = image_bytes(_drawing(body, rest, clip, part, cameras))
+        self.arrays["portrait"][index] = image_bytes(_framed(identity, identity.portrait, cameras))
         mask = _framed(identity, identity.mask.expand(3, -1, -1) * 2 - 1, cameras)[:1]
-        self.arrays["portrait_mask"][index] = _share((mask + 1)[None] / 2)[0]
+        self.arrays["portrait_mask"][index] = share_bytes((mask + 1)[None] / 2)[0]
         for array in self.arrays.values():
             array.flush()
         self.arrays["complete"][index] = 1
@@ -119,13 +119,13 @@ class _Store:
     def _pictures(self, rows: slice, clip: Clip, part: slice, guides: Guides) -> None:
         regions = Regions(_resized(clip.regions.masks[part], self.canvas))
         values = {
-            "rgb": _bytes(_resized(clip.frames[part], self.canvas)),
-            "alpha": _share(regions.person),
+            "rgb": image_bytes(_resized(clip.frames[part], self.canvas)),
+            "alpha": share_bytes(regions.person),
             "region": regions.masks[:, 1:].argmax(1).add(1).mul(regions.person[:, 0] > 0).to(torch.uint8).numpy(),
-            "normal": _bytes(guides.normal),
+            "normal": image_bytes(guides.normal),
             "part": guides.part[:, 0].to(torch.uint8).numpy(),
-            "lift": _bytes(guides.lift),
-            "visibility": _share(guides.visibility),
+            "lift": image_bytes(guides.lift),
+            "visibility": share_bytes(guides.visibility),
             "yaw": guides.yaw.numpy(),
         }
         for name, value in values.items():
@@ -201,16 +201,6 @@ def _resized(x: Tensor, canvas: tuple[int, int]) -> Tensor:
     if tuple(x.shape[-2:]) == canvas:
         return x
     return F.interpolate(x, canvas, mode="bilinear", antialias=True, align_corners=False)
-
-
-def _bytes(image: Tensor) -> np.ndarray:
-    """(..., C, H, W) in [-1, 1] -> (..., H, W, C) uint8."""
-    return (image * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8).movedim(-3, -1).contiguous().numpy()
-
-
-def _share(mask: Tensor) -> np.ndarray:
-    """(T, 1, H, W) in [0, 1] -> (T, H, W) uint8."""
-    return (mask[:, 0] * 255).round().clamp(0, 255).to(torch.uint8).numpy()
 
 
 def _digest(infos: list[ClipInfo]) -> str:

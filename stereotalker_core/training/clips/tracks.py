@@ -19,8 +19,8 @@ from ...audio.encoder import SpeechEncoder
 from ...audio.phones import CLOSURES, PHONE_INDEX, PHONES
 from ...motion.conditioning import prosody
 from ...motion.networks.prior import LanguagePrior
-from ...shapes import FPS, N_EXPRESSIONS
-from ..motion.motion_data import closed_frames
+from ...shapes import N_EXPRESSIONS
+from ..motion.motion_data import closed_frames, word_frames
 from .check import NEEDS, check_clips
 from .clip import Clip, ClipSet, Word, save_json
 
@@ -96,12 +96,8 @@ def clip_tracks(clip: Clip, encoder: SpeechEncoder, prior: LanguagePrior) -> dic
 
 def word_numbers(words: Sequence[Word], numbers: dict[str, int], frames: int) -> Tensor:
     """(frames,) number of the word that is said, 0 = none; a new word gets the next number in `numbers`."""
-    out = torch.zeros(frames)
-    for word, start, end in words:
-        first = min(round(start * FPS), frames)
-        name = "".join(word.lower().split()) or "-"
-        out[first : max(first + 1, round(end * FPS))] = numbers.setdefault(name, len(numbers) + 1)
-    return out
+    return word_frames([("".join(word.split()) or "-", start, end) for word, start, end in words], numbers, frames)
+
 
 
 def heard_closures(probabilities: Tensor) -> Tensor:

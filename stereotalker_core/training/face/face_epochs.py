@@ -25,7 +25,7 @@ from ...face.prior import MotionPrior
 from ...face.quantiser import Draw
 from ..provenance import made
 from .face_data import MeadClip, mead_clips
-from .face_loss import StageOne, StageTwo, stage_one, stage_two
+from .face_loss import PredictorWeights, PriorWeights, stage_one, stage_two
 
 logger = logging.getLogger(__name__)
 Example = dict[str, Tensor]  # motion (1, T, 53), and in stage 2 style (1, 43), waveform (1, S)
@@ -66,7 +66,7 @@ class Mean:
         return self.total / max(1, self.count)
 
 
-def prior_loss(weights: StageOne) -> Loss:
+def prior_loss(weights: PriorWeights) -> Loss:
     """Stage 1 on one clip; the VAE variant draws from its Gaussian."""
 
     def loss(prior: MotionPrior, example: Example) -> Tensor:
@@ -78,7 +78,7 @@ def prior_loss(weights: StageOne) -> Loss:
     return loss
 
 
-def predictor_loss(weights: StageTwo, as_released: bool) -> Loss:
+def predictor_loss(weights: PredictorWeights, as_released: bool) -> Loss:
     """Stage 2 on one clip: hears, cuts sound and motion to one length, predicts. The prior is frozen."""
 
     def loss(model: ProbTalk3D, example: Example) -> Tensor:
@@ -191,10 +191,10 @@ def run(options: argparse.Namespace) -> None:
     train, val = (mead_clips(options.data, options.stage, split) for split in ("train", "val"))
     changes = {"epochs": options.epochs, "as_released": options.as_released}
     if options.stage == 1:
-        protocol, loss = Protocol(**changes), prior_loss(StageOne() if options.kind == "vq" else StageOne.vae())
+        protocol, loss = Protocol(**changes), prior_loss(PriorWeights() if options.kind == "vq" else PriorWeights.vae())
         model: nn.Module = MotionPrior(MotionPrior.Config(kind=options.kind))
     else:
-        protocol, loss = Protocol.second(**changes), predictor_loss(StageTwo(), options.as_released)
+        protocol, loss = Protocol.second(**changes), predictor_loss(PredictorWeights(), options.as_released)
         model = build_second(load(MotionPrior, options.prior), options.hubert)
         logger.info("%d tensors learn", len(list(trainable_parts(model))))
     read = reader(options.stage, options.device)

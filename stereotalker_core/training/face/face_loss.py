@@ -17,7 +17,7 @@ Parts = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class StageOne:
+class PriorWeights:
     """Weights of stage 1. The defaults are the paper's; `vae` gives those of its VAE variant. velocity, lips: ours."""
 
     bottleneck: float = 1.5
@@ -27,13 +27,13 @@ class StageOne:
     lips: float = 0.0
 
     @classmethod
-    def vae(cls) -> "StageOne":
+    def vae(cls) -> "PriorWeights":
         """The weights of the VAE variant."""
         return cls(bottleneck=1e-4, expression=1.5, jaw=1.0)
 
 
 @dataclass(frozen=True)
-class StageTwo:
+class PredictorWeights:
     """Weights of stage 2. The defaults are the paper's.
 
     codes: cross-entropy of the code indices at the default temperature, which the paper's loss does not have: with it
@@ -86,7 +86,7 @@ def split_l1(a: Tensor, b: Tensor, weight: Tensor | None = None) -> tuple[Tensor
     return error[..., :N_EXPRESSION].mean(), error[..., N_EXPRESSION:].mean()
 
 
-def _motion_parts(ours: Tensor, theirs: Tensor, weights: StageOne | StageTwo, focus: Focus | None) -> Parts:
+def _motion_parts(ours: Tensor, theirs: Tensor, weights: PriorWeights | PredictorWeights, focus: Focus | None) -> Parts:
     channels = None if focus is None else focus.channels
     expression, jaw = split_l1(ours, theirs, channels)
     parts = {"expression": expression, "jaw": jaw}
@@ -97,14 +97,14 @@ def _motion_parts(ours: Tensor, theirs: Tensor, weights: StageOne | StageTwo, fo
     return parts
 
 
-def total(parts: Parts, weights: StageOne | StageTwo) -> Tensor:
+def total(parts: Parts, weights: PriorWeights | PredictorWeights) -> Tensor:
     """The weighed sum of the terms."""
     known = {f.name for f in fields(weights)}
     return sum(getattr(weights, name) * value for name, value in parts.items() if name in known)
 
 
 def stage_one(
-    recovered: Tensor, passed: Quantised, motion: Tensor, weights: StageOne, focus: Focus | None = None
+    recovered: Tensor, passed: Quantised, motion: Tensor, weights: PriorWeights, focus: Focus | None = None
 ) -> tuple[Tensor, Parts]:
     """Reconstruction (B, T, 53) and bottleneck against the true motion -> (total, its terms without weights)."""
     parts = {"bottleneck": passed.loss, **_motion_parts(recovered, motion, weights, focus)}
@@ -115,7 +115,7 @@ def stage_two(
     prior: MotionPrior,
     predicted: Tensor,
     motion: Tensor,
-    weights: StageTwo,
+    weights: PredictorWeights,
     focus: Focus | None = None,
     rounded: bool = False,
     draw: Draw | None = None,

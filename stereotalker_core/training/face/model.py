@@ -22,7 +22,7 @@ from ...face.quantiser import Draw
 from ..loop import Schedule, fit, generator
 from ..provenance import made
 from .face_data import FaceData, MixedFaces, read_sets
-from .face_loss import Focus, StageOne, StageTwo, code_unit, fresh_codes, spread_codes, stage_one, stage_two
+from .face_loss import Focus, PredictorWeights, PriorWeights, code_unit, fresh_codes, spread_codes, stage_one, stage_two
 
 NANO_PRIOR = MotionPrior.Config(
     width=128, encoder_layers=2, decoder_layers=2, heads=4, inner=256, codes=256, code_width=16, rows="channel",
@@ -32,14 +32,17 @@ SOUND = 45
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How batches are drawn and errors weighed; the paper's own weights are the defaults of StageOne and StageTwo."""
+class FaceRecipe:
+    """How batches are drawn and errors weighed; the paper's own weights are the defaults of
+    PriorWeights and PredictorWeights."""
 
     batch: int = 12
     lengths: tuple[int, ...] = (40, 72, 104)  # frames of a crop, one length a step
-    one: StageOne = StageOne(bottleneck=0.3, expression=2.0, jaw=1.0, velocity=1.0, lips=0.01)
-    one_vae: StageOne = StageOne(bottleneck=3e-4, expression=2.0, jaw=1.0, velocity=1.0, lips=0.01)
-    two: StageTwo = StageTwo(latent=0.1, expression=2.0, jaw=1.0, velocity=1.0, lips=0.04, codes=0.1, drawn=0.08)
+    one: PriorWeights = PriorWeights(bottleneck=0.3, expression=2.0, jaw=1.0, velocity=1.0, lips=0.01)
+    one_vae: PriorWeights = PriorWeights(bottleneck=3e-4, expression=2.0, jaw=1.0, velocity=1.0, lips=0.01)
+    two: PredictorWeights = PredictorWeights(
+        latent=0.1, expression=2.0, jaw=1.0, velocity=1.0, lips=0.04, codes=0.1, drawn=0.08
+    )
     temperatures: tuple[float, float] = (0.1, 0.5)  # of the draws that stage 2 sees
     blur: float = 0.5  # share of the batches whose phone chances are flattened: unknown voices are heard less surely
     warm: float = 0.4  # share of the steps in which stage 1 learns without codes; then they are spread over the data
@@ -47,7 +50,7 @@ class Recipe:
     renew_until: float = 0.8  # share of the steps in which it is done
 
 
-def draw_batch(data: FaceData | MixedFaces, recipe: Recipe, seed: int, step: int) -> dict[str, Tensor]:
+def draw_batch(data: FaceData | MixedFaces, recipe: FaceRecipe, seed: int, step: int) -> dict[str, Tensor]:
     """The batch of a step, a pure function of (seed, step)."""
     rng = generator(seed, step)
     crops = data.crops(rng, recipe.batch, int(rng.choice(recipe.lengths)))
@@ -65,7 +68,7 @@ def flatten_chances(sound: Tensor, power: Tensor) -> Tensor:
 class PriorLoss:
     """Loss of stage 1 for `loop.fit`; unused codes are moved onto the data now and then, by the step alone."""
 
-    def __init__(self, recipe: Recipe, focus: Focus, schedule: Schedule) -> None:
+    def __init__(self, recipe: FaceRecipe, focus: Focus, schedule: Schedule) -> None:
         self.recipe, self.focus, self.schedule = recipe, focus, schedule
 
     def __call__(self, prior: MotionPrior, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
@@ -92,7 +95,7 @@ class PriorLoss:
 class PredictorLoss:
     """Loss of stage 2 for `loop.fit`; the frozen prior stays in evaluation mode."""
 
-    def __init__(self, recipe: Recipe, focus: Focus) -> None:
+    def __init__(self, recipe: FaceRecipe, focus: Focus) -> None:
         self.recipe, self.focus = recipe, focus
 
     def __call__(self, model: ProbTalk3D, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
@@ -104,7 +107,7 @@ class PredictorLoss:
 
 
 def train_prior(
-    prior: MotionPrior, data: FaceData | MixedFaces, recipe: Recipe, focus: Focus, schedule: Schedule, run: Path
+    prior: MotionPrior, data: FaceData | MixedFaces, recipe: FaceRecipe, focus: Focus, schedule: Schedule, run: Path
 ) -> MotionPrior:
     """Stage 1 -> the prior with the unit of its code distances measured."""
     fit(prior, _batches(data, recipe, schedule), PriorLoss(recipe, focus, schedule), schedule, run)
@@ -116,7 +119,7 @@ def train_prior(
 
 
 def train_predictor(
-    model: ProbTalk3D, data: FaceData | MixedFaces, recipe: Recipe, focus: Focus, schedule: Schedule, run: Path
+    model: ProbTalk3D, data: FaceData | MixedFaces, recipe: FaceRecipe, focus: Focus, schedule: Schedule, run: Path
 ) -> ProbTalk3D:
     """Stage 2 in place; only the predictor learns."""
     return fit(
@@ -125,7 +128,7 @@ def train_predictor(
     )  # fmt: skip
 
 
-def _batches(data: FaceData | MixedFaces, recipe: Recipe, schedule: Schedule) -> Callable[[int], dict[str, Tensor]]:
+def _batches(data: FaceData | MixedFaces, recipe: FaceRecipe, schedule: Schedule) -> Callable[[int], dict[str, Tensor]]:
     return lambda step: draw_batch(data, recipe, schedule.seed, step)
 
 
@@ -174,7 +177,7 @@ def run(options: argparse.Namespace) -> None:
     torch.manual_seed(options.seed)
     if options.stage == 1:
         out = options.out or folder / "prior.safetensors"
-        model = train_prior(MotionPrior(replace(NANO_PRIOR, kind=kind)), data, Recipe(), focus, schedule, folder)
+        model = train_prior(MotionPrior(replace(NANO_PRIOR, kind=kind)), data, FaceRecipe(), focus, schedule, folder)
     else:
         out = options.out or NANO / ("probtalk3d.safetensors" if kind == "vq" else "probtalk3d_vae.safetensors")
         if options.start:
@@ -183,7 +186,7 @@ def run(options: argparse.Namespace) -> None:
             model = with_prior(read_prior(options.prior or Path(f"runs/face_{kind}_1/prior.safetensors")))
         if model.motion_prior.config.kind != kind:
             raise ValueError(f"the prior is of kind {model.motion_prior.config.kind!r}; add --kind")
-        model = train_predictor(model, data, Recipe(), focus, schedule, folder)
+        model = train_predictor(model, data, FaceRecipe(), focus, schedule, folder)
     info = made(options)
     if options.stage == 2 and options.start:
         before = load_tensors(options.start)[1].get("command", "?")

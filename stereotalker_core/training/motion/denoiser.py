@@ -155,7 +155,7 @@ def train(
     return fit(net, lambda step: draw_batch(data, codec, recipe, seed, step, prior), loss, schedule, run, device)
 
 
-def widened(net: MotionDenoiser, prior: int) -> MotionDenoiser:
+def with_prior_width(net: MotionDenoiser, prior: int) -> MotionDenoiser:
     """The same network for a prior with more channels, which it ignores until it is trained."""
     if net.config.prior == prior:
         return net
@@ -190,7 +190,7 @@ def run(options: argparse.Namespace) -> None:
     data = MixedMotion(sets, [float(weight or 1) for _, _, weight in pairs])
     torch.manual_seed(options.seed)
     if options.start:
-        net = widened(load(MotionDenoiser, options.start), prior.track_width)
+        net = with_prior_width(load(MotionDenoiser, options.start), prior.track_width)
     else:
         net = MotionDenoiser(MotionDenoiser.Config(prior=prior.track_width))
         net.codec.load_state_dict(fit_codec(sets[0], net.config.codec).state_dict())

@@ -39,7 +39,7 @@ IGNORED = -100  # label of a frame whose phone is not known
 
 
 @dataclass(frozen=True)
-class Crops:
+class CropSettings:
     """How crops are drawn. tempo: play-back factors, which make other speakers; engines: relative frequency."""
 
     batch: int = 16
@@ -81,7 +81,7 @@ class Source:
 class PhoneCrops:
     """batch(step) -> waveforms (B, S), labels (B, S/320), keep; with a teacher also targets (B, S/320, D) and heard."""
 
-    def __init__(self, sources: list[Source], crops: Crops, bins: int) -> None:
+    def __init__(self, sources: list[Source], crops: CropSettings, bins: int) -> None:
         self.sources, self.crops, self.bins = sources, crops, bins
         self.surroundings = Surroundings(crops.seed) if crops.ambience else None
         self.size = round(crops.seconds * SAMPLE_RATE / HOP) * HOP
@@ -345,7 +345,7 @@ def run(options: argparse.Namespace) -> dict[str, float]:
             file, _, share = options.mix.rpartition(":")
             mixed(trainee.encoder, checkpoint.load(SpeechEncoder, file), float(share))
         return export(trainee, options.out, options.data, provenance)
-    crops = Crops(batch=options.batch, seed=options.seed, ambience=options.ambience, alone=options.alone)
+    crops = CropSettings(batch=options.batch, seed=options.seed, ambience=options.ambience, alone=options.alone)
     batch = PhoneCrops(sources, crops, config.bins)
     anchor = checkpoint.load(SpeechEncoder, options.anchor, options.device) if options.anchor else None
     measured = partial(loss, teacher_weight=options.teacher_weight, anchor=anchor, faithful=options.faithful)

@@ -19,7 +19,7 @@ from ..provenance import made
 from .frames import counted, frame_arguments, open_frames
 
 
-class Crops:
+class CropBatches:
     """batch(step) -> rgb (B, 3, S, S), guide (B, G, S/4, S/4), weight (B, 1, S, S)."""
 
     def __init__(self, data: AvatarData, batch: int = 12, size: int = 128, seed: int = 0) -> None:
@@ -66,7 +66,7 @@ def train(
     torch.manual_seed(seed)
     model = TinyAutoencoder().to(memory_format=torch.channels_last)
     schedule = Schedule(steps, lr=1.5e-3, warmup=60, ema=0.995, seed=seed)
-    fit(model, Crops(data, batch, size, seed), loss, schedule, run)
+    fit(model, CropBatches(data, batch, size, seed), loss, schedule, run)
     set_statistics(model, data)
     return model
 

@@ -69,7 +69,7 @@ def examples_of(body: HalfBody, rig: Rig, identity: Identity) -> list[Example]:
     return found
 
 
-def _fitted(body: HalfBody, networks: Perception, path: Path) -> Identity | None:
+def _fit_or_skip(body: HalfBody, networks: Perception, path: Path) -> Identity | None:
     from ...pipeline import fit_person
 
     portrait = load_portrait(path)
@@ -98,7 +98,7 @@ def generate(photos: str | Path, out: str | Path, count: int | None = None) -> P
     for photo in paths:
         if photo.name in seen:
             continue
-        identity = _fitted(body, networks, photo)
+        identity = _fit_or_skip(body, networks, photo)
         for example in [] if identity is None else examples_of(body, rig, identity):
             array[written] = packed(example)
             written += 1

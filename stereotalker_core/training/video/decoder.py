@@ -69,9 +69,10 @@ class DecoderBatches:
         }
 
 
-def edges(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Horizontal and vertical differences of neighbouring pixels."""
-    return x.diff(dim=-1), x.diff(dim=-2)
+def edge_error(error: Tensor, weight: Tensor) -> Tensor:
+    """Weighted mean of how much an error (N, 3, H, W) differs between neighbouring pixels; weight (N, 1, H, W)."""
+    across, down = error.diff(dim=-1).abs(), error.diff(dim=-2).abs()
+    return (across * weight[..., 1:]).mean() + (down * weight[..., 1:, :]).mean()
 
 
 def loss(model: TinyAutoencoder, batch: Batch) -> tuple[Tensor, dict[str, float]]:
@@ -79,9 +80,8 @@ def loss(model: TinyAutoencoder, batch: Batch) -> tuple[Tensor, dict[str, float]
     rgb, weight = batch["rgb"], batch["weight"]
     out = model.decode(batch["latents"], batch["guide"].contiguous(memory_format=torch.channels_last))
     error = out - rgb
-    across, down = edges(error)
-    edge = (across.abs() * weight[..., 1:]).mean() + (down.abs() * weight[..., 1:, :]).mean()
-    value = (error.abs() * weight).mean() + 4 * (error.square() * weight).mean() + 0.25 * edge
+    pixel = (error.abs() * weight).mean() + 4 * (error.square() * weight).mean()
+    value = pixel + 0.25 * edge_error(error, weight)
     return value, {"psnr": psnr(error), "lift_psnr": psnr(batch_lift(batch) - rgb)}
 
 

@@ -91,7 +91,7 @@ class LossOptions:
 
 
 @dataclass(frozen=True)
-class Step:
+class DenoisingStep:
     """What a denoiser found: clean and found latents (N, C, h, w), noise levels sigma (clips,).
 
     alpha, beta (N, 1, 1, 1): the noisy latents were alpha * clean + beta * noise.
@@ -104,7 +104,7 @@ class Step:
     beta: Tensor
 
 
-def denoising_step(model: StageTwo, batch: Batch, options: LossOptions) -> Step:
+def denoising_step(model: StageTwo, batch: Batch, options: LossOptions) -> DenoisingStep:
     """Draw noise levels, what is left out and noise; run the denoiser once on the noisy latents.
 
     batch: clean, lift, portrait latents, guide, yaw, regions, and tokens where the U-Net makes none of its own.
@@ -118,7 +118,7 @@ def denoising_step(model: StageTwo, batch: Batch, options: LossOptions) -> Step:
     alpha, beta = levels.T[..., None, None, None]
     drop = options.drop > 0 and float(torch.rand(())) < options.drop
     found = model(batch, alpha * clean + beta * noise, sigma, options.clip_length, strengths, drop)
-    return Step(clean, found.float(), sigma, alpha, beta)
+    return DenoisingStep(clean, found.float(), sigma, alpha, beta)
 
 
 def draw_sigma(count: int, device: torch.device, pure: float = PURE_NOISE, prediction: str = "residual") -> Tensor:
@@ -147,7 +147,7 @@ def _strengths(experts: int, options: LossOptions) -> list[float | None]:
 
 
 def weighted_error(
-    step: Step, weight: Tensor, prediction: str, options: LossOptions
+    step: DenoisingStep, weight: Tensor, prediction: str, options: LossOptions
 ) -> tuple[Tensor, dict[str, float]]:
     """Squared error of the clean latents and of their change over time, weighted by place (N, 1, h, w) and level."""
     error = step.found - step.clean
@@ -176,7 +176,7 @@ def snr_weight(alpha: Tensor, beta: Tensor, prediction: str, gamma: float) -> Te
     return (alpha.square() / beta.square().clamp_min(1e-8)).clamp(max=gamma)
 
 
-def over_lift(step: Step, lift: Tensor, weight: Tensor) -> dict[str, float]:
+def over_lift(step: DenoisingStep, lift: Tensor, weight: Tensor) -> dict[str, float]:
     """The lift's own error, and the error from pure noise relative to it: below 1 the network has learnt something."""
     base = ((lift - step.clean).square() * weight).mean() / weight.mean()
     error = ((step.found - step.clean).square() * weight).mean((1, 2, 3)) / weight.mean()

@@ -29,7 +29,7 @@ from ...video.networks.mask import MaskPredictor
 from ...video.networks.vae import TinyAutoencoder, binomial_blur
 from ..loop import Batch, Schedule, fit, generator
 from ..provenance import made
-from .decoder import edges
+from .decoder import edge_error
 from .denoising import LossOptions, denoising_step, encode, weighted_error
 from .frames import counted, frame_arguments, open_frames
 from .mask import region_targets
@@ -153,9 +153,7 @@ def joint_loss(model: Joint, batch: Batch, pure: float = PURE_NOISE) -> tuple[Te
     guide = cut(batch["guide"], corner // 4, 2 * side).contiguous(memory_format=torch.channels_last)
     out = model.vae.decode(cut(step.found, corner // 8, side), guide)
     error = out - rgb
-    across, down = edges(error)
-    edge = (across.abs() * weight[..., 1:]).mean() + (down.abs() * weight[..., 1:, :]).mean()
-    pixel = (error.abs() * weight).mean() + 8 * (error.square() * weight).mean() + 0.25 * edge
+    pixel = (error.abs() * weight).mean() + 8 * (error.square() * weight).mean() + 0.25 * edge_error(error, weight)
     relative = log_error(error, batch["person"])
     detail = (batch["exact"] * fine_ratio(out, rgb, batch["person"]).abs()).mean()
     with torch.no_grad():
@@ -175,7 +173,7 @@ def fine_ratio(image: Tensor, truth: Tensor, inside: Tensor) -> Tensor:
     return ((ours + floor) / (theirs + floor)).log()
 
 
-def learns(name: str) -> bool:
+def is_trained(name: str) -> bool:
     """Whether a parameter of a Joint is trained here."""
     return name.startswith("vae.guided.") or (name.startswith("denoiser.") and not is_motion(name))
 
@@ -205,7 +203,7 @@ def train_joint(
     more |= {"without": without, "predictor": predictor, "large": large}
     batches = JointBatches(data, copy.deepcopy(vae), identities, frames, seed=seed, **more)
     schedule = Schedule(steps, lr=lr, warmup=40, decay=decay, weight_decay=1e-3, ema=0.995, seed=seed, save_every=100)
-    trainable = is_expert if only_experts else learns
+    trainable = is_expert if only_experts else is_trained
     loss = partial(joint_loss, pure=pure)
     return fit(model, batches, loss, schedule, run, trainable=trainable, freeze=False)
 

@@ -22,7 +22,7 @@ PROBE = 6  # steps that are timed
 
 
 @dataclass(frozen=True)
-class Stage:
+class TimedStage:
     """One `train` command: its name there, share of the time, the file that says it is done, its own options."""
 
     name: str
@@ -33,30 +33,32 @@ class Stage:
     options: tuple[str, ...] = field(default_factory=tuple)
 
 
-def stages(run: Path) -> list[Stage]:
+def stages(run: Path) -> list[TimedStage]:
     """The stages in order; the mask predictor needs nothing from the others."""
     vae = ("--vae", str(run / "vae.safetensors"))
     image, joint = ("--unet", str(run / "image_out")), ("--unet", str(run / "joint_out"))
     final = ("--vae", str(run / "joint_out" / "vae.safetensors"))
     return [
-        Stage("mask", "mask", 0.2, "mask_predictor.safetensors", "mask_predictor.safetensors"),
-        Stage("autoencoder", "autoencoder", 0.14, "vae.safetensors", "vae.safetensors"),
-        Stage("image", "renderer", 0.35, "image_out", "image_out/reference.safetensors", ("--stage", "image", *vae)),
-        Stage("joint", "joint", 0.43, "joint_out", "joint_out/mask_experts.safetensors", (*vae, *image)),
-        Stage(
+        TimedStage("mask", "mask", 0.2, "mask_predictor.safetensors", "mask_predictor.safetensors"),
+        TimedStage("autoencoder", "autoencoder", 0.14, "vae.safetensors", "vae.safetensors"),
+        TimedStage(
+            "image", "renderer", 0.35, "image_out", "image_out/reference.safetensors", ("--stage", "image", *vae),
+        ),
+        TimedStage("joint", "joint", 0.43, "joint_out", "joint_out/mask_experts.safetensors", (*vae, *image)),
+        TimedStage(
             "motion", "renderer", 0.08, "motion_out", "motion_out/reference.safetensors",
             ("--stage", "motion", *final, *joint),
         ),
     ]  # fmt: skip
 
 
-def command(stage: Stage, data: str, run: Path, folder: Path, steps: int, out: Path) -> list[str]:
+def command(stage: TimedStage, data: str, run: Path, folder: Path, steps: int, out: Path) -> list[str]:
     """The command line of a stage, its state in `folder`."""
     options = ["--data", data, "--run", str(folder), "--steps", str(steps), "--out", str(out), *stage.options]
     return [sys.executable, "-m", "stereotalker_core", "train", stage.trainer, *options]
 
 
-def steps_for(stage: Stage, data: str, run: Path, minutes: float) -> int:
+def steps_for(stage: TimedStage, data: str, run: Path, minutes: float) -> int:
     """Steps that fit the stage's share, from a short timed run."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -65,7 +67,7 @@ def steps_for(stage: Stage, data: str, run: Path, minutes: float) -> int:
     return max(PROBE, round(60 * minutes * stage.share / row["seconds_per_step"]))
 
 
-def planned_steps(stage: Stage, data: str, run: Path, minutes: float) -> int:
+def planned_steps(stage: TimedStage, data: str, run: Path, minutes: float) -> int:
     """The step count that plan.json holds for a stage, measured on first use."""
     path = run / "plan.json"
     plan = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...body.model import HalfBody, Posed, Rest
-from ...body.rasterize import Fragments, rasterize
+from ...body.rasterize import interpolate_covered, rasterize
 from ...body.texture.light import relit, shade
 from ...geometry.projection import project
 from ...pixels.inpaint import extend
@@ -98,14 +98,14 @@ def _render(body: HalfBody, posed: Posed, cameras: Cameras, skin: Skin, into: Gu
     pixel = (fragments.triangle >= 0).flatten().nonzero().squeeze(1)
     normals = body.normals(posed.vertices)[:, body.render_vertex]
     attributes = torch.cat([normals, skin.uv.expand(len(normals), -1, -1)], -1)
-    surface = _surface(attributes, body.uv_triangles, fragments, pixel)
+    surface = interpolate_covered(attributes, body.uv_triangles, fragments, pixel)
     normal = F.normalize(surface[:, :3], dim=1)
     grid = surface[None, None, :, 3:] * 2 - 1
     colour = F.grid_sample(skin.texture, grid, padding_mode="border", align_corners=False)[0, :, 0].T
     if skin.light is not None:
         colour = torch.cat([relit(colour[:, :3], shade(normal, skin.light)).clamp(-1, 1), colour[:, 3:]], 1)
     covered = torch.cat([normal, colour, torch.ones_like(colour[:, :1])], 1)
-    canvas = _averaged(covered, pixel, fragments.triangle.shape)
+    canvas = _supersampled_mean(covered, pixel, fragments.triangle.shape)
     table = torch.cat([body.triangle_part + 1, body.triangle_part.new_zeros(1)]).to(torch.uint8)
     label = table[fragments.triangle]  # -1, outside, is the last entry
     part, depth = _most(label, fragments.depth)
@@ -118,28 +118,13 @@ def _render(body: HalfBody, posed: Posed, cameras: Cameras, skin: Skin, into: Gu
         whole.copy_(values)
 
 
-def _surface(attributes: Tensor, triangles: Tensor, fragments: Fragments, pixel: Tensor) -> Tensor:
-    """Vertex attributes (T, R, C) at the covered samples (N,) -> (N, C): `interpolate` without the empty ones."""
-    frames, vertices = attributes.shape[:2]
-    image = torch.div(pixel, fragments.triangle[0].numel(), rounding_mode="floor")
-    corner = (
-        triangles.index_select(0, fragments.triangle.flatten().index_select(0, pixel)) + (image * vertices)[:, None]
-    )
-    weight = fragments.barycentric.flatten(0, 2).index_select(0, pixel)
-    flat = attributes.flatten(0, 1)
-    total = flat.index_select(0, corner[:, 0]) * weight[:, :1]
-    for i in (1, 2):
-        total.addcmul_(flat.index_select(0, corner[:, i]), weight[:, i : i + 1])
-    return total
-
-
 def _directions(vectors: Tensor, axes: Tensor) -> Tensor:
     """Vectors (T, 3, H, W) on the rows of axes (T, 3, 3), as unit vectors; zero where they vanish."""
     x, y, z = ((axes[:, i, :, None, None] * vectors).sum(1) for i in range(3))
     return torch.stack([x, y, z], 1) * (x * x + y * y + z * z).clamp_min(1e-24).rsqrt()[:, None]
 
 
-def _averaged(values: Tensor, sample: Tensor, shape: tuple[int, ...]) -> Tensor:
+def _supersampled_mean(values: Tensor, sample: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Values (N, C) of the samples `sample` (N,) of a canvas `shape` = (T, sH, sW) -> (T, C, H, W), the mean of every
     pixel's samples, zero where there is none: average pooling of a canvas that is never filled in whole."""
     frames, rows, columns = shape

@@ -36,8 +36,10 @@ class ContextWindows:
         return [list(range(start, start + self.length)) for start in starts]
 
 
-def averaged(predict: Callable[[Tensor], Tensor], frames: int, windows: ContextWindows, device: str = "cpu") -> Tensor:
-    """Mean over windows of predict(indices (n,)) -> (n, ...), each frame over the windows it is in: (frames, ...)."""
+def averaged_over_windows(
+    predict: Callable[[Tensor], Tensor], frames: int, windows: ContextWindows, device: str = "cpu"
+) -> Tensor:
+    """Run predict(indices (n,)) -> (n, ...) on every window -> (frames, ...), each frame the mean of its windows."""
     total: Tensor | None = None
     count = torch.zeros(frames, device=device)
     for window in windows.plan(frames):

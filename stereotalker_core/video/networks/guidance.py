@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from .contexts import ContextWindows, averaged
+from .contexts import ContextWindows, averaged_over_windows
 from .unet import Condition, StereoTalkerUNet
 
 TRAINING_STEPS = 1000
@@ -72,7 +72,7 @@ def sample_guided(
         def denoise(index: Tensor, x: Tensor = x, now: float = now) -> Tensor:
             return guided(model, x[index], now, frames_of(cond, index), scale)
 
-        clean = averaged(denoise, len(x), windows, device)
+        clean = averaged_over_windows(denoise, len(x), windows, device)
         (alpha, beta), (next_alpha, next_beta) = model.levels(now), model.levels(after)
         x = next_alpha * clean + next_beta * (x - alpha * clean) / beta
         if callback:

@@ -25,7 +25,7 @@ from ..networks.vae import TinyAutoencoder
 from .bundle import Bundle, channels_last
 from .play import TOGETHER
 from .renderer import PortraitFeatures, checked_mode
-from .windows import cross_fade, windows
+from .windows import cross_fade, frame_windows
 
 WINDOW, OVERLAP = 16, 2  # frames that see each other, and those that neighbouring windows share
 
@@ -165,7 +165,7 @@ class NanoRenderer(Bundle):
         """Noisy latents (T, C, h, w) of all frames at one noise level -> clean ones; windows are cross-faded."""
         unet, _ = self.denoiser
         clean, done = torch.empty_like(x, dtype=torch.float32), 0
-        for start, end in windows(len(x), WINDOW, OVERLAP):
+        for start, end in frame_windows(len(x), WINDOW, OVERLAP):
             cond = condition(torch.arange(start, end))
             with self.autocast():
                 found = unet(x[start:end], sigma, cond).float()

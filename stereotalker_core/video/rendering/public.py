@@ -17,7 +17,7 @@ from ...records import Cameras, Guides, Motion, Regions
 from ..guides.layout import GUIDE_BLOCK
 from ..guides.maps import guide_tensor
 from ..guides.skeleton_drawing import draw_skeleton
-from ..networks.contexts import ContextWindows, averaged
+from ..networks.contexts import ContextWindows, averaged_over_windows
 from ..networks.guidance import sample_guided
 from ..networks.image_encoder import ImageEncoder
 from ..networks.public_autoencoder import PublicAutoencoder, PublicAutoencoderConfig
@@ -237,4 +237,4 @@ class PublicRenderer(Bundle):
                 callback(int(index.max()) + 1)
             return found
 
-        return averaged(denoise, len(x), self.windows, str(x.device))
+        return averaged_over_windows(denoise, len(x), self.windows, str(x.device))

@@ -28,18 +28,18 @@ from .play import played
 from .ranges import needed, only, within
 from .renderer import RenderedChunk, Renderer, checked_mode
 from .steady import steadied
-from .windows import cross_fade, padded, windows
+from .windows import cross_fade, frame_windows, padded
 
 
 @dataclass
-class _Window:
+class _FrameWindow:
     guides: Guides
     guide: Tensor
     regions: Tensor
     latents: Tensor
 
-    def part(self, frames: slice) -> "_Window":
-        return _Window(self.guides[frames], self.guide[frames], self.regions[frames], self.latents[frames])
+    def part(self, frames: slice) -> "_FrameWindow":
+        return _FrameWindow(self.guides[frames], self.guide[frames], self.regions[frames], self.latents[frames])
 
 
 def render_video(
@@ -108,7 +108,7 @@ def _source(
         raise ValueError("this renderer was loaded for mode 'play'; load it for 'diffusion'")
     if not 1 <= window <= renderer.longest_window:
         raise ValueError(f"window must be from 1 to {renderer.longest_window}, got {window}")
-    plan = needed(windows(count, window, overlap), overlap, part)
+    plan = needed(frame_windows(count, window, overlap), overlap, part)
     return partial(_decoded, plan=plan, overlap=overlap, steps=steps, seed=seed, predicted=predicted), plan[0][0]
 
 
@@ -145,7 +145,7 @@ def _decoded(
         rest = body.rest(identity.shape[None], identity.shell[None])
         plate = background_plate(identity, cameras, continued=True) if plate is None else plate
         skin = skin_of(body, identity, cameras, plate)
-    tail: _Window | None = None
+    tail: _FrameWindow | None = None
     for number, (start, end) in enumerate(plan):
         last = number == len(plan) - 1
         known = len(tail.guides) if tail else 0
@@ -161,7 +161,7 @@ def _decoded(
             latents = renderer.denoise(guides, guide, Regions(regions), portrait, noise, steps)
             if tail:
                 latents = torch.cat([cross_fade(tail.latents, latents[:known]), latents[known:]])
-            now = _Window(guides, guide, regions, latents)
+            now = _FrameWindow(guides, guide, regions, latents)
             final = end - start if last else plan[number + 1][0] - start
             if last and end < len(motion):  # of a part: decoded in the portions of the whole clip
                 final -= overlap

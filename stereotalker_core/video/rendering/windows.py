@@ -10,7 +10,7 @@ from ...records import Cameras
 _STEP = 64  # pixels that the networks halve down to one
 
 
-def windows(frames: int, window: int, overlap: int) -> list[tuple[int, int]]:
+def frame_windows(frames: int, window: int, overlap: int) -> list[tuple[int, int]]:
     """[(start, end), ...] that cover all frames, neighbours sharing exactly `overlap`."""
     if not 0 <= overlap < window:
         raise ValueError(f"overlap must be from 0 to window - 1 = {window - 1}, got {overlap}")

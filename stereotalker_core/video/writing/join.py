@@ -172,7 +172,7 @@ def join_parts(paths: Sequence[str | Path], out: str | Path) -> Part:
             raise ValueError(f"{left} ends before frame {a.stop}, {right} begins with {b.first}: {what}")
     whole = Part(order[0][0].first, order[-1][0].stop, order[0][0].count)
     with written(Path(out)) as name, av.open(name, "w", options=_options(Path(out))) as container:
-        streams = _like(container, [path for _, path in order], whole)
+        streams = _streams_like(container, [path for _, path in order], whole)
         spent = [Fraction(0), Fraction(0)]  # seconds: time of the first packet of sound, and how long all of them last
         for part, path in order:
             with av.open(str(path)) as file:
@@ -184,15 +184,15 @@ def join_parts(paths: Sequence[str | Path], out: str | Path) -> Part:
                         continue
                     kind = packet.stream.type
                     if kind == "video":
-                        _moved(packet, shift, next(order_of_decoding))
+                        _delayed(packet, shift, next(order_of_decoding))
                     else:
-                        _placed(packet, spent, part is order[0][0])
+                        _sound_behind(packet, spent, part is order[0][0])
                     packet.stream = streams[0 if kind == "video" else 1]
                     container.mux(packet)
     return whole
 
 
-def _like(container, paths: list[Path], whole: Part) -> list:
+def _streams_like(container, paths: list[Path], whole: Part) -> list:
     """Streams that fit those of all files, and the first one's tags."""
     import av
 
@@ -230,13 +230,13 @@ def _decoding_times(path: Path) -> list[Fraction]:
         return [time - early for time in sorted(p.pts * p.time_base for p in file.demux(stream) if p.size)]
 
 
-def _moved(packet, shift: Fraction, decoded: Fraction) -> None:
+def _delayed(packet, shift: Fraction, decoded: Fraction) -> None:
     """Put a packet of a picture `shift` seconds later, decoded at `decoded` seconds of its own file."""
     packet.pts += round(shift / packet.time_base)
     packet.dts = round((decoded + shift) / packet.time_base)
 
 
-def _placed(packet, spent: list[Fraction], first: bool) -> None:
+def _sound_behind(packet, spent: list[Fraction], first: bool) -> None:
     """Put a packet of sound behind what came before it, in samples: no container's rounding adds up."""
     if first and spent[1] == 0:
         spent[0] = packet.pts * packet.time_base
@@ -255,7 +255,7 @@ def _pictures(pieces: Sequence[Path], fps: Fraction) -> Iterator:
         times = _decoding_times(piece)
         with av.open(str(piece)) as file:
             for packet, time in zip((p for p in file.demux(video=0) if p.size), times, strict=True):
-                _moved(packet, shift, time)
+                _delayed(packet, shift, time)
                 yield packet, time + shift + 1 / fps
         shift += len(times) / fps
 

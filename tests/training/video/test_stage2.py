@@ -57,7 +57,7 @@ def test_autoencoder_loss_falls_and_resume_is_exact(data, tmp_path):
                 raise KeyboardInterrupt
 
         schedule = Schedule(6, warmup=1, log_every=1, save_every=2, amp=False)
-        batches = autoencoder.Crops(data, batch=4, size=32)
+        batches = autoencoder.CropBatches(data, batch=4, size=32)
         try:
             fit(model, batches, autoencoder.loss, schedule, folder, on_log=log)
         except KeyboardInterrupt:
