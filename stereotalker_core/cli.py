@@ -30,7 +30,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """All commands and their options."""
+    """Return all commands and their options."""
     parser = Parser(prog="python -m stereotalker_core", description=__doc__)
     parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument("--verbose", action="store_true", help="show log messages")
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def join_pairs(words: list[str]) -> list[str]:
-    """["--orbit", "-40:40"] -> ["--orbit=-40:40"]."""
+    """Map ["--orbit", "-40:40"] -> ["--orbit=-40:40"]."""
     out: list[str] = []
     for word in words:
         if out and out[-1] in _PAIRS and word.startswith("-"):

@@ -13,7 +13,8 @@ IDLE_SECONDS = 1.6  # without speech, after which arms are lowered
 
 
 def voice_activity(phones: Tensor) -> Tensor:
-    """Phone log-probabilities (T, 40) -> (T,) 0..1: how far the speaker's mouth is in use; smooth over a few frames."""
+    """Map phone log-probabilities (T, 40) -> (T,) 0..1: how far the speaker's mouth is in use; smooth over a few
+    frames."""
     if len(phones) == 0:
         return phones.new_zeros(0)
     spoken = 1 - phones[:, PHONE_INDEX["sil"]].exp()
@@ -24,7 +25,8 @@ def voice_activity(phones: Tensor) -> Tensor:
 
 
 def idleness(activity: Tensor) -> Tensor:
-    """(T,) 0..1: 1 within a stretch of more than `IDLE_SECONDS` without speech, eased over a second at its ends."""
+    """Return (T,) 0..1: 1 within a stretch of more than `IDLE_SECONDS` without speech, eased over a second at its ends.
+    """
     silent = speechless(activity)
     reach = round(IDLE_SECONDS * FPS / 2)
     whole = dilated(~dilated(~silent, reach), reach)  # only long stretches are left
@@ -37,10 +39,10 @@ def _averaged_in_time(x: Tensor, radius: int) -> Tensor:
 
 
 def dilated(flags: Tensor, radius: int) -> Tensor:
-    """Flags (T,) bool -> true within `radius` frames of a true one."""
+    """Map flags (T,) bool -> true within `radius` frames of a true one."""
     return F.max_pool1d(flags.float()[None], 2 * radius + 1, 1, radius)[0] > 0 if len(flags) else flags
 
 
 def speechless(activity: Tensor) -> Tensor:
-    """(T,) bool: frames in which nobody speaks."""
+    """Return (T,) bool: frames in which nobody speaks."""
     return activity < NOBODY

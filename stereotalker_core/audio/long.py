@@ -22,7 +22,7 @@ WINDOW, CONTEXT = 3000, 500  # frames of a window beyond the limit, and of its c
 
 @torch.no_grad()
 def long_hidden(model: Any, waveform: Tensor, limit: int) -> Tensor:
-    """(S,) as the model wants it -> (T, D) last hidden states on the CPU, float32.
+    """Map (S,) as the model wants it -> (T, D) last hidden states on the CPU, float32.
 
     model: Wav2Vec2Model, HubertModel or WavLMModel of transformers, in evaluation mode. ValueError: it has an adapter
     of convolutions, whose frames are further apart.
@@ -45,7 +45,7 @@ def long_hidden(model: Any, waveform: Tensor, limit: int) -> Tensor:
 
 
 def front(model: Any, waveform: Tensor) -> Tensor:
-    """(S,) -> (T, D): convolutions and projection, piece by piece."""
+    """Map (S,) -> (T, D): convolutions and projection, piece by piece."""
     config, layers = model.config, model.feature_extractor.conv_layers
     weight = layers[0].conv.weight
     reach, hop = 1, 1  # samples a frame sees, samples between frames
@@ -81,7 +81,7 @@ def _clip_norm(layer: Any, waveform: Tensor, step: int):
 
 
 def positioned(encoder: Any, x: Tensor) -> Tensor:
-    """(T, D) + its positional convolution, every piece with the whole kernel's context."""
+    """Return (T, D) + its positional convolution, every piece with the whole kernel's context."""
     reach = encoder.config.num_conv_pos_embeddings // 2 + 1
     out = torch.empty_like(x)
     for start, stop in _piece_spans(len(x), FRONT):
@@ -92,7 +92,7 @@ def positioned(encoder: Any, x: Tensor) -> Tensor:
 
 
 def _layer(layer: Any, h: Tensor, table: Tensor | None, stable: bool) -> Tensor:
-    """One transformer layer (T, D) -> (T, D), norms before (stable) or after its two parts."""
+    """Map one transformer layer (T, D) -> (T, D), norms before (stable) or after its two parts."""
     attention = layer.attention
     source = layer.layer_norm(h) if stable else h
     key, value = (_heads(attention, project(source)) for project in (attention.k_proj, attention.v_proj))
@@ -113,12 +113,13 @@ def _layer(layer: Any, h: Tensor, table: Tensor | None, stable: bool) -> Tensor:
 
 
 def _heads(attention: Any, x: Tensor) -> Tensor:
-    """(T, D) -> (heads, T, D / heads)."""
+    """Map (T, D) -> (heads, T, D / heads)."""
     return x.unflatten(-1, (attention.num_heads, -1)).transpose(0, 1)
 
 
 def _position_table(attention: Any, frames: int) -> Tensor | None:
-    """WavLM: its bias of every distance, (heads, 2 frames - 1), from 1 - frames to frames - 1; None for others."""
+    """Return WavLM's bias of every distance, (heads, 2 frames - 1), from 1 - frames to frames - 1; None for other
+    models."""
     if not hasattr(attention, "rel_attn_embed"):
         return None
     distance = torch.arange(1 - frames, frames, device=attention.rel_attn_embed.weight.device)
@@ -126,7 +127,7 @@ def _position_table(attention: Any, frames: int) -> Tensor | None:
 
 
 def _position_bias(attention: Any, source: Tensor, table: Tensor, start: int) -> Tensor:
-    """WavLM: gated bias (1, heads, n, T) of the queries `source` (n, D), which begin at frame `start`."""
+    """Return WavLM's gated bias (1, heads, n, T) of the queries `source` (n, D), which begin at frame `start`."""
     projected = attention.gru_rel_pos_linear(_heads(attention, source))
     a, b = projected.unflatten(-1, (2, 4)).sum(-1).sigmoid().chunk(2, -1)  # (heads, n, 1)
     gate = a * (b * attention.gru_rel_pos_const[0] - 1.0) + 2.0

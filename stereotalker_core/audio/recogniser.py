@@ -20,7 +20,7 @@ _CELL = SAMPLE_RATE // 20
 
 
 def can_recognise() -> bool:
-    """Whether the optional package is installed."""
+    """Tell whether the optional package of the recogniser is installed."""
     return importlib.util.find_spec("pocketsphinx") is not None
 
 
@@ -45,7 +45,7 @@ def recognised_words(audio: Audio | SpooledAudio) -> list[Word]:
 
 
 def quietest(piece: np.ndarray) -> int:
-    """The sample after `LEAST` seconds around which a twentieth of a second is quietest."""
+    """Find a place to cut after `LEAST` seconds -> the sample around which a twentieth of a second is quietest."""
     cells = len(piece) // _CELL
     loud = np.square(piece[: cells * _CELL].reshape(cells, _CELL)).mean(1)
     first = LEAST * SAMPLE_RATE // _CELL

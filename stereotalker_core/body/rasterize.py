@@ -16,7 +16,8 @@ EDGE_TOLERANCE = 1e-5  # barycentric; closes pinholes between neighbours
 
 
 class Fragments(NamedTuple):
-    """triangle (B, H, W) int64 with -1 outside, barycentric (B, H, W, 3) perspective correct, depth (B, H, W) m."""
+    """Hold triangle (B, H, W) int64 with -1 outside, barycentric (B, H, W, 3) perspective correct, depth (B, H, W) m.
+    """
 
     triangle: Tensor
     barycentric: Tensor
@@ -24,7 +25,10 @@ class Fragments(NamedTuple):
 
 
 def rasterize(points: Tensor, triangles: Tensor, size: tuple[int, int], cull: bool = True) -> Fragments:
-    """points (B, V, 3): pixel x, pixel y (down), depth > 0; triangles (F, 3); size (H, W). Pixel centres at +.5."""
+    """Rasterise triangles (F, 3) of points (B, V, 3), pixel x, pixel y (down), depth > 0, onto size (H, W).
+
+    Pixel centres at +.5.
+    """
     rows, columns = size
     if (total := len(points) * len(triangles)) >= 1 << _TRIANGLE_BITS:
         raise ValueError(f"at most {(1 << _TRIANGLE_BITS) - 1} triangles in a batch, got {total}; draw fewer at once")
@@ -85,7 +89,8 @@ def _candidates(points: Tensor, triangles: Tensor, rows: int, columns: int, cull
 
 
 def _nearest_keys(drawn: _Drawn, pixels: int, columns: int) -> Tensor:
-    """Packed key (depth, row of `drawn`) of the nearest triangle for every pixel (B*H*W,), _EMPTY where there is none.
+    """Return the packed key (depth, row of `drawn`) of the nearest triangle for every pixel (B*H*W,), _EMPTY where
+    there is none.
 
     Triangles -> the pixel rows they touch -> on each row the run of pixels between its edges: only pixels that are
     inside are ever looked at.
@@ -119,7 +124,8 @@ def _nearest_keys(drawn: _Drawn, pixels: int, columns: int) -> Tensor:
 
 
 def _laid_end_to_end(length: Tensor) -> tuple[Tensor, Tensor]:
-    """Lengths (N,) -> for every element of the runs laid end to end: which run it is of, and its place in that run."""
+    """Map lengths (N,) -> for every element of the runs laid end to end: which run it is of, and its place in that run.
+    """
     ends = length.cumsum(0)
     total = int(ends[-1]) if len(ends) else 0
     run = torch.repeat_interleave(torch.arange(len(length), device=length.device), length, output_size=total)
@@ -127,7 +133,7 @@ def _laid_end_to_end(length: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _edge_functions(x: Tensor, y: Tensor, area: Tensor) -> tuple[Tensor, ...]:
-    """(N, 3), (N, 3), (N,) -> six (N,): w0 and w1 as a*px + b*py + c."""
+    """Map (N, 3), (N, 3), (N,) -> six (N,): w0 and w1 as a*px + b*py + c."""
     (x0, x1, x2), (y0, y1, y2), inverse = x.unbind(-1), y.unbind(-1), 1 / area
     return (
         (y1 - y2) * inverse,
@@ -140,7 +146,8 @@ def _edge_functions(x: Tensor, y: Tensor, area: Tensor) -> tuple[Tensor, ...]:
 
 
 def interpolate(attribute: Tensor, triangles: Tensor, fragments: Fragments) -> Tensor:
-    """Vertex attribute (V, C) or (B, V, C) -> (B, H, W, C); zero outside. triangles index the attribute's vertices."""
+    """Map vertex attribute (V, C) or (B, V, C) -> (B, H, W, C); zero outside. triangles index the attribute's vertices.
+    """
     triangle = fragments.triangle
     pixel = (triangle >= 0).flatten().nonzero().squeeze(1)
     corner = triangles[triangle.flatten()[pixel]]

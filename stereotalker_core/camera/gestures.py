@@ -23,7 +23,7 @@ _HANGING = 0.6  # radians by which an arm of the A pose is lowered to hang
 
 
 def hands_seen(body: HalfBody, identity: Identity) -> bool:
-    """Whether the photograph shows hands: their texels were seen."""
+    """Tell whether the photograph shows hands: their texels were seen."""
     uv = body.uv if identity.atlas_layout == 1 else body.atlas_uv
     hands = body.vertices_in("hand.L", "hand.R")[body.render_vertex]
     grid = uv[hands][None, None].to(identity.visibility) * 2 - 1
@@ -53,7 +53,8 @@ def widened(framing: Framing, body: HalfBody, identity: Identity, motion: Motion
 
 
 def _finger_extent(framing: Framing, body: HalfBody, identity: Identity, motion: Motion) -> tuple[Tensor, Tensor]:
-    """Metres to the right of and below the target of all finger points in moments of a motion, as yaw 0 shows them."""
+    """Return the metres to the right of and below the target of all finger points in moments of a motion, as yaw 0
+    shows them."""
     few = motion[:: max(1, len(motion) // _MOMENTS)]
     x, y, z = framing.target
     camera = torch.eye(4)
@@ -65,7 +66,7 @@ def _finger_extent(framing: Framing, body: HalfBody, identity: Identity, motion:
 
 
 def _hand_points(body: HalfBody, identity: Identity, motion: Motion) -> Tensor:
-    """(T, 42, 3): the finger points of both hands while this person performs a motion."""
+    """Return (T, 42, 3): the finger points of both hands while this person performs a motion."""
     chosen = [i for i, name in enumerate(body.keypoint_names) if name.startswith("hand.")]
     device, performed = body.mean.device, identity.performed(motion)
     rest = body.rest(identity.shape[None].to(device), identity.shell[None].to(device))
@@ -74,7 +75,7 @@ def _hand_points(body: HalfBody, identity: Identity, motion: Motion) -> Tensor:
 
 
 def gestures_belong(body: HalfBody, identity: Identity, cameras: Cameras) -> bool:
-    """Whether the frame shows enough of the body for hands: down to the elbows, or the photograph's own hands."""
+    """Tell whether the frame shows enough of the body for hands: down to the elbows, or the photograph's own hands."""
     bones = body.rest(identity.shape[None].to(body.mean)).bones[0]
     level = float(bones[body.bone_index["upperarm01.L"], 2]) - _ELBOW
     point = torch.tensor([[[0.0, -0.02, level]]]).to(cameras.world_to_camera)
@@ -116,7 +117,7 @@ def _with_arms_held(motion: Motion, rotations: Tensor) -> Motion:
 
 
 def _hanging(rotations: Tensor) -> Tensor:
-    """A pose (49, 3) with its arms lowered; the shoulders stay as they are."""
+    """Return a pose (49, 3) with its arms lowered; the shoulders stay as they are."""
     out = rotations.clone()
     for side, sign in (("L", 1.0), ("R", -1.0)):
         arm, hand = ([JOINT_INDEX[n] for n in joints[side]] for joints in (ARM_JOINTS, HAND_JOINTS))

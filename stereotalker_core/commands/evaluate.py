@@ -151,7 +151,7 @@ def _write_report(path: str | Path, report: dict[str, Any]) -> None:
 
 
 def evaluate(args: argparse.Namespace) -> tuple[Metrics, dict[str, str]]:
-    """All metrics of the chosen stages, and why some could not be measured.
+    """Return all metrics of the chosen stages, and why some could not be measured.
 
     "all" leaves out what needs speech where nothing on the machine can speak; a stage asked for by name fails then.
     """
@@ -182,7 +182,7 @@ def evaluate(args: argparse.Namespace) -> tuple[Metrics, dict[str, str]]:
 
 
 def of_speech(args: argparse.Namespace) -> tuple[Metrics, dict[str, str]]:
-    """Metrics of stage 1 and of the faces, where they are asked for; NoSpeechError where nothing can speak."""
+    """Measure stage 1 and the faces, where they are asked for; NoSpeechError where nothing can speak."""
     from ..evaluation.motion.evaluate import evaluate_motion
     from ..motion.networks.denoiser import MotionDenoiser
 
@@ -204,7 +204,7 @@ def of_speech(args: argparse.Namespace) -> tuple[Metrics, dict[str, str]]:
 
 
 def run_face(args: argparse.Namespace) -> Metrics:
-    """Metrics of the embedded ProbTalk3D, and its pictures where they are asked for."""
+    """Measure the embedded ProbTalk3D, and draw its pictures where they are asked for."""
     from ..evaluation.face.evaluate import draw_items, evaluate_face
     from ..face.model import ProbTalk3D
     from ..face.sampling import FaceModels
@@ -221,6 +221,6 @@ def run_face(args: argparse.Namespace) -> Metrics:
 
 
 def table(metrics: Metrics) -> str:
-    """A markdown table, one row a metric with its 95 % interval."""
+    """Return a markdown table, one row per metric with its 95 % interval."""
     rows = [f"| {name} | {m['value']:.3f} | {m['low']:.3f} .. {m['high']:.3f} |" for name, m in metrics.items()]
     return "\n".join(["| metric | value | 95 % interval |", "|---|---|---|", *rows])

@@ -21,7 +21,7 @@ def add_names(kinds: argparse._SubParsersAction, table: Mapping[str, str]) -> No
 
 
 def split_words(words: list[str], tables: Mapping[str, Iterable[str]]) -> tuple[list[str], list[str]]:
-    """["train", "prior", "--steps", "5"] -> (["train", "prior"], ["--steps", "5"]); other lines stay whole.
+    """Map ["train", "prior", "--steps", "5"] -> (["train", "prior"], ["--steps", "5"]); other lines stay whole.
 
     tables: {command: the names under it whose options stand in a module}.
     """

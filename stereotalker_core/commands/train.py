@@ -36,7 +36,7 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
 
 
 def on_clips(name: str, words: list[str]) -> bool:
-    """Whether a line trains on folders of clips; `train clips avatars --clips N` makes such folders."""
+    """Tell whether a line trains on folders of clips; `train clips avatars --clips N` makes such folders."""
     return name != "clips" and any(word.partition("=")[0] == "--clips" for word in words)
 
 

@@ -29,7 +29,8 @@ _JAW = 2  # joints: global, neck, jaw, left eye, right eye
 
 
 class Flame(nn.Module):
-    """template (V, 3), blend (V, 3, 400), correctives (V, 3, 36), regressor (J, V), skin (V, J), parent (J,)."""
+    """Hold the FLAME head: template (V, 3), blend (V, 3, 400), correctives (V, 3, 36), regressor (J, V), skin (V, J),
+    parent (J,)."""
 
     template: Tensor
     blend: Tensor
@@ -70,7 +71,7 @@ class Flame(nn.Module):
         save_tensors(dict(self.named_buffers()), {"record": "Flame"}, path)
 
     def forward(self, parameters: Tensor, shape: Tensor | None = None) -> Tensor:
-        """(..., T, 53) FLAME parameters -> vertices (..., T, V, 3) in metres; shape (300,), zeros by default.
+        """Map (..., T, 53) FLAME parameters -> vertices (..., T, V, 3) in metres; shape (300,), zeros by default.
 
         Head, neck and eyes are at rest, as in the paper.
         """
@@ -127,7 +128,7 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def _numpy_internal(name: str) -> Any:
-    """numpy's own rebuilders, which its pickles name by a module that numpy 2 renamed."""
+    """Return numpy's own rebuilders, which its pickles name by a module that numpy 2 renamed."""
     from importlib import import_module
 
     major = int(np.__version__.split(".")[0])
@@ -139,7 +140,7 @@ def _latin_bytes(text: str, encoding: str = "latin1") -> bytes:
 
 
 def _array(value: Any) -> np.ndarray:
-    """An array, what a chumpy object holds, or a scipy sparse matrix in columns made dense."""
+    """Return an array, what a chumpy object holds, or a scipy sparse matrix in columns made dense."""
     if isinstance(value, _Holder):
         state = value.state
         if {"data", "indices", "indptr"} <= set(state):
@@ -159,7 +160,10 @@ def _dense(state: dict[str, Any]) -> np.ndarray:
 
 
 def read_flame_pickle(path: str | Path) -> Flame:
-    """FLAME 2020's generic_model.pkl -> `Flame`. FileNotFoundError; ValueError for code, damage, or another content."""
+    """Map FLAME 2020's generic_model.pkl -> `Flame`.
+
+    FileNotFoundError; ValueError for code, damage, or another content.
+    """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no file at {path}")

@@ -40,7 +40,8 @@ def read_checkpoint(path: str | Path) -> State:
 
 
 def clean_state(state: State) -> State:
-    """A released state dict without loss counters and position tables, HuBERT's weight norm under its present name.
+    """Return a released state dict without loss counters and position tables, HuBERT's weight norm under its present
+    name.
 
     ValueError when a position table is not the sine table that the model computes.
     """
@@ -109,12 +110,12 @@ def model_config(state: State, heads: int = 8, hubert_heads: int = 12) -> ProbTa
 
 
 def _transformer_layers(state: State, prefix: str) -> int:
-    """Transformer layers under `prefix`, each of two blocks: attention and multi-layer perceptron."""
+    """Return the transformer layers under `prefix`, each of two blocks: attention and multi-layer perceptron."""
     return _blocks(state, prefix) // 2
 
 
 def _blocks(state: State, prefix: str) -> int:
-    """Numbered blocks under `prefix`."""
+    """Return the numbered blocks under `prefix`."""
     return len({k[len(prefix) :].split(".")[0] for k in state if k.startswith(prefix)})
 
 

@@ -39,7 +39,7 @@ _HIPS_BELOW, _RADIUS = 3.8, 4.7  # face heights from the face's centre to the hi
 
 @dataclass(frozen=True)
 class Body:
-    """points (33, 2) px, visibility (33,), presence in 0..1, mask (1, 256, 256) of `square`."""
+    """Hold points (33, 2) px, visibility (33,), presence in 0..1, mask (1, 256, 256) of `square`."""
 
     points: Tensor
     visibility: Tensor
@@ -49,7 +49,7 @@ class Body:
 
     @property
     def shoulders(self) -> float:
-        """Their distance in px."""
+        """Return the distance of the shoulders in px."""
         return float((self.points[11] - self.points[12]).norm())
 
 
@@ -104,7 +104,7 @@ def _best(
     faces: Sequence[FoundFace],
     proposals: Sequence[Sequence[Square]],
 ) -> list[tuple[Body, Square] | None]:
-    """Of each face's proposals the body that fits the face and is surest."""
+    """Choose of each face's proposals the body that fits the face and is surest."""
     looked = iter(look_at_bodies(networks, picture, [square for own in proposals for square in own]))
     best: list[tuple[Body, Square] | None] = []
     for face, own in zip(faces, proposals, strict=True):
@@ -136,7 +136,8 @@ def look_at_bodies(
 
 
 def refined(unit: Tensor, heat: Tensor) -> Tensor:
-    """Points (N, 2) in 0..1 moved to the centre of gravity of their heat (N, h, w) nearby, where it is sure."""
+    """Return the points (N, 2) in 0..1 moved to the centre of gravity of their heat (N, h, w) nearby, where it is sure.
+    """
     count, rows, columns = heat.shape
     heat = heat.sigmoid()
     cell = (unit * unit.new_tensor([columns, rows])).long()
@@ -149,7 +150,7 @@ def refined(unit: Tensor, heat: Tensor) -> Tensor:
 
 
 def _detections(networks: Perception, picture: Pyramid, faces: Sequence[FoundFace]) -> list[list[Detection]]:
-    """For each face what the body detector finds in the whole picture and near the face, best first."""
+    """Collect for each face what the body detector finds in the whole picture and near the face, best first."""
     near = [_window(face, turn) for face in faces for turn in _leanings(face)]
     owners = [k for k, face in enumerate(faces) for _ in _leanings(face)]
     everywhere, *found = detect(networks, "pose_detection", picture, [picture.whole(), *near], _SUGGESTED)
@@ -160,7 +161,7 @@ def _detections(networks: Perception, picture: Pyramid, faces: Sequence[FoundFac
 
 
 def _leanings(face: FoundFace) -> list[float]:
-    """How the body may be turned in the picture: upright, or as the head is where that is far from upright."""
+    """Return how the body may be turned in the picture: upright, or as the head is where that is far from upright."""
     return [0.0] if abs(face.turn) < math.radians(25) else [0.0, face.turn]
 
 
@@ -169,12 +170,12 @@ def _centre(face: FoundFace) -> Tensor:
 
 
 def _window(face: FoundFace, turn: float) -> Square:
-    """Head and upper body."""
+    """Return the square of the head and upper body."""
     return Square(*_centre(face).tolist(), 7.0 * face.height, turn).moved(0.0, 0.25)
 
 
 def _body_below(face: FoundFace, turn: float) -> Square:
-    """Where an adult's body would be, by the face alone."""
+    """Return where an adult's body would be, by the face alone."""
     hips = _centre(face) + turned(torch.tensor([0.0, _HIPS_BELOW * face.height]), turn)
     return Square(*hips.tolist(), 2 * _RADIUS * _MARGIN * face.height, turn)
 
@@ -195,7 +196,7 @@ def _is_head(found: Detection, face: FoundFace) -> bool:
 
 
 def _fits(body: Body, face: FoundFace) -> bool:
-    """Nose and eyes of the body lie on those of the face."""
+    """Tell whether the nose and eyes of the body lie on those of the face."""
     own = torch.stack([face.mesh[4, :2], face.mesh[473, :2], face.mesh[468, :2]])
     away = (body.points[[0, 2, 5]] - own).norm(dim=1).mean()
     return float(away) < 0.35 * face.height

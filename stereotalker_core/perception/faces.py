@@ -35,7 +35,7 @@ _EXPRESSIVE = (  # the 146 mesh points that face_blendshapes reads
 
 @dataclass(frozen=True)
 class FoundFace:
-    """One face as the networks see it.
+    """Hold one face as the networks see it.
 
     mesh: (478, 3) px, z away from the camera.
     score: of the box detector, 0..1.
@@ -53,12 +53,12 @@ class FoundFace:
 
     @property
     def height(self) -> float:
-        """Pixels from the top of the mesh's forehead to the chin."""
+        """Return the pixels from the top of the mesh's forehead to the chin."""
         return float((self.mesh[10] - self.mesh[152]).norm())
 
     @property
     def aside(self) -> float:
-        """Degrees that the head is turned away from the camera, to either side, up or down."""
+        """Return the degrees that the head is turned away from the camera, to either side, up or down."""
         return math.degrees(math.acos(min(max(-float(forward(self.mesh)[2]), -1.0), 1.0)))
 
     @property
@@ -68,7 +68,7 @@ class FoundFace:
 
 
 def find_faces(networks: Perception, picture: Pyramid) -> list[FoundFace]:
-    """Whatever may be a face, surest first, each once; `confidence` judges."""
+    """Return whatever may be a face, surest first, each once; `confidence` judges."""
     proposals = distinct(_upright_faces(networks, picture))
     if not proposals or proposals[0].score < _CERTAIN:
         proposals = distinct(proposals + _thorough(networks, picture))
@@ -82,7 +82,8 @@ def find_faces(networks: Perception, picture: Pyramid) -> list[FoundFace]:
 
 
 def confidence(face: FoundFace, body: float) -> float:
-    """That this is a person's face, 0..1; body: presence in 0..1 of a body that fits it, 0 where there is none.
+    """Judge how sure it is, 0..1, that this is a person's face; body: presence in 0..1 of a body that fits it, 0
+    without one.
 
     A logistic regression on what tells faces from other things: the networks' scores, how little the points move when
     they are looked at again (a mesh laid over a clock or a cat's head keeps sliding), a body. Fitted to 413
@@ -94,7 +95,7 @@ def confidence(face: FoundFace, body: float) -> float:
 
 
 def forward(mesh: Tensor) -> Tensor:
-    """(3,) unit vector out of the face, x right, y down, z away: (0, 0, -1) where it looks into the camera."""
+    """Return (3,) unit vector out of the face, x right, y down, z away: (0, 0, -1) where it looks into the camera."""
     across, up = mesh[454] - mesh[234], mesh[10] - mesh[152]
     out = torch.linalg.cross(across, up)
     return out / out.norm().clamp_min(1e-6)
@@ -124,7 +125,7 @@ def look_at_faces(
 
 
 def facing(mesh: Tensor) -> Tensor:
-    """(478,) in 0..1: whether a point of the mesh lies on the camera's side of the head.
+    """Return (478,) in 0..1: whether a point of the mesh lies on the camera's side of the head.
 
     The head is taken for a ball around a point behind the face; what points away from the camera is hidden.
     """
@@ -139,7 +140,7 @@ def _meshes_in(
     picture: Pyramid,
     squares: Sequence[Square],
 ) -> tuple[list[Tensor], list[float], Tensor]:
-    """Meshes (478, 3) px, presence as logits, and the points (B, 478, 2) in px of the upright crops."""
+    """Return the meshes (478, 3) px, presence as logits, and the points (B, 478, 2) in px of the upright crops."""
     if not squares:
         return [], [], torch.zeros(0, 478, 2)
     size = networks.size("face_landmarks_detector")
@@ -159,7 +160,8 @@ def _own_square(mesh: Tensor) -> Square:
 
 
 def _upright_faces(networks: Perception, picture: Pyramid) -> list[Detection]:
-    """Whole picture, far out (a face that fills the frame), near (tiles); the far-range network once."""
+    """Look at the whole picture, from far (a face that fills the frame) and near (tiles); the far-range network once.
+    """
     near = detect(
         networks,
         "face_detection_short_range",
@@ -187,7 +189,7 @@ def _face_square(found: Detection) -> Square:
 
 
 def _roll(mesh: Tensor) -> float:
-    """Of the line from the outer corner of the right eye to that of the left."""
+    """Measure the turn in the picture of the line from the outer corner of the right eye to that of the left."""
     return direction(mesh[33, :2], mesh[263, :2])
 
 
@@ -197,7 +199,8 @@ def _same_face(one: FoundFace, other: FoundFace) -> bool:
 
 
 def _expressions(networks: Perception, upright: Tensor) -> Tensor:
-    """Mesh points (B, 478, 2) of upright faces -> (B, 52) in the order of motion.arkit: alphabetical, tongueOut last.
+    """Map mesh points (B, 478, 2) of upright faces -> (B, 52) in the order of motion.arkit: alphabetical, tongueOut
+    last.
 
     The network's first number is "neutral"; it says nothing of the tongue, which stays 0.
     """

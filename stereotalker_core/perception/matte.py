@@ -37,7 +37,7 @@ _SMOOTH = 1e-4  # regularisation of the Laplacian, colours in [0, 1] squared
 
 
 def refine_matte(image: Tensor, mask: Tensor, face_height: float | None = None) -> Tensor:
-    """Soft alpha (1, H, W) in [0, 1] of the person in image (3, H, W) in [-1, 1].
+    """Return the soft alpha (1, H, W) in [0, 1] of the person in image (3, H, W) in [-1, 1].
 
     mask: (1, H, W) the person's probability from a network of about 256 px, enlarged to the picture. face_height: px,
     top of the forehead to the chin; None takes the network's resolution alone to say how far it is off.
@@ -63,7 +63,8 @@ def refine_matte(image: Tensor, mask: Tensor, face_height: float | None = None) 
 
 
 def _shrunk(area: Tensor, radius: float) -> Tensor:
-    """(1, 1, H, W) bool without what lies within about `radius` px of its edge; the picture's border is no edge."""
+    """Return (1, 1, H, W) bool without what lies within about `radius` px of its edge; the picture's border is no edge.
+    """
     lost = (~area).to(torch.uint8)
     for i in range(max(1, round(radius))):  # squares and crosses in turn make about a disc
         across = largest_around(lost, (0, 1))
@@ -73,7 +74,7 @@ def _shrunk(area: Tensor, radius: float) -> Tensor:
 
 
 def _box_mean(values: Tensor, radius: int) -> Tensor:
-    """Mean over squares of (B, C, H, W); at the picture's border, of what lies inside."""
+    """Return the mean over squares of (B, C, H, W); at the picture's border, of what lies inside."""
     for axis in (3, 2):  # shifted sums: several times as fast as a pooling for so few neighbours
         length, total = values.shape[axis], values.clone()
         place = torch.arange(length, device=values.device)
@@ -86,7 +87,8 @@ def _box_mean(values: Tensor, radius: int) -> Tensor:
 
 
 def _weighted_mean(values: Tensor, weight: Tensor, radius: int) -> Tensor:
-    """Weighted mean of values (1, C, H, W) around every pixel; where nothing lies near, from farther and farther."""
+    """Return the weighted mean of values (1, C, H, W) around every pixel; where nothing lies near, from farther and
+    farther."""
     rows, columns = values.shape[-2:]
     both = torch.cat([values * weight, weight], 1)
     total, scale = 0.0, 1.0
@@ -100,7 +102,7 @@ def _weighted_mean(values: Tensor, weight: Tensor, radius: int) -> Tensor:
 
 
 def _normal(colour: Tensor, known: Tensor, reach: float) -> tuple[Tensor, Tensor]:
-    """Mean (1, 3, H, W) and covariance (1, 6, H, W) of the known colours near every pixel."""
+    """Return the mean (1, 3, H, W) and covariance (1, 6, H, W) of the known colours near every pixel."""
     rows, columns = colour.shape[-2:]
     cell = max(1, round(reach / 6))
     radius = max(1, round(reach / cell / 2))
@@ -117,13 +119,13 @@ def _normal(colour: Tensor, known: Tensor, reach: float) -> tuple[Tensor, Tensor
 
 
 def _products(x: Tensor) -> Tensor:
-    """(B, 3, ...) -> (B, 6, ...): rr rg rb gg gb bb."""
+    """Map (B, 3, ...) -> (B, 6, ...): rr rg rb gg gb bb."""
     r, g, b = x.unbind(1)
     return torch.stack([r * r, r * g, r * b, g * g, g * b, b * b], 1)
 
 
 def _factors(s: Tensor, least: float) -> Tensor:
-    """LDL^T of symmetric matrices (B, 6, ...) -> (B, 6, ...): three pivots of at least `least`, then l21, l31, l32.
+    """Map LDL^T of symmetric matrices (B, 6, ...) -> (B, 6, ...): three pivots of at least `least`, then l21, l31, l32.
 
     The adjugate would be shorter, but loses everything in float32 where the colours lie on a line, as greys do.
     """
@@ -137,7 +139,7 @@ def _factors(s: Tensor, least: float) -> Tensor:
 
 
 def _back_substituted(factors: Tensor, x: Tensor) -> Tensor:
-    """Vectors (B, 3, ...) divided by factored matrices (B, 6, ...)."""
+    """Return the vectors (B, 3, ...) divided by factored matrices (B, 6, ...)."""
     first, second, third, l21, l31, l32 = factors.unbind(1)
     r, g, b = x.unbind(1)
     g = g - l21 * r
@@ -147,7 +149,7 @@ def _back_substituted(factors: Tensor, x: Tensor) -> Tensor:
 
 
 def _far(coarse: Tensor) -> Tensor:
-    """Log odds (1, 1, H, W) against the person far from where the network's mask (1, 1, H, W) sees it."""
+    """Return the log odds (1, 1, H, W) against the person far from where the network's mask (1, 1, H, W) sees it."""
     rows, columns = coarse.shape[-2:]
     factor = min(1.0, _NETWORK / max(rows, columns))
     size = (max(1, round(rows * factor)), max(1, round(columns * factor)))
@@ -167,7 +169,7 @@ def _explain(
     other: Tensor,
     reach: float,
 ) -> tuple[Tensor, Tensor]:
-    """Alpha that explains each pixel (1, 1, H, W), and how much to trust it (1, 1, H, W)."""
+    """Return the alpha that explains each pixel (1, 1, H, W), and how much to trust it (1, 1, H, W)."""
     at = (~(person | other))[0, 0].flatten().nonzero().squeeze(1)
     (front, front_spread), (back, back_spread) = (
         tuple(x.flatten(2)[..., at] for x in _normal(colour, known, reach)) for known in (person, other)
@@ -224,7 +226,8 @@ def _follow_lines(colour: Tensor, alpha: Tensor, trust: Tensor) -> Tensor:
 
 
 def _enlarged(colour: Tensor, alpha: Tensor, person: Tensor, other: Tensor) -> Tensor:
-    """Alpha of the working size at the picture's own, along its lines; sure pixels keep the network's side."""
+    """Return the alpha of the working size at the picture's own, along its lines; sure pixels keep the network's side.
+    """
     size = colour.shape[-2:]
     small = torch.cat([alpha, person.to(alpha), other.to(alpha)], 1)
     grown = F.interpolate(small, size, mode="bilinear", align_corners=False)
@@ -289,7 +292,7 @@ def _unmixed_near(near: Tensor, image: Tensor, alpha: Tensor, layers: Tensor) ->
 
 
 def _unmixed(colour: Tensor, alpha: Tensor, front: Tensor, back: Tensor) -> tuple[Tensor, Tensor]:
-    """One Jacobi step: each layer from its four neighbours, then both made to explain the colour."""
+    """Take one Jacobi step: each layer from its four neighbours, then both made to explain the colour."""
     padded = F.pad(torch.cat([front, back, alpha], 1), (1, 1, 1, 1), mode="replicate")
     total, count = 0.0, 0.0
     rows, columns = colour.shape[-2:]
@@ -301,7 +304,8 @@ def _unmixed(colour: Tensor, alpha: Tensor, front: Tensor, back: Tensor) -> tupl
 
 
 def _explaining(colour: Tensor, alpha: Tensor, mean: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
-    """Both layers (n, 3, ...), moved from the neighbours' mean (n, 6, ...) so that they explain a colour (n, 3, ...).
+    """Return both layers (n, 3, ...), moved from the neighbours' mean (n, 6, ...) so that they explain a colour (n, 3,
+    ...).
 
     alpha (n, 1, ...); count: the neighbours' weight, against which the colour counts as one.
     """

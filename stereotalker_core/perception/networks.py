@@ -46,11 +46,11 @@ class Perception(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights lie."""
+        """Return where the weights lie."""
         return next(self.buffers()).device
 
     def size(self, name: str) -> int:
-        """Side in px of the square picture that a network takes."""
+        """Return the side in px of the square picture that a network takes."""
         return self.get_submodule(name).size
 
     def run(self, name: str, pictures: Tensor) -> list[Tensor]:

@@ -29,7 +29,7 @@ __all__ = ["Person", "find_person", "load_perception", "people"]
 
 @dataclass(frozen=True)
 class Person:
-    """One person, in px of the picture (pixel centres at .5, z like x and y, away from the camera).
+    """Hold one person, in px of the picture (pixel centres at .5; z in the same unit as x and y, away from the camera).
 
     keypoints: mesh.0..477, face.0..67, iris.L/R, body.*, hand.L/R.0..20, as far as they lie inside the picture.
     visibility: (N,) in [0, 1] beside keypoints; low where the head itself hides a point.
@@ -53,7 +53,7 @@ class Person:
 
 @torch.no_grad()
 def people(image: Tensor, networks: Perception | None = None) -> list[Person]:
-    """Everybody whose face is seen in image (3, H, W) in [-1, 1], largest face first; on the image's device."""
+    """Return everybody whose face is seen in image (3, H, W) in [-1, 1], largest face first; on the image's device."""
     dims(image, "3 H W")
     networks = networks or load_perception(image.device)
     picture = Pyramid((image.detach().to(networks.device, torch.float32) / 2 + 0.5).clamp(0, 1))
@@ -70,7 +70,7 @@ def people(image: Tensor, networks: Perception | None = None) -> list[Person]:
 
 
 def find_person(image: Tensor, networks: Perception | None = None, number: int | None = None) -> Person:
-    """One person of the picture: the largest, or `number` counted from 1 = the largest.
+    """Return one person of the picture: the largest, or `number` counted from 1 = the largest.
 
     ValueError with one line where nobody is there or the number is too high. Several people without a number, and
     the person's own warnings, go to the log.
@@ -90,7 +90,7 @@ def find_person(image: Tensor, networks: Perception | None = None, number: int |
 
 
 def _place(person: Person, image: Tensor) -> str:
-    """Where a person is, in words."""
+    """Return where a person is, in words."""
     x = float(person.face_box[[0, 2]].mean()) / image.shape[2]
     return "left" if x < 0.4 else "right" if x > 0.6 else "middle"
 
@@ -138,7 +138,7 @@ def _put_together(
 
 
 def _face_points(face: FoundFace) -> dict[str, tuple[float, float, float, float]]:
-    """name -> x, y, sigma, visibility."""
+    """Return the points of the face: name -> x, y, sigma, visibility."""
     height = 1.45 * float((face.mesh[168, :2] - face.mesh[152, :2]).norm())
     rows = {f"mesh.{i}": i for i in range(478)} | {f"face.{k}": i for k, i in enumerate(MESH68)}
     rows |= {f"iris.{side}": i for side, i in IRISES.items()}
@@ -187,14 +187,14 @@ def _warnings(picture: Pyramid, face: FoundFace, body: Body | None, sure: float)
 
 
 def _corners(points: Tensor, picture: Pyramid) -> Tensor:
-    """(4,) of the box around points, cut to the picture."""
+    """Return (4,) of the box around points, cut to the picture."""
     limit = points.new_tensor([picture.width, picture.height])
     low, high = points.amin(0), points.amax(0)
     return torch.cat([torch.minimum(low.clamp_min(0), limit), torch.minimum(high.clamp_min(0), limit)])
 
 
 def _covering_box(keypoints: Keypoints, mask: Tensor, picture: Pyramid) -> Tensor:
-    """Around the points and the rows and columns that the mask covers noticeably."""
+    """Return the box around the points and the rows and columns that the mask covers noticeably."""
     corners = [_corners(keypoints.xy, picture)]
     solid = (mask[0] > 0.5).float()
     rows, columns = solid.mean(1), solid.mean(0)

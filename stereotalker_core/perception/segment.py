@@ -23,7 +23,7 @@ def person_masks(
     faces: Sequence[FoundFace],
     bodies: Sequence[Body | None],
 ) -> list[Tensor]:
-    """(1, H, W) in [0, 1] for each face's person, on the CPU."""
+    """Return (1, H, W) in [0, 1] for each face's person, on the CPU."""
     marked = [_with_closeup(networks, picture, _segment_whole(networks, picture, f), f) for f in faces]
     marked = [torch.maximum(mask, _oval(picture, f)) for mask, f in zip(marked, faces, strict=True)]
     claims = torch.stack([_claim(picture, f, b) for f, b in zip(faces, bodies, strict=True)]) if faces else []
@@ -86,7 +86,7 @@ def _upright_turn(face: FoundFace) -> float:
 
 
 def _oval(picture: Pyramid, face: FoundFace) -> Tensor:
-    """(1, H, W): the inner face, which is the person whatever the network says of a face without a head."""
+    """Return (1, H, W): the inner face, which is the person whatever the network says of a face without a head."""
     square = square_around(face.mesh[:468, :2], 1.0, face.turn)
     unit = (torch.arange(64) + 0.5) / 64
     width = float((face.mesh[454, :2] - face.mesh[234, :2]).norm()) / square.side
@@ -115,7 +115,7 @@ def _segment_whole(networks: Perception, picture: Pyramid, face: FoundFace) -> T
 
 
 def _with_closeup(networks: Perception, picture: Pyramid, everybody: Tensor, face: FoundFace) -> Tensor:
-    """A closer look at head and chest where the head is small; it fades out towards its square's border."""
+    """Look closer at head and chest where the head is small; the closer look fades out towards its square's border."""
     side = 4.5 * face.height
     if side > 0.8 * max(picture.height, picture.width):
         return everybody
@@ -132,7 +132,7 @@ def _with_closeup(networks: Perception, picture: Pyramid, everybody: Tensor, fac
 
 
 def _claim(picture: Pyramid, face: FoundFace, body: Body | None) -> Tensor:
-    """(1, H, W) how much a pixel is this person's: by the body's mask, faintly by nearness to face and chest."""
+    """Return (1, H, W) how much a pixel is this person's: by the body's mask, faintly by nearness to face and chest."""
     y, x = torch.meshgrid(torch.arange(picture.height) + 0.5, torch.arange(picture.width) + 0.5, indexing="ij")
     head = (face.mesh[10, :2] + face.mesh[152, :2]) / 2
     chest = head + torch.tensor([0.0, 1.6 * face.height]) if body is None else body.points[[11, 12]].mean(0)

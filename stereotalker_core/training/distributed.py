@@ -40,7 +40,9 @@ _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 @dataclass(frozen=True)
 class Scale:
-    """How a step is spread. The result depends on micro_batches and precision, not on shard, recompute or prefetch.
+    """Say how a step is spread over processes.
+
+    The result depends on micro_batches and precision, not on shard, recompute or prefetch.
 
     micro_batches: of a step, over all processes (gradient accumulation = micro_batches / processes). precision: "no",
     "bf16", "fp16". shard: "ddp" = every process holds the model, "fsdp" = each holds a slice of it. recompute:
@@ -68,7 +70,7 @@ class Scale:
 
 
 class Objective(nn.Module):
-    """Model and loss as one forward pass: DDP and FSDP act where a forward pass begins and ends."""
+    """Compute model and loss as one forward pass: DDP and FSDP act where a forward pass begins and ends."""
 
     def __init__(self, model: nn.Module, loss: Loss) -> None:
         super().__init__()
@@ -135,7 +137,7 @@ def fit_distributed(
 
 
 class _Fitting:
-    """Model, optimiser and average of one run on this process."""
+    """The model, optimiser and average of one run on this process."""
 
     def __init__(self, accelerator, model, loss, schedule: Schedule, scale: Scale, run: Path, trainable) -> None:
         self.accelerator, self.schedule, self.scale, self.run = accelerator, schedule, scale, run
@@ -165,7 +167,7 @@ class _Fitting:
         self.optimizer = accelerator.prepare_optimizer(adam, device_placement=False)
 
     def step(self, step: int, batches: Iterator[tuple[int, Batch]], share: int) -> list[dict[str, float]]:
-        """One optimiser step on the next `share` micro-batches -> loss, parts and gradient norm of each."""
+        """Take one optimiser step on the next `share` micro-batches -> loss, parts and gradient norm of each."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.schedule.rate(step)
         self.objective.zero_grad(set_to_none=True)
@@ -188,7 +190,7 @@ class _Fitting:
         return [row | {"norm": norm} for row in rows]
 
     def _exchange(self, last: bool) -> AbstractContextManager:
-        """Gradients are exchanged once a step, after the last micro-batch."""
+        """Exchange gradients once per step, after the last micro-batch."""
         if self.sharded:
             self.objective.set_requires_gradient_sync(last)
             return nullcontext()
@@ -261,7 +263,7 @@ class _Fitting:
 
 
 class _LoggedSteps:
-    """What happened since the last line of the log."""
+    """Hold what happened since the last line of the log."""
 
     def __init__(self) -> None:
         self.since, self.steps, self.sums = time.perf_counter(), 0, {}
@@ -274,7 +276,7 @@ class _LoggedSteps:
                 self.sums[key] = (total + value, count + 1)
 
     def close(self, accelerator: "Accelerator") -> dict[str, float]:
-        """Means over all processes."""
+        """Return the means over all processes."""
         from accelerate.utils import gather_object
 
         every = gather_object([self.sums]) if accelerator.num_processes > 1 else [self.sums]
@@ -286,7 +288,7 @@ class _LoggedSteps:
 
 
 def ahead(batch: Callable[[int], Batch], indices: Iterable[int], count: int) -> Iterator[tuple[int, Batch]]:
-    """(index, batch(index)) in order; `count` batches are made by a thread before they are asked for."""
+    """Yield (index, batch(index)) in order; `count` batches are made by a thread before they are asked for."""
     if not count:
         yield from ((index, batch(index)) for index in indices)
         return
@@ -308,7 +310,7 @@ def checkpoints(run: str | Path) -> list[Path]:
 
 
 def _shard(objective: nn.Module, accelerator: "Accelerator") -> None:
-    """FSDP: every block and the rest as one group; gradients are averaged over the processes."""
+    """Shard by FSDP: every block and the rest as one group; gradients are averaged over the processes."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
@@ -326,17 +328,17 @@ def _shard(objective: nn.Module, accelerator: "Accelerator") -> None:
 
 
 def _gathered(x: Tensor) -> Tensor:
-    """A sharded tensor gathered (every process must call), others as they are."""
+    """Return a sharded tensor gathered (every process must call), others as they are."""
     return x.full_tensor() if hasattr(x, "full_tensor") else x
 
 
 def _local(x: Tensor) -> Tensor:
-    """This process's slice of a sharded tensor, others as they are."""
+    """Return this process's slice of a sharded tensor, others as they are."""
     return x.detach().to_local() if hasattr(x, "to_local") else x.detach()
 
 
 def _placed_as(whole: Tensor, like: Tensor | None) -> Tensor:
-    """A whole tensor placed and sharded as `like`; None = a number that stays on the CPU."""
+    """Return a whole tensor placed and sharded as `like`; None = a number that stays on the CPU."""
     if like is None:
         return whole
     if not hasattr(like, "device_mesh"):

@@ -37,13 +37,14 @@ def made(options: argparse.Namespace, **metrics: Any) -> dict[str, Any]:
 
 
 def after(start: Path | None, **told: str) -> dict[str, str]:
-    """told (command, cost, data) behind what the checkpoint `start`, from which was gone on, says of the same."""
+    """Return told (command, cost, data) behind what the checkpoint `start`, from which was gone on, says of the same.
+    """
     before = {} if start is None else load_tensors(start)[1]
     return {key: "; ".join(text for text in (before.get(key), value) if text) for key, value in told.items()}
 
 
 def cost(run: Path) -> str:
-    """Steps and minutes of a run, from its log.jsonl."""
+    """Return the steps and minutes of a run, from its log.jsonl."""
     rows = [json.loads(line) for line in (Path(run) / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     steps = [row["step"] for row in rows]
     done = [last - first for first, last in zip([0, *steps], steps, strict=False)]

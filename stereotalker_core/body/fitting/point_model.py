@@ -16,12 +16,12 @@ from .pose_parameters import Parameters
 
 
 def camera_axes(like: Tensor) -> Tensor:
-    """(3, 3) rows: axes of a camera in front of the person (x right, y down, z forward)."""
+    """Return (3, 3) rows: axes of a camera in front of the person (x right, y down, z forward)."""
     return like.new_tensor([[1.0, 0, 0], [0, 0, -1.0], [0, 1.0, 0]])
 
 
 class PointModel:
-    """Some points of the body in camera space, as a function of the parameters of a fit.
+    """Compute some points of the body in camera space, as a function of the parameters of a fit.
 
     body: the half body.
     parameters: the layout of the parameter vector x (n,).
@@ -63,7 +63,8 @@ class PointModel:
         self.below = _descendants(body)
 
     def _posed(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Parameters (n,) -> rest vertices (U, 3), rest heads (B, 3), world rotations (B, 3, 3), posed heads (B, 3)."""
+        """Map parameters (n,) -> rest vertices (U, 3), rest heads (B, 3), world rotations (B, 3, 3), posed heads (B,
+        3)."""
         body = self.body
         _, rotations, shape, expression = self.parameters.unpack(x)
         flat = self.mean.flatten() + self.basis @ shape + expression @ self.deltas
@@ -74,12 +75,12 @@ class PointModel:
         return flat.view(-1, 3), bones, world[0], heads[0]
 
     def _gathered(self, values: Tensor) -> Tensor:
-        """Values (U + B, ...) of used vertices and heads -> (N, ...) of the points."""
+        """Map values (U + B, ...) of used vertices and heads -> (N, ...) of the points."""
         picked = values.index_select(0, self.source) * self.weight.view(-1, *[1] * (values.ndim - 1))
         return values.new_zeros(self.n, *values.shape[1:]).index_add(0, self.row, picked)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Parameters (n,) -> camera-space points (N, 3)."""
+        """Map parameters (n,) -> camera-space points (N, 3)."""
         vertices, bones, world, heads = self._posed(x)
         shift = heads - (world @ bones[..., None])[..., 0]
         blended = (self.skin @ torch.cat([world, shift[..., None]], -1).flatten(1)).view(-1, 3, 4)
@@ -88,7 +89,7 @@ class PointModel:
         return points @ camera_axes(points).T + x[self.parameters.slices["translation"]]
 
     def jacobian(self, x: Tensor) -> Tensor:
-        """Parameters (n,) -> derivatives (N, 3, n) of `__call__`."""
+        """Map parameters (n,) -> derivatives (N, 3, n) of `__call__`."""
         part = self.parameters.slices
         vertices, bones, world, heads = self._posed(x)
         blended = (self.skin @ world.flatten(1)).view(-1, 3, 3)  # of every used vertex
@@ -109,7 +110,7 @@ class PointModel:
         return out
 
     def _by_shape(self, world: Tensor) -> tuple[Tensor, Tensor]:
-        """Derivatives by the shape of (head - rotation @ rest head) and of the heads, each (B, 3, K)."""
+        """Return the derivatives by the shape of (head - rotation @ rest head) and of the heads, each (B, 3, K)."""
         body = self.body
         rest = body.bone_basis
         step = rest - rest[body.parent]
@@ -122,7 +123,8 @@ class PointModel:
         return lifted - world @ rest, lifted
 
     def _by_rotation(self, x: Tensor, vertices: Tensor, bones: Tensor, world: Tensor, heads: Tensor) -> Tensor:
-        """Derivatives (U + B, 3, J * 3) of used vertices and heads by the rotation vectors of the motion's joints."""
+        """Return the derivatives (U + B, 3, J * 3) of used vertices and heads by the rotation vectors of the motion's
+        joints."""
         body = self.body
         theta = self.parameters.unpack(x)[1]
         # (U, B, 3): where every bone alone would carry the vertex
@@ -140,7 +142,7 @@ class PointModel:
 
 
 def _descendants(body: HalfBody) -> Tensor:
-    """(B, B): 1 where the bone of the row is the bone of the column or hangs on it."""
+    """Return (B, B): 1 where the bone of the row is the bone of the column or hangs on it."""
     below = torch.eye(body.n_bones, device=body.mean.device)
     for level in body.levels[1:]:
         for bone in level:

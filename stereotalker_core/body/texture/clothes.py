@@ -31,7 +31,7 @@ _CLOTH_NEAR, _CLOTH_SHARE = 0.35, 0.1  # distance of colours of which share of t
 
 
 class Cloth(NamedTuple):
-    """Cloth (3, h, w) without arms and continued below its row `seen`, its weave (3, h, w), and where it was."""
+    """The cloth (3, h, w) without arms and continued below its row `seen`, its weave (3, h, w), and where it was."""
 
     picture: Tensor
     weave: Tensor
@@ -85,7 +85,8 @@ def _middle(view: PortraitView, lifter: Lifter, row: int) -> float:
 
 
 def _bare(view: PortraitView, lifter: Lifter, skin: Tensor) -> Tensor:
-    """(H, W) bool: what of the skin-coloured (H, W) bool is beside an arm or goes on from the face: no tie, no coat."""
+    """Return (H, W) bool: what of the skin-coloured (H, W) bool is beside an arm or goes on from the face: no tie, no
+    coat."""
     factor = min(1.0, _COARSE / max(skin.shape))
     size = tuple(max(8, round(side * factor)) for side in skin.shape)
     face = (view.maps[3] == lifter.face_part) & (view.maps[1] > 0.5)
@@ -101,14 +102,14 @@ def _bare(view: PortraitView, lifter: Lifter, skin: Tensor) -> Tensor:
 
 
 def _without_rim(area: Tensor) -> Tensor:
-    """(1, 1, h, w) bool without its rim, where two things mix, and without specks of jewellery."""
+    """Return (1, 1, h, w) bool without its rim, where two things mix, and without specks of jewellery."""
     left = -F.max_pool2d(-F.pad(area.float(), (_RIM,) * 4, mode="replicate"), 2 * _RIM + 1, 1)
     core = -F.max_pool2d(-F.pad(left, (_SPECK,) * 4, mode="replicate"), 2 * _SPECK + 1, 1)
     return (F.max_pool2d(core, 2 * _SPECK + 1, 1, _SPECK) * left) > 0.5
 
 
 def _box_blurred(picture: Tensor, radius: int) -> Tensor:
-    """(3, h, w) averaged over a square, the picture mirrored at its edges as far as it goes."""
+    """Return (3, h, w) averaged over a square, the picture mirrored at its edges as far as it goes."""
     side = 2 * radius + 1
     padded = F.pad(picture[None], (radius,) * 4, mode="replicate")
     return F.avg_pool2d(padded, side, 1)[0]
@@ -122,7 +123,7 @@ def _soft(picture: Tensor, radius: int) -> Tensor:
 
 
 def drawn_clothes(view: PortraitView, lifter: Lifter, cloth: Cloth, prior: Tensor) -> tuple[Tensor, Tensor]:
-    """Colours for the unseen texels of clothes.
+    """Return the colours for the unseen texels of clothes.
 
     view: the portrait.
     lifter: the texels (N,).
@@ -161,12 +162,12 @@ def _largest_cosines(facing: Tensor, lifter: Lifter, at: Tensor) -> Tensor:
 
 
 def _mirrored(place: Tensor, size: int) -> Tensor:
-    """Places on a line that is mirrored at 0 and `size` again and again."""
+    """Return the places on a line that is mirrored at 0 and `size` again and again."""
     return size - (place.remainder(2 * size) - size).abs()
 
 
 def _looked_up(picture: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Colours (n, 3) of a picture (3, h, w) at pixels, edges replicated."""
+    """Return the colours (n, 3) of a picture (3, h, w) at pixels, edges replicated."""
     size = x.new_tensor([picture.shape[-1], picture.shape[-2]])
     grid = torch.stack([x, y], 1) / size * 2 - 1
     return F.grid_sample(picture[None], grid[None, None], padding_mode="border", align_corners=False)[0, :, 0].T

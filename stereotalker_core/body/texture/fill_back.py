@@ -22,7 +22,7 @@ _GAP = 2  # bins
 
 
 def back_colours(lifter: Lifter, colour: Tensor, photo: Tensor, skin: Tensor) -> tuple[Tensor, Tensor]:
-    """Colours for the unseen texels of the back.
+    """Return the colours for the unseen texels of the back.
 
     lifter: the texels (N,).
     colour: (N, 3) in [-1, 1] of the photograph.
@@ -55,7 +55,8 @@ def _height_bin(height: Tensor) -> Tensor:
 
 
 def _colours_over_height(bins: Tensor, colours: Tensor, weight: Tensor) -> Tensor:
-    """Colours (_BINS, 3) over height; what was not seen is as what is nearest, on the mean of a hand's breadth."""
+    """Return the colours (_BINS, 3) over height; what was not seen is as what is nearest, on the mean of a hand's
+    breadth."""
     values = torch.cat([colours, torch.ones_like(weight)[:, None]], 1) * weight[:, None]
     sums = values.new_zeros(_BINS, 4).index_add_(0, bins, values)
     fine, coarse = (_smoothed(sums, width) for width in _SMOOTH)

@@ -31,8 +31,8 @@ _SURE = 0.5  # visibility of texels that may speak for others
 
 
 class _Arm(NamedTuple):
-    """Seen texels (n,) of one arm: bins along it, colours (n, 3), whether they are skin, whether they are the arm's
-    beyond doubt; the sleeve's colour (3,)."""
+    """Hold the seen texels (n,) of one arm: bins along it, colours (n, 3), whether they are skin, whether they are the
+    arm's beyond doubt; the sleeve's colour (3,)."""
 
     bins: Tensor
     colours: Tensor
@@ -42,7 +42,8 @@ class _Arm(NamedTuple):
 
 
 class Arms(NamedTuple):
-    """What was seen of the (True: left, False: right) arm, the skin (3,) of its hand, and the bin where sleeves end."""
+    """Hold what was seen of both arms (True: left, False: right), the skin (3,) of the hands, and the bin where sleeves
+    end."""
 
     seen: dict[bool, _Arm | None]
     bare: dict[bool, Tensor]
@@ -50,7 +51,7 @@ class Arms(NamedTuple):
 
 
 def seen_arms(lifter: Lifter, colour: Tensor, photo: Tensor, skin: Tensor, trunk: Tensor | None = None) -> Arms:
-    """Sleeves and skin of both arms; arguments as in `limb_colours`.
+    """Return the sleeves and skin of both arms; arguments as in `limb_colours`.
 
     trunk: (N,) bool, texels that the picture shows beside the trunk; None takes those that look at it in the A pose.
     """
@@ -64,7 +65,7 @@ def seen_arms(lifter: Lifter, colour: Tensor, photo: Tensor, skin: Tensor, trunk
 
 
 def clothes_on_bare_arms(lifter: Lifter, arms: Arms, colour: Tensor, trunk: Tensor) -> Tensor:
-    """(N,) bool: texels of bare forearms that show the trunk behind.
+    """Return (N,) bool: texels of bare forearms that show the trunk behind.
 
     lifter: the texels (N,).
     arms: from `seen_arms`.
@@ -89,7 +90,7 @@ def limb_colours(
     skin: Tensor,
     arms: Arms | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Colours for the unseen texels of arms and hands.
+    """Return the colours for the unseen texels of arms and hands.
 
     lifter: the texels (N,).
     colour: (N, 3) in [-1, 1] of the photograph.
@@ -133,7 +134,7 @@ def cloth_colour(lifter: Lifter, colour: Tensor, photo: Tensor, beside: Tensor) 
 
 
 def bare_arms_on_clothes(lifter: Lifter, colour: Tensor, cloth: Tensor | None, skin: Tensor, beside: Tensor) -> Tensor:
-    """(N,) bool: texels of a clothed trunk beside an arm that have the colour of skin: they show the arm.
+    """Return (N,) bool: texels of a clothed trunk beside an arm that have the colour of skin: they show the arm.
 
     lifter: the texels (N,).
     colour: (N, 3) that the photograph shows.
@@ -149,7 +150,7 @@ def bare_arms_on_clothes(lifter: Lifter, colour: Tensor, cloth: Tensor | None, s
 
 
 def skin_like(colour: Tensor, cloth: Tensor, skin: Tensor) -> Tensor:
-    """(N,) bool: colours (N, 3) that are rather a skin (3,) in some light than a cloth (3,)."""
+    """Return (N,) bool: colours (N, 3) that are rather a skin (3,) in some light than a cloth (3,)."""
     if float((cloth - skin).norm()) < _CONTRAST:
         return torch.zeros_like(colour[:, 0], dtype=torch.bool)
     nearer = (colour - skin).square().sum(1) < (colour - cloth).square().sum(1)
@@ -177,7 +178,7 @@ def _arm(
     skin: Tensor,
     trunk: Tensor,
 ) -> _Arm | None:
-    """What was seen of an arm, without background beside it and shadow; None where that is too little."""
+    """Return what was seen of an arm, without background beside it and shadow; None where that is too little."""
     arm = (lifter.limbs & ~lifter.hands & (lifter.left == left) & (photo > _GLIMPSED)).nonzero().squeeze(1)
     if len(arm) < _FEW:
         return None
@@ -192,7 +193,8 @@ def _arm(
 
 
 def unlike(colours: Tensor, colour: Tensor) -> Tensor:
-    """(n,) how unlike colours (n, 3) are to a colour (3,): by hue, which light does not change, more than by light."""
+    """Return (n,) how unlike colours (n, 3) are to a colour (3,): by hue, which light does not change, more than by
+    light."""
     here, there = ((c / 2 + 0.5).clamp_min(0).square() + _BLACK for c in (colours, colour[None]))
     hue = here / here.sum(1, keepdim=True) - there / there.sum(1, keepdim=True)
     lit = (here.sum(1) / there.sum(1)).log()
@@ -200,7 +202,7 @@ def unlike(colours: Tensor, colour: Tensor) -> Tensor:
 
 
 def _colours_along_arm(arm: _Arm, skin: Tensor, end: int) -> Tensor:
-    """Colours (_BINS, 3) along an arm whose sleeve ends at a bin.
+    """Return the colours (_BINS, 3) along an arm whose sleeve ends at a bin.
 
     Every place takes the colour of its own kind nearby, so that a hand before the arm does not make rings.
     """
@@ -215,7 +217,8 @@ def _colours_along_arm(arm: _Arm, skin: Tensor, end: int) -> Tensor:
 
 
 def _in_light_of(colour: Tensor, skin: Tensor) -> Tensor:
-    """A skin's colour (3,) no darker than _SHADE of the hand's (3,): what lay in a sleeve's shadow comes out of it."""
+    """Return a skin's colour (3,) no darker than _SHADE of the hand's (3,): what lay in a sleeve's shadow comes out of
+    it."""
     here, there = ((c / 2 + 0.5).clamp_min(0.01).square() for c in (colour, skin))
     share = float(here.sum() / there.sum()) / _SHADE
     return colour if share >= 1 else torch.lerp(skin, colour, share)

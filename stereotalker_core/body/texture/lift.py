@@ -133,7 +133,8 @@ def _lift(body: HalfBody, lifter: Lifter, view: PortraitView) -> tuple[Tensor, T
 
 
 def _trusted_texels(lifter: Lifter, seen: Tensor, shut: Tensor, trust: Trust) -> Tensor:
-    """(N,) bool: texels that may show what the photograph shows there. A registered mouth shows its own teeth."""
+    """Return (N,) bool: texels that may show what the photograph shows there. A registered mouth shows its own teeth.
+    """
     if trust.registered:
         return ~(lifter.eyes & shut) & (lifter.part != lifter.lashes)
     return ~lifter.templated | lifter.eyes & (seen > _SURE)

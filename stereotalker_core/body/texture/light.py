@@ -22,12 +22,13 @@ UNLIT = ("eye.L", "eye.R", "mouth", "tongue", "teeth.up", "teeth.low", "lashes",
 
 
 def shade(normals: Tensor, light: Tensor) -> Tensor:
-    """Linear brightness (..., 1) of unit world normals (..., 3) under light (4,) = [direct (3), ambient]."""
+    """Return the linear brightness (..., 1) of unit world normals (..., 3) under light (4,) = [direct (3), ambient]."""
     return _shades(normals, light[None])
 
 
 def relit(colour: Tensor, shading: Tensor) -> Tensor:
-    """Colours (..., 3) in [-1, 1] (gamma 2) under a shading (..., 1) relative to the present one, not clamped."""
+    """Return the colours (..., 3) in [-1, 1] (gamma 2) under a shading (..., 1) relative to the present one, not
+    clamped."""
     return (colour * 0.5 + 0.5) * shading.sqrt() * 2 - 1
 
 
@@ -61,7 +62,7 @@ def find_light(
 
 
 def softened(light: Tensor, normals: Tensor) -> Tensor:
-    """Half of the light's direction, the rest from everywhere, as bright as before on normals (N, 3).
+    """Return half of the light's direction, the rest from everywhere, as bright as before on normals (N, 3).
 
     A photograph rarely tells its light well enough to take the whole of it off: what is wrongly brightened glows.
     """
@@ -70,13 +71,13 @@ def softened(light: Tensor, normals: Tensor) -> Tensor:
 
 
 def _shades(normals: Tensor, lights: Tensor) -> Tensor:
-    """(..., 3) normals under (L, 4) lights -> (..., L)."""
+    """Map (..., 3) normals under (L, 4) lights -> (..., L)."""
     sky = SKY_BELOW + (1 - SKY_BELOW) * (0.5 + 0.5 * normals[..., 2:])
     return ((normals @ lights[:, :3].T).clamp_min(0) + sky * lights[:, 3]).clamp_min(DARKEST)
 
 
 def _pairs(index: Tensor, usable: Tensor, linear: Tensor, points: Tensor, part: Tensor, mirror: Tensor) -> Tensor:
-    """(P, 2) usable vertices that are probably of one colour; the same for the same input."""
+    """Return (P, 2) usable vertices that are probably of one colour; the same for the same input."""
     other = mirror[index]
     both = usable[other] & (other > index)
     across = torch.stack([index[both], other[both]], 1)
@@ -91,7 +92,7 @@ def _pairs(index: Tensor, usable: Tensor, linear: Tensor, points: Tensor, part: 
 
 
 def _candidate_lights(like: Tensor) -> Tensor:
-    """(L, 4) lights of unit strength from all directions in front, and the share of the sky."""
+    """Return (L, 4) lights of unit strength from all directions in front, and the share of the sky."""
     azimuth = torch.arange(-90, 91, 10.0) * (math.pi / 180)
     elevation = torch.arange(-10, 81, 10.0) * (math.pi / 180)
     sky = torch.tensor([0.30, 0.36, 0.42, 0.48, 0.54, 0.60, 0.66, 0.74, 0.84])

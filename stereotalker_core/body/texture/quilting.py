@@ -13,7 +13,8 @@ _GOOD = 1.15  # times the least error up to which a place may be taken, so that 
 
 
 def quilt(source: Tensor, known: Tensor, size: tuple[int, int], side: int, seed: int = 0) -> Tensor | None:
-    """Texture (3, *size) from the known (h, w) bool pixels of source (3, h, w); None where no whole square is known.
+    """Return the texture (3, *size) from the known (h, w) bool pixels of source (3, h, w); None where no whole square
+    is known.
 
     side: px of a square; a third of it overlaps the next.
     """
@@ -47,14 +48,14 @@ def quilt(source: Tensor, known: Tensor, size: tuple[int, int], side: int, seed:
 
 
 def _patch_corners(known: Tensor, side: int) -> Tensor:
-    """(n, 2): upper left corners of the squares of known pixels."""
+    """Return (n, 2): upper left corners of the squares of known pixels."""
     if min(known.shape) < side:
         return known.new_zeros(0, 2, dtype=torch.long)
     return (F.avg_pool2d(known[None, None].float(), side, 1)[0, 0] > 0.999).nonzero()
 
 
 def _right_of_cut(cost: Tensor) -> Tensor:
-    """(n, m) in {0, .5, 1}: 1 right of the path of least cost (n, m) from the first row to the last."""
+    """Return (n, m) in {0, .5, 1}: 1 right of the path of least cost (n, m) from the first row to the last."""
     total, steps = cost[0], []
     for row in cost[1:]:
         near = torch.stack([F.pad(total[:-1], (1, 0), value=1e9), total, F.pad(total[1:], (0, 1), value=1e9)])

@@ -42,14 +42,14 @@ _INNER = ("mouth", "tongue", "teeth.up", "teeth.low", "lashes", "eye.L", "eye.R"
 
 
 class Layer(NamedTuple):
-    """Parts that hide each other, and how far they are moved aside in a view, metres."""
+    """Hold parts that hide each other, and how far (metres) they are moved aside in a view."""
 
     parts: tuple[str, ...]
     shift: float
 
 
 def _drawn_parts(body: HalfBody, yaw: float) -> list[Layer]:
-    """What is drawn into a view: everything, or from the side the trunk and each arm beside it."""
+    """Return what is drawn into a view: everything, or from the side the trunk and each arm beside it."""
     if abs(math.sin(math.radians(yaw))) < 0.5:
         return [Layer(tuple(body.part_names), 0.0)]
     arms = {side: (f"arm.{side}", f"hand.{side}") for side in "LR"}
@@ -67,7 +67,7 @@ def _axes(yaw: float) -> tuple[Tensor, Tensor]:
 
 
 class Rig(nn.Module):
-    """Tables of a body's rig; buffers, so that they move between devices.
+    """The tables of a body's rig; buffers, so that they move between devices.
 
     A view has H x W pixels; P of all V views' pixels show the body.
     pixel (P,): their flat index into V x H x W. grid (S, 2), owner (S,): places in the atlas that are averaged into
@@ -150,13 +150,13 @@ class Rig(nn.Module):
     # ---------------------------------------------------------------- tables
     @staticmethod
     def _place(points: Tensor, yaw: float, shift: Tensor | float) -> Tensor:
-        """(N, 2) column and row of points (N, 3) in a view, in pixels."""
+        """Return (N, 2) column and row of points (N, 3) in a view, in pixels."""
         right, _ = _axes(yaw)
         across = points @ right.to(points) + shift
         return torch.stack([across / METRES + SIZE[1] / 2, (_TOP - points[:, 2]) / METRES], 1)
 
     def _rasterize(self, body: HalfBody, view: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Samples of a view: triangle (S,), barycentric (S, 3), flat pixel of all views (S,)."""
+        """Return the samples of a view: triangle (S,), barycentric (S, 3), flat pixel of all views (S,)."""
         rows, columns = SIZE
         found = []
         for layer in _drawn_parts(body, YAWS[view]):
@@ -179,7 +179,7 @@ class Rig(nn.Module):
 
     @staticmethod
     def _shifts(body: HalfBody, yaw: float) -> Tensor:
-        """(parts,) metres by which each part is moved aside in a view."""
+        """Return (parts,) metres by which each part is moved aside in a view."""
         shift = torch.zeros(len(body.part_names))
         for layer in _drawn_parts(body, yaw):
             shift[[body.part_index[n] for n in layer.parts]] = layer.shift
@@ -208,7 +208,7 @@ class Rig(nn.Module):
             self.register_buffer(f"{name}_there", (index >= 0).float(), persistent=False)
 
     def _merging(self, body: HalfBody) -> None:
-        """Where every texel of the lifter's atlas is found in the views, and how much each of them counts there."""
+        """Find where every texel of the lifter's atlas lies in the views, and how much each of them counts there."""
         lifter, (rows, columns) = self.lifter, SIZE
         points = _at(body.mean, lifter.corners, lifter.weight)
         normals = F.normalize(_at(body.normals(body.mean[None])[0], lifter.corners, lifter.weight), dim=1)
@@ -233,7 +233,7 @@ class Rig(nn.Module):
         self.register_buffer("shares", torch.stack(weights), persistent=False)  # (V, N)
 
     def _tokens(self) -> None:
-        """Squares of BLOCK x BLOCK pixels: which pixels each holds, and where each pixel is among them."""
+        """Cut the pixels into squares of BLOCK x BLOCK: which pixels each holds, and where each pixel is among them."""
         rows, columns = SIZE
         line, column = torch.div(self.pixel, columns, rounding_mode="floor"), self.pixel % columns
         token = torch.div(line, BLOCK, rounding_mode="floor") * (columns // BLOCK) + torch.div(
@@ -249,28 +249,29 @@ class Rig(nn.Module):
 
     # ---------------------------------------------------------------- pictures
     def tokens(self, values: Tensor) -> Tensor:
-        """Covered pixels (..., P, C) -> the T covered squares (..., T, BLOCK * BLOCK * C), zero where no body is."""
+        """Map covered pixels (..., P, C) -> the T covered squares (..., T, BLOCK * BLOCK * C), zero where no body is.
+        """
         padded = F.pad(values, (0, 0, 0, 1))
         return padded.index_select(-2, self.held).unflatten(-2, (-1, BLOCK**2)).flatten(-2)
 
     def from_tokens(self, tokens: Tensor) -> Tensor:
-        """What `tokens` gives -> covered pixels (..., P, C)."""
+        """Map what `tokens` gives -> covered pixels (..., P, C)."""
         return tokens.unflatten(-1, (BLOCK**2, -1)).flatten(-3, -2).index_select(-2, self.inside)
 
     def laid_out(self, tokens: Tensor) -> Tensor:
-        """Covered squares (B, T, C) -> maps (B * V, C, H / BLOCK, W / BLOCK), zero elsewhere; channels last."""
+        """Map covered squares (B, T, C) -> maps (B * V, C, H / BLOCK, W / BLOCK), zero elsewhere; channels last."""
         rows, columns = (side // BLOCK for side in self.size)
         flat = tokens.new_zeros(len(tokens), self.views * rows * columns, tokens.shape[-1])
         flat = flat.index_copy(1, self.token, tokens)
         return flat.view(-1, rows, columns, tokens.shape[-1]).permute(0, 3, 1, 2)
 
     def collected(self, maps: Tensor) -> Tensor:
-        """What `laid_out` gives -> covered squares (B, T, C)."""
+        """Map what `laid_out` gives -> covered squares (B, T, C)."""
         flat = maps.permute(0, 2, 3, 1).reshape(len(maps) // self.views, -1, maps.shape[1])
         return flat.index_select(1, self.token)
 
     def pictures(self, atlas: Tensor, layout: str = "grid") -> Tensor:
-        """What the covered pixels (P, C) show of an atlas (C, A, A).
+        """Return what the covered pixels (P, C) show of an atlas (C, A, A).
 
         layout: "grid", the atlas of a portrait, or "uv", that of a synthetic person.
         """
@@ -280,18 +281,19 @@ class Rig(nn.Module):
         return total / self.count[:, None]
 
     def canvas(self, values: Tensor) -> Tensor:
-        """Covered pixels (..., P, C) -> pictures (..., V, C, H, W), zero where no body is."""
+        """Map covered pixels (..., P, C) -> pictures (..., V, C, H, W), zero where no body is."""
         rows, columns = self.size
         flat = values.new_zeros(*values.shape[:-2], self.views * rows * columns, values.shape[-1])
         flat = flat.index_copy(-2, self.pixel, values)
         return flat.unflatten(-2, (self.views, rows, columns)).movedim(-1, -3)
 
     def covered(self, pictures: Tensor) -> Tensor:
-        """Pictures (..., V, C, H, W) -> their covered pixels (..., P, C)."""
+        """Map pictures (..., V, C, H, W) -> their covered pixels (..., P, C)."""
         return pictures.movedim(-3, -1).flatten(-4, -2).index_select(-2, self.pixel)
 
     def merged(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Covered pixels (P, C) -> the texels (N, C) of `lifter` that the views show, and how well (N,) in [0, 1]."""
+        """Map covered pixels (P, C) -> the texels (N, C) of `lifter` that the views show, and how well (N,) in [0, 1].
+        """
         pictures = self.canvas(torch.cat([values, torch.ones_like(values[:, :1])], 1))
         found = F.grid_sample(pictures, self.places[:, None], "bilinear", "zeros", align_corners=False)[:, :, 0]
         found = found * self.shares[:, None]  # (V, C + 1, N)
@@ -299,7 +301,7 @@ class Rig(nn.Module):
         return total[:, :-1] / total[:, -1:].clamp_min(1e-6), (total[:, -1] * 4).clamp(0, 1)
 
     def to_atlas(self, change: Tensor) -> Tensor:
-        """A change (P, C) of the pixels -> a smooth atlas (C, A, A) of it, gaps filled.
+        """Map a change (P, C) of the pixels -> a smooth atlas (C, A, A) of it, gaps filled.
 
         Texels that no view sees take the change of their surroundings; eyes, teeth, mouth and lids take none.
         """
@@ -319,13 +321,13 @@ def _at(values: Tensor, corners: Tensor, weight: Tensor) -> Tensor:
 
 
 def _texel(uv: Tensor) -> Tensor:
-    """Places (N, 2) in [0, 1] -> flat indices into a RIG_ATLAS atlas."""
+    """Map places (N, 2) in [0, 1] -> flat indices into a RIG_ATLAS atlas."""
     cell = (uv * RIG_ATLAS).long().clamp(0, RIG_ATLAS - 1)
     return cell[:, 1] * RIG_ATLAS + cell[:, 0]
 
 
 def _regions_of_parts(body: HalfBody) -> Tensor:
-    """(parts, 4) one-hot rows: the region of RIG_REGIONS that each part belongs to."""
+    """Return (parts, 4) one-hot rows: the region of RIG_REGIONS that each part belongs to."""
     label = [
         1 if n in FACE_PARTS else 2 if n == "scalp" else 3 if n in HAND_PARTS else 0 for n in body.part_names
     ]

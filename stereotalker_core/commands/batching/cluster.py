@@ -25,7 +25,7 @@ AHEAD = 2  # pieces a worker has waiting: the list is not poured into the cluste
 
 @dataclass
 class Work:
-    """A whole job, or one frame range of it."""
+    """Hold a piece of work for one worker: a whole job, or one frame range of it."""
 
     job: Job
     args: argparse.Namespace
@@ -35,7 +35,7 @@ class Work:
 
 @dataclass
 class JobProgress:
-    """What has come back of one job."""
+    """Hold what has come back of one job so far."""
 
     pieces: int
     reports: list[dict] = field(default_factory=list)
@@ -44,7 +44,7 @@ class JobProgress:
 
 
 class Worker:
-    """An actor: makes clips with networks that it loads once."""
+    """Make clips in a process of its own, with networks that it loads once (a Ray actor)."""
 
     def __init__(self) -> None:
         from ..talking.progress import ProgressLine
@@ -58,7 +58,7 @@ class Worker:
         return os.getpid()
 
     def make(self, args: argparse.Namespace) -> tuple[dict | None, str]:
-        """(report, "") of a clip or a part of one, or (None, what is wrong with it)."""
+        """Return (report, "") of a clip or a part of one, or (None, what is wrong with it)."""
         from ..talking.talk import make_clip
 
         try:
@@ -69,7 +69,8 @@ class Worker:
 
 
 def work_of(job: Job, split: float) -> list[Work]:
-    """One piece, or frame ranges of about `split` seconds for a long clip whose parts can be joined."""
+    """Cut a job into work: one piece, or frame ranges of about `split` seconds for a long clip whose parts can be
+    joined."""
     args = copy.copy(job.args)
     args.out = str(Path(args.out).absolute())
     if args.frames or job.out.suffix.lower() not in STREAMED or not (args.audio or args.motion):
@@ -89,7 +90,7 @@ def work_of(job: Job, split: float) -> list[Work]:
 
 
 def _frame_count_of_job(args: argparse.Namespace) -> int:
-    """Frames of the clip; 0 where its input cannot be read, which the worker will say."""
+    """Return the frames of the clip; 0 where its input cannot be read, which the worker will say."""
     from ...audio.load import load_audio
     from ...motion.files.io import load_motion
 
@@ -115,7 +116,10 @@ def connect(address: str, ray) -> None:
 
 
 def spread(jobs: list[Job], address: str, workers: int | None, split: float) -> Iterator[tuple[Job, str, str]]:
-    """Each job with what came of it, in the order of the list; ValueError where Ray or its cluster is missing."""
+    """Run the jobs on a Ray cluster; yield each job with its state and a message, in the order of the list.
+
+    ValueError where Ray or its cluster is missing.
+    """
     try:
         import ray
     except ImportError as error:
@@ -134,7 +138,7 @@ def spread(jobs: list[Job], address: str, workers: int | None, split: float) -> 
 
 
 def _scheduled(ray, make, count: int, jobs: list[Job], split: float) -> Iterator[tuple[Job, str, str]]:
-    """Hand out work, never more than AHEAD pieces a worker; give results in order; do lost work again."""
+    """Hand out work, never more than AHEAD pieces per worker; yield results in order; do lost work again."""
     todo: deque[Work] = deque()
     source, ready = iter(jobs), {}
     progress: dict[int, JobProgress] = {}

@@ -20,7 +20,7 @@ _HOLE = 0.002  # of the picture: smaller islands of backdrop inside the person a
 
 
 def key_of(image: Tensor, coarse: Tensor) -> Tensor | None:
-    """Person mask (1, h, w) of 0 and 1, longer side at most 512 px, of image (3, H, W) in [-1, 1].
+    """Return the person mask (1, h, w) of 0 and 1, longer side at most 512 px, of image (3, H, W) in [-1, 1].
 
     coarse (1, H, W) in [0, 1] only says which pixels are far from the person, and which are surely the person. None
     where the key is not to be trusted: too little backdrop, one that is not smooth, or clothes of its colour.
@@ -49,7 +49,8 @@ def key_of(image: Tensor, coarse: Tensor) -> Tensor | None:
 
 
 def smooth_backdrop(image: Tensor, where: Tensor) -> tuple[Tensor, float]:
-    """A polynomial of degree 4 in x and y for each channel of (3, H, W), robustly fitted to the pixels of where (H, W).
+    """Return a polynomial of degree 4 in x and y for each channel of (3, H, W), robustly fitted to the pixels of where
+    (H, W).
 
     Returns it everywhere (3, H, W), and the robust deviation of those pixels from it.
     """
@@ -68,14 +69,14 @@ def smooth_backdrop(image: Tensor, where: Tensor) -> tuple[Tensor, float]:
 
 
 def _monomials(size: tuple[int, int]) -> Tensor:
-    """(H, W, 15) of x^i y^j, i + j <= 4, in [-1, 1]."""
+    """Return (H, W, 15) of x^i y^j, i + j <= 4, in [-1, 1]."""
     y, x = torch.meshgrid(torch.linspace(-1, 1, size[0]), torch.linspace(-1, 1, size[1]), indexing="ij")
     powers = [(i, j) for i in range(_DEGREE + 1) for j in range(_DEGREE + 1 - i)]
     return torch.stack([x**i * y**j for i, j in powers], -1)
 
 
 def _one_piece(differs: Tensor, far: Tensor) -> Tensor:
-    """What differs (H, W), without specks in the backdrop and without pinholes in the person."""
+    """Return what differs (H, W), without specks in the backdrop and without pinholes in the person."""
     # opened: single pixels are noise
     solid = _grown_mask(_grown_mask(differs.logical_not()[None], 1).logical_not(), 1)[0]
     backdrop = spread(far & ~solid, ~solid)
@@ -86,7 +87,7 @@ def _one_piece(differs: Tensor, far: Tensor) -> Tensor:
 
 
 def spread(seed: Tensor, room: Tensor) -> Tensor:
-    """All of room (H, W) that is connected with the seed (H, W) inside it, by edges."""
+    """Return all of room (H, W) that is connected with the seed (H, W) inside it, by edges."""
     reached = seed & room
     count = -1
     while int(reached.sum()) != count:
@@ -99,5 +100,5 @@ def spread(seed: Tensor, room: Tensor) -> Tensor:
 
 
 def _grown_mask(mask: Tensor, reach: int) -> Tensor:
-    """A mask (1, H, W) grown by reach px."""
+    """Return a mask (1, H, W) grown by reach px."""
     return F.max_pool2d(mask[None].float(), 2 * reach + 1, 1, reach)[0] > 0.5

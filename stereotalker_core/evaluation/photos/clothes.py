@@ -23,7 +23,8 @@ _FEW = 200  # px that make a figure
 
 
 def below_edge_detail(models: Models, identity: Identity, motion: Motion, size: int) -> tuple[float, float]:
-    """Gradient energy of the continued clothes over that of the seen ones, in the half-body view; NaN without both.
+    """Return the gradient energy of the continued clothes over that of the seen ones, in the half-body view; NaN
+    without both.
 
     The second value leaves the strongest tenth of the pixels of both out: edges between two things, a collar on a coat,
     a shirt's end on trousers, hold nearly all of the energy, and what goes on has none of them.
@@ -64,7 +65,7 @@ def _edge_row(identity: Identity, cameras) -> float:
 
 
 def _energy(picture: Tensor, where: Tensor) -> tuple[float, float]:
-    """Mean squared gradient (central differences) of the luma of a picture (3, H, W) at pixels (H, W) bool.
+    """Return the mean squared gradient (central differences) of the luma of a picture (3, H, W) at pixels (H, W) bool.
 
     Of all of them, and of the calmest _CALM.
     """

@@ -28,7 +28,7 @@ _PALM = (0, 1, 5, 9, 13, 17)
 
 
 def find_all_hands(networks: Perception, image: Tensor) -> list[Hand]:
-    """Every hand of a picture (3, H, W) in [-1, 1], each once, the surest first."""
+    """Return every hand of a picture (3, H, W) in [-1, 1], each once, the surest first."""
     picture = Pyramid((image / 2 + 0.5).clamp(0, 1))
     windows = [picture.whole(), *tiles(picture, _TILES)]
     groups = detect(networks, "palm_detection_full", picture, windows, _SUGGESTED)
@@ -41,7 +41,8 @@ def find_all_hands(networks: Perception, image: Tensor) -> list[Hand]:
 
 
 def distinct_hands(hands: Sequence[Hand]) -> list[Hand]:
-    """Hands found several times, each once: the surest of those whose points nearly coincide, and no part of a hand."""
+    """Return the hands found several times, each once: the surest of those whose points nearly coincide, and no part of
+    a hand."""
     kept: list[Hand] = []
     hands = [hand for hand in hands if not any(_part_of(hand, other) for other in hands)]
     for hand in sorted(hands, key=lambda h: -h.presence):
@@ -62,7 +63,8 @@ def _same_hand(one: Hand, other: Hand) -> bool:
 
 
 def _part_of(small: Hand, large: Hand) -> bool:
-    """What is much smaller and lies inside of another hand is a part of it: bent finger tips look like a hand."""
+    """Tell whether a detection is only a part of another hand: much smaller and inside of it, as bent finger tips are.
+    """
     low, high = large.points.amin(0), large.points.amax(0)
     inside = ((small.points >= low) & (small.points <= high)).all(1)
     return _extent(small) < _PART * _extent(large) and float(inside.float().mean()) > _INSIDE
@@ -79,7 +81,8 @@ def posed_hands(
     motion: Motion,
     cameras: Cameras,
 ) -> tuple[dict[str, Tensor], float]:
-    """Where the motion's only frame puts both hands: {"L", "R": (21, 2) px}, and the head's height in px there."""
+    """Return where the motion's only frame puts both hands: {"L", "R": (21, 2) px}, and the head's height in px there.
+    """
     rest = body.rest(identity.shape[None])
     posed = body.pose(rest, motion.rotations, motion.expression)
     points = body.keypoints(posed.vertices, posed.bones)
@@ -102,7 +105,8 @@ def hand_errors(
     head_height: float,
     size: tuple[int, int],
 ) -> tuple[list[float], int]:
-    """Mean distance of the 21 points over the head's height for every drawn hand, and how many should be in the frame.
+    """Return the mean distance of the 21 points over the head's height for every drawn hand, and how many should be in
+    the frame.
 
     A hand of the motion counts as in the frame of size (H, W) where all its points are. Each is compared with the
     found hand nearest to it, none twice; a found hand further away than half a head is another hand, not this one.
@@ -128,12 +132,13 @@ def _within_picture(points: Tensor, size: tuple[int, int]) -> bool:
 
 
 def hand_tone(image: Tensor, hands: Sequence[Hand], mesh: Tensor) -> float:
-    """CIE76 colour distance between the palms (or backs) of the hands and the cheeks; NaN where either is not seen."""
+    """Return the CIE76 colour distance between the palms (or backs) of the hands and the cheeks; NaN where either is
+    not seen."""
     face = skin_lab(image, [mesh[list(cheek), :2] for cheek in CHEEKS])
     hand = hand_colour(image, hands)
     return math.nan if face is None or hand is None else float((face - hand).norm())
 
 
 def hand_colour(image: Tensor, hands: Sequence[Hand]) -> Tensor | None:
-    """Median L*a*b* (3,) of palms or backs of hands; None where they are not seen."""
+    """Return the median L*a*b* (3,) of palms or backs of hands; None where they are not seen."""
     return skin_lab(image, [one.points[list(_PALM)] for one in hands]) if hands else None

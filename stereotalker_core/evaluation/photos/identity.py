@@ -24,7 +24,7 @@ _MESH = (263, 362, 33, 133, 2)  # the same points of the mesh
 
 
 def load_embedder() -> Any | None:
-    """dlib's face recognition network; None where dlib or the package with its weights is not installed."""
+    """Return dlib's face recognition network; None where dlib or the package with its weights is not installed."""
     if importlib.util.find_spec("dlib") is None:
         return None
     models = importlib.util.find_spec("face_recognition_models")
@@ -58,11 +58,11 @@ def _resized_with_factors(image: Tensor, size: tuple[int, int]) -> tuple[Tensor,
 
 
 def embedding(embedder: Any, image: Tensor, mesh: Tensor) -> list[float]:
-    """128 numbers of the face of (3, H, W) in [-1, 1] whose mesh is (478, 2 or 3) px."""
+    """Return 128 numbers of the face of (3, H, W) in [-1, 1] whose mesh is (478, 2 or 3) px."""
     chip = ((face_chip(image, mesh).clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).contiguous().numpy()
     return [float(value) for value in embedder.compute_face_descriptor(chip)]
 
 
 def cosine(one: list[float], other: list[float]) -> float:
-    """Of the angle between two embeddings."""
+    """Return the cosine of the angle between two embeddings."""
     return float(torch.nn.functional.cosine_similarity(torch.tensor(one), torch.tensor(other), dim=0))

@@ -48,7 +48,7 @@ def evaluate_bake(
     out: str | Path | None = None,
     strength: float = STRENGTH,
 ) -> dict[str, dict[str, float]]:
-    """{name: {"value", "low", "high"}} over held-out people.
+    """Return {name: {"value", "low", "high"}} over held-out people.
 
     network: of the bake.
     renderer: the per-frame networks, drawn with plain and with baked guides; None: guides alone.
@@ -142,7 +142,7 @@ def _person_scores(
 
 
 def _frames_of_networks(renderer: Renderer, guides: Guides, portrait: Tensor, plate: Tensor) -> Tensor:
-    """Frames (T, 3, H, W) of the per-frame networks over the plate."""
+    """Return the frames (T, 3, H, W) of the per-frame networks over the plate."""
     small = torch.nn.functional.interpolate(portrait[None], guides.lift.shape[-2:], mode="area")
     frames = []
     for start in range(0, len(guides), CLIP):
@@ -156,7 +156,8 @@ def _frames_of_networks(renderer: Renderer, guides: Guides, portrait: Tensor, pl
 
 
 def frame_scores(pictures: dict[str, Tensor], truth: AvatarFrames, guides: Guides) -> dict[str, list[float]]:
-    """Per frame: PSNR and detail of the unseen pixels and PSNR of the seen ones of every picture, and their share."""
+    """Measure per frame the PSNR and detail of the unseen pixels and the PSNR of the seen ones of every picture, and
+    their share."""
     person = (truth.alpha > 0.5).float()
     unseen, seen = person * (guides.visibility < UNSEEN), person * (guides.visibility > SEEN)
     found = {"unseen_share": (unseen.sum((1, 2, 3)) / person.sum((1, 2, 3)).clamp_min(1)).tolist()}

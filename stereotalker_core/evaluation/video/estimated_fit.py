@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 class EstimatedClips(ClipMaker):
-    """Frames of the avatar as in the validation split, guides from the estimated identity."""
+    """Make frames of the avatar as in the validation split, with guides from the estimated identity."""
 
     def __init__(self, body: HalfBody, seed: int, config: DatasetConfig, template: Template, lifter: Lifter):
         super().__init__(body, seed, config, template, lifter)
@@ -47,7 +47,7 @@ class EstimatedClips(ClipMaker):
 
 
 def lift_psnr(rgb: Tensor, lift: Tensor, weight: Tensor) -> Tensor:
-    """PSNR (T,) in dB of images in [-1, 1] over pixels with weight (T, 1, H, W)."""
+    """Return the PSNR (T,) in dB of images in [-1, 1] over pixels with weight (T, 1, H, W)."""
     error = ((rgb - lift).square() * weight).sum((1, 2, 3)) / (3 * weight.sum((1, 2, 3)).clamp_min(1))
     return -10 * torch.log10(error / 4 + 1e-10)
 

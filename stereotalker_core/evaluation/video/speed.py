@@ -20,7 +20,7 @@ PERSON = 11
 
 
 def evaluate_speed(models: Models, audio: Audio, quick: bool = False, size: int = 256) -> dict[str, dict[str, float]]:
-    """seconds_per_second {"value", "low", "high"}: stage 1 + stage 2 over 3 (quick: 2) runs after a warm-up.
+    """Return seconds_per_second {"value", "low", "high"}: stage 1 + stage 2 over 3 (quick: 2) runs after a warm-up.
 
     quick measures one second of the recording, else all of it. The fit, done once a portrait, is not counted.
     """
@@ -42,7 +42,7 @@ def evaluate_speed(models: Models, audio: Audio, quick: bool = False, size: int 
 
 
 def expert_cost(renderer: Renderer, frames: int = 8, repeats: int = 31) -> dict[str, dict[str, float]]:
-    """expert_cost_ratio: time of the U-Net in float32 with both kinds of experts over without.
+    """Return expert_cost_ratio: time of the U-Net in float32 with both kinds of experts over without.
 
     Median and quartiles of the ratios of runs that follow each other, so that what else the machine does cancels.
     """

@@ -36,7 +36,7 @@ ROWS = ("true surface", "estimated surface, pose known", "bare true body", "all 
 
 @torch.inference_mode()
 def surface_psnr(body: HalfBody, seed: int, template: Template, lifter: Lifter) -> dict[str, float]:
-    """PSNR (dB) of the unlit lift over the person, mean of YAWS, for every one of ROWS."""
+    """Measure the PSNR (dB) of the unlit lift over the person, mean of YAWS, for every one of ROWS."""
     person = EstimatedClips(body, seed, DatasetConfig("val", clips=3, shards=1), template, lifter)
     true, found = person.identity, person.estimate
     motion = person.motion()[: len(YAWS)]
@@ -73,7 +73,7 @@ def _lifted_elsewhere(
 
 
 def table(scores: Sequence[dict[str, float]]) -> str:
-    """Markdown: every row's PSNR, and what the estimated surface recovers of what the bare body loses."""
+    """Return the Markdown: every row's PSNR, and what the estimated surface recovers of what the bare body loses."""
 
     def cell(values: list[float]) -> str:
         found = bootstrap(values)

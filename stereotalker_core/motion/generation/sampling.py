@@ -70,7 +70,7 @@ class LaterMotionModels(MotionModels):
     """The nano models of stage 1, each read when it is first asked for: importing transformers alone takes 2 s."""
 
     def __init__(self, device: str | torch.device = "cpu"):
-        """FileNotFoundError names a missing file."""
+        """Check the files. FileNotFoundError names a missing one."""
         for _, name in _FILES.values():
             if not (NANO / name).is_file():
                 raise FileNotFoundError(f"no file at {NANO / name}")
@@ -140,7 +140,8 @@ class MotionOptions:
 
 @dataclass(frozen=True)
 class SamplingWindow:
-    """One call of the sampler: frames begin..end are sampled, the first `given` are known, start..stop are new."""
+    """Describe one call of the sampler: frames begin..end are sampled, the first `given` are known, start..stop are
+    new."""
 
     begin: int
     start: int
@@ -249,7 +250,7 @@ def _lips_closed(motion: Motion, shut: Tensor, active: Tensor, amount: float) ->
 
 
 def joined_ahead(ahead: Tensor, fresh: Tensor) -> Tensor:
-    """fresh (N, D) that begins as the window before would have gone on, ahead (M, D), and leaves it smoothly."""
+    """Return fresh (N, D) that begins as the window before would have gone on, ahead (M, D), and leaves it smoothly."""
     count = min(len(ahead), len(fresh))
     if count == 0:
         return fresh
@@ -265,7 +266,8 @@ def condition_tracks(
     speech: SpeechFeatures | None,
     prior_strength: float,
 ) -> tuple[Tensor, PriorTrack | None]:
-    """Audio channels (T, F) and the scaled prior, to be sliced to (frames, P); None where the prior is off."""
+    """Return the audio channels (T, F) and the scaled prior, to be sliced to (frames, P); None where the prior is off.
+    """
     models_of_sound = [m for m in (models.denoiser, models.prior) if m is not None]
     widths = [model.config.features for model in models_of_sound]  # of the encoder's features that each was trained on
     speech = speech or models.encoder.encode(audio, features=any(widths))
@@ -301,7 +303,7 @@ def timed_words(speech: SpeechFeatures, transcript: str | Sequence[Word]) -> lis
 def sample_window(
     net: MotionDenoiser, cond: MotionCondition, noise: Tensor, options: MotionOptions, callback: Callback | None = None
 ) -> Tensor:
-    """Unit noise (B, T, D) -> normalised motion (B, T, D); the seed frames of `cond` come back unchanged."""
+    """Map unit noise (B, T, D) -> normalised motion (B, T, D); the seed frames of `cond` come back unchanged."""
     silent = replace(cond, prior=None, keep_audio=torch.zeros_like(cond.keep_audio))
     unprimed = replace(cond, prior=None)
     scale = 1.0 if cond.prior is None else options.guidance_prior
@@ -324,19 +326,21 @@ def sample_window(
 
 
 def _pair(cond: MotionCondition) -> MotionCondition:
-    """B sequences with their prior, and the same without it: no prior and one of zeros are the same to the network."""
+    """Return the b sequences with their prior, and the same without it: no prior and one of zeros are the same to the
+    network."""
     twice = [torch.cat([x, x]) for x in (cond.audio, cond.style, cond.seed, cond.seed_mask)]
     keep = cond.keep_audio.expand(len(cond.audio), 1, 1).repeat(2, 1, 1)
     return MotionCondition(*twice, torch.cat([cond.prior, torch.zeros_like(cond.prior)]), keep)
 
 
 def _low_passed(difference: Tensor) -> Tensor:
-    """(B, T, D) that the prior makes, as a low-pass of GUIDANCE_SIGMA frames: words end abruptly, gestures do not."""
+    """Return (B, T, D) that the prior makes, as a low-pass of GUIDANCE_SIGMA frames: words end abruptly, gestures do
+    not."""
     return smooth_time(difference.transpose(0, 1), GUIDANCE_SIGMA).transpose(0, 1)
 
 
 def _seed_frames(given: Tensor, frames: int) -> tuple[Tensor, Tensor]:
-    """Known frames (N, D) -> seed (1, frames, D) and seed_mask (1, frames, 1)."""
+    """Map known frames (N, D) -> seed (1, frames, D) and seed_mask (1, frames, 1)."""
     seed = given.new_zeros(1, frames, given.shape[1])
     mask = given.new_zeros(1, frames, 1)
     seed[0, : len(given)] = given

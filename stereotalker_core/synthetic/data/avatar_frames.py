@@ -35,7 +35,7 @@ def find_shards(folder: str | Path, unfinished: bool = False) -> list[Path]:
 
 
 def swap_labels(part_names: Sequence[str]) -> Tensor:
-    """(1 + parts,) guide label of the mirrored body: left parts become right parts."""
+    """Return (1 + parts,) guide label of the mirrored body: left parts become right parts."""
     swap = {"L": "R", "R": "L"}
     names = list(part_names)
     mirrored = [f"{n[:-1]}{swap[n[-1]]}" if n.endswith((".L", ".R")) else n for n in names]
@@ -44,7 +44,8 @@ def swap_labels(part_names: Sequence[str]) -> Tensor:
 
 @dataclass(frozen=True)
 class Rows:
-    """Frames (N, ...) ready for the networks: images in [-1, 1], alpha (N, 1, H, W), region (N, H, W) int64 labels."""
+    """The frames (N, ...) ready for the networks: images in [-1, 1], alpha (N, 1, H, W), region (N, H, W) int64 labels.
+    """
 
     rgb: Tensor
     alpha: Tensor
@@ -57,13 +58,13 @@ class Rows:
         return guide_tensor(self.guides, n_parts)
 
     def weight(self, face: float = 2.5, hands: float = 0.0, background: float = 0.5) -> Tensor:
-        """(N, 1, H, W) loss weight: background, person 1 more, face and hands as much more again."""
+        """Return (N, 1, H, W) loss weight: background, person 1 more, face and hands as much more again."""
         more = face * (self.region == FACE) + hands * (self.region == HANDS)
         return background + self.alpha + more[:, None]
 
 
 class AvatarData:
-    """All rows of some shards. `identity`, `yaw`, `clip`, `perturbed` are arrays over rows."""
+    """Hold all rows of some shards; `identity`, `yaw`, `clip`, `perturbed` are arrays over rows."""
 
     def __init__(self, shards: Sequence[Path], part_names: Sequence[str]) -> None:
         self.part_names, self._swap = list(part_names), swap_labels(part_names)
@@ -107,7 +108,10 @@ class AvatarData:
         return torch.from_numpy(np.stack([self._frames[s][name][r] for s, r in self.where[rows]]))
 
     def rows(self, rows: np.ndarray, flip: np.ndarray | None = None) -> Rows:
-        """Frames by index (N,). flip (N,) bool: mirrored, normals, yaw and left/right parts changed accordingly."""
+        """Return the frames by index (N,).
+
+        flip (N,) bool: mirrored, normals, yaw and left/right parts changed accordingly.
+        """
         rows = np.asarray(rows)
         image = {k: _from_bytes(self._raw(k, rows).permute(0, 3, 1, 2)) for k in ("rgb", "lift", "normal")}
         share = {k: self._raw(k, rows)[:, None].float() / 255 for k in ("alpha", "visibility")}
@@ -128,22 +132,22 @@ class AvatarData:
         return Rows(image["rgb"], share["alpha"], region, guides, torch.from_numpy(self.identity[rows]))
 
     def baselines(self, rows: np.ndarray) -> tuple[Tensor, Tensor] | None:
-        """Of a validation set: the lift with the portrait's shading on it (N, 3, H, W), the bare body's silhouette
-        (N, 1, H, W) in [0, 1]. None where a shard does not hold them."""
+        """Return, of a validation set, the lift with the portrait's shading on it (N, 3, H, W) and the bare body's
+        silhouette (N, 1, H, W) in [0, 1]. None where a shard does not hold them."""
         if not all(set(_BASELINES) <= set(frames) for frames in self._frames):
             return None
         plain = _from_bytes(self._raw("plain", rows).permute(0, 3, 1, 2))
         return plain, self._raw("bare", rows)[:, None].float() / 255
 
     def portrait(self, identities: np.ndarray, flip: np.ndarray | None = None) -> Tensor:
-        """Portraits (I, 3, H, W) in [-1, 1], mirrored where flip (I,)."""
+        """Return the portraits (I, 3, H, W) in [-1, 1], mirrored where flip (I,)."""
         image = _from_bytes(torch.from_numpy(self.portraits[np.asarray(identities)]).permute(0, 3, 1, 2))
         if flip is None:
             return image
         return torch.where(torch.from_numpy(flip)[:, None, None, None], image.flip(-1), image)
 
     def some(self, rng: np.random.Generator, count: int) -> np.ndarray:
-        """(count,) random row indices of whomever."""
+        """Return (count,) random row indices of whomever."""
         return rng.integers(0, len(self), count)
 
     def draw(
@@ -171,7 +175,8 @@ class AvatarData:
             yield self.rows_of[who]
 
     def _in_a_row(self, rng: np.random.Generator, own: np.ndarray, frames: int, stride: int) -> np.ndarray:
-        """Every stride-th of consecutive frames of one of a person's clips, each of CLIP rows -> (frames,) indices."""
+        """Map every stride-th of consecutive frames of one of per person's clips, each of CLIP rows -> (frames,)
+        indices."""
         clip = int(rng.integers(0, len(own) // CLIP)) * CLIP
         return own[clip + consecutive(rng, CLIP, frames, stride)]
 
@@ -208,7 +213,7 @@ def crop_rows(rows: Rows, size: int, rng: np.random.Generator) -> Rows:
 
 
 def without_lift(guides: Guides) -> Guides:
-    """Guides that do not know the portrait's colours."""
+    """Return the guides that do not know the portrait's colours."""
     return replace(guides, lift=torch.zeros_like(guides.lift), visibility=torch.zeros_like(guides.visibility))
 
 
@@ -217,15 +222,15 @@ def _from_bytes(image: Tensor) -> Tensor:
 
 
 def pooled(x: Tensor, size: int) -> Tensor:
-    """(N, C, H, W) averaged down by `size`."""
+    """Return (N, C, H, W) averaged down by `size`."""
     return F.avg_pool2d(x, size)
 
 
 def image_bytes(image: Tensor) -> Tensor:
-    """Images (..., C, H, W) in [-1, 1] -> (..., H, W, C) uint8, as the arrays hold them."""
+    """Map images (..., C, H, W) in [-1, 1] -> (..., H, W, C) uint8, as the arrays hold them."""
     return (image * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8).movedim(-3, -1).contiguous()
 
 
 def share_bytes(mask: Tensor) -> Tensor:
-    """Masks (T, 1, H, W) in [0, 1] -> (T, H, W) uint8, as the arrays hold them."""
+    """Map masks (T, 1, H, W) in [0, 1] -> (T, H, W) uint8, as the arrays hold them."""
     return (mask[:, 0] * 255).round().clamp(0, 255).to(torch.uint8)

@@ -47,7 +47,8 @@ _BRIGHTEST = 1.15  # of what the truth may be: a wrong light leaves more than wh
 
 @dataclass(frozen=True)
 class Example:
-    """One person on the rig's P covered pixels, colours in [-1, 1]: lift (P, 3), visibility (P, 1), truth (P, 3)."""
+    """Hold one person on the rig's P covered pixels, colours in [-1, 1]: lift (P, 3), visibility (P, 1), truth (P, 3).
+    """
 
     lift: Tensor
     visibility: Tensor
@@ -60,7 +61,7 @@ def seed_of(place: int, seed: int) -> int:
 
 
 def true_texture(body: HalfBody, rig: Rig, avatar: Avatar, identity: Identity) -> Tensor:
-    """(P, 3) in [-1, 1]: the person's paint as the light of the fit explains it, so that guides shade it right.
+    """Return (P, 3) in [-1, 1]: the person's paint as the light of the fit explains it, so that guides shade it right.
 
     The surface is lit as it stands in the portrait; highlights, which move with the camera, are left out.
     """
@@ -114,14 +115,14 @@ def draw_example(body: HalfBody, rig: Rig, template: Template, seed: int) -> Exa
 
 
 def packed(example: Example) -> np.ndarray:
-    """(P, CHANNELS) uint8."""
+    """Return (P, CHANNELS) uint8."""
     colours = torch.cat([example.lift, example.truth / _BRIGHTEST], 1) * 127.5 + 127.5
     row = torch.cat([colours[:, :3], example.visibility * 255, colours[:, 3:]], 1)
     return row.round().clamp(0, 255).to(torch.uint8).numpy()
 
 
 def unpacked(rows: Tensor) -> Example:
-    """Rows (..., P, CHANNELS) uint8 of any number of people -> an `Example` with the same leading axes."""
+    """Map rows (..., P, CHANNELS) uint8 of any number of people -> an `Example` with the same leading axes."""
     values = rows.float()
     colour, truth = values[..., :3] / 127.5 - 1, (values[..., 4:] / 127.5 - 1) * _BRIGHTEST
     return Example(colour, values[..., 3:4] / 255, truth)
@@ -162,7 +163,8 @@ def _written(folder: Path) -> int:
 
 
 def read(folder: str | Path) -> np.ndarray:
-    """(people, P, CHANNELS) uint8, memory-mapped: those that are written so far. ValueError when there are none."""
+    """Return (people, P, CHANNELS) uint8, memory-mapped: those that are written so far. ValueError when there are none.
+    """
     folder = Path(folder)
     count = _written(folder)
     if not count:

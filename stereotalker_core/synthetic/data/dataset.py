@@ -63,7 +63,7 @@ _PERTURBED, _TIGHT, _ORBIT = 0.5, 0.25, 0.3
 
 @dataclass(frozen=True)
 class DatasetConfig:
-    """What a split holds. Validation uses canonical cameras on a fixed yaw grid and true fits only.
+    """Say what a split holds. Validation uses canonical cameras on a fixed yaw grid and true fits only.
 
     fits: where the guides of about half of the training clips come from, "perturbed" true fits or "estimated" ones.
     """
@@ -88,13 +88,13 @@ class DatasetConfig:
             raise ValueError(f"size must be a multiple of 4 from 32 on, got {self.size}")
 
     def seeds(self, shard: int) -> list[int]:
-        """Avatar seeds of a shard; train and validation never share one."""
+        """Return the avatar seeds of a shard; train and validation never share one."""
         base = self.seed * 1_000_000 + (_VALIDATION_SEED if self.split == "val" else 0)
         return [base + i for i in range(self.identities)][shard :: self.shards]
 
 
 class Shard:
-    """One folder of arrays; opens what a killed run left, or creates it. ValueError where the sizes disagree."""
+    """Open one folder of arrays, or what a killed run left of it, or create it. ValueError where the sizes disagree."""
 
     def __init__(self, folder: Path, identities: int, config: DatasetConfig):
         folder.mkdir(parents=True, exist_ok=True)
@@ -140,7 +140,7 @@ class Shard:
 
 
 class Person(Protocol):
-    """An avatar with the portrait and the true fit that its frames go with."""
+    """The avatar with the portrait and the true fit that its frames go with."""
 
     body: HalfBody
     avatar: Avatar
@@ -150,7 +150,7 @@ class Person(Protocol):
 
 
 class ClipMaker:
-    """Everything of one identity that its clips share."""
+    """Hold everything of one identity that its clips share."""
 
     def __init__(self, body: HalfBody, seed: int, config: DatasetConfig, template: Template, lifter: Lifter):
         self.body, self.config = body, config
@@ -177,7 +177,7 @@ class ClipMaker:
         return perturbed_identity(self.body, self.identity, self.rng, template, lifter)
 
     def cameras(self, clip: int) -> Cameras:
-        """Random cameras of a training clip, or the clip's part of the fixed validation grid."""
+        """Return the random cameras of a training clip, or the clip's part of the fixed validation grid."""
         rng, size = self.rng, (self.config.size, self.config.size)
         framing = canonical_framing(float(self.rest.bones[0, self.body.bone_index["head"], 2]))
         target, height, pitch = torch.tensor(framing.target), framing.height, 0.0
@@ -204,7 +204,8 @@ class ClipMaker:
         return motion[::stride]
 
     def clip(self, clip: int) -> tuple[AvatarFrames, Guides, bool, dict[str, Tensor]]:
-        """True frames, the guides the networks will see, whether those come from a perturbed fit, and the BASELINES."""
+        """Return the true frames, the guides the networks will see, whether those come from a perturbed fit, and the
+        BASELINES."""
         cameras, motion = self.cameras(clip), self.motion()
         frames = true_frames(self, motion, cameras)
         wrong = self.wrong is not None and uniform(self.rng, 0, 1) < _PERTURBED
@@ -224,7 +225,8 @@ def true_frames(person: "Person", motion: Motion, cameras: Cameras) -> AvatarFra
 
 
 def baselines(body: HalfBody, plain: Identity, motion: Motion, cameras: Cameras) -> dict[str, Tensor]:
-    """BASELINES of an identity as photographed: its lift (T, H, W, 3), the bare body's silhouette (T, H, W); uint8."""
+    """Return the BASELINES of an identity as photographed: its lift (T, H, W, 3), the bare body's silhouette (T, H, W);
+    uint8."""
     bare = render_guides(body, replace(plain, shell=torch.zeros_like(plain.shell)), motion, cameras)
     lift = render_guides(body, plain, motion, cameras).lift
     return {"plain": image_bytes(lift), "bare": share_bytes((bare.part > 0).float())}
@@ -294,7 +296,7 @@ def generate(
 
 
 def _parse_shards(text: str) -> tuple[list[int] | None, int]:
-    """"0,2/6" -> ([0, 2], 6); "6" -> (None, 6)."""
+    """Map "0,2/6" -> ([0, 2], 6); "6" -> (None, 6)."""
     chosen, slash, count = text.rpartition("/")
     return ([int(s) for s in chosen.split(",")] if slash else None), int(count)
 

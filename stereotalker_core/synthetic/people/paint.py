@@ -18,7 +18,7 @@ _IRIS = ((60, 38, 22), (92, 62, 34), (70, 95, 60), (70, 105, 140), (95, 110, 120
 
 @dataclass(frozen=True)
 class Complexion:
-    """Colours and make-up of a face: skin, lips, iris (3,) in [0, 1]; melanin, beard, brow 0..1; freckles 0..1."""
+    """Hold colours and make-up of a face: skin, lips, iris (3,) in [0, 1]; melanin, beard, brow 0..1; freckles 0..1."""
 
     feminine: bool
     melanin: float
@@ -32,7 +32,7 @@ class Complexion:
 
 
 def draw_look(rng: torch.Generator) -> Complexion:
-    """Random complexion and make-up."""
+    """Draw a random complexion and make-up."""
     feminine = uniform(rng, 0, 1) < 0.5
     melanin = uniform(rng, 0.0, 0.92)
     level = torch.tensor([melanin]) * 4
@@ -50,18 +50,19 @@ def draw_look(rng: torch.Generator) -> Complexion:
 
 
 def mix(colour: Tensor, other: Tensor | Sequence[float], weight: Tensor) -> Tensor:
-    """Colours (N, 3) moved towards another, (3,) or (N, 3), by weight (N,) in [0, 1]."""
+    """Return the colours (N, 3) moved towards another, (3,) or (N, 3), by weight (N,) in [0, 1]."""
     other = other if isinstance(other, Tensor) else colour.new_tensor(other)
     return colour + (other - colour) * weight[:, None]
 
 
 def bump(value: Tensor, centre: float, width: float) -> Tensor:
-    """A bell of height 1 around a centre, 1 / e at `width` from it; value, centre and width in one unit."""
+    """Return a bell of height 1 around a centre, 1 / e at `width` from it; value, centre and width in one unit."""
     return torch.exp(-(((value - centre) / width) ** 2))
 
 
 def skin_paint(template: Template, look: Complexion, hair: Hair, rng: torch.Generator) -> Tensor:
-    """(N, 3) skin everywhere, with cheeks, beard, lips and brows."""
+    """Paint skin everywhere, with cheeks, beard, lips and brows -> colours (N, 3) in [0, 1] of the template's texels.
+    """
     points = template.point
     x, y, z = points.unbind(1)
     side, eye = x.abs(), template.bone("eye.L")
@@ -94,7 +95,7 @@ def skin_paint(template: Template, look: Complexion, hair: Hair, rng: torch.Gene
 
 
 def face_details(template: Template, look: Complexion, hair: Hair, colour: Tensor) -> Tensor:
-    """Mouth interior, eye sockets, eyes, teeth, tongue and lashes over the (N, 3) colours."""
+    """Return the mouth interior, eye sockets, eyes, teeth, tongue and lashes over the (N, 3) colours."""
     out = colour.clone()
     mouth = template.is_part("mouth")
     depth = piecewise(template.point[:, 1], (-0.133, -0.095, -0.055), (1.0, 0.6, 0.25))
@@ -121,7 +122,8 @@ def face_details(template: Template, look: Complexion, hair: Hair, colour: Tenso
 def paint(
     template: Template, look: Complexion, hair: Hair, clothes: Clothes, rng: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Albedo atlas (3, A, A) in [0, 1] and region atlas (A, A) uint8 with labels of shapes.REGIONS (0 off the body)."""
+    """Return the albedo atlas (3, A, A) in [0, 1] and region atlas (A, A) uint8 with labels of shapes.REGIONS (0 off
+    the body)."""
     colour = skin_paint(template, look, hair, rng)
     colour = face_details(template, look, hair, colour)
     cloth, garment = clothes_paint(template, clothes, rng)

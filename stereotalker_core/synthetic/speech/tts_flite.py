@@ -24,7 +24,7 @@ _LIBRARIES = ["cmu_us_slt", "cmu_us_rms", "cmu_us_awb", "cmu_us_kal16", "usengli
 
 @functools.lru_cache(maxsize=1)
 def _helper() -> Path:
-    """Path of the compiled helper; EngineMissing without a C compiler or flite."""
+    """Return the path of the compiled helper; EngineMissing without a C compiler or flite."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "stereotalker"
     binary = cache / f"flite_labels-{hashlib.sha256(_SOURCE.read_bytes()).hexdigest()[:12]}"
     if binary.exists():
@@ -50,7 +50,7 @@ def require() -> None:
 
 
 def speak(text: str, voice: str, speed: float, pitch: float, seed: int) -> Utterance:
-    """One utterance; voice is "slt" (the default), "rms", "awb" or "kal16" (diphones)."""
+    """Speak one utterance; voice is "slt" (the default), "rms", "awb" or "kal16" (diphones)."""
     voice = voice or "slt"
     if voice not in VOICES:
         raise ValueError(f"flite voice {voice!r} is not one of {', '.join(VOICES)}")

@@ -19,7 +19,7 @@ _IRIS, _PUPIL = 28.0, 10.5  # degrees from the optical axis
 
 @dataclass(frozen=True)
 class StudioFace:
-    """Colours in sRGB 0..1: skin, lips, iris; blush, freckles, stubble 0..1; smile 0..1."""
+    """The colours in sRGB 0..1: skin, lips, iris; blush, freckles, stubble 0..1; smile 0..1."""
 
     skin: Colour
     lips: Colour
@@ -32,7 +32,7 @@ class StudioFace:
 
 @dataclass(frozen=True)
 class Outfit:
-    """kind: "knit", "shirt" or "blazer"; collar, sleeve as `clothes.Clothes`; colours in sRGB 0..1."""
+    """Hold kind: "knit", "shirt" or "blazer"; collar, sleeve as `clothes.Clothes`; colours in sRGB 0..1."""
 
     kind: str
     collar: str
@@ -43,7 +43,7 @@ class Outfit:
 
 
 class Noise:
-    """Smooth seamless noise of about unit variance in space: plane waves, `stretch` (3,) scales the axes."""
+    """The smooth seamless noise of about unit variance in space: plane waves, `stretch` (3,) scales the axes."""
 
     def __init__(self, rng: torch.Generator, frequency: float, waves: int = 7, stretch: Colour = (1.0, 1.0, 1.0)):
         direction = F.normalize(torch.randn(3, waves, generator=rng), dim=0)
@@ -55,7 +55,8 @@ class Noise:
 
 
 def bumped(pixels: Pixels, height, amount: Tensor) -> Tensor:
-    """Normals (N, 3) of a surface that a height in metres, a function of points (N, 3), makes uneven; amount (N,)."""
+    """Return the normals (N, 3) of a surface that a height in metres, a function of points (N, 3), makes uneven; amount
+    (N,)."""
     base = height(pixels.point)
     slope = [
         (height(pixels.point + _BUMP * torch.eye(3)[k]) - base) / _BUMP for k in range(3)
@@ -66,7 +67,7 @@ def bumped(pixels: Pixels, height, amount: Tensor) -> Tensor:
 
 
 def skin(pixels: Pixels, face: StudioFace, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """sRGB colours (N, 3) of skin everywhere, and the strength (N,) of its highlight."""
+    """Return sRGB colours (N, 3) of skin everywhere, and the strength (N,) of its highlight."""
     x, y, z = pixels.point.unbind(1)
     side, eye = x.abs(), pixels.bone("eye.L")
     up, head = z - eye[2], pixels.head.float()
@@ -111,7 +112,7 @@ def skin(pixels: Pixels, face: StudioFace, rng: torch.Generator) -> tuple[Tensor
 def inner_parts(
     pixels: Pixels, face: StudioFace, colour: Tensor, gloss: Tensor, rng: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Eyes, mouth, teeth and sockets over colours (N, 3) and highlights (N, 2)."""
+    """Return the eyes, mouth, teeth and sockets over colours (N, 3) and highlights (N, 2)."""
     colour, gloss = colour.clone(), gloss.clone()
     own = torch.tensor(face.skin)
     mouth = pixels.is_part("mouth")
@@ -150,7 +151,7 @@ def dressed(
     colour: Tensor,
     rng: torch.Generator,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Clothes over sRGB colours (N, 3) -> colours, cover (N,), normals (N, 3), and a factor (N,) on the light."""
+    """Map clothes over sRGB colours (N, 3) -> colours, cover (N,), normals (N, 3), and a factor (N,) on the light."""
     points = pixels.point
     x, y, z = points.unbind(1)
     body = pixels.is_part("torso", "neck", "arm.L", "arm.R", "hips") & ~pixels.is_part("hand.L", "hand.R")
@@ -183,7 +184,7 @@ def dressed(
 
 
 def _ribs(p: Tensor) -> Tensor:
-    """Height in metres of knitted rows: columns of stitches."""
+    """Return the height in metres of knitted rows: columns of stitches."""
     return 0.00022 * torch.sin(p[:, 0] * 980) * (1 + 0.4 * torch.sin(p[:, 2] * 1400))
 
 
@@ -192,7 +193,7 @@ def _front(points: Tensor, arm: Tensor) -> Tensor:
 
 
 def _shirt(points: Tensor, edge: Tensor, cloth: Tensor, arm: Tensor) -> tuple[Tensor, Tensor]:
-    """A button placket and a turned collar."""
+    """Return a button placket and a turned collar."""
     x, _, z = points.unbind(1)
     front = _front(points, arm).float()
     shade = 1 - 0.22 * front * (bump(x, 0.016, 0.0010) + bump(x, -0.016, 0.0010))
@@ -206,7 +207,7 @@ def _shirt(points: Tensor, edge: Tensor, cloth: Tensor, arm: Tensor) -> tuple[Te
 
 
 def _blazer(points: Tensor, edge: Tensor, cloth: Tensor, inner: Tensor, arm: Tensor) -> tuple[Tensor, Tensor]:
-    """Lapels that close over something plain, a button, a breast pocket."""
+    """Return the lapels that close over something plain, a button, a breast pocket."""
     x, _, z = points.unbind(1)
     front, side = _front(points, arm).float(), x.abs()
     up = ((z - 0.20) / 0.33).clamp(0, 1)
@@ -231,7 +232,7 @@ def _blazer(points: Tensor, edge: Tensor, cloth: Tensor, inner: Tensor, arm: Ten
 
 
 def brow_density(points: Tensor, eye: Tensor) -> Tensor:
-    """(V,) in [0, 1]: where brows grow on the template's points (V, 3)."""
+    """Return (V,) in [0, 1]: where brows grow on the template's points (V, 3)."""
     x, y, z = points.unbind(1)
     offset, up = x.abs() - eye[0], z - eye[2]
     arc = 0.0205 + 0.0045 * torch.cos((offset / 0.027).clamp(-1, 1) * 1.4)
@@ -241,7 +242,7 @@ def brow_density(points: Tensor, eye: Tensor) -> Tensor:
 
 
 def drawn_room(size: tuple[int, int], kind: str, rng: torch.Generator) -> Tensor:
-    """A room out of focus, (3, H, W) linear: "window" or "studio"."""
+    """Return a room out of focus, (3, H, W) linear: "window" or "studio"."""
     rows, columns = size
     y, x = torch.meshgrid(torch.linspace(0, 1, 96), torch.linspace(0, columns / rows, 96), indexing="ij")
     wall, light = {

@@ -26,7 +26,8 @@ _SKIN_LIT = ("face", "lips", "neck", "scalp", "torso", "arm.L", "arm.R", "hand.L
 
 @dataclass(frozen=True)
 class StudioPerson:
-    """A person: seed and spread of the body's shape, face, hair (style, line, colour in sRGB), outfit, light, room."""
+    """The person: seed and spread of the body's shape, face, hair (style, line, colour in sRGB), outfit, light, room.
+    """
 
     seed: int
     spread: float
@@ -84,7 +85,7 @@ EXAMPLES = {
 
 @dataclass(frozen=True)
 class ExamplePortrait:
-    """image (3, S, S) in [-1, 1] and mask (1, S, S) in [0, 1]."""
+    """Hold image (3, S, S) in [-1, 1] and mask (1, S, S) in [0, 1]."""
 
     image: Tensor
     mask: Tensor
@@ -144,7 +145,8 @@ def _photographed(
     size: int,
     rng: torch.Generator,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Linear premultiplied colour (3, S, S), coverage (1, S, S), and the depth (S, S) of the person without hair."""
+    """Return the linear premultiplied colour (3, S, S), coverage (1, S, S), and the depth (S, S) of the person without
+    hair."""
     pixels = Pixels(template, posed, normals, *view, (size, size), ("lashes",))
     lashes = Pixels(template, posed, normals, *view, (size, size))
     colour, shine = skin(pixels, person.face, rng)
@@ -176,7 +178,8 @@ def _hairs(
     shell: Tensor,
     rng: torch.Generator,
 ) -> list[tuple[Tensor, Tensor, float]]:
-    """Strands (n, steps, 3), linear colours (n, 3), samples a strand over the picture's side: of head and brows."""
+    """Return the strands (n, steps, 3), linear colours (n, 3), samples per strand over the picture's side: of head and
+    brows."""
     body, vertices = template.body, posed.vertices[0]
     line = Hair(person.line, 0.01, 0.002, torch.zeros(3), 0.1, 0.0)
     scalp = template.vertex_is("scalp", "face") & ~template.vertex_is("eyesocket", "mouth", "lips")

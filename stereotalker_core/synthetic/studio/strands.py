@@ -21,7 +21,7 @@ _CLEAR = 0.003  # m that hair keeps from skin
 
 @dataclass(frozen=True)
 class HairStyle:
-    """How hair is worn.
+    """Say how hair is worn.
 
     length m, and its spread 0..1; lift: how far roots stand off the scalp, 0..1; weight: how fast strands turn
     downwards a step; sweep (3,): direction that all strands take; part: m from the middle to the parting, which strands
@@ -41,14 +41,14 @@ class HairStyle:
 
 @dataclass(frozen=True)
 class StrandSurface:
-    """Points (P, 3) and outward normals (P, 3) that strands slide on."""
+    """The points (P, 3) and outward normals (P, 3) that strands slide on."""
 
     point: Tensor
     normal: Tensor
 
 
 def thinned(point: Tensor, normal: Tensor, rng: torch.Generator) -> StrandSurface:
-    """A surface of few enough points."""
+    """Return a surface of few enough points."""
     some = torch.randperm(len(point), generator=rng)[:_NEAREST]
     return StrandSurface(point[some], normal[some])
 
@@ -62,7 +62,7 @@ def sown(
     count: int,
     rng: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """Roots (count, 3) on posed vertices (V, 3), and their normals.
+    """Return the roots (count, 3) on posed vertices (V, 3), and their normals.
 
     density: points (n, 3) of the mean body -> (n,) in [0, 1], how likely a hair grows there. where: (V,) bool, vertices
     whose triangles are looked at.
@@ -88,7 +88,8 @@ def grow_strands(
     surface: StrandSurface,
     rng: torch.Generator,
 ) -> Tensor:
-    """Guides (n, steps, 3) from roots (n, 3) with normals (n, 3); middle (3,): the middle between the eyes."""
+    """Return the guides (n, steps, 3) from roots (n, 3) with normals (n, 3); middle (3,): the middle between the eyes.
+    """
     length = style.length * (1 + style.spread * (torch.rand(len(root), 1, generator=rng) - 0.7))
     step = length / _STEPS
     aside = root[:, :1] - middle[0]
@@ -117,7 +118,7 @@ def grow_strands(
 
 
 def followed(guides: Tensor, normal: Tensor, style: HairStyle, rng: torch.Generator) -> Tensor:
-    """Strands (n * follow, steps, 3) around guides (n, steps, 3)."""
+    """Return the strands (n * follow, steps, 3) around guides (n, steps, 3)."""
     strands = guides.repeat_interleave(style.follow, 0)
     count = len(strands)
     normal = normal.repeat_interleave(style.follow, 0)
@@ -141,7 +142,7 @@ def drawn(
     samples: int,
     bias: float = 0.004,
 ) -> tuple[Tensor, Tensor]:
-    """Strands (n, steps, 3) in linear colour (n, 3) over a picture with depth (H, W), 0 where nothing is.
+    """Return the strands (n, steps, 3) in linear colour (n, 3) over a picture with depth (H, W), 0 where nothing is.
 
     project: world_to_camera (4, 4), intrinsics (3, 3). light: unit directions (L, 3) to the lights, and colours (L, 3).
     samples: points that are drawn of each strand. bias: m behind the surface that still show.
@@ -178,7 +179,7 @@ def _lit(
     camera: Tensor,
     light: tuple[Tensor, Tensor],
 ) -> Tensor:
-    """Linear colours (m, 3) of the drawn points `which` of strands."""
+    """Return the linear colours (m, 3) of the drawn points `which` of strands."""
     samples = points.shape[1]
     t, place = tangent.reshape(-1, 3)[which], points.reshape(-1, 3)[which]
     strand, along = which // samples, (which % samples) / samples

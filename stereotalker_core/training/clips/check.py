@@ -24,7 +24,7 @@ _SHOWN = 12  # faults in one message
 
 
 def check_clips(root: str | Path, needs: Iterable[str], fps: float = FPS) -> list[ClipInfo]:
-    """clip.json of all clips whose needed parts are complete and sound.
+    """Return clip.json of all clips whose needed parts are complete and sound.
 
     ValueError lists the faults: missing part, another frame rate, counts or sizes that disagree, NaN, broken files.
     """

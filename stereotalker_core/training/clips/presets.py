@@ -14,7 +14,7 @@ FOLDER = Path(__file__).parent / "presets"
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: what learns, on what, for how long.
+    """Describe one stage: what learns, on what, for how long.
 
     model: one of MODELS. network: "nano", or "sd15" (weights from a folder that `convert` wrote). parts: of a renderer,
     what learns (stage_two.PARTS), but for names that contain one of `frozen`. batch: identities (renderer, experts),
@@ -66,7 +66,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Preset:
-    """Stages in their order."""
+    """Hold the stages of a training in their order."""
 
     name: str
     about: str
@@ -89,7 +89,7 @@ def names() -> list[str]:
 
 
 def load_preset(name: str | Path) -> Preset:
-    """A preset by name, or from a .json file of one's own. ValueError: unknown name, setting or value."""
+    """Return a preset by name, or from a .json file of one's own. ValueError: unknown name, setting or value."""
     path = Path(name)
     if path.suffix != ".json":
         path = FOLDER / f"{name}.json"

@@ -98,7 +98,7 @@ class _Store:
 
     @torch.no_grad()
     def write(self, index: int, clip: Clip, identity: Identity, body: HalfBody) -> None:
-        """All rows of one clip; marked complete when they are on the disk."""
+        """Write all rows of one clip; marked complete when they are on the disk."""
         cameras = scaled(clip.cameras, self.canvas)
         rest = body.rest(identity.shape[None], identity.shell[None])
         for start in range(0, clip.info.frames, _CHUNK):
@@ -133,7 +133,8 @@ class _Store:
 
 
 class ClipRows(AvatarData):
-    """`AvatarData` over prepared clips of any length; `identity` is the index of the clip, `person` (clips,) whose."""
+    """The `AvatarData` over prepared clips of any length; `identity` is the index of the clip, `person` (clips,) whose.
+    """
 
     def __init__(self, folder: str | Path, part_names: list[str]) -> None:
         folder = Path(folder)
@@ -158,13 +159,13 @@ class ClipRows(AvatarData):
         return found
 
     def some(self, rng: np.random.Generator, count: int) -> np.ndarray:
-        """(count,) random row indices of the people that are drawn."""
+        """Return (count,) random row indices of the people that are drawn."""
         own = np.sort(np.concatenate([self.rows_of[clip] for clips in self.clips_of for clip in clips]))
         return own[rng.integers(0, len(own), count)]
 
     def drawings(self, rows: np.ndarray, flip: np.ndarray) -> Tensor:
-        """Skeleton drawings (N, 3, H, W) in [-1, 1] of rows, mirrored where flip (colours tell left from right, so a
-        mirrored drawing is one of a person seen in a mirror). ValueError where they were not prepared."""
+        """Return the skeleton drawings (N, 3, H, W) in [-1, 1] of rows, mirrored where flip (colours tell left from
+        right, so a mirrored drawing is one of per person seen in a mirror). ValueError where they were not prepared."""
         if self._drawing is None:
             raise ValueError("these rows were prepared without drawings; prepare them with drawing=True")
         image = torch.from_numpy(np.stack([self._drawing[r] for r in rows])).permute(0, 3, 1, 2).float() / 127.5 - 1

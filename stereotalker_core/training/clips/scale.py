@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
-    """Settings of the stage that may be changed; the preset's value where they are not given."""
+    """Declare the settings of the stage that may be changed; the preset's value where they are not given."""
     for name, kind in (
         ("steps", int), ("lr", float), ("warmup", int), ("seed", int), ("ema", float), ("log_every", int),
         ("save_every", int), ("batch", int), ("frames", int), ("stride", int), ("size", int), ("rank", int),
@@ -102,7 +102,7 @@ def run(options: argparse.Namespace) -> list[Path]:
 
 
 def prepare(stage: Stage, clips: Path, out: Path, files: Files) -> Path:
-    """What the stage reads of the clips, once: rendered guides, or speech tracks."""
+    """Return what the stage reads of the clips, once: rendered guides, or speech tracks."""
     if stage.model in ("motion", "prior"):
         return prepare_tracks(clips, out, stage.model, open_encoder(files.encoder), open_prior(files.prior))
     drawing = stage.model != "mask" and open_denoiser(stage, files)[0].config.guides == "openpose"

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class AvatarClips:
-    """What is exported: people, clips of each, frames of a clip without speech, pixels, seed."""
+    """Say what is exported: people, clips of each, frames of a clip without speech, pixels of a side, seed."""
 
     identities: int = 4
     clips: int = 2
@@ -81,7 +81,7 @@ def export_avatars(
 
 
 class _Maker:
-    """One person: avatar, portrait, perfect fit."""
+    """Hold one person: avatar, portrait, perfect fit."""
 
     def __init__(self, root: str | Path, wanted: AvatarClips, seed: int, template: Template, lifter: Lifter) -> None:
         self.body, self.wanted, self.seed = template.body, wanted, seed

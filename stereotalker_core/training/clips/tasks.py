@@ -43,7 +43,7 @@ _CROP = 64  # frames of the prior's sequences
 
 @dataclass(frozen=True)
 class Files:
-    """Weights a stage starts from; None = the shipped ones for nano, an error for sd15.
+    """The weights a stage starts from; None = the shipped ones for nano, an error for sd15.
 
     base: folder with unet and reference; vae: TinyAutoencoder or PublicAutoencoder file; image_encoder: ImageEncoder
     file (`convert` writes them all); encoder, prior: stage 1. fresh: new nano networks instead of base.
@@ -60,7 +60,7 @@ class Files:
 
 @dataclass(frozen=True)
 class Task:
-    """One training. save(trained model, out folder or file, provenance) -> the files written."""
+    """Hold what one training needs. save(trained model, out folder or file, provenance) -> the files written."""
 
     model: nn.Module
     batch: Callable[[int], Batch]
@@ -175,7 +175,7 @@ def open_denoiser(stage: Stage, files: Files) -> tuple[StereoTalkerUNet, Referen
 
 
 def open_experts(stage: Stage, unet: StereoTalkerUNet, files: Files) -> tuple[list[Experts], list[str]]:
-    """Experts of a stage, view before mask, and the names of those that stay as they are.
+    """Return the experts of a stage, view before mask, and the names of those that stay as they are.
 
     Kinds that learn start from the folder's file where it is there, else as the identity; others need a file to count.
     """
@@ -209,7 +209,7 @@ def open_image_encoder(path: Path | None) -> ImageEncoder:
 
 
 def open_prior(path: Path | None) -> LanguagePrior:
-    """A prior of ours (file), any causal language model (folder), or the shipped one."""
+    """Return a prior of ours (file), any causal language model (folder), or the shipped one."""
     if path is not None and path.is_dir():
         return LanguagePrior.from_folder(path)
     return checkpoint.load(LanguagePrior, path or checkpoint.NANO / "prior.safetensors")
@@ -254,7 +254,7 @@ def save_learnt(model: StageTwo, stage: Stage, out: Path, info: dict[str, Any]) 
 
 
 def split_lora(unet: StereoTalkerUNet) -> tuple[Any, dict[str, Tensor]]:
-    """(the U-Net, or its state dict without adapters where it has some; adapters by peft's names)."""
+    """Return (the U-Net, or its state dict without adapters where it has some; adapters by peft's names)."""
     state = unet.state_dict()
     adapters = {k: v for k, v in state.items() if ".lora_" in k}
     if not adapters:

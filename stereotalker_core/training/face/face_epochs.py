@@ -45,12 +45,12 @@ class Protocol:
 
     @classmethod
     def second(cls, **changes: object) -> "Protocol":
-        """Of stage 2: Adam without weight decay at a tenth of the rate."""
+        """Return the protocol of stage 2: Adam without weight decay at a tenth of the rate."""
         return cls(**{"lr": 1e-5, "weight_decay": 0.0, **changes})
 
 
 class Mean:
-    """A mean of losses; `forget` starts it anew, which the released code never does."""
+    """Keep a mean of losses; `forget` starts it anew, which the released code never does."""
 
     def __init__(self) -> None:
         self.total, self.count = 0.0, 0
@@ -67,7 +67,7 @@ class Mean:
 
 
 def prior_loss(weights: PriorWeights) -> Loss:
-    """Stage 1 on one clip; the VAE variant draws from its Gaussian."""
+    """Return the loss of stage 1 on one clip; the VAE variant draws from its Gaussian."""
 
     def loss(prior: MotionPrior, example: Example) -> Tensor:
         vae = prior.config.kind == "vae"
@@ -79,7 +79,10 @@ def prior_loss(weights: PriorWeights) -> Loss:
 
 
 def predictor_loss(weights: PredictorWeights, as_released: bool) -> Loss:
-    """Stage 2 on one clip: hears, cuts sound and motion to one length, predicts. The prior is frozen."""
+    """Return the loss of stage 2 on one clip: hears, cuts sound and motion to one length, predicts.
+
+    The prior is frozen.
+    """
 
     def loss(model: ProbTalk3D, example: Example) -> Tensor:
         if not as_released:
@@ -160,7 +163,7 @@ def trainable_parts(model: ProbTalk3D) -> Iterator[str]:
 
 
 def build_second(prior: MotionPrior, hubert: Path | None) -> ProbTalk3D:
-    """A full-size model around a trained prior; hubert: a Hugging Face folder whose weights it starts from."""
+    """Return a full-size model around a trained prior; hubert: a Hugging Face folder whose weights it starts from."""
     model = ProbTalk3D(ProbTalk3D.Config(prior=prior.config))
     model.motion_prior.load_state_dict(prior.state_dict())
     if hubert is not None:

@@ -33,8 +33,8 @@ SOUND = 45
 
 @dataclass(frozen=True)
 class FaceRecipe:
-    """How batches are drawn and errors weighed; the paper's own weights are the defaults of
-    PriorWeights and PredictorWeights."""
+    """Say how batches are drawn and errors weighed; the paper's own weights are the defaults of PriorWeights and
+    PredictorWeights."""
 
     batch: int = 12
     lengths: tuple[int, ...] = (40, 72, 104)  # frames of a crop, one length a step
@@ -60,13 +60,14 @@ def draw_batch(data: FaceData | MixedFaces, recipe: FaceRecipe, seed: int, step:
 
 
 def flatten_chances(sound: Tensor, power: Tensor) -> Tensor:
-    """sound (B, T, 45) with the phone chances of each clip raised to its power (B,) and brought back to a sum of 1."""
+    """Return sound (B, T, 45) with the phone chances of each clip raised to its power (B,) and brought back to a sum of
+    1."""
     raised = sound[..., : len(PHONES)].clamp_min(1e-4) ** power[:, None, None]
     return torch.cat([raised / raised.sum(-1, keepdim=True), sound[..., len(PHONES) :]], -1)
 
 
 class PriorLoss:
-    """Loss of stage 1 for `loop.fit`; unused codes are moved onto the data now and then, by the step alone."""
+    """The loss of stage 1 for `loop.fit`; unused codes are moved onto the data now and then, by the step alone."""
 
     def __init__(self, recipe: FaceRecipe, focus: Focus, schedule: Schedule) -> None:
         self.recipe, self.focus, self.schedule = recipe, focus, schedule
@@ -93,7 +94,7 @@ class PriorLoss:
 
 
 class PredictorLoss:
-    """Loss of stage 2 for `loop.fit`; the frozen prior stays in evaluation mode."""
+    """The loss of stage 2 for `loop.fit`; the frozen prior stays in evaluation mode."""
 
     def __init__(self, recipe: FaceRecipe, focus: Focus) -> None:
         self.recipe, self.focus = recipe, focus
@@ -109,7 +110,7 @@ class PredictorLoss:
 def train_prior(
     prior: MotionPrior, data: FaceData | MixedFaces, recipe: FaceRecipe, focus: Focus, schedule: Schedule, run: Path
 ) -> MotionPrior:
-    """Stage 1 -> the prior with the unit of its code distances measured."""
+    """Train stage 1 -> the prior with the unit of its code distances measured."""
     fit(prior, _batches(data, recipe, schedule), PriorLoss(recipe, focus, schedule), schedule, run)
     if prior.config.kind == "vae":
         return prior
@@ -121,7 +122,7 @@ def train_prior(
 def train_predictor(
     model: ProbTalk3D, data: FaceData | MixedFaces, recipe: FaceRecipe, focus: Focus, schedule: Schedule, run: Path
 ) -> ProbTalk3D:
-    """Stage 2 in place; only the predictor learns."""
+    """Train stage 2 in place; only the predictor learns."""
     return fit(
         model, _batches(data, recipe, schedule), PredictorLoss(recipe, focus), schedule, run,
         trainable=lambda name: name.startswith("feature_predictor."),
@@ -139,7 +140,7 @@ def read_prior(path: Path) -> MotionPrior:
 
 
 def with_prior(prior: MotionPrior, layers: int = 4, coherence: float = 8.0) -> ProbTalk3D:
-    """A new embedded-size model around a trained prior."""
+    """Return a new embedded-size model around a trained prior."""
     config = ProbTalk3D.Config(
         prior=prior.config, hubert=None, audio=SOUND, layers=layers, basis="arkit",
         coherence=coherence, window=104,

@@ -30,7 +30,7 @@ SLOWEST = 0.05  # change a frame, in deviations of a channel, below which slower
 
 @dataclass(frozen=True)
 class Recipe:
-    """How batches are drawn and errors weighed."""
+    """Say how batches are drawn and errors weighed."""
 
     batch: int = 16
     lengths: tuple[int, ...] = (48, 80, 100)  # frames of a crop, one length a step
@@ -92,14 +92,14 @@ def draw_batch(
 
 
 def _given_frames(rng: np.random.Generator, recipe: Recipe, frames: int, usual: int = 12) -> np.ndarray:
-    """How many first frames of each sequence are given: none, the usual number, or (last windows) any."""
+    """Return how many first frames of each sequence are given: none, the usual number, or (last windows) any."""
     kind = rng.random(recipe.batch)
     some = np.where(rng.random(recipe.batch) < 0.7, usual, rng.integers(1, frames - 8, recipe.batch))
     return np.where(kind < recipe.seed_chance, some, 0)
 
 
 class MotionLoss:
-    """Region-weighted x0 error, velocity error and lip-closure error of a batch."""
+    """The region-weighted x0 error, velocity error and lip-closure error of a batch."""
 
     def __init__(self, codec: MotionCodec, recipe: Recipe, gap: tuple[Tensor, Tensor]):
         self.recipe, self.gap = recipe, gap

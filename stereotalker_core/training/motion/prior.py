@@ -41,13 +41,14 @@ RARE_CLASSES = 12.0
 
 
 def running_text(text: str) -> str:
-    """Lower-case words, each with a space in front: how the prior reads a transcript."""
+    """Return the lower-case words, each with a space in front: how the prior reads a transcript."""
     return "".join(f" {word}" for word in re.findall(r"[a-z']+", text.lower()))
 
 
 @dataclass(frozen=True)
 class TextStates:
-    """Teacher states of sentences: ids (N, L) of the trimmed vocabulary, -1 = padding; states (N, L, K, D) float16."""
+    """The teacher states of sentences: ids (N, L) of the trimmed vocabulary, -1 = padding; states (N, L, K, D) float16.
+    """
 
     ids: np.ndarray
     states: np.ndarray
@@ -62,13 +63,13 @@ class Distiller(nn.Module):
         self.maps = nn.ModuleList(nn.Linear(prior.width, width) for _ in range(targets))
 
     def forward(self, ids: Tensor) -> Tensor:
-        """(B, L) -> (B, L, K, D) predicted teacher states."""
+        """Map (B, L) -> (B, L, K, D) predicted teacher states."""
         hidden = self.prior.read_tokens(ids)
         return torch.stack([m(hidden) for m in self.maps], 2)
 
 
 def load_teacher(path: Path) -> tuple[nn.Module, str]:
-    """A folder of transformers, or one .gguf file -> (causal language model, its tokenizer.json).
+    """Load a folder of transformers, or one .gguf file -> (causal language model, its tokenizer.json).
 
     Layers above those that are matched are cut off: they would be computed in vain.
     """
@@ -105,7 +106,7 @@ def teacher_states(model: nn.Module, kept: list[int], sentences: list[list[int]]
 
 
 def principal_embeddings(table: Tensor, width: int, deviation: float = 0.3) -> Tensor:
-    """(V, D) -> (V, width): principal components, scaled to one common deviation: neighbours stay neighbours."""
+    """Map (V, D) -> (V, width): principal components, scaled to one common deviation: neighbours stay neighbours."""
     centred = table - table.mean(0)
     basis = torch.linalg.eigh(centred.T @ centred)[1].flip(1)[:, :width]
     projected = centred @ basis
@@ -113,7 +114,7 @@ def principal_embeddings(table: Tensor, width: int, deviation: float = 0.3) -> T
 
 
 def distill(teacher: Path, work: Path, count: int, steps: int, seed: int) -> LanguagePrior:
-    """Teacher states (kept in work/) -> trained prior with a random projector."""
+    """Distil the teacher's states (kept in work/) -> trained prior with a random projector."""
     texts = [running_text(s.text) for s in sentences(seed, count)]
     model, tokenizer_json = load_teacher(teacher)
     trimmed, kept = trim_tokenizer(tokenizer_json, texts, VOCABULARY)
@@ -192,7 +193,8 @@ def standardise_states(prior: LanguagePrior, texts: list[list[str]]) -> None:
 
 
 def word_table(data: MotionData) -> tuple[Tensor, Tensor]:
-    """(words, D) mean state of each word of the data, zero for row 0, no word; (words,) its frames, at least 1."""
+    """Return (words, D) mean state of each word of the data, zero for row 0, no word; (words,) its frames, at least 1.
+    """
     numbers, states = np.asarray(data.tracks["word"]), data.tracks["text"]
     total = np.zeros((len(data.words), states.shape[1]), np.float32)
     for start in range(0, len(numbers), 50_000):
@@ -222,7 +224,8 @@ def with_lexicon(prior: LanguagePrior, data: MotionData) -> LanguagePrior:
 def alignment_loss(
     prior: LanguagePrior, data: dict[str, Tensor], table: Tensor, often: Tensor, temperature: float = TEMPERATURE
 ) -> tuple[Tensor, dict[str, float]]:
-    """From audio (B, T, F) reach the states of the words (B, T, D), nearer than those of any other word.
+    """Measure how well the audio (B, T, F) reaches the states of the words (B, T, D), nearer than those of any other
+    word.
 
     data["word"] (B, T) numbers the rows of table (words, D) and often (words,), how many frames of each there are;
     0 is silence, where the state is zero.
@@ -260,7 +263,7 @@ def align(prior: LanguagePrior, data: MotionData, run: Path, schedule: Schedule,
 
 
 def meaning_examples(prior: LanguagePrior, count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """States (N, D), classes (N,) 0 = none, and weights (N,), of the words of `count` sentences.
+    """Return the states (N, D), classes (N,) 0 = none, and weights (N,), of the words of `count` sentences.
 
     Held-out words are left out: nobody tells the head that they mean anything, or nothing. Frequent words count less.
     """
@@ -278,7 +281,7 @@ def meaning_examples(prior: LanguagePrior, count: int, seed: int) -> tuple[Tenso
 
 
 def fit_meaning(prior: LanguagePrior, count: int, steps: int, seed: int) -> LanguagePrior:
-    """A prior with a trained meaning head; everything else is as it was."""
+    """Return a prior with a trained meaning head; everything else is as it was."""
     torch.manual_seed(seed)
     new = LanguagePrior(replace(prior.config, classes=CLASSES))
     new.load_state_dict(prior.state_dict(), strict=False)
@@ -297,7 +300,8 @@ def fit_meaning(prior: LanguagePrior, count: int, steps: int, seed: int) -> Lang
 
 @torch.no_grad()
 def meaning_report(prior: LanguagePrior, data: MotionData) -> dict[str, float]:
-    """Of words of `data`, read and heard: training and held-out words in their class, plain words in any class."""
+    """Count, of the words of `data`, read and heard: training and held-out words in their class, plain words in any
+    class."""
     numbers = np.asarray(data.tracks["word"])
     ends = np.flatnonzero(np.diff(numbers, append=0) * (numbers > 0))  # the last frame of each word
     words = [data.words[i] for i in numbers[ends]]

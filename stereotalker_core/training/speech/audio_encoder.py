@@ -40,7 +40,7 @@ IGNORED = -100  # label of a frame whose phone is not known
 
 @dataclass(frozen=True)
 class CropSettings:
-    """How crops are drawn. tempo: play-back factors, which make other speakers; engines: relative frequency."""
+    """Say how crops are drawn. tempo: play-back factors, which make other speakers; engines: relative frequency."""
 
     batch: int = 16
     seconds: float = 2.0
@@ -54,7 +54,7 @@ class CropSettings:
 
 
 class Source:
-    """A corpus ready for crops: loudness gains, phone borders in samples, and the teacher's features if wanted.
+    """Hold a corpus ready for crops: loudness gains, phone borders in samples, and the teacher's features if wanted.
 
     weight: how often a second of it is drawn, against 1 of another corpus.
     """
@@ -69,7 +69,7 @@ class Source:
         self.edges, self.labels = zip(*spans, strict=True)
 
     def play(self, i: int, start: float, factor: float, size: int) -> np.ndarray:
-        """(size,) samples of utterance i from `start`, `factor` times as fast (linear), silence outside."""
+        """Return (size,) samples of utterance i from `start`, `factor` times as fast (linear), silence outside."""
         entry = self.corpus.entries[i]
         first, last = max(0, int(start)), min(entry["samples"], int(start + factor * size) + 2)
         begin = entry["start_sample"]
@@ -79,7 +79,8 @@ class Source:
 
 
 class PhoneCrops:
-    """batch(step) -> waveforms (B, S), labels (B, S/320), keep; with a teacher also targets (B, S/320, D) and heard."""
+    """The function batch(step) -> waveforms (B, S), labels (B, S/320), keep; with a teacher also targets (B, S/320, D)
+    and heard."""
 
     def __init__(self, sources: list[Source], crops: CropSettings, bins: int) -> None:
         self.sources, self.crops, self.bins = sources, crops, bins
@@ -125,13 +126,13 @@ class PhoneCrops:
         return row
 
     def _voice(self, rng: np.random.Generator) -> np.ndarray:
-        """(size,) samples of somebody else's speech."""
+        """Return (size,) samples of somebody else's speech."""
         k, i = self.utterances[int(rng.integers(0, len(self.utterances)))]
         entry = self.sources[k].corpus.entries[i]
         return self.sources[k].play(i, rng.uniform(0, max(1, entry["samples"] - self.size)), 1.0, self.size)
 
     def _keep(self, rng: np.random.Generator) -> np.ndarray:
-        """(B, bins, S/160) of ones with a few bands and moments blanked (SpecAugment)."""
+        """Return (B, bins, S/160) of ones with a few bands and moments blanked (SpecAugment)."""
         c, frames = self.crops, self.size // (HOP // 2)
         keep = np.ones((c.batch, self.bins, frames), np.float32)
         for row in keep:
@@ -144,7 +145,7 @@ class PhoneCrops:
 
 
 class TeacherFeatures:
-    """What speech_teacher.py wrote beside a corpus: teacher.npy (N, Dt) at 50 Hz, utterance after utterance.
+    """Hold what speech_teacher.py wrote beside a corpus: teacher.npy (N, Dt) at 50 Hz, utterance after utterance.
 
     guesses (N,): phones that the teacher's probe is sure of, IGNORED elsewhere; None where none were written.
     """
@@ -163,7 +164,8 @@ class TeacherFeatures:
         self.width = self.values.shape[1]
 
     def at(self, i: int, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Targets (T, Dt) at fractional frame positions of utterance i, and whether each lies inside it (T,)."""
+        """Return the targets (T, Dt) at fractional frame positions of utterance i, and whether each lies inside it
+        (T,)."""
         count = int(self.starts[i + 1] - self.starts[i])
         inside = (position >= 0) & (position <= count - 1)
         clipped = np.clip(position, 0, count - 1)
@@ -190,7 +192,7 @@ def loss(
     anchor: SpeechEncoder | None = None,
     faithful: float = 0.0,
 ) -> tuple[Tensor, dict[str, float]]:
-    """Cross-entropy over phones (smoothed: boundaries are uncertain) + smooth L1 to the teacher's features.
+    """Return the cross-entropy over phones (smoothed: boundaries are uncertain) + smooth L1 to the teacher's features.
 
     anchor: an encoder whose probabilities for the clean crop are the target of frames without a label, and with
     `faithful`, the weight of it, of all frames, its features too.
@@ -224,7 +226,8 @@ def loss(
 
 @torch.no_grad()
 def evaluate(encoder: SpeechEncoder, corpus: Corpus, limit: int = 400) -> dict[str, float]:
-    """Frame accuracy at 50 Hz per engine: all frames, speech frames; closure = recall of p, b, m as any of them."""
+    """Return the frame accuracy at 50 Hz per engine: all frames, speech frames; closure = recall of p, b, m as any of
+    them."""
     closures = torch.tensor([p in CLOSURES for p in PHONES])
     counts: dict[str, Tensor] = {}
     for i in np.unique(np.linspace(0, len(corpus) - 1, min(limit, len(corpus))).astype(int)):
@@ -247,14 +250,14 @@ def evaluate(encoder: SpeechEncoder, corpus: Corpus, limit: int = 400) -> dict[s
 
 
 def utterance_wave(corpus: Corpus, i: int) -> Tensor:
-    """(S,) float samples of utterance i."""
+    """Return (S,) float samples of utterance i."""
     entry = corpus.entries[int(i)]
     samples = corpus.samples[entry["start_sample"] : entry["start_sample"] + entry["samples"]]
     return torch.from_numpy(samples.astype(np.float32) / 32768)
 
 
 def borders(entry: dict) -> tuple[np.ndarray, np.ndarray]:
-    """(K + 1,) borders in samples of the K phones that tile an utterance; (K + 2,) labels, silence outside."""
+    """Return (K + 1,) borders in samples of the K phones that tile an utterance; (K + 2,) labels, silence outside."""
     edges = [p[1] * SAMPLE_RATE for p in entry["phones"]] + [entry["phones"][-1][2] * SAMPLE_RATE]
     return np.array(edges), np.array([0, *(PHONE_INDEX[p[0]] for p in entry["phones"]), 0])
 
@@ -262,7 +265,8 @@ def borders(entry: dict) -> tuple[np.ndarray, np.ndarray]:
 def guessed_borders(
     guesses: np.ndarray | None, teacher: TeacherFeatures | None, i: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """As `borders` for an utterance without phones: one span a frame, with the probe's guess; unknown without it."""
+    """Return the same as `borders` for an utterance without phones: one span per frame, with the probe's guess, unknown
+    without it."""
     if guesses is None or teacher is None:
         return np.array([0.0]), np.array([IGNORED, IGNORED])
     own = guesses[teacher.starts[i] : teacher.starts[i + 1]]
@@ -281,7 +285,7 @@ def export(trainee: Trainee, out: Path, data: Path, provenance: dict) -> dict[st
 
 
 def mixed(encoder: SpeechEncoder, other: SpeechEncoder, share: float) -> None:
-    """`share` of the encoder's weights and the rest of the other's, in place.
+    """Mix `share` of the encoder's weights and the rest of the other's, in place.
 
     Of a training and what it began with (Wortsman et al., arXiv 2109.01903): what was learnt, and what was known.
     """

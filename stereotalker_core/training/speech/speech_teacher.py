@@ -27,7 +27,8 @@ logger = logging.getLogger(__name__)
 
 
 class WhisperTeacher:
-    """Hidden states after `layer` encoder layers, at 50 Hz, of utterances at their own length (no 30 s window)."""
+    """Compute hidden states after `layer` encoder layers, at 50 Hz, of utterances at their own length (no 30 s window).
+    """
 
     def __init__(self, folder: str | Path, layer: int) -> None:
         from transformers import WhisperFeatureExtractor, WhisperModel
@@ -40,7 +41,7 @@ class WhisperTeacher:
 
     @torch.no_grad()
     def __call__(self, waveform: Tensor) -> Tensor:
-        """(S,) at 16 kHz -> (ceil(S / 320), D), centred like the frames of `SpeechEncoder`."""
+        """Map (S,) at 16 kHz -> (ceil(S / 320), D), centred like the frames of `SpeechEncoder`."""
         frames = -(-waveform.shape[0] // HOP)
         samples = F.pad(waveform, (0, (frames + 1) * HOP - waveform.shape[0])).numpy()
         mel = self.extract(samples, sampling_rate=16_000, padding=False, return_tensors="pt").input_features
@@ -77,7 +78,7 @@ def write_teacher(data: Path, teacher: WhisperTeacher, like: Path | None = None)
 
 
 class PhoneProbe(nn.Module):
-    """Teacher features (N, D) of one utterance -> phone logits (N, 40), each frame from its +-3 neighbours."""
+    """Map teacher features (N, D) of one utterance -> phone logits (N, 40), each frame from its +-3 neighbours."""
 
     def __init__(self, width: int, hidden: int = 256) -> None:
         super().__init__()

@@ -20,7 +20,7 @@ from .frames import counted, frame_arguments, open_frames
 
 
 class CropBatches:
-    """batch(step) -> rgb (B, 3, S, S), guide (B, G, S/4, S/4), weight (B, 1, S, S)."""
+    """The function batch(step) -> rgb (B, 3, S, S), guide (B, G, S/4, S/4), weight (B, 1, S, S)."""
 
     def __init__(self, data: AvatarData, batch: int = 12, size: int = 128, seed: int = 0) -> None:
         self.data, self.batch, self.size, self.seed = data, batch, size, seed
@@ -33,7 +33,8 @@ class CropBatches:
 
 
 def loss(model: TinyAutoencoder, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-    """Weighted L1 + squared error of both decoders; latents get up to 0.2 of noise, as the denoiser's will err."""
+    """Return the weighted L1 + squared error of both decoders; latents get up to 0.2 of noise, as the denoiser's will
+    err."""
     rgb, weight = batch["rgb"].contiguous(memory_format=torch.channels_last), batch["weight"]
     z = model.raw_latents(rgb)
     z = z + torch.randn_like(z) * torch.rand(len(z), 1, 1, 1, device=z.device) * 0.2
@@ -46,7 +47,7 @@ def loss(model: TinyAutoencoder, batch: Batch) -> tuple[Tensor, dict[str, float]
 
 
 def psnr(error: Tensor) -> float:
-    """Decibels of an error between images in [-1, 1]."""
+    """Return the decibels of an error between images in [-1, 1]."""
     return float(-10 * torch.log10(error.detach().square().mean() / 4))
 
 

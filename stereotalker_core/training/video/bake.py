@@ -36,7 +36,10 @@ _PROBE = 6
 
 
 class BakeBatches:
-    """batch(step) -> lift, truth, noise (B, P, 3), visibility (B, P, 1), level (B,). data: arrays of people."""
+    """The function batch(step) -> lift, truth, noise (B, P, 3), visibility (B, P, 1), level (B,).
+
+    data: arrays of people.
+    """
 
     def __init__(
         self, rig: Rig, data: Sequence[np.ndarray], shares: Sequence[float], batch: int = 3, seed: int = 0
@@ -74,7 +77,8 @@ class BakeBatches:
 
 
 def _cut(rig: Rig, lift: Tensor, visibility: Tensor, height: float) -> tuple[Tensor, Tensor]:
-    """Lift (P, 3) and visibility (P, 1) of a picture that ends at a height: below, one colour that was seen above."""
+    """Return the lift (P, 3) and visibility (P, 1) of a picture that ends at a height: below, one colour that was seen
+    above."""
     below = rig.position[:, 2].cpu() < height
     cloth = (rig.region[:, 0].cpu() > 0.5) & (visibility[:, 0] > 0.5) & ~below
     colour = lift[cloth].median(0).values if int(cloth.sum()) > 30 else lift.new_full((3,), -0.5)
@@ -107,7 +111,7 @@ def _autocast(device: torch.device, precision: str) -> AbstractContextManager:
 
 
 def planned_steps(model: BakeNetwork, batches: BakeBatches, loss, run: Path, minutes: float) -> int:
-    """Steps that fit the minutes, measured once and kept in the run's folder."""
+    """Return the steps that fit the minutes, measured once and kept in the run's folder."""
     path = run / "plan.json"
     if not path.is_file():
         device = next(model.parameters()).device

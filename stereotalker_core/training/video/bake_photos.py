@@ -34,12 +34,12 @@ _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 
 class TurnedView(PortraitView):
-    """A portrait's view in which only what a camera turned by `turn` degrees would see, too, is visible."""
+    """Look at a portrait as if only what a camera turned by `turn` degrees would see, too, were visible."""
 
     turn: float | None = None
 
     def sample(self, corners: Tensor, weight: Tensor, *kinds, **named) -> tuple[Tensor, Tensor]:
-        """As `PortraitView.sample`, with the visibility of both cameras."""
+        """Sample as `PortraitView.sample` does, with the visibility of both cameras."""
         colour, seen = super().sample(corners, weight, *kinds, **named)
         if self.turn is None:
             return colour, seen
@@ -50,7 +50,7 @@ class TurnedView(PortraitView):
 
 
 def examples_of(body: HalfBody, rig: Rig, identity: Identity) -> list[Example]:
-    """One example a turn, on the rig's pixels; the light is the one that the whole photograph tells."""
+    """Return one example per turn, on the rig's pixels; the light is the one that the whole photograph tells."""
     posed = body.pose(
         body.rest(identity.shape[None], identity.shell[None]), identity.rotations[None], identity.expression[None]
     )

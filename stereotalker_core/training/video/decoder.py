@@ -26,7 +26,8 @@ from .stage_two import StageTwo, load_stage_two
 
 
 class DecoderBatches:
-    """batch(step) -> latents of the denoiser, guide, rgb, weight: all the same random crops (aligned to 8)."""
+    """The function batch(step) -> latents of the denoiser, guide, rgb, weight: all of the same random crops (aligned to
+    8 px)."""
 
     def __init__(
         self, data: AvatarData, vae: TinyAutoencoder, model: StageTwo, batch: int = 12, size: int = 128, seed: int = 0
@@ -35,7 +36,7 @@ class DecoderBatches:
         self.vae, self.model = vae, model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
     def denoise(self, rows: Rows, portrait: Tensor, rng: np.random.Generator) -> Tensor:
-        """One-step latents (N, C, h, w) of full frames."""
+        """Return the one-step latents (N, C, h, w) of full frames."""
         lift = encode(self.vae, rows.guides.lift)
         noise = torch.from_numpy(rng.standard_normal((1, *lift.shape[1:])).astype(np.float32)).expand_as(lift)
         batch = {
@@ -70,13 +71,14 @@ class DecoderBatches:
 
 
 def edge_error(error: Tensor, weight: Tensor) -> Tensor:
-    """Weighted mean of how much an error (N, 3, H, W) differs between neighbouring pixels; weight (N, 1, H, W)."""
+    """Return the weighted mean of how much an error (N, 3, H, W) differs between neighbouring pixels; weight (N, 1, H,
+    W)."""
     across, down = error.diff(dim=-1).abs(), error.diff(dim=-2).abs()
     return (across * weight[..., 1:]).mean() + (down * weight[..., 1:, :]).mean()
 
 
 def loss(model: TinyAutoencoder, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-    """Weighted L1 + squared error + L1 of the edges, person and face counted more."""
+    """Return the weighted L1 + squared error + L1 of the edges, person and face counted more."""
     rgb, weight = batch["rgb"], batch["weight"]
     out = model.decode(batch["latents"], batch["guide"].contiguous(memory_format=torch.channels_last))
     error = out - rgb

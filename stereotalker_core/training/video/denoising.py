@@ -60,7 +60,7 @@ class PictureBatches:
 
 
 def encode(vae: TinyAutoencoder, image: Tensor) -> Tensor:
-    """Images (N, 3, H, W) in [-1, 1] -> normalised latents (N, C, h, w), without gradients, in mixed precision."""
+    """Map images (N, 3, H, W) in [-1, 1] -> normalised latents (N, C, h, w), without gradients, in mixed precision."""
     with torch.no_grad(), mixed_precision(image.device):
         latents = vae.encode(image.contiguous(memory_format=torch.channels_last)).float()
     return latents.contiguous(memory_format=torch.channels_last)
@@ -68,7 +68,7 @@ def encode(vae: TinyAutoencoder, image: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class LossOptions:
-    """How the denoiser is trained.
+    """Say how the denoiser is trained.
 
     clip_length: frames of a clip, None = independent images. pure: share of samples that are nothing but noise, in the
     one-step profile. gamma: limit of the min-SNR weight. drop: share of micro-batches without the portrait. offset:
@@ -92,7 +92,7 @@ class LossOptions:
 
 @dataclass(frozen=True)
 class DenoisingStep:
-    """What a denoiser found: clean and found latents (N, C, h, w), noise levels sigma (clips,).
+    """Hold what a denoiser found: clean and found latents (N, C, h, w), noise levels sigma (clips,).
 
     alpha, beta (N, 1, 1, 1): the noisy latents were alpha * clean + beta * noise.
     """
@@ -122,7 +122,8 @@ def denoising_step(model: StageTwo, batch: Batch, options: LossOptions) -> Denoi
 
 
 def draw_sigma(count: int, device: torch.device, pure: float = PURE_NOISE, prediction: str = "residual") -> Tensor:
-    """(count,) noise levels: a share of `pure` is 1 in the one-step profile, the rest uniform over the 999 steps."""
+    """Return (count,) noise levels: a share of `pure` is 1 in the one-step profile, the rest uniform over the 999
+    steps."""
     if prediction != "residual":
         return torch.randint(1, _LAST_STEP + 1, (count,), device=device) / _LAST_STEP
     uniform = torch.rand(count, device=device).clamp_min(0.02)
@@ -149,7 +150,8 @@ def _strengths(experts: int, options: LossOptions) -> list[float | None]:
 def weighted_error(
     step: DenoisingStep, weight: Tensor, prediction: str, options: LossOptions
 ) -> tuple[Tensor, dict[str, float]]:
-    """Squared error of the clean latents and of their change over time, weighted by place (N, 1, h, w) and level."""
+    """Return the squared error of the clean latents and of their change over time, weighted by place (N, 1, h, w) and
+    level."""
     error = step.found - step.clean
     weight = weight / weight.mean() if options.weighted else torch.ones_like(step.alpha)
     level = snr_weight(step.alpha, step.beta, prediction, options.gamma)

@@ -22,5 +22,5 @@ def open_frames(options: argparse.Namespace, folder: str | None = None) -> Avata
 
 
 def counted(*data: AvatarData) -> dict[str, int]:
-    """How many frames and identities were trained on, for a checkpoint's metadata."""
+    """Return how many frames and identities were trained on, for a checkpoint's metadata."""
     return {"frames": sum(map(len, data)), "identities": sum(len(part.portraits) for part in data)}

@@ -52,7 +52,7 @@ FLOOR = 2e-4  # squared error (of images in [-1, 1]) far below which a frame cou
 
 
 class Joint(nn.Module):
-    """What learns together, and the encoder that stays."""
+    """Hold what learns together, and the encoder that stays."""
 
     def __init__(self, denoiser: StageTwo, vae: TinyAutoencoder) -> None:
         super().__init__()
@@ -122,7 +122,7 @@ class JointBatches:
         }
 
     def _regions(self, rows: Rows, guide: Tensor) -> Tensor:
-        """What gates the mask experts (N, 4, H, W): predicted, of the bare body, or true."""
+        """Return what gates the mask experts (N, 4, H, W): predicted, of the bare body, or true."""
         if self.bare is not None:
             return self.bare.silhouette(rows.guides.part)
         if self.predictor is None:
@@ -132,19 +132,19 @@ class JointBatches:
 
 
 def cut(x: Tensor, corner: Tensor, size: int) -> Tensor:
-    """(N, C, H, W) -> (N, C, size, size), a window at its own (top, left) for each row."""
+    """Map (N, C, H, W) -> (N, C, size, size), a window at its own (top, left) for each row."""
     return torch.stack([v[:, y : y + size, z : z + size] for v, (y, z) in zip(x, corner.tolist(), strict=True)])
 
 
 def log_error(error: Tensor, inside: Tensor) -> Tensor:
-    """(N,) log of the mean squared error (N, 3, H, W) inside a mask (N, 1, H, W)."""
+    """Return (N,) log of the mean squared error (N, 3, H, W) inside a mask (N, 1, H, W)."""
     area = inside.sum((1, 2, 3)).clamp_min(1)
     return ((error.square().mean(1, keepdim=True) * inside).sum((1, 2, 3)) / area + FLOOR).log()
 
 
 def joint_loss(model: Joint, batch: Batch, pure: float = PURE_NOISE) -> tuple[Tensor, dict[str, float]]:
-    """Pixels of the crops (L1, squared error, its logarithm, edges, fine energy), latents of the whole frames; a random
-    choice of experts. pure: share of samples at sigma = 1."""
+    """Return the error of the crops' pixels (L1, squared error, its logarithm, edges, fine energy) and of the whole
+    frames' latents, with a random choice of experts. pure: share of samples at sigma = 1."""
     corner, rgb, weight = (batch[k] for k in ("corner", "rgb", "weight"))
     options = LossOptions(pure=pure, expert_drop=DROP, skip_left_out=True, never_bare=False)
     step = denoising_step(model.denoiser, batch, options)
@@ -166,7 +166,7 @@ def joint_loss(model: Joint, batch: Batch, pure: float = PURE_NOISE) -> tuple[Te
 
 
 def fine_ratio(image: Tensor, truth: Tensor, inside: Tensor) -> Tensor:
-    """(N,) logarithm of the energy above a binomial blur inside a mask (N, 1, H, W), relative to the truth's."""
+    """Return (N,) logarithm of the energy above a binomial blur inside a mask (N, 1, H, W), relative to the truth's."""
     fine = [(x - binomial_blur(x)).square().mean(1, keepdim=True) for x in (image, truth)]
     ours, theirs = ((x * inside).sum((1, 2, 3)) for x in fine)
     floor = 1e-4 * inside.sum((1, 2, 3)) + 1e-3
@@ -174,12 +174,12 @@ def fine_ratio(image: Tensor, truth: Tensor, inside: Tensor) -> Tensor:
 
 
 def is_trained(name: str) -> bool:
-    """Whether a parameter of a Joint is trained here."""
+    """Tell whether a parameter of a Joint is trained here."""
     return name.startswith("vae.guided.") or (name.startswith("denoiser.") and not is_motion(name))
 
 
 def is_expert(name: str) -> bool:
-    """Whether a parameter of a Joint belongs to the experts."""
+    """Tell whether a parameter of a Joint belongs to the experts."""
     return name.startswith("denoiser.experts.")
 
 
@@ -234,7 +234,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def load_pair(folder: str | Path) -> tuple[Experts, ...] | None:
-    """Both expert files of a folder; None where one of them is missing."""
+    """Return both expert files of a folder; None where one of them is missing."""
     paths = {kind: Path(folder) / f"{name}.safetensors" for kind, name in FILES.items()}
     if not all(path.is_file() for path in paths.values()):
         return None

@@ -28,7 +28,7 @@ LACKING = 2.0  # more weight of the person where the guides show background
 
 
 def region_targets(rows: Rows) -> Tensor:
-    """(N, 4, H, W) soft truth: background = 1 - alpha, the rest on the labelled region (body where none is)."""
+    """Return (N, 4, H, W) soft truth: background = 1 - alpha, the rest on the labelled region (body where none is)."""
     label = rows.region.clamp_min(1)
     person = F.one_hot(label, len(REGIONS)).movedim(-1, 1).float() * rows.alpha
     person[:, :1] = 1 - rows.alpha
@@ -36,7 +36,8 @@ def region_targets(rows: Rows) -> Tensor:
 
 
 def warp_guides(guides: Guides, rng: np.random.Generator, amount: float = 0.025, scale: float = 0.05) -> Guides:
-    """Guides under a smooth random displacement (std `amount` of half the side) and a random scale about the middle."""
+    """Return the guides under a smooth random displacement (std `amount` of half the side) and a random scale about the
+    middle."""
     count, _, rows, columns = guides.normal.shape
     base = F.affine_grid(torch.eye(2, 3).repeat(count, 1, 1), [count, 1, rows, columns], align_corners=False)
     factor = 1 + scale * torch.from_numpy(rng.uniform(-1, 1, (count, 1, 1, 2)).astype(np.float32))
@@ -53,7 +54,7 @@ def warp_guides(guides: Guides, rng: np.random.Generator, amount: float = 0.025,
 
 
 class MaskBatches:
-    """batch(step) -> guide (B, G, H/4, W/4), part (B, 1, H, W), target (B, 4, H, W)."""
+    """The function batch(step) -> guide (B, G, H/4, W/4), part (B, 1, H, W), target (B, 4, H, W)."""
 
     def __init__(self, data: AvatarData, batch: int = 8, seed: int = 0, distort: float = 0.5) -> None:
         self.data, self.batch, self.seed, self.distort = data, batch, seed, distort

@@ -23,7 +23,7 @@ PROBE = 6  # steps that are timed
 
 @dataclass(frozen=True)
 class TimedStage:
-    """One `train` command: its name there, share of the time, the file that says it is done, its own options."""
+    """Hold one `train` command: its name there, share of the time, the file that says it is done, its own options."""
 
     name: str
     trainer: str
@@ -59,7 +59,7 @@ def command(stage: TimedStage, data: str, run: Path, folder: Path, steps: int, o
 
 
 def steps_for(stage: TimedStage, data: str, run: Path, minutes: float) -> int:
-    """Steps that fit the stage's share, from a short timed run."""
+    """Return the steps that fit the stage's share, from a short timed run."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         subprocess.run(command(stage, data, run, folder / "run", PROBE, folder / "out.safetensors"), check=True)

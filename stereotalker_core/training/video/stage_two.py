@@ -18,7 +18,7 @@ _ATTENTION = re.compile(r"attn[12]\.(to_q|to_k|to_v|to_out\.0)$")
 
 
 class StageTwo(nn.Module):
-    """U-Net + reference network + experts: everything that a stage-2 training may touch.
+    """The U-Net + reference network + experts: everything that a stage-2 training may touch.
 
     attends: False = without reference attention, for an ablation; the reference network is then never run.
     """
@@ -39,7 +39,7 @@ class StageTwo(nn.Module):
         strengths: Sequence[float | None] | None = None,
         drop: bool = False,
     ) -> Tensor:
-        """Noisy latents x (N, C, h, w) at levels sigma (clips,) -> clean latents (N, C, h, w).
+        """Map noisy latents x (N, C, h, w) at levels sigma (clips,) -> clean latents (N, C, h, w).
 
         batch: guide, lift, portrait (I, C, h, w), yaw, regions, and tokens where the U-Net makes none of its own.
         strengths: one for each expert module; a None among them leaves that module out, None alone means 1 for all.
@@ -65,7 +65,7 @@ class StageTwo(nn.Module):
 
 
 def is_motion(name: str) -> bool:
-    """Whether a parameter of a StageTwo belongs to the motion modules."""
+    """Tell whether a parameter of a StageTwo belongs to the motion modules."""
     return "motion_modules" in name
 
 

@@ -26,8 +26,8 @@ SAMPLES = 2  # per pixel and axis: jagged edges cost 0.6 to 1 dB, and the networ
 
 @dataclass(frozen=True)
 class Skin:
-    """What is the same for all frames of a person: texture (1, 4, h, w) of colours and visibility, uv (R, 2) in it,
-    plate (3, H, W) behind the person, light (4,), and all of it as the compiled loop reads it."""
+    """Hold what is the same for all frames of a person: texture (1, 4, h, w) of colours and visibility, uv (R, 2) in
+    it, plate (3, H, W) behind the person, light (4,), and all of it as the compiled loop reads it."""
 
     texture: Tensor
     uv: Tensor
@@ -85,7 +85,7 @@ def render_guides(
 
 
 def join_guides(chunks: Sequence[Guides]) -> Guides:
-    """Guides of consecutive frames -> one record."""
+    """Map guides of consecutive frames -> one record."""
     return Guides(*(joined([getattr(chunk, f.name) for chunk in chunks]) for f in fields(Guides)))
 
 
@@ -119,14 +119,14 @@ def _render(body: HalfBody, posed: Posed, cameras: Cameras, skin: Skin, into: Gu
 
 
 def _directions(vectors: Tensor, axes: Tensor) -> Tensor:
-    """Vectors (T, 3, H, W) on the rows of axes (T, 3, 3), as unit vectors; zero where they vanish."""
+    """Return the vectors (T, 3, H, W) on the rows of axes (T, 3, 3), as unit vectors; zero where they vanish."""
     x, y, z = ((axes[:, i, :, None, None] * vectors).sum(1) for i in range(3))
     return torch.stack([x, y, z], 1) * (x * x + y * y + z * z).clamp_min(1e-24).rsqrt()[:, None]
 
 
 def _supersampled_mean(values: Tensor, sample: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Values (N, C) of the samples `sample` (N,) of a canvas `shape` = (T, sH, sW) -> (T, C, H, W), the mean of every
-    pixel's samples, zero where there is none: average pooling of a canvas that is never filled in whole."""
+    """Map values (N, C) of the samples `sample` (N,) of a canvas `shape` = (T, sH, sW) -> (T, C, H, W), the mean of
+    every pixel's samples, zero where there is none: average pooling of a canvas that is never filled in whole."""
     frames, rows, columns = shape
     line = torch.div(sample, columns, rounding_mode="floor")
     column = sample - line * columns
@@ -144,7 +144,7 @@ def _supersampled_mean(values: Tensor, sample: Tensor, shape: tuple[int, ...]) -
 
 
 def _most(label: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
-    """Labels and depths (T, sH, sW) of samples -> those that most of a pixel's samples have, (T, 1, H, W) each.
+    """Map labels and depths (T, sH, sW) of samples -> those that most of a pixel's samples have, (T, 1, H, W) each.
 
     Of SAMPLES = 2: a label that two samples share wins over one that stands alone; between two pairs, the upper left.
     """
@@ -162,7 +162,7 @@ def _most(label: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def background_plate(identity: Identity, cameras: Cameras, continued: bool = False) -> Tensor:
-    """identity.background as the canvas shows it behind the person: (3, H, W) in [-1, 1], static over the clip.
+    """Return identity.background as the canvas shows it behind the person: (3, H, W) in [-1, 1], static over the clip.
 
     The similarity that carries the portrait's view of the pivot (where the canvas cameras look, on the body's axis)
     to the canvas: no parallax, so that a moving camera does not need to know what the portrait never showed. Beyond the
@@ -216,7 +216,7 @@ def _pivot(camera: Tensor) -> Tensor:
 
 
 def guide_tensor(guides: Guides, n_parts: int = 18) -> Tensor:
-    """Guides of T frames -> (T, G, H/4, W/4) for the networks, as `GuideLayout` says; 131 channels with 18 parts.
+    """Map guides of T frames -> (T, G, H/4, W/4) for the networks, as `GuideLayout` says; 131 channels with 18 parts.
 
     `pixel_unshuffle` by 4 of the maps, then the share of every 4x4 block that each part label covers (0 = outside, 1 +
     part index).

@@ -28,7 +28,7 @@ _HALF_WIDTH, _JOINT, _FACE = 4, 4, 3
 
 
 def draw_openpose(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Points (128, 2) of one person -> (H, W, 3) uint8 on black."""
+    """Map points (128, 2) of one person -> (H, W, 3) uint8 on black."""
     if points.shape != (POINTS, 2):
         raise ValueError(f"expected points of shape ({POINTS}, 2), got {points.shape}")
     canvas = np.zeros((*size, 3), np.uint8)

@@ -13,7 +13,8 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class ContextWindows:
-    """length frames a window, `overlap` of them shared with the next; closed: the last windows wrap to the start."""
+    """Say how frames are cut into windows: length in frames, `overlap` of them shared with the next; closed: the last
+    windows wrap to the start."""
 
     length: int = 24
     overlap: int = 4
@@ -24,7 +25,10 @@ class ContextWindows:
             raise ValueError(f"overlap must be from 0 to length - 1 = {self.length - 1}, got {self.overlap}")
 
     def plan(self, frames: int) -> list[list[int]]:
-        """Frame indices of each window; one window of all frames where they fit. Every frame is in at least one."""
+        """Return the frame indices of each window; one window of all frames where they fit.
+
+        Every frame is in at least one.
+        """
         if frames < 1:
             raise ValueError(f"a clip has at least one frame, got {frames}")
         if frames <= self.length:

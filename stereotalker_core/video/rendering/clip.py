@@ -29,7 +29,7 @@ _TOGETHER = 16  # frames whose guides are drawn together
 
 @dataclass(frozen=True, eq=False)
 class ClipConditions:
-    """Conditions of T frames: guide (T, G, H/4, W/4) and regions (T, P, H, W) in half precision, lift (T, C, h, w)
+    """The conditions of T frames: guide (T, G, H/4, W/4) and regions (T, P, H, W) in half precision, lift (T, C, h, w)
     encoded, yaw (T,) degrees, portrait (1, C, h, w) encoded as the canvas frames it.
 
     guide is what `Renderer.keep` keeps: of a denoiser that reads drawings, the drawing (T, 3, H, W) as bytes. tokens
@@ -49,12 +49,12 @@ class ClipConditions:
 
     @property
     def person(self) -> Tensor:
-        """(T, 1, H, W) alpha of the person."""
+        """Return (T, 1, H, W) alpha of the person."""
         return Regions(self.regions.float()).person
 
 
 def clip_bytes(size: tuple[int, int]) -> float:
-    """Main memory a frame of a Clip takes, in bytes."""
+    """Return the main memory that a frame of a clip takes, in bytes."""
     return size[0] * size[1] * 2 * (GuideLayout().channels / GUIDE_BLOCK**2 + len(REGIONS))
 
 
@@ -68,7 +68,7 @@ def prepare_clip(
     callback: Callable[[int, Tensor], None] | None = None,
     predicted: bool = True,
 ) -> ClipConditions:
-    """Guides, regions and encoded lift of all frames, computed on the records' device and kept on the CPU.
+    """Return the guides, regions and encoded lift of all frames, computed on the records' device and kept on the CPU.
 
     renderer: with autoencoder and mask predictor; its denoiser is not asked.
     predicted: regions by the mask predictor, else the fitted body's own silhouette.
@@ -134,7 +134,7 @@ def denoise_clip(
     sigma: float,
     callback: Callable[[int], None] | None = None,
 ) -> Tensor:
-    """Noisy latents (T, C, h, w) of all frames at one noise level in [0, 1] -> clean latents, window by window.
+    """Map noisy latents (T, C, h, w) of all frames at one noise level in [0, 1] -> clean latents, window by window.
 
     callback(frames done). ValueError for another length.
     """
@@ -161,7 +161,7 @@ def denoise_clip(
 def decode_clip(
     renderer: Renderer, clip: ClipConditions, latents: Tensor, plate: Tensor, drawn: bool = False
 ) -> Iterator[RenderedChunk]:
-    """Clean latents (T, C, h, w) -> frames over the background plate (1 or T, 3, H, W), a few at a time.
+    """Decode clean latents (T, C, h, w) -> frames over the background plate (1 or T, 3, H, W), a few at a time.
 
     drawn: the plate is the portrait's own background, as the guides show it.
     """
@@ -176,7 +176,7 @@ def decode_clip(
 
 
 def _steadied(renderer: Renderer, clip: ClipConditions, latents: Tensor) -> Iterator[Tensor]:
-    """Picture and alpha (t, 4, H, W), steadied where the stream does it."""
+    """Yield the picture and alpha (t, 4, H, W), steadied where the stream does it."""
     parts = _decoded(renderer, clip, latents)
     if not renderer.steadies:
         return (values for values, _ in parts)
@@ -185,7 +185,7 @@ def _steadied(renderer: Renderer, clip: ClipConditions, latents: Tensor) -> Iter
 
 
 def _decoded(renderer: Renderer, clip: ClipConditions, latents: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Picture and alpha (t, 4, H, W) of a few frames, and their guide."""
+    """Yield the picture and alpha (t, 4, H, W) of a few frames, and their guide."""
     together = renderer.decoded_together(tuple(clip.regions.shape[-2:]))
     for start in range(0, len(clip), together):
         frames = slice(start, start + together)

@@ -97,7 +97,8 @@ def _source(
     renderer: Renderer, mode: str | None, count: int, part: tuple[int, int], steps: int, seed: int, window: int,
     overlap: int, predicted: bool,
 ) -> tuple[Callable[..., Iterator[tuple[Tensor, Tensor]]], int]:  # fmt: skip
-    """What draws `part` of (body, renderer, identity, motion, cameras) in this mode, and the first frame it draws."""
+    """Yield what draws `part` of (body, renderer, identity, motion, cameras) in this mode, and the first frame it
+    draws."""
     mode = checked_mode(mode or renderer.modes[0])
     if mode == "play":
         if "play" not in renderer.modes:
@@ -129,7 +130,7 @@ def _composed(
 
 
 def _cut_out(body, renderer, identity, motion, cameras, source, plate=None) -> Iterator[tuple[Tensor, Tensor]]:
-    """What `source` draws on any canvas: a little larger where sides are no multiples of 64, and cut to size."""
+    """Yield what `source` draws on any canvas: a little larger where sides are no multiples of 64, and cut to size."""
     whole, (rows, columns) = padded(cameras)
     for values, lift in source(body, renderer, identity, motion, whole, plate=plate if whole is cameras else None):
         yield values[..., rows, columns], lift[..., rows, columns]
@@ -138,7 +139,7 @@ def _cut_out(body, renderer, identity, motion, cameras, source, plate=None) -> I
 def _decoded(
     body, renderer, identity, motion, cameras, plan, overlap, steps, seed, predicted, plate=None
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Finished frames of every window: picture and alpha (t, 4, H, W), lift (t, 3, H, W)."""
+    """Yield the finished frames of every window: picture and alpha (t, 4, H, W), lift (t, 3, H, W)."""
     framed = background_plate(replace(identity, background=identity.portrait), cameras)
     portrait = renderer.encode_portrait(framed[None])
     with torch.no_grad():
