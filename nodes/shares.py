@@ -37,7 +37,7 @@ def frames_input() -> tuple:
 
 
 def alpha_input() -> tuple:
-    """The widget of transparent pictures."""
+    """The declaration of the `alpha` widget, which asks for transparent pictures."""
     tip = "Pictures with the person's alpha as a fourth channel instead of a background; for Save Image."
     return ("BOOLEAN", {"default": False, "tooltip": tip})
 

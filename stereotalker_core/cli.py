@@ -19,7 +19,7 @@ _PAIRS = ("--orbit", "--yaw", "--pitch")  # their values may start with a minus,
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong with a line in one line."""
+    """Say what is wrong with a command line in one line, instead of printing the usage."""
 
     def error(self, message: str) -> None:
         """Exit 2 without the usage, which hides what matters."""

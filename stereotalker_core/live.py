@@ -96,7 +96,8 @@ class Live:
             self._waiting = torch.cat([self._waiting, samples.detach().cpu().float().clamp(-1, 1)])
 
     def interrupt(self) -> None:
-        """Be silent from the next hop on: what waits is dropped, and what was only looked ahead at, too."""
+        """Silence the person from the next hop on: sound that waits is dropped, and sound that was only looked ahead
+        at, too."""
         with self._lock:
             self._waiting = torch.zeros(0)
             self._heard = self._heard.clone()  # the thread that draws may be reading the old one

@@ -154,7 +154,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Look:
-    """The settings of stage 2.
+    """The settings of stage 2: how the frames are drawn.
 
     steps, seed: denoising steps and seed of the noise of mode "diffusion".
     background: "portrait", an (r, g, b) in 0..1, or a picture (3, H, W) of the canvas in [-1, 1].

@@ -140,7 +140,8 @@ class Identity(Record):
         return self if self.unbaked is None else replace(self, atlas=self.unbaked, unbaked=None, baked=0.0)
 
     def literal(self) -> "Identity":
-        """The same person, for motions that are meant as they are, such as the portrait's own pose."""
+        """The same person without the photograph's expression and bearing, for motions that are meant literally, such
+        as the portrait's own pose."""
         return replace(self, rest_expression=None, expression_gain=None, rest_rotations=None)
 
     def performed(self, motion: "Motion") -> "Motion":

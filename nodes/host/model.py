@@ -131,7 +131,7 @@ class ExpertPatch:
 
 @dataclass
 class PlainModel:
-    """Stand in for MODEL outside ComfyUI: what ModelPatcher is inside."""
+    """The stand in for MODEL outside ComfyUI: what ModelPatcher is inside."""
 
     model: Denoiser
     model_options: dict = field(default_factory=lambda: {"transformer_options": {}})

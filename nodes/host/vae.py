@@ -75,7 +75,7 @@ class ClipVAE:
 
     @property
     def patcher(self):
-        """Return ComfyUI's ModelPatcher; None outside."""
+        """Return ComfyUI's ModelPatcher of the autoencoder; None outside ComfyUI."""
         return self.managed.patcher
 
     @property
@@ -157,7 +157,7 @@ class ClipVAE:
         """Return None: every frame has its own latents."""
 
     def get_sd(self) -> dict[str, Tensor]:
-        """The weights."""
+        """The weights of the autoencoder, as ComfyUI asks for them."""
         return self.network.state_dict()
 
     @torch.no_grad()

@@ -92,7 +92,8 @@ def resample(waveform: Tensor, rate: int) -> Tensor:
 
 
 def normalise_loudness(waveform: Tensor) -> Tensor:
-    """Scale (S,) at 16 kHz so that its active 20 ms frames have an RMS of 0.1, whatever the recording's gain.
+    """Return the scale (S,) at 16 kHz so that its active 20 ms frames have an RMS of 0.1, whatever the recording's
+    gain.
 
     Active = within 30 dB of the 95th percentile, so pauses and single clicks do not count. For the encoder only.
     """
@@ -195,7 +196,7 @@ def decoded(path: Path, track: int = 1) -> Iterator[tuple[np.ndarray, int]]:
 
 
 def is_silent(peak: float) -> bool:
-    """Tell whether no sample exceeds a magnitude that is too small for speech; says so in a warning."""
+    """Tell whether no sample is loud enough for speech; says so in a warning."""
     if peak > SILENCE_PEAK:
         return False
     logger.warning(

@@ -40,7 +40,7 @@ class SpooledWaveform:
         return torch.from_numpy(np.fromfile(self.file, np.float32, max(0, stop - start)))
 
     def cpu(self) -> "SpooledWaveform":
-        """Return itself."""
+        """Return itself, as a tensor on the CPU would: it is read from the disk."""
         return self
 
 

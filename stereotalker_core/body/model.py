@@ -159,7 +159,8 @@ class HalfBody(nn.Module):
         self._buffer("mesh_weights", t["weights"].float())  # (468, 3) barycentric
 
     def point_row(self, name: str) -> tuple[Tensor, Tensor]:
-        """The sources (over [vertices; bones]) and weights of a keypoint, or of "mesh.0".."mesh.467"."""
+        """The combination that makes a keypoint, or "mesh.0".."mesh.467": which rows of [vertices; bones], and their
+        weights."""
         group, _, index = name.partition(".")
         if group == "mesh":
             return self.mesh_vertices[int(index)], self.mesh_weights[int(index)]

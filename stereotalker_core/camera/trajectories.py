@@ -92,7 +92,7 @@ def canonical_framing(head_z: float) -> Framing:
 
 
 def framing_for(body: HalfBody, identity: Identity, mode: str = "auto", yaw_origin: str = "photo") -> Framing:
-    """The framing of one person.
+    """The framing of one person on a canvas.
 
     "auto": the photograph's own crop; a canvas of its shape shows just that. A narrower canvas keeps the person, a
     wider or higher one goes on beyond the edges. What shows more of a person than the body has ends at the hips.

@@ -54,7 +54,7 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check everything, sample, write the numbers, draw the preview."""
+    """Check everything, sample the faces, write the numbers, draw the preview."""
     out = check_output(args.out, SUFFIXES)
     if args.preview:
         check_output(args.preview)

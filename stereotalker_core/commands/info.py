@@ -25,7 +25,7 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what is installed."""
+    """Print the models, sizes, versions and devices."""
     found = collect()
     if args.json:
         print(json.dumps(found, indent=2))

@@ -30,7 +30,7 @@ _MOTION = {
 
 
 def renamed(tensors: State, name: Callable[[str], str | None]) -> State:
-    """The tensors under new names; those whose name is None stay out. ValueError when two get the same."""
+    """Rename tensors; what gets the name None is left out. ValueError when two get the same name."""
     out: State = {}
     for key, tensor in tensors.items():
         new = name(key)

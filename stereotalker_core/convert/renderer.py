@@ -33,7 +33,7 @@ def load_denoiser(
     guides: str = "openpose",
     dtype: torch.dtype | None = None,
 ) -> tuple[StereoTalkerUNet, Report]:
-    """The denoiser from a Stable Diffusion 1.5 file or folder, denoising_unet.pth, or a file of our own format.
+    """Load the denoiser from a Stable Diffusion 1.5 file or folder, denoising_unet.pth, or a file of our own format.
 
     motion: AnimateDiff v1 / v2 / v3 or AnimateAnyone motion modules; pose: a pose guider; without them these parts are
     new and do nothing. prediction: "v" (AnimateAnyone) or "epsilon" (AnimateDiff, plain Stable Diffusion).

@@ -61,7 +61,7 @@ class FaceMap:
         return out
 
     def save(self, path: str | Path) -> None:
-        """Write a safetensors file."""
+        """Write both matrices and the offset to a safetensors file."""
         tensors = {"to_face": self.to_face, "to_arkit": self.to_arkit, "offset": self.offset}
         save_tensors(tensors, {"record": "FaceMap"}, path)
 
@@ -154,7 +154,7 @@ def read_pair(motion: str | Path, face: str | Path) -> tuple[Tensor, Tensor]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The command line of this module."""
+    """Run the command line of this module."""
     parser = argparse.ArgumentParser(prog="face.arkit_map", description="Fit a map between ARKit and FLAME.")
     parser.add_argument("--pair", nargs=2, action="append", required=True, metavar=("MOTION", "FACE"))
     parser.add_argument("--out", type=Path, required=True, help=".safetensors")

@@ -67,7 +67,7 @@ class Flame(nn.Module):
         return cls(**tensors)
 
     def save(self, path: str | Path) -> None:
-        """Write a safetensors file."""
+        """Write all arrays to a safetensors file."""
         save_tensors(dict(self.named_buffers()), {"record": "Flame"}, path)
 
     def forward(self, parameters: Tensor, shape: Tensor | None = None) -> Tensor:
@@ -184,7 +184,7 @@ def read_flame_pickle(path: str | Path) -> Flame:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The command line of this module."""
+    """Run the command line of this module."""
     parser = argparse.ArgumentParser(prog="face.flame", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("pickle", type=Path, help="generic_model.pkl of FLAME 2020")
     parser.add_argument("out", type=Path, help=".safetensors")

@@ -83,6 +83,6 @@ class HubertFeatures(nn.Module):
             part.requires_grad_(False)
 
     def forward(self, waveforms: Tensor) -> Tensor:
-        """Map (B, S) prepared -> (B, Ts, D) at 50 Hz."""
+        """Map prepared waveforms (B, S) at 16 kHz -> features (B, Ts, D) at 50 Hz."""
         dims(waveforms, "B S")
         return self.audiomodel(waveforms).last_hidden_state

@@ -98,7 +98,7 @@ class FeedForward(nn.Module):
 
 
 class PreNorm(nn.Module):
-    """Compute fn(LayerNorm(x))."""
+    """Compute fn(LayerNorm(x)), a layer behind its normalisation."""
 
     def __init__(self, width: int, fn: nn.Module) -> None:
         super().__init__()
@@ -109,7 +109,7 @@ class PreNorm(nn.Module):
 
 
 class Residual(nn.Module):
-    """Compute x + fn(x)."""
+    """Compute x + fn(x), a layer with a shortcut."""
 
     def __init__(self, fn: nn.Module) -> None:
         super().__init__()

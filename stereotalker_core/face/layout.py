@@ -66,7 +66,7 @@ def normalise(parameters: Tensor) -> Tensor:
 
 
 def denormalise(parameters: Tensor) -> Tensor:
-    """The inverse of `normalise`."""
+    """Map what the networks see back to FLAME numbers (..., 53): the inverse of `normalise`."""
     (low, width), (jaw_low, jaw_width) = _RANGES
     return torch.cat(
         [parameters[..., :N_EXPRESSION] * width + low, parameters[..., N_EXPRESSION:] * jaw_width + jaw_low], -1

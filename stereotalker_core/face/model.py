@@ -63,7 +63,7 @@ class ProbTalk3D(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Return where the weights lie."""
+        """Return the device of the weights."""
         return self.feature_predictor.audio_feature_map.weight.device
 
     def hear(self, waveforms: Tensor) -> Tensor:
@@ -84,5 +84,5 @@ class ProbTalk3D(nn.Module):
         return self.motion_prior.decode(self.motion_prior.bottleneck(latent, draw).latent)
 
     def forward(self, audio: Tensor, style: Tensor, draw: Draw | None = None) -> Tensor:
-        """Run both steps at once."""
+        """Run both steps: predict the latent from the sound, decode it through the bottleneck."""
         return self.perform(self.predict(audio, style), draw)

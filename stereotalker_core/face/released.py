@@ -137,7 +137,7 @@ def build(state: State, heads: int = 8, hubert_heads: int = 12) -> MotionPrior |
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The command line of this module."""
+    """Run the command line of this module."""
     parser = argparse.ArgumentParser(prog="face.released", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("checkpoint", type=Path, help="Lightning .ckpt of stage 1 or 2")
     parser.add_argument("out", type=Path, help=".safetensors")

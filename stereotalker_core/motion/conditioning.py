@@ -23,7 +23,7 @@ _CHUNK = 512  # frames whose pitch is found at once: bounds the memory of long r
 
 @dataclass(frozen=True)
 class Style:
-    """Say how the speaker moves.
+    """Say how the speaker moves: handedness, energy, emotion and its intensity.
 
     emotion: one of EMOTIONS; intensity 0..1 of it; energy 0..2 of the gestures (1 = as the training data);
     handedness -1 (left) .. 1 (right).

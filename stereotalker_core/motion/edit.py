@@ -68,7 +68,7 @@ def concat(motions: Sequence[Motion], overlap: int = 0) -> Motion:
 
 
 def mirror(motion: Motion) -> Motion:
-    """Swap left and right."""
+    """Swap left and right of a motion."""
     flip = motion.rotations.new_tensor([1.0, -1.0, -1.0])  # a rotation axis is a pseudovector
     return Motion(
         motion.rotations[:, mirrored_joints()] * flip, motion.expression[:, mirrored_expressions()], motion.fps

@@ -34,7 +34,7 @@ def smooth_time(x: Tensor, sigma: float) -> Tensor:
 
 
 def gaussian(sigma: float) -> Tensor:
-    """Return (2 r + 1,) weights that sum to one, r = 3 sigma."""
+    """Return the weights of a Gaussian low-pass, (2 r + 1,) with r = 3 sigma frames, which sum to one."""
     radius = max(1, round(3 * sigma))
     kernel = torch.exp(-0.5 * (torch.arange(-radius, radius + 1) / sigma) ** 2)
     return kernel / kernel.sum()

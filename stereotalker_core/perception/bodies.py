@@ -136,8 +136,7 @@ def look_at_bodies(
 
 
 def refined(unit: Tensor, heat: Tensor) -> Tensor:
-    """Return the points (N, 2) in 0..1 moved to the centre of gravity of their heat (N, h, w) nearby, where it is sure.
-    """
+    """Move points (N, 2) in 0..1 to the centre of gravity of their heat (N, h, w) nearby, where the heat is sure."""
     count, rows, columns = heat.shape
     heat = heat.sigmoid()
     cell = (unit * unit.new_tensor([columns, rows])).long()

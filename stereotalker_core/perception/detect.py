@@ -93,7 +93,7 @@ def overlap(low: Tensor, high: Tensor, other_low: Tensor, other_high: Tensor) ->
 
 
 def distinct(found: list[Detection]) -> list[Detection]:
-    """The detections of several looks, best first, without those that lie within 0.4 sides of a better one."""
+    """Drop, of the detections of several looks, best first, those that lie within 0.4 sides of a better one."""
     kept: list[Detection] = []
     for one in sorted(found, key=lambda d: -d.score):
         if not any(float((one.centre - k.centre).norm()) < 0.4 * max(one.side, k.side) for k in kept):

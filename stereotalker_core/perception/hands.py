@@ -38,7 +38,7 @@ class Hand:
 
 
 def find_hands(networks: Perception, picture: Pyramid, body: Body) -> dict[str, Hand]:
-    """Return {"L": hand, "R": hand}, those that are seen. No hand without a wrist of the body near it."""
+    """Return the hands that are seen, {"L": hand, "R": hand}. No hand without a wrist of the body near it."""
     arms = [side for side in ARMS if _may_be_seen(body, side, picture)]
     if not arms:
         return {}

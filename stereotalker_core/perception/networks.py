@@ -46,7 +46,7 @@ class Perception(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Return where the weights lie."""
+        """Return the device of the weights."""
         return next(self.buffers()).device
 
     def size(self, name: str) -> int:
@@ -60,5 +60,5 @@ class Perception(nn.Module):
 
 
 def load_perception(device: str | torch.device = "cpu") -> Perception:
-    """The embedded networks, in float32."""
+    """Load the networks that ship with the package, in float32."""
     return load(Perception, NANO / "perception.safetensors", str(device))

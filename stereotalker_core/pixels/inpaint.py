@@ -236,6 +236,7 @@ def _copied(detail: Tensor, hole: Tensor, places: Tensor) -> Tensor:
     size = torch.tensor(detail.shape[-2:], device=detail.device)
     small = torch.tensor(places.shape[-2:], device=detail.device)
     at = hole[0].nonzero()
+    # each pixel of the hole lies between four places of the coarse map
     scale = size / small
     here = (at + 0.5) / scale - 0.5
     low = here.floor()
@@ -246,6 +247,7 @@ def _copied(detail: Tensor, hole: Tensor, places: Tensor) -> Tensor:
         corner = torch.tensor(corner, device=detail.device)
         cell = torch.minimum((low + corner).long().clamp_min(0), small - 1)
         share = (1 - (here - low - corner).abs()).prod(1, keepdim=True)
+        # a place says how far away the pixel is copied from; what lands in the hole itself counts nothing
         jump = ((places[:, cell[:, 0], cell[:, 1]].T - cell) * scale).round().long()
         there = torch.minimum((at + jump).clamp_min(0), size - 1)
         index = there[:, 0] * detail.shape[-1] + there[:, 1]

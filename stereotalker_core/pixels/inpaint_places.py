@@ -98,7 +98,7 @@ def _moved_pieces(colour: Tensor, known: Tensor, sources: Tensor, order: float) 
 
 
 def _candidate_shifts(rows: int, columns: int) -> Tensor:
-    """Return (K, 2) shifts down and right in px: long ones along the rows, which rooms go on along, and some across
+    """Return (K, 2) shifts down and right in px: long ones along the rows, along which rooms continue, and some across
     them."""
     across = [round(columns * k / 16) for k in range(-12, 13) if k]
     down = [0, round(0.05 * rows), -round(0.05 * rows)]

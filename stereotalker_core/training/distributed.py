@@ -190,7 +190,7 @@ class _Fitting:
         return [row | {"norm": norm} for row in rows]
 
     def _exchange(self, last: bool) -> AbstractContextManager:
-        """Exchange gradients once per step, after the last micro-batch."""
+        """Return the exchange gradients once per step, after the last micro-batch."""
         if self.sharded:
             self.objective.set_requires_gradient_sync(last)
             return nullcontext()
@@ -328,12 +328,12 @@ def _shard(objective: nn.Module, accelerator: "Accelerator") -> None:
 
 
 def _gathered(x: Tensor) -> Tensor:
-    """Return a sharded tensor gathered (every process must call), others as they are."""
+    """Gather a sharded tensor (every process must call); other tensors are returned unchanged."""
     return x.full_tensor() if hasattr(x, "full_tensor") else x
 
 
 def _local(x: Tensor) -> Tensor:
-    """Return this process's slice of a sharded tensor, others as they are."""
+    """Return this process's slice of a sharded tensor; other tensors are returned unchanged."""
     return x.detach().to_local() if hasattr(x, "to_local") else x.detach()
 
 

@@ -220,7 +220,7 @@ def _is_exact(mesh: Tensor) -> bool:
 
 
 def mesh_of(keypoints: Keypoints) -> Tensor:
-    """Return (468, 2) pixels of the face mesh, NaN where a point is missing."""
+    """Return (468, 2) pixels of the face mesh out of named keypoints, NaN where a point is missing."""
     mesh = keypoints.xy.new_full((468, 2), math.nan)
     for name, xy in zip(keypoints.names, keypoints.xy, strict=True):
         group, _, index = name.partition(".")
@@ -262,7 +262,7 @@ def _identity(
     lifter: Lifter | None,
     quality: float,
 ) -> Identity:
-    """Lift the portrait onto the fitted body and paint the person out of the background."""
+    """Return the lift the portrait onto the fitted body and paint the person out of the background."""
     registered = _is_exact(mesh)
     wide = openings(mesh) if registered else {}
     trust = Trust(

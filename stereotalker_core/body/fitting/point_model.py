@@ -39,11 +39,13 @@ class PointModel:
         prior: ShellPrior | None = None,
     ):
         self.body, self.parameters, self.n = body, parameters, len(names) + len(vertices)
+        # a point is a weighted sum of vertices and bone heads; all their sources lie end to end, row says whose
         rows = [body.point_row(name) for name in names]
         source = torch.cat([*(row[0] for row in rows), vertices])
         self.weight = torch.cat([*(row[1] for row in rows), torch.ones_like(vertices, dtype=torch.float32)])
         lengths = torch.tensor([len(row[0]) for row in rows] + [1] * len(vertices), device=source.device)
         self.row = torch.repeat_interleave(torch.arange(self.n, device=source.device), lengths)
+        # keep only the vertices that are used: source counts them first, then the bones
         is_vertex = source < body.n_vertices
         used, inverse = torch.unique(source[is_vertex], return_inverse=True)
         self.source = torch.where(is_vertex, torch.zeros_like(source), len(used) + source - body.n_vertices)
@@ -55,6 +57,7 @@ class PointModel:
             self.mean = self.mean + normal * prior.mean[used, None]
             self.shell_basis = (normal[:, :, None] * prior.basis[used, None]).flatten(0, 1)
         self.basis = body.basis.view(body.n_vertices, 3, -1)[used].flatten(0, 1)
+        # the expression moves few vertices: slot finds them among the used ones
         slot = torch.full((body.n_vertices,), -1, device=used.device)
         slot[body.expression_vertices] = torch.arange(len(body.expression_vertices), device=used.device)
         moved = slot[used]

@@ -133,7 +133,7 @@ def _strand_runs(seen: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
 
 
 def _grown(half: Tensor, runs: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-    """Map one side's colours (3, _ROWS, _HALF), gone on behind what was seen of it -> (3, _ROWS, _HALF + _FADE).
+    """Continue one side's colours (3, _ROWS, _HALF) behind what was seen of it -> (3, _ROWS, _HALF + _FADE).
 
     Rows of another tone than their neighbours would go around the head as bands: their tones are evened.
     """

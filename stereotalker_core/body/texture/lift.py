@@ -34,7 +34,7 @@ def lift_portrait(
     lifter: Lifter | None = None,
     trust: Trust | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Carry a portrait onto the atlas of a posed body.
+    """Carry a portrait onto the texture atlas of a posed body.
 
     body: the half body.
     image: the portrait (3, H, W) in [-1, 1].

@@ -48,7 +48,7 @@ class Trust:
 
 
 class PortraitView:
-    """Sample colour and visibility of the portrait at surface points; free of shading once `light` is set."""
+    """The sample colour and visibility of the portrait at surface points; free of shading once `light` is set."""
 
     light: Tensor | None = None
 
@@ -190,7 +190,7 @@ class PortraitView:
         head: Tensor | None = None,
         inner: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Look at surface points.
+        """Look up colour and visibility of surface points in the portrait.
 
         corners: (N, 3) vertices of their triangles.
         weight: (N, 3) barycentric.

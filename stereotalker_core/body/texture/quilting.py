@@ -19,6 +19,7 @@ def quilt(source: Tensor, known: Tensor, size: tuple[int, int], side: int, seed:
     side: px of a square; a third of it overlaps the next.
     """
     overlap = max(2, side // 3)
+    # candidates: some of the squares that are known everywhere
     places = _patch_corners(known, side)
     if not len(places):
         return None
@@ -31,12 +32,14 @@ def quilt(source: Tensor, known: Tensor, size: tuple[int, int], side: int, seed:
     for j in range(rows):
         for i in range(columns):
             at = canvas[:, j * step : j * step + side, i * step : i * step + side]
+            # compare with what is laid already, above and to the left, and take any square that is nearly the best
             laid = torch.zeros(side, side, dtype=torch.bool, device=source.device)
             laid[:overlap] |= j > 0
             laid[:, :overlap] |= i > 0
             error = (squares - at).square().sum(1)[:, laid].sum(1) + 1e-6
             good = (error <= _GOOD * error.min()).nonzero().squeeze(1)
             square = squares[int(good[int(torch.randint(len(good), (1,), generator=random))])]
+            # cut along the path on which both differ least, so that no seam shows
             difference = (square - at).square().sum(0)
             fresh = torch.ones(side, side, device=source.device)
             if i > 0:

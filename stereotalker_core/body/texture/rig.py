@@ -109,6 +109,7 @@ class Rig(nn.Module):
         self.lifter = lifter if lifter is not None else Lifter(body, RIG_ATLAS)
         samples = [self._rasterize(body, view) for view in range(self.views)]
         triangle, weight, pixel = (torch.cat(parts) for parts in zip(*samples, strict=True))
+        # several samples fall into one pixel: owner says into which, count how many
         covered, owner = torch.unique(pixel, return_inverse=True)
         count = torch.bincount(owner, minlength=len(covered))[:, None]
         corners = body.triangles[triangle]
@@ -121,6 +122,7 @@ class Rig(nn.Module):
         at = torch.arange(len(covered))
         first = torch.full((len(covered),), len(part)).scatter_reduce(0, owner, torch.arange(len(part)), "amin")
         inner = torch.isin(part, part.new_tensor([body.part_index[n] for n in _INNER]))
+        # what a pixel has once (a corner, a texel) is its first sample's; places, normals and regions are means
         buffers = {
             "pixel": covered,
             "owner": owner,
@@ -138,6 +140,7 @@ class Rig(nn.Module):
         }
         for name, value in buffers.items():
             self.register_buffer(name, value, persistent=False)
+        # pixels that surely show cloth (the trunk below the collar), and that surely show skin (the front of the face)
         side = part[first]
         place, torso = buffers["position"], side == body.part_index["torso"]
         face = (side == body.part_index["face"]) & (place[:, 1] < _CHEEKS)
@@ -214,6 +217,7 @@ class Rig(nn.Module):
         normals = F.normalize(_at(body.normals(body.mean[None])[0], lifter.corners, lifter.weight), dim=1)
         nearest = torch.full((self.views * rows * columns,), 1e3)
         view = torch.div(self.pixel, rows * columns, rounding_mode="floor")
+        # a depth map per view, of the pixels that the rig covers
         for v in range(self.views):
             own = view == v
             nearest[self.pixel[own]] = self._depth(self.position[own], v)
@@ -224,6 +228,7 @@ class Rig(nn.Module):
             inside = ((cell >= 0) & (cell < torch.tensor([columns, rows]))).all(1)
             cell = cell.clamp_min(0).minimum(torch.tensor([columns - 1, rows - 1]))
             facing = normals @ _axes(yaw)[1]
+            # a texel is hidden where something lies nearer than itself; more is forgiven where it is seen at a slant
             slack = _SAME + METRES * (1 - facing.square()).clamp_min(0).sqrt() / facing.clamp_min(0.1)
             hidden = self._depth(points, v) - nearest[(v * rows + cell[:, 1]) * columns + cell[:, 0]] > slack
             sure = ((facing - _STEEPEST) / (1 - _STEEPEST)).clamp(0, 1) ** _SHARP
@@ -255,7 +260,7 @@ class Rig(nn.Module):
         return padded.index_select(-2, self.held).unflatten(-2, (-1, BLOCK**2)).flatten(-2)
 
     def from_tokens(self, tokens: Tensor) -> Tensor:
-        """Map what `tokens` gives -> covered pixels (..., P, C)."""
+        """Undo `tokens`: squares of pixels -> covered pixels (..., P, C)."""
         return tokens.unflatten(-1, (BLOCK**2, -1)).flatten(-3, -2).index_select(-2, self.inside)
 
     def laid_out(self, tokens: Tensor) -> Tensor:

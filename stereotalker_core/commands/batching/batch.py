@@ -113,7 +113,7 @@ class Line:
         self.start, self.terminal = time.perf_counter(), sys.stderr.isatty()
 
     def show(self, count: int, failed: int, text: str) -> None:
-        """Rewrite the line."""
+        """Rewrite the line: how many jobs are done, how many failed, and a text."""
         if not self.enabled:
             return
         elapsed = time.perf_counter() - self.start

@@ -54,7 +54,7 @@ class Worker:
         self.workshop, self.silent = Workshop(), ProgressLine(enabled=False)
 
     def process(self) -> int:
-        """The number of its process."""
+        """The number (PID) of the worker's process."""
         return os.getpid()
 
     def make(self, args: argparse.Namespace) -> tuple[dict | None, str]:
@@ -138,7 +138,7 @@ def spread(jobs: list[Job], address: str, workers: int | None, split: float) -> 
 
 
 def _scheduled(ray, make, count: int, jobs: list[Job], split: float) -> Iterator[tuple[Job, str, str]]:
-    """Hand out work, never more than AHEAD pieces per worker; yield results in order; do lost work again."""
+    """Yield the hand out work, never more than AHEAD pieces per worker; yield results in order; do lost work again."""
     todo: deque[Work] = deque()
     source, ready = iter(jobs), {}
     progress: dict[int, JobProgress] = {}

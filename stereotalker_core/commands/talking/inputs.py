@@ -67,7 +67,8 @@ def read_transcript(text: str | None, audio: Audio | SpooledAudio | None = None)
 
 
 def read_keypoints(path: str | None, portrait: Portrait, person: int | None = None) -> Keypoints | None:
-    """Map keypoints in pixels of the portrait file -> in pixels of the (maybe smaller) image that is processed."""
+    """Read a keypoint file -> its points in pixels of the (maybe smaller) image that is processed; the file has pixels
+    of the portrait file."""
     if path is None:
         return None
     height, width = portrait.source_size

@@ -114,7 +114,7 @@ def parse_shard(text: str) -> tuple[int, int]:
 
 
 def input_files(args: argparse.Namespace) -> dict[str, Path]:
-    """Map option -> the file it names, for those that are there."""
+    """Return {option: the file it names} for the options that were given."""
     found = {}
     for name in INPUTS:
         text = getattr(args, name, None)

@@ -161,7 +161,7 @@ def diversity(models: MotionModels, item: HeldOut, options: MotionOptions, seeds
 
 
 def real_scores(models: MotionModels, corpus: Corpus, options: MotionOptions, count: int) -> Metrics:
-    """Return the closure recall and audio-to-lip lag on recordings of a real voice, against their forced alignment."""
+    """Measure closure recall and audio-to-lip lag on recordings of a real voice, against their forced alignment."""
     gap = lip_gap_weights(HalfBody())
     recall, lags = [], []
     for i in torch.linspace(0, len(corpus) - 1, min(count, len(corpus))).long().tolist():

@@ -18,7 +18,7 @@ _TURNS = [JOINT_INDEX[name] for name in SPINE_JOINTS + HEAD_JOINTS]
 
 
 def joint_acceleration(motion: Motion) -> Tensor:
-    """Return (T - 2,) degrees a frame squared of the arm joint that accelerates most, measured on the rotations
+    """Return (T - 2,) degrees per frame squared of the arm joint that accelerates most, measured on the rotations
     themselves."""
     matrices = axis_angle_to_matrix(motion.rotations[:, _ARMS].double())
     turn = matrix_to_axis_angle(matrices[1:] @ matrices[:-1].transpose(-1, -2))  # (T - 1, 12, 3) a frame

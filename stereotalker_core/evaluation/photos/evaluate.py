@@ -111,7 +111,7 @@ def evaluate_photos(
 
 
 def _measured(todo: Sequence[Path], settings: Settings, version: str, workers: int) -> Iterator[tuple[Path, Row]]:
-    """Yield the rows as they are finished."""
+    """Measure photographs, in processes of one thread each; yield the rows as they are finished."""
     if workers == 1:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
@@ -169,7 +169,7 @@ def fingerprint(settings: Settings) -> str:
 
 
 def summary(rows: Sequence[Row]) -> Metrics:
-    """Average the rows -> {name: {"value", "low", "high", "count"}}: means with 95 % intervals over the photographs
+    """Map average the rows -> {name: {"value", "low", "high", "count"}}: means with 95 % intervals over the photographs
     that tell a figure."""
     rows = _with_strangers(rows)
     metrics = {"refused": bootstrap([float(row["refused"] is not None) for row in rows]) | {"count": len(rows)}}

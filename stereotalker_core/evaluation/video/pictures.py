@@ -45,7 +45,7 @@ def contact_sheet(
     crop_face: bool = False,
     ablation: Ablation | None = None,
 ) -> np.ndarray:
-    """Return one line of pictures a row index: portrait | lift | rendered | truth, (R * 256, 4 * 256, 3) uint8."""
+    """Draw one line of pictures per row index: portrait | lift | rendered | truth -> (R * 256, 4 * 256, 3) uint8."""
     lines = []
     for i in index:
         rows = data.rows(np.asarray([i]))

@@ -143,7 +143,7 @@ def seam_ratio(ours: Tensor, truth: Tensor, person: Tensor, plan: list[tuple[int
 
 
 def yaw_sweep(renderer: Renderer, person: Subject, degrees: float = 2.0) -> Tensor:
-    """The portrait's pose, mouth closed, seen from -90 to 90: (T, 3, H, W)."""
+    """Render the portrait's pose, mouth closed, seen from -90 to 90 degrees: (T, 3, H, W)."""
     count = round(180 / degrees) + 1
     motion = Motion(person.identity.rotations.expand(count, -1, -1), person.identity.expression.expand(count, -1))
     cameras = canonical_cameras(person.body, person.identity.shape, torch.linspace(-90, 90, count), 256)

@@ -115,7 +115,7 @@ def save_glb(
 
 
 def _kept_bones(body: HalfBody) -> list[int]:
-    """Return the bones that carry vertices or motions, and those that lead to them: parents first, the root at 0."""
+    """Return the bones that carry vertices or motions and their ancestors: parents first, the root at 0."""
     parents, depth = body.parent.tolist(), {}
     for level, bones in enumerate(body.levels):
         depth |= dict.fromkeys(bones, level)

@@ -31,7 +31,8 @@ _SPINE = {"root": 0.2, "spine03": 0.4, "spine01": 0.4}
 
 
 def with_bearing(motion: Motion, seed: int, first: int, quiet: Tensor, head: float = 1.0, body: float = 1.0) -> Motion:
-    """Return the frames first.. of a motion with turns of the head, glances, and shifts and breathing of the body.
+    """Return the frames from `first` on of a motion with turns of the head, glances, and shifts and breathing of the
+    body.
 
     head, body: their size, 1 = as people usually do, 0 = none.
     quiet (F,) of the whole recording, 1 where nobody speaks: heads turn between the phrases.
@@ -54,7 +55,8 @@ def with_bearing(motion: Motion, seed: int, first: int, quiet: Tensor, head: flo
 
 
 def wander(seed: int, kind: int, first: int, count: int, quiet: Tensor) -> Tensor:
-    """Return (count, 3) of frames first..: held levels about unit size, one reached from the other by a smooth turn."""
+    """Return (count, 3) for the frames from `first` on: held levels about unit size, one reached from the other by a
+    smooth turn."""
     out = torch.zeros(count, 3)
     for target, before, start, size in _events(seed, kind, first, count, quiet):
         u = ((torch.arange(first, first + count) - start) / size).clamp(0, 1)[:, None]
@@ -81,7 +83,8 @@ def _indices(interval: int, first: int, count: int) -> range:
 
 
 def _events(seed: int, kind: int, first: int, count: int, quiet: Tensor):
-    """Yield (target (3,), the one before, first frame, frames) of the turns that touch frames first.., in order."""
+    """Yield the turns that touch the frames from `first` on, in order: (target (3,), the one before, first frame,
+    frames)."""
     interval = _TURN_FRAMES if kind == _TURN else _SHIFT_FRAMES
     for index in _indices(interval, first, count):
         start, size = _moment(seed, kind, index, quiet)

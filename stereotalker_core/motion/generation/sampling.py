@@ -250,7 +250,8 @@ def _lips_closed(motion: Motion, shut: Tensor, active: Tensor, amount: float) ->
 
 
 def joined_ahead(ahead: Tensor, fresh: Tensor) -> Tensor:
-    """Return fresh (N, D) that begins as the window before would have gone on, ahead (M, D), and leaves it smoothly."""
+    """Return fresh (N, D) changed so that it begins as the window before would have continued, ahead (M, D), and leaves
+    that smoothly."""
     count = min(len(ahead), len(fresh))
     if count == 0:
         return fresh

@@ -141,8 +141,8 @@ class _Rest:
         self.pose: Tensor | None = None
 
     def held(self, joints: Tensor, slow: Tensor, first: int, count: int) -> Tensor:
-        """Return joints (T, J, 3) with the slow frames (T,) of first.. held; `count` frames from `first` on are final.
-        """
+        """Return joints (T, J, 3) in which the slow frames (T,), counted from `first`, are held; the first `count`
+        frames are final."""
         out = joints.clone()
         ramp = torch.arange(1, _EASE + 1, dtype=joints.dtype) / (_EASE + 1)
         ramp = ramp * ramp * (3 - 2 * ramp)

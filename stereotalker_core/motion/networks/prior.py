@@ -251,7 +251,7 @@ class PriorTrack:
 
 
 def word_span(start: float, end: float, frames: int, fps: float = FPS) -> tuple[int, int]:
-    """Return the frames first..last of a word said from `start` to `end` seconds, at least one."""
+    """Return the first and last frame of a word said from `start` to `end` seconds, at least one frame."""
     first = min(round(start * fps), frames)
     return first, max(first + 1, round(end * fps))
 
@@ -278,5 +278,5 @@ def pack_tokenizer(text: str) -> Tensor:
 
 
 def unpack_tokenizer(packed: Tensor) -> str:
-    """The text that `pack_tokenizer` packed."""
+    """The text of tokenizer.json that `pack_tokenizer` packed."""
     return zlib.decompress(packed.cpu().numpy().tobytes()).decode()

@@ -35,7 +35,7 @@ def find_shards(folder: str | Path, unfinished: bool = False) -> list[Path]:
 
 
 def swap_labels(part_names: Sequence[str]) -> Tensor:
-    """Return (1 + parts,) guide label of the mirrored body: left parts become right parts."""
+    """Return the guide label (1 + parts,) that each label gets in a mirrored picture: left parts become right parts."""
     swap = {"L": "R", "R": "L"}
     names = list(part_names)
     mirrored = [f"{n[:-1]}{swap[n[-1]]}" if n.endswith((".L", ".R")) else n for n in names]
@@ -74,6 +74,7 @@ class AvatarData:
         portraits, masks, self.sources = [], [], []
         for number, shard in enumerate(shards):
             load = {name: np.load(Path(shard) / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
+            # only identities that are written to their end; their numbers go on from the shards before
             whole = np.flatnonzero(load["complete"])
             row = np.flatnonzero(np.isin(load["identity"], whole) & self._written(load, whole))
             first = sum(map(len, portraits))

@@ -115,7 +115,7 @@ def draw_example(body: HalfBody, rig: Rig, template: Template, seed: int) -> Exa
 
 
 def packed(example: Example) -> np.ndarray:
-    """Return (P, CHANNELS) uint8."""
+    """Pack an example into bytes: (P, CHANNELS) uint8."""
     colours = torch.cat([example.lift, example.truth / _BRIGHTEST], 1) * 127.5 + 127.5
     row = torch.cat([colours[:, :3], example.visibility * 255, colours[:, 3:]], 1)
     return row.round().clamp(0, 255).to(torch.uint8).numpy()
@@ -132,7 +132,7 @@ def unpacked(rows: Tensor) -> Example:
 def generate(
     out: str | Path, identities: int, seed: int = 1, progress: Callable[[int, int], None] | None = None
 ) -> Path:
-    """Write (or go on with) `identities` people into the folder `out`; progress(done, of all) after each.
+    """Write, or resume writing, `identities` people into the folder `out`; progress(done, of all) after each.
 
     ValueError where the folder holds another set.
     """
@@ -163,7 +163,9 @@ def _written(folder: Path) -> int:
 
 
 def read(folder: str | Path) -> np.ndarray:
-    """Return (people, P, CHANNELS) uint8, memory-mapped: those that are written so far. ValueError when there are none.
+    """Map the examples of a folder into memory: (people, P, CHANNELS) uint8, those that are written so far.
+
+    ValueError when there are none.
     """
     folder = Path(folder)
     count = _written(folder)
@@ -180,7 +182,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write (or go on with) the people."""
+    """Write, or resume writing, the examples of all people."""
 
     def tell(done: int, total: int) -> None:
         if done % 50 == 0 or done == total:

@@ -129,7 +129,7 @@ class Shard:
         self.arrays[name][start : start + len(values)] = values.numpy()
 
     def finish_identity(self, identity: int) -> None:
-        """Flush first, mark then: a marked identity is really on disk."""
+        """Mark an identity as complete, after everything was flushed: a marked one is really on disk."""
         for array in self.arrays.values():
             array.flush()
         self.arrays["complete"][identity] = 1
@@ -314,7 +314,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Render the chosen shards."""
+    """Render the chosen shards of a split."""
     chosen, count = _parse_shards(options.shard)
     numbers = (options.identities, options.clips, options.seed, options.size, count)
     config = DatasetConfig(options.split, *numbers, options.fits)

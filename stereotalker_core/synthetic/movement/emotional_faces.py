@@ -51,7 +51,7 @@ class Speaker:
 
 
 def speaker(identity: str) -> Speaker:
-    """The habits of one of the 32 identities; always the same."""
+    """The habits of one of the 32 identities, the same on every call."""
     rng = random.Random(f"speaker {IDENTITIES.index(identity)}")
     jaw, rounding, look = (rng.uniform(0.86, 1.14) for _ in range(3))
     return Speaker(jaw, rounding, look, rng.uniform(0.5, 1.5), rng.uniform(0.0, 0.06), rng.uniform(-1, 1))

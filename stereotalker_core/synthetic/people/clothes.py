@@ -113,6 +113,7 @@ def _field(template: Template, clothes: Clothes, rng: torch.Generator) -> Tensor
         return (waves(template.point, uniform(rng, 40, 140), rng, 6) * 6 - 2).clamp(0, 1)
     if clothes.pattern == "blocks":
         return ((height > uniform(rng, 0.2, 0.42)) | on_arm & (uniform(rng, 0, 1) < 0.5)).float()
+    # a star, polygon or disc on the chest, in polar coordinates
     if clothes.pattern == "logo":
         cx, cz, radius = uniform(rng, -0.07, 0.07), uniform(rng, 0.33, 0.42), uniform(rng, 0.02, 0.06)
         u, v = (x - cx) / radius, (z - cz) / radius

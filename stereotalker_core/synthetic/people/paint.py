@@ -56,7 +56,8 @@ def mix(colour: Tensor, other: Tensor | Sequence[float], weight: Tensor) -> Tens
 
 
 def bump(value: Tensor, centre: float, width: float) -> Tensor:
-    """Return a bell of height 1 around a centre, 1 / e at `width` from it; value, centre and width in one unit."""
+    """Return a bell curve of height 1 around a centre, 1 / e at `width` from it; value, centre and width in one unit.
+    """
     return torch.exp(-(((value - centre) / width) ** 2))
 
 
@@ -106,6 +107,7 @@ def face_details(template: Template, look: Complexion, hair: Hair, colour: Tenso
     out[socket] = (look.skin * torch.tensor([0.6, 0.45, 0.42]) * (1 - front) + lid * front)[socket]
     for name in ("eye.L", "eye.R"):
         mask = template.is_part(name)
+        # rings around the axis of the eye, by degrees: pupil, iris with a dark rim, white
         away = F.normalize(template.point[mask] - template.bone(name), dim=1)
         angle = torch.rad2deg(torch.acos((-away[:, 1]).clamp(-1, 1)))[:, None]
         white = torch.tensor([0.88, 0.86, 0.84])

@@ -119,7 +119,7 @@ def _lifted(body: HalfBody, identity: Identity, lifter: Lifter | None) -> Identi
 def as_photographed(
     body: HalfBody, identity: Identity, lifter: Lifter | None = None, trust_hands: bool = True
 ) -> Identity:
-    """The identity with the portrait's pixels as they are: the shading stays on the surface when it turns."""
+    """Lift the portrait's pixels unchanged: the photograph's shading stays on the surface when it turns."""
     view = (identity.portrait, identity.mask, _posed(body, identity), identity.world_to_camera, identity.intrinsics)
     atlas, visibility = lift_portrait(body, *view, size=_LIFT_SIZE, lifter=lifter, trust=Trust(hands=trust_hands))
     return replace(identity, atlas=atlas, visibility=visibility, light=None, atlas_layout=2)

@@ -140,7 +140,7 @@ class Template:
         return value / weight.clamp_min(1e-6)
 
     def smooth(self, values: Tensor, weight: Tensor, steps: int, rate: float = 0.7) -> Tensor:
-        """Relax a vertex field (V, C) towards its neighbours' mean (Laplacian) where weight (V, 1) says."""
+        """Return the relax a vertex field (V, C) towards its neighbours' mean (Laplacian) where weight (V, 1) says."""
         start, end = self.edges[(weight[:, 0] > 0)[self.edges[:, 0]]].unbind(1)
         rate = weight * rate
         for _ in range(steps):
@@ -196,7 +196,7 @@ def grain(template: Template, cells: int, rng: torch.Generator) -> Tensor:
 
 
 def uniform(rng: torch.Generator, low: float, high: float) -> float:
-    """Return one uniform draw."""
+    """Draw one number, uniform between low and high."""
     return low + (high - low) * float(torch.rand((), generator=rng))
 
 

@@ -11,8 +11,8 @@ _SCALES = ((0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10), (0, 2, 4, 7, 9))
 
 
 def ambience(samples: int, rng: Generator, kind: str = "") -> np.ndarray:
-    """Return (samples,) float32 at 16 kHz with an RMS of 0.1 (silence: about 1e-4); the kind is drawn where none is
-    given."""
+    """Make (samples,) float32 of surrounding sound at 16 kHz with an RMS of 0.1 (silence: about 1e-4); the kind is
+    drawn where none is given."""
     if samples < 1:
         raise ValueError(f"samples must be positive, got {samples}")
     kind = kind or str(rng.choice(KINDS, p=(0.42, 0.2, 0.16, 0.08, 0.08, 0.06)))

@@ -14,7 +14,10 @@ POOL, SECONDS = 300, 8  # different pieces of ambience, and how long each is
 
 
 class Surroundings:
-    """The sound around the speech. Piece i depends on (seed, i) alone, so a training that resumes hears the same."""
+    """The sound around the speech.
+
+    Piece i depends on (seed, i) alone, so a training that resumes hears the same pieces.
+    """
 
     def __init__(self, seed: int) -> None:
         self.piece = functools.lru_cache(POOL)(

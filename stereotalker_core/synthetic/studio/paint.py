@@ -67,15 +67,17 @@ def bumped(pixels: Pixels, height, amount: Tensor) -> Tensor:
 
 
 def skin(pixels: Pixels, face: StudioFace, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return sRGB colours (N, 3) of skin everywhere, and the strength (N,) of its highlight."""
+    """Paint skin everywhere -> sRGB colours (N, 3) of the pixels, and the strength (N,) of their highlight."""
     x, y, z = pixels.point.unbind(1)
     side, eye = x.abs(), pixels.bone("eye.L")
     up, head = z - eye[2], pixels.head.float()
+    # unevenness at four scales, from blotches of centimetres to pores
     blotches, mottle, pores = (Noise(rng, f, 9)(pixels.point) for f in (70.0, 260.0, 3200.0))
     fine = torch.randn(len(x), generator=rng)
     own = torch.tensor(face.skin)
     colour = own * (1 + 0.020 * blotches + 0.016 * mottle + 0.014 * pores + 0.010 * fine)[:, None]
     front = ((-0.075 - y) / 0.02).clamp(0, 1) * head
+    # blood: cheeks and nose, then chin and forehead
     red = bump(side, 0.043, 0.018) * bump(up, -0.044, 0.017) + 0.8 * bump(x, 0, 0.013) * bump(up, -0.036, 0.014)
     red = (
         red
@@ -83,6 +85,7 @@ def skin(pixels: Pixels, face: StudioFace, rng: torch.Generator) -> tuple[Tensor
         + 0.3 * bump(side, 0.05, 0.03) * bump(up, 0.05, 0.03)
     )
     colour = colour * (1 - (red * face.blush * front * (1 + 0.25 * mottle))[:, None] * torch.tensor([0.02, 0.17, 0.15]))
+    # around the eyes: shadow below, the crease above, darker lids
     under = bump(side - float(eye[0]), 0.0, 0.015) * bump(up, -0.0155, 0.007) * front
     colour = colour * (1 - under[:, None] * torch.tensor([0.09, 0.12, 0.10]))
     crease = bump(up, 0.0125, 0.0016) * bump(side - float(eye[0]), 0.002, 0.014) * front
@@ -98,6 +101,7 @@ def skin(pixels: Pixels, face: StudioFace, rng: torch.Generator) -> tuple[Tensor
         where = where * ((-0.03 - y) / 0.03).clamp(0, 1) * head * (1 - bump(up, -0.092, 0.008) * bump(x, 0, 0.02))
         dots = (0.62 + 0.38 * (Noise(rng, 4200.0, 12)(pixels.point) > 0.2)) * where
         colour = mix(colour, own * torch.tensor([0.42, 0.40, 0.42]), face.stubble * dots)
+    # lips with fine vertical lines and a dark parting, reddish ears, shine on the T of the face
     lines = 1 + 0.05 * torch.sin(x * 5200 + 2 * Noise(rng, 300.0)(pixels.point)) + 0.05 * mottle
     lips = (pixels.lips * 1.4 - 0.2).clamp(0, 1)
     part = bump(up, -0.0765, 0.0022) * (y < -0.12)
@@ -118,6 +122,7 @@ def inner_parts(
     mouth = pixels.is_part("mouth")
     depth = piecewise(pixels.point[:, 1], (-0.133, -0.095, -0.055), (1.0, 0.5, 0.2))
     colour[mouth] = (torch.tensor([0.36, 0.13, 0.12]) * depth[:, None])[mouth]
+    # the socket: dark inside, skin towards its rim
     socket = pixels.is_part("eyesocket")
     front = ((-0.112 - pixels.point[:, 1]) / 0.006).clamp(0, 1)[:, None]
     inside, rim = own * torch.tensor([0.72, 0.50, 0.46]), own * torch.tensor([0.80, 0.66, 0.62])
@@ -127,6 +132,7 @@ def inner_parts(
     fibres = torch.randn(512, generator=rng)
     for name in ("eye.L", "eye.R"):
         at = pixels.is_part(name)
+        # degrees from the axis of the eye, and around it: the iris is drawn in these
         away = F.normalize(pixels.point[at] - pixels.bone(name), dim=1)
         angle = torch.rad2deg(torch.acos((-away[:, 1]).clamp(-1, 1)))
         around = torch.atan2(away[:, 2], away[:, 0])

@@ -182,6 +182,7 @@ def _hairs(
     brows."""
     body, vertices = template.body, posed.vertices[0]
     line = Hair(person.line, 0.01, 0.002, torch.zeros(3), 0.1, 0.0)
+    # hair grows on the scalp up to the line, away from the ears, and slides on the head, neck and trunk
     scalp = template.vertex_is("scalp", "face") & ~template.vertex_is("eyesocket", "mouth", "lips")
     scalp &= template.vertex_ear > 1.02
     outer = template.vertex_is("scalp", "face", "neck", "torso") & ~template.vertex_is("eyesocket", "mouth")
@@ -198,9 +199,11 @@ def _hairs(
     )
     guides = grow_strands(root, normal, middle, person.style, surface, rng)
     strands = followed(guides, normal, person.style, rng)
+    # each strand a little lighter or darker than the person's own colour
     own = torch.tensor(person.hair).pow(2.2)
     tone = (1 + 0.22 * torch.randn(len(strands), 1, generator=rng)).clamp(0.45, 1.8)
     out = [(strands, own * tone, 0.9 * person.style.length / 0.86)]
+    # brows: short hairs, outwards and a little up, that lie nearly flat on the skin
     eye, front = template.bone("eye.L"), template.vertex_is("face", "scalp") & (body.mean[:, 1] < -0.06)
     root, normal = sown(body, vertices, normals, lambda p: brow_density(p, eye), front, 900, rng)
     aside = (root[:, :1] - middle[0]).sign()

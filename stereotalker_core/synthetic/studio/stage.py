@@ -66,18 +66,21 @@ class Pixels(Template):
         body: HalfBody = template.body
         hidden = torch.tensor([body.part_index[name] for name in without], dtype=torch.long)
         kept = (~torch.isin(body.triangle_part, hidden)).nonzero().squeeze(1)
+        # which triangle each covered pixel shows, and where on it
         pixels = project(posed.vertices, camera[None], intrinsics)
         found: Fragments = rasterize(pixels, body.triangles[kept], size)
         self.picture, self.depth = size, found.depth[0]
         self.index = (found.triangle[0] >= 0).flatten().nonzero().squeeze(1)
         triangle = kept[found.triangle.flatten()[self.index]]
         corner, weight = body.triangles[triangle], found.barycentric.reshape(-1, 3)[self.index][..., None]
+        # point: on the body at rest, where painters think; place: where it is in the picture's pose
         self.point, self.place, normal = (
             (values[corner] * weight).sum(1) for values in (body.mean, posed.vertices[0], normals)
         )
         self.normal = F.normalize(normal, dim=1)
         self.view = F.normalize(-camera[:3, :3].T @ camera[:3, 3] - self.place, dim=1)
         self.part = body.triangle_part[triangle]
+        # the texel under the pixel carries what the template knows: arm, ear, lips
         uv = (body.uv[body.uv_triangles[triangle]] * weight).sum(1)
         cell = (uv * self.size).long().clamp(0, self.size - 1)
         self.texel = cell[:, 1] * self.size + cell[:, 0]

@@ -21,7 +21,7 @@ _CLEAR = 0.003  # m that hair keeps from skin
 
 @dataclass(frozen=True)
 class HairStyle:
-    """Say how hair is worn.
+    """Say how hair is worn, as the pictures of example people show it.
 
     length m, and its spread 0..1; lift: how far roots stand off the scalp, 0..1; weight: how fast strands turn
     downwards a step; sweep (3,): direction that all strands take; part: m from the middle to the parting, which strands
@@ -151,6 +151,7 @@ def drawn(
     """
     rows, columns = depth.shape
     camera, intrinsics = project
+    # every strand as a row of points, projected
     points = F.interpolate(strands.transpose(1, 2), samples, mode="linear", align_corners=True).transpose(1, 2)
     tangent = F.normalize(torch.gradient(points, dim=1)[0], dim=2)
     local = points @ camera[:3, :3].T + camera[:3, 3]
@@ -161,6 +162,7 @@ def drawn(
     index = (y * columns + x).clamp(0, rows * columns - 1)
     behind = depth.flatten()[index]
     inside &= (behind == 0) | (z < behind + bias)
+    # the nearest point of each pixel wins: depth in the upper bits of a key, the point's number in the lower
     key = (z * 1e5).long().clamp(0, 1 << 22) << 32 | torch.arange(len(z))
     nearest = torch.full((rows * columns,), 1 << 62).scatter_reduce(0, index[inside], key[inside], "amin")
     hit = (nearest < 1 << 62).nonzero().squeeze(1)

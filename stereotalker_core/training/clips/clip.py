@@ -282,7 +282,7 @@ def video_frames(path: Path, frames: Sequence[int] | None = None) -> Iterator[tu
 
 
 class ClipSet:
-    """List all clips under a root, sorted by name. ValueError where there is none."""
+    """The list all clips under a root, sorted by name. ValueError where there is none."""
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
@@ -294,11 +294,11 @@ class ClipSet:
         return len(self.folders)
 
     def infos(self) -> list[ClipInfo]:
-        """Return clip.json of every clip."""
+        """Read clip.json of every clip."""
         return [read_info(folder) for folder in self.folders]
 
     def read(self, index: int, parts: Iterable[str] = PARTS) -> Clip:
-        """The clip with this index."""
+        """Read the clip with this number; parts: which of its files are wanted."""
         return read_clip(self.folders[index], parts)
 
     def identity_path(self, name: str) -> Path:
@@ -306,7 +306,7 @@ class ClipSet:
         return self.root / "identities" / f"{name}.safetensors"
 
     def identity(self, name: str) -> Identity:
-        """The fit of a person."""
+        """Load the fit of a person, by name."""
         return Identity.load(self.identity_path(name))
 
 
@@ -326,5 +326,5 @@ def regions_from_labels(labels: Tensor, alpha: Tensor) -> Regions:
 
 
 def save_json(values: object, path: Path) -> None:
-    """Write JSON atomically."""
+    """Write an object as JSON, atomically."""
     write_atomically(path, lambda name: Path(name).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8"))

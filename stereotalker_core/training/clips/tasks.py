@@ -175,7 +175,7 @@ def open_denoiser(stage: Stage, files: Files) -> tuple[StereoTalkerUNet, Referen
 
 
 def open_experts(stage: Stage, unet: StereoTalkerUNet, files: Files) -> tuple[list[Experts], list[str]]:
-    """Return the experts of a stage, view before mask, and the names of those that stay as they are.
+    """Load or make the experts of a stage, view before mask -> the modules, and the names of those that do not learn.
 
     Kinds that learn start from the folder's file where it is there, else as the identity; others need a file to count.
     """

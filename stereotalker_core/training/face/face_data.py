@@ -58,7 +58,7 @@ class MeadClip:
 
     @property
     def style(self) -> Tensor:
-        """Return (43,)."""
+        """Return the style vector (43,): one-hot identity, emotion and intensity."""
         return FaceStyle.of_clip(self.name).vector()
 
 
@@ -221,7 +221,7 @@ def read_sets(folder: Path, splits: str) -> FaceData | MixedFaces:
 
 
 def emotion_index(style: FaceStyle) -> int:
-    """Return 0..7."""
+    """Return the emotion's place in EMOTIONS, 0..7."""
     return EMOTIONS.index(style.emotion)
 
 

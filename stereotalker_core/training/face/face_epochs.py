@@ -104,7 +104,7 @@ def fit_epochs(
     protocol: Protocol,
     on_epoch: Callable[[int, float, float], None] | None = None,
 ) -> nn.Module:
-    """Train in place on one clip a step, stop when `val` has not improved for `patience` epochs; the best is kept."""
+    """Train in place on one clip per step, stop when `val` has not improved for `patience` epochs; the best is kept."""
     torch.manual_seed(protocol.seed)
     shuffle = np.random.default_rng(protocol.seed)
     weights = [p for p in model.parameters() if p.requires_grad]

@@ -61,6 +61,7 @@ def draw_batch(
     crops = data.crops(rng, recipe.batch, frames)
     if recipe.oracle:
         crops["audio"][..., :40] = confuse_phones(crops["audio"][..., :40], rng)
+    # what the prior says comes of the transcript in some sequences, of the sound in the others, of nothing in some
     size = (recipe.batch, 1, 1)
     rotations, expression = crops["motion"][..., :147].unflatten(-1, (49, 3)), crops["motion"][..., 147:]
     read = torch.from_numpy(rng.random(size) < recipe.read_share).float()
@@ -70,10 +71,12 @@ def draw_batch(
     if prior is not None:
         told = torch.where(read > 0, prior.track(crops["text"], True), prior.track(crops["heard"])).detach()
     width = states.shape[-1]
+    # some sequences get only the classes, and their probabilities less sure than in training
     keep_states = torch.from_numpy(rng.random(size) >= recipe.drop_states).float()
     faint = torch.from_numpy(rng.uniform(recipe.faintest, 1, size)).float()
     if told.shape[-1] > width:
         told = torch.cat([told[..., :width] * keep_states, told[..., width:] * faint], -1)
+    # the first frames of some sequences are given, as they are when windows follow one another
     clean = codec.encode(rotations, expression)
     given = _given_frames(rng, recipe, frames)
     mask = (torch.arange(frames)[None, :, None] < torch.from_numpy(given)[:, None, None]).float()
@@ -184,7 +187,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Train a motion denoiser, or go on from one, and write its file."""
+    """Train a motion denoiser, or continue from one, and write its file."""
     prior, pairs = load(LanguagePrior, options.prior), [name.partition(":") for name in options.sets]
     sets = [MotionData(options.data / name) for name, _, _ in pairs]
     data = MixedMotion(sets, [float(weight or 1) for _, _, weight in pairs])

@@ -145,6 +145,7 @@ def _cached_states(work: Path, seed: int, model: nn.Module, kept: list[int], ids
 
 def train_distiller(prior: LanguagePrior, data: TextStates, steps: int, seed: int, run: Path, batch: int = 48) -> None:
     """Match the teacher's standardised states; the last tenth of the sentences is held out and logged."""
+    # the teacher's states get zero mean and unit variance, so that both layers weigh the same
     used = data.ids >= 0
     flat = data.states[used].astype(np.float32)
     mean, deviation = torch.from_numpy(flat.mean(0)), torch.from_numpy(flat.std(0) + 1e-3)
@@ -157,6 +158,7 @@ def train_distiller(prior: LanguagePrior, data: TextStates, steps: int, seed: in
         return {"ids": ids, "target": target}
 
     def loss(model: Distiller, data: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
+        # padding counts nothing, and outlying states no more than five deviations
         keep = (data["ids"] >= 0).float()[..., None, None]
         error = F.mse_loss(model(data["ids"].clamp_min(0)), data["target"].clamp(-5, 5), reduction="none") * keep
         value = error.sum((0, 1, 3)) / (keep.sum() * error.shape[-1])
@@ -300,8 +302,8 @@ def fit_meaning(prior: LanguagePrior, count: int, steps: int, seed: int) -> Lang
 
 @torch.no_grad()
 def meaning_report(prior: LanguagePrior, data: MotionData) -> dict[str, float]:
-    """Count, of the words of `data`, read and heard: training and held-out words in their class, plain words in any
-    class."""
+    """Return the count, of the words of `data`, read and heard: training and held-out words in their class, plain words
+    in any class."""
     numbers = np.asarray(data.tracks["word"])
     ends = np.flatnonzero(np.diff(numbers, append=0) * (numbers > 0))  # the last frame of each word
     words = [data.words[i] for i in numbers[ends]]

@@ -204,6 +204,7 @@ def loss(
     right = (flat.argmax(-1) == labels).float()
     accuracy, voiced = float(right[known].mean()), float(right[spoken].mean())
     parts = {"phones": float(phones.detach()), "accuracy": accuracy, "spoken": voiced}
+    # the anchor hears the clean crop: its probabilities are the target where there is no label, or everywhere
     if anchor is not None and (faithful or not known.all()):
         with torch.no_grad():
             features, heard = anchor.encode_batch(batch["clean"])
@@ -217,6 +218,7 @@ def loss(
             near = F.smooth_l1_loss(hidden.float(), features.float())
             phones = phones + faithful * near
             parts["near"] = float(near.detach())
+    # features of the public model, where the crop lies inside the recording
     if trainee.teach is None:
         return phones, parts
     error = F.smooth_l1_loss(trainee.teach(hidden).float(), batch["targets"], reduction="none").mean(-1)

@@ -39,7 +39,7 @@ class TurnedView(PortraitView):
     turn: float | None = None
 
     def sample(self, corners: Tensor, weight: Tensor, *kinds, **named) -> tuple[Tensor, Tensor]:
-        """Sample as `PortraitView.sample` does, with the visibility of both cameras."""
+        """Return the sample as `PortraitView.sample` does, with the visibility of both cameras."""
         colour, seen = super().sample(corners, weight, *kinds, **named)
         if self.turn is None:
             return colour, seen
@@ -82,7 +82,7 @@ def _fit_or_skip(body: HalfBody, networks: Perception, path: Path) -> Identity |
 
 @torch.inference_mode()
 def generate(photos: str | Path, out: str | Path, count: int | None = None) -> Path:
-    """Write (or go on with) the examples of a folder's photographs. ValueError where there are none."""
+    """Write, or resume writing, the examples of a folder's photographs. ValueError where there are none."""
     paths = sorted(p for p in Path(photos).rglob("*") if p.suffix.lower() in _SUFFIXES)[:count]
     if not paths:
         raise ValueError(f"no photographs in {photos}")

@@ -88,7 +88,7 @@ def loss(model: TinyAutoencoder, batch: Batch) -> tuple[Tensor, dict[str, float]
 
 
 def batch_lift(batch: Batch) -> Tensor:
-    """The lift, read back from the guide tensor."""
+    """Read the lift (N, 3, H, W) back from the guide tensor."""
     return GuideLayout().map_of(batch["guide"], "lift")
 
 

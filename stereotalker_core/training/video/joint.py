@@ -190,7 +190,10 @@ def train_joint(
     pure: float = PURE_NOISE, predictor: MaskPredictor | None = None, large: AvatarData | None = None,
     side: float = 1.0,
 ) -> Joint:  # fmt: skip
-    """Go on from a denoiser and an autoencoder; experts: those to go on from, default new ones; without: of PARTS."""
+    """Train on from a denoiser and an autoencoder.
+
+    experts: those to continue from, default new ones; without: of PARTS.
+    """
     if unknown := set(without) - set(PARTS):
         raise ValueError(f"cannot train without {sorted(unknown)}; choose from {PARTS}")
     torch.manual_seed(seed)

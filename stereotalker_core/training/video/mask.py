@@ -73,8 +73,11 @@ class MaskBatches:
 
 
 def loss(model: MaskPredictor, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-    """Cross entropy against the soft regions, plus the soft Dice loss of each region. Face and hands count more, and so
-    do hair and clothes that the guides' own silhouette lacks: few pixels, but those that the predictor is for."""
+    """Return the cross entropy against the soft regions, plus the soft Dice loss of each region.
+
+    Face and hands count more, and so do hair and clothes that the guides' own silhouette lacks: few pixels, but the
+    predictor is there for them.
+    """
     target = batch["target"]
     silhouette = model.silhouette(batch["part"])
     log = model(batch["guide"], silhouette).float().log_softmax(1)
@@ -91,7 +94,8 @@ def loss(model: MaskPredictor, batch: Batch) -> tuple[Tensor, dict[str, float]]:
 def train(
     data: AvatarData, run: str, steps: int, seed: int = 0, batch: int = 8, start: MaskPredictor | None = None
 ) -> MaskPredictor:
-    """Train (or resume in `run`) a mask predictor on the rows of `data`; start: one to go on from, at half the rate."""
+    """Train (or resume in `run`) a mask predictor on the rows of `data`; start: one to continue from, at half the rate.
+    """
     torch.manual_seed(seed)
     model = start if start is not None else MaskPredictor.for_parts(data.part_names)
     schedule = Schedule(steps, lr=2e-3 if start is None else 1e-3, warmup=50, seed=seed)

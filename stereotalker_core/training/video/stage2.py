@@ -34,7 +34,8 @@ class TimedStage:
 
 
 def stages(run: Path) -> list[TimedStage]:
-    """The stages in order; the mask predictor needs nothing from the others."""
+    """The stages of stage 2 in the order in which they are trained; the mask predictor needs nothing from the others.
+    """
     vae = ("--vae", str(run / "vae.safetensors"))
     image, joint = ("--unet", str(run / "image_out")), ("--unet", str(run / "joint_out"))
     final = ("--vae", str(run / "joint_out" / "vae.safetensors"))

@@ -171,7 +171,7 @@ def face_camera(x, y, z, matrix, normal, row, column):
 def draw_frame(
     mesh, uv, part, texture, light, plate, vertices, normals, matrix, intrinsics, normal, label, depth, lift, visibility
 ):
-    """Draw one frame: `guides._render`.
+    """Draw the maps of one frame in a compiled loop, as `guides._render` does with tensors.
 
     mesh: (triangles, texture triangles), (F, 3) int32 each. uv (R, 2). part (F,): 1 + the part's index. texture
     (h, w, 4): colour and visibility. light (6,): direct, ambient (< 0: unlit), sky below, darkest. plate (3, H, W).

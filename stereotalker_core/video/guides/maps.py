@@ -144,7 +144,7 @@ def _supersampled_mean(values: Tensor, sample: Tensor, shape: tuple[int, ...]) -
 
 
 def _most(label: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
-    """Map labels and depths (T, sH, sW) of samples -> those that most of a pixel's samples have, (T, 1, H, W) each.
+    """Map labels and depths (T, sH, sW) of samples -> the ones that most samples of a pixel have, (T, 1, H, W) each.
 
     Of SAMPLES = 2: a label that two samples share wins over one that stands alone; between two pairs, the upper left.
     """

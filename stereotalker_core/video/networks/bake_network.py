@@ -97,7 +97,7 @@ class BakeNetwork(nn.Module):
         level: Tensor,
         strengths: tuple[float, float] = (1.0, 1.0),
     ) -> Tensor:
-        """Predict the clean texture.
+        """Predict the clean texture from a noisy one.
 
         rig: the tables of the body.
         lift: (B, P, 3) colours in [-1, 1], filled everywhere.
@@ -177,8 +177,8 @@ class Level(nn.Module):
         self.feed = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
 
     def forward(self, x: Tensor, level: Tensor, views: int, seen: Tensor | None) -> Tensor:
-        """Map x (B * V, C, h, w), level (B * V, D), seen (B * V, 1, h, w) shares that the portrait showed -> the same.
-        """
+        """Map features x (B * V, C, h, w), level (B * V, D), seen (B * V, 1, h, w) shares that the portrait showed ->
+        features of x's shape."""
         gain, shift = self.scale(level)[:, :, None, None].chunk(2, 1)
         inner = self.convs[0](F.silu(self.norms[0](x)))
         inner = self.norms[1](inner) * (1 + gain) + shift

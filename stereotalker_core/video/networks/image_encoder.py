@@ -51,7 +51,8 @@ class ImageEncoder(nn.Module):
         )
 
     def forward(self, portrait: Tensor) -> Tensor:
-        """The projected class embedding of each portrait, squeezed to CLIP's square as its users do."""
+        """Compute the projected class embedding of each portrait, squeezed to CLIP's square as the users of these
+        weights do."""
         dims(portrait, "I 3 H W")
         side, weight = self.config.side, self.model.visual_projection.weight
         image = F.interpolate(portrait.float(), (side, side), mode="bicubic", antialias=True, align_corners=False)

@@ -251,7 +251,7 @@ class StereoTalkerUNet(nn.Module):
         return cache_keys(self.unet, bank)
 
     def forward(self, x: Tensor, sigma: Tensor | float, cond: Condition) -> Tensor:
-        """Map noisy latents (N, C, h, w) at sigma (scalar, or one a clip) -> denoised latents (N, C, h, w)."""
+        """Map noisy latents (N, C, h, w) at sigma (one number, or one per clip) -> denoised latents (N, C, h, w)."""
         size = dims(x, "N C h w", C=self.config.latent_channels)
         length = cond.clip_length or 1
         if size["N"] % length:
@@ -297,8 +297,8 @@ def _alphas(zero_snr: bool) -> Tensor:
 
 @torch.no_grad()
 def sample(model: StereoTalkerUNet, noise: Tensor, cond: Condition, steps: int) -> Tensor:
-    """Sample deterministically (DDIM; Euler for the flow levels): noise (N, C, h, w) -> clean latents in `steps` steps.
-    """
+    """Return the sample deterministically (DDIM; Euler for the flow levels): noise (N, C, h, w) -> clean latents in
+    `steps` steps."""
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
     x = noise

@@ -32,7 +32,7 @@ class Bundle:
 
     @property
     def device(self) -> torch.device:
-        """Return where the networks lie."""
+        """Return the device of the networks."""
         network = self.unet if self.vae is None else self.vae
         return next(network.parameters()).device
 

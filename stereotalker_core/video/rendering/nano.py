@@ -80,7 +80,7 @@ class NanoRenderer(Bundle):
         return WINDOW, OVERLAP
 
     def reporting(self, on_step: Callable[[float], None]) -> "NanoRenderer":
-        """Return itself: its windows take one step or few and are reported when they are done, without on_step."""
+        """Return itself, without on_step: its windows take one step or few, and are reported when they are done."""
         return self
 
     def encode(self, images: Tensor) -> Tensor:
@@ -153,7 +153,7 @@ class NanoRenderer(Bundle):
         return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(self.device)
 
     def keep(self, guide: Tensor) -> Tensor:
-        """The guide in half precision."""
+        """Convert the guide to half precision, as it is kept for a whole clip."""
         return guide.half()
 
     def shown(self, kept: Tensor) -> Tensor:

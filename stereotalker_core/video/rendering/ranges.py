@@ -47,7 +47,7 @@ def shares(count: int, parts: int, grid: int = 1) -> list[tuple[int, int]]:
 
 
 def needed(plan: list[tuple[int, int]], overlap: int, frames: tuple[int, int]) -> list[tuple[int, int]]:
-    """The windows of `plan` that frames first..stop - 1 depend on."""
+    """The windows of `plan` that the frames from first to stop - 1 depend on."""
     first, stop = frames
     last_frame = plan[-1][1] - 1
     begin = max((i for i, (start, _) in enumerate(plan) if i == 0 or start + overlap + REACH <= first), default=0)
@@ -58,7 +58,8 @@ def needed(plan: list[tuple[int, int]], overlap: int, frames: tuple[int, int]) -
 
 
 def within(count: int, frames: tuple[int, int]) -> tuple[int, int]:
-    """The frames of a clip of `count` that first..stop - 1 depend on where only the filter over time joins them."""
+    """The frames of a clip of `count` that the frames from first to stop - 1 depend on, where only the filter over time
+    joins them."""
     return max(frames[0] - REACH, 0), min(frames[1] + REACH, count)
 
 

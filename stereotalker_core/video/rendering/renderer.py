@@ -57,7 +57,7 @@ class Renderer(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Return where the networks lie."""
+        """Return the device of the networks."""
         ...
 
     @property

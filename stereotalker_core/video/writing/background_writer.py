@@ -28,7 +28,7 @@ class BackgroundWriter:
 
     @property
     def done(self) -> int:
-        """Return the frames that an earlier run left behind, for writers that go on; else 0."""
+        """Return how many frames an earlier run left behind, for writers that resume; else 0."""
         return getattr(self.writer, "done", 0)
 
     @property

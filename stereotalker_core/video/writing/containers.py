@@ -109,7 +109,7 @@ class Piece:
             self.frames += 1
 
     def close(self) -> None:
-        """Flush and finish the file."""
+        """Flush the encoder and finish the file."""
         if self.container is not None:
             container, self.container = self.container, None
             container.mux(self.stream.encode(None))

@@ -239,7 +239,7 @@ def _delayed(packet, shift: Fraction, decoded: Fraction) -> None:
 
 
 def _sound_behind(packet, spent: list[Fraction], first: bool) -> None:
-    """Put a packet of sound behind what came before it, in samples: no container's rounding adds up."""
+    """Put a packet of sound behind the previous one, counted in samples, so that no container's rounding adds up."""
     if first and spent[1] == 0:
         spent[0] = packet.pts * packet.time_base
     context = packet.stream.codec_context
