@@ -10,6 +10,7 @@ from ..stereotalker_core.camera import gestures, trajectories
 from ..stereotalker_core.camera.keyframes import parse_keyframes
 from ..stereotalker_core.camera.viewer import DIRECTION, USES, filmed, tilted, view_of, viewer_cameras
 from ..stereotalker_core.records import Cameras, Identity, Motion
+from ..stereotalker_core.shapes import size_of
 from . import host
 from .shares import advanced
 
@@ -127,7 +128,7 @@ class CameraTrajectory:
         if framing == "auto":
             shown = gestures.widened(shown, host.body(), identity, motion)
         shown = shown.zoomed(distance)
-        frames, canvas = len(motion), canvas_of(size, width, height, tuple(identity.portrait.shape[-2:]))
+        frames, canvas = len(motion), canvas_of(size, width, height, size_of(identity.portrait))
         camera_info = camera_info[0] if isinstance(camera_info, list) and len(camera_info) == 1 else camera_info
         told = camera_info is not None
         if told and (isinstance(camera_info, list) or camera_use != DIRECTION or path == "fixed"):

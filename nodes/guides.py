@@ -69,11 +69,10 @@ class RenderGuides:
             return draw_skeleton(body, body.pose(rest, part.rotations, part.expression), cameras[frames])
 
         with host.interruptible():
-            guides = None
+            guides = room_for(len(motion), cameras)
             skin = skin_of(body, identity, cameras, background_plate(identity, cameras, continued=True))
             for frames in portions(len(motion)):
                 seen = render_guides(body, identity, motion[frames], cameras[frames], rest, skin)
-                guides = guides or room_for(seen, len(motion), cameras)
                 for name in ("normal", "part", "depth", "lift", "visibility"):
                     getattr(guides, name)[frames] = getattr(seen, name)
                 progress(frames.stop, seen.lift[-1])
@@ -92,10 +91,9 @@ def portions(count: int) -> list[slice]:
     return [slice(start, min(count, start + _TOGETHER)) for start in range(0, count, _TOGETHER)]
 
 
-def room_for(guides: Guides, count: int, cameras: Cameras) -> Guides:
-    """Empty maps of `count` frames like those of a few; filled portion by portion, they are in memory once."""
-    maps = (guides.normal, guides.part, guides.depth, guides.lift, guides.visibility)
-    return Guides(*(x.new_empty(count, *x.shape[1:]) for x in maps), yaw=cameras.yaw)
+def room_for(count: int, cameras: Cameras) -> Guides:
+    """Empty maps of `count` frames: filled portion by portion, they are in memory once."""
+    return Guides(*(torch.empty(count, channels, *cameras.size) for channels in (3, 1, 1, 3, 1)), yaw=cameras.yaw)
 
 
 def pictures_of(draw: Callable[[slice], torch.Tensor], cameras: Cameras) -> torch.Tensor:

@@ -8,7 +8,7 @@ from ..stereotalker_core.camera.keyframes import parse_keyframes
 from ..stereotalker_core.camera.trajectories import ORIGINS
 from ..stereotalker_core.motion.edit import at_rate
 from ..stereotalker_core.records import Audio, Identity, Motion
-from ..stereotalker_core.shapes import FPS
+from ..stereotalker_core.shapes import FPS, size_of
 from . import host
 from .camera import KEYS, PITCH, YAW, canvas_of, hands_input, shown_to_widget, side_input, size_input
 from .kept import Last, fingerprint
@@ -124,7 +124,7 @@ class StereoTalker:
         from ..stereotalker_core.video.writing.provenance import provenance
 
         sound, portrait = audio_in(audio), host.image_in(image)
-        canvas = canvas_of(size, width, height, tuple(portrait.shape[-2:]))
+        canvas = canvas_of(size, width, height, size_of(portrait))
         count = sound.frame_count(fps)
         keys = tuple(parse_keyframes(keyframes, count, fps, pitch)) if keyframes.strip() else ()
         end = end_yaw if orbit else None

@@ -263,7 +263,8 @@ class RenderToFile:
         behind = COLOURS["black"] if clear else background_of(background, background_image, cameras.size)
         path, entry = host.save_path(filename_prefix, shares.FILES[file_format])
         tags, size = container_tags(host.model_name(model), seed), cameras.size
-        sound = None if audio is None else audio_in(audio if clear else shares.sound_of(audio, part, motion.fps))
+        heard = audio if clear else shares.sound_of(audio, part, motion.fps)
+        sound = None if heard is None else audio_in(heard)
         if clear:
             whole = (0, len(motion))
             file = shares.transparent_file(path, size, motion.fps, part or whole, len(motion), sound, tags)

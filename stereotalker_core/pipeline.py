@@ -6,13 +6,14 @@
 import copy
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from .audio.align import Word
 from .body.fitting.fit import fit_portrait
 from .body.model import HalfBody
 from .camera.gestures import HANDS, staged, widened
@@ -31,6 +32,7 @@ SIZES = (128, 1024)  # pixels
 LARGEST = 512  # pixels of the longer side where no size is asked for
 SIZE_STEP = 8  # pixels; the renderer draws the next multiple of 64 and cuts it to size
 ASPECTS = {"1:1": 1.0, "4:5": 4 / 5, "9:16": 9 / 16, "16:9": 16 / 9}  # width over height; "photo": the photograph's own
+_SILENT = "give a recording or a motion"
 LEAST_QUALITY = 0.25  # of a fit; below, what is rendered is not the person
 Progress = Callable[[str, int, int], None]  # stage, done, total
 
@@ -140,7 +142,7 @@ class Models:
 
     def with_experts(self, view: float = 1.0, mask: float = 1.0) -> "Models":
         """The same models with another strength of the view and mask experts (0 = off)."""
-        return replace(self, renderer=replace(self.renderer, view_strength=view, mask_strength=mask))
+        return replace(self, renderer=self.renderer.with_strengths(view, mask))
 
 
 @dataclass(frozen=True)
@@ -234,7 +236,7 @@ def prepare(
     keypoints: Keypoints | None = None,
     person: int | None = None,
     motion: Motion | None = None,
-    transcript: str | None = None,
+    transcript: str | Sequence[Word] | None = None,
     options: MotionOptions | None = None,
     progress: Progress | None = None,
     fitted: Callable[[Identity], None] | None = None,
@@ -250,12 +252,14 @@ def prepare(
     report = progress or (lambda stage, done, total: None)
     # 1. check the inputs
     if audio is None and motion is None:
-        raise ValueError("give a recording or a motion")
+        raise ValueError(_SILENT)
     view, options = view or View(), options or MotionOptions()
     # 2. fit the portrait once, on the CPU, where its small systems are solved in float64
     device = models.renderer.device
     body = models.body if device.type == "cpu" else copy.deepcopy(models.body).cpu()
     if identity is None:
+        if portrait is None:
+            raise ValueError("give a portrait, or an identity that is fitted already")
         report("fit", 0, 1)
         identity = fit_person(body, portrait, keypoints, mask, networks=models.perception, person=person)
         report("fit", 1, 1)
@@ -263,6 +267,8 @@ def prepare(
         fitted(identity)
     # 3. speech -> motion
     if motion is None:
+        if audio is None:
+            raise ValueError(_SILENT)
         motion = sample_motion(
             models.motion,
             audio.to(device),
@@ -292,7 +298,9 @@ def render(
     chunks = render_video(
         models.body,
         models.renderer,
-        *(record.to(models.renderer.device) for record in (scene.identity, scene.motion, scene.cameras)),
+        scene.identity.to(models.renderer.device),
+        scene.motion.to(models.renderer.device),
+        scene.cameras.to(models.renderer.device),
         steps=look.steps,
         seed=look.seed,
         background=look.background,

@@ -281,7 +281,7 @@ def _unmixed_near(near: Tensor, image: Tensor, alpha: Tensor, layers: Tensor) ->
     layers, opacity = layers.flatten(1).T.contiguous(), alpha.flatten()
     colour, alpha = image.flatten(1).T[here], opacity[here, None]
     weights = [_REGULAR + (opacity[there, None] - alpha).abs() for there in beside]
-    count = sum(weights)
+    count = sum(weights[1:], weights[0])
     for _ in range(_ROUNDS):
         mean = sum(w * layers[there] for w, there in zip(weights, beside, strict=True)) / count
         front, back = mean[:, :3], mean[:, 3:]

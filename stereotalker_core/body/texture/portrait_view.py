@@ -14,7 +14,7 @@ from ...geometry.projection import project
 from ...pixels.dilation import largest_around
 from ...shapes import dims
 from ..model import HalfBody, Posed
-from ..rasterize import Fragments, rasterize
+from ..rasterize import Fragments, at_points, rasterize
 from .light import relit, shade
 
 _RAMP = (0.12, 0.15)  # cosine to the camera from which on surface is trusted, and over which trust grows
@@ -157,15 +157,15 @@ class PortraitView:
         """(N,) bool: points among `where` (N,) bool whose pixel is marked in (H, W)."""
         out, where = torch.zeros_like(where), where.nonzero().squeeze(1)
         corners, weight = corners.index_select(0, where), weight.index_select(0, where)
-        value = sum(self.vertex.index_select(0, corners[:, i]) * weight[:, i : i + 1] for i in range(3))
+        value = at_points(self.vertex, corners, weight)
         pixel = value[:, :2] / value[:, 2:3].clamp_min(1e-6) * self.focal + self.centre
         cell = pixel.long().clamp_min(0).minimum(pixel.new_tensor([self.columns - 1, self.rows - 1]).long())
         return out.index_copy(0, where, marks[cell[:, 1], cell[:, 0]] > 0.5)
 
     def place(self, corners: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Pixels (N, 2) of surface points, the cosine (N,) to the camera, and normals (N, 3) in world axes."""
-        value = sum(self.vertex.index_select(0, corners[:, i]) * weight[:, i : i + 1] for i in range(3))
-        normal = sum(self.normal.index_select(0, corners[:, i]) * weight[:, i : i + 1] for i in range(3))
+        value = at_points(self.vertex, corners, weight)
+        normal = at_points(self.normal, corners, weight)
         pixel = value[:, :2] / value[:, 2:3].clamp_min(1e-6) * self.focal + self.centre
         return pixel, value[:, 3], F.normalize(normal, dim=1)
 
@@ -195,14 +195,14 @@ class PortraitView:
 
         Returns colours (N, 3) of the image and visibility (N,) in [0, 1].
         """
-        value = sum(self.vertex.index_select(0, corners[:, i]) * weight[:, i : i + 1] for i in range(3))
+        value = at_points(self.vertex, corners, weight)
         pixel = value[:, :2] / value[:, 2:3].clamp_min(1e-6) * self.focal + self.centre
         size = pixel.new_tensor([self.columns, self.rows])
         colour = F.grid_sample(
             self.image[None], (pixel / size * 2 - 1)[None, None], padding_mode="border", align_corners=False
         )[0, :, 0].T
         if self.light is not None:
-            normal = sum(self.normal.index_select(0, corners[:, i]) * weight[:, i : i + 1] for i in range(3))
+            normal = at_points(self.normal, corners, weight)
             colour = relit(colour, 1 / shade(F.normalize(normal, dim=1), self.light))
         inside = ((pixel > 1) & (pixel < size - 1)).all(1)
         cell = pixel.long().clamp_min(0).minimum(size.long() - 1)

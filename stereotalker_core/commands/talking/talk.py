@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ... import __version__
+from ...audio.align import Word
 from ...audio.load import load_audio
 from ...audio.spool import spool_audio
 from ...body.model import HalfBody
@@ -24,6 +26,7 @@ from ...options import option_of
 from ...perception.keypoints import Keypoints
 from ...pipeline import ASPECTS, Look, Models, Scene, View, heard_warnings, prepare, render
 from ...records import Audio, Motion
+from ...shapes import size_of
 from ...video.rendering.composite import straight
 from ...video.rendering.renderer import MODES
 from ...video.writing.background_writer import BackgroundWriter
@@ -153,7 +156,7 @@ def make_clip(args: argparse.Namespace, workshop: Workshop, progress: ProgressLi
     started = time.perf_counter()
     view, look, target, given = checked(args)
     portrait, mask, keypoints, warnings = read_person(args)
-    canvas = view.canvas(tuple(portrait.shape[-2:]))
+    canvas = view.canvas(size_of(portrait))
     if not target.transparent:
         look = replace(look, background=parse_background(args.background, canvas))
     if given.count is not None and target.part(given.count) is None:
@@ -198,7 +201,7 @@ class Given:
 
     audio: Audio | None
     motion: Motion | None
-    transcript: str | None
+    transcript: str | Sequence[Word] | None
     options: MotionOptions
     count: int | None
 
@@ -222,7 +225,7 @@ def checked(args: argparse.Namespace) -> tuple[View, Look, Target, Given]:
     motion = load_motion(args.motion) if args.motion else None
     if audio is None and motion is None:
         raise ValueError("give --audio (or --motion with a saved motion)")
-    count = len(motion) if motion is not None else audio.frame_count(args.fps)
+    count = len(motion) if motion is not None else audio.frame_count(args.fps) if audio is not None else 0
     target.part(count)
     return view, look, target, Given(audio, motion, transcript, options, count)
 
@@ -236,7 +239,7 @@ def read_person(args: argparse.Namespace) -> tuple[Tensor, Tensor | None, Keypoi
             raise ValueError("--identity is fitted already: leave --mask, --keypoints and --person away")
         return saved_person(args.identity).portrait, None, None, []
     portrait = load_portrait(args.portrait)
-    mask = load_mask(args.mask, tuple(portrait.image.shape[-2:])) if args.mask else portrait.mask
+    mask = load_mask(args.mask, size_of(portrait.image)) if args.mask else portrait.mask
     with heard_warnings() as warnings:
         keypoints = read_keypoints(args.keypoints, portrait, args.person)
     return portrait.image, mask, keypoints, warnings

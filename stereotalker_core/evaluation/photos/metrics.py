@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...shapes import size_of
 from ..video.render import ssim_map
 
 EYES = {  # the contour of each eye: outer corner, upper lid, inner corner, lower lid
@@ -141,7 +142,7 @@ def gradient_energy(image: Tensor, mesh: Tensor) -> float:
     """Mean squared length of the luma's gradient (central differences) inside the face's outline."""
     value = luma(image)
     across, down = (value[1:-1, 2:] - value[1:-1, :-2]) / 2, (value[2:, 1:-1] - value[:-2, 1:-1]) / 2
-    face = inside(mesh[list(OVAL), :2], tuple(value.shape))[1:-1, 1:-1]
+    face = inside(mesh[list(OVAL), :2], size_of(value))[1:-1, 1:-1]
     energy = across.square() + down.square()
     return float(energy[face].mean()) if bool(face.any()) else 0.0
 
@@ -184,7 +185,7 @@ def lab(image: Tensor) -> Tensor:
 
 def skin_colour(image: Tensor, polygons: Sequence[Tensor]) -> Tensor | None:
     """Median L*a*b* (3,) inside polygons (N, 2) px; None where they hold fewer than 16 px of the picture."""
-    area = torch.stack([inside(points, tuple(image.shape[1:])) for points in polygons]).any(0)
+    area = torch.stack([inside(points, size_of(image)) for points in polygons]).any(0)
     return lab(image[:, area]).median(1).values if int(area.sum()) >= 16 else None
 
 

@@ -56,6 +56,7 @@ class MotionModels:
 
     @property
     def device(self) -> torch.device:
+        """Where the networks lie."""
         return self.denoiser.no_audio.device
 
 
@@ -80,7 +81,7 @@ class LaterMotionModels(MotionModels):
         if name not in _FILES:
             raise AttributeError(f"{type(self).__name__} has no {name!r}")
         kind, file = _FILES[name]
-        object.__setattr__(self, name, load(kind, NANO / file, self._device))
+        object.__setattr__(self, name, load(kind, NANO / file, self.__dict__["_device"]))
         return self.__dict__[name]
 
 
@@ -137,6 +138,11 @@ class MotionOptions:
         if isinstance(self.style, str):
             object.__setattr__(self, "style", Style(self.style))
 
+    @property
+    def whole_style(self) -> Style:
+        """The style, also where an emotion alone was given."""
+        return Style(self.style) if isinstance(self.style, str) else self.style
+
 
 @dataclass(frozen=True)
 class Window:
@@ -187,7 +193,7 @@ def stream_motion(
     if audio.frame_count() == 0:
         raise ValueError("the recording is empty; give at least one sample of sound")
     chunks = _windows_of_motion(models, audio, transcript, speech, callback, options)
-    chunks = stroke_stream(chunks, max(options.style.energy, 0.05) ** STROKE_POWER)
+    chunks = stroke_stream(chunks, max(options.whole_style.energy, 0.05) ** STROKE_POWER)
     chunks = resting_stream(chunks, REST_SHARE if options.liveliness else 0.0)
     return smooth_stream(bounded_stream(chunks), options.smoothing)
 
@@ -209,7 +215,7 @@ def sample_motion(
 def _windows_of_motion(models, audio, transcript, speech, callback, options) -> Iterator[Motion]:
     net, config = models.denoiser, models.denoiser.config
     channels, prior = condition_tracks(models, audio, transcript, speech, options.prior_strength)
-    styles = style_track(options.style, options.emotions, len(channels)).to(models.device)
+    styles = style_track(options.whole_style, options.emotions, len(channels)).to(models.device)
     plan = windows(len(channels), config.window, config.seed, config.lookahead)
     active = voice_activity(channels[:, : len(PHONES)].log()).cpu()
     shut = closing(channels[:, : len(PHONES)])
@@ -305,7 +311,7 @@ def sample_window(
     silent = replace(cond, prior=None, keep_audio=torch.zeros_like(cond.keep_audio))
     unprimed = replace(cond, prior=None)
     scale = 1.0 if cond.prior is None else options.guidance_prior
-    pair = _pair(cond) if scale != 1 else None
+    pair = _pair(cond, cond.prior) if cond.prior is not None and scale != 1 else None
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
         known = {}  # with and without the prior in one pass: the network is small, calls cost more than arithmetic
@@ -323,11 +329,11 @@ def sample_window(
     return sample(options.sampler, denoise, noise, karras_sigmas(options.steps, *reversed(NOISE)), callback)
 
 
-def _pair(cond: MotionCondition) -> MotionCondition:
+def _pair(cond: MotionCondition, prior: Tensor) -> MotionCondition:
     """B sequences with their prior, and the same without it: no prior and one of zeros are the same to the network."""
-    twice = [torch.cat([x, x]) for x in (cond.audio, cond.style, cond.seed, cond.seed_mask)]
+    audio, style, seed, mask = (torch.cat([x, x]) for x in (cond.audio, cond.style, cond.seed, cond.seed_mask))
     keep = cond.keep_audio.expand(len(cond.audio), 1, 1).repeat(2, 1, 1)
-    return MotionCondition(*twice, torch.cat([cond.prior, torch.zeros_like(cond.prior)]), keep)
+    return MotionCondition(audio, style, seed, mask, torch.cat([prior, torch.zeros_like(prior)]), keep)
 
 
 def _steadied(difference: Tensor) -> Tensor:

@@ -38,12 +38,11 @@ class ContextWindows:
 
 def averaged(predict: Callable[[Tensor], Tensor], frames: int, windows: ContextWindows, device: str = "cpu") -> Tensor:
     """Mean over windows of predict(indices (n,)) -> (n, ...), each frame over the windows it is in: (frames, ...)."""
-    total: Tensor | None = None
-    count = torch.zeros(frames, device=device)
-    for window in windows.plan(frames):
+    total = count = torch.zeros(frames, device=device)
+    for number, window in enumerate(windows.plan(frames)):
         index = torch.tensor(window, device=device)
         part = predict(index)
-        if total is None:
+        if number == 0:
             total = part.new_zeros(frames, *part.shape[1:])
         total.index_add_(0, index, part)
         count.index_add_(0, index, torch.ones(len(window), device=device))

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...body.model import HalfBody, Rest
+from ...precision import channels_last_weights
 from ...records import Cameras, Guides, Motion, Regions
 from ..guides.layout import GUIDE_BLOCK
 from ..guides.maps import guide_tensor
@@ -54,7 +55,6 @@ class PublicRenderer(Bundle):
     steadies: ClassVar[bool] = False  # frames are the public recipe's
     one_noise: ClassVar[bool] = False
     needs_guides: ClassVar[bool] = False
-    makes_tokens: ClassVar[bool] = False
     settings: ClassVar[tuple[str, ...]] = (
         "image_encoder", "guidance", "windows", "tile", "longest", "on_step", "steered_by"
     )  # fmt: skip
@@ -95,6 +95,11 @@ class PublicRenderer(Bundle):
         return self.steered_by if self.unet is None else self.unet.config.guides
 
     @property
+    def makes_tokens(self) -> bool:
+        """False: the portrait's token comes from the image encoder."""
+        return False
+
+    @property
     def latent_scale(self) -> float:
         """Stable Diffusion's, by which its programs divide the latents that they hand on."""
         return PublicAutoencoderConfig.scale if self.vae is None else self.vae.config.scale
@@ -123,7 +128,7 @@ class PublicRenderer(Bundle):
     def channels_last(self) -> "PublicRenderer":
         """Convolution weights in the layout that GPUs (and CPUs) convolve fastest in."""
         for network in (*self.denoiser, self.autoencoder):
-            network.to(memory_format=torch.channels_last)
+            channels_last_weights(network)
         return self
 
     def encode(self, images: Tensor) -> Tensor:
