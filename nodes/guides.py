@@ -7,10 +7,11 @@ from collections.abc import Callable
 import torch
 
 from ..stereotalker_core.camera.gestures import HANDS, staged
+from ..stereotalker_core.camera.view import View
 from ..stereotalker_core.records import Cameras, Guides, Identity, Motion, Regions
 from ..stereotalker_core.shapes import REGIONS
 from . import host
-from .camera import hands_input
+from .options import combo
 
 CATEGORY = "Stereo-Talker/guides"
 _BYTES = 4 * (9 + 13)  # a pixel and frame: the maps and the pictures made of them
@@ -50,7 +51,7 @@ class RenderGuides:
                 "motion": ("ST_MOTION", {"tooltip": "From Sample Motion."}),
                 "cameras": ("ST_CAMERAS", {"tooltip": "From Camera Trajectory."}),
             },
-            "optional": {"hands": hands_input()},
+            "optional": {"hands": combo(View, "hands")},
         }
 
     def render(self, identity: Identity, motion: Motion, cameras: Cameras, hands: str = HANDS[0]):

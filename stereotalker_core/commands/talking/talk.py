@@ -16,23 +16,23 @@ from ...audio.align import Word
 from ...audio.load import load_audio
 from ...audio.spool import spool_audio
 from ...body.model import HalfBody
+from ...camera.view import LARGEST, SIZES
 from ...image import load_mask, load_portrait, save_image
 from ...motion.conditioning import Style
 from ...motion.files.bvh import save_bvh
 from ...motion.files.io import READERS, load_motion, save_live_link_csv, save_npz
 from ...motion.files.preview import preview_frames, strip
 from ...motion.generation.sampling import MotionModels, MotionOptions, sample_motion
-from ...options import option_of
+from ...options import choice_of
 from ...perception.keypoints import Keypoints
-from ...pipeline import ASPECTS, Look, Models, Scene, View, heard_warnings, prepare, render
+from ...pipeline import Look, Models, Scene, View, heard_warnings, prepare, render
 from ...records import Audio, Motion
 from ...shapes import size_of
 from ...video.rendering.composite import straight
-from ...video.rendering.renderer import MODES
 from ...video.writing.background_writer import BackgroundWriter
 from ...video.writing.join import Part
 from ...video.writing.writer import VideoWriter, check_output
-from . import outputs
+from . import flags, outputs
 from .inputs import parse_background, parse_orbit, parse_size, read_keypoints, read_transcript
 from .measure import peak_memory_mb
 from .outputs import Target
@@ -57,25 +57,21 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
         "--out", required=True, metavar="V", help=f"{', '.join(outputs.KINDS)}; pictures: frames/%%05d.png"
     )
     camera = talk.add_mutually_exclusive_group()
-    camera.add_argument(
-        "--yaw", type=float, default=0.0, metavar="D", help="-180..180 degrees; positive: towards the right side"
-    )
+    flags.number(camera, "--yaw", View, "yaw", "D")
     camera.add_argument("--orbit", metavar="D0:D1", help="from one yaw to another, like -40:40")
-    origin = "where yaw is measured from: the photograph's own view, or the front of the body; default photo"
-    talk.add_argument("--yaw-origin", default="photo", metavar="O", help=origin)
-    talk.add_argument("--pitch", type=float, default=0.0, metavar="D", help="-60..60 degrees; positive: camera above")
-    talk.add_argument("--framing", default="auto", help="auto, half_body or portrait")
+    flags.word(talk, "--yaw-origin", View, "yaw_origin", "O")
+    flags.number(talk, "--pitch", View, "pitch", "D")
+    flags.number(talk, "--distance", View, "distance")
+    flags.word(talk, "--framing", View, "framing")
     talk.add_argument("--keypoints", metavar="K.json", help="OpenPose JSON, or {name: [x, y]} in its pixels")
     talk.add_argument("--mask", metavar="M.png", help="the person, white on black; its inverse is recognised")
-    size = "pixels: of a square, WIDTHxHEIGHT, or of the narrower side; 128 to 1024; default: the portrait, up to 512"
+    sides = f"{SIZES[0]} to {SIZES[1]}; default: the portrait, up to {LARGEST}"
+    size = f"pixels: of a square, WIDTHxHEIGHT, or of the narrower side; {sides}"
     talk.add_argument("--size", metavar="N", help=size)
-    aspect = f"width to height: {', '.join(ASPECTS)}, or photo: the photograph's own; with --size N"
-    talk.add_argument("--aspect", metavar="W:H", help=aspect)
-    mode = "play: guides and decoder; diffusion: the denoiser with its experts on every frame, as in the paper"
-    talk.add_argument("--mode", choices=MODES, default="play", help=f"{mode}; default play")
-    talk.add_argument("--steps", type=int, default=Look.steps, metavar="N", help=option_of(Look, "steps").line)
-    scale = option_of(Look, "face_scale").line
-    talk.add_argument("--face-scale", type=int, default=Look.face_scale, metavar="N", help=scale)
+    flags.word(talk, "--aspect", View, "aspect", "W:H")
+    flags.word(talk, "--mode", Look, "mode", None, choices=choice_of(Look, "mode").words, default="play")
+    flags.number(talk, "--steps", Look, "steps", "N")
+    flags.number(talk, "--face-scale", Look, "face_scale", "N")
     behind = "portrait, transparent, #rrggbb, or a picture"
     talk.add_argument("--background", default="portrait", metavar="B", help=behind)
     for kind in ("view", "mask"):
@@ -109,8 +105,8 @@ def _motion_arguments(parser: argparse.ArgumentParser) -> None:
     words = "the words spoken, or @FILE; with their times: @FILE.json, .srt or .TextGrid; @heard: found by pocketsphinx"
     parser.add_argument("--transcript", metavar="T", help=words)
     speech_arguments(parser)
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="same seed, same result")
-    parser.add_argument("--style", default="neutral", metavar="E", help="emotion of the motion")
+    parser.add_argument("--seed", type=int, default=MotionOptions.seed, metavar="N", help="same seed, same result")
+    flags.word(parser, "--style", Style, "emotion", "E")
     for flag, record, name in (
         ("--intensity", Style, "intensity"),
         ("--energy", Style, "energy"),
@@ -118,8 +114,7 @@ def _motion_arguments(parser: argparse.ArgumentParser) -> None:
         ("--motion-steps", MotionOptions, "steps"),
         ("--prior-strength", MotionOptions, "prior_strength"),
     ):
-        told = option_of(record, name)
-        parser.add_argument(flag, type=type(told.default), default=told.default, metavar="X", help=told.line)
+        flags.number(parser, flag, record, name)
     parser.add_argument("--device", default="auto", metavar="D", help="cpu, cuda, ...; auto = cuda where there is one")
     parser.add_argument("--quiet", action="store_true", help="no progress line, no warnings")
 
@@ -210,7 +205,10 @@ def checked(args: argparse.Namespace) -> tuple[View, Look, Target, Given]:
     """All that can be refused without looking at the portrait; ValueError or OSError."""
     size = None if args.size is None else parse_size(args.size)
     yaw, until = parse_orbit(args.orbit) if args.orbit is not None else (args.yaw, None)
-    view = View(yaw, until, args.pitch, args.framing, size, args.yaw_origin, args.aspect, view_hands(args))
+    view = View(
+        yaw, until, args.pitch, args.framing, size, args.yaw_origin, args.aspect, view_hands(args),
+        distance=args.distance,
+    )  # fmt: skip
     check_person(args)
     check_strengths(args)
     target, options = outputs.target_of(args), motion_options(args)
