@@ -21,7 +21,7 @@ from .motion.controls import apply_controls
 from .motion.generation.sampling import MotionOptions, condition_tracks, joined_ahead, sample_window  # fmt: skip
 from .pipeline import Look, Models, View
 from .records import Audio, Identity, Motion
-from .shapes import FPS, SAMPLE_RATE
+from .shapes import FPS, SAMPLE_RATE, size_of
 from .video.guides.maps import Skin, background_plate, render_guides, skin_of
 from .video.rendering.composite import composite, resolve_background
 
@@ -66,7 +66,7 @@ class Live:
         self.options, self.settings = options or MotionOptions(steps=4), look or Look()
         self.yaw, self._shown_yaw, self.pitch = self.view.yaw, self.view.yaw, self.view.pitch
         self._framing = framing_for(models.body, identity, self.view.framing, self.view.yaw_origin)
-        self._size = self.view.canvas(tuple(identity.portrait.shape[-2:]))
+        self._size = self.view.canvas(size_of(identity.portrait))
         self._waiting = torch.zeros(0)  # sound that was pushed and not yet given to the networks
         self._heard = torch.zeros(CONTEXT * SAMPLES)  # what they have heard, the look-ahead included
         self._real = 0  # samples of the look-ahead that are speech, not silence that was put in
@@ -167,7 +167,7 @@ class Live:
         seed, mask = self._past.new_zeros(1, width, net.codec.width), self._past.new_zeros(1, width, 1)
         seed[0, :given], mask[0, :given] = self._past[len(self._past) - given :], 1
         device = motion.device
-        style = self.options.style.vector().to(device)[None]
+        style = self.options.whole_style.vector().to(device)[None]
         said = None if prior is None else prior[span][None]
         cond = MotionCondition(channels[None, span], style, seed.to(device), mask.to(device), said)
         generator = torch.Generator().manual_seed((self.options.seed * 1_000_003 + self._number) % 2**63)

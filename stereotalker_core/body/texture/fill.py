@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ...pixels.inpaint_places import push_pull
 from ..model import HalfBody
+from ..rasterize import at_points
 from .fill_back import back_colours
 from .fill_hair import hair_colours
 from .fill_limbs import Arms, cloth_colour, limb_colours, skin_like
@@ -272,7 +273,7 @@ def _alike(
         distance = distance + _NOT_ITS_OWN * (lifter.covered_vertices[unseen][:, None] & bare)
     spread = 0.008 + 0.2 * distance.amin(1, keepdim=True)  # the further away, the more of them have a say
     vertex[unseen] = (-distance / spread).softmax(1) @ vertex[anchors]
-    return sum(vertex.index_select(0, lifter.corners[:, i]) * lifter.weight[:, i : i + 1] for i in range(3))
+    return at_points(vertex, lifter.corners, lifter.weight)
 
 
 def _exposure(values: Tensor) -> Tensor:

@@ -50,6 +50,10 @@ class Arms(NamedTuple):
     end: int
 
 
+def _first(*known: Tensor | None) -> Tensor:
+    return next(x for x in known if x is not None)
+
+
 def seen_arms(lifter: Lifter, colour: Tensor, photo: Tensor, skin: Tensor, trunk: Tensor | None = None) -> Arms:
     """Return the sleeves and skin of both arms; arguments as in `limb_colours`.
 
@@ -57,8 +61,7 @@ def seen_arms(lifter: Lifter, colour: Tensor, photo: Tensor, skin: Tensor, trunk
     """
     trunk = ~lifter.outer if trunk is None else trunk
     hands = {side: _median(colour, photo, lifter.hands & (lifter.left == side)) for side in (True, False)}
-    own = {side: hands[side] if hands[side] is not None else hands[not side] for side in (True, False)}
-    bare = {side: skin if own[side] is None else own[side] for side in (True, False)}
+    bare = {side: _first(hands[side], hands[not side], skin) for side in (True, False)}
     seen = {side: _arm(lifter, colour, photo, side, bare[side], trunk) for side in (True, False)}
     end = _sleeve_end([arm for arm in seen.values() if arm is not None], any(h is not None for h in hands.values()))
     return Arms(seen, bare, end)
