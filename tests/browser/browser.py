@@ -90,6 +90,34 @@ class ComfyPage:
         )
         self.page.wait_for_timeout(SETTLE_MS)
 
+    def build(self, nodes: dict[str, tuple], links: list[tuple], values: dict[str, dict] | None = None) -> None:
+        """A graph of nodes {name: (type, x, y)}, links (from, output, to, input) by name, and widgets' values."""
+        self.evaluate(
+            """async ([nodes, links, values]) => {
+                const id = crypto.randomUUID();
+                await app.loadGraphData({ id, version: 0.4, last_node_id: 0, last_link_id: 0, nodes: [], links: [] });
+                const made = {};
+                for (const [name, [kind, x, y]] of Object.entries(nodes)) {
+                    made[name] = LiteGraph.createNode(kind);
+                    made[name].pos = [x, y];
+                    app.graph.add(made[name]);
+                    for (const [key, value] of Object.entries(values[name] ?? {})) {
+                        const widget = made[name].widgets.find((one) => one.name === key);
+                        widget.value = value;
+                        widget.callback?.(value);
+                    }
+                }
+                const slot = (list, name) => list.findIndex((one) => one.name === name);
+                for (const [from, output, to, input] of links)
+                    made[from].connect(slot(made[from].outputs, output), made[to], slot(made[to].inputs, input));
+                app.canvas.ds.scale = 1;
+                app.canvas.ds.offset = [60, 60];
+                app.canvas.setDirty(true, true);
+            }""",
+            [nodes, links, values or {}],
+        )
+        self.page.wait_for_timeout(3 * SETTLE_MS)
+
     def room_below_picture(self) -> float:
         """Pixels of the page between the picture and the bottom of its node, the only one of the graph."""
         bottom = self.evaluate(
@@ -242,6 +270,11 @@ class ComfyPage:
 
     def run_graph(self, timeout_s: float = 300) -> None:
         """Queue the graph and wait for its success."""
+        kind, detail = self.run_to_end(timeout_s)
+        assert kind == "success", detail
+
+    def run_to_end(self, timeout_s: float = 300) -> tuple[str, dict]:
+        """Queue the graph and wait -> "success" or "error", and what ComfyUI says of it."""
         self.evaluate(
             """async () => {
                 window.probe = null;
@@ -253,8 +286,8 @@ class ComfyPage:
         )
         self.page.wait_for_function("() => window.probe", timeout=1000 * timeout_s)
         kind, detail = self.evaluate("() => window.probe")
-        assert kind == "success", detail
         self.page.wait_for_timeout(SETTLE_MS)
+        return kind, detail
 
     def show_node(self, kind: str) -> None:
         """Scroll the graph to a node at full size."""

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import time
-import urllib.request
 import wave
 from io import BytesIO
 from pathlib import Path
@@ -26,7 +25,7 @@ TALK |= {"size": 128, "background": "portrait"}
 
 @pytest.fixture(scope="module", params=CHECKOUTS, ids=lambda path: path.name)
 def server(request, tmp_path_factory):
-    running = Server(request.param, tmp_path_factory.mktemp("rows"))
+    running = Server(request.param, tmp_path_factory.mktemp("rows"), [Path(__file__).parent / "glb_pack"])
     yield running
     running.stop()
 
@@ -53,22 +52,6 @@ def talk(**inputs) -> dict:
     return node("StereoTalker", **(TALK | inputs))
 
 
-def upload(server: Server, array: np.ndarray, name: str) -> str:
-    """Bring a picture into the input folder, as the button of Load Image does."""
-    from PIL import Image
-
-    data = BytesIO()
-    Image.fromarray(array).save(data, "PNG")
-    lines = [
-        b"--limit", f'Content-Disposition: form-data; name="image"; filename="{name}"'.encode(),
-        b"Content-Type: image/png", b"", data.getvalue(), b"--limit--", b"",
-    ]  # fmt: skip
-    kind = {"Content-Type": "multipart/form-data; boundary=limit"}
-    request = urllib.request.Request(f"http://127.0.0.1:{server.port}/upload/image", b"\r\n".join(lines), kind)
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.load(answer)["name"]
-
-
 def error_of(entry: dict) -> str:
     """The text of the error that a run ended with."""
     (found,) = [m[1] for m in entry["status"]["messages"] if m[0] == "execution_error"]
@@ -82,7 +65,7 @@ def said(entry: dict, key: str) -> str:
 
 def fit_of(server: Server, picture: np.ndarray, name: str, **more) -> dict:
     """The run of a fit of an uploaded picture with Load Image's own mask; its mask is saved."""
-    prompt = {"load": node("LoadImage", image=upload(server, picture, name))}
+    prompt = {"load": node("LoadImage", image=server.upload(picture, name))}
     prompt["fit"] = node("StereoTalkerFitPortrait", image=["load", 0], mask=["load", 1], **more)
     prompt |= {"mask": node("MaskToImage", mask=["fit", 1]), "save": shown("mask", 0)}
     return server.run(prompt)
@@ -215,12 +198,23 @@ def test_transparent_files(server, kind, suffix, tmp_path):
     assert counted(server.fetch(item))[0] == FRAMES
 
 
+def viewer(yaw: float, distance: float, height: float) -> dict:
+    """Core's Create Camera Info: level, around a point so many metres above the hips."""
+    told = {"mode": "orbit", "mode.yaw": yaw, "mode.pitch": 0.0, "mode.distance": distance, "target_x": 0.0}
+    told |= {"target_y": height, "target_z": 0.0, "roll": 0.0, "fov": 35.0, "zoom": 1.0, "camera_type": "perspective"}
+    return node("CreateCameraInfo", **told)
+
+
+def lacks(server: Server, *kinds: str) -> None:
+    """Skip the test on a server whose core is older than these nodes."""
+    missing = set(kinds) - set(server.get("/object_info"))
+    if missing:
+        pytest.skip(f"this server has no {', '.join(sorted(missing))}")
+
+
 def test_create_camera_info_sees_the_side_that_our_yaw_sees(server):
-    if "CreateCameraInfo" not in server.get("/object_info"):
-        pytest.skip("this server has no Create Camera Info")
-    told = {"mode": "orbit", "mode.yaw": 35.0, "mode.pitch": 0.0, "mode.distance": 4.0, "target_x": 0.0, "roll": 0.0}
-    told |= {"target_y": 0.0, "target_z": 0.0, "fov": 35.0, "zoom": 1.0, "camera_type": "perspective"}
-    prompt = stages() | {"info": node("CreateCameraInfo", **told), "camera": camera(camera_info=["info", 0])}
+    lacks(server, "CreateCameraInfo")
+    prompt = stages() | {"info": viewer(35.0, 4.0, 0.0), "camera": camera(camera_info=["info", 0])}
     for name, yaw in (("ours", -35.0), ("other", 35.0)):
         prompt[f"{name}_camera"] = camera(yaw=yaw)
         prompt[name] = rendered("StereoTalkerRenderVideo", frames=1)
@@ -230,6 +224,55 @@ def test_create_camera_info_sees_the_side_that_our_yaw_sees(server):
     entry = succeeded(server.run(prompt))
     core, ours, other = (pixels(server, entry, f"save_{name}") for name in ("core", "ours", "other"))
     assert psnr(core, ours) > 35 and psnr(core, other) < 25
+
+
+def seen_from(prompt: dict, yaw: float) -> None:
+    """Add what core's camera sees at `yaw`: the exported person by core's Render Mesh, and our frame."""
+    name = f"at{yaw:g}"
+    prompt[name] = viewer(yaw, 1.5, 0.4)
+    look = {"mode": "auto", "width": 256, "height": 256, "background": "#808080"}
+    prompt[f"{name}_core"] = node("RenderMesh", mesh=["mesh", 0], camera_info=[name, 0], **look)
+    prompt[f"{name}_camera"] = camera(camera_info=[name, 0], camera_use="place in metres")
+    prompt[f"{name}_camera"]["inputs"]["size"] = 256
+    prompt[f"{name}_ours"] = rendered("StereoTalkerRenderVideo", frames=1)
+    prompt[f"{name}_ours"]["inputs"] |= {"cameras": [f"{name}_camera", 0], "background": "grey"}
+    for kind in ("core", "ours"):
+        prompt[f"{name}_{kind}_mask"] = node("MaskToImage", mask=[f"{name}_{kind}", 1])
+        prompt |= {f"save_{name}_{kind}{end}": shown(f"{name}_{kind}{end}", 0) for end in ("", "_mask")}
+
+
+def test_core_renders_the_exported_person_as_we_do(server, tmp_path):
+    """Create Camera Info at yaw 35 films the GLB with Render Mesh and our frame with Render Video: one silhouette."""
+    lacks(server, "CreateCameraInfo", "RenderMesh")
+    prompt = stages() | {"glb": node("StereoTalkerSaveAvatar", identity=["fit", 0], motion=["motion", 0])}
+    prompt["glb"]["inputs"]["filename_prefix"] = "3d/filmed"
+    prompt["mesh"] = node("TestReadGlb", path=["glb", 1], seconds=0.0)
+    for yaw in (35.0, -35.0):
+        seen_from(prompt, yaw)
+    entry = succeeded(server.run(prompt))
+    pictures = {key: pixels(server, entry, key)[0] for key in prompt if key.startswith("save_at")}
+    core, ours, other = (pictures[f"save_at{end}_mask"][..., 0] > 0.5 for end in ("35_core", "35_ours", "-35_ours"))
+    row = [pictures[f"save_at{yaw}_{kind}"] for yaw in (35, -35) for kind in ("core", "ours")]
+    keep(tmp_path, "render_mesh_beside_ours", np.concatenate([one.numpy() for one in row], 1))
+    both = core & ours
+    colours = psnr(row[0][both], row[1][both])
+    print(f"silhouettes: {iou(core, ours):.3f}, of the other side {iou(core, other):.3f}; colours {colours:.1f} dB")
+    assert iou(core, ours) > 0.9 and iou(core, ours) > iou(core, other) + 0.03
+    assert colours > psnr(row[0][both], row[3][both]) + 3
+
+
+def iou(a, b) -> float:
+    """Intersection of two masks over their union."""
+    return float((a & b).sum() / (a | b).sum())
+
+
+def keep(folder: Path, name: str, picture: np.ndarray) -> None:
+    """A picture (H, W, 3) in 0..1 to look at, where BROWSER_ARTIFACTS says, else in a folder of the test."""
+    from PIL import Image
+
+    folder = Path(os.environ.get("BROWSER_ARTIFACTS", folder))
+    folder.mkdir(parents=True, exist_ok=True)
+    Image.fromarray((picture * 255).round().astype(np.uint8)).save(folder / f"{name}.png")
 
 
 def test_decoding_with_the_wrong_vae_says_what_is_missing(server):
