@@ -17,6 +17,8 @@ const CHINESE = [
     "身体与照片不符(质量 {0},需要 {1}):请用一个人的正面照片,检查遮罩(白色 = 人物)"],
   [/leaves? the face out/, "遮罩不含人脸:白色应为人物"],
   [/the transcript \((\d+) words\) does not fit/, "文稿({0} 个词)与声音不符,已不使用文稿"],
+  [/the mask is (\d+ x \d+) px and the portrait (\d+ x \d+)/,
+    "遮罩为 {0} 像素,照片为 {1} 像素:遮罩属于另一张图片;请连接这张照片的遮罩,或不连接"],
   [/the recording is silent/, "录音没有声音:请检查麦克风或音轨"],
   [/^(\d+) pictures came in one batch/, "一个批次里有 {0} 张图片,此节点只接受一张;前面接上 batch_size 为 1 的 Rebatch Images"],
   [/^(\d+) (recordings|masks|pictures' keypoints) came in one batch/, "一个批次里有 {0} 份,此节点只接受一份"],

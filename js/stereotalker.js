@@ -87,7 +87,7 @@ function putFirst(node, widget) {
   };
 }
 
-/** Shows what the fit says, after a run and when the node is made anew while ComfyUI keeps its results. */
+/** Shows what the fit says, after a run, also a failed one, and when the node is made anew while ComfyUI keeps its results. */
 function report(node) {
   const text = bindReport(node, document);
   const executed = node.onExecuted;
@@ -99,6 +99,13 @@ function report(node) {
   node.onConfigure = function () {
     configured?.apply(this, arguments);
     text.receive(app.nodeOutputs?.[locatorOf(node)]);
+  };
+  const failed = ({ detail }) => text.fail(detail);
+  api.addEventListener("execution_error", failed);
+  const removed = node.onRemoved;
+  node.onRemoved = function () {
+    removed?.apply(this, arguments);
+    api.removeEventListener("execution_error", failed);
   };
 }
 
