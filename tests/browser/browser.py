@@ -324,6 +324,14 @@ class ComfyPage:
             " ((data[4 * i] >> 3) << 10) | ((data[4 * i + 1] >> 3) << 5) | (data[4 * i + 2] >> 3))).size"
         )
 
+    def wait_for_person(self) -> None:
+        """Until the small picture shows a person, not the grey hint."""
+        for _ in range(20):
+            if self.colours_of_person() > 50:
+                return
+            self.page.wait_for_timeout(500)
+        raise AssertionError("no person in the camera picture")
+
     def version(self) -> str:
         return self.evaluate("() => window.__COMFYUI_FRONTEND_VERSION__")
 

@@ -20,15 +20,20 @@ def server(request, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def tab(server):
+def play():
     from playwright.sync_api import sync_playwright
 
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        page = ComfyPage(browser, server.port, touch=True)
-        yield page
-        page.close()
-        browser.close()
+    with sync_playwright() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def tab(server, play):
+    browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+    page = ComfyPage(browser, server.port, touch=True)
+    yield page
+    page.close()
+    browser.close()
 
 
 @pytest.fixture(params=["classic", "nodes2"])

@@ -90,7 +90,7 @@ def test_pictures_give_what_they_should(tab, pictures, kind):
         return
     assert tab.evaluate(CUT) == [], "lines that do not fit"
     assert end == "success" and "fit quality" in said
-    assert ("the inverse is used" in said) == (kind == "cut_out")
+    assert ("inverse is used" in said) == (kind == "cut_out")
     assert ("2 people found" in said) == (kind == "two")
     if kind == "two":
         end, said = fitted(tab, pictures[kind], person=2)
@@ -106,13 +106,17 @@ def test_the_person_is_in_a_copy_and_after_a_cached_run(tab, renderer, request):
         {"in": {"seconds": 0.6, "size": 256}, "talk": {"size": 128, "pitch": 2.0 if renderer == "nodes2" else 1.0}},
     )
     tab.run_graph()
-    assert tab.colours_of_person() > 50
+    tab.wait_for_person()
+    tab.run_graph()  # nothing is sent of what is cached as a whole
+    tab.page.wait_for_timeout(1000)
+    tab.wait_for_person()
+    tab.screenshot(f"{label(request)}-cached")
     tab.evaluate(
         """kind => {
             const node = app.graph._nodes.find((one) => one.type === kind);
-            const { graph, ...copied } = { ...node.serialize() };
-            const copy = LiteGraph.createNode(kind);
+            const copied = node.serialize();
             delete copied.id;
+            const copy = LiteGraph.createNode(kind);
             copy.configure({ ...copied, inputs: copied.inputs.map((one) => ({ ...one, link: null })) });
             copy.pos = [40, 400];
             app.graph.add(copy);
@@ -121,15 +125,7 @@ def test_the_person_is_in_a_copy_and_after_a_cached_run(tab, renderer, request):
         SIMPLE,
     )
     tab.page.wait_for_timeout(1500)
-    assert tab.colours_of_person() > 50, "in a copy of the node"
-    tab.build(
-        {"in": ("StereoTalkerExampleInputs", 40, 60), "talk": (SIMPLE, 420, 60), "save": ("PreviewImage", 900, 60)},
-        [("in", "image", "talk", "image"), ("in", "audio", "talk", "audio"), ("talk", "images", "save", "images")],
-        {"in": {"seconds": 0.6, "size": 256}, "talk": {"size": 128, "pitch": 2.0 if renderer == "nodes2" else 1.0}},
-    )
-    tab.run_graph()
-    tab.screenshot(f"{label(request)}-cached")
-    assert tab.colours_of_person() > 50, "of a run that was cached as a whole"
+    tab.wait_for_person()
     assert tab.errors == []
 
 
@@ -147,10 +143,8 @@ def test_new_nodes_have_a_fixed_seed_and_a_grey_end(tab, renderer):  # noqa: F81
     assert tab.errors == []
 
 
-def test_preview_3d_shows_the_talking_person(server, request):
+def test_preview_3d_shows_the_talking_person(server, play, request):
     """Core's Preview 3D draws the exported person, in a tab with WebGL."""
-    from playwright.sync_api import sync_playwright
-
     flags = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
     nodes = {
         "in": ("StereoTalkerExampleInputs", 40, 60), "fit": (FIT, 40, 360),
@@ -165,19 +159,18 @@ def test_preview_3d_shows_the_talking_person(server, request):
         ("fit", "identity", "glb", "identity"), ("motion", "motion", "glb", "motion"),
         ("glb", "model_file", "show", "model_file"),
     ]  # fmt: skip
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=[*flags, "--ignore-gpu-blocklist"])
-        tab = ComfyPage(browser, server.port)
-        tab.build(nodes, links, {"in": {"seconds": 0.6, "size": 256}, "motion": {"steps": 4}})
-        tab.evaluate("() => app.graph._nodes.find((one) => one.type === 'Preview3D').setSize([420, 560])")
-        tab.run_graph()
-        canvas = tab.page.locator("canvas[data-engine^='three']").last
-        canvas.wait_for()
-        tab.page.wait_for_timeout(15_000)  # three.js without a graphics card
-        colours = shown_colours(canvas.screenshot())
-        tab.screenshot(f"preview3d-{request.node.callspec.id}")
-        tab.close()
-        browser.close()
+    browser = play.chromium.launch(executable_path=CHROMIUM, args=[*flags, "--ignore-gpu-blocklist"])
+    tab = ComfyPage(browser, server.port)
+    tab.build(nodes, links, {"in": {"seconds": 0.6, "size": 256}, "motion": {"steps": 4}})
+    tab.evaluate("() => app.graph._nodes.find((one) => one.type === 'Preview3D').setSize([420, 560])")
+    tab.run_graph()
+    canvas = tab.page.locator("canvas[data-engine^='three']").last
+    canvas.wait_for()
+    tab.page.wait_for_timeout(15_000)  # three.js without a graphics card
+    colours = shown_colours(canvas.screenshot())
+    tab.screenshot(f"preview3d-{request.node.callspec.id}")
+    tab.close()
+    browser.close()
     assert colours > 300, "a person, not an empty stage"
 
 

@@ -299,28 +299,50 @@ def test_speech_from_text(server):
 
 
 @pytest.fixture(scope="module")
-def avatar(server):
-    """The bytes of an exported person that talks, after Preview 3D took the file."""
+def avatar(server) -> dict[str, Path]:
+    """Files of the server's output folder: an exported person that talks, which Preview 3D took, and what made it."""
     prompt = stages()
     given = {"identity": ["fit", 0], "motion": ["motion", 0]}
     prompt["glb"] = node("StereoTalkerSaveAvatar", filename_prefix="3d/person", **given)
     prompt["show"] = node("Preview3D", model_file=["glb", 0])
+    prompt["identity"] = node("StereoTalkerSaveIdentity", identity=["fit", 0], filename_prefix="kept/identity")
+    prompt["kept"] = node("StereoTalkerSaveMotion", motion=["motion", 0], filename_prefix="kept/motion")
     entry = succeeded(server.run(prompt))
     (item,) = entry["outputs"]["glb"]["3d"]
-    return server.fetch(item)
+    output = server.log.parent / "output"
+    files = {name: next((output / "kept").glob(f"{name}*")) for name in ("identity", "motion")}
+    return files | {"glb": output / item["subfolder"] / item["filename"]}
 
 
-def test_the_exported_person_is_valid(avatar, tmp_path):
+def test_vertices_of_the_exported_person(avatar):
+    """A second reader poses the file's frames; ours are posed from the saved identity and motion of the same run."""
+    import torch
+
+    from stereotalker_core.body.model import HalfBody
+    from stereotalker_core.records import Identity, Motion
+    from tests.motion.files.gltf_reader import Gltf
+
+    body, file = HalfBody(), Gltf(avatar["glb"])
+    identity, motion = Identity.load(avatar["identity"]), Motion.load(avatar["motion"])
+    performed = identity.performed(motion)
+    rest = body.rest(identity.shape[None], identity.shell[None])
+    x, y, z = body.pose(rest, performed.rotations, performed.expression).vertices[:, body.render_vertex].unbind(-1)
+    ours = torch.stack([x, z, -y], -1).double().numpy()
+    off = [np.linalg.norm(file.vertices(frame / 25) - ours[frame], axis=1).max() for frame in range(FRAMES)]
+    print(f"exported vertices: at most {1000 * max(off):.4f} mm off in {FRAMES} frames")
+    assert len(motion) == FRAMES and max(off) < 1e-4  # m
+
+
+def test_the_exported_person_is_valid(avatar):
     place = os.environ.get("GLTF_VALIDATOR")
     if not place:
         pytest.skip("GLTF_VALIDATOR names no folder with node_modules/gltf-validator")
-    file = tmp_path / "person.glb"
-    file.write_bytes(avatar)
     script = (
         "const v=require('gltf-validator');v.validateBytes(new Uint8Array(require('fs').readFileSync(process.argv[1])),"
         "{maxIssues:20}).then(r=>console.log(JSON.stringify(r)))"
     )
-    done = subprocess.run(["node", "-e", script, str(file)], cwd=place, capture_output=True, text=True, timeout=300)
+    command = ["node", "-e", script, str(avatar["glb"])]
+    done = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=300)
     report = json.loads(done.stdout)
     assert report["issues"]["numErrors"] == 0, report["issues"]["messages"]
     assert report["info"]["animationCount"] == 1 and report["info"]["hasMorphTargets"] and report["info"]["hasSkins"]
