@@ -27,6 +27,8 @@ const CHINESE = [
   [/the motion has (\d+) frames but the cameras (\d+)/, "动作有 {0} 帧,相机有 {1} 帧:请给两者连接同一个动作"],
   [/the MODEL and the VAE are of different renderers/, "MODEL 与 VAE 属于不同的渲染器:请连接同一个“加载渲染器”的两个输出"],
   [/this VAE lacks the guides/, "此 VAE 缺少视频的引导、遮罩和背景:请把 Stereo-Talker Conditioning 的 vae 输出接到 VAE Decode"],
+  [/the latents are (\d+) frames of (\S+ x \S+) px, the conditioning is for (\d+) frames of (\S+ x \S+) px/,
+    "潜变量为 {0} 帧 {1} 像素,条件为 {2} 帧 {3} 像素:请把 Stereo-Talker Conditioning 的 latent 输出接到 KSampler 的 latent_image"],
   [/are not this VAE's/, "这些潜变量不属于此 VAE:请解码 Stereo-Talker Conditioning 之后 KSampler 的结果,并用它的 vae 输出"],
   [/source is empty/, "source 为空:请填写输入文件夹中的文件名,或 data:audio/wav;base64,..."],
   [/this node fetches nothing/, "此节点不从网络读取:请以 data:...;base64 给出声音"],

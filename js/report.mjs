@@ -1,6 +1,6 @@
 /**
- * What a fit says of itself, on its node, as lines of text under the widgets: the quality and every warning, or why it was
- * refused (newer frontends show that only behind a button).
+ * What a node says of its run, as lines of text under its widgets: the quality of a fit, every warning, or why it was refused
+ * (newer frontends show that only behind a button).
  */
 
 import { translated } from "./messages.mjs";
@@ -8,6 +8,11 @@ import { translated } from "./messages.mjs";
 const LINE = 18; // px on the canvas
 const LETTER = 6; // px a letter takes on average
 const BORDER = 24; // px of a node beside its elements, both sides
+const MARKS = {
+  quality: ["", ""],
+  warning: ["\u26a0 ", "var(--warning-background, #e0a030)"],
+  error: ["\u2716 ", "var(--error-text, #ff6060)"],
+};
 const MARGIN = 20; // px that the classic renderer leaves above and below an element
 
 /** The lines of a node's result; none where it says nothing. */
@@ -24,10 +29,10 @@ export function heightOf(lines, width = 240) {
 }
 
 /**
- * Shows the results of a node as text. The widget is added with the first result, so that fresh nodes look as they are
- * defined; it holds no value and is not saved.
+ * Shows the results of a node as text; `graded`: the first line is the quality, else all are warnings. The widget is added
+ * with the first text, so that fresh nodes look as they are defined; it holds no value and is not saved.
  */
-export function bindReport(node, document) {
+export function bindReport(node, document, graded = true) {
   let element = null;
   let lines = [];
 
@@ -44,16 +49,17 @@ export function bindReport(node, document) {
     widget.serialize = false;
   }
 
-  /** The first line says how it went, the others are warnings. */
-  function show(found, first, colour) {
+  /** Lines with their marks, in the colours of `kinds`. */
+  function show(found, kinds) {
     if (found.join("\n") === lines.join("\n")) return;
     lines = found;
     if (!element) add();
     element.replaceChildren();
     lines.forEach((line, row) => {
+      const [mark, colour] = MARKS[kinds[row] ?? "warning"];
       const shown = document.createElement("div");
-      shown.textContent = row ? `\u26a0 ${line}` : `${first}${line}`;
-      shown.style.color = row ? "var(--warning-background, #e0a030)" : colour;
+      shown.textContent = `${mark}${line}`;
+      shown.style.color = colour;
       element.append(shown);
     });
     const [width, tall] = node.computeSize();
@@ -63,7 +69,7 @@ export function bindReport(node, document) {
   return {
     receive(output) {
       const found = linesOf(output);
-      if (found.length) show(found, "", "");
+      if (found.length || (element && output?.text)) show(found, graded ? ["quality"] : []);
     },
 
     /** An error of a run, as ComfyUI tells it: shown where it is this node's. */
@@ -71,7 +77,7 @@ export function bindReport(node, document) {
       const id = String(detail?.node_id).split(":").at(-1); // inside a subgraph with the subgraph's in front
       const text = String(detail?.exception_message ?? "").trim();
       if (id !== String(node.id) || detail.node_type !== node.comfyClass || !text) return;
-      show([translated(text)], "\u2716 ", "var(--error-text, #ff6060)");
+      show([translated(text)], ["error"]);
     },
   };
 }

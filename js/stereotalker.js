@@ -15,7 +15,8 @@ import { addUpload } from "./upload.mjs";
 import { setLanguage } from "./words.mjs";
 
 const NODES = ["StereoTalkerCameraTrajectory", "StereoTalker"];
-const REPORTING = ["StereoTalkerFitPortrait", "StereoTalker"];
+const GRADED = ["StereoTalkerFitPortrait", "StereoTalker"]; // their first line is the quality of the fit
+const REPORTING = [...GRADED, "StereoTalkerEncodeSpeech", "StereoTalkerSampleMotion"];
 const UPLOADS = {
   StereoTalkerLoadMotion: ["motion_file", ".safetensors,.npz,.csv,.bvh"],
   StereoTalkerLoadIdentity: ["identity_file", ".safetensors"],
@@ -87,9 +88,9 @@ function putFirst(node, widget) {
   };
 }
 
-/** Shows what the fit says, after a run, also a failed one, and when the node is made anew while ComfyUI keeps its results. */
+/** Shows what a node says, after a run, also a failed one, and when the node is made anew while ComfyUI keeps its results. */
 function report(node) {
-  const text = bindReport(node, document);
+  const text = bindReport(node, document, GRADED.includes(node.comfyClass));
   const executed = node.onExecuted;
   node.onExecuted = function (output) {
     executed?.apply(this, arguments);

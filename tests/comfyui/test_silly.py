@@ -28,10 +28,15 @@ def refused(server: Server, prompt: dict, *words: str) -> None:
     assert "Traceback" not in message and len(message) < 400
 
 
+def shows(link: list) -> dict:
+    """A node that makes a server run what leads to an AUDIO."""
+    return {"sink": node("SaveAudio", audio=link, filename_prefix="sound")}
+
+
 PICTURES = {
     "flat": (np.full((256, 256, 3), 90, np.uint8), "no person"),
     "noise": (np.random.default_rng(0).integers(0, 255, (200, 300, 3), np.uint8), "no person"),
-    "tiny": (np.full((16, 16, 3), 90, np.uint8), "no person"),
+    "tiny": (np.full((16, 16, 3), 90, np.uint8), "16x16 px; at least 64"),
 }
 
 
@@ -58,6 +63,9 @@ def test_sounds_without_speech(server):
     prompt["last"] = talk(audio=["sound", 0])
     entry = succeeded(server.run(prompt | {"save": shown("last", 0)}))
     assert "the recording is silent" in said(entry, "last")
+    prompt["heard"] = node("StereoTalkerEncodeSpeech", audio_encoder=["ears", 0], audio=["sound", 0])
+    entry = succeeded(server.run({key: prompt[key] for key in ("ears", "sound", "heard")} | shows(["heard", 1])))
+    assert "the recording is silent" in said(entry, "heard")
     prompt["sound"] = node("TrimAudioDuration", audio=["in", 2], start_index=0.0, duration=0.03)
     refused(server, prompt, "lasts 0.030 s", "0.1 s are needed")
 
@@ -96,7 +104,8 @@ def test_latents_that_do_not_belong(server):
         links = {"model": ["nets", 0], "positive": ["told", 0], "negative": ["told", 1], "latent_image": ["empty", 0]}
         prompt["sampled"] = node("KSampler", **links, **sampling)
         prompt["last"] = node("VAEDecode", samples=["sampled", 0], vae=["told", 3])
-        refused(server, prompt, "Stereo-Talker Conditioning")
+        wanted = f"{frames} frames of {size} x {size} px", "15 frames of 128 x 128 px", "Stereo-Talker Conditioning"
+        refused(server, prompt, *wanted)
 
 
 def test_a_camera_inside_the_person(server):
@@ -128,4 +137,4 @@ def test_a_portrait_upside_down_says_something(server):
     if entry["status"]["status_str"] == "success":
         assert "turned" in said(entry, "last")
     else:
-        assert "no person" in error_of(entry) or "does not fit" in error_of(entry)
+        assert any(words in error_of(entry) for words in ("no person", "does not fit", "upside-down portrait"))

@@ -49,6 +49,20 @@ test("a refusal stands on its own node until something else is said", () => {
   assert.deepEqual(texts(), ["fit quality 0.93 (of 1)"]);
 });
 
+test("a node without a grade shows warnings alone, and none when there are none any more", () => {
+  const node = makeNode();
+  const report = bindReport(node, makeDocument(), false);
+  report.receive({ text: [] });
+  assert.equal(node.widgets.length, 0);
+  report.receive({ text: ["the recording is silent"] });
+  const texts = () => node.widgets[0].element.children.map((line) => line.textContent);
+  assert.deepEqual(texts(), ["\u26a0 the recording is silent"]);
+  report.receive({ images: [] }); // another kind of result
+  assert.equal(texts().length, 1);
+  report.receive({ text: [] });
+  assert.deepEqual(texts(), []);
+});
+
 test("lines of a result", () => {
   assert.deepEqual(linesOf({ text: "one" }), ["one"]);
   assert.deepEqual(linesOf({ text: ["a", " ", ""] }), ["a"]);
