@@ -251,6 +251,22 @@ class ComfyPage:
             self.page.mouse.wheel(0, 2000)
             self.page.wait_for_timeout(SETTLE_MS)
         card.click()
+        self._wait_for_template(name)
+
+    def load_template(self, name: str) -> None:
+        """What a click on the card does, without the browser of all templates."""
+        self.evaluate(
+            """async name => {
+                const packs = await (await app.api.fetchApi("/workflow_templates")).json();
+                const [pack] = Object.entries(packs).find(([, names]) => names.includes(name));
+                const file = await app.api.fetchApi(`/workflow_templates/${encodeURIComponent(pack)}/${name}.json`);
+                await app.loadGraphData(await file.json(), true, true, name, { openSource: "template" });
+            }""",
+            name,
+        )
+        self._wait_for_template(name)
+
+    def _wait_for_template(self, name: str) -> None:
         self.page.wait_for_function(
             "name => app.extensionManager.workflow.activeWorkflow?.filename?.includes(name)"
             " && app.graph._nodes.some(n => n.type.startsWith('StereoTalker'))",

@@ -236,7 +236,8 @@ def seen_from(prompt: dict, yaw: float) -> None:
     prompt[f"{name}_camera"]["inputs"]["size"] = 256
     prompt[f"{name}_ours"] = rendered("StereoTalkerRenderVideo", frames=1)
     prompt[f"{name}_ours"]["inputs"] |= {"cameras": [f"{name}_camera", 0], "background": "grey"}
-    for kind in ("core", "ours"):
+    prompt[f"{name}_back"] = node("RenderMesh", mesh=["mesh", 0], camera_info=[f"{name}_camera", 1], **look)
+    for kind in ("core", "ours", "back"):
         prompt[f"{name}_{kind}_mask"] = node("MaskToImage", mask=[f"{name}_{kind}", 1])
         prompt |= {f"save_{name}_{kind}{end}": shown(f"{name}_{kind}{end}", 0) for end in ("", "_mask")}
 
@@ -251,14 +252,49 @@ def test_core_renders_the_exported_person_as_we_do(server, tmp_path):
         seen_from(prompt, yaw)
     entry = succeeded(server.run(prompt))
     pictures = {key: pixels(server, entry, key)[0] for key in prompt if key.startswith("save_at")}
-    core, ours, other = (pictures[f"save_at{end}_mask"][..., 0] > 0.5 for end in ("35_core", "35_ours", "-35_ours"))
+    ends = ("35_core", "35_ours", "35_back", "-35_ours")
+    core, ours, back, other = (pictures[f"save_at{end}_mask"][..., 0] > 0.5 for end in ends)
     row = [pictures[f"save_at{yaw}_{kind}"] for yaw in (35, -35) for kind in ("core", "ours")]
     keep(tmp_path, "render_mesh_beside_ours", np.concatenate([one.numpy() for one in row], 1))
     both = core & ours
     colours = psnr(row[0][both], row[1][both])
     print(f"silhouettes: {iou(core, ours):.3f}, of the other side {iou(core, other):.3f}; colours {colours:.1f} dB")
     assert iou(core, ours) > 0.9 and iou(core, ours) > iou(core, other) + 0.03
+    assert iou(back, ours) > 0.9, "core's Render Mesh from the camera_info that Camera Trajectory gives"
     assert colours > psnr(row[0][both], row[3][both]) + 3
+
+
+def test_a_path_of_cameras_comes_back(server):
+    """Camera Trajectory's orbit as a list of cameras, into another Camera Trajectory: the same frames."""
+    prompt = stages()
+    prompt["orbit"] = camera(path="orbit", yaw=-40.0, end_yaw=40.0, framing="half_body")
+    prompt["again"] = camera(camera_info=["orbit", 1], camera_use="place in metres")
+    for name in ("orbit", "again"):
+        prompt[f"{name}_video"] = rendered("StereoTalkerRenderVideo")
+        prompt[f"{name}_video"]["inputs"]["cameras"] = [name, 0]
+        prompt[f"save_{name}"] = shown(f"{name}_video", 0)
+    entry = succeeded(server.run(prompt))
+    first, again = (pixels(server, entry, f"save_{name}") for name in ("orbit", "again"))
+    assert psnr(first, again) > 40 and psnr(first[:1], again[-1:]) < 25
+
+
+def test_guides_of_four_seconds_at_1024_px_fit_a_machine_of_16_gb(server):
+    if not Path(f"/proc/{server.process.pid}/status").exists():
+        pytest.skip("no /proc here, which tells the most memory that a process had")
+    prompt, last = stages(), "motion"
+    for name in ("twice", "four", "eight"):
+        prompt[name] = node("StereoTalkerConcatMotion", motion_a=[last, 0], motion_b=[last, 0], overlap=1)
+        last = name
+    prompt["camera"]["inputs"] |= {"motion": [last, 0], "size": 1024}
+    links = {"identity": ["fit", 0], "motion": [last, 0], "cameras": ["camera", 0]}
+    prompt["guides"] = node("StereoTalkerRenderGuides", **links)
+    prompt["sink"] = node("PreviewAny", source=["guides", 5])
+    succeeded(server.run(prompt))
+    status = Path(f"/proc/{server.process.pid}/status").read_text(encoding="utf-8")
+    most = int(status.split("VmHWM:")[1].split()[0]) / 1e6  # GB
+    print(f"guides of {8 * FRAMES - 7} frames at 1024 px: at most {most:.1f} GB")
+    assert most < 14
+    server.post("/free", {"unload_models": True, "free_memory": True})
 
 
 def iou(a, b) -> float:
