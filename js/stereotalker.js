@@ -1,6 +1,6 @@
 /**
- * Adds the camera picture and the report of a fit to Stereo-Talker's nodes; new seeds are fixed. The nodes' ordinary widgets hold the truth;
- * the picture mirrors them.
+ * Adds the camera picture and the report of a run to Stereo-Talker's nodes; new seeds are fixed. The nodes' ordinary widgets
+ * hold the truth; the picture mirrors them.
  */
 
 import { api } from "../../scripts/api.js";
@@ -16,7 +16,6 @@ import { setLanguage } from "./words.mjs";
 
 const NODES = ["StereoTalkerCameraTrajectory", "StereoTalker"];
 const GRADED = ["StereoTalkerFitPortrait", "StereoTalker"]; // their first line is the quality of the fit
-const REPORTING = [...GRADED, "StereoTalkerEncodeSpeech", "StereoTalkerSampleMotion"];
 const UPLOADS = {
   StereoTalkerLoadMotion: ["motion_file", ".safetensors,.npz,.csv,.bvh"],
   StereoTalkerLoadIdentity: ["identity_file", ".safetensors"],
@@ -143,10 +142,10 @@ app.registerExtension({
     if (node.comfyClass?.startsWith("StereoTalker")) {
       fixSeed(node);
       labelChoices(node);
+      report(node);
     }
     if (NODES.includes(node.comfyClass)) attach(node);
     const upload = UPLOADS[node.comfyClass];
     if (upload) addUpload(node, ...upload, api, app, document);
-    if (REPORTING.includes(node.comfyClass)) report(node);
   },
 });
