@@ -23,13 +23,6 @@ TALK = {"image": ["in", 0], "audio": ["in", 2], "yaw": 0.0, "orbit": False, "end
 TALK |= {"size": 128, "background": "portrait"}
 
 
-@pytest.fixture(scope="module", params=CHECKOUTS, ids=lambda path: path.name)
-def server(request, tmp_path_factory):
-    running = Server(request.param, tmp_path_factory.mktemp("rows"), [Path(__file__).parent / "glb_pack"])
-    yield running
-    running.stop()
-
-
 @pytest.fixture(scope="module")
 def portrait(server):
     """RGB (256, 256, 3) and mask (256, 256), 0..255, of the synthetic person, as the server gives them."""

@@ -133,13 +133,6 @@ class Server:
         self.process.wait(30)
 
 
-@pytest.fixture(scope="module", params=CHECKOUTS, ids=lambda path: path.name)
-def server(request, tmp_path_factory):
-    running = Server(request.param, tmp_path_factory.mktemp("comfyui"))
-    yield running
-    running.stop()
-
-
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory):
     """name -> frames of a graph by the runner without ComfyUI, all graphs sharing one cache."""

@@ -13,13 +13,6 @@ from test_server import CHECKOUTS, NAMED, Server, pixels, succeeded  # noqa: E40
 pytestmark = pytest.mark.skipif(not CHECKOUTS, reason=f"no ComfyUI at {NAMED}; set COMFYUI_DIR to a checkout")
 
 
-@pytest.fixture(scope="module", params=CHECKOUTS, ids=lambda path: path.name)
-def server(request, tmp_path_factory):
-    running = Server(request.param, tmp_path_factory.mktemp("silly"))
-    yield running
-    running.stop()
-
-
 def refused(server: Server, prompt: dict, *words: str) -> None:
     """The run must end with an error that says all of these words."""
     prompt = prompt | {"save": shown("last", 0)}
