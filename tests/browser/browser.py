@@ -38,10 +38,16 @@ class ComfyPage:
         self._wait_until_started()
 
     def reload(self) -> None:
-        """The page anew: ComfyUI brings back the graph that was open."""
+        """The page anew: ComfyUI brings back the graph that was open, a while after the page stands."""
         self.page.wait_for_timeout(2000)  # it keeps the graph a moment after a change
+        held = self.evaluate("() => app.graph._nodes.length")
         self.page.reload()
         self._wait_until_started()
+        for _ in range(60 if held else 0):
+            if self.evaluate("() => app.graph._nodes.length"):
+                break
+            self.page.wait_for_timeout(500)
+        self.page.wait_for_timeout(SETTLE_MS)
 
     def _wait_until_started(self) -> None:
         self.page.wait_for_function("() => window.app?.extensionManager?.setting && window.app?.graph", timeout=90_000)
