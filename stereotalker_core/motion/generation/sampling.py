@@ -232,14 +232,14 @@ def _windows_of_motion(models, audio, transcript, speech, callback, options) -> 
         past = torch.cat([past, fresh])[-config.window :]
         motion = apply_controls(net.codec.decode_motion(fresh), centre, window.start, options)
         new = slice(window.start, window.stop)
-        motion = _closed(motion, shut[new], active[new], options.lip_closure).to("cpu")
+        motion = closed(motion, shut[new], active[new], options.lip_closure).to("cpu")
         body = options.liveliness * options.motion_strength
         head = body * options.head_strength
         motion = with_bearing(motion, options.seed, window.start, quiet, head, body)
         yield lowered(motion, idle[new])
 
 
-def _closed(motion: Motion, shut: Tensor, active: Tensor, amount: float) -> Motion:
+def closed(motion: Motion, shut: Tensor, active: Tensor, amount: float) -> Motion:
     """The lips shut where the sound of these frames says so: p, b, m, and nobody speaking."""
     if amount == 0:
         return motion
@@ -306,16 +306,22 @@ def sample_window(
     unprimed = replace(cond, prior=None)
     scale = 1.0 if cond.prior is None else options.guidance_prior
     pair = _pair(cond) if scale != 1 else None
+    told: dict[int, Tensor] = {}  # what each condition says, once for all steps
+
+    def evaluated(x: Tensor, sigma: Tensor, cond: MotionCondition) -> Tensor:
+        if id(cond) not in told:
+            told[id(cond)] = net.tell(cond)
+        return net(x, sigma, cond, told[id(cond)])
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
         known = {}  # with and without the prior in one pass: the network is small, calls cost more than arithmetic
         if pair is not None:
-            known[True], known[False] = net(x.repeat(2, 1, 1), sigma.repeat(2), pair).chunk(2)
+            known[True], known[False] = evaluated(x.repeat(2, 1, 1), sigma.repeat(2), pair).chunk(2)
 
         def branch(sound: bool, prior: bool) -> Tensor:
             if sound and prior in known:
                 return known[prior]
-            return net(x, sigma, cond if prior else unprimed if sound else silent)
+            return evaluated(x, sigma, cond if prior else unprimed if sound else silent)
 
         denoised = guided(branch, options.guidance_audio, scale, _steadied)
         return torch.where(cond.seed_mask > 0, cond.seed, denoised)
