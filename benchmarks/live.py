@@ -205,7 +205,8 @@ async def soak(server: Server, sound, seconds: float) -> dict:
         listener.task.cancel()
     used = server.processor() - begin
     return {"minutes": round(seconds / 60, 1), "frames": frames, "video_s": frames / 25, "alive": alive,
-            "memory_mb": rows, **growth(rows), "processor_s_per_s_of_video": round(used / (frames / 25), 3)}  # fmt: skip
+            "memory_mb": rows, **growth(rows),
+            "processor_s_per_s_of_video": round(used / (frames / 25), 3)}  # fmt: skip
 
 
 def growth(rows: list[float]) -> dict[str, float]:

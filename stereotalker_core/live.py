@@ -1,7 +1,8 @@
 """A person who speaks while the sound is still coming: 20 ms blocks in, frames out, with bounded latency.
 
 Every hop of HOP frames waits for LOOK_AHEAD frames of sound behind it, because a mouth closes before a "b" is heard:
-a frame is given at most (HOP + LOOK_AHEAD) / 25 s of sound after its own began, and the time it takes to draw. Motion
+a frame is given at most (HOP + LOOK_AHEAD) / 25 s of sound after its own began, and the time it takes to draw; the
+first frame of speech that comes out of nothing HOP / 25 s after it began, for the idle hop is held until then. Motion
 is sampled in the windows of stage 1, each seeded with the frames that were shown; frames are drawn as in mode "play",
 TOGETHER at once, and given as soon as they are drawn. Where no sound comes, the person hears silence, and idles; no
 frame of that is drawn ahead, so that nothing has to be thrown away when speech begins.
@@ -29,7 +30,7 @@ HOP, LOOK_AHEAD = 4, 3  # frames
 TOGETHER = 2  # frames that are drawn at once, and given before the next are drawn
 CONTEXT = 48  # frames of sound that the networks hear
 LONGEST_WAIT = 60 * SAMPLE_RATE  # samples that may wait to be spoken
-GRACE = 0.1  # seconds that sound may be late while somebody speaks, before silence is put in
+GRACE = HOP / FPS  # seconds that sound may be late while somebody speaks, before silence is put in
 
 
 @dataclass(frozen=True)
@@ -187,8 +188,8 @@ class Live:
 class Beat:
     """When the next hop is due: as soon as its sound is there, or when the one before has been shown.
 
-    Times are seconds of any clock. While somebody speaks, sound that is late is waited for GRACE seconds: silence put
-    in too early would be a hole in a word.
+    Times are seconds of any clock. While somebody speaks, or has just begun to, sound is waited for GRACE seconds:
+    silence put in too early would be a hole in a word, or a delay of the first one.
     """
 
     def __init__(self, now: float):

@@ -160,32 +160,34 @@ def test_the_stream_is_its_offline_twin(live, tiny_models, identity):
     assert hops >= 6 and float((torch.stack([f.picture for f in found]) - pictures).abs().max()) < 1e-3
 
 
-def begun(live: Live, silent: int, sound: torch.Tensor, hops: int) -> list[tuple[float, list]]:
-    """(milliseconds since speech began, frames) of the hops drawn then, by a clock on which drawing takes no time.
+def begun(live: Live, silent: int, sound: torch.Tensor, open_line: bool) -> list[tuple[float, list]]:
+    """(milliseconds since speech began, frames) of three hops drawn then, by a clock on which drawing takes no time.
 
-    Blocks of 20 ms are there when they have been said; before the first, nothing comes for `silent` milliseconds.
+    Blocks of 20 ms are there when they have been said. Before the first, for `silent` milliseconds, nothing comes, or
+    silence does (a microphone that is on).
     """
     beat, found = Beat(0.0), []
-    for now in range(0, 10_000):
+    for now in range(1, 10_000):
         since = now - silent
-        if since > 0 and since % 20 == 0:
-            live.push(sound[(since - 20) * 16 : since * 16])
+        if since % 20 == 0 and (since > 0 or open_line):
+            live.push(sound[(since - 20) * 16 : since * 16] if since > 0 else torch.zeros(BLOCK))
         if beat.due(live, now / 1000):
             beat.begun(now / 1000)
             frames = live.frames()
             found += [(since, frames)] if since > 0 else []
-        if len(found) == hops:
+        if len(found) == 3:
             break
     return found
 
 
-@pytest.mark.parametrize("silent", [320, 375, 430])
-def test_how_late_the_first_frame_of_speech_is(tiny_models, identity, silent):
-    """By the clock: never more than HOP + LOOK_AHEAD frames after speech began, whatever the phase of the hops."""
+@pytest.mark.parametrize("silent", [320, 400, 460])
+@pytest.mark.parametrize("open_line", [False, True])
+def test_how_late_the_first_frame_of_speech_is(tiny_models, identity, silent, open_line):
+    """By the clock: HOP frames after speech began out of nothing, LOOK_AHEAD more at most on a line that is open."""
     live, twin = (Live(tiny_models, identity, View(size=128), MotionOptions(steps=2)) for _ in range(2))
-    heard, other = (begun(one, silent, sound, 3) for one, sound in ((live, speech(1)), (twin, torch.zeros(16000))))
-    first = next(at for at, frames in heard if any(f.speaking for f in frames))
-    assert LOOK_AHEAD * 40 < first <= (HOP + LOOK_AHEAD) * 40
+    heard, other = (begun(one, silent, x, open_line) for one, x in ((live, speech(1)), (twin, torch.zeros(16000))))
+    first = next(at for at, frames in heard if any(f.sound.any() for f in frames))
+    assert LOOK_AHEAD * 40 < first <= (HOP + LOOK_AHEAD * open_line) * 40
     pairs = [(at, zip(a, b, strict=True)) for (at, a), (_, b) in zip(heard, other, strict=True)]
     moved = next(at for at, both in pairs if any(not torch.equal(a.picture, b.picture) for a, b in both))
     assert moved <= first  # lips move ahead of the sound, or with it
@@ -195,16 +197,15 @@ def test_late_sound_makes_no_hole(live):
     """A block that the network delivers GRACE seconds late: nothing is put in between, neither sooner nor later."""
     sound, beat, given = speech(0.96), Beat(0.0), []
     for now in range(0, 1400, 5):
-        late = 80 if now >= 400 else 0  # ms; the line stalls once
-        due = now - late
-        if 0 < due <= 960 and due % 20 == 0 and not 400 <= now < 480:
+        due = now - 100 * (now >= 400)  # ms; the line stalls once
+        if 0 < due <= 960 and due % 20 == 0 and not 400 <= now < 500:
             live.push(sound[(due - 20) * 16 : due * 16])
         if beat.due(live, now / 1000):
             beat.begun(now / 1000)
             given += live.frames()
     heard = torch.cat([f.sound for f in given])
     first = int(heard.nonzero()[0])
-    assert 0.08 < GRACE and torch.allclose(heard[first : first + len(sound) - 1], sound[1:])
+    assert GRACE > 0.1 and torch.allclose(heard[first : first + len(sound) - 1], sound[1:])
 
 
 def test_frames_are_given_as_soon_as_they_are_drawn(live):
