@@ -1,6 +1,7 @@
 """Speech -> motion of any length: overlapping windows of the denoiser, each seeded with the frames before it."""
 
 import dataclasses
+import functools
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -306,22 +307,17 @@ def sample_window(
     unprimed = replace(cond, prior=None)
     scale = 1.0 if cond.prior is None else options.guidance_prior
     pair = _pair(cond) if scale != 1 else None
-    told: dict[int, Tensor] = {}  # what each condition says, once for all steps
-
-    def evaluated(x: Tensor, sigma: Tensor, cond: MotionCondition) -> Tensor:
-        if id(cond) not in told:
-            told[id(cond)] = net.tell(cond)
-        return net(x, sigma, cond, told[id(cond)])
+    told = functools.cache(lambda which: replace(which, told=net.tell(which)))  # once for all steps
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
         known = {}  # with and without the prior in one pass: the network is small, calls cost more than arithmetic
         if pair is not None:
-            known[True], known[False] = evaluated(x.repeat(2, 1, 1), sigma.repeat(2), pair).chunk(2)
+            known[True], known[False] = net(x.repeat(2, 1, 1), sigma.repeat(2), told(pair)).chunk(2)
 
         def branch(sound: bool, prior: bool) -> Tensor:
             if sound and prior in known:
                 return known[prior]
-            return evaluated(x, sigma, cond if prior else unprimed if sound else silent)
+            return net(x, sigma, told(cond if prior else unprimed if sound else silent))
 
         denoised = guided(branch, options.guidance_audio, scale, _steadied)
         return torch.where(cond.seed_mask > 0, cond.seed, denoised)

@@ -125,8 +125,8 @@ class MotionDenoiser(nn.Module):
         told = told + cond.keep_audio * self.audio_in(cond.audio) + (1 - cond.keep_audio) * self.no_audio
         return told if cond.prior is None else told + self.prior_in(cond.prior)
 
-    def forward(self, x: Tensor, sigma: Tensor, cond: MotionCondition, told: Tensor | None = None) -> Tensor:
-        """Noisy x (B, T, D), noise level sigma (B,) > 0, cond -> denoised (B, T, D). told: `tell(cond)`, if known."""
+    def forward(self, x: Tensor, sigma: Tensor, cond: MotionCondition) -> Tensor:
+        """Noisy x (B, T, D), noise level sigma (B,) > 0, cond -> denoised (B, T, D)."""
         known = dims(x, "B T D", D=self.codec.width)
         dims(cond.audio, f"B T {self.config.audio}", B=known["B"], T=known["T"])
         c_skip, c_out, c_in, c_noise = preconditioning(sigma)
@@ -134,7 +134,7 @@ class MotionDenoiser(nn.Module):
         level = self.noise_in(torch.cat([angle.cos(), angle.sin()], -1)) + self.style_in(cond.style)
         modulation = rearrange(self.modulation(level), "b (n w) -> b n w", n=8)
 
-        h = self.noisy_in(x * c_in[:, None, None]) + (self.tell(cond) if told is None else told)
+        h = self.noisy_in(x * c_in[:, None, None]) + (self.tell(cond) if cond.told is None else cond.told)
         places = turns(torch.arange(h.shape[1], device=h.device), h.shape[-1] // self.config.heads)
         for block in self.blocks:
             h = block(h, modulation[:, :6], places)
