@@ -170,6 +170,25 @@ def face_camera(x, y, z, matrix, normal, row, column):
 
 
 @_compiled
+def vertex_normals(vertices, triangles, normals):
+    """`HalfBody.normals`: fills the area-weighted normals (V, 3) of vertices (V, 3)."""
+    normals[:] = _ZERO
+    for t in range(len(triangles)):
+        i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        ax, ay, az = vertices[j, 0] - vertices[i, 0], vertices[j, 1] - vertices[i, 1], vertices[j, 2] - vertices[i, 2]
+        bx, by, bz = vertices[k, 0] - vertices[i, 0], vertices[k, 1] - vertices[i, 1], vertices[k, 2] - vertices[i, 2]
+        x, y, z = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
+        for corner in (i, j, k):
+            normals[corner, 0] += x
+            normals[corner, 1] += y
+            normals[corner, 2] += z
+    for i in range(len(normals)):
+        x, y, z = normals[i, 0], normals[i, 1], normals[i, 2]
+        scale = _ONE / np.float32(math.sqrt(max(x * x + y * y + z * z, np.float32(1e-20))))
+        normals[i, 0], normals[i, 1], normals[i, 2] = x * scale, y * scale, z * scale
+
+
+@_compiled
 def draw_frame(
     mesh, uv, part, texture, light, plate, vertices, normals, matrix, intrinsics, normal, label, depth, lift, visibility
 ):
