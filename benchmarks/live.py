@@ -51,12 +51,12 @@ class Server:
         raise RuntimeError("the server did not start")
 
     def health(self) -> dict:
-        """What /health says."""
+        """Return what /health says."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=20) as answer:
             return json.load(answer)
 
     def connect(self):
-        """A new client's connection."""
+        """Connect a new client."""
         return websockets.connect(f"ws://127.0.0.1:{self.port}/live", max_size=None, ping_timeout=None)
 
     async def place(self) -> None:
@@ -68,12 +68,12 @@ class Server:
             await asyncio.sleep(0.05)
 
     def processor(self) -> float:
-        """Seconds of processor time so far."""
+        """Return the seconds of processor time so far."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def memory(self) -> float:
-        """Resident MB."""
+        """Return the resident memory in MB."""
         for line in Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8").splitlines():
             if line.startswith("VmRSS"):
                 return int(line.split()[1]) / 1024
@@ -81,7 +81,7 @@ class Server:
 
 
 class Listener:
-    """What a connection gave: (time, stamp, whether there was sound) of every frame."""
+    """Hold what a connection gave: (time, stamp, whether there was sound) of every frame."""
 
     def __init__(self, connection):
         self.connection, self.frames, self.task = connection, [], asyncio.ensure_future(self._listen())
@@ -111,12 +111,12 @@ class Listener:
 
 
 def stamped(samples) -> bytes:
-    """A block of sound with the clock's milliseconds."""
+    """Return a block of sound with the clock's milliseconds."""
     return struct.pack(">I", int(time.monotonic() * 1000) % 2**32) + (samples * 32767).short().numpy().tobytes()
 
 
 async def speak(connection, sound, seconds: float, begin: float = 0.0) -> None:
-    """Blocks of 20 ms in real time."""
+    """Send blocks of 20 ms in real time."""
     start = time.monotonic()
     for i in range(int(seconds * RATE / BLOCK)):
         at = (int(begin * RATE) + i * BLOCK) % (len(sound) - BLOCK)
@@ -125,7 +125,8 @@ async def speak(connection, sound, seconds: float, begin: float = 0.0) -> None:
 
 
 async def reactions(server: Server, sound, tries: int = 12) -> dict:
-    """Seconds from the first block of a sentence to its first frame; from an interruption to the last that sounds."""
+    """Return the seconds from the first block of a sentence to its first frame; from an interruption to the last that
+    sounds."""
     first, stopped = [], []
     async with server.connect() as connection:
         listener = Listener(connection)
@@ -145,14 +146,14 @@ async def reactions(server: Server, sound, tries: int = 12) -> dict:
 
 
 def summary(values: list[float]) -> dict:
-    """Median, ninth of ten and worst."""
+    """Return the median, the ninth of ten and the worst."""
     tenth = sorted(values)[-1 - len(values) // 10]
     found = {"median": statistics.median(values), "p90": tenth, "worst": max(values)}
     return {name: round(value, 3) for name, value in found.items()} | {"tries": len(values)}
 
 
 async def sustained(server: Server, sound, seconds: float) -> dict:
-    """Speech in real time: frames a second, lag all along, processor time, memory.
+    """Send speech in real time: frames per second, lag all along, processor time, memory.
 
     What was dropped: pictures that repeat the one before, frames missing of 25 a second, pauses longer than STALL.
     """
@@ -184,7 +185,7 @@ async def sustained(server: Server, sound, seconds: float) -> dict:
 
 
 async def soak(server: Server, sound, seconds: float) -> dict:
-    """Speech and silence in turn, sent as fast as frames come back (25 a second at most): memory every half minute.
+    """Send speech and silence in turn, as fast as frames come back (25 per second at most): memory every half minute.
 
     Growth is that of the last two thirds, in MB, as a whole and by a straight line through the rows.
     """
@@ -210,7 +211,7 @@ async def soak(server: Server, sound, seconds: float) -> dict:
 
 
 def growth(rows: list[float]) -> dict[str, float]:
-    """MB by which rows of equal steps grow over their last two thirds: from end to end, and along a straight line."""
+    """Return the MB by which rows of equal steps grow over their last two thirds: end to end, and along a line."""
     tail = rows[len(rows) // 3 :]
     if len(tail) < 2:
         return {}
@@ -220,7 +221,8 @@ def growth(rows: list[float]) -> dict[str, float]:
 
 
 async def rudeness(server: Server, sound) -> dict:
-    """Malformed messages, silence, clients that break off, a crowd: every refusal, and whether others are served."""
+    """Send malformed messages, silence, clients that break off, a crowd: every refusal, and whether others are served.
+    """
     refusals = []
     async with server.connect() as good:
         listener = Listener(good)
@@ -248,13 +250,13 @@ async def rudeness(server: Server, sound) -> dict:
 
 
 async def crowded(server: Server) -> str:
-    """What one client more is told."""
+    """Return what one client too many is told."""
     async with server.connect() as connection:
         return await closed(connection)
 
 
 async def closed(connection) -> str:
-    """Code and reason with which the server closes."""
+    """Return the code and reason with which the server closes."""
     try:
         while True:
             await asyncio.wait_for(connection.recv(), 30)
@@ -291,7 +293,7 @@ def main() -> int:
 
 
 def plan(server: Server, sound, args: argparse.Namespace):
-    """(name, what measures it) of what was asked for."""
+    """List (name, what measures it) of what was asked for."""
     if not args.only_soak:
         yield "reactions", reactions(server, sound)
         yield "rudeness", rudeness(server, sound)
@@ -302,7 +304,7 @@ def plan(server: Server, sound, args: argparse.Namespace):
 
 
 def fitted(folder: Path) -> Path:
-    """A synthetic person, fitted from their picture."""
+    """Return a synthetic person, fitted from their picture."""
     line = [sys.executable, "-m", "stereotalker_core"]
     subprocess.run([*line, "synth", "portrait", "--seed", "11", "--out", str(folder / "p.png")], cwd=ROOT, check=True)
     more = ["--audio", str(SPEECH), "--out", str(folder / "p.mp4"), "--frames", "0:1", "--quiet"]

@@ -10,7 +10,7 @@ SEED: dict[str, Any] = {"control_after_generate": True}
 
 
 def widget(record: type, name: str, tip: str | None = None, **more: object) -> tuple[str, dict]:
-    """(type, settings) with the option's default, limits, step and text.
+    """Return (type, settings) with the option's default, limits, step and text.
 
     tip: another text, where the node says it differently. more: settings that only a widget has, over the option's.
     """

@@ -35,7 +35,8 @@ GRACE = HOP / FPS  # seconds that sound may be late while somebody speaks, befor
 
 @dataclass(frozen=True)
 class LiveFrame:
-    """Picture (3, H, W) in [-1, 1], the sound (640,) at 16 kHz that belongs to it, its number, whether it is speech."""
+    """Hold a picture (3, H, W) in [-1, 1], the sound (640,) at 16 kHz that belongs to it, its number, whether it is
+    speech."""
 
     picture: Tensor
     sound: Tensor
@@ -44,7 +45,7 @@ class LiveFrame:
 
 
 class Live:
-    """One person, live. `push` sound, ask `frames` for what can be drawn; `look`, `interrupt` at any time.
+    """Play one person live: `push` sound, ask `frames` for what can be drawn; `look` and `interrupt` at any time.
 
     `push`, `look` and `interrupt` may be called by another thread than the one that draws.
 
@@ -80,12 +81,12 @@ class Live:
 
     @property
     def waiting(self) -> float:
-        """Seconds of sound that wait to be spoken."""
+        """Return the seconds of sound that wait to be spoken."""
         return len(self._waiting) / SAMPLE_RATE
 
     @property
     def speaking(self) -> bool:
-        """Whether speech has been pushed that is not yet drawn."""
+        """Return whether speech has been pushed that is not yet drawn."""
         return len(self._waiting) > 0 or any(self._real)
 
     def push(self, samples: Tensor) -> None:
@@ -100,7 +101,7 @@ class Live:
             self._waiting = torch.cat([self._waiting, samples.detach().cpu().float().clamp(-1, 1)])
 
     def interrupt(self) -> None:
-        """Be silent at once: what waits is dropped, what was only looked ahead at, too, and what is being drawn."""
+        """Silence the person at once: what waits, what was only looked ahead at and what is being drawn is not heard."""
         with self._lock:
             self._waiting = torch.zeros(0)
             self._heard = self._heard.clone()  # the thread that draws may be reading the old one
@@ -114,17 +115,18 @@ class Live:
         self.yaw, self.pitch = checked.yaw, checked.pitch
 
     def pace(self) -> int:
-        """How many pictures of the next hop to draw: fewer, the more sound waits, so that the delay stays bounded."""
+        """Return how many pictures of the next hop to draw: fewer, the more sound waits, so that the delay stays
+        bounded."""
         behind = self.waiting * FPS / HOP  # hops
         return HOP if behind < 2 else (HOP + 1) // 2 if behind < 4 else 1
 
     def frames(self, idle: bool = True, pictures: int = HOP) -> list[LiveFrame]:
-        """All that `hop` gives, in one list; [] where a whole hop of sound is not there yet and `idle` is False."""
+        """Return all that `hop` gives; [] where a whole hop of sound is not there yet and `idle` is False."""
         return [frame for few in self.hop(idle, pictures) for frame in few]
 
     @torch.no_grad()
     def hop(self, idle: bool = True, pictures: int = HOP) -> Iterator[list[LiveFrame]]:
-        """The next HOP frames, a few at a time, as they are drawn; none where `idle` is False and sound is missing.
+        """Draw the next HOP frames, given a few at a time; none where `idle` is False and sound is missing.
 
         idle: fill what is missing with silence; ask for it when the frames shown so far run out.
         pictures: how many are drawn, 1..HOP; the others repeat the one before. See `pace`.
@@ -170,7 +172,7 @@ class Live:
         return self._heard, real[:HOP]
 
     def _drawn(self, motion: Motion, cameras: Cameras) -> list[Tensor]:
-        """Stage 2 as `video.play` has it: frames of (3, H, W)."""
+        """Draw as `video.play` does: frames of (3, H, W)."""
         models, renderer = self.models, self.models.renderer
         cameras = cameras.to(renderer.device)
         if self._plate is None:
@@ -186,7 +188,7 @@ class Live:
 
 
 class Beat:
-    """When the next hop is due: as soon as its sound is there, or when the one before has been shown.
+    """Tell when the next hop is due: as soon as its sound is there, or when the one before has been shown.
 
     Times are seconds of any clock. While somebody speaks, or has just begun to, sound is waited for GRACE seconds:
     silence put in too early would be a hole in a word, or a delay of the first one.
@@ -196,7 +198,7 @@ class Beat:
         self.shown = now  # when the latest hop began to be shown
 
     def due(self, live: Live, now: float) -> bool:
-        """Whether to draw a hop now."""
+        """Return whether to draw a hop now."""
         if live.waiting >= HOP / FPS:
             return True
         return now - self.shown >= HOP / FPS + (GRACE if live.speaking else 0.0)
@@ -207,7 +209,7 @@ class Beat:
 
 
 def stream(live: Live, blocks: Iterable[Tensor | None]) -> Iterator[LiveFrame]:
-    """Sound as it comes -> frames: a block (S,) is pushed, None means that 20 ms have passed without one.
+    """Map sound as it comes -> frames: a block (S,) is pushed, None means that 20 ms have passed without one.
 
     The iterator gives a hop as soon as it has its sound (or that much time has passed), and ends with the last of it
     when `blocks` ends. Frames keep the pace of the blocks: pass them on in real time and they come in real time.

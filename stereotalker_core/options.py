@@ -12,7 +12,7 @@ _KEY = "option"
 
 @dataclass(frozen=True)
 class Option:
-    """default; low, high: allowed values; text: one line for people.
+    """Describe an option: default; low, high: allowed values; text: one line for people.
 
     widget: (low, high) that a slider offers where that is less than what is allowed; step: of that slider.
     """
@@ -38,7 +38,7 @@ def option(
     widget: tuple[float, float] | None = None,
     step: float | None = None,
 ) -> Any:
-    """A dataclass field with these limits; see `Option`."""
+    """Return a dataclass field with these limits; see `Option`."""
     return field(default=default, metadata={_KEY: Option(default, low, high, text, widget or (low, high), step)})
 
 
@@ -51,7 +51,7 @@ def option_of(record: type, name: str) -> Option:
 
 
 def check_limits(record: Any) -> None:
-    """ValueError for a field outside of its limits; None stands for "not set"."""
+    """Raise ValueError for a field outside of its limits; None stands for "not set"."""
     for one in fields(record):
         told, value = one.metadata.get(_KEY), getattr(record, one.name)
         if told is not None and value is not None and not told.low <= value <= told.high:

@@ -41,7 +41,7 @@ def _stepped(side: float) -> int:
 
 @dataclass(frozen=True)
 class View:
-    """Where the camera stands and what it draws on.
+    """Say where the camera stands and what it draws on.
 
     yaw: degrees; until_yaw: those at the end of an orbit. pitch: degrees. framing: see `framing_for`.
     size: px of a square, or (height, width); with an aspect, px of the narrower side. None: of the photograph's own
@@ -85,7 +85,7 @@ class View:
         return self.yaw if self.until_yaw is None else self.until_yaw
 
     def canvas(self, photo: tuple[int, int]) -> tuple[int, int]:
-        """(height, width) px of the video of a photograph (H, W). ValueError for sides out of range."""
+        """Return (height, width) px of the video of a photograph (H, W). ValueError for sides out of range."""
         wide = photo[1] / photo[0] if self.aspect == "photo" or self.size is None else 1.0
         wide = ASPECTS.get(self.aspect or "photo", wide)
         if isinstance(self.size, tuple):
@@ -106,7 +106,7 @@ class View:
         return height, width
 
     def cameras(self, body: HalfBody, identity: Identity, frames: int, motion: Motion | None = None) -> Cameras:
-        """One camera a frame around this person; with room for the hands of a motion where one is given."""
+        """Return one camera per frame around this person; with room for the hands of a motion where one is given."""
         framing = framing_for(body, identity, self.framing, self.yaw_origin)
         if motion is not None and self.framing == "auto" and self.hands != "off":
             framing = widened(framing, body, identity, motion)
@@ -119,7 +119,7 @@ class View:
 
 @dataclass(frozen=True)
 class Models:
-    """Everything `talk` needs: the body, the networks that see the portrait, those of stage 1 and of stage 2."""
+    """Hold everything `talk` needs: the body, the networks that see the portrait, those of stage 1 and of stage 2."""
 
     body: HalfBody
     perception: Perception
@@ -145,7 +145,7 @@ class Models:
 
 @dataclass(frozen=True)
 class Scene:
-    """What stage 2 draws: a person, what they do, and from where they are seen."""
+    """Hold what stage 2 draws: a person, what they do, and from where they are seen."""
 
     identity: Identity
     motion: Motion
@@ -154,7 +154,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Look:
-    """Settings of stage 2.
+    """The settings of stage 2: how the frames are drawn.
 
     steps, seed: denoising steps and seed of the noise of mode "diffusion".
     background: "portrait", an (r, g, b) in 0..1, or a picture (3, H, W) of the canvas in [-1, 1].
@@ -195,7 +195,7 @@ class _Heard(logging.Handler):
 
 @contextmanager
 def heard_warnings() -> Iterator[list[str]]:
-    """A list that takes every warning of this package and thread, to be shown; the log gets them, too."""
+    """Yield a list that takes every warning of this package and thread, to be shown; the log gets them, too."""
     heard, log = _Heard(), logging.getLogger(__package__)
     log.addHandler(heard)
     try:
@@ -213,7 +213,8 @@ def fit_person(
     networks: Perception | None = None,
     person: int | None = None,
 ) -> Identity:
-    """`fit_portrait`, its warnings kept in the identity, and a fit below LEAST_QUALITY refused with a ValueError."""
+    """Return `fit_portrait`, its warnings kept in the identity, and a fit below LEAST_QUALITY refused with a
+    ValueError."""
     with heard_warnings() as heard:
         identity = fit_portrait(body, portrait, keypoints, mask, networks=networks, person=person)
     if not identity.quality >= LEAST_QUALITY:
@@ -240,7 +241,7 @@ def prepare(
     fitted: Callable[[Identity], None] | None = None,
     identity: Identity | None = None,
 ) -> Scene:
-    """Steps 1-4 of the recipe: portrait (3, H, W) in [-1, 1] and speech -> the scene.
+    """Run steps 1-4 of the recipe: portrait (3, H, W) in [-1, 1] and speech -> the scene.
 
     person: which of several people, 1 = the largest. identity: a person who is fitted already; the portrait is not
     looked at then. motion: skips stage 1. fitted: is called with the person as soon as they are fitted, with the
@@ -283,7 +284,7 @@ def render(
     *,
     frames: tuple[int, int] | None = None,
 ) -> Iterator[RenderedChunk]:
-    """Step 5 of the recipe: yields frames (t, 3, H, W) in [-1, 1] and masks (t, 1, H, W), few at a time.
+    """Run step 5 of the recipe: yields frames (t, 3, H, W) in [-1, 1] and masks (t, 1, H, W), few at a time.
 
     frames: (first, stop), a part of the clip alone, equal to those frames of the whole; None gives all.
     """
@@ -311,7 +312,7 @@ def render(
 def talk(
     models: Models, portrait: Tensor, audio: Audio, view: View | None = None, **settings
 ) -> Iterator[RenderedChunk]:
-    """One portrait + one recording -> chunks of frames, ceil(seconds * 25) in total.
+    """Let one portrait speak one recording -> chunks of frames, ceil(seconds * 25) in total.
 
     settings: those of `prepare`, and `look` of `render`. Bad input is a ValueError before the first frame.
     """

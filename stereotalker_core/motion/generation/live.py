@@ -16,7 +16,7 @@ from ..conditioning import MotionCondition
 from ..controls import apply_controls
 from ..lips import closing
 from .bearing import with_bearing
-from .sampling import MotionModels, MotionOptions, closed, condition_tracks, joined, sample_window
+from .sampling import MotionModels, MotionOptions, condition_tracks, joined_ahead, lips_closed, sample_window
 
 SAMPLES = int(SAMPLE_RATE / FPS)  # of a frame
 LOUD = 0.05  # root mean square that quiet starts are amplified to at most: noise alone must not be taken for speech
@@ -25,7 +25,7 @@ _NOT_KNOWN = torch.zeros(0)  # where a recording that is still being made will p
 
 
 class LiveMotion:
-    """The motion of one performance, hop by hop: `next(heard)` -> Motion of `hop` frames.
+    """Sample the motion of one performance, hop by hop: `next(heard)` -> Motion of `hop` frames.
 
     models, options: of stage 1. hop, look_ahead: frames. Memory does not grow.
     """
@@ -45,7 +45,7 @@ class LiveMotion:
 
     @torch.no_grad()
     def next(self, heard: Tensor) -> Motion:
-        """The next `hop` frames, on the models' device.
+        """Sample the next `hop` frames, on the models' device.
 
         heard: the latest sound (S,), whole frames of SAMPLES, of which the last `look_ahead` lie after those frames.
         """
@@ -61,7 +61,7 @@ class LiveMotion:
         prior = None if said is None else said[None, span]
         cond = MotionCondition(channels[None, span], style, seed.to(device), mask.to(device), prior)
         x = sample_window(net, cond, self._noise_of(given, width)[None].to(device), options)[0].cpu()
-        fresh = joined(self._ahead, x[given : given + self.hop])
+        fresh = joined_ahead(self._ahead, x[given : given + self.hop])
         self._ahead = x[given + self.hop :]
         self._past = torch.cat([self._past, fresh])[-net.config.seed :]
         new = slice(len(channels) - self.look_ahead - self.hop, len(channels) - self.look_ahead)
@@ -71,7 +71,7 @@ class LiveMotion:
         return motion
 
     def _told(self, heard: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Audio channels (T, F) and the prior (T, P), or None, of the sound that is heard."""
+        """Return the audio channels (T, F) and the prior (T, P), or None, of the sound that is heard."""
         if not bool(heard.any()):
             self._silence = self._silence or self._listened(heard, True)
             self._said, self._turn = self._silence[1], 0
@@ -79,7 +79,7 @@ class LiveMotion:
         return self._listened(heard, self._turn % PRIOR_EVERY == 0)
 
     def _listened(self, heard: Tensor, wholly: bool) -> tuple[Tensor, Tensor | None]:
-        """The same by the networks; the prior's latest state is held where they do not listen `wholly`."""
+        """Run the networks for that; the prior's latest state is held where they do not listen `wholly`."""
         loud = float(heard.square().mean().sqrt())
         self._loud = max(0.95 * self._loud, loud)
         marked = heard.clone()
@@ -95,7 +95,7 @@ class LiveMotion:
         return channels, self._said
 
     def _noise_of(self, given: int, width: int) -> Tensor:
-        """(width, D): the noise of the frames from number - given on, each from (seed, its number) alone."""
+        """Return (width, D): the noise of the frames from number - given on, each from (seed, its number) alone."""
         kept = self._noise[len(self._noise) - given - self.look_ahead :] if self.number else self._noise
         first = self.number - given
         rows = [
@@ -109,12 +109,12 @@ class LiveMotion:
         return self._noise
 
     def _finished(self, motion: Motion, channels: Tensor, new: slice) -> Motion:
-        """The controls, lips that shut where the sound (`channels`, of which `new` are these frames) asks for it, and
-        turns of the head as of whole recordings."""
+        """Apply the controls, shut lips where the sound (`channels`, of which `new` are these frames) asks for it, and
+        turn the head as in whole recordings."""
         options, phones = self.options, channels[:, : len(PHONES)]
         motion = apply_controls(motion, self._centre, self.number, options)
         active, shut = voice_activity(phones.log()), closing(phones)
-        motion = closed(motion, shut[new], active[new], options.lip_closure)
+        motion = lips_closed(motion, shut[new], active[new], options.lip_closure)
         body = options.liveliness * options.motion_strength
         return with_bearing(motion, options.seed, self.number, _NOT_KNOWN, body * options.head_strength, body)
 
