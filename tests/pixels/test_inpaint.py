@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from stereotalker_core.pixels.inpaint import extend, paint_out
-from stereotalker_core.pixels.inpaint_places import push_pull
+from stereotalker_core.pixels.inpaint_places import _beliefs, push_pull
 
 
 def _grid(rows, columns):
@@ -143,3 +143,34 @@ def test_bad_shapes_are_named():
         paint_out(image[None], torch.zeros(1, 32, 32))
     with pytest.raises(ValueError, match="margins"):
         extend(image, (1, 2, -3, 4))
+
+
+def _room(rows=160, columns=192):
+    """A light wall with a dark column behind the person's middle, over a dark panel, (3, H, W)."""
+    y, x = _grid(rows, columns)
+    wall = torch.where((x - columns * 0.5).abs() < 56, -0.6, 0.7)
+    wall = torch.where(y > rows * 0.75, torch.full_like(wall, -0.2), wall)
+    grain = 0.03 * torch.randn(3, rows, columns, generator=torch.Generator().manual_seed(0))
+    return (wall * torch.tensor([1.0, 0.95, 0.9])[:, None, None] + grain).clamp(-1, 1)
+
+
+def test_a_column_behind_the_person_goes_on_behind_shoulders():
+    """The column is seen beside the head only: what is copied over the shoulders lies aslant of them."""
+    room, person = _room(), _person()
+    painted = torch.where(person > 0.5, torch.tensor([0.1, 0.5, -0.4])[:, None, None], room)
+    wrong = (paint_out(painted, person) - room).abs().mean(0)[person[0] > 0.5] > 0.4
+    assert float(wrong.float().mean()) < 0.1
+
+
+def test_beliefs_are_the_minimum_along_a_chain():
+    """On a chain belief propagation is exact: compared with all labellings, one by one."""
+    rng = torch.Generator().manual_seed(3)
+    length, labels = 5, 3
+    unary = torch.rand(length, labels, generator=rng)
+    points = torch.rand(length, labels, 2, generator=rng)
+    apart = torch.cdist(points, points)
+    every = torch.cartesian_prod(*[torch.arange(labels)] * length)
+    cost = sum(unary[k, every[:, k]] for k in range(length))
+    cost = cost + sum(sum(apart[j, every[:, k], every[:, k + 1]] for j in (k, k + 1)) for k in range(length - 1))
+    for number in (torch.arange(length)[None], torch.arange(length)[:, None]):
+        assert _beliefs(unary, apart, number).argmin(1).tolist() == every[cost.argmin()].tolist()
