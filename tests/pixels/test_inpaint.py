@@ -162,15 +162,22 @@ def test_a_column_behind_the_person_goes_on_behind_shoulders():
     assert float(wrong.float().mean()) < 0.1
 
 
-def test_beliefs_are_the_minimum_along_a_chain():
-    """On a chain belief propagation is exact: compared with all labellings, one by one."""
-    rng = torch.Generator().manual_seed(3)
-    length, labels = 5, 3
-    unary = torch.rand(length, labels, generator=rng)
-    points = torch.rand(length, labels, 2, generator=rng)
-    apart = torch.cdist(points, points)
-    every = torch.cartesian_prod(*[torch.arange(labels)] * length)
-    cost = sum(unary[k, every[:, k]] for k in range(length))
-    cost = cost + sum(sum(apart[j, every[:, k], every[:, k + 1]] for j in (k, k + 1)) for k in range(length - 1))
-    for number in (torch.arange(length)[None], torch.arange(length)[:, None]):
-        assert _beliefs(unary, apart, number).argmin(1).tolist() == every[cost.argmin()].tolist()
+@pytest.mark.parametrize("seed", range(4))
+def test_beliefs_come_near_the_minimum(seed):
+    """On a grid of 3 x 3 the labelling costs hardly more than the best of all, tried one by one."""
+    rng = torch.Generator().manual_seed(seed)
+    side, labels = 3, 3
+    number = torch.arange(side * side).view(side, side)
+    unary = torch.rand(side * side, labels, generator=rng)
+    apart = torch.cdist(*[torch.rand(side * side, labels, 2, generator=rng)] * 2)
+    links = torch.cat([torch.stack([number[:, :-1], number[:, 1:]], -1).flatten(0, 1),
+                       torch.stack([number[:-1], number[1:]], -1).flatten(0, 1)]).tolist()  # fmt: skip
+
+    def cost(label):
+        own = sum(unary[k, label[:, k]] for k in range(side * side))
+        return own + sum(apart[k, label[:, i], label[:, j]] for i, j in links for k in (i, j))
+
+    every = torch.cartesian_prod(*[torch.arange(labels)] * (side * side))
+    found = _beliefs(unary, apart, number).argmin(1)
+    assert float(cost(found[None])) <= 1.03 * float(cost(every).min())
+    assert float(cost(unary.argmin(1)[None])) > float(cost(found[None]))
