@@ -63,7 +63,7 @@ def find_places(detail: Tensor, known: Tensor, order: float, random: torch.Gener
             return None  # too little is known to lay pieces of it
         if found is None and bool(sure.any()):
             found = _shifted(colour, sure, order)
-        elif found is not None and len(level.source):
+        elif found is not None:
             found = level.search(found, _ROUNDS[min(depth, len(_ROUNDS) - 1)])
     return found
 
@@ -167,6 +167,9 @@ class _Level:
 
     def search(self, start: Tensor, rounds: int) -> Tensor:
         """Sources of all pixels (2, h, w), given this level's or the one before's, voting and searching in turn."""
+        start = self._at_this_size(start)
+        if not len(self.source):
+            return start
         at = self._begin(start)
         for _ in range(rounds):
             self._vote(at)
@@ -188,11 +191,15 @@ class _Level:
             near = largest_around(near, 1)
         return sure.flatten().clamp_min(1e-6)
 
+    def _at_this_size(self, start: Tensor) -> Tensor:
+        """Sources (2, h, w) of this level from those of this one or the one before (2, h / 2, w / 2)."""
+        if tuple(start.shape[-2:]) == (self.rows, self.columns):
+            return start
+        start = start.repeat_interleave(2, 1).repeat_interleave(2, 2) * 2
+        return start + torch.stack([self.y % 2, self.x % 2]).view_as(start)
+
     def _begin(self, start: Tensor) -> Tensor:
-        """(h w,) index of a source for every pixel: what (2, h, w) or (2, h / 2, w / 2) says, else near it."""
-        if tuple(start.shape[-2:]) != (self.rows, self.columns):
-            start = start.repeat_interleave(2, 1).repeat_interleave(2, 2) * 2
-            start = start + torch.stack([self.y % 2, self.x % 2]).view_as(start)
+        """(h w,) index of a source for every pixel: what start (2, h, w) says, else near it."""
         at = start[0].flatten() * self.columns + start[1].flatten()
         lost = (~self.sources & ~self.sources[at]).nonzero().squeeze(1)
         place = torch.stack([self.y, self.x], 1).float()

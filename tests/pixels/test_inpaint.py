@@ -181,3 +181,15 @@ def test_beliefs_come_near_the_minimum(seed):
     found = _beliefs(unary, apart, number).argmin(1)
     assert float(cost(found[None])) <= 1.03 * float(cost(every).min())
     assert float(cost(unary.argmin(1)[None])) > float(cost(found[None]))
+
+
+@pytest.mark.parametrize("side", ["left", "top"])
+def test_a_strip_too_thin_for_patches_is_continued(side):
+    """What is known is one coarse pixel wide: no patch is wholly known until the finer levels."""
+    _, x = _grid(96, 256)
+    picture = torch.stack([x / 128 - 1, 0.3 * torch.sin(x / 2), -x / 256])
+    hole = torch.ones(1, 96, 256)
+    hole[:, :, :14] = 0
+    picture, hole = (v.mT.contiguous() if side == "top" else v for v in (picture, hole))
+    filled = paint_out(picture, hole)
+    assert bool(torch.isfinite(filled).all()) and float(filled.abs().max()) <= 1

@@ -10,7 +10,7 @@ from ...pixels.inpaint_places import push_pull
 from ..model import HalfBody
 from .fill_back import back_colours
 from .fill_hair import hair_colours
-from .fill_limbs import Arms, cloth_colour, limb_colours, skin_like
+from .fill_limbs import Arms, cloth_colour, joined, limb_colours, skin_like
 from .hand_marks import marked
 from .texels import Lifter
 
@@ -61,7 +61,7 @@ def registered_priors(
     known = (lifter, n_vertices, filled, confidence, _materials(lifter, colour, photo, skin))
     prior = _alike(*known, lifter.likeness_cut, lifter.ears)  # ears are redder than skin
     limbs, known = limb_colours(lifter, colour, photo, skin, arms)
-    prior = torch.where(known[:, None], limbs, prior)
+    prior = joined(lifter, n_vertices, torch.where(known[:, None], limbs, prior), colour, photo)
     hands = lifter.hands.nonzero().squeeze(1)
     prior = prior.index_copy(0, hands, marked(prior[hands], lifter.hand_tint[hands], lifter.palm[hands]))
     back, behind = back_colours(lifter, colour, photo, skin)
