@@ -88,8 +88,8 @@ class RenderGuides:
 
 
 def portions(count: int) -> list[slice]:
-    """Return all of `count` frames, few at a time: no operation is long, and what is made on the way takes little
-    memory."""
+    """Cut `count` frames into slices of a few: no operation is long, and what is made on the way takes little memory.
+    """
     return [slice(start, min(count, start + _TOGETHER)) for start in range(0, count, _TOGETHER)]
 
 

@@ -131,7 +131,7 @@ class ExpertPatch:
 
 @dataclass
 class PlainModel:
-    """The stand in for MODEL outside ComfyUI: what ModelPatcher is inside."""
+    """Stand in for MODEL outside ComfyUI: what ModelPatcher is inside."""
 
     model: Denoiser
     model_options: dict = field(default_factory=lambda: {"transformer_options": {}})

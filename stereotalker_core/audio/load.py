@@ -92,8 +92,7 @@ def resample(waveform: Tensor, rate: int) -> Tensor:
 
 
 def normalise_loudness(waveform: Tensor) -> Tensor:
-    """Return the scale (S,) at 16 kHz so that its active 20 ms frames have an RMS of 0.1, whatever the recording's
-    gain.
+    """Scale (S,) at 16 kHz so that its active 20 ms frames have an RMS of 0.1, whatever the recording's gain.
 
     Active = within 30 dB of the 95th percentile, so pauses and single clicks do not count. For the encoder only.
     """

@@ -82,8 +82,8 @@ def find_faces(networks: Perception, picture: Pyramid) -> list[FoundFace]:
 
 
 def confidence(face: FoundFace, body: float) -> float:
-    """Return the judge how sure it is, 0..1, that this is a person's face; body: presence in 0..1 of a body that fits
-    it, 0 without one.
+    """Judge how sure it is, 0..1, that this is a person's face; body: presence in 0..1 of a body that fits it, 0
+    without one.
 
     A logistic regression on what tells faces from other things: the networks' scores, how little the points move when
     they are looked at again (a mesh laid over a clock or a cat's head keeps sliding), a body. Fitted to 413

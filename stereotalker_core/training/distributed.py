@@ -190,7 +190,7 @@ class _Fitting:
         return [row | {"norm": norm} for row in rows]
 
     def _exchange(self, last: bool) -> AbstractContextManager:
-        """Return the exchange gradients once per step, after the last micro-batch."""
+        """Exchange gradients once per step, after the last micro-batch."""
         if self.sharded:
             self.objective.set_requires_gradient_sync(last)
             return nullcontext()

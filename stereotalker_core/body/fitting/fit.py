@@ -262,7 +262,7 @@ def _identity(
     lifter: Lifter | None,
     quality: float,
 ) -> Identity:
-    """Return the lift the portrait onto the fitted body and paint the person out of the background."""
+    """Lift the portrait onto the fitted body and paint the person out of the background."""
     registered = _is_exact(mesh)
     wide = openings(mesh) if registered else {}
     trust = Trust(

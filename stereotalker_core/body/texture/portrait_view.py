@@ -48,7 +48,7 @@ class Trust:
 
 
 class PortraitView:
-    """The sample colour and visibility of the portrait at surface points; free of shading once `light` is set."""
+    """Sample colour and visibility of the portrait at surface points; free of shading once `light` is set."""
 
     light: Tensor | None = None
 

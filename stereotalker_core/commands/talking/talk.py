@@ -279,7 +279,7 @@ def write_video(
 
 
 def run_motion(args: argparse.Namespace) -> int:
-    """Return the sample a motion, save it, draw the preview."""
+    """Sample a motion, save it, draw the preview."""
     out = check_output(args.out, tuple(SAVERS))
     if args.preview:
         check_output(args.preview)

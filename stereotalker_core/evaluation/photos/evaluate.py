@@ -169,7 +169,7 @@ def fingerprint(settings: Settings) -> str:
 
 
 def summary(rows: Sequence[Row]) -> Metrics:
-    """Map average the rows -> {name: {"value", "low", "high", "count"}}: means with 95 % intervals over the photographs
+    """Average the rows -> {name: {"value", "low", "high", "count"}}: means with 95 % intervals over the photographs
     that tell a figure."""
     rows = _with_strangers(rows)
     metrics = {"refused": bootstrap([float(row["refused"] is not None) for row in rows]) | {"count": len(rows)}}

@@ -65,7 +65,7 @@ def merge_lora(model: nn.Module) -> nn.Module:
 
 @contextmanager
 def adapters(model: nn.Module, enabled: bool) -> Iterator[None]:
-    """Yield the switch the adapters of `model` on or off within the block."""
+    """Switch the adapters of `model` on or off within the block."""
     layers = [m for m in model.modules() if isinstance(m, LoraLinear)]
     before = [layer.enabled for layer in layers]
     try:

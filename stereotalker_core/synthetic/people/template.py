@@ -69,7 +69,6 @@ class Template:
 
     def _bake_drape(self, body: HalfBody) -> None:
         """Compute implicit mean-curvature smoothing of the trunk with its border held, as one matrix (Desbrun et al.
-
         1999).
 
         Area weights make it blind to how densely a detail is meshed, which steps of plain averaging are not.
@@ -140,7 +139,7 @@ class Template:
         return value / weight.clamp_min(1e-6)
 
     def smooth(self, values: Tensor, weight: Tensor, steps: int, rate: float = 0.7) -> Tensor:
-        """Return the relax a vertex field (V, C) towards its neighbours' mean (Laplacian) where weight (V, 1) says."""
+        """Relax a vertex field (V, C) towards its neighbours' mean (Laplacian) where weight (V, 1) says."""
         start, end = self.edges[(weight[:, 0] > 0)[self.edges[:, 0]]].unbind(1)
         rate = weight * rate
         for _ in range(steps):

@@ -62,7 +62,7 @@ def sown(
     count: int,
     rng: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """Return the roots (count, 3) on posed vertices (V, 3), and their normals.
+    """Draw places where hairs grow -> their roots (count, 3) on posed vertices (V, 3), and the normals there.
 
     density: points (n, 3) of the mean body -> (n,) in [0, 1], how likely a hair grows there. where: (V,) bool, vertices
     whose triangles are looked at.

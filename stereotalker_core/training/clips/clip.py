@@ -282,7 +282,7 @@ def video_frames(path: Path, frames: Sequence[int] | None = None) -> Iterator[tu
 
 
 class ClipSet:
-    """The list all clips under a root, sorted by name. ValueError where there is none."""
+    """List all clips under a root, sorted by name. ValueError where there is none."""
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)

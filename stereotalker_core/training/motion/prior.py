@@ -265,7 +265,7 @@ def align(prior: LanguagePrior, data: MotionData, run: Path, schedule: Schedule,
 
 
 def meaning_examples(prior: LanguagePrior, count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the states (N, D), classes (N,) 0 = none, and weights (N,), of the words of `count` sentences.
+    """Collect the states (N, D), classes (N,) 0 = none, and weights (N,), of the words of `count` sentences.
 
     Held-out words are left out: nobody tells the head that they mean anything, or nothing. Frequent words count less.
     """
@@ -302,8 +302,8 @@ def fit_meaning(prior: LanguagePrior, count: int, steps: int, seed: int) -> Lang
 
 @torch.no_grad()
 def meaning_report(prior: LanguagePrior, data: MotionData) -> dict[str, float]:
-    """Return the count, of the words of `data`, read and heard: training and held-out words in their class, plain words
-    in any class."""
+    """Count, of the words of `data`, read and heard: training and held-out words in their class, plain words in any
+    class."""
     numbers = np.asarray(data.tracks["word"])
     ends = np.flatnonzero(np.diff(numbers, append=0) * (numbers > 0))  # the last frame of each word
     words = [data.words[i] for i in numbers[ends]]

@@ -164,8 +164,8 @@ class TeacherFeatures:
         self.width = self.values.shape[1]
 
     def at(self, i: int, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the targets (T, Dt) at fractional frame positions of utterance i, and whether each lies inside it
-        (T,)."""
+        """Interpolate targets (T, Dt) at fractional frame positions of utterance i; tells for each whether it lies
+        inside (T,)."""
         count = int(self.starts[i + 1] - self.starts[i])
         inside = (position >= 0) & (position <= count - 1)
         clipped = np.clip(position, 0, count - 1)

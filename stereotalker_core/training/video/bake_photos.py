@@ -39,7 +39,7 @@ class TurnedView(PortraitView):
     turn: float | None = None
 
     def sample(self, corners: Tensor, weight: Tensor, *kinds, **named) -> tuple[Tensor, Tensor]:
-        """Return the sample as `PortraitView.sample` does, with the visibility of both cameras."""
+        """Sample as `PortraitView.sample` does, with the visibility of both cameras."""
         colour, seen = super().sample(corners, weight, *kinds, **named)
         if self.turn is None:
             return colour, seen
@@ -118,5 +118,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write the examples of a folder."""
+    """Write the examples of a folder of photographs."""
     generate(options.photos, options.out, options.count)

@@ -36,7 +36,7 @@ def repeat_rows(x: Tensor, rows: int) -> Tensor:
 
 
 class ReferenceAttention:
-    """The attend to a frame's own tokens and to the portrait's: the processor of one spatial layer, whose `reference`
+    """Attend to a frame's own tokens and to the portrait's: the processor of one spatial layer, whose `reference`
     arrives through cross_attention_kwargs.
 
     A `Bank` dict under "bank" is filled (reference network), a `ReferenceCache` under "reference" is read (denoiser).

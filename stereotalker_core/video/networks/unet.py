@@ -297,8 +297,8 @@ def _alphas(zero_snr: bool) -> Tensor:
 
 @torch.no_grad()
 def sample(model: StereoTalkerUNet, noise: Tensor, cond: Condition, steps: int) -> Tensor:
-    """Return the sample deterministically (DDIM; Euler for the flow levels): noise (N, C, h, w) -> clean latents in
-    `steps` steps."""
+    """Sample deterministically (DDIM; Euler for the flow levels): noise (N, C, h, w) -> clean latents in `steps` steps.
+    """
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
     x = noise
