@@ -1,4 +1,4 @@
-"""Camera nodes: where the video is seen from, one camera a frame."""
+"""Camera nodes: where the video is seen from, one camera per frame."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class StereoTalker:
         "The frames: seconds of speech x 25, rounded up.",
         "The person in every frame.",
         "The sound of these frames, for Create Video; unchanged where all are rendered.",
-        "Frames a second, for Create Video.",
+        "Frames per second, for Create Video.",
         "The frames with the sound, for Save Video.",
     )
     FUNCTION = "talk"

@@ -150,7 +150,7 @@ class RenderVideo:
     OUTPUT_TOOLTIPS = (
         "The frames.",
         "The person in every frame.",
-        "Frames a second, for Create Video.",
+        "Frames per second, for Create Video.",
         "The frames with the sound, for Save Video.",
     )
     FUNCTION = "render"
@@ -296,7 +296,7 @@ class Conditioning:
         "One latent a frame: the encoded lift, used with denoise below 1. With nano all frames share one noise.",
         "For VAE Decode: it knows the guides, masks and background of this video.",
         "The person in every frame.",
-        "Frames a second, for Create Video.",
+        "Frames per second, for Create Video.",
     )
     FUNCTION = "encode"
 

@@ -19,7 +19,7 @@ from .memory import Managed, patcher_of
 from .progress import check_finite, check_interrupted, interruptible
 
 KEY, NAME_KEY, SAMPLING_KEY = "stereotalker_experts", "stereotalker_name", "stereotalker_sampling"  # of its options
-_BYTES_PER_PIXEL = 1200  # activations of one window a pixel and frame, measured
+_BYTES_PER_PIXEL = 1200  # activations of one window per pixel and frame, measured
 _FULL_BYTES_PER_PIXEL = 300  # of a full-size one: twice what tools/vram_table.py computes
 
 

@@ -306,7 +306,7 @@ def sharpened(atlas: Tensor, visibility: Tensor, fineness: float) -> Tensor:
     """The atlas (3, A, A) with seen texels, visibility (1, A, A), as crisp as the photograph was.
 
     A pixel is looked up twice between texels before it is drawn, from the photograph and from the atlas: each takes the
-    finest detail away. A person who is small in the picture is drawn with more than one texel a pixel and loses less.
+    finest detail away. A person who is small in the picture is drawn with more than one texel per pixel and loses less.
 
     fineness: px a metre of the person in a picture of at most LARGEST_SIDE px.
     """

@@ -35,7 +35,7 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
         usage="%(prog)s JOBS --out DIR [options] [-- options of talk for all clips]",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    batch.add_argument("jobs", help=".csv or .jsonl, one clip a row; see below")
+    batch.add_argument("jobs", help=".csv or .jsonl, one clip per row; see below")
     batch.add_argument("--out", required=True, metavar="DIR", help="folder of the clips")
     batch.add_argument("--shard", metavar="I/N", help="only every N-th job, from the I-th on; 1..N")
     ray = "spread over a Ray cluster: auto, local, or ADDRESS (pip install 'stereotalker[ray]')"

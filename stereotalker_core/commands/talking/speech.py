@@ -19,7 +19,7 @@ def speech_arguments(parser: argparse.ArgumentParser) -> None:
     lively = option_of(MotionOptions, "liveliness")
     parser.add_argument("--liveliness", type=float, default=lively.default, metavar="X", help=lively.line)
     rates = ", ".join(map(str, RATES))
-    parser.add_argument("--fps", type=int, default=25, metavar="N", help=f"frames a second: {rates}")
+    parser.add_argument("--fps", type=int, default=25, metavar="N", help=f"frames per second: {rates}")
     parser.add_argument("--loop", action="store_true", help="the end of the motion leads into its beginning")
 
 

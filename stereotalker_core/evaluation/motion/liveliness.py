@@ -11,7 +11,7 @@ from ...geometry.skeleton import ARM_JOINTS, HEAD_JOINTS, JOINT_INDEX, SPINE_JOI
 from ...motion.lips import CLOSED_MM, lip_gap
 from ...records import Motion
 
-JERK_DEGREES = 15.0  # acceleration of an arm joint, degrees a frame squared, that reads as a jump
+JERK_DEGREES = 15.0  # acceleration of an arm joint, degrees per frame squared, that reads as a jump
 REST_SPEED = 0.03  # m/s of both wrists below which the hands rest
 _ARMS = [JOINT_INDEX[name] for side in "LR" for name in ARM_JOINTS[side]]
 _TURNS = [JOINT_INDEX[name] for name in SPINE_JOINTS + HEAD_JOINTS]

@@ -87,7 +87,7 @@ def evaluate_photos(
     workers: int = 1,
     progress: Progress | None = None,
 ) -> list[Row]:
-    """Measure photographs, `workers` processes of one thread each -> a row a photograph, in their order.
+    """Measure photographs, `workers` processes of one thread each -> one row per photograph, in their order.
 
     With settings.out rows, frames and contact sheets are kept there, and rows that are there already are not measured
     again.

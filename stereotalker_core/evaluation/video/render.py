@@ -299,9 +299,9 @@ def _psnr(squared: Tensor, mask: Tensor) -> list[float]:
 
 
 def ssim_map(a: Tensor, b: Tensor) -> Tensor:
-    """Return the SSIM (Wang et al.
+    """Map two batches of images in [0, 1] -> their SSIM (N, 1, H - 10, W - 10).
 
-    2004: Gaussian window of 11, sigma 1.5) of images in [0, 1] -> (N, 1, H - 10, W - 10).
+    Wang et al. 2004, with a Gaussian window of 11 px, sigma 1.5.
     """
     window = torch.exp(-((torch.arange(11) - 5.0) ** 2) / (2 * 1.5**2)).to(a)
     window = window / window.sum()

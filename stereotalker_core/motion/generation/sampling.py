@@ -184,7 +184,7 @@ def stream_motion(
     """
     options = replace(options or MotionOptions(), **settings)
     if options.fps != FPS or options.loop:
-        raise ValueError(f"a stream has {FPS:g} frames a second and cannot loop; sample the whole motion")
+        raise ValueError(f"a stream has {FPS:g} frames per second and cannot loop; sample the whole motion")
     if audio.frame_count() == 0:
         raise ValueError("the recording is empty; give at least one sample of sound")
     chunks = _windows_of_motion(models, audio, transcript, speech, callback, options)

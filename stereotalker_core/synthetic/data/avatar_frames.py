@@ -176,7 +176,7 @@ class AvatarData:
             yield self.rows_of[who]
 
     def _in_a_row(self, rng: np.random.Generator, own: np.ndarray, frames: int, stride: int) -> np.ndarray:
-        """Map every stride-th of consecutive frames of one of per person's clips, each of CLIP rows -> (frames,)
+        """Map every stride-th of consecutive frames of one of a person's clips, each of CLIP rows -> (frames,)
         indices."""
         clip = int(rng.integers(0, len(own) // CLIP)) * CLIP
         return own[clip + consecutive(rng, CLIP, frames, stride)]

@@ -1,7 +1,7 @@
 """Plain video + DWPose (OpenPose) keypoints -> clips: pose, camera, masks and the person's fit, all estimated.
 
-    VIDEO.mp4 and beside it VIDEO.json: a list of OpenPose frames, one a video frame (what pose nodes save), or a folder
-    VIDEO/ with one JSON file a frame. Optional: VIDEO_masks/ with one PNG a frame (white = person).
+    VIDEO.mp4 and beside it VIDEO.json: a list of OpenPose frames, one per video frame (what pose nodes save), or a
+    folder VIDEO/ with one JSON file per frame. Optional: VIDEO_masks/ with one PNG per frame (white = person).
     The sound is the video's own.
 
 1. The best frontal frame gives the person: `fit_portrait`. 2. Every frame is fitted from its neighbour's fit with the
@@ -269,7 +269,7 @@ def _video_facts(video: Path) -> tuple[int, float, tuple[int, int]]:
     with av.open(str(video)) as file:
         rate = float(file.streams.video[0].average_rate or 0)
     if not 1 <= rate <= 240:
-        raise ValueError(f"{video} states {rate:g} frames a second; re-encode it with a constant frame rate")
+        raise ValueError(f"{video} states {rate:g} frames per second; re-encode it with a constant frame rate")
     return count, rate, shape
 
 

@@ -25,7 +25,7 @@ from .motion_data import MixedMotion, MotionData, confuse_phones
 
 AnyData = MotionData | MixedMotion
 SIGMAS = (0.02, 400.0)  # noise levels that are trained
-SLOWEST = 0.05  # change a frame, in deviations of a channel, below which slower channels are not told apart
+SLOWEST = 0.05  # change per frame, in deviations of a channel, below which slower channels are not told apart
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A turntable of a fitted person: one small picture a yaw, side by side, without any trained network."""
+"""A turntable of a fitted person: one small picture per yaw, side by side, without any trained network."""
 
 from collections.abc import Sequence
 
