@@ -27,7 +27,7 @@ class Last(Generic[T]):
 
 
 def fingerprint(*parts: Any) -> str:
-    """Tells contents apart: tensors by shape and values, containers by what they hold, everything else by its text."""
+    """Tell contents apart: tensors by shape and values, containers by what they hold, everything else by its text."""
     digest = hashlib.sha256()
     for part in parts:
         _add(digest, part)

@@ -117,7 +117,7 @@ class Live:
         return HOP if behind < 2 else (HOP + 1) // 2 if behind < 4 else 1
 
     def frames(self, idle: bool = True, pictures: int = HOP) -> list[LiveFrame]:
-        """The next HOP frames; [] where a whole hop of sound is not there yet and `idle` is False.
+        """The next HOP frames; an empty list where a whole hop of sound is not there yet and `idle` is False.
 
         idle: fill what is missing with silence; ask for it when the frames shown so far run out.
         pictures: how many are drawn, 1..HOP; the others repeat the one before. See `pace`.

@@ -238,8 +238,8 @@ def test_habits(path):
 
 # with these a docstring leaves out what it does: "(T, 52): blinks", "Of two masks", "Where each pixel is copied from"
 NO_BEGINNING = """
-    A An One What How Where Which Who When Whether All Both Each Every Everything Some Several Any None Two Half Our Their
-    Of As In From For With By On At To Per Through Around Within This That These Those There Its ValueError
+    A An One What How Where Which Who When Whether All Both Each Every Everything Some Several Any None Two Half Our
+    Their Of As In From For With By On At To Per Through Around Within This That These Those There Its ValueError
 """
 
 

@@ -143,7 +143,7 @@ def _check(waveform: Tensor, rate: int) -> None:
 
 
 def check_channel(channel: int, channels: int) -> int:
-    """The channel; ValueError where there is no such one."""
+    """The channel that was asked for. ValueError where the recording has no such channel."""
     if not 1 <= channel <= channels:
         raise ValueError(f"channel {channel} does not exist; the sound has {channels}, counted from 1")
     return channel

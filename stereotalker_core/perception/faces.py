@@ -107,7 +107,7 @@ def look_at_faces(
     squares: Sequence[Square],
     scores: Sequence[float],
 ) -> list[FoundFace]:
-    """The face of each square, looked at three times, every time in the square that the points ask for.
+    """Run the face network three times per square, each time on the square that the points found before ask for.
 
     What is clearly nothing after the first look is left out.
     """

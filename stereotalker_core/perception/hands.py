@@ -54,7 +54,7 @@ def find_hands(networks: Perception, picture: Pyramid, body: Body) -> dict[str, 
 
 
 def look_at_hands(networks: Perception, picture: Pyramid, squares: Sequence[Square]) -> list[Hand]:
-    """The hand in each square, whether there is one or not."""
+    """Run the hand network on each square -> the hand it sees, whether there is one or not."""
     if not squares:
         return []
     size = networks.size("hand_landmark_full")

@@ -27,7 +27,7 @@ NETWORKS = {  # name: (range of the input, what it is for)
 
 
 class Perception(nn.Module):
-    """The networks of `NETWORKS` as children of the same names."""
+    """The bundle of all perception networks: one child module for each name in `NETWORKS`."""
 
     @dataclass(frozen=True)
     class Config:

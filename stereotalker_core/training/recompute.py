@@ -23,7 +23,7 @@ BLOCKS = (
 
 
 def blocks_of(model: nn.Module, kinds: Sequence[str] = BLOCKS) -> list[nn.Module]:
-    """The outermost modules whose class, or a base of it, has one of the names."""
+    """The outermost modules whose class, or one of its bases, has one of the names."""
     found: list[nn.Module] = []
 
     def visit(module: nn.Module) -> None:

@@ -142,7 +142,7 @@ def device(args: argparse.Namespace) -> str:
 
 
 def run_talk(args: argparse.Namespace) -> int:
-    """Make the clip and say where it is."""
+    """Make the clip and print where it is."""
     report = make_clip(args, Workshop(), ProgressLine(enabled=not args.quiet))
     print(report["out"] if report["frames"] else f"nothing to do for shard {args.shard}: the clip is too short")
     return 0 if report["complete"] else 130
@@ -229,7 +229,7 @@ def checked(args: argparse.Namespace) -> tuple[View, Look, Target, Given]:
 
 
 def read_person(args: argparse.Namespace) -> tuple[Tensor, Tensor | None, Keypoints | None, list[str]]:
-    """The portrait (3, H, W), its mask and keypoints, and what is to be said about them."""
+    """The portrait (3, H, W), its mask and keypoints, and the warnings about them."""
     if bool(args.portrait) == bool(args.identity):
         raise ValueError("give --portrait, or --identity with a saved person, one of the two")
     if args.identity:
@@ -244,13 +244,13 @@ def read_person(args: argparse.Namespace) -> tuple[Tensor, Tensor | None, Keypoi
 
 
 def check_person(args: argparse.Namespace) -> None:
-    """Refuse a number that nobody has."""
+    """Refuse a --person number below 1: people are counted from 1, the largest."""
     if args.person is not None and args.person < 1:
         raise ValueError(f"--person counts from 1, the largest; got {args.person}")
 
 
 def check_strengths(args: argparse.Namespace) -> None:
-    """Refuse expert strengths that make no sense."""
+    """Refuse expert strengths outside of 0..4."""
     for name in ("view_experts", "mask_experts"):
         if not 0 <= getattr(args, name) <= 4:
             raise ValueError(f"--{name.replace('_', '-')} must be 0..4, got {getattr(args, name)}")

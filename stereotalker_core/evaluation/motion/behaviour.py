@@ -61,8 +61,8 @@ def spaced(utterances: list[Utterance]) -> tuple[np.ndarray, np.ndarray]:
 def speechless_metrics(
     models: MotionModels, utterances: list[Utterance], options: MotionOptions, count: int
 ) -> Metrics:
-    """Return speechless_open_*: share of the frames without speech in which the lips are apart, `count` recordings
-    each."""
+    """Measure speechless_open_*, the share of frames without speech in which the lips are apart, over `count`
+    recordings of each kind."""
     gap, rows = lip_gap_weights(HalfBody()), {}
     for i in range(count):
         rng = np.random.default_rng((9001, i))

@@ -141,7 +141,8 @@ def arm_acceleration(motion: Motion) -> Tensor:
 
 
 def seam_ratio(models: MotionModels, audio: Audio, options: MotionOptions, share: float = 0.99) -> float:
-    """The acceleration that `share` of the frames at window borders stay below, over that elsewhere; 1 = no seam."""
+    """The acceleration that `share` of the frames at window borders stay below, relative to that elsewhere; 1 = no
+    seam."""
     motion = sample_motion(models, audio, options=options)
     config = models.denoiser.config
     plan = sampling_windows(len(motion), config.window, config.seed, config.lookahead)
@@ -153,7 +154,7 @@ def seam_ratio(models: MotionModels, audio: Audio, options: MotionOptions, share
 
 
 def diversity(models: MotionModels, item: HeldOut, options: MotionOptions, seeds: int = 8) -> float:
-    """Spread of the arms over seeds, relative to the teacher's."""
+    """Measure the spread of the arms over seeds, relative to the teacher's."""
     style = style_of(item)
     ours = [sample_motion(models, item.audio, options=options, seed=seed, style=style) for seed in range(seeds)]
     theirs = [teach(None, item.utterance, seed, item.style, item.emotion) for seed in range(seeds)]

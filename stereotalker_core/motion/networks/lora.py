@@ -56,7 +56,7 @@ def add_lora(model: nn.Module, rank: int, alpha: float) -> nn.Module:
 
 
 def merge_lora(model: nn.Module) -> nn.Module:
-    """Put the adapters into the weights, in place: plain layers again, the same function."""
+    """Merge the adapters into the weights, in place: plain layers that compute the same."""
     for name, module in [(n, m) for n, m in model.named_modules() if isinstance(m, LoraLinear)]:
         parent, _, leaf = name.rpartition(".")
         setattr(model.get_submodule(parent), leaf, module.merged())

@@ -109,7 +109,8 @@ class AvatarData:
         return torch.from_numpy(np.stack([self._frames[s][name][r] for s, r in self.where[rows]]))
 
     def rows(self, rows: np.ndarray, flip: np.ndarray | None = None) -> Rows:
-        """Return the frames by index (N,).
+        """Read frames by index (N,), mirrored where flip (N,) bool; normals, yaw and left/right parts are changed
+        accordingly.
 
         flip (N,) bool: mirrored, normals, yaw and left/right parts changed accordingly.
         """
@@ -148,7 +149,7 @@ class AvatarData:
         return torch.where(torch.from_numpy(flip)[:, None, None, None], image.flip(-1), image)
 
     def some(self, rng: np.random.Generator, count: int) -> np.ndarray:
-        """Return (count,) random row indices of whomever."""
+        """Draw (count,) random row indices, of any people."""
         return rng.integers(0, len(self), count)
 
     def draw(
@@ -176,7 +177,7 @@ class AvatarData:
             yield self.rows_of[who]
 
     def _in_a_row(self, rng: np.random.Generator, own: np.ndarray, frames: int, stride: int) -> np.ndarray:
-        """Map every stride-th of consecutive frames of one of a person's clips, each of CLIP rows -> (frames,)
+        """Map every stride-th of consecutive frames of one of per person's clips, each of CLIP rows -> (frames,)
         indices."""
         clip = int(rng.integers(0, len(own) // CLIP)) * CLIP
         return own[clip + consecutive(rng, CLIP, frames, stride)]

@@ -85,7 +85,7 @@ class Template:
         self.drape_matrix = torch.linalg.solve(system, sources).float()
 
     def drape(self, vertices: Tensor) -> Tensor:
-        """Return the vertices (V, 3) with the trunk smoothed over a few centimetres, twice."""
+        """Smooth the trunk of vertices (V, 3) over a few centimetres, twice, as cloth hangs."""
         out = vertices.clone()
         for _ in range(2):
             out[self.draped] = self.drape_matrix @ torch.cat([out[self.draped], out[self.drape_border]])

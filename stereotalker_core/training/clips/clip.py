@@ -73,7 +73,7 @@ class ClipInfo:
         self.style()
 
     def style(self) -> Style:
-        """The controls a user would set for this performance."""
+        """The style that a user would set to get this performance."""
         return Style(self.emotion, self.intensity, self.energy, self.handedness)
 
     @property

@@ -151,7 +151,7 @@ def fit_track(
 
 
 def turn_to_camera(rotations: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Move the body's median turn about the vertical into the cameras -> rotations, matrices (T, 4, 4), yaw (T,)."""
+    """Take the body's median turn about the vertical for the camera's -> rotations, matrices (T, 4, 4), yaw (T,)."""
     vertical = torch.tensor([0.0, 0.0, 1.0])
     root = axis_angle_to_matrix(rotations[:, JOINT_INDEX["root"]])
     twist = matrix_to_axis_angle(split_twist(root, vertical)[0])[:, 2]

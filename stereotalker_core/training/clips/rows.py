@@ -165,7 +165,7 @@ class ClipRows(AvatarData):
 
     def drawings(self, rows: np.ndarray, flip: np.ndarray) -> Tensor:
         """Return the skeleton drawings (N, 3, H, W) in [-1, 1] of rows, mirrored where flip (colours tell left from
-        right, so a mirrored drawing is one of a person seen in a mirror). ValueError where they were not prepared."""
+        right, so a mirrored drawing is one of per person seen in a mirror). ValueError where they were not prepared."""
         if self._drawing is None:
             raise ValueError("these rows were prepared without drawings; prepare them with drawing=True")
         image = torch.from_numpy(np.stack([self._drawing[r] for r in rows])).permute(0, 3, 1, 2).float() / 127.5 - 1

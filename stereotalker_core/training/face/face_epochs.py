@@ -34,7 +34,7 @@ Loss = Callable[[nn.Module, Example], Tensor]
 
 @dataclass(frozen=True)
 class Protocol:
-    """The paper's settings; as_released: with the oddities of the released code."""
+    """The paper's settings of a training; as_released: with the oddities of the released code."""
 
     epochs: int = 201
     patience: int = 5
@@ -142,7 +142,7 @@ def fit_epochs(
 
 
 def reader(stage: int, device: str) -> Callable[[MeadClip], Example]:
-    """Reads one clip from its files."""
+    """Return a function that reads one clip from its files, as a batch of one."""
 
     def read(clip: MeadClip) -> Example:
         example = {"motion": clip.motion[None]}

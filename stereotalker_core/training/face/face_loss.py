@@ -70,7 +70,7 @@ class Focus:
         self.neutral, self.change = gap
 
     def lip_gap(self, motion: Tensor) -> Tensor:
-        """Map normalised (B, T, 53) -> (B, T) millimetres."""
+        """Map normalised coefficients (B, T, 53) -> millimetres between the lips (B, T)."""
         slope = (self.change @ self.turn).to(motion)
         return motion @ slope + float(self.neutral + self.change @ self.zero)
 
@@ -100,7 +100,7 @@ def _motion_parts(ours: Tensor, theirs: Tensor, weights: PriorWeights | Predicto
 
 
 def total(parts: Parts, weights: PriorWeights | PredictorWeights) -> Tensor:
-    """The weighed sum of the terms."""
+    """The sum of the terms, each times its weight."""
     known = {f.name for f in fields(weights)}
     return sum(getattr(weights, name) * value for name, value in parts.items() if name in known)
 

@@ -203,7 +203,7 @@ def _write_tracks(out: Path, collected: dict[str, list[np.ndarray]]) -> None:
 
 @torch.no_grad()
 def update_sound(speech: Path, out: Path, seed: int, encoder: SpeechEncoder, prior: LanguagePrior) -> None:
-    """Write what is heard anew, for another encoder; the performances stay."""
+    """Write anew what is heard of the sound, for another encoder; the performances stay."""
     collected: dict[str, list[np.ndarray]] = defaultdict(list)
     for _, recording in zip(range(len(MotionData(out))), recordings(Corpus(speech), seed), strict=False):
         _collect(collected, sound_tracks(recording.utterance, encoder, prior))
@@ -219,7 +219,7 @@ def update_heard(folder: Path, prior: LanguagePrior) -> None:
 
 
 class MotionData:
-    """The arrays of one split, memory-mapped."""
+    """The arrays of one split, memory-mapped, from which crops are drawn."""
 
     def __init__(self, folder: str | Path, features: bool = False):
         folder = Path(folder)

@@ -56,7 +56,7 @@ class WhisperTeacher:
 
 
 def write_teacher(data: Path, teacher: WhisperTeacher, like: Path | None = None) -> Path:
-    """Write data/teacher.npy (N, D) float16, each dimension standardised as over `like` or this corpus; the path."""
+    """Write data/teacher.npy (N, D) float16, each dimension standardised as over `like` or this corpus -> its path."""
     corpus = Corpus(data)
     parts = []
     for i in range(len(corpus)):
@@ -115,7 +115,8 @@ def fit_probe(data: Path, steps: int = 1500, frames: int = 3000, seed: int = 0) 
 
 @torch.no_grad()
 def write_guesses(data: Path, probe: PhoneProbe, sure: float = 0.7) -> float:
-    """Write data/guesses.npy (N,) int16: the probe's phone where its probability is above `sure`; the share kept."""
+    """Write data/guesses.npy (N,) int16, the probe's phone where its probability is above `sure` -> the share of frames
+    kept."""
     values = np.load(data / "teacher.npy", mmap_mode="r")
     parts = []
     for start in range(0, len(values), 5000):

@@ -119,7 +119,8 @@ class ExpertContext:
         regions: Tensor | None,
         grids: list[tuple[int, int]],
     ) -> Iterator[None]:
-        """Set gates for the token grids of a pass; regions may be None when no mask experts are given."""
+        """Set the gates of experts for one pass, on its token grids; regions may be None when no mask experts are
+        given."""
         gates: dict[int, list[Tensor]] = {}
         for size in grids if experts else ():
             parts = []

@@ -210,7 +210,7 @@ def build_motion_unet(c: UNetConfig) -> nn.Module:
 
 
 class StereoTalkerUNet(nn.Module):
-    """Pose guider + motion U-Net + portrait tokens behind the contract `denoised = model(x, sigma, cond)`."""
+    """Join pose guider, motion U-Net and portrait tokens behind one contract, `denoised = model(x, sigma, cond)`."""
 
     Config = UNetConfig
 

@@ -54,7 +54,10 @@ class NanoRenderer(Bundle):
     def load(
         cls, folder: str | Path, device: str = "cpu", dtype: torch.dtype = torch.float32, mode: str = "diffusion"
     ) -> "NanoRenderer":
-        """The six files of a folder, for mode "play" two; FileNotFoundError, ValueError: one is missing or wrong."""
+        """Load the six files of a folder, for mode "play" two.
+
+        FileNotFoundError or ValueError where one is missing or wrong.
+        """
         parts = {"vae": TinyAutoencoder, "mask_predictor": MaskPredictor}
         if checked_mode(mode) == "diffusion":
             parts |= {"unet": StereoTalkerUNet, "reference": ReferenceNet}
@@ -157,7 +160,7 @@ class NanoRenderer(Bundle):
         return guide.half()
 
     def shown(self, kept: Tensor) -> Tensor:
-        """The guide as the networks read it."""
+        """Convert a kept guide back to what the networks read."""
         return kept.float()
 
     def denoise_level(

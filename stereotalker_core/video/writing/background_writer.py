@@ -38,7 +38,7 @@ class BackgroundWriter:
 
     @property
     def frames(self) -> int:
-        """Return the frames that are in the file."""
+        """Return how many frames are in the file."""
         return self.writer.frames
 
     def __enter__(self) -> "BackgroundWriter":
