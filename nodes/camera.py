@@ -150,7 +150,7 @@ class CameraTrajectory:
 
 
 def shown_to_widget(identity: Identity, motion: Motion, pitch: float, heading: float = 0.0) -> dict[str, list]:
-    """Return what the camera widget shows the person with: a turntable strip, made once per person; nothing outside
+    """Return the picture for the camera widget: a turntable strip of the person, made once per person; nothing outside
     ComfyUI.
 
     heading: degrees of the view that the widget calls yaw 0.

@@ -185,7 +185,7 @@ def person_of(models, portrait, mask, pose_keypoint, person: int, progress) -> I
 def motion_of(
     models, sound: Audio, transcript: str, seed: int, strength: float, progress
 ) -> tuple[Motion, tuple[str, ...]]:
-    """The performance of a recording and what was said about it: sampled, or the last one where nothing has changed."""
+    """The performance of a recording and its warnings: sampled now, or the last one where nothing has changed."""
     from ..stereotalker_core.motion.generation.sampling import MotionOptions, sample_motion
     from ..stereotalker_core.pipeline import heard_warnings
 

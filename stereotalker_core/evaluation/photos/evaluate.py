@@ -145,7 +145,7 @@ def measure_and_keep(path: Path, settings: Settings, version: str) -> Row:
 
 
 def row_file(settings: Settings, path: Path) -> Path | None:
-    """Return where a photograph's row is kept."""
+    """Return the file in which a photograph's row of figures is kept."""
     return Path(settings.out) / "rows" / f"{path.name}.json" if settings.out else None
 
 

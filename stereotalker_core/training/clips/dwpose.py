@@ -44,7 +44,7 @@ _ITERATIONS = 6  # of the fit of a frame that starts from its neighbour's
 
 @dataclass(frozen=True)
 class VideoImport:
-    """Say how a video is read.
+    """Say how a video is cut into clips and its poses are smoothed.
 
     seconds: length of a clip; size: px of the square cut-out around the person; smoothing: strength of the
     second-difference penalty; missing: share of frames that may lack a person.
@@ -323,7 +323,8 @@ def _cut_sound(sound: Tensor | None, piece: slice) -> Audio | None:
 
 
 def import_videos(source: str | Path, root: str | Path, wanted: VideoImport | None = None) -> Iterator[list[Path]]:
-    """Yield all videos of a folder that have keypoints beside them, one after the other."""
+    """Import all videos of a folder that have keypoints beside them, one after the other; yield the clips' folders of
+    each."""
     videos = [p for p in sorted(Path(source).glob("*")) if p.suffix.lower() in (".mp4", ".mov", ".mkv", ".webm")]
     if not videos:
         raise ValueError(f"{source} holds no videos (mp4, mov, mkv, webm)")

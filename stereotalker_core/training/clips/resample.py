@@ -18,7 +18,7 @@ def positions(frames: int, fps: float, target: float, count: int | None = None) 
 
 
 def resample_values(values: Tensor, at: Tensor) -> Tensor:
-    """Map (T0, ...) at fractional frames (T,) -> (T, ...), linear."""
+    """Interpolate a track (T0, ...) linearly at fractional frames (T,) -> (T, ...)."""
     low = at.floor().long().clamp(0, len(values) - 1)
     high = (low + 1).clamp(max=len(values) - 1)
     share = (at - low).float().view(-1, *[1] * (values.ndim - 1))

@@ -108,7 +108,8 @@ def total(parts: Parts, weights: PriorWeights | PredictorWeights) -> Tensor:
 def stage_one(
     recovered: Tensor, passed: Quantised, motion: Tensor, weights: PriorWeights, focus: Focus | None = None
 ) -> tuple[Tensor, Parts]:
-    """Map reconstruction (B, T, 53) and bottleneck against the true motion -> (total, its terms without weights)."""
+    """Compute the loss of stage 1: the recovered motion (B, T, 53) against the true one, and the bottleneck's own ->
+    (total, terms without weights)."""
     parts = {"bottleneck": passed.loss, **_motion_parts(recovered, motion, weights, focus)}
     return total(parts, weights), parts
 
@@ -122,7 +123,8 @@ def stage_two(
     rounded: bool = False,
     draw: Draw | None = None,
 ) -> tuple[Tensor, Parts]:
-    """Map predicted latent (B, T, C) before the bottleneck against the true motion -> (total, terms without weights).
+    """Compute the loss of stage 2: a predicted latent (B, T, C) before the bottleneck against the true motion ->
+    (total, terms without weights).
 
     prior is frozen. rounded: the latent term as released, whose gradient is the sign of rounding noise where the codes
     are equal; without it, it is zero there. draw: how the term `drawn` draws.

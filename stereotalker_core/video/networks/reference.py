@@ -78,7 +78,8 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 def install_reference_attention(unet: nn.Module) -> None:
-    """Give every spatial attention of a diffusers U-Net the processor of its name; keys stay as they are."""
+    """Give every spatial attention of a diffusers U-Net a `ReferenceAttention` that knows its name; keys of the weights
+    stay."""
     for name, module in unet.named_modules():
         if name.endswith(("attn1", "attn2")) and "motion_modules" not in name:
             module.set_processor(ReferenceAttention(name))

@@ -178,8 +178,8 @@ class PoseGuider(nn.Module):
 
 
 def build_motion_unet(c: UNetConfig) -> nn.Module:
-    """Return diffusers' UNetMotionModel of a config, with the norm, conv_in, motion and attention swaps; all public
-    keys."""
+    """Build diffusers' UNetMotionModel of a config, with our norm, conv_in, motion and attention classes in place; the
+    keys of its weights are those of public checkpoints."""
     from diffusers import UNetMotionModel
 
     unet = UNetMotionModel(
