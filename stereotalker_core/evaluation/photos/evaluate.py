@@ -153,7 +153,7 @@ def read_row(file: Path | None, version: str, path: Path) -> Row | None:
     """Return a row that is kept, where it is of this version, these settings and this photograph."""
     if file is None or not file.is_file():
         return None
-    row = json.loads(file.read_text())
+    row = json.loads(file.read_text(encoding="utf-8"))
     return row if row.get("version") == version and row.get("bytes") == path.stat().st_size else None
 
 
