@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from importlib import import_module
 from typing import Any
 
+from ..synthetic.speech.utterance import EngineMissing
+
 PROGRAM = ("python", "-m", "stereotalker_core")
 
 
@@ -53,6 +55,7 @@ def run_words(module: str, command: str, words: list[str], **settings: object) -
     """Run a module on the words after `command` -> what it returns. settings: further attributes of its options.
 
     options.line holds the whole command line for the metadata of what is written. The steps of a long run are logged.
+    ValueError where a speech engine that is needed is not installed.
     """
     line = shlex.join([*PROGRAM, *command.split(), *words])
     options = parser_of(module, command).parse_args(words, argparse.Namespace(line=line, **settings))
@@ -61,6 +64,8 @@ def run_words(module: str, command: str, words: list[str], **settings: object) -
     logger.setLevel(logging.INFO)
     try:
         return import_module(f"..{module}", __package__).run(options)
+    except EngineMissing as error:
+        raise ValueError(str(error)) from error
     finally:
         logger.setLevel(before)
 
