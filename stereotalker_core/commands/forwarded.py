@@ -71,7 +71,7 @@ def run_words(module: str, command: str, words: list[str], **settings: object) -
 
 
 def show(table: Any) -> None:
-    """Print a table {name: value}; anything else was for a caller in Python."""
+    """Print a table {name: value}; results of other kinds are only for callers in Python."""
     if isinstance(table, dict):
         for name, value in table.items():
             print(f"{name:<24} {value:.3f}" if isinstance(value, float) else f"{name:<24} {value}")

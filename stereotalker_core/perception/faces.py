@@ -53,7 +53,7 @@ class FoundFace:
 
     @property
     def height(self) -> float:
-        """Return the pixels from the top of the mesh's forehead to the chin."""
+        """Return the distance in px from the top of the mesh's forehead to the chin."""
         return float((self.mesh[10] - self.mesh[152]).norm())
 
     @property

@@ -33,7 +33,7 @@ class Hand:
 
     @property
     def size(self) -> float:
-        """Return the pixels from the wrist to the middle knuckle."""
+        """Return the distance in px from the wrist to the middle knuckle."""
         return float((self.points[0] - self.points[9]).norm())
 
 

@@ -223,8 +223,8 @@ def ratio(ours: list[tuple[float, int]], theirs: list[tuple[float, int]], draws:
 
 
 def speed(models: MotionModels, items: list[HeldOut], options: MotionOptions, seconds: float = 60.0) -> float:
-    """Return the seconds of speech that are turned into motion in one second of CPU time: what else runs does not
-    matter."""
+    """Return how many seconds of speech are turned into motion in one second of CPU time; other load on the machine
+    does not matter."""
     audio = _join(items, seconds)
     start = time.process_time()
     sample_motion(models, audio, options=options)

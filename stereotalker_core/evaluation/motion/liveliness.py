@@ -56,7 +56,7 @@ def head_yaw(motion: Motion) -> Tensor:
 
 
 def head_yaw_range(motion: Motion, seconds: float = 60.0) -> float:
-    """Return the largest minus smallest turn within `seconds`, the mean over such stretches."""
+    """Return the range (largest minus smallest) of the head's turn within `seconds`, averaged over such stretches."""
     yaw, size = head_yaw(motion), round(seconds * motion.fps)
     pieces = [yaw[i : i + size] for i in range(0, max(1, len(yaw) - size // 2), size)]
     return float(torch.stack([piece.max() - piece.min() for piece in pieces]).mean())

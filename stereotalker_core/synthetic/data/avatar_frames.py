@@ -58,7 +58,8 @@ class Rows:
         return guide_tensor(self.guides, n_parts)
 
     def weight(self, face: float = 2.5, hands: float = 0.0, background: float = 0.5) -> Tensor:
-        """Return (N, 1, H, W) loss weight: background, person 1 more, face and hands as much more again."""
+        """Return the loss weight (N, 1, H, W): `background` everywhere, 1 more on the person, and `face` and `hands`
+        more on those."""
         more = face * (self.region == FACE) + hands * (self.region == HANDS)
         return background + self.alpha + more[:, None]
 

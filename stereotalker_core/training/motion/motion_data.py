@@ -235,7 +235,7 @@ class MotionData:
         self.name = folder.name
 
     def described(self) -> str:
-        """Return the name, length and recordings, for a checkpoint's metadata."""
+        """Describe the set in a line of text, for a checkpoint's metadata: name, length and number of recordings."""
         return f"{self.name}: {self.starts[-1] / FPS / 60:.1f} min in {len(self)} recordings"
 
     def __len__(self) -> int:
@@ -271,7 +271,7 @@ class MixedMotion:
         self.sets, self.shares = sets, np.array(weights) / sum(weights)
 
     def described(self) -> str:
-        """The sets with how often each is drawn."""
+        """Describe the sets in a line of text, with how often each is drawn."""
         pairs = zip(self.sets, self.shares, strict=True)
         return " + ".join(f"{data.described()} ({share:.0%} of the crops)" for data, share in pairs)
 
