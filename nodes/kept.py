@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Last(Generic[T]):
-    """The last value and what it was made of; only one, so that memory does not grow."""
+    """Keep the last value and what it was made of; only one, so that memory does not grow."""
 
     def __init__(self) -> None:
         self._key: str | None = None

@@ -81,7 +81,8 @@ def _clip_norm(layer: Any, waveform: Tensor, step: int):
 
 
 def positioned(encoder: Any, x: Tensor) -> Tensor:
-    """Return (T, D) + its positional convolution, every piece with the whole kernel's context."""
+    """Add the positional convolution to hidden states (T, D), piece by piece, each piece with the whole kernel's
+    context."""
     reach = encoder.config.num_conv_pos_embeddings // 2 + 1
     out = torch.empty_like(x)
     for start, stop in _piece_spans(len(x), FRONT):

@@ -63,7 +63,7 @@ class FoundFace:
 
     @property
     def turn(self) -> float:
-        """Roll in radians, clockwise as seen in the picture."""
+        """Return the roll of the head in radians, clockwise as seen in the picture."""
         return _roll(self.mesh)
 
 

@@ -152,7 +152,7 @@ class PortraitView:
         )
 
     def beside_trunk(self, corners: Tensor, weight: Tensor, where: Tensor) -> Tensor:
-        """Return (N,) bool: the same of points that the picture shows near the trunk."""
+        """Return (N,) bool, as `beside_arms`: surface points that the picture shows near the trunk."""
         return self._marked(self.trunk, corners, weight, where)
 
     def _marked(self, marks: Tensor, corners: Tensor, weight: Tensor, where: Tensor) -> Tensor:

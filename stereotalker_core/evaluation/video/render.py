@@ -197,8 +197,8 @@ def switch_gains(
 
 
 def silhouette_metrics(person: Tensor, bare: Tensor, rows: Rows) -> dict[str, list[float]]:
-    """Compare masks (T, 1, H, W) per frame: wrong pixels over the person's (also of the bare body), and the share found
-    of the person's pixels outside of the bare body, hair and clothes."""
+    """Compare masks (T, 1, H, W) per frame: the share of wrong pixels (also of the bare body's mask), and how much of
+    hair and clothes, the person's pixels outside of the bare body, was found."""
     truth, ours, naked = rows.alpha > _COVERED, person > 0.5, bare > 0.5
     area = truth.sum((1, 2, 3)).clamp_min(1)
     more = truth & ~naked

@@ -142,7 +142,7 @@ def drawn(
     samples: int,
     bias: float = 0.004,
 ) -> tuple[Tensor, Tensor]:
-    """Return the strands (n, steps, 3) in linear colour (n, 3) over a picture with depth (H, W), 0 where nothing is.
+    """Draw strands (n, steps, 3) in linear colour (n, 3) over a picture with depth (H, W), 0 where nothing is.
 
     project: world_to_camera (4, 4), intrinsics (3, 3). light: unit directions (L, 3) to the lights, and colours (L, 3).
     samples: points that are drawn of each strand. bias: m behind the surface that still show.

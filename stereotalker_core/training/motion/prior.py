@@ -195,8 +195,8 @@ def standardise_states(prior: LanguagePrior, texts: list[list[str]]) -> None:
 
 
 def word_table(data: MotionData) -> tuple[Tensor, Tensor]:
-    """Return (words, D) mean state of each word of the data, zero for row 0, no word; (words,) its frames, at least 1.
-    """
+    """Average the states of each word of the data -> (words, D), zero for row 0, no word; and (words,) how many frames,
+    at least 1."""
     numbers, states = np.asarray(data.tracks["word"]), data.tracks["text"]
     total = np.zeros((len(data.words), states.shape[1]), np.float32)
     for start in range(0, len(numbers), 50_000):
@@ -283,7 +283,7 @@ def meaning_examples(prior: LanguagePrior, count: int, seed: int) -> tuple[Tenso
 
 
 def fit_meaning(prior: LanguagePrior, count: int, steps: int, seed: int) -> LanguagePrior:
-    """Return a prior with a trained meaning head; everything else is as it was."""
+    """Train a meaning head -> a prior that has it; everything else is as it was."""
     torch.manual_seed(seed)
     new = LanguagePrior(replace(prior.config, classes=CLASSES))
     new.load_state_dict(prior.state_dict(), strict=False)
