@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -50,7 +51,7 @@ class StageTwo(nn.Module):
         cache = self.unet.cache_reference(self.reference(portrait, tokens)) if self.attends else {}
         unused = sum((k.sum() + v.sum()) * 0 for k, v in cache.values()) if drop else 0.0
         given = [1.0] * len(self.experts) if strengths is None else strengths
-        pairs = zip(self.experts, given, strict=True)
+        pairs = zip(cast("Sequence[Experts]", self.experts), given, strict=True)
         cond = Condition(
             guide=batch["guide"],
             tokens=tokens * 0 if drop else tokens,
@@ -108,7 +109,7 @@ def load_stage_two(folder: str | Path) -> StageTwo:
     return StageTwo(unet, checkpoint.load(ReferenceNet, folder / "reference.safetensors"))
 
 
-def save_stage_two(model: StageTwo, folder: str | Path, **info: object) -> None:
+def save_stage_two(model: StageTwo, folder: str | Path, **info: Any) -> None:
     """Write unet.safetensors and reference.safetensors; experts have files of their own."""
     checkpoint.save(model.unet, Path(folder) / "unet.safetensors", **info)
     checkpoint.save(model.reference, Path(folder) / "reference.safetensors", **info)

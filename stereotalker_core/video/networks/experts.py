@@ -166,14 +166,15 @@ def _mixed(mixin: type, base: type) -> type:
     return type(mixin.__name__, (mixin, base), {"swapped": parts, "__reduce_ex__": _by_parts})
 
 
-def _by_parts(module: nn.Module, protocol: int) -> tuple[Any, ...]:
+def _by_parts(module: Any, protocol: int) -> tuple[Any, ...]:
     return _empty, type(module).swapped, vars(module)
 
 
 def _empty(*parts: type) -> nn.Module:
     """Return an instance, still without attributes, of a class that `swap_class` made: its mixins, then the one below.
     """
-    *mixins, kind = parts
+    *mixins, first = parts
+    kind: Any = first
     for mixin in reversed(mixins):
         kind = _mixed(mixin, kind)
     return kind.__new__(kind)
