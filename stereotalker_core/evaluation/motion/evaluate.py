@@ -176,8 +176,8 @@ def real_scores(models: MotionModels, corpus: Corpus, options: MotionOptions, co
 
 
 def statistics(models: MotionModels, items: list[HeldOut], motions: list[Motion], options: MotionOptions) -> Metrics:
-    """Return the beat alignment against the teacher's, and Frechet distances of the model and of three baselines to the
-    teacher.
+    """Measure the beat alignment relative to the teacher's, and the Frechet distances to the teacher of the model and
+    of three baselines.
 
     Even items give the reference; odd ones are sampled, copied from the nearest sound, or left at the mean pose.
     """

@@ -20,8 +20,8 @@ PEOPLE = 6  # lines of a sheet
 
 
 def write_pictures(renderer: NanoRenderer, data: str | Path, folder: str | Path) -> list[Path]:
-    """Return the PNGs for people to judge, of the first people of a validation split: sheet (whole frames) and faces,
-    six people over the yaw grid, and yaws, the first person's portrait pose from -90 to 90 degrees -> the files."""
+    """Write PNGs of a validation split for people to judge: sheet (whole frames) and faces, six people over the yaw
+    grid, and yaws, the first person's portrait pose from -90 to 90 degrees -> the files."""
     body, folder = HalfBody(), Path(folder)
     frames = AvatarData(find_shards(data), body.part_names)
     index = [int(rows[round((i + 0.5) * len(rows) / PEOPLE)]) for i, rows in enumerate(frames.rows_of[:PEOPLE])]

@@ -73,8 +73,8 @@ def join(utterances: list[Utterance], gaps: list[float]) -> Utterance:
 
 
 def recordings(corpus: Corpus, seed: int, seconds: float = 20.0) -> Iterator[Recording]:
-    """Yield all utterances of the corpus in recordings of about `seconds`, of one emotion, intensity, style and held or
-    not.
+    """Join the corpus's utterances to recordings of about `seconds`; those of one recording share emotion, intensity,
+    style, and whether they are held out.
 
     They come in random order, so that the first ones are a sample of all.
     """

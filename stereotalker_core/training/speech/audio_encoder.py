@@ -301,7 +301,7 @@ def mixed(encoder: SpeechEncoder, other: SpeechEncoder, share: float) -> None:
 
 
 def averaged(trainee: Trainee, run: Path) -> int:
-    """Load the EMA weights of an unfinished run into the trainee; the step they are from."""
+    """Load the averaged (EMA) weights of an unfinished run into the trainee -> the step they are from."""
     state = torch.load(run / "state.pt", map_location="cpu", weights_only=True)
     trainee.load_state_dict(state["model"])
     with torch.no_grad():
