@@ -90,7 +90,7 @@ def test_help_of_talk_explains_every_option(capsys):
     with pytest.raises(SystemExit):
         cli.main(["talk", "--help"])
     text = " ".join(capsys.readouterr().out.split())
-    for word in ("--person N", "--yaw-origin O", "--aspect W:H", "WIDTHxHEIGHT", "9:16", "the front of a body"):
+    for word in ("--person N", "--yaw-origin O", "--aspect W:H", "WIDTHxHEIGHT", "9:16", "of the body"):
         assert word in text, word
 
 
