@@ -50,12 +50,12 @@ class Server:
         raise RuntimeError("the server did not start")
 
     def health(self) -> dict:
-        """What /health says."""
+        """Return what /health says."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=20) as answer:
             return json.load(answer)
 
     def connect(self):
-        """A new client's connection."""
+        """Connect a new client."""
         return websockets.connect(f"ws://127.0.0.1:{self.port}/live", max_size=None, ping_timeout=None)
 
     async def place(self) -> None:
@@ -67,12 +67,12 @@ class Server:
             await asyncio.sleep(0.05)
 
     def processor(self) -> float:
-        """Seconds of processor time so far."""
+        """Return the seconds of processor time so far."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def memory(self) -> float:
-        """Resident MB."""
+        """Return the resident memory in MB."""
         for line in Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8").splitlines():
             if line.startswith("VmRSS"):
                 return int(line.split()[1]) / 1024
@@ -80,7 +80,7 @@ class Server:
 
 
 class Listener:
-    """What a connection gave: (time, stamp, whether there was sound) of every frame."""
+    """Hold what a connection gave: (time, stamp, whether there was sound) of every frame."""
 
     def __init__(self, connection):
         self.connection, self.frames, self.task = connection, [], asyncio.ensure_future(self._listen())
@@ -110,12 +110,12 @@ class Listener:
 
 
 def stamped(samples) -> bytes:
-    """A block of sound with the clock's milliseconds."""
+    """Return a block of sound with the clock's milliseconds."""
     return struct.pack(">I", int(time.monotonic() * 1000) % 2**32) + (samples * 32767).short().numpy().tobytes()
 
 
 async def speak(connection, sound, seconds: float, begin: float = 0.0) -> None:
-    """Blocks of 20 ms in real time."""
+    """Send blocks of 20 ms in real time."""
     start = time.monotonic()
     for i in range(int(seconds * RATE / BLOCK)):
         at = (int(begin * RATE) + i * BLOCK) % (len(sound) - BLOCK)
@@ -124,7 +124,8 @@ async def speak(connection, sound, seconds: float, begin: float = 0.0) -> None:
 
 
 async def reactions(server: Server, sound, tries: int = 12) -> dict:
-    """Seconds from the first block of a sentence to its first frame; from an interruption to the last that sounds."""
+    """Return the seconds from the first block of a sentence to its first frame; from an interruption to the last that
+    sounds."""
     first, stopped = [], []
     async with server.connect() as connection:
         listener = Listener(connection)
@@ -144,12 +145,12 @@ async def reactions(server: Server, sound, tries: int = 12) -> dict:
 
 
 def summary(values: list[float]) -> dict:
-    """Median and worst."""
+    """Return the median and worst."""
     return {"median": round(statistics.median(values), 3), "worst": round(max(values), 3), "tries": len(values)}
 
 
 async def sustained(server: Server, sound, seconds: float) -> dict:
-    """Speech in real time: frames a second, lag at the end against the beginning, processor time, memory."""
+    """Send speech in real time: frames per second, lag at the end against the beginning, processor time, memory."""
     rows = []
     async with server.connect() as connection:
         listener = Listener(connection)
@@ -174,7 +175,8 @@ async def sustained(server: Server, sound, seconds: float) -> dict:
 
 
 async def soak(server: Server, sound, seconds: float) -> dict:
-    """Speech and silence in turn, sent as fast as frames come back (25 a second at most): memory every half minute."""
+    """Send speech and silence in turn, as fast as frames come back (25 per second at most): memory every half minute.
+    """
     rows, sent, end, begin = [], 0, time.monotonic() + seconds, server.processor()
     async with server.connect() as connection:
         listener, noted = Listener(connection), 0.0
@@ -198,7 +200,8 @@ async def soak(server: Server, sound, seconds: float) -> dict:
 
 
 async def rudeness(server: Server, sound) -> dict:
-    """Malformed messages, silence, clients that break off, a crowd: every refusal, and whether others are served."""
+    """Send malformed messages, silence, clients that break off, a crowd: every refusal, and whether others are served.
+    """
     refusals = []
     async with server.connect() as good:
         listener = Listener(good)
@@ -226,13 +229,13 @@ async def rudeness(server: Server, sound) -> dict:
 
 
 async def crowded(server: Server) -> str:
-    """What one client more is told."""
+    """Return what one client too many is told."""
     async with server.connect() as connection:
         return await closed(connection)
 
 
 async def closed(connection) -> str:
-    """Code and reason with which the server closes."""
+    """Return the code and reason with which the server closes."""
     try:
         while True:
             await asyncio.wait_for(connection.recv(), 30)
@@ -269,7 +272,7 @@ def main() -> int:
 
 
 def plan(server: Server, sound, args: argparse.Namespace):
-    """(name, what measures it) of what was asked for."""
+    """List (name, what measures it) of what was asked for."""
     if not args.only_soak:
         yield "reactions", reactions(server, sound)
         yield "rudeness", rudeness(server, sound)
@@ -280,7 +283,7 @@ def plan(server: Server, sound, args: argparse.Namespace):
 
 
 def fitted(folder: Path) -> Path:
-    """A synthetic person, fitted from their picture."""
+    """Return a synthetic person, fitted from their picture."""
     line = [sys.executable, "-m", "stereotalker_core"]
     subprocess.run([*line, "synth", "portrait", "--seed", "11", "--out", str(folder / "p.png")], cwd=ROOT, check=True)
     more = ["--audio", str(SPEECH), "--out", str(folder / "p.mp4"), "--frames", "0:1", "--quiet"]

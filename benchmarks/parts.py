@@ -82,7 +82,7 @@ def timed(lines: list[list[str]], at_once: int = 1) -> dict[str, float]:
 
 
 def compared(one: Path, joined: Path) -> dict:
-    """Frames, PSNR over all of them (dB; inf: equal), whether the sound is the same to the sample."""
+    """Return the frames, PSNR over all of them (dB; inf: equal), whether the sound is the same to the sample."""
     a, b = pictures(one), pictures(joined)
     frames, total, worst = 0, 0.0, 0
     for first, second in zip(a, b, strict=True):
@@ -95,7 +95,7 @@ def compared(one: Path, joined: Path) -> dict:
 
 
 def pictures(path: Path):
-    """Decoded frames (H, W, 3)."""
+    """Yield decoded frames (H, W, 3)."""
     import av
 
     with av.open(str(path)) as file:
@@ -104,7 +104,7 @@ def pictures(path: Path):
 
 
 def sound(path: Path) -> np.ndarray:
-    """Decoded samples (channels, S)."""
+    """Return the decoded samples (channels, S)."""
     import av
 
     with av.open(str(path)) as file:

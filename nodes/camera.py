@@ -35,7 +35,7 @@ def size_input() -> tuple:
 
 
 def canvas_of(size: int, width: int, height: int, portrait: tuple[int, int]) -> tuple[int, int]:
-    """(rows, columns) of the canvas that the widgets ask for, of a portrait (H, W) px."""
+    """Return (rows, columns) of the canvas that the widgets ask for, of a portrait (H, W) px."""
     own = View().canvas(portrait)
     if width and height:
         asked = height, width
@@ -131,7 +131,8 @@ class CameraTrajectory:
 
 
 def shown_to_widget(identity: Identity, motion: Motion, pitch: float, heading: float = 0.0) -> dict[str, list]:
-    """What the camera widget shows the person with: a turntable strip, made once a person; nothing outside ComfyUI.
+    """Return what the camera widget shows the person with: a turntable strip, made once per person; nothing outside
+    ComfyUI.
 
     heading: degrees of the view that the widget calls yaw 0.
     """

@@ -75,7 +75,7 @@ class LoadMotionModel:
 
 
 def _prior(path, features: int):
-    """A prior file; or a language model, folder or .gguf, as a prior whose adapters are new."""
+    """Load a prior file; or a language model, folder or .gguf, as a prior whose adapters are new."""
     from ..stereotalker_core.motion.networks.prior import LanguagePrior
 
     if path.suffix == ".safetensors":
@@ -146,7 +146,7 @@ class LoadRenderer:
 
 
 def _one_by_one(path, unet_name: str, reference_name: str, vae_name: str):
-    """MODEL and VAE of three files in our format: nano, or trained like it."""
+    """Make MODEL and VAE of three files in our format: nano, or trained like it."""
     from ..stereotalker_core.convert.weights import stored_config
     from ..stereotalker_core.video.networks.reference import ReferenceNet
     from ..stereotalker_core.video.networks.unet import StereoTalkerUNet
@@ -173,7 +173,8 @@ def _file_of(name: str, embedded: str):
 
 
 def _full_size(folder, unet_name: str, reference_name: str, vae_name: str):
-    """MODEL and VAE of a full-size set; a reference network or an autoencoder from elsewhere replaces the set's."""
+    """Make MODEL and VAE of a full-size set; a reference network or an autoencoder from elsewhere replaces the set's.
+    """
 
     from ..stereotalker_core.convert.encoders import load_autoencoder
     from ..stereotalker_core.convert.renderer import load_reference
@@ -273,7 +274,7 @@ def _experts_inputs(tip: str, name: str) -> dict:
 
 
 def _experts(model, cls: type, name: str, embedded: str):
-    """Experts of a file, which must have been made for this MODEL."""
+    """Load experts of a file, which must have been made for this MODEL."""
     from ..stereotalker_core.convert.upcycle import fits
 
     unet, _ = host.networks_of(model)

@@ -11,7 +11,7 @@ ANGLE: dict[str, Any] = {"display": "slider"}
 
 
 def widget(record: type, name: str, tip: str | None = None, **more: object) -> tuple[str, dict]:
-    """(type, settings) with the number's default, limits, step and text.
+    """Return (type, settings) with the number's default, limits, step and text.
 
     tip: another text, where the node says it differently. more: settings that only a widget has, over the option's.
     """

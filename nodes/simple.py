@@ -146,7 +146,7 @@ class StereoTalker:
 
 
 def drawn(models, scene, look, part: tuple[int, int] | None, alpha: bool, progress: Stages):
-    """IMAGE and MASK of a scene, or of a part of it; with alpha, the pictures have four channels."""
+    """Draw IMAGE and MASK of a scene, or of a part of it; with alpha, the pictures have four channels."""
     from ..stereotalker_core.pipeline import render
 
     frames, masks = [], []

@@ -18,13 +18,13 @@ _LONGEST = 200_000_000  # letters of base64
 
 
 def audio_in(audio: dict):
-    """AUDIO {"waveform" (1, C, S), "sample_rate"} -> Audio; ValueError for several recordings, silence or NaN."""
+    """Read AUDIO {"waveform" (1, C, S), "sample_rate"} -> Audio; ValueError for several recordings, silence or NaN."""
     host.only_one(audio["waveform"], "recordings", "run the graph once for each recording")
     return make_audio(audio["waveform"][0].float().cpu(), int(audio["sample_rate"]))
 
 
 def audio_out(audio) -> dict:
-    """Audio -> AUDIO with the original sound, as loud and as long as it came in."""
+    """Map audio -> AUDIO with the original sound, as loud and as long as it came in."""
     return {"waveform": audio.original[None], "sample_rate": audio.original_rate}
 
 

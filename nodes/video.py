@@ -81,7 +81,8 @@ def chunks_of(
     model, vae, identity: Identity, motion: Motion, cameras: Cameras, seed: int, steps: int, background,
     mask_predictor, face_scale: int, mode: str, hands: str, part: tuple[int, int] | None = None,
 ) -> Iterator:  # fmt: skip
-    """Frames and masks of a video, or of a part, as they come, with progress, previews and checks; interruptible."""
+    """Yield the frames and masks of a video, or of a part, as they come, with progress, previews and checks;
+    interruptible."""
     from ..stereotalker_core.video.rendering.render import render_video
 
     host.networks_of(model)  # refuses another pack's MODEL

@@ -21,7 +21,7 @@ NANO = Path(__file__).parent / "checkpoints" / "nano"
 
 
 def write_atomically(path: str | Path, write) -> None:
-    """Call write(temporary path) and rename onto `path`, so that a crash never leaves half a file."""
+    """Run write(temporary path) and rename the file onto `path`, so that a crash never leaves half a file."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)

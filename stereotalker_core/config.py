@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def to_json(config: Any) -> str:
-    """One line of JSON for a (nested) dataclass config."""
+    """Return one line of JSON for a (nested) dataclass config."""
     return json.dumps(dataclasses.asdict(config), sort_keys=True)
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from .camera.trajectories import framing_for, orbit
 from .motion.conditioning import MotionCondition
 from .motion.controls import apply_controls
-from .motion.generation.sampling import MotionOptions, condition_tracks, joined, sample_window  # fmt: skip
+from .motion.generation.sampling import MotionOptions, condition_tracks, joined_ahead, sample_window  # fmt: skip
 from .pipeline import Look, Models, View
 from .records import Audio, Identity, Motion
 from .shapes import FPS, SAMPLE_RATE, size_of
@@ -34,7 +34,8 @@ LOUD = 0.05  # root mean square that quiet starts are amplified to at most: nois
 
 @dataclass(frozen=True)
 class LiveFrame:
-    """Picture (3, H, W) in [-1, 1], the sound (640,) at 16 kHz that belongs to it, its number, whether it is speech."""
+    """Hold a picture (3, H, W) in [-1, 1], the sound (640,) at 16 kHz that belongs to it, its number, whether it is
+    speech."""
 
     picture: Tensor
     sound: Tensor
@@ -43,7 +44,7 @@ class LiveFrame:
 
 
 class Live:
-    """One person, live. `push` sound, ask `frames` for what can be drawn; `look`, `interrupt` at any time.
+    """Play one person live: `push` sound, ask `frames` for what can be drawn; `look` and `interrupt` at any time.
 
     `push`, `look` and `interrupt` may be called by another thread than the one that draws.
 
@@ -80,7 +81,7 @@ class Live:
 
     @property
     def waiting(self) -> float:
-        """Seconds of sound that wait to be spoken."""
+        """Return the seconds of sound that wait to be spoken."""
         return len(self._waiting) / SAMPLE_RATE
 
     def push(self, samples: Tensor) -> None:
@@ -95,7 +96,8 @@ class Live:
             self._waiting = torch.cat([self._waiting, samples.detach().cpu().float().clamp(-1, 1)])
 
     def interrupt(self) -> None:
-        """Be silent from the next hop on: what waits is dropped, and what was only looked ahead at, too."""
+        """Silence the person from the next hop on: sound that waits is dropped, and sound that was only looked ahead
+        at, too."""
         with self._lock:
             self._waiting = torch.zeros(0)
             self._heard = self._heard.clone()  # the thread that draws may be reading the old one
@@ -109,7 +111,8 @@ class Live:
         self.yaw, self.pitch = checked.yaw, checked.pitch
 
     def pace(self) -> int:
-        """How many pictures of the next hop to draw: fewer, the more sound waits, so that the delay stays bounded."""
+        """Return how many pictures of the next hop to draw: fewer, the more sound waits, so that the delay stays
+        bounded."""
         behind = self.waiting * FPS / HOP  # hops
         return HOP if behind < 2 else (HOP + 1) // 2 if behind < 4 else 1
 
@@ -148,8 +151,8 @@ class Live:
         return self._heard, speaking
 
     def _moved(self, heard: Tensor) -> Motion:
-        """Stage 1 for the sound (CONTEXT * SAMPLES,) that is heard: HOP new frames, in a window that begins with those
-        before and ends with the look-ahead."""
+        """Return the stage 1 for the sound (CONTEXT * SAMPLES,) that is heard: HOP new frames, in a window that begins
+        with those before and ends with the look-ahead."""
         motion, net = self.models.motion, self.models.motion.denoiser
         loud = float(heard.square().mean().sqrt())
         self._loud = max(0.95 * self._loud, loud)
@@ -171,14 +174,15 @@ class Live:
         x = sample_window(net, cond, torch.randn(cond.seed.shape, generator=generator).to(device), self.options)[
             0
         ].cpu()
-        fresh = joined(self._ahead, x[given : given + HOP])
+        fresh = joined_ahead(self._ahead, x[given : given + HOP])
         self._ahead = x[given + HOP :]
         self._past = torch.cat([self._past, fresh])[-net.config.seed :]
         centre = net.codec.decode_motion(torch.zeros(1, net.codec.width, device=device))
         return apply_controls(net.codec.decode_motion(fresh.to(device)), centre, self._number, self.options).to(device)
 
     def _drawn(self, motion: Motion, pictures: int = HOP) -> list[Tensor]:
-        """Stage 2 as `video.play` has it: the new frames, HOP of (3, H, W), while the camera pans to its yaw."""
+        """Return the stage 2 as `video.play` has it: the new frames, HOP of (3, H, W), while the camera pans to its
+        yaw."""
         models, renderer = self.models, self.models.renderer
         cameras = orbit(self._framing, HOP + 1, self._shown_yaw, self.yaw, self.pitch, self._size)[1:]
         self._shown_yaw = self.yaw
@@ -199,7 +203,7 @@ class Live:
 
 
 def stream(live: Live, blocks: Iterable[Tensor | None]) -> Iterator[LiveFrame]:
-    """Sound as it comes -> frames: a block (S,) is pushed, None means that 20 ms have passed without one.
+    """Map sound as it comes -> frames: a block (S,) is pushed, None means that 20 ms have passed without one.
 
     The iterator gives a hop as soon as it has its sound (or that much time has passed), and ends with the last of it
     when `blocks` ends. Frames keep the pace of the blocks: pass them on in real time and they come in real time.

@@ -14,7 +14,7 @@ _KEY = "option"
 
 @dataclass(frozen=True)
 class Option:
-    """A number. default: None stands for "not set"; low, high: allowed values; text: one line for people.
+    """Describe a number. default: None stands for "not set"; low, high: allowed values; text: one line for people.
 
     widget: (low, high) that a slider offers where that is less than what is allowed; step: of that slider. unit: what
     the number counts, for messages.
@@ -125,7 +125,7 @@ def choice_of(record: type, name: str) -> Choice:
 
 
 def check_limits(record: Any) -> None:
-    """ValueError for a field outside of its limits or its words; None stands for "not set"."""
+    """Raise ValueError for a field outside of its limits or its words; None stands for "not set"."""
     for one in fields(record):
         told, value = _of(one), getattr(record, one.name)
         fault = None if told is None or value is None else told.fault(one.name, value)

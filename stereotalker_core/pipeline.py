@@ -35,7 +35,7 @@ Progress = Callable[[str, int, int], None]  # stage, done, total
 
 @dataclass(frozen=True)
 class Models:
-    """Everything `talk` needs: the body, the networks that see the portrait, those of stage 1 and of stage 2."""
+    """Hold everything `talk` needs: the body, the networks that see the portrait, those of stage 1 and of stage 2."""
 
     body: HalfBody
     perception: Perception
@@ -61,7 +61,7 @@ class Models:
 
 @dataclass(frozen=True)
 class Scene:
-    """What stage 2 draws: a person, what they do, and from where they are seen."""
+    """Hold what stage 2 draws: a person, what they do, and from where they are seen."""
 
     identity: Identity
     motion: Motion
@@ -70,7 +70,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Look:
-    """Settings of stage 2.
+    """The settings of stage 2: how the frames are drawn.
 
     steps, seed: denoising steps and seed of the noise of mode "diffusion".
     background: "portrait", an (r, g, b) in 0..1, or a picture (3, H, W) of the canvas in [-1, 1].
@@ -114,7 +114,7 @@ class _Heard(logging.Handler):
 
 @contextmanager
 def heard_warnings() -> Iterator[list[str]]:
-    """A list that takes every warning of this package and thread, to be shown; the log gets them, too."""
+    """Yield a list that takes every warning of this package and thread, to be shown; the log gets them, too."""
     heard, log = _Heard(), logging.getLogger(__package__)
     log.addHandler(heard)
     try:
@@ -132,7 +132,8 @@ def fit_person(
     networks: Perception | None = None,
     person: int | None = None,
 ) -> Identity:
-    """`fit_portrait`, its warnings kept in the identity, and a fit below LEAST_QUALITY refused with a ValueError."""
+    """Return `fit_portrait`, its warnings kept in the identity, and a fit below LEAST_QUALITY refused with a
+    ValueError."""
     with heard_warnings() as heard:
         identity = fit_portrait(body, portrait, keypoints, mask, networks=networks, person=person)
     if not identity.quality >= LEAST_QUALITY:
@@ -159,7 +160,7 @@ def prepare(
     fitted: Callable[[Identity], None] | None = None,
     identity: Identity | None = None,
 ) -> Scene:
-    """Steps 1-4 of the recipe: portrait (3, H, W) in [-1, 1] and speech -> the scene.
+    """Run steps 1-4 of the recipe: portrait (3, H, W) in [-1, 1] and speech -> the scene.
 
     person: which of several people, 1 = the largest. identity: a person who is fitted already; the portrait is not
     looked at then. motion: skips stage 1. fitted: is called with the person as soon as they are fitted, with the
@@ -206,7 +207,7 @@ def render(
     *,
     frames: tuple[int, int] | None = None,
 ) -> Iterator[RenderedChunk]:
-    """Step 5 of the recipe: yields frames (t, 3, H, W) in [-1, 1] and masks (t, 1, H, W), few at a time.
+    """Run step 5 of the recipe: yields frames (t, 3, H, W) in [-1, 1] and masks (t, 1, H, W), few at a time.
 
     frames: (first, stop), a part of the clip alone, equal to those frames of the whole; None gives all.
     """
@@ -250,7 +251,7 @@ def talk(
     fitted: Callable[[Identity], None] | None = None,
     identity: Identity | None = None,
 ) -> Iterator[RenderedChunk]:
-    """One portrait + one recording -> chunks of frames, ceil(seconds * 25) in total.
+    """Let one portrait speak one recording -> chunks of frames, ceil(seconds * 25) in total.
 
     look: settings of stage 2; the other arguments are those of `prepare`. Bad input is a ValueError before the first
     frame.

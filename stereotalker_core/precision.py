@@ -18,7 +18,8 @@ _EMULATED = ("DEFAULT", "NO AVX", "AVX2")  # PyTorch's names of instruction sets
 
 @functools.lru_cache(maxsize=1)
 def cpu_has_bf16() -> bool:
-    """Whether convolutions in bfloat16 are faster than in float32 on this CPU, by trying: about 20 ms, once a process.
+    """Tell whether convolutions in bfloat16 are faster than in float32 on this CPU, by trying: about 20 ms, once per
+    process.
 
     Instruction sets do not tell: of two CPUs with AVX-512's bf16 dot products and without tiles (AMX) one was 1.4 to
     1.9 times as fast with them, the other took 1.7 times as long. Where bfloat16 is emulated (AVX2 and older), nothing
@@ -33,7 +34,7 @@ def cpu_has_bf16() -> bool:
 
 @torch.no_grad()
 def conv_seconds(dtype: torch.dtype) -> float:
-    """Seconds that one 3x3 convolution takes."""
+    """Return the seconds that one 3x3 convolution takes."""
     maps, kernel = torch.zeros(_SHAPE, dtype=dtype), torch.zeros(_SHAPE[1], _SHAPE[1], 3, 3, dtype=dtype)
     maps, kernel = (x.contiguous(memory_format=torch.channels_last) for x in (maps, kernel))
     start = time.perf_counter()
@@ -48,7 +49,7 @@ def channels_last_weights(network: M) -> M:
 
 
 def rendering_precision(device: torch.device) -> AbstractContextManager:
-    """bfloat16 on CPUs where it is faster; elsewhere the networks' own dtype."""
+    """Return bfloat16 on CPUs where it is faster; elsewhere the networks' own dtype."""
     return torch.autocast("cpu", torch.bfloat16) if device.type == "cpu" and cpu_has_bf16() else nullcontext()
 
 

@@ -46,7 +46,7 @@ def embedded_encoder() -> SpeechEncoder:
 
 
 class PretrainedSpeechEncoder(nn.Module):
-    """Features of a public model; the phone log-probabilities come from our own encoder beside it.
+    """The features of a public model; the phone log-probabilities come from our own encoder beside it.
 
     model: a transformers model of a `kind` in KINDS (Whisper: its encoder). normalised: whether it was trained on
     waveforms of zero mean and unit variance. exact_seconds: longest recording that equals one pass.
@@ -70,7 +70,7 @@ class PretrainedSpeechEncoder(nn.Module):
 
     @classmethod
     def from_folder(cls, folder: str | Path, phones: SpeechEncoder) -> "PretrainedSpeechEncoder":
-        """A model folder in Hugging Face format with safetensors weights."""
+        """Load a model folder in Hugging Face format with safetensors weights."""
         folder = Path(folder)
         if not (folder / "config.json").is_file():
             raise FileNotFoundError(f"no config.json in {folder}; give a model folder in Hugging Face format")
@@ -89,12 +89,12 @@ class PretrainedSpeechEncoder(nn.Module):
 
     @property
     def feature_width(self) -> int:
-        """D of the features: the two 50 Hz frames of a video frame side by side."""
+        """Return the d of the features: the two 50 Hz frames of a video frame side by side."""
         return 2 * self.model.config.hidden_size
 
     @torch.no_grad()
     def encode(self, audio: Audio, features: bool = True) -> SpeechFeatures:
-        """Features (T, 2 * width of the model) and phone log-probabilities (T, 40), T = audio.frame_count().
+        """Return the features (T, 2 * width of the model) and phone log-probabilities (T, 40), T = audio.frame_count().
 
         features False: only the phones, features is (T, 0), and the public model does nothing.
         """
@@ -115,7 +115,7 @@ class PretrainedSpeechEncoder(nn.Module):
         return SpeechFeatures(pair(hidden), own.phones, audio.seconds)
 
     def _hidden(self, waveform: Tensor) -> Tensor:
-        """(S,) with S a multiple of 320 -> (S / 320, D), frame i centred on sample 320 i + 160 like ours."""
+        """Map (S,) with S a multiple of 320 -> (S / 320, D), frame i centred on sample 320 i + 160 like ours."""
         x = F.pad(waveform, (40, 40))  # their frames of 400 samples, 320 apart
         if waveform.shape[0] > CHUNK * HOP:
             return long_hidden(self.model, x, round(self.exact_seconds * SAMPLE_RATE / HOP))

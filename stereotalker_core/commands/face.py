@@ -54,7 +54,7 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check everything, sample, write the numbers, draw the preview."""
+    """Check everything, sample the faces, write the numbers, draw the preview."""
     out = check_output(args.out, SUFFIXES)
     if args.preview:
         check_output(args.preview)
@@ -86,7 +86,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def save_face(face: Face, out: Path, mapping: FaceMap | None = None) -> None:
-    """In the format that the suffix names; ARKit formats of a FLAME face need a map (ValueError)."""
+    """Write a face in the format that the file's suffix names.
+
+    ValueError for an ARKit format of a FLAME face without a map.
+    """
     suffix = out.suffix.lower()
     if suffix == ".safetensors":
         face.save(out)
@@ -103,7 +106,8 @@ def save_face(face: Face, out: Path, mapping: FaceMap | None = None) -> None:
 
 
 def preview(face: Face, flame: Flame | None, mapping: FaceMap | None, size: int, yaw: float) -> Iterator[Tensor]:
-    """Chunks (t, 3, size, N * size) of all performances: on FLAME's mesh where it is given, else on our body."""
+    """Yield the chunks (t, 3, size, N * size) of all performances: on FLAME's mesh where it is given, else on our body.
+    """
     samples = range(len(face.parameters))
     if flame is not None:
         return mesh_frames(flame, torch.stack([flame_parameters(face, i, mapping) for i in samples]), size, yaw)

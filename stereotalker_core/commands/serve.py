@@ -133,7 +133,7 @@ def make_app(models: Models, identity: Identity, view: View, token: str | None =
 
 
 def _jpeg(picture) -> bytes:
-    """(3, H, W) in [-1, 1] as a JPEG file."""
+    """Return (3, H, W) in [-1, 1] as a JPEG file."""
     from PIL import Image
 
     pixels = ((picture.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).numpy()
@@ -143,13 +143,14 @@ def _jpeg(picture) -> bytes:
 
 
 def _same_origin(socket) -> bool:
-    """A browser says which site opened the connection: only this one's page may. Other programs say nothing."""
+    """Tell whether a connection comes from this server's own page: a browser says which site opened it, other programs
+    say nothing."""
     origin = socket.headers.get("origin")
     return origin is None or origin.partition("://")[2] == socket.headers.get("host")
 
 
 class Client:
-    """One connection: messages in, frames out, at the pace of the sound or of the clock while nobody speaks."""
+    """Serve one connection: messages in, frames out, at the pace of the sound, or of the clock while nobody speaks."""
 
     def __init__(self, socket, live: Live, thread: ThreadPoolExecutor):
         self.socket, self.live, self.thread = socket, live, thread
@@ -158,7 +159,7 @@ class Client:
         self.closed = False
 
     async def serve(self) -> None:
-        """Until the client goes away, or sends what is refused."""
+        """Serve until the client goes away, or sends what is refused."""
         from starlette.websockets import WebSocketDisconnect
 
         drawing = asyncio.ensure_future(self._draw())
@@ -179,7 +180,7 @@ class Client:
             await asyncio.gather(drawing, return_exceptions=True)
 
     def _count(self) -> None:
-        """ValueError for a client that sends too often, or more sound than it can mean."""
+        """Raise ValueError for a client that sends too often, or more sound than it can mean."""
         self.messages += 1
         elapsed = time.monotonic() - self.since
         if self.messages > MESSAGES * (elapsed + 1) or self.pushed > FASTEST * elapsed + 10:
@@ -210,7 +211,7 @@ class Client:
             self.live.interrupt()
 
     async def _draw(self) -> None:
-        """Hop after hop: as soon as its sound is there, or when the one before has been shown."""
+        """Draw hop after hop: as soon as its sound is there, or when the one before has been shown."""
         loop, shown, hop = asyncio.get_running_loop(), time.monotonic(), HOP / FPS
         while not self.closed:
             late = time.monotonic() - shown

@@ -18,7 +18,7 @@ _WIDE_CLIP = 1280  # OpenCLIP's ViT-H and larger use the exact GELU, OpenAI's mo
 
 
 def load_autoencoder(path: str | Path, *, dtype: torch.dtype | None = None) -> tuple[PublicAutoencoder, Report]:
-    """Stable Diffusion's VAE (VAE file, whole checkpoint, diffusers folder), TAESD, or a file of our own format.
+    """Load Stable Diffusion's VAE (VAE file, whole checkpoint, diffusers folder), TAESD, or a file of our own format.
 
     TAESD: a diffusers folder, or taesd_encoder with taesd_decoder beside it (give either).
     """
@@ -81,7 +81,7 @@ def _outside_vae(key: str) -> str | None:
 
 
 def load_image_encoder(path: str | Path, *, dtype: torch.dtype | None = None) -> tuple[ImageEncoder, Report]:
-    """CLIP's vision tower with projection: a transformers folder (or image_encoder/ in one), or a single file."""
+    """Load CLIP's vision tower with projection: a transformers folder (or image_encoder/ in one), or a single file."""
     path = Path(path)
     if is_ours(path):
         model = load_model(ImageEncoder, path, dtype=dtype)

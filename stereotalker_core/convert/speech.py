@@ -30,7 +30,7 @@ _WIDTHS = {384: (4, 6), 512: (6, 8), 768: (12, 12), 1024: (24, 16), 1280: (32, 2
 def load_speech_model(
     path: str | Path, phones: SpeechEncoder | None = None
 ) -> tuple[PretrainedSpeechEncoder | SpeechEncoder, Report]:
-    """A model folder in Hugging Face format, one file with such weights (as in models/audio_encoders), or our own.
+    """Load a model folder in Hugging Face format, one file with such weights (as in models/audio_encoders), or our own.
 
     phones: the encoder whose phone probabilities go beside the features; None: the embedded one.
     """

@@ -23,7 +23,7 @@ _CHUNK = 512  # frames whose pitch is found at once: bounds the memory of long r
 
 @dataclass(frozen=True)
 class Style:
-    """How the speaker moves.
+    """Say how the speaker moves: handedness, energy, emotion and its intensity.
 
     emotion: one of EMOTIONS; intensity 0..1 of it; energy 0..2 of the gestures (1 = as the training data);
     handedness -1 (left) .. 1 (right).
@@ -38,7 +38,7 @@ class Style:
         check_limits(self)
 
     def vector(self) -> Tensor:
-        """(10,): the emotion's intensity in its slot, then energy and handedness; zeros are neutral."""
+        """Return (10,): the emotion's intensity in its slot, then energy and handedness; zeros are neutral."""
         emotion = torch.zeros(len(EMOTIONS))
         if self.emotion != "neutral":
             emotion[EMOTIONS.index(self.emotion)] = self.intensity
@@ -50,7 +50,7 @@ STYLE_WIDTH = len(EMOTIONS) + 2
 
 @dataclass(frozen=True)
 class MotionCondition:
-    """All that `MotionDenoiser` sees beside the noisy motion; B sequences of T frames.
+    """Hold all that `MotionDenoiser` sees beside the noisy motion; B sequences of T frames.
 
     audio (B, T, F) channels of the sound; style (B, 10); seed (B, T, D) given frames where seed_mask (B, T, 1) is 1;
     prior (B, T, P) hidden states of the language model, already scaled by the strength, or None; keep_audio (B, 1, 1)
@@ -74,7 +74,8 @@ class MotionCondition:
 
 
 def prosody(waveform: Tensor | SpooledWaveform | Levelled, frames: int) -> Tensor:
-    """Waveform (S,) at 16 kHz -> (frames, 5): loudness, its slope, log2 pitch about 140 Hz, its slope, voicing 0..1.
+    """Map waveform (S,) at 16 kHz -> (frames, 5): loudness, its slope, log2 pitch about 140 Hz, its slope, voicing
+    0..1.
 
     Frame t looks at 64 ms around (t + 0.5) / 25 s. Loudness is in tens of dB relative to the speaker's loud frames.
     """
@@ -95,7 +96,7 @@ def prosody(waveform: Tensor | SpooledWaveform | Levelled, frames: int) -> Tenso
 
 
 def _frame_prosody(windows: Tensor) -> Tensor:
-    """(N, 1024) -> (N, 3): dB, log2(pitch / 140 Hz), voicing = peak of the normalised autocorrelation.
+    """Map (N, 1024) -> (N, 3): dB, log2(pitch / 140 Hz), voicing = peak of the normalised autocorrelation.
 
     The autocorrelation is divided by the window's own (Boersma, 1993), and short lags are slightly preferred, because
     a lag of two periods fits as well as one.
@@ -112,12 +113,12 @@ def _frame_prosody(windows: Tensor) -> Tensor:
 
 
 def _autocorrelation(x: Tensor) -> Tensor:
-    """(..., 1024) -> (..., 2048) by the power spectrum."""
+    """Map (..., 1024) -> (..., 2048) by the power spectrum."""
     return torch.fft.irfft(torch.fft.rfft(x, n=2 * _WINDOW).abs().square())
 
 
 def _slope(x: Tensor) -> Tensor:
-    """Central difference of (T,)."""
+    """Return the central difference of (T,)."""
     if len(x) < 2:
         return torch.zeros_like(x)
     padded = torch.cat([x[:1], x, x[-1:]])
@@ -127,7 +128,8 @@ def _slope(x: Tensor) -> Tensor:
 def speech_channels(
     speech: SpeechFeatures, waveform: Tensor | SpooledWaveform, use_features: bool
 ) -> Tensor:
-    """(T, 40 + 5 [+ D]): phone probabilities, prosody, and the encoder's raw features where a model asks for them.
+    """Return (T, 40 + 5 [+ D]): phone probabilities, prosody, and the encoder's raw features where a model asks for
+    them.
 
     ValueError when the features do not cover the recording frame by frame.
     """

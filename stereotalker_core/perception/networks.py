@@ -47,15 +47,15 @@ class Perception(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights lie."""
+        """Return the device of the weights."""
         return next(self.buffers()).device
 
     def size(self, name: str) -> int:
-        """Side in px of the square picture that a network takes."""
+        """Return the side in px of the square picture that a network takes."""
         return self.network(name).size
 
     def network(self, name: str) -> GraphNetwork:
-        """The network of that name. AttributeError where there is none."""
+        """Return the network of that name. AttributeError where there is none."""
         return cast(GraphNetwork, self.get_submodule(name))
 
     def run(self, name: str, pictures: Tensor) -> list[Tensor]:
@@ -65,5 +65,5 @@ class Perception(nn.Module):
 
 
 def load_perception(device: str | torch.device = "cpu") -> Perception:
-    """The embedded networks, in float32."""
+    """Load the networks that ship with the package, in float32."""
     return load(Perception, NANO / "perception.safetensors", str(device))

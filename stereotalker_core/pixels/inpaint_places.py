@@ -26,7 +26,7 @@ _FADE = 1.3  # of a patch's vote with every pixel from the known part: what is n
 
 
 def grown(area: Tensor, radius: int) -> Tensor:
-    """(1, H, W) bool dilated by a square."""
+    """Return (1, H, W) bool dilated by a square."""
     return largest_around(area.to(torch.uint8), radius) > 0
 
 
@@ -43,7 +43,7 @@ def push_pull(values: Tensor, weight: Tensor) -> Tensor:
 
 
 def find_places(detail: Tensor, known: Tensor, order: float, random: torch.Generator) -> Tensor | None:
-    """Where each unknown pixel of detail (1, 3, h, w) is copied from: (2, h, w) row and column.
+    """Return where each unknown pixel of detail (1, 3, h, w) is copied from: (2, h, w) row and column.
 
     None without sources, or where their rim is too thin to lay pieces of it.
 
@@ -61,13 +61,13 @@ def find_places(detail: Tensor, known: Tensor, order: float, random: torch.Gener
         if found is None and max(colour.shape[-2:]) > 2 * _PIECES:
             return None  # too little is known to lay pieces of it
         if len(level.source):
-            found = _shifted(colour, sure, level.sources.view(sure.shape[-2:]), order) if found is None else found
+            found = _moved_pieces(colour, sure, level.sources.view(sure.shape[-2:]), order) if found is None else found
             found = level.search(found, _ROUNDS[min(depth, len(_ROUNDS) - 1)])
     return found
 
 
-def _shifted(colour: Tensor, known: Tensor, sources: Tensor, order: float) -> Tensor:
-    """Sources (2, h, w) of every pixel: what lies beside the hole moved over it in few large pieces.
+def _moved_pieces(colour: Tensor, known: Tensor, sources: Tensor, order: float) -> Tensor:
+    """Return the sources (2, h, w) of every pixel: what lies beside the hole moved over it in few large pieces.
 
     colour (1, 3, h, w), known (1, 1, h, w) bool, sources (h, w) bool. Every unknown pixel gets one of a few shifts, so
     that pieces meet where they are alike (shift maps, Pritch et al. 2009; few shifts, He and Sun 2012).
@@ -75,7 +75,7 @@ def _shifted(colour: Tensor, known: Tensor, sources: Tensor, order: float) -> Te
     rows, columns = sources.shape
     inside, picture = known[0, 0], colour[0]
     y, x = (~inside).nonzero().unbind(1)
-    shift = _candidates(rows, columns).to(y.device)  # (K, 2)
+    shift = _candidate_shifts(rows, columns).to(y.device)  # (K, 2)
     sy, sx = y[:, None] + shift[:, 0], x[:, None] + shift[:, 1]
     valid = (sy >= 0) & (sy < rows) & (sx >= 0) & (sx < columns)
     sy, sx = sy.clamp(0, rows - 1), sx.clamp(0, columns - 1)
@@ -97,8 +97,9 @@ def _shifted(colour: Tensor, known: Tensor, sources: Tensor, order: float) -> Te
     return torch.minimum(at.clamp_min(0), at.new_tensor([rows - 1, columns - 1])[:, None, None])
 
 
-def _candidates(rows: int, columns: int) -> Tensor:
-    """(K, 2) shifts down and right in px: long ones along the rows, which rooms go on along, and some across them."""
+def _candidate_shifts(rows: int, columns: int) -> Tensor:
+    """Return (K, 2) shifts down and right in px: long ones along the rows, along which rooms continue, and some across
+    them."""
     across = [round(columns * k / 16) for k in range(-12, 13) if k]
     down = [0, round(0.05 * rows), -round(0.05 * rows)]
     upright = [round(rows * k / 8) for k in range(-4, 5) if k]
@@ -106,7 +107,7 @@ def _candidates(rows: int, columns: int) -> Tensor:
 
 
 def _beliefs(unary: Tensor, apart: Tensor, after: tuple[Tensor, Tensor]) -> Tensor:
-    """Costs (N, K) of every pixel's labels by min-sum belief propagation on the grid.
+    """Return the costs (N, K) of every pixel's labels by min-sum belief propagation on the grid.
 
     unary (N, K); apart (N, K, K): how unlike two labels look at a pixel, both ways alike; after: index of the
     neighbours to the right and below (N,), -1 for none.
@@ -134,10 +135,10 @@ def _sum(unary: Tensor, pairs: list, told: list) -> Tensor:
 
 
 class _Level:
-    """One level of the synthesis: the picture as far as it is made, its known patches, its unknown ones."""
+    """Hold one level of the synthesis: the picture as far as it is made, its known patches, its unknown ones."""
 
     def __init__(self, colour: Tensor, known: Tensor, order: float, random: torch.Generator):
-        """colour (1, 3, h, w), known (1, 1, h, w) bool."""
+        """Take colour (1, 3, h, w) and known (1, 1, h, w) bool."""
         self.rows, self.columns, self.order = *known.shape[-2:], order
         self.colour, self.known, self.random = push_pull(colour, known.to(colour)), known, random
         reach = _PATCH // 2
@@ -150,7 +151,8 @@ class _Level:
         self.y, self.x = y.flatten().to(colour.device), x.flatten().to(colour.device)
 
     def search(self, start: Tensor, rounds: int) -> Tensor:
-        """Sources of all pixels (2, h, w), given this level's or the one before's, voting and searching in turn."""
+        """Return the sources of all pixels (2, h, w), given this level's or the one before's, voting and searching in
+        turn."""
         at = self._begin(start)
         for _ in range(rounds):
             self._vote(at)
@@ -163,7 +165,7 @@ class _Level:
 
     @staticmethod
     def _surety(known: Tensor) -> Tensor:
-        """(h w,) weight of the votes of every patch: less with every step from the known part."""
+        """Return (h w,) weight of the votes of every patch: less with every step from the known part."""
         near, sure = known.float(), torch.ones_like(known, dtype=torch.float32)
         for _ in range(max(known.shape[-2:])):
             if bool(near.all()):
@@ -173,7 +175,7 @@ class _Level:
         return sure.flatten().clamp_min(1e-6)
 
     def _begin(self, start: Tensor) -> Tensor:
-        """(h w,) index of a source for every pixel: what (2, h, w) or (2, h / 2, w / 2) says, else any."""
+        """Return (h w,) index of a source for every pixel: what (2, h, w) or (2, h / 2, w / 2) says, else any."""
         if tuple(start.shape[-2:]) != (self.rows, self.columns):
             start = start.repeat_interleave(2, 1).repeat_interleave(2, 2) * 2
             start = start + torch.stack([self.y % 2, self.x % 2]).view_as(start)
@@ -183,12 +185,13 @@ class _Level:
         return torch.where(self.sources, torch.arange(len(at), device=at.device), at)
 
     def _patches(self) -> Tensor:
-        """(h w, 3 patch patch) of the picture as it is."""
+        """Return (h w, 3 patch patch) of the picture as it is."""
         reach = _PATCH // 2
         return F.unfold(F.pad(self.colour, (reach,) * 4, mode="replicate"), _PATCH)[0].T
 
     def _features(self) -> Tensor:
-        """(h w, features + 2): patches by their principal components, and where they lie: near sources are dearer."""
+        """Return (h w, features + 2): patches by their principal components, and where they lie: near sources are
+        dearer."""
         patches, size = self._patches(), self.order * _PATCH * 3**0.5
         sample = patches[self.source[:: max(1, len(self.source) // 4000)]]
         axes = torch.linalg.svd(sample - sample.mean(0), full_matrices=False).Vh[:_FEATURES].T

@@ -31,8 +31,8 @@ _SURE = 0.5  # visibility of texels that may speak for others
 
 
 class _Arm(NamedTuple):
-    """Seen texels (n,) of one arm: bins along it, colours (n, 3), whether they are skin, whether they are the arm's
-    beyond doubt; the sleeve's colour (3,)."""
+    """Hold the seen texels (n,) of one arm: bins along it, colours (n, 3), whether they are skin, whether they are the
+    arm's beyond doubt; the sleeve's colour (3,)."""
 
     bins: Tensor
     colours: Tensor
@@ -42,7 +42,8 @@ class _Arm(NamedTuple):
 
 
 class Arms(NamedTuple):
-    """What was seen of the (True: left, False: right) arm, the skin (3,) of its hand, and the bin where sleeves end."""
+    """Hold what was seen of both arms (True: left, False: right), the skin (3,) of the hands, and the bin where sleeves
+    end."""
 
     seen: dict[bool, _Arm | None]
     bare: dict[bool, Tensor]
@@ -54,7 +55,7 @@ def _first(*known: Tensor | None) -> Tensor:
 
 
 def seen_arms(lifter: Lifter, colour: Tensor, photo: Tensor, skin: Tensor, trunk: Tensor | None = None) -> Arms:
-    """Sleeves and skin of both arms; arguments as in `limb_colours`.
+    """Return the sleeves and skin of both arms; arguments as in `limb_colours`.
 
     trunk: (N,) bool, texels that the picture shows beside the trunk; None takes those that look at it in the A pose.
     """
@@ -67,7 +68,7 @@ def seen_arms(lifter: Lifter, colour: Tensor, photo: Tensor, skin: Tensor, trunk
 
 
 def clothes_on_bare_arms(lifter: Lifter, arms: Arms, colour: Tensor, trunk: Tensor) -> Tensor:
-    """(N,) bool: texels of bare forearms that show the trunk behind.
+    """Return (N,) bool: texels of bare forearms that show the trunk behind.
 
     lifter: the texels (N,).
     arms: from `seen_arms`.
@@ -78,7 +79,7 @@ def clothes_on_bare_arms(lifter: Lifter, arms: Arms, colour: Tensor, trunk: Tens
     for side, arm in arms.seen.items():
         if arm is None or not bool(arm.naked.any()):
             continue
-        beyond = _bin(lifter.along) > arms.end + _SURELY
+        beyond = _arm_bin(lifter.along) > arms.end + _SURELY
         at = (lifter.limbs & ~lifter.hands & (lifter.left == side) & beyond & trunk).nonzero().squeeze(1)
         here = colour.index_select(0, at)
         found[at] = unlike(here, arm.sleeve) < unlike(here, arms.bare[side])
@@ -92,7 +93,7 @@ def limb_colours(
     skin: Tensor,
     arms: Arms | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Colours for the unseen texels of arms and hands.
+    """Return the colours for the unseen texels of arms and hands.
 
     lifter: the texels (N,).
     colour: (N, 3) in [-1, 1] of the photograph.
@@ -104,7 +105,7 @@ def limb_colours(
     """
     out, known = torch.zeros_like(colour), torch.zeros_like(lifter.hands)
     seen, bare, end = arms or seen_arms(lifter, colour, photo, skin)
-    profiles = {side: None if arm is None else _profile(arm, bare[side], end) for side, arm in seen.items()}
+    profiles = {side: None if arm is None else _colours_along_arm(arm, bare[side], end) for side, arm in seen.items()}
     sleeve = outer_clothes(lifter, colour, photo)
     for side in (True, False):
         hand = lifter.hands & (lifter.left == side)
@@ -113,7 +114,7 @@ def limb_colours(
         profile = profiles[side] if profiles[side] is not None else profiles[not side]
         arm = lifter.limbs & ~lifter.hands & (lifter.left == side)
         if profile is not None:
-            out[arm] = profile[_bin(lifter.along[arm])]
+            out[arm] = profile[_arm_bin(lifter.along[arm])]
             known |= arm
         elif sleeve is not None:
             out[arm] = sleeve
@@ -136,7 +137,7 @@ def cloth_colour(lifter: Lifter, colour: Tensor, photo: Tensor, beside: Tensor) 
 
 
 def bare_arms_on_clothes(lifter: Lifter, colour: Tensor, cloth: Tensor | None, skin: Tensor, beside: Tensor) -> Tensor:
-    """(N,) bool: texels of a clothed trunk beside an arm that have the colour of skin: they show the arm.
+    """Return (N,) bool: texels of a clothed trunk beside an arm that have the colour of skin: they show the arm.
 
     lifter: the texels (N,).
     colour: (N, 3) that the photograph shows.
@@ -152,7 +153,7 @@ def bare_arms_on_clothes(lifter: Lifter, colour: Tensor, cloth: Tensor | None, s
 
 
 def skin_like(colour: Tensor, cloth: Tensor, skin: Tensor) -> Tensor:
-    """(N,) bool: colours (N, 3) that are rather a skin (3,) in some light than a cloth (3,)."""
+    """Return (N,) bool: colours (N, 3) that are rather a skin (3,) in some light than a cloth (3,)."""
     if float((cloth - skin).norm()) < _CONTRAST:
         return torch.zeros_like(colour[:, 0], dtype=torch.bool)
     nearer = (colour - skin).square().sum(1) < (colour - cloth).square().sum(1)
@@ -163,7 +164,7 @@ def skin_like(colour: Tensor, cloth: Tensor, skin: Tensor) -> Tensor:
     return nearer.index_copy(0, at, (hue < _SKIN_HUE) & (lit > _SKIN_LIT[0]) & (lit < _SKIN_LIT[1]))
 
 
-def _bin(along: Tensor) -> Tensor:
+def _arm_bin(along: Tensor) -> Tensor:
     return (along / _STEP).long().clamp(0, _BINS - 1)
 
 
@@ -180,11 +181,11 @@ def _arm(
     skin: Tensor,
     trunk: Tensor,
 ) -> _Arm | None:
-    """What was seen of an arm, without background beside it and shadow; None where that is too little."""
+    """Return what was seen of an arm, without background beside it and shadow; None where that is too little."""
     arm = (lifter.limbs & ~lifter.hands & (lifter.left == left) & (photo > _GLIMPSED)).nonzero().squeeze(1)
     if len(arm) < _FEW:
         return None
-    bins, seen = _bin(lifter.along[arm]), colour[arm]
+    bins, seen = _arm_bin(lifter.along[arm]), colour[arm]
     upper = bins < _UPPER
     sleeve = seen[upper if int(upper.sum()) >= _FEW else slice(None)].median(0).values
     to_skin, to_sleeve = unlike(seen, skin), unlike(seen, sleeve)
@@ -195,15 +196,16 @@ def _arm(
 
 
 def unlike(colours: Tensor, colour: Tensor) -> Tensor:
-    """(n,) how unlike colours (n, 3) are to a colour (3,): by hue, which light does not change, more than by light."""
+    """Return (n,) how unlike colours (n, 3) are to a colour (3,): by hue, which light does not change, more than by
+    light."""
     here, there = ((c / 2 + 0.5).clamp_min(0).square() + _BLACK for c in (colours, colour[None]))
     hue = here / here.sum(1, keepdim=True) - there / there.sum(1, keepdim=True)
     lit = (here.sum(1) / there.sum(1)).log()
     return (hue.square().sum(1) / _HUE**2 + lit.square() / _LIT**2).sqrt()
 
 
-def _profile(arm: _Arm, skin: Tensor, end: int) -> Tensor:
-    """Colours (_BINS, 3) along an arm whose sleeve ends at a bin.
+def _colours_along_arm(arm: _Arm, skin: Tensor, end: int) -> Tensor:
+    """Return the colours (_BINS, 3) along an arm whose sleeve ends at a bin.
 
     Every place takes the colour of its own kind nearby, so that a hand before the arm does not make rings.
     """
@@ -218,7 +220,8 @@ def _profile(arm: _Arm, skin: Tensor, end: int) -> Tensor:
 
 
 def _in_light_of(colour: Tensor, skin: Tensor) -> Tensor:
-    """A skin's colour (3,) no darker than _SHADE of the hand's (3,): what lay in a sleeve's shadow comes out of it."""
+    """Return a skin's colour (3,) no darker than _SHADE of the hand's (3,): what lay in a sleeve's shadow comes out of
+    it."""
     here, there = ((c / 2 + 0.5).clamp_min(0.01).square() for c in (colour, skin))
     share = float(here.sum() / there.sum()) / _SHADE
     return colour if share >= 1 else torch.lerp(skin, colour, share)

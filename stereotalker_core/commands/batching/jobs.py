@@ -18,7 +18,8 @@ OWN = ("out", "json", "resume", "quiet", "shard")  # options that the batch sets
 
 @dataclass(frozen=True)
 class Job:
-    """One clip: its number in the list, its `talk` line, the file it becomes; `fault` where the row is no such line."""
+    """Hold one clip: its number in the list, its `talk` line, the file it becomes; `fault` where the row is no such
+    line."""
 
     number: int
     name: str
@@ -39,12 +40,12 @@ class Job:
 
     @property
     def note(self) -> Path:
-        """Where it is written down that this job is done: beside the file."""
+        """Return the file beside the job's own in which it is written down that the job is done."""
         return self.out.with_name(f"{self.out.name.replace('%', '_')}.job.json")
 
 
 def read_jobs(path: str | Path, folder: str | Path, common: Sequence[str] = ()) -> list[Job]:
-    """Rows of a .csv (a header with names of options) or a .jsonl (an object a line) -> jobs.
+    """Map rows of a .csv (a header with names of options) or a .jsonl (an object a line) -> jobs.
 
     common: words of `talk` for all of them; a row's own come later and win. Paths are relative to the list's folder.
     FileNotFoundError, ValueError: no list, an empty one, columns that are no options. What is wrong with one row is
@@ -131,7 +132,7 @@ def _job(parser, number: int, row: dict, base: Path, folder: Path, common: Seque
         elif option in flags:
             words += [f"--{option.replace('_', '-')}"] if text.lower() in ("1", "true", "yes", "x") else []
         elif text:
-            words.append(f"--{option.replace('_', '-')}={_placed(option, text, base)}")
+            words.append(f"--{option.replace('_', '-')}={_relative_to_list(option, text, base)}")
     name = name or _name(number, row)
     out = folder / name
     try:
@@ -146,8 +147,8 @@ def _job(parser, number: int, row: dict, base: Path, folder: Path, common: Seque
         return Job(number, name, None, " ".join(str(error).split()))
 
 
-def _placed(option: str, text: str, base: Path) -> str:
-    """A file that a row names, relative to the list."""
+def _relative_to_list(option: str, text: str, base: Path) -> str:
+    """Return a file that a row names, relative to the list."""
     if option == "transcript":
         return f"@{base / text[1:]}" if text.startswith("@") and text != HEARD else text
     names_file = option in outputs.INPUTS or option in outputs.RESULTS
@@ -157,13 +158,13 @@ def _placed(option: str, text: str, base: Path) -> str:
 
 
 def _name(number: int, row: dict) -> str:
-    """0007_portrait_recording.mp4"""
+    """Return 0007_portrait_recording.mp4"""
     stems = [Path(str(row[key])).stem for key in ("identity", "portrait", "audio", "motion") if row.get(key)]
     return "_".join([f"{number:04d}", *stems[:2]]) + ".mp4"
 
 
 def is_done(job: Job) -> bool:
-    """Whether this very job was finished by an earlier run: its note names what its frames depend on."""
+    """Tell whether this very job was finished by an earlier run: its note names what its frames depend on."""
     try:
         note = json.loads(job.note.read_text(encoding="utf-8"))
     except (OSError, ValueError):

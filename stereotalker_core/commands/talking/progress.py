@@ -34,7 +34,8 @@ def held_warnings() -> Iterator[None]:
 
 
 class ProgressLine:
-    """Call it with (stage, done, total). Rewrites one line on a terminal, prints a line now and then elsewhere."""
+    """Show progress when called with (stage, done, total): one rewritten line on a terminal, else a line now and then.
+    """
 
     def __init__(self, stream: TextIO | None = None, enabled: bool = True):
         self.stream = stream or sys.stderr

@@ -32,12 +32,12 @@ def hands_argument(parser: argparse.ArgumentParser, framed: bool = False) -> Non
 
 
 def view_hands(args: argparse.Namespace) -> str:
-    """What `View` makes of --hands: small gestures are gestures."""
+    """Translate --hands into what `View` calls it: small gestures are gestures."""
     return "on" if args.hands == "low" else args.hands
 
 
 def speech_options(args: argparse.Namespace) -> dict:
-    """Fields of MotionOptions; ValueError for a frame rate or emotions that make no sense."""
+    """Return the fields of MotionOptions; ValueError for a frame rate or emotions that make no sense."""
     if args.fps not in RATES:
         raise ValueError(f"--fps must be one of {', '.join(map(str, RATES))}, got {args.fps}")
     hands = "on" if args.hands == "auto" else args.hands
@@ -48,7 +48,7 @@ def speech_options(args: argparse.Namespace) -> dict:
 
 
 def sound_of(args: argparse.Namespace) -> tuple[int, int | None]:
-    """(track, channel) as `load_audio` takes them; ValueError for a channel that is no number or side."""
+    """Return (track, channel) as `load_audio` takes them; ValueError for a channel that is no number or side."""
     if args.channel is None:
         return args.track, None
     name = args.channel.strip().lower()

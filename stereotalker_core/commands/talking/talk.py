@@ -128,7 +128,7 @@ def motion_options(args: argparse.Namespace) -> MotionOptions:
 
 
 def device(args: argparse.Namespace) -> str:
-    """Where the networks run; ValueError for a device that is not there."""
+    """Return where the networks run; ValueError for a device that is not there."""
     if args.device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if args.device.partition(":")[0] == "meta":  # tensors without values
@@ -193,7 +193,8 @@ def make_clip(args: argparse.Namespace, workshop: Workshop, progress: ProgressLi
 
 @dataclass(frozen=True)
 class Given:
-    """What is said: the recording, or a motion; the words; the settings of stage 1; how many frames, where known."""
+    """Hold what the user gave: the recording or a motion, the words, the settings of stage 1, and how many frames,
+    where known."""
 
     audio: Audio | None
     motion: Motion | None
@@ -203,7 +204,7 @@ class Given:
 
 
 def checked(args: argparse.Namespace) -> tuple[View, Look, Target, Given]:
-    """All that can be refused without looking at the portrait; ValueError or OSError."""
+    """Check all that can be refused without looking at the portrait; ValueError or OSError."""
     size = None if args.size is None else parse_size(args.size)
     yaw, until = parse_orbit(args.orbit) if args.orbit is not None else (args.yaw, None)
     view = View(
@@ -282,7 +283,7 @@ def write_video(
 
 
 def run_motion(args: argparse.Namespace) -> int:
-    """Sample a motion, save it, draw the preview."""
+    """Return the sample a motion, save it, draw the preview."""
     out = check_output(args.out, tuple(SAVERS))
     if args.preview:
         check_output(args.preview)

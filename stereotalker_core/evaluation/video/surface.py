@@ -37,7 +37,7 @@ ROWS = ("true surface", "estimated surface, pose known", "bare true body", "all 
 
 @torch.inference_mode()
 def surface_psnr(body: HalfBody, seed: int, template: Template, lifter: Lifter) -> dict[str, float]:
-    """PSNR (dB) of the unlit lift over the person, mean of YAWS, for every one of ROWS."""
+    """Measure the PSNR (dB) of the unlit lift over the person, mean of YAWS, for every one of ROWS."""
     person = EstimatedClips(body, seed, DatasetConfig("val", clips=3, shards=1), template, lifter)
     true, found = person.identity, person.estimate
     motion = person.motion()[: len(YAWS)]
@@ -51,10 +51,10 @@ def surface_psnr(body: HalfBody, seed: int, template: Template, lifter: Lifter) 
     bare = torch.zeros_like(true.shell)
     cases = (
         (true, cameras),
-        (_lifted(body, true, found.shape, found.shell, own, lifter), seen),
-        (_lifted(body, true, true.shape, bare, true.world_to_camera, lifter), cameras),
+        (_lifted_elsewhere(body, true, found.shape, found.shell, own, lifter), seen),
+        (_lifted_elsewhere(body, true, true.shape, bare, true.world_to_camera, lifter), cameras),
         (found, seen),
-        (_lifted(body, found, found.shape, bare, found.world_to_camera, lifter), seen),
+        (_lifted_elsewhere(body, found, found.shape, bare, found.world_to_camera, lifter), seen),
     )
     return {
         name: float(lift_psnr(frames.rgb, render_guides(body, who, motion, view).lift, inside).mean())
@@ -62,7 +62,7 @@ def surface_psnr(body: HalfBody, seed: int, template: Template, lifter: Lifter) 
     }
 
 
-def _lifted(
+def _lifted_elsewhere(
     body: HalfBody, identity: Identity, shape: Tensor, shell: Tensor, camera: Tensor, lifter: Lifter
 ) -> Identity:
     """The identity's portrait and pose on another surface, seen by another camera."""
@@ -74,7 +74,7 @@ def _lifted(
 
 
 def table(scores: Sequence[dict[str, float]]) -> str:
-    """Markdown: every row's PSNR, and what the estimated surface recovers of what the bare body loses."""
+    """Return the Markdown: every row's PSNR, and what the estimated surface recovers of what the bare body loses."""
 
     def cell(values: list[float]) -> str:
         found = bootstrap(values)

@@ -45,7 +45,10 @@ class _Buffer:
     def add(
         self, values: Tensor, kind: str, component: int = _FLOAT, limits: bool = False, target: int | None = None
     ) -> int:
-        """Values (N, ...) as an accessor of `kind` -> its index; limits: with min and max; target: what it is for."""
+        """Add values (N, ...) as an accessor of `kind` -> its index.
+
+        limits: with min and max; target: what the accessor is for.
+        """
         array = _array(values, component)
         view = self.view(array.tobytes(), **({} if target is None else {"target": target}))
         row: dict[str, Any] = {"bufferView": view, "componentType": component, "type": kind}
@@ -57,7 +60,7 @@ class _Buffer:
         return len(self.accessors) - 1
 
     def add_sparse(self, offsets: Tensor) -> int:
-        """Offsets (R, 3), most of them zero, as a sparse accessor -> its index."""
+        """Map offsets (R, 3), most of them zero, as a sparse accessor -> its index."""
         moved = (offsets.abs().amax(1) > _LEAST_MOVE).nonzero().squeeze(1)
         row: dict[str, Any] = {"componentType": _FLOAT, "type": "VEC3", "count": len(offsets)}
         kept = torch.zeros_like(offsets)
@@ -96,7 +99,7 @@ def save_glb(
         raise ValueError("the motion has no frames")
     identity = identity.to("cpu")
     body = body if body.mean.device.type == "cpu" else HalfBody()
-    buffer, joints = _Buffer(), _joints(body)
+    buffer, joints = _Buffer(), _kept_bones(body)
     still = Motion(torch.zeros(1, len(MOTION_JOINTS), 3), torch.zeros(1, len(body.expression_names)))
     start = identity.performed(still)
     rest = body.rest(identity.shape[None], identity.shell[None])
@@ -117,8 +120,8 @@ def save_glb(
     write_atomically(path, lambda name: _write(name, document, buffer.data))
 
 
-def _joints(body: HalfBody) -> list[int]:
-    """Bones that carry vertices or motions, and those that lead to them: parents first, the root at 0."""
+def _kept_bones(body: HalfBody) -> list[int]:
+    """Return the bones that carry vertices or motions and their ancestors: parents first, the root at 0."""
     parents, depth = body.parent.tolist(), {}
     for level, bones in enumerate(body.levels):
         depth |= dict.fromkeys(bones, level)
@@ -148,7 +151,7 @@ def _nodes(body: HalfBody, joints: list[int], heads: Tensor, rotations: Tensor) 
 
 
 def _skin(buffer: _Buffer, joints: list[int], heads: Tensor) -> dict[str, Any]:
-    """Joints and what takes the A pose to each one's own axes; heads (J, 3) of all bones, ours."""
+    """Return the joints and what takes the A pose to each one's own axes; heads (J, 3) of all bones, ours."""
     inverse = torch.eye(4).repeat(len(joints), 1, 1)
     inverse[:, 3, :3] = -(heads[joints] @ _AXES.T)  # the matrices are stored column by column
     return {"joints": list(range(len(joints))), "skeleton": 0, "inverseBindMatrices": buffer.add(inverse, "MAT4")}
@@ -197,7 +200,8 @@ def _material(buffer: _Buffer, atlas: Tensor) -> dict[str, Any]:
 
 
 def _animation(buffer: _Buffer, body: HalfBody, joints: list[int], motion: Motion) -> dict[str, Any]:
-    """Rotations of the joints and weights of the morph targets, a key a frame, between which viewers go straight."""
+    """Return the rotations of the joints and weights of the morph targets, a key a frame, between which viewers go
+    straight."""
     times = buffer.add(torch.arange(len(motion)) / motion.fps, "SCALAR", limits=True)
     place = {bone: i for i, bone in enumerate(joints)}
     samplers, channels = [], []
@@ -211,7 +215,7 @@ def _animation(buffer: _Buffer, body: HalfBody, joints: list[int], motion: Motio
 
 
 def _quaternions(rotations: Tensor) -> Tensor:
-    """Axis-angle (..., 3) in our axes -> unit quaternions (..., 4) x, y, z, w in glTF's."""
+    """Map axis-angle (..., 3) in our axes -> unit quaternions (..., 4) x, y, z, w in glTF's."""
     vector = rotations.double() @ _AXES.double().T
     angle = vector.norm(dim=-1, keepdim=True)
     return torch.cat([vector * torch.sinc(angle / (2 * torch.pi)) / 2, torch.cos(angle / 2)], -1).float()

@@ -75,7 +75,7 @@ class LaterMotionModels(MotionModels):
     """The nano models of stage 1, each read when it is first asked for: importing transformers alone takes 2 s."""
 
     def __init__(self, device: str | torch.device = "cpu"):
-        """FileNotFoundError names a missing file."""
+        """Check the files. FileNotFoundError names a missing one."""
         for _, name in _FILES.values():
             if not (NANO / name).is_file():
                 raise FileNotFoundError(f"no file at {NANO / name}")
@@ -145,8 +145,9 @@ class MotionOptions:
 
 
 @dataclass(frozen=True)
-class Window:
-    """One call of the sampler: frames begin..end are sampled, the first `given` are known, start..stop are new."""
+class SamplingWindow:
+    """Describe one call of the sampler: frames begin..end are sampled, the first `given` are known, start..stop are
+    new."""
 
     begin: int
     start: int
@@ -158,14 +159,14 @@ class Window:
         return self.start - self.begin
 
 
-def windows(frames: int, window: int, seed: int, lookahead: int) -> list[Window]:
+def sampling_windows(frames: int, window: int, seed: int, lookahead: int) -> list[SamplingWindow]:
     """Cover `frames` frames. Look-ahead frames are sampled again by the next window, which hears what follows them."""
     found, done = [], 0
     while done < frames:
         begin = max(0, min(done - seed, frames - window))  # the last window reaches back instead of being short
         end = min(begin + window, frames)
         stop = frames if end == frames else end - lookahead
-        found.append(Window(begin, done, stop, end))
+        found.append(SamplingWindow(begin, done, stop, end))
         done = stop
     return found
 
@@ -232,7 +233,7 @@ def _windows_of_motion(models, audio, transcript, speech, callback, options) -> 
     net, config = models.denoiser, models.denoiser.config
     channels, prior = condition_tracks(models, audio, transcript, speech, options.prior_strength)
     styles = style_track(options.whole_style, options.emotions, len(channels)).to(models.device)
-    plan = windows(len(channels), config.window, config.seed, config.lookahead)
+    plan = sampling_windows(len(channels), config.window, config.seed, config.lookahead)
     active = voice_activity(channels[:, : len(PHONES)].log()).cpu()
     shut = closing(channels[:, : len(PHONES)])
     idle, quiet = idleness(active).clamp_min(HANDS[options.hands]), 1 - active
@@ -247,21 +248,21 @@ def _windows_of_motion(models, audio, transcript, speech, callback, options) -> 
             *_seed_frames(past[len(past) - window.given :], window.end - window.begin),
             None if prior is None else prior[span][None],
         )
-        report = _shifted(callback, index * options.steps, len(plan) * options.steps)
-        x = sample_window(net, cond, _noise(options.seed, index, cond.seed), options, report)[0]
-        fresh = joined(ahead, x[window.given : window.stop - window.begin])
+        report = _counted_from(callback, index * options.steps, len(plan) * options.steps)
+        x = sample_window(net, cond, _window_noise(options.seed, index, cond.seed), options, report)[0]
+        fresh = joined_ahead(ahead, x[window.given : window.stop - window.begin])
         ahead = x[window.stop - window.begin :]
         past = torch.cat([past, fresh])[-config.window :]
         motion = apply_controls(net.codec.decode_motion(fresh), centre, window.start, options)
         new = slice(window.start, window.stop)
-        motion = _closed(motion, shut[new], active[new], options.lip_closure).to("cpu")
+        motion = _lips_closed(motion, shut[new], active[new], options.lip_closure).to("cpu")
         body = options.liveliness * options.motion_strength
         head = body * options.head_strength
         motion = with_bearing(motion, options.seed, window.start, quiet, head, body)
         yield lowered(motion, idle[new])
 
 
-def _closed(motion: Motion, shut: Tensor, active: Tensor, amount: float) -> Motion:
+def _lips_closed(motion: Motion, shut: Tensor, active: Tensor, amount: float) -> Motion:
     """The lips shut where the sound of these frames says so: p, b, m, and nobody speaking."""
     if amount == 0:
         return motion
@@ -270,8 +271,9 @@ def _closed(motion: Motion, shut: Tensor, active: Tensor, amount: float) -> Moti
     return Motion(motion.rotations, expression, motion.fps)
 
 
-def joined(ahead: Tensor, fresh: Tensor) -> Tensor:
-    """fresh (N, D) that begins as the window before would have gone on, ahead (M, D), and leaves it smoothly."""
+def joined_ahead(ahead: Tensor, fresh: Tensor) -> Tensor:
+    """Return fresh (N, D) changed so that it begins as the window before would have continued, ahead (M, D), and leaves
+    that smoothly."""
     count = min(len(ahead), len(fresh))
     if count == 0:
         return fresh
@@ -287,7 +289,8 @@ def condition_tracks(
     speech: SpeechFeatures | None,
     prior_strength: float,
 ) -> tuple[Tensor, PriorTrack | None]:
-    """Audio channels (T, F) and the scaled prior, to be sliced to (frames, P); None where the prior is off."""
+    """Return the audio channels (T, F) and the scaled prior, to be sliced to (frames, P); None where the prior is off.
+    """
     models_of_sound = [m for m in (models.denoiser, models.prior) if m is not None]
     widths = [model.config.features for model in models_of_sound]  # of the encoder's features that each was trained on
     speech = speech or models.encoder.encode(audio, features=any(widths))
@@ -323,7 +326,7 @@ def timed_words(speech: SpeechFeatures, transcript: str | Sequence[Word]) -> lis
 def sample_window(
     net: MotionDenoiser, cond: MotionCondition, noise: Tensor, options: MotionOptions, callback: Callback | None = None
 ) -> Tensor:
-    """Unit noise (B, T, D) -> normalised motion (B, T, D); the seed frames of `cond` come back unchanged."""
+    """Map unit noise (B, T, D) -> normalised motion (B, T, D); the seed frames of `cond` come back unchanged."""
     silent = replace(cond, prior=None, keep_audio=torch.zeros_like(cond.keep_audio))
     unprimed = replace(cond, prior=None)
     scale = 1.0 if cond.prior is None else options.guidance_prior
@@ -339,26 +342,28 @@ def sample_window(
                 return known[prior]
             return net(x, sigma, cond if prior else unprimed if sound else silent)
 
-        denoised = guided(branch, options.guidance_audio, scale, _steadied)
+        denoised = guided(branch, options.guidance_audio, scale, _low_passed)
         return torch.where(cond.seed_mask > 0, cond.seed, denoised)
 
     return sample(options.sampler, denoise, noise, karras_sigmas(options.steps, *reversed(NOISE)), callback)
 
 
 def _pair(cond: MotionCondition, prior: Tensor) -> MotionCondition:
-    """B sequences with their prior, and the same without it: no prior and one of zeros are the same to the network."""
+    """Return B sequences with their prior, and the same without it: no prior and one of zeros are the same to the
+    network."""
     audio, style, seed, mask = (torch.cat([x, x]) for x in (cond.audio, cond.style, cond.seed, cond.seed_mask))
     keep = cond.keep_audio.expand(len(cond.audio), 1, 1).repeat(2, 1, 1)
     return MotionCondition(audio, style, seed, mask, torch.cat([prior, torch.zeros_like(prior)]), keep)
 
 
-def _steadied(difference: Tensor) -> Tensor:
-    """(B, T, D) that the prior makes, as a low-pass of GUIDANCE_SIGMA frames: words end abruptly, gestures do not."""
+def _low_passed(difference: Tensor) -> Tensor:
+    """Return (B, T, D) that the prior makes, as a low-pass of GUIDANCE_SIGMA frames: words end abruptly, gestures do
+    not."""
     return smooth_time(difference.transpose(0, 1), GUIDANCE_SIGMA).transpose(0, 1)
 
 
 def _seed_frames(given: Tensor, frames: int) -> tuple[Tensor, Tensor]:
-    """Known frames (N, D) -> seed (1, frames, D) and seed_mask (1, frames, 1)."""
+    """Map known frames (N, D) -> seed (1, frames, D) and seed_mask (1, frames, 1)."""
     seed = given.new_zeros(1, frames, given.shape[1])
     mask = given.new_zeros(1, frames, 1)
     seed[0, : len(given)] = given
@@ -366,11 +371,11 @@ def _seed_frames(given: Tensor, frames: int) -> tuple[Tensor, Tensor]:
     return seed, mask
 
 
-def _noise(seed: int, index: int, like: Tensor) -> Tensor:
+def _window_noise(seed: int, index: int, like: Tensor) -> Tensor:
     """The unit noise of window `index`: from (seed, index) alone, the same on every device."""
     state = int(np.random.SeedSequence((seed, index)).generate_state(1, np.uint64)[0]) >> 1
     return torch.randn(like.shape, generator=torch.Generator().manual_seed(state)).to(like)
 
 
-def _shifted(callback: Callback | None, first: int, total: int) -> Callable[[int, int, Tensor], None] | None:
+def _counted_from(callback: Callback | None, first: int, total: int) -> Callable[[int, int, Tensor], None] | None:
     return callback and (lambda step, steps, denoised: callback(first + step, total, denoised))

@@ -15,7 +15,7 @@ ADAPTER = "default"  # the name `peft` gives to a model's only adapter
 
 
 class LoraLinear(nn.Module):
-    """base(x) + scale * up(down(x)); the up projection starts at zero, so a fresh adapter changes nothing."""
+    """Compute base(x) + scale * up(down(x)); the up projection starts at zero, so a fresh adapter changes nothing."""
 
     def __init__(self, base: nn.Module, rank: int, scale: float):
         super().__init__()
@@ -67,7 +67,7 @@ def merge_lora(model: nn.Module) -> nn.Module:
 
 @contextmanager
 def adapters(model: nn.Module, enabled: bool) -> Iterator[None]:
-    """Within the block the adapters of `model` are on or off."""
+    """Yield the switch the adapters of `model` on or off within the block."""
     layers = [m for m in model.modules() if isinstance(m, LoraLinear)]
     before = [layer.enabled for layer in layers]
     try:
@@ -80,7 +80,7 @@ def adapters(model: nn.Module, enabled: bool) -> Iterator[None]:
 
 
 def _is_transposed(module: nn.Module) -> bool:
-    """GPT-2's `Conv1D` is a linear layer that stores its weight as (in, out)."""
+    """Tell whether a layer stores its weight as (in, out), as GPT-2's `Conv1D` does."""
     return type(module).__name__ == "Conv1D"
 
 

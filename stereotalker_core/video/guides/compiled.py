@@ -35,7 +35,7 @@ def _compiled(function):
 
 @_compiled
 def project(vertices, matrix, focal_x, focal_y, centre_x, centre_y, points):
-    """Vertices (V, 3) m, matrix (4, 4) world to camera -> points (V, 3): sample x, y and depth in m."""
+    """Map vertices (V, 3) m, matrix (4, 4) world to camera -> points (V, 3): sample x, y and depth in m."""
     for i in range(len(vertices)):
         x, y, z = vertices[i, 0], vertices[i, 1], vertices[i, 2]
         depth = matrix[2, 0] * x + matrix[2, 1] * y + matrix[2, 2] * z + matrix[2, 3]
@@ -91,7 +91,7 @@ def rasterise(points, triangles, rows, columns, inverse, found, weights):
 
 @_compiled
 def texel(texture, u, v):
-    """Bilinear sample of texture (h, w, 4) at u, v in 0..1, edges repeated."""
+    """Sample a texture (h, w, 4) bilinearly at u, v in 0..1, edges repeated."""
     height, width = texture.shape[0], texture.shape[1]
     x = min(max(u * np.float32(width) - _HALF, _ZERO), np.float32(width - 1))
     y = min(max(v * np.float32(height) - _HALF, _ZERO), np.float32(height - 1))
@@ -110,7 +110,7 @@ def texel(texture, u, v):
 
 @_compiled
 def lit(colour, factor):
-    """A colour in [-1, 1] under a shading relative to the present one: `light.relit`, clamped."""
+    """Return a colour in [-1, 1] under a shading relative to the present one: `light.relit`, clamped."""
     return min(max((colour * _HALF + _HALF) * factor * np.float32(2) - _ONE, -_ONE), _ONE)
 
 
@@ -122,7 +122,7 @@ def named(part, triangle):
 
 @_compiled
 def most(part, found, samples):
-    """Which of four samples stands for its pixel: of a label that two share, else the first (`guides._most`)."""
+    """Choose which of four samples stands for its pixel: of a label that two share, else the first (`guides._most`)."""
     a, b = named(part, found[samples[0]]), named(part, found[samples[1]])
     c, d = named(part, found[samples[2]]), named(part, found[samples[3]])
     if a in (b, c, d):
@@ -134,7 +134,10 @@ def most(part, found, samples):
 
 @_compiled
 def sample_surface(mesh, uv, normals, w0, w1, triangle, texture, light):
-    """Unit normal (3), colour (3) and visibility of one sample. mesh: triangles (F, 3), those of the texture (F, 3)."""
+    """Compute unit normal (3), colour (3) and visibility of one sample.
+
+    mesh: triangles (F, 3), those of the texture (F, 3).
+    """
     w2 = _ONE - w0 - w1
     i, j, k = mesh[0][triangle, 0], mesh[0][triangle, 1], mesh[0][triangle, 2]
     x = normals[i, 0] * w0 + normals[j, 0] * w1 + normals[k, 0] * w2
@@ -168,7 +171,7 @@ def face_camera(x, y, z, matrix, normal, row, column):
 def draw_frame(
     mesh, uv, part, texture, light, plate, vertices, normals, matrix, intrinsics, normal, label, depth, lift, visibility
 ):
-    """One frame: `guides._render`.
+    """Draw the maps of one frame in a compiled loop, as `guides._render` does with tensors.
 
     mesh: (triangles, texture triangles), (F, 3) int32 each. uv (R, 2). part (F,): 1 + the part's index. texture
     (h, w, 4): colour and visibility. light (6,): direct, ambient (< 0: unlit), sky below, darkest. plate (3, H, W).
@@ -208,7 +211,8 @@ def draw_frame(
 
 @_compiled
 def pack_frame(normal, label, lift, visibility, out):
-    """`guides.guide_tensor` of one frame: maps and labels as `draw_frame` fills them -> out (H/4, W/4, channels)."""
+    """Pack one frame as `guides.guide_tensor` does: maps and labels as `draw_frame` fills them -> out (H/4, W/4,
+    channels)."""
     for y in range(out.shape[0]):
         for x in range(out.shape[1]):
             out[y, x, 112:] = _ZERO

@@ -84,7 +84,7 @@ def _call_once(compiled: ModuleType) -> None:
 
 
 def in_threads(work: Callable[[int], None], count: int) -> None:
-    """work(0), work(1), ... on as many threads as tensor operations take; the first error is raised."""
+    """Run work(0), work(1), ... on as many threads as tensor operations take; the first error is raised."""
     threads = min(count, torch.get_num_threads())
     if threads < 2:
         for i in range(count):
@@ -96,10 +96,10 @@ def in_threads(work: Callable[[int], None], count: int) -> None:
 
 
 class Surface:
-    """What the compiled loop reads of a person, the same for all frames of a video."""
+    """Hold what the compiled loop reads of a person, the same for all frames of a video."""
 
     def __init__(self, body: HalfBody, texture: Tensor, uv: Tensor, plate: Tensor, light: Tensor | None):
-        """texture (1, 4, h, w): colour and visibility; uv (R, 2); plate (3, H, W); light (4,) or None."""
+        """Take texture (1, 4, h, w): colour and visibility; uv (R, 2); plate (3, H, W); light (4,) or None."""
         self.body = body
         self.mesh = tuple(x.int().contiguous().numpy() for x in (body.triangles, body.uv_triangles))
         self.part = (body.triangle_part + 1).float().numpy()
@@ -126,12 +126,12 @@ class Surface:
 
 
 def packs(layout: GuideLayout) -> bool:
-    """Whether the compiled loop knows this layout's maps, by name and order."""
+    """Tell whether the compiled loop knows this layout's maps, by name and order."""
     return tuple(found.name for found in layout.maps) == PACKED
 
 
 def pack(compiled: ModuleType, guides: Guides, layout: GuideLayout) -> Tensor:
-    """`GuideLayout.pack` in the compiled loop: (T, G, H/4, W/4), channels last in memory."""
+    """Return `GuideLayout.pack` in the compiled loop: (T, G, H/4, W/4), channels last in memory."""
     rows, columns = guides.part.shape[-2:]
     out = torch.empty(len(guides), rows // GUIDE_BLOCK, columns // GUIDE_BLOCK, layout.channels)
     maps = [x.contiguous().numpy() for x in (guides.normal, guides.part, guides.lift, guides.visibility)]

@@ -13,7 +13,8 @@ FACTOR = 8  # pixels a latent
 
 @dataclass(frozen=True)
 class PublicAutoencoderConfig:
-    """kind: "kl" (Stable Diffusion's, latents scaled by `scale`) or "tiny" (TAESD, its latents are scaled already)."""
+    """Hold the sizes; kind is "kl" (Stable Diffusion's, latents scaled by `scale`) or "tiny" (TAESD, its latents are
+    scaled already)."""
 
     kind: str = "kl"
     latent_channels: int = 4
@@ -24,7 +25,8 @@ class PublicAutoencoderConfig:
 
 
 class PublicAutoencoder(nn.Module):
-    """Images (N, 3, H, W) in [-1, 1] <-> latents (N, C, H/8, W/8) of about unit variance, as the denoiser sees them."""
+    """Map images (N, 3, H, W) in [-1, 1] <-> latents (N, C, H/8, W/8) of about unit variance, as the denoiser sees
+    them."""
 
     Config = PublicAutoencoderConfig
     model: Any  # one of two classes of diffusers
@@ -58,7 +60,7 @@ class PublicAutoencoder(nn.Module):
         return next(self.model.parameters()).dtype
 
     def encode(self, image: Tensor) -> Tensor:
-        """(N, 3, H, W) in [-1, 1] -> latents: the mean of the posterior, scaled. No noise is drawn."""
+        """Map (N, 3, H, W) in [-1, 1] -> latents: the mean of the posterior, scaled. No noise is drawn."""
         size = dims(image, "N 3 H W")
         if size["H"] % FACTOR or size["W"] % FACTOR:
             raise ValueError(f"image sides must be divisible by {FACTOR}, got {size['H']}x{size['W']}")
@@ -68,7 +70,7 @@ class PublicAutoencoder(nn.Module):
         return self.model.encode(image).latent_dist.mean.float() * self.config.scale
 
     def decode(self, z: Tensor, guide: Tensor | None = None, tile: int | None = None) -> Tensor:
-        """Latents (N, C, h, w) -> (N, 3, 8h, 8w). guide is not used. tile: see `decode_tiled`."""
+        """Map latents (N, C, h, w) -> (N, 3, 8h, 8w). guide is not used. tile: see `decode_tiled`."""
         dims(z, "N C h w", C=self.config.latent_channels)
         if tile is not None:
             return decode_tiled(self._decode, z, tile)
@@ -80,7 +82,8 @@ class PublicAutoencoder(nn.Module):
 
 
 def decode_tiled(decode, z: Tensor, tile: int, overlap: int = 8) -> Tensor:
-    """decode(latents) over square tiles of `tile` latents, neighbours cross-faded over `overlap`: less memory at once.
+    """Return decode(latents) over square tiles of `tile` latents, neighbours cross-faded over `overlap`: less memory at
+    once.
 
     A network that looks no further than overlap / 2 latents gives the same picture whole and in tiles; the attention
     and the group norms of KL-f8 look further, so tiles of it differ a little in tone.
@@ -110,7 +113,8 @@ def _starts(size: int, tile: int, overlap: int) -> list[int]:
 
 
 def _fade(size: int, overlap: int, like: Tensor) -> Tensor:
-    """Weights (size,): 0 near the ends, whose context the tile lacks, then rising over the middle of the overlap."""
+    """Return the weights (size,): 0 near the ends, whose context the tile lacks, then rising over the middle of the
+    overlap."""
     edge, ramp = overlap * FACTOR // 4, overlap * FACTOR // 2
     distance = torch.arange(size, device=like.device, dtype=like.dtype) + 0.5
     distance = torch.minimum(distance, size - distance)

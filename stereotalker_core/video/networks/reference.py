@@ -19,12 +19,12 @@ ReferenceCache = dict[str, tuple[Tensor, Tensor]]  # layer name -> keys, values 
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
-    """(B, N, D) -> (B, heads, N, D / heads)."""
+    """Map (B, N, D) -> (B, heads, N, D / heads)."""
     return x.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
 def repeat_rows(x: Tensor, rows: int) -> Tensor:
-    """(I, ...) -> (rows, ...): each of I entries for rows / I consecutive rows, without a copy where I is 1."""
+    """Map (I, ...) -> (rows, ...): each of I entries for rows / I consecutive rows, without a copy where I is 1."""
     if len(x) == 1:
         return x.expand(rows, *x.shape[1:])
     if rows % len(x):
@@ -47,7 +47,8 @@ class SpatialAttention(Protocol):
 
 
 class ReferenceAttention:
-    """Attention processor of one spatial layer. `reference` arrives through cross_attention_kwargs.
+    """The attend to a frame's own tokens and to the portrait's: the processor of one spatial layer, whose `reference`
+    arrives through cross_attention_kwargs.
 
     A `Bank` dict under "bank" is filled (reference network), a `ReferenceCache` under "reference" is read (denoiser).
     """
@@ -80,7 +81,8 @@ class ReferenceAttention:
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Softmax attention; in bfloat16 on a CPU computed in float32, where the fused kernel is up to 1.7 times faster."""
+    """Return the softmax attention; in bfloat16 on a CPU computed in float32, where the fused kernel is up to 1.7 times
+    faster."""
     if query.dtype == torch.bfloat16 and query.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
         return F.scaled_dot_product_attention(query.float(), key.float(), value.float()).to(query.dtype)
     return F.scaled_dot_product_attention(query, key, value)
@@ -94,7 +96,7 @@ def install_reference_attention(unet: nn.Module) -> None:
 
 
 def cache_keys(unet: nn.Module, bank: Bank) -> ReferenceCache:
-    """The bank through the denoiser's own to_k and to_v: once a video, for all frames and steps."""
+    """The bank through the denoiser's own to_k and to_v: once per video, for all frames and steps."""
     layers = dict(unet.named_modules())
     cache = {}
     for name, x in bank.items():
@@ -130,7 +132,8 @@ class _Dropped(nn.Module):
 
 
 class ReferenceNet(nn.Module):
-    """Stock `UNet2DConditionModel` without what no attention reads: the head and the last blocks without attention."""
+    """The stock `UNet2DConditionModel` without what no attention reads: the head and the last blocks without attention.
+    """
 
     Config = ReferenceConfig
 
@@ -159,7 +162,8 @@ class ReferenceNet(nn.Module):
         install_reference_attention(self.unet)
 
     def forward(self, latents: Tensor, tokens: Tensor) -> Bank:
-        """Clean portrait latents (I, C, h, w), embeddings (I, N, D) -> the input of every spatial self-attention."""
+        """Map clean portrait latents (I, C, h, w), embeddings (I, N, D) -> the input of every spatial self-attention.
+        """
         dims(latents, "I C h w", C=self.config.latent_channels)
         bank: Bank = {}
         self.unet(latents, 0, encoder_hidden_states=tokens, cross_attention_kwargs={"bank": bank})

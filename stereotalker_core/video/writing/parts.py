@@ -24,7 +24,7 @@ GRID = 125  # frames of a piece
 
 
 class ClipWriter:
-    """Streaming writer, a context manager: frames (T, 3, H, W) in, one file out, the same bytes for the same input.
+    """Write a stream, as a context manager: frames (T, 3, H, W) in, one file out, the same bytes for the same input.
 
     path: .mp4, .mov, .mkv or .webm, as `form` (see `format_for`) says.
     size: (H, W) px.
@@ -71,7 +71,7 @@ class ClipWriter:
             return False
 
     def _found(self) -> list[tuple[int, int]]:
-        """Finished pieces, without a gap from the first frame on."""
+        """Return the finished pieces, without a gap from the first frame on."""
         found, at = [], self.part.first
         while at < self.part.stop and self._name(at, self._end(at)).is_file():
             found.append((at, self._end(at)))
@@ -85,7 +85,7 @@ class ClipWriter:
         return self.folder / f"{first:07d}-{stop:07d}{self._suffix()}"
 
     def _suffix(self) -> str:
-        """Of the pieces: Matroska says no decoding times and begins late, so its pieces are .mp4."""
+        """Return the suffix of the pieces: Matroska says no decoding times and begins late, so its pieces are .mp4."""
         suffix = self.path.suffix.lower()
         return ".mp4" if suffix == ".mkv" else suffix
 

@@ -58,7 +58,7 @@ def check_output(path: str | Path, suffixes: tuple[str, ...] = SUFFIXES) -> Path
 
 
 class VideoWriter:
-    """Streaming writer, a context manager: frames (T, 3, H, W) in, one file out, the same bytes for the same input.
+    """The streaming writer, a context manager: frames (T, 3, H, W) in, one file out, the same bytes for the same input.
 
     The file is written under a temporary name beside `path` and renamed when it is closed. An exception inside the
     `with` block (Ctrl-C too) closes it with the frames so far; only a full disk or no frame at all leaves no file.
