@@ -36,7 +36,7 @@ def made(options: argparse.Namespace, **metrics: Any) -> dict[str, Any]:
     return {"command": options.line, "seed": str(seed), "commit": commit(), "metrics": metrics}
 
 
-def after(start: Path | None, **told: str) -> dict[str, str]:
+def after(start: Path | None, **told: str) -> dict[str, Any]:
     """Append what a training says of itself (command, cost, data) to what the checkpoint it continued from says of the
     same."""
     before = {} if start is None else load_tensors(start)[1]

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ from .face_loss import PredictorWeights, PriorWeights, stage_one, stage_two
 
 logger = logging.getLogger(__name__)
 Example = dict[str, Tensor]  # motion (1, T, 53), and in stage 2 style (1, 43), waveform (1, S)
-Loss = Callable[[nn.Module, Example], Tensor]
+Loss = Callable[[Any, Example], Tensor]  # of the model that is trained, of either stage
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def fit_epochs(
     model: nn.Module,
     train: Sequence,
     val: Sequence,
-    read: Callable[[object], Example],
+    read: Callable[[Any], Example],
     loss: Loss,
     protocol: Protocol,
     on_epoch: Callable[[int, float, float], None] | None = None,
@@ -148,6 +149,8 @@ def reader(stage: int, device: str) -> Callable[[MeadClip], Example]:
         example = {"motion": clip.motion[None]}
         if stage == 2:
             example["style"] = clip.style[None]
+            if clip.sound is None:
+                raise ValueError(f"{clip.name} has no sound, which stage 2 needs")
             example["waveform"] = prepare_waveform(load_audio(clip.sound).waveform)[None]
         return {k: v.to(device) for k, v in example.items()}
 
