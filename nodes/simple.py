@@ -118,7 +118,8 @@ class StereoTalker:
         from ..stereotalker_core.pipeline import Look, heard_warnings, prepare
         from ..stereotalker_core.video.writing.provenance import provenance
 
-        sound, portrait = audio_in(audio), host.image_in(image)
+        with heard_warnings() as listened:
+            sound, portrait = audio_in(audio), host.image_in(image)
         canvas = canvas_of(size, width, height, size_of(portrait))
         count = sound.frame_count(fps)
         keys = tuple(parse_keyframes(keyframes, count, fps, pitch)) if keyframes.strip() else ()
@@ -139,7 +140,7 @@ class StereoTalker:
         host.stamp(extra_pnginfo, provenance(host.EMBEDDED, seed))
         heading = identity.trunk_yaw if yaw_origin == "body" else 0.0
         shown = shown_to_widget(identity, scene.motion, pitch, heading)
-        shown |= fit_report(identity, list(dict.fromkeys((*identity.warnings, *said, *heard))))
+        shown |= fit_report(identity, list(dict.fromkeys((*identity.warnings, *listened, *said, *heard))))
         heard_part = sound_of(audio, part, fps)
         video = host.video_out(images, heard_part, fps)
         return {"ui": shown, "result": (images, masks, heard_part, fps, video)}

@@ -8,7 +8,6 @@ import tempfile
 from pathlib import Path
 
 from ..stereotalker_core.audio.load import make_audio
-from ..stereotalker_core.records import Motion
 from . import host
 from .options import SEED, combo, widget
 from .shares import advanced
@@ -48,12 +47,14 @@ class EncodeSpeech:
         }
 
     def encode(self, audio_encoder, audio: dict):
-        sound = audio_in(audio)
+        from ..stereotalker_core.pipeline import heard_warnings
+
         (network,) = audio_encoder.modules
         device = audio_encoder.load()
-        with host.interruptible():
+        with host.interruptible(), heard_warnings() as heard:
+            sound = audio_in(audio)
             features = network.encode(sound.to(device)).to("cpu")
-        return ((sound, features, audio_encoder), audio)
+        return {"ui": {"text": list(dict.fromkeys(heard))}, "result": ((sound, features, audio_encoder), audio)}
 
 
 class SampleMotion:
@@ -116,10 +117,11 @@ class SampleMotion:
         hands: str = "on",
         emotions: str = "",
         loop: bool = False,
-    ) -> tuple[Motion, int]:
+    ):
         from ..stereotalker_core.motion.conditioning import Style
         from ..stereotalker_core.motion.emotions import parse_emotions
         from ..stereotalker_core.motion.generation.sampling import MotionModels, sample_motion
+        from ..stereotalker_core.pipeline import heard_warnings
 
         prior, denoiser = motion_model.modules
         sound, features, encoder = speech
@@ -132,7 +134,7 @@ class SampleMotion:
             progress[0](step + 1)
 
         models = MotionModels(encoder.modules[0], prior, denoiser)
-        with host.interruptible():
+        with host.interruptible(), heard_warnings() as heard:
             motion = sample_motion(
                 models,
                 sound.to(device),
@@ -151,7 +153,7 @@ class SampleMotion:
                 face_strength=face_strength,
                 smoothing=smoothing,
             ).to("cpu")
-        return motion, len(motion)
+        return {"ui": {"text": list(dict.fromkeys(heard))}, "result": (motion, len(motion))}
 
 
 class SpeechSource:

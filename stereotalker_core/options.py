@@ -34,7 +34,7 @@ class Option:
         return f"{self._limits(f'{self.low:g}', f'{self.high:g}')}: {_begun(self.text)}"
 
     def fault(self, name: str, value: Any) -> str | None:
-        """What is wrong with a value, None where nothing is."""
+        """Return what is wrong with a value, None where nothing is."""
         if self.low <= value <= self.high and math.isfinite(value):
             return None
         if self.unit:
@@ -48,7 +48,7 @@ class Option:
 
 @dataclass(frozen=True)
 class Choice:
-    """One of some words. default: None stands for "not set"; text: one line for people."""
+    """Describe one of some words. default: None stands for "not set"; text: one line for people."""
 
     default: str | None
     words: tuple[str, ...]
@@ -61,12 +61,12 @@ class Choice:
         return _begun(self.text) if named else f"{', '.join(self.words)}; {_begun(self.text)}"
 
     def fault(self, name: str, value: Any) -> str | None:
-        """What is wrong with a value, None where nothing is."""
+        """Return what is wrong with a value, None where nothing is."""
         return None if value in self.words else f"{name} {value!r} is unknown; use one of {', '.join(self.words)}"
 
 
 def _begun(text: str) -> str:
-    """A sentence as it goes on behind a colon."""
+    """Return a sentence as it goes on behind a colon."""
     return f"{text[:1].lower()}{text[1:].rstrip('.')}"
 
 
@@ -79,17 +79,17 @@ def option(
     step: float | None = None,
     unit: str = "",
 ) -> Any:
-    """A dataclass field of a number with these limits; see `Option`."""
+    """Return a dataclass field of a number with these limits; see `Option`."""
     return _field(Option(default, low, high, text, widget or (low, high), step, unit))
 
 
 def choice(default: str | None, words: Iterable[str], text: str = "") -> Any:
-    """A dataclass field of one of these words; see `Choice`."""
+    """Return a dataclass field of one of these words; see `Choice`."""
     return _field(Choice(default, tuple(words), text))
 
 
 def same_as(record: type, name: str) -> Any:
-    """A dataclass field that declares what another record's does. KeyError where that declares nothing."""
+    """Return a dataclass field that declares what another record's does. KeyError where that declares nothing."""
     return _field(_declared(record, name))
 
 

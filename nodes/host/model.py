@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ...stereotalker_core.video.networks.unet import StereoTalkerUNet
 
 KEY, NAME_KEY, SAMPLING_KEY = "stereotalker_experts", "stereotalker_name", "stereotalker_sampling"  # of its options
+_STRIDE = 8  # px a latent
 _BYTES_PER_PIXEL = 1200  # activations of one window a pixel and frame, measured
 _FULL_BYTES_PER_PIXEL = 300  # of a full-size one: twice what tools/vram_table.py computes
 
@@ -101,6 +102,7 @@ class Denoiser(nn.Module):
 
         if run is None:
             raise ValueError("this MODEL needs the positive and negative outputs of Stereo-Talker Conditioning")
+        _check_latents(x, run.clip)
         options = transformer_options or {}
         patches = options.get(KEY, {})
         experts = tuple((p.managed.modules[0], p.strength) for p in patches.values() if p.strength)
@@ -115,6 +117,17 @@ class Denoiser(nn.Module):
         clean = torch.cat(clips)
         check_finite(clean, "the renderer")
         return clean
+
+
+def _check_latents(x: Tensor, clip) -> None:
+    """ValueError for latents (n * T, C, h, w) of another size or length than the clip's, as an Empty Latent gives."""
+    told, given = (len(clip), *clip.lift.shape[-2:]), (len(x), *x.shape[-2:])
+    if given[1:] != told[1:] or given[0] % told[0]:
+        sizes = [f"{n} frames of {_STRIDE * columns} x {_STRIDE * rows} px" for n, rows, columns in (given, told)]
+        raise ValueError(
+            f"the latents are {sizes[0]}, the conditioning is for {sizes[1]}: connect the `latent` output of "
+            "Stereo-Talker Conditioning to KSampler's latent_image"
+        )
 
 
 @dataclass(frozen=True, eq=False)

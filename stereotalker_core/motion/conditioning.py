@@ -48,13 +48,14 @@ class Style:
 STYLE_WIDTH = len(EMOTIONS) + 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class MotionCondition:
     """Hold all that `MotionDenoiser` sees beside the noisy motion; B sequences of T frames.
 
     audio (B, T, F) channels of the sound; style (B, 10); seed (B, T, D) given frames where seed_mask (B, T, 1) is 1;
     prior (B, T, P) hidden states of the language model, already scaled by the strength, or None; keep_audio (B, 1, 1)
-    is 0 where the sound is withheld (classifier-free guidance).
+    is 0 where the sound is withheld (classifier-free guidance). told (B, T, W): what the network makes of all that at
+    every noise level (`MotionDenoiser.tell`), where the caller has it.
     """
 
     audio: Tensor
@@ -63,6 +64,7 @@ class MotionCondition:
     seed_mask: Tensor
     prior: Tensor | None = None
     keep_audio: Tensor = field(default_factory=lambda: torch.ones(1, 1, 1))
+    told: Tensor | None = None
 
     def __post_init__(self) -> None:
         known = dims(self.audio, "B T F")

@@ -62,7 +62,7 @@ _CONFIDENT = 0.3
 _OUTSIDE = 1.5  # longer sides of a picture beyond its edge: where hips of a portrait may be guessed
 _SMALLEST_FACE = 24.0  # px of face height below which the fit has nothing to hold on to
 _FACE_PER_SHOULDERS = 0.5  # face height / shoulder width, adults
-HELP = 'connect a POSE_KEYPOINT of a DWPose node, or give {"left_eye": [x, y], ...} in pixels'
+HELP = 'connect a DWPose node to pose_keypoint, or give --keypoints with {"left_eye": [x, y], ...} in pixels'
 
 
 @dataclass(frozen=True)

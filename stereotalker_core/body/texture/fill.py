@@ -11,7 +11,7 @@ from ..model import HalfBody
 from ..rasterize import at_points
 from .fill_back import back_colours
 from .fill_hair import hair_colours
-from .fill_limbs import Arms, cloth_colour, limb_colours, skin_like
+from .fill_limbs import Arms, cloth_colour, joined, limb_colours, skin_like
 from .hand_marks import marked
 from .texels import Lifter
 
@@ -62,7 +62,7 @@ def registered_priors(
     known = (lifter, n_vertices, filled, confidence, _cloth_and_skin(lifter, colour, photo, skin))
     prior = _alike(*known, lifter.likeness_cut, lifter.ears)  # ears are redder than skin
     limbs, known = limb_colours(lifter, colour, photo, skin, arms)
-    prior = torch.where(known[:, None], limbs, prior)
+    prior = joined(lifter, n_vertices, torch.where(known[:, None], limbs, prior), colour, photo)
     hands = lifter.hands.nonzero().squeeze(1)
     prior = prior.index_copy(0, hands, marked(prior[hands], lifter.hand_tint[hands], lifter.palm[hands]))
     back, behind = back_colours(lifter, colour, photo, skin)

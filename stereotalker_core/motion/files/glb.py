@@ -45,10 +45,7 @@ class _Buffer:
     def add(
         self, values: Tensor, kind: str, component: int = _FLOAT, limits: bool = False, target: int | None = None
     ) -> int:
-        """Add values (N, ...) as an accessor of `kind` -> its index.
-
-        limits: with min and max; target: what the accessor is for.
-        """
+        """Add values (N, ...) as an accessor of `kind` -> index; limits: add min and max; target: what it is for."""
         array = _array(values, component)
         view = self.view(array.tobytes(), **({} if target is None else {"target": target}))
         row: dict[str, Any] = {"bufferView": view, "componentType": component, "type": kind}

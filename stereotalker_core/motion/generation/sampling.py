@@ -1,5 +1,6 @@
 """Speech -> motion of any length: overlapping windows of the denoiser, each seeded with the frames before it."""
 
+import functools
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -255,14 +256,14 @@ def _windows_of_motion(models, audio, transcript, speech, callback, options) -> 
         past = torch.cat([past, fresh])[-config.window :]
         motion = apply_controls(net.codec.decode_motion(fresh), centre, window.start, options)
         new = slice(window.start, window.stop)
-        motion = _lips_closed(motion, shut[new], active[new], options.lip_closure).to("cpu")
+        motion = lips_closed(motion, shut[new], active[new], options.lip_closure).to("cpu")
         body = options.liveliness * options.motion_strength
         head = body * options.head_strength
         motion = with_bearing(motion, options.seed, window.start, quiet, head, body)
         yield lowered(motion, idle[new])
 
 
-def _lips_closed(motion: Motion, shut: Tensor, active: Tensor, amount: float) -> Motion:
+def lips_closed(motion: Motion, shut: Tensor, active: Tensor, amount: float) -> Motion:
     """The lips shut where the sound of these frames says so: p, b, m, and nobody speaking."""
     if amount == 0:
         return motion
@@ -331,16 +332,17 @@ def sample_window(
     unprimed = replace(cond, prior=None)
     scale = 1.0 if cond.prior is None else options.guidance_prior
     pair = _pair(cond, cond.prior) if cond.prior is not None and scale != 1 else None
+    told = functools.cache(lambda which: replace(which, told=net.tell(which)))  # once for all steps
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
         known = {}  # with and without the prior in one pass: the network is small, calls cost more than arithmetic
         if pair is not None:
-            known[True], known[False] = net(x.repeat(2, 1, 1), sigma.repeat(2), pair).chunk(2)
+            known[True], known[False] = net(x.repeat(2, 1, 1), sigma.repeat(2), told(pair)).chunk(2)
 
         def branch(sound: bool, prior: bool) -> Tensor:
             if sound and prior in known:
                 return known[prior]
-            return net(x, sigma, cond if prior else unprimed if sound else silent)
+            return net(x, sigma, told(cond if prior else unprimed if sound else silent))
 
         denoised = guided(branch, options.guidance_audio, scale, _low_passed)
         return torch.where(cond.seed_mask > 0, cond.seed, denoised)

@@ -82,6 +82,9 @@ class Pointwise(torch.nn.Module):
         self.codec = MotionCodec(MotionCodec.Config(fingers=6))
         self.no_audio = torch.nn.Parameter(torch.zeros(1))
 
+    def tell(self, cond):
+        return None
+
     def forward(self, x, sigma, cond):
         return cond.audio.sum(-1, keepdim=True).expand_as(x) * 0.1
 
