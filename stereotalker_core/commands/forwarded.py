@@ -56,7 +56,7 @@ def run_words(module: str, command: str, words: list[str], **settings: object) -
     """
     line = shlex.join([*PROGRAM, *command.split(), *words])
     options = parser_of(module, command).parse_args(words, argparse.Namespace(line=line, **settings))
-    logger = logging.getLogger(__package__.partition(".")[0])
+    logger = logging.getLogger(__name__.partition(".")[0])
     before = logger.level
     logger.setLevel(logging.INFO)
     try:

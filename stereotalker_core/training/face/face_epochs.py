@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ...audio.load import load_audio
 from ...checkpoint import load, save
-from ...face.hubert import prepare_waveform
+from ...face.hubert import HubertFeatures, prepare_waveform
 from ...face.model import ProbTalk3D
 from ...face.prior import MotionPrior
 from ...face.quantiser import Draw
@@ -157,11 +157,18 @@ def reader(stage: int, device: str) -> Callable[[MeadClip], Example]:
     return read
 
 
+def heard_by(model: ProbTalk3D) -> HubertFeatures:
+    """Return the HuBERT of a full-size model. ValueError for one that hears by our encoder."""
+    if model.feature_extractor is None:
+        raise ValueError("this model has no HuBERT of its own; make a full-size one")
+    return model.feature_extractor
+
+
 def trainable_parts(model: ProbTalk3D) -> Iterator[str]:
     """Freeze the prior and the first layers of HuBERT, as the paper does -> names of what learns."""
     model.requires_grad_(True)
     model.motion_prior.requires_grad_(False)
-    model.feature_extractor.freeze()
+    heard_by(model).freeze()
     return (name for name, p in model.named_parameters() if p.requires_grad)
 
 
@@ -173,7 +180,7 @@ def build_second(prior: MotionPrior, hubert: Path | None) -> ProbTalk3D:
         from transformers import HubertModel
 
         start = HubertModel.from_pretrained(hubert, local_files_only=True, use_safetensors=True)
-        model.feature_extractor.audiomodel.load_state_dict(start.state_dict())
+        heard_by(model).audiomodel.load_state_dict(start.state_dict())
     return model
 
 

@@ -103,7 +103,7 @@ def _motion_parts(ours: Tensor, theirs: Tensor, weights: PriorWeights | Predicto
 def total(parts: Parts, weights: PriorWeights | PredictorWeights) -> Tensor:
     """The weighed sum of the terms."""
     known = {f.name for f in fields(weights)}
-    terms = [getattr(weights, name) * value for name, value in parts.items() if name in known]
+    terms: list[Tensor] = [getattr(weights, name) * value for name, value in parts.items() if name in known]
     return sum(terms[1:], terms[0])
 
 

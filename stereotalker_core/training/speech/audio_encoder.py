@@ -16,6 +16,7 @@ import logging
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -275,7 +276,7 @@ def guessed_borders(
     return np.arange(len(own) + 1) * float(HOP), np.concatenate([[0], own, [0]])
 
 
-def export(trainee: Trainee, out: Path, data: Path, provenance: dict) -> dict[str, float]:
+def export(trainee: Trainee, out: Path, data: Path, provenance: dict[str, Any]) -> dict[str, float]:
     """Evaluate on the validation voices (and real speech where the corpus has it) and save the encoder alone."""
     encoder = trainee.encoder.eval()
     metrics = evaluate(encoder, Corpus(data / "val"))
