@@ -47,7 +47,7 @@ class View:
     yaw_origin: str = choice(
         "photo",
         ORIGINS,
-        "photo: yaw 0 is the portrait's own view; body: yaw 0 sees the front of a body that was turned.",
+        "photo: yaw 0 is the portrait's own view; body: yaw 0 sees the front of the body, also where it was turned.",
     )
     aspect: str | None = choice(None, (*ASPECTS, "photo"), "Width to height, with a size of one number.")
     hands: str = choice("auto", HANDS, f"on: gestures; off: arms at rest; {AUTO_HANDS}.")
