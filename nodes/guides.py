@@ -94,7 +94,7 @@ def portions(count: int) -> list[slice]:
 
 
 def room_for(count: int, cameras: Cameras) -> Guides:
-    """Return the empty maps of `count` frames: filled portion by portion, they are in memory once."""
+    """Return empty maps of `count` frames: filled portion by portion, they are in memory once."""
     return Guides(*(torch.empty(count, channels, *cameras.size) for channels in (3, 1, 1, 3, 1)), yaw=cameras.yaw)
 
 

@@ -91,7 +91,7 @@ class ClipVAE:
 
     @property
     def latent_channels(self) -> int:
-        """Return the channels of the latents."""
+        """The channels of the latents."""
         return self.network.config.latent_channels
 
     def decode(self, samples: Tensor, vae_options: dict | None = None, tile: int | None = None) -> Tensor:

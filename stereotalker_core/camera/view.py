@@ -47,7 +47,7 @@ class View:
     yaw_origin: str = choice(
         "photo",
         ORIGINS,
-        "photo: yaw 0 is the portrait's own view; body: yaw 0 sees the front of a body that was turned.",
+        "photo: yaw 0 is the portrait's own view; body: yaw 0 sees the front of the body, also where it was turned.",
     )
     aspect: str | None = choice(None, (*ASPECTS, "photo"), "Width to height, with a size of one number.")
     hands: str = choice("auto", HANDS, f"on: gestures; off: arms at rest; {AUTO_HANDS}.")
@@ -62,7 +62,7 @@ class View:
 
     @property
     def end_yaw(self) -> float:
-        """Return the degrees at the end of the clip."""
+        """The degrees at the end of the clip."""
         return self.yaw if self.until_yaw is None else self.until_yaw
 
     def canvas(self, photo: tuple[int, int]) -> tuple[int, int]:

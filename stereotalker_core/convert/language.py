@@ -65,7 +65,7 @@ def _from_folder(path: Path) -> tuple[Any, str, Report]:
 def _from_gguf(path: Path) -> tuple[Any, str, Report]:
     """The same of a .gguf file, whose numbers transformers turns into float32. It keeps no list of its keys."""
     from transformers import AutoModel, AutoTokenizer
-    from transformers.utils import is_gguf_available
+    from transformers.utils.import_utils import is_gguf_available
 
     if not path.is_file():
         raise FileNotFoundError(f"no file at {path}")

@@ -55,7 +55,7 @@ class Perception(nn.Module):
         return self.network(name).size
 
     def network(self, name: str) -> GraphNetwork:
-        """The network of that name. AttributeError where there is none."""
+        """Return the network of that name. AttributeError where there is none."""
         return cast(GraphNetwork, self.get_submodule(name))
 
     def run(self, name: str, pictures: Tensor) -> list[Tensor]:

@@ -36,7 +36,7 @@ def made(options: argparse.Namespace, **metrics: Any) -> dict[str, Any]:
     return {"command": options.line, "seed": str(seed), "commit": commit(), "metrics": metrics}
 
 
-def after(start: Path | None, **told: str) -> dict[str, str]:
+def after(start: Path | None, **told: str) -> dict[str, Any]:
     """Append a training's own command, cost and data to those of the checkpoint it continued from -> all of them, in
     the order in which they happened."""
     before = {} if start is None else load_tensors(start)[1]

@@ -23,11 +23,12 @@ from ...motion.files.bvh import save_bvh
 from ...motion.files.io import READERS, load_motion, save_live_link_csv, save_npz
 from ...motion.files.preview import preview_frames, strip
 from ...motion.generation.sampling import MotionModels, MotionOptions, sample_motion
-from ...options import choice_of
+from ...options import choice_of, option_of
 from ...perception.keypoints import Keypoints
 from ...pipeline import Look, Models, Scene, View, heard_warnings, prepare, render
 from ...records import Audio, Motion
 from ...shapes import size_of
+from ...video.rendering.bundle import Bundle
 from ...video.rendering.composite import straight
 from ...video.writing.background_writer import BackgroundWriter
 from ...video.writing.join import Part
@@ -75,8 +76,8 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     behind = "portrait, transparent, #rrggbb, or a picture"
     talk.add_argument("--background", default="portrait", metavar="B", help=behind)
     for kind in ("view", "mask"):
-        strength = f"0..4: strength of the {kind}-MoE of mode diffusion; 0 = off"
-        talk.add_argument(f"--{kind}-experts", type=float, default=1.0, metavar="X", help=strength)
+        strength = f"strength of the {kind}-MoE of mode diffusion, {option_of(Bundle, f'{kind}_strength').line}"
+        flags.number(talk, f"--{kind}-experts", Bundle, f"{kind}_strength", help=strength)
     talk.add_argument("--no-mask-predictor", action="store_true", help="use the bare body's own silhouette")
     formats = f"use this motion instead of sampling one: {', '.join(READERS)}"
     talk.add_argument("--motion", metavar="M", help=formats)
@@ -251,10 +252,12 @@ def check_person(args: argparse.Namespace) -> None:
 
 
 def check_strengths(args: argparse.Namespace) -> None:
-    """Refuse expert strengths outside of 0..4."""
-    for name in ("view_experts", "mask_experts"):
-        if not 0 <= getattr(args, name) <= 4:
-            raise ValueError(f"--{name.replace('_', '-')} must be 0..4, got {getattr(args, name)}")
+    """Refuse expert strengths outside of the option's limits."""
+    for kind in ("view", "mask"):
+        told = option_of(Bundle, f"{kind}_strength")
+        fault = told.fault(f"--{kind}-experts", getattr(args, f"{kind}_experts"))
+        if fault is not None:
+            raise ValueError(fault)
 
 
 def write_video(

@@ -351,7 +351,7 @@ def sample_window(
 
 
 def _pair(cond: MotionCondition, prior: Tensor) -> MotionCondition:
-    """Return the b sequences with their prior, and the same without it: no prior and one of zeros are the same to the
+    """Return B sequences with their prior, and the same without it: no prior and one of zeros are the same to the
     network."""
     audio, style, seed, mask = (torch.cat([x, x]) for x in (cond.audio, cond.style, cond.seed, cond.seed_mask))
     keep = cond.keep_audio.expand(len(cond.audio), 1, 1).repeat(2, 1, 1)

@@ -32,9 +32,19 @@ from ...geometry.skeleton import JOINT_INDEX
 from ...perception.keypoints import SPARSE_NAMES, Keypoints, from_openpose
 from ...perception.networks import Perception, load_perception
 from ...records import Audio, Cameras, Identity, Motion, Regions
-from ...shapes import FPS, REGIONS, SAMPLE_RATE
+from ...shapes import FPS, REGIONS, SAMPLE_RATE, size_of
 from ...video.guides.maps import render_guides
-from .clip import Clip, ClipInfo, KeypointTrack, pictures, read_picture, video_frames, write_clip, write_identity
+from .clip import (
+    Clip,
+    ClipInfo,
+    KeypointTrack,
+    pictures,
+    present,
+    read_picture,
+    video_frames,
+    write_clip,
+    write_identity,
+)
 from .resample import positions, smooth, smooth_rotations
 from .smplx import split_twist
 
@@ -126,13 +136,14 @@ def fit_track(
 ) -> tuple[Motion, Cameras]:
     """Map keypoints of all frames (None = nobody) -> smooth motion and cameras; `best` is the frame of the identity."""
     size = (wanted.size, wanted.size)
-    first = _with_shape(body, fit_pose(body, points[best], size), identity.shape)
+    first = _with_shape(body, fit_pose(body, present(points[best], "keypoints"), size), identity.shape)
     fits: dict[int, PoseFit] = {}
     for order in (range(best, len(points)), range(best - 1, -1, -1)):
         last = first
         for t in order:
-            if points[t] is not None:
-                last = fits[t] = fit_pose(body, points[t], size, last, iterations=(0, _ITERATIONS), hold=("shape",))
+            seen = points[t]
+            if seen is not None:
+                last = fits[t] = fit_pose(body, seen, size, last, iterations=(0, _ITERATIONS), hold=("shape",))
     known = sorted(fits)
     nearest = [min(known, key=lambda k, t=t: abs(k - t)) for t in range(len(points))]
     error = torch.stack([fits[k].error.median() for k in nearest])
@@ -176,12 +187,13 @@ def estimate_regions(
     """Return the soft masks of a clip: the given person masks, or those of the person found there; face and hands by
     the body."""
     table = region_of_part(body.part_names)
+    motion, cameras = present(clip.motion, "motion"), present(clip.cameras, "cameras")
     out = []
     for t in range(clip.info.frames):
-        part = render_guides(body, identity, clip.motion[t : t + 1], clip.cameras[t : t + 1]).part[0]
+        part = render_guides(body, identity, motion[t : t + 1], cameras[t : t + 1]).part[0]
         mask = given[t]
         if mask is None:
-            mask = _found_mask(clip.frames[t], points[t], networks)
+            mask = _found_mask(present(clip.frames, "frames")[t], points[t], networks)
         if mask is None:
             mask = (part > 0).float()
         label = table[part[0].long()].clamp_min(1)
@@ -263,7 +275,7 @@ def _video_facts(video: Path) -> tuple[int, float, tuple[int, int]]:
     """Read how many frames, frames per second, and (height, width)."""
     count, shape = 0, (0, 0)
     for _, frame in video_frames(video):
-        count, shape = count + 1, tuple(frame.shape[-2:])
+        count, shape = count + 1, size_of(frame)
     import av
 
     with av.open(str(video)) as file:

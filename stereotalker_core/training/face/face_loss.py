@@ -93,7 +93,8 @@ def _motion_parts(ours: Tensor, theirs: Tensor, weights: PriorWeights | Predicto
     expression, jaw = split_l1(ours, theirs, channels)
     parts = {"expression": expression, "jaw": jaw}
     if weights.velocity:
-        parts["velocity"] = sum(split_l1(ours.diff(dim=1), theirs.diff(dim=1), channels))
+        fast, jaw_fast = split_l1(ours.diff(dim=1), theirs.diff(dim=1), channels)
+        parts["velocity"] = fast + jaw_fast
     if weights.lips and focus is not None:
         parts["lips"] = focus.lips(ours, theirs)
     return parts
@@ -102,7 +103,8 @@ def _motion_parts(ours: Tensor, theirs: Tensor, weights: PriorWeights | Predicto
 def total(parts: Parts, weights: PriorWeights | PredictorWeights) -> Tensor:
     """The sum of the terms, each times its weight."""
     known = {f.name for f in fields(weights)}
-    return sum(getattr(weights, name) * value for name, value in parts.items() if name in known)
+    terms: list[Tensor] = [getattr(weights, name) * value for name, value in parts.items() if name in known]
+    return sum(terms[1:], terms[0])
 
 
 def stage_one(

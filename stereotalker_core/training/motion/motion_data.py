@@ -103,8 +103,9 @@ def perform(recording: Recording, seed: int) -> tuple[Motion, list[GestureEvent]
     rng = np.random.default_rng(seed)
     handedness = float(np.clip(rng.normal(0, 0.6), -1, 1))
     spoken, style, intensity = recording.utterance, recording.style, recording.intensity
-    settings = {"handedness": handedness, "intensity": intensity}
-    motion, events = teach_with_labels(None, spoken, seed, style, recording.emotion, **settings)
+    motion, events = teach_with_labels(
+        None, spoken, seed, style, recording.emotion, handedness=handedness, intensity=intensity
+    )
     return motion, events, Style(recording.emotion, intensity, STYLE_ENERGY[style], handedness)
 
 
@@ -202,7 +203,7 @@ def _write_tracks(out: Path, collected: dict[str, list[np.ndarray]]) -> None:
 
 
 @torch.no_grad()
-def update_sound(speech: Path, out: Path, seed: int, encoder: SpeechEncoder, prior: LanguagePrior) -> None:
+def update_sound(speech: Path, out: Path, seed: int, encoder: SpeechEncoder | None, prior: LanguagePrior) -> None:
     """Write anew what is heard of the sound, for another encoder; the performances stay."""
     collected: dict[str, list[np.ndarray]] = defaultdict(list)
     for _, recording in zip(range(len(MotionData(out))), recordings(Corpus(speech), seed), strict=False):

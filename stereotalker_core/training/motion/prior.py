@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -68,7 +69,7 @@ class Distiller(nn.Module):
         return torch.stack([m(hidden) for m in self.maps], 2)
 
 
-def load_teacher(path: Path) -> tuple[nn.Module, str]:
+def load_teacher(path: Path) -> tuple[Any, str]:
     """Load a folder of transformers, or one .gguf file -> (causal language model, its tokenizer.json).
 
     Layers above those that are matched are cut off: they would be computed in vain.
@@ -83,7 +84,7 @@ def load_teacher(path: Path) -> tuple[nn.Module, str]:
 
 
 @torch.no_grad()
-def teacher_states(model: nn.Module, kept: list[int], sentences: list[list[int]], size: int = 32) -> TextStates:
+def teacher_states(model: Any, kept: list[int], sentences: list[list[int]], size: int = 32) -> TextStates:
     """Run the teacher on token ids of the trimmed vocabulary (`kept` maps them back), longest sentences cut."""
     order = np.argsort([len(s) for s in sentences])
     ids = np.full((len(sentences), LONGEST), -1, np.int16)
@@ -253,11 +254,10 @@ def align(prior: LanguagePrior, data: MotionData, run: Path, schedule: Schedule,
         return {"audio": crops["audio"], "target": crops["text"].float(), "word": crops["word"]}
 
     names = ("projector", "lora_", "gate")
-    loss = alignment_loss
     fit(
         prior,
         draw,
-        lambda m, b: loss(m, b, table, often),
+        lambda m, b: alignment_loss(m, b, table, often),
         schedule,
         run,
         trainable=lambda name: any(n in name for n in names),
@@ -289,6 +289,8 @@ def fit_meaning(prior: LanguagePrior, count: int, steps: int, seed: int) -> Lang
     new.load_state_dict(prior.state_dict(), strict=False)
     states, classes, weight = meaning_examples(prior, count, seed)
     head = new.meaning_head
+    if head is None:
+        raise ValueError("this prior has no classes of meaning")
     optimizer = torch.optim.AdamW(head.parameters(), 3e-3, weight_decay=0.5)
     for step in range(steps):
         rows = torch.from_numpy(generator(seed, step).integers(0, len(states), 1024))

@@ -9,6 +9,7 @@ are kept where it is sure (guesses.npy): labels for recordings that have none.
 import argparse
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,11 +34,11 @@ class WhisperTeacher:
     def __init__(self, folder: str | Path, layer: int) -> None:
         from transformers import WhisperFeatureExtractor, WhisperModel
 
-        self.encoder: nn.Module = WhisperModel.from_pretrained(folder).encoder.eval()
+        self.encoder: Any = WhisperModel.from_pretrained(folder).encoder.eval()
         if not 1 <= layer <= len(self.encoder.layers):
             raise ValueError(f"layer {layer} is not one of 1..{len(self.encoder.layers)}")
         self.layer = layer
-        self.extract = WhisperFeatureExtractor(feature_size=self.encoder.config.num_mel_bins)
+        self.extract: Any = WhisperFeatureExtractor(feature_size=self.encoder.config.num_mel_bins)
 
     @torch.no_grad()
     def __call__(self, waveform: Tensor) -> Tensor:

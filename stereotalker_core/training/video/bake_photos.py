@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ...body.model import HalfBody
+from ...body.rasterize import at_points
 from ...body.texture.lift import _lift, lift_unlit
 from ...body.texture.portrait_view import PortraitView, Trust
 from ...body.texture.rig import Rig
@@ -45,7 +46,7 @@ class TurnedView(PortraitView):
             return colour, seen
         angle = math.radians(self.turn)
         towards = self.normal.new_tensor([-math.sin(angle), -math.cos(angle), 0.0])
-        facing = sum((self.normal @ towards).index_select(0, corners[:, i]) * weight[:, i] for i in range(3))
+        facing = at_points((self.normal @ towards)[:, None], corners, weight)[:, 0]
         return colour, seen * ((facing - _RAMP[0]) / _RAMP[1]).clamp(0, 1)
 
 

@@ -59,7 +59,7 @@ class StageTwo(nn.Module):
             lift=batch["lift"],
             reference={} if drop else cache,
             regions=batch["regions"],
-            experts=tuple((module, strength) for module, strength in pairs if strength is not None),
+            experts=tuple((cast(Experts, module), strength) for module, strength in pairs if strength is not None),
             clip_length=clip_length,
         )
         return self.unet(x, sigma, cond) + unused

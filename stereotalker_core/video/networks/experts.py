@@ -19,7 +19,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -152,6 +152,12 @@ class ExpertContext:
         return F.linear(hidden * torch.cat([gates[k] for k in here], -1).to(hidden.dtype), up.to(hidden.dtype))
 
 
+if TYPE_CHECKING:
+    Mixin = nn.Module  # what it is put in front of
+else:
+    Mixin = object
+
+
 def swap_class(module: nn.Module, mixin: type, **attributes: object) -> None:
     """Put `mixin` in front of the module's class: other behaviour, the same parameters and state-dict keys."""
     module.__class__ = _mixed(mixin, type(module))
@@ -180,7 +186,7 @@ def _empty(*parts: type) -> nn.Module:
     return kind.__new__(kind)
 
 
-class MoEFeedForward:
+class MoEFeedForward(Mixin):
     """The mixin over diffusers' FeedForward: same keys, plus the context's experts."""
 
     context: ExpertContext

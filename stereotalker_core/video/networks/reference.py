@@ -140,10 +140,11 @@ class ReferenceNet(nn.Module):
     Config = ReferenceConfig
 
     def __init__(self, config: ReferenceConfig | None = None) -> None:
-        from diffusers import UNet2DConditionModel
+        from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
         super().__init__()
         self.config = c = config or ReferenceConfig()
+        heads: Any = c.heads  # diffusers writes tuple[int] where it means any number of them
         self.unet: Any = UNet2DConditionModel(
             in_channels=c.latent_channels,
             out_channels=c.latent_channels,
@@ -153,7 +154,7 @@ class ReferenceNet(nn.Module):
             up_block_types=tuple("CrossAttnUpBlock2D" if a else "UpBlock2D" for a in reversed(c.attention)),
             cross_attention_dim=c.cross_dim,
             norm_num_groups=c.groups,
-            attention_head_dim=c.heads,
+            attention_head_dim=heads,
         )
         for i in reversed(range(len(c.widths))):
             if c.attention[len(c.widths) - 1 - i]:
