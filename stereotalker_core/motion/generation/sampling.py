@@ -33,7 +33,7 @@ from .changes import MotionChanges
 from .streams import bounded_stream, resting_stream, stroke_stream
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
+    from typing import Unpack
 
 logger = logging.getLogger(__name__)
 # noise levels from and to which is sampled, in deviations: noise of 30 still lets the posture through, so that starting
