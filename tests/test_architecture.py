@@ -234,3 +234,20 @@ def test_habits(path):
             assert node.func.id != "print", f"line {node.lineno}: print"
         if isinstance(node, ast.Name):
             assert node.id != "NotImplementedError", f"line {node.lineno}: a stub"
+
+
+# with these a docstring leaves out what it does: "(T, 52): blinks", "Of two masks", "Where each pixel is copied from"
+NO_BEGINNING = """
+    A An One What How Where Which Who When Whether All Both Each Every Everything Some Several Any None Two Half Our
+    Their Of As In From For With By On At To Per Through Around Within This That These Those There Its ValueError
+"""
+
+
+@pytest.mark.parametrize("path", ALL_FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_docstrings_start_with_a_verb_or_the(path):
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        text = ast.get_docstring(node) if isinstance(node, kinds) else None
+        if text:
+            word = text.split()[0].strip(".,:;")
+            assert text[0].isupper() and word not in NO_BEGINNING.split(), f"{node.name}: {text.splitlines()[0]}"

@@ -134,7 +134,7 @@ class SpeechEncoder(nn.Module):
 
     @property
     def reach(self) -> int:
-        """Return the frames of 20 ms on either side that an output frame can depend on."""
+        """Return how many frames of 20 ms on either side an output frame can depend on."""
         return self.config.layers * self.config.context + self.config.position_kernel // 2 + 2
 
     def encode_batch(self, waveforms: Tensor, keep: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -72,7 +72,7 @@ def seen_arms(lifter: Lifter, colour: Tensor, photo: Tensor, skin: Tensor, trunk
 
 
 def clothes_on_bare_arms(lifter: Lifter, arms: Arms, colour: Tensor, trunk: Tensor) -> Tensor:
-    """Return (N,) bool: texels of bare forearms that show the trunk behind.
+    """Find the texels of bare forearms that wrongly show the trunk behind them -> (N,) bool.
 
     lifter: the texels (N,).
     arms: from `seen_arms`.

@@ -20,7 +20,7 @@ def speech_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--emotions", default="", metavar="JSON", help=emotions)
     flags.number(parser, "--liveliness", MotionOptions, "liveliness")
     rates = ", ".join(map(str, RATES))
-    parser.add_argument("--fps", type=int, default=25, metavar="N", help=f"frames a second: {rates}")
+    parser.add_argument("--fps", type=int, default=25, metavar="N", help=f"frames per second: {rates}")
     parser.add_argument("--loop", action="store_true", help="the end of the motion leads into its beginning")
 
 

@@ -61,8 +61,8 @@ def spaced(utterances: list[Utterance]) -> tuple[np.ndarray, np.ndarray]:
 def speechless_metrics(
     models: MotionModels, utterances: list[Utterance], options: MotionOptions, count: int
 ) -> Metrics:
-    """Return speechless_open_*: share of the frames without speech in which the lips are apart, `count` recordings
-    each."""
+    """Measure speechless_open_*, the share of frames without speech in which the lips are apart, over `count`
+    recordings of each kind."""
     gap, rows = lip_gap_weights(HalfBody()), {}
     for i in range(count):
         rng = np.random.default_rng((9001, i))
@@ -135,8 +135,8 @@ def degraded(wave: Tensor, kind: str, seed: int) -> Tensor:
 
 
 def real_metrics(models: MotionModels, corpora: list[Corpus], options: MotionOptions, count: int) -> Metrics:
-    """Return the closures of real speakers: all, the worst of those with 10 of them, and in rooms, over lines, beside
-    music."""
+    """Measure how often lips close on p, b and m in recordings of real speakers: over all, for the worst speaker with
+    10 of these sounds, and in rooms, over lines, beside music."""
     gap, speakers, kinds = lip_gap_weights(HalfBody()), {}, {}
     for corpus in corpora:
         chosen = np.unique(np.linspace(0, len(corpus) - 1, min(count, len(corpus))).astype(int)).tolist()

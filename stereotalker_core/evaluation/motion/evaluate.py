@@ -141,7 +141,8 @@ def arm_acceleration(motion: Motion) -> Tensor:
 
 
 def seam_ratio(models: MotionModels, audio: Audio, options: MotionOptions, share: float = 0.99) -> float:
-    """The acceleration that `share` of the frames at window borders stay below, over that elsewhere; 1 = no seam."""
+    """The acceleration that `share` of the frames at window borders stay below, relative to that elsewhere; 1 = no
+    seam."""
     motion = sample_motion(models, audio, options=options)
     config = models.denoiser.config
     plan = sampling_windows(len(motion), config.window, config.seed, config.lookahead)
@@ -153,7 +154,7 @@ def seam_ratio(models: MotionModels, audio: Audio, options: MotionOptions, share
 
 
 def diversity(models: MotionModels, item: HeldOut, options: MotionOptions, seeds: int = 8) -> float:
-    """Spread of the arms over seeds, relative to the teacher's."""
+    """Measure the spread of the arms over seeds, relative to the teacher's."""
     style = style_of(item)
     ours = [sample_motion(models, item.audio, options=options, seed=seed, style=style) for seed in range(seeds)]
     theirs = [teach(None, item.utterance, seed, item.style, item.emotion) for seed in range(seeds)]
@@ -175,8 +176,8 @@ def real_scores(models: MotionModels, corpus: Corpus, options: MotionOptions, co
 
 
 def statistics(models: MotionModels, items: list[HeldOut], motions: list[Motion], options: MotionOptions) -> Metrics:
-    """Return the beat alignment against the teacher's, and Frechet distances of the model and of three baselines to the
-    teacher.
+    """Measure the beat alignment relative to the teacher's, and the Frechet distances to the teacher of the model and
+    of three baselines.
 
     Even items give the reference; odd ones are sampled, copied from the nearest sound, or left at the mean pose.
     """
@@ -222,8 +223,8 @@ def ratio(ours: list[tuple[float, int]], theirs: list[tuple[float, int]], draws:
 
 
 def speed(models: MotionModels, items: list[HeldOut], options: MotionOptions, seconds: float = 60.0) -> float:
-    """Return the seconds of speech that are turned into motion in one second of CPU time: what else runs does not
-    matter."""
+    """Return how many seconds of speech are turned into motion in one second of CPU time; other load on the machine
+    does not matter."""
     audio = _join(items, seconds)
     start = time.process_time()
     sample_motion(models, audio, options=options)

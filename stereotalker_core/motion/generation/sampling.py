@@ -33,7 +33,7 @@ from .changes import MotionChanges
 from .streams import bounded_stream, resting_stream, stroke_stream
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
+    from typing import Unpack
 
 logger = logging.getLogger(__name__)
 # noise levels from and to which is sampled, in deviations: noise of 30 still lets the posture through, so that starting
@@ -61,7 +61,7 @@ class MotionModels:
 
     @property
     def device(self) -> torch.device:
-        """Where the networks lie."""
+        """Return where the networks lie."""
         return self.denoiser.no_audio.device
 
 
@@ -196,7 +196,7 @@ def stream_motion(
     """
     options = replace(options or MotionOptions(), **changes)
     if options.fps != FPS or options.loop:
-        raise ValueError(f"a stream has {FPS:g} frames a second and cannot loop; sample the whole motion")
+        raise ValueError(f"a stream has {FPS:g} frames per second and cannot loop; sample the whole motion")
     if audio.frame_count() == 0:
         raise ValueError("the recording is empty; give at least one sample of sound")
     chunks = _windows_of_motion(models, audio, transcript, speech, callback, options)
@@ -351,7 +351,7 @@ def sample_window(
 
 
 def _pair(cond: MotionCondition, prior: Tensor) -> MotionCondition:
-    """Return the b sequences with their prior, and the same without it: no prior and one of zeros are the same to the
+    """Return B sequences with their prior, and the same without it: no prior and one of zeros are the same to the
     network."""
     audio, style, seed, mask = (torch.cat([x, x]) for x in (cond.audio, cond.style, cond.seed, cond.seed_mask))
     keep = cond.keep_audio.expand(len(cond.audio), 1, 1).repeat(2, 1, 1)

@@ -1,4 +1,4 @@
-"""The language prior: what is being said, as hidden states of a language model, one a frame (DESIGN section 4).
+"""The language prior: what is being said, as hidden states of a language model, one per frame (DESIGN section 4).
 
 From the sound alone a projector turns audio channels into input embeddings of the model, which reads them with LoRA
 adapters (Hu et al., arXiv 2106.09685). With a transcript the model itself, without adapters, reads the words, and the
