@@ -78,7 +78,7 @@ def test_chinese_is_chinese_and_one_text_has_one_translation():
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_no_text_holds_what_the_frontend_takes_for_a_placeholder(language):
-    """vue-i18n reads braces, pipes and at signs in texts; Nodes 2.0 of frontend 1.35 drops the node whose text fails."""
+    """Braces, pipes and at signs are syntax to vue-i18n: Nodes 2.0 of frontend 1.35 drops a node whose text fails."""
     for file in (ROOT / "locales" / language).glob("*.json"):
         texts = list(texts_of(json.loads(file.read_text(encoding="utf-8"))))
         assert texts and not [text for text in texts if set(text) & set("{}|@")], file.name
