@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..stereotalker_core.audio.load import make_audio
 from . import host
-from .options import SEED, widget
+from .options import SEED, combo, widget
 from .shares import advanced
 
 CATEGORY = "Stereo-Talker/motion"
@@ -71,8 +71,8 @@ class SampleMotion:
 
     @classmethod
     def INPUT_TYPES(cls):
-        from ..stereotalker_core.motion.conditioning import EMOTIONS, Style
-        from ..stereotalker_core.motion.generation.sampling import HANDS, MotionOptions
+        from ..stereotalker_core.motion.conditioning import Style
+        from ..stereotalker_core.motion.generation.sampling import MotionOptions
 
         transcript = {"default": "", "multiline": True, "tooltip": "Optional: the words spoken, for clearer gestures."}
         timed = "Optional, instead of one emotion: a JSON list of start, emotion, intensity; the help has an example."
@@ -86,14 +86,14 @@ class SampleMotion:
                 "prior_strength": widget(MotionOptions, "prior_strength"),
                 "motion_strength": widget(MotionOptions, "motion_strength"),
                 "face_strength": widget(MotionOptions, "face_strength"),
-                "emotion": (list(EMOTIONS), {"tooltip": "Style of the performance."}),
+                "emotion": combo(Style, "emotion"),
                 "smoothing": widget(MotionOptions, "smoothing"),
             },
             "optional": {
                 "transcript": ("STRING", transcript),
                 "energy": widget(Style, "energy"),
                 "liveliness": widget(MotionOptions, "liveliness"),
-                "hands": (list(HANDS), {"tooltip": "on: gestures; low: arms half lowered; off: hanging arms."}),
+                "hands": combo(MotionOptions, "hands"),
                 "emotions": ("STRING", emotions),
                 "loop": ("BOOLEAN", {"default": False, "tooltip": "The end leads into the beginning."}),
             },

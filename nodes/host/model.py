@@ -10,6 +10,7 @@ import copy
 import functools
 import math
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,10 @@ from torch import Tensor, nn
 from .folders import INSIDE
 from .memory import Managed, patcher_of
 from .progress import check_finite, check_interrupted, interruptible
+
+if TYPE_CHECKING:
+    from ...stereotalker_core.video.networks.reference import ReferenceNet
+    from ...stereotalker_core.video.networks.unet import StereoTalkerUNet
 
 KEY, NAME_KEY, SAMPLING_KEY = "stereotalker_experts", "stereotalker_name", "stereotalker_sampling"  # of its options
 _STRIDE = 8  # px a latent
@@ -56,8 +61,10 @@ class Denoiser(nn.Module):
     """The U-Net and reference network; called by samplers with all frames of a video at one noise level."""
 
     dtype = torch.float32
+    unet: StereoTalkerUNet
+    reference: ReferenceNet
 
-    def __init__(self, unet: nn.Module, reference: nn.Module):
+    def __init__(self, unet: StereoTalkerUNet, reference: ReferenceNet):
         super().__init__()
         self.unet, self.reference = unet, reference
 
@@ -159,7 +166,7 @@ class PlainModel:
         return PlainModel(self.model, copy.deepcopy(self.model_options))
 
 
-def make_model(unet: nn.Module, reference: nn.Module, preview: tuple[list, list] | None, name: str):
+def make_model(unet: StereoTalkerUNet, reference: ReferenceNet, preview: tuple[list, list] | None, name: str):
     """Make a MODEL called `name` of U-Net and reference network.
 
     preview: RGB factors and bias of latents; None: SD 1.5's.
@@ -206,7 +213,7 @@ def with_experts(model, kind: str, managed: Managed, strength: float):
     return patched
 
 
-def networks_of(model) -> tuple[nn.Module, nn.Module]:
+def networks_of(model) -> tuple[StereoTalkerUNet, ReferenceNet]:
     """Return (U-Net, reference network) of our MODEL; ValueError for another."""
     denoiser = model_of(model)
     return denoiser.unet, denoiser.reference
@@ -276,7 +283,8 @@ def _base_model_class() -> type:
         def __init__(self, config, denoiser: Denoiser):
             super().__init__(config, comfy.model_base.ModelType.FLOW)
             self.diffusion_model = denoiser
-            self.model_sampling = (Flow if denoiser.is_flow else Preserving)(config)
+            kind: Any = Flow if denoiser.is_flow else Preserving
+            self.model_sampling = kind(config)
 
         def extra_conds(self, **kwargs):
             clip = kwargs.get("stereotalker_clip")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -35,7 +35,7 @@ def image_out(frames: Sequence[Tensor]) -> Tensor:
     return images
 
 
-def only_one(batch: Sequence, what: str, instead: str) -> None:
+def only_one(batch: Sized, what: str, instead: str) -> None:
     """Raise ValueError where a batch holds none or several of what a node takes one of: nothing is cut off in silence.
     """
     if len(batch) != 1:

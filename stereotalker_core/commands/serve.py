@@ -15,13 +15,14 @@ import struct
 import sys
 import time
 from collections import deque
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 
 import torch
 
-from ..live import HOP, LOOK_AHEAD, SAMPLES, Live, LiveFrame
+from ..live import HOP, LOOK_AHEAD, Beat, Live, LiveFrame
 from ..pipeline import Models, View
 from ..records import Identity
 from ..shapes import FPS, SAMPLE_RATE
@@ -71,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
         import uvicorn
     except ImportError as error:
         raise ValueError("serve needs FastAPI and uvicorn: pip install 'stereotalker[serve]'") from error
-    app = make_app(Models.load_nano(device(args)), identity, view, token, args.clients)
+    app = make_app(Models.load_nano(device(args), mode="play"), identity, view, token, args.clients)
     shown = f"?token={token}" if token else ""
     print(f"http://{args.host}:{args.port}/{shown}")
     uvicorn.run(app, host=args.host, port=args.port, log_level="warning", ws_max_size=2 * LARGEST)
@@ -211,32 +212,31 @@ class Client:
             self.live.interrupt()
 
     async def _draw(self) -> None:
-        """Draw hop after hop: as soon as its sound is there, or when the one before has been shown."""
-        loop, shown, hop = asyncio.get_running_loop(), time.monotonic(), HOP / FPS
+        """Draw hop after hop, as `Beat` says; pictures are sent as they are drawn."""
+        loop, beat = asyncio.get_running_loop(), Beat(time.monotonic())
         while not self.closed:
-            late = time.monotonic() - shown
-            idle = late > hop
-            if not idle and self.live.waiting < hop:
-                await asyncio.sleep(0.01)
+            if not beat.due(self.live, time.monotonic()):
+                await asyncio.sleep(0.005)
                 continue
-            start = time.monotonic()
-            frames = await loop.run_in_executor(self.thread, self._encoded, idle)
-            shown = max(shown + hop, start) if frames else shown
-            for packed in frames:
-                await self.socket.send_bytes(packed)
+            beat.begun(time.monotonic())
+            parts = self.live.hop(pictures=self.live.pace())
+            while packed := await loop.run_in_executor(self.thread, self._encoded, parts):
+                for message in packed:
+                    await self.socket.send_bytes(message)
 
-    def _encoded(self, idle: bool) -> list[bytes]:
-        frames, last, pictures = self.live.frames(idle, self.live.pace()), None, []
-        for frame in frames:
+    def _encoded(self, parts: Iterator[list[LiveFrame]]) -> list[bytes]:
+        """Return the next few frames of a hop as messages; [] after the last."""
+        last, encoded, messages = None, b"", []
+        for frame in next(parts, []):
             if frame.picture is not last:
                 last, encoded = frame.picture, _jpeg(frame.picture)
-            pictures.append(encoded)
-        return [self._packed(*pair) for pair in zip(frames, pictures, strict=True)]
+            messages.append(self._packed(frame, encoded))
+        return messages
 
     def _packed(self, frame: LiveFrame, picture: bytes) -> bytes:
         """Stamp of the sound that the frame answers, its length, the sound where there is some, the picture."""
         sound = (frame.sound * 32767).short().numpy().tobytes() if frame.speaking else b""
-        spoken = self.pushed - self.live.waiting - (HOP + LOOK_AHEAD) * SAMPLES / SAMPLE_RATE
+        spoken = self.pushed - self.live.waiting - (HOP - frame.number % HOP + LOOK_AHEAD) / FPS
         stamp = next((stamp for at, stamp in reversed(tuple(self.stamps)) if at <= max(0.0, spoken)), 0)
         return struct.pack(">II", stamp, len(sound)) + sound + picture
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from ..audio.level import Levelled
 from ..audio.phones import PHONES
 from ..audio.spool import SpooledWaveform
-from ..options import check_limits, option
+from ..options import check_limits, choice, option
 from ..records import SpeechFeatures
 from ..shapes import FPS, SAMPLE_RATE, dims, frame_count
 
@@ -29,14 +29,12 @@ class Style:
     handedness -1 (left) .. 1 (right).
     """
 
-    emotion: str = "neutral"
+    emotion: str = choice("neutral", EMOTIONS, "Style of the performance.")
     intensity: float = option(1.0, 0, 1, "Of the emotion.")
     energy: float = option(1.0, 0, 2, "Size and rate of the gestures: 0.6 calm, 1.4 lively.", step=0.05)
     handedness: float = option(0.0, -1, 1)
 
     def __post_init__(self) -> None:
-        if self.emotion not in EMOTIONS:
-            raise ValueError(f"emotion {self.emotion!r} is unknown; use one of {', '.join(EMOTIONS)}")
         check_limits(self)
 
     def vector(self) -> Tensor:
@@ -50,13 +48,14 @@ class Style:
 STYLE_WIDTH = len(EMOTIONS) + 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class MotionCondition:
     """Hold all that `MotionDenoiser` sees beside the noisy motion; B sequences of T frames.
 
     audio (B, T, F) channels of the sound; style (B, 10); seed (B, T, D) given frames where seed_mask (B, T, 1) is 1;
     prior (B, T, P) hidden states of the language model, already scaled by the strength, or None; keep_audio (B, 1, 1)
-    is 0 where the sound is withheld (classifier-free guidance).
+    is 0 where the sound is withheld (classifier-free guidance). told (B, T, W): what the network makes of all that at
+    every noise level (`MotionDenoiser.tell`), where the caller has it.
     """
 
     audio: Tensor
@@ -65,6 +64,7 @@ class MotionCondition:
     seed_mask: Tensor
     prior: Tensor | None = None
     keep_audio: Tensor = field(default_factory=lambda: torch.ones(1, 1, 1))
+    told: Tensor | None = None
 
     def __post_init__(self) -> None:
         known = dims(self.audio, "B T F")

@@ -114,11 +114,17 @@ class MotionDenoiser(nn.Module):
         self.out = nn.Linear(width, motion)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
-        nn.init.zeros_(self.modulation[1].weight)
-        nn.init.zeros_(self.modulation[1].bias)
-        for block in self.blocks:
-            nn.init.normal_(block.out.weight, std=0.02 / config.layers**0.5)
-            nn.init.normal_(block.down.weight, std=0.02 / config.layers**0.5)
+        for values in self.modulation[1].parameters():
+            nn.init.zeros_(values)
+        for name, values in self.blocks.named_parameters():
+            if name.endswith((".out.weight", ".down.weight")):
+                nn.init.normal_(values, std=0.02 / config.layers**0.5)
+
+    def tell(self, cond: MotionCondition) -> Tensor:
+        """Return what the condition says frame by frame, (B, T, W): the same at every noise level."""
+        told = self.seed_in(torch.cat([cond.seed * cond.seed_mask, cond.seed_mask], -1))
+        told = told + cond.keep_audio * self.audio_in(cond.audio) + (1 - cond.keep_audio) * self.no_audio
+        return told if cond.prior is None else told + self.prior_in(cond.prior)
 
     def forward(self, x: Tensor, sigma: Tensor, cond: MotionCondition) -> Tensor:
         """Map noisy x (B, T, D), noise level sigma (B,) > 0, cond -> denoised (B, T, D)."""
@@ -129,11 +135,7 @@ class MotionDenoiser(nn.Module):
         level = self.noise_in(torch.cat([angle.cos(), angle.sin()], -1)) + self.style_in(cond.style)
         modulation = rearrange(self.modulation(level), "b (n w) -> b n w", n=8)
 
-        h = self.noisy_in(x * c_in[:, None, None])
-        h = h + self.seed_in(torch.cat([cond.seed * cond.seed_mask, cond.seed_mask], -1))
-        h = h + cond.keep_audio * self.audio_in(cond.audio) + (1 - cond.keep_audio) * self.no_audio
-        if cond.prior is not None:
-            h = h + self.prior_in(cond.prior)
+        h = self.noisy_in(x * c_in[:, None, None]) + (self.tell(cond) if cond.told is None else cond.told)
         places = turns(torch.arange(h.shape[1], device=h.device), h.shape[-1] // self.config.heads)
         for block in self.blocks:
             h = block(h, modulation[:, :6], places)
