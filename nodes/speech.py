@@ -75,7 +75,7 @@ class SampleMotion:
         from ..stereotalker_core.motion.generation.sampling import MotionOptions
 
         transcript = {"default": "", "multiline": True, "tooltip": "Optional: the words spoken, for clearer gestures."}
-        timed = 'Optional, instead of one emotion: [{"start": 0, "emotion": "happy", "intensity": 0.8}, ...]'
+        timed = "Optional, instead of one emotion: a JSON list of start, emotion, intensity; the help has an example."
         emotions = {"default": "", "multiline": True, "tooltip": timed}
         inputs = {
             "required": {

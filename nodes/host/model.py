@@ -120,8 +120,7 @@ class Denoiser(nn.Module):
 
 
 def _check_latents(x: Tensor, clip) -> None:
-    """Raise ValueError for latents (n * T, C, h, w) of another size or length than the clip's, as an Empty Latent
-    gives."""
+    """Refuse latents (n * T, C, h, w) of another size or length than the clip's; ValueError says what to connect."""
     told, given = (len(clip), *clip.lift.shape[-2:]), (len(x), *x.shape[-2:])
     if given[1:] != told[1:] or given[0] % told[0]:
         sizes = [f"{n} frames of {_STRIDE * columns} x {_STRIDE * rows} px" for n, rows, columns in (given, told)]
