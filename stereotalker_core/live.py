@@ -101,7 +101,7 @@ class Live:
             self._waiting = torch.cat([self._waiting, samples.detach().cpu().float().clamp(-1, 1)])
 
     def interrupt(self) -> None:
-        """Silence the person at once: what waits, what was only looked ahead at and what is being drawn is not heard."""
+        """Silence the person at once: what waits, was only looked ahead at or is being drawn is not heard."""
         with self._lock:
             self._waiting = torch.zeros(0)
             self._heard = self._heard.clone()  # the thread that draws may be reading the old one
