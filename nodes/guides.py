@@ -7,10 +7,11 @@ from collections.abc import Callable
 import torch
 
 from ..stereotalker_core.camera.gestures import HANDS, staged
+from ..stereotalker_core.camera.view import View
 from ..stereotalker_core.records import Cameras, Guides, Identity, Motion, Regions
 from ..stereotalker_core.shapes import REGIONS
 from . import host
-from .camera import hands_input
+from .options import combo
 
 CATEGORY = "Stereo-Talker/guides"
 _BYTES = 4 * (9 + 13)  # a pixel and frame: the maps and the pictures made of them
@@ -50,7 +51,7 @@ class RenderGuides:
                 "motion": ("ST_MOTION", {"tooltip": "From Sample Motion."}),
                 "cameras": ("ST_CAMERAS", {"tooltip": "From Camera Trajectory."}),
             },
-            "optional": {"hands": hands_input()},
+            "optional": {"hands": combo(View, "hands")},
         }
 
     def render(self, identity: Identity, motion: Motion, cameras: Cameras, hands: str = HANDS[0]):
@@ -69,11 +70,10 @@ class RenderGuides:
             return draw_skeleton(body, body.pose(rest, part.rotations, part.expression), cameras[frames])
 
         with host.interruptible():
-            guides = None
+            guides = room_for(len(motion), cameras)
             skin = skin_of(body, identity, cameras, background_plate(identity, cameras, continued=True))
             for frames in portions(len(motion)):
                 seen = render_guides(body, identity, motion[frames], cameras[frames], rest, skin)
-                guides = guides or room_for(seen, len(motion), cameras)
                 for name in ("normal", "part", "depth", "lift", "visibility"):
                     getattr(guides, name)[frames] = getattr(seen, name)
                 progress(frames.stop, seen.lift[-1])
@@ -93,11 +93,9 @@ def portions(count: int) -> list[slice]:
     return [slice(start, min(count, start + _TOGETHER)) for start in range(0, count, _TOGETHER)]
 
 
-def room_for(guides: Guides, count: int, cameras: Cameras) -> Guides:
-    """Return the empty maps of `count` frames like those of a few; filled portion by portion, they are in memory once.
-    """
-    maps = (guides.normal, guides.part, guides.depth, guides.lift, guides.visibility)
-    return Guides(*(x.new_empty(count, *x.shape[1:]) for x in maps), yaw=cameras.yaw)
+def room_for(count: int, cameras: Cameras) -> Guides:
+    """Return the empty maps of `count` frames: filled portion by portion, they are in memory once."""
+    return Guides(*(torch.empty(count, channels, *cameras.size) for channels in (3, 1, 1, 3, 1)), yaw=cameras.yaw)
 
 
 def pictures_of(draw: Callable[[slice], torch.Tensor], cameras: Cameras) -> torch.Tensor:

@@ -7,6 +7,7 @@ language models of models/LLM. What a file holds that no network wants is an err
 from __future__ import annotations
 
 from ..stereotalker_core.checkpoint import NANO, load
+from ..stereotalker_core.precision import channels_last_weights
 from . import host
 
 CATEGORY = "Stereo-Talker/load"
@@ -173,7 +174,6 @@ def _file_of(name: str, embedded: str):
 def _full_size(folder, unet_name: str, reference_name: str, vae_name: str):
     """Make MODEL and VAE of a full-size set; a reference network or an autoencoder from elsewhere replaces the set's.
     """
-    import torch
 
     from ..stereotalker_core.convert.encoders import load_autoencoder
     from ..stereotalker_core.convert.renderer import load_reference
@@ -198,7 +198,7 @@ def _full_size(folder, unet_name: str, reference_name: str, vae_name: str):
             f"{unet.config.cross_dim}; take image_encoder of sd-image-variations-diffusers"
         )
     for part in (unet, reference, network):
-        part.to(memory_format=torch.channels_last)
+        channels_last_weights(part)
     vae = host.ClipVAE(host.Managed(network, encoder), guides=unet.config.guides)
     return host.make_model(unet, reference, None, unet_name.rstrip("/")), vae
 
@@ -229,8 +229,8 @@ class RendererSettings:
         def whole(default, low, high, tip, step=1):
             return ("INT", {"default": default, "min": low, "max": high, "step": step, "tooltip": tip})
 
-        guidance = {"default": 3.5, "min": 1.0, "max": 20.0, "step": 0.1}
-        guidance["tooltip"] = "How strongly Render Video follows the portrait; 1 = half the time. KSampler has a cfg."
+        strongly = "How strongly Render Video follows the portrait; 1 = half the time. KSampler has a cfg."
+        guidance = {"default": 3.5, "min": 1.0, "max": 20.0, "step": 0.1, "tooltip": strongly}
         loop = {"default": True, "tooltip": "The last window wraps round to the first frames."}
         return {
             "required": {

@@ -22,7 +22,7 @@ from .motion.generation.live import SAMPLES, LiveMotion
 from .motion.generation.sampling import MotionOptions
 from .pipeline import Look, Models, View
 from .records import Cameras, Identity, Motion
-from .shapes import FPS, SAMPLE_RATE
+from .shapes import FPS, SAMPLE_RATE, size_of
 from .video.guides.maps import Skin, background_plate, render_guides, skin_of
 from .video.rendering.composite import composite, resolve_background
 
@@ -67,7 +67,7 @@ class Live:
         self.settings = look or Look()
         self.yaw, self._shown_yaw, self.pitch = self.view.yaw, self.view.yaw, self.view.pitch
         self._framing = framing_for(models.body, identity, self.view.framing, self.view.yaw_origin)
-        self._size = self.view.canvas(tuple(identity.portrait.shape[-2:]))
+        self._size = self.view.canvas(size_of(identity.portrait))
         self._waiting = torch.zeros(0)  # sound that was pushed and not yet given to the networks
         self._heard = torch.zeros(CONTEXT * SAMPLES)  # what they have heard, the look-ahead included
         self._real = [False] * LOOK_AHEAD  # of which frames of the look-ahead are no silence that was put in
@@ -101,7 +101,7 @@ class Live:
             self._waiting = torch.cat([self._waiting, samples.detach().cpu().float().clamp(-1, 1)])
 
     def interrupt(self) -> None:
-        """Silence the person at once: what waits, was only looked ahead at or is being drawn is not heard."""
+        """Silence the person at once: what waits, was looked ahead at or is being drawn is not heard."""
         with self._lock:
             self._waiting = torch.zeros(0)
             self._heard = self._heard.clone()  # the thread that draws may be reading the old one

@@ -79,7 +79,7 @@ class Motion(Record):
     def __len__(self) -> int:
         return len(self.rotations)
 
-    def __getitem__(self, frames: slice | list[int]) -> "Motion":
+    def __getitem__(self, frames: slice | list[int] | Tensor) -> "Motion":
         return Motion(self.rotations[frames], self.expression[frames], self.fps)
 
 
@@ -169,7 +169,7 @@ class Cameras(Record):
     def __len__(self) -> int:
         return len(self.world_to_camera)
 
-    def __getitem__(self, frames: slice | list[int]) -> "Cameras":
+    def __getitem__(self, frames: slice | list[int] | Tensor) -> "Cameras":
         return Cameras(self.world_to_camera[frames], self.intrinsics, self.yaw[frames], self.size)
 
 

@@ -25,6 +25,12 @@ def dims(x: Tensor, spec: str, **known: int) -> dict[str, int]:
     return known
 
 
+def size_of(picture: Tensor) -> tuple[int, int]:
+    """The height and width of pictures (..., H, W)."""
+    height, width = picture.shape[-2:]
+    return height, width
+
+
 def frames_together(rows: int, columns: int) -> int:
     """Return the frames that a network without a sense of time takes at once: more only makes single operations long.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 INSIDE = all(importlib.util.find_spec(name) is not None for name in ("comfy", "folder_paths"))
@@ -90,7 +90,7 @@ def temporary_file(name: str) -> tuple[Path, dict[str, str]]:
     return path, {"filename": name, "subfolder": "", "type": "temp"}
 
 
-def stamp(extra_pnginfo: dict | None, values: dict[str, object]) -> None:
+def stamp(extra_pnginfo: dict | None, values: Mapping[str, object]) -> None:
     """Add provenance to the metadata that ComfyUI's own save nodes write into PNG text and MP4 tags."""
     if isinstance(extra_pnginfo, dict):
         extra_pnginfo["synthetic_media"] = {**extra_pnginfo.get("synthetic_media", {}), **values}

@@ -7,6 +7,7 @@ import functools
 import math
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -89,7 +90,7 @@ class Managed:
         return load_all([self], working_bytes)
 
 
-def load_all(items: Sequence[object], working_bytes: int = 0) -> torch.device:
+def load_all(items: Sequence[Any], working_bytes: int = 0) -> torch.device:
     """Load several together (Managed, MODEL, anything with a `patcher` or a `bundle`) -> the compute device."""
     device = compute_device()
     if not INSIDE:

@@ -10,6 +10,7 @@ import copy
 import functools
 import math
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,12 @@ from .folders import INSIDE
 from .memory import Managed, patcher_of
 from .progress import check_finite, check_interrupted, interruptible
 
+if TYPE_CHECKING:
+    from ...stereotalker_core.video.networks.reference import ReferenceNet
+    from ...stereotalker_core.video.networks.unet import StereoTalkerUNet
+
 KEY, NAME_KEY, SAMPLING_KEY = "stereotalker_experts", "stereotalker_name", "stereotalker_sampling"  # of its options
+_STRIDE = 8  # px a latent
 _BYTES_PER_PIXEL = 1200  # activations of one window a pixel and frame, measured
 _FULL_BYTES_PER_PIXEL = 300  # of a full-size one: twice what tools/vram_table.py computes
 
@@ -55,8 +61,10 @@ class Denoiser(nn.Module):
     """The U-Net and reference network; called by samplers with all frames of a video at one noise level."""
 
     dtype = torch.float32
+    unet: StereoTalkerUNet
+    reference: ReferenceNet
 
-    def __init__(self, unet: nn.Module, reference: nn.Module):
+    def __init__(self, unet: StereoTalkerUNet, reference: ReferenceNet):
         super().__init__()
         self.unet, self.reference = unet, reference
 
@@ -94,6 +102,7 @@ class Denoiser(nn.Module):
 
         if run is None:
             raise ValueError("this MODEL needs the positive and negative outputs of Stereo-Talker Conditioning")
+        _check_latents(x, run.clip)
         options = transformer_options or {}
         patches = options.get(KEY, {})
         experts = tuple((p.managed.modules[0], p.strength) for p in patches.values() if p.strength)
@@ -108,6 +117,17 @@ class Denoiser(nn.Module):
         clean = torch.cat(clips)
         check_finite(clean, "the renderer")
         return clean
+
+
+def _check_latents(x: Tensor, clip) -> None:
+    """ValueError for latents (n * T, C, h, w) of another size or length than the clip's, as an Empty Latent gives."""
+    told, given = (len(clip), *clip.lift.shape[-2:]), (len(x), *x.shape[-2:])
+    if given[1:] != told[1:] or given[0] % told[0]:
+        sizes = [f"{n} frames of {_STRIDE * columns} x {_STRIDE * rows} px" for n, rows, columns in (given, told)]
+        raise ValueError(
+            f"the latents are {sizes[0]}, the conditioning is for {sizes[1]}: connect the `latent` output of "
+            "Stereo-Talker Conditioning to KSampler's latent_image"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +166,7 @@ class PlainModel:
         return PlainModel(self.model, copy.deepcopy(self.model_options))
 
 
-def make_model(unet: nn.Module, reference: nn.Module, preview: tuple[list, list] | None, name: str):
+def make_model(unet: StereoTalkerUNet, reference: ReferenceNet, preview: tuple[list, list] | None, name: str):
     """Make a MODEL called `name` of U-Net and reference network.
 
     preview: RGB factors and bias of latents; None: SD 1.5's.
@@ -193,7 +213,7 @@ def with_experts(model, kind: str, managed: Managed, strength: float):
     return patched
 
 
-def networks_of(model) -> tuple[nn.Module, nn.Module]:
+def networks_of(model) -> tuple[StereoTalkerUNet, ReferenceNet]:
     """Return (U-Net, reference network) of our MODEL; ValueError for another."""
     denoiser = model_of(model)
     return denoiser.unet, denoiser.reference
@@ -263,7 +283,8 @@ def _base_model_class() -> type:
         def __init__(self, config, denoiser: Denoiser):
             super().__init__(config, comfy.model_base.ModelType.FLOW)
             self.diffusion_model = denoiser
-            self.model_sampling = (Flow if denoiser.is_flow else Preserving)(config)
+            kind: Any = Flow if denoiser.is_flow else Preserving
+            self.model_sampling = kind(config)
 
         def extra_conds(self, **kwargs):
             clip = kwargs.get("stereotalker_clip")

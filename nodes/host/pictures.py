@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from .folders import INSIDE
 
 _TOGETHER = 8  # frames
+_STRETCH = 1.03  # a mask of the portrait, scaled and rounded; more belongs to another picture
 
 
 def to_pil(image: Tensor):
@@ -34,7 +35,7 @@ def image_out(frames: Sequence[Tensor]) -> Tensor:
     return images
 
 
-def only_one(batch: Sequence, what: str, instead: str) -> None:
+def only_one(batch: Sized, what: str, instead: str) -> None:
     """Raise ValueError where a batch holds none or several of what a node takes one of: nothing is cut off in silence.
     """
     if len(batch) != 1:
@@ -67,7 +68,8 @@ def mask_out(masks: Sequence[Tensor]) -> Tensor:
 def mask_in(mask: Tensor | None, size: tuple[int, int]) -> Tensor | None:
     """The MASK (1, H, W), 1 = person -> (1, H, W) at size (H, W); None, or an empty stock mask, stays None.
 
-    ValueError for several masks: they would belong to several portraits.
+    ValueError for several masks: they would belong to several portraits; and for the mask of a picture of another
+    shape, which would be stretched over this one.
     """
     if mask is None:
         return None
@@ -75,6 +77,13 @@ def mask_in(mask: Tensor | None, size: tuple[int, int]) -> Tensor | None:
     only_one(first, "masks", "give the mask of this portrait alone")
     if float(first.max()) == 0.0:
         return None
+    rows, columns = first.shape[-2:]
+    stretch = columns * size[0] / (rows * size[1])
+    if max(stretch, 1 / stretch) > _STRETCH:
+        raise ValueError(
+            f"the mask is {columns} x {rows} px and the portrait {size[1]} x {size[0]}: it belongs to another picture; "
+            "connect the mask of this portrait, or none"
+        )
     return F.interpolate(first[None], size, mode="bilinear", align_corners=False)[0].clamp(0, 1)
 
 

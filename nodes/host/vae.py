@@ -9,6 +9,7 @@ full-size set carries the set's image encoder, and says what its pose guider rea
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,11 @@ from torch import Tensor, nn
 from .memory import Managed, check_memory, load_all
 from .pictures import image_out
 from .progress import Progress, check_finite, interruptible
+
+if TYPE_CHECKING:
+    from ...stereotalker_core.video.networks.public_autoencoder import PublicAutoencoder
+    from ...stereotalker_core.video.networks.unet import StereoTalkerUNet
+    from ...stereotalker_core.video.networks.vae import TinyAutoencoder
 
 _CHUNK = 8  # frames decoded together
 _BYTES_PER_PIXEL = 1500  # activations of one decoded frame a pixel, measured
@@ -54,16 +60,16 @@ class ClipVAE:
         return ClipVAE(self.managed, clip, plate, self.guides, drawn)
 
     @property
-    def network(self) -> nn.Module:
+    def network(self) -> TinyAutoencoder | PublicAutoencoder:
         """The TinyAutoencoder, or the PublicAutoencoder of a full-size set."""
-        return self.managed.modules[0]
+        return cast("TinyAutoencoder | PublicAutoencoder", self.managed.modules[0])
 
     @property
     def image_encoder(self) -> nn.Module | None:
         """Return what turns the portrait into a token, for a full-size set."""
         return self.managed.modules[1] if len(self.managed.modules) > 1 else None
 
-    def renderer(self, unet: nn.Module | None = None, mask_predictor: nn.Module | None = None, **parts: object):
+    def renderer(self, unet: StereoTalkerUNet | None = None, mask_predictor: nn.Module | None = None, **parts: object):
         """The core's renderer with this autoencoder; parts: see `profiles.assemble`. ValueError for another U-Net's."""
         from ...stereotalker_core.video.rendering.profiles import assemble
 
@@ -84,6 +90,7 @@ class ClipVAE:
 
     @property
     def latent_channels(self) -> int:
+        """Channels of the latents."""
         return self.network.config.latent_channels
 
     def decode(self, samples: Tensor, vae_options: dict | None = None, tile: int | None = None) -> Tensor:
@@ -110,7 +117,7 @@ class ClipVAE:
         progress, frames, done = Progress(len(samples)), [], 0
         latents = samples.to(device).float() * renderer.latent_scale
         with interruptible():
-            if self.clip is None:
+            if self.clip is None or self.plate is None:
                 chunks = (renderer.decode(few, None) for few in latents.split(_CHUNK))
             else:
                 chunks = (chunk.frames for chunk in decode_clip(renderer, self.clip, latents, self.plate, self.drawn))

@@ -6,6 +6,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -121,7 +122,8 @@ class SpeechEncoder(nn.Module):
                 attn_implementation="sdpa",
             )
         )
-        self.model.feature_extractor = MelFront(c.bins, c.width)
+        front: Any = MelFront(c.bins, c.width)
+        self.model.feature_extractor = front
         self.head = nn.Linear(c.width, c.phones)
         self.voice = VoiceDetector() if c.voice else None
 

@@ -54,11 +54,11 @@ def check_file(path: str | Path) -> Path:
 @contextlib.contextmanager
 def unreadable(path: Path) -> Iterator[None]:
     """Turn the faults of the media library into a ValueError that names the file."""
-    import av
+    from av.error import FFmpegError
 
     try:
         yield
-    except av.FFmpegError as error:  # some of them are ValueErrors too
+    except FFmpegError as error:  # some of them are ValueErrors too
         raise ValueError(f"{path} is not a sound file that can be read ({error.strerror}); give {KNOWN}") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
@@ -176,9 +176,10 @@ def mix_of(mixed: float, power: np.ndarray) -> np.ndarray:
 def decoded(path: Path, track: int = 1) -> Iterator[tuple[np.ndarray, int]]:
     """Decode a sound track of the file, counted from 1, as blocks (C, N) of float32, each with the rate in Hz.
 
-    ValueError where there is none; av.FFmpegError for what is no media. A file that breaks off ends with a warning.
+    ValueError where there is none; av's FFmpegError for what is no media. A file that breaks off ends with a warning.
     """
     import av
+    from av.error import FFmpegError
 
     with av.open(str(path), format=RAW_FORMATS.get(path.suffix.lower())) as container:
         if not container.streams.audio:
@@ -195,7 +196,7 @@ def decoded(path: Path, track: int = 1) -> Iterator[tuple[np.ndarray, int]]:
                     block = part.to_ndarray()
                     samples += block.shape[1]
                     yield block, rate
-        except av.FFmpegError as error:
+        except FFmpegError as error:
             if not samples:
                 raise
             logger.warning("%s is damaged (%s); using its first %.2f s", path, error.strerror, samples / rate)

@@ -8,6 +8,7 @@ transformers on that piece.
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -35,8 +36,13 @@ def load_speech_encoder(
     """
     path = checkpoint.NANO / "audio_encoder.safetensors" if path is None else Path(path)
     if path.is_dir():
-        return PretrainedSpeechEncoder.from_folder(path, load_speech_encoder()).to(device, dtype).eval()
+        return PretrainedSpeechEncoder.from_folder(path, embedded_encoder()).to(device, dtype).eval()
     return checkpoint.load(SpeechEncoder, path, device, dtype)
+
+
+def embedded_encoder() -> SpeechEncoder:
+    """The encoder that ships with the package. FileNotFoundError names its file where it is missing."""
+    return checkpoint.load(SpeechEncoder, checkpoint.NANO / "audio_encoder.safetensors")
 
 
 class PretrainedSpeechEncoder(nn.Module):
@@ -45,6 +51,8 @@ class PretrainedSpeechEncoder(nn.Module):
     model: a transformers model of a `kind` in KINDS (Whisper: its encoder). normalised: whether it was trained on
     waveforms of zero mean and unit variance. exact_seconds: longest recording that equals one pass.
     """
+
+    model: Any  # one of many classes of transformers
 
     def __init__(
         self,

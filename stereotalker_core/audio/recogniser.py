@@ -6,6 +6,7 @@ speech few: see docs/motion.md. Without it the language prior listens to the pho
 
 import importlib.util
 import re
+from typing import Any
 
 import numpy as np
 
@@ -52,7 +53,7 @@ def quietest(piece: np.ndarray) -> int:
     return int((first + loud[first:].argmin() + 0.5) * _CELL)
 
 
-def _recognised(decoder: object, piece: np.ndarray, offset: float) -> list[Word]:
+def _recognised(decoder: Any, piece: np.ndarray, offset: float) -> list[Word]:
     raw = (np.clip(piece, -1, 1) * 32767).astype(np.int16).tobytes()
     decoder.start_utt()
     decoder.process_raw(raw, full_utt=True)

@@ -41,8 +41,8 @@ class VoiceDetector(nn.Module):
             x = torch.fft.rfft(frames * self.taper.float()).abs().transpose(1, 2).to(self.head.weight.dtype)
         for layer in self.convolutions:
             x = F.relu(layer(x))
-        x, state = self.memory(x[None, :, :, 0], state)
-        return self.head(F.relu(x[0]))[:, 0].float().sigmoid(), state
+        x, after = self.memory(x[None, :, :, 0], state)
+        return self.head(F.relu(x[0]))[:, 0].float().sigmoid(), after
 
     @torch.no_grad()
     def listen(self, waveform: Tensor | SpooledWaveform | Levelled) -> Tensor:

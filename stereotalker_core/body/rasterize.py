@@ -145,6 +145,12 @@ def _edge_functions(x: Tensor, y: Tensor, area: Tensor) -> tuple[Tensor, ...]:
     )
 
 
+def at_points(values: Tensor, corners: Tensor, weight: Tensor) -> Tensor:
+    """Vertex values (V, C) at surface points (corners (N, 3), barycentric weight (N, 3)) -> (N, C)."""
+    one, two, three = (values.index_select(0, corners[:, i]) * weight[:, i : i + 1] for i in range(3))
+    return one + two + three
+
+
 def interpolate(attribute: Tensor, triangles: Tensor, fragments: Fragments) -> Tensor:
     """Map vertex attribute (V, C) or (B, V, C) -> (B, H, W, C); zero outside. triangles index the attribute's vertices.
     """

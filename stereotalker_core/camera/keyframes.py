@@ -20,7 +20,7 @@ def parse_keyframes(text: str, frames: int, fps: float, pitch: float = 0.0) -> l
     for entry in entries:
         match = _ENTRY.fullmatch(entry)
         numbers = [] if match is None else [_number(word) for word in (match["at"], *match["values"].split())]
-        if not 2 <= len(numbers) <= 4 or not all(map(math.isfinite, numbers)) or numbers[0] < 0:
+        if match is None or not 2 <= len(numbers) <= 4 or not all(map(math.isfinite, numbers)) or numbers[0] < 0:
             raise ValueError(f"keyframe {entry!r} cannot be read; {HELP}")
         last = frames - 1
         frame = round(numbers[0] / 100 * last) if match["unit"] == "%" else round(numbers[0] * fps)

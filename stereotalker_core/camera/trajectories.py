@@ -25,7 +25,7 @@ _HEIGHT = 0.86  # m of the half-body canvas
 _HIPS = 0.06  # m below the half-body canvas to which a photograph may show trousers; below, legs would be missing
 _BELOW_HEAD = 0.21  # m from the head bone down to the middle of the half-body canvas
 _FORWARD = -0.02  # m; the middle of the trunk lies a little in front of the hips
-_FACTORS = (0.2, 5.0)  # sane range of a keyframe's distance factor
+FACTORS = (0.2, 5.0)  # sane range of a keyframe's distance factor
 
 
 @dataclass(frozen=True)
@@ -199,8 +199,8 @@ def keyframes(
         raise ValueError("a keyframed camera needs at least one (frame, yaw, pitch, distance factor)")
     for _, yaw, pitch, factor in keys:
         _check_view(yaw, pitch)
-        if not _FACTORS[0] <= factor <= _FACTORS[1]:
-            raise ValueError(f"distance factor {factor} is outside {_FACTORS[0]}..{_FACTORS[1]}")
+        if not FACTORS[0] <= factor <= FACTORS[1]:
+            raise ValueError(f"distance factor {factor} is outside {FACTORS[0]}..{FACTORS[1]}")
     moments = torch.tensor([float(key[0]) for key in keys], dtype=torch.float64)
     if not bool(torch.isfinite(moments).all()) or not bool((moments.diff() > 0).all()):
         raise ValueError(f"keyframes must come at increasing frames, got {[key[0] for key in keys]}")

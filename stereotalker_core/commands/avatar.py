@@ -8,6 +8,7 @@ from ..motion.files.glb import save_glb
 from ..motion.files.io import READERS, load_motion
 from ..pipeline import fit_person
 from ..records import Identity
+from ..shapes import size_of
 from ..video.writing.provenance import NOTICE, SOURCE_TYPE
 from ..video.writing.writer import check_output
 from .talking.inputs import read_keypoints
@@ -48,7 +49,7 @@ def _fitted(args: argparse.Namespace, body: HalfBody) -> Identity:
     """The person in the portrait; says how well they fit."""
     progress = ProgressLine(enabled=not args.quiet)
     portrait = load_portrait(args.portrait)
-    mask = load_mask(args.mask, tuple(portrait.image.shape[-2:])) if args.mask else portrait.mask
+    mask = load_mask(args.mask, size_of(portrait.image)) if args.mask else portrait.mask
     keypoints = read_keypoints(args.keypoints, portrait, args.person)
     progress("fit", 0, 1)
     with held_warnings():

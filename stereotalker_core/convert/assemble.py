@@ -33,7 +33,8 @@ def fill(model: M, state: dict[str, Tensor], dtype: torch.dtype | None = None) -
     for name, module in model.named_modules():
         absent = [k for k, tensor in _own_dtype(module).items() if tensor.is_meta]
         if absent == ["position_ids"]:  # not saved with the weights
-            module.position_ids = torch.arange(module.position_ids.shape[-1])[None]
+            count = module.get_buffer("position_ids").shape[-1]
+            module._buffers["position_ids"] = torch.arange(count)[None]
         elif absent:
             _start(name, module)
             module.to(kind)
@@ -44,11 +45,12 @@ def _own_dtype(module: nn.Module) -> dict[str, Tensor]:
     return dict(module.named_parameters(recurse=False)) | dict(module.named_buffers(recurse=False))
 
 
-def _start(name: str, module: nn.Module) -> None:
+def _start(name: str, module: Any) -> None:
     """Set the initial values of one module of a skeleton."""
     module.to_empty(device="cpu", recurse=False)
     if name.endswith("pos_embed"):
-        module.pe.copy_(sinusoids(*module.pe.shape[1:]))
+        table = module.get_buffer("pe")
+        table.copy_(sinusoids(*table.shape[1:]))
     elif name.endswith(("proj_out", "pose.conv_out")):
         for parameter in module.parameters():
             nn.init.zeros_(parameter)
@@ -77,7 +79,8 @@ def load_model(cls: type[M], path: str | Path, device: str = "cpu", dtype: torch
     state, meta = checkpoint.load_tensors(path, device)
     if meta.get("model") != cls.__name__:
         raise ValueError(f"{path} holds {meta.get('model', 'no model name')!r}, not {cls.__name__!r}")
-    model = skeleton(cls, from_json(cls.Config, meta["config"]))
+    kind: Any = cls
+    model: M = skeleton(kind, from_json(kind.Config, meta["config"]))
     expected = model.state_dict()
     missing, unexpected = sorted(set(expected) - set(state)), sorted(set(state) - set(expected))
     if missing or unexpected:

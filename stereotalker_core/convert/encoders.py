@@ -38,10 +38,11 @@ def load_autoencoder(path: str | Path, *, dtype: torch.dtype | None = None) -> t
         return _tiny(given, str(path), dtype)
     given = vae_from_ldm(given)
     wide = [given.get(f"encoder.down_blocks.{i}.resnets.0.conv1.weight") for i in range(4)]
-    if any(w is None for w in wide) or "decoder.conv_in.weight" not in given:
+    known = [w for w in wide if w is not None]
+    if len(known) < len(wide) or "decoder.conv_in.weight" not in given:
         raise ValueError(f"{path} holds no Stable Diffusion autoencoder, its first part is {next(iter(given))}")
     config = PublicAutoencoderConfig(
-        latent_channels=given["decoder.conv_in.weight"].shape[1], widths=tuple(w.shape[0] for w in wide)
+        latent_channels=given["decoder.conv_in.weight"].shape[1], widths=tuple(w.shape[0] for w in known)
     )
     model, report = _load("autoencoder", str(path), given, PublicAutoencoder, config, _outside_vae, dtype)
     report.ignored |= ignored

@@ -47,7 +47,7 @@ def load_language_model(path: str | Path, **settings: Any) -> tuple[LanguagePrio
     return prior.eval(), report
 
 
-def _from_folder(path: Path) -> tuple[nn.Module, str, Report]:
+def _from_folder(path: Path) -> tuple[Any, str, Report]:
     """Return (transformers model, its tokenizer as JSON, report) of a model folder."""
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_MAPPING, AutoConfig, AutoTokenizer
 
@@ -62,7 +62,7 @@ def _from_folder(path: Path) -> tuple[nn.Module, str, Report]:
     return llm, tokenizer.backend_tokenizer.to_str(), report
 
 
-def _from_gguf(path: Path) -> tuple[nn.Module, str, Report]:
+def _from_gguf(path: Path) -> tuple[Any, str, Report]:
     """The same of a .gguf file, whose numbers transformers turns into float32. It keeps no list of its keys."""
     from transformers import AutoModel, AutoTokenizer
     from transformers.utils import is_gguf_available
@@ -88,7 +88,7 @@ def _from_gguf(path: Path) -> tuple[nn.Module, str, Report]:
 
 def build_transformer(
     cls: Any, config: Any, tensors: dict[str, Tensor], source: str, kind: str, left_out: dict[str, str]
-) -> tuple[nn.Module, Report]:
+) -> tuple[Any, Report]:
     """Return a transformers model class with these tensors, in float32; it renames the keys of its own older layouts.
 
     The weights were read by `read_weights`, never unpickled by the library. left_out: part of a key -> why it is not

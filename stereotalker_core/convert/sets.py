@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -23,6 +23,7 @@ from .report import Report
 from .upcycle import fits
 from .weights import PICKLED
 
+_E = TypeVar("_E", bound=Experts)
 logger = logging.getLogger(__name__)
 _VAES = ("vae", "sd-vae-ft-mse", "stable-diffusion-v1-5/vae")
 _VAE_FILES = ("vae.safetensors", "vae-ft-mse-840000-ema-pruned.safetensors", "taesd_encoder.safetensors")
@@ -119,7 +120,7 @@ def save_set(renderer: PublicRenderer, folder: str | Path, provenance: Mapping[s
     return written
 
 
-def load_experts(unet: StereoTalkerUNet, cls: type[Experts], path: Path, device: str = "cpu") -> Experts | None:
+def load_experts(unet: StereoTalkerUNet, cls: type[_E], path: Path, device: str = "cpu") -> _E | None:
     """The experts of a file, checked against the denoiser; None without a file."""
     if not path.is_file():
         return None

@@ -135,4 +135,4 @@ def common_dtype(tensors: dict[str, Tensor]) -> torch.dtype:
     for tensor in tensors.values():
         if tensor.is_floating_point():
             counts[tensor.dtype] = counts.get(tensor.dtype, 0) + tensor.numel()
-    return max(counts, key=counts.get, default=torch.float32)
+    return max(counts, key=lambda dtype: counts[dtype], default=torch.float32)

@@ -6,7 +6,7 @@ import numpy as np
 
 
 def bootstrap(
-    values: Sequence[float], weights: Sequence[float] | None = None, draws: int = 2000, seed: int = 0
+    values: Sequence[float], weights: Sequence[float] | None = None, *, draws: int = 2000, seed: int = 0
 ) -> dict[str, float]:
     """Map weighted mean of one value an item, with its 95 % interval -> {"value", "low", "high"}.
 

@@ -121,7 +121,7 @@ def face_to_motion(face: Face, sample: int = 0, mapping: FaceMap | None = None) 
 
     if face.basis == "flame" and mapping is None:
         raise ValueError("this face is in FLAME's own expression basis: give a map to ARKit (face.arkit_map.fit_map)")
-    used = mapping if face.basis == "flame" else layout_map()
+    used = mapping if face.basis == "flame" and mapping is not None else layout_map()
     expression = used.arkit(face.sample(sample))
     return Motion(torch.zeros(len(face), N_JOINTS, 3), expression, face.fps)
 

@@ -150,7 +150,7 @@ def _array(value: Any) -> np.ndarray:
 
 
 def _dense(state: dict[str, Any]) -> np.ndarray:
-    rows, columns = state.get("_shape", state.get("shape"))
+    rows, columns = state["_shape"] if "_shape" in state else state["shape"]
     out = np.zeros((rows, columns))
     pointer = np.asarray(state["indptr"])
     for column in range(columns) if len(pointer) == columns + 1 else ():

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..options import check_limits, choice
 from ..records import Record
 from ..shapes import FPS, dims
 
@@ -30,14 +31,12 @@ _RANGES = (-3.0, 6.0), (-0.1, 0.6)  # lowest value and width of the expression's
 class FaceStyle:
     """Say who speaks, in which emotion and how strongly; neutral exists at low intensity only."""
 
-    identity: str = IDENTITIES[0]
-    emotion: str = "neutral"
-    intensity: str = "low"
+    identity: str = choice(IDENTITIES[0], IDENTITIES, "Whose way of moving the face.")
+    emotion: str = choice("neutral", EMOTIONS, "Emotion of the face.")
+    intensity: str = choice("low", INTENSITIES, "Strength of the emotion; neutral has only one.")
 
     def __post_init__(self) -> None:
-        for name, known in (("identity", IDENTITIES), ("emotion", EMOTIONS), ("intensity", INTENSITIES)):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} {getattr(self, name)!r} is unknown; use one of {', '.join(known)}")
+        check_limits(self)
 
     @classmethod
     def of_clip(cls, name: str) -> "FaceStyle":

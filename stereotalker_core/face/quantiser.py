@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..options import check_limits, option
 from ..shapes import dims
 
 ROWS = ("time", "channel")
@@ -21,19 +22,17 @@ class Draw:
     first: frame of the recording at which this clip begins, so that overlapping windows draw alike.
     """
 
-    temperature: float = TEMPERATURE
-    k: int = 1
+    temperature: float = option(
+        TEMPERATURE, 0, math.inf, "How far performances differ: 0 = always the same, 0.1 to 0.5 recommended.",
+        widget=(0, 2), step=0.05,
+    )  # fmt: skip
+    k: int = option(1, 1, math.inf, "Take the last of k draws: above 1, less likely faces.", widget=(1, 16))
     seed: int = 0
-    coherence: float = 0.0
+    coherence: float = option(0.0, 0, math.inf)
     first: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.temperature < math.inf:
-            raise ValueError(f"temperature must be 0 (deterministic) or more, got {self.temperature}")
-        if self.k < 1:
-            raise ValueError(f"k must be at least 1, got {self.k}")
-        if self.coherence < 0:
-            raise ValueError(f"coherence must be 0 frames or more, got {self.coherence}")
+        check_limits(self)
 
 
 @dataclass(frozen=True)

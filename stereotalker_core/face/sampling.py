@@ -9,12 +9,13 @@ from torch import Tensor
 
 from ..audio.encoder import SpeechEncoder
 from ..checkpoint import NANO, load
+from ..options import check_limits, option, same_as
 from ..records import Audio, SpeechFeatures
 from ..shapes import FPS
 from .hearing import heard_windows
 from .layout import N_PARAMETERS, Face, FaceStyle, denormalise
 from .model import ProbTalk3D
-from .quantiser import TEMPERATURE, Draw
+from .quantiser import Draw
 
 logger = logging.getLogger(__name__)
 OVERLAP = 24  # frames that two windows share
@@ -41,15 +42,13 @@ class FaceOptions:
     """Say how faces are sampled: `samples` performances at seed, seed + 1...; temperature 0 = deterministic; k as in
     `quantiser.Draw`."""
 
-    temperature: float = TEMPERATURE
-    k: int = 1
-    seed: int = 0
-    samples: int = 1
+    temperature: float = same_as(Draw, "temperature")
+    k: int = same_as(Draw, "k")
+    seed: int = option(0, -(2**63), 2**64 - 1, "The performance.", widget=(0, 2**64 - 1))
+    samples: int = option(1, 1, MAX_SAMPLES, "Performances to draw at once.", widget=(1, 16))
 
     def __post_init__(self) -> None:
-        Draw(self.temperature, self.k)
-        if not 1 <= self.samples <= MAX_SAMPLES:
-            raise ValueError(f"samples must be 1..{MAX_SAMPLES}, got {self.samples}")
+        check_limits(self)
 
 
 def sample_face(

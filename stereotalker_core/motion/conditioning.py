@@ -9,7 +9,7 @@ from torch import Tensor
 from ..audio.level import Levelled
 from ..audio.phones import PHONES
 from ..audio.spool import SpooledWaveform
-from ..options import check_limits, option
+from ..options import check_limits, choice, option
 from ..records import SpeechFeatures
 from ..shapes import FPS, SAMPLE_RATE, dims, frame_count
 
@@ -29,14 +29,12 @@ class Style:
     handedness -1 (left) .. 1 (right).
     """
 
-    emotion: str = "neutral"
+    emotion: str = choice("neutral", EMOTIONS, "Style of the performance.")
     intensity: float = option(1.0, 0, 1, "Of the emotion.")
     energy: float = option(1.0, 0, 2, "Size and rate of the gestures: 0.6 calm, 1.4 lively.", step=0.05)
     handedness: float = option(0.0, -1, 1)
 
     def __post_init__(self) -> None:
-        if self.emotion not in EMOTIONS:
-            raise ValueError(f"emotion {self.emotion!r} is unknown; use one of {', '.join(EMOTIONS)}")
         check_limits(self)
 
     def vector(self) -> Tensor:

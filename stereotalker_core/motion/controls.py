@@ -17,12 +17,18 @@ _BLINK_SHAPE = (0.35, 0.95, 1.0, 0.7, 0.35, 0.1)
 class Strengths(Protocol):
     """The settings that are used here; `sampling.MotionOptions` has them."""
 
-    seed: int
-    motion_strength: float
-    head_strength: float
-    hands_strength: float
-    face_strength: float
-    blink_rate: float | None
+    @property
+    def seed(self) -> int: ...
+    @property
+    def motion_strength(self) -> float: ...
+    @property
+    def head_strength(self) -> float: ...
+    @property
+    def hands_strength(self) -> float: ...
+    @property
+    def face_strength(self) -> float: ...
+    @property
+    def blink_rate(self) -> float | None: ...
 
 
 def apply_controls(motion: Motion, centre: Motion, first: int, options: Strengths) -> Motion:

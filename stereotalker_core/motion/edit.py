@@ -100,8 +100,7 @@ def _sampled(motion: Motion, position: Tensor, fps: float) -> Motion:
     """The motion at places (T,) between its frames, 0..len - 1."""
     low = position.floor().long().clamp_max(max(len(motion) - 2, 0))
     high = (low + 1).clamp_max(len(motion) - 1)
-    pair = [Motion(motion.rotations[i], motion.expression[i], motion.fps) for i in (low, high)]
-    mixed = blend(*pair, (position - low).float())
+    mixed = blend(motion[low], motion[high], (position - low).float())
     return Motion(mixed.rotations, mixed.expression, fps)
 
 

@@ -170,13 +170,13 @@ def _centre(face: FoundFace) -> Tensor:
 
 def _window(face: FoundFace, turn: float) -> Square:
     """Return the square of the head and upper body."""
-    return Square(*_centre(face).tolist(), 7.0 * face.height, turn).moved(0.0, 0.25)
+    return Square.around(_centre(face), 7.0 * face.height, turn).moved(0.0, 0.25)
 
 
 def _body_below(face: FoundFace, turn: float) -> Square:
     """Return where an adult's body would be, by the face alone."""
     hips = _centre(face) + turned(torch.tensor([0.0, _HIPS_BELOW * face.height]), turn)
-    return Square(*hips.tolist(), 2 * _RADIUS * _MARGIN * face.height, turn)
+    return Square.around(hips, 2 * _RADIUS * _MARGIN * face.height, turn)
 
 
 def _alignment(found: Detection) -> Square:
@@ -186,7 +186,7 @@ def _alignment(found: Detection) -> Square:
 def _circle(centre: Tensor, end: Tensor) -> Square:
     """The square of a body whose circle has this centre, and `end` straight above it on the rim."""
     side = 2 * _MARGIN * float((end - centre).norm())
-    return Square(*centre.tolist(), max(side, 1.0), direction(centre, end) + math.pi / 2)
+    return Square.around(centre, max(side, 1.0), direction(centre, end) + math.pi / 2)
 
 
 def _is_head(found: Detection, face: FoundFace) -> bool:

@@ -185,7 +185,7 @@ _TURNS = tuple(math.radians(d) for d in (-45, 45, -90, 90, 180))
 
 
 def _face_square(found: Detection) -> Square:
-    return Square(*found.centre.tolist(), 1.5 * found.side, direction(found.points[0], found.points[1]))
+    return Square.around(found.centre, 1.5 * found.side, direction(found.points[0], found.points[1]))
 
 
 def _roll(mesh: Tensor) -> float:
@@ -206,5 +206,5 @@ def _expressions(networks: Perception, upright: Tensor) -> Tensor:
     """
     if not len(upright):
         return torch.zeros(0, 52)
-    (out,) = networks.face_blendshapes(upright[:, list(_EXPRESSIVE)].to(networks.device))
+    (out,) = networks.network("face_blendshapes")(upright[:, list(_EXPRESSIVE)].to(networks.device))
     return torch.cat([out[:, 1:], torch.zeros_like(out[:, :1])], 1).cpu()

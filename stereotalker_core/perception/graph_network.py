@@ -154,7 +154,7 @@ def _crop(inputs: list[Tensor], settings: dict[str, Any]) -> Tensor:
     return value
 
 
-OPERATIONS: dict[str, Callable[[list[Tensor], dict[str, Any]], Tensor]] = {
+OPERATIONS: dict[str, Callable[[list[Any], dict[str, Any]], Tensor]] = {
     "conv": _convolve,
     "conv_transpose": lambda v, s: F.conv_transpose2d(v[0], v[1], v[2], s["stride"]),
     "linear": lambda v, s: F.linear(v[0].flatten(1), v[1], v[2]),

@@ -105,7 +105,7 @@ def _around_wrist(body: Body, side: str) -> Square:
     reach = float((knuckle - body.points[wrist]).norm())
     side_px = max(5.4 * reach, 0.8 * _forearm(body, side))
     turn = direction(body.points[wrist], knuckle) + math.pi / 2
-    return Square(*knuckle.tolist(), side_px, turn).moved(0.0, -0.1)
+    return Square.around(knuckle, side_px, turn).moved(0.0, -0.1)
 
 
 def _recropped(networks: Perception, picture: Pyramid, squares: Sequence[Square]) -> list[Square]:
@@ -116,7 +116,7 @@ def _recropped(networks: Perception, picture: Pyramid, squares: Sequence[Square]
     for square, values in zip(squares, out.reshape(-1, 2, 2).cpu(), strict=True):
         centre, below = square.to_picture((values + 0.5) / size)
         reach = 2 * float((below - centre).norm())
-        found.append(Square(*centre.tolist(), max(reach, 1.0), direction(centre, below) - math.pi / 2).moved(0.0, -0.1))
+        found.append(Square.around(centre, max(reach, 1.0), direction(centre, below) - math.pi / 2).moved(0.0, -0.1))
     return found
 
 
@@ -131,7 +131,7 @@ def palm_square(found: Detection) -> Square:
     """Return a palm's box (points: wrist first, middle knuckle third) -> the square of its hand."""
     turn = direction(found.points[0], found.points[2]) + math.pi / 2
     centre = found.centre + turned(torch.tensor([0.0, -0.5 * found.side]), turn)
-    return Square(*centre.tolist(), 2.6 * found.side, turn)
+    return Square.around(centre, 2.6 * found.side, turn)
 
 
 def hand_square(points: Tensor) -> Square:
@@ -140,4 +140,4 @@ def hand_square(points: Tensor) -> Square:
     palm = points[_PALM]
     low, high = palm.amin(0), palm.amax(0)
     side = max(2 * float((high - low).max()), 1.0)
-    return Square(*((low + high) / 2).tolist(), side, direction(points[0], knuckles) + math.pi / 2).moved(0.0, -0.1)
+    return Square.around((low + high) / 2, side, direction(points[0], knuckles) + math.pi / 2).moved(0.0, -0.1)

@@ -8,7 +8,7 @@ is the centre of the right one, 473 of the left). L is the person's left, which 
 import json
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -62,7 +62,7 @@ _CONFIDENT = 0.3
 _OUTSIDE = 1.5  # longer sides of a picture beyond its edge: where hips of a portrait may be guessed
 _SMALLEST_FACE = 24.0  # px of face height below which the fit has nothing to hold on to
 _FACE_PER_SHOULDERS = 0.5  # face height / shoulder width, adults
-HELP = 'connect a POSE_KEYPOINT of a DWPose node, or give {"left_eye": [x, y], ...} in pixels'
+HELP = 'connect a DWPose node to pose_keypoint, or give --keypoints with {"left_eye": [x, y], ...} in pixels'
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ def default_sigma(name: str, face_height: float) -> float:
     return max(0.5, share * face_height)
 
 
-def make_keypoints(points: dict[str, Sequence[float]]) -> Keypoints:
+def make_keypoints(points: Mapping[str, Sequence[float]]) -> Keypoints:
     """Return {"name": (x, y) or (x, y, sigma)} in pixels -> Keypoints; names of the asset or their plain aliases."""
     if not points:
         raise ValueError(f"no keypoints given; {HELP}")
@@ -205,7 +205,7 @@ def from_openpose(
     """
     frame = data[0] if isinstance(data, list) and data else data
     people = frame.get("people") if isinstance(frame, dict) else None
-    if people is None:
+    if not isinstance(frame, dict) or people is None:
         raise ValueError('these are no OpenPose keypoints: "people" is missing')
     if not people:
         raise ValueError(f"no person found in the keypoints; {HELP}")

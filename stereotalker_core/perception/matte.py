@@ -284,7 +284,7 @@ def _unmixed_near(near: Tensor, image: Tensor, alpha: Tensor, layers: Tensor) ->
     layers, opacity = layers.flatten(1).T.contiguous(), alpha.flatten()
     colour, alpha = image.flatten(1).T[here], opacity[here, None]
     weights = [_REGULAR + (opacity[there, None] - alpha).abs() for there in beside]
-    count = sum(weights)
+    count = sum(weights[1:], weights[0])
     for _ in range(_ROUNDS):
         mean = sum(w * layers[there] for w, there in zip(weights, beside, strict=True)) / count
         layers = layers.index_copy(0, here, torch.cat(_explaining(colour, alpha, mean, count), 1))

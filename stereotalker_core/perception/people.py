@@ -2,8 +2,7 @@
 
 import logging
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -206,7 +205,13 @@ def _covering_box(keypoints: Keypoints, mask: Tensor, picture: Pyramid) -> Tenso
 
 
 def _on_device(person: Person, device: torch.device) -> Person:
-    moved: Sequence[Tensor] = [v.to(device) for v in (person.visibility, person.box, person.face_box, person.mask)]
-    mesh = None if person.mesh is None else person.mesh.to(device)
-    expression = None if person.expression is None else person.expression.to(device)
-    return Person(person.keypoints.to(device), *moved, mesh, expression, person.confidence, person.warnings)
+    return replace(
+        person,
+        keypoints=person.keypoints.to(device),
+        visibility=person.visibility.to(device),
+        box=person.box.to(device),
+        face_box=person.face_box.to(device),
+        mask=person.mask.to(device),
+        mesh=None if person.mesh is None else person.mesh.to(device),
+        expression=None if person.expression is None else person.expression.to(device),
+    )

@@ -26,10 +26,11 @@ def person_masks(
     """Return (1, H, W) in [0, 1] for each face's person, on the CPU."""
     marked = [_with_closeup(networks, picture, _segment_whole(networks, picture, f), f) for f in faces]
     marked = [torch.maximum(mask, _oval(picture, f)) for mask, f in zip(marked, faces, strict=True)]
-    claims = torch.stack([_claim(picture, f, b) for f, b in zip(faces, bodies, strict=True)]) if faces else []
+    claims = [_claim(picture, f, b) for f, b in zip(faces, bodies, strict=True)]
+    together = torch.stack(claims).sum(0).clamp_min(1e-6) if faces else None
     masks = []
     for k, mask in enumerate(marked):
-        share = claims[k] / claims.sum(0).clamp_min(1e-6) if len(faces) > 1 else 1.0
+        share = claims[k] / together if together is not None and len(faces) > 1 else 1.0
         masks.append(connected(mask * share, (claims[k] > 0.5).float()))
     return masks
 
@@ -40,7 +41,8 @@ def connected(mask: Tensor, seed: Tensor, longest: int = 128) -> Tensor:
     Grown on a small grid until nothing is added; a mask without a seed is left as it is.
     """
     scale = longest / max(mask.shape[1:])
-    size = [max(1, round(n * scale)) for n in mask.shape[1:]]
+    rows, columns = (max(1, round(n * scale)) for n in mask.shape[1:])
+    size = (rows, columns)
     inside = F.adaptive_max_pool2d(mask[None], size) > 0.3
     reached = inside & (F.adaptive_avg_pool2d(seed[None], size) > 0.5)
     count = int(reached.sum())
@@ -120,7 +122,7 @@ def _with_closeup(networks: Perception, picture: Pyramid, everybody: Tensor, fac
     if side > 0.8 * max(picture.height, picture.width):
         return everybody
     centre = (face.mesh[10, :2] + face.mesh[152, :2]) / 2
-    square = Square(*centre.tolist(), side, _upright_turn(face)).moved(0.0, 0.4 / 4.5)
+    square = Square.around(centre, side, _upright_turn(face)).moved(0.0, 0.4 / 4.5)
     size = networks.size("selfie_segmentation")
     (near,) = networks.run("selfie_segmentation", picture.crops([square], size))
     near = near[0].clamp(0, 1).cpu()

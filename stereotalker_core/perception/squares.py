@@ -21,6 +21,12 @@ class Square:
     side: float
     turn: float = 0.0
 
+    @classmethod
+    def around(cls, centre: Tensor, side: float, turn: float = 0.0) -> "Square":
+        """The square about a centre (2,) in px."""
+        x, y = centre.tolist()
+        return cls(x, y, side, turn)
+
     def to_picture(self, unit: Tensor) -> Tensor:
         """Map (..., 2) in 0..1 of the square -> px."""
         return turned((unit - 0.5) * self.side, self.turn) + unit.new_tensor([self.x, self.y])

@@ -168,7 +168,7 @@ def _tone(detail: Tensor, known: Tensor, places: Tensor) -> Tensor:
     """
     rows, columns = places.shape[-2:]
     picture = detail[0]
-    links = []
+    links: list[tuple[Tensor, Tensor]] = []
     for dy, dx in ((0, 1), (1, 0)):
         (sy, sx), (ty, tx) = places[:, : rows - dy, : columns - dx], places[:, dy:, dx:]
         here, there = picture[:, sy, sx], picture[:, ty, tx]
@@ -179,7 +179,8 @@ def _tone(detail: Tensor, known: Tensor, places: Tensor) -> Tensor:
         jump = torch.where(one & ~two, here - behind, torch.where(two & ~one, ahead - there, jump)) * ~(one & two)
         like = torch.exp(-jump.square().sum(0, keepdim=True) / _TONE**2).clamp_min(1e-3)
         links.append((jump[None] * like, like[None]))
-    return _membrane((~known).to(detail), *links, _PULL).clamp(-_MOST, _MOST)
+    right, below = links
+    return _membrane((~known).to(detail), right, below, _PULL).clamp(-_MOST, _MOST)
 
 
 def _membrane(
@@ -196,8 +197,8 @@ def _membrane(
     """
     rows, columns = free.shape[-2:]
     if min(rows, columns) >= 16 and not (rows % 2 or columns % 2):
-        halved = [_halved(both, axis) for both, axis in ((right, 3), (below, 2))]
-        start = _membrane((F.avg_pool2d(free, 2) > 0.5).to(free), *halved, 4 * pull)
+        known = (F.avg_pool2d(free, 2) > 0.5).to(free)
+        start = _membrane(known, _halved(right, 3), _halved(below, 2), 4 * pull)
         value = F.interpolate(start, (rows, columns), mode="bilinear", align_corners=False) * free
     else:
         value = torch.zeros_like(right[0][..., :1]).expand(1, 3, rows, columns) * free

@@ -144,7 +144,7 @@ def gather_evidence(
         if found is None:
             raise ValueError("no face was found where the keypoints are: give a mask of the person, too")
         mask = refine_matte(image, found.mask, keypoints.face_height())
-    else:
+    elif found is not None:
         mask = agreeing_mask(mask, found)
     return Evidence(keypoints, mask, None if found is None else found.expression, confidence)
 
@@ -265,11 +265,12 @@ def _identity(
     """Return the lift the portrait onto the fitted body and paint the person out of the background."""
     registered = _is_exact(mesh)
     wide = openings(mesh) if registered else {}
+    left, right = (wide.get(side, 1.0) < SHUT_EYE for side in ("Left", "Right"))
     trust = Trust(
         hands=any(n.startswith("hand.") for n in keypoints.names),
         registered=registered,
         absent=tuple(f"hand.{s}" for s in "LR" if registered and f"hand.{s}.0" not in keypoints),
-        shut=tuple(wide.get(side, 1.0) < SHUT_EYE for side in ("Left", "Right")),
+        shut=(left, right),
     )
     rest_expression, gain, rest_rotations = rest_state(body, fit, offsets, mesh)
     camera, intrinsics = fit.world_to_camera, fit.intrinsics

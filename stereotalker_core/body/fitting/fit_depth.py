@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ...geometry.projection import project
 from ...perception.keypoints import Keypoints
+from ...shapes import size_of
 from ..model import HalfBody, Posed
 from ..rasterize import rasterize
 from ..shell_prior import load_shell_prior
@@ -96,7 +97,7 @@ def _sunken(body: HalfBody, posed: Posed, fit: PoseFit, outline: Outline, limbs:
     points = project(posed.vertices, fit.world_to_camera[None], outline.intrinsics)
     parts = torch.tensor([body.part_index[name] for name in _TRUNK], device=limbs.device)
     trunk = body.triangles[torch.isin(body.triangle_part, parts)]
-    surface = rasterize(points, trunk, tuple(outline.mask.shape[-2:])).depth[0]
+    surface = rasterize(points, trunk, size_of(outline.mask)).depth[0]
     pixel = points[0, limbs, :2]
     size = pixel.new_tensor([surface.shape[1], surface.shape[0]])
     inside = ((pixel >= 0) & (pixel < size)).all(1)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...geometry.projection import project
 from ...pixels.dilation import largest_around
+from ...shapes import size_of
 from ..model import HalfBody, Posed
 from ..rasterize import rasterize
 from ..texture.fill_limbs import unlike
@@ -38,7 +39,7 @@ def register_forearms(body: HalfBody, fit: PoseFit, offsets: Tensor, image: Tens
 
     Returns new offsets (V, 3); the same where no bare forearm lies before other clothes.
     """
-    size = tuple(outline.mask.shape[-2:])
+    size = size_of(outline.mask)
     small = F.interpolate(image[None], size, mode="bilinear", antialias=True, align_corners=False)[0]
     for _ in range(_ROUNDS):
         posed = fit.posed(body, offsets)

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...geometry.projection import project
+from ...shapes import size_of
 from ..model import HalfBody, Posed
 from ..rasterize import rasterize
 
@@ -51,7 +52,7 @@ def outer_contour(
 
     drawn: (F,) bool, the triangles whose silhouette it is; None takes all.
     """
-    size = tuple(mask.shape[-2:])
+    size = size_of(mask)
     points = project(posed.vertices, camera[None], intrinsics)
     triangles = body.triangles if drawn is None else body.triangles[drawn]
     covered = (rasterize(points, triangles, size).depth > 0).float()
@@ -196,6 +197,6 @@ def fit_shell(
 def silhouette_iou(body: HalfBody, posed: Posed, camera: Tensor, intrinsics: Tensor, mask: Tensor) -> float:
     """Return the intersection over union of the rendered silhouette and mask (1, H, W)."""
     points = project(posed.vertices, camera[None], intrinsics)
-    covered = rasterize(points, body.triangles, tuple(mask.shape[-2:])).depth > 0
+    covered = rasterize(points, body.triangles, size_of(mask)).depth > 0
     person = mask > 0.5
     return float((covered & person).sum() / (covered | person).sum().clamp_min(1))

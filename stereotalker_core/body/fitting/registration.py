@@ -90,8 +90,8 @@ def _jaw_share(body: HalfBody) -> Tensor:
 
 def _kernel(a: Tensor, b: Tensor, a_jaw: Tensor, b_jaw: Tensor) -> Tensor:
     """Return the Matern 3/2 covariances (A, B) in square metres; the jaw's distance is a fourth dimension."""
-    both = (torch.cat([points, jaw[:, None]], 1) for points, jaw in ((a, a_jaw), (b, b_jaw)))
-    return _LARGEST**2 * _matern(*both, _REACH)
+    one, other = (torch.cat([points, jaw[:, None]], 1) for points, jaw in ((a, a_jaw), (b, b_jaw)))
+    return _LARGEST**2 * _matern(one, other, _REACH)
 
 
 def _with_eyes_and_mouth(body: HalfBody, field: Tensor) -> Tensor:

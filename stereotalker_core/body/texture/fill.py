@@ -8,9 +8,10 @@ from torch import Tensor
 
 from ...pixels.inpaint_places import push_pull
 from ..model import HalfBody
+from ..rasterize import at_points
 from .fill_back import back_colours
 from .fill_hair import hair_colours
-from .fill_limbs import Arms, cloth_colour, limb_colours, skin_like
+from .fill_limbs import Arms, cloth_colour, joined, limb_colours, skin_like
 from .hand_marks import marked
 from .texels import Lifter
 
@@ -61,7 +62,7 @@ def registered_priors(
     known = (lifter, n_vertices, filled, confidence, _cloth_and_skin(lifter, colour, photo, skin))
     prior = _alike(*known, lifter.likeness_cut, lifter.ears)  # ears are redder than skin
     limbs, known = limb_colours(lifter, colour, photo, skin, arms)
-    prior = torch.where(known[:, None], limbs, prior)
+    prior = joined(lifter, n_vertices, torch.where(known[:, None], limbs, prior), colour, photo)
     hands = lifter.hands.nonzero().squeeze(1)
     prior = prior.index_copy(0, hands, marked(prior[hands], lifter.hand_tint[hands], lifter.palm[hands]))
     back, behind = back_colours(lifter, colour, photo, skin)
@@ -272,7 +273,7 @@ def _alike(
         distance = distance + _NOT_ITS_OWN * (lifter.covered_vertices[unseen][:, None] & bare)
     spread = 0.008 + 0.2 * distance.amin(1, keepdim=True)  # the further away, the more of them have a say
     vertex[unseen] = (-distance / spread).softmax(1) @ vertex[anchors]
-    return sum(vertex.index_select(0, lifter.corners[:, i]) * lifter.weight[:, i : i + 1] for i in range(3))
+    return at_points(vertex, lifter.corners, lifter.weight)
 
 
 def _exposure(values: Tensor) -> Tensor:

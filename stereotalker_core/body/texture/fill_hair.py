@@ -51,18 +51,16 @@ def hair_colours(place: Tensor, colour: Tensor, confidence: Tensor, skin: Tensor
     confidence = confidence * _is_hair(place, colour, confidence, skin)
     picture, seen = _unrolled(place, colour, confidence)
     halves = [(picture[:, :, _HALF:], seen[:, _HALF:]), (picture[:, :, :_HALF].flip(2), seen[:, :_HALF].flip(1))]
-    runs = [_strand_runs(known) for _, known in halves]
-    if all(run is None for run in runs):
+    sides = [(half, run) for half, known in halves if (run := _strand_runs(known)) is not None]
+    if not sides:
         return None
-    for side in (0, 1):  # a profile shows one side only
-        if runs[side] is None:
-            halves[side], runs[side] = halves[1 - side], runs[1 - side]
-    grown = [_grown(half, run) for (half, _), run in zip(halves, runs, strict=True)]  # (3, _ROWS, _HALF + _FADE)
+    grown = [_grown(*side) for side in (sides[0], sides[-1])]  # one side of a profile
+    smooth = []
     share = 0.5 + 0.5 * torch.arange(_FADE, device=place.device) / _FADE  # from the middle of the back outwards
     for one, other in ((0, 1), (1, 0)):
         tail, beyond = grown[one][..., _HALF - _FADE : _HALF].flip(2), grown[other][..., _HALF:]
-        halves[one] = (torch.cat([grown[one][..., : _HALF - _FADE], torch.lerp(beyond, tail, share).flip(2)], 2), None)
-    whole = torch.cat([halves[1][0].flip(2), halves[0][0]], 2)[None]
+        smooth.append(torch.cat([grown[one][..., : _HALF - _FADE], torch.lerp(beyond, tail, share).flip(2)], 2))
+    whole = torch.cat([smooth[1].flip(2), smooth[0]], 2)[None]
     size = place.new_tensor([2 * _HALF, _ROWS])
     at = (place.flip(1) + place.new_tensor([_HALF, 0.0])) / size * 2 - 1
     return F.grid_sample(whole, at[None, None], padding_mode="border", align_corners=False)[0, :, 0].T

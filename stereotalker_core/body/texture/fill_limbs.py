@@ -18,7 +18,10 @@ _FEW = 12  # texels that make a median
 _HUE, _LIT = 0.04, 1.0
 _BLACK = 0.004  # light that a dark colour counts as having besides: black has no hue
 _ANOTHER, _EITHER = 1.2, 2.5  # steps from which sleeve and skin are two, up to which a colour is one of them
-_SHADE = 0.5  # of a hand's light: the least that unseen skin of the arm gets
+_SHADE = 0.8  # of a hand's light: the least that unseen skin of the arm gets
+_STRIDE = 3  # texels skipped when differences are collected at the vertices
+_REACH, _SPREAD = 0.03, 0.006  # m over which a difference to the seen surface fades, within which it is averaged
+_SPEAKERS = 800  # seen vertices of the arms that lend their difference
 _SURELY = 2  # bins beyond a sleeve's end from which the arm is bare
 _SKIN_HUE, _SKIN_LIT = 0.14, (0.35, 3.0)  # chromaticity and brightness within which skin is still the same skin
 _CONTRAST = 0.3  # distance of cloth and skin from which one is not taken for the other in any light
@@ -50,6 +53,10 @@ class Arms(NamedTuple):
     end: int
 
 
+def _first(*known: Tensor | None) -> Tensor:
+    return next(x for x in known if x is not None)
+
+
 def seen_arms(lifter: Lifter, colour: Tensor, photo: Tensor, skin: Tensor, trunk: Tensor | None = None) -> Arms:
     """Return the sleeves and skin of both arms; arguments as in `limb_colours`.
 
@@ -57,8 +64,7 @@ def seen_arms(lifter: Lifter, colour: Tensor, photo: Tensor, skin: Tensor, trunk
     """
     trunk = ~lifter.outer if trunk is None else trunk
     hands = {side: _median(colour, photo, lifter.hands & (lifter.left == side)) for side in (True, False)}
-    own = {side: hands[side] if hands[side] is not None else hands[not side] for side in (True, False)}
-    bare = {side: skin if own[side] is None else own[side] for side in (True, False)}
+    bare = {side: _first(hands[side], hands[not side], skin) for side in (True, False)}
     seen = {side: _arm(lifter, colour, photo, side, bare[side], trunk) for side in (True, False)}
     end = _sleeve_end([arm for arm in seen.values() if arm is not None], any(h is not None for h in hands.values()))
     return Arms(seen, bare, end)
@@ -220,8 +226,39 @@ def _in_light_of(colour: Tensor, skin: Tensor) -> Tensor:
     """Return a skin's colour (3,) no darker than _SHADE of the hand's (3,): what lay in a sleeve's shadow comes out of
     it."""
     here, there = ((c / 2 + 0.5).clamp_min(0.01).square() for c in (colour, skin))
-    share = float(here.sum() / there.sum()) / _SHADE
-    return colour if share >= 1 else torch.lerp(skin, colour, share)
+    lit, wanted = float(here.sum()), _SHADE * float(there.sum())
+    if lit >= wanted:
+        return colour
+    share = (wanted - lit) / (float(there.sum()) - lit)
+    return torch.lerp(here, there, share).sqrt() * 2 - 1
+
+
+def joined(lifter: Lifter, n_vertices: int, prior: Tensor, colour: Tensor, photo: Tensor) -> Tensor:
+    """Return the prior (N, 3) of the arms, brought without a step to what was seen of them.
+
+    The difference to the photograph's colour (N, 3), where that is the texel's own (photo (N,) in [0, 1]), goes on over
+    the surface and fades within a few centimetres.
+    """
+    arms = (lifter.limbs & ~lifter.hands).nonzero().squeeze(1)
+    some = arms[::_STRIDE]
+    weight = photo[some]
+    values = torch.cat([(colour[some] - prior[some]) * weight[:, None], weight[:, None]], 1)
+    sums = values.new_zeros(n_vertices, 4)
+    for i in range(3):
+        sums.index_add_(0, lifter.corners[some, i], values * lifter.weight[some, i : i + 1])
+    own = torch.zeros_like(sums[:, 0]).index_fill(0, lifter.corners[arms].flatten(), 1) > 0
+    seen = (own & (sums[:, 3] > 0.5)).nonzero().squeeze(1)
+    if not len(seen):
+        return prior
+    unseen = (own & (sums[:, 3] <= 0.5)).nonzero().squeeze(1)
+    change = sums[:, :3] / sums[:, 3:].clamp_min(1e-6)
+    speakers = seen[:: -(-len(seen) // _SPEAKERS)]
+    distance = torch.cdist(lifter.likeness[unseen], lifter.likeness[speakers])
+    near = torch.exp(-(distance.amin(1, keepdim=True) / _REACH).square())
+    change[unseen] = near * ((-distance / _SPREAD).softmax(1) @ change[speakers])
+    corners, share = lifter.corners[arms], lifter.weight[arms]
+    there = sum(change.index_select(0, corners[:, i]) * share[:, i : i + 1] for i in range(3))
+    return prior.index_copy(0, arms, (prior[arms] + there).clamp(-1, 1))
 
 
 def _sleeve_end(arms: list[_Arm], hand_seen: bool) -> int:

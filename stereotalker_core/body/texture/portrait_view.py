@@ -14,7 +14,7 @@ from ...geometry.projection import project
 from ...pixels.dilation import largest_around
 from ...shapes import dims
 from ..model import HalfBody, Posed
-from ..rasterize import Fragments, rasterize
+from ..rasterize import Fragments, at_points, rasterize
 from .light import relit, shade
 
 _RAMP = (0.12, 0.15)  # cosine to the camera from which on surface is trusted, and over which trust grows
@@ -166,14 +166,14 @@ class PortraitView:
     def _seen_at(self, corners: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Return the pixels (N, 2) of surface points, and their values (N, 4): place in the camera's axes, cosine to
         it."""
-        value = sum(self.vertex.index_select(0, corners[:, i]) * weight[:, i : i + 1] for i in range(3))
+        value = at_points(self.vertex, corners, weight)
         return value[:, :2] / value[:, 2:3].clamp_min(1e-6) * self.focal + self.centre, value
 
     def place(self, corners: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the pixels (N, 2) of surface points, the cosine (N,) to the camera, and normals (N, 3) in world axes.
         """
         pixel, value = self._seen_at(corners, weight)
-        normal = sum(self.normal.index_select(0, corners[:, i]) * weight[:, i : i + 1] for i in range(3))
+        normal = at_points(self.normal, corners, weight)
         return pixel, value[:, 3], F.normalize(normal, dim=1)
 
     def outside(self, corners: Tensor, weight: Tensor) -> Tensor:
@@ -208,7 +208,7 @@ class PortraitView:
             self.image[None], (pixel / size * 2 - 1)[None, None], padding_mode="border", align_corners=False
         )[0, :, 0].T
         if self.light is not None:
-            normal = sum(self.normal.index_select(0, corners[:, i]) * weight[:, i : i + 1] for i in range(3))
+            normal = at_points(self.normal, corners, weight)
             colour = relit(colour, 1 / shade(F.normalize(normal, dim=1), self.light))
         inside = ((pixel > 1) & (pixel < size - 1)).all(1)
         cell = pixel.long().clamp_min(0).minimum(size.long() - 1)

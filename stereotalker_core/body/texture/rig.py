@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from ...pixels.inpaint_places import push_pull
 from ..model import HalfBody
-from ..rasterize import rasterize
+from ..rasterize import at_points, rasterize
 from ..regions import FACE_PARTS, HAND_PARTS
 from .texels import Lifter
 
@@ -127,13 +127,13 @@ class Rig(nn.Module):
             "pixel": covered,
             "owner": owner,
             "count": count[:, 0],
-            "grid": _at(body.atlas_uv, body.uv_triangles[triangle], weight) * 2 - 1,
-            "uv": _at(body.uv, body.uv_triangles[triangle], weight) * 2 - 1,
+            "grid": at_points(body.atlas_uv, body.uv_triangles[triangle], weight) * 2 - 1,
+            "uv": at_points(body.uv, body.uv_triangles[triangle], weight) * 2 - 1,
             "corners": corners[first],
             "weight": weight[first],
-            "texel": _texel(_at(body.atlas_uv, body.uv_triangles[triangle[first]], weight[first])),
-            "position": mean(_at(body.mean, corners, weight)),
-            "normal": F.normalize(mean(_at(normals, corners, weight)), dim=1),
+            "texel": _texel(at_points(body.atlas_uv, body.uv_triangles[triangle[first]], weight[first])),
+            "position": mean(at_points(body.mean, corners, weight)),
+            "normal": F.normalize(mean(at_points(normals, corners, weight)), dim=1),
             "region": mean(_regions_of_parts(body)[part]),
             "inner": mean(inner[:, None].float())[:, 0] > 0.5,
             "yaw": torch.tensor(YAWS),
@@ -213,8 +213,8 @@ class Rig(nn.Module):
     def _merging(self, body: HalfBody) -> None:
         """Find where every texel of the lifter's atlas lies in the views, and how much each of them counts there."""
         lifter, (rows, columns) = self.lifter, SIZE
-        points = _at(body.mean, lifter.corners, lifter.weight)
-        normals = F.normalize(_at(body.normals(body.mean[None])[0], lifter.corners, lifter.weight), dim=1)
+        points = at_points(body.mean, lifter.corners, lifter.weight)
+        normals = F.normalize(at_points(body.normals(body.mean[None])[0], lifter.corners, lifter.weight), dim=1)
         nearest = torch.full((self.views * rows * columns,), 1e3)
         view = torch.div(self.pixel, rows * columns, rounding_mode="floor")
         # a depth map per view, of the pixels that the rig covers
@@ -319,10 +319,6 @@ class Rig(nn.Module):
         filled = push_pull(atlas[:, :-1], atlas[:, -1:])[0]
         own = lifter.texel[lifter.templated | (lifter.eyelids > 0)]
         return filled * filled.new_ones(size * size).index_fill(0, own, 0.0).view(1, size, size)
-
-
-def _at(values: Tensor, corners: Tensor, weight: Tensor) -> Tensor:
-    return sum(values.index_select(0, corners[:, i]) * weight[:, i : i + 1] for i in range(3))
 
 
 def _texel(uv: Tensor) -> Tensor:

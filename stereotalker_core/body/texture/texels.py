@@ -101,6 +101,11 @@ class Lifter(nn.Module):
     outer: Tensor
     around_eyes: Tensor
     above_eyes: Tensor
+    aside: Tensor
+    hair: Tensor
+    hair_place: Tensor
+    hand_tint: Tensor
+    palm: Tensor
     ears: Tensor
     vertex_part: Tensor
     likeness_cut: Tensor

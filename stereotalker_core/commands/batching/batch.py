@@ -95,7 +95,7 @@ def one_after_another(jobs: list[Job]) -> Iterator[tuple[Job, str, str]]:
 
     workshop, silent = Workshop(), ProgressLine(enabled=False)
     for job in jobs:
-        yield job, *attempt(job, lambda job: make_clip(job.args, workshop, silent))
+        yield job, *attempt(job, lambda job: make_clip(job.line, workshop, silent))
 
 
 def on_ray(args: argparse.Namespace, jobs: list[Job]) -> Iterator[tuple[Job, str, str]]:

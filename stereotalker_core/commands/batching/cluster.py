@@ -71,7 +71,7 @@ class Worker:
 def work_of(job: Job, split: float) -> list[Work]:
     """Cut a job into work: one piece, or frame ranges of about `split` seconds for a long clip whose parts can be
     joined."""
-    args = copy.copy(job.args)
+    args = copy.copy(job.line)
     args.out = str(Path(args.out).absolute())
     if args.frames or job.out.suffix.lower() not in STREAMED or not (args.audio or args.motion):
         return [Work(job, args)]
@@ -159,7 +159,7 @@ def _scheduled(ray, make, count: int, jobs: list[Job], split: float) -> Iterator
             if job.fault:
                 ready[job.number] = ("failed", job.fault)
         while todo and min(load.values()) < AHEAD:
-            chosen = min(load, key=load.get)
+            chosen = min(load, key=lambda place: load[place])
             work = todo.popleft()
             work.turn = turn = turn + 1
             running[actors[chosen].make.remote(work.args)] = (work, chosen, actors[chosen])

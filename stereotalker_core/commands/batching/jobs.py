@@ -4,7 +4,7 @@ import argparse
 import csv
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,8 +27,16 @@ class Job:
     fault: str = ""
 
     @property
+    def line(self) -> argparse.Namespace:
+        """The options of `talk`. ValueError where the row is no such line."""
+        if self.args is None:
+            raise ValueError(self.fault)
+        return self.args
+
+    @property
     def out(self) -> Path:
-        return Path(self.args.out)
+        """The file that the job makes."""
+        return Path(self.line.out)
 
     @property
     def note(self) -> Path:
@@ -86,7 +94,7 @@ def _json_lines(path: Path) -> list[dict]:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError):
-            row = {None: f"line {number} is no JSON"}
+            row: dict = {None: f"line {number} is no JSON"}
         if not isinstance(row, dict):
             row = {None: f"line {number} is no JSON object"}
         if None not in row:
@@ -95,7 +103,7 @@ def _json_lines(path: Path) -> list[dict]:
     return rows
 
 
-def _check_columns(path: Path, names: Sequence[str]) -> None:
+def _check_columns(path: Path, names: Collection[str]) -> None:
     known = {action.dest for action in _talk_actions(talk_parser()) if action.option_strings}
     if len(set(names)) < len(names):
         raise ValueError(f"{path} names a column twice")
@@ -167,7 +175,7 @@ def is_done(job: Job) -> bool:
 
 def state_of(job: Job) -> str:
     """Digest of everything that the job's frames depend on, and of the frames asked for."""
-    known = outputs.fingerprint(job.args) | {"frames": str(job.args.frames)}
+    known = outputs.fingerprint(job.line) | {"frames": str(job.line.frames)}
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
 
@@ -187,7 +195,7 @@ def attempt(job: Job, make: Callable[[Job], dict]) -> tuple[str, str]:
     if job.fault:
         return "failed", job.fault
     try:
-        refuse_devices(job.args)
+        refuse_devices(job.line)
         report = make(job)
     except (*FAULTS, RuntimeError) as error:
         return "failed", message(error)

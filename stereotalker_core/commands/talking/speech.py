@@ -2,9 +2,11 @@
 
 import argparse
 
+from ...camera.view import AUTO_HANDS, View
 from ...motion.emotions import parse_emotions
 from ...motion.generation.sampling import MotionOptions
-from ...options import option_of
+from ...options import choice_of
+from . import flags
 
 RATES = (24, 25, 30, 50, 60)
 SIDES = {"left": 1, "right": 2}
@@ -16,8 +18,7 @@ def speech_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--channel", metavar="N", help="listen to this channel alone: 1, 2, ..., left or right")
     emotions = 'emotions in time, or @FILE: [{"start": 0, "emotion": "happy", "intensity": 0.8}, ...]'
     parser.add_argument("--emotions", default="", metavar="JSON", help=emotions)
-    lively = option_of(MotionOptions, "liveliness")
-    parser.add_argument("--liveliness", type=float, default=lively.default, metavar="X", help=lively.line)
+    flags.number(parser, "--liveliness", MotionOptions, "liveliness")
     rates = ", ".join(map(str, RATES))
     parser.add_argument("--fps", type=int, default=25, metavar="N", help=f"frames a second: {rates}")
     parser.add_argument("--loop", action="store_true", help="the end of the motion leads into its beginning")
@@ -25,9 +26,9 @@ def speech_arguments(parser: argparse.ArgumentParser) -> None:
 
 def hands_argument(parser: argparse.ArgumentParser, framed: bool = False) -> None:
     """Declare --hands. framed: a camera is known, so that "auto", the default then, can look at what it shows."""
-    told = "on: gestures; low: smaller ones; off: arms at rest"
-    auto = "; auto: on where the frame shows the body down to the elbows"
-    parser.add_argument("--hands", default="auto" if framed else "on", metavar="H", help=told + auto * framed)
+    told = choice_of(MotionOptions, "hands")
+    auto = {"default": choice_of(View, "hands").default, "help": f"{told.line}; {AUTO_HANDS}"}
+    flags.word(parser, "--hands", MotionOptions, "hands", "H", **(auto if framed else {}))
 
 
 def view_hands(args: argparse.Namespace) -> str:

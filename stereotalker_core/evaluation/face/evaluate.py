@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -92,15 +93,18 @@ def draw_items(count: int, data: Path | None, seed: int = 0) -> list[Item]:
     ]
 
 
-def performances(models: FaceModels, item: Item, style: FaceStyle | None = None, **options) -> Tensor:
+def performances(models: FaceModels, item: Item, style: FaceStyle | None = None, **options: Any) -> Tensor:
     """Return (N, T, 52) ARKit coefficients sampled for an item."""
-    audio, options = audio_of(item.utterance), FaceOptions(**options)
-    return layout_map().arkit(sample_face(models, audio, style or item.style, options, speech=item.speech).parameters)
+    audio, drawn = audio_of(item.utterance), FaceOptions(**options)
+    return layout_map().arkit(sample_face(models, audio, style or item.style, drawn, speech=item.speech).parameters)
 
 
 def listen(models: FaceModels, items: Sequence[Item]) -> list[Item]:
     """The items with what the encoder hears, so that many performances need it once."""
-    return [replace(item, speech=models.encoder.encode(audio_of(item.utterance))) for item in items]
+    encoder = models.encoder
+    if encoder is None:
+        raise ValueError("these metrics need the audio encoder beside the model")
+    return [replace(item, speech=encoder.encode(audio_of(item.utterance))) for item in items]
 
 
 # ------------------------------------------------------------------------------------------------ lips
@@ -235,7 +239,7 @@ def _temperatures(
     return out
 
 
-def ablation_variants(models: FaceModels, vae: Path) -> dict[str, tuple[FaceModels, dict[str, float]]]:
+def ablation_variants(models: FaceModels, vae: Path) -> dict[str, tuple[FaceModels, dict[str, Any]]]:
     """Return {name: (models, options)}: VQ-VAE drawn, VQ-VAE nearest codes, and the VAE drawn where its file exists."""
     variants = {"vq": (models, {}), "deterministic": (models, {"temperature": 0.0})}
     if vae.is_file():
@@ -244,7 +248,7 @@ def ablation_variants(models: FaceModels, vae: Path) -> dict[str, tuple[FaceMode
 
 
 def _ablation(
-    variants: dict[str, tuple[FaceModels, dict[str, float]]],
+    variants: dict[str, tuple[FaceModels, dict[str, Any]]],
     items: Sequence[Item],
     gap: tuple[Tensor, Tensor],
     mesh: FaceMesh,

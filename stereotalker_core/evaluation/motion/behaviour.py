@@ -186,12 +186,14 @@ def meaning_real(models: MotionModels, corpora: list[Corpus], options: MotionOpt
         if not marks or len(weights) >= count:
             continue
         weights.append(len(marks))
-        audio, ways = sound_of(utterance.waveform), {"audio": None}
+        audio = sound_of(utterance.waveform)
+        ways: dict[str, str | list[Word] | None] = {"audio": None}
         if reads(models):
             ways["text"] = utterance.text
             if can_recognise():
-                ways["recognised"] = recognised_words(audio) or None
-                wrong = _false_words(ways["recognised"] or [], utterance, classes)
+                understood = recognised_words(audio)
+                ways["recognised"] = understood or None
+                wrong = _false_words(understood, utterance, classes)
                 found, false = found + len(wrong), false + sum(wrong)
         for way, transcript in ways.items():
             motion = sample_motion(models, audio, options=drawn(options, index), transcript=transcript)

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...shapes import size_of
+
 _WORK = 512  # px of the longer side
 _DEGREE = 4
 _FAR = 0.04  # of the longer side between the coarse mask and the pixels that tell the backdrop
@@ -54,7 +56,7 @@ def smooth_backdrop(image: Tensor, where: Tensor) -> tuple[Tensor, float]:
 
     Returns it everywhere (3, H, W), and the robust deviation of those pixels from it.
     """
-    terms = _monomials(tuple(image.shape[1:]))
+    terms = _monomials(size_of(image))
     step = max(1, int(where.sum()) // _SAMPLES)
     rows, values = terms[where][::step].double(), image[:, where].T[::step].double()
     weight = torch.ones(len(rows), 1, dtype=torch.float64)

@@ -134,9 +134,9 @@ def _measured(todo: Sequence[Path], settings: Settings, version: str, workers: i
 def measure_and_keep(path: Path, settings: Settings, version: str) -> Row:
     """Measure one photograph; write its contact sheet, then its row, which says that everything is there."""
     row = measure(path, settings) | {"version": version, "bytes": path.stat().st_size}
-    if settings.out:
+    target = row_file(settings, path)
+    if settings.out and target:
         write_sheet(row, Path(settings.out))
-        target = row_file(settings, path)
         target.parent.mkdir(parents=True, exist_ok=True)
         unfinished = target.with_suffix(f".{os.getpid()}.tmp")
         unfinished.write_text(json.dumps(row, indent=1) + "\n")

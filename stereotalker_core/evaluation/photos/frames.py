@@ -11,6 +11,7 @@ from ...geometry.skeleton import HEAD_JOINTS, JOINT_INDEX, SPINE_JOINTS
 from ...motion.arkit import ARKIT_INDEX
 from ...pipeline import Look, Models, Scene, View, render
 from ...records import Cameras, Identity, Motion
+from ...shapes import size_of
 
 OWN, SHUT, OPEN = "own", "shut", "open"
 TURNED = (-40, -30, -20, 20, 30, 40)  # degrees
@@ -88,7 +89,7 @@ def draw_own(models: Models, identity: Identity, size: int) -> Frame:
 
 def own_cameras(identity: Identity, size: int) -> Cameras:
     """The photograph's own camera on the square canvas of `framed`."""
-    factors, left = _placement(tuple(identity.portrait.shape[1:]), size)
+    factors, left = _placement(size_of(identity.portrait), size)
     intrinsics = identity.intrinsics * identity.intrinsics.new_tensor([*factors, 1.0])[:, None]
     intrinsics[0, 2] += left
     forward = identity.world_to_camera[2, :3]
@@ -102,7 +103,7 @@ def framed(image: Tensor, size: int) -> tuple[Tensor, Tensor]:
     What is wider than the canvas is cut; what is narrower leaves zeros (grey). Returns (C, size, size), and (1, size,
     size) that is 1 where the canvas shows the picture.
     """
-    factors, left = _placement(tuple(image.shape[1:]), size)
+    factors, left = _placement(size_of(image), size)
     width = round(image.shape[2] * factors[0])
     small = F.interpolate(image[None], (size, width), mode="bilinear", antialias=True, align_corners=False)[0]
     both = torch.cat([small, torch.ones_like(small[:1])])

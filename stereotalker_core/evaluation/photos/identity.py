@@ -44,8 +44,8 @@ def face_chip(image: Tensor, mesh: Tensor) -> Tensor:
     matrix, shift = similarity(places, mesh[list(_MESH), :2])
     scale = float(matrix[0].norm())
     if scale > 1.5:  # several pixels of the picture in one of the chip: average them first
-        size = tuple(max(1, round(side / scale)) for side in image.shape[1:])
-        image, factors = _resized_with_factors(image, size)
+        rows, columns = (max(1, round(side / scale)) for side in image.shape[1:])
+        image, factors = _resized_with_factors(image, (rows, columns))
         return face_chip(image, mesh[:, :2] * factors)
     centre = matrix @ torch.tensor([_CHIP / 2, _CHIP / 2]) + shift
     return cropped(image, centre, scale * _CHIP / 2, _CHIP, math.atan2(float(matrix[1, 0]), float(matrix[0, 0])))

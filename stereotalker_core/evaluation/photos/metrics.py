@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...shapes import size_of
 from ..video.render import ssim_map
 
 EYES = {  # the contour of each eye: outer corner, upper lid, inner corner, lower lid
@@ -142,7 +143,7 @@ def face_detail(drawn: Tensor, drawn_mesh: Tensor, photograph: Tensor, photograp
 def gradient_energy(image: Tensor, mesh: Tensor) -> float:
     """Return the mean squared length of the luma's gradient (central differences) inside the face's outline."""
     energy = squared_gradient(image)
-    face = inside(mesh[list(OVAL), :2], tuple(image.shape[1:]))[1:-1, 1:-1]
+    face = inside(mesh[list(OVAL), :2], size_of(image))[1:-1, 1:-1]
     return float(energy[face].mean()) if bool(face.any()) else 0.0
 
 
@@ -193,7 +194,7 @@ def lab(image: Tensor) -> Tensor:
 
 def skin_lab(image: Tensor, polygons: Sequence[Tensor]) -> Tensor | None:
     """Return the median L*a*b* (3,) inside polygons (N, 2) px; None where they hold fewer than 16 px of the picture."""
-    area = torch.stack([inside(points, tuple(image.shape[1:])) for points in polygons]).any(0)
+    area = torch.stack([inside(points, size_of(image)) for points in polygons]).any(0)
     return lab(image[:, area]).median(1).values if int(area.sum()) >= 16 else None
 
 

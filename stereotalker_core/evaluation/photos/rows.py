@@ -23,6 +23,7 @@ from ...perception.people import Person, people
 from ...perception.squares import Pyramid
 from ...pipeline import Models, View, prepare
 from ...records import Identity, Motion
+from ...shapes import size_of
 from .backdrop import key_of
 from .clothes import below_edge_detail
 from .frames import OPEN, OWN, SHUT, SIDES, TURNED, Frame, draw_own, draw_shot, framed, framed_points, shots
@@ -126,7 +127,7 @@ def measure_frames(
     row = _likeness(image, identity, frames[OWN], size) | _hair_row(tools, image, identity, frames)
     if person is None or person.mesh is None:
         return row | {"unjudged": True}
-    mesh = framed_points(person.mesh, tuple(image.shape[1:]), size)
+    mesh = framed_points(person.mesh, size_of(image), size)
     seen = [name for name in frames if name == SHUT or name.startswith("yaw")]
     found = {name: _face_near(tools.judge, frames[name].picture, mesh) for name in seen}
     row |= _face_row(image, person.mesh, frames[SHUT].picture, found[SHUT])
@@ -212,9 +213,9 @@ def _identity_row(
     views = {0: (SHUT,)} | {abs(yaw): (f"yaw{yaw:+d}", f"yaw{-yaw:+d}") for yaw in TURNED}
     for yaw, names in views.items():
         values = [
-            cosine(own, embedding(embedder, frames[name].picture, found[name]))
+            cosine(own, embedding(embedder, frames[name].picture, seen))
             for name in names
-            if found.get(name) is not None
+            if (seen := found.get(name)) is not None
         ]
         if values:
             row[f"identity_{yaw}"] = sum(values) / len(values)

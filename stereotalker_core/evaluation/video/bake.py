@@ -20,6 +20,7 @@ from ...body.model import HalfBody
 from ...body.texture.rig import Rig
 from ...body.texture.texels import Lifter
 from ...records import Guides
+from ...shapes import size_of
 from ...synthetic.data.dataset import CLIP, ClipMaker, DatasetConfig
 from ...synthetic.people.render import AvatarFrames, render_avatar
 from ...synthetic.people.template import Template
@@ -149,7 +150,7 @@ def _frames_of_networks(renderer: Renderer, guides: Guides, portrait: Tensor, pl
         part = guides[start : start + CLIP]
         guide = guide_tensor(part)
         regions = renderer.predict_regions(part, guide, True)
-        noise = renderer.noise(part.lift.shape[-2:], 0)
+        noise = renderer.noise(size_of(part.lift), 0)
         latents = renderer.denoise(part, guide, regions, renderer.encode_portrait(small), noise, 1, motion=True)
         frames.append(composite(renderer.decode(latents, guide), regions.person.float(), plate, drawn=True))
     return torch.cat(frames)

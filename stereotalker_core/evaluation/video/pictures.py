@@ -12,14 +12,14 @@ from torch import Tensor
 from ...body.model import HalfBody
 from ...synthetic.data.avatar_frames import FACE, AvatarData, Rows, find_shards
 from ...synthetic.data.dataset import DatasetConfig
-from ...video.rendering.renderer import Renderer
+from ...video.rendering.nano import NanoRenderer
 from .render import Ablation, render_rows
 from .temporal import subject, yaw_sweep
 
 PEOPLE = 6  # lines of a sheet
 
 
-def write_pictures(renderer: Renderer, data: str | Path, folder: str | Path) -> list[Path]:
+def write_pictures(renderer: NanoRenderer, data: str | Path, folder: str | Path) -> list[Path]:
     """Return the PNGs for people to judge, of the first people of a validation split: sheet (whole frames) and faces,
     six people over the yaw grid, and yaws, the first person's portrait pose from -90 to 90 degrees -> the files."""
     body, folder = HalfBody(), Path(folder)
@@ -39,7 +39,7 @@ def write_pictures(renderer: Renderer, data: str | Path, folder: str | Path) -> 
 
 
 def contact_sheet(
-    renderer: Renderer,
+    renderer: NanoRenderer,
     data: AvatarData,
     index: Sequence[int],
     crop_face: bool = False,

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from ...body.model import HalfBody
 from ...records import Regions
+from ...shapes import size_of
 from ...synthetic.data.avatar_frames import CLIP, FACE, HANDS, AvatarData, Rows, find_shards, without_lift
 from ...synthetic.data.dataset import DatasetConfig, generate
 from ...video.networks.vae import binomial_blur
 from ...video.rendering.composite import composite
-from ...video.rendering.renderer import Renderer
+from ...video.rendering.nano import NanoRenderer
 from ..bootstrap import bootstrap
 
 logger = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ class Ablation:
     seed: int = 0
     mode: str = "diffusion"
 
-    def renderer(self, renderer: Renderer) -> Renderer:
+    def renderer(self, renderer: NanoRenderer) -> NanoRenderer:
         """The renderer without the experts that are switched off."""
         return replace(
             renderer,
@@ -63,7 +64,7 @@ def make_validation(folder: str | Path, quick: bool = False) -> None:
 
 
 def evaluate_render(
-    renderer: Renderer,
+    renderer: NanoRenderer,
     data: str | Path = "data/avatars/val",
     quick: bool = False,
     ablation: Ablation | None = None,
@@ -102,7 +103,7 @@ Scores = dict[str, tuple[float, int]]  # name -> (mean over the frames of one id
 
 
 def identity_scores(
-    renderer: Renderer, data: str | Path, body: HalfBody, quick: bool, ablation: Ablation, people: int | None
+    renderer: NanoRenderer, data: str | Path, body: HalfBody, quick: bool, ablation: Ablation, people: int | None
 ) -> list[Scores]:
     """Return every metric of every identity of a validation set; people: only the first so many."""
     frames = AvatarData(find_shards(data), body.part_names)
@@ -124,7 +125,7 @@ def summary(scores: list[Scores]) -> dict[str, dict[str, float]]:
 
 
 def _identity_scores(
-    renderer: Renderer, data: AvatarData, clips: list[np.ndarray], ablation: Ablation
+    renderer: NanoRenderer, data: AvatarData, clips: list[np.ndarray], ablation: Ablation
 ) -> Scores:
     """The metrics of one identity. clips: row indices rendered together."""
     series: dict[str, list[float]] = {}
@@ -173,7 +174,7 @@ def _means(series: dict[str, list[float]], angle: np.ndarray) -> Scores:
 
 
 def switch_gains(
-    renderer: Renderer, data: AvatarData, rows: Rows, first: int, ablation: Ablation, out: Tensor
+    renderer: NanoRenderer, data: AvatarData, rows: Rows, first: int, ablation: Ablation, out: Tensor
 ) -> dict[str, list[float]]:
     """Return dB per frame that each kind of experts adds where it should: view at |yaw| >= 60, mask on face and hands.
     """
@@ -212,7 +213,7 @@ def silhouette_metrics(person: Tensor, bare: Tensor, rows: Rows) -> dict[str, li
 
 
 def render_rows(
-    renderer: Renderer, data: AvatarData, rows: Rows, first: int, ablation: Ablation
+    renderer: NanoRenderer, data: AvatarData, rows: Rows, first: int, ablation: Ablation
 ) -> tuple[Tensor, Regions]:
     """Render stored guides of one identity -> frames (T, 3, H, W), regions."""
     plate = stored_plate(rows)
@@ -225,7 +226,7 @@ def render_rows(
     portrait = renderer.encode_portrait(data.portrait(data.identity[[first]]))
     if not ablation.reference:
         portrait = replace(portrait, reference={})
-    noise = renderer.noise(rows.rgb.shape[-2:], ablation.seed)
+    noise = renderer.noise(size_of(rows.rgb), ablation.seed)
     latents = renderer.denoise(
         rows.guides, guide, regions, portrait, noise, ablation.steps, motion=ablation.motion_modules
     )

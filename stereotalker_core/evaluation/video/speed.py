@@ -13,7 +13,7 @@ from ...records import Audio
 from ...synthetic.people.avatar import make_avatar
 from ...synthetic.people.portrait import reference_portrait, true_identity
 from ...video.networks.unet import Condition
-from ...video.rendering.renderer import Renderer
+from ...video.rendering.nano import NanoRenderer
 from ..bootstrap import bootstrap
 
 PERSON = 11
@@ -41,17 +41,18 @@ def evaluate_speed(models: Models, audio: Audio, quick: bool = False, size: int 
     return {"seconds_per_second": bootstrap(found[1:])}
 
 
-def expert_cost(renderer: Renderer, frames: int = 8, repeats: int = 31) -> dict[str, dict[str, float]]:
+def expert_cost(renderer: NanoRenderer, frames: int = 8, repeats: int = 31) -> dict[str, dict[str, float]]:
     """Return expert_cost_ratio: time of the U-Net in float32 with both kinds of experts over without.
 
     Median and quartiles of the ratios of runs that follow each other, so that what else the machine does cancels.
     """
-    unet, config, device = renderer.unet, renderer.unet.config, renderer.device
+    (unet, network), device = renderer.denoiser, renderer.device
+    config = unet.config
     latents = torch.zeros(frames, config.latent_channels, 32, 32, device=device)
     guide = torch.zeros(frames, config.guide_channels, 64, 64, device=device)
     tokens = unet.portrait_tokens(latents[:1]).detach()
     yaw, regions = torch.zeros(frames, device=device), torch.full((frames, 4, 256, 256), 0.25, device=device)
-    reference = unet.cache_reference(renderer.reference(latents[:1], tokens))
+    reference = unet.cache_reference(network(latents[:1], tokens))
     bare = Condition(guide, tokens, yaw, latents, reference, regions, clip_length=frames)
     full = replace(bare, experts=renderer.experts())
     _measure_seconds(unet, latents, full)

@@ -20,6 +20,7 @@ from ...body.texture.lift import lift_unlit
 from ...body.texture.texels import Lifter
 from ...checkpoint import write_atomically
 from ...records import Cameras, Identity
+from ...shapes import size_of
 from ...synthetic.data.dataset import DatasetConfig
 from ...synthetic.data.estimate import aligned_cameras
 from ...synthetic.people.portrait import canonical_cameras
@@ -44,7 +45,7 @@ def surface_psnr(body: HalfBody, seed: int, template: Template, lifter: Lifter) 
     wall = background_plate(replace(true, background=person.portrait.background), cameras)
     frames = render_avatar(body, person.avatar, motion, cameras, background=wall, rest=person.rest)
     inside = (frames.alpha > 0.5).float()
-    here = Cameras(true.world_to_camera[None], true.intrinsics, torch.zeros(1), tuple(true.portrait.shape[-2:]))
+    here = Cameras(true.world_to_camera[None], true.intrinsics, torch.zeros(1), size_of(true.portrait))
     own = aligned_cameras(body, true, found, here).world_to_camera[0]  # the portrait's camera in the estimate's metres
     seen = aligned_cameras(body, true, found, cameras)
     bare = torch.zeros_like(true.shell)

@@ -42,10 +42,13 @@ class _Buffer:
         self.data += data
         return len(self.views) - 1
 
-    def add(self, values: Tensor, kind: str, component: int = _FLOAT, limits: bool = False, **view: int) -> int:
-        """Add values (N, ...) as an accessor of `kind` -> its index; limits: with min and max."""
+    def add(
+        self, values: Tensor, kind: str, component: int = _FLOAT, limits: bool = False, target: int | None = None
+    ) -> int:
+        """Add values (N, ...) as an accessor of `kind` -> index; limits: add min and max; target: what it is for."""
         array = _array(values, component)
-        row = {"bufferView": self.view(array.tobytes(), **view), "componentType": component, "type": kind}
+        view = self.view(array.tobytes(), **({} if target is None else {"target": target}))
+        row: dict[str, Any] = {"bufferView": view, "componentType": component, "type": kind}
         row["count"] = len(array)
         if limits:
             flat = array.reshape(len(array), -1)
@@ -159,14 +162,13 @@ def _mesh(
     influence, joint = body.skin_weights[:, joints].topk(_INFLUENCES, 1)
     influence = influence / influence.sum(1, keepdim=True)
     joint = torch.where(influence > 0, joint, 0)  # an unused slot names joint 0
-    seen = {"target": _VERTEX_BUFFER}
     uv = body.uv if identity.atlas_layout == 1 else body.atlas_uv
     attributes = {
-        "POSITION": buffer.add((vertices @ _AXES.T)[corner], "VEC3", limits=True, **seen),
-        "NORMAL": buffer.add((body.normals(vertices[None])[0] @ _AXES.T)[corner], "VEC3", **seen),
-        "TEXCOORD_0": buffer.add(uv, "VEC2", **seen),
-        "JOINTS_0": buffer.add(joint[corner], "VEC4", _UNSIGNED_SHORT, **seen),
-        "WEIGHTS_0": buffer.add(influence[corner], "VEC4", **seen),
+        "POSITION": buffer.add((vertices @ _AXES.T)[corner], "VEC3", limits=True, target=_VERTEX_BUFFER),
+        "NORMAL": buffer.add((body.normals(vertices[None])[0] @ _AXES.T)[corner], "VEC3", target=_VERTEX_BUFFER),
+        "TEXCOORD_0": buffer.add(uv, "VEC2", target=_VERTEX_BUFFER),
+        "JOINTS_0": buffer.add(joint[corner], "VEC4", _UNSIGNED_SHORT, target=_VERTEX_BUFFER),
+        "WEIGHTS_0": buffer.add(influence[corner], "VEC4", target=_VERTEX_BUFFER),
     }
     triangles = buffer.add(body.uv_triangles.flatten(), "SCALAR", _UNSIGNED_INT, target=_INDEX_BUFFER)
     moved = torch.zeros(len(body.expression_names), body.n_vertices, 3)
@@ -232,7 +234,7 @@ def _write(path: str, document: dict[str, Any], data: bytearray) -> None:
     """The container: header, JSON chunk, binary chunk; chunks are padded to 4 bytes with spaces and zeros."""
     document["buffers"] = [{"byteLength": len(data)}]
     text = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
-    text, data = text + b" " * (-len(text) % 4), bytes(data) + bytes(-len(data) % 4)
+    text, data = text + b" " * (-len(text) % 4), data + bytes(-len(data) % 4)
     with open(path, "wb") as file:
         file.write(struct.pack("<III", 0x46546C67, 2, 12 + 8 + len(text) + 8 + len(data)))
         file.write(struct.pack("<II", len(text), 0x4E4F534A) + text)

@@ -69,8 +69,8 @@ def load_npz(path: str | Path) -> Motion:
         for key, names in (("joints", MOTION_JOINTS), ("expressions", ARKIT)):
             if key in data and tuple(data[key].tolist()) != tuple(names):
                 raise ValueError(f"{path} has other {key} than this package; export it again")
-        values = [torch.from_numpy(data[key].astype(np.float32)) for key in ("rotations", "expression")]
-        return Motion(*values, float(data["fps"]))
+        rotations, expression = (torch.from_numpy(data[key].astype(np.float32)) for key in ("rotations", "expression"))
+        return Motion(rotations, expression, float(data["fps"]))
 
 
 def head_angles(rotations: Tensor) -> Tensor:

@@ -57,7 +57,7 @@ class LiveMotion:
         seed, mask = self._past.new_zeros(1, width, net.codec.width), self._past.new_zeros(1, width, 1)
         seed[0, :given], mask[0, :given] = self._past[len(self._past) - given :], 1
         device = self.models.device
-        style = options.style.vector().to(device)[None]
+        style = options.whole_style.vector().to(device)[None]
         prior = None if said is None else said[None, span]
         cond = MotionCondition(channels[None, span], style, seed.to(device), mask.to(device), prior)
         x = sample_window(net, cond, self._noise_of(given, width)[None].to(device), options)[0].cpu()

@@ -1,10 +1,10 @@
 """Speech -> motion of any length: overlapping windows of the denoiser, each seeded with the frames before it."""
 
-import dataclasses
 import functools
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from ...audio.encoder import SpeechEncoder
 from ...audio.phones import PHONES
 from ...audio.spool import SpooledAudio
 from ...checkpoint import NANO, load
-from ...options import check_limits, option
+from ...options import check_limits, choice, option
 from ...records import Audio, Motion, SpeechFeatures
 from ...shapes import FPS
 from ..conditioning import MotionCondition, Style, speech_channels
@@ -29,7 +29,11 @@ from ..networks.diffusion import SAMPLERS, Callback, guided, karras_sigmas, samp
 from ..networks.prior import LanguagePrior, PriorTrack, Word
 from ..representation import smooth_time
 from .bearing import lowered, with_bearing
+from .changes import MotionChanges
 from .streams import bounded_stream, resting_stream, stroke_stream
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 logger = logging.getLogger(__name__)
 # noise levels from and to which is sampled, in deviations: noise of 30 still lets the posture through, so that starting
@@ -57,6 +61,7 @@ class MotionModels:
 
     @property
     def device(self) -> torch.device:
+        """Where the networks lie."""
         return self.denoiser.no_audio.device
 
 
@@ -81,7 +86,7 @@ class LaterMotionModels(MotionModels):
         if name not in _FILES:
             raise AttributeError(f"{type(self).__name__} has no {name!r}")
         kind, file = _FILES[name]
-        object.__setattr__(self, name, load(kind, NANO / file, self._device))
+        object.__setattr__(self, name, load(kind, NANO / file, self.__dict__["_device"]))
         return self.__dict__[name]
 
 
@@ -103,7 +108,7 @@ class MotionOptions:
 
     seed: int = option(0, 0, 2**64 - 1, "The performance.")
     steps: int = option(8, 1, 1000, "Denoising steps a window.", widget=(1, 100))
-    sampler: str = "euler"
+    sampler: str = choice("euler", SAMPLERS)
     style: str | Style = "neutral"  # an emotion, or a whole Style
     prior_strength: float = option(
         1.0, 0, 3, "How much the language model steers the gestures; 0 = off.", step=0.05
@@ -124,19 +129,20 @@ class MotionOptions:
     liveliness: float = option(
         1.0, 0, 3, "How far the head turns and the weight shifts; 0 = only as sampled.", step=0.05
     )
-    hands: str = "on"
+    hands: str = choice("on", HANDS, "on: gestures; low: arms half lowered; off: hanging arms.")
     emotions: tuple[TimedEmotion, ...] = ()
     fps: float = option(FPS, 1, 120)
     loop: bool = False
 
     def __post_init__(self) -> None:
-        if self.sampler not in SAMPLERS:
-            raise ValueError(f"sampler {self.sampler!r} is unknown; use one of {', '.join(SAMPLERS)}")
-        if self.hands not in HANDS:
-            raise ValueError(f"hands {self.hands!r} is unknown; use one of {', '.join(HANDS)}")
         check_limits(self)
         if isinstance(self.style, str):
             object.__setattr__(self, "style", Style(self.style))
+
+    @property
+    def whole_style(self) -> Style:
+        """The style, also where an emotion alone was given."""
+        return Style(self.style) if isinstance(self.style, str) else self.style
 
 
 @dataclass(frozen=True)
@@ -174,35 +180,51 @@ def stream_motion(
     speech: SpeechFeatures | None = None,
     callback: Callback | None = None,
     options: MotionOptions | None = None,
-    **settings,
+    **changes: "Unpack[MotionChanges]",
 ) -> Iterator[Motion]:
     """Yield chunks of motion, ceil(seconds * 25) frames in total, deterministic by seed; on the CPU.
 
-    settings: fields of MotionOptions. speech: features of this recording, if they are already encoded. transcript:
-    the words spoken, or words with their times; without it the language prior listens to the sound.
-    callback(step, steps, denoised) counts over
-    all windows. ValueError for bad settings before any work.
+    models: the networks of stage 1.
+    audio: the recording.
+    transcript: the words spoken, or words with their times; without it the language prior listens to the sound.
+    speech: features of this recording, if they are already encoded.
+    callback: callback(step, steps, denoised), counted over all windows.
+    options: the settings; None takes the defaults.
+    changes: single settings by keyword, over the options: `stream_motion(models, audio, seed=3, style="happy")`.
+
+    ValueError for bad settings before any work, TypeError for one that does not exist.
     """
-    options = replace(options or MotionOptions(), **settings)
+    options = replace(options or MotionOptions(), **changes)
     if options.fps != FPS or options.loop:
         raise ValueError(f"a stream has {FPS:g} frames a second and cannot loop; sample the whole motion")
     if audio.frame_count() == 0:
         raise ValueError("the recording is empty; give at least one sample of sound")
     chunks = _windows_of_motion(models, audio, transcript, speech, callback, options)
-    chunks = stroke_stream(chunks, max(options.style.energy, 0.05) ** STROKE_POWER)
+    chunks = stroke_stream(chunks, max(options.whole_style.energy, 0.05) ** STROKE_POWER)
     chunks = resting_stream(chunks, REST_SHARE if options.liveliness else 0.0)
     return smooth_stream(bounded_stream(chunks), options.smoothing)
 
 
 def sample_motion(
-    models: MotionModels, audio: Sound, options: MotionOptions | None = None, **settings
+    models: MotionModels,
+    audio: Sound,
+    options: MotionOptions | None = None,
+    *,
+    transcript: str | Sequence[Word] | None = None,
+    speech: SpeechFeatures | None = None,
+    callback: Callback | None = None,
+    **changes: "Unpack[MotionChanges]",
 ) -> Motion:
-    """The whole motion at once, ceil(seconds * fps) frames; the arguments of `stream_motion`."""
-    fields = {f.name for f in dataclasses.fields(MotionOptions)}
-    options = replace(options or MotionOptions(), **{k: v for k, v in settings.items() if k in fields})
-    others = {k: v for k, v in settings.items() if k not in fields}
+    """The whole motion at once, ceil(seconds * fps) frames, which may lead into its beginning (loop).
+
+    The arguments are those of `stream_motion`.
+    """
+    options = replace(options or MotionOptions(), **changes)
     streamed = replace(options, fps=FPS, loop=False)
-    motion = concat(list(stream_motion(models, audio, options=streamed, **others)))
+    chunks = stream_motion(
+        models, audio, transcript=transcript, speech=speech, callback=callback, options=streamed
+    )
+    motion = concat(list(chunks))
     motion = looped(motion) if options.loop else motion
     return motion if options.fps == FPS else at_rate(motion, options.fps, audio.frame_count(options.fps))
 
@@ -211,7 +233,7 @@ def sample_motion(
 def _windows_of_motion(models, audio, transcript, speech, callback, options) -> Iterator[Motion]:
     net, config = models.denoiser, models.denoiser.config
     channels, prior = condition_tracks(models, audio, transcript, speech, options.prior_strength)
-    styles = style_track(options.style, options.emotions, len(channels)).to(models.device)
+    styles = style_track(options.whole_style, options.emotions, len(channels)).to(models.device)
     plan = sampling_windows(len(channels), config.window, config.seed, config.lookahead)
     active = voice_activity(channels[:, : len(PHONES)].log()).cpu()
     shut = closing(channels[:, : len(PHONES)])
@@ -309,7 +331,7 @@ def sample_window(
     silent = replace(cond, prior=None, keep_audio=torch.zeros_like(cond.keep_audio))
     unprimed = replace(cond, prior=None)
     scale = 1.0 if cond.prior is None else options.guidance_prior
-    pair = _pair(cond) if scale != 1 else None
+    pair = _pair(cond, cond.prior) if cond.prior is not None and scale != 1 else None
     told = functools.cache(lambda which: replace(which, told=net.tell(which)))  # once for all steps
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
@@ -328,12 +350,12 @@ def sample_window(
     return sample(options.sampler, denoise, noise, karras_sigmas(options.steps, *reversed(NOISE)), callback)
 
 
-def _pair(cond: MotionCondition) -> MotionCondition:
+def _pair(cond: MotionCondition, prior: Tensor) -> MotionCondition:
     """Return the b sequences with their prior, and the same without it: no prior and one of zeros are the same to the
     network."""
-    twice = [torch.cat([x, x]) for x in (cond.audio, cond.style, cond.seed, cond.seed_mask)]
+    audio, style, seed, mask = (torch.cat([x, x]) for x in (cond.audio, cond.style, cond.seed, cond.seed_mask))
     keep = cond.keep_audio.expand(len(cond.audio), 1, 1).repeat(2, 1, 1)
-    return MotionCondition(*twice, torch.cat([cond.prior, torch.zeros_like(cond.prior)]), keep)
+    return MotionCondition(audio, style, seed, mask, torch.cat([prior, torch.zeros_like(prior)]), keep)
 
 
 def _low_passed(difference: Tensor) -> Tensor:

@@ -151,8 +151,8 @@ class _Rest:
         carried = self.pose
         self.pose = None
         for start, stop in zip(starts, stops, strict=True):
-            known = start < first <= stop and carried is not None  # its first frames are already out
-            pose = carried if known else joints[min(start + _EASE // 2, stop - 1)]
+            known = start < first <= stop  # its first frames are already out
+            pose = carried if known and carried is not None else joints[min(start + _EASE // 2, stop - 1)]
             weight = joints.new_zeros(len(joints))
             weight[start:stop] = 1
             size = min(_EASE, (stop - start) // 2)

@@ -114,11 +114,11 @@ class MotionDenoiser(nn.Module):
         self.out = nn.Linear(width, motion)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
-        nn.init.zeros_(self.modulation[1].weight)
-        nn.init.zeros_(self.modulation[1].bias)
-        for block in self.blocks:
-            nn.init.normal_(block.out.weight, std=0.02 / config.layers**0.5)
-            nn.init.normal_(block.down.weight, std=0.02 / config.layers**0.5)
+        for values in self.modulation[1].parameters():
+            nn.init.zeros_(values)
+        for name, values in self.blocks.named_parameters():
+            if name.endswith((".out.weight", ".down.weight")):
+                nn.init.normal_(values, std=0.02 / config.layers**0.5)
 
     def tell(self, cond: MotionCondition) -> Tensor:
         """Return what the condition says frame by frame, (B, T, W): the same at every noise level."""

@@ -19,12 +19,13 @@ class LoraLinear(nn.Module):
 
     def __init__(self, base: nn.Module, rank: int, scale: float):
         super().__init__()
-        columns, rows = base.weight.shape if _is_transposed(base) else reversed(base.weight.shape)
+        weight = base.get_parameter("weight")
+        columns, rows = weight.shape if _is_transposed(base) else weight.shape[::-1]
+        down, up = nn.Linear(columns, rank, bias=False), nn.Linear(rank, rows, bias=False)
         self.base_layer = base
-        self.lora_A = nn.ModuleDict({ADAPTER: nn.Linear(columns, rank, bias=False)})
-        self.lora_B = nn.ModuleDict({ADAPTER: nn.Linear(rank, rows, bias=False)})
-        nn.init.kaiming_uniform_(self.lora_A[ADAPTER].weight, a=math.sqrt(5))
-        nn.init.zeros_(self.lora_B[ADAPTER].weight)
+        self.lora_A, self.lora_B = nn.ModuleDict({ADAPTER: down}), nn.ModuleDict({ADAPTER: up})
+        nn.init.kaiming_uniform_(down.weight, a=math.sqrt(5))
+        nn.init.zeros_(up.weight)
         self.scale, self.enabled = scale, True
 
     def forward(self, x: Tensor) -> Tensor:
@@ -35,9 +36,10 @@ class LoraLinear(nn.Module):
 
     def merged(self) -> nn.Module:
         """The base layer with the adapter added to its weight, in place; equal to `forward` but for rounding."""
-        delta = self.lora_B[ADAPTER].weight @ self.lora_A[ADAPTER].weight * self.scale
+        down, up = (part.get_parameter(f"{ADAPTER}.weight") for part in (self.lora_A, self.lora_B))
+        delta, weight = up @ down * self.scale, self.base_layer.get_parameter("weight")
         with torch.no_grad():
-            self.base_layer.weight += delta.T if _is_transposed(self.base_layer) else delta
+            weight += delta.T if _is_transposed(self.base_layer) else delta
         return self.base_layer
 
 

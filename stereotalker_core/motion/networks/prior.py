@@ -243,7 +243,8 @@ class PriorTrack:
 
     def _read(self, frames: slice) -> Tensor:
         out = torch.zeros(frames.stop - frames.start, self.prior.width, device=self.audio.device)
-        for state, (_, start, end) in zip(self.states, self.words, strict=True):
+        states = self.states if self.states is not None else ()
+        for state, (_, start, end) in zip(states, self.words, strict=True):
             first, last = word_span(start, end, len(self.audio))
             if first < frames.stop and last > frames.start:
                 out[max(0, first - frames.start) : last - frames.start] = state

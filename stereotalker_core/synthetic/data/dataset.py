@@ -111,7 +111,7 @@ class Shard:
         }
         record.write_text(text, encoding="utf-8")
 
-    def _open(self, name: str, rows: int, config: DatasetConfig) -> np.ndarray:
+    def _open(self, name: str, rows: int, config: DatasetConfig) -> np.memmap:
         dtype, tail = ARRAYS[name]
         shape = (rows, *(config.size if n == "S" else n for n in tail))
         path = self.folder / f"{name}.npy"

@@ -89,8 +89,8 @@ def teach_with_labels(
     arms = _arms(heads, events, _AMOUNT[style] * (1 + size), times, rng)
     rotations = arms + _trunk(events, times, rng, lean) + head_pose(*head)
     face = mouth(utterance.phones, frames, style, emotion, intensity)
-    looks = [emotion_face(name, torch.ones(frames)) for name in ("neutral", emotion)]
-    face = face + torch.lerp(*looks, intensity)
+    calm, look = (emotion_face(name, torch.ones(frames)) for name in ("neutral", emotion))
+    face = face + torch.lerp(calm, look, intensity)
     face = face + brows(utterance, events, times, rng) + eyes(utterance, times, head[1], head[0], rng)
     return Motion(rotations, check_expression(face)), events
 

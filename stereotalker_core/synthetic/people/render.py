@@ -1,5 +1,6 @@
 """Deferred shading of an avatar: rasterise, look the albedo up, light it, average down, composite."""
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -136,7 +137,7 @@ def _vote(label: Tensor, supersample: int) -> Tensor:
     frames, rows, columns = label.shape
     blocks = label.view(frames, rows // supersample, supersample, columns // supersample, supersample)
     samples = [blocks[:, :, i, :, j] for i in range(supersample) for j in range(supersample)]
-    counts = [sum((s == i).to(torch.uint8) for s in samples) for i in range(n)]
+    counts = [functools.reduce(torch.add, ((s == i).to(torch.uint8) for s in samples)) for i in range(n)]
     best, winner = counts[0], torch.zeros_like(counts[0])
     for i in range(1, n):
         winner = torch.where(counts[i] > best, torch.full_like(winner, i), winner)

@@ -142,10 +142,10 @@ class Template:
     def smooth(self, values: Tensor, weight: Tensor, steps: int, rate: float = 0.7) -> Tensor:
         """Return the relax a vertex field (V, C) towards its neighbours' mean (Laplacian) where weight (V, 1) says."""
         start, end = self.edges[(weight[:, 0] > 0)[self.edges[:, 0]]].unbind(1)
-        rate = weight * rate
+        share = weight * rate
         for _ in range(steps):
             mean = torch.zeros_like(values).index_add_(0, start, values[end]) / self.degree[:, None]
-            values = values + rate * (mean - values)
+            values = values + share * (mean - values)
         return values
 
 

@@ -55,7 +55,7 @@ class Surroundings:
         if drawn < 0.6:
             out = out + _scaled(self.cut(len(wave), rng), loudness, rng.uniform(0, 25))
         elif drawn < 0.75:
-            crowd = sum(voice(rng) for _ in range(int(rng.integers(1, 5))))
+            crowd = np.sum([voice(rng) for _ in range(int(rng.integers(1, 5)))], 0)
             out = out + _scaled(reverberate(crowd, 0.4, 0.0, rng), loudness, rng.uniform(10, 25))
         if rng.random() < 0.2:
             out = telephone(out, rng.uniform(200, 350), rng.uniform(3200, 3700))

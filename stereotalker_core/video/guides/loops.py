@@ -24,13 +24,13 @@ PACKED = ("lift", "normal", "visibility")  # the maps that `compiled.pack_frame`
 def _numba() -> ModuleType | None:
     """The module `compiled`, not called yet; None where numba is missing or told not to compile."""
     try:
-        import numba
+        from numba.core import config
 
         from . import compiled
     except (ImportError, OSError) as error:  # OSError: a numba whose native library does not fit this system
         logger.info("guides are drawn without numba (%s)", error)
         return None
-    return None if numba.config.DISABLE_JIT else compiled
+    return None if config.DISABLE_JIT else compiled
 
 
 @functools.lru_cache(maxsize=1)

@@ -77,8 +77,9 @@ def render_guides(
     for start in range(0, len(motion), together):
         frames = slice(start, start + together)
         posed = body.pose(rest, motion.rotations[frames], motion.expression[frames])
-        if skin.surface:
-            skin.surface.draw(loops(skin.texture.device), posed, cameras[frames], found[frames])
+        compiled = loops(skin.texture.device) if skin.surface else None
+        if skin.surface and compiled:
+            skin.surface.draw(compiled, posed, cameras[frames], found[frames])
         else:
             _render(body, posed, cameras[frames], skin, found[frames])
     return found

@@ -61,9 +61,9 @@ def _hand(canvas: np.ndarray, hand: np.ndarray) -> None:
     whole = np.nan_to_num(hand).astype(np.int64)  # a coordinate of 0 is how the common drawing marks an absent point
     for i, (a, b) in enumerate(FINGERS):
         if (whole[[a, b]] > 0).all():
-            colour = tuple(round(255 * c) for c in colorsys.hsv_to_rgb(i / len(FINGERS), 1.0, 1.0))
+            red, green, blue = (round(255 * c) for c in colorsys.hsv_to_rgb(i / len(FINGERS), 1.0, 1.0))
             for part in bar(whole[a], whole[b]):
-                fill(canvas, part, colour)
+                fill(canvas, part, (red, green, blue))
     for point in _present(hand):
         fill(canvas, disc(_JOINT) + point, (0, 0, 255))
 

@@ -78,8 +78,8 @@ class BakeNetwork(nn.Module):
             copied[RIG_REGIONS.index(name)] = torch.tensor(row)
         self.first = nn.Parameter(torch.tensor([_OWN_FIRST] + [0.0] * (_CANDIDATES - 1) + [_MEANS_LAST] * _MEANS))
         self.copied = nn.Parameter(copied)
-        nn.init.zeros_(self.out[-1].weight)
-        nn.init.zeros_(self.out[-1].bias)
+        for values in self.out[-1].parameters():
+            nn.init.zeros_(values)
         levels = [m for m in self.modules() if isinstance(m, Level)]
         names, widths = tuple(m.name for m in levels), tuple(m.width for m in levels)
         settings = {"rank": config.rank, "kappa": config.kappa}

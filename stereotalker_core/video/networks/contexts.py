@@ -44,12 +44,11 @@ def averaged_over_windows(
     predict: Callable[[Tensor], Tensor], frames: int, windows: ContextWindows, device: str = "cpu"
 ) -> Tensor:
     """Run predict(indices (n,)) -> (n, ...) on every window -> (frames, ...), each frame the mean of its windows."""
-    total: Tensor | None = None
-    count = torch.zeros(frames, device=device)
-    for window in windows.plan(frames):
+    total = count = torch.zeros(frames, device=device)
+    for number, window in enumerate(windows.plan(frames)):
         index = torch.tensor(window, device=device)
         part = predict(index)
-        if total is None:
+        if number == 0:
             total = part.new_zeros(frames, *part.shape[1:])
         total.index_add_(0, index, part)
         count.index_add_(0, index, torch.ones(len(window), device=device))

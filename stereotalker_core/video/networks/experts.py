@@ -19,7 +19,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -42,6 +42,8 @@ class ExpertConfig:
     kappa: float = 4.0
     outputs: tuple[int, ...] = ()
 
+_E = TypeVar("_E", bound="Experts")
+
 
 class Experts(nn.Module):
     """Hold low-rank pairs, down (E * rank, D) and up (D, E * rank), for each of some layers of a U-Net."""
@@ -62,7 +64,7 @@ class Experts(nn.Module):
         self.index = {name: i for i, name in enumerate(config.layers)}
 
     @classmethod
-    def for_unet(cls, unet: nn.Module, rank: int = 16, kappa: float = 4.0) -> "Experts":
+    def for_unet(cls: type[_E], unet: nn.Module, rank: int = 16, kappa: float = 4.0) -> _E:
         """Return the new experts (up = 0) for every spatial feed-forward of a StereoTalkerUNet."""
         layers = expert_layers(unet)
         widths = tuple(ff.net[0].proj.in_features for ff in layers.values())
@@ -75,7 +77,7 @@ class Experts(nn.Module):
             widths.get(name) == width for name, width in zip(self.config.layers, self.config.widths, strict=True)
         )
 
-    def gates(self, yaw: Tensor, regions: Tensor, size: tuple[int, int]) -> Tensor:
+    def gates(self, yaw: Tensor, regions: Tensor | None, size: tuple[int, int]) -> Tensor:
         """Return (T, tokens or 1, E) from yaw (T,) degrees and regions (T, P, H, W) at a token grid of `size`."""
         raise TypeError(f"{type(self).__name__} has no gates; use ViewExperts or MaskExperts")
 
@@ -85,7 +87,7 @@ class ViewExperts(Experts):
 
     count = 6
 
-    def gates(self, yaw: Tensor, regions: Tensor, size: tuple[int, int]) -> Tensor:
+    def gates(self, yaw: Tensor, regions: Tensor | None, size: tuple[int, int]) -> Tensor:
         return view_gates(yaw, self.config.count, self.config.kappa)[:, None]
 
 
@@ -94,7 +96,9 @@ class MaskExperts(Experts):
 
     count = len(REGIONS)
 
-    def gates(self, yaw: Tensor, regions: Tensor, size: tuple[int, int]) -> Tensor:
+    def gates(self, yaw: Tensor, regions: Tensor | None, size: tuple[int, int]) -> Tensor:
+        if regions is None:
+            raise ValueError("mask experts need regions (T, 4, H, W)")
         return F.adaptive_avg_pool2d(regions, size).flatten(2).transpose(1, 2)
 
 

@@ -6,6 +6,7 @@ mask experts and composites the video, is unknown at inference.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -53,11 +54,11 @@ class MaskPredictor(nn.Module):
         self.middle = nn.Sequential(_conv(c, c, g), _conv(c, c, g))
         self.up = nn.ModuleList([_conv(c + b, b, g), _conv(b + a, a, g)])
         self.head = nn.Conv2d(a, regions * patch, 3, padding=1)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        for values in self.head.parameters():
+            nn.init.zeros_(values)
 
     @classmethod
-    def for_parts(cls, part_names: list[str], **settings: object) -> "MaskPredictor":
+    def for_parts(cls, part_names: list[str], **settings: Any) -> "MaskPredictor":
         """Return a new predictor for a body asset's list of parts."""
         index = {name: i for i, name in enumerate(REGIONS)}
         named = {**dict.fromkeys(FACE_PARTS, index["face"]), **dict.fromkeys(HAND_PARTS, index["hands"])}

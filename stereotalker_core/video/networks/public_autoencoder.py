@@ -37,13 +37,13 @@ class PublicAutoencoder(nn.Module):
         super().__init__()
         self.config = c = config or PublicAutoencoderConfig()
         if c.kind == "kl":
+            levels: dict[str, Any] = {  # diffusers writes tuple[int] where it means any number of them
+                "block_out_channels": c.widths,
+                "down_block_types": ("DownEncoderBlock2D",) * len(c.widths),
+                "up_block_types": ("UpDecoderBlock2D",) * len(c.widths),
+            }
             self.model = AutoencoderKL(
-                latent_channels=c.latent_channels,
-                block_out_channels=c.widths,
-                down_block_types=("DownEncoderBlock2D",) * len(c.widths),
-                up_block_types=("UpDecoderBlock2D",) * len(c.widths),
-                layers_per_block=c.layers,
-                norm_num_groups=c.groups,
+                latent_channels=c.latent_channels, layers_per_block=c.layers, norm_num_groups=c.groups, **levels
             )
         elif c.kind == "tiny":
             self.model = AutoencoderTiny(
@@ -90,12 +90,12 @@ def decode_tiled(decode, z: Tensor, tile: int, overlap: int = 8) -> Tensor:
     if not 2 * overlap < tile:
         raise ValueError(f"tiles must be larger than {2 * overlap} latents, got {tile}")
     rows, columns = (_starts(n, tile, overlap) for n in z.shape[-2:])
-    total: Tensor | None = None
+    height, width = (n * FACTOR for n in z.shape[-2:])
+    total = weights = z.new_zeros(0)
     for top in rows:
         for left in columns:
             part = decode(z[..., top : top + tile, left : left + tile])
-            if total is None:
-                height, width = (n * FACTOR for n in z.shape[-2:])
+            if top == left == 0:
                 total = part.new_zeros(len(z), part.shape[1], height, width)
                 weights = part.new_zeros(1, 1, height, width)
             y, x = top * FACTOR, left * FACTOR

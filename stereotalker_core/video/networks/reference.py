@@ -6,16 +6,13 @@ the same name. Diffusers is imported where the network is built.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any, Protocol, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...shapes import dims
-
-if TYPE_CHECKING:
-    from diffusers.models.attention_processor import Attention
 
 Bank = dict[str, Tensor]  # layer name -> (I, N, D) input of its self-attention
 ReferenceCache = dict[str, tuple[Tensor, Tensor]]  # layer name -> keys, values (I, heads, N, D / heads)
@@ -35,6 +32,20 @@ def repeat_rows(x: Tensor, rows: int) -> Tensor:
     return x.repeat_interleave(rows // len(x), 0)
 
 
+class SpatialAttention(Protocol):
+    """What is asked of diffusers' `Attention`."""
+
+    heads: int
+    to_q: nn.Module
+    to_k: nn.Module
+    to_v: nn.Module
+    to_out: nn.ModuleList
+
+    def set_processor(self, processor: "ReferenceAttention") -> None:
+        """Attend by this processor from now on."""
+        ...
+
+
 class ReferenceAttention:
     """The attend to a frame's own tokens and to the portrait's: the processor of one spatial layer, whose `reference`
     arrives through cross_attention_kwargs.
@@ -47,7 +58,7 @@ class ReferenceAttention:
 
     def __call__(
         self,
-        attn: "Attention",
+        attn: SpatialAttention,
         hidden_states: Tensor,
         encoder_hidden_states: Tensor | None = None,
         attention_mask: Tensor | None = None,
@@ -81,7 +92,7 @@ def install_reference_attention(unet: nn.Module) -> None:
     """Give every spatial attention of a diffusers U-Net the processor of its name; keys stay as they are."""
     for name, module in unet.named_modules():
         if name.endswith(("attn1", "attn2")) and "motion_modules" not in name:
-            module.set_processor(ReferenceAttention(name))
+            cast(SpatialAttention, module).set_processor(ReferenceAttention(name))
 
 
 def cache_keys(unet: nn.Module, bank: Bank) -> ReferenceCache:
@@ -89,7 +100,7 @@ def cache_keys(unet: nn.Module, bank: Bank) -> ReferenceCache:
     layers = dict(unet.named_modules())
     cache = {}
     for name, x in bank.items():
-        layer = layers[name]
+        layer = cast(SpatialAttention, layers[name])
         cache[name] = split_heads(layer.to_k(x), layer.heads), split_heads(layer.to_v(x), layer.heads)
     return cache
 
@@ -131,7 +142,7 @@ class ReferenceNet(nn.Module):
 
         super().__init__()
         self.config = c = config or ReferenceConfig()
-        self.unet = UNet2DConditionModel(
+        self.unet: Any = UNet2DConditionModel(
             in_channels=c.latent_channels,
             out_channels=c.latent_channels,
             block_out_channels=c.widths,

@@ -167,8 +167,8 @@ class PoseGuider(nn.Module):
             blocks.append(nn.Conv2d(narrow, wide, 3, stride=2, padding=1))
         self.blocks = nn.ModuleList(blocks)
         self.conv_out = nn.Conv2d(widths[-1], out, 3, padding=1)
-        nn.init.zeros_(self.conv_out.weight)
-        nn.init.zeros_(self.conv_out.bias)
+        for values in self.conv_out.parameters():
+            nn.init.zeros_(values)
 
     def forward(self, guide: Tensor) -> Tensor:
         x = F.silu(self.conv_in(guide))

@@ -78,8 +78,8 @@ class GuidedDecoder(nn.Module):
         self.norm = nn.GroupNorm(config.groups, width)
         self.blocks = nn.Sequential(Block(width), Block(width))
         self.out = nn.Conv2d(width, _PATCH, 3, padding=1)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        for values in self.out.parameters():
+            nn.init.zeros_(values)
 
     def forward(self, z: Tensor, guide: Tensor) -> Tensor:
         """Map (N, C, h, w) un-normalised latents, (N, G, 2h, 2w) guide tensor -> (N, 3, 8h, 8w)."""

@@ -1,8 +1,8 @@
 """The networks of a renderer, whatever its profile, and what is done with them alike."""
 
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,6 +12,8 @@ from ..networks.experts import MaskExperts, ViewExperts
 from ..networks.mask import MaskPredictor
 from ..networks.reference import ReferenceNet
 from ..networks.unet import StereoTalkerUNet
+
+_B = TypeVar("_B", bound="Bundle")
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Bundle:
     def device(self) -> torch.device:
         """Return the device of the networks."""
         network = self.unet if self.vae is None else self.vae
+        if network is None:
+            raise ValueError("this renderer was made without networks")
         return next(network.parameters()).device
 
     @property
@@ -57,6 +61,10 @@ class Bundle:
         """The experts that are loaded, with their strengths."""
         pairs = ((self.view_experts, self.view_strength), (self.mask_experts, self.mask_strength))
         return tuple((module, strength) for module, strength in pairs if module is not None)
+
+    def with_strengths(self: _B, view: float, mask: float) -> _B:
+        """The same networks with experts of other strengths."""
+        return replace(self, view_strength=view, mask_strength=mask)
 
     def autocast(self) -> AbstractContextManager:
         """Return a context that changes nothing: the networks run in the dtype they were loaded in."""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...body.model import HalfBody
 from ...records import Cameras, Identity, Motion, Regions
-from ...shapes import REGIONS, dims, joined
+from ...shapes import REGIONS, dims, joined, size_of
 from ..guides.layout import GUIDE_BLOCK, GuideLayout
 from ..guides.maps import background_plate, render_guides, skin_of
 from ..networks.experts import Experts
@@ -186,7 +186,7 @@ def _steadied(renderer: Renderer, clip: ClipConditions, latents: Tensor) -> Iter
 
 def _decoded(renderer: Renderer, clip: ClipConditions, latents: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the picture and alpha (t, 4, H, W) of a few frames, and their guide."""
-    together = renderer.decoded_together(tuple(clip.regions.shape[-2:]))
+    together = renderer.decoded_together(size_of(clip.regions))
     for start in range(0, len(clip), together):
         frames = slice(start, start + together)
         guide = clip.guide[frames].to(latents.device).float()

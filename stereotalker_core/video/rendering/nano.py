@@ -4,14 +4,14 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ... import checkpoint
 from ...body.model import HalfBody, Rest
-from ...precision import rendering_precision
+from ...precision import channels_last_weights, rendering_precision
 from ...records import Cameras, Guides, Motion, Regions
 from ...shapes import frames_together, joined
 from ..guides.layout import GuideLayout
@@ -40,9 +40,6 @@ class NanoRenderer(Bundle):
     steadies: ClassVar[bool] = True
     one_noise: ClassVar[bool] = True
     needs_guides: ClassVar[bool] = True
-    makes_tokens: ClassVar[bool] = True
-    reads: ClassVar[str] = "maps"
-    latent_scale: ClassVar[float] = 1.0
     settings: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
@@ -60,15 +57,31 @@ class NanoRenderer(Bundle):
             parts |= {"unet": StereoTalkerUNet, "reference": ReferenceNet}
             parts |= {"view_experts": ViewExperts, "mask_experts": MaskExperts}
         folder = Path(folder)
-        loaded = {k: checkpoint.load(c, folder / f"{k}.safetensors", device, dtype) for k, c in parts.items()}
+        files = {name: folder / f"{name}.safetensors" for name in parts}
+        loaded: dict[str, Any] = {k: checkpoint.load(c, files[k], device, dtype) for k, c in parts.items()}
         for module in loaded.values():
-            module.requires_grad_(False).to(memory_format=torch.channels_last)
+            channels_last_weights(module.requires_grad_(False))
         warm_up()
-        return cls(**({"unet": None, "reference": None} | loaded))
+        return cls(**{"unet": None, "reference": None, **loaded})
 
     def autocast(self) -> AbstractContextManager:
         """Return bf16 where it is faster on this CPU; elsewhere the networks' own dtype."""
         return rendering_precision(self.device)
+
+    @property
+    def makes_tokens(self) -> bool:
+        """True: the denoiser makes them of the portrait's latents."""
+        return True
+
+    @property
+    def reads(self) -> str:
+        """What the denoiser is steered by: maps."""
+        return "maps"
+
+    @property
+    def latent_scale(self) -> float:
+        """1: other programs hold these latents as they are."""
+        return 1.0
 
     @property
     def longest_window(self) -> int:

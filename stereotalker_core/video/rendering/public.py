@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...body.model import HalfBody, Rest
+from ...precision import channels_last_weights
 from ...records import Cameras, Guides, Motion, Regions
 from ..guides.layout import GUIDE_BLOCK
 from ..guides.maps import guide_tensor
@@ -55,7 +56,6 @@ class PublicRenderer(Bundle):
     steadies: ClassVar[bool] = False  # frames are the public recipe's
     one_noise: ClassVar[bool] = False
     needs_guides: ClassVar[bool] = False
-    makes_tokens: ClassVar[bool] = False
     settings: ClassVar[tuple[str, ...]] = (
         "image_encoder", "guidance", "windows", "tile", "longest", "on_step", "steered_by"
     )  # fmt: skip
@@ -96,6 +96,11 @@ class PublicRenderer(Bundle):
         return self.steered_by if self.unet is None else self.unet.config.guides
 
     @property
+    def makes_tokens(self) -> bool:
+        """False: the portrait's token comes from the image encoder."""
+        return False
+
+    @property
     def latent_scale(self) -> float:
         """Return Stable Diffusion's factor, by which its programs divide the latents that they hand on."""
         return PublicAutoencoderConfig.scale if self.vae is None else self.vae.config.scale
@@ -124,7 +129,7 @@ class PublicRenderer(Bundle):
     def channels_last(self) -> "PublicRenderer":
         """Return the convolution weights in the layout that GPUs (and CPUs) convolve fastest in."""
         for network in (*self.denoiser, self.autoencoder):
-            network.to(memory_format=torch.channels_last)
+            channels_last_weights(network)
         return self
 
     def encode(self, images: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ samplers from outside (`clip`) ask these methods alone: another renderer is one 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -17,7 +17,6 @@ from ..networks.reference import ReferenceCache
 from ..networks.unet import Condition
 
 MODES = ("play", "diffusion")
-_Self = TypeVar("_Self")
 
 
 def checked_mode(mode: str) -> str:
@@ -94,8 +93,12 @@ class Renderer(Protocol):
         """Return (window, overlap) for a video of so many frames, as the recipe has it."""
         ...
 
-    def reporting(self: _Self, on_step: Callable[[float], None]) -> _Self:
+    def reporting(self, on_step: Callable[[float], None]) -> "Renderer":
         """The same renderer, which calls on_step(share of a window that is done) where it can tell."""
+        ...
+
+    def with_strengths(self, view: float, mask: float) -> "Renderer":
+        """The same renderer with view and mask experts of other strengths, 0 = off."""
         ...
 
     def guide(self, body: HalfBody, rest: Rest, motion: Motion, cameras: Cameras, guides: Guides) -> Tensor:

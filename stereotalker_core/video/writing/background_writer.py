@@ -2,13 +2,32 @@
 
 import queue
 import threading
+from collections.abc import Callable
 from types import TracebackType
+from typing import Protocol
 
 from torch import Tensor
 
-from .writer import VideoWriter
-
 WAITING = 4  # portions of frames that may wait; then drawing waits, so that memory does not grow
+
+
+class FrameWriter(Protocol):
+    """What is asked of a `VideoWriter` and of the writers of other files."""
+
+    @property
+    def frames(self) -> int:
+        """Frames that are in the file."""
+        ...
+
+    @property
+    def write(self) -> Callable[..., None]:
+        """Appends frames (T, 3, H, W) in [-1, 1] and what else this writer takes."""
+        ...
+
+    def __enter__(self) -> object: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
 
 
 class BackgroundWriter:
@@ -20,7 +39,7 @@ class BackgroundWriter:
     frame that was handed over, after an exception in the block too.
     """
 
-    def __init__(self, writer: VideoWriter):
+    def __init__(self, writer: FrameWriter):
         self.writer = writer
         self._error: BaseException | None = None
         self._queue: queue.Queue[tuple[Tensor, ...] | None] = queue.Queue(WAITING)

@@ -82,6 +82,7 @@ class Piece:
 
         self.size, self.form, self.frames = size, form, 0
         self.fps = Fraction(fps or FPS).limit_denominator(1001)
+        self._closed = False
         self.container = av.open(str(path), "w", options={"fflags": "+bitexact"})
         self.stream: Any = self.container.add_stream(form.codec, rate=self.fps, options=dict(form.options))
         if form.transparent:
@@ -110,7 +111,7 @@ class Piece:
 
     def close(self) -> None:
         """Flush the encoder and finish the file."""
-        if self.container is not None:
-            container, self.container = self.container, None
-            container.mux(self.stream.encode(None))
-            container.close()
+        if not self._closed:
+            self._closed = True
+            self.container.mux(self.stream.encode(None))
+            self.container.close()

@@ -45,13 +45,14 @@ class Part:
 def part_of(path: str | Path) -> Part | None:
     """Return what a file's comment says it is; None for a whole clip. ValueError for a file that is no video."""
     import av
+    from av.error import FFmpegError
 
     try:
         with av.open(str(path)) as file:
             if not file.streams.video:
                 raise ValueError(f"{path} holds no video")
             found = _LABEL.search(file.metadata.get("comment", file.metadata.get("COMMENT", "")))
-    except av.FFmpegError as error:
+    except FFmpegError as error:
         raise ValueError(f"{path} is no video that can be read ({error.strerror})") from error
     return Part(*map(int, found.groups())) if found else None
 
@@ -135,11 +136,11 @@ def mux(
         container.metadata.update(tags)
         with av.open(str(pieces[0])) as first:
             video = copied(container, first.streams.video[0])
-        packets = None
+        packets: Iterator = iter(())
         if audio is not None:
             stream = add_sound(container, sound, audio)
             packets = sound_packets(stream, audio, part, fps)
-        waiting = next(packets, None) if packets else None
+        waiting = next(packets, None)
         for packet, ends in _pictures(pieces, fps):
             packet.stream = video
             container.mux(packet)
@@ -177,8 +178,7 @@ def join_parts(paths: Sequence[str | Path], out: str | Path) -> Part:
         spent = [Fraction(0), Fraction(0)]  # seconds: time of the first packet of sound, and how long all of them last
         for part, path in order:
             with av.open(str(path)) as file:
-                fps = file.streams.video[0].average_rate
-                shift = Fraction(part.first - whole.first) / fps
+                shift = Fraction(part.first - whole.first) / rate_of(file.streams.video[0])
                 order_of_decoding = iter(_decoding_times(path))
                 for packet in file.demux():
                     if not packet.size:
@@ -221,6 +221,13 @@ def _streams_like(container, paths: list[Path], whole: Part) -> list:
     return [chosen[kind][1] for kind in ("video", "audio") if kind in chosen]
 
 
+def rate_of(stream) -> Fraction:
+    """Frames per second of a stream of pictures. ValueError where its container does not say."""
+    if not stream.average_rate:
+        raise ValueError("the stream of pictures has no frame rate")
+    return Fraction(stream.average_rate)
+
+
 def _decoding_times(path: Path) -> list[Fraction]:
     """Return the seconds at which each packet of the picture is decoded: some containers do not say, and all pieces
     must agree."""
@@ -228,8 +235,9 @@ def _decoding_times(path: Path) -> list[Fraction]:
 
     with av.open(str(path)) as file:
         stream = file.streams.video[0]
-        early = (2 if stream.codec_context.name == "h264" else 0) / Fraction(stream.average_rate)
-        return [time - early for time in sorted(p.pts * p.time_base for p in file.demux(stream) if p.size)]
+        early = (2 if stream.codec_context.name == "h264" else 0) / rate_of(stream)
+        times = (p.pts * p.time_base for p in file.demux(stream) if p.size and p.pts is not None)
+        return [time - early for time in sorted(times)]
 
 
 def _delayed(packet, shift: Fraction, decoded: Fraction) -> None:

@@ -111,12 +111,12 @@ class GifWriter:
             self.frames += 1
 
     def _encode_ready(self) -> None:
-        import av
+        from av import error
 
         while True:
             try:
                 frame = self.graph.vpull()
-            except (av.BlockingIOError, av.EOFError):
+            except (error.BlockingIOError, error.EOFError):
                 return
             self.container.mux(self.stream.encode(frame))
 

@@ -1,6 +1,7 @@
 """Motion of any length: exact frame counts, windows like one pass, seeds, strengths, prior on and off."""
 
-from dataclasses import replace
+import typing
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from stereotalker_core.motion.arkit import ARKIT, ARKIT_INDEX, BLINK, MOUTH
 from stereotalker_core.motion.conditioning import MotionCondition, Style
 from stereotalker_core.motion.edit import PARTS, concat
 from stereotalker_core.motion.generation.bearing import rest_pose
+from stereotalker_core.motion.generation.changes import MotionChanges
 from stereotalker_core.motion.generation.sampling import (
     NOISE,
     MotionModels,
@@ -298,6 +300,12 @@ def test_options_and_settings_agree(models):
         sample_motion(models, audio, options=MotionOptions(seed=4, steps=STEPS)),
         sample_motion(models, audio, seed=4, steps=STEPS),
     )
+
+
+def test_every_setting_can_be_changed_by_keyword(models):
+    assert list(typing.get_type_hints(MotionChanges)) == [field.name for field in fields(MotionOptions)]
+    with pytest.raises(TypeError, match="sed"):
+        sample_motion(models, make_audio(9000), sed=4)
 
 
 def test_empty_sound_and_foreign_features_are_refused(models):
