@@ -21,6 +21,7 @@ SILENCE_PEAK = 3e-4  # -70 dBFS: ten steps of 16 bits; below it only noise is le
 ACTIVE_RMS = 0.1  # loudness that the encoder hears, over the active frames
 ACTIVE_RANGE = 10 ** (-30 / 20)  # frames this far below the loudest ones are pauses
 MAX_GAIN = 1e4
+LARGEST = 1e6  # of a sample: 24-bit integers as floats are far below it, squares of all of them can be added up
 _FRAMES = 5000  # of 20 ms, measured at a time
 RAW_FORMATS = {".g722": "g722"}  # no header to recognise them by
 KNOWN = "wav, flac, mp3, ogg, opus, m4a, aac, g722, or a video with sound (mp4, mov, mkv, webm)"
@@ -140,6 +141,13 @@ def _check(waveform: Tensor, rate: int) -> None:
         raise ValueError(
             f"{int(broken.sum())} samples are NaN or infinite, the first at {first / rate:.3f} s; export it again"
         )
+    check_peak(float(waveform.abs().max()))
+
+
+def check_peak(peak: float) -> None:
+    """Refuse samples so large that their squares cannot be added up. ValueError."""
+    if peak > LARGEST:
+        raise ValueError(f"samples reach {peak:g}; they should lie in -1..1: export it again")
 
 
 def check_channel(channel: int, channels: int) -> int:

@@ -162,7 +162,7 @@ def skin_like(colour: Tensor, cloth: Tensor, skin: Tensor) -> Tensor:
         return torch.zeros_like(colour[:, 0], dtype=torch.bool)
     nearer = (colour - skin).square().sum(1) < (colour - cloth).square().sum(1)
     at = nearer.nonzero().squeeze(1)  # few of a clothed trunk
-    rather = unlike(colour.index_select(0, at), skin) < unlike(colour.index_select(0, at), cloth)  # no fold of pink cloth
+    rather = unlike(colour.index_select(0, at), skin) < unlike(colour.index_select(0, at), cloth)
     linear, own = ((c / 2 + 0.5).clamp_min(0.01).square() for c in (colour.index_select(0, at), skin[None]))
     hue = (linear / linear.sum(1, keepdim=True) - own / own.sum(1, keepdim=True)).abs().sum(1)
     lit = linear.sum(1) / own.sum(1)  # an arm in other light than the face, not a dark suit

@@ -1,6 +1,9 @@
 """What many clips share: networks loaded once a device, every portrait fitted once."""
 
 import argparse
+from dataclasses import fields
+
+from torch import Tensor
 
 from ...pipeline import Models, heard_warnings
 from ...records import Identity
@@ -41,6 +44,11 @@ class Workshop:
 
 
 def saved_person(path: str) -> Identity:
-    """The person of an identity file; its warnings were shown when they were fitted."""
+    """Read the person of an identity file; its warnings were shown when they were fitted. ValueError for NaN."""
     with heard_warnings():
-        return Identity.load(path)
+        identity = Identity.load(path)
+    for field in fields(identity):
+        value = getattr(identity, field.name)
+        if isinstance(value, Tensor) and not bool(value.isfinite().all()):
+            raise ValueError(f"{path}: its {field.name} holds values that are no numbers; fit the portrait again")
+    return identity

@@ -27,7 +27,7 @@ def test_dark_skin_of_an_arm_is_brought_to_the_light_of_the_hand():
 
 
 def test_what_was_seen_of_an_arm_goes_on_and_fades():
-    """Upper arms were seen .4 darker than the prior: the next centimetre follows, the hand's end of the arm does not."""
+    """Upper arms were seen .4 darker than the prior: the next centimetre follows, the wrist does not."""
     body = HalfBody()
     lifter = usual_lifter(body, "cpu")
     arms = lifter.limbs & ~lifter.hands
