@@ -2,6 +2,7 @@
 
 import argparse
 
+from ...audio.listening.ways import AUTO, WAYS, best_way
 from ...motion.emotions import parse_emotions
 from ...motion.generation.sampling import MotionOptions
 from ...options import option_of
@@ -16,6 +17,9 @@ def speech_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--channel", metavar="N", help="listen to this channel alone: 1, 2, ..., left or right")
     emotions = 'emotions in time, or @FILE: [{"start": 0, "emotion": "happy", "intensity": 0.8}, ...]'
     parser.add_argument("--emotions", default="", metavar="JSON", help=emotions)
+    ways = "without a transcript: gesture words spotted in the phones (the same everywhere); recognised: all words, by "
+    ways += "pocketsphinx; auto: recognised where that is installed; off: none"
+    parser.add_argument("--words", default="spotted", choices=(AUTO, *WAYS), help=ways)
     lively = option_of(MotionOptions, "liveliness")
     parser.add_argument("--liveliness", type=float, default=lively.default, metavar="X", help=lively.line)
     rates = ", ".join(map(str, RATES))
@@ -42,7 +46,7 @@ def speech_options(args: argparse.Namespace) -> dict:
     hands = "on" if args.hands == "auto" else args.hands
     return {
         "liveliness": args.liveliness, "hands": hands, "emotions": parse_emotions(args.emotions),
-        "fps": float(args.fps), "loop": args.loop,
+        "fps": float(args.fps), "loop": args.loop, "words": best_way(args.words),
     }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...audio.activity import speechless, voice_activity
 from ...audio.align import Word
-from ...audio.recogniser import can_recognise, recognised_words
+from ...audio.listening.recogniser import can_recognise, recognised_words
 from ...body.model import HalfBody
 from ...motion.conditioning import Style
 from ...motion.generation.sampling import MotionModels, MotionOptions, sample_motion

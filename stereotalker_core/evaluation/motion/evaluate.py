@@ -42,6 +42,7 @@ from .motion_statistics import (
 
 logger = logging.getLogger(__name__)
 Metrics = dict[str, dict[str, float]]
+SILENT_DB = 50.0  # below the loud frames of a recording, where lips may be shut whatever the teacher's phone times say
 STYLE_ENERGY = {"neutral": 1.0, "lively": 1.4, "calm": 0.6}  # what a user sets for the teacher's styles
 
 
@@ -108,6 +109,17 @@ def closure_times(utterance: Utterance, frames: int) -> list[int]:
     return [min(frames - 1, int(m * FPS)) for m in middles]
 
 
+def audible(waveform: Tensor, frames: int) -> Tensor:
+    """(frames,) bool: where there is sound, less than `SILENT_DB` below the loud frames of the recording (S,).
+
+    The phone times of Kokoro, and so its teacher's mouth, last into the digital silence after a phrase.
+    """
+    size = SAMPLE_RATE // round(FPS)
+    padded = torch.nn.functional.pad(waveform, (0, max(0, frames * size - len(waveform))))[: frames * size]
+    level = 10 * torch.log10(padded.reshape(frames, size).square().mean(1) + 1e-12)
+    return level > level.quantile(0.95) - SILENT_DB
+
+
 def mouth_scores(item: HeldOut, motion: Motion, gap: tuple[Tensor, Tensor]) -> dict[str, tuple[float, float]]:
     """{metric: (value, weight)} of one utterance against the teacher."""
     target = teach(None, item.utterance, 0, item.style, item.emotion, intensity=item.intensity)
@@ -116,7 +128,7 @@ def mouth_scores(item: HeldOut, motion: Motion, gap: tuple[Tensor, Tensor]) -> d
     shut = lip_gap(motion.expression, gap) < CLOSED_MM
     near = torch.nn.functional.max_pool1d(shut.float()[None], 3, 1, 1)[0]  # within a frame
     wanted = closure_times(item.utterance, len(motion))
-    opened = lip_gap(target.expression, gap) > 2 * CLOSED_MM
+    opened = (lip_gap(target.expression, gap) > 2 * CLOSED_MM) & audible(item.utterance.waveform, len(motion))
     return {
         "jaw_correlation": (float(correlation(motion.expression[:, jaw], target.expression[:, jaw])), 1.0),
         "mouth_correlation": (

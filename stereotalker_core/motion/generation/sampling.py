@@ -12,6 +12,7 @@ from torch import Tensor
 from ...audio.activity import idleness, voice_activity
 from ...audio.align import align_words, sharpened
 from ...audio.encoder import SpeechEncoder
+from ...audio.listening.ways import WAYS, found_words
 from ...audio.phones import PHONES
 from ...audio.spool import SpooledAudio
 from ...checkpoint import NANO, load
@@ -22,7 +23,7 @@ from ..conditioning import MotionCondition, Style, speech_channels
 from ..controls import apply_controls
 from ..edit import at_rate, concat, looped, smooth_stream
 from ..emotions import TimedEmotion, style_track
-from ..lips import closing, shut_lips, shut_speechless
+from ..lips import closing, part_lips, parting, shut_lips, shut_speechless
 from ..networks.denoiser import MotionDenoiser
 from ..networks.diffusion import SAMPLERS, Callback, guided, karras_sigmas, sample
 from ..networks.prior import LanguagePrior, PriorTrack, Word
@@ -91,10 +92,12 @@ class MotionOptions:
     guidance 1 = the plain condition; beyond it the sound, or the meaning of the words, is exaggerated. Strengths are
     0..3 with 1 = as sampled. blink_rate: blinks a minute of both eyes together, None = as sampled, each lid by itself.
     smoothing: Gaussian sigma in frames (mouth and blinks stay sharp). lip_closure 0..1: how far the lips are shut where
-    the sound says p, b or m, or that nobody speaks, beyond what was sampled. liveliness 0..3: how far the head turns
-    and the weight shifts on top of what is sampled; 0 also keeps the hands from resting. hands: "on", "low" (arms half
-    lowered) or "off". emotions: from when on which emotion is played, in place of the style's own. fps and loop (the
-    end leads into the beginning) are for whole motions.
+    the sound says p, b or m, or that nobody speaks, and apart on other sounds, beyond what was sampled. liveliness
+    0..3: how far the head turns and the weight shifts on top of what is sampled; 0 also keeps the hands from resting.
+    hands: "on", "low" (arms half lowered) or "off". words: where there is no transcript, "spotted" = those with a
+    gesture are found in the encoder's phones, "recognised" = all words by PocketSphinx, "off" = the prior only listens.
+    emotions: from when on which emotion is played, in place of the style's own. fps and loop (the end leads into the
+    beginning) are for whole motions.
 
     Euler steps from NOISE[0] down to NOISE[1] are the default: a second-order step overshoots where a network of this
     size is unsure, which shows as trembling hands.
@@ -124,6 +127,7 @@ class MotionOptions:
         1.0, 0, 3, "How far the head turns and the weight shifts; 0 = only as sampled.", step=0.05
     )
     hands: str = "on"
+    words: str = "spotted"
     emotions: tuple[TimedEmotion, ...] = ()
     fps: float = option(FPS, 1, 120)
     loop: bool = False
@@ -133,6 +137,8 @@ class MotionOptions:
             raise ValueError(f"sampler {self.sampler!r} is unknown; use one of {', '.join(SAMPLERS)}")
         if self.hands not in HANDS:
             raise ValueError(f"hands {self.hands!r} is unknown; use one of {', '.join(HANDS)}")
+        if self.words not in WAYS:
+            raise ValueError(f"words {self.words!r} is unknown; use one of {', '.join(WAYS)}")
         check_limits(self)
         if isinstance(self.style, str):
             object.__setattr__(self, "style", Style(self.style))
@@ -208,11 +214,12 @@ def sample_motion(
 @torch.no_grad()  # here, not on the caller: a generator runs when it is asked for the next chunk
 def _windows_of_motion(models, audio, transcript, speech, callback, options) -> Iterator[Motion]:
     net, config = models.denoiser, models.denoiser.config
-    channels, prior = condition_tracks(models, audio, transcript, speech, options.prior_strength)
+    channels, prior = condition_tracks(models, audio, transcript, speech, options.prior_strength, options.words)
     styles = style_track(options.style, options.emotions, len(channels)).to(models.device)
     plan = windows(len(channels), config.window, config.seed, config.lookahead)
     active = voice_activity(channels[:, : len(PHONES)].log()).cpu()
     shut = closing(channels[:, : len(PHONES)])
+    apart = parting(channels[:, : len(PHONES)], shut).to(shut)
     idle, quiet = idleness(active).clamp_min(HANDS[options.hands]), 1 - active
     centre = net.codec.decode_motion(torch.zeros(1, net.codec.width, device=models.device))
     past = channels.new_zeros(0, net.codec.width)  # the latest frames, normalised
@@ -232,18 +239,18 @@ def _windows_of_motion(models, audio, transcript, speech, callback, options) -> 
         past = torch.cat([past, fresh])[-config.window :]
         motion = apply_controls(net.codec.decode_motion(fresh), centre, window.start, options)
         new = slice(window.start, window.stop)
-        motion = _closed(motion, shut[new], active[new], options.lip_closure).to("cpu")
+        motion = _closed(motion, shut[new], apart[new], active[new], options.lip_closure).to("cpu")
         body = options.liveliness * options.motion_strength
         head = body * options.head_strength
         motion = with_bearing(motion, options.seed, window.start, quiet, head, body)
         yield lowered(motion, idle[new])
 
 
-def _closed(motion: Motion, shut: Tensor, active: Tensor, amount: float) -> Motion:
-    """The lips shut where the sound of these frames says so: p, b, m, and nobody speaking."""
+def _closed(motion: Motion, shut: Tensor, apart: Tensor, active: Tensor, amount: float) -> Motion:
+    """The lips shut where the sound of these frames says so (p, b, m, nobody speaking), and apart on other sounds."""
     if amount == 0:
         return motion
-    expression = shut_lips(motion.expression, amount * shut)
+    expression = shut_lips(part_lips(motion.expression, amount * apart), amount * shut)
     expression = shut_speechless(expression, 1 - amount * (1 - active))
     return Motion(motion.rotations, expression, motion.fps)
 
@@ -264,8 +271,12 @@ def condition_tracks(
     transcript: str | Sequence[Word] | None,
     speech: SpeechFeatures | None,
     prior_strength: float,
+    finding: str = "off",
 ) -> tuple[Tensor, PriorTrack | None]:
-    """Audio channels (T, F) and the scaled prior, to be sliced to (frames, P); None where the prior is off."""
+    """Audio channels (T, F) and the scaled prior, to be sliced to (frames, P); None where the prior is off.
+
+    finding: how words are found in the sound where there is no transcript, one of `WAYS`.
+    """
     models_of_sound = [m for m in (models.denoiser, models.prior) if m is not None]
     widths = [model.config.features for model in models_of_sound]  # of the encoder's features that each was trained on
     speech = speech or models.encoder.encode(audio, features=any(widths))
@@ -275,7 +286,10 @@ def condition_tracks(
                 f"the speech encoder gives {speech.features.shape[1]} features, the {type(model).__name__} was "
                 f"trained on {wanted}; choose the encoder it was trained with in Load Audio Encoder"
             )
+    reads, spotted = models.prior is not None and models.prior.config.tokenizer_bytes > 0, []
     words = timed_words(speech, transcript) if transcript else []
+    if not transcript and reads and prior_strength:
+        words, spotted = found_words(audio, speech, finding)
     speech = sharpened(speech, words) if words else speech
     waveform = audio.waveform.cpu()
     channels = speech_channels(speech, waveform, widths[0] > 0).to(models.device)
@@ -283,7 +297,7 @@ def condition_tracks(
         return channels, None
     same = (widths[0] > 0) == (widths[1] > 0)
     heard = channels if same else speech_channels(speech, waveform, widths[1] > 0)
-    return channels, PriorTrack(models.prior, heard.to(models.device), words, prior_strength)
+    return channels, PriorTrack(models.prior, heard.to(models.device), words or spotted, prior_strength, bool(spotted))
 
 
 def timed_words(speech: SpeechFeatures, transcript: str | Sequence[Word]) -> list[Word]:
