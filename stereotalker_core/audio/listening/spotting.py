@@ -6,6 +6,7 @@ better. `spoken_words.txt` is made by `python -m stereotalker_core.synthetic.spe
 """
 
 import functools
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ SPOKEN_WORDS = Path(__file__).parent / "spoken_words.txt"
 VARIANT_COST = 0.5  # nats beyond the word's own, of another way to say it
 UNKNOWN, UNKNOWN_COST = 1.2, 2.0  # nats a frame below the best phone, and once, of sound that is no known word
 PAUSE_COST = 0.5
+BLOCK = 512  # frames whose probabilities are prepared at a time
 _SILENCE, _UNKNOWN = -1, -2
 _NEVER = np.float32(-1e9)
 
@@ -44,11 +46,11 @@ def spotted_words(speech: SpeechFeatures) -> list[Word]:
     dims(speech.phones, f"T {len(PHONES)}")
     if len(speech.phones) == 0:
         return []
-    words = lexicon()
-    emission = confusable(speech.phones.double().cpu().numpy()).astype(np.float32)
+    words, phones = lexicon(), speech.phones.cpu()
+    blocks = (confusable(phones[i : i + BLOCK].double().numpy()) for i in range(0, len(phones), BLOCK))
     return [
         Word(words.names[word], start / FPS, min(stop / FPS, speech.seconds))
-        for word, start, stop in decoded(emission, words)
+        for word, start, stop in decoded(blocks, words)
         if word >= 0 and words.names[word] in words.gestures
     ]
 
@@ -85,21 +87,20 @@ def chained(spoken: list[tuple[str, tuple[str, ...], float]], gestures: frozense
     return Lexicon(tuple(w for w, _, _ in spoken), gestures, costs, index, first, first + lengths - 1, early)
 
 
-def decoded(emission: np.ndarray, words: Lexicon) -> list[tuple[int, int, int]]:
-    """(T, P) log-probabilities -> (number of the pronunciation, first frame, frame after the last) of what is said.
+def decoded(blocks: Iterable[np.ndarray], words: Lexicon) -> list[tuple[int, int, int]]:
+    """(T, P) log-probabilities, in blocks -> (number of the pronunciation, first frame, frame after the last) of what
+    is said.
 
     The number is -1 in pauses and -2 in sound that is no known word.
     """
-    frames, states = len(emission), len(words.phones)
-    unknown = emission.max(1) - UNKNOWN
-    score = np.full(states, _NEVER)
-    begun = np.zeros(states, np.int32)  # frame in which the word began that is in this state
+    score = np.full(len(words.phones), _NEVER)
+    begun = np.zeros(len(score), np.int32)  # frame in which the word began that is in this state
     shifted, earlier = np.empty_like(score), np.empty_like(begun)
     other = np.array([_NEVER, _NEVER])  # silence, no known word
     other_begun, entry = np.zeros(2, np.int32), np.float32(0)
     fees = np.array([PAUSE_COST, UNKNOWN_COST], np.float32)
-    ended = np.empty((frames, 2), np.int32)  # what ends in each frame, and when it began
-    for t in range(frames):
+    ended: list[tuple[int, int]] = []  # what ends in each frame, and when it began
+    for t, frame in enumerate(row for block in blocks for row in block.astype(np.float32)):
         for leap, cost in ((2, SKIP_COST), (1, 0.0)):  # over a phone, then on: both from the frame before
             shifted[leap:], earlier[leap:] = score[:-leap] - cost, begun[:-leap]
             if leap == 2:
@@ -112,24 +113,24 @@ def decoded(emission: np.ndarray, words: Lexicon) -> list[tuple[int, int, int]]:
             better = ahead > score
             np.copyto(score, ahead, where=better)
             np.copyto(begun, since, where=better)
-        score += emission[t, words.phones]
+        score += frame[words.phones]
         fresh = entry - fees > other
-        other = np.where(fresh, entry - fees, other) + (emission[t, 0], unknown[t])
+        other = np.where(fresh, entry - fees, other) + (frame[0], frame.max() - UNKNOWN)
         other_begun[fresh] = t
         ends = score[words.last]
         best = int(ends.argmax())
-        ended[t] = best, begun[words.last[best]]
-        entry = ends[best]
+        end, entry = (best, int(begun[words.last[best]])), ends[best]
         for number, kind in ((0, _SILENCE), (1, _UNKNOWN)):
             if other[number] > entry:
-                ended[t], entry = (kind, other_begun[number]), other[number]
+                end, entry = (kind, int(other_begun[number])), other[number]
+        ended.append(end)
     return _traced(ended)
 
 
-def _traced(ended: np.ndarray) -> list[tuple[int, int, int]]:
+def _traced(ended: list[tuple[int, int]]) -> list[tuple[int, int, int]]:
     found, stop = [], len(ended)
     while stop > 0:
-        word, start = (int(x) for x in ended[stop - 1])
+        word, start = ended[stop - 1]
         found.append((word, start, stop))
         stop = start
     return found[::-1]

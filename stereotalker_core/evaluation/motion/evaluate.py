@@ -245,12 +245,12 @@ def evaluate_motion(
     """All metrics of stage 1 -> {"metrics": {name: {"value", "low", "high"}}, "skipped": {name: reason}, "voices":
     {engine: {voice: utterances}}}.
 
-    95 % intervals over utterances. quick: 24 utterances instead of 120. data: folder of a speech corpus with the
-    splits `val` and `real`, used where they exist. out: folder for the pictures. seed: other utterances, sampled by
-    another seed.
+    95 % intervals over utterances. quick: 84 utterances instead of 120, and a quarter of most other recordings. data:
+    folder of a speech corpus with the splits `val` and `real`, used where they exist. out: folder for the pictures.
+    seed: other utterances, sampled by another seed.
     """
     options = MotionOptions(steps=steps, seed=seed, blink_rate=None)  # the network's own lids
-    items, skipped = held_out(24 if quick else 120, data, 7 + seed), {}
+    items, skipped = held_out(84 if quick else 120, data, 7 + seed), {}
     gap = lip_gap_weights(HalfBody())
     rows: dict[str, list[tuple[float, float]]] = {}
     parts: dict[str, list[tuple[float, float]]] = {}  # the same by speech engine
@@ -272,8 +272,8 @@ def evaluate_motion(
     metrics |= speechless_metrics(models, spoken, usual, 2 if quick else 12)
     metrics |= body_metrics(models, spoken, usual, 2 if quick else 8)
     corpora = [] if data is None else real_corpora(data)
-    metrics |= real_metrics(models, corpora, options, 10 if quick else 60)
-    metrics |= meaning_real(models, corpora, options, 20 if quick else 100)
+    metrics |= real_metrics(models, corpora, options, 30 if quick else 60)
+    metrics |= meaning_real(models, corpora, options, 40 if quick else 100)
     if data is not None and (Path(data) / "real" / "DONE").is_file():
         metrics |= real_scores(models, Corpus(Path(data) / "real"), options, 40 if quick else 242)
     else:

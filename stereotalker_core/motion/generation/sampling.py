@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...audio.activity import idleness, voice_activity
+from ...audio.activity import idleness, mouth_in_use
 from ...audio.align import align_words, sharpened
 from ...audio.encoder import SpeechEncoder
 from ...audio.listening.ways import WAYS, found_words
-from ...audio.phones import PHONES
+from ...audio.phones import PHONE_INDEX, PHONES
 from ...audio.spool import SpooledAudio
 from ...checkpoint import NANO, load
 from ...options import check_limits, option
@@ -217,7 +217,7 @@ def _windows_of_motion(models, audio, transcript, speech, callback, options) -> 
     channels, prior = condition_tracks(models, audio, transcript, speech, options.prior_strength, options.words)
     styles = style_track(options.style, options.emotions, len(channels)).to(models.device)
     plan = windows(len(channels), config.window, config.seed, config.lookahead)
-    active = voice_activity(channels[:, : len(PHONES)].log()).cpu()
+    active = mouth_in_use(1 - channels[:, PHONE_INDEX["sil"]]).cpu()
     shut = closing(channels[:, : len(PHONES)])
     apart = parting(channels[:, : len(PHONES)], shut).to(shut)
     idle, quiet = idleness(active).clamp_min(HANDS[options.hands]), 1 - active
