@@ -29,6 +29,7 @@ from ..networks.diffusion import SAMPLERS, Callback, guided, karras_sigmas, samp
 from ..networks.prior import LanguagePrior, PriorTrack, Word
 from ..representation import smooth_time
 from .bearing import lowered, with_bearing
+from .clearance import clear_stream
 from .streams import bounded_stream, resting_stream, stroke_stream
 
 logger = logging.getLogger(__name__)
@@ -195,7 +196,7 @@ def stream_motion(
     chunks = _windows_of_motion(models, audio, transcript, speech, callback, options)
     chunks = stroke_stream(chunks, max(options.style.energy, 0.05) ** STROKE_POWER)
     chunks = resting_stream(chunks, REST_SHARE if options.liveliness else 0.0)
-    return smooth_stream(bounded_stream(chunks), options.smoothing)
+    return smooth_stream(clear_stream(bounded_stream(chunks)), options.smoothing)
 
 
 def sample_motion(

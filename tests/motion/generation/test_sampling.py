@@ -32,7 +32,8 @@ STEPS = 2
 @pytest.fixture
 def raw(monkeypatch):
     """What the network samples, without the filters of the arms and the bearing: settings to sample with."""
-    monkeypatch.setattr("stereotalker_core.motion.generation.sampling.bounded_stream", lambda chunks: chunks)
+    for name in ("bounded_stream", "clear_stream"):
+        monkeypatch.setattr(f"stereotalker_core.motion.generation.sampling.{name}", lambda chunks: chunks)
     return {"liveliness": 0, "lip_closure": 0, "blink_rate": None}
 
 
