@@ -29,7 +29,7 @@ def repeated(path: Path, seconds: float) -> Audio:
 
 
 def seam_ratio(motion: torch.Tensor, hop: int) -> float:
-    """99th percentile of the second difference within the fades of windows over that elsewhere."""
+    """Return 99th percentile of the second difference within the fades of windows over that elsewhere."""
     change = (motion[2:] - 2 * motion[1:-1] + motion[:-2]).norm(dim=-1)
     place = (torch.arange(len(change)) + 1) % hop
     fading = (place < OVERLAP + 1) & (torch.arange(len(change)) >= hop)
@@ -37,7 +37,7 @@ def seam_ratio(motion: torch.Tensor, hop: int) -> float:
 
 
 def measure(models: FaceModels, audio: Audio) -> tuple[float, float]:
-    """-> (seconds of speech per second of work, seam ratio)."""
+    """Return -> (seconds of speech per second of work, seam ratio)."""
     start = time.perf_counter()
     motion = sample_face(models, audio).parameters[0]
     speed = audio.seconds / (time.perf_counter() - start)

@@ -56,7 +56,7 @@ def main() -> int:
 
 
 def write_jobs(folder: Path, size: int, seconds: float) -> Path:
-    """Portraits, recordings and the list of jobs."""
+    """Return the portraits, recordings and the list of jobs."""
     sound = load_audio(SPEECH).waveform.numpy()
     for i in range(3):
         run("synth", "portrait", "--seed", str(21 + i), "--out", str(folder / f"p{i}.png"))
@@ -77,7 +77,7 @@ def write_jobs(folder: Path, size: int, seconds: float) -> Path:
 
 
 def write_wav(path: Path, samples: np.ndarray) -> None:
-    """Mono 16 bit at 16 kHz."""
+    """Write mono 16 bit at 16 kHz."""
     import wave
 
     with wave.open(str(path), "wb") as file:
@@ -88,12 +88,12 @@ def write_wav(path: Path, samples: np.ndarray) -> None:
 
 
 def run(*words: str) -> None:
-    """A command that must work."""
+    """Run a command that must work."""
     subprocess.run([*LINE, *words], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
 
 
 def batch(jobs: Path, out: Path, *more: str) -> str:
-    """What a batch says at its end, and which jobs it names."""
+    """Return what a batch says at its end, and which jobs it names."""
     line = [*LINE, "batch", str(jobs), "--out", str(out), "--quiet", *more]
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
     named = [row for row in done.stderr.splitlines() if row.startswith("failed: ")]
@@ -121,7 +121,7 @@ def on_ray(jobs: Path, out: Path) -> tuple[list[str], int]:
 
 
 def workers() -> list[int]:
-    """Processes of Ray that are drawing at the moment."""
+    """Return the processes of Ray that are drawing at the moment."""
     found = []
     for entry in Path("/proc").iterdir():
         try:
@@ -133,7 +133,7 @@ def workers() -> list[int]:
 
 
 def compared(folder: Path) -> tuple[int, int]:
-    """Frames of one process, and how many of them any other way drew differently."""
+    """Return the frames of one process, and how many of them any other way drew differently."""
     names = sorted(p.relative_to(folder / "one") for p in (folder / "one").rglob("*.png"))
     differing = 0
     for name in names:
@@ -144,7 +144,7 @@ def compared(folder: Path) -> tuple[int, int]:
 
 
 def checked(told: dict, again: dict, killed: int, frames: int, differing: int, seconds: float) -> list[str]:
-    """What is not as it should be."""
+    """Return what is not as it should be."""
     faults = [] if killed else ["no worker was killed"]
     for way, said in told.items():
         text = "\n".join(said)

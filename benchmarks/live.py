@@ -29,6 +29,7 @@ from stereotalker_core.audio.load import load_audio  # noqa: E402
 
 SPEECH = ROOT / "stereotalker_core" / "synthetic" / "assets" / "demo_speech.flac"
 BLOCK, RATE, PLACES, CROWD = 320, 16000, 2, 20
+STALL = 0.4  # seconds without a frame that a viewer takes for a fault; hops come every 0.16
 MALFORMED = (b"", b"1234", b"12345", b"\0" * 64000, "no json", "{}", '{"yaw": "left"}', '{"yaw": NaN}', "x" * 5000)
 
 
@@ -50,12 +51,12 @@ class Server:
         raise RuntimeError("the server did not start")
 
     def health(self) -> dict:
-        """What /health says."""
+        """Return what /health says."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=20) as answer:
             return json.load(answer)
 
     def connect(self):
-        """A new client's connection."""
+        """Connect a new client."""
         return websockets.connect(f"ws://127.0.0.1:{self.port}/live", max_size=None, ping_timeout=None)
 
     async def place(self) -> None:
@@ -67,12 +68,12 @@ class Server:
             await asyncio.sleep(0.05)
 
     def processor(self) -> float:
-        """Seconds of processor time so far."""
+        """Return the seconds of processor time so far."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def memory(self) -> float:
-        """Resident MB."""
+        """Return the resident memory in MB."""
         for line in Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8").splitlines():
             if line.startswith("VmRSS"):
                 return int(line.split()[1]) / 1024
@@ -80,7 +81,7 @@ class Server:
 
 
 class Listener:
-    """What a connection gave: (time, stamp, whether there was sound) of every frame."""
+    """Hold what a connection gave: (time, stamp, whether there was sound) of every frame."""
 
     def __init__(self, connection):
         self.connection, self.frames, self.task = connection, [], asyncio.ensure_future(self._listen())
@@ -110,12 +111,12 @@ class Listener:
 
 
 def stamped(samples) -> bytes:
-    """A block of sound with the clock's milliseconds."""
+    """Return a block of sound with the clock's milliseconds."""
     return struct.pack(">I", int(time.monotonic() * 1000) % 2**32) + (samples * 32767).short().numpy().tobytes()
 
 
 async def speak(connection, sound, seconds: float, begin: float = 0.0) -> None:
-    """Blocks of 20 ms in real time."""
+    """Send blocks of 20 ms in real time."""
     start = time.monotonic()
     for i in range(int(seconds * RATE / BLOCK)):
         at = (int(begin * RATE) + i * BLOCK) % (len(sound) - BLOCK)
@@ -124,7 +125,8 @@ async def speak(connection, sound, seconds: float, begin: float = 0.0) -> None:
 
 
 async def reactions(server: Server, sound, tries: int = 12) -> dict:
-    """Seconds from the first block of a sentence to its first frame; from an interruption to the last that sounds."""
+    """Return the seconds from the first block of a sentence to its first frame; from an interruption to the last that
+    sounds."""
     first, stopped = [], []
     async with server.connect() as connection:
         listener = Listener(connection)
@@ -144,13 +146,18 @@ async def reactions(server: Server, sound, tries: int = 12) -> dict:
 
 
 def summary(values: list[float]) -> dict:
-    """Median and worst."""
-    return {"median": round(statistics.median(values), 3), "worst": round(max(values), 3), "tries": len(values)}
+    """Return the median, the ninth of ten and the worst."""
+    tenth = sorted(values)[-1 - len(values) // 10]
+    found = {"median": statistics.median(values), "p90": tenth, "worst": max(values)}
+    return {name: round(value, 3) for name, value in found.items()} | {"tries": len(values)}
 
 
 async def sustained(server: Server, sound, seconds: float) -> dict:
-    """Speech in real time: frames a second, lag at the end against the beginning, processor time, memory."""
-    rows = []
+    """Send speech in real time: frames per second, lag all along, processor time, memory.
+
+    What was dropped: pictures that repeat the one before, frames missing of 25 a second, pauses longer than STALL.
+    """
+    rows, stalls = [], 0
     async with server.connect() as connection:
         listener = Listener(connection)
         await listener.until(lambda *_: True)
@@ -161,6 +168,8 @@ async def sustained(server: Server, sound, seconds: float) -> dict:
             await asyncio.sleep(min(10.0, seconds / 4))
             lags = [at * 1000 % 2**32 - stamp for at, stamp, sounds in listener.frames[-50:] if sounds and stamp]
             rows.append((server.memory(), statistics.median(lags) / 1000 if lags else 0.0))
+        times = [at for at, _, _ in listener.frames[count:]]
+        stalls = sum(b - a > STALL for a, b in zip(times, times[1:], strict=False))
         passed, listener.frames = time.monotonic() - begin, listener.frames[count:]
         frames, used, drawn = len(listener.frames), server.processor() - used, listener.pictures - drawn
         listener.task.cancel()
@@ -168,13 +177,18 @@ async def sustained(server: Server, sound, seconds: float) -> dict:
     return {
         "wall_s": round(passed, 1), "frames_per_s": round(frames / passed, 2),
         "pictures_per_s": round(drawn / passed, 2), "processor_s_per_s": round(used / passed, 3),
+        "repeated_pictures": frames - drawn, "missing_frames": max(0, round(25 * passed) - frames), "stalls": stalls,
         "processor_s_per_s_of_video": round(used / (frames / 25), 3), "lag_s": [round(r[1], 2) for r in rows],
-        "memory_mb": [round(r[0], 1) for r in rows], "fault": fault and str(fault), "load": os.getloadavg()[0],
+        "memory_mb": [round(r[0], 1) for r in rows], **growth([r[0] for r in rows]),
+        "fault": fault and str(fault), "load": os.getloadavg()[0],
     }  # fmt: skip
 
 
 async def soak(server: Server, sound, seconds: float) -> dict:
-    """Speech and silence in turn, sent as fast as frames come back (25 a second at most): memory every half minute."""
+    """Send speech and silence in turn, as fast as frames come back (25 per second at most): memory every half minute.
+
+    Growth is that of the last two thirds, in MB, as a whole and by a straight line through the rows.
+    """
     rows, sent, end, begin = [], 0, time.monotonic() + seconds, server.processor()
     async with server.connect() as connection:
         listener, noted = Listener(connection), 0.0
@@ -190,15 +204,25 @@ async def soak(server: Server, sound, seconds: float) -> dict:
                 rows.append(round(server.memory(), 1))
         frames, alive = len(listener.frames), not listener.task.done()
         listener.task.cancel()
-    tail = rows[len(rows) // 3 :]
     used = server.processor() - begin
-    return {"minutes": round(seconds / 60, 1), "frames": frames, "alive": alive, "memory_mb": rows,
-            "growth_of_the_last_two_thirds_mb": round(tail[-1] - tail[0], 1),
+    return {"minutes": round(seconds / 60, 1), "frames": frames, "video_s": frames / 25, "alive": alive,
+            "memory_mb": rows, **growth(rows),
             "processor_s_per_s_of_video": round(used / (frames / 25), 3)}  # fmt: skip
 
 
+def growth(rows: list[float]) -> dict[str, float]:
+    """Return the MB by which rows of equal steps grow over their last two thirds: end to end, and along a line."""
+    tail = rows[len(rows) // 3 :]
+    if len(tail) < 2:
+        return {}
+    slope = statistics.linear_regression(range(len(tail)), tail).slope
+    ends = {"growth_of_the_last_two_thirds_mb": round(tail[-1] - tail[0], 1)}
+    return ends | {"growth_by_a_line_mb": round(slope * (len(tail) - 1), 1)}
+
+
 async def rudeness(server: Server, sound) -> dict:
-    """Malformed messages, silence, clients that break off, a crowd: every refusal, and whether others are served."""
+    """Send malformed messages, silence, clients that break off, a crowd: every refusal, and whether others are served.
+    """
     refusals = []
     async with server.connect() as good:
         listener = Listener(good)
@@ -226,13 +250,13 @@ async def rudeness(server: Server, sound) -> dict:
 
 
 async def crowded(server: Server) -> str:
-    """What one client more is told."""
+    """Return what one client too many is told."""
     async with server.connect() as connection:
         return await closed(connection)
 
 
 async def closed(connection) -> str:
-    """Code and reason with which the server closes."""
+    """Return the code and reason with which the server closes."""
     try:
         while True:
             await asyncio.wait_for(connection.recv(), 30)
@@ -269,7 +293,7 @@ def main() -> int:
 
 
 def plan(server: Server, sound, args: argparse.Namespace):
-    """(name, what measures it) of what was asked for."""
+    """List (name, what measures it) of what was asked for."""
     if not args.only_soak:
         yield "reactions", reactions(server, sound)
         yield "rudeness", rudeness(server, sound)
@@ -280,7 +304,7 @@ def plan(server: Server, sound, args: argparse.Namespace):
 
 
 def fitted(folder: Path) -> Path:
-    """A synthetic person, fitted from their picture."""
+    """Return a synthetic person, fitted from their picture."""
     line = [sys.executable, "-m", "stereotalker_core"]
     subprocess.run([*line, "synth", "portrait", "--seed", "11", "--out", str(folder / "p.png")], cwd=ROOT, check=True)
     more = ["--audio", str(SPEECH), "--out", str(folder / "p.mp4"), "--frames", "0:1", "--quiet"]

@@ -36,7 +36,7 @@ def write_speech(path: Path, minutes: float) -> None:
 
 
 def measure(path: str, steps: int, guidance: float, keep: bool) -> dict[str, float]:
-    """One recording, in this process."""
+    """Return one recording, in this process."""
     import torch
 
     from stereotalker_core.audio.spool import spool_audio
@@ -59,7 +59,7 @@ def measure(path: str, steps: int, guidance: float, keep: bool) -> dict[str, flo
 
 
 def main() -> None:
-    """Command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("minutes", nargs="*", type=float, default=[1, 30])
     parser.add_argument("--steps", type=int, default=8)

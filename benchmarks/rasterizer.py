@@ -23,7 +23,7 @@ from stereotalker_core.geometry.projection import project
 
 
 def best_ms(work: Callable[[], object], repeats: int, device: str) -> float:
-    """Shortest of the repeats, ms."""
+    """Return the shortest of the repeats, ms."""
     clock, times = time.perf_counter if device.startswith("cuda") else time.process_time, []
     for _ in range(repeats + 1):  # the first one warms up
         start = clock()
@@ -35,7 +35,8 @@ def best_ms(work: Callable[[], object], repeats: int, device: str) -> float:
 
 
 def plain_rasterize(points: Tensor, triangles: Tensor, side: int) -> tuple[Tensor, Tensor]:
-    """One triangle after the other against the pixels of its bounding box: points (V, 3) -> triangle, depth (H, W)."""
+    """Return one triangle after the other against the pixels of its bounding box: points (V, 3) -> triangle, depth (H,
+    W)."""
     nearest, depth = torch.full((side, side), -1), torch.full((side, side), torch.inf)
     centre = torch.arange(side) + 0.5
     for index, corners in enumerate(points[triangles]):
@@ -60,7 +61,7 @@ def plain_rasterize(points: Tensor, triangles: Tensor, side: int) -> tuple[Tenso
 
 
 def scene(body: HalfBody, frames: int, device: str) -> tuple[Callable[[], Posed], Posed]:
-    """A function that poses random people, and what it gives."""
+    """Return a function that poses random people, and what it gives."""
     g = torch.Generator().manual_seed(0)
     shape = torch.randn(frames, body.n_shape, generator=g).to(device)
     rotations = (0.2 * torch.randn(frames, 49, 3, generator=g)).to(device)

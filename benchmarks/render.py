@@ -41,7 +41,7 @@ Times = dict[str, tuple[float, float]]  # part -> wall and CPU milliseconds
 
 @dataclass(frozen=True)
 class Job:
-    """What is drawn."""
+    """Hold what is drawn."""
 
     body: HalfBody
     renderer: Renderer
@@ -98,7 +98,7 @@ def starts() -> tuple[Models, Times]:
 
 
 def scene(models: Models, size: int, frames: int, steps: int) -> Job:
-    """A person who gestures before a camera that moves."""
+    """Return a person who gestures before a camera that moves."""
     body, avatar = models.body, make_avatar(models.body, PERSON)
     identity = true_identity(body, avatar, reference_portrait(body, avatar, PERSON))
     heads = joint_heads(body, body.rest(identity.shape[None], identity.shell[None]))
@@ -109,7 +109,7 @@ def scene(models: Models, size: int, frames: int, steps: int) -> Job:
 
 @torch.no_grad()
 def parts(job: Job, repeats: int) -> Times:
-    """Every part of one window, for a frame of it."""
+    """Return every part of one window, for a frame of it."""
     renderer, view, identity, body = job.renderer, job.cameras[:WINDOW], job.identity, job.body
     part, count = job.motion[:WINDOW], len(job.cameras[:WINDOW])
     rest, plate = body.rest(identity.shape[None], identity.shell[None]), background_plate(identity, view)
@@ -159,7 +159,7 @@ def write(frames: torch.Tensor) -> None:
 
 
 def timed(run: Callable[[], object], count: int, repeats: int) -> tuple[tuple[float, float], object]:
-    """Fastest of a few runs, in wall and CPU milliseconds for one of `count` frames; what it returned."""
+    """Return the fastest of a few runs, in wall and CPU milliseconds for one of `count` frames; what it returned."""
     walls, cpus, found = [], [], None
     for _ in range(repeats):
         wall, cpu = time.perf_counter(), time.process_time()

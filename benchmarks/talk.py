@@ -69,7 +69,7 @@ def write_speech(path: Path, seconds: float) -> None:
 
 
 def run(*words: str) -> None:
-    """One command of the package."""
+    """Run one command of the package."""
     subprocess.run([sys.executable, "-m", "stereotalker_core", *words], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
 
 

@@ -1,6 +1,6 @@
 /**
- * Adds the camera picture and the report of a fit to Stereo-Talker's nodes; new seeds are fixed. The nodes' ordinary widgets hold the truth;
- * the picture mirrors them.
+ * Adds the camera picture and the report of a run to Stereo-Talker's nodes; new seeds are fixed. The nodes' ordinary widgets
+ * hold the truth; the picture mirrors them.
  */
 
 import { api } from "../../scripts/api.js";
@@ -15,7 +15,7 @@ import { addUpload } from "./upload.mjs";
 import { setLanguage } from "./words.mjs";
 
 const NODES = ["StereoTalkerCameraTrajectory", "StereoTalker"];
-const REPORTING = ["StereoTalkerFitPortrait", "StereoTalker"];
+const GRADED = ["StereoTalkerFitPortrait", "StereoTalker"]; // their first line is the quality of the fit
 const UPLOADS = {
   StereoTalkerLoadMotion: ["motion_file", ".safetensors,.npz,.csv,.bvh"],
   StereoTalkerLoadIdentity: ["identity_file", ".safetensors"],
@@ -87,9 +87,9 @@ function putFirst(node, widget) {
   };
 }
 
-/** Shows what the fit says, after a run and when the node is made anew while ComfyUI keeps its results. */
+/** Shows what a node says, after a run, also a failed one, and when the node is made anew while ComfyUI keeps its results. */
 function report(node) {
-  const text = bindReport(node, document);
+  const text = bindReport(node, document, GRADED.includes(node.comfyClass));
   const executed = node.onExecuted;
   node.onExecuted = function (output) {
     executed?.apply(this, arguments);
@@ -99,6 +99,13 @@ function report(node) {
   node.onConfigure = function () {
     configured?.apply(this, arguments);
     text.receive(app.nodeOutputs?.[locatorOf(node)]);
+  };
+  const failed = ({ detail }) => text.fail(detail);
+  api.addEventListener("execution_error", failed);
+  const removed = node.onRemoved;
+  node.onRemoved = function () {
+    removed?.apply(this, arguments);
+    api.removeEventListener("execution_error", failed);
   };
 }
 
@@ -135,10 +142,10 @@ app.registerExtension({
     if (node.comfyClass?.startsWith("StereoTalker")) {
       fixSeed(node);
       labelChoices(node);
+      report(node);
     }
     if (NODES.includes(node.comfyClass)) attach(node);
     const upload = UPLOADS[node.comfyClass];
     if (upload) addUpload(node, ...upload, api, app, document);
-    if (REPORTING.includes(node.comfyClass)) report(node);
   },
 });

@@ -8,43 +8,34 @@ import torch
 
 from ..stereotalker_core.camera import gestures, trajectories
 from ..stereotalker_core.camera.keyframes import parse_keyframes
+from ..stereotalker_core.camera.view import LARGEST, SIZE_STEP, SIZES, View
 from ..stereotalker_core.camera.viewer import DIRECTION, USES, filmed, tilted, view_of, viewer_cameras
 from ..stereotalker_core.records import Cameras, Identity, Motion
+from ..stereotalker_core.shapes import size_of
 from . import host
+from .options import ANGLE, combo, widget
 from .shares import advanced
 
 PATHS = ("fixed", "orbit", "orbit (ease in and out)", "keyframes")
 STRIP = {"yaw_max": 90.0, "count": 25, "size": 128}  # the camera widget's pictures of the person
-YAW = (
-    "Degrees. 0 = the portrait's own view, positive = the camera moves towards the subject's right side. "
-    "Trained range -90..90."
-)
-PITCH = "Degrees; positive = the camera is above. Trained range -8..8."
 KEYS = '"0%: -40, 50%: 20, 100%: -10", or in seconds "1.5s: 20"; each: yaw [pitch [distance]].'
-SIZE = "Pixels of a square, or of a side that is 0 below; 0 = the portrait's own shape, up to 512 pixels."
-HANDS = "on: gestures; off: arms at rest; auto: gestures where the frame shows the body down to the elbows."
+SIZE = f"Pixels of a square, or of a side that is 0 below; 0 = the portrait's own shape, up to {LARGEST} pixels."
+_SIDE = {"default": 0, "min": 0, "max": SIZES[1], "step": SIZE_STEP}
 
 
 def side_input() -> tuple:
     """The widget of one side of a canvas that need not be square."""
-    tip = "Pixels, a multiple of 8; 0 = size. The person fits into the narrower side."
-    return ("INT", {"default": 0, "min": 0, "max": 1024, "step": 8, "tooltip": tip})
+    tip = f"Pixels, a multiple of {SIZE_STEP}; 0 = size. The person fits into the narrower side."
+    return ("INT", _SIDE | {"tooltip": tip})
 
 
 def size_input() -> tuple:
     """The widget of a canvas's size."""
-    return ("INT", {"default": 0, "min": 0, "max": 1024, "step": 8, "tooltip": SIZE})
-
-
-def hands_input() -> tuple:
-    """The widget that says whether gestures are drawn."""
-    return (gestures.HANDS, {"default": gestures.HANDS[0], "tooltip": HANDS})
+    return ("INT", _SIDE | {"tooltip": SIZE})
 
 
 def canvas_of(size: int, width: int, height: int, portrait: tuple[int, int]) -> tuple[int, int]:
-    """(rows, columns) of the canvas that the widgets ask for, of a portrait (H, W) px."""
-    from ..stereotalker_core.pipeline import View
-
+    """Return (rows, columns) of the canvas that the widgets ask for, of a portrait (H, W) px."""
     own = View().canvas(portrait)
     if width and height:
         asked = height, width
@@ -71,10 +62,6 @@ class CameraTrajectory:
 
     @classmethod
     def INPUT_TYPES(cls):
-        def angle(default, low, high, tip):
-            options = {"default": default, "min": low, "max": high, "step": 0.5, "display": "slider", "tooltip": tip}
-            return ("FLOAT", options)
-
         path = "fixed uses yaw only; an orbit goes yaw -> end_yaw; keyframes follow the keyframes text."
         info = "Optional camera of a core 3D or camera node, or a list of them: a path, resampled to the motion."
         use = f"{USES[0]}: yaw, pitch, roll and zoom of camera_info; {USES[1]}: also its position, target and fov."
@@ -83,17 +70,11 @@ class CameraTrajectory:
                 "identity": ("ST_IDENTITY", {"tooltip": "The fitted person, to frame them."}),
                 "motion": ("ST_MOTION", {"tooltip": "The motion to film; it gives the number of frames."}),
                 "path": (PATHS, {"default": PATHS[0], "tooltip": path}),
-                "yaw": angle(0.0, -180.0, 180.0, YAW),
-                "end_yaw": angle(0.0, -180.0, 180.0, f"Yaw of the last frame of an orbit. {YAW}"),
-                "pitch": angle(0.0, -45.0, 45.0, PITCH),
-                "distance": (
-                    "FLOAT",
-                    {"default": 1.0, "min": 0.5, "max": 2.0, "step": 0.05, "tooltip": "Factor on the usual distance."},
-                ),
-                "framing": (
-                    trajectories.MODES,
-                    {"default": "auto", "tooltip": "auto: the portrait's own crop, with room for its hands."},
-                ),
+                "yaw": widget(View, "yaw", **ANGLE),
+                "end_yaw": widget(View, "until_yaw", **ANGLE),
+                "pitch": widget(View, "pitch", **ANGLE),
+                "distance": widget(View, "distance"),
+                "framing": combo(View, "framing"),
                 "size": size_input(),
             },
             "optional": {
@@ -127,7 +108,7 @@ class CameraTrajectory:
         if framing == "auto":
             shown = gestures.widened(shown, host.body(), identity, motion)
         shown = shown.zoomed(distance)
-        frames, canvas = len(motion), canvas_of(size, width, height, tuple(identity.portrait.shape[-2:]))
+        frames, canvas = len(motion), canvas_of(size, width, height, size_of(identity.portrait))
         camera_info = camera_info[0] if isinstance(camera_info, list) and len(camera_info) == 1 else camera_info
         told = camera_info is not None
         if told and (isinstance(camera_info, list) or camera_use != DIRECTION or path == "fixed"):
@@ -150,7 +131,8 @@ class CameraTrajectory:
 
 
 def shown_to_widget(identity: Identity, motion: Motion, pitch: float, heading: float = 0.0) -> dict[str, list]:
-    """What the camera widget shows the person with: a turntable strip, made once a person; nothing outside ComfyUI.
+    """Return what the camera widget shows the person with: a turntable strip, made once per person; nothing outside
+    ComfyUI.
 
     heading: degrees of the view that the widget calls yaw 0.
     """

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from ..stereotalker_core.checkpoint import NANO, load
-from ..stereotalker_core.face.layout import EMOTIONS, IDENTITIES, INTENSITIES, Face
+from ..stereotalker_core.face.layout import Face, FaceStyle
 from ..stereotalker_core.records import Motion
 from . import host
+from .options import SEED, combo, widget
 from .speech import audio_in
 
 CATEGORY = "Stereo-Talker/face"
@@ -64,23 +65,19 @@ class SampleEmotionalFace:
 
     @classmethod
     def INPUT_TYPES(cls):
-        temperature = {
-            "default": 0.2, "min": 0.0, "max": 2.0, "step": 0.05,
-            "tooltip": "How far performances differ: 0 = always the same, 0.1 to 0.5 recommended.",
-        }  # fmt: skip
-        seed = {"default": 0, "min": 0, "max": 2**64 - 1, "control_after_generate": True, "tooltip": "The performance."}
-        k = {"default": 1, "min": 1, "max": 16, "tooltip": "Take the last of k draws: above 1, less likely faces."}
+        from ..stereotalker_core.face.sampling import FaceOptions
+
         return {
             "required": {
                 "face_model": ("ST_FACE_MODEL", {"tooltip": "From Load ProbTalk3D."}),
                 "audio": ("AUDIO", {"tooltip": "One person speaking. At least 0.1 s."}),
-                "identity": (list(IDENTITIES), {"tooltip": "Whose way of moving the face."}),
-                "emotion": (list(EMOTIONS), {"tooltip": "Emotion of the face."}),
-                "intensity": (list(INTENSITIES), {"tooltip": "Strength of the emotion; neutral has only one."}),
-                "temperature": ("FLOAT", temperature),
-                "k": ("INT", k),
-                "seed": ("INT", seed),
-                "samples": ("INT", {"default": 1, "min": 1, "max": 16, "tooltip": "Performances to draw at once."}),
+                "identity": combo(FaceStyle, "identity"),
+                "emotion": combo(FaceStyle, "emotion"),
+                "intensity": combo(FaceStyle, "intensity"),
+                "temperature": widget(FaceOptions, "temperature"),
+                "k": widget(FaceOptions, "k"),
+                "seed": widget(FaceOptions, "seed", **SEED),
+                "samples": widget(FaceOptions, "samples"),
             },
             "optional": {"audio_encoder": ("ST_AUDIO_ENCODER", {"tooltip": "Instead of the embedded audio encoder."})},
         }
@@ -89,7 +86,6 @@ class SampleEmotionalFace:
         self, face_model, audio: dict, identity: str, emotion: str, intensity: str, temperature: float, k: int,
         seed: int, samples: int, audio_encoder=None,
     ) -> tuple[Face, int]:  # fmt: skip
-        from ..stereotalker_core.face.layout import FaceStyle
         from ..stereotalker_core.face.sampling import FaceModels, FaceOptions, sample_face
 
         sound, style = audio_in(audio), FaceStyle(identity, emotion, intensity)

@@ -7,10 +7,11 @@ from collections.abc import Callable
 import torch
 
 from ..stereotalker_core.camera.gestures import HANDS, staged
+from ..stereotalker_core.camera.view import View
 from ..stereotalker_core.records import Cameras, Guides, Identity, Motion, Regions
 from ..stereotalker_core.shapes import REGIONS
 from . import host
-from .camera import hands_input
+from .options import combo
 
 CATEGORY = "Stereo-Talker/guides"
 _BYTES = 4 * (9 + 13)  # a pixel and frame: the maps and the pictures made of them
@@ -18,7 +19,7 @@ _TOGETHER = 8  # frames
 
 
 def check_lengths(motion: Motion, cameras: Cameras) -> None:
-    """ValueError where a trajectory was built for another motion."""
+    """Raise ValueError where a trajectory was built for another motion."""
     if len(motion) != len(cameras):
         raise ValueError(
             f"the motion has {len(motion)} frames but the cameras {len(cameras)}: connect the same motion to both"
@@ -50,7 +51,7 @@ class RenderGuides:
                 "motion": ("ST_MOTION", {"tooltip": "From Sample Motion."}),
                 "cameras": ("ST_CAMERAS", {"tooltip": "From Camera Trajectory."}),
             },
-            "optional": {"hands": hands_input()},
+            "optional": {"hands": combo(View, "hands")},
         }
 
     def render(self, identity: Identity, motion: Motion, cameras: Cameras, hands: str = HANDS[0]):
@@ -69,11 +70,10 @@ class RenderGuides:
             return draw_skeleton(body, body.pose(rest, part.rotations, part.expression), cameras[frames])
 
         with host.interruptible():
-            guides = None
+            guides = room_for(len(motion), cameras)
             skin = skin_of(body, identity, cameras, background_plate(identity, cameras, continued=True))
             for frames in portions(len(motion)):
                 seen = render_guides(body, identity, motion[frames], cameras[frames], rest, skin)
-                guides = guides or room_for(seen, len(motion), cameras)
                 for name in ("normal", "part", "depth", "lift", "visibility"):
                     getattr(guides, name)[frames] = getattr(seen, name)
                 progress(frames.stop, seen.lift[-1])
@@ -88,18 +88,18 @@ class RenderGuides:
 
 
 def portions(count: int) -> list[slice]:
-    """All of `count` frames, few at a time: no operation is long, and what is made on the way takes little memory."""
+    """Return all of `count` frames, few at a time: no operation is long, and what is made on the way takes little
+    memory."""
     return [slice(start, min(count, start + _TOGETHER)) for start in range(0, count, _TOGETHER)]
 
 
-def room_for(guides: Guides, count: int, cameras: Cameras) -> Guides:
-    """Empty maps of `count` frames like those of a few; filled portion by portion, they are in memory once."""
-    maps = (guides.normal, guides.part, guides.depth, guides.lift, guides.visibility)
-    return Guides(*(x.new_empty(count, *x.shape[1:]) for x in maps), yaw=cameras.yaw)
+def room_for(count: int, cameras: Cameras) -> Guides:
+    """Return the empty maps of `count` frames: filled portion by portion, they are in memory once."""
+    return Guides(*(torch.empty(count, channels, *cameras.size) for channels in (3, 1, 1, 3, 1)), yaw=cameras.yaw)
 
 
 def pictures_of(draw: Callable[[slice], torch.Tensor], cameras: Cameras) -> torch.Tensor:
-    """IMAGE (T, H, W, 3) of what draw(frames) gives in [-1, 1], few frames at a time."""
+    """Return the IMAGE (T, H, W, 3) of what draw(frames) gives in [-1, 1], few frames at a time."""
     images = torch.empty(len(cameras), *cameras.size, 3)
     for frames in portions(len(cameras)):
         images[frames] = host.image_out([draw(frames)])
@@ -107,7 +107,7 @@ def pictures_of(draw: Callable[[slice], torch.Tensor], cameras: Cameras) -> torc
 
 
 def depth_range(guides: Guides) -> tuple[float, float]:
-    """Nearest and farthest depth of the person in a clip; ValueError where it is never seen."""
+    """Return the nearest and farthest depth of the person in a clip; ValueError where it is never seen."""
     parts = [guides.depth[few] for few in portions(len(guides))]
     far = max(float(depth.max()) for depth in parts)
     if far <= 0:
@@ -116,7 +116,7 @@ def depth_range(guides: Guides) -> tuple[float, float]:
 
 
 def depth_picture(guides: Guides, near: float, far: float) -> torch.Tensor:
-    """(T, 3, H, W) in [-1, 1]: `near` white, `far` dark grey, background black."""
+    """Return (T, 3, H, W) in [-1, 1]: `near` white, `far` dark grey, background black."""
     grey = 1 - 0.9 * (guides.depth - near) / max(far - near, 1e-6)
     return (grey.where(guides.depth > 0, 0.0) * 2 - 1).expand(-1, 3, -1, -1)
 

@@ -22,7 +22,7 @@ class Last(Generic[T]):
         return self._value if key == self._key else None
 
     def keep(self, key: str, value: T) -> None:
-        """Replace what was kept."""
+        """Replace what was kept by this result."""
         self._key, self._value = key, value
 
 

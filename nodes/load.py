@@ -7,6 +7,7 @@ language models of models/LLM. What a file holds that no network wants is an err
 from __future__ import annotations
 
 from ..stereotalker_core.checkpoint import NANO, load
+from ..stereotalker_core.precision import channels_last_weights
 from . import host
 
 CATEGORY = "Stereo-Talker/load"
@@ -73,7 +74,7 @@ class LoadMotionModel:
 
 
 def _prior(path, features: int):
-    """A prior file; or a language model, folder or .gguf, as a prior whose adapters are new."""
+    """Load a prior file; or a language model, folder or .gguf, as a prior whose adapters are new."""
     from ..stereotalker_core.motion.networks.prior import LanguagePrior
 
     if path.suffix == ".safetensors":
@@ -144,7 +145,7 @@ class LoadRenderer:
 
 
 def _one_by_one(path, unet_name: str, reference_name: str, vae_name: str):
-    """MODEL and VAE of three files in our format: nano, or trained like it."""
+    """Make MODEL and VAE of three files in our format: nano, or trained like it."""
     from ..stereotalker_core.convert.weights import stored_config
     from ..stereotalker_core.video.networks.reference import ReferenceNet
     from ..stereotalker_core.video.networks.unet import StereoTalkerUNet
@@ -171,8 +172,8 @@ def _file_of(name: str, embedded: str):
 
 
 def _full_size(folder, unet_name: str, reference_name: str, vae_name: str):
-    """MODEL and VAE of a full-size set; a reference network or an autoencoder from elsewhere replaces the set's."""
-    import torch
+    """Make MODEL and VAE of a full-size set; a reference network or an autoencoder from elsewhere replaces the set's.
+    """
 
     from ..stereotalker_core.convert.encoders import load_autoencoder
     from ..stereotalker_core.convert.renderer import load_reference
@@ -197,7 +198,7 @@ def _full_size(folder, unet_name: str, reference_name: str, vae_name: str):
             f"{unet.config.cross_dim}; take image_encoder of sd-image-variations-diffusers"
         )
     for part in (unet, reference, network):
-        part.to(memory_format=torch.channels_last)
+        channels_last_weights(part)
     vae = host.ClipVAE(host.Managed(network, encoder), guides=unet.config.guides)
     return host.make_model(unet, reference, None, unet_name.rstrip("/")), vae
 
@@ -228,8 +229,8 @@ class RendererSettings:
         def whole(default, low, high, tip, step=1):
             return ("INT", {"default": default, "min": low, "max": high, "step": step, "tooltip": tip})
 
-        guidance = {"default": 3.5, "min": 1.0, "max": 20.0, "step": 0.1}
-        guidance["tooltip"] = "How strongly Render Video follows the portrait; 1 = half the time. KSampler has a cfg."
+        strongly = "How strongly Render Video follows the portrait; 1 = half the time. KSampler has a cfg."
+        guidance = {"default": 3.5, "min": 1.0, "max": 20.0, "step": 0.1, "tooltip": strongly}
         loop = {"default": True, "tooltip": "The last window wraps round to the first frames."}
         return {
             "required": {
@@ -271,7 +272,7 @@ def _experts_inputs(tip: str) -> dict:
 
 
 def _experts(model, cls: type, name: str, embedded: str):
-    """Experts of a file, which must have been made for this MODEL."""
+    """Load experts of a file, which must have been made for this MODEL."""
     from ..stereotalker_core.convert.upcycle import fits
 
     unet, _ = host.networks_of(model)

@@ -254,7 +254,7 @@ class ExportMotion:
                 io.save_live_link_csv(motion, path)
             elif path.suffix == ".bvh":
                 bvh.save_bvh(motion, host.body(), path, shape)
-            else:
+            elif cameras is not None:
                 openpose.save_openpose(openpose.openpose_frames(motion, host.body(), cameras, shape), path)
         return (str(path),)
 

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..stereotalker_core.options import option_of
+from ..stereotalker_core.options import choice_of, option_of
 
 SEED: dict[str, Any] = {"control_after_generate": True}
+ANGLE: dict[str, Any] = {"display": "slider"}
 
 
 def widget(record: type, name: str, tip: str | None = None, **more: object) -> tuple[str, dict]:
-    """(type, settings) with the option's default, limits, step and text.
+    """Return (type, settings) with the number's default, limits, step and text.
 
     tip: another text, where the node says it differently. more: settings that only a widget has, over the option's.
     """
     told = option_of(record, name)
-    kind = float if isinstance(told.default, float) else int
-    settings: dict[str, object] = {"default": told.default, "min": kind(told.widget[0]), "max": kind(told.widget[1])}
+    default = 0.0 if told.default is None else told.default
+    kind = float if isinstance(default, float) else int
+    settings: dict[str, object] = {"default": default, "min": kind(told.widget[0]), "max": kind(told.widget[1])}
     if told.step is not None:
         settings["step"] = told.step
     return kind.__name__.upper(), settings | more | {"tooltip": told.text if tip is None else tip}
+
+
+def combo(record: type, name: str, tip: str | None = None, **more: object) -> tuple[list[str], dict]:
+    """(words, settings) with the choice's default and text; tip, more: as in `widget`."""
+    told = choice_of(record, name)
+    settings: dict[str, object] = {} if told.default is None else {"default": told.default}
+    return list(told.words), settings | more | {"tooltip": told.text if tip is None else tip}

@@ -24,12 +24,12 @@ def person_input() -> tuple:
 
 
 def fit_report(identity: Identity, warnings: Sequence[str]) -> dict[str, list[str]]:
-    """What the node shows of a fit: its quality and every warning, one text each."""
+    """Return what the node shows of a fit: its quality and every warning, one text each."""
     return {"text": [f"fit quality {identity.quality:.2f} (of 1)", *warnings]}
 
 
 def keypoints_in(pose_keypoint, columns: int, rows: int, person: int = 0):
-    """POSE_KEYPOINT of one picture -> Keypoints, None stays None; ValueError for those of several pictures.
+    """Read POSE_KEYPOINT of one picture -> Keypoints, None stays None; ValueError for those of several pictures.
 
     person: which of several, 1 = the largest, 0 = the largest with a warning.
     """

@@ -37,7 +37,7 @@ def frames_input() -> tuple:
 
 
 def alpha_input() -> tuple:
-    """The widget of transparent pictures."""
+    """The declaration of the `alpha` widget, which asks for transparent pictures."""
     tip = "Pictures with the person's alpha as a fourth channel instead of a background; for Save Image."
     return ("BOOLEAN", {"default": False, "tooltip": tip})
 
@@ -49,7 +49,8 @@ def file_input() -> tuple:
 
 
 def part_of(first_frame: int, frames: int, count: int) -> tuple[int, int] | None:
-    """(first, stop) of the part; None is the whole clip of `count` frames. ValueError for a part outside of it."""
+    """Return (first, stop) of the part; None is the whole clip of `count` frames. ValueError for a part outside of it.
+    """
     if first_frame == 0 and not 0 < frames < count:
         return None
     if first_frame >= count:
@@ -66,7 +67,7 @@ def sound_of(audio: dict | None, part: tuple[int, int] | None, fps: float) -> di
 
 
 def with_alpha(frames: Sequence[Tensor], masks: Sequence[Tensor]) -> Tensor:
-    """Chunks over black (t, 3, H, W) in [-1, 1], masks (t, 1, H, W) -> IMAGE (T, H, W, 4), colours not dimmed."""
+    """Map chunks over black (t, 3, H, W) in [-1, 1], masks (t, 1, H, W) -> IMAGE (T, H, W, 4), colours not dimmed."""
     from ..stereotalker_core.video.rendering.composite import coverage
 
     colour, alpha = host.image_out(frames), coverage(host.mask_out(masks))[..., None]
@@ -77,7 +78,7 @@ def with_alpha(frames: Sequence[Tensor], masks: Sequence[Tensor]) -> Tensor:
 def transparent_file(
     path: Path, size: tuple[int, int], fps: float, part: tuple[int, int], count: int, sound, tags: dict[str, str]
 ) -> Iterator:
-    """A writer with `write(frames, masks)` and `frames`: a file whose pictures hold the person alone.
+    """Yield a writer with `write(frames, masks)` and `frames`: a file whose pictures hold the person alone.
 
     path: .webm or .mov. size: (H, W) px. part: (first, stop) of the clip of `count` frames. sound: Audio of the whole
     clip, or None. What a run that was stopped leaves behind is taken away.

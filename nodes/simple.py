@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..stereotalker_core.camera.keyframes import parse_keyframes
-from ..stereotalker_core.camera.trajectories import ORIGINS
+from ..stereotalker_core.camera.view import View
 from ..stereotalker_core.motion.edit import at_rate
 from ..stereotalker_core.records import Audio, Identity, Motion
-from ..stereotalker_core.shapes import FPS
+from ..stereotalker_core.shapes import FPS, size_of
 from . import host
-from .camera import KEYS, PITCH, YAW, canvas_of, hands_input, shown_to_widget, side_input, size_input
+from .camera import KEYS, canvas_of, shown_to_widget, side_input, size_input
 from .kept import Last, fingerprint
 from .motion import fps_input
-from .options import SEED, widget
+from .options import ANGLE, SEED, combo, widget
 from .portrait import MASK, fit_report, keypoints_in, person_input
 from .shares import advanced, alpha_input, first_input, frames_input, part_of, sound_of, with_alpha
 from .speech import audio_in
@@ -46,21 +46,16 @@ class StereoTalker:
 
     @classmethod
     def INPUT_TYPES(cls):
-        def angle(tip):
-            options = {"default": 0.0, "min": -180.0, "max": 180.0, "step": 0.5, "display": "slider", "tooltip": tip}
-            return ("FLOAT", options)
-
         from ..stereotalker_core.motion.generation.sampling import MotionOptions
         from ..stereotalker_core.pipeline import Look
 
-        origin = "photo: yaw 0 is the portrait's own view; body: yaw 0 sees the front of a body that was turned."
         inputs = {
             "required": {
                 "image": ("IMAGE", {"tooltip": "One person from the front, half body, both shoulders visible."}),
                 "audio": ("AUDIO", {"tooltip": "One person speaking; any rate, mono or stereo, at least 0.1 s."}),
-                "yaw": angle(YAW),
+                "yaw": widget(View, "yaw", **ANGLE),
                 "orbit": ("BOOLEAN", {"default": False, "tooltip": "Move the camera from yaw to end_yaw."}),
-                "end_yaw": angle("Yaw of the last frame when orbiting."),
+                "end_yaw": widget(View, "until_yaw", **ANGLE),
                 "seed": widget(MotionOptions, "seed", **SEED),
                 "steps": widget(Look, "steps", "Denoising steps of mode diffusion; 1 is sharpest here."),
                 "size": size_input(),
@@ -75,12 +70,12 @@ class StereoTalker:
                 ),
                 "motion_strength": widget(MotionOptions, "motion_strength", "Size of the gestures."),
                 "person": person_input(),
-                "yaw_origin": (ORIGINS, {"default": ORIGINS[0], "tooltip": origin}),
+                "yaw_origin": combo(View, "yaw_origin"),
                 "width": side_input(),
                 "height": side_input(),
                 "mode": mode_input(),
-                "hands": hands_input(),
-                "pitch": ("FLOAT", {"default": 0.0, "min": -45.0, "max": 45.0, "step": 0.5, "tooltip": PITCH}),
+                "hands": combo(View, "hands"),
+                "pitch": widget(View, "pitch"),
                 "keyframes": ("STRING", {"default": "", "tooltip": f"In place of yaw and orbit: {KEYS}"}),
                 "fps": fps_input(),
                 "first_frame": first_input(),
@@ -107,7 +102,7 @@ class StereoTalker:
         transcript: str = "",
         motion_strength: float = 1.0,
         person: int = 0,
-        yaw_origin: str = ORIGINS[0],
+        yaw_origin: str = View.yaw_origin,
         width: int = 0,
         height: int = 0,
         mode: str = "play",
@@ -120,11 +115,12 @@ class StereoTalker:
         alpha: bool = False,
         extra_pnginfo=None,
     ):
-        from ..stereotalker_core.pipeline import Look, View, heard_warnings, prepare
+        from ..stereotalker_core.pipeline import Look, heard_warnings, prepare
         from ..stereotalker_core.video.writing.provenance import provenance
 
-        sound, portrait = audio_in(audio), host.image_in(image)
-        canvas = canvas_of(size, width, height, tuple(portrait.shape[-2:]))
+        with heard_warnings() as listened:
+            sound, portrait = audio_in(audio), host.image_in(image)
+        canvas = canvas_of(size, width, height, size_of(portrait))
         count = sound.frame_count(fps)
         keys = tuple(parse_keyframes(keyframes, count, fps, pitch)) if keyframes.strip() else ()
         end = end_yaw if orbit else None
@@ -144,14 +140,14 @@ class StereoTalker:
         host.stamp(extra_pnginfo, provenance(host.EMBEDDED, seed))
         heading = identity.trunk_yaw if yaw_origin == "body" else 0.0
         shown = shown_to_widget(identity, scene.motion, pitch, heading)
-        shown |= fit_report(identity, list(dict.fromkeys((*identity.warnings, *said, *heard))))
+        shown |= fit_report(identity, list(dict.fromkeys((*identity.warnings, *listened, *said, *heard))))
         heard_part = sound_of(audio, part, fps)
         video = host.video_out(images, heard_part, fps)
         return {"ui": shown, "result": (images, masks, heard_part, fps, video)}
 
 
 def drawn(models, scene, look, part: tuple[int, int] | None, alpha: bool, progress: Stages):
-    """IMAGE and MASK of a scene, or of a part of it; with alpha, the pictures have four channels."""
+    """Draw IMAGE and MASK of a scene, or of a part of it; with alpha, the pictures have four channels."""
     from ..stereotalker_core.pipeline import render
 
     frames, masks = [], []

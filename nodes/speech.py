@@ -8,9 +8,8 @@ import tempfile
 from pathlib import Path
 
 from ..stereotalker_core.audio.load import make_audio
-from ..stereotalker_core.records import Motion
 from . import host
-from .options import SEED, widget
+from .options import SEED, combo, widget
 from .shares import advanced
 
 CATEGORY = "Stereo-Talker/motion"
@@ -18,13 +17,13 @@ _LONGEST = 200_000_000  # letters of base64
 
 
 def audio_in(audio: dict):
-    """AUDIO {"waveform" (1, C, S), "sample_rate"} -> Audio; ValueError for several recordings, silence or NaN."""
+    """Read AUDIO {"waveform" (1, C, S), "sample_rate"} -> Audio; ValueError for several recordings, silence or NaN."""
     host.only_one(audio["waveform"], "recordings", "run the graph once for each recording")
     return make_audio(audio["waveform"][0].float().cpu(), int(audio["sample_rate"]))
 
 
 def audio_out(audio) -> dict:
-    """Audio -> AUDIO with the original sound, as loud and as long as it came in."""
+    """Map audio -> AUDIO with the original sound, as loud and as long as it came in."""
     return {"waveform": audio.original[None], "sample_rate": audio.original_rate}
 
 
@@ -48,12 +47,14 @@ class EncodeSpeech:
         }
 
     def encode(self, audio_encoder, audio: dict):
-        sound = audio_in(audio)
+        from ..stereotalker_core.pipeline import heard_warnings
+
         (network,) = audio_encoder.modules
         device = audio_encoder.load()
-        with host.interruptible():
+        with host.interruptible(), heard_warnings() as heard:
+            sound = audio_in(audio)
             features = network.encode(sound.to(device)).to("cpu")
-        return ((sound, features, audio_encoder), audio)
+        return {"ui": {"text": list(dict.fromkeys(heard))}, "result": ((sound, features, audio_encoder), audio)}
 
 
 class SampleMotion:
@@ -70,8 +71,8 @@ class SampleMotion:
 
     @classmethod
     def INPUT_TYPES(cls):
-        from ..stereotalker_core.motion.conditioning import EMOTIONS, Style
-        from ..stereotalker_core.motion.generation.sampling import HANDS, MotionOptions
+        from ..stereotalker_core.motion.conditioning import Style
+        from ..stereotalker_core.motion.generation.sampling import MotionOptions
 
         transcript = {"default": "", "multiline": True, "tooltip": "Optional: the words spoken, for clearer gestures."}
         timed = 'Optional, instead of one emotion: [{"start": 0, "emotion": "happy", "intensity": 0.8}, ...]'
@@ -85,14 +86,14 @@ class SampleMotion:
                 "prior_strength": widget(MotionOptions, "prior_strength"),
                 "motion_strength": widget(MotionOptions, "motion_strength"),
                 "face_strength": widget(MotionOptions, "face_strength"),
-                "emotion": (list(EMOTIONS), {"tooltip": "Style of the performance."}),
+                "emotion": combo(Style, "emotion"),
                 "smoothing": widget(MotionOptions, "smoothing"),
             },
             "optional": {
                 "transcript": ("STRING", transcript),
                 "energy": widget(Style, "energy"),
                 "liveliness": widget(MotionOptions, "liveliness"),
-                "hands": (list(HANDS), {"tooltip": "on: gestures; low: arms half lowered; off: hanging arms."}),
+                "hands": combo(MotionOptions, "hands"),
                 "emotions": ("STRING", emotions),
                 "loop": ("BOOLEAN", {"default": False, "tooltip": "The end leads into the beginning."}),
             },
@@ -116,10 +117,11 @@ class SampleMotion:
         hands: str = "on",
         emotions: str = "",
         loop: bool = False,
-    ) -> tuple[Motion, int]:
+    ):
         from ..stereotalker_core.motion.conditioning import Style
         from ..stereotalker_core.motion.emotions import parse_emotions
         from ..stereotalker_core.motion.generation.sampling import MotionModels, sample_motion
+        from ..stereotalker_core.pipeline import heard_warnings
 
         prior, denoiser = motion_model.modules
         sound, features, encoder = speech
@@ -132,7 +134,7 @@ class SampleMotion:
             progress[0](step + 1)
 
         models = MotionModels(encoder.modules[0], prior, denoiser)
-        with host.interruptible():
+        with host.interruptible(), heard_warnings() as heard:
             motion = sample_motion(
                 models,
                 sound.to(device),
@@ -151,7 +153,7 @@ class SampleMotion:
                 face_strength=face_strength,
                 smoothing=smoothing,
             ).to("cpu")
-        return motion, len(motion)
+        return {"ui": {"text": list(dict.fromkeys(heard))}, "result": (motion, len(motion))}
 
 
 class SpeechSource:

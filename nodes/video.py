@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..stereotalker_core.camera.gestures import staged
+from ..stereotalker_core.camera.view import View
 from ..stereotalker_core.records import Cameras, Identity, Motion
 from . import host, shares
-from .camera import hands_input
 from .guides import check_lengths
-from .options import SEED, widget
+from .options import SEED, combo, widget
 
 CATEGORY = "Stereo-Talker/video"
 BACKGROUNDS = ("portrait", "grey", "green", "white", "black")
@@ -72,18 +72,17 @@ def face_scale_input() -> tuple:
 
 def mode_input() -> tuple:
     """The widget that chooses how frames are drawn; the first choice is the default."""
-    tip = (
-        "play: guides and the small decoder, fast. diffusion: the MODEL's U-Net with its experts on every frame, as in "
-        "the paper. Full-size sets always use their U-Net."
-    )
-    return (["play", "diffusion"], {"default": "play", "tooltip": tip})
+    from ..stereotalker_core.pipeline import Look
+
+    return combo(Look, "mode", default="play")
 
 
 def chunks_of(
     model, vae, identity: Identity, motion: Motion, cameras: Cameras, seed: int, steps: int, background,
     mask_predictor, face_scale: int, mode: str, hands: str, part: tuple[int, int] | None = None,
 ) -> Iterator:  # fmt: skip
-    """Frames and masks of a video, or of a part, as they come, with progress, previews and checks; interruptible."""
+    """Yield the frames and masks of a video, or of a part, as they come, with progress, previews and checks;
+    interruptible."""
     from ..stereotalker_core.video.rendering.render import render_video
 
     host.networks_of(model)  # refuses another pack's MODEL
@@ -157,7 +156,7 @@ class RenderVideo:
     @classmethod
     def INPUT_TYPES(cls):
         inputs = sampling_inputs()
-        inputs["optional"] |= {"face_scale": face_scale_input(), "mode": mode_input(), "hands": hands_input()}
+        inputs["optional"] |= {"face_scale": face_scale_input(), "mode": mode_input(), "hands": combo(View, "hands")}
         inputs["optional"]["audio"] = ("AUDIO", {"tooltip": "The speech, for the sound of the video output."})
         inputs["optional"] |= {"first_frame": shares.first_input(), "frames": shares.frames_input()}
         inputs["optional"]["alpha"] = shares.alpha_input()
@@ -222,7 +221,7 @@ class RenderToFile:
         label = {"default": False, "tooltip": f"Write {LABEL!r} visibly into a corner of every frame."}
         inputs = sampling_inputs(filename_prefix=("STRING", prefix), label=("BOOLEAN", label))
         inputs["optional"]["audio"] = ("AUDIO", {"tooltip": "The speech, for the sound of the video."})
-        inputs["optional"] |= {"face_scale": face_scale_input(), "mode": mode_input(), "hands": hands_input()}
+        inputs["optional"] |= {"face_scale": face_scale_input(), "mode": mode_input(), "hands": combo(View, "hands")}
         inputs["optional"] |= {"first_frame": shares.first_input(), "frames": shares.frames_input()}
         inputs["optional"]["file_format"] = shares.file_input()
         return shares.advanced(inputs, *SELDOM)
@@ -263,7 +262,8 @@ class RenderToFile:
         behind = COLOURS["black"] if clear else background_of(background, background_image, cameras.size)
         path, entry = host.save_path(filename_prefix, shares.FILES[file_format])
         tags, size = container_tags(host.model_name(model), seed), cameras.size
-        sound = None if audio is None else audio_in(audio if clear else shares.sound_of(audio, part, motion.fps))
+        heard = audio if clear else shares.sound_of(audio, part, motion.fps)
+        sound = None if heard is None else audio_in(heard)
         if clear:
             whole = (0, len(motion))
             file = shares.transparent_file(path, size, motion.fps, part or whole, len(motion), sound, tags)
@@ -305,7 +305,7 @@ class Conditioning:
         shared = sampling_inputs()
         kept = {name: shared["required"][name] for name in ("vae", "identity", "motion", "cameras", "background")}
         kept["freeze_background"] = ("BOOLEAN", {"default": False, "tooltip": frozen})
-        optional = shared["optional"] | {"hands": hands_input()}
+        optional = shared["optional"] | {"hands": combo(View, "hands")}
         return {"required": kept, "optional": optional, "hidden": HIDDEN}
 
     def encode(

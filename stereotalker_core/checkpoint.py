@@ -21,7 +21,7 @@ NANO = Path(__file__).parent / "checkpoints" / "nano"
 
 
 def write_atomically(path: str | Path, write) -> None:
-    """Call write(temporary path) and rename onto `path`, so that a crash never leaves half a file."""
+    """Run write(temporary path) and rename the file onto `path`, so that a crash never leaves half a file."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
@@ -66,7 +66,8 @@ def load(cls: type[M], path: str | Path, device: str = "cpu", dtype: torch.dtype
     state, meta = load_tensors(path, device)
     if meta.get("model") != cls.__name__:
         raise ValueError(f"{path} holds {meta.get('model', 'no model name')!r}, not {cls.__name__!r}")
-    model = cls(from_json(cls.Config, meta["config"])).to(device)
+    kind: Any = cls
+    model: M = kind(from_json(kind.Config, meta["config"])).to(device)
     missing, unexpected = model.load_state_dict(state, strict=False)
     if missing or unexpected:
         raise ValueError(f"{path} does not fit {cls.__name__}: missing {missing[:5]}, unexpected {unexpected[:5]}")

@@ -8,16 +8,18 @@ import threading
 from collections.abc import Sequence
 
 from . import __version__
-from .commands import avatar, convert, data, demo, evaluate, face, info, join, serve
+from .commands import avatar, convert, data, demo, evaluate, face, info, join, serve, train
 from .commands.batching import batch
+from .commands.forwarded import split_words
 from .commands.talking import talk
 from .commands.talking.line import FAULTS, message, refuse_devices
 
+FORWARDED = {"synth": data.GENERATORS, "train": train.TRAINERS}
 _PAIRS = ("--orbit", "--yaw", "--pitch")  # their values may start with a minus, which argparse takes for an option
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong with a line in one line."""
+    """Say what is wrong with a command line in one line, instead of printing the usage."""
 
     def error(self, message: str) -> None:
         """Exit 2 without the usage, which hides what matters."""
@@ -28,12 +30,12 @@ class Parser(argparse.ArgumentParser):
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """All commands and their options."""
+    """Return all commands and their options."""
     parser = Parser(prog="python -m stereotalker_core", description=__doc__)
     parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument("--verbose", action="store_true", help="show log messages")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (talk, batch, join, serve, face, avatar, demo, info, convert, evaluate, data):
+    for module in (talk, batch, join, serve, face, avatar, demo, info, convert, evaluate, data, train):
         module.add_parsers(commands)
     return parser
 
@@ -41,7 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command -> exit status: 0 done, 2 bad input (one line on stderr), 130 stopped by the user."""
     words = join_pairs(list(sys.argv[1:] if arguments is None else arguments))
-    words, rest = data.split_forwarded(words)
+    words, rest = split_words(words, FORWARDED)
     if "batch" in words[:2] and "--" in words:  # what follows belongs to every job
         words, rest = words[: words.index("--")], words[words.index("--") + 1 :]
     args = build_parser().parse_args(words)
@@ -62,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def join_pairs(words: list[str]) -> list[str]:
-    """["--orbit", "-40:40"] -> ["--orbit=-40:40"]."""
+    """Map ["--orbit", "-40:40"] -> ["--orbit=-40:40"]."""
     out: list[str] = []
     for word in words:
         if out and out[-1] in _PAIRS and word.startswith("-"):

@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def to_json(config: Any) -> str:
-    """One line of JSON for a (nested) dataclass config."""
+    """Return one line of JSON for a (nested) dataclass config."""
     return json.dumps(dataclasses.asdict(config), sort_keys=True)
 
 
@@ -32,7 +32,7 @@ def _restore(hint: Any, value: Any) -> Any:
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
         options = [a for a in typing.get_args(hint) if a is not type(None)]
         return None if value is None else _restore(options[0], value)
-    if dataclasses.is_dataclass(hint) and isinstance(value, dict):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint) and isinstance(value, dict):
         return from_dict(hint, value)
     if isinstance(value, list):  # JSON has no tuples: a config with a list would not equal the saved one
         inner = (typing.get_args(hint) or (Any,))[0]

@@ -16,7 +16,8 @@ KNOWN = "JPG, PNG or WebP"
 
 
 class Portrait(NamedTuple):
-    """image (3, H, W) in [-1, 1]; mask (1, H, W) in [0, 1] or None; source_size (H, W) of the upright file's pixels."""
+    """Hold image (3, H, W) in [-1, 1]; mask (1, H, W) in [0, 1] or None; source_size (H, W) of the upright file's
+    pixels."""
 
     image: Tensor
     mask: Tensor | None
@@ -85,7 +86,7 @@ def _filter():
 
 
 def _open(path: str | Path):
-    """An upright 8-bit Pillow image of at most LONGEST px, and (H, W) before it was made smaller."""
+    """Open a file as an upright 8-bit Pillow image of at most LONGEST px, and its (H, W) before it was made smaller."""
     from PIL import Image, ImageOps
 
     path = Path(path)
@@ -114,7 +115,8 @@ def _open(path: str | Path):
 
 
 def _eight_bit(picture):
-    """16-bit and float greys -> 8 bits (Pillow's own conversion clips them); palettes -> RGB(A); others untouched."""
+    """Turn 16-bit and float greys into 8 bits (Pillow's own conversion clips them) and palettes into RGB(A); others
+    stay."""
     from PIL import Image
 
     if picture.mode.startswith("I") or picture.mode == "F":
@@ -129,7 +131,7 @@ def _eight_bit(picture):
 
 
 def _alpha(picture) -> Tensor | None:
-    """(1, H, W) in [0, 1]; None where the picture is opaque."""
+    """Return (1, H, W) in [0, 1]; None where the picture is opaque."""
     if "A" not in picture.getbands():
         return None
     alpha = torch.from_numpy(np.array(picture.getchannel("A"), dtype=np.float32) / 255)[None]

@@ -42,7 +42,7 @@ _Store = Callable[..., Tensor]  # (dtype, key, location, elements, ...) -> all e
 
 
 def load_pickled(path: str | Path, inert: Sequence[str] = ()) -> Any:
-    """What `torch.save` wrote to `path`: tensors (on the CPU) in dicts, lists and tuples of plain values.
+    """Load what `torch.save` wrote to `path`: tensors (on the CPU) in dicts, lists and tuples of plain values.
 
     inert: packages whose objects become empty `Inert` placeholders (`TRAINING_STATE` for Lightning checkpoints: their
     callbacks and settings) instead of an error; their code is neither imported nor run. Tensors may be views of a
@@ -119,7 +119,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _rebuild(store: Tensor, offset: int, size: Sequence[int], stride: Sequence[int], *unused: object) -> Tensor:
-    """torch._utils._rebuild_tensor(_v2), refusing tensors that leave their storage."""
+    """Rebuild a tensor as torch._utils._rebuild_tensor(_v2) does, refusing tensors that leave their storage."""
     size, stride = tuple(size), tuple(stride)
     if len(size) != len(stride) or any(type(n) is not int or n < 0 for n in (offset, *size, *stride)):
         raise ValueError(f"a tensor of the file has an impossible shape {size}, strides {stride}, offset {offset}")
@@ -149,7 +149,7 @@ _GLOBALS = {
 
 
 def _load_zip(path: Path, content: mmap.mmap, inert: tuple[str, ...]) -> Any:
-    """PyTorch 1.6 and later: NAME/data.pkl and NAME/data/KEY in an uncompressed zip file."""
+    """Load a file of PyTorch 1.6 and later: NAME/data.pkl and NAME/data/KEY in an uncompressed zip file."""
     with zipfile.ZipFile(path) as archive:
         entries = {info.filename: info for info in archive.infolist()}
         programs = [name for name in entries if name.count("/") == 1 and name.endswith("/data.pkl")]
@@ -176,7 +176,7 @@ def _load_zip(path: Path, content: mmap.mmap, inert: tuple[str, ...]) -> Any:
 
 
 def _view(content: mmap.mmap, start: int, dtype: torch.dtype, count: int) -> Tensor:
-    """`count` elements of the file from byte `start`, without a copy where they are aligned."""
+    """Return `count` elements of the file from byte `start`, without a copy where they are aligned."""
     end = start + count * dtype.itemsize
     if end > len(content):
         raise ValueError("the file ends in the middle of a tensor; download it again")
@@ -188,7 +188,8 @@ def _view(content: mmap.mmap, start: int, dtype: torch.dtype, count: int) -> Ten
 
 
 def _load_legacy(content: mmap.mmap, inert: tuple[str, ...]) -> Any:
-    """PyTorch before 1.6: magic number, protocol, system, object, keys, then size and bytes of each storage."""
+    """Load a file of PyTorch before 1.6: magic number, protocol, system, object, keys, then size and bytes of each
+    storage."""
     stores: dict[str, Tensor] = {}
 
     def store(dtype: torch.dtype, key: str, location: str, count: int, view: tuple | None = None) -> Tensor:

@@ -6,120 +6,36 @@
 import copy
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from .audio.align import Word
 from .body.fitting.fit import fit_portrait
 from .body.model import HalfBody
-from .camera.gestures import HANDS, staged, widened
-from .camera.trajectories import MODES, ORIGINS, framing_for, keyframes, orbit
+from .camera.gestures import staged
+from .camera.view import View
 from .motion.generation.sampling import LaterMotionModels, MotionModels, MotionOptions, sample_motion
-from .options import check_limits, option
+from .options import check_limits, choice, option
 from .perception.keypoints import HELP, Keypoints
 from .perception.networks import Perception, load_perception
 from .records import Audio, Cameras, Identity, Motion
 from .video.rendering.face_pass import LARGEST_SCALE
 from .video.rendering.nano import load_nano as load_renderer
 from .video.rendering.render import render_video
-from .video.rendering.renderer import RenderedChunk, Renderer, checked_mode
+from .video.rendering.renderer import MODES, RenderedChunk, Renderer
 
-SIZES = (128, 1024)  # pixels
-LARGEST = 512  # pixels of the longer side where no size is asked for
-SIZE_STEP = 8  # pixels; the renderer draws the next multiple of 64 and cuts it to size
-ASPECTS = {"1:1": 1.0, "4:5": 4 / 5, "9:16": 9 / 16, "16:9": 16 / 9}  # width over height; "photo": the photograph's own
+_SILENT = "give a recording or a motion"
 LEAST_QUALITY = 0.25  # of a fit; below, what is rendered is not the person
 Progress = Callable[[str, int, int], None]  # stage, done, total
 
 
-def _stepped(side: float) -> int:
-    return max(SIZES[0], SIZE_STEP * round(side / SIZE_STEP))
-
-
-@dataclass(frozen=True)
-class View:
-    """Where the camera stands and what it draws on.
-
-    yaw: degrees; until_yaw: those at the end of an orbit. pitch: degrees. framing: see `framing_for`.
-    size: px of a square, or (height, width); with an aspect, px of the narrower side. None: of the photograph's own
-    shape and resolution, or of an aspect, at most LARGEST px a side. aspect: "1:1", "4:5", "9:16", "16:9" or "photo",
-    the photograph's own.
-    yaw_origin: "photo": yaw 0 is the photograph's own view; "body": it sees the front of the body.
-    hands: "on": gestures; "off": arms at rest; "auto": gestures where the frame shows the body down to the elbows.
-    keys: (frame, yaw, pitch, distance factor) of `trajectories.keyframes`, in place of yaw and until_yaw.
-    """
-
-    yaw: float = 0.0
-    until_yaw: float | None = None
-    pitch: float = 0.0
-    framing: str = "auto"
-    size: int | tuple[int, int] | None = None
-    yaw_origin: str = "photo"
-    aspect: str | None = None
-    hands: str = "auto"
-    keys: tuple[tuple[int, float, float, float], ...] = ()
-
-    def __post_init__(self) -> None:
-        for yaw in (self.yaw, self.end_yaw):
-            if not -180 <= yaw <= 180:
-                raise ValueError(f"yaw {yaw} is outside -180..180 degrees")
-        if not -60 <= self.pitch <= 60:
-            raise ValueError(f"pitch {self.pitch} is outside -60..60 degrees")
-        if self.framing not in MODES:
-            raise ValueError(f"framing {self.framing!r} is unknown; use one of {', '.join(MODES)}")
-        if self.yaw_origin not in ORIGINS:
-            raise ValueError(f"yaw_origin {self.yaw_origin!r} is unknown; use one of {', '.join(ORIGINS)}")
-        if self.hands not in HANDS:
-            raise ValueError(f"hands {self.hands!r} is unknown; use one of {', '.join(HANDS)}")
-        if self.aspect is not None and self.aspect not in (*ASPECTS, "photo"):
-            raise ValueError(f"aspect {self.aspect!r} is unknown; use one of {', '.join(ASPECTS)}, photo")
-        if self.aspect is not None and isinstance(self.size, tuple):
-            raise ValueError(f"an aspect goes with a size of one number, got {self.size}")
-        self.canvas((LARGEST, LARGEST))
-
-    @property
-    def end_yaw(self) -> float:
-        return self.yaw if self.until_yaw is None else self.until_yaw
-
-    def canvas(self, photo: tuple[int, int]) -> tuple[int, int]:
-        """(height, width) px of the video of a photograph (H, W). ValueError for sides out of range."""
-        wide = photo[1] / photo[0] if self.aspect == "photo" or self.size is None else 1.0
-        wide = ASPECTS.get(self.aspect or "photo", wide)
-        if isinstance(self.size, tuple):
-            height, width = self.size
-        elif self.size is None:
-            longer = _stepped(min(LARGEST, max(photo)))
-            narrower = _stepped(longer * min(wide, 1 / wide))
-            height, width = (narrower, longer) if wide >= 1 else (longer, narrower)
-        else:
-            longer = self.size if wide == 1 else _stepped(self.size * max(wide, 1 / wide))
-            if self.aspect == "photo":  # of a very long photograph the ends stay out
-                longer = min(longer, max(self.size, SIZES[1]))
-            height, width = (self.size, longer) if wide >= 1 else (longer, self.size)
-        if any(not SIZES[0] <= side <= SIZES[1] or side % SIZE_STEP for side in (height, width)):
-            raise ValueError(
-                f"size {width}x{height}: sides must be {SIZES[0]}..{SIZES[1]} px and multiples of {SIZE_STEP}"
-            )
-        return height, width
-
-    def cameras(self, body: HalfBody, identity: Identity, frames: int, motion: Motion | None = None) -> Cameras:
-        """One camera a frame around this person; with room for the hands of a motion where one is given."""
-        framing = framing_for(body, identity, self.framing, self.yaw_origin)
-        if motion is not None and self.framing == "auto" and self.hands != "off":
-            framing = widened(framing, body, identity, motion)
-        height, width = identity.portrait.shape[-2:]
-        canvas = self.canvas((height, width))
-        if self.keys:
-            return keyframes(framing, frames, self.keys, canvas)
-        return orbit(framing, frames, self.yaw, self.end_yaw, self.pitch, canvas)
-
-
 @dataclass(frozen=True)
 class Models:
-    """Everything `talk` needs: the body, the networks that see the portrait, those of stage 1 and of stage 2."""
+    """Hold everything `talk` needs: the body, the networks that see the portrait, those of stage 1 and of stage 2."""
 
     body: HalfBody
     perception: Perception
@@ -140,12 +56,12 @@ class Models:
 
     def with_experts(self, view: float = 1.0, mask: float = 1.0) -> "Models":
         """The same models with another strength of the view and mask experts (0 = off)."""
-        return replace(self, renderer=replace(self.renderer, view_strength=view, mask_strength=mask))
+        return replace(self, renderer=self.renderer.with_strengths(view, mask))
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What stage 2 draws: a person, what they do, and from where they are seen."""
+    """Hold what stage 2 draws: a person, what they do, and from where they are seen."""
 
     identity: Identity
     motion: Motion
@@ -154,7 +70,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Look:
-    """Settings of stage 2.
+    """The settings of stage 2: how the frames are drawn.
 
     steps, seed: denoising steps and seed of the noise of mode "diffusion".
     background: "portrait", an (r, g, b) in 0..1, or a picture (3, H, W) of the canvas in [-1, 1].
@@ -173,11 +89,14 @@ class Look:
     face_scale: int = option(
         1, 1, LARGEST_SCALE, "Draws the face once more at so many times the size and blends it in; 1 = no."
     )
-    mode: str | None = None
+    mode: str | None = choice(
+        None,
+        MODES,
+        "play: guides and the small decoder, fast. diffusion: the MODEL's U-Net with its experts on every frame, as in "
+        "the paper. Full-size sets always use their U-Net.",
+    )
 
     def __post_init__(self) -> None:
-        if self.mode is not None:
-            checked_mode(self.mode)
         check_limits(self)
 
 
@@ -195,7 +114,7 @@ class _Heard(logging.Handler):
 
 @contextmanager
 def heard_warnings() -> Iterator[list[str]]:
-    """A list that takes every warning of this package and thread, to be shown; the log gets them, too."""
+    """Yield a list that takes every warning of this package and thread, to be shown; the log gets them, too."""
     heard, log = _Heard(), logging.getLogger(__package__)
     log.addHandler(heard)
     try:
@@ -213,7 +132,8 @@ def fit_person(
     networks: Perception | None = None,
     person: int | None = None,
 ) -> Identity:
-    """`fit_portrait`, its warnings kept in the identity, and a fit below LEAST_QUALITY refused with a ValueError."""
+    """Return `fit_portrait`, its warnings kept in the identity, and a fit below LEAST_QUALITY refused with a
+    ValueError."""
     with heard_warnings() as heard:
         identity = fit_portrait(body, portrait, keypoints, mask, networks=networks, person=person)
     if not identity.quality >= LEAST_QUALITY:
@@ -234,13 +154,13 @@ def prepare(
     keypoints: Keypoints | None = None,
     person: int | None = None,
     motion: Motion | None = None,
-    transcript: str | None = None,
+    transcript: str | Sequence[Word] | None = None,
     options: MotionOptions | None = None,
     progress: Progress | None = None,
     fitted: Callable[[Identity], None] | None = None,
     identity: Identity | None = None,
 ) -> Scene:
-    """Steps 1-4 of the recipe: portrait (3, H, W) in [-1, 1] and speech -> the scene.
+    """Run steps 1-4 of the recipe: portrait (3, H, W) in [-1, 1] and speech -> the scene.
 
     person: which of several people, 1 = the largest. identity: a person who is fitted already; the portrait is not
     looked at then. motion: skips stage 1. fitted: is called with the person as soon as they are fitted, with the
@@ -250,12 +170,14 @@ def prepare(
     report = progress or (lambda stage, done, total: None)
     # 1. check the inputs
     if audio is None and motion is None:
-        raise ValueError("give a recording or a motion")
+        raise ValueError(_SILENT)
     view, options = view or View(), options or MotionOptions()
     # 2. fit the portrait once, on the CPU, where its small systems are solved in float64
     device = models.renderer.device
     body = models.body if device.type == "cpu" else copy.deepcopy(models.body).cpu()
     if identity is None:
+        if portrait is None:
+            raise ValueError("give a portrait, or an identity that is fitted already")
         report("fit", 0, 1)
         identity = fit_person(body, portrait, keypoints, mask, networks=models.perception, person=person)
         report("fit", 1, 1)
@@ -263,6 +185,8 @@ def prepare(
         fitted(identity)
     # 3. speech -> motion
     if motion is None:
+        if audio is None:
+            raise ValueError(_SILENT)
         motion = sample_motion(
             models.motion,
             audio.to(device),
@@ -283,7 +207,7 @@ def render(
     *,
     frames: tuple[int, int] | None = None,
 ) -> Iterator[RenderedChunk]:
-    """Step 5 of the recipe: yields frames (t, 3, H, W) in [-1, 1] and masks (t, 1, H, W), few at a time.
+    """Run step 5 of the recipe: yields frames (t, 3, H, W) in [-1, 1] and masks (t, 1, H, W), few at a time.
 
     frames: (first, stop), a part of the clip alone, equal to those frames of the whole; None gives all.
     """
@@ -292,7 +216,9 @@ def render(
     chunks = render_video(
         models.body,
         models.renderer,
-        *(record.to(models.renderer.device) for record in (scene.identity, scene.motion, scene.cameras)),
+        scene.identity.to(models.renderer.device),
+        scene.motion.to(models.renderer.device),
+        scene.cameras.to(models.renderer.device),
         steps=look.steps,
         seed=look.seed,
         background=look.background,
@@ -309,12 +235,40 @@ def render(
 
 
 def talk(
-    models: Models, portrait: Tensor, audio: Audio, view: View | None = None, **settings
+    models: Models,
+    portrait: Tensor | None,
+    audio: Audio | None,
+    view: View | None = None,
+    *,
+    look: Look | None = None,
+    mask: Tensor | None = None,
+    keypoints: Keypoints | None = None,
+    person: int | None = None,
+    motion: Motion | None = None,
+    transcript: str | Sequence[Word] | None = None,
+    options: MotionOptions | None = None,
+    progress: Progress | None = None,
+    fitted: Callable[[Identity], None] | None = None,
+    identity: Identity | None = None,
 ) -> Iterator[RenderedChunk]:
-    """One portrait + one recording -> chunks of frames, ceil(seconds * 25) in total.
+    """Let one portrait speak one recording -> chunks of frames, ceil(seconds * 25) in total.
 
-    settings: those of `prepare`, and `look` of `render`. Bad input is a ValueError before the first frame.
+    look: settings of stage 2; the other arguments are those of `prepare`. Bad input is a ValueError before the first
+    frame.
     """
-    look = settings.pop("look", None)
-    scene = prepare(models, portrait, audio, view, **settings)
-    return render(models, scene, look, settings.get("progress"))
+    scene = prepare(
+        models,
+        portrait,
+        audio,
+        view,
+        mask=mask,
+        keypoints=keypoints,
+        person=person,
+        motion=motion,
+        transcript=transcript,
+        options=options,
+        progress=progress,
+        fitted=fitted,
+        identity=identity,
+    )
+    return render(models, scene, look, progress)

@@ -3,10 +3,13 @@
 import functools
 import time
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
+M = TypeVar("M", bound=nn.Module)
 _PAYS = 0.9  # of float32's time that bfloat16 may take: conversions between the types cost the rest
 _SHAPE = (1, 80, 64, 64)  # of the probe: a layer of the nano renderer, one frame of 256 px
 _TRIES = 3
@@ -15,7 +18,8 @@ _EMULATED = ("DEFAULT", "NO AVX", "AVX2")  # PyTorch's names of instruction sets
 
 @functools.lru_cache(maxsize=1)
 def cpu_has_bf16() -> bool:
-    """Whether convolutions in bfloat16 are faster than in float32 on this CPU, by trying: about 20 ms, once a process.
+    """Tell whether convolutions in bfloat16 are faster than in float32 on this CPU, by trying: about 20 ms, once per
+    process.
 
     Instruction sets do not tell: of two CPUs with AVX-512's bf16 dot products and without tiles (AMX) one was 1.4 to
     1.9 times as fast with them, the other took 1.7 times as long. Where bfloat16 is emulated (AVX2 and older), nothing
@@ -30,7 +34,7 @@ def cpu_has_bf16() -> bool:
 
 @torch.no_grad()
 def conv_seconds(dtype: torch.dtype) -> float:
-    """Seconds that one 3x3 convolution takes."""
+    """Return the seconds that one 3x3 convolution takes."""
     maps, kernel = torch.zeros(_SHAPE, dtype=dtype), torch.zeros(_SHAPE[1], _SHAPE[1], 3, 3, dtype=dtype)
     maps, kernel = (x.contiguous(memory_format=torch.channels_last) for x in (maps, kernel))
     start = time.perf_counter()
@@ -38,8 +42,14 @@ def conv_seconds(dtype: torch.dtype) -> float:
     return time.perf_counter() - start
 
 
+def channels_last_weights(network: M) -> M:
+    """The network, its weights in the layout that convolutions are fastest in."""
+    layout: dict[str, Any] = {"memory_format": torch.channels_last}  # torch's own signature leaves it out
+    return network.to(**layout)
+
+
 def rendering_precision(device: torch.device) -> AbstractContextManager:
-    """bfloat16 on CPUs where it is faster; elsewhere the networks' own dtype."""
+    """Return bfloat16 on CPUs where it is faster; elsewhere the networks' own dtype."""
     return torch.autocast("cpu", torch.bfloat16) if device.type == "cpu" and cpu_has_bf16() else nullcontext()
 
 

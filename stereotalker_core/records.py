@@ -22,7 +22,7 @@ R = TypeVar("R", bound="Record")
 
 @dataclass(frozen=True)
 class Record:
-    """Base of the records: device moves, and one safetensors file with JSON metadata."""
+    """The base of the records: device moves, and one safetensors file with JSON metadata."""
 
     def _tensors(self) -> dict[str, Tensor]:
         return {f.name: v for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}
@@ -50,7 +50,8 @@ class Record:
 
 @dataclass(frozen=True)
 class Audio(Record):
-    """Speech: waveform (S,) mono at 16 kHz in [-1, 1], and the untouched original (C, S0) at its rate for muxing."""
+    """Hold speech: waveform (S,) mono at 16 kHz in [-1, 1], and the untouched original (C, S0) at its rate for muxing.
+    """
 
     waveform: Tensor
     original: Tensor
@@ -66,7 +67,7 @@ class Audio(Record):
 
 @dataclass(frozen=True)
 class Motion(Record):
-    """rotations (T, 49, 3) axis-angle of MOTION_JOINTS, expression (T, 52) ARKit coefficients in [0, 1], fps."""
+    """Hold rotations (T, 49, 3) axis-angle of MOTION_JOINTS, expression (T, 52) ARKit coefficients in [0, 1], fps."""
 
     rotations: Tensor
     expression: Tensor
@@ -78,13 +79,13 @@ class Motion(Record):
     def __len__(self) -> int:
         return len(self.rotations)
 
-    def __getitem__(self, frames: slice | list[int]) -> "Motion":
+    def __getitem__(self, frames: slice | list[int] | Tensor) -> "Motion":
         return Motion(self.rotations[frames], self.expression[frames], self.fps)
 
 
 @dataclass(frozen=True)
 class Identity(Record):
-    """A person, fitted once from a portrait.
+    """Hold a person, fitted once from a portrait.
 
     shape (K,), shell (V,) metres along the normals or offsets (V, 3) in metres of the rest pose (hair, clothes, and the
     face as it was seen), rotations (49, 3) and expression (52,) of the
@@ -123,7 +124,7 @@ class Identity(Record):
 
     @property
     def trunk_yaw(self) -> float:
-        """Degrees by which the trunk is turned in the photograph: the yaw from which its front is seen.
+        """Return the degrees by which the trunk is turned in the photograph: the yaw from which its front is seen.
 
         Positive where a camera must go towards the subject's right side. 0 for poses that are meant as they are.
         """
@@ -139,7 +140,8 @@ class Identity(Record):
         return self if self.unbaked is None else replace(self, atlas=self.unbaked, unbaked=None, baked=0.0)
 
     def literal(self) -> "Identity":
-        """The same person, for motions that are meant as they are, such as the portrait's own pose."""
+        """The same person without the photograph's expression and bearing, for motions that are meant literally, such
+        as the portrait's own pose."""
         return replace(self, rest_expression=None, expression_gain=None, rest_rotations=None)
 
     def performed(self, motion: "Motion") -> "Motion":
@@ -153,7 +155,8 @@ class Identity(Record):
 
 @dataclass(frozen=True)
 class Cameras(Record):
-    """One camera a frame: world_to_camera (T, 4, 4), intrinsics (3, 3) in pixels of size (H, W), yaw (T,) degrees.
+    """Hold one camera per frame: world_to_camera (T, 4, 4), intrinsics (3, 3) in pixels of size (H, W), yaw (T,)
+    degrees.
 
     yaw 0 is the photograph's own view, whatever a path was measured from.
     """
@@ -166,13 +169,13 @@ class Cameras(Record):
     def __len__(self) -> int:
         return len(self.world_to_camera)
 
-    def __getitem__(self, frames: slice | list[int]) -> "Cameras":
+    def __getitem__(self, frames: slice | list[int] | Tensor) -> "Cameras":
         return Cameras(self.world_to_camera[frames], self.intrinsics, self.yaw[frames], self.size)
 
 
 @dataclass(frozen=True)
 class Guides(Record):
-    """Maps of the posed body at each camera, all (T, C, H, W).
+    """Hold the maps of the posed body at each camera, all (T, C, H, W).
 
     normal (3) camera space in [-1, 1], zero outside; part (1) float label, 0 outside, 1 + index of the part;
     depth (1) metres, zero outside; lift (3) the portrait's pixels carried over, in [-1, 1], holes and background
@@ -195,19 +198,19 @@ class Guides(Record):
 
 @dataclass(frozen=True)
 class Regions(Record):
-    """Soft masks (T, 4, H, W) in the order of shapes.REGIONS (background, body, face, hands); they sum to one."""
+    """Hold soft masks (T, 4, H, W) in the order of shapes.REGIONS (background, body, face, hands); they sum to one."""
 
     masks: Tensor
 
     @property
     def person(self) -> Tensor:
-        """(T, 1, H, W) alpha of the person."""
+        """Return (T, 1, H, W) alpha of the person."""
         return 1 - self.masks[:, :1]
 
 
 @dataclass(frozen=True)
 class SpeechFeatures(Record):
-    """What stage 1 hears: features (T, D) at 25 Hz, phones (T, P) log-probabilities, words with times."""
+    """Hold what stage 1 hears: features (T, D) at 25 Hz, phones (T, P) log-probabilities, words with times."""
 
     features: Tensor
     phones: Tensor

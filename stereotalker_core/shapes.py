@@ -25,13 +25,21 @@ def dims(x: Tensor, spec: str, **known: int) -> dict[str, int]:
     return known
 
 
+def size_of(picture: Tensor) -> tuple[int, int]:
+    """The height and width of pictures (..., H, W)."""
+    height, width = picture.shape[-2:]
+    return height, width
+
+
 def frames_together(rows: int, columns: int) -> int:
-    """Frames that a network without a sense of time takes at once: more only makes single operations long."""
+    """Return the frames that a network without a sense of time takes at once: more only makes single operations long.
+    """
     return max(1, 2**21 // (rows * columns))
 
 
 def joined(parts: Sequence[Tensor]) -> Tensor:
-    """`torch.cat(parts)`, a few megabytes at a time: cancel is heard between operations, so none may take long."""
+    """Return `torch.cat(parts)`, a few megabytes at a time: cancel is heard between operations, so none may take long.
+    """
     first = parts[0]
     if len(parts) == 1:
         return first
@@ -45,7 +53,8 @@ def joined(parts: Sequence[Tensor]) -> Tensor:
 
 
 def frame_count(seconds: float, fps: float = FPS) -> int:
-    """Frames that cover `seconds` of sound: ceil(seconds * fps), robust to float rounding of whole products."""
+    """Return the frames that cover `seconds` of sound: ceil(seconds * fps), robust to float rounding of whole products.
+    """
     import math
 
     return math.ceil(round(seconds * fps, 6))

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from stereotalker_core import cli
-from stereotalker_core.commands import data
+from stereotalker_core.commands import train
+from stereotalker_core.commands.forwarded import parser_of, split_words
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -46,23 +47,24 @@ def test_links_lead_somewhere(page):
 def test_commands_exist_with_these_options(page, capsys):
     for line in commands(page.read_text(encoding="utf-8")):
         line = line.partition(" -- ")[0].strip()  # `batch` hands the rest to `talk`, whose options other lines show
-        words, rest = data.split_forwarded(cli.join_pairs(shlex.split(line)))
+        words, rest = split_words(cli.join_pairs(shlex.split(line)), cli.FORWARDED)
         try:
             args = cli.build_parser().parse_args(words)
         except SystemExit as stop:
             assert stop.code == 0, f"{page.name}: {line}: {capsys.readouterr().err}"
             continue
         if rest:
-            told = options_of(args.module, [word for word in rest[:1] if not word.startswith("--")])
+            module = train.SCALE if train.on_clips(args.name, rest) else args.module
+            told = options_of(module, [word for word in rest[:1] if not word.startswith("--")])
             unknown = [word for word in rest if word.startswith("--") and word.partition("=")[0] not in told]
-            assert not unknown or "--clips" in rest, f"{page.name}: {line}: {unknown}"
+            assert not unknown, f"{page.name}: {line}: {unknown}"
 
 
 def options_of(module: str, kind: list[str]) -> str:
     """What the --help of a trainer or generator prints; kind: its own sub-command, where the line has one."""
     shown = io.StringIO()
     with contextlib.redirect_stdout(shown), pytest.raises(SystemExit):
-        import_module(f"stereotalker_core.{module}").main([*kind, "--help"])
+        parser_of(module, "train").parse_args([*kind, "--help"])
     return shown.getvalue()
 
 

@@ -3,7 +3,10 @@
 import pytest
 import torch
 
-from stereotalker_core.live import HOP, LOOK_AHEAD, SAMPLES, Live, stream
+from stereotalker_core.camera.trajectories import orbit
+from stereotalker_core.live import CONTEXT, GRACE, HOP, LOOK_AHEAD, SAMPLES, TOGETHER, Beat, Live, stream
+from stereotalker_core.motion.edit import concat
+from stereotalker_core.motion.generation.live import LiveMotion
 from stereotalker_core.motion.generation.sampling import MotionOptions
 from stereotalker_core.pipeline import View
 
@@ -78,9 +81,9 @@ def test_what_is_drawn_during_an_interruption_is_not_heard(live, monkeypatch):
     live.frames()
     drawn = live._drawn
 
-    def interrupted(motion, pictures):
+    def interrupted(motion, cameras):
         live.interrupt()
-        return drawn(motion, pictures)
+        return drawn(motion, cameras)
 
     monkeypatch.setattr(live, "_drawn", interrupted)
     assert not any(f.sound.any() or f.speaking for f in live.frames())
@@ -108,17 +111,19 @@ def test_fewer_pictures_where_sound_waits(live):
     found = live.frames(pictures=live.pace())
     assert len(found) == HOP and all(f.picture is found[0].picture for f in found)
     found = live.frames(pictures=3)
-    assert [f.picture is g.picture for f, g in zip(found, found[1:], strict=False)] == [True, False, True, False]
+    assert [f.picture is g.picture for f, g in zip(found, found[1:], strict=False)] == [True, False, False]
     assert found[0].sound.any() and len(torch.cat([f.sound for f in found])) == HOP * SAMPLES
 
 
 def test_memory_is_bounded(live):
     sizes = []
-    for i in range(6):
-        live.push(speech(0.2))
+    for i in range(7):
+        live.push(speech(HOP / 25))
         live.frames()
-        sizes.append((len(live._heard), len(live._past), len(live._ahead), len(live._waiting)))
-        if i > 3:
+        kept = live._motion
+        kept = (live._heard, live._waiting, live._real, kept._past, kept._ahead, kept._noise, kept._said)
+        sizes.append([len(part) for part in kept])
+        if i > 4:
             assert sizes[-1] == sizes[-2]
     with pytest.raises(ValueError, match="wait to be spoken"):
         live.push(torch.zeros(61 * 16000))
@@ -134,3 +139,79 @@ def test_bad_sound_is_refused_and_harms_nothing(live, bad):
 def test_a_live_camera_does_not_orbit(tiny_models, identity):
     with pytest.raises(ValueError, match="does not orbit"):
         Live(tiny_models, identity, View(0, 20, size=128))
+
+
+def test_the_stream_is_its_offline_twin(live, tiny_models, identity):
+    """Blocks of any size, drawn a few at a time = the whole sound at hand, every hop hearing LOOK_AHEAD frames more."""
+    from stereotalker_core.video.rendering.composite import composite
+    from stereotalker_core.video.rendering.play import played
+
+    sound, cuts = speech(0.96), [123, 1000, 1001, 3000, 5300, 6000, 8100, 9500, 11000, 13100]
+    found = list(stream(live, sound.tensor_split(cuts)))
+    hops = len(found) // HOP
+    whole = torch.cat([torch.zeros(CONTEXT * SAMPLES), sound, torch.zeros(hops * HOP * SAMPLES)])
+    alone = LiveMotion(tiny_models.motion, MotionOptions(steps=2), HOP, LOOK_AHEAD)
+    ends = [(CONTEXT + HOP * (i + 1)) * SAMPLES for i in range(hops)]
+    motion = concat([alone.next(whole[end - CONTEXT * SAMPLES : end]) for end in ends])
+    cameras = orbit(live._framing, len(found), 0, 0, 0, live._size)
+    parts = played(tiny_models.body, tiny_models.renderer, identity, motion, cameras, (0, len(motion)), True)
+    values = torch.cat([values for values, _ in parts])
+    pictures = composite(values[:, :3], values[:, 3:], live._plate[None], True)
+    assert hops >= 6 and float((torch.stack([f.picture for f in found]) - pictures).abs().max()) < 1e-3
+
+
+def begun(live: Live, silent: int, sound: torch.Tensor, open_line: bool) -> list[tuple[float, list]]:
+    """(milliseconds since speech began, frames) of three hops drawn then, by a clock on which drawing takes no time.
+
+    Blocks of 20 ms are there when they have been said. Before the first, for `silent` milliseconds, nothing comes, or
+    silence does (a microphone that is on).
+    """
+    beat, found = Beat(0.0), []
+    for now in range(1, 10_000):
+        since = now - silent
+        if since % 20 == 0 and (since > 0 or open_line):
+            live.push(sound[(since - 20) * 16 : since * 16] if since > 0 else torch.zeros(BLOCK))
+        if beat.due(live, now / 1000):
+            beat.begun(now / 1000)
+            frames = live.frames()
+            found += [(since, frames)] if since > 0 else []
+        if len(found) == 3:
+            break
+    return found
+
+
+@pytest.mark.parametrize("silent", [320, 400, 460])
+@pytest.mark.parametrize("open_line", [False, True])
+def test_how_late_the_first_frame_of_speech_is(tiny_models, identity, silent, open_line):
+    """By the clock: HOP frames after speech began out of nothing, LOOK_AHEAD more at most on a line that is open."""
+    live, twin = (Live(tiny_models, identity, View(size=128), MotionOptions(steps=2)) for _ in range(2))
+    heard, other = (begun(one, silent, x, open_line) for one, x in ((live, speech(1)), (twin, torch.zeros(16000))))
+    first = next(at for at, frames in heard if any(f.sound.any() for f in frames))
+    assert LOOK_AHEAD * 40 < first <= (HOP + LOOK_AHEAD * open_line) * 40
+    pairs = [(at, zip(a, b, strict=True)) for (at, a), (_, b) in zip(heard, other, strict=True)]
+    moved = next(at for at, both in pairs if any(not torch.equal(a.picture, b.picture) for a, b in both))
+    assert moved <= first  # lips move ahead of the sound, or with it
+
+
+def test_late_sound_makes_no_hole(live):
+    """A block that the network delivers GRACE seconds late: nothing is put in between, neither sooner nor later."""
+    sound, beat, given = speech(0.96), Beat(0.0), []
+    for now in range(0, 1400, 5):
+        due = now - 100 * (now >= 400)  # ms; the line stalls once
+        if 0 < due <= 960 and due % 20 == 0 and not 400 <= now < 500:
+            live.push(sound[(due - 20) * 16 : due * 16])
+        if beat.due(live, now / 1000):
+            beat.begun(now / 1000)
+            given += live.frames()
+    heard = torch.cat([f.sound for f in given])
+    first = int(heard.nonzero()[0])
+    assert GRACE > 0.1 and torch.allclose(heard[first : first + len(sound) - 1], sound[1:])
+
+
+def test_frames_are_given_as_soon_as_they_are_drawn(live):
+    live.push(speech(0.5))
+    parts = live.hop()
+    first = next(parts)
+    assert [f.number for f in first] == list(range(TOGETHER))
+    live.interrupt()
+    assert [f.number for few in parts for f in few if not f.speaking] == list(range(TOGETHER, HOP))

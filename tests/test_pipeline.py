@@ -1,5 +1,6 @@
 """The recipe on tiny untrained networks: counts, determinism, every part matters, checks come first."""
 
+import inspect
 import logging
 import threading
 from dataclasses import replace
@@ -52,6 +53,26 @@ def test_talk_is_prepare_and_render(tiny_models, given, scene):
     assert frames.shape == (13, 3, SIZE, SIZE) and float(frames.abs().max()) <= 1
     assert [s for s, done, total in stages if done == total] == ["fit", "motion", "render"]
     assert sorted(stages, key=lambda row: ("fit", "motion", "render").index(row[0])) == stages
+
+
+def test_the_front_door_names_its_arguments():
+    """What `prepare` takes, and the look; nothing hides behind ** or *."""
+    (*first,), (*second,) = (inspect.signature(door).parameters.values() for door in (talk, prepare))
+    assert all(one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD) for one in (*first, *second))
+    assert {one.name for one in first} == {one.name for one in second} | {"look"}
+
+
+def test_distance_is_a_factor_on_what_the_frame_shows(tiny_models, scene):
+    near, usual, far = (
+        View(distance=distance, size=SIZE, framing="half_body").cameras(tiny_models.body, scene.identity, 1)
+        for distance in (0.5, 1.0, 2.0)
+    )
+    places = [-c.world_to_camera[0, :3, :3].T @ c.world_to_camera[0, :3, 3] for c in (near, usual, far)]
+    assert float((places[2] - places[1]).norm()) == pytest.approx(2 * float((places[1] - places[0]).norm()), rel=1e-3)
+    assert float((places[2] - places[1]).norm()) > 1  # m
+    assert torch.allclose(near.intrinsics, far.intrinsics)  # the frame shows as much more as the camera is further away
+    with pytest.raises(ValueError, match="distance must be"):
+        View(distance=9)
 
 
 def test_a_given_motion_skips_stage_1(tiny_models, given, scene):

@@ -18,7 +18,7 @@ BASELINE = Path(__file__).with_name("types_baseline.json")
 
 
 def counted() -> Counter[str]:
-    """Errors of every file that has some. RuntimeError where the checker itself fails."""
+    """Return the errors of every file that has some. RuntimeError where the checker itself fails."""
     command = [sys.executable, "-m", "basedpyright", "--outputjson", "--pythonpath", sys.executable]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode not in (0, 1):
@@ -29,7 +29,7 @@ def counted() -> Counter[str]:
 
 
 def grown(found: dict[str, int], allowed: dict[str, int]) -> list[str]:
-    """One line for every file with more errors than it may have."""
+    """Return one line for every file with more errors than it may have."""
     return [
         f"{name}: {count} type errors, {allowed.get(name, 0)} allowed"
         for name, count in sorted(found.items())

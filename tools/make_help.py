@@ -20,7 +20,7 @@ NOTES_FILE = Path(__file__).with_name("help_notes.md")
 
 
 def read_notes() -> dict[str, tuple[str, str]]:
-    """{node id: (picture, note in Markdown)} of help_notes.md."""
+    """Return {node id: (picture, note in Markdown)} of help_notes.md."""
     sections = re.split(r"^## (\w+): (\w+)\n", NOTES_FILE.read_text(encoding="utf-8"), flags=re.M)[1:]
     return {name: (picture, note.strip()) for name, picture, note in zip(*[iter(sections)] * 3, strict=True)}
 
@@ -39,13 +39,13 @@ def node_classes() -> dict[str, type]:
 
 
 def inputs_of(cls: type) -> dict[str, tuple]:
-    """{name: (type, options)}, required inputs first."""
+    """Return {name: (type, options)}, required inputs first."""
     kinds = cls.INPUT_TYPES()
     return {**kinds.get("required", {}), **kinds.get("optional", {})}
 
 
 def limits(spec: tuple) -> str:
-    """Type and range of an input in a few words."""
+    """Return the type and range of an input in a few words."""
     kind, options = spec[0], spec[1]
     if isinstance(kind, (list, tuple)):
         return "choice"
@@ -89,7 +89,7 @@ def chinese_page(name: str, cls: type, texts: dict) -> str:
 
 
 def english(classes: dict[str, type]) -> str:
-    """locales/en/nodeDefs.json."""
+    """Return locales/en/nodeDefs.json."""
     table = {}
     for name, cls in classes.items():
         inputs = {k: {"name": k, "tooltip": spec[1]["tooltip"]} for k, spec in inputs_of(cls).items()}
@@ -104,7 +104,7 @@ def english(classes: dict[str, type]) -> str:
 
 
 def wanted() -> dict[Path, str]:
-    """{file: text} of everything that is generated."""
+    """Return {file: text} of everything that is generated."""
     classes = node_classes()
     if set(classes) != set(NOTES):
         raise SystemExit(f"tools/help_notes.md and the nodes differ in {sorted(set(classes) ^ set(NOTES))}")
@@ -117,7 +117,7 @@ def wanted() -> dict[Path, str]:
 
 
 def make_pictures() -> None:
-    """Small copies of the example graphs' thumbnails, which show results of the pack."""
+    """Write small copies of the example graphs' thumbnails, which show results of the pack."""
     from PIL import Image
 
     (PAGES / "pictures").mkdir(parents=True, exist_ok=True)

@@ -39,12 +39,13 @@ SOCKETS = ("image_upload", "audio_upload")
 
 
 def output_names(cls: type) -> tuple[str, ...]:
-    """Names of a node's outputs; stock nodes may only have types."""
+    """Return the names of a node's outputs; stock nodes may only have types."""
     return tuple(getattr(cls, "RETURN_NAMES", None) or cls.RETURN_TYPES)
 
 
 def draw(graph: Graph, classes: dict[str, type]) -> tuple[list[dict], list[list], list[dict], dict[int, Place]]:
-    """Nodes, links [id, from, slot, to, slot, type], groups of a graph in UI format, and where each node stands."""
+    """Return the nodes, links [id, from, slot, to, slot, type], groups of a graph in UI format, and where each node
+    stands."""
     rows = {row.name: row for row in graph.rows}
     ids = {name: i + 1 for i, name in enumerate(rows)}
     nodes = {name: node_of(ids[name], row.kind, row.values, classes[row.kind]) for name, row in rows.items()}
@@ -73,12 +74,12 @@ def draw(graph: Graph, classes: dict[str, type]) -> tuple[list[dict], list[list]
 
 
 def folded(cls: type) -> int:
-    """How many widgets of a node Nodes 2.0 folds away; the classic canvas shows them."""
+    """Return how many widgets of a node Nodes 2.0 folds away; the classic canvas shows them."""
     return sum(bool(spec[1].get("advanced")) for spec in inputs_of(cls).values() if len(spec) > 1)
 
 
 def socket_heights(node: dict) -> tuple[list[int], list[int]]:
-    """Pixels from a node's top to its input and output sockets, those of widgets beside them."""
+    """Return the pixels from a node's top to its input and output sockets, those of widgets beside them."""
     plain = [socket for socket in node["inputs"] if "widget" not in socket]
     rows = max(len(plain), len(node["outputs"]))
     top = FIRST_SLOT + SLOT * rows + (CAMERA if node["type"] in PICTURED else 0)
@@ -94,7 +95,7 @@ def socket_heights(node: dict) -> tuple[list[int], list[int]]:
 
 
 def node_of(number: int, kind: str, values: dict, cls: type) -> dict:
-    """One node in UI format, with widget values by position."""
+    """Return one node in UI format, with widget values by position."""
     inputs, widgets, unknown = [], [], set(values) - set(inputs_of(cls))
     if unknown:
         raise ValueError(f"{kind} has no input {', '.join(sorted(unknown))}")
@@ -127,7 +128,7 @@ def node_of(number: int, kind: str, values: dict, cls: type) -> dict:
 
 
 def workflow(name: str, graph: Graph, classes: dict[str, type]) -> dict:
-    """A whole workflow file."""
+    """Return a whole workflow file."""
     nodes, links, groups, places = draw(graph, classes)
     extra, highest = route(links, places, min(group["bounding"][1] for group in groups))
     for i, text in enumerate(graph.notes):
@@ -155,7 +156,7 @@ def stable_id(name: str) -> str:
 
 
 def blueprint(name: str, plan: Blueprint, classes: dict[str, type]) -> dict:
-    """A subgraph blueprint: a workflow of one node whose type is the subgraph that the file defines."""
+    """Return a subgraph blueprint: a workflow of one node whose type is the subgraph that the file defines."""
     nodes, drawn, groups, _ = draw(plan.graph, classes)
     ids = {row.name: node["id"] for row, node in zip(plan.graph.rows, nodes, strict=True)}
     by_id = {node["id"]: node for node in nodes}
@@ -220,7 +221,7 @@ def wrapped(name: str, definition: dict) -> dict:
 
 
 def files(classes: dict[str, type]) -> dict[Path, str]:
-    """Every file this tool writes, with its text."""
+    """Return every file this tool writes, with its text."""
     found = {ROOT / "workflows" / f"{name}.json": workflow(name, make(), classes) for name, make in ALL.items()}
     found |= {
         ROOT / "subgraphs" / f"{name}.json": blueprint(name, make(), classes) for name, make in BLUEPRINTS.items()

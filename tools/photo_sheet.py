@@ -40,7 +40,7 @@ def moments(motion: Motion, count: int) -> list[int]:
 
 
 def render_row(models: Models, identity: Identity, motion: Motion, framing: str) -> list[torch.Tensor]:
-    """Pictures (3, 256, 256) in [-1, 1] of one person at all yaws."""
+    """Return the pictures (3, 256, 256) in [-1, 1] of one person at all yaws."""
     pictures = []
     for yaw, moment in zip(YAWS, moments(motion, len(YAWS)), strict=True):
         part = motion[slice(moment - CONTEXT, moment + CONTEXT + 1)]
@@ -51,7 +51,7 @@ def render_row(models: Models, identity: Identity, motion: Motion, framing: str)
 
 
 def square(image: torch.Tensor, side: int) -> Image.Image:
-    """(3, H, W) in [-1, 1] -> the upper middle square of it, resized."""
+    """Map (3, H, W) in [-1, 1] -> the upper middle square of it, resized."""
     rows, columns = image.shape[-2:]
     short = min(rows, columns)
     left = (columns - short) // 2
@@ -72,7 +72,7 @@ def draw_sheet(rows: list[list[torch.Tensor]], side: int) -> Image.Image:
 
 
 def save(sheet: Image.Image, path: Path) -> None:
-    """PNG as it is; JPEG at the best quality that stays under LARGEST bytes."""
+    """Write PNG as it is; JPEG at the best quality that stays under LARGEST bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix.lower() == ".png":
         return sheet.save(path)

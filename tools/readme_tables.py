@@ -56,7 +56,7 @@ def replace(text: str, name: str, body: str) -> str:
 
 
 def tree() -> str:
-    """One table a folder, one row a file: its name and the first sentence of its docstring."""
+    """Return one table a folder, one row per file: its name and the first sentence of its docstring."""
     lines = []
     rooms = {str(f.parent.relative_to(ROOT)): first_sentence(f) for f in sorted(CORE.rglob("__init__.py"))}
     for folder, meaning in ({"nodes": FOLDERS["nodes"]} | rooms | FOLDERS).items():
@@ -75,7 +75,7 @@ def first_sentence(path: Path) -> str:
 
 
 def models() -> str:
-    """File, size, parameters, training cost and headline metrics from the checkpoints' own metadata."""
+    """Return the file, size, parameters, training cost and headline metrics from the checkpoints' own metadata."""
     rows, total = [], 0
     for path in sorted((CORE / "checkpoints" / "nano").glob("*.safetensors")):
         with safe_open(path, "pt") as file:
@@ -136,7 +136,7 @@ HEADLINES_OF_README = {
 
 
 def headlines() -> str:
-    """Eight headline numbers of both stages as last evaluated."""
+    """Return the eight headline numbers of both stages as last evaluated."""
     known = {name: measured(name) for name in ("motion", "render")}
     lines = ["| held out | value | 95 % interval |", "|---|---|---|"]
     for name, (source, told, spec) in HEADLINES_OF_README.items():
@@ -147,7 +147,8 @@ def headlines() -> str:
 
 
 def stage_1() -> str:
-    """Size, cost and data of the networks of stage 1 from their metadata, and their metrics as last evaluated."""
+    """Return the size, cost and data of the networks of stage 1 from their metadata, and their metrics as last
+    evaluated."""
     rows = []
     for name in ("audio_encoder", "prior", "motion_denoiser"):
         path = CORE / "checkpoints" / "nano" / f"{name}.safetensors"
@@ -171,12 +172,12 @@ def stage_2() -> str:
 
 
 def measured(stage: str) -> dict:
-    """What the last evaluation of "motion" or "render" found: {name: {"value", "low", "high"}}."""
+    """Return what the last evaluation of "motion" or "render" found: {name: {"value", "low", "high"}}."""
     return json.loads((ROOT / "docs" / "metrics" / f"{stage}.json").read_text(encoding="utf-8"))["metrics"]
 
 
 def held_out(metrics: dict, wanted: dict[str, str]) -> list[str]:
-    """Lines of a table: the metrics among those wanted, with their intervals and what is asked."""
+    """Return the lines of a table: the metrics among those wanted, with their intervals and what is asked."""
     table = ["| held out | value | 95 % interval | asked |", "|---|---|---|---|"]
     for name, asked in wanted.items():
         if name in metrics:

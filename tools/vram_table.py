@@ -32,7 +32,8 @@ def parameters(module: nn.Module) -> int:
 
 
 def peak_elements(module: nn.Module, run) -> int:
-    """Largest count of elements alive during run(): a leaf's inputs and output, and the skip connections so far."""
+    """Return the largest count of elements alive during run(): a leaf's inputs and output, and the skip connections so
+    far."""
     kept, peak, hooks = [0], [0], []
 
     def leaf(layer: nn.Module, args: tuple, out: torch.Tensor) -> None:
@@ -90,7 +91,7 @@ def rows(frames: int) -> list[str]:
 
 
 def decode_pass(vae: PublicAutoencoder, side: int) -> torch.Tensor:
-    """One frame through the decoder."""
+    """Run one frame through the decoder."""
     return vae.decode(torch.empty(1, 4, side, side, device="meta"))
 
 

@@ -16,7 +16,7 @@ HEADS = {384: 6, 512: 8, 768: 12, 1024: 16}
 
 
 def read_variables(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of a model.bin: little-endian header, then (name, shape, type, bytes) records."""
+    """Return all arrays of a model.bin: little-endian header, then (name, shape, type, bytes) records."""
     with path.open("rb") as file:
 
         def number(form: str) -> int:
@@ -37,7 +37,7 @@ def read_variables(path: Path) -> dict[str, np.ndarray]:
 
 
 def to_huggingface(variables: dict[str, np.ndarray]) -> dict[str, Tensor]:
-    """Names of transformers' WhisperModel; the joint query-key-value matrices are split."""
+    """Return the names of transformers' WhisperModel; the joint query-key-value matrices are split."""
     state: dict[str, Tensor] = {}
 
     def put(name: str, source: str, rows: slice = slice(None)) -> None:
@@ -81,7 +81,7 @@ def to_huggingface(variables: dict[str, np.ndarray]) -> dict[str, Tensor]:
 
 
 def count_layers(variables: dict[str, np.ndarray], side: str) -> int:
-    """Layers of the encoder or the decoder."""
+    """Return the layers of the encoder or the decoder."""
     return len({name.split("/")[1] for name in variables if name.startswith(f"{side}/layer_") and "/ffn/" in name})
 
 

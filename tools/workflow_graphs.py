@@ -18,7 +18,8 @@ DISCLOSE = (
 
 @dataclass
 class Row:
-    """One node: its name, class, widget values that are not the default, input links, section and column if unusual."""
+    """Hold one node: its name, class, widget values that are not the default, input links, section and column if
+    unusual."""
 
     name: str
     kind: str
@@ -28,7 +29,7 @@ class Row:
 
 
 class Graph:
-    """Rows in the order they are added, and the notes beside them."""
+    """The rows in the order they are added, and the notes beside them."""
 
     def __init__(self, *notes: str) -> None:
         self.rows: list[Row] = []
@@ -78,7 +79,7 @@ class Graph:
         return f"{name}:IMAGE"
 
     def grid(self, name: str, pictures: list[list[str]], places: list[tuple[str, int]] | None = None) -> str:
-        """Rows of pictures -> one picture, by Image Stitch nodes; those of a row stand in its place."""
+        """Map rows of pictures -> one picture, by Image Stitch nodes; those of a row stand in its place."""
         lines = []
         for i, (line, *others) in enumerate(pictures):
             for j, other in enumerate(others):
@@ -347,7 +348,7 @@ GRAPHS = {
 
 @dataclass(frozen=True)
 class Blueprint:
-    """A subgraph: a graph's rows with open inputs ("input of the subgraph" -> [row:input, ...]) and outputs."""
+    """The subgraph: a graph's rows with open inputs ("input of the subgraph" -> [row:input, ...]) and outputs."""
 
     title: str
     graph: Graph
@@ -383,7 +384,7 @@ def motion_blueprint() -> Blueprint:
 
 
 def _opened(g: Graph, opened: dict[str, list[str]]) -> Graph:
-    """Without the links that the subgraph's own inputs replace."""
+    """Return the graph without the links that the subgraph's own inputs replace."""
     rows = {row.name: row for row in g.rows}
     for targets in opened.values():
         for target in targets:

@@ -55,7 +55,8 @@ PLACES = {  # class -> section, column; every other class belongs to the result
 
 @dataclass(frozen=True)
 class Box:
-    """A node to be placed: its name, class, height, room that it may grow into while it runs, an own place if any."""
+    """Describe a node to be placed: its name, class, height, room that it may grow into while it runs, an own place if
+    any."""
 
     name: str
     kind: str
@@ -69,7 +70,7 @@ class Box:
 
 
 def arrange(boxes: Iterable[Box]) -> tuple[dict[str, list[int]], list[dict]]:
-    """-> (position of every node by its name, groups in ComfyUI's format)."""
+    """Return -> (position of every node by its name, groups in ComfyUI's format)."""
     boxes = list(boxes)
     positions: dict[str, list[int]] = {}
     groups: list[dict] = []
@@ -96,7 +97,7 @@ def arrange(boxes: Iterable[Box]) -> tuple[dict[str, list[int]], list[dict]]:
 
 
 def group(number: int, title: str, inside: tuple[int, int, int, int]) -> dict:
-    """ComfyUI's group around what lies inside (left, top, width, height)."""
+    """Return ComfyUI's group around what lies inside (left, top, width, height)."""
     left, top, width, height = inside
     above = TITLE + HEADING
     bounding = [left - MARGIN, top - above, width + 2 * MARGIN, height + above + MARGIN]

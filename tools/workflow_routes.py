@@ -16,7 +16,7 @@ STRAIGHT = 40  # pixels up or down that a link to the next column goes without p
 
 @dataclass(frozen=True)
 class Place:
-    """A node as it stands: left, top, width and height, and the heights of its sockets below its top."""
+    """Hold a node as it stands: left, top, width and height, and the heights of its sockets below its top."""
 
     left: int
     top: int
@@ -28,7 +28,7 @@ class Place:
 
 @dataclass
 class Routes:
-    """Reroute points in ComfyUI's format, and for every link its last point."""
+    """The reroute points in ComfyUI's format, and for every link its last point."""
 
     points: list[dict] = field(default_factory=list)
     last: dict[int, int] = field(default_factory=dict)
@@ -56,13 +56,13 @@ class Corridors:
         self.used: dict[int, int] = {}
 
     def after(self, right: int) -> int:
-        """x of a track to the right of a column that ends at `right`."""
+        """Return x of a track to the right of a column that ends at `right`."""
         number = self.used[right] = self.used.get(right, -1) + 1
         return right + INSET + TRACK * (number % TRACKS)
 
 
 def route(links: list[list], places: dict[int, Place], ceiling: int) -> tuple[dict, int]:
-    """Links [id, from, slot, to, slot, type] -> (`extra` of the workflow, y of the highest lane).
+    """Map links [id, from, slot, to, slot, type] -> (`extra` of the workflow, y of the highest lane).
 
     ceiling: y of the top of all groups.
     """
@@ -98,7 +98,7 @@ def route(links: list[list], places: dict[int, Place], ceiling: int) -> tuple[di
 
 @dataclass(frozen=True)
 class Goal:
-    """Where a link goes: columns ahead, the node and its socket."""
+    """Say where a link goes: columns ahead, the node and its socket."""
 
     link: int
     ahead: int
@@ -111,7 +111,8 @@ class Goal:
 
 
 def _down(routes: Routes, goals: list[Goal], parent: int, at: tuple[int, int]) -> None:
-    """From a point along its corridor to the heights of the goals: downwards one after the other, upwards as well."""
+    """Route from a point along its corridor to the heights of the goals: downwards one after the other, upwards as
+    well."""
     x, y = at
     below = sorted((goal for goal in goals if goal.y >= y), key=lambda goal: goal.y)
     above = sorted((goal for goal in goals if goal.y < y), key=lambda goal: -goal.y)
@@ -123,7 +124,7 @@ def _down(routes: Routes, goals: list[Goal], parent: int, at: tuple[int, int]) -
 
 
 def _around(routes: Routes, goal: Goal, trunk: int, right: int, left: int) -> None:
-    """To a node of the same column: through the gap above it to its left side."""
+    """Route to a node of the same column: through the gap above it to its left side."""
     gap = goal.place.top - 30 - 22  # below the title's bar and half of the gap
     at = routes.point(right, gap, trunk)
     at = routes.point(left, gap, at)
@@ -131,7 +132,7 @@ def _around(routes: Routes, goal: Goal, trunk: int, right: int, left: int) -> No
 
 
 def crossings(links: list[list], places: dict[int, Place], extra: dict) -> list[tuple[int, int]]:
-    """(link, node) for every straight piece of a link that runs through a node; what the tests ask for."""
+    """Return (link, node) for every straight piece of a link that runs through a node; what the tests ask for."""
     points = {point["id"]: point for point in extra.get("reroutes", [])}
     last = {row["id"]: row["parentId"] for row in extra.get("linkExtensions", [])}
     found = []
@@ -149,7 +150,7 @@ def crossings(links: list[list], places: dict[int, Place], extra: dict) -> list[
 
 
 def _hits(a: tuple[int, int], b: tuple[int, int], place: Place) -> bool:
-    """Whether a straight line passes the inside of a node, its title included."""
+    """Tell whether a straight line passes the inside of a node, its title included."""
     inside: Callable[[float, float], bool] = lambda x, y: (  # noqa: E731
         place.left < x < place.left + place.width and place.top - 30 < y < place.top + place.height
     )

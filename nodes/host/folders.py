@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 INSIDE = all(importlib.util.find_spec(name) is not None for name in ("comfy", "folder_paths"))
@@ -35,7 +35,8 @@ def _folder(kind: str) -> Path:
 
 
 def file_choices(suffixes: Sequence[str]) -> list[str]:
-    """Options of a combo of saved records: files of the input folder, then those of output/stereotalker, marked so."""
+    """Return the options of a combo of saved records: files of the input folder, then those of output/stereotalker,
+    marked so."""
     places = ((_folder("input"), "*", ""), (_folder("output"), f"{FOLDER}/**/*", _MARK))
     return [
         f"{path.relative_to(root).as_posix()}{mark}"
@@ -58,7 +59,7 @@ def resolve_file(name: str) -> Path:
 
 
 def problem_with_file(name: str) -> bool | str:
-    """True for a file that `resolve_file` finds, else what is wrong: the answer of a node's VALIDATE_INPUTS."""
+    """Return True for a file that `resolve_file` finds, else what is wrong: the answer of a node's VALIDATE_INPUTS."""
     try:
         resolve_file(name)
     except ValueError as error:
@@ -67,7 +68,8 @@ def problem_with_file(name: str) -> bool | str:
 
 
 def save_path(prefix: str, suffix: str) -> tuple[Path, dict[str, str]]:
-    """A new numbered file of the output folder, and how ComfyUI's history names it. ValueError for a bad prefix."""
+    """Return a new numbered file of the output folder, and how ComfyUI's history names it. ValueError for a bad prefix.
+    """
     root = _folder("output").resolve()
     folder = (root / prefix).resolve().parent
     stem = Path(prefix).name
@@ -82,13 +84,13 @@ def save_path(prefix: str, suffix: str) -> tuple[Path, dict[str, str]]:
 
 
 def temporary_file(name: str) -> tuple[Path, dict[str, str]]:
-    """A file of the temporary folder by its name, and how the browser asks for it."""
+    """Return a file of the temporary folder by its name, and how the browser asks for it."""
     path = _folder("temp") / name
     path.parent.mkdir(parents=True, exist_ok=True)
     return path, {"filename": name, "subfolder": "", "type": "temp"}
 
 
-def stamp(extra_pnginfo: dict | None, values: dict[str, object]) -> None:
+def stamp(extra_pnginfo: dict | None, values: Mapping[str, object]) -> None:
     """Add provenance to the metadata that ComfyUI's own save nodes write into PNG text and MP4 tags."""
     if isinstance(extra_pnginfo, dict):
         extra_pnginfo["synthetic_media"] = {**extra_pnginfo.get("synthetic_media", {}), **values}

@@ -7,6 +7,7 @@ import functools
 import math
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,7 +16,7 @@ from .folders import INSIDE
 
 
 def compute_device() -> torch.device:
-    """Where networks run: ComfyUI's choice, else the first CUDA device, else the CPU."""
+    """Return where networks run: ComfyUI's choice, else the first CUDA device, else the CPU."""
     if INSIDE:
         import comfy.model_management
 
@@ -24,7 +25,8 @@ def compute_device() -> torch.device:
 
 
 def weight_dtype(vae: bool = False) -> torch.dtype:
-    """Number format for full-size weights: ComfyUI's choice and start options; outside fp16 on CUDA, fp32 on a CPU."""
+    """Return the number format for full-size weights: ComfyUI's choice and start options; outside fp16 on CUDA, fp32 on
+    a CPU."""
     device = compute_device()
     if not INSIDE:
         return torch.float16 if device.type == "cuda" else torch.float32
@@ -64,7 +66,7 @@ def _patcher_class() -> type:
 
 
 def patcher_of(module: nn.Module):
-    """A ComfyUI ModelPatcher of the network, for its compute and offload devices."""
+    """Make a ComfyUI ModelPatcher of the network, for its compute and offload devices."""
     import comfy.model_management
 
     management = comfy.model_management
@@ -74,7 +76,8 @@ def patcher_of(module: nn.Module):
 
 
 class Managed:
-    """One network, or several that are used together, behind one ModelPatcher. What travels through our sockets."""
+    """Hold one network, or several that are used together, behind one ModelPatcher: what travels through our sockets.
+    """
 
     def __init__(self, *modules: nn.Module):
         self.modules = modules
@@ -87,7 +90,7 @@ class Managed:
         return load_all([self], working_bytes)
 
 
-def load_all(items: Sequence[object], working_bytes: int = 0) -> torch.device:
+def load_all(items: Sequence[Any], working_bytes: int = 0) -> torch.device:
     """Load several together (Managed, MODEL, anything with a `patcher` or a `bundle`) -> the compute device."""
     device = compute_device()
     if not INSIDE:
@@ -106,7 +109,7 @@ def load_all(items: Sequence[object], working_bytes: int = 0) -> torch.device:
 
 @functools.lru_cache(maxsize=2)
 def nano_models(mode: str = "play"):
-    """The embedded networks of the simple node and their Managed, read once a process, on the CPU until loaded.
+    """The embedded networks of the simple node and their Managed, read once per process, on the CPU until loaded.
 
     mode: how they draw; "play" goes without U-Net, reference network and experts.
     """
@@ -119,7 +122,7 @@ def nano_models(mode: str = "play"):
 
 
 def free_memory() -> float:
-    """Bytes of main memory that can be taken now; infinite where the system does not say."""
+    """Return the bytes of main memory that can be taken now; infinite where the system does not say."""
     if INSIDE:
         import comfy.model_management
 
@@ -130,7 +133,7 @@ def free_memory() -> float:
 
 
 def check_memory(frames: int, size: tuple[int, int], bytes_per_pixel: float, instead: str) -> None:
-    """ValueError before the first step for what cannot be held; `instead` says what to do."""
+    """Raise ValueError before the first step for what cannot be held; `instead` says what to do."""
     needed, free = frames * size[0] * size[1] * bytes_per_pixel, free_memory()
     if needed > free:
         raise ValueError(

@@ -10,6 +10,7 @@ import copy
 import functools
 import math
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -18,14 +19,19 @@ from .folders import INSIDE
 from .memory import Managed, patcher_of
 from .progress import check_finite, check_interrupted, interruptible
 
+if TYPE_CHECKING:
+    from ...stereotalker_core.video.networks.reference import ReferenceNet
+    from ...stereotalker_core.video.networks.unet import StereoTalkerUNet
+
 KEY, NAME_KEY, SAMPLING_KEY = "stereotalker_experts", "stereotalker_name", "stereotalker_sampling"  # of its options
+_STRIDE = 8  # px a latent
 _BYTES_PER_PIXEL = 1200  # activations of one window a pixel and frame, measured
 _FULL_BYTES_PER_PIXEL = 300  # of a full-size one: twice what tools/vram_table.py computes
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a full-size set is sampled.
+    """Say how a full-size set is sampled.
 
     guidance: of Render Video (KSampler has its cfg). length, overlap, closed: context windows of the motion modules.
     tile: pixels of decoded tiles, 0 = whole pictures. run: frames that share one denoising run of Render Video.
@@ -39,29 +45,32 @@ class Sampling:
     run: int = 96
 
     def windows(self, longest: int = 32):
-        """ContextWindows no longer than the motion modules reach; ValueError for an overlap that does not fit."""
+        """Return ContextWindows no longer than the motion modules reach; ValueError for an overlap that does not fit.
+        """
         from ...stereotalker_core.video.networks.contexts import ContextWindows
 
         return ContextWindows(min(self.length, longest), self.overlap, self.closed)
 
     @property
     def tile_latents(self) -> int | None:
-        """Side of a tile in latents; None = whole pictures."""
+        """Return the side of a tile in latents; None = whole pictures."""
         return self.tile // 8 or None
 
 
 class Denoiser(nn.Module):
-    """U-Net and reference network; called by samplers with all frames of a video at one noise level."""
+    """The U-Net and reference network; called by samplers with all frames of a video at one noise level."""
 
     dtype = torch.float32
+    unet: StereoTalkerUNet
+    reference: ReferenceNet
 
-    def __init__(self, unet: nn.Module, reference: nn.Module):
+    def __init__(self, unet: StereoTalkerUNet, reference: ReferenceNet):
         super().__init__()
         self.unet, self.reference = unet, reference
 
     @property
     def is_flow(self) -> bool:
-        """Whether noise levels are those of flow matching; else the variance-preserving zero-SNR schedule."""
+        """Tell whether noise levels are those of flow matching; else the variance-preserving zero-SNR schedule."""
         return self.unet.config.prediction == "residual"
 
     def renderer(self, **settings: object):
@@ -72,11 +81,13 @@ class Denoiser(nn.Module):
 
     @property
     def latent_scale(self) -> float:
-        """What the latents of LATENT sockets are multiplied with: those of full-size sets are Stable Diffusion's."""
+        """Return what the latents of LATENT sockets are multiplied with: those of full-size sets are Stable
+        Diffusion's."""
         return self.renderer().latent_scale
 
     def read(self, clip, conditional: bool) -> ClipRun:
-        """A Clip for one sampling run: its portrait's tokens, reference keys and values are computed here, once."""
+        """Return a Clip for one sampling run: its portrait's tokens, reference keys and values are computed here, once.
+        """
         from ...stereotalker_core.video.rendering.clip import read_portrait, without_portrait
 
         with interruptible():
@@ -86,11 +97,12 @@ class Denoiser(nn.Module):
     def forward(
         self, x: Tensor, timesteps: Tensor, context=None, control=None, transformer_options=None, run=None, **unused
     ) -> Tensor:
-        """Noisy latents (n * T, C, h, w), timesteps of the profile's schedule -> clean latents."""
+        """Map noisy latents (n * T, C, h, w), timesteps of the profile's schedule -> clean latents."""
         from ...stereotalker_core.video.rendering.clip import denoise_clip
 
         if run is None:
             raise ValueError("this MODEL needs the positive and negative outputs of Stereo-Talker Conditioning")
+        _check_latents(x, run.clip)
         options = transformer_options or {}
         patches = options.get(KEY, {})
         experts = tuple((p.managed.modules[0], p.strength) for p in patches.values() if p.strength)
@@ -107,9 +119,20 @@ class Denoiser(nn.Module):
         return clean
 
 
+def _check_latents(x: Tensor, clip) -> None:
+    """ValueError for latents (n * T, C, h, w) of another size or length than the clip's, as an Empty Latent gives."""
+    told, given = (len(clip), *clip.lift.shape[-2:]), (len(x), *x.shape[-2:])
+    if given[1:] != told[1:] or given[0] % told[0]:
+        sizes = [f"{n} frames of {_STRIDE * columns} x {_STRIDE * rows} px" for n, rows, columns in (given, told)]
+        raise ValueError(
+            f"the latents are {sizes[0]}, the conditioning is for {sizes[1]}: connect the `latent` output of "
+            "Stereo-Talker Conditioning to KSampler's latent_image"
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class ClipRun:
-    """A Clip and its portrait's features while one sampling run lasts."""
+    """Hold the clip and its portrait's features while one sampling run lasts."""
 
     clip: object
     portrait: object
@@ -117,7 +140,7 @@ class ClipRun:
 
 @dataclass(frozen=True)
 class ExpertPatch:
-    """Experts at a strength. Shared, never copied, when ComfyUI deep-copies the options of a MODEL."""
+    """The experts at a strength. Shared, never copied, when ComfyUI deep-copies the options of a MODEL."""
 
     managed: Managed
     strength: float
@@ -128,7 +151,7 @@ class ExpertPatch:
 
 @dataclass
 class PlainModel:
-    """MODEL outside ComfyUI: what ModelPatcher is inside."""
+    """The stand in for MODEL outside ComfyUI: what ModelPatcher is inside."""
 
     model: Denoiser
     model_options: dict = field(default_factory=lambda: {"transformer_options": {}})
@@ -139,12 +162,15 @@ class PlainModel:
         return nn.ModuleList([self.model, *(patch.managed.bundle for patch in patches.values())])
 
     def clone(self) -> PlainModel:
-        """A MODEL that shares the weights and has options of its own."""
+        """Return a MODEL that shares the weights and has options of its own."""
         return PlainModel(self.model, copy.deepcopy(self.model_options))
 
 
-def make_model(unet: nn.Module, reference: nn.Module, preview: tuple[list, list] | None, name: str):
-    """U-Net + reference network -> MODEL called `name`. preview: RGB factors and bias of latents; None: SD 1.5's."""
+def make_model(unet: StereoTalkerUNet, reference: ReferenceNet, preview: tuple[list, list] | None, name: str):
+    """Make a MODEL called `name` of U-Net and reference network.
+
+    preview: RGB factors and bias of latents; None: SD 1.5's.
+    """
     denoiser = Denoiser(unet, reference).requires_grad_(False)
     model = patcher_of(_base_model(denoiser, preview)) if INSIDE else PlainModel(denoiser)
     model.model_options["transformer_options"][NAME_KEY] = name
@@ -152,7 +178,7 @@ def make_model(unet: nn.Module, reference: nn.Module, preview: tuple[list, list]
 
 
 def with_sampling(model, sampling: Sampling):
-    """A clone of a full-size MODEL with other settings; ValueError for nano, and for windows it cannot have."""
+    """Clone a full-size MODEL with other settings; ValueError for nano, and for windows it cannot have."""
     unet, _ = networks_of(model)
     if model_of(model).is_flow:
         raise ValueError("these settings are of full-size sets; the nano renderer has its own windows and no guidance")
@@ -177,7 +203,7 @@ def model_name(model) -> str:
 
 
 def with_experts(model, kind: str, managed: Managed, strength: float):
-    """A clone of the MODEL with experts of a kind ("view", "mask"), replacing that kind's earlier ones."""
+    """Clone the MODEL with experts of a kind ("view", "mask"), replacing that kind's earlier ones."""
     networks_of(model)  # refuses another pack's MODEL
     patched = model.clone()
     options = patched.model_options["transformer_options"]
@@ -187,8 +213,8 @@ def with_experts(model, kind: str, managed: Managed, strength: float):
     return patched
 
 
-def networks_of(model) -> tuple[nn.Module, nn.Module]:
-    """(U-Net, reference network) of our MODEL; ValueError for another."""
+def networks_of(model) -> tuple[StereoTalkerUNet, ReferenceNet]:
+    """Return (U-Net, reference network) of our MODEL; ValueError for another."""
     denoiser = model_of(model)
     return denoiser.unet, denoiser.reference
 
@@ -203,13 +229,13 @@ def model_of(model) -> Denoiser:
 
 
 def experts_of(model) -> dict[str, tuple[nn.Module, float]]:
-    """{"view" or "mask": (experts, strength)} of a MODEL, without those at strength 0."""
+    """Return {"view" or "mask": (experts, strength)} of a MODEL, without those at strength 0."""
     patches = model.model_options["transformer_options"].get(KEY, {})
     return {kind: (p.managed.modules[0], p.strength) for kind, p in patches.items() if p.strength}
 
 
 def _base_model(denoiser: Denoiser, preview: tuple[list, list] | None):
-    """ComfyUI's BaseModel around the denoiser."""
+    """Make ComfyUI's BaseModel around the denoiser."""
     import comfy.latent_formats
     import comfy.supported_models_base
 
@@ -246,18 +272,19 @@ def _base_model_class() -> type:
             return model_output
 
     class Flow(_Clean, sampling.ModelSamplingDiscreteFlow, sampling.CONST):
-        """Levels 1 - sigma and sigma."""
+        """The levels 1 - sigma and sigma."""
 
     class Preserving(_Clean, sampling.ModelSamplingDiscrete, sampling.EPS):
-        """Variance-preserving levels; with zero-SNR they end in pure noise."""
+        """The variance-preserving levels; with zero-SNR they end in pure noise."""
 
     class StereoTalkerModel(comfy.model_base.BaseModel):
-        """Stereo-Talker's renderer behind ComfyUI's samplers."""
+        """Put Stereo-Talker's renderer behind ComfyUI's samplers."""
 
         def __init__(self, config, denoiser: Denoiser):
             super().__init__(config, comfy.model_base.ModelType.FLOW)
             self.diffusion_model = denoiser
-            self.model_sampling = (Flow if denoiser.is_flow else Preserving)(config)
+            kind: Any = Flow if denoiser.is_flow else Preserving
+            self.model_sampling = kind(config)
 
         def extra_conds(self, **kwargs):
             clip = kwargs.get("stereotalker_clip")

@@ -17,7 +17,7 @@ _DEPTH = 2  # levels of folders: Hugging Face names have two
 
 @dataclass(frozen=True)
 class Place:
-    """Where a loader looks: a folder of models/, patterns of files, and names that make a folder one model."""
+    """Say where a loader looks: a folder of models/, patterns of files, and names that make a folder one model."""
 
     kind: str = FOLDER
     files: tuple[str, ...] = ("*.safetensors",)
@@ -32,7 +32,8 @@ LANGUAGE = (FILES, Place(files=("*.gguf",)), Place("LLM", ("*.gguf",), ("config.
 
 
 def model_choices(*places: Place) -> list[str]:
-    """Options of a loader's combo: the embedded file, then what lies in the places (models/stereotalker by default)."""
+    """Return the options of a loader's combo: the embedded file, then what lies in the places (models/stereotalker by
+    default)."""
     found: list[str] = []
     for place in places or (FILES,):
         found += [name for name in _entries(place) if name not in found]
@@ -78,7 +79,7 @@ def _entries(place: Place) -> list[str]:
 
 
 def _stands_alone(path: Path) -> bool:
-    """Whether a file is a model by itself: beside a config.json it is a part of one."""
+    """Tell whether a file is a model by itself: beside a config.json it is a part of one."""
     return path.is_file() and not (path.parent / "config.json").is_file()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -13,10 +13,11 @@ from torch import Tensor
 from .folders import INSIDE
 
 _TOGETHER = 8  # frames
+_STRETCH = 1.03  # a mask of the portrait, scaled and rounded; more belongs to another picture
 
 
 def to_pil(image: Tensor):
-    """(3, H, W) in [-1, 1] -> PIL image."""
+    """Turn a picture (3, H, W) in [-1, 1] into a PIL image."""
     from PIL import Image
 
     pixels = ((image.detach().float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0)
@@ -24,7 +25,7 @@ def to_pil(image: Tensor):
 
 
 def image_out(frames: Sequence[Tensor]) -> Tensor:
-    """Chunks (t, 3, H, W) in [-1, 1] -> IMAGE (T, H, W, 3) in 0..1 on the CPU."""
+    """Map chunks (t, 3, H, W) in [-1, 1] -> IMAGE (T, H, W, 3) in 0..1 on the CPU."""
     images = torch.empty(sum(map(len, frames)), *frames[0].shape[2:], 3)
     rest = images
     for chunk in frames:  # into place one by one: the batch is in memory once, and no operation is long
@@ -34,8 +35,9 @@ def image_out(frames: Sequence[Tensor]) -> Tensor:
     return images
 
 
-def only_one(batch: Sequence, what: str, instead: str) -> None:
-    """ValueError where a batch holds none or several of what a node takes one of: nothing is cut off in silence."""
+def only_one(batch: Sized, what: str, instead: str) -> None:
+    """Raise ValueError where a batch holds none or several of what a node takes one of: nothing is cut off in silence.
+    """
     if len(batch) != 1:
         raise ValueError(f"{len(batch)} {what} came in one batch, and this node takes one; {instead}")
 
@@ -53,7 +55,7 @@ def image_in(image: Tensor) -> Tensor:
 
 
 def mask_out(masks: Sequence[Tensor]) -> Tensor:
-    """Chunks (t, 1, H, W) -> MASK (T, H, W) on the CPU."""
+    """Map chunks (t, 1, H, W) -> MASK (T, H, W) on the CPU."""
     whole = torch.empty(sum(map(len, masks)), *masks[0].shape[2:])
     rest = whole
     for chunk in masks:  # as image_out
@@ -66,7 +68,8 @@ def mask_out(masks: Sequence[Tensor]) -> Tensor:
 def mask_in(mask: Tensor | None, size: tuple[int, int]) -> Tensor | None:
     """The MASK (1, H, W), 1 = person -> (1, H, W) at size (H, W); None, or an empty stock mask, stays None.
 
-    ValueError for several masks: they would belong to several portraits.
+    ValueError for several masks: they would belong to several portraits; and for the mask of a picture of another
+    shape, which would be stretched over this one.
     """
     if mask is None:
         return None
@@ -74,11 +77,18 @@ def mask_in(mask: Tensor | None, size: tuple[int, int]) -> Tensor | None:
     only_one(first, "masks", "give the mask of this portrait alone")
     if float(first.max()) == 0.0:
         return None
+    rows, columns = first.shape[-2:]
+    stretch = columns * size[0] / (rows * size[1])
+    if max(stretch, 1 / stretch) > _STRETCH:
+        raise ValueError(
+            f"the mask is {columns} x {rows} px and the portrait {size[1]} x {size[0]}: it belongs to another picture; "
+            "connect the mask of this portrait, or none"
+        )
     return F.interpolate(first[None], size, mode="bilinear", align_corners=False)[0].clamp(0, 1)
 
 
 def fit_canvas(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """(3, H, W) scaled and cropped in the middle to cover a canvas of size (rows, columns)."""
+    """Return (3, H, W) scaled and cropped in the middle to cover a canvas of size (rows, columns)."""
     rows, columns = size
     factor = max(rows / image.shape[-2], columns / image.shape[-1])
     full = (max(rows, round(image.shape[-2] * factor)), max(columns, round(image.shape[-1] * factor)))
@@ -88,13 +98,13 @@ def fit_canvas(image: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def strip_of(images: Tensor) -> Tensor:
-    """IMAGE (T, H, W, 3) -> one IMAGE (1, H, T * W, 3): the pictures side by side."""
+    """Map IMAGE (T, H, W, 3) -> one IMAGE (1, H, T * W, 3): the pictures side by side."""
     return torch.cat(list(images), 1)[None]
 
 
 @dataclass(frozen=True)
 class Video:
-    """A VIDEO outside of ComfyUI: IMAGE, AUDIO or None, and frames a second."""
+    """The stand in for VIDEO outside of ComfyUI: IMAGE, AUDIO or None, and frames per second."""
 
     images: Tensor
     audio: dict | None
@@ -102,7 +112,7 @@ class Video:
 
 
 def video_out(images: Tensor, audio: dict | None, fps: float):
-    """IMAGE (T, H, W, 3 or 4), AUDIO or None -> core's VIDEO, which has no alpha."""
+    """Turn IMAGE (T, H, W, 3 or 4), AUDIO or None into core's VIDEO, which has no alpha."""
     rate = Fraction(fps).limit_denominator(1001)
     if not INSIDE:
         return Video(images[..., :3], audio, rate)

@@ -16,7 +16,10 @@ _INTERVAL = 0.1  # s between two looks at the cancel button
 
 
 class Progress:
-    """ComfyUI's progress bar with a preview picture; raises its interruption at every step. Silent outside ComfyUI."""
+    """Show ComfyUI's progress bar with a preview picture; raises its interruption at every step.
+
+    Silent outside ComfyUI.
+    """
 
     def __init__(self, total: int):
         self.total = max(1, total)
@@ -27,7 +30,7 @@ class Progress:
             self.bar = comfy.utils.ProgressBar(self.total)
 
     def __call__(self, done: int, preview: Tensor | None = None) -> None:
-        """done steps of the total; preview (3, H, W) in [-1, 1]."""
+        """Show `done` steps of the total; preview (3, H, W) in [-1, 1]."""
         check_interrupted()
         if self.bar is None:
             return
@@ -60,7 +63,8 @@ class _Watch(TorchFunctionMode):
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Inside, cancel takes effect between any two torch operations: stages need no callbacks of their own for it."""
+    """Let cancel take effect between any two torch operations inside the block: stages need no callbacks of their own
+    for it."""
     check_interrupted()
     if not INSIDE:
         yield
@@ -70,7 +74,7 @@ def interruptible() -> Iterator[None]:
 
 
 def check_finite(frames: Tensor, what: str) -> None:
-    """ValueError where a network gave NaN or infinite values, instead of black pictures without a reason."""
+    """Raise ValueError where a network gave NaN or infinite values, instead of black pictures without a reason."""
     if not bool(frames.isfinite().all()):
         raise ValueError(
             f"{what} gave values that are no numbers; check the model files "

@@ -9,6 +9,7 @@ full-size set carries the set's image encoder, and says what its pose guider rea
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,11 @@ from torch import Tensor, nn
 from .memory import Managed, check_memory, load_all
 from .pictures import image_out
 from .progress import Progress, check_finite, interruptible
+
+if TYPE_CHECKING:
+    from ...stereotalker_core.video.networks.public_autoencoder import PublicAutoencoder
+    from ...stereotalker_core.video.networks.unet import StereoTalkerUNet
+    from ...stereotalker_core.video.networks.vae import TinyAutoencoder
 
 _CHUNK = 8  # frames decoded together
 _BYTES_PER_PIXEL = 1500  # activations of one decoded frame a pixel, measured
@@ -28,14 +34,14 @@ logger = logging.getLogger(__name__)
 
 
 def vae_of(vae) -> ClipVAE:
-    """Our VAE itself; ValueError for another pack's."""
+    """Return our VAE itself; ValueError for another pack's."""
     if not isinstance(vae, ClipVAE):
         raise ValueError("this node needs the VAE of Load Renderer (Stereo-Talker)")
     return vae
 
 
 class ClipVAE:
-    """What ComfyUI's VAE nodes call, over a `Managed` autoencoder; bound to a Clip it finishes that clip's frames.
+    """Hold what ComfyUI's VAE nodes call, over a `Managed` autoencoder; bound to a Clip it finishes that clip's frames.
 
     managed: the autoencoder, for a full-size set its image encoder behind it. guides: what the set's denoiser reads.
     """
@@ -54,16 +60,16 @@ class ClipVAE:
         return ClipVAE(self.managed, clip, plate, self.guides, drawn)
 
     @property
-    def network(self) -> nn.Module:
+    def network(self) -> TinyAutoencoder | PublicAutoencoder:
         """The TinyAutoencoder, or the PublicAutoencoder of a full-size set."""
-        return self.managed.modules[0]
+        return cast("TinyAutoencoder | PublicAutoencoder", self.managed.modules[0])
 
     @property
     def image_encoder(self) -> nn.Module | None:
-        """What turns the portrait into a token, for a full-size set."""
+        """Return what turns the portrait into a token, for a full-size set."""
         return self.managed.modules[1] if len(self.managed.modules) > 1 else None
 
-    def renderer(self, unet: nn.Module | None = None, mask_predictor: nn.Module | None = None, **parts: object):
+    def renderer(self, unet: StereoTalkerUNet | None = None, mask_predictor: nn.Module | None = None, **parts: object):
         """The core's renderer with this autoencoder; parts: see `profiles.assemble`. ValueError for another U-Net's."""
         from ...stereotalker_core.video.rendering.profiles import assemble
 
@@ -75,7 +81,7 @@ class ClipVAE:
 
     @property
     def patcher(self):
-        """ComfyUI's ModelPatcher; None outside."""
+        """Return ComfyUI's ModelPatcher of the autoencoder; None outside ComfyUI."""
         return self.managed.patcher
 
     @property
@@ -84,10 +90,11 @@ class ClipVAE:
 
     @property
     def latent_channels(self) -> int:
+        """Channels of the latents."""
         return self.network.config.latent_channels
 
     def decode(self, samples: Tensor, vae_options: dict | None = None, tile: int | None = None) -> Tensor:
-        """Latents (T, C, h, w) -> IMAGE (T, H, W, 3), a few frames at a time; ValueError for another video's.
+        """Map latents (T, C, h, w) -> IMAGE (T, H, W, 3), a few frames at a time; ValueError for another video's.
 
         tile: side in latents of the tiles that a full-size autoencoder decodes. An unbound VAE says what it lacks: in
         the log, or as a ValueError where the latents are a video of the nano renderer.
@@ -110,7 +117,7 @@ class ClipVAE:
         progress, frames, done = Progress(len(samples)), [], 0
         latents = samples.to(device).float() * renderer.latent_scale
         with interruptible():
-            if self.clip is None:
+            if self.clip is None or self.plate is None:
                 chunks = (renderer.decode(few, None) for few in latents.split(_CHUNK))
             else:
                 chunks = (chunk.frames for chunk in decode_clip(renderer, self.clip, latents, self.plate, self.drawn))
@@ -122,13 +129,14 @@ class ClipVAE:
         return image_out(frames)
 
     def decode_tiled(self, samples: Tensor, tile_x: int | None = None, tile_y: int | None = None, **more) -> Tensor:
-        """As `decode`; a full-size autoencoder in tiles of tile_x latents. The nano one needs none: it is small."""
+        """Decode as `decode`; a full-size autoencoder in tiles of tile_x latents. The nano one needs none: it is small.
+        """
         if not (tile_x or tile_y):
             return self.decode(samples)
         return self.decode(samples, tile=max(_SMALLEST_TILE, min(side for side in (tile_x, tile_y) if side)))
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """IMAGE (T, H, W, 3) -> latents (T, C, H/8, W/8); sides are cropped to multiples of 8."""
+        """Map IMAGE (T, H, W, 3) -> latents (T, C, H/8, W/8); sides are cropped to multiples of 8."""
         rows, columns = (side // 8 * 8 for side in pixels.shape[1:3])
         device = load_all([self], _CHUNK * rows * columns * _BYTES_PER_PIXEL)
         images = pixels[:, :rows, :columns, :3].movedim(-1, 1) * 2 - 1
@@ -138,30 +146,31 @@ class ClipVAE:
         return torch.cat(found) / renderer.latent_scale
 
     def encode_tiled(self, pixels: Tensor, **tiles: object) -> Tensor:
-        """As `encode`, which already works in small chunks."""
+        """Encode as `encode`, which already works in small chunks."""
         return self.encode(pixels)
 
     def throw_exception_if_invalid(self) -> None:
-        """A ClipVAE always holds a network."""
+        """Do nothing: a ClipVAE always holds a network."""
 
     def spacial_compression_encode(self) -> int:
-        """Pixels a latent, as ComfyUI spells it."""
+        """Return the pixels per latent, as ComfyUI spells it."""
         return self.downscale_ratio
 
     def spacial_compression_decode(self) -> int:
-        """Pixels a latent, as ComfyUI spells it."""
+        """Return the pixels a latent, as ComfyUI spells it."""
         return self.upscale_ratio
 
     def temporal_compression_decode(self) -> None:
-        """None: every frame has its own latents."""
+        """Return None: every frame has its own latents."""
 
     def get_sd(self) -> dict[str, Tensor]:
-        """The weights."""
+        """The weights of the autoencoder, as ComfyUI asks for them."""
         return self.network.state_dict()
 
     @torch.no_grad()
     def preview_factors(self) -> tuple[list, list]:
-        """RGB factors (C, 3) and bias (3,) of the latents: the plain decoder's response to one channel at a time."""
+        """Return the RGB factors (C, 3) and bias (3,) of the latents: the plain decoder's response to one channel at a
+        time."""
         channels = self.latent_channels
         probes = torch.cat([torch.zeros(1, channels), torch.eye(channels), -torch.eye(channels)])
         device = next(self.network.parameters()).device

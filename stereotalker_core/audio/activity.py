@@ -13,37 +13,40 @@ IDLE_SECONDS = 1.6  # without speech, after which arms are lowered
 
 
 def voice_activity(phones: Tensor) -> Tensor:
-    """Phone log-probabilities (T, 40) -> (T,) 0..1: how far the speaker's mouth is in use; smooth over a few frames."""
+    """Map phone log-probabilities (T, 40) -> (T,) 0..1: how far the speaker's mouth is in use; smooth over a few
+    frames."""
     return mouth_in_use(1 - phones[:, PHONE_INDEX["sil"]].exp())
 
 
 def mouth_in_use(spoken: Tensor) -> Tensor:
-    """The same from the probability (T,) that anything is said."""
+    """Return the same from the probability (T,) that anything is said."""
     if len(spoken) == 0:
         return spoken
     steady = F.avg_pool1d(F.pad(spoken[None], (2, 2), "replicate"), 5, 1)[0]
     active = (steady > SURE).float()
     wide = F.max_pool1d(F.pad(active[None], (LATE, EARLY)), EARLY + LATE + 1, 1)[0]
-    return _averaged(wide, 1)
+    return _averaged_in_time(wide, 1)
 
 
 def idleness(activity: Tensor) -> Tensor:
-    """(T,) 0..1: 1 within a stretch of more than `IDLE_SECONDS` without speech, eased over a second at its ends."""
+    """Return (T,) 0..1: 1 within a stretch of more than `IDLE_SECONDS` without speech, eased over a second at its ends.
+    """
     silent = speechless(activity)
     reach = round(IDLE_SECONDS * FPS / 2)
-    whole = _dilated(~_dilated(~silent, reach), reach)  # only long stretches are left
-    inner = ~_dilated(~whole, 14)  # hands are up again when the next word begins
-    return _averaged(_averaged(inner.float(), 8), 6)
+    whole = dilated(~dilated(~silent, reach), reach)  # only long stretches are left
+    inner = ~dilated(~whole, 14)  # hands are up again when the next word begins
+    return _averaged_in_time(_averaged_in_time(inner.float(), 8), 6)
 
 
-def _averaged(x: Tensor, radius: int) -> Tensor:
+def _averaged_in_time(x: Tensor, radius: int) -> Tensor:
     return F.avg_pool1d(F.pad(x[None], (radius, radius), "replicate"), 2 * radius + 1, 1)[0] if len(x) else x
 
 
-def _dilated(flags: Tensor, radius: int) -> Tensor:
+def dilated(flags: Tensor, radius: int) -> Tensor:
+    """Map flags (T,) bool -> true within `radius` frames of a true one."""
     return F.max_pool1d(flags.float()[None], 2 * radius + 1, 1, radius)[0] > 0 if len(flags) else flags
 
 
 def speechless(activity: Tensor) -> Tensor:
-    """(T,) bool: frames in which nobody speaks."""
+    """Return (T,) bool: frames in which nobody speaks."""
     return activity < NOBODY

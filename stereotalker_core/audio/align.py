@@ -25,7 +25,7 @@ WINDOW, COMMIT, AHEAD = 1500, 1000, 400  # frames aligned at a time, frames kept
 
 
 class Word(NamedTuple):
-    """A word of the transcript and its time in seconds."""
+    """The word of the transcript and its time in seconds."""
 
     text: str
     start: float
@@ -41,7 +41,7 @@ class Chain(NamedTuple):
 
 
 def align_words(speech: SpeechFeatures, transcript: str) -> list[Word]:
-    """Words of the transcript with start and end, in order; spoken noises around them are silence to it.
+    """Return the words of the transcript with start and end, in order; spoken noises around them are silence to it.
 
     Returns no words, with a warning, when the transcript does not fit the sound: it is a hint, never worth an error.
     Words that cannot be spoken (punctuation alone) are left out.
@@ -93,7 +93,8 @@ def sharpened(speech: SpeechFeatures, words: Iterable[tuple[str, float, float]])
 
 
 def confusable(phones: np.ndarray) -> np.ndarray:
-    """(T, P) log-probabilities -> (T, P), forgiving: a third of the belief in other vowels counts for each vowel."""
+    """Map (T, P) log-probabilities -> (T, P), forgiving: a third of the belief in other vowels counts for each vowel.
+    """
     vowel = np.array([p in VOWELS for p in PHONES])
     probability = np.exp(phones)
     shared = probability[:, vowel].sum(1, keepdims=True) / 3
@@ -102,7 +103,7 @@ def confusable(phones: np.ndarray) -> np.ndarray:
 
 
 def chain(words: list[tuple[str, ...]]) -> Chain:
-    """States: pause, phones of word 0, pause, phones of word 1, ..., pause."""
+    """Return the states: pause, phones of word 0, pause, phones of word 1, ..., pause."""
     phones, owner = [0], [-1]
     for index, word in enumerate(words):
         phones += [*(PHONE_INDEX[p] for p in word), 0]
@@ -112,7 +113,8 @@ def chain(words: list[tuple[str, ...]]) -> Chain:
 
 
 def best_path(emission: np.ndarray, states: Chain, open_end: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Viterbi: (T, P) emissions -> state of each frame (T,) and the path's log-likelihood of each frame (T,).
+    """Find the Viterbi path: (T, P) emissions -> state of each frame (T,) and the path's log-likelihood of each frame
+    (T,).
 
     From a state one stays, goes on, or passes over the next state: free over a pause, at SKIP_COST over a phone.
     The path begins in one of the first two states; it ends in one of the last two where it can, anywhere if open_end.
@@ -140,7 +142,8 @@ def best_path(emission: np.ndarray, states: Chain, open_end: bool) -> tuple[np.n
 
 
 def _all_spans(emission: np.ndarray, words: list[tuple[str, ...]]) -> tuple[list[tuple[int, int]], float]:
-    """Frames (start, stop) of each word and the mean score of spoken frames; long recordings window by window."""
+    """Return the frames (start, stop) of each word and the mean score of spoken frames; long recordings window by
+    window."""
     spans: list[tuple[int, int]] = []
     lost, spoken = 0.0, 0
     begin = 0
@@ -150,7 +153,7 @@ def _all_spans(emission: np.ndarray, words: list[tuple[str, ...]]) -> tuple[list
         final = begin + len(piece) == len(emission) and len(spans) + len(ahead) == len(words)
         path, likelihood = best_path(piece, states := chain(ahead), open_end=not final)
         arrived = final and path[-1] >= len(states.words) - 2
-        found = _spans(states.words[path], len(ahead) if arrived else 0, begin)
+        found = _word_spans(states.words[path], len(ahead) if arrived else 0, begin)
         kept = found if final else [s for s in found if s[1] <= begin + COMMIT]
         stop = kept[-1][1] if kept else begin + COMMIT  # without a word it is a long pause: look on after it
         if final:
@@ -163,8 +166,8 @@ def _all_spans(emission: np.ndarray, words: list[tuple[str, ...]]) -> tuple[list
     return spans, lost / max(spoken, 1)
 
 
-def _spans(owner: np.ndarray, count: int, begin: int) -> list[tuple[int, int]]:
-    """(start, stop) frames of the words up to the last that a path visits, at least `count`.
+def _word_spans(owner: np.ndarray, count: int, begin: int) -> list[tuple[int, int]]:
+    """Return (start, stop) frames of the words up to the last that a path visits, at least `count`.
 
     A word that the path passes over gets the empty moment between its neighbours.
     """

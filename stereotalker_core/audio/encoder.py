@@ -6,6 +6,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +24,7 @@ CHUNK = 400  # encoder frames computed at a time (8 s), beside the context on ei
 
 
 class LogMel(nn.Module):
-    """(B, S) at 16 kHz -> (B, bins, S / 160) log mel energies; frame j is centred on sample 160 j + 80."""
+    """Map (B, S) at 16 kHz -> (B, bins, S / 160) log mel energies; frame j is centred on sample 160 j + 80."""
 
     taper: Tensor
     filters: Tensor
@@ -44,7 +45,7 @@ class LogMel(nn.Module):
 
 
 def mel_filters(bins: int, n_frequencies: int, low: float = 40.0, high: float = 7800.0) -> Tensor:
-    """(n_frequencies, bins) triangles, equally spaced on the mel scale m = 2595 log10(1 + f / 700)."""
+    """Return (n_frequencies, bins) triangles, equally spaced on the mel scale m = 2595 log10(1 + f / 700)."""
     mel = torch.linspace(2595 * math.log10(1 + low / 700), 2595 * math.log10(1 + high / 700), bins + 2).double()
     corners = 700 * (10 ** (mel / 2595) - 1)
     frequencies = torch.linspace(0, SAMPLE_RATE / 2, n_frequencies).double()[:, None]
@@ -74,7 +75,7 @@ class MelFront(nn.Module):
 
 
 class SpeechEncoder(nn.Module):
-    """A small wav2vec 2.0 transformer over log mel, with a phone classifier; each layer sees +-`context` frames.
+    """The small wav2vec 2.0 transformer over log mel, with a phone classifier; each layer sees +-`context` frames.
 
     Beside it a detector of voices, where the file has one: sound that nobody speaks is silence to all that follows.
     """
@@ -121,22 +122,24 @@ class SpeechEncoder(nn.Module):
                 attn_implementation="sdpa",
             )
         )
-        self.model.feature_extractor = MelFront(c.bins, c.width)
+        front: Any = MelFront(c.bins, c.width)
+        self.model.feature_extractor = front
         self.head = nn.Linear(c.width, c.phones)
         self.voice = VoiceDetector() if c.voice else None
 
     @property
     def feature_width(self) -> int:
-        """D of the features: the two 50 Hz frames of a video frame side by side."""
+        """Return D of the features: the two 50 Hz frames of a video frame side by side."""
         return 2 * self.config.width
 
     @property
     def reach(self) -> int:
-        """Frames of 20 ms on either side that an output frame can depend on."""
+        """Return the frames of 20 ms on either side that an output frame can depend on."""
         return self.config.layers * self.config.context + self.config.position_kernel // 2 + 2
 
     def encode_batch(self, waveforms: Tensor, keep: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """(B, S) at 16 kHz, loudness-normalised, S a multiple of 320 -> hidden (B, S/320, width), logits (.., phones).
+        """Map (B, S) at 16 kHz, loudness-normalised, S a multiple of 320 -> hidden (B, S/320, width), logits (..,
+        phones).
 
         Frame i describes samples 320 i .. 320 (i + 1). keep (B, bins, S/160) multiplies the log mel (training).
         """
@@ -155,7 +158,7 @@ class SpeechEncoder(nn.Module):
 
     @torch.no_grad()
     def encode(self, audio: Audio | SpooledAudio, features: bool = True) -> SpeechFeatures:
-        """Features (T, 2 * width) and phone log-probabilities (T, 40), T = audio.frame_count(), on the CPU.
+        """Return the features (T, 2 * width) and phone log-probabilities (T, 40), T = audio.frame_count(), on the CPU.
 
         features False: only the phones, features is (T, 0); that is nine tenths of the memory.
 
@@ -178,7 +181,8 @@ class SpeechEncoder(nn.Module):
 
 
 def pieces(waveform: Tensor | SpooledWaveform | Levelled, frames: int, reach: int) -> Iterator[tuple[Tensor, slice]]:
-    """Windows (samples, the frames to keep of them) that cover `frames` encoder frames; the last is zero-padded."""
+    """Yield the windows (samples, the frames to keep of them) that cover `frames` encoder frames; the last is
+    zero-padded."""
     for start in range(0, frames, CHUNK):
         stop = min(start + CHUNK, frames)
         first, last = max(0, start - reach), min(frames, stop + reach)
@@ -187,17 +191,17 @@ def pieces(waveform: Tensor | SpooledWaveform | Levelled, frames: int, reach: in
 
 
 def silence(phones: Tensor) -> Tensor:
-    """Log-probabilities (40,) of certain silence, where nobody speaks; of the type of phones (T, 40)."""
+    """Return log-probabilities (40,) of certain silence, where nobody speaks; of the type of phones (T, 40)."""
     certain = phones.new_full((phones.shape[1],), math.log(1e-10))
     certain[PHONE_INDEX["sil"]] = 0.0
     return certain
 
 
 def pair(hidden: Tensor) -> Tensor:
-    """(2T, D) at 50 Hz -> (T, 2D) at 25 Hz, neighbours side by side."""
+    """Map (2T, D) at 50 Hz -> (T, 2D) at 25 Hz, neighbours side by side."""
     return hidden.reshape(hidden.shape[0] // 2, -1)
 
 
 def pair_log_probabilities(phones: Tensor) -> Tensor:
-    """(2T, P) log-probabilities at 50 Hz -> (T, P) at 25 Hz: the mean of the two probabilities."""
+    """Map (2T, P) log-probabilities at 50 Hz -> (T, P) at 25 Hz: the mean of the two probabilities."""
     return torch.logsumexp(phones.reshape(-1, 2, phones.shape[1]), 1) - math.log(2)

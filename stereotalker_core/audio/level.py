@@ -15,7 +15,7 @@ DEEPEST = 10 ** (-30 / 20)  # a passage this far below the recording's own level
 
 
 class Levelled:
-    """A waveform at the loudness of speech: len(), shape and [a:b] as of the tensor (S,) or `SpooledWaveform` behind.
+    """The waveform at the loudness of speech: len(), shape and [a:b] as of the tensor (S,) or `SpooledWaveform` behind.
 
     Gains are interpolated in decibels between places one second apart; a recording that is even throughout gets one
     gain, whatever its own.
@@ -30,7 +30,7 @@ class Levelled:
 
     @property
     def shape(self) -> tuple[int]:
-        """(S,), as of a tensor."""
+        """Return (S,), as of a tensor."""
         return (len(self.waveform),)
 
     def __getitem__(self, part: slice) -> Tensor:
@@ -44,12 +44,12 @@ class Levelled:
         return piece * (10 ** (gain / 20)).to(piece)
 
     def cpu(self) -> "Levelled":
-        """Itself: it is read on the CPU."""
+        """Return itself: it is read on the CPU."""
         return self
 
 
 def local_gain(waveform: Tensor | SpooledWaveform) -> Tensor:
-    """(K,) decibels, one a second: what brings the active frames around that second to an RMS of 0.1."""
+    """Return (K,) decibels, one a second: what brings the active frames around that second to an RMS of 0.1."""
     rms = frame_rms(waveform)
     if len(rms) == 0 or float(rms.max()) == 0:
         return torch.zeros(1)
@@ -64,7 +64,7 @@ def local_gain(waveform: Tensor | SpooledWaveform) -> Tensor:
 
 
 def _level(rms: Tensor) -> float:
-    """RMS of the frames within 30 dB of the loud ones; 0 where all is zero."""
+    """Return the RMS of the frames within 30 dB of the loud ones; 0 where all is zero."""
     reference = float(rms.sort().values[int(0.95 * (len(rms) - 1))]) or float(rms.max())
     active = rms[rms >= reference * ACTIVE_RANGE]
     return float(active.square().mean().sqrt())

@@ -52,20 +52,20 @@ def check_file(path: str | Path) -> Path:
 
 @contextlib.contextmanager
 def unreadable(path: Path) -> Iterator[None]:
-    """Faults of the media become a ValueError that names the file."""
-    import av
+    """Turn the faults of the media library into a ValueError that names the file."""
+    from av.error import FFmpegError
 
     try:
         yield
-    except av.FFmpegError as error:  # some of them are ValueErrors too
+    except FFmpegError as error:  # some of them are ValueErrors too
         raise ValueError(f"{path} is not a sound file that can be read ({error.strerror}); give {KNOWN}") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
 def make_audio(waveform: Tensor, rate: int, channel: int | None = None) -> Audio:
-    """Audio from samples (C, S0), floats in [-1, 1], at `rate` Hz: mono mix at 16 kHz beside the untouched original.
-    channel: the one (from 1) that is listened to instead of the mix; the original keeps them all.
+    """Make a recording of samples (C, S0), floats in [-1, 1], at `rate` Hz: a mono mix at 16 kHz beside the untouched
+    original. channel: the one (from 1) that is listened to instead of the mix; the original keeps them all.
 
     The result has ceil(S0 * 16000 / rate) samples, so its frame count is that of the original. ValueError for
     non-float, empty, shorter than 0.1 s, NaN or infinite samples, and for an impossible rate. A silent recording is
@@ -81,7 +81,7 @@ def make_audio(waveform: Tensor, rate: int, channel: int | None = None) -> Audio
 
 
 def resample(waveform: Tensor, rate: int) -> Tensor:
-    """(S0,) at `rate` Hz -> (ceil(S0 * 16000 / rate),) at 16 kHz, by soxr's band-limited interpolation."""
+    """Map (S0,) at `rate` Hz -> (ceil(S0 * 16000 / rate),) at 16 kHz, by soxr's band-limited interpolation."""
     samples = math.ceil(waveform.shape[0] * SAMPLE_RATE / rate)
     if rate == SAMPLE_RATE:
         return waveform
@@ -92,7 +92,8 @@ def resample(waveform: Tensor, rate: int) -> Tensor:
 
 
 def normalise_loudness(waveform: Tensor) -> Tensor:
-    """Scale (S,) at 16 kHz so that its active 20 ms frames have an RMS of 0.1, whatever the recording's gain.
+    """Return the scale (S,) at 16 kHz so that its active 20 ms frames have an RMS of 0.1, whatever the recording's
+    gain.
 
     Active = within 30 dB of the 95th percentile, so pauses and single clicks do not count. For the encoder only.
     """
@@ -112,7 +113,7 @@ def loudness_gain(waveform: Tensor) -> float:
 
 
 def frame_rms(waveform) -> Tensor:
-    """(S,) samples in memory or on disk -> (S // 320,) RMS of every 20 ms, float64."""
+    """Map (S,) samples in memory or on disk -> (S // 320,) RMS of every 20 ms, float64."""
     size = SAMPLE_RATE // 50
     whole = waveform.shape[0] // size
     parts = [torch.zeros(0)]
@@ -156,7 +157,7 @@ def _mix(original: Tensor) -> Tensor:
 
 
 def mix_of(mixed: float, power: np.ndarray) -> np.ndarray:
-    """(C,) weights of the mono mix, from the energy of the plain mix and of each channel (C,)."""
+    """Return (C,) weights of the mono mix, from the energy of the plain mix and of each channel (C,)."""
     weights, loudest = np.full(len(power), 1 / len(power)), int(power.argmax())
     if mixed < 1e-3 * power[loudest]:  # opposite phases cancel: a wrongly wired microphone
         logger.warning("the channels cancel each other; using channel %d alone", loudest)
@@ -165,11 +166,12 @@ def mix_of(mixed: float, power: np.ndarray) -> np.ndarray:
 
 
 def decoded(path: Path, track: int = 1) -> Iterator[tuple[np.ndarray, int]]:
-    """A sound track of the file, counted from 1, as blocks (C, N) of float32, each with the rate in Hz.
+    """Decode a sound track of the file, counted from 1, as blocks (C, N) of float32, each with the rate in Hz.
 
-    ValueError where there is none; av.FFmpegError for what is no media. A file that breaks off ends with a warning.
+    ValueError where there is none; av's FFmpegError for what is no media. A file that breaks off ends with a warning.
     """
     import av
+    from av.error import FFmpegError
 
     with av.open(str(path), format=RAW_FORMATS.get(path.suffix.lower())) as container:
         if not container.streams.audio:
@@ -186,7 +188,7 @@ def decoded(path: Path, track: int = 1) -> Iterator[tuple[np.ndarray, int]]:
                     block = part.to_ndarray()
                     samples += block.shape[1]
                     yield block, rate
-        except av.FFmpegError as error:
+        except FFmpegError as error:
             if not samples:
                 raise
             logger.warning("%s is damaged (%s); using its first %.2f s", path, error.strerror, samples / rate)
@@ -195,7 +197,7 @@ def decoded(path: Path, track: int = 1) -> Iterator[tuple[np.ndarray, int]]:
 
 
 def is_silent(peak: float) -> bool:
-    """Whether nothing exceeds a magnitude that is too small for speech; says so in a warning."""
+    """Tell whether no sample is loud enough for speech; says so in a warning."""
     if peak > SILENCE_PEAK:
         return False
     logger.warning(

@@ -22,7 +22,7 @@ WINDOW, CONTEXT = 3000, 500  # frames of a window beyond the limit, and of its c
 
 @torch.no_grad()
 def long_hidden(model: Any, waveform: Tensor, limit: int) -> Tensor:
-    """(S,) as the model wants it -> (T, D) last hidden states on the CPU, float32.
+    """Map (S,) as the model wants it -> (T, D) last hidden states on the CPU, float32.
 
     model: Wav2Vec2Model, HubertModel or WavLMModel of transformers, in evaluation mode. ValueError: it has an adapter
     of convolutions, whose frames are further apart.
@@ -34,7 +34,7 @@ def long_hidden(model: Any, waveform: Tensor, limit: int) -> Tensor:
     if not stable:
         x = encoder.layer_norm(x)
     parts = []
-    for start, stop in _spans(len(x), WINDOW if len(x) > limit else len(x)):
+    for start, stop in _piece_spans(len(x), WINDOW if len(x) > limit else len(x)):
         first, last = max(0, start - CONTEXT), min(len(x), stop + CONTEXT)
         h = x[first:last]
         table = _position_table(encoder.layers[0].attention, len(h))
@@ -45,7 +45,7 @@ def long_hidden(model: Any, waveform: Tensor, limit: int) -> Tensor:
 
 
 def front(model: Any, waveform: Tensor) -> Tensor:
-    """(S,) -> (T, D): convolutions and projection, piece by piece."""
+    """Map (S,) -> (T, D): convolutions and projection, piece by piece."""
     config, layers = model.config, model.feature_extractor.conv_layers
     weight = layers[0].conv.weight
     reach, hop = 1, 1  # samples a frame sees, samples between frames
@@ -54,7 +54,7 @@ def front(model: Any, waveform: Tensor) -> Tensor:
     frames = (len(waveform) - reach) // hop + 1
     norm = _clip_norm(layers[0], waveform, FRONT * hop) if config.feat_extract_norm == "group" else None
     parts = []
-    for start, stop in _spans(frames, FRONT):
+    for start, stop in _piece_spans(frames, FRONT):
         x = waveform[start * hop : (stop - 1) * hop + reach].to(weight.device, weight.dtype)[None, None]
         for number, layer in enumerate(layers):
             x = layer.activation(norm(layer.conv(x))) if norm and number == 0 else layer(x)
@@ -69,7 +69,7 @@ def _clip_norm(layer: Any, waveform: Tensor, step: int):
     kernel, stride = conv.kernel_size[0], conv.stride[0]
     count = (len(waveform) - kernel) // stride + 1
     total = torch.zeros(2, conv.out_channels, dtype=torch.float64)
-    for start, stop in _spans(count, step // stride):
+    for start, stop in _piece_spans(count, step // stride):
         piece = waveform[start * stride : (stop - 1) * stride + kernel].to(conv.weight.device, conv.weight.dtype)
         y = conv(piece[None, None])[0].double()
         total += torch.stack([y.sum(1), y.square().sum(1)]).cpu()
@@ -81,10 +81,10 @@ def _clip_norm(layer: Any, waveform: Tensor, step: int):
 
 
 def positioned(encoder: Any, x: Tensor) -> Tensor:
-    """(T, D) + its positional convolution, every piece with the whole kernel's context."""
+    """Return (T, D) + its positional convolution, every piece with the whole kernel's context."""
     reach = encoder.config.num_conv_pos_embeddings // 2 + 1
     out = torch.empty_like(x)
-    for start, stop in _spans(len(x), FRONT):
+    for start, stop in _piece_spans(len(x), FRONT):
         first, last = max(0, start - reach), min(len(x), stop + reach)
         places = encoder.pos_conv_embed(x[None, first:last])[0, start - first : stop - first]
         out[start:stop] = x[start:stop] + places
@@ -92,12 +92,12 @@ def positioned(encoder: Any, x: Tensor) -> Tensor:
 
 
 def _layer(layer: Any, h: Tensor, table: Tensor | None, stable: bool) -> Tensor:
-    """One transformer layer (T, D) -> (T, D), norms before (stable) or after its two parts."""
+    """Map one transformer layer (T, D) -> (T, D), norms before (stable) or after its two parts."""
     attention = layer.attention
     source = layer.layer_norm(h) if stable else h
     key, value = (_heads(attention, project(source)) for project in (attention.k_proj, attention.v_proj))
     out = torch.empty_like(h)
-    for start, stop in _spans(len(h), max(1, SCORES // (len(h) * attention.num_heads))):
+    for start, stop in _piece_spans(len(h), max(1, SCORES // (len(h) * attention.num_heads))):
         query = _heads(attention, attention.q_proj(source[start:stop]))
         bias = None if table is None else _position_bias(attention, source[start:stop], table, start)
         found = F.scaled_dot_product_attention(query[None], key[None], value[None], attn_mask=bias)[0]
@@ -113,12 +113,13 @@ def _layer(layer: Any, h: Tensor, table: Tensor | None, stable: bool) -> Tensor:
 
 
 def _heads(attention: Any, x: Tensor) -> Tensor:
-    """(T, D) -> (heads, T, D / heads)."""
+    """Map (T, D) -> (heads, T, D / heads)."""
     return x.unflatten(-1, (attention.num_heads, -1)).transpose(0, 1)
 
 
 def _position_table(attention: Any, frames: int) -> Tensor | None:
-    """WavLM: its bias of every distance, (heads, 2 frames - 1), from 1 - frames to frames - 1; None for others."""
+    """Return WavLM's bias of every distance, (heads, 2 frames - 1), from 1 - frames to frames - 1; None for other
+    models."""
     if not hasattr(attention, "rel_attn_embed"):
         return None
     distance = torch.arange(1 - frames, frames, device=attention.rel_attn_embed.weight.device)
@@ -126,7 +127,7 @@ def _position_table(attention: Any, frames: int) -> Tensor | None:
 
 
 def _position_bias(attention: Any, source: Tensor, table: Tensor, start: int) -> Tensor:
-    """WavLM: gated bias (1, heads, n, T) of the queries `source` (n, D), which begin at frame `start`."""
+    """Return WavLM's gated bias (1, heads, n, T) of the queries `source` (n, D), which begin at frame `start`."""
     projected = attention.gru_rel_pos_linear(_heads(attention, source))
     a, b = projected.unflatten(-1, (2, 4)).sum(-1).sigmoid().chunk(2, -1)  # (heads, n, 1)
     gate = a * (b * attention.gru_rel_pos_const[0] - 1.0) + 2.0
@@ -135,6 +136,6 @@ def _position_bias(attention: Any, source: Tensor, table: Tensor, start: int) ->
     return (gate * table.unfold(1, frames, 1)[:, rows])[None]
 
 
-def _spans(count: int, step: int) -> Iterator[tuple[int, int]]:
+def _piece_spans(count: int, step: int) -> Iterator[tuple[int, int]]:
     for start in range(0, count, step):
         yield start, min(start + step, count)

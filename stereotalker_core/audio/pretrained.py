@@ -8,6 +8,7 @@ transformers on that piece.
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -35,16 +36,23 @@ def load_speech_encoder(
     """
     path = checkpoint.NANO / "audio_encoder.safetensors" if path is None else Path(path)
     if path.is_dir():
-        return PretrainedSpeechEncoder.from_folder(path, load_speech_encoder()).to(device, dtype).eval()
+        return PretrainedSpeechEncoder.from_folder(path, embedded_encoder()).to(device, dtype).eval()
     return checkpoint.load(SpeechEncoder, path, device, dtype)
 
 
+def embedded_encoder() -> SpeechEncoder:
+    """The encoder that ships with the package. FileNotFoundError names its file where it is missing."""
+    return checkpoint.load(SpeechEncoder, checkpoint.NANO / "audio_encoder.safetensors")
+
+
 class PretrainedSpeechEncoder(nn.Module):
-    """Features of a public model; the phone log-probabilities come from our own encoder beside it.
+    """The features of a public model; the phone log-probabilities come from our own encoder beside it.
 
     model: a transformers model of a `kind` in KINDS (Whisper: its encoder). normalised: whether it was trained on
     waveforms of zero mean and unit variance. exact_seconds: longest recording that equals one pass.
     """
+
+    model: Any  # one of many classes of transformers
 
     def __init__(
         self,
@@ -62,7 +70,7 @@ class PretrainedSpeechEncoder(nn.Module):
 
     @classmethod
     def from_folder(cls, folder: str | Path, phones: SpeechEncoder) -> "PretrainedSpeechEncoder":
-        """A model folder in Hugging Face format with safetensors weights."""
+        """Load a model folder in Hugging Face format with safetensors weights."""
         folder = Path(folder)
         if not (folder / "config.json").is_file():
             raise FileNotFoundError(f"no config.json in {folder}; give a model folder in Hugging Face format")
@@ -81,12 +89,12 @@ class PretrainedSpeechEncoder(nn.Module):
 
     @property
     def feature_width(self) -> int:
-        """D of the features: the two 50 Hz frames of a video frame side by side."""
+        """Return the d of the features: the two 50 Hz frames of a video frame side by side."""
         return 2 * self.model.config.hidden_size
 
     @torch.no_grad()
     def encode(self, audio: Audio, features: bool = True) -> SpeechFeatures:
-        """Features (T, 2 * width of the model) and phone log-probabilities (T, 40), T = audio.frame_count().
+        """Return the features (T, 2 * width of the model) and phone log-probabilities (T, 40), T = audio.frame_count().
 
         features False: only the phones, features is (T, 0), and the public model does nothing.
         """
@@ -107,7 +115,7 @@ class PretrainedSpeechEncoder(nn.Module):
         return SpeechFeatures(pair(hidden), own.phones, audio.seconds)
 
     def _hidden(self, waveform: Tensor) -> Tensor:
-        """(S,) with S a multiple of 320 -> (S / 320, D), frame i centred on sample 320 i + 160 like ours."""
+        """Map (S,) with S a multiple of 320 -> (S / 320, D), frame i centred on sample 320 i + 160 like ours."""
         x = F.pad(waveform, (40, 40))  # their frames of 400 samples, 320 apart
         if waveform.shape[0] > CHUNK * HOP:
             return long_hidden(self.model, x, round(self.exact_seconds * SAMPLE_RATE / HOP))

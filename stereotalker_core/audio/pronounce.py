@@ -233,7 +233,7 @@ _TENS = ("", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eigh
 
 
 def pronounce(word: str) -> tuple[str, ...]:
-    """Phones of a written word, number or abbreviation; empty where nothing in it is spoken."""
+    """Return the phones of a written word, number or abbreviation; empty where nothing in it is spoken."""
     text = word.lower().replace("\u2019", "'")
     if number := re.fullmatch(r"\d{1,9}", text.replace(",", "")):
         return tuple(p for part in spell_number(int(number[0])).split() for p in pronounce(part))
@@ -246,7 +246,7 @@ def pronounce(word: str) -> tuple[str, ...]:
 
 
 def spell_number(n: int) -> str:
-    """A number from 0 to 999 999 999 in words."""
+    """Spell a number from 0 to 999 999 999 in words."""
     for size, name in ((1_000_000, "million"), (1000, "thousand"), (100, "hundred")):
         if n >= size:
             rest = f" {spell_number(n % size)}" if n % size else ""

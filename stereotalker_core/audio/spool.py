@@ -18,7 +18,7 @@ _BYTES = 4  # float32: what `load_audio` gives, bit for bit where nothing is res
 
 
 class SpooledWaveform:
-    """(S,) samples on disk. len() and [a:b] -> Tensor (b - a,), as of the tensor `Audio.waveform`."""
+    """Hold (S,) samples on disk. len() and [a:b] -> Tensor (b - a,), as of the tensor `Audio.waveform`."""
 
     def __init__(self, samples: int):
         self.file = tempfile.TemporaryFile()  # noqa: SIM115 - deleted with this object
@@ -29,7 +29,7 @@ class SpooledWaveform:
 
     @property
     def shape(self) -> tuple[int]:
-        """(S,), as of a tensor."""
+        """Return (S,), as of a tensor."""
         return (self.samples,)
 
     def __getitem__(self, part: slice) -> Tensor:
@@ -40,12 +40,12 @@ class SpooledWaveform:
         return torch.from_numpy(np.fromfile(self.file, np.float32, max(0, stop - start)))
 
     def cpu(self) -> "SpooledWaveform":
-        """Itself."""
+        """Return itself, as a tensor on the CPU would: it is read from the disk."""
         return self
 
 
 class SpooledAudio:
-    """A recording as motion sampling needs it: `waveform`, `seconds` and `frame_count()` of `records.Audio`."""
+    """The recording as motion sampling needs it: `waveform`, `seconds` and `frame_count()` of `records.Audio`."""
 
     def __init__(self, waveform: SpooledWaveform):
         self.waveform = waveform
@@ -55,12 +55,13 @@ class SpooledAudio:
         return len(self.waveform) / SAMPLE_RATE
 
     def frame_count(self, fps: float = FPS) -> int:
-        """Video frames that cover the recording."""
+        """Return the video frames that cover the recording."""
         return frame_count(self.seconds, fps)
 
 
 def spool_audio(path: str | Path, track: int = 1, channel: int | None = None) -> SpooledAudio:
-    """As `load_audio`, for recordings of any length: the file is decoded twice, a second at a time; same errors."""
+    """Load a recording of any length as `load_audio` does: the file is decoded twice, a second at a time; same errors.
+    """
     path = check_file(path)
     with unreadable(path):
         statistics = _survey(path, track, channel)
@@ -69,7 +70,7 @@ def spool_audio(path: str | Path, track: int = 1, channel: int | None = None) ->
         samples = math.ceil(statistics.samples * SAMPLE_RATE / statistics.rate)
         waveform = SpooledWaveform(samples)
         left = samples
-        for piece in _resampled(path, track, weights, offset, gain, statistics.rate):
+        for piece in _resampled_pieces(path, track, weights, offset, gain, statistics.rate):
             piece[:left].tofile(waveform.file)
             left -= len(piece[:left])
         np.zeros(left, np.float32).tofile(waveform.file)  # the resampler rounds the count down at times
@@ -77,7 +78,7 @@ def spool_audio(path: str | Path, track: int = 1, channel: int | None = None) ->
 
 
 class _Statistics:
-    """What must be known of a whole recording before its first sample can be used."""
+    """Hold what must be known of a whole recording before its first sample can be used."""
 
     def __init__(self, channels: int, rate: int, channel: int | None = None):
         self.rate, self.samples = rate, 0
@@ -87,7 +88,7 @@ class _Statistics:
         self.low, self.high = np.full(channels + 1, np.inf), np.full(channels + 1, -np.inf)  # the last one: the mix
 
     def add(self, block: np.ndarray) -> None:
-        """Count a block (C, N). ValueError for NaN or infinite samples."""
+        """Take in a block (C, N). ValueError for NaN or infinite samples."""
         if not np.isfinite(block).all():
             first = self.samples + int(np.argmin(np.isfinite(block).all(0)))
             raise ValueError(f"samples are NaN or infinite, the first at {first / self.rate:.3f} s; export it again")
@@ -99,7 +100,7 @@ class _Statistics:
         self.samples += block.shape[1]
 
     def weights(self) -> np.ndarray:
-        """(C,) of the mono mix: the mean, or the loudest channel alone where the channels cancel each other.
+        """Return (C,) of the mono mix: the mean, or the loudest channel alone where the channels cancel each other.
 
         A channel that was asked for is taken alone.
         """
@@ -129,7 +130,7 @@ def _survey(path: Path, track: int, channel: int | None) -> _Statistics:
     return found
 
 
-def _resampled(
+def _resampled_pieces(
     path: Path, track: int, weights: np.ndarray, offset: float, gain: float, rate: int
 ) -> Iterator[np.ndarray]:
     """The mix less its offset, at 16 kHz, float32, piece by piece."""

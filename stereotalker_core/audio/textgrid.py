@@ -8,7 +8,7 @@ _TOKEN = re.compile(r'"((?:[^"]|"")*)"|(-?\d+(?:\.\d+)?(?:[eE]-?\d+)?)|(<exists>
 
 
 def read_textgrid(path: str | Path) -> dict[str, list[Interval]]:
-    """{tier name: intervals with text, in order}; point tiers are left out. ValueError for another kind of file.
+    """Return {tier name: intervals with text, in order}; point tiers are left out. ValueError for another kind of file.
 
     Both forms hold the same values in the same order; the long form only adds names, which are skipped.
     """

@@ -21,7 +21,7 @@ State = tuple[Tensor, Tensor]
 
 
 class VoiceDetector(nn.Module):
-    """(N, 640) windows of samples -> (N,) probability that somebody speaks in each."""
+    """Map (N, 640) windows of samples -> (N,) probability that somebody speaks in each."""
 
     taper: Tensor
 
@@ -35,18 +35,18 @@ class VoiceDetector(nn.Module):
         self.register_buffer("taper", torch.hann_window(256), persistent=False)
 
     def forward(self, windows: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """Windows that follow one another and the state before them -> probabilities and the state after them."""
+        """Map windows that follow one another and the state before them -> probabilities and the state after them."""
         with torch.autocast(windows.device.type, enabled=False):
             frames = windows.float().unfold(-1, 256, 128)  # (N, 4, 256)
             x = torch.fft.rfft(frames * self.taper.float()).abs().transpose(1, 2).to(self.head.weight.dtype)
         for layer in self.convolutions:
             x = F.relu(layer(x))
-        x, state = self.memory(x[None, :, :, 0], state)
-        return self.head(F.relu(x[0]))[:, 0].float().sigmoid(), state
+        x, after = self.memory(x[None, :, :, 0], state)
+        return self.head(F.relu(x[0]))[:, 0].float().sigmoid(), after
 
     @torch.no_grad()
     def listen(self, waveform: Tensor | SpooledWaveform | Levelled) -> Tensor:
-        """(S,) samples at 16 kHz -> (ceil(S / 512),) probabilities, on the CPU."""
+        """Map (S,) samples at 16 kHz -> (ceil(S / 512),) probabilities, on the CPU."""
         count, found, state = -(-len(waveform) // STEP), [], None
         for first in range(0, count, _BLOCK):
             last = min(first + _BLOCK, count)
@@ -59,7 +59,7 @@ class VoiceDetector(nn.Module):
         return torch.cat(found) if found else torch.zeros(0)
 
     def speaking(self, waveform: Tensor | SpooledWaveform | Levelled, frames: int) -> Tensor:
-        """(frames,) bool at 25 Hz: whether the mouth may move, a little before and after the voice."""
+        """Return (frames,) bool at 25 Hz: whether the mouth may move, a little before and after the voice."""
         heard = self.listen(waveform)
         if len(heard) == 0:
             return torch.zeros(frames, dtype=torch.bool)

@@ -75,7 +75,7 @@ def _of_srt(text: str) -> list[Word]:
         if following:
             body = re.sub(r"\n\s*\d+\s*$", "", body.rstrip())  # the number of the next cue
         spoken = re.sub(r"<[^>]*>|\{[^}]*\}|\[[^\]]*\]", " ", body).split()
-        at, until = _seconds(cue.groups()[:4]), _seconds(cue.groups()[4:])
+        at, until = _parse_time(cue.groups()[:4]), _parse_time(cue.groups()[4:])
         share = (until - at) / max(1, sum(len(w) for w in spoken))
         for word in spoken:
             words.append(Word(word, at, at + share * len(word)))
@@ -83,7 +83,7 @@ def _of_srt(text: str) -> list[Word]:
     return words
 
 
-def _seconds(parts: tuple[str, ...]) -> float:
+def _parse_time(parts: tuple[str, ...]) -> float:
     hours, minutes, seconds, thousandths = parts
     return int(hours) * 3600 + int(minutes) * 60 + int(seconds) + int(thousandths.ljust(3, "0")) / 1000
 

@@ -24,7 +24,7 @@ FACE_MESH = Path(__file__).parent / "assets" / "face_mesh.safetensors"  # where 
 
 
 class Rest(NamedTuple):
-    """A body in its A pose: vertices (B, V, 3) and bone heads (B, J, 3), metres."""
+    """The body in its A pose: vertices (B, V, 3) and bone heads (B, J, 3), metres."""
 
     vertices: Tensor
     bones: Tensor
@@ -32,7 +32,7 @@ class Rest(NamedTuple):
 
 @dataclass(frozen=True)
 class Posed:
-    """A posed body: vertices (B, V, 3), bone heads (B, J, 3), world rotations of the bones (B, J, 3, 3)."""
+    """The posed body: vertices (B, V, 3), bone heads (B, J, 3), world rotations of the bones (B, J, 3, 3)."""
 
     vertices: Tensor
     bones: Tensor
@@ -159,7 +159,8 @@ class HalfBody(nn.Module):
         self._buffer("mesh_weights", t["weights"].float())  # (468, 3) barycentric
 
     def point_row(self, name: str) -> tuple[Tensor, Tensor]:
-        """The sources (over [vertices; bones]) and weights of a keypoint, or of "mesh.0".."mesh.467"."""
+        """The combination that makes a keypoint, or "mesh.0".."mesh.467": which rows of [vertices; bones], and their
+        weights."""
         group, _, index = name.partition(".")
         if group == "mesh":
             return self.mesh_vertices[int(index)], self.mesh_weights[int(index)]
@@ -168,7 +169,7 @@ class HalfBody(nn.Module):
         return self.keypoint_source[span], self.keypoint_weight[span]
 
     def vertices_in(self, *names: str) -> Tensor:
-        """(V,) bool: vertices of these parts."""
+        """Return (V,) bool: vertices of these parts."""
         return torch.isin(self.vertex_part, self.vertex_part.new_tensor([self.part_index[n] for n in names]))
 
     # ---------------------------------------------------------------- evaluation
@@ -191,12 +192,13 @@ class HalfBody(nn.Module):
         return out
 
     def bone_rotations(self, rotations: Tensor) -> Tensor:
-        """Motion rotations (B, 49, 3) axis-angle -> local rotation of every bone (B, J, 3, 3); other bones identity."""
+        """Map motion rotations (B, 49, 3) axis-angle -> local rotation of every bone (B, J, 3, 3); other bones
+        identity."""
         full = torch.eye(3, device=rotations.device, dtype=rotations.dtype).repeat(len(rotations), self.n_bones, 1, 1)
         return full.index_copy(1, self.motion_bones, axis_angle_to_matrix(rotations))
 
     def forward_kinematics(self, local: Tensor, bones: Tensor) -> tuple[Tensor, Tensor]:
-        """Local rotations (B, J, 3, 3), rest heads (B|1, J, 3) -> world rotations (B, J, 3, 3), heads (B, J, 3)."""
+        """Map local rotations (B, J, 3, 3), rest heads (B|1, J, 3) -> world rotations (B, J, 3, 3), heads (B, J, 3)."""
         bones = bones.expand(len(local), -1, -1)
         offset = bones - bones[:, self.parent]
         world: list[Tensor] = [local[:, i] for i in range(self.n_bones)]
@@ -211,7 +213,7 @@ class HalfBody(nn.Module):
         return torch.stack(world, 1), torch.stack(heads, 1)
 
     def skin(self, vertices: Tensor, rest_bones: Tensor, rotations: Tensor, heads: Tensor) -> Tensor:
-        """Linear blend skinning: (B|1, V, 3) in the A pose -> (B, V, 3) posed."""
+        """Return the linear blend skinning: (B|1, V, 3) in the A pose -> (B, V, 3) posed."""
         shift = heads - (rotations @ rest_bones.expand_as(heads)[..., None])[..., 0]
         transform = torch.cat([rotations, shift[..., None]], -1).flatten(2)  # (B, J, 12)
         blended = (self.skin_weights @ transform).view(len(transform), self.n_vertices, 3, 4)
@@ -224,7 +226,7 @@ class HalfBody(nn.Module):
         return Posed(self.skin(vertices, rest.bones, world, heads), heads, world)
 
     def normals(self, vertices: Tensor) -> Tensor:
-        """Area-weighted vertex normals (B, V, 3) of (B, V, 3)."""
+        """Return the area-weighted vertex normals (B, V, 3) of (B, V, 3)."""
         a, b, c = (vertices[:, self.triangles[:, i]] for i in range(3))
         face = torch.linalg.cross(b - a, c - a)
         face = F.pad(face, (0, 0, 0, 1))
@@ -232,7 +234,7 @@ class HalfBody(nn.Module):
         return total * torch.rsqrt((total * total).sum(-1, keepdim=True).clamp_min(1e-20))
 
     def keypoints(self, vertices: Tensor, bones: Tensor) -> Tensor:
-        """(B, V, 3), (B, J, 3) -> (B, N, 3) in the order of `keypoint_names`."""
+        """Map (B, V, 3), (B, J, 3) -> (B, N, 3) in the order of `keypoint_names`."""
         source = torch.cat([vertices, bones], 1)[:, self.keypoint_source] * self.keypoint_weight[:, None]
         out = torch.zeros(len(vertices), len(self.keypoint_names), 3, device=vertices.device, dtype=vertices.dtype)
         return out.index_add_(1, self.keypoint_row, source)

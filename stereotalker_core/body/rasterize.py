@@ -16,7 +16,8 @@ EDGE_TOLERANCE = 1e-5  # barycentric; closes pinholes between neighbours
 
 
 class Fragments(NamedTuple):
-    """triangle (B, H, W) int64 with -1 outside, barycentric (B, H, W, 3) perspective correct, depth (B, H, W) m."""
+    """Hold triangle (B, H, W) int64 with -1 outside, barycentric (B, H, W, 3) perspective correct, depth (B, H, W) m.
+    """
 
     triangle: Tensor
     barycentric: Tensor
@@ -24,12 +25,15 @@ class Fragments(NamedTuple):
 
 
 def rasterize(points: Tensor, triangles: Tensor, size: tuple[int, int], cull: bool = True) -> Fragments:
-    """points (B, V, 3): pixel x, pixel y (down), depth > 0; triangles (F, 3); size (H, W). Pixel centres at +.5."""
+    """Rasterise triangles (F, 3) of points (B, V, 3), pixel x, pixel y (down), depth > 0, onto size (H, W).
+
+    Pixel centres at +.5.
+    """
     rows, columns = size
     if (total := len(points) * len(triangles)) >= 1 << _TRIANGLE_BITS:
         raise ValueError(f"at most {(1 << _TRIANGLE_BITS) - 1} triangles in a batch, got {total}; draw fewer at once")
-    drawn = _drawn(points, triangles, rows, columns, cull)
-    keys = _nearest(drawn, len(points) * rows * columns, columns)
+    drawn = _candidates(points, triangles, rows, columns, cull)
+    keys = _nearest_keys(drawn, len(points) * rows * columns, columns)
     hit = keys < _EMPTY
     pixel = hit.nonzero().squeeze(1)
     found = keys.index_select(0, pixel) & ((1 << _TRIANGLE_BITS) - 1)  # of the drawn ones
@@ -63,7 +67,7 @@ class _Drawn(NamedTuple):
     inverse: Tensor
 
 
-def _drawn(points: Tensor, triangles: Tensor, rows: int, columns: int, cull: bool) -> _Drawn:
+def _candidates(points: Tensor, triangles: Tensor, rows: int, columns: int, cull: bool) -> _Drawn:
     x, y, z = (v[:, triangles].flatten(0, 1) for v in points.unbind(-1))  # (B * F, 3) each
     area = (x[:, 1] - x[:, 0]) * (y[:, 2] - y[:, 0]) - (y[:, 1] - y[:, 0]) * (x[:, 2] - x[:, 0])
     facing = area < -1e-9 if cull else area.abs() > 1e-9  # y points down: a front face has negative area
@@ -84,8 +88,9 @@ def _drawn(points: Tensor, triangles: Tensor, rows: int, columns: int, cull: boo
     return _Drawn(kept - image * len(triangles), left.long(), line, width, height, edges, inverse)
 
 
-def _nearest(drawn: _Drawn, pixels: int, columns: int) -> Tensor:
-    """Packed key (depth, row of `drawn`) of the nearest triangle for every pixel (B*H*W,), _EMPTY where there is none.
+def _nearest_keys(drawn: _Drawn, pixels: int, columns: int) -> Tensor:
+    """Return the packed key (depth, row of `drawn`) of the nearest triangle for every pixel (B*H*W,), _EMPTY where
+    there is none.
 
     Triangles -> the pixel rows they touch -> on each row the run of pixels between its edges: only pixels that are
     inside are ever looked at.
@@ -93,7 +98,7 @@ def _nearest(drawn: _Drawn, pixels: int, columns: int) -> Tensor:
     keys = torch.full((pixels,), _EMPTY, dtype=torch.int64, device=drawn.left.device)
     if not len(drawn.left):
         return keys
-    item, row = _runs(drawn.height)
+    item, row = _laid_end_to_end(drawn.height)
     a, b, c, d, e, f = (column.index_select(0, item) for column in drawn.edges)
     y = row.to(a.dtype) + 0.5
     k0, k1 = b * y + c, e * y + f
@@ -110,7 +115,7 @@ def _nearest(drawn: _Drawn, pixels: int, columns: int) -> Tensor:
     slope = a * (z0 - z2) + d * (z1 - z2)  # of the inverse depth along the row
     first = k0 * (z0 - z2) + k1 * (z1 - z2) + z2 + slope * (low + 0.5)
     where = (drawn.line.index_select(0, item) + row) * columns + drawn.left.index_select(0, item) + low.long()
-    run, step = _runs((high - low).long() + 1)
+    run, step = _laid_end_to_end((high - low).long() + 1)
     inverse = torch.addcmul(first.index_select(0, run), slope.index_select(0, run), step.to(slope.dtype))
     depth = (_DEPTH_STEPS / inverse.clamp_min(1e-6)).long()
     return keys.scatter_reduce_(
@@ -118,8 +123,9 @@ def _nearest(drawn: _Drawn, pixels: int, columns: int) -> Tensor:
     )
 
 
-def _runs(length: Tensor) -> tuple[Tensor, Tensor]:
-    """Lengths (N,) -> for every element of the runs laid end to end: which run it is of, and its place in that run."""
+def _laid_end_to_end(length: Tensor) -> tuple[Tensor, Tensor]:
+    """Map lengths (N,) -> for every element of the runs laid end to end: which run it is of, and its place in that run.
+    """
     ends = length.cumsum(0)
     total = int(ends[-1]) if len(ends) else 0
     run = torch.repeat_interleave(torch.arange(len(length), device=length.device), length, output_size=total)
@@ -127,7 +133,7 @@ def _runs(length: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _edge_functions(x: Tensor, y: Tensor, area: Tensor) -> tuple[Tensor, ...]:
-    """(N, 3), (N, 3), (N,) -> six (N,): w0 and w1 as a*px + b*py + c."""
+    """Map (N, 3), (N, 3), (N,) -> six (N,): w0 and w1 as a*px + b*py + c."""
     (x0, x1, x2), (y0, y1, y2), inverse = x.unbind(-1), y.unbind(-1), 1 / area
     return (
         (y1 - y2) * inverse,
@@ -139,8 +145,15 @@ def _edge_functions(x: Tensor, y: Tensor, area: Tensor) -> tuple[Tensor, ...]:
     )
 
 
+def at_points(values: Tensor, corners: Tensor, weight: Tensor) -> Tensor:
+    """Vertex values (V, C) at surface points (corners (N, 3), barycentric weight (N, 3)) -> (N, C)."""
+    one, two, three = (values.index_select(0, corners[:, i]) * weight[:, i : i + 1] for i in range(3))
+    return one + two + three
+
+
 def interpolate(attribute: Tensor, triangles: Tensor, fragments: Fragments) -> Tensor:
-    """Vertex attribute (V, C) or (B, V, C) -> (B, H, W, C); zero outside. triangles index the attribute's vertices."""
+    """Map vertex attribute (V, C) or (B, V, C) -> (B, H, W, C); zero outside. triangles index the attribute's vertices.
+    """
     triangle = fragments.triangle
     pixel = (triangle >= 0).flatten().nonzero().squeeze(1)
     corner = triangles[triangle.flatten()[pixel]]
@@ -152,3 +165,20 @@ def interpolate(attribute: Tensor, triangles: Tensor, fragments: Fragments) -> T
     values = (values * fragments.barycentric.flatten(0, 2)[pixel][..., None]).sum(1)
     out = values.new_zeros(triangle.numel(), attribute.shape[-1]).index_copy(0, pixel, values)
     return out.view(*triangle.shape, -1)
+
+
+def interpolate_covered(attributes: Tensor, triangles: Tensor, fragments: Fragments, pixel: Tensor) -> Tensor:
+    """Interpolate vertex attributes (T, R, C) at the covered samples alone: the hot loop of every renderer.
+
+    triangles: (F, 3). pixel: (N,) flat indices into fragments (T, H, W) that hold a triangle. Returns (N, C).
+    """
+    vertices = attributes.shape[1]
+    image = torch.div(pixel, fragments.triangle[0].numel(), rounding_mode="floor")
+    corner = triangles.index_select(0, fragments.triangle.flatten().index_select(0, pixel))
+    corner = corner + (image * vertices)[:, None]
+    weight = fragments.barycentric.flatten(0, 2).index_select(0, pixel)
+    flat = attributes.flatten(0, 1)
+    total = flat.index_select(0, corner[:, 0]) * weight[:, :1]
+    for i in (1, 2):
+        total.addcmul_(flat.index_select(0, corner[:, i]), weight[:, i : i + 1])
+    return total

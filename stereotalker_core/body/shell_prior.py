@@ -17,13 +17,14 @@ ASSET = Path(__file__).parent / "assets" / "shell_prior.safetensors"
 
 
 class ShellPrior(NamedTuple):
-    """mean (V,) and basis (V, S) in metres along the normals of the rest body; coefficients are standard normal."""
+    """Hold mean (V,) and basis (V, S) in metres along the normals of the rest body; coefficients are standard normal.
+    """
 
     mean: Tensor
     basis: Tensor
 
     def offsets(self, coefficients: Tensor) -> Tensor:
-        """Coefficients (S,) -> shell (V,) in metres."""
+        """Map coefficients (S,) -> shell (V,): metres along the normals."""
         return self.mean + self.basis @ coefficients
 
 

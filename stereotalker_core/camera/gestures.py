@@ -23,7 +23,7 @@ _HANGING = 0.6  # radians by which an arm of the A pose is lowered to hang
 
 
 def hands_seen(body: HalfBody, identity: Identity) -> bool:
-    """Whether the photograph shows hands: their texels were seen."""
+    """Tell whether the photograph shows hands: their texels were seen."""
     uv = body.uv if identity.atlas_layout == 1 else body.atlas_uv
     hands = body.vertices_in("hand.L", "hand.R")[body.render_vertex]
     grid = uv[hands][None, None].to(identity.visibility) * 2 - 1
@@ -37,7 +37,7 @@ def widened(framing: Framing, body: HalfBody, identity: Identity, motion: Motion
     """
     if framing.most is None or not hands_seen(body, identity):
         return framing
-    across, down = _fingers(framing, body, identity, motion)
+    across, down = _finger_extent(framing, body, identity, motion)
     bottom, half = framing.height / 2, framing.across / 2
     lower = min(max(bottom, float(down.quantile(_REACH)) + _SPARE), bottom + (_WIDEST - 1) * framing.height)
     left = min(framing.middle - half, float(across.quantile(1 - _REACH)) - _SPARE)
@@ -52,8 +52,9 @@ def widened(framing: Framing, body: HalfBody, identity: Identity, motion: Motion
     )
 
 
-def _fingers(framing: Framing, body: HalfBody, identity: Identity, motion: Motion) -> tuple[Tensor, Tensor]:
-    """Metres to the right of and below the target of all finger points in moments of a motion, as yaw 0 shows them."""
+def _finger_extent(framing: Framing, body: HalfBody, identity: Identity, motion: Motion) -> tuple[Tensor, Tensor]:
+    """Return the metres to the right of and below the target of all finger points in moments of a motion, as yaw 0
+    shows them."""
     few = motion[:: max(1, len(motion) // _MOMENTS)]
     x, y, z = framing.target
     camera = torch.eye(4)
@@ -65,7 +66,7 @@ def _fingers(framing: Framing, body: HalfBody, identity: Identity, motion: Motio
 
 
 def _hand_points(body: HalfBody, identity: Identity, motion: Motion) -> Tensor:
-    """(T, 42, 3): the finger points of both hands while this person performs a motion."""
+    """Return (T, 42, 3): the finger points of both hands while this person performs a motion."""
     chosen = [i for i, name in enumerate(body.keypoint_names) if name.startswith("hand.")]
     device, performed = body.mean.device, identity.performed(motion)
     rest = body.rest(identity.shape[None].to(device), identity.shell[None].to(device))
@@ -74,7 +75,7 @@ def _hand_points(body: HalfBody, identity: Identity, motion: Motion) -> Tensor:
 
 
 def gestures_belong(body: HalfBody, identity: Identity, cameras: Cameras) -> bool:
-    """Whether the frame shows enough of the body for hands: down to the elbows, or the photograph's own hands."""
+    """Tell whether the frame shows enough of the body for hands: down to the elbows, or the photograph's own hands."""
     bones = body.rest(identity.shape[None].to(body.mean)).bones[0]
     level = float(bones[body.bone_index["upperarm01.L"], 2]) - _ELBOW
     point = torch.tensor([[[0.0, -0.02, level]]]).to(cameras.world_to_camera)
@@ -98,16 +99,16 @@ def staged(body: HalfBody, identity: Identity, motion: Motion, cameras: Cameras,
         raise ValueError(f"hands {hands!r} is unknown; use one of {', '.join(HANDS)}")
     if hands == "on" or hands == "auto" and gestures_belong(body, identity, cameras):
         return motion
-    held = _held(motion, identity.rotations)
+    held = _with_arms_held(motion, identity.rotations)
     if hands_seen(body, identity):
         return held
     points = _hand_points(body, identity, held[:: max(1, len(held) // _MOMENTS)]).to(cameras.world_to_camera)
     middle = cameras[len(cameras) // 2 : len(cameras) // 2 + 1]
     rows = project(points, middle.world_to_camera, cameras.intrinsics)[..., 1]
-    return held if float(rows.min()) > cameras.size[0] else _held(motion, _hanging(identity.rotations))
+    return held if float(rows.min()) > cameras.size[0] else _with_arms_held(motion, _hanging(identity.rotations))
 
 
-def _held(motion: Motion, rotations: Tensor) -> Motion:
+def _with_arms_held(motion: Motion, rotations: Tensor) -> Motion:
     """The motion with the arms and hands of one pose (49, 3)."""
     joints = [JOINT_INDEX[n] for side in "LR" for n in (*ARM_JOINTS[side], *HAND_JOINTS[side])]
     out = motion.rotations.clone()
@@ -116,7 +117,7 @@ def _held(motion: Motion, rotations: Tensor) -> Motion:
 
 
 def _hanging(rotations: Tensor) -> Tensor:
-    """A pose (49, 3) with its arms lowered; the shoulders stay as they are."""
+    """Return a pose (49, 3) with its arms lowered; the shoulders stay as they are."""
     out = rotations.clone()
     for side, sign in (("L", 1.0), ("R", -1.0)):
         arm, hand = ([JOINT_INDEX[n] for n in joints[side]] for joints in (ARM_JOINTS, HAND_JOINTS))

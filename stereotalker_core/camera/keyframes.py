@@ -8,7 +8,7 @@ HELP = 'write "0%: -40, 50%: 20, 100%: -10" (or seconds, "1.5s: 20"), each: yaw 
 
 
 def parse_keyframes(text: str, frames: int, fps: float, pitch: float = 0.0) -> list[tuple[int, float, float, float]]:
-    """Text -> [(frame, yaw, pitch, distance factor), ...] in order of time, for `trajectories.keyframes`.
+    """Map text -> [(frame, yaw, pitch, distance factor), ...] in order of time, for `trajectories.keyframes`.
 
     Entries are separated by commas, semicolons or lines; a time is a percentage of the clip or seconds. A later entry
     wins where two fall on one frame. ValueError names the entry that cannot be read.
@@ -20,7 +20,7 @@ def parse_keyframes(text: str, frames: int, fps: float, pitch: float = 0.0) -> l
     for entry in entries:
         match = _ENTRY.fullmatch(entry)
         numbers = [] if match is None else [_number(word) for word in (match["at"], *match["values"].split())]
-        if not 2 <= len(numbers) <= 4 or not all(map(math.isfinite, numbers)) or numbers[0] < 0:
+        if match is None or not 2 <= len(numbers) <= 4 or not all(map(math.isfinite, numbers)) or numbers[0] < 0:
             raise ValueError(f"keyframe {entry!r} cannot be read; {HELP}")
         last = frames - 1
         frame = round(numbers[0] / 100 * last) if match["unit"] == "%" else round(numbers[0] * fps)

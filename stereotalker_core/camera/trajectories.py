@@ -25,12 +25,12 @@ _HEIGHT = 0.86  # m of the half-body canvas
 _HIPS = 0.06  # m below the half-body canvas to which a photograph may show trousers; below, legs would be missing
 _BELOW_HEAD = 0.21  # m from the head bone down to the middle of the half-body canvas
 _FORWARD = -0.02  # m; the middle of the trunk lies a little in front of the hips
-_FACTORS = (0.2, 5.0)  # sane range of a keyframe's distance factor
+FACTORS = (0.2, 5.0)  # sane range of a keyframe's distance factor
 
 
 @dataclass(frozen=True)
 class Framing:
-    """What a camera shows.
+    """Say what a camera shows: target, height and distance.
 
     target: world (x, y, z) m in the middle. distance: m from there to the camera. height, width: m around the target
     that any canvas holds; None: as wide as high. heading: degrees of the view that a path calls yaw 0.
@@ -58,11 +58,11 @@ class Framing:
 
     @property
     def across(self) -> float:
-        """Metres from left to right that any canvas holds."""
+        """Return the metres from left to right that any canvas holds."""
         return self.height if self.width is None else self.width
 
     def intrinsics(self, size: tuple[int, int]) -> Tensor:
-        """(3, 3) intrinsics of a canvas (H, W) that holds `height` and `across` metres at `distance`.
+        """Return (3, 3) intrinsics of a canvas (H, W) that holds `height` and `across` metres at `distance`.
 
         A canvas that is wider than this shows more on both sides; one that is higher shows more above, and keeps its
         bottom edge: portraits end there.
@@ -92,7 +92,7 @@ def canonical_framing(head_z: float) -> Framing:
 
 
 def framing_for(body: HalfBody, identity: Identity, mode: str = "auto", yaw_origin: str = "photo") -> Framing:
-    """The framing of one person.
+    """The framing of one person on a canvas.
 
     "auto": the photograph's own crop; a canvas of its shape shows just that. A narrower canvas keeps the person, a
     wider or higher one goes on beyond the edges. What shows more of a person than the body has ends at the hips.
@@ -133,7 +133,7 @@ def _framing_for(body: HalfBody, identity: Identity, mode: str) -> Framing:
 
 
 def _breadth(identity: Identity) -> tuple[float, float]:
-    """Where the person begins and ends from left to right, as shares of the photograph's width."""
+    """Return where the person begins and ends from left to right, as shares of the photograph's width."""
     columns = (identity.mask[0] > 0.5).sum(0) > 0.01 * identity.mask.shape[-2]
     seen = columns.nonzero().squeeze(1)
     if not len(seen):
@@ -161,7 +161,7 @@ def _portrait_view(
 def fixed(
     framing: Framing, frames: int, yaw: float = 0.0, pitch: float = 0.0, size: tuple[int, int] = CANVAS
 ) -> Cameras:
-    """A camera that stands still. ValueError for a yaw outside -180..180 or a bad size."""
+    """Return a camera that stands still. ValueError for a yaw outside -180..180 or a bad size."""
     return keyframes(framing, frames, [(0, yaw, pitch, 1.0)], size)
 
 
@@ -174,7 +174,7 @@ def orbit(
     size: tuple[int, int] = CANVAS,
     ease: bool = False,
 ) -> Cameras:
-    """From start_yaw in the first frame to end_yaw in the last, at a constant speed or with ease in and out."""
+    """Move from start_yaw in the first frame to end_yaw in the last, at a constant speed or with ease in and out."""
     _check_view(start_yaw, pitch)
     _check_view(end_yaw, pitch)
     progress = torch.linspace(0, 1, _checked_frames(frames))
@@ -190,7 +190,7 @@ def keyframes(
     keys: Sequence[tuple[int, float, float, float]],
     size: tuple[int, int] = CANVAS,
 ) -> Cameras:
-    """Through keys (frame, yaw, pitch, distance factor), smooth, never beyond the values of neighbouring keys.
+    """Move through keys (frame, yaw, pitch, distance factor), smooth, never beyond the values of neighbouring keys.
 
     Frames before the first and after the last key stand still. ValueError for no key, frames that do not increase, or
     a value out of range.
@@ -199,8 +199,8 @@ def keyframes(
         raise ValueError("a keyframed camera needs at least one (frame, yaw, pitch, distance factor)")
     for _, yaw, pitch, factor in keys:
         _check_view(yaw, pitch)
-        if not _FACTORS[0] <= factor <= _FACTORS[1]:
-            raise ValueError(f"distance factor {factor} is outside {_FACTORS[0]}..{_FACTORS[1]}")
+        if not FACTORS[0] <= factor <= FACTORS[1]:
+            raise ValueError(f"distance factor {factor} is outside {FACTORS[0]}..{FACTORS[1]}")
     moments = torch.tensor([float(key[0]) for key in keys], dtype=torch.float64)
     if not bool(torch.isfinite(moments).all()) or not bool((moments.diff() > 0).all()):
         raise ValueError(f"keyframes must come at increasing frames, got {[key[0] for key in keys]}")
@@ -211,14 +211,15 @@ def keyframes(
 
 
 def stereo_pair(cameras: Cameras, baseline_m: float = 0.063) -> tuple[Cameras, Cameras]:
-    """(left, right) eyes: parallel cameras, half the baseline (m) to each side along the camera's own x axis."""
+    """Return (left, right) eyes: parallel cameras, half the baseline (m) to each side along the camera's own x axis."""
     if not (math.isfinite(baseline_m) and 0 <= baseline_m <= 1):
         raise ValueError(f"baseline {baseline_m} m is outside 0..1")
-    return _moved(cameras, -baseline_m / 2), _moved(cameras, baseline_m / 2)
+    return _shifted_sideways(cameras, -baseline_m / 2), _shifted_sideways(cameras, baseline_m / 2)
 
 
 def monotone_cubic(x: Tensor, y: Tensor, at: Tensor) -> Tensor:
-    """Monotone piecewise cubic (Fritsch and Carlson 1980): knots x (N,) increasing, y (N, C), at (T,) -> (T, C).
+    """Return the monotone piecewise cubic (Fritsch and Carlson 1980): knots x (N,) increasing, y (N, C), at (T,) -> (T,
+    C).
 
     Smooth first derivative, no overshoot between knots, constant outside them.
     """
@@ -251,14 +252,14 @@ def _cameras(framing: Framing, yaw: Tensor, pitch: Tensor, factor: Tensor, size:
     return Cameras(matrix, framing.intrinsics(size), yaw, size)
 
 
-def _moved(cameras: Cameras, along_x: float) -> Cameras:
+def _shifted_sideways(cameras: Cameras, along_x: float) -> Cameras:
     matrix = cameras.world_to_camera.clone()
     matrix[:, 0, 3] -= along_x
     return Cameras(matrix, cameras.intrinsics, cameras.yaw, cameras.size)
 
 
 def checked_size(size: tuple[int, int]) -> tuple[int, int]:
-    """(rows, columns) of a canvas; ValueError for one that the renderer cannot have."""
+    """Return (rows, columns) of a canvas; ValueError for one that the renderer cannot have."""
     rows, columns = size
     if any(side < 64 or side % 8 for side in (rows, columns)):
         raise ValueError(f"size {rows}x{columns} must be multiples of 8, at least 64")

@@ -31,7 +31,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..geometry.projection import intrinsics_for, vertical_fov
+from ..geometry.projection import camera_matrix, intrinsics_for, vertical_fov
 from ..geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from ..records import Cameras
 from .trajectories import Framing, checked_size
@@ -46,8 +46,8 @@ _NEAREST = 0.1  # m from the middle of the person to a camera that may still fil
 _LIMITS = {"fov": (1.0, 170.0), "zoom": (0.01, 100.0)}
 
 
-class View(NamedTuple):
-    """The direction of one camera: degrees, and the factor on its focal length."""
+class ViewDirection(NamedTuple):
+    """Hold the direction of one camera: yaw, pitch and roll in degrees, and the factor on its focal length."""
 
     yaw: float
     pitch: float
@@ -57,7 +57,7 @@ class View(NamedTuple):
 
 @dataclass(frozen=True)
 class _Path:
-    """N cameras in our world. rotation (N, 3, 3) has the rows right, down, forward; all float64."""
+    """Hold N cameras in our world: rotation (N, 3, 3), rows right, down, forward; all values are float64."""
 
     rotation: Tensor
     position: Tensor  # (N, 3)
@@ -66,7 +66,7 @@ class _Path:
     zoom: Tensor  # (N,)
 
 
-def view_of(camera: dict) -> View:
+def view_of(camera: dict) -> ViewDirection:
     """The direction of a camera dictionary. ValueError for another dictionary, or a view straight up or down."""
     path = _path([camera])
     right, _, forward = path.rotation[0]
@@ -74,11 +74,12 @@ def view_of(camera: dict) -> View:
     a = math.radians(yaw)
     level = torch.tensor([math.cos(a), -math.sin(a), 0.0], dtype=torch.float64)  # the right of a camera without roll
     below = torch.linalg.cross(forward, level)
-    return View(yaw, pitch, math.degrees(math.atan2(-float(right @ below), float(right @ level))), float(path.zoom[0]))
+    roll = math.degrees(math.atan2(-float(right @ below), float(right @ level)))
+    return ViewDirection(yaw, pitch, roll, float(path.zoom[0]))
 
 
 def tilted(cameras: Cameras, roll: float, zoom: float) -> Cameras:
-    """Our cameras, rolled by `roll` degrees about their view and with `zoom` times the focal length."""
+    """Return our cameras, rolled by `roll` degrees about their view and with `zoom` times the focal length."""
     turn = torch.eye(4, dtype=cameras.world_to_camera.dtype, device=cameras.world_to_camera.device)
     a = math.radians(roll)
     turn[:2, :2] = torch.tensor([[math.cos(a), -math.sin(a)], [math.sin(a), math.cos(a)]])
@@ -92,7 +93,7 @@ def filmed(
     size: tuple[int, int],
     use: str = DIRECTION,
 ) -> Cameras:
-    """One or several viewer cameras -> one of ours per frame; several are resampled to `frames` evenly in time.
+    """Map one or several viewer cameras -> one of ours per frame; several are resampled to `frames` evenly in time.
 
     use "direction": from where and how tilted (yaw, pitch, roll) and zoomed; distance, target and lens are the
     framing's, so that any scene scale does. "place in metres": position, target, quaternion, fov and zoom as they are,
@@ -105,7 +106,7 @@ def filmed(
     if frames < 1:
         raise ValueError(f"a camera path needs at least one frame, got {frames}")
     size = checked_size(size)
-    path = _resampled(_path(info, lens=use == PLACE), frames)
+    path = _path_resampled(_path(info, lens=use == PLACE), frames)
     rotation, forward = path.rotation, path.rotation[:, 2]
     if use == DIRECTION:
         distance = framing.distance * path.zoom[:1] / path.zoom
@@ -123,14 +124,12 @@ def filmed(
                 f"camera_info: in frame {int(away.argmin())} the camera stands inside the person or looks away from "
                 "it; its place is read in metres, the hips at 0, y up. Use it as direction if it is of another scale"
             )
-    matrix = torch.eye(4, dtype=torch.float64).repeat(frames, 1, 1)
-    matrix[:, :3, :3] = rotation
-    matrix[:, :3, 3] = -(rotation @ eye[..., None])[..., 0]
+    matrix = camera_matrix(rotation, eye)
     return Cameras(matrix.float(), intrinsics, _angles(rotation)[0].float(), size)
 
 
 def viewer_cameras(cameras: Cameras, centre: Sequence[float]) -> list[dict]:
-    """Our cameras as viewer dictionaries, one per frame, in the metres of an exported body (hips at 0, y up).
+    """Return our cameras as viewer dictionaries, one per frame, in the metres of an exported body (hips at 0, y up).
 
     centre: the world point (x, y, z) m that the path goes around; the targets lie at its depth on the line of sight.
     `filmed` with use "place in metres" gives the same cameras back.
@@ -167,13 +166,13 @@ def _path(info: dict | Sequence[dict], lens: bool = False) -> _Path:
     rows = []
     for number, camera in enumerate(cameras, 1):
         name = "camera_info" if len(cameras) == 1 else f"camera_info, camera {number} of {len(cameras)},"
-        rows.append(_read(camera, name, lens))
+        rows.append(_parsed_camera(camera, name, lens))
     rotation, position, target, fov, zoom = (torch.stack(column) for column in zip(*rows, strict=True))
     return _Path(rotation, position, target, fov, zoom)
 
 
-def _read(camera: dict, name: str, lens: bool) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """rotation, position, target, fov and zoom of one dictionary, in our world."""
+def _parsed_camera(camera: dict, name: str, lens: bool) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Return rotation, position, target, fov and zoom of one dictionary, in our world."""
     try:
         position = _numbers(camera["position"], "xyz")
         target = _numbers(camera.get("target") or dict.fromkeys("xyz", 0.0), "xyz")
@@ -206,7 +205,8 @@ def _numbers(values: dict, keys: str) -> Tensor:
 
 
 def _look_at(back: Tensor, name: str) -> Tensor:
-    """Columns right, up, backwards of a level camera in the viewer's world; back (3,) points from target to camera."""
+    """Return the columns right, up, backwards of a level camera in the viewer's world; back (3,) points from target to
+    camera."""
     if float(back.norm()) < 1e-6:
         raise ValueError(f"{name} has its camera in its target; move one of them")
     back = back / back.norm()
@@ -216,7 +216,7 @@ def _look_at(back: Tensor, name: str) -> Tensor:
 
 
 def _turned(quaternion: Tensor, name: str) -> Tensor:
-    """Columns right, up, backwards of a quaternion (x, y, z, w) of any length."""
+    """Return the columns right, up, backwards of a quaternion (x, y, z, w) of any length."""
     length = float(quaternion.norm())
     if length < 1e-6:
         raise ValueError(f"{name} has a quaternion of zeros")
@@ -227,13 +227,13 @@ def _turned(quaternion: Tensor, name: str) -> Tensor:
 
 
 def _angles(rotation: Tensor) -> tuple[Tensor, Tensor]:
-    """Yaw and pitch (N,) degrees of views (N, 3, 3), as `projection.look_at` means them."""
+    """Return the yaw and pitch (N,) degrees of views (N, 3, 3), as `projection.look_at` means them."""
     x, y, z = rotation[:, 2].unbind(-1)
     return torch.rad2deg(torch.atan2(x, y)), torch.rad2deg(torch.asin((-z).clamp(-1, 1)))
 
 
-def _resampled(path: _Path, frames: int) -> _Path:
-    """`frames` cameras evenly along the path; what lies between two turns about one axis, as an orbit does.
+def _path_resampled(path: _Path, frames: int) -> _Path:
+    """Return `frames` cameras evenly along the path; what lies between two turns about one axis, as an orbit does.
 
     The place of a camera relative to its target is carried in the camera's own axes: between two cameras of an orbit
     the distance stays, where a straight line between the places would cut the corner.

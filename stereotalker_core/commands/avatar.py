@@ -8,6 +8,7 @@ from ..motion.files.glb import save_glb
 from ..motion.files.io import READERS, load_motion
 from ..pipeline import fit_person
 from ..records import Identity
+from ..shapes import size_of
 from ..video.writing.provenance import NOTICE, SOURCE_TYPE
 from ..video.writing.writer import check_output
 from .talking.inputs import read_keypoints
@@ -32,7 +33,7 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check everything, fit, write."""
+    """Check everything, fit the person, write the avatar."""
     out = check_output(args.out, (".glb",))
     check_person(args)
     motion = load_motion(args.motion) if args.motion else None
@@ -47,7 +48,7 @@ def _fitted(args: argparse.Namespace, body: HalfBody) -> Identity:
     """The person in the portrait; says how well they fit."""
     progress = ProgressLine(enabled=not args.quiet)
     portrait = load_portrait(args.portrait)
-    mask = load_mask(args.mask, tuple(portrait.image.shape[-2:])) if args.mask else portrait.mask
+    mask = load_mask(args.mask, size_of(portrait.image)) if args.mask else portrait.mask
     keypoints = read_keypoints(args.keypoints, portrait, args.person)
     progress("fit", 0, 1)
     with held_warnings():

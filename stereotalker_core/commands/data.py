@@ -1,83 +1,46 @@
-"""`synth` makes training data and demo inputs; `train` runs one trainer. Both hand the rest of the line on."""
+"""`synth NAME`: the table of what makes training data, and one portrait for demos."""
 
 import argparse
 import json
-from importlib import import_module
 from pathlib import Path
 
 from ..body.model import HalfBody
 from ..image import save_image
 from ..synthetic.speech.utterance import EngineMissing
 from ..video.writing.writer import check_output
+from .forwarded import add_names, run_module
 
-# name -> module with main(arguments); the module's own --help tells its options
+# name -> module with add_arguments(parser) and run(options)
 GENERATORS = {
     "avatars": "synthetic.data.dataset",
     "speech": "synthetic.speech.corpus",
+    "real-speech": "synthetic.speech.real_speech",
     "faces": "training.face.face_data",
     "bake": "synthetic.data.bake_data",
     "bake-photos": "training.video.bake_photos",
 }
-TRAINERS = {
-    "audio-encoder": "training.speech.audio_encoder",
-    "prior": "training.motion.prior",
-    "motion-data": "training.motion.motion_data",
-    "motion": "training.motion.denoiser",
-    "face": "training.face.model",
-    "face-epochs": "training.face.face_epochs",
-    "autoencoder": "training.video.autoencoder",
-    "mask": "training.video.mask",
-    "renderer": "training.video.renderer",
-    "experts": "training.video.experts",
-    "decoder": "training.video.decoder",
-    "bake": "training.video.bake",
-    "export": "training.video.export",
-    "clips": "training.clips.command",
-}
 
 
 def add_parsers(commands: argparse._SubParsersAction) -> None:
-    """Declare `synth` and `train`."""
+    """Declare `synth`."""
     synth = commands.add_parser("synth", help="make synthetic data", description=__doc__)
-    kinds = synth.add_subparsers(dest="kind", required=True, metavar="|".join((*GENERATORS, "portrait")))
-    for name, module in GENERATORS.items():
-        _forward(kinds.add_parser(name, add_help=False, help=f"training data: {name}"), module)
+    kinds = synth.add_subparsers(dest="name", required=True, metavar="|".join((*GENERATORS, "portrait")))
+    add_names(kinds, GENERATORS)
+    for name in GENERATORS:
+        kinds.choices[name].set_defaults(run=run_generator)
     portrait = kinds.add_parser("portrait", help="one avatar's portrait, with its mask and keypoints")
     portrait.add_argument("--seed", type=int, default=0)
     portrait.add_argument("--size", type=int, default=512, help="pixels of a side")
     portrait.add_argument("--out", default="out/portrait.png", help=".png; mask and keypoints get names beside it")
     portrait.set_defaults(run=run_portrait)
-    train = commands.add_parser("train", help="train one nano model", description=__doc__)
-    models = train.add_subparsers(dest="model", required=True, metavar="|".join(TRAINERS))
-    for name, module in TRAINERS.items():
-        _forward(models.add_parser(name, add_help=False, help=f"see `train {name} --help`"), module)
 
 
-def _forward(parser: argparse.ArgumentParser, module: str) -> None:
-    parser.set_defaults(run=run_module, module=module, rest=[])
-
-
-def split_forwarded(words: list[str]) -> tuple[list[str], list[str]]:
-    """["train", "prior", "--steps", "5"] -> (["train", "prior"], ["--steps", "5"]); other lines stay whole."""
-    for i, pair in enumerate(zip(words, words[1:], strict=False)):
-        if pair in {("train", name) for name in TRAINERS} | {("synth", name) for name in GENERATORS}:
-            return words[: i + 2], words[i + 2 :]
-    return words, []
-
-
-def run_module(args: argparse.Namespace) -> int:
-    """Import the module and call its main with the rest of the line; `train MODEL --clips ...` is the scale trainer."""
-    module, rest = args.module, args.rest
-    if args.command == "train" and "--clips" in rest:
-        module, rest = "training.clips.scale", [args.model, *rest]
+def run_generator(args: argparse.Namespace) -> int:
+    """Run a generator of the table. ValueError where the speech engine it needs is not installed."""
     try:
-        found = import_module(f"..{module}", __package__).main(rest)
+        return run_module(args)
     except EngineMissing as error:
         raise ValueError(str(error)) from error
-    if isinstance(found, dict):
-        for name, value in found.items():
-            print(f"{name:<24} {value:.3f}" if isinstance(value, float) else f"{name:<24} {value}")
-    return 0
 
 
 def run_portrait(args: argparse.Namespace) -> int:
@@ -88,7 +51,7 @@ def run_portrait(args: argparse.Namespace) -> int:
 
 
 def write_portrait(out: Path, seed: int, size: int, labels: bool = False) -> None:
-    """OUT.png of the avatar with this seed; labels: OUT_mask.png and OUT_keypoints.json beside it."""
+    """Write OUT.png of the avatar with this seed; labels: OUT_mask.png and OUT_keypoints.json beside it."""
     from ..synthetic.people.avatar import make_avatar
     from ..synthetic.people.portrait import reference_portrait
     from ..synthetic.people.render import rendered_keypoints

@@ -6,6 +6,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ..audio.load import load_audio
 from ..checkpoint import NANO, load
@@ -74,8 +75,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         spent = time.perf_counter() - started
         report = {"metrics": metrics, "skipped": skipped, "quick": args.quick, "wall_seconds": spent}
-        Path(args.json).parent.mkdir(parents=True, exist_ok=True)
-        Path(args.json).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        _write_report(args.json, report)
     return 0
 
 
@@ -141,13 +141,17 @@ def run_bake(args: argparse.Namespace) -> int:
     print(table(metrics))
     if args.json:
         report = {"metrics": metrics, "quick": args.quick, "wall_seconds": time.perf_counter() - started}
-        Path(args.json).parent.mkdir(parents=True, exist_ok=True)
-        Path(args.json).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        _write_report(args.json, report)
     return 0
 
 
+def _write_report(path: str | Path, report: dict[str, Any]) -> None:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
 def evaluate(args: argparse.Namespace) -> tuple[Metrics, dict[str, str]]:
-    """All metrics of the chosen stages, and why some could not be measured.
+    """Return all metrics of the chosen stages, and why some could not be measured.
 
     "all" leaves out what needs speech where nothing on the machine can speak; a stage asked for by name fails then.
     """
@@ -178,7 +182,7 @@ def evaluate(args: argparse.Namespace) -> tuple[Metrics, dict[str, str]]:
 
 
 def of_speech(args: argparse.Namespace) -> tuple[Metrics, dict[str, str]]:
-    """Metrics of stage 1 and of the faces, where they are asked for; NoSpeechError where nothing can speak."""
+    """Measure stage 1 and the faces, where they are asked for; NoSpeechError where nothing can speak."""
     from ..evaluation.motion.evaluate import evaluate_motion
     from ..motion.networks.denoiser import MotionDenoiser
 
@@ -200,7 +204,7 @@ def of_speech(args: argparse.Namespace) -> tuple[Metrics, dict[str, str]]:
 
 
 def run_face(args: argparse.Namespace) -> Metrics:
-    """Metrics of the embedded ProbTalk3D, and its pictures where they are asked for."""
+    """Measure the embedded ProbTalk3D, and draw its pictures where they are asked for."""
     from ..evaluation.face.evaluate import draw_items, evaluate_face
     from ..face.model import ProbTalk3D
     from ..face.sampling import FaceModels
@@ -217,6 +221,6 @@ def run_face(args: argparse.Namespace) -> Metrics:
 
 
 def table(metrics: Metrics) -> str:
-    """A markdown table, one row a metric with its 95 % interval."""
+    """Return a markdown table, one row per metric with its 95 % interval."""
     rows = [f"| {name} | {m['value']:.3f} | {m['low']:.3f} .. {m['high']:.3f} |" for name, m in metrics.items()]
     return "\n".join(["| metric | value | 95 % interval |", "|---|---|---|", *rows])

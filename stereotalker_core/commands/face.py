@@ -14,7 +14,7 @@ from ..body.model import HalfBody
 from ..checkpoint import NANO, load, write_atomically
 from ..face.arkit_map import FaceMap, face_to_motion
 from ..face.flame import Flame
-from ..face.layout import EMOTIONS, IDENTITIES, INTENSITIES, Face, FaceStyle, to_403
+from ..face.layout import Face, FaceStyle, to_403
 from ..face.mesh_preview import flame_parameters, mesh_frames
 from ..face.model import ProbTalk3D
 from ..face.sampling import FaceModels, FaceOptions, sample_face
@@ -22,6 +22,7 @@ from ..motion.files.io import save_live_link_csv, save_npz
 from ..motion.files.preview import preview_frames
 from ..video.writing.provenance import container_tags
 from ..video.writing.writer import VideoWriter, check_output
+from .talking import flags
 from .talking.progress import ProgressLine
 
 MOTIONS = {".npz": save_npz, ".csv": save_live_link_csv}
@@ -36,13 +37,12 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
         "--out", required=True, metavar="F",
         help=".safetensors (all performances), .npy ((N, T, 403) as 3DMEAD), .npz or .csv (ARKit, one performance)",
     )  # fmt: skip
-    parser.add_argument("--identity", default=IDENTITIES[0], metavar="I", help=f"{IDENTITIES[0]} ... {IDENTITIES[-1]}")
-    parser.add_argument("--emotion", default="neutral", metavar="E", help=", ".join(EMOTIONS))
-    parser.add_argument("--intensity", default="medium", metavar="X", help=", ".join(INTENSITIES))
-    parser.add_argument("--temperature", type=float, default=0.2, metavar="X", help="0 = always the same; 0.1 to 0.5")
-    parser.add_argument("--k", type=int, default=1, metavar="N", help="take the last of N draws: less likely faces")
-    parser.add_argument("--samples", type=int, default=1, metavar="N", help="performances to draw")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="same seed, same performances")
+    flags.word(parser, "--identity", FaceStyle, "identity", "I")
+    flags.word(parser, "--emotion", FaceStyle, "emotion", "E")
+    flags.word(parser, "--intensity", FaceStyle, "intensity", "X", default="medium")
+    for name, metavar in (("temperature", "X"), ("k", "N"), ("samples", "N")):
+        flags.number(parser, f"--{name}", FaceOptions, name, metavar)
+    parser.add_argument("--seed", type=int, default=FaceOptions.seed, metavar="N", help="same seed, same performances")
     parser.add_argument("--model", metavar="M", help="converted released weights instead of the embedded model")
     parser.add_argument("--map", metavar="M", help="fitted map between ARKit and FLAME (face.arkit_map makes one)")
     parser.add_argument("--preview", metavar="V.mp4", help="video of all performances side by side, with the speech")
@@ -54,7 +54,7 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check everything, sample, write the numbers, draw the preview."""
+    """Check everything, sample the faces, write the numbers, draw the preview."""
     out = check_output(args.out, SUFFIXES)
     if args.preview:
         check_output(args.preview)
@@ -86,7 +86,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def save_face(face: Face, out: Path, mapping: FaceMap | None = None) -> None:
-    """In the format that the suffix names; ARKit formats of a FLAME face need a map (ValueError)."""
+    """Write a face in the format that the file's suffix names.
+
+    ValueError for an ARKit format of a FLAME face without a map.
+    """
     suffix = out.suffix.lower()
     if suffix == ".safetensors":
         face.save(out)
@@ -103,7 +106,8 @@ def save_face(face: Face, out: Path, mapping: FaceMap | None = None) -> None:
 
 
 def preview(face: Face, flame: Flame | None, mapping: FaceMap | None, size: int, yaw: float) -> Iterator[Tensor]:
-    """Chunks (t, 3, size, N * size) of all performances: on FLAME's mesh where it is given, else on our body."""
+    """Yield the chunks (t, 3, size, N * size) of all performances: on FLAME's mesh where it is given, else on our body.
+    """
     samples = range(len(face.parameters))
     if flame is not None:
         return mesh_frames(flame, torch.stack([flame_parameters(face, i, mapping) for i in samples]), size, yaw)

@@ -25,7 +25,7 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what is installed."""
+    """Print the models, sizes, versions and devices."""
     found = collect()
     if args.json:
         print(json.dumps(found, indent=2))
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def collect() -> dict[str, Any]:
-    """Everything `info` knows, as plain values."""
+    """Collect everything that `info` knows, as plain values."""
     devices = ["cpu", *(f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count()))]
     devices += ["mps"] if torch.backends.mps.is_available() else []
     models = [describe(path) for path in sorted(NANO.glob("*.safetensors"))]
@@ -56,7 +56,7 @@ def collect() -> dict[str, Any]:
 
 
 def describe(path: Path) -> dict[str, Any]:
-    """File, size, parameters, model and provenance of one checkpoint; "error" where it cannot be read."""
+    """Return the file, size, parameters, model and provenance of one checkpoint; "error" where it cannot be read."""
     row: dict[str, Any] = {"file": path.name, "mb": path.stat().st_size / 1e6}
     try:
         with safe_open(path, "pt") as file:

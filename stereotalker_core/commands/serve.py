@@ -15,13 +15,14 @@ import struct
 import sys
 import time
 from collections import deque
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 
 import torch
 
-from ..live import HOP, LOOK_AHEAD, SAMPLES, Live, LiveFrame
+from ..live import HOP, LOOK_AHEAD, Beat, Live, LiveFrame
 from ..pipeline import Models, View
 from ..records import Identity
 from ..shapes import FPS, SAMPLE_RATE
@@ -71,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
         import uvicorn
     except ImportError as error:
         raise ValueError("serve needs FastAPI and uvicorn: pip install 'stereotalker[serve]'") from error
-    app = make_app(Models.load_nano(device(args)), identity, view, token, args.clients)
+    app = make_app(Models.load_nano(device(args), mode="play"), identity, view, token, args.clients)
     shown = f"?token={token}" if token else ""
     print(f"http://{args.host}:{args.port}/{shown}")
     uvicorn.run(app, host=args.host, port=args.port, log_level="warning", ws_max_size=2 * LARGEST)
@@ -133,7 +134,7 @@ def make_app(models: Models, identity: Identity, view: View, token: str | None =
 
 
 def _jpeg(picture) -> bytes:
-    """(3, H, W) in [-1, 1] as a JPEG file."""
+    """Return (3, H, W) in [-1, 1] as a JPEG file."""
     from PIL import Image
 
     pixels = ((picture.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).numpy()
@@ -143,13 +144,14 @@ def _jpeg(picture) -> bytes:
 
 
 def _same_origin(socket) -> bool:
-    """A browser says which site opened the connection: only this one's page may. Other programs say nothing."""
+    """Tell whether a connection comes from this server's own page: a browser says which site opened it, other programs
+    say nothing."""
     origin = socket.headers.get("origin")
     return origin is None or origin.partition("://")[2] == socket.headers.get("host")
 
 
 class Client:
-    """One connection: messages in, frames out, at the pace of the sound or of the clock while nobody speaks."""
+    """Serve one connection: messages in, frames out, at the pace of the sound, or of the clock while nobody speaks."""
 
     def __init__(self, socket, live: Live, thread: ThreadPoolExecutor):
         self.socket, self.live, self.thread = socket, live, thread
@@ -158,7 +160,7 @@ class Client:
         self.closed = False
 
     async def serve(self) -> None:
-        """Until the client goes away, or sends what is refused."""
+        """Serve until the client goes away, or sends what is refused."""
         from starlette.websockets import WebSocketDisconnect
 
         drawing = asyncio.ensure_future(self._draw())
@@ -179,7 +181,7 @@ class Client:
             await asyncio.gather(drawing, return_exceptions=True)
 
     def _count(self) -> None:
-        """ValueError for a client that sends too often, or more sound than it can mean."""
+        """Raise ValueError for a client that sends too often, or more sound than it can mean."""
         self.messages += 1
         elapsed = time.monotonic() - self.since
         if self.messages > MESSAGES * (elapsed + 1) or self.pushed > FASTEST * elapsed + 10:
@@ -210,32 +212,31 @@ class Client:
             self.live.interrupt()
 
     async def _draw(self) -> None:
-        """Hop after hop: as soon as its sound is there, or when the one before has been shown."""
-        loop, shown, hop = asyncio.get_running_loop(), time.monotonic(), HOP / FPS
+        """Draw hop after hop, as `Beat` says; pictures are sent as they are drawn."""
+        loop, beat = asyncio.get_running_loop(), Beat(time.monotonic())
         while not self.closed:
-            late = time.monotonic() - shown
-            idle = late > hop
-            if not idle and self.live.waiting < hop:
-                await asyncio.sleep(0.01)
+            if not beat.due(self.live, time.monotonic()):
+                await asyncio.sleep(0.005)
                 continue
-            start = time.monotonic()
-            frames = await loop.run_in_executor(self.thread, self._encoded, idle)
-            shown = max(shown + hop, start) if frames else shown
-            for packed in frames:
-                await self.socket.send_bytes(packed)
+            beat.begun(time.monotonic())
+            parts = self.live.hop(pictures=self.live.pace())
+            while packed := await loop.run_in_executor(self.thread, self._encoded, parts):
+                for message in packed:
+                    await self.socket.send_bytes(message)
 
-    def _encoded(self, idle: bool) -> list[bytes]:
-        frames, last, pictures = self.live.frames(idle, self.live.pace()), None, []
-        for frame in frames:
+    def _encoded(self, parts: Iterator[list[LiveFrame]]) -> list[bytes]:
+        """Return the next few frames of a hop as messages; [] after the last."""
+        last, encoded, messages = None, b"", []
+        for frame in next(parts, []):
             if frame.picture is not last:
                 last, encoded = frame.picture, _jpeg(frame.picture)
-            pictures.append(encoded)
-        return [self._packed(*pair) for pair in zip(frames, pictures, strict=True)]
+            messages.append(self._packed(frame, encoded))
+        return messages
 
     def _packed(self, frame: LiveFrame, picture: bytes) -> bytes:
         """Stamp of the sound that the frame answers, its length, the sound where there is some, the picture."""
         sound = (frame.sound * 32767).short().numpy().tobytes() if frame.speaking else b""
-        spoken = self.pushed - self.live.waiting - (HOP + LOOK_AHEAD) * SAMPLES / SAMPLE_RATE
+        spoken = self.pushed - self.live.waiting - (HOP - frame.number % HOP + LOOK_AHEAD) / FPS
         stamp = next((stamp for at, stamp in reversed(tuple(self.stamps)) if at <= max(0.0, spoken)), 0)
         return struct.pack(">II", stamp, len(sound)) + sound + picture
 

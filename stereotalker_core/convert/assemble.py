@@ -15,7 +15,7 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def skeleton(cls: type[M], config: Any) -> M:
-    """cls(config) with parameters and buffers that have a shape and no memory."""
+    """Build cls(config) with parameters and buffers that have a shape and no memory."""
     with torch.device("meta"):
         return cls(config)
 
@@ -31,24 +31,26 @@ def fill(model: M, state: dict[str, Tensor], dtype: torch.dtype | None = None) -
     model.load_state_dict(state, strict=False, assign=True)
     kind = next((v.dtype for v in state.values() if v.is_floating_point()), torch.float32)
     for name, module in model.named_modules():
-        absent = [k for k, tensor in _own(module).items() if tensor.is_meta]
+        absent = [k for k, tensor in _own_dtype(module).items() if tensor.is_meta]
         if absent == ["position_ids"]:  # not saved with the weights
-            module.position_ids = torch.arange(module.position_ids.shape[-1])[None]
+            count = module.get_buffer("position_ids").shape[-1]
+            module._buffers["position_ids"] = torch.arange(count)[None]
         elif absent:
             _start(name, module)
             module.to(kind)
     return model.requires_grad_(False).eval()
 
 
-def _own(module: nn.Module) -> dict[str, Tensor]:
+def _own_dtype(module: nn.Module) -> dict[str, Tensor]:
     return dict(module.named_parameters(recurse=False)) | dict(module.named_buffers(recurse=False))
 
 
-def _start(name: str, module: nn.Module) -> None:
-    """Initial values of one module of a skeleton."""
+def _start(name: str, module: Any) -> None:
+    """Set the initial values of one module of a skeleton."""
     module.to_empty(device="cpu", recurse=False)
     if name.endswith("pos_embed"):
-        module.pe.copy_(sinusoids(*module.pe.shape[1:]))
+        table = module.get_buffer("pe")
+        table.copy_(sinusoids(*table.shape[1:]))
     elif name.endswith(("proj_out", "pose.conv_out")):
         for parameter in module.parameters():
             nn.init.zeros_(parameter)
@@ -57,7 +59,8 @@ def _start(name: str, module: nn.Module) -> None:
 
 
 def sinusoids(length: int, width: int) -> Tensor:
-    """(1, length, width) positions as AnimateDiff tabulates them: sines in the even channels, cosines in the odd."""
+    """Return (1, length, width) positions as AnimateDiff tabulates them: sines in the even channels, cosines in the
+    odd."""
     angle = torch.arange(length)[:, None] * torch.exp(torch.arange(0, width, 2) * (-math.log(10000.0) / width))
     return torch.stack([angle.sin(), angle.cos()], -1).reshape(1, length, width)
 
@@ -69,14 +72,15 @@ def save_model(model: nn.Module, path: str | Path, **provenance: Any) -> None:
 
 
 def load_model(cls: type[M], path: str | Path, device: str = "cpu", dtype: torch.dtype | None = None) -> M:
-    """`checkpoint.load` for big files: strict, no second copy in memory, dtype None keeps the file's."""
+    """Return `checkpoint.load` for big files: strict, no second copy in memory, dtype None keeps the file's."""
     path = Path(path)
     if path.is_file():
         check_header(path)
     state, meta = checkpoint.load_tensors(path, device)
     if meta.get("model") != cls.__name__:
         raise ValueError(f"{path} holds {meta.get('model', 'no model name')!r}, not {cls.__name__!r}")
-    model = skeleton(cls, from_json(cls.Config, meta["config"]))
+    kind: Any = cls
+    model: M = skeleton(kind, from_json(kind.Config, meta["config"]))
     expected = model.state_dict()
     missing, unexpected = sorted(set(expected) - set(state)), sorted(set(state) - set(expected))
     if missing or unexpected:

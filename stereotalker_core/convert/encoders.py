@@ -18,7 +18,7 @@ _WIDE_CLIP = 1280  # OpenCLIP's ViT-H and larger use the exact GELU, OpenAI's mo
 
 
 def load_autoencoder(path: str | Path, *, dtype: torch.dtype | None = None) -> tuple[PublicAutoencoder, Report]:
-    """Stable Diffusion's VAE (VAE file, whole checkpoint, diffusers folder), TAESD, or a file of our own format.
+    """Load Stable Diffusion's VAE (VAE file, whole checkpoint, diffusers folder), TAESD, or a file of our own format.
 
     TAESD: a diffusers folder, or taesd_encoder with taesd_decoder beside it (give either).
     """
@@ -38,10 +38,11 @@ def load_autoencoder(path: str | Path, *, dtype: torch.dtype | None = None) -> t
         return _tiny(given, str(path), dtype)
     given = vae_from_ldm(given)
     wide = [given.get(f"encoder.down_blocks.{i}.resnets.0.conv1.weight") for i in range(4)]
-    if any(w is None for w in wide) or "decoder.conv_in.weight" not in given:
+    known = [w for w in wide if w is not None]
+    if len(known) < len(wide) or "decoder.conv_in.weight" not in given:
         raise ValueError(f"{path} holds no Stable Diffusion autoencoder, its first part is {next(iter(given))}")
     config = PublicAutoencoderConfig(
-        latent_channels=given["decoder.conv_in.weight"].shape[1], widths=tuple(w.shape[0] for w in wide)
+        latent_channels=given["decoder.conv_in.weight"].shape[1], widths=tuple(w.shape[0] for w in known)
     )
     model, report = _load("autoencoder", str(path), given, PublicAutoencoder, config, _outside_vae, dtype)
     report.ignored |= ignored
@@ -80,7 +81,7 @@ def _outside_vae(key: str) -> str | None:
 
 
 def load_image_encoder(path: str | Path, *, dtype: torch.dtype | None = None) -> tuple[ImageEncoder, Report]:
-    """CLIP's vision tower with projection: a transformers folder (or image_encoder/ in one), or a single file."""
+    """Load CLIP's vision tower with projection: a transformers folder (or image_encoder/ in one), or a single file."""
     path = Path(path)
     if is_ours(path):
         model = load_model(ImageEncoder, path, dtype=dtype)

@@ -34,7 +34,7 @@ _LEFT_OUT = {
 
 
 def load_language_model(path: str | Path, **settings: Any) -> tuple[LanguagePrior, Report]:
-    """A model folder saved by transformers (safetensors, .bin, shards) or a .gguf file, with fresh LoRA adapters.
+    """Load a model folder saved by transformers (safetensors, .bin, shards) or a .gguf file, with fresh LoRA adapters.
 
     settings: other fields of LanguagePrior.Config (features, projector, rank). ValueError names what is wrong.
     """
@@ -47,8 +47,8 @@ def load_language_model(path: str | Path, **settings: Any) -> tuple[LanguagePrio
     return prior.eval(), report
 
 
-def _from_folder(path: Path) -> tuple[nn.Module, str, Report]:
-    """(transformers model, its tokenizer as JSON, report) of a model folder."""
+def _from_folder(path: Path) -> tuple[Any, str, Report]:
+    """Return (transformers model, its tokenizer as JSON, report) of a model folder."""
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_MAPPING, AutoConfig, AutoTokenizer
 
     if not (path / "config.json").is_file():
@@ -62,7 +62,7 @@ def _from_folder(path: Path) -> tuple[nn.Module, str, Report]:
     return llm, tokenizer.backend_tokenizer.to_str(), report
 
 
-def _from_gguf(path: Path) -> tuple[nn.Module, str, Report]:
+def _from_gguf(path: Path) -> tuple[Any, str, Report]:
     """The same of a .gguf file, whose numbers transformers turns into float32. It keeps no list of its keys."""
     from transformers import AutoModel, AutoTokenizer
     from transformers.utils import is_gguf_available
@@ -88,8 +88,8 @@ def _from_gguf(path: Path) -> tuple[nn.Module, str, Report]:
 
 def build_transformer(
     cls: Any, config: Any, tensors: dict[str, Tensor], source: str, kind: str, left_out: dict[str, str]
-) -> tuple[nn.Module, Report]:
-    """A transformers model class with these tensors, in float32; it renames the keys of its own older layouts.
+) -> tuple[Any, Report]:
+    """Return a transformers model class with these tensors, in float32; it renames the keys of its own older layouts.
 
     The weights were read by `read_weights`, never unpickled by the library. left_out: part of a key -> why it is not
     used. Every other key that the model lacks or does not know is refused.
@@ -122,7 +122,8 @@ def lora_state(prior: LanguagePrior) -> dict[str, Tensor]:
 
 
 def save_lora(prior: LanguagePrior, folder: str | Path) -> None:
-    """Adapter folder that peft loads onto the same language model: adapter_model.safetensors + adapter_config.json."""
+    """Write an adapter folder that peft loads onto the same language model: adapter_model.safetensors +
+    adapter_config.json."""
     folder = Path(folder)
     modules = sorted({key.split(".lora_")[0].rpartition(".")[2] for key in lora_state(prior)})
     rank = prior.config.rank
@@ -157,5 +158,5 @@ def load_lora(prior: LanguagePrior, folder: str | Path) -> Report:
 
 
 def merged_language_model(prior: LanguagePrior) -> nn.Module:
-    """A copy of the language model with the LoRA added into its weights: a plain transformers model."""
+    """Return a copy of the language model with the LoRA added into its weights: a plain transformers model."""
     return merge_lora(copy.deepcopy(prior.llm)).eval()

@@ -30,7 +30,7 @@ _MOTION = {
 
 
 def renamed(tensors: State, name: Callable[[str], str | None]) -> State:
-    """The tensors under new names; those whose name is None stay out. ValueError when two get the same."""
+    """Rename tensors; what gets the name None is left out. ValueError when two get the same name."""
     out: State = {}
     for key, tensor in tensors.items():
         new = name(key)
@@ -43,7 +43,7 @@ def renamed(tensors: State, name: Callable[[str], str | None]) -> State:
 
 
 def ldm_unet_modules(levels: int = 4, layers: int = 2) -> dict[str, str]:
-    """Module prefix of the original Stable Diffusion U-Net -> of diffusers'. "*": a residual block."""
+    """Map module prefix of the original Stable Diffusion U-Net -> of diffusers'. "*": a residual block."""
     out = {
         "time_embed.0": "time_embedding.linear_1",
         "time_embed.2": "time_embedding.linear_2",
@@ -70,7 +70,7 @@ def ldm_unet_modules(levels: int = 4, layers: int = 2) -> dict[str, str]:
 
 
 def unet_from_ldm(tensors: State, levels: int = 4, layers: int = 2) -> State:
-    """U-Net keys of a single-file checkpoint (prefix taken off) -> diffusers' names; others stay as they are."""
+    """Map U-Net keys of a single-file checkpoint (prefix taken off) -> diffusers' names; others stay as they are."""
     modules = ldm_unet_modules(levels, layers)
 
     def name(key: str) -> str:
@@ -96,7 +96,8 @@ def longest_prefix(key: str, prefixes: dict[str, str]) -> str | None:
 
 
 def vae_from_ldm(tensors: State, levels: int = 4) -> State:
-    """Keys of the original autoencoder (prefix taken off), or of an early diffusers one -> diffusers' present names."""
+    """Map keys of the original autoencoder (prefix taken off), or of an early diffusers one -> diffusers' present
+    names."""
     rules = [
         (r"^encoder\.down\.(\d+)\.block\.", r"encoder.down_blocks.\1.resnets."),
         (r"^encoder\.down\.(\d+)\.downsample\.conv\.", r"encoder.down_blocks.\1.downsamplers.0.conv."),
@@ -126,7 +127,7 @@ def vae_from_ldm(tensors: State, levels: int = 4) -> State:
 
 
 def motion_from_animatediff(tensors: State) -> State:
-    """Keys of AnimateDiff / AnimateAnyone motion modules -> diffusers' names; other keys stay as they are.
+    """Map keys of AnimateDiff / AnimateAnyone motion modules -> diffusers' names; other keys stay as they are.
 
     Both attentions carry the same table of positions; one copy is enough.
     """

@@ -33,7 +33,7 @@ def load_denoiser(
     guides: str = "openpose",
     dtype: torch.dtype | None = None,
 ) -> tuple[StereoTalkerUNet, Report]:
-    """The denoiser from a Stable Diffusion 1.5 file or folder, denoising_unet.pth, or a file of our own format.
+    """Load the denoiser from a Stable Diffusion 1.5 file or folder, denoising_unet.pth, or a file of our own format.
 
     motion: AnimateDiff v1 / v2 / v3 or AnimateAnyone motion modules; pose: a pose guider; without them these parts are
     new and do nothing. prediction: "v" (AnimateAnyone) or "epsilon" (AnimateDiff, plain Stable Diffusion).
@@ -98,7 +98,8 @@ def load_animate_anyone(
 
 
 def animate_anyone_files(folder: str | Path) -> list[Path]:
-    """denoising_unet, reference_unet, pose_guider, motion_module in a folder; FileNotFoundError names a missing one."""
+    """Find denoising_unet, reference_unet, pose_guider, motion_module in a folder; FileNotFoundError names a missing
+    one."""
     folder, found = Path(folder), []
     for stem in _FILES:
         paths = [folder / f"{stem}{suffix}" for suffix in (".safetensors", *PICKLED)]
@@ -110,7 +111,7 @@ def animate_anyone_files(folder: str | Path) -> list[Path]:
 
 
 def unet_weights(path: str | Path) -> tuple[State, dict[str, list[str]]]:
-    """U-Net tensors under diffusers' names, and what else the file held: reason -> keys."""
+    """Return the U-Net tensors under diffusers' names, and what else the file held: reason -> keys."""
     path = Path(path)
     inner = path / "unet"
     given = read_weights(inner if inner.is_dir() else path)
@@ -127,7 +128,7 @@ def unet_weights(path: str | Path) -> tuple[State, dict[str, list[str]]]:
 
 
 def outside_unet(key: str) -> str | None:
-    """What a key of a single-file checkpoint is, unless it is of the U-Net."""
+    """Return what a key of a single-file checkpoint is, unless it is of the U-Net."""
     if key.startswith(LDM_VAE):
         return "autoencoder, loaded on its own"
     if key.startswith(LDM_TEXT):
@@ -139,7 +140,7 @@ def outside_unet(key: str) -> str | None:
 
 
 def motion_weights(path: str | Path) -> State:
-    """Motion modules under diffusers' names; only those (stage-2 files of AnimateAnyone may hold more)."""
+    """Return the motion modules under diffusers' names; only those (stage-2 files of AnimateAnyone may hold more)."""
     tensors = motion_from_animatediff(read_weights(path))
     if not any("motion_modules." in key for key in tensors):
         raise ValueError(f"{path} holds no motion modules; give an AnimateDiff or AnimateAnyone motion file")

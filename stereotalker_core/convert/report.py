@@ -10,7 +10,12 @@ Reason = Callable[[str], str | None]  # key -> why it may be left out (or made n
 
 @dataclass
 class Report:
-    """One conversion. ignored and new: reason -> keys; both are explained. missing, unexpected and wrong are not."""
+    """Report one conversion.
+
+    ignored and new: reason -> keys, both are explained; missing, unexpected and wrong are not.
+
+    ignored and new: reason -> keys, both are explained; missing, unexpected and wrong are not.
+    """
 
     kind: str
     source: str
@@ -23,7 +28,7 @@ class Report:
     new: dict[str, list[str]] = field(default_factory=dict)
 
     def lines(self) -> list[str]:
-        """For people: counts, then one line for each reason."""
+        """Return the report as text for people: counts, then one line for each reason."""
         out = [
             f"{self.kind} from {self.source} ({self.dtype}): {self.loaded} loaded, {len(self.missing)} missing, "
             f"{len(self.unexpected)} unexpected"
@@ -32,7 +37,7 @@ class Report:
         return out + [f"  {len(keys)} new: {why}" for why, keys in self.new.items()]
 
     def refuse(self) -> None:
-        """ValueError that names the first unexplained keys; nothing when every key is explained."""
+        """Raise ValueError that names the first unexplained keys; nothing when every key is explained."""
         problems = []
         for name in ("missing", "unexpected", "wrong"):
             keys = getattr(self, name)

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -23,13 +23,14 @@ from .report import Report
 from .upcycle import fits
 from .weights import PICKLED
 
+_E = TypeVar("_E", bound=Experts)
 logger = logging.getLogger(__name__)
 _VAES = ("vae", "sd-vae-ft-mse", "stable-diffusion-v1-5/vae")
 _VAE_FILES = ("vae.safetensors", "vae-ft-mse-840000-ema-pruned.safetensors", "taesd_encoder.safetensors")
 
 
 def is_set(folder: Path) -> bool:
-    """Whether a folder looks like a set: a denoiser under one of its two names lies in it."""
+    """Tell whether a folder looks like a set: a denoiser under one of its two names lies in it."""
     names = ("unet.safetensors", *(f"denoising_unet{suffix}" for suffix in (".safetensors", *PICKLED)))
     return any((folder / name).is_file() for name in names)
 
@@ -37,7 +38,7 @@ def is_set(folder: Path) -> bool:
 def load_networks(
     folder: str | Path, dtype: torch.dtype | None = None
 ) -> tuple[StereoTalkerUNet, ReferenceNet, list[Report]]:
-    """Denoiser with its pose guider and motion modules, and reference network, of a set."""
+    """Load the denoiser with its pose guider and motion modules, and the reference network, of a folder of weights."""
     folder = _existing(folder)
     if not (folder / "unet.safetensors").is_file():
         return load_animate_anyone(folder, dtype=dtype)
@@ -73,7 +74,7 @@ def load_set(
     guidance: float = 3.5,
     tile: int | None = None,
 ) -> tuple[PublicRenderer, list[Report]]:
-    """A renderer from a folder: denoiser, reference network, pose guider, motion modules, vae, image_encoder.
+    """Load a renderer from a folder: denoiser, reference network, pose guider, motion modules, vae, image_encoder.
 
     Experts (view_experts.safetensors, mask_experts.safetensors) and a mask predictor are used where they are; without
     one the embedded mask predictor serves. FileNotFoundError / ValueError name the file and the remedy.
@@ -119,7 +120,7 @@ def save_set(renderer: PublicRenderer, folder: str | Path, provenance: Mapping[s
     return written
 
 
-def load_experts(unet: StereoTalkerUNet, cls: type[Experts], path: Path, device: str = "cpu") -> Experts | None:
+def load_experts(unet: StereoTalkerUNet, cls: type[_E], path: Path, device: str = "cpu") -> _E | None:
     """The experts of a file, checked against the denoiser; None without a file."""
     if not path.is_file():
         return None

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..audio.encoder import SpeechEncoder
-from ..audio.pretrained import KINDS, PretrainedSpeechEncoder, load_speech_encoder
+from ..audio.pretrained import KINDS, PretrainedSpeechEncoder, embedded_encoder, load_speech_encoder
 from .language import build_transformer
 from .report import Report
 from .weights import is_ours, read_weights
@@ -30,7 +30,7 @@ _WIDTHS = {384: (4, 6), 512: (6, 8), 768: (12, 12), 1024: (24, 16), 1280: (32, 2
 def load_speech_model(
     path: str | Path, phones: SpeechEncoder | None = None
 ) -> tuple[PretrainedSpeechEncoder | SpeechEncoder, Report]:
-    """A model folder in Hugging Face format, one file with such weights (as in models/audio_encoders), or our own.
+    """Load a model folder in Hugging Face format, one file with such weights (as in models/audio_encoders), or our own.
 
     phones: the encoder whose phone probabilities go beside the features; None: the embedded one.
     """
@@ -53,7 +53,7 @@ def load_speech_model(
         normalised = told.get("do_normalize", True)
     else:  # the large models were trained on normalised waveforms, the base ones of wav2vec 2.0 were not
         normalised = getattr(model.config, "feat_extract_norm", "layer") == "layer"
-    phones = load_speech_encoder() if phones is None else phones
+    phones = embedded_encoder() if phones is None else phones
     return PretrainedSpeechEncoder(model, phones, kind, normalised).eval(), report
 
 

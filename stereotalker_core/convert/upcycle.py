@@ -14,14 +14,15 @@ KINDS = {"view_experts": ViewExperts, "mask_experts": MaskExperts}
 
 
 def new_experts(unet: StereoTalkerUNet, rank: int = RANK) -> tuple[ViewExperts, MaskExperts]:
-    """View and mask experts for every spatial feed-forward of a renderer; with them it is bitwise what it was."""
+    """Return the view and mask experts for every spatial feed-forward of a renderer; with them it is bitwise what it
+    was."""
     if rank < 1:
         raise ValueError(f"the rank of experts is at least 1, got {rank}")
     return ViewExperts.for_unet(unet, rank), MaskExperts.for_unet(unet, rank)
 
 
 def save_experts(unet_path: str | Path, folder: str | Path, rank: int = RANK) -> list[Path]:
-    """New experts for the renderer in a file or folder, written in fp16 -> view_experts and mask_experts files."""
+    """Write new experts for the renderer in a file or folder, in fp16: view_experts and mask_experts files."""
     unet, _ = load_denoiser(unet_path)
     written = []
     for name, experts in zip(KINDS, new_experts(unet, rank), strict=True):
@@ -31,7 +32,7 @@ def save_experts(unet_path: str | Path, folder: str | Path, rank: int = RANK) ->
 
 
 def fits(unet: StereoTalkerUNet, experts: Experts, source: str = "these experts") -> None:
-    """ValueError when experts (from `source`) were made for another renderer."""
+    """Raise ValueError when experts (from `source`) were made for another renderer."""
     if not experts.fit(unet):
         raise ValueError(
             f"{source} were made for another renderer: their layers or widths differ; make new ones for this one with "

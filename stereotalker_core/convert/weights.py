@@ -19,7 +19,7 @@ _VARIANTS = ("", ".fp16", ".bf16", ".non_ema")
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """All tensors of a weight file, or of a diffusers / transformers model folder, on the CPU in their own dtype.
+    """Read all tensors of a weight file, or of a diffusers / transformers model folder, on the CPU in their own dtype.
 
     The training wrappers "state_dict" and "module." are taken off. FileNotFoundError; ValueError, naming the remedy,
     for damaged files, other formats, code in a pickle, and number formats (fp8) that hold no full weights.
@@ -40,7 +40,8 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
 
 
 def check_header(path: Path) -> None:
-    """ValueError when the header that a safetensors file announces cannot be: checked before anything is allocated."""
+    """Raise ValueError when the header that a safetensors file announces cannot be: checked before anything is
+    allocated."""
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(8)
@@ -53,7 +54,7 @@ def check_header(path: Path) -> None:
 
 
 def is_ours(path: str | Path) -> bool:
-    """Whether a file is in the format of `checkpoint.save`; anything else, and no file, is not."""
+    """Tell whether a file is in the format of `checkpoint.save`; anything else, and no file, is not."""
     path = Path(path)
     if not path.is_file() or path.suffix != ".safetensors":
         return False
@@ -134,4 +135,4 @@ def common_dtype(tensors: dict[str, Tensor]) -> torch.dtype:
     for tensor in tensors.values():
         if tensor.is_floating_point():
             counts[tensor.dtype] = counts.get(tensor.dtype, 0) + tensor.numel()
-    return max(counts, key=counts.get, default=torch.float32)
+    return max(counts, key=lambda dtype: counts[dtype], default=torch.float32)

@@ -6,9 +6,9 @@ import numpy as np
 
 
 def bootstrap(
-    values: Sequence[float], weights: Sequence[float] | None = None, draws: int = 2000, seed: int = 0
+    values: Sequence[float], weights: Sequence[float] | None = None, *, draws: int = 2000, seed: int = 0
 ) -> dict[str, float]:
-    """Weighted mean of one value an item, with its 95 % interval -> {"value", "low", "high"}.
+    """Map weighted mean of one value an item, with its 95 % interval -> {"value", "low", "high"}.
 
     Items are drawn with replacement; weights (counts inside an item) go with them. ValueError without any weight.
     """

@@ -37,7 +37,8 @@ LAYOUT = tuple(name for name in ARKIT if name not in _JAW)  # what expression[0:
 
 @dataclass(frozen=True)
 class FaceMap:
-    """face = arkit @ to_face.T + offset, arkit = (face - offset) @ to_arkit.T; to_face (53, 52), to_arkit (52, 53)."""
+    """Map between the two face layouts: face = arkit @ to_face.T + offset, arkit = (face - offset) @ to_arkit.T;
+    to_face (53, 52), to_arkit (52, 53)."""
 
     to_face: Tensor
     to_arkit: Tensor
@@ -49,18 +50,18 @@ class FaceMap:
         dims(self.offset, f"{N_PARAMETERS}")
 
     def face(self, arkit: Tensor) -> Tensor:
-        """(..., 52) -> (..., 53)."""
+        """Map (..., 52) -> (..., 53)."""
         return arkit @ self.to_face.to(arkit).T + self.offset.to(arkit)
 
     def arkit(self, face: Tensor) -> Tensor:
-        """(..., 53) -> (..., 52) in [0, 1], the mouth never more shut than the jaw is open."""
+        """Map (..., 53) -> (..., 52) in [0, 1], the mouth never more shut than the jaw is open."""
         out = ((face - self.offset.to(face)) @ self.to_arkit.to(face).T).clamp(0, 1)
         close, jaw = ARKIT_INDEX["mouthClose"], ARKIT_INDEX["jawOpen"]
         out[..., close] = torch.minimum(out[..., close], out[..., jaw])
         return out
 
     def save(self, path: str | Path) -> None:
-        """Write a safetensors file."""
+        """Write both matrices and the offset to a safetensors file."""
         tensors = {"to_face": self.to_face, "to_arkit": self.to_arkit, "offset": self.offset}
         save_tensors(tensors, {"record": "FaceMap"}, path)
 
@@ -93,14 +94,14 @@ def fit_map(arkit: Tensor, face: Tensor, ridge: float = 1e-3) -> FaceMap:
     known = dims(face, f"N {N_PARAMETERS}", **dims(arkit, f"N {N_EXPRESSIONS}"))
     if known["N"] < 2 * N_PARAMETERS:
         raise ValueError(f"{known['N']} frames are too few for a map of {N_PARAMETERS} numbers; give hundreds")
-    offset = _solve(arkit, face, ridge)[-1]
-    to_face = _solve(arkit, face, ridge)[:-1].T
+    offset = _ridge_regression(arkit, face, ridge)[-1]
+    to_face = _ridge_regression(arkit, face, ridge)[:-1].T
     to_arkit = _ridge(face - offset, arkit, ridge).T
     return FaceMap(to_face.contiguous(), to_arkit.contiguous(), offset)
 
 
-def _solve(x: Tensor, y: Tensor, ridge: float) -> Tensor:
-    """Coefficients (D + 1, E) of y ~ [x, 1]."""
+def _ridge_regression(x: Tensor, y: Tensor, ridge: float) -> Tensor:
+    """Return the coefficients (D + 1, E) of y ~ [x, 1]."""
     return _ridge(torch.cat([x, torch.ones(len(x), 1)], 1), y, ridge)
 
 
@@ -111,7 +112,7 @@ def _ridge(x: Tensor, y: Tensor, ridge: float) -> Tensor:
 
 
 def face_to_motion(face: Face, sample: int = 0, mapping: FaceMap | None = None) -> Motion:
-    """One performance as a `Motion` with the body at rest.
+    """Return one performance as a `Motion` with the body at rest.
 
     mapping: between ARKit and FLAME's own basis; a face in that basis needs it (ValueError without), one in the
     embedded model's ARKit layout does not and leaves it aside.
@@ -120,7 +121,7 @@ def face_to_motion(face: Face, sample: int = 0, mapping: FaceMap | None = None) 
 
     if face.basis == "flame" and mapping is None:
         raise ValueError("this face is in FLAME's own expression basis: give a map to ARKit (face.arkit_map.fit_map)")
-    used = mapping if face.basis == "flame" else layout_map()
+    used = mapping if face.basis == "flame" and mapping is not None else layout_map()
     expression = used.arkit(face.sample(sample))
     return Motion(torch.zeros(len(face), N_JOINTS, 3), expression, face.fps)
 
@@ -132,8 +133,8 @@ def motion_to_face(motion: Motion, mapping: FaceMap | None = None) -> Face:
 
 
 def read_pair(motion: str | Path, face: str | Path) -> tuple[Tensor, Tensor]:
-    """One clip known in both: a motion file (.csv of Live Link Face, .npz, .safetensors) and FLAME's numbers of the
-    same frames (.npy, (T, 53) or (1, T, 403) as in 3DMEAD) -> (T, 52), (T, 53).
+    """Return one clip known in both: a motion file (.csv of Live Link Face, .npz, .safetensors) and FLAME's numbers of
+    the same frames (.npy, (T, 53) or (1, T, 403) as in 3DMEAD) -> (T, 52), (T, 53).
 
     ValueError where the frames do not pair.
     """
@@ -153,7 +154,7 @@ def read_pair(motion: str | Path, face: str | Path) -> tuple[Tensor, Tensor]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The command line of this module."""
+    """Run the command line of this module."""
     parser = argparse.ArgumentParser(prog="face.arkit_map", description="Fit a map between ARKit and FLAME.")
     parser.add_argument("--pair", nargs=2, action="append", required=True, metavar=("MOTION", "FACE"))
     parser.add_argument("--out", type=Path, required=True, help=".safetensors")

@@ -29,7 +29,8 @@ _JAW = 2  # joints: global, neck, jaw, left eye, right eye
 
 
 class Flame(nn.Module):
-    """template (V, 3), blend (V, 3, 400), correctives (V, 3, 36), regressor (J, V), skin (V, J), parent (J,)."""
+    """Hold the FLAME head: template (V, 3), blend (V, 3, 400), correctives (V, 3, 36), regressor (J, V), skin (V, J),
+    parent (J,)."""
 
     template: Tensor
     blend: Tensor
@@ -66,11 +67,11 @@ class Flame(nn.Module):
         return cls(**tensors)
 
     def save(self, path: str | Path) -> None:
-        """Write a safetensors file."""
+        """Write all arrays to a safetensors file."""
         save_tensors(dict(self.named_buffers()), {"record": "Flame"}, path)
 
     def forward(self, parameters: Tensor, shape: Tensor | None = None) -> Tensor:
-        """(..., T, 53) FLAME parameters -> vertices (..., T, V, 3) in metres; shape (300,), zeros by default.
+        """Map (..., T, 53) FLAME parameters -> vertices (..., T, V, 3) in metres; shape (300,), zeros by default.
 
         Head, neck and eyes are at rest, as in the paper.
         """
@@ -122,24 +123,24 @@ class _ArrayUnpickler(pickle.Unpickler):
         if root in ("chumpy", "scipy"):
             return _Holder
         if (module, name) == ("_codecs", "encode"):
-            return _bytes
+            return _latin_bytes
         raise ValueError(f"the file asks for {module}.{name}, which is code and no array; nothing of it was run")
 
 
 def _numpy_internal(name: str) -> Any:
-    """numpy's own rebuilders, which its pickles name by a module that numpy 2 renamed."""
+    """Return numpy's own rebuilders, which its pickles name by a module that numpy 2 renamed."""
     from importlib import import_module
 
     major = int(np.__version__.split(".")[0])
     return getattr(import_module("numpy._core.multiarray" if major >= 2 else "numpy.core.multiarray"), name)
 
 
-def _bytes(text: str, encoding: str = "latin1") -> bytes:
+def _latin_bytes(text: str, encoding: str = "latin1") -> bytes:
     return text.encode("latin1")
 
 
 def _array(value: Any) -> np.ndarray:
-    """An array, what a chumpy object holds, or a scipy sparse matrix in columns made dense."""
+    """Return an array, what a chumpy object holds, or a scipy sparse matrix in columns made dense."""
     if isinstance(value, _Holder):
         state = value.state
         if {"data", "indices", "indptr"} <= set(state):
@@ -149,7 +150,7 @@ def _array(value: Any) -> np.ndarray:
 
 
 def _dense(state: dict[str, Any]) -> np.ndarray:
-    rows, columns = state.get("_shape", state.get("shape"))
+    rows, columns = state["_shape"] if "_shape" in state else state["shape"]
     out = np.zeros((rows, columns))
     pointer = np.asarray(state["indptr"])
     for column in range(columns) if len(pointer) == columns + 1 else ():
@@ -159,7 +160,10 @@ def _dense(state: dict[str, Any]) -> np.ndarray:
 
 
 def read_flame_pickle(path: str | Path) -> Flame:
-    """FLAME 2020's generic_model.pkl -> `Flame`. FileNotFoundError; ValueError for code, damage, or another content."""
+    """Map FLAME 2020's generic_model.pkl -> `Flame`.
+
+    FileNotFoundError; ValueError for code, damage, or another content.
+    """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no file at {path}")
@@ -180,7 +184,7 @@ def read_flame_pickle(path: str | Path) -> Flame:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The command line of this module."""
+    """Run the command line of this module."""
     parser = argparse.ArgumentParser(prog="face.flame", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("pickle", type=Path, help="generic_model.pkl of FLAME 2020")
     parser.add_argument("out", type=Path, help=".safetensors")

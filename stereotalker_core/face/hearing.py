@@ -23,7 +23,7 @@ _FRAME = round(SAMPLE_RATE / FPS)  # samples of a video frame
 
 @torch.no_grad()
 def hear(encoder: SpeechEncoder, audio: Audio) -> Tensor:
-    """(T, 45) of the whole recording: phone chances (40), then prosody (5), on the CPU.
+    """Return (T, 45) of the whole recording: phone chances (40), then prosody (5), on the CPU.
 
     Equal to `speech_channels` of what `encoder.encode` gives. Encoders that wrap another model are asked for the
     phones alone: their own `phones` encoder knows them.
@@ -42,10 +42,10 @@ def hear(encoder: SpeechEncoder, audio: Audio) -> Tensor:
     return heard
 
 
-def windows(
+def heard_windows(
     model: ProbTalk3D, encoder: SpeechEncoder | None, audio: Audio, overlap: int, speech: SpeechFeatures | None = None
 ) -> Iterator[tuple[int, Tensor]]:
-    """(first frame, sound (1, t, A)) of windows that cover the recording, each `overlap` longer than the hop.
+    """Yield (first frame, sound (1, t, A)) of windows that cover the recording, each `overlap` longer than the hop.
 
     speech: what the encoder hears, where that is known. ValueError where the encoder does not fit the model.
     """

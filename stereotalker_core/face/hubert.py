@@ -13,7 +13,7 @@ _PIECE = 1 << 20  # samples
 
 @dataclass(frozen=True)
 class HubertSize:
-    """Sizes of a HuBERT; the defaults are those of hubert-base."""
+    """The sizes of a HuBERT; the defaults are those of hubert-base."""
 
     width: int = 768
     layers: int = 12
@@ -25,14 +25,16 @@ class HubertSize:
 
 
 def prepare_waveform(waveform: Tensor) -> Tensor:
-    """(S,) mono at 16 kHz -> zero mean and unit variance, after a stretch to [-1, 1] as the released models had it."""
+    """Map (S,) mono at 16 kHz -> zero mean and unit variance, after a stretch to [-1, 1] as the released models had it.
+    """
     dims(waveform, "S")
     mean, factor = waveform_scale(waveform)
     return (waveform - mean) * factor
 
 
 def waveform_scale(waveform: Tensor) -> tuple[float, float]:
-    """(mean, factor) of `prepare_waveform`, so that pieces of a long recording can be prepared without a copy of it.
+    """Return (mean, factor) of `prepare_waveform`, so that pieces of a long recording can be prepared without a copy of
+    it.
 
     The stretch 2 (a - low) / (high - low) - 1, then (b - mean) / sqrt(var + 1e-5) with the population variance: the
     processor of the transformers version they used. ValueError for a constant waveform.
@@ -50,13 +52,13 @@ def waveform_scale(waveform: Tensor) -> tuple[float, float]:
 
 
 def pair_frames(hidden: Tensor) -> Tensor:
-    """(B, Ts, D) at 50 Hz -> (B, Ts // 2, 2D): an odd last frame is dropped, frames 2t and 2t + 1 side by side."""
+    """Map (B, Ts, D) at 50 Hz -> (B, Ts // 2, 2D): an odd last frame is dropped, frames 2t and 2t + 1 side by side."""
     even = hidden[:, : hidden.shape[1] // 2 * 2]
     return even.reshape(hidden.shape[0], -1, 2 * hidden.shape[2])
 
 
 class HubertFeatures(nn.Module):
-    """A Hugging Face HuBERT under the released name `audiomodel`; its weights come from the checkpoint."""
+    """Hold Hugging Face's HuBERT under the released name `audiomodel`; its weights come from the checkpoint."""
 
     def __init__(self, size: HubertSize) -> None:
         super().__init__()
@@ -81,6 +83,6 @@ class HubertFeatures(nn.Module):
             part.requires_grad_(False)
 
     def forward(self, waveforms: Tensor) -> Tensor:
-        """(B, S) prepared -> (B, Ts, D) at 50 Hz."""
+        """Map prepared waveforms (B, S) at 16 kHz -> features (B, Ts, D) at 50 Hz."""
         dims(waveforms, "B S")
         return self.audiomodel(waveforms).last_hidden_state

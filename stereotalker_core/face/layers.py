@@ -28,7 +28,7 @@ class PositionTable(nn.Module):
 
 
 def position_table(width: int, frames: int = MAX_FRAMES) -> Tensor:
-    """(frames, 1, width): even channels sin, odd channels cos, of t exp(-2i ln(10000) / width).
+    """Return (frames, 1, width): even channels sin, odd channels cos, of t exp(-2i ln(10000) / width).
 
     The exponent is rounded to float32 as released; exp itself is not left to float32, whose last bit differs from
     processor to processor and grows to 1e-4 at frame 5000.
@@ -43,14 +43,14 @@ def position_table(width: int, frames: int = MAX_FRAMES) -> Tensor:
 
 
 class FrameNorm(nn.Module):
-    """Zero mean and unit variance over the channels of each frame of (B, C, T): nothing is shared over time."""
+    """Bring the channels of each frame of (B, C, T) to zero mean and unit variance: nothing is shared over time."""
 
     def forward(self, x: Tensor) -> Tensor:
         return F.layer_norm(x.transpose(1, 2), x.shape[1:2]).transpose(1, 2)
 
 
 def conv_block(width: int, norm: str) -> nn.Sequential:
-    """Convolution over time on (B, C, T), LeakyReLU, normalisation.
+    """Return the convolution over time on (B, C, T), LeakyReLU, normalisation.
 
     norm "clip" is the released models': each channel over the whole clip, which also removes what is constant in it;
     "frame" keeps that, and does not depend on the length of the clip.
@@ -61,7 +61,7 @@ def conv_block(width: int, norm: str) -> nn.Sequential:
 
 
 class LinearEmbedding(nn.Module):
-    """One linear layer under the name `net`."""
+    """Hold one linear layer under the released name `net`."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class LinearEmbedding(nn.Module):
 
 
 class Attention(nn.Module):
-    """Full self-attention without a mask; the scale is that of the whole width, not of a head's."""
+    """The full self-attention without a mask; the scale is that of the whole width, not of a head's."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Two linear layers with the tanh form of GELU between."""
+    """Apply two linear layers with the tanh form of GELU between."""
 
     def __init__(self, width: int, inner: int) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ class FeedForward(nn.Module):
 
 
 class PreNorm(nn.Module):
-    """fn(LayerNorm(x))."""
+    """Compute fn(LayerNorm(x)), a layer behind its normalisation."""
 
     def __init__(self, width: int, fn: nn.Module) -> None:
         super().__init__()
@@ -109,7 +109,7 @@ class PreNorm(nn.Module):
 
 
 class Residual(nn.Module):
-    """x + fn(x)."""
+    """Compute x + fn(x), a layer with a shortcut."""
 
     def __init__(self, fn: nn.Module) -> None:
         super().__init__()
@@ -120,7 +120,7 @@ class Residual(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Pre-norm layers over (B, T, C), attention and feed-forward in turn; no final norm, no mask."""
+    """Apply pre-norm layers to (B, T, C), attention and feed-forward in turn; no final norm, no mask."""
 
     def __init__(self, width: int, layers: int, heads: int, inner: int) -> None:
         super().__init__()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..options import check_limits, choice
 from ..records import Record
 from ..shapes import FPS, dims
 
@@ -28,27 +29,25 @@ _RANGES = (-3.0, 6.0), (-0.1, 0.6)  # lowest value and width of the expression's
 
 @dataclass(frozen=True)
 class FaceStyle:
-    """Who speaks, in which emotion, how strongly. Neutral exists at low intensity only."""
+    """Say who speaks, in which emotion and how strongly; neutral exists at low intensity only."""
 
-    identity: str = IDENTITIES[0]
-    emotion: str = "neutral"
-    intensity: str = "low"
+    identity: str = choice(IDENTITIES[0], IDENTITIES, "Whose way of moving the face.")
+    emotion: str = choice("neutral", EMOTIONS, "Emotion of the face.")
+    intensity: str = choice("low", INTENSITIES, "Strength of the emotion; neutral has only one.")
 
     def __post_init__(self) -> None:
-        for name, known in (("identity", IDENTITIES), ("emotion", EMOTIONS), ("intensity", INTENSITIES)):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} {getattr(self, name)!r} is unknown; use one of {', '.join(known)}")
+        check_limits(self)
 
     @classmethod
     def of_clip(cls, name: str) -> "FaceStyle":
-        """ "M003_012_5_1" (identity, anything, emotion, intensity) -> its style; ValueError for another form."""
+        """Map "M003_012_5_1" (identity, anything, emotion, intensity) -> its style; ValueError for another form."""
         parts = name.split("_")
         if len(parts) < 4 or parts[2] not in tuple("01234567") or parts[3] not in tuple("012"):
             raise ValueError(f"{name!r} is not like M003_012_5_1: identity, sentence, emotion 0-7, intensity 0-2")
         return cls(parts[0], EMOTIONS[int(parts[2])], INTENSITIES[int(parts[3])])
 
     def vector(self) -> Tensor:
-        """(43,) one-hot identity, emotion, intensity. Neutral counts as low, as in the data."""
+        """Return (43,) one-hot identity, emotion, intensity. Neutral counts as low, as in the data."""
         out = torch.zeros(STYLE_WIDTH)
         level = 0 if self.emotion == "neutral" else INTENSITIES.index(self.intensity)
         out[IDENTITIES.index(self.identity)] = 1
@@ -58,7 +57,7 @@ class FaceStyle:
 
 
 def normalise(parameters: Tensor) -> Tensor:
-    """(..., 53) FLAME numbers -> what the networks see, about [0, 1]; nothing is clipped."""
+    """Map (..., 53) FLAME numbers -> what the networks see, about [0, 1]; nothing is clipped."""
     (low, width), (jaw_low, jaw_width) = _RANGES
     return torch.cat(
         [(parameters[..., :N_EXPRESSION] - low) / width, (parameters[..., N_EXPRESSION:] - jaw_low) / jaw_width], -1
@@ -66,7 +65,7 @@ def normalise(parameters: Tensor) -> Tensor:
 
 
 def denormalise(parameters: Tensor) -> Tensor:
-    """The inverse of `normalise`."""
+    """Map what the networks see back to FLAME numbers (..., 53): the inverse of `normalise`."""
     (low, width), (jaw_low, jaw_width) = _RANGES
     return torch.cat(
         [parameters[..., :N_EXPRESSION] * width + low, parameters[..., N_EXPRESSION:] * jaw_width + jaw_low], -1
@@ -74,7 +73,7 @@ def denormalise(parameters: Tensor) -> Tensor:
 
 
 def from_403(parameters: Tensor) -> Tensor:
-    """(..., 403) shape, expression, jaw of a 3DMEAD file -> (..., 53)."""
+    """Map parameters (..., 403) of a 3DMEAD file, shape, expression, jaw -> (..., 53)."""
     if parameters.shape[-1] != 403:
         raise ValueError(
             f"a 3DMEAD frame has 403 numbers (shape 300, expression 100, jaw 3), not {parameters.shape[-1]}"
@@ -83,7 +82,7 @@ def from_403(parameters: Tensor) -> Tensor:
 
 
 def to_403(parameters: Tensor) -> Tensor:
-    """(..., 53) -> (..., 403) with zero shape and zeros for the expression coefficients that are not modelled."""
+    """Map (..., 53) -> (..., 403) with zero shape and zeros for the expression coefficients that are not modelled."""
     lead = parameters.shape[:-1]
     unused = parameters.new_zeros(*lead, 100 - N_EXPRESSION)
     expression, jaw = parameters[..., :N_EXPRESSION], parameters[..., N_EXPRESSION:]
@@ -92,7 +91,7 @@ def to_403(parameters: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Face(Record):
-    """N performances of one recording: parameters (N, T, 53), expression then jaw.
+    """Hold N performances of one recording: parameters (N, T, 53), expression then jaw.
 
     basis "arkit": the first 50 are ARKit coefficients in the layout of `arkit_map`; "flame": FLAME's own basis.
     """
@@ -110,7 +109,7 @@ class Face(Record):
         return self.parameters.shape[1]
 
     def sample(self, index: int) -> Tensor:
-        """(T, 53) of one performance; ValueError where there are fewer."""
+        """Return (T, 53) of one performance; ValueError where there are fewer."""
         if not 0 <= index < len(self.parameters):
             raise ValueError(f"sample {index} of {len(self.parameters)}; the first is 0; draw more samples")
         return self.parameters[index]

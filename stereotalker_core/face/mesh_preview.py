@@ -22,7 +22,7 @@ _LIGHT = (0.25, 0.0, 0.4)  # added to the direction of the camera: beside it, a 
 
 
 def flame_parameters(face: Face, sample: int, mapping: FaceMap | None = None) -> Tensor:
-    """(T, 53) of one performance in FLAME's own basis.
+    """Return (T, 53) of one performance in FLAME's own basis.
 
     The embedded model's faces are in ARKit coefficients: ValueError without a map between the two that was fitted to
     FLAME (`arkit_map.fit_map`).
@@ -39,7 +39,7 @@ def flame_parameters(face: Face, sample: int, mapping: FaceMap | None = None) ->
 
 @torch.no_grad()
 def mesh_frames(flame: Flame, parameters: Tensor, size: int = 320, yaw: float = 0.0) -> Iterator[Tensor]:
-    """(N, T, 53) FLAME parameters of N performances -> chunks (t, 3, size, N * size) in [-1, 1], side by side.
+    """Map (N, T, 53) FLAME parameters of N performances -> chunks (t, 3, size, N * size) in [-1, 1], side by side.
 
     yaw in degrees as everywhere: positive = the camera moves towards the subject's right side. ValueError for a
     triangle that names a vertex the mesh does not have.
@@ -51,7 +51,7 @@ def mesh_frames(flame: Flame, parameters: Tensor, size: int = 320, yaw: float = 
             f"the mesh has {len(flame.template)} vertices, a triangle asks for {int(flame.triangles.max())}"
         )
     device = flame.template.device
-    rest = _upright(flame.template)
+    rest = _in_world_axes(flame.template)
     low, high = rest.amin(0), rest.amax(0)
     height = float((high - low).max()) * _MARGIN
     turn = torch.tensor([float(yaw)], device=device)
@@ -59,19 +59,20 @@ def mesh_frames(flame: Flame, parameters: Tensor, size: int = 320, yaw: float = 
     lens = intrinsics_for(height, _DISTANCE * height, (size, size)).to(device)
     for start in range(0, parameters.shape[1], _CHUNK):
         part = parameters[:, start : start + _CHUNK].to(device)
-        vertices = _upright(flame(part))  # (N, t, V, 3)
+        vertices = _in_world_axes(flame(part))  # (N, t, V, 3)
         drawn = [_shade(v, flame.triangles, camera, lens, size) for v in vertices]
         yield torch.cat(drawn, -1)
 
 
-def _upright(points: Tensor) -> Tensor:
-    """FLAME's axes (y up, looking along z) -> ours (z up, looking along -y)."""
+def _in_world_axes(points: Tensor) -> Tensor:
+    """Map FLAME's axes (y up, looking along z) -> ours (z up, looking along -y)."""
     x, y, z = points.unbind(-1)
     return torch.stack([x, -z, y], -1)
 
 
 def _shade(vertices: Tensor, triangles: Tensor, camera: Tensor, lens: Tensor, size: int) -> Tensor:
-    """(t, V, 3) in world axes -> (t, 3, size, size) in [-1, 1]: one colour, one light, both sides of the surface."""
+    """Map (t, V, 3) in world axes -> (t, 3, size, size) in [-1, 1]: one colour, one light, both sides of the surface.
+    """
     fragments = rasterize(project(vertices, camera, lens), triangles, (size, size), cull=False)
     normal = torch.nn.functional.normalize(
         interpolate(vertex_normals(vertices, triangles), triangles, fragments), dim=-1
@@ -86,7 +87,7 @@ def _shade(vertices: Tensor, triangles: Tensor, camera: Tensor, lens: Tensor, si
 
 
 def vertex_normals(vertices: Tensor, triangles: Tensor) -> Tensor:
-    """(B, V, 3), (F, 3) -> (B, V, 3) unit normals, the area-weighted mean over the triangles of each vertex."""
+    """Map (B, V, 3), (F, 3) -> (B, V, 3) unit normals, the area-weighted mean over the triangles of each vertex."""
     a, b, c = (vertices[:, triangles[:, i]] for i in range(3))
     face = torch.linalg.cross(b - a, c - a)
     total = torch.zeros_like(vertices)

@@ -14,7 +14,7 @@ from .quantiser import Draw
 
 
 class FeaturePredictor(nn.Module):
-    """Sound (B, T, A) and style (B, 43) -> latent (B, T, C): their projections are multiplied."""
+    """Map sound (B, T, A) and style (B, 43) -> latent (B, T, C): their projections are multiplied."""
 
     def __init__(self, audio: int, layers: int, prior: MotionPrior.Config) -> None:
         super().__init__()
@@ -63,25 +63,26 @@ class ProbTalk3D(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights lie."""
+        """Return the device of the weights."""
         return self.feature_predictor.audio_feature_map.weight.device
 
     def hear(self, waveforms: Tensor) -> Tensor:
-        """(B, S) at 16 kHz, prepared (hubert.prepare_waveform) -> (B, T, A) at 25 Hz."""
+        """Map (B, S) at 16 kHz, prepared (hubert.prepare_waveform) -> (B, T, A) at 25 Hz."""
         if self.feature_extractor is None:
             raise ValueError("this model has no HuBERT of its own; give it the features of its audio encoder")
         return pair_frames(self.feature_extractor(waveforms))
 
     def predict(self, audio: Tensor, style: Tensor) -> Tensor:
-        """audio (B, T, A), style (B, 43) -> latent (B, T, C) before the bottleneck, the same for every performance."""
+        """Map audio (B, T, A), style (B, 43) -> latent (B, T, C) before the bottleneck, the same for every performance.
+        """
         known = dims(audio, f"B T {self.config.audio}")
         dims(style, f"B {STYLE_WIDTH}", B=known["B"])
         return self.feature_predictor(audio, style)
 
     def perform(self, latent: Tensor, draw: Draw | None = None) -> Tensor:
-        """Latent (B, T, C) of `predict` -> normalised face parameters (B, T, 53); draw None = deterministic."""
+        """Map latent (B, T, C) of `predict` -> normalised face parameters (B, T, 53); draw None = deterministic."""
         return self.motion_prior.decode(self.motion_prior.bottleneck(latent, draw).latent)
 
     def forward(self, audio: Tensor, style: Tensor, draw: Draw | None = None) -> Tensor:
-        """Both steps at once."""
+        """Run both steps: predict the latent from the sound, decode it through the bottleneck."""
         return self.perform(self.predict(audio, style), draw)

@@ -14,7 +14,7 @@ KINDS = ("vq", "vae")
 
 
 class MotionEncoder(nn.Module):
-    """Face parameters (B, T, 53) in [0, 1] -> latent (B, T, C), one a frame."""
+    """Map face parameters (B, T, 53) in [0, 1] -> latent (B, T, C), one per frame."""
 
     def __init__(self, width: int, layers: int, heads: int, inner: int, norm: str, dropout: float) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class MotionEncoder(nn.Module):
 
 
 class MotionDecoder(nn.Module):
-    """Latent (B, T, C) -> face parameters (B, T, 53); linear at the end, so values may leave [0, 1]."""
+    """Map latent (B, T, C) -> face parameters (B, T, 53); linear at the end, so values may leave [0, 1]."""
 
     def __init__(self, width: int, layers: int, heads: int, inner: int, norm: str, dropout: float) -> None:
         super().__init__()
@@ -47,7 +47,8 @@ class MotionDecoder(nn.Module):
 
 
 class MotionPrior(nn.Module):
-    """Encoder, quantiser (or the Gaussian of the VAE variant) and decoder. The default sizes are the released ones."""
+    """The encoder, quantiser (or the Gaussian of the VAE variant) and decoder. The default sizes are the released ones.
+    """
 
     @dataclass(frozen=True)
     class Config:
@@ -83,12 +84,12 @@ class MotionPrior(nn.Module):
             self.mean, self.logvar = nn.Linear(c.width, c.width), nn.Linear(c.width, c.width)
 
     def encode(self, motion: Tensor) -> Tensor:
-        """(B, T, 53) in [0, 1] -> latent (B, T, C) before the bottleneck."""
+        """Map (B, T, 53) in [0, 1] -> latent (B, T, C) before the bottleneck."""
         dims(motion, f"B T {N_PARAMETERS}")
         return self.motion_encoder(motion)
 
     def bottleneck(self, z: Tensor, draw: Draw | None = None, rounded: bool = False) -> Quantised:
-        """Latent (B, T, C) -> the quantised (or, in the VAE variant, Gaussian) latent and its loss.
+        """Map latent (B, T, C) -> the quantised (or, in the VAE variant, Gaussian) latent and its loss.
 
         draw None: the nearest code, or the mean of the Gaussian.
         """
@@ -98,22 +99,22 @@ class MotionPrior(nn.Module):
         kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
         noise = torch.zeros_like(mean)
         if draw is not None and draw.temperature > 0:
-            noise = _noise(mean, draw) * (self.config.noise * draw.temperature / TEMPERATURE)
+            noise = _latent_noise(mean, draw) * (self.config.noise * draw.temperature / TEMPERATURE)
         latent = mean + (0.5 * logvar).exp() * noise
         return Quantised(latent, mean, z.new_zeros(0, dtype=torch.long), kl, z.new_zeros(()))
 
     def decode(self, latent: Tensor) -> Tensor:
-        """Latent after the bottleneck (B, T, C) -> (B, T, 53)."""
+        """Map latent after the bottleneck (B, T, C) -> (B, T, 53)."""
         return self.motion_decoder(latent)
 
     def forward(self, motion: Tensor, draw: Draw | None = None, rounded: bool = False) -> tuple[Tensor, Quantised]:
-        """(B, T, 53) -> its reconstruction and what passed the bottleneck."""
+        """Map (B, T, 53) -> its reconstruction and what passed the bottleneck."""
         passed = self.bottleneck(self.encode(motion), draw, rounded)
         return self.decode(passed.latent), passed
 
 
-def _noise(like: Tensor, draw: Draw) -> Tensor:
-    """Standard normal noise as `like` (B, T, C), alike over draw.coherence frames where that is set."""
+def _latent_noise(like: Tensor, draw: Draw) -> Tensor:
+    """Return the standard normal noise as `like` (B, T, C), alike over draw.coherence frames where that is set."""
     batch, frames, width = like.shape
     if draw.coherence:
         tracks = [normal_track(draw.seed + i, draw.first, frames, width, draw.coherence) for i in range(batch)]

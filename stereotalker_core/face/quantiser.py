@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..options import check_limits, option
 from ..shapes import dims
 
 ROWS = ("time", "channel")
@@ -14,31 +15,30 @@ TEMPERATURE = 0.2  # the released models' default
 
 @dataclass(frozen=True)
 class Draw:
-    """How codes are chosen: temperature 0 = the nearest; k = which of k draws without replacement counts, the last.
+    """Say how codes are chosen: temperature 0 takes the nearest; else k codes are drawn without replacement and the
+    last counts.
 
     coherence: frames over which the draws of one row of channels stay alike (0 = every row by itself, as released).
     first: frame of the recording at which this clip begins, so that overlapping windows draw alike.
     """
 
-    temperature: float = TEMPERATURE
-    k: int = 1
+    temperature: float = option(
+        TEMPERATURE, 0, math.inf, "How far performances differ: 0 = always the same, 0.1 to 0.5 recommended.",
+        widget=(0, 2), step=0.05,
+    )  # fmt: skip
+    k: int = option(1, 1, math.inf, "Take the last of k draws: above 1, less likely faces.", widget=(1, 16))
     seed: int = 0
-    coherence: float = 0.0
+    coherence: float = option(0.0, 0, math.inf)
     first: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.temperature < math.inf:
-            raise ValueError(f"temperature must be 0 (deterministic) or more, got {self.temperature}")
-        if self.k < 1:
-            raise ValueError(f"k must be at least 1, got {self.k}")
-        if self.coherence < 0:
-            raise ValueError(f"coherence must be 0 frames or more, got {self.coherence}")
+        check_limits(self)
 
 
 @dataclass(frozen=True)
 class Quantised:
-    """latent (B, T, C) with the input's gradient; codes (B, T, C) the same numbers with the codebook's gradient;
-    indices (rows,); loss () of the codebook; perplexity () of its use."""
+    """Hold what the quantiser gives: latent (B, T, C) with the input's gradient; codes (B, T, C), the same numbers with
+    the codebook's gradient; indices (rows,); loss () of the codebook; perplexity () of its use."""
 
     latent: Tensor
     codes: Tensor
@@ -48,7 +48,7 @@ class Quantised:
 
 
 class Quantiser(nn.Module):
-    """n codes of size `code_width`, learned by gradient.
+    """Hold a codebook of vectors of size `code_width`, learned by gradient.
 
     rows "time" is the released models': (B, C, T) read as rows of code_width numbers, so that a row is successive time
     samples of one channel running on into the next. rows "channel" cuts the C channels of each frame instead.
@@ -62,7 +62,7 @@ class Quantiser(nn.Module):
         nn.init.uniform_(self.embedding.weight, -1 / codes, 1 / codes)
 
     def rows(self, z: Tensor) -> Tensor:
-        """(B, T, C) -> (rows, code_width)."""
+        """Map (B, T, C) -> (rows, code_width)."""
         known = dims(z, "B T C")
         if known["T"] * known["C"] % self.code_width:
             raise ValueError(f"{known['T']} frames of {known['C']} channels are no whole rows of {self.code_width}")
@@ -70,23 +70,23 @@ class Quantiser(nn.Module):
         return laid.reshape(-1, self.code_width)
 
     def unrows(self, rows: Tensor, like: Tensor) -> Tensor:
-        """(rows, code_width) -> (B, T, C) as `like`."""
+        """Map (rows, code_width) -> (B, T, C) as `like`."""
         batch, frames, width = like.shape
         if self.rows_along == "time":
             return rows.reshape(batch, width, frames).transpose(1, 2)
         return rows.reshape(batch, frames, width)
 
     def distances(self, rows: Tensor) -> Tensor:
-        """(rows, code_width) -> (rows, codes) squared distances."""
+        """Map (rows, code_width) -> (rows, codes) squared distances."""
         codes = self.embedding.weight
         return rows.square().sum(1, keepdim=True) + codes.square().sum(1) - 2 * rows @ codes.T
 
     def logits(self, distances: Tensor, temperature: float = TEMPERATURE) -> Tensor:
-        """Squared distances -> log chances (up to a constant) of the codes."""
+        """Map squared distances -> log chances (up to a constant) of the codes."""
         return -distances / (self.unit * temperature)
 
     def choose(self, distances: Tensor, draw: Draw | None, frames: int) -> Tensor:
-        """(rows, codes) -> (rows,) indices: the nearest, or drawn from softmax(-distance / temperature)."""
+        """Map (rows, codes) -> (rows,) indices: the nearest, or drawn from softmax(-distance / temperature)."""
         if draw is None or draw.temperature == 0:
             return distances.argmin(1)
         if draw.coherence:
@@ -107,7 +107,9 @@ class Quantiser(nn.Module):
         return ranked[..., -1].flatten()
 
     def forward(self, z: Tensor, draw: Draw | None = None, rounded: bool = False) -> Quantised:
-        """z (B, T, C) -> `Quantised`. rounded: the straight-through sum of the released code, exact but for rounding.
+        """Map z (B, T, C) -> `Quantised`.
+
+        rounded: the straight-through sum of the released code, exact but for rounding.
 
         Without it the latent is exactly the codes, so equal codes give exactly equal latents.
         """
@@ -121,7 +123,8 @@ class Quantiser(nn.Module):
 
 
 def normal_track(seed: int, first: int, frames: int, width: int, coherence: float) -> Tensor:
-    """(frames, width) of standard normal noise, each frame exact in itself and alike over about `coherence` frames.
+    """Return (frames, width) of standard normal noise, each frame exact in itself and alike over about `coherence`
+    frames.
 
     Frame t depends on (seed, t) alone, so windows of one recording that overlap see the same noise. Between anchors
     `coherence` frames apart it is a weighted sum with cosine and sine weights, whose squares add up to one: the
@@ -136,7 +139,7 @@ def normal_track(seed: int, first: int, frames: int, width: int, coherence: floa
 
 
 def gumbel_track(seed: int, first: int, frames: int, width: int, coherence: float) -> Tensor:
-    """As `normal_track`, mapped through its distribution function onto standard Gumbel noise."""
+    """Draw as `normal_track`, mapped through its distribution function onto standard Gumbel noise."""
     normal = normal_track(seed, first, frames, width, coherence)
     uniform = torch.special.ndtr(normal.double()).clamp(1e-9, 1 - 1e-9)
     return -torch.log(-torch.log(uniform)).float()

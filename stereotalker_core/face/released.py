@@ -40,7 +40,8 @@ def read_checkpoint(path: str | Path) -> State:
 
 
 def clean_state(state: State) -> State:
-    """A released state dict without loss counters and position tables, HuBERT's weight norm under its present name.
+    """Return a released state dict without loss counters and position tables, HuBERT's weight norm under its present
+    name.
 
     ValueError when a position table is not the sine table that the model computes.
     """
@@ -74,8 +75,8 @@ def prior_config(state: State, heads: int = 8, prefix: str = "") -> MotionPrior.
     first = prefix + "motion_encoder.encoder_transformer.net."
     return MotionPrior.Config(
         width=state[name].shape[0],
-        encoder_layers=_layers(state, first),
-        decoder_layers=_layers(state, prefix + "motion_decoder.decoder_transformer.net."),
+        encoder_layers=_transformer_layers(state, first),
+        decoder_layers=_transformer_layers(state, prefix + "motion_decoder.decoder_transformer.net."),
         heads=heads,
         inner=state[first + "1.fn.fn.l1.weight"].shape[0],
         codes=codes,
@@ -104,17 +105,17 @@ def model_config(state: State, heads: int = 8, hubert_heads: int = 12) -> ProbTa
         prior=prior_config(state, heads, "motion_prior."),
         hubert=size,
         audio=state["feature_predictor.audio_feature_map.weight"].shape[1],
-        layers=_layers(state, "feature_predictor.encoder_transformer.net."),
+        layers=_transformer_layers(state, "feature_predictor.encoder_transformer.net."),
     )
 
 
-def _layers(state: State, prefix: str) -> int:
-    """Transformer layers under `prefix`, each of two blocks: attention and multi-layer perceptron."""
+def _transformer_layers(state: State, prefix: str) -> int:
+    """Return the transformer layers under `prefix`, each of two blocks: attention and multi-layer perceptron."""
     return _blocks(state, prefix) // 2
 
 
 def _blocks(state: State, prefix: str) -> int:
-    """Numbered blocks under `prefix`."""
+    """Return the numbered blocks under `prefix`."""
     return len({k[len(prefix) :].split(".")[0] for k in state if k.startswith(prefix)})
 
 
@@ -136,7 +137,7 @@ def build(state: State, heads: int = 8, hubert_heads: int = 12) -> MotionPrior |
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The command line of this module."""
+    """Run the command line of this module."""
     parser = argparse.ArgumentParser(prog="face.released", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("checkpoint", type=Path, help="Lightning .ckpt of stage 1 or 2")
     parser.add_argument("out", type=Path, help=".safetensors")

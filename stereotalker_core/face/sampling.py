@@ -9,12 +9,13 @@ from torch import Tensor
 
 from ..audio.encoder import SpeechEncoder
 from ..checkpoint import NANO, load
+from ..options import check_limits, option, same_as
 from ..records import Audio, SpeechFeatures
 from ..shapes import FPS
-from .hearing import windows
+from .hearing import heard_windows
 from .layout import N_PARAMETERS, Face, FaceStyle, denormalise
 from .model import ProbTalk3D
-from .quantiser import TEMPERATURE, Draw
+from .quantiser import Draw
 
 logger = logging.getLogger(__name__)
 OVERLAP = 24  # frames that two windows share
@@ -24,7 +25,7 @@ _STRIDE = 1_000_003  # between the seeds of two samples
 
 @dataclass(frozen=True)
 class FaceModels:
-    """ProbTalk3D and, where it has no HuBERT of its own, the encoder that hears for it."""
+    """Hold ProbTalk3D and, where it has no HuBERT of its own, the encoder that hears for it."""
 
     model: ProbTalk3D
     encoder: SpeechEncoder | None
@@ -38,17 +39,16 @@ class FaceModels:
 
 @dataclass(frozen=True)
 class FaceOptions:
-    """samples performances at seed, seed + 1...; temperature 0 = deterministic; k as in `quantiser.Draw`."""
+    """Say how faces are sampled: `samples` performances at seed, seed + 1...; temperature 0 = deterministic; k as in
+    `quantiser.Draw`."""
 
-    temperature: float = TEMPERATURE
-    k: int = 1
-    seed: int = 0
-    samples: int = 1
+    temperature: float = same_as(Draw, "temperature")
+    k: int = same_as(Draw, "k")
+    seed: int = option(0, -(2**63), 2**64 - 1, "The performance.", widget=(0, 2**64 - 1))
+    samples: int = option(1, 1, MAX_SAMPLES, "Performances to draw at once.", widget=(1, 16))
 
     def __post_init__(self) -> None:
-        Draw(self.temperature, self.k)
-        if not 1 <= self.samples <= MAX_SAMPLES:
-            raise ValueError(f"samples must be 1..{MAX_SAMPLES}, got {self.samples}")
+        check_limits(self)
 
 
 def sample_face(
@@ -59,7 +59,7 @@ def sample_face(
     callback: Callable[[int, int], None] | None = None,
     speech: SpeechFeatures | None = None,
 ) -> Face:
-    """All performances of a recording: audio.frame_count() frames each. callback(frames done, frames in all).
+    """Return all performances of a recording: audio.frame_count() frames each. callback(frames done, frames in all).
 
     speech: what the encoder hears in it, where that is known already.
     """
@@ -82,7 +82,7 @@ def stream_face(
     options: FaceOptions | None = None,
     speech: SpeechFeatures | None = None,
 ) -> Iterator[Tensor]:
-    """Chunks (N, t, 53) of consecutive frames in FLAME units, on the CPU; memory grows by 0.3 MB a minute.
+    """Yield the chunks (N, t, 53) of consecutive frames in FLAME units, on the CPU; memory grows by 0.3 MB a minute.
 
     Each window overlaps the one before by 24 frames, hears and draws the same there, and is faded into it.
     """
@@ -91,9 +91,9 @@ def stream_face(
     total, hop = audio.frame_count(), model.config.window - OVERLAP
     ramp = ((torch.arange(OVERLAP) + 0.5) / OVERLAP)[None, :, None]
     tail: Tensor | None = None
-    for first, sound in windows(model, models.encoder, audio, OVERLAP, speech):
+    for first, sound in heard_windows(model, models.encoder, audio, OVERLAP, speech):
         latent = model.predict(sound, vector)
-        frames = torch.cat([_draw(model, latent, first, options, i) for i in range(options.samples)])
+        frames = torch.cat([_draw_performance(model, latent, first, options, i) for i in range(options.samples)])
         if tail is not None:
             shared = tail.shape[1]
             frames = torch.cat([torch.lerp(tail, frames[:, :shared], ramp[:, :shared]), frames[:, shared:]], 1)
@@ -103,8 +103,8 @@ def stream_face(
         yield denormalise(kept).float().cpu()
 
 
-def _draw(model: ProbTalk3D, latent: Tensor, first: int, options: FaceOptions, sample: int) -> Tensor:
-    """One performance (1, T, 53) of a window."""
+def _draw_performance(model: ProbTalk3D, latent: Tensor, first: int, options: FaceOptions, sample: int) -> Tensor:
+    """Return one performance (1, T, 53) of a window."""
     # codes that are drawn independently differ from window to window: their noise starts anew at each
     seed = (options.seed + sample) % 2**63 if model.config.coherence else options.seed + sample * _STRIDE + first
     return model.perform(latent, Draw(options.temperature, options.k, seed, model.config.coherence, first)).cpu()

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def project(points: Tensor, world_to_camera: Tensor, intrinsics: Tensor) -> Tensor:
-    """World points (B, N, 3) m -> (B, N, 3): pixel x, pixel y (down), depth in m. Matrices (B|1, 4, 4), (3, 3)."""
+    """Map world points (B, N, 3) m -> (B, N, 3): pixel x, pixel y (down), depth in m. Matrices (B|1, 4, 4), (3, 3)."""
     camera = points @ world_to_camera[..., :3, :3].transpose(-1, -2) + world_to_camera[..., None, :3, 3]
     depth = camera[..., 2:]
     pixels = camera[..., :2] / depth.clamp_min(1e-6) * intrinsics.diagonal()[:2] + intrinsics[:2, 2]
@@ -15,7 +15,7 @@ def project(points: Tensor, world_to_camera: Tensor, intrinsics: Tensor) -> Tens
 
 
 def look_at(target: Tensor, yaw: Tensor, pitch: Tensor, distance: Tensor) -> Tensor:
-    """Cameras on a sphere around target (3,), z up. yaw/pitch (T,) degrees, distance (T,) m -> (T, 4, 4).
+    """Return the cameras on a sphere around target (3,), z up. yaw/pitch (T,) degrees, distance (T,) m -> (T, 4, 4).
 
     Yaw 0 sees the front (-y); positive yaw moves the camera towards the subject's right side (-x);
     positive pitch puts it above.
@@ -27,19 +27,25 @@ def look_at(target: Tensor, yaw: Tensor, pitch: Tensor, distance: Tensor) -> Ten
     down = torch.linalg.cross(forward, right)
     rotation = torch.stack([right, down, forward], -2)  # (T, 3, 3), rows are the camera axes
     eye = target - forward * distance[:, None]
-    matrix = torch.eye(4, dtype=a.dtype, device=a.device).repeat(len(a), 1, 1)
+    return camera_matrix(rotation, eye)
+
+
+def camera_matrix(rotation: Tensor, eye: Tensor) -> Tensor:
+    """Map camera axes as rows (T, 3, 3) and places of the eye (T, 3) m -> matrices (T, 4, 4)."""
+    matrix = torch.eye(4, dtype=eye.dtype, device=eye.device).repeat(len(eye), 1, 1)
     matrix[:, :3, :3] = rotation
     matrix[:, :3, 3] = -(rotation @ eye[..., None])[..., 0]
     return matrix
 
 
 def intrinsics_for(height_m: float, distance_m: float, size: tuple[int, int]) -> Tensor:
-    """(3, 3) intrinsics that show `height_m` metres at `distance_m`, principal point in the middle of size (H, W)."""
+    """Return (3, 3) intrinsics that show `height_m` metres at `distance_m`, principal point in the middle of size (H,
+    W)."""
     rows, columns = size
     focal = rows * distance_m / height_m
     return torch.tensor([[focal, 0.0, columns / 2], [0.0, focal, rows / 2], [0.0, 0.0, 1.0]])
 
 
 def vertical_fov(intrinsics: Tensor, rows: int) -> float:
-    """Vertical field of view in degrees."""
+    """Return the vertical field of view in degrees."""
     return math.degrees(2 * math.atan(rows / 2 / float(intrinsics[1, 1])))

@@ -22,6 +22,6 @@ JOINT_INDEX = {name: i for i, name in enumerate(MOTION_JOINTS)}
 
 
 def mirrored_joints() -> list[int]:
-    """Index of the left-right counterpart of each motion joint."""
+    """Return the index of the left-right counterpart of each motion joint."""
     swap = {"L": "R", "R": "L"}
     return [JOINT_INDEX[n[:-1] + swap[n[-1]] if n.endswith((".L", ".R")) else n] for n in MOTION_JOINTS]

@@ -20,7 +20,7 @@ BLINK = (ARKIT_INDEX["eyeBlinkLeft"], ARKIT_INDEX["eyeBlinkRight"])
 
 
 def mirrored_expressions() -> list[int]:
-    """Index of the left-right counterpart of each expression."""
+    """Return the index of the left-right counterpart of each expression."""
     swapped = []
     for name in ARKIT:
         other = name

@@ -9,7 +9,7 @@ from torch import Tensor
 from ..audio.level import Levelled
 from ..audio.phones import PHONES
 from ..audio.spool import SpooledWaveform
-from ..options import check_limits, option
+from ..options import check_limits, choice, option
 from ..records import SpeechFeatures
 from ..shapes import FPS, SAMPLE_RATE, dims, frame_count
 
@@ -23,24 +23,22 @@ _CHUNK = 256  # frames whose pitch is found at once: bounds the memory of long r
 
 @dataclass(frozen=True)
 class Style:
-    """How the speaker moves.
+    """Say how the speaker moves: handedness, energy, emotion and its intensity.
 
     emotion: one of EMOTIONS; intensity 0..1 of it; energy 0..2 of the gestures (1 = as the training data);
     handedness -1 (left) .. 1 (right).
     """
 
-    emotion: str = "neutral"
+    emotion: str = choice("neutral", EMOTIONS, "Style of the performance.")
     intensity: float = option(1.0, 0, 1, "Of the emotion.")
     energy: float = option(1.0, 0, 2, "Size and rate of the gestures: 0.6 calm, 1.4 lively.", step=0.05)
     handedness: float = option(0.0, -1, 1)
 
     def __post_init__(self) -> None:
-        if self.emotion not in EMOTIONS:
-            raise ValueError(f"emotion {self.emotion!r} is unknown; use one of {', '.join(EMOTIONS)}")
         check_limits(self)
 
     def vector(self) -> Tensor:
-        """(10,): the emotion's intensity in its slot, then energy and handedness; zeros are neutral."""
+        """Return (10,): the emotion's intensity in its slot, then energy and handedness; zeros are neutral."""
         emotion = torch.zeros(len(EMOTIONS))
         if self.emotion != "neutral":
             emotion[EMOTIONS.index(self.emotion)] = self.intensity
@@ -50,13 +48,14 @@ class Style:
 STYLE_WIDTH = len(EMOTIONS) + 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class MotionCondition:
-    """All that `MotionDenoiser` sees beside the noisy motion; B sequences of T frames.
+    """Hold all that `MotionDenoiser` sees beside the noisy motion; B sequences of T frames.
 
     audio (B, T, F) channels of the sound; style (B, 10); seed (B, T, D) given frames where seed_mask (B, T, 1) is 1;
     prior (B, T, P) hidden states of the language model, already scaled by the strength, or None; keep_audio (B, 1, 1)
-    is 0 where the sound is withheld (classifier-free guidance).
+    is 0 where the sound is withheld (classifier-free guidance). told (B, T, W): what the network makes of all that at
+    every noise level (`MotionDenoiser.tell`), where the caller has it.
     """
 
     audio: Tensor
@@ -65,6 +64,7 @@ class MotionCondition:
     seed_mask: Tensor
     prior: Tensor | None = None
     keep_audio: Tensor = field(default_factory=lambda: torch.ones(1, 1, 1))
+    told: Tensor | None = None
 
     def __post_init__(self) -> None:
         known = dims(self.audio, "B T F")
@@ -76,7 +76,8 @@ class MotionCondition:
 
 
 def prosody(waveform: Tensor | SpooledWaveform | Levelled, frames: int) -> Tensor:
-    """Waveform (S,) at 16 kHz -> (frames, 5): loudness, its slope, log2 pitch about 140 Hz, its slope, voicing 0..1.
+    """Map waveform (S,) at 16 kHz -> (frames, 5): loudness, its slope, log2 pitch about 140 Hz, its slope, voicing
+    0..1.
 
     Frame t looks at 64 ms around (t + 0.5) / 25 s. Loudness is in tens of dB relative to the speaker's loud frames.
     """
@@ -97,7 +98,7 @@ def prosody(waveform: Tensor | SpooledWaveform | Levelled, frames: int) -> Tenso
 
 
 def _frame_prosody(windows: Tensor) -> Tensor:
-    """(N, 1024) -> (N, 3): dB, log2(pitch / 140 Hz), voicing = peak of the normalised autocorrelation.
+    """Map (N, 1024) -> (N, 3): dB, log2(pitch / 140 Hz), voicing = peak of the normalised autocorrelation.
 
     The autocorrelation is divided by the window's own (Boersma, 1993), and short lags are slightly preferred, because
     a lag of two periods fits as well as one.
@@ -114,12 +115,12 @@ def _frame_prosody(windows: Tensor) -> Tensor:
 
 
 def _autocorrelation(x: Tensor) -> Tensor:
-    """(..., 1024) -> (..., 2048) by the power spectrum."""
+    """Map (..., 1024) -> (..., 2048) by the power spectrum."""
     return torch.fft.irfft(torch.fft.rfft(x, n=2 * _WINDOW).abs().square())
 
 
 def _slope(x: Tensor) -> Tensor:
-    """Central difference of (T,)."""
+    """Return the central difference of (T,)."""
     if len(x) < 2:
         return torch.zeros_like(x)
     padded = torch.cat([x[:1], x, x[-1:]])
@@ -129,7 +130,8 @@ def _slope(x: Tensor) -> Tensor:
 def speech_channels(
     speech: SpeechFeatures, waveform: Tensor | SpooledWaveform, use_features: bool
 ) -> Tensor:
-    """(T, 40 + 5 [+ D]): phone probabilities, prosody, and the encoder's raw features where a model asks for them.
+    """Return (T, 40 + 5 [+ D]): phone probabilities, prosody, and the encoder's raw features where a model asks for
+    them.
 
     ValueError when the features do not cover the recording frame by frame.
     """

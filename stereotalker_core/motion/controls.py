@@ -17,16 +17,25 @@ _BLINK_SHAPE = (0.35, 0.95, 1.0, 0.7, 0.35, 0.1)
 class Strengths(Protocol):
     """The settings that are used here; `sampling.MotionOptions` has them."""
 
-    seed: int
-    motion_strength: float
-    head_strength: float
-    hands_strength: float
-    face_strength: float
-    blink_rate: float | None
+    @property
+    def seed(self) -> int: ...
+    @property
+    def motion_strength(self) -> float: ...
+    @property
+    def head_strength(self) -> float: ...
+    @property
+    def hands_strength(self) -> float: ...
+    @property
+    def face_strength(self) -> float: ...
+    @property
+    def blink_rate(self) -> float | None: ...
 
 
 def apply_controls(motion: Motion, centre: Motion, first: int, options: Strengths) -> Motion:
-    """Controls on frames first.. of a stream; centre (1 frame) is the mean pose. Everything at 1: bitwise unchanged."""
+    """Apply the controls to the frames from `first` on of a stream; centre (1 frame) is the mean pose.
+
+    Everything at 1: bitwise unchanged.
+    """
     body = options.motion_strength
     motion = gain(
         motion,
@@ -45,7 +54,8 @@ def apply_controls(motion: Motion, centre: Motion, first: int, options: Strength
 
 
 def blink_curve(seed: int, rate: float, first: int, frames: int, fps: float) -> Tensor:
-    """(frames,) eyelid closure 0..1 of frames first.. with `rate` blinks a minute at irregular times.
+    """Return (frames,) eyelid closure 0..1 for the frames from `first` on, with `rate` blinks per minute at irregular
+    times.
 
     Blink i falls at a random point of the i-th interval and depends on (seed, i) alone, so any part of the curve can
     be made by itself.

@@ -29,14 +29,15 @@ def trim(motion: Motion, start: float = 0.0, end: float | None = None) -> Motion
 
 
 def mix_rotations(a: Tensor, b: Tensor, weight: Tensor | float) -> Tensor:
-    """Axis-angle (..., 3): from a (weight 0) to b (weight 1) along the shortest arc; weight broadcasts to (..., 1)."""
+    """Return the axis-angle (..., 3): from a (weight 0) to b (weight 1) along the shortest arc; weight broadcasts to
+    (..., 1)."""
     start = axis_angle_to_matrix(a)
     turn = matrix_to_axis_angle(start.transpose(-1, -2) @ axis_angle_to_matrix(b))
     return matrix_to_axis_angle(start @ axis_angle_to_matrix(turn * weight))
 
 
 def blend(a: Motion, b: Motion, weight: float | Tensor = 0.5) -> Motion:
-    """Mix two motions of one length; weight 0 gives a, 1 gives b, or one number a frame (T,)."""
+    """Mix two motions of one length; weight 0 gives a, 1 gives b, or one number per frame (T,)."""
     if len(a) != len(b) or a.fps != b.fps:
         raise ValueError(f"cannot blend {len(a)} frames at {a.fps} fps with {len(b)} at {b.fps}; trim or retime first")
     w = torch.as_tensor(weight, dtype=a.rotations.dtype, device=a.rotations.device).expand(len(a))
@@ -67,7 +68,7 @@ def concat(motions: Sequence[Motion], overlap: int = 0) -> Motion:
 
 
 def mirror(motion: Motion) -> Motion:
-    """Swap left and right."""
+    """Swap left and right of a motion."""
     flip = motion.rotations.new_tensor([1.0, -1.0, -1.0])  # a rotation axis is a pseudovector
     return Motion(
         motion.rotations[:, mirrored_joints()] * flip, motion.expression[:, mirrored_expressions()], motion.fps
@@ -99,8 +100,7 @@ def _sampled(motion: Motion, position: Tensor, fps: float) -> Motion:
     """The motion at places (T,) between its frames, 0..len - 1."""
     low = position.floor().long().clamp_max(max(len(motion) - 2, 0))
     high = (low + 1).clamp_max(len(motion) - 1)
-    pair = [Motion(motion.rotations[i], motion.expression[i], motion.fps) for i in (low, high)]
-    mixed = blend(*pair, (position - low).float())
+    mixed = blend(motion[low], motion[high], (position - low).float())
     return Motion(mixed.rotations, mixed.expression, fps)
 
 
@@ -121,7 +121,7 @@ def looped(motion: Motion, seconds: float = 1.2) -> Motion:
 
 
 def _eased(count: int) -> Tensor:
-    """(count,) from nearly 0 to nearly 1 with the least jerk."""
+    """Return (count,) from nearly 0 to nearly 1 with the least jerk."""
     u = torch.arange(1, count + 1, dtype=torch.float32) / (count + 1)
     return u * u * u * (10 - 15 * u + 6 * u * u)
 
@@ -130,7 +130,7 @@ def gain(
     motion: Motion, spine: float = 1.0, head: float = 1.0, hands: float = 1.0, face: float = 1.0,
     centre: Motion | None = None,
 ) -> Motion:
-    """Scale how far each part moves from `centre` (one frame; default: the motion's mean pose); blinks stay.
+    """Return the scale how far each part moves from `centre` (one frame; default: the motion's mean pose); blinks stay.
 
     1 leaves a part bitwise as it is, 0 holds it still.
     """
@@ -150,12 +150,12 @@ def gain(
 
 
 def smooth(motion: Motion, sigma: float) -> Motion:
-    """Gaussian low-pass of `sigma` frames on everything but the mouth and the blinks; 0 changes nothing."""
+    """Return the Gaussian low-pass of `sigma` frames on everything but the mouth and the blinks; 0 changes nothing."""
     return concat(list(smooth_stream([motion], sigma)))
 
 
 def smooth_stream(chunks: Iterable[Motion], sigma: float) -> Iterator[Motion]:
-    """`smooth` over a stream of consecutive chunks: the same frames, a few late, with bounded memory."""
+    """Yield `smooth` over a stream of consecutive chunks: the same frames, a few late, with bounded memory."""
     if not 0 <= sigma <= 50:
         raise ValueError(f"smoothing must be 0..50 frames, got {sigma}")
     if sigma == 0:
@@ -176,7 +176,7 @@ def smooth_stream(chunks: Iterable[Motion], sigma: float) -> Iterator[Motion]:
 
 
 def _filtered(flat: Tensor, kernel: Tensor, fps: float) -> Motion:
-    """(T + 2 radius, 147 + 52) -> Motion of the T middle frames."""
+    """Map (T + 2 radius, 147 + 52) -> Motion of the T middle frames."""
     radius = len(kernel) // 2
     low = F.conv1d(flat.T[:, None], kernel.to(flat)[None, None])[:, 0].T
     n = 147

@@ -16,7 +16,7 @@ BLEND_SECONDS = 1.2  # in which one emotion becomes the next, around its start
 
 @dataclass(frozen=True)
 class TimedEmotion:
-    """From `start` seconds on the speaker is in this emotion; the checks are those of `Style`."""
+    """Say that from `start` seconds on the speaker is in this emotion; the checks are those of `Style`."""
 
     start: float
     emotion: str
@@ -29,7 +29,7 @@ class TimedEmotion:
 
 
 def parse_emotions(text: str) -> tuple[TimedEmotion, ...]:
-    """JSON, or @FILE that holds it -> emotions in order of their start; nothing for an empty text.
+    """Map JSON, or @FILE that holds it -> emotions in order of their start; nothing for an empty text.
 
     ValueError names the entry that is wrong; FileNotFoundError the file that is missing.
     """
@@ -59,7 +59,7 @@ _EXAMPLE = '[{"start": 0, "emotion": "happy", "intensity": 0.8}, {"start": 4.5, 
 
 
 def style_track(style: Style, emotions: Sequence[TimedEmotion], frames: int) -> Tensor:
-    """(frames, 10): the style's own vector, with the emotions from their start on, one blended into the next."""
+    """Return (frames, 10): the style's own vector, with the emotions from their start on, one blended into the next."""
     track = style.vector().expand(frames, -1).clone()
     time = torch.arange(frames) / FPS
     for entry in sorted(emotions, key=lambda e: e.start):

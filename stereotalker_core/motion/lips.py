@@ -32,7 +32,7 @@ def lip_gap_weights(body: HalfBody) -> tuple[Tensor, Tensor]:
 
 
 def lip_gap(expression: Tensor, weights: tuple[Tensor, Tensor]) -> Tensor:
-    """(..., 52) coefficients -> (...) millimetres between the inner lips; negative where they press together."""
+    """Map (..., 52) coefficients -> (...) millimetres between the inner lips; negative where they press together."""
     neutral, change = weights
     return neutral + expression @ change
 
@@ -72,7 +72,7 @@ def clearness(phones: Tensor) -> Tensor:
 
 
 def closing(phones: Tensor) -> Tensor:
-    """Phone probabilities (T, 40) -> (T,) how far p, b or m asks for shut lips, 0..1."""
+    """Map phone probabilities (T, 40) -> (T,) how far p, b or m asks for shut lips, 0..1."""
     heard = phones[:, _CLOSURES].sum(1)
     if len(heard) == 0:
         return heard
@@ -113,7 +113,8 @@ def part_lips(expression: Tensor, amount: Tensor) -> Tensor:
 
 
 def shut_speechless(expression: Tensor, activity: Tensor) -> Tensor:
-    """(T, 52) with the mouth at rest where nobody speaks, activity (T,) 0..1; 1 leaves a frame bitwise unchanged.
+    """Return (T, 52) with the mouth at rest where nobody speaks, activity (T,) 0..1; 1 leaves a frame bitwise
+    unchanged.
 
     Corners of the mouth (a smile, a frown) stay: they are a mood, not speech.
     """
@@ -123,7 +124,7 @@ def shut_speechless(expression: Tensor, activity: Tensor) -> Tensor:
 
 
 def shut_lips(expression: Tensor, amount: Tensor) -> Tensor:
-    """(T, 52) with the lips closed by amount (T,) 0..1, the jaw as it is; 0 leaves a frame bitwise unchanged.
+    """Return (T, 52) with the lips closed by amount (T,) 0..1, the jaw as it is; 0 leaves a frame bitwise unchanged.
 
     An unsure sound makes the denoiser average open and shut lips; a p seen with open lips is what a viewer notices.
     """

@@ -23,7 +23,7 @@ _FINGER_VALUES = 3 * N_FINGER_JOINTS
 
 
 def smooth_time(x: Tensor, sigma: float) -> Tensor:
-    """Gaussian low-pass of `sigma` frames over the first axis of (T, ...); the ends are held."""
+    """Return the Gaussian low-pass of `sigma` frames over the first axis of (T, ...); the ends are held."""
     if sigma <= 0:
         return x
     kernel = gaussian(sigma).to(x)
@@ -34,14 +34,14 @@ def smooth_time(x: Tensor, sigma: float) -> Tensor:
 
 
 def gaussian(sigma: float) -> Tensor:
-    """(2 r + 1,) weights that sum to one, r = 3 sigma."""
+    """Return the weights of a Gaussian low-pass, (2 r + 1,) with r = 3 sigma frames, which sum to one."""
     radius = max(1, round(3 * sigma))
     kernel = torch.exp(-0.5 * (torch.arange(-radius, radius + 1) / sigma) ** 2)
     return kernel / kernel.sum()
 
 
 class MotionCodec(nn.Module):
-    """Buffers that turn a motion into (B, T, D) and back; part of the denoiser, so of its checkpoint."""
+    """The buffers that turn a motion into (B, T, D) and back; part of the denoiser, so of its checkpoint."""
 
     mean: Tensor
     std: Tensor
@@ -75,7 +75,7 @@ class MotionCodec(nn.Module):
         return self.config.width
 
     def slices(self) -> dict[str, slice]:
-        """Where body, fingers and expression lie in the last axis."""
+        """Return where body, fingers and expression lie in the last axis."""
         body, fingers = 6 * N_BODY_JOINTS, self.config.fingers
         return {
             "body": slice(0, body),
@@ -84,18 +84,18 @@ class MotionCodec(nn.Module):
         }
 
     def mouth_channels(self) -> list[int]:
-        """Indices of the jaw, lip and tongue coefficients."""
+        """Return the indices of the jaw, lip and tongue coefficients."""
         start = self.slices()["expression"].start
         return [start + i for i in MOUTH]
 
     def encode(self, rotations: Tensor, expression: Tensor) -> Tensor:
-        """(..., 49, 3) axis-angle, (..., 52) -> (..., D)."""
+        """Map (..., 49, 3) axis-angle, (..., 52) -> (..., D)."""
         body = matrix_to_6d(axis_angle_to_matrix(rotations[..., :N_BODY_JOINTS, :])).flatten(-2)
         fingers = (rotations[..., N_BODY_JOINTS:, :].flatten(-2) - self.finger_mean) @ self.finger_basis.T
         return (torch.cat([body, fingers, expression], -1) - self.mean) / self.std
 
     def decode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(..., D) -> rotations (..., 49, 3), expression (..., 52) clamped to [0, 1]."""
+        """Map (..., D) -> rotations (..., 49, 3), expression (..., 52) clamped to [0, 1]."""
         x = x * self.std + self.mean
         parts = {name: x[..., where] for name, where in self.slices().items()}
         body = matrix_to_axis_angle(matrix_from_6d(parts["body"].unflatten(-1, (N_BODY_JOINTS, 6))))
@@ -103,16 +103,16 @@ class MotionCodec(nn.Module):
         return torch.cat([body, fingers], -2), parts["expression"].clamp(0, 1)
 
     def encode_motion(self, motion: Motion) -> Tensor:
-        """Motion of T frames -> (T, D)."""
+        """Map motion of T frames -> (T, D)."""
         return self.encode(motion.rotations, motion.expression)
 
     def decode_motion(self, x: Tensor, fps: float = FPS) -> Motion:
-        """(T, D) -> Motion."""
+        """Map (T, D) -> Motion."""
         dims(x, "T D", D=self.width)
         return Motion(*self.decode(x), fps)
 
     def expression(self, x: Tensor) -> Tensor:
-        """(..., D) -> the coefficients (..., 52), not clamped (for losses)."""
+        """Map (..., D) -> the coefficients (..., 52), not clamped (for losses)."""
         where = self.slices()["expression"]
         return x[..., where] * self.std[where] + self.mean[where]
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .detect import Detection, detect
-from .faces import Face
+from .faces import FoundFace
 from .networks import Perception
 from .squares import Pyramid, Square, direction, turned
 
@@ -39,7 +39,7 @@ _HIPS_BELOW, _RADIUS = 3.8, 4.7  # face heights from the face's centre to the hi
 
 @dataclass(frozen=True)
 class Body:
-    """points (33, 2) px, visibility (33,), presence in 0..1, mask (1, 256, 256) of `square`."""
+    """Hold points (33, 2) px, visibility (33,), presence in 0..1, mask (1, 256, 256) of `square`."""
 
     points: Tensor
     visibility: Tensor
@@ -49,11 +49,11 @@ class Body:
 
     @property
     def shoulders(self) -> float:
-        """Their distance in px."""
+        """Return the distance of the shoulders in px."""
         return float((self.points[11] - self.points[12]).norm())
 
 
-def find_bodies(networks: Perception, picture: Pyramid, faces: Sequence[Face]) -> list[Body | None]:
+def find_bodies(networks: Perception, picture: Pyramid, faces: Sequence[FoundFace]) -> list[Body | None]:
     """The body below each face, None where none is seen.
 
     Where people stand close together the network mixes them up: who got no body that fits is looked for once more in
@@ -67,7 +67,7 @@ def find_bodies(networks: Perception, picture: Pyramid, faces: Sequence[Face]) -
     return found
 
 
-def _search(networks: Perception, picture: Pyramid, faces: Sequence[Face]) -> list[Body | None]:
+def _search(networks: Perception, picture: Pyramid, faces: Sequence[FoundFace]) -> list[Body | None]:
     """Look twice: where the detector says (where the face says, if it says nothing), then where the points say."""
     if not faces:
         return []
@@ -75,7 +75,7 @@ def _search(networks: Perception, picture: Pyramid, faces: Sequence[Face]) -> li
     heads = [[one for one in group if _is_head(one, face)][:1] for group, face in detected]
     best = _best(networks, picture, faces, [[_alignment(one) for one in own] for own in heads])
     missing = [k for k, found in enumerate(best) if found is None]
-    guesses = [[_below(faces[k], turn) for turn in _leanings(faces[k])] for k in missing]
+    guesses = [[_body_below(faces[k], turn) for turn in _leanings(faces[k])] for k in missing]
     for k, found in zip(missing, _best(networks, picture, [faces[k] for k in missing], guesses), strict=True):
         best[k] = found
     again = [[] if found is None else [found[1]] for found in best]
@@ -84,11 +84,11 @@ def _search(networks: Perception, picture: Pyramid, faces: Sequence[Face]) -> li
     return [None if found is None or found[0].presence < _PRESENT else found[0] for found in chosen]
 
 
-def _near(face: Face, other: Face) -> bool:
+def _near(face: FoundFace, other: FoundFace) -> bool:
     return float((_centre(face) - _centre(other)).norm()) < 5 * max(face.height, other.height)
 
 
-def _alone(picture: Pyramid, face: Face, others: Sequence[Face]) -> Pyramid:
+def _alone(picture: Pyramid, face: FoundFace, others: Sequence[FoundFace]) -> Pyramid:
     """The picture, grey wherever another face is nearer in face heights than this one."""
     image = picture.levels[0][0]
     y, x = torch.meshgrid(torch.arange(picture.height) + 0.5, torch.arange(picture.width) + 0.5, indexing="ij")
@@ -101,10 +101,10 @@ def _alone(picture: Pyramid, face: Face, others: Sequence[Face]) -> Pyramid:
 def _best(
     networks: Perception,
     picture: Pyramid,
-    faces: Sequence[Face],
+    faces: Sequence[FoundFace],
     proposals: Sequence[Sequence[Square]],
 ) -> list[tuple[Body, Square] | None]:
-    """Of each face's proposals the body that fits the face and is surest."""
+    """Choose of each face's proposals the body that fits the face and is surest."""
     looked = iter(look_at_bodies(networks, picture, [square for own in proposals for square in own]))
     best: list[tuple[Body, Square] | None] = []
     for face, own in zip(faces, proposals, strict=True):
@@ -136,7 +136,7 @@ def look_at_bodies(
 
 
 def refined(unit: Tensor, heat: Tensor) -> Tensor:
-    """Points (N, 2) in 0..1 moved to the centre of gravity of their heat (N, h, w) nearby, where it is sure."""
+    """Move points (N, 2) in 0..1 to the centre of gravity of their heat (N, h, w) nearby, where the heat is sure."""
     count, rows, columns = heat.shape
     heat = heat.sigmoid()
     cell = (unit * unit.new_tensor([columns, rows])).long()
@@ -148,8 +148,8 @@ def refined(unit: Tensor, heat: Tensor) -> Tensor:
     return torch.where((weight.amax((1, 2)) >= 0.5)[:, None], centre, unit)
 
 
-def _detections(networks: Perception, picture: Pyramid, faces: Sequence[Face]) -> list[list[Detection]]:
-    """For each face what the body detector finds in the whole picture and near the face, best first."""
+def _detections(networks: Perception, picture: Pyramid, faces: Sequence[FoundFace]) -> list[list[Detection]]:
+    """Collect for each face what the body detector finds in the whole picture and near the face, best first."""
     near = [_window(face, turn) for face in faces for turn in _leanings(face)]
     owners = [k for k, face in enumerate(faces) for _ in _leanings(face)]
     everywhere, *found = detect(networks, "pose_detection", picture, [picture.whole(), *near], _SUGGESTED)
@@ -159,24 +159,24 @@ def _detections(networks: Perception, picture: Pyramid, faces: Sequence[Face]) -
     return [sorted(group, key=lambda d: -d.score) for group in groups]
 
 
-def _leanings(face: Face) -> list[float]:
-    """How the body may be turned in the picture: upright, or as the head is where that is far from upright."""
+def _leanings(face: FoundFace) -> list[float]:
+    """Return how the body may be turned in the picture: upright, or as the head is where that is far from upright."""
     return [0.0] if abs(face.turn) < math.radians(25) else [0.0, face.turn]
 
 
-def _centre(face: Face) -> Tensor:
+def _centre(face: FoundFace) -> Tensor:
     return (face.mesh[10, :2] + face.mesh[152, :2]) / 2
 
 
-def _window(face: Face, turn: float) -> Square:
-    """Head and upper body."""
-    return Square(*_centre(face).tolist(), 7.0 * face.height, turn).moved(0.0, 0.25)
+def _window(face: FoundFace, turn: float) -> Square:
+    """Return the square of the head and upper body."""
+    return Square.around(_centre(face), 7.0 * face.height, turn).moved(0.0, 0.25)
 
 
-def _below(face: Face, turn: float) -> Square:
-    """Where an adult's body would be, by the face alone."""
+def _body_below(face: FoundFace, turn: float) -> Square:
+    """Return where an adult's body would be, by the face alone."""
     hips = _centre(face) + turned(torch.tensor([0.0, _HIPS_BELOW * face.height]), turn)
-    return Square(*hips.tolist(), 2 * _RADIUS * _MARGIN * face.height, turn)
+    return Square.around(hips, 2 * _RADIUS * _MARGIN * face.height, turn)
 
 
 def _alignment(found: Detection) -> Square:
@@ -186,16 +186,16 @@ def _alignment(found: Detection) -> Square:
 def _circle(centre: Tensor, end: Tensor) -> Square:
     """The square of a body whose circle has this centre, and `end` straight above it on the rim."""
     side = 2 * _MARGIN * float((end - centre).norm())
-    return Square(*centre.tolist(), max(side, 1.0), direction(centre, end) + math.pi / 2)
+    return Square.around(centre, max(side, 1.0), direction(centre, end) + math.pi / 2)
 
 
-def _is_head(found: Detection, face: Face) -> bool:
+def _is_head(found: Detection, face: FoundFace) -> bool:
     """The body detector's box is the person's head."""
     return float((found.centre - _centre(face)).norm()) < 0.8 * face.height
 
 
-def _fits(body: Body, face: Face) -> bool:
-    """Nose and eyes of the body lie on those of the face."""
+def _fits(body: Body, face: FoundFace) -> bool:
+    """Tell whether the nose and eyes of the body lie on those of the face."""
     own = torch.stack([face.mesh[4, :2], face.mesh[473, :2], face.mesh[468, :2]])
     away = (body.points[[0, 2, 5]] - own).norm(dim=1).mean()
     return float(away) < 0.35 * face.height

@@ -26,7 +26,7 @@ _OVERLAP = 0.3  # of boxes that are taken for the same thing
 
 @dataclass(frozen=True)
 class Detection:
-    """score in 0..1; centre (2,) and side of the box, points (K, 2), all px of the picture."""
+    """Hold score in 0..1; centre (2,) and side of the box, points (K, 2), all px of the picture."""
 
     score: float
     centre: Tensor
@@ -41,7 +41,7 @@ def detect(
     squares: Sequence[Square],
     threshold: float,
 ) -> list[list[Detection]]:
-    """What a detector finds in each square, best first."""
+    """Run a detector on each square; return what it finds, best first."""
     if not squares:
         return []
     size = networks.size(name)
@@ -53,7 +53,7 @@ def detect(
 
 @lru_cache(maxsize=8)
 def anchors(size: int, strides: tuple[tuple[int, int], ...]) -> Tensor:
-    """Centres (N, 2) in 0..1 of a detector's anchors, row by row."""
+    """Return the centres (N, 2) in 0..1 of a detector's anchors, row by row."""
     cells = []
     for stride, count in strides:
         side = size // stride
@@ -64,7 +64,7 @@ def anchors(size: int, strides: tuple[tuple[int, int], ...]) -> Tensor:
 
 
 def decode(raw: Tensor, score: Tensor, centres: Tensor, square: Square, threshold: float) -> list[Detection]:
-    """Outputs (N, 4 + 2 K) and scores (N,) -> detections; overlapping boxes are averaged by their scores."""
+    """Map outputs (N, 4 + 2 K) and scores (N,) -> detections; overlapping boxes are averaged by their scores."""
     rows = (score >= threshold).nonzero()[:, 0]
     values = raw[rows].view(len(rows), raw.shape[1] // 2, 2)
     offset = centres[rows, None]
@@ -86,14 +86,14 @@ def decode(raw: Tensor, score: Tensor, centres: Tensor, square: Square, threshol
 
 
 def overlap(low: Tensor, high: Tensor, other_low: Tensor, other_high: Tensor) -> Tensor:
-    """Intersection over union of boxes given by two corners (..., 2)."""
+    """Return the intersection over union of boxes given by two corners (..., 2)."""
     inner = (torch.minimum(high, other_high) - torch.maximum(low, other_low)).clamp_min(0).prod(-1)
     area, other = (high - low).clamp_min(0).prod(-1), (other_high - other_low).clamp_min(0).prod(-1)
     return inner / (area + other - inner).clamp_min(1e-9)
 
 
 def distinct(found: list[Detection]) -> list[Detection]:
-    """Detections of several looks, best first, each thing once."""
+    """Drop, of the detections of several looks, best first, those that lie within 0.4 sides of a better one."""
     kept: list[Detection] = []
     for one in sorted(found, key=lambda d: -d.score):
         if not any(float((one.centre - k.centre).norm()) < 0.4 * max(one.side, k.side) for k in kept):
@@ -102,14 +102,14 @@ def distinct(found: list[Detection]) -> list[Detection]:
 
 
 def tiles(picture: Pyramid, share: float) -> list[Square]:
-    """Overlapping squares over the picture, their side `share` of its longer side."""
+    """Return the overlapping squares over the picture, their side `share` of its longer side."""
     side = share * max(picture.height, picture.width)
-    columns, rows = (_places(length, side) for length in (picture.width, picture.height))
+    columns, rows = (_tile_centres(length, side) for length in (picture.width, picture.height))
     return [Square(x, y, side) for y in rows for x in columns]
 
 
-def _places(length: float, side: float) -> list[float]:
-    """Centres along one axis, the ends covered and half of each tile shared with the next."""
+def _tile_centres(length: float, side: float) -> list[float]:
+    """Return the centres along one axis, the ends covered and half of each tile shared with the next."""
     if length <= side:
         return [length / 2]
     count = math.ceil((length - side) / (0.5 * side)) + 1

@@ -34,8 +34,8 @@ _EXPRESSIVE = (  # the 146 mesh points that face_blendshapes reads
 
 
 @dataclass(frozen=True)
-class Face:
-    """One face as the networks see it.
+class FoundFace:
+    """Hold one face as the networks see it.
 
     mesh: (478, 3) px, z away from the camera.
     score: of the box detector, 0..1.
@@ -53,12 +53,12 @@ class Face:
 
     @property
     def height(self) -> float:
-        """Pixels from the top of the mesh's forehead to the chin."""
+        """Return the pixels from the top of the mesh's forehead to the chin."""
         return float((self.mesh[10] - self.mesh[152]).norm())
 
     @property
     def aside(self) -> float:
-        """Degrees that the head is turned away from the camera, to either side, up or down."""
+        """Return the degrees that the head is turned away from the camera, to either side, up or down."""
         return math.degrees(math.acos(min(max(-float(forward(self.mesh)[2]), -1.0), 1.0)))
 
     @property
@@ -67,22 +67,23 @@ class Face:
         return _roll(self.mesh)
 
 
-def find_faces(networks: Perception, picture: Pyramid) -> list[Face]:
-    """Whatever may be a face, surest first, each once; `confidence` judges."""
-    proposals = distinct(_upright(networks, picture))
+def find_faces(networks: Perception, picture: Pyramid) -> list[FoundFace]:
+    """Return whatever may be a face, surest first, each once; `confidence` judges."""
+    proposals = distinct(_upright_faces(networks, picture))
     if not proposals or proposals[0].score < _CERTAIN:
         proposals = distinct(proposals + _thorough(networks, picture))
     squares, scores = [_face_square(found) for found in proposals], [found.score for found in proposals]
     faces = look_at_faces(networks, picture, squares, scores)
-    kept: list[Face] = []
+    kept: list[FoundFace] = []
     for face in sorted(faces, key=lambda f: -confidence(f, 1.0)):
-        if not any(_same(face, other) for other in kept):
+        if not any(_same_face(face, other) for other in kept):
             kept.append(face)
     return kept
 
 
-def confidence(face: Face, body: float) -> float:
-    """That this is a person's face, 0..1; body: presence in 0..1 of a body that fits it, 0 where there is none.
+def confidence(face: FoundFace, body: float) -> float:
+    """Return the judge how sure it is, 0..1, that this is a person's face; body: presence in 0..1 of a body that fits
+    it, 0 without one.
 
     A logistic regression on what tells faces from other things: the networks' scores, how little the points move when
     they are looked at again (a mesh laid over a clock or a cat's head keeps sliding), a body. Fitted to 413
@@ -94,7 +95,7 @@ def confidence(face: Face, body: float) -> float:
 
 
 def forward(mesh: Tensor) -> Tensor:
-    """(3,) unit vector out of the face, x right, y down, z away: (0, 0, -1) where it looks into the camera."""
+    """Return (3,) unit vector out of the face, x right, y down, z away: (0, 0, -1) where it looks into the camera."""
     across, up = mesh[454] - mesh[234], mesh[10] - mesh[152]
     out = torch.linalg.cross(across, up)
     return out / out.norm().clamp_min(1e-6)
@@ -105,26 +106,26 @@ def look_at_faces(
     picture: Pyramid,
     squares: Sequence[Square],
     scores: Sequence[float],
-) -> list[Face]:
+) -> list[FoundFace]:
     """The face of each square, looked at three times, every time in the square that the points ask for.
 
     What is clearly nothing after the first look is left out.
     """
-    meshes, presence, _ = _look(networks, picture, squares)
+    meshes, presence, _ = _meshes_in(networks, picture, squares)
     kept = [k for k, logit in enumerate(presence) if logit > _HOPELESS]
-    second, sure, _ = _look(networks, picture, [_own_square(meshes[k]) for k in kept])
-    third, surer, upright = _look(networks, picture, [_own_square(mesh) for mesh in second])
+    second, sure, _ = _meshes_in(networks, picture, [_own_square(meshes[k]) for k in kept])
+    third, surer, upright = _meshes_in(networks, picture, [_own_square(mesh) for mesh in second])
     expressions = _expressions(networks, upright)
     found = []
     for n, k in enumerate(kept):
         mesh, moved = third[n], (third[n] - second[n])[:, :2].norm(dim=1)
         drift = float(moved[:468].mean() / (mesh[10] - mesh[152]).norm().clamp_min(1e-3))
-        found.append(Face(mesh, scores[k], min(sure[n], surer[n]), drift, moved, expressions[n]))
+        found.append(FoundFace(mesh, scores[k], min(sure[n], surer[n]), drift, moved, expressions[n]))
     return found
 
 
 def facing(mesh: Tensor) -> Tensor:
-    """(478,) in 0..1: whether a point of the mesh lies on the camera's side of the head.
+    """Return (478,) in 0..1: whether a point of the mesh lies on the camera's side of the head.
 
     The head is taken for a ball around a point behind the face; what points away from the camera is hidden.
     """
@@ -134,12 +135,12 @@ def facing(mesh: Tensor) -> Tensor:
     return torch.sigmoid(12 * (cosine + 0.1))
 
 
-def _look(
+def _meshes_in(
     networks: Perception,
     picture: Pyramid,
     squares: Sequence[Square],
 ) -> tuple[list[Tensor], list[float], Tensor]:
-    """Meshes (478, 3) px, presence as logits, and the points (B, 478, 2) in px of the upright crops."""
+    """Return the meshes (478, 3) px, presence as logits, and the points (B, 478, 2) in px of the upright crops."""
     if not squares:
         return [], [], torch.zeros(0, 478, 2)
     size = networks.size("face_landmarks_detector")
@@ -158,8 +159,9 @@ def _own_square(mesh: Tensor) -> Square:
     return square_around(mesh[:468, :2], 1.5, _roll(mesh))
 
 
-def _upright(networks: Perception, picture: Pyramid) -> list[Detection]:
-    """Whole picture, far out (a face that fills the frame), near (tiles); the far-range network once."""
+def _upright_faces(networks: Perception, picture: Pyramid) -> list[Detection]:
+    """Look at the whole picture, from far (a face that fills the frame) and near (tiles); the far-range network once.
+    """
     near = detect(
         networks,
         "face_detection_short_range",
@@ -183,25 +185,26 @@ _TURNS = tuple(math.radians(d) for d in (-45, 45, -90, 90, 180))
 
 
 def _face_square(found: Detection) -> Square:
-    return Square(*found.centre.tolist(), 1.5 * found.side, direction(found.points[0], found.points[1]))
+    return Square.around(found.centre, 1.5 * found.side, direction(found.points[0], found.points[1]))
 
 
 def _roll(mesh: Tensor) -> float:
-    """Of the line from the outer corner of the right eye to that of the left."""
+    """Measure the turn in the picture of the line from the outer corner of the right eye to that of the left."""
     return direction(mesh[33, :2], mesh[263, :2])
 
 
-def _same(one: Face, other: Face) -> bool:
+def _same_face(one: FoundFace, other: FoundFace) -> bool:
     away = float((one.mesh[:468, :2].mean(0) - other.mesh[:468, :2].mean(0)).norm())
     return away < 0.6 * max(one.height, other.height)
 
 
 def _expressions(networks: Perception, upright: Tensor) -> Tensor:
-    """Mesh points (B, 478, 2) of upright faces -> (B, 52) in the order of motion.arkit: alphabetical, tongueOut last.
+    """Map mesh points (B, 478, 2) of upright faces -> (B, 52) in the order of motion.arkit: alphabetical, tongueOut
+    last.
 
     The network's first number is "neutral"; it says nothing of the tongue, which stays 0.
     """
     if not len(upright):
         return torch.zeros(0, 52)
-    (out,) = networks.face_blendshapes(upright[:, list(_EXPRESSIVE)].to(networks.device))
+    (out,) = networks.network("face_blendshapes")(upright[:, list(_EXPRESSIVE)].to(networks.device))
     return torch.cat([out[:, 1:], torch.zeros_like(out[:, :1])], 1).cpu()

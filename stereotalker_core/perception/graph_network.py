@@ -16,7 +16,10 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Step:
-    """One operation. inputs: numbers of earlier values, names of constants, or None; output: the number it gets."""
+    """Describe one operation.
+
+    inputs: numbers of earlier values, names of constants, or None; output: the number it gets.
+    """
 
     op: str
     inputs: tuple[Any, ...]
@@ -26,7 +29,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Graph:
-    """A network: value 0 is its input; shapes leave the batch out; constants {name: shape} are its weights."""
+    """Describe a network: value 0 is its input; shapes leave the batch out; constants {name: shape} are its weights."""
 
     name: str
     input_shape: tuple[int, ...]
@@ -51,11 +54,11 @@ class GraphNetwork(nn.Module):
 
     @property
     def size(self) -> int:
-        """Side in px of the square picture that the network takes."""
+        """Return the side in px of the square picture that the network takes."""
         return self.graph.input_shape[-1]
 
     def forward(self, value: Tensor) -> list[Tensor]:
-        """Outputs in the order of `graph.outputs`; ValueError for an input of another shape."""
+        """Return the outputs in the order of `graph.outputs`; ValueError for an input of another shape."""
         if tuple(value.shape[1:]) != tuple(self.graph.input_shape):
             raise ValueError(f"{self.graph.name} takes (B, {self.graph.input_shape}), got {tuple(value.shape)}")
         if value.dim() == 4:
@@ -74,14 +77,14 @@ class GraphNetwork(nn.Module):
         return None if key is None else self._buffers[key] if isinstance(key, str) else values[key]
 
     def _lifetimes(self) -> list[list[int]]:
-        """For each step the values that nothing needs after it: large pictures are let go early."""
+        """Return the list for each step the values that nothing needs after it: large pictures are let go early."""
         last = {i: k for k, step in enumerate(self.graph.steps) for i in step.inputs if isinstance(i, int)}
         kept = set(self.graph.outputs)
         return [[i for i, k in last.items() if k == n and i not in kept] for n in range(len(self.graph.steps))]
 
 
 def same_padding(value: Tensor, kernel: list[int], stride: list[int], dilation: list[int], fill: float) -> Tensor:
-    """TensorFlow's SAME padding: an odd pixel goes to the right and to the bottom."""
+    """Return TensorFlow's SAME padding: an odd pixel goes to the right and to the bottom."""
     pad: list[int] = []
     for axis in (-1, -2):
         size, reach = value.shape[axis], (kernel[axis] - 1) * dilation[axis] + 1
@@ -112,7 +115,7 @@ def _pool_maximum(inputs: list[Tensor], settings: dict[str, Any]) -> Tensor:
 
 
 def _resize(inputs: list[Tensor], settings: dict[str, Any]) -> Tensor:
-    """Bilinear, by one of TensorFlow's three ideas of where a pixel lies."""
+    """Resize bilinearly, by one of TensorFlow's three ideas of where a pixel lies."""
     value, size, mode = inputs[0], settings["size"], settings["mode"]
     if mode != "plain":
         return F.interpolate(value, size, mode="bilinear", align_corners=mode == "corners")
@@ -125,7 +128,7 @@ def _resize(inputs: list[Tensor], settings: dict[str, Any]) -> Tensor:
 
 
 def _depth_to_space(inputs: list[Tensor], settings: dict[str, Any]) -> Tensor:
-    """TensorFlow's order: the block's place counts above the channel (torch's pixel_shuffle has it below)."""
+    """Return TensorFlow's order: the block's place counts above the channel (torch's pixel_shuffle has it below)."""
     value, block = inputs[0], settings["block"]
     batch, depth, rows, columns = value.shape
     split = value.view(batch, block, block, depth // block**2, rows, columns).permute(0, 3, 4, 1, 5, 2)
@@ -133,7 +136,7 @@ def _depth_to_space(inputs: list[Tensor], settings: dict[str, Any]) -> Tensor:
 
 
 def _reshape(inputs: list[Tensor], settings: dict[str, Any]) -> Tensor:
-    """To `shape` (without the batch) in the order of channels last."""
+    """Bring a value to `shape` (without the batch) in the order of channels last."""
     value = inputs[0].permute(0, 2, 3, 1) if inputs[0].dim() == 4 else inputs[0]
     value = value.reshape(len(value), *settings["shape"])
     return value.permute(0, 3, 1, 2) if value.dim() == 4 else value
@@ -151,7 +154,7 @@ def _crop(inputs: list[Tensor], settings: dict[str, Any]) -> Tensor:
     return value
 
 
-OPERATIONS: dict[str, Callable[[list[Tensor], dict[str, Any]], Tensor]] = {
+OPERATIONS: dict[str, Callable[[list[Any], dict[str, Any]], Tensor]] = {
     "conv": _convolve,
     "conv_transpose": lambda v, s: F.conv_transpose2d(v[0], v[1], v[2], s["stride"]),
     "linear": lambda v, s: F.linear(v[0].flatten(1), v[1], v[2]),

@@ -24,7 +24,8 @@ _REACH = 0.7  # forearms that a hand's wrist may lie from the body's
 
 @dataclass(frozen=True)
 class Hand:
-    """points (21, 2) px in OpenPose's order, presence in 0..1, right: how sure that it is a right hand, in 0..1."""
+    """Hold points (21, 2) px in OpenPose's order, presence in 0..1, right: how sure that it is a right hand, in 0..1.
+    """
 
     points: Tensor
     presence: float
@@ -32,12 +33,12 @@ class Hand:
 
     @property
     def size(self) -> float:
-        """Pixels from the wrist to the middle knuckle."""
+        """Return the pixels from the wrist to the middle knuckle."""
         return float((self.points[0] - self.points[9]).norm())
 
 
 def find_hands(networks: Perception, picture: Pyramid, body: Body) -> dict[str, Hand]:
-    """{"L": hand, "R": hand}, those that are seen. No hand without a wrist of the body near it."""
+    """Return the hands that are seen, {"L": hand, "R": hand}. No hand without a wrist of the body near it."""
     arms = [side for side in ARMS if _may_be_seen(body, side, picture)]
     if not arms:
         return {}
@@ -45,7 +46,7 @@ def find_hands(networks: Perception, picture: Pyramid, body: Body) -> dict[str, 
     squares += [palm_square(one) for one in _palms(networks, picture, body, arms)]
     hands: list[Hand] = []
     for hand in sorted(look_at_hands(networks, picture, squares), key=lambda h: -h.presence):
-        if hand.presence > 0.2 and not any(_same(hand, other) for other in hands):
+        if hand.presence > 0.2 and not any(_same_hand(hand, other) for other in hands):
             hands.append(hand)
     followed = look_at_hands(networks, picture, [hand_square(hand.points) for hand in hands])
     hands = [max(pair, key=lambda h: h.presence) for pair in zip(hands, followed, strict=True)]
@@ -64,7 +65,7 @@ def look_at_hands(networks: Perception, picture: Pyramid, squares: Sequence[Squa
 
 
 def _assigned(hands: Sequence[Hand], body: Body, arms: Sequence[str]) -> dict[str, Hand]:
-    """Each hand to the arm whose wrist it begins at; which hand it looks like decides between near wrists."""
+    """Return each hand to the arm whose wrist it begins at; which hand it looks like decides between near wrists."""
     pairs = []
     for k, hand in enumerate(hands):
         for side in arms:
@@ -74,12 +75,12 @@ def _assigned(hands: Sequence[Hand], body: Body, arms: Sequence[str]) -> dict[st
                 pairs.append((hand.presence - away + 0.5 * alike, k, side))
     chosen: dict[str, Hand] = {}
     for _, k, side in sorted(pairs, reverse=True):
-        if side not in chosen and not any(_same(hands[k], other) for other in chosen.values()):
+        if side not in chosen and not any(_same_hand(hands[k], other) for other in chosen.values()):
             chosen[side] = hands[k]
     return chosen
 
 
-def _same(one: Hand, other: Hand) -> bool:
+def _same_hand(one: Hand, other: Hand) -> bool:
     return float((one.points - other.points).norm(dim=1).mean()) < 0.35 * max(one.size, other.size)
 
 
@@ -91,7 +92,8 @@ def _may_be_seen(body: Body, side: str, picture: Pyramid) -> bool:
 
 
 def _forearm(body: Body, side: str) -> float:
-    """Pixels from elbow to wrist; an arm that points at the camera counts as half of the shoulders' width."""
+    """Return the pixels from elbow to wrist; an arm that points at the camera counts as half of the shoulders' width.
+    """
     _, elbow, wrist, _, _ = ARMS[side]
     return max(float((body.points[wrist] - body.points[elbow]).norm()), 0.5 * body.shoulders, 1.0)
 
@@ -103,7 +105,7 @@ def _around_wrist(body: Body, side: str) -> Square:
     reach = float((knuckle - body.points[wrist]).norm())
     side_px = max(5.4 * reach, 0.8 * _forearm(body, side))
     turn = direction(body.points[wrist], knuckle) + math.pi / 2
-    return Square(*knuckle.tolist(), side_px, turn).moved(0.0, -0.1)
+    return Square.around(knuckle, side_px, turn).moved(0.0, -0.1)
 
 
 def _recropped(networks: Perception, picture: Pyramid, squares: Sequence[Square]) -> list[Square]:
@@ -114,28 +116,28 @@ def _recropped(networks: Perception, picture: Pyramid, squares: Sequence[Square]
     for square, values in zip(squares, out.reshape(-1, 2, 2).cpu(), strict=True):
         centre, below = square.to_picture((values + 0.5) / size)
         reach = 2 * float((below - centre).norm())
-        found.append(Square(*centre.tolist(), max(reach, 1.0), direction(centre, below) - math.pi / 2).moved(0.0, -0.1))
+        found.append(Square.around(centre, max(reach, 1.0), direction(centre, below) - math.pi / 2).moved(0.0, -0.1))
     return found
 
 
 def _palms(networks: Perception, picture: Pyramid, body: Body, arms: Sequence[str]) -> list[Detection]:
-    """What the palm detector sees near the wrists."""
+    """Return what the palm detector sees near the wrists."""
     windows = [replace(around, side=1.6 * around.side, turn=0.0) for around in (_around_wrist(body, s) for s in arms)]
     groups = detect(networks, "palm_detection_full", picture, windows, _SUGGESTED)
     return distinct([one for group in groups for one in group[:2]])[:4]
 
 
 def palm_square(found: Detection) -> Square:
-    """A palm's box (points: wrist first, middle knuckle third) -> the square of its hand."""
+    """Return a palm's box (points: wrist first, middle knuckle third) -> the square of its hand."""
     turn = direction(found.points[0], found.points[2]) + math.pi / 2
     centre = found.centre + turned(torch.tensor([0.0, -0.5 * found.side]), turn)
-    return Square(*centre.tolist(), 2.6 * found.side, turn)
+    return Square.around(centre, 2.6 * found.side, turn)
 
 
 def hand_square(points: Tensor) -> Square:
-    """The square that 21 points ask for."""
+    """Return the square of the picture in which the hand network looks next, from 21 points of a hand it has seen."""
     knuckles = (points[5] + 2 * points[9] + points[13]) / 4
     palm = points[_PALM]
     low, high = palm.amin(0), palm.amax(0)
     side = max(2 * float((high - low).max()), 1.0)
-    return Square(*((low + high) / 2).tolist(), side, direction(points[0], knuckles) + math.pi / 2).moved(0.0, -0.1)
+    return Square.around((low + high) / 2, side, direction(points[0], knuckles) + math.pi / 2).moved(0.0, -0.1)

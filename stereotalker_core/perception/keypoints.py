@@ -8,7 +8,7 @@ is the centre of the right one, 473 of the left). L is the person's left, which 
 import json
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -62,12 +62,12 @@ _CONFIDENT = 0.3
 _OUTSIDE = 1.5  # longer sides of a picture beyond its edge: where hips of a portrait may be guessed
 _SMALLEST_FACE = 24.0  # px of face height below which the fit has nothing to hold on to
 _FACE_PER_SHOULDERS = 0.5  # face height / shoulder width, adults
-HELP = 'connect a POSE_KEYPOINT of a DWPose node, or give {"left_eye": [x, y], ...} in pixels'
+HELP = 'connect a DWPose node to pose_keypoint, or give --keypoints with {"left_eye": [x, y], ...} in pixels'
 
 
 @dataclass(frozen=True)
 class Keypoints:
-    """Named image points: xy (N, 2) pixels, sigma (N,) pixels of uncertainty."""
+    """The named image points: xy (N, 2) pixels, sigma (N,) pixels of uncertainty."""
 
     names: tuple[str, ...]
     xy: Tensor
@@ -89,14 +89,14 @@ class Keypoints:
 
     @cached_property
     def index(self) -> dict[str, int]:
-        """Name -> row."""
+        """Map name -> row."""
         return {name: i for i, name in enumerate(self.names)}
 
     def __contains__(self, name: str) -> bool:
         return name in self.index
 
     def point(self, name: str) -> Tensor:
-        """(2,) pixels of one keypoint."""
+        """Return (2,) pixels of one keypoint."""
         return self.xy[self.index[name]]
 
     def subset(self, names: Iterable[str]) -> "Keypoints":
@@ -114,7 +114,7 @@ class Keypoints:
         return Keypoints(self.names, self.xy.to(device), self.sigma.to(device))
 
     def face_height(self) -> float:
-        """Pixels from hairline to chin, estimated from what is there; 0 where nothing tells."""
+        """Return the pixels from hairline to chin, estimated from what is there; 0 where nothing tells."""
         for first, second, factor in (
             ("face.27", "face.8", 1.45),
             ("mesh.168", "mesh.152", 1.45),
@@ -128,7 +128,8 @@ class Keypoints:
         return 0.0
 
     def check_inside(self, height: int, width: int) -> None:
-        """ValueError where a point lies further outside of the picture (height x width px) than a body reaches."""
+        """Raise ValueError where a point lies further outside of the picture (height x width px) than a body reaches.
+        """
         reach = _OUTSIDE * max(height, width)
         low, high = self.xy.new_tensor([-reach, -reach]), self.xy.new_tensor([width + reach, height + reach])
         far = ((self.xy < low) | (self.xy > high)).any(1)
@@ -141,7 +142,8 @@ class Keypoints:
             )
 
     def check_front(self) -> None:
-        """ValueError for a back view, a missing face or a face too small to fit; says how to mend it."""
+        """Refuse (ValueError) a back view, a missing face or a face too small to fit; the message says how to mend it.
+        """
         face = sum(n.startswith(("face.", "mesh.")) for n in self.names)
         eyes = [("iris.R", "iris.L"), ("mesh.468", "mesh.473"), ("body.right_eye", "body.left_eye")]
         eyes += [("face.36", "face.45"), ("mesh.33", "mesh.263")]
@@ -163,7 +165,8 @@ class Keypoints:
 
 
 def default_sigma(name: str, face_height: float) -> float:
-    """Uncertainty in pixels of a detected point, from the spread of common detectors relative to the face height."""
+    """Return the uncertainty in pixels of a detected point, from the spread of common detectors relative to the face
+    height."""
     group, _, rest = name.partition(".")
     if group == "face":
         share = 0.035 if int(rest) < 17 else 0.02 if int(rest) < 27 else 0.012
@@ -174,8 +177,8 @@ def default_sigma(name: str, face_height: float) -> float:
     return max(0.5, share * face_height)
 
 
-def make_keypoints(points: dict[str, Sequence[float]]) -> Keypoints:
-    """{"name": (x, y) or (x, y, sigma)} in pixels -> Keypoints; names of the asset or their plain aliases."""
+def make_keypoints(points: Mapping[str, Sequence[float]]) -> Keypoints:
+    """Return {"name": (x, y) or (x, y, sigma)} in pixels -> Keypoints; names of the asset or their plain aliases."""
     if not points:
         raise ValueError(f"no keypoints given; {HELP}")
     try:
@@ -195,14 +198,14 @@ def make_keypoints(points: dict[str, Sequence[float]]) -> Keypoints:
 def from_openpose(
     data: Any, width: int | None = None, height: int | None = None, person: int | None = None
 ) -> Keypoints:
-    """OpenPose / DWPose JSON (one frame, or a list whose first is taken) -> Keypoints in pixels of (height, width).
+    """Map OpenPose / DWPose JSON (one frame, or a list whose first is taken) -> Keypoints in pixels of (height, width).
 
     Coordinates may be normalised or in pixels of the frame's canvas_width x canvas_height. person: its number, 1 = the
     largest; None takes the largest (with a warning where there are several). ValueError where nobody is found.
     """
     frame = data[0] if isinstance(data, list) and data else data
     people = frame.get("people") if isinstance(frame, dict) else None
-    if people is None:
+    if not isinstance(frame, dict) or people is None:
         raise ValueError('these are no OpenPose keypoints: "people" is missing')
     if not people:
         raise ValueError(f"no person found in the keypoints; {HELP}")
@@ -268,7 +271,7 @@ def _person_points(
 def _triples(
     flat: Sequence[float] | None, canvas: tuple[int | None, int | None], size: tuple[int | None, int | None]
 ) -> list[tuple[float, float, float]]:
-    """Flat x, y, confidence numbers -> pixel triples of an image of `size` (width, height)."""
+    """Map flat x, y, confidence numbers -> pixel triples of an image of `size` (width, height)."""
     values = [float(v or 0) for v in flat or []]
     if len(values) % 3:
         raise ValueError(f"OpenPose keypoints come as x, y, confidence; {len(values)} numbers are no triples")

@@ -37,7 +37,7 @@ _SMOOTH = 1e-4  # regularisation of the Laplacian, colours in [0, 1] squared
 
 
 def refine_matte(image: Tensor, mask: Tensor, face_height: float | None = None) -> Tensor:
-    """Soft alpha (1, H, W) in [0, 1] of the person in image (3, H, W) in [-1, 1].
+    """Return the soft alpha (1, H, W) in [0, 1] of the person in image (3, H, W) in [-1, 1].
 
     mask: (1, H, W) the person's probability from a network of about 256 px, enlarged to the picture. face_height: px,
     top of the forehead to the chin; None takes the network's resolution alone to say how far it is off.
@@ -63,7 +63,8 @@ def refine_matte(image: Tensor, mask: Tensor, face_height: float | None = None) 
 
 
 def _shrunk(area: Tensor, radius: float) -> Tensor:
-    """(1, 1, H, W) bool without what lies within about `radius` px of its edge; the picture's border is no edge."""
+    """Return (1, 1, H, W) bool without what lies within about `radius` px of its edge; the picture's border is no edge.
+    """
     lost = (~area).to(torch.uint8)
     for i in range(max(1, round(radius))):  # squares and crosses in turn make about a disc
         across = largest_around(lost, (0, 1))
@@ -72,8 +73,8 @@ def _shrunk(area: Tensor, radius: float) -> Tensor:
     return lost == 0
 
 
-def _box(values: Tensor, radius: int) -> Tensor:
-    """Mean over squares of (B, C, H, W); at the picture's border, of what lies inside."""
+def _box_mean(values: Tensor, radius: int) -> Tensor:
+    """Return the mean over squares of (B, C, H, W); at the picture's border, of what lies inside."""
     for axis in (3, 2):  # shifted sums: several times as fast as a pooling for so few neighbours
         length, total = values.shape[axis], values.clone()
         place = torch.arange(length, device=values.device)
@@ -85,13 +86,14 @@ def _box(values: Tensor, radius: int) -> Tensor:
     return values
 
 
-def _spread(values: Tensor, weight: Tensor, radius: int) -> Tensor:
-    """Weighted mean of values (1, C, H, W) around every pixel; where nothing lies near, from farther and farther."""
+def _weighted_mean(values: Tensor, weight: Tensor, radius: int) -> Tensor:
+    """Return the weighted mean of values (1, C, H, W) around every pixel; where nothing lies near, from farther and
+    farther."""
     rows, columns = values.shape[-2:]
     both = torch.cat([values * weight, weight], 1)
     total, scale = 0.0, 1.0
     while True:
-        near = _box(_box(both, radius), radius)
+        near = _box_mean(_box_mean(both, radius), radius)
         total = total + scale * F.interpolate(near, (rows, columns), mode="bilinear", align_corners=False)
         if min(both.shape[-2:]) <= 2 * radius:
             break
@@ -100,7 +102,7 @@ def _spread(values: Tensor, weight: Tensor, radius: int) -> Tensor:
 
 
 def _normal(colour: Tensor, known: Tensor, reach: float) -> tuple[Tensor, Tensor]:
-    """Mean (1, 3, H, W) and covariance (1, 6, H, W) of the known colours near every pixel."""
+    """Return the mean (1, 3, H, W) and covariance (1, 6, H, W) of the known colours near every pixel."""
     rows, columns = colour.shape[-2:]
     cell = max(1, round(reach / 6))
     radius = max(1, round(reach / cell / 2))
@@ -108,22 +110,22 @@ def _normal(colour: Tensor, known: Tensor, reach: float) -> tuple[Tensor, Tensor
     weight = F.pad(known.to(colour), pad)
     padded = F.pad(colour, pad)
     share = F.avg_pool2d(weight, cell)
-    mean = _spread(F.avg_pool2d(padded * weight, cell) / share.clamp_min(1e-6), share, radius)
+    mean = _weighted_mean(F.avg_pool2d(padded * weight, cell) / share.clamp_min(1e-6), share, radius)
     fine = F.interpolate(mean, scale_factor=cell, mode="bilinear", align_corners=False)
     off = _products(padded - fine)
-    covariance = _spread(F.avg_pool2d(off * weight, cell) / share.clamp_min(1e-6), share, radius)
+    covariance = _weighted_mean(F.avg_pool2d(off * weight, cell) / share.clamp_min(1e-6), share, radius)
     covariance = F.interpolate(covariance, scale_factor=cell, mode="bilinear", align_corners=False)
     return fine[..., :rows, :columns], covariance[..., :rows, :columns]
 
 
 def _products(x: Tensor) -> Tensor:
-    """(B, 3, ...) -> (B, 6, ...): rr rg rb gg gb bb."""
+    """Map (B, 3, ...) -> (B, 6, ...): rr rg rb gg gb bb."""
     r, g, b = x.unbind(1)
     return torch.stack([r * r, r * g, r * b, g * g, g * b, b * b], 1)
 
 
 def _factors(s: Tensor, least: float) -> Tensor:
-    """LDL^T of symmetric matrices (B, 6, ...) -> (B, 6, ...): three pivots of at least `least`, then l21, l31, l32.
+    """Map LDL^T of symmetric matrices (B, 6, ...) -> (B, 6, ...): three pivots of at least `least`, then l21, l31, l32.
 
     The adjugate would be shorter, but loses everything in float32 where the colours lie on a line, as greys do.
     """
@@ -136,8 +138,8 @@ def _factors(s: Tensor, least: float) -> Tensor:
     return torch.stack([first, second, third, l21, l31, l32], 1)
 
 
-def _solve(factors: Tensor, x: Tensor) -> Tensor:
-    """Vectors (B, 3, ...) divided by factored matrices (B, 6, ...)."""
+def _back_substituted(factors: Tensor, x: Tensor) -> Tensor:
+    """Return the vectors (B, 3, ...) divided by factored matrices (B, 6, ...)."""
     first, second, third, l21, l31, l32 = factors.unbind(1)
     r, g, b = x.unbind(1)
     g = g - l21 * r
@@ -147,7 +149,7 @@ def _solve(factors: Tensor, x: Tensor) -> Tensor:
 
 
 def _far(coarse: Tensor) -> Tensor:
-    """Log odds (1, 1, H, W) against the person far from where the network's mask (1, 1, H, W) sees it."""
+    """Return the log odds (1, 1, H, W) against the person far from where the network's mask (1, 1, H, W) sees it."""
     rows, columns = coarse.shape[-2:]
     factor = min(1.0, _NETWORK / max(rows, columns))
     size = (max(1, round(rows * factor)), max(1, round(columns * factor)))
@@ -167,7 +169,7 @@ def _explain(
     other: Tensor,
     reach: float,
 ) -> tuple[Tensor, Tensor]:
-    """Alpha that explains each pixel (1, 1, H, W), and how much to trust it (1, 1, H, W)."""
+    """Return the alpha that explains each pixel (1, 1, H, W), and how much to trust it (1, 1, H, W)."""
     at = (~(person | other))[0, 0].flatten().nonzero().squeeze(1)
     (front, front_spread), (back, back_spread) = (
         tuple(x.flatten(2)[..., at] for x in _normal(colour, known, reach)) for known in (person, other)
@@ -179,7 +181,7 @@ def _explain(
         spread = alpha**2 * front_spread + (1 - alpha) ** 2 * back_spread + noise
         factors = _factors(spread, _NOISE**2)
         off = here - alpha * front - (1 - alpha) * back
-        fits = -((off * _solve(factors, off)).sum(1) + factors[:, :3].log().sum(1)) / 2 - _LOG_UNIT
+        fits = -((off * _back_substituted(factors, off)).sum(1) + factors[:, :3].log().sum(1)) / 2 - _LOG_UNIT
         if alpha in _NOVEL:  # an ear-ring, a chair: in a tight distribution's place nothing is impossible
             fits = torch.logaddexp(fits, torch.full_like(fits, _NOVEL[alpha]))
         odds.append(usual + opinion[:, 0] * (alpha - 0.5) - far[:, 0] * min(1.0, alpha / _STRAND) + fits)
@@ -196,15 +198,15 @@ def _explain(
 def _follow_lines(colour: Tensor, alpha: Tensor, trust: Tensor) -> Tensor:
     """Minimise the matting Laplacian's energy plus trust times the squared change, by conjugate gradients."""
     radius = 1 if max(colour.shape[-2:]) < _WORKING / 2 else 2
-    mean = _box(colour, radius)
-    spread = _box(_products(colour), radius) - _products(mean)
+    mean = _box_mean(colour, radius)
+    spread = _box_mean(_products(colour), radius) - _products(mean)
     factors = _factors(spread + colour.new_tensor([1, 0, 0, 1, 0, 1])[None, :, None, None] * _SMOOTH, _SMOOTH)
 
     def energy(p: Tensor) -> Tensor:
-        both = _box(torch.cat([p, colour * p], 1), radius)
-        slope = _solve(factors, both[:, 1:] - mean * both[:, :1])
+        both = _box_mean(torch.cat([p, colour * p], 1), radius)
+        slope = _back_substituted(factors, both[:, 1:] - mean * both[:, :1])
         level = both[:, :1] - (slope * mean).sum(1, keepdim=True)
-        both = _box(torch.cat([level, slope], 1), radius)
+        both = _box_mean(torch.cat([level, slope], 1), radius)
         return p - both[:, :1] - (both[:, 1:] * colour).sum(1, keepdim=True) + trust * p
 
     solution = alpha
@@ -224,7 +226,8 @@ def _follow_lines(colour: Tensor, alpha: Tensor, trust: Tensor) -> Tensor:
 
 
 def _enlarged(colour: Tensor, alpha: Tensor, person: Tensor, other: Tensor) -> Tensor:
-    """Alpha of the working size at the picture's own, along its lines; sure pixels keep the network's side."""
+    """Return the alpha of the working size at the picture's own, along its lines; sure pixels keep the network's side.
+    """
     size = colour.shape[-2:]
     small = torch.cat([alpha, person.to(alpha), other.to(alpha)], 1)
     grown = F.interpolate(small, size, mode="bilinear", align_corners=False)
@@ -281,17 +284,15 @@ def _unmixed_near(near: Tensor, image: Tensor, alpha: Tensor, layers: Tensor) ->
     layers, opacity = layers.flatten(1).T.contiguous(), alpha.flatten()
     colour, alpha = image.flatten(1).T[here], opacity[here, None]
     weights = [_REGULAR + (opacity[there, None] - alpha).abs() for there in beside]
-    count = sum(weights)
+    count = sum(weights[1:], weights[0])
     for _ in range(_ROUNDS):
         mean = sum(w * layers[there] for w, there in zip(weights, beside, strict=True)) / count
-        front, back = mean[:, :3], mean[:, 3:]
-        off = (colour - alpha * front - (1 - alpha) * back) / (count + alpha**2 + (1 - alpha) ** 2)
-        layers = layers.index_copy(0, here, torch.cat([front + alpha * off, back + (1 - alpha) * off], 1).clamp(-1, 1))
+        layers = layers.index_copy(0, here, torch.cat(_explaining(colour, alpha, mean, count), 1))
     return layers[:, :3].T.reshape(image.shape)
 
 
 def _unmixed(colour: Tensor, alpha: Tensor, front: Tensor, back: Tensor) -> tuple[Tensor, Tensor]:
-    """One Jacobi step: each layer from its four neighbours, then both made to explain the colour."""
+    """Take one Jacobi step: each layer from its four neighbours, then both made to explain the colour."""
     padded = F.pad(torch.cat([front, back, alpha], 1), (1, 1, 1, 1), mode="replicate")
     total, count = 0.0, 0.0
     rows, columns = colour.shape[-2:]
@@ -299,7 +300,15 @@ def _unmixed(colour: Tensor, alpha: Tensor, front: Tensor, back: Tensor) -> tupl
         near = padded[..., y : y + rows, x : x + columns]
         weight = _REGULAR + (near[:, 6:] - alpha).abs()
         total, count = total + weight * near[:, :6], count + weight
-    mean = total / count
+    return _explaining(colour, alpha, total / count, count)
+
+
+def _explaining(colour: Tensor, alpha: Tensor, mean: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+    """Return both layers (n, 3, ...), moved from the neighbours' mean (n, 6, ...) so that they explain a colour (n, 3,
+    ...).
+
+    alpha (n, 1, ...); count: the neighbours' weight, against which the colour counts as one.
+    """
     front, back = mean[:, :3], mean[:, 3:]
     off = (colour - alpha * front - (1 - alpha) * back) / (count + alpha**2 + (1 - alpha) ** 2)
     return (front + alpha * off).clamp(-1, 1), (back + (1 - alpha) * off).clamp(-1, 1)

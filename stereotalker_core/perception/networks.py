@@ -5,6 +5,7 @@ in the outputs count from the centre of the first pixel, so half a pixel of the 
 """
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -46,19 +47,23 @@ class Perception(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights lie."""
+        """Return the device of the weights."""
         return next(self.buffers()).device
 
     def size(self, name: str) -> int:
-        """Side in px of the square picture that a network takes."""
-        return self.get_submodule(name).size
+        """Return the side in px of the square picture that a network takes."""
+        return self.network(name).size
+
+    def network(self, name: str) -> GraphNetwork:
+        """The network of that name. AttributeError where there is none."""
+        return cast(GraphNetwork, self.get_submodule(name))
 
     def run(self, name: str, pictures: Tensor) -> list[Tensor]:
         """Run a network on pictures (B, 3, S, S) in [0, 1], brought into the range that it wants."""
         low, high = NETWORKS[name][0]
-        return self.get_submodule(name)(pictures if (low, high) == (0.0, 1.0) else pictures * (high - low) + low)
+        return self.network(name)(pictures if (low, high) == (0.0, 1.0) else pictures * (high - low) + low)
 
 
 def load_perception(device: str | torch.device = "cpu") -> Perception:
-    """The embedded networks, in float32."""
+    """Load the networks that ship with the package, in float32."""
     return load(Perception, NANO / "perception.safetensors", str(device))

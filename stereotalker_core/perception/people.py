@@ -2,15 +2,14 @@
 
 import logging
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from ..shapes import dims
 from .bodies import POINTS, Body, find_bodies
-from .faces import IRISES, MESH68, Face, confidence, facing, find_faces
+from .faces import IRISES, MESH68, FoundFace, confidence, facing, find_faces
 from .hands import Hand, find_hands
 from .keypoints import HELP, Keypoints, default_sigma
 from .networks import Perception, load_perception
@@ -29,7 +28,7 @@ __all__ = ["Person", "find_person", "load_perception", "people"]
 
 @dataclass(frozen=True)
 class Person:
-    """One person, in px of the picture (pixel centres at .5, z like x and y, away from the camera).
+    """Hold one person, in px of the picture (pixel centres at .5; z in the same unit as x and y, away from the camera).
 
     keypoints: mesh.0..477, face.0..67, iris.L/R, body.*, hand.L/R.0..20, as far as they lie inside the picture.
     visibility: (N,) in [0, 1] beside keypoints; low where the head itself hides a point.
@@ -53,7 +52,7 @@ class Person:
 
 @torch.no_grad()
 def people(image: Tensor, networks: Perception | None = None) -> list[Person]:
-    """Everybody whose face is seen in image (3, H, W) in [-1, 1], largest face first; on the image's device."""
+    """Return everybody whose face is seen in image (3, H, W) in [-1, 1], largest face first; on the image's device."""
     dims(image, "3 H W")
     networks = networks or load_perception(image.device)
     picture = Pyramid((image.detach().to(networks.device, torch.float32) / 2 + 0.5).clamp(0, 1))
@@ -65,12 +64,12 @@ def people(image: Tensor, networks: Perception | None = None) -> list[Person]:
         if body is not None:
             hands = find_hands(networks, picture, body)
             mask = with_hands(mask, body, list(hands.values()))
-        found.append(_moved(_person(picture, face, body, hands, mask, value), image.device))
+        found.append(_on_device(_put_together(picture, face, body, hands, mask, value), image.device))
     return found
 
 
 def find_person(image: Tensor, networks: Perception | None = None, number: int | None = None) -> Person:
-    """One person of the picture: the largest, or `number` counted from 1 = the largest.
+    """Return one person of the picture: the largest, or `number` counted from 1 = the largest.
 
     ValueError with one line where nobody is there or the number is too high. Several people without a number, and
     the person's own warnings, go to the log.
@@ -90,12 +89,12 @@ def find_person(image: Tensor, networks: Perception | None = None, number: int |
 
 
 def _place(person: Person, image: Tensor) -> str:
-    """Where a person is, in words."""
+    """Return where a person is, in words."""
     x = float(person.face_box[[0, 2]].mean()) / image.shape[2]
     return "left" if x < 0.4 else "right" if x > 0.6 else "middle"
 
 
-def _judged(networks: Perception, picture: Pyramid) -> tuple[list[Face], list[Body | None], list[float]]:
+def _judged(networks: Perception, picture: Pyramid) -> tuple[list[FoundFace], list[Body | None], list[float]]:
     """The faces that are accepted, largest first, their bodies and the confidence in each."""
     faces = [face for face in find_faces(networks, picture) if confidence(face, 1.0) >= _ACCEPTED]
     bodies = find_bodies(networks, picture, faces)
@@ -107,9 +106,9 @@ def _judged(networks: Perception, picture: Pyramid) -> tuple[list[Face], list[Bo
     return [f for f, _, _ in kept], [b for _, b, _ in kept], [c for _, _, c in kept]
 
 
-def _person(
+def _put_together(
     picture: Pyramid,
-    face: Face,
+    face: FoundFace,
     body: Body | None,
     hands: dict[str, Hand],
     mask: Tensor,
@@ -127,7 +126,7 @@ def _person(
     return Person(
         keypoints,
         values[:, 3],
-        _box(keypoints, mask, picture),
+        _covering_box(keypoints, mask, picture),
         _corners(face.mesh[:, :2], picture),
         mask,
         face.mesh,
@@ -137,8 +136,8 @@ def _person(
     )
 
 
-def _face_points(face: Face) -> dict[str, tuple[float, float, float, float]]:
-    """name -> x, y, sigma, visibility."""
+def _face_points(face: FoundFace) -> dict[str, tuple[float, float, float, float]]:
+    """Return the points of the face: name -> x, y, sigma, visibility."""
     height = 1.45 * float((face.mesh[168, :2] - face.mesh[152, :2]).norm())
     rows = {f"mesh.{i}": i for i in range(478)} | {f"face.{k}": i for k, i in enumerate(MESH68)}
     rows |= {f"iris.{side}": i for side, i in IRISES.items()}
@@ -150,7 +149,7 @@ def _face_points(face: Face) -> dict[str, tuple[float, float, float, float]]:
     }
 
 
-def _body_points(face: Face, body: Body | None) -> dict[str, tuple[float, float, float, float]]:
+def _body_points(face: FoundFace, body: Body | None) -> dict[str, tuple[float, float, float, float]]:
     if body is None:
         return {}
     found = {}
@@ -170,7 +169,7 @@ def _hand_points(hands: dict[str, Hand]) -> dict[str, tuple[float, float, float,
     }
 
 
-def _warnings(picture: Pyramid, face: Face, body: Body | None, sure: float) -> tuple[str, ...]:
+def _warnings(picture: Pyramid, face: FoundFace, body: Body | None, sure: float) -> tuple[str, ...]:
     found = []
     if sure < _DOUBTFUL:
         found.append(f"the face was found with little certainty ({sure:.2f}): a drawing, or hard to see")
@@ -187,14 +186,14 @@ def _warnings(picture: Pyramid, face: Face, body: Body | None, sure: float) -> t
 
 
 def _corners(points: Tensor, picture: Pyramid) -> Tensor:
-    """(4,) of the box around points, cut to the picture."""
+    """Return (4,) of the box around points, cut to the picture."""
     limit = points.new_tensor([picture.width, picture.height])
     low, high = points.amin(0), points.amax(0)
     return torch.cat([torch.minimum(low.clamp_min(0), limit), torch.minimum(high.clamp_min(0), limit)])
 
 
-def _box(keypoints: Keypoints, mask: Tensor, picture: Pyramid) -> Tensor:
-    """Around the points and the rows and columns that the mask covers noticeably."""
+def _covering_box(keypoints: Keypoints, mask: Tensor, picture: Pyramid) -> Tensor:
+    """Return the box around the points and the rows and columns that the mask covers noticeably."""
     corners = [_corners(keypoints.xy, picture)]
     solid = (mask[0] > 0.5).float()
     rows, columns = solid.mean(1), solid.mean(0)
@@ -205,8 +204,14 @@ def _box(keypoints: Keypoints, mask: Tensor, picture: Pyramid) -> Tensor:
     return torch.cat([boxes[:, :2].amin(0), boxes[:, 2:].amax(0)])
 
 
-def _moved(person: Person, device: torch.device) -> Person:
-    moved: Sequence[Tensor] = [v.to(device) for v in (person.visibility, person.box, person.face_box, person.mask)]
-    mesh = None if person.mesh is None else person.mesh.to(device)
-    expression = None if person.expression is None else person.expression.to(device)
-    return Person(person.keypoints.to(device), *moved, mesh, expression, person.confidence, person.warnings)
+def _on_device(person: Person, device: torch.device) -> Person:
+    return replace(
+        person,
+        keypoints=person.keypoints.to(device),
+        visibility=person.visibility.to(device),
+        box=person.box.to(device),
+        face_box=person.face_box.to(device),
+        mask=person.mask.to(device),
+        mesh=None if person.mesh is None else person.mesh.to(device),
+        expression=None if person.expression is None else person.expression.to(device),
+    )

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..pixels.dilation import largest_around
 from .bodies import Body
-from .faces import Face
+from .faces import FoundFace
 from .hands import Hand
 from .networks import Perception
 from .squares import Pyramid, Square, paste, square_around
@@ -20,16 +20,17 @@ _CLOSE = 0.65  # of the longer side: a face this high fills the picture
 def person_masks(
     networks: Perception,
     picture: Pyramid,
-    faces: Sequence[Face],
+    faces: Sequence[FoundFace],
     bodies: Sequence[Body | None],
 ) -> list[Tensor]:
-    """(1, H, W) in [0, 1] for each face's person, on the CPU."""
-    marked = [_with_closeup(networks, picture, _whole(networks, picture, f), f) for f in faces]
+    """Return (1, H, W) in [0, 1] for each face's person, on the CPU."""
+    marked = [_with_closeup(networks, picture, _segment_whole(networks, picture, f), f) for f in faces]
     marked = [torch.maximum(mask, _oval(picture, f)) for mask, f in zip(marked, faces, strict=True)]
-    claims = torch.stack([_claim(picture, f, b) for f, b in zip(faces, bodies, strict=True)]) if faces else []
+    claims = [_claim(picture, f, b) for f, b in zip(faces, bodies, strict=True)]
+    together = torch.stack(claims).sum(0).clamp_min(1e-6) if faces else None
     masks = []
     for k, mask in enumerate(marked):
-        share = claims[k] / claims.sum(0).clamp_min(1e-6) if len(faces) > 1 else 1.0
+        share = claims[k] / together if together is not None and len(faces) > 1 else 1.0
         masks.append(connected(mask * share, (claims[k] > 0.5).float()))
     return masks
 
@@ -40,7 +41,8 @@ def connected(mask: Tensor, seed: Tensor, longest: int = 128) -> Tensor:
     Grown on a small grid until nothing is added; a mask without a seed is left as it is.
     """
     scale = longest / max(mask.shape[1:])
-    size = [max(1, round(n * scale)) for n in mask.shape[1:]]
+    rows, columns = (max(1, round(n * scale)) for n in mask.shape[1:])
+    size = (rows, columns)
     inside = F.adaptive_max_pool2d(mask[None], size) > 0.3
     reached = inside & (F.adaptive_avg_pool2d(seed[None], size) > 0.5)
     count = int(reached.sum())
@@ -80,13 +82,13 @@ def with_hands(mask: Tensor, body: Body, hands: Sequence[Hand]) -> Tensor:
     return added
 
 
-def _turn(face: Face) -> float:
+def _upright_turn(face: FoundFace) -> float:
     """The network wants heads upright, give or take 30 degrees."""
     return face.turn if abs(face.turn) > math.radians(30) else 0.0
 
 
-def _oval(picture: Pyramid, face: Face) -> Tensor:
-    """(1, H, W): the inner face, which is the person whatever the network says of a face without a head."""
+def _oval(picture: Pyramid, face: FoundFace) -> Tensor:
+    """Return (1, H, W): the inner face, which is the person whatever the network says of a face without a head."""
     square = square_around(face.mesh[:468, :2], 1.0, face.turn)
     unit = (torch.arange(64) + 0.5) / 64
     width = float((face.mesh[454, :2] - face.mesh[234, :2]).norm()) / square.side
@@ -96,12 +98,12 @@ def _oval(picture: Pyramid, face: Face) -> Tensor:
     return paste(((0.9 - radius) / 0.1).clamp(0, 1)[None], square, picture.height, picture.width)
 
 
-def _whole(networks: Perception, picture: Pyramid, face: Face) -> Tensor:
+def _segment_whole(networks: Perception, picture: Pyramid, face: FoundFace) -> Tensor:
     """The whole picture, squeezed into the network's square as it was trained.
 
     Turned upright where it is not, and seen from farther away where a face fills it: the network wants a head.
     """
-    size, turn = networks.size("selfie_segmentation"), _turn(face)
+    size, turn = networks.size("selfie_segmentation"), _upright_turn(face)
     close = face.height > _CLOSE * max(picture.height, picture.width)
     if turn or close:
         corners = abs(math.cos(turn)) + abs(math.sin(turn))  # the turned square holds the picture's corners
@@ -114,13 +116,13 @@ def _whole(networks: Perception, picture: Pyramid, face: Face) -> Tensor:
     return full[0].clamp(0, 1).cpu()
 
 
-def _with_closeup(networks: Perception, picture: Pyramid, everybody: Tensor, face: Face) -> Tensor:
-    """A closer look at head and chest where the head is small; it fades out towards its square's border."""
+def _with_closeup(networks: Perception, picture: Pyramid, everybody: Tensor, face: FoundFace) -> Tensor:
+    """Look closer at head and chest where the head is small; the closer look fades out towards its square's border."""
     side = 4.5 * face.height
     if side > 0.8 * max(picture.height, picture.width):
         return everybody
     centre = (face.mesh[10, :2] + face.mesh[152, :2]) / 2
-    square = Square(*centre.tolist(), side, _turn(face)).moved(0.0, 0.4 / 4.5)
+    square = Square.around(centre, side, _upright_turn(face)).moved(0.0, 0.4 / 4.5)
     size = networks.size("selfie_segmentation")
     (near,) = networks.run("selfie_segmentation", picture.crops([square], size))
     near = near[0].clamp(0, 1).cpu()
@@ -131,8 +133,8 @@ def _with_closeup(networks: Perception, picture: Pyramid, everybody: Tensor, fac
     return everybody * (1 - pasted[1:]) + pasted[:1]
 
 
-def _claim(picture: Pyramid, face: Face, body: Body | None) -> Tensor:
-    """(1, H, W) how much a pixel is this person's: by the body's mask, faintly by nearness to face and chest."""
+def _claim(picture: Pyramid, face: FoundFace, body: Body | None) -> Tensor:
+    """Return (1, H, W) how much a pixel is this person's: by the body's mask, faintly by nearness to face and chest."""
     y, x = torch.meshgrid(torch.arange(picture.height) + 0.5, torch.arange(picture.width) + 0.5, indexing="ij")
     head = (face.mesh[10, :2] + face.mesh[152, :2]) / 2
     chest = head + torch.tensor([0.0, 1.6 * face.height]) if body is None else body.points[[11, 12]].mean(0)

@@ -13,34 +13,41 @@ from ..shapes import dims
 
 @dataclass(frozen=True)
 class Square:
-    """Centre x, y and side in px (pixel centres at .5), turn in radians, clockwise as seen in the picture."""
+    """Hold a square of a picture: centre x, y and side in px (pixel centres at .5), turn in radians, clockwise as seen.
+    """
 
     x: float
     y: float
     side: float
     turn: float = 0.0
 
+    @classmethod
+    def around(cls, centre: Tensor, side: float, turn: float = 0.0) -> "Square":
+        """The square about a centre (2,) in px."""
+        x, y = centre.tolist()
+        return cls(x, y, side, turn)
+
     def to_picture(self, unit: Tensor) -> Tensor:
-        """(..., 2) in 0..1 of the square -> px."""
+        """Map (..., 2) in 0..1 of the square -> px."""
         return turned((unit - 0.5) * self.side, self.turn) + unit.new_tensor([self.x, self.y])
 
     def to_unit(self, points: Tensor) -> Tensor:
-        """(..., 2) px -> 0..1 of the square."""
+        """Map (..., 2) px -> 0..1 of the square."""
         return turned(points - points.new_tensor([self.x, self.y]), -self.turn) / self.side + 0.5
 
     def moved(self, right: float, down: float) -> "Square":
-        """Shifted along its own axes by shares of its side."""
+        """Return the square shifted along its own axes by shares of its side."""
         c, s = math.cos(self.turn), math.sin(self.turn)
         x, y = self.x + (c * right - s * down) * self.side, self.y + (s * right + c * down) * self.side
         return Square(x, y, self.side, self.turn)
 
     def scaled(self, factor: float) -> "Square":
-        """Larger or smaller about its centre."""
+        """Return the square made larger or smaller about its centre."""
         return Square(self.x, self.y, self.side * factor, self.turn)
 
 
 class Pyramid:
-    """A picture (3, H, W) in [0, 1] and its halvings, so that a crop of any size is cheap and free of aliasing."""
+    """Hold a picture (3, H, W) in [0, 1] and its halvings, so that a crop of any size is cheap and free of aliasing."""
 
     def __init__(self, image: Tensor) -> None:
         dims(image, "3 H W")
@@ -54,7 +61,7 @@ class Pyramid:
         return Square(self.width / 2, self.height / 2, factor * max(self.height, self.width), turn)
 
     def crops(self, squares: Sequence[Square], size: int, outside: str = "border") -> Tensor:
-        """(B, 3, size, size); outside the picture its border goes on ("border") or it is black ("zeros")."""
+        """Return (B, 3, size, size); outside the picture its border goes on ("border") or it is black ("zeros")."""
         unit = (torch.arange(size, device=self.levels[0].device) + 0.5) / size
         y, x = torch.meshgrid(unit, unit, indexing="ij")
         unit = torch.stack([x, y], -1)
@@ -69,14 +76,14 @@ class Pyramid:
 
 
 def turned(vectors: Tensor, turn: float) -> Tensor:
-    """(..., 2) turned clockwise as seen in a picture (y down)."""
+    """Return (..., 2) turned clockwise as seen in a picture (y down)."""
     c, s = math.cos(turn), math.sin(turn)
     x, y = vectors[..., 0], vectors[..., 1]
     return torch.stack([c * x - s * y, s * x + c * y], -1)
 
 
 def direction(start: Tensor, end: Tensor) -> float:
-    """Angle of the way from start to end (2,), 0 = to the right, clockwise as seen in a picture."""
+    """Return the angle of the way from start to end (2,), 0 = to the right, clockwise as seen in a picture."""
     dx, dy = (end - start).tolist()
     return math.atan2(dy, dx)
 
@@ -90,7 +97,7 @@ def square_around(points: Tensor, scale: float, turn: float) -> Square:
 
 
 def paste(crop: Tensor, square: Square, height: int, width: int) -> Tensor:
-    """A map (1, S, S) of a square back in the picture -> (1, H, W), zero outside the square."""
+    """Map a map (1, S, S) of a square back in the picture -> (1, H, W), zero outside the square."""
     y, x = torch.meshgrid(
         torch.arange(height, device=crop.device) + 0.5, torch.arange(width, device=crop.device) + 0.5, indexing="ij"
     )

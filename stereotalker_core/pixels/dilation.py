@@ -14,10 +14,10 @@ def largest_around(values: Tensor, radius: int | tuple[int, int]) -> Tensor:
     every pixel with every other of its window.
     """
     rows, columns = (radius, radius) if isinstance(radius, int) else radius
-    return _along(_along(values, columns, -1), rows, -2)
+    return _dilated_along(_dilated_along(values, columns, -1), rows, -2)
 
 
-def _along(values: Tensor, radius: int, axis: int) -> Tensor:
+def _dilated_along(values: Tensor, radius: int, axis: int) -> Tensor:
     if radius <= 0:
         return values
     length, window, span = values.shape[axis], 2 * radius + 1, 1

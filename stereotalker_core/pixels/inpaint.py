@@ -65,7 +65,7 @@ def complete(image: Tensor, hole: Tensor, seed: int = 0) -> Tensor:
 
 
 def _completed(image: Tensor, hole: Tensor, seed: int) -> Tensor:
-    """image (3, H, W) with the pixels of hole (1, H, W) bool made anew."""
+    """Return image (3, H, W) with the pixels of hole (1, H, W) bool made anew."""
     if not bool(hole.any()):
         return image.clone()
     if bool(hole.all()):
@@ -90,7 +90,7 @@ def _completed(image: Tensor, hole: Tensor, seed: int) -> Tensor:
 
 
 def _seamless(filled: Tensor, hole: Tensor) -> Tensor:
-    """A filled picture (3, H, W) whose tones near the hole's edge (1, H, W) bool are those beyond it.
+    """Return a filled picture (3, H, W) whose tones near the hole's edge (1, H, W) bool are those beyond it.
 
     What lies a blur's width inside takes the smooth continuation of the known part, where that is out of focus; its
     detail stays the filling's.
@@ -133,7 +133,7 @@ def _base(colour: Tensor, share: Tensor) -> tuple[Tensor, float]:
 
 
 def _blurred(values: Tensor, radius: int) -> Tensor:
-    """Values (1, C, h, w) blurred by about a normal distribution: three boxes."""
+    """Return the values (1, C, h, w) blurred by about a normal distribution: three boxes."""
     side = 2 * radius + 1
     for _ in range(3):
         values = F.avg_pool2d(F.pad(values, (radius, radius, 0, 0), mode="replicate"), (1, side), 1)
@@ -161,14 +161,14 @@ def _trend(colour: Tensor, weight: Tensor) -> Tensor:
 
 
 def _tone(detail: Tensor, known: Tensor, places: Tensor) -> Tensor:
-    """What to add (1, 3, h, w) to the copied pieces so that their tones meet where they nearly do.
+    """Return what to add (1, 3, h, w) to the copied pieces so that their tones meet where they nearly do.
 
     The membrane of seamless cloning (Perez et al. 2003): differences over a seam spread through both pieces; a seam of
     things unlike each other stays one. detail (1, 3, h, w), known (1, 1, h, w) bool, places (2, h, w).
     """
     rows, columns = places.shape[-2:]
     picture = detail[0]
-    links = []
+    links: list[tuple[Tensor, Tensor]] = []
     for dy, dx in ((0, 1), (1, 0)):
         (sy, sx), (ty, tx) = places[:, : rows - dy, : columns - dx], places[:, dy:, dx:]
         here, there = picture[:, sy, sx], picture[:, ty, tx]
@@ -179,7 +179,8 @@ def _tone(detail: Tensor, known: Tensor, places: Tensor) -> Tensor:
         jump = torch.where(one & ~two, here - behind, torch.where(two & ~one, ahead - there, jump)) * ~(one & two)
         like = torch.exp(-jump.square().sum(0, keepdim=True) / _TONE**2).clamp_min(1e-3)
         links.append((jump[None] * like, like[None]))
-    return _membrane((~known).to(detail), *links, _PULL).clamp(-_MOST, _MOST)
+    right, below = links
+    return _membrane((~known).to(detail), right, below, _PULL).clamp(-_MOST, _MOST)
 
 
 def _membrane(
@@ -188,15 +189,16 @@ def _membrane(
     below: tuple[Tensor, Tensor],
     pull: float,
 ) -> Tensor:
-    """Values (1, 3, h, w), 0 where not free (1, 1, h, w), whose differences are nearest to what the links ask.
+    """Return the values (1, 3, h, w), 0 where not free (1, 1, h, w), whose differences are nearest to what the links
+    ask.
 
     A link is (difference asked times weight, weight), to the right and below; pull: weight of 0 at every pixel, against
     drifting where no known pixel holds. Solved from coarse to fine by Jacobi steps.
     """
     rows, columns = free.shape[-2:]
     if min(rows, columns) >= 16 and not (rows % 2 or columns % 2):
-        halved = [_halved(both, axis) for both, axis in ((right, 3), (below, 2))]
-        start = _membrane((F.avg_pool2d(free, 2) > 0.5).to(free), *halved, 4 * pull)
+        known = (F.avg_pool2d(free, 2) > 0.5).to(free)
+        start = _membrane(known, _halved(right, 3), _halved(below, 2), 4 * pull)
         value = F.interpolate(start, (rows, columns), mode="bilinear", align_corners=False) * free
     else:
         value = torch.zeros_like(right[0][..., :1]).expand(1, 3, rows, columns) * free
@@ -228,13 +230,14 @@ def _halved(link: tuple[Tensor, Tensor], axis: int) -> tuple[Tensor, Tensor]:
 
 
 def _copied(detail: Tensor, hole: Tensor, places: Tensor) -> Tensor:
-    """Detail (3, H, W) of the full picture in the hole (1, H, W), copied from places (2, h, w); 0 elsewhere.
+    """Return the detail (3, H, W) of the full picture in the hole (1, H, W), copied from places (2, h, w); 0 elsewhere.
 
     The four nearest places are mixed as in bilinear interpolation: one pixel where they agree, a soft seam elsewhere.
     """
     size = torch.tensor(detail.shape[-2:], device=detail.device)
     small = torch.tensor(places.shape[-2:], device=detail.device)
     at = hole[0].nonzero()
+    # each pixel of the hole lies between four places of the coarse map
     scale = size / small
     here = (at + 0.5) / scale - 0.5
     low = here.floor()
@@ -245,6 +248,7 @@ def _copied(detail: Tensor, hole: Tensor, places: Tensor) -> Tensor:
         corner = torch.tensor(corner, device=detail.device)
         cell = torch.minimum((low + corner).long().clamp_min(0), small - 1)
         share = (1 - (here - low - corner).abs()).prod(1, keepdim=True)
+        # a place says how far away the pixel is copied from; what lands in the hole itself counts nothing
         jump = ((places[:, cell[:, 0], cell[:, 1]].T - cell) * scale).round().long()
         there = torch.minimum((at + jump).clamp_min(0), size - 1)
         index = there[:, 0] * detail.shape[-1] + there[:, 1]

@@ -20,13 +20,14 @@ _ROW, _COLUMN = 1.5, 0.2  # colour units (-1..1, a pixel's) that a whole picture
 _PIECES = 48  # px of the longer side of the level on which large pieces are laid
 _LONG = (1.0, 0.1)  # cost of a shift by the whole height, width: rooms go on along their rows
 _JOINT = 0.02  # cost of any seam
+_LABELS = 64  # shifts that are tried
 _SEAM, _NEVER = 1.0, 100.0  # cost of a seam, in squared colour; of a shift that finds nothing
-_MESSAGES = 6  # rounds of belief propagation, about as many pixels as a hole's half width
+_MESSAGES = 4  # rounds of belief propagation, each over the whole hole and back, along rows and columns
 _FADE = 1.3  # of a patch's vote with every pixel from the known part: what is next to it is surest
 
 
 def grown(area: Tensor, radius: int) -> Tensor:
-    """(1, H, W) bool dilated by a square."""
+    """Return (1, H, W) bool dilated by a square."""
     return largest_around(area.to(torch.uint8), radius) > 0
 
 
@@ -43,7 +44,7 @@ def push_pull(values: Tensor, weight: Tensor) -> Tensor:
 
 
 def find_places(detail: Tensor, known: Tensor, order: float, random: torch.Generator) -> Tensor | None:
-    """Where each unknown pixel of detail (1, 3, h, w) is copied from: (2, h, w) row and column.
+    """Return where each unknown pixel of detail (1, 3, h, w) is copied from: (2, h, w) row and column.
 
     None without sources, or where their rim is too thin to lay pieces of it.
 
@@ -60,84 +61,99 @@ def find_places(detail: Tensor, known: Tensor, order: float, random: torch.Gener
         level = _Level(colour, sure, order, random)
         if found is None and max(colour.shape[-2:]) > 2 * _PIECES:
             return None  # too little is known to lay pieces of it
-        if len(level.source):
-            found = _shifted(colour, sure, level.sources.view(sure.shape[-2:]), order) if found is None else found
+        if found is None and bool(sure.any()):
+            found = _moved_pieces(colour, sure, order)
+        elif found is not None:
             found = level.search(found, _ROUNDS[min(depth, len(_ROUNDS) - 1)])
     return found
 
 
-def _shifted(colour: Tensor, known: Tensor, sources: Tensor, order: float) -> Tensor:
-    """Sources (2, h, w) of every pixel: what lies beside the hole moved over it in few large pieces.
+def _moved_pieces(colour: Tensor, known: Tensor, order: float) -> Tensor:
+    """Return the sources (2, h, w) of every pixel: what lies beside the hole moved over it in few large pieces.
 
-    colour (1, 3, h, w), known (1, 1, h, w) bool, sources (h, w) bool. Every unknown pixel gets one of a few shifts, so
+    colour (1, 3, h, w), known (1, 1, h, w) bool. Every unknown pixel gets one of a few shifts from known ones, so
     that pieces meet where they are alike (shift maps, Pritch et al. 2009; few shifts, He and Sun 2012).
     """
-    rows, columns = sources.shape
     inside, picture = known[0, 0], colour[0]
+    rows, columns = inside.shape
     y, x = (~inside).nonzero().unbind(1)
-    shift = _candidates(rows, columns).to(y.device)  # (K, 2)
+    shift = _candidate_shifts(rows, columns).to(y.device)  # (K, 2)
     sy, sx = y[:, None] + shift[:, 0], x[:, None] + shift[:, 1]
     valid = (sy >= 0) & (sy < rows) & (sx >= 0) & (sx < columns)
     sy, sx = sy.clamp(0, rows - 1), sx.clamp(0, columns - 1)
-    valid &= sources[sy, sx]
-    there = picture[:, sy, sx].movedim(0, 2)  # (N, K, 3)
-    apart = _SEAM * torch.cdist(there, there).square() + _JOINT / 2 * (1 - torch.eye(len(shift), device=y.device))
+    valid &= inside[sy, sx]
     far = shift.abs() / shift.new_tensor([rows, columns])
     unary = order * (far * far.new_tensor(_LONG)).sum(1) + torch.where(valid, 0.0, _NEVER)
-    number = torch.full((rows + 1, columns + 1), -1, dtype=torch.long, device=y.device)
+    number = torch.full((rows, columns), -1, dtype=torch.long, device=y.device)
     number[y, x] = torch.arange(len(y), device=y.device)
+    seams = torch.zeros_like(unary)
     for dy, dx in ((0, 1), (0, -1), (1, 0), (-1, 0)):
         ny, nx = (y + dy).clamp(0, rows - 1), (x + dx).clamp(0, columns - 1)
         py, px = (sy + dy).clamp(0, rows - 1), (sx + dx).clamp(0, columns - 1)
         off = (picture[:, py, px] - picture[:, ny, nx][..., None]).square().sum(0)
-        unary = unary + inside[ny, nx][:, None] * _SEAM * off  # beside the known a piece looks as the picture does
-    label = _beliefs(unary, apart, (number[y, x + 1], number[y + 1, x])).argmin(1)
+        seams = seams + inside[ny, nx][:, None] * _SEAM * off  # beside the known a piece looks as the picture does
+    unary = unary + seams
+    useful = (torch.exp(-unary) * torch.where(seams.amax(1) > 0, 1.0, 0.1)[:, None]).sum(0)
+    best = useful.topk(min(_LABELS, len(useful))).indices.sort().values
+    shift, unary = shift[best], unary[:, best]
+    there = picture[:, sy[:, best], sx[:, best]].movedim(0, 2)  # (N, K, 3)
+    apart = _SEAM * torch.cdist(there, there).square() + _JOINT / 2 * (1 - torch.eye(len(shift), device=y.device))
+    label = _beliefs(unary, apart, number).argmin(1)
     at = torch.stack(torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")).to(y.device)
     at[:, y, x] = torch.stack([y, x]) + shift[label].T
     return torch.minimum(at.clamp_min(0), at.new_tensor([rows - 1, columns - 1])[:, None, None])
 
 
-def _candidates(rows: int, columns: int) -> Tensor:
-    """(K, 2) shifts down and right in px: long ones along the rows, which rooms go on along, and some across them."""
+def _candidate_shifts(rows: int, columns: int) -> Tensor:
+    """Return (K, 2) shifts down and right in px: long ones along the rows, some across, some aslant.
+
+    Aslant: what stands behind shoulders is seen beside the head only.
+    """
     across = [round(columns * k / 16) for k in range(-12, 13) if k]
     down = [0, round(0.05 * rows), -round(0.05 * rows)]
     upright = [round(rows * k / 8) for k in range(-4, 5) if k]
-    return torch.tensor(sorted({(dy, dx) for dx in across for dy in down} | {(dy, 0) for dy in upright}))
+    slant = {(dy, round(columns * k / 8)) for dy in upright for k in (-4, -3, -2, -1, 1, 2, 3, 4)}
+    return torch.tensor(sorted({(dy, dx) for dx in across for dy in down} | {(dy, 0) for dy in upright} | slant))
 
 
-def _beliefs(unary: Tensor, apart: Tensor, after: tuple[Tensor, Tensor]) -> Tensor:
-    """Costs (N, K) of every pixel's labels by min-sum belief propagation on the grid.
+def _beliefs(unary: Tensor, apart: Tensor, number: Tensor) -> Tensor:
+    """Return the costs (N, K) of every pixel's labels by min-sum belief propagation on the grid.
 
-    unary (N, K); apart (N, K, K): how unlike two labels look at a pixel, both ways alike; after: index of the
-    neighbours to the right and below (N,), -1 for none.
+    Messages sweep over the whole grid in one direction after the other (Tappen and Freeman 2003), so that two rounds
+    carry a hole's one side to the other.
+
+    unary: (N, K).
+    apart: (N, K, K), how unlike two labels look at a pixel, both ways alike.
+    number: (h, w) of every unknown pixel, -1 for known ones.
     """
-    pairs = []
-    for beside in after:
-        here = (beside >= 0).nonzero().squeeze(1)
-        pairs.append((here, beside[here], apart[here] + apart[beside[here]]))
-    told = [[torch.zeros_like(unary[here]) for _ in range(2)] for here, _, _ in pairs]  # to the later, to the earlier
+    sweeps = [_sweep(number, axis, step) for axis, step in ((1, 1), (1, -1), (0, 1), (0, -1))]
+    told = [torch.zeros_like(unary) for _ in sweeps]  # what each pixel hears from the one before it in a sweep
     for _ in range(_MESSAGES):
-        belief = _sum(unary, pairs, told)
-        for (here, there, seam), heard in zip(pairs, told, strict=True):
-            forth = (seam + (belief[here] - heard[1])[:, :, None]).amin(1)
-            back = (seam + (belief[there] - heard[0])[:, :, None]).amin(1)
-            heard[0] = 0.5 * (heard[0] + forth - forth.amin(1, keepdim=True))
-            heard[1] = 0.5 * (heard[1] + back - back.amin(1, keepdim=True))
-    return _sum(unary, pairs, told)
+        for direction, sweep in enumerate(sweeps):
+            heard, back = told[direction], told[direction ^ 1]
+            others = unary + sum(told) - heard
+            for here, there in sweep:
+                belief = (others[here] + heard[here]) / 2 - back[here]
+                seam = apart[here] + apart[there]
+                message = (seam + belief[:, :, None]).amin(1)
+                heard[there] = message - message.amin(1, keepdim=True)
+    return unary + sum(told)
 
 
-def _sum(unary: Tensor, pairs: list, told: list) -> Tensor:
-    total = unary.clone()
-    for (here, there, _), (forth, back) in zip(pairs, told, strict=True):
-        total = total.index_add(0, there, forth).index_add(0, here, back)
-    return total
+def _sweep(number: Tensor, axis: int, step: int) -> list[tuple[Tensor, Tensor]]:
+    """Return the neighbours (here, there) of a grid (h, w), line by line along an axis, forwards or backwards."""
+    lines = number.unbind(axis)
+    lines = lines if step > 0 else lines[::-1]
+    both = [(here >= 0) & (there >= 0) for here, there in zip(lines, lines[1:], strict=False)]
+    pairs = zip(lines, lines[1:], both, strict=False)
+    return [(here[k], there[k]) for here, there, k in pairs if bool(k.any())]
 
 
 class _Level:
-    """One level of the synthesis: the picture as far as it is made, its known patches, its unknown ones."""
+    """Hold one level of the synthesis: the picture as far as it is made, its known patches, its unknown ones."""
 
     def __init__(self, colour: Tensor, known: Tensor, order: float, random: torch.Generator):
-        """colour (1, 3, h, w), known (1, 1, h, w) bool."""
+        """Take colour (1, 3, h, w) and known (1, 1, h, w) bool."""
         self.rows, self.columns, self.order = *known.shape[-2:], order
         self.colour, self.known, self.random = push_pull(colour, known.to(colour)), known, random
         reach = _PATCH // 2
@@ -150,7 +166,11 @@ class _Level:
         self.y, self.x = y.flatten().to(colour.device), x.flatten().to(colour.device)
 
     def search(self, start: Tensor, rounds: int) -> Tensor:
-        """Sources of all pixels (2, h, w), given this level's or the one before's, voting and searching in turn."""
+        """Return the sources of all pixels (2, h, w), given this level's or the one before's, voting and searching in
+        turn."""
+        start = self._at_this_size(start)
+        if not len(self.source):
+            return start
         at = self._begin(start)
         for _ in range(rounds):
             self._vote(at)
@@ -163,7 +183,7 @@ class _Level:
 
     @staticmethod
     def _surety(known: Tensor) -> Tensor:
-        """(h w,) weight of the votes of every patch: less with every step from the known part."""
+        """Return (h w,) weight of the votes of every patch: less with every step from the known part."""
         near, sure = known.float(), torch.ones_like(known, dtype=torch.float32)
         for _ in range(max(known.shape[-2:])):
             if bool(near.all()):
@@ -172,23 +192,30 @@ class _Level:
             near = largest_around(near, 1)
         return sure.flatten().clamp_min(1e-6)
 
+    def _at_this_size(self, start: Tensor) -> Tensor:
+        """Return the sources (2, h, w) of this level from those of this one or the one before (2, h / 2, w / 2)."""
+        if tuple(start.shape[-2:]) == (self.rows, self.columns):
+            return start
+        start = start.repeat_interleave(2, 1).repeat_interleave(2, 2) * 2
+        return start + torch.stack([self.y % 2, self.x % 2]).view_as(start)
+
     def _begin(self, start: Tensor) -> Tensor:
-        """(h w,) index of a source for every pixel: what (2, h, w) or (2, h / 2, w / 2) says, else any."""
-        if tuple(start.shape[-2:]) != (self.rows, self.columns):
-            start = start.repeat_interleave(2, 1).repeat_interleave(2, 2) * 2
-            start = start + torch.stack([self.y % 2, self.x % 2]).view_as(start)
+        """Return (h w,) index of a source for every pixel: what start (2, h, w) says, else near it."""
         at = start[0].flatten() * self.columns + start[1].flatten()
-        chance = self.source[torch.randint(len(self.source), (len(self.y),), generator=self.random).to(at.device)]
-        at = torch.where(self.sources[at], at, chance)
+        lost = (~self.sources & ~self.sources[at]).nonzero().squeeze(1)
+        place = torch.stack([self.y, self.x], 1).float()
+        for part in lost.split(1024):  # patches at the rim of what is known: the nearest that is whole
+            at[part] = self.source[torch.cdist(place[at[part]], place[self.source]).argmin(1)]
         return torch.where(self.sources, torch.arange(len(at), device=at.device), at)
 
     def _patches(self) -> Tensor:
-        """(h w, 3 patch patch) of the picture as it is."""
+        """Return (h w, 3 patch patch) of the picture as it is."""
         reach = _PATCH // 2
         return F.unfold(F.pad(self.colour, (reach,) * 4, mode="replicate"), _PATCH)[0].T
 
     def _features(self) -> Tensor:
-        """(h w, features + 2): patches by their principal components, and where they lie: near sources are dearer."""
+        """Return (h w, features + 2): patches by their principal components, and where they lie: near sources are
+        dearer."""
         patches, size = self._patches(), self.order * _PATCH * 3**0.5
         sample = patches[self.source[:: max(1, len(self.source) // 4000)]]
         axes = torch.linalg.svd(sample - sample.mean(0), full_matrices=False).Vh[:_FEATURES].T

@@ -40,7 +40,9 @@ _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 @dataclass(frozen=True)
 class Scale:
-    """How a step is spread. The result depends on micro_batches and precision, not on shard, recompute or prefetch.
+    """Say how a step is spread over processes.
+
+    The result depends on micro_batches and precision, not on shard, recompute or prefetch.
 
     micro_batches: of a step, over all processes (gradient accumulation = micro_batches / processes). precision: "no",
     "bf16", "fp16". shard: "ddp" = every process holds the model, "fsdp" = each holds a slice of it. recompute:
@@ -68,7 +70,7 @@ class Scale:
 
 
 class Objective(nn.Module):
-    """Model and loss as one forward pass: DDP and FSDP act where a forward pass begins and ends."""
+    """Compute model and loss as one forward pass: DDP and FSDP act where a forward pass begins and ends."""
 
     def __init__(self, model: nn.Module, loss: Loss) -> None:
         super().__init__()
@@ -116,13 +118,13 @@ def fit_distributed(
     step = fitting.resume()
     mine = range(accelerator.process_index, scale.micro_batches, accelerator.num_processes)
     indices = (s * scale.micro_batches + k for s in range(step, schedule.steps) for k in mine)
-    batches, window = ahead(batch, indices, scale.prefetch), _Window()
+    batches, window = ahead(batch, indices, scale.prefetch), _LoggedSteps()
     while step < schedule.steps:
         window.add(fitting.step(step, batches, len(mine)))
         step += 1
         if step % schedule.log_every == 0 or step == schedule.steps:
             row = window.close(accelerator)
-            window = _Window()
+            window = _LoggedSteps()
             if not np.isfinite(row["loss"]):
                 raise FloatingPointError(f"loss is {row['loss']} at step {step}; lower the learning rate")
             if accelerator.is_main_process:
@@ -135,7 +137,7 @@ def fit_distributed(
 
 
 class _Fitting:
-    """Model, optimiser and average of one run on this process."""
+    """The model, optimiser and average of one run on this process."""
 
     def __init__(self, accelerator, model, loss, schedule: Schedule, scale: Scale, run: Path, trainable) -> None:
         self.accelerator, self.schedule, self.scale, self.run = accelerator, schedule, scale, run
@@ -165,7 +167,7 @@ class _Fitting:
         self.optimizer = accelerator.prepare_optimizer(adam, device_placement=False)
 
     def step(self, step: int, batches: Iterator[tuple[int, Batch]], share: int) -> list[dict[str, float]]:
-        """One optimiser step on the next `share` micro-batches -> loss, parts and gradient norm of each."""
+        """Take one optimiser step on the next `share` micro-batches -> loss, parts and gradient norm of each."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.schedule.rate(step)
         self.objective.zero_grad(set_to_none=True)
@@ -180,7 +182,7 @@ class _Fitting:
                 self.accelerator.backward(value if share == 1 else value / share)
             rows.append({"loss": float(value.detach())} | parts)
         self.accelerator.unscale_gradients(self.optimizer)
-        norm = float(_whole(nn.utils.clip_grad_norm_(self.weights, self.schedule.clip)))
+        norm = float(_gathered(nn.utils.clip_grad_norm_(self.weights, self.schedule.clip)))
         self.optimizer.step()
         with torch.no_grad():
             keep = min(self.schedule.ema, (2 + step) / (11 + step))
@@ -188,7 +190,7 @@ class _Fitting:
         return [row | {"norm": norm} for row in rows]
 
     def _exchange(self, last: bool) -> AbstractContextManager:
-        """Gradients are exchanged once a step, after the last micro-batch."""
+        """Return the exchange gradients once per step, after the last micro-batch."""
         if self.sharded:
             self.objective.set_requires_gradient_sync(last)
             return nullcontext()
@@ -207,7 +209,7 @@ class _Fitting:
             state = self.optimizer.optimizer.state.get(weight, {})
             values = {"weight": weight, "average": smooth} | {k: state[k] for k in _MOMENTS if k in state}
             for kind, value in values.items():
-                whole = _whole(value.detach())  # every process takes part
+                whole = _gathered(value.detach())  # every process takes part
                 if self.accelerator.is_main_process:
                     tensors[f"{kind}/{name}"] = whole
         if self.accelerator.is_main_process:
@@ -236,12 +238,12 @@ class _Fitting:
             raise ValueError(f"{found[-1]} belongs to other frozen weights; start from the same base model")
         with torch.no_grad():
             for name, weight, smooth in zip(self.names, self.weights, self.average, strict=True):
-                _fill(weight, tensors[f"weight/{name}"])
-                _fill(smooth, tensors[f"average/{name}"])
+                _copy_into(weight, tensors[f"weight/{name}"])
+                _copy_into(smooth, tensors[f"average/{name}"])
                 for kind in _MOMENTS:
                     if f"{kind}/{name}" in tensors:
                         like = weight if kind != "step" else None
-                        self.optimizer.optimizer.state[weight][kind] = _like(tensors[f"{kind}/{name}"], like)
+                        self.optimizer.optimizer.state[weight][kind] = _placed_as(tensors[f"{kind}/{name}"], like)
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(json.loads(meta["scaler"]))
         step = int(meta["step"])
@@ -255,13 +257,13 @@ class _Fitting:
         """The model with its averaged weights, ready for use."""
         learned = dict(self.plain.named_parameters())
         for name, smooth in zip(self.names, self.average, strict=True):
-            learned[name].copy_(_whole(smooth))
+            learned[name].copy_(_gathered(smooth))
         self.accelerator.wait_for_everyone()
         return self.plain.eval()
 
 
-class _Window:
-    """What happened since the last line of the log."""
+class _LoggedSteps:
+    """Hold what happened since the last line of the log."""
 
     def __init__(self) -> None:
         self.since, self.steps, self.sums = time.perf_counter(), 0, {}
@@ -274,7 +276,7 @@ class _Window:
                 self.sums[key] = (total + value, count + 1)
 
     def close(self, accelerator: "Accelerator") -> dict[str, float]:
-        """Means over all processes."""
+        """Return the means over all processes."""
         from accelerate.utils import gather_object
 
         every = gather_object([self.sums]) if accelerator.num_processes > 1 else [self.sums]
@@ -286,7 +288,7 @@ class _Window:
 
 
 def ahead(batch: Callable[[int], Batch], indices: Iterable[int], count: int) -> Iterator[tuple[int, Batch]]:
-    """(index, batch(index)) in order; `count` batches are made by a thread before they are asked for."""
+    """Yield (index, batch(index)) in order; `count` batches are made by a thread before they are asked for."""
     if not count:
         yield from ((index, batch(index)) for index in indices)
         return
@@ -308,7 +310,7 @@ def checkpoints(run: str | Path) -> list[Path]:
 
 
 def _shard(objective: nn.Module, accelerator: "Accelerator") -> None:
-    """FSDP: every block and the rest as one group; gradients are averaged over the processes."""
+    """Shard by FSDP: every block and the rest as one group; gradients are averaged over the processes."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
@@ -325,18 +327,18 @@ def _shard(objective: nn.Module, accelerator: "Accelerator") -> None:
     fully_shard(objective, mesh=mesh)
 
 
-def _whole(x: Tensor) -> Tensor:
-    """A sharded tensor gathered (every process must call), others as they are."""
+def _gathered(x: Tensor) -> Tensor:
+    """Gather a sharded tensor (every process must call); other tensors are returned unchanged."""
     return x.full_tensor() if hasattr(x, "full_tensor") else x
 
 
 def _local(x: Tensor) -> Tensor:
-    """This process's slice of a sharded tensor, others as they are."""
+    """Return this process's slice of a sharded tensor; other tensors are returned unchanged."""
     return x.detach().to_local() if hasattr(x, "to_local") else x.detach()
 
 
-def _like(whole: Tensor, like: Tensor | None) -> Tensor:
-    """A whole tensor placed and sharded as `like`; None = a number that stays on the CPU."""
+def _placed_as(whole: Tensor, like: Tensor | None) -> Tensor:
+    """Return a whole tensor placed and sharded as `like`; None = a number that stays on the CPU."""
     if like is None:
         return whole
     if not hasattr(like, "device_mesh"):
@@ -346,8 +348,8 @@ def _like(whole: Tensor, like: Tensor | None) -> Tensor:
     return distribute_tensor(whole.to(like.device), like.device_mesh, like.placements)
 
 
-def _fill(target: Tensor, whole: Tensor) -> None:
-    _local(target).copy_(_local(_like(whole, target)))
+def _copy_into(target: Tensor, whole: Tensor) -> None:
+    _local(target).copy_(_local(_placed_as(whole, target)))
 
 
 def _fingerprint(parameters) -> str:

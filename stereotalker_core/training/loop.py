@@ -25,7 +25,8 @@ Batch = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Schedule:
-    """steps of AdamW at lr, linear warm-up, then linear decay over the last `decay` fraction; EMA of the weights."""
+    """Say how a training goes: steps of AdamW at lr, linear warm-up, linear decay over the last `decay` share of the
+    steps, a moving average (EMA) of the weights."""
 
     steps: int
     lr: float = 1e-3
@@ -41,7 +42,7 @@ class Schedule:
     save_every: int = 500
 
     def rate(self, step: int) -> float:
-        """Learning rate of a step."""
+        """Return the learning rate of a step."""
         rise = min(1.0, (step + 1) / max(1, self.warmup))
         fall = min(1.0, (self.steps - step) / max(1.0, self.decay * self.steps))
         return self.lr * rise * max(fall, 0.01)
@@ -115,7 +116,7 @@ def fit(
 
 
 def log_row(run: Path, step: int, schedule: Schedule, row: dict[str, float]) -> None:
-    """Log a line with the time left, and append it to log.jsonl."""
+    """Report a row with the time left, and append it to log.jsonl."""
     left = row["seconds_per_step"] * (schedule.steps - step)
     text = "  ".join(f"{k} {v:.4g}" for k, v in row.items())
     logger.info("step %d/%d  %s  eta %.0f s", step, schedule.steps, text, left)

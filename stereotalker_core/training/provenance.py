@@ -1,10 +1,11 @@
 """Which source, commands and data a checkpoint was made from, and what that cost."""
 
+import argparse
 import json
-import shlex
+import os
 import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 from ..checkpoint import load_tensors
 
@@ -17,31 +18,33 @@ def commit() -> str:
     """
     package = Path(__file__).resolve().parents[1]
     question = ["git", "rev-parse", "HEAD", "--show-toplevel"]
+    bare = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}  # hooks name their own repository there
     try:
-        done = subprocess.run(question, cwd=package, capture_output=True, text=True, check=True)
+        done = subprocess.run(question, cwd=package, env=bare, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     head, top = done.stdout.splitlines()
     return head if Path(top).resolve() == package.parent else "unknown"
 
 
-def command() -> str:
-    """The running command as anybody may repeat it: modules by name, not by where they lie on this machine."""
-    program, package = Path(sys.argv[0]), Path(__file__).parents[1]
-    if package in program.parents:
-        dotted = ".".join(program.relative_to(package.parent).with_suffix("").parts).removesuffix(".__main__")
-        return shlex.join(["python", "-m", dotted, *sys.argv[1:]])
-    return shlex.join(["python", program.name, *sys.argv[1:]])
+def made(options: argparse.Namespace, **metrics: Any) -> dict[str, Any]:
+    """The metadata of a checkpoint that `train` writes: its command line, seed (0 without one), commit, metrics.
+
+    options.line is the command as anybody may repeat it; `train` puts it there, in front of the trainer's own options.
+    """
+    seed = getattr(options, "seed", 0)
+    return {"command": options.line, "seed": str(seed), "commit": commit(), "metrics": metrics}
 
 
 def after(start: Path | None, **told: str) -> dict[str, str]:
-    """told (command, cost, data) behind what the checkpoint `start`, from which was gone on, says of the same."""
+    """Append what a training says of itself (command, cost, data) to what the checkpoint it continued from says of the
+    same."""
     before = {} if start is None else load_tensors(start)[1]
     return {key: "; ".join(text for text in (before.get(key), value) if text) for key, value in told.items()}
 
 
 def cost(run: Path) -> str:
-    """Steps and minutes of a run, from its log.jsonl."""
+    """Return the steps and minutes of a run, from its log.jsonl."""
     rows = [json.loads(line) for line in (Path(run) / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     steps = [row["step"] for row in rows]
     done = [last - first for first, last in zip([0, *steps], steps, strict=False)]

@@ -38,7 +38,7 @@ def blocks_of(model: nn.Module, kinds: Sequence[str] = BLOCKS) -> list[nn.Module
 
 
 def recompute(model: nn.Module, kinds: Sequence[str] = BLOCKS) -> int:
-    """Checkpoint all blocks of the kinds -> how many. ValueError where the model has none of them."""
+    """Map checkpoint all blocks of the kinds -> how many. ValueError where the model has none of them."""
     blocks = blocks_of(model, kinds)
     if not blocks:
         raise ValueError(f"{type(model).__name__} has no block of {', '.join(kinds)}: leave recompute off")

@@ -38,10 +38,16 @@ class ComfyPage:
         self._wait_until_started()
 
     def reload(self) -> None:
-        """The page anew: ComfyUI brings back the graph that was open."""
+        """The page anew: ComfyUI brings back the graph that was open, a while after the page stands."""
         self.page.wait_for_timeout(2000)  # it keeps the graph a moment after a change
+        held = self.evaluate("() => app.graph._nodes.length")
         self.page.reload()
         self._wait_until_started()
+        for _ in range(60 if held else 0):
+            if self.evaluate("() => app.graph._nodes.length"):
+                break
+            self.page.wait_for_timeout(500)
+        self.page.wait_for_timeout(SETTLE_MS)
 
     def _wait_until_started(self) -> None:
         self.page.wait_for_function("() => window.app?.extensionManager?.setting && window.app?.graph", timeout=90_000)
@@ -89,6 +95,34 @@ class ComfyPage:
             [kind, scale],
         )
         self.page.wait_for_timeout(SETTLE_MS)
+
+    def build(self, nodes: dict[str, tuple], links: list[tuple], values: dict[str, dict] | None = None) -> None:
+        """A graph of nodes {name: (type, x, y)}, links (from, output, to, input) by name, and widgets' values."""
+        self.evaluate(
+            """async ([nodes, links, values]) => {
+                const id = crypto.randomUUID();
+                await app.loadGraphData({ id, version: 0.4, last_node_id: 0, last_link_id: 0, nodes: [], links: [] });
+                const made = {};
+                for (const [name, [kind, x, y]] of Object.entries(nodes)) {
+                    made[name] = LiteGraph.createNode(kind);
+                    made[name].pos = [x, y];
+                    app.graph.add(made[name]);
+                    for (const [key, value] of Object.entries(values[name] ?? {})) {
+                        const widget = made[name].widgets.find((one) => one.name === key);
+                        widget.value = value;
+                        widget.callback?.(value);
+                    }
+                }
+                const slot = (list, name) => list.findIndex((one) => one.name === name);
+                for (const [from, output, to, input] of links)
+                    made[from].connect(slot(made[from].outputs, output), made[to], slot(made[to].inputs, input));
+                app.canvas.ds.scale = 1;
+                app.canvas.ds.offset = [60, 60];
+                app.canvas.setDirty(true, true);
+            }""",
+            [nodes, links, values or {}],
+        )
+        self.page.wait_for_timeout(3 * SETTLE_MS)
 
     def room_below_picture(self) -> float:
         """Pixels of the page between the picture and the bottom of its node, the only one of the graph."""
@@ -223,6 +257,22 @@ class ComfyPage:
             self.page.mouse.wheel(0, 2000)
             self.page.wait_for_timeout(SETTLE_MS)
         card.click()
+        self._wait_for_template(name)
+
+    def load_template(self, name: str) -> None:
+        """What a click on the card does, without the browser of all templates."""
+        self.evaluate(
+            """async name => {
+                const packs = await (await app.api.fetchApi("/workflow_templates")).json();
+                const [pack] = Object.entries(packs).find(([, names]) => names.includes(name));
+                const file = await app.api.fetchApi(`/workflow_templates/${encodeURIComponent(pack)}/${name}.json`);
+                await app.loadGraphData(await file.json(), true, true, name, { openSource: "template" });
+            }""",
+            name,
+        )
+        self._wait_for_template(name)
+
+    def _wait_for_template(self, name: str) -> None:
         self.page.wait_for_function(
             "name => app.extensionManager.workflow.activeWorkflow?.filename?.includes(name)"
             " && app.graph._nodes.some(n => n.type.startsWith('StereoTalker'))",
@@ -242,6 +292,11 @@ class ComfyPage:
 
     def run_graph(self, timeout_s: float = 300) -> None:
         """Queue the graph and wait for its success."""
+        kind, detail = self.run_to_end(timeout_s)
+        assert kind == "success", detail
+
+    def run_to_end(self, timeout_s: float = 300) -> tuple[str, dict]:
+        """Queue the graph and wait -> "success" or "error", and what ComfyUI says of it."""
         self.evaluate(
             """async () => {
                 window.probe = null;
@@ -253,8 +308,8 @@ class ComfyPage:
         )
         self.page.wait_for_function("() => window.probe", timeout=1000 * timeout_s)
         kind, detail = self.evaluate("() => window.probe")
-        assert kind == "success", detail
         self.page.wait_for_timeout(SETTLE_MS)
+        return kind, detail
 
     def show_node(self, kind: str) -> None:
         """Scroll the graph to a node at full size."""
@@ -290,6 +345,14 @@ class ComfyPage:
             "new Set(Array.from({ length: data.length / 4 }, (_, i) =>"
             " ((data[4 * i] >> 3) << 10) | ((data[4 * i + 1] >> 3) << 5) | (data[4 * i + 2] >> 3))).size"
         )
+
+    def wait_for_person(self) -> None:
+        """Until the small picture shows a person, not the grey hint."""
+        for _ in range(20):
+            if self.colours_of_person() > 50:
+                return
+            self.page.wait_for_timeout(500)
+        raise AssertionError("no person in the camera picture")
 
     def version(self) -> str:
         return self.evaluate("() => window.__COMFYUI_FRONTEND_VERSION__")

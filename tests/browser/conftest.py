@@ -1,4 +1,4 @@
-"""A server, a tab of the browser and the two renderers, for every module of this folder."""
+"""A server a checkout, a tab of the browser and the two renderers, for all modules of this folder."""
 
 import sys
 from pathlib import Path
@@ -11,7 +11,7 @@ from browser import CHROMIUM, ComfyPage  # noqa: E402
 from test_server import CHECKOUTS, Server  # noqa: E402
 
 
-@pytest.fixture(scope="module", params=CHECKOUTS, ids=lambda path: path.name)
+@pytest.fixture(scope="session", params=CHECKOUTS, ids=lambda path: path.name)
 def server(request, tmp_path_factory):
     running = Server(request.param, tmp_path_factory.mktemp("browser"))
     running.post("/settings", {"Comfy.TutorialCompleted": True})  # a first visit would load a tutorial
@@ -19,16 +19,20 @@ def server(request, tmp_path_factory):
     running.stop()
 
 
-@pytest.fixture(scope="module")
-def tab(server):
-    from playwright.sync_api import sync_playwright
+@pytest.fixture(scope="session")
+def play():
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as running:
+        yield running
 
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        page = ComfyPage(browser, server.port, touch=True)
-        yield page
-        page.close()
-        browser.close()
+
+@pytest.fixture(scope="session")
+def tab(server, play):
+    browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+    page = ComfyPage(browser, server.port, touch=True)
+    yield page
+    page.close()
+    browser.close()
 
 
 @pytest.fixture(params=["classic", "nodes2"])

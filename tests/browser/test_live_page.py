@@ -50,9 +50,8 @@ def address(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def page(address, tmp_path_factory):
+def page(address, play, tmp_path_factory):
     """The page, in a browser whose microphone says the demo sentence."""
-    playwright = pytest.importorskip("playwright.sync_api")
     if not CHROMIUM:
         pytest.skip("no chromium")
     recording = tmp_path_factory.mktemp("voice") / "voice.wav"
@@ -63,17 +62,15 @@ def page(address, tmp_path_factory):
         file.setframerate(16000)
         file.writeframes(samples.tobytes())
     given = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream", "--no-sandbox"]
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(
-            executable_path=CHROMIUM, args=[*given, f"--use-file-for-fake-audio-capture={recording}"]
-        )
-        tab = browser.new_context(permissions=["microphone"]).new_page()
-        tab.set_default_timeout(1000 * PATIENCE)
-        tab.faults = []
-        tab.on("pageerror", lambda error: tab.faults.append(str(error)))
-        tab.goto(address)
-        yield tab
-        browser.close()
+    flags = [*given, f"--use-file-for-fake-audio-capture={recording}"]
+    browser = play.chromium.launch(executable_path=CHROMIUM, args=flags)
+    tab = browser.new_context(permissions=["microphone"]).new_page()
+    tab.set_default_timeout(1000 * PATIENCE)
+    tab.faults = []
+    tab.on("pageerror", lambda error: tab.faults.append(str(error)))
+    tab.goto(address)
+    yield tab
+    browser.close()
 
 
 def frames(page) -> int:

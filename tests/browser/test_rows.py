@@ -45,7 +45,7 @@ def test_the_picture_stands_first_and_values_are_saved_without_it(tab, renderer,
 
 
 def test_a_run_says_the_quality_and_the_person_stays_after_a_reload(tab, renderer, request):  # noqa: F811
-    tab.open_template(GRAPH)
+    tab.load_template(GRAPH)
     tab.set_widget("StereoTalkerExampleInputs", "seconds", 0.6)
     tab.set_widget("StereoTalkerExampleInputs", "size", 256)
     tab.set_widget(SIMPLE, "size", 128)

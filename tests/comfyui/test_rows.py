@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import time
-import urllib.request
 import wave
 from io import BytesIO
 from pathlib import Path
@@ -22,13 +21,6 @@ pytestmark = pytest.mark.skipif(not CHECKOUTS, reason=f"no ComfyUI at {NAMED}; s
 EXAMPLE = {"class_type": "StereoTalkerExampleInputs", "inputs": {"person": 11, "seconds": 0.6, "size": 256}}
 TALK = {"image": ["in", 0], "audio": ["in", 2], "yaw": 0.0, "orbit": False, "end_yaw": 0.0, "seed": 1, "steps": 1}
 TALK |= {"size": 128, "background": "portrait"}
-
-
-@pytest.fixture(scope="module", params=CHECKOUTS, ids=lambda path: path.name)
-def server(request, tmp_path_factory):
-    running = Server(request.param, tmp_path_factory.mktemp("rows"))
-    yield running
-    running.stop()
 
 
 @pytest.fixture(scope="module")
@@ -53,22 +45,6 @@ def talk(**inputs) -> dict:
     return node("StereoTalker", **(TALK | inputs))
 
 
-def upload(server: Server, array: np.ndarray, name: str) -> str:
-    """Bring a picture into the input folder, as the button of Load Image does."""
-    from PIL import Image
-
-    data = BytesIO()
-    Image.fromarray(array).save(data, "PNG")
-    lines = [
-        b"--limit", f'Content-Disposition: form-data; name="image"; filename="{name}"'.encode(),
-        b"Content-Type: image/png", b"", data.getvalue(), b"--limit--", b"",
-    ]  # fmt: skip
-    kind = {"Content-Type": "multipart/form-data; boundary=limit"}
-    request = urllib.request.Request(f"http://127.0.0.1:{server.port}/upload/image", b"\r\n".join(lines), kind)
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.load(answer)["name"]
-
-
 def error_of(entry: dict) -> str:
     """The text of the error that a run ended with."""
     (found,) = [m[1] for m in entry["status"]["messages"] if m[0] == "execution_error"]
@@ -82,7 +58,7 @@ def said(entry: dict, key: str) -> str:
 
 def fit_of(server: Server, picture: np.ndarray, name: str, **more) -> dict:
     """The run of a fit of an uploaded picture with Load Image's own mask; its mask is saved."""
-    prompt = {"load": node("LoadImage", image=upload(server, picture, name))}
+    prompt = {"load": node("LoadImage", image=server.upload(picture, name))}
     prompt["fit"] = node("StereoTalkerFitPortrait", image=["load", 0], mask=["load", 1], **more)
     prompt |= {"mask": node("MaskToImage", mask=["fit", 1]), "save": shown("mask", 0)}
     return server.run(prompt)
@@ -215,12 +191,23 @@ def test_transparent_files(server, kind, suffix, tmp_path):
     assert counted(server.fetch(item))[0] == FRAMES
 
 
+def viewer(yaw: float, distance: float, height: float) -> dict:
+    """Core's Create Camera Info: level, around a point so many metres above the hips."""
+    told = {"mode": "orbit", "mode.yaw": yaw, "mode.pitch": 0.0, "mode.distance": distance, "target_x": 0.0}
+    told |= {"target_y": height, "target_z": 0.0, "roll": 0.0, "fov": 35.0, "zoom": 1.0, "camera_type": "perspective"}
+    return node("CreateCameraInfo", **told)
+
+
+def lacks(server: Server, *kinds: str) -> None:
+    """Skip the test on a server whose core is older than these nodes."""
+    missing = set(kinds) - set(server.get("/object_info"))
+    if missing:
+        pytest.skip(f"this server has no {', '.join(sorted(missing))}")
+
+
 def test_create_camera_info_sees_the_side_that_our_yaw_sees(server):
-    if "CreateCameraInfo" not in server.get("/object_info"):
-        pytest.skip("this server has no Create Camera Info")
-    told = {"mode": "orbit", "mode.yaw": 35.0, "mode.pitch": 0.0, "mode.distance": 4.0, "target_x": 0.0, "roll": 0.0}
-    told |= {"target_y": 0.0, "target_z": 0.0, "fov": 35.0, "zoom": 1.0, "camera_type": "perspective"}
-    prompt = stages() | {"info": node("CreateCameraInfo", **told), "camera": camera(camera_info=["info", 0])}
+    lacks(server, "CreateCameraInfo")
+    prompt = stages() | {"info": viewer(35.0, 4.0, 0.0), "camera": camera(camera_info=["info", 0])}
     for name, yaw in (("ours", -35.0), ("other", 35.0)):
         prompt[f"{name}_camera"] = camera(yaw=yaw)
         prompt[name] = rendered("StereoTalkerRenderVideo", frames=1)
@@ -230,6 +217,91 @@ def test_create_camera_info_sees_the_side_that_our_yaw_sees(server):
     entry = succeeded(server.run(prompt))
     core, ours, other = (pixels(server, entry, f"save_{name}") for name in ("core", "ours", "other"))
     assert psnr(core, ours) > 35 and psnr(core, other) < 25
+
+
+def seen_from(prompt: dict, yaw: float) -> None:
+    """Add what core's camera sees at `yaw`: the exported person by core's Render Mesh, and our frame."""
+    name = f"at{yaw:g}"
+    prompt[name] = viewer(yaw, 1.5, 0.4)
+    look = {"mode": "auto", "width": 256, "height": 256, "background": "#808080"}
+    prompt[f"{name}_core"] = node("RenderMesh", mesh=["mesh", 0], camera_info=[name, 0], **look)
+    prompt[f"{name}_camera"] = camera(camera_info=[name, 0], camera_use="place in metres")
+    prompt[f"{name}_camera"]["inputs"]["size"] = 256
+    prompt[f"{name}_ours"] = rendered("StereoTalkerRenderVideo", frames=1)
+    prompt[f"{name}_ours"]["inputs"] |= {"cameras": [f"{name}_camera", 0], "background": "grey"}
+    prompt[f"{name}_back"] = node("RenderMesh", mesh=["mesh", 0], camera_info=[f"{name}_camera", 1], **look)
+    for kind in ("core", "ours", "back"):
+        prompt[f"{name}_{kind}_mask"] = node("MaskToImage", mask=[f"{name}_{kind}", 1])
+        prompt |= {f"save_{name}_{kind}{end}": shown(f"{name}_{kind}{end}", 0) for end in ("", "_mask")}
+
+
+def test_core_renders_the_exported_person_as_we_do(server, tmp_path):
+    """Create Camera Info at yaw 35 films the GLB with Render Mesh and our frame with Render Video: one silhouette."""
+    lacks(server, "CreateCameraInfo", "RenderMesh")
+    prompt = stages() | {"glb": node("StereoTalkerSaveAvatar", identity=["fit", 0], motion=["motion", 0])}
+    prompt["glb"]["inputs"]["filename_prefix"] = "3d/filmed"
+    prompt["mesh"] = node("TestReadGlb", path=["glb", 1], seconds=0.0)
+    for yaw in (35.0, -35.0):
+        seen_from(prompt, yaw)
+    entry = succeeded(server.run(prompt))
+    pictures = {key: pixels(server, entry, key)[0] for key in prompt if key.startswith("save_at")}
+    ends = ("35_core", "35_ours", "35_back", "-35_ours")
+    core, ours, back, other = (pictures[f"save_at{end}_mask"][..., 0] > 0.5 for end in ends)
+    row = [pictures[f"save_at{yaw}_{kind}"] for yaw in (35, -35) for kind in ("core", "ours")]
+    keep(tmp_path, "render_mesh_beside_ours", np.concatenate([one.numpy() for one in row], 1))
+    both = core & ours
+    colours = psnr(row[0][both], row[1][both])
+    print(f"silhouettes: {iou(core, ours):.3f}, of the other side {iou(core, other):.3f}; colours {colours:.1f} dB")
+    assert iou(core, ours) > 0.9 and iou(core, ours) > iou(core, other) + 0.03
+    assert iou(back, ours) > 0.9, "core's Render Mesh from the camera_info that Camera Trajectory gives"
+    assert colours > psnr(row[0][both], row[3][both]) + 3
+
+
+def test_a_path_of_cameras_comes_back(server):
+    """Camera Trajectory's orbit as a list of cameras, into another Camera Trajectory: the same frames."""
+    prompt = stages()
+    prompt["orbit"] = camera(path="orbit", yaw=-40.0, end_yaw=40.0, framing="half_body")
+    prompt["again"] = camera(camera_info=["orbit", 1], camera_use="place in metres")
+    for name in ("orbit", "again"):
+        prompt[f"{name}_video"] = rendered("StereoTalkerRenderVideo")
+        prompt[f"{name}_video"]["inputs"]["cameras"] = [name, 0]
+        prompt[f"save_{name}"] = shown(f"{name}_video", 0)
+    entry = succeeded(server.run(prompt))
+    first, again = (pixels(server, entry, f"save_{name}") for name in ("orbit", "again"))
+    assert psnr(first, again) > 40 and psnr(first[:1], again[-1:]) < 25
+
+
+def test_guides_of_four_seconds_at_1024_px_fit_a_machine_of_16_gb(server):
+    if not Path(f"/proc/{server.process.pid}/status").exists():
+        pytest.skip("no /proc here, which tells the most memory that a process had")
+    prompt, last = stages(), "motion"
+    for name in ("twice", "four", "eight"):
+        prompt[name] = node("StereoTalkerConcatMotion", motion_a=[last, 0], motion_b=[last, 0], overlap=1)
+        last = name
+    prompt["camera"]["inputs"] |= {"motion": [last, 0], "size": 1024}
+    links = {"identity": ["fit", 0], "motion": [last, 0], "cameras": ["camera", 0]}
+    prompt["guides"] = node("StereoTalkerRenderGuides", **links)
+    prompt["sink"] = node("PreviewAny", source=["guides", 5])
+    succeeded(server.run(prompt))
+    status = Path(f"/proc/{server.process.pid}/status").read_text(encoding="utf-8")
+    most = int(status.split("VmHWM:")[1].split()[0]) / 1e6  # GB
+    print(f"guides of {8 * FRAMES - 7} frames at 1024 px: at most {most:.1f} GB")
+    assert most < 14
+    server.post("/free", {"unload_models": True, "free_memory": True})
+
+
+def iou(a, b) -> float:
+    """Intersection of two masks over their union."""
+    return float((a & b).sum() / (a | b).sum())
+
+
+def keep(folder: Path, name: str, picture: np.ndarray) -> None:
+    """A picture (H, W, 3) in 0..1 to look at, where BROWSER_ARTIFACTS says, else in a folder of the test."""
+    from PIL import Image
+
+    folder = Path(os.environ.get("BROWSER_ARTIFACTS", folder))
+    folder.mkdir(parents=True, exist_ok=True)
+    Image.fromarray((picture * 255).round().astype(np.uint8)).save(folder / f"{name}.png")
 
 
 def test_decoding_with_the_wrong_vae_says_what_is_missing(server):
@@ -256,28 +328,50 @@ def test_speech_from_text(server):
 
 
 @pytest.fixture(scope="module")
-def avatar(server):
-    """The bytes of an exported person that talks, after Preview 3D took the file."""
+def avatar(server) -> dict[str, Path]:
+    """Files of the server's output folder: an exported person that talks, which Preview 3D took, and what made it."""
     prompt = stages()
     given = {"identity": ["fit", 0], "motion": ["motion", 0]}
     prompt["glb"] = node("StereoTalkerSaveAvatar", filename_prefix="3d/person", **given)
     prompt["show"] = node("Preview3D", model_file=["glb", 0])
+    prompt["identity"] = node("StereoTalkerSaveIdentity", identity=["fit", 0], filename_prefix="kept/identity")
+    prompt["kept"] = node("StereoTalkerSaveMotion", motion=["motion", 0], filename_prefix="kept/motion")
     entry = succeeded(server.run(prompt))
     (item,) = entry["outputs"]["glb"]["3d"]
-    return server.fetch(item)
+    output = server.log.parent / "output"
+    files = {name: next((output / "kept").glob(f"{name}*")) for name in ("identity", "motion")}
+    return files | {"glb": output / item["subfolder"] / item["filename"]}
 
 
-def test_the_exported_person_is_valid(avatar, tmp_path):
+def test_vertices_of_the_exported_person(avatar):
+    """A second reader poses the file's frames; ours are posed from the saved identity and motion of the same run."""
+    import torch
+
+    from stereotalker_core.body.model import HalfBody
+    from stereotalker_core.records import Identity, Motion
+    from tests.motion.files.gltf_reader import Gltf
+
+    body, file = HalfBody(), Gltf(avatar["glb"])
+    identity, motion = Identity.load(avatar["identity"]), Motion.load(avatar["motion"])
+    performed = identity.performed(motion)
+    rest = body.rest(identity.shape[None], identity.shell[None])
+    x, y, z = body.pose(rest, performed.rotations, performed.expression).vertices[:, body.render_vertex].unbind(-1)
+    ours = torch.stack([x, z, -y], -1).double().numpy()
+    off = [np.linalg.norm(file.vertices(frame / 25) - ours[frame], axis=1).max() for frame in range(FRAMES)]
+    print(f"exported vertices: at most {1000 * max(off):.4f} mm off in {FRAMES} frames")
+    assert len(motion) == FRAMES and max(off) < 1e-4  # m
+
+
+def test_the_exported_person_is_valid(avatar):
     place = os.environ.get("GLTF_VALIDATOR")
     if not place:
         pytest.skip("GLTF_VALIDATOR names no folder with node_modules/gltf-validator")
-    file = tmp_path / "person.glb"
-    file.write_bytes(avatar)
     script = (
         "const v=require('gltf-validator');v.validateBytes(new Uint8Array(require('fs').readFileSync(process.argv[1])),"
         "{maxIssues:20}).then(r=>console.log(JSON.stringify(r)))"
     )
-    done = subprocess.run(["node", "-e", script, str(file)], cwd=place, capture_output=True, text=True, timeout=300)
+    command = ["node", "-e", script, str(avatar["glb"])]
+    done = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=300)
     report = json.loads(done.stdout)
     assert report["issues"]["numErrors"] == 0, report["issues"]["messages"]
     assert report["info"]["animationCount"] == 1 and report["info"]["hasMorphTargets"] and report["info"]["hasSkins"]

@@ -15,6 +15,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -47,12 +48,14 @@ AWKWARD = "ComfyUI-StereoTalker-0.1"  # a folder name with hyphens and a dot, as
 
 
 class Server:
-    """One ComfyUI process on a free port with its own base directory."""
+    """One ComfyUI process on a free port with its own base directory; `packs`: folders of further nodes."""
 
-    def __init__(self, checkout: Path, base: Path):
+    def __init__(self, checkout: Path, base: Path, packs: Sequence[Path] = ()):
         for folder in ("custom_nodes", "input", "output", "models", "user", "temp"):
             (base / folder).mkdir(parents=True)
         (base / "custom_nodes" / AWKWARD).symlink_to(ROOT)
+        for pack in packs:
+            (base / "custom_nodes" / pack.name).symlink_to(pack)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -103,6 +106,21 @@ class Server:
             time.sleep(0.3)
         raise TimeoutError(self.log.read_text()[-3000:])
 
+    def upload(self, picture: np.ndarray, name: str) -> str:
+        """Bring a picture (H, W, 3 or 4), 0..255, into the input folder, as the button of Load Image does."""
+        from PIL import Image
+
+        data = BytesIO()
+        Image.fromarray(picture).save(data, "PNG")
+        lines = [
+            b"--limit", f'Content-Disposition: form-data; name="image"; filename="{name}"'.encode(),
+            b"Content-Type: image/png", b"", data.getvalue(), b"--limit--", b"",
+        ]  # fmt: skip
+        kind = {"Content-Type": "multipart/form-data; boundary=limit"}
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/upload/image", b"\r\n".join(lines), kind)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)["name"]
+
     def fetch(self, item: dict) -> bytes:
         """A file of the outputs that a history entry names."""
         keys = {key: item[key] for key in ("filename", "subfolder", "type")}
@@ -113,13 +131,6 @@ class Server:
     def stop(self) -> None:
         self.process.terminate()
         self.process.wait(30)
-
-
-@pytest.fixture(scope="module", params=CHECKOUTS, ids=lambda path: path.name)
-def server(request, tmp_path_factory):
-    running = Server(request.param, tmp_path_factory.mktemp("comfyui"))
-    yield running
-    running.stop()
 
 
 @pytest.fixture(scope="module")

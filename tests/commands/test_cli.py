@@ -1,7 +1,6 @@
 """The command line: files and reports it writes, what it refuses (one line, status 2, no file), interruption."""
 
 import errno
-import inspect
 import json
 import operator
 import signal
@@ -15,7 +14,7 @@ import pytest
 import torch
 
 from stereotalker_core import checkpoint, cli, pipeline
-from stereotalker_core.commands import data
+from stereotalker_core.commands import train
 from stereotalker_core.commands.evaluate import table
 from stereotalker_core.commands.talking import talk
 from stereotalker_core.image import load_background, save_image
@@ -288,17 +287,43 @@ def test_info(capsys):
         assert row["parameters"] > 1000 and f"{row['mb']:.2f} MB" in text and row["file"] in text
 
 
-@pytest.mark.parametrize("module", sorted({*data.TRAINERS.values(), *data.GENERATORS.values()}))
-def test_synth_and_train_reach_modules_that_take_arguments(module):
-    main = import_module(f"stereotalker_core.{module}").main
-    assert len(inspect.signature(main).parameters) >= 1
+TABLES = [(command, *row) for command, table in cli.FORWARDED.items() for row in table.items()]
 
 
-def test_words_are_handed_on(monkeypatch):
+@pytest.mark.parametrize("command, name, module", TABLES, ids=lambda x: x.rpartition(".")[2])
+def test_every_trainer_and_generator_declares_its_options_and_runs(command, name, module, capsys):
+    assert callable(import_module(f"stereotalker_core.{module}").run)
+    with pytest.raises(SystemExit) as stop:
+        cli.main([command, name, "--help"])
+    assert stop.value.code == 0 and f"stereotalker_core {command} {name}" in capsys.readouterr().out
+
+
+def test_no_trainer_is_missing_from_the_table():
+    """Whatever has add_arguments and run under training/ or synthetic/ is reached by `train` or `synth`."""
+    tables = {module for _, _, module in TABLES} | {train.SCALE}
+    core = Path(cli.__file__).parent
+    for path in (*core.glob("training/**/*.py"), *core.glob("synthetic/**/*.py")):
+        text, module = path.read_text(encoding="utf-8"), ".".join(path.relative_to(core).with_suffix("").parts)
+        assert ("\ndef add_arguments(" in text) == ("\ndef run(" in text) == (module in tables), module
+        assert "parse_args" not in text, f"{module} has a command line of its own"
+
+
+def test_words_are_handed_on_and_remembered(monkeypatch):
     seen = []
-    monkeypatch.setattr(import_module("stereotalker_core.training.video.mask"), "main", seen.append)
-    assert cli.main(["train", "mask", "--steps", "5", "--out", "x"]) == 0
-    assert seen == [["--steps", "5", "--out", "x"]]
+    monkeypatch.setattr(import_module("stereotalker_core.training.video.mask"), "run", seen.append)
+    assert cli.main(["train", "mask", "--steps", "5", "--run", "r", "--out", "a file"]) == 0
+    assert seen[0].steps == 5 and seen[0].out == "a file"
+    assert seen[0].line == "python -m stereotalker_core train mask --steps 5 --run r --out 'a file'"
+
+
+def test_with_clips_another_trainer_runs(monkeypatch):
+    seen = []
+    monkeypatch.setattr(import_module("stereotalker_core.training.clips.scale"), "run", seen.append)
+    assert cli.main(["train", "renderer", "--clips", "c", "--run", "r", "--out", "o"]) == 0
+    assert seen[0].model == "renderer" and str(seen[0].clips) == "c"
+    monkeypatch.setattr(import_module("stereotalker_core.training.clips.command"), "run", seen.append)
+    assert cli.main(["train", "clips", "avatars", "--clips", "4", "--out", "o"]) == 0  # this one makes folders
+    assert seen[1].action == "avatars" and seen[1].clips == 4
 
 
 def test_synth_portrait(tmp_path, inputs, capsys):

@@ -8,7 +8,7 @@ from stereotalker_core.face import layout
 from stereotalker_core.face.hubert import pair_frames, prepare_waveform
 from stereotalker_core.face.layers import position_table
 from stereotalker_core.face.quantiser import Draw, Quantiser
-from stereotalker_core.training.face.face_loss import StageOne, StageTwo, split_l1, stage_one, stage_two
+from stereotalker_core.training.face.face_loss import PredictorWeights, PriorWeights, split_l1, stage_one, stage_two
 
 
 def close(ours, theirs, atol=1e-5):
@@ -61,7 +61,7 @@ def test_stage_one_forward(frames):
 def test_stage_one_losses_gradients_and_one_step(frames):
     g, model = arrays(f"mini_stage1_T{frames}"), mini(1)
     optimizer = torch.optim.AdamW(model.parameters(), 1e-4, (0.9, 0.98), 1e-9, 0.01)
-    total, parts = stage_one(*model(g["motion"], rounded=True), g["motion"], StageOne())
+    total, parts = stage_one(*model(g["motion"], rounded=True), g["motion"], PriorWeights())
     for name, value in (("loss_total", total), ("loss_exp", parts["expression"]), ("loss_jaw", parts["jaw"]),
                         ("loss_quant", parts["bottleneck"]), ("quant_loss", parts["bottleneck"])):  # fmt: skip
         close(value, g[name], 1e-6)
@@ -132,7 +132,7 @@ def test_stage_two_losses_and_gradients(frames):
     latent = predictor(part["audio_rs"], g["style"].reshape(1, -1))
     close(prior.decode(prior.bottleneck(latent).latent), part["pred"])
     assert torch.equal(prior.bottleneck(prior.encode(part["motion_rs"])).indices, part["idx_ref"][:, 0])
-    weights = StageTwo()
+    weights = PredictorWeights()
     total, parts = stage_two(prior, latent, part["motion_rs"], weights, rounded=True)
     for name, value in (("total", total), ("latent", parts["latent"]), ("exp", parts["expression"]),
                         ("jaw", parts["jaw"])):  # fmt: skip
@@ -152,7 +152,7 @@ def test_equal_codes_give_no_latent_gradient():
     prior = mini(2).motion_prior.requires_grad_(False)
     motion = arrays("mini_stage2")["tr17/motion_rs"]
     latent = prior.encode(motion).requires_grad_()
-    _, parts = stage_two(prior, latent, motion, StageTwo())
+    _, parts = stage_two(prior, latent, motion, PredictorWeights())
     assert parts["latent"] == 0
     parts["latent"].backward()
     assert not latent.grad.any()

@@ -5,7 +5,7 @@ import torch
 from golden import mini
 
 from stereotalker_core.audio.encoder import CHUNK, HOP, SpeechEncoder
-from stereotalker_core.face.hearing import hear, windows
+from stereotalker_core.face.hearing import hear, heard_windows
 from stereotalker_core.face.hubert import prepare_waveform, waveform_scale
 from stereotalker_core.face.model import ProbTalk3D
 from stereotalker_core.motion.conditioning import speech_channels
@@ -62,7 +62,7 @@ def test_hubert_hears_windows_of_the_prepared_recording():
     object.__setattr__(model, "config", ProbTalk3D.Config(model.config.prior, model.config.hubert, 32, 3, window=40))
     audio = recording(3.0)
     whole = torch.nn.functional.pad(prepare_waveform(audio.waveform), (0, 1280))
-    found = list(windows(model, None, audio, 24))
+    found = list(heard_windows(model, None, audio, 24))
     assert [first for first, _ in found] == [0, 16, 32, 48]
     for first, sound in found:
         count = min(40, 75 - first)

@@ -10,6 +10,7 @@ const SAID = [
   ["fit quality 0.61 (of 1)", "拟合质量 0.61"],
   ["2 people found, the largest is taken; choose another by number (1: left)", "找到 2 个人"],
   ["no person found: a face must be seen", "没有找到人物"],
+  ["the mask is 512 x 128 px and the portrait 256 x 256: it belongs", "遮罩为 512 x 128 像素,照片为 256 x 256 像素"],
   ["first_frame 90 is behind the clip, which has 15 frames", "first_frame 90 超出片段,片段共 15 帧"],
   ["900 frames of 512x512 need 9.4 GB, 2.0 GB are free: render a shorter piece", "需要 9.4 GB 内存,只剩 2.0 GB"],
 ];

@@ -34,9 +34,40 @@ test("a node shows the quality and every warning of its result, and only the new
   assert.equal(node.widgets.length, 1);
 });
 
+test("a refusal stands on its own node until something else is said", () => {
+  const node = Object.assign(makeNode(), { id: 7, comfyClass: "StereoTalkerFitPortrait" });
+  const report = bindReport(node, makeDocument());
+  const error = { node_id: "7", node_type: "StereoTalkerFitPortrait", exception_message: "no person found: a face\n" };
+  report.fail({ ...error, node_id: "8" });
+  report.fail({ ...error, node_type: "KSampler" });
+  report.fail(undefined);
+  assert.equal(node.widgets.length, 0);
+  report.fail({ ...error, node_id: "3:7" }); // in a subgraph
+  const texts = () => node.widgets[0].element.children.map((line) => line.textContent);
+  assert.deepEqual(texts(), ["\u2716 no person found: a face"]);
+  report.receive({ text: ["fit quality 0.93 (of 1)"] });
+  assert.deepEqual(texts(), ["fit quality 0.93 (of 1)"]);
+});
+
+test("a node without a grade shows warnings alone, and none when there are none any more", () => {
+  const node = makeNode();
+  const report = bindReport(node, makeDocument(), false);
+  report.receive({ text: [] });
+  assert.equal(node.widgets.length, 0);
+  report.receive({ text: ["the recording is silent"] });
+  const texts = () => node.widgets[0].element.children.map((line) => line.textContent);
+  assert.deepEqual(texts(), ["\u26a0 the recording is silent"]);
+  report.receive({ images: [] }); // another kind of result
+  assert.equal(texts().length, 1);
+  report.receive({ text: [] });
+  assert.deepEqual(texts(), []);
+});
+
 test("lines of a result", () => {
   assert.deepEqual(linesOf({ text: "one" }), ["one"]);
   assert.deepEqual(linesOf({ text: ["a", " ", ""] }), ["a"]);
   assert.deepEqual(linesOf(null), []);
   assert.ok(heightOf(["x".repeat(200)]) > heightOf(["x"]));
+  assert.ok(heightOf(["x".repeat(200)], 200) > heightOf(["x".repeat(200)], 400));
+  assert.ok(heightOf(["\u7167".repeat(40)]) > heightOf(["x".repeat(40)]));
 });

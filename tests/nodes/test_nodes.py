@@ -83,7 +83,14 @@ def test_chunks_become_one_batch():
 def test_an_empty_stock_mask_means_no_mask():
     host = load_pack().nodes.host
     assert host.mask_in(torch.zeros(1, 64, 64), (10, 10)) is None
-    assert host.mask_in(torch.ones(1, 64, 64), (10, 20)).shape == (1, 10, 20)
+    assert host.mask_in(torch.ones(1, 64, 64), (10, 10)).shape == (1, 10, 10)
+
+
+def test_the_mask_of_another_picture_is_refused_and_not_stretched():
+    host = load_pack().nodes.host
+    assert host.mask_in(torch.ones(1, 101, 150), (200, 300)).shape == (1, 200, 300)  # a scaled and rounded one
+    with pytest.raises(ValueError, match="the mask is 512 x 128 px and the portrait 256 x 256: it belongs to another"):
+        host.mask_in(torch.ones(1, 128, 512), (256, 256))
 
 
 def test_a_missing_model_file_names_its_folder():

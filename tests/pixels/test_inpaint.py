@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from stereotalker_core.pixels.inpaint import extend, paint_out
-from stereotalker_core.pixels.inpaint_places import push_pull
+from stereotalker_core.pixels.inpaint_places import _beliefs, push_pull
 
 
 def _grid(rows, columns):
@@ -143,3 +143,53 @@ def test_bad_shapes_are_named():
         paint_out(image[None], torch.zeros(1, 32, 32))
     with pytest.raises(ValueError, match="margins"):
         extend(image, (1, 2, -3, 4))
+
+
+def _room(rows=160, columns=192):
+    """A light wall with a dark column behind the person's middle, over a dark panel, (3, H, W)."""
+    y, x = _grid(rows, columns)
+    wall = torch.where((x - columns * 0.5).abs() < 56, -0.6, 0.7)
+    wall = torch.where(y > rows * 0.75, torch.full_like(wall, -0.2), wall)
+    grain = 0.03 * torch.randn(3, rows, columns, generator=torch.Generator().manual_seed(0))
+    return (wall * torch.tensor([1.0, 0.95, 0.9])[:, None, None] + grain).clamp(-1, 1)
+
+
+def test_a_column_behind_the_person_goes_on_behind_shoulders():
+    """The column is seen beside the head only: what is copied over the shoulders lies aslant of them."""
+    room, person = _room(), _person()
+    painted = torch.where(person > 0.5, torch.tensor([0.1, 0.5, -0.4])[:, None, None], room)
+    wrong = (paint_out(painted, person) - room).abs().mean(0)[person[0] > 0.5] > 0.4
+    assert float(wrong.float().mean()) < 0.1
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_beliefs_come_near_the_minimum(seed):
+    """On a grid of 3 x 3 the labelling costs hardly more than the best of all, tried one by one."""
+    rng = torch.Generator().manual_seed(seed)
+    side, labels = 3, 3
+    number = torch.arange(side * side).view(side, side)
+    unary = torch.rand(side * side, labels, generator=rng)
+    apart = torch.cdist(*[torch.rand(side * side, labels, 2, generator=rng)] * 2)
+    links = torch.cat([torch.stack([number[:, :-1], number[:, 1:]], -1).flatten(0, 1),
+                       torch.stack([number[:-1], number[1:]], -1).flatten(0, 1)]).tolist()  # fmt: skip
+
+    def cost(label):
+        own = sum(unary[k, label[:, k]] for k in range(side * side))
+        return own + sum(apart[k, label[:, i], label[:, j]] for i, j in links for k in (i, j))
+
+    every = torch.cartesian_prod(*[torch.arange(labels)] * (side * side))
+    found = _beliefs(unary, apart, number).argmin(1)
+    assert float(cost(found[None])) <= 1.03 * float(cost(every).min())
+    assert float(cost(unary.argmin(1)[None])) > float(cost(found[None]))
+
+
+@pytest.mark.parametrize("side", ["left", "top"])
+def test_a_strip_too_thin_for_patches_is_continued(side):
+    """What is known is one coarse pixel wide: no patch is wholly known until the finer levels."""
+    _, x = _grid(96, 256)
+    picture = torch.stack([x / 128 - 1, 0.3 * torch.sin(x / 2), -x / 256])
+    hole = torch.ones(1, 96, 256)
+    hole[:, :, :14] = 0
+    picture, hole = (v.mT.contiguous() if side == "top" else v for v in (picture, hole))
+    filled = paint_out(picture, hole)
+    assert bool(torch.isfinite(filled).all()) and float(filled.abs().max()) <= 1

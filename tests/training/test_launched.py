@@ -79,6 +79,24 @@ def test_a_run_of_four_that_lost_a_process_goes_on_with_two(clips, two, tmp_path
     assert [v for _, v in curve(tmp_path)] == pytest.approx([v for _, v in curve(two)], rel=1e-4, abs=1e-6)
 
 
+def test_torchrun_restarts_by_itself(clips, two, tmp_path):
+    """`--max-restarts`, with a store of its own for every start: one command, one killed process, the same curve."""
+    words, own_store = line(clips, tmp_path, 2), {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+    words[4:4] = ["--max-restarts", "1"]
+    with open(tmp_path / "told", "wb") as told:
+        process = subprocess.Popen(words, cwd=ROOT, env=environment() | own_store, stderr=told)
+        killed = None
+        while process.poll() is None and killed is None:
+            if list((tmp_path / "run").glob("checkpoint-*.safetensors")):
+                killed = kill_one_of(process.pid)
+            time.sleep(0.01)
+        status = process.wait(timeout=300)
+    if killed is None:
+        pytest.skip("the run was over before a process could be killed")
+    assert status == 0 and str(killed) in (tmp_path / "told").read_text(errors="replace")
+    assert [v for _, v in curve(tmp_path)] == pytest.approx([v for _, v in curve(two)], rel=1e-4, abs=1e-6)
+
+
 def kill_one_of(launcher: int) -> int | None:
     """SIGKILL for the last child of a process -> its number."""
     children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text(encoding="utf-8").split()

@@ -1,28 +1,25 @@
 """What a checkpoint says about how it was made."""
 
+import argparse
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import torch
 
 import stereotalker_core
 from stereotalker_core.checkpoint import save_tensors
-from stereotalker_core.training.provenance import after, command, commit, cost
+from stereotalker_core.training.provenance import after, commit, cost, made
 
 PACKAGE = Path(stereotalker_core.__file__).parent
 
 
-def test_commands_name_modules_not_places(monkeypatch):
-    for program, told in (
-        (PACKAGE / "training" / "video" / "mask.py", "python -m stereotalker_core.training.video.mask"),
-        (PACKAGE / "__main__.py", "python -m stereotalker_core"),
-        (Path("/anywhere/script.py"), "python script.py"),
-    ):
-        monkeypatch.setattr(sys, "argv", [str(program), "--steps", "5", "--out", "a file"])
-        assert command() == f"{told} --steps 5 --out 'a file'"
+def test_metadata_tells_the_line_the_seed_and_the_commit():
+    options = argparse.Namespace(line="python -m stereotalker_core train mask --seed 3", seed=3)
+    told = made(options, frames=5)
+    assert told == {"command": options.line, "seed": "3", "commit": commit(), "metrics": {"frames": 5}}
+    assert made(argparse.Namespace(line="x"))["seed"] == "0"
 
 
 def test_commit_is_a_hash_or_unknown():
@@ -40,20 +37,26 @@ def repository(folder: Path) -> str:
 
 def test_commit_is_that_of_the_source_and_of_no_other_repository(tmp_path, monkeypatch):
     from stereotalker_core.training import provenance
-    from stereotalker_core.training.motion import denoiser as motion
-    from stereotalker_core.training.speech import audio_encoder
 
-    assert audio_encoder.commit is motion.commit is commit
     before = commit()
     other = repository(tmp_path)
     monkeypatch.chdir(tmp_path)  # run from another repository
     assert commit() == before != other
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / ".git"))  # as in a hook of that repository
+    assert commit() == before
     source = tmp_path / "pack" / "stereotalker_core" / "training" / "provenance.py"
     source.parent.mkdir(parents=True)
     source.touch()
     monkeypatch.setattr(provenance, "__file__", str(source))
     assert commit() == "unknown"  # a copy inside of another repository
+    monkeypatch.delenv("GIT_DIR")
     assert repository(tmp_path / "pack") == commit()
+
+
+def test_nobody_else_asks_for_a_commit():
+    """Trainers, generators and tools write what `commit` says, and no second way of finding it."""
+    for path in (*PACKAGE.rglob("*.py"), *(PACKAGE.parent / "tools").rglob("*.py")):
+        assert path.name == "provenance.py" or "rev-parse" not in path.read_text(encoding="utf-8"), path
 
 
 def test_what_was_gone_on_from_is_told_first(tmp_path):

@@ -12,7 +12,8 @@ from stereotalker_core.training.motion import denoiser as motion
 from stereotalker_core.training.motion.hearing import hearing_loss
 from stereotalker_core.training.motion.motion_data import MotionData
 from stereotalker_core.training.video import mask
-from stereotalker_core.training.video.denoising import DenoisingLoss, LossOptions, PictureBatches, StageTwo, learns
+from stereotalker_core.training.video.denoising import DenoisingLoss, LossOptions, PictureBatches
+from stereotalker_core.training.video.stage_two import StageTwo, learns
 from stereotalker_core.video.networks.experts import MaskExperts, ViewExperts
 from stereotalker_core.video.networks.mask import MaskConfig, MaskPredictor
 from stereotalker_core.video.networks.reference import ReferenceNet

@@ -42,7 +42,8 @@ def split_at_seams(template: Template) -> tuple[Tensor, Tensor, Tensor]:
 def part_labels(
     root: Path, template: Template, mean: Tensor, weights: Tensor, bones: list[str], centre_uv: Tensor
 ) -> Tensor:
-    """(F,) index into PARTS, from bone weights (V, J), the segmentation picture and the place on the mean body."""
+    """Return (F,) index into PARTS, from bone weights (V, J), the segmentation picture and the place on the mean body.
+    """
     pixel = (centre_uv * _SEGMENTATION_SIZE).long().clamp(0, _SEGMENTATION_SIZE - 1).numpy()
     size = (_SEGMENTATION_SIZE, _SEGMENTATION_SIZE)
     picture = Image.open(root / "data/segmentation/body_parts_segmentation.png").convert("RGB")
@@ -81,7 +82,7 @@ def part_labels(
 
 
 def mirror_map(template: Template, mean: Tensor) -> Tensor:
-    """(V,) the vertex nearest to the mirror image of each vertex, inside the mirrored group."""
+    """Return (V,) the vertex nearest to the mirror image of each vertex, inside the mirrored group."""
     group, flipped = template.vertex_group(), mean * torch.tensor([-1.0, 1.0, 1.0])
     out = torch.empty(len(mean), dtype=torch.long)
     for number in range(len(GROUPS)):
@@ -92,7 +93,7 @@ def mirror_map(template: Template, mean: Tensor) -> Tensor:
 
 
 def uv_masks(root: Path) -> dict[str, Tensor]:
-    """{"lips_mask", "eyelids_mask", "ears_mask"}: (256, 256) uint8; row 0 is v = 0, v downwards."""
+    """Return {"lips_mask", "eyelids_mask", "ears_mask"}: (256, 256) uint8; row 0 is v = 0, v downwards."""
     out = {}
     for name in MASKS:
         picture = Image.open(_texture(root, name)).convert("L")
@@ -111,7 +112,8 @@ Row = tuple[list[int], list[float]]  # indices into [vertices; bones], weights t
 def keypoint_rows(
     template: Template, mean: Tensor, bone_heads: Tensor, weights: Tensor, bones: list[str]
 ) -> dict[str, Row]:
-    """Every keypoint as a sparse combination of vertices and bone heads: 13 body, 68 face, 2 iris, 2 x 21 hand."""
+    """Return every keypoint as a sparse combination of vertices and bone heads: 13 body, 68 face, 2 iris, 2 x 21 hand.
+    """
     compact = template.compact_index()
     rows = {f"body.{name}": _regressor(template.keypoints[name], compact) for name in _COCO}
     for name, (ids, share) in json.loads(LANDMARKS.read_text(encoding="utf-8"))["points"].items():
@@ -138,7 +140,7 @@ def _average(vertices: Tensor) -> Row:
 
 
 def _hand_rows(side: str, mean: Tensor, bone_heads: Tensor, weights: Tensor, bones: list[str]) -> dict[str, Row]:
-    """21 points of a hand: wrist, then three joints and the tip of each finger, thumb first."""
+    """Return 21 points of a hand: wrist, then three joints and the tip of each finger, thumb first."""
 
     def joint(name: str) -> Row:
         return [len(mean) + bones.index(name)], [1.0]

@@ -65,13 +65,13 @@ class Template:
     keypoints: dict[str, Tensor]
 
     def vertex_group(self) -> Tensor:
-        """(V,) group of each vertex."""
+        """Return (V,) group of each vertex."""
         out = torch.zeros(len(self.vertex_ids), dtype=torch.long)
         out[self.triangles.flatten()] = self.group.repeat_interleave(3)
         return out
 
     def compact_index(self) -> Tensor:
-        """(all vertices,) vertex of base.obj -> vertex of the template, -1 where it is not kept."""
+        """Map (all vertices,) vertex of base.obj -> vertex of the template, -1 where it is not kept."""
         out = torch.full((max(int(self.vertex_ids.max()) + 1, *(len(w) for w in self.keypoints.values())),), -1)
         out[self.vertex_ids] = torch.arange(len(self.vertex_ids))
         return out
@@ -123,7 +123,7 @@ class Source:
         )
 
     def reference(self, phenotypes: dict[str, Tensor], changes: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Bodies in the reference pose: all vertices (B, V0, 3) and bone heads (B, J0, 3).
+        """Return the bodies in the reference pose: all vertices (B, V0, 3) and bone heads (B, J0, 3).
 
         Bones then have no rest rotation of their own: forward kinematics is plain world-axis rotation about the heads.
         """
@@ -136,7 +136,8 @@ class Source:
         return vertices, poses[..., :3, 3]
 
     def identities(self, rng: np.random.Generator, count: int, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches of random adults, (B, V0, 3) and (B, J0, 3): `count` after the first `skip` of the generator."""
+        """Yield the batches of random adults, (B, V0, 3) and (B, J0, 3): `count` after the first `skip` of the
+        generator."""
         drawn = [self._draw(rng) for _ in range(skip + count)][skip:]
         for start in range(0, count, _BATCH):
             batch = drawn[start : start + _BATCH]
@@ -148,7 +149,8 @@ class Source:
                 yield self.reference(phenotypes, changes)
 
     def _draw(self, rng: np.random.Generator) -> tuple[dict[str, float], dict[str, float]]:
-        """One random adult: phenotypes and local changes of head and neck, symmetric where they have two sides."""
+        """Return one random adult: phenotypes and local changes of head and neck, symmetric where they have two sides.
+        """
         origin = rng.dirichlet([0.5] * 3)
         g = rng.uniform(0, 1)
         gender = 0.3 * g if g < 0.5 else 1 - 0.3 * (1 - g)  # mostly clearly male or female

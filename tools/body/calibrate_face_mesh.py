@@ -45,7 +45,7 @@ _EYES = [*EYE_CONTOURS["L"], *EYE_CONTOURS["R"]]
 
 
 class Seen(NamedTuple):
-    """One person: keypoints for the fit, mesh (468, 2) px, deep (468, 3) px with the network's depth, expression
+    """Hold one person: keypoints for the fit, mesh (468, 2) px, deep (468, 3) px with the network's depth, expression
     (52,), size (H, W) of the picture."""
 
     keypoints: Keypoints
@@ -56,13 +56,14 @@ class Seen(NamedTuple):
 
 
 class Residuals(NamedTuple):
-    """moves (P, 468, 3) m in the head's rest frame; errors (P, 468) over the distance of the irises."""
+    """Hold moves (P, 468, 3) m in the head's rest frame; errors (P, 468) over the distance of the irises."""
 
     moves: Tensor
     errors: Tensor
 
     def summary(self) -> dict[str, float]:
-        """Means over people and groups of points; spread is the median distance from the median, in metres."""
+        """Return the means over people and groups of points; spread is the median distance from the median, in metres.
+        """
         fine = [i for i in LIPS if i not in _EYES]
         median = self.moves.median(0).values
         return {
@@ -99,7 +100,8 @@ def look(folder: Path, every: int, first: int) -> list[Seen]:
 
 
 def first_guess(body: HalfBody, seen: list[Seen]) -> Tensor:
-    """Points (468, 3) m near the mean body's face: the mean detected mesh carried to the landmarks of the asset.
+    """Return the points (468, 3) m near the mean body's face: the mean detected mesh carried to the landmarks of the
+    asset.
 
     A similarity in space, then a smooth field that brings the inner landmarks where they belong.
     """
@@ -120,7 +122,7 @@ def first_guess(body: HalfBody, seen: list[Seen]) -> Tensor:
 
 
 def _level(deep: Tensor) -> Tensor:
-    """A detected mesh (468, 3) px in a frame of its own: eyes level, looking ahead, eye corners one apart."""
+    """Return a detected mesh (468, 3) px in a frame of its own: eyes level, looking ahead, eye corners one apart."""
     across = deep[263] - deep[33]
     down = (deep[152] - deep[10]) - ((deep[152] - deep[10]) @ across) / (across @ across) * across
     x, y = across / across.norm(), down / down.norm()
@@ -162,7 +164,7 @@ def calibrate(body: HalfBody, seen: list[Seen], rounds: int, start: Path | None)
 
 
 def read(path: Path) -> tuple[Tensor, Tensor]:
-    """Vertices (468, 3) and weights (468, 3) of a file."""
+    """Return the vertices (468, 3) and weights (468, 3) of a file."""
     tensors = load_tensors(path)[0]
     return tensors["vertices"].long(), tensors["weights"].float()
 

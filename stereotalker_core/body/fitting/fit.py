@@ -48,7 +48,7 @@ _UNUSED = ("body.nose", "body.left_eye", "body.right_eye")
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of the person before the fit.
+    """Hold what is known of the person before the fit.
 
     keypoints: points in pixels.
     mask: (1, H, W) in [0, 1].
@@ -139,12 +139,12 @@ def gather_evidence(
         found: Person | None = find_person(image, networks, number)
         keypoints, confidence = found.keypoints, found.confidence
     else:
-        found, confidence = _nearest(people(image, networks), keypoints), 1.0
+        found, confidence = _person_of_keypoints(people(image, networks), keypoints), 1.0
     if mask is None:
         if found is None:
             raise ValueError("no face was found where the keypoints are: give a mask of the person, too")
         mask = refine_matte(image, found.mask, keypoints.face_height())
-    else:
+    elif found is not None:
         mask = agreeing_mask(mask, found)
     return Evidence(keypoints, mask, None if found is None else found.expression, confidence)
 
@@ -180,7 +180,7 @@ def _marked_mask(mask: Tensor, keypoints: Keypoints) -> Tensor:
     return 1 - mask
 
 
-def _nearest(found: list[Person], keypoints: Keypoints) -> Person | None:
+def _person_of_keypoints(found: list[Person], keypoints: Keypoints) -> Person | None:
     """The person whose face holds the keypoints' face."""
     face = keypoints.xy[[i for i, n in enumerate(keypoints.names) if n.startswith(("face.", "iris.", "mesh."))]]
     if not len(face):
@@ -215,12 +215,12 @@ def _mesh_share(index: int) -> float:
 
 
 def _is_exact(mesh: Tensor) -> bool:
-    """Whether lids and lips of the face mesh (468, 2) were all seen."""
+    """Tell whether lids and lips of the face mesh (468, 2) were all seen."""
     return bool(torch.isfinite(mesh[sorted(_EXACT)]).all())
 
 
 def mesh_of(keypoints: Keypoints) -> Tensor:
-    """(468, 2) pixels of the face mesh, NaN where a point is missing."""
+    """Return (468, 2) pixels of the face mesh out of named keypoints, NaN where a point is missing."""
     mesh = keypoints.xy.new_full((468, 2), math.nan)
     for name, xy in zip(keypoints.names, keypoints.xy, strict=True):
         group, _, index = name.partition(".")
@@ -230,7 +230,8 @@ def mesh_of(keypoints: Keypoints) -> Tensor:
 
 
 def limbs_in_picture(keypoints: Keypoints, image: Tensor) -> Tensor:
-    """(1, H, W): 1 on the hands whose points were seen in image (3, H, W), so that no finger tip stays behind."""
+    """Return (1, H, W): 1 on the hands whose points were seen in image (3, H, W), so that no finger tip stays behind.
+    """
     rows, columns = image.shape[-2:]
     step = max(1, max(rows, columns) // 256)
     y, x = torch.meshgrid(torch.arange(step / 2, rows, step), torch.arange(step / 2, columns, step), indexing="ij")
@@ -261,14 +262,15 @@ def _identity(
     lifter: Lifter | None,
     quality: float,
 ) -> Identity:
-    """Lift the portrait onto the fitted body and paint the person out of the background."""
+    """Return the lift the portrait onto the fitted body and paint the person out of the background."""
     registered = _is_exact(mesh)
     wide = openings(mesh) if registered else {}
+    left, right = (wide.get(side, 1.0) < SHUT_EYE for side in ("Left", "Right"))
     trust = Trust(
         hands=any(n.startswith("hand.") for n in keypoints.names),
         registered=registered,
         absent=tuple(f"hand.{s}" for s in "LR" if registered and f"hand.{s}.0" not in keypoints),
-        shut=tuple(wide.get(side, 1.0) < SHUT_EYE for side in ("Left", "Right")),
+        shut=(left, right),
     )
     rest_expression, gain, rest_rotations = rest_state(body, fit, offsets, mesh)
     camera, intrinsics = fit.world_to_camera, fit.intrinsics
@@ -298,7 +300,7 @@ def _identity(
 
 
 def _face_errors(fit: PoseFit, keypoints: Keypoints) -> float:
-    """Mean keypoint error in face heights, robust to a third of the points being wrong."""
+    """Return the mean keypoint error in face heights, robust to a third of the points being wrong."""
     share = fit.error / max(1.0, keypoints.face_height())
     return (
         float(share.clamp(max=0.5).mean())
@@ -316,5 +318,5 @@ def _check_residual(fit: PoseFit, keypoints: Keypoints) -> None:
 
 
 def _quality(fit: PoseFit, keypoints: Keypoints, iou: float) -> float:
-    """0..1 from the keypoint residual and the silhouette."""
+    """Return 0..1 from the keypoint residual and the silhouette."""
     return min(1.0, math.exp(-max(0.0, _face_errors(fit, keypoints) / _GOOD - 0.5)) * min(1.0, iou / 0.9))

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ...geometry.projection import project
 from ...perception.keypoints import Keypoints
+from ...shapes import size_of
 from ..model import HalfBody, Posed
 from ..rasterize import rasterize
 from ..shell_prior import load_shell_prior
@@ -52,11 +53,11 @@ def arms_before_trunk(
 
     Returns the fit, with other arms where a limb lay inside.
     """
-    limbs = _limbs(body, [side for side in "LR" if f"hand.{side}.0" in keypoints])
+    limbs = _limb_vertices(body, [side for side in "LR" if f"hand.{side}.0" in keypoints])
     if fit.shell is None or not len(limbs):
         return fit
     prior = load_shell_prior(str(outline.mask.device))
-    hold, error = _held(body, keypoints, expression), fit.error
+    hold, error = _other_groups(body, keypoints, expression), fit.error
     edge = max(1.0, _EDGE_SHARE * keypoints.face_height())
     keypoints = keypoints.subset(n for n in keypoints.names if n.startswith(("body.", "hand.")))  # what moves
     for _ in range(_ROUNDS):
@@ -80,8 +81,8 @@ def arms_before_trunk(
     return fit
 
 
-def _limbs(body: HalfBody, sides: list[str]) -> Tensor:
-    """Some vertices (M,) of the hands and forearms of these sides."""
+def _limb_vertices(body: HalfBody, sides: list[str]) -> Tensor:
+    """Return some vertices (M,) of the hands and forearms of these sides."""
     bones = [body.bone_index[f"{bone}.{side}"] for side in sides for bone in _FOREARM]
     parts = [name for side in sides for name in (f"arm.{side}", f"hand.{side}")]
     hands = [f"hand.{side}" for side in sides]
@@ -92,11 +93,11 @@ def _limbs(body: HalfBody, sides: list[str]) -> Tensor:
 
 
 def _sunken(body: HalfBody, posed: Posed, fit: PoseFit, outline: Outline, limbs: Tensor) -> Depth | None:
-    """Which of the limbs' vertices must come before which depth; None where none lies inside the trunk."""
+    """Find which of the limbs' vertices must come before which depth; None where none lies inside the trunk."""
     points = project(posed.vertices, fit.world_to_camera[None], outline.intrinsics)
     parts = torch.tensor([body.part_index[name] for name in _TRUNK], device=limbs.device)
     trunk = body.triangles[torch.isin(body.triangle_part, parts)]
-    surface = rasterize(points, trunk, tuple(outline.mask.shape[-2:])).depth[0]
+    surface = rasterize(points, trunk, size_of(outline.mask)).depth[0]
     pixel = points[0, limbs, :2]
     size = pixel.new_tensor([surface.shape[1], surface.shape[0]])
     inside = ((pixel >= 0) & (pixel < size)).all(1)
@@ -112,12 +113,12 @@ def _sunken(body: HalfBody, posed: Posed, fit: PoseFit, outline: Outline, limbs:
 
 
 def _eye(fit: PoseFit) -> Tensor:
-    """(3,) where the camera stands in the world."""
+    """Return (3,) where the camera stands in the world."""
     return -fit.world_to_camera[:3, :3].T @ fit.world_to_camera[:3, 3]
 
 
-def _held(body: HalfBody, keypoints: Keypoints, expression: Tensor | None) -> tuple[str, ...]:
-    """Groups of parameters that are no arm's."""
+def _other_groups(body: HalfBody, keypoints: Keypoints, expression: Tensor | None) -> tuple[str, ...]:
+    """Return the groups of parameters that belong to no arm."""
     hands = any(name.startswith("hand.") for name in keypoints.names)
     groups = Parameters(body, hands, 1, expression).slices
     return tuple(name for name in groups if not name.startswith(_ARM_GROUPS))

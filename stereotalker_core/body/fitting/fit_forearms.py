@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...geometry.projection import project
 from ...pixels.dilation import largest_around
+from ...shapes import size_of
 from ..model import HalfBody, Posed
 from ..rasterize import rasterize
 from ..texture.fill_limbs import unlike
@@ -38,7 +39,7 @@ def register_forearms(body: HalfBody, fit: PoseFit, offsets: Tensor, image: Tens
 
     Returns new offsets (V, 3); the same where no bare forearm lies before other clothes.
     """
-    size = tuple(outline.mask.shape[-2:])
+    size = size_of(outline.mask)
     small = F.interpolate(image[None], size, mode="bilinear", antialias=True, align_corners=False)[0]
     for _ in range(_ROUNDS):
         posed = fit.posed(body, offsets)
@@ -59,7 +60,7 @@ def _register(
     front: Tensor,
     side: str,
 ) -> Tensor:
-    """One arm; front (h, w): the triangle that each pixel of image (3, h, w) shows."""
+    """Register one arm; front (h, w): the triangle that each pixel of image (3, h, w) shows."""
     bones = [body.bone_index[f"{bone}.{side}"] for bone in _FOREARM]
     fore = body.skin_weights[:, bones].sum(1) > 0.5
     drawn = fore[body.triangles].all(1) | (body.triangle_part == body.part_index[f"hand.{side}"])
@@ -84,7 +85,7 @@ def _skin_mask(
     fore: Tensor,
     side: str,
 ) -> Tensor | None:
-    """(1, h, w) in [0, 1]: the person without the clothes around this forearm; None where it is not bare."""
+    """Return (1, h, w) in [0, 1]: the person without the clothes around this forearm; None where it is not bare."""
     here = _shown(front, fore)
     hand = _shown(front, body.triangle_part == body.part_index[f"hand.{side}"])
     trunk = _shown(front, torch.isin(body.triangle_part, fore.new_tensor([body.part_index["torso"]], dtype=torch.long)))
@@ -105,5 +106,5 @@ def _skin_mask(
 
 
 def _shown(front: Tensor, triangles: Tensor) -> Tensor:
-    """(h, w) bool: pixels that show one of the triangles (F,) bool."""
+    """Return (h, w) bool: pixels that show one of the triangles (F,) bool."""
     return (front >= 0) & triangles[front.clamp_min(0)]

@@ -25,7 +25,8 @@ _TILTED = 0.2  # radians from which a line counts as tilted
 
 @dataclass(frozen=True)
 class PoseFit:
-    """shape (K,), rotations (49, 3), expression (52,), world_to_camera (4, 4), intrinsics (3, 3), error (N,) pixels.
+    """Hold the result of a pose fit: shape (K,), rotations (49, 3), expression (52,), world_to_camera (4, 4),
+    intrinsics (3, 3), error (N,) px of the keypoints.
 
     vector: all parameters but the shell's; coefficients (S,) and shell (V,): hair and clothes as the prior explains the
     silhouette, None where no silhouette was fitted.
@@ -49,8 +50,8 @@ class PoseFit:
 
 @dataclass(frozen=True)
 class Pull:
-    """Vertices (M,) that should move to a line in the image: normal (M, 2) . (pixel - target (M, 2)) = 0, sigma (M,)
-    px."""
+    """Hold vertices (M,) that should move to a line in the image: normal (M, 2) . (pixel - target (M, 2)) = 0, with
+    sigma (M,) px of doubt."""
 
     vertices: Tensor
     target: Tensor
@@ -60,7 +61,7 @@ class Pull:
 
 @dataclass(frozen=True)
 class Depth:
-    """Vertices (M,) that must not lie further from the camera than limit (M,) m, within sigma (M,) m."""
+    """Hold vertices (M,) that must not lie further from the camera than limit (M,) m, give or take sigma (M,) m."""
 
     vertices: Tensor
     limit: Tensor
@@ -160,7 +161,7 @@ class _Problem:
         self.target, self.rows = target, rows  # (N, 2), (N, 2, 2): pixels to sigmas
 
     def residual(self, x: Tensor) -> Tensor:
-        """Parameters (n,) -> residuals (N, 2)."""
+        """Map parameters (n,) -> residuals (N, 2)."""
         points = self.model(x)
         seen, held = points[: len(self.target)], points[len(self.target) :, 2]
         pixel = seen[:, :2] / seen[:, 2:].clamp_min(0.1) * self.focal + self.centre
@@ -171,7 +172,7 @@ class _Problem:
         return torch.cat([found, F.pad(behind[:, None], (0, 1))])
 
     def jacobian(self, x: Tensor) -> Tensor:
-        """Parameters (n,) -> derivatives of the residuals (N, 2, n)."""
+        """Map parameters (n,) -> derivatives of the residuals (N, 2, n)."""
         points, moves = self.model(x), self.model.jacobian(x)
         n = len(self.target)
         depth = points[:n, 2:].clamp_min(0.1)
@@ -184,7 +185,7 @@ class _Problem:
 
 
 def _initial(model: PointModel, parameters: Parameters, keypoints: Keypoints, centre: Tensor) -> tuple[Tensor, float]:
-    """Parameters and focal length (px) from the similarity that puts the mean face on the face points."""
+    """Return the parameters and focal length (px) from the similarity that puts the mean face on the face points."""
     face = [
         i
         for i, n in enumerate(keypoints.names)
@@ -203,7 +204,8 @@ def _initial(model: PointModel, parameters: Parameters, keypoints: Keypoints, ce
 
 
 def _tilt(keypoints: Keypoints, right: str, left: str) -> float | None:
-    """Radians by which the line from the right to the left point falls; None where one is missing or it is small."""
+    """Return the radians by which the line from the right to the left point falls; None where one is missing or it is
+    small."""
     if right not in keypoints or left not in keypoints:
         return None
     x, y = (keypoints.point(left) - keypoints.point(right)).tolist()
@@ -212,7 +214,8 @@ def _tilt(keypoints: Keypoints, right: str, left: str) -> float | None:
 
 
 def _minimise(problem: _Problem, x: Tensor, parameters: Parameters, active: Tensor, iterations: int) -> Tensor:
-    """Levenberg-Marquardt with log-robust weights and the Gaussian priors, inside the box of the parameters."""
+    """Minimise by Levenberg-Marquardt with log-robust weights and the Gaussian priors, inside the box of the
+    parameters."""
     columns = active.nonzero().squeeze(1)
     precision = 1 / parameters.sigma.square()
     limit = _ROBUST**2

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...geometry.projection import project
+from ...shapes import size_of
 from ..model import HalfBody, Posed
 from ..rasterize import rasterize
 
@@ -26,7 +27,7 @@ _HIDDEN = ("mouth", "eye.L", "eye.R", "tongue", "teeth.up", "teeth.low", "lashes
 
 
 class Contour(NamedTuple):
-    """Vertices (M,) of the outer silhouette: pixel (M, 2), outward normal (M, 2), gap (M,) px to the mask's edge,
+    """The vertices (M,) of the outer silhouette: pixel (M, 2), outward normal (M, 2), gap (M,) px to the mask's edge,
     positive outwards, found (M,) bool where an edge lies within reach, metre (M,) metres per pixel, inset (M,) px that
     the vertex itself lies inside the drawn silhouette along its normal, up to 2.5."""
 
@@ -51,7 +52,7 @@ def outer_contour(
 
     drawn: (F,) bool, the triangles whose silhouette it is; None takes all.
     """
-    size = tuple(mask.shape[-2:])
+    size = size_of(mask)
     points = project(posed.vertices, camera[None], intrinsics)
     triangles = body.triangles if drawn is None else body.triangles[drawn]
     covered = (rasterize(points, triangles, size).depth > 0).float()
@@ -67,7 +68,7 @@ def outer_contour(
     length = normal.norm(dim=1)
     normal = normal / length.clamp_min(1e-6)[:, None]
     beyond = pixel + _RIM * normal
-    outside = _look(covered, beyond) < 0.5
+    outside = _sampled_at(covered, beyond) < 0.5
     border = ((pixel > 1) & (pixel < pixel.new_tensor([size[1] - 1, size[0] - 1]))).all(1)
     chosen = ((front > 0).all(1) & outside & border & (length > 0.5)).nonzero().squeeze(1)
     pixel, normal, depth = pixel[chosen], normal[chosen], points[0, chosen, 2]
@@ -78,21 +79,22 @@ def outer_contour(
 
 
 def _gap(mask: Tensor, covered: Tensor, pixel: Tensor, normal: Tensor, reach: Tensor) -> tuple[Tensor, Tensor]:
-    """Signed distance in px from pixel (M, 2) along normal (M, 2) to the mask's edge, and whether there is one."""
+    """Return the signed distance in px from pixel (M, 2) along normal (M, 2) to the mask's edge, and whether there is
+    one."""
     if not len(pixel):
         return pixel.new_zeros(0), torch.zeros(0, dtype=torch.bool, device=pixel.device)
     steps = int(reach.max() / _STEP) + 1
     t = torch.arange(steps, device=pixel.device) * _STEP
     size = pixel.new_tensor([mask.shape[-1], mask.shape[-2]])
     out = pixel[:, None] + t[:, None] * normal[:, None]  # (M, S, 2)
-    person = _look(mask, out) > 0.5
-    other = (_look(covered, out) > 0.5) & (t > 4)  # another limb: the space between belongs to both
+    person = _sampled_at(mask, out) > 0.5
+    other = (_sampled_at(covered, out) > 0.5) & (t > 4)  # another limb: the space between belongs to both
     leaves = ((out < 1) | (out > size - 1)).any(-1)
     stop = ~person | other
     first = _first(stop)
     hit = stop.any(1) & ~leaves.gather(1, first[:, None])[:, 0]
     grown = t[first] * torch.where(other.gather(1, first[:, None])[:, 0], 0.5, 1.0)
-    back = _look(mask, pixel[:, None] - t[:, None] * normal[:, None]) > 0.5
+    back = _sampled_at(mask, pixel[:, None] - t[:, None] * normal[:, None]) > 0.5
     shrunk = -t[_first(back)]
     inside = person[:, 0]
     gap = torch.where(inside, grown, shrunk)
@@ -101,19 +103,19 @@ def _gap(mask: Tensor, covered: Tensor, pixel: Tensor, normal: Tensor, reach: Te
 
 
 def _first(flags: Tensor) -> Tensor:
-    """(M, S) bool -> index of the first true, 0 where none."""
+    """Map (M, S) bool -> index of the first true, 0 where none."""
     return flags.to(torch.uint8).argmax(1)
 
 
-def _look(image: Tensor, pixel: Tensor) -> Tensor:
-    """(1, H, W) at (..., 2) pixels, zero outside."""
+def _sampled_at(image: Tensor, pixel: Tensor) -> Tensor:
+    """Return (1, H, W) at (..., 2) pixels, zero outside."""
     size = pixel.new_tensor([image.shape[-1], image.shape[-2]])
     grid = (pixel / size * 2 - 1).reshape(1, 1, -1, 2)
     return F.grid_sample(image[None], grid, align_corners=False).view(pixel.shape[:-1])
 
 
 class ShellSolver:
-    """Smooth symmetric offsets from a few known ones: a sparse least-squares problem over the mesh."""
+    """Solve for smooth symmetric offsets from a few known ones: a sparse least-squares problem over the mesh."""
 
     def __init__(self, body: HalfBody, smoothness: float = 2.0, skin: float = 0.2, small: float = 5e-4):
         self.mirror = body.mirror
@@ -127,7 +129,7 @@ class ShellSolver:
         self.rest = torch.where(skin_part, skin, small).to(body.mean.dtype)
 
     def solve(self, vertices: Tensor, offset: Tensor, weight: Tensor, start: Tensor, iterations: int = 150) -> Tensor:
-        """Known offsets (M,) of vertices (M,) with weights (M,) -> offsets (V,) of all, by conjugate gradients.
+        """Map known offsets (M,) of vertices (M,) with weights (M,) -> offsets (V,) of all, by conjugate gradients.
 
         Symmetric and not clamped; the search begins at `start` (V,).
         """
@@ -167,7 +169,8 @@ def fit_shell(
     solver: ShellSolver | None = None,
     sleeve: float = HIGHEST,
 ) -> Tensor:
-    """Offsets (V,) in metres that bring the silhouette of a `PoseFit` to mask (1, H, W); intrinsics in its pixels.
+    """Return the offsets (V,) in metres that bring the silhouette of a `PoseFit` to mask (1, H, W); intrinsics in its
+    pixels.
 
     What `fit.shell` explains is kept, and only the rest is spread smoothly. An edge further off an arm than `sleeve`
     metres belongs to something else.
@@ -192,8 +195,8 @@ def fit_shell(
 
 
 def silhouette_iou(body: HalfBody, posed: Posed, camera: Tensor, intrinsics: Tensor, mask: Tensor) -> float:
-    """Intersection over union of the rendered silhouette and mask (1, H, W)."""
+    """Return the intersection over union of the rendered silhouette and mask (1, H, W)."""
     points = project(posed.vertices, camera[None], intrinsics)
-    covered = rasterize(points, body.triangles, tuple(mask.shape[-2:])).depth > 0
+    covered = rasterize(points, body.triangles, size_of(mask)).depth > 0
     person = mask > 0.5
     return float((covered & person).sum() / (covered | person).sum().clamp_min(1))

@@ -26,7 +26,7 @@ _COVERED = 0.03  # face heights by which a mask may stand off skin before it is 
 
 @dataclass(frozen=True)
 class Outline:
-    """A mask at working size.
+    """Hold the mask at working size, which the outline of the body is fitted to.
 
     mask: (1, h, w) in [0, 1].
     intrinsics: (3, 3) of the camera in its pixels.
@@ -51,7 +51,7 @@ def outline_of(mask: Tensor, intrinsics: Tensor) -> Outline:
 
 
 def _thinned(keypoints: Keypoints) -> tuple[Keypoints, int]:
-    """Fewer mesh points that are each believed more, and the rounds in which the outline is followed."""
+    """Return fewer mesh points that are each believed more, and the rounds in which the outline is followed."""
     names = [name for name in keypoints.names if name.startswith("mesh.")]
     if not names:
         return keypoints, _ROUNDS

@@ -9,18 +9,19 @@ slower.
 import torch
 from torch import Tensor
 
+from ...geometry.rotations import left_jacobian
 from ..model import HalfBody
 from ..shell_prior import ShellPrior
 from .pose_parameters import Parameters
 
 
 def camera_axes(like: Tensor) -> Tensor:
-    """(3, 3) rows: axes of a camera in front of the person (x right, y down, z forward)."""
+    """Return (3, 3) rows: axes of a camera in front of the person (x right, y down, z forward)."""
     return like.new_tensor([[1.0, 0, 0], [0, 0, -1.0], [0, 1.0, 0]])
 
 
 class PointModel:
-    """Some points of the body in camera space, as a function of the parameters of a fit.
+    """Compute some points of the body in camera space, as a function of the parameters of a fit.
 
     body: the half body.
     parameters: the layout of the parameter vector x (n,).
@@ -38,11 +39,13 @@ class PointModel:
         prior: ShellPrior | None = None,
     ):
         self.body, self.parameters, self.n = body, parameters, len(names) + len(vertices)
+        # a point is a weighted sum of vertices and bone heads; all their sources lie end to end, row says whose
         rows = [body.point_row(name) for name in names]
         source = torch.cat([*(row[0] for row in rows), vertices])
         self.weight = torch.cat([*(row[1] for row in rows), torch.ones_like(vertices, dtype=torch.float32)])
         lengths = torch.tensor([len(row[0]) for row in rows] + [1] * len(vertices), device=source.device)
         self.row = torch.repeat_interleave(torch.arange(self.n, device=source.device), lengths)
+        # keep only the vertices that are used: source counts them first, then the bones
         is_vertex = source < body.n_vertices
         used, inverse = torch.unique(source[is_vertex], return_inverse=True)
         self.source = torch.where(is_vertex, torch.zeros_like(source), len(used) + source - body.n_vertices)
@@ -54,6 +57,7 @@ class PointModel:
             self.mean = self.mean + normal * prior.mean[used, None]
             self.shell_basis = (normal[:, :, None] * prior.basis[used, None]).flatten(0, 1)
         self.basis = body.basis.view(body.n_vertices, 3, -1)[used].flatten(0, 1)
+        # the expression moves few vertices: slot finds them among the used ones
         slot = torch.full((body.n_vertices,), -1, device=used.device)
         slot[body.expression_vertices] = torch.arange(len(body.expression_vertices), device=used.device)
         moved = slot[used]
@@ -62,7 +66,8 @@ class PointModel:
         self.below = _descendants(body)
 
     def _posed(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Parameters (n,) -> rest vertices (U, 3), rest heads (B, 3), world rotations (B, 3, 3), posed heads (B, 3)."""
+        """Map parameters (n,) -> rest vertices (U, 3), rest heads (B, 3), world rotations (B, 3, 3), posed heads (B,
+        3)."""
         body = self.body
         _, rotations, shape, expression = self.parameters.unpack(x)
         flat = self.mean.flatten() + self.basis @ shape + expression @ self.deltas
@@ -73,12 +78,12 @@ class PointModel:
         return flat.view(-1, 3), bones, world[0], heads[0]
 
     def _gathered(self, values: Tensor) -> Tensor:
-        """Values (U + B, ...) of used vertices and heads -> (N, ...) of the points."""
+        """Map values (U + B, ...) of used vertices and heads -> (N, ...) of the points."""
         picked = values.index_select(0, self.source) * self.weight.view(-1, *[1] * (values.ndim - 1))
         return values.new_zeros(self.n, *values.shape[1:]).index_add(0, self.row, picked)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Parameters (n,) -> camera-space points (N, 3)."""
+        """Map parameters (n,) -> camera-space points (N, 3)."""
         vertices, bones, world, heads = self._posed(x)
         shift = heads - (world @ bones[..., None])[..., 0]
         blended = (self.skin @ torch.cat([world, shift[..., None]], -1).flatten(1)).view(-1, 3, 4)
@@ -87,7 +92,7 @@ class PointModel:
         return points @ camera_axes(points).T + x[self.parameters.slices["translation"]]
 
     def jacobian(self, x: Tensor) -> Tensor:
-        """Parameters (n,) -> derivatives (N, 3, n) of `__call__`."""
+        """Map parameters (n,) -> derivatives (N, 3, n) of `__call__`."""
         part = self.parameters.slices
         vertices, bones, world, heads = self._posed(x)
         blended = (self.skin @ world.flatten(1)).view(-1, 3, 3)  # of every used vertex
@@ -108,7 +113,7 @@ class PointModel:
         return out
 
     def _by_shape(self, world: Tensor) -> tuple[Tensor, Tensor]:
-        """Derivatives by the shape of (head - rotation @ rest head) and of the heads, each (B, 3, K)."""
+        """Return the derivatives by the shape of (head - rotation @ rest head) and of the heads, each (B, 3, K)."""
         body = self.body
         rest = body.bone_basis
         step = rest - rest[body.parent]
@@ -121,7 +126,8 @@ class PointModel:
         return lifted - world @ rest, lifted
 
     def _by_rotation(self, x: Tensor, vertices: Tensor, bones: Tensor, world: Tensor, heads: Tensor) -> Tensor:
-        """Derivatives (U + B, 3, J * 3) of used vertices and heads by the rotation vectors of the motion's joints."""
+        """Return the derivatives (U + B, 3, J * 3) of used vertices and heads by the rotation vectors of the motion's
+        joints."""
         body = self.body
         theta = self.parameters.unpack(x)[1]
         # (U, B, 3): where every bone alone would carry the vertex
@@ -138,20 +144,8 @@ class PointModel:
         return torch.stack([b * z - c * y, c * x - a * z, a * y - b * x], 1).flatten(2)
 
 
-def left_jacobian(vector: Tensor) -> Tensor:
-    """(..., 3) axis-angle -> (..., 3, 3): d exp(v) = [J dv]x exp(v) (Sola et al. 2018, arXiv 1812.01537, eq. 145)."""
-    angle2 = (vector * vector).sum(-1)[..., None, None] + 1e-12
-    angle = angle2.sqrt()
-    x, y, z = vector.unbind(-1)
-    o = torch.zeros_like(x)
-    skew = torch.stack([o, -z, y, z, o, -x, -y, x, o], -1).view(*vector.shape[:-1], 3, 3)
-    first = torch.where(angle2 < 1e-6, 0.5 - angle2 / 24, (1 - torch.cos(angle)) / angle2)
-    second = torch.where(angle2 < 1e-6, 1 / 6 - angle2 / 120, (angle - torch.sin(angle)) / (angle2 * angle))
-    return torch.eye(3, dtype=vector.dtype, device=vector.device) + first * skew + second * (skew @ skew)
-
-
 def _descendants(body: HalfBody) -> Tensor:
-    """(B, B): 1 where the bone of the row is the bone of the column or hangs on it."""
+    """Return (B, B): 1 where the bone of the row is the bone of the column or hangs on it."""
     below = torch.eye(body.n_bones, device=body.mean.device)
     for level in body.levels[1:]:
         for bone in level:

@@ -20,7 +20,8 @@ _SIDEWAYS = ("jawLeft", "jawRight", "mouthLeft", "mouthRight")
 
 
 class Parameters:
-    """Layout of the parameter vector with Gaussian priors: translation, joint angles, shape, expression, shell."""
+    """Lay out the parameter vector of a fit, with Gaussian priors: translation, joint angles, shape, expression, shell.
+    """
 
     def __init__(self, body: HalfBody, hands: bool, n_shell: int = 0, expression: Tensor | None = None):
         self.device = body.mean.device
@@ -85,7 +86,8 @@ class Parameters:
 
     @staticmethod
     def _expression_prior(names: Sequence[str], seen: Tensor | None) -> tuple[list[float], list[float]]:
-        """Means and sigmas of the coefficients: near what a network has seen (52,), else near the neutral face."""
+        """Return the means and sigmas of the coefficients: near what a network has seen (52,), else near the neutral
+        face."""
         free = [Parameters._freedom(n) for n in names]
         if seen is None:
             return [0.0] * len(names), free
@@ -102,7 +104,7 @@ class Parameters:
         return 0.15 if name.startswith("eyeLook") or name in _SIDEWAYS else 0.25
 
     def unpack(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """translation (3,), rotations (49, 3), shape (K,), expression (52,)."""
+        """Return translation (3,), rotations (49, 3), shape (K,), expression (52,)."""
         part = self.slices
         rotations = (self.to_rotations @ x).view(N_JOINTS, 3)
         return x[part["translation"]], rotations, x[part["shape"]], x[part["expression"]]

@@ -68,7 +68,7 @@ def register_face(body: HalfBody, fit: PoseFit, mesh: Tensor, shell: Tensor | No
 
 
 def _wanted(body: HalfBody, fit: PoseFit, posed: Posed, mesh: Tensor) -> tuple[Tensor, Tensor]:
-    """How the mesh points should move in the rest pose (468, 3) m, and the cosine to the camera (468,)."""
+    """Return how the mesh points should move in the rest pose (468, 3) m, and the cosine to the camera (468,)."""
     rows, weights = body.mesh_vertices, body.mesh_weights[..., None]
     at = (posed.vertices[0][rows] * weights).sum(1)
     normal = F.normalize((body.normals(posed.vertices)[0][rows] * weights).sum(1), dim=1)
@@ -82,20 +82,21 @@ def _wanted(body: HalfBody, fit: PoseFit, posed: Posed, mesh: Tensor) -> tuple[T
 
 
 def _jaw_share(body: HalfBody) -> Tensor:
-    """(V,) in [0, 1]: how much a vertex goes with the lower jaw."""
+    """Return (V,) in [0, 1]: how much a vertex goes with the lower jaw."""
     delta = body.expression_deltas.view(len(body.expression_names), -1, 3)[body.expression_index["jawOpen"]].norm(dim=1)
     share = body.mean.new_zeros(body.n_vertices).index_copy(0, body.expression_vertices, delta)
     return (share / share.max().clamp_min(1e-9)).clamp(0, 1)
 
 
 def _kernel(a: Tensor, b: Tensor, a_jaw: Tensor, b_jaw: Tensor) -> Tensor:
-    """Matern 3/2 covariances (A, B) in square metres; the jaw's distance is a fourth dimension."""
-    both = (torch.cat([points, jaw[:, None]], 1) for points, jaw in ((a, a_jaw), (b, b_jaw)))
-    return _LARGEST**2 * _matern(*both, _REACH)
+    """Return the Matern 3/2 covariances (A, B) in square metres; the jaw's distance is a fourth dimension."""
+    one, other = (torch.cat([points, jaw[:, None]], 1) for points, jaw in ((a, a_jaw), (b, b_jaw)))
+    return _LARGEST**2 * _matern(one, other, _REACH)
 
 
 def _with_eyes_and_mouth(body: HalfBody, field: Tensor) -> Tensor:
-    """Offsets (V, 3) in which eyeballs, teeth and the mouth's inside move as solids, and lids keep off the eyes."""
+    """Return the offsets (V, 3) in which eyeballs, teeth and the mouth's inside move as solids, and lids keep off the
+    eyes."""
     field = field.clone()
     vertex_part = body.vertex_part
     at_mesh = (field[body.mesh_vertices] * body.mesh_weights[..., None]).sum(1)
@@ -159,7 +160,8 @@ def spread_moves(
     use: Tensor,
     fixed: Tensor,
 ) -> Tensor:
-    """Offsets (V, 3) m of the rest pose that move the silhouette's vertices outwards, and smoothly what is near.
+    """Return the offsets (V, 3) m of the rest pose that move the silhouette's vertices outwards, and smoothly what is
+    near.
 
     posed: the fit as it is drawn.
     contour: its silhouette.
@@ -183,6 +185,6 @@ def spread_moves(
 
 
 def _matern(a: Tensor, b: Tensor, reach: float) -> Tensor:
-    """Matern 3/2 correlations (A, B)."""
+    """Return the Matern 3/2 correlations (A, B)."""
     distance = torch.cdist(a, b) * (math.sqrt(3) / reach)
     return (1 + distance) * torch.exp(-distance)

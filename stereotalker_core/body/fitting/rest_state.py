@@ -52,15 +52,15 @@ def rest_state(body: HalfBody, fit: PoseFit, shell: Tensor, mesh: Tensor) -> tup
 
 
 def openings(mesh: Tensor) -> dict[str, float]:
-    """How far lids and lips are apart in the picture, over the width of eye and mouth; mesh (468, 2) pixels."""
+    """Return how far lids and lips are apart in the picture, over the width of eye and mouth; mesh (468, 2) pixels."""
     found = {}
     for side, pairs in _LIDS.items():
-        found[side] = _apart(mesh, pairs) / max(1e-6, _apart(mesh, (_CORNERS[side],)))
-    found["lips"] = _apart(mesh, _INNER_LIPS) / max(1e-6, _apart(mesh, (_MOUTH_CORNERS,)))
+        found[side] = _distances(mesh, pairs) / max(1e-6, _distances(mesh, (_CORNERS[side],)))
+    found["lips"] = _distances(mesh, _INNER_LIPS) / max(1e-6, _distances(mesh, (_MOUTH_CORNERS,)))
     return found
 
 
-def _apart(mesh: Tensor, pairs: tuple[tuple[int, int], ...]) -> float:
+def _distances(mesh: Tensor, pairs: tuple[tuple[int, int], ...]) -> float:
     return float(torch.stack([(mesh[a] - mesh[b]).norm() for a, b in pairs]).mean())
 
 
@@ -94,7 +94,8 @@ def _set_lids(body: HalfBody, vertices: Tensor, mesh: Tensor, rest: Tensor, gain
 
 
 def _heights(body: HalfBody, vertices: Tensor, expression: Tensor, pairs: tuple[tuple[int, int], ...]) -> Tensor:
-    """Mean height in metres by which the first points of the pairs lie above the second, in the neutral pose."""
+    """Return the mean height in metres by which the first points of the pairs lie above the second, in the neutral
+    pose."""
     moved = body.express(vertices, expression[None])[0]
     at = (moved[body.mesh_vertices] * body.mesh_weights[..., None]).sum(1)
     return torch.stack([at[a, 2] - at[b, 2] for a, b in pairs]).mean()

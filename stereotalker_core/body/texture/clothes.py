@@ -31,7 +31,7 @@ _CLOTH_NEAR, _CLOTH_SHARE = 0.35, 0.1  # distance of colours of which share of t
 
 
 class Cloth(NamedTuple):
-    """Cloth (3, h, w) without arms and continued below its row `seen`, its weave (3, h, w), and where it was."""
+    """The cloth (3, h, w) without arms and continued below its row `seen`, its weave (3, h, w), and where it was."""
 
     picture: Tensor
     weave: Tensor
@@ -64,7 +64,7 @@ def cloth_of(view: PortraitView, lifter: Lifter, cloth: Tensor | None, skin: Ten
     size = tuple(max(8, round(side * scale)) for side in known.shape)
     share = F.interpolate(known[None, None], size, mode="area")
     small = F.interpolate((image * known)[None], size, mode="area") / share.clamp_min(1e-6)
-    sure = _opened(share > 0.6)
+    sure = _without_rim(share > 0.6)
     if int(sure.sum()) < _FEW or float(sure.float().mean()) < _ENOUGH:
         return None
     metre = scale * view.fineness  # px
@@ -85,7 +85,8 @@ def _middle(view: PortraitView, lifter: Lifter, row: int) -> float:
 
 
 def _bare(view: PortraitView, lifter: Lifter, skin: Tensor) -> Tensor:
-    """(H, W) bool: what of the skin-coloured (H, W) bool is beside an arm or goes on from the face: no tie, no coat."""
+    """Return (H, W) bool: what of the skin-coloured (H, W) bool is beside an arm or goes on from the face: no tie, no
+    coat."""
     factor = min(1.0, _COARSE / max(skin.shape))
     size = tuple(max(8, round(side * factor)) for side in skin.shape)
     face = (view.maps[3] == lifter.face_part) & (view.maps[1] > 0.5)
@@ -100,15 +101,15 @@ def _bare(view: PortraitView, lifter: Lifter, skin: Tensor) -> Tensor:
     return skin & (reached | (view.arms > 0.5))
 
 
-def _opened(area: Tensor) -> Tensor:
-    """(1, 1, h, w) bool without its rim, where two things mix, and without specks of jewellery."""
+def _without_rim(area: Tensor) -> Tensor:
+    """Return (1, 1, h, w) bool without its rim, where two things mix, and without specks of jewellery."""
     left = -F.max_pool2d(-F.pad(area.float(), (_RIM,) * 4, mode="replicate"), 2 * _RIM + 1, 1)
     core = -F.max_pool2d(-F.pad(left, (_SPECK,) * 4, mode="replicate"), 2 * _SPECK + 1, 1)
     return (F.max_pool2d(core, 2 * _SPECK + 1, 1, _SPECK) * left) > 0.5
 
 
-def _averaged(picture: Tensor, radius: int) -> Tensor:
-    """(3, h, w) averaged over a square, the picture mirrored at its edges as far as it goes."""
+def _box_blurred(picture: Tensor, radius: int) -> Tensor:
+    """Return (3, h, w) averaged over a square, the picture mirrored at its edges as far as it goes."""
     side = 2 * radius + 1
     padded = F.pad(picture[None], (radius,) * 4, mode="replicate")
     return F.avg_pool2d(padded, side, 1)[0]
@@ -116,13 +117,13 @@ def _averaged(picture: Tensor, radius: int) -> Tensor:
 
 def _soft(picture: Tensor, radius: int) -> Tensor:
     """The weave (3, h, w) of a picture: what an average leaves, and nothing around edges between two things."""
-    weave = picture - _averaged(picture, radius)
+    weave = picture - _box_blurred(picture, radius)
     loud = F.max_pool2d(weave.abs().amax(0, keepdim=True), 2 * (radius // 2) + 1, 1, radius // 2)
     return weave * (2 - loud / _LOUDEST).clamp(0, 1)
 
 
 def drawn_clothes(view: PortraitView, lifter: Lifter, cloth: Cloth, prior: Tensor) -> tuple[Tensor, Tensor]:
-    """Colours for the unseen texels of clothes.
+    """Return the colours for the unseen texels of clothes.
 
     view: the portrait.
     lifter: the texels (N,).
@@ -145,7 +146,7 @@ def drawn_clothes(view: PortraitView, lifter: Lifter, cloth: Cloth, prior: Tenso
     weave, colour = (_looked_up(values, across, down) for values in (cloth.weave, cloth.picture))
     if view.light is not None:
         colour = relit(colour, 1 / shade(normal, view.light))
-    facing = _dilated(facing, lifter, at)
+    facing = _largest_cosines(facing, lifter, at)
     front = ((facing - _FACING[0]) / (_FACING[1] - _FACING[0])).clamp(0, 1) * lifter.dressed[at]
     out, confidence = torch.zeros_like(prior), torch.zeros_like(prior[:, 0])
     out[at] = torch.lerp(prior[at] + weave, colour, front[:, None]).clamp(-1, 1)
@@ -153,7 +154,7 @@ def drawn_clothes(view: PortraitView, lifter: Lifter, cloth: Cloth, prior: Tenso
     return out, confidence
 
 
-def _dilated(facing: Tensor, lifter: Lifter, at: Tensor) -> Tensor:
+def _largest_cosines(facing: Tensor, lifter: Lifter, at: Tensor) -> Tensor:
     """The cosines (n,) of texels `at`, each the largest of those around it: cloth does not follow every bump."""
     size = lifter.size
     atlas = facing.new_full((size * size,), -1.0).index_copy(0, lifter.texel[at], facing).view(1, 1, size, size)
@@ -161,12 +162,12 @@ def _dilated(facing: Tensor, lifter: Lifter, at: Tensor) -> Tensor:
 
 
 def _mirrored(place: Tensor, size: int) -> Tensor:
-    """Places on a line that is mirrored at 0 and `size` again and again."""
+    """Return the places on a line that is mirrored at 0 and `size` again and again."""
     return size - (place.remainder(2 * size) - size).abs()
 
 
 def _looked_up(picture: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Colours (n, 3) of a picture (3, h, w) at pixels, edges replicated."""
+    """Return the colours (n, 3) of a picture (3, h, w) at pixels, edges replicated."""
     size = x.new_tensor([picture.shape[-1], picture.shape[-2]])
     grid = torch.stack([x, y], 1) / size * 2 - 1
     return F.grid_sample(picture[None], grid[None, None], padding_mode="border", align_corners=False)[0, :, 0].T

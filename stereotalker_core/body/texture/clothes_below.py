@@ -42,7 +42,8 @@ _LAPEL = 0.065  # m that a lapel is wide at the edge
 
 
 class Opening(NamedTuple):
-    """Columns (left, right) px at the edge between which other cloth is seen, and how both move, px a px downwards."""
+    """Hold the columns (left, right) px at the lower edge between which other cloth is seen, and by how many px both
+    move per row downwards."""
 
     left: float
     right: float
@@ -74,8 +75,8 @@ def continued(picture: Tensor, sure: Tensor, metre: float, middle: float) -> tup
 
 
 def _quilted(picture: Tensor, known: Tensor, below: int, metre: float) -> Tensor | None:
-    """(3, below, w) of the known (h, w) cloth in squares of itself, where it has a pattern; else None."""
-    detail = (picture - _averaged(picture, max(1, round(0.008 * metre)))).square().sum(0)[known]
+    """Return (3, below, w) of the known (h, w) cloth in squares of itself, where it has a pattern; else None."""
+    detail = (picture - _smoothed_rows(picture, max(1, round(0.008 * metre)))).square().sum(0)[known]
     if not len(detail) or float(detail.mean()) < _PATTERN**2:
         return None
     for side in _SQUARES:
@@ -86,7 +87,7 @@ def _quilted(picture: Tensor, known: Tensor, below: int, metre: float) -> Tensor
 
 
 def _outer(picture: Tensor, sure: Tensor, metre: float) -> Tensor:
-    """(h, w) bool: pixels of the colours of the outermost cloth just above the edge."""
+    """Return (h, w) bool: pixels of the colours of the outermost cloth just above the edge."""
     height, width = sure.shape
     known = sure.clone()
     known[: max(0, height - max(8, round(_LOW * metre)))] = False
@@ -102,13 +103,13 @@ def _outer(picture: Tensor, sure: Tensor, metre: float) -> Tensor:
 
 
 def _without_rim(area: Tensor) -> Tensor:
-    """(h, w) bool without its outermost pixels, where two things mix."""
+    """Return (h, w) bool without its outermost pixels, where two things mix."""
     left = -F.max_pool2d(-F.pad(area[None, None].float(), (1,) * 4, mode="replicate"), 3, 1)[0, 0] > 0.5
     return left if int(left.sum()) >= 200 else area
 
 
 def _opening(picture: Tensor, outer: Tensor, metre: float, middle: float) -> Opening | None:
-    """Where other cloth than the outermost is seen in the middle of the lower edge; None where it is not."""
+    """Return where other cloth than the outermost is seen in the middle of the lower edge; None where it is not."""
     height, width = outer.shape
     rows = range(height - 1, max(-1, height - 1 - max(3, round(_RUN * metre))), -1)
     runs = [_run(outer[max(0, y - 2) : y + 1].float().mean(0) > 0.5, middle, _TIE * metre) for y in rows]
@@ -131,7 +132,8 @@ def _opening(picture: Tensor, outer: Tensor, metre: float, middle: float) -> Ope
 
 
 def _run(outer: Tensor, middle: float, gap: float) -> tuple[int, int] | None:
-    """First and last column that are not outer (w,) bool around the middle, gaps (px) closed; None where it is."""
+    """Return the first and last column that are not outer (w,) bool around the middle, gaps (px) closed; None where it
+    is."""
     other = (~outer).nonzero().squeeze(1)
     if not len(other):
         return None
@@ -148,7 +150,8 @@ def _run(outer: Tensor, middle: float, gap: float) -> tuple[int, int] | None:
 
 
 def _meeting(cloth: Tensor, picture: Tensor, outer: Tensor, metre: float) -> Tensor:
-    """Cloth (3, b, w) below the edge, its tone brought to that of the columns above, which fades within DEPTH / 4."""
+    """Return the cloth (3, b, w) below the edge, its tone brought to that of the columns above, which fades within
+    DEPTH / 4."""
     rows = max(2, round(_EDGE * metre))
     weight = outer[-rows:].to(picture).sum(0)
     above = (picture[:, -rows:] * outer[-rows:]).sum(1) / weight.clamp_min(1)
@@ -162,7 +165,8 @@ def _meeting(cloth: Tensor, picture: Tensor, outer: Tensor, metre: float) -> Ten
 
 
 def _folds(cloth: Tensor, picture: Tensor, seen: Tensor, metre: float) -> Tensor:
-    """(1, b, w): soft folds, most of them steep, that make cloth (3, b, w) as rumpled as the seen (h, w) bool."""
+    """Return (1, b, w): soft folds, most of them steep, that make cloth (3, b, w) as rumpled as the seen (h, w) bool.
+    """
     rows, width = cloth.shape[1:]
     random = torch.Generator().manual_seed(0)
     coarse = (max(2, round(rows / (0.10 * metre))), max(3, round(width / (0.028 * metre))))
@@ -185,19 +189,19 @@ def _folds(cloth: Tensor, picture: Tensor, seen: Tensor, metre: float) -> Tensor
 
 
 def _rumple(picture: Tensor) -> Tensor:
-    """(h, w): squared gradient of the brightness of a picture (C, h, w), as coarse as the atlas keeps it."""
-    soft = _averaged(picture.mean(0, keepdim=True), 1)[0]
+    """Return (h, w): squared gradient of the brightness of a picture (C, h, w), as coarse as the atlas keeps it."""
+    soft = _smoothed_rows(picture.mean(0, keepdim=True), 1)[0]
     across, down = (F.pad(soft.diff(dim=d), (0, 1, 0, 0) if d else (0, 0, 0, 1)) for d in (1, 0))
     return across.square() + down.square()
 
 
-def _averaged(picture: Tensor, radius: int) -> Tensor:
+def _smoothed_rows(picture: Tensor, radius: int) -> Tensor:
     side = 2 * radius + 1
     return F.avg_pool2d(F.pad(picture[None], (radius,) * 4, mode="replicate"), side, 1)[0]
 
 
 def _with_opening(cloth: Tensor, picture: Tensor, opening: Opening, metre: float) -> Tensor:
-    """Outer cloth (3, b, w) that closes over the columns with which the picture (3, h, w) ends."""
+    """Return the outer cloth (3, b, w) that closes over the columns with which the picture (3, h, w) ends."""
     rows, width = cloth.shape[1:]
     y = torch.arange(rows, device=cloth.device)[:, None] + 0.5
     x = torch.arange(width, device=cloth.device)[None] + 0.5
@@ -218,18 +222,19 @@ def _with_opening(cloth: Tensor, picture: Tensor, opening: Opening, metre: float
     on = ((tip - y) / (0.02 * metre)).clamp(0, 1)
     cloth = (cloth + 1) * (1 - 0.4 * on * torch.exp(-((lapel - lap) / lap).square())) - 1
     cloth = cloth + 0.06 * on * torch.exp(-((lapel + 0.6 * lap) / (0.7 * lap)).square())
-    cloth = _closed(cloth, y - tip, x - centre, metre, lap)
+    cloth = _buttoned(cloth, y - tip, x - centre, metre, lap)
     return torch.lerp(cloth, inner, share)
 
 
 def _columns(picture: Tensor, across: Tensor, metre: float) -> Tensor:
-    """(3, b, w): the columns at (b, w) px, each in its colour at the edge, with the pattern of the strip above it."""
+    """Return (3, b, w): the columns at (b, w) px, each in its colour at the edge, with the pattern of the strip above
+    it."""
     height, width = picture.shape[-2:]
     edge, strip = max(1, round(_EDGE * metre)), max(2, min(height, round(_STRIP * metre)))
     column = picture[:, -edge:].mean(1)
     above = picture[:, -strip:]
-    pattern = above - _averaged(above, max(1, round(_FINE * metre)))
-    loud = _averaged((above - column[:, None]).norm(dim=0, keepdim=True), max(1, edge // 2))
+    pattern = above - _smoothed_rows(above, max(1, round(_FINE * metre)))
+    loud = _smoothed_rows((above - column[:, None]).norm(dim=0, keepdim=True), max(1, edge // 2))
     pattern = pattern * (2 - loud / 0.15).clamp(0, 1)
     rows = across.shape[0]
     place = torch.arange(rows, device=picture.device) + 0.5
@@ -242,8 +247,8 @@ def _columns(picture: Tensor, across: Tensor, metre: float) -> Tensor:
     return both[0] + both[1]
 
 
-def _closed(cloth: Tensor, below: Tensor, aside: Tensor, metre: float, lap: float) -> Tensor:
-    """Cloth (3, b, w) with the line where the coat's sides lie over each other, and its buttons.
+def _buttoned(cloth: Tensor, below: Tensor, aside: Tensor, metre: float, lap: float) -> Tensor:
+    """Return the cloth (3, b, w) with the line where the coat's sides lie over each other, and its buttons.
 
     below (b, 1): px below the point where they meet; aside (1, w): px from the middle.
     """

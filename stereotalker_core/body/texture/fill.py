@@ -8,9 +8,10 @@ from torch import Tensor
 
 from ...pixels.inpaint_places import push_pull
 from ..model import HalfBody
+from ..rasterize import at_points
 from .fill_back import back_colours
 from .fill_hair import hair_colours
-from .fill_limbs import Arms, cloth_colour, limb_colours, skin_like
+from .fill_limbs import Arms, cloth_colour, joined, limb_colours, skin_like
 from .hand_marks import marked
 from .texels import Lifter
 
@@ -58,10 +59,10 @@ def registered_priors(
 
     Returns filled and confidence anew. For surface that lies where the photograph shows it, to a pixel.
     """
-    known = (lifter, n_vertices, filled, confidence, _materials(lifter, colour, photo, skin))
+    known = (lifter, n_vertices, filled, confidence, _cloth_and_skin(lifter, colour, photo, skin))
     prior = _alike(*known, lifter.likeness_cut, lifter.ears)  # ears are redder than skin
     limbs, known = limb_colours(lifter, colour, photo, skin, arms)
-    prior = torch.where(known[:, None], limbs, prior)
+    prior = joined(lifter, n_vertices, torch.where(known[:, None], limbs, prior), colour, photo)
     hands = lifter.hands.nonzero().squeeze(1)
     prior = prior.index_copy(0, hands, marked(prior[hands], lifter.hand_tint[hands], lifter.palm[hands]))
     back, behind = back_colours(lifter, colour, photo, skin)
@@ -89,11 +90,11 @@ def plain_priors(
     skin: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """The same as `registered_priors` for a fit that may be off by a pixel, whose eyes and arms show something else."""
-    known = (lifter, n_vertices, filled, confidence, _materials(lifter, colour, photo, skin))
+    known = (lifter, n_vertices, filled, confidence, _cloth_and_skin(lifter, colour, photo, skin))
     prior = _alike(*known, lifter.likeness, torch.zeros_like(lifter.ears))
     back, behind = back_colours(lifter, colour, photo, skin)
     prior = torch.lerp(prior, back, behind[:, None])
-    template = lifter.template * _light(torch.cat([colour * photo[:, None], photo[:, None]], 1))
+    template = lifter.template * _exposure(torch.cat([colour * photo[:, None], photo[:, None]], 1))
     saturation = min(1.0, _NEARLY_GREY * _saturation(lifter, colour, photo))
     template = torch.lerp(template.mean(1, keepdim=True).expand_as(template), template, saturation)
     template = torch.where(lifter.iris[:, None], _iris(lifter, colour, photo, saturation) / 2 + 0.5, template)
@@ -143,9 +144,9 @@ def levelled(lifter: Lifter, colour: Tensor, mirrored: Tensor, both: Tensor) -> 
 
 
 def _templates(lifter: Lifter, colour: Tensor, photo: Tensor) -> Tensor:
-    """(N, 3) colours of eyes, teeth, tongue and mouth in the exposure and saturation of the portrait."""
+    """Return (N, 3) colours of eyes, teeth, tongue and mouth in the exposure and saturation of the portrait."""
     sums = torch.cat([colour * photo[:, None], photo[:, None]], 1)
-    template = lifter.template * _light(sums)
+    template = lifter.template * _exposure(sums)
     grey = template.mean(1, keepdim=True)
     saturation = _saturation(lifter, colour, photo)
     template = torch.lerp(grey.expand_as(template), template, saturation)
@@ -167,7 +168,8 @@ def _ring(angle: Tensor) -> Tensor:
 
 
 def _rings(lifter: Lifter, colour: Tensor, photo: Tensor, eye: Tensor) -> Tensor | None:
-    """(_RINGS, 3): the colour of an eye by the angle from its axis, pupil to white; None where too little was seen."""
+    """Return (_RINGS, 3): the colour of an eye by the angle from its axis, pupil to white; None where too little was
+    seen."""
     seen = eye & (photo > 0.5)
     if int(seen.sum()) < _FEW:
         return None
@@ -194,7 +196,8 @@ def _rings(lifter: Lifter, colour: Tensor, photo: Tensor, eye: Tensor) -> Tensor
 
 
 def _saturation(lifter: Lifter, colour: Tensor, photo: Tensor) -> float:
-    """0..1: chroma of the seen skin over that of usual skin, so that nothing invented in a grey picture has colour."""
+    """Return 0..1: chroma of the seen skin over that of usual skin, so that nothing invented in a grey picture has
+    colour."""
     seen = lifter.around_eyes & (photo > 0.9)
     skin = colour[seen if int(seen.sum()) > _FEW else photo > 0.9]
     if not len(skin):
@@ -205,7 +208,7 @@ def _saturation(lifter: Lifter, colour: Tensor, photo: Tensor) -> float:
 
 
 def lid_colours(lifter: Lifter, colour: Tensor, photo: Tensor) -> Tensor:
-    """(N, 3): the colour of bare skin near the eye on the same side of the face; zero off the lids."""
+    """Return (N, 3): the colour of bare skin near the eye on the same side of the face; zero off the lids."""
     out = torch.zeros_like(colour)
     for side in (True, False):
         lids = (lifter.eyelids > 0) & (lifter.left == side)
@@ -229,7 +232,7 @@ def skin_colour(body: HalfBody, lifter: Lifter, colour: Tensor, photo: Tensor) -
     return chosen.median(0).values if len(chosen) else colour.new_zeros(3)
 
 
-def _materials(lifter: Lifter, colour: Tensor, photo: Tensor, skin: Tensor) -> tuple[Tensor, Tensor] | None:
+def _cloth_and_skin(lifter: Lifter, colour: Tensor, photo: Tensor, skin: Tensor) -> tuple[Tensor, Tensor] | None:
     """The colours (3,) of cloth and of skin; None where no clothes were seen."""
     cloth = cloth_colour(lifter, colour, photo, ~lifter.covered)
     return None if cloth is None else (cloth, skin)
@@ -244,7 +247,7 @@ def _alike(
     likeness: Tensor,
     mute: Tensor,
 ) -> Tensor:
-    """Colour (N, 3) of every texel from the vertices that were seen and are most like its own vertices.
+    """Return the colour (N, 3) of every texel from the vertices that were seen and are most like its own vertices.
 
     materials: colours (3,) of cloth and of skin: skin at a neckline lends nothing to what clothes cover.
     likeness: (V, features) whose distance in metres says how unlike two vertices are.
@@ -270,18 +273,18 @@ def _alike(
         distance = distance + _NOT_ITS_OWN * (lifter.covered_vertices[unseen][:, None] & bare)
     spread = 0.008 + 0.2 * distance.amin(1, keepdim=True)  # the further away, the more of them have a say
     vertex[unseen] = (-distance / spread).softmax(1) @ vertex[anchors]
-    return sum(vertex.index_select(0, lifter.corners[:, i]) * lifter.weight[:, i : i + 1] for i in range(3))
+    return at_points(vertex, lifter.corners, lifter.weight)
 
 
-def _light(values: Tensor) -> Tensor:
-    """Exposure of the portrait from premultiplied texels (N, 4): mean brightness, as a factor in 0.35..1."""
+def _exposure(values: Tensor) -> Tensor:
+    """Return the exposure of the portrait from premultiplied texels (N, 4): mean brightness, as a factor in 0.35..1."""
     sums = values.sum(0)
     mean = sums[:3] / sums[3].clamp_min(1e-6)
     return ((mean.mean() / 2 + 0.5) * 1.7).clamp(0.35, 1.0)
 
 
 def _iris(lifter: Lifter, colour: Tensor, photo: Tensor, saturation: float) -> Tensor:
-    """Mean colour of the iris texels that were seen, darkened brown where none was; (3,) in [-1, 1]."""
+    """Return the mean colour of the iris texels that were seen, darkened brown where none was; (3,) in [-1, 1]."""
     weight = photo * (lifter.iris & ~lifter.pupil)
     brown = colour.new_tensor([-0.55, -0.68, -0.75])
     brown = torch.lerp(brown.mean().expand(3), brown, saturation)
@@ -289,7 +292,7 @@ def _iris(lifter: Lifter, colour: Tensor, photo: Tensor, saturation: float) -> T
 
 
 def to_atlas(lifter: Lifter, filled: Tensor, confidence: Tensor, photo: Tensor) -> tuple[Tensor, Tensor]:
-    """Texels (N, ...) -> atlas (3, A, A) in [-1, 1] without holes, and visibility (1, A, A)."""
+    """Map texels (N, ...) -> atlas (3, A, A) in [-1, 1] without holes, and visibility (1, A, A)."""
     size = lifter.size
     values = torch.cat([filled, confidence[:, None], photo[:, None], torch.ones_like(photo[:, None])], 1)
     atlas = values.new_zeros(size * size, 6).index_copy(0, lifter.texel, values).T.reshape(1, 6, size, size)

@@ -22,7 +22,7 @@ _GAP = 2  # bins
 
 
 def back_colours(lifter: Lifter, colour: Tensor, photo: Tensor, skin: Tensor) -> tuple[Tensor, Tensor]:
-    """Colours for the unseen texels of the back.
+    """Return the colours for the unseen texels of the back.
 
     lifter: the texels (N,).
     colour: (N, 3) in [-1, 1] of the photograph.
@@ -46,16 +46,17 @@ def back_colours(lifter: Lifter, colour: Tensor, photo: Tensor, skin: Tensor) ->
     if not cloths or len(seen) < _FEW:
         return torch.zeros_like(colour), torch.zeros_like(photo)
     outer = ((lifter.aside[seen] - _MIDDLE[0]) / (_MIDDLE[1] - _MIDDLE[0])).clamp(_INNER_WEIGHT, 1)
-    profile = _profile(_bin(lifter.height[seen]), values, outer * photo[seen])
-    return profile[_bin(lifter.height)], lifter.behind
+    profile = _colours_over_height(_height_bin(lifter.height[seen]), values, outer * photo[seen])
+    return profile[_height_bin(lifter.height)], lifter.behind
 
 
-def _bin(height: Tensor) -> Tensor:
+def _height_bin(height: Tensor) -> Tensor:
     return ((height - _LOWEST) / _STEP).long().clamp(0, _BINS - 1)
 
 
-def _profile(bins: Tensor, colours: Tensor, weight: Tensor) -> Tensor:
-    """Colours (_BINS, 3) over height; what was not seen is as what is nearest, on the mean of a hand's breadth."""
+def _colours_over_height(bins: Tensor, colours: Tensor, weight: Tensor) -> Tensor:
+    """Return the colours (_BINS, 3) over height; what was not seen is as what is nearest, on the mean of a hand's
+    breadth."""
     values = torch.cat([colours, torch.ones_like(weight)[:, None]], 1) * weight[:, None]
     sums = values.new_zeros(_BINS, 4).index_add_(0, bins, values)
     fine, coarse = (_smoothed(sums, width) for width in _SMOOTH)

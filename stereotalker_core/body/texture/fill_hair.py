@@ -31,7 +31,8 @@ _OTHER = 0.1  # chromaticity or share of brightness from which hair is told from
 
 
 def polar(body: HalfBody, points: Tensor) -> Tensor:
-    """(N, 2) of points (N, 3) of the mean body: row in 0.._ROWS, and signed cell from the front, left positive."""
+    """Return (N, 2) of points (N, 3) of the mean body: row in 0.._ROWS, and signed cell from the front, left positive.
+    """
     eyes = (body.bone_mean[body.bone_index["eye.L"]] + body.bone_mean[body.bone_index["eye.R"]]) / 2
     x, y, z = (points - eyes - points.new_tensor([0.0, *_MIDDLE])).unbind(1)
     around = torch.atan2(x, -y) / math.pi * _HALF
@@ -40,7 +41,8 @@ def polar(body: HalfBody, points: Tensor) -> Tensor:
 
 
 def hair_colours(place: Tensor, colour: Tensor, confidence: Tensor, skin: Tensor) -> Tensor | None:
-    """Colours (N, 3) for texels of the hairy scalp at place (N, 2), see `polar`; None where too little was seen.
+    """Return the colours (N, 3) for texels of the hairy scalp at place (N, 2), see `polar`; None where too little was
+    seen.
 
     colour: (N, 3) that is known of them.
     confidence: (N,) in [0, 1] of it.
@@ -49,25 +51,23 @@ def hair_colours(place: Tensor, colour: Tensor, confidence: Tensor, skin: Tensor
     confidence = confidence * _is_hair(place, colour, confidence, skin)
     picture, seen = _unrolled(place, colour, confidence)
     halves = [(picture[:, :, _HALF:], seen[:, _HALF:]), (picture[:, :, :_HALF].flip(2), seen[:, :_HALF].flip(1))]
-    runs = [_runs(known) for _, known in halves]
-    if all(run is None for run in runs):
+    sides = [(half, run) for half, known in halves if (run := _strand_runs(known)) is not None]
+    if not sides:
         return None
-    for side in (0, 1):  # a profile shows one side only
-        if runs[side] is None:
-            halves[side], runs[side] = halves[1 - side], runs[1 - side]
-    grown = [_grown(half, run) for (half, _), run in zip(halves, runs, strict=True)]  # (3, _ROWS, _HALF + _FADE)
+    grown = [_grown(*side) for side in (sides[0], sides[-1])]  # one side of a profile
+    smooth = []
     share = 0.5 + 0.5 * torch.arange(_FADE, device=place.device) / _FADE  # from the middle of the back outwards
     for one, other in ((0, 1), (1, 0)):
         tail, beyond = grown[one][..., _HALF - _FADE : _HALF].flip(2), grown[other][..., _HALF:]
-        halves[one] = (torch.cat([grown[one][..., : _HALF - _FADE], torch.lerp(beyond, tail, share).flip(2)], 2), None)
-    whole = torch.cat([halves[1][0].flip(2), halves[0][0]], 2)[None]
+        smooth.append(torch.cat([grown[one][..., : _HALF - _FADE], torch.lerp(beyond, tail, share).flip(2)], 2))
+    whole = torch.cat([smooth[1].flip(2), smooth[0]], 2)[None]
     size = place.new_tensor([2 * _HALF, _ROWS])
     at = (place.flip(1) + place.new_tensor([_HALF, 0.0])) / size * 2 - 1
     return F.grid_sample(whole, at[None, None], padding_mode="border", align_corners=False)[0, :, 0].T
 
 
 def _is_hair(place: Tensor, colour: Tensor, confidence: Tensor, skin: Tensor) -> Tensor:
-    """(N,) bool: colours (N, 3) like most of the hair, and not an ear, a rim of backdrop or a bald patch."""
+    """Return (N,) bool: colours (N, 3) like most of the hair, and not an ear, a rim of backdrop or a bald patch."""
     linear, own = ((c / 2 + 0.5).clamp_min(0.02).square() for c in (colour, skin[None]))
     to_skin = _unlike(linear, own)
     seen = confidence > _SURE
@@ -83,7 +83,7 @@ def _is_hair(place: Tensor, colour: Tensor, confidence: Tensor, skin: Tensor) ->
 
 
 def _unlike(linear: Tensor, other: Tensor) -> Tensor:
-    """(N,): how unlike linear colours (N, 3) are one other (1, 3); 1 where that begins to tell."""
+    """Return (N,): how unlike linear colours (N, 3) are one other (1, 3); 1 where that begins to tell."""
     hue = (linear / linear.sum(1, keepdim=True) - other / other.sum()).abs().sum(1)
     return (hue.square() + (0.3 * (linear.sum(1) / other.sum()).log()).square()).sqrt() / _OTHER
 
@@ -103,8 +103,9 @@ def _unrolled(place: Tensor, colour: Tensor, confidence: Tensor) -> tuple[Tensor
     return picture[0], closed[0, 0] > 0
 
 
-def _runs(seen: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
-    """Of one side's seen cells (_ROWS, _HALF): for every row the row to copy, and first and last cell of its run there.
+def _strand_runs(seen: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
+    """Find, from one side's seen cells (_ROWS, _HALF), for every row the row to copy, and first and last cell of its
+    run there.
 
     Rows of which too little was seen copy the ones above or below, mirrored at the nearest good one. None without any.
     """
@@ -130,7 +131,7 @@ def _runs(seen: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
 
 
 def _grown(half: Tensor, runs: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-    """One side's colours (3, _ROWS, _HALF), gone on behind what was seen of it -> (3, _ROWS, _HALF + _FADE).
+    """Continue one side's colours (3, _ROWS, _HALF) behind what was seen of it -> (3, _ROWS, _HALF + _FADE).
 
     Rows of another tone than their neighbours would go around the head as bands: their tones are evened.
     """

@@ -18,7 +18,10 @@ _FEW = 12  # texels that make a median
 _HUE, _LIT = 0.04, 1.0
 _BLACK = 0.004  # light that a dark colour counts as having besides: black has no hue
 _ANOTHER, _EITHER = 1.2, 2.5  # steps from which sleeve and skin are two, up to which a colour is one of them
-_SHADE = 0.5  # of a hand's light: the least that unseen skin of the arm gets
+_SHADE = 0.8  # of a hand's light: the least that unseen skin of the arm gets
+_STRIDE = 3  # texels skipped when differences are collected at the vertices
+_REACH, _SPREAD = 0.03, 0.006  # m over which a difference to the seen surface fades, within which it is averaged
+_SPEAKERS = 800  # seen vertices of the arms that lend their difference
 _SURELY = 2  # bins beyond a sleeve's end from which the arm is bare
 _SKIN_HUE, _SKIN_LIT = 0.14, (0.35, 3.0)  # chromaticity and brightness within which skin is still the same skin
 _CONTRAST = 0.3  # distance of cloth and skin from which one is not taken for the other in any light
@@ -31,8 +34,8 @@ _SURE = 0.5  # visibility of texels that may speak for others
 
 
 class _Arm(NamedTuple):
-    """Seen texels (n,) of one arm: bins along it, colours (n, 3), whether they are skin, whether they are the arm's
-    beyond doubt; the sleeve's colour (3,)."""
+    """Hold the seen texels (n,) of one arm: bins along it, colours (n, 3), whether they are skin, whether they are the
+    arm's beyond doubt; the sleeve's colour (3,)."""
 
     bins: Tensor
     colours: Tensor
@@ -42,29 +45,33 @@ class _Arm(NamedTuple):
 
 
 class Arms(NamedTuple):
-    """What was seen of the (True: left, False: right) arm, the skin (3,) of its hand, and the bin where sleeves end."""
+    """Hold what was seen of both arms (True: left, False: right), the skin (3,) of the hands, and the bin where sleeves
+    end."""
 
     seen: dict[bool, _Arm | None]
     bare: dict[bool, Tensor]
     end: int
 
 
+def _first(*known: Tensor | None) -> Tensor:
+    return next(x for x in known if x is not None)
+
+
 def seen_arms(lifter: Lifter, colour: Tensor, photo: Tensor, skin: Tensor, trunk: Tensor | None = None) -> Arms:
-    """Sleeves and skin of both arms; arguments as in `limb_colours`.
+    """Return the sleeves and skin of both arms; arguments as in `limb_colours`.
 
     trunk: (N,) bool, texels that the picture shows beside the trunk; None takes those that look at it in the A pose.
     """
     trunk = ~lifter.outer if trunk is None else trunk
     hands = {side: _median(colour, photo, lifter.hands & (lifter.left == side)) for side in (True, False)}
-    own = {side: hands[side] if hands[side] is not None else hands[not side] for side in (True, False)}
-    bare = {side: skin if own[side] is None else own[side] for side in (True, False)}
+    bare = {side: _first(hands[side], hands[not side], skin) for side in (True, False)}
     seen = {side: _arm(lifter, colour, photo, side, bare[side], trunk) for side in (True, False)}
     end = _sleeve_end([arm for arm in seen.values() if arm is not None], any(h is not None for h in hands.values()))
     return Arms(seen, bare, end)
 
 
 def clothes_on_bare_arms(lifter: Lifter, arms: Arms, colour: Tensor, trunk: Tensor) -> Tensor:
-    """(N,) bool: texels of bare forearms that show the trunk behind.
+    """Return (N,) bool: texels of bare forearms that show the trunk behind.
 
     lifter: the texels (N,).
     arms: from `seen_arms`.
@@ -75,7 +82,7 @@ def clothes_on_bare_arms(lifter: Lifter, arms: Arms, colour: Tensor, trunk: Tens
     for side, arm in arms.seen.items():
         if arm is None or not bool(arm.naked.any()):
             continue
-        beyond = _bin(lifter.along) > arms.end + _SURELY
+        beyond = _arm_bin(lifter.along) > arms.end + _SURELY
         at = (lifter.limbs & ~lifter.hands & (lifter.left == side) & beyond & trunk).nonzero().squeeze(1)
         here = colour.index_select(0, at)
         found[at] = unlike(here, arm.sleeve) < unlike(here, arms.bare[side])
@@ -89,7 +96,7 @@ def limb_colours(
     skin: Tensor,
     arms: Arms | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Colours for the unseen texels of arms and hands.
+    """Return the colours for the unseen texels of arms and hands.
 
     lifter: the texels (N,).
     colour: (N, 3) in [-1, 1] of the photograph.
@@ -101,7 +108,7 @@ def limb_colours(
     """
     out, known = torch.zeros_like(colour), torch.zeros_like(lifter.hands)
     seen, bare, end = arms or seen_arms(lifter, colour, photo, skin)
-    profiles = {side: None if arm is None else _profile(arm, bare[side], end) for side, arm in seen.items()}
+    profiles = {side: None if arm is None else _colours_along_arm(arm, bare[side], end) for side, arm in seen.items()}
     sleeve = outer_clothes(lifter, colour, photo)
     for side in (True, False):
         hand = lifter.hands & (lifter.left == side)
@@ -110,7 +117,7 @@ def limb_colours(
         profile = profiles[side] if profiles[side] is not None else profiles[not side]
         arm = lifter.limbs & ~lifter.hands & (lifter.left == side)
         if profile is not None:
-            out[arm] = profile[_bin(lifter.along[arm])]
+            out[arm] = profile[_arm_bin(lifter.along[arm])]
             known |= arm
         elif sleeve is not None:
             out[arm] = sleeve
@@ -133,7 +140,7 @@ def cloth_colour(lifter: Lifter, colour: Tensor, photo: Tensor, beside: Tensor) 
 
 
 def bare_arms_on_clothes(lifter: Lifter, colour: Tensor, cloth: Tensor | None, skin: Tensor, beside: Tensor) -> Tensor:
-    """(N,) bool: texels of a clothed trunk beside an arm that have the colour of skin: they show the arm.
+    """Return (N,) bool: texels of a clothed trunk beside an arm that have the colour of skin: they show the arm.
 
     lifter: the texels (N,).
     colour: (N, 3) that the photograph shows.
@@ -149,7 +156,7 @@ def bare_arms_on_clothes(lifter: Lifter, colour: Tensor, cloth: Tensor | None, s
 
 
 def skin_like(colour: Tensor, cloth: Tensor, skin: Tensor) -> Tensor:
-    """(N,) bool: colours (N, 3) that are rather a skin (3,) in some light than a cloth (3,)."""
+    """Return (N,) bool: colours (N, 3) that are rather a skin (3,) in some light than a cloth (3,)."""
     if float((cloth - skin).norm()) < _CONTRAST:
         return torch.zeros_like(colour[:, 0], dtype=torch.bool)
     nearer = (colour - skin).square().sum(1) < (colour - cloth).square().sum(1)
@@ -160,7 +167,7 @@ def skin_like(colour: Tensor, cloth: Tensor, skin: Tensor) -> Tensor:
     return nearer.index_copy(0, at, (hue < _SKIN_HUE) & (lit > _SKIN_LIT[0]) & (lit < _SKIN_LIT[1]))
 
 
-def _bin(along: Tensor) -> Tensor:
+def _arm_bin(along: Tensor) -> Tensor:
     return (along / _STEP).long().clamp(0, _BINS - 1)
 
 
@@ -177,11 +184,11 @@ def _arm(
     skin: Tensor,
     trunk: Tensor,
 ) -> _Arm | None:
-    """What was seen of an arm, without background beside it and shadow; None where that is too little."""
+    """Return what was seen of an arm, without background beside it and shadow; None where that is too little."""
     arm = (lifter.limbs & ~lifter.hands & (lifter.left == left) & (photo > _GLIMPSED)).nonzero().squeeze(1)
     if len(arm) < _FEW:
         return None
-    bins, seen = _bin(lifter.along[arm]), colour[arm]
+    bins, seen = _arm_bin(lifter.along[arm]), colour[arm]
     upper = bins < _UPPER
     sleeve = seen[upper if int(upper.sum()) >= _FEW else slice(None)].median(0).values
     to_skin, to_sleeve = unlike(seen, skin), unlike(seen, sleeve)
@@ -192,15 +199,16 @@ def _arm(
 
 
 def unlike(colours: Tensor, colour: Tensor) -> Tensor:
-    """(n,) how unlike colours (n, 3) are to a colour (3,): by hue, which light does not change, more than by light."""
+    """Return (n,) how unlike colours (n, 3) are to a colour (3,): by hue, which light does not change, more than by
+    light."""
     here, there = ((c / 2 + 0.5).clamp_min(0).square() + _BLACK for c in (colours, colour[None]))
     hue = here / here.sum(1, keepdim=True) - there / there.sum(1, keepdim=True)
     lit = (here.sum(1) / there.sum(1)).log()
     return (hue.square().sum(1) / _HUE**2 + lit.square() / _LIT**2).sqrt()
 
 
-def _profile(arm: _Arm, skin: Tensor, end: int) -> Tensor:
-    """Colours (_BINS, 3) along an arm whose sleeve ends at a bin.
+def _colours_along_arm(arm: _Arm, skin: Tensor, end: int) -> Tensor:
+    """Return the colours (_BINS, 3) along an arm whose sleeve ends at a bin.
 
     Every place takes the colour of its own kind nearby, so that a hand before the arm does not make rings.
     """
@@ -215,10 +223,42 @@ def _profile(arm: _Arm, skin: Tensor, end: int) -> Tensor:
 
 
 def _in_light_of(colour: Tensor, skin: Tensor) -> Tensor:
-    """A skin's colour (3,) no darker than _SHADE of the hand's (3,): what lay in a sleeve's shadow comes out of it."""
+    """Return a skin's colour (3,) no darker than _SHADE of the hand's (3,): what lay in a sleeve's shadow comes out of
+    it."""
     here, there = ((c / 2 + 0.5).clamp_min(0.01).square() for c in (colour, skin))
-    share = float(here.sum() / there.sum()) / _SHADE
-    return colour if share >= 1 else torch.lerp(skin, colour, share)
+    lit, wanted = float(here.sum()), _SHADE * float(there.sum())
+    if lit >= wanted:
+        return colour
+    share = (wanted - lit) / (float(there.sum()) - lit)
+    return torch.lerp(here, there, share).sqrt() * 2 - 1
+
+
+def joined(lifter: Lifter, n_vertices: int, prior: Tensor, colour: Tensor, photo: Tensor) -> Tensor:
+    """Return the prior (N, 3) of the arms, brought without a step to what was seen of them.
+
+    The difference to the photograph's colour (N, 3), where that is the texel's own (photo (N,) in [0, 1]), goes on over
+    the surface and fades within a few centimetres.
+    """
+    arms = (lifter.limbs & ~lifter.hands).nonzero().squeeze(1)
+    some = arms[::_STRIDE]
+    weight = photo[some]
+    values = torch.cat([(colour[some] - prior[some]) * weight[:, None], weight[:, None]], 1)
+    sums = values.new_zeros(n_vertices, 4)
+    for i in range(3):
+        sums.index_add_(0, lifter.corners[some, i], values * lifter.weight[some, i : i + 1])
+    own = torch.zeros_like(sums[:, 0]).index_fill(0, lifter.corners[arms].flatten(), 1) > 0
+    seen = (own & (sums[:, 3] > 0.5)).nonzero().squeeze(1)
+    if not len(seen):
+        return prior
+    unseen = (own & (sums[:, 3] <= 0.5)).nonzero().squeeze(1)
+    change = sums[:, :3] / sums[:, 3:].clamp_min(1e-6)
+    speakers = seen[:: -(-len(seen) // _SPEAKERS)]
+    distance = torch.cdist(lifter.likeness[unseen], lifter.likeness[speakers])
+    near = torch.exp(-(distance.amin(1, keepdim=True) / _REACH).square())
+    change[unseen] = near * ((-distance / _SPREAD).softmax(1) @ change[speakers])
+    corners, share = lifter.corners[arms], lifter.weight[arms]
+    there = sum(change.index_select(0, corners[:, i]) * share[:, i : i + 1] for i in range(3))
+    return prior.index_copy(0, arms, (prior[arms] + there).clamp(-1, 1))
 
 
 def _sleeve_end(arms: list[_Arm], hand_seen: bool) -> int:

@@ -24,7 +24,8 @@ _LINES = (  # of the palm: shares of the way from the wrist to the middle knuckl
 
 
 def hand_marks(body: HalfBody, corners: Tensor, weight: Tensor, hands: Tensor) -> tuple[Tensor, Tensor]:
-    """Factors (N, 3) on the linear colour of hands' texels, 1 elsewhere, and how far (N,) they are of the palm's side.
+    """Return the factors (N, 3) on the linear colour of hands' texels, 1 elsewhere, and how far (N,) they are of the
+    palm's side.
 
     corners (N, 3), weight (N, 3): the vertices of the texels and their barycentric weights; hands: (N,) bool.
     """
@@ -32,13 +33,14 @@ def hand_marks(body: HalfBody, corners: Tensor, weight: Tensor, hands: Tensor) -
     point = (body.mean[corners[at]] * weight[at][..., None]).sum(1)
     normal = (body.normals(body.mean[None])[0][corners[at]] * weight[at][..., None]).sum(1)
     mirror = torch.where(point[:, :1] < 0, -1.0, 1.0) * point.new_tensor([1.0, 0, 0]) + point.new_tensor([0, 1.0, 1.0])
-    tint, palm = _marks(_joints(body), point * mirror, F.normalize(normal * mirror, dim=1))
+    tint, palm = _marks(_hand_joints(body), point * mirror, F.normalize(normal * mirror, dim=1))
     whole, inner = torch.ones_like(weight), torch.zeros_like(weight[:, 0])
     return whole.index_copy(0, at, tint.to(whole)), inner.index_copy(0, at, palm.to(inner))
 
 
 def marked(skin: Tensor, marks: Tensor, palm: Tensor) -> Tensor:
-    """Skin colours (n, 3) in [-1, 1] with marks (n, 3) and palms (n,), which are the paler the darker the skin is."""
+    """Return the skin colours (n, 3) in [-1, 1] with marks (n, 3) and palms (n,), which are the paler the darker the
+    skin is."""
     linear = (skin / 2 + 0.5).clamp_min(0).square()
     bright = linear.mean(1, keepdim=True)
     paler = 1 + 1.6 * (1 - bright / 0.35).clamp(0, 1) * palm[:, None]
@@ -49,19 +51,19 @@ def marked(skin: Tensor, marks: Tensor, palm: Tensor) -> Tensor:
     return (linear * factor * paler).clamp(0, 1).sqrt() * 2 - 1
 
 
-def _joints(body: HalfBody) -> Tensor:
-    """(21, 3): the joints of the left hand of the mean body."""
+def _hand_joints(body: HalfBody) -> Tensor:
+    """Return (21, 3): the joints of the left hand of the mean body."""
     rest = body.rest(body.mean.new_zeros(1, body.n_shape))
     posed = body.pose(rest, body.mean.new_zeros(1, 49, 3), body.mean.new_zeros(1, 52))
     return body.keypoints(posed.vertices, posed.bones)[0, [body.keypoint_index[f"hand.L.{k}"] for k in range(21)]]
 
 
 def _marks(joints: Tensor, point: Tensor, normal: Tensor) -> tuple[Tensor, Tensor]:
-    """`hand_marks` of points (n, 3) with normals (n, 3) of a left hand with joints (21, 3)."""
+    """Return `hand_marks` of points (n, 3) with normals (n, 3) of a left hand with joints (21, 3)."""
     back = F.normalize(torch.linalg.cross(joints[5] - joints[0], joints[17] - joints[0]), dim=0)
     starts, ends = _phalanges(joints)
-    finger, along, away = _nearest(point, starts, ends)  # (n,) phalanx 0..14, metres from its joint, distance
-    metacarpal = _nearest(point, joints[[0] * 4], joints[[5, 9, 13, 17]])[2]
+    finger, along, away = _nearest_segment(point, starts, ends)  # (n,) phalanx 0..14, metres from its joint, distance
+    metacarpal = _nearest_segment(point, joints[[0] * 4], joints[[5, 9, 13, 17]])[2]
     on_finger = (away < metacarpal).to(point)
     tint = torch.ones_like(point)
     dorsal = torch.stack([_dorsal(joints, back, k) for k in range(15)])[finger]
@@ -83,12 +85,12 @@ def _marks(joints: Tensor, point: Tensor, normal: Tensor) -> tuple[Tensor, Tenso
 
 
 def _phalanges(joints: Tensor) -> tuple[Tensor, Tensor]:
-    """Both ends (15, 3) of the phalanges; those of a finger follow each other."""
+    """Return both ends (15, 3) of the phalanges; those of a finger follow each other."""
     chain = [(a, b) for row in _FINGERS for a, b in zip(row, row[1:], strict=False)]
     return joints[[a for a, _ in chain]], joints[[b for _, b in chain]]
 
 
-def _nearest(point: Tensor, start: Tensor, end: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _nearest_segment(point: Tensor, start: Tensor, end: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The nearest of segments (K, 3) to points (n, 3): its index, metres from its start, distance."""
     axis = end - start
     length = axis.norm(dim=1)
@@ -99,7 +101,7 @@ def _nearest(point: Tensor, start: Tensor, end: Tensor) -> tuple[Tensor, Tensor,
 
 
 def _dorsal(joints: Tensor, back: Tensor, phalanx: int) -> Tensor:
-    """(3,) unit: where the back of a phalanx faces; a thumb's lies across the hand."""
+    """Return (3,) unit: where the back of a phalanx faces; a thumb's lies across the hand."""
     finger, k = divmod(phalanx, 3)
     a, b = (joints[_FINGERS[finger][k + i]] for i in range(2))
     axis = F.normalize(b - a, dim=0)
@@ -108,7 +110,7 @@ def _dorsal(joints: Tensor, back: Tensor, phalanx: int) -> Tensor:
 
 
 def _creases(joints: Tensor, point: Tensor, facing: Tensor, on_finger: Tensor) -> Tensor:
-    """(n, 3): factors of the creases inside the joints of the fingers and of the wrinkles on their backs."""
+    """Return (n, 3): factors of the creases inside the joints of the fingers and of the wrinkles on their backs."""
     out = torch.ones_like(point)
     inner, outer = ((-facing) / 0.4).clamp(0, 1), (facing / 0.5).clamp(0, 1)
     for row in _FINGERS:
@@ -130,7 +132,7 @@ def _creases(joints: Tensor, point: Tensor, facing: Tensor, on_finger: Tensor) -
 
 
 def _palm_lines(joints: Tensor, point: Tensor, back: Tensor) -> Tensor:
-    """(n,) in [0, 1]: the three lines of the palm."""
+    """Return (n,) in [0, 1]: the three lines of the palm."""
     up = joints[9] - joints[0]
     across = joints[17] - joints[5]
     across = across - (across @ up) / (up @ up) * up
@@ -140,7 +142,7 @@ def _palm_lines(joints: Tensor, point: Tensor, back: Tensor) -> Tensor:
     out = torch.zeros_like(place[:, 0])
     for line in _LINES:
         knots = place.new_tensor(line) * size
-        away = _nearest(place, knots[:-1], knots[1:])[2]
+        away = _nearest_segment(place, knots[:-1], knots[1:])[2]
         out = torch.maximum(out, torch.exp(-(away / (1.1 * _CREASE)).square()))
     return out
 
@@ -155,7 +157,7 @@ def _with_nail(
     dorsal: Tensor,
     finger: int,
 ) -> Tensor:
-    """Factors (n, 3) with the nail of one finger, whose last phalanx goes from start to end."""
+    """Return the factors (n, 3) with the nail of one finger, whose last phalanx goes from start to end."""
     axis, length = F.normalize(end - start, dim=0), (end - start).norm()
     offset = point - start
     aside = (offset * torch.linalg.cross(axis.expand_as(dorsal), dorsal)).sum(1)

@@ -34,7 +34,7 @@ def lift_portrait(
     lifter: Lifter | None = None,
     trust: Trust | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Carry a portrait onto the atlas of a posed body.
+    """Carry a portrait onto the texture atlas of a posed body.
 
     body: the half body.
     image: the portrait (3, H, W) in [-1, 1].
@@ -90,7 +90,7 @@ def _lift(body: HalfBody, lifter: Lifter, view: PortraitView) -> tuple[Tensor, T
     colour, seen = view.sample(lifter.corners, lifter.weight, *kinds, inner)
     shut = torch.where(lifter.left, *(torch.tensor(s, device=seen.device) for s in trust.shut))
     lids = (lifter.eyelids if trust.registered else lifter.unfolded.to(seen)) * ~shut
-    photo = seen * _own(lifter, seen, shut, trust) * (1 - lids)
+    photo = seen * _trusted_texels(lifter, seen, shut, trust) * (1 - lids)
     if not trust.hands:
         photo = photo * ~lifter.hands
     skin = skin_colour(body, lifter, colour, photo)
@@ -132,8 +132,9 @@ def _lift(body: HalfBody, lifter: Lifter, view: PortraitView) -> tuple[Tensor, T
     return sharpened(atlas, crisp, fineness), visibility
 
 
-def _own(lifter: Lifter, seen: Tensor, shut: Tensor, trust: Trust) -> Tensor:
-    """(N,) bool: texels that may show what the photograph shows there. A registered mouth shows its own teeth."""
+def _trusted_texels(lifter: Lifter, seen: Tensor, shut: Tensor, trust: Trust) -> Tensor:
+    """Return (N,) bool: texels that may show what the photograph shows there. A registered mouth shows its own teeth.
+    """
     if trust.registered:
         return ~(lifter.eyes & shut) & (lifter.part != lifter.lashes)
     return ~lifter.templated | lifter.eyes & (seen > _SURE)

@@ -22,12 +22,13 @@ UNLIT = ("eye.L", "eye.R", "mouth", "tongue", "teeth.up", "teeth.low", "lashes",
 
 
 def shade(normals: Tensor, light: Tensor) -> Tensor:
-    """Linear brightness (..., 1) of unit world normals (..., 3) under light (4,) = [direct (3), ambient]."""
+    """Return the linear brightness (..., 1) of unit world normals (..., 3) under light (4,) = [direct (3), ambient]."""
     return _shades(normals, light[None])
 
 
 def relit(colour: Tensor, shading: Tensor) -> Tensor:
-    """Colours (..., 3) in [-1, 1] (gamma 2) under a shading (..., 1) relative to the present one, not clamped."""
+    """Return the colours (..., 3) in [-1, 1] (gamma 2) under a shading (..., 1) relative to the present one, not
+    clamped."""
     return (colour * 0.5 + 0.5) * shading.sqrt() * 2 - 1
 
 
@@ -48,7 +49,7 @@ def find_light(
         return None
     pairs = _pairs(index, usable, linear, points, part, mirror)
     difference = bright[pairs].clamp_min(1e-4).log().diff(dim=1)  # (P, 1)
-    lights = _candidates(colour)
+    lights = _candidate_lights(colour)
     used, place = torch.unique(pairs, return_inverse=True)
     shades = _shades(normals[used], lights).log()  # (U, L)
     error = difference - (shades[place[:, 1]] - shades[place[:, 0]])
@@ -61,7 +62,7 @@ def find_light(
 
 
 def softened(light: Tensor, normals: Tensor) -> Tensor:
-    """Half of the light's direction, the rest from everywhere, as bright as before on normals (N, 3).
+    """Return half of the light's direction, the rest from everywhere, as bright as before on normals (N, 3).
 
     A photograph rarely tells its light well enough to take the whole of it off: what is wrongly brightened glows.
     """
@@ -70,13 +71,13 @@ def softened(light: Tensor, normals: Tensor) -> Tensor:
 
 
 def _shades(normals: Tensor, lights: Tensor) -> Tensor:
-    """(..., 3) normals under (L, 4) lights -> (..., L)."""
+    """Map (..., 3) normals under (L, 4) lights -> (..., L)."""
     sky = SKY_BELOW + (1 - SKY_BELOW) * (0.5 + 0.5 * normals[..., 2:])
     return ((normals @ lights[:, :3].T).clamp_min(0) + sky * lights[:, 3]).clamp_min(DARKEST)
 
 
 def _pairs(index: Tensor, usable: Tensor, linear: Tensor, points: Tensor, part: Tensor, mirror: Tensor) -> Tensor:
-    """(P, 2) usable vertices that are probably of one colour; the same for the same input."""
+    """Return (P, 2) usable vertices that are probably of one colour; the same for the same input."""
     other = mirror[index]
     both = usable[other] & (other > index)
     across = torch.stack([index[both], other[both]], 1)
@@ -90,8 +91,8 @@ def _pairs(index: Tensor, usable: Tensor, linear: Tensor, points: Tensor, part: 
     return torch.cat([across[: _PAIRS // 3], near[like][: _PAIRS - _PAIRS // 3]])
 
 
-def _candidates(like: Tensor) -> Tensor:
-    """(L, 4) lights of unit strength from all directions in front, and the share of the sky."""
+def _candidate_lights(like: Tensor) -> Tensor:
+    """Return (L, 4) lights of unit strength from all directions in front, and the share of the sky."""
     azimuth = torch.arange(-90, 91, 10.0) * (math.pi / 180)
     elevation = torch.arange(-10, 81, 10.0) * (math.pi / 180)
     sky = torch.tensor([0.30, 0.36, 0.42, 0.48, 0.54, 0.60, 0.66, 0.74, 0.84])

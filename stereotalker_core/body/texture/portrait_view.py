@@ -14,7 +14,7 @@ from ...geometry.projection import project
 from ...pixels.dilation import largest_around
 from ...shapes import dims
 from ..model import HalfBody, Posed
-from ..rasterize import Fragments, rasterize
+from ..rasterize import Fragments, at_points, rasterize
 from .light import relit, shade
 
 _RAMP = (0.12, 0.15)  # cosine to the camera from which on surface is trusted, and over which trust grows
@@ -33,7 +33,7 @@ _LARGEST = 1536  # px; a larger portrait holds more than the atlas can
 
 @dataclass(frozen=True)
 class Trust:
-    """What of a fit may be believed.
+    """Say which parts of a fit may be believed.
 
     hands: the fingers were located; otherwise hands take the colour of the face, for they show the clothes.
     registered: the surface lies on the face and the outline that were seen, to a pixel.
@@ -48,7 +48,7 @@ class Trust:
 
 
 class PortraitView:
-    """Samples colour and visibility at surface points; free of shading once `light` is set."""
+    """The sample colour and visibility of the portrait at surface points; free of shading once `light` is set."""
 
     light: Tensor | None = None
 
@@ -112,7 +112,7 @@ class PortraitView:
 
     @property
     def fineness(self) -> float:
-        """Pixels a metre of the body in the picture."""
+        """Return how many pixels per metre of the body covers in the picture."""
         return float(self.focal[0] / self.vertex[:, 2].median())
 
     @staticmethod
@@ -129,7 +129,8 @@ class PortraitView:
         margin: float,
         also: Tensor | None = None,
     ) -> Tensor:
-        """(1, 1, H, W): 1 within `margin` metres of these parts, and of triangles (F,) bool, where they are seen."""
+        """Return (1, 1, H, W): 1 within `margin` metres of these parts, and of triangles (F,) bool, where they are
+        seen."""
         triangle = fragments.triangle[0]
         ids = torch.tensor([body.part_index[n] for n in parts], device=triangle.device)
         chosen = torch.isin(body.triangle_part, ids)
@@ -140,7 +141,8 @@ class PortraitView:
         return largest_around(found.to(torch.uint8), radius)[None, None].to(self.image)
 
     def beside_arms(self, corners: Tensor, weight: Tensor, where: Tensor, shoulders: Tensor) -> Tensor:
-        """(N,) bool: surface points (corners (N, 3), barycentric weight (N, 3)) that the picture shows near an arm.
+        """Return (N,) bool: surface points (corners (N, 3), barycentric weight (N, 3)) that the picture shows near an
+        arm.
 
         where: (N,) bool, the points that are asked for; false at others.
         shoulders: (N,) bool, points above the armpits, which an upper arm does not hide: near a forearm or a hand only.
@@ -150,27 +152,32 @@ class PortraitView:
         )
 
     def beside_trunk(self, corners: Tensor, weight: Tensor, where: Tensor) -> Tensor:
-        """(N,) bool: the same of points that the picture shows near the trunk."""
+        """Return (N,) bool: the same of points that the picture shows near the trunk."""
         return self._marked(self.trunk, corners, weight, where)
 
     def _marked(self, marks: Tensor, corners: Tensor, weight: Tensor, where: Tensor) -> Tensor:
-        """(N,) bool: points among `where` (N,) bool whose pixel is marked in (H, W)."""
+        """Return (N,) bool: points among `where` (N,) bool whose pixel is marked in (H, W)."""
         out, where = torch.zeros_like(where), where.nonzero().squeeze(1)
         corners, weight = corners.index_select(0, where), weight.index_select(0, where)
-        value = sum(self.vertex.index_select(0, corners[:, i]) * weight[:, i : i + 1] for i in range(3))
-        pixel = value[:, :2] / value[:, 2:3].clamp_min(1e-6) * self.focal + self.centre
+        pixel, _ = self._seen_at(corners, weight)
         cell = pixel.long().clamp_min(0).minimum(pixel.new_tensor([self.columns - 1, self.rows - 1]).long())
         return out.index_copy(0, where, marks[cell[:, 1], cell[:, 0]] > 0.5)
 
+    def _seen_at(self, corners: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the pixels (N, 2) of surface points, and their values (N, 4): place in the camera's axes, cosine to
+        it."""
+        value = at_points(self.vertex, corners, weight)
+        return value[:, :2] / value[:, 2:3].clamp_min(1e-6) * self.focal + self.centre, value
+
     def place(self, corners: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Pixels (N, 2) of surface points, the cosine (N,) to the camera, and normals (N, 3) in world axes."""
-        value = sum(self.vertex.index_select(0, corners[:, i]) * weight[:, i : i + 1] for i in range(3))
-        normal = sum(self.normal.index_select(0, corners[:, i]) * weight[:, i : i + 1] for i in range(3))
-        pixel = value[:, :2] / value[:, 2:3].clamp_min(1e-6) * self.focal + self.centre
+        """Return the pixels (N, 2) of surface points, the cosine (N,) to the camera, and normals (N, 3) in world axes.
+        """
+        pixel, value = self._seen_at(corners, weight)
+        normal = at_points(self.normal, corners, weight)
         return pixel, value[:, 3], F.normalize(normal, dim=1)
 
     def outside(self, corners: Tensor, weight: Tensor) -> Tensor:
-        """(N,) bool: surface points (corners (N, 3), barycentric weight (N, 3)) beyond the picture's edges."""
+        """Return (N,) bool: surface points (corners (N, 3), barycentric weight (N, 3)) beyond the picture's edges."""
         pixel, _, _ = self.place(corners, weight)
         return ((pixel <= 1) | (pixel >= pixel.new_tensor([self.columns, self.rows]) - 1)).any(1)
 
@@ -183,7 +190,7 @@ class PortraitView:
         head: Tensor | None = None,
         inner: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Look at surface points.
+        """Look up colour and visibility of surface points in the portrait.
 
         corners: (N, 3) vertices of their triangles.
         weight: (N, 3) barycentric.
@@ -195,14 +202,13 @@ class PortraitView:
 
         Returns colours (N, 3) of the image and visibility (N,) in [0, 1].
         """
-        value = sum(self.vertex.index_select(0, corners[:, i]) * weight[:, i : i + 1] for i in range(3))
-        pixel = value[:, :2] / value[:, 2:3].clamp_min(1e-6) * self.focal + self.centre
+        pixel, value = self._seen_at(corners, weight)
         size = pixel.new_tensor([self.columns, self.rows])
         colour = F.grid_sample(
             self.image[None], (pixel / size * 2 - 1)[None, None], padding_mode="border", align_corners=False
         )[0, :, 0].T
         if self.light is not None:
-            normal = sum(self.normal.index_select(0, corners[:, i]) * weight[:, i : i + 1] for i in range(3))
+            normal = at_points(self.normal, corners, weight)
             colour = relit(colour, 1 / shade(F.normalize(normal, dim=1), self.light))
         inside = ((pixel > 1) & (pixel < size - 1)).all(1)
         cell = pixel.long().clamp_min(0).minimum(size.long() - 1)
@@ -230,7 +236,7 @@ class PortraitView:
 
 
 def _fore(body: HalfBody) -> Tensor:
-    """(F,) bool: triangles of the forearms."""
+    """Return (F,) bool: triangles of the forearms."""
     bones = [body.bone_index[f"{bone}.{side}"] for bone in ("lowerarm01", "lowerarm02") for side in "LR"]
     return (body.skin_weights[:, bones].sum(1) > 0.5)[body.triangles].all(1)
 

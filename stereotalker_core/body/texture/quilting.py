@@ -13,12 +13,14 @@ _GOOD = 1.15  # times the least error up to which a place may be taken, so that 
 
 
 def quilt(source: Tensor, known: Tensor, size: tuple[int, int], side: int, seed: int = 0) -> Tensor | None:
-    """Texture (3, *size) from the known (h, w) bool pixels of source (3, h, w); None where no whole square is known.
+    """Return the texture (3, *size) from the known (h, w) bool pixels of source (3, h, w); None where no whole square
+    is known.
 
     side: px of a square; a third of it overlaps the next.
     """
     overlap = max(2, side // 3)
-    places = _places(known, side)
+    # candidates: some of the squares that are known everywhere
+    places = _patch_corners(known, side)
     if not len(places):
         return None
     random = torch.Generator().manual_seed(seed)
@@ -30,12 +32,14 @@ def quilt(source: Tensor, known: Tensor, size: tuple[int, int], side: int, seed:
     for j in range(rows):
         for i in range(columns):
             at = canvas[:, j * step : j * step + side, i * step : i * step + side]
+            # compare with what is laid already, above and to the left, and take any square that is nearly the best
             laid = torch.zeros(side, side, dtype=torch.bool, device=source.device)
             laid[:overlap] |= j > 0
             laid[:, :overlap] |= i > 0
             error = (squares - at).square().sum(1)[:, laid].sum(1) + 1e-6
             good = (error <= _GOOD * error.min()).nonzero().squeeze(1)
             square = squares[int(good[int(torch.randint(len(good), (1,), generator=random))])]
+            # cut along the path on which both differ least, so that no seam shows
             difference = (square - at).square().sum(0)
             fresh = torch.ones(side, side, device=source.device)
             if i > 0:
@@ -46,15 +50,15 @@ def quilt(source: Tensor, known: Tensor, size: tuple[int, int], side: int, seed:
     return canvas[:, : size[0], : size[1]]
 
 
-def _places(known: Tensor, side: int) -> Tensor:
-    """(n, 2): upper left corners of the squares of known pixels."""
+def _patch_corners(known: Tensor, side: int) -> Tensor:
+    """Return (n, 2): upper left corners of the squares of known pixels."""
     if min(known.shape) < side:
         return known.new_zeros(0, 2, dtype=torch.long)
     return (F.avg_pool2d(known[None, None].float(), side, 1)[0, 0] > 0.999).nonzero()
 
 
 def _right_of_cut(cost: Tensor) -> Tensor:
-    """(n, m) in {0, .5, 1}: 1 right of the path of least cost (n, m) from the first row to the last."""
+    """Return (n, m) in {0, .5, 1}: 1 right of the path of least cost (n, m) from the first row to the last."""
     total, steps = cost[0], []
     for row in cost[1:]:
         near = torch.stack([F.pad(total[:-1], (1, 0), value=1e9), total, F.pad(total[1:], (0, 1), value=1e9)])

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from ...pixels.inpaint_places import push_pull
 from ..model import HalfBody
-from ..rasterize import rasterize
+from ..rasterize import at_points, rasterize
 from ..regions import FACE_PARTS, HAND_PARTS
 from .texels import Lifter
 
@@ -42,14 +42,14 @@ _INNER = ("mouth", "tongue", "teeth.up", "teeth.low", "lashes", "eye.L", "eye.R"
 
 
 class Layer(NamedTuple):
-    """Parts that hide each other, and how far they are moved aside in a view, metres."""
+    """Hold parts that hide each other, and how far (metres) they are moved aside in a view."""
 
     parts: tuple[str, ...]
     shift: float
 
 
-def _layers(body: HalfBody, yaw: float) -> list[Layer]:
-    """What is drawn into a view: everything, or from the side the trunk and each arm beside it."""
+def _drawn_parts(body: HalfBody, yaw: float) -> list[Layer]:
+    """Return what is drawn into a view: everything, or from the side the trunk and each arm beside it."""
     if abs(math.sin(math.radians(yaw))) < 0.5:
         return [Layer(tuple(body.part_names), 0.0)]
     arms = {side: (f"arm.{side}", f"hand.{side}") for side in "LR"}
@@ -67,7 +67,7 @@ def _axes(yaw: float) -> tuple[Tensor, Tensor]:
 
 
 class Rig(nn.Module):
-    """Tables of a body's rig; buffers, so that they move between devices.
+    """The tables of a body's rig; buffers, so that they move between devices.
 
     A view has H x W pixels; P of all V views' pixels show the body.
     pixel (P,): their flat index into V x H x W. grid (S, 2), owner (S,): places in the atlas that are averaged into
@@ -109,6 +109,7 @@ class Rig(nn.Module):
         self.lifter = lifter if lifter is not None else Lifter(body, RIG_ATLAS)
         samples = [self._rasterize(body, view) for view in range(self.views)]
         triangle, weight, pixel = (torch.cat(parts) for parts in zip(*samples, strict=True))
+        # several samples fall into one pixel: owner says into which, count how many
         covered, owner = torch.unique(pixel, return_inverse=True)
         count = torch.bincount(owner, minlength=len(covered))[:, None]
         corners = body.triangles[triangle]
@@ -121,23 +122,25 @@ class Rig(nn.Module):
         at = torch.arange(len(covered))
         first = torch.full((len(covered),), len(part)).scatter_reduce(0, owner, torch.arange(len(part)), "amin")
         inner = torch.isin(part, part.new_tensor([body.part_index[n] for n in _INNER]))
+        # what a pixel has once (a corner, a texel) is its first sample's; places, normals and regions are means
         buffers = {
             "pixel": covered,
             "owner": owner,
             "count": count[:, 0],
-            "grid": _at(body.atlas_uv, body.uv_triangles[triangle], weight) * 2 - 1,
-            "uv": _at(body.uv, body.uv_triangles[triangle], weight) * 2 - 1,
+            "grid": at_points(body.atlas_uv, body.uv_triangles[triangle], weight) * 2 - 1,
+            "uv": at_points(body.uv, body.uv_triangles[triangle], weight) * 2 - 1,
             "corners": corners[first],
             "weight": weight[first],
-            "texel": _texel(_at(body.atlas_uv, body.uv_triangles[triangle[first]], weight[first])),
-            "position": mean(_at(body.mean, corners, weight)),
-            "normal": F.normalize(mean(_at(normals, corners, weight)), dim=1),
-            "region": mean(_regions(body)[part]),
+            "texel": _texel(at_points(body.atlas_uv, body.uv_triangles[triangle[first]], weight[first])),
+            "position": mean(at_points(body.mean, corners, weight)),
+            "normal": F.normalize(mean(at_points(normals, corners, weight)), dim=1),
+            "region": mean(_regions_of_parts(body)[part]),
             "inner": mean(inner[:, None].float())[:, 0] > 0.5,
             "yaw": torch.tensor(YAWS),
         }
         for name, value in buffers.items():
             self.register_buffer(name, value, persistent=False)
+        # pixels that surely show cloth (the trunk below the collar), and that surely show skin (the front of the face)
         side = part[first]
         place, torso = buffers["position"], side == body.part_index["torso"]
         face = (side == body.part_index["face"]) & (place[:, 1] < _CHEEKS)
@@ -150,16 +153,16 @@ class Rig(nn.Module):
     # ---------------------------------------------------------------- tables
     @staticmethod
     def _place(points: Tensor, yaw: float, shift: Tensor | float) -> Tensor:
-        """(N, 2) column and row of points (N, 3) in a view, in pixels."""
+        """Return (N, 2) column and row of points (N, 3) in a view, in pixels."""
         right, _ = _axes(yaw)
         across = points @ right.to(points) + shift
         return torch.stack([across / METRES + SIZE[1] / 2, (_TOP - points[:, 2]) / METRES], 1)
 
     def _rasterize(self, body: HalfBody, view: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Samples of a view: triangle (S,), barycentric (S, 3), flat pixel of all views (S,)."""
+        """Return the samples of a view: triangle (S,), barycentric (S, 3), flat pixel of all views (S,)."""
         rows, columns = SIZE
         found = []
-        for layer in _layers(body, YAWS[view]):
+        for layer in _drawn_parts(body, YAWS[view]):
             ids = torch.tensor([body.part_index[n] for n in layer.parts])
             chosen = torch.isin(body.triangle_part, ids).nonzero().squeeze(1)
             depth = self._depth(body.mean, view)
@@ -179,9 +182,9 @@ class Rig(nn.Module):
 
     @staticmethod
     def _shifts(body: HalfBody, yaw: float) -> Tensor:
-        """(parts,) metres by which each part is moved aside in a view."""
+        """Return (parts,) metres by which each part is moved aside in a view."""
         shift = torch.zeros(len(body.part_names))
-        for layer in _layers(body, yaw):
+        for layer in _drawn_parts(body, yaw):
             shift[[body.part_index[n] for n in layer.parts]] = layer.shift
         return shift
 
@@ -208,12 +211,13 @@ class Rig(nn.Module):
             self.register_buffer(f"{name}_there", (index >= 0).float(), persistent=False)
 
     def _merging(self, body: HalfBody) -> None:
-        """Where every texel of the lifter's atlas is found in the views, and how much each of them counts there."""
+        """Find where every texel of the lifter's atlas lies in the views, and how much each of them counts there."""
         lifter, (rows, columns) = self.lifter, SIZE
-        points = _at(body.mean, lifter.corners, lifter.weight)
-        normals = F.normalize(_at(body.normals(body.mean[None])[0], lifter.corners, lifter.weight), dim=1)
+        points = at_points(body.mean, lifter.corners, lifter.weight)
+        normals = F.normalize(at_points(body.normals(body.mean[None])[0], lifter.corners, lifter.weight), dim=1)
         nearest = torch.full((self.views * rows * columns,), 1e3)
         view = torch.div(self.pixel, rows * columns, rounding_mode="floor")
+        # a depth map per view, of the pixels that the rig covers
         for v in range(self.views):
             own = view == v
             nearest[self.pixel[own]] = self._depth(self.position[own], v)
@@ -224,6 +228,7 @@ class Rig(nn.Module):
             inside = ((cell >= 0) & (cell < torch.tensor([columns, rows]))).all(1)
             cell = cell.clamp_min(0).minimum(torch.tensor([columns - 1, rows - 1]))
             facing = normals @ _axes(yaw)[1]
+            # a texel is hidden where something lies nearer than itself; more is forgiven where it is seen at a slant
             slack = _SAME + METRES * (1 - facing.square()).clamp_min(0).sqrt() / facing.clamp_min(0.1)
             hidden = self._depth(points, v) - nearest[(v * rows + cell[:, 1]) * columns + cell[:, 0]] > slack
             sure = ((facing - _STEEPEST) / (1 - _STEEPEST)).clamp(0, 1) ** _SHARP
@@ -233,7 +238,7 @@ class Rig(nn.Module):
         self.register_buffer("shares", torch.stack(weights), persistent=False)  # (V, N)
 
     def _tokens(self) -> None:
-        """Squares of BLOCK x BLOCK pixels: which pixels each holds, and where each pixel is among them."""
+        """Cut the pixels into squares of BLOCK x BLOCK: which pixels each holds, and where each pixel is among them."""
         rows, columns = SIZE
         line, column = torch.div(self.pixel, columns, rounding_mode="floor"), self.pixel % columns
         token = torch.div(line, BLOCK, rounding_mode="floor") * (columns // BLOCK) + torch.div(
@@ -249,28 +254,29 @@ class Rig(nn.Module):
 
     # ---------------------------------------------------------------- pictures
     def tokens(self, values: Tensor) -> Tensor:
-        """Covered pixels (..., P, C) -> the T covered squares (..., T, BLOCK * BLOCK * C), zero where no body is."""
+        """Map covered pixels (..., P, C) -> the T covered squares (..., T, BLOCK * BLOCK * C), zero where no body is.
+        """
         padded = F.pad(values, (0, 0, 0, 1))
         return padded.index_select(-2, self.held).unflatten(-2, (-1, BLOCK**2)).flatten(-2)
 
     def from_tokens(self, tokens: Tensor) -> Tensor:
-        """What `tokens` gives -> covered pixels (..., P, C)."""
+        """Undo `tokens`: squares of pixels -> covered pixels (..., P, C)."""
         return tokens.unflatten(-1, (BLOCK**2, -1)).flatten(-3, -2).index_select(-2, self.inside)
 
     def laid_out(self, tokens: Tensor) -> Tensor:
-        """Covered squares (B, T, C) -> maps (B * V, C, H / BLOCK, W / BLOCK), zero elsewhere; channels last."""
+        """Map covered squares (B, T, C) -> maps (B * V, C, H / BLOCK, W / BLOCK), zero elsewhere; channels last."""
         rows, columns = (side // BLOCK for side in self.size)
         flat = tokens.new_zeros(len(tokens), self.views * rows * columns, tokens.shape[-1])
         flat = flat.index_copy(1, self.token, tokens)
         return flat.view(-1, rows, columns, tokens.shape[-1]).permute(0, 3, 1, 2)
 
     def collected(self, maps: Tensor) -> Tensor:
-        """What `laid_out` gives -> covered squares (B, T, C)."""
+        """Map what `laid_out` gives -> covered squares (B, T, C)."""
         flat = maps.permute(0, 2, 3, 1).reshape(len(maps) // self.views, -1, maps.shape[1])
         return flat.index_select(1, self.token)
 
     def pictures(self, atlas: Tensor, layout: str = "grid") -> Tensor:
-        """What the covered pixels (P, C) show of an atlas (C, A, A).
+        """Return what the covered pixels (P, C) show of an atlas (C, A, A).
 
         layout: "grid", the atlas of a portrait, or "uv", that of a synthetic person.
         """
@@ -280,18 +286,19 @@ class Rig(nn.Module):
         return total / self.count[:, None]
 
     def canvas(self, values: Tensor) -> Tensor:
-        """Covered pixels (..., P, C) -> pictures (..., V, C, H, W), zero where no body is."""
+        """Map covered pixels (..., P, C) -> pictures (..., V, C, H, W), zero where no body is."""
         rows, columns = self.size
         flat = values.new_zeros(*values.shape[:-2], self.views * rows * columns, values.shape[-1])
         flat = flat.index_copy(-2, self.pixel, values)
         return flat.unflatten(-2, (self.views, rows, columns)).movedim(-1, -3)
 
     def covered(self, pictures: Tensor) -> Tensor:
-        """Pictures (..., V, C, H, W) -> their covered pixels (..., P, C)."""
+        """Map pictures (..., V, C, H, W) -> their covered pixels (..., P, C)."""
         return pictures.movedim(-3, -1).flatten(-4, -2).index_select(-2, self.pixel)
 
     def merged(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Covered pixels (P, C) -> the texels (N, C) of `lifter` that the views show, and how well (N,) in [0, 1]."""
+        """Map covered pixels (P, C) -> the texels (N, C) of `lifter` that the views show, and how well (N,) in [0, 1].
+        """
         pictures = self.canvas(torch.cat([values, torch.ones_like(values[:, :1])], 1))
         found = F.grid_sample(pictures, self.places[:, None], "bilinear", "zeros", align_corners=False)[:, :, 0]
         found = found * self.shares[:, None]  # (V, C + 1, N)
@@ -299,7 +306,7 @@ class Rig(nn.Module):
         return total[:, :-1] / total[:, -1:].clamp_min(1e-6), (total[:, -1] * 4).clamp(0, 1)
 
     def to_atlas(self, change: Tensor) -> Tensor:
-        """A change (P, C) of the pixels -> a smooth atlas (C, A, A) of it, gaps filled.
+        """Map a change (P, C) of the pixels -> a smooth atlas (C, A, A) of it, gaps filled.
 
         Texels that no view sees take the change of their surroundings; eyes, teeth, mouth and lids take none.
         """
@@ -314,18 +321,14 @@ class Rig(nn.Module):
         return filled * filled.new_ones(size * size).index_fill(0, own, 0.0).view(1, size, size)
 
 
-def _at(values: Tensor, corners: Tensor, weight: Tensor) -> Tensor:
-    return sum(values.index_select(0, corners[:, i]) * weight[:, i : i + 1] for i in range(3))
-
-
 def _texel(uv: Tensor) -> Tensor:
-    """Places (N, 2) in [0, 1] -> flat indices into a RIG_ATLAS atlas."""
+    """Map places (N, 2) in [0, 1] -> flat indices into a RIG_ATLAS atlas."""
     cell = (uv * RIG_ATLAS).long().clamp(0, RIG_ATLAS - 1)
     return cell[:, 1] * RIG_ATLAS + cell[:, 0]
 
 
-def _regions(body: HalfBody) -> Tensor:
-    """(parts, 4) one-hot rows: the region of RIG_REGIONS that each part belongs to."""
+def _regions_of_parts(body: HalfBody) -> Tensor:
+    """Return (parts, 4) one-hot rows: the region of RIG_REGIONS that each part belongs to."""
     label = [
         1 if n in FACE_PARTS else 2 if n == "scalp" else 3 if n in HAND_PARTS else 0 for n in body.part_names
     ]

@@ -38,7 +38,8 @@ _LASH_LINE = (0.0012, 0.0040)  # m from the rim of the lids up to which the phot
 
 
 def _hairy(body: HalfBody, part: Tensor, hair_line: tuple[tuple[float, float], ...]) -> Tensor:
-    """(V,) in [0, 1]: how much a vertex of the scalp lies above a usual hair line, which falls towards the nape."""
+    """Return (V,) in [0, 1]: how much a vertex of the scalp lies above a usual hair line, which falls towards the nape.
+    """
     behind, above = (body.mean - body.bone_mean[body.bone_index["eye.L"]])[:, 1:].unbind(1)
     line = torch.full_like(above, hair_line[0][1])
     for (start, high), (end, low) in zip(hair_line, hair_line[1:], strict=False):
@@ -47,7 +48,7 @@ def _hairy(body: HalfBody, part: Tensor, hair_line: tuple[tuple[float, float], .
 
 
 def arm_coordinate(body: HalfBody, points: Tensor) -> Tensor:
-    """Metres (N,) from the shoulder down the nearer arm of the A pose, of points (N, 3) of the mean body."""
+    """Return the metres (N,) from the shoulder down the nearer arm of the A pose, of points (N, 3) of the mean body."""
     out = torch.zeros_like(points[:, 0])
     for side, own in (("L", points[:, 0] > 0), ("R", points[:, 0] <= 0)):
         shoulder, elbow, wrist = (
@@ -69,7 +70,7 @@ def usual_lifter(body: HalfBody, device: str) -> "Lifter":
 
 
 class Lifter(nn.Module):
-    """Which surface point every texel of a (size, size) atlas shows; computed once for a body and reused.
+    """Tell which surface point every texel of a (size, size) atlas shows; computed once for a body and reused.
 
     Moves between devices like any module.
     """
@@ -100,6 +101,11 @@ class Lifter(nn.Module):
     outer: Tensor
     around_eyes: Tensor
     above_eyes: Tensor
+    aside: Tensor
+    hair: Tensor
+    hair_place: Tensor
+    hand_tint: Tensor
+    palm: Tensor
     ears: Tensor
     vertex_part: Tensor
     likeness_cut: Tensor
@@ -182,18 +188,18 @@ class Lifter(nn.Module):
 
     @staticmethod
     def _armpits(body: HalfBody) -> Tensor:
-        """Height () m from which on nothing of the trunk lies behind a hanging arm."""
+        """Return the height () m from which on nothing of the trunk lies behind a hanging arm."""
         return body.bone_mean[body.bone_index["upperarm01.L"], 2] - _ARMPIT
 
     @staticmethod
     def _outer(body: HalfBody, corners: Tensor, weight: Tensor) -> Tensor:
-        """(N,) bool: surface that looks away from the middle of the body, beside which no trunk is seen."""
+        """Return (N,) bool: surface that looks away from the middle of the body, beside which no trunk is seen."""
         away = body.normals(body.mean[None])[0, :, 0] * body.mean[:, 0].sign()
         return (away[corners] * weight).sum(1) > 0
 
     @staticmethod
     def _blinked(body: HalfBody, corners: Tensor, weight: Tensor) -> Tensor:
-        """(N,): how far a blink moves the texels, as a share of the largest movement."""
+        """Return (N,): how far a blink moves the texels, as a share of the largest movement."""
         blink = [body.expression_index[n] for n in ("eyeBlinkLeft", "eyeBlinkRight")]
         delta = body.expression_deltas.view(len(body.expression_names), -1, 3)[blink].norm(dim=2).amax(0)
         moved = torch.zeros(body.n_vertices, device=weight.device).index_copy(0, body.expression_vertices, delta)
@@ -201,13 +207,15 @@ class Lifter(nn.Module):
 
     @staticmethod
     def _unfolded(body: HalfBody, corners: Tensor, weight: Tensor, part: Tensor) -> Tensor:
-        """(N,) bool: skin that a blink unfolds, for fits that may show the eye on it."""
+        """Return (N,) bool: skin that a blink unfolds, for fits that may show the eye on it."""
         skin = torch.isin(part, part.new_tensor([body.part_index[n] for n in ("face", "eyesocket")]))
         return skin & (Lifter._blinked(body, corners, weight) > sum(_UNFOLDS) / 2)
 
     @staticmethod
     def _eyelids(body: HalfBody, corners: Tensor, weight: Tensor, part: Tensor) -> Tensor:
-        """(N,) in [0, 1]: skin that a blink unfolds. Over an open eye the photo shows the eye there, not the lid.
+        """Return (N,) in [0, 1]: skin that a blink unfolds.
+
+        Over an open eye the photo shows the eye there, not the lid.
 
         The rim is left out: the lashes that the photograph shows there belong to the lid, open or shut.
         """
@@ -222,21 +230,21 @@ class Lifter(nn.Module):
 
     @staticmethod
     def _hair(body: HalfBody, corners: Tensor, weight: Tensor, part: Tensor) -> Tensor:
-        """(H,) texels of the scalp above the line to which people wear hair."""
+        """Return (H,) texels of the scalp above the line to which people wear hair."""
         hairy = _hairy(body, body.vertex_part, _CUT_LINE)
         scalp = part == body.part_index["scalp"]
         return (scalp & ((hairy[corners] * weight).sum(1) > 0.5)).nonzero().squeeze(1)
 
     @staticmethod
     def _ears(body: HalfBody) -> Tensor:
-        """(V,) bool: vertices of the ears."""
+        """Return (V,) bool: vertices of the ears."""
         found = F.grid_sample(body.ears_mask[None, None], body.uv[None, None] * 2 - 1, align_corners=False)[0, 0, 0]
         ears = torch.zeros(body.n_vertices, device=found.device)
         return ears.scatter_reduce(0, body.render_vertex, found, "amax") > 0.3
 
     @staticmethod
     def _rims(body: HalfBody) -> Tensor:
-        """(R, 3) points along the rims of all lids of the mean body."""
+        """Return (R, 3) points along the rims of all lids of the mean body."""
         mesh = (body.mean[body.mesh_vertices] * body.mesh_weights[..., None]).sum(1)
         between = torch.arange(0, 1, 0.25, device=mesh.device)[:, None, None]
         loops = [mesh[list(contour)] for contour in EYE_CONTOURS.values()]
@@ -244,7 +252,8 @@ class Lifter(nn.Module):
 
     @staticmethod
     def _around_eyes(body: HalfBody, corners: Tensor, weight: Tensor, part: Tensor) -> Tensor:
-        """(N,) bool: skin of the face below and beside an eye, bare on everybody, which lends the lids its colour."""
+        """Return (N,) bool: skin of the face below and beside an eye, bare on everybody, which lends the lids its
+        colour."""
         point = (body.mean[corners] * weight[..., None]).sum(1)
         face = part == body.part_index["face"]
         near = torch.zeros_like(face)
@@ -256,7 +265,7 @@ class Lifter(nn.Module):
 
     @staticmethod
     def _above_eyes(body: HalfBody, corners: Tensor, weight: Tensor) -> Tensor:
-        """(N,) bool: skin between the lids and the brow, in the light that the lids have."""
+        """Return (N,) bool: skin between the lids and the brow, in the light that the lids have."""
         point = (body.mean[corners] * weight[..., None]).sum(1)
         near = torch.zeros_like(point[:, 0], dtype=torch.bool)
         for name in ("eye.L", "eye.R"):

@@ -88,13 +88,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def one_after_another(jobs: list[Job]) -> Iterator[tuple[Job, str, str]]:
-    """Each job with what came of it."""
+    """Run the jobs in this process, one after another; yield each job with its state (done, failed, ...) and a message.
+    """
     from ..talking.talk import make_clip
     from ..talking.workshop import Workshop
 
     workshop, silent = Workshop(), ProgressLine(enabled=False)
     for job in jobs:
-        yield job, *attempt(job, lambda job: make_clip(job.args, workshop, silent))
+        yield job, *attempt(job, lambda job: make_clip(job.line, workshop, silent))
 
 
 def on_ray(args: argparse.Namespace, jobs: list[Job]) -> Iterator[tuple[Job, str, str]]:
@@ -105,14 +106,14 @@ def on_ray(args: argparse.Namespace, jobs: list[Job]) -> Iterator[tuple[Job, str
 
 
 class Line:
-    """One line that says how many jobs are done; in a file, a line a job."""
+    """Print how many jobs are done: one line that is rewritten on a terminal, a line per job in a file."""
 
     def __init__(self, total: int, before: int, enabled: bool):
         self.total, self.before, self.enabled = total, before, enabled
         self.start, self.terminal = time.perf_counter(), sys.stderr.isatty()
 
     def show(self, count: int, failed: int, text: str) -> None:
-        """Rewrite the line."""
+        """Rewrite the line: how many jobs are done, how many failed, and a text."""
         if not self.enabled:
             return
         elapsed = time.perf_counter() - self.start
@@ -123,6 +124,6 @@ class Line:
         sys.stderr.flush()
 
     def close(self) -> None:
-        """Leave the line."""
+        """End the rewritten line, so that what is printed next begins on a new one."""
         if self.enabled and self.terminal:
             sys.stderr.write("\n")

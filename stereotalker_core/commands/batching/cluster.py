@@ -25,7 +25,7 @@ AHEAD = 2  # pieces a worker has waiting: the list is not poured into the cluste
 
 @dataclass
 class Work:
-    """A whole job, or one frame range of it."""
+    """Hold a piece of work for one worker: a whole job, or one frame range of it."""
 
     job: Job
     args: argparse.Namespace
@@ -34,8 +34,8 @@ class Work:
 
 
 @dataclass
-class Progress:
-    """What has come back of one job."""
+class JobProgress:
+    """Hold what has come back of one job so far."""
 
     pieces: int
     reports: list[dict] = field(default_factory=list)
@@ -44,7 +44,7 @@ class Progress:
 
 
 class Worker:
-    """An actor: makes clips with networks that it loads once."""
+    """Make clips in a process of its own, with networks that it loads once (a Ray actor)."""
 
     def __init__(self) -> None:
         from ..talking.progress import ProgressLine
@@ -54,11 +54,11 @@ class Worker:
         self.workshop, self.silent = Workshop(), ProgressLine(enabled=False)
 
     def process(self) -> int:
-        """The number of its process."""
+        """The number (PID) of the worker's process."""
         return os.getpid()
 
     def make(self, args: argparse.Namespace) -> tuple[dict | None, str]:
-        """(report, "") of a clip or a part of one, or (None, what is wrong with it)."""
+        """Return (report, "") of a clip or a part of one, or (None, what is wrong with it)."""
         from ..talking.talk import make_clip
 
         try:
@@ -69,12 +69,13 @@ class Worker:
 
 
 def work_of(job: Job, split: float) -> list[Work]:
-    """One piece, or frame ranges of about `split` seconds for a long clip whose parts can be joined."""
-    args = copy.copy(job.args)
+    """Cut a job into work: one piece, or frame ranges of about `split` seconds for a long clip whose parts can be
+    joined."""
+    args = copy.copy(job.line)
     args.out = str(Path(args.out).absolute())
     if args.frames or job.out.suffix.lower() not in STREAMED or not (args.audio or args.motion):
         return [Work(job, args)]
-    count = _frames(args)
+    count = _frame_count_of_job(args)
     parts = min(-(-count // max(GRID, round(split * FPS))), -(-count // GRID))
     if parts < 2:
         return [Work(job, args)]
@@ -88,8 +89,8 @@ def work_of(job: Job, split: float) -> list[Work]:
     return found
 
 
-def _frames(args: argparse.Namespace) -> int:
-    """Frames of the clip; 0 where its input cannot be read, which the worker will say."""
+def _frame_count_of_job(args: argparse.Namespace) -> int:
+    """Return the frames of the clip; 0 where its input cannot be read, which the worker will say."""
     from ...audio.load import load_audio
     from ...motion.files.io import load_motion
 
@@ -115,7 +116,10 @@ def connect(address: str, ray) -> None:
 
 
 def spread(jobs: list[Job], address: str, workers: int | None, split: float) -> Iterator[tuple[Job, str, str]]:
-    """Each job with what came of it, in the order of the list; ValueError where Ray or its cluster is missing."""
+    """Run the jobs on a Ray cluster; yield each job with its state and a message, in the order of the list.
+
+    ValueError where Ray or its cluster is missing.
+    """
     try:
         import ray
     except ImportError as error:
@@ -134,10 +138,10 @@ def spread(jobs: list[Job], address: str, workers: int | None, split: float) -> 
 
 
 def _scheduled(ray, make, count: int, jobs: list[Job], split: float) -> Iterator[tuple[Job, str, str]]:
-    """Hand out work, never more than AHEAD pieces a worker; give results in order; do lost work again."""
+    """Yield the hand out work, never more than AHEAD pieces per worker; yield results in order; do lost work again."""
     todo: deque[Work] = deque()
     source, ready = iter(jobs), {}
-    progress: dict[int, Progress] = {}
+    progress: dict[int, JobProgress] = {}
     actors = [make() for _ in range(count)]
     running: dict = {}  # reference -> (work, place of the actor, the actor)
     load = dict.fromkeys(range(len(actors)), 0)
@@ -150,12 +154,12 @@ def _scheduled(ray, make, count: int, jobs: list[Job], split: float) -> Iterator
             if job is None:
                 break
             pieces = [] if job.fault else work_of(job, split)
-            progress[job.number] = Progress(len(pieces), paths=[Path(work.args.out) for work in pieces])
+            progress[job.number] = JobProgress(len(pieces), paths=[Path(work.args.out) for work in pieces])
             todo.extend(pieces)
             if job.fault:
                 ready[job.number] = ("failed", job.fault)
         while todo and min(load.values()) < AHEAD:
-            chosen = min(load, key=load.get)
+            chosen = min(load, key=lambda place: load[place])
             work = todo.popleft()
             work.turn = turn = turn + 1
             running[actors[chosen].make.remote(work.args)] = (work, chosen, actors[chosen])
@@ -174,7 +178,7 @@ def _scheduled(ray, make, count: int, jobs: list[Job], split: float) -> Iterator
             expected = next(order, None)
 
 
-def _take(ray, reference, work: Work, waited: bool, todo: deque, progress: Progress, ready: dict) -> bool:
+def _take(ray, reference, work: Work, waited: bool, todo: deque, progress: JobProgress, ready: dict) -> bool:
     """Note what came of a piece of work; put it back where its worker died -> whether it did.
 
     waited: another piece was being done when it died, so that this one is not to blame.
@@ -199,7 +203,7 @@ def _take(ray, reference, work: Work, waited: bool, todo: deque, progress: Progr
     return died
 
 
-def _finished(job: Job, progress: Progress) -> tuple[str, str]:
+def _finished(job: Job, progress: JobProgress) -> tuple[str, str]:
     """Put the parts together and write the job down as done."""
     if progress.pieces == 1:
         mark_done(job, progress.reports[0])

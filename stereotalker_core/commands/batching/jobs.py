@@ -4,7 +4,7 @@ import argparse
 import csv
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,8 @@ OWN = ("out", "json", "resume", "quiet", "shard")  # options that the batch sets
 
 @dataclass(frozen=True)
 class Job:
-    """One clip: its number in the list, its `talk` line, the file it becomes; `fault` where the row is no such line."""
+    """Hold one clip: its number in the list, its `talk` line, the file it becomes; `fault` where the row is no such
+    line."""
 
     number: int
     name: str
@@ -26,17 +27,25 @@ class Job:
     fault: str = ""
 
     @property
+    def line(self) -> argparse.Namespace:
+        """The options of `talk`. ValueError where the row is no such line."""
+        if self.args is None:
+            raise ValueError(self.fault)
+        return self.args
+
+    @property
     def out(self) -> Path:
-        return Path(self.args.out)
+        """The file that the job makes."""
+        return Path(self.line.out)
 
     @property
     def note(self) -> Path:
-        """Where it is written down that this job is done: beside the file."""
+        """Return the file beside the job's own in which it is written down that the job is done."""
         return self.out.with_name(f"{self.out.name.replace('%', '_')}.job.json")
 
 
 def read_jobs(path: str | Path, folder: str | Path, common: Sequence[str] = ()) -> list[Job]:
-    """Rows of a .csv (a header with names of options) or a .jsonl (an object a line) -> jobs.
+    """Map rows of a .csv (a header with names of options) or a .jsonl (an object a line) -> jobs.
 
     common: words of `talk` for all of them; a row's own come later and win. Paths are relative to the list's folder.
     FileNotFoundError, ValueError: no list, an empty one, columns that are no options. What is wrong with one row is
@@ -85,7 +94,7 @@ def _json_lines(path: Path) -> list[dict]:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError):
-            row = {None: f"line {number} is no JSON"}
+            row: dict = {None: f"line {number} is no JSON"}
         if not isinstance(row, dict):
             row = {None: f"line {number} is no JSON object"}
         if None not in row:
@@ -94,7 +103,7 @@ def _json_lines(path: Path) -> list[dict]:
     return rows
 
 
-def _check_columns(path: Path, names: Sequence[str]) -> None:
+def _check_columns(path: Path, names: Collection[str]) -> None:
     known = {action.dest for action in _talk_actions(talk_parser()) if action.option_strings}
     if len(set(names)) < len(names):
         raise ValueError(f"{path} names a column twice")
@@ -123,7 +132,7 @@ def _job(parser, number: int, row: dict, base: Path, folder: Path, common: Seque
         elif option in flags:
             words += [f"--{option.replace('_', '-')}"] if text.lower() in ("1", "true", "yes", "x") else []
         elif text:
-            words.append(f"--{option.replace('_', '-')}={_placed(option, text, base)}")
+            words.append(f"--{option.replace('_', '-')}={_relative_to_list(option, text, base)}")
     name = name or _name(number, row)
     out = folder / name
     try:
@@ -138,8 +147,8 @@ def _job(parser, number: int, row: dict, base: Path, folder: Path, common: Seque
         return Job(number, name, None, " ".join(str(error).split()))
 
 
-def _placed(option: str, text: str, base: Path) -> str:
-    """A file that a row names, relative to the list."""
+def _relative_to_list(option: str, text: str, base: Path) -> str:
+    """Return a file that a row names, relative to the list."""
     if option == "transcript":
         return f"@{base / text[1:]}" if text.startswith("@") and text != HEARD else text
     names_file = option in outputs.INPUTS or option in outputs.RESULTS
@@ -149,13 +158,13 @@ def _placed(option: str, text: str, base: Path) -> str:
 
 
 def _name(number: int, row: dict) -> str:
-    """0007_portrait_recording.mp4"""
+    """Return 0007_portrait_recording.mp4"""
     stems = [Path(str(row[key])).stem for key in ("identity", "portrait", "audio", "motion") if row.get(key)]
     return "_".join([f"{number:04d}", *stems[:2]]) + ".mp4"
 
 
 def is_done(job: Job) -> bool:
-    """Whether this very job was finished by an earlier run: its note names what its frames depend on."""
+    """Tell whether this very job was finished by an earlier run: its note names what its frames depend on."""
     try:
         note = json.loads(job.note.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -166,7 +175,7 @@ def is_done(job: Job) -> bool:
 
 def state_of(job: Job) -> str:
     """Digest of everything that the job's frames depend on, and of the frames asked for."""
-    known = outputs.fingerprint(job.args) | {"frames": str(job.args.frames)}
+    known = outputs.fingerprint(job.line) | {"frames": str(job.line.frames)}
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
 
@@ -186,7 +195,7 @@ def attempt(job: Job, make: Callable[[Job], dict]) -> tuple[str, str]:
     if job.fault:
         return "failed", job.fault
     try:
-        refuse_devices(job.args)
+        refuse_devices(job.line)
         report = make(job)
     except (*FAULTS, RuntimeError) as error:
         return "failed", message(error)

@@ -16,7 +16,7 @@ HEARD = "@heard"  # in place of a transcript: the words that a recogniser finds
 
 
 def parse_orbit(text: str) -> tuple[float, float]:
-    """ "-40:40" -> (-40.0, 40.0)."""
+    """Map "-40:40" -> (-40.0, 40.0)."""
     parts = text.split(":")
     try:
         start, end = map(float, parts)
@@ -26,7 +26,7 @@ def parse_orbit(text: str) -> tuple[float, float]:
 
 
 def parse_size(text: str) -> int | tuple[int, int]:
-    """ "512" -> 512, "576x1024" (width x height, as films are named) -> (1024, 576): height, width."""
+    """Map "512" -> 512, "576x1024" (width x height, as films are named) -> (1024, 576): height, width."""
     found = re.fullmatch(r"(\d+)(?:[xX](\d+))?", text.strip())
     if not found:
         raise ValueError(f"--size takes a number of pixels like 512, or WIDTHxHEIGHT like 576x1024, got {text!r}")
@@ -35,7 +35,7 @@ def parse_size(text: str) -> int | tuple[int, int]:
 
 
 def parse_background(text: str, size: tuple[int, int]) -> str | tuple[float, float, float] | Tensor:
-    """ "portrait", "#rrggbb" -> (r, g, b) in 0..1, or a picture file -> (3, H, W)."""
+    """Map "portrait", "#rrggbb" -> (r, g, b) in 0..1, or a picture file -> (3, H, W)."""
     if text == "portrait":
         return text
     if text.startswith("#"):
@@ -67,7 +67,8 @@ def read_transcript(text: str | None, audio: Audio | SpooledAudio | None = None)
 
 
 def read_keypoints(path: str | None, portrait: Portrait, person: int | None = None) -> Keypoints | None:
-    """Keypoints in pixels of the portrait file -> in pixels of the (maybe smaller) image that is processed."""
+    """Read a keypoint file -> its points in pixels of the (maybe smaller) image that is processed; the file has pixels
+    of the portrait file."""
     if path is None:
         return None
     height, width = portrait.source_size

@@ -24,7 +24,8 @@ def talk_parser() -> argparse.ArgumentParser:
 
 
 def refuse_devices(args: argparse.Namespace) -> None:
-    """ValueError where a word of a line names a pipe or a device: those are read without an end, or wait for one."""
+    """Raise ValueError where a word of the command line names a pipe or a device: reading those never ends, or waits
+    for somebody."""
     for value in vars(args).values():
         for word in value if isinstance(value, list) else [value]:
             if not isinstance(word, str) or not word:
@@ -40,7 +41,7 @@ def refuse_devices(args: argparse.Namespace) -> None:
 
 
 def message(error: Exception) -> str:
-    """One line that says what is wrong; error: one of FAULTS."""
+    """Return one line that says what is wrong; error: one of FAULTS."""
     text = str(error)
     if isinstance(error, RecursionError):
         return "a file is nested too deeply"

@@ -4,7 +4,7 @@ import sys
 
 
 def peak_memory_mb() -> float:
-    """Largest resident memory of this process so far, in MB; NaN on systems that do not tell (Windows)."""
+    """Return the largest resident memory of this process so far, in MB; NaN on systems that do not tell (Windows)."""
     try:
         import resource
     except ImportError:

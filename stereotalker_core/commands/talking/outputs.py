@@ -70,7 +70,7 @@ class Target:
         return Part(first, stop, count)
 
     def writer(self, scene: Scene, part: Part, audio: Audio | None, seed: int, job: object):
-        """Something with `write(frames, alpha)`, `frames`, `done` and `partial`; a context manager."""
+        """Return a context manager with `write(frames, alpha)`, `frames`, `done` and `partial`."""
         size, fps, suffix = scene.cameras.size, scene.motion.fps, self.path.suffix.lower()
         if suffix == ".png":
             return PictureWriter(self.path, part, self.transparent, self.resume)
@@ -106,7 +106,7 @@ def target_of(args: argparse.Namespace) -> Target:
 
 
 def parse_shard(text: str) -> tuple[int, int]:
-    """ "2/4" -> (2, 4). ValueError for another form, or a number that is not among them."""
+    """Map "2/4" -> (2, 4). ValueError for another form, or a number that is not among them."""
     found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text.strip())
     if not found or not 1 <= int(found[1]) <= int(found[2]):
         raise ValueError(f"--shard takes I/N with I from 1 to N, like 2/4, got {text!r}")
@@ -114,7 +114,7 @@ def parse_shard(text: str) -> tuple[int, int]:
 
 
 def input_files(args: argparse.Namespace) -> dict[str, Path]:
-    """Option -> the file it names, for those that are there."""
+    """Return {option: the file it names} for the options that were given."""
     found = {}
     for name in INPUTS:
         text = getattr(args, name, None)
@@ -129,21 +129,22 @@ def input_files(args: argparse.Namespace) -> dict[str, Path]:
 
 
 def check_not_input(args: argparse.Namespace, more: Iterable[Path] = ()) -> None:
-    """ValueError where a result would replace an input or another result: by name, link or case of the letters."""
+    """Raise ValueError where a result would replace an input or another result: by name, link or case of the letters.
+    """
     results = [(name, Path(getattr(args, name))) for name in RESULTS if getattr(args, name, None)]
     results += [("out", path) for path in more if str(path) != str(getattr(args, "out", None))]
     given = input_files(args)
     for name, path in results:
         for option, source in given.items():
-            if _same(path, source):
+            if _same_file(path, source):
                 raise ValueError(f"--{name.replace('_', '-')} {path} is the file of --{option}; choose another name")
     for i, (name, path) in enumerate(results):
         for other, second in results[:i]:
-            if name != other and _same(path, second):
+            if name != other and _same_file(path, second):
                 raise ValueError(f"--{name.replace('_', '-')} and --{other.replace('_', '-')} are the same file {path}")
 
 
-def _same(a: Path, b: Path) -> bool:
+def _same_file(a: Path, b: Path) -> bool:
     try:
         return a.samefile(b)
     except OSError:  # one of them is not there
@@ -151,7 +152,7 @@ def _same(a: Path, b: Path) -> bool:
 
 
 def fingerprint(args: argparse.Namespace) -> dict[str, str]:
-    """What the frames of a clip depend on, as text: options, contents of the inputs, version."""
+    """Return what the frames of a clip depend on, as text: options, contents of the inputs, version."""
     known = {k: str(v) for k, v in vars(args).items() if k not in _IRRELEVANT and k not in INPUTS}
     files = input_files(args)
     for name in INPUTS:
@@ -161,7 +162,7 @@ def fingerprint(args: argparse.Namespace) -> dict[str, str]:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
+    """Return the SHA-256 of a file's bytes."""
     with open(path, "rb") as file:
         found = hashlib.sha256()
         while block := file.read(2**20):

@@ -10,7 +10,7 @@ from typing import TextIO
 from ...records import Identity
 
 _LABELS = {"load": "loading", "fit": "fitting the portrait", "motion": "speech -> motion", "render": "rendering"}
-_CORE = __package__.partition(".commands")[0]
+_CORE = __name__.partition(".commands")[0]
 _SEERS = tuple(f"{_CORE}.{part}." for part in ("body", "perception"))  # loggers of the fit
 _QUIET_SECONDS = 10.0  # between lines where stderr is a file
 _FAST_SECONDS = 0.1  # between updates on a terminal
@@ -34,7 +34,8 @@ def held_warnings() -> Iterator[None]:
 
 
 class ProgressLine:
-    """Call it with (stage, done, total). Rewrites one line on a terminal, prints a line now and then elsewhere."""
+    """Show progress when called with (stage, done, total): one rewritten line on a terminal, else a line now and then.
+    """
 
     def __init__(self, stream: TextIO | None = None, enabled: bool = True):
         self.stream = stream or sys.stderr

@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,25 +12,27 @@ import torch
 from torch import Tensor
 
 from ... import __version__
+from ...audio.align import Word
 from ...audio.load import load_audio
 from ...audio.spool import spool_audio
 from ...body.model import HalfBody
+from ...camera.view import LARGEST, SIZES
 from ...image import load_mask, load_portrait, save_image
 from ...motion.conditioning import Style
 from ...motion.files.bvh import save_bvh
 from ...motion.files.io import READERS, load_motion, save_live_link_csv, save_npz
 from ...motion.files.preview import preview_frames, strip
 from ...motion.generation.sampling import MotionModels, MotionOptions, sample_motion
-from ...options import option_of
+from ...options import choice_of
 from ...perception.keypoints import Keypoints
-from ...pipeline import ASPECTS, Look, Models, Scene, View, heard_warnings, prepare, render
+from ...pipeline import Look, Models, Scene, View, heard_warnings, prepare, render
 from ...records import Audio, Motion
+from ...shapes import size_of
 from ...video.rendering.composite import straight
-from ...video.rendering.renderer import MODES
 from ...video.writing.background_writer import BackgroundWriter
 from ...video.writing.join import Part
 from ...video.writing.writer import VideoWriter, check_output
-from . import outputs
+from . import flags, outputs
 from .inputs import parse_background, parse_orbit, parse_size, read_keypoints, read_transcript
 from .measure import peak_memory_mb
 from .outputs import Target
@@ -54,25 +57,21 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
         "--out", required=True, metavar="V", help=f"{', '.join(outputs.KINDS)}; pictures: frames/%%05d.png"
     )
     camera = talk.add_mutually_exclusive_group()
-    camera.add_argument(
-        "--yaw", type=float, default=0.0, metavar="D", help="-180..180 degrees; positive: towards the right side"
-    )
+    flags.number(camera, "--yaw", View, "yaw", "D")
     camera.add_argument("--orbit", metavar="D0:D1", help="from one yaw to another, like -40:40")
-    origin = "where yaw is measured from: the photograph's own view, or the front of the body; default photo"
-    talk.add_argument("--yaw-origin", default="photo", metavar="O", help=origin)
-    talk.add_argument("--pitch", type=float, default=0.0, metavar="D", help="-60..60 degrees; positive: camera above")
-    talk.add_argument("--framing", default="auto", help="auto, half_body or portrait")
+    flags.word(talk, "--yaw-origin", View, "yaw_origin", "O")
+    flags.number(talk, "--pitch", View, "pitch", "D")
+    flags.number(talk, "--distance", View, "distance")
+    flags.word(talk, "--framing", View, "framing")
     talk.add_argument("--keypoints", metavar="K.json", help="OpenPose JSON, or {name: [x, y]} in its pixels")
     talk.add_argument("--mask", metavar="M.png", help="the person, white on black; its inverse is recognised")
-    size = "pixels: of a square, WIDTHxHEIGHT, or of the narrower side; 128 to 1024; default: the portrait, up to 512"
+    sides = f"{SIZES[0]} to {SIZES[1]}; default: the portrait, up to {LARGEST}"
+    size = f"pixels: of a square, WIDTHxHEIGHT, or of the narrower side; {sides}"
     talk.add_argument("--size", metavar="N", help=size)
-    aspect = f"width to height: {', '.join(ASPECTS)}, or photo: the photograph's own; with --size N"
-    talk.add_argument("--aspect", metavar="W:H", help=aspect)
-    mode = "play: guides and decoder; diffusion: the denoiser with its experts on every frame, as in the paper"
-    talk.add_argument("--mode", choices=MODES, default="play", help=f"{mode}; default play")
-    talk.add_argument("--steps", type=int, default=Look.steps, metavar="N", help=option_of(Look, "steps").line)
-    scale = option_of(Look, "face_scale").line
-    talk.add_argument("--face-scale", type=int, default=Look.face_scale, metavar="N", help=scale)
+    flags.word(talk, "--aspect", View, "aspect", "W:H")
+    flags.word(talk, "--mode", Look, "mode", None, choices=choice_of(Look, "mode").words, default="play")
+    flags.number(talk, "--steps", Look, "steps", "N")
+    flags.number(talk, "--face-scale", Look, "face_scale", "N")
     behind = "portrait, transparent, #rrggbb, or a picture"
     talk.add_argument("--background", default="portrait", metavar="B", help=behind)
     for kind in ("view", "mask"):
@@ -106,8 +105,8 @@ def _motion_arguments(parser: argparse.ArgumentParser) -> None:
     words = "the words spoken, or @FILE; with their times: @FILE.json, .srt or .TextGrid; @heard: found by pocketsphinx"
     parser.add_argument("--transcript", metavar="T", help=words)
     speech_arguments(parser)
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="same seed, same result")
-    parser.add_argument("--style", default="neutral", metavar="E", help="emotion of the motion")
+    parser.add_argument("--seed", type=int, default=MotionOptions.seed, metavar="N", help="same seed, same result")
+    flags.word(parser, "--style", Style, "emotion", "E")
     for flag, record, name in (
         ("--intensity", Style, "intensity"),
         ("--energy", Style, "energy"),
@@ -115,8 +114,7 @@ def _motion_arguments(parser: argparse.ArgumentParser) -> None:
         ("--motion-steps", MotionOptions, "steps"),
         ("--prior-strength", MotionOptions, "prior_strength"),
     ):
-        told = option_of(record, name)
-        parser.add_argument(flag, type=type(told.default), default=told.default, metavar="X", help=told.line)
+        flags.number(parser, flag, record, name)
     parser.add_argument("--device", default="auto", metavar="D", help="cpu, cuda, ...; auto = cuda where there is one")
     parser.add_argument("--quiet", action="store_true", help="no progress line, no warnings")
 
@@ -129,7 +127,7 @@ def motion_options(args: argparse.Namespace) -> MotionOptions:
 
 
 def device(args: argparse.Namespace) -> str:
-    """Where the networks run; ValueError for a device that is not there."""
+    """Return where the networks run; ValueError for a device that is not there."""
     if args.device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if args.device.partition(":")[0] == "meta":  # tensors without values
@@ -153,7 +151,7 @@ def make_clip(args: argparse.Namespace, workshop: Workshop, progress: ProgressLi
     started = time.perf_counter()
     view, look, target, given = checked(args)
     portrait, mask, keypoints, warnings = read_person(args)
-    canvas = view.canvas(tuple(portrait.shape[-2:]))
+    canvas = view.canvas(size_of(portrait))
     if not target.transparent:
         look = replace(look, background=parse_background(args.background, canvas))
     if given.count is not None and target.part(given.count) is None:
@@ -195,20 +193,24 @@ def make_clip(args: argparse.Namespace, workshop: Workshop, progress: ProgressLi
 
 @dataclass(frozen=True)
 class Given:
-    """What is said: the recording, or a motion; the words; the settings of stage 1; how many frames, where known."""
+    """Hold what the user gave: the recording or a motion, the words, the settings of stage 1, and how many frames,
+    where known."""
 
     audio: Audio | None
     motion: Motion | None
-    transcript: str | None
+    transcript: str | Sequence[Word] | None
     options: MotionOptions
     count: int | None
 
 
 def checked(args: argparse.Namespace) -> tuple[View, Look, Target, Given]:
-    """All that can be refused without looking at the portrait; ValueError or OSError."""
+    """Check all that can be refused without looking at the portrait; ValueError or OSError."""
     size = None if args.size is None else parse_size(args.size)
     yaw, until = parse_orbit(args.orbit) if args.orbit is not None else (args.yaw, None)
-    view = View(yaw, until, args.pitch, args.framing, size, args.yaw_origin, args.aspect, view_hands(args))
+    view = View(
+        yaw, until, args.pitch, args.framing, size, args.yaw_origin, args.aspect, view_hands(args),
+        distance=args.distance,
+    )  # fmt: skip
     check_person(args)
     check_strengths(args)
     target, options = outputs.target_of(args), motion_options(args)
@@ -223,7 +225,7 @@ def checked(args: argparse.Namespace) -> tuple[View, Look, Target, Given]:
     motion = load_motion(args.motion) if args.motion else None
     if audio is None and motion is None:
         raise ValueError("give --audio (or --motion with a saved motion)")
-    count = len(motion) if motion is not None else audio.frame_count(args.fps)
+    count = len(motion) if motion is not None else audio.frame_count(args.fps) if audio is not None else 0
     target.part(count)
     return view, look, target, Given(audio, motion, transcript, options, count)
 
@@ -237,7 +239,7 @@ def read_person(args: argparse.Namespace) -> tuple[Tensor, Tensor | None, Keypoi
             raise ValueError("--identity is fitted already: leave --mask, --keypoints and --person away")
         return saved_person(args.identity).portrait, None, None, []
     portrait = load_portrait(args.portrait)
-    mask = load_mask(args.mask, tuple(portrait.image.shape[-2:])) if args.mask else portrait.mask
+    mask = load_mask(args.mask, size_of(portrait.image)) if args.mask else portrait.mask
     with heard_warnings() as warnings:
         keypoints = read_keypoints(args.keypoints, portrait, args.person)
     return portrait.image, mask, keypoints, warnings
@@ -279,7 +281,7 @@ def write_video(
 
 
 def run_motion(args: argparse.Namespace) -> int:
-    """Sample a motion, save it, draw the preview."""
+    """Return the sample a motion, save it, draw the preview."""
     out = check_output(args.out, tuple(SAVERS))
     if args.preview:
         check_output(args.preview)

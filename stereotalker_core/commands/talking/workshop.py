@@ -25,12 +25,12 @@ class Workshop:
         return self._models[key]
 
     def key(self, args: argparse.Namespace) -> tuple:
-        """What a fit depends on: the contents of the files, and which person."""
+        """Return what a fit depends on: the contents of the files, and which person."""
         files = input_files(args)
         return (args.person, *(digest(files[name]) if name in files else None for name in _PERSON))
 
     def person(self, key: tuple) -> Identity | None:
-        """Somebody who was fitted before."""
+        """Return the identity of somebody who was fitted before."""
         return self._people.get(key)
 
     def keep_person(self, key: tuple, identity: Identity) -> None:

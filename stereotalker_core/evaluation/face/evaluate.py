@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,14 +21,13 @@ from ...face.arkit_map import layout_map
 from ...face.layout import EMOTIONS, IDENTITIES, INTENSITIES, FaceStyle
 from ...face.model import ProbTalk3D
 from ...face.sampling import FaceModels, FaceOptions, sample_face
-from ...motion.arkit import ARKIT_INDEX, MOUTH
-from ...motion.lips import CLOSED_MM, lip_gap, lip_gap_weights
+from ...motion.lips import lip_gap_weights
 from ...records import SpeechFeatures
 from ...synthetic.movement.emotional_faces import look, perform
 from ...synthetic.speech.utterance import Utterance
 from ..bootstrap import bootstrap
-from ..motion.evaluate import audio_of, closure_times, correlation, held_out
-from .face_metrics import N_SAMPLES, Regions, diversity, face_metrics, random_orders
+from ..motion.evaluate import audio_of, compare_mouths, held_out
+from .face_metrics import N_SAMPLES, FaceRegions, diversity, face_metrics, random_orders
 
 logger = logging.getLogger(__name__)
 Metrics = dict[str, dict[str, float]]
@@ -41,15 +41,16 @@ class FaceMesh:
     ids: Tensor
     template: Tensor
     deltas: Tensor
-    regions: Regions
+    regions: FaceRegions
 
     def vertices(self, expression: Tensor) -> Tensor:
-        """(..., 52) -> (..., V, 3) mm."""
+        """Map (..., 52) -> (..., V, 3) mm."""
         return self.template + torch.einsum("...k,kvd->...vd", expression, self.deltas)
 
 
 def face_mesh(body: HalfBody) -> FaceMesh:
-    """From the body: lips are the triangles of that part; the upper face is what lies above the tip of the nose."""
+    """Build the mesh of a face from the body: lips are the triangles of that part; the upper face is what lies above
+    the tip of the nose."""
     rest = 1000 * body.rest(torch.zeros(1, body.n_shape)).vertices[0]
     outer = [body.part_index[name] for name in ("face", "lips")]
     skin = _vertices_of(body, outer)
@@ -61,7 +62,7 @@ def face_mesh(body: HalfBody) -> FaceMesh:
     mouth = torch.isin(chosen, _vertices_of(body, [body.part_index["lips"]])).nonzero()[:, 0]
     nose = template[:, 1].argmin()  # the foremost vertex
     upper = (template[:, 2] > template[nose, 2]).nonzero()[:, 0]
-    return FaceMesh(chosen, template, deltas, Regions(mouth, upper, template))
+    return FaceMesh(chosen, template, deltas, FaceRegions(mouth, upper, template))
 
 
 def _vertices_of(body: HalfBody, parts: list[int]) -> Tensor:
@@ -70,19 +71,19 @@ def _vertices_of(body: HalfBody, parts: list[int]) -> Tensor:
 
 @dataclass(frozen=True)
 class Item:
-    """A held-out sentence and the style it is to be performed in."""
+    """Hold a held-out sentence and the style it is to be performed in."""
 
     utterance: Utterance
     style: FaceStyle
     speech: SpeechFeatures | None = None  # what the encoder hears in it, once it has listened
 
     def teacher(self, seed: int = 0, style: FaceStyle | None = None) -> Tensor:
-        """(T, 52) the teacher's performance."""
+        """Return (T, 52) the teacher's performance."""
         return perform(self.utterance, style or self.style, seed)
 
 
 def draw_items(count: int, data: Path | None, seed: int = 0) -> list[Item]:
-    """Held-out sentences; identities are random, the emotions and intensities take turns."""
+    """Return the held-out sentences; identities are random, the emotions and intensities take turns."""
     rng = random.Random(11 + seed)
     styles = [FaceStyle(emotion=e, intensity=i) for i in INTENSITIES for e in EMOTIONS]
     items = held_out(count, data, 7 + seed)
@@ -92,43 +93,35 @@ def draw_items(count: int, data: Path | None, seed: int = 0) -> list[Item]:
     ]
 
 
-def performances(models: FaceModels, item: Item, style: FaceStyle | None = None, **options) -> Tensor:
-    """(N, T, 52) ARKit coefficients sampled for an item."""
-    audio, options = audio_of(item.utterance), FaceOptions(**options)
-    return layout_map().arkit(sample_face(models, audio, style or item.style, options, speech=item.speech).parameters)
+def performances(models: FaceModels, item: Item, style: FaceStyle | None = None, **options: Any) -> Tensor:
+    """Return (N, T, 52) ARKit coefficients sampled for an item."""
+    audio, drawn = audio_of(item.utterance), FaceOptions(**options)
+    return layout_map().arkit(sample_face(models, audio, style or item.style, drawn, speech=item.speech).parameters)
 
 
 def listen(models: FaceModels, items: Sequence[Item]) -> list[Item]:
     """The items with what the encoder hears, so that many performances need it once."""
-    return [replace(item, speech=models.encoder.encode(audio_of(item.utterance))) for item in items]
+    encoder = models.encoder
+    if encoder is None:
+        raise ValueError("these metrics need the audio encoder beside the model")
+    return [replace(item, speech=encoder.encode(audio_of(item.utterance))) for item in items]
 
 
 # ------------------------------------------------------------------------------------------------ lips
 def mean_lip_scores(item: Item, samples: Tensor, gap: tuple[Tensor, Tensor]) -> dict[str, tuple[float, float]]:
-    """`lip_scores`, averaged over performances (N, T, 52) of one sentence."""
+    """Return `lip_scores`, averaged over performances (N, T, 52) of one sentence."""
     scores = [lip_scores(item, sampled, gap) for sampled in samples]
     return {name: (sum(s[name][0] for s in scores) / len(scores), scores[0][name][1]) for name in scores[0]}
 
 
 def lip_scores(item: Item, sampled: Tensor, gap: tuple[Tensor, Tensor]) -> dict[str, tuple[float, float]]:
-    """{metric: (value, weight)} of one performance (T, 52) against the teacher's mouth."""
-    target, jaw = item.teacher(), ARKIT_INDEX["jawOpen"]
-    moving = [i for i in MOUTH if float(target[:, i].std()) > 0.02]
-    shut = lip_gap(sampled, gap) < CLOSED_MM
-    near = torch.nn.functional.max_pool1d(shut.float()[None], 3, 1, 1)[0]  # within a frame
-    wanted = closure_times(item.utterance, len(sampled))
-    opened = lip_gap(target, gap) > 2 * CLOSED_MM
-    return {
-        "jaw_correlation": (float(correlation(sampled[:, jaw], target[:, jaw])), 1.0),
-        "mouth_correlation": (float(correlation(sampled[:, moving], target[:, moving]).mean()), float(bool(moving))),
-        "closure_recall": (float(near[wanted].mean()) if wanted else 0.0, len(wanted)),
-        "closure_false": (float(shut[opened].float().mean()) if opened.any() else 0.0, int(opened.sum())),
-    }
+    """Return {metric: (value, weight)} of one performance (T, 52) against the teacher's mouth."""
+    return compare_mouths(sampled, item.teacher(), item.utterance, gap)
 
 
 # ------------------------------------------------------------------------------------------------ emotion
 class EmotionClassifier:
-    """Softmax regression on the mean and deviation over time of the coefficients, trained on the teacher alone."""
+    """The softmax regression on the mean and deviation over time of the coefficients, trained on the teacher alone."""
 
     def __init__(self, motions: Sequence[Tensor], labels: Sequence[int], steps: int = 300) -> None:
         features = torch.stack([self.describe(m) for m in motions])
@@ -147,7 +140,7 @@ class EmotionClassifier:
 
     @staticmethod
     def describe(motion: Tensor) -> Tensor:
-        """(T, 52) -> (104,)."""
+        """Map (T, 52) -> (104,)."""
         return torch.cat([motion.mean(0), motion.std(0, correction=0)])
 
     @torch.no_grad()
@@ -156,7 +149,7 @@ class EmotionClassifier:
 
 
 def train_classifier(items: Sequence[Item], repeats: int = 6, seed: int = 5) -> EmotionClassifier:
-    """On teacher performances of the items' sentences in random styles."""
+    """Train on teacher performances of the items' sentences in random styles."""
     rng, motions, labels = random.Random(seed), [], []
     for repeat in range(repeats):
         for n, item in enumerate(items):
@@ -168,13 +161,13 @@ def train_classifier(items: Sequence[Item], repeats: int = 6, seed: int = 5) -> 
 
 
 def shown_intensity(motion: Tensor, neutral: Tensor, emotion: str) -> float:
-    """How much of the emotion's look a performance (T, 52) shows on average, beyond the neutral one."""
+    """Return how much of the emotion's look a performance (T, 52) shows on average, beyond the neutral one."""
     direction = look(emotion)
     return float((motion.mean(0) - neutral.mean(0)) @ direction / direction.square().sum())
 
 
 def intensity_order(models: FaceModels, item: Item, emotions: Sequence[str] = EMOTIONS[1:]) -> float:
-    """Share of the emotions whose samples show low < medium < high."""
+    """Return the share of the emotions whose samples show low < medium < high."""
     neutral = performances(models, item, replace(item.style, emotion="neutral"), seed=1)[0]
     right = 0
     for emotion in emotions:
@@ -192,7 +185,7 @@ def evaluate_face(
     seed: int = 0,
     vae: Path = NANO / "probtalk3d_vae.safetensors",
 ) -> dict[str, Metrics]:
-    """All metrics -> {"metrics": {name: {"value", "low", "high"}}}; 95 % intervals over sentences.
+    """Measure all metrics -> {"metrics": {name: {"value", "low", "high"}}}; 95 % intervals over sentences.
 
     quick: 16 sentences instead of 128, 16 others instead of 64 train the classifier. data: a speech corpus with a
     `val` split. seed: other sentences, identities and performances. vae: the VAE variant of the ablation, if there.
@@ -229,7 +222,8 @@ def evaluate_face(
 def _temperatures(
     models: FaceModels, item: Item, gap: tuple[Tensor, Tensor], mesh: FaceMesh, seed: int
 ) -> dict[str, tuple[float, float]]:
-    """Lips at the default temperature; closures and diversity (mm) over temperatures. Means over four performances."""
+    """Measure the lips at the default temperature, and closures and diversity (mm) over temperatures: means over four
+    performances."""
     out: dict[str, tuple[float, float]] = {}
     spread = []
     for temperature in TEMPERATURES:
@@ -245,8 +239,8 @@ def _temperatures(
     return out
 
 
-def ablation_variants(models: FaceModels, vae: Path) -> dict[str, tuple[FaceModels, dict[str, float]]]:
-    """{name: (models, options)}: VQ-VAE drawn, VQ-VAE nearest codes, and the VAE drawn where its file exists."""
+def ablation_variants(models: FaceModels, vae: Path) -> dict[str, tuple[FaceModels, dict[str, Any]]]:
+    """Return {name: (models, options)}: VQ-VAE drawn, VQ-VAE nearest codes, and the VAE drawn where its file exists."""
     variants = {"vq": (models, {}), "deterministic": (models, {"temperature": 0.0})}
     if vae.is_file():
         variants["vae"] = (replace(models, model=load(ProbTalk3D, vae).to(models.model.device)), {})
@@ -254,7 +248,7 @@ def ablation_variants(models: FaceModels, vae: Path) -> dict[str, tuple[FaceMode
 
 
 def _ablation(
-    variants: dict[str, tuple[FaceModels, dict[str, float]]],
+    variants: dict[str, tuple[FaceModels, dict[str, Any]]],
     items: Sequence[Item],
     gap: tuple[Tensor, Tensor],
     mesh: FaceMesh,
@@ -280,7 +274,7 @@ def _ablation(
 
 
 def realtime_factor(models: FaceModels, items: Sequence[Item]) -> dict[str, float]:
-    """Seconds of speech per second of work, hearing included."""
+    """Return the seconds of speech per second of work, hearing included."""
     speed = []
     for item in items[:8]:
         start = time.perf_counter()

@@ -13,8 +13,8 @@ N_SAMPLES = 10
 
 
 @dataclass(frozen=True)
-class Regions:
-    """Vertex ids of the mouth and of the upper face, and the face at rest (V, 3)."""
+class FaceRegions:
+    """The vertex ids of the mouth and of the upper face, and the face at rest (V, 3)."""
 
     mouth: Tensor
     upper: Tensor
@@ -22,22 +22,23 @@ class Regions:
 
 
 def face_metrics(
-    truth: Sequence[Tensor], samples: Sequence[Tensor], regions: Regions, orders: Sequence[Sequence[int]]
+    truth: Sequence[Tensor], samples: Sequence[Tensor], regions: FaceRegions, orders: Sequence[Sequence[int]]
 ) -> dict[str, float]:
-    """All six, over clips: truth[c] (T, V, 3), samples[c] (10, T', V, 3), orders[c] a permutation of the 10 samples.
+    """Compute all six metrics over clips: truth[c] (T, V, 3), samples[c] (10, T', V, 3), orders[c] a permutation of the
+    10 samples.
 
     A truth longer than the prediction is cut to it. Frames of all clips weigh the same, except in FDD and Diversity,
     which are means over clips. LVE, MEE and CE are squared distances; FDD is signed (truth minus prediction).
     """
     if not truth or not len(truth) == len(samples) == len(orders):
         raise ValueError(f"{len(truth)} truths, {len(samples)} predictions and {len(orders)} orders do not match")
-    rows = [_clip(*clip, regions) for clip in zip(truth, samples, orders, strict=True)]
+    rows = [_clip_metrics(*clip, regions) for clip in zip(truth, samples, orders, strict=True)]
     pooled = {name: torch.cat([row[name] for row in rows]).mean() for name in ("MVE", "LVE", "MEE", "CE")}
     clips = {name: torch.stack([row[name] for row in rows]).mean() for name in ("FDD", "Diversity")}
     return {name: float(value) for name, value in (pooled | clips).items()}
 
 
-def _clip(truth: Tensor, samples: Tensor, order: Sequence[int], regions: Regions) -> dict[str, Tensor]:
+def _clip_metrics(truth: Tensor, samples: Tensor, order: Sequence[int], regions: FaceRegions) -> dict[str, Tensor]:
     known = dims(samples, "N T V 3")
     if known["N"] != N_SAMPLES:
         raise ValueError(f"the metrics are defined on {N_SAMPLES} samples a clip, got {known['N']}")
@@ -56,18 +57,18 @@ def _clip(truth: Tensor, samples: Tensor, order: Sequence[int], regions: Regions
 
 
 def worst_lip(a: Tensor, b: Tensor, mouth: Tensor) -> Tensor:
-    """(T, V, 3) twice -> (T,) largest squared distance of a mouth vertex."""
+    """Map (T, V, 3) twice -> (T,) largest squared distance of a mouth vertex."""
     return (a[:, mouth] - b[:, mouth]).square().sum(-1).amax(-1)
 
 
-def liveliness(vertices: Tensor, regions: Regions) -> Tensor:
-    """(T, V, 3) -> () mean over the upper face of the deviation over time of the squared distance from rest."""
+def liveliness(vertices: Tensor, regions: FaceRegions) -> Tensor:
+    """Map (T, V, 3) -> () mean over the upper face of the deviation over time of the squared distance from rest."""
     moved = (vertices[:, regions.upper] - regions.template[regions.upper]).square().sum(-1)
     return moved.std(0, correction=0).mean()
 
 
 def diversity(samples: Tensor, order: Sequence[int]) -> Tensor:
-    """(N, T, V, 3), N even -> () mean distance of the pairs order[i], order[i + N / 2]."""
+    """Map (N, T, V, 3), N even -> () mean distance of the pairs order[i], order[i + N / 2]."""
     if sorted(order) != list(range(len(samples))) or len(samples) % 2:
         raise ValueError(f"order {list(order)} is no permutation of an even number of samples ({len(samples)})")
     a, b = samples[list(order)].chunk(2)
@@ -75,12 +76,12 @@ def diversity(samples: Tensor, order: Sequence[int]) -> Tensor:
 
 
 def random_orders(clips: int, seed: int = 1234) -> list[list[int]]:
-    """A shuffle of the ten samples for every clip."""
+    """Return a shuffle of the ten samples for every clip."""
     generator = np.random.default_rng(seed)
     return [generator.permutation(N_SAMPLES).tolist() for _ in range(clips)]
 
 
 def movement(vertices: Tensor) -> tuple[Tensor, Tensor]:
-    """(T, V, 3) -> (V,) mean and (V,) deviation over time of the displacement from frame to frame."""
+    """Map (T, V, 3) -> (V,) mean and (V,) deviation over time of the displacement from frame to frame."""
     step = vertices.diff(dim=0).norm(dim=-1)
     return step.mean(0), step.std(0, correction=0)

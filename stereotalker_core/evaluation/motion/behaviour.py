@@ -35,14 +35,14 @@ DEGRADED = ("reverb", "telephone", "music10")
 
 
 def sound_of(wave: np.ndarray | Tensor) -> Audio:
-    """A waveform (S,) as a recording."""
+    """Return a waveform (S,) as a recording."""
     samples = torch.as_tensor(wave, dtype=torch.float32)
     samples = samples * min(1.0, 0.9 / max(float(samples.abs().max()), 1e-9))
     return Audio(samples, samples[None], SAMPLE_RATE)
 
 
 def spaced(utterances: list[Utterance]) -> tuple[np.ndarray, np.ndarray]:
-    """Utterances with `GAP` s of silence between -> samples (S,), frames (T,) in which certainly nobody speaks."""
+    """Join utterances with `GAP` s of silence between -> samples (S,), frames (T,) in which certainly nobody speaks."""
     size = round(GAP * SAMPLE_RATE)
     pieces, spans, at = [np.zeros(size, np.float32)], [], size
     for utterance in utterances:
@@ -62,7 +62,8 @@ def spaced(utterances: list[Utterance]) -> tuple[np.ndarray, np.ndarray]:
 def speechless_metrics(
     models: MotionModels, utterances: list[Utterance], options: MotionOptions, count: int
 ) -> Metrics:
-    """speechless_open_*: share of the frames without speech in which the lips are apart, `count` recordings each."""
+    """Return speechless_open_*: share of the frames without speech in which the lips are apart, `count` recordings
+    each."""
     gap, rows = lip_gap_weights(HalfBody()), {}
     for i in range(count):
         rng = np.random.default_rng((9001, i))
@@ -85,12 +86,13 @@ def speechless_metrics(
 
 
 def reads(models: MotionModels) -> bool:
-    """Whether the language prior has the tokenizer that a transcript needs."""
+    """Tell whether the language prior has the tokenizer that a transcript needs."""
     return models.prior is not None and models.prior.config.tokenizer_bytes > 0
 
 
 def body_metrics(models: MotionModels, utterances: list[Utterance], options: MotionOptions, count: int) -> Metrics:
-    """rest_share, head_yaw_range, arm_jerk_frames (sound and transcript) and energy_effect over `count` minutes."""
+    """Return rest_share, head_yaw_range, arm_jerk_frames (sound and transcript) and energy_effect over `count` minutes.
+    """
     body, rows = HalfBody(), {}
     for i in range(count):
         own, seconds, at = [], 0.0, (7 * i) % len(utterances)
@@ -123,7 +125,7 @@ def real_corpora(data: Path) -> list[Corpus]:
 
 
 def degraded(wave: Tensor, kind: str, seed: int) -> Tensor:
-    """(S,) in a room of 0.6 s, over a telephone, or with music 10 dB below."""
+    """Return (S,) in a room of 0.6 s, over a telephone, or with music 10 dB below."""
     rng, plain = np.random.default_rng((9002, seed)), wave.numpy()
     if kind == "reverb":
         return torch.from_numpy(reverberate(plain, 0.6, 0.0, rng))
@@ -134,7 +136,8 @@ def degraded(wave: Tensor, kind: str, seed: int) -> Tensor:
 
 
 def real_metrics(models: MotionModels, corpora: list[Corpus], options: MotionOptions, count: int) -> Metrics:
-    """Closures of real speakers: all, the worst of those with 10 of them, and in rooms, over lines, beside music."""
+    """Return the closures of real speakers: all, the worst of those with 10 of them, and in rooms, over lines, beside
+    music."""
     gap, speakers, kinds = lip_gap_weights(HalfBody()), {}, {}
     for corpus in corpora:
         chosen = np.unique(np.linspace(0, len(corpus) - 1, min(count, len(corpus))).astype(int)).tolist()
@@ -160,7 +163,8 @@ def real_metrics(models: MotionModels, corpora: list[Corpus], options: MotionOpt
 def closure_score(
     models: MotionModels, utterance: Utterance, audio: Audio, options: MotionOptions, gap: tuple[Tensor, Tensor]
 ) -> tuple[float, int]:
-    """Share of the p, b and m of an utterance at which the lips shut within a frame, and how many there are."""
+    """Return the share of the p, b and m of an utterance at which the lips shut within a frame, and how many there are.
+    """
     wanted = [int((s + e) / 2 * FPS) for name, s, e, _ in utterance.phones if name in ("p", "b", "m")]
     if not wanted:
         return 0.0, 0
@@ -170,9 +174,9 @@ def closure_score(
 
 
 def meaning_real(models: MotionModels, corpora: list[Corpus], options: MotionOptions, count: int) -> Metrics:
-    """Recall of meaning gestures on words of real speech that have one: from the sound alone (words spotted in the
-    phones), with the transcript, and with what the optional recogniser finds, where it is installed; of the words that
-    are spotted or recognised, and have a gesture, how many are false.
+    """Return the recall of meaning gestures on words of real speech that have one: from the sound alone (words spotted
+    in the phones), with the transcript, and with what the optional recogniser finds, where it is installed; of the
+    words that are spotted or recognised, and have a gesture, how many are false.
 
     Recordings are taken from all corpora in turn, up to `count`.
     """
@@ -183,8 +187,8 @@ def meaning_real(models: MotionModels, corpora: list[Corpus], options: MotionOpt
         if not marks or len(weights) >= count:
             continue
         weights.append(len(marks))
-        audio, ways = sound_of(utterance.waveform), {"audio": None}
-        speech = models.encoder.encode(audio)
+        audio = sound_of(utterance.waveform)
+        speech, ways = models.encoder.encode(audio), dict[str, str | list[Word] | None](audio=None)
         if reads(models):
             ways["text"] = utterance.text
             false["spotted"] += _false_words(spotted_words(speech), utterance, classes)
@@ -201,13 +205,13 @@ def meaning_real(models: MotionModels, corpora: list[Corpus], options: MotionOpt
 
 
 def _in_turn(corpora: list[Corpus]) -> Iterator[tuple[Utterance, int]]:
-    """(utterance, its index): the first of each corpus, the second of each, ..."""
+    """Yield (utterance, its index): the first of each corpus, the second of each, ..."""
     for i in range(max((len(c) for c in corpora), default=0)):
         yield from ((corpus[i], i) for corpus in corpora if i < len(corpus))
 
 
 def _false_words(words: list[Word], utterance: Utterance, classes: dict[str, str]) -> list[bool]:
-    """For each recognised word with a gesture whether nothing of that class is said at that time."""
+    """Tell for each recognised word with a gesture whether nothing of that class is said at that time."""
     said = [(classes[w.lower()], start, end) for w, start, end in utterance.words if w.lower() in classes]
     return [
         not any(kind == classes[word.text] and start < word.end and end > word.start for kind, start, end in said)
@@ -217,5 +221,5 @@ def _false_words(words: list[Word], utterance: Utterance, classes: dict[str, str
 
 
 def spoken_share(models: MotionModels, audio: Audio) -> float:
-    """Share of the frames in which somebody speaks, as the encoder hears it."""
+    """Return the share of the frames in which somebody speaks, as the encoder hears it."""
     return 1 - float(speechless(voice_activity(models.encoder.encode(audio, features=False).phones)).float().mean())

@@ -19,7 +19,7 @@ from ...body.model import HalfBody
 from ...motion.arkit import ARKIT_INDEX, MOUTH
 from ...motion.conditioning import Style
 from ...motion.edit import PARTS
-from ...motion.generation.sampling import MotionModels, MotionOptions, condition_tracks, sample_motion, windows
+from ...motion.generation.sampling import MotionModels, MotionOptions, condition_tracks, sample_motion, sampling_windows
 from ...motion.lips import CLOSED_MM, lip_gap, lip_gap_weights
 from ...records import Audio, Motion
 from ...shapes import FPS, SAMPLE_RATE
@@ -48,7 +48,7 @@ STYLE_ENERGY = {"neutral": 1.0, "lively": 1.4, "calm": 0.6}  # what a user sets 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """One unseen utterance and the labels it was spoken with."""
+    """Hold one unseen utterance and the labels it was spoken with."""
 
     utterance: Utterance
     emotion: str
@@ -61,11 +61,11 @@ class HeldOut:
 
 
 class NoSpeechError(ValueError):
-    """There is neither a corpus nor an engine that could speak the held-out sentences."""
+    """Say that there is neither a corpus nor an engine that could speak the held-out sentences."""
 
 
 def style_of(item: HeldOut) -> Style:
-    """What the model is told of how the item was spoken."""
+    """Return what the model is told of how the item was spoken."""
     return Style(item.emotion, item.intensity, STYLE_ENERGY[item.style])
 
 
@@ -75,7 +75,8 @@ def audio_of(utterance: Utterance) -> Audio:
 
 
 def held_out(count: int, data: Path | None = None, seed: int = 7) -> list[HeldOut]:
-    """Unseen utterances: from the validation corpus where there is one, else spoken now by the installed engines.
+    """Return the unseen utterances: from the validation corpus where there is one, else spoken now by the installed
+    engines.
 
     NoSpeechError with the remedy when neither exists.
     """
@@ -97,7 +98,7 @@ def held_out(count: int, data: Path | None = None, seed: int = 7) -> list[HeldOu
 
 
 def correlation(a: Tensor, b: Tensor) -> Tensor:
-    """Pearson correlation over the first axis of (T, ...); 0 where one of them is constant."""
+    """Return the Pearson correlation over the first axis of (T, ...); 0 where one of them is constant."""
     a, b = a - a.mean(0), b - b.mean(0)
     norm = (a.square().sum(0) * b.square().sum(0)).sqrt()
     return torch.where(norm > 1e-9, (a * b).sum(0) / norm.clamp_min(1e-9), torch.zeros_like(norm))
@@ -121,26 +122,31 @@ def audible(waveform: Tensor, frames: int) -> Tensor:
 
 
 def mouth_scores(item: HeldOut, motion: Motion, gap: tuple[Tensor, Tensor]) -> dict[str, tuple[float, float]]:
-    """{metric: (value, weight)} of one utterance against the teacher."""
+    """Return {metric: (value, weight)} of one utterance against the teacher's mouth; gap:
+    `motion.lips.lip_gap_weights`."""
     target = teach(None, item.utterance, 0, item.style, item.emotion, intensity=item.intensity)
-    jaw = ARKIT_INDEX["jawOpen"]
-    moving = [i for i in MOUTH if float(target.expression[:, i].std()) > 0.02]
-    shut = lip_gap(motion.expression, gap) < CLOSED_MM
+    return compare_mouths(motion.expression, target.expression, item.utterance, gap)
+
+
+def compare_mouths(
+    sampled: Tensor, target: Tensor, utterance: Utterance, gap: tuple[Tensor, Tensor]
+) -> dict[str, tuple[float, float]]:
+    """Return {metric: (value, weight)} of coefficients (T, 52) against the teacher's (T, 52) for the same utterance."""
+    jaw, moving = ARKIT_INDEX["jawOpen"], [i for i in MOUTH if float(target[:, i].std()) > 0.02]
+    shut = lip_gap(sampled, gap) < CLOSED_MM
     near = torch.nn.functional.max_pool1d(shut.float()[None], 3, 1, 1)[0]  # within a frame
-    wanted = closure_times(item.utterance, len(motion))
-    opened = (lip_gap(target.expression, gap) > 2 * CLOSED_MM) & audible(item.utterance.waveform, len(motion))
+    wanted = closure_times(utterance, len(sampled))
+    opened = (lip_gap(target, gap) > 2 * CLOSED_MM) & audible(utterance.waveform, len(sampled))
     return {
-        "jaw_correlation": (float(correlation(motion.expression[:, jaw], target.expression[:, jaw])), 1.0),
-        "mouth_correlation": (
-            float(correlation(motion.expression[:, moving], target.expression[:, moving]).mean()), float(bool(moving))
-        ),
+        "jaw_correlation": (float(correlation(sampled[:, jaw], target[:, jaw])), 1.0),
+        "mouth_correlation": (float(correlation(sampled[:, moving], target[:, moving]).mean()), float(bool(moving))),
         "closure_recall": (float(near[wanted].mean()) if wanted else 0.0, len(wanted)),
         "closure_false": (float(shut[opened].float().mean()) if opened.any() else 0.0, int(opened.sum())),
-    }  # fmt: skip
+    }
 
 
 def arm_acceleration(motion: Motion) -> Tensor:
-    """(T,) rms second difference of the arm and hand rotations; the first and last frame are 0."""
+    """Return (T,) rms second difference of the arm and hand rotations; the first and last frame are 0."""
     arms = motion.rotations[:, list(PARTS["hands"])].flatten(1)
     second = (arms[2:] - 2 * arms[1:-1] + arms[:-2]).square().mean(1).sqrt()
     return torch.nn.functional.pad(second, (1, 1))
@@ -150,7 +156,7 @@ def seam_ratio(models: MotionModels, audio: Audio, options: MotionOptions, share
     """The acceleration that `share` of the frames at window borders stay below, over that elsewhere; 1 = no seam."""
     motion = sample_motion(models, audio, options=options)
     config = models.denoiser.config
-    plan = windows(len(motion), config.window, config.seed, config.lookahead)
+    plan = sampling_windows(len(motion), config.window, config.seed, config.lookahead)
     seams = torch.zeros(len(motion), dtype=torch.bool)
     for window in plan[1:]:
         seams[window.start - 1 : window.start + 2] = True
@@ -167,7 +173,7 @@ def diversity(models: MotionModels, item: HeldOut, options: MotionOptions, seeds
 
 
 def real_scores(models: MotionModels, corpus: Corpus, options: MotionOptions, count: int) -> Metrics:
-    """Closure recall and audio-to-lip lag on recordings of a real voice, against their forced alignment."""
+    """Measure closure recall and audio-to-lip lag on recordings of a real voice, against their forced alignment."""
     gap = lip_gap_weights(HalfBody())
     recall, lags = [], []
     for i in torch.linspace(0, len(corpus) - 1, min(count, len(corpus))).long().tolist():
@@ -181,7 +187,8 @@ def real_scores(models: MotionModels, corpus: Corpus, options: MotionOptions, co
 
 
 def statistics(models: MotionModels, items: list[HeldOut], motions: list[Motion], options: MotionOptions) -> Metrics:
-    """Beat alignment against the teacher's, and Frechet distances of the model and of three baselines to the teacher.
+    """Return the beat alignment against the teacher's, and Frechet distances of the model and of three baselines to the
+    teacher.
 
     Even items give the reference; odd ones are sampled, copied from the nearest sound, or left at the mean pose.
     """
@@ -214,7 +221,7 @@ def statistics(models: MotionModels, items: list[HeldOut], motions: list[Motion]
 
 
 def ratio(ours: list[tuple[float, int]], theirs: list[tuple[float, int]], draws: int = 2000) -> dict[str, float]:
-    """Ratio of two weighted means over the same items, with its 95 % interval."""
+    """Return the ratio of two weighted means over the same items, with its 95 % interval."""
     a, b = np.array(ours, np.float64), np.array(theirs, np.float64)
 
     def of(rows: np.ndarray) -> np.ndarray:
@@ -227,7 +234,8 @@ def ratio(ours: list[tuple[float, int]], theirs: list[tuple[float, int]], draws:
 
 
 def speed(models: MotionModels, items: list[HeldOut], options: MotionOptions, seconds: float = 60.0) -> float:
-    """Seconds of speech that are turned into motion in one second of CPU time: what else runs does not matter."""
+    """Return the seconds of speech that are turned into motion in one second of CPU time: what else runs does not
+    matter."""
     audio = _join(items, seconds)
     start = time.process_time()
     sample_motion(models, audio, options=options)
@@ -242,7 +250,7 @@ def evaluate_motion(
     out: Path | None = None,
     seed: int = 0,
 ) -> dict[str, dict]:
-    """All metrics of stage 1 -> {"metrics": {name: {"value", "low", "high"}}, "skipped": {name: reason}, "voices":
+    """Map all metrics of stage 1 -> {"metrics": {name: {"value", "low", "high"}}, "skipped": {name: reason}, "voices":
     {engine: {voice: utterances}}}.
 
     95 % intervals over utterances. quick: 84 utterances instead of 120, and a quarter of most other recordings. data:
@@ -288,7 +296,8 @@ def evaluate_motion(
 
 
 def voices(items: list[HeldOut]) -> dict[str, dict[str, int]]:
-    """How many utterances each voice of each speech engine has; variants of espeak-ng in all accents are one voice."""
+    """Return how many utterances each voice of each speech engine has; variants of espeak-ng in all accents are one
+    voice."""
     found: dict[str, Counter] = {}
     for utterance in (item.utterance for item in items):
         found.setdefault(utterance.engine, Counter())[utterance.voice.rpartition("+")[2]] += 1

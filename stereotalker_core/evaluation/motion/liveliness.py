@@ -18,19 +18,20 @@ _TURNS = [JOINT_INDEX[name] for name in SPINE_JOINTS + HEAD_JOINTS]
 
 
 def joint_acceleration(motion: Motion) -> Tensor:
-    """(T - 2,) degrees a frame squared of the arm joint that accelerates most, measured on the rotations themselves."""
+    """Return (T - 2,) degrees per frame squared of the arm joint that accelerates most, measured on the rotations
+    themselves."""
     matrices = axis_angle_to_matrix(motion.rotations[:, _ARMS].double())
     turn = matrix_to_axis_angle(matrices[1:] @ matrices[:-1].transpose(-1, -2))  # (T - 1, 12, 3) a frame
     return turn.diff(dim=0).norm(dim=-1).amax(1) * (180 / math.pi)
 
 
 def jerk_frames(motion: Motion) -> int:
-    """Frames with an arm joint above `JERK_DEGREES`."""
+    """Return the frames with an arm joint above `JERK_DEGREES`."""
     return int((joint_acceleration(motion) > JERK_DEGREES).sum())
 
 
 def wrist_speed(motion: Motion, body: HalfBody) -> Tensor:
-    """(T - 1, 2) metres a second of the left and the right wrist on the mean body."""
+    """Return (T - 1, 2) metres per second of the left and the right wrist on the mean body."""
     rest = body.rest(torch.zeros(1, body.n_shape))
     parts = []
     for first in range(0, len(motion), 500):
@@ -41,12 +42,12 @@ def wrist_speed(motion: Motion, body: HalfBody) -> Tensor:
 
 
 def rest_share(motion: Motion, body: HalfBody) -> float:
-    """Share of the frames in which both hands are slower than 3 cm/s."""
+    """Return the share of the frames in which both hands are slower than 3 cm/s."""
     return float((wrist_speed(motion, body).amax(1) < REST_SPEED).float().mean())
 
 
 def head_yaw(motion: Motion) -> Tensor:
-    """(T,) degrees by which spine and neck together turn the face; positive towards the person's left."""
+    """Return (T,) degrees by which spine and neck together turn the face; positive towards the person's left."""
     world = torch.eye(3, dtype=torch.float64).expand(len(motion), 3, 3)
     for index in _TURNS:
         world = world @ axis_angle_to_matrix(motion.rotations[:, index].double())
@@ -55,13 +56,13 @@ def head_yaw(motion: Motion) -> Tensor:
 
 
 def head_yaw_range(motion: Motion, seconds: float = 60.0) -> float:
-    """Largest minus smallest turn within `seconds`, the mean over such stretches."""
+    """Return the largest minus smallest turn within `seconds`, the mean over such stretches."""
     yaw, size = head_yaw(motion), round(seconds * motion.fps)
     pieces = [yaw[i : i + size] for i in range(0, max(1, len(yaw) - size // 2), size)]
     return float(torch.stack([piece.max() - piece.min() for piece in pieces]).mean())
 
 
 def open_share(motion: Motion, speechless: Tensor, gap: tuple[Tensor, Tensor]) -> tuple[float, int]:
-    """Share of the speechless frames (T,) in which the lips are apart, and how many those frames are."""
+    """Return the share of the speechless frames (T,) in which the lips are apart, and how many those frames are."""
     apart = lip_gap(motion.expression, gap)[speechless] >= CLOSED_MM
     return (float(apart.float().mean()) if len(apart) else 0.0), int(speechless.sum())

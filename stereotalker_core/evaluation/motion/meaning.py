@@ -33,29 +33,32 @@ _WAYS = {"off": 0.0, "audio": 1.0, "text": 1.0}  # what the prior gets -> its st
 
 
 def arm_templates(body: HalfBody) -> Tensor:
-    """(2 sides, poses, 18) arm rotations at the stroke of every gesture and in every rest, in order of _CANDIDATES."""
+    """Return (2 sides, poses, 18) arm rotations at the stroke of every gesture and in every rest, in order of
+    _CANDIDATES."""
     heads = joint_heads(body, body.rest(torch.zeros(1, body.n_shape)))
     keys = [key_pose(g.stroke, g.hand) for g in GESTURES.values()] + [key_pose(*RESTS[name]) for name in RESTS]
     angles = to_angles(torch.stack(keys))
-    return torch.stack([_arm(arm_pose(heads, side, angles), side) for side in "LR"])
+    return torch.stack([_arm_rotations(arm_pose(heads, side, angles), side) for side in "LR"])
 
 
-def _arm(rotations: Tensor, side: str) -> Tensor:
+def _arm_rotations(rotations: Tensor, side: str) -> Tensor:
     return rotations[:, [JOINT_INDEX[name] for name in ARM_JOINTS[side]]].flatten(1)
 
 
 def shown_gestures(motion: Motion, time: float, templates: Tensor) -> set[str]:
-    """Gestures that an arm shows around `time` seconds: the nearest template of each side in each frame near it."""
+    """Return the gestures that an arm shows around `time` seconds: the nearest template of each side in each frame near
+    it."""
     first = max(0, int(time * FPS) - _BEFORE)
     near = motion[first : int(time * FPS) + _AFTER]
     shown = set()
     for side, poses in zip("LR", templates, strict=True):
-        shown |= {_CANDIDATES[i] for i in torch.cdist(_arm(near.rotations, side), poses).argmin(1).tolist()}
+        shown |= {_CANDIDATES[i] for i in torch.cdist(_arm_rotations(near.rotations, side), poses).argmin(1).tolist()}
     return shown
 
 
 def held_out_utterances(count: int, seed: int = 11) -> list[tuple[Utterance, str]]:
-    """Unseen utterances (voice and sentence) with a held-out word, and their emotion; none without an engine."""
+    """Return the unseen utterances (voice and sentence) with a held-out word, and their emotion; none without an
+    engine."""
     engines = [name for name in available_engines() if name != "kokoro"]
     rng, found = random.Random(seed), []
     while engines and len(found) < count:
@@ -72,14 +75,15 @@ def drawn(options: MotionOptions, index: int) -> MotionOptions:
 
 @dataclass(frozen=True)
 class MeaningResult:
-    """metrics, and for each way counts (12 classes said, 12 classes shown + nothing) of held-out words."""
+    """Hold metrics, and for each way counts (12 classes said, 12 classes shown + nothing) of held-out words."""
 
     metrics: dict[str, dict[str, float]]
     confusion: dict[str, np.ndarray]
 
 
 def meaning_metrics(models: MotionModels, options: MotionOptions, count: int, seed: int = 11) -> MeaningResult:
-    """Recall of held-out synonyms with the prior off, from the sound, from the transcript, and the teacher's own.
+    """Return the recall of held-out synonyms with the prior off, from the sound, from the transcript, and the teacher's
+    own.
 
     The gains are those of sound and transcript over no prior. No metrics where no speech engine is installed.
     """

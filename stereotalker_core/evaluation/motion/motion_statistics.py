@@ -19,7 +19,8 @@ _FACE = ("jawOpen", "mouthClose", "mouthFunnel", "mouthPucker", "mouthStretchLef
 
 
 def motion_features(motion: Motion) -> Tensor:
-    """(N, F): over windows of 2 s, mean, spread and mean speed of arms, head and face; N = 0 for a short motion."""
+    """Return (N, F): over windows of 2 s, mean, spread and mean speed of arms, head and face; N = 0 for a short motion.
+    """
     joints = [*PARTS["hands"], *(JOINT_INDEX[name] for name in HEAD_JOINTS)]
     face = motion.expression[:, [ARKIT_INDEX[name] for name in _FACE]]
     x = torch.cat([motion.rotations[:, joints].flatten(1), face], 1)
@@ -31,7 +32,8 @@ def motion_features(motion: Motion) -> Tensor:
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:
-    """Frechet distance of the Gaussians fitted to (N, F) and (M, F): |m - n|^2 + tr(A + B - 2 (A B)^(1/2))."""
+    """Return the Frechet distance of the Gaussians fitted to (N, F) and (M, F): |m - n|^2 + tr(A + B - 2 (A B)^(1/2)).
+    """
     mean_a, mean_b = a.double().mean(0), b.double().mean(0)
     cov_a, cov_b = torch.cov(a.double().T), torch.cov(b.double().T)
     values, vectors = torch.linalg.eigh(cov_a)
@@ -53,7 +55,7 @@ class FeatureSpace:
         self.reference = normal @ self.basis
 
     def distance(self, features: Tensor) -> float:
-        """Frechet distance of (N, F) to the reference."""
+        """Return the Frechet distance of (N, F) to the reference."""
         return frechet_distance(((features - self.mean) / self.scale) @ self.basis, self.reference)
 
 
@@ -71,7 +73,8 @@ def nearest_neighbour_motion(sound: Tensor, library: list[tuple[Tensor, Motion]]
 
 
 def motion_beats(motion: Motion, least: float = 0.6, rest: float = 0.3) -> list[float]:
-    """Seconds at which a moving arm comes to a stop: its speed (rad/s) falls below `rest` of a peak above `least`."""
+    """Return the seconds at which a moving arm comes to a stop: its speed (rad/s) falls below `rest` of a peak above
+    `least`."""
     beats = []
     for side in "LR":
         joints = [JOINT_INDEX[name] for name in _ARMS[side]]
@@ -89,7 +92,8 @@ _ARMS = {side: tuple(f"{name}.{side}" for name in ("upperarm01", "lowerarm01", "
 
 
 def beat_alignment(motion: Motion, utterance: Utterance) -> tuple[float, int]:
-    """Mean closeness of the motion's beats to the stressed syllables, exp(-d^2 / 2 sigma^2), and how many beats."""
+    """Return the mean closeness of the motion's beats to the stressed syllables, exp(-d^2 / 2 sigma^2), and how many
+    beats."""
     stresses = np.array([mark.time for mark in accents(utterance) if mark.stressed])
     beats = motion_beats(motion)
     if not beats or not len(stresses):
@@ -99,12 +103,13 @@ def beat_alignment(motion: Motion, utterance: Utterance) -> tuple[float, int]:
 
 
 def spread(motions: list[Motion]) -> float:
-    """Mean standard deviation of the arm rotations over several performances of the same speech."""
+    """Return the mean standard deviation of the arm rotations over several performances of the same speech."""
     return float(torch.stack([m.rotations[:, list(PARTS["hands"])] for m in motions]).std(0).mean())
 
 
 def lag_milliseconds(ours: Tensor, theirs: Tensor, fps: float = FPS, most: int = 6) -> float:
-    """By how much the curve ours (T,) comes after theirs: where they correlate most, to parts of a frame."""
+    """Measure by how many milliseconds the curve ours (T,) comes after theirs: where they correlate most, to parts of a
+    frame."""
     a, b = ours - ours.mean(), theirs - theirs.mean()
     scores = []
     for shift in range(-most, most + 1):

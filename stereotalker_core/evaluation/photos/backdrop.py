@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...shapes import size_of
+
 _WORK = 512  # px of the longer side
 _DEGREE = 4
 _FAR = 0.04  # of the longer side between the coarse mask and the pixels that tell the backdrop
@@ -20,7 +22,7 @@ _HOLE = 0.002  # of the picture: smaller islands of backdrop inside the person a
 
 
 def key_of(image: Tensor, coarse: Tensor) -> Tensor | None:
-    """Person mask (1, h, w) of 0 and 1, longer side at most 512 px, of image (3, H, W) in [-1, 1].
+    """Return the person mask (1, h, w) of 0 and 1, longer side at most 512 px, of image (3, H, W) in [-1, 1].
 
     coarse (1, H, W) in [0, 1] only says which pixels are far from the person, and which are surely the person. None
     where the key is not to be trusted: too little backdrop, one that is not smooth, or clothes of its colour.
@@ -32,12 +34,12 @@ def key_of(image: Tensor, coarse: Tensor) -> Tensor | None:
         for x in ((image.clamp(-1, 1) + 1) / 2, coarse)
     )
     reach = max(2, round(_FAR * max(size)))
-    far = _grown(near > 0.1, reach).logical_not()[0]
-    core = _grown(near < 0.9, reach).logical_not()[0]
+    far = _grown_mask(near > 0.1, reach).logical_not()[0]
+    core = _grown_mask(near < 0.9, reach).logical_not()[0]
     if float(far.float().mean()) < _FEWEST or not bool(core.any()):
         return None
     # up to the person, so that nothing is extrapolated; hair that the coarse mask misses is few pixels, and outvoted
-    close = _grown(near > 0.2, max(2, reach // 3)).logical_not()[0]
+    close = _grown_mask(near > 0.2, max(2, reach // 3)).logical_not()[0]
     backdrop, noise = smooth_backdrop(small, close)
     if noise > _NOISE:
         return None
@@ -49,11 +51,12 @@ def key_of(image: Tensor, coarse: Tensor) -> Tensor | None:
 
 
 def smooth_backdrop(image: Tensor, where: Tensor) -> tuple[Tensor, float]:
-    """A polynomial of degree 4 in x and y for each channel of (3, H, W), robustly fitted to the pixels of where (H, W).
+    """Return a polynomial of degree 4 in x and y for each channel of (3, H, W), robustly fitted to the pixels of where
+    (H, W).
 
     Returns it everywhere (3, H, W), and the robust deviation of those pixels from it.
     """
-    terms = _monomials(tuple(image.shape[1:]))
+    terms = _monomials(size_of(image))
     step = max(1, int(where.sum()) // _SAMPLES)
     rows, values = terms[where][::step].double(), image[:, where].T[::step].double()
     weight = torch.ones(len(rows), 1, dtype=torch.float64)
@@ -68,24 +71,25 @@ def smooth_backdrop(image: Tensor, where: Tensor) -> tuple[Tensor, float]:
 
 
 def _monomials(size: tuple[int, int]) -> Tensor:
-    """(H, W, 15) of x^i y^j, i + j <= 4, in [-1, 1]."""
+    """Return (H, W, 15) of x^i y^j, i + j <= 4, in [-1, 1]."""
     y, x = torch.meshgrid(torch.linspace(-1, 1, size[0]), torch.linspace(-1, 1, size[1]), indexing="ij")
     powers = [(i, j) for i in range(_DEGREE + 1) for j in range(_DEGREE + 1 - i)]
     return torch.stack([x**i * y**j for i, j in powers], -1)
 
 
 def _one_piece(differs: Tensor, far: Tensor) -> Tensor:
-    """What differs (H, W), without specks in the backdrop and without pinholes in the person."""
-    solid = _grown(_grown(differs.logical_not()[None], 1).logical_not(), 1)[0]  # opened: single pixels are noise
+    """Return what differs (H, W), without specks in the backdrop and without pinholes in the person."""
+    # opened: single pixels are noise
+    solid = _grown_mask(_grown_mask(differs.logical_not()[None], 1).logical_not(), 1)[0]
     backdrop = spread(far & ~solid, ~solid)
     holes = ~solid & ~backdrop  # backdrop's colours that do not reach the backdrop: through an arm, or on the clothes
-    large = _grown(_grown(holes.logical_not()[None], 3).logical_not(), 3)[0] & holes
+    large = _grown_mask(_grown_mask(holes.logical_not()[None], 3).logical_not(), 3)[0] & holes
     keep = large if float(large.float().mean()) > _HOLE else torch.zeros_like(large)
     return ~backdrop & ~keep
 
 
 def spread(seed: Tensor, room: Tensor) -> Tensor:
-    """All of room (H, W) that is connected with the seed (H, W) inside it, by edges."""
+    """Return all of room (H, W) that is connected with the seed (H, W) inside it, by edges."""
     reached = seed & room
     count = -1
     while int(reached.sum()) != count:
@@ -97,6 +101,6 @@ def spread(seed: Tensor, room: Tensor) -> Tensor:
     return reached
 
 
-def _grown(mask: Tensor, reach: int) -> Tensor:
-    """A mask (1, H, W) grown by reach px."""
+def _grown_mask(mask: Tensor, reach: int) -> Tensor:
+    """Return a mask (1, H, W) grown by reach px."""
     return F.max_pool2d(mask[None].float(), 2 * reach + 1, 1, reach)[0] > 0.5

@@ -13,7 +13,7 @@ from ...pipeline import Models
 from ...records import Identity, Motion
 from ...video.guides.maps import render_guides
 from .frames import draw
-from .metrics import luma
+from .metrics import squared_gradient
 
 _BAND = 0.15  # m above and below the edge that are compared
 _GAP = 0.015  # m around the edge that belong to neither
@@ -23,7 +23,8 @@ _FEW = 200  # px that make a figure
 
 
 def below_edge_detail(models: Models, identity: Identity, motion: Motion, size: int) -> tuple[float, float]:
-    """Gradient energy of the continued clothes over that of the seen ones, in the half-body view; NaN without both.
+    """Return the gradient energy of the continued clothes over that of the seen ones, in the half-body view; NaN
+    without both.
 
     The second value leaves the strongest tenth of the pixels of both out: edges between two things, a collar on a coat,
     a shirt's end on trousers, hold nearly all of the energy, and what goes on has none of them.
@@ -64,11 +65,9 @@ def _edge_row(identity: Identity, cameras) -> float:
 
 
 def _energy(picture: Tensor, where: Tensor) -> tuple[float, float]:
-    """Mean squared gradient (central differences) of the luma of a picture (3, H, W) at pixels (H, W) bool.
+    """Return the mean squared gradient (central differences) of the luma of a picture (3, H, W) at pixels (H, W) bool.
 
     Of all of them, and of the calmest _CALM.
     """
-    value = luma(picture)
-    across, down = (value[1:-1, 2:] - value[1:-1, :-2]) / 2, (value[2:, 1:-1] - value[:-2, 1:-1]) / 2
-    energy = (across.square() + down.square())[where[1:-1, 1:-1]].sort().values
+    energy = squared_gradient(picture)[where[1:-1, 1:-1]].sort().values
     return float(energy.mean()), float(energy[: int(_CALM * len(energy))].mean())

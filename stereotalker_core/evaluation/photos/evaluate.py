@@ -64,7 +64,10 @@ Metrics = dict[str, dict[str, float]]
 
 
 def find_photos(folder: str | Path, count: int | None = None, seed: int = 0) -> list[Path]:
-    """Pictures of a folder by name; count: so many of them, drawn by the seed. ValueError where there are none."""
+    """Return the pictures of a folder by name; count: so many of them, drawn by the seed.
+
+    ValueError where there are none.
+    """
     folder = Path(folder)
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder; give one that holds photographs")
@@ -108,7 +111,7 @@ def evaluate_photos(
 
 
 def _measured(todo: Sequence[Path], settings: Settings, version: str, workers: int) -> Iterator[tuple[Path, Row]]:
-    """Rows as they are finished."""
+    """Measure photographs, in processes of one thread each; yield the rows as they are finished."""
     if workers == 1:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
@@ -131,9 +134,9 @@ def _measured(todo: Sequence[Path], settings: Settings, version: str, workers: i
 def measure_and_keep(path: Path, settings: Settings, version: str) -> Row:
     """Measure one photograph; write its contact sheet, then its row, which says that everything is there."""
     row = measure(path, settings) | {"version": version, "bytes": path.stat().st_size}
-    if settings.out:
+    target = row_file(settings, path)
+    if settings.out and target:
         write_sheet(row, Path(settings.out))
-        target = row_file(settings, path)
         target.parent.mkdir(parents=True, exist_ok=True)
         unfinished = target.with_suffix(f".{os.getpid()}.tmp")
         unfinished.write_text(json.dumps(row, indent=1) + "\n")
@@ -142,12 +145,12 @@ def measure_and_keep(path: Path, settings: Settings, version: str) -> Row:
 
 
 def row_file(settings: Settings, path: Path) -> Path | None:
-    """Where a photograph's row is kept."""
+    """Return where a photograph's row is kept."""
     return Path(settings.out) / "rows" / f"{path.name}.json" if settings.out else None
 
 
 def read_row(file: Path | None, version: str, path: Path) -> Row | None:
-    """A row that is kept, where it is of this version, these settings and this photograph."""
+    """Return a row that is kept, where it is of this version, these settings and this photograph."""
     if file is None or not file.is_file():
         return None
     row = json.loads(file.read_text())
@@ -155,7 +158,7 @@ def read_row(file: Path | None, version: str, path: Path) -> Row | None:
 
 
 def fingerprint(settings: Settings) -> str:
-    """Changes with the package's code, its weights, and the settings that change a figure."""
+    """Return a text that changes with the package's code, its weights, and the settings that change a figure."""
     digest = hashlib.sha256()
     core = Path(__file__).parents[2]
     for file in sorted(path for path in core.rglob("*") if path.suffix in (".py", ".safetensors")):
@@ -166,7 +169,8 @@ def fingerprint(settings: Settings) -> str:
 
 
 def summary(rows: Sequence[Row]) -> Metrics:
-    """name -> {"value", "low", "high", "count"}: means with 95 % intervals over the photographs that tell a figure."""
+    """Map average the rows -> {name: {"value", "low", "high", "count"}}: means with 95 % intervals over the photographs
+    that tell a figure."""
     rows = _with_strangers(rows)
     metrics = {"refused": bootstrap([float(row["refused"] is not None) for row in rows]) | {"count": len(rows)}}
     for name in METRICS:
@@ -177,7 +181,8 @@ def summary(rows: Sequence[Row]) -> Metrics:
 
 
 def _with_strangers(rows: Sequence[Row]) -> list[Row]:
-    """Rows with identity_strangers: the mean cosine of a photograph with all others, where embeddings are there."""
+    """Return the rows with identity_strangers: the mean cosine of a photograph with all others, where embeddings are
+    there."""
     known = [row for row in rows if "embedding" in row]
     if len(known) < 2:
         return list(rows)
@@ -189,7 +194,7 @@ def _with_strangers(rows: Sequence[Row]) -> list[Row]:
 
 
 def report(rows: Sequence[Row]) -> dict[str, Any]:
-    """Figures of all photographs, of both kinds apart, why some were refused, and every row."""
+    """Return the figures of all photographs, of both kinds apart, why some were refused, and every row."""
     kinds = {"half_body": [], "portrait": []}
     for row in rows:
         if row["refused"] is None:
@@ -204,7 +209,8 @@ def report(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def table(found: dict[str, Any]) -> str:
-    """Markdown: one row a figure, one column for all photographs and one a kind, each "value (low .. high)"."""
+    """Return the Markdown: one row a figure, one column for all photographs and one a kind, each "value (low .. high)".
+    """
     columns = {"all": found["metrics"]} | found["kinds"]
     counts = [f"{name} ({metrics['refused']['count']})" for name, metrics in columns.items()]
     lines = [f"| figure | {' | '.join(counts)} | what |", "|---" * (len(columns) + 2) + "|"]

@@ -11,6 +11,7 @@ from ...geometry.skeleton import HEAD_JOINTS, JOINT_INDEX, SPINE_JOINTS
 from ...motion.arkit import ARKIT_INDEX
 from ...pipeline import Look, Models, Scene, View, render
 from ...records import Cameras, Identity, Motion
+from ...shapes import size_of
 
 OWN, SHUT, OPEN = "own", "shut", "open"
 TURNED = (-40, -30, -20, 20, 30, 40)  # degrees
@@ -21,7 +22,7 @@ GESTURES = ("half_body", "auto", "half_body", "auto")  # framings in which half 
 
 @dataclass(frozen=True)
 class Frame:
-    """One drawn picture (3, S, S) in [-1, 1] with the single frame of motion and camera that it shows."""
+    """Hold one drawn picture (3, S, S) in [-1, 1] with the single frame of motion and camera that it shows."""
 
     picture: Tensor
     motion: Motion
@@ -30,7 +31,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Shot:
-    """What is to be drawn: degrees of yaw, framing mode, and the moment of the motion."""
+    """Hold what is to be drawn: degrees of yaw, framing mode, and the moment of the motion."""
 
     yaw: float
     framing: str
@@ -38,7 +39,7 @@ class Shot:
 
 
 def shots(motion: Motion, half_body: bool, quick: bool = False) -> dict[str, Shot]:
-    """name -> shot: yaw 0 with the mouth as shut and as open as the motion has it, turned views, gestures.
+    """Map name -> shot: yaw 0 with the mouth as shut and as open as the motion has it, turned views, gestures.
 
     The mouth counts as shut where jawOpen and the turn of the head in radians together are least: a nod is no error of
     the face.
@@ -74,7 +75,7 @@ def draw(models: Models, identity: Identity, motion: Motion, cameras: Cameras) -
 
 
 def draw_shot(models: Models, identity: Identity, motion: Motion, shot: Shot, size: int) -> Frame:
-    """One shot on a square canvas of size px."""
+    """Draw one shot on a square canvas of size px."""
     view = View(yaw=shot.yaw, framing=shot.framing, size=size)
     cameras = view.cameras(models.body, identity, 1)
     return draw(models, identity, motion[slice(shot.moment, shot.moment + 1)], cameras)
@@ -88,7 +89,7 @@ def draw_own(models: Models, identity: Identity, size: int) -> Frame:
 
 def own_cameras(identity: Identity, size: int) -> Cameras:
     """The photograph's own camera on the square canvas of `framed`."""
-    factors, left = _placement(tuple(identity.portrait.shape[1:]), size)
+    factors, left = _placement(size_of(identity.portrait), size)
     intrinsics = identity.intrinsics * identity.intrinsics.new_tensor([*factors, 1.0])[:, None]
     intrinsics[0, 2] += left
     forward = identity.world_to_camera[2, :3]
@@ -97,12 +98,12 @@ def own_cameras(identity: Identity, size: int) -> Cameras:
 
 
 def framed(image: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """A picture (C, H, W), its height brought to size px, in the middle of a square canvas.
+    """Return a picture (C, H, W), its height brought to size px, in the middle of a square canvas.
 
     What is wider than the canvas is cut; what is narrower leaves zeros (grey). Returns (C, size, size), and (1, size,
     size) that is 1 where the canvas shows the picture.
     """
-    factors, left = _placement(tuple(image.shape[1:]), size)
+    factors, left = _placement(size_of(image), size)
     width = round(image.shape[2] * factors[0])
     small = F.interpolate(image[None], (size, width), mode="bilinear", antialias=True, align_corners=False)[0]
     both = torch.cat([small, torch.ones_like(small[:1])])
@@ -112,12 +113,12 @@ def framed(image: Tensor, size: int) -> tuple[Tensor, Tensor]:
 
 
 def framed_points(points: Tensor, source: tuple[int, int], size: int) -> Tensor:
-    """Points (N, 2 or more) px of a picture of source (H, W) -> (N, 2) px of `framed`'s canvas."""
+    """Map points (N, 2 or more) px of a picture of source (H, W) -> (N, 2) px of `framed`'s canvas."""
     factors, left = _placement(source, size)
     return points[:, :2] * points.new_tensor(factors) + points.new_tensor([float(left), 0.0])
 
 
 def _placement(source: tuple[int, int], size: int) -> tuple[tuple[float, float], int]:
-    """Factors of x and y, and the picture's left edge on the canvas in whole px."""
+    """Return the factors of x and y, and the picture's left edge on the canvas in whole px."""
     width = max(1, round(source[1] * size / source[0]))
     return (width / source[1], size / source[0]), (size - width) // 2

@@ -21,7 +21,7 @@ _LEAST = 2.0  # dE of noise that is in any colour
 
 @lru_cache(maxsize=1)
 def _hair_atlas(body: HalfBody, size: int) -> Tensor:
-    """(3, A, A): 1 on texels of the scalp above the line to which people wear hair, else -1."""
+    """Return (3, A, A): 1 on texels of the scalp above the line to which people wear hair, else -1."""
     lifter = Lifter(body, size)
     atlas = torch.full((3, size * size), -1.0)
     atlas[:, lifter.texel[lifter.hair]] = 1.0
@@ -29,7 +29,7 @@ def _hair_atlas(body: HalfBody, size: int) -> Tensor:
 
 
 def hair_pixels(body: HalfBody, identity: Identity, motion: Motion, cameras: Cameras) -> tuple[Tensor, Tensor]:
-    """(H, W) bool: pixels of one frame that show hairy scalp that the photograph shows, and that it does not."""
+    """Return (H, W) bool: pixels of one frame that show hairy scalp that the photograph shows, and that it does not."""
     marked = replace(identity, atlas=_hair_atlas(body, identity.atlas.shape[-1]), light=None)
     guides = render_guides(body, marked, motion, cameras)
     hair = (guides.lift[0, 0] > 0.9) & (guides.part[0, 0] == body.part_index["scalp"] + 1)
@@ -38,7 +38,8 @@ def hair_pixels(body: HalfBody, identity: Identity, motion: Motion, cameras: Cam
 
 
 def colours_within(colours: Tensor, seen: Tensor) -> float:
-    """Share of colours (3, N) in [-1, 1] that lie within the distribution of seen ones (3, M); NaN where few tell.
+    """Return the share of colours (3, N) in [-1, 1] that lie within the distribution of seen ones (3, M); NaN where few
+    tell.
 
     Within: by the Mahalanobis distance in CIE L*a*b*, as near to the mean as all but a fortieth of the seen ones.
     """

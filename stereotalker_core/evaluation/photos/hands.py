@@ -11,12 +11,12 @@ from torch import Tensor
 
 from ...body.model import HalfBody
 from ...geometry.projection import project
-from ...perception.detect import Detection, detect, tiles
+from ...perception.detect import detect, distinct, tiles
 from ...perception.hands import Hand, hand_square, look_at_hands, palm_square
 from ...perception.networks import Perception
 from ...perception.squares import Pyramid
 from ...records import Cameras, Identity, Motion
-from .metrics import CHEEKS, skin_colour
+from .metrics import CHEEKS, skin_lab
 
 _SUGGESTED = 0.4  # palm detector's score from which the hand network has a look
 _PRESENT = 0.85  # of the hand network, from which a hand counts: ears and cheeks reach .8, hands are above .9
@@ -28,11 +28,11 @@ _PALM = (0, 1, 5, 9, 13, 17)
 
 
 def find_all_hands(networks: Perception, image: Tensor) -> list[Hand]:
-    """Every hand of a picture (3, H, W) in [-1, 1], each once, the surest first."""
+    """Return every hand of a picture (3, H, W) in [-1, 1], each once, the surest first."""
     picture = Pyramid((image / 2 + 0.5).clamp(0, 1))
     windows = [picture.whole(), *tiles(picture, _TILES)]
     groups = detect(networks, "palm_detection_full", picture, windows, _SUGGESTED)
-    proposals = _apart([one for group in groups for one in group])[:_MOST]
+    proposals = distinct([one for group in groups for one in group])[:_MOST]
     hands = look_at_hands(networks, picture, [palm_square(one) for one in proposals])
     for _ in range(2):  # a hand stays one when it is looked at where its own points are; an ear does not
         hands = [hand for hand in hands if hand.presence > 0.2]
@@ -41,16 +41,17 @@ def find_all_hands(networks: Perception, image: Tensor) -> list[Hand]:
 
 
 def distinct_hands(hands: Sequence[Hand]) -> list[Hand]:
-    """Hands found several times, each once: the surest of those whose points nearly coincide, and no part of a hand."""
+    """Return the hands found several times, each once: the surest of those whose points nearly coincide, and no part of
+    a hand."""
     kept: list[Hand] = []
     hands = [hand for hand in hands if not any(_part_of(hand, other) for other in hands)]
     for hand in sorted(hands, key=lambda h: -h.presence):
-        if not any(_same(hand, other) for other in kept):
+        if not any(_same_hand(hand, other) for other in kept):
             kept.append(hand)
     return kept
 
 
-def _same(one: Hand, other: Hand) -> bool:
+def _same_hand(one: Hand, other: Hand) -> bool:
     """The points lie within a quarter of the hand's extent on average, or their middles within a fifth.
 
     Clasped hands lie further apart; the extent, because the palm of a hand that points at the camera has no length.
@@ -62,7 +63,8 @@ def _same(one: Hand, other: Hand) -> bool:
 
 
 def _part_of(small: Hand, large: Hand) -> bool:
-    """What is much smaller and lies inside of another hand is a part of it: bent finger tips look like a hand."""
+    """Tell whether a detection is only a part of another hand: much smaller and inside of it, as bent finger tips are.
+    """
     low, high = large.points.amin(0), large.points.amax(0)
     inside = ((small.points >= low) & (small.points <= high)).all(1)
     return _extent(small) < _PART * _extent(large) and float(inside.float().mean()) > _INSIDE
@@ -73,22 +75,14 @@ def _extent(hand: Hand) -> float:
     return float((hand.points.amax(0) - hand.points.amin(0)).max())
 
 
-def _apart(found: list[Detection]) -> list[Detection]:
-    """Palms whose centres lie apart by half of the larger box, best first."""
-    kept: list[Detection] = []
-    for one in sorted(found, key=lambda d: -d.score):
-        if not any(float((one.centre - k.centre).norm()) < 0.4 * max(one.side, k.side) for k in kept):
-            kept.append(one)
-    return kept
-
-
 def posed_hands(
     body: HalfBody,
     identity: Identity,
     motion: Motion,
     cameras: Cameras,
 ) -> tuple[dict[str, Tensor], float]:
-    """Where the motion's only frame puts both hands: {"L", "R": (21, 2) px}, and the head's height in px there."""
+    """Return where the motion's only frame puts both hands: {"L", "R": (21, 2) px}, and the head's height in px there.
+    """
     rest = body.rest(identity.shape[None])
     posed = body.pose(rest, motion.rotations, motion.expression)
     points = body.keypoints(posed.vertices, posed.bones)
@@ -111,12 +105,13 @@ def hand_errors(
     head_height: float,
     size: tuple[int, int],
 ) -> tuple[list[float], int]:
-    """Mean distance of the 21 points over the head's height for every drawn hand, and how many should be in the frame.
+    """Return the mean distance of the 21 points over the head's height for every drawn hand, and how many should be in
+    the frame.
 
     A hand of the motion counts as in the frame of size (H, W) where all its points are. Each is compared with the
     found hand nearest to it, none twice; a found hand further away than half a head is another hand, not this one.
     """
-    wanted = {side: points for side, points in meant.items() if _within(points, size)}
+    wanted = {side: points for side, points in meant.items() if _within_picture(points, size)}
     pairs = sorted(
         (float((hand.points - points).norm(dim=1).mean()) / head_height, k, side)
         for k, hand in enumerate(found)
@@ -131,18 +126,19 @@ def hand_errors(
     return errors, len(wanted)
 
 
-def _within(points: Tensor, size: tuple[int, int]) -> bool:
+def _within_picture(points: Tensor, size: tuple[int, int]) -> bool:
     x, y = points.unbind(1)
     return bool(((x >= 0) & (x <= size[1]) & (y >= 0) & (y <= size[0])).all())
 
 
 def hand_tone(image: Tensor, hands: Sequence[Hand], mesh: Tensor) -> float:
-    """CIE76 colour distance between the palms (or backs) of the hands and the cheeks; NaN where either is not seen."""
-    face = skin_colour(image, [mesh[list(cheek), :2] for cheek in CHEEKS])
+    """Return the CIE76 colour distance between the palms (or backs) of the hands and the cheeks; NaN where either is
+    not seen."""
+    face = skin_lab(image, [mesh[list(cheek), :2] for cheek in CHEEKS])
     hand = hand_colour(image, hands)
     return math.nan if face is None or hand is None else float((face - hand).norm())
 
 
 def hand_colour(image: Tensor, hands: Sequence[Hand]) -> Tensor | None:
-    """Median L*a*b* (3,) of palms or backs of hands; None where they are not seen."""
-    return skin_colour(image, [one.points[list(_PALM)] for one in hands]) if hands else None
+    """Return the median L*a*b* (3,) of palms or backs of hands; None where they are not seen."""
+    return skin_lab(image, [one.points[list(_PALM)] for one in hands]) if hands else None

@@ -24,7 +24,7 @@ _MESH = (263, 362, 33, 133, 2)  # the same points of the mesh
 
 
 def load_embedder() -> Any | None:
-    """dlib's face recognition network; None where dlib or the package with its weights is not installed."""
+    """Return dlib's face recognition network; None where dlib or the package with its weights is not installed."""
     if importlib.util.find_spec("dlib") is None:
         return None
     models = importlib.util.find_spec("face_recognition_models")
@@ -44,25 +44,25 @@ def face_chip(image: Tensor, mesh: Tensor) -> Tensor:
     matrix, shift = similarity(places, mesh[list(_MESH), :2])
     scale = float(matrix[0].norm())
     if scale > 1.5:  # several pixels of the picture in one of the chip: average them first
-        size = tuple(max(1, round(side / scale)) for side in image.shape[1:])
-        image, factors = _resized(image, size)
+        rows, columns = (max(1, round(side / scale)) for side in image.shape[1:])
+        image, factors = _resized_with_factors(image, (rows, columns))
         return face_chip(image, mesh[:, :2] * factors)
     centre = matrix @ torch.tensor([_CHIP / 2, _CHIP / 2]) + shift
     return cropped(image, centre, scale * _CHIP / 2, _CHIP, math.atan2(float(matrix[1, 0]), float(matrix[0, 0])))
 
 
-def _resized(image: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def _resized_with_factors(image: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """The picture at another size without aliasing, and the factors of x and y."""
     small = torch.nn.functional.interpolate(image[None], size, mode="bilinear", antialias=True, align_corners=False)[0]
     return small, torch.tensor([size[1] / image.shape[2], size[0] / image.shape[1]])
 
 
 def embedding(embedder: Any, image: Tensor, mesh: Tensor) -> list[float]:
-    """128 numbers of the face of (3, H, W) in [-1, 1] whose mesh is (478, 2 or 3) px."""
+    """Return 128 numbers of the face of (3, H, W) in [-1, 1] whose mesh is (478, 2 or 3) px."""
     chip = ((face_chip(image, mesh).clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).contiguous().numpy()
     return [float(value) for value in embedder.compute_face_descriptor(chip)]
 
 
 def cosine(one: list[float], other: list[float]) -> float:
-    """Of the angle between two embeddings."""
+    """Return the cosine of the angle between two embeddings."""
     return float(torch.nn.functional.cosine_similarity(torch.tensor(one), torch.tensor(other), dim=0))

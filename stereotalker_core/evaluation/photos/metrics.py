@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...shapes import size_of
 from ..video.render import ssim_map
 
 EYES = {  # the contour of each eye: outer corner, upper lid, inner corner, lower lid
@@ -48,13 +49,13 @@ def similarity(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def eye_distance(mesh: Tensor) -> float:
-    """Pixels between the middles of the two eyes, about .7 of the distance between their outer corners."""
+    """Return the pixels between the middles of the two eyes, about .7 of the distance between their outer corners."""
     middles = [mesh[[contour[0], contour[8]], :2].mean(0) for contour in EYES.values()]
     return float((middles[0] - middles[1]).norm())
 
 
 def landmark_error(drawn: Tensor, photographed: Tensor) -> float:
-    """Mean distance of eyes, brows, nose and jaw line after the best similarity, over `eye_distance`."""
+    """Return the mean distance of eyes, brows, nose and jaw line after the best similarity, over `eye_distance`."""
     rows = list(COMPARED)
     ours, theirs = drawn[rows, :2], photographed[rows, :2]
     matrix, shift = similarity(ours, theirs)
@@ -62,7 +63,7 @@ def landmark_error(drawn: Tensor, photographed: Tensor) -> float:
 
 
 def lid_opening(mesh: Tensor) -> float:
-    """Height over width of the opening between the lids, mean of the two eyes (about .3 of an open eye)."""
+    """Return the height over width of the opening between the lids, mean of the two eyes (about .3 of an open eye)."""
     ratios = []
     for side, contour in EYES.items():
         width = (mesh[contour[0], :2] - mesh[contour[8], :2]).norm()
@@ -77,21 +78,22 @@ def eye_opening(drawn: Tensor, photographed: Tensor) -> float:
     return lid_opening(drawn) / own if own >= _OPEN else math.nan
 
 
-def lip_gap(mesh: Tensor) -> float:
-    """Height between the inner lips over the width of the mouth."""
+def lip_opening(mesh: Tensor) -> float:
+    """Return the height between the inner lips over the width of the mouth."""
     gaps = torch.stack([(mesh[a, :2] - mesh[b, :2]).norm() for a, b in _INNER_LIPS])
     width = (mesh[_MOUTH[0], :2] - mesh[_MOUTH[1], :2]).norm()
     return float(gaps.mean() / width.clamp_min(1e-6))
 
 
 def luma(image: Tensor) -> Tensor:
-    """(3, H, W) in [-1, 1] -> (H, W) in 0..1, Rec. 709 weights on the stored values."""
+    """Map (3, H, W) in [-1, 1] -> (H, W) in 0..1, Rec. 709 weights on the stored values."""
     weights = image.new_tensor([0.2126, 0.7152, 0.0722])[:, None, None]
     return ((image.clamp(-1, 1) + 1) / 2 * weights).sum(0)
 
 
 def white_minus_iris(image: Tensor, mesh: Tensor) -> float:
-    """Luma of the white minus luma of iris and pupil, inside the lids; mean of the eyes that are open enough to tell.
+    """Return the luma of the white minus luma of iris and pupil, inside the lids; mean of the eyes that are open enough
+    to tell.
 
     Both are means over what the lids leave open: iris and pupil up to .6 of the iris's radius, the white from 1.15 of
     it. What lies over the white there (a black lash, a lid's shadow, skin) counts. NaN where no eye shows both.
@@ -102,7 +104,7 @@ def white_minus_iris(image: Tensor, mesh: Tensor) -> float:
 
 
 def _one_eye(image: Tensor, mesh: Tensor, side: str) -> float:
-    """`white_minus_iris` of one eye, in a square crop of _EYE_SIDE px around it."""
+    """Return `white_minus_iris` of one eye, in a square crop of _EYE_SIDE px around it."""
     contour = mesh[list(EYES[side]), :2]
     iris = mesh[list(IRISES[side]), :2]
     centre, reach = contour.mean(0), float((contour[0] - contour[8]).norm()) * 0.7
@@ -119,7 +121,7 @@ def _one_eye(image: Tensor, mesh: Tensor, side: str) -> float:
 
 
 def iris_contrast(drawn: Tensor, drawn_mesh: Tensor, photograph: Tensor, photographed_mesh: Tensor) -> float:
-    """Drawn white minus iris over the photograph's, which is first brought to the drawn face's scale.
+    """Return the drawn white minus iris over the photograph's, which is first brought to the drawn face's scale.
 
     NaN where the photograph does not tell white from iris; 0 where only the drawing shows no eye.
     """
@@ -132,22 +134,29 @@ def iris_contrast(drawn: Tensor, drawn_mesh: Tensor, photograph: Tensor, photogr
 
 
 def face_detail(drawn: Tensor, drawn_mesh: Tensor, photograph: Tensor, photographed_mesh: Tensor) -> float:
-    """Mean squared gradient of the luma inside the face's outline over the photograph's, at the drawn face's scale."""
+    """Return the mean squared gradient of the luma inside the face's outline over the photograph's, at the drawn face's
+    scale."""
     photograph, photographed_mesh = at_scale_of(photograph, photographed_mesh, drawn_mesh)
     return gradient_energy(drawn, drawn_mesh) / max(gradient_energy(photograph, photographed_mesh), 1e-9)
 
 
 def gradient_energy(image: Tensor, mesh: Tensor) -> float:
-    """Mean squared length of the luma's gradient (central differences) inside the face's outline."""
-    value = luma(image)
-    across, down = (value[1:-1, 2:] - value[1:-1, :-2]) / 2, (value[2:, 1:-1] - value[:-2, 1:-1]) / 2
-    face = inside(mesh[list(OVAL), :2], tuple(value.shape))[1:-1, 1:-1]
-    energy = across.square() + down.square()
+    """Return the mean squared length of the luma's gradient (central differences) inside the face's outline."""
+    energy = squared_gradient(image)
+    face = inside(mesh[list(OVAL), :2], size_of(image))[1:-1, 1:-1]
     return float(energy[face].mean()) if bool(face.any()) else 0.0
 
 
+def squared_gradient(image: Tensor) -> Tensor:
+    """Map picture (3, H, W) -> squared length of the luma's gradient by central differences (H - 2, W - 2)."""
+    value = luma(image)
+    across, down = (value[1:-1, 2:] - value[1:-1, :-2]) / 2, (value[2:, 1:-1] - value[:-2, 1:-1]) / 2
+    return across.square() + down.square()
+
+
 def at_scale_of(image: Tensor, mesh: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
-    """A picture and its face points resized (free of aliasing) so that its eyes lie as far apart as the reference's."""
+    """Return a picture and its face points resized (free of aliasing) so that its eyes lie as far apart as the
+    reference's."""
     factor = eye_distance(reference) / max(eye_distance(mesh), 1e-6)
     size = tuple(max(16, round(side * factor)) for side in image.shape[1:])
     resized = F.interpolate(image[None], size, mode="bilinear", antialias=True, align_corners=False)[0]
@@ -156,7 +165,8 @@ def at_scale_of(image: Tensor, mesh: Tensor, reference: Tensor) -> tuple[Tensor,
 
 
 def self_likeness(drawn: Tensor, photograph: Tensor, matte: Tensor) -> tuple[float, float]:
-    """PSNR in dB and SSIM of two pictures (3, H, W) where matte (1, H, W) is above one half; NaN where nowhere."""
+    """Return the PSNR in dB and SSIM of two pictures (3, H, W) where matte (1, H, W) is above one half; NaN where
+    nowhere."""
     ours, theirs = ((image.clamp(-1, 1) + 1) / 2 for image in (drawn, photograph))
     person = matte > 0.5
     if int(person.sum()) < 64:
@@ -169,7 +179,7 @@ def self_likeness(drawn: Tensor, photograph: Tensor, matte: Tensor) -> tuple[flo
 
 
 def lab(image: Tensor) -> Tensor:
-    """(3, ...) sRGB in [-1, 1] -> CIE L*a*b* (D65), (3, ...)."""
+    """Map (3, ...) sRGB in [-1, 1] -> CIE L*a*b* (D65), (3, ...)."""
     srgb = (image.clamp(-1, 1) + 1) / 2
     linear = torch.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
     matrix = image.new_tensor(
@@ -182,20 +192,20 @@ def lab(image: Tensor) -> Tensor:
     return torch.stack([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
 
 
-def skin_colour(image: Tensor, polygons: Sequence[Tensor]) -> Tensor | None:
-    """Median L*a*b* (3,) inside polygons (N, 2) px; None where they hold fewer than 16 px of the picture."""
-    area = torch.stack([inside(points, tuple(image.shape[1:])) for points in polygons]).any(0)
+def skin_lab(image: Tensor, polygons: Sequence[Tensor]) -> Tensor | None:
+    """Return the median L*a*b* (3,) inside polygons (N, 2) px; None where they hold fewer than 16 px of the picture."""
+    area = torch.stack([inside(points, size_of(image)) for points in polygons]).any(0)
     return lab(image[:, area]).median(1).values if int(area.sum()) >= 16 else None
 
 
 def intersection_over_union(ours: Tensor, theirs: Tensor) -> float:
-    """Of two masks, each cut at one half."""
+    """Return the intersection over union of two masks, each cut at one half."""
     a, b = ours > 0.5, theirs > 0.5
     return float((a & b).sum()) / max(float((a | b).sum()), 1.0)
 
 
 def inside(polygon: Tensor, size: tuple[int, int]) -> Tensor:
-    """Pixels whose centres lie inside a polygon (N, 2) px, by the even-odd rule -> (H, W) bool."""
+    """Map pixels whose centres lie inside a polygon (N, 2) px, by the even-odd rule -> (H, W) bool."""
     y, x = torch.meshgrid(torch.arange(size[0]) + 0.5, torch.arange(size[1]) + 0.5, indexing="ij")
     found = torch.zeros(size, dtype=torch.bool)
     points = polygon[:, :2].tolist()
@@ -208,7 +218,7 @@ def inside(polygon: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def distance_to(point: Tensor, size: tuple[int, int]) -> Tensor:
-    """(H, W) px from every pixel's centre to a point (2,)."""
+    """Return (H, W) px from every pixel's centre to a point (2,)."""
     y, x = torch.meshgrid(torch.arange(size[0]) + 0.5, torch.arange(size[1]) + 0.5, indexing="ij")
     return ((x - point[0]) ** 2 + (y - point[1]) ** 2).sqrt()
 

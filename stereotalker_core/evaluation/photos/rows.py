@@ -23,6 +23,7 @@ from ...perception.people import Person, people
 from ...perception.squares import Pyramid
 from ...pipeline import Models, View, prepare
 from ...records import Identity, Motion
+from ...shapes import size_of
 from .backdrop import key_of
 from .clothes import below_edge_detail
 from .frames import OPEN, OWN, SHUT, SIDES, TURNED, Frame, draw_own, draw_shot, framed, framed_points, shots
@@ -35,7 +36,7 @@ from .metrics import (
     intersection_over_union,
     iris_contrast,
     landmark_error,
-    lip_gap,
+    lip_opening,
     self_likeness,
 )
 
@@ -49,7 +50,7 @@ _GHOST = 2  # hands that a person has
 
 @dataclass(frozen=True)
 class Settings:
-    """How photographs are measured: px of a side, the recording that is spoken, fewer frames, where pictures go."""
+    """Say how photographs are measured: px of a side, the recording that is spoken, fewer frames, where pictures go."""
 
     size: int
     speech: str
@@ -59,7 +60,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Studio:
-    """What every photograph needs: models, judges, and the motion that everybody performs."""
+    """Hold what every photograph needs: models, judges, and the motion that everybody performs."""
 
     models: Models
     judge: Perception
@@ -69,7 +70,7 @@ class Studio:
 
 @lru_cache(maxsize=1)
 def studio(speech: str) -> Studio:
-    """Load everything once a process; the motion is sampled without blinks, so that open eyes can be compared."""
+    """Load everything once per process; the motion is sampled without blinks, so that open eyes can be compared."""
     models = Models.load_nano()
     motion = sample_motion(models.motion, load_audio(speech), options=MotionOptions(blink_rate=0.0))
     return Studio(models, load_perception(), load_embedder(), motion)
@@ -77,7 +78,7 @@ def studio(speech: str) -> Studio:
 
 @torch.inference_mode()
 def measure(path: str | Path, settings: Settings) -> Row:
-    """Every figure of one photograph; {"refused": why} where the loader or the fit refuses it."""
+    """Measure one photograph: every figure, or {"refused": why} where the loader or the fit refuses it."""
     tools, path = studio(settings.speech), Path(path)
     row: Row = {"file": path.name, "refused": None}
     try:
@@ -107,7 +108,7 @@ def measure(path: str | Path, settings: Settings) -> Row:
 
 
 def draw_all(tools: Studio, identity: Identity, half_body: bool, settings: Settings) -> dict[str, Frame]:
-    """name -> frame, the photograph's own view first."""
+    """Map name -> frame, the photograph's own view first."""
     frames = {OWN: draw_own(tools.models, identity, settings.size)}
     for name, shot in shots(tools.motion, half_body, settings.quick).items():
         frames[name] = draw_shot(tools.models, identity, tools.motion, shot, settings.size)
@@ -121,12 +122,12 @@ def measure_frames(
     identity: Identity,
     frames: dict[str, Frame],
 ) -> Row:
-    """All figures of a photograph (3, H, W), of the person that the judge sees in it, and of its drawn frames."""
+    """Measure a photograph (3, H, W), the person that the judge sees in it, and its drawn frames."""
     size = frames[OWN].cameras.size[0]
     row = _likeness(image, identity, frames[OWN], size) | _hair_row(tools, image, identity, frames)
     if person is None or person.mesh is None:
         return row | {"unjudged": True}
-    mesh = framed_points(person.mesh, tuple(image.shape[1:]), size)
+    mesh = framed_points(person.mesh, size_of(image), size)
     seen = [name for name in frames if name == SHUT or name.startswith("yaw")]
     found = {name: _face_near(tools.judge, frames[name].picture, mesh) for name in seen}
     row |= _face_row(image, person.mesh, frames[SHUT].picture, found[SHUT])
@@ -143,12 +144,13 @@ def measure_frames(
 
 
 def shows_arms(person: Person) -> bool:
-    """Arms are in view."""
+    """Return the arms are in view."""
     return any(name in person.keypoints.names for name in _ARMS)
 
 
 def _face_near(judge: Perception, picture: Tensor, expected: Tensor) -> Tensor | None:
-    """Mesh (478, 3) of the face of a frame that lies nearest to the expected one; None where the judge sees none."""
+    """Return the mesh (478, 3) of the face of a frame that lies nearest to the expected one; None where the judge sees
+    none."""
     faces = find_faces(judge, Pyramid((picture / 2 + 0.5).clamp(0, 1)))
     middle = expected.mean(0)
     meshes = [face.mesh for face in faces if face.presence >= _FACE]
@@ -164,7 +166,7 @@ def _likeness(image: Tensor, identity: Identity, own: Frame, size: int) -> Row:
 
 
 def _hair_row(tools: Studio, image: Tensor, identity: Identity, frames: dict[str, Frame]) -> Row:
-    """Unseen hair at the sides in the colours of the seen hair; {} where the frames have no such view."""
+    """Return the unseen hair at the sides in the colours of the seen hair; {} where the frames have no such view."""
     own, body = frames[OWN], tools.models.body
     seen, _ = hair_pixels(body, identity.literal(), own.motion, own.cameras)
     photograph, shown = framed(image, own.cameras.size[0])
@@ -178,8 +180,8 @@ def _hair_row(tools: Studio, image: Tensor, identity: Identity, frames: dict[str
 
 
 def _face_row(image: Tensor, mesh: Tensor, picture: Tensor, drawn: Tensor | None) -> Row:
-    """Figures of the face at yaw 0 with the mouth shut."""
-    row: Row = {"face_lost": float(drawn is None), "lips_photo": lip_gap(mesh)}
+    """Return the figures of the face at yaw 0 with the mouth shut."""
+    row: Row = {"face_lost": float(drawn is None), "lips_photo": lip_opening(mesh)}
     if drawn is None:
         return row
     opening = eye_opening(drawn, mesh)
@@ -189,7 +191,7 @@ def _face_row(image: Tensor, mesh: Tensor, picture: Tensor, drawn: Tensor | None
         "eye_within": math.nan if math.isnan(opening) else float(abs(opening - 1) <= _WITHIN),
         "eye_within_10": math.nan if math.isnan(opening) else float(abs(opening - 1) <= _CLOSELY),
         "iris_contrast": iris_contrast(picture, drawn, image, mesh),
-        "lips_shut": lip_gap(drawn),
+        "lips_shut": lip_opening(drawn),
         "face_detail": face_detail(picture, drawn, image, mesh),
     }
     return row
@@ -202,7 +204,8 @@ def _identity_row(
     frames: dict[str, Frame],
     found: dict[str, Tensor | None],
 ) -> Row:
-    """Cosines to the photograph's own embedding, both sides of a yaw together; {} without the optional network."""
+    """Return the cosines to the photograph's own embedding, both sides of a yaw together; {} without the optional
+    network."""
     if embedder is None:
         return {}
     own = embedding(embedder, image, mesh)
@@ -210,9 +213,9 @@ def _identity_row(
     views = {0: (SHUT,)} | {abs(yaw): (f"yaw{yaw:+d}", f"yaw{-yaw:+d}") for yaw in TURNED}
     for yaw, names in views.items():
         values = [
-            cosine(own, embedding(embedder, frames[name].picture, found[name]))
+            cosine(own, embedding(embedder, frames[name].picture, seen))
             for name in names
-            if found.get(name) is not None
+            if (seen := found.get(name)) is not None
         ]
         if values:
             row[f"identity_{yaw}"] = sum(values) / len(values)
@@ -228,7 +231,7 @@ def _hand_row(
     found: dict[str, Tensor | None],
     half_body: bool,
 ) -> Row:
-    """Hands in every frame of a half body; of a head-and-shoulder crop, in a few of them."""
+    """Return the hands in every frame of a half body; of a head-and-shoulder crop, in a few of them."""
     looked = [name for name in frames if name in _FEW or (half_body and name not in SIDES)]
     counts, errors, wanted, tones, own = {}, [], 0, [], []
     photographed = find_all_hands(tools.judge, image)

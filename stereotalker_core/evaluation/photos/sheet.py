@@ -35,12 +35,13 @@ BADNESS: dict[str, Callable[[float], float]] = {  # largest first
 
 
 def frame_file(out: Path, row: Row, name: str) -> Path:
-    """Where a run keeps one picture of a photograph."""
+    """Return where a run keeps one picture of a photograph."""
     return out / "frames" / row["file"] / f"{name}.png"
 
 
 def write_sheet(row: Row, out: Path) -> Path | None:
-    """OUT/sheets/<photograph>.jpg: the photograph and its frames in a line, the figures below; None if refused."""
+    """Return the OUT/sheets/<photograph>.jpg: the photograph and its frames in a line, the figures below; None if
+    refused."""
     shown = {name: title for name, title in COLUMNS.items() if frame_file(out, row, name).is_file()}
     if row["refused"] is not None or not shown:
         return None
@@ -70,7 +71,8 @@ def worst(rows: Sequence[Row], name: str, count: int = WORST) -> list[Row]:
 
 
 def write_worst(rows: Sequence[Row], out: Path) -> Path:
-    """OUT/worst.jpg: the ten worst by landmark_error, matte_iou and eye_opening, photo beside yaw 0."""
+    """Write OUT/worst.jpg: the ten worst photographs by landmark_error, matte_iou and eye_opening, each beside yaw 0.
+    """
     blocks = {name: worst(rows, name) for name in BADNESS}
     lines = [(name, own[i : i + _PAIRS]) for name, own in blocks.items() for i in range(0, len(own), _PAIRS)]
     step = _SMALL + TITLE

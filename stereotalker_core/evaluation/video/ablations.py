@@ -37,7 +37,7 @@ def table(
     trained: Sequence[tuple[str, NanoRenderer]] = (),
     people: int | None = None,
 ) -> str:
-    """Markdown: a row for every switch of `renderer`, then one for each (part, renderer trained without it).
+    """Return the Markdown: a row for every switch of `renderer`, then one for each (part, renderer trained without it).
 
     Where ("all", renderer) is among the trained ones, a second table says how much worse than it the others are, with
     the 95 % interval of the paired differences over the people.
@@ -62,7 +62,7 @@ def table(
 
 
 def difference(whole: Sequence[tuple[float, int] | None], less: Sequence[tuple[float, int] | None]) -> str:
-    """Mean of whole - less over the people who have both, and its interval."""
+    """Return the mean of whole - less over the people who have both, and its interval."""
     pairs = [a[0] - b[0] for a, b in zip(whole, less, strict=True) if a is not None and b is not None]
     if not pairs:
         return "-"

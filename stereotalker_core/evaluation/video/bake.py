@@ -20,6 +20,7 @@ from ...body.model import HalfBody
 from ...body.texture.rig import Rig
 from ...body.texture.texels import Lifter
 from ...records import Guides
+from ...shapes import size_of
 from ...synthetic.data.dataset import CLIP, ClipMaker, DatasetConfig
 from ...synthetic.people.render import AvatarFrames, render_avatar
 from ...synthetic.people.template import Template
@@ -29,7 +30,7 @@ from ...video.rendering.bake import STEPS, STRENGTH, bake
 from ...video.rendering.composite import composite
 from ...video.rendering.renderer import Renderer
 from ..bootstrap import bootstrap
-from .render import BINS, _detail, _levels, _psnr, _squared
+from .render import BINS, _as_bytes_would_show, _detail, _psnr, _squared
 
 logger = logging.getLogger(__name__)
 UNSEEN, SEEN = 0.05, 0.95  # visibility
@@ -48,7 +49,7 @@ def evaluate_bake(
     out: str | Path | None = None,
     strength: float = STRENGTH,
 ) -> dict[str, dict[str, float]]:
-    """{name: {"value", "low", "high"}} over held-out people.
+    """Return {name: {"value", "low", "high"}} over held-out people.
 
     network: of the bake.
     renderer: the per-frame networks, drawn with plain and with baked guides; None: guides alone.
@@ -61,11 +62,11 @@ def evaluate_bake(
     body = HalfBody()
     maker = (Template(body), Lifter(body), Rig(body))
     config = DatasetConfig("val", people, clips=_CLIPS, shards=1)
-    done = _read(out)
+    done = _rows_so_far(out)
     for place, person in enumerate(config.seeds(0)):
         if str(person) in done:
             continue
-        row = _person(network, renderer, body, maker, config, person, steps, (seed, strength))
+        row = _person_scores(network, renderer, body, maker, config, person, steps, (seed, strength))
         done[str(person)] = row
         if out is not None:
             Path(out).parent.mkdir(parents=True, exist_ok=True)
@@ -76,7 +77,7 @@ def evaluate_bake(
     return _summary(rows) | _gains(rows)
 
 
-def _read(out: str | Path | None) -> dict[str, Row]:
+def _rows_so_far(out: str | Path | None) -> dict[str, Row]:
     if out is None or not Path(out).is_file():
         return {}
     lines = [json.loads(line) for line in Path(out).read_text(encoding="utf-8").splitlines()]
@@ -104,7 +105,7 @@ def _gains(rows: list[Row]) -> dict[str, dict[str, float]]:
 
 
 @torch.inference_mode()
-def _person(
+def _person_scores(
     network: BakeNetwork,
     renderer: Renderer | None,
     body: HalfBody,
@@ -134,38 +135,39 @@ def _person(
         if renderer is not None:
             plate = background_plate(maker.identity, cameras)
             for name, lift in (("networks", plain.lift), ("bake_networks", pictures["bake"])):
-                pictures[name] = _drawn(renderer, replace(plain, lift=lift), maker.portrait.image, plate)
+                pictures[name] = _frames_of_networks(renderer, replace(plain, lift=lift), maker.portrait.image, plate)
         for name, values in frame_scores(pictures, truth, plain).items():
             series.setdefault(name, []).extend(values)
         angles.append(cameras.yaw.abs())
     return _by_angle(series, torch.cat(angles).numpy())
 
 
-def _drawn(renderer: Renderer, guides: Guides, portrait: Tensor, plate: Tensor) -> Tensor:
-    """Frames (T, 3, H, W) of the per-frame networks over the plate."""
+def _frames_of_networks(renderer: Renderer, guides: Guides, portrait: Tensor, plate: Tensor) -> Tensor:
+    """Return the frames (T, 3, H, W) of the per-frame networks over the plate."""
     small = torch.nn.functional.interpolate(portrait[None], guides.lift.shape[-2:], mode="area")
     frames = []
     for start in range(0, len(guides), CLIP):
         part = guides[start : start + CLIP]
         guide = guide_tensor(part)
         regions = renderer.predict_regions(part, guide, True)
-        noise = renderer.noise(part.lift.shape[-2:], 0)
+        noise = renderer.noise(size_of(part.lift), 0)
         latents = renderer.denoise(part, guide, regions, renderer.encode_portrait(small), noise, 1, motion=True)
         frames.append(composite(renderer.decode(latents, guide), regions.person.float(), plate, drawn=True))
     return torch.cat(frames)
 
 
 def frame_scores(pictures: dict[str, Tensor], truth: AvatarFrames, guides: Guides) -> dict[str, list[float]]:
-    """Per frame: PSNR and detail of the unseen pixels and PSNR of the seen ones of every picture, and their share."""
+    """Measure per frame the PSNR and detail of the unseen pixels and the PSNR of the seen ones of every picture, and
+    their share."""
     person = (truth.alpha > 0.5).float()
     unseen, seen = person * (guides.visibility < UNSEEN), person * (guides.visibility > SEEN)
     found = {"unseen_share": (unseen.sum((1, 2, 3)) / person.sum((1, 2, 3)).clamp_min(1)).tolist()}
-    real = _detail(_levels(truth.rgb), unseen)
+    real = _detail(_as_bytes_would_show(truth.rgb), unseen)
     for name, picture in pictures.items():
         squared = _squared(picture, truth.rgb)
         found[f"unseen_psnr_{name}"] = _where(unseen, _psnr(squared, unseen))
         found[f"seen_psnr_{name}"] = _where(seen, _psnr(squared, seen))
-        ratio = _detail(_levels(picture), unseen) / real.clamp_min(1e-9)
+        ratio = _detail(_as_bytes_would_show(picture), unseen) / real.clamp_min(1e-9)
         found[f"unseen_detail_{name}"] = [
             value if energy > 1e-4 else float("nan")
             for value, energy in zip(ratio.tolist(), real.tolist(), strict=True)

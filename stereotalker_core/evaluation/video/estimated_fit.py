@@ -12,7 +12,6 @@ import argparse
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -21,18 +20,18 @@ from torch import Tensor
 from ...body.model import HalfBody
 from ...body.texture.texels import Lifter
 from ...records import Guides
-from ...synthetic.data.dataset import CLIP, ClipMaker, DatasetConfig, Shard, _write_identity, baselines
+from ...synthetic.data.dataset import CLIP, ClipMaker, DatasetConfig, Shard, _write_identity, baselines, true_frames
 from ...synthetic.data.estimate import aligned_cameras, estimated_identity
 from ...synthetic.people.portrait import as_photographed
-from ...synthetic.people.render import AvatarFrames, render_avatar
+from ...synthetic.people.render import AvatarFrames
 from ...synthetic.people.template import Template
-from ...video.guides.maps import background_plate, render_guides
+from ...video.guides.maps import render_guides
 
 logger = logging.getLogger(__name__)
 
 
 class EstimatedClips(ClipMaker):
-    """Frames of the avatar as in the validation split, guides from the estimated identity."""
+    """Make frames of the avatar as in the validation split, with guides from the estimated identity."""
 
     def __init__(self, body: HalfBody, seed: int, config: DatasetConfig, template: Template, lifter: Lifter):
         super().__init__(body, seed, config, template, lifter)
@@ -41,15 +40,14 @@ class EstimatedClips(ClipMaker):
 
     def clip(self, clip: int) -> tuple[AvatarFrames, Guides, bool, dict[str, Tensor]]:
         cameras, motion = self.cameras(clip), self.motion()
-        wall = background_plate(replace(self.identity, background=self.portrait.background), cameras)
-        frames = render_avatar(self.body, self.avatar, motion, cameras, background=wall, rest=self.rest)
+        frames = true_frames(self, motion, cameras)
         seen = aligned_cameras(self.body, self.identity, self.estimate, cameras)
         guides = render_guides(self.body, self.estimate, motion, seen)
         return frames, guides, True, baselines(self.body, self.plain, motion, seen)
 
 
 def lift_psnr(rgb: Tensor, lift: Tensor, weight: Tensor) -> Tensor:
-    """PSNR (T,) in dB of images in [-1, 1] over pixels with weight (T, 1, H, W)."""
+    """Return the PSNR (T,) in dB of images in [-1, 1] over pixels with weight (T, 1, H, W)."""
     error = ((rgb - lift).square() * weight).sum((1, 2, 3)) / (3 * weight.sum((1, 2, 3)).clamp_min(1))
     return -10 * torch.log10(error / 4 + 1e-10)
 

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from ...body.model import HalfBody
 from ...records import Regions
+from ...shapes import size_of
 from ...synthetic.data.avatar_frames import CLIP, FACE, HANDS, AvatarData, Rows, find_shards, without_lift
 from ...synthetic.data.dataset import DatasetConfig, generate
 from ...video.networks.vae import binomial_blur
 from ...video.rendering.composite import composite
-from ...video.rendering.renderer import Renderer
+from ...video.rendering.nano import NanoRenderer
 from ..bootstrap import bootstrap
 
 logger = logging.getLogger(__name__)
@@ -31,7 +32,8 @@ IDENTITIES, QUICK_IDENTITIES, QUICK_FRAMES = 40, 3, 3  # people, of a quick run,
 
 @dataclass(frozen=True)
 class Ablation:
-    """What is switched off, and how the frames are drawn. mode "play" goes without the denoiser and all it holds."""
+    """Say what is switched off, and how the frames are drawn: mode "play" goes without the denoiser and all it holds.
+    """
 
     view_experts: bool = True
     mask_experts: bool = True
@@ -43,7 +45,7 @@ class Ablation:
     seed: int = 0
     mode: str = "diffusion"
 
-    def renderer(self, renderer: Renderer) -> Renderer:
+    def renderer(self, renderer: NanoRenderer) -> NanoRenderer:
         """The renderer without the experts that are switched off."""
         return replace(
             renderer,
@@ -62,14 +64,15 @@ def make_validation(folder: str | Path, quick: bool = False) -> None:
 
 
 def evaluate_render(
-    renderer: Renderer,
+    renderer: NanoRenderer,
     data: str | Path = "data/avatars/val",
     quick: bool = False,
     ablation: Ablation | None = None,
     estimated: str | Path | None = None,
     people: int | None = None,
 ) -> dict[str, Any]:
-    """{"metrics": {name: {"value", "low", "high"}}, "skipped": {name: why}} over the identities of a validation split.
+    """Return {"metrics": {name: {"value", "low", "high"}}, "skipped": {name: why}} over the identities of a validation
+    split.
 
     data: folder of shards; made on the fly when absent. estimated: the same frames with guides from an estimated fit
     (default: `<data>_est`), scored as psnr_fg_est_*; skipped, and said so, when absent. people: only the first so many.
@@ -100,9 +103,9 @@ Scores = dict[str, tuple[float, int]]  # name -> (mean over the frames of one id
 
 
 def identity_scores(
-    renderer: Renderer, data: str | Path, body: HalfBody, quick: bool, ablation: Ablation, people: int | None
+    renderer: NanoRenderer, data: str | Path, body: HalfBody, quick: bool, ablation: Ablation, people: int | None
 ) -> list[Scores]:
-    """Every metric of every identity of a validation set; people: only the first so many."""
+    """Return every metric of every identity of a validation set; people: only the first so many."""
     frames = AvatarData(find_shards(data), body.part_names)
     chosen = frames.rows_of[: QUICK_IDENTITIES if quick else people]
     length = QUICK_FRAMES if quick else CLIP  # always neighbours in time: the temporal layers expect them
@@ -113,7 +116,7 @@ def identity_scores(
 
 
 def summary(scores: list[Scores]) -> dict[str, dict[str, float]]:
-    """Means over all frames, with intervals over the identities."""
+    """Return the means over all frames, with intervals over the identities."""
     names = sorted({name for score in scores for name in score})
     return {
         name: bootstrap([s.get(name, (np.nan, 0))[0] for s in scores], [s.get(name, (np.nan, 0))[1] for s in scores])
@@ -122,7 +125,7 @@ def summary(scores: list[Scores]) -> dict[str, dict[str, float]]:
 
 
 def _identity_scores(
-    renderer: Renderer, data: AvatarData, clips: list[np.ndarray], ablation: Ablation
+    renderer: NanoRenderer, data: AvatarData, clips: list[np.ndarray], ablation: Ablation
 ) -> Scores:
     """The metrics of one identity. clips: row indices rendered together."""
     series: dict[str, list[float]] = {}
@@ -156,7 +159,7 @@ def _prefixed(prefix: str, values: dict[str, list[float]]) -> dict[str, list[flo
 
 
 def _means(series: dict[str, list[float]], angle: np.ndarray) -> Scores:
-    """Mean and count of the finite values, for pictures of the person also in BINS of the camera's angle."""
+    """Return the mean and count of the finite values, for pictures of the person also in BINS of the camera's angle."""
     scores: Scores = {}
     for name, values in series.items():
         column = np.asarray(values)
@@ -171,9 +174,10 @@ def _means(series: dict[str, list[float]], angle: np.ndarray) -> Scores:
 
 
 def switch_gains(
-    renderer: Renderer, data: AvatarData, rows: Rows, first: int, ablation: Ablation, out: Tensor
+    renderer: NanoRenderer, data: AvatarData, rows: Rows, first: int, ablation: Ablation, out: Tensor
 ) -> dict[str, list[float]]:
-    """dB per frame that each kind of experts adds where it should: view at |yaw| >= 60, mask on face and hands."""
+    """Return dB per frame that each kind of experts adds where it should: view at |yaw| >= 60, mask on face and hands.
+    """
     person = (rows.alpha > 0.5).float()
     skin = person * ((rows.region == FACE) | (rows.region == HANDS))[:, None]
     side = person * (rows.guides.yaw.abs() >= _SIDE).view(-1, 1, 1, 1)
@@ -194,8 +198,8 @@ def switch_gains(
 
 
 def silhouette_metrics(person: Tensor, bare: Tensor, rows: Rows) -> dict[str, list[float]]:
-    """Per frame, of masks (T, 1, H, W): wrong pixels over the person's (also of the bare body), and the share found of
-    the person's pixels outside of the bare body: hair and clothes."""
+    """Compare masks (T, 1, H, W) per frame: wrong pixels over the person's (also of the bare body), and the share found
+    of the person's pixels outside of the bare body, hair and clothes."""
     truth, ours, naked = rows.alpha > _COVERED, person > 0.5, bare > 0.5
     area = truth.sum((1, 2, 3)).clamp_min(1)
     more = truth & ~naked
@@ -209,9 +213,9 @@ def silhouette_metrics(person: Tensor, bare: Tensor, rows: Rows) -> dict[str, li
 
 
 def render_rows(
-    renderer: Renderer, data: AvatarData, rows: Rows, first: int, ablation: Ablation
+    renderer: NanoRenderer, data: AvatarData, rows: Rows, first: int, ablation: Ablation
 ) -> tuple[Tensor, Regions]:
-    """Stored guides of one identity through the renderer -> frames (T, 3, H, W), regions."""
+    """Render stored guides of one identity -> frames (T, 3, H, W), regions."""
     plate = stored_plate(rows)
     regions = renderer.predict_regions(rows.guides, rows.guide(data.n_parts), ablation.predicted_mask)
     if not ablation.lift:  # the masks are as ever: only what the renderer draws from is asked for
@@ -222,7 +226,7 @@ def render_rows(
     portrait = renderer.encode_portrait(data.portrait(data.identity[[first]]))
     if not ablation.reference:
         portrait = replace(portrait, reference={})
-    noise = renderer.noise(rows.rgb.shape[-2:], ablation.seed)
+    noise = renderer.noise(size_of(rows.rgb), ablation.seed)
     latents = renderer.denoise(
         rows.guides, guide, regions, portrait, noise, ablation.steps, motion=ablation.motion_modules
     )
@@ -231,8 +235,8 @@ def render_rows(
 
 
 def stored_plate(rows: Rows) -> Tensor:
-    """(1, 3, H, W) background of stored guides: what the lift shows outside the body and the smooth edge around it,
-    averaged over the frames; what the body always covers takes the row's mean."""
+    """Return (1, 3, H, W) background of stored guides: what the lift shows outside the body and the smooth edge around
+    it, averaged over the frames; what the body always covers takes the row's mean."""
     outside = (F.max_pool2d((rows.guides.part > 0).float(), 3, 1, 1) == 0).float()
     seen = outside.sum(0, keepdim=True)
     mean = (rows.guides.lift * outside).sum(0, keepdim=True) / seen.clamp_min(1)
@@ -242,7 +246,8 @@ def stored_plate(rows: Rows) -> Tensor:
 
 
 def region_overlap(regions: Regions, rows: Rows) -> np.ndarray:
-    """(3, 4): intersection and union of the four hard regions, then of the person (first two of the last row)."""
+    """Return (3, 4): intersection and union of the four hard regions, then of the person (first two of the last row).
+    """
     label = regions.masks.argmax(1)
     count = np.zeros((3, 4))
     for i in range(4):
@@ -254,9 +259,9 @@ def region_overlap(regions: Regions, rows: Rows) -> np.ndarray:
 
 
 def frame_metrics(image: Tensor, rows: Rows) -> dict[str, list[float]]:
-    """Per frame: PSNR (dB) of the 8-bit image over the person (alpha > 0.5), its face (NaN when tiny), SSIM, and the
-    person's energy above a binomial blur relative to the truth's."""
-    ours, truth = _levels(image), _levels(rows.rgb)
+    """Measure per frame the PSNR (dB) of the 8-bit image over the person (alpha > 0.5) and over its face (NaN when
+    tiny), SSIM, and the person's energy above a binomial blur relative to the truth's."""
+    ours, truth = _as_bytes_would_show(image), _as_bytes_would_show(rows.rgb)
     person = (rows.alpha > 0.5).float()
     face = person * (rows.region == FACE)[:, None]
     squared = _squared(image, rows.rgb)
@@ -273,18 +278,18 @@ def frame_metrics(image: Tensor, rows: Rows) -> dict[str, list[float]]:
     }
 
 
-def _levels(image: Tensor) -> Tensor:
-    """[-1, 1] -> [0, 1] in steps of 1 / 255."""
+def _as_bytes_would_show(image: Tensor) -> Tensor:
+    """Map [-1, 1] -> [0, 1] in steps of 1 / 255."""
     return ((image.clamp(-1, 1) + 1) * 127.5).round() / 255
 
 
 def _squared(image: Tensor, truth: Tensor) -> Tensor:
-    """(T, 1, H, W) squared error of the 8-bit images, averaged over the channels."""
-    return (_levels(image) - _levels(truth)).square().mean(1, keepdim=True)
+    """Return (T, 1, H, W) squared error of the 8-bit images, averaged over the channels."""
+    return (_as_bytes_would_show(image) - _as_bytes_would_show(truth)).square().mean(1, keepdim=True)
 
 
 def _detail(image: Tensor, person: Tensor) -> Tensor:
-    """(T,) energy of what a 3 x 3 binomial blur takes away, inside the person."""
+    """Return (T,) energy of what a 3 x 3 binomial blur takes away, inside the person."""
     inside = 1 - F.max_pool2d(1 - person, 5, 1, 2)
     return ((image - binomial_blur(image)).square() * inside).sum((1, 2, 3))
 
@@ -295,7 +300,10 @@ def _psnr(squared: Tensor, mask: Tensor) -> list[float]:
 
 
 def ssim_map(a: Tensor, b: Tensor) -> Tensor:
-    """SSIM (Wang et al. 2004: Gaussian window of 11, sigma 1.5) of images in [0, 1] -> (N, 1, H - 10, W - 10)."""
+    """Return the SSIM (Wang et al.
+
+    2004: Gaussian window of 11, sigma 1.5) of images in [0, 1] -> (N, 1, H - 10, W - 10).
+    """
     window = torch.exp(-((torch.arange(11) - 5.0) ** 2) / (2 * 1.5**2)).to(a)
     window = window / window.sum()
 

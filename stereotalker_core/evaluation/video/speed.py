@@ -13,14 +13,14 @@ from ...records import Audio
 from ...synthetic.people.avatar import make_avatar
 from ...synthetic.people.portrait import reference_portrait, true_identity
 from ...video.networks.unet import Condition
-from ...video.rendering.renderer import Renderer
+from ...video.rendering.nano import NanoRenderer
 from ..bootstrap import bootstrap
 
 PERSON = 11
 
 
 def evaluate_speed(models: Models, audio: Audio, quick: bool = False, size: int = 256) -> dict[str, dict[str, float]]:
-    """seconds_per_second {"value", "low", "high"}: stage 1 + stage 2 over 3 (quick: 2) runs after a warm-up.
+    """Return seconds_per_second {"value", "low", "high"}: stage 1 + stage 2 over 3 (quick: 2) runs after a warm-up.
 
     quick measures one second of the recording, else all of it. The fit, done once a portrait, is not counted.
     """
@@ -41,27 +41,28 @@ def evaluate_speed(models: Models, audio: Audio, quick: bool = False, size: int 
     return {"seconds_per_second": bootstrap(found[1:])}
 
 
-def expert_cost(renderer: Renderer, frames: int = 8, repeats: int = 31) -> dict[str, dict[str, float]]:
-    """expert_cost_ratio: time of the U-Net in float32 with both kinds of experts over without.
+def expert_cost(renderer: NanoRenderer, frames: int = 8, repeats: int = 31) -> dict[str, dict[str, float]]:
+    """Return expert_cost_ratio: time of the U-Net in float32 with both kinds of experts over without.
 
     Median and quartiles of the ratios of runs that follow each other, so that what else the machine does cancels.
     """
-    unet, config, device = renderer.unet, renderer.unet.config, renderer.device
+    (unet, network), device = renderer.denoiser, renderer.device
+    config = unet.config
     latents = torch.zeros(frames, config.latent_channels, 32, 32, device=device)
     guide = torch.zeros(frames, config.guide_channels, 64, 64, device=device)
     tokens = unet.portrait_tokens(latents[:1]).detach()
     yaw, regions = torch.zeros(frames, device=device), torch.full((frames, 4, 256, 256), 0.25, device=device)
-    reference = unet.cache_reference(renderer.reference(latents[:1], tokens))
+    reference = unet.cache_reference(network(latents[:1], tokens))
     bare = Condition(guide, tokens, yaw, latents, reference, regions, clip_length=frames)
     full = replace(bare, experts=renderer.experts())
-    _seconds(unet, latents, full)
-    pairs = torch.tensor([[_seconds(unet, latents, cond) for cond in (full, bare)] for _ in range(repeats)])
+    _measure_seconds(unet, latents, full)
+    pairs = torch.tensor([[_measure_seconds(unet, latents, cond) for cond in (full, bare)] for _ in range(repeats)])
     low, value, high = torch.quantile(pairs[:, 0] / pairs[:, 1], torch.tensor([0.25, 0.5, 0.75])).tolist()
     return {"expert_cost_ratio": {"value": value, "low": low, "high": high}}
 
 
 @torch.no_grad()
-def _seconds(unet: torch.nn.Module, latents: Tensor, cond: Condition) -> float:
+def _measure_seconds(unet: torch.nn.Module, latents: Tensor, cond: Condition) -> float:
     start = time.perf_counter()
     unet(latents, 1.0, cond)
     if latents.is_cuda:

@@ -20,6 +20,7 @@ from ...body.texture.lift import lift_unlit
 from ...body.texture.texels import Lifter
 from ...checkpoint import write_atomically
 from ...records import Cameras, Identity
+from ...shapes import size_of
 from ...synthetic.data.dataset import DatasetConfig
 from ...synthetic.data.estimate import aligned_cameras
 from ...synthetic.people.portrait import canonical_cameras
@@ -36,7 +37,7 @@ ROWS = ("true surface", "estimated surface, pose known", "bare true body", "all 
 
 @torch.inference_mode()
 def surface_psnr(body: HalfBody, seed: int, template: Template, lifter: Lifter) -> dict[str, float]:
-    """PSNR (dB) of the unlit lift over the person, mean of YAWS, for every one of ROWS."""
+    """Measure the PSNR (dB) of the unlit lift over the person, mean of YAWS, for every one of ROWS."""
     person = EstimatedClips(body, seed, DatasetConfig("val", clips=3, shards=1), template, lifter)
     true, found = person.identity, person.estimate
     motion = person.motion()[: len(YAWS)]
@@ -44,16 +45,16 @@ def surface_psnr(body: HalfBody, seed: int, template: Template, lifter: Lifter) 
     wall = background_plate(replace(true, background=person.portrait.background), cameras)
     frames = render_avatar(body, person.avatar, motion, cameras, background=wall, rest=person.rest)
     inside = (frames.alpha > 0.5).float()
-    here = Cameras(true.world_to_camera[None], true.intrinsics, torch.zeros(1), tuple(true.portrait.shape[-2:]))
+    here = Cameras(true.world_to_camera[None], true.intrinsics, torch.zeros(1), size_of(true.portrait))
     own = aligned_cameras(body, true, found, here).world_to_camera[0]  # the portrait's camera in the estimate's metres
     seen = aligned_cameras(body, true, found, cameras)
     bare = torch.zeros_like(true.shell)
     cases = (
         (true, cameras),
-        (_lifted(body, true, found.shape, found.shell, own, lifter), seen),
-        (_lifted(body, true, true.shape, bare, true.world_to_camera, lifter), cameras),
+        (_lifted_elsewhere(body, true, found.shape, found.shell, own, lifter), seen),
+        (_lifted_elsewhere(body, true, true.shape, bare, true.world_to_camera, lifter), cameras),
         (found, seen),
-        (_lifted(body, found, found.shape, bare, found.world_to_camera, lifter), seen),
+        (_lifted_elsewhere(body, found, found.shape, bare, found.world_to_camera, lifter), seen),
     )
     return {
         name: float(lift_psnr(frames.rgb, render_guides(body, who, motion, view).lift, inside).mean())
@@ -61,7 +62,7 @@ def surface_psnr(body: HalfBody, seed: int, template: Template, lifter: Lifter) 
     }
 
 
-def _lifted(
+def _lifted_elsewhere(
     body: HalfBody, identity: Identity, shape: Tensor, shell: Tensor, camera: Tensor, lifter: Lifter
 ) -> Identity:
     """The identity's portrait and pose on another surface, seen by another camera."""
@@ -73,7 +74,7 @@ def _lifted(
 
 
 def table(scores: Sequence[dict[str, float]]) -> str:
-    """Markdown: every row's PSNR, and what the estimated surface recovers of what the bare body loses."""
+    """Return the Markdown: every row's PSNR, and what the estimated surface recovers of what the bare body loses."""
 
     def cell(values: list[float]) -> str:
         found = bootstrap(values)

@@ -19,7 +19,7 @@ from ...synthetic.people.render import AvatarFrames, render_avatar
 from ...video.guides.maps import background_plate
 from ...video.rendering.render import render_video
 from ...video.rendering.renderer import Renderer
-from ...video.rendering.windows import windows
+from ...video.rendering.windows import frame_windows
 from ..bootstrap import bootstrap
 
 PEOPLE, QUICK_PEOPLE = 6, 2
@@ -33,7 +33,7 @@ _SHIFTS = range(-16, 17)  # pixels of disparity that are tried
 
 @dataclass(frozen=True)
 class Subject:
-    """A held-out person with the true fit."""
+    """The held-out person with the true fit."""
 
     body: HalfBody
     identity: Identity
@@ -43,7 +43,7 @@ class Subject:
     def render(
         self, renderer: Renderer, motion: Motion, cameras: Cameras, window: int = WINDOW
     ) -> tuple[Tensor, Tensor]:
-        """Frames (T, 3, H, W) and the person's alpha (T, 1, H, W)."""
+        """Return the frames (T, 3, H, W) and the person's alpha (T, 1, H, W)."""
         settings = {"window": window, "overlap": OVERLAP, "mode": self.mode}
         chunks = list(render_video(self.body, renderer, self.identity, motion, cameras, **settings))
         return torch.cat([c.frames for c in chunks]), torch.cat([c.masks for c in chunks])
@@ -56,7 +56,7 @@ def subject(body: HalfBody, seed: int, mode: str | None = None) -> Subject:
 
 
 def evaluate_temporal(renderer: Renderer, quick: bool = False, mode: str | None = None) -> dict[str, dict[str, float]]:
-    """flicker_ratio, seam_ratio, sweep_outlier, disparity_right over held-out people, and, unless quick,
+    """Return flicker_ratio, seam_ratio, sweep_outlier, disparity_right over held-out people, and, unless quick,
     identity_drift_db over LONG_PEOPLE of them: {"value", "low", "high"} each."""
     body = HalfBody()
     seeds = DatasetConfig("val", QUICK_PEOPLE if quick else PEOPLE, shards=1).seeds(0)
@@ -85,7 +85,7 @@ def performance(person: Subject, frames: int, yaw: float) -> tuple[Motion, Camer
 
 
 def identity_drift(renderer: Renderer, person: Subject, seconds: float, yaw: float = 0.0) -> float:
-    """dB by which the face is worse in the last round of a motion that goes to and fro than in the first one.
+    """Return dB by which the face is worse in the last round of a motion that goes to and fro than in the first one.
 
     The stream never ends in between, and its windows fall differently on every round.
     """
@@ -109,11 +109,11 @@ def identity_drift(renderer: Renderer, person: Subject, seconds: float, yaw: flo
 
 
 def clip_scores(renderer: Renderer, person: Subject, yaw: float, frames: int = FRAMES) -> dict[str, float]:
-    """flicker_ratio and seam_ratio of one clip from a fixed camera, against the true frames."""
+    """Return flicker_ratio and seam_ratio of one clip from a fixed camera, against the true frames."""
     motion, cameras, truth = performance(person, frames, yaw)
     ours, _ = person.render(renderer, motion, cameras)
     inside = (truth.alpha > 0.5).float()
-    some, plan = slice(SEAM_FRAMES), windows(SEAM_FRAMES, WINDOW, OVERLAP)
+    some, plan = slice(SEAM_FRAMES), frame_windows(SEAM_FRAMES, WINDOW, OVERLAP)
     whole, _ = person.render(renderer, motion[some], cameras[some], window=SEAM_FRAMES)
     windowed, _ = person.render(renderer, motion[some], cameras[some])
     seams = [seam_ratio(x, truth.rgb[some], inside[some], plan) for x in (windowed, whole)]
@@ -124,7 +124,8 @@ def clip_scores(renderer: Renderer, person: Subject, yaw: float, frames: int = F
 
 
 def flicker_ratio(ours: Tensor, truth: Tensor, person: Tensor) -> float:
-    """Mean absolute second difference over time where the person's truth stands still, over the truth's own there."""
+    """Return the mean absolute second difference over time where the person's truth stands still, over the truth's own
+    there."""
     step = truth.diff(dim=0).abs().amax(1, keepdim=True)
     still = ((step[1:] < _STILL) & (step[:-1] < _STILL)).float() * person[:-2] * person[1:-1] * person[2:]
     second = [(x.diff(n=2, dim=0).abs().mean(1, keepdim=True) * still).sum() for x in (ours, truth)]
@@ -132,7 +133,7 @@ def flicker_ratio(ours: Tensor, truth: Tensor, person: Tensor) -> float:
 
 
 def seam_ratio(ours: Tensor, truth: Tensor, person: Tensor, plan: list[tuple[int, int]]) -> float:
-    """How wrongly frames change where windows overlap, relative to elsewhere."""
+    """Return how wrongly frames change where windows overlap, relative to elsewhere."""
     wrong = (ours.diff(dim=0) - truth.diff(dim=0)).abs().mean(1, keepdim=True) * person[1:]
     change = wrong.sum((1, 2, 3)) / person[1:].sum((1, 2, 3)).clamp_min(1)
     seam = torch.zeros(len(change), dtype=torch.bool)
@@ -142,7 +143,7 @@ def seam_ratio(ours: Tensor, truth: Tensor, person: Tensor, plan: list[tuple[int
 
 
 def yaw_sweep(renderer: Renderer, person: Subject, degrees: float = 2.0) -> Tensor:
-    """The portrait's pose, mouth closed, seen from -90 to 90: (T, 3, H, W)."""
+    """Render the portrait's pose, mouth closed, seen from -90 to 90 degrees: (T, 3, H, W)."""
     count = round(180 / degrees) + 1
     motion = Motion(person.identity.rotations.expand(count, -1, -1), person.identity.expression.expand(count, -1))
     cameras = canonical_cameras(person.body, person.identity.shape, torch.linspace(-90, 90, count), 256)
@@ -150,13 +151,13 @@ def yaw_sweep(renderer: Renderer, person: Subject, degrees: float = 2.0) -> Tens
 
 
 def outlier(frames: Tensor) -> float:
-    """Largest change between neighbouring frames over the median change."""
+    """Return the largest change between neighbouring frames over the median change."""
     change = frames.diff(dim=0).abs().mean((1, 2, 3))
     return float(change.max() / change.median().clamp_min(1e-6))
 
 
 def disparity_right(renderer: Renderer, person: Subject) -> float:
-    """Share of stereo pairs in which the right eye sees the person further left than the left eye does."""
+    """Return the share of stereo pairs in which the right eye sees the person further left than the left eye does."""
     yaws = torch.tensor([-60.0, -30.0, 0.0, 30.0, 60.0])
     motion = Motion(person.identity.rotations.expand(5, -1, -1), person.identity.expression.expand(5, -1))
     pair = stereo_pair(canonical_cameras(person.body, person.identity.shape, yaws, 256))
@@ -165,7 +166,8 @@ def disparity_right(renderer: Renderer, person: Subject) -> float:
 
 
 def disparity(left: Tensor, right: Tensor) -> int:
-    """Pixels by which pictures with alpha (4, H, W) must be shifted: x in `left` minus x in `right`, best match."""
+    """Return the pixels by which pictures with alpha (4, H, W) must be shifted: x in `left` minus x in `right`, best
+    match."""
     inside = (left[3:] > 0.5) | (right[3:] > 0.5)
     edge = max(abs(s) for s in _SHIFTS)
     inside[..., :edge], inside[..., -edge:] = False, False

@@ -19,7 +19,7 @@ _CENTIMETRES = 100.0
 
 
 def euler_zxy(matrix: Tensor) -> Tensor:
-    """(..., 3, 3) = Rz Rx Ry -> (..., 3) degrees in the order z, x, y."""
+    """Map (..., 3, 3) = Rz Rx Ry -> (..., 3) degrees in the order z, x, y."""
     x = torch.asin(matrix[..., 2, 1].clamp(-1, 1))
     z = torch.atan2(-matrix[..., 0, 1], matrix[..., 1, 1])
     y = torch.atan2(-matrix[..., 2, 0], matrix[..., 2, 2])
@@ -27,7 +27,7 @@ def euler_zxy(matrix: Tensor) -> Tensor:
 
 
 def bone_tree(body: HalfBody) -> dict[int, list[int]]:
-    """Children of each bone that carries, or leads to, a joint of a motion; key -1 holds the root."""
+    """Return the children of each bone that carries, or leads to, a joint of a motion; key -1 holds the root."""
     parents = body.parent.tolist()
     wanted: set[int] = set()
     for name in JOINT_INDEX:
@@ -65,7 +65,7 @@ def save_bvh(motion: Motion, body: HalfBody, path: str | Path, shape: Tensor | N
         lines.append(f"{pad}}}")
 
     visit(body.bone_index["root"], -1, 0)
-    angles = _channels(motion, body, order)  # (T, bones, 3)
+    angles = _bone_angles(motion, body, order)  # (T, bones, 3)
     root = heads[order[0]].expand(len(motion), 3)
     table = torch.cat([root, angles.flatten(1)], 1)
     lines += ["MOTION", f"Frames: {len(motion)}", f"Frame Time: {1 / motion.fps:.8f}"]
@@ -105,7 +105,7 @@ def load_bvh(path: str | Path) -> Motion:
 
 
 def _hierarchy(path: str | Path, lines: list[str]) -> tuple[dict[str, list[tuple[int, int]]], int]:
-    """Joint -> its rotation channels (axis 0..2, column), in the order in which they turn; and all columns."""
+    """Map joint -> its rotation channels (axis 0..2, column), in the order in which they turn; and all columns."""
     joints: dict[str, list[tuple[int, int]]] = {}
     name, width = "", 0
     for number, line in enumerate(lines, 1):
@@ -124,7 +124,7 @@ def _hierarchy(path: str | Path, lines: list[str]) -> tuple[dict[str, list[tuple
 
 
 def _clock(path: str | Path, lines: list[str]) -> tuple[int, float]:
-    """Frames and frames a second."""
+    """Return the frames and frames per second."""
     words = [line.split() for line in lines]
     try:
         frames, seconds = int(words[0][-1]), float(words[1][-1])
@@ -148,8 +148,8 @@ def _numbers(path: str | Path, line: int, words: list[str], width: int) -> list[
     return found
 
 
-def _channels(motion: Motion, body: HalfBody, order: list[int]) -> Tensor:
-    """(T, len(order), 3) Euler degrees of each bone in BVH axes; bones without a joint stay at 0."""
+def _bone_angles(motion: Motion, body: HalfBody, order: list[int]) -> Tensor:
+    """Return (T, len(order), 3) Euler degrees of each bone in BVH axes; bones without a joint stay at 0."""
     matrices = axis_angle_to_matrix(motion.rotations.cpu())
     turned = _AXES @ matrices @ _AXES.T
     eulers = euler_zxy(turned)

@@ -42,10 +42,13 @@ class _Buffer:
         self.data += data
         return len(self.views) - 1
 
-    def add(self, values: Tensor, kind: str, component: int = _FLOAT, limits: bool = False, **view: int) -> int:
-        """Values (N, ...) as an accessor of `kind` -> its index; limits: with min and max."""
+    def add(
+        self, values: Tensor, kind: str, component: int = _FLOAT, limits: bool = False, target: int | None = None
+    ) -> int:
+        """Add values (N, ...) as an accessor of `kind` -> index; limits: add min and max; target: what it is for."""
         array = _array(values, component)
-        row = {"bufferView": self.view(array.tobytes(), **view), "componentType": component, "type": kind}
+        view = self.view(array.tobytes(), **({} if target is None else {"target": target}))
+        row: dict[str, Any] = {"bufferView": view, "componentType": component, "type": kind}
         row["count"] = len(array)
         if limits:
             flat = array.reshape(len(array), -1)
@@ -54,7 +57,7 @@ class _Buffer:
         return len(self.accessors) - 1
 
     def add_sparse(self, offsets: Tensor) -> int:
-        """Offsets (R, 3), most of them zero, as a sparse accessor -> its index."""
+        """Map offsets (R, 3), most of them zero, as a sparse accessor -> its index."""
         moved = (offsets.abs().amax(1) > _LEAST_MOVE).nonzero().squeeze(1)
         row: dict[str, Any] = {"componentType": _FLOAT, "type": "VEC3", "count": len(offsets)}
         kept = torch.zeros_like(offsets)
@@ -93,7 +96,7 @@ def save_glb(
         raise ValueError("the motion has no frames")
     identity = identity.to("cpu")
     body = body if body.mean.device.type == "cpu" else HalfBody()
-    buffer, joints = _Buffer(), _joints(body)
+    buffer, joints = _Buffer(), _kept_bones(body)
     still = Motion(torch.zeros(1, len(MOTION_JOINTS), 3), torch.zeros(1, len(body.expression_names)))
     start = identity.performed(still)
     rest = body.rest(identity.shape[None], identity.shell[None])
@@ -114,8 +117,8 @@ def save_glb(
     write_atomically(path, lambda name: _write(name, document, buffer.data))
 
 
-def _joints(body: HalfBody) -> list[int]:
-    """Bones that carry vertices or motions, and those that lead to them: parents first, the root at 0."""
+def _kept_bones(body: HalfBody) -> list[int]:
+    """Return the bones that carry vertices or motions and their ancestors: parents first, the root at 0."""
     parents, depth = body.parent.tolist(), {}
     for level, bones in enumerate(body.levels):
         depth |= dict.fromkeys(bones, level)
@@ -145,7 +148,7 @@ def _nodes(body: HalfBody, joints: list[int], heads: Tensor, rotations: Tensor) 
 
 
 def _skin(buffer: _Buffer, joints: list[int], heads: Tensor) -> dict[str, Any]:
-    """Joints and what takes the A pose to each one's own axes; heads (J, 3) of all bones, ours."""
+    """Return the joints and what takes the A pose to each one's own axes; heads (J, 3) of all bones, ours."""
     inverse = torch.eye(4).repeat(len(joints), 1, 1)
     inverse[:, 3, :3] = -(heads[joints] @ _AXES.T)  # the matrices are stored column by column
     return {"joints": list(range(len(joints))), "skeleton": 0, "inverseBindMatrices": buffer.add(inverse, "MAT4")}
@@ -159,14 +162,13 @@ def _mesh(
     influence, joint = body.skin_weights[:, joints].topk(_INFLUENCES, 1)
     influence = influence / influence.sum(1, keepdim=True)
     joint = torch.where(influence > 0, joint, 0)  # an unused slot names joint 0
-    seen = {"target": _VERTEX_BUFFER}
     uv = body.uv if identity.atlas_layout == 1 else body.atlas_uv
     attributes = {
-        "POSITION": buffer.add((vertices @ _AXES.T)[corner], "VEC3", limits=True, **seen),
-        "NORMAL": buffer.add((body.normals(vertices[None])[0] @ _AXES.T)[corner], "VEC3", **seen),
-        "TEXCOORD_0": buffer.add(uv, "VEC2", **seen),
-        "JOINTS_0": buffer.add(joint[corner], "VEC4", _UNSIGNED_SHORT, **seen),
-        "WEIGHTS_0": buffer.add(influence[corner], "VEC4", **seen),
+        "POSITION": buffer.add((vertices @ _AXES.T)[corner], "VEC3", limits=True, target=_VERTEX_BUFFER),
+        "NORMAL": buffer.add((body.normals(vertices[None])[0] @ _AXES.T)[corner], "VEC3", target=_VERTEX_BUFFER),
+        "TEXCOORD_0": buffer.add(uv, "VEC2", target=_VERTEX_BUFFER),
+        "JOINTS_0": buffer.add(joint[corner], "VEC4", _UNSIGNED_SHORT, target=_VERTEX_BUFFER),
+        "WEIGHTS_0": buffer.add(influence[corner], "VEC4", target=_VERTEX_BUFFER),
     }
     triangles = buffer.add(body.uv_triangles.flatten(), "SCALAR", _UNSIGNED_INT, target=_INDEX_BUFFER)
     moved = torch.zeros(len(body.expression_names), body.n_vertices, 3)
@@ -195,7 +197,8 @@ def _material(buffer: _Buffer, atlas: Tensor) -> dict[str, Any]:
 
 
 def _animation(buffer: _Buffer, body: HalfBody, joints: list[int], motion: Motion) -> dict[str, Any]:
-    """Rotations of the joints and weights of the morph targets, a key a frame, between which viewers go straight."""
+    """Return the rotations of the joints and weights of the morph targets, a key a frame, between which viewers go
+    straight."""
     times = buffer.add(torch.arange(len(motion)) / motion.fps, "SCALAR", limits=True)
     place = {bone: i for i, bone in enumerate(joints)}
     samplers, channels = [], []
@@ -209,7 +212,7 @@ def _animation(buffer: _Buffer, body: HalfBody, joints: list[int], motion: Motio
 
 
 def _quaternions(rotations: Tensor) -> Tensor:
-    """Axis-angle (..., 3) in our axes -> unit quaternions (..., 4) x, y, z, w in glTF's."""
+    """Map axis-angle (..., 3) in our axes -> unit quaternions (..., 4) x, y, z, w in glTF's."""
     vector = rotations.double() @ _AXES.double().T
     angle = vector.norm(dim=-1, keepdim=True)
     return torch.cat([vector * torch.sinc(angle / (2 * torch.pi)) / 2, torch.cos(angle / 2)], -1).float()
@@ -231,7 +234,7 @@ def _write(path: str, document: dict[str, Any], data: bytearray) -> None:
     """The container: header, JSON chunk, binary chunk; chunks are padded to 4 bytes with spaces and zeros."""
     document["buffers"] = [{"byteLength": len(data)}]
     text = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
-    text, data = text + b" " * (-len(text) % 4), bytes(data) + bytes(-len(data) % 4)
+    text, data = text + b" " * (-len(text) % 4), data + bytes(-len(data) % 4)
     with open(path, "wb") as file:
         file.write(struct.pack("<III", 0x46546C67, 2, 12 + 8 + len(text) + 8 + len(data)))
         file.write(struct.pack("<II", len(text), 0x4E4F534A) + text)

@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 
 
 def save_npz(motion: Motion, path: str | Path) -> None:
-    """rotations (T, 49, 3), expression (T, 52), fps, and the names of joints and expressions."""
+    """Write rotations (T, 49, 3), expression (T, 52), fps, and the names of joints and expressions."""
     arrays = {
         "rotations": motion.rotations.cpu().numpy(),
         "expression": motion.expression.cpu().numpy(),
@@ -68,12 +68,12 @@ def load_npz(path: str | Path) -> Motion:
         for key, names in (("joints", MOTION_JOINTS), ("expressions", ARKIT)):
             if key in data and tuple(data[key].tolist()) != tuple(names):
                 raise ValueError(f"{path} has other {key} than this package; export it again")
-        values = [torch.from_numpy(data[key].astype(np.float32)) for key in ("rotations", "expression")]
-        return Motion(*values, float(data["fps"]))
+        rotations, expression = (torch.from_numpy(data[key].astype(np.float32)) for key in ("rotations", "expression"))
+        return Motion(rotations, expression, float(data["fps"]))
 
 
 def head_angles(rotations: Tensor) -> Tensor:
-    """Rotations (T, 49, 3) -> (T, 3) radians: yaw to the person's left, pitch down, roll to the person's left."""
+    """Map rotations (T, 49, 3) -> (T, 3) radians: yaw to the person's left, pitch down, roll to the person's left."""
     total = torch.eye(3).expand(len(rotations), 3, 3)
     for name in HEAD_SHARES:
         total = total @ axis_angle_to_matrix(rotations[:, JOINT_INDEX[name]].cpu())
@@ -85,7 +85,8 @@ def head_angles(rotations: Tensor) -> Tensor:
 
 
 def save_live_link_csv(motion: Motion, path: str | Path) -> None:
-    """Live Link Face CSV: time code, 52 coefficients, head yaw, pitch, roll (radians); eyes are in the coefficients."""
+    """Write a Live Link Face CSV: time code, 52 coefficients, head yaw, pitch, roll (radians); eyes are in the
+    coefficients."""
     header = ["Timecode", "BlendShapeCount", *_COLUMNS, *_ANGLES, *_EYE_ANGLES]
     angles, coefficients = head_angles(motion.rotations), motion.expression[:, _ORDER]
 
@@ -109,7 +110,7 @@ def load_live_link_csv(path: str | Path, fps: float | None = None) -> Motion:
     """
     with open(path, newline="", encoding="utf-8-sig") as file:
         lines = [(number, row) for number, row in enumerate(csv.reader(file), 1) if any(cell.strip() for cell in row)]
-    places, lines = _places(path, lines)
+    places, lines = _columns_by_name(path, lines)
     values = {name: [_number(path, line, row, name, i) for line, row in lines] for name, i in places.items()}
     frames = len(lines)
     expression = torch.zeros(frames, len(ARKIT))
@@ -124,8 +125,8 @@ def load_live_link_csv(path: str | Path, fps: float | None = None) -> Motion:
     return Motion(rotations, expression.clamp(0, 1), fps or _rate([row[0] for _, row in lines]))
 
 
-def _places(path: str | Path, lines: list) -> tuple[dict[str, int], list]:
-    """Column of each name that is there, and the lines without their header."""
+def _columns_by_name(path: str | Path, lines: list) -> tuple[dict[str, int], list]:
+    """Return the column of each name that is there, and the lines without their header."""
     known = {name.lower(): name for name in (*_COLUMNS, *_ANGLES)}
     header = [cell.strip().lower() for cell in lines[0][1]] if lines else []
     named = {known[cell]: i for i, cell in enumerate(header) if cell in known}
@@ -172,7 +173,7 @@ def load_motion(path: str | Path) -> Motion:
 
 
 def _head_vector(yaw: Tensor, pitch: Tensor, roll: Tensor) -> Tensor:
-    """(T,) radians -> (T, 3) axis-angle of Rz(yaw) Rx(pitch) Ry(roll)."""
+    """Map (T,) radians -> (T, 3) axis-angle of Rz(yaw) Rx(pitch) Ry(roll)."""
     from ...geometry.rotations import matrix_to_axis_angle
 
     zero = torch.zeros_like(yaw)
@@ -184,14 +185,14 @@ def _head_vector(yaw: Tensor, pitch: Tensor, roll: Tensor) -> Tensor:
 
 
 def _timecode(frame: int, fps: float) -> str:
-    """HH:MM:SS:FF.mmm as the app writes it."""
+    """Return the HH:MM:SS:FF.mmm as the app writes it."""
     whole = int(frame / fps)
     rest = frame - whole * fps
     return f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}:{int(rest):02d}.{round(rest % 1 * 1000):03d}"
 
 
 def _rate(codes: list[str]) -> float:
-    """Frames a second from the first and last time code; 25 where they say nothing."""
+    """Return the frames per second from the first and last time code; 25 where they say nothing."""
     fields = [code.replace(";", ":").split(":") for code in codes]
     if len(fields) < 2 or any(len(f) != 4 for f in (fields[0], fields[-1])):
         return FPS

@@ -24,7 +24,8 @@ _CHUNK = 32
 def openpose_frames(
     motion: Motion, body: HalfBody, cameras: Cameras, shape: Tensor | None = None
 ) -> list[dict[str, Any]]:
-    """One {"people", "canvas_width", "canvas_height"} a frame; points are x, y in pixels and confidence 1 or 0.
+    """Return one {"people", "canvas_width", "canvas_height"} per frame; points are x, y in pixels and confidence 1 or
+    0.
 
     Points outside the canvas have confidence 0. ValueError when motion and cameras differ in length.
     """
@@ -49,7 +50,7 @@ def save_openpose(frames: list[dict[str, Any]], path: str | Path) -> None:
 
 
 def _frame(points: Tensor, body: HalfBody, size: tuple[int, int]) -> dict[str, Any]:
-    """Pixels (N, 3) of all keypoints -> one OpenPose frame."""
+    """Map pixels (N, 3) of all keypoints -> one OpenPose frame."""
     rows, columns = size
 
     def flat(chosen: list[Tensor | None]) -> list[float]:

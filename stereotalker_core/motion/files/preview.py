@@ -27,7 +27,7 @@ def preview_frames(
     shape: Tensor | None = None,
     framing: str = "body",
 ) -> Iterator[Tensor]:
-    """Yield chunks (t, 3, size, size) in [-1, 1] of the shaded body; yaw in degrees, one number or one a frame (T,).
+    """Yield chunks (t, 3, size, size) in [-1, 1] of the shaded body; yaw in degrees, one number or one per frame (T,).
 
     framing: "body" as the videos are framed, or "face" alone. ValueError for another one.
     """
@@ -37,7 +37,7 @@ def preview_frames(
     angles = torch.as_tensor(yaw, dtype=torch.float32, device=device).expand(len(motion))
     shape = torch.zeros(body.n_shape, device=device) if shape is None else shape.to(device)
     rest = body.rest(shape[None])
-    target, height = _framed(body, rest, framing)
+    target, height = _target_and_height(body, rest, framing)
     camera = look_at(target, angles, torch.zeros_like(angles), torch.full_like(angles, _DISTANCE))
     intrinsics = intrinsics_for(height, _DISTANCE, (size, size)).to(device)
     paint = Paint(body, rest.vertices[0], rest.bones[0])
@@ -50,12 +50,13 @@ def preview_frames(
 
 
 def turntable(frames: int, first: float = -60.0, last: float = 60.0) -> Tensor:
-    """(frames,) degrees: an even turn of the camera."""
+    """Return (frames,) degrees: an even turn of the camera."""
     return torch.linspace(first, last, frames)
 
 
 def strip(motion: Motion, body: HalfBody, frames: list[int], yaws: list[float], size: int = 192) -> Tensor:
-    """One picture (3, len(yaws) * size, len(frames) * size) in [-1, 1]: chosen frames side by side, a row a yaw."""
+    """Return one picture (3, len(yaws) * size, len(frames) * size) in [-1, 1]: chosen frames side by side, a row a yaw.
+    """
     if not frames or not 0 <= min(frames) <= max(frames) < len(motion):
         raise ValueError(f"frames must be of 0..{len(motion) - 1}, got {frames}")
     chosen = Motion(motion.rotations[frames], motion.expression[frames], motion.fps)
@@ -63,8 +64,8 @@ def strip(motion: Motion, body: HalfBody, frames: list[int], yaws: list[float], 
     return torch.cat([torch.cat(list(row), -1) for row in rows], -2)
 
 
-def _framed(body: HalfBody, rest: Rest, framing: str) -> tuple[Tensor, float]:
-    """What the camera looks at (3,), and the metres that the picture is high."""
+def _target_and_height(body: HalfBody, rest: Rest, framing: str) -> tuple[Tensor, float]:
+    """Return what the camera looks at (3,), and the metres that the picture is high."""
     head = float(rest.bones[0, body.bone_index["head"], 2])
     if framing == "body":
         return torch.tensor([0.0, -0.02, head - _BELOW_HEAD], device=rest.bones.device), _HEIGHT
@@ -77,7 +78,8 @@ def _framed(body: HalfBody, rest: Rest, framing: str) -> tuple[Tensor, float]:
 def _shade(
     body: HalfBody, points: Tensor, normals: Tensor, cameras: Tensor, rest: Tensor, paint: Paint, size: int
 ) -> Tensor:
-    """Projected points (t, V, 3), world normals, cameras (t, 4, 4), rest (1, V, 3) -> (t, 3, size, size) in [-1, 1]."""
+    """Map projected points (t, V, 3), world normals, cameras (t, 4, 4), rest (1, V, 3) -> (t, 3, size, size) in [-1,
+    1]."""
     dims(points, "t V 3")
     fragments = rasterize(points, body.triangles, (size, size))
     seen = (fragments.triangle >= 0)[..., None]

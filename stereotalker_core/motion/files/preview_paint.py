@@ -26,7 +26,7 @@ _EAR = 0.87  # share of the head's half width beyond which the scalp's part is t
 
 
 class Paint:
-    """Colours of one body at rest: vertices (V, 3), bones (J, 3)."""
+    """The colours of one body at rest: vertices (V, 3), bones (J, 3)."""
 
     def __init__(self, body: HalfBody, vertices: Tensor, bones: Tensor) -> None:
         self.body, device = body, vertices.device
@@ -45,7 +45,7 @@ class Paint:
         self.hairline = float(middle[2]) + _FOREHEAD, float(middle[1])
 
     def __call__(self, place: Tensor, part: Tensor) -> Tensor:
-        """Places on the body at rest (..., 3) and their parts (...) -> colours (..., 3) in [0, 1]."""
+        """Map places on the body at rest (..., 3) and their parts (...) -> colours (..., 3) in [0, 1]."""
         colour = self.base[part]
         x, y, z = place.unbind(-1)
         hair = (z > self.hairline[0] - _SLOPE * (y - self.hairline[1])) & (x.abs() < self.ear)
@@ -65,7 +65,7 @@ def _over(colour: Tensor, paint: tuple[float, float, float], where: Tensor) -> T
 
 
 def _distance(place: Tensor, line: Tensor) -> Tensor:
-    """Places (..., 3) to the nearest of the segments between the points of a line (N, 3)."""
+    """Return the places (..., 3) to the nearest of the segments between the points of a line (N, 3)."""
     found = []
     for a, b in zip(line[:-1], line[1:], strict=True):
         along = ((place - a) @ (b - a) / (b - a).square().sum()).clamp(0, 1)

@@ -31,7 +31,8 @@ _SPINE = {"root": 0.2, "spine03": 0.4, "spine01": 0.4}
 
 
 def with_bearing(motion: Motion, seed: int, first: int, quiet: Tensor, head: float = 1.0, body: float = 1.0) -> Motion:
-    """Frames first.. of a motion with turns of the head, glances, and shifts and breathing of the body.
+    """Return the frames from `first` on of a motion with turns of the head, glances, and shifts and breathing of the
+    body.
 
     head, body: their size, 1 = as people usually do, 0 = none.
     quiet (F,) of the whole recording, 1 where nobody speaks: heads turn between the phrases.
@@ -54,7 +55,8 @@ def with_bearing(motion: Motion, seed: int, first: int, quiet: Tensor, head: flo
 
 
 def wander(seed: int, kind: int, first: int, count: int, quiet: Tensor) -> Tensor:
-    """(count, 3) of frames first..: held levels about unit size, one reached from the other by a smooth turn."""
+    """Return (count, 3) for the frames from `first` on: held levels about unit size, one reached from the other by a
+    smooth turn."""
     out = torch.zeros(count, 3)
     for target, before, start, size in _events(seed, kind, first, count, quiet):
         u = ((torch.arange(first, first + count) - start) / size).clamp(0, 1)[:, None]
@@ -65,7 +67,8 @@ def wander(seed: int, kind: int, first: int, count: int, quiet: Tensor) -> Tenso
 
 
 def glances(seed: int, first: int, count: int, quiet: Tensor) -> Tensor:
-    """(count,) 1 where the eyes stay on the viewer while the head turns, 0 where they look where the head looks."""
+    """Return (count,) 1 where the eyes stay on the viewer while the head turns, 0 where they look where the head looks.
+    """
     out = torch.ones(count)
     for index in _indices(_TURN_FRAMES, first, count):
         start, size = _moment(seed, _TURN, index, quiet)
@@ -80,7 +83,8 @@ def _indices(interval: int, first: int, count: int) -> range:
 
 
 def _events(seed: int, kind: int, first: int, count: int, quiet: Tensor):
-    """(target (3,), the one before, first frame, frames) of the turns that touch frames first.., in order."""
+    """Yield the turns that touch the frames from `first` on, in order: (target (3,), the one before, first frame,
+    frames)."""
     interval = _TURN_FRAMES if kind == _TURN else _SHIFT_FRAMES
     for index in _indices(interval, first, count):
         start, size = _moment(seed, kind, index, quiet)
@@ -95,7 +99,7 @@ def _target(seed: int, kind: int, index: int) -> Tensor:
 
 
 def _moment(seed: int, kind: int, index: int, quiet: Tensor) -> tuple[int, int]:
-    """First frame and length of turn `index`: in its interval, where speech pauses if it does."""
+    """Return the first frame and length of turn `index`: in its interval, where speech pauses if it does."""
     interval = _TURN_FRAMES if kind == _TURN else _SHIFT_FRAMES
     rng = np.random.default_rng((seed, kind, abs(index), 2))
     size = int(rng.integers(11, 22)) * (1 if kind == _TURN else 3)
@@ -108,7 +112,7 @@ def _moment(seed: int, kind: int, index: int, quiet: Tensor) -> tuple[int, int]:
 
 
 def _looking(expression: Tensor, degrees: Tensor) -> Tensor:
-    """(T, 52) with the gaze turned by degrees (T, 2): to the own left, and down."""
+    """Return (T, 52) with the gaze turned by degrees (T, 2): to the own left, and down."""
     out = expression.clone()
     for negative, positive, axis in (
         (("eyeLookInLeft", "eyeLookOutRight"), ("eyeLookOutLeft", "eyeLookInRight"), 0),
@@ -123,7 +127,7 @@ def _looking(expression: Tensor, degrees: Tensor) -> Tensor:
 
 @functools.cache
 def rest_pose() -> Tensor:
-    """(42, 3) rotations of the arms and hands that hang relaxed, in the order of edit.PARTS["hands"]."""
+    """Return (42, 3) rotations of the arms and hands that hang relaxed, in the order of edit.PARTS["hands"]."""
     return torch.tensor(json.loads(REST_POSE.read_text(encoding="utf-8")), dtype=torch.float32)
 
 

@@ -1,9 +1,10 @@
 """Speech -> motion of any length: overlapping windows of the denoiser, each seeded with the frames before it."""
 
-import dataclasses
+import functools
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from ...audio.listening.ways import WAYS, found_words
 from ...audio.phones import PHONE_INDEX, PHONES
 from ...audio.spool import SpooledAudio
 from ...checkpoint import NANO, load
-from ...options import check_limits, option
+from ...options import check_limits, choice, option
 from ...records import Audio, Motion, SpeechFeatures
 from ...shapes import FPS
 from ..conditioning import MotionCondition, Style, speech_channels
@@ -29,8 +30,12 @@ from ..networks.diffusion import SAMPLERS, Callback, guided, karras_sigmas, samp
 from ..networks.prior import LanguagePrior, PriorTrack, Word
 from ..representation import smooth_time
 from .bearing import lowered, with_bearing
+from .changes import MotionChanges
 from .clearance import clear_stream
 from .streams import bounded_stream, resting_stream, stroke_stream
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 logger = logging.getLogger(__name__)
 # noise levels from and to which is sampled, in deviations: noise of 30 still lets the posture through, so that starting
@@ -39,6 +44,10 @@ NOISE = (80.0, 0.2)
 GUIDANCE_SIGMA = 2.0  # frames
 HANDS = {"on": 0.0, "low": 0.5, "off": 1.0}  # how far the arms are taken towards hanging
 REST_SHARE = 0.95  # of a hand's median speed, below which it rests
+WORDS_TOLD = (
+    "Without a transcript: gesture words spotted in the phones (the same everywhere); recognised: all words, by "
+    "pocketsphinx; off: none; of a command also auto: recognised where it is installed."
+)
 STROKE_POWER = 0.8  # size of the gestures = energy to this power, beyond what the denoiser makes of the energy
 Sound = Audio | SpooledAudio  # in memory, or on disk for hours of it
 
@@ -58,6 +67,7 @@ class MotionModels:
 
     @property
     def device(self) -> torch.device:
+        """Where the networks lie."""
         return self.denoiser.no_audio.device
 
 
@@ -72,7 +82,7 @@ class LaterMotionModels(MotionModels):
     """The nano models of stage 1, each read when it is first asked for: importing transformers alone takes 2 s."""
 
     def __init__(self, device: str | torch.device = "cpu"):
-        """FileNotFoundError names a missing file."""
+        """Check the files. FileNotFoundError names a missing one."""
         for _, name in _FILES.values():
             if not (NANO / name).is_file():
                 raise FileNotFoundError(f"no file at {NANO / name}")
@@ -82,7 +92,7 @@ class LaterMotionModels(MotionModels):
         if name not in _FILES:
             raise AttributeError(f"{type(self).__name__} has no {name!r}")
         kind, file = _FILES[name]
-        object.__setattr__(self, name, load(kind, NANO / file, self._device))
+        object.__setattr__(self, name, load(kind, NANO / file, self.__dict__["_device"]))
         return self.__dict__[name]
 
 
@@ -106,7 +116,7 @@ class MotionOptions:
 
     seed: int = option(0, 0, 2**64 - 1, "The performance.")
     steps: int = option(8, 1, 1000, "Denoising steps a window.", widget=(1, 100))
-    sampler: str = "euler"
+    sampler: str = choice("euler", SAMPLERS)
     style: str | Style = "neutral"  # an emotion, or a whole Style
     prior_strength: float = option(
         1.0, 0, 3, "How much the language model steers the gestures; 0 = off.", step=0.05
@@ -127,27 +137,27 @@ class MotionOptions:
     liveliness: float = option(
         1.0, 0, 3, "How far the head turns and the weight shifts; 0 = only as sampled.", step=0.05
     )
-    hands: str = "on"
-    words: str = "spotted"
+    hands: str = choice("on", HANDS, "on: gestures; low: arms half lowered; off: hanging arms.")
+    words: str = choice("spotted", WAYS, WORDS_TOLD)
     emotions: tuple[TimedEmotion, ...] = ()
     fps: float = option(FPS, 1, 120)
     loop: bool = False
 
     def __post_init__(self) -> None:
-        if self.sampler not in SAMPLERS:
-            raise ValueError(f"sampler {self.sampler!r} is unknown; use one of {', '.join(SAMPLERS)}")
-        if self.hands not in HANDS:
-            raise ValueError(f"hands {self.hands!r} is unknown; use one of {', '.join(HANDS)}")
-        if self.words not in WAYS:
-            raise ValueError(f"words {self.words!r} is unknown; use one of {', '.join(WAYS)}")
         check_limits(self)
         if isinstance(self.style, str):
             object.__setattr__(self, "style", Style(self.style))
 
+    @property
+    def whole_style(self) -> Style:
+        """The style, also where an emotion alone was given."""
+        return Style(self.style) if isinstance(self.style, str) else self.style
+
 
 @dataclass(frozen=True)
-class Window:
-    """One call of the sampler: frames begin..end are sampled, the first `given` are known, start..stop are new."""
+class SamplingWindow:
+    """Describe one call of the sampler: frames begin..end are sampled, the first `given` are known, start..stop are
+    new."""
 
     begin: int
     start: int
@@ -159,14 +169,14 @@ class Window:
         return self.start - self.begin
 
 
-def windows(frames: int, window: int, seed: int, lookahead: int) -> list[Window]:
+def sampling_windows(frames: int, window: int, seed: int, lookahead: int) -> list[SamplingWindow]:
     """Cover `frames` frames. Look-ahead frames are sampled again by the next window, which hears what follows them."""
     found, done = [], 0
     while done < frames:
         begin = max(0, min(done - seed, frames - window))  # the last window reaches back instead of being short
         end = min(begin + window, frames)
         stop = frames if end == frames else end - lookahead
-        found.append(Window(begin, done, stop, end))
+        found.append(SamplingWindow(begin, done, stop, end))
         done = stop
     return found
 
@@ -179,35 +189,51 @@ def stream_motion(
     speech: SpeechFeatures | None = None,
     callback: Callback | None = None,
     options: MotionOptions | None = None,
-    **settings,
+    **changes: "Unpack[MotionChanges]",
 ) -> Iterator[Motion]:
     """Yield chunks of motion, ceil(seconds * 25) frames in total, deterministic by seed; on the CPU.
 
-    settings: fields of MotionOptions. speech: features of this recording, if they are already encoded. transcript:
-    the words spoken, or words with their times; without it the language prior listens to the sound.
-    callback(step, steps, denoised) counts over
-    all windows. ValueError for bad settings before any work.
+    models: the networks of stage 1.
+    audio: the recording.
+    transcript: the words spoken, or words with their times; without it the language prior listens to the sound.
+    speech: features of this recording, if they are already encoded.
+    callback: callback(step, steps, denoised), counted over all windows.
+    options: the settings; None takes the defaults.
+    changes: single settings by keyword, over the options: `stream_motion(models, audio, seed=3, style="happy")`.
+
+    ValueError for bad settings before any work, TypeError for one that does not exist.
     """
-    options = replace(options or MotionOptions(), **settings)
+    options = replace(options or MotionOptions(), **changes)
     if options.fps != FPS or options.loop:
         raise ValueError(f"a stream has {FPS:g} frames a second and cannot loop; sample the whole motion")
     if audio.frame_count() == 0:
         raise ValueError("the recording is empty; give at least one sample of sound")
     chunks = _windows_of_motion(models, audio, transcript, speech, callback, options)
-    chunks = stroke_stream(chunks, max(options.style.energy, 0.05) ** STROKE_POWER)
+    chunks = stroke_stream(chunks, max(options.whole_style.energy, 0.05) ** STROKE_POWER)
     chunks = resting_stream(chunks, REST_SHARE if options.liveliness else 0.0)
     return smooth_stream(clear_stream(bounded_stream(chunks)), options.smoothing)
 
 
 def sample_motion(
-    models: MotionModels, audio: Sound, options: MotionOptions | None = None, **settings
+    models: MotionModels,
+    audio: Sound,
+    options: MotionOptions | None = None,
+    *,
+    transcript: str | Sequence[Word] | None = None,
+    speech: SpeechFeatures | None = None,
+    callback: Callback | None = None,
+    **changes: "Unpack[MotionChanges]",
 ) -> Motion:
-    """The whole motion at once, ceil(seconds * fps) frames; the arguments of `stream_motion`."""
-    fields = {f.name for f in dataclasses.fields(MotionOptions)}
-    options = replace(options or MotionOptions(), **{k: v for k, v in settings.items() if k in fields})
-    others = {k: v for k, v in settings.items() if k not in fields}
+    """The whole motion at once, ceil(seconds * fps) frames, which may lead into its beginning (loop).
+
+    The arguments are those of `stream_motion`.
+    """
+    options = replace(options or MotionOptions(), **changes)
     streamed = replace(options, fps=FPS, loop=False)
-    motion = concat(list(stream_motion(models, audio, options=streamed, **others)))
+    chunks = stream_motion(
+        models, audio, transcript=transcript, speech=speech, callback=callback, options=streamed
+    )
+    motion = concat(list(chunks))
     motion = looped(motion) if options.loop else motion
     return motion if options.fps == FPS else at_rate(motion, options.fps, audio.frame_count(options.fps))
 
@@ -216,8 +242,8 @@ def sample_motion(
 def _windows_of_motion(models, audio, transcript, speech, callback, options) -> Iterator[Motion]:
     net, config = models.denoiser, models.denoiser.config
     channels, prior = condition_tracks(models, audio, transcript, speech, options.prior_strength, options.words)
-    styles = style_track(options.style, options.emotions, len(channels)).to(models.device)
-    plan = windows(len(channels), config.window, config.seed, config.lookahead)
+    styles = style_track(options.whole_style, options.emotions, len(channels)).to(models.device)
+    plan = sampling_windows(len(channels), config.window, config.seed, config.lookahead)
     active = mouth_in_use(1 - channels[:, PHONE_INDEX["sil"]]).cpu()
     shut = closing(channels[:, : len(PHONES)])
     apart = parting(channels[:, : len(PHONES)], shut).to(shut)
@@ -233,22 +259,23 @@ def _windows_of_motion(models, audio, transcript, speech, callback, options) -> 
             *_seed_frames(past[len(past) - window.given :], window.end - window.begin),
             None if prior is None else prior[span][None],
         )
-        report = _shifted(callback, index * options.steps, len(plan) * options.steps)
-        x = sample_window(net, cond, _noise(options.seed, index, cond.seed), options, report)[0]
-        fresh = joined(ahead, x[window.given : window.stop - window.begin])
+        report = _counted_from(callback, index * options.steps, len(plan) * options.steps)
+        x = sample_window(net, cond, _window_noise(options.seed, index, cond.seed), options, report)[0]
+        fresh = joined_ahead(ahead, x[window.given : window.stop - window.begin])
         ahead = x[window.stop - window.begin :]
         past = torch.cat([past, fresh])[-config.window :]
         motion = apply_controls(net.codec.decode_motion(fresh), centre, window.start, options)
         new = slice(window.start, window.stop)
-        motion = _closed(motion, shut[new], apart[new], active[new], options.lip_closure).to("cpu")
+        motion = lips_closed(motion, shut[new], apart[new], active[new], options.lip_closure).to("cpu")
         body = options.liveliness * options.motion_strength
         head = body * options.head_strength
         motion = with_bearing(motion, options.seed, window.start, quiet, head, body)
         yield lowered(motion, idle[new])
 
 
-def _closed(motion: Motion, shut: Tensor, apart: Tensor, active: Tensor, amount: float) -> Motion:
-    """The lips shut where the sound of these frames says so (p, b, m, nobody speaking), and apart on other sounds."""
+def lips_closed(motion: Motion, shut: Tensor, apart: Tensor, active: Tensor, amount: float) -> Motion:
+    """Return the motion with the lips shut where the sound of these frames says so: p, b, m, and nobody speaking; on
+    other sounds they are apart."""
     if amount == 0:
         return motion
     expression = shut_lips(part_lips(motion.expression, amount * apart), amount * shut)
@@ -256,8 +283,9 @@ def _closed(motion: Motion, shut: Tensor, apart: Tensor, active: Tensor, amount:
     return Motion(motion.rotations, expression, motion.fps)
 
 
-def joined(ahead: Tensor, fresh: Tensor) -> Tensor:
-    """fresh (N, D) that begins as the window before would have gone on, ahead (M, D), and leaves it smoothly."""
+def joined_ahead(ahead: Tensor, fresh: Tensor) -> Tensor:
+    """Return fresh (N, D) changed so that it begins as the window before would have continued, ahead (M, D), and leaves
+    that smoothly."""
     count = min(len(ahead), len(fresh))
     if count == 0:
         return fresh
@@ -274,7 +302,7 @@ def condition_tracks(
     prior_strength: float,
     finding: str = "off",
 ) -> tuple[Tensor, PriorTrack | None]:
-    """Audio channels (T, F) and the scaled prior, to be sliced to (frames, P); None where the prior is off.
+    """Return the audio channels (T, F) and the scaled prior, to be sliced to (frames, P); None where the prior is off.
 
     finding: how words are found in the sound where there is no transcript, one of `WAYS`.
     """
@@ -316,42 +344,45 @@ def timed_words(speech: SpeechFeatures, transcript: str | Sequence[Word]) -> lis
 def sample_window(
     net: MotionDenoiser, cond: MotionCondition, noise: Tensor, options: MotionOptions, callback: Callback | None = None
 ) -> Tensor:
-    """Unit noise (B, T, D) -> normalised motion (B, T, D); the seed frames of `cond` come back unchanged."""
+    """Map unit noise (B, T, D) -> normalised motion (B, T, D); the seed frames of `cond` come back unchanged."""
     silent = replace(cond, prior=None, keep_audio=torch.zeros_like(cond.keep_audio))
     unprimed = replace(cond, prior=None)
     scale = 1.0 if cond.prior is None else options.guidance_prior
-    pair = _pair(cond) if scale != 1 else None
+    pair = _pair(cond, cond.prior) if cond.prior is not None and scale != 1 else None
+    told = functools.cache(lambda which: replace(which, told=net.tell(which)))  # once for all steps
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
         known = {}  # with and without the prior in one pass: the network is small, calls cost more than arithmetic
         if pair is not None:
-            known[True], known[False] = net(x.repeat(2, 1, 1), sigma.repeat(2), pair).chunk(2)
+            known[True], known[False] = net(x.repeat(2, 1, 1), sigma.repeat(2), told(pair)).chunk(2)
 
         def branch(sound: bool, prior: bool) -> Tensor:
             if sound and prior in known:
                 return known[prior]
-            return net(x, sigma, cond if prior else unprimed if sound else silent)
+            return net(x, sigma, told(cond if prior else unprimed if sound else silent))
 
-        denoised = guided(branch, options.guidance_audio, scale, _steadied)
+        denoised = guided(branch, options.guidance_audio, scale, _low_passed)
         return torch.where(cond.seed_mask > 0, cond.seed, denoised)
 
     return sample(options.sampler, denoise, noise, karras_sigmas(options.steps, *reversed(NOISE)), callback)
 
 
-def _pair(cond: MotionCondition) -> MotionCondition:
-    """B sequences with their prior, and the same without it: no prior and one of zeros are the same to the network."""
-    twice = [torch.cat([x, x]) for x in (cond.audio, cond.style, cond.seed, cond.seed_mask)]
+def _pair(cond: MotionCondition, prior: Tensor) -> MotionCondition:
+    """Return the b sequences with their prior, and the same without it: no prior and one of zeros are the same to the
+    network."""
+    audio, style, seed, mask = (torch.cat([x, x]) for x in (cond.audio, cond.style, cond.seed, cond.seed_mask))
     keep = cond.keep_audio.expand(len(cond.audio), 1, 1).repeat(2, 1, 1)
-    return MotionCondition(*twice, torch.cat([cond.prior, torch.zeros_like(cond.prior)]), keep)
+    return MotionCondition(audio, style, seed, mask, torch.cat([prior, torch.zeros_like(prior)]), keep)
 
 
-def _steadied(difference: Tensor) -> Tensor:
-    """(B, T, D) that the prior makes, as a low-pass of GUIDANCE_SIGMA frames: words end abruptly, gestures do not."""
+def _low_passed(difference: Tensor) -> Tensor:
+    """Return (B, T, D) that the prior makes, as a low-pass of GUIDANCE_SIGMA frames: words end abruptly, gestures do
+    not."""
     return smooth_time(difference.transpose(0, 1), GUIDANCE_SIGMA).transpose(0, 1)
 
 
 def _seed_frames(given: Tensor, frames: int) -> tuple[Tensor, Tensor]:
-    """Known frames (N, D) -> seed (1, frames, D) and seed_mask (1, frames, 1)."""
+    """Map known frames (N, D) -> seed (1, frames, D) and seed_mask (1, frames, 1)."""
     seed = given.new_zeros(1, frames, given.shape[1])
     mask = given.new_zeros(1, frames, 1)
     seed[0, : len(given)] = given
@@ -359,11 +390,11 @@ def _seed_frames(given: Tensor, frames: int) -> tuple[Tensor, Tensor]:
     return seed, mask
 
 
-def _noise(seed: int, index: int, like: Tensor) -> Tensor:
+def _window_noise(seed: int, index: int, like: Tensor) -> Tensor:
     """The unit noise of window `index`: from (seed, index) alone, the same on every device."""
     state = int(np.random.SeedSequence((seed, index)).generate_state(1, np.uint64)[0]) >> 1
     return torch.randn(like.shape, generator=torch.Generator().manual_seed(state)).to(like)
 
 
-def _shifted(callback: Callback | None, first: int, total: int) -> Callable[[int, int, Tensor], None] | None:
+def _counted_from(callback: Callback | None, first: int, total: int) -> Callable[[int, int, Tensor], None] | None:
     return callback and (lambda step, steps, denoised: callback(first + step, total, denoised))

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...audio.activity import dilated
 from ...geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from ...geometry.skeleton import ARM_JOINTS, HAND_JOINTS, JOINT_INDEX
 from ...records import Motion
@@ -28,7 +29,8 @@ _SHORTEST = 7  # frames that a hand is slow before it rests
 
 
 def local_stream(chunks: Iterable[Motion], reach: int, change: Callable[[Tensor, int], Tensor]) -> Iterator[Motion]:
-    """change((N, 49, 3), count) -> (N, 49, 3), whose frames depend on `reach` others on either side, over a stream.
+    """Apply change((N, 49, 3), count) -> (N, 49, 3), whose frames depend on `reach` others on either side, over a
+    stream.
 
     The `count` frames from `reach` on are final. The ends are held: the first and the last frame are repeated.
     """
@@ -59,7 +61,8 @@ def bounded_stream(chunks: Iterable[Motion], most: float = MOST_DEGREES) -> Iter
 
 
 def bounded(rotations: Tensor, most: float = MOST_DEGREES) -> Tensor:
-    """(T, 49, 3) with jumps of the arms spread over their neighbours: a low-pass where, and as far as, it is needed.
+    """Return (T, 49, 3) with jumps of the arms spread over their neighbours: a low-pass where, and as far as, it is
+    needed.
 
     A symmetric low-pass delays nothing: a stroke arrives when it did.
     """
@@ -69,7 +72,7 @@ def bounded(rotations: Tensor, most: float = MOST_DEGREES) -> Tensor:
         excess = (acceleration(arms) > most).float()
         if len(arms) < 3 or not excess.any():
             break
-        weight = _spread(excess, radius=round(3 * sigma), sigma=sigma)[:, None, None].clamp_max(1)
+        weight = _faded_around(excess, radius=round(3 * sigma), sigma=sigma)[:, None, None].clamp_max(1)
         arms = torch.where(weight > 0, torch.lerp(arms, smooth_time(arms, sigma), weight), arms)
     out = rotations.clone()
     out[:, ids] = arms
@@ -77,7 +80,7 @@ def bounded(rotations: Tensor, most: float = MOST_DEGREES) -> Tensor:
 
 
 def acceleration(joints: Tensor) -> Tensor:
-    """(T, J, 3) axis-angle -> (T,) degrees a frame squared of the joint that accelerates most; 0 at both ends."""
+    """Map (T, J, 3) axis-angle -> (T,) degrees a frame squared of the joint that accelerates most; 0 at both ends."""
     if len(joints) < 3:
         return joints.new_zeros(len(joints))
     matrices = axis_angle_to_matrix(joints)
@@ -86,7 +89,7 @@ def acceleration(joints: Tensor) -> Tensor:
 
 
 def stroke_stream(chunks: Iterable[Motion], size: float) -> Iterator[Motion]:
-    """Gestures `size` times as large, about the place where they are made; 1 changes nothing."""
+    """Yield the gestures `size` times as large, about the place where they are made; 1 changes nothing."""
     if size == 1:
         return iter(chunks)
     ids = list(PARTS["hands"])
@@ -101,7 +104,7 @@ def stroke_stream(chunks: Iterable[Motion], size: float) -> Iterator[Motion]:
 
 
 def resting_stream(chunks: Iterable[Motion], share: float) -> Iterator[Motion]:
-    """Each hand rests where it is slower than `share` times its own median speed around that moment; 0 = never.
+    """Let each hand rest where it is slower than `share` times its own median speed around that moment; 0 = never.
 
     The pose in which a rest begins is held, and left in time for the next stroke.
     """
@@ -120,25 +123,26 @@ def resting_stream(chunks: Iterable[Motion], share: float) -> Iterator[Motion]:
 
 
 def resting(arm: Tensor, share: float) -> Tensor:
-    """(T, J, 3) rotations of an arm -> (T,) bool: where it rests; each rest lasts, and rests are well apart."""
+    """Map (T, J, 3) rotations of an arm -> (T,) bool: where it rests; each rest lasts, and rests are well apart."""
     velocity = F.pad(arm.diff(dim=0).flatten(1).norm(dim=1) * 25, (1, 0))
     velocity = smooth_time(velocity[:, None], 3.0)[:, 0]
     around = F.pad(velocity[None, None], (_AROUND, _AROUND), "replicate")[0, 0].unfold(0, 2 * _AROUND + 1, 5)
     usual = F.interpolate(around.median(1).values[None, None], len(velocity), mode="nearest")[0, 0]
     slow = velocity < (share * usual).clamp(*_SLOW)
-    slow = _eroded(_dilated(slow, _EASE + 1), _EASE + 1)  # gaps in which no hand could leave and come back are closed
-    slow = _dilated(_eroded(slow, _SHORTEST // 2), _SHORTEST // 2)
+    slow = _eroded(dilated(slow, _EASE + 1), _EASE + 1)  # gaps in which no hand could leave and come back are closed
+    slow = dilated(_eroded(slow, _SHORTEST // 2), _SHORTEST // 2)
     return slow
 
 
 class _Rest:
-    """One hand's rest: the pose it is held in, across the chunks of a stream."""
+    """Hold one hand at rest: the pose it is held in, across the chunks of a stream."""
 
     def __init__(self) -> None:
         self.pose: Tensor | None = None
 
     def held(self, joints: Tensor, slow: Tensor, first: int, count: int) -> Tensor:
-        """joints (T, J, 3) with the slow frames (T,) of first.. held; `count` frames from `first` on are final."""
+        """Return joints (T, J, 3) in which the slow frames (T,), counted from `first`, are held; the first `count`
+        frames are final."""
         out = joints.clone()
         ramp = torch.arange(1, _EASE + 1, dtype=joints.dtype) / (_EASE + 1)
         ramp = ramp * ramp * (3 - 2 * ramp)
@@ -147,8 +151,8 @@ class _Rest:
         carried = self.pose
         self.pose = None
         for start, stop in zip(starts, stops, strict=True):
-            known = start < first <= stop and carried is not None  # its first frames are already out
-            pose = carried if known else joints[min(start + _EASE // 2, stop - 1)]
+            known = start < first <= stop  # its first frames are already out
+            pose = carried if known and carried is not None else joints[min(start + _EASE // 2, stop - 1)]
             weight = joints.new_zeros(len(joints))
             weight[start:stop] = 1
             size = min(_EASE, (stop - start) // 2)
@@ -161,15 +165,11 @@ class _Rest:
         return out
 
 
-def _dilated(flags: Tensor, radius: int) -> Tensor:
-    return F.max_pool1d(flags.float()[None], 2 * radius + 1, 1, radius)[0] > 0
-
-
 def _eroded(flags: Tensor, radius: int) -> Tensor:
-    return ~_dilated(~flags, radius)
+    return ~dilated(~flags, radius)
 
 
-def _spread(flags: Tensor, radius: int, sigma: float) -> Tensor:
-    """(T,) 1 within `radius` of a flag, fading to 0 beyond it."""
+def _faded_around(flags: Tensor, radius: int, sigma: float) -> Tensor:
+    """Return (T,) 1 within `radius` of a flag, fading to 0 beyond it."""
     wide = F.max_pool1d(flags[None], 2 * radius + 1, 1, radius)[0]
     return torch.maximum(flags, smooth_time(wide[:, None], sigma)[:, 0])

@@ -18,7 +18,8 @@ from ..representation import MotionCodec
 
 
 def turns(positions: Tensor, width: int) -> tuple[Tensor, Tensor]:
-    """Cosines and sines (T, width / 2) of the rotary embedding at positions (T,), the same for every block."""
+    """Return the cosines and sines (T, width / 2) of the rotary embedding at positions (T,), the same for every block.
+    """
     half = width // 2
     frequency = 1000.0 ** (-torch.arange(half, device=positions.device, dtype=torch.float32) / half)
     angle = positions[:, None].float() * frequency
@@ -26,13 +27,13 @@ def turns(positions: Tensor, width: int) -> tuple[Tensor, Tensor]:
 
 
 def rotary(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary position embedding: (B, heads, T, d) by `turns`."""
+    """Return the rotary position embedding: (B, heads, T, d) by `turns`."""
     (a, b), cos, sin = x.chunk(2, -1), cos.to(x.dtype), sin.to(x.dtype)
     return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
 
 
 class Block(nn.Module):
-    """Self-attention and feed-forward, both modulated by noise level and style."""
+    """Apply self-attention and feed-forward, both modulated by noise level and style."""
 
     def __init__(self, width: int, heads: int, expand: int):
         super().__init__()
@@ -44,7 +45,7 @@ class Block(nn.Module):
         self.down = nn.Linear(expand * width, width)
 
     def forward(self, h: Tensor, shared: Tensor, places: tuple[Tensor, Tensor]) -> Tensor:
-        """h (B, T, W), shared modulation (B, 6, W), places: `turns` of a head's width -> (B, T, W)."""
+        """Map h (B, T, W), shared modulation (B, 6, W), places: `turns` of a head's width -> (B, T, W)."""
         a_scale, a_shift, a_gate, m_scale, m_shift, m_gate = (shared + self.modulation)[:, :, None].unbind(1)
         normal = F.layer_norm(h, h.shape[-1:]) * (1 + a_scale) + a_shift
         q, k, v = rearrange(self.qkv(normal), "b t (three heads d) -> three b heads t d", three=3, heads=self.heads)
@@ -55,7 +56,7 @@ class Block(nn.Module):
 
 
 class AudioStem(nn.Module):
-    """Per-frame channels of the sound (B, T, F) -> (B, T, W), each frame seeing +-0.16 s (co-articulation)."""
+    """Map per-frame channels of the sound (B, T, F) -> (B, T, W), each frame seeing +-0.16 s (co-articulation)."""
 
     def __init__(self, channels: int, width: int):
         super().__init__()
@@ -68,7 +69,7 @@ class AudioStem(nn.Module):
 
 
 class MotionDenoiser(nn.Module):
-    """Noisy motion + sound + language prior + style + seed frames -> clean motion."""
+    """Map noisy motion + sound + language prior + style + seed frames -> clean motion."""
 
     @dataclass(frozen=True)
     class Config:
@@ -113,14 +114,20 @@ class MotionDenoiser(nn.Module):
         self.out = nn.Linear(width, motion)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
-        nn.init.zeros_(self.modulation[1].weight)
-        nn.init.zeros_(self.modulation[1].bias)
-        for block in self.blocks:
-            nn.init.normal_(block.out.weight, std=0.02 / config.layers**0.5)
-            nn.init.normal_(block.down.weight, std=0.02 / config.layers**0.5)
+        for values in self.modulation[1].parameters():
+            nn.init.zeros_(values)
+        for name, values in self.blocks.named_parameters():
+            if name.endswith((".out.weight", ".down.weight")):
+                nn.init.normal_(values, std=0.02 / config.layers**0.5)
+
+    def tell(self, cond: MotionCondition) -> Tensor:
+        """Return what the condition says frame by frame, (B, T, W): the same at every noise level."""
+        told = self.seed_in(torch.cat([cond.seed * cond.seed_mask, cond.seed_mask], -1))
+        told = told + cond.keep_audio * self.audio_in(cond.audio) + (1 - cond.keep_audio) * self.no_audio
+        return told if cond.prior is None else told + self.prior_in(cond.prior)
 
     def forward(self, x: Tensor, sigma: Tensor, cond: MotionCondition) -> Tensor:
-        """Noisy x (B, T, D), noise level sigma (B,) > 0, cond -> denoised (B, T, D)."""
+        """Map noisy x (B, T, D), noise level sigma (B,) > 0, cond -> denoised (B, T, D)."""
         known = dims(x, "B T D", D=self.codec.width)
         dims(cond.audio, f"B T {self.config.audio}", B=known["B"], T=known["T"])
         c_skip, c_out, c_in, c_noise = preconditioning(sigma)
@@ -128,11 +135,7 @@ class MotionDenoiser(nn.Module):
         level = self.noise_in(torch.cat([angle.cos(), angle.sin()], -1)) + self.style_in(cond.style)
         modulation = rearrange(self.modulation(level), "b (n w) -> b n w", n=8)
 
-        h = self.noisy_in(x * c_in[:, None, None])
-        h = h + self.seed_in(torch.cat([cond.seed * cond.seed_mask, cond.seed_mask], -1))
-        h = h + cond.keep_audio * self.audio_in(cond.audio) + (1 - cond.keep_audio) * self.no_audio
-        if cond.prior is not None:
-            h = h + self.prior_in(cond.prior)
+        h = self.noisy_in(x * c_in[:, None, None]) + (self.tell(cond) if cond.told is None else cond.told)
         places = turns(torch.arange(h.shape[1], device=h.device), h.shape[-1] // self.config.heads)
         for block in self.blocks:
             h = block(h, modulation[:, :6], places)
@@ -142,22 +145,22 @@ class MotionDenoiser(nn.Module):
 
 
 def preconditioning(sigma: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """EDM table 1 for data of unit variance: (c_skip, c_out, c_in, c_noise), each (B,)."""
+    """Return the EDM table 1 for data of unit variance: (c_skip, c_out, c_in, c_noise), each (B,)."""
     total = sigma.square() + 1
     return 1 / total, sigma / total.sqrt(), 1 / total.sqrt(), sigma.log() / 4
 
 
 def loss_weight(sigma: Tensor, most: float = 5.0) -> Tensor:
-    """(B,) weight of the x0 error: 1 / c_out^2, capped, so that low noise does not rule the gradient."""
+    """Return (B,) weight of the x0 error: 1 / c_out^2, capped, so that low noise does not rule the gradient."""
     return ((sigma.square() + 1) / sigma.square()).clamp_max(most)
 
 
 def motion_errors(codec: MotionCodec, denoised: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
-    """Squared error of the motion and of its velocity, (B, T, D) and (B, T-1, D)."""
+    """Return the squared error of the motion and of its velocity, (B, T, D) and (B, T-1, D)."""
     dims(clean, "B T D", **dims(denoised, "B T D", D=codec.width))
     return (denoised - clean).square(), (denoised.diff(dim=1) - clean.diff(dim=1)).square()
 
 
 def closure_error(gap: Tensor, target_gap: Tensor, closed: Tensor) -> Tensor:
-    """(B, T) squared excess of the lip gap (units of 10 mm) over the target's, only where closed (B, T) is 1."""
+    """Return (B, T) squared excess of the lip gap (units of 10 mm) over the target's, only where closed (B, T) is 1."""
     return closed * ((gap - target_gap) / 10).clamp_min(0).square()

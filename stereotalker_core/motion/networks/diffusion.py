@@ -11,7 +11,7 @@ SAMPLERS = ("dpmpp_2m", "euler", "ddim")
 
 
 def karras_sigmas(steps: int, low: float = 0.03, high: float = 30.0, rho: float = 5.0) -> Tensor:
-    """(steps + 1,) noise levels from `high` to `low`, then 0 (EDM eq. 5). ValueError for steps < 1."""
+    """Return (steps + 1,) noise levels from `high` to `low`, then 0 (EDM eq. 5). ValueError for steps < 1."""
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
     ramp = torch.linspace(0, 1, steps) if steps > 1 else torch.zeros(1)
@@ -19,14 +19,15 @@ def karras_sigmas(steps: int, low: float = 0.03, high: float = 30.0, rho: float 
     return torch.cat([sigmas, torch.zeros(1)])
 
 
-def _levels(sigmas: Tensor) -> Iterator[tuple[int, float, float]]:
+def _with_zero(sigmas: Tensor) -> Iterator[tuple[int, float, float]]:
     values = sigmas.tolist()
     return ((i, a, b) for i, (a, b) in enumerate(zip(values[:-1], values[1:], strict=True)))
 
 
 def sample_euler(model: Denoise, x: Tensor, sigmas: Tensor, callback: Callback | None = None) -> Tensor:
-    """Euler steps of the probability flow dx/dsigma = (x - denoised) / sigma. x starts at sigmas[0] * noise."""
-    for i, sigma, following in _levels(sigmas):
+    """Return the Euler steps of the probability flow dx/dsigma = (x - denoised) / sigma. x starts at sigmas[0] * noise.
+    """
+    for i, sigma, following in _with_zero(sigmas):
         denoised = model(x, x.new_full((len(x),), sigma))
         x = x + (x - denoised) / sigma * (following - sigma)
         if callback:
@@ -35,8 +36,8 @@ def sample_euler(model: Denoise, x: Tensor, sigmas: Tensor, callback: Callback |
 
 
 def sample_ddim(model: Denoise, x: Tensor, sigmas: Tensor, callback: Callback | None = None) -> Tensor:
-    """DDIM with eta 0 in the variance-exploding form: mixes the denoised sample and the noise it implies."""
-    for i, sigma, following in _levels(sigmas):
+    """Return the DDIM with eta 0 in the variance-exploding form: mixes the denoised sample and the noise it implies."""
+    for i, sigma, following in _with_zero(sigmas):
         denoised = model(x, x.new_full((len(x),), sigma))
         noise = (x - denoised) / sigma
         x = denoised + following * noise
@@ -46,9 +47,10 @@ def sample_ddim(model: Denoise, x: Tensor, sigmas: Tensor, callback: Callback | 
 
 
 def sample_dpmpp_2m(model: Denoise, x: Tensor, sigmas: Tensor, callback: Callback | None = None) -> Tensor:
-    """DPM-Solver++(2M) (Lu et al., arXiv 2211.01095): second order from the previous evaluation, one call a step."""
+    """Return the DPM-Solver++(2M) (Lu et al., arXiv 2211.01095): second order from the previous evaluation, one call a
+    step."""
     previous, step_before = None, 0.0
-    for i, sigma, following in _levels(sigmas):
+    for i, sigma, following in _with_zero(sigmas):
         denoised = model(x, x.new_full((len(x),), sigma))
         if callback:
             callback(i, len(sigmas) - 1, denoised)
@@ -79,7 +81,7 @@ def guided(
     prior: float,
     steadied: Callable[[Tensor], Tensor] = lambda difference: difference,
 ) -> Tensor:
-    """Classifier-free guidance in two stages: nothing -> sound -> sound + prior.
+    """Apply classifier-free guidance in two stages: nothing -> sound -> sound + prior.
 
     branches(with_sound, with_prior) evaluates the network. With both scales 1 only the full condition is evaluated.
     steadied: what is done to the difference (B, T, D) that the prior makes before it is exaggerated. The prior changes

@@ -15,16 +15,17 @@ ADAPTER = "default"  # the name `peft` gives to a model's only adapter
 
 
 class LoraLinear(nn.Module):
-    """base(x) + scale * up(down(x)); the up projection starts at zero, so a fresh adapter changes nothing."""
+    """Compute base(x) + scale * up(down(x)); the up projection starts at zero, so a fresh adapter changes nothing."""
 
     def __init__(self, base: nn.Module, rank: int, scale: float):
         super().__init__()
-        columns, rows = base.weight.shape if _is_transposed(base) else reversed(base.weight.shape)
+        weight = base.get_parameter("weight")
+        columns, rows = weight.shape if _is_transposed(base) else weight.shape[::-1]
+        down, up = nn.Linear(columns, rank, bias=False), nn.Linear(rank, rows, bias=False)
         self.base_layer = base
-        self.lora_A = nn.ModuleDict({ADAPTER: nn.Linear(columns, rank, bias=False)})
-        self.lora_B = nn.ModuleDict({ADAPTER: nn.Linear(rank, rows, bias=False)})
-        nn.init.kaiming_uniform_(self.lora_A[ADAPTER].weight, a=math.sqrt(5))
-        nn.init.zeros_(self.lora_B[ADAPTER].weight)
+        self.lora_A, self.lora_B = nn.ModuleDict({ADAPTER: down}), nn.ModuleDict({ADAPTER: up})
+        nn.init.kaiming_uniform_(down.weight, a=math.sqrt(5))
+        nn.init.zeros_(up.weight)
         self.scale, self.enabled = scale, True
 
     def forward(self, x: Tensor) -> Tensor:
@@ -35,9 +36,10 @@ class LoraLinear(nn.Module):
 
     def merged(self) -> nn.Module:
         """The base layer with the adapter added to its weight, in place; equal to `forward` but for rounding."""
-        delta = self.lora_B[ADAPTER].weight @ self.lora_A[ADAPTER].weight * self.scale
+        down, up = (part.get_parameter(f"{ADAPTER}.weight") for part in (self.lora_A, self.lora_B))
+        delta, weight = up @ down * self.scale, self.base_layer.get_parameter("weight")
         with torch.no_grad():
-            self.base_layer.weight += delta.T if _is_transposed(self.base_layer) else delta
+            weight += delta.T if _is_transposed(self.base_layer) else delta
         return self.base_layer
 
 
@@ -65,7 +67,7 @@ def merge_lora(model: nn.Module) -> nn.Module:
 
 @contextmanager
 def adapters(model: nn.Module, enabled: bool) -> Iterator[None]:
-    """Within the block the adapters of `model` are on or off."""
+    """Yield the switch the adapters of `model` on or off within the block."""
     layers = [m for m in model.modules() if isinstance(m, LoraLinear)]
     before = [layer.enabled for layer in layers]
     try:
@@ -78,7 +80,7 @@ def adapters(model: nn.Module, enabled: bool) -> Iterator[None]:
 
 
 def _is_transposed(module: nn.Module) -> bool:
-    """GPT-2's `Conv1D` is a linear layer that stores its weight as (in, out)."""
+    """Tell whether a layer stores its weight as (in, out), as GPT-2's `Conv1D` does."""
     return type(module).__name__ == "Conv1D"
 
 

@@ -32,7 +32,7 @@ BLOCK = 64  # frames (or tokens) read at a time, after as many of context: memor
 
 
 def nano_llm(vocabulary: int, hidden: int = 192, layers: int = 4) -> str:
-    """JSON of the tiny Llama that ships with the package."""
+    """Return the JSON of the tiny Llama that ships with the package."""
     config = {
         "model_type": "llama",
         "vocab_size": vocabulary,
@@ -48,7 +48,8 @@ def nano_llm(vocabulary: int, hidden: int = 192, layers: int = 4) -> str:
 
 
 class Projector(nn.Module):
-    """Audio channels (B, T, F) -> input embeddings of the language model (B, T, D); each frame sees +-8, deep +-12."""
+    """Map audio channels (B, T, F) -> input embeddings of the language model (B, T, D); each frame sees +-8, deep +-12.
+    """
 
     def __init__(self, channels: int, width: int, out: int, deep: bool = False):
         super().__init__()
@@ -64,7 +65,7 @@ class Projector(nn.Module):
 
 
 class LanguagePrior(nn.Module):
-    """Projector + language model with LoRA + its tokenizer, in one module and one file."""
+    """Join projector, language model with LoRA and tokenizer in one module and one file."""
 
     @dataclass(frozen=True)
     class Config:
@@ -101,13 +102,13 @@ class LanguagePrior(nn.Module):
 
     @property
     def track_width(self) -> int:
-        """Channels of `track`: what a denoiser of this prior is told a frame."""
+        """Return the channels of `track`: what a denoiser of this prior is told a frame."""
         return self.width + len(self.config.classes)
 
     # ---------------------------------------------------------------- building
     @classmethod
     def from_folder(cls, path: str | Path, **settings) -> "LanguagePrior":
-        """Any causal language model saved by transformers (config.json, weights, tokenizer) with fresh LoRA.
+        """Load any causal language model saved by transformers (config.json, weights, tokenizer) with fresh LoRA.
 
         settings: other fields of Config. ValueError when the folder holds no such model.
         """
@@ -126,7 +127,7 @@ class LanguagePrior(nn.Module):
 
     # ---------------------------------------------------------------- reading
     def hear(self, audio: Tensor) -> Tensor:
-        """Audio channels (B, T, F) -> (B, T, D): the state of the word being said, near zero in silence."""
+        """Map audio channels (B, T, F) -> (B, T, D): the state of the word being said, near zero in silence."""
         dims(audio, f"B T {self.config.audio}")
         with adapters(self.llm, True):
             hidden = self.llm(inputs_embeds=self.projector(audio), use_cache=False).last_hidden_state
@@ -134,20 +135,20 @@ class LanguagePrior(nn.Module):
 
     @torch.no_grad()
     def hear_block(self, audio: Tensor, index: int) -> Tensor:
-        """States of frames index * BLOCK .. of audio channels (T, F), which see one block of the past."""
+        """Return the states of frames index * BLOCK .. of audio channels (T, F), which see one block of the past."""
         start = index * BLOCK
         first, last = max(0, start - BLOCK), min(len(audio), start + BLOCK + REACH)
         return self.hear(audio[None, first:last])[0, start - first : start - first + BLOCK]
 
     @torch.no_grad()
     def hear_all(self, audio: Tensor) -> Tensor:
-        """Audio channels (T, F) of any length -> (T, D), block by block."""
+        """Map audio channels (T, F) of any length -> (T, D), block by block."""
         parts = [self.hear_block(audio, index) for index in range(-(-len(audio) // BLOCK))]
         return torch.cat(parts) if parts else audio.new_zeros(0, self.width)
 
     @torch.no_grad()
     def read(self, words: Sequence[Word], frames: int, fps: float = FPS) -> Tensor:
-        """Timed words -> (frames, D): each word's state on its frames, zero elsewhere."""
+        """Map timed words -> (frames, D): each word's state on its frames, zero elsewhere."""
         out = torch.zeros(frames, self.width, device=self.gate.weight.device)
         states = self.read_words([word for word, _, _ in words])
         for state, (_, start, end) in zip(states, words, strict=True):
@@ -156,7 +157,7 @@ class LanguagePrior(nn.Module):
         return out
 
     def read_words(self, words: Sequence[str]) -> Tensor:
-        """N words of running text -> (N, D) standardised states, each word in the context of those before it."""
+        """Map n words of running text -> (N, D) standardised states, each word in the context of those before it."""
         if not words:
             return torch.zeros(0, self.width, device=self.gate.weight.device)
         tokenizer = self.tokenizer()
@@ -171,7 +172,7 @@ class LanguagePrior(nn.Module):
         return self.standardise(torch.cat(states)[last])
 
     def meaning(self, states: Tensor, read: bool = False) -> Tensor:
-        """Standardised states (..., D) -> (..., C) probabilities of the classes; what is left to 1 means none.
+        """Map standardised states (..., D) -> (..., C) probabilities of the classes; what is left to 1 means none.
 
         With a lexicon: the classes of its words, by how near their states are. A state guessed from the sound lies
         between several words, and those often mean the same. A state that was read (from a transcript) is no guess
@@ -186,7 +187,7 @@ class LanguagePrior(nn.Module):
         return (near / TEMPERATURE).softmax(-1) @ words
 
     def track(self, states: Tensor, read: bool = False) -> Tensor:
-        """States (..., D), near zero where nothing is said -> (..., D + C): with the probabilities of the classes.
+        """Map states (..., D), near zero where nothing is said -> (..., D + C): with the probabilities of the classes.
 
         read: the states come from a transcript, not from the sound.
         """
@@ -196,11 +197,12 @@ class LanguagePrior(nn.Module):
         return torch.cat([states, self.meaning(states, read) * spoken], -1)
 
     def standardise(self, hidden: Tensor) -> Tensor:
-        """Last hidden states (..., D) of any language model -> about zero mean and unit variance over text."""
+        """Map last hidden states (..., D) of any language model -> about zero mean and unit variance over text."""
         return (F.layer_norm(hidden, hidden.shape[-1:]) - self.mean) / self.std
 
     def read_tokens(self, ids: Tensor) -> Tensor:
-        """(B, N) token ids -> (B, N, D) last hidden states, LoRA off; token 0 is put in front as the start of text."""
+        """Map (B, N) token ids -> (B, N, D) last hidden states, LoRA off; token 0 is put in front as the start of text.
+        """
         with adapters(self.llm, False):
             start = ids.new_zeros(len(ids), 1)
             return self.llm(input_ids=torch.cat([start, ids], 1), use_cache=False).last_hidden_state[:, 1:].float()
@@ -215,7 +217,7 @@ class LanguagePrior(nn.Module):
 
 
 class PriorTrack:
-    """`track` of a recording, computed for the frames that are asked for: [begin:end] -> (frames, D + C).
+    """Compute `track` of a recording for the frames that are asked for: [begin:end] -> (frames, D + C).
 
     Without words the prior listens to the audio channels (T, F). words: those of a transcript, read in place of
     listening; or, where spotted, single words out of the sound, each read by itself, between which it listens.
@@ -281,7 +283,7 @@ class PriorTrack:
 
 
 def word_span(start: float, end: float, frames: int, fps: float = FPS) -> tuple[int, int]:
-    """Frames first..last of a word said from `start` to `end` seconds, at least one."""
+    """Return the first and last frame of a word said from `start` to `end` seconds, at least one frame."""
     first = min(round(start * fps), frames)
     return first, max(first + 1, round(end * fps))
 
@@ -303,10 +305,10 @@ def _empty_llm(description: str) -> nn.Module:
 
 
 def pack_tokenizer(text: str) -> Tensor:
-    """tokenizer.json as compressed bytes (N,), so that it travels in the checkpoint."""
+    """Return tokenizer.json as compressed bytes (N,), so that it travels in the checkpoint."""
     return torch.frombuffer(bytearray(zlib.compress(text.encode(), 9)), dtype=torch.uint8)
 
 
 def unpack_tokenizer(packed: Tensor) -> str:
-    """The text that `pack_tokenizer` packed."""
+    """The text of tokenizer.json that `pack_tokenizer` packed."""
     return zlib.decompress(packed.cpu().numpy().tobytes()).decode()

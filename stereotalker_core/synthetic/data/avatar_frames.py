@@ -4,7 +4,7 @@ Frames of all given shards form one index space; so do the identities. Only iden
 training may start while later shards are still being written.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def find_shards(folder: str | Path, unfinished: bool = False) -> list[Path]:
 
 
 def swap_labels(part_names: Sequence[str]) -> Tensor:
-    """(1 + parts,) guide label of the mirrored body: left parts become right parts."""
+    """Return the guide label (1 + parts,) that each label gets in a mirrored picture: left parts become right parts."""
     swap = {"L": "R", "R": "L"}
     names = list(part_names)
     mirrored = [f"{n[:-1]}{swap[n[-1]]}" if n.endswith((".L", ".R")) else n for n in names]
@@ -44,7 +44,8 @@ def swap_labels(part_names: Sequence[str]) -> Tensor:
 
 @dataclass(frozen=True)
 class Rows:
-    """Frames (N, ...) ready for the networks: images in [-1, 1], alpha (N, 1, H, W), region (N, H, W) int64 labels."""
+    """The frames (N, ...) ready for the networks: images in [-1, 1], alpha (N, 1, H, W), region (N, H, W) int64 labels.
+    """
 
     rgb: Tensor
     alpha: Tensor
@@ -57,13 +58,13 @@ class Rows:
         return guide_tensor(self.guides, n_parts)
 
     def weight(self, face: float = 2.5, hands: float = 0.0, background: float = 0.5) -> Tensor:
-        """(N, 1, H, W) loss weight: background, person 1 more, face and hands as much more again."""
+        """Return (N, 1, H, W) loss weight: background, person 1 more, face and hands as much more again."""
         more = face * (self.region == FACE) + hands * (self.region == HANDS)
         return background + self.alpha + more[:, None]
 
 
 class AvatarData:
-    """All rows of some shards. `identity`, `yaw`, `clip`, `perturbed` are arrays over rows."""
+    """Hold all rows of some shards; `identity`, `yaw`, `clip`, `perturbed` are arrays over rows."""
 
     def __init__(self, shards: Sequence[Path], part_names: Sequence[str]) -> None:
         self.part_names, self._swap = list(part_names), swap_labels(part_names)
@@ -73,6 +74,7 @@ class AvatarData:
         portraits, masks, self.sources = [], [], []
         for number, shard in enumerate(shards):
             load = {name: np.load(Path(shard) / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
+            # only identities that are written to their end; their numbers go on from the shards before
             whole = np.flatnonzero(load["complete"])
             row = np.flatnonzero(np.isin(load["identity"], whole) & self._written(load, whole))
             first = sum(map(len, portraits))
@@ -107,9 +109,12 @@ class AvatarData:
         return torch.from_numpy(np.stack([self._frames[s][name][r] for s, r in self.where[rows]]))
 
     def rows(self, rows: np.ndarray, flip: np.ndarray | None = None) -> Rows:
-        """Frames by index (N,). flip (N,) bool: mirrored, normals, yaw and left/right parts changed accordingly."""
+        """Return the frames by index (N,).
+
+        flip (N,) bool: mirrored, normals, yaw and left/right parts changed accordingly.
+        """
         rows = np.asarray(rows)
-        image = {k: _unit(self._raw(k, rows).permute(0, 3, 1, 2)) for k in ("rgb", "lift", "normal")}
+        image = {k: _from_bytes(self._raw(k, rows).permute(0, 3, 1, 2)) for k in ("rgb", "lift", "normal")}
         share = {k: self._raw(k, rows)[:, None].float() / 255 for k in ("alpha", "visibility")}
         part, region = self._raw("part", rows).long(), self._raw("region", rows).long()
         image["normal"] = image["normal"] * (part > 0)[:, None]
@@ -128,42 +133,65 @@ class AvatarData:
         return Rows(image["rgb"], share["alpha"], region, guides, torch.from_numpy(self.identity[rows]))
 
     def baselines(self, rows: np.ndarray) -> tuple[Tensor, Tensor] | None:
-        """Of a validation set: the lift with the portrait's shading on it (N, 3, H, W), the bare body's silhouette
-        (N, 1, H, W) in [0, 1]. None where a shard does not hold them."""
+        """Return, of a validation set, the lift with the portrait's shading on it (N, 3, H, W) and the bare body's
+        silhouette (N, 1, H, W) in [0, 1]. None where a shard does not hold them."""
         if not all(set(_BASELINES) <= set(frames) for frames in self._frames):
             return None
-        plain = _unit(self._raw("plain", rows).permute(0, 3, 1, 2))
+        plain = _from_bytes(self._raw("plain", rows).permute(0, 3, 1, 2))
         return plain, self._raw("bare", rows)[:, None].float() / 255
 
     def portrait(self, identities: np.ndarray, flip: np.ndarray | None = None) -> Tensor:
-        """Portraits (I, 3, H, W) in [-1, 1], mirrored where flip (I,)."""
-        image = _unit(torch.from_numpy(self.portraits[np.asarray(identities)]).permute(0, 3, 1, 2))
+        """Return the portraits (I, 3, H, W) in [-1, 1], mirrored where flip (I,)."""
+        image = _from_bytes(torch.from_numpy(self.portraits[np.asarray(identities)]).permute(0, 3, 1, 2))
         if flip is None:
             return image
         return torch.where(torch.from_numpy(flip)[:, None, None, None], image.flip(-1), image)
 
     def some(self, rng: np.random.Generator, count: int) -> np.ndarray:
-        """(count,) random row indices of whomever."""
+        """Return (count,) random row indices of whomever."""
         return rng.integers(0, len(self), count)
 
     def draw(
-        self, rng: np.random.Generator, identities: int, frames: int, clips: bool = False,
+        self, rng: np.random.Generator, identities: int, frames: int, clips: bool = False, stride: int = 1,
         likely: np.ndarray | None = None,
     ) -> np.ndarray:  # fmt: skip
-        """(identities * frames,) row indices: random identities, each with `frames` rows (consecutive with clips).
+        """Draw random people, and of each `frames` rows -> (identities * frames,) row indices.
 
-        likely: how often each of all rows is drawn relative to the identity's others, positive.
+        clips: frames in a row instead of random ones, every stride-th; the stride shrinks where a clip is too short.
+        likely: how often each of all rows is drawn relative to the identity's others, positive; not with clips.
+        ValueError where a clip has fewer frames than are asked in a row.
         """
         picked = []
-        for who in rng.choice(len(self.rows_of), identities, replace=identities > len(self.rows_of)):
-            own = self.rows_of[who]
+        for own in self._people(rng, identities):
             if clips:
-                start = int(rng.integers(0, len(own) // CLIP)) * CLIP + int(rng.integers(0, CLIP - frames + 1))
-                picked.append(own[start : start + frames])
+                picked.append(self._in_a_row(rng, own, frames, stride))
             else:
                 share = None if likely is None else likely[own] / likely[own].sum()
                 picked.append(rng.choice(own, frames, replace=frames > len(own), p=share))
         return np.concatenate(picked)
+
+    def _people(self, rng: np.random.Generator, count: int) -> Iterator[np.ndarray]:
+        """Yield the rows of `count` random people, different ones where there are enough."""
+        for who in rng.choice(len(self.rows_of), count, replace=count > len(self.rows_of)):
+            yield self.rows_of[who]
+
+    def _in_a_row(self, rng: np.random.Generator, own: np.ndarray, frames: int, stride: int) -> np.ndarray:
+        """Map every stride-th of consecutive frames of one of per person's clips, each of CLIP rows -> (frames,)
+        indices."""
+        clip = int(rng.integers(0, len(own) // CLIP)) * CLIP
+        return own[clip + consecutive(rng, CLIP, frames, stride)]
+
+
+def consecutive(rng: np.random.Generator, length: int, frames: int, stride: int) -> np.ndarray:
+    """Draw a start in a clip of `length` frames -> (frames,) positions, `stride` or, in a short clip, less apart.
+
+    ValueError where the clip is shorter than `frames`.
+    """
+    if length < frames:
+        raise ValueError(f"a clip has {length} frames, {frames} in a row are asked; use longer clips or fewer")
+    step = min(stride, (length - 1) // max(1, frames - 1)) if frames > 1 else 1
+    start = int(rng.integers(0, length - (frames - 1) * step))
+    return start + step * np.arange(frames)
 
 
 def crop_rows(rows: Rows, size: int, rng: np.random.Generator) -> Rows:
@@ -186,14 +214,24 @@ def crop_rows(rows: Rows, size: int, rng: np.random.Generator) -> Rows:
 
 
 def without_lift(guides: Guides) -> Guides:
-    """Guides that do not know the portrait's colours."""
+    """Return the guides that do not know the portrait's colours."""
     return replace(guides, lift=torch.zeros_like(guides.lift), visibility=torch.zeros_like(guides.visibility))
 
 
-def _unit(image: Tensor) -> Tensor:
+def _from_bytes(image: Tensor) -> Tensor:
     return image.float() / 127.5 - 1
 
 
 def pooled(x: Tensor, size: int) -> Tensor:
-    """(N, C, H, W) averaged down by `size`."""
+    """Return (N, C, H, W) averaged down by `size`."""
     return F.avg_pool2d(x, size)
+
+
+def image_bytes(image: Tensor) -> Tensor:
+    """Map images (..., C, H, W) in [-1, 1] -> (..., H, W, C) uint8, as the arrays hold them."""
+    return (image * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8).movedim(-3, -1).contiguous()
+
+
+def share_bytes(mask: Tensor) -> Tensor:
+    """Map masks (T, 1, H, W) in [0, 1] -> (T, H, W) uint8, as the arrays hold them."""
+    return (mask[:, 0] * 255).round().clamp(0, 255).to(torch.uint8)

@@ -10,7 +10,7 @@ the light in which the fit sees it. Fits are true ones, ones with a real fit's e
 import argparse
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,7 +25,14 @@ from ...body.texture.portrait_view import Trust
 from ...body.texture.rig import RIG_ATLAS, Rig
 from ...records import Identity
 from ..people.avatar import Avatar, make_avatar
-from ..people.portrait import Portrait, _posed, perturbed_identity, reference_portrait, true_identity
+from ..people.portrait import (
+    AvatarPortrait,
+    _posed,
+    bare_identity,
+    perturbed_identity,
+    reference_portrait,
+    true_identity,
+)
 from ..people.render import _GAIN
 from ..people.template import Template, uniform
 
@@ -33,14 +40,15 @@ log = logging.getLogger(__name__)
 PORTRAIT = 512  # pixels
 FITS = (("true", 0.4), ("perturbed", 0.3), ("registered", 0.3))
 CHANNELS = 7  # of a row: lift (3), visibility, truth (3)
-_SKY_LOW = (0.55, 0.50, 0.48)  # of render._light
+_SKY_LOW = (0.55, 0.50, 0.48)  # of render._shaded_colour
 _BASE_SEED = 3_000_000  # apart from those of every other set
 _BRIGHTEST = 1.15  # of what the truth may be: a wrong light leaves more than white
 
 
 @dataclass(frozen=True)
 class Example:
-    """One person on the rig's P covered pixels, colours in [-1, 1]: lift (P, 3), visibility (P, 1), truth (P, 3)."""
+    """Hold one person on the rig's P covered pixels, colours in [-1, 1]: lift (P, 3), visibility (P, 1), truth (P, 3).
+    """
 
     lift: Tensor
     visibility: Tensor
@@ -53,7 +61,7 @@ def seed_of(place: int, seed: int) -> int:
 
 
 def true_texture(body: HalfBody, rig: Rig, avatar: Avatar, identity: Identity) -> Tensor:
-    """(P, 3) in [-1, 1]: the person's paint as the light of the fit explains it, so that guides shade it right.
+    """Return (P, 3) in [-1, 1]: the person's paint as the light of the fit explains it, so that guides shade it right.
 
     The surface is lit as it stands in the portrait; highlights, which move with the camera, are left out.
     """
@@ -74,36 +82,19 @@ def true_texture(body: HalfBody, rig: Rig, avatar: Avatar, identity: Identity) -
 
 
 def fitted(
-    body: HalfBody, rig: Rig, avatar: Avatar, portrait: Portrait, template: Template, kind: str, seed: int
+    body: HalfBody, rig: Rig, avatar: Avatar, portrait: AvatarPortrait, template: Template, kind: str, seed: int
 ) -> Identity:
     """The portrait lifted onto a fit of one of FITS."""
     if kind == "perturbed":
         rng = torch.Generator().manual_seed(seed)
-        bare = replace(_outline(avatar, portrait), quality=1.0)
+        bare = replace(bare_identity(avatar, portrait, portrait.background), quality=1.0)
         return perturbed_identity(body, bare, rng, template, rig.lifter)
     if kind == "true":
         return true_identity(body, avatar, portrait, rig.lifter)
-    bare = _outline(avatar, portrait)
+    bare = bare_identity(avatar, portrait, portrait.background)
     view = (bare.portrait, bare.mask, _posed(body, bare), bare.world_to_camera, bare.intrinsics)
     atlas, visibility, light = lift_unlit(body, *view, lifter=rig.lifter, trust=Trust(registered=True))
     return replace(bare, atlas=atlas, visibility=visibility, light=light, atlas_layout=2)
-
-
-def _outline(avatar: Avatar, portrait: Portrait) -> Identity:
-    """A true fit that nothing was lifted onto."""
-    return Identity(
-        shape=avatar.shape,
-        shell=avatar.shell,
-        rotations=portrait.motion.rotations[0],
-        expression=portrait.motion.expression[0],
-        world_to_camera=portrait.cameras.world_to_camera[0],
-        intrinsics=portrait.cameras.intrinsics,
-        portrait=portrait.image,
-        mask=portrait.mask,
-        background=portrait.background,
-        atlas=portrait.image.new_zeros(3, 1, 1),
-        visibility=portrait.image.new_zeros(1, 1, 1),
-    )
 
 
 def draw_example(body: HalfBody, rig: Rig, template: Template, seed: int) -> Example:
@@ -124,14 +115,14 @@ def draw_example(body: HalfBody, rig: Rig, template: Template, seed: int) -> Exa
 
 
 def packed(example: Example) -> np.ndarray:
-    """(P, CHANNELS) uint8."""
+    """Pack an example into bytes: (P, CHANNELS) uint8."""
     colours = torch.cat([example.lift, example.truth / _BRIGHTEST], 1) * 127.5 + 127.5
     row = torch.cat([colours[:, :3], example.visibility * 255, colours[:, 3:]], 1)
     return row.round().clamp(0, 255).to(torch.uint8).numpy()
 
 
 def unpacked(rows: Tensor) -> Example:
-    """Rows (..., P, CHANNELS) uint8 of any number of people -> an `Example` with the same leading axes."""
+    """Map rows (..., P, CHANNELS) uint8 of any number of people -> an `Example` with the same leading axes."""
     values = rows.float()
     colour, truth = values[..., :3] / 127.5 - 1, (values[..., 4:] / 127.5 - 1) * _BRIGHTEST
     return Example(colour, values[..., 3:4] / 255, truth)
@@ -141,7 +132,7 @@ def unpacked(rows: Tensor) -> Example:
 def generate(
     out: str | Path, identities: int, seed: int = 1, progress: Callable[[int, int], None] | None = None
 ) -> Path:
-    """Write (or go on with) `identities` people into the folder `out`; progress(done, of all) after each.
+    """Write, or resume writing, `identities` people into the folder `out`; progress(done, of all) after each.
 
     ValueError where the folder holds another set.
     """
@@ -172,7 +163,10 @@ def _written(folder: Path) -> int:
 
 
 def read(folder: str | Path) -> np.ndarray:
-    """(people, P, CHANNELS) uint8, memory-mapped: those that are written so far. ValueError when there are none."""
+    """Map the examples of a folder into memory: (people, P, CHANNELS) uint8, those that are written so far.
+
+    ValueError when there are none.
+    """
     folder = Path(folder)
     count = _written(folder)
     if not count:
@@ -180,21 +174,18 @@ def read(folder: str | Path) -> np.ndarray:
     return np.load(folder / "examples.npy", mmap_mode="r")[:count]
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line of this module."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `synth bake`."""
     parser.add_argument("--identities", type=int, default=2203)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", default="data/bake")
-    options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write, or resume writing, the examples of all people."""
 
     def tell(done: int, total: int) -> None:
         if done % 50 == 0 or done == total:
             log.info("%d of %d people", done, total)
 
     generate(options.out, options.identities, options.seed, tell)
-
-
-if __name__ == "__main__":
-    main()

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -25,11 +26,12 @@ from ...geometry.projection import intrinsics_for, look_at
 from ...records import Cameras, Guides, Identity, Motion
 from ...video.guides.maps import background_plate, render_guides
 from ..movement.poses import joint_heads
-from ..people.avatar import make_avatar
+from ..people.avatar import Avatar, make_avatar
 from ..people.performance import random_motion
-from ..people.portrait import as_photographed, perturbed_identity, reference_portrait, true_identity
+from ..people.portrait import AvatarPortrait, as_photographed, perturbed_identity, reference_portrait, true_identity
 from ..people.render import AvatarFrames, render_avatar
 from ..people.template import Template, uniform
+from .avatar_frames import image_bytes, share_bytes
 from .estimate import aligned_cameras, estimated_identity
 
 log = logging.getLogger(__name__)
@@ -61,7 +63,7 @@ _PERTURBED, _TIGHT, _ORBIT = 0.5, 0.25, 0.3
 
 @dataclass(frozen=True)
 class DatasetConfig:
-    """What a split holds. Validation uses canonical cameras on a fixed yaw grid and true fits only.
+    """Say what a split holds. Validation uses canonical cameras on a fixed yaw grid and true fits only.
 
     fits: where the guides of about half of the training clips come from, "perturbed" true fits or "estimated" ones.
     """
@@ -86,13 +88,13 @@ class DatasetConfig:
             raise ValueError(f"size must be a multiple of 4 from 32 on, got {self.size}")
 
     def seeds(self, shard: int) -> list[int]:
-        """Avatar seeds of a shard; train and validation never share one."""
+        """Return the avatar seeds of a shard; train and validation never share one."""
         base = self.seed * 1_000_000 + (_VALIDATION_SEED if self.split == "val" else 0)
         return [base + i for i in range(self.identities)][shard :: self.shards]
 
 
 class Shard:
-    """One folder of arrays; opens what a killed run left, or creates it. ValueError where the sizes disagree."""
+    """Open one folder of arrays, or what a killed run left of it, or create it. ValueError where the sizes disagree."""
 
     def __init__(self, folder: Path, identities: int, config: DatasetConfig):
         folder.mkdir(parents=True, exist_ok=True)
@@ -109,7 +111,7 @@ class Shard:
         }
         record.write_text(text, encoding="utf-8")
 
-    def _open(self, name: str, rows: int, config: DatasetConfig) -> np.ndarray:
+    def _open(self, name: str, rows: int, config: DatasetConfig) -> np.memmap:
         dtype, tail = ARRAYS[name]
         shape = (rows, *(config.size if n == "S" else n for n in tail))
         path = self.folder / f"{name}.npy"
@@ -127,7 +129,7 @@ class Shard:
         self.arrays[name][start : start + len(values)] = values.numpy()
 
     def finish_identity(self, identity: int) -> None:
-        """Flush first, mark then: a marked identity is really on disk."""
+        """Mark an identity as complete, after everything was flushed: a marked one is really on disk."""
         for array in self.arrays.values():
             array.flush()
         self.arrays["complete"][identity] = 1
@@ -137,18 +139,18 @@ class Shard:
         (self.folder / "DONE").write_text("complete\n", encoding="utf-8")
 
 
-def _bytes(image: Tensor) -> Tensor:
-    """(..., C, H, W) in [-1, 1] -> (..., H, W, C) uint8."""
-    return (image * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8).movedim(-3, -1).contiguous()
+class Person(Protocol):
+    """The avatar with the portrait and the true fit that its frames go with."""
 
-
-def _share(mask: Tensor) -> Tensor:
-    """(T, 1, H, W) in [0, 1] -> (T, H, W) uint8."""
-    return (mask[:, 0] * 255).round().clamp(0, 255).to(torch.uint8)
+    body: HalfBody
+    avatar: Avatar
+    rest: Rest
+    portrait: AvatarPortrait
+    identity: Identity
 
 
 class ClipMaker:
-    """Everything of one identity that its clips share."""
+    """Hold everything of one identity that its clips share."""
 
     def __init__(self, body: HalfBody, seed: int, config: DatasetConfig, template: Template, lifter: Lifter):
         self.body, self.config = body, config
@@ -175,7 +177,7 @@ class ClipMaker:
         return perturbed_identity(self.body, self.identity, self.rng, template, lifter)
 
     def cameras(self, clip: int) -> Cameras:
-        """Random cameras of a training clip, or the clip's part of the fixed validation grid."""
+        """Return the random cameras of a training clip, or the clip's part of the fixed validation grid."""
         rng, size = self.rng, (self.config.size, self.config.size)
         framing = canonical_framing(float(self.rest.bones[0, self.body.bone_index["head"], 2]))
         target, height, pitch = torch.tensor(framing.target), framing.height, 0.0
@@ -202,11 +204,10 @@ class ClipMaker:
         return motion[::stride]
 
     def clip(self, clip: int) -> tuple[AvatarFrames, Guides, bool, dict[str, Tensor]]:
-        """True frames, the guides the networks will see, whether those come from a perturbed fit, and the BASELINES."""
+        """Return the true frames, the guides the networks will see, whether those come from a perturbed fit, and the
+        BASELINES."""
         cameras, motion = self.cameras(clip), self.motion()
-        # the wall is where the portrait's camera saw it, so that guides and frames agree
-        wall = background_plate(replace(self.identity, background=self.portrait.background), cameras)
-        frames = render_avatar(self.body, self.avatar, motion, cameras, background=wall, rest=self.rest)
+        frames = true_frames(self, motion, cameras)
         wrong = self.wrong is not None and uniform(self.rng, 0, 1) < _PERTURBED
         fit, view = self.identity, cameras
         if wrong and self.wrong is not None:
@@ -217,21 +218,28 @@ class ClipMaker:
         return frames, guides, wrong, extra
 
 
+def true_frames(person: "Person", motion: Motion, cameras: Cameras) -> AvatarFrames:
+    """Render a person before the wall of their portrait, which stands where the portrait's camera saw it."""
+    wall = background_plate(replace(person.identity, background=person.portrait.background), cameras)
+    return render_avatar(person.body, person.avatar, motion, cameras, background=wall, rest=person.rest)
+
+
 def baselines(body: HalfBody, plain: Identity, motion: Motion, cameras: Cameras) -> dict[str, Tensor]:
-    """BASELINES of an identity as photographed: its lift (T, H, W, 3), the bare body's silhouette (T, H, W); uint8."""
+    """Return the BASELINES of an identity as photographed: its lift (T, H, W, 3), the bare body's silhouette (T, H, W);
+    uint8."""
     bare = render_guides(body, replace(plain, shell=torch.zeros_like(plain.shell)), motion, cameras)
     lift = render_guides(body, plain, motion, cameras).lift
-    return {"plain": _bytes(lift), "bare": _share((bare.part > 0).float())}
+    return {"plain": image_bytes(lift), "bare": share_bytes((bare.part > 0).float())}
 
 
 def _write_clip(shard: Shard, row: int, frames: AvatarFrames, guides: Guides, extra: dict[str, Tensor]) -> None:
-    shard.write("rgb", row, _bytes(frames.rgb))
-    shard.write("alpha", row, _share(frames.alpha))
+    shard.write("rgb", row, image_bytes(frames.rgb))
+    shard.write("alpha", row, share_bytes(frames.alpha))
     shard.write("region", row, frames.region)
-    shard.write("normal", row, _bytes(guides.normal))
+    shard.write("normal", row, image_bytes(guides.normal))
     shard.write("part", row, guides.part[:, 0].to(torch.uint8))
-    shard.write("lift", row, _bytes(guides.lift))
-    shard.write("visibility", row, _share(guides.visibility))
+    shard.write("lift", row, image_bytes(guides.lift))
+    shard.write("visibility", row, share_bytes(guides.visibility))
     for name, values in extra.items():
         shard.write(name, row, values)
     shard.write("yaw", row, guides.yaw)
@@ -241,8 +249,8 @@ def _write_clip(shard: Shard, row: int, frames: AvatarFrames, guides: Guides, ex
 def _write_identity(shard: Shard, place: int, maker: ClipMaker) -> None:
     clips = maker.config.clips
     image = F.avg_pool2d(maker.portrait.image[None], 2)
-    shard.write("portrait", place, _bytes(image))
-    shard.write("portrait_mask", place, _share(F.avg_pool2d(maker.portrait.mask[None], 2)))
+    shard.write("portrait", place, image_bytes(image))
+    shard.write("portrait_mask", place, share_bytes(F.avg_pool2d(maker.portrait.mask[None], 2)))
     for clip in range(clips):
         frames, guides, wrong, extra = maker.clip(clip)
         row = (place * clips + clip) * CLIP
@@ -288,14 +296,13 @@ def generate(
 
 
 def _parse_shards(text: str) -> tuple[list[int] | None, int]:
-    """"0,2/6" -> ([0, 2], 6); "6" -> (None, 6)."""
+    """Map "0,2/6" -> ([0, 2], 6); "6" -> (None, 6)."""
     chosen, slash, count = text.rpartition("/")
     return ([int(s) for s in chosen.split(",")] if slash else None), int(count)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line of this module."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `synth avatars`."""
     parser.add_argument("--split", default="train", choices=("train", "val"))
     parser.add_argument("--identities", type=int, default=300)
     parser.add_argument("--clips", type=int, default=8, help="clips of 8 frames an identity")
@@ -304,13 +311,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--fits", default="perturbed", choices=("perturbed", "estimated"))
     parser.add_argument("--out", default="data/avatars")
     parser.add_argument("--shard", default="6", help="count of shards, or K,L/N: only shards K and L of N")
-    options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Render the chosen shards of a split."""
     chosen, count = _parse_shards(options.shard)
     numbers = (options.identities, options.clips, options.seed, options.size, count)
     config = DatasetConfig(options.split, *numbers, options.fits)
     generate(options.out, config, chosen, lambda done, total: log.info("identity %d of %d", done, total))
-
-
-if __name__ == "__main__":
-    main()

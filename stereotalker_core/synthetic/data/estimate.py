@@ -11,15 +11,16 @@ from ...body.model import HalfBody
 from ...body.texture.texels import Lifter
 from ...perception.keypoints import Keypoints, default_sigma
 from ...records import Cameras, Identity
-from ..people.portrait import Portrait
+from ..people.portrait import AvatarPortrait
 from ..people.render import rendered_keypoints
 
 NOISE = 2.0  # px at a portrait of 512 px
 _SHOWN = 0.55  # m below the head joint that half-body pictures show
 
 
-def noisy_keypoints(body: HalfBody, portrait: Portrait, rng: torch.Generator, noise: float = NOISE) -> Keypoints:
-    """What a good detector would give: face, irises and the visible body points, with Gaussian noise (px at 512)."""
+def noisy_keypoints(body: HalfBody, portrait: AvatarPortrait, rng: torch.Generator, noise: float = NOISE) -> Keypoints:
+    """Return what a good detector would give: face, irises and the visible body points, with Gaussian noise (px at
+    512)."""
     names = [body.keypoint_names[i] for i in rendered_keypoints(body)]
     inside = ((portrait.keypoints > 0) & (portrait.keypoints < portrait.image.shape[-1])).all(1)
     rows = [
@@ -36,7 +37,7 @@ def noisy_keypoints(body: HalfBody, portrait: Portrait, rng: torch.Generator, no
 
 
 def estimated_identity(
-    body: HalfBody, portrait: Portrait, seed: int, lifter: Lifter | None = None, shell_iterations: int = 5
+    body: HalfBody, portrait: AvatarPortrait, seed: int, lifter: Lifter | None = None, shell_iterations: int = 5
 ) -> Identity:
     """Fit an avatar's portrait from noisy keypoints and a blurred true mask."""
     rng = torch.Generator().manual_seed(seed)
@@ -47,7 +48,7 @@ def estimated_identity(
 
 
 def aligned_cameras(body: HalfBody, truth: Identity, estimate: Identity, cameras: Cameras) -> Cameras:
-    """Cameras that see the estimated person at the size and place at which `cameras` see the true one.
+    """Return the cameras that see the estimated person at the size and place at which `cameras` see the true one.
 
     Gauge freedoms of one picture only: the scale (metres per pixel at the head), the head's position across the
     picture, and the depth, in which the surface as a whole lies where the true one does.
@@ -70,7 +71,7 @@ def aligned_cameras(body: HalfBody, truth: Identity, estimate: Identity, cameras
 
 
 def _mean_depth(body: HalfBody, vertices: Tensor, lowest: float) -> Tensor:
-    """Mean y of the surface above a height, every square millimetre counting alike."""
+    """Return the mean y of the surface above a height, every square millimetre counting alike."""
     corners = vertices[body.triangles]
     area = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]).norm(dim=1)
     middle = corners.mean(1)

@@ -40,7 +40,7 @@ _REACH = 0.09  # s: how long before and after a closure the look leaves the lips
 
 @dataclass(frozen=True)
 class Speaker:
-    """How one identity differs: factors of jaw, rounding, look and brows; a resting smile; one-sidedness -1..1."""
+    """Say how one identity differs: factors of jaw, rounding, look and brows; a resting smile; one-sidedness -1..1."""
 
     jaw: float
     rounding: float
@@ -51,14 +51,14 @@ class Speaker:
 
 
 def speaker(identity: str) -> Speaker:
-    """The habits of one of the 32 identities; always the same."""
+    """The habits of one of the 32 identities, the same on every call."""
     rng = random.Random(f"speaker {IDENTITIES.index(identity)}")
     jaw, rounding, look = (rng.uniform(0.86, 1.14) for _ in range(3))
     return Speaker(jaw, rounding, look, rng.uniform(0.5, 1.5), rng.uniform(0.0, 0.06), rng.uniform(-1, 1))
 
 
 def look(emotion: str) -> Tensor:
-    """(52,) the lasting look of an emotion at full intensity."""
+    """Return (52,) the lasting look of an emotion at full intensity."""
     out = torch.zeros(N_EXPRESSIONS)
     for stem, weight in LOOKS[emotion].items():
         for name in (stem, f"{stem}Left", f"{stem}Right"):
@@ -68,12 +68,12 @@ def look(emotion: str) -> Tensor:
 
 
 def level(style: FaceStyle) -> float:
-    """How much of the look a style shows; neutral is always whole."""
+    """Return how much of the look a style shows; neutral is always whole."""
     return 1.0 if style.emotion == "neutral" else LEVELS[style.intensity]
 
 
 def spoken_mouth(utterance: Utterance, style: FaceStyle) -> Tensor:
-    """(T, 52) the mouth of the words alone, as this speaker in this emotion moves it; nothing random."""
+    """Return (T, 52) the mouth of the words alone, as this speaker in this emotion moves it; nothing random."""
     who = speaker(style.identity)
     out = mouth(utterance.phones, frame_count(utterance.seconds))
     jaw = who.jaw * (1 + _JAW.get(style.emotion, 0.0) * level(style))
@@ -85,7 +85,8 @@ def spoken_mouth(utterance: Utterance, style: FaceStyle) -> Tensor:
 
 
 def perform(utterance: Utterance, style: FaceStyle, seed: int) -> Tensor:
-    """One performance (T, 52) in [0, 1], T = ceil(seconds * 25); another seed, another performance, the same lips."""
+    """Return one performance (T, 52) in [0, 1], T = ceil(seconds * 25); another seed, another performance, the same
+    lips."""
     frames = frame_count(utterance.seconds)
     if frames < 1:
         raise ValueError("the utterance is empty; give at least one frame of sound (40 ms)")
@@ -103,7 +104,7 @@ def perform(utterance: Utterance, style: FaceStyle, seed: int) -> Tensor:
 
 
 def _look_over_time(utterance: Utterance, style: FaceStyle, who: Speaker, times: Tensor, rng: random.Random) -> Tensor:
-    """(T, 52): the look at its level, drifting, stronger on some stressed words, a little one-sided."""
+    """Return (T, 52): the look at its level, drifting, stronger on some stressed words, a little one-sided."""
     drift = 1 + 0.1 * wander(times, rng, 0.05, 0.4)
     upper = rng.uniform(0.85, 1.15)  # some performances are more in the brows, some more in the mouth
     for mark in accents(utterance):
@@ -119,7 +120,7 @@ def _look_over_time(utterance: Utterance, style: FaceStyle, who: Speaker, times:
 
 
 def _closing(utterance: Utterance, times: Tensor) -> Tensor:
-    """(T,) 1 while the lips are shut for p, b or m, falling to 0 around."""
+    """Return (T,) 1 while the lips are shut for p, b or m, falling to 0 around."""
     out = torch.zeros_like(times)
     for name, start, end, _ in utterance.phones:
         if name in CLOSURES:
@@ -129,7 +130,8 @@ def _closing(utterance: Utterance, times: Tensor) -> Tensor:
 
 
 def draw_style(rng: random.Random) -> FaceStyle:
-    """A random identity, emotion and intensity; neutral, which has one intensity, is as likely as any emotion."""
+    """Return a random identity, emotion and intensity; neutral, which has one intensity, is as likely as any emotion.
+    """
     emotion = rng.choice(EMOTIONS)
     intensity = "low" if emotion == "neutral" else rng.choice(INTENSITIES)
     return FaceStyle(rng.choice(IDENTITIES), emotion, intensity)

@@ -24,7 +24,8 @@ _BEAT_CHANCE = {"neutral": 0.75, "lively": 0.95, "calm": 0.5}
 
 
 class GestureEvent(NamedTuple):
-    """gesture class ("you", "big", ... or a beat kind), the word, start and end in seconds, side L | R | both."""
+    """Hold a gesture in time: its class ("you", "big", ... or a beat kind), the word, start and end in seconds, side L
+    | R | both."""
 
     gesture: str
     word: str
@@ -44,7 +45,8 @@ class Accent(NamedTuple):
 
 @dataclass(frozen=True)
 class Gesture:
-    """Key poses of one arm gesture: before the stroke, where it lands, the hand there, and the arms that may do it."""
+    """Hold the key poses of one arm gesture: before the stroke, where it lands, the hand there, and the arms that may
+    do it."""
 
     prepare: str
     stroke: str
@@ -79,7 +81,7 @@ RESTS = {
 
 
 def accents(utterance: Utterance) -> list[Accent]:
-    """One accent a word, on its first vowel with the strongest stress; words without a vowel have none."""
+    """Return one accent per word, on its first vowel with the strongest stress; words without a vowel have none."""
     rank = {1: 0, 2: 1, 0: 2}
     out = []
     for word, start, end in utterance.words:
@@ -93,7 +95,8 @@ def accents(utterance: Utterance) -> list[Accent]:
 def plan(
     utterance: Utterance, triggers: dict[str, str], style: str, rng: random.Random, handedness: float = 0.0
 ) -> list[GestureEvent]:
-    """Gestures of an utterance in order of time: a meaning gesture on every trigger word, beats between them."""
+    """Return the gestures of an utterance in order of time: a meaning gesture on every trigger word, beats between
+    them."""
     marks = accents(utterance)
     events: list[GestureEvent] = []
     for mark in marks:
@@ -123,7 +126,8 @@ def _event(name: str, mark: Accent, rng: random.Random, handedness: float) -> Ge
 def arm_track(
     events: list[GestureEvent], side: str, rest: str, amount: float, times: Tensor, rng: random.Random
 ) -> Tensor:
-    """Angles (T, 14) in degrees of one arm through its events; amount scales strokes away from the rest pose."""
+    """Return the angles (T, 14) in degrees of one arm through its events; amount scales strokes away from the rest
+    pose."""
     base = key_pose(*RESTS[rest])
     keys: list[tuple[float, Tensor]] = [(-1.0, base)]
     waves: list[tuple[float, float, float]] = []
@@ -167,7 +171,7 @@ def _vary(pose: Tensor, base: Tensor, gesture: Gesture, amount: float, rng: rand
 
 
 def _minimum_jerk(keys: list[tuple[float, Tensor]], times: Tensor) -> Tensor:
-    """Key poses (time, (A,)) -> (T, A): quintic steps with no velocity and acceleration at the keys."""
+    """Map key poses (time, (A,)) -> (T, A): quintic steps with no velocity and acceleration at the keys."""
     moments = torch.tensor([k[0] for k in keys])
     poses = torch.stack([k[1] for k in keys])
     right = torch.searchsorted(moments, times.contiguous()).clamp(1, max(len(keys) - 1, 1))

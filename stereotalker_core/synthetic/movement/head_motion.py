@@ -19,7 +19,7 @@ _BLINK = (0.35, 0.95, 1.0, 0.75, 0.4, 0.12)  # at 25 fps: shutting takes 2 frame
 
 
 def wander(times: Tensor, rng: random.Random, low: float = 0.08, high: float = 0.55, waves: int = 4) -> Tensor:
-    """Smooth random curve (T,), about unit size: a few sines with random frequency (Hz) and phase."""
+    """Return the smooth random curve (T,), about unit size: a few sines with random frequency (Hz) and phase."""
     out = torch.zeros_like(times)
     for _ in range(waves):
         frequency, phase = rng.uniform(low, high), rng.uniform(0, 6.2832)
@@ -28,7 +28,7 @@ def wander(times: Tensor, rng: random.Random, low: float = 0.08, high: float = 0
 
 
 def bump(times: Tensor, centre: float, rise: float, fall: float) -> Tensor:
-    """(T,) smooth pulse of height 1 at `centre`, with half-widths of `rise` and `fall` seconds."""
+    """Return (T,) smooth pulse of height 1 at `centre`, with half-widths of `rise` and `fall` seconds."""
     width = torch.where(times < centre, rise, fall)
     return 0.5 + 0.5 * torch.cos(torch.pi * ((times - centre) / width).clamp(-1, 1))
 
@@ -36,7 +36,8 @@ def bump(times: Tensor, centre: float, rise: float, fall: float) -> Tensor:
 def head_angles(
     utterance: Utterance, events: list[GestureEvent], style: str, times: Tensor, rng: random.Random
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """pitch, yaw, roll (T,) degrees: wandering, nods on stressed words, and what belongs to a meaning gesture."""
+    """Return pitch, yaw, roll (T,) degrees: wandering, nods on stressed words, and what belongs to a meaning gesture.
+    """
     energy = ENERGY[style]
     pitch, yaw, roll = 1.3 * wander(times, rng), 2.6 * wander(times, rng), 1.6 * wander(times, rng)
     for mark in accents(utterance):
@@ -60,7 +61,8 @@ def head_angles(
 
 
 def brows(utterance: Utterance, events: list[GestureEvent], times: Tensor, rng: random.Random) -> Tensor:
-    """(T, 52): raised brows on some stressed words and with "you", "big", "many", "up"; a frown with "no", "stop"."""
+    """Return (T, 52): raised brows on some stressed words and with "you", "big", "many", "up"; a frown with "no",
+    "stop"."""
     out = torch.zeros(len(times), N_EXPRESSIONS)
     raised, frown = torch.zeros_like(times), torch.zeros_like(times)
     for mark in accents(utterance):
@@ -78,7 +80,7 @@ def brows(utterance: Utterance, events: list[GestureEvent], times: Tensor, rng: 
 
 
 def eyes(utterance: Utterance, times: Tensor, head_yaw: Tensor, head_pitch: Tensor, rng: random.Random) -> Tensor:
-    """(T, 52): blinks, and a gaze that keeps to the viewer while the head moves, with glances away."""
+    """Move the eyes -> (T, 52): blinks, and a gaze that keeps to the viewer while the head moves, with glances away."""
     out = torch.zeros(len(times), N_EXPRESSIONS)
     side, height = _gaze(times, rng)
     side, height = side - 0.8 * head_yaw, height + 0.8 * head_pitch  # degrees; + is the own left, + is up
@@ -88,7 +90,7 @@ def eyes(utterance: Utterance, times: Tensor, head_yaw: Tensor, head_pitch: Tens
         out[:, ARKIT_INDEX[f"eyeLook{name}"]] = value
     for name, value in (("UpLeft", up), ("UpRight", up), ("DownLeft", down), ("DownRight", down)):
         out[:, ARKIT_INDEX[f"eyeLook{name}"]] = value
-    lids = (_blinks(utterance, times, rng) + 0.25 * down).clamp(0, 1)  # the lid follows a gaze that falls
+    lids = (_blinks_of_speech(utterance, times, rng) + 0.25 * down).clamp(0, 1)  # the lid follows a gaze that falls
     out[:, ARKIT_INDEX["eyeBlinkLeft"]] = out[:, ARKIT_INDEX["eyeBlinkRight"]] = lids
     return out
 
@@ -105,7 +107,7 @@ def _gaze(times: Tensor, rng: random.Random) -> tuple[Tensor, Tensor]:
     return side, height
 
 
-def _blinks(utterance: Utterance, times: Tensor, rng: random.Random) -> Tensor:
+def _blinks_of_speech(utterance: Utterance, times: Tensor, rng: random.Random) -> Tensor:
     out = torch.zeros_like(times)
     pauses = [p[1] for p in utterance.phones if p[0] == SILENCE and p[1] > 0.3 and rng.random() < 0.6]
     moment, moments = rng.uniform(0.3, 2.5), list(pauses)

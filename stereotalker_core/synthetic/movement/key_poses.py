@@ -60,12 +60,12 @@ N_ANGLES = 7 + 6 + 1  # arm, hand, shrug
 
 
 def key_pose(arm: str, hand: str) -> Tensor:
-    """(14,) degrees of a named arm pose with a named hand shape and no shrug."""
+    """Return (14,) degrees of a named arm pose with a named hand shape and no shrug."""
     return torch.tensor([*ARMS[arm], *HANDS[hand], 0.0])
 
 
 def to_angles(track: Tensor) -> ArmAngles:
-    """(T, 14) degrees -> the record that `poses.arm_pose` takes."""
+    """Map (T, 14) degrees -> the record that `poses.arm_pose` takes."""
     lower, forward, elbow, twist, roll, flex, side = track[:, :7].unbind(1)
     return ArmAngles(
         lower, forward, elbow, twist, roll, flex, side,

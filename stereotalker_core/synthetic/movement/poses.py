@@ -21,7 +21,7 @@ _SPINE_SHARE = {"root": 0.2, "spine03": 0.4, "spine01": 0.4}
 
 @dataclass(frozen=True)
 class ArmAngles:
-    """One arm in degrees, each a float or (T,).
+    """Hold the angles of one arm in degrees, each a float or (T,).
 
     lower: upper arm down from the A pose (32 hangs, -42 horizontal); forward: swing to the front (-20..70);
     elbow: flexion beyond the ~40 of the A pose (-30..90); twist: upper arm, + brings the hand across the chest
@@ -44,7 +44,8 @@ class ArmAngles:
 
 
 def joint_heads(body: HalfBody, rest: Rest) -> Tensor:
-    """Bone heads (49, 3) of MOTION_JOINTS in metres for the first body of `rest`: what the pose functions need."""
+    """Return the bone heads (49, 3) of MOTION_JOINTS in metres for the first body of `rest`: what the pose functions
+    need."""
     return rest.bones[0, body.motion_bones]
 
 
@@ -53,13 +54,13 @@ def _unit(x: Tensor) -> Tensor:
 
 
 def _turn(axis: Tensor, degrees: Angle) -> Tensor:
-    """Rotation about a unit axis (3,) by a float or (T,) degrees -> (T|1, 3, 3)."""
+    """Build the rotation about a unit axis (3,) by a float or (T,) degrees -> (T|1, 3, 3)."""
     angle = torch.deg2rad(torch.as_tensor(degrees, dtype=axis.dtype, device=axis.device).reshape(-1))
     return axis_angle_to_matrix(axis * angle[:, None])
 
 
 def _assemble(rotations: dict[str, Tensor]) -> Tensor:
-    """{joint: (T|1, 3, 3)} -> (T, 49, 3)."""
+    """Return {joint: (T|1, 3, 3)} -> (T, 49, 3)."""
     length = max(len(r) for r in rotations.values())
     first = next(iter(rotations.values()))
     out = first.new_zeros(length, N_JOINTS, 3)
@@ -70,7 +71,8 @@ def _assemble(rotations: dict[str, Tensor]) -> Tensor:
 
 
 class HandFrame:
-    """Directions of a hand in the A pose: along (to the knuckles), across (little to index), palm (outwards)."""
+    """Hold the directions of a hand in the A pose: along (to the knuckles), across (little to index), palm (outwards).
+    """
 
     def __init__(self, heads: Tensor, side: str):
         at = {name: heads[JOINT_INDEX[f"{name}.{side}"]] for name in ("finger2-1", "finger5-1", "wrist")}
@@ -81,7 +83,7 @@ class HandFrame:
 
 
 def arm_pose(heads: Tensor, side: str, angles: ArmAngles) -> Tensor:
-    """heads (49, 3) from `joint_heads`, side "L" | "R" -> (T, 49, 3) of that arm and hand."""
+    """Map heads (49, 3) from `joint_heads`, side "L" | "R" -> (T, 49, 3) of that arm and hand."""
     dims(heads, f"{N_JOINTS} 3")
     if side not in ("L", "R"):
         raise ValueError(f"side must be 'L' or 'R', got {side!r}")
@@ -108,10 +110,10 @@ def arm_pose(heads: Tensor, side: str, angles: ArmAngles) -> Tensor:
         @ _turn(hand.palm, torch.as_tensor(angles.side, dtype=heads.dtype) * sign)
         @ _turn(fore, half_roll),
     }
-    return _assemble(pose | _fingers(at, side, hand, angles) | _thumb(at, side, hand, angles.thumb))
+    return _assemble(pose | _finger_rotations(at, side, hand, angles) | _thumb(at, side, hand, angles.thumb))
 
 
-def _fingers(at: dict[str, Tensor], side: str, hand: HandFrame, angles: ArmAngles) -> dict[str, Tensor]:
+def _finger_rotations(at: dict[str, Tensor], side: str, hand: HandFrame, angles: ArmAngles) -> dict[str, Tensor]:
     curl = torch.as_tensor(angles.curl, dtype=hand.palm.dtype)
     curl = curl if curl.ndim == 2 else curl.reshape(-1, 1).expand(-1, 4)
     spread = torch.as_tensor(angles.spread, dtype=hand.palm.dtype)
@@ -141,7 +143,8 @@ def _thumb(at: dict[str, Tensor], side: str, hand: HandFrame, opposition: Angle)
 
 
 def head_pose(pitch: Angle = 0.0, yaw: Angle = 0.0, roll: Angle = 0.0) -> Tensor:
-    """pitch + nods down, yaw + turns to the own left, roll + tilts to the own left -> (T, 49, 3)."""
+    """Build a pose of the head: pitch + nods down, yaw + turns to the own left, roll + tilts to the own left -> (T, 49,
+    3)."""
     return _column(NECK_SHARE, pitch, yaw, roll)
 
 
@@ -157,7 +160,7 @@ def _column(share: dict[str, float], pitch: Angle, yaw: Angle, roll: Angle) -> T
 
 
 def rest_arms(heads: Tensor) -> Tensor:
-    """Both arms hanging relaxed -> (1, 49, 3)."""
+    """Map both arms hanging relaxed -> (1, 49, 3)."""
     angles = ArmAngles()
     return arm_pose(heads, "L", angles) + arm_pose(heads, "R", angles)
 

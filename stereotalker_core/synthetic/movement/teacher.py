@@ -35,7 +35,7 @@ _RESTS = {"hang": 0.2, "bent": 0.15, "front": 0.35, "high": 0.3}  # chance of a 
 
 @functools.lru_cache(maxsize=1)
 def mean_heads() -> Tensor:
-    """Joint heads (49, 3) of the mean body."""
+    """Return the joint heads (49, 3) of the mean body."""
     body = HalfBody()
     return joint_heads(body, body.rest(torch.zeros(1, body.n_shape)))
 
@@ -49,7 +49,7 @@ def teach(
     gesture_words: set[str] | None = None,
     intensity: float = 1.0,
 ) -> Motion:
-    """A performance of `utterance` at 25 fps with ceil(seconds * 25) frames.
+    """Return the perform `utterance` at 25 fps, with ceil(seconds * 25) frames.
 
     rest_bones (49, 3) from `poses.joint_heads` of the identity (None: the mean body); gesture_words: the words that
     may trigger a meaning gesture (None: the training words, so held-out synonyms never do). The mouth depends on the
@@ -68,7 +68,7 @@ def teach_with_labels(
     handedness: float = 0.0,
     intensity: float = 1.0,
 ) -> tuple[Motion, list[GestureEvent]]:
-    """As `teach`, with the list of its gestures; handedness -1 (left) .. 1 (right)."""
+    """Return the perform as `teach` does, and list the gestures; handedness -1 (left) .. 1 (right)."""
     if style not in STYLES or emotion not in EMOTIONS:
         raise ValueError(f"style {style!r} must be of {STYLES}, emotion {emotion!r} of {EMOTIONS}")
     if not 0 <= intensity <= 1:
@@ -89,14 +89,14 @@ def teach_with_labels(
     arms = _arms(heads, events, _AMOUNT[style] * (1 + size), times, rng)
     rotations = arms + _trunk(events, times, rng, lean) + head_pose(*head)
     face = mouth(utterance.phones, frames, style, emotion, intensity)
-    looks = [emotion_face(name, torch.ones(frames)) for name in ("neutral", emotion)]
-    face = face + torch.lerp(*looks, intensity)
+    calm, look = (emotion_face(name, torch.ones(frames)) for name in ("neutral", emotion))
+    face = face + torch.lerp(calm, look, intensity)
     face = face + brows(utterance, events, times, rng) + eyes(utterance, times, head[1], head[0], rng)
     return Motion(rotations, check_expression(face)), events
 
 
 def _arms(heads: Tensor, events: list[GestureEvent], amount: float, times: Tensor, rng: random.Random) -> Tensor:
-    """Both arms (T, 49, 3): posture, gestures, and the small movement that living hands have."""
+    """Return both arms (T, 49, 3): posture, gestures, and the small movement that living hands have."""
     rests = rng.choices(list(_RESTS), list(_RESTS.values()), k=2)
     if rng.random() < 0.7:
         rests[1] = rests[0]  # most people hold both arms alike
@@ -112,7 +112,7 @@ def _arms(heads: Tensor, events: list[GestureEvent], amount: float, times: Tenso
 
 
 def _trunk(events: list[GestureEvent], times: Tensor, rng: random.Random, lean_forward: float) -> Tensor:
-    """Breathing, sway, a bearing, and a slight turn towards the gesturing hand -> (T, 49, 3)."""
+    """Move the trunk: breathing, sway, a bearing, and a slight turn towards the gesturing hand -> (T, 49, 3)."""
     pitch = lean_forward + 0.5 * _breath(times, rng) + 0.6 * wander(times, rng, 0.05, 0.2)
     yaw, roll = 1.2 * wander(times, rng, 0.05, 0.25), 0.9 * wander(times, rng, 0.05, 0.2)
     for event in events:

@@ -63,7 +63,7 @@ _LIP_OPENING = {
 
 
 def lip_opening(expression: Tensor) -> Tensor:
-    """expression (..., 52) -> (...) parting of the inner lips, 1 = jawOpen alone at 1; 0 and below is closed."""
+    """Map expression (..., 52) -> (...) parting of the inner lips, 1 = jawOpen alone at 1; 0 and below is closed."""
     weights = torch.zeros(N_EXPRESSIONS, dtype=expression.dtype, device=expression.device)
     for name, weight in _LIP_OPENING.items():
         weights[ARKIT_INDEX[name]] = weight
@@ -71,14 +71,15 @@ def lip_opening(expression: Tensor) -> Tensor:
 
 
 def frame_times(frames: int, fps: float = FPS) -> Tensor:
-    """(T,) seconds of the middle of each frame: what a frame shows."""
+    """Return (T,) seconds of the middle of each frame: what a frame shows."""
     return (torch.arange(frames, dtype=torch.float32) + 0.5) / fps
 
 
 def mouth(
     phones: tuple[Phone, ...], frames: int, style: str = "neutral", emotion: str = "neutral", intensity: float = 1.0
 ) -> Tensor:
-    """Mouth coefficients (frames, 52) of an utterance; other channels are zero. Depends on nothing random."""
+    """Return the mouth coefficients (frames, 52) of an utterance; other channels are zero. Depends on nothing random.
+    """
     times = frame_times(frames)
     amount = (1 + intensity * (_EMOTION_JAW[emotion] - 1)) * _STYLE_JAW[style]
     blended = _blend(phones, times, amount)  # (T, C)
@@ -150,7 +151,8 @@ def _contacts(out: Tensor, phones: tuple[Phone, ...], times: Tensor) -> Tensor:
 
 
 def _envelope(phones: tuple[Phone, ...], times: Tensor, members: frozenset[str]) -> Tensor:
-    """(T,) in [0, 1]: one in every interval of the phones, and in at least one frame each, with smooth flanks."""
+    """Return (T,) in [0, 1]: one in every interval of the phones, and in at least one frame each, with smooth flanks.
+    """
     out = torch.zeros_like(times)
     for i, (name, start, end, _) in enumerate(phones):
         if name in members:

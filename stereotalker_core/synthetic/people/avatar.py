@@ -19,7 +19,8 @@ _SHAPE_SPREAD, _SHAPE_LIMIT = 0.8, 2.0
 
 @dataclass(frozen=True)
 class Light:
-    """direction (3,) unit, from the person to the light in world axes; colour (3,); ambient share 0..1."""
+    """Hold a light: direction (3,) unit, from the person to the light in world axes; colour (3,); ambient share 0..1.
+    """
 
     direction: Tensor
     colour: Tensor
@@ -28,7 +29,8 @@ class Light:
 
 @dataclass(frozen=True)
 class Avatar:
-    """shape (K,), shell (V,) m along the normals, albedo (3, A, A) in [0, 1], region (A, A) uint8 label, light, seed.
+    """Hold an avatar: shape (K,), shell (V,) m along the normals, albedo (3, A, A) in [0, 1], region (A, A) uint8
+    label, light, seed.
 
     meta: the drawn kinds of hair, clothes and face, for balance checks.
     """
@@ -47,7 +49,7 @@ class Avatar:
 
 
 def draw_light(rng: torch.Generator) -> Light:
-    """A key light above and in front, fixed in the world."""
+    """Draw a random key light above and in front, fixed in the world."""
     azimuth, elevation = math.radians(uniform(rng, -65, 65)), math.radians(uniform(rng, 8, 60))
     horizontal = math.cos(elevation)
     direction = torch.tensor(

@@ -12,15 +12,17 @@ KINDS = ("gradient", "wall", "shapes", "noise", "plain")
 
 
 def draw_background(rng: torch.Generator, size: tuple[int, int]) -> tuple[Tensor, str]:
-    """A background (3, H, W) in [-1, 1] and its kind."""
+    """Draw a random background (3, H, W) in [-1, 1] and its kind."""
     kind = pick(rng, KINDS, (0.3, 0.2, 0.2, 0.15, 0.15))
     rows, columns = size
     colours = 0.1 + 0.8 * torch.rand(4, 3, generator=rng)
     grey = colours.mean(1, keepdim=True)
+    # mostly dull colours, as walls and studios have
     colours = grey + (colours - grey) * uniform(rng, 0.1, 1.0)
     y = torch.linspace(0, 1, rows)[:, None].expand(rows, columns)
     x = torch.linspace(0, 1, columns)[None].expand(rows, columns)
     angle = uniform(rng, -0.6, 0.6) if kind != "gradient" else uniform(rng, -math.pi, math.pi)
+    # one colour runs into another across the picture; walls and plain studios hardly change
     ramp = ((x - 0.5) * math.sin(angle) + (y - 0.5) * math.cos(angle) + 0.5).clamp(0, 1)[None]
     a, b, c, d = (v[:, None, None] for v in colours)
     image = a + (b - a) * ramp * (0.15 if kind in ("plain", "wall") else 1.0)

@@ -22,7 +22,8 @@ _LINE_Z = {  # height of the neck line over the depth, metres
 
 @dataclass(frozen=True)
 class Clothes:
-    """collar, sleeve end (arm coordinate: 1 elbow, 2 wrist), pattern, scale (periods a metre), thickness m, colours."""
+    """Hold a garment: collar, sleeve end (arm coordinate: 1 elbow, 2 wrist), pattern, scale (periods per metre),
+    thickness m, colours."""
 
     collar: str
     sleeve: float
@@ -40,7 +41,7 @@ def _colour(rng: torch.Generator, saturation: tuple[float, float], value: tuple[
 
 
 def draw_clothes(rng: torch.Generator) -> Clothes:
-    """A random garment."""
+    """Draw a random garment."""
     muted = uniform(rng, 0, 1) < 0.45
     saturation = (0.0, 0.3) if muted else (0.3, 0.85)
     return Clothes(
@@ -56,7 +57,7 @@ def draw_clothes(rng: torch.Generator) -> Clothes:
 
 
 def below_collar(points: Tensor, collar: str) -> Tensor:
-    """Metres (about) below the neck line at template points (N, 3); > 0 is under the garment."""
+    """Return the metres (about) below the neck line at template points (N, 3); > 0 is under the garment."""
     x, y, z = points.unbind(-1)
     side = x.abs()
     line = piecewise(y, _LINE_Y, _LINE_Z[collar])
@@ -93,7 +94,7 @@ def clothes_shell(template: Template, clothes: Clothes, rest: Tensor, normals: T
 
 
 def _field(template: Template, clothes: Clothes, rng: torch.Generator) -> Tensor:
-    """0..1 mix of the second colour on the texels."""
+    """Return 0..1 mix of the second colour on the texels."""
     x, y, z = template.point.unbind(1)
     shoulder = float(template.bone("upperarm01.L")[2])
     on_arm = template.is_part("arm.L", "arm.R")
@@ -112,6 +113,7 @@ def _field(template: Template, clothes: Clothes, rng: torch.Generator) -> Tensor
         return (waves(template.point, uniform(rng, 40, 140), rng, 6) * 6 - 2).clamp(0, 1)
     if clothes.pattern == "blocks":
         return ((height > uniform(rng, 0.2, 0.42)) | on_arm & (uniform(rng, 0, 1) < 0.5)).float()
+    # a star, polygon or disc on the chest, in polar coordinates
     if clothes.pattern == "logo":
         cx, cz, radius = uniform(rng, -0.07, 0.07), uniform(rng, 0.33, 0.42), uniform(rng, 0.02, 0.06)
         u, v = (x - cx) / radius, (z - cz) / radius
@@ -122,7 +124,7 @@ def _field(template: Template, clothes: Clothes, rng: torch.Generator) -> Tensor
 
 
 def clothes_paint(template: Template, clothes: Clothes, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """(N,) bool coverage and (N, 3) colour of the garments on the texels."""
+    """Return (N,) bool coverage and (N, 3) colour of the garments on the texels."""
     points = template.point
     x, y, z = points.unbind(1)
     skin = template.is_part("torso", "neck", "arm.L", "arm.R", "hips")

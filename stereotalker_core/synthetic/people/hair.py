@@ -16,7 +16,8 @@ _LINE_Z = (0.084, 0.080, 0.066, 0.047, 0.001, -0.004, 0.006, -0.036, -0.068, -0.
 
 @dataclass(frozen=True)
 class Hair:
-    """kind, thickness m, lift m of the hair line, colour (3,) in [0, 1], strand contrast, parting -1..1 (0 = none)."""
+    """Hold a head of hair: kind, thickness m, lift m of the hair line, colour (3,) in [0, 1], strand contrast, parting
+    -1..1 (0 = none)."""
 
     kind: str
     thickness: float
@@ -27,7 +28,7 @@ class Hair:
 
 
 def draw_hair(rng: torch.Generator, feminine: bool, melanin: float) -> Hair:
-    """A random hair style; feminine prefers longer kinds, melanin 0..1 darker colours."""
+    """Draw a random hair style; feminine prefers longer kinds, melanin 0..1 darker colours."""
     kind = pick(rng, KINDS, (0.06, 0.25, 0.2, 0.27, 0.22) if feminine else (0.22, 0.43, 0.25, 0.06, 0.04))
     low, high = {
         "buzz": (0.003, 0.005),
@@ -43,7 +44,7 @@ def draw_hair(rng: torch.Generator, feminine: bool, melanin: float) -> Hair:
 
 
 def hair_height(template: Template, points: Tensor, hair: Hair) -> Tensor:
-    """Signed distance (about metres) above the hair line at template points (N, 3); > 0 carries hair."""
+    """Return the signed distance (about metres) above the hair line at template points (N, 3); > 0 carries hair."""
     x, y, z = points.unbind(-1)
     eye = float(template.bone("eye.L")[2])
     height = z - eye - piecewise(y, _LINE_Y, _LINE_Z) - hair.lift
@@ -59,7 +60,7 @@ def hair_height(template: Template, points: Tensor, hair: Hair) -> Tensor:
 
 
 def hair_shell(template: Template, hair: Hair, rng: torch.Generator) -> Tensor:
-    """Thickness of the hair (V,) in metres."""
+    """Return the thickness of the hair (V,) in metres."""
     points = template.body.mean
     height = hair_height(template, points, hair)
     inner = template.vertex_is("mouth", "eyesocket", "eye.L", "eye.R", "lashes", "tongue", "teeth.up", "teeth.low")
@@ -76,7 +77,7 @@ def hair_shell(template: Template, hair: Hair, rng: torch.Generator) -> Tensor:
 
 
 def hair_paint(template: Template, hair: Hair, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Coverage (N,) in [0, 1] and colour (N, 3) of the hair on the texels."""
+    """Return the coverage (N,) in [0, 1] and colour (N, 3) of the hair on the texels."""
     points = template.point
     height = hair_height(template, points, hair)
     fine = grain(template, template.size // 4, rng)

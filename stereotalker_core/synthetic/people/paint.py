@@ -1,5 +1,6 @@
 """Skin, face and eyes in template space, and the assembly of the albedo and region atlases."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,8 +17,8 @@ _IRIS = ((60, 38, 22), (92, 62, 34), (70, 95, 60), (70, 105, 140), (95, 110, 120
 
 
 @dataclass(frozen=True)
-class Look:
-    """Colours and make-up of a face: skin, lips, iris (3,) in [0, 1]; melanin, beard, brow 0..1; freckles 0..1."""
+class Complexion:
+    """Hold colours and make-up of a face: skin, lips, iris (3,) in [0, 1]; melanin, beard, brow 0..1; freckles 0..1."""
 
     feminine: bool
     melanin: float
@@ -30,8 +31,8 @@ class Look:
     freckles: float
 
 
-def draw_look(rng: torch.Generator) -> Look:
-    """Random complexion and make-up."""
+def draw_look(rng: torch.Generator) -> Complexion:
+    """Draw a random complexion and make-up."""
     feminine = uniform(rng, 0, 1) < 0.5
     melanin = uniform(rng, 0.0, 0.92)
     level = torch.tensor([melanin]) * 4
@@ -44,52 +45,58 @@ def draw_look(rng: torch.Generator) -> Look:
     iris = torch.tensor(pick(rng, _IRIS, (0.35, 0.3, 0.1, 0.15, 0.1) if melanin < 0.4 else (0.8, 0.2, 0, 0, 0))) / 255
     beard = uniform(rng, 0.2, 0.75) if not feminine and uniform(rng, 0, 1) < 0.4 else 0.0
     freckles = uniform(rng, 0, 1) if melanin < 0.4 and uniform(rng, 0, 1) < 0.3 else 0.0
-    return Look(feminine, melanin, skin, lips, iris, beard, uniform(rng, 0.0, 1.0), uniform(rng, 0.2, 1), freckles)
+    brow, blush = uniform(rng, 0.0, 1.0), uniform(rng, 0.2, 1)
+    return Complexion(feminine, melanin, skin, lips, iris, beard, brow, blush, freckles)
 
 
-def _mix(colour: Tensor, other: Tensor, weight: Tensor) -> Tensor:
+def mix(colour: Tensor, other: Tensor | Sequence[float], weight: Tensor) -> Tensor:
+    """Return the colours (N, 3) moved towards another, (3,) or (N, 3), by weight (N,) in [0, 1]."""
+    other = other if isinstance(other, Tensor) else colour.new_tensor(other)
     return colour + (other - colour) * weight[:, None]
 
 
-def _bump(value: Tensor, centre: float, width: float) -> Tensor:
+def bump(value: Tensor, centre: float, width: float) -> Tensor:
+    """Return a bell curve of height 1 around a centre, 1 / e at `width` from it; value, centre and width in one unit.
+    """
     return torch.exp(-(((value - centre) / width) ** 2))
 
 
-def skin_paint(template: Template, look: Look, hair: Hair, rng: torch.Generator) -> Tensor:
-    """(N, 3) skin everywhere, with cheeks, beard, lips and brows."""
+def skin_paint(template: Template, look: Complexion, hair: Hair, rng: torch.Generator) -> Tensor:
+    """Paint skin everywhere, with cheeks, beard, lips and brows -> colours (N, 3) in [0, 1] of the template's texels.
+    """
     points = template.point
     x, y, z = points.unbind(1)
     side, eye = x.abs(), template.bone("eye.L")
     up, head = z - eye[2], template.head.float()
     fine, soft = grain(template, template.size // 4, rng), waves(points, 60.0, rng, 5)
     colour = look.skin * (1 + 0.018 * fine + 0.015 * soft)[:, None]
-    red = _bump(side, 0.044, 0.02) * _bump(up, -0.047, 0.019) * (y < -0.08)
-    red = red + 0.7 * _bump(x, 0, 0.016) * _bump(up, -0.040, 0.014) * (y < -0.12)
+    red = bump(side, 0.044, 0.02) * bump(up, -0.047, 0.019) * (y < -0.08)
+    red = red + 0.7 * bump(x, 0, 0.016) * bump(up, -0.040, 0.014) * (y < -0.12)
     colour = colour * (1 - (red * look.blush * head)[:, None] * torch.tensor([0.0, 0.13, 0.13]))
     if look.freckles:
-        spots = (waves(points, 900.0, rng, 8) > 1.5) * _bump(up, -0.035, 0.03) * (y < -0.09)
-        colour = _mix(colour, look.skin * torch.tensor([0.72, 0.6, 0.5]), spots * 0.6 * look.freckles * head)
-    shade = 1 - 0.14 * _bump(z, 0.595, 0.03) * (y < 0.02)  # under the chin
-    shade = shade - 0.10 * _bump(side, 0.031, 0.022) * _bump(up, 0.0, 0.014) * (y < -0.09)  # eye sockets
-    shade = shade - 0.06 * _bump(side, 0.016, 0.006) * _bump(up, -0.045, 0.012) * (y < -0.12)  # beside the nose
+        spots = (waves(points, 900.0, rng, 8) > 1.5) * bump(up, -0.035, 0.03) * (y < -0.09)
+        colour = mix(colour, look.skin * torch.tensor([0.72, 0.6, 0.5]), spots * 0.6 * look.freckles * head)
+    shade = 1 - 0.14 * bump(z, 0.595, 0.03) * (y < 0.02)  # under the chin
+    shade = shade - 0.10 * bump(side, 0.031, 0.022) * bump(up, 0.0, 0.014) * (y < -0.09)  # eye sockets
+    shade = shade - 0.06 * bump(side, 0.016, 0.006) * bump(up, -0.045, 0.012) * (y < -0.12)  # beside the nose
     colour = colour * shade[:, None]
     if look.beard:
         where = ((-0.052 - up) / 0.02).clamp(0, 1) * ((z - 0.585) / 0.02).clamp(0, 1)
         where = where * ((-0.026 - y) / 0.03).clamp(0, 1)
-        colour = _mix(colour, hair.colour * 0.9, where * head * look.beard * (0.9 + 0.15 * fine).clamp(0, 1))
-    colour = _mix(colour, look.lips * (1 + 0.03 * fine)[:, None], template.lips.clamp(0, 1) * 0.92)
+        colour = mix(colour, hair.colour * 0.9, where * head * look.beard * (0.9 + 0.15 * fine).clamp(0, 1))
+    colour = mix(colour, look.lips * (1 + 0.03 * fine)[:, None], template.lips.clamp(0, 1) * 0.92)
     offset = side - eye[0]
     arc = 0.0225 + 0.0045 * torch.cos((offset / 0.027).clamp(-1, 1) * 1.4) + uniform(rng, -0.0015, 0.003)
     height = (0.0020 + 0.0022 * look.brow) * piecewise(offset, (-0.02, -0.01, 0.03), (1.1, 1.0, 0.45))
     brow = (1.3 - (up - arc).abs() / height).clamp(0, 1) * ((offset + 0.021) / 0.004).clamp(0, 1)
     brow = brow * ((0.029 - offset) / 0.005).clamp(0, 1) * (y < -0.075) * head * (0.85 + 0.15 * fine).clamp(0, 1)
-    colour = _mix(colour, hair.colour * 0.8, brow * (0.9 if look.feminine else 1.0))
+    colour = mix(colour, hair.colour * 0.8, brow * (0.9 if look.feminine else 1.0))
     ears = (template.ear < 1.0).float() * head
     return colour * (1 - ears[:, None] * torch.tensor([0.0, 0.07, 0.07]))
 
 
-def face_details(template: Template, look: Look, hair: Hair, colour: Tensor) -> Tensor:
-    """Mouth interior, eye sockets, eyes, teeth, tongue and lashes over the (N, 3) colours."""
+def face_details(template: Template, look: Complexion, hair: Hair, colour: Tensor) -> Tensor:
+    """Return the mouth interior, eye sockets, eyes, teeth, tongue and lashes over the (N, 3) colours."""
     out = colour.clone()
     mouth = template.is_part("mouth")
     depth = piecewise(template.point[:, 1], (-0.133, -0.095, -0.055), (1.0, 0.6, 0.25))
@@ -100,6 +107,7 @@ def face_details(template: Template, look: Look, hair: Hair, colour: Tensor) -> 
     out[socket] = (look.skin * torch.tensor([0.6, 0.45, 0.42]) * (1 - front) + lid * front)[socket]
     for name in ("eye.L", "eye.R"):
         mask = template.is_part(name)
+        # rings around the axis of the eye, by degrees: pupil, iris with a dark rim, white
         away = F.normalize(template.point[mask] - template.bone(name), dim=1)
         angle = torch.rad2deg(torch.acos((-away[:, 1]).clamp(-1, 1)))[:, None]
         white = torch.tensor([0.88, 0.86, 0.84])
@@ -114,15 +122,16 @@ def face_details(template: Template, look: Look, hair: Hair, colour: Tensor) -> 
 
 
 def paint(
-    template: Template, look: Look, hair: Hair, clothes: Clothes, rng: torch.Generator
+    template: Template, look: Complexion, hair: Hair, clothes: Clothes, rng: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Albedo atlas (3, A, A) in [0, 1] and region atlas (A, A) uint8 with labels of shapes.REGIONS (0 off the body)."""
+    """Return the albedo atlas (3, A, A) in [0, 1] and region atlas (A, A) uint8 with labels of shapes.REGIONS (0 off
+    the body)."""
     colour = skin_paint(template, look, hair, rng)
     colour = face_details(template, look, hair, colour)
     cloth, garment = clothes_paint(template, clothes, rng)
     colour = torch.where(cloth[:, None], garment, colour)
     cover, strands = hair_paint(template, hair, rng)
-    colour = _mix(colour, strands, cover)
+    colour = mix(colour, strands, cover)
     region = torch.full_like(template.part, BODY)
     inner = ("eye.L", "eye.R", "tongue", "teeth.up", "teeth.low", "lashes")
     region[(template.head | template.is_part(*inner)) & ~(cover > 0.5)] = FACE

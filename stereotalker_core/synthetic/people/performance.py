@@ -50,7 +50,8 @@ _SMILE_BIAS = 0.08  # the neutral face of many shapes looks sullen
 
 
 def _keyed(rng: torch.Generator, keys: Tensor, frames: int, step: float) -> Tensor:
-    """Values (K, C) at keys `step` frames apart, from a random phase -> (T, C) with smooth (quintic) transitions."""
+    """Map values (K, C) at keys `step` frames apart, from a random phase -> (T, C) with smooth (quintic) transitions.
+    """
     at = torch.arange(frames, dtype=torch.float32) / step + uniform(rng, 0, 1)
     low = at.long().clamp(max=len(keys) - 2)
     t = (at - low).clamp(0, 1)
@@ -67,7 +68,7 @@ def _rand(rng: torch.Generator, n: int, low: float, high: float) -> Tensor:
 
 
 def random_arm(rng: torch.Generator, frames: int, step: float = 18.0) -> ArmAngles:
-    """Angles (T,) of one arm that moves between random plausible poses, `step` frames a move."""
+    """Return the angles (T,) of one arm that moves between random plausible poses, `step` frames per move."""
     n = _key_count(frames, step)
     family = torch.multinomial(torch.tensor([w for w, _ in _ARM_FAMILIES]), n, replacement=True, generator=rng)
     columns: dict[str, Tensor] = {}
@@ -84,7 +85,7 @@ def random_arm(rng: torch.Generator, frames: int, step: float = 18.0) -> ArmAngl
 
 
 def _channels(body: HalfBody, rng: torch.Generator, table: dict, frames: int, step: float) -> Tensor:
-    """Sparse random coefficients (T, 52) of a table; sided channels move together with a small asymmetry."""
+    """Return the sparse random coefficients (T, 52) of a table; sided channels move together with a small asymmetry."""
     out = torch.zeros(frames, N_EXPRESSIONS)
     n = _key_count(frames, step)
     for name, (chance, largest) in table.items():
@@ -99,7 +100,7 @@ def _channels(body: HalfBody, rng: torch.Generator, table: dict, frames: int, st
 
 
 def _blinks(rng: torch.Generator, frames: int, fps: float) -> Tensor:
-    """(T,) closure of the lids: about one blink in three seconds, 0.2 s long."""
+    """Return (T,) closure of the lids: about one blink in three seconds, 0.2 s long."""
     starts = torch.rand(frames, generator=rng) < 1 / (3 * fps)
     pulse = torch.tensor([0.45, 1.0, 0.8, 0.4, 0.1])
     full = F.conv1d(starts.float()[None, None], pulse.flip(0)[None, None], padding=4)[0, 0]
@@ -107,7 +108,7 @@ def _blinks(rng: torch.Generator, frames: int, fps: float) -> Tensor:
 
 
 def random_expression(body: HalfBody, rng: torch.Generator, frames: int, fps: float = FPS) -> Tensor:
-    """Talking mouth, blinks, gaze and brows: (T, 52) in [0, 1]."""
+    """Return the talking mouth, blinks, gaze and brows: (T, 52) in [0, 1]."""
     mouth = _channels(body, rng, _MOUTH, frames, 4.0 * fps / FPS)
     upper = _channels(body, rng, _UPPER, frames, 14.0 * fps / FPS)
     out = mouth + upper
@@ -137,7 +138,7 @@ def _blinks_for(rng: torch.Generator, frames: int, fps: float) -> Tensor:
 
 
 def random_motion(body: HalfBody, heads: Tensor, frames: int, rng: torch.Generator, fps: float = FPS) -> Motion:
-    """A smooth random performance of `frames` frames; heads (49, 3) from `joint_heads`. Deterministic in rng."""
+    """Return a smooth random performance of `frames` frames; heads (49, 3) from `joint_heads`. Deterministic in rng."""
     if frames < 1:
         raise ValueError(f"a motion needs at least one frame, got {frames}")
     pace = fps / FPS

@@ -26,8 +26,9 @@ _THIN = ("hand.L", "hand.R", "mouth", "tongue", "teeth.up", "teeth.low", "eye.L"
 
 
 @dataclass(frozen=True)
-class Portrait:
-    """image (3, S, S) in [-1, 1], mask (1, S, S), the studio background (3, S, S), and the motion and camera of it.
+class AvatarPortrait:
+    """Hold image (3, S, S) in [-1, 1], mask (1, S, S), the studio background (3, S, S), and the motion and camera of
+    it.
 
     keypoints (125, 2) px and visible (125,) as `render.rendered_keypoints` orders them.
     """
@@ -42,7 +43,7 @@ class Portrait:
 
 
 def canonical_cameras(body: HalfBody, shape: Tensor, yaw: Tensor, size: int, pitch: float = 0.0) -> Cameras:
-    """Cameras of the half-body framing at yaw (T,) degrees for shape scores (K,)."""
+    """Return the cameras of the half-body framing at yaw (T,) degrees for shape scores (K,)."""
     head_z = float(body.rest(shape[None]).bones[0, body.bone_index["head"], 2])
     framing = canonical_framing(head_z)
     angle = torch.as_tensor(yaw, dtype=torch.float32)
@@ -52,8 +53,8 @@ def canonical_cameras(body: HalfBody, shape: Tensor, yaw: Tensor, size: int, pit
     return Cameras(matrix, intrinsics_for(framing.height, framing.distance, (size, size)), angle, (size, size))
 
 
-def reference_portrait(body: HalfBody, avatar: Avatar, seed: int, size: int = 512) -> Portrait:
-    """A near-frontal portrait: yaw within 15 degrees, arms hanging or gesturing, a slight expression."""
+def reference_portrait(body: HalfBody, avatar: Avatar, seed: int, size: int = 512) -> AvatarPortrait:
+    """Return a near-frontal portrait: yaw within 15 degrees, arms hanging or gesturing, a slight expression."""
     if size < 32:
         raise ValueError(f"a portrait needs at least 32 px, got {size}")
     rng = torch.Generator().manual_seed(seed)
@@ -74,16 +75,22 @@ def reference_portrait(body: HalfBody, avatar: Avatar, seed: int, size: int = 51
     yaw, pitch = torch.tensor([uniform(rng, -15, 15)]), uniform(rng, -3, 3)
     cameras = canonical_cameras(body, avatar.shape, yaw, size, pitch)
     frames = render_avatar(body, avatar, motion, cameras, background=avatar.background((size, size)), rest=rest)
-    return Portrait(
+    return AvatarPortrait(
         frames.rgb[0], frames.alpha[0], frames.background, motion, cameras, frames.keypoints[0], frames.visible[0]
     )
 
 
-def true_identity(body: HalfBody, avatar: Avatar, portrait: Portrait, lifter: Lifter | None = None) -> Identity:
-    """What a perfect fit of the portrait would give: the avatar's own body, and the portrait lifted onto it."""
+def true_identity(body: HalfBody, avatar: Avatar, portrait: AvatarPortrait, lifter: Lifter | None = None) -> Identity:
+    """Return what a perfect fit of the portrait would give: the avatar's own body, and the portrait lifted onto it."""
     hidden = F.max_pool2d(portrait.mask[None], 9, 1, 4)
     seen = (hidden < 0.01).to(portrait.image.dtype)
-    unlifted = Identity(
+    behind = push_pull(portrait.image[None], seen)[0]  # a fit cannot know what the person hides
+    return _lifted(body, bare_identity(avatar, portrait, behind), lifter)
+
+
+def bare_identity(avatar: Avatar, portrait: AvatarPortrait, background: Tensor) -> Identity:
+    """Return a true fit that nothing was lifted onto: its atlas is one texel; background: (3, S, S) in [-1, 1]."""
+    return Identity(
         shape=avatar.shape,
         shell=avatar.shell,
         rotations=portrait.motion.rotations[0],
@@ -92,11 +99,10 @@ def true_identity(body: HalfBody, avatar: Avatar, portrait: Portrait, lifter: Li
         intrinsics=portrait.cameras.intrinsics,
         portrait=portrait.image,
         mask=portrait.mask,
-        background=push_pull(portrait.image[None], seen)[0],  # a fit cannot know what the person hides
+        background=background,
         atlas=portrait.image.new_zeros(3, 1, 1),
         visibility=portrait.image.new_zeros(1, 1, 1),
     )
-    return _lifted(body, unlifted, lifter)
 
 
 def _posed(body: HalfBody, identity: Identity) -> Posed:
@@ -113,7 +119,7 @@ def _lifted(body: HalfBody, identity: Identity, lifter: Lifter | None) -> Identi
 def as_photographed(
     body: HalfBody, identity: Identity, lifter: Lifter | None = None, trust_hands: bool = True
 ) -> Identity:
-    """The identity with the portrait's pixels as they are: the shading stays on the surface when it turns."""
+    """Lift the portrait's pixels unchanged: the photograph's shading stays on the surface when it turns."""
     view = (identity.portrait, identity.mask, _posed(body, identity), identity.world_to_camera, identity.intrinsics)
     atlas, visibility = lift_portrait(body, *view, size=_LIFT_SIZE, lifter=lifter, trust=Trust(hands=trust_hands))
     return replace(identity, atlas=atlas, visibility=visibility, light=None, atlas_layout=2)

@@ -1,5 +1,6 @@
 """Deferred shading of an avatar: rasterise, look the albedo up, light it, average down, composite."""
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -7,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...body.model import HalfBody, Posed, Rest
-from ...body.rasterize import Fragments, rasterize
+from ...body.rasterize import Fragments, interpolate_covered, rasterize
 from ...geometry.projection import project
 from ...records import Cameras, Motion
 from ...shapes import REGIONS
@@ -22,9 +23,8 @@ _DARK = ("mouth", "tongue", "teeth.up", "teeth.low")
 
 @dataclass(frozen=True)
 class AvatarFrames:
-    """rgb (T, 3, H, W) in [-1, 1] over the background; alpha (T, 1, H, W); region (T, H, W) uint8 hard labels of
-    shapes.REGIONS; background (3, H, W); keypoints (T, 125, 2) px and visible (T, 125) bool of `rendered_keypoints`.
-    """
+    """Hold rgb (T, 3, H, W) in [-1, 1] over the background; alpha (T, 1, H, W); region (T, H, W) uint8 hard labels of
+    shapes.REGIONS; background (3, H, W); keypoints (T, 125, 2) px and visible (T, 125) bool of `rendered_keypoints`."""
 
     rgb: Tensor
     alpha: Tensor
@@ -35,7 +35,7 @@ class AvatarFrames:
 
 
 def rendered_keypoints(body: HalfBody) -> list[int]:
-    """Indices of the body's keypoints that datasets store: all but the dense face mesh ("mp.*")."""
+    """Return the indices of the body's keypoints that datasets store: all but the dense face mesh ("mp.*")."""
     return [i for i, name in enumerate(body.keypoint_names) if not name.startswith("mp.")]
 
 
@@ -56,7 +56,7 @@ def render_avatar(
     rest = rest if rest is not None else body.rest(avatar.shape[None], avatar.shell[None])
     background = background if background is not None else avatar.background(cameras.size)
     chunks = [
-        _draw(body, avatar, rest, motion[i : i + _CHUNK], cameras[i : i + _CHUNK], supersample)
+        _draw_frames(body, avatar, rest, motion[i : i + _CHUNK], cameras[i : i + _CHUNK], supersample)
         for i in range(0, len(motion), _CHUNK)
     ]
     colour, alpha, region, keypoints, visible = (torch.cat(parts) for parts in zip(*chunks, strict=True))
@@ -64,7 +64,7 @@ def render_avatar(
     return AvatarFrames(rgb.clamp(-1, 1), alpha, region, background, keypoints, visible)
 
 
-def _draw(
+def _draw_frames(
     body: HalfBody, avatar: Avatar, rest: Rest, motion: Motion, cameras: Cameras, supersample: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     posed = body.pose(rest, motion.rotations, motion.expression)
@@ -72,32 +72,33 @@ def _draw(
     scale = cameras.intrinsics.new_tensor([supersample, supersample, 1.0])[:, None]
     pixels = project(posed.vertices, cameras.world_to_camera, cameras.intrinsics * scale)
     fragments = rasterize(pixels, body.triangles, size)
-    colour, label = _shade(body, avatar, posed, cameras, fragments)
+    colour, label = _shade_samples(body, avatar, posed, cameras, fragments)
     covered = (fragments.triangle >= 0).to(colour.dtype)[:, None]
     both = F.avg_pool2d(torch.cat([colour, covered], 1), supersample)
     region = _vote(label, supersample)
-    keypoints, visible = _keypoints(body, posed, cameras, fragments, supersample)
+    keypoints, visible = _rendered_keypoints(body, posed, cameras, fragments, supersample)
     return both[:, :3], both[:, 3:], region, keypoints, visible
 
 
-def _shade(
+def _shade_samples(
     body: HalfBody, avatar: Avatar, posed: Posed, cameras: Cameras, fragments: Fragments
 ) -> tuple[Tensor, Tensor]:
-    """Premultiplied colour (T, 3, h, w) in [0, 1] after gamma, and region label (T, h, w) of every sample."""
+    """Return the premultiplied colour (T, 3, h, w) in [0, 1] after gamma, and region label (T, h, w) of every sample.
+    """
     frames = len(fragments.triangle)
     eye = -(cameras.world_to_camera[:, :3, :3].transpose(1, 2) @ cameras.world_to_camera[:, :3, 3:])[:, :, 0]
     towards = eye[:, None] - posed.vertices
     attributes = torch.cat([body.normals(posed.vertices), towards], -1).index_select(1, body.render_vertex)
     attributes = torch.cat([attributes, body.uv.expand(frames, -1, -1)], -1)
     pixel = (fragments.triangle >= 0).flatten().nonzero().squeeze(1)
-    surface = _surface(attributes, body.uv_triangles, fragments, pixel)
+    surface = interpolate_covered(attributes, body.uv_triangles, fragments, pixel)
     normal, view = F.normalize(surface[:, :3], dim=1), F.normalize(surface[:, 3:6], dim=1)
     grid = surface[:, 6:] * 2 - 1
     albedo = F.grid_sample(avatar.albedo[None], grid[None, None], padding_mode="border", align_corners=False)[0, :, 0].T
     part = body.triangle_part.index_select(0, fragments.triangle.flatten().index_select(0, pixel))
-    gloss, dark = _materials(body)
+    gloss, dark = _gloss_and_darkness(body)
     linear = albedo * albedo * dark.index_select(0, part)[:, None]
-    colour = _light(linear, normal, view, gloss.index_select(0, part), avatar.light)
+    colour = _shaded_colour(linear, normal, view, gloss.index_select(0, part), avatar.light)
     canvas = colour.new_zeros(fragments.triangle.numel(), 3).index_copy(0, pixel, colour)
     side = avatar.region.shape[-1]
     cell = (surface[:, 6:] * side).long().clamp(0, side - 1)
@@ -108,29 +109,16 @@ def _shade(
     return canvas.view(*shape, 3).permute(0, 3, 1, 2), label.view(shape)
 
 
-def _surface(attributes: Tensor, triangles: Tensor, fragments: Fragments, pixel: Tensor) -> Tensor:
-    """Interpolate vertex attributes (T, R, C) at the covered samples (N,) -> (N, C); the hot loop of the renderer."""
-    frames, vertices = attributes.shape[:2]
-    image = torch.div(pixel, fragments.triangle[0].numel(), rounding_mode="floor")
-    corner = triangles.index_select(0, fragments.triangle.flatten().index_select(0, pixel))
-    corner = corner + (image * vertices)[:, None]
-    weight = fragments.barycentric.flatten(0, 2).index_select(0, pixel)
-    flat = attributes.flatten(0, 1)
-    total = flat.index_select(0, corner[:, 0]).mul_(weight[:, :1])
-    for i in (1, 2):
-        total.addcmul_(flat.index_select(0, corner[:, i]), weight[:, i : i + 1])
-    return total
-
-
-def _materials(body: HalfBody) -> tuple[Tensor, Tensor]:
-    """Strength of the highlight and darkness factor of every part."""
+def _gloss_and_darkness(body: HalfBody) -> tuple[Tensor, Tensor]:
+    """Return the strength of the highlight and darkness factor of every part."""
     gloss = torch.tensor([_GLOSS.get(name, 0.05) for name in body.part_names])
     dark = torch.tensor([0.55 if name in _DARK else 1.0 for name in body.part_names])
     return gloss, dark
 
 
-def _light(albedo: Tensor, normal: Tensor, view: Tensor, gloss: Tensor, light: Light) -> Tensor:
-    """Linear albedo (N, 3) -> display colour (N, 3): hemispheric ambient + directional + highlight, then gamma 2."""
+def _shaded_colour(albedo: Tensor, normal: Tensor, view: Tensor, gloss: Tensor, light: Light) -> Tensor:
+    """Map linear albedo (N, 3) -> display colour (N, 3): hemispheric ambient + directional + highlight, then gamma 2.
+    """
     direct = (normal @ light.direction).clamp_min(0)[:, None]
     height = 0.5 + 0.5 * normal[:, 2:]
     low = torch.tensor([0.55, 0.50, 0.48])
@@ -144,12 +132,12 @@ def _light(albedo: Tensor, normal: Tensor, view: Tensor, gloss: Tensor, light: L
 
 
 def _vote(label: Tensor, supersample: int) -> Tensor:
-    """Majority label (T, H, W) of the samples of each pixel; the lower label wins a tie."""
+    """Return the majority label (T, H, W) of the samples of each pixel; the lower label wins a tie."""
     n = len(REGIONS)
     frames, rows, columns = label.shape
     blocks = label.view(frames, rows // supersample, supersample, columns // supersample, supersample)
     samples = [blocks[:, :, i, :, j] for i in range(supersample) for j in range(supersample)]
-    counts = [sum((s == i).to(torch.uint8) for s in samples) for i in range(n)]
+    counts = [functools.reduce(torch.add, ((s == i).to(torch.uint8) for s in samples)) for i in range(n)]
     best, winner = counts[0], torch.zeros_like(counts[0])
     for i in range(1, n):
         winner = torch.where(counts[i] > best, torch.full_like(winner, i), winner)
@@ -157,10 +145,10 @@ def _vote(label: Tensor, supersample: int) -> Tensor:
     return winner
 
 
-def _keypoints(
+def _rendered_keypoints(
     body: HalfBody, posed: Posed, cameras: Cameras, fragments: Fragments, supersample: int
 ) -> tuple[Tensor, Tensor]:
-    """Pixels (T, 125, 2) and whether the skin above the point is what the camera sees (T, 125)."""
+    """Return the pixels (T, 125, 2) and whether the skin above the point is what the camera sees (T, 125)."""
     points = body.keypoints(posed.vertices, posed.bones)[:, rendered_keypoints(body)]
     seen = project(points, cameras.world_to_camera, cameras.intrinsics)
     rows, columns = cameras.size

@@ -19,7 +19,8 @@ _HEAD_PARTS = ("face", "scalp", "lips", "mouth", "eyesocket")
 
 
 class Template:
-    """Texels (N of the atlas that are on the body) and vertices (V) of the mean body with their semantic coordinates.
+    """The texels (N of the atlas that are on the body) and vertices (V) of the mean body with their semantic
+    coordinates.
 
     texel (N,) flat atlas index; point (N, 3); part (N,); arm (N,) 0 shoulder, 1 elbow, 2 wrist, -1 elsewhere;
     head (N,) bool; ear (N,) distance from the ear's centre, 1 at its rim; the same with prefix vertex_ for (V,).
@@ -67,7 +68,9 @@ class Template:
         self._bake_drape(body)
 
     def _bake_drape(self, body: HalfBody) -> None:
-        """Implicit mean-curvature smoothing of the trunk with its border held, as one matrix (Desbrun et al. 1999).
+        """Compute implicit mean-curvature smoothing of the trunk with its border held, as one matrix (Desbrun et al.
+
+        1999).
 
         Area weights make it blind to how densely a detail is meshed, which steps of plain averaging are not.
         """
@@ -83,7 +86,7 @@ class Template:
         self.drape_matrix = torch.linalg.solve(system, sources).float()
 
     def drape(self, vertices: Tensor) -> Tensor:
-        """Vertices (V, 3) with the trunk smoothed over a few centimetres, twice."""
+        """Return the vertices (V, 3) with the trunk smoothed over a few centimetres, twice."""
         out = vertices.clone()
         for _ in range(2):
             out[self.draped] = self.drape_matrix @ torch.cat([out[self.draped], out[self.drape_border]])
@@ -91,11 +94,11 @@ class Template:
 
     # ---------------------------------------------------------------- semantic coordinates
     def is_part(self, *names: str) -> Tensor:
-        """(N,) bool: texels of the named parts."""
+        """Return (N,) bool: texels of the named parts."""
         return torch.isin(self.part, torch.tensor([self.body.part_index[n] for n in names]))
 
     def vertex_is(self, *names: str) -> Tensor:
-        """(V,) bool: vertices of a triangle of the named parts."""
+        """Return (V,) bool: vertices of a triangle of the named parts."""
         return self.vertex_parts[:, [self.body.part_index[n] for n in names]].any(1)
 
     def bone(self, name: str) -> Tensor:
@@ -109,8 +112,8 @@ class Template:
         out = torch.full((len(points),), -1.0)
         for side, sign in (("L", 1.0), ("R", -1.0)):
             shoulder, elbow, wrist = (self.bone(f"{n}.{side}") for n in ("upperarm01", "lowerarm01", "wrist"))
-            upper, upper_distance = _along(points, shoulder, elbow)
-            fore, fore_distance = _along(points, elbow, wrist)
+            upper, upper_distance = _along_segment(points, shoulder, elbow)
+            fore, fore_distance = _along_segment(points, elbow, wrist)
             outside = points[:, 0] * sign > shoulder[0] * sign - 0.02
             near = (torch.minimum(upper_distance, fore_distance) < 0.12) & outside & (upper > -0.3)
             value = torch.where(upper_distance < fore_distance, upper.clamp(0, 1), 1 + fore.clamp(0, 1.3))
@@ -119,7 +122,7 @@ class Template:
 
     # ---------------------------------------------------------------- fields
     def image(self, values: Tensor) -> Tensor:
-        """(N, C) -> (C, A, A) with the gaps between the islands filled, so that filtering sees no black."""
+        """Map (N, C) -> (C, A, A) with the gaps between the islands filled, so that filtering sees no black."""
         size = self.size
         flat = values.new_zeros(size * size, values.shape[1] + 1)
         flat[self.texel] = torch.cat([values, torch.ones_like(values[:, :1])], 1)
@@ -127,7 +130,7 @@ class Template:
         return push_pull(both[:, :-1], both[:, -1:])[0]
 
     def blur(self, values: Tensor, radius: int) -> Tensor:
-        """Box-filter (N,) in the atlas, normalised by the island."""
+        """Blur values (N,) by a box in the atlas, normalised by the island."""
         flat = values.new_zeros(self.size * self.size, 2)
         flat[self.texel] = torch.stack([values, torch.ones_like(values)], 1)
         both = flat.T.reshape(1, 2, self.size, self.size)
@@ -137,17 +140,17 @@ class Template:
         return value / weight.clamp_min(1e-6)
 
     def smooth(self, values: Tensor, weight: Tensor, steps: int, rate: float = 0.7) -> Tensor:
-        """Laplacian relaxation of a vertex field (V, C) where weight (V, 1) says."""
+        """Return the relax a vertex field (V, C) towards its neighbours' mean (Laplacian) where weight (V, 1) says."""
         start, end = self.edges[(weight[:, 0] > 0)[self.edges[:, 0]]].unbind(1)
-        rate = weight * rate
+        share = weight * rate
         for _ in range(steps):
             mean = torch.zeros_like(values).index_add_(0, start, values[end]) / self.degree[:, None]
-            values = values + rate * (mean - values)
+            values = values + share * (mean - values)
         return values
 
 
 def _cotangent_laplacian(points: Tensor, triangles: Tensor) -> tuple[Tensor, Tensor]:
-    """Stiffness (V, V) and vertex areas (V,), float64, of a triangle mesh."""
+    """Return the stiffness (V, V) and vertex areas (V,), float64, of a triangle mesh."""
     n = len(points)
     x = points.double()
     stiffness, area = torch.zeros(n * n, dtype=torch.float64), torch.zeros(n, dtype=torch.float64)
@@ -162,14 +165,14 @@ def _cotangent_laplacian(points: Tensor, triangles: Tensor) -> tuple[Tensor, Ten
     return stiffness.view(n, n), area.clamp_min(1e-10)
 
 
-def _along(points: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Position on the segment a..b (0..1, unclamped) and the distance from it, of points (N, 3)."""
+def _along_segment(points: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the position on the segment a..b (0..1, unclamped) and the distance from it, of points (N, 3)."""
     t = (points - a) @ (b - a) / ((b - a) @ (b - a))
     return t, (points - (a + t.clamp(0, 1)[:, None] * (b - a))).norm(dim=1)
 
 
 def piecewise(x: Tensor, knots: tuple[float, ...], values: tuple[float, ...]) -> Tensor:
-    """Linear interpolation through (knots, values), constant outside."""
+    """Interpolate linearly through (knots, values), constant outside."""
     k, v = x.new_tensor(knots), x.new_tensor(values)
     i = torch.bucketize(x.contiguous(), k).clamp(1, len(k) - 1)
     t = ((x - k[i - 1]) / (k[i] - k[i - 1])).clamp(0, 1)
@@ -177,7 +180,8 @@ def piecewise(x: Tensor, knots: tuple[float, ...], values: tuple[float, ...]) ->
 
 
 def waves(points: Tensor, frequency: float, rng: torch.Generator, n: int = 5) -> Tensor:
-    """Smooth seamless noise in space, about unit variance: a few plane waves of `frequency` rad/m; (N, 3) -> (N,)."""
+    """Return the smooth seamless noise in space, about unit variance: a few plane waves of `frequency` rad/m; (N, 3) ->
+    (N,)."""
     direction = F.normalize(torch.randn(3, n, generator=rng), dim=0)
     scale = frequency * (0.6 + 0.8 * torch.rand(n, generator=rng))
     phase = 6.2832 * torch.rand(n, generator=rng)
@@ -185,17 +189,17 @@ def waves(points: Tensor, frequency: float, rng: torch.Generator, n: int = 5) ->
 
 
 def grain(template: Template, cells: int, rng: torch.Generator) -> Tensor:
-    """Fine noise in the atlas plane, about unit variance: (N,)."""
+    """Return the fine noise in the atlas plane, about unit variance: (N,)."""
     coarse = torch.randn(1, 1, cells, cells, generator=rng)
     image = F.interpolate(coarse, (template.size, template.size), mode="bilinear", align_corners=False)
     return image.flatten()[template.texel]
 
 
 def uniform(rng: torch.Generator, low: float, high: float) -> float:
-    """One uniform draw."""
+    """Draw one number, uniform between low and high."""
     return low + (high - low) * float(torch.rand((), generator=rng))
 
 
 def pick(rng: torch.Generator, options: tuple, weights: tuple[float, ...]):
-    """One option with the given (unnormalised) weights."""
+    """Draw one option with the given (unnormalised) weights."""
     return options[int(torch.multinomial(torch.tensor(weights, dtype=torch.float32), 1, generator=rng))]

@@ -11,7 +11,8 @@ _SCALES = ((0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10), (0, 2, 4, 7, 9))
 
 
 def ambience(samples: int, rng: Generator, kind: str = "") -> np.ndarray:
-    """(samples,) float32 at 16 kHz with an RMS of 0.1 (silence: about 1e-4); the kind is drawn where none is given."""
+    """Make (samples,) float32 of surrounding sound at 16 kHz with an RMS of 0.1 (silence: about 1e-4); the kind is
+    drawn where none is given."""
     if samples < 1:
         raise ValueError(f"samples must be positive, got {samples}")
     kind = kind or str(rng.choice(KINDS, p=(0.42, 0.2, 0.16, 0.08, 0.08, 0.06)))
@@ -24,13 +25,13 @@ def ambience(samples: int, rng: Generator, kind: str = "") -> np.ndarray:
 
 
 def coloured(samples: int, slope: float, rng: Generator) -> np.ndarray:
-    """Gaussian noise (samples,) with a power spectrum f**slope (0 white, -1 pink, -2 brown)."""
+    """Return the Gaussian noise (samples,) with a power spectrum f**slope (0 white, -1 pink, -2 brown)."""
     shape = np.maximum(np.fft.rfftfreq(samples, 1 / SAMPLE_RATE), 30.0) ** (slope / 2)
     return np.fft.irfft(np.fft.rfft(rng.standard_normal(samples)) * shape, samples)
 
 
 def noise(samples: int, rng: Generator) -> np.ndarray:
-    """Wind, traffic, applause: coloured noise whose loudness wanders."""
+    """Make wind, traffic, applause: coloured noise whose loudness wanders."""
     out = coloured(samples, rng.uniform(-2.2, 0.3), rng)
     if rng.random() < 0.5:
         out = band_limit(out, rng.uniform(30, 800), rng.uniform(1200, 7500))
@@ -38,7 +39,7 @@ def noise(samples: int, rng: Generator) -> np.ndarray:
 
 
 def room_tone(samples: int, rng: Generator) -> np.ndarray:
-    """A quiet room: brownish noise, the hum of the mains and its harmonics, a fan."""
+    """Return a quiet room: brownish noise, the hum of the mains and its harmonics, a fan."""
     out = coloured(samples, rng.uniform(-2.5, -0.8), rng)
     out = out / max(float(np.abs(out).max()), 1e-9)
     time = np.arange(samples) / SAMPLE_RATE
@@ -50,7 +51,7 @@ def room_tone(samples: int, rng: Generator) -> np.ndarray:
 
 
 def breaths(samples: int, rng: Generator) -> np.ndarray:
-    """Breaths in and out: broad noise through one or two wide resonances, rising and falling."""
+    """Return the breaths in and out: broad noise through one or two wide resonances, rising and falling."""
     out = 0.03 * coloured(samples, -1.0, rng)
     at = int(rng.uniform(0, 0.6) * SAMPLE_RATE)
     while at < samples:
@@ -65,7 +66,7 @@ def breaths(samples: int, rng: Generator) -> np.ndarray:
 
 
 def clicks(samples: int, rng: Generator) -> np.ndarray:
-    """Keys, steps, dishes: short decaying resonances at irregular moments over a little noise."""
+    """Make keys, steps, dishes: short decaying resonances at irregular moments over a little noise."""
     out = 0.01 * coloured(samples, -1.0, rng)
     for _ in range(int(rng.integers(1, 3 + samples // 3000))):
         _add(out, int(rng.integers(0, samples)), _hit(rng) * rng.uniform(0.2, 1.0))
@@ -73,7 +74,7 @@ def clicks(samples: int, rng: Generator) -> np.ndarray:
 
 
 def music(samples: int, rng: Generator) -> np.ndarray:
-    """A short piece: a beat, chords, a bass and a melody in one key, in a few timbres, sometimes with drums."""
+    """Return a short piece: a beat, chords, a bass and a melody in one key, in a few timbres, sometimes with drums."""
     out = np.zeros(samples)
     step = 60 / rng.uniform(60, 170) / 2  # seconds of an eighth
     scale, key = _SCALES[int(rng.integers(0, len(_SCALES)))], rng.integers(0, 12)
@@ -97,7 +98,7 @@ def music(samples: int, rng: Generator) -> np.ndarray:
 
 
 def _degrees(part: str, rng: Generator) -> list[int]:
-    """Steps of the scale above A1 that sound together."""
+    """Return the steps of the scale above A1 that sound together."""
     if part == "bass":
         return [int(rng.integers(0, 8))]
     root = int(rng.integers(7, 20 if part == "chords" else 30))
@@ -105,7 +106,8 @@ def _degrees(part: str, rng: Generator) -> list[int]:
 
 
 def _timbre(rng: Generator) -> dict[str, float]:
-    """Slope of the harmonics in dB an octave, attack and decay in seconds, vibrato, share of odd harmonics."""
+    """Return the slope of the harmonics in dB an octave, attack and decay in seconds, vibrato, share of odd harmonics.
+    """
     return {
         "slope": rng.uniform(-14, -3), "attack": 10 ** rng.uniform(-2.6, -0.9), "decay": 10 ** rng.uniform(-1, 0.6),
         "vibrato": rng.uniform(0, 0.008) * (rng.random() < 0.5), "odd": rng.uniform(0, 1) * (rng.random() < 0.3),
@@ -126,7 +128,7 @@ def _note(pitch: float, seconds: float, timbre: dict[str, float], rng: Generator
 
 
 def _hit(rng: Generator) -> np.ndarray:
-    """A struck thing of up to a quarter second: noise and a falling tone, both dying away."""
+    """Return a struck thing of up to a quarter second: noise and a falling tone, both dying away."""
     time = np.arange(int(rng.uniform(0.03, 0.25) * SAMPLE_RATE)) / SAMPLE_RATE
     tone = np.sin(2 * np.pi * rng.uniform(50, 2500) * time * (1 - rng.uniform(0, 0.5) * time))
     hiss = coloured(len(time), rng.uniform(-1, 1), rng)
@@ -135,7 +137,7 @@ def _hit(rng: Generator) -> np.ndarray:
 
 
 def _wander(samples: int, rate: float, depth: float, rng: Generator) -> np.ndarray:
-    """(samples,) a loudness around 1 that changes about `rate` times a second by up to `depth`."""
+    """Return (samples,) a loudness around 1 that changes about `rate` times a second by up to `depth`."""
     knots = max(2, int(samples / SAMPLE_RATE * rate) + 2)
     curve = rng.uniform(1 - depth, 1 + depth, knots)
     return np.interp(np.linspace(0, knots - 1, samples), np.arange(knots), curve)

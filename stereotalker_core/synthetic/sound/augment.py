@@ -7,7 +7,7 @@ from ...shapes import SAMPLE_RATE
 
 
 def augment(waveform: np.ndarray, rng: Generator) -> np.ndarray:
-    """waveform (S,) float at 16 kHz -> a degraded copy (S,) float32 in [-1, 1]; about one in five stays clean."""
+    """Map waveform (S,) float at 16 kHz -> a degraded copy (S,) float32 in [-1, 1]; about one in five stays clean."""
     if waveform.ndim != 1 or not np.isfinite(waveform).all():
         raise ValueError(f"expected a finite waveform (S,), got shape {waveform.shape}")
     out = waveform.astype(np.float32)
@@ -47,7 +47,8 @@ def band_limit(waveform: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def colour(waveform: np.ndarray, rng: Generator, most_db: float = 8.0) -> np.ndarray:
-    """A microphone's response: a smooth random curve over the log frequency, up to about `most_db` either way."""
+    """Return a microphone's response: a smooth random curve over the log frequency, up to about `most_db` either way.
+    """
     frequency = np.fft.rfftfreq(len(waveform), 1 / SAMPLE_RATE)
     octave = np.log2(np.maximum(frequency, 60.0) / 60.0)  # 0 .. 7
     curve = np.interp(octave, np.linspace(0, 7.1, 6), rng.uniform(-most_db, most_db, 6))

@@ -14,7 +14,10 @@ POOL, SECONDS = 300, 8  # different pieces of ambience, and how long each is
 
 
 class Surroundings:
-    """Sound around the speech. Piece i depends on (seed, i) alone, so a training that resumes hears the same."""
+    """The sound around the speech.
+
+    Piece i depends on (seed, i) alone, so a training that resumes hears the same pieces.
+    """
 
     def __init__(self, seed: int) -> None:
         self.piece = functools.lru_cache(POOL)(
@@ -22,7 +25,7 @@ class Surroundings:
         )
 
     def cut(self, samples: int, rng: Generator) -> np.ndarray:
-        """(samples,) out of a random piece. ValueError for more than a piece has."""
+        """Return (samples,) out of a random piece. ValueError for more than a piece has."""
         if samples > SECONDS * SAMPLE_RATE:
             raise ValueError(f"a piece has {SECONDS} s, {samples / SAMPLE_RATE:.1f} s were asked for")
         piece = self.piece(int(rng.integers(0, POOL)))
@@ -30,14 +33,15 @@ class Surroundings:
         return piece[first : first + samples]
 
     def alone(self, samples: int, rng: Generator) -> np.ndarray:
-        """(samples,) in which nobody speaks: one piece, or two at once."""
+        """Return (samples,) in which nobody speaks: one piece, or two at once."""
         out = self.cut(samples, rng)
         if rng.random() < 0.3:
             out = out + self.cut(samples, rng) * 10 ** rng.uniform(-1, 0)
         return (out * 10 ** rng.uniform(-1, 0.1)).astype(np.float32)
 
     def beside(self, wave: np.ndarray, rng: Generator, voice: Callable[[Generator], np.ndarray]) -> np.ndarray:
-        """Speech (S,) in a room, beside other sound 0 to 25 dB below it, or over a line; its loudness is kept.
+        """Return the speech (S,) in a room, beside other sound 0 to 25 dB below it, or over a line; its loudness is
+        kept.
 
         voice(rng) gives somebody else's speech (S,): far voices, one to four, are at least 10 dB below.
         """
@@ -51,7 +55,7 @@ class Surroundings:
         if drawn < 0.6:
             out = out + _scaled(self.cut(len(wave), rng), loudness, rng.uniform(0, 25))
         elif drawn < 0.75:
-            crowd = sum(voice(rng) for _ in range(int(rng.integers(1, 5))))
+            crowd = np.sum([voice(rng) for _ in range(int(rng.integers(1, 5)))], 0)
             out = out + _scaled(reverberate(crowd, 0.4, 0.0, rng), loudness, rng.uniform(10, 25))
         if rng.random() < 0.2:
             out = telephone(out, rng.uniform(200, 350), rng.uniform(3200, 3700))

@@ -51,12 +51,12 @@ _PROSODY = {
 
 
 def in_validation(text: str) -> bool:
-    """Whether a sentence belongs to the validation split: one in ten, by its own checksum."""
+    """Tell whether a sentence belongs to the validation split: one in ten, by its own checksum."""
     return zlib.crc32(text.encode()) % 10 == 0
 
 
 def draw_voice(engine: str, split: str, rng: random.Random) -> str:
-    """A random voice of an engine that belongs to the split."""
+    """Return a random voice of an engine that belongs to the split."""
     train = split == "train"
     if engine == "espeak":
         return f"{rng.choice(ESPEAK_ACCENTS)}+{rng.choice(ESPEAK_TRAIN if train else ESPEAK_HELD_OUT)}"
@@ -72,7 +72,7 @@ def draw_voice(engine: str, split: str, rng: random.Random) -> str:
 
 
 def speak_random(split: str, engine: str, rng: random.Random) -> tuple[Utterance, Sentence]:
-    """One utterance of the split by the engine: sentence, voice, tempo and pitch are drawn from rng."""
+    """Speak one utterance of the split by the engine: sentence, voice, tempo and pitch are drawn from rng."""
     chosen = sentence(rng)
     while in_validation(chosen.text) != (split == "val"):
         chosen = sentence(rng)
@@ -114,7 +114,7 @@ def write_corpus(out: Path, split: str, minutes: float, seed: int, engines: tupl
 
 
 def to_int16(waveform: Tensor) -> np.ndarray:
-    """(S,) float -> int16, scaled to a peak of 0.7 so that nothing clips."""
+    """Map (S,) float -> int16, scaled to a peak of 0.7 so that nothing clips."""
     samples = waveform.numpy()
     return np.round(samples * (0.7 / max(float(np.abs(samples).max()), 1e-4)) * 32767).astype(np.int16)
 
@@ -144,7 +144,7 @@ def finish_waveforms(raw: Path, samples: int) -> None:
 
 
 class Corpus:
-    """A written split: len(), [i] -> Utterance; `entries` are the index lines."""
+    """The written split: len(), [i] -> Utterance; `entries` are the index lines."""
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
@@ -169,7 +169,8 @@ class Corpus:
 
 
 def phone_labels(phones: tuple[Phone, ...], frames: int, rate: float = 50.0) -> Tensor:
-    """(frames,) int64 index of the phone that sounds in the middle of each frame, at `rate` frames a second."""
+    """Return (frames,) int64 index of the phone that sounds in the middle of each frame, at `rate` frames per second.
+    """
     labels = torch.full((frames,), PHONE_INDEX[SILENCE])
     middle = (torch.arange(frames) + 0.5) / rate
     for name, start, end, _ in phones:
@@ -178,7 +179,7 @@ def phone_labels(phones: tuple[Phone, ...], frames: int, rate: float = 50.0) -> 
 
 
 def summary(folder: Path) -> dict[str, float]:
-    """Hours, utterances, voices, different words, phones, per split and per engine."""
+    """Return the hours, utterances, voices, different words, phones, per split and per engine."""
     entries = [json.loads(line) for line in (folder / "index.jsonl").read_text(encoding="utf-8").splitlines()]
     seconds = Counter()
     for e in entries:
@@ -195,16 +196,18 @@ def summary(folder: Path) -> dict[str, float]:
     return table | {f"hours_{name}": value / 3600 for name, value in sorted(seconds.items())}
 
 
-def main(arguments: list[str] | None = None) -> dict[str, float]:
-    """Command line; returns the table it logs."""
-    parser = argparse.ArgumentParser(prog="synth speech", description="Write a synthetic speech corpus.")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `synth speech`."""
     parser.add_argument("--split", choices=SPLITS, default="train")
     parser.add_argument("--minutes", type=float, default=150.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("data/speech"))
     parser.add_argument("--name", default="", help="folder name; the split's name by default")
     parser.add_argument("--engines", default="", help="comma separated; all that are installed but kokoro by default")
-    options = parser.parse_args(arguments)
+
+
+def run(options: argparse.Namespace) -> dict[str, float]:
+    """Write a corpus -> the table of what it holds. ValueError where nothing can speak."""
     engines = tuple(x for x in options.engines.split(",") if x) or tuple(
         name for name in available_engines() if name != "kokoro"
     )
@@ -215,8 +218,3 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     for key, value in table.items():
         logger.info("%-16s %.3f", key, value)
     return table
-
-
-if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    main()

@@ -56,7 +56,8 @@ _IPA = {
 
 
 def from_espeak(name: str) -> tuple[str, ...]:
-    """Phones of one espeak-ng phoneme of an English voice (two, or none for a modifier); ValueError if unknown."""
+    """Return the phones of one espeak-ng phoneme of an English voice (two, or none for a modifier); ValueError if
+    unknown."""
     if not name or name[0] in "_|":
         return (SILENCE,)
     if not re.search(r"[A-Za-z0-9@&?]", name):
@@ -71,7 +72,8 @@ def from_espeak(name: str) -> tuple[str, ...]:
 
 
 def from_flite(name: str) -> str:
-    """Phone of a flite, festival (radio set) or CMU dictionary name, stress digit allowed; ValueError if unknown."""
+    """Return the phone of a flite, festival (radio set) or CMU dictionary name, stress digit allowed; ValueError if
+    unknown."""
     plain = re.sub(r"[0-2]$", "", name.lower())
     phone = _FLITE.get(plain, plain)
     if phone not in PHONE_INDEX:
@@ -80,5 +82,5 @@ def from_flite(name: str) -> str:
 
 
 def from_ipa(symbol: str) -> str | None:
-    """Phone of one symbol of Kokoro's phoneme alphabet, None for stress, length and punctuation marks."""
+    """Return the phone of one symbol of Kokoro's phoneme alphabet, None for stress, length and punctuation marks."""
     return _IPA.get(symbol)

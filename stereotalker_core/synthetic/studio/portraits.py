@@ -15,9 +15,9 @@ from ..people.clothes import Clothes, clothes_shell
 from ..people.hair import Hair, hair_height
 from ..people.portrait import canonical_cameras
 from ..people.template import Template
-from .paint import Colour, Face, Outfit, brow_density, drawn_room, dressed, inner_parts, skin
-from .stage import Lamp, Lighting, Pixels, filmed, lit, openness, shadows
-from .strands import Style, Surface, drawn, followed, grown, sown, thinned
+from .paint import Colour, Outfit, StudioFace, brow_density, drawn_room, dressed, inner_parts, skin
+from .stage import Lamp, Lighting, Pixels, developed, light_surface, openness, shadows
+from .strands import HairStyle, StrandSurface, drawn, followed, grow_strands, sown, thinned
 
 _OVERSIZE = 2  # samples a side of a pixel
 _GRAIN, _CORNERS = 0.006, 0.16  # of a camera: noise, and how much darker the corners are
@@ -25,13 +25,14 @@ _SKIN_LIT = ("face", "lips", "neck", "scalp", "torso", "arm.L", "arm.R", "hand.L
 
 
 @dataclass(frozen=True)
-class Example:
-    """A person: seed and spread of the body's shape, face, hair (style, line, colour in sRGB), outfit, light, room."""
+class StudioPerson:
+    """The person: seed and spread of the body's shape, face, hair (style, line, colour in sRGB), outfit, light, room.
+    """
 
     seed: int
     spread: float
-    face: Face
-    style: Style
+    face: StudioFace
+    style: HairStyle
     line: str
     hair: Colour
     outfit: Outfit
@@ -52,13 +53,13 @@ _SOFT = Lighting(
     Lamp(160, 35, (0.8, 0.9, 1.0)),
     (0.34, 0.35, 0.37),
 )
-_LONG = Style(0.34, 0.20, 0.10, 0.24, (0.0, 0.45, 0.0), 0.022, 2400, 9, 0.0065)
-_SWEPT = Style(0.032, 0.4, 0.40, 0.04, (-0.3, 0.60, 0.15), 0.036, 3000, 8, 0.004)
+_LONG = HairStyle(0.34, 0.20, 0.10, 0.24, (0.0, 0.45, 0.0), 0.022, 2400, 9, 0.0065)
+_SWEPT = HairStyle(0.032, 0.4, 0.40, 0.04, (-0.3, 0.60, 0.15), 0.036, 3000, 8, 0.004)
 EXAMPLES = {
-    "mira": Example(
+    "mira": StudioPerson(
         4,
         0.45,
-        Face((0.87, 0.68, 0.57), (0.72, 0.38, 0.37), (0.36, 0.25, 0.14), 0.8, 0.0, 0.0, 0.35),
+        StudioFace((0.87, 0.68, 0.57), (0.72, 0.38, 0.37), (0.36, 0.25, 0.14), 0.8, 0.0, 0.0, 0.35),
         _LONG,
         "full",
         (0.26, 0.16, 0.10),
@@ -67,10 +68,10 @@ EXAMPLES = {
         "window",
         (2, -4, -1),
     ),
-    "jonas": Example(
+    "jonas": StudioPerson(
         21,
         0.45,
-        Face((0.86, 0.67, 0.55), (0.68, 0.43, 0.39), (0.32, 0.42, 0.50), 0.7, 0.0, 0.5, 0.25),
+        StudioFace((0.86, 0.67, 0.55), (0.68, 0.43, 0.39), (0.32, 0.42, 0.50), 0.7, 0.0, 0.5, 0.25),
         _SWEPT,
         "short",
         (0.20, 0.13, 0.085),
@@ -84,7 +85,7 @@ EXAMPLES = {
 
 @dataclass(frozen=True)
 class ExamplePortrait:
-    """image (3, S, S) in [-1, 1] and mask (1, S, S) in [0, 1]."""
+    """Hold image (3, S, S) in [-1, 1] and mask (1, S, S) in [0, 1]."""
 
     image: Tensor
     mask: Tensor
@@ -99,7 +100,7 @@ def example_portrait(name: str, size: int = 768, body: HalfBody | None = None) -
     person, body = EXAMPLES[name], body if body is not None else HalfBody()
     rng, template = torch.Generator().manual_seed(person.seed), Template(body)
     shape = (person.spread * torch.randn(body.n_shape, generator=rng)).clamp(-1.2, 1.2)
-    posed, normals, bare = _posed(template, person, shape)
+    posed, normals, bare = _posed_and_dressed(template, person, shape)
     whole = size * _OVERSIZE
     camera = canonical_cameras(body, shape, torch.tensor([0.0]), whole, 2.0)
     view = (camera.world_to_camera[0], camera.intrinsics)
@@ -113,11 +114,11 @@ def example_portrait(name: str, size: int = 768, body: HalfBody | None = None) -
     picture, cover = F.avg_pool2d(torch.cat([picture, cover])[None], _OVERSIZE)[0].split([3, 1])
     place = torch.linspace(-1, 1, size)
     corners = 1 - _CORNERS * (place[:, None].square() + place.square()) / 2
-    image = filmed(picture * corners) + _GRAIN * torch.randn(1, size, size, generator=rng)
+    image = developed(picture * corners) + _GRAIN * torch.randn(1, size, size, generator=rng)
     return ExamplePortrait((image.clamp(0, 1) * 2 - 1).contiguous(), cover.clamp(0, 1))
 
 
-def _posed(template: Template, person: Example, shape: Tensor) -> tuple[Posed, Tensor, Tensor]:
+def _posed_and_dressed(template: Template, person: StudioPerson, shape: Tensor) -> tuple[Posed, Tensor, Tensor]:
     """The dressed body in its pose, the normals (V, 3) of its shading, and the shell (V,)."""
     body, outfit = template.body, person.outfit
     clothes = Clothes(outfit.collar, outfit.sleeve, "plain", 20.0, outfit.thickness, *torch.zeros(3, 3))
@@ -137,14 +138,15 @@ def _posed(template: Template, person: Example, shape: Tensor) -> tuple[Posed, T
 
 def _photographed(
     template: Template,
-    person: Example,
+    person: StudioPerson,
     posed: Posed,
     normals: Tensor,
     view: tuple[Tensor, Tensor],
     size: int,
     rng: torch.Generator,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Linear premultiplied colour (3, S, S), coverage (1, S, S), and the depth (S, S) of the person without hair."""
+    """Return the linear premultiplied colour (3, S, S), coverage (1, S, S), and the depth (S, S) of the person without
+    hair."""
     pixels = Pixels(template, posed, normals, *view, (size, size), ("lashes",))
     lashes = Pixels(template, posed, normals, *view, (size, size))
     colour, shine = skin(pixels, person.face, rng)
@@ -156,7 +158,7 @@ def _photographed(
     free = shadows(template, posed, pixels.place, person.lighting.key, rng)
     wide = openness(pixels.depth, 0.86 / size).flatten()[pixels.index]
     warm = pixels.is_part(*_SKIN_LIT).float() * (1 - cover)
-    linear = lit(pixels, colour.pow(2.2), gloss, warm, person.lighting, free, wide) * shade[:, None]
+    linear = light_surface(pixels, colour.pow(2.2), gloss, warm, person.lighting, free, wide) * shade[:, None]
     picture = pixels.onto(linear)
     thin = lashes.onto(lashes.is_part("lashes").float()[:, None])
     picture = picture * (1 - 0.72 * thin) + 0.72 * thin * picture.new_tensor([0.018, 0.013, 0.010])[:, None, None]
@@ -170,19 +172,21 @@ def _lights(lighting: Lighting) -> tuple[Tensor, Tensor]:
 
 def _hairs(
     template: Template,
-    person: Example,
+    person: StudioPerson,
     posed: Posed,
     normals: Tensor,
     shell: Tensor,
     rng: torch.Generator,
 ) -> list[tuple[Tensor, Tensor, float]]:
-    """Strands (n, steps, 3), linear colours (n, 3), samples a strand over the picture's side: of head and brows."""
+    """Return the strands (n, steps, 3), linear colours (n, 3), samples per strand over the picture's side: of head and
+    brows."""
     body, vertices = template.body, posed.vertices[0]
     line = Hair(person.line, 0.01, 0.002, torch.zeros(3), 0.1, 0.0)
+    # hair grows on the scalp up to the line, away from the ears, and slides on the head, neck and trunk
     scalp = template.vertex_is("scalp", "face") & ~template.vertex_is("eyesocket", "mouth", "lips")
     scalp &= template.vertex_ear > 1.02
     outer = template.vertex_is("scalp", "face", "neck", "torso") & ~template.vertex_is("eyesocket", "mouth")
-    surface: Surface = thinned(vertices[outer], normals[outer], rng)
+    surface: StrandSurface = thinned(vertices[outer], normals[outer], rng)
     middle = (posed.bones[0, body.bone_index["eye.L"]] + posed.bones[0, body.bone_index["eye.R"]]) / 2
     root, normal = sown(
         body,
@@ -193,11 +197,13 @@ def _hairs(
         person.style.guides,
         rng,
     )
-    guides = grown(root, normal, middle, person.style, surface, rng)
+    guides = grow_strands(root, normal, middle, person.style, surface, rng)
     strands = followed(guides, normal, person.style, rng)
+    # each strand a little lighter or darker than the person's own colour
     own = torch.tensor(person.hair).pow(2.2)
     tone = (1 + 0.22 * torch.randn(len(strands), 1, generator=rng)).clamp(0.45, 1.8)
     out = [(strands, own * tone, 0.9 * person.style.length / 0.86)]
+    # brows: short hairs, outwards and a little up, that lie nearly flat on the skin
     eye, front = template.bone("eye.L"), template.vertex_is("face", "scalp") & (body.mean[:, 1] < -0.06)
     root, normal = sown(body, vertices, normals, lambda p: brow_density(p, eye), front, 900, rng)
     aside = (root[:, :1] - middle[0]).sign()

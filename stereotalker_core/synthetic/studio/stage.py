@@ -24,14 +24,14 @@ _WRAP = (0.32, 0.16, 0.11)  # light goes on under skin, red the furthest (d'Eon 
 
 @dataclass(frozen=True)
 class Lamp:
-    """A lamp at yaw and pitch in degrees as a camera stands; linear colour (3,) with its strength."""
+    """The lamp at yaw and pitch in degrees as a camera stands; linear colour (3,) with its strength."""
 
     yaw: float
     pitch: float
     colour: tuple[float, float, float]
 
     def direction(self) -> Tensor:
-        """Unit (3,) from the person to the lamp."""
+        """Return the unit vector (3,) from the person to the lamp."""
         camera = look_at(torch.zeros(3), torch.tensor([self.yaw]), torch.tensor([self.pitch]), torch.ones(1))[0]
         return -camera[2, :3]
 
@@ -47,7 +47,7 @@ class Lighting:
 
 
 class Pixels(Template):
-    """Covered pixels (N) of one picture with a template's semantic coordinates: painters of texels paint pixels.
+    """The covered pixels (N) of one picture with a template's semantic coordinates: painters of texels paint pixels.
 
     place (N, 3) and normal (N, 3) in the world, view (N, 3) unit to the camera, index (N,) into the picture.
     """
@@ -66,18 +66,21 @@ class Pixels(Template):
         body: HalfBody = template.body
         hidden = torch.tensor([body.part_index[name] for name in without], dtype=torch.long)
         kept = (~torch.isin(body.triangle_part, hidden)).nonzero().squeeze(1)
+        # which triangle each covered pixel shows, and where on it
         pixels = project(posed.vertices, camera[None], intrinsics)
         found: Fragments = rasterize(pixels, body.triangles[kept], size)
         self.picture, self.depth = size, found.depth[0]
         self.index = (found.triangle[0] >= 0).flatten().nonzero().squeeze(1)
         triangle = kept[found.triangle.flatten()[self.index]]
         corner, weight = body.triangles[triangle], found.barycentric.reshape(-1, 3)[self.index][..., None]
+        # point: on the body at rest, where painters think; place: where it is in the picture's pose
         self.point, self.place, normal = (
             (values[corner] * weight).sum(1) for values in (body.mean, posed.vertices[0], normals)
         )
         self.normal = F.normalize(normal, dim=1)
         self.view = F.normalize(-camera[:3, :3].T @ camera[:3, 3] - self.place, dim=1)
         self.part = body.triangle_part[triangle]
+        # the texel under the pixel carries what the template knows: arm, ear, lips
         uv = (body.uv[body.uv_triangles[triangle]] * weight).sum(1)
         cell = (uv * self.size).long().clamp(0, self.size - 1)
         self.texel = cell[:, 1] * self.size + cell[:, 0]
@@ -87,14 +90,14 @@ class Pixels(Template):
         self.lips = F.grid_sample(mask, (uv * 2 - 1)[None, None], align_corners=False)[0, 0, 0] * self.head
 
     def onto(self, values: Tensor) -> Tensor:
-        """Values (N, C) as a picture (C, H, W), 0 off the person."""
+        """Return the values (N, C) as a picture (C, H, W), 0 off the person."""
         rows, columns = self.picture
         out = values.new_zeros(rows * columns, values.shape[1]).index_copy(0, self.index, values)
         return out.T.reshape(-1, rows, columns)
 
 
 def shadows(template: Template, posed: Posed, place: Tensor, lamp: Lamp, rng: torch.Generator) -> Tensor:
-    """(N,) in [0, 1]: how much of a wide lamp points (N, 3) see past the body."""
+    """Return (N,) in [0, 1]: how much of a wide lamp points (N, 3) see past the body."""
     middle = posed.vertices[0].mean(0)
     middle = middle + torch.tensor([0.0, 0.0, 0.25])
     size = (_LIGHT_SIZE, _LIGHT_SIZE)
@@ -112,7 +115,8 @@ def shadows(template: Template, posed: Posed, place: Tensor, lamp: Lamp, rng: to
 
 
 def openness(depth: Tensor, pixel: float) -> Tensor:
-    """(H, W) in [0, 1]: how open every place of a depth picture lies, from its surroundings; pixel: m of a pixel."""
+    """Return (H, W) in [0, 1]: how open every place of a depth picture lies, from its surroundings; pixel: m of a
+    pixel."""
     covered = (depth > 0).float()[None, None]
     out = torch.ones_like(depth)
     for reach, strength in ((0.012, 0.30), (0.04, 0.35), (0.09, 0.25)):
@@ -124,7 +128,7 @@ def openness(depth: Tensor, pixel: float) -> Tensor:
     return out
 
 
-def lit(
+def light_surface(
     pixels: Pixels,
     albedo: Tensor,
     gloss: Tensor,
@@ -133,7 +137,7 @@ def lit(
     free: Tensor,
     open_: Tensor,
 ) -> Tensor:
-    """Linear colour (N, 3) of linear albedo (N, 3) under a lighting.
+    """Return the linear colour (N, 3) of linear albedo (N, 3) under a lighting.
 
     gloss: (N, 2) strength and sharpness of the highlight; skin: (N,) in [0, 1], where light goes on under the surface;
     free: (N,) of the key's shadows; open_: (N,) of the sky.
@@ -154,7 +158,7 @@ def lit(
     return out
 
 
-def filmed(linear: Tensor) -> Tensor:
-    """Linear light (3, H, W) as a camera shows it: a soft shoulder, then sRGB's gamma; in [0, 1]."""
+def developed(linear: Tensor) -> Tensor:
+    """Show linear light (3, H, W) as a camera does: a soft shoulder, then sRGB's gamma; in [0, 1]."""
     shoulder = linear * (1 + linear / 4) / (1 + linear * 0.62)
     return shoulder.clamp(0, 1).pow(1 / 2.2)

@@ -20,8 +20,8 @@ _CLEAR = 0.003  # m that hair keeps from skin
 
 
 @dataclass(frozen=True)
-class Style:
-    """How hair is worn.
+class HairStyle:
+    """Say how hair is worn, as the pictures of example people show it.
 
     length m, and its spread 0..1; lift: how far roots stand off the scalp, 0..1; weight: how fast strands turn
     downwards a step; sweep (3,): direction that all strands take; part: m from the middle to the parting, which strands
@@ -40,17 +40,17 @@ class Style:
 
 
 @dataclass(frozen=True)
-class Surface:
-    """Points (P, 3) and outward normals (P, 3) that strands slide on."""
+class StrandSurface:
+    """The points (P, 3) and outward normals (P, 3) that strands slide on."""
 
     point: Tensor
     normal: Tensor
 
 
-def thinned(point: Tensor, normal: Tensor, rng: torch.Generator) -> Surface:
-    """A surface of few enough points."""
+def thinned(point: Tensor, normal: Tensor, rng: torch.Generator) -> StrandSurface:
+    """Return a surface of few enough points."""
     some = torch.randperm(len(point), generator=rng)[:_NEAREST]
-    return Surface(point[some], normal[some])
+    return StrandSurface(point[some], normal[some])
 
 
 def sown(
@@ -62,7 +62,7 @@ def sown(
     count: int,
     rng: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """Roots (count, 3) on posed vertices (V, 3), and their normals.
+    """Return the roots (count, 3) on posed vertices (V, 3), and their normals.
 
     density: points (n, 3) of the mean body -> (n,) in [0, 1], how likely a hair grows there. where: (V,) bool, vertices
     whose triangles are looked at.
@@ -80,15 +80,16 @@ def sown(
     return (vertices[chosen] * weight).sum(1), F.normalize((normals[chosen] * weight).sum(1), dim=1)
 
 
-def grown(
+def grow_strands(
     root: Tensor,
     normal: Tensor,
     middle: Tensor,
-    style: Style,
-    surface: Surface,
+    style: HairStyle,
+    surface: StrandSurface,
     rng: torch.Generator,
 ) -> Tensor:
-    """Guides (n, steps, 3) from roots (n, 3) with normals (n, 3); middle (3,): the middle between the eyes."""
+    """Return the guides (n, steps, 3) from roots (n, 3) with normals (n, 3); middle (3,): the middle between the eyes.
+    """
     length = style.length * (1 + style.spread * (torch.rand(len(root), 1, generator=rng) - 0.7))
     step = length / _STEPS
     aside = root[:, :1] - middle[0]
@@ -116,8 +117,8 @@ def grown(
     return torch.stack(out, 1)
 
 
-def followed(guides: Tensor, normal: Tensor, style: Style, rng: torch.Generator) -> Tensor:
-    """Strands (n * follow, steps, 3) around guides (n, steps, 3)."""
+def followed(guides: Tensor, normal: Tensor, style: HairStyle, rng: torch.Generator) -> Tensor:
+    """Return the strands (n * follow, steps, 3) around guides (n, steps, 3)."""
     strands = guides.repeat_interleave(style.follow, 0)
     count = len(strands)
     normal = normal.repeat_interleave(style.follow, 0)
@@ -141,7 +142,7 @@ def drawn(
     samples: int,
     bias: float = 0.004,
 ) -> tuple[Tensor, Tensor]:
-    """Strands (n, steps, 3) in linear colour (n, 3) over a picture with depth (H, W), 0 where nothing is.
+    """Return the strands (n, steps, 3) in linear colour (n, 3) over a picture with depth (H, W), 0 where nothing is.
 
     project: world_to_camera (4, 4), intrinsics (3, 3). light: unit directions (L, 3) to the lights, and colours (L, 3).
     samples: points that are drawn of each strand. bias: m behind the surface that still show.
@@ -150,6 +151,7 @@ def drawn(
     """
     rows, columns = depth.shape
     camera, intrinsics = project
+    # every strand as a row of points, projected
     points = F.interpolate(strands.transpose(1, 2), samples, mode="linear", align_corners=True).transpose(1, 2)
     tangent = F.normalize(torch.gradient(points, dim=1)[0], dim=2)
     local = points @ camera[:3, :3].T + camera[:3, 3]
@@ -160,6 +162,7 @@ def drawn(
     index = (y * columns + x).clamp(0, rows * columns - 1)
     behind = depth.flatten()[index]
     inside &= (behind == 0) | (z < behind + bias)
+    # the nearest point of each pixel wins: depth in the upper bits of a key, the point's number in the lower
     key = (z * 1e5).long().clamp(0, 1 << 22) << 32 | torch.arange(len(z))
     nearest = torch.full((rows * columns,), 1 << 62).scatter_reduce(0, index[inside], key[inside], "amin")
     hit = (nearest < 1 << 62).nonzero().squeeze(1)
@@ -178,7 +181,7 @@ def _lit(
     camera: Tensor,
     light: tuple[Tensor, Tensor],
 ) -> Tensor:
-    """Linear colours (m, 3) of the drawn points `which` of strands."""
+    """Return the linear colours (m, 3) of the drawn points `which` of strands."""
     samples = points.shape[1]
     t, place = tangent.reshape(-1, 3)[which], points.reshape(-1, 3)[which]
     strand, along = which // samples, (which % samples) / samples

@@ -38,7 +38,8 @@ _SILENCE = ("", "sil", "sp", "spn", "<eps>", "<unk>")
 
 
 def import_beat2(source: str | Path, root: str | Path, seconds: float = 20.0, names: Sequence[str] = ()) -> list[Path]:
-    """All recordings under `source` (or those named) -> clips of at most `seconds` under `root`; their folders.
+    """Import all recordings under `source` (or those named) as clips of at most `seconds` under `root` -> their
+    folders.
 
     ValueError names a recording with missing or broken files, before anything of it is written.
     """
@@ -60,7 +61,7 @@ def import_beat2(source: str | Path, root: str | Path, seconds: float = 20.0, na
 
 
 def read_recording(source: Path, npz: Path, body: HalfBody) -> Clip:
-    """One recording as a whole clip at 25 fps, as long as the shorter of sound and motion."""
+    """Read one recording as a whole clip at 25 fps, as long as the shorter of sound and motion."""
     poses, fps = read_smplx(npz)
     wave = _beside(source, npz.stem, ".wav")
     if wave is None:
@@ -89,7 +90,7 @@ def read_recording(source: Path, npz: Path, body: HalfBody) -> Clip:
 
 
 def read_smplx(path: Path) -> tuple[Tensor, float]:
-    """poses (N, 165) and frame rate of a SMPL-X file. ValueError: no such arrays, another joint count, NaN."""
+    """Return poses (N, 165) and frame rate of a SMPL-X file. ValueError: no such arrays, another joint count, NaN."""
     try:
         with np.load(path, allow_pickle=False) as data:
             arrays = {key: data[key] for key in data.files if data[key].dtype != object}
@@ -107,7 +108,7 @@ def read_smplx(path: Path) -> tuple[Tensor, float]:
 
 
 def read_arkit(path: Path, frames: int) -> Tensor:
-    """ARKit weights by name and time -> (frames, 52) at 25 fps in [0, 1]; names that are not there stay 0."""
+    """Map ARKit weights by name and time -> (frames, 52) at 25 fps in [0, 1]; names that are not there stay 0."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         names, rows = [str(n) for n in data["names"]], data["frames"]
@@ -135,18 +136,18 @@ def read_arkit(path: Path, frames: int) -> Tensor:
 
 
 def read_speech(path: Path, seconds: float) -> tuple[tuple[Word, ...], tuple[Phone, ...]]:
-    """Words and ARPAbet phones of a TextGrid up to `seconds`; ValueError where it has no word tier."""
+    """Return the words and ARPAbet phones of a TextGrid up to `seconds`; ValueError where it has no word tier."""
     tiers = read_textgrid(path)
     words = next((v for k, v in tiers.items() if "word" in k.lower()), None)
     if words is None:
         raise ValueError(f"{path} has no tier of words, only {', '.join(tiers) or 'none'}")
     spoken = tuple((w, a, min(b, seconds)) for w, a, b in words if w.lower() not in _SILENCE and a < seconds)
     phones = next((v for k, v in tiers.items() if "phone" in k.lower()), [])
-    return spoken, tuple(filter(None, (_phone(p, seconds) for p in phones)))
+    return spoken, tuple(filter(None, (_phone_of_interval(p, seconds) for p in phones)))
 
 
-def _phone(interval: Interval, seconds: float) -> Phone | None:
-    """("AH0", a, b) -> ("ah", a, b, 0); None for what is no phone of ours."""
+def _phone_of_interval(interval: Interval, seconds: float) -> Phone | None:
+    """Map ("AH0", a, b) -> ("ah", a, b, 0); None for what is no phone of ours."""
     text, start, end = interval
     match = re.fullmatch(r"([A-Za-z<>]*)([012]?)", text)
     if match is None or start >= seconds:
@@ -157,7 +158,7 @@ def _phone(interval: Interval, seconds: float) -> Phone | None:
 
 
 def cut(clip: Clip, seconds: float) -> list[Clip]:
-    """Pieces of at most `seconds`, each with its own times; the last one is dropped below a second."""
+    """Return the pieces of at most `seconds`, each with its own times; the last one is dropped below a second."""
     size, total = round(seconds * FPS), clip.info.frames
     if total <= size:
         return [clip]
@@ -167,17 +168,17 @@ def cut(clip: Clip, seconds: float) -> list[Clip]:
         if last - first < FPS:
             break
         start, end = first / FPS, last / FPS
-        words = None if clip.words is None else _within(clip.words, start, end)
+        words = None if clip.words is None else _items_within(clip.words, start, end)
         transcript = " ".join(w for w, *_ in words or ())
         info = ClipInfo(f"{clip.info.name}_{number:03d}", last - first, transcript=transcript, source=clip.info.source)
         wave = clip.audio.waveform[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)]
         audio = Audio(wave, wave[None], SAMPLE_RATE)
-        phones = _within(clip.phones, start, end)
+        phones = _items_within(clip.phones, start, end)
         pieces.append(Clip(info, motion=clip.motion[first:last], audio=audio, words=words, phones=phones))
     return pieces
 
 
-def _within(items: Sequence[tuple], start: float, end: float) -> tuple:
+def _items_within(items: Sequence[tuple], start: float, end: float) -> tuple:
     """The timed items whose middle lies inside, clamped and shifted to the piece."""
     return tuple(
         (name, max(a, start) - start, min(b, end) - start, *rest)

@@ -24,7 +24,7 @@ _SHOWN = 12  # faults in one message
 
 
 def check_clips(root: str | Path, needs: Iterable[str], fps: float = FPS) -> list[ClipInfo]:
-    """clip.json of all clips whose needed parts are complete and sound.
+    """Return clip.json of all clips whose needed parts are complete and sound.
 
     ValueError lists the faults: missing part, another frame rate, counts or sizes that disagree, NaN, broken files.
     """
@@ -63,7 +63,7 @@ def _faults(clips: ClipSet, folder: Path, info: ClipInfo, needs: tuple[str, ...]
     return found
 
 
-def _pictures(name: str, folder: Path, info: ClipInfo) -> str | None:
+def _check_pictures(name: str, folder: Path, info: ClipInfo) -> str | None:
     from PIL import Image
 
     files = pictures(folder / name)
@@ -78,9 +78,9 @@ def _pictures(name: str, folder: Path, info: ClipInfo) -> str | None:
     return None
 
 
-def _frames(clips: ClipSet, folder: Path, info: ClipInfo) -> str | None:
+def _check_frames(clips: ClipSet, folder: Path, info: ClipInfo) -> str | None:
     if (folder / "frames").is_dir():
-        return _pictures("frames", folder, info)
+        return _check_pictures("frames", folder, info)
     video = folder / "video.mp4"
     if not video.is_file():
         return "frames are missing: neither frames/ nor video.mp4 is there"
@@ -101,10 +101,10 @@ def _frames(clips: ClipSet, folder: Path, info: ClipInfo) -> str | None:
     return None
 
 
-def _regions(clips: ClipSet, folder: Path, info: ClipInfo) -> str | None:
+def _check_regions(clips: ClipSet, folder: Path, info: ClipInfo) -> str | None:
     if not (folder / "regions").is_dir():
         return "regions are missing: regions/ is not there (import with masks, or let the importer estimate them)"
-    return _pictures("regions", folder, info)
+    return _check_pictures("regions", folder, info)
 
 
 def _record(name: str, kind: type) -> Callable[[ClipSet, Path, ClipInfo], str | None]:
@@ -137,7 +137,7 @@ def _agree(record: Motion | Cameras, info: ClipInfo) -> str | None:
     return None
 
 
-def _keypoints(clips: ClipSet, folder: Path, info: ClipInfo) -> str | None:
+def _check_keypoints(clips: ClipSet, folder: Path, info: ClipInfo) -> str | None:
     path = folder / "keypoints.npz"
     if not path.is_file():
         return "keypoints are missing: keypoints.npz is not there"
@@ -150,7 +150,7 @@ def _keypoints(clips: ClipSet, folder: Path, info: ClipInfo) -> str | None:
     return None
 
 
-def _audio(clips: ClipSet, folder: Path, info: ClipInfo) -> str | None:
+def _check_audio(clips: ClipSet, folder: Path, info: ClipInfo) -> str | None:
     path = folder / "audio.wav"
     if not path.is_file():
         return "audio is missing: audio.wav is not there"
@@ -160,7 +160,7 @@ def _audio(clips: ClipSet, folder: Path, info: ClipInfo) -> str | None:
     return None
 
 
-def _words(clips: ClipSet, folder: Path, info: ClipInfo) -> str | None:
+def _check_words(clips: ClipSet, folder: Path, info: ClipInfo) -> str | None:
     path = folder / "speech.json"
     if not path.is_file():
         return "words are missing: speech.json is not there (import a TextGrid, or align the transcript)"
@@ -173,7 +173,7 @@ def _words(clips: ClipSet, folder: Path, info: ClipInfo) -> str | None:
     return None
 
 
-def _identity(clips: ClipSet, folder: Path, info: ClipInfo) -> str | None:
+def _check_identity(clips: ClipSet, folder: Path, info: ClipInfo) -> str | None:
     if info.identity is None:
         return "clip.json names no identity: fit a portrait of the person (importers do with --identity)"
     path = clips.identity_path(info.identity)
@@ -184,12 +184,12 @@ def _identity(clips: ClipSet, folder: Path, info: ClipInfo) -> str | None:
 
 
 _CHECKS: dict[str, Callable[[ClipSet, Path, ClipInfo], str | None]] = {
-    "frames": _frames,
-    "regions": _regions,
+    "frames": _check_frames,
+    "regions": _check_regions,
     "motion": _record("motion", Motion),
     "cameras": _record("cameras", Cameras),
-    "keypoints": _keypoints,
-    "audio": _audio,
-    "words": _words,
-    "identity": _identity,
+    "keypoints": _check_keypoints,
+    "audio": _check_audio,
+    "words": _check_words,
+    "identity": _check_identity,
 }

@@ -42,7 +42,8 @@ Phone = tuple[str, float, float, int]
 
 @dataclass(frozen=True)
 class ClipInfo:
-    """clip.json: name (of the folder), count of frames, fps, size (H, W) of the picture or None where there is none.
+    """Hold what clip.json says: name (of the folder), count of frames, fps, size (H, W) of the picture or None where
+    there is none.
 
     identity: name under ROOT/identities. emotion, intensity, energy, handedness as `motion.conditioning.Style`.
     """
@@ -82,7 +83,7 @@ class ClipInfo:
 
 @dataclass(frozen=True)
 class KeypointTrack:
-    """Named points over time: names (N,), xy (T, N, 2) px, confidence (T, N) in [0, 1], 0 = not seen."""
+    """The named points over time: names (N,), xy (T, N, 2) px, confidence (T, N) in [0, 1], 0 = not seen."""
 
     names: tuple[str, ...]
     xy: Tensor
@@ -95,7 +96,8 @@ class KeypointTrack:
 
 @dataclass(frozen=True)
 class Clip:
-    """A clip in memory; frames (T, 3, H, W) in [-1, 1]. Parts that are not there, or were not asked for, are None."""
+    """Hold a clip in memory; frames (T, 3, H, W) in [-1, 1]. Parts that are not there, or were not asked for, are None.
+    """
 
     info: ClipInfo
     frames: Tensor | None = None
@@ -116,7 +118,7 @@ class Clip:
 
 
 def clip_folder(root: str | Path, name: str) -> Path:
-    """Where a clip lies under a root."""
+    """Return where a clip lies under a root."""
     return Path(root) / "clips" / name
 
 
@@ -172,7 +174,7 @@ def _write_pictures(pictures: Tensor, folder: Path) -> None:
 
 
 def write_wav(waveform: Tensor, path: Path) -> None:
-    """(S,) at 16 kHz in [-1, 1] -> 16-bit WAV."""
+    """Write a waveform (S,) at 16 kHz in [-1, 1] as a 16-bit WAV file."""
     import wave
 
     samples = (waveform.clamp(-1, 1) * 32767).round().to(torch.int16).numpy()
@@ -184,7 +186,7 @@ def write_wav(waveform: Tensor, path: Path) -> None:
 
 
 def read_info(folder: str | Path) -> ClipInfo:
-    """clip.json of a clip's folder. ValueError names what is wrong with it."""
+    """Return clip.json of a clip's folder. ValueError names what is wrong with it."""
     path = Path(folder) / "clip.json"
     if not path.is_file():
         raise ValueError(f"{folder} is no clip: clip.json is missing")
@@ -240,7 +242,7 @@ def pictures(folder: Path) -> list[Path]:
 
 
 def read_picture(path: Path) -> Tensor:
-    """A PNG -> (3, H, W) in [-1, 1]; ValueError for a broken one."""
+    """Map a PNG -> (3, H, W) in [-1, 1]; ValueError for a broken one."""
     from PIL import Image
 
     try:
@@ -252,7 +254,8 @@ def read_picture(path: Path) -> Tensor:
 
 
 def video_frames(path: Path, frames: Sequence[int] | None = None) -> Iterator[tuple[int, Tensor]]:
-    """(index, frame (3, H, W) in [-1, 1]) of a video; frames: increasing indices that are wanted (repeats allowed).
+    """Yield (index, frame (3, H, W) in [-1, 1]) of a video; frames: increasing indices that are wanted (repeats
+    allowed).
 
     ValueError: not a video, or it ends before the last wanted frame.
     """
@@ -279,7 +282,7 @@ def video_frames(path: Path, frames: Sequence[int] | None = None) -> Iterator[tu
 
 
 class ClipSet:
-    """All clips under a root, sorted by name. ValueError where there is none."""
+    """The list all clips under a root, sorted by name. ValueError where there is none."""
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
@@ -291,19 +294,19 @@ class ClipSet:
         return len(self.folders)
 
     def infos(self) -> list[ClipInfo]:
-        """clip.json of every clip."""
+        """Read clip.json of every clip."""
         return [read_info(folder) for folder in self.folders]
 
     def read(self, index: int, parts: Iterable[str] = PARTS) -> Clip:
-        """The clip with this index."""
+        """Read the clip with this number; parts: which of its files are wanted."""
         return read_clip(self.folders[index], parts)
 
     def identity_path(self, name: str) -> Path:
-        """Where the fit of a person lies."""
+        """Return where the fit of a person lies."""
         return self.root / "identities" / f"{name}.safetensors"
 
     def identity(self, name: str) -> Identity:
-        """The fit of a person."""
+        """Load the fit of a person, by name."""
         return Identity.load(self.identity_path(name))
 
 
@@ -316,12 +319,12 @@ def write_identity(identity: Identity, root: str | Path, name: str) -> Path:
 
 
 def regions_from_labels(labels: Tensor, alpha: Tensor) -> Regions:
-    """Region labels (T, H, W) and the person's alpha (T, 1, H, W) -> soft masks; where unlabelled, body."""
+    """Map region labels (T, H, W) and the person's alpha (T, 1, H, W) -> soft masks; where unlabelled, body."""
     person = torch.nn.functional.one_hot(labels.long().clamp_min(1), len(REGIONS)).movedim(-1, 1).float() * alpha
     person[:, :1] = 1 - alpha
     return Regions(person)
 
 
 def save_json(values: object, path: Path) -> None:
-    """Write JSON atomically."""
+    """Write an object as JSON, atomically."""
     write_atomically(path, lambda name: Path(name).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8"))

@@ -9,7 +9,6 @@ python -m stereotalker_core train clips prepare data/clips --out data/prepared -
 
 import argparse
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 
 from .beat2 import import_beat2
@@ -21,9 +20,8 @@ from .synthetic_clips import AvatarClips, export_avatars
 logger = logging.getLogger(__name__)
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The five actions and their options."""
-    parser = argparse.ArgumentParser(prog="train clips", description=(__doc__ or "").partition("\n")[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the five actions and their options."""
     actions = parser.add_subparsers(dest="action", required=True)
     avatars = actions.add_parser("avatars", help="render avatars as clips")
     avatars.add_argument("--out", type=Path, required=True)
@@ -48,26 +46,23 @@ def build_parser() -> argparse.ArgumentParser:
     prepare.add_argument("--out", type=Path, required=True)
     prepare.add_argument("--size", type=int, default=256)
     prepare.add_argument("--drawing", action="store_true", help="also the skeleton drawing (AnimateAnyone weights)")
-    return parser
 
 
-def main(arguments: Sequence[str]) -> int:
+def run(options: argparse.Namespace) -> int:
     """Run one action -> how many clips it made or found."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    o = build_parser().parse_args(arguments)
-    if o.action == "avatars":
-        wanted = AvatarClips(o.identities, o.clips, o.frames, o.size, o.seed, o.yaw)
-        count = len(export_avatars(o.out, wanted, o.speech, _progress))
-    elif o.action == "beat2":
-        count = len(import_beat2(o.source, o.out, o.seconds, o.names))
-    elif o.action == "video":
-        wanted = VideoImport(o.seconds, o.size, o.smoothing, o.missing)
-        count = sum(len(folders) for folders in import_videos(o.source, o.out, wanted))
-    elif o.action == "prepare":
-        prepare_rows(o.clips, o.out, o.size, o.drawing, _progress)
-        count = len(check_clips(o.clips, NEEDS["renderer"]))
+    if options.action == "avatars":
+        wanted = AvatarClips(options.identities, options.clips, options.frames, options.size, options.seed, options.yaw)
+        count = len(export_avatars(options.out, wanted, options.speech, _progress))
+    elif options.action == "beat2":
+        count = len(import_beat2(options.source, options.out, options.seconds, options.names))
+    elif options.action == "video":
+        wanted = VideoImport(options.seconds, options.size, options.smoothing, options.missing)
+        count = sum(len(folders) for folders in import_videos(options.source, options.out, wanted))
+    elif options.action == "prepare":
+        prepare_rows(options.clips, options.out, options.size, options.drawing, _progress)
+        count = len(check_clips(options.clips, NEEDS["renderer"]))
     else:
-        count = len(check_clips(o.clips, NEEDS[o.trainer]))
+        count = len(check_clips(options.clips, NEEDS[options.trainer]))
     logger.info("%d clips", count)
     return count
 

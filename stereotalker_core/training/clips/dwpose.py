@@ -44,8 +44,11 @@ _ITERATIONS = 6  # of the fit of a frame that starts from its neighbour's
 
 @dataclass(frozen=True)
 class VideoImport:
-    """How a video is read. seconds: length of a clip; size: px of the square cut-out around the person; smoothing:
-    strength of the second-difference penalty; missing: share of frames that may lack a person."""
+    """Say how a video is read.
+
+    seconds: length of a clip; size: px of the square cut-out around the person; smoothing: strength of the
+    second-difference penalty; missing: share of frames that may lack a person.
+    """
 
     seconds: float = 5.0
     size: int = 256
@@ -58,26 +61,26 @@ class VideoImport:
 
 
 @dataclass(frozen=True)
-class Window:
-    """A square of the picture: top, left and side in pixels."""
+class PictureWindow:
+    """The square of the picture: top, left and side in pixels."""
 
     top: int
     left: int
     side: int
 
     def points(self, keypoints: Keypoints, size: int) -> Keypoints:
-        """Keypoints of the whole picture in pixels of the cut-out."""
+        """Return the keypoints of the whole picture in pixels of the cut-out."""
         moved = Keypoints(keypoints.names, keypoints.xy - torch.tensor([self.left, self.top]), keypoints.sigma)
         return moved.scaled(size / self.side)
 
     def cut(self, image: Tensor, size: int) -> Tensor:
-        """(C, H, W) -> (C, size, size)."""
+        """Map (C, H, W) -> (C, size, size)."""
         part = image[None, :, self.top : self.top + self.side, self.left : self.left + self.side]
         return F.interpolate(part, (size, size), mode="bilinear", antialias=True, align_corners=False)[0]
 
 
 def import_video(video: str | Path, root: str | Path, wanted: VideoImport | None = None) -> list[Path]:
-    """One video with its keypoints -> clips and an identity under `root`; the clips' folders.
+    """Import one video with its keypoints as clips and an identity under `root` -> the clips' folders.
 
     ValueError: no keypoints, another number of frames than the video has, too few frames with a person, no person fits.
     """
@@ -87,7 +90,7 @@ def import_video(video: str | Path, root: str | Path, wanted: VideoImport | None
     if len(raw) != count:
         raise ValueError(f"{video} has {count} frames, its keypoints {len(raw)}; detect them again on this very file")
     chosen = positions(count, rate, FPS).round().long().tolist()
-    found = [_person(raw[i], width, height) for i in chosen]
+    found = [_facing_person(raw[i], width, height) for i in chosen]
     lacking = sum(k is None for k in found) / len(found)
     if lacking > wanted.missing:
         raise ValueError(
@@ -111,7 +114,7 @@ def import_video(video: str | Path, root: str | Path, wanted: VideoImport | None
     for number, piece in enumerate(pieces):
         frames = torch.stack([window.cut(next(source)[1], wanted.size) for _ in range(piece.stop - piece.start)])
         given = [_file_mask(masks, i, window, wanted.size) for i in chosen[piece]]
-        clip = _clip(f"{video.stem}_{number:03d}", video.stem, frames, motion[piece], cameras[piece])
+        clip = _import_piece(f"{video.stem}_{number:03d}", video.stem, frames, motion[piece], cameras[piece])
         regions = estimate_regions(body, identity, clip, points[piece], given, networks)
         clip = replace(clip, regions=regions, keypoints=_track(points[piece]), audio=_cut_sound(sound, piece))
         written.append(write_clip(clip, root))
@@ -121,7 +124,7 @@ def import_video(video: str | Path, root: str | Path, wanted: VideoImport | None
 def fit_track(
     body: HalfBody, points: Sequence[Keypoints | None], best: int, identity: Identity, wanted: VideoImport
 ) -> tuple[Motion, Cameras]:
-    """Keypoints of all frames (None = nobody) -> smooth motion and cameras; `best` is the frame of the identity."""
+    """Map keypoints of all frames (None = nobody) -> smooth motion and cameras; `best` is the frame of the identity."""
     size = (wanted.size, wanted.size)
     first = _with_shape(body, fit_pose(body, points[best], size), identity.shape)
     fits: dict[int, PoseFit] = {}
@@ -170,7 +173,8 @@ def estimate_regions(
     given: Sequence[Tensor | None],
     networks: Perception,
 ) -> Regions:
-    """Soft masks of a clip: the given person masks, or those of the person found there; face and hands by the body."""
+    """Return the soft masks of a clip: the given person masks, or those of the person found there; face and hands by
+    the body."""
     table = region_of_part(body.part_names)
     out = []
     for t in range(clip.info.frames):
@@ -188,7 +192,8 @@ def estimate_regions(
 
 
 def _found_mask(frame: Tensor, points: Keypoints | None, networks: Perception) -> Tensor | None:
-    """(1, H, W) of the person whose face holds the points, of the largest person without points; None without one."""
+    """Return (1, H, W) of the person whose face holds the points, of the largest person without points; None without
+    one."""
     try:
         return gather_evidence(frame, points, None, networks, None).mask
     except ValueError as error:
@@ -197,7 +202,7 @@ def _found_mask(frame: Tensor, points: Keypoints | None, networks: Perception) -
 
 
 def read_keypoints(video: Path) -> list[dict[str, Any]]:
-    """The OpenPose frames beside a video, one a frame. ValueError names what is missing or broken."""
+    """The OpenPose frames beside a video, one per frame. ValueError names what is missing or broken."""
     path, folder = video.with_suffix(".json"), video.with_suffix("")
     files = [path] if path.is_file() else sorted(folder.glob("*.json"))
     if not files:
@@ -214,7 +219,7 @@ def read_keypoints(video: Path) -> list[dict[str, Any]]:
     return frames
 
 
-def _person(frame: dict[str, Any], width: int, height: int) -> Keypoints | None:
+def _facing_person(frame: dict[str, Any], width: int, height: int) -> Keypoints | None:
     """The largest person who looks towards the camera, None where there is none."""
     try:
         return from_openpose(frame, width, height)
@@ -223,13 +228,13 @@ def _person(frame: dict[str, Any], width: int, height: int) -> Keypoints | None:
         return None
 
 
-def person_window(points: Sequence[Keypoints], height: int, width: int) -> Window:
+def person_window(points: Sequence[Keypoints], height: int, width: int) -> PictureWindow:
     """The largest square of the picture that has the person's shoulders (or face) in the middle."""
     side = min(height, width)
     middle = torch.stack([k.xy.mean(0) for k in points]).median(0).values
     left = min(max(round(float(middle[0])) - side // 2, 0), width - side)
     top = min(max(round(float(middle[1])) - side // 2, 0), height - side)
-    return Window(top, left, side)
+    return PictureWindow(top, left, side)
 
 
 def best_frame(points: Sequence[Keypoints | None]) -> int:
@@ -255,7 +260,7 @@ def _with_shape(body: HalfBody, fit: PoseFit, shape: Tensor) -> PoseFit:
 
 
 def _video_facts(video: Path) -> tuple[int, float, tuple[int, int]]:
-    """Frames, frames a second, (height, width)."""
+    """Read how many frames, frames per second, and (height, width)."""
     count, shape = 0, (0, 0)
     for _, frame in video_frames(video):
         count, shape = count + 1, tuple(frame.shape[-2:])
@@ -276,17 +281,17 @@ def _mask_files(video: Path, count: int) -> list[Path]:
     return files
 
 
-def _file_mask(files: list[Path], frame: int, window: Window, size: int) -> Tensor | None:
+def _file_mask(files: list[Path], frame: int, window: PictureWindow, size: int) -> Tensor | None:
     return window.cut(read_picture(files[frame])[:1] / 2 + 0.5, size) if files else None
 
 
 def _pieces(frames: int, length: int) -> list[slice]:
-    """Clips of `length` frames; a rest of less than ten frames is dropped."""
+    """Return the clips of `length` frames; a rest of less than ten frames is dropped."""
     starts = range(0, frames, length)
     return [slice(s, min(s + length, frames)) for s in starts if min(s + length, frames) - s >= min(10, frames)]
 
 
-def _clip(name: str, identity: str, frames: Tensor, motion: Motion, cameras: Cameras) -> Clip:
+def _import_piece(name: str, identity: str, frames: Tensor, motion: Motion, cameras: Cameras) -> Clip:
     info = ClipInfo(name, len(frames), size=tuple(frames.shape[-2:]), identity=identity, source=f"video {identity}")
     return Clip(info, frames=frames, motion=motion, cameras=cameras)
 
@@ -318,7 +323,7 @@ def _cut_sound(sound: Tensor | None, piece: slice) -> Audio | None:
 
 
 def import_videos(source: str | Path, root: str | Path, wanted: VideoImport | None = None) -> Iterator[list[Path]]:
-    """All videos of a folder that have keypoints beside them, one after the other."""
+    """Yield all videos of a folder that have keypoints beside them, one after the other."""
     videos = [p for p in sorted(Path(source).glob("*")) if p.suffix.lower() in (".mp4", ".mov", ".mkv", ".webm")]
     if not videos:
         raise ValueError(f"{source} holds no videos (mp4, mov, mkv, webm)")

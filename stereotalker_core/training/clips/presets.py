@@ -6,7 +6,7 @@ from pathlib import Path
 from ...config import from_json
 from ..distributed import Scale
 from ..loop import Schedule
-from ..video.denoising import PARTS
+from ..video.stage_two import PARTS
 
 MODELS = ("renderer", "experts", "motion", "prior", "mask")
 FOLDER = Path(__file__).parent / "presets"
@@ -14,10 +14,10 @@ FOLDER = Path(__file__).parent / "presets"
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: what learns, on what, for how long.
+    """Describe one stage: what learns, on what, for how long.
 
     model: one of MODELS. network: "nano", or "sd15" (weights from a folder that `convert` wrote). parts: of a renderer,
-    what learns (denoising.PARTS), but for names that contain one of `frozen`. batch: identities (renderer, experts),
+    what learns (stage_two.PARTS), but for names that contain one of `frozen`. batch: identities (renderer, experts),
     pictures (mask) or sequences (motion, prior) of a micro-batch; frames: of each identity; in_a_row: a clip, every
     stride-th frame, and the motion modules run; size: pixels. gamma, drop, offset, flicker, weighted, expert_drop:
     `denoising.LossOptions`. experts: which kinds learn; the other one is used as it is where it is given. rank: of LoRA
@@ -66,7 +66,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Preset:
-    """Stages in their order."""
+    """Hold the stages of a training in their order."""
 
     name: str
     about: str
@@ -89,7 +89,7 @@ def names() -> list[str]:
 
 
 def load_preset(name: str | Path) -> Preset:
-    """A preset by name, or from a .json file of one's own. ValueError: unknown name, setting or value."""
+    """Return a preset by name, or from a .json file of one's own. ValueError: unknown name, setting or value."""
     path = Path(name)
     if path.suffix != ".json":
         path = FOLDER / f"{name}.json"

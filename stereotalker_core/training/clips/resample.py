@@ -9,7 +9,8 @@ from ...shapes import dims
 
 
 def positions(frames: int, fps: float, target: float, count: int | None = None) -> Tensor:
-    """Where the frames of a track at `target` fps lie in one of `frames` frames at `fps`: (T,), inside its range."""
+    """Return where the frames of a track at `target` fps lie in one of `frames` frames at `fps`: (T,), inside its
+    range."""
     if not fps > 0 or not target > 0:
         raise ValueError(f"frame rates must be positive, got {fps} and {target}")
     count = max(1, int((frames - 1) / fps * target + 1e-6) + 1) if count is None else count
@@ -17,7 +18,7 @@ def positions(frames: int, fps: float, target: float, count: int | None = None) 
 
 
 def resample_values(values: Tensor, at: Tensor) -> Tensor:
-    """(T0, ...) at fractional frames (T,) -> (T, ...), linear."""
+    """Map (T0, ...) at fractional frames (T,) -> (T, ...), linear."""
     low = at.floor().long().clamp(0, len(values) - 1)
     high = (low + 1).clamp(max=len(values) - 1)
     share = (at - low).float().view(-1, *[1] * (values.ndim - 1))
@@ -25,7 +26,7 @@ def resample_values(values: Tensor, at: Tensor) -> Tensor:
 
 
 def resample_rotations(rotations: Tensor, at: Tensor) -> Tensor:
-    """Axis-angle (T0, J, 3) at fractional frames (T,) -> (T, J, 3): the shortest way between neighbours."""
+    """Map axis-angle (T0, J, 3) at fractional frames (T,) -> (T, J, 3): the shortest way between neighbours."""
     dims(rotations, "T J 3")
     low = at.floor().long().clamp(0, len(rotations) - 1)
     high = (low + 1).clamp(max=len(rotations) - 1)
@@ -35,7 +36,8 @@ def resample_rotations(rotations: Tensor, at: Tensor) -> Tensor:
 
 
 def smooth(values: Tensor, strength: float, weight: Tensor | None = None) -> Tensor:
-    """(T, D) -> (T, D) that minimises sum w |x - values|^2 + strength |second difference|^2 (Whittaker 1923).
+    """Return the smooth (T, D): the result minimises sum w |x - values|^2 + strength |second difference|^2 (Whittaker
+    1923).
 
     weight (T,) is the trust in each frame; 0 fills a gap with the smoothest curve through its neighbours.
     """
@@ -64,7 +66,7 @@ def smooth(values: Tensor, strength: float, weight: Tensor | None = None) -> Ten
 
 
 def smooth_rotations(rotations: Tensor, strength: float, weight: Tensor | None = None) -> Tensor:
-    """As `smooth` for axis-angle (T, J, 3), on the continuous 6D form."""
+    """Return the smooth axis-angle (T, J, 3) as `smooth` does, on the continuous 6D form."""
     dims(rotations, "T J 3")
     flat = matrix_to_6d(axis_angle_to_matrix(rotations)).flatten(1)
     return matrix_to_axis_angle(matrix_from_6d(smooth(flat, strength, weight).unflatten(1, (-1, 6))))

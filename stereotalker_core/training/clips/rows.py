@@ -10,7 +10,7 @@ import copy
 import hashlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ...body.model import HalfBody
 from ...records import Cameras, Guides, Identity, Regions
-from ...synthetic.data.avatar_frames import FRAME_ARRAYS, AvatarData
+from ...synthetic.data.avatar_frames import FRAME_ARRAYS, AvatarData, consecutive, image_bytes, share_bytes
 from ...video.guides.maps import background_plate, render_guides
 from .check import NEEDS, check_clips
 from .clip import Clip, ClipInfo, ClipSet, save_json
@@ -98,7 +98,7 @@ class _Store:
 
     @torch.no_grad()
     def write(self, index: int, clip: Clip, identity: Identity, body: HalfBody) -> None:
-        """All rows of one clip; marked complete when they are on the disk."""
+        """Write all rows of one clip; marked complete when they are on the disk."""
         cameras = scaled(clip.cameras, self.canvas)
         rest = body.rest(identity.shape[None], identity.shell[None])
         for start in range(0, clip.info.frames, _CHUNK):
@@ -107,10 +107,10 @@ class _Store:
             rows = slice(int(self.first[index]) + start, int(self.first[index]) + start + len(guides))
             self._pictures(rows, clip, part, guides)
             if "drawing" in self.arrays:
-                self.arrays["drawing"][rows] = _bytes(_drawing(body, rest, clip, part, cameras))
-        self.arrays["portrait"][index] = _bytes(_framed(identity, identity.portrait, cameras))
+                self.arrays["drawing"][rows] = image_bytes(_drawing(body, rest, clip, part, cameras))
+        self.arrays["portrait"][index] = image_bytes(_framed(identity, identity.portrait, cameras))
         mask = _framed(identity, identity.mask.expand(3, -1, -1) * 2 - 1, cameras)[:1]
-        self.arrays["portrait_mask"][index] = _share((mask + 1)[None] / 2)[0]
+        self.arrays["portrait_mask"][index] = share_bytes((mask + 1)[None] / 2)[0]
         for array in self.arrays.values():
             array.flush()
         self.arrays["complete"][index] = 1
@@ -119,13 +119,13 @@ class _Store:
     def _pictures(self, rows: slice, clip: Clip, part: slice, guides: Guides) -> None:
         regions = Regions(_resized(clip.regions.masks[part], self.canvas))
         values = {
-            "rgb": _bytes(_resized(clip.frames[part], self.canvas)),
-            "alpha": _share(regions.person),
+            "rgb": image_bytes(_resized(clip.frames[part], self.canvas)),
+            "alpha": share_bytes(regions.person),
             "region": regions.masks[:, 1:].argmax(1).add(1).mul(regions.person[:, 0] > 0).to(torch.uint8).numpy(),
-            "normal": _bytes(guides.normal),
+            "normal": image_bytes(guides.normal),
             "part": guides.part[:, 0].to(torch.uint8).numpy(),
-            "lift": _bytes(guides.lift),
-            "visibility": _share(guides.visibility),
+            "lift": image_bytes(guides.lift),
+            "visibility": share_bytes(guides.visibility),
             "yaw": guides.yaw.numpy(),
         }
         for name, value in values.items():
@@ -133,7 +133,8 @@ class _Store:
 
 
 class ClipRows(AvatarData):
-    """`AvatarData` over prepared clips of any length; `identity` is the index of the clip, `person` (clips,) whose."""
+    """The `AvatarData` over prepared clips of any length; `identity` is the index of the clip, `person` (clips,) whose.
+    """
 
     def __init__(self, folder: str | Path, part_names: list[str]) -> None:
         folder = Path(folder)
@@ -158,40 +159,25 @@ class ClipRows(AvatarData):
         return found
 
     def some(self, rng: np.random.Generator, count: int) -> np.ndarray:
-        """(count,) random row indices of the people that are drawn."""
+        """Return (count,) random row indices of the people that are drawn."""
         own = np.sort(np.concatenate([self.rows_of[clip] for clips in self.clips_of for clip in clips]))
         return own[rng.integers(0, len(own), count)]
 
     def drawings(self, rows: np.ndarray, flip: np.ndarray) -> Tensor:
-        """Skeleton drawings (N, 3, H, W) in [-1, 1] of rows, mirrored where flip (colours tell left from right, so a
-        mirrored drawing is one of a person seen in a mirror). ValueError where they were not prepared."""
+        """Return the skeleton drawings (N, 3, H, W) in [-1, 1] of rows, mirrored where flip (colours tell left from
+        right, so a mirrored drawing is one of per person seen in a mirror). ValueError where they were not prepared."""
         if self._drawing is None:
             raise ValueError("these rows were prepared without drawings; prepare them with drawing=True")
         image = torch.from_numpy(np.stack([self._drawing[r] for r in rows])).permute(0, 3, 1, 2).float() / 127.5 - 1
         return torch.where(torch.from_numpy(flip)[:, None, None, None], image.flip(-1), image)
 
-    def draw(
-        self, rng: np.random.Generator, identities: int, frames: int, clips: bool = False, stride: int = 1
-    ) -> np.ndarray:
-        """(identities * frames,) rows: random people, of each one clip, of it random frames or `frames` in a row.
+    def _people(self, rng: np.random.Generator, count: int) -> Iterator[np.ndarray]:
+        """Yield the rows of one clip each of `count` random people."""
+        for who in rng.choice(len(self.clips_of), count, replace=count > len(self.clips_of)):
+            yield self.rows_of[rng.choice(self.clips_of[who])]
 
-        clips: every stride-th frame from a random start; the stride shrinks where the clip is too short for it.
-        ValueError where a clip has fewer frames than asked in a row.
-        """
-        picked = []
-        for who in rng.choice(len(self.clips_of), identities, replace=identities > len(self.clips_of)):
-            own = self.rows_of[rng.choice(self.clips_of[who])]
-            if not clips:
-                picked.append(rng.choice(own, frames, replace=frames > len(own)))
-                continue
-            if len(own) < frames:
-                raise ValueError(
-                    f"a clip has {len(own)} frames, {frames} in a row are asked; use longer clips or fewer"
-                )
-            step = min(stride, (len(own) - 1) // max(1, frames - 1)) if frames > 1 else 1
-            start = int(rng.integers(0, len(own) - (frames - 1) * step))
-            picked.append(own[start : start + (frames - 1) * step + 1 : step])
-        return np.concatenate(picked)
+    def _in_a_row(self, rng: np.random.Generator, own: np.ndarray, frames: int, stride: int) -> np.ndarray:
+        return own[consecutive(rng, len(own), frames, stride)]  # all rows are of one clip, of any length
 
 
 def scaled(cameras: Cameras, canvas: tuple[int, int]) -> Cameras:
@@ -216,16 +202,6 @@ def _resized(x: Tensor, canvas: tuple[int, int]) -> Tensor:
     if tuple(x.shape[-2:]) == canvas:
         return x
     return F.interpolate(x, canvas, mode="bilinear", antialias=True, align_corners=False)
-
-
-def _bytes(image: Tensor) -> np.ndarray:
-    """(..., C, H, W) in [-1, 1] -> (..., H, W, C) uint8."""
-    return (image * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8).movedim(-3, -1).contiguous().numpy()
-
-
-def _share(mask: Tensor) -> np.ndarray:
-    """(T, 1, H, W) in [0, 1] -> (T, H, W) uint8."""
-    return (mask[:, 0] * 255).round().clamp(0, 255).to(torch.uint8).numpy()
 
 
 def _digest(infos: list[ClipInfo]) -> str:

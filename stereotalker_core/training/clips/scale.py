@@ -10,11 +10,10 @@ then `distributed.fit_distributed` trains, and a second start of the same comman
 
 import argparse
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 
 from ..distributed import fit_distributed, start
-from ..provenance import command, commit
+from ..provenance import made
 from .check import NEEDS, check_clips
 from .presets import MODELS, Stage, adjusted, load_preset, names
 from .rows import prepare_rows
@@ -24,9 +23,8 @@ from .tracks import prepare_tracks
 logger = logging.getLogger(__name__)
 
 
-def build_parser(model: str) -> argparse.ArgumentParser:
-    """The options of one model."""
-    parser = argparse.ArgumentParser(prog=f"train {model} --clips", description=(__doc__ or "").partition("\n")[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options, the same for all models."""
     parser.add_argument("--clips", type=Path, required=True, help="folder of clips (see `train clips`)")
     parser.add_argument("--run", type=Path, required=True, help="folder of checkpoints and curves; a new start resumes")
     parser.add_argument("--out", type=Path, required=True, help="folder for the trained files")
@@ -45,11 +43,10 @@ def build_parser(model: str) -> argparse.ArgumentParser:
     parser.add_argument("--fresh", action="store_true", help="new nano networks instead of the shipped ones")
     parser.add_argument("--device", choices=("cpu",), help="cpu, or whatever accelerate finds")
     _add_settings(parser)
-    return parser
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
-    """Settings of the stage that may be changed; the preset's value where they are not given."""
+    """Declare the settings of the stage that may be changed; the preset's value where they are not given."""
     for name, kind in (
         ("steps", int), ("lr", float), ("warmup", int), ("seed", int), ("ema", float), ("log_every", int),
         ("save_every", int), ("batch", int), ("frames", int), ("stride", int), ("size", int), ("rank", int),
@@ -73,8 +70,11 @@ def stage_of(model: str, options: argparse.Namespace) -> Stage:
     return adjusted(stage, **{name: getattr(options, name) for name in settings})
 
 
-def train(model: str, options: argparse.Namespace) -> list[Path]:
-    """Check, prepare, train, write -> the trained files."""
+def run(options: argparse.Namespace) -> list[Path]:
+    """Check, prepare, train, write -> the trained files. options.model: one of presets.MODELS, else ValueError."""
+    model = options.model
+    if model not in MODELS:
+        raise ValueError(f"model {model!r} is not one of {', '.join(MODELS)}")
     stage = stage_of(model, options)
     files = Files(
         options.base, options.vae, options.image_encoder, options.experts, options.encoder, options.prior, options.fresh
@@ -93,7 +93,7 @@ def train(model: str, options: argparse.Namespace) -> list[Path]:
     )  # fmt: skip
     written: list[Path] = []
     if accelerator.is_main_process:
-        info = {"command": command(), "seed": str(stage.schedule.seed), "commit": commit(), "metrics": {}}
+        info = made(options) | {"seed": str(stage.schedule.seed)}
         written = task.save(trained.cpu(), options.out, info)
         logger.info("wrote %s", ", ".join(map(str, written)))
     accelerator.wait_for_everyone()
@@ -102,17 +102,8 @@ def train(model: str, options: argparse.Namespace) -> list[Path]:
 
 
 def prepare(stage: Stage, clips: Path, out: Path, files: Files) -> Path:
-    """What the stage reads of the clips, once: rendered guides, or speech tracks."""
+    """Return what the stage reads of the clips, once: rendered guides, or speech tracks."""
     if stage.model in ("motion", "prior"):
         return prepare_tracks(clips, out, stage.model, open_encoder(files.encoder), open_prior(files.prior))
     drawing = stage.model != "mask" and open_denoiser(stage, files)[0].config.guides == "openpose"
     return prepare_rows(clips, out, stage.size, drawing)
-
-
-def main(arguments: Sequence[str]) -> list[Path]:
-    """The command line: the model's name, then its options."""
-    model, *rest = arguments
-    if model not in MODELS:
-        raise ValueError(f"model {model!r} is not one of {', '.join(MODELS)}")
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    return train(model, build_parser(model).parse_args(rest))

@@ -50,14 +50,15 @@ TO_OURS = torch.tensor([[1.0, 0, 0], [0, 0, -1.0], [0, 1.0, 0]])  # C: (x, y up,
 
 
 def frame(primary: Tensor, secondary: Tensor) -> Tensor:
-    """(3, 3) with columns: primary direction, secondary made orthogonal to it, their cross product."""
+    """Return (3, 3) with columns: primary direction, secondary made orthogonal to it, their cross product."""
     first = F.normalize(primary, dim=0)
     second = F.normalize(secondary - first * (first @ secondary), dim=0)
     return torch.stack([first, second, torch.linalg.cross(first, second)], 1)
 
 
 def rest_alignment(body: HalfBody) -> dict[str, Tensor]:
-    """F of "upper", "lower" and "hand" with ".L" and ".R", (3, 3): T pose -> A pose, in our axes."""
+    """Return the rotations F (3, 3), T pose -> A pose in our axes, of "upper", "lower" and "hand" with ".L" and ".R".
+    """
     out = {}
     for side, sign in (("L", 1.0), ("R", -1.0)):
 
@@ -76,7 +77,8 @@ def rest_alignment(body: HalfBody) -> dict[str, Tensor]:
 
 
 def rotations_from_smplx(poses: Tensor, body: HalfBody) -> Tensor:
-    """Axis-angle poses (T, 165) of the 55 joints -> rotations (T, 49, 3) of a Motion. ValueError for other shapes."""
+    """Map axis-angle poses (T, 165) of the 55 joints -> rotations (T, 49, 3) of a Motion. ValueError for other shapes.
+    """
     dims(poses, f"T {3 * len(SMPLX_JOINTS)}")
     local = TO_OURS @ axis_angle_to_matrix(poses.float().unflatten(1, (-1, 3))) @ TO_OURS.T  # (T, 55, 3, 3)
     out = torch.eye(3).repeat(len(poses), N_JOINTS, 1, 1)
@@ -112,7 +114,7 @@ def rotations_from_smplx(poses: Tensor, body: HalfBody) -> Tensor:
 
 
 def split_twist(rotation: Tensor, axis: Tensor) -> tuple[Tensor, Tensor]:
-    """Rotations (T, 3, 3) -> (twist about axis (3,), rest) with rotation = twist @ rest."""
+    """Map rotations (T, 3, 3) -> (twist about axis (3,), rest) with rotation = twist @ rest."""
     axis = F.normalize(axis, dim=0)
     vector = matrix_to_axis_angle(rotation)
     angle = vector.norm(dim=-1, keepdim=True)

@@ -11,16 +11,16 @@ from ...body.model import HalfBody
 from ...body.texture.texels import Lifter
 from ...records import Audio, Motion
 from ...shapes import FPS, SAMPLE_RATE
+from ...synthetic.data.dataset import true_frames
 from ...synthetic.movement.poses import joint_heads
 from ...synthetic.movement.teacher import teach
 from ...synthetic.people.avatar import make_avatar
 from ...synthetic.people.performance import random_motion
-from ...synthetic.people.portrait import Portrait, canonical_cameras, reference_portrait, true_identity
-from ...synthetic.people.render import render_avatar, rendered_keypoints
+from ...synthetic.people.portrait import AvatarPortrait, canonical_cameras, reference_portrait, true_identity
+from ...synthetic.people.render import rendered_keypoints
 from ...synthetic.people.template import Template, uniform
 from ...synthetic.speech.corpus import Corpus
 from ...synthetic.speech.utterance import Utterance
-from ...video.guides.maps import background_plate
 from .clip import Clip, ClipInfo, ClipSet, KeypointTrack, regions_from_labels, write_clip, write_identity
 
 logger = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class AvatarClips:
-    """What is exported: people, clips of each, frames of a clip without speech, pixels, seed."""
+    """Say what is exported: people, clips of each, frames of a clip without speech, pixels of a side, seed."""
 
     identities: int = 4
     clips: int = 2
@@ -81,12 +81,12 @@ def export_avatars(
 
 
 class _Maker:
-    """One person: avatar, portrait, perfect fit."""
+    """Hold one person: avatar, portrait, perfect fit."""
 
     def __init__(self, root: str | Path, wanted: AvatarClips, seed: int, template: Template, lifter: Lifter) -> None:
         self.body, self.wanted, self.seed = template.body, wanted, seed
         self.avatar = make_avatar(self.body, seed, template)
-        self.portrait: Portrait = reference_portrait(self.body, self.avatar, seed * 11 + 1, size=2 * wanted.size)
+        self.portrait: AvatarPortrait = reference_portrait(self.body, self.avatar, seed * 11 + 1, size=2 * wanted.size)
         self.identity = true_identity(self.body, self.avatar, self.portrait, lifter)
         self.rest = self.body.rest(self.avatar.shape[None], self.avatar.shell[None])
         self.heads = joint_heads(self.body, self.rest)
@@ -100,8 +100,7 @@ class _Maker:
         sweep = uniform(rng, -40, 40) if uniform(rng, 0, 1) < 0.5 else 0.0
         yaw = (start + torch.linspace(0, 1, len(motion)) * sweep).clamp(-self.wanted.yaw, self.wanted.yaw)
         cameras = canonical_cameras(self.body, self.avatar.shape, yaw, self.wanted.size)
-        wall = background_plate(replace(self.identity, background=self.portrait.background), cameras)
-        frames = render_avatar(self.body, self.avatar, motion, cameras, background=wall, rest=self.rest)
+        frames = true_frames(self, motion, cameras)
         names = tuple(self.body.keypoint_names[i] for i in rendered_keypoints(self.body))
         info = ClipInfo(name, len(motion), size=cameras.size, identity=self.name, source=f"avatar {self.seed}")
         values = {"audio": None, "words": None}

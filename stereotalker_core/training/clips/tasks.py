@@ -30,7 +30,8 @@ from ..motion import denoiser as motion
 from ..motion.hearing import hearing_loss
 from ..motion.motion_data import MotionData
 from ..video import mask
-from ..video.denoising import DenoisingLoss, LossOptions, PictureBatches, StageTwo, add_attention_lora, learns
+from ..video.denoising import DenoisingLoss, LossOptions, PictureBatches
+from ..video.stage_two import StageTwo, add_attention_lora, learns
 from .presets import Stage
 from .rows import ClipRows
 
@@ -42,7 +43,7 @@ _CROP = 64  # frames of the prior's sequences
 
 @dataclass(frozen=True)
 class Files:
-    """Weights a stage starts from; None = the shipped ones for nano, an error for sd15.
+    """The weights a stage starts from; None = the shipped ones for nano, an error for sd15.
 
     base: folder with unet and reference; vae: TinyAutoencoder or PublicAutoencoder file; image_encoder: ImageEncoder
     file (`convert` writes them all); encoder, prior: stage 1. fresh: new nano networks instead of base.
@@ -59,7 +60,7 @@ class Files:
 
 @dataclass(frozen=True)
 class Task:
-    """One training. save(trained model, out folder or file, provenance) -> the files written."""
+    """Hold what one training needs. save(trained model, out folder or file, provenance) -> the files written."""
 
     model: nn.Module
     batch: Callable[[int], Batch]
@@ -147,12 +148,11 @@ def _denoiser_task(stage: Stage, prepared: Path, files: Files, device: str | tor
     length = stage.frames if stage.in_a_row else None
     drawn = (stage.batch, stage.frames, stage.in_a_row, stage.schedule.seed, config.guides, stage.stride)
     batches = _by_identity(data, stage, lambda data: PictureBatches(data, *drawn))
-    options = LossOptions(
-        length, stage.gamma, stage.drop, stage.offset, stage.expert_drop, stage.flicker, stage.weighted
-    )
+    same = ("gamma", "drop", "offset", "expert_drop", "flicker", "weighted")
+    options = LossOptions(length, **{name: getattr(stage, name) for name in same})
     loss = DenoisingLoss(vae.encode, options, tokens)
     trainable = learns(stage.parts, (*stage.frozen, *fixed))
-    return Task(model, batches, loss, trainable, lambda m, out, info: save_denoiser(m, stage, out, info))
+    return Task(model, batches, loss, trainable, lambda m, out, info: save_learnt(m, stage, out, info))
 
 
 def open_denoiser(stage: Stage, files: Files) -> tuple[StereoTalkerUNet, ReferenceNet]:
@@ -175,7 +175,7 @@ def open_denoiser(stage: Stage, files: Files) -> tuple[StereoTalkerUNet, Referen
 
 
 def open_experts(stage: Stage, unet: StereoTalkerUNet, files: Files) -> tuple[list[Experts], list[str]]:
-    """Experts of a stage, view before mask, and the names of those that stay as they are.
+    """Load or make the experts of a stage, view before mask -> the modules, and the names of those that do not learn.
 
     Kinds that learn start from the folder's file where it is there, else as the identity; others need a file to count.
     """
@@ -209,7 +209,7 @@ def open_image_encoder(path: Path | None) -> ImageEncoder:
 
 
 def open_prior(path: Path | None) -> LanguagePrior:
-    """A prior of ours (file), any causal language model (folder), or the shipped one."""
+    """Return a prior of ours (file), any causal language model (folder), or the shipped one."""
     if path is not None and path.is_dir():
         return LanguagePrior.from_folder(path)
     return checkpoint.load(LanguagePrior, path or checkpoint.NANO / "prior.safetensors")
@@ -229,7 +229,7 @@ def _save_as(name: str) -> Callable[[nn.Module, Path, dict[str, Any]], list[Path
     return save
 
 
-def save_denoiser(model: StageTwo, stage: Stage, out: Path, info: dict[str, Any]) -> list[Path]:
+def save_learnt(model: StageTwo, stage: Stage, out: Path, info: dict[str, Any]) -> list[Path]:
     """Write the parts that learned: unet and reference, expert files, LoRA adapters (in peft's layout)."""
     written = []
     plain, adapters = split_lora(model.unet)
@@ -254,7 +254,7 @@ def save_denoiser(model: StageTwo, stage: Stage, out: Path, info: dict[str, Any]
 
 
 def split_lora(unet: StereoTalkerUNet) -> tuple[Any, dict[str, Tensor]]:
-    """(the U-Net, or its state dict without adapters where it has some; adapters by peft's names)."""
+    """Return (the U-Net, or its state dict without adapters where it has some; adapters by peft's names)."""
     state = unet.state_dict()
     adapters = {k: v for k, v in state.items() if ".lora_" in k}
     if not adapters:

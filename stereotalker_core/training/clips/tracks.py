@@ -19,8 +19,8 @@ from ...audio.encoder import SpeechEncoder
 from ...audio.phones import CLOSURES, PHONE_INDEX, PHONES
 from ...motion.conditioning import prosody
 from ...motion.networks.prior import LanguagePrior
-from ...shapes import FPS, N_EXPRESSIONS
-from ..motion.motion_data import closed_frames
+from ...shapes import N_EXPRESSIONS
+from ..motion.motion_data import closed_frames, word_frames
 from .check import NEEDS, check_clips
 from .clip import Clip, ClipSet, Word, save_json
 
@@ -71,7 +71,7 @@ def prepare_tracks(
 
 
 def clip_tracks(clip: Clip, encoder: SpeechEncoder, prior: LanguagePrior) -> dict[str, Tensor]:
-    """All tracks of one clip, (frames, ...) each, as `motion_data.recording_tracks` gives them."""
+    """Return all tracks of one clip, (frames, ...) each, as `motion_data.recording_tracks` gives them."""
     frames = clip.info.frames
     speech = encoder.encode(clip.audio)
     probabilities, features = (_fit(x, frames) for x in (speech.phones.exp(), speech.features))
@@ -95,17 +95,13 @@ def clip_tracks(clip: Clip, encoder: SpeechEncoder, prior: LanguagePrior) -> dic
 
 
 def word_numbers(words: Sequence[Word], numbers: dict[str, int], frames: int) -> Tensor:
-    """(frames,) number of the word that is said, 0 = none; a new word gets the next number in `numbers`."""
-    out = torch.zeros(frames)
-    for word, start, end in words:
-        first = min(round(start * FPS), frames)
-        name = "".join(word.lower().split()) or "-"
-        out[first : max(first + 1, round(end * FPS))] = numbers.setdefault(name, len(numbers) + 1)
-    return out
+    """Return (frames,) number of the word that is said, 0 = none; a new word gets the next number in `numbers`."""
+    return word_frames([("".join(word.split()) or "-", start, end) for word, start, end in words], numbers, frames)
+
 
 
 def heard_closures(probabilities: Tensor) -> Tensor:
-    """Phone probabilities (T, 40) -> (T,) 1 in the middle frame of every stretch that is surely p, b or m."""
+    """Map phone probabilities (T, 40) -> (T,) 1 in the middle frame of every stretch that is surely p, b or m."""
     columns = [PHONE_INDEX[p] for p in PHONES if p in CLOSURES]
     sure = (probabilities[:, columns].sum(1) > _SURE).int().tolist()
     out, start = torch.zeros(len(sure)), None

@@ -41,7 +41,8 @@ _SENTENCES = {"train": (32, 24), "val": (36, 27), "test": (40, 30)}
 
 @dataclass(frozen=True)
 class MeadClip:
-    """One clip of a 3DMEAD folder: normalised motion (T, 53), its name, and the recording's path (None: no file)."""
+    """Hold one clip of a 3DMEAD folder: normalised motion (T, 53), its name, and the recording's path (None: no file).
+    """
 
     name: str
     path: Path
@@ -49,7 +50,7 @@ class MeadClip:
 
     @property
     def motion(self) -> Tensor:
-        """(T, 53) normalised; ValueError for a file of another shape."""
+        """Return (T, 53) normalised; ValueError for a file of another shape."""
         values = np.load(self.path, allow_pickle=False)
         if values.ndim != 3 or values.shape[0] != 1 or values.shape[1] == 0:
             raise ValueError(f"{self.path} has shape {values.shape}; a 3DMEAD clip has (1, frames, 403)")
@@ -57,12 +58,12 @@ class MeadClip:
 
     @property
     def style(self) -> Tensor:
-        """(43,)."""
+        """Return the style vector (43,): one-hot identity, emotion and intensity."""
         return FaceStyle.of_clip(self.name).vector()
 
 
 def clip_fields(name: str) -> tuple[str, int, int]:
-    """ "M003_012_5_1" -> (subject, sentence, emotion); ValueError for another form."""
+    """Map "M003_012_5_1" -> (subject, sentence, emotion); ValueError for another form."""
     fields = name.split("_")
     if len(fields) != 4 or not all(f.isdigit() for f in fields[1:]):
         raise ValueError(f"{name!r} is not named like M003_012_5_1: subject, sentence, emotion, intensity")
@@ -152,7 +153,7 @@ def _audio(waveform: Tensor) -> Audio:
 
 
 class FaceData:
-    """A written synthetic set: crops of a batch, a pure function of the random numbers given."""
+    """Read a written synthetic set: crops of a batch, a pure function of the random numbers given."""
 
     def __init__(self, folder: str | Path):
         folder = Path(folder)
@@ -173,11 +174,11 @@ class FaceData:
         return len(self.styles)
 
     def clip(self, index: int) -> dict[str, Tensor]:
-        """One whole performance, as a batch of one."""
+        """Return one whole performance, as a batch of one."""
         return self._rows(np.array([index]), np.zeros(1, dtype=int), int(self.lengths[index]))
 
     def crops(self, rng: np.random.Generator, batch: int, frames: int) -> dict[str, Tensor]:
-        """sound (B, T, 45), motion (B, T, 53), style (B, 43) of random clips that are long enough."""
+        """Return sound (B, T, 45), motion (B, T, 53), style (B, 43) of random clips that are long enough."""
         long = np.flatnonzero(self.lengths >= frames)
         if not len(long):
             raise ValueError(f"no clip has {frames} frames; the longest has {self.lengths.max()}")
@@ -197,7 +198,7 @@ class FaceData:
 
 
 class MixedFaces:
-    """Several sets as one; crops come from each by its share, however large it is."""
+    """Draw from several sets as one; crops come from each by its share, however large it is."""
 
     def __init__(self, sets: list[FaceData], shares: list[float]) -> None:
         if len(sets) != len(shares) or not sets or min(shares) <= 0:
@@ -205,27 +206,27 @@ class MixedFaces:
         self.sets, self.shares = sets, np.array(shares) / sum(shares)
 
     def crops(self, rng: np.random.Generator, batch: int, frames: int) -> dict[str, Tensor]:
-        """As `FaceData.crops`."""
+        """Draw crops as `FaceData.crops` does."""
         counts = rng.multinomial(batch, self.shares)
         parts = [data.crops(rng, int(n), frames) for data, n in zip(self.sets, counts, strict=True) if n]
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def read_sets(folder: Path, splits: str) -> FaceData | MixedFaces:
-    """ "train" -> that set of the folder; "train6:3,kokoro:1" -> several, by their shares (1 where none is given)."""
+    """Map "train" -> that set of the folder; "train6:3,kokoro:1" -> several, by their shares (1 where none is given).
+    """
     pairs = [(name.strip(), share or "1") for name, _, share in (s.partition(":") for s in splits.split(","))]
     sets = [FaceData(folder / name) for name, _ in pairs]
     return sets[0] if len(sets) == 1 else MixedFaces(sets, [float(share) for _, share in pairs])
 
 
 def emotion_index(style: FaceStyle) -> int:
-    """0..7."""
+    """Return the emotion's place in EMOTIONS, 0..7."""
     return EMOTIONS.index(style.emotion)
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """The command line of this module."""
-    parser = argparse.ArgumentParser(prog="synth faces", description="Write a synthetic set of emotional faces.")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `synth faces`."""
     parser.add_argument("--speech", type=Path, default=Path("data/speech"))
     parser.add_argument("--split", default="train", help="folder of the speech corpus, and of what is written")
     parser.add_argument("--out", type=Path, default=Path("data/faces"))
@@ -233,13 +234,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--limit", type=int, default=None, help="sentences at most")
     parser.add_argument("--encoder", type=Path, default=NANO / "audio_encoder.safetensors")
-    options = parser.parse_args(arguments)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write the performances of a split."""
     encoder = load(SpeechEncoder, options.encoder)
     out = options.out / options.split
     count = write_faces(options.speech / options.split, out, encoder, options.performances, options.seed, options.limit)
     logger.info("wrote %d performances to %s", count, out)
-
-
-if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    main()

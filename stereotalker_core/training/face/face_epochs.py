@@ -23,9 +23,9 @@ from ...face.hubert import prepare_waveform
 from ...face.model import ProbTalk3D
 from ...face.prior import MotionPrior
 from ...face.quantiser import Draw
-from ..provenance import command, commit
+from ..provenance import made
 from .face_data import MeadClip, mead_clips
-from .face_loss import StageOne, StageTwo, stage_one, stage_two
+from .face_loss import PredictorWeights, PriorWeights, stage_one, stage_two
 
 logger = logging.getLogger(__name__)
 Example = dict[str, Tensor]  # motion (1, T, 53), and in stage 2 style (1, 43), waveform (1, S)
@@ -45,12 +45,12 @@ class Protocol:
 
     @classmethod
     def second(cls, **changes: object) -> "Protocol":
-        """Of stage 2: Adam without weight decay at a tenth of the rate."""
+        """Return the protocol of stage 2: Adam without weight decay at a tenth of the rate."""
         return cls(**{"lr": 1e-5, "weight_decay": 0.0, **changes})
 
 
 class Mean:
-    """A mean of losses; `forget` starts it anew, which the released code never does."""
+    """Keep a mean of losses; `forget` starts it anew, which the released code never does."""
 
     def __init__(self) -> None:
         self.total, self.count = 0.0, 0
@@ -66,8 +66,8 @@ class Mean:
         return self.total / max(1, self.count)
 
 
-def prior_loss(weights: StageOne) -> Loss:
-    """Stage 1 on one clip; the VAE variant draws from its Gaussian."""
+def prior_loss(weights: PriorWeights) -> Loss:
+    """Return the loss of stage 1 on one clip; the VAE variant draws from its Gaussian."""
 
     def loss(prior: MotionPrior, example: Example) -> Tensor:
         vae = prior.config.kind == "vae"
@@ -78,8 +78,11 @@ def prior_loss(weights: StageOne) -> Loss:
     return loss
 
 
-def predictor_loss(weights: StageTwo, as_released: bool) -> Loss:
-    """Stage 2 on one clip: hears, cuts sound and motion to one length, predicts. The prior is frozen."""
+def predictor_loss(weights: PredictorWeights, as_released: bool) -> Loss:
+    """Return the loss of stage 2 on one clip: hears, cuts sound and motion to one length, predicts.
+
+    The prior is frozen.
+    """
 
     def loss(model: ProbTalk3D, example: Example) -> Tensor:
         if not as_released:
@@ -101,7 +104,7 @@ def fit_epochs(
     protocol: Protocol,
     on_epoch: Callable[[int, float, float], None] | None = None,
 ) -> nn.Module:
-    """Train in place on one clip a step, stop when `val` has not improved for `patience` epochs; the best is kept."""
+    """Train in place on one clip per step, stop when `val` has not improved for `patience` epochs; the best is kept."""
     torch.manual_seed(protocol.seed)
     shuffle = np.random.default_rng(protocol.seed)
     weights = [p for p in model.parameters() if p.requires_grad]
@@ -160,7 +163,7 @@ def trainable_parts(model: ProbTalk3D) -> Iterator[str]:
 
 
 def build_second(prior: MotionPrior, hubert: Path | None) -> ProbTalk3D:
-    """A full-size model around a trained prior; hubert: a Hugging Face folder whose weights it starts from."""
+    """Return a full-size model around a trained prior; hubert: a Hugging Face folder whose weights it starts from."""
     model = ProbTalk3D(ProbTalk3D.Config(prior=prior.config))
     model.motion_prior.load_state_dict(prior.state_dict())
     if hubert is not None:
@@ -171,9 +174,8 @@ def build_second(prior: MotionPrior, hubert: Path | None) -> ProbTalk3D:
     return model
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """The command line of this module."""
-    parser = argparse.ArgumentParser(prog="train face-epochs", description=(__doc__ or "").partition("\n")[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `train face-epochs`."""
     parser.add_argument("--data", type=Path, required=True, help="3DMEAD folder with param/ and wav/")
     parser.add_argument("--stage", type=int, choices=(1, 2), required=True)
     parser.add_argument("--kind", choices=("vq", "vae"), default="vq")
@@ -183,23 +185,21 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--as-released", action="store_true", help="with the oddities of the released code")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, required=True)
-    options = parser.parse_args(arguments)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train one of the two stages and write its file. ValueError where stage 2 is given no prior."""
     if options.stage == 2 and options.prior is None:
         raise ValueError("stage 2 needs --prior, the file that stage 1 wrote")
     train, val = (mead_clips(options.data, options.stage, split) for split in ("train", "val"))
     changes = {"epochs": options.epochs, "as_released": options.as_released}
     if options.stage == 1:
-        protocol, loss = Protocol(**changes), prior_loss(StageOne() if options.kind == "vq" else StageOne.vae())
+        protocol, loss = Protocol(**changes), prior_loss(PriorWeights() if options.kind == "vq" else PriorWeights.vae())
         model: nn.Module = MotionPrior(MotionPrior.Config(kind=options.kind))
     else:
-        protocol, loss = Protocol.second(**changes), predictor_loss(StageTwo(), options.as_released)
+        protocol, loss = Protocol.second(**changes), predictor_loss(PredictorWeights(), options.as_released)
         model = build_second(load(MotionPrior, options.prior), options.hubert)
         logger.info("%d tensors learn", len(list(trainable_parts(model))))
     read = reader(options.stage, options.device)
     fit_epochs(model.to(options.device), train, val, read, loss, protocol)
-    save(model, options.out, torch.float32, command=command(), seed=protocol.seed, commit=commit(), metrics={})
-
-
-if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    main()
+    save(model, options.out, torch.float32, **(made(options) | {"seed": protocol.seed}))

@@ -17,8 +17,9 @@ Parts = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class StageOne:
-    """Weights of stage 1. The defaults are the paper's; `vae` gives those of its VAE variant. velocity, lips: ours."""
+class PriorWeights:
+    """The weights of stage 1. The defaults are the paper's; `vae` gives those of its VAE variant. velocity, lips: ours.
+    """
 
     bottleneck: float = 1.5
     expression: float = 0.5
@@ -27,14 +28,14 @@ class StageOne:
     lips: float = 0.0
 
     @classmethod
-    def vae(cls) -> "StageOne":
+    def vae(cls) -> "PriorWeights":
         """The weights of the VAE variant."""
         return cls(bottleneck=1e-4, expression=1.5, jaw=1.0)
 
 
 @dataclass(frozen=True)
-class StageTwo:
-    """Weights of stage 2. The defaults are the paper's.
+class PredictorWeights:
+    """The weights of stage 2. The defaults are the paper's.
 
     codes: cross-entropy of the code indices at the default temperature, which the paper's loss does not have: with it
     the spread of the draws becomes that of the data. The other terms then see the mean of the draws' codes, which has
@@ -51,7 +52,7 @@ class StageTwo:
 
 
 class Focus:
-    """What of an ARKit-layout face matters: weights of the channels, and the gap of the lips in millimetres.
+    """Say which part of an ARKit-layout face matters: weights of the channels, and the gap of the lips in millimetres.
 
     gap: `motion.lips.lip_gap_weights` of the body. The gap is linear in the 53 numbers too.
     """
@@ -69,24 +70,25 @@ class Focus:
         self.neutral, self.change = gap
 
     def lip_gap(self, motion: Tensor) -> Tensor:
-        """Normalised (B, T, 53) -> (B, T) millimetres."""
+        """Map normalised (B, T, 53) -> (B, T) millimetres."""
         slope = (self.change @ self.turn).to(motion)
         return motion @ slope + float(self.neutral + self.change @ self.zero)
 
     def lips(self, ours: Tensor, theirs: Tensor) -> Tensor:
-        """Mean error of the gap in millimetres; frames in which the true lips are shut count `shut` times more."""
+        """Return the mean error of the gap in millimetres; frames in which the true lips are shut count `shut` times
+        more."""
         a, b = self.lip_gap(ours), self.lip_gap(theirs)
         weight = 1 + self.shut * (b < CLOSED_MM)
         return ((a - b).abs() * weight).sum() / weight.sum()
 
 
 def split_l1(a: Tensor, b: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """(B, T, 53) twice -> mean absolute error of the expression and of the jaw, channels weighed by (53,)."""
+    """Map (B, T, 53) twice -> mean absolute error of the expression and of the jaw, channels weighed by (53,)."""
     error = (a - b).abs() if weight is None else (a - b).abs() * weight.to(a)
     return error[..., :N_EXPRESSION].mean(), error[..., N_EXPRESSION:].mean()
 
 
-def _motion_parts(ours: Tensor, theirs: Tensor, weights: StageOne | StageTwo, focus: Focus | None) -> Parts:
+def _motion_parts(ours: Tensor, theirs: Tensor, weights: PriorWeights | PredictorWeights, focus: Focus | None) -> Parts:
     channels = None if focus is None else focus.channels
     expression, jaw = split_l1(ours, theirs, channels)
     parts = {"expression": expression, "jaw": jaw}
@@ -97,16 +99,16 @@ def _motion_parts(ours: Tensor, theirs: Tensor, weights: StageOne | StageTwo, fo
     return parts
 
 
-def total(parts: Parts, weights: StageOne | StageTwo) -> Tensor:
+def total(parts: Parts, weights: PriorWeights | PredictorWeights) -> Tensor:
     """The weighed sum of the terms."""
     known = {f.name for f in fields(weights)}
     return sum(getattr(weights, name) * value for name, value in parts.items() if name in known)
 
 
 def stage_one(
-    recovered: Tensor, passed: Quantised, motion: Tensor, weights: StageOne, focus: Focus | None = None
+    recovered: Tensor, passed: Quantised, motion: Tensor, weights: PriorWeights, focus: Focus | None = None
 ) -> tuple[Tensor, Parts]:
-    """Reconstruction (B, T, 53) and bottleneck against the true motion -> (total, its terms without weights)."""
+    """Map reconstruction (B, T, 53) and bottleneck against the true motion -> (total, its terms without weights)."""
     parts = {"bottleneck": passed.loss, **_motion_parts(recovered, motion, weights, focus)}
     return total(parts, weights), parts
 
@@ -115,12 +117,12 @@ def stage_two(
     prior: MotionPrior,
     predicted: Tensor,
     motion: Tensor,
-    weights: StageTwo,
+    weights: PredictorWeights,
     focus: Focus | None = None,
     rounded: bool = False,
     draw: Draw | None = None,
 ) -> tuple[Tensor, Parts]:
-    """Predicted latent (B, T, C) before the bottleneck against the true motion -> (total, terms without weights).
+    """Map predicted latent (B, T, C) before the bottleneck against the true motion -> (total, terms without weights).
 
     prior is frozen. rounded: the latent term as released, whose gradient is the sign of rounding noise where the codes
     are equal; without it, it is zero there. draw: how the term `drawn` draws.
@@ -184,12 +186,13 @@ def spread_codes(prior: MotionPrior, z: Tensor, generator: torch.Generator, roun
 
 
 def code_unit(prior: MotionPrior) -> float:
-    """Twice the median squared distance of a code to its nearest: the unit that makes temperature 0.2 a mild one."""
+    """Return twice the median squared distance of a code to its nearest: the unit that makes temperature 0.2 a mild
+    one."""
     codes = prior.quantize.embedding.weight.detach()
     gaps = torch.cdist(codes, codes).square().fill_diagonal_(torch.inf).amin(1)
     return float(2 * gaps.median())
 
 
 def normalised(arkit: Tensor) -> Tensor:
-    """(..., 52) ARKit coefficients -> (..., 53) as the networks see them."""
+    """Map (..., 52) ARKit coefficients -> (..., 53) as the networks see them."""
     return normalise(layout_map().face(arkit))

@@ -3,12 +3,10 @@
     python -m stereotalker_core train face --stage 1 --steps 2500
     python -m stereotalker_core train face --stage 2 --steps 3000
 
---kind vae trains the VAE variant. `training.face_epochs` trains on 3DMEAD as the paper does, from scratch, any size.
+--kind vae trains the VAE variant. `train face-epochs` trains on 3DMEAD as the paper does, from scratch, any size.
 """
 
 import argparse
-import logging
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,11 +20,10 @@ from ...face.model import ProbTalk3D
 from ...face.prior import MotionPrior
 from ...face.quantiser import Draw
 from ..loop import Schedule, fit, generator
-from ..provenance import commit
+from ..provenance import made
 from .face_data import FaceData, MixedFaces, read_sets
-from .face_loss import Focus, StageOne, StageTwo, code_unit, fresh_codes, spread_codes, stage_one, stage_two
+from .face_loss import Focus, PredictorWeights, PriorWeights, code_unit, fresh_codes, spread_codes, stage_one, stage_two
 
-logger = logging.getLogger(__name__)
 NANO_PRIOR = MotionPrior.Config(
     width=128, encoder_layers=2, decoder_layers=2, heads=4, inner=256, codes=256, code_width=16, rows="channel",
     norm="frame", dropout=0.0, noise=1.0,
@@ -35,14 +32,17 @@ SOUND = 45
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How batches are drawn and errors weighed; the paper's own weights are the defaults of StageOne and StageTwo."""
+class FaceRecipe:
+    """Say how batches are drawn and errors weighed; the paper's own weights are the defaults of PriorWeights and
+    PredictorWeights."""
 
     batch: int = 12
     lengths: tuple[int, ...] = (40, 72, 104)  # frames of a crop, one length a step
-    one: StageOne = StageOne(bottleneck=0.3, expression=2.0, jaw=1.0, velocity=1.0, lips=0.01)
-    one_vae: StageOne = StageOne(bottleneck=3e-4, expression=2.0, jaw=1.0, velocity=1.0, lips=0.01)
-    two: StageTwo = StageTwo(latent=0.1, expression=2.0, jaw=1.0, velocity=1.0, lips=0.04, codes=0.1, drawn=0.08)
+    one: PriorWeights = PriorWeights(bottleneck=0.3, expression=2.0, jaw=1.0, velocity=1.0, lips=0.01)
+    one_vae: PriorWeights = PriorWeights(bottleneck=3e-4, expression=2.0, jaw=1.0, velocity=1.0, lips=0.01)
+    two: PredictorWeights = PredictorWeights(
+        latent=0.1, expression=2.0, jaw=1.0, velocity=1.0, lips=0.04, codes=0.1, drawn=0.08
+    )
     temperatures: tuple[float, float] = (0.1, 0.5)  # of the draws that stage 2 sees
     blur: float = 0.5  # share of the batches whose phone chances are flattened: unknown voices are heard less surely
     warm: float = 0.4  # share of the steps in which stage 1 learns without codes; then they are spread over the data
@@ -50,7 +50,7 @@ class Recipe:
     renew_until: float = 0.8  # share of the steps in which it is done
 
 
-def draw_batch(data: FaceData | MixedFaces, recipe: Recipe, seed: int, step: int) -> dict[str, Tensor]:
+def draw_batch(data: FaceData | MixedFaces, recipe: FaceRecipe, seed: int, step: int) -> dict[str, Tensor]:
     """The batch of a step, a pure function of (seed, step)."""
     rng = generator(seed, step)
     crops = data.crops(rng, recipe.batch, int(rng.choice(recipe.lengths)))
@@ -60,15 +60,16 @@ def draw_batch(data: FaceData | MixedFaces, recipe: Recipe, seed: int, step: int
 
 
 def flatten_chances(sound: Tensor, power: Tensor) -> Tensor:
-    """sound (B, T, 45) with the phone chances of each clip raised to its power (B,) and brought back to a sum of 1."""
+    """Return sound (B, T, 45) with the phone chances of each clip raised to its power (B,) and brought back to a sum of
+    1."""
     raised = sound[..., : len(PHONES)].clamp_min(1e-4) ** power[:, None, None]
     return torch.cat([raised / raised.sum(-1, keepdim=True), sound[..., len(PHONES) :]], -1)
 
 
 class PriorLoss:
-    """Loss of stage 1 for `loop.fit`; unused codes are moved onto the data now and then, by the step alone."""
+    """The loss of stage 1 for `loop.fit`; unused codes are moved onto the data now and then, by the step alone."""
 
-    def __init__(self, recipe: Recipe, focus: Focus, schedule: Schedule) -> None:
+    def __init__(self, recipe: FaceRecipe, focus: Focus, schedule: Schedule) -> None:
         self.recipe, self.focus, self.schedule = recipe, focus, schedule
 
     def __call__(self, prior: MotionPrior, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
@@ -93,9 +94,9 @@ class PriorLoss:
 
 
 class PredictorLoss:
-    """Loss of stage 2 for `loop.fit`; the frozen prior stays in evaluation mode."""
+    """The loss of stage 2 for `loop.fit`; the frozen prior stays in evaluation mode."""
 
-    def __init__(self, recipe: Recipe, focus: Focus) -> None:
+    def __init__(self, recipe: FaceRecipe, focus: Focus) -> None:
         self.recipe, self.focus = recipe, focus
 
     def __call__(self, model: ProbTalk3D, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
@@ -107,9 +108,9 @@ class PredictorLoss:
 
 
 def train_prior(
-    prior: MotionPrior, data: FaceData | MixedFaces, recipe: Recipe, focus: Focus, schedule: Schedule, run: Path
+    prior: MotionPrior, data: FaceData | MixedFaces, recipe: FaceRecipe, focus: Focus, schedule: Schedule, run: Path
 ) -> MotionPrior:
-    """Stage 1 -> the prior with the unit of its code distances measured."""
+    """Train stage 1 -> the prior with the unit of its code distances measured."""
     fit(prior, _batches(data, recipe, schedule), PriorLoss(recipe, focus, schedule), schedule, run)
     if prior.config.kind == "vae":
         return prior
@@ -119,16 +120,16 @@ def train_prior(
 
 
 def train_predictor(
-    model: ProbTalk3D, data: FaceData | MixedFaces, recipe: Recipe, focus: Focus, schedule: Schedule, run: Path
+    model: ProbTalk3D, data: FaceData | MixedFaces, recipe: FaceRecipe, focus: Focus, schedule: Schedule, run: Path
 ) -> ProbTalk3D:
-    """Stage 2 in place; only the predictor learns."""
+    """Train stage 2 in place; only the predictor learns."""
     return fit(
         model, _batches(data, recipe, schedule), PredictorLoss(recipe, focus), schedule, run,
         trainable=lambda name: name.startswith("feature_predictor."),
     )  # fmt: skip
 
 
-def _batches(data: FaceData | MixedFaces, recipe: Recipe, schedule: Schedule) -> Callable[[int], dict[str, Tensor]]:
+def _batches(data: FaceData | MixedFaces, recipe: FaceRecipe, schedule: Schedule) -> Callable[[int], dict[str, Tensor]]:
     return lambda step: draw_batch(data, recipe, schedule.seed, step)
 
 
@@ -139,7 +140,7 @@ def read_prior(path: Path) -> MotionPrior:
 
 
 def with_prior(prior: MotionPrior, layers: int = 4, coherence: float = 8.0) -> ProbTalk3D:
-    """A new embedded-size model around a trained prior."""
+    """Return a new embedded-size model around a trained prior."""
     config = ProbTalk3D.Config(
         prior=prior.config, hubert=None, audio=SOUND, layers=layers, basis="arkit",
         coherence=coherence, window=104,
@@ -149,11 +150,8 @@ def with_prior(prior: MotionPrior, layers: int = 4, coherence: float = 8.0) -> P
     return model
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """The command line of this module."""
-    parser = argparse.ArgumentParser(
-        prog="train face", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `train face`."""
     parser.add_argument("--stage", type=int, choices=(1, 2), required=True)
     parser.add_argument("--kind", choices=("vq", "vae"), default="vq")
     parser.add_argument("--data", type=Path, default=Path("data/faces"))
@@ -166,18 +164,21 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--start", type=Path, default=None, help="stage 2: a whole model to go on from, prior included")
     parser.add_argument("--shut", type=float, default=4.0, help="how much more the lips count where they are shut")
     parser.add_argument("--out", type=Path, default=None)
-    options = parser.parse_args(arguments)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train one of the two stages and write its file. ValueError where the prior is of the other kind."""
     from ...body.model import HalfBody
     from ...motion.lips import lip_gap_weights
 
     data, kind = read_sets(options.data, options.sets), options.kind
     focus = Focus(lip_gap_weights(HalfBody()), shut=options.shut)
-    run = options.run or Path(f"runs/face_{kind}_{options.stage}")
+    folder = options.run or Path(f"runs/face_{kind}_{options.stage}")
     schedule = Schedule(options.steps, lr=options.lr, seed=options.seed, amp=False, ema=0.99, save_every=100)
     torch.manual_seed(options.seed)
     if options.stage == 1:
-        out = options.out or run / "prior.safetensors"
-        model = train_prior(MotionPrior(replace(NANO_PRIOR, kind=kind)), data, Recipe(), focus, schedule, run)
+        out = options.out or folder / "prior.safetensors"
+        model = train_prior(MotionPrior(replace(NANO_PRIOR, kind=kind)), data, FaceRecipe(), focus, schedule, folder)
     else:
         out = options.out or NANO / ("probtalk3d.safetensors" if kind == "vq" else "probtalk3d_vae.safetensors")
         if options.start:
@@ -185,15 +186,10 @@ def main(arguments: list[str] | None = None) -> None:
         else:
             model = with_prior(read_prior(options.prior or Path(f"runs/face_{kind}_1/prior.safetensors")))
         if model.motion_prior.config.kind != kind:
-            raise SystemExit(f"the prior is of kind {model.motion_prior.config.kind!r}; add --kind")
-        model = train_predictor(model, data, Recipe(), focus, schedule, run)
-    words = arguments if arguments is not None else sys.argv[1:]
-    command = "python -m stereotalker_core train face " + " ".join(words)
+            raise ValueError(f"the prior is of kind {model.motion_prior.config.kind!r}; add --kind")
+        model = train_predictor(model, data, FaceRecipe(), focus, schedule, folder)
+    info = made(options)
     if options.stage == 2 and options.start:
-        command = f"{load_tensors(options.start)[1].get('command', '?')} && {command}"  # the whole way here
-    save(model, out, command=command, seed=options.seed, commit=commit(), metrics={})
-
-
-if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    main()
+        before = load_tensors(options.start)[1].get("command", "?")
+        info["command"] = f"{before} && {options.line}"  # the whole way here
+    save(model, out, **info)

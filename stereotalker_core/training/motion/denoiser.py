@@ -1,12 +1,9 @@
-"""Train the motion denoiser: `python -m stereotalker_core.training.motion.denoiser --run runs/motion --steps 4000`.
+"""Train the motion denoiser: `python -m stereotalker_core train motion --run runs/motion --steps 4000`.
 
-Needs the arrays of training.motion_data. Stopped and started again, it continues exactly where it was.
+Needs the arrays that `train motion-data` writes. Stopped and started again, it continues exactly where it was.
 """
 
 import argparse
-import logging
-import shlex
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,10 +20,9 @@ from ...motion.networks.denoiser import MotionDenoiser, closure_error, loss_weig
 from ...motion.networks.prior import LanguagePrior
 from ...motion.representation import MotionCodec
 from ..loop import Schedule, fit, generator
-from ..provenance import after, commit, cost
+from ..provenance import after, cost, made
 from .motion_data import MixedMotion, MotionData, confuse_phones
 
-logger = logging.getLogger(__name__)
 AnyData = MotionData | MixedMotion
 SIGMAS = (0.02, 400.0)  # noise levels that are trained
 SLOWEST = 0.05  # change a frame, in deviations of a channel, below which slower channels are not told apart
@@ -34,7 +30,7 @@ SLOWEST = 0.05  # change a frame, in deviations of a channel, below which slower
 
 @dataclass(frozen=True)
 class Recipe:
-    """How batches are drawn and errors weighed."""
+    """Say how batches are drawn and errors weighed."""
 
     batch: int = 16
     lengths: tuple[int, ...] = (48, 80, 100)  # frames of a crop, one length a step
@@ -65,6 +61,7 @@ def draw_batch(
     crops = data.crops(rng, recipe.batch, frames)
     if recipe.oracle:
         crops["audio"][..., :40] = confuse_phones(crops["audio"][..., :40], rng)
+    # what the prior says comes of the transcript in some sequences, of the sound in the others, of nothing in some
     size = (recipe.batch, 1, 1)
     rotations, expression = crops["motion"][..., :147].unflatten(-1, (49, 3)), crops["motion"][..., 147:]
     read = torch.from_numpy(rng.random(size) < recipe.read_share).float()
@@ -74,10 +71,12 @@ def draw_batch(
     if prior is not None:
         told = torch.where(read > 0, prior.track(crops["text"], True), prior.track(crops["heard"])).detach()
     width = states.shape[-1]
+    # some sequences get only the classes, and their probabilities less sure than in training
     keep_states = torch.from_numpy(rng.random(size) >= recipe.drop_states).float()
     faint = torch.from_numpy(rng.uniform(recipe.faintest, 1, size)).float()
     if told.shape[-1] > width:
         told = torch.cat([told[..., :width] * keep_states, told[..., width:] * faint], -1)
+    # the first frames of some sequences are given, as they are when windows follow one another
     clean = codec.encode(rotations, expression)
     given = _given_frames(rng, recipe, frames)
     mask = (torch.arange(frames)[None, :, None] < torch.from_numpy(given)[:, None, None]).float()
@@ -96,14 +95,14 @@ def draw_batch(
 
 
 def _given_frames(rng: np.random.Generator, recipe: Recipe, frames: int, usual: int = 12) -> np.ndarray:
-    """How many first frames of each sequence are given: none, the usual number, or (last windows) any."""
+    """Return how many first frames of each sequence are given: none, the usual number, or (last windows) any."""
     kind = rng.random(recipe.batch)
     some = np.where(rng.random(recipe.batch) < 0.7, usual, rng.integers(1, frames - 8, recipe.batch))
     return np.where(kind < recipe.seed_chance, some, 0)
 
 
 class MotionLoss:
-    """Region-weighted x0 error, velocity error and lip-closure error of a batch."""
+    """The region-weighted x0 error, velocity error and lip-closure error of a batch."""
 
     def __init__(self, codec: MotionCodec, recipe: Recipe, gap: tuple[Tensor, Tensor]):
         self.recipe, self.gap = recipe, gap
@@ -159,7 +158,7 @@ def train(
     return fit(net, lambda step: draw_batch(data, codec, recipe, seed, step, prior), loss, schedule, run, device)
 
 
-def widened(net: MotionDenoiser, prior: int) -> MotionDenoiser:
+def with_prior_width(net: MotionDenoiser, prior: int) -> MotionDenoiser:
     """The same network for a prior with more channels, which it ignores until it is trained."""
     if net.config.prior == prior:
         return net
@@ -171,9 +170,8 @@ def widened(net: MotionDenoiser, prior: int) -> MotionDenoiser:
     return new
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(prog="training.motion.denoiser", description=(__doc__ or "").partition("\n")[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `train motion`."""
     parser.add_argument("--data", type=Path, default=Path("data/motion"))
     parser.add_argument("--sets", nargs="+", default=["train"], help="folders of the data, or FOLDER:WEIGHT")
     parser.add_argument("--run", type=Path, default=Path("runs/motion"))
@@ -186,25 +184,21 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--read-share", type=float, default=Recipe.read_share, help="1 = the prior only reads text")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=NANO / "motion_denoiser.safetensors")
-    options = parser.parse_args(arguments)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train a motion denoiser, or continue from one, and write its file."""
     prior, pairs = load(LanguagePrior, options.prior), [name.partition(":") for name in options.sets]
     sets = [MotionData(options.data / name) for name, _, _ in pairs]
     data = MixedMotion(sets, [float(weight or 1) for _, _, weight in pairs])
     torch.manual_seed(options.seed)
     if options.start:
-        net = widened(load(MotionDenoiser, options.start), prior.track_width)
+        net = with_prior_width(load(MotionDenoiser, options.start), prior.track_width)
     else:
         net = MotionDenoiser(MotionDenoiser.Config(prior=prior.track_width))
         net.codec.load_state_dict(fit_codec(sets[0], net.config.codec).state_dict())
     schedule = Schedule(options.steps, lr=options.lr, seed=options.seed, amp=options.device != "cpu", save_every=100)
     recipe = Recipe(oracle=options.oracle, read_share=options.read_share)
     train(net, data, recipe, schedule, options.run, options.device, prior)
-    given = sys.argv[1:] if arguments is None else arguments
-    command = "python -m stereotalker_core.training.motion.denoiser " + shlex.join(given)
-    told = after(options.start, command=command, cost=cost(options.run), data=data.described())
-    save(net, options.out, seed=options.seed, commit=commit(), metrics={}, **told)
-
-
-if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    main()
+    told = after(options.start, command=options.line, cost=cost(options.run), data=data.described())
+    save(net, options.out, **(made(options) | told))

@@ -12,7 +12,8 @@ from ..loop import Batch
 
 
 def hearing_loss(prior: LanguagePrior, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-    """From audio (B, T, F) reach target (B, T, D), zero where nothing is said: distance, and angle where it is."""
+    """Measure how well the audio (B, T, F) reaches target (B, T, D), zero where nothing is said: distance, and angle
+    where it is."""
     heard, target = prior.hear(batch["audio"]), batch["target"]
     spoken = (target.abs().sum(-1) > 0).float()
     distance = (heard - target).square().mean()

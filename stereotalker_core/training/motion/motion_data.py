@@ -1,4 +1,4 @@
-"""Speech corpus -> training data of stage 1: `python -m stereotalker_core.training.motion.motion_data --split train`.
+"""Speech corpus -> training data of stage 1: `python -m stereotalker_core train motion-data --split train`.
 
 Utterances of one emotion and style are joined into recordings of some 20 s with pauses, the procedural teacher moves to
 them, and all per-frame tracks are stored once, one recording after the other, as memory-mapped arrays:
@@ -43,7 +43,7 @@ CLASSES = tuple(GESTURE_WORDS)
 
 @dataclass(frozen=True)
 class Recording:
-    """Several utterances of one emotion and style, with pauses: what the teacher moves to.
+    """Hold several utterances of one emotion and style, with pauses: what the teacher moves to.
 
     intensity 0..1 of the emotion; held: it has words that must not be learned with (or without) a gesture.
     """
@@ -56,7 +56,8 @@ class Recording:
 
 
 def join(utterances: list[Utterance], gaps: list[float]) -> Utterance:
-    """Utterances one after the other, gaps[i] seconds of silence after the i-th; times follow, phones tile."""
+    """Return the utterances one after the other, gaps[i] seconds of silence after the i-th; times follow, phones tile.
+    """
     waves, words, phones, offset = [], [], [], 0.0
     for utterance, gap in zip(utterances, gaps, strict=True):
         pause = torch.zeros(round(gap * SAMPLE_RATE))
@@ -72,7 +73,8 @@ def join(utterances: list[Utterance], gaps: list[float]) -> Utterance:
 
 
 def recordings(corpus: Corpus, seed: int, seconds: float = 20.0) -> Iterator[Recording]:
-    """All utterances of the corpus in recordings of about `seconds`, of one emotion, intensity, style and held or not.
+    """Yield all utterances of the corpus in recordings of about `seconds`, of one emotion, intensity, style and held or
+    not.
 
     They come in random order, so that the first ones are a sample of all.
     """
@@ -107,7 +109,7 @@ def perform(recording: Recording, seed: int) -> tuple[Motion, list[GestureEvent]
 
 
 def oracle_phones(phones: Sequence[Phone], frames: int) -> Tensor:
-    """(frames, 40) share of each frame that each phone sounds: what a perfect encoder would say."""
+    """Return (frames, 40) share of each frame that each phone sounds: what a perfect encoder would say."""
     out = torch.zeros(frames, len(PHONES))
     for name, start, end, _ in phones:
         first, last = int(start * FPS), min(frames, int(np.ceil(end * FPS)))
@@ -118,7 +120,7 @@ def oracle_phones(phones: Sequence[Phone], frames: int) -> Tensor:
 
 
 def closed_frames(phones: Sequence[Phone], frames: int) -> Tensor:
-    """(frames,) 1 in the frame nearest to the middle of every p, b, m: where lips must be shut."""
+    """Return (frames,) 1 in the frame nearest to the middle of every p, b, m: where lips must be shut."""
     out = torch.zeros(frames)
     for name, start, end, _ in phones:
         if name in CLOSURES:
@@ -127,7 +129,7 @@ def closed_frames(phones: Sequence[Phone], frames: int) -> Tensor:
 
 
 def gesture_frames(events: Sequence[GestureEvent], frames: int) -> Tensor:
-    """(frames,) 1 + class while a meaning gesture is prepared, done and held; 0 elsewhere."""
+    """Return (frames,) 1 + class while a meaning gesture is prepared, done and held; 0 elsewhere."""
     out = torch.zeros(frames)
     for event in events:
         if event.gesture in CLASSES:
@@ -136,7 +138,8 @@ def gesture_frames(events: Sequence[GestureEvent], frames: int) -> Tensor:
 
 
 def word_frames(words: Sequence[Word], numbers: dict[str, int], frames: int) -> Tensor:
-    """(frames,) number of the word that is said, as `LanguagePrior.read` lays states; new words get the next number."""
+    """Return (frames,) number of the word that is said, as `LanguagePrior.read` lays states; new words get the next
+    number."""
     out = torch.zeros(frames)
     for word, start, end in words:
         first = min(round(start * FPS), frames)
@@ -145,7 +148,7 @@ def word_frames(words: Sequence[Word], numbers: dict[str, int], frames: int) -> 
 
 
 def sound_tracks(spoken: Utterance, encoder: SpeechEncoder | None, prior: LanguagePrior) -> dict[str, Tensor]:
-    """What the networks hear of an utterance, a frame; encoder None = oracle phones without features."""
+    """Return what the networks hear of an utterance, a frame; encoder None = oracle phones without features."""
     frames = frame_count(spoken.seconds)
     if encoder is None:
         probabilities, features = oracle_phones(spoken.phones, frames), torch.zeros(frames, 0)
@@ -232,14 +235,15 @@ class MotionData:
         self.name = folder.name
 
     def described(self) -> str:
-        """Name, length and recordings, for a checkpoint's metadata."""
+        """Return the name, length and recordings, for a checkpoint's metadata."""
         return f"{self.name}: {self.starts[-1] / FPS / 60:.1f} min in {len(self)} recordings"
 
     def __len__(self) -> int:
         return len(self.style)
 
     def crops(self, rng: np.random.Generator, batch: int, frames: int, held: bool = False) -> dict[str, Tensor]:
-        """Random crops: audio (B, T, F), motion (B, T, 199), text, heard (B, T, P), closed, word, gesture (B, T).
+        """Return the random crops: audio (B, T, F), motion (B, T, 199), text, heard (B, T, P), closed, word, gesture
+        (B, T).
 
         held: take them also from recordings with held-out words.
         """
@@ -250,7 +254,7 @@ class MotionData:
         return self._rows(first, frames) | {"style": torch.from_numpy(self.style[chosen]).float()}
 
     def recording(self, index: int) -> dict[str, Tensor]:
-        """One whole recording, as a batch of one."""
+        """Return one whole recording, as a batch of one."""
         first, last = self.starts[index : index + 2]
         return self._rows(np.array([first]), last - first) | {"style": torch.from_numpy(self.style[[index]]).float()}
 
@@ -261,7 +265,7 @@ class MotionData:
 
 
 class MixedMotion:
-    """Several `MotionData` as one to draw crops from; weights: how often each is drawn."""
+    """Draw crops from several `MotionData` as one; weights: how often each is drawn."""
 
     def __init__(self, sets: Sequence[MotionData], weights: Sequence[float]):
         self.sets, self.shares = sets, np.array(weights) / sum(weights)
@@ -272,7 +276,7 @@ class MixedMotion:
         return " + ".join(f"{data.described()} ({share:.0%} of the crops)" for data, share in pairs)
 
     def crops(self, rng: np.random.Generator, batch: int, frames: int, held: bool = False) -> dict[str, Tensor]:
-        """As `MotionData.crops`."""
+        """Draw crops as `MotionData.crops` does."""
         counts = rng.multinomial(batch, self.shares)
         parts = [data.crops(rng, int(n), frames, held) for data, n in zip(self.sets, counts, strict=True) if n]
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
@@ -289,9 +293,8 @@ def confuse_phones(probabilities: Tensor, rng: np.random.Generator, blur: float 
     return (1 - share) * smooth + share * F.one_hot(other, probabilities.shape[-1]).float()
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(prog="training.motion.motion_data", description=(__doc__ or "").partition("\n")[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `train motion-data`."""
     parser.add_argument("--speech", type=Path, default=Path("data/speech"))
     parser.add_argument("--out", type=Path, default=Path("data/motion"))
     parser.add_argument("--split", default="train", help="folder of the speech corpus")
@@ -301,7 +304,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--prior", type=Path, default=NANO / "prior.safetensors")
     parser.add_argument("--heard-only", action="store_true", help="only write the states heard by --prior anew")
     parser.add_argument("--sound-only", action="store_true", help="only write what --encoder and --prior hear anew")
-    options = parser.parse_args(arguments)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write the tracks of a split, or hear some of them anew."""
     prior = load(LanguagePrior, options.prior)
     out = options.out / options.split
     if options.heard_only:
@@ -313,8 +319,3 @@ def main(arguments: list[str] | None = None) -> None:
         return
     with torch.no_grad():
         prepare(options.speech / options.split, out, options.seed, encoder, prior, options.limit)
-
-
-if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    main()

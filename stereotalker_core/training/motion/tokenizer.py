@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 
 def trim_tokenizer(text: str, sentences: Iterable[str], size: int) -> tuple[str, list[int]]:
-    """tokenizer.json -> (smaller tokenizer.json, old id of each new id), at most `size` pieces.
+    """Map tokenizer.json -> (smaller tokenizer.json, old id of each new id), at most `size` pieces.
 
     Kept are token 0 (start of text), every single byte, and the most used pieces together with all pieces their merges
     pass through. Words outside the corpus fall back on smaller pieces. ValueError when `size` cannot hold the bytes.

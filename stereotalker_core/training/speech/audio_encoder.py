@@ -3,7 +3,7 @@
 `python -m stereotalker_core train audio-encoder --data data/speech --steps N --out X.safetensors` trains, resumes,
 evaluates on the unseen voices and saves. An optional teacher (speech_teacher.py) adds its features as a second target:
 phones come from synthetic voices only, the teacher has heard real ones. A folder of recordings without labels
-(real_speech.py --unlabelled) joins with the teacher's features and the phones that its probe is sure of, or with
+(`synth real-speech --unlabelled`) joins with the teacher's features and the phones that its probe is sure of, or with
 --anchor: what the encoder that training starts from hears in the clean recording is asked of the degraded one.
 --ambience adds music, noise, rooms and far voices, in all of which nobody speaks: their label is silence. With
 --faithful every degraded crop is also asked for the features and the phones that the anchor has of the clean one:
@@ -13,9 +13,8 @@ noise costs less, and what was known of clean speech stays.
 import argparse
 import json
 import logging
-import shlex
-import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +31,7 @@ from ...synthetic.sound.augment import augment
 from ...synthetic.sound.surroundings import Surroundings
 from ...synthetic.speech.corpus import Corpus, phone_labels
 from ..loop import Batch, Schedule, fit, generator
-from ..provenance import commit
+from ..provenance import made
 
 logger = logging.getLogger(__name__)
 MARGIN = 0.15  # seconds of silence that a short utterance may get in front
@@ -40,8 +39,8 @@ IGNORED = -100  # label of a frame whose phone is not known
 
 
 @dataclass(frozen=True)
-class Crops:
-    """How crops are drawn. tempo: play-back factors, which make other speakers; engines: relative frequency."""
+class CropSettings:
+    """Say how crops are drawn. tempo: play-back factors, which make other speakers; engines: relative frequency."""
 
     batch: int = 16
     seconds: float = 2.0
@@ -55,7 +54,7 @@ class Crops:
 
 
 class Source:
-    """A corpus ready for crops: loudness gains, phone borders in samples, and the teacher's features if wanted.
+    """Hold a corpus ready for crops: loudness gains, phone borders in samples, and the teacher's features if wanted.
 
     weight: how often a second of it is drawn, against 1 of another corpus.
     """
@@ -70,7 +69,7 @@ class Source:
         self.edges, self.labels = zip(*spans, strict=True)
 
     def play(self, i: int, start: float, factor: float, size: int) -> np.ndarray:
-        """(size,) samples of utterance i from `start`, `factor` times as fast (linear), silence outside."""
+        """Return (size,) samples of utterance i from `start`, `factor` times as fast (linear), silence outside."""
         entry = self.corpus.entries[i]
         first, last = max(0, int(start)), min(entry["samples"], int(start + factor * size) + 2)
         begin = entry["start_sample"]
@@ -80,9 +79,10 @@ class Source:
 
 
 class PhoneCrops:
-    """batch(step) -> waveforms (B, S), labels (B, S/320), keep; with a teacher also targets (B, S/320, D) and heard."""
+    """The function batch(step) -> waveforms (B, S), labels (B, S/320), keep; with a teacher also targets (B, S/320, D)
+    and heard."""
 
-    def __init__(self, sources: list[Source], crops: Crops, bins: int) -> None:
+    def __init__(self, sources: list[Source], crops: CropSettings, bins: int) -> None:
         self.sources, self.crops, self.bins = sources, crops, bins
         self.surroundings = Surroundings(crops.seed) if crops.ambience else None
         self.size = round(crops.seconds * SAMPLE_RATE / HOP) * HOP
@@ -126,13 +126,13 @@ class PhoneCrops:
         return row
 
     def _voice(self, rng: np.random.Generator) -> np.ndarray:
-        """(size,) samples of somebody else's speech."""
+        """Return (size,) samples of somebody else's speech."""
         k, i = self.utterances[int(rng.integers(0, len(self.utterances)))]
         entry = self.sources[k].corpus.entries[i]
         return self.sources[k].play(i, rng.uniform(0, max(1, entry["samples"] - self.size)), 1.0, self.size)
 
     def _keep(self, rng: np.random.Generator) -> np.ndarray:
-        """(B, bins, S/160) of ones with a few bands and moments blanked (SpecAugment)."""
+        """Return (B, bins, S/160) of ones with a few bands and moments blanked (SpecAugment)."""
         c, frames = self.crops, self.size // (HOP // 2)
         keep = np.ones((c.batch, self.bins, frames), np.float32)
         for row in keep:
@@ -145,7 +145,7 @@ class PhoneCrops:
 
 
 class TeacherFeatures:
-    """What speech_teacher.py wrote beside a corpus: teacher.npy (N, Dt) at 50 Hz, utterance after utterance.
+    """Hold what speech_teacher.py wrote beside a corpus: teacher.npy (N, Dt) at 50 Hz, utterance after utterance.
 
     guesses (N,): phones that the teacher's probe is sure of, IGNORED elsewhere; None where none were written.
     """
@@ -164,7 +164,8 @@ class TeacherFeatures:
         self.width = self.values.shape[1]
 
     def at(self, i: int, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Targets (T, Dt) at fractional frame positions of utterance i, and whether each lies inside it (T,)."""
+        """Return the targets (T, Dt) at fractional frame positions of utterance i, and whether each lies inside it
+        (T,)."""
         count = int(self.starts[i + 1] - self.starts[i])
         inside = (position >= 0) & (position <= count - 1)
         clipped = np.clip(position, 0, count - 1)
@@ -191,7 +192,7 @@ def loss(
     anchor: SpeechEncoder | None = None,
     faithful: float = 0.0,
 ) -> tuple[Tensor, dict[str, float]]:
-    """Cross-entropy over phones (smoothed: boundaries are uncertain) + smooth L1 to the teacher's features.
+    """Return the cross-entropy over phones (smoothed: boundaries are uncertain) + smooth L1 to the teacher's features.
 
     anchor: an encoder whose probabilities for the clean crop are the target of frames without a label, and with
     `faithful`, the weight of it, of all frames, its features too.
@@ -203,6 +204,7 @@ def loss(
     right = (flat.argmax(-1) == labels).float()
     accuracy, voiced = float(right[known].mean()), float(right[spoken].mean())
     parts = {"phones": float(phones.detach()), "accuracy": accuracy, "spoken": voiced}
+    # the anchor hears the clean crop: its probabilities are the target where there is no label, or everywhere
     if anchor is not None and (faithful or not known.all()):
         with torch.no_grad():
             features, heard = anchor.encode_batch(batch["clean"])
@@ -216,6 +218,7 @@ def loss(
             near = F.smooth_l1_loss(hidden.float(), features.float())
             phones = phones + faithful * near
             parts["near"] = float(near.detach())
+    # features of the public model, where the crop lies inside the recording
     if trainee.teach is None:
         return phones, parts
     error = F.smooth_l1_loss(trainee.teach(hidden).float(), batch["targets"], reduction="none").mean(-1)
@@ -225,7 +228,8 @@ def loss(
 
 @torch.no_grad()
 def evaluate(encoder: SpeechEncoder, corpus: Corpus, limit: int = 400) -> dict[str, float]:
-    """Frame accuracy at 50 Hz per engine: all frames, speech frames; closure = recall of p, b, m as any of them."""
+    """Return the frame accuracy at 50 Hz per engine: all frames, speech frames; closure = recall of p, b, m as any of
+    them."""
     closures = torch.tensor([p in CLOSURES for p in PHONES])
     counts: dict[str, Tensor] = {}
     for i in np.unique(np.linspace(0, len(corpus) - 1, min(limit, len(corpus))).astype(int)):
@@ -248,14 +252,14 @@ def evaluate(encoder: SpeechEncoder, corpus: Corpus, limit: int = 400) -> dict[s
 
 
 def utterance_wave(corpus: Corpus, i: int) -> Tensor:
-    """(S,) float samples of utterance i."""
+    """Return (S,) float samples of utterance i."""
     entry = corpus.entries[int(i)]
     samples = corpus.samples[entry["start_sample"] : entry["start_sample"] + entry["samples"]]
     return torch.from_numpy(samples.astype(np.float32) / 32768)
 
 
 def borders(entry: dict) -> tuple[np.ndarray, np.ndarray]:
-    """(K + 1,) borders in samples of the K phones that tile an utterance; (K + 2,) labels, silence outside."""
+    """Return (K + 1,) borders in samples of the K phones that tile an utterance; (K + 2,) labels, silence outside."""
     edges = [p[1] * SAMPLE_RATE for p in entry["phones"]] + [entry["phones"][-1][2] * SAMPLE_RATE]
     return np.array(edges), np.array([0, *(PHONE_INDEX[p[0]] for p in entry["phones"]), 0])
 
@@ -263,7 +267,8 @@ def borders(entry: dict) -> tuple[np.ndarray, np.ndarray]:
 def guessed_borders(
     guesses: np.ndarray | None, teacher: TeacherFeatures | None, i: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """As `borders` for an utterance without phones: one span a frame, with the probe's guess; unknown without it."""
+    """Return the same as `borders` for an utterance without phones: one span per frame, with the probe's guess, unknown
+    without it."""
     if guesses is None or teacher is None:
         return np.array([0.0]), np.array([IGNORED, IGNORED])
     own = guesses[teacher.starts[i] : teacher.starts[i + 1]]
@@ -276,13 +281,13 @@ def export(trainee: Trainee, out: Path, data: Path, provenance: dict) -> dict[st
     metrics = evaluate(encoder, Corpus(data / "val"))
     if (data / "real" / "DONE").exists():
         metrics |= {f"real_{k}": v for k, v in evaluate(encoder, Corpus(data / "real")).items()}
-    checkpoint.save(encoder, out, **provenance, metrics=metrics)
+    checkpoint.save(encoder, out, **(provenance | {"metrics": metrics}))
     logger.info("%s: %s", out, json.dumps(metrics))
     return metrics
 
 
 def mixed(encoder: SpeechEncoder, other: SpeechEncoder, share: float) -> None:
-    """`share` of the encoder's weights and the rest of the other's, in place.
+    """Mix `share` of the encoder's weights and the rest of the other's, in place.
 
     Of a training and what it began with (Wortsman et al., arXiv 2109.01903): what was learnt, and what was known.
     """
@@ -303,9 +308,8 @@ def averaged(trainee: Trainee, run: Path) -> int:
     return state["step"]
 
 
-def main(arguments: list[str] | None = None) -> dict[str, float]:
-    """Command line; returns the held-out metrics."""
-    parser = argparse.ArgumentParser(prog="train audio_encoder", description="Train the speech encoder.")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `train audio-encoder`."""
     parser.add_argument("--data", type=Path, default=Path("data/speech"))
     parser.add_argument("--train", nargs="+", default=["train"], help="folders of the data, or FOLDER:WEIGHT a second")
     parser.add_argument("--start", type=Path, help="a trained encoder to start from")
@@ -325,32 +329,33 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     parser.add_argument("--layers", type=int, default=SpeechEncoder.Config.layers)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--export-only", action="store_true", help="save the run as it stands, do not train")
-    o = parser.parse_args(arguments)
-    start = checkpoint.load(SpeechEncoder, o.start) if o.start else None
-    config = start.config if start else SpeechEncoder.Config(width=o.width, layers=o.layers, feed_forward=4 * o.width)
-    torch.manual_seed(o.seed)
-    pairs = [(name.partition(":")[0], float(name.partition(":")[2] or 1)) for name in o.train]
-    sources = [Source(o.data / name, o.teacher_weight > 0, weight) for name, weight in pairs]
+
+
+def run(options: argparse.Namespace) -> dict[str, float]:
+    """Train the encoder and write its file -> the held-out metrics. ValueError for --mix without --export-only."""
+    if options.mix and not options.export_only:
+        raise ValueError("--mix goes with --export-only: train first")
+    start = checkpoint.load(SpeechEncoder, options.start) if options.start else None
+    fresh = SpeechEncoder.Config(width=options.width, layers=options.layers, feed_forward=4 * options.width)
+    config = start.config if start else fresh
+    torch.manual_seed(options.seed)
+    pairs = [(name.partition(":")[0], float(name.partition(":")[2] or 1)) for name in options.train]
+    sources = [Source(options.data / name, options.teacher_weight > 0, weight) for name, weight in pairs]
     trainee = Trainee(SpeechEncoder(config), sources[0].teacher.width if sources[0].teacher else 0)
     if start:
         trainee.encoder.load_state_dict(start.state_dict())
-    command = "python -m stereotalker_core.training.speech.audio_encoder " + shlex.join(arguments or sys.argv[1:])
-    provenance = {"command": command, "seed": o.seed, "commit": commit(), "steps": o.steps}
-    if o.export_only:
-        provenance["steps"] = averaged(trainee, o.run)
-        if o.mix:
-            file, _, share = o.mix.rpartition(":")
+    provenance = made(options) | {"steps": options.steps}
+    if options.export_only:
+        provenance["steps"] = averaged(trainee, options.run)
+        if options.mix:
+            file, _, share = options.mix.rpartition(":")
             mixed(trainee.encoder, checkpoint.load(SpeechEncoder, file), float(share))
-        return export(trainee, o.out, o.data, provenance)
-    batch = PhoneCrops(sources, Crops(batch=o.batch, seed=o.seed, ambience=o.ambience, alone=o.alone), config.bins)
-    anchor = checkpoint.load(SpeechEncoder, o.anchor, o.device) if o.anchor else None
-    if o.mix:
-        raise ValueError("--mix goes with --export-only: train first")
-    schedule = Schedule(o.steps, lr=o.lr, warmup=min(200, o.steps // 10), seed=o.seed, weight_decay=1e-2)
-    fit(trainee, batch, lambda m, b: loss(m, b, o.teacher_weight, anchor, o.faithful), schedule, o.run, o.device)
-    return export(trainee.cpu(), o.out, o.data, provenance)
-
-
-if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    main()
+        return export(trainee, options.out, options.data, provenance)
+    crops = CropSettings(batch=options.batch, seed=options.seed, ambience=options.ambience, alone=options.alone)
+    batch = PhoneCrops(sources, crops, config.bins)
+    anchor = checkpoint.load(SpeechEncoder, options.anchor, options.device) if options.anchor else None
+    measured = partial(loss, teacher_weight=options.teacher_weight, anchor=anchor, faithful=options.faithful)
+    warmup = min(200, options.steps // 10)
+    schedule = Schedule(options.steps, lr=options.lr, warmup=warmup, seed=options.seed, weight_decay=1e-2)
+    fit(trainee, batch, measured, schedule, options.run, options.device)
+    return export(trainee.cpu(), options.out, options.data, provenance)

@@ -1,6 +1,6 @@
 """Features of a public speech model over a corpus, as a second target for `audio_encoder.py`: writes teacher.npy.
 
-`python -m stereotalker_core.training.speech.speech_teacher --data data/speech/train --whisper FOLDER` needs a Whisper
+`python -m stereotalker_core train speech-teacher --data data/speech/train --whisper FOLDER` needs a Whisper
 folder in Hugging Face format (tiny.en suffices; tools/whisper_from_ctranslate2.py makes one from a CTranslate2 file).
 With --like FOLDER the features are scaled as that corpus's, and the phones that a probe trained on it reads from them
 are kept where it is sure (guesses.npy): labels for recordings that have none.
@@ -27,7 +27,8 @@ logger = logging.getLogger(__name__)
 
 
 class WhisperTeacher:
-    """Hidden states after `layer` encoder layers, at 50 Hz, of utterances at their own length (no 30 s window)."""
+    """Compute hidden states after `layer` encoder layers, at 50 Hz, of utterances at their own length (no 30 s window).
+    """
 
     def __init__(self, folder: str | Path, layer: int) -> None:
         from transformers import WhisperFeatureExtractor, WhisperModel
@@ -40,7 +41,7 @@ class WhisperTeacher:
 
     @torch.no_grad()
     def __call__(self, waveform: Tensor) -> Tensor:
-        """(S,) at 16 kHz -> (ceil(S / 320), D), centred like the frames of `SpeechEncoder`."""
+        """Map (S,) at 16 kHz -> (ceil(S / 320), D), centred like the frames of `SpeechEncoder`."""
         frames = -(-waveform.shape[0] // HOP)
         samples = F.pad(waveform, (0, (frames + 1) * HOP - waveform.shape[0])).numpy()
         mel = self.extract(samples, sampling_rate=16_000, padding=False, return_tensors="pt").input_features
@@ -77,7 +78,7 @@ def write_teacher(data: Path, teacher: WhisperTeacher, like: Path | None = None)
 
 
 class PhoneProbe(nn.Module):
-    """Teacher features (N, D) of one utterance -> phone logits (N, 40), each frame from its +-3 neighbours."""
+    """Map teacher features (N, D) of one utterance -> phone logits (N, 40), each frame from its +-3 neighbours."""
 
     def __init__(self, width: int, hidden: int = 256) -> None:
         super().__init__()
@@ -125,19 +126,16 @@ def write_guesses(data: Path, probe: PhoneProbe, sure: float = 0.7) -> float:
     return float((guesses != IGNORED).mean())
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(prog="speech_teacher", description="Precompute the teacher's features.")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `train speech-teacher`."""
     parser.add_argument("--data", type=Path, default=Path("data/speech/train"))
     parser.add_argument("--whisper", type=Path, required=True)
     parser.add_argument("--layer", type=int, default=3)
     parser.add_argument("--like", type=Path, help="a labelled corpus that has its features already")
-    o = parser.parse_args(arguments)
-    logger.info("wrote %s", write_teacher(o.data, WhisperTeacher(o.whisper, o.layer), o.like))
-    if o.like and not all(e["phones"] for e in Corpus(o.data).entries):
-        logger.info("the probe is sure of %.2f of the frames", write_guesses(o.data, fit_probe(o.like)))
 
 
-if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    main()
+def run(options: argparse.Namespace) -> None:
+    """Write the teacher's features of a corpus, and where phones are wanted its guesses."""
+    logger.info("wrote %s", write_teacher(options.data, WhisperTeacher(options.whisper, options.layer), options.like))
+    if options.like and not all(e["phones"] for e in Corpus(options.data).entries):
+        logger.info("the probe is sure of %.2f of the frames", write_guesses(options.data, fit_probe(options.like)))

@@ -1,10 +1,9 @@
 """Train `TinyAutoencoder`: crops of frames through encoder, plain decoder and guided decoder.
 
-    python -m stereotalker_core.training.video.autoencoder --data data/avatars/train --steps N --out vae.safetensors
+python -m stereotalker_core train autoencoder --data data/avatars/train --run R --steps N --out vae.safetensors
 """
 
 import argparse
-import logging
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +12,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ... import checkpoint
-from ...synthetic.data.avatar_frames import AvatarData, crop_rows, find_shards
+from ...synthetic.data.avatar_frames import AvatarData, crop_rows
 from ...video.networks.vae import TinyAutoencoder
 from ..loop import Batch, Schedule, fit, generator
-from ..stage2_command import add_arguments, part_names, provenance
+from ..provenance import made
+from .frames import counted, frame_arguments, open_frames
 
-logger = logging.getLogger(__name__)
 
-
-class Crops:
-    """batch(step) -> rgb (B, 3, S, S), guide (B, G, S/4, S/4), weight (B, 1, S, S)."""
+class CropBatches:
+    """The function batch(step) -> rgb (B, 3, S, S), guide (B, G, S/4, S/4), weight (B, 1, S, S)."""
 
     def __init__(self, data: AvatarData, batch: int = 12, size: int = 128, seed: int = 0) -> None:
         self.data, self.batch, self.size, self.seed = data, batch, size, seed
@@ -35,7 +33,8 @@ class Crops:
 
 
 def loss(model: TinyAutoencoder, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-    """Weighted L1 + squared error of both decoders; latents get up to 0.2 of noise, as the denoiser's will err."""
+    """Return the weighted L1 + squared error of both decoders; latents get up to 0.2 of noise, as the denoiser's will
+    err."""
     rgb, weight = batch["rgb"].contiguous(memory_format=torch.channels_last), batch["weight"]
     z = model.raw_latents(rgb)
     z = z + torch.randn_like(z) * torch.rand(len(z), 1, 1, 1, device=z.device) * 0.2
@@ -48,7 +47,7 @@ def loss(model: TinyAutoencoder, batch: Batch) -> tuple[Tensor, dict[str, float]
 
 
 def psnr(error: Tensor) -> float:
-    """Decibels of an error between images in [-1, 1]."""
+    """Return the decibels of an error between images in [-1, 1]."""
     return float(-10 * torch.log10(error.detach().square().mean() / 4))
 
 
@@ -68,20 +67,18 @@ def train(
     torch.manual_seed(seed)
     model = TinyAutoencoder().to(memory_format=torch.channels_last)
     schedule = Schedule(steps, lr=1.5e-3, warmup=60, ema=0.995, seed=seed)
-    fit(model, Crops(data, batch, size, seed), loss, schedule, run)
+    fit(model, CropBatches(data, batch, size, seed), loss, schedule, run)
     set_statistics(model, data)
     return model
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """The command line of this module."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    add_arguments(parser, steps=2500)
-    options = parser.parse_args(arguments)
-    data = AvatarData(find_shards(options.data, options.unfinished), part_names())
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `train autoencoder`."""
+    frame_arguments(parser, steps=2500)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train an autoencoder and write its file."""
+    data = open_frames(options)
     model = train(data, options.run, options.steps, options.seed)
-    checkpoint.save(model, options.out, **provenance(options.seed, frames=len(data)))
-
-
-if __name__ == "__main__":
-    main()
+    checkpoint.save(model, options.out, **made(options, **counted(data)))

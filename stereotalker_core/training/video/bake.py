@@ -9,7 +9,6 @@ few steps and keeps the count it finds; a killed run continues exactly.
 
 import argparse
 import json
-import logging
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -25,10 +24,8 @@ from ...body.texture.rig import RIG_ATLAS, Rig
 from ...synthetic.data.bake_data import read, unpacked
 from ...video.networks.bake_network import NOISE, BakeConfig, BakeNetwork
 from ..loop import Batch, Schedule, fit, generator
-from ..provenance import after, cost
-from ..stage2_command import provenance
+from ..provenance import after, cost, made
 
-logger = logging.getLogger(__name__)
 PARTS = ("view_experts", "mask_experts", "across_views", "reference")  # what --without leaves out
 PURE = 0.6  # share of the draws that are nothing but noise
 _FLOOR = 1e-3  # squared error below which a person counts no more
@@ -39,7 +36,10 @@ _PROBE = 6
 
 
 class BakeBatches:
-    """batch(step) -> lift, truth, noise (B, P, 3), visibility (B, P, 1), level (B,). data: arrays of people."""
+    """The function batch(step) -> lift, truth, noise (B, P, 3), visibility (B, P, 1), level (B,).
+
+    data: arrays of people.
+    """
 
     def __init__(
         self, rig: Rig, data: Sequence[np.ndarray], shares: Sequence[float], batch: int = 3, seed: int = 0
@@ -77,7 +77,8 @@ class BakeBatches:
 
 
 def _cut(rig: Rig, lift: Tensor, visibility: Tensor, height: float) -> tuple[Tensor, Tensor]:
-    """Lift (P, 3) and visibility (P, 1) of a picture that ends at a height: below, one colour that was seen above."""
+    """Return the lift (P, 3) and visibility (P, 1) of a picture that ends at a height: below, one colour that was seen
+    above."""
     below = rig.position[:, 2].cpu() < height
     cloth = (rig.region[:, 0].cpu() > 0.5) & (visibility[:, 0] > 0.5) & ~below
     colour = lift[cloth].median(0).values if int(cloth.sum()) > 30 else lift.new_full((3,), -0.5)
@@ -110,7 +111,7 @@ def _autocast(device: torch.device, precision: str) -> AbstractContextManager:
 
 
 def planned_steps(model: BakeNetwork, batches: BakeBatches, loss, run: Path, minutes: float) -> int:
-    """Steps that fit the minutes, measured once and kept in the run's folder."""
+    """Return the steps that fit the minutes, measured once and kept in the run's folder."""
     path = run / "plan.json"
     if not path.is_file():
         device = next(model.parameters()).device
@@ -126,9 +127,8 @@ def planned_steps(model: BakeNetwork, batches: BakeBatches, loss, run: Path, min
     return json.loads(path.read_text(encoding="utf-8"))["steps"]
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line of this module."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `train bake`."""
     parser.add_argument("--data", default="data/bake", help="folder of `synth bake`")
     parser.add_argument("--photos", help="folder of `synth bake-photos`, mixed in")
     parser.add_argument("--photo-share", type=float, default=0.25, help="of the draws")
@@ -143,8 +143,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--without", choices=PARTS, help="an ablation")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", default="bf16", choices=("bf16", "fp32"))
-    options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train the network of the bake and write its file."""
     torch.manual_seed(options.seed)
     rig = Rig(HalfBody())
     data, shares = [read(options.data)], [1.0]
@@ -154,18 +156,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     config = BakeConfig(**{options.without: False}) if options.without else BakeConfig()
     model = checkpoint.load(BakeNetwork, options.start) if options.start else BakeNetwork(config)
     model, loss = model.to(options.device), loss_of(rig.to(options.device), options.precision)
-    run = Path(options.run)
-    steps = options.steps or planned_steps(model, batches, loss, run, options.minutes)
+    folder = Path(options.run)
+    steps = options.steps or planned_steps(model, batches, loss, folder, options.minutes)
     schedule = Schedule(
         steps, options.lr, min(100, steps // 10), ema=0.99, seed=options.seed, log_every=25, save_every=100, amp=False
     )
-    model = fit(model, batches, loss, schedule, run, options.device)
+    model = fit(model, batches, loss, schedule, folder, options.device)
     more = f" and {len(data[1])} examples from photographs" if options.photos else ""
-    made = provenance(options.seed)
     start = Path(options.start) if options.start else None
-    told = after(start, command=made["command"], cost=cost(run), data=f"{len(data[0])} people{more}")
-    checkpoint.save(model, options.out, **(made | told))
-
-
-if __name__ == "__main__":
-    main()
+    told = after(start, command=options.line, cost=cost(folder), data=f"{len(data[0])} people{more}")
+    checkpoint.save(model, options.out, **(made(options) | told))

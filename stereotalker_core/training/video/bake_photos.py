@@ -12,7 +12,6 @@ import argparse
 import json
 import logging
 import math
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,12 +34,12 @@ _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 
 class TurnedView(PortraitView):
-    """A portrait's view in which only what a camera turned by `turn` degrees would see, too, is visible."""
+    """Look at a portrait as if only what a camera turned by `turn` degrees would see, too, were visible."""
 
     turn: float | None = None
 
     def sample(self, corners: Tensor, weight: Tensor, *kinds, **named) -> tuple[Tensor, Tensor]:
-        """As `PortraitView.sample`, with the visibility of both cameras."""
+        """Return the sample as `PortraitView.sample` does, with the visibility of both cameras."""
         colour, seen = super().sample(corners, weight, *kinds, **named)
         if self.turn is None:
             return colour, seen
@@ -51,7 +50,7 @@ class TurnedView(PortraitView):
 
 
 def examples_of(body: HalfBody, rig: Rig, identity: Identity) -> list[Example]:
-    """One example a turn, on the rig's pixels; the light is the one that the whole photograph tells."""
+    """Return one example per turn, on the rig's pixels; the light is the one that the whole photograph tells."""
     posed = body.pose(
         body.rest(identity.shape[None], identity.shell[None]), identity.rotations[None], identity.expression[None]
     )
@@ -70,7 +69,7 @@ def examples_of(body: HalfBody, rig: Rig, identity: Identity) -> list[Example]:
     return found
 
 
-def _fitted(body: HalfBody, networks: Perception, path: Path) -> Identity | None:
+def _fit_or_skip(body: HalfBody, networks: Perception, path: Path) -> Identity | None:
     from ...pipeline import fit_person
 
     portrait = load_portrait(path)
@@ -83,7 +82,7 @@ def _fitted(body: HalfBody, networks: Perception, path: Path) -> Identity | None
 
 @torch.inference_mode()
 def generate(photos: str | Path, out: str | Path, count: int | None = None) -> Path:
-    """Write (or go on with) the examples of a folder's photographs. ValueError where there are none."""
+    """Write, or resume writing, the examples of a folder's photographs. ValueError where there are none."""
     paths = sorted(p for p in Path(photos).rglob("*") if p.suffix.lower() in _SUFFIXES)[:count]
     if not paths:
         raise ValueError(f"no photographs in {photos}")
@@ -99,7 +98,7 @@ def generate(photos: str | Path, out: str | Path, count: int | None = None) -> P
     for photo in paths:
         if photo.name in seen:
             continue
-        identity = _fitted(body, networks, photo)
+        identity = _fit_or_skip(body, networks, photo)
         for example in [] if identity is None else examples_of(body, rig, identity):
             array[written] = packed(example)
             written += 1
@@ -111,16 +110,13 @@ def generate(photos: str | Path, out: str | Path, count: int | None = None) -> P
     return out
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line of this module."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `synth bake-photos`."""
     parser.add_argument("--photos", required=True, metavar="FOLDER")
     parser.add_argument("--count", type=int, help="so many of them, by name")
     parser.add_argument("--out", default="data/bake_photos")
-    options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write the examples of a folder."""
     generate(options.photos, options.out, options.count)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """Finish the guided decoder on what it will really see: the denoiser's one-step latents.
 
-    python -m stereotalker_core.training.video.decoder --vae vae.safetensors --unet folder --run R --out vae.safetensors
+    python -m stereotalker_core train decoder --vae vae.safetensors --unet folder --run R --out vae.safetensors
 
 Encoder, plain decoder and statistics stay as they are, so the latent space does not move.
 """
@@ -14,31 +14,34 @@ from torch import Tensor
 
 from ... import checkpoint
 from ...precision import mixed_precision
-from ...synthetic.data.avatar_frames import AvatarData, Rows, crop_rows, find_shards
+from ...synthetic.data.avatar_frames import AvatarData, Rows, crop_rows
 from ...video.guides.layout import GuideLayout
 from ...video.networks.vae import TinyAutoencoder
 from ..loop import Batch, Schedule, fit, generator
-from ..stage2_command import add_arguments, part_names, provenance
+from ..provenance import made
 from .autoencoder import psnr
-from .renderer import Denoiser, encode, load_denoiser
+from .denoising import encode
+from .frames import counted, frame_arguments, open_frames
+from .stage_two import StageTwo, load_stage_two
 
 
 class DecoderBatches:
-    """batch(step) -> latents of the denoiser, guide, rgb, weight: all the same random crops (aligned to 8)."""
+    """The function batch(step) -> latents of the denoiser, guide, rgb, weight: all of the same random crops (aligned to
+    8 px)."""
 
     def __init__(
-        self, data: AvatarData, vae: TinyAutoencoder, model: Denoiser, batch: int = 12, size: int = 128, seed: int = 0
+        self, data: AvatarData, vae: TinyAutoencoder, model: StageTwo, batch: int = 12, size: int = 128, seed: int = 0
     ) -> None:
         self.data, self.batch, self.size, self.seed = data, batch, size, seed
         self.vae, self.model = vae, model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
     def denoise(self, rows: Rows, portrait: Tensor, rng: np.random.Generator) -> Tensor:
-        """One-step latents (N, C, h, w) of full frames."""
+        """Return the one-step latents (N, C, h, w) of full frames."""
         lift = encode(self.vae, rows.guides.lift)
         noise = torch.from_numpy(rng.standard_normal((1, *lift.shape[1:])).astype(np.float32)).expand_as(lift)
         batch = {
             "portrait": encode(self.vae, portrait),
-            "guide": rows.guide(self.data.n_parts),
+            "guide": rows.guide(self.data.n_parts).contiguous(memory_format=torch.channels_last),
             "yaw": rows.guides.yaw,
             "lift": lift,
             "regions": None,
@@ -67,29 +70,30 @@ class DecoderBatches:
         }
 
 
-def edges(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Horizontal and vertical differences of neighbouring pixels."""
-    return x.diff(dim=-1), x.diff(dim=-2)
+def edge_error(error: Tensor, weight: Tensor) -> Tensor:
+    """Return the weighted mean of how much an error (N, 3, H, W) differs between neighbouring pixels; weight (N, 1, H,
+    W)."""
+    across, down = error.diff(dim=-1).abs(), error.diff(dim=-2).abs()
+    return (across * weight[..., 1:]).mean() + (down * weight[..., 1:, :]).mean()
 
 
 def loss(model: TinyAutoencoder, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-    """Weighted L1 + squared error + L1 of the edges, person and face counted more."""
+    """Return the weighted L1 + squared error + L1 of the edges, person and face counted more."""
     rgb, weight = batch["rgb"], batch["weight"]
     out = model.decode(batch["latents"], batch["guide"].contiguous(memory_format=torch.channels_last))
     error = out - rgb
-    across, down = edges(error)
-    edge = (across.abs() * weight[..., 1:]).mean() + (down.abs() * weight[..., 1:, :]).mean()
-    value = (error.abs() * weight).mean() + 4 * (error.square() * weight).mean() + 0.25 * edge
+    pixel = (error.abs() * weight).mean() + 4 * (error.square() * weight).mean()
+    value = pixel + 0.25 * edge_error(error, weight)
     return value, {"psnr": psnr(error), "lift_psnr": psnr(batch_lift(batch) - rgb)}
 
 
 def batch_lift(batch: Batch) -> Tensor:
-    """The lift, read back from the guide tensor."""
+    """Read the lift (N, 3, H, W) back from the guide tensor."""
     return GuideLayout().map_of(batch["guide"], "lift")
 
 
 def train_decoder(
-    vae: TinyAutoencoder, denoiser: Denoiser, data: AvatarData, run: str | Path, steps: int, seed: int = 0,
+    vae: TinyAutoencoder, denoiser: StageTwo, data: AvatarData, run: str | Path, steps: int, seed: int = 0,
     batch: int = 12, size: int = 128,
 ) -> TinyAutoencoder:  # fmt: skip
     """Fine-tune (or resume in `run`) the guided decoder; returns the autoencoder it was given."""
@@ -102,18 +106,15 @@ def train_decoder(
     return fit(vae, batches, loss, schedule, run, trainable=lambda name: name.startswith("guided."))
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """The command line of this module."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    add_arguments(parser, steps=400)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `train decoder`."""
+    frame_arguments(parser, steps=400)
     parser.add_argument("--vae", required=True, help="vae.safetensors")
     parser.add_argument("--unet", required=True, help="folder with unet and reference files")
-    options = parser.parse_args(arguments)
-    data = AvatarData(find_shards(options.data, options.unfinished), part_names())
-    vae, model = checkpoint.load(TinyAutoencoder, options.vae), load_denoiser(options.unet)
-    train_decoder(vae, model, data, options.run, options.steps, options.seed)
-    checkpoint.save(vae, options.out, **provenance(options.seed, frames=len(data), identities=len(data.portraits)))
 
 
-if __name__ == "__main__":
-    main()
+def run(options: argparse.Namespace) -> None:
+    """Finish the guided decoder and write the autoencoder's file."""
+    data, vae = open_frames(options), checkpoint.load(TinyAutoencoder, options.vae)
+    train_decoder(vae, load_stage_two(options.unet), data, options.run, options.steps, options.seed)
+    checkpoint.save(vae, options.out, **made(options, **counted(data)))

@@ -1,99 +1,35 @@
-"""Training the stage-2 denoiser on any scale: which parts learn, batches of pictures, losses of every prediction type.
+"""The one step of every training of the stage-2 denoiser: noise levels, noise, what is left out, the weighted error.
 
-`renderer.py` trains the nano denoiser from encoded latents on one CPU. Here pictures travel to the device and are
+`train renderer`, `train experts` and `train ... --clips` use `DenoisingLoss`: pictures travel to the device and are
 encoded there, tokens may come from a CLIP image encoder, portraits are dropped for classifier-free guidance, and the
-error is weighted by min-SNR (Hang et al., arXiv 2303.09556). For the nano network both are the same loss.
+error is weighted by min-SNR (Hang et al., arXiv 2303.09556), which is 1 for the one-step profile. `train joint` adds
+the error of the decoded pixels to the same step.
 """
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ...motion.networks.lora import LoraLinear
+from ...precision import mixed_precision
 from ...synthetic.data.avatar_frames import AvatarData, pooled
-from ...video.networks.experts import Experts
-from ...video.networks.reference import ReferenceNet
-from ...video.networks.unet import Condition, StereoTalkerUNet
+from ...video.networks.vae import TinyAutoencoder
 from ..loop import Batch, generator
 from .mask import region_targets
-from .renderer import draw_sigma, is_motion
+from .stage_two import StageTwo
 
-PARTS = ("unet", "reference", "pose", "tokens", "motion", "experts", "lora")
+PURE_NOISE = 0.5  # share of samples at sigma = 1, because the nano profile renders in one step
 _LAST_STEP = 999  # noise levels of the v and epsilon profiles are steps / 999
-_ATTENTION = re.compile(r"attn[12]\.(to_q|to_k|to_v|to_out\.0)$")
-
-
-class StageTwo(nn.Module):
-    """U-Net + reference network + experts: everything that a stage-2 training may touch."""
-
-    def __init__(self, unet: StereoTalkerUNet, reference: ReferenceNet, experts: Sequence[Experts] = ()) -> None:
-        super().__init__()
-        self.unet, self.reference, self.experts = unet, reference, nn.ModuleList(experts)
-
-    def forward(
-        self, batch: Batch, x: Tensor, sigma: Tensor, clip_length: int | None, strengths: Sequence[float], drop: bool
-    ) -> Tensor:
-        """Noisy latents -> clean latents. batch: guide, lift, portrait (I, C, h, w), yaw, regions, maybe tokens.
-
-        drop leaves the portrait out. Its network still runs with weight 0: sharded processes must agree on what runs.
-        """
-        portrait = batch["portrait"]
-        tokens = batch["tokens"] if "tokens" in batch else self.unet.portrait_tokens(portrait)
-        cache = self.unet.cache_reference(self.reference(portrait, tokens))
-        unused = sum((k.sum() + v.sum()) * 0 for k, v in cache.values()) if drop else 0.0
-        cond = Condition(
-            guide=batch["guide"],
-            tokens=tokens * 0 if drop else tokens,
-            yaw=batch["yaw"],
-            lift=batch["lift"],
-            reference={} if drop else cache,
-            regions=batch["regions"],
-            experts=tuple(zip(self.experts, strengths, strict=True)),
-            clip_length=clip_length,
-        )
-        return self.unet(x, sigma, cond) + unused
-
-
-def part_of(name: str) -> str:
-    """The part of a StageTwo that a parameter belongs to: one of PARTS."""
-    if ".lora_" in name:
-        return "lora"
-    if is_motion(name):
-        return "motion"
-    for prefix, part in (("unet.pose.", "pose"), ("unet.project.", "tokens"), ("unet.", "unet")):
-        if name.startswith(prefix):
-            return part
-    return name.partition(".")[0]
-
-
-def learns(parts: Sequence[str], frozen: Sequence[str] = ()) -> Callable[[str], bool]:
-    """Predicate over parameter names: of one of the parts, and without any of the `frozen` substrings.
-
-    ValueError for an unknown part.
-    """
-    if unknown := [p for p in parts if p not in PARTS]:
-        raise ValueError(f"part {unknown[0]!r} is unknown; use {', '.join(PARTS)}")
-    return lambda name: part_of(name) in parts and not any(f in name for f in frozen)
-
-
-def add_attention_lora(unet: StereoTalkerUNet, rank: int) -> int:
-    """Put LoRA adapters (alpha = rank) on the spatial attentions of the U-Net, in place -> how many layers."""
-    names = [n for n, _ in unet.named_modules() if _ATTENTION.search(n) and "motion_modules" not in n]
-    for name in names:
-        parent, _, leaf = name.rpartition(".")
-        owner = unet.get_submodule(parent)
-        setattr(owner, leaf, LoraLinear(owner.get_submodule(leaf), rank, 1.0))
-    return len(names)
 
 
 class PictureBatches:
-    """batch(index) -> rgb, lift (N, 3, H, W), guide, weight, yaw, regions, portrait (I, 3, H, W); N = I * frames.
+    """The function batch(index) -> pictures: the same index gives the same batch.
 
-    guides: "maps" or "openpose", as the U-Net's config says. clips: frames in a row, `stride` apart. A flip is drawn
-    for each identity, since its frames share one portrait.
+    rgb, lift (N, 3, H, W) in [-1, 1], guide (N, G, H', W'), weight (N, 1, h, w) and regions (N, 4, h, w) at the size of
+    the latents, yaw (N,) degrees, portrait (I, 3, H, W); N = I * frames. guides: "maps" or "openpose", as the U-Net's
+    config says. clips: frames in a row, `stride` apart. A flip is drawn for each identity, since its frames share one
+    portrait.
     """
 
     def __init__(
@@ -101,12 +37,11 @@ class PictureBatches:
         stride: int = 1, latent_scale: int = 8,
     ) -> None:  # fmt: skip
         self.data, self.identities, self.frames, self.clips = data, identities, frames, clips
-        self.seed, self.guides, self.scale = seed, guides, latent_scale
-        self.draw = {"stride": stride} if stride > 1 else {}
+        self.seed, self.guides, self.stride, self.scale = seed, guides, stride, latent_scale
 
     def __call__(self, index: int) -> Batch:
         rng = generator(self.seed, index)
-        chosen = self.data.draw(rng, self.identities, self.frames, self.clips, **self.draw)
+        chosen = self.data.draw(rng, self.identities, self.frames, self.clips, stride=self.stride)
         flip = rng.random(self.identities) < 0.5
         rows = self.data.rows(chosen, flip.repeat(self.frames))
         if self.guides == "maps":
@@ -116,7 +51,7 @@ class PictureBatches:
         return {
             "rgb": rows.rgb,
             "lift": rows.guides.lift,
-            "guide": guide,
+            "guide": guide.contiguous(memory_format=torch.channels_last),
             "weight": pooled(rows.weight(), self.scale),
             "yaw": rows.guides.yaw,
             "regions": pooled(region_targets(rows), self.scale),
@@ -124,23 +59,136 @@ class PictureBatches:
         }
 
 
+def encode(vae: TinyAutoencoder, image: Tensor) -> Tensor:
+    """Map images (N, 3, H, W) in [-1, 1] -> normalised latents (N, C, h, w), without gradients, in mixed precision."""
+    with torch.no_grad(), mixed_precision(image.device):
+        latents = vae.encode(image.contiguous(memory_format=torch.channels_last)).float()
+    return latents.contiguous(memory_format=torch.channels_last)
+
+
 @dataclass(frozen=True)
 class LossOptions:
-    """clip_length: frames of a clip, None = independent images. gamma: min-SNR limit. drop: share of micro-batches
-    without the portrait. offset: noise that is one per channel. expert_drop: chance to leave each expert file out.
-    flicker: weight of the error of changes over time. weighted: person and face count more than the background."""
+    """Say how the denoiser is trained.
+
+    clip_length: frames of a clip, None = independent images. pure: share of samples that are nothing but noise, in the
+    one-step profile. gamma: limit of the min-SNR weight. drop: share of micro-batches without the portrait. offset:
+    noise that is one per channel. expert_drop: chance to leave each expert module out; skip_left_out: it is not run
+    at all, else it runs with strength 0, because sharded processes must agree on what runs; never_bare: all of them
+    stay where all would be left out, so that every micro-batch teaches experts something. flicker: weight of the error
+    of changes over time. weighted: person and face count more than the background.
+    """
 
     clip_length: int | None = None
+    pure: float = PURE_NOISE
     gamma: float = 5.0
     drop: float = 0.0
     offset: float = 0.0
     expert_drop: float = 0.0
+    skip_left_out: bool = False
+    never_bare: bool = True
     flicker: float = 0.0
     weighted: bool = True
 
 
+@dataclass(frozen=True)
+class DenoisingStep:
+    """Hold what a denoiser found: clean and found latents (N, C, h, w), noise levels sigma (clips,).
+
+    alpha, beta (N, 1, 1, 1): the noisy latents were alpha * clean + beta * noise.
+    """
+
+    clean: Tensor
+    found: Tensor
+    sigma: Tensor
+    alpha: Tensor
+    beta: Tensor
+
+
+def denoising_step(model: StageTwo, batch: Batch, options: LossOptions) -> DenoisingStep:
+    """Draw noise levels, what is left out and noise; run the denoiser once on the noisy latents.
+
+    batch: clean, lift, portrait latents, guide, yaw, regions, and tokens where the U-Net makes none of its own.
+    """
+    clean, prediction = batch["clean"], model.unet.config.prediction
+    frames = options.clip_length or 1
+    sigma = draw_sigma(len(clean) // frames, clean.device, options.pure, prediction)
+    strengths = _strengths(len(model.experts), options)
+    noise = _noise(clean, frames, prediction, options.offset)
+    levels = clean.new_tensor([model.unet.levels(float(s)) for s in sigma]).repeat_interleave(frames, 0)
+    alpha, beta = levels.T[..., None, None, None]
+    drop = options.drop > 0 and float(torch.rand(())) < options.drop
+    found = model(batch, alpha * clean + beta * noise, sigma, options.clip_length, strengths, drop)
+    return DenoisingStep(clean, found.float(), sigma, alpha, beta)
+
+
+def draw_sigma(count: int, device: torch.device, pure: float = PURE_NOISE, prediction: str = "residual") -> Tensor:
+    """Return (count,) noise levels: a share of `pure` is 1 in the one-step profile, the rest uniform over the 999
+    steps."""
+    if prediction != "residual":
+        return torch.randint(1, _LAST_STEP + 1, (count,), device=device) / _LAST_STEP
+    uniform = torch.rand(count, device=device).clamp_min(0.02)
+    return torch.where(torch.rand(count, device=device) < pure, torch.ones_like(uniform), uniform)
+
+
+def _noise(clean: Tensor, frames: int, prediction: str, offset: float) -> Tensor:
+    if prediction == "residual":  # one noise for a whole clip, as it is rendered
+        return torch.randn_like(clean[::frames]).repeat_interleave(frames, 0)
+    noise = torch.randn_like(clean)
+    return noise + offset * torch.randn_like(clean[..., :1, :1]) if offset else noise
+
+
+def _strengths(experts: int, options: LossOptions) -> list[float | None]:
+    """The strength of each expert module: 1, or what `options` says of a module that is left out."""
+    if not experts or not options.expert_drop:
+        return [1.0] * experts
+    kept = (torch.rand(experts) >= options.expert_drop).tolist()
+    if options.never_bare and not any(kept):
+        kept = [True] * experts
+    return [1.0 if stays else None if options.skip_left_out else 0.0 for stays in kept]
+
+
+def weighted_error(
+    step: DenoisingStep, weight: Tensor, prediction: str, options: LossOptions
+) -> tuple[Tensor, dict[str, float]]:
+    """Return the squared error of the clean latents and of their change over time, weighted by place (N, 1, h, w) and
+    level."""
+    error = step.found - step.clean
+    weight = weight / weight.mean() if options.weighted else torch.ones_like(step.alpha)
+    level = snr_weight(step.alpha, step.beta, prediction, options.gamma)
+    still = (error.square() * weight * level).mean()
+    parts = {"latent": float(still.detach())}
+    frames = options.clip_length or 1
+    if not options.flicker or frames == 1:
+        return still, parts
+    clips, weight, level = (x.unflatten(0, (-1, frames)) for x in (error, weight, level))
+    moving = (clips.diff(dim=1).square() * weight[:, 1:] * level[:, 1:]).mean()
+    return still + options.flicker * moving, parts | {"flicker": float(moving.detach())}
+
+
+def snr_weight(alpha: Tensor, beta: Tensor, prediction: str, gamma: float) -> Tensor:
+    """The weight of the squared error of the CLEAN latents that equals min-SNR on what the network predicts.
+
+    v: |v error|^2 = |x0 error|^2 / beta^2 weighted by min(SNR + 1, gamma) / (SNR + 1), and SNR + 1 = 1 / beta^2.
+    epsilon: |x0 error|^2 * SNR weighted by min(SNR, gamma) / SNR. The one-step ("residual") profile has no such weight.
+    """
+    if prediction == "residual":
+        return torch.ones_like(alpha)
+    if prediction == "v":
+        return (1 / beta.square().clamp_min(1e-8)).clamp(max=gamma)
+    return (alpha.square() / beta.square().clamp_min(1e-8)).clamp(max=gamma)
+
+
+def over_lift(step: DenoisingStep, lift: Tensor, weight: Tensor) -> dict[str, float]:
+    """The lift's own error, and the error from pure noise relative to it: below 1 the network has learnt something."""
+    base = ((lift - step.clean).square() * weight).mean() / weight.mean()
+    error = ((step.found - step.clean).square() * weight).mean((1, 2, 3)) / weight.mean()
+    pure = step.sigma == 1
+    parts = {"lift": float(base)}
+    return parts | {"pure_over_lift": float(error.detach()[pure].mean() / base)} if pure.any() else parts
+
+
 class DenoisingLoss:
-    """loss(model, batch of pictures): encodes on the device, adds noise, weighs the error of the clean latents.
+    """The loss(model, batch of pictures): encodes on the device, takes one denoising step, weighs its error.
 
     encode: images (N, 3, H, W) in [-1, 1] -> latents. tokens: portraits -> cross-attention tokens, None = the U-Net's.
     """
@@ -154,64 +202,14 @@ class DenoisingLoss:
         self.encode, self.options, self.tokens = encode, options, tokens
 
     def __call__(self, model: StageTwo, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-        o, prediction = self.options, model.unet.config.prediction
+        prediction = model.unet.config.prediction
         with torch.no_grad():
             clean, lift = self.encode(torch.cat([batch["rgb"], batch["lift"]])).float().chunk(2)
-            latents = batch | {"lift": lift, "portrait": self.encode(batch["portrait"]).float()}
+            latents = batch | {"clean": clean, "lift": lift, "portrait": self.encode(batch["portrait"]).float()}
             if self.tokens is not None:
                 latents["tokens"] = self.tokens(batch["portrait"])
-        frames = o.clip_length or 1
-        sigma = self._levels(len(clean) // frames, prediction, clean.device)
-        noise = self._noise(clean, frames, prediction)
-        pairs = clean.new_tensor([model.unet.levels(float(s)) for s in sigma]).repeat_interleave(frames, 0)
-        alpha, beta = pairs.T[..., None, None, None]
-        drop = o.drop > 0 and float(torch.rand(())) < o.drop
-        strengths = self._strengths(len(model.experts))
-        denoised = model(latents, alpha * clean + beta * noise, sigma, o.clip_length, strengths, drop)
-        error = denoised.float() - clean
-        weight = batch["weight"] / batch["weight"].mean() if o.weighted else torch.ones_like(alpha)
-        level = snr_weight(alpha, beta, prediction, o.gamma)
-        value = still = (error.square() * weight * level).mean()
-        parts = {"latent": float(still.detach())}
-        if o.flicker and frames > 1:
-            change = error.unflatten(0, (-1, frames)).diff(dim=1).square()
-            moving = (
-                change * weight.unflatten(0, (-1, frames))[:, 1:] * level.unflatten(0, (-1, frames))[:, 1:]
-            ).mean()
-            value = still + o.flicker * moving
-            parts["flicker"] = float(moving.detach())
+        step = denoising_step(model, latents, self.options)
+        value, parts = weighted_error(step, batch["weight"], prediction, self.options)
+        if prediction == "residual" and self.options.clip_length is None:
+            parts |= over_lift(step, lift, batch["weight"])
         return value, parts
-
-    def _levels(self, clips: int, prediction: str, device: torch.device) -> Tensor:
-        """(clips,) noise levels: half of them 1 for the one-step profile, else uniform over the 999 steps."""
-        if prediction == "residual":
-            return draw_sigma(clips, device)
-        return torch.randint(1, _LAST_STEP + 1, (clips,), device=device) / _LAST_STEP
-
-    def _noise(self, clean: Tensor, frames: int, prediction: str) -> Tensor:
-        if prediction == "residual":  # one noise a clip, as it is rendered
-            return torch.randn_like(clean[::frames]).repeat_interleave(frames, 0)
-        noise = torch.randn_like(clean)
-        if self.options.offset:
-            noise = noise + self.options.offset * torch.randn_like(clean[..., :1, :1])
-        return noise
-
-    def _strengths(self, experts: int) -> list[float]:
-        """1 or 0 for each expert file; never all 0, so that every micro-batch teaches something."""
-        if not experts:
-            return []
-        kept = (torch.rand(experts) >= self.options.expert_drop).float().tolist()
-        return kept if any(kept) else [1.0] * experts
-
-
-def snr_weight(alpha: Tensor, beta: Tensor, prediction: str, gamma: float) -> Tensor:
-    """Weight of the squared error of the CLEAN latents that equals min-SNR on what the network predicts.
-
-    v: |v error|^2 = |x0 error|^2 / beta^2 weighted by min(SNR + 1, gamma) / (SNR + 1), and SNR + 1 = 1 / beta^2.
-    epsilon: |x0 error|^2 * SNR weighted by min(SNR, gamma) / SNR. The residual profile has no such weight.
-    """
-    if prediction == "residual":
-        return torch.ones_like(alpha)
-    if prediction == "v":
-        return (1 / beta.square().clamp_min(1e-8)).clamp(max=gamma)
-    return (alpha.square() / beta.square().clamp_min(1e-8)).clamp(max=gamma)

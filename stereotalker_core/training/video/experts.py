@@ -1,6 +1,6 @@
 """Train view and mask experts on a frozen denoiser.
 
-    python -m stereotalker_core.training.video.experts --vae vae.safetensors --unet folder --run R --out folder
+    python -m stereotalker_core train experts --vae vae.safetensors --unet folder --run R --out folder
 
 Both kinds learn together; with probability 1/4 each is left out of a step, so that either file also works alone.
 """
@@ -9,59 +9,48 @@ import argparse
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from ... import checkpoint
-from ...synthetic.data.avatar_frames import AvatarData, find_shards
+from ...synthetic.data.avatar_frames import AvatarData
 from ...video.networks.experts import MaskExperts, ViewExperts
 from ...video.networks.vae import TinyAutoencoder
-from ..loop import Batch, Schedule, fit
-from ..stage2_command import add_arguments, part_names, provenance
-from .renderer import Denoiser, LatentBatches, image_loss, load_denoiser
+from ..loop import Schedule, fit
+from ..provenance import made
+from .denoising import LossOptions, PictureBatches
+from .frames import counted, frame_arguments, open_frames
+from .renderer import latent_loss
+from .stage_two import StageTwo, load_stage_two
 
-DROP = 0.25
-
-
-def expert_loss(model: Denoiser, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-    """The image loss with a random choice of the experts present."""
-    everyone = list(model.experts)
-    kept = [module for module in everyone if float(torch.rand(())) >= DROP] or everyone
-    model.experts = torch.nn.ModuleList(kept)
-    try:
-        return image_loss(model, batch)
-    finally:
-        model.experts = torch.nn.ModuleList(everyone)
+DROP = 0.25  # chance of each kind to be left out of a step
 
 
 def train_experts(
-    base: Denoiser, data: AvatarData, vae: TinyAutoencoder, run: str | Path, steps: int, seed: int = 0,
+    base: StageTwo, data: AvatarData, vae: TinyAutoencoder, run: str | Path, steps: int, seed: int = 0,
     identities: int = 4, frames: int = 4, rank: int = 16,
 ) -> tuple[ViewExperts, MaskExperts]:  # fmt: skip
-    """New experts for a denoiser, whose own weights stay as they are."""
+    """Train new experts for a denoiser, whose own weights stay as they are."""
     torch.manual_seed(seed)
     base.to(memory_format=torch.channels_last)
     pair = ViewExperts.for_unet(base.unet, rank), MaskExperts.for_unet(base.unet, rank)
-    model = Denoiser(base.unet, base.reference, pair)
-    batches = LatentBatches(data, vae, identities, frames, seed=seed + 2)
+    model = StageTwo(base.unet, base.reference, pair)
+    batches = PictureBatches(data, identities, frames, clips=False, seed=seed + 2)
     schedule = Schedule(steps, lr=2e-3, warmup=20, ema=0.99, seed=seed + 2)
-    fit(model, batches, expert_loss, schedule, run, trainable=lambda name: name.startswith("experts."), freeze=False)
+    loss = latent_loss(vae, LossOptions(expert_drop=DROP, skip_left_out=True))
+    fit(model, batches, loss, schedule, run, trainable=lambda name: name.startswith("experts."), freeze=False)
     return pair
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """The command line of this module."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    add_arguments(parser, steps=250)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `train experts`."""
+    frame_arguments(parser, steps=250, out="the folder to write")
     parser.add_argument("--vae", required=True, help="vae.safetensors")
     parser.add_argument("--unet", required=True, help="folder with unet and reference files")
-    options = parser.parse_args(arguments)
-    data = AvatarData(find_shards(options.data, options.unfinished), part_names())
-    vae = checkpoint.load(TinyAutoencoder, options.vae)
-    view, mask = train_experts(load_denoiser(options.unet), data, vae, options.run, options.steps, options.seed)
-    info = provenance(options.seed, frames=len(data), identities=len(data.portraits))
-    checkpoint.save(view, Path(options.out) / "view_experts.safetensors", **info)
-    checkpoint.save(mask, Path(options.out) / "mask_experts.safetensors", **info)
 
 
-if __name__ == "__main__":
-    main()
+def run(options: argparse.Namespace) -> None:
+    """Train both kinds and write view_experts.safetensors and mask_experts.safetensors."""
+    data, vae = open_frames(options), checkpoint.load(TinyAutoencoder, options.vae)
+    pair = train_experts(load_stage_two(options.unet), data, vae, options.run, options.steps, options.seed)
+    info = made(options, **counted(data))
+    for module, name in zip(pair, ("view_experts", "mask_experts"), strict=True):
+        checkpoint.save(module, Path(options.out) / f"{name}.safetensors", **info)

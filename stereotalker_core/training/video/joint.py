@@ -1,6 +1,6 @@
 """Train denoiser, experts and guided decoder together, on the pixels of the frames.
 
-    python -m stereotalker_core.training.video.joint --vae vae.safetensors --unet folder --run R --steps N --out folder
+    python -m stereotalker_core train joint --vae vae.safetensors --unet folder --run R --steps N --out folder
 
 The denoiser sees whole frames, the decoder a random crop of each: errors of colour and edges reach both. Experts learn
 beside the base from the first step; each kind is left out of a step with probability DROP, so that the base stays a
@@ -22,16 +22,18 @@ from torch import Tensor, nn
 
 from ... import checkpoint
 from ...precision import mixed_precision
-from ...synthetic.data.avatar_frames import AvatarData, Rows, crop_rows, find_shards, pooled, without_lift
+from ...synthetic.data.avatar_frames import AvatarData, Rows, crop_rows, pooled, without_lift
 from ...video.guides.layout import GuideLayout
 from ...video.networks.experts import Experts, MaskExperts, ViewExperts
 from ...video.networks.mask import MaskPredictor
 from ...video.networks.vae import TinyAutoencoder, binomial_blur
 from ..loop import Batch, Schedule, fit, generator
-from ..stage2_command import add_arguments, part_names, provenance
-from .decoder import edges
+from ..provenance import made
+from .decoder import edge_error
+from .denoising import LossOptions, denoising_step, encode, weighted_error
+from .frames import counted, frame_arguments, open_frames
 from .mask import region_targets
-from .renderer import Denoiser, encode, is_motion, load_denoiser, save_denoiser
+from .stage_two import StageTwo, is_motion, load_stage_two, save_stage_two
 
 DROP = 0.05
 PURE_NOISE = 0.7  # share of samples at sigma = 1: the nano profile renders in one step
@@ -44,20 +46,24 @@ LARGE, LARGE_SHARE = 256, 0.4  # window of frames from a larger canvas, and the 
 SIDE = 60  # degrees from which the view experts should matter
 EXPERTS = {"side": 3.0, "skin": 4.0}  # what experts that learn alone see more of
 PARTS = ("view", "mask", "predictor", "lift", "reference")  # what an ablation can be trained without
+FILES = {ViewExperts: "view_experts", MaskExperts: "mask_experts"}
 DECIBELS = 4.3429  # of a natural logarithm of squared errors
 FLOOR = 2e-4  # squared error (of images in [-1, 1]) far below which a frame counts as right
 
 
 class Joint(nn.Module):
-    """What learns together, and the encoder that stays."""
+    """Hold what learns together, and the encoder that stays."""
 
-    def __init__(self, denoiser: Denoiser, vae: TinyAutoencoder) -> None:
+    def __init__(self, denoiser: StageTwo, vae: TinyAutoencoder) -> None:
         super().__init__()
         self.denoiser, self.vae = denoiser, vae
 
 
 class JointBatches:
-    """batch(step): what LatentBatches gives, and rgb, weight, corner of one crop of each frame.
+    """The function batch(step) -> latents and guides of whole frames, and rgb, weight, person of one crop of each.
+
+    clean, lift, portrait: latents (N or I, C, h, w); guide (N, G, H/4, W/4), yaw (N,), regions and latent_weight at the
+    latents' size; corner (N, 2): top and left of the crops in pixels; exact (N,): 1 where the fit is the true one.
 
     side: how often a frame from |yaw| >= SIDE is drawn relative to others; skin: more weight of face and hands.
     predictor: the regions are predicted, as they are for a video; None: the true ones. large: frames of a larger
@@ -103,7 +109,7 @@ class JointBatches:
         return {
             "clean": clean,
             "lift": lift,
-            "guide": guide,
+            "guide": guide.contiguous(memory_format=torch.channels_last),
             "yaw": rows.guides.yaw,
             "regions": pooled(self._regions(rows, guide), 8),
             "portrait": encode(self.vae, portrait),
@@ -116,7 +122,7 @@ class JointBatches:
         }
 
     def _regions(self, rows: Rows, guide: Tensor) -> Tensor:
-        """What gates the mask experts (N, 4, H, W): predicted, of the bare body, or true."""
+        """Return what gates the mask experts (N, 4, H, W): predicted, of the bare body, or true."""
         if self.bare is not None:
             return self.bare.silhouette(rows.guides.part)
         if self.predictor is None:
@@ -126,110 +132,98 @@ class JointBatches:
 
 
 def cut(x: Tensor, corner: Tensor, size: int) -> Tensor:
-    """(N, C, H, W) -> (N, C, size, size), a window at its own (top, left) for each row."""
+    """Map (N, C, H, W) -> (N, C, size, size), a window at its own (top, left) for each row."""
     return torch.stack([v[:, y : y + size, z : z + size] for v, (y, z) in zip(x, corner.tolist(), strict=True)])
 
 
 def log_error(error: Tensor, inside: Tensor) -> Tensor:
-    """(N,) log of the mean squared error (N, 3, H, W) inside a mask (N, 1, H, W)."""
+    """Return (N,) log of the mean squared error (N, 3, H, W) inside a mask (N, 1, H, W)."""
     area = inside.sum((1, 2, 3)).clamp_min(1)
     return ((error.square().mean(1, keepdim=True) * inside).sum((1, 2, 3)) / area + FLOOR).log()
 
 
 def joint_loss(model: Joint, batch: Batch, pure: float = PURE_NOISE) -> tuple[Tensor, dict[str, float]]:
-    """Pixels of the crops (L1, squared error, its logarithm, edges, fine energy), latents of the whole frames; a random
-    choice of experts. pure: share of samples at sigma = 1."""
-    clean, corner, rgb, weight = (batch[k] for k in ("clean", "corner", "rgb", "weight"))
-    sigma = draw_sigma(len(clean), clean.device, pure)
-    level = sigma.view(-1, 1, 1, 1)
-    kept = [e for e in model.denoiser.experts if float(torch.rand(())) >= DROP]
-    everyone, model.denoiser.experts = model.denoiser.experts, nn.ModuleList(kept)
-    try:
-        denoised = model.denoiser(batch, (1 - level) * clean + level * torch.randn_like(clean), sigma)
-    finally:
-        model.denoiser.experts = everyone
-    latent = ((denoised - clean).square() * batch["latent_weight"]).mean() / batch["latent_weight"].mean()
+    """Return the error of the crops' pixels (L1, squared error, its logarithm, edges, fine energy) and of the whole
+    frames' latents, with a random choice of experts. pure: share of samples at sigma = 1."""
+    corner, rgb, weight = (batch[k] for k in ("corner", "rgb", "weight"))
+    options = LossOptions(pure=pure, expert_drop=DROP, skip_left_out=True, never_bare=False)
+    step = denoising_step(model.denoiser, batch, options)
+    latent, parts = weighted_error(step, batch["latent_weight"], "residual", options)
     side = rgb.shape[-1] // 8
     guide = cut(batch["guide"], corner // 4, 2 * side).contiguous(memory_format=torch.channels_last)
-    out = model.vae.decode(cut(denoised, corner // 8, side), guide)
+    out = model.vae.decode(cut(step.found, corner // 8, side), guide)
     error = out - rgb
-    across, down = edges(error)
-    edge = (across.abs() * weight[..., 1:]).mean() + (down.abs() * weight[..., 1:, :]).mean()
-    pixel = (error.abs() * weight).mean() + 8 * (error.square() * weight).mean() + 0.25 * edge
+    pixel = (error.abs() * weight).mean() + 8 * (error.square() * weight).mean() + 0.25 * edge_error(error, weight)
     relative = log_error(error, batch["person"])
     detail = (batch["exact"] * fine_ratio(out, rgb, batch["person"]).abs()).mean()
     with torch.no_grad():
         before = log_error(GuideLayout().map_of(guide, "lift") - rgb, batch["person"])
     gain = DECIBELS * (before - relative.detach())
-    parts = {"latent": float(latent.detach()), "detail": float(detail.detach()), "gain_db": float(gain.mean())}
+    parts |= {"detail": float(detail.detach()), "gain_db": float(gain.mean())}
     for name, kind in (("exact_db", batch["exact"] > 0), ("wrong_db", batch["exact"] == 0)):
         parts[name] = float(gain[kind].mean()) if kind.any() else 0.0
     return pixel + RELATIVE * relative.mean() + DETAIL * detail + LATENT * latent, parts
 
 
 def fine_ratio(image: Tensor, truth: Tensor, inside: Tensor) -> Tensor:
-    """(N,) logarithm of the energy above a binomial blur inside a mask (N, 1, H, W), relative to the truth's."""
+    """Return (N,) logarithm of the energy above a binomial blur inside a mask (N, 1, H, W), relative to the truth's."""
     fine = [(x - binomial_blur(x)).square().mean(1, keepdim=True) for x in (image, truth)]
     ours, theirs = ((x * inside).sum((1, 2, 3)) for x in fine)
     floor = 1e-4 * inside.sum((1, 2, 3)) + 1e-3
     return ((ours + floor) / (theirs + floor)).log()
 
 
-def draw_sigma(count: int, device: torch.device, pure: float = PURE_NOISE) -> Tensor:
-    """(count,) noise levels: a share of `pure` is 1, the rest uniform."""
-    uniform = torch.rand(count, device=device).clamp_min(0.02)
-    return torch.where(torch.rand(count, device=device) < pure, torch.ones_like(uniform), uniform)
-
-
-def learns(name: str) -> bool:
-    """Whether a parameter of a Joint is trained here."""
+def is_trained(name: str) -> bool:
+    """Tell whether a parameter of a Joint is trained here."""
     return name.startswith("vae.guided.") or (name.startswith("denoiser.") and not is_motion(name))
 
 
 def is_expert(name: str) -> bool:
-    """Whether a parameter of a Joint belongs to the experts."""
+    """Tell whether a parameter of a Joint belongs to the experts."""
     return name.startswith("denoiser.experts.")
 
 
 def train_joint(
-    base: Denoiser, vae: TinyAutoencoder, data: AvatarData, run: str | Path, steps: int, seed: int = 0,
+    base: StageTwo, vae: TinyAutoencoder, data: AvatarData, run: str | Path, steps: int, seed: int = 0,
     identities: int = 6, frames: int = 2, lr: float = 1e-3, decay: float = 0.6,
     experts: tuple[Experts, ...] | None = None, only_experts: bool = False, without: tuple[str, ...] = (),
     pure: float = PURE_NOISE, predictor: MaskPredictor | None = None, large: AvatarData | None = None,
     side: float = 1.0,
 ) -> Joint:  # fmt: skip
-    """Go on from a denoiser and an autoencoder; experts: those to go on from, default new ones; without: of PARTS."""
+    """Train on from a denoiser and an autoencoder.
+
+    experts: those to continue from, default new ones; without: of PARTS.
+    """
     if unknown := set(without) - set(PARTS):
         raise ValueError(f"cannot train without {sorted(unknown)}; choose from {PARTS}")
     torch.manual_seed(seed)
     pair = experts if experts is not None else (ViewExperts.for_unet(base.unet), MaskExperts.for_unet(base.unet))
     left = {ViewExperts: "view", MaskExperts: "mask"}
     pair = tuple(module for module in pair if left[type(module)] not in without)
-    model = Joint(Denoiser(base.unet, base.reference, pair, "reference" not in without), vae)
+    model = Joint(StageTwo(base.unet, base.reference, pair, "reference" not in without), vae)
     model = model.to(memory_format=torch.channels_last)
     more: dict[str, Any] = dict(EXPERTS) if only_experts else {"side": side}
     more |= {"without": without, "predictor": predictor, "large": large}
     batches = JointBatches(data, copy.deepcopy(vae), identities, frames, seed=seed, **more)
     schedule = Schedule(steps, lr=lr, warmup=40, decay=decay, weight_decay=1e-3, ema=0.995, seed=seed, save_every=100)
-    trainable = is_expert if only_experts else learns
+    trainable = is_expert if only_experts else is_trained
     loss = partial(joint_loss, pure=pure)
     return fit(model, batches, loss, schedule, run, trainable=trainable, freeze=False)
 
 
 def save_joint(model: Joint, folder: str | Path, **info: object) -> None:
     """Write unet, reference, vae, view_experts and mask_experts files; experts it was trained without do nothing."""
-    save_denoiser(model.denoiser, folder, **info)
+    save_stage_two(model.denoiser, folder, **info)
     checkpoint.save(model.vae, Path(folder) / "vae.safetensors", **info)
     there = {type(module): module for module in model.denoiser.experts}
-    for kind, name in ((ViewExperts, "view_experts"), (MaskExperts, "mask_experts")):
+    for kind, name in FILES.items():
         module = there.get(kind) or kind.for_unet(model.denoiser.unet)
         checkpoint.save(module, Path(folder) / f"{name}.safetensors", **info)
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """The command line of this module."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    add_arguments(parser, steps=1500)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `train joint`."""
+    frame_arguments(parser, steps=1500, out="the folder to write")
     parser.add_argument("--vae", required=True, help="vae.safetensors")
     parser.add_argument("--unet", required=True, help="folder with unet, reference and, if there are, expert files")
     parser.add_argument("--lr", type=float, default=1e-3)
@@ -240,23 +234,24 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--large", help="folder of shards with frames of a larger canvas, 384 or 512 px")
     parser.add_argument("--side", type=float, default=1.0, help=f"how often frames from {SIDE} degrees on are drawn")
     parser.add_argument("--without", nargs="*", default=(), choices=PARTS, help="the parts of an ablation")
-    options = parser.parse_args(arguments)
-    data = AvatarData(find_shards(options.data, options.unfinished), part_names())
-    vae, base = checkpoint.load(TinyAutoencoder, options.vae), load_denoiser(options.unet)
-    files = ((ViewExperts, "view_experts"), (MaskExperts, "mask_experts"))
-    paths = [Path(options.unet) / f"{name}.safetensors" for _, name in files]
-    there = all(path.is_file() for path in paths)
-    experts = tuple(checkpoint.load(k, path) for (k, _), path in zip(files, paths, strict=True)) if there else None
-    chosen = {"lr": options.lr, "decay": options.decay, "only_experts": options.only_experts}
-    chosen |= {"without": tuple(options.without), "pure": options.pure}
-    chosen["predictor"] = checkpoint.load(MaskPredictor, options.mask) if options.mask else None
-    large = AvatarData(find_shards(options.large, options.unfinished), part_names()) if options.large else None
-    chosen |= {"large": large, "side": options.side}
-    model = train_joint(base, vae, data, options.run, options.steps, options.seed, experts=experts, **chosen)
-    seen = [folder for folder in (data, large) if folder is not None]
-    info = provenance(options.seed, frames=sum(map(len, seen)), identities=sum(len(d.portraits) for d in seen))
-    save_joint(model, options.out, **info)
 
 
-if __name__ == "__main__":
-    main()
+def load_pair(folder: str | Path) -> tuple[Experts, ...] | None:
+    """Return both expert files of a folder; None where one of them is missing."""
+    paths = {kind: Path(folder) / f"{name}.safetensors" for kind, name in FILES.items()}
+    if not all(path.is_file() for path in paths.values()):
+        return None
+    return tuple(checkpoint.load(kind, path) for kind, path in paths.items())
+
+
+def run(options: argparse.Namespace) -> None:
+    """Go on from the given files and write the five files of a renderer."""
+    data, vae, base = open_frames(options), checkpoint.load(TinyAutoencoder, options.vae), load_stage_two(options.unet)
+    large = open_frames(options, options.large) if options.large else None
+    model = train_joint(
+        base, vae, data, options.run, options.steps, options.seed,
+        lr=options.lr, decay=options.decay, experts=load_pair(options.unet), only_experts=options.only_experts,
+        without=tuple(options.without), pure=options.pure, large=large, side=options.side,
+        predictor=checkpoint.load(MaskPredictor, options.mask) if options.mask else None,
+    )  # fmt: skip
+    save_joint(model, options.out, **made(options, **counted(*(d for d in (data, large) if d is not None))))

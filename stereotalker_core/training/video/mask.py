@@ -17,17 +17,18 @@ from torch import Tensor
 from ... import checkpoint
 from ...records import Guides
 from ...shapes import REGIONS
-from ...synthetic.data.avatar_frames import AvatarData, Rows, find_shards
+from ...synthetic.data.avatar_frames import AvatarData, Rows
 from ...video.guides.maps import guide_tensor
 from ...video.networks.mask import MaskPredictor
 from ..loop import Batch, Schedule, fit, generator
-from ..stage2_command import add_arguments, part_names, provenance
+from ..provenance import made
+from .frames import counted, frame_arguments, open_frames
 
 LACKING = 2.0  # more weight of the person where the guides show background
 
 
 def region_targets(rows: Rows) -> Tensor:
-    """(N, 4, H, W) soft truth: background = 1 - alpha, the rest on the labelled region (body where none is)."""
+    """Return (N, 4, H, W) soft truth: background = 1 - alpha, the rest on the labelled region (body where none is)."""
     label = rows.region.clamp_min(1)
     person = F.one_hot(label, len(REGIONS)).movedim(-1, 1).float() * rows.alpha
     person[:, :1] = 1 - rows.alpha
@@ -35,7 +36,8 @@ def region_targets(rows: Rows) -> Tensor:
 
 
 def warp_guides(guides: Guides, rng: np.random.Generator, amount: float = 0.025, scale: float = 0.05) -> Guides:
-    """Guides under a smooth random displacement (std `amount` of half the side) and a random scale about the middle."""
+    """Return the guides under a smooth random displacement (std `amount` of half the side) and a random scale about the
+    middle."""
     count, _, rows, columns = guides.normal.shape
     base = F.affine_grid(torch.eye(2, 3).repeat(count, 1, 1), [count, 1, rows, columns], align_corners=False)
     factor = 1 + scale * torch.from_numpy(rng.uniform(-1, 1, (count, 1, 1, 2)).astype(np.float32))
@@ -52,7 +54,7 @@ def warp_guides(guides: Guides, rng: np.random.Generator, amount: float = 0.025,
 
 
 class MaskBatches:
-    """batch(step) -> guide (B, G, H/4, W/4), part (B, 1, H, W), target (B, 4, H, W)."""
+    """The function batch(step) -> guide (B, G, H/4, W/4), part (B, 1, H, W), target (B, 4, H, W)."""
 
     def __init__(self, data: AvatarData, batch: int = 8, seed: int = 0, distort: float = 0.5) -> None:
         self.data, self.batch, self.seed, self.distort = data, batch, seed, distort
@@ -71,8 +73,11 @@ class MaskBatches:
 
 
 def loss(model: MaskPredictor, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-    """Cross entropy against the soft regions, plus the soft Dice loss of each region. Face and hands count more, and so
-    do hair and clothes that the guides' own silhouette lacks: few pixels, but those that the predictor is for."""
+    """Return the cross entropy against the soft regions, plus the soft Dice loss of each region.
+
+    Face and hands count more, and so do hair and clothes that the guides' own silhouette lacks: few pixels, but the
+    predictor is there for them.
+    """
     target = batch["target"]
     silhouette = model.silhouette(batch["part"])
     log = model(batch["guide"], silhouette).float().log_softmax(1)
@@ -89,24 +94,23 @@ def loss(model: MaskPredictor, batch: Batch) -> tuple[Tensor, dict[str, float]]:
 def train(
     data: AvatarData, run: str, steps: int, seed: int = 0, batch: int = 8, start: MaskPredictor | None = None
 ) -> MaskPredictor:
-    """Train (or resume in `run`) a mask predictor on the rows of `data`; start: one to go on from, at half the rate."""
+    """Train (or resume in `run`) a mask predictor on the rows of `data`; start: one to continue from, at half the rate.
+    """
     torch.manual_seed(seed)
     model = start if start is not None else MaskPredictor.for_parts(data.part_names)
     schedule = Schedule(steps, lr=2e-3 if start is None else 1e-3, warmup=50, seed=seed)
     return fit(model.to(memory_format=torch.channels_last), MaskBatches(data, batch, seed), loss, schedule, run)
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """The command line of this module."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    add_arguments(parser, steps=1200)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `train mask`."""
+    frame_arguments(parser, steps=1200)
     parser.add_argument("--start", help="a mask_predictor.safetensors to go on from")
-    options = parser.parse_args(arguments)
-    data = AvatarData(find_shards(options.data, options.unfinished), part_names())
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train a mask predictor and write its file."""
+    data = open_frames(options)
     start = checkpoint.load(MaskPredictor, options.start) if options.start else None
     model = train(data, options.run, options.steps, options.seed, start=start)
-    checkpoint.save(model, options.out, **provenance(options.seed, frames=len(data), identities=len(data.portraits)))
-
-
-if __name__ == "__main__":
-    main()
+    checkpoint.save(model, options.out, **made(options, **counted(data)))

@@ -1,8 +1,8 @@
 """All of stage 2, unattended: autoencoder, image stage, joint stage, motion stage; the mask predictor beside them.
 
-    python -m stereotalker_core.training.video.stage2 --data data/avatars/train --run runs/stage2 --minutes 90 --out DIR
+    python -m stereotalker_core train stage2 --data data/avatars/train --run runs/stage2 --minutes 90 --out DIR
 
-Every stage is the command of its own module, so it can be run, killed and resumed alone; a finished stage (its file
+Every stage is a `train` command of its own, so it can be run, killed and resumed alone; a finished stage (its file
 exists) is skipped. Step counts follow from a few measured steps and the stage's share of the minutes; `plan.json` in
 the run folder keeps them, so that a resumed run has the schedule it began with.
 """
@@ -18,47 +18,49 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
-PACKAGE = __package__ or "stereotalker_core.training"
 PROBE = 6  # steps that are timed
 
 
 @dataclass(frozen=True)
-class Stage:
-    """One command: module, share of the time, the file that says it is done, its own options."""
+class TimedStage:
+    """Hold one `train` command: its name there, share of the time, the file that says it is done, its own options."""
 
     name: str
-    module: str
+    trainer: str
     share: float
     out: str
     done: str
     options: tuple[str, ...] = field(default_factory=tuple)
 
 
-def stages(run: Path) -> list[Stage]:
-    """The stages in order; the mask predictor needs nothing from the others."""
+def stages(run: Path) -> list[TimedStage]:
+    """The stages of stage 2 in the order in which they are trained; the mask predictor needs nothing from the others.
+    """
     vae = ("--vae", str(run / "vae.safetensors"))
     image, joint = ("--unet", str(run / "image_out")), ("--unet", str(run / "joint_out"))
     final = ("--vae", str(run / "joint_out" / "vae.safetensors"))
     return [
-        Stage("mask", "mask", 0.2, "mask_predictor.safetensors", "mask_predictor.safetensors"),
-        Stage("autoencoder", "autoencoder", 0.14, "vae.safetensors", "vae.safetensors"),
-        Stage("image", "renderer", 0.35, "image_out", "image_out/reference.safetensors", ("--stage", "image", *vae)),
-        Stage("joint", "joint", 0.43, "joint_out", "joint_out/mask_experts.safetensors", (*vae, *image)),
-        Stage(
+        TimedStage("mask", "mask", 0.2, "mask_predictor.safetensors", "mask_predictor.safetensors"),
+        TimedStage("autoencoder", "autoencoder", 0.14, "vae.safetensors", "vae.safetensors"),
+        TimedStage(
+            "image", "renderer", 0.35, "image_out", "image_out/reference.safetensors", ("--stage", "image", *vae),
+        ),
+        TimedStage("joint", "joint", 0.43, "joint_out", "joint_out/mask_experts.safetensors", (*vae, *image)),
+        TimedStage(
             "motion", "renderer", 0.08, "motion_out", "motion_out/reference.safetensors",
             ("--stage", "motion", *final, *joint),
         ),
     ]  # fmt: skip
 
 
-def command(stage: Stage, data: str, run: Path, folder: Path, steps: int, out: Path) -> list[str]:
+def command(stage: TimedStage, data: str, run: Path, folder: Path, steps: int, out: Path) -> list[str]:
     """The command line of a stage, its state in `folder`."""
     options = ["--data", data, "--run", str(folder), "--steps", str(steps), "--out", str(out), *stage.options]
-    return [sys.executable, "-m", f"{PACKAGE}.{stage.module}", *options]
+    return [sys.executable, "-m", "stereotalker_core", "train", stage.trainer, *options]
 
 
-def steps_for(stage: Stage, data: str, run: Path, minutes: float) -> int:
-    """Steps that fit the stage's share, from a short timed run."""
+def steps_for(stage: TimedStage, data: str, run: Path, minutes: float) -> int:
+    """Return the steps that fit the stage's share, from a short timed run."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         subprocess.run(command(stage, data, run, folder / "run", PROBE, folder / "out.safetensors"), check=True)
@@ -66,7 +68,7 @@ def steps_for(stage: Stage, data: str, run: Path, minutes: float) -> int:
     return max(PROBE, round(60 * minutes * stage.share / row["seconds_per_step"]))
 
 
-def planned_steps(stage: Stage, data: str, run: Path, minutes: float) -> int:
+def planned_steps(stage: TimedStage, data: str, run: Path, minutes: float) -> int:
     """The step count that plan.json holds for a stage, measured on first use."""
     path = run / "plan.json"
     plan = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
@@ -111,17 +113,14 @@ def gather(run: Path, out: Path) -> None:
         shutil.copyfile(run / f"{source}.safetensors", out / f"{name}.safetensors")
 
 
-def main() -> None:
-    """The command line of this module."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--data", default="data/avatars/train")
-    parser.add_argument("--run", default="runs/stage2")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `train stage2`."""
+    parser.add_argument("--data", default="data/avatars/train", help="folder of shards")
+    parser.add_argument("--run", default="runs/stage2", help="folder of all stages; a second start goes on")
     parser.add_argument("--minutes", type=float, default=90)
     parser.add_argument("--out", required=True, help="folder of the six files")
-    options = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train what is not there yet and write the six files."""
     run_all(options.data, Path(options.run), options.minutes, Path(options.out))
-
-
-if __name__ == "__main__":
-    main()

@@ -20,6 +20,11 @@ _QUARTER = np.float32(0.25)  # a sample's share of its pixel
 _BLOCK_SHARE = np.float32(1 / 16)  # a pixel's share of its block of the guide tensor
 
 
+def _inlined(function):
+    """Return the function as part of those that call it: a sample takes two thirds of the time without the calls."""
+    return numba.njit(inline="always", error_model="numpy")(function)
+
+
 def _compiled(function):
     """The function as machine code; kept on disk where a folder for it can be found.
 
@@ -35,7 +40,7 @@ def _compiled(function):
 
 @_compiled
 def project(vertices, matrix, focal_x, focal_y, centre_x, centre_y, points):
-    """Vertices (V, 3) m, matrix (4, 4) world to camera -> points (V, 3): sample x, y and depth in m."""
+    """Map vertices (V, 3) m, matrix (4, 4) world to camera -> points (V, 3): sample x, y and depth in m."""
     for i in range(len(vertices)):
         x, y, z = vertices[i, 0], vertices[i, 1], vertices[i, 2]
         depth = matrix[2, 0] * x + matrix[2, 1] * y + matrix[2, 2] * z + matrix[2, 3]
@@ -89,9 +94,9 @@ def rasterise(points, triangles, rows, columns, inverse, found, weights):
                         weights[sample, 0], weights[sample, 1] = w0 * q0 / near, w1 * q1 / near
 
 
-@_compiled
+@_inlined
 def texel(texture, u, v):
-    """Bilinear sample of texture (h, w, 4) at u, v in 0..1, edges repeated."""
+    """Sample a texture (h, w, 4) bilinearly at u, v in 0..1, edges repeated."""
     height, width = texture.shape[0], texture.shape[1]
     x = min(max(u * np.float32(width) - _HALF, _ZERO), np.float32(width - 1))
     y = min(max(v * np.float32(height) - _HALF, _ZERO), np.float32(height - 1))
@@ -108,9 +113,9 @@ def texel(texture, u, v):
     )
 
 
-@_compiled
+@_inlined
 def lit(colour, factor):
-    """A colour in [-1, 1] under a shading relative to the present one: `light.relit`, clamped."""
+    """Return a colour in [-1, 1] under a shading relative to the present one: `light.relit`, clamped."""
     return min(max((colour * _HALF + _HALF) * factor * np.float32(2) - _ONE, -_ONE), _ONE)
 
 
@@ -122,7 +127,7 @@ def named(part, triangle):
 
 @_compiled
 def most(part, found, samples):
-    """Which of four samples stands for its pixel: of a label that two share, else the first (`guides._most`)."""
+    """Choose which of four samples stands for its pixel: of a label that two share, else the first (`guides._most`)."""
     a, b = named(part, found[samples[0]]), named(part, found[samples[1]])
     c, d = named(part, found[samples[2]]), named(part, found[samples[3]])
     if a in (b, c, d):
@@ -132,9 +137,12 @@ def most(part, found, samples):
     return samples[2] if c == d else samples[0]
 
 
-@_compiled
+@_inlined
 def sample_surface(mesh, uv, normals, w0, w1, triangle, texture, light):
-    """Unit normal (3), colour (3) and visibility of one sample. mesh: triangles (F, 3), those of the texture (F, 3)."""
+    """Compute unit normal (3), colour (3) and visibility of one sample.
+
+    mesh: triangles (F, 3), those of the texture (F, 3).
+    """
     w2 = _ONE - w0 - w1
     i, j, k = mesh[0][triangle, 0], mesh[0][triangle, 1], mesh[0][triangle, 2]
     x = normals[i, 0] * w0 + normals[j, 0] * w1 + normals[k, 0] * w2
@@ -165,10 +173,29 @@ def face_camera(x, y, z, matrix, normal, row, column):
 
 
 @_compiled
+def vertex_normals(vertices, triangles, normals):
+    """Fill, as `HalfBody.normals` does, the area-weighted normals (V, 3) of vertices (V, 3)."""
+    normals[:] = _ZERO
+    for t in range(len(triangles)):
+        i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        ax, ay, az = vertices[j, 0] - vertices[i, 0], vertices[j, 1] - vertices[i, 1], vertices[j, 2] - vertices[i, 2]
+        bx, by, bz = vertices[k, 0] - vertices[i, 0], vertices[k, 1] - vertices[i, 1], vertices[k, 2] - vertices[i, 2]
+        x, y, z = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
+        for corner in (i, j, k):
+            normals[corner, 0] += x
+            normals[corner, 1] += y
+            normals[corner, 2] += z
+    for i in range(len(normals)):
+        x, y, z = normals[i, 0], normals[i, 1], normals[i, 2]
+        scale = _ONE / np.float32(math.sqrt(max(x * x + y * y + z * z, np.float32(1e-20))))
+        normals[i, 0], normals[i, 1], normals[i, 2] = x * scale, y * scale, z * scale
+
+
+@_compiled
 def draw_frame(
     mesh, uv, part, texture, light, plate, vertices, normals, matrix, intrinsics, normal, label, depth, lift, visibility
 ):
-    """One frame: `guides._render`.
+    """Draw the maps of one frame in a compiled loop, as `guides._render` does with tensors.
 
     mesh: (triangles, texture triangles), (F, 3) int32 each. uv (R, 2). part (F,): 1 + the part's index. texture
     (h, w, 4): colour and visibility. light (6,): direct, ambient (< 0: unlit), sky below, darkest. plate (3, H, W).
@@ -186,7 +213,8 @@ def draw_frame(
             top, bottom = 4 * y * columns + 2 * x, 4 * y * columns + 2 * x + wide
             samples = (top, top + 1, bottom, bottom + 1)
             nx = ny = nz = r = g = b = seen = covered = _ZERO
-            for at in samples:
+            for which in range(4):  # a loop over `samples` would be written out, with all that is inlined, four times
+                at = (top if which < 2 else bottom) + which % 2
                 if found[at] >= 0:
                     w0, w1 = weights[at, 0], weights[at, 1]
                     more = sample_surface(mesh, uv, normals, w0, w1, found[at], texture, light)
@@ -208,7 +236,8 @@ def draw_frame(
 
 @_compiled
 def pack_frame(normal, label, lift, visibility, out):
-    """`guides.guide_tensor` of one frame: maps and labels as `draw_frame` fills them -> out (H/4, W/4, channels)."""
+    """Pack one frame as `guides.guide_tensor` does: maps and labels as `draw_frame` fills them -> out (H/4, W/4,
+    channels)."""
     for y in range(out.shape[0]):
         for x in range(out.shape[1]):
             out[y, x, 112:] = _ZERO

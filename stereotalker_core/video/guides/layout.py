@@ -18,7 +18,8 @@ GUIDE_BLOCK = 4  # the tensor lies at a quarter of the resolution; a pixel of it
 
 @dataclass(frozen=True)
 class GuideMap:
-    """name; channels of a pixel; read: Guides of T frames -> (T, channels, H, W), about -1..1."""
+    """Describe one map: its name; its channels per pixel; read(guides of T frames) -> (T, channels, H, W), about -1..1.
+    """
 
     name: str
     channels: int
@@ -34,7 +35,8 @@ MAPS = (
 
 @dataclass(frozen=True)
 class GuideLayout:
-    """Channels of the guide tensor (T, G, H/4, W/4): every map's blocks one after the other, then the labels' shares.
+    """The channels of the guide tensor (T, G, H/4, W/4): every map's blocks one after the other, then the labels'
+    shares.
 
     parts: of the body; the labels are 0 = outside and 1 + part index. maps: the rows of `MAPS` as they stand.
     """
@@ -52,17 +54,17 @@ class GuideLayout:
 
     @property
     def labels(self) -> slice:
-        """Channels of the labels' shares: outside, then every part."""
+        """Return the channels of the labels' shares: outside, then every part."""
         start = GUIDE_BLOCK**2 * sum(found.channels for found in self.maps)
         return slice(start, start + 1 + self.parts)
 
     @property
     def channels(self) -> int:
-        """All channels: 131 with the maps of the shipped networks and 18 parts."""
+        """Return all channels: 131 with the maps of the shipped networks and 18 parts."""
         return self.labels.stop
 
     def channels_of(self, name: str) -> slice:
-        """Channels of the map `name`. KeyError for another."""
+        """Return the channels of the map `name`. KeyError for another."""
         start = 0
         for found in self.maps:
             stop = start + GUIDE_BLOCK**2 * found.channels
@@ -72,11 +74,11 @@ class GuideLayout:
         raise KeyError(f"no guide map {name!r}; there are {', '.join(found.name for found in self.maps)}")
 
     def map_of(self, guide: Tensor, name: str) -> Tensor:
-        """Guide tensor (T, G, H/4, W/4) -> the map (T, channels, H, W) as it was read."""
+        """Map guide tensor (T, G, H/4, W/4) -> the map (T, channels, H, W) as it was read."""
         return F.pixel_shuffle(guide[:, self.channels_of(name)], GUIDE_BLOCK)
 
     def pack(self, guides: Guides) -> Tensor:
-        """Guides of T frames -> (T, G, H/4, W/4) by tensor operations, on any device."""
+        """Map guides of T frames -> (T, G, H/4, W/4) by tensor operations, on any device."""
         maps = F.pixel_unshuffle(torch.cat([found.read(guides) for found in self.maps], 1), GUIDE_BLOCK)
         labels = F.pixel_unshuffle(guides.part, GUIDE_BLOCK).long()  # (T, 16, h, w)
         share = maps.new_full((), 1 / GUIDE_BLOCK**2).expand(labels.shape)

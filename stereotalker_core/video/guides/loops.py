@@ -24,13 +24,13 @@ PACKED = ("lift", "normal", "visibility")  # the maps that `compiled.pack_frame`
 def _numba() -> ModuleType | None:
     """The module `compiled`, not called yet; None where numba is missing or told not to compile."""
     try:
-        import numba
+        from numba.core import config
 
         from . import compiled
     except (ImportError, OSError) as error:  # OSError: a numba whose native library does not fit this system
         logger.info("guides are drawn without numba (%s)", error)
         return None
-    return None if numba.config.DISABLE_JIT else compiled
+    return None if config.DISABLE_JIT else compiled
 
 
 @functools.lru_cache(maxsize=1)
@@ -76,6 +76,7 @@ def _call_once(compiled: ModuleType) -> None:
     corners = np.array([[0, 0, 1], [3, 0, 1], [0, 3, 1]], np.float32)
     one, three = np.zeros((1, 4, 4), np.float32), np.zeros((3, 4, 4), np.float32)
     eye, texture, light = np.eye(4, dtype=np.float32), np.zeros((2, 2, 4), np.float32), np.zeros(6, np.float32)
+    compiled.vertex_normals(corners, mesh, corners.copy())
     compiled.draw_frame(
         (mesh, mesh), corners[:, :2].copy(), np.ones(1, np.float32), texture, light, three, corners, corners, eye,
         eye[:3, :3].copy(), three, one, one, three, one,
@@ -84,7 +85,7 @@ def _call_once(compiled: ModuleType) -> None:
 
 
 def in_threads(work: Callable[[int], None], count: int) -> None:
-    """work(0), work(1), ... on as many threads as tensor operations take; the first error is raised."""
+    """Run work(0), work(1), ... on as many threads as tensor operations take; the first error is raised."""
     threads = min(count, torch.get_num_threads())
     if threads < 2:
         for i in range(count):
@@ -96,11 +97,10 @@ def in_threads(work: Callable[[int], None], count: int) -> None:
 
 
 class Surface:
-    """What the compiled loop reads of a person, the same for all frames of a video."""
+    """Hold what the compiled loop reads of a person, the same for all frames of a video."""
 
     def __init__(self, body: HalfBody, texture: Tensor, uv: Tensor, plate: Tensor, light: Tensor | None):
-        """texture (1, 4, h, w): colour and visibility; uv (R, 2); plate (3, H, W); light (4,) or None."""
-        self.body = body
+        """Take texture (1, 4, h, w): colour and visibility; uv (R, 2); plate (3, H, W); light (4,) or None."""
         self.mesh = tuple(x.int().contiguous().numpy() for x in (body.triangles, body.uv_triangles))
         self.part = (body.triangle_part + 1).float().numpy()
         self.uv, self.plate = (x.detach().float().contiguous().numpy() for x in (uv, plate))
@@ -111,12 +111,13 @@ class Surface:
     def draw(self, compiled: ModuleType, posed: Posed, cameras: Cameras, into: Guides) -> None:
         """Fill the maps of T posed bodies seen by T cameras."""
         vertices = posed.vertices.detach().contiguous().numpy()
-        normals = self.body.normals(posed.vertices.detach()).contiguous().numpy()
+        normals = np.empty_like(vertices)
         matrices = cameras.world_to_camera.contiguous().numpy()
         intrinsics = cameras.intrinsics.contiguous().numpy()
         maps = [x.numpy() for x in (into.normal, into.part, into.depth, into.lift, into.visibility)]
 
         def one(i: int) -> None:
+            compiled.vertex_normals(vertices[i], self.mesh[0], normals[i])
             compiled.draw_frame(
                 self.mesh, self.uv, self.part, self.texture, self.light, self.plate, vertices[i], normals[i],
                 matrices[i], intrinsics, *(x[i] for x in maps),
@@ -126,12 +127,12 @@ class Surface:
 
 
 def packs(layout: GuideLayout) -> bool:
-    """Whether the compiled loop knows this layout's maps, by name and order."""
+    """Tell whether the compiled loop knows this layout's maps, by name and order."""
     return tuple(found.name for found in layout.maps) == PACKED
 
 
 def pack(compiled: ModuleType, guides: Guides, layout: GuideLayout) -> Tensor:
-    """`GuideLayout.pack` in the compiled loop: (T, G, H/4, W/4), channels last in memory."""
+    """Return `GuideLayout.pack` in the compiled loop: (T, G, H/4, W/4), channels last in memory."""
     rows, columns = guides.part.shape[-2:]
     out = torch.empty(len(guides), rows // GUIDE_BLOCK, columns // GUIDE_BLOCK, layout.channels)
     maps = [x.contiguous().numpy() for x in (guides.normal, guides.part, guides.lift, guides.visibility)]

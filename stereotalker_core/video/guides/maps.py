@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...body.model import HalfBody, Posed, Rest
-from ...body.rasterize import Fragments, rasterize
+from ...body.rasterize import interpolate_covered, rasterize
 from ...body.texture.light import relit, shade
 from ...geometry.projection import project
 from ...pixels.inpaint import extend
@@ -26,8 +26,8 @@ SAMPLES = 2  # per pixel and axis: jagged edges cost 0.6 to 1 dB, and the networ
 
 @dataclass(frozen=True)
 class Skin:
-    """What is the same for all frames of a person: texture (1, 4, h, w) of colours and visibility, uv (R, 2) in it,
-    plate (3, H, W) behind the person, light (4,), and all of it as the compiled loop reads it."""
+    """Hold what is the same for all frames of a person: texture (1, 4, h, w) of colours and visibility, uv (R, 2) in
+    it, plate (3, H, W) behind the person, light (4,), and all of it as the compiled loop reads it."""
 
     texture: Tensor
     uv: Tensor
@@ -77,15 +77,16 @@ def render_guides(
     for start in range(0, len(motion), together):
         frames = slice(start, start + together)
         posed = body.pose(rest, motion.rotations[frames], motion.expression[frames])
-        if skin.surface:
-            skin.surface.draw(loops(skin.texture.device), posed, cameras[frames], found[frames])
+        compiled = loops(skin.texture.device) if skin.surface else None
+        if skin.surface and compiled:
+            skin.surface.draw(compiled, posed, cameras[frames], found[frames])
         else:
             _render(body, posed, cameras[frames], skin, found[frames])
     return found
 
 
 def join_guides(chunks: Sequence[Guides]) -> Guides:
-    """Guides of consecutive frames -> one record."""
+    """Map guides of consecutive frames -> one record."""
     return Guides(*(joined([getattr(chunk, f.name) for chunk in chunks]) for f in fields(Guides)))
 
 
@@ -98,14 +99,14 @@ def _render(body: HalfBody, posed: Posed, cameras: Cameras, skin: Skin, into: Gu
     pixel = (fragments.triangle >= 0).flatten().nonzero().squeeze(1)
     normals = body.normals(posed.vertices)[:, body.render_vertex]
     attributes = torch.cat([normals, skin.uv.expand(len(normals), -1, -1)], -1)
-    surface = _surface(attributes, body.uv_triangles, fragments, pixel)
+    surface = interpolate_covered(attributes, body.uv_triangles, fragments, pixel)
     normal = F.normalize(surface[:, :3], dim=1)
     grid = surface[None, None, :, 3:] * 2 - 1
     colour = F.grid_sample(skin.texture, grid, padding_mode="border", align_corners=False)[0, :, 0].T
     if skin.light is not None:
         colour = torch.cat([relit(colour[:, :3], shade(normal, skin.light)).clamp(-1, 1), colour[:, 3:]], 1)
     covered = torch.cat([normal, colour, torch.ones_like(colour[:, :1])], 1)
-    canvas = _averaged(covered, pixel, fragments.triangle.shape)
+    canvas = _supersampled_mean(covered, pixel, fragments.triangle.shape)
     table = torch.cat([body.triangle_part + 1, body.triangle_part.new_zeros(1)]).to(torch.uint8)
     label = table[fragments.triangle]  # -1, outside, is the last entry
     part, depth = _most(label, fragments.depth)
@@ -118,30 +119,15 @@ def _render(body: HalfBody, posed: Posed, cameras: Cameras, skin: Skin, into: Gu
         whole.copy_(values)
 
 
-def _surface(attributes: Tensor, triangles: Tensor, fragments: Fragments, pixel: Tensor) -> Tensor:
-    """Vertex attributes (T, R, C) at the covered samples (N,) -> (N, C): `interpolate` without the empty ones."""
-    frames, vertices = attributes.shape[:2]
-    image = torch.div(pixel, fragments.triangle[0].numel(), rounding_mode="floor")
-    corner = (
-        triangles.index_select(0, fragments.triangle.flatten().index_select(0, pixel)) + (image * vertices)[:, None]
-    )
-    weight = fragments.barycentric.flatten(0, 2).index_select(0, pixel)
-    flat = attributes.flatten(0, 1)
-    total = flat.index_select(0, corner[:, 0]) * weight[:, :1]
-    for i in (1, 2):
-        total.addcmul_(flat.index_select(0, corner[:, i]), weight[:, i : i + 1])
-    return total
-
-
 def _directions(vectors: Tensor, axes: Tensor) -> Tensor:
-    """Vectors (T, 3, H, W) on the rows of axes (T, 3, 3), as unit vectors; zero where they vanish."""
+    """Return the vectors (T, 3, H, W) on the rows of axes (T, 3, 3), as unit vectors; zero where they vanish."""
     x, y, z = ((axes[:, i, :, None, None] * vectors).sum(1) for i in range(3))
     return torch.stack([x, y, z], 1) * (x * x + y * y + z * z).clamp_min(1e-24).rsqrt()[:, None]
 
 
-def _averaged(values: Tensor, sample: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Values (N, C) of the samples `sample` (N,) of a canvas `shape` = (T, sH, sW) -> (T, C, H, W), the mean of every
-    pixel's samples, zero where there is none: average pooling of a canvas that is never filled in whole."""
+def _supersampled_mean(values: Tensor, sample: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Map values (N, C) of the samples `sample` (N,) of a canvas `shape` = (T, sH, sW) -> (T, C, H, W), the mean of
+    every pixel's samples, zero where there is none: average pooling of a canvas that is never filled in whole."""
     frames, rows, columns = shape
     line = torch.div(sample, columns, rounding_mode="floor")
     column = sample - line * columns
@@ -159,7 +145,7 @@ def _averaged(values: Tensor, sample: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def _most(label: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
-    """Labels and depths (T, sH, sW) of samples -> those that most of a pixel's samples have, (T, 1, H, W) each.
+    """Map labels and depths (T, sH, sW) of samples -> the ones that most samples of a pixel have, (T, 1, H, W) each.
 
     Of SAMPLES = 2: a label that two samples share wins over one that stands alone; between two pairs, the upper left.
     """
@@ -177,7 +163,7 @@ def _most(label: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def background_plate(identity: Identity, cameras: Cameras, continued: bool = False) -> Tensor:
-    """identity.background as the canvas shows it behind the person: (3, H, W) in [-1, 1], static over the clip.
+    """Return identity.background as the canvas shows it behind the person: (3, H, W) in [-1, 1], static over the clip.
 
     The similarity that carries the portrait's view of the pivot (where the canvas cameras look, on the body's axis)
     to the canvas: no parallax, so that a moving camera does not need to know what the portrait never showed. Beyond the
@@ -231,7 +217,7 @@ def _pivot(camera: Tensor) -> Tensor:
 
 
 def guide_tensor(guides: Guides, n_parts: int = 18) -> Tensor:
-    """Guides of T frames -> (T, G, H/4, W/4) for the networks, as `GuideLayout` says; 131 channels with 18 parts.
+    """Map guides of T frames -> (T, G, H/4, W/4) for the networks, as `GuideLayout` says; 131 channels with 18 parts.
 
     `pixel_unshuffle` by 4 of the maps, then the share of every 4x4 block that each part label covers (0 = outside, 1 +
     part index).

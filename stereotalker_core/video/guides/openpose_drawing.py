@@ -28,14 +28,14 @@ _HALF_WIDTH, _JOINT, _FACE = 4, 4, 3
 
 
 def draw_openpose(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Points (128, 2) of one person -> (H, W, 3) uint8 on black."""
+    """Map points (128, 2) of one person -> (H, W, 3) uint8 on black."""
     if points.shape != (POINTS, 2):
         raise ValueError(f"expected points of shape ({POINTS}, 2), got {points.shape}")
     canvas = np.zeros((*size, 3), np.uint8)
     reach = 4 * max(size)  # what lies so far outside that no line of it could be seen is not there
     points = np.where((np.abs(points) < reach).all(1, keepdims=True), points.astype(np.float64), np.nan)
     body, hands, face = points[:18], points[18:60].reshape(2, 21, 2), points[60:]
-    _limbs(canvas, body)
+    _draw_limbs(canvas, body)
     canvas = (canvas * 0.6).astype(np.uint8)
     for point, colour in zip(body, COLOURS, strict=True):
         if not np.isnan(point).any():
@@ -47,7 +47,7 @@ def draw_openpose(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return canvas
 
 
-def _limbs(canvas: np.ndarray, body: np.ndarray) -> None:
+def _draw_limbs(canvas: np.ndarray, body: np.ndarray) -> None:
     for (a, b), colour in zip(LIMBS, COLOURS, strict=False):
         if np.isnan(body[[a, b]]).any():
             continue
@@ -61,9 +61,9 @@ def _hand(canvas: np.ndarray, hand: np.ndarray) -> None:
     whole = np.nan_to_num(hand).astype(np.int64)  # a coordinate of 0 is how the common drawing marks an absent point
     for i, (a, b) in enumerate(FINGERS):
         if (whole[[a, b]] > 0).all():
-            colour = tuple(round(255 * c) for c in colorsys.hsv_to_rgb(i / len(FINGERS), 1.0, 1.0))
+            red, green, blue = (round(255 * c) for c in colorsys.hsv_to_rgb(i / len(FINGERS), 1.0, 1.0))
             for part in bar(whole[a], whole[b]):
-                fill(canvas, part, colour)
+                fill(canvas, part, (red, green, blue))
     for point in _present(hand):
         fill(canvas, disc(_JOINT) + point, (0, 0, 255))
 

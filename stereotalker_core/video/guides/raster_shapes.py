@@ -14,7 +14,7 @@ _ONE = 1 << 16  # fixed point of thick lines
 
 
 def ellipse(centre: tuple[int, int], half_length: int, half_width: int, degrees: int) -> Pixels:
-    """Outline of an ellipse turned by whole degrees: one point a degree, rounded, joined by lines."""
+    """Return the outline of an ellipse turned by whole degrees: one point a degree, rounded, joined by lines."""
     sine, cosine = _sines(), _sines()[90:]
     turn = degrees % 360
     x, y = half_length * cosine[:361].astype(np.float64), half_width * sine[:361].astype(np.float64)
@@ -25,7 +25,7 @@ def ellipse(centre: tuple[int, int], half_length: int, half_width: int, degrees:
 
 
 def outline(points: np.ndarray) -> Pixels:
-    """Pixels of the closed polygon of integer points (N, 2)."""
+    """Return the pixels of the closed polygon of integer points (N, 2)."""
     following = np.roll(points, -1, 0)
     moved = (points != following).any(1)
     if not moved.any():
@@ -35,7 +35,7 @@ def outline(points: np.ndarray) -> Pixels:
 
 
 def lines(a: np.ndarray, b: np.ndarray) -> Pixels:
-    """Bresenham's lines between points (N, 2), each from its left end to its right one, both included."""
+    """Return Bresenham's lines between points (N, 2), each from its left end to its right one, both included."""
     a, b = _ordered(a, b, b[:, 0] < a[:, 0])
     d = b - a
     steep = np.abs(d[:, 1]) > np.abs(d[:, 0])
@@ -53,7 +53,8 @@ def _ordered(a: np.ndarray, b: np.ndarray, swap: np.ndarray) -> tuple[np.ndarray
 
 
 def _rows(a: np.ndarray, b: np.ndarray) -> Pixels:
-    """Where the filling of rows meets edges given in 1/65536 pixels: may be a pixel outside of the drawn line."""
+    """Return where the filling of rows meets edges given in 1/65536 pixels: may be a pixel outside of the drawn line.
+    """
     a, b = _ordered(a, b, b[:, 1] < a[:, 1])
     top, bottom = (a[:, 1] + _ONE // 2) // _ONE, (b[:, 1] + _ONE // 2) // _ONE
     n = (bottom - top)[:, None]
@@ -69,7 +70,7 @@ def _towards_zero(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 @cache
 def disc(radius: int) -> Pixels:
-    """Outline of a filled circle about the origin by the midpoint algorithm."""
+    """Return the outline of a filled circle about the origin by the midpoint algorithm."""
     out, error, x, y, plus, minus = [], 0, radius, 0, 1, 2 * radius - 1
     while x >= y:
         out += [(sx * p, sy * q) for p, q in ((x, y), (y, x)) for sx in (-1, 1) for sy in (-1, 1)]
@@ -80,7 +81,7 @@ def disc(radius: int) -> Pixels:
 
 
 def bar(a: np.ndarray, b: np.ndarray) -> list[Pixels]:
-    """A line two pixels thick between integer points: outlines of its rectangle and of the round ends."""
+    """Return a line two pixels thick between integer points: outlines of its rectangle and of the round ends."""
     ends = [disc(1) + a, disc(1) + b]
     d = (b - a).astype(np.float64)
     length = float(np.hypot(*d))
@@ -94,7 +95,7 @@ def bar(a: np.ndarray, b: np.ndarray) -> list[Pixels]:
 
 
 def _fixed_lines(a: np.ndarray, b: np.ndarray) -> Pixels:
-    """Lines between points in 1/65536 pixels, stepped by whole pixels along their longer axis."""
+    """Return the lines between points in 1/65536 pixels, stepped by whole pixels along their longer axis."""
     d = b - a
     steep = np.abs(d[:, 0]) <= np.abs(d[:, 1])
     a, b = np.where(steep[:, None], a[:, ::-1], a), np.where(steep[:, None], b[:, ::-1], b)
@@ -126,5 +127,5 @@ def fill(canvas: np.ndarray, pixels: Pixels, colour: tuple[int, int, int]) -> No
 
 @cache
 def _sines() -> np.ndarray:
-    """Sine of 0..450 degrees with seven decimals, as the library tabulates it."""
+    """Return the sine of 0..450 degrees with seven decimals, as the library tabulates it."""
     return np.round(np.sin(np.deg2rad(np.arange(451))), 7).astype(np.float32)

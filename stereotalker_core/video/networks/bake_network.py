@@ -31,7 +31,8 @@ NOISE = 0.6  # standard deviation of pure noise, colours in [-1, 1]
 
 @dataclass(frozen=True)
 class BakeConfig:
-    """widths of the three levels, heads of attention, rank of the experts, and which parts there are."""
+    """Hold the sizes: widths of the three levels, heads of attention, rank of the experts, and which parts there are.
+    """
 
     widths: tuple[int, ...] = (40, 80, 128)
     heads: int = 2
@@ -44,7 +45,7 @@ class BakeConfig:
 
 
 class BakeNetwork(nn.Module):
-    """(B, P, ...) pixels of a rig and a noise level -> the clean texture of all its views."""
+    """Map (B, P, ...) pixels of a rig and a noise level -> the clean texture of all its views."""
 
     Config = BakeConfig
 
@@ -77,8 +78,8 @@ class BakeNetwork(nn.Module):
             copied[RIG_REGIONS.index(name)] = torch.tensor(row)
         self.first = nn.Parameter(torch.tensor([_OWN_FIRST] + [0.0] * (_CANDIDATES - 1) + [_MEANS_LAST] * _MEANS))
         self.copied = nn.Parameter(copied)
-        nn.init.zeros_(self.out[-1].weight)
-        nn.init.zeros_(self.out[-1].bias)
+        for values in self.out[-1].parameters():
+            nn.init.zeros_(values)
         levels = [m for m in self.modules() if isinstance(m, Level)]
         names, widths = tuple(m.name for m in levels), tuple(m.width for m in levels)
         settings = {"rank": config.rank, "kappa": config.kappa}
@@ -96,7 +97,7 @@ class BakeNetwork(nn.Module):
         level: Tensor,
         strengths: tuple[float, float] = (1.0, 1.0),
     ) -> Tensor:
-        """Predict the clean texture.
+        """Predict the clean texture from a noisy one.
 
         rig: the tables of the body.
         lift: (B, P, 3) colours in [-1, 1], filled everywhere.
@@ -132,7 +133,7 @@ class BakeNetwork(nn.Module):
 
     @staticmethod
     def _shares(rig: Rig, values: Tensor, factor: int) -> Tensor:
-        """Pixels (B, P, C) -> their means (B * V, C, h, w) over squares of `factor` tokens a side."""
+        """Map pixels (B, P, C) -> their means (B * V, C, h, w) over squares of `factor` tokens a side."""
         squares = rig.tokens(values).unflatten(-1, (BLOCK**2, -1)).mean(-2)
         return F.avg_pool2d(rig.laid_out(squares), factor)
 
@@ -151,13 +152,14 @@ class BakeNetwork(nn.Module):
 
     @staticmethod
     def _static(rig: Rig) -> Tensor:
-        """(P, _STATIC): what the rig's pixels are on every person."""
+        """Return (P, _STATIC): what the rig's pixels are on every person."""
         place = (rig.position - rig.position.new_tensor([0.0, -0.02, 0.4])) * 2
         return torch.cat([rig.normal, place, rig.region, torch.ones_like(place[:, :1])], 1)
 
 
 class Level(nn.Module):
-    """A residual block, attention along rows and to what was seen, and a feed-forward that experts stand beside."""
+    """Apply a residual block, attention along rows and to what was seen, and a feed-forward that experts stand beside.
+    """
 
     def __init__(
         self, name: str, inputs: int, width: int, attends: bool, context: ExpertContext, config: BakeConfig
@@ -175,7 +177,8 @@ class Level(nn.Module):
         self.feed = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
 
     def forward(self, x: Tensor, level: Tensor, views: int, seen: Tensor | None) -> Tensor:
-        """x (B * V, C, h, w), level (B * V, D), seen (B * V, 1, h, w) shares that the portrait showed -> the same."""
+        """Map features x (B * V, C, h, w), level (B * V, D), seen (B * V, 1, h, w) shares that the portrait showed ->
+        features of x's shape."""
         gain, shift = self.scale(level)[:, :, None, None].chunk(2, 1)
         inner = self.convs[0](F.silu(self.norms[0](x)))
         inner = self.norms[1](inner) * (1 + gain) + shift
@@ -198,7 +201,7 @@ class Level(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention over tokens (B, N, C); its output begins as zero."""
+    """The self-attention over tokens (B, N, C); its output begins as zero."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -208,7 +211,7 @@ class Attention(nn.Module):
         nn.init.zeros_(self.output.bias)
 
     def forward(self, tokens: Tensor, heads: int, bias: Tensor | None) -> Tensor:
-        """bias: added to the logits of all queries, (B, 1, 1, N)."""
+        """Return bias: added to the logits of all queries, (B, 1, 1, N)."""
         q, k, v = (
             x.unflatten(2, (heads, -1)).transpose(1, 2) for x in self.inputs(self.norm(tokens)).chunk(3, -1)
         )
@@ -219,7 +222,7 @@ class Attention(nn.Module):
 
 
 def partners(rig: Rig, values: Tensor) -> Tensor:
-    """Values (B, P, 4) of the pixels -> (B, P, 4, 4): own, behind, on the other half, behind that.
+    """Map values (B, P, 4) of the pixels -> (B, P, 4, 4): own, behind, on the other half, behind that.
 
     The fourth value, a visibility in [-1, 1], is -1 where there is no such pixel; the colours are the own ones then.
     """
@@ -235,12 +238,13 @@ def partners(rig: Rig, values: Tensor) -> Tensor:
 
 
 def mean_colours(rig: Rig, lift: Tensor, visibility: Tensor) -> Tensor:
-    """(B, 2, 3): the mean colour of the person's cloth and skin where they were seen; of all of it where nowhere."""
+    """Return (B, 2, 3): the mean colour of the person's cloth and skin where they were seen; of all of it where
+    nowhere."""
     weight = rig.speakers * (visibility + 1e-4)  # (B, P, 2)
     return (weight.transpose(1, 2) @ lift) / weight.sum(1)[..., None]
 
 
 def _waves(level: Tensor) -> Tensor:
-    """(B,) noise levels -> (B, 16) sines and cosines."""
+    """Map (B,) noise levels -> (B, 16) sines and cosines."""
     angle = level[:, None] * math.pi * 2.0 ** torch.arange(8, device=level.device)
     return torch.cat([angle.sin(), angle.cos()], 1)

@@ -13,7 +13,8 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class ContextWindows:
-    """length frames a window, `overlap` of them shared with the next; closed: the last windows wrap to the start."""
+    """Say how frames are cut into windows: length in frames, `overlap` of them shared with the next; closed: the last
+    windows wrap to the start."""
 
     length: int = 24
     overlap: int = 4
@@ -24,7 +25,10 @@ class ContextWindows:
             raise ValueError(f"overlap must be from 0 to length - 1 = {self.length - 1}, got {self.overlap}")
 
     def plan(self, frames: int) -> list[list[int]]:
-        """Frame indices of each window; one window of all frames where they fit. Every frame is in at least one."""
+        """Return the frame indices of each window; one window of all frames where they fit.
+
+        Every frame is in at least one.
+        """
         if frames < 1:
             raise ValueError(f"a clip has at least one frame, got {frames}")
         if frames <= self.length:
@@ -36,14 +40,15 @@ class ContextWindows:
         return [list(range(start, start + self.length)) for start in starts]
 
 
-def averaged(predict: Callable[[Tensor], Tensor], frames: int, windows: ContextWindows, device: str = "cpu") -> Tensor:
-    """Mean over windows of predict(indices (n,)) -> (n, ...), each frame over the windows it is in: (frames, ...)."""
-    total: Tensor | None = None
-    count = torch.zeros(frames, device=device)
-    for window in windows.plan(frames):
+def averaged_over_windows(
+    predict: Callable[[Tensor], Tensor], frames: int, windows: ContextWindows, device: str = "cpu"
+) -> Tensor:
+    """Run predict(indices (n,)) -> (n, ...) on every window -> (frames, ...), each frame the mean of its windows."""
+    total = count = torch.zeros(frames, device=device)
+    for number, window in enumerate(windows.plan(frames)):
         index = torch.tensor(window, device=device)
         part = predict(index)
-        if total is None:
+        if number == 0:
             total = part.new_zeros(frames, *part.shape[1:])
         total.index_add_(0, index, part)
         count.index_add_(0, index, torch.ones(len(window), device=device))

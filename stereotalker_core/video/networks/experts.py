@@ -14,11 +14,12 @@ a token. Rank, anchors, kappa and the place of the experts are this project's ch
 modules (and files) of their own and are handed to the U-Net with each call: the U-Net's state never changes.
 """
 
+import functools
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +30,7 @@ from ...shapes import REGIONS
 
 @dataclass(frozen=True)
 class ExpertConfig:
-    """layers: names of the feed-forwards, widths: their D. count experts of `rank` hidden units each.
+    """Describe experts: layers are names of feed-forwards, widths their D; count experts of `rank` hidden units each.
 
     outputs: always (); files of version 0.1 name it.
     """
@@ -41,9 +42,11 @@ class ExpertConfig:
     kappa: float = 4.0
     outputs: tuple[int, ...] = ()
 
+_E = TypeVar("_E", bound="Experts")
+
 
 class Experts(nn.Module):
-    """down (E * rank, D) and up (D, E * rank) for each of some layers of a U-Net."""
+    """Hold low-rank pairs, down (E * rank, D) and up (D, E * rank), for each of some layers of a U-Net."""
 
     Config = ExpertConfig
     count = 0
@@ -61,50 +64,52 @@ class Experts(nn.Module):
         self.index = {name: i for i, name in enumerate(config.layers)}
 
     @classmethod
-    def for_unet(cls, unet: nn.Module, rank: int = 16, kappa: float = 4.0) -> "Experts":
-        """New experts (up = 0) for every spatial feed-forward of a StereoTalkerUNet."""
+    def for_unet(cls: type[_E], unet: nn.Module, rank: int = 16, kappa: float = 4.0) -> _E:
+        """Return the new experts (up = 0) for every spatial feed-forward of a StereoTalkerUNet."""
         layers = expert_layers(unet)
         widths = tuple(ff.net[0].proj.in_features for ff in layers.values())
         return cls(ExpertConfig(tuple(layers), widths, cls.count, rank, kappa))
 
     def fit(self, unet: nn.Module) -> bool:
-        """Whether a U-Net has all of these layers, in these sizes."""
+        """Tell whether a U-Net has all of these layers, in these sizes."""
         widths = {name: ff.net[0].proj.in_features for name, ff in expert_layers(unet).items()}
         return all(
             widths.get(name) == width for name, width in zip(self.config.layers, self.config.widths, strict=True)
         )
 
-    def gates(self, yaw: Tensor, regions: Tensor, size: tuple[int, int]) -> Tensor:
-        """(T, tokens or 1, E) from yaw (T,) degrees and regions (T, P, H, W) at a token grid of `size`."""
+    def gates(self, yaw: Tensor, regions: Tensor | None, size: tuple[int, int]) -> Tensor:
+        """Return (T, tokens or 1, E) from yaw (T,) degrees and regions (T, P, H, W) at a token grid of `size`."""
         raise TypeError(f"{type(self).__name__} has no gates; use ViewExperts or MaskExperts")
 
 
 class ViewExperts(Experts):
-    """Experts by camera yaw: g_e = softmax_e(kappa cos(yaw - anchor_e)), anchors every 360 / E degrees from 0."""
+    """The experts by camera yaw: g_e = softmax_e(kappa cos(yaw - anchor_e)), anchors every 360 / E degrees from 0."""
 
     count = 6
 
-    def gates(self, yaw: Tensor, regions: Tensor, size: tuple[int, int]) -> Tensor:
+    def gates(self, yaw: Tensor, regions: Tensor | None, size: tuple[int, int]) -> Tensor:
         return view_gates(yaw, self.config.count, self.config.kappa)[:, None]
 
 
 class MaskExperts(Experts):
-    """Experts by region (background, body, face, hands): g_e = share of the token that the region covers."""
+    """The experts by region (background, body, face, hands): g_e = share of the token that the region covers."""
 
     count = len(REGIONS)
 
-    def gates(self, yaw: Tensor, regions: Tensor, size: tuple[int, int]) -> Tensor:
+    def gates(self, yaw: Tensor, regions: Tensor | None, size: tuple[int, int]) -> Tensor:
+        if regions is None:
+            raise ValueError("mask experts need regions (T, 4, H, W)")
         return F.adaptive_avg_pool2d(regions, size).flatten(2).transpose(1, 2)
 
 
 def view_gates(yaw: Tensor, count: int, kappa: float) -> Tensor:
-    """(T,) degrees -> (T, count), positive, summing to one, smooth and periodic in yaw."""
+    """Map (T,) degrees -> (T, count), positive, summing to one, smooth and periodic in yaw."""
     anchors = torch.arange(count, device=yaw.device) * (2 * math.pi / count)
     return torch.softmax(kappa * torch.cos(torch.deg2rad(yaw)[:, None] - anchors), -1)
 
 
 class ExpertContext:
-    """What the feed-forwards of one U-Net see during one forward pass; empty outside of it."""
+    """Hold what the feed-forwards of one U-Net see during one forward pass; empty outside of it."""
 
     def __init__(self) -> None:
         self.experts: tuple[tuple[Experts, float], ...] = ()
@@ -119,7 +124,7 @@ class ExpertContext:
         grids: list[tuple[int, int]],
     ) -> Iterator[None]:
         """Set gates for the token grids of a pass; regions may be None when no mask experts are given."""
-        self.experts = experts
+        gates: dict[int, list[Tensor]] = {}
         for size in grids if experts else ():
             parts = []
             for module, strength in experts:
@@ -127,7 +132,8 @@ class ExpertContext:
                     raise ValueError("mask experts need regions (T, 4, H, W); predict them or leave the experts out")
                 gate = module.gates(yaw, regions, size).expand(-1, size[0] * size[1], -1) * strength
                 parts.append(gate.repeat_interleave(module.config.rank, -1))
-            self._gates[size[0] * size[1]] = parts
+            gates[size[0] * size[1]] = parts
+        self.experts, self._gates = experts, gates
         try:
             yield
         finally:
@@ -147,13 +153,33 @@ class ExpertContext:
 
 def swap_class(module: nn.Module, mixin: type, **attributes: object) -> None:
     """Put `mixin` in front of the module's class: other behaviour, the same parameters and state-dict keys."""
-    module.__class__ = type(mixin.__name__, (mixin, type(module)), {})
+    module.__class__ = _mixed(mixin, type(module))
     for name, value in attributes.items():
         setattr(module, name, value)
 
 
+@functools.cache
+def _mixed(mixin: type, base: type) -> type:
+    """The class of both; no module holds it by name, so its instances are pickled by what it is made of."""
+    parts = (mixin, *getattr(base, "swapped", (base,)))
+    return type(mixin.__name__, (mixin, base), {"swapped": parts, "__reduce_ex__": _by_parts})
+
+
+def _by_parts(module: nn.Module, protocol: int) -> tuple[Any, ...]:
+    return _empty, type(module).swapped, vars(module)
+
+
+def _empty(*parts: type) -> nn.Module:
+    """Return an instance, still without attributes, of a class that `swap_class` made: its mixins, then the one below.
+    """
+    *mixins, kind = parts
+    for mixin in reversed(mixins):
+        kind = _mixed(mixin, kind)
+    return kind.__new__(kind)
+
+
 class MoEFeedForward:
-    """Mixin over diffusers' FeedForward: same keys, plus the context's experts."""
+    """The mixin over diffusers' FeedForward: same keys, plus the context's experts."""
 
     context: ExpertContext
     layer: str
@@ -174,5 +200,5 @@ def install_experts(unet: nn.Module) -> ExpertContext:
 
 
 def expert_layers(unet: nn.Module) -> dict[str, Any]:
-    """Layer name -> feed-forward that can carry experts, in the order of the network."""
+    """Map layer name -> feed-forward that can carry experts, in the order of the network."""
     return {module.layer: module for module in unet.modules() if isinstance(module, MoEFeedForward)}

@@ -10,14 +10,14 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from .contexts import ContextWindows, averaged
+from .contexts import ContextWindows, averaged_over_windows
 from .unet import Condition, StereoTalkerUNet
 
 TRAINING_STEPS = 1000
 
 
 def trailing_timesteps(steps: int) -> list[int]:
-    """`steps` of the 1000 training timesteps, from 999 down, evenly spaced (Lin et al. 2305.08891, table 2)."""
+    """Return `steps` of the 1000 training timesteps, from 999 down, evenly spaced (Lin et al. 2305.08891, table 2)."""
     if not 1 <= steps <= TRAINING_STEPS:
         raise ValueError(f"steps must be from 1 to {TRAINING_STEPS}, got {steps}")
     return [round(TRAINING_STEPS - i * TRAINING_STEPS / steps) - 1 for i in range(steps)]
@@ -29,7 +29,7 @@ def unconditional(cond: Condition) -> Condition:
 
 
 def guided(model: StereoTalkerUNet, x: Tensor, sigma: float, cond: Condition, scale: float) -> Tensor:
-    """Denoised latents (N, C, h, w) with guidance; scale 1 is the plain model, at the cost of one pass."""
+    """Return the denoised latents (N, C, h, w) with guidance; scale 1 is the plain model, at the cost of one pass."""
     if scale == 1:
         return model(x, sigma, cond)
     cond = replace(cond, features=model.pose(cond.guide))  # the pose is the same on both sides
@@ -55,7 +55,7 @@ def sample_guided(
     windows: ContextWindows | None = None,
     callback: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    """Noise (T, C, h, w) of one clip -> clean latents (T, C, h, w), float32, in `steps` steps of DDIM (eta 0).
+    """Map noise (T, C, h, w) of one clip -> clean latents (T, C, h, w), float32, in `steps` steps of DDIM (eta 0).
 
     cond has one portrait and the guides of all T frames. Equal to diffusers' DDIMScheduler (trailing, zero-SNR, v)
     where 1000 is a multiple of steps; elsewhere each step ends where the next begins. callback(step, steps).
@@ -72,7 +72,7 @@ def sample_guided(
         def denoise(index: Tensor, x: Tensor = x, now: float = now) -> Tensor:
             return guided(model, x[index], now, frames_of(cond, index), scale)
 
-        clean = averaged(denoise, len(x), windows, device)
+        clean = averaged_over_windows(denoise, len(x), windows, device)
         (alpha, beta), (next_alpha, next_beta) = model.levels(now), model.levels(after)
         x = next_alpha * clean + next_beta * (x - alpha * clean) / beta
         if callback:

@@ -14,7 +14,8 @@ _STD = (0.26862954, 0.26130258, 0.27577711)
 
 @dataclass(frozen=True)
 class ImageEncoderConfig:
-    """Defaults: ViT-L/14, as in the Stable Diffusion image variations that AnimateAnyone builds on."""
+    """Hold the sizes; the defaults are ViT-L/14, as in the Stable Diffusion image variations that AnimateAnyone builds
+    on."""
 
     width: int = 1024
     layers: int = 24
@@ -27,7 +28,7 @@ class ImageEncoderConfig:
 
 
 class ImageEncoder(nn.Module):
-    """Portraits (I, 3, H, W) in [-1, 1] -> tokens (I, 1, out)."""
+    """Map portraits (I, 3, H, W) in [-1, 1] -> tokens (I, 1, out)."""
 
     Config = ImageEncoderConfig
 
@@ -50,7 +51,8 @@ class ImageEncoder(nn.Module):
         )
 
     def forward(self, portrait: Tensor) -> Tensor:
-        """The projected class embedding of each portrait, squeezed to CLIP's square as its users do."""
+        """Compute the projected class embedding of each portrait, squeezed to CLIP's square as the users of these
+        weights do."""
         dims(portrait, "I 3 H W")
         side, weight = self.config.side, self.model.visual_projection.weight
         image = F.interpolate(portrait.float(), (side, side), mode="bicubic", antialias=True, align_corners=False)
@@ -61,6 +63,6 @@ class ImageEncoder(nn.Module):
 
 
 def no_image(encoder: ImageEncoder, portraits: int = 1) -> Tensor:
-    """(I, 1, out) zeros: what stands for no portrait."""
+    """Return (I, 1, out) zeros: what stands for no portrait."""
     weight = encoder.model.visual_projection.weight
     return torch.zeros(portraits, 1, encoder.config.out, device=weight.device, dtype=weight.dtype)

@@ -6,6 +6,7 @@ mask experts and composites the video, is unknown at inference.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +21,7 @@ from ..guides.maps import guide_tensor
 
 @dataclass(frozen=True)
 class MaskConfig:
-    """part_regions: region index of every guide label (0 = outside, 1 + part index)."""
+    """Hold the sizes; part_regions is the region index of every guide label (0 = outside, 1 + part index)."""
 
     part_regions: tuple[int, ...] = ()
     widths: tuple[int, ...] = (48, 64, 96)
@@ -35,7 +36,7 @@ def _conv(inputs: int, outputs: int, groups: int, stride: int = 1) -> nn.Sequent
 
 
 class MaskPredictor(nn.Module):
-    """guides -> Regions (T, 4, H, W), background / body / face / hands, summing to one."""
+    """Map guides -> Regions (T, 4, H, W), background / body / face / hands, summing to one."""
 
     Config = MaskConfig
     part_regions: Tensor
@@ -53,23 +54,23 @@ class MaskPredictor(nn.Module):
         self.middle = nn.Sequential(_conv(c, c, g), _conv(c, c, g))
         self.up = nn.ModuleList([_conv(c + b, b, g), _conv(b + a, a, g)])
         self.head = nn.Conv2d(a, regions * patch, 3, padding=1)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        for values in self.head.parameters():
+            nn.init.zeros_(values)
 
     @classmethod
-    def for_parts(cls, part_names: list[str], **settings: object) -> "MaskPredictor":
-        """A new predictor for a body asset's list of parts."""
+    def for_parts(cls, part_names: list[str], **settings: Any) -> "MaskPredictor":
+        """Return a new predictor for a body asset's list of parts."""
         index = {name: i for i, name in enumerate(REGIONS)}
         named = {**dict.fromkeys(FACE_PARTS, index["face"]), **dict.fromkeys(HAND_PARTS, index["hands"])}
         return cls(MaskConfig((0, *(named.get(name, index["body"]) for name in part_names)), **settings))
 
     def silhouette(self, part: Tensor) -> Tensor:
-        """Guide labels (T, 1, H, W) -> one-hot regions (T, 4, H, W) of the body itself."""
+        """Map guide labels (T, 1, H, W) -> one-hot regions (T, 4, H, W) of the body itself."""
         region = self.part_regions[part.long()]
         return (region == torch.arange(len(REGIONS), device=part.device).view(1, -1, 1, 1)).float()
 
     def forward(self, guide: Tensor, silhouette: Tensor) -> Tensor:
-        """Guide tensor (T, G, H/4, W/4), body regions (T, 4, H, W) -> logits (T, 4, H, W)."""
+        """Map guide tensor (T, G, H/4, W/4), body regions (T, 4, H, W) -> logits (T, 4, H, W)."""
         dims(silhouette, "T P H W", P=len(REGIONS), T=len(guide))
         return F.pixel_shuffle(self._blocks(guide, unshuffled(silhouette)), GUIDE_BLOCK)
 
@@ -87,7 +88,7 @@ class MaskPredictor(nn.Module):
 
     @torch.no_grad()
     def predict(self, guides: Guides, guide: Tensor | None = None) -> Regions:
-        """Soft regions at the guides' size. guide: `guide_tensor(guides)` where the caller has it."""
+        """Return the soft regions at the guides' size. guide: `guide_tensor(guides)` where the caller has it."""
         together, found = frames_together(*guides.part.shape[-2:]), []
         for start in range(0, len(guides), together):
             few = slice(start, start + together)
@@ -98,7 +99,8 @@ class MaskPredictor(nn.Module):
 
 
 def unshuffled(x: Tensor) -> Tensor:
-    """`pixel_unshuffle` by a guide's block, (T, C, H, W) -> (T, 16 C, H/4, W/4), channels last as guide tensors are.
+    """Map `pixel_unshuffle` by a guide's block, (T, C, H, W) -> (T, 16 C, H/4, W/4), channels last as guide tensors
+    are.
 
     Where layouts differ, joining and adding cost more than the convolutions between them.
     """
@@ -108,5 +110,5 @@ def unshuffled(x: Tensor) -> Tensor:
 
 
 def _shares(logits: Tensor) -> Tensor:
-    """Logits of the regions, 16 pixels of a block each, (T, 64, h, w) -> shares that sum to one at every pixel."""
+    """Map logits of the regions, 16 pixels of a block each, (T, 64, h, w) -> shares that sum to one at every pixel."""
     return logits.unflatten(1, (len(REGIONS), GUIDE_BLOCK**2)).softmax(1).flatten(1, 2)

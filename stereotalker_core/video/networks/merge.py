@@ -18,7 +18,7 @@ from .widening import append_units
 def merge_view_experts(
     model: StereoTalkerUNet, experts: ViewExperts, yaw: float, strength: float = 1.0
 ) -> StereoTalkerUNet:
-    """A copy of the model that equals the model with these experts at `yaw` degrees, without them.
+    """Return a copy of the model that equals the model with these experts at `yaw` degrees, without them.
 
     The copy's config counts the added units (`merged`), so it is saved and loaded like any other. Mask experts, whose
     gates differ from pixel to pixel, still go on top. ValueError when the experts belong to another network.
@@ -37,7 +37,7 @@ def merge_view_experts(
 
 
 def _at_camera(experts: ViewExperts, name: str, gates: Tensor, rank: int, width: int) -> tuple[Tensor, Tensor]:
-    """down (n, D) and gated up (D', n) of a layer; zeros where these experts have none there."""
+    """Return down (n, D) and gated up (D', n) of a layer; zeros where these experts have none there."""
     if name not in experts.index:
         empty = experts.down[0].new_zeros(len(gates) * rank, width)
         return empty, empty.T

@@ -13,7 +13,8 @@ FACTOR = 8  # pixels a latent
 
 @dataclass(frozen=True)
 class PublicAutoencoderConfig:
-    """kind: "kl" (Stable Diffusion's, latents scaled by `scale`) or "tiny" (TAESD, its latents are scaled already)."""
+    """Hold the sizes; kind is "kl" (Stable Diffusion's, latents scaled by `scale`) or "tiny" (TAESD, its latents are
+    scaled already)."""
 
     kind: str = "kl"
     latent_channels: int = 4
@@ -24,7 +25,8 @@ class PublicAutoencoderConfig:
 
 
 class PublicAutoencoder(nn.Module):
-    """Images (N, 3, H, W) in [-1, 1] <-> latents (N, C, H/8, W/8) of about unit variance, as the denoiser sees them."""
+    """Map images (N, 3, H, W) in [-1, 1] <-> latents (N, C, H/8, W/8) of about unit variance, as the denoiser sees
+    them."""
 
     Config = PublicAutoencoderConfig
     model: Any  # one of two classes of diffusers
@@ -35,13 +37,13 @@ class PublicAutoencoder(nn.Module):
         super().__init__()
         self.config = c = config or PublicAutoencoderConfig()
         if c.kind == "kl":
+            levels: dict[str, Any] = {  # diffusers writes tuple[int] where it means any number of them
+                "block_out_channels": c.widths,
+                "down_block_types": ("DownEncoderBlock2D",) * len(c.widths),
+                "up_block_types": ("UpDecoderBlock2D",) * len(c.widths),
+            }
             self.model = AutoencoderKL(
-                latent_channels=c.latent_channels,
-                block_out_channels=c.widths,
-                down_block_types=("DownEncoderBlock2D",) * len(c.widths),
-                up_block_types=("UpDecoderBlock2D",) * len(c.widths),
-                layers_per_block=c.layers,
-                norm_num_groups=c.groups,
+                latent_channels=c.latent_channels, layers_per_block=c.layers, norm_num_groups=c.groups, **levels
             )
         elif c.kind == "tiny":
             self.model = AutoencoderTiny(
@@ -57,7 +59,7 @@ class PublicAutoencoder(nn.Module):
         return next(self.model.parameters()).dtype
 
     def encode(self, image: Tensor) -> Tensor:
-        """(N, 3, H, W) in [-1, 1] -> latents: the mean of the posterior, scaled. No noise is drawn."""
+        """Map (N, 3, H, W) in [-1, 1] -> latents: the mean of the posterior, scaled. No noise is drawn."""
         size = dims(image, "N 3 H W")
         if size["H"] % FACTOR or size["W"] % FACTOR:
             raise ValueError(f"image sides must be divisible by {FACTOR}, got {size['H']}x{size['W']}")
@@ -67,7 +69,7 @@ class PublicAutoencoder(nn.Module):
         return self.model.encode(image).latent_dist.mean.float() * self.config.scale
 
     def decode(self, z: Tensor, guide: Tensor | None = None, tile: int | None = None) -> Tensor:
-        """Latents (N, C, h, w) -> (N, 3, 8h, 8w). guide is not used. tile: see `decode_tiled`."""
+        """Map latents (N, C, h, w) -> (N, 3, 8h, 8w). guide is not used. tile: see `decode_tiled`."""
         dims(z, "N C h w", C=self.config.latent_channels)
         if tile is not None:
             return decode_tiled(self._decode, z, tile)
@@ -79,7 +81,8 @@ class PublicAutoencoder(nn.Module):
 
 
 def decode_tiled(decode, z: Tensor, tile: int, overlap: int = 8) -> Tensor:
-    """decode(latents) over square tiles of `tile` latents, neighbours cross-faded over `overlap`: less memory at once.
+    """Return decode(latents) over square tiles of `tile` latents, neighbours cross-faded over `overlap`: less memory at
+    once.
 
     A network that looks no further than overlap / 2 latents gives the same picture whole and in tiles; the attention
     and the group norms of KL-f8 look further, so tiles of it differ a little in tone.
@@ -87,12 +90,12 @@ def decode_tiled(decode, z: Tensor, tile: int, overlap: int = 8) -> Tensor:
     if not 2 * overlap < tile:
         raise ValueError(f"tiles must be larger than {2 * overlap} latents, got {tile}")
     rows, columns = (_starts(n, tile, overlap) for n in z.shape[-2:])
-    total: Tensor | None = None
+    height, width = (n * FACTOR for n in z.shape[-2:])
+    total = weights = z.new_zeros(0)
     for top in rows:
         for left in columns:
             part = decode(z[..., top : top + tile, left : left + tile])
-            if total is None:
-                height, width = (n * FACTOR for n in z.shape[-2:])
+            if top == left == 0:
                 total = part.new_zeros(len(z), part.shape[1], height, width)
                 weights = part.new_zeros(1, 1, height, width)
             y, x = top * FACTOR, left * FACTOR
@@ -109,7 +112,8 @@ def _starts(size: int, tile: int, overlap: int) -> list[int]:
 
 
 def _fade(size: int, overlap: int, like: Tensor) -> Tensor:
-    """Weights (size,): 0 near the ends, whose context the tile lacks, then rising over the middle of the overlap."""
+    """Return the weights (size,): 0 near the ends, whose context the tile lacks, then rising over the middle of the
+    overlap."""
     edge, ramp = overlap * FACTOR // 4, overlap * FACTOR // 2
     distance = torch.arange(size, device=like.device, dtype=like.dtype) + 0.5
     distance = torch.minimum(distance, size - distance)

@@ -6,7 +6,7 @@ the same name. Diffusers is imported where the network is built.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any, Protocol, cast
 
 import torch
 import torch.nn.functional as F
@@ -14,20 +14,17 @@ from torch import Tensor, nn
 
 from ...shapes import dims
 
-if TYPE_CHECKING:
-    from diffusers.models.attention_processor import Attention
-
 Bank = dict[str, Tensor]  # layer name -> (I, N, D) input of its self-attention
 ReferenceCache = dict[str, tuple[Tensor, Tensor]]  # layer name -> keys, values (I, heads, N, D / heads)
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
-    """(B, N, D) -> (B, heads, N, D / heads)."""
+    """Map (B, N, D) -> (B, heads, N, D / heads)."""
     return x.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
 def repeat_rows(x: Tensor, rows: int) -> Tensor:
-    """(I, ...) -> (rows, ...): each of I entries for rows / I consecutive rows, without a copy where I is 1."""
+    """Map (I, ...) -> (rows, ...): each of I entries for rows / I consecutive rows, without a copy where I is 1."""
     if len(x) == 1:
         return x.expand(rows, *x.shape[1:])
     if rows % len(x):
@@ -35,8 +32,23 @@ def repeat_rows(x: Tensor, rows: int) -> Tensor:
     return x.repeat_interleave(rows // len(x), 0)
 
 
+class SpatialAttention(Protocol):
+    """What is asked of diffusers' `Attention`."""
+
+    heads: int
+    to_q: nn.Module
+    to_k: nn.Module
+    to_v: nn.Module
+    to_out: nn.ModuleList
+
+    def set_processor(self, processor: "ReferenceAttention") -> None:
+        """Attend by this processor from now on."""
+        ...
+
+
 class ReferenceAttention:
-    """Attention processor of one spatial layer. `reference` arrives through cross_attention_kwargs.
+    """The attend to a frame's own tokens and to the portrait's: the processor of one spatial layer, whose `reference`
+    arrives through cross_attention_kwargs.
 
     A `Bank` dict under "bank" is filled (reference network), a `ReferenceCache` under "reference" is read (denoiser).
     """
@@ -46,7 +58,7 @@ class ReferenceAttention:
 
     def __call__(
         self,
-        attn: "Attention",
+        attn: SpatialAttention,
         hidden_states: Tensor,
         encoder_hidden_states: Tensor | None = None,
         attention_mask: Tensor | None = None,
@@ -69,7 +81,8 @@ class ReferenceAttention:
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Softmax attention; in bfloat16 on a CPU computed in float32, where the fused kernel is up to 1.7 times faster."""
+    """Return the softmax attention; in bfloat16 on a CPU computed in float32, where the fused kernel is up to 1.7 times
+    faster."""
     if query.dtype == torch.bfloat16 and query.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
         return F.scaled_dot_product_attention(query.float(), key.float(), value.float()).to(query.dtype)
     return F.scaled_dot_product_attention(query, key, value)
@@ -79,15 +92,15 @@ def install_reference_attention(unet: nn.Module) -> None:
     """Give every spatial attention of a diffusers U-Net the processor of its name; keys stay as they are."""
     for name, module in unet.named_modules():
         if name.endswith(("attn1", "attn2")) and "motion_modules" not in name:
-            module.set_processor(ReferenceAttention(name))
+            cast(SpatialAttention, module).set_processor(ReferenceAttention(name))
 
 
 def cache_keys(unet: nn.Module, bank: Bank) -> ReferenceCache:
-    """The bank through the denoiser's own to_k and to_v: once a video, for all frames and steps."""
+    """The bank through the denoiser's own to_k and to_v: once per video, for all frames and steps."""
     layers = dict(unet.named_modules())
     cache = {}
     for name, x in bank.items():
-        layer = layers[name]
+        layer = cast(SpatialAttention, layers[name])
         cache[name] = split_heads(layer.to_k(x), layer.heads), split_heads(layer.to_v(x), layer.heads)
     return cache
 
@@ -119,7 +132,8 @@ class _Dropped(nn.Module):
 
 
 class ReferenceNet(nn.Module):
-    """Stock `UNet2DConditionModel` without what no attention reads: the head and the last blocks without attention."""
+    """The stock `UNet2DConditionModel` without what no attention reads: the head and the last blocks without attention.
+    """
 
     Config = ReferenceConfig
 
@@ -128,7 +142,7 @@ class ReferenceNet(nn.Module):
 
         super().__init__()
         self.config = c = config or ReferenceConfig()
-        self.unet = UNet2DConditionModel(
+        self.unet: Any = UNet2DConditionModel(
             in_channels=c.latent_channels,
             out_channels=c.latent_channels,
             block_out_channels=c.widths,
@@ -147,7 +161,8 @@ class ReferenceNet(nn.Module):
         install_reference_attention(self.unet)
 
     def forward(self, latents: Tensor, tokens: Tensor) -> Bank:
-        """Clean portrait latents (I, C, h, w), embeddings (I, N, D) -> the input of every spatial self-attention."""
+        """Map clean portrait latents (I, C, h, w), embeddings (I, N, D) -> the input of every spatial self-attention.
+        """
         dims(latents, "I C h w", C=self.config.latent_channels)
         bank: Bank = {}
         self.unet(latents, 0, encoder_hidden_states=tokens, cross_attention_kwargs={"bank": bank})

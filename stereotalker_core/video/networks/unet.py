@@ -10,6 +10,8 @@ profile predicts v under the zero-SNR schedule of AnimateAnyone, or the noise as
 """
 
 import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,7 +28,7 @@ from .widening import widen
 
 @dataclass(frozen=True)
 class UNetConfig:
-    """Defaults: nano. `SD15` below: the layout that AnimateAnyone and AnimateDiff weights have.
+    """Hold the sizes; the defaults are nano's, `SD15` below is the layout of AnimateAnyone and AnimateDiff weights.
 
     prediction: "residual" (x0 = lift + network, levels 1 - sigma, sigma), "v" (zero-SNR linear betas) or "epsilon"
     (linear betas). tokens: side of the grid of pooled portrait latents used as cross-attention tokens; 0 = the caller
@@ -82,7 +84,8 @@ SD15 = UNetConfig(
 
 @dataclass(frozen=True)
 class Condition:
-    """What the denoiser sees beside x; rows = clips * clip_length, or independent images where clip_length is None.
+    """Hold what the denoiser sees beside x; rows = clips * clip_length, or independent images where clip_length is
+    None.
 
     guide (N, G, H, W) for the pose guider; lift (N, C, h, w) encoded lift (residual profile); tokens (I, n, D) and
     reference of I portraits, each shared by N / I consecutive rows; yaw (N,) degrees; regions (N, P, H', W').
@@ -106,7 +109,7 @@ class Condition:
 
 
 class FramewiseGroupNorm:
-    """Mixin over GroupNorm for (B, C, T, h, w): statistics of each frame alone."""
+    """The mixin over GroupNorm for (B, C, T, h, w): statistics of each frame alone."""
 
     def forward(self, x: Tensor) -> Tensor:
         frames = x.transpose(1, 2)
@@ -114,7 +117,7 @@ class FramewiseGroupNorm:
 
 
 class ClipGroupNorm:
-    """Mixin over GroupNorm for rows (B * frames, C, h, w): statistics over all frames of a clip together."""
+    """The mixin over GroupNorm for rows (B * frames, C, h, w): statistics over all frames of a clip together."""
 
     frames = 1
 
@@ -124,9 +127,18 @@ class ClipGroupNorm:
 
 
 class PoseConvIn:
-    """Mixin over Conv2d: adds `features` (N, C, h, w), set for one forward pass, to the output."""
+    """The mixin over Conv2d: adds `features` (N, C, h, w), which are there during one forward pass, to the output."""
 
     features: Tensor | None = None
+
+    @contextmanager
+    def adding(self, features: Tensor) -> Iterator[None]:
+        """Add features while the block runs, and never after it, even where it raises."""
+        self.features = features
+        try:
+            yield
+        finally:
+            self.features = None
 
     def forward(self, x: Tensor) -> Tensor:
         out = super().forward(x)
@@ -134,7 +146,7 @@ class PoseConvIn:
 
 
 class MotionModule:
-    """Mixin over AnimateDiffTransformer3D that can be left out, for independent images."""
+    """The mixin over AnimateDiffTransformer3D that can be left out, for independent images."""
 
     enabled = True
 
@@ -143,7 +155,8 @@ class MotionModule:
 
 
 class PoseGuider(nn.Module):
-    """Guides (N, G, H, W) -> features at latent size; AnimateAnyone's layout, each widening step halves the size."""
+    """Map guides (N, G, H, W) -> features at latent size; AnimateAnyone's layout, each widening step halves the size.
+    """
 
     def __init__(self, channels: int, widths: tuple[int, ...], out: int, kernel: int) -> None:
         super().__init__()
@@ -154,8 +167,8 @@ class PoseGuider(nn.Module):
             blocks.append(nn.Conv2d(narrow, wide, 3, stride=2, padding=1))
         self.blocks = nn.ModuleList(blocks)
         self.conv_out = nn.Conv2d(widths[-1], out, 3, padding=1)
-        nn.init.zeros_(self.conv_out.weight)
-        nn.init.zeros_(self.conv_out.bias)
+        for values in self.conv_out.parameters():
+            nn.init.zeros_(values)
 
     def forward(self, guide: Tensor) -> Tensor:
         x = F.silu(self.conv_in(guide))
@@ -165,7 +178,8 @@ class PoseGuider(nn.Module):
 
 
 def build_motion_unet(c: UNetConfig) -> nn.Module:
-    """diffusers' UNetMotionModel of a config, with the norm, conv_in, motion and attention swaps; all public keys."""
+    """Return diffusers' UNetMotionModel of a config, with the norm, conv_in, motion and attention swaps; all public
+    keys."""
     from diffusers import UNetMotionModel
 
     unet = UNetMotionModel(
@@ -221,23 +235,23 @@ class StereoTalkerUNet(nn.Module):
             nn.init.zeros_(self.unet.conv_out.bias)
 
     def levels(self, sigma: float) -> tuple[float, float]:
-        """(alpha, beta) of x = alpha * clean + beta * noise at a noise level in [0, 1]."""
+        """Return (alpha, beta) of x = alpha * clean + beta * noise at a noise level in [0, 1]."""
         if self.config.prediction == "residual":
             return 1.0 - sigma, sigma
         alpha = float(_alphas(zero_snr=self.config.prediction == "v")[_step(sigma)]) if sigma > 0 else 1.0
         return alpha, (1 - alpha**2) ** 0.5
 
     def portrait_tokens(self, latents: Tensor) -> Tensor:
-        """Portrait latents (I, C, h, w) -> cross-attention tokens (I, tokens**2, cross_dim)."""
+        """Map portrait latents (I, C, h, w) -> cross-attention tokens (I, tokens**2, cross_dim)."""
         pooled = F.adaptive_avg_pool2d(latents, self.config.tokens)
         return self.project(pooled.flatten(2).transpose(1, 2))
 
     def cache_reference(self, bank: Bank) -> ReferenceCache:
-        """The reference network's bank as keys and values of this denoiser: once a video."""
+        """The reference network's bank as keys and values of this denoiser: once per video."""
         return cache_keys(self.unet, bank)
 
     def forward(self, x: Tensor, sigma: Tensor | float, cond: Condition) -> Tensor:
-        """Noisy latents (N, C, h, w) at sigma (scalar, or one a clip) -> denoised latents (N, C, h, w)."""
+        """Map noisy latents (N, C, h, w) at sigma (one number, or one per clip) -> denoised latents (N, C, h, w)."""
         size = dims(x, "N C h w", C=self.config.latent_channels)
         length = cond.clip_length or 1
         if size["N"] % length:
@@ -250,9 +264,9 @@ class StereoTalkerUNet(nn.Module):
         residual = self.config.prediction == "residual"
         sample = torch.cat([x, cond.lift.to(x.dtype)], 1) if residual else x.to(self.unet.conv_in.weight.dtype)
         sample = sample.unflatten(0, (-1, length)).transpose(1, 2)
-        self.unet.conv_in.features = self.pose(cond.guide) if cond.features is None else cond.features
+        features = self.pose(cond.guide) if cond.features is None else cond.features
         grids = [(-(-size["h"] // 2**i), -(-size["w"] // 2**i)) for i in range(len(self.config.widths))]
-        with self.context.use(cond.experts, cond.yaw, cond.regions, grids):
+        with self.unet.conv_in.adding(features), self.context.use(cond.experts, cond.yaw, cond.regions, grids):
             out = self.unet(
                 sample,
                 sigma * 999 if residual else (sigma * 999).round().long(),
@@ -260,12 +274,11 @@ class StereoTalkerUNet(nn.Module):
                 cross_attention_kwargs={"reference": cond.reference or {}},
                 return_dict=False,
             )[0]
-        self.unet.conv_in.features = None
         out = out.transpose(1, 2).flatten(0, 1).float()
         return cond.lift.float() + out if residual else self._clean(x.float(), out, sigma.repeat_interleave(length))
 
     def _clean(self, x: Tensor, out: Tensor, sigma: Tensor) -> Tensor:
-        """Clean latents from noisy ones and the network's v or epsilon."""
+        """Return the clean latents from noisy ones and the network's v or epsilon."""
         alpha, beta = x.new_tensor([self.levels(float(s)) for s in sigma]).T[..., None, None, None]
         return alpha * x - beta * out if self.config.prediction == "v" else (x - beta * out) / alpha
 
@@ -276,14 +289,16 @@ def _step(sigma: float) -> int:
 
 @functools.cache
 def _alphas(zero_snr: bool) -> Tensor:
-    """sqrt(cumulative alpha) of 1000 linear betas 0.00085..0.012; zero_snr: rescaled to end at 0 (Lin, 2305.08891)."""
+    """Return sqrt(cumulative alpha) of 1000 linear betas 0.00085..0.012; zero_snr: rescaled to end at 0 (Lin,
+    2305.08891)."""
     root = torch.cumprod(1 - torch.linspace(0.00085, 0.012, 1000, dtype=torch.float64), 0).sqrt()
     return (root - root[-1]) * root[0] / (root[0] - root[-1]) if zero_snr else root
 
 
 @torch.no_grad()
 def sample(model: StereoTalkerUNet, noise: Tensor, cond: Condition, steps: int) -> Tensor:
-    """Deterministic sampler (DDIM; Euler for the flow levels): noise (N, C, h, w) -> clean latents in `steps` steps."""
+    """Return the sample deterministically (DDIM; Euler for the flow levels): noise (N, C, h, w) -> clean latents in
+    `steps` steps."""
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
     x = noise

@@ -15,7 +15,7 @@ _OPEN = 8.0  # gelu(8) = 8 in float32 and below; a power of two, so that dividin
 
 
 def widen(unet: nn.Module, units: int) -> None:
-    """Room for `units` more hidden units in every spatial feed-forward (for loading a merged model)."""
+    """Make room for `units` more hidden units in every spatial feed-forward (for loading a merged model)."""
     for layer in expert_layers(unet).values():
         first, last = layer.net[0].proj, layer.net[2]
         append_units(layer, first.weight.new_zeros(units, first.in_features), last.weight.new_zeros(1, units))
@@ -36,5 +36,5 @@ def append_units(layer: Any, down: Tensor, up: Tensor) -> None:
 
 
 def replaced(parameter: nn.Parameter, value: Tensor) -> nn.Parameter:
-    """A parameter with another value (any shape) that is trained where the old one was."""
+    """Return a parameter with another value (any shape) that is trained where the old one was."""
     return nn.Parameter(value.contiguous(), requires_grad=parameter.requires_grad)

@@ -26,7 +26,7 @@ _SHOWN = 0.98  # visibility from which a texel is the portrait's alone
 
 
 def load_bake(path: str | Path, device: str | torch.device = "cpu") -> BakeNetwork:
-    """The network of a file of `train bake`. FileNotFoundError and ValueError name a bad file."""
+    """Load the network of a file that `train bake` wrote. FileNotFoundError and ValueError name a bad file."""
     return load(BakeNetwork, path, str(device))
 
 

@@ -1,8 +1,8 @@
 """The networks of a renderer, whatever its profile, and what is done with them alike."""
 
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,6 +12,8 @@ from ..networks.experts import MaskExperts, ViewExperts
 from ..networks.mask import MaskPredictor
 from ..networks.reference import ReferenceNet
 from ..networks.unet import StereoTalkerUNet
+
+_B = TypeVar("_B", bound="Bundle")
 
 
 @dataclass(frozen=True)
@@ -32,25 +34,27 @@ class Bundle:
 
     @property
     def device(self) -> torch.device:
-        """Where the networks lie."""
+        """Return the device of the networks."""
         network = self.unet if self.vae is None else self.vae
+        if network is None:
+            raise ValueError("this renderer was made without networks")
         return next(network.parameters()).device
 
     @property
     def can_denoise(self) -> bool:
-        """Whether the networks of mode "diffusion" are there."""
+        """Tell whether the networks of mode "diffusion" are there."""
         return self.unet is not None and self.reference is not None
 
     @property
     def denoiser(self) -> tuple[StereoTalkerUNet, ReferenceNet]:
-        """U-Net and reference network. ValueError where it was loaded without them."""
+        """Return the U-Net and reference network. ValueError where it was loaded without them."""
         if self.unet is None or self.reference is None:
             raise ValueError("this renderer was loaded for mode 'play'; load it for 'diffusion'")
         return self.unet, self.reference
 
     @property
     def latent_channels(self) -> int:
-        """Channels of the denoiser's latents."""
+        """Return the channels of the denoiser's latents."""
         return self.denoiser[0].config.latent_channels
 
     def experts(self) -> tuple[tuple[ViewExperts | MaskExperts, float], ...]:
@@ -58,12 +62,19 @@ class Bundle:
         pairs = ((self.view_experts, self.view_strength), (self.mask_experts, self.mask_strength))
         return tuple((module, strength) for module, strength in pairs if module is not None)
 
+    def with_strengths(self: _B, view: float, mask: float) -> _B:
+        """The same networks with experts of other strengths."""
+        return replace(self, view_strength=view, mask_strength=mask)
+
     def autocast(self) -> AbstractContextManager:
-        """None: the networks run in the dtype they were loaded in."""
+        """Return a context that changes nothing: the networks run in the dtype they were loaded in."""
         return nullcontext()
 
     def predict_regions(self, guides: Guides, guide: Tensor, predicted: bool = True) -> Regions:
-        """Regions by the mask predictor, or the fitted body's own silhouette. ValueError without a mask predictor."""
+        """Return the regions by the mask predictor, or the fitted body's own silhouette.
+
+        ValueError without a mask predictor.
+        """
         if self.mask_predictor is None:
             raise ValueError("this renderer was made without a mask predictor")
         with torch.no_grad(), self.autocast():

@@ -1,9 +1,9 @@
 """Stage 2 for callers that own the sampling loop: what a clip is conditioned on, one denoising call, the decoder.
 
 `render_video` streams windows and finishes each before the next. A sampler from outside wants the opposite order, all
-frames at one noise level, then the next level. A `Clip` holds what both need; `denoise_clip` runs a renderer's windows
-inside one call, and `decode_clip` composites as the stream does: one step gives the same frames. What is peculiar to a
-profile, its renderer knows.
+frames at one noise level, then the next level. `ClipConditions` hold what both need; `denoise_clip` runs a renderer's
+windows inside one call, and `decode_clip` composites as the stream does: one step gives the same frames. What is
+peculiar to a profile, its renderer knows.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...body.model import HalfBody
 from ...records import Cameras, Identity, Motion, Regions
-from ...shapes import REGIONS, dims, joined
+from ...shapes import REGIONS, dims, joined, size_of
 from ..guides.layout import GUIDE_BLOCK, GuideLayout
 from ..guides.maps import background_plate, render_guides, skin_of
 from ..networks.experts import Experts
@@ -28,8 +28,8 @@ _TOGETHER = 16  # frames whose guides are drawn together
 
 
 @dataclass(frozen=True, eq=False)
-class Clip:
-    """Conditions of T frames: guide (T, G, H/4, W/4) and regions (T, P, H, W) in half precision, lift (T, C, h, w)
+class ClipConditions:
+    """The conditions of T frames: guide (T, G, H/4, W/4) and regions (T, P, H, W) in half precision, lift (T, C, h, w)
     encoded, yaw (T,) degrees, portrait (1, C, h, w) encoded as the canvas frames it.
 
     guide is what `Renderer.keep` keeps: of a denoiser that reads drawings, the drawing (T, 3, H, W) as bytes. tokens
@@ -49,12 +49,12 @@ class Clip:
 
     @property
     def person(self) -> Tensor:
-        """(T, 1, H, W) alpha of the person."""
+        """Return (T, 1, H, W) alpha of the person."""
         return Regions(self.regions.float()).person
 
 
 def clip_bytes(size: tuple[int, int]) -> float:
-    """Main memory a frame of a Clip takes, in bytes."""
+    """Return the main memory that a frame of a clip takes, in bytes."""
     return size[0] * size[1] * 2 * (GuideLayout().channels / GUIDE_BLOCK**2 + len(REGIONS))
 
 
@@ -67,8 +67,8 @@ def prepare_clip(
     cameras: Cameras,
     callback: Callable[[int, Tensor], None] | None = None,
     predicted: bool = True,
-) -> Clip:
-    """Guides, regions and encoded lift of all frames, computed on the records' device and kept on the CPU.
+) -> ClipConditions:
+    """Return the guides, regions and encoded lift of all frames, computed on the records' device and kept on the CPU.
 
     renderer: with autoencoder and mask predictor; its denoiser is not asked.
     predicted: regions by the mask predictor, else the fitted body's own silhouette.
@@ -97,7 +97,7 @@ def prepare_clip(
             callback(start + len(seen), seen.lift[-1])
     framed = background_plate(replace(identity, background=identity.portrait), cameras)[None]
     tokens = renderer.portrait_tokens(framed)
-    return Clip(
+    return ClipConditions(
         *(joined(list(column)) for column in zip(*parts, strict=True)),
         portrait=renderer.encode(framed).float().cpu(),
         tokens=None if tokens is None else tokens.float().cpu(),
@@ -106,7 +106,7 @@ def prepare_clip(
 
 
 @torch.no_grad()
-def read_portrait(renderer: Renderer, clip: Clip) -> PortraitFeatures:
+def read_portrait(renderer: Renderer, clip: ClipConditions) -> PortraitFeatures:
     """The clip's portrait as tokens, reference keys and values: once a sampling run.
 
     ValueError where the clip was made for a denoiser of another kind.
@@ -128,13 +128,13 @@ def without_portrait(portrait: PortraitFeatures) -> PortraitFeatures:
 def denoise_clip(
     renderer: Renderer,
     experts: tuple[tuple[Experts, float], ...],
-    clip: Clip,
+    clip: ClipConditions,
     portrait: PortraitFeatures,
     x: Tensor,
     sigma: float,
     callback: Callable[[int], None] | None = None,
 ) -> Tensor:
-    """Noisy latents (T, C, h, w) of all frames at one noise level in [0, 1] -> clean latents, window by window.
+    """Map noisy latents (T, C, h, w) of all frames at one noise level in [0, 1] -> clean latents, window by window.
 
     callback(frames done). ValueError for another length.
     """
@@ -159,9 +159,9 @@ def denoise_clip(
 
 @torch.no_grad()
 def decode_clip(
-    renderer: Renderer, clip: Clip, latents: Tensor, plate: Tensor, drawn: bool = False
+    renderer: Renderer, clip: ClipConditions, latents: Tensor, plate: Tensor, drawn: bool = False
 ) -> Iterator[RenderedChunk]:
-    """Clean latents (T, C, h, w) -> frames over the background plate (1 or T, 3, H, W), a few at a time.
+    """Decode clean latents (T, C, h, w) -> frames over the background plate (1 or T, 3, H, W), a few at a time.
 
     drawn: the plate is the portrait's own background, as the guides show it.
     """
@@ -175,8 +175,8 @@ def decode_clip(
         yield RenderedChunk(composite(values[:, :3], values[:, 3:], behind, drawn), values[:, 3:])
 
 
-def _steadied(renderer: Renderer, clip: Clip, latents: Tensor) -> Iterator[Tensor]:
-    """Picture and alpha (t, 4, H, W), steadied where the stream does it."""
+def _steadied(renderer: Renderer, clip: ClipConditions, latents: Tensor) -> Iterator[Tensor]:
+    """Yield the picture and alpha (t, 4, H, W), steadied where the stream does it."""
     parts = _decoded(renderer, clip, latents)
     if not renderer.steadies:
         return (values for values, _ in parts)
@@ -184,9 +184,9 @@ def _steadied(renderer: Renderer, clip: Clip, latents: Tensor) -> Iterator[Tenso
     return steadied((values, layout.map_of(guide, "lift")) for values, guide in parts)
 
 
-def _decoded(renderer: Renderer, clip: Clip, latents: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Picture and alpha (t, 4, H, W) of a few frames, and their guide."""
-    together = renderer.decoded_together(tuple(clip.regions.shape[-2:]))
+def _decoded(renderer: Renderer, clip: ClipConditions, latents: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the picture and alpha (t, 4, H, W) of a few frames, and their guide."""
+    together = renderer.decoded_together(size_of(clip.regions))
     for start in range(0, len(clip), together):
         frames = slice(start, start + together)
         guide = clip.guide[frames].to(latents.device).float()

@@ -28,7 +28,7 @@ def coverage(alpha: Tensor) -> Tensor:
 def resolve_background(
     background: str | tuple[float, float, float] | Tensor, identity: Identity, cameras: Cameras
 ) -> Tensor:
-    """ "portrait", an (r, g, b) in 0..1, or an image (3, H, W) / (T, 3, H, W) in [-1, 1] -> (1 or T, 3, H, W)."""
+    """Map "portrait", an (r, g, b) in 0..1, or an image (3, H, W) / (T, 3, H, W) in [-1, 1] -> (1 or T, 3, H, W)."""
     if isinstance(background, str):
         if background != "portrait":
             raise ValueError(f"background must be 'portrait', an (r, g, b) or an image, got {background!r}")
@@ -45,6 +45,6 @@ def resolve_background(
 
 
 def straight(frames: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-    """Frames (T, 3, H, W) in [-1, 1] in front of black -> their own colours, and alpha (T, 1, H, W)."""
+    """Map frames (T, 3, H, W) in [-1, 1] in front of black -> their own colours, and alpha (T, 1, H, W)."""
     alpha = coverage(masks)
     return ((frames + 1) / alpha.clamp_min(1 / 255) - 1).clamp(-1, 1), alpha

@@ -27,7 +27,7 @@ _FEATHER = 6  # the blend rises over this fraction of the square, 1 / 6
 
 @dataclass(frozen=True)
 class FaceWindow:
-    """Square of the canvas (top, left, side in px) that is drawn `scale` times as large."""
+    """The square of the canvas (top, left, side in px) that is drawn `scale` times as large."""
 
     top: int
     left: int
@@ -42,7 +42,7 @@ class FaceWindow:
         return replace(cameras, intrinsics=intrinsics, size=(self.side * self.scale,) * 2)
 
     def weight(self) -> Tensor:
-        """(1, 1, side, side): 1 in the middle, falling to 0 at the rim."""
+        """Return (1, 1, side, side): 1 in the middle, falling to 0 at the rim."""
         place = (torch.arange(self.side) + 0.5) / self.side
         rise = (torch.minimum(place, 1 - place) * _FEATHER).clamp(0, 1)
         return (rise[:, None] * rise)[None, None]
@@ -72,7 +72,7 @@ def face_window(body: HalfBody, rest: Rest, motion: Motion, cameras: Cameras, sc
 
 
 def _face_ball(body: HalfBody, rest: Rest) -> tuple[Tensor, Tensor]:
-    """Centre (3,) and radius of the face's vertices at rest."""
+    """Return the centre (3,) and radius of the face's vertices at rest."""
     names = torch.tensor([body.part_index[name] for name in FACE_PARTS], device=rest.vertices.device)
     chosen = body.triangles[torch.isin(body.triangle_part, names)].unique()
     points = rest.vertices[0, chosen]
@@ -81,7 +81,7 @@ def _face_ball(body: HalfBody, rest: Rest) -> tuple[Tensor, Tensor]:
 
 
 def _follow(body: HalfBody, rest: Rest, rotations: Tensor, point: Tensor) -> Tensor:
-    """Where rotations (T, 49, 3) take a point (3,) of the resting head: (T, 3)."""
+    """Return where rotations (T, 49, 3) take a point (3,) of the resting head: (T, 3)."""
     head = body.bone_index["head"]
     turn, heads = body.forward_kinematics(body.bone_rotations(rotations), rest.bones.expand(len(rotations), -1, -1))
     return heads[:, head] + (turn[:, head] @ (point - rest.bones[0, head])[:, None])[..., 0]
@@ -90,7 +90,8 @@ def _follow(body: HalfBody, rest: Rest, rotations: Tensor, point: Tensor) -> Ten
 def with_face(
     parts: Iterator[tuple[Tensor, Tensor]], faces: Iterator[tuple[Tensor, Tensor]], window: FaceWindow
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Streams of (picture and alpha (t, 4, H, W), lift) of the canvas and of the inset -> the canvas's, faces blended.
+    """Map streams of (picture and alpha (t, 4, H, W), lift) of the canvas and of the inset -> the canvas's, faces
+    blended.
 
     Both hold the same frames; they may come in different portions.
     """

@@ -4,14 +4,14 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ... import checkpoint
 from ...body.model import HalfBody, Rest
-from ...precision import rendering_precision
+from ...precision import channels_last_weights, rendering_precision
 from ...records import Cameras, Guides, Motion, Regions
 from ...shapes import frames_together, joined
 from ..guides.layout import GuideLayout
@@ -25,28 +25,26 @@ from ..networks.vae import TinyAutoencoder
 from .bundle import Bundle, channels_last
 from .play import TOGETHER
 from .renderer import PortraitFeatures, checked_mode
-from .windows import cross_fade, windows
+from .windows import cross_fade, frame_windows
 
 WINDOW, OVERLAP = 16, 2  # frames that see each other, and those that neighbouring windows share
 
 
 @dataclass(frozen=True)
 class NanoRenderer(Bundle):
-    """Guides, masks and a guided decoder that play; with unet and reference also the paper's denoiser."""
+    """Render in the nano profile: guides, masks and a guided decoder that play; with unet and reference also the
+    paper's denoiser."""
 
     vae: TinyAutoencoder
     modes: ClassVar[tuple[str, ...]] = ("play", "diffusion")
     steadies: ClassVar[bool] = True
     one_noise: ClassVar[bool] = True
     needs_guides: ClassVar[bool] = True
-    makes_tokens: ClassVar[bool] = True
-    reads: ClassVar[str] = "maps"
-    latent_scale: ClassVar[float] = 1.0
     settings: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def fits(cls, unet: StereoTalkerUNet | None, vae: nn.Module | None) -> bool:
-        """Whether these networks, None where absent, are this profile's."""
+        """Tell whether these networks, None where absent, are this profile's."""
         return (unet is None or unet.config.tokens > 0) and (vae is None or isinstance(vae, TinyAutoencoder))
 
     @classmethod
@@ -59,41 +57,57 @@ class NanoRenderer(Bundle):
             parts |= {"unet": StereoTalkerUNet, "reference": ReferenceNet}
             parts |= {"view_experts": ViewExperts, "mask_experts": MaskExperts}
         folder = Path(folder)
-        loaded = {k: checkpoint.load(c, folder / f"{k}.safetensors", device, dtype) for k, c in parts.items()}
+        files = {name: folder / f"{name}.safetensors" for name in parts}
+        loaded: dict[str, Any] = {k: checkpoint.load(c, files[k], device, dtype) for k, c in parts.items()}
         for module in loaded.values():
-            module.requires_grad_(False).to(memory_format=torch.channels_last)
+            channels_last_weights(module.requires_grad_(False))
         warm_up()
-        return cls(**({"unet": None, "reference": None} | loaded))
+        return cls(**{"unet": None, "reference": None, **loaded})
 
     def autocast(self) -> AbstractContextManager:
-        """bf16 where it is faster on this CPU; elsewhere the networks' own dtype."""
+        """Return bf16 where it is faster on this CPU; elsewhere the networks' own dtype."""
         return rendering_precision(self.device)
 
     @property
+    def makes_tokens(self) -> bool:
+        """True: the denoiser makes them of the portrait's latents."""
+        return True
+
+    @property
+    def reads(self) -> str:
+        """What the denoiser is steered by: maps."""
+        return "maps"
+
+    @property
+    def latent_scale(self) -> float:
+        """1: other programs hold these latents as they are."""
+        return 1.0
+
+    @property
     def longest_window(self) -> int:
-        """Frames that `denoise` can take at once."""
+        """Return the frames that `denoise` can take at once."""
         return self.denoiser[0].config.motion_length
 
     def windowing(self, frames: int) -> tuple[int, int]:
-        """(window, overlap) of the temporal layers, whatever the length."""
+        """Return (window, overlap) of the temporal layers, whatever the length."""
         return WINDOW, OVERLAP
 
     def reporting(self, on_step: Callable[[float], None]) -> "NanoRenderer":
-        """The same: a window is one step or few, and is reported when it is done."""
+        """Return itself, without on_step: its windows take one step or few, and are reported when they are done."""
         return self
 
     def encode(self, images: Tensor) -> Tensor:
-        """Images (N, 3, H, W) in [-1, 1] -> latents (N, C, H/8, W/8)."""
+        """Map images (N, 3, H, W) in [-1, 1] -> latents (N, C, H/8, W/8)."""
         with torch.no_grad(), self.autocast():
             parts = images.split(frames_together(*images.shape[-2:]))
             return torch.cat([self.vae.encode(channels_last(part)) for part in parts])
 
     def encode_portrait(self, image: Tensor) -> PortraitFeatures:
-        """Portrait (1, 3, H, W) in [-1, 1], framed like the frames -> its tokens, reference keys and values."""
+        """Map portrait (1, 3, H, W) in [-1, 1], framed like the frames -> its tokens, reference keys and values."""
         return self.read_portrait(self.encode(image), None)
 
     def portrait_tokens(self, image: Tensor) -> None:
-        """None: the U-Net makes tokens of the portrait's latents."""
+        """Return None: the U-Net makes tokens of the portrait's latents."""
 
     def read_portrait(self, latents: Tensor, tokens: Tensor | None) -> PortraitFeatures:
         """The portrait's latents (1, C, h, w) -> its tokens, reference keys and values."""
@@ -106,7 +120,7 @@ class NanoRenderer(Bundle):
         self, guides: Guides, guide: Tensor, regions: Regions, portrait: PortraitFeatures, noise: Tensor, steps: int,
         motion: bool = True,
     ) -> Tensor:  # fmt: skip
-        """Guides of T frames -> clean latents (T, C, h, w). noise (1, C, h, w), shared by all frames.
+        """Map guides of T frames -> clean latents (T, C, h, w). noise (1, C, h, w), shared by all frames.
 
         motion False treats the frames as independent images (no temporal layers).
         """
@@ -125,7 +139,8 @@ class NanoRenderer(Bundle):
             return sample(unet, noise.expand(len(guides), -1, -1, -1), cond, steps)
 
     def decode(self, latents: Tensor, guide: Tensor | None) -> Tensor:
-        """Latents (T, C, h, w), guide tensor -> frames (T, 3, H, W) in [-1, 1]; guide None: by the plain decoder."""
+        """Map latents (T, C, h, w), guide tensor -> frames (T, 3, H, W) in [-1, 1]; guide None: by the plain decoder.
+        """
         with torch.no_grad(), self.autocast():
             if guide is None:
                 return joined([self.vae.decode(few).float().clamp(-1, 1) for few in latents.split(TOGETHER)])
@@ -134,24 +149,24 @@ class NanoRenderer(Bundle):
             return joined([self.vae.decode(few, channels_last(seen)).float().clamp(-1, 1) for few, seen in parts])
 
     def decoded_together(self, size: tuple[int, int]) -> int:
-        """Frames of size (H, W) that the decoder takes at once."""
+        """Return the frames of size (H, W) that the decoder takes at once."""
         return min(TOGETHER, frames_together(*size))
 
     def restore(self, guides: Guides, guide: Tensor) -> Tensor:
-        """Guides of T frames, guide tensor -> frames (T, 3, H, W) in [-1, 1], without the denoiser."""
+        """Map guides of T frames, guide tensor -> frames (T, 3, H, W) in [-1, 1], without the denoiser."""
         return self.decode(self.encode(guides.lift), guide)
 
     def guide(self, body: HalfBody, rest: Rest, motion: Motion, cameras: Cameras, guides: Guides) -> Tensor:
-        """What `predict_regions`, `denoise` and `decode` are given of T frames: (T, G, H/4, W/4)."""
+        """Return what `predict_regions`, `denoise` and `decode` are given of T frames: (T, G, H/4, W/4)."""
         return guide_tensor(guides, GuideLayout.of_channels(self.vae.config.guide_channels).parts)
 
     def noise(self, size: tuple[int, int], seed: int, frames: range = range(1)) -> Tensor:
-        """(1, C, H/8, W/8) standard normal, the same on every device and for all `frames` of a clip."""
+        """Return (1, C, H/8, W/8) standard normal, the same on every device and for all `frames` of a clip."""
         shape = (1, self.latent_channels, size[0] // 8, size[1] // 8)
         return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(self.device)
 
     def keep(self, guide: Tensor) -> Tensor:
-        """The guide in half precision."""
+        """Convert the guide to half precision, as it is kept for a whole clip."""
         return guide.half()
 
     def shown(self, kept: Tensor) -> Tensor:
@@ -162,10 +177,10 @@ class NanoRenderer(Bundle):
         self, x: Tensor, sigma: float, condition: Callable[[Tensor], Condition],
         callback: Callable[[int], None] | None = None,
     ) -> Tensor:  # fmt: skip
-        """Noisy latents (T, C, h, w) of all frames at one noise level -> clean ones; windows are cross-faded."""
+        """Map noisy latents (T, C, h, w) of all frames at one noise level -> clean ones; windows are cross-faded."""
         unet, _ = self.denoiser
         clean, done = torch.empty_like(x, dtype=torch.float32), 0
-        for start, end in windows(len(x), WINDOW, OVERLAP):
+        for start, end in frame_windows(len(x), WINDOW, OVERLAP):
             cond = condition(torch.arange(start, end))
             with self.autocast():
                 found = unet(x[start:end], sigma, cond).float()

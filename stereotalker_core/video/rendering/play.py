@@ -22,7 +22,8 @@ TOGETHER = 8  # at most so many frames at once: more only cost memory
 
 
 def portions(count: int, size: tuple[int, int]) -> list[slice]:
-    """All of `count` frames of size (H, W), few at a time: the first so few that one leaves `steadied` at once."""
+    """Return all of `count` frames of size (H, W), few at a time: the first so few that one leaves `steadied` at once.
+    """
     together = min(TOGETHER, frames_together(*size))
     first = min(together, PASSES + 1)
     starts = [0, *range(first, count, together)]
@@ -33,7 +34,7 @@ def played(
     body: HalfBody, renderer: Renderer, identity: Identity, motion: Motion, cameras: Cameras, frames: tuple[int, int],
     predicted: bool, plate: Tensor | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:  # fmt: skip
-    """Finished frames first..stop - 1: picture and alpha (t, 4, H, W), lift (t, 3, H, W).
+    """Yield the finished frames from first to stop - 1: picture and alpha (t, 4, H, W), lift (t, 3, H, W).
 
     The canvas's sides are multiples of 8. predicted: the alpha is the mask predictor's, else the fitted body's own.
     plate (3, H, W): the photograph's background behind the person on this canvas, where it is known already.

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from torch import nn
-
 from ..networks.unet import StereoTalkerUNet
 from .nano import NanoRenderer
 from .public import PublicRenderer
@@ -13,7 +11,7 @@ RENDERERS = (NanoRenderer, PublicRenderer)
 
 
 def assemble(
-    unet: StereoTalkerUNet | None = None, vae: nn.Module | None = None, mask_predictor: Any = None, **parts: Any
+    unet: StereoTalkerUNet | None = None, vae: Any = None, mask_predictor: Any = None, **parts: Any
 ) -> Renderer:
     """The renderer that these networks belong to, whole or half.
 

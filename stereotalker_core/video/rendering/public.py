@@ -13,11 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...body.model import HalfBody, Rest
+from ...precision import channels_last_weights
 from ...records import Cameras, Guides, Motion, Regions
 from ..guides.layout import GUIDE_BLOCK
 from ..guides.maps import guide_tensor
 from ..guides.skeleton_drawing import draw_skeleton
-from ..networks.contexts import ContextWindows, averaged
+from ..networks.contexts import ContextWindows, averaged_over_windows
 from ..networks.guidance import sample_guided
 from ..networks.image_encoder import ImageEncoder
 from ..networks.public_autoencoder import PublicAutoencoder, PublicAutoencoderConfig
@@ -32,7 +33,8 @@ _DRAWING = 3 * GUIDE_BLOCK**2  # channels of the drawing, packed to the size of 
 
 @dataclass(frozen=True)
 class PublicRenderer(Bundle):
-    """unet with prediction "v" or "epsilon", vae a PublicAutoencoder; mask predictor and experts as in nano.
+    """Render with public weights: unet with prediction "v" or "epsilon", vae a PublicAutoencoder; mask predictor and
+    experts as in nano.
 
     guidance: 1 = none, 3.5 = AnimateAnyone's.
     windows: of the motion modules.
@@ -54,14 +56,13 @@ class PublicRenderer(Bundle):
     steadies: ClassVar[bool] = False  # frames are the public recipe's
     one_noise: ClassVar[bool] = False
     needs_guides: ClassVar[bool] = False
-    makes_tokens: ClassVar[bool] = False
     settings: ClassVar[tuple[str, ...]] = (
         "image_encoder", "guidance", "windows", "tile", "longest", "on_step", "steered_by"
     )  # fmt: skip
 
     @classmethod
     def fits(cls, unet: StereoTalkerUNet | None, vae: nn.Module | None) -> bool:
-        """Whether these networks, None where absent, are this profile's."""
+        """Tell whether these networks, None where absent, are this profile's."""
         return (unet is None or unet.config.tokens == 0) and (vae is None or isinstance(vae, PublicAutoencoder))
 
     def __post_init__(self) -> None:
@@ -86,17 +87,22 @@ class PublicRenderer(Bundle):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the denoiser's weights."""
+        """Return the number format of the denoiser's weights."""
         return self.denoiser[0].unet.conv_in.weight.dtype
 
     @property
     def reads(self) -> str:
-        """What the denoiser is steered by: "maps" or "openpose"."""
+        """Return what the denoiser is steered by: "maps" or "openpose"."""
         return self.steered_by if self.unet is None else self.unet.config.guides
 
     @property
+    def makes_tokens(self) -> bool:
+        """False: the portrait's token comes from the image encoder."""
+        return False
+
+    @property
     def latent_scale(self) -> float:
-        """Stable Diffusion's, by which its programs divide the latents that they hand on."""
+        """Return Stable Diffusion's factor, by which its programs divide the latents that they hand on."""
         return PublicAutoencoderConfig.scale if self.vae is None else self.vae.config.scale
 
     @property
@@ -108,11 +114,11 @@ class PublicRenderer(Bundle):
 
     @property
     def longest_window(self) -> int:
-        """Frames that `denoise` can take at once."""
+        """Return the frames that `denoise` can take at once."""
         return self.longest
 
     def windowing(self, frames: int) -> tuple[int, int]:
-        """(window, overlap): as many frames in one run as memory allows."""
+        """Return (window, overlap): as many frames in one run as memory allows."""
         run = min(frames, self.longest)
         return run, min(_OVERLAP, run - 1)
 
@@ -121,18 +127,18 @@ class PublicRenderer(Bundle):
         return replace(self, on_step=on_step)
 
     def channels_last(self) -> "PublicRenderer":
-        """Convolution weights in the layout that GPUs (and CPUs) convolve fastest in."""
+        """Return the convolution weights in the layout that GPUs (and CPUs) convolve fastest in."""
         for network in (*self.denoiser, self.autoencoder):
-            network.to(memory_format=torch.channels_last)
+            channels_last_weights(network)
         return self
 
     def encode(self, images: Tensor) -> Tensor:
-        """Images (N, 3, H, W) in [-1, 1] -> latents (N, C, H/8, W/8)."""
+        """Map images (N, 3, H, W) in [-1, 1] -> latents (N, C, H/8, W/8)."""
         with torch.no_grad():
             return torch.cat([self.autoencoder.encode(channels_last(few)) for few in images.split(DECODED_TOGETHER)])
 
     def encode_portrait(self, image: Tensor) -> PortraitFeatures:
-        """Portrait (1, 3, H, W) in [-1, 1], framed like the frames -> token, and the reference keys and values."""
+        """Map portrait (1, 3, H, W) in [-1, 1], framed like the frames -> token, and the reference keys and values."""
         with torch.no_grad():
             return self.read_portrait(self.autoencoder.encode(image), self.portrait_tokens(image))
 
@@ -161,18 +167,18 @@ class PublicRenderer(Bundle):
         return torch.cat([maps, F.pixel_unshuffle((drawing + 1) / 2, GUIDE_BLOCK)], 1)
 
     def pose_input(self, guide: Tensor) -> Tensor:
-        """What the pose guider wants, out of `guide`: maps (T, 131, H/4, W/4) or RGB (T, 3, H, W) in [0, 1]."""
+        """Return what the pose guider wants, out of `guide`: maps (T, 131, H/4, W/4) or RGB (T, 3, H, W) in [0, 1]."""
         if self.reads == "maps":
             return guide
         return F.pixel_shuffle(guide[:, -_DRAWING:], GUIDE_BLOCK)
 
     def predict_regions(self, guides: Guides, guide: Tensor, predicted: bool = True) -> Regions:
-        """Regions by the mask predictor, or the fitted body's own silhouette."""
+        """Return the regions by the mask predictor, or the fitted body's own silhouette."""
         maps = guide if self.reads == "maps" else guide[:, :-_DRAWING]
         return super().predict_regions(guides, maps, predicted)
 
     def noise(self, size: tuple[int, int], seed: int, frames: range = range(1)) -> Tensor:
-        """(T, C, H/8, W/8): every frame's noise depends on the seed and the frame's number alone."""
+        """Return (T, C, H/8, W/8): every frame's noise depends on the seed and the frame's number alone."""
         shape = (self.latent_channels, size[0] // 8, size[1] // 8)
         parts = []
         for frame in frames:
@@ -184,7 +190,7 @@ class PublicRenderer(Bundle):
         self, guides: Guides, guide: Tensor, regions: Regions, portrait: PortraitFeatures, noise: Tensor, steps: int,
         motion: bool = True,
     ) -> Tensor:  # fmt: skip
-        """Guides of T frames -> clean latents (T, C, h, w) float32. motion False: frames as independent images."""
+        """Map guides of T frames -> clean latents (T, C, h, w) float32. motion False: frames as independent images."""
         unet, _ = self.denoiser
         cond = Condition(
             guide=self.pose_input(guide).to(self.dtype),
@@ -203,32 +209,32 @@ class PublicRenderer(Bundle):
         )
 
     def decode(self, latents: Tensor, guide: Tensor | None) -> Tensor:
-        """Latents (T, C, h, w) -> frames (T, 3, H, W) in [-1, 1]; the guide is not used."""
+        """Map latents (T, C, h, w) -> frames (T, 3, H, W) in [-1, 1]; the guide is not used."""
         with torch.no_grad():
             parts = [self.autoencoder.decode(few, tile=self.tile) for few in latents.split(DECODED_TOGETHER)]
             return torch.cat(parts).float().clamp(-1, 1)
 
     def decoded_together(self, size: tuple[int, int]) -> int:
-        """Frames that the decoder takes at once, of any size."""
+        """Return the frames that the decoder takes at once, of any size."""
         return DECODED_TOGETHER
 
     def restore(self, guides: Guides, guide: Tensor) -> Tensor:
-        """Frames without the denoiser: the lift, encoded and decoded."""
+        """Return the frames without the denoiser: the lift, encoded and decoded."""
         return self.decode(self.encode(guides.lift), guide)
 
     def keep(self, guide: Tensor) -> Tensor:
-        """Maps in half precision, or the drawing (T, 3, H, W) as bytes."""
+        """Return the maps in half precision, or the drawing (T, 3, H, W) as bytes."""
         return guide.half() if self.reads == "maps" else (self.pose_input(guide) * 255).round().byte()
 
     def shown(self, kept: Tensor) -> Tensor:
-        """What the pose guider reads, in the denoiser's precision."""
+        """Return what the pose guider reads, in the denoiser's precision."""
         return (kept.float() if self.reads == "maps" else kept.float() / 255).to(self.dtype)
 
     def denoise_level(
         self, x: Tensor, sigma: float, condition: Callable[[Tensor], Condition],
         callback: Callable[[int], None] | None = None,
     ) -> Tensor:  # fmt: skip
-        """Noisy latents (T, C, h, w) of all frames at one noise level -> clean ones; windows are averaged."""
+        """Map noisy latents (T, C, h, w) of all frames at one noise level -> clean ones; windows are averaged."""
         unet, _ = self.denoiser
 
         def denoise(index: Tensor) -> Tensor:
@@ -237,4 +243,4 @@ class PublicRenderer(Bundle):
                 callback(int(index.max()) + 1)
             return found
 
-        return averaged(denoise, len(x), self.windows, str(x.device))
+        return averaged_over_windows(denoise, len(x), self.windows, str(x.device))

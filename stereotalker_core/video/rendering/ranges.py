@@ -17,7 +17,7 @@ REACH = PASSES  # frames to either side that a finished frame depends on
 
 
 def parse_frames(text: str, count: int | None = None) -> tuple[int, int]:
-    """ "A:B" -> (A, B): frames A to B - 1; either may be missing, and a negative one counts from the end.
+    """Map "A:B" -> (A, B): frames A to B - 1; either may be missing, and a negative one counts from the end.
 
     count: frames of the clip; None leaves a missing B and negative numbers for later and only checks the form.
     ValueError for another form, and for a range that holds no frame of the clip.
@@ -37,7 +37,7 @@ def parse_frames(text: str, count: int | None = None) -> tuple[int, int]:
 
 
 def shares(count: int, parts: int, grid: int = 1) -> list[tuple[int, int]]:
-    """Frame ranges that cover 0..count, as equal as steps of `grid` frames allow; none is empty."""
+    """Return the frame ranges that cover 0..count, as equal as steps of `grid` frames allow; none is empty."""
     if parts < 1 or grid < 1:
         raise ValueError(f"parts and grid must be at least 1, got {parts} and {grid}")
     steps = -(-count // grid)
@@ -47,7 +47,7 @@ def shares(count: int, parts: int, grid: int = 1) -> list[tuple[int, int]]:
 
 
 def needed(plan: list[tuple[int, int]], overlap: int, frames: tuple[int, int]) -> list[tuple[int, int]]:
-    """The windows of `plan` that frames first..stop - 1 depend on."""
+    """The windows of `plan` that the frames from first to stop - 1 depend on."""
     first, stop = frames
     last_frame = plan[-1][1] - 1
     begin = max((i for i, (start, _) in enumerate(plan) if i == 0 or start + overlap + REACH <= first), default=0)
@@ -58,12 +58,14 @@ def needed(plan: list[tuple[int, int]], overlap: int, frames: tuple[int, int]) -
 
 
 def within(count: int, frames: tuple[int, int]) -> tuple[int, int]:
-    """The frames of a clip of `count` that first..stop - 1 depend on where only the filter over time joins them."""
+    """The frames of a clip of `count` that the frames from first to stop - 1 depend on, where only the filter over time
+    joins them."""
     return max(frames[0] - REACH, 0), min(frames[1] + REACH, count)
 
 
 def only(chunks: Iterable[tuple[Tensor, ...]], begin: int, frames: tuple[int, int]) -> Iterator[tuple[Tensor, ...]]:
-    """Of streamed tensors that start with frame `begin`, those of the frames alone; ends as soon as it has them."""
+    """Yield, of streamed tensors that start with frame `begin`, those of the frames alone; ends as soon as it has them.
+    """
     first, stop = frames
     done = begin
     for values in chunks:

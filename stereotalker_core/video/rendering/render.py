@@ -28,18 +28,18 @@ from .play import played
 from .ranges import needed, only, within
 from .renderer import RenderedChunk, Renderer, checked_mode
 from .steady import steadied
-from .windows import cross_fade, padded, windows
+from .windows import cross_fade, frame_windows, padded
 
 
 @dataclass
-class _Window:
+class _FrameWindow:
     guides: Guides
     guide: Tensor
     regions: Tensor
     latents: Tensor
 
-    def part(self, frames: slice) -> "_Window":
-        return _Window(self.guides[frames], self.guide[frames], self.regions[frames], self.latents[frames])
+    def part(self, frames: slice) -> "_FrameWindow":
+        return _FrameWindow(self.guides[frames], self.guide[frames], self.regions[frames], self.latents[frames])
 
 
 def render_video(
@@ -97,7 +97,8 @@ def _source(
     renderer: Renderer, mode: str | None, count: int, part: tuple[int, int], steps: int, seed: int, window: int,
     overlap: int, predicted: bool,
 ) -> tuple[Callable[..., Iterator[tuple[Tensor, Tensor]]], int]:  # fmt: skip
-    """What draws `part` of (body, renderer, identity, motion, cameras) in this mode, and the first frame it draws."""
+    """Yield what draws `part` of (body, renderer, identity, motion, cameras) in this mode, and the first frame it
+    draws."""
     mode = checked_mode(mode or renderer.modes[0])
     if mode == "play":
         if "play" not in renderer.modes:
@@ -108,7 +109,7 @@ def _source(
         raise ValueError("this renderer was loaded for mode 'play'; load it for 'diffusion'")
     if not 1 <= window <= renderer.longest_window:
         raise ValueError(f"window must be from 1 to {renderer.longest_window}, got {window}")
-    plan = needed(windows(count, window, overlap), overlap, part)
+    plan = needed(frame_windows(count, window, overlap), overlap, part)
     return partial(_decoded, plan=plan, overlap=overlap, steps=steps, seed=seed, predicted=predicted), plan[0][0]
 
 
@@ -129,7 +130,7 @@ def _composed(
 
 
 def _cut_out(body, renderer, identity, motion, cameras, source, plate=None) -> Iterator[tuple[Tensor, Tensor]]:
-    """What `source` draws on any canvas: a little larger where sides are no multiples of 64, and cut to size."""
+    """Yield what `source` draws on any canvas: a little larger where sides are no multiples of 64, and cut to size."""
     whole, (rows, columns) = padded(cameras)
     for values, lift in source(body, renderer, identity, motion, whole, plate=plate if whole is cameras else None):
         yield values[..., rows, columns], lift[..., rows, columns]
@@ -138,14 +139,14 @@ def _cut_out(body, renderer, identity, motion, cameras, source, plate=None) -> I
 def _decoded(
     body, renderer, identity, motion, cameras, plan, overlap, steps, seed, predicted, plate=None
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Finished frames of every window: picture and alpha (t, 4, H, W), lift (t, 3, H, W)."""
+    """Yield the finished frames of every window: picture and alpha (t, 4, H, W), lift (t, 3, H, W)."""
     framed = background_plate(replace(identity, background=identity.portrait), cameras)
     portrait = renderer.encode_portrait(framed[None])
     with torch.no_grad():
         rest = body.rest(identity.shape[None], identity.shell[None])
         plate = background_plate(identity, cameras, continued=True) if plate is None else plate
         skin = skin_of(body, identity, cameras, plate)
-    tail: _Window | None = None
+    tail: _FrameWindow | None = None
     for number, (start, end) in enumerate(plan):
         last = number == len(plan) - 1
         known = len(tail.guides) if tail else 0
@@ -161,7 +162,7 @@ def _decoded(
             latents = renderer.denoise(guides, guide, Regions(regions), portrait, noise, steps)
             if tail:
                 latents = torch.cat([cross_fade(tail.latents, latents[:known]), latents[known:]])
-            now = _Window(guides, guide, regions, latents)
+            now = _FrameWindow(guides, guide, regions, latents)
             final = end - start if last else plan[number + 1][0] - start
             if last and end < len(motion):  # of a part: decoded in the portions of the whole clip
                 final -= overlap

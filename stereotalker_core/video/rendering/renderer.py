@@ -6,7 +6,7 @@ samplers from outside (`clip`) ask these methods alone: another renderer is one 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -17,11 +17,10 @@ from ..networks.reference import ReferenceCache
 from ..networks.unet import Condition
 
 MODES = ("play", "diffusion")
-_Self = TypeVar("_Self")
 
 
 def checked_mode(mode: str) -> str:
-    """One of MODES; ValueError for another."""
+    """Return the mode, one of MODES; ValueError for another."""
     if mode not in MODES:
         raise ValueError(f"mode {mode!r} is unknown; use one of {', '.join(MODES)}")
     return mode
@@ -29,7 +28,7 @@ def checked_mode(mode: str) -> str:
 
 @dataclass(frozen=True)
 class RenderedChunk:
-    """Consecutive frames (t, 3, H, W) in [-1, 1] and the person's alpha (t, 1, H, W)."""
+    """The consecutive frames (t, 3, H, W) in [-1, 1] and the person's alpha (t, 1, H, W)."""
 
     frames: Tensor
     masks: Tensor
@@ -37,7 +36,7 @@ class RenderedChunk:
 
 @dataclass(frozen=True)
 class PortraitFeatures:
-    """What the networks keep of a portrait: cross-attention tokens (1, n, D), reference keys and values."""
+    """Hold what the networks keep of a portrait: cross-attention tokens (1, n, D), reference keys and values."""
 
     tokens: Tensor
     reference: ReferenceCache
@@ -57,45 +56,49 @@ class Renderer(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where the networks lie."""
+        """Return the device of the networks."""
         ...
 
     @property
     def can_denoise(self) -> bool:
-        """Whether the networks of mode "diffusion" are there."""
+        """Tell whether the networks of mode "diffusion" are there."""
         ...
 
     @property
     def longest_window(self) -> int:
-        """Frames that `denoise` can take at once."""
+        """Return the frames that `denoise` can take at once."""
         ...
 
     @property
     def reads(self) -> str:
-        """What the denoiser is steered by: "maps" or "openpose"."""
+        """Return what the denoiser is steered by: "maps" or "openpose"."""
         ...
 
     @property
     def makes_tokens(self) -> bool:
-        """Whether the denoiser makes the portrait's tokens of its latents, and needs no image embedding."""
+        """Tell whether the denoiser makes the portrait's tokens of its latents, and needs no image embedding."""
         ...
 
     @property
     def latent_channels(self) -> int:
-        """Channels of the denoiser's latents."""
+        """Return the channels of the denoiser's latents."""
         ...
 
     @property
     def latent_scale(self) -> float:
-        """What latents of another program are multiplied with to be those of these networks."""
+        """Return what latents of another program are multiplied with to be those of these networks."""
         ...
 
     def windowing(self, frames: int) -> tuple[int, int]:
-        """(window, overlap) for a video of so many frames, as the recipe has it."""
+        """Return (window, overlap) for a video of so many frames, as the recipe has it."""
         ...
 
-    def reporting(self: _Self, on_step: Callable[[float], None]) -> _Self:
+    def reporting(self, on_step: Callable[[float], None]) -> "Renderer":
         """The same renderer, which calls on_step(share of a window that is done) where it can tell."""
+        ...
+
+    def with_strengths(self, view: float, mask: float) -> "Renderer":
+        """The same renderer with view and mask experts of other strengths, 0 = off."""
         ...
 
     def guide(self, body: HalfBody, rest: Rest, motion: Motion, cameras: Cameras, guides: Guides) -> Tensor:
@@ -103,44 +106,45 @@ class Renderer(Protocol):
         ...
 
     def predict_regions(self, guides: Guides, guide: Tensor, predicted: bool = True) -> Regions:
-        """Where background, body, face and hands are; predicted: by the network, else the fitted body's own."""
+        """Find where background, body, face and hands are; predicted: by the network, else the fitted body's own."""
         ...
 
     def encode(self, images: Tensor) -> Tensor:
-        """Images (N, 3, H, W) in [-1, 1] -> latents (N, C, h, w)."""
+        """Map images (N, 3, H, W) in [-1, 1] -> latents (N, C, h, w)."""
         ...
 
     def decode(self, latents: Tensor, guide: Tensor | None) -> Tensor:
-        """Latents (T, C, h, w) -> frames (T, 3, H, W) in [-1, 1]; guide None: by the plain decoder."""
+        """Map latents (T, C, h, w) -> frames (T, 3, H, W) in [-1, 1]; guide None: by the plain decoder."""
         ...
 
     def decoded_together(self, size: tuple[int, int]) -> int:
-        """Frames of size (H, W) that the decoder takes at once."""
+        """Return the frames of size (H, W) that the decoder takes at once."""
         ...
 
     def restore(self, guides: Guides, guide: Tensor) -> Tensor:
-        """Frames (T, 3, H, W) in [-1, 1] of the guided decoder alone, without the denoiser."""
+        """Return the frames (T, 3, H, W) in [-1, 1] of the guided decoder alone, without the denoiser."""
         ...
 
     def encode_portrait(self, image: Tensor) -> PortraitFeatures:
-        """Portrait (1, 3, H, W) in [-1, 1], framed like the frames -> what the denoiser reads of it."""
+        """Map portrait (1, 3, H, W) in [-1, 1], framed like the frames -> what the denoiser reads of it."""
         ...
 
     def noise(self, size: tuple[int, int], seed: int, frames: range = range(1)) -> Tensor:
-        """(1 or T, C, h, w) standard normal for frames of size (H, W), the same on every device."""
+        """Return (1 or T, C, h, w) standard normal for frames of size (H, W), the same on every device."""
         ...
 
     def denoise(
         self, guides: Guides, guide: Tensor, regions: Regions, portrait: PortraitFeatures, noise: Tensor, steps: int,
         motion: bool = True,
     ) -> Tensor:  # fmt: skip
-        """Guides of T frames -> clean latents (T, C, h, w). motion False: frames as independent images."""
+        """Map guides of T frames -> clean latents (T, C, h, w). motion False: frames as independent images."""
         ...
 
     # what a sampler from outside asks (clip.py)
 
     def portrait_tokens(self, image: Tensor) -> Tensor | None:
-        """Tokens (1, n, D) that a portrait (1, 3, H, W) gives; None where the denoiser makes them from its latents."""
+        """Return the tokens (1, n, D) that a portrait (1, 3, H, W) gives; None where the denoiser makes them from its
+        latents."""
         ...
 
     def read_portrait(self, latents: Tensor, tokens: Tensor | None) -> PortraitFeatures:
@@ -152,14 +156,14 @@ class Renderer(Protocol):
         ...
 
     def shown(self, kept: Tensor) -> Tensor:
-        """What the pose guider reads of a kept guide."""
+        """Return what the pose guider reads of a kept guide."""
         ...
 
     def denoise_level(
         self, x: Tensor, sigma: float, condition: Callable[[Tensor], Condition],
         callback: Callable[[int], None] | None = None,
     ) -> Tensor:  # fmt: skip
-        """Noisy latents (T, C, h, w) of all frames at one noise level in [0, 1] -> clean ones, window by window.
+        """Map noisy latents (T, C, h, w) of all frames at one noise level in [0, 1] -> clean ones, window by window.
 
         condition(index (t,)): of some frames. callback(frames done).
         """
@@ -167,11 +171,11 @@ class Renderer(Protocol):
 
 
 class RendererClass(Protocol):
-    """A class of renderers, as `profiles.assemble` chooses among them."""
+    """The class of renderers, as `profiles.assemble` chooses among them."""
 
     settings: ClassVar[tuple[str, ...]]
 
     @classmethod
     def fits(cls, unet: Any, vae: Any) -> bool:
-        """Whether these networks, None where absent, are this profile's."""
+        """Tell whether these networks, None where absent, are this profile's."""
         ...

@@ -18,7 +18,7 @@ PASSES = 5  # so often: 1/1024, 10/1024, ... 252/1024 ... over eleven frames; al
 
 
 def steady(values: Tensor, lift: Tensor) -> Tensor:
-    """Picture and alpha (T, 4, H, W) of consecutive frames and their lift (T, 3, H, W) -> the filtered values.
+    """Map picture and alpha (T, 4, H, W) of consecutive frames and their lift (T, 3, H, W) -> the filtered values.
 
     The picture and the lift are in [-1, 1], the alpha in [0, 1]. What one frame gains its
     neighbour loses: the mean over time stays. The ends of the clip have one neighbour.
@@ -36,7 +36,8 @@ def steady(values: Tensor, lift: Tensor) -> Tensor:
 
 
 def steadied(parts: Iterable[tuple[Tensor, Tensor]]) -> Iterator[Tensor]:
-    """`steady` over a stream: consecutive (values, lift) of a few frames each -> the same frames, PASSES frames later.
+    """Yield `steady` over a stream: consecutive (values, lift) of a few frames each -> the same frames, PASSES frames
+    later.
 
     Keeps 2 * PASSES frames, however long the stream is: a frame depends on no more than PASSES on either side.
     """

@@ -10,8 +10,8 @@ from ...records import Cameras
 _STEP = 64  # pixels that the networks halve down to one
 
 
-def windows(frames: int, window: int, overlap: int) -> list[tuple[int, int]]:
-    """[(start, end), ...] that cover all frames, neighbours sharing exactly `overlap`."""
+def frame_windows(frames: int, window: int, overlap: int) -> list[tuple[int, int]]:
+    """Return [(start, end), ...] that cover all frames, neighbours sharing exactly `overlap`."""
     if not 0 <= overlap < window:
         raise ValueError(f"overlap must be from 0 to window - 1 = {window - 1}, got {overlap}")
     starts = range(0, max(1, frames - overlap), window - overlap)
@@ -19,7 +19,7 @@ def windows(frames: int, window: int, overlap: int) -> list[tuple[int, int]]:
 
 
 def cross_fade(previous: Tensor, following: Tensor) -> Tensor:
-    """Two versions of the same t frames -> one that leaves the first linearly for the second."""
+    """Map two versions of the same t frames -> one that leaves the first linearly for the second."""
     weight = torch.linspace(0, 1, len(previous) + 2, device=previous.device)[1:-1].view(-1, 1, 1, 1)
     return torch.lerp(previous, following, weight)
 

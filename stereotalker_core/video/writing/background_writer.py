@@ -2,23 +2,44 @@
 
 import queue
 import threading
+from collections.abc import Callable
 from types import TracebackType
+from typing import Protocol
 
 from torch import Tensor
-
-from .writer import VideoWriter
 
 WAITING = 4  # portions of frames that may wait; then drawing waits, so that memory does not grow
 
 
+class FrameWriter(Protocol):
+    """What is asked of a `VideoWriter` and of the writers of other files."""
+
+    @property
+    def frames(self) -> int:
+        """Frames that are in the file."""
+        ...
+
+    @property
+    def write(self) -> Callable[..., None]:
+        """Appends frames (T, 3, H, W) in [-1, 1] and what else this writer takes."""
+        ...
+
+    def __enter__(self) -> object: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
 class BackgroundWriter:
-    """A `VideoWriter`, a context manager as that is, that returns from `write` before the frames are encoded.
+    """Write as `VideoWriter` does, in a thread of its own: `write` returns before the frames are encoded.
+
+    A context manager.
 
     What goes wrong while encoding is raised by the next `write` or at the end of the `with` block. The file holds every
     frame that was handed over, after an exception in the block too.
     """
 
-    def __init__(self, writer: VideoWriter):
+    def __init__(self, writer: FrameWriter):
         self.writer = writer
         self._error: BaseException | None = None
         self._queue: queue.Queue[tuple[Tensor, ...] | None] = queue.Queue(WAITING)
@@ -26,17 +47,17 @@ class BackgroundWriter:
 
     @property
     def done(self) -> int:
-        """Frames that an earlier run left behind, for writers that go on; else 0."""
+        """Return how many frames an earlier run left behind, for writers that resume; else 0."""
         return getattr(self.writer, "done", 0)
 
     @property
     def partial(self):
-        """What an unfinished file is called, for writers that have such a name; else None."""
+        """Return what an unfinished file is called, for writers that have such a name; else None."""
         return getattr(self.writer, "partial", None)
 
     @property
     def frames(self) -> int:
-        """Frames that are in the file."""
+        """Return the frames that are in the file."""
         return self.writer.frames
 
     def __enter__(self) -> "BackgroundWriter":
@@ -45,7 +66,7 @@ class BackgroundWriter:
         return self
 
     def write(self, *frames: Tensor) -> None:
-        """Hand over frames (T, 3, H, W) in [-1, 1], and what else the writer takes; they must not change afterwards."""
+        """Pass on frames (T, 3, H, W) in [-1, 1], and what else the writer takes; they must not change afterwards."""
         self._raise()
         self._queue.put(frames)  # is always taken: after an error the thread goes on to throw away
 

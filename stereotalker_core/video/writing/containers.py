@@ -21,7 +21,7 @@ TRANSPARENT = (".mov", ".webm", ".gif", ".png")
 
 @dataclass(frozen=True)
 class Format:
-    """Codecs of a container: of the picture, with its pixel layout and options, and of the sound."""
+    """Hold the codecs of a container: of the picture, with its pixel layout and options, and of the sound."""
 
     codec: str
     pixels: str
@@ -34,7 +34,9 @@ class Format:
 
 
 def format_for(path: str | Path, quality: str = "high", transparent: bool = False) -> Format:
-    """How to write a file with this suffix. ValueError for an unknown quality, and where it cannot be transparent.
+    """Return how to write a file with this suffix.
+
+    ValueError for an unknown quality, and where it cannot be transparent.
 
     .mp4, .mkv, .mov: H.264 and AAC; .mov with transparency: ProRes 4444 and PCM; .webm: VP9 and Opus.
     """
@@ -59,7 +61,7 @@ def format_for(path: str | Path, quality: str = "high", transparent: bool = Fals
 
 
 def bytes_of(frames: Tensor, alpha: Tensor | None = None) -> np.ndarray:
-    """Frames (T, 3, H, W) in [-1, 1], alpha (T, 1, H, W) in [0, 1] or None -> (T, H, W, 3 or 4) uint8."""
+    """Map frames (T, 3, H, W) in [-1, 1], alpha (T, 1, H, W) in [0, 1] or None -> (T, H, W, 3 or 4) uint8."""
     dims(frames, "T 3 H W")
     pixels = ((frames.float().clamp(-1, 1) + 1) * 127.5).round()
     if alpha is not None:
@@ -68,7 +70,7 @@ def bytes_of(frames: Tensor, alpha: Tensor | None = None) -> np.ndarray:
 
 
 class Piece:
-    """Consecutive frames as one silent file that plays alone, closed GOP and all; `close` finishes it.
+    """Write consecutive frames as one silent file that plays alone (closed group of pictures); `close` finishes it.
 
     path: the file, written at once under this name.
     size: (H, W); an odd side is widened by one repeated pixel where colours are subsampled.
@@ -80,6 +82,7 @@ class Piece:
 
         self.size, self.form, self.frames = size, form, 0
         self.fps = Fraction(fps or FPS).limit_denominator(1001)
+        self._closed = False
         self.container = av.open(str(path), "w", options={"fflags": "+bitexact"})
         self.stream: Any = self.container.add_stream(form.codec, rate=self.fps, options=dict(form.options))
         if form.transparent:
@@ -107,8 +110,8 @@ class Piece:
             self.frames += 1
 
     def close(self) -> None:
-        """Flush and finish the file."""
-        if self.container is not None:
-            container, self.container = self.container, None
-            container.mux(self.stream.encode(None))
-            container.close()
+        """Flush the encoder and finish the file."""
+        if not self._closed:
+            self._closed = True
+            self.container.mux(self.stream.encode(None))
+            self.container.close()

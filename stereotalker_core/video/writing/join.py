@@ -28,7 +28,7 @@ _LABEL = re.compile(r"\[frames (\d+):(\d+) of (\d+)\]")
 
 @dataclass(frozen=True)
 class Part:
-    """Frames first..stop - 1 of a clip of `count`; `label` is how a file's comment says it."""
+    """Hold frames first..stop - 1 of a clip of `count`; `label` is how a file's comment says it."""
 
     first: int
     stop: int
@@ -43,21 +43,22 @@ class Part:
 
 
 def part_of(path: str | Path) -> Part | None:
-    """What a file's comment says it is; None for a whole clip. ValueError for a file that is no video."""
+    """Return what a file's comment says it is; None for a whole clip. ValueError for a file that is no video."""
     import av
+    from av.error import FFmpegError
 
     try:
         with av.open(str(path)) as file:
             if not file.streams.video:
                 raise ValueError(f"{path} holds no video")
             found = _LABEL.search(file.metadata.get("comment", file.metadata.get("COMMENT", "")))
-    except av.FFmpegError as error:
+    except FFmpegError as error:
         raise ValueError(f"{path} is no video that can be read ({error.strerror})") from error
     return Part(*map(int, found.groups())) if found else None
 
 
 def sound_packets(stream, audio: Audio, part: Part, fps: Fraction) -> Iterator:
-    """Encoded packets of the frames of `part`, their times counted from its first frame.
+    """Yield the encoded packets of the frames of `part`, their times counted from its first frame.
 
     stream: the sound stream of the container, as `add_sound` made it.
     """
@@ -94,7 +95,7 @@ def sound_packets(stream, audio: Audio, part: Part, fps: Fraction) -> Iterator:
 
 
 def add_sound(container, codec: str, audio: Audio):
-    """A sound stream for the recording: its own rate where the codec knows it, else 48 kHz."""
+    """Add a sound stream for the recording: its own rate where the codec knows it, else 48 kHz."""
     from av.codec.context import Flags
 
     rates = _RATES.get(codec, (audio.original_rate,))
@@ -109,7 +110,7 @@ def add_sound(container, codec: str, audio: Audio):
 
 
 def copied(container, template):
-    """A stream of `container` that takes the packets of `template` as they are."""
+    """Add a stream to `container` that takes the packets of `template` as they are."""
     add = getattr(container, "add_stream_from_template", None)
     stream = add(template) if add else container.add_stream(template=template)
     stream.metadata.update(template.metadata)
@@ -125,7 +126,8 @@ def mux(
     audio: Audio | None = None,
     sound: str = "aac",
 ) -> None:
-    """Silent pieces in their order + the recording -> `out`, at once: a crash never leaves half a file there."""
+    """Join silent pieces in their order and the recording into `out`, at once: a crash never leaves half a file there.
+    """
     import av
 
     comment = tags.get("comment", "")
@@ -134,11 +136,11 @@ def mux(
         container.metadata.update(tags)
         with av.open(str(pieces[0])) as first:
             video = copied(container, first.streams.video[0])
-        packets = None
+        packets: Iterator = iter(())
         if audio is not None:
             stream = add_sound(container, sound, audio)
             packets = sound_packets(stream, audio, part, fps)
-        waiting = next(packets, None) if packets else None
+        waiting = next(packets, None)
         for packet, ends in _pictures(pieces, fps):
             packet.stream = video
             container.mux(packet)
@@ -151,7 +153,7 @@ def mux(
 
 
 def join_parts(paths: Sequence[str | Path], out: str | Path) -> Part:
-    """Parts of one clip, in any order -> the clip, or the longer part they make together.
+    """Map parts of one clip, in any order -> the clip, or the longer part they make together.
 
     ValueError: files that are no parts, that lack frames in between or overlap, or that were made with other settings.
     """
@@ -172,28 +174,27 @@ def join_parts(paths: Sequence[str | Path], out: str | Path) -> Part:
             raise ValueError(f"{left} ends before frame {a.stop}, {right} begins with {b.first}: {what}")
     whole = Part(order[0][0].first, order[-1][0].stop, order[0][0].count)
     with written(Path(out)) as name, av.open(name, "w", options=_options(Path(out))) as container:
-        streams = _like(container, [path for _, path in order], whole)
+        streams = _streams_like(container, [path for _, path in order], whole)
         spent = [Fraction(0), Fraction(0)]  # seconds: time of the first packet of sound, and how long all of them last
         for part, path in order:
             with av.open(str(path)) as file:
-                fps = file.streams.video[0].average_rate
-                shift = Fraction(part.first - whole.first) / fps
+                shift = Fraction(part.first - whole.first) / rate_of(file.streams.video[0])
                 order_of_decoding = iter(_decoding_times(path))
                 for packet in file.demux():
                     if not packet.size:
                         continue
                     kind = packet.stream.type
                     if kind == "video":
-                        _moved(packet, shift, next(order_of_decoding))
+                        _delayed(packet, shift, next(order_of_decoding))
                     else:
-                        _placed(packet, spent, part is order[0][0])
+                        _sound_behind(packet, spent, part is order[0][0])
                     packet.stream = streams[0 if kind == "video" else 1]
                     container.mux(packet)
     return whole
 
 
-def _like(container, paths: list[Path], whole: Part) -> list:
-    """Streams that fit those of all files, and the first one's tags."""
+def _streams_like(container, paths: list[Path], whole: Part) -> list:
+    """Return the streams that fit those of all files, and the first one's tags."""
     import av
 
     chosen: dict[str, tuple] = {}
@@ -220,24 +221,33 @@ def _like(container, paths: list[Path], whole: Part) -> list:
     return [chosen[kind][1] for kind in ("video", "audio") if kind in chosen]
 
 
+def rate_of(stream) -> Fraction:
+    """Frames per second of a stream of pictures. ValueError where its container does not say."""
+    if not stream.average_rate:
+        raise ValueError("the stream of pictures has no frame rate")
+    return Fraction(stream.average_rate)
+
+
 def _decoding_times(path: Path) -> list[Fraction]:
-    """Seconds at which each packet of the picture is decoded: some containers do not say, and all pieces must agree."""
+    """Return the seconds at which each packet of the picture is decoded: some containers do not say, and all pieces
+    must agree."""
     import av
 
     with av.open(str(path)) as file:
         stream = file.streams.video[0]
-        early = (2 if stream.codec_context.name == "h264" else 0) / Fraction(stream.average_rate)
-        return [time - early for time in sorted(p.pts * p.time_base for p in file.demux(stream) if p.size)]
+        early = (2 if stream.codec_context.name == "h264" else 0) / rate_of(stream)
+        times = (p.pts * p.time_base for p in file.demux(stream) if p.size and p.pts is not None)
+        return [time - early for time in sorted(times)]
 
 
-def _moved(packet, shift: Fraction, decoded: Fraction) -> None:
+def _delayed(packet, shift: Fraction, decoded: Fraction) -> None:
     """Put a packet of a picture `shift` seconds later, decoded at `decoded` seconds of its own file."""
     packet.pts += round(shift / packet.time_base)
     packet.dts = round((decoded + shift) / packet.time_base)
 
 
-def _placed(packet, spent: list[Fraction], first: bool) -> None:
-    """Put a packet of sound behind what came before it, in samples: no container's rounding adds up."""
+def _sound_behind(packet, spent: list[Fraction], first: bool) -> None:
+    """Put a packet of sound behind the previous one, counted in samples, so that no container's rounding adds up."""
     if first and spent[1] == 0:
         spent[0] = packet.pts * packet.time_base
     context = packet.stream.codec_context
@@ -247,7 +257,7 @@ def _placed(packet, spent: list[Fraction], first: bool) -> None:
 
 
 def _pictures(pieces: Sequence[Path], fps: Fraction) -> Iterator:
-    """Packets of all pieces, one after another, each with the seconds at which its frame ends."""
+    """Yield the packets of all pieces, one after another, each with the seconds at which its frame ends."""
     import av
 
     shift = Fraction(0)
@@ -255,7 +265,7 @@ def _pictures(pieces: Sequence[Path], fps: Fraction) -> Iterator:
         times = _decoding_times(piece)
         with av.open(str(piece)) as file:
             for packet, time in zip((p for p in file.demux(video=0) if p.size), times, strict=True):
-                _moved(packet, shift, time)
+                _delayed(packet, shift, time)
                 yield packet, time + shift + 1 / fps
         shift += len(times) / fps
 
@@ -268,7 +278,8 @@ def _options(path: Path) -> dict[str, str]:
 
 
 class written:
-    """A temporary name beside `path` that takes its place when the block ends well, and goes away when it does not."""
+    """Give a temporary name beside `path`, which takes its place when the block ends well and goes away when it does
+    not."""
 
     def __init__(self, path: Path):
         self.path = path

@@ -24,7 +24,7 @@ GRID = 125  # frames of a piece
 
 
 class ClipWriter:
-    """Streaming writer, a context manager: frames (T, 3, H, W) in, one file out, the same bytes for the same input.
+    """Write a stream, as a context manager: frames (T, 3, H, W) in, one file out, the same bytes for the same input.
 
     path: .mp4, .mov, .mkv or .webm, as `form` (see `format_for`) says.
     size: (H, W) px.
@@ -71,7 +71,7 @@ class ClipWriter:
             return False
 
     def _found(self) -> list[tuple[int, int]]:
-        """Finished pieces, without a gap from the first frame on."""
+        """Return the finished pieces, without a gap from the first frame on."""
         found, at = [], self.part.first
         while at < self.part.stop and self._name(at, self._end(at)).is_file():
             found.append((at, self._end(at)))
@@ -85,7 +85,7 @@ class ClipWriter:
         return self.folder / f"{first:07d}-{stop:07d}{self._suffix()}"
 
     def _suffix(self) -> str:
-        """Of the pieces: Matroska says no decoding times and begins late, so its pieces are .mp4."""
+        """Return the suffix of the pieces: Matroska says no decoding times and begins late, so its pieces are .mp4."""
         suffix = self.path.suffix.lower()
         return ".mp4" if suffix == ".mkv" else suffix
 
@@ -116,8 +116,10 @@ class ClipWriter:
         return self.folder / f"open-{self._own}{self._suffix()}"
 
     def _finish(self) -> None:
-        """Close the open piece and give it the name of a finished one."""
+        """Close the open piece, if there is one, and give it the name of a finished one."""
         piece, self._piece = self._piece, None
+        if piece is None:
+            return
         piece.close()
         stop = self.part.first + self.frames
         self._open_name().replace(self._name(stop - piece.frames, stop))
@@ -138,15 +140,13 @@ class ClipWriter:
                 f"the disk is full after {self.frames} frames; {self.path} was not written, make room",
             ) from error
         if kind is None:
-            if self._piece is not None:
-                self._finish()
+            self._finish()
             if self.frames:
                 self._mux(self.path)
             shutil.rmtree(self.folder, ignore_errors=True)
             return
         if issubclass(kind, KeyboardInterrupt) and self.frames:
-            if self._piece is not None:
-                self._finish()
+            self._finish()
             here = not self.path.exists()
             self.partial = self.path if here else self.path.with_name(f"{self.path.stem}.partial{self.path.suffix}")
             self._mux(self.partial)
@@ -154,8 +154,8 @@ class ClipWriter:
 
     def _drop_open(self) -> None:
         """Forget the piece that is not finished; a folder without a finished piece goes, too."""
-        if self._piece is not None:
-            piece, self._piece = self._piece, None
+        piece, self._piece = self._piece, None
+        if piece is not None:
             self.frames -= piece.frames
             piece.container.close()
         for path in self.folder.glob(f"open-{self._own}.*"):

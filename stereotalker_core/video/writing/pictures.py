@@ -15,7 +15,7 @@ _SEEN = 128  # alpha from which on a pixel of a GIF is opaque
 
 
 class PictureWriter:
-    """frames/%05d.png: one file a frame, numbered as in the whole clip; whole ones stay when a run is killed.
+    """Write frames/%05d.png: one file per frame, numbered as in the whole clip; whole ones stay when a run is killed.
 
     resume: files that are there are not drawn again; `done` says how many from the first on.
     """
@@ -51,13 +51,13 @@ class PictureWriter:
 
 
 def check_numbered(path: str | Path) -> None:
-    """ValueError for a .png that has no place for the number of a frame, or two."""
+    """Raise ValueError for a .png that has no place for the number of a frame, or two."""
     if len(_NUMBER.findall(Path(path).name)) != 1 or "%" in _NUMBER.sub("", Path(path).name):
         raise ValueError(f"{path} would be one picture: a sequence needs a number in its name, like frames/%05d.png")
 
 
 class GifWriter:
-    """Animated GIF with a palette of its own for every frame, streamed; a pixel is opaque or not."""
+    """Write an animated GIF with a palette of its own for every frame, streamed; a pixel is opaque or not."""
 
     partial: Path | None = None
     done = 0
@@ -79,7 +79,7 @@ class GifWriter:
         return self
 
     def _palette(self):
-        """split -> palettegen -> paletteuse, frame by frame."""
+        """Connect split -> palettegen -> paletteuse, frame by frame."""
         from av.filter import Graph
 
         graph = Graph()
@@ -111,12 +111,12 @@ class GifWriter:
             self.frames += 1
 
     def _encode_ready(self) -> None:
-        import av
+        from av import error
 
         while True:
             try:
                 frame = self.graph.vpull()
-            except (av.BlockingIOError, av.EOFError):
+            except (error.BlockingIOError, error.EOFError):
                 return
             self.container.mux(self.stream.encode(frame))
 

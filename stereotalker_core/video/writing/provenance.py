@@ -13,7 +13,7 @@ _HEIGHT = 1 / 22  # of the picture: height of the label's letters
 
 
 def provenance(model: str, seed: int) -> dict[str, str | int]:
-    """What every output says about itself."""
+    """Return the tags by which every output says that it is synthetic."""
     return {
         "notice": NOTICE,
         "digital_source_type": SOURCE_TYPE,
@@ -31,7 +31,10 @@ def container_tags(model: str, seed: int) -> dict[str, str]:
 
 
 def draw_label(frames: Tensor, text: str, corner: str = "bottom left", opacity: float = 0.8) -> Tensor:
-    """Frames (T, 3, H, W) in [-1, 1] with white text on a dark strip in a corner. ValueError for an unknown corner."""
+    """Return the frames (T, 3, H, W) in [-1, 1] with white text on a dark strip in a corner.
+
+    ValueError for an unknown corner.
+    """
     size = dims(frames, "T 3 H W")
     if corner not in CORNERS:
         raise ValueError(f"corner {corner!r} is unknown; use one of {', '.join(CORNERS)}")
@@ -50,7 +53,7 @@ def draw_label(frames: Tensor, text: str, corner: str = "bottom left", opacity: 
 
 
 def _drawn(text: str, width: int, letters: int) -> Tensor:
-    """White text on near black: (3, rows, columns) in [-1, 1], no wider than `width`."""
+    """Return the white text on near black: (3, rows, columns) in [-1, 1], no wider than `width`."""
     import numpy as np
     from PIL import Image, ImageDraw, ImageFont
 

@@ -8,6 +8,7 @@ import tempfile
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,6 +16,9 @@ from torch import Tensor
 
 from ...records import Audio
 from ...shapes import FPS, dims
+
+if TYPE_CHECKING:
+    from av.container import OutputContainer
 
 logger = logging.getLogger(__name__)
 SUFFIXES = (".mp4", ".mov", ".mkv")
@@ -54,7 +58,7 @@ def check_output(path: str | Path, suffixes: tuple[str, ...] = SUFFIXES) -> Path
 
 
 class VideoWriter:
-    """Streaming writer, a context manager: frames (T, 3, H, W) in, one file out, the same bytes for the same input.
+    """The streaming writer, a context manager: frames (T, 3, H, W) in, one file out, the same bytes for the same input.
 
     The file is written under a temporary name beside `path` and renamed when it is closed. An exception inside the
     `with` block (Ctrl-C too) closes it with the frames so far; only a full disk or no frame at all leaves no file.
@@ -75,7 +79,7 @@ class VideoWriter:
         self.size, self.fps, self.audio = size, Fraction(fps).limit_denominator(1001), audio
         self.metadata = metadata or {}
         self.frames = 0
-        self._container = None
+        self._container: OutputContainer | None = None
         self._samples = 0  # of the original, already given to the encoder
 
     def __enter__(self) -> "VideoWriter":
@@ -94,11 +98,18 @@ class VideoWriter:
         self._add_audio()
         return self
 
+    @property
+    def _file(self) -> "OutputContainer":
+        """The container that is being written. ValueError outside of `with`."""
+        if self._container is None:
+            raise ValueError(f"{self.path} is not open; write inside of a `with` block")
+        return self._container
+
     def _add_video(self) -> None:
         from av.codec.context import Flags
 
         options = {"crf": "17", "preset": "medium", "threads": "1"}  # one thread: the same bytes on any machine
-        self._video = self._container.add_stream("libx264", rate=self.fps, options=options)
+        self._video = self._file.add_stream("libx264", rate=self.fps, options=options)
         context = self._video.codec_context
         context.height, context.width = (side + side % 2 for side in self.size)
         context.pix_fmt = "yuv420p"
@@ -115,7 +126,7 @@ class VideoWriter:
         channels, rate = self.audio.original.shape[0], self.audio.original_rate
         layout = "stereo" if channels == 2 else "mono"  # the layout of more channels is unknown: they are mixed
         target = rate if rate in _AAC_RATES else 48000
-        self._sound = self._container.add_stream("aac", rate=target, layout=layout)
+        self._sound = self._file.add_stream("aac", rate=target, layout=layout)
         self._sound.codec_context.flags |= Flags.bitexact
         self._sound.codec_context.bit_rate = 96_000 * (2 if layout == "stereo" else 1)
         self._resampler = AudioResampler("fltp", layout, target, frame_size=_AAC_FRAME)
@@ -131,7 +142,7 @@ class VideoWriter:
             frame = VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
             frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709")
             frame.pts, frame.time_base = self.frames, 1 / self.fps
-            self._container.mux(self._video.encode(frame))
+            self._file.mux(self._video.encode(frame))
             self.frames += 1
             self._write_sound()
 
@@ -153,7 +164,7 @@ class VideoWriter:
         frame.sample_rate, frame.pts, frame.time_base = rate, self._samples, Fraction(1, rate)
         self._samples = until
         for block in self._resampler.resample(frame):
-            self._container.mux(self._sound.encode(block))
+            self._file.mux(self._sound.encode(block))
 
     def close(self) -> None:
         """Flush, finalise and rename; nothing remains where no frame was written. Closing twice is harmless."""
@@ -165,9 +176,9 @@ class VideoWriter:
         try:
             if self.audio is not None:
                 for block in self._resampler.resample(None):
-                    self._container.mux(self._sound.encode(block))
-                self._container.mux(self._sound.encode(None))
-            self._container.mux(self._video.encode(None))
+                    self._file.mux(self._sound.encode(block))
+                self._file.mux(self._sound.encode(None))
+            self._file.mux(self._video.encode(None))
             self._container.close()
             self._container = None
             os.chmod(self._partial, 0o644)

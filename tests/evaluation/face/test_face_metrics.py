@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from stereotalker_core.evaluation.face.face_metrics import Regions, diversity, face_metrics, movement, random_orders
+from stereotalker_core.evaluation.face.face_metrics import FaceRegions, diversity, face_metrics, movement, random_orders
 
 GOLDEN = Path(__file__).resolve().parents[2] / "data" / "probtalk3d" / "metrics.npz"
 
@@ -14,7 +14,7 @@ GOLDEN = Path(__file__).resolve().parents[2] / "data" / "probtalk3d" / "metrics.
 def load():
     with np.load(GOLDEN) as file:
         g = {key: torch.from_numpy(np.asarray(file[key])) for key in file.files}
-    regions = Regions(g["mouth"], g["upper"], g["template"])
+    regions = FaceRegions(g["mouth"], g["upper"], g["template"])
     clips = [g["gt0"], g["gt1"]], [g["pred0"], g["pred1"]], [g["order0"].tolist(), g["order1"].tolist()]
     return g, clips, regions
 

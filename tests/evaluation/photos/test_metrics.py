@@ -98,8 +98,8 @@ def test_squeezed_and_torn_open_lids():
 
 
 def test_lips_apart_and_together():
-    assert metrics.lip_gap(face(lips=0.0)) == 0
-    assert metrics.lip_gap(face(lips=0.2)) == pytest.approx(0.2, abs=1e-5)
+    assert metrics.lip_opening(face(lips=0.0)) == 0
+    assert metrics.lip_opening(face(lips=0.2)) == pytest.approx(0.2, abs=1e-5)
 
 
 def test_contrast_of_white_and_iris():

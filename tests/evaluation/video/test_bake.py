@@ -52,7 +52,7 @@ def test_a_second_run_reads_the_finished_people(tmp_path, monkeypatch):
     row = {f"unseen_psnr_{kind}_{low}_{high}": [25.0 + len(kind), 8] for kind in ("fill", "bake")
            for low, high in evaluation.BINS}  # fmt: skip
     row["unseen_psnr_bake_0_30"] = [31.0, 8]
-    monkeypatch.setattr(evaluation, "_person", lambda *args: calls.append(args) or row)
+    monkeypatch.setattr(evaluation, "_person_scores", lambda *args: calls.append(args) or row)
     for _ in range(2):
         network = BakeNetwork(BakeConfig(widths=(8, 16, 16)))
         found = evaluation.evaluate_bake(network, people=2, out=tmp_path / "b.jsonl")

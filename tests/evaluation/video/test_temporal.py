@@ -19,7 +19,7 @@ from stereotalker_core.evaluation.video.temporal import (
 )
 from stereotalker_core.video.rendering.nano import load_nano
 from stereotalker_core.video.rendering.renderer import RenderedChunk
-from stereotalker_core.video.rendering.windows import windows
+from stereotalker_core.video.rendering.windows import frame_windows
 
 
 def noise(frames, amount, seed=0):
@@ -40,7 +40,7 @@ def test_flicker_counts_only_where_the_truth_is_still():
 
 def test_seam_is_where_windows_overlap():
     truth, person = noise(28, 0.01), torch.ones(28, 1, 16, 16)
-    plan = windows(28, 16, 4)
+    plan = frame_windows(28, 16, 4)
     assert plan == [(0, 16), (12, 28)]
     even = truth + torch.arange(28.0).view(-1, 1, 1, 1) * 0.01
     assert seam_ratio(even, truth, person, plan) == pytest.approx(1, rel=1e-3)

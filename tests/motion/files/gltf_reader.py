@@ -1,5 +1,6 @@
 """A second, plain reader of GLB files for the tests: numpy alone, one loop a rule of the glTF 2.0 specification."""
 
+import io
 import json
 import struct
 
@@ -44,6 +45,14 @@ class Gltf:
         if "min" in row:
             assert np.allclose(out.min(0), row["min"], atol=1e-6) and np.allclose(out.max(0), row["max"], atol=1e-6)
         return out
+
+    def texture(self) -> np.ndarray:
+        """(H, W, 3) in 0..1: the picture of the first material."""
+        from PIL import Image
+
+        view = self.json["bufferViews"][self.json["images"][0]["bufferView"]]
+        raw = self.data[view["byteOffset"] : view["byteOffset"] + view["byteLength"]]
+        return np.asarray(Image.open(io.BytesIO(raw)).convert("RGB")) / 255
 
     def pose(self, seconds: float | None) -> tuple[dict[int, np.ndarray], np.ndarray]:
         """Rotations by node and morph weights at a time of the animation; None: as the file rests."""

@@ -1,6 +1,7 @@
 """Motion of any length: exact frame counts, windows like one pass, seeds, strengths, prior on and off."""
 
-from dataclasses import replace
+import typing
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -12,14 +13,15 @@ from stereotalker_core.motion.arkit import ARKIT, ARKIT_INDEX, BLINK, MOUTH
 from stereotalker_core.motion.conditioning import MotionCondition, Style
 from stereotalker_core.motion.edit import PARTS, concat
 from stereotalker_core.motion.generation.bearing import rest_pose
+from stereotalker_core.motion.generation.changes import MotionChanges
 from stereotalker_core.motion.generation.sampling import (
     NOISE,
     MotionModels,
     MotionOptions,
-    joined,
+    joined_ahead,
     sample_motion,
+    sampling_windows,
     stream_motion,
-    windows,
 )
 from stereotalker_core.motion.lips import part_lips, shut_lips
 from stereotalker_core.motion.representation import MotionCodec
@@ -51,7 +53,7 @@ def test_frame_count_is_exact(models, samples):
 
 @pytest.mark.parametrize("frames", [1, 5, 20, 21, 33, 34, 100, 257])
 def test_windows_tile_the_frames(frames):
-    plan = windows(frames, 20, 4, 3)
+    plan = sampling_windows(frames, 20, 4, 3)
     assert [w.start for w in plan] == [0, *(w.stop for w in plan[:-1])] and plan[-1].stop == frames
     for index, w in enumerate(plan):
         assert w.begin <= w.start < w.stop <= w.end <= w.begin + 20
@@ -81,6 +83,9 @@ class Pointwise(torch.nn.Module):
         self.codec = MotionCodec(MotionCodec.Config(fingers=6))
         self.no_audio = torch.nn.Parameter(torch.zeros(1))
 
+    def tell(self, cond):
+        return None
+
     def forward(self, x, sigma, cond):
         return cond.audio.sum(-1, keepdim=True).expand_as(x) * 0.1
 
@@ -108,7 +113,7 @@ def test_seed_frames_join_the_windows(models, raw):
         motion = sample_motion(models, audio, steps=1, prior_strength=0, **raw)
     finally:
         del net.forward
-    plan = windows(len(motion), 20, 4, 3)
+    plan = sampling_windows(len(motion), 20, 4, 3)
     assert len(seen) == len(plan) > 3
     for cond, window in zip(seen[1:], plan[1:], strict=True):
         rotations, expression = net.codec.decode(cond.seed[0, : window.given])
@@ -126,10 +131,10 @@ def test_prior_strength_zero_is_no_prior_bitwise(models):
 
 def test_windows_are_joined_without_a_jump():
     ahead, fresh = torch.zeros(8, 3), torch.ones(20, 3)
-    out = joined(ahead, fresh)
+    out = joined_ahead(ahead, fresh)
     assert out[0].max() < 0.05 and torch.equal(out[8:], fresh[8:])
     assert out.diff(dim=0).min() >= 0 and out.diff(dim=0).max() < 0.2
-    assert torch.equal(joined(ahead[:0], fresh), fresh) and torch.equal(joined(fresh[:8], fresh), fresh)
+    assert torch.equal(joined_ahead(ahead[:0], fresh), fresh) and torch.equal(joined_ahead(fresh[:8], fresh), fresh)
 
 
 def test_guidance_one_is_the_plain_condition_and_more_is_not(models, raw):
@@ -205,7 +210,7 @@ def test_defaults_are_euler_steps_between_the_two_noise_levels(models, raw):
     frames, width = len(channels), net.codec.width
     empty = torch.zeros(1, frames, width), torch.zeros(1, frames, 1)
     cond = MotionCondition(channels[None], Style().vector()[None], *empty)
-    x = levels[0] * sampling._noise(0, 0, empty[0])
+    x = levels[0] * sampling._window_noise(0, 0, empty[0])
     with torch.no_grad():
         for now, following in zip(levels, [*levels[1:], 0.0], strict=True):
             slope = (x - net(x, torch.tensor([now]), cond)) / now
@@ -233,7 +238,7 @@ def test_nothing_is_kept_for_gradients(models):
 def test_callback_counts_over_all_windows(models):
     seen = []
     sample_motion(models, make_audio(40_000), steps=STEPS, callback=lambda i, n, d: seen.append((i, n)))
-    total = STEPS * len(windows(63, 20, 4, 3))
+    total = STEPS * len(sampling_windows(63, 20, 4, 3))
     assert seen == [(i, total) for i in range(total)]
 
 
@@ -298,6 +303,12 @@ def test_options_and_settings_agree(models):
         sample_motion(models, audio, options=MotionOptions(seed=4, steps=STEPS)),
         sample_motion(models, audio, seed=4, steps=STEPS),
     )
+
+
+def test_every_setting_can_be_changed_by_keyword(models):
+    assert list(typing.get_type_hints(MotionChanges)) == [field.name for field in fields(MotionOptions)]
+    with pytest.raises(TypeError, match="sed"):
+        sample_motion(models, make_audio(9000), sed=4)
 
 
 def test_empty_sound_and_foreign_features_are_refused(models):

@@ -8,9 +8,10 @@ import torch
 
 from stereotalker_core import checkpoint
 from stereotalker_core.audio.encoder import SpeechEncoder
+from stereotalker_core.commands.forwarded import run_words
+from stereotalker_core.commands.train import SCALE
 from stereotalker_core.motion.networks.denoiser import MotionDenoiser
 from stereotalker_core.motion.networks.prior import LanguagePrior
-from stereotalker_core.training.clips import scale
 from stereotalker_core.training.clips.clip import clip_folder, write_clip
 from stereotalker_core.training.clips.presets import Stage, adjusted, load_preset, names
 from stereotalker_core.training.clips.tasks import Files, make_task
@@ -90,8 +91,9 @@ def test_unknown_and_own_presets(tmp_path):
 
 
 def run(model, clips, tmp_path, *options):
-    words = [model, "--clips", str(clips), "--run", str(tmp_path / "run"), "--out", str(tmp_path / "out"), "--device"]
-    return scale.main([*words, "cpu", "--steps", "2", "--log-every", "1", *map(str, options)])
+    words = ["--clips", str(clips), "--run", str(tmp_path / "run"), "--out", str(tmp_path / "out"), "--device"]
+    words = [*words, "cpu", "--steps", "2", "--log-every", "1", *map(str, options)]
+    return run_words(SCALE, f"train {model}", words, model=model)
 
 
 def test_faults_stop_before_anything_is_written(tmp_path):

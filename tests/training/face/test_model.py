@@ -9,6 +9,8 @@ import torch
 
 from stereotalker_core.body.model import HalfBody
 from stereotalker_core.checkpoint import load, save
+from stereotalker_core.commands.forwarded import run_words
+from stereotalker_core.commands.train import TRAINERS
 from stereotalker_core.face.hubert import HubertSize
 from stereotalker_core.face.layout import FaceStyle, denormalise
 from stereotalker_core.face.model import ProbTalk3D
@@ -20,8 +22,8 @@ from stereotalker_core.synthetic.speech.utterance import Utterance
 from stereotalker_core.training.face import face_data, face_epochs
 from stereotalker_core.training.face.face_loss import (
     Focus,
-    StageOne,
-    StageTwo,
+    PredictorWeights,
+    PriorWeights,
     drawn_latent,
     fresh_codes,
     normalised,
@@ -30,9 +32,9 @@ from stereotalker_core.training.face.face_loss import (
 from stereotalker_core.training.face.model import (
     NANO_PRIOR,
     SOUND,
+    FaceRecipe,
     PredictorLoss,
     PriorLoss,
-    Recipe,
     draw_batch,
     flatten_chances,
     read_prior,
@@ -43,7 +45,7 @@ from stereotalker_core.training.face.model import (
 from stereotalker_core.training.loop import Schedule
 
 TINY = replace(NANO_PRIOR, width=16, encoder_layers=1, decoder_layers=1, heads=2, inner=16, codes=12, code_width=4)
-RECIPE = Recipe(batch=3, lengths=(10, 14))
+RECIPE = FaceRecipe(batch=3, lengths=(10, 14))
 PHONES = (("sil", 0.0, 0.1, 0), ("m", 0.1, 0.2, 0), ("aa", 0.2, 0.5, 1), ("p", 0.5, 0.6, 0), ("iy", 0.6, 0.9, 1),
           ("sil", 0.9, 1.0, 0))  # fmt: skip
 SAID = Utterance(torch.zeros(16000), (("mop", 0.1, 0.6), ("e", 0.6, 0.9)), PHONES, "mop e", "test", "v")
@@ -187,7 +189,8 @@ def test_a_draw_that_leaves_the_lips_open_costs_and_its_gradient_closes_them(foc
     weight = torch.randn(1, 25, 16)
     ours, theirs = (torch.autograd.grad((x * weight).sum(), predicted, retain_graph=True)[0] for x in (latent, plain))
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
-    without, with_term = (stage_two(prior, predicted, motion, StageTwo(drawn=w), focus, draw=draw) for w in (0.0, 0.5))
+    weights = (PredictorWeights(drawn=w) for w in (0.0, 0.5))
+    without, with_term = (stage_two(prior, predicted, motion, w, focus, draw=draw) for w in weights)
     assert "drawn" not in without[1] and with_term[1]["drawn"] > 0
     torch.testing.assert_close(with_term[0], without[0] + 0.5 * focus.lips(prior.decode(latent), motion))
     vae = MotionPrior(replace(TINY, kind="vae")).eval()
@@ -275,7 +278,7 @@ def test_the_papers_protocol_trains_on_a_folder(tmp_path):
     assert any("layers.2." in n for n in names) and not any(n.startswith("motion_prior") for n in names)
     clips = [face_data.mead_clips(tmp_path, 2, split) for split in ("train", "val")]
     face_epochs.fit_epochs(
-        model, *clips, face_epochs.reader(2, "cpu"), face_epochs.predictor_loss(StageTwo(), False),
+        model, *clips, face_epochs.reader(2, "cpu"), face_epochs.predictor_loss(PredictorWeights(), False),
         face_epochs.Protocol.second(epochs=2, lr=1e-3), lambda *row: curve.append(row),
     )  # fmt: skip
     assert [row[0] for row in curve] == [0, 1] and all(math.isfinite(v) for row in curve for v in row)
@@ -309,7 +312,7 @@ def test_the_switch_brings_the_oddities_back(as_released):
 def test_the_frozen_priors_dropout_is_on_only_as_released(as_released):
     model = small_second().train()
     example = {"motion": torch.rand(1, 9, 53), "style": FaceStyle().vector()[None], "waveform": torch.randn(1, 6400)}
-    face_epochs.predictor_loss(StageTwo(), as_released)(model, example)
+    face_epochs.predictor_loss(PredictorWeights(), as_released)(model, example)
     assert model.motion_prior.training == as_released
 
 
@@ -331,6 +334,7 @@ def test_early_stopping_keeps_the_best():
 
 
 def test_bad_requests_are_named(tmp_path):
+    words = ["--data", str(tmp_path), "--stage", "2", "--out", str(tmp_path / "x.safetensors")]
     with pytest.raises(ValueError, match="--prior"):
-        face_epochs.main(["--data", str(tmp_path), "--stage", "2", "--out", str(tmp_path / "x.safetensors")])
-    assert StageOne.vae().bottleneck == 1e-4
+        run_words(TRAINERS["face-epochs"], "train face-epochs", words)
+    assert PriorWeights.vae().bottleneck == 1e-4

@@ -11,7 +11,14 @@ from stereotalker_core.motion.representation import MotionCodec
 from stereotalker_core.synthetic.movement.gestures import GestureEvent
 from stereotalker_core.synthetic.speech.utterance import Utterance
 from stereotalker_core.training.loop import Schedule, generator
-from stereotalker_core.training.motion.denoiser import MotionLoss, Recipe, draw_batch, fit_codec, train, widened
+from stereotalker_core.training.motion.denoiser import (
+    MotionLoss,
+    Recipe,
+    draw_batch,
+    fit_codec,
+    train,
+    with_prior_width,
+)
 from stereotalker_core.training.motion.motion_data import (
     CLASSES,
     MixedMotion,
@@ -69,7 +76,7 @@ def test_classes_of_meaning_are_told_with_the_states_or_alone(data):
 
 def test_a_widened_denoiser_is_the_same_function():
     net = make_denoiser()
-    wide = widened(net, net.config.prior + 3)
+    wide = with_prior_width(net, net.config.prior + 3)
     cond = make_condition(net, 2, 10)
     wider = replace(cond, prior=torch.cat([cond.prior, torch.rand(2, 10, 3)], -1))
     x = torch.randn(2, 10, net.codec.width)

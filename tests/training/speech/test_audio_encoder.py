@@ -9,10 +9,12 @@ import torch
 from stereotalker_core import checkpoint
 from stereotalker_core.audio.encoder import SpeechEncoder
 from stereotalker_core.audio.phones import PHONE_INDEX
+from stereotalker_core.commands.forwarded import run_words
+from stereotalker_core.commands.train import TRAINERS
 from stereotalker_core.synthetic.speech.corpus import Corpus, phone_labels
 from stereotalker_core.training.loop import Schedule, fit
 from stereotalker_core.training.speech.audio_encoder import (
-    Crops,
+    CropSettings,
     PhoneCrops,
     Source,
     Trainee,
@@ -20,7 +22,6 @@ from stereotalker_core.training.speech.audio_encoder import (
     borders,
     evaluate,
     loss,
-    main,
 )
 
 TINY = SpeechEncoder.Config(bins=24, width=24, layers=1, heads=2, feed_forward=48, context=6, position_kernel=7)
@@ -71,7 +72,8 @@ def test_borders_agree_with_the_plain_labels(data):
 
 def test_crops_carry_the_tone_that_their_label_says(data):
     """Through tempo changes and offsets: the strongest frequency of a frame inside a phone is the label's, scaled."""
-    batch = PhoneCrops([Source(data / "train")], Crops(batch=8, seconds=1.0, tempo=0.2, augment=0, seed=3), 24)(5)
+    settings = CropSettings(batch=8, seconds=1.0, tempo=0.2, augment=0, seed=3)
+    batch = PhoneCrops([Source(data / "train")], settings, 24)(5)
     waves, labels = batch["waveforms"].reshape(8, 50, 320), batch["labels"]
     tones = torch.tensor([TONES.get(p, 0) for p in PHONE_INDEX], dtype=torch.float)
     steady = (labels[:, 1:-1] == labels[:, :-2]) & (labels[:, 1:-1] == labels[:, 2:]) & (labels[:, 1:-1] > 0)
@@ -83,7 +85,7 @@ def test_crops_carry_the_tone_that_their_label_says(data):
 
 
 def test_batches_are_a_pure_function_of_the_step(data):
-    crops = PhoneCrops([Source(data / "train")], Crops(batch=2, seconds=0.5), 24)
+    crops = PhoneCrops([Source(data / "train")], CropSettings(batch=2, seconds=0.5), 24)
     one, again, other = crops(7), crops(7), crops(8)
     assert all(torch.equal(one[k], again[k]) for k in one)
     assert not torch.equal(one["waveforms"], other["waveforms"])
@@ -98,7 +100,7 @@ def test_teacher_targets_follow_the_crop(data):
     start = source.teacher.starts[1]
     assert np.allclose(values[:, 0] * 100, start + position, atol=0.2) and heard.all()
     assert not source.teacher.at(0, np.array([-0.6, 0.0, 1e6]))[1][[0, 2]].any()
-    assert loss(Trainee(SpeechEncoder(TINY), 3), PhoneCrops([source], Crops(batch=2), 24)(0))[1]["teacher"] > 0
+    assert loss(Trainee(SpeechEncoder(TINY), 3), PhoneCrops([source], CropSettings(batch=2), 24)(0))[1]["teacher"] > 0
 
 
 def test_wrong_teacher_is_refused(tmp_path):
@@ -111,7 +113,7 @@ def test_wrong_teacher_is_refused(tmp_path):
 def run(data, folder, steps, stop=None) -> Trainee:
     torch.manual_seed(0)
     trainee = Trainee(SpeechEncoder(TINY))
-    crops = PhoneCrops([Source(data / "train")], Crops(batch=4, seconds=1.0), TINY.bins)
+    crops = PhoneCrops([Source(data / "train")], CropSettings(batch=4, seconds=1.0), TINY.bins)
     schedule = Schedule(steps, lr=1e-2, warmup=5, log_every=5, save_every=10)
 
     def batch(step):
@@ -146,9 +148,10 @@ def test_command_writes_a_checkpoint_with_provenance(data, tmp_path):
     out = tmp_path / "e.safetensors"
     arguments = ["--data", str(data), "--run", str(tmp_path / "run"), "--out", str(out)]
     arguments += ["--steps", "2", "--batch", "1", "--width", "16", "--layers", "1", "--teacher-weight", "0.5"]
-    metrics = main(arguments)
+    metrics = run_words(TRAINERS["audio-encoder"], "train audio-encoder", arguments)
     meta = checkpoint.load_tensors(out)[1]
     assert json.loads(meta["metrics"]) == metrics and "--steps 2" in meta["command"] and meta["seed"] == "0"
     assert checkpoint.load(SpeechEncoder, out).config.width == 16
-    main([*arguments, "--export-only", "--out", str(tmp_path / "again.safetensors")])
+    again = [*arguments, "--export-only", "--out", str(tmp_path / "again.safetensors")]
+    run_words(TRAINERS["audio-encoder"], "train audio-encoder", again)
     assert checkpoint.load_tensors(tmp_path / "again.safetensors")[1]["steps"] == "2"

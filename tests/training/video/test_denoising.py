@@ -9,17 +9,8 @@ from stereotalker_core.synthetic.data.avatar_frames import AvatarData, find_shar
 from stereotalker_core.training.distributed import Scale, fit_distributed
 from stereotalker_core.training.loop import Schedule
 from stereotalker_core.training.recompute import blocks_of, recompute
-from stereotalker_core.training.video import renderer
-from stereotalker_core.training.video.denoising import (
-    PARTS,
-    DenoisingLoss,
-    LossOptions,
-    PictureBatches,
-    StageTwo,
-    add_attention_lora,
-    learns,
-    part_of,
-)
+from stereotalker_core.training.video.denoising import DenoisingLoss, LossOptions, PictureBatches, _strengths, encode
+from stereotalker_core.training.video.stage_two import PARTS, StageTwo, add_attention_lora, learns, part_of
 from stereotalker_core.video.networks.reference import ReferenceNet
 from stereotalker_core.video.networks.unet import SD15, StereoTalkerUNet
 from tests.training.stage2_samples import PARTS as BODY_PARTS
@@ -54,19 +45,62 @@ def full_model(parts, rank=2):
 
 
 @pytest.mark.parametrize("clips", [False, True])
-def test_nano_loss_is_that_of_the_nano_trainer(data, clips):
-    model, vae = denoiser(), autoencoder()
-    frames = 4 if clips else 2
-    latents = renderer.LatentBatches(data, vae, 2, frames, clips, seed=3)
-    pictures = PictureBatches(data, 2, frames, clips, seed=3)
+def test_loss_of_the_one_step_profile_from_its_definition(data, clips):
+    """Clean latents and noise mixed by sigma, one noise a clip; squared errors and their change, weighted by place."""
+    model, vae, frames = denoiser(), autoencoder(), 4 if clips else 2
+    pictures = PictureBatches(data, 2, frames, clips, seed=3)(4)
     options = LossOptions(frames if clips else None, flicker=0.5 if clips else 0.0)
-    ours = DenoisingLoss(lambda image: renderer.encode(vae, image), options)
-    plain = renderer.motion_loss(frames) if clips else renderer.image_loss
-    nano = renderer.Denoiser(model.unet, model.reference)
     torch.manual_seed(7)
-    expected = plain(nano, latents(4))[0]
+    value, parts = DenoisingLoss(lambda image: encode(vae, image), options)(model, pictures)
     torch.manual_seed(7)
-    torch.testing.assert_close(ours(model, pictures(4))[0], expected, atol=1e-6, rtol=1e-5)
+    count = 2 if clips else 4
+    uniform, pure = torch.rand(count).clamp_min(0.02), torch.rand(count) < 0.5
+    sigma = torch.where(pure, torch.ones(()), uniform)
+    clean, lift, portrait = (encode(vae, pictures[name]) for name in ("rgb", "lift", "portrait"))
+    noise = torch.randn_like(clean[::frames] if clips else clean)
+    if clips:
+        level, noise = (x.repeat_interleave(frames, 0) for x in (sigma, noise))
+    level = (level if clips else sigma).view(-1, 1, 1, 1)
+    batch = pictures | {"lift": lift, "portrait": portrait}
+    error = model(batch, (1 - level) * clean + level * noise, sigma, frames if clips else None) - clean
+    weight = pictures["weight"] / pictures["weight"].mean()
+    expected = (error.square() * weight).mean()
+    if clips:
+        change = error.unflatten(0, (2, frames)).diff(dim=1).square() * weight.unflatten(0, (2, frames))[:, 1:]
+        expected = expected + 0.5 * change.mean()
+        assert parts["flicker"] == pytest.approx(float(change.mean().detach()), rel=1e-5)
+    else:
+        base = ((lift - clean).square() * weight).mean()
+        assert parts["lift"] == pytest.approx(float(base), rel=1e-5)
+        if pure.any():
+            own = (error.square() * weight).mean((1, 2, 3))[pure].mean()
+            assert parts["pure_over_lift"] == pytest.approx(float(own.detach() / base), rel=1e-4)
+    torch.testing.assert_close(value, expected, atol=1e-6, rtol=1e-5)
+
+
+def test_experts_are_left_out_as_the_options_say():
+    torch.manual_seed(0)
+    drawn = {
+        name: {tuple(_strengths(2, LossOptions(expert_drop=0.5, **options))) for _ in range(60)}
+        for name, options in (
+            ("shared", {}), ("alone", {"skip_left_out": True}), ("bare", {"skip_left_out": True, "never_bare": False}),
+        )
+    }  # fmt: skip
+    assert drawn["shared"] == {(1.0, 1.0), (0.0, 1.0), (1.0, 0.0)}
+    assert drawn["alone"] == {(1.0, 1.0), (None, 1.0), (1.0, None)}
+    assert drawn["bare"] == drawn["alone"] | {(None, None)}
+
+
+def test_a_left_out_expert_is_one_of_strength_0(data):
+    model, vae = denoiser(True), autoencoder()
+    for module in model.experts:
+        torch.nn.init.normal_(module.up[0], std=0.5)
+    batch = PictureBatches(data, 1, 2, False, seed=0)(0)
+    batch |= {"lift": encode(vae, batch["lift"]), "portrait": encode(vae, batch["portrait"])}
+    x, sigma = torch.randn_like(batch["lift"]), torch.ones(2)
+    found = {given: model(batch, x, sigma, strengths=given) for given in ((1.0, None), (1.0, 0.0), (1.0, 1.0))}
+    torch.testing.assert_close(found[1.0, None], found[1.0, 0.0])
+    assert not torch.allclose(found[1.0, None], found[1.0, 1.0])
 
 
 @pytest.mark.parametrize("prediction", ["v", "epsilon"])

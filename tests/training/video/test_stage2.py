@@ -7,6 +7,8 @@ from stereotalker_core import checkpoint
 from stereotalker_core.synthetic.data.avatar_frames import AvatarData, find_shards
 from stereotalker_core.training.loop import Schedule, fit
 from stereotalker_core.training.video import autoencoder, decoder, experts, joint, mask, renderer
+from stereotalker_core.training.video.denoising import PictureBatches
+from stereotalker_core.training.video.stage_two import StageTwo, is_motion
 from stereotalker_core.video.networks.mask import MaskConfig, MaskPredictor
 from stereotalker_core.video.networks.reference import ReferenceNet
 from stereotalker_core.video.networks.unet import StereoTalkerUNet
@@ -33,7 +35,7 @@ def make_vae(data):
 
 def make_denoiser():
     torch.manual_seed(0)
-    return renderer.Denoiser(StereoTalkerUNet(CONFIG), ReferenceNet(CONFIG.reference()))
+    return StageTwo(StereoTalkerUNet(CONFIG), ReferenceNet(CONFIG.reference()))
 
 
 def moved(before, model):
@@ -55,7 +57,7 @@ def test_autoencoder_loss_falls_and_resume_is_exact(data, tmp_path):
                 raise KeyboardInterrupt
 
         schedule = Schedule(6, warmup=1, log_every=1, save_every=2, amp=False)
-        batches = autoencoder.Crops(data, batch=4, size=32)
+        batches = autoencoder.CropBatches(data, batch=4, size=32)
         try:
             fit(model, batches, autoencoder.loss, schedule, folder, on_log=log)
         except KeyboardInterrupt:
@@ -80,9 +82,9 @@ def test_image_stage_moves_everything_but_the_motion_modules(data, tmp_path):
     model = renderer.train_image(data, vae, tmp_path, 3, config, identities=2, frames=2)
     torch.manual_seed(0)
     unet = StereoTalkerUNet(config)
-    start = renderer.Denoiser(unet, ReferenceNet(config.reference())).state_dict()
+    start = StageTwo(unet, ReferenceNet(config.reference())).state_dict()
     changed = moved(start, model)
-    assert not any(renderer.is_motion(name) for name in changed)
+    assert not any(is_motion(name) for name in changed)
     for part in ("unet.pose.conv_out.weight", "reference.unet.conv_in.weight", "unet.unet.conv_out.weight"):
         assert part in changed, part
 
@@ -93,7 +95,7 @@ def test_motion_stage_moves_only_the_motion_modules(data, tmp_path):
     before = copy(model)
     renderer.train_motion(model, data, make_vae(data), tmp_path, 2, clips=2, frames=4)
     changed = moved(before, model)
-    assert changed and all(renderer.is_motion(name) for name in changed)
+    assert changed and all(is_motion(name) for name in changed)
 
 
 def test_experts_learn_on_a_frozen_base(data, tmp_path):
@@ -123,11 +125,11 @@ def test_mask_predictor_learns(data, tmp_path):
 
 
 def test_flips_agree_between_portrait_and_frames(data):
-    batches = renderer.LatentBatches(data, make_vae(data), 2, 2)
+    batches = PictureBatches(data, 2, 2, clips=False, seed=0)
     flipped = [batches(step) for step in range(6)]
-    assert {tuple(b["clean"].shape) for b in flipped} == {(4, 4, 8, 8)}
-    assert all(b["portrait"].shape == (2, 4, 8, 8) for b in flipped)
-    assert torch.equal(batches(2)["clean"], flipped[2]["clean"])
+    assert {tuple(b["rgb"].shape) for b in flipped} == {(4, 3, 64, 64)}
+    assert all(b["portrait"].shape == (2, 3, 64, 64) for b in flipped)
+    assert torch.equal(batches(2)["rgb"], flipped[2]["rgb"])
 
 
 def test_joint_training_moves_what_it_should_and_saves_a_renderers_files(data, tmp_path):
@@ -137,7 +139,7 @@ def test_joint_training_moves_what_it_should_and_saves_a_renderers_files(data, t
     changed = moved(before_vae, vae)
     assert changed and all(name.startswith("guided.") for name in changed)
     changed = moved(before, base)
-    assert not any(renderer.is_motion(name) for name in changed)
+    assert not any(is_motion(name) for name in changed)
     assert any(n.startswith("unet.") for n in changed) and any(n.startswith("reference.") for n in changed)
     assert all(bool(up.detach().any()) for module in model.denoiser.experts for up in module.up)
     joint.save_joint(model, tmp_path / "out", command="test", seed="0", commit="none", metrics={})
@@ -191,7 +193,7 @@ def test_joint_crops_are_cut_where_the_corner_says(data):
 def test_joint_loss_leaves_the_experts_in_place(data):
     vae, base = make_vae(data), make_denoiser()
     pair = tuple(kind.for_unet(base.unet, rank=2) for kind in (joint.ViewExperts, joint.MaskExperts))
-    model = joint.Joint(renderer.Denoiser(base.unet, base.reference, pair), vae)
+    model = joint.Joint(StageTwo(base.unet, base.reference, pair), vae)
     batch = joint.JointBatches(data, vae, identities=1, frames=2, size=32)(0)
     torch.manual_seed(3)
     for _ in range(4):

@@ -221,5 +221,5 @@ def test_averages_of_samples_equal_pooling_of_the_whole_canvas():
     canvas = torch.zeros(*shape, 3)
     canvas[hit] = values
     expected = F.avg_pool2d(canvas.permute(0, 3, 1, 2), 2)
-    found = guides._averaged(values, hit.flatten().nonzero().squeeze(1), shape)
+    found = guides._supersampled_mean(values, hit.flatten().nonzero().squeeze(1), shape)
     torch.testing.assert_close(found, expected)

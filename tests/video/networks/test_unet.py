@@ -1,9 +1,13 @@
+import copy
+import pickle
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from stereotalker_core.video.networks.experts import MaskExperts, ViewExperts, swap_class
+from stereotalker_core.video.networks.experts import MaskExperts, MoEFeedForward, ViewExperts, swap_class
 from stereotalker_core.video.networks.reference import repeat_rows, split_heads
 from stereotalker_core.video.networks.unet import SD15, FramewiseGroupNorm, StereoTalkerUNet, build_motion_unet, sample
 from tests.video.samples import CONFIG, condition, randomise, reference, unet
@@ -12,6 +16,11 @@ from tests.video.samples import CONFIG, condition, randomise, reference, unet
 @pytest.fixture(scope="module")
 def model():
     return unet()
+
+
+def experts(model):
+    pair = (ViewExperts.for_unet(model, 2), MaskExperts.for_unet(model, 2))
+    return tuple((randomise(module, seed), 1.0) for seed, module in enumerate(pair))
 
 
 def test_framewise_norm_equals_a_loop_over_frames():
@@ -89,6 +98,32 @@ def test_motion_modules_see_the_clip_and_only_the_clip(model):
     assert (out[2] - other[2]).abs().max() > 1e-4
     with pytest.raises(ValueError, match="clips"):
         model(x, 1.0, condition(model, clip_length=3))
+
+
+def test_a_failed_pass_leaves_nothing_behind(model):
+    """An exception inside the network: the next pass, with or without guides, is that of an untouched network."""
+    x, cond = torch.randn(4, 4, 8, 8), condition(model, experts=experts(model))
+    expected = model(x, 1.0, cond)
+    hook = model.unet.conv_norm_out.register_forward_pre_hook(lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        model(x, 1.0, cond)
+    hook.remove()
+    assert model.unet.conv_in.features is None and not model.context.experts
+    with pytest.raises(ValueError, match="mask experts need regions"):
+        model(x, 1.0, replace(cond, regions=None))
+    assert model.unet.conv_in.features is None and not model.context.experts
+    assert torch.equal(model(x, 1.0, cond), expected)
+
+
+def test_the_network_can_be_pickled_and_copied(model):
+    x, cond = torch.randn(4, 4, 8, 8), condition(model, experts=experts(model))
+    expected = model(x, 1.0, cond)
+    for other in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
+        assert list(other.state_dict()) == list(model.state_dict())
+        assert [type(m) for m in other.modules()] == [type(m) for m in model.modules()]
+        assert torch.equal(other(x, 1.0, cond), expected)
+        feed_forward = next(m for m in other.modules() if isinstance(m, MoEFeedForward))
+        assert feed_forward.context is other.context is not model.context
 
 
 def test_guides_reach_the_output(model):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from stereotalker_core.convert.renderer import load_animate_anyone, load_denoiser
-from stereotalker_core.video.networks.contexts import ContextWindows, averaged
+from stereotalker_core.video.networks.contexts import ContextWindows, averaged_over_windows
 from stereotalker_core.video.networks.guidance import guided, sample_guided, trailing_timesteps, unconditional
 from stereotalker_core.video.networks.unet import Condition
 from tests.convert.public_files import small
@@ -178,9 +178,9 @@ def test_context_windows_are_the_public_ones():
 
 def test_windows_are_averaged_per_frame():
     windows = ContextWindows(4, 2, closed=False)
-    out = averaged(lambda index: index[:, None].float() + index[0], 6, windows)
+    out = averaged_over_windows(lambda index: index[:, None].float() + index[0], 6, windows)
     assert out[:, 0].tolist() == [0, 1, (2 + 4) / 2, (3 + 5) / 2, 6, 7]
-    same = averaged(lambda index: torch.ones(len(index), 2), 11, ContextWindows(4, 1))
+    same = averaged_over_windows(lambda index: torch.ones(len(index), 2), 11, ContextWindows(4, 1))
     assert torch.equal(same, torch.ones(11, 2))
 
 

@@ -7,7 +7,7 @@ from stereotalker_core.pipeline import Look, Scene, View, prepare, render
 from stereotalker_core.precision import cpu_has_bf16
 from stereotalker_core.records import Motion
 from stereotalker_core.video.rendering.ranges import needed, parse_frames, shares
-from stereotalker_core.video.rendering.windows import windows
+from stereotalker_core.video.rendering.windows import frame_windows
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_progress_and_bad_ranges(tiny_models, scene):
 
 
 def test_few_windows_are_drawn_for_a_part():
-    plan = windows(1000, 16, 2)
+    plan = frame_windows(1000, 16, 2)
     assert needed(plan, 2, (0, 1000)) == plan
     assert len(needed(plan, 2, (500, 510))) <= 3
     for first in range(0, 990, 7):

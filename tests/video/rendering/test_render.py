@@ -11,7 +11,7 @@ from stereotalker_core.geometry.projection import intrinsics_for, look_at
 from stereotalker_core.records import Cameras, Identity, Motion
 from stereotalker_core.video.guides.maps import background_plate
 from stereotalker_core.video.rendering.render import render_video
-from stereotalker_core.video.rendering.windows import cross_fade, padded, windows
+from stereotalker_core.video.rendering.windows import cross_fade, frame_windows, padded
 from tests.video.samples import renderer as make_renderer
 
 SIZE = (64, 64)
@@ -78,11 +78,11 @@ def quiet(renderer):
 
 @pytest.mark.parametrize("frames", [1, 4, 5, 9, 13])
 def test_windows_cover_every_frame_and_share_the_overlap(frames):
-    plan = windows(frames, 5, 2)
+    plan = frame_windows(frames, 5, 2)
     assert plan[0][0] == 0 and plan[-1][1] == frames
     assert all(a[1] - b[0] == 2 for a, b in zip(plan, plan[1:], strict=False))
     with pytest.raises(ValueError, match="overlap"):
-        windows(frames, 4, 4)
+        frame_windows(frames, 4, 4)
 
 
 def test_cross_fade_leaves_one_version_for_the_other():

@@ -1,0 +1,72 @@
+"""Commands whose options stand in a module of their own, which is imported only when its command is run.
+
+Such a module has `add_arguments(parser)` and `run(options)`, which returns None or a table {name: value} to print.
+"""
+
+import argparse
+import logging
+import shlex
+from collections.abc import Iterable, Mapping
+from importlib import import_module
+from typing import Any
+
+PROGRAM = ("python", "-m", "stereotalker_core")
+
+
+def add_names(kinds: argparse._SubParsersAction, table: Mapping[str, str]) -> None:
+    """Declare the commands of a table {name: module, relative to the package}; their options come later."""
+    for name, module in table.items():
+        parser = kinds.add_parser(name, add_help=False, help=f"--help tells its options ({module})")
+        parser.set_defaults(run=run_module, module=module, name=name, rest=[])
+
+
+def split_words(words: list[str], tables: Mapping[str, Iterable[str]]) -> tuple[list[str], list[str]]:
+    """Map ["train", "prior", "--steps", "5"] -> (["train", "prior"], ["--steps", "5"]); other lines stay whole.
+
+    tables: {command: the names under it whose options stand in a module}.
+    """
+    forwarded = {(command, name) for command, names in tables.items() for name in names}
+    for i, pair in enumerate(zip(words, words[1:], strict=False)):
+        if pair in forwarded:
+            return words[: i + 2], words[i + 2 :]
+    return words, []
+
+
+def parser_of(module: str, command: str) -> argparse.ArgumentParser:
+    """The parser of a module's options; command: the words in front of them, "train prior"."""
+    found = import_module(f"..{module}", __package__)
+    parser = argparse.ArgumentParser(
+        prog=f"{' '.join(PROGRAM)} {command}", description=found.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    found.add_arguments(parser)
+    return parser
+
+
+def run_module(args: argparse.Namespace) -> int:
+    """Parse the rest of the line with the module's options, run it, print the table it returns."""
+    show(run_words(args.module, f"{args.command} {args.name}", args.rest))
+    return 0
+
+
+def run_words(module: str, command: str, words: list[str], **settings: object) -> Any:
+    """Run a module on the words after `command` -> what it returns. settings: further attributes of its options.
+
+    options.line holds the whole command line for the metadata of what is written. The steps of a long run are logged.
+    """
+    line = shlex.join([*PROGRAM, *command.split(), *words])
+    options = parser_of(module, command).parse_args(words, argparse.Namespace(line=line, **settings))
+    logger = logging.getLogger(__package__.partition(".")[0])
+    before = logger.level
+    logger.setLevel(logging.INFO)
+    try:
+        return import_module(f"..{module}", __package__).run(options)
+    finally:
+        logger.setLevel(before)
+
+
+def show(table: Any) -> None:
+    """Print a table {name: value}; anything else was for a caller in Python."""
+    if isinstance(table, dict):
+        for name, value in table.items():
+            print(f"{name:<24} {value:.3f}" if isinstance(value, float) else f"{name:<24} {value}")
