@@ -16,7 +16,6 @@ from ...records import SpeechFeatures
 from ...shapes import FPS, dims
 from ..align import SKIP_COST, Word, confusable
 from ..phones import PHONE_INDEX, PHONES
-from ..pronounce import pronounce
 
 SPOKEN_WORDS = Path(__file__).parent / "spoken_words.txt"
 VARIANT_COST = 0.5  # nats beyond the word's own, of another way to say it
@@ -57,7 +56,8 @@ def spotted_words(speech: SpeechFeatures) -> list[Word]:
 
 @functools.cache
 def lexicon(path: Path = SPOKEN_WORDS) -> Lexicon:
-    """The words of the file. A line is `gesture COST: words`, `common COST: words`, or `as WORD: phones`."""
+    """Read the words of the file. A line is `gesture COST: words` or `common COST: words`, each word=phones-of-it, or
+    `as WORD: phones`, another way to say it."""
     costs: dict[str, float] = {}
     gestures: set[str] = set()
     spoken: list[tuple[str, tuple[str, ...], float]] = []
@@ -69,10 +69,10 @@ def lexicon(path: Path = SPOKEN_WORDS) -> Lexicon:
         if kind == "as":
             spoken.append((value, tuple(body.split()), costs[value] + VARIANT_COST))
             continue
-        names = body.split()
-        costs |= dict.fromkeys(names, float(value))
-        gestures |= set(names) if kind == "gesture" else set()
-        spoken += [(name, pronounce(name), float(value)) for name in names]
+        for name, _, phones in (word.partition("=") for word in body.split()):
+            costs[name] = float(value)
+            gestures |= {name} if kind == "gesture" else set()
+            spoken.append((name, tuple(phones.split("-")), float(value)))
     return chained(spoken, frozenset(gestures))
 
 

@@ -60,9 +60,13 @@ def text() -> str:
         ("common", COSTS["other"], sorted(common - FUNCTION_WORDS)),
     ]
     lines = ["# made by python -m stereotalker_core.synthetic.speech.spoken_words"]
-    lines += [f"{kind} {cost}: {' '.join(words)}" for kind, cost, words in rows]
+    lines += [f"{kind} {cost}: {' '.join(map(_told, words))}" for kind, cost, words in rows]
     lines += [f"as {word}: {phones}" for word, ways in sorted(SAID_AS.items()) for phones in ways]
     return "\n".join(lines) + "\n"
+
+
+def _told(word: str) -> str:
+    return f"{word}={'-'.join(pronounce(word))}"
 
 
 if __name__ == "__main__":
