@@ -180,6 +180,7 @@ def make_clip(args: argparse.Namespace, workshop: Workshop, progress: ProgressLi
     report = {
         "out": str(target.path), "frames": frames, "complete": complete, "seconds": seconds, "fps": scene.motion.fps,
         "part": [part.first, part.stop, part.count], "size": [canvas[1], canvas[0]], "seed": args.seed,
+        "words": given.options.words if given.transcript is None else "given",
         "fit_quality": float(scene.identity.quality), "warnings": [*warnings, *scene.identity.warnings],
         "stage_seconds": progress.seconds, "wall_seconds": time.perf_counter() - started,
         "seconds_per_second": sum(progress.seconds.get(s, 0.0) for s in ("motion", "render")) / max(seconds, 1e-9),

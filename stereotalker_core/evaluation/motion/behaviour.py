@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ...audio.activity import speechless, voice_activity
 from ...audio.align import Word
-from ...audio.recogniser import can_recognise, recognised_words
+from ...audio.listening.recogniser import can_recognise, recognised_words
+from ...audio.listening.spotting import spotted_words
 from ...body.model import HalfBody
 from ...motion.conditioning import Style
 from ...motion.generation.sampling import MotionModels, MotionOptions, sample_motion
@@ -173,36 +174,34 @@ def closure_score(
 
 
 def meaning_real(models: MotionModels, corpora: list[Corpus], options: MotionOptions, count: int) -> Metrics:
-    """Return the recall of meaning gestures on words of real speech that have one: from the sound alone, with the
-    transcript, and with what the optional recogniser finds in the sound, where it is installed; of its words, how many
-    are false.
+    """Return the recall of meaning gestures on words of real speech that have one: from the sound alone (words spotted
+    in the phones), with the transcript, and with what the optional recogniser finds, where it is installed; of the
+    words that are spotted or recognised, and have a gesture, how many are false.
 
     Recordings are taken from all corpora in turn, up to `count`.
     """
     classes = TRAINING_WORDS | HELD_OUT_WORDS
-    templates, rows, weights, found, false = arm_templates(HalfBody()), {}, [], 0, 0
+    templates, rows, weights, false = arm_templates(HalfBody()), {}, [], {"spotted": [], "recognised": []}
     for utterance, index in _in_turn(corpora):
         marks = [m for m in accents(utterance) if m.word.lower() in classes and m.time > 0.3]
         if not marks or len(weights) >= count:
             continue
         weights.append(len(marks))
         audio = sound_of(utterance.waveform)
-        ways: dict[str, str | list[Word] | None] = {"audio": None}
+        speech, ways = models.encoder.encode(audio), dict[str, str | list[Word] | None](audio=None)
         if reads(models):
             ways["text"] = utterance.text
+            false["spotted"] += _false_words(spotted_words(speech), utterance, classes)
             if can_recognise():
-                understood = recognised_words(audio)
-                ways["recognised"] = understood or None
-                wrong = _false_words(understood, utterance, classes)
-                found, false = found + len(wrong), false + sum(wrong)
+                words = recognised_words(audio)
+                ways["recognised"] = words or None
+                false["recognised"] += _false_words(words, utterance, classes)
         for way, transcript in ways.items():
-            motion = sample_motion(models, audio, options=drawn(options, index), transcript=transcript)
+            motion = sample_motion(models, audio, speech=speech, options=drawn(options, index), transcript=transcript)
             hits = [classes[m.word.lower()] in shown_gestures(motion, m.time, templates) for m in marks]
             rows.setdefault(way, []).append(sum(hits) / len(hits))
     metrics = {f"meaning_real_{way}": bootstrap(values, weights) for way, values in rows.items()}
-    if found:
-        metrics["recognised_false"] = {"value": false / found, "low": false / found, "high": false / found}
-    return metrics
+    return metrics | {f"{way}_false": bootstrap(found) for way, found in false.items() if found}
 
 
 def _in_turn(corpora: list[Corpus]) -> Iterator[tuple[Utterance, int]]:
