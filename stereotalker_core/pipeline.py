@@ -132,8 +132,8 @@ def fit_person(
     networks: Perception | None = None,
     person: int | None = None,
 ) -> Identity:
-    """Return `fit_portrait`, its warnings kept in the identity, and a fit below LEAST_QUALITY refused with a
-    ValueError."""
+    """Fit the person in a portrait, as `fit_portrait` does, and keep its warnings in the identity; a fit below
+    LEAST_QUALITY is refused with a ValueError."""
     with heard_warnings() as heard:
         identity = fit_portrait(body, portrait, keypoints, mask, networks=networks, person=person)
     if not identity.quality >= LEAST_QUALITY:

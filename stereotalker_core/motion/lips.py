@@ -63,7 +63,8 @@ _SPEAKING = [i for i in MOUTH if not ARKIT[i].startswith(_MOOD)]
 
 
 def clearness(phones: Tensor) -> Tensor:
-    """Phone probabilities (T, 40) -> (T,) how surely phones are heard around each frame, 1 = as people usually are."""
+    """Map phone probabilities (T, 40) -> (T,) how surely phones are heard around each frame, 1 = as people usually are.
+    """
     spoken = (phones[:, _SILENCE] < 0.5).to(phones)
     sure = phones.max(1).values * spoken
     window = 2 * AROUND + 1
@@ -96,12 +97,12 @@ def parting(phones: Tensor, shut: Tensor) -> Tensor:
 
 @functools.cache
 def mean_gap_weights() -> tuple[Tensor, Tensor]:
-    """`lip_gap_weights` of the mean body."""
+    """Return `lip_gap_weights` of the mean body."""
     return lip_gap_weights(HalfBody())
 
 
 def part_lips(expression: Tensor, amount: Tensor) -> Tensor:
-    """(T, 52) with the jaw opened where lips are nearer than `PARTED_MM`, by amount (T,) 0..1 of what is missing.
+    """Open the jaw of (T, 52) where lips are nearer than `PARTED_MM`, by amount (T,) 0..1 of what is missing.
 
     A denoiser that takes a t for a p shuts the lips on it; where nothing of the kind is heard they open again.
     """

@@ -27,7 +27,7 @@ _NEVER = np.float32(-1e9)
 
 
 class Lexicon(NamedTuple):
-    """Words one after the other as chains of phones; N states, W pronunciations."""
+    """Hold words one after the other as chains of phones; N states, W pronunciations."""
 
     names: tuple[str, ...]  # (W,)
     gestures: frozenset[str]  # the words that are reported
@@ -39,8 +39,9 @@ class Lexicon(NamedTuple):
 
 
 def spotted_words(speech: SpeechFeatures) -> list[Word]:
-    """Words with a gesture that are heard in the phones (T, 40), in order, with their times; most that are not said
-    clearly are missed, few are wrong.
+    """Find the words with a gesture that are heard in the phones (T, 40) -> in order, with their times.
+
+    Words that are said unclearly are mostly missed; few found ones are wrong.
     """
     dims(speech.phones, f"T {len(PHONES)}")
     if len(speech.phones) == 0:
@@ -88,8 +89,8 @@ def chained(spoken: list[tuple[str, tuple[str, ...], float]], gestures: frozense
 
 
 def decoded(blocks: Iterable[np.ndarray], words: Lexicon) -> list[tuple[int, int, int]]:
-    """(T, P) log-probabilities, in blocks -> (number of the pronunciation, first frame, frame after the last) of what
-    is said.
+    """Map (T, P) log-probabilities, in blocks -> (number of the pronunciation, first frame, frame after the last) of
+    what is said.
 
     The number is -1 in pauses and -2 in sound that is no known word.
     """

@@ -42,7 +42,8 @@ class Trunk:
         self.front = front.view(len(z), len(x))
 
     def depth(self, points: Tensor) -> Tensor:
-        """(..., 3) in the frame of the resting spine -> (...) metres by which they lack `MARGIN` before the trunk."""
+        """Map (..., 3) in the frame of the resting spine -> (...) metres by which they lack `MARGIN` before the trunk.
+        """
         rows = ((points[..., 2] - _HIGH[0]) / _STEP).round().long()
         columns = ((points[..., 0] - _WIDE[0]) / _STEP).round().long()
         inside = (rows >= 0) & (rows < self.front.shape[0]) & (columns >= 0) & (columns < self.front.shape[1])
@@ -90,14 +91,14 @@ def cleared(rotations: Tensor) -> Tensor:
 
 
 def _hand(heads: Tensor, side: str) -> Tensor:
-    """Joint positions (T, 49, 3) -> (T, 21, 3): wrist, finger joints, finger tips."""
+    """Map joint positions (T, 49, 3) -> (T, 21, 3): wrist, finger joints, finger tips."""
     joints = heads[:, [JOINT_INDEX[name] for name in HAND_JOINTS[side]]].unflatten(1, (5, 3))
     tips = joints[:, :, 2] + 0.9 * (joints[:, :, 2] - joints[:, :, 1])
     return torch.cat([heads[:, [JOINT_INDEX[f"wrist.{side}"]]], joints.flatten(1, 2), tips], 1)
 
 
 def _eased(depth: Tensor) -> Tensor:
-    """(T,) at least as large everywhere, rising and falling smoothly over some frames."""
+    """Smooth (T,) upwards: at least as large everywhere, rising and falling over some frames."""
     wide = F.max_pool1d(depth[None], 4 * _EASE + 1, 1, 2 * _EASE)
     for _ in range(2):
         wide = F.avg_pool1d(F.pad(wide, (_EASE, _EASE), "replicate"), 2 * _EASE + 1, 1)
