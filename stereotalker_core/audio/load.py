@@ -21,6 +21,7 @@ SILENCE_PEAK = 3e-4  # -70 dBFS: ten steps of 16 bits; below it only noise is le
 ACTIVE_RMS = 0.1  # loudness that the encoder hears, over the active frames
 ACTIVE_RANGE = 10 ** (-30 / 20)  # frames this far below the loudest ones are pauses
 MAX_GAIN = 1e4
+LARGEST = 1e6  # of a sample: 24-bit integers as floats are far below it, squares of all of them can be added up
 _FRAMES = 5000  # of 20 ms, measured at a time
 RAW_FORMATS = {".g722": "g722"}  # no header to recognise them by
 KNOWN = "wav, flac, mp3, ogg, opus, m4a, aac, g722, or a video with sound (mp4, mov, mkv, webm)"
@@ -92,8 +93,7 @@ def resample(waveform: Tensor, rate: int) -> Tensor:
 
 
 def normalise_loudness(waveform: Tensor) -> Tensor:
-    """Return the scale (S,) at 16 kHz so that its active 20 ms frames have an RMS of 0.1, whatever the recording's
-    gain.
+    """Scale (S,) at 16 kHz so that its active 20 ms frames have an RMS of 0.1, whatever the recording's gain.
 
     Active = within 30 dB of the 95th percentile, so pauses and single clicks do not count. For the encoder only.
     """
@@ -141,10 +141,17 @@ def _check(waveform: Tensor, rate: int) -> None:
         raise ValueError(
             f"{int(broken.sum())} samples are NaN or infinite, the first at {first / rate:.3f} s; export it again"
         )
+    check_peak(float(waveform.abs().max()))
+
+
+def check_peak(peak: float) -> None:
+    """Refuse samples so large that their squares cannot be added up. ValueError."""
+    if peak > LARGEST:
+        raise ValueError(f"samples reach {peak:g}; they should lie in -1..1: export it again")
 
 
 def check_channel(channel: int, channels: int) -> int:
-    """The channel; ValueError where there is no such one."""
+    """The channel that was asked for. ValueError where the recording has no such channel."""
     if not 1 <= channel <= channels:
         raise ValueError(f"channel {channel} does not exist; the sound has {channels}, counted from 1")
     return channel

@@ -11,7 +11,18 @@ import torch
 from torch import Tensor
 
 from ..shapes import FPS, SAMPLE_RATE, frame_count
-from .load import MIN_SECONDS, RATES, check_channel, check_file, decoded, is_silent, mix_of, offset_of, unreadable
+from .load import (
+    MIN_SECONDS,
+    RATES,
+    check_channel,
+    check_file,
+    check_peak,
+    decoded,
+    is_silent,
+    mix_of,
+    offset_of,
+    unreadable,
+)
 
 logger = logging.getLogger(__name__)
 _BYTES = 4  # float32: what `load_audio` gives, bit for bit where nothing is resampled
@@ -92,6 +103,7 @@ class _Statistics:
         if not np.isfinite(block).all():
             first = self.samples + int(np.argmin(np.isfinite(block).all(0)))
             raise ValueError(f"samples are NaN or infinite, the first at {first / self.rate:.3f} s; export it again")
+        check_peak(float(np.abs(block).max(initial=0.0)))
         rows = np.concatenate([block, block.mean(0, keepdims=True)])
         self.power += np.square(block, dtype=np.float64).sum(1)
         self.sums += block.sum(1, dtype=np.float64)

@@ -14,6 +14,7 @@ from ..video.writing.writer import check_output
 from .talking.inputs import read_keypoints
 from .talking.progress import ProgressLine, held_warnings
 from .talking.talk import check_person
+from .talking.workshop import saved_person
 
 
 def add_parsers(commands: argparse._SubParsersAction) -> None:
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     check_person(args)
     motion = load_motion(args.motion) if args.motion else None
     body = HalfBody()
-    identity = Identity.load(args.identity) if args.identity else _fitted(args, body)
+    identity = saved_person(args.identity) if args.identity else _fitted(args, body)
     save_glb(identity, body, out, motion, {"notice": NOTICE, "digital_source_type": SOURCE_TYPE})
     print(out)
     return 0

@@ -11,6 +11,7 @@ import shutil
 import signal
 import struct
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,11 @@ import torch
 from safetensors.torch import save_file
 
 from stereotalker_core import cli
+from stereotalker_core.body.model import HalfBody
+from stereotalker_core.motion.arkit import ARKIT
 from stereotalker_core.records import Motion
+from stereotalker_core.synthetic.people.avatar import make_avatar
+from stereotalker_core.synthetic.people.portrait import reference_portrait, true_identity
 from stereotalker_core.video.writing.containers import format_for
 from stereotalker_core.video.writing.join import Part
 from stereotalker_core.video.writing.parts import ClipWriter
@@ -31,20 +36,22 @@ FILES = [
     (option, name)
     for option, names in {
         "--portrait": ("fifo.png", "zero.png", "random.png", "crc.png", "half.jpg", "line.png", "page.svg", "loop.png",
-                       "folder.png", "wide_bomb.png", "huge.tif"),
+                       "folder.png", "wide_bomb.png", "huge.tif", "clear.png", "dot.png"),
         "--audio": ("fifo.wav", "zero.wav", "random.wav", "lies.wav", "no_channel.wav", "no_rate.wav", "no_data.wav",
-                    "inf.wav", "mute.mp4", "cut.mp4", "folder.wav", "loop.wav"),
+                    "inf.wav", "mute.mp4", "cut.mp4", "folder.wav", "loop.wav", "loud.wav", "channels.wav", "slow.wav",
+                    "fast.wav"),
         "--mask": ("fifo.png", "zero.png", "crc.png", "folder.png"),
         "--keypoints": ("fifo.json", "zero.json", "deep.json", "giant.json", "folder.json", "numbers.json",
                         "nulls.json", "twice.json", "long.json"),
         "--motion": ("fifo.npz", "zero.csv", "zero.bvh", "header.safetensors", "deep.safetensors", "liar.safetensors",
                      "shapes.safetensors", "claims.npz", "endless.bvh", "folder.npz", "words.csv", "nested.bvh",
-                     "cut.glb", "bomb.npz"),
+                     "cut.glb", "bomb.npz", "nan.csv", "inf.csv", "far.npz"),
         "--transcript": ("@fifo.txt", "@zero.txt", "@deep.json", "@folder.txt", "@latin.srt", "@back.srt",
                          "@nulls.json", "@liar.TextGrid"),
         "--background": ("fifo.png", "zero.png", "crc.png", "folder.png", "wide_bomb.png"),
         "--identity": ("fifo.safetensors", "zero.safetensors", "header.safetensors", "deep.safetensors",
-                       "liar.safetensors", "shapes.safetensors", "folder.safetensors", "motion.safetensors"),
+                       "liar.safetensors", "shapes.safetensors", "folder.safetensors", "motion.safetensors",
+                       "nan.safetensors"),
     }.items()
     for name in names
 ]  # fmt: skip
@@ -90,6 +97,8 @@ def here(inputs, tmp_path_factory) -> Path:
     (f / "huge.tif").write_bytes(b"II*\0\x08\0\0\0" + b"\xff" * 200)
     from PIL import Image
 
+    Image.new("RGBA", (256, 256), (9, 9, 9, 0)).save(f / "clear.png")
+    Image.new("RGB", (1, 1)).save(f / "dot.png")
     whole = io.BytesIO()
     Image.open(inputs.portrait).convert("RGB").save(whole, "JPEG")
     (f / "half.jpg").write_bytes(whole.getvalue()[: len(whole.getvalue()) // 3])
@@ -115,12 +124,15 @@ def _special_files(f: Path) -> None:
 
 def _sounds(f: Path, inputs) -> None:
     plain = bytearray(wav(np.full(16000, 900, np.int16)))
-    for name, at, form, value in (("lies", 40, "<I", 2**32 - 2), ("no_channel", 22, "<H", 0), ("no_rate", 24, "<I", 0)):
+    lies = [("lies", 40, "<I", 2**32 - 2), ("no_channel", 22, "<H", 0), ("no_rate", 24, "<I", 0)]
+    lies += [("channels", 22, "<H", 65535), ("slow", 24, "<I", 1), ("fast", 24, "<I", 2**32 - 1)]
+    for name, at, form, value in lies:
         changed = bytearray(plain[:100] if name == "lies" else plain)
         struct.pack_into(form, changed, at, value)
         (f / f"{name}.wav").write_bytes(changed)
     (f / "no_data.wav").write_bytes(wav(np.zeros(0, np.int16)))
-    (f / "inf.wav").write_bytes(wav(np.full(16000, np.inf, np.float32), 3))
+    for name, value in (("inf", np.inf), ("loud", 1e38)):
+        (f / f"{name}.wav").write_bytes(wav(np.full(16000, value, np.float32), 3))
 
 
 def _numbers(f: Path) -> None:
@@ -135,6 +147,10 @@ def _numbers(f: Path) -> None:
     (f / "back.srt").write_text("1\n00:00:05,000 --> 00:00:01,000\nhello\n")
     (f / "liar.TextGrid").write_text('File type = "ooTextFile"\nObject class = "TextGrid"\nsize = 99999999\n')
     (f / "words.csv").write_text("Timecode,BlendshapeCount,JawOpen\n00:00:00:00.000,52,wide\n")
+    columns = ",".join(name[0].upper() + name[1:] for name in ARKIT)
+    for value in ("nan", "inf"):
+        row = f"00:00:00:00.000,52,{','.join([value] * 52)}\n"
+        (f / f"{value}.csv").write_text(f"Timecode,BlendshapeCount,{columns}\n{row}")
     (f / "endless.bvh").write_text("HIERARCHY\nROOT a\n{\n}\nMOTION\nFrames: 99999999999\nFrame Time: 0\n")
     (f / "nested.bvh").write_text("HIERARCHY\n" + "JOINT a\n{\n" * 100_000)
     (f / "cut.glb").write_bytes(b"glTF\x02\0\0\0")
@@ -153,6 +169,11 @@ def _tensors(f: Path) -> None:
     (f / "liar.safetensors").write_bytes(struct.pack("<Q", len(liar)) + liar + b"\0" * 8)
     save_file({"rotations": torch.zeros(3), "expression": torch.zeros(2, 2)}, f / "shapes.safetensors")
     Motion(torch.zeros(4, 49, 3), torch.zeros(4, 52)).save(f / "motion.safetensors")
+    np.savez(f / "far.npz", rotations=np.full((4, 49, 3), 1e30, np.float32), expression=np.zeros((4, 52), np.float32))
+    body = HalfBody()
+    avatar = make_avatar(body, 3)
+    person = true_identity(body, avatar, reference_portrait(body, avatar, 3, 128))
+    replace(person, atlas=torch.full_like(person.atlas, torch.nan)).save(f / "nan.safetensors")
 
 
 def _parts(f: Path) -> None:

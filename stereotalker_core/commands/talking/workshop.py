@@ -1,6 +1,9 @@
 """What many clips share: networks loaded once a device, every portrait fitted once."""
 
 import argparse
+from dataclasses import fields
+
+from torch import Tensor
 
 from ...pipeline import Models, heard_warnings
 from ...records import Identity
@@ -10,7 +13,7 @@ _PERSON = ("portrait", "mask", "keypoints", "identity")
 
 
 class Workshop:
-    """Keeps networks, and the most recent people (`keep` of them)."""
+    """Keep networks, and the `keep` most recently fitted people, for one clip after another."""
 
     def __init__(self, keep: int = 8):
         self.keep = keep
@@ -34,13 +37,18 @@ class Workshop:
         return self._people.get(key)
 
     def keep_person(self, key: tuple, identity: Identity) -> None:
-        """Remember somebody; the one who was remembered first makes room."""
+        """Remember a fitted person; the oldest one makes room."""
         self._people[key] = identity
         while len(self._people) > self.keep:
             del self._people[next(iter(self._people))]
 
 
 def saved_person(path: str) -> Identity:
-    """The person of an identity file; its warnings were shown when they were fitted."""
+    """Read the person of an identity file; its warnings were shown when they were fitted. ValueError for NaN."""
     with heard_warnings():
-        return Identity.load(path)
+        identity = Identity.load(path)
+    for field in fields(identity):
+        value = getattr(identity, field.name)
+        if isinstance(value, Tensor) and not bool(value.isfinite().all()):
+            raise ValueError(f"{path}: its {field.name} holds values that are no numbers; fit the portrait again")
+    return identity

@@ -39,6 +39,7 @@ _COLUMNS = (
 )
 _ORDER = [ARKIT_INDEX[name[0].lower() + name[1:]] for name in _COLUMNS]  # column of the app -> index of ours
 _FIRST = 2  # columns before the coefficients
+LARGEST = 1000.0  # of a value: beyond it angles have no digits left
 logger = logging.getLogger(__name__)
 
 
@@ -159,7 +160,10 @@ READERS = {".safetensors": Motion.load, ".npz": load_npz, ".csv": load_live_link
 
 
 def load_motion(path: str | Path) -> Motion:
-    """Read a motion in any format that is written; the suffix names it. ValueError for others, and for NaN."""
+    """Read a motion in any format that is written; the suffix names it.
+
+    ValueError for others, for NaN and for values that no body can follow.
+    """
     reader = READERS.get(Path(path).suffix.lower())
     if reader is None:
         raise ValueError(f"{path} is no motion file; give one that ends in {', '.join(READERS)}")
@@ -167,6 +171,9 @@ def load_motion(path: str | Path) -> Motion:
     finite = motion.rotations.flatten(1).isfinite().all(1) & motion.expression.isfinite().all(1)
     if not bool(finite.all()):
         raise ValueError(f"{path}: frame {int(finite.int().argmin())} holds a value that is no number; make it again")
+    far = max(float(values.abs().max()) if values.numel() else 0.0 for values in (motion.rotations, motion.expression))
+    if far > LARGEST:
+        raise ValueError(f"{path} holds values up to {far:g}; rotations are in radians, expressions in 0..1")
     if len(motion) == 0:
         raise ValueError(f"{path} holds no frames")
     return motion
