@@ -154,7 +154,7 @@ def test_preview_3d_shows_the_talking_person(server, play, request):
         "ears": ("StereoTalkerLoadAudioEncoder", 380, 60),
         "mind": ("StereoTalkerLoadMotionModel", 380, 180), "heard": ("StereoTalkerEncodeSpeech", 380, 340),
         "motion": ("StereoTalkerSampleMotion", 380, 500), "glb": ("StereoTalkerSaveAvatar", 740, 60),
-        "show": ("Preview3D", 1000, 60),
+        "show": ("Preview3D", 1080, 60),
     }  # fmt: skip
     links = [
         ("in", "image", "fit", "image"), ("in", "audio", "heard", "audio"), ("heard", "speech", "motion", "speech"),
@@ -165,15 +165,17 @@ def test_preview_3d_shows_the_talking_person(server, play, request):
     browser = play.chromium.launch(executable_path=CHROMIUM, args=[*flags, "--ignore-gpu-blocklist"])
     tab = ComfyPage(browser, server.port)
     tab.build(nodes, links, {"in": {"seconds": 0.6, "size": 256}, "motion": {"steps": 4}})
+    tab.evaluate("() => app.graph._nodes.find((one) => one.type === 'Preview3D').setSize([420, 560])")
+    tab.run_graph()
     place = tab.evaluate(
         """() => {
-            const node = app.graph._nodes.find((one) => one.type === "Preview3D");
-            node.setSize([420, 560]);
-            const { left, top } = app.canvas.canvas.getBoundingClientRect(), [x, y] = app.canvas.ds.offset;
-            return { x: left + x + node.pos[0] + 20, y: top + y + node.pos[1] + 160, width: 380, height: 330 };
+            const { left, top } = app.canvas.canvas.getBoundingClientRect();
+            const { scale, offset } = app.canvas.ds; // some frontends bring the whole graph on the page by themselves
+            const [x, y] = app.graph._nodes.find((one) => one.type === "Preview3D").pos;
+            const width = 380 * scale, height = 330 * scale;
+            return { x: left + (x + offset[0] + 20) * scale, y: top + (y + offset[1] + 160) * scale, width, height };
         }"""
     )
-    tab.run_graph()
     for _ in range(20):  # three.js without a graphics card
         tab.page.wait_for_timeout(3000)
         colours = shown_colours(tab.page.screenshot(clip=place))
