@@ -30,13 +30,15 @@ export function heightOf(lines, width = 240) {
 
 /**
  * Shows the results of a node as text; `graded`: the first line is the quality, else all are warnings. The widget is added
- * with the first text, so that fresh nodes look as they are defined; it holds no value and is not saved.
+ * with the first text, so that fresh nodes look as they are defined; it holds no value and is not saved. Nodes 2.0 has it from
+ * the start, without height: frontend 1.35 sees no later widget on a node that has a linked one.
  */
 export function bindReport(node, document, graded = true) {
   let element = null;
   let lines = [];
 
   function height() {
+    if (!lines.length) return 0;
     return heightOf(lines, node.size[0]) + (globalThis.LiteGraph?.vueNodesMode ? 0 : MARGIN);
   }
 
@@ -65,6 +67,8 @@ export function bindReport(node, document, graded = true) {
     const [width, tall] = node.computeSize();
     node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], tall)]);
   }
+
+  if (globalThis.LiteGraph?.vueNodesMode) add();
 
   return {
     receive(output) {

@@ -1,4 +1,4 @@
-"""Camera nodes: where the video is seen from, one camera a frame."""
+"""Camera nodes: where the video is seen from, one camera per frame."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ class CameraTrajectory:
 
 
 def shown_to_widget(identity: Identity, motion: Motion, pitch: float, heading: float = 0.0) -> dict[str, list]:
-    """Return what the camera widget shows the person with: a turntable strip, made once per person; nothing outside
+    """Return the picture for the camera widget: a turntable strip of the person, made once per person; nothing outside
     ComfyUI.
 
     heading: degrees of the view that the widget calls yaw 0.

@@ -60,7 +60,7 @@ class SampleEmotionalFace:
     SEARCH_ALIASES = ["probtalk3d", "emotion", "talking face", "lip sync", "facial animation"]
     RETURN_TYPES = ("ST_FACE", "INT")
     RETURN_NAMES = ("face", "frames")
-    OUTPUT_TOOLTIPS = ("All performances, 25 frames a second.", "Frames: the seconds of speech x 25, rounded up.")
+    OUTPUT_TOOLTIPS = ("All performances, 25 frames per second.", "Frames: the seconds of speech x 25, rounded up.")
     FUNCTION = "sample"
 
     @classmethod
@@ -182,7 +182,7 @@ class RenderFaceMesh:
     SEARCH_ALIASES = ["flame", "mesh", "3d head", "face preview", "probtalk3d"]
     RETURN_TYPES = ("IMAGE", "FLOAT")
     RETURN_NAMES = ("images", "fps")
-    OUTPUT_TOOLTIPS = ("The frames.", "Frames a second, for Create Video (connect the speech there).")
+    OUTPUT_TOOLTIPS = ("The frames.", "Frames per second, for Create Video (connect the speech there).")
     FUNCTION = "render"
 
     @classmethod

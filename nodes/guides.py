@@ -88,13 +88,13 @@ class RenderGuides:
 
 
 def portions(count: int) -> list[slice]:
-    """Return all of `count` frames, few at a time: no operation is long, and what is made on the way takes little
-    memory."""
+    """Cut `count` frames into slices of a few: no operation is long, and what is made on the way takes little memory.
+    """
     return [slice(start, min(count, start + _TOGETHER)) for start in range(0, count, _TOGETHER)]
 
 
 def room_for(count: int, cameras: Cameras) -> Guides:
-    """Return the empty maps of `count` frames: filled portion by portion, they are in memory once."""
+    """Return empty maps of `count` frames: filled portion by portion, they are in memory once."""
     return Guides(*(torch.empty(count, channels, *cameras.size) for channels in (3, 1, 1, 3, 1)), yaw=cameras.yaw)
 
 

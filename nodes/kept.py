@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Last(Generic[T]):
-    """The last value and what it was made of; only one, so that memory does not grow."""
+    """Keep the last value and what it was made of; only one, so that memory does not grow."""
 
     def __init__(self) -> None:
         self._key: str | None = None
@@ -27,7 +27,7 @@ class Last(Generic[T]):
 
 
 def fingerprint(*parts: Any) -> str:
-    """Tells contents apart: tensors by shape and values, containers by what they hold, everything else by its text."""
+    """Tell contents apart: tensors by shape and values, containers by what they hold, everything else by its text."""
     digest = hashlib.sha256()
     for part in parts:
         _add(digest, part)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from ..stereotalker_core.checkpoint import NANO, load
 from ..stereotalker_core.precision import channels_last_weights
 from . import host
+from .options import widget
 
 CATEGORY = "Stereo-Talker/load"
 
@@ -260,13 +261,14 @@ class RendererSettings:
         return (host.with_sampling(model, settings),)
 
 
-def _experts_inputs(tip: str) -> dict:
-    strength = {"default": 1.0, "min": 0.0, "max": 2.0, "step": 0.05, "tooltip": "0 = the renderer without experts."}
+def _experts_inputs(tip: str, name: str) -> dict:
+    from ..stereotalker_core.video.rendering.bundle import Bundle
+
     return {
         "required": {
             "model": ("MODEL", {"tooltip": "From Load Renderer or another expert loader."}),
             "experts_name": (host.model_choices(), {"tooltip": tip}),
-            "strength": ("FLOAT", strength),
+            "strength": widget(Bundle, name),
         }
     }
 
@@ -293,7 +295,7 @@ class LoadViewMoE:
 
     @classmethod
     def INPUT_TYPES(cls):
-        return _experts_inputs("View experts file.")
+        return _experts_inputs("View experts file.", "view_strength")
 
     def load(self, model, experts_name: str, strength: float):
         from ..stereotalker_core.video.networks.experts import ViewExperts
@@ -314,7 +316,7 @@ class LoadMaskMoE:
 
     @classmethod
     def INPUT_TYPES(cls):
-        return _experts_inputs("Mask experts file.")
+        return _experts_inputs("Mask experts file.", "mask_strength")
 
     def load(self, model, experts_name: str, strength: float):
         from ..stereotalker_core.video.networks.experts import MaskExperts

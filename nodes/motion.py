@@ -25,7 +25,7 @@ def _strength(tip: str) -> tuple:
 
 def fps_input() -> tuple:
     """The widget of the frame rate."""
-    tip = "Frames a second of the result; motions are made at 25 and interpolated."
+    tip = "Frames per second of the result; motions are made at 25 and interpolated."
     return ("FLOAT", {"default": FPS, "min": 8.0, "max": 60.0, "step": 0.01, "tooltip": tip})
 
 
@@ -269,7 +269,7 @@ class PreviewMotion:
     OUTPUT_TOOLTIPS = (
         "The frames.",
         "Six moments side by side in one picture.",
-        "Frames a second, for Create Video.",
+        "Frames per second, for Create Video.",
     )
     FUNCTION = "preview"
 

@@ -25,7 +25,7 @@ def widget(record: type, name: str, tip: str | None = None, **more: object) -> t
 
 
 def combo(record: type, name: str, tip: str | None = None, **more: object) -> tuple[list[str], dict]:
-    """(words, settings) with the choice's default and text; tip, more: as in `widget`."""
+    """Return (words, settings) with the choice's default and text; tip, more: as in `widget`."""
     told = choice_of(record, name)
     settings: dict[str, object] = {} if told.default is None else {"default": told.default}
     return list(told.words), settings | more | {"tooltip": told.text if tip is None else tip}

@@ -59,7 +59,7 @@ def part_of(first_frame: int, frames: int, count: int) -> tuple[int, int] | None
 
 
 def sound_of(audio: dict | None, part: tuple[int, int] | None, fps: float) -> dict | None:
-    """The AUDIO of a part of the clip; unchanged for the whole."""
+    """The AUDIO of a part of the clip; None = the whole, whose sound is not changed."""
     if audio is None or part is None:
         return audio
     begin, end = (round(frame * audio["sample_rate"] / fps) for frame in part)

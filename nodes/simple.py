@@ -39,7 +39,7 @@ class StereoTalker:
         "The frames: seconds of speech x 25, rounded up.",
         "The person in every frame.",
         "The sound of these frames, for Create Video; unchanged where all are rendered.",
-        "Frames a second, for Create Video.",
+        "Frames per second, for Create Video.",
         "The frames with the sound, for Save Video.",
     )
     FUNCTION = "talk"
@@ -181,7 +181,7 @@ def person_of(models, portrait, mask, pose_keypoint, person: int, progress) -> I
 def motion_of(
     models, sound: Audio, transcript: str, seed: int, strength: float, progress
 ) -> tuple[Motion, tuple[str, ...]]:
-    """The performance of a recording and what was said about it: sampled, or the last one where nothing has changed."""
+    """The performance of a recording and its warnings: sampled now, or the last one where nothing has changed."""
     from ..stereotalker_core.motion.generation.sampling import MotionOptions, sample_motion
     from ..stereotalker_core.pipeline import heard_warnings
 

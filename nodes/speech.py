@@ -30,7 +30,7 @@ def audio_out(audio) -> dict:
 class EncodeSpeech:
     DISPLAY_NAME = "Encode Speech (Stereo-Talker)"
     CATEGORY = CATEGORY
-    DESCRIPTION = "Listen to the speech: features and phones, 25 a second. Any sampling rate, mono or stereo."
+    DESCRIPTION = "Listen to the speech: features and phones, 25 per second. Any sampling rate, mono or stereo."
     SEARCH_ALIASES = ["audio embeds", "wav2vec encode", "speech features"]
     RETURN_TYPES = ("ST_SPEECH", "AUDIO")
     RETURN_NAMES = ("speech", "audio")
@@ -66,7 +66,7 @@ class SampleMotion:
     SEARCH_ALIASES = ["gesture generation", "speech to motion", "talking", "lip sync"]
     RETURN_TYPES = ("ST_MOTION", "INT")
     RETURN_NAMES = ("motion", "frames")
-    OUTPUT_TOOLTIPS = ("Motion at 25 frames a second.", "Number of frames: the seconds of speech x 25, rounded up.")
+    OUTPUT_TOOLTIPS = ("Motion at 25 frames per second.", "Number of frames: the seconds of speech x 25, rounded up.")
     FUNCTION = "sample"
 
     @classmethod
@@ -75,7 +75,7 @@ class SampleMotion:
         from ..stereotalker_core.motion.generation.sampling import MotionOptions
 
         transcript = {"default": "", "multiline": True, "tooltip": "Optional: the words spoken, for clearer gestures."}
-        timed = 'Optional, instead of one emotion: [{"start": 0, "emotion": "happy", "intensity": 0.8}, ...]'
+        timed = "Optional, instead of one emotion: a JSON list of start, emotion, intensity; the help has an example."
         emotions = {"default": "", "multiline": True, "tooltip": timed}
         inputs = {
             "required": {

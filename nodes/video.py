@@ -28,7 +28,7 @@ def check_batch(frames: int, size: tuple[int, int]) -> None:
 
 
 def background_of(background: str, image, size: tuple[int, int]):
-    """The combo's word, or the picture that replaces it, as the core takes it."""
+    """Translate the background combo, or the picture that replaces it, into what the core takes."""
     if image is not None:
         return host.fit_canvas(host.image_in(image), size)
     return "portrait" if background == "portrait" else COLOURS[background]
@@ -130,7 +130,7 @@ def renderer_of(model, vae, mask_predictor, body, device):
 
 
 def predictor_of(mask_predictor, body, device):
-    """The network of a mask predictor socket; without one, what only tells the fitted body's own silhouette."""
+    """The network of a mask predictor socket; without one, a stand-in that tells the fitted body's own silhouette."""
     from ..stereotalker_core.video.networks.mask import MaskPredictor
 
     return mask_predictor.modules[0] if mask_predictor else MaskPredictor.for_parts(body.part_names).to(device)
@@ -148,7 +148,7 @@ class RenderVideo:
     OUTPUT_TOOLTIPS = (
         "The frames.",
         "The person in every frame.",
-        "Frames a second, for Create Video.",
+        "Frames per second, for Create Video.",
         "The frames with the sound, for Save Video.",
     )
     FUNCTION = "render"
@@ -295,7 +295,7 @@ class Conditioning:
         "One latent a frame: the encoded lift, used with denoise below 1. With nano all frames share one noise.",
         "For VAE Decode: it knows the guides, masks and background of this video.",
         "The person in every frame.",
-        "Frames a second, for Create Video.",
+        "Frames per second, for Create Video.",
     )
     FUNCTION = "encode"
 

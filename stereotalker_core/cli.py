@@ -22,7 +22,7 @@ class Parser(argparse.ArgumentParser):
     """Say what is wrong with a command line in one line, instead of printing the usage."""
 
     def error(self, message: str) -> None:
-        """Exit 2 without the usage, which hides what matters."""
+        """Exit with status 2 and one line, without the usage, which would hide it."""
         command = self.prog.rpartition(" ")[2]
         hint = f"{command} --help" if " " in self.prog else "--help"
         sys.stderr.write(f"error: {' '.join(message.split())} (see {hint})\n")

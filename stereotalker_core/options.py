@@ -34,7 +34,7 @@ class Option:
         return f"{self._limits(f'{self.low:g}', f'{self.high:g}')}: {_begun(self.text)}"
 
     def fault(self, name: str, value: Any) -> str | None:
-        """What is wrong with a value, None where nothing is."""
+        """Return what is wrong with a value, None where nothing is."""
         if self.low <= value <= self.high and math.isfinite(value):
             return None
         if self.unit:
@@ -48,7 +48,7 @@ class Option:
 
 @dataclass(frozen=True)
 class Choice:
-    """One of some words. default: None stands for "not set"; text: one line for people."""
+    """Describe a choice among some words. default: None stands for "not set"; text: one line for people."""
 
     default: str | None
     words: tuple[str, ...]
@@ -61,12 +61,12 @@ class Choice:
         return _begun(self.text) if named else f"{', '.join(self.words)}; {_begun(self.text)}"
 
     def fault(self, name: str, value: Any) -> str | None:
-        """What is wrong with a value, None where nothing is."""
+        """Return what is wrong with a value, None where nothing is."""
         return None if value in self.words else f"{name} {value!r} is unknown; use one of {', '.join(self.words)}"
 
 
 def _begun(text: str) -> str:
-    """A sentence as it goes on behind a colon."""
+    """Turn a sentence into what follows a colon."""
     return f"{text[:1].lower()}{text[1:].rstrip('.')}"
 
 

@@ -194,7 +194,7 @@ def prepare(
             options=options,
             callback=lambda step, steps, denoised: report("motion", step + 1, steps),
         )
-    # 4. one camera a frame, and the gestures that belong into it
+    # 4. one camera per frame, and the gestures that belong into it
     cameras = view.cameras(body, identity, len(motion), motion.to("cpu"))
     return Scene(identity, staged(body, identity, motion, cameras, view.hands), cameras)
 

@@ -54,6 +54,7 @@ def rendering_precision(device: torch.device) -> AbstractContextManager:
 
 
 def mixed_precision(device: str | torch.device, wanted: bool = True) -> AbstractContextManager:
-    """The autocast of a training step on `device`: bfloat16 where it pays and is `wanted`, else as the weights are."""
+    """The autocast context of a training step on `device`: bfloat16 where it pays and is `wanted`, else the weights'
+    own format."""
     kind = torch.device(device).type
     return torch.autocast(kind, torch.bfloat16, enabled=wanted and (kind != "cpu" or cpu_has_bf16()))

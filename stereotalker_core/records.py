@@ -136,7 +136,7 @@ class Identity(Record):
         return math.degrees(math.atan2(-float(front[0]), -float(front[1])))
 
     def before_bake(self) -> "Identity":
-        """The same person with the fill that the portrait alone gives."""
+        """The same person with the texture that the portrait alone gave, without what a bake invented."""
         return self if self.unbaked is None else replace(self, atlas=self.unbaked, unbaked=None, baked=0.0)
 
     def literal(self) -> "Identity":

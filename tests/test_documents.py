@@ -68,6 +68,13 @@ def options_of(module: str, kind: list[str]) -> str:
     return shown.getvalue()
 
 
+def test_the_training_page_names_every_trainer():
+    page = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    rows = page[page.index("| `train NAME` | makes |") :].partition("\n\n")[0].splitlines()[2:]
+    named = [name for row in rows for name in row.split("|")[1].replace(" ", "").split(",")]
+    assert sorted(named) == sorted(train.TRAINERS)
+
+
 def test_readme_is_a_front_page():
     lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 140

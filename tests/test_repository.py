@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import stereotalker_core
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -95,6 +97,17 @@ def test_shipped_models_are_small_and_tell_their_origin():
         assert "error" not in row, row
         assert row["model"] and row["command"] and row["commit"] and row["seed"], f"{file.name} lacks its origin"
         assert not re.search(r"(^|\s)/", row["command"]), f"{file.name} was made by a command with a machine's paths"
+
+
+def test_the_registry_archive_and_a_shallow_clone_are_small():
+    """What the registry packs is what git knows but .comfyignore names; a clone of depth 1 fetches all of it once."""
+    done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip("not in a git checkout")
+    ignored = [line for line in (ROOT / ".comfyignore").read_text(encoding="utf-8").split() if line[0] != "#"]
+    sizes = {name: (ROOT / name).stat().st_size for name in done.stdout.split("\0") if name and (ROOT / name).is_file()}
+    assert sum(sizes.values()) < 100e6  # before compression
+    assert sum(size for name, size in sizes.items() if not name.startswith(tuple(ignored))) < 95e6
 
 
 def test_no_machine_paths_in_the_sources():

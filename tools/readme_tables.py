@@ -107,7 +107,7 @@ ASKED = {
     "head_yaw_range": ">= 14", "arm_jerk_frames": "0", "arm_jerk_frames_text": "0", "energy_effect": ">= 1.8",
     "real_closure_reverb": ">= 0.80", "real_closure_telephone": ">= 0.80", "real_closure_music10": ">= 0.80",
     "real_closure_recall_librivox": "", "real_closure_recall_cards": "", "meaning_real_audio": ">= 0.40",
-    "meaning_real_text": ">= 0.75",
+    "meaning_real_text": ">= 0.75", "spotted_false": "",
 }  # fmt: skip
 # the same of stage 2: fg is the person, _est with the fit estimated from the portrait; lift alone: the photo's pixels
 ASKED_2 = {

@@ -16,7 +16,7 @@ FILES = {  # of the loaders' first widget: folder of models/, and where ComfyUI 
     ),
 }  # fmt: skip
 OTHER = "Another model"
-RATE, TALL = 16.0, {"width": 480, "height": 832}  # Wan's frames a second and shape
+RATE, TALL = 16.0, {"width": 480, "height": 832}  # Wan's frames per second and shape
 WANTED = "A person talks to the camera, natural light, sharp photograph"
 UNWANTED = "blurred, distorted face, extra fingers, still picture, text"
 
@@ -79,7 +79,7 @@ class Mix(Graph):
 
 def wan_vace() -> Graph:
     g = Mix(
-        "## Wan VACE by our skeleton and depth\nThe motion at 16 frames a second steers two *WanVaceToVideo* nodes, "
+        "## Wan VACE by our skeleton and depth\nThe motion at 16 frames per second steers two *WanVaceToVideo* nodes, "
         "one behind the other: skeleton, then depth at half strength; the portrait is the reference. " + ANYWHERE,
         "Needs wan2.1_vace_1.3B, its text encoder and VAE (press *Download* where ComfyUI offers it); the *control* "
         "video needs none of them. `length` is 4 n + 1 frames, 16 a second. *lift* instead of *depth* keeps clothes.",

@@ -41,7 +41,7 @@ def weight_dtype(vae: bool = False) -> torch.dtype:
 
 @functools.cache
 def body(device: str | torch.device = "cpu"):
-    """The parametric body (8 MB of buffers), one copy a device and process."""
+    """The parametric body (8 MB of buffers), one copy per device and process."""
     from ...stereotalker_core.body.model import HalfBody
 
     if str(device) == "cpu":

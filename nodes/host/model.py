@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from ...stereotalker_core.video.networks.unet import StereoTalkerUNet
 
 KEY, NAME_KEY, SAMPLING_KEY = "stereotalker_experts", "stereotalker_name", "stereotalker_sampling"  # of its options
-_STRIDE = 8  # px a latent
-_BYTES_PER_PIXEL = 1200  # activations of one window a pixel and frame, measured
+_STRIDE = 8  # px per latent
+_BYTES_PER_PIXEL = 1200  # activations of one window per pixel and frame, measured
 _FULL_BYTES_PER_PIXEL = 300  # of a full-size one: twice what tools/vram_table.py computes
 
 
@@ -120,7 +120,7 @@ class Denoiser(nn.Module):
 
 
 def _check_latents(x: Tensor, clip) -> None:
-    """ValueError for latents (n * T, C, h, w) of another size or length than the clip's, as an Empty Latent gives."""
+    """Refuse latents (n * T, C, h, w) of another size or length than the clip's; ValueError says what to connect."""
     told, given = (len(clip), *clip.lift.shape[-2:]), (len(x), *x.shape[-2:])
     if given[1:] != told[1:] or given[0] % told[0]:
         sizes = [f"{n} frames of {_STRIDE * columns} x {_STRIDE * rows} px" for n, rows, columns in (given, told)]
@@ -151,7 +151,7 @@ class ExpertPatch:
 
 @dataclass
 class PlainModel:
-    """The stand in for MODEL outside ComfyUI: what ModelPatcher is inside."""
+    """Stand in for MODEL outside ComfyUI: what ModelPatcher is inside."""
 
     model: Denoiser
     model_options: dict = field(default_factory=lambda: {"transformer_options": {}})

@@ -41,7 +41,7 @@ def model_choices(*places: Place) -> list[str]:
 
 
 def resolve_model(name: str, embedded: Path) -> Path:
-    """The file or folder behind a combo entry; FileNotFoundError names the folder where it is expected."""
+    """The file or folder behind an entry of a combo; FileNotFoundError names the folder where it is expected."""
     if name == EMBEDDED:
         return embedded
     plain, _, mark = name.removesuffix("]").partition(" [") if name.endswith("]") else (name, "", "")

@@ -104,7 +104,7 @@ def strip_of(images: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Video:
-    """The stand in for VIDEO outside of ComfyUI: IMAGE, AUDIO or None, and frames per second."""
+    """Stand in for VIDEO outside of ComfyUI: IMAGE, AUDIO or None, and frames per second."""
 
     images: Tensor
     audio: dict | None

@@ -56,7 +56,8 @@ class ClipVAE:
         self.managed, self.clip, self.plate, self.guides, self.drawn = managed, clip, plate, guides, drawn
 
     def bound(self, clip, plate: Tensor, drawn: bool) -> ClipVAE:
-        """The same autoencoder for one video: its Clip and its background (1 or T, 3, H, W); drawn: the portrait's."""
+        """The same autoencoder for one video: with its clip and its background (1 or T, 3, H, W); drawn: the background
+        is the portrait's."""
         return ClipVAE(self.managed, clip, plate, self.guides, drawn)
 
     @property
@@ -90,7 +91,7 @@ class ClipVAE:
 
     @property
     def latent_channels(self) -> int:
-        """Channels of the latents."""
+        """The channels of the latents."""
         return self.network.config.latent_channels
 
     def decode(self, samples: Tensor, vae_options: dict | None = None, tile: int | None = None) -> Tensor:

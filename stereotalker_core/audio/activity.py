@@ -15,9 +15,13 @@ IDLE_SECONDS = 1.6  # without speech, after which arms are lowered
 def voice_activity(phones: Tensor) -> Tensor:
     """Map phone log-probabilities (T, 40) -> (T,) 0..1: how far the speaker's mouth is in use; smooth over a few
     frames."""
-    if len(phones) == 0:
-        return phones.new_zeros(0)
-    spoken = 1 - phones[:, PHONE_INDEX["sil"]].exp()
+    return mouth_in_use(1 - phones[:, PHONE_INDEX["sil"]].exp())
+
+
+def mouth_in_use(spoken: Tensor) -> Tensor:
+    """Return the same from the probability (T,) that anything is said."""
+    if len(spoken) == 0:
+        return spoken
     steady = F.avg_pool1d(F.pad(spoken[None], (2, 2), "replicate"), 5, 1)[0]
     active = (steady > SURE).float()
     wide = F.max_pool1d(F.pad(active[None], (LATE, EARLY)), EARLY + LATE + 1, 1)[0]

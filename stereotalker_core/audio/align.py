@@ -67,7 +67,8 @@ def align_words(speech: SpeechFeatures, transcript: str) -> list[Word]:
 
 
 def sharpened(speech: SpeechFeatures, words: Iterable[tuple[str, float, float]]) -> SpeechFeatures:
-    """The features with every p, b and m of the words certain: half of the belief at its loudest moment goes to it.
+    """The features with every p, b and m of the given words made certain: half of the belief at its loudest moment goes
+    to it.
 
     words: (text, start s, end s), aligned or given. The phones of a word are looked for in its own time, and a frame
     to either side; what the alignment passes over stays as it was heard.

@@ -20,7 +20,7 @@ from .spool import SpooledAudio, SpooledWaveform
 from .voice import VoiceDetector
 
 HOP = 320  # samples of one encoder frame: 50 Hz, two frames a video frame
-CHUNK = 1000  # encoder frames computed at a time (20 s), beside the context on either side
+CHUNK = 400  # encoder frames computed at a time (8 s), beside the context on either side: what bounds the memory
 
 
 class LogMel(nn.Module):
@@ -134,7 +134,7 @@ class SpeechEncoder(nn.Module):
 
     @property
     def reach(self) -> int:
-        """Return the frames of 20 ms on either side that an output frame can depend on."""
+        """Return how many frames of 20 ms on either side an output frame can depend on."""
         return self.config.layers * self.config.context + self.config.position_kernel // 2 + 2
 
     def encode_batch(self, waveforms: Tensor, keep: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -165,16 +165,18 @@ class SpeechEncoder(nn.Module):
         Video frame t describes the sound of t/25 .. (t+1)/25 s. Long recordings run in chunks with enough context
         on either side to equal one pass, so memory grows with the output alone. Loudness does not matter.
         """
-        frames = audio.frame_count()
-        parts, levelled = [], Levelled(audio.waveform)
+        frames, levelled, done = audio.frame_count(), Levelled(audio.waveform), 0
+        phones = torch.empty(frames, self.config.phones)
+        hidden = torch.empty(frames, self.feature_width if features else 0)
         for piece, cut in pieces(levelled, 2 * frames, self.reach):
-            hidden, logits = self.encode_batch(piece[None].to(self.head.weight.device))
-            phones = pair_log_probabilities(logits[0, cut].float().log_softmax(-1).cpu())
-            kept = pair(hidden[0, cut].float().cpu()) if features else phones.new_zeros(len(phones), 0)
-            parts.append((kept, phones))
-        hidden, phones = (torch.cat(x) for x in zip(*parts, strict=True))
+            found, logits = self.encode_batch(piece[None].to(self.head.weight.device))
+            new = pair_log_probabilities(logits[0, cut].float().log_softmax(-1).cpu())
+            span = slice(done, done := done + len(new))
+            phones[span] = new
+            if features:
+                hidden[span] = pair(found[0, cut].float().cpu())
         if self.voice is not None:
-            phones = unspoken(phones, ~self.voice.speaking(levelled, frames))
+            phones[~self.voice.speaking(levelled, frames)] = silence(phones)
         return SpeechFeatures(hidden, phones, audio.seconds)
 
 
@@ -188,11 +190,11 @@ def pieces(waveform: Tensor | SpooledWaveform | Levelled, frames: int, reach: in
         yield F.pad(piece, (0, (last - first) * HOP - piece.shape[0])), slice(start - first, stop - first)
 
 
-def unspoken(phones: Tensor, where: Tensor) -> Tensor:
-    """Return the phone log-probabilities (T, 40) with certain silence in the frames `where` (T,) bool nobody speaks."""
-    silence = phones.new_full((phones.shape[1],), math.log(1e-10))
-    silence[PHONE_INDEX["sil"]] = 0.0
-    return torch.where(where[:, None], silence, phones)
+def silence(phones: Tensor) -> Tensor:
+    """Return log-probabilities (40,) of certain silence, where nobody speaks; of the type of phones (T, 40)."""
+    certain = phones.new_full((phones.shape[1],), math.log(1e-10))
+    certain[PHONE_INDEX["sil"]] = 0.0
+    return certain
 
 
 def pair(hidden: Tensor) -> Tensor:

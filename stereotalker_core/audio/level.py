@@ -49,7 +49,7 @@ class Levelled:
 
 
 def local_gain(waveform: Tensor | SpooledWaveform) -> Tensor:
-    """Return (K,) decibels, one a second: what brings the active frames around that second to an RMS of 0.1."""
+    """Return (K,) decibels, one per second: what brings the active frames around that second to an RMS of 0.1."""
     rms = frame_rms(waveform)
     if len(rms) == 0 or float(rms.max()) == 0:
         return torch.zeros(1)

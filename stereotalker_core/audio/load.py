@@ -93,8 +93,7 @@ def resample(waveform: Tensor, rate: int) -> Tensor:
 
 
 def normalise_loudness(waveform: Tensor) -> Tensor:
-    """Return the scale (S,) at 16 kHz so that its active 20 ms frames have an RMS of 0.1, whatever the recording's
-    gain.
+    """Scale (S,) at 16 kHz so that its active 20 ms frames have an RMS of 0.1, whatever the recording's gain.
 
     Active = within 30 dB of the 95th percentile, so pauses and single clicks do not count. For the encoder only.
     """
@@ -152,7 +151,7 @@ def check_peak(peak: float) -> None:
 
 
 def check_channel(channel: int, channels: int) -> int:
-    """The channel; ValueError where there is no such one."""
+    """The channel that was asked for. ValueError where the recording has no such channel."""
     if not 1 <= channel <= channels:
         raise ValueError(f"channel {channel} does not exist; the sound has {channels}, counted from 1")
     return channel

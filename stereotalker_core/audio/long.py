@@ -48,7 +48,7 @@ def front(model: Any, waveform: Tensor) -> Tensor:
     """Map (S,) -> (T, D): convolutions and projection, piece by piece."""
     config, layers = model.config, model.feature_extractor.conv_layers
     weight = layers[0].conv.weight
-    reach, hop = 1, 1  # samples a frame sees, samples between frames
+    reach, hop = 1, 1  # samples that a frame sees, samples between frames
     for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
         reach, hop = reach + (kernel - 1) * hop, hop * stride
     frames = (len(waveform) - reach) // hop + 1
@@ -81,7 +81,8 @@ def _clip_norm(layer: Any, waveform: Tensor, step: int):
 
 
 def positioned(encoder: Any, x: Tensor) -> Tensor:
-    """Return (T, D) + its positional convolution, every piece with the whole kernel's context."""
+    """Add the positional convolution to hidden states (T, D), piece by piece, each piece with the whole kernel's
+    context."""
     reach = encoder.config.num_conv_pos_embeddings // 2 + 1
     out = torch.empty_like(x)
     for start, stop in _piece_spans(len(x), FRONT):

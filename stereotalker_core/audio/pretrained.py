@@ -30,7 +30,7 @@ EXACT_SECONDS = 300.0  # up to here equal to one pass; the time grows with the s
 def load_speech_encoder(
     path: str | Path | None = None, device: str = "cpu", dtype: torch.dtype = torch.float32
 ) -> "SpeechEncoder | PretrainedSpeechEncoder":
-    """The embedded encoder (None), one of our files, or a folder in Hugging Face format (safetensors).
+    """Load the embedded encoder (None), one of our files, or a folder in Hugging Face format (safetensors).
 
     FileNotFoundError / ValueError name what is missing or unknown and the remedy. convert.speech reads more formats.
     """

@@ -13,7 +13,7 @@ from .level import Levelled
 from .spool import SpooledWaveform
 
 STEP, BEFORE, AFTER = 512, 64, 64  # samples of one answer; heard before it; mirrored after it
-_BLOCK = 1000  # answers computed at a time (32 s): memory grows with the answers alone
+_BLOCK = 250  # answers computed at a time (8 s): memory grows with the answers alone
 SPEAKS = 0.5  # probability, over three answers, from which on somebody speaks
 EARLY, LATE = 6, 3  # answers before and after such a one in which the mouth may move: a p is silent before it is heard
 

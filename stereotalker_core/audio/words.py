@@ -35,7 +35,10 @@ def read_words(path: str | Path) -> list[Word]:
 
 
 def checked(words: list[Word], source: object = "the words") -> list[Word]:
-    """The words; ValueError for none, for a time below 0, an end before the start, or words out of order."""
+    """The same words, after a check.
+
+    ValueError for none, for a time below 0, an end before the start, or words out of order.
+    """
     if not words:
         raise ValueError(f"{source}: there are no timed words in it")
     latest = 0.0

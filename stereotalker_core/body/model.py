@@ -186,7 +186,7 @@ class HalfBody(nn.Module):
         return Rest(vertices, bones)
 
     def express(self, vertices: Tensor, expression: Tensor) -> Tensor:
-        """Add ARKit deltas: vertices (B|1, V, 3), coefficients (B, 52) -> (B, V, 3)."""
+        """Add the ARKit deltas of coefficients (B, 52) to vertices (B|1, V, 3) -> (B, V, 3)."""
         out = vertices.expand(len(expression), -1, -1).clone()
         out[:, self.expression_vertices] += (expression @ self.expression_deltas).view(len(expression), -1, 3)
         return out

@@ -146,7 +146,7 @@ def _edge_functions(x: Tensor, y: Tensor, area: Tensor) -> tuple[Tensor, ...]:
 
 
 def at_points(values: Tensor, corners: Tensor, weight: Tensor) -> Tensor:
-    """Vertex values (V, C) at surface points (corners (N, 3), barycentric weight (N, 3)) -> (N, C)."""
+    """Map vertex values (V, C) -> (N, C) at surface points: corners (N, 3) of triangles, barycentric weight (N, 3)."""
     one, two, three = (values.index_select(0, corners[:, i]) * weight[:, i : i + 1] for i in range(3))
     return one + two + three
 

@@ -84,7 +84,7 @@ def gestures_belong(body: HalfBody, identity: Identity, cameras: Cameras) -> boo
 
 
 def staged(body: HalfBody, identity: Identity, motion: Motion, cameras: Cameras, hands: str = "auto") -> Motion:
-    """The motion with the gestures that belong into the frame.
+    """The motion with only those gestures for which the frame has room.
 
     body: the half body.
     identity: the person.

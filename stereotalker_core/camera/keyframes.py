@@ -8,7 +8,8 @@ HELP = 'write "0%: -40, 50%: 20, 100%: -10" (or seconds, "1.5s: 20"), each: yaw 
 
 
 def parse_keyframes(text: str, frames: int, fps: float, pitch: float = 0.0) -> list[tuple[int, float, float, float]]:
-    """Map text -> [(frame, yaw, pitch, distance factor), ...] in order of time, for `trajectories.keyframes`.
+    """Read keyframes from text -> [(frame, yaw, pitch, distance factor), ...] in order of time, for
+    `trajectories.keyframes`.
 
     Entries are separated by commas, semicolons or lines; a time is a percentage of the clip or seconds. A later entry
     wins where two fall on one frame. ValueError names the entry that cannot be read.

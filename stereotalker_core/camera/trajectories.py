@@ -1,8 +1,8 @@
 """Camera paths around a half body: fixed, orbit, keyframes, and the second eye of a stereo pair.
 
-A `Framing` says what the canvas shows; a path turns it into one camera a frame. Yaw and pitch are degrees: yaw 0 is the
-photograph's own view (or the front of the body, see `framing_for`), positive yaw moves the camera towards the subject's
-right side, positive pitch puts it above.
+A `Framing` says what the canvas shows; a path turns it into one camera per frame. Yaw and pitch are degrees: yaw 0 is
+the photograph's own view (or the front of the body, see `framing_for`), positive yaw moves the camera towards the
+subject's right side, positive pitch puts it above.
 """
 
 import math

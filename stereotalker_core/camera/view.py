@@ -25,7 +25,7 @@ def _stepped(side: float) -> int:
 
 @dataclass(frozen=True)
 class View:
-    """Where the camera stands and what it draws on.
+    """Say where the camera stands and what it draws on.
 
     yaw: degrees; until_yaw: those at the end of an orbit. pitch: degrees. framing: see `framing_for`.
     size: px of a square, or (height, width); with an aspect, px of the narrower side. None: of the photograph's own
@@ -47,7 +47,7 @@ class View:
     yaw_origin: str = choice(
         "photo",
         ORIGINS,
-        "photo: yaw 0 is the portrait's own view; body: yaw 0 sees the front of a body that was turned.",
+        "photo: yaw 0 is the portrait's own view; body: yaw 0 sees the front of the body, also where it was turned.",
     )
     aspect: str | None = choice(None, (*ASPECTS, "photo"), "Width to height, with a size of one number.")
     hands: str = choice("auto", HANDS, f"on: gestures; off: arms at rest; {AUTO_HANDS}.")
@@ -62,11 +62,11 @@ class View:
 
     @property
     def end_yaw(self) -> float:
-        """Degrees at the end of the clip."""
+        """The degrees at the end of the clip."""
         return self.yaw if self.until_yaw is None else self.until_yaw
 
     def canvas(self, photo: tuple[int, int]) -> tuple[int, int]:
-        """(height, width) px of the video of a photograph (H, W). ValueError for sides out of range."""
+        """Return (height, width) px of the video of a photograph (H, W). ValueError for sides out of range."""
         wide = photo[1] / photo[0] if self.aspect == "photo" or self.size is None else 1.0
         wide = ASPECTS.get(self.aspect or "photo", wide)
         if isinstance(self.size, tuple):
@@ -87,7 +87,7 @@ class View:
         return height, width
 
     def cameras(self, body: HalfBody, identity: Identity, frames: int, motion: Motion | None = None) -> Cameras:
-        """One camera per frame around this person; with room for the hands of a motion where one is given."""
+        """Return one camera per frame around this person; with room for the hands of a motion where one is given."""
         framing = framing_for(body, identity, self.framing, self.yaw_origin)
         if motion is not None and self.framing == "auto" and self.hands != "off":
             framing = widened(framing, body, identity, motion)

@@ -6,9 +6,8 @@ from pathlib import Path
 
 from ..body.model import HalfBody
 from ..image import save_image
-from ..synthetic.speech.utterance import EngineMissing
 from ..video.writing.writer import check_output
-from .forwarded import add_names, run_module
+from .forwarded import add_names
 
 # name -> module with add_arguments(parser) and run(options)
 GENERATORS = {
@@ -26,21 +25,11 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     synth = commands.add_parser("synth", help="make synthetic data", description=__doc__)
     kinds = synth.add_subparsers(dest="name", required=True, metavar="|".join((*GENERATORS, "portrait")))
     add_names(kinds, GENERATORS)
-    for name in GENERATORS:
-        kinds.choices[name].set_defaults(run=run_generator)
     portrait = kinds.add_parser("portrait", help="one avatar's portrait, with its mask and keypoints")
     portrait.add_argument("--seed", type=int, default=0)
     portrait.add_argument("--size", type=int, default=512, help="pixels of a side")
     portrait.add_argument("--out", default="out/portrait.png", help=".png; mask and keypoints get names beside it")
     portrait.set_defaults(run=run_portrait)
-
-
-def run_generator(args: argparse.Namespace) -> int:
-    """Run a generator of the table. ValueError where the speech engine it needs is not installed."""
-    try:
-        return run_module(args)
-    except EngineMissing as error:
-        raise ValueError(str(error)) from error
 
 
 def run_portrait(args: argparse.Namespace) -> int:

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from importlib import import_module
 from typing import Any
 
+from ..synthetic.speech.utterance import EngineMissing
+
 PROGRAM = ("python", "-m", "stereotalker_core")
 
 
@@ -53,20 +55,23 @@ def run_words(module: str, command: str, words: list[str], **settings: object) -
     """Run a module on the words after `command` -> what it returns. settings: further attributes of its options.
 
     options.line holds the whole command line for the metadata of what is written. The steps of a long run are logged.
+    ValueError where a speech engine that is needed is not installed.
     """
     line = shlex.join([*PROGRAM, *command.split(), *words])
     options = parser_of(module, command).parse_args(words, argparse.Namespace(line=line, **settings))
-    logger = logging.getLogger(__package__.partition(".")[0])
+    logger = logging.getLogger(__name__.partition(".")[0])
     before = logger.level
     logger.setLevel(logging.INFO)
     try:
         return import_module(f"..{module}", __package__).run(options)
+    except EngineMissing as error:
+        raise ValueError(str(error)) from error
     finally:
         logger.setLevel(before)
 
 
 def show(table: Any) -> None:
-    """Print a table {name: value}; anything else was for a caller in Python."""
+    """Print a table {name: value}; results of other kinds are only for callers in Python."""
     if isinstance(table, dict):
         for name, value in table.items():
             print(f"{name:<24} {value:.3f}" if isinstance(value, float) else f"{name:<24} {value}")

@@ -56,7 +56,7 @@ def collect() -> dict[str, Any]:
 
 
 def describe(path: Path) -> dict[str, Any]:
-    """Return the file, size, parameters, model and provenance of one checkpoint; "error" where it cannot be read."""
+    """Describe one checkpoint: file, size, parameters, model and provenance; "error" where it cannot be read."""
     row: dict[str, Any] = {"file": path.name, "mb": path.stat().st_size / 1e6}
     try:
         with safe_open(path, "pt") as file:

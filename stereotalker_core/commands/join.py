@@ -27,7 +27,7 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check, join, and say what came out."""
+    """Check the parts, join them, print what was written."""
     out = check_output(args.out, STREAMED)
     for path in map(Path, args.parts):
         if not path.is_file():

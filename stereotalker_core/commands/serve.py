@@ -57,7 +57,7 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check, load, serve until it is stopped."""
+    """Check the options, load the networks, serve until stopped."""
     from .talking.talk import device
     from .talking.workshop import saved_person
 

@@ -65,7 +65,7 @@ def _from_folder(path: Path) -> tuple[Any, str, Report]:
 def _from_gguf(path: Path) -> tuple[Any, str, Report]:
     """The same of a .gguf file, whose numbers transformers turns into float32. It keeps no list of its keys."""
     from transformers import AutoModel, AutoTokenizer
-    from transformers.utils import is_gguf_available
+    from transformers.utils.import_utils import is_gguf_available
 
     if not path.is_file():
         raise FileNotFoundError(f"no file at {path}")
@@ -89,7 +89,7 @@ def _from_gguf(path: Path) -> tuple[Any, str, Report]:
 def build_transformer(
     cls: Any, config: Any, tensors: dict[str, Tensor], source: str, kind: str, left_out: dict[str, str]
 ) -> tuple[Any, Report]:
-    """Return a transformers model class with these tensors, in float32; it renames the keys of its own older layouts.
+    """Build a transformers model with these tensors, in float32; the library renames the keys of its own older layouts.
 
     The weights were read by `read_weights`, never unpickled by the library. left_out: part of a key -> why it is not
     used. Every other key that the model lacks or does not know is refused.

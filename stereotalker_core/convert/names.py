@@ -147,7 +147,8 @@ def motion_from_animatediff(tensors: State) -> State:
 
 
 def tiny_from_taesd(encoder: State, decoder: State) -> State:
-    """The two original TAESD files -> diffusers' AutoencoderTiny; the decoder's first entry is a clamp without keys."""
+    """Turn the two original TAESD files into diffusers' AutoencoderTiny; the decoder's first entry is a clamp without
+    keys."""
 
     def shifted(key: str) -> str:
         number, _, rest = key.partition(".")

@@ -13,8 +13,6 @@ class Report:
     """Report one conversion.
 
     ignored and new: reason -> keys, both are explained; missing, unexpected and wrong are not.
-
-    ignored and new: reason -> keys, both are explained; missing, unexpected and wrong are not.
     """
 
     kind: str

@@ -87,7 +87,7 @@ def _build(path: Path, tensors: dict[str, Tensor], kind: str | None):
 
 
 def _single_file(path: Path, tensors: dict[str, Tensor]):
-    """(tensors under transformers' names, config) of one file, its sizes read off the shapes."""
+    """Read one file -> (tensors under transformers' names, config), its sizes read off the shapes."""
     from transformers import HubertConfig, Wav2Vec2Config, WavLMConfig, WhisperConfig
 
     places = next((v for k, v in tensors.items() if k.endswith("encoder.embed_positions.weight")), None)

@@ -14,8 +14,8 @@ KINDS = {"view_experts": ViewExperts, "mask_experts": MaskExperts}
 
 
 def new_experts(unet: StereoTalkerUNet, rank: int = RANK) -> tuple[ViewExperts, MaskExperts]:
-    """Return the view and mask experts for every spatial feed-forward of a renderer; with them it is bitwise what it
-    was."""
+    """Make new view and mask experts for every spatial feed-forward of a renderer, which change nothing (bitwise) until
+    they are trained."""
     if rank < 1:
         raise ValueError(f"the rank of experts is at least 1, got {rank}")
     return ViewExperts.for_unet(unet, rank), MaskExperts.for_unet(unet, rank)

@@ -1,6 +1,6 @@
 """What ProbTalk3D hears, piece by piece: a long recording is never copied, its raw features are never kept.
 
-The embedded model is told 45 numbers a frame (phone chances and prosody), kept for the whole recording: 0.3 MB a
+The embedded model is told 45 numbers per frame (phone chances and prosody), kept for the whole recording: 0.3 MB a
 minute. A model with a HuBERT of its own hears one window at a time.
 """
 

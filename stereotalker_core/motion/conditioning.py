@@ -18,7 +18,7 @@ N_PROSODY = 5  # loudness, its slope, log pitch, its slope, voicing
 _HOP = round(SAMPLE_RATE / FPS)  # 640 samples a frame
 _WINDOW = 1024
 _PITCH_HZ = (70.0, 400.0)
-_CHUNK = 512  # frames whose pitch is found at once: bounds the memory of long recordings
+_CHUNK = 256  # frames whose pitch is found at once: bounds the memory of long recordings
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,10 @@ def speech_channels(
     known = dims(speech.phones, f"T {len(PHONES)}")
     if known["T"] != frames:
         raise ValueError(f"features of {known['T']} frames do not fit {frames} frames of sound; encode this recording")
-    parts = [speech.phones.exp(), prosody(Levelled(waveform), frames)]
+    width = len(PHONES) + N_PROSODY + (speech.features.shape[1] if use_features else 0)
+    out = speech.phones.new_empty(frames, width, dtype=torch.float32)  # filled in place: recordings may last hours
+    torch.exp(speech.phones.float(), out=out[:, : len(PHONES)])
+    out[:, len(PHONES) : len(PHONES) + N_PROSODY] = prosody(Levelled(waveform), frames)
     if use_features:
-        parts.append(speech.features)
-    return torch.cat([p.to(speech.phones.device) for p in parts], -1).float()
+        out[:, len(PHONES) + N_PROSODY :] = speech.features
+    return out

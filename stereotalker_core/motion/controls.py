@@ -15,7 +15,7 @@ _BLINK_SHAPE = (0.35, 0.95, 1.0, 0.7, 0.35, 0.1)
 
 
 class Strengths(Protocol):
-    """The settings that are used here; `sampling.MotionOptions` has them."""
+    """The strengths of the controls, fields of `sampling.MotionOptions` that are used here."""
 
     @property
     def seed(self) -> int: ...

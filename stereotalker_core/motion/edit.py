@@ -76,7 +76,7 @@ def mirror(motion: Motion) -> Motion:
 
 
 def resample(motion: Motion, frames: int, fps: float | None = None) -> Motion:
-    """Stretch or squeeze to exactly `frames` frames (first and last kept)."""
+    """Stretch or squeeze a motion to exactly `frames` frames (first and last kept)."""
     if frames < 1:
         raise ValueError(f"frames must be at least 1, got {frames}")
     position = torch.linspace(0, len(motion) - 1, frames, dtype=torch.float64) if frames > 1 else torch.zeros(1)
@@ -84,7 +84,7 @@ def resample(motion: Motion, frames: int, fps: float | None = None) -> Motion:
 
 
 def retime(motion: Motion, speed: float) -> Motion:
-    """Play `speed` times as fast at the same frame rate."""
+    """Play a motion `speed` times as fast at the same frame rate."""
     if not 0.1 <= speed <= 10:
         raise ValueError(f"speed must be 0.1..10, got {speed}")
     return resample(motion, max(1, round(len(motion) / speed)))

@@ -1,7 +1,9 @@
 """How far the lips are apart, linear in the ARKit coefficients: what closure is measured and trained on.
 
-`shut_lips` closes them where the sound says p, b or m.
+`shut_lips` closes them where the sound says p, b or m, `part_lips` opens them where it says nothing of the kind.
 """
+
+import functools
 
 import torch
 import torch.nn.functional as F
@@ -37,9 +39,17 @@ def lip_gap(expression: Tensor, weights: tuple[Tensor, Tensor]) -> Tensor:
 
 # probability of p, b or m from which the lips begin to close, and at which they are shut: in any frame, and in one
 # that is the likeliest within NEAR frames; a p that is heard faintly is a short peak, a doubt about a vowel is not
-FAINT, CERTAIN = 0.25, 0.5
-PEAK_FAINT, PEAK_CERTAIN, NEAR = 0.04, 0.06, 2
+FAINT, CERTAIN = 0.4, 0.8
+PEAK_FAINT, PEAK_CERTAIN, NEAR = 0.035, 0.05, 2
+# how surely phones are usually heard, in people; where they are heard less surely (rooms, music, mumbling) a peak is
+# lower, where more surely (clear voices) a doubt is higher: the peak's thresholds follow the square of it
+USUAL, AROUND = 0.62, 100  # mean probability of the likeliest phone; frames on either side that tell it
+SELDOM, MOST = 0.6, 1.5  # of the usual, beyond which the thresholds follow no further
+UNHEARD = 0.1  # probability of p, b, m, f or v below which speaking lips are apart
+PARTED_MM = 3.5  # as far as they are then at least
 _CLOSURES = [PHONE_INDEX[name] for name in sorted(CLOSURES)]
+_TOUCHING = [*_CLOSURES, PHONE_INDEX["f"], PHONE_INDEX["v"]]
+_SILENCE = PHONE_INDEX["sil"]
 _JAW, _CLOSE = ARKIT_INDEX["jawOpen"], ARKIT_INDEX["mouthClose"]
 _PARTING = [  # what holds the lips apart while the jaw is shut
     ARKIT_INDEX[name]
@@ -52,6 +62,15 @@ _MOOD = ("mouthSmile", "mouthFrown", "mouthDimple")
 _SPEAKING = [i for i in MOUTH if not ARKIT[i].startswith(_MOOD)]
 
 
+def clearness(phones: Tensor) -> Tensor:
+    """Phone probabilities (T, 40) -> (T,) how surely phones are heard around each frame, 1 = as people usually are."""
+    spoken = (phones[:, _SILENCE] < 0.5).to(phones)
+    sure = phones.max(1).values * spoken
+    window = 2 * AROUND + 1
+    total, count = (F.avg_pool1d(F.pad(x[None], (AROUND, AROUND)), window, 1)[0] * window for x in (sure, spoken))
+    return torch.where(count > 0.5, total / count.clamp_min(1) / USUAL, 1.0)
+
+
 def closing(phones: Tensor) -> Tensor:
     """Map phone probabilities (T, 40) -> (T,) how far p, b or m asks for shut lips, 0..1."""
     heard = phones[:, _CLOSURES].sum(1)
@@ -59,7 +78,38 @@ def closing(phones: Tensor) -> Tensor:
         return heard
     peak = heard >= F.max_pool1d(heard[None], 2 * NEAR + 1, 1, NEAR)[0]
     sure = ((heard - FAINT) / (CERTAIN - FAINT)).clamp(0, 1)
-    return torch.where(peak, ((heard - PEAK_FAINT) / (PEAK_CERTAIN - PEAK_FAINT)).clamp(0, 1), sure)
+    level = clearness(phones).clamp(SELDOM, MOST).square()
+    found = ((heard / level - PEAK_FAINT) / (PEAK_CERTAIN - PEAK_FAINT)).clamp(0, 1)
+    return torch.where(peak, torch.maximum(found, sure), sure)
+
+
+def parting(phones: Tensor, shut: Tensor) -> Tensor:
+    """Return (T,) bool: frames of parted lips: no p, b, m, f or v is heard, and none is shut beside them.
+
+    phones (T, 40) probabilities; shut (T,) what `closing` made of them.
+    """
+    if len(shut) == 0:
+        return shut > 0
+    beside = F.max_pool1d(shut[None], 3, 1, 1)[0]
+    return (phones[:, _TOUCHING].sum(1) < UNHEARD) & (beside < 0.5)
+
+
+@functools.cache
+def mean_gap_weights() -> tuple[Tensor, Tensor]:
+    """`lip_gap_weights` of the mean body."""
+    return lip_gap_weights(HalfBody())
+
+
+def part_lips(expression: Tensor, amount: Tensor) -> Tensor:
+    """(T, 52) with the jaw opened where lips are nearer than `PARTED_MM`, by amount (T,) 0..1 of what is missing.
+
+    A denoiser that takes a t for a p shuts the lips on it; where nothing of the kind is heard they open again.
+    """
+    neutral, change = (x.to(expression) for x in mean_gap_weights())
+    missing = (PARTED_MM - lip_gap(expression, (neutral, change))).clamp_min(0)
+    out = expression.clone()
+    out[:, _JAW] = (expression[:, _JAW] + amount.to(expression) * missing / change[_JAW]).clamp(max=1)
+    return out
 
 
 def shut_speechless(expression: Tensor, activity: Tensor) -> Tensor:

@@ -118,7 +118,7 @@ def look_at_bodies(
     picture: Pyramid,
     squares: Sequence[Square],
 ) -> list[tuple[Body, Square]]:
-    """The body in each square, and the square that its points ask for."""
+    """Run the body network on each square -> the body found there, and the square to look at next."""
     if not squares:
         return []
     size = networks.size("pose_landmark_full")

@@ -53,7 +53,7 @@ class FoundFace:
 
     @property
     def height(self) -> float:
-        """Return the pixels from the top of the mesh's forehead to the chin."""
+        """Return the distance in px from the top of the mesh's forehead to the chin."""
         return float((self.mesh[10] - self.mesh[152]).norm())
 
     @property
@@ -63,7 +63,7 @@ class FoundFace:
 
     @property
     def turn(self) -> float:
-        """Roll in radians, clockwise as seen in the picture."""
+        """Return the roll of the head in radians, clockwise as seen in the picture."""
         return _roll(self.mesh)
 
 
@@ -82,8 +82,8 @@ def find_faces(networks: Perception, picture: Pyramid) -> list[FoundFace]:
 
 
 def confidence(face: FoundFace, body: float) -> float:
-    """Return the judge how sure it is, 0..1, that this is a person's face; body: presence in 0..1 of a body that fits
-    it, 0 without one.
+    """Judge how sure it is, 0..1, that this is a person's face; body: presence in 0..1 of a body that fits it, 0
+    without one.
 
     A logistic regression on what tells faces from other things: the networks' scores, how little the points move when
     they are looked at again (a mesh laid over a clock or a cat's head keeps sliding), a body. Fitted to 413
@@ -107,7 +107,7 @@ def look_at_faces(
     squares: Sequence[Square],
     scores: Sequence[float],
 ) -> list[FoundFace]:
-    """The face of each square, looked at three times, every time in the square that the points ask for.
+    """Run the face network three times per square, each time on the square that the points found before ask for.
 
     What is clearly nothing after the first look is left out.
     """

@@ -77,7 +77,7 @@ class GraphNetwork(nn.Module):
         return None if key is None else self._buffers[key] if isinstance(key, str) else values[key]
 
     def _lifetimes(self) -> list[list[int]]:
-        """Return the list for each step the values that nothing needs after it: large pictures are let go early."""
+        """List for each step the values that nothing needs after it: large pictures are let go early."""
         last = {i: k for k, step in enumerate(self.graph.steps) for i in step.inputs if isinstance(i, int)}
         kept = set(self.graph.outputs)
         return [[i for i, k in last.items() if k == n and i not in kept] for n in range(len(self.graph.steps))]

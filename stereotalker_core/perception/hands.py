@@ -33,7 +33,7 @@ class Hand:
 
     @property
     def size(self) -> float:
-        """Return the pixels from the wrist to the middle knuckle."""
+        """Return the distance in px from the wrist to the middle knuckle."""
         return float((self.points[0] - self.points[9]).norm())
 
 
@@ -54,7 +54,7 @@ def find_hands(networks: Perception, picture: Pyramid, body: Body) -> dict[str, 
 
 
 def look_at_hands(networks: Perception, picture: Pyramid, squares: Sequence[Square]) -> list[Hand]:
-    """The hand in each square, whether there is one or not."""
+    """Run the hand network on each square -> the hand it sees, whether there is one or not."""
     if not squares:
         return []
     size = networks.size("hand_landmark_full")

@@ -178,7 +178,7 @@ def default_sigma(name: str, face_height: float) -> float:
 
 
 def make_keypoints(points: Mapping[str, Sequence[float]]) -> Keypoints:
-    """Return {"name": (x, y) or (x, y, sigma)} in pixels -> Keypoints; names of the asset or their plain aliases."""
+    """Build Keypoints from {"name": (x, y) or (x, y, sigma)} in pixels; names of the asset or their plain aliases."""
     if not points:
         raise ValueError(f"no keypoints given; {HELP}")
     try:

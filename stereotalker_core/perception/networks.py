@@ -28,7 +28,7 @@ NETWORKS = {  # name: (range of the input, what it is for)
 
 
 class Perception(nn.Module):
-    """The networks of `NETWORKS` as children of the same names."""
+    """The bundle of all perception networks: one child module for each name in `NETWORKS`."""
 
     @dataclass(frozen=True)
     class Config:
@@ -55,7 +55,7 @@ class Perception(nn.Module):
         return self.network(name).size
 
     def network(self, name: str) -> GraphNetwork:
-        """The network of that name. AttributeError where there is none."""
+        """Return the network of that name. AttributeError where there is none."""
         return cast(GraphNetwork, self.get_submodule(name))
 
     def run(self, name: str, pictures: Tensor) -> list[Tensor]:

@@ -23,7 +23,7 @@ def person_masks(
     faces: Sequence[FoundFace],
     bodies: Sequence[Body | None],
 ) -> list[Tensor]:
-    """Return (1, H, W) in [0, 1] for each face's person, on the CPU."""
+    """Find the mask of each face's person -> one (1, H, W) in [0, 1] per face, on the CPU."""
     marked = [_with_closeup(networks, picture, _segment_whole(networks, picture, f), f) for f in faces]
     marked = [torch.maximum(mask, _oval(picture, f)) for mask, f in zip(marked, faces, strict=True)]
     claims = [_claim(picture, f, b) for f, b in zip(faces, bodies, strict=True)]
@@ -36,7 +36,7 @@ def person_masks(
 
 
 def connected(mask: Tensor, seed: Tensor, longest: int = 128) -> Tensor:
-    """The mask (1, H, W) without what hangs together with no pixel of seed (1, H, W): other people's arms, pictures.
+    """The mask (1, H, W) without parts that do not touch a seed (1, H, W): other people's arms, pictures on the wall.
 
     Grown on a small grid until nothing is added; a mask without a seed is left as it is.
     """

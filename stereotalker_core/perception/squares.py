@@ -76,7 +76,7 @@ class Pyramid:
 
 
 def turned(vectors: Tensor, turn: float) -> Tensor:
-    """Return (..., 2) turned clockwise as seen in a picture (y down)."""
+    """Turn vectors (..., 2) clockwise, as seen in a picture (y down)."""
     c, s = math.cos(turn), math.sin(turn)
     x, y = vectors[..., 0], vectors[..., 1]
     return torch.stack([c * x - s * y, s * x + c * y], -1)

@@ -19,7 +19,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -32,9 +32,11 @@ from .recompute import BLOCKS, blocks_of, recompute
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+    from torch.distributed.fsdp import FSDPModule
+    from torch.distributed.tensor import DTensor
 
 logger = logging.getLogger(__name__)
-Loss = Callable[[nn.Module, Batch], tuple[Tensor, dict[str, float]]]
+Loss = Callable[[Any, Batch], tuple[Tensor, dict[str, float]]]  # of the model that is trained, whatever its class
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 
@@ -190,9 +192,9 @@ class _Fitting:
         return [row | {"norm": norm} for row in rows]
 
     def _exchange(self, last: bool) -> AbstractContextManager:
-        """Return the exchange gradients once per step, after the last micro-batch."""
+        """Exchange gradients once per step, after the last micro-batch."""
         if self.sharded:
-            self.objective.set_requires_gradient_sync(last)
+            cast("FSDPModule", self.objective).set_requires_gradient_sync(last)
             return nullcontext()
         return nullcontext() if last else self.accelerator.no_sync(self.objective)
 
@@ -329,12 +331,12 @@ def _shard(objective: nn.Module, accelerator: "Accelerator") -> None:
 
 def _gathered(x: Tensor) -> Tensor:
     """Gather a sharded tensor (every process must call); other tensors are returned unchanged."""
-    return x.full_tensor() if hasattr(x, "full_tensor") else x
+    return cast("DTensor", x).full_tensor() if hasattr(x, "full_tensor") else x
 
 
 def _local(x: Tensor) -> Tensor:
     """Return this process's slice of a sharded tensor; other tensors are returned unchanged."""
-    return x.detach().to_local() if hasattr(x, "to_local") else x.detach()
+    return cast("DTensor", x.detach()).to_local() if hasattr(x, "to_local") else x.detach()
 
 
 def _placed_as(whole: Tensor, like: Tensor | None) -> Tensor:
@@ -345,7 +347,8 @@ def _placed_as(whole: Tensor, like: Tensor | None) -> Tensor:
         return whole.to(like.device)
     from torch.distributed.tensor import distribute_tensor
 
-    return distribute_tensor(whole.to(like.device), like.device_mesh, like.placements)
+    placed = cast("DTensor", like)
+    return distribute_tensor(whole.to(like.device), placed.device_mesh, placed.placements)
 
 
 def _copy_into(target: Tensor, whole: Tensor) -> None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from ..precision import mixed_precision
 
 logger = logging.getLogger(__name__)
 Batch = dict[str, Tensor]
+M = TypeVar("M", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -54,16 +56,16 @@ def generator(seed: int, step: int) -> np.random.Generator:
 
 
 def fit(
-    model: nn.Module,
+    model: M,
     batch: Callable[[int], Batch],
-    loss: Callable[[nn.Module, Batch], tuple[Tensor, dict[str, float]]],
+    loss: Callable[[M, Batch], tuple[Tensor, dict[str, float]]],
     schedule: Schedule,
     run: str | Path,
     device: str | torch.device = "cpu",
     trainable: Callable[[str], bool] = lambda name: True,
     on_log: Callable[[int, dict[str, float]], None] | None = None,
     freeze: bool = True,
-) -> nn.Module:
+) -> M:
     """Train in place and return the model holding its EMA weights.
 
     run: folder for state.pt (exact resume) and log.jsonl. trainable: which parameter names are optimised.

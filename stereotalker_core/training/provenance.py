@@ -36,9 +36,9 @@ def made(options: argparse.Namespace, **metrics: Any) -> dict[str, Any]:
     return {"command": options.line, "seed": str(seed), "commit": commit(), "metrics": metrics}
 
 
-def after(start: Path | None, **told: str) -> dict[str, str]:
-    """Append what a training says of itself (command, cost, data) to what the checkpoint it continued from says of the
-    same."""
+def after(start: Path | None, **told: str) -> dict[str, Any]:
+    """Append a training's own command, cost and data to those of the checkpoint it continued from -> all of them, in
+    the order in which they happened."""
     before = {} if start is None else load_tensors(start)[1]
     return {key: "; ".join(text for text in (before.get(key), value) if text) for key, value in told.items()}
 

@@ -23,7 +23,7 @@ BLOCKS = (
 
 
 def blocks_of(model: nn.Module, kinds: Sequence[str] = BLOCKS) -> list[nn.Module]:
-    """The outermost modules whose class, or a base of it, has one of the names."""
+    """The outermost modules whose class, or one of its bases, has one of the names."""
     found: list[nn.Module] = []
 
     def visit(module: nn.Module) -> None:
@@ -38,7 +38,7 @@ def blocks_of(model: nn.Module, kinds: Sequence[str] = BLOCKS) -> list[nn.Module
 
 
 def recompute(model: nn.Module, kinds: Sequence[str] = BLOCKS) -> int:
-    """Map checkpoint all blocks of the kinds -> how many. ValueError where the model has none of them."""
+    """Checkpoint all blocks of the kinds -> how many. ValueError where the model has none of them."""
     blocks = blocks_of(model, kinds)
     if not blocks:
         raise ValueError(f"{type(model).__name__} has no block of {', '.join(kinds)}: leave recompute off")

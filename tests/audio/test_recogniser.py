@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from stereotalker_core.audio import recogniser
+from stereotalker_core.audio.listening import recogniser
+from stereotalker_core.audio.listening.recogniser import can_recognise, quietest, recognised_words
 from stereotalker_core.audio.load import load_audio, make_audio
-from stereotalker_core.audio.recogniser import can_recognise, quietest, recognised_words
 from stereotalker_core.commands.talking.inputs import HEARD, read_transcript
 from stereotalker_core.synthetic.example import SPEECH
 

@@ -6,9 +6,8 @@ import torch
 
 from stereotalker_core.audio import voice as module
 from stereotalker_core.audio.activity import voice_activity
-from stereotalker_core.audio.encoder import unspoken
+from stereotalker_core.audio.encoder import silence
 from stereotalker_core.audio.load import load_audio
-from stereotalker_core.audio.phones import PHONE_INDEX
 from stereotalker_core.audio.pretrained import load_speech_encoder
 from stereotalker_core.audio.voice import EARLY, STEP, VoiceDetector
 from stereotalker_core.evaluation.motion.behaviour import sound_of
@@ -49,11 +48,15 @@ def test_frames_open_a_little_before_the_voice(monkeypatch):
     assert int(speaking.nonzero()[-1]) * 0.04 < 60 * 0.032 + 0.2 and not speaking[:20].any()
 
 
-def test_what_nobody_speaks_is_silence():
-    phones = torch.full((3, len(PHONE_INDEX)), 1 / len(PHONE_INDEX)).log()
-    told = unspoken(phones, torch.tensor([True, False, True]))
-    assert torch.equal(told[1], phones[1]) and told[0].argmax() == PHONE_INDEX["sil"] and told[0].max() == 0
-    torch.testing.assert_close(told.exp().sum(1), torch.ones(3))
+def test_what_nobody_speaks_is_silence(encoder, monkeypatch):
+    audio = load_audio(SPEECH)
+    frames, plain = audio.frame_count(), encoder.encode(audio, features=False).phones
+    spoken = torch.arange(frames) % 2 == 0
+    monkeypatch.setattr(encoder.voice, "speaking", lambda waveform, count: spoken[:count])
+    told = encoder.encode(audio, features=False).phones
+    assert torch.equal(told[1::2], silence(told).expand(frames // 2, -1))
+    assert not torch.equal(told[::2], told[1::2][: len(told[::2])]) and plain.shape == told.shape
+    torch.testing.assert_close(told.exp().sum(1), torch.ones(frames), atol=1e-4, rtol=0)
 
 
 def test_speech_is_heard_and_music_and_rooms_are_not(encoder):

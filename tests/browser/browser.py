@@ -59,7 +59,8 @@ class ComfyPage:
 
     def _console(self, message) -> None:
         # a fresh server has no user.css, and ComfyUI asks hosts of the outside for news: not the pack's business
-        outside = message.text.startswith("Failed to load resource") and "StereoTalker" not in message.location["url"]
+        kinds = "Failed to load resource", "Error fetching file size"
+        outside = message.text.startswith(kinds) and "StereoTalker" not in message.location["url"]
         if message.type == "error" and not outside:
             self.errors.append(f"{message.text} ({message.location['url']})")
 

@@ -63,6 +63,18 @@ test("a node without a grade shows warnings alone, and none when there are none 
   assert.deepEqual(texts(), []);
 });
 
+test("in Nodes 2.0 the widget is there from the start, without height", (t) => {
+  globalThis.LiteGraph = { vueNodesMode: true };
+  t.after(() => delete globalThis.LiteGraph);
+  const node = makeNode();
+  const report = bindReport(node, makeDocument());
+  const [widget] = node.widgets;
+  assert.equal(widget.options.getMinHeight(), 0);
+  report.receive({ text: ["fit quality 0.61 (of 1)"] });
+  assert.equal(node.widgets.length, 1);
+  assert.equal(widget.options.getMinHeight(), heightOf(["fit quality 0.61 (of 1)"], 200));
+});
+
 test("lines of a result", () => {
   assert.deepEqual(linesOf({ text: "one" }), ["one"]);
   assert.deepEqual(linesOf({ text: ["a", " ", ""] }), ["a"]);

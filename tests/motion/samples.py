@@ -81,10 +81,10 @@ def byte_tokenizer() -> str:
     return tokenizer.to_str()
 
 
-def make_reader() -> LanguagePrior:
+def make_reader(**settings) -> LanguagePrior:
     """A prior with a tokenizer."""
     packed = pack_tokenizer(byte_tokenizer())
-    prior = make_prior(tokenizer_bytes=len(packed))
+    prior = make_prior(tokenizer_bytes=len(packed), **settings)
     prior.tokenizer_json.copy_(packed)
     return prior
 

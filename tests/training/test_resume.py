@@ -49,7 +49,8 @@ def base():
 def train_encoder(root, run):
     torch.manual_seed(0)
     trainee = audio_encoder.Trainee(SpeechEncoder(TINY))
-    crops = audio_encoder.PhoneCrops([audio_encoder.Source(root / "speech")], audio_encoder.Crops(2, 0.5), TINY.bins)
+    settings = audio_encoder.CropSettings(2, 0.5)
+    crops = audio_encoder.PhoneCrops([audio_encoder.Source(root / "speech")], settings, TINY.bins)
     return fit(trainee, crops, audio_encoder.loss, fast(STEPS), run)
 
 

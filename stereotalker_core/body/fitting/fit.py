@@ -194,7 +194,8 @@ def _person_of_keypoints(found: list[Person], keypoints: Keypoints) -> Person | 
 
 
 def fit_points(keypoints: Keypoints) -> Keypoints:
-    """The points that hold the fit: the face mesh instead of the 68 where it is there, irises, body and hands.
+    """The keypoints that the fit is held to: the face mesh instead of the 68 points where it is there, irises, body and
+    hands.
 
     468 points of one network say much the same: each is believed less than a point alone.
     """
@@ -262,7 +263,7 @@ def _identity(
     lifter: Lifter | None,
     quality: float,
 ) -> Identity:
-    """Return the lift the portrait onto the fitted body and paint the person out of the background."""
+    """Lift the portrait onto the fitted body and paint the person out of the background."""
     registered = _is_exact(mesh)
     wide = openings(mesh) if registered else {}
     left, right = (wide.get(side, 1.0) < SHUT_EYE for side in ("Left", "Right"))

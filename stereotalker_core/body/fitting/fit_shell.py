@@ -48,7 +48,8 @@ def outer_contour(
     mask: Tensor,
     drawn: Tensor | None = None,
 ) -> Contour:
-    """Compare the rendered silhouette of a posed body (batch 1) with mask (1, H, W) in [0, 1].
+    """Find the outer contour of the rendered silhouette of a posed body (batch 1), and how far mask (1, H, W) in [0, 1]
+    lies from it.
 
     drawn: (F,) bool, the triangles whose silhouette it is; None takes all.
     """

@@ -64,7 +64,8 @@ def _thinned(keypoints: Keypoints) -> tuple[Keypoints, int]:
 def pull_in(
     body: HalfBody, fit: PoseFit, keypoints: Keypoints, outline: Outline, expression: Tensor | None, rounds: int = 2
 ) -> PoseFit:
-    """Refit with the constraint that no silhouette vertex lies outside the mask (the shell can only add)."""
+    """Refit so that no vertex of the silhouette lies outside the mask: the shell of hair and clothes can only add to
+    the body."""
     for _ in range(rounds):
         contour = outer_contour(body, fit.posed(body), fit.world_to_camera, outline.intrinsics, outline.mask)
         if int((contour.found & (contour.gap < -1)).sum()) < 8:

@@ -121,7 +121,7 @@ def _with_eyes_and_mouth(body: HalfBody, field: Tensor) -> Tensor:
 def register_outline(
     body: HalfBody, fit: PoseFit, offsets: Tensor, mask: Tensor, intrinsics: Tensor, rounds: int = 3
 ) -> Tensor:
-    """Carry the silhouette the rest of the way to the mask's edge, each side for itself.
+    """Move the silhouette the last bit to the mask's edge, the left and the right side each for itself.
 
     body: the half body.
     fit: shape, pose, expression and camera of the picture.
@@ -160,8 +160,8 @@ def spread_moves(
     use: Tensor,
     fixed: Tensor,
 ) -> Tensor:
-    """Return the offsets (V, 3) m of the rest pose that move the silhouette's vertices outwards, and smoothly what is
-    near.
+    """Spread wanted moves of the silhouette's vertices smoothly over their surroundings -> offsets (V, 3) m of the rest
+    pose.
 
     posed: the fit as it is drawn.
     contour: its silhouette.

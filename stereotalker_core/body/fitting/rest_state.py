@@ -28,7 +28,7 @@ _GAINS = (0.6, 1.8)  # of a blink: a face that needs more or less is misjudged
 
 
 def rest_state(body: HalfBody, fit: PoseFit, shell: Tensor, mesh: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The state to which a motion is added.
+    """The expression and bearing of the photograph, to which a motion is added.
 
     body: the half body.
     fit: shape, pose and expression of the portrait.

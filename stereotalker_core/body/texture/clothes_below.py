@@ -51,7 +51,8 @@ class Opening(NamedTuple):
 
 
 def continued(picture: Tensor, sure: Tensor, metre: float, middle: float) -> tuple[Tensor, Tensor]:
-    """The picture (3, h, w) of clothes without holes -> (3, h + below, w), continued by up to DEPTH metres, twice.
+    """Continue the picture (3, h, w) of clothes without holes below its edge by up to DEPTH metres: two pictures (3, h
+    + below, w).
 
     The first with what an opening shows, for the front; the second all of the outer cloth, for arms and sides.
 

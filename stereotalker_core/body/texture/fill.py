@@ -45,7 +45,7 @@ def registered_priors(
     draw: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None,
     arms: Arms | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Give holes the colour of what is most like them, weakly, and unseen eyes and mouths a template in this light.
+    """Fill holes weakly with colours of similar places, and unseen eyes and mouths with a template in this light.
 
     lifter: the texels (N,).
     n_vertices: of the body.
@@ -89,7 +89,8 @@ def plain_priors(
     confidence: Tensor,
     skin: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """The same as `registered_priors` for a fit that may be off by a pixel, whose eyes and arms show something else."""
+    """Do the same as `registered_priors` for a fit that may be off by a pixel, whose eyes and arms then show something
+    else."""
     known = (lifter, n_vertices, filled, confidence, _cloth_and_skin(lifter, colour, photo, skin))
     prior = _alike(*known, lifter.likeness, torch.zeros_like(lifter.ears))
     back, behind = back_colours(lifter, colour, photo, skin)
@@ -123,7 +124,7 @@ def _blended(
 
 
 def levelled(lifter: Lifter, colour: Tensor, mirrored: Tensor, both: Tensor) -> Tensor:
-    """Bring the other side's colours to this side's light.
+    """Make the colours borrowed from the other side as bright as this side.
 
     lifter: the texels (N,).
     colour: (N, 3) of the photograph at the texels.
@@ -304,10 +305,10 @@ def to_atlas(lifter: Lifter, filled: Tensor, confidence: Tensor, photo: Tensor) 
 
 
 def sharpened(atlas: Tensor, visibility: Tensor, fineness: float) -> Tensor:
-    """The atlas (3, A, A) with seen texels, visibility (1, A, A), as crisp as the photograph was.
+    """The atlas (3, A, A), its seen texels (visibility (1, A, A)) sharpened until they are as crisp as the photograph.
 
     A pixel is looked up twice between texels before it is drawn, from the photograph and from the atlas: each takes the
-    finest detail away. A person who is small in the picture is drawn with more than one texel a pixel and loses less.
+    finest detail away. A person who is small in the picture is drawn with more than one texel per pixel and loses less.
 
     fineness: px a metre of the person in a picture of at most LARGEST_SIDE px.
     """

@@ -25,6 +25,7 @@ _SPEAKERS = 800  # seen vertices of the arms that lend their difference
 _SURELY = 2  # bins beyond a sleeve's end from which the arm is bare
 _SKIN_HUE, _SKIN_LIT = 0.14, (0.35, 3.0)  # chromaticity and brightness within which skin is still the same skin
 _CONTRAST = 0.3  # distance of cloth and skin from which one is not taken for the other in any light
+_TOLD = 1.6  # steps between cloth and skin from which they can be told apart: rose cloth is skin in some light
 _UPPER = 18  # bins of the upper arm, where a sleeve is if there is one
 _ELBOW = 32  # bins from the shoulder to a little below the elbow
 _NEARBY = 20  # bins in which an arm keeps its colour
@@ -71,7 +72,7 @@ def seen_arms(lifter: Lifter, colour: Tensor, photo: Tensor, skin: Tensor, trunk
 
 
 def clothes_on_bare_arms(lifter: Lifter, arms: Arms, colour: Tensor, trunk: Tensor) -> Tensor:
-    """Return (N,) bool: texels of bare forearms that show the trunk behind.
+    """Find the texels of bare forearms that wrongly show the trunk behind them -> (N,) bool.
 
     lifter: the texels (N,).
     arms: from `seen_arms`.
@@ -157,14 +158,15 @@ def bare_arms_on_clothes(lifter: Lifter, colour: Tensor, cloth: Tensor | None, s
 
 def skin_like(colour: Tensor, cloth: Tensor, skin: Tensor) -> Tensor:
     """Return (N,) bool: colours (N, 3) that are rather a skin (3,) in some light than a cloth (3,)."""
-    if float((cloth - skin).norm()) < _CONTRAST:
+    if float((cloth - skin).norm()) < _CONTRAST or float(unlike(cloth[None], skin)) < _TOLD:
         return torch.zeros_like(colour[:, 0], dtype=torch.bool)
     nearer = (colour - skin).square().sum(1) < (colour - cloth).square().sum(1)
     at = nearer.nonzero().squeeze(1)  # few of a clothed trunk
+    rather = unlike(colour.index_select(0, at), skin) < unlike(colour.index_select(0, at), cloth)
     linear, own = ((c / 2 + 0.5).clamp_min(0.01).square() for c in (colour.index_select(0, at), skin[None]))
     hue = (linear / linear.sum(1, keepdim=True) - own / own.sum(1, keepdim=True)).abs().sum(1)
     lit = linear.sum(1) / own.sum(1)  # an arm in other light than the face, not a dark suit
-    return nearer.index_copy(0, at, (hue < _SKIN_HUE) & (lit > _SKIN_LIT[0]) & (lit < _SKIN_LIT[1]))
+    return nearer.index_copy(0, at, rather & (hue < _SKIN_HUE) & (lit > _SKIN_LIT[0]) & (lit < _SKIN_LIT[1]))
 
 
 def _arm_bin(along: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ def shade(normals: Tensor, light: Tensor) -> Tensor:
 
 
 def relit(colour: Tensor, shading: Tensor) -> Tensor:
-    """Return the colours (..., 3) in [-1, 1] (gamma 2) under a shading (..., 1) relative to the present one, not
+    """Change the shading of colours (..., 3) in [-1, 1] (gamma 2) by a factor (..., 1) relative to the present one, not
     clamped."""
     return (colour * 0.5 + 0.5) * shading.sqrt() * 2 - 1
 

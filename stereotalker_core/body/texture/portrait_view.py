@@ -48,7 +48,7 @@ class Trust:
 
 
 class PortraitView:
-    """The sample colour and visibility of the portrait at surface points; free of shading once `light` is set."""
+    """Sample colour and visibility of the portrait at surface points; free of shading once `light` is set."""
 
     light: Tensor | None = None
 
@@ -152,7 +152,7 @@ class PortraitView:
         )
 
     def beside_trunk(self, corners: Tensor, weight: Tensor, where: Tensor) -> Tensor:
-        """Return (N,) bool: the same of points that the picture shows near the trunk."""
+        """Return (N,) bool, as `beside_arms`: surface points that the picture shows near the trunk."""
         return self._marked(self.trunk, corners, weight, where)
 
     def _marked(self, marks: Tensor, corners: Tensor, weight: Tensor, where: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
         usage="%(prog)s JOBS --out DIR [options] [-- options of talk for all clips]",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    batch.add_argument("jobs", help=".csv or .jsonl, one clip a row; see below")
+    batch.add_argument("jobs", help=".csv or .jsonl, one clip per row; see below")
     batch.add_argument("--out", required=True, metavar="DIR", help="folder of the clips")
     batch.add_argument("--shard", metavar="I/N", help="only every N-th job, from the I-th on; 1..N")
     ray = "spread over a Ray cluster: auto, local, or ADDRESS (pip install 'stereotalker[ray]')"
@@ -50,7 +50,7 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what is not done -> 0, or 1 where jobs failed."""
+    """Run all jobs that are not done yet -> exit status: 0, or 1 where jobs failed."""
     shard = parse_shard(args.shard) if args.shard else None
     if args.workers is not None and (not args.ray or not 1 <= args.workers <= 1000):
         raise ValueError(f"--workers goes with --ray and must be 1..1000, got {args.workers}")
@@ -99,7 +99,7 @@ def one_after_another(jobs: list[Job]) -> Iterator[tuple[Job, str, str]]:
 
 
 def on_ray(args: argparse.Namespace, jobs: list[Job]) -> Iterator[tuple[Job, str, str]]:
-    """The same on a Ray cluster, in the order of the list."""
+    """Run the jobs on a Ray cluster, in the order of the list; yield each with its state and a message."""
     from .cluster import spread
 
     return spread(jobs, args.ray, args.workers, args.split)

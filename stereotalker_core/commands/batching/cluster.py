@@ -138,7 +138,7 @@ def spread(jobs: list[Job], address: str, workers: int | None, split: float) -> 
 
 
 def _scheduled(ray, make, count: int, jobs: list[Job], split: float) -> Iterator[tuple[Job, str, str]]:
-    """Yield the hand out work, never more than AHEAD pieces per worker; yield results in order; do lost work again."""
+    """Hand out work, never more than AHEAD pieces per worker; yield results in order; do lost work again."""
     todo: deque[Work] = deque()
     source, ready = iter(jobs), {}
     progress: dict[int, JobProgress] = {}

@@ -174,7 +174,7 @@ def is_done(job: Job) -> bool:
 
 
 def state_of(job: Job) -> str:
-    """Digest of everything that the job's frames depend on, and of the frames asked for."""
+    """Digest everything that the job's frames depend on, and which frames are asked for, into a text."""
     known = outputs.fingerprint(job.line) | {"frames": str(job.line.frames)}
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 

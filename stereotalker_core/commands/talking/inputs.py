@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ...audio.recogniser import recognised_words
+from ...audio.listening.recogniser import recognised_words
 from ...audio.spool import SpooledAudio
 from ...audio.words import Word, read_words
 from ...image import Portrait, load_background

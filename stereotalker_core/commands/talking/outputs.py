@@ -60,7 +60,10 @@ class Target:
     resume: bool
 
     def part(self, count: int) -> Part | None:
-        """The frames of a clip of `count`; None for a shard that has none left. ValueError for a bad range."""
+        """The frames of a clip of `count` that --frames or --shard asks for; None for a shard that has none left.
+
+        ValueError for a bad range.
+        """
         if self.shard:
             found = shares(count, self.shard[1], GRID)
             if self.shard[0] > len(found):

@@ -57,7 +57,7 @@ class ProgressLine:
         self._shown = self._shown or now
 
     def fitted(self, identity: Identity) -> None:
-        """Say how well the body fits the portrait, and what had to be guessed, a line each."""
+        """Print how well the body fits the portrait, and what had to be guessed, one line each."""
         if self.enabled:
             self.stream.write(f"fit quality {identity.quality:.2f} (of 1)\n")
             self.stream.writelines(f"warning: {' '.join(text.split())}\n" for text in identity.warnings)

@@ -2,6 +2,7 @@
 
 import argparse
 
+from ...audio.listening.ways import best_way
 from ...camera.view import AUTO_HANDS, View
 from ...motion.emotions import parse_emotions
 from ...motion.generation.sampling import MotionOptions
@@ -18,9 +19,10 @@ def speech_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--channel", metavar="N", help="listen to this channel alone: 1, 2, ..., left or right")
     emotions = 'emotions in time, or @FILE: [{"start": 0, "emotion": "happy", "intensity": 0.8}, ...]'
     parser.add_argument("--emotions", default="", metavar="JSON", help=emotions)
+    flags.word(parser, "--words", MotionOptions, "words")
     flags.number(parser, "--liveliness", MotionOptions, "liveliness")
     rates = ", ".join(map(str, RATES))
-    parser.add_argument("--fps", type=int, default=25, metavar="N", help=f"frames a second: {rates}")
+    parser.add_argument("--fps", type=int, default=25, metavar="N", help=f"frames per second: {rates}")
     parser.add_argument("--loop", action="store_true", help="the end of the motion leads into its beginning")
 
 
@@ -43,7 +45,7 @@ def speech_options(args: argparse.Namespace) -> dict:
     hands = "on" if args.hands == "auto" else args.hands
     return {
         "liveliness": args.liveliness, "hands": hands, "emotions": parse_emotions(args.emotions),
-        "fps": float(args.fps), "loop": args.loop,
+        "fps": float(args.fps), "loop": args.loop, "words": best_way(args.words),
     }  # fmt: skip
 
 

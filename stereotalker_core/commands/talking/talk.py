@@ -23,11 +23,12 @@ from ...motion.files.bvh import save_bvh
 from ...motion.files.io import READERS, load_motion, save_live_link_csv, save_npz
 from ...motion.files.preview import preview_frames, strip
 from ...motion.generation.sampling import MotionModels, MotionOptions, sample_motion
-from ...options import choice_of
+from ...options import choice_of, option_of
 from ...perception.keypoints import Keypoints
 from ...pipeline import Look, Models, Scene, View, heard_warnings, prepare, render
 from ...records import Audio, Motion
 from ...shapes import size_of
+from ...video.rendering.bundle import Bundle
 from ...video.rendering.composite import straight
 from ...video.writing.background_writer import BackgroundWriter
 from ...video.writing.join import Part
@@ -75,8 +76,8 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     behind = "portrait, transparent, #rrggbb, or a picture"
     talk.add_argument("--background", default="portrait", metavar="B", help=behind)
     for kind in ("view", "mask"):
-        strength = f"0..4: strength of the {kind}-MoE of mode diffusion; 0 = off"
-        talk.add_argument(f"--{kind}-experts", type=float, default=1.0, metavar="X", help=strength)
+        strength = f"strength of the {kind}-MoE of mode diffusion, {option_of(Bundle, f'{kind}_strength').line}"
+        flags.number(talk, f"--{kind}-experts", Bundle, f"{kind}_strength", help=strength)
     talk.add_argument("--no-mask-predictor", action="store_true", help="use the bare body's own silhouette")
     formats = f"use this motion instead of sampling one: {', '.join(READERS)}"
     talk.add_argument("--motion", metavar="M", help=formats)
@@ -140,7 +141,7 @@ def device(args: argparse.Namespace) -> str:
 
 
 def run_talk(args: argparse.Namespace) -> int:
-    """Make the clip and say where it is."""
+    """Make the clip and print where it is."""
     report = make_clip(args, Workshop(), ProgressLine(enabled=not args.quiet))
     print(report["out"] if report["frames"] else f"nothing to do for shard {args.shard}: the clip is too short")
     return 0 if report["complete"] else 130
@@ -179,6 +180,7 @@ def make_clip(args: argparse.Namespace, workshop: Workshop, progress: ProgressLi
     report = {
         "out": str(target.path), "frames": frames, "complete": complete, "seconds": seconds, "fps": scene.motion.fps,
         "part": [part.first, part.stop, part.count], "size": [canvas[1], canvas[0]], "seed": args.seed,
+        "words": given.options.words if given.transcript is None else "given",
         "fit_quality": float(scene.identity.quality), "warnings": [*warnings, *scene.identity.warnings],
         "stage_seconds": progress.seconds, "wall_seconds": time.perf_counter() - started,
         "seconds_per_second": sum(progress.seconds.get(s, 0.0) for s in ("motion", "render")) / max(seconds, 1e-9),
@@ -230,7 +232,7 @@ def checked(args: argparse.Namespace) -> tuple[View, Look, Target, Given]:
 
 
 def read_person(args: argparse.Namespace) -> tuple[Tensor, Tensor | None, Keypoints | None, list[str]]:
-    """The portrait (3, H, W), its mask and keypoints, and what is to be said about them."""
+    """The portrait (3, H, W), its mask and keypoints, and the warnings about them."""
     if bool(args.portrait) == bool(args.identity):
         raise ValueError("give --portrait, or --identity with a saved person, one of the two")
     if args.identity:
@@ -245,16 +247,18 @@ def read_person(args: argparse.Namespace) -> tuple[Tensor, Tensor | None, Keypoi
 
 
 def check_person(args: argparse.Namespace) -> None:
-    """Refuse a number that nobody has."""
+    """Refuse a --person number below 1: people are counted from 1, the largest."""
     if args.person is not None and args.person < 1:
         raise ValueError(f"--person counts from 1, the largest; got {args.person}")
 
 
 def check_strengths(args: argparse.Namespace) -> None:
-    """Refuse expert strengths that make no sense."""
-    for name in ("view_experts", "mask_experts"):
-        if not 0 <= getattr(args, name) <= 4:
-            raise ValueError(f"--{name.replace('_', '-')} must be 0..4, got {getattr(args, name)}")
+    """Refuse expert strengths outside of the option's limits."""
+    for kind in ("view", "mask"):
+        told = option_of(Bundle, f"{kind}_strength")
+        fault = told.fault(f"--{kind}-experts", getattr(args, f"{kind}_experts"))
+        if fault is not None:
+            raise ValueError(fault)
 
 
 def write_video(
@@ -280,7 +284,7 @@ def write_video(
 
 
 def run_motion(args: argparse.Namespace) -> int:
-    """Return the sample a motion, save it, draw the preview."""
+    """Sample a motion, save it, draw the preview."""
     out = check_output(args.out, tuple(SAVERS))
     if args.preview:
         check_output(args.preview)

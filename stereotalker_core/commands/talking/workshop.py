@@ -13,7 +13,7 @@ _PERSON = ("portrait", "mask", "keypoints", "identity")
 
 
 class Workshop:
-    """Keeps networks, and the most recent people (`keep` of them)."""
+    """Keep networks, and the `keep` most recently fitted people, for one clip after another."""
 
     def __init__(self, keep: int = 8):
         self.keep = keep
@@ -37,7 +37,7 @@ class Workshop:
         return self._people.get(key)
 
     def keep_person(self, key: tuple, identity: Identity) -> None:
-        """Remember somebody; the one who was remembered first makes room."""
+        """Remember a fitted person; the oldest one makes room."""
         self._people[key] = identity
         while len(self._people) > self.keep:
             del self._people[next(iter(self._people))]

@@ -94,7 +94,7 @@ def draw_items(count: int, data: Path | None, seed: int = 0) -> list[Item]:
 
 
 def performances(models: FaceModels, item: Item, style: FaceStyle | None = None, **options: Any) -> Tensor:
-    """Return (N, T, 52) ARKit coefficients sampled for an item."""
+    """Return (N, T, 52) ARKit coefficients sampled for an item; options: fields of `FaceOptions`."""
     audio, drawn = audio_of(item.utterance), FaceOptions(**options)
     return layout_map().arkit(sample_face(models, audio, style or item.style, drawn, speech=item.speech).parameters)
 

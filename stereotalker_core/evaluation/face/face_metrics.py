@@ -41,7 +41,7 @@ def face_metrics(
 def _clip_metrics(truth: Tensor, samples: Tensor, order: Sequence[int], regions: FaceRegions) -> dict[str, Tensor]:
     known = dims(samples, "N T V 3")
     if known["N"] != N_SAMPLES:
-        raise ValueError(f"the metrics are defined on {N_SAMPLES} samples a clip, got {known['N']}")
+        raise ValueError(f"the metrics are defined on {N_SAMPLES} samples per clip, got {known['N']}")
     truth = truth[: known["T"]]
     dims(truth, "T V 3", T=known["T"], V=known["V"])
     first = samples[0]

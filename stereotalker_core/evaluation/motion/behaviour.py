@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ...audio.activity import speechless, voice_activity
 from ...audio.align import Word
-from ...audio.recogniser import can_recognise, recognised_words
+from ...audio.listening.recogniser import can_recognise, recognised_words
+from ...audio.listening.spotting import spotted_words
 from ...body.model import HalfBody
 from ...motion.conditioning import Style
 from ...motion.generation.sampling import MotionModels, MotionOptions, sample_motion
@@ -61,8 +62,8 @@ def spaced(utterances: list[Utterance]) -> tuple[np.ndarray, np.ndarray]:
 def speechless_metrics(
     models: MotionModels, utterances: list[Utterance], options: MotionOptions, count: int
 ) -> Metrics:
-    """Return speechless_open_*: share of the frames without speech in which the lips are apart, `count` recordings
-    each."""
+    """Measure speechless_open_*, the share of frames without speech in which the lips are apart, over `count`
+    recordings of each kind."""
     gap, rows = lip_gap_weights(HalfBody()), {}
     for i in range(count):
         rng = np.random.default_rng((9001, i))
@@ -135,8 +136,8 @@ def degraded(wave: Tensor, kind: str, seed: int) -> Tensor:
 
 
 def real_metrics(models: MotionModels, corpora: list[Corpus], options: MotionOptions, count: int) -> Metrics:
-    """Return the closures of real speakers: all, the worst of those with 10 of them, and in rooms, over lines, beside
-    music."""
+    """Measure how often lips close on p, b and m in recordings of real speakers: over all, for the worst speaker with
+    10 of these sounds, and in rooms, over lines, beside music."""
     gap, speakers, kinds = lip_gap_weights(HalfBody()), {}, {}
     for corpus in corpora:
         chosen = np.unique(np.linspace(0, len(corpus) - 1, min(count, len(corpus))).astype(int)).tolist()
@@ -173,36 +174,34 @@ def closure_score(
 
 
 def meaning_real(models: MotionModels, corpora: list[Corpus], options: MotionOptions, count: int) -> Metrics:
-    """Return the recall of meaning gestures on words of real speech that have one: from the sound alone, with the
-    transcript, and with what the optional recogniser finds in the sound, where it is installed; of its words, how many
-    are false.
+    """Return the recall of meaning gestures on words of real speech that have one: from the sound alone (words spotted
+    in the phones), with the transcript, and with what the optional recogniser finds, where it is installed; of the
+    words that are spotted or recognised, and have a gesture, how many are false.
 
     Recordings are taken from all corpora in turn, up to `count`.
     """
     classes = TRAINING_WORDS | HELD_OUT_WORDS
-    templates, rows, weights, found, false = arm_templates(HalfBody()), {}, [], 0, 0
+    templates, rows, weights, false = arm_templates(HalfBody()), {}, [], {"spotted": [], "recognised": []}
     for utterance, index in _in_turn(corpora):
         marks = [m for m in accents(utterance) if m.word.lower() in classes and m.time > 0.3]
         if not marks or len(weights) >= count:
             continue
         weights.append(len(marks))
         audio = sound_of(utterance.waveform)
-        ways: dict[str, str | list[Word] | None] = {"audio": None}
+        speech, ways = models.encoder.encode(audio), dict[str, str | list[Word] | None](audio=None)
         if reads(models):
             ways["text"] = utterance.text
+            false["spotted"] += _false_words(spotted_words(speech), utterance, classes)
             if can_recognise():
-                understood = recognised_words(audio)
-                ways["recognised"] = understood or None
-                wrong = _false_words(understood, utterance, classes)
-                found, false = found + len(wrong), false + sum(wrong)
+                words = recognised_words(audio)
+                ways["recognised"] = words or None
+                false["recognised"] += _false_words(words, utterance, classes)
         for way, transcript in ways.items():
-            motion = sample_motion(models, audio, options=drawn(options, index), transcript=transcript)
+            motion = sample_motion(models, audio, speech=speech, options=drawn(options, index), transcript=transcript)
             hits = [classes[m.word.lower()] in shown_gestures(motion, m.time, templates) for m in marks]
             rows.setdefault(way, []).append(sum(hits) / len(hits))
     metrics = {f"meaning_real_{way}": bootstrap(values, weights) for way, values in rows.items()}
-    if found:
-        metrics["recognised_false"] = {"value": false / found, "low": false / found, "high": false / found}
-    return metrics
+    return metrics | {f"{way}_false": bootstrap(found) for way, found in false.items() if found}
 
 
 def _in_turn(corpora: list[Corpus]) -> Iterator[tuple[Utterance, int]]:

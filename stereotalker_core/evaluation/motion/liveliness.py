@@ -11,7 +11,7 @@ from ...geometry.skeleton import ARM_JOINTS, HEAD_JOINTS, JOINT_INDEX, SPINE_JOI
 from ...motion.lips import CLOSED_MM, lip_gap
 from ...records import Motion
 
-JERK_DEGREES = 15.0  # acceleration of an arm joint, degrees a frame squared, that reads as a jump
+JERK_DEGREES = 15.0  # acceleration of an arm joint, degrees per frame squared, that reads as a jump
 REST_SPEED = 0.03  # m/s of both wrists below which the hands rest
 _ARMS = [JOINT_INDEX[name] for side in "LR" for name in ARM_JOINTS[side]]
 _TURNS = [JOINT_INDEX[name] for name in SPINE_JOINTS + HEAD_JOINTS]
@@ -56,7 +56,7 @@ def head_yaw(motion: Motion) -> Tensor:
 
 
 def head_yaw_range(motion: Motion, seconds: float = 60.0) -> float:
-    """Return the largest minus smallest turn within `seconds`, the mean over such stretches."""
+    """Return the range (largest minus smallest) of the head's turn within `seconds`, averaged over such stretches."""
     yaw, size = head_yaw(motion), round(seconds * motion.fps)
     pieces = [yaw[i : i + size] for i in range(0, max(1, len(yaw) - size // 2), size)]
     return float(torch.stack([piece.max() - piece.min() for piece in pieces]).mean())

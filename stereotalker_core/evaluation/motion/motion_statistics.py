@@ -60,7 +60,7 @@ class FeatureSpace:
 
 
 def nearest_neighbour_motion(sound: Tensor, library: list[tuple[Tensor, Motion]], step: int = 10) -> Motion:
-    """The baseline that copies: each `step` frames of the motion whose sound (T, F) is nearest, from a library."""
+    """The baseline that copies: for every `step` frames, the motion in a library whose sound (T, F) is nearest."""
     windows = [(index, first) for index, (x, _) in enumerate(library) for first in range(0, len(x) - step + 1, step)]
     keys = torch.stack([library[index][0][first : first + step].flatten() for index, first in windows])
     pieces = []

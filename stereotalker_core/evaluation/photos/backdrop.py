@@ -22,7 +22,8 @@ _HOLE = 0.002  # of the picture: smaller islands of backdrop inside the person a
 
 
 def key_of(image: Tensor, coarse: Tensor) -> Tensor | None:
-    """Return the person mask (1, h, w) of 0 and 1, longer side at most 512 px, of image (3, H, W) in [-1, 1].
+    """Key out a smooth backdrop -> the person's mask (1, h, w) of 0 and 1, longer side at most 512 px, of image (3, H,
+    W) in [-1, 1].
 
     coarse (1, H, W) in [0, 1] only says which pixels are far from the person, and which are surely the person. None
     where the key is not to be trusted: too little backdrop, one that is not smooth, or clothes of its colour.

@@ -87,7 +87,7 @@ def evaluate_photos(
     workers: int = 1,
     progress: Progress | None = None,
 ) -> list[Row]:
-    """Measure photographs, `workers` processes of one thread each -> a row a photograph, in their order.
+    """Measure photographs, `workers` processes of one thread each -> one row per photograph, in their order.
 
     With settings.out rows, frames and contact sheets are kept there, and rows that are there already are not measured
     again.
@@ -145,7 +145,7 @@ def measure_and_keep(path: Path, settings: Settings, version: str) -> Row:
 
 
 def row_file(settings: Settings, path: Path) -> Path | None:
-    """Return where a photograph's row is kept."""
+    """Return the file in which a photograph's row of figures is kept."""
     return Path(settings.out) / "rows" / f"{path.name}.json" if settings.out else None
 
 
@@ -153,7 +153,7 @@ def read_row(file: Path | None, version: str, path: Path) -> Row | None:
     """Return a row that is kept, where it is of this version, these settings and this photograph."""
     if file is None or not file.is_file():
         return None
-    row = json.loads(file.read_text())
+    row = json.loads(file.read_text(encoding="utf-8"))
     return row if row.get("version") == version and row.get("bytes") == path.stat().st_size else None
 
 
@@ -169,7 +169,7 @@ def fingerprint(settings: Settings) -> str:
 
 
 def summary(rows: Sequence[Row]) -> Metrics:
-    """Map average the rows -> {name: {"value", "low", "high", "count"}}: means with 95 % intervals over the photographs
+    """Average the rows -> {name: {"value", "low", "high", "count"}}: means with 95 % intervals over the photographs
     that tell a figure."""
     rows = _with_strangers(rows)
     metrics = {"refused": bootstrap([float(row["refused"] is not None) for row in rows]) | {"count": len(rows)}}

@@ -81,8 +81,7 @@ def posed_hands(
     motion: Motion,
     cameras: Cameras,
 ) -> tuple[dict[str, Tensor], float]:
-    """Return where the motion's only frame puts both hands: {"L", "R": (21, 2) px}, and the head's height in px there.
-    """
+    """Find both hands in the motion's only frame: {"L", "R": (21, 2) px}, and the head's height in px there."""
     rest = body.rest(identity.shape[None])
     posed = body.pose(rest, motion.rotations, motion.expression)
     points = body.keypoints(posed.vertices, posed.bones)

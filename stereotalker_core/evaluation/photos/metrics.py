@@ -73,7 +73,7 @@ def lid_opening(mesh: Tensor) -> float:
 
 
 def eye_opening(drawn: Tensor, photographed: Tensor) -> float:
-    """The drawn opening over the photograph's; NaN where the photograph's eyes are shut."""
+    """The opening of the drawn eyes relative to the photograph's; NaN where the photograph's eyes are shut."""
     own = lid_opening(photographed)
     return lid_opening(drawn) / own if own >= _OPEN else math.nan
 
@@ -218,7 +218,7 @@ def inside(polygon: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def distance_to(point: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return (H, W) px from every pixel's centre to a point (2,)."""
+    """Measure the distance (H, W) px from every pixel's centre to a point (2,)."""
     y, x = torch.meshgrid(torch.arange(size[0]) + 0.5, torch.arange(size[1]) + 0.5, indexing="ij")
     return ((x - point[0]) ** 2 + (y - point[1]) ** 2).sqrt()
 

@@ -37,7 +37,8 @@ def table(
     trained: Sequence[tuple[str, NanoRenderer]] = (),
     people: int | None = None,
 ) -> str:
-    """Return the Markdown: a row for every switch of `renderer`, then one for each (part, renderer trained without it).
+    """Measure all switches -> Markdown: a row for every switch of `renderer`, then one for each (part, renderer trained
+    without it).
 
     Where ("all", renderer) is among the trained ones, a second table says how much worse than it the others are, with
     the 95 % interval of the paired differences over the people.

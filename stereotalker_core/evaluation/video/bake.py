@@ -49,7 +49,7 @@ def evaluate_bake(
     out: str | Path | None = None,
     strength: float = STRENGTH,
 ) -> dict[str, dict[str, float]]:
-    """Return {name: {"value", "low", "high"}} over held-out people.
+    """Measure the bake on held-out people -> {name: {"value", "low", "high"}}.
 
     network: of the bake.
     renderer: the per-frame networks, drawn with plain and with baked guides; None: guides alone.

@@ -54,7 +54,7 @@ def lift_psnr(rgb: Tensor, lift: Tensor, weight: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def generate(out: str | Path) -> list[Path]:
-    """Write <out>/val_est beside <out>/val with the same configuration -> its folders."""
+    """Write the split <out>/val_est beside <out>/val with the same configuration -> its folders."""
     out, folders = Path(out), []
     shards = sorted(p for p in (out / "val").iterdir() if (p / "config.json").is_file())
     if not shards:

@@ -20,8 +20,8 @@ PEOPLE = 6  # lines of a sheet
 
 
 def write_pictures(renderer: NanoRenderer, data: str | Path, folder: str | Path) -> list[Path]:
-    """Return the PNGs for people to judge, of the first people of a validation split: sheet (whole frames) and faces,
-    six people over the yaw grid, and yaws, the first person's portrait pose from -90 to 90 degrees -> the files."""
+    """Write PNGs of a validation split for people to judge: sheet (whole frames) and faces, six people over the yaw
+    grid, and yaws, the first person's portrait pose from -90 to 90 degrees -> the files."""
     body, folder = HalfBody(), Path(folder)
     frames = AvatarData(find_shards(data), body.part_names)
     index = [int(rows[round((i + 0.5) * len(rows) / PEOPLE)]) for i, rows in enumerate(frames.rows_of[:PEOPLE])]
@@ -66,8 +66,8 @@ def _zoom(image: Tensor, rows: Rows, side: int = 96) -> Tensor:
 
 
 def strip(frames: Tensor, columns: int = 13) -> np.ndarray:
-    """Return the evenly chosen frames (T, 3, H, W) in [-1, 1] side by side, half the size: (H / 2, columns * W / 2, 3)
-    uint8."""
+    """Lay evenly chosen frames (T, 3, H, W) in [-1, 1] side by side, half the size: (H / 2, columns * W / 2, 3) uint8.
+    """
     chosen = torch.linspace(0, len(frames) - 1, min(columns, len(frames))).round().long()
     small = F.interpolate(frames[chosen], scale_factor=0.5, mode="bilinear", antialias=True, align_corners=False)
     return ((torch.cat(list(small), 2).clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()

@@ -198,8 +198,8 @@ def switch_gains(
 
 
 def silhouette_metrics(person: Tensor, bare: Tensor, rows: Rows) -> dict[str, list[float]]:
-    """Compare masks (T, 1, H, W) per frame: wrong pixels over the person's (also of the bare body), and the share found
-    of the person's pixels outside of the bare body, hair and clothes."""
+    """Compare masks (T, 1, H, W) per frame: the share of wrong pixels (also of the bare body's mask), and how much of
+    hair and clothes, the person's pixels outside of the bare body, was found."""
     truth, ours, naked = rows.alpha > _COVERED, person > 0.5, bare > 0.5
     area = truth.sum((1, 2, 3)).clamp_min(1)
     more = truth & ~naked
@@ -300,9 +300,9 @@ def _psnr(squared: Tensor, mask: Tensor) -> list[float]:
 
 
 def ssim_map(a: Tensor, b: Tensor) -> Tensor:
-    """Return the SSIM (Wang et al.
+    """Map two batches of images in [0, 1] -> their SSIM (N, 1, H - 10, W - 10).
 
-    2004: Gaussian window of 11, sigma 1.5) of images in [0, 1] -> (N, 1, H - 10, W - 10).
+    Wang et al. 2004, with a Gaussian window of 11 px, sigma 1.5.
     """
     window = torch.exp(-((torch.arange(11) - 5.0) ** 2) / (2 * 1.5**2)).to(a)
     window = window / window.sum()

@@ -26,7 +26,7 @@ _EAR = 0.87  # share of the head's half width beyond which the scalp's part is t
 
 
 class Paint:
-    """The colours of one body at rest: vertices (V, 3), bones (J, 3)."""
+    """Hold the colours of one body at rest: vertices (V, 3), bones (J, 3)."""
 
     def __init__(self, body: HalfBody, vertices: Tensor, bones: Tensor) -> None:
         self.body, device = body, vertices.device

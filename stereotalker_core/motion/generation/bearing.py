@@ -132,7 +132,7 @@ def rest_pose() -> Tensor:
 
 
 def lowered(motion: Motion, weight: Tensor) -> Motion:
-    """The arms taken towards hanging by weight (T,) 0..1."""
+    """The arms taken towards hanging by weight (T,) in 0..1, 1 = hanging."""
     moved = weight > 0
     if not bool(moved.any()):
         return motion

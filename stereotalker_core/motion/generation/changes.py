@@ -25,6 +25,7 @@ class MotionChanges(TypedDict, total=False):
     lip_closure: float
     liveliness: float
     hands: str
+    words: str
     emotions: tuple[TimedEmotion, ...]
     fps: float
     loop: bool

@@ -14,7 +14,7 @@ from ...records import Audio, Motion
 from ...shapes import FPS, SAMPLE_RATE
 from ..conditioning import MotionCondition
 from ..controls import apply_controls
-from ..lips import closing
+from ..lips import closing, parting
 from .bearing import with_bearing
 from .sampling import MotionModels, MotionOptions, condition_tracks, joined_ahead, lips_closed, sample_window
 
@@ -114,7 +114,8 @@ class LiveMotion:
         options, phones = self.options, channels[:, : len(PHONES)]
         motion = apply_controls(motion, self._centre, self.number, options)
         active, shut = voice_activity(phones.log()), closing(phones)
-        motion = lips_closed(motion, shut[new], active[new], options.lip_closure)
+        apart = parting(phones, shut).to(shut)
+        motion = lips_closed(motion, shut[new], apart[new], active[new], options.lip_closure)
         body = options.liveliness * options.motion_strength
         return with_bearing(motion, options.seed, self.number, _NOT_KNOWN, body * options.head_strength, body)
 

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...audio.activity import idleness, voice_activity
+from ...audio.activity import idleness, mouth_in_use
 from ...audio.align import align_words, sharpened
 from ...audio.encoder import SpeechEncoder
-from ...audio.phones import PHONES
+from ...audio.listening.ways import WAYS, found_words
+from ...audio.phones import PHONE_INDEX, PHONES
 from ...audio.spool import SpooledAudio
 from ...checkpoint import NANO, load
 from ...options import check_limits, choice, option
@@ -23,17 +24,18 @@ from ..conditioning import MotionCondition, Style, speech_channels
 from ..controls import apply_controls
 from ..edit import at_rate, concat, looped, smooth_stream
 from ..emotions import TimedEmotion, style_track
-from ..lips import closing, shut_lips, shut_speechless
+from ..lips import closing, part_lips, parting, shut_lips, shut_speechless
 from ..networks.denoiser import MotionDenoiser
 from ..networks.diffusion import SAMPLERS, Callback, guided, karras_sigmas, sample
 from ..networks.prior import LanguagePrior, PriorTrack, Word
 from ..representation import smooth_time
 from .bearing import lowered, with_bearing
 from .changes import MotionChanges
+from .clearance import clear_stream
 from .streams import bounded_stream, resting_stream, stroke_stream
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
+    from typing import Unpack
 
 logger = logging.getLogger(__name__)
 # noise levels from and to which is sampled, in deviations: noise of 30 still lets the posture through, so that starting
@@ -42,6 +44,10 @@ NOISE = (80.0, 0.2)
 GUIDANCE_SIGMA = 2.0  # frames
 HANDS = {"on": 0.0, "low": 0.5, "off": 1.0}  # how far the arms are taken towards hanging
 REST_SHARE = 0.95  # of a hand's median speed, below which it rests
+WORDS_TOLD = (
+    "Without a transcript: gesture words spotted in the phones (the same everywhere); recognised: all words, by "
+    "pocketsphinx; off: none; of a command also auto: recognised where it is installed."
+)
 STROKE_POWER = 0.8  # size of the gestures = energy to this power, beyond what the denoiser makes of the energy
 Sound = Audio | SpooledAudio  # in memory, or on disk for hours of it
 
@@ -61,7 +67,7 @@ class MotionModels:
 
     @property
     def device(self) -> torch.device:
-        """Where the networks lie."""
+        """Return where the networks lie."""
         return self.denoiser.no_audio.device
 
 
@@ -97,10 +103,12 @@ class MotionOptions:
     guidance 1 = the plain condition; beyond it the sound, or the meaning of the words, is exaggerated. Strengths are
     0..3 with 1 = as sampled. blink_rate: blinks a minute of both eyes together, None = as sampled, each lid by itself.
     smoothing: Gaussian sigma in frames (mouth and blinks stay sharp). lip_closure 0..1: how far the lips are shut where
-    the sound says p, b or m, or that nobody speaks, beyond what was sampled. liveliness 0..3: how far the head turns
-    and the weight shifts on top of what is sampled; 0 also keeps the hands from resting. hands: "on", "low" (arms half
-    lowered) or "off". emotions: from when on which emotion is played, in place of the style's own. fps and loop (the
-    end leads into the beginning) are for whole motions.
+    the sound says p, b or m, or that nobody speaks, and apart on other sounds, beyond what was sampled. liveliness
+    0..3: how far the head turns and the weight shifts on top of what is sampled; 0 also keeps the hands from resting.
+    hands: "on", "low" (arms half lowered) or "off". words: where there is no transcript, "spotted" = those with a
+    gesture are found in the encoder's phones, "recognised" = all words by PocketSphinx, "off" = the prior only listens.
+    emotions: from when on which emotion is played, in place of the style's own. fps and loop (the end leads into the
+    beginning) are for whole motions.
 
     Euler steps from NOISE[0] down to NOISE[1] are the default: a second-order step overshoots where a network of this
     size is unsure, which shows as trembling hands.
@@ -130,6 +138,7 @@ class MotionOptions:
         1.0, 0, 3, "How far the head turns and the weight shifts; 0 = only as sampled.", step=0.05
     )
     hands: str = choice("on", HANDS, "on: gestures; low: arms half lowered; off: hanging arms.")
+    words: str = choice("spotted", WAYS, WORDS_TOLD)
     emotions: tuple[TimedEmotion, ...] = ()
     fps: float = option(FPS, 1, 120)
     loop: bool = False
@@ -196,13 +205,13 @@ def stream_motion(
     """
     options = replace(options or MotionOptions(), **changes)
     if options.fps != FPS or options.loop:
-        raise ValueError(f"a stream has {FPS:g} frames a second and cannot loop; sample the whole motion")
+        raise ValueError(f"a stream has {FPS:g} frames per second and cannot loop; sample the whole motion")
     if audio.frame_count() == 0:
         raise ValueError("the recording is empty; give at least one sample of sound")
     chunks = _windows_of_motion(models, audio, transcript, speech, callback, options)
     chunks = stroke_stream(chunks, max(options.whole_style.energy, 0.05) ** STROKE_POWER)
     chunks = resting_stream(chunks, REST_SHARE if options.liveliness else 0.0)
-    return smooth_stream(bounded_stream(chunks), options.smoothing)
+    return smooth_stream(clear_stream(bounded_stream(chunks)), options.smoothing)
 
 
 def sample_motion(
@@ -232,11 +241,12 @@ def sample_motion(
 @torch.no_grad()  # here, not on the caller: a generator runs when it is asked for the next chunk
 def _windows_of_motion(models, audio, transcript, speech, callback, options) -> Iterator[Motion]:
     net, config = models.denoiser, models.denoiser.config
-    channels, prior = condition_tracks(models, audio, transcript, speech, options.prior_strength)
+    channels, prior = condition_tracks(models, audio, transcript, speech, options.prior_strength, options.words)
     styles = style_track(options.whole_style, options.emotions, len(channels)).to(models.device)
     plan = sampling_windows(len(channels), config.window, config.seed, config.lookahead)
-    active = voice_activity(channels[:, : len(PHONES)].log()).cpu()
+    active = mouth_in_use(1 - channels[:, PHONE_INDEX["sil"]]).cpu()
     shut = closing(channels[:, : len(PHONES)])
+    apart = parting(channels[:, : len(PHONES)], shut).to(shut)
     idle, quiet = idleness(active).clamp_min(HANDS[options.hands]), 1 - active
     centre = net.codec.decode_motion(torch.zeros(1, net.codec.width, device=models.device))
     past = channels.new_zeros(0, net.codec.width)  # the latest frames, normalised
@@ -256,18 +266,19 @@ def _windows_of_motion(models, audio, transcript, speech, callback, options) -> 
         past = torch.cat([past, fresh])[-config.window :]
         motion = apply_controls(net.codec.decode_motion(fresh), centre, window.start, options)
         new = slice(window.start, window.stop)
-        motion = lips_closed(motion, shut[new], active[new], options.lip_closure).to("cpu")
+        motion = lips_closed(motion, shut[new], apart[new], active[new], options.lip_closure).to("cpu")
         body = options.liveliness * options.motion_strength
         head = body * options.head_strength
         motion = with_bearing(motion, options.seed, window.start, quiet, head, body)
         yield lowered(motion, idle[new])
 
 
-def lips_closed(motion: Motion, shut: Tensor, active: Tensor, amount: float) -> Motion:
-    """The lips shut where the sound of these frames says so: p, b, m, and nobody speaking."""
+def lips_closed(motion: Motion, shut: Tensor, apart: Tensor, active: Tensor, amount: float) -> Motion:
+    """Return the motion with the lips shut where the sound of these frames says so: p, b, m, and nobody speaking; on
+    other sounds they are apart."""
     if amount == 0:
         return motion
-    expression = shut_lips(motion.expression, amount * shut)
+    expression = shut_lips(part_lips(motion.expression, amount * apart), amount * shut)
     expression = shut_speechless(expression, 1 - amount * (1 - active))
     return Motion(motion.rotations, expression, motion.fps)
 
@@ -289,8 +300,11 @@ def condition_tracks(
     transcript: str | Sequence[Word] | None,
     speech: SpeechFeatures | None,
     prior_strength: float,
+    finding: str = "off",
 ) -> tuple[Tensor, PriorTrack | None]:
     """Return the audio channels (T, F) and the scaled prior, to be sliced to (frames, P); None where the prior is off.
+
+    finding: how words are found in the sound where there is no transcript, one of `WAYS`.
     """
     models_of_sound = [m for m in (models.denoiser, models.prior) if m is not None]
     widths = [model.config.features for model in models_of_sound]  # of the encoder's features that each was trained on
@@ -301,7 +315,10 @@ def condition_tracks(
                 f"the speech encoder gives {speech.features.shape[1]} features, the {type(model).__name__} was "
                 f"trained on {wanted}; choose the encoder it was trained with in Load Audio Encoder"
             )
+    reads, spotted = models.prior is not None and models.prior.config.tokenizer_bytes > 0, []
     words = timed_words(speech, transcript) if transcript else []
+    if not transcript and reads and prior_strength:
+        words, spotted = found_words(audio, speech, finding)
     speech = sharpened(speech, words) if words else speech
     waveform = audio.waveform.cpu()
     channels = speech_channels(speech, waveform, widths[0] > 0).to(models.device)
@@ -309,7 +326,7 @@ def condition_tracks(
         return channels, None
     same = (widths[0] > 0) == (widths[1] > 0)
     heard = channels if same else speech_channels(speech, waveform, widths[1] > 0)
-    return channels, PriorTrack(models.prior, heard.to(models.device), words, prior_strength)
+    return channels, PriorTrack(models.prior, heard.to(models.device), words or spotted, prior_strength, bool(spotted))
 
 
 def timed_words(speech: SpeechFeatures, transcript: str | Sequence[Word]) -> list[Word]:
@@ -351,7 +368,7 @@ def sample_window(
 
 
 def _pair(cond: MotionCondition, prior: Tensor) -> MotionCondition:
-    """Return the b sequences with their prior, and the same without it: no prior and one of zeros are the same to the
+    """Return B sequences with their prior, and the same without it: no prior and one of zeros are the same to the
     network."""
     audio, style, seed, mask = (torch.cat([x, x]) for x in (cond.audio, cond.style, cond.seed, cond.seed_mask))
     keep = cond.keep_audio.expand(len(cond.audio), 1, 1).repeat(2, 1, 1)

@@ -23,7 +23,7 @@ _MEAN_SIGMA = 14.0  # frames of the low-pass that a stroke is measured from
 _SIDES = tuple([JOINT_INDEX[name] for name in ARM_JOINTS[side] + HAND_JOINTS[side]] for side in "LR")
 _ARMS = tuple([JOINT_INDEX[name] for name in ARM_JOINTS[side]] for side in "LR")
 _AROUND = 100  # frames on either side that tell how fast this speaker's hands usually are
-_SLOW = (0.5, 1.9)  # radians a second of an arm's joints together: slower is rest for anyone, faster for nobody
+_SLOW = (0.5, 1.9)  # radians per second of an arm's joints together: slower is rest for anyone, faster for nobody
 _EASE = 8  # frames in which a hand comes to rest, and leaves it
 _SHORTEST = 7  # frames that a hand is slow before it rests
 
@@ -56,7 +56,7 @@ def _joined(a: Motion, b: Motion) -> Motion:
 
 
 def bounded_stream(chunks: Iterable[Motion], most: float = MOST_DEGREES) -> Iterator[Motion]:
-    """The same motion with no arm joint above `most` degrees a frame squared; frames far from a jump stay bitwise."""
+    """The same motion with no arm joint above `most` degrees per frame squared; frames far from a jump stay bitwise."""
     return local_stream(chunks, _BOUND_REACH, lambda rotations, _: bounded(rotations, most))
 
 
@@ -80,7 +80,7 @@ def bounded(rotations: Tensor, most: float = MOST_DEGREES) -> Tensor:
 
 
 def acceleration(joints: Tensor) -> Tensor:
-    """Map (T, J, 3) axis-angle -> (T,) degrees a frame squared of the joint that accelerates most; 0 at both ends."""
+    """Map (T, J, 3) axis-angle -> (T,) degrees per frame squared of the joint that accelerates most; 0 at both ends."""
     if len(joints) < 3:
         return joints.new_zeros(len(joints))
     matrices = axis_angle_to_matrix(joints)

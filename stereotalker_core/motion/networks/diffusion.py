@@ -25,7 +25,7 @@ def _with_zero(sigmas: Tensor) -> Iterator[tuple[int, float, float]]:
 
 
 def sample_euler(model: Denoise, x: Tensor, sigmas: Tensor, callback: Callback | None = None) -> Tensor:
-    """Return the Euler steps of the probability flow dx/dsigma = (x - denoised) / sigma. x starts at sigmas[0] * noise.
+    """Sample by Euler steps of the probability flow dx/dsigma = (x - denoised) / sigma. x starts at sigmas[0] * noise.
     """
     for i, sigma, following in _with_zero(sigmas):
         denoised = model(x, x.new_full((len(x),), sigma))
@@ -36,7 +36,7 @@ def sample_euler(model: Denoise, x: Tensor, sigmas: Tensor, callback: Callback |
 
 
 def sample_ddim(model: Denoise, x: Tensor, sigmas: Tensor, callback: Callback | None = None) -> Tensor:
-    """Return the DDIM with eta 0 in the variance-exploding form: mixes the denoised sample and the noise it implies."""
+    """Sample by DDIM with eta 0 in the variance-exploding form: mixes the denoised sample and the noise it implies."""
     for i, sigma, following in _with_zero(sigmas):
         denoised = model(x, x.new_full((len(x),), sigma))
         noise = (x - denoised) / sigma

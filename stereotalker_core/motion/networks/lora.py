@@ -58,7 +58,7 @@ def add_lora(model: nn.Module, rank: int, alpha: float) -> nn.Module:
 
 
 def merge_lora(model: nn.Module) -> nn.Module:
-    """Put the adapters into the weights, in place: plain layers again, the same function."""
+    """Merge the adapters into the weights, in place: plain layers that compute the same."""
     for name, module in [(n, m) for n, m in model.named_modules() if isinstance(m, LoraLinear)]:
         parent, _, leaf = name.rpartition(".")
         setattr(model.get_submodule(parent), leaf, module.merged())
@@ -67,7 +67,7 @@ def merge_lora(model: nn.Module) -> nn.Module:
 
 @contextmanager
 def adapters(model: nn.Module, enabled: bool) -> Iterator[None]:
-    """Yield the switch the adapters of `model` on or off within the block."""
+    """Switch the adapters of `model` on or off within the block."""
     layers = [m for m in model.modules() if isinstance(m, LoraLinear)]
     before = [layer.enabled for layer in layers]
     try:

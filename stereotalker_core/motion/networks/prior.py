@@ -1,4 +1,4 @@
-"""The language prior: what is being said, as hidden states of a language model, one a frame (DESIGN section 4).
+"""The language prior: what is being said, as hidden states of a language model, one per frame (DESIGN section 4).
 
 From the sound alone a projector turns audio channels into input embeddings of the model, which reads them with LoRA
 adapters (Hu et al., arXiv 2106.09685). With a transcript the model itself, without adapters, reads the words, and the
@@ -27,6 +27,7 @@ REACH = 12  # frames on either side that the projector sees
 TEMPERATURE = 0.08  # of the nearness of words: the alignment is trained with it
 SPOKEN = 0.2  # size of a state, against one of text, from which on it counts as said
 READ_STRENGTH = 2.0  # words of a transcript are told this much louder than what is heard: they are certain
+SHORTEST = 8  # frames for which a word is told that means a gesture
 BLOCK = 64  # frames (or tokens) read at a time, after as many of context: memory does not grow with the length
 
 
@@ -218,19 +219,35 @@ class LanguagePrior(nn.Module):
 class PriorTrack:
     """Compute `track` of a recording for the frames that are asked for: [begin:end] -> (frames, D + C).
 
-    Either words (from a transcript) or the audio channels (T, F) it listens to are given.
+    Without words the prior listens to the audio channels (T, F). words: those of a transcript, read in place of
+    listening; or, where spotted, single words out of the sound, each read by itself, between which it listens.
     """
 
-    def __init__(self, prior: LanguagePrior, audio: Tensor, words: Sequence[Word] = (), strength: float = 1.0):
-        self.prior, self.audio, self.words, self.strength = prior, audio, words, strength
-        self.states = prior.read_words([word for word, _, _ in words]).detach() if words else None
+    def __init__(
+        self,
+        prior: LanguagePrior,
+        audio: Tensor,
+        words: Sequence[Word] = (),
+        strength: float = 1.0,
+        spotted: bool = False,
+    ):
+        self.prior, self.audio, self.words, self.strength, self.spotted = prior, audio, words, strength, spotted
+        names = [word for word, _, _ in words]
+        alone = {word: prior.read_words([word]) for word in set(names)} if spotted else {}
+        states = torch.cat([alone[word] for word in names]) if alone else prior.read_words(names)
+        self.states = states.detach() if words else None
+        self.spans = self._spans() if words else []
         self.blocks: dict[int, Tensor] = {}
 
     @torch.no_grad()
     def __getitem__(self, frames: slice) -> Tensor:
         if self.states is None:
             return self.strength * self.prior.track(self._heard(frames))
-        return READ_STRENGTH * self.strength * self.prior.track(self._read(frames), read=True)
+        read = READ_STRENGTH * self.strength * self.prior.track(self._read(frames), read=True)
+        if not self.spotted:
+            return read
+        said = read.abs().amax(1, keepdim=True) > 0
+        return torch.where(said, read, self.strength * self.prior.track(self._heard(frames)))
 
     def _heard(self, frames: slice) -> Tensor:
         wanted = range(frames.start // BLOCK, (frames.stop - 1) // BLOCK + 1)
@@ -241,13 +258,27 @@ class PriorTrack:
         states = torch.cat([self.blocks[i] for i in wanted])
         return states[frames.start - wanted[0] * BLOCK : frames.stop - wanted[0] * BLOCK]
 
+    def _spans(self) -> list[tuple[int, int, int]]:
+        """Return (number of the word, first frame, last) in the order of laying; those that mean a gesture last.
+
+        A gesture cannot be made in the tenth of a second that a short word takes: such a word is told for longer.
+        """
+        spans, told = [], []
+        means = self.prior.meaning(self.states, read=True).sum(1).tolist() if self.prior.config.classes else []
+        for number, (_, start, end) in enumerate(self.words):
+            first, last = word_span(start, end, len(self.audio))
+            if means and means[number] > 0.5:
+                missing = max(0, SHORTEST - (last - first))
+                told.append((number, max(0, first - missing // 2), last + missing - missing // 2))
+            else:
+                spans.append((number, first, last))
+        return spans + told
+
     def _read(self, frames: slice) -> Tensor:
         out = torch.zeros(frames.stop - frames.start, self.prior.width, device=self.audio.device)
-        states = self.states if self.states is not None else ()
-        for state, (_, start, end) in zip(states, self.words, strict=True):
-            first, last = word_span(start, end, len(self.audio))
+        for number, first, last in self.spans:
             if first < frames.stop and last > frames.start:
-                out[max(0, first - frames.start) : last - frames.start] = state
+                out[max(0, first - frames.start) : last - frames.start] = self.states[number]
         return out
 
 

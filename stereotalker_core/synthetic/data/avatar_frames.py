@@ -58,7 +58,8 @@ class Rows:
         return guide_tensor(self.guides, n_parts)
 
     def weight(self, face: float = 2.5, hands: float = 0.0, background: float = 0.5) -> Tensor:
-        """Return (N, 1, H, W) loss weight: background, person 1 more, face and hands as much more again."""
+        """Return the loss weight (N, 1, H, W): `background` everywhere, 1 more on the person, and `face` and `hands`
+        more on those."""
         more = face * (self.region == FACE) + hands * (self.region == HANDS)
         return background + self.alpha + more[:, None]
 
@@ -109,7 +110,8 @@ class AvatarData:
         return torch.from_numpy(np.stack([self._frames[s][name][r] for s, r in self.where[rows]]))
 
     def rows(self, rows: np.ndarray, flip: np.ndarray | None = None) -> Rows:
-        """Return the frames by index (N,).
+        """Read frames by index (N,), mirrored where flip (N,) bool; normals, yaw and left/right parts are changed
+        accordingly.
 
         flip (N,) bool: mirrored, normals, yaw and left/right parts changed accordingly.
         """
@@ -148,7 +150,7 @@ class AvatarData:
         return torch.where(torch.from_numpy(flip)[:, None, None, None], image.flip(-1), image)
 
     def some(self, rng: np.random.Generator, count: int) -> np.ndarray:
-        """Return (count,) random row indices of whomever."""
+        """Draw (count,) random row indices, of any people."""
         return rng.integers(0, len(self), count)
 
     def draw(

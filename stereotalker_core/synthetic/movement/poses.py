@@ -26,7 +26,7 @@ class ArmAngles:
     lower: upper arm down from the A pose (32 hangs, -42 horizontal); forward: swing to the front (-20..70);
     elbow: flexion beyond the ~40 of the A pose (-30..90); twist: upper arm, + brings the hand across the chest
     (-40..50); roll: forearm, + turns the palm down (-70..70); flex / side: wrist flexion (-50..60) and deviation
-    (-20..20, + to the thumb); curl: each finger joint (-5..75), or (T, 4) a finger from index to little; thumb:
+    (-20..20, + to the thumb); curl: each finger joint (-5..75), or (T, 4) one per finger from index to little; thumb:
     opposition (0..60); spread: fan of the fingers (-5..12); shrug: shoulder lift (0..12), the arm keeps its direction.
     """
 

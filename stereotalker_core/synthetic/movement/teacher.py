@@ -49,7 +49,7 @@ def teach(
     gesture_words: set[str] | None = None,
     intensity: float = 1.0,
 ) -> Motion:
-    """Return the perform `utterance` at 25 fps, with ceil(seconds * 25) frames.
+    """Perform `utterance` at 25 fps, with ceil(seconds * 25) frames.
 
     rest_bones (49, 3) from `poses.joint_heads` of the identity (None: the mean body); gesture_words: the words that
     may trigger a meaning gesture (None: the training words, so held-out synonyms never do). The mouth depends on the
@@ -68,7 +68,7 @@ def teach_with_labels(
     handedness: float = 0.0,
     intensity: float = 1.0,
 ) -> tuple[Motion, list[GestureEvent]]:
-    """Return the perform as `teach` does, and list the gestures; handedness -1 (left) .. 1 (right)."""
+    """Perform as `teach` does, and list the gestures; handedness -1 (left) .. 1 (right)."""
     if style not in STYLES or emotion not in EMOTIONS:
         raise ValueError(f"style {style!r} must be of {STYLES}, emotion {emotion!r} of {EMOTIONS}")
     if not 0 <= intensity <= 1:

@@ -75,7 +75,8 @@ def _garment(template: Template, clothes: Clothes, points: Tensor, arm: Tensor, 
 
 
 def clothes_shell(template: Template, clothes: Clothes, rest: Tensor, normals: Tensor) -> Tensor:
-    """Push (V,) along the normals of the identity's rest vertices (V, 3): thickness + a relaxed torso."""
+    """Lay clothes over a person -> (V,) metres along the normals of the identity's rest vertices (V, 3): thickness + a
+    relaxed torso."""
     points, arm = template.body.mean, template.vertex_arm
     hands = template.vertex_is("hand.L", "hand.R")
     skin = template.vertex_is("torso", "neck", "arm.L", "arm.R", "hips") & ~template.vertex_is("face", "scalp")

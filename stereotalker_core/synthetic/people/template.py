@@ -69,7 +69,6 @@ class Template:
 
     def _bake_drape(self, body: HalfBody) -> None:
         """Compute implicit mean-curvature smoothing of the trunk with its border held, as one matrix (Desbrun et al.
-
         1999).
 
         Area weights make it blind to how densely a detail is meshed, which steps of plain averaging are not.
@@ -86,7 +85,7 @@ class Template:
         self.drape_matrix = torch.linalg.solve(system, sources).float()
 
     def drape(self, vertices: Tensor) -> Tensor:
-        """Return the vertices (V, 3) with the trunk smoothed over a few centimetres, twice."""
+        """Smooth the trunk of vertices (V, 3) over a few centimetres, twice, as cloth hangs."""
         out = vertices.clone()
         for _ in range(2):
             out[self.draped] = self.drape_matrix @ torch.cat([out[self.draped], out[self.drape_border]])
@@ -140,7 +139,7 @@ class Template:
         return value / weight.clamp_min(1e-6)
 
     def smooth(self, values: Tensor, weight: Tensor, steps: int, rate: float = 0.7) -> Tensor:
-        """Return the relax a vertex field (V, C) towards its neighbours' mean (Laplacian) where weight (V, 1) says."""
+        """Relax a vertex field (V, C) towards its neighbours' mean (Laplacian) where weight (V, 1) says."""
         start, end = self.edges[(weight[:, 0] > 0)[self.edges[:, 0]]].unbind(1)
         share = weight * rate
         for _ in range(steps):

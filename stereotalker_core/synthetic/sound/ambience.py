@@ -106,7 +106,7 @@ def _degrees(part: str, rng: Generator) -> list[int]:
 
 
 def _timbre(rng: Generator) -> dict[str, float]:
-    """Return the slope of the harmonics in dB an octave, attack and decay in seconds, vibrato, share of odd harmonics.
+    """Return the slope of the harmonics in dB per octave, attack and decay in seconds, vibrato, share of odd harmonics.
     """
     return {
         "slope": rng.uniform(-14, -3), "attack": 10 ** rng.uniform(-2.6, -0.9), "decay": 10 ** rng.uniform(-1, 0.6),
@@ -137,7 +137,7 @@ def _hit(rng: Generator) -> np.ndarray:
 
 
 def _wander(samples: int, rate: float, depth: float, rng: Generator) -> np.ndarray:
-    """Return (samples,) a loudness around 1 that changes about `rate` times a second by up to `depth`."""
+    """Return (samples,) a loudness around 1 that changes about `rate` times per second by up to `depth`."""
     knots = max(2, int(samples / SAMPLE_RATE * rate) + 2)
     curve = rng.uniform(1 - depth, 1 + depth, knots)
     return np.interp(np.linspace(0, knots - 1, samples), np.arange(knots), curve)

@@ -56,7 +56,8 @@ def colour(waveform: np.ndarray, rng: Generator, most_db: float = 8.0) -> np.nda
 
 
 def telephone(waveform: np.ndarray, low: float, high: float, mu: float = 255.0) -> np.ndarray:
-    """The voice band, coded in 8 bits by the mu law (ITU-T G.711) at the level of the line."""
+    """Pass speech through a telephone: the voice band, coded in 8 bits by the mu law (ITU-T G.711) at the level of the
+    line."""
     narrow = band_limit(waveform, low, high)
     peak = max(float(np.abs(narrow).max()), 1e-5)
     scaled = narrow / peak * 0.7

@@ -155,7 +155,7 @@ def lab_recordings(folder: Path) -> list[tuple[Path, str, str]]:
 
 
 def write_aligned(out: Path, recordings: list[tuple[Path, str, str]]) -> dict[str, float]:
-    """Write recordings (file, text, speaker), force-aligned, in the corpus format; the table."""
+    """Write recordings (file, text, speaker), force-aligned, in the corpus format and return the table."""
     from pocketsphinx import Decoder
 
     decoder = Decoder(samprate=16000, lm=None, bestpath=False, loglevel="FATAL")

@@ -58,7 +58,7 @@ def _engine(name: str, probe: bool = False) -> Callable[..., Utterance]:
 
 
 def play_at(utterance: Utterance, factor: float) -> Utterance:
-    """The utterance played `factor` times as fast (0.8..1.25): another speaker; times follow."""
+    """Play an utterance `factor` times as fast (0.8..1.25): it sounds like another speaker; times follow."""
     if not 0.8 <= factor <= 1.25:
         raise ValueError(f"play-back factor {factor} must be in 0.8..1.25")
     ratio = Fraction(1 / factor).limit_denominator(64)

@@ -147,8 +147,7 @@ def speak(text: str, voice: str, speed: float, pitch: float, seed: int) -> Utter
 
 
 def _tokens(text: str, accent: str) -> tuple[list[str], list[_Token]]:
-    """Return the list the words of the text, and padding, phoneme symbols, spaces and punctuation in the model's order.
-    """
+    """List the words of the text, and padding, phoneme symbols, spaces and punctuation in the model's order."""
     pieces = [(re.sub(r"[^\w']", "", p), re.sub(r"[\w'\-]", "", p)) for p in text.split()]
     pieces = [(word, marks) for word, marks in pieces if word]
     sounds = phonemes_ipa([word for word, _ in pieces], accent)

@@ -115,8 +115,10 @@ def shadows(template: Template, posed: Posed, place: Tensor, lamp: Lamp, rng: to
 
 
 def openness(depth: Tensor, pixel: float) -> Tensor:
-    """Return (H, W) in [0, 1]: how open every place of a depth picture lies, from its surroundings; pixel: m of a
-    pixel."""
+    """Return (H, W) in [0, 1]: how open every place of a depth picture lies, judged by its surroundings.
+
+    pixel: metres that a pixel covers.
+    """
     covered = (depth > 0).float()[None, None]
     out = torch.ones_like(depth)
     for reach, strength in ((0.012, 0.30), (0.04, 0.35), (0.09, 0.25)):

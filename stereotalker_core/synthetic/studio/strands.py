@@ -62,7 +62,7 @@ def sown(
     count: int,
     rng: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """Return the roots (count, 3) on posed vertices (V, 3), and their normals.
+    """Draw places where hairs grow -> their roots (count, 3) on posed vertices (V, 3), and the normals there.
 
     density: points (n, 3) of the mean body -> (n,) in [0, 1], how likely a hair grows there. where: (V,) bool, vertices
     whose triangles are looked at.
@@ -142,7 +142,7 @@ def drawn(
     samples: int,
     bias: float = 0.004,
 ) -> tuple[Tensor, Tensor]:
-    """Return the strands (n, steps, 3) in linear colour (n, 3) over a picture with depth (H, W), 0 where nothing is.
+    """Draw strands (n, steps, 3) in linear colour (n, 3) over a picture with depth (H, W), 0 where nothing is.
 
     project: world_to_camera (4, 4), intrinsics (3, 3). light: unit directions (L, 3) to the lights, and colours (L, 3).
     samples: points that are drawn of each strand. bias: m behind the surface that still show.

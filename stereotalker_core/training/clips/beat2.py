@@ -28,7 +28,7 @@ from ...body.model import HalfBody
 from ...motion.arkit import ARKIT, ARKIT_INDEX
 from ...records import Audio, Motion
 from ...shapes import FPS, SAMPLE_RATE
-from .clip import Clip, ClipInfo, Phone, Word, write_clip
+from .clip import Clip, ClipInfo, Phone, Word, present, write_clip
 from .resample import positions, resample_rotations, resample_values
 from .smplx import SMPLX_INDEX, SMPLX_JOINTS, rotations_from_smplx
 
@@ -171,10 +171,11 @@ def cut(clip: Clip, seconds: float) -> list[Clip]:
         words = None if clip.words is None else _items_within(clip.words, start, end)
         transcript = " ".join(w for w, *_ in words or ())
         info = ClipInfo(f"{clip.info.name}_{number:03d}", last - first, transcript=transcript, source=clip.info.source)
-        wave = clip.audio.waveform[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)]
+        wave = present(clip.audio, "audio").waveform[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)]
         audio = Audio(wave, wave[None], SAMPLE_RATE)
         phones = _items_within(clip.phones, start, end)
-        pieces.append(Clip(info, motion=clip.motion[first:last], audio=audio, words=words, phones=phones))
+        motion = present(clip.motion, "motion")[first:last]
+        pieces.append(Clip(info, motion=motion, audio=audio, words=words, phones=phones))
     return pieces
 
 

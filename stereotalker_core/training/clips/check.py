@@ -90,7 +90,7 @@ def _check_frames(clips: ClipSet, folder: Path, info: ClipInfo) -> str | None:
         if not file.streams.video:
             return "video.mp4 holds no picture"
         stream = file.streams.video[0]
-        count, rate = stream.frames or sum(1 for _ in file.decode(stream)), float(stream.average_rate)
+        count, rate = stream.frames or sum(1 for _ in file.decode(stream)), float(stream.average_rate or 0)
         size = (stream.height, stream.width)
     if count != info.frames:
         return f"video.mp4 has {count} frames, clip.json says {info.frames}; export it again"

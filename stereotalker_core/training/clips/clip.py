@@ -21,6 +21,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -32,12 +33,13 @@ from ...config import from_dict
 from ...image import save_image
 from ...motion.conditioning import Style
 from ...records import Audio, Cameras, Identity, Motion, Regions
-from ...shapes import FPS, REGIONS, SAMPLE_RATE, dims
+from ...shapes import FPS, REGIONS, SAMPLE_RATE, dims, size_of
 
 FORMAT = 1
 PARTS = ("frames", "motion", "cameras", "regions", "keypoints", "audio", "words", "identity")
 Word = tuple[str, float, float]
 Phone = tuple[str, float, float, int]
+P = TypeVar("P")
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class ClipInfo:
         self.style()
 
     def style(self) -> Style:
-        """The controls a user would set for this performance."""
+        """The style that a user would set to get this performance."""
         return Style(self.emotion, self.intensity, self.energy, self.handedness)
 
     @property
@@ -117,6 +119,13 @@ class Clip:
                 raise ValueError(f"clip {self.info.name} has {self.info.frames} frames, its {name} {len(track)}")
 
 
+def present(part: P | None, name: str) -> P:
+    """Return a part of a clip. ValueError where the clip does not have it."""
+    if part is None:
+        raise ValueError(f"the clip has no {name}")
+    return part
+
+
 def clip_folder(root: str | Path, name: str) -> Path:
     """Return where a clip lies under a root."""
     return Path(root) / "clips" / name
@@ -129,7 +138,7 @@ def write_clip(clip: Clip, root: str | Path, video: bool = False) -> Path:
     """
     target = clip_folder(root, clip.info.name)
     target.parent.mkdir(parents=True, exist_ok=True)
-    info = clip.info if clip.frames is None else replace(clip.info, size=tuple(clip.frames.shape[-2:]))
+    info = clip.info if clip.frames is None else replace(clip.info, size=size_of(clip.frames))
     partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{clip.info.name}."))
     try:
         _write_parts(replace(clip, info=info), partial, video)
@@ -151,7 +160,7 @@ def _write_parts(clip: Clip, folder: Path, video: bool) -> None:
     if clip.frames is not None and video:
         from ...video.writing.writer import VideoWriter
 
-        with VideoWriter(folder / "video.mp4", clip.info.size, clip.info.fps) as writer:
+        with VideoWriter(folder / "video.mp4", size_of(clip.frames), clip.info.fps) as writer:
             writer.write(clip.frames)
     elif clip.frames is not None:
         _write_pictures(clip.frames, folder / "frames")
@@ -207,7 +216,7 @@ def read_clip(folder: str | Path, parts: Iterable[str] = PARTS) -> Clip:
     """Read the asked parts of a clip, as far as they exist. ValueError for a broken one."""
     folder, parts = Path(folder), set(parts)
     info = read_info(folder)
-    values: dict[str, object] = {}
+    values: dict[str, Any] = {}
     for name, record in (("motion", Motion), ("cameras", Cameras)):
         if name in parts and (path := folder / f"{name}.safetensors").is_file():
             values[name] = record.load(path)
@@ -260,6 +269,7 @@ def video_frames(path: Path, frames: Sequence[int] | None = None) -> Iterator[tu
     ValueError: not a video, or it ends before the last wanted frame.
     """
     import av
+    from av.error import FFmpegError
 
     wanted = deque(frames) if frames is not None else None
     try:
@@ -275,14 +285,14 @@ def video_frames(path: Path, frames: Sequence[int] | None = None) -> Iterator[tu
                         yield i, picture
                 if wanted is not None and not wanted:
                     return
-    except (av.error.FFmpegError, OSError) as error:
+    except (FFmpegError, OSError) as error:
         raise ValueError(f"{path} is no readable video ({error})") from error
     if wanted:
         raise ValueError(f"{path} ends before its frame {wanted[0]}; re-encode it")
 
 
 class ClipSet:
-    """The list all clips under a root, sorted by name. ValueError where there is none."""
+    """List all clips under a root, sorted by name. ValueError where there is none."""
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)

@@ -1,7 +1,7 @@
 """Plain video + DWPose (OpenPose) keypoints -> clips: pose, camera, masks and the person's fit, all estimated.
 
-    VIDEO.mp4 and beside it VIDEO.json: a list of OpenPose frames, one a video frame (what pose nodes save), or a folder
-    VIDEO/ with one JSON file a frame. Optional: VIDEO_masks/ with one PNG a frame (white = person).
+    VIDEO.mp4 and beside it VIDEO.json: a list of OpenPose frames, one per video frame (what pose nodes save), or a
+    folder VIDEO/ with one JSON file per frame. Optional: VIDEO_masks/ with one PNG per frame (white = person).
     The sound is the video's own.
 
 1. The best frontal frame gives the person: `fit_portrait`. 2. Every frame is fitted from its neighbour's fit with the
@@ -32,9 +32,19 @@ from ...geometry.skeleton import JOINT_INDEX
 from ...perception.keypoints import SPARSE_NAMES, Keypoints, from_openpose
 from ...perception.networks import Perception, load_perception
 from ...records import Audio, Cameras, Identity, Motion, Regions
-from ...shapes import FPS, REGIONS, SAMPLE_RATE
+from ...shapes import FPS, REGIONS, SAMPLE_RATE, size_of
 from ...video.guides.maps import render_guides
-from .clip import Clip, ClipInfo, KeypointTrack, pictures, read_picture, video_frames, write_clip, write_identity
+from .clip import (
+    Clip,
+    ClipInfo,
+    KeypointTrack,
+    pictures,
+    present,
+    read_picture,
+    video_frames,
+    write_clip,
+    write_identity,
+)
 from .resample import positions, smooth, smooth_rotations
 from .smplx import split_twist
 
@@ -44,7 +54,7 @@ _ITERATIONS = 6  # of the fit of a frame that starts from its neighbour's
 
 @dataclass(frozen=True)
 class VideoImport:
-    """Say how a video is read.
+    """Say how a video is cut into clips and its poses are smoothed.
 
     seconds: length of a clip; size: px of the square cut-out around the person; smoothing: strength of the
     second-difference penalty; missing: share of frames that may lack a person.
@@ -126,13 +136,14 @@ def fit_track(
 ) -> tuple[Motion, Cameras]:
     """Map keypoints of all frames (None = nobody) -> smooth motion and cameras; `best` is the frame of the identity."""
     size = (wanted.size, wanted.size)
-    first = _with_shape(body, fit_pose(body, points[best], size), identity.shape)
+    first = _with_shape(body, fit_pose(body, present(points[best], "keypoints"), size), identity.shape)
     fits: dict[int, PoseFit] = {}
     for order in (range(best, len(points)), range(best - 1, -1, -1)):
         last = first
         for t in order:
-            if points[t] is not None:
-                last = fits[t] = fit_pose(body, points[t], size, last, iterations=(0, _ITERATIONS), hold=("shape",))
+            seen = points[t]
+            if seen is not None:
+                last = fits[t] = fit_pose(body, seen, size, last, iterations=(0, _ITERATIONS), hold=("shape",))
     known = sorted(fits)
     nearest = [min(known, key=lambda k, t=t: abs(k - t)) for t in range(len(points))]
     error = torch.stack([fits[k].error.median() for k in nearest])
@@ -151,7 +162,7 @@ def fit_track(
 
 
 def turn_to_camera(rotations: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Move the body's median turn about the vertical into the cameras -> rotations, matrices (T, 4, 4), yaw (T,)."""
+    """Take the body's median turn about the vertical for the camera's -> rotations, matrices (T, 4, 4), yaw (T,)."""
     vertical = torch.tensor([0.0, 0.0, 1.0])
     root = axis_angle_to_matrix(rotations[:, JOINT_INDEX["root"]])
     twist = matrix_to_axis_angle(split_twist(root, vertical)[0])[:, 2]
@@ -176,12 +187,13 @@ def estimate_regions(
     """Return the soft masks of a clip: the given person masks, or those of the person found there; face and hands by
     the body."""
     table = region_of_part(body.part_names)
+    motion, cameras = present(clip.motion, "motion"), present(clip.cameras, "cameras")
     out = []
     for t in range(clip.info.frames):
-        part = render_guides(body, identity, clip.motion[t : t + 1], clip.cameras[t : t + 1]).part[0]
+        part = render_guides(body, identity, motion[t : t + 1], cameras[t : t + 1]).part[0]
         mask = given[t]
         if mask is None:
-            mask = _found_mask(clip.frames[t], points[t], networks)
+            mask = _found_mask(present(clip.frames, "frames")[t], points[t], networks)
         if mask is None:
             mask = (part > 0).float()
         label = table[part[0].long()].clamp_min(1)
@@ -263,13 +275,13 @@ def _video_facts(video: Path) -> tuple[int, float, tuple[int, int]]:
     """Read how many frames, frames per second, and (height, width)."""
     count, shape = 0, (0, 0)
     for _, frame in video_frames(video):
-        count, shape = count + 1, tuple(frame.shape[-2:])
+        count, shape = count + 1, size_of(frame)
     import av
 
     with av.open(str(video)) as file:
         rate = float(file.streams.video[0].average_rate or 0)
     if not 1 <= rate <= 240:
-        raise ValueError(f"{video} states {rate:g} frames a second; re-encode it with a constant frame rate")
+        raise ValueError(f"{video} states {rate:g} frames per second; re-encode it with a constant frame rate")
     return count, rate, shape
 
 
@@ -323,7 +335,8 @@ def _cut_sound(sound: Tensor | None, piece: slice) -> Audio | None:
 
 
 def import_videos(source: str | Path, root: str | Path, wanted: VideoImport | None = None) -> Iterator[list[Path]]:
-    """Yield all videos of a folder that have keypoints beside them, one after the other."""
+    """Import all videos of a folder that have keypoints beside them, one after the other; yield the clips' folders of
+    each."""
     videos = [p for p in sorted(Path(source).glob("*")) if p.suffix.lower() in (".mp4", ".mov", ".mkv", ".webm")]
     if not videos:
         raise ValueError(f"{source} holds no videos (mp4, mov, mkv, webm)")

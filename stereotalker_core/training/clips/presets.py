@@ -99,7 +99,8 @@ def load_preset(name: str | Path) -> Preset:
 
 
 def adjusted(stage: Stage, **changes: object) -> Stage:
-    """The stage with other settings; those of `Schedule` and `Scale` by their own names, None = as it is."""
+    """The stage with changed settings; those of `Schedule` and `Scale` by their own names, None leaves one unchanged.
+    """
     given = {k: v for k, v in changes.items() if v is not None}
     for part in ("schedule", "scale"):
         own = getattr(stage, part)

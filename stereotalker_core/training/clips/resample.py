@@ -18,7 +18,7 @@ def positions(frames: int, fps: float, target: float, count: int | None = None) 
 
 
 def resample_values(values: Tensor, at: Tensor) -> Tensor:
-    """Map (T0, ...) at fractional frames (T,) -> (T, ...), linear."""
+    """Interpolate a track (T0, ...) linearly at fractional frames (T,) -> (T, ...)."""
     low = at.floor().long().clamp(0, len(values) - 1)
     high = (low + 1).clamp(max=len(values) - 1)
     share = (at - low).float().view(-1, *[1] * (values.ndim - 1))
@@ -36,8 +36,7 @@ def resample_rotations(rotations: Tensor, at: Tensor) -> Tensor:
 
 
 def smooth(values: Tensor, strength: float, weight: Tensor | None = None) -> Tensor:
-    """Return the smooth (T, D): the result minimises sum w |x - values|^2 + strength |second difference|^2 (Whittaker
-    1923).
+    """Smooth (T, D): the result minimises sum w |x - values|^2 + strength |second difference|^2 (Whittaker 1923).
 
     weight (T,) is the trust in each frame; 0 fills a gap with the smoothest curve through its neighbours.
     """
@@ -66,7 +65,7 @@ def smooth(values: Tensor, strength: float, weight: Tensor | None = None) -> Ten
 
 
 def smooth_rotations(rotations: Tensor, strength: float, weight: Tensor | None = None) -> Tensor:
-    """Return the smooth axis-angle (T, J, 3) as `smooth` does, on the continuous 6D form."""
+    """Smooth axis-angle (T, J, 3) as `smooth` does, on the continuous 6D form."""
     dims(rotations, "T J 3")
     flat = matrix_to_6d(axis_angle_to_matrix(rotations)).flatten(1)
     return matrix_to_axis_angle(matrix_from_6d(smooth(flat, strength, weight).unflatten(1, (-1, 6))))

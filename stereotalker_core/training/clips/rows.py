@@ -24,7 +24,7 @@ from ...records import Cameras, Guides, Identity, Regions
 from ...synthetic.data.avatar_frames import FRAME_ARRAYS, AvatarData, consecutive, image_bytes, share_bytes
 from ...video.guides.maps import background_plate, render_guides
 from .check import NEEDS, check_clips
-from .clip import Clip, ClipInfo, ClipSet, save_json
+from .clip import Clip, ClipInfo, ClipSet, present, save_json
 
 logger = logging.getLogger(__name__)
 _COLOUR = ("rgb", "normal", "lift", "drawing")
@@ -45,7 +45,7 @@ def prepare_rows(
     if size % 8 or size < 32:
         raise ValueError(f"size must be a multiple of 8 from 32 on, got {size}")
     infos = check_clips(root, NEEDS["renderer"])
-    shapes = sorted({i.size for i in infos})
+    shapes = sorted({present(i.size, "size") for i in infos})
     if len({round(w / h, 3) for h, w in shapes}) > 1:
         raise ValueError(f"the clips have pictures of several shapes {shapes}; crop them to one")
     height, width = shapes[0]
@@ -56,7 +56,7 @@ def prepare_rows(
     for index in range(len(infos)):
         if not store.arrays["complete"][index]:
             clip = clips.read(index, ("frames", "motion", "cameras", "regions"))
-            store.write(index, clip, clips.identity(clip.info.identity), body)
+            store.write(index, clip, clips.identity(present(clip.info.identity, "identity")), body)
         if progress:
             progress(index + 1, len(infos))
     (out / "DONE").write_text("complete\n", encoding="utf-8")
@@ -68,7 +68,7 @@ class _Store:
 
     def __init__(self, folder: Path, infos: list[ClipInfo], canvas: tuple[int, int], drawing: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        people = sorted({i.identity for i in infos})
+        people = sorted({present(i.identity, "identity") for i in infos})
         plan = {"canvas": canvas, "drawing": drawing, "clips": _digest(infos)}
         record = folder / "plan.json"
         if record.is_file() and json.loads(record.read_text(encoding="utf-8")) != json.loads(json.dumps(plan)):
@@ -85,12 +85,12 @@ class _Store:
         self.arrays["yaw"] = self._open("yaw", (rows,), np.float32)
         for name, values in (
             ("identity", np.repeat(np.arange(count), np.diff(self.first))),
-            ("person", np.array([people.index(i.identity) for i in infos])),
+            ("person", np.array([people.index(present(i.identity, "identity")) for i in infos])),
         ):
             self.arrays[name] = self._open(name, values.shape, np.int32)
             self.arrays[name][:] = values
 
-    def _open(self, name: str, shape: tuple[int, ...], dtype: type) -> np.ndarray:
+    def _open(self, name: str, shape: tuple[int, ...], dtype: type) -> np.memmap:
         path = self.folder / f"{name}.npy"
         if path.is_file():
             return np.lib.format.open_memmap(path, mode="r+")
@@ -99,11 +99,11 @@ class _Store:
     @torch.no_grad()
     def write(self, index: int, clip: Clip, identity: Identity, body: HalfBody) -> None:
         """Write all rows of one clip; marked complete when they are on the disk."""
-        cameras = scaled(clip.cameras, self.canvas)
+        cameras, moved = scaled(present(clip.cameras, "cameras"), self.canvas), present(clip.motion, "motion")
         rest = body.rest(identity.shape[None], identity.shell[None])
         for start in range(0, clip.info.frames, _CHUNK):
             part = slice(start, start + _CHUNK)
-            guides = render_guides(body, identity, clip.motion[part], cameras[part], rest)
+            guides = render_guides(body, identity, moved[part], cameras[part], rest)
             rows = slice(int(self.first[index]) + start, int(self.first[index]) + start + len(guides))
             self._pictures(rows, clip, part, guides)
             if "drawing" in self.arrays:
@@ -117,9 +117,9 @@ class _Store:
         self.arrays["complete"].flush()
 
     def _pictures(self, rows: slice, clip: Clip, part: slice, guides: Guides) -> None:
-        regions = Regions(_resized(clip.regions.masks[part], self.canvas))
+        regions = Regions(_resized(present(clip.regions, "regions").masks[part], self.canvas))
         values = {
-            "rgb": image_bytes(_resized(clip.frames[part], self.canvas)),
+            "rgb": image_bytes(_resized(present(clip.frames, "frames")[part], self.canvas)),
             "alpha": share_bytes(regions.person),
             "region": regions.masks[:, 1:].argmax(1).add(1).mul(regions.person[:, 0] > 0).to(torch.uint8).numpy(),
             "normal": image_bytes(guides.normal),
@@ -194,7 +194,7 @@ def _framed(identity: Identity, image: Tensor, cameras: Cameras) -> Tensor:
 def _drawing(body: HalfBody, rest, clip: Clip, part: slice, cameras: Cameras) -> Tensor:
     from ...video.guides.skeleton_drawing import draw_skeleton
 
-    motion = clip.motion[part]
+    motion = present(clip.motion, "motion")[part]
     return draw_skeleton(body, body.pose(rest, motion.rotations, motion.expression), cameras[part])
 
 

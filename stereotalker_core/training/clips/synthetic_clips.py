@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -103,7 +104,7 @@ class _Maker:
         frames = true_frames(self, motion, cameras)
         names = tuple(self.body.keypoint_names[i] for i in rendered_keypoints(self.body))
         info = ClipInfo(name, len(motion), size=cameras.size, identity=self.name, source=f"avatar {self.seed}")
-        values = {"audio": None, "words": None}
+        values: dict[str, Any] = {}
         if spoken is not None:
             info = replace(info, transcript=spoken.text)
             wave = torch.nn.functional.pad(

@@ -66,7 +66,7 @@ class Task:
     batch: Callable[[int], Batch]
     loss: Loss
     trainable: Callable[[str], bool]
-    save: Callable[[nn.Module, Path, dict[str, Any]], list[Path]]
+    save: Callable[[Any, Path, dict[str, Any]], list[Path]]
 
 
 def make_task(stage: Stage, prepared: Path, files: Files, device: str | torch.device = "cpu") -> Task:
@@ -191,14 +191,15 @@ def open_experts(stage: Stage, unet: StereoTalkerUNet, files: Files) -> tuple[li
     return modules, fixed
 
 
-def open_latents(stage: Stage, path: Path | None) -> nn.Module:
+def open_latents(stage: Stage, path: Path | None) -> TinyAutoencoder | PublicAutoencoder:
     """The autoencoder of a stage: a file of ours (TinyAutoencoder), or a public one as `convert` wrote it."""
     if path is None and stage.network != "nano":
         raise ValueError(f"stage {stage.name} needs the autoencoder of its weights: give the file with --vae")
     path = path or checkpoint.NANO / "vae.safetensors"
     kind = checkpoint.load_tensors(path)[1].get("model")
-    vae = checkpoint.load(PublicAutoencoder if kind == "PublicAutoencoder" else TinyAutoencoder, path)
-    return vae.requires_grad_(False)
+    if kind == "PublicAutoencoder":
+        return checkpoint.load(PublicAutoencoder, path).requires_grad_(False)
+    return checkpoint.load(TinyAutoencoder, path).requires_grad_(False)
 
 
 def open_image_encoder(path: Path | None) -> ImageEncoder:

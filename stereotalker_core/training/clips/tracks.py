@@ -22,7 +22,7 @@ from ...motion.networks.prior import LanguagePrior
 from ...shapes import N_EXPRESSIONS
 from ..motion.motion_data import closed_frames, word_frames
 from .check import NEEDS, check_clips
-from .clip import Clip, ClipSet, Word, save_json
+from .clip import Clip, ClipSet, Word, present, save_json
 
 logger = logging.getLogger(__name__)
 _TYPES = {"closed": np.uint8, "gesture": np.uint8, "word": np.int16}  # of the stored arrays; float16 else
@@ -73,9 +73,10 @@ def prepare_tracks(
 def clip_tracks(clip: Clip, encoder: SpeechEncoder, prior: LanguagePrior) -> dict[str, Tensor]:
     """Return all tracks of one clip, (frames, ...) each, as `motion_data.recording_tracks` gives them."""
     frames = clip.info.frames
-    speech = encoder.encode(clip.audio)
+    audio = present(clip.audio, "audio")
+    speech = encoder.encode(audio)
     probabilities, features = (_fit(x, frames) for x in (speech.phones.exp(), speech.features))
-    sound = prosody(clip.audio.waveform, frames).to(probabilities.device)
+    sound = prosody(audio.waveform, frames).to(probabilities.device)
     if clip.motion is None:
         motion = torch.zeros(frames, 49 * 3 + N_EXPRESSIONS)
     else:

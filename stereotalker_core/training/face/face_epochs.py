@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from ...audio.load import load_audio
 from ...checkpoint import load, save
-from ...face.hubert import prepare_waveform
+from ...face.hubert import HubertFeatures, prepare_waveform
 from ...face.model import ProbTalk3D
 from ...face.prior import MotionPrior
 from ...face.quantiser import Draw
@@ -29,12 +30,12 @@ from .face_loss import PredictorWeights, PriorWeights, stage_one, stage_two
 
 logger = logging.getLogger(__name__)
 Example = dict[str, Tensor]  # motion (1, T, 53), and in stage 2 style (1, 43), waveform (1, S)
-Loss = Callable[[nn.Module, Example], Tensor]
+Loss = Callable[[Any, Example], Tensor]  # of the model that is trained, of either stage
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """The paper's settings; as_released: with the oddities of the released code."""
+    """The paper's settings of a training; as_released: with the oddities of the released code."""
 
     epochs: int = 201
     patience: int = 5
@@ -99,7 +100,7 @@ def fit_epochs(
     model: nn.Module,
     train: Sequence,
     val: Sequence,
-    read: Callable[[object], Example],
+    read: Callable[[Any], Example],
     loss: Loss,
     protocol: Protocol,
     on_epoch: Callable[[int, float, float], None] | None = None,
@@ -142,23 +143,32 @@ def fit_epochs(
 
 
 def reader(stage: int, device: str) -> Callable[[MeadClip], Example]:
-    """Reads one clip from its files."""
+    """Return a function that reads one clip from its files, as a batch of one."""
 
     def read(clip: MeadClip) -> Example:
         example = {"motion": clip.motion[None]}
         if stage == 2:
             example["style"] = clip.style[None]
+            if clip.sound is None:
+                raise ValueError(f"{clip.name} has no sound, which stage 2 needs")
             example["waveform"] = prepare_waveform(load_audio(clip.sound).waveform)[None]
         return {k: v.to(device) for k, v in example.items()}
 
     return read
 
 
+def heard_by(model: ProbTalk3D) -> HubertFeatures:
+    """Return the HuBERT of a full-size model. ValueError for one that hears by our encoder."""
+    if model.feature_extractor is None:
+        raise ValueError("this model has no HuBERT of its own; make a full-size one")
+    return model.feature_extractor
+
+
 def trainable_parts(model: ProbTalk3D) -> Iterator[str]:
     """Freeze the prior and the first layers of HuBERT, as the paper does -> names of what learns."""
     model.requires_grad_(True)
     model.motion_prior.requires_grad_(False)
-    model.feature_extractor.freeze()
+    heard_by(model).freeze()
     return (name for name, p in model.named_parameters() if p.requires_grad)
 
 
@@ -170,7 +180,7 @@ def build_second(prior: MotionPrior, hubert: Path | None) -> ProbTalk3D:
         from transformers import HubertModel
 
         start = HubertModel.from_pretrained(hubert, local_files_only=True, use_safetensors=True)
-        model.feature_extractor.audiomodel.load_state_dict(start.state_dict())
+        heard_by(model).audiomodel.load_state_dict(start.state_dict())
     return model
 
 

@@ -70,7 +70,7 @@ class Focus:
         self.neutral, self.change = gap
 
     def lip_gap(self, motion: Tensor) -> Tensor:
-        """Map normalised (B, T, 53) -> (B, T) millimetres."""
+        """Map normalised coefficients (B, T, 53) -> millimetres between the lips (B, T)."""
         slope = (self.change @ self.turn).to(motion)
         return motion @ slope + float(self.neutral + self.change @ self.zero)
 
@@ -93,22 +93,25 @@ def _motion_parts(ours: Tensor, theirs: Tensor, weights: PriorWeights | Predicto
     expression, jaw = split_l1(ours, theirs, channels)
     parts = {"expression": expression, "jaw": jaw}
     if weights.velocity:
-        parts["velocity"] = sum(split_l1(ours.diff(dim=1), theirs.diff(dim=1), channels))
+        fast, jaw_fast = split_l1(ours.diff(dim=1), theirs.diff(dim=1), channels)
+        parts["velocity"] = fast + jaw_fast
     if weights.lips and focus is not None:
         parts["lips"] = focus.lips(ours, theirs)
     return parts
 
 
 def total(parts: Parts, weights: PriorWeights | PredictorWeights) -> Tensor:
-    """The weighed sum of the terms."""
+    """The sum of the terms, each times its weight."""
     known = {f.name for f in fields(weights)}
-    return sum(getattr(weights, name) * value for name, value in parts.items() if name in known)
+    terms: list[Tensor] = [getattr(weights, name) * value for name, value in parts.items() if name in known]
+    return sum(terms[1:], terms[0])
 
 
 def stage_one(
     recovered: Tensor, passed: Quantised, motion: Tensor, weights: PriorWeights, focus: Focus | None = None
 ) -> tuple[Tensor, Parts]:
-    """Map reconstruction (B, T, 53) and bottleneck against the true motion -> (total, its terms without weights)."""
+    """Compute the loss of stage 1: the recovered motion (B, T, 53) against the true one, and the bottleneck's own ->
+    (total, terms without weights)."""
     parts = {"bottleneck": passed.loss, **_motion_parts(recovered, motion, weights, focus)}
     return total(parts, weights), parts
 
@@ -122,7 +125,8 @@ def stage_two(
     rounded: bool = False,
     draw: Draw | None = None,
 ) -> tuple[Tensor, Parts]:
-    """Map predicted latent (B, T, C) before the bottleneck against the true motion -> (total, terms without weights).
+    """Compute the loss of stage 2: a predicted latent (B, T, C) before the bottleneck against the true motion ->
+    (total, terms without weights).
 
     prior is frozen. rounded: the latent term as released, whose gradient is the sign of rounding noise where the codes
     are equal; without it, it is zero there. draw: how the term `drawn` draws.

@@ -25,7 +25,7 @@ from .motion_data import MixedMotion, MotionData, confuse_phones
 
 AnyData = MotionData | MixedMotion
 SIGMAS = (0.02, 400.0)  # noise levels that are trained
-SLOWEST = 0.05  # change a frame, in deviations of a channel, below which slower channels are not told apart
+SLOWEST = 0.05  # change per frame, in deviations of a channel, below which slower channels are not told apart
 
 
 @dataclass(frozen=True)
@@ -130,9 +130,9 @@ class MotionLoss:
         usual = clean.diff(dim=1).square().mean((0, 1)).clamp_min(SLOWEST**2)  # slow channels show small jitter too
         speed = (level * new[:, 1:] * (velocity / usual * weight[:, 1:]).mean(-1)).mean()
         neutral, change = (t.to(clean) for t in self.gap)
-        gaps = [lip_gap(net.codec.expression(x), (neutral, change)) for x in (denoised, clean)]
+        ours, theirs = (lip_gap(net.codec.expression(x), (neutral, change)) for x in (denoised, clean))
         heard = batch["closed"] * new * batch["keep_audio"][..., 0]
-        shut = closure_error(*gaps, heard).sum() / heard.sum().clamp_min(1)
+        shut = closure_error(ours, theirs, heard).sum() / heard.sum().clamp_min(1)
         value = mean + self.recipe.velocity_weight * speed + self.recipe.closure_weight * shut
         return value, {"x0": float(mean.detach()), "velocity": float(speed.detach()), "closure": float(shut.detach())}
 

@@ -73,8 +73,8 @@ def join(utterances: list[Utterance], gaps: list[float]) -> Utterance:
 
 
 def recordings(corpus: Corpus, seed: int, seconds: float = 20.0) -> Iterator[Recording]:
-    """Yield all utterances of the corpus in recordings of about `seconds`, of one emotion, intensity, style and held or
-    not.
+    """Join the corpus's utterances to recordings of about `seconds`; those of one recording share emotion, intensity,
+    style, and whether they are held out.
 
     They come in random order, so that the first ones are a sample of all.
     """
@@ -103,8 +103,9 @@ def perform(recording: Recording, seed: int) -> tuple[Motion, list[GestureEvent]
     rng = np.random.default_rng(seed)
     handedness = float(np.clip(rng.normal(0, 0.6), -1, 1))
     spoken, style, intensity = recording.utterance, recording.style, recording.intensity
-    settings = {"handedness": handedness, "intensity": intensity}
-    motion, events = teach_with_labels(None, spoken, seed, style, recording.emotion, **settings)
+    motion, events = teach_with_labels(
+        None, spoken, seed, style, recording.emotion, handedness=handedness, intensity=intensity
+    )
     return motion, events, Style(recording.emotion, intensity, STYLE_ENERGY[style], handedness)
 
 
@@ -202,8 +203,8 @@ def _write_tracks(out: Path, collected: dict[str, list[np.ndarray]]) -> None:
 
 
 @torch.no_grad()
-def update_sound(speech: Path, out: Path, seed: int, encoder: SpeechEncoder, prior: LanguagePrior) -> None:
-    """Write what is heard anew, for another encoder; the performances stay."""
+def update_sound(speech: Path, out: Path, seed: int, encoder: SpeechEncoder | None, prior: LanguagePrior) -> None:
+    """Write anew what is heard of the sound, for another encoder; the performances stay."""
     collected: dict[str, list[np.ndarray]] = defaultdict(list)
     for _, recording in zip(range(len(MotionData(out))), recordings(Corpus(speech), seed), strict=False):
         _collect(collected, sound_tracks(recording.utterance, encoder, prior))
@@ -219,7 +220,7 @@ def update_heard(folder: Path, prior: LanguagePrior) -> None:
 
 
 class MotionData:
-    """The arrays of one split, memory-mapped."""
+    """The arrays of one split, memory-mapped, from which crops are drawn."""
 
     def __init__(self, folder: str | Path, features: bool = False):
         folder = Path(folder)
@@ -235,7 +236,7 @@ class MotionData:
         self.name = folder.name
 
     def described(self) -> str:
-        """Return the name, length and recordings, for a checkpoint's metadata."""
+        """Describe the set in a line of text, for a checkpoint's metadata: name, length and number of recordings."""
         return f"{self.name}: {self.starts[-1] / FPS / 60:.1f} min in {len(self)} recordings"
 
     def __len__(self) -> int:
@@ -271,7 +272,7 @@ class MixedMotion:
         self.sets, self.shares = sets, np.array(weights) / sum(weights)
 
     def described(self) -> str:
-        """The sets with how often each is drawn."""
+        """Describe the sets in a line of text, with how often each is drawn."""
         pairs = zip(self.sets, self.shares, strict=True)
         return " + ".join(f"{data.described()} ({share:.0%} of the crops)" for data, share in pairs)
 

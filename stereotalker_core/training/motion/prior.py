@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -68,7 +69,7 @@ class Distiller(nn.Module):
         return torch.stack([m(hidden) for m in self.maps], 2)
 
 
-def load_teacher(path: Path) -> tuple[nn.Module, str]:
+def load_teacher(path: Path) -> tuple[Any, str]:
     """Load a folder of transformers, or one .gguf file -> (causal language model, its tokenizer.json).
 
     Layers above those that are matched are cut off: they would be computed in vain.
@@ -83,7 +84,7 @@ def load_teacher(path: Path) -> tuple[nn.Module, str]:
 
 
 @torch.no_grad()
-def teacher_states(model: nn.Module, kept: list[int], sentences: list[list[int]], size: int = 32) -> TextStates:
+def teacher_states(model: Any, kept: list[int], sentences: list[list[int]], size: int = 32) -> TextStates:
     """Run the teacher on token ids of the trimmed vocabulary (`kept` maps them back), longest sentences cut."""
     order = np.argsort([len(s) for s in sentences])
     ids = np.full((len(sentences), LONGEST), -1, np.int16)
@@ -195,8 +196,8 @@ def standardise_states(prior: LanguagePrior, texts: list[list[str]]) -> None:
 
 
 def word_table(data: MotionData) -> tuple[Tensor, Tensor]:
-    """Return (words, D) mean state of each word of the data, zero for row 0, no word; (words,) its frames, at least 1.
-    """
+    """Average the states of each word of the data -> (words, D), zero for row 0, no word; and (words,) how many frames,
+    at least 1."""
     numbers, states = np.asarray(data.tracks["word"]), data.tracks["text"]
     total = np.zeros((len(data.words), states.shape[1]), np.float32)
     for start in range(0, len(numbers), 50_000):
@@ -253,11 +254,10 @@ def align(prior: LanguagePrior, data: MotionData, run: Path, schedule: Schedule,
         return {"audio": crops["audio"], "target": crops["text"].float(), "word": crops["word"]}
 
     names = ("projector", "lora_", "gate")
-    loss = alignment_loss
     fit(
         prior,
         draw,
-        lambda m, b: loss(m, b, table, often),
+        lambda m, b: alignment_loss(m, b, table, often),
         schedule,
         run,
         trainable=lambda name: any(n in name for n in names),
@@ -265,7 +265,7 @@ def align(prior: LanguagePrior, data: MotionData, run: Path, schedule: Schedule,
 
 
 def meaning_examples(prior: LanguagePrior, count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the states (N, D), classes (N,) 0 = none, and weights (N,), of the words of `count` sentences.
+    """Collect the states (N, D), classes (N,) 0 = none, and weights (N,), of the words of `count` sentences.
 
     Held-out words are left out: nobody tells the head that they mean anything, or nothing. Frequent words count less.
     """
@@ -283,12 +283,14 @@ def meaning_examples(prior: LanguagePrior, count: int, seed: int) -> tuple[Tenso
 
 
 def fit_meaning(prior: LanguagePrior, count: int, steps: int, seed: int) -> LanguagePrior:
-    """Return a prior with a trained meaning head; everything else is as it was."""
+    """Train a meaning head -> a prior that has it; everything else is as it was."""
     torch.manual_seed(seed)
     new = LanguagePrior(replace(prior.config, classes=CLASSES))
     new.load_state_dict(prior.state_dict(), strict=False)
     states, classes, weight = meaning_examples(prior, count, seed)
     head = new.meaning_head
+    if head is None:
+        raise ValueError("this prior has no classes of meaning")
     optimizer = torch.optim.AdamW(head.parameters(), 3e-3, weight_decay=0.5)
     for step in range(steps):
         rows = torch.from_numpy(generator(seed, step).integers(0, len(states), 1024))
@@ -302,8 +304,8 @@ def fit_meaning(prior: LanguagePrior, count: int, steps: int, seed: int) -> Lang
 
 @torch.no_grad()
 def meaning_report(prior: LanguagePrior, data: MotionData) -> dict[str, float]:
-    """Return the count, of the words of `data`, read and heard: training and held-out words in their class, plain words
-    in any class."""
+    """Count, of the words of `data`, read and heard: training and held-out words in their class, plain words in any
+    class."""
     numbers = np.asarray(data.tracks["word"])
     ends = np.flatnonzero(np.diff(numbers, append=0) * (numbers > 0))  # the last frame of each word
     words = [data.words[i] for i in numbers[ends]]

@@ -16,6 +16,7 @@ import logging
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -164,8 +165,8 @@ class TeacherFeatures:
         self.width = self.values.shape[1]
 
     def at(self, i: int, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the targets (T, Dt) at fractional frame positions of utterance i, and whether each lies inside it
-        (T,)."""
+        """Interpolate targets (T, Dt) at fractional frame positions of utterance i; tells for each whether it lies
+        inside (T,)."""
         count = int(self.starts[i + 1] - self.starts[i])
         inside = (position >= 0) & (position <= count - 1)
         clipped = np.clip(position, 0, count - 1)
@@ -275,13 +276,14 @@ def guessed_borders(
     return np.arange(len(own) + 1) * float(HOP), np.concatenate([[0], own, [0]])
 
 
-def export(trainee: Trainee, out: Path, data: Path, provenance: dict) -> dict[str, float]:
+def export(trainee: Trainee, out: Path, data: Path, provenance: dict[str, Any]) -> dict[str, float]:
     """Evaluate on the validation voices (and real speech where the corpus has it) and save the encoder alone."""
     encoder = trainee.encoder.eval()
     metrics = evaluate(encoder, Corpus(data / "val"))
     if (data / "real" / "DONE").exists():
         metrics |= {f"real_{k}": v for k, v in evaluate(encoder, Corpus(data / "real")).items()}
-    checkpoint.save(encoder, out, **(provenance | {"metrics": metrics}))
+    info: dict[str, Any] = provenance | {"metrics": metrics}
+    checkpoint.save(encoder, out, **info)
     logger.info("%s: %s", out, json.dumps(metrics))
     return metrics
 
@@ -299,7 +301,7 @@ def mixed(encoder: SpeechEncoder, other: SpeechEncoder, share: float) -> None:
 
 
 def averaged(trainee: Trainee, run: Path) -> int:
-    """Load the EMA weights of an unfinished run into the trainee; the step they are from."""
+    """Load the averaged (EMA) weights of an unfinished run into the trainee -> the step they are from."""
     state = torch.load(run / "state.pt", map_location="cpu", weights_only=True)
     trainee.load_state_dict(state["model"])
     with torch.no_grad():
@@ -354,7 +356,7 @@ def run(options: argparse.Namespace) -> dict[str, float]:
     crops = CropSettings(batch=options.batch, seed=options.seed, ambience=options.ambience, alone=options.alone)
     batch = PhoneCrops(sources, crops, config.bins)
     anchor = checkpoint.load(SpeechEncoder, options.anchor, options.device) if options.anchor else None
-    measured = partial(loss, teacher_weight=options.teacher_weight, anchor=anchor, faithful=options.faithful)
+    measured: Any = partial(loss, teacher_weight=options.teacher_weight, anchor=anchor, faithful=options.faithful)
     warmup = min(200, options.steps // 10)
     schedule = Schedule(options.steps, lr=options.lr, warmup=warmup, seed=options.seed, weight_decay=1e-2)
     fit(trainee, batch, measured, schedule, options.run, options.device)

@@ -9,6 +9,7 @@ are kept where it is sure (guesses.npy): labels for recordings that have none.
 import argparse
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,11 +34,11 @@ class WhisperTeacher:
     def __init__(self, folder: str | Path, layer: int) -> None:
         from transformers import WhisperFeatureExtractor, WhisperModel
 
-        self.encoder: nn.Module = WhisperModel.from_pretrained(folder).encoder.eval()
+        self.encoder: Any = WhisperModel.from_pretrained(folder).encoder.eval()
         if not 1 <= layer <= len(self.encoder.layers):
             raise ValueError(f"layer {layer} is not one of 1..{len(self.encoder.layers)}")
         self.layer = layer
-        self.extract = WhisperFeatureExtractor(feature_size=self.encoder.config.num_mel_bins)
+        self.extract: Any = WhisperFeatureExtractor(feature_size=self.encoder.config.num_mel_bins)
 
     @torch.no_grad()
     def __call__(self, waveform: Tensor) -> Tensor:
@@ -56,7 +57,7 @@ class WhisperTeacher:
 
 
 def write_teacher(data: Path, teacher: WhisperTeacher, like: Path | None = None) -> Path:
-    """Write data/teacher.npy (N, D) float16, each dimension standardised as over `like` or this corpus; the path."""
+    """Write data/teacher.npy (N, D) float16, each dimension standardised as over `like` or this corpus -> its path."""
     corpus = Corpus(data)
     parts = []
     for i in range(len(corpus)):
@@ -115,7 +116,8 @@ def fit_probe(data: Path, steps: int = 1500, frames: int = 3000, seed: int = 0) 
 
 @torch.no_grad()
 def write_guesses(data: Path, probe: PhoneProbe, sure: float = 0.7) -> float:
-    """Write data/guesses.npy (N,) int16: the probe's phone where its probability is above `sure`; the share kept."""
+    """Write data/guesses.npy (N,) int16, the probe's phone where its probability is above `sure` -> the share of frames
+    kept."""
     values = np.load(data / "teacher.npy", mmap_mode="r")
     parts = []
     for start in range(0, len(values), 5000):

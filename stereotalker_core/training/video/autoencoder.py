@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ... import checkpoint
+from ...precision import channels_last_weights
 from ...synthetic.data.avatar_frames import AvatarData, crop_rows
 from ...video.networks.vae import TinyAutoencoder
 from ..loop import Batch, Schedule, fit, generator
@@ -41,8 +42,10 @@ def loss(model: TinyAutoencoder, batch: Batch) -> tuple[Tensor, dict[str, float]
     plain = F.pixel_shuffle(model.decoder(z).float(), 4) - rgb
     half = (len(z) + 1) // 2  # the guided decoder is finished later, on the denoiser's latents
     guided = model.guided(z[:half], batch["guide"][:half].contiguous(memory_format=torch.channels_last)) - rgb[:half]
-    pairs = ((plain, weight), (guided, weight[:half]))
-    value = sum((e.abs() * w).mean() + 4 * (e.square() * w).mean() for e, w in pairs)
+    one, other = (
+        (e.abs() * w).mean() + 4 * (e.square() * w).mean() for e, w in ((plain, weight), (guided, weight[:half]))
+    )
+    value = one + other
     return value, {"plain_psnr": psnr(plain), "guided_psnr": psnr(guided)}
 
 
@@ -65,7 +68,7 @@ def train(
 ) -> TinyAutoencoder:
     """Train (or resume in `run`) an autoencoder on the rows of `data`."""
     torch.manual_seed(seed)
-    model = TinyAutoencoder().to(memory_format=torch.channels_last)
+    model = channels_last_weights(TinyAutoencoder())
     schedule = Schedule(steps, lr=1.5e-3, warmup=60, ema=0.995, seed=seed)
     fit(model, CropBatches(data, batch, size, seed), loss, schedule, run)
     set_statistics(model, data)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -153,7 +154,8 @@ def run(options: argparse.Namespace) -> None:
     if options.photos:
         data, shares = [*data, read(options.photos)], [1 - options.photo_share, options.photo_share]
     batches = BakeBatches(rig, data, shares, options.batch, options.seed)
-    config = BakeConfig(**{options.without: False}) if options.without else BakeConfig()
+    left_out: dict[str, Any] = {options.without: False} if options.without else {}
+    config = BakeConfig(**left_out)
     model = checkpoint.load(BakeNetwork, options.start) if options.start else BakeNetwork(config)
     model, loss = model.to(options.device), loss_of(rig.to(options.device), options.precision)
     folder = Path(options.run)

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ...body.model import HalfBody
+from ...body.rasterize import at_points
 from ...body.texture.lift import _lift, lift_unlit
 from ...body.texture.portrait_view import PortraitView, Trust
 from ...body.texture.rig import Rig
@@ -39,13 +40,13 @@ class TurnedView(PortraitView):
     turn: float | None = None
 
     def sample(self, corners: Tensor, weight: Tensor, *kinds, **named) -> tuple[Tensor, Tensor]:
-        """Return the sample as `PortraitView.sample` does, with the visibility of both cameras."""
+        """Sample as `PortraitView.sample` does, with the visibility of both cameras."""
         colour, seen = super().sample(corners, weight, *kinds, **named)
         if self.turn is None:
             return colour, seen
         angle = math.radians(self.turn)
         towards = self.normal.new_tensor([-math.sin(angle), -math.cos(angle), 0.0])
-        facing = sum((self.normal @ towards).index_select(0, corners[:, i]) * weight[:, i] for i in range(3))
+        facing = at_points((self.normal @ towards)[:, None], corners, weight)[:, 0]
         return colour, seen * ((facing - _RAMP[0]) / _RAMP[1]).clamp(0, 1)
 
 
@@ -118,5 +119,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write the examples of a folder."""
+    """Write the examples of a folder of photographs."""
     generate(options.photos, options.out, options.count)

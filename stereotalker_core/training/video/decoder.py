@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ... import checkpoint
-from ...precision import mixed_precision
+from ...precision import channels_last_weights, mixed_precision
 from ...synthetic.data.avatar_frames import AvatarData, Rows, crop_rows
 from ...video.guides.layout import GuideLayout
 from ...video.networks.vae import TinyAutoencoder
@@ -33,7 +33,7 @@ class DecoderBatches:
         self, data: AvatarData, vae: TinyAutoencoder, model: StageTwo, batch: int = 12, size: int = 128, seed: int = 0
     ) -> None:
         self.data, self.batch, self.size, self.seed = data, batch, size, seed
-        self.vae, self.model = vae, model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        self.vae, self.model = vae, channels_last_weights(model.eval().requires_grad_(False))
 
     def denoise(self, rows: Rows, portrait: Tensor, rng: np.random.Generator) -> Tensor:
         """Return the one-step latents (N, C, h, w) of full frames."""
@@ -99,10 +99,10 @@ def train_decoder(
     """Fine-tune (or resume in `run`) the guided decoder; returns the autoencoder it was given."""
     import copy
 
-    frozen = copy.deepcopy(vae).eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    frozen = channels_last_weights(copy.deepcopy(vae).eval().requires_grad_(False))
     batches = DecoderBatches(data, frozen, denoiser, batch, size, seed + 3)
     schedule = Schedule(steps, lr=6e-4, warmup=20, ema=0.99, seed=seed + 3, save_every=100)
-    vae.to(memory_format=torch.channels_last)
+    channels_last_weights(vae)
     return fit(vae, batches, loss, schedule, run, trainable=lambda name: name.startswith("guided."))
 
 

@@ -92,7 +92,7 @@ class LossOptions:
 
 @dataclass(frozen=True)
 class DenoisingStep:
-    """Hold what a denoiser found: clean and found latents (N, C, h, w), noise levels sigma (clips,).
+    """Hold the outcome of a step: clean and found latents (N, C, h, w), noise levels sigma (clips,).
 
     alpha, beta (N, 1, 1, 1): the noisy latents were alpha * clean + beta * noise.
     """

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from ... import checkpoint
+from ...precision import channels_last_weights
 from ...synthetic.data.avatar_frames import AvatarData
 from ...video.networks.experts import MaskExperts, ViewExperts
 from ...video.networks.vae import TinyAutoencoder
@@ -30,7 +31,7 @@ def train_experts(
 ) -> tuple[ViewExperts, MaskExperts]:  # fmt: skip
     """Train new experts for a denoiser, whose own weights stay as they are."""
     torch.manual_seed(seed)
-    base.to(memory_format=torch.channels_last)
+    channels_last_weights(base)
     pair = ViewExperts.for_unet(base.unet, rank), MaskExperts.for_unet(base.unet, rank)
     model = StageTwo(base.unet, base.reference, pair)
     batches = PictureBatches(data, identities, frames, clips=False, seed=seed + 2)

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from ... import checkpoint
-from ...precision import mixed_precision
+from ...precision import channels_last_weights, mixed_precision
 from ...synthetic.data.avatar_frames import AvatarData, Rows, crop_rows, pooled, without_lift
 from ...video.guides.layout import GuideLayout
 from ...video.networks.experts import Experts, MaskExperts, ViewExperts
@@ -75,7 +75,7 @@ class JointBatches:
         side: float = 1.0, skin: float = 1.5, without: tuple[str, ...] = (),
         predictor: MaskPredictor | None = None, large: AvatarData | None = None,
     ) -> None:  # fmt: skip
-        self.data, self.vae = data, vae.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        self.data, self.vae = data, channels_last_weights(vae.eval().requires_grad_(False))
         self.identities, self.frames, self.seed, self.size = identities, frames, seed, size
         self.side, self.large = side, large
         self.skin, self.lifted = skin, "lift" not in without
@@ -85,14 +85,14 @@ class JointBatches:
     def __call__(self, step: int) -> Batch:
         rng = generator(self.seed, step)
         # another generator: without larger frames the steps stay those of earlier runs
-        zoomed = self.large is not None and generator(self.seed + 1, step).random() < LARGE_SHARE
-        data = self.large if zoomed else self.data
+        large = self.large if generator(self.seed + 1, step).random() < LARGE_SHARE else None
+        data = self.data if large is None else large
         likely = None if self.side == 1 else np.where(np.abs(data.yaw) >= SIDE, self.side, 1.0)
         index = data.draw(rng, self.identities, self.frames, likely=likely)
         flip = rng.random(self.identities) < 0.5
         rows = data.rows(index, flip.repeat(self.frames))
         portrait = data.portrait(data.identity[index[:: self.frames]], flip)
-        if zoomed:
+        if large is not None:
             rows = crop_rows(rows, LARGE, rng)
         count, (height, width) = len(index), rows.rgb.shape[-2:]
         size = min(self.size, height, width)
@@ -201,7 +201,7 @@ def train_joint(
     left = {ViewExperts: "view", MaskExperts: "mask"}
     pair = tuple(module for module in pair if left[type(module)] not in without)
     model = Joint(StageTwo(base.unet, base.reference, pair, "reference" not in without), vae)
-    model = model.to(memory_format=torch.channels_last)
+    model = channels_last_weights(model)
     more: dict[str, Any] = dict(EXPERTS) if only_experts else {"side": side}
     more |= {"without": without, "predictor": predictor, "large": large}
     batches = JointBatches(data, copy.deepcopy(vae), identities, frames, seed=seed, **more)
@@ -211,7 +211,7 @@ def train_joint(
     return fit(model, batches, loss, schedule, run, trainable=trainable, freeze=False)
 
 
-def save_joint(model: Joint, folder: str | Path, **info: object) -> None:
+def save_joint(model: Joint, folder: str | Path, **info: Any) -> None:
     """Write unet, reference, vae, view_experts and mask_experts files; experts it was trained without do nothing."""
     save_stage_two(model.denoiser, folder, **info)
     checkpoint.save(model.vae, Path(folder) / "vae.safetensors", **info)

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ... import checkpoint
+from ...precision import channels_last_weights
 from ...records import Guides
 from ...shapes import REGIONS
 from ...synthetic.data.avatar_frames import AvatarData, Rows
@@ -99,7 +100,7 @@ def train(
     torch.manual_seed(seed)
     model = start if start is not None else MaskPredictor.for_parts(data.part_names)
     schedule = Schedule(steps, lr=2e-3 if start is None else 1e-3, warmup=50, seed=seed)
-    return fit(model.to(memory_format=torch.channels_last), MaskBatches(data, batch, seed), loss, schedule, run)
+    return fit(channels_last_weights(model), MaskBatches(data, batch, seed), loss, schedule, run)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

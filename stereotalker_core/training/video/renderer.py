@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from ... import checkpoint
+from ...precision import channels_last_weights
 from ...synthetic.data.avatar_frames import AvatarData
 from ...video.networks.reference import ReferenceNet
 from ...video.networks.unet import StereoTalkerUNet, UNetConfig
@@ -28,7 +29,7 @@ from .stage_two import StageTwo, is_motion, load_stage_two, save_stage_two
 
 def latent_loss(vae: TinyAutoencoder, options: LossOptions) -> DenoisingLoss:
     """The denoising loss on the latents of an autoencoder, which is frozen in place."""
-    vae.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    channels_last_weights(vae.eval().requires_grad_(False))
     return DenoisingLoss(partial(encode, vae), options)
 
 
@@ -39,7 +40,7 @@ def train_image(
     """Train from scratch, on independent frames, everything but the motion modules: the image stage."""
     torch.manual_seed(seed)
     unet = StereoTalkerUNet(config)
-    model = StageTwo(unet, ReferenceNet(unet.config.reference())).to(memory_format=torch.channels_last)
+    model = channels_last_weights(StageTwo(unet, ReferenceNet(unet.config.reference())))
     batches = PictureBatches(data, identities, frames, clips=False, seed=seed)
     schedule = Schedule(steps, lr=lr, weight_decay=1e-3, ema=0.996, seed=seed, save_every=100)
     loss = latent_loss(vae, LossOptions())
@@ -51,7 +52,7 @@ def train_motion(
     frames: int = 8,
 ) -> StageTwo:  # fmt: skip
     """Train the motion modules alone, on clips: the motion stage."""
-    model.to(memory_format=torch.channels_last)
+    channels_last_weights(model)
     batches = PictureBatches(data, clips, frames, clips=True, seed=seed + 1)
     schedule = Schedule(steps, lr=5e-4, warmup=30, ema=0.99, seed=seed + 1)
     loss = latent_loss(vae, LossOptions(clip_length=frames, flicker=0.5))

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -50,7 +51,7 @@ class StageTwo(nn.Module):
         cache = self.unet.cache_reference(self.reference(portrait, tokens)) if self.attends else {}
         unused = sum((k.sum() + v.sum()) * 0 for k, v in cache.values()) if drop else 0.0
         given = [1.0] * len(self.experts) if strengths is None else strengths
-        pairs = zip(self.experts, given, strict=True)
+        pairs = zip(cast("Sequence[Experts]", self.experts), given, strict=True)
         cond = Condition(
             guide=batch["guide"],
             tokens=tokens * 0 if drop else tokens,
@@ -58,7 +59,7 @@ class StageTwo(nn.Module):
             lift=batch["lift"],
             reference={} if drop else cache,
             regions=batch["regions"],
-            experts=tuple((module, strength) for module, strength in pairs if strength is not None),
+            experts=tuple((cast(Experts, module), strength) for module, strength in pairs if strength is not None),
             clip_length=clip_length,
         )
         return self.unet(x, sigma, cond) + unused
@@ -108,7 +109,7 @@ def load_stage_two(folder: str | Path) -> StageTwo:
     return StageTwo(unet, checkpoint.load(ReferenceNet, folder / "reference.safetensors"))
 
 
-def save_stage_two(model: StageTwo, folder: str | Path, **info: object) -> None:
+def save_stage_two(model: StageTwo, folder: str | Path, **info: Any) -> None:
     """Write unet.safetensors and reference.safetensors; experts have files of their own."""
     checkpoint.save(model.unet, Path(folder) / "unet.safetensors", **info)
     checkpoint.save(model.reference, Path(folder) / "reference.safetensors", **info)

@@ -54,7 +54,7 @@ def project(vertices, matrix, focal_x, focal_y, centre_x, centre_y, points):
 
 @_compiled
 def rasterise(points, triangles, rows, columns, inverse, found, weights):
-    """The nearest triangle that faces the camera, of every sample: `body.rasterize`.
+    """Find for every sample the nearest triangle that faces the camera, as `body.rasterize` does.
 
     points (V, 3): x, y, depth. Fills, for rows x columns samples: inverse (N,) depth, found (N,) triangle or -1,
     weights (N, 2) perspective correct.

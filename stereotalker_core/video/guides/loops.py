@@ -63,7 +63,7 @@ def loops(device: torch.device) -> ModuleType | None:
 
 
 def warm_up() -> threading.Thread:
-    """Compile in a thread of its own what `loops` returns, while something else is done: seconds, the first time."""
+    """Start to compile the functions of `loops` in a thread of its own: that takes seconds, once per machine."""
     _numba()  # imported here: no module is imported in two threads at once
     thread = threading.Thread(target=loops, args=(torch.device("cpu"),), name="compile guides", daemon=True)
     thread.start()

@@ -86,7 +86,7 @@ def render_guides(
 
 
 def join_guides(chunks: Sequence[Guides]) -> Guides:
-    """Map guides of consecutive frames -> one record."""
+    """Join guides of consecutive frames to one record."""
     return Guides(*(joined([getattr(chunk, f.name) for chunk in chunks]) for f in fields(Guides)))
 
 

@@ -1,4 +1,4 @@
-"""A turntable of a fitted person: one small picture a yaw, side by side, without any trained network."""
+"""A turntable of a fitted person: one small picture per yaw, side by side, without any trained network."""
 
 from collections.abc import Sequence
 
@@ -22,7 +22,7 @@ def turntable_strip(
     size: int = 128,
     motion: Motion | None = None,
 ) -> Tensor:
-    """The person with the portrait's pixels on, seen from every yaw -> (3, size, len(yaws) * size) in [-1, 1].
+    """Render the person, with the portrait's pixels on, from every yaw -> (3, size, len(yaws) * size) in [-1, 1].
 
     yaws, pitch: degrees. motion: its first frame is the pose; without it the pose of the portrait. ValueError for no
     yaw, a yaw or pitch out of range, or a size that is not a multiple of 8 in 64..512.

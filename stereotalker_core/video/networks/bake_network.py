@@ -222,7 +222,8 @@ class Attention(nn.Module):
 
 
 def partners(rig: Rig, values: Tensor) -> Tensor:
-    """Map values (B, P, 4) of the pixels -> (B, P, 4, 4): own, behind, on the other half, behind that.
+    """Map values (B, P, 4) of the pixels -> (B, P, 4, 4): the pixel's own, the one behind it, the one on the other
+    half, the one behind that.
 
     The fourth value, a visibility in [-1, 1], is -1 where there is no such pixel; the colours are the own ones then.
     """

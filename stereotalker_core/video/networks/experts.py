@@ -19,7 +19,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -123,7 +123,8 @@ class ExpertContext:
         regions: Tensor | None,
         grids: list[tuple[int, int]],
     ) -> Iterator[None]:
-        """Set gates for the token grids of a pass; regions may be None when no mask experts are given."""
+        """Set the gates of experts for one pass, on its token grids; regions may be None when no mask experts are
+        given."""
         gates: dict[int, list[Tensor]] = {}
         for size in grids if experts else ():
             parts = []
@@ -151,6 +152,12 @@ class ExpertContext:
         return F.linear(hidden * torch.cat([gates[k] for k in here], -1).to(hidden.dtype), up.to(hidden.dtype))
 
 
+if TYPE_CHECKING:
+    Mixin = nn.Module  # what it is put in front of
+else:
+    Mixin = object
+
+
 def swap_class(module: nn.Module, mixin: type, **attributes: object) -> None:
     """Put `mixin` in front of the module's class: other behaviour, the same parameters and state-dict keys."""
     module.__class__ = _mixed(mixin, type(module))
@@ -165,20 +172,21 @@ def _mixed(mixin: type, base: type) -> type:
     return type(mixin.__name__, (mixin, base), {"swapped": parts, "__reduce_ex__": _by_parts})
 
 
-def _by_parts(module: nn.Module, protocol: int) -> tuple[Any, ...]:
+def _by_parts(module: Any, protocol: int) -> tuple[Any, ...]:
     return _empty, type(module).swapped, vars(module)
 
 
 def _empty(*parts: type) -> nn.Module:
     """Return an instance, still without attributes, of a class that `swap_class` made: its mixins, then the one below.
     """
-    *mixins, kind = parts
+    *mixins, first = parts
+    kind: Any = first
     for mixin in reversed(mixins):
         kind = _mixed(mixin, kind)
     return kind.__new__(kind)
 
 
-class MoEFeedForward:
+class MoEFeedForward(Mixin):
     """The mixin over diffusers' FeedForward: same keys, plus the context's experts."""
 
     context: ExpertContext

@@ -38,7 +38,7 @@ def guided(model: StereoTalkerUNet, x: Tensor, sigma: float, cond: Condition, sc
 
 
 def frames_of(cond: Condition, index: Tensor) -> Condition:
-    """The condition of some frames of one clip; what all frames share stays shared."""
+    """The condition of some frames of one clip; the portrait, which all frames share, is not copied."""
     parts = {name: getattr(cond, name) for name in ("guide", "lift", "regions", "yaw")}
     parts = {name: None if value is None else value[index] for name, value in parts.items()}
     return replace(cond, **parts, clip_length=len(index), features=None)

@@ -18,7 +18,7 @@ from .widening import append_units
 def merge_view_experts(
     model: StereoTalkerUNet, experts: ViewExperts, yaw: float, strength: float = 1.0
 ) -> StereoTalkerUNet:
-    """Return a copy of the model that equals the model with these experts at `yaw` degrees, without them.
+    """Return a copy of the model without experts that equals the model with these experts at `yaw` degrees.
 
     The copy's config counts the added units (`merged`), so it is saved and loaded like any other. Mask experts, whose
     gates differ from pixel to pixel, still go on top. ValueError when the experts belong to another network.

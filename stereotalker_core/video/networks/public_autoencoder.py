@@ -32,7 +32,8 @@ class PublicAutoencoder(nn.Module):
     model: Any  # one of two classes of diffusers
 
     def __init__(self, config: PublicAutoencoderConfig | None = None) -> None:
-        from diffusers.models import AutoencoderKL, AutoencoderTiny
+        from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+        from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 
         super().__init__()
         self.config = c = config or PublicAutoencoderConfig()

@@ -33,7 +33,7 @@ def repeat_rows(x: Tensor, rows: int) -> Tensor:
 
 
 class SpatialAttention(Protocol):
-    """What is asked of diffusers' `Attention`."""
+    """The methods and fields that are used of diffusers' `Attention`."""
 
     heads: int
     to_q: nn.Module
@@ -47,7 +47,7 @@ class SpatialAttention(Protocol):
 
 
 class ReferenceAttention:
-    """The attend to a frame's own tokens and to the portrait's: the processor of one spatial layer, whose `reference`
+    """Attend to a frame's own tokens and to the portrait's: the processor of one spatial layer, whose `reference`
     arrives through cross_attention_kwargs.
 
     A `Bank` dict under "bank" is filled (reference network), a `ReferenceCache` under "reference" is read (denoiser).
@@ -89,7 +89,8 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 def install_reference_attention(unet: nn.Module) -> None:
-    """Give every spatial attention of a diffusers U-Net the processor of its name; keys stay as they are."""
+    """Give every spatial attention of a diffusers U-Net a `ReferenceAttention` that knows its name; keys of the weights
+    stay."""
     for name, module in unet.named_modules():
         if name.endswith(("attn1", "attn2")) and "motion_modules" not in name:
             cast(SpatialAttention, module).set_processor(ReferenceAttention(name))
@@ -107,7 +108,8 @@ def cache_keys(unet: nn.Module, bank: Bank) -> ReferenceCache:
 
 @dataclass(frozen=True)
 class ReferenceConfig:
-    """The denoiser's widths; stock SD1.5: (320, 640, 1280, 1280), layers 2, heads 8, groups 32, cross_dim 768."""
+    """The sizes of the denoiser; those of stock SD1.5 are (320, 640, 1280, 1280), layers 2, heads 8, groups 32,
+    cross_dim 768."""
 
     latent_channels: int = 8
     widths: tuple[int, ...] = (64, 96, 128)
@@ -138,10 +140,11 @@ class ReferenceNet(nn.Module):
     Config = ReferenceConfig
 
     def __init__(self, config: ReferenceConfig | None = None) -> None:
-        from diffusers import UNet2DConditionModel
+        from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
         super().__init__()
         self.config = c = config or ReferenceConfig()
+        heads: Any = c.heads  # diffusers writes tuple[int] where it means any number of them
         self.unet: Any = UNet2DConditionModel(
             in_channels=c.latent_channels,
             out_channels=c.latent_channels,
@@ -151,7 +154,7 @@ class ReferenceNet(nn.Module):
             up_block_types=tuple("CrossAttnUpBlock2D" if a else "UpBlock2D" for a in reversed(c.attention)),
             cross_attention_dim=c.cross_dim,
             norm_num_groups=c.groups,
-            attention_head_dim=c.heads,
+            attention_head_dim=heads,
         )
         for i in reversed(range(len(c.widths))):
             if c.attention[len(c.widths) - 1 - i]:

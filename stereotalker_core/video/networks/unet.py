@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from ...shapes import dims
 from ..guides.layout import GuideLayout
-from .experts import Experts, install_experts, swap_class
+from .experts import Experts, Mixin, install_experts, swap_class
 from .reference import Bank, ReferenceCache, ReferenceConfig, cache_keys, install_reference_attention, repeat_rows
 from .widening import widen
 
@@ -108,7 +108,7 @@ class Condition:
         return replace(self, experts=experts)
 
 
-class FramewiseGroupNorm:
+class FramewiseGroupNorm(Mixin):
     """The mixin over GroupNorm for (B, C, T, h, w): statistics of each frame alone."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -116,7 +116,7 @@ class FramewiseGroupNorm:
         return super().forward(frames.flatten(0, 1)).view_as(frames).transpose(1, 2)
 
 
-class ClipGroupNorm:
+class ClipGroupNorm(Mixin):
     """The mixin over GroupNorm for rows (B * frames, C, h, w): statistics over all frames of a clip together."""
 
     frames = 1
@@ -126,7 +126,7 @@ class ClipGroupNorm:
         return super().forward(clips).transpose(1, 2).flatten(0, 1)
 
 
-class PoseConvIn:
+class PoseConvIn(Mixin):
     """The mixin over Conv2d: adds `features` (N, C, h, w), which are there during one forward pass, to the output."""
 
     features: Tensor | None = None
@@ -145,7 +145,7 @@ class PoseConvIn:
         return out if self.features is None else out + self.features.to(out.dtype)
 
 
-class MotionModule:
+class MotionModule(Mixin):
     """The mixin over AnimateDiffTransformer3D that can be left out, for independent images."""
 
     enabled = True
@@ -178,8 +178,8 @@ class PoseGuider(nn.Module):
 
 
 def build_motion_unet(c: UNetConfig) -> nn.Module:
-    """Return diffusers' UNetMotionModel of a config, with the norm, conv_in, motion and attention swaps; all public
-    keys."""
+    """Build diffusers' UNetMotionModel of a config, with our norm, conv_in, motion and attention classes in place; the
+    keys of its weights are those of public checkpoints."""
     from diffusers import UNetMotionModel
 
     unet = UNetMotionModel(
@@ -210,7 +210,7 @@ def build_motion_unet(c: UNetConfig) -> nn.Module:
 
 
 class StereoTalkerUNet(nn.Module):
-    """Pose guider + motion U-Net + portrait tokens behind the contract `denoised = model(x, sigma, cond)`."""
+    """Join pose guider, motion U-Net and portrait tokens behind one contract, `denoised = model(x, sigma, cond)`."""
 
     Config = UNetConfig
 
@@ -262,7 +262,10 @@ class StereoTalkerUNet(nn.Module):
         for norm in self.clip_norms:
             norm.frames = length
         residual = self.config.prediction == "residual"
-        sample = torch.cat([x, cond.lift.to(x.dtype)], 1) if residual else x.to(self.unet.conv_in.weight.dtype)
+        lift = cond.lift if residual else None
+        if residual and lift is None:
+            raise ValueError("a network that predicts the residual needs the lift's latents")
+        sample = x.to(self.unet.conv_in.weight.dtype) if lift is None else torch.cat([x, lift.to(x.dtype)], 1)
         sample = sample.unflatten(0, (-1, length)).transpose(1, 2)
         features = self.pose(cond.guide) if cond.features is None else cond.features
         grids = [(-(-size["h"] // 2**i), -(-size["w"] // 2**i)) for i in range(len(self.config.widths))]
@@ -275,7 +278,7 @@ class StereoTalkerUNet(nn.Module):
                 return_dict=False,
             )[0]
         out = out.transpose(1, 2).flatten(0, 1).float()
-        return cond.lift.float() + out if residual else self._clean(x.float(), out, sigma.repeat_interleave(length))
+        return self._clean(x.float(), out, sigma.repeat_interleave(length)) if lift is None else lift.float() + out
 
     def _clean(self, x: Tensor, out: Tensor, sigma: Tensor) -> Tensor:
         """Return the clean latents from noisy ones and the network's v or epsilon."""
@@ -297,8 +300,8 @@ def _alphas(zero_snr: bool) -> Tensor:
 
 @torch.no_grad()
 def sample(model: StereoTalkerUNet, noise: Tensor, cond: Condition, steps: int) -> Tensor:
-    """Return the sample deterministically (DDIM; Euler for the flow levels): noise (N, C, h, w) -> clean latents in
-    `steps` steps."""
+    """Sample deterministically (DDIM; Euler for the flow levels): noise (N, C, h, w) -> clean latents in `steps` steps.
+    """
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
     x = noise

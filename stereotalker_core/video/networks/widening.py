@@ -22,7 +22,7 @@ def widen(unet: nn.Module, units: int) -> None:
 
 
 def append_units(layer: Any, down: Tensor, up: Tensor) -> None:
-    """Add linear hidden units up @ down to a GEGLU feed-forward. down (n, D), up (D or 1, n)."""
+    """Append hidden units that add up @ down, a linear map, to a GEGLU feed-forward. down (n, D), up (D or 1, n)."""
     first, last = layer.net[0].proj, layer.net[2]
     value, gate = first.weight.chunk(2)
     value_bias, gate_bias = first.bias.chunk(2)

@@ -43,7 +43,7 @@ def bake(
     mask_strength: float = 1.0,
     rig: Rig | None = None,
 ) -> Identity:
-    """Invent what the portrait does not show.
+    """Invent the part of a person's texture that the portrait does not show.
 
     network: of the bake, on any device.
     body: the half body.

@@ -7,12 +7,14 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from ...options import option
 from ...records import Guides, Regions
 from ..networks.experts import MaskExperts, ViewExperts
 from ..networks.mask import MaskPredictor
 from ..networks.reference import ReferenceNet
 from ..networks.unet import StereoTalkerUNet
 
+_STRENGTH = "0 = the renderer without experts."
 _B = TypeVar("_B", bound="Bundle")
 
 
@@ -29,8 +31,8 @@ class Bundle:
     mask_predictor: MaskPredictor | None
     view_experts: ViewExperts | None = None
     mask_experts: MaskExperts | None = None
-    view_strength: float = 1.0
-    mask_strength: float = 1.0
+    view_strength: float = option(1.0, 0, 4, _STRENGTH, (0, 2), 0.05)
+    mask_strength: float = option(1.0, 0, 4, _STRENGTH, (0, 2), 0.05)
 
     @property
     def device(self) -> torch.device:

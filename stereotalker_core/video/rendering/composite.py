@@ -10,7 +10,7 @@ from ..guides.maps import background_plate
 
 
 def composite(frames: Tensor, alpha: Tensor, background: Tensor, drawn: bool) -> Tensor:
-    """The networks' pixels where alpha >= 1/2, fading to the background where it falls to 1/5.
+    """Lay the networks' pixels over a background: they are opaque where alpha >= 1/2, and gone where it falls to 1/5.
 
     The networks draw edges already mixed with what is behind: mixing them once more would thin the person. drawn: they
     drew this very background, so that their pixels one step further out are smoother than the mask's edge.
@@ -21,7 +21,7 @@ def composite(frames: Tensor, alpha: Tensor, background: Tensor, drawn: bool) ->
 
 
 def coverage(alpha: Tensor) -> Tensor:
-    """The person's share of a pixel in a composite, for a mask of the networks (T, 1, H, W)."""
+    """The share of a pixel that shows the person in a composite, from a mask of the networks (T, 1, H, W)."""
     return ((alpha - 0.2) / 0.3).clamp(0, 1)
 
 

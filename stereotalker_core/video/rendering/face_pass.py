@@ -90,8 +90,7 @@ def _follow(body: HalfBody, rest: Rest, rotations: Tensor, point: Tensor) -> Ten
 def with_face(
     parts: Iterator[tuple[Tensor, Tensor]], faces: Iterator[tuple[Tensor, Tensor]], window: FaceWindow
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Map streams of (picture and alpha (t, 4, H, W), lift) of the canvas and of the inset -> the canvas's, faces
-    blended.
+    """Blend the faces of a second, larger drawing into a stream; both are (picture and alpha (t, 4, H, W), lift).
 
     Both hold the same frames; they may come in different portions.
     """

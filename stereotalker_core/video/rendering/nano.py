@@ -51,7 +51,10 @@ class NanoRenderer(Bundle):
     def load(
         cls, folder: str | Path, device: str = "cpu", dtype: torch.dtype = torch.float32, mode: str = "diffusion"
     ) -> "NanoRenderer":
-        """The six files of a folder, for mode "play" two; FileNotFoundError, ValueError: one is missing or wrong."""
+        """Load the six files of a folder, for mode "play" two.
+
+        FileNotFoundError or ValueError where one is missing or wrong.
+        """
         parts = {"vae": TinyAutoencoder, "mask_predictor": MaskPredictor}
         if checked_mode(mode) == "diffusion":
             parts |= {"unet": StereoTalkerUNet, "reference": ReferenceNet}
@@ -70,17 +73,17 @@ class NanoRenderer(Bundle):
 
     @property
     def makes_tokens(self) -> bool:
-        """True: the denoiser makes them of the portrait's latents."""
+        """Return True: the denoiser makes them of the portrait's latents."""
         return True
 
     @property
     def reads(self) -> str:
-        """What the denoiser is steered by: maps."""
+        """Return what the denoiser is steered by: maps."""
         return "maps"
 
     @property
     def latent_scale(self) -> float:
-        """1: other programs hold these latents as they are."""
+        """Return 1: other programs hold these latents as they are."""
         return 1.0
 
     @property
@@ -170,7 +173,7 @@ class NanoRenderer(Bundle):
         return guide.half()
 
     def shown(self, kept: Tensor) -> Tensor:
-        """The guide as the networks read it."""
+        """Convert a kept guide back to what the networks read."""
         return kept.float()
 
     def denoise_level(

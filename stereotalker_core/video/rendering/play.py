@@ -22,8 +22,7 @@ TOGETHER = 8  # at most so many frames at once: more only cost memory
 
 
 def portions(count: int, size: tuple[int, int]) -> list[slice]:
-    """Return all of `count` frames of size (H, W), few at a time: the first so few that one leaves `steadied` at once.
-    """
+    """Cut `count` frames of size (H, W) into slices of a few: the first so few that one leaves `steadied` at once."""
     together = min(TOGETHER, frames_together(*size))
     first = min(together, PASSES + 1)
     starts = [0, *range(first, count, together)]

@@ -13,7 +13,7 @@ RENDERERS = (NanoRenderer, PublicRenderer)
 def assemble(
     unet: StereoTalkerUNet | None = None, vae: Any = None, mask_predictor: Any = None, **parts: Any
 ) -> Renderer:
-    """The renderer that these networks belong to, whole or half.
+    """Choose the renderer that these networks belong to; a half one where some are missing.
 
     parts: reference, view_experts, mask_experts, view_strength, mask_strength, and settings of any profile, of which a
     renderer takes its own. ValueError where U-Net and autoencoder are of different profiles.

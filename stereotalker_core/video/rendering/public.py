@@ -97,7 +97,7 @@ class PublicRenderer(Bundle):
 
     @property
     def makes_tokens(self) -> bool:
-        """False: the portrait's token comes from the image encoder."""
+        """Return False: the portrait's token comes from the image encoder."""
         return False
 
     @property

@@ -43,7 +43,7 @@ class PortraitFeatures:
 
 
 class Renderer(Protocol):
-    """The networks of one profile of stage 2, and what its recipe does with them.
+    """The networks of one profile of stage 2, and how its steps use them.
 
     Half a renderer serves, too: without the denoiser it plays, encodes, decodes; without the autoencoder it denoises.
     guide: what `guide` gave of some frames; kept: the same as a clip keeps it.

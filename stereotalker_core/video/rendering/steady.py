@@ -36,7 +36,7 @@ def steady(values: Tensor, lift: Tensor) -> Tensor:
 
 
 def steadied(parts: Iterable[tuple[Tensor, Tensor]]) -> Iterator[Tensor]:
-    """Yield `steady` over a stream: consecutive (values, lift) of a few frames each -> the same frames, PASSES frames
+    """Apply `steady` to a stream: consecutive (values, lift) of a few frames each -> the same frames, PASSES frames
     later.
 
     Keeps 2 * PASSES frames, however long the stream is: a frame depends on no more than PASSES on either side.

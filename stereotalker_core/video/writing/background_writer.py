@@ -12,16 +12,16 @@ WAITING = 4  # portions of frames that may wait; then drawing waits, so that mem
 
 
 class FrameWriter(Protocol):
-    """What is asked of a `VideoWriter` and of the writers of other files."""
+    """The methods that a `VideoWriter` and the writers of other files have."""
 
     @property
     def frames(self) -> int:
-        """Frames that are in the file."""
+        """Return how many frames are in the file."""
         ...
 
     @property
     def write(self) -> Callable[..., None]:
-        """Appends frames (T, 3, H, W) in [-1, 1] and what else this writer takes."""
+        """Append frames (T, 3, H, W) in [-1, 1] and what else this writer takes."""
         ...
 
     def __enter__(self) -> object: ...
@@ -57,7 +57,7 @@ class BackgroundWriter:
 
     @property
     def frames(self) -> int:
-        """Return the frames that are in the file."""
+        """Return how many frames are in the file."""
         return self.writer.frames
 
     def __enter__(self) -> "BackgroundWriter":

@@ -96,7 +96,7 @@ class Piece:
         context.color_range = _LIMITED
 
     def write(self, pixels: np.ndarray) -> None:
-        """Append (T, H, W, 3 or 4) uint8."""
+        """Append frames (T, H, W, 3 or 4) uint8."""
         from av import VideoFrame
 
         context = self.stream.codec_context

@@ -222,7 +222,7 @@ def _streams_like(container, paths: list[Path], whole: Part) -> list:
 
 
 def rate_of(stream) -> Fraction:
-    """Frames per second of a stream of pictures. ValueError where its container does not say."""
+    """Return the frames per second of a stream of pictures. ValueError where its container does not say."""
     if not stream.average_rate:
         raise ValueError("the stream of pictures has no frame rate")
     return Fraction(stream.average_rate)

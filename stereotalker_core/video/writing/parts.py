@@ -28,7 +28,7 @@ class ClipWriter:
 
     path: .mp4, .mov, .mkv or .webm, as `form` (see `format_for`) says.
     size: (H, W) px.
-    fps: frames a second.
+    fps: frames per second.
     part: which frames of which clip these are.
     audio: the whole clip's recording; muxed up to the last frame.
     tags: of the container.

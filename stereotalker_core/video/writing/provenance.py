@@ -24,7 +24,7 @@ def provenance(model: str, seed: int) -> dict[str, str | int]:
 
 
 def container_tags(model: str, seed: int) -> dict[str, str]:
-    """The same as title and comment, the two tags that every player shows."""
+    """The same notice as title and comment, the two tags that every player shows."""
     facts = provenance(model, seed)
     origin = f"Made with {facts['generator']}, model {model}, seed {seed}; digital source type {SOURCE_TYPE}."
     return {"title": "Talking portrait (synthetic media)", "comment": f"{NOTICE} {origin}"}

@@ -10,6 +10,7 @@ from stereotalker_core.motion.networks.prior import (
     BLOCK,
     REACH,
     READ_STRENGTH,
+    SHORTEST,
     TEMPERATURE,
     LanguagePrior,
     PriorTrack,
@@ -152,3 +153,28 @@ def test_what_is_read_is_judged_itself_and_what_is_heard_by_the_words_near_it():
             w * prior.meaning_head(word).softmax(-1)[1:] for w, word in zip(weights, prior.lexicon, strict=True)
         )
         torch.testing.assert_close(row, plain, atol=1e-4, rtol=1e-3)
+
+
+def test_a_short_word_that_means_a_gesture_is_told_for_longer_and_over_its_neighbours():
+    torch.manual_seed(1)
+    prior = make_reader(classes=("you", "me"))
+    words = [("a", 0.4, 0.6), ("b", 0.6, 0.68), ("c", 0.68, 1.2)]
+    states = prior.read_words([w for w, _, _ in words])
+    prior.meaning = lambda states, read=False: torch.tensor([[0.1, 0.1], [0.1, 0.9], [0.2, 0.2]])[: len(states)]
+    track = PriorTrack(prior, torch.rand(40, prior.config.audio), words)
+    middle = [t for t in range(40) if torch.allclose(track._read(slice(0, 40))[t], states[1])]
+    assert len(middle) == SHORTEST and middle[0] <= 15 and middle[-1] >= 16
+    assert torch.equal(track._read(slice(17, 30)), track._read(slice(0, 40))[17:30])
+
+
+def test_between_spotted_words_the_prior_listens():
+    prior = make_reader(classes=("you", "me"))
+    audio, words = torch.rand(60, prior.config.audio), [("hi", 1.0, 1.4), ("there", 1.6, 1.8)]
+    spotted = PriorTrack(prior, audio, words, spotted=True)
+    whole, listening = spotted[0:60], PriorTrack(prior, audio)[0:60]
+    said = torch.zeros(60, dtype=torch.bool)
+    for _, first, last in spotted.spans:
+        said[first:last] = True
+    assert said.any() and torch.equal(whole[~said], listening[~said])
+    alone = PriorTrack(prior, audio, words[1:])[0:60]
+    torch.testing.assert_close(whole[41:44], alone[41:44])  # read by itself: nothing in front of it

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from stereotalker_core.body.rasterize import interpolate, rasterize
+from stereotalker_core.body.rasterize import interpolate, interpolate_covered, rasterize
 from stereotalker_core.geometry.projection import project
 from stereotalker_core.records import Motion
 from stereotalker_core.synthetic.people import render
@@ -73,7 +73,7 @@ def test_surface_gather_equals_interpolate(half_body, avatar, scene):
     fragments = rasterize(pixels, half_body.triangles, cameras.size)
     values = torch.randn(3, len(half_body.uv), 4, generator=torch.Generator().manual_seed(0))
     inside = (fragments.triangle >= 0).flatten().nonzero()[:, 0]
-    fast = render._surface(values, half_body.uv_triangles, fragments, inside)
+    fast = interpolate_covered(values, half_body.uv_triangles, fragments, inside)
     plain = interpolate(values, half_body.uv_triangles, fragments).view(-1, 4)[inside]
     torch.testing.assert_close(fast, plain, atol=1e-5, rtol=1e-5)
 

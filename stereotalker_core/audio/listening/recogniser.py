@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from ..records import Audio
-from ..shapes import SAMPLE_RATE
-from .align import Word
-from .level import Levelled
-from .spool import SpooledAudio
+from ...records import Audio
+from ...shapes import SAMPLE_RATE
+from ..align import Word
+from ..level import Levelled
+from ..spool import SpooledAudio
 
 MOST, LEAST = 20, 8  # seconds that are recognised at a time: cut at the quietest moment between these
 _CELL = SAMPLE_RATE // 20

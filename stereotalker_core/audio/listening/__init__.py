@@ -1,0 +1,1 @@
+"""Words out of the sound, with their times."""

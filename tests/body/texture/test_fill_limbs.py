@@ -1,0 +1,41 @@
+"""Arms where the portrait does not show them: in the hand's light, and without a step beside what was seen."""
+
+import pytest
+import torch
+
+from stereotalker_core.body.model import HalfBody
+from stereotalker_core.body.texture.fill_limbs import _in_light_of, joined, skin_like
+from stereotalker_core.body.texture.texels import usual_lifter
+
+
+def test_rose_cloth_is_not_taken_for_skin_and_white_cloth_is_told_from_it():
+    """Folds of rose cloth are nearer to skin than to the cloth: nothing tells them apart, so nothing is barred."""
+    skin = torch.tensor([0.72, 0.48, 0.36])
+    rose, white = torch.tensor([0.90, 0.62, 0.64]), torch.tensor([0.90, 0.90, 0.92])
+    seen = torch.stack([0.8 * rose + 0.2 * skin, 0.4 * rose + 0.6 * skin, skin * 0.9])
+    assert float((rose - skin).norm()) > 0.3  # the tones alone would pass for two
+    assert not bool(skin_like(seen, rose, skin).any())
+    assert skin_like(torch.stack([white * 0.95, skin * 0.9]), white, skin).tolist() == [False, True]
+
+
+def test_dark_skin_of_an_arm_is_brought_to_the_light_of_the_hand():
+    hand, shadow, lit = (torch.tensor(c) for c in ([0.6, 0.3, 0.1], [-0.3, -0.5, -0.6], [0.55, 0.28, 0.08]))
+    brought = _in_light_of(shadow, hand)
+    linear = [float((c / 2 + 0.5).square().sum()) for c in (brought, hand)]
+    assert linear[0] == pytest.approx(0.8 * linear[1], rel=1e-4)
+    assert torch.equal(_in_light_of(lit, hand), lit)
+
+
+def test_what_was_seen_of_an_arm_goes_on_and_fades():
+    """Upper arms were seen .4 darker than the prior: the next centimetre follows, the wrist does not."""
+    body = HalfBody()
+    lifter = usual_lifter(body, "cpu")
+    arms = lifter.limbs & ~lifter.hands
+    photo = (arms & (lifter.along < 0.15)).float()
+    prior = torch.zeros(len(photo), 3)
+    out = joined(lifter, body.n_vertices, prior, prior - 0.4, photo)
+    near = arms & (lifter.along > 0.152) & (lifter.along < 0.157)
+    far = arms & (lifter.along > 0.30)
+    assert float(out[near].mean()) < -0.25
+    assert float(out[far].abs().max()) < 0.02
+    assert float(out[~arms].abs().max()) == 0
