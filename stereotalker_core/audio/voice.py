@@ -47,7 +47,8 @@ class VoiceDetector(nn.Module):
     @torch.no_grad()
     def listen(self, waveform: Tensor | SpooledWaveform | Levelled) -> Tensor:
         """Map (S,) samples at 16 kHz -> (ceil(S / 512),) probabilities, on the CPU."""
-        count, found, state = -(-len(waveform) // STEP), [], None
+        count, state = -(-len(waveform) // STEP), None
+        found = torch.empty(count)  # filled in place: small pieces kept between large ones would scatter the memory
         for first in range(0, count, _BLOCK):
             last = min(first + _BLOCK, count)
             piece = waveform[max(0, first * STEP - BEFORE) : last * STEP].to(self.head.weight.device)
@@ -55,8 +56,8 @@ class VoiceDetector(nn.Module):
             piece = F.pad(piece, (begin, (last - first) * STEP + BEFORE - begin - len(piece)))
             windows = F.pad(piece.unfold(0, STEP + BEFORE, STEP)[:, None], (0, AFTER), "reflect")[:, 0]
             heard, state = self(windows, state)
-            found.append(heard.cpu())
-        return torch.cat(found) if found else torch.zeros(0)
+            found[first:last] = heard.cpu()
+        return found
 
     def speaking(self, waveform: Tensor | SpooledWaveform | Levelled, frames: int) -> Tensor:
         """Return (frames,) bool at 25 Hz: whether the mouth may move, a little before and after the voice."""

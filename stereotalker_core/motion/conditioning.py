@@ -82,15 +82,15 @@ def prosody(waveform: Tensor | SpooledWaveform | Levelled, frames: int) -> Tenso
     Frame t looks at 64 ms around (t + 0.5) / 25 s. Loudness is in tens of dB relative to the speaker's loud frames.
     """
     early = (_WINDOW - _HOP) // 2  # samples that the first window begins before the sound
-    rows = []
+    rows = waveform[:0].new_empty(frames, 3)  # filled in place, as recordings may last hours
     for first in range(0, frames, _CHUNK):
         count = min(_CHUNK, frames - first)
         begin, size = first * _HOP - early, (count - 1) * _HOP + _WINDOW
         piece = waveform[max(0, begin) : begin + size]  # only this much is copied: recordings may last hours
         before = max(0, -begin)
         piece = F.pad(piece, (before, size - before - len(piece)))
-        rows.append(_frame_prosody(piece.unfold(0, _WINDOW, _HOP)))  # (count, 1024) windows
-    loudness, pitch, voicing = torch.cat(rows).unbind(-1)
+        rows[first : first + count] = _frame_prosody(piece.unfold(0, _WINDOW, _HOP))  # (count, 1024) windows
+    loudness, pitch, voicing = rows.unbind(-1)
     reference = torch.quantile(loudness[:100_000], 0.95) if frames else loudness.sum()
     loudness = ((loudness - reference) / 10).clamp(-5, 1) + 1
     pitch = torch.where(voicing > 0.5, pitch, torch.zeros_like(pitch))
