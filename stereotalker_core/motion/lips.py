@@ -84,7 +84,7 @@ def closing(phones: Tensor) -> Tensor:
 
 
 def parting(phones: Tensor, shut: Tensor) -> Tensor:
-    """(T,) bool: frames in which speaking lips are apart: no p, b, m, f or v is heard, and none is shut beside it.
+    """Return (T,) bool: frames of parted lips: no p, b, m, f or v is heard, and none is shut beside them.
 
     phones (T, 40) probabilities; shut (T,) what `closing` made of them.
     """

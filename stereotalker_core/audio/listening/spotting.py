@@ -77,7 +77,7 @@ def lexicon(path: Path = SPOKEN_WORDS) -> Lexicon:
 
 
 def chained(spoken: list[tuple[str, tuple[str, ...], float]], gestures: frozenset[str]) -> Lexicon:
-    """(word, phones, cost) -> their states in one row."""
+    """Return the states of (word, phones, cost) in one row."""
     lengths = np.array([len(phones) for _, phones, _ in spoken])
     first = np.concatenate([[0], lengths.cumsum()[:-1]])
     early = np.zeros(int(lengths.sum()), bool)

@@ -20,7 +20,7 @@ def best_way(way: str) -> str:
 
 
 def found_words(audio: Audio | SpooledAudio, speech: SpeechFeatures, way: str) -> tuple[list[Word], list[Word]]:
-    """(all words of the sound, single words in it): one of them is empty, both where `way` is "off".
+    """Return (all words of the sound, single words in it): one of them is empty, both where `way` is "off".
 
     ValueError with the remedy for "recognised" without the recogniser.
     """

@@ -111,7 +111,7 @@ def closure_times(utterance: Utterance, frames: int) -> list[int]:
 
 
 def audible(waveform: Tensor, frames: int) -> Tensor:
-    """(frames,) bool: where there is sound, less than `SILENT_DB` below the loud frames of the recording (S,).
+    """Return (frames,) bool: sound less than `SILENT_DB` below the loud frames of the recording (S,).
 
     The phone times of Kokoro, and so its teacher's mouth, last into the digital silence after a phrase.
     """

@@ -63,7 +63,7 @@ def clear_stream(chunks: Iterable[Motion]) -> Iterator[Motion]:
 
 
 def cleared(rotations: Tensor) -> Tensor:
-    """(T, 49, 3) with the upper arms turned forward where, and as far as, a hand would sink into the trunk."""
+    """Return (T, 49, 3) with upper arms turned forward as far as a hand would sink into the trunk."""
     out, solid = rotations, trunk()
     for _ in range(_ROUNDS):
         local = solid.body.bone_rotations(out)

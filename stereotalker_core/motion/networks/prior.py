@@ -259,7 +259,7 @@ class PriorTrack:
         return states[frames.start - wanted[0] * BLOCK : frames.stop - wanted[0] * BLOCK]
 
     def _spans(self) -> list[tuple[int, int, int]]:
-        """(number of the word, first frame, last) in the order in which they are laid; those that mean a gesture last.
+        """Return (number of the word, first frame, last) in the order of laying; those that mean a gesture last.
 
         A gesture cannot be made in the tenth of a second that a short word takes: such a word is told for longer.
         """
