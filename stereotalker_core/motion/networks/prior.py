@@ -264,7 +264,8 @@ class PriorTrack:
         A gesture cannot be made in the tenth of a second that a short word takes: such a word is told for longer.
         """
         spans, told = [], []
-        means = self.prior.meaning(self.states, read=True).sum(1).tolist() if self.prior.config.classes else []
+        read = self.states if self.prior.config.classes else None
+        means = [] if read is None else self.prior.meaning(read, read=True).sum(1).tolist()
         for number, (_, start, end) in enumerate(self.words):
             first, last = word_span(start, end, len(self.audio))
             if means and means[number] > 0.5:
@@ -277,7 +278,7 @@ class PriorTrack:
     def _read(self, frames: slice) -> Tensor:
         out = torch.zeros(frames.stop - frames.start, self.prior.width, device=self.audio.device)
         for number, first, last in self.spans:
-            if first < frames.stop and last > frames.start:
+            if self.states is not None and first < frames.stop and last > frames.start:
                 out[max(0, first - frames.start) : last - frames.start] = self.states[number]
         return out
 
