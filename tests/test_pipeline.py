@@ -189,7 +189,7 @@ def test_a_fit_that_shows_somebody_else_is_refused(tiny_models, given, monkeypat
         pipeline.fit_person(tiny_models.body, given["portrait"], given["keypoints"], given["mask"]), quality=0.2
     )
     monkeypatch.setattr(pipeline, "fit_portrait", lambda *_, **__: poor)
-    with pytest.raises(ValueError, match=r"does not fit the portrait \(quality 0.20.*white = person.*POSE_KEYPOINT"):
+    with pytest.raises(ValueError, match=r"does not fit the portrait \(quality 0.20.*white = person.*pose_keypoint"):
         prepare(tiny_models, **given)
 
 

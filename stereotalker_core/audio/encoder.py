@@ -180,11 +180,19 @@ class SpeechEncoder(nn.Module):
         return SpeechFeatures(hidden, phones, audio.seconds)
 
 
-def pieces(waveform: Tensor | SpooledWaveform | Levelled, frames: int, reach: int) -> Iterator[tuple[Tensor, slice]]:
-    """Yield the windows (samples, the frames to keep of them) that cover `frames` encoder frames; the last is
-    zero-padded."""
-    for start in range(0, frames, CHUNK):
-        stop = min(start + CHUNK, frames)
+def pieces(
+    waveform: Tensor | SpooledWaveform | Levelled, frames: int, reach: int, length: int | None = None
+) -> Iterator[tuple[Tensor, slice]]:
+    """Yield the windows (samples, the frames to keep of them) that cover encoder frames; the last is zero-padded.
+
+    waveform: (S,).
+    frames: that are to be covered.
+    reach: frames of context on either side of a window.
+    length: frames that a window is kept for; CHUNK where None.
+    """
+    length = length or CHUNK
+    for start in range(0, frames, length):
+        stop = min(start + length, frames)
         first, last = max(0, start - reach), min(frames, stop + reach)
         piece = waveform[first * HOP : last * HOP]
         yield F.pad(piece, (0, (last - first) * HOP - piece.shape[0])), slice(start - first, stop - first)

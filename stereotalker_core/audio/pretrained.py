@@ -17,12 +17,13 @@ from torch import Tensor, nn
 from .. import checkpoint
 from ..records import Audio, SpeechFeatures
 from ..shapes import SAMPLE_RATE
-from .encoder import CHUNK, HOP, SpeechEncoder, pair, pieces
+from .encoder import HOP, SpeechEncoder, pair, pieces
 from .load import loudness_gain
 from .long import long_hidden
 
 WAVEFORM_MODELS = ("wav2vec2", "hubert", "wavlm")
 KINDS = (*WAVEFORM_MODELS, "whisper")
+PIECE = 1000  # encoder frames (20 s) that a public network hears at a time: Whisper's windows are of 30 s
 CONTEXT = 100  # frames of 20 ms that Whisper hears on either side of a piece
 EXACT_SECONDS = 300.0  # up to here equal to one pass; the time grows with the square of the length
 
@@ -109,7 +110,7 @@ class PretrainedSpeechEncoder(nn.Module):
             wave = (wave - mean) / (deviation + 1e-7)
         frames = 2 * len(own.phones)
         if self.kind == "whisper":
-            hidden = torch.cat([self._whisper(piece)[cut] for piece, cut in pieces(wave, frames, CONTEXT)])
+            hidden = torch.cat([self._whisper(piece)[cut] for piece, cut in pieces(wave, frames, CONTEXT, PIECE)])
         else:
             hidden = self._hidden(F.pad(wave, (0, frames * HOP - wave.shape[0])))
         return SpeechFeatures(pair(hidden), own.phones, audio.seconds)
@@ -117,7 +118,7 @@ class PretrainedSpeechEncoder(nn.Module):
     def _hidden(self, waveform: Tensor) -> Tensor:
         """Map (S,) with S a multiple of 320 -> (S / 320, D), frame i centred on sample 320 i + 160 like ours."""
         x = F.pad(waveform, (40, 40))  # their frames of 400 samples, 320 apart
-        if waveform.shape[0] > CHUNK * HOP:
+        if waveform.shape[0] > PIECE * HOP:
             return long_hidden(self.model, x, round(self.exact_seconds * SAMPLE_RATE / HOP))
         weight = next(self.model.parameters())
         return self.model(x[None].to(weight.device, weight.dtype)).last_hidden_state[0].float().cpu()

@@ -74,12 +74,12 @@ def test_many_pieces_equal_one_pass(name):
 def test_the_public_encoder_takes_the_long_way_by_itself(monkeypatch):
     """`encode` over many pieces equals `encode` over one; Whisper's contract is the other test's."""
     monkeypatch.setattr(encoder_module, "CHUNK", 10**6)
-    monkeypatch.setattr(pretrained, "CHUNK", 10**6)
+    monkeypatch.setattr(pretrained, "PIECE", 10**6)
     config = SpeechEncoder.Config(bins=20, width=16, layers=1, heads=2, feed_forward=32, context=5, position_kernel=7)
     model = PretrainedSpeechEncoder(build("wav2vec2 base"), SpeechEncoder(config).eval(), "wav2vec2").eval()
     audio = make_audio(0.1 * sound(3.01)[None], 16_000)
     whole = model.encode(audio).features
-    monkeypatch.setattr(pretrained, "CHUNK", 50)
+    monkeypatch.setattr(pretrained, "PIECE", 50)
     pieces = model.encode(audio).features
     assert pieces.shape == whole.shape == (76, 64)
     assert float((pieces - whole).norm() / whole.norm()) < 1e-5

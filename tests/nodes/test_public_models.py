@@ -20,7 +20,8 @@ def core(name: str):
 
 def call(kind: str, **inputs):
     """Run one node -> its outputs."""
-    return getattr(CLASSES[kind](), CLASSES[kind].FUNCTION)(**inputs)
+    result = getattr(CLASSES[kind](), CLASSES[kind].FUNCTION)(**inputs)
+    return result["result"] if isinstance(result, dict) else result
 
 
 def choices(kind: str, name: str) -> list[str]:
