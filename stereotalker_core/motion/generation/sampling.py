@@ -211,7 +211,7 @@ def stream_motion(
     chunks = _windows_of_motion(models, audio, transcript, speech, callback, options)
     chunks = stroke_stream(chunks, max(options.whole_style.energy, 0.05) ** STROKE_POWER)
     chunks = resting_stream(chunks, REST_SHARE if options.liveliness else 0.0)
-    return smooth_stream(bounded_stream(clear_stream(bounded_stream(chunks))), options.smoothing)  # cleared arms may jump
+    return smooth_stream(bounded_stream(clear_stream(bounded_stream(chunks))), options.smoothing)  # cleared arms jump
 
 
 def sample_motion(
