@@ -64,14 +64,7 @@ def test_a_run_of_four_that_lost_a_process_goes_on_with_two(clips, two, tmp_path
     """After the checkpoint of step 2 a process is killed: the others end, and the same command continues the curve."""
     with open(tmp_path / "told", "wb") as told:
         process = subprocess.Popen(line(clips, tmp_path, 4), cwd=ROOT, env=environment(), stderr=told)
-        killed = None
-        while process.poll() is None and killed is None:
-            if list((tmp_path / "run").glob("checkpoint-*.safetensors")):
-                killed = kill_one_of(process.pid)
-            time.sleep(0.01)
-        status = process.wait(timeout=300)
-    if killed is None:
-        pytest.skip("the run was over before a process could be killed")
+        killed, status = killed_after_a_checkpoint(process, tmp_path / "run")
     assert status != 0 and str(killed) in (tmp_path / "told").read_text(errors="replace")
     done = subprocess.run(line(clips, tmp_path, 2), cwd=ROOT, env=environment(), capture_output=True, timeout=300)
     assert done.returncode == 0, done.stderr.decode()[-2000:]
@@ -85,16 +78,22 @@ def test_torchrun_restarts_by_itself(clips, two, tmp_path):
     words[4:4] = ["--max-restarts", "1"]
     with open(tmp_path / "told", "wb") as told:
         process = subprocess.Popen(words, cwd=ROOT, env=environment() | own_store, stderr=told)
-        killed = None
-        while process.poll() is None and killed is None:
-            if list((tmp_path / "run").glob("checkpoint-*.safetensors")):
-                killed = kill_one_of(process.pid)
-            time.sleep(0.01)
-        status = process.wait(timeout=300)
-    if killed is None:
-        pytest.skip("the run was over before a process could be killed")
+        killed, status = killed_after_a_checkpoint(process, tmp_path / "run")
     assert status == 0 and str(killed) in (tmp_path / "told").read_text(errors="replace")
     assert [v for _, v in curve(tmp_path)] == pytest.approx([v for _, v in curve(two)], rel=1e-4, abs=1e-6)
+
+
+def killed_after_a_checkpoint(process: subprocess.Popen, run: Path) -> tuple[int, int]:
+    """Kill one of the run's processes once a checkpoint lies there -> its number and the status of the run."""
+    killed = None
+    while process.poll() is None and killed is None:
+        if list(run.glob("checkpoint-*.safetensors")):
+            killed = kill_one_of(process.pid)
+        time.sleep(0.01)
+    status = process.wait(timeout=300)
+    if killed is None:
+        pytest.skip("the run was over before a process could be killed")
+    return killed, status
 
 
 def kill_one_of(launcher: int) -> int | None:

@@ -13,7 +13,7 @@ from .fill_back import back_colours
 from .fill_hair import hair_colours
 from .fill_limbs import Arms, cloth_colour, joined, limb_colours, skin_like
 from .hand_marks import marked
-from .texels import Lifter
+from .texels import Lifter, vertex_sums
 
 _WEAK = 0.1  # confidence of what like surface tells
 _BRIGHTER = 0.6  # colour units (-1..1) that the two sides of a person may differ by
@@ -256,10 +256,7 @@ def _alike(
     """
     some = slice(None, None, _STRIDE)
     weight = confidence[some] * ~lifter.templated[some]
-    values = torch.cat([colour[some] * weight[:, None], weight[:, None]], 1)
-    sums = values.new_zeros(n_vertices, 4)
-    for i in range(3):
-        sums.index_add_(0, lifter.corners[some, i], values * lifter.weight[some, i : i + 1])
+    sums = vertex_sums(lifter, n_vertices, some, colour[some], weight)
     seen = (sums[:, 3] > 0.5).nonzero().squeeze(1)
     told = seen[~mute[seen]]
     seen = told if len(told) else seen

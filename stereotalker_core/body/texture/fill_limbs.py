@@ -9,7 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .texels import Lifter
+from ..rasterize import at_points
+from .texels import Lifter, vertex_sums
 
 _STEP = 0.01  # m along the arm that share a colour
 _BINS = 60
@@ -243,11 +244,7 @@ def joined(lifter: Lifter, n_vertices: int, prior: Tensor, colour: Tensor, photo
     """
     arms = (lifter.limbs & ~lifter.hands).nonzero().squeeze(1)
     some = arms[::_STRIDE]
-    weight = photo[some]
-    values = torch.cat([(colour[some] - prior[some]) * weight[:, None], weight[:, None]], 1)
-    sums = values.new_zeros(n_vertices, 4)
-    for i in range(3):
-        sums.index_add_(0, lifter.corners[some, i], values * lifter.weight[some, i : i + 1])
+    sums = vertex_sums(lifter, n_vertices, some, colour[some] - prior[some], photo[some])
     own = torch.zeros_like(sums[:, 0]).index_fill(0, lifter.corners[arms].flatten(), 1) > 0
     seen = (own & (sums[:, 3] > 0.5)).nonzero().squeeze(1)
     if not len(seen):
@@ -258,8 +255,7 @@ def joined(lifter: Lifter, n_vertices: int, prior: Tensor, colour: Tensor, photo
     distance = torch.cdist(lifter.likeness[unseen], lifter.likeness[speakers])
     near = torch.exp(-(distance.amin(1, keepdim=True) / _REACH).square())
     change[unseen] = near * ((-distance / _SPREAD).softmax(1) @ change[speakers])
-    corners, share = lifter.corners[arms], lifter.weight[arms]
-    there = sum(change.index_select(0, corners[:, i]) * share[:, i : i + 1] for i in range(3))
+    there = at_points(change, lifter.corners[arms], lifter.weight[arms])
     return prior.index_copy(0, arms, (prior[arms] + there).clamp(-1, 1))
 
 

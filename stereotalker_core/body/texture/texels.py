@@ -297,3 +297,22 @@ class Lifter(nn.Module):
             templated[:, None] * 10.0,  # teeth lend their colour to nothing
         ]
         return torch.cat([f.to(body.mean.dtype) for f in features], 1)
+
+
+def vertex_sums(lifter: Lifter, n_vertices: int, texels: Tensor | slice, values: Tensor, weight: Tensor) -> Tensor:
+    """Collect what texels know at the vertices around them.
+
+    lifter: the texels (N,).
+    n_vertices: V, of the body.
+    texels: which of them: indices (n,), or a slice.
+    values: (n, 3) of these texels.
+    weight: (n,) how much each has to say.
+
+    Returns (V, 4): weighted sums of the values, and of the weights.
+    """
+    values = torch.cat([values * weight[:, None], weight[:, None]], 1)
+    corners, share = lifter.corners[texels], lifter.weight[texels]
+    sums = values.new_zeros(n_vertices, 4)
+    for i in range(3):
+        sums.index_add_(0, corners[:, i], values * share[:, i : i + 1])
+    return sums
