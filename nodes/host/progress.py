@@ -38,6 +38,15 @@ class Progress:
         self.bar.update_absolute(min(done, self.total), self.total, picture)
 
 
+def interrupted() -> bool:
+    """Return whether the user has pressed cancel and nothing has stopped for it yet."""
+    if not INSIDE:
+        return False
+    import comfy.model_management
+
+    return comfy.model_management.processing_interrupted()
+
+
 def check_interrupted() -> None:
     """Raise ComfyUI's InterruptProcessingException when the user pressed cancel; never to be swallowed."""
     if INSIDE:
@@ -47,18 +56,32 @@ def check_interrupted() -> None:
 
 
 class _Watch(TorchFunctionMode):
-    """Looks at the cancel button between torch operations, at most every `_INTERVAL` seconds."""
+    """Looks at the cancel button between torch operations, at most every `_INTERVAL` seconds.
+
+    The interruption leaves the block as itself, also where torch caught it on the way: `load_state_dict` makes a
+    RuntimeError about a checkpoint of whatever happens while it copies.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.last = time.monotonic()
+        self.cancelled = False
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         now = time.monotonic()
         if now - self.last > _INTERVAL:
             self.last = now
+            self.cancelled = self.cancelled or interrupted()
             check_interrupted()
         return func(*args, **(kwargs or {}))
+
+    def __exit__(self, kind, error, trace):
+        super().__exit__(kind, error, trace)
+        if self.cancelled:
+            import comfy.model_management
+
+            if not isinstance(error, comfy.model_management.InterruptProcessingException):
+                raise comfy.model_management.InterruptProcessingException from error
 
 
 @contextmanager

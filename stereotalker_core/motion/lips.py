@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..audio.phones import CLOSURES, PHONE_INDEX
 from ..body.model import HalfBody
+from ..records import Motion
 from .arkit import ARKIT, ARKIT_INDEX, MOUTH
 
 _UPPER = ("face.61", "face.62", "face.63")  # inner lip line, from the 68-point layout
@@ -134,3 +135,13 @@ def shut_lips(expression: Tensor, amount: Tensor) -> Tensor:
     shut = torch.maximum(expression[:, _JAW], expression[:, _CLOSE])
     out[:, _CLOSE] = torch.lerp(expression[:, _CLOSE], shut, amount[:, 0])
     return out
+
+
+def lips_closed(motion: Motion, shut: Tensor, apart: Tensor, active: Tensor, amount: float) -> Motion:
+    """Return the motion with the lips shut where the sound of these frames says so: p, b, m, and nobody speaking; on
+    other sounds they are apart."""
+    if amount == 0:
+        return motion
+    expression = shut_lips(part_lips(motion.expression, amount * apart), amount * shut)
+    expression = shut_speechless(expression, 1 - amount * (1 - active))
+    return Motion(motion.rotations, expression, motion.fps)

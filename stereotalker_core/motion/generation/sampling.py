@@ -24,7 +24,7 @@ from ..conditioning import MotionCondition, Style, speech_channels
 from ..controls import apply_controls
 from ..edit import at_rate, concat, looped, smooth_stream
 from ..emotions import TimedEmotion, style_track
-from ..lips import closing, part_lips, parting, shut_lips, shut_speechless
+from ..lips import closing, lips_closed, parting
 from ..networks.denoiser import MotionDenoiser
 from ..networks.diffusion import SAMPLERS, Callback, guided, karras_sigmas, sample
 from ..networks.prior import LanguagePrior, PriorTrack, Word
@@ -33,6 +33,7 @@ from .bearing import lowered, with_bearing
 from .changes import MotionChanges
 from .clearance import clear_stream
 from .streams import bounded_stream, resting_stream, stroke_stream
+from .strokes import aligned_stream, heard_accents
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -240,8 +241,14 @@ def sample_motion(
 
 @torch.no_grad()  # here, not on the caller: a generator runs when it is asked for the next chunk
 def _windows_of_motion(models, audio, transcript, speech, callback, options) -> Iterator[Motion]:
-    net, config = models.denoiser, models.denoiser.config
     channels, prior = condition_tracks(models, audio, transcript, speech, options.prior_strength, options.words)
+    yield from aligned_stream(_sampled(models, channels, prior, callback, options), heard_accents(channels))
+
+
+@torch.no_grad()
+def _sampled(models, channels, prior, callback, options) -> Iterator[Motion]:
+    """Yield the motion of each window as it is sampled, of the audio channels (T, F) and the prior."""
+    net, config = models.denoiser, models.denoiser.config
     styles = style_track(options.whole_style, options.emotions, len(channels)).to(models.device)
     plan = sampling_windows(len(channels), config.window, config.seed, config.lookahead)
     active = mouth_in_use(1 - channels[:, PHONE_INDEX["sil"]]).cpu()
@@ -271,16 +278,6 @@ def _windows_of_motion(models, audio, transcript, speech, callback, options) -> 
         head = body * options.head_strength
         motion = with_bearing(motion, options.seed, window.start, quiet, head, body)
         yield lowered(motion, idle[new])
-
-
-def lips_closed(motion: Motion, shut: Tensor, apart: Tensor, active: Tensor, amount: float) -> Motion:
-    """Return the motion with the lips shut where the sound of these frames says so: p, b, m, and nobody speaking; on
-    other sounds they are apart."""
-    if amount == 0:
-        return motion
-    expression = shut_lips(part_lips(motion.expression, amount * apart), amount * shut)
-    expression = shut_speechless(expression, 1 - amount * (1 - active))
-    return Motion(motion.rotations, expression, motion.fps)
 
 
 def joined_ahead(ahead: Tensor, fresh: Tensor) -> Tensor:
