@@ -45,18 +45,19 @@ def test_an_operation_is_stopped(cancel):
         pytest.fail("went on")
 
 
-def test_loading_weights_is_stopped_with_the_same_exception(cancel):
-    """torch collects what happens while it copies, and reports it as a wrong checkpoint."""
-    layer = torch.nn.Linear(2, 2)
-    state = layer.state_dict()
+def test_loading_weights_is_stopped_with_the_same_exception(cancel, monkeypatch):
+    """torch catches what happens while it copies, and reports it as a checkpoint that does not fit."""
+    looked = progress._Watch.__torch_function__
 
-    class Late(torch.nn.Linear):
-        def _load_from_state_dict(self, *args):
+    def pressed_at_the_copy(watch, func, types, args=(), kwargs=None):
+        if func is torch.Tensor.copy_:
             cancel()
-            super()._load_from_state_dict(*args)
+        return looked(watch, func, types, args, kwargs)
 
-    with pytest.raises(InterruptProcessingException), progress.interruptible():
-        Late(2, 2).load_state_dict(state)
+    monkeypatch.setattr(progress._Watch, "__torch_function__", pressed_at_the_copy)
+    with pytest.raises(InterruptProcessingException) as found, progress.interruptible():
+        torch.nn.Linear(2, 2).load_state_dict(torch.nn.Linear(2, 2).state_dict())
+    assert "Error(s) in loading state_dict" in str(found.value.__cause__)
 
 
 def test_other_errors_stay_what_they_are(cancel):
