@@ -105,7 +105,7 @@ class MotionOptions:
     0..3 with 1 = as sampled. blink_rate: blinks a minute of both eyes together, None = as sampled, each lid by itself.
     smoothing: Gaussian sigma in frames (mouth and blinks stay sharp). lip_closure 0..1: how far the lips are shut where
     the sound says p, b or m, or that nobody speaks, and apart on other sounds, beyond what was sampled. liveliness
-    0..3: how far the head turns and the weight shifts on top of what is sampled; 0 also keeps the hands from resting.
+    0..3: how far the head turns and the weight shifts on top of what is sampled; 0 also leaves the hands as sampled.
     hands: "on", "low" (arms half lowered) or "off". words: where there is no transcript, "spotted" = those with a
     gesture are found in the encoder's phones, "recognised" = all words by PocketSphinx, "off" = the prior only listens.
     emotions: from when on which emotion is played, in place of the style's own. fps and loop (the end leads into the
@@ -242,7 +242,8 @@ def sample_motion(
 @torch.no_grad()  # here, not on the caller: a generator runs when it is asked for the next chunk
 def _windows_of_motion(models, audio, transcript, speech, callback, options) -> Iterator[Motion]:
     channels, prior = condition_tracks(models, audio, transcript, speech, options.prior_strength, options.words)
-    yield from aligned_stream(_sampled(models, channels, prior, callback, options), heard_accents(channels))
+    chunks = _sampled(models, channels, prior, callback, options)
+    yield from aligned_stream(chunks, heard_accents(channels)) if options.liveliness else chunks
 
 
 @torch.no_grad()
