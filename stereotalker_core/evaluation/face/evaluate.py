@@ -1,8 +1,7 @@
-"""Held-out quality of the embedded ProbTalk3D, on voices and sentences that training never had: `evaluate_face`.
+"""Held-out quality of the embedded ProbTalk3D, on voices and sentences not used in training: `evaluate_face`.
 
 The reference is the procedural teacher of `synthetic.emotional_faces`. Distances are millimetres on the body's face,
-in place of FLAME's mesh.
-"""
+in place of FLAME's mesh."""
 
 import logging
 import random
@@ -36,7 +35,7 @@ TEMPERATURES = (0.1, 0.2, 0.5)
 
 @dataclass(frozen=True)
 class FaceMesh:
-    """The skin that expressions move: ids (V,) of the body's vertices, template (V, 3) and deltas (52, V, 3) in mm."""
+    """The skin that expressions move: ids (V,) of the body's vertices, template (V, 3) and deltas (52, V, 3), mm."""
 
     ids: Tensor
     template: Tensor
@@ -44,13 +43,13 @@ class FaceMesh:
     regions: FaceRegions
 
     def vertices(self, expression: Tensor) -> Tensor:
-        """Map (..., 52) -> (..., V, 3) mm."""
+        """Map expression coefficients (..., 52) -> vertices (..., V, 3), mm."""
         return self.template + torch.einsum("...k,kvd->...vd", expression, self.deltas)
 
 
 def face_mesh(body: HalfBody) -> FaceMesh:
-    """Build the mesh of a face from the body: lips are the triangles of that part; the upper face is what lies above
-    the tip of the nose."""
+    """Build the face mesh from the body; lips are the vertices of that part, the upper face is above the tip of the
+    nose."""
     rest = 1000 * body.rest(torch.zeros(1, body.n_shape)).vertices[0]
     outer = [body.part_index[name] for name in ("face", "lips")]
     skin = _vertices_of(body, outer)
@@ -71,19 +70,21 @@ def _vertices_of(body: HalfBody, parts: list[int]) -> Tensor:
 
 @dataclass(frozen=True)
 class Item:
-    """Hold a held-out sentence and the style it is to be performed in."""
+    """The held-out sentence and the style in which it is performed."""
 
     utterance: Utterance
     style: FaceStyle
     speech: SpeechFeatures | None = None  # what the encoder hears in it, once it has listened
 
     def teacher(self, seed: int = 0, style: FaceStyle | None = None) -> Tensor:
-        """Return (T, 52) the teacher's performance."""
+        """Return the teacher's performance (T, 52); style: None for the item's own."""
         return perform(self.utterance, style or self.style, seed)
 
 
 def draw_items(count: int, data: Path | None, seed: int = 0) -> list[Item]:
-    """Return the held-out sentences; identities are random, the emotions and intensities take turns."""
+    """Return held-out sentences with random identities; emotions and intensities are cycled through.
+
+    count: of sentences; data: folder of the utterances, None synthesises them; seed: of the choice."""
     rng = random.Random(11 + seed)
     styles = [FaceStyle(emotion=e, intensity=i) for i in INTENSITIES for e in EMOTIONS]
     items = held_out(count, data, 7 + seed)
