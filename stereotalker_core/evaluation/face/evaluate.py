@@ -101,7 +101,8 @@ def performances(models: FaceModels, item: Item, style: FaceStyle | None = None,
 
 
 def listen(models: FaceModels, items: Sequence[Item]) -> list[Item]:
-    """The items with what the encoder hears, so that many performances need it once."""
+    """Return the items with the encoder's features of their sound added, so that many performances need them only once.
+    """
     encoder = models.encoder
     if encoder is None:
         raise ValueError("these metrics need the audio encoder beside the model")
@@ -110,19 +111,23 @@ def listen(models: FaceModels, items: Sequence[Item]) -> list[Item]:
 
 # ------------------------------------------------------------------------------------------------ lips
 def mean_lip_scores(item: Item, samples: Tensor, gap: tuple[Tensor, Tensor]) -> dict[str, tuple[float, float]]:
-    """Return `lip_scores`, averaged over performances (N, T, 52) of one sentence."""
+    """Return `lip_scores`, averaged over performances (N, T, 52) of one sentence; gap: from
+    `motion.lips.lip_gap_weights`."""
     scores = [lip_scores(item, sampled, gap) for sampled in samples]
     return {name: (sum(s[name][0] for s in scores) / len(scores), scores[0][name][1]) for name in scores[0]}
 
 
 def lip_scores(item: Item, sampled: Tensor, gap: tuple[Tensor, Tensor]) -> dict[str, tuple[float, float]]:
-    """Return {metric: (value, weight)} of one performance (T, 52) against the teacher's mouth."""
+    """Return {metric: (value, weight)} of one performance (T, 52) against the teacher's mouth; gap: `lip_gap_weights`.
+    """
     return compare_mouths(sampled, item.teacher(), item.utterance, gap)
 
 
 # ------------------------------------------------------------------------------------------------ emotion
 class EmotionClassifier:
-    """The softmax regression on the mean and deviation over time of the coefficients, trained on the teacher alone."""
+    """The softmax regression of the emotion from the mean and standard deviation of coefficients over time; it is
+    trained
+    on the teacher alone."""
 
     def __init__(self, motions: Sequence[Tensor], labels: Sequence[int], steps: int = 300) -> None:
         features = torch.stack([self.describe(m) for m in motions])
@@ -141,7 +146,7 @@ class EmotionClassifier:
 
     @staticmethod
     def describe(motion: Tensor) -> Tensor:
-        """Map (T, 52) -> (104,)."""
+        """Map coefficients (T, 52) -> features (104,): their mean and standard deviation over time."""
         return torch.cat([motion.mean(0), motion.std(0, correction=0)])
 
     @torch.no_grad()
@@ -150,7 +155,9 @@ class EmotionClassifier:
 
 
 def train_classifier(items: Sequence[Item], repeats: int = 6, seed: int = 5) -> EmotionClassifier:
-    """Train on teacher performances of the items' sentences in random styles."""
+    """Train the classifier on teacher performances of the items' sentences in random styles.
+
+    items: the sentences; repeats: performances per sentence; seed: of the styles."""
     rng, motions, labels = random.Random(seed), [], []
     for repeat in range(repeats):
         for n, item in enumerate(items):
@@ -162,13 +169,14 @@ def train_classifier(items: Sequence[Item], repeats: int = 6, seed: int = 5) -> 
 
 
 def shown_intensity(motion: Tensor, neutral: Tensor, emotion: str) -> float:
-    """Return how much of the emotion's look a performance (T, 52) shows on average, beyond the neutral one."""
+    """Return how strongly a performance (T, 52) shows an emotion beyond a neutral one (T, 52); 1 is the teacher's look.
+    """
     direction = look(emotion)
     return float((motion.mean(0) - neutral.mean(0)) @ direction / direction.square().sum())
 
 
 def intensity_order(models: FaceModels, item: Item, emotions: Sequence[str] = EMOTIONS[1:]) -> float:
-    """Return the share of the emotions whose samples show low < medium < high."""
+    """Return the fraction of the emotions whose sampled performances show low < medium < high intensity."""
     neutral = performances(models, item, replace(item.style, emotion="neutral"), seed=1)[0]
     right = 0
     for emotion in emotions:
@@ -188,9 +196,11 @@ def evaluate_face(
 ) -> dict[str, Metrics]:
     """Measure all metrics -> {"metrics": {name: {"value", "low", "high"}}}; 95 % intervals over sentences.
 
-    quick: 16 sentences instead of 128, 16 others instead of 64 train the classifier. data: a speech corpus with a
-    `val` split. seed: other sentences, identities and performances. vae: the VAE variant of the ablation, if there.
-    """
+    models: of the faces.
+    quick: 16 sentences instead of 128, and 16 instead of 64 to train the classifier.
+    data: a speech corpus with a `val` split.
+    seed: chooses sentences, identities and performances.
+    vae: file of the VAE variant for the ablation, used if present."""
     count, rest = (16, 16) if quick else (128, 64)
     items = draw_items(count + rest, data, seed)
     items, others = listen(models, items[:count]), items[count:] or items
@@ -224,7 +234,7 @@ def _temperatures(
     models: FaceModels, item: Item, gap: tuple[Tensor, Tensor], mesh: FaceMesh, seed: int
 ) -> dict[str, tuple[float, float]]:
     """Measure the lips at the default temperature, and closures and diversity (mm) over temperatures: means over four
-    performances."""
+    performances of one item."""
     out: dict[str, tuple[float, float]] = {}
     spread = []
     for temperature in TEMPERATURES:
@@ -241,7 +251,9 @@ def _temperatures(
 
 
 def ablation_variants(models: FaceModels, vae: Path) -> dict[str, tuple[FaceModels, dict[str, Any]]]:
-    """Return {name: (models, options)}: VQ-VAE drawn, VQ-VAE nearest codes, and the VAE drawn where its file exists."""
+    """Return {name: (models, options)} of the ablation: VQ-VAE with sampled codes, VQ-VAE with the nearest codes, and
+    the
+    VAE sampled, if its file exists."""
     variants = {"vq": (models, {}), "deterministic": (models, {"temperature": 0.0})}
     if vae.is_file():
         variants["vae"] = (replace(models, model=load(ProbTalk3D, vae).to(models.model.device)), {})
@@ -255,7 +267,8 @@ def _ablation(
     mesh: FaceMesh,
     seed: int,
 ) -> Metrics:
-    """The paper's six metrics (mm, mm^2) and the closures of every variant, over ten performances a sentence."""
+    """Return the paper's six metrics (mm, mm^2) and lip closures of every variant, over ten performances per sentence.
+    """
     metrics: Metrics = {}
     for name, (used, options) in variants.items():
         rows: dict[str, list[float]] = {}
@@ -275,7 +288,7 @@ def _ablation(
 
 
 def realtime_factor(models: FaceModels, items: Sequence[Item]) -> dict[str, float]:
-    """Return the seconds of speech per second of work, hearing included."""
+    """Return the seconds of speech processed per second of work, including the speech encoder."""
     speed = []
     for item in items[:8]:
         start = time.perf_counter()
