@@ -1,9 +1,8 @@
 """Forced alignment: where in the recording each word of a transcript is spoken, from the encoder's phone probabilities.
 
 Viterbi over a left-to-right chain of guessed phones with optional pauses between words. A frame is 40 ms, and word
-times
-are accurate to about one frame. The path may skip a phone, because guesses can be wrong and short phones fall between
-frames."""
+times are accurate to about one frame. The path may skip a phone, because guesses can be wrong and short phones fall
+between frames."""
 
 import logging
 from collections.abc import Iterable
@@ -72,8 +71,7 @@ def align_words(speech: SpeechFeatures, transcript: str) -> list[Word]:
 
 def sharpened(speech: SpeechFeatures, words: Iterable[tuple[str, float, float]]) -> SpeechFeatures:
     """Return the features with every p, b and m of the given words made visible: in its loudest frame the phone gets
-    half
-    of the probability.
+    half of the probability.
 
     words: (text, start s, end s), aligned or given. Each word is aligned again within its own time and one frame on
     either side; phones that this alignment skips are left as the encoder heard them."""
@@ -121,8 +119,8 @@ def best_path(emission: np.ndarray, states: Chain, open_end: bool) -> tuple[np.n
     """Find the Viterbi path: emissions (T, P) -> the state of each frame (T,) and the path's log-likelihood in each
     frame (T,).
 
-    Each step stays in a state, moves to the next one, or skips one: a pause for free, a phone at SKIP_COST.
-    The path starts in one of the first two states; it ends in one of the last two if possible, anywhere if open_end."""
+    Each step stays in a state, moves to the next one, or skips one: a pause for free, a phone at SKIP_COST. The path
+    starts in one of the first two states; it ends in one of the last two if possible, anywhere if open_end."""
     scores = emission[:, states.phones]
     over = -np.where(states.optional[1:-1], 0.0, SKIP_COST)
     total = np.full(scores.shape[1], -np.inf)

@@ -164,8 +164,8 @@ class SpeechEncoder(nn.Module):
 
         features: False leaves the features empty, (T, 0), which saves nine tenths of the memory.
 
-        Video frame t describes the sound of t/25 .. (t+1)/25 s. Long recordings run in chunks with enough context
-        on either side to equal one pass, so memory grows with the output alone. Loudness does not matter."""
+        Video frame t describes the sound of t/25 .. (t+1)/25 s. Long recordings run in chunks with enough context on
+        either side to equal one pass, so memory grows with the output alone. Loudness does not matter."""
         frames, levelled, done = audio.frame_count(), Levelled(audio.waveform), 0
         phones = torch.empty(frames, self.config.phones)
         hidden = torch.empty(frames, self.feature_width if features else 0)

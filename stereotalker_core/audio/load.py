@@ -75,10 +75,8 @@ def make_audio(waveform: Tensor, rate: int, channel: int | None = None) -> Audio
     channel: the one (from 1) to use instead of the mix; the original keeps all channels.
 
     The result has ceil(S0 * 16000 / rate) samples, so its frame count equals the original's. ValueError for samples
-    that
-    are not floats, none at all, shorter than 0.1 s, NaN or infinite, and for an impossible rate. A silent recording
-    becomes
-    all zeros, with a warning: nobody speaks in it. A constant offset is subtracted."""
+    that are not floats, none at all, shorter than 0.1 s, NaN or infinite, and for an impossible rate. A silent
+    recording becomes all zeros, with a warning: nobody speaks in it. A constant offset is subtracted."""
     _check(waveform, rate)
     original = waveform.detach().to("cpu", torch.float32)
     mono = _mix(original) if channel is None else original[check_channel(channel, len(original)) - 1].clone()

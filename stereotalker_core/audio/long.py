@@ -1,9 +1,9 @@
 """Hidden states of wav2vec 2.0, HuBERT and WavLM over long recordings, equal to one pass of the model to rounding.
 
 One pass over minutes of sound would need an activation for every sample and a score for every pair of frames. Here
-nothing is approximated, only reordered: the convolutional front end runs over overlapping pieces, with the
-statistics of its group norm gathered from the whole recording first; the positional convolution gets its full context;
-every attention sees all keys and values, a block of queries at a time; feed-forward layers work frame by frame anyway.
+nothing is approximated, only reordered: the convolutional front end runs over overlapping pieces, with the statistics
+of its group norm gathered from the whole recording first; the positional convolution gets its full context; every
+attention sees all keys and values, a block of queries at a time; feed-forward layers work frame by frame anyway.
 
 Time still grows with the square of the length, so beyond `limit` frames the transformer runs in windows."""
 

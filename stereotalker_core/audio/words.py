@@ -17,8 +17,7 @@ def read_words(path: str | Path) -> list[Word]:
 
     .json: a list of {"word", "start", "end"} or [word, start, end], or a recogniser's output ({"words": ...} or
     {"segments": [{"words": ...}]}). .srt: the words of a cue share its time in proportion to their length. .TextGrid:
-    the
-    tier named words. FileNotFoundError where there is no file; ValueError names the entry that is wrong."""
+    the tier named words. FileNotFoundError where there is no file; ValueError names the entry that is wrong."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no file with words at {path}")

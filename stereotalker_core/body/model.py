@@ -1,8 +1,8 @@
 """Compact parametric half body: identity -> expression -> forward kinematics -> linear blend skinning, in pure torch.
 
 The asset (`assets/halfbody.safetensors`, built by tools/body/build_body.py from CC0 data) holds a PCA of body shapes in
-the A pose, 52 sparse ARKit deltas, four skinning weights per vertex, UVs, part labels and keypoint regressors.
-Metres; z up, -y front, +x the person's LEFT; hips at the origin."""
+the A pose, 52 sparse ARKit deltas, four skinning weights per vertex, UVs, part labels and keypoint regressors. Metres;
+z up, -y front, +x the person's LEFT; hips at the origin."""
 
 import json
 from dataclasses import dataclass
@@ -193,8 +193,7 @@ class HalfBody(nn.Module):
 
     def bone_rotations(self, rotations: Tensor) -> Tensor:
         """Map motion rotations (B, 49, 3) axis-angle -> local rotation matrices of all bones (B, J, 3, 3); the identity
-        for
-        bones that no joint moves."""
+        for bones that no joint moves."""
         full = torch.eye(3, device=rotations.device, dtype=rotations.dtype).repeat(len(rotations), self.n_bones, 1, 1)
         return full.index_copy(1, self.motion_bones, axis_angle_to_matrix(rotations))
 

@@ -1,7 +1,7 @@
 """The usual shape of hair and clothes: a small PCA of shells (`assets/shell_prior.safetensors`).
 
-A picture shows the outline from one side only. The prior infers the back, the sides and the crown from it.
-Built by tools/body/build_shell_prior.py from this project's synthetic people."""
+A picture shows the outline from one side only. The prior infers the back, the sides and the crown from it. Built by
+tools/body/build_shell_prior.py from this project's synthetic people."""
 
 from functools import lru_cache
 from pathlib import Path

@@ -101,9 +101,8 @@ def framing_for(body: HalfBody, identity: Identity, mode: str = "auto", yaw_orig
     identity: the person.
     mode: "auto": the photograph's own crop; a canvas of the photograph's shape shows exactly that, a narrower one is
         centred on the person, a wider or higher one extends beyond the photograph's edges; the frame never reaches
-        below
-        the hips, where the body ends. "portrait": the same, but centred on the photograph. "half_body": the canonical
-        view.
+        below the hips, where the body ends. "portrait": the same, but centred on the photograph. "half_body": the
+        canonical view.
     yaw_origin: "photo": yaw 0 is the photograph's own view; "body": it faces the front of the trunk.
 
     Yaw and pitch are chosen by the camera path. ValueError for another mode or origin."""
@@ -214,8 +213,7 @@ def keyframes(
     size: (H, W) px.
 
     The camera stands still before the first key and after the last. ValueError for no key, frames that do not increase,
-    or
-    a value out of range."""
+    or a value out of range."""
     if not keys:
         raise ValueError("a keyframed camera needs at least one (frame, yaw, pitch, distance factor)")
     for _, yaw, pitch, factor in keys:
@@ -243,8 +241,7 @@ def monotone_cubic(x: Tensor, y: Tensor, at: Tensor) -> Tensor:
     """Interpolate knots by a monotone piecewise cubic (Fritsch and Carlson 1980) -> (T, C).
 
     x: (N,) increasing; y: (N, C) values; at: (T,) where to evaluate. Smooth first derivative, no overshoot between
-    knots,
-    constant outside them."""
+    knots, constant outside them."""
     known = dims(y, "N C", **dims(x, "N"))
     if known["N"] == 1:
         return y.expand(len(at), -1).clone()

@@ -19,8 +19,8 @@ Which side is which
 
 What a rotation is
     The quaternion rotates the camera's own axes (x right, y up, z backwards) into the viewer's world; as a matrix Q its
-    columns are the camera's right, up and backwards. Ours follows OpenCV, with rows right, down and forward:
-    W = diag(1, -1, -1) Q^T A^T, where A is the rotation by 90 degrees above."""
+    columns are the camera's right, up and backwards. Ours follows OpenCV, with rows right, down and forward: W =
+    diag(1, -1, -1) Q^T A^T, where A is the rotation by 90 degrees above."""
 
 import math
 from collections.abc import Sequence
@@ -106,9 +106,8 @@ def filmed(
     use: "direction" takes yaw, pitch, roll and zoom, while distance, target and lens are the framing's, so that a scene
     of
         any scale works. "place in metres" takes position, target, quaternion, fov and zoom, in the metres of an
-        exported
-        body. A clip has one lens, that of its first camera; where fov or zoom change along the list, the camera moves
-        along its optical axis instead, so that the target keeps the requested size.
+        exported body. A clip has one lens, that of its first camera; where fov or zoom change along the list, the
+        camera moves along its optical axis instead, so that the target keeps the requested size.
 
     ValueError for what is no camera, a camera straight above or below, or one that does not look at the person."""
     if use not in USES:

@@ -24,8 +24,7 @@ def fill(model: M, state: dict[str, Tensor], dtype: torch.dtype | None = None) -
     """Load weights into a skeleton, in `dtype` (None: their own); initialise what the weights do not contain.
 
     Absent layers whose name ends in proj_out or conv_out are set to zero, so that new motion modules and pose guiders
-    change
-    nothing at first; others are initialised as their class does."""
+    change nothing at first; others are initialised as their class does."""
     if dtype is not None:
         state = {k: v.to(dtype) if v.is_floating_point() else v for k, v in state.items()}
     model.load_state_dict(state, strict=False, assign=True)

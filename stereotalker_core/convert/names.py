@@ -152,8 +152,7 @@ def motion_from_animatediff(tensors: State) -> State:
 
 def tiny_from_taesd(encoder: State, decoder: State) -> State:
     """Rename the two original TAESD files to diffusers' AutoencoderTiny; the decoder's indices shift by one, for a
-    clamp
-    layer without weights."""
+    clamp layer without weights."""
 
     def shifted(key: str) -> str:
         number, _, rest = key.partition(".")

@@ -2,8 +2,7 @@
 
 A frame is either in a word, in silence, or in sound that is no known word; the likeliest sequence is found by Viterbi
 (token passing: Young et al., 1989). Common words are in the lexicon so that a gesture word is reported only where no
-common
-word fits better. `spoken_words.txt` is made by `python -m stereotalker_core.synthetic.speech.spoken_words`."""
+common word fits better. `spoken_words.txt` is made by `python -m stereotalker_core.synthetic.speech.spoken_words`."""
 
 import functools
 from collections.abc import Iterable

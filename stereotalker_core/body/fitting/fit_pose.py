@@ -143,8 +143,7 @@ class _Problem:
     """The residuals (N, 2) of a fit, in units of sigma.
 
     Keypoints have two; a pulled vertex has its distance along the normal and a zero, a vertex with a depth limit has
-    the
-    depth beyond it and a zero."""
+    the depth beyond it and a zero."""
 
     def __init__(
         self,

@@ -89,8 +89,7 @@ def outer_contour(
 
 def _gap(mask: Tensor, covered: Tensor, pixel: Tensor, normal: Tensor, reach: Tensor) -> tuple[Tensor, Tensor]:
     """Return the signed distance (M,) px from pixel (M, 2) along normal (M, 2) to the mask's edge, and (M,) bool
-    whether
-    there is an edge.
+    whether there is an edge.
 
     mask: (1, H, W) of the person.
     covered: (H, W) silhouette of the body.

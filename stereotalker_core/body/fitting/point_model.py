@@ -1,9 +1,8 @@
 """Some points of the body (keypoints, then vertices) as a function of a fit's parameters, with their derivatives.
 
-A fit needs a few hundred points of 11,138 vertices, and their Jacobian dozens of times. The derivatives are analytic:
-a rotation of joint j by omega moves a dependent point x by omega x (x - head of j), and shape, expression
-and shell are linear before skinning. The tests compare with `jacfwd` of `PointModel.__call__`, which is ten times
-slower."""
+A fit needs a few hundred points of 11,138 vertices, and their Jacobian dozens of times. The derivatives are analytic: a
+rotation of joint j by omega moves a dependent point x by omega x (x - head of j), and shape, expression and shell are
+linear before skinning. The tests compare with `jacfwd` of `PointModel.__call__`, which is ten times slower."""
 
 import torch
 from torch import Tensor

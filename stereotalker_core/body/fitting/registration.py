@@ -97,8 +97,7 @@ def _kernel(a: Tensor, b: Tensor, a_jaw: Tensor, b_jaw: Tensor) -> Tensor:
 
 def _with_eyes_and_mouth(body: HalfBody, field: Tensor) -> Tensor:
     """Return the offsets (V, 3) in which eyeballs, teeth and the inside of the mouth move rigidly, and lids stay in
-    front
-    of the eyes."""
+    front of the eyes."""
     field = field.clone()
     vertex_part = body.vertex_part
     at_mesh = (field[body.mesh_vertices] * body.mesh_weights[..., None]).sum(1)

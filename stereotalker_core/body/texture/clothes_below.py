@@ -2,8 +2,7 @@
 
 The outermost cloth, without collars, hair or jewellery, is synthesised from patches of itself: a pattern by quilting
 (quilting.py), plain cloth by inpaint.py. Other cloth in the middle (a shirt and a tie in a jacket) is continued column
-by
-column, while the two sides of the coat close over it along the directions of their edges; below the point where they
+by column, while the two sides of the coat close over it along the directions of their edges; below the point where they
 meet they overlap, with a button."""
 
 from typing import NamedTuple

@@ -180,8 +180,7 @@ def _ring(angle: Tensor) -> Tensor:
 
 def _rings(lifter: Lifter, colour: Tensor, photo: Tensor, eye: Tensor) -> Tensor | None:
     """Return the colours (_RINGS, 3) of an eye as rings around its optical axis, from pupil to white; None where too
-    little
-    of the eye was seen.
+    little of the eye was seen.
 
     eye: (N,) bool, its texels."""
     seen = eye & (photo > 0.5)

@@ -1,8 +1,8 @@
 """The back of a clothed trunk: at every height it has the colour of the outermost clothes in front.
 
 The shirt in a jacket, hair over a shoulder and the skin at a neckline exist in front of a person only, but a belt, a
-hem
-and stripes run all around. So the back is a profile of colour over height, as sleeves are profiles along the arm."""
+hem and stripes run all around. So the back is a profile of colour over height, as sleeves are profiles along the arm.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -55,8 +55,7 @@ def _height_bin(height: Tensor) -> Tensor:
 
 def _colours_over_height(bins: Tensor, colours: Tensor, weight: Tensor) -> Tensor:
     """Average colours (n, 3) into a smooth profile over height (_BINS, 3); unseen bins take a broad mean around the
-    nearest
-    seen one.
+    nearest seen one.
 
     bins: (n,) height of each colour; weight: (n,)."""
     values = torch.cat([colours, torch.ones_like(weight)[:, None]], 1) * weight[:, None]

@@ -135,8 +135,7 @@ def _grown(half: Tensor, runs: tuple[Tensor, Tensor, Tensor]) -> Tensor:
     """Continue one side's colours (3, _ROWS, _HALF) behind its seen part -> (3, _ROWS, _HALF + _FADE).
 
     runs: from `_strand_runs`. The tones of the rows are evened out, or a row of a different tone would run around the
-    head
-    as a band."""
+    head as a band."""
     source, first, edge = (v[:, None] for v in runs)
     place = torch.arange(_HALF + _FADE, device=half.device).expand(_ROWS, -1)
     width = torch.minimum(edge, edge[source.squeeze(1)]) - first

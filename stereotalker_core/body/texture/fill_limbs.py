@@ -275,8 +275,7 @@ def _sleeve_end(arms: list[_Arm], hand_seen: bool) -> int:
     """Return the bin from which on both arms are bare, the split with the fewest misplaced texels.
 
     Where unseen bins lie between the last cloth and the first skin it is their middle. Arms without any visible skin
-    have
-    long sleeves, unless a hand is seen and the sleeve was last seen above the elbow."""
+    have long sleeves, unless a hand is seen and the sleeve was last seen above the elbow."""
     if not arms:
         return _BINS
     bins, naked, sure = (torch.cat([arm[k] for arm in arms]) for k in (0, 2, 3))

@@ -1,9 +1,9 @@
 """Texture projection: the portrait's pixels copied to the body's texture atlas, with the visibility of every texel.
 
-Unseen texels take the mirrored point's colour, then that of the most similar seen surface (near, same part, facing
-the same way), so that sleeves end in the right place and hair stays hair. Visible parts of eyes and an open mouth are
-kept; hidden ones come from the same eye's colours or from a template. Two kinds of texels are not trusted: lids, except
-for the lashes, take the colour of the skin around them, and clothes near a hand take that of the mirrored place."""
+Unseen texels take the mirrored point's colour, then that of the most similar seen surface (near, same part, facing the
+same way), so that sleeves end in the right place and hair stays hair. Visible parts of eyes and an open mouth are kept;
+hidden ones come from the same eye's colours or from a template. Two kinds of texels are not trusted: lids, except for
+the lashes, take the colour of the skin around them, and clothes near a hand take that of the mirrored place."""
 
 from functools import partial
 
@@ -66,8 +66,7 @@ def lift_unlit(
 
     Returns atlas, visibility and light (4,): `light.relit(texel, light.shade(normal, light))` shades it for any pose.
     The shading is removed before holes are filled, so that an arm's unlit side does not spread its darkness. Where no
-    light
-    is found (None) the result is lift_portrait's."""
+    light is found (None) the result is lift_portrait's."""
     lifter = lifter if lifter is not None else Lifter(body, size)
     view = PortraitView(body, image, mask, posed, world_to_camera, intrinsics, trust or Trust())
     vertex = torch.arange(body.n_vertices, device=image.device)[:, None].expand(-1, 3)

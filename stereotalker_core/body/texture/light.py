@@ -44,8 +44,7 @@ def find_light(
     unlit: (P,) bool, parts that are left out.
 
     Compares mirrored vertices, and neighbours of the same part and chromaticity; a pair of different colours gets
-    little
-    weight. None where no light explains more than even light does."""
+    little weight. None where no light explains more than even light does."""
     linear = (colour * 0.5 + 0.5).clamp(0, 1).square()
     bright = linear.mean(1)
     usable = (seen > 0.8) & ~unlit[part] & (bright > 0.003) & (colour < 0.97).all(1)

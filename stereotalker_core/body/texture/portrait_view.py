@@ -1,7 +1,7 @@
 """The portrait's camera: the colour of the portrait at a surface point, and whether the point was really seen.
 
-A point was seen if it faces the camera, is the nearest surface there, lies inside the person's mask and not on a
-depth edge."""
+A point was seen if it faces the camera, is the nearest surface there, lies inside the person's mask and not on a depth
+edge."""
 
 from dataclasses import dataclass
 

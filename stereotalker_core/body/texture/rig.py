@@ -9,8 +9,7 @@ in its A pose, all from the same height, so that
   other half of the body has a place, too: `opposite` and `mirror`.
 
 From the side an arm would hide the trunk, so arms are drawn beside the trunk there. The tables depend on the body
-alone,
-not on the person: a shell or a shape moves surface points, not the texels they carry."""
+alone, not on the person: a shell or a shape moves surface points, not the texels they carry."""
 
 import math
 from typing import NamedTuple
@@ -300,8 +299,7 @@ class Rig(nn.Module):
 
     def merged(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """Map covered pixels (P, C) -> the lifter's texels (N, C), averaged over the views, and how well they are seen
-        (N,) in
-        [0, 1]."""
+        (N,) in [0, 1]."""
         pictures = self.canvas(torch.cat([values, torch.ones_like(values[:, :1])], 1))
         found = F.grid_sample(pictures, self.places[:, None], "bilinear", "zeros", align_corners=False)[:, :, 0]
         found = found * self.shares[:, None]  # (V, C + 1, N)

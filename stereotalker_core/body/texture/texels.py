@@ -216,8 +216,7 @@ class Lifter(nn.Module):
         """Return (N,) in [0, 1], 1 on skin of the lids that is folded away while the eye is open.
 
         At an open eye the photograph shows the eye there, not the lid. The rim is left out: the lashes that the
-        photograph
-        shows there belong to the lid, open or shut."""
+        photograph shows there belong to the lid, open or shut."""
         skin = torch.isin(part, part.new_tensor([body.part_index[n] for n in ("face", "scalp", "eyesocket")]))
         share = Lifter._blinked(body, corners, weight)
         share = ((share - _UNFOLDS[0]) / (_UNFOLDS[1] - _UNFOLDS[0])).clamp(0, 1) * skin

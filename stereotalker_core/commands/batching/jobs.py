@@ -55,8 +55,7 @@ def read_jobs(path: str | Path, folder: str | Path, common: Sequence[str] = ()) 
     common: command-line words of `talk` for all jobs; a row's own come later and override them.
 
     Paths in rows are relative to the list's folder. FileNotFoundError, ValueError: no list, an empty one, columns that
-    are
-    no options. A fault in one row only makes that job fail."""
+    are no options. A fault in one row only makes that job fail."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no list of jobs at {path}")

@@ -1,7 +1,7 @@
 """Held-out quality of the embedded ProbTalk3D, on voices and sentences not used in training: `evaluate_face`.
 
-The reference is the procedural teacher of `synthetic.emotional_faces`. Distances are millimetres on the body's face,
-in place of FLAME's mesh."""
+The reference is the procedural teacher of `synthetic.emotional_faces`. Distances are millimetres on the body's face, in
+place of FLAME's mesh."""
 
 import logging
 import random
@@ -126,8 +126,7 @@ def lip_scores(item: Item, sampled: Tensor, gap: tuple[Tensor, Tensor]) -> dict[
 # ------------------------------------------------------------------------------------------------ emotion
 class EmotionClassifier:
     """The softmax regression of the emotion from the mean and standard deviation of coefficients over time; it is
-    trained
-    on the teacher alone."""
+    trained on the teacher alone."""
 
     def __init__(self, motions: Sequence[Tensor], labels: Sequence[int], steps: int = 300) -> None:
         features = torch.stack([self.describe(m) for m in motions])
@@ -252,8 +251,7 @@ def _temperatures(
 
 def ablation_variants(models: FaceModels, vae: Path) -> dict[str, tuple[FaceModels, dict[str, Any]]]:
     """Return {name: (models, options)} of the ablation: VQ-VAE with sampled codes, VQ-VAE with the nearest codes, and
-    the
-    VAE sampled, if its file exists."""
+    the VAE sampled, if its file exists."""
     variants = {"vq": (models, {}), "deterministic": (models, {"temperature": 0.0})}
     if vae.is_file():
         variants["vae"] = (replace(models, model=load(ProbTalk3D, vae).to(models.model.device)), {})

@@ -66,8 +66,7 @@ def worst_lip(a: Tensor, b: Tensor, mouth: Tensor) -> Tensor:
 
 def liveliness(vertices: Tensor, regions: FaceRegions) -> Tensor:
     """Map vertices (T, V, 3) -> () the standard deviation over time of the squared distance from rest, averaged over
-    the
-    upper face."""
+    the upper face."""
     moved = (vertices[:, regions.upper] - regions.template[regions.upper]).square().sum(-1)
     return moved.std(0, correction=0).mean()
 

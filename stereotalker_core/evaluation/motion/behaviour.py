@@ -197,8 +197,7 @@ def meaning_real(models: MotionModels, corpora: list[Corpus], options: MotionOpt
     count: utterances at most.
 
     The recall is measured from the sound alone (words spotted in the phones), with the transcript, and with the words
-    of the
-    optional recogniser, if installed; false are spotted or recognised gesture words that were not said."""
+    of the optional recogniser, if installed; false are spotted or recognised gesture words that were not said."""
     classes = TRAINING_WORDS | HELD_OUT_WORDS
     templates, rows, weights, false = arm_templates(HalfBody()), {}, [], {"spotted": [], "recognised": []}
     for utterance, index in _in_turn(corpora):

@@ -203,8 +203,7 @@ def statistics(models: MotionModels, items: list[HeldOut], motions: list[Motion]
     options: of sampling.
 
     Even items are the reference; for the odd ones the motion is sampled, copied from the item with the nearest sound,
-    or
-    left at the mean pose."""
+    or left at the mean pose."""
     taught = [teach(None, item.utterance, 1, item.style, item.emotion, intensity=item.intensity) for item in items]
     ours, theirs = ([beat_alignment(m, i.utterance) for m, i in zip(x, items, strict=True)] for x in (motions, taught))
     metrics = {"beat_alignment_ratio": ratio(ours, theirs)}

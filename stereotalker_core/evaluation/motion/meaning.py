@@ -1,7 +1,7 @@
 """Recall of meaning gestures on words that training never paired with a gesture.
 
-A gesture counts as shown if, around the word's stress, an arm is nearer to the key pose of the word's class
-than to that of any other gesture, beat or rest."""
+A gesture counts as shown if, around the word's stress, an arm is nearer to the key pose of the word's class than to
+that of any other gesture, beat or rest."""
 
 import random
 from dataclasses import dataclass, replace

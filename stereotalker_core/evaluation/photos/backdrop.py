@@ -28,8 +28,7 @@ def key_of(image: Tensor, coarse: Tensor) -> Tensor | None:
     backdrop.
 
     Returns the person's mask (1, h, w) of 0 and 1, at most 512 px on its longer side; None where the key is unreliable:
-    too
-    little backdrop, one that is not smooth, or clothes of its colour."""
+    too little backdrop, one that is not smooth, or clothes of its colour."""
     factor = min(1.0, _WORK / max(image.shape[1:]))
     size = tuple(max(8, round(side * factor)) for side in image.shape[1:])
     small, near = (

@@ -32,8 +32,7 @@ def below_edge_detail(models: Models, identity: Identity, motion: Motion, size: 
 
     Returns the ratio over all pixels, and without the strongest tenth of the pixels on both sides: edges between two
     materials (a collar on a coat, a shirt's end on trousers) hold nearly all of the energy and have no counterpart in
-    the
-    continuation. NaN where either part is missing."""
+    the continuation. NaN where either part is missing."""
     body = models.body
     cameras = fixed(framing_for(body, identity, "half_body"), 1, size=(size, size))
     still = staged(body, identity, motion, cameras, "off")

@@ -169,8 +169,7 @@ def fingerprint(settings: Settings) -> str:
 
 def summary(rows: Sequence[Row]) -> Metrics:
     """Average the rows -> {name: {"value", "low", "high", "count"}}, with 95 % intervals over photographs; a row
-    without
-    a figure is left out of that figure's mean."""
+    without a figure is left out of that figure's mean."""
     rows = _with_strangers(rows)
     metrics = {"refused": bootstrap([float(row["refused"] is not None) for row in rows]) | {"count": len(rows)}}
     for name in METRICS:

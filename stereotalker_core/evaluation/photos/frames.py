@@ -46,8 +46,7 @@ def shots(motion: Motion, half_body: bool, quick: bool = False) -> dict[str, Sho
     quick: only those that the table needs most.
 
     The mouth counts as shut where the sum of jawOpen and the head's rotation in radians is least, so that a nod does
-    not
-    count as an error of the face. Other yaws and gestures take moments spread evenly over the motion."""
+    not count as an error of the face. Other yaws and gestures take moments spread evenly over the motion."""
     jaw = motion.expression[:, ARKIT_INDEX["jawOpen"]]
     bearing = motion.rotations[:, [JOINT_INDEX[name] for name in (*SPINE_JOINTS, *HEAD_JOINTS)]].sum(1).norm(dim=1)
     shut = int((jaw + bearing).argmin())
@@ -104,8 +103,7 @@ def framed(image: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """Resize a picture (C, H, W) to a height of size px and centre it on a square canvas.
 
     A wider picture is cropped; a narrower one leaves zeros (grey) beside it. Returns (C, size, size), and (1, size,
-    size),
-    1 where the canvas shows the picture."""
+    size), 1 where the canvas shows the picture."""
     factors, left = _placement(size_of(image), size)
     width = round(image.shape[2] * factors[0])
     small = F.interpolate(image[None], (size, width), mode="bilinear", antialias=True, align_corners=False)[0]

@@ -52,8 +52,7 @@ def distinct_hands(hands: Sequence[Hand]) -> list[Hand]:
 
 def _same_hand(one: Hand, other: Hand) -> bool:
     """Tell whether two detections are the same hand: points within a quarter of its extent on average, or centres
-    within a
-    fifth.
+    within a fifth.
 
     Clasped hands are further apart. The extent is used because a palm that points at the camera has no length."""
     extent = max(_extent(one), _extent(other))
@@ -111,10 +110,8 @@ def hand_errors(
     size: (H, W) of the frame.
 
     Returns the mean distance of the 21 points, over the head's height, for every hand that was found, and how many
-    should
-    be in the frame: those with all their points inside. Each is matched to the nearest detection, used once; a
-    detection
-    further away than half a head does not match."""
+    should be in the frame: those with all their points inside. Each is matched to the nearest detection, used once; a
+    detection further away than half a head does not match."""
     wanted = {side: points for side, points in meant.items() if _within_picture(points, size)}
     pairs = sorted(
         (float((hand.points - points).norm(dim=1).mean()) / head_height, k, side)

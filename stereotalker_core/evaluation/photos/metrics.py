@@ -1,7 +1,7 @@
 """The similarity of a drawn frame to its photograph: pure functions of face points and pictures.
 
-Face points are those of MediaPipe's mesh, (478, 2 or 3) px of their picture with pixel centres at .5. Pictures are
-(3, H, W) in [-1, 1]. Where the photograph itself gives no reference (closed eyes, dark glasses) a figure is NaN and the
+Face points are those of MediaPipe's mesh, (478, 2 or 3) px of their picture with pixel centres at .5. Pictures are (3,
+H, W) in [-1, 1]. Where the photograph itself gives no reference (closed eyes, dark glasses) a figure is NaN and the
 photograph does not count for it."""
 
 import math
@@ -38,8 +38,7 @@ _EYE_SIDE = 96  # px at which an eye is looked at
 
 def similarity(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Return the similarity transform, matrix (2, 2) and shift (2,), that maps points source (N, 2) to target (N, 2)
-    best in
-    least squares."""
+    best in least squares."""
     a, b = (points.double() - points.double().mean(0) for points in (source, target))
     power = a.square().sum().clamp_min(1e-12)
     cos = (a * b).sum() / power
@@ -98,8 +97,7 @@ def white_minus_iris(image: Tensor, mesh: Tensor) -> float:
     """Return the luma of the eye's white minus that of iris and pupil, averaged over the eyes that are open enough.
 
     Both are means over the visible part between the lids: iris and pupil up to .6 of the iris's radius, the white from
-    1.15
-    of it, with whatever covers it (a black lash, a lid's shadow, skin). NaN where no eye shows both."""
+    1.15 of it, with whatever covers it (a black lash, a lid's shadow, skin). NaN where no eye shows both."""
     found = [_one_eye(image, mesh, side) for side in EYES]
     told = [value for value in found if not math.isnan(value)]
     return sum(told) / len(told) if told else math.nan

@@ -1,8 +1,7 @@
 """The measurement of one photograph: fitted as in the pipeline, drawn a dozen times, and detected again.
 
 The judge is the perception package, the same networks that serve the fit. Frames are stored as PNG files so that
-another
-judge can look at the very same pictures."""
+another judge can look at the very same pictures."""
 
 import math
 import time

@@ -183,8 +183,7 @@ def switch_gains(
     renderer: NanoRenderer, data: AvatarData, rows: Rows, first: int, ablation: Ablation, out: Tensor
 ) -> dict[str, list[float]]:
     """Return the dB per frame that the experts add where they should: view experts at |yaw| >= 60, mask experts on face
-    and
-    hands.
+    and hands.
 
     renderer: to measure.
     data: the validation split.
@@ -219,8 +218,7 @@ def silhouette_metrics(person: Tensor, bare: Tensor, rows: Rows) -> dict[str, li
     rows: the stored frames.
 
     Returns the fraction of wrong pixels (also of the bare body's mask), and the recall of hair and clothes, the
-    person's
-    pixels outside the bare body."""
+    person's pixels outside the bare body."""
     truth, ours, naked = rows.alpha > _COVERED, person > 0.5, bare > 0.5
     area = truth.sum((1, 2, 3)).clamp_min(1)
     more = truth & ~naked
@@ -260,9 +258,9 @@ def render_rows(
 
 
 def stored_plate(rows: Rows) -> Tensor:
-    """Return the background (1, 3, H, W) of stored guides: the lift outside the body and its soft edge, averaged over
-    the
-    frames; pixels that the body always covers take the mean of their row."""
+    """Return the background (1, 3, H, W) of stored guides, from the lift outside the body and its soft edge.
+
+    Averaged over the frames; pixels that the body always covers take the mean of their row."""
     outside = (F.max_pool2d((rows.guides.part > 0).float(), 3, 1, 1) == 0).float()
     seen = outside.sum(0, keepdim=True)
     mean = (rows.guides.lift * outside).sum(0, keepdim=True) / seen.clamp_min(1)
@@ -285,8 +283,10 @@ def region_overlap(regions: Regions, rows: Rows) -> np.ndarray:
 
 
 def frame_metrics(image: Tensor, rows: Rows) -> dict[str, list[float]]:
-    """Measure per frame the PSNR (dB) of the 8-bit image over the person (alpha > 0.5) and over its face (NaN when
-    tiny), SSIM, and the person's energy above a binomial blur relative to the truth's."""
+    """Measure the picture quality of an image (T, 3, H, W) per frame -> {metric: values}.
+
+    The PSNR (dB) of the 8-bit image over the person (alpha > 0.5) and over the face (NaN when tiny), SSIM, and the
+    person's energy above a binomial blur relative to the truth's."""
     ours, truth = _as_bytes_would_show(image), _as_bytes_would_show(rows.rgb)
     person = (rows.alpha > 0.5).float()
     face = person * (rows.region == FACE)[:, None]
@@ -305,17 +305,17 @@ def frame_metrics(image: Tensor, rows: Rows) -> dict[str, list[float]]:
 
 
 def _as_bytes_would_show(image: Tensor) -> Tensor:
-    """Map [-1, 1] -> [0, 1] in steps of 1 / 255."""
+    """Map [-1, 1] -> [0, 1], rounded to steps of 1 / 255."""
     return ((image.clamp(-1, 1) + 1) * 127.5).round() / 255
 
 
 def _squared(image: Tensor, truth: Tensor) -> Tensor:
-    """Return (T, 1, H, W) squared error of the 8-bit images, averaged over the channels."""
+    """Return the squared error (T, 1, H, W) of the 8-bit images, averaged over the channels."""
     return (_as_bytes_would_show(image) - _as_bytes_would_show(truth)).square().mean(1, keepdim=True)
 
 
 def _detail(image: Tensor, person: Tensor) -> Tensor:
-    """Return (T,) energy of what a 3 x 3 binomial blur takes away, inside the person."""
+    """Return the energy (T,) of the detail that a 3 x 3 binomial blur removes, inside the person (T, 1, H, W)."""
     inside = 1 - F.max_pool2d(1 - person, 5, 1, 2)
     return ((image - binomial_blur(image)).square() * inside).sum((1, 2, 3))
 

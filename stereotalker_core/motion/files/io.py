@@ -1,9 +1,8 @@
-"""Motions in files: .npz (everything, exact), Live Link Face CSV (face and head, both ways), and all that can be read.
+"""Motions in files: .npz (everything, exact), Live Link Face CSV (face and head, read and written), and other formats.
 
 The columns of a CSV are those of the Live Link Face app, in its order: Timecode, BlendShapeCount, the 52 coefficients
 (left eye, right eye, jaw, mouth, brows, cheeks, nose, tongue), the head's and the eyes' angles in radians. Many readers
-go by place, so the order is part of the format.
-"""
+use the position of a column, so the order is part of the format."""
 
 import csv
 import logging
@@ -61,7 +60,7 @@ def save_npz(motion: Motion, path: str | Path) -> None:
 
 
 def load_npz(path: str | Path) -> Motion:
-    """Read what `save_npz` wrote; ValueError names what is missing or in another order."""
+    """Read a motion that `save_npz` wrote; ValueError names what is missing or in another order."""
     with np.load(path, allow_pickle=False) as data:
         for key in ("rotations", "expression", "fps"):
             if key not in data:
