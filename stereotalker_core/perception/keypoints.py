@@ -176,7 +176,7 @@ def default_sigma(name: str, face_height: float) -> float:
 
 
 def make_keypoints(points: Mapping[str, Sequence[float]]) -> Keypoints:
-    """Build Keypoints from {"name": (x, y) or (x, y, sigma)} in pixels; names of the asset or their plain aliases."""
+    """Build Keypoints from {"name": (x, y) or (x, y, sigma)} in px; names of the body asset or their plain aliases."""
     if not points:
         raise ValueError(f"no keypoints given; {HELP}")
     try:
@@ -196,11 +196,14 @@ def make_keypoints(points: Mapping[str, Sequence[float]]) -> Keypoints:
 def from_openpose(
     data: Any, width: int | None = None, height: int | None = None, person: int | None = None
 ) -> Keypoints:
-    """Map OpenPose / DWPose JSON (one frame, or a list whose first is taken) -> Keypoints in pixels of (height, width).
+    """Read OpenPose / DWPose JSON -> Keypoints in px of an image of width x height.
 
-    Coordinates may be normalised or in pixels of the frame's canvas_width x canvas_height. person: its number, 1 = the
-    largest; None takes the largest (with a warning where there are several). ValueError where nobody is found.
-    """
+    data: one frame, or a list of which the first frame is used; coordinates normalised, or in px of its canvas_width x
+        canvas_height.
+    width, height: of the image; None: of the canvas.
+    person: number of the person, 1 = the largest; None takes the largest, with a warning where there are several.
+
+    ValueError where nobody is found."""
     frame = data[0] if isinstance(data, list) and data else data
     people = frame.get("people") if isinstance(frame, dict) else None
     if not isinstance(frame, dict) or people is None:
@@ -230,10 +233,13 @@ def load_keypoints(
     height: int | None = None,
     person: int | None = None,
 ) -> Keypoints:
-    """Read OpenPose JSON, or {"left_eye": [x, y], ...} in pixels. width, height of the portrait where it is at hand.
+    """Read keypoints from a file: OpenPose JSON, or {"left_eye": [x, y], ...} in px.
 
+    path: of the file.
+    width, height: of the portrait in px, if known.
     person: see `from_openpose`; a file of names holds one person.
-    """
+
+    FileNotFoundError, or ValueError where the file cannot be read."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no keypoints at {path}")
@@ -269,7 +275,9 @@ def _person_points(
 def _triples(
     flat: Sequence[float] | None, canvas: tuple[int | None, int | None], size: tuple[int | None, int | None]
 ) -> list[tuple[float, float, float]]:
-    """Map flat x, y, confidence numbers -> pixel triples of an image of `size` (width, height)."""
+    """Map flat numbers x, y, confidence, ... -> (x, y, confidence) triples in px of an image of `size` (width, height).
+
+    canvas: (width, height) to which the numbers refer."""
     values = [float(v or 0) for v in flat or []]
     if len(values) % 3:
         raise ValueError(f"OpenPose keypoints come as x, y, confidence; {len(values)} numbers are no triples")

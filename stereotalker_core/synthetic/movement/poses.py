@@ -1,8 +1,7 @@
 """Arms, hands, head and spine in anatomical angles -> motion rotations.
 
-Every function returns (T, 49, 3) axis-angle of MOTION_JOINTS with zeros for the joints it does not own, so that poses
-of different limbs are simply added. Angles are degrees, floats or (T,) tensors; 0 everywhere is the A pose.
-"""
+Every function returns (T, 49, 3) axis-angle of MOTION_JOINTS, zero for joints of other limbs, so that poses of
+different limbs are simply added. Angles are degrees, floats or (T,) tensors; 0 everywhere is the A pose."""
 
 from dataclasses import dataclass, fields, replace
 
