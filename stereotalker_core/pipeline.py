@@ -167,16 +167,15 @@ def prepare(
 ) -> Scene:
     """Run steps 1-4 of the pipeline: portrait and speech -> the scene.
 
-    models: everything needed.
+    models, view: the networks and the camera.
     portrait: (3, H, W) in [-1, 1].
     audio: the speech.
-    view: the camera.
     mask, keypoints, person: as in `fit_portrait`.
     motion: skips stage 1.
     transcript: the words, with or without times.
     options: of stage 1.
     progress: progress(stage, done, total).
-    fitted: called with the identity as soon as it is fitted, with its quality and warnings.
+    fitted: called with the identity as soon as it is fitted.
     identity: a person who is already fitted; the portrait is then ignored.
 
     ValueError for bad input, and for a portrait that the body does not fit."""

@@ -101,17 +101,16 @@ class MotionOptions:
     """The settings of motion sampling; every value is checked when built.
 
     guidance_*: 1 = the plain condition; larger values exaggerate the sound, or the meaning of the words. *_strength:
-    0..3, 1 = as sampled.
+    0..3, 1 = as sampled. liveliness: 0..3, added head turns and weight shifts; 0 also stops hands from resting.
     blink_rate: blinks per minute of both eyes together; None = as sampled, each lid by itself.
-    smoothing: Gaussian sigma in frames (mouth and blinks stay sharp).
-    lip_closure: 0..1, how far the lips are shut on p, b, m and silence, and parted on other sounds, beyond the sample.
-    liveliness: 0..3, added head turns and weight shifts; 0 also keeps the hands from resting.
-    hands: "on", "low" (arms half lowered) or "off".
+    smoothing: Gaussian sigma in frames (mouth and blinks stay sharp). lip_closure: 0..1, how far lips are shut on p, b,
+    m
+        and silence, and parted on other sounds, beyond the sample. hands: "on", "low" (arms half lowered) or "off".
     words: without a transcript: "spotted" finds words with a gesture in the encoder's phones, "recognised" finds all
     words
         by PocketSphinx, "off" leaves the prior with the sound alone.
-    emotions: emotions that change over time, instead of the style's own.
-    fps, loop: frame rate, and whether the end leads into the beginning; for whole motions only.
+    emotions: they change over time and replace the style's own. fps, loop (end leads into beginning): for whole
+    motions.
 
     The default is Euler steps from NOISE[0] down to NOISE[1]: second-order steps overshoot where a network of this size
     is uncertain, and hands tremble."""
@@ -172,11 +171,9 @@ class SamplingWindow:
 
 
 def sampling_windows(frames: int, window: int, seed: int, lookahead: int) -> list[SamplingWindow]:
-    """Return windows that cover `frames` frames; the next window samples the look-ahead frames again, with more
-    context.
+    """Return windows of `window` frames that cover a recording of `frames` frames.
 
-    frames: of the recording; window: length of a window; seed: frames taken from the previous window; lookahead:
-    frames."""
+    Each begins with `seed` frames of the previous one, and samples its `lookahead` frames again with more context."""
     found, done = [], 0
     while done < frames:
         begin = max(0, min(done - seed, frames - window))  # the last window reaches back instead of being short
@@ -279,12 +276,9 @@ def _windows_of_motion(models, audio, transcript, speech, callback, options) -> 
 
 
 def lips_closed(motion: Motion, shut: Tensor, apart: Tensor, active: Tensor, amount: float) -> Motion:
-    """Return the motion with lips shut on p, b, m and silence, and parted on other sounds.
+    """Return the motion of T frames with lips shut on p, b, m and silence, and parted on other sounds.
 
-    motion: T frames.
-    shut: (T,) in 0..1, from `closing`.
-    apart: (T,) in 0..1, from `parting`.
-    active: (T,) in 0..1, mouth activity.
+    shut: from `closing`; apart: from `parting`; active: mouth activity, each (T,) in 0..1.
     amount: 0..1, strength of all of this; 0 changes nothing."""
     if amount == 0:
         return motion
@@ -314,11 +308,7 @@ def condition_tracks(
 ) -> tuple[Tensor, PriorTrack | None]:
     """Return the audio channels (T, F) and the scaled prior, to be sliced to (frames, P); None where the prior is off.
 
-    models: of stage 1.
-    audio: the recording.
-    transcript: the words, with or without times.
-    speech: features of the recording, if already encoded.
-    prior_strength: 0 switches the prior off.
+    models, audio, transcript, speech: as in `stream_motion`. prior_strength: 0 switches the prior off.
     finding: how words are found in the sound without a transcript, one of `WAYS`."""
     models_of_sound = [m for m in (models.denoiser, models.prior) if m is not None]
     widths = [model.config.features for model in models_of_sound]  # of the encoder's features that each was trained on

@@ -46,8 +46,8 @@ class Accent(NamedTuple):
 class Gesture:
     """The key poses of one arm gesture.
 
-    prepare, stroke: poses before the stroke and at it; hand: shape; sides: arms that may do it; wave: amount of waving;
-    hold: seconds at the stroke; variety: factor on random variation."""
+    prepare, stroke: poses before the stroke and at it; hand: its shape; sides: arms that may do it; wave: degrees that
+    the hand swings sideways during the hold; hold: seconds at the stroke; variety: factor on random variation."""
 
     prepare: str
     stroke: str

@@ -44,7 +44,7 @@ SAID_AS = {
 
 
 def text() -> str:
-    """The file's text: a line a kind of words, then a line a way of speaking."""
+    """Return the text of the word file: one line per kind of words, then one line per alternative pronunciation."""
     gestures = sorted(word for word in TRAINING_WORDS | HELD_OUT_WORDS if pronounce(word))
     lists = ("NOUNS", "PLACES", "PEOPLE", "ADJECTIVES", "ADVERBS", "NUMBERS")
     common = {word.lower() for name in lists for word in getattr(vocabulary, name)} | FUNCTION_WORDS

@@ -7,9 +7,8 @@ A recording is a base name with files found anywhere under the source folder, as
     NAME.wav       speech (wave16k/)
     NAME.TextGrid  tiers with "word" and "phone" in their names (textgrid/; optional)
 
-Without ARKit weights the expression holds jawOpen alone, from the jaw joint of SMPL-X (0.4 rad = fully open). BEAT's
-base names hold speaker_name_take_…; emotions are not encoded in BEAT2 and stay neutral.
-"""
+Without ARKit weights the expression is jawOpen alone, from the jaw joint of SMPL-X (0.4 rad = fully open). BEAT's base
+names are speaker_name_take_…; emotions are not encoded in BEAT2 and stay neutral."""
 
 import json
 import logging
@@ -38,11 +37,11 @@ _SILENCE = ("", "sil", "sp", "spn", "<eps>", "<unk>")
 
 
 def import_beat2(source: str | Path, root: str | Path, seconds: float = 20.0, names: Sequence[str] = ()) -> list[Path]:
-    """Import all recordings under `source` (or those named) as clips of at most `seconds` under `root` -> their
-    folders.
+    """Import recordings as clips of at most `seconds` under `root` -> their folders.
 
-    ValueError names a recording with missing or broken files, before anything of it is written.
-    """
+    source: folder of the data set; names: base names of the recordings, () for all.
+
+    ValueError names a recording with missing or broken files, before anything of it is written."""
     if not seconds >= 1:
         raise ValueError(f"clips of {seconds} s are too short; use at least 1")
     source = Path(source)
@@ -61,7 +60,7 @@ def import_beat2(source: str | Path, root: str | Path, seconds: float = 20.0, na
 
 
 def read_recording(source: Path, npz: Path, body: HalfBody) -> Clip:
-    """Read one recording as a whole clip at 25 fps, as long as the shorter of sound and motion."""
+    """Read one recording as a single clip at 25 fps, as long as the shorter of sound and motion."""
     poses, fps = read_smplx(npz)
     wave = _beside(source, npz.stem, ".wav")
     if wave is None:
