@@ -171,9 +171,8 @@ class SamplingWindow:
 
 
 def sampling_windows(frames: int, window: int, seed: int, lookahead: int) -> list[SamplingWindow]:
-    """Return windows of `window` frames that cover a recording of `frames` frames.
-
-    Each begins with `seed` frames of the previous one, and samples its `lookahead` frames again with more context."""
+    """Return windows that cover `frames` frames; look-ahead frames are sampled again by the next one, with more
+    context."""
     found, done = [], 0
     while done < frames:
         begin = max(0, min(done - seed, frames - window))  # the last window reaches back instead of being short
@@ -227,9 +226,7 @@ def sample_motion(
     callback: Callback | None = None,
     **changes: "Unpack[MotionChanges]",
 ) -> Motion:
-    """Sample the whole motion at once, ceil(seconds * fps) frames; options.loop makes its end lead into its beginning.
-
-    The arguments are those of `stream_motion`."""
+    """Sample the whole motion at once, ceil(seconds * fps) frames; the arguments are those of `stream_motion`."""
     options = replace(options or MotionOptions(), **changes)
     streamed = replace(options, fps=FPS, loop=False)
     chunks = stream_motion(
@@ -276,10 +273,9 @@ def _windows_of_motion(models, audio, transcript, speech, callback, options) -> 
 
 
 def lips_closed(motion: Motion, shut: Tensor, apart: Tensor, active: Tensor, amount: float) -> Motion:
-    """Return the motion of T frames with lips shut on p, b, m and silence, and parted on other sounds.
+    """Shut the lips of a motion on p, b, m and silence (`shut`, `active`) and part them on other sounds (`apart`).
 
-    shut: from `closing`; apart: from `parting`; active: mouth activity, each (T,) in 0..1.
-    amount: 0..1, strength of all of this; 0 changes nothing."""
+    shut, apart, active: (T,) in 0..1; amount: 0..1, strength of it; 0 changes nothing."""
     if amount == 0:
         return motion
     expression = shut_lips(part_lips(motion.expression, amount * apart), amount * shut)
@@ -347,10 +343,7 @@ def timed_words(speech: SpeechFeatures, transcript: str | Sequence[Word]) -> lis
 def sample_window(
     net: MotionDenoiser, cond: MotionCondition, noise: Tensor, options: MotionOptions, callback: Callback | None = None
 ) -> Tensor:
-    """Denoise unit noise (B, T, D) -> normalised motion (B, T, D); the seed frames of `cond` are returned unchanged.
-
-    net: the denoiser; cond: its inputs; options: sampler, steps, guidance; callback: called with (step, steps,
-    denoised)."""
+    """Denoise unit noise (B, T, D) by the network `net` -> normalised motion (B, T, D); seed frames of `cond` stay."""
     silent = replace(cond, prior=None, keep_audio=torch.zeros_like(cond.keep_audio))
     unprimed = replace(cond, prior=None)
     scale = 1.0 if cond.prior is None else options.guidance_prior

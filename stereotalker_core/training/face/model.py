@@ -33,7 +33,7 @@ SOUND = 45
 
 @dataclass(frozen=True)
 class FaceRecipe:
-    """Say how batches are drawn and errors weighed; the paper's own weights are the defaults of PriorWeights and
+    """The settings of batches and losses; the paper's own weights are the defaults of PriorWeights and
     PredictorWeights."""
 
     batch: int = 12
@@ -51,7 +51,7 @@ class FaceRecipe:
 
 
 def draw_batch(data: FaceData | MixedFaces, recipe: FaceRecipe, seed: int, step: int) -> dict[str, Tensor]:
-    """The batch of a step, a pure function of (seed, step)."""
+    """Return the batch of a step, a pure function of (seed, step)."""
     rng = generator(seed, step)
     crops = data.crops(rng, recipe.batch, int(rng.choice(recipe.lengths)))
     if rng.random() < recipe.blur:
@@ -60,14 +60,15 @@ def draw_batch(data: FaceData | MixedFaces, recipe: FaceRecipe, seed: int, step:
 
 
 def flatten_chances(sound: Tensor, power: Tensor) -> Tensor:
-    """Return sound (B, T, 45) with the phone chances of each clip raised to its power (B,) and brought back to a sum of
-    1."""
+    """Raise the phone probabilities of each clip to a power and renormalise them.
+
+    sound: (B, T, 45); power: (B,)."""
     raised = sound[..., : len(PHONES)].clamp_min(1e-4) ** power[:, None, None]
     return torch.cat([raised / raised.sum(-1, keepdim=True), sound[..., len(PHONES) :]], -1)
 
 
 class PriorLoss:
-    """The loss of stage 1 for `loop.fit`; unused codes are moved onto the data now and then, by the step alone."""
+    """The loss of stage 1 for `loop.fit`; at fixed steps unused codes are moved onto the data."""
 
     def __init__(self, recipe: FaceRecipe, focus: Focus, schedule: Schedule) -> None:
         self.recipe, self.focus, self.schedule = recipe, focus, schedule
@@ -110,7 +111,10 @@ class PredictorLoss:
 def train_prior(
     prior: MotionPrior, data: FaceData | MixedFaces, recipe: FaceRecipe, focus: Focus, schedule: Schedule, run: Path
 ) -> MotionPrior:
-    """Train stage 1 -> the prior with the unit of its code distances measured."""
+    """Train stage 1 -> the prior with the unit of its code distances measured.
+
+    prior: to train; data: crops; recipe: of batches and weights; focus: which channels matter; schedule: of the loop;
+    run: folder of the state."""
     fit(prior, _batches(data, recipe, schedule), PriorLoss(recipe, focus, schedule), schedule, run)
     if prior.config.kind == "vae":
         return prior
@@ -122,7 +126,7 @@ def train_prior(
 def train_predictor(
     model: ProbTalk3D, data: FaceData | MixedFaces, recipe: FaceRecipe, focus: Focus, schedule: Schedule, run: Path
 ) -> ProbTalk3D:
-    """Train stage 2 in place; only the predictor learns."""
+    """Train stage 2 in place; only the predictor is trained. Arguments as in `train_prior`."""
     return fit(
         model, _batches(data, recipe, schedule), PredictorLoss(recipe, focus), schedule, run,
         trainable=lambda name: name.startswith("feature_predictor."),
@@ -134,13 +138,15 @@ def _batches(data: FaceData | MixedFaces, recipe: FaceRecipe, schedule: Schedule
 
 
 def read_prior(path: Path) -> MotionPrior:
-    """The prior of a file that stage 1 wrote, or the one inside a whole model's file."""
+    """Read the prior from a file of stage 1, or from a whole model's file."""
     _, meta = load_tensors(path)
     return load(ProbTalk3D, path).motion_prior if meta.get("model") == "ProbTalk3D" else load(MotionPrior, path)
 
 
 def with_prior(prior: MotionPrior, layers: int = 4, coherence: float = 8.0) -> ProbTalk3D:
-    """Return a new embedded-size model around a trained prior."""
+    """Return a new model of the embedded size around a trained prior.
+
+    layers: of the predictor; coherence: frames over which sampling noise stays similar."""
     config = ProbTalk3D.Config(
         prior=prior.config, hubert=None, audio=SOUND, layers=layers, basis="arkit",
         coherence=coherence, window=104,
