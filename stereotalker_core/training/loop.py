@@ -70,14 +70,9 @@ def fit(
     on_log: Callable[[int, dict[str, float]], None] | None = None,
     freeze: bool = True,
 ) -> M:
-    """Train in place and return the model with its EMA weights.
+    """Train in place and return the model with its EMA weights; batch and loss are described at the top of this file.
 
-    model: the network.
-    batch: step -> dict of tensors.
-    loss: (model, batch) -> (scalar, {"name": number}).
-    schedule: of the training.
     run: folder of state.pt (exact resume) and log.jsonl.
-    device: where it trains.
     trainable: which parameter names are trained.
     on_log: called with (step, logged values).
     freeze: False computes the other parameters' gradients, too, and ignores them, because frozen bf16 convolutions

@@ -194,7 +194,7 @@ def scaled(cameras: Cameras, canvas: tuple[int, int]) -> Cameras:
 
 
 def _framed(identity: Identity, image: Tensor, cameras: Cameras) -> Tensor:
-    """Return a picture (3, H, W) of the portrait as the clip's cameras frame the person, (1|T, 3, H', W')."""
+    """Return a picture of the portrait, image (3, H, W), as the clip's cameras frame the person -> (3, H', W')."""
     return background_plate(replace(identity, background=image), cameras)
 
 

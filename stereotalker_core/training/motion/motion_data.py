@@ -282,14 +282,16 @@ class MixedMotion:
         return " + ".join(f"{data.described()} ({share:.0%} of the crops)" for data, share in pairs)
 
     def crops(self, rng: np.random.Generator, batch: int, frames: int, held: bool = False) -> dict[str, Tensor]:
-        """Draw crops as `MotionData.crops` does."""
+        """Draw crops as in `MotionData.crops`."""
         counts = rng.multinomial(batch, self.shares)
         parts = [data.crops(rng, int(n), frames, held) for data, n in zip(self.sets, counts, strict=True) if n]
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def confuse_phones(probabilities: Tensor, rng: np.random.Generator, blur: float = 0.7, wrong: float = 0.2) -> Tensor:
-    """Make oracle phones (B, T, 40) look like an encoder's: blurred in time, some frames partly another phone."""
+    """Make true phones (B, T, 40) look like an encoder's output: blurred in time, some frames partly another phone.
+
+    blur: standard deviation in frames; wrong: fraction of frames with another phone."""
     kernel = torch.exp(-0.5 * (torch.arange(-2, 3) / blur) ** 2)
     smooth = F.conv1d(probabilities.flatten(0, -2).T[:, None], (kernel / kernel.sum())[None, None], padding=2)
     smooth = smooth[:, 0].T.reshape(probabilities.shape)
@@ -313,7 +315,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write the tracks of a split, or hear some of them anew."""
+    """Write the tracks of a split, or recompute those of the sound."""
     prior = load(LanguagePrior, options.prior)
     out = options.out / options.split
     if options.heard_only:
