@@ -72,12 +72,9 @@ def fit(
 ) -> M:
     """Train in place and return the model with its EMA weights; batch and loss are described at the top of this file.
 
-    run: folder of state.pt (exact resume) and log.jsonl.
-    trainable: which parameter names are trained.
-    on_log: called with (step, logged values).
-    freeze: False computes the other parameters' gradients, too, and ignores them, because frozen bf16 convolutions
-    crash
-        on some CPUs."""
+    run: folder of state.pt (exact resume) and log.jsonl. trainable: which parameter names are trained; with freeze
+    False the gradients of the others are computed, too, and ignored, because frozen bf16 convolutions crash on some
+    CPUs."""
     run = Path(run)
     run.mkdir(parents=True, exist_ok=True)
     model.to(device).train()

@@ -230,11 +230,10 @@ def _pivot(camera: Tensor) -> Tensor:
 
 
 def guide_tensor(guides: Guides, n_parts: int = 18) -> Tensor:
-    """Map guides of T frames -> (T, G, H/4, W/4) for the networks, as `GuideLayout` says; 131 channels with 18 parts.
+    """Pack guides of T frames into the guide tensor (T, G, H/4, W/4) of `GuideLayout`; 131 channels with 18 parts.
 
-    `pixel_unshuffle` by 4 of the maps, then the share of every 4x4 block that each part label covers (0 = outside, 1 +
-    part index).
-    """
+    The maps are rearranged by `pixel_unshuffle` with factor 4; then follows the fraction of every 4x4 block that each
+    part label covers (0 = outside, 1 + part index)."""
     rows, columns = guides.part.shape[-2:]
     if rows % GUIDE_BLOCK or columns % GUIDE_BLOCK:
         raise ValueError(f"guides must have sides divisible by {GUIDE_BLOCK}, got {rows}x{columns}")

@@ -1,1 +1,1 @@
-"""Frames from guides and networks, by windows."""
+"""Frames from guides and networks, window by window."""

@@ -1,8 +1,7 @@
-"""What stage 2 asks of a renderer: the networks of one profile, and how their frames are made.
+"""The protocol of a renderer: the networks of one profile of stage 2, and how they make frames.
 
-`NanoRenderer` and `PublicRenderer` are the two that there are. Streams (`render`), playback (`play`) and clips for
-samplers from outside (`clip`) ask these methods alone: another renderer is one more class.
-"""
+`NanoRenderer` and `PublicRenderer` implement it. Streams (`render`), playback (`play`) and clips for external samplers
+(`clip`) call only these methods: another renderer is one more class."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,7 +35,7 @@ class RenderedChunk:
 
 @dataclass(frozen=True)
 class PortraitFeatures:
-    """Hold what the networks keep of a portrait: cross-attention tokens (1, n, D), reference keys and values."""
+    """The features of a portrait for the networks: cross-attention tokens (1, n, D), reference keys and values."""
 
     tokens: Tensor
     reference: ReferenceCache
@@ -45,9 +44,9 @@ class PortraitFeatures:
 class Renderer(Protocol):
     """The networks of one profile of stage 2, and how its steps use them.
 
-    Half a renderer serves, too: without the denoiser it plays, encodes, decodes; without the autoencoder it denoises.
-    guide: what `guide` gave of some frames; kept: the same as a clip keeps it.
-    """
+    A renderer may be incomplete: without the denoiser it plays, encodes and decodes; without the autoencoder it
+    denoises.
+    guide: the result of `guide` for some frames; kept: the same in the form in which a clip stores it."""
 
     modes: ClassVar[tuple[str, ...]]  # of MODES, those that it can; the first is its own
     steadies: ClassVar[bool]  # frames are averaged where the guides stand still
@@ -66,17 +65,17 @@ class Renderer(Protocol):
 
     @property
     def longest_window(self) -> int:
-        """Return the frames that `denoise` can take at once."""
+        """Return the most frames that `denoise` can take at once."""
         ...
 
     @property
     def reads(self) -> str:
-        """Return what the denoiser is steered by: "maps" or "openpose"."""
+        """Return the denoiser's kind of guide: "maps" or "openpose"."""
         ...
 
     @property
     def makes_tokens(self) -> bool:
-        """Tell whether the denoiser makes the portrait's tokens of its latents, and needs no image embedding."""
+        """Tell whether the denoiser computes the portrait's tokens from its latents, without an image embedding."""
         ...
 
     @property
@@ -86,23 +85,23 @@ class Renderer(Protocol):
 
     @property
     def latent_scale(self) -> float:
-        """Return what latents of another program are multiplied with to be those of these networks."""
+        """Return the factor that converts latents of other programs to those of these networks."""
         ...
 
     def windowing(self, frames: int) -> tuple[int, int]:
-        """Return (window, overlap) for a video of so many frames, as the recipe has it."""
+        """Return (window, overlap) for a video of `frames` frames."""
         ...
 
     def reporting(self, on_step: Callable[[float], None]) -> "Renderer":
-        """The same renderer, which calls on_step(share of a window that is done) where it can tell."""
+        """Return the same renderer, which calls on_step(fraction of a window done) if it can."""
         ...
 
     def with_strengths(self, view: float, mask: float) -> "Renderer":
-        """The same renderer with view and mask experts of other strengths, 0 = off."""
+        """Return the same renderer with other strengths of view and mask experts, 0 = off."""
         ...
 
     def guide(self, body: HalfBody, rest: Rest, motion: Motion, cameras: Cameras, guides: Guides) -> Tensor:
-        """The steering pictures (T, G, H/4, W/4) of T frames: what the other methods are given."""
+        """Return the guides (T, G, H/4, W/4) of T frames, an argument of the other methods."""
         ...
 
     def predict_regions(self, guides: Guides, guide: Tensor, predicted: bool = True) -> Regions:
