@@ -105,7 +105,8 @@ class Renderer(Protocol):
         ...
 
     def predict_regions(self, guides: Guides, guide: Tensor, predicted: bool = True) -> Regions:
-        """Find where background, body, face and hands are; predicted: by the network, else the fitted body's own."""
+        """Return the regions of T frames, by the mask predictor or (predicted False) from the fitted body's silhouette.
+        """
         ...
 
     def encode(self, images: Tensor) -> Tensor:
@@ -117,64 +118,67 @@ class Renderer(Protocol):
         ...
 
     def decoded_together(self, size: tuple[int, int]) -> int:
-        """Return the frames of size (H, W) that the decoder takes at once."""
+        """Return how many frames of size (H, W) the decoder takes at once."""
         ...
 
     def restore(self, guides: Guides, guide: Tensor) -> Tensor:
-        """Return the frames (T, 3, H, W) in [-1, 1] of the guided decoder alone, without the denoiser."""
+        """Return the frames (T, 3, H, W) in [-1, 1] of the decoder alone, without the denoiser."""
         ...
 
     def encode_portrait(self, image: Tensor) -> PortraitFeatures:
-        """Map portrait (1, 3, H, W) in [-1, 1], framed like the frames -> what the denoiser reads of it."""
+        """Map a portrait (1, 3, H, W) in [-1, 1], framed like the frames -> its features for the denoiser."""
         ...
 
     def noise(self, size: tuple[int, int], seed: int, frames: range = range(1)) -> Tensor:
-        """Return (1 or T, C, h, w) standard normal for frames of size (H, W), the same on every device."""
+        """Return standard normal noise (1 or T, C, h, w) for frames of size (H, W), the same on every device.
+
+        seed: of the noise; frames: their numbers in the clip."""
         ...
 
     def denoise(
         self, guides: Guides, guide: Tensor, regions: Regions, portrait: PortraitFeatures, noise: Tensor, steps: int,
         motion: bool = True,
     ) -> Tensor:  # fmt: skip
-        """Map guides of T frames -> clean latents (T, C, h, w). motion False: frames as independent images."""
+        """Denoise T frames -> clean latents (T, C, h, w); arguments as in `NanoRenderer.denoise`."""
         ...
 
     # what a sampler from outside asks (clip.py)
 
     def portrait_tokens(self, image: Tensor) -> Tensor | None:
-        """Return the tokens (1, n, D) that a portrait (1, 3, H, W) gives; None where the denoiser makes them from its
+        """Return the tokens (1, n, D) of a portrait (1, 3, H, W); None where the denoiser computes them from its
         latents."""
         ...
 
     def read_portrait(self, latents: Tensor, tokens: Tensor | None) -> PortraitFeatures:
-        """The portrait's latents (1, C, h, w) and tokens -> what the denoiser reads of them."""
+        """Map the portrait's latents (1, C, h, w) and tokens -> its features for the denoiser."""
         ...
 
     def keep(self, guide: Tensor) -> Tensor:
-        """The part of a guide that the denoiser and the decoder read, small enough to keep for a whole clip."""
+        """Convert a guide to the compact form that is kept for a whole clip, with all that denoiser and decoder need.
+        """
         ...
 
     def shown(self, kept: Tensor) -> Tensor:
-        """Return what the pose guider reads of a kept guide."""
+        """Convert a kept guide to the pose guider's input."""
         ...
 
     def denoise_level(
         self, x: Tensor, sigma: float, condition: Callable[[Tensor], Condition],
         callback: Callable[[int], None] | None = None,
     ) -> Tensor:  # fmt: skip
-        """Map noisy latents (T, C, h, w) of all frames at one noise level in [0, 1] -> clean ones, window by window.
+        """Denoise latents (T, C, h, w) of all frames at one noise level in [0, 1] -> clean ones, window by window.
 
-        condition(index (t,)): of some frames. callback(frames done).
-        """
+        x: noisy latents; sigma: noise level; condition: frame indices (n,) -> Condition; callback: called with frames
+        done."""
         ...
 
 
 class RendererClass(Protocol):
-    """The class of renderers, as `profiles.assemble` chooses among them."""
+    """The interface of renderer classes, among which `profiles.assemble` chooses."""
 
     settings: ClassVar[tuple[str, ...]]
 
     @classmethod
     def fits(cls, unet: Any, vae: Any) -> bool:
-        """Tell whether these networks, None where absent, are this profile's."""
+        """Tell whether these networks (None where absent) belong to this profile."""
         ...
