@@ -83,13 +83,8 @@ def chunks_of(
 ) -> Iterator:  # fmt: skip
     """Yield the frames and masks of a video, or of a part, as they are drawn, with progress, previews and checks.
 
-    model, vae: of Load Renderer.
-    identity, motion, cameras: what to draw.
-    seed, steps: of the noise, in mode diffusion.
-    background: for `render_video`.
-    mask_predictor: of its socket, or None.
-    face_scale, mode, hands: see `Look` and `View`.
-    part: (first, stop); None for all."""
+    model, vae of Load Renderer; mask_predictor of its socket, or None; seed, steps of the noise, in mode diffusion.
+    face_scale, mode, hands: see `Look` and `View`. part: (first, stop); None for all."""
     from ..stereotalker_core.video.rendering.render import render_video
 
     host.networks_of(model)  # refuses another pack's MODEL

@@ -110,7 +110,7 @@ def _declared(record: type, name: str) -> Option | Choice:
 
 
 def option_of(record: type, name: str) -> Option:
-    """Return the number that a record's field declares. KeyError where it declares none."""
+    """Return the `Option` (default, limits, text) of a record's numeric field. KeyError where it declares none."""
     told = _declared(record, name)
     if not isinstance(told, Option):
         raise KeyError(f"{record.__name__}.{name} is one of some words, no number")
@@ -118,7 +118,7 @@ def option_of(record: type, name: str) -> Option:
 
 
 def choice_of(record: type, name: str) -> Choice:
-    """Return the choice that a record's field declares. KeyError where it declares none."""
+    """Return the `Choice` (default, words, text) of a record's field. KeyError where it declares none."""
     told = _declared(record, name)
     if not isinstance(told, Choice):
         raise KeyError(f"{record.__name__}.{name} is a number, not one of some words")

@@ -45,8 +45,7 @@ def load_pickled(path: str | Path, inert: Sequence[str] = ()) -> Any:
 
     path: of the file.
     inert: packages whose objects become empty `Inert` placeholders instead of an error, such as `TRAINING_STATE` for
-    the
-        callbacks and settings in Lightning checkpoints; their code is neither imported nor executed.
+        the callbacks and settings in Lightning checkpoints; their code is neither imported nor executed.
 
     Tensors may be views of a private memory map of the file. FileNotFoundError; ValueError for a damaged file, one that
     contains code, and anything that is not a PyTorch file."""

@@ -76,8 +76,7 @@ class Look:
     predicted_mask: predict the mask, or use the bare body's silhouette.
     face_scale: resolution factor at which the face is drawn a second time (1 = no face pass).
     mode: "play", guides and the guided decoder; "diffusion", as in the paper, a denoiser with experts for every frame;
-    None,
-        the renderer's own."""
+        None, the renderer's own."""
 
     steps: int = option(
         1, 1, 1000, "Denoising steps of mode diffusion; 1 is sharpest with the nano renderer.", widget=(1, 50)

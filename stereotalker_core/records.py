@@ -100,8 +100,7 @@ class Identity(Record):
     expression_gain: (52,) factors that give this face the same effect (lids that close a wide eye).
     rest_rotations: (49, 3) the posture of the head. All three None: motions are taken literally.
     baked: 0..1, strength with which networks drew unseen parts into `atlas` (video.rendering.bake); unbaked: (3, A, A)
-    the
-        atlas before that, None where nothing was drawn."""
+        the atlas before that, None where nothing was drawn."""
 
     shape: Tensor
     shell: Tensor

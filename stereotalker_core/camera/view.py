@@ -31,8 +31,7 @@ class View:
     yaw: degrees; until_yaw: of the last frame of an orbit; pitch: degrees.
     framing: see `framing_for`.
     size: px of a square, or (height, width); with an aspect, px of the shorter side. None: the photograph's shape (or
-    the
-        aspect) and resolution, with at most LARGEST px a side.
+        the aspect) and resolution, with at most LARGEST px a side.
     yaw_origin: "photo": yaw 0 is the photograph's own view; "body": it faces the front of the body.
     aspect: "1:1", "4:5", "9:16", "16:9" or "photo", the photograph's own.
     hands: "on": gestures; "off": arms at rest; "auto": gestures where the frame shows the body down to the elbows.

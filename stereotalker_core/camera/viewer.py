@@ -104,8 +104,7 @@ def filmed(
     frames: T, of the clip.
     size: (H, W) px.
     use: "direction" takes yaw, pitch, roll and zoom, while distance, target and lens are the framing's, so that a scene
-    of
-        any scale works. "place in metres" takes position, target, quaternion, fov and zoom, in the metres of an
+        of any scale works. "place in metres" takes position, target, quaternion, fov and zoom, in the metres of an
         exported body. A clip has one lens, that of its first camera; where fov or zoom change along the list, the
         camera moves along its optical axis instead, so that the target keeps the requested size.
 

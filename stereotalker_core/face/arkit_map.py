@@ -117,8 +117,7 @@ def face_to_motion(face: Face, sample: int = 0, mapping: FaceMap | None = None) 
     face: the performances.
     sample: which of them.
     mapping: between ARKit and FLAME's own basis; required for a face in that basis (ValueError without), ignored for
-    one
-        in the embedded model's ARKit layout."""
+        one in the embedded model's ARKit layout."""
     from ..geometry.skeleton import N_JOINTS
 
     if face.basis == "flame" and mapping is None:

@@ -52,8 +52,7 @@ def conv_block(width: int, norm: str) -> nn.Sequential:
     """Return a block on (B, C, T): convolution over time, LeakyReLU, normalisation.
 
     norm: "clip" normalises each channel over the whole clip, as in the released models, which also removes what is
-    constant
-        in it; "frame" keeps that, and does not depend on the clip's length."""
+        constant in it; "frame" keeps that, and does not depend on the clip's length."""
     layer = nn.InstanceNorm1d(width) if norm == "clip" else FrameNorm()
     conv = nn.Conv1d(width, width, 5, padding=2, padding_mode="replicate")
     return nn.Sequential(nn.Sequential(conv, nn.LeakyReLU(0.2), layer))

@@ -57,8 +57,8 @@ class Quantiser(nn.Module):
     """The codebook of vectors of size `code_width`, learned by gradient descent.
 
     rows: "time" as in the released models: (B, C, T) reshaped to rows of code_width numbers, so that a row holds
-    successive
-        time samples of one channel, running on into the next. "channel" splits the C channels of each frame instead.
+        successive time samples of one channel, running on into the next. "channel" splits the C channels of each frame
+        instead.
     unit: that squared distances are divided by before sampling (1 as released)."""
 
     def __init__(self, codes: int, code_width: int, rows: str = "time", unit: float = 1.0) -> None:
@@ -122,8 +122,7 @@ class Quantiser(nn.Module):
 
         draw: how codes are sampled; None takes the nearest.
         rounded: compute the latent as z + (codes - z) like the released code, equal to the codes except for rounding;
-        otherwise
-            it is exactly the codes, so that equal codes give equal latents."""
+            otherwise it is exactly the codes, so that equal codes give equal latents."""
         rows = self.rows(z)
         indices = self.choose(self.distances(rows.detach()), draw, z.shape[1])
         codes = self.unrows(self.embedding(indices), z)

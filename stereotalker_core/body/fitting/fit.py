@@ -48,7 +48,7 @@ _UNUSED = ("body.nose", "body.left_eye", "body.right_eye")
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of the person before the fit.
+    """The knowledge about the person before the fit.
 
     keypoints: points in pixels.
     mask: (1, H, W) in [0, 1].

@@ -142,8 +142,8 @@ def _fit_pose(
 class _Problem:
     """The residuals (N, 2) of a fit, in units of sigma.
 
-    Keypoints have two; a pulled vertex has its distance along the normal and a zero, a vertex with a depth limit has
-    the depth beyond it and a zero."""
+    A keypoint gives its errors in x and y. A vertex of `pull` gives its distance along the normal, a vertex of `depth`
+    its depth beyond the limit; the second number of these rows is 0."""
 
     def __init__(
         self,

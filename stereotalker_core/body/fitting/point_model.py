@@ -28,8 +28,7 @@ class PointModel:
     names: keypoints of the body, or "mesh.0".."mesh.467" of the face mesh.
     vertices: (M,) indices of vertices that follow the keypoints in the output.
     prior: of hair and clothes; it moves vertices along the normals of the mean body, an approximation that is good
-    enough
-        to find the coefficients."""
+        enough to find the coefficients."""
 
     def __init__(
         self,
@@ -115,8 +114,10 @@ class PointModel:
         return out
 
     def _by_shape(self, world: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the derivatives with respect to shape of (head - rotation @ rest head) and of the heads, each (B, 3,
-        K)."""
+        """Return the derivatives with respect to the K shape coefficients, each (B, 3, K): of the bones' translations
+        (head - world rotation @ head at rest), and of the bones' heads.
+
+        world: (B, 3, 3) rotations of the bones."""
         body = self.body
         rest = body.bone_basis
         step = rest - rest[body.parent]

@@ -30,13 +30,13 @@ _CLOTH_NEAR, _CLOTH_SHARE = 0.35, 0.1  # distance of colours of which share of t
 
 
 class Cloth(NamedTuple):
-    """A picture of the clothes alone, with arms inpainted and continued downwards.
+    """The picture of the clothes alone, with arms inpainted and the clothes continued downwards.
 
     picture: (3, h, w).
     weave: (3, h, w), its fine detail without its colour.
     origin: place of its upper left corner in the portrait, px.
     scale: its px per px of the portrait.
-    seen: the row from which on it is continued instead of photographed."""
+    seen: the row from which on the picture is continued instead of photographed."""
 
     picture: Tensor
     weave: Tensor

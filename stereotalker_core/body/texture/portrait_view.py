@@ -145,8 +145,7 @@ class PortraitView:
         weight: (N, 3) barycentric.
         where: (N,) bool, the points to test; the others are false.
         shoulders: (N,) bool, points above the armpits: tested against forearms and hands only, since an upper arm
-        cannot hide
-            them."""
+            cannot hide them."""
         return self._marked(self.limbs, corners, weight, where & ~shoulders) | self._marked(
             self.forearms, corners, weight, where & shoulders
         )
@@ -198,8 +197,7 @@ class PortraitView:
         arms).
         head: (N,) bool, points of the head.
         inner: (N,) part index of points of eyes, teeth and mouth, -1 elsewhere; such a point may lie a lid's thickness
-        behind
-            the nearest surface, but counts as seen only where that surface is of the same part.
+            behind the nearest surface, but counts as seen only where that surface is of the same part.
 
         Returns colours (N, 3) of the image and visibility (N,) in [0, 1]."""
         pixel, value = self._seen_at(corners, weight)

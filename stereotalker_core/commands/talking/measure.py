@@ -1,4 +1,4 @@
-"""The memory that a command used."""
+"""The measurement of the memory that a command used."""
 
 import sys
 

@@ -232,8 +232,10 @@ def evaluate_face(
 def _temperatures(
     models: FaceModels, item: Item, gap: tuple[Tensor, Tensor], mesh: FaceMesh, seed: int
 ) -> dict[str, tuple[float, float]]:
-    """Measure the lips at the default temperature, and closures and diversity (mm) over temperatures: means over four
-    performances of one item."""
+    """Measure one item at every temperature, over four performances each -> {name: (value, weight)}.
+
+    All lip scores at the default temperature; at the others closure_recall_T and diversity_T (mm).
+    gap: from `lip_gap_weights`; mesh: turns coefficients into vertices."""
     out: dict[str, tuple[float, float]] = {}
     spread = []
     for temperature in TEMPERATURES:

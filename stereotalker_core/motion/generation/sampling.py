@@ -104,11 +104,9 @@ class MotionOptions:
     0..3, 1 = as sampled. liveliness: 0..3, added head turns and weight shifts; 0 also stops hands from resting.
     blink_rate: blinks per minute of both eyes together; None = as sampled, each lid by itself.
     smoothing: Gaussian sigma in frames (mouth and blinks stay sharp). lip_closure: 0..1, how far lips are shut on p, b,
-    m
-        and silence, and parted on other sounds, beyond the sample. hands: "on", "low" (arms half lowered) or "off".
+        m and silence, and parted on other sounds, beyond the sample. hands: "on", "low" (arms half lowered) or "off".
     words: without a transcript: "spotted" finds words with a gesture in the encoder's phones, "recognised" finds all
-    words
-        by PocketSphinx, "off" leaves the prior with the sound alone.
+        words by PocketSphinx, "off" leaves the prior with the sound alone.
     emotions: they change over time and replace the style's own. fps, loop (end leads into beginning): for whole
     motions.
 

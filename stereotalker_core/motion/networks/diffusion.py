@@ -92,8 +92,7 @@ def guided(
     needed.
     audio, prior: the guidance scales.
     steadied: filter of the difference (B, T, D) made by the prior, before it is scaled up. The prior changes abruptly
-    where
-        a word ends; without the filter so do the arms."""
+        where a word ends; without the filter so do the arms."""
     if audio == 1 and prior == 1:
         return branches(True, True)
     heard = branches(True, False)

@@ -177,8 +177,7 @@ class LanguagePrior(nn.Module):
         "none".
 
         read: the states are those of a transcript and are classified themselves. Otherwise, with a lexicon, its words
-        are
-            weighted by how near their states are, because a state predicted from sound lies between several words,
+            are weighted by how near their states are, because a state predicted from sound lies between several words,
             which often have the same meaning.
 
         ValueError where the prior has no meaning head."""

@@ -276,7 +276,7 @@ def generate(
     shards: numbers; None for all.
     progress: progress(identities done, total) after each.
     body: the half body; None makes one.
-    template: of another atlas size than the default; its body must be `body`."""
+    template: its atlas size is used, and its body must be `body`; None makes one of the default size."""
     chosen = list(range(config.shards)) if shards is None else list(shards)
     if wrong := [s for s in chosen if not 0 <= s < config.shards]:
         raise ValueError(f"shards {wrong} do not exist; there are {config.shards}, numbered from 0")

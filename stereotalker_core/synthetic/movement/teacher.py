@@ -99,7 +99,7 @@ def teach_with_labels(
 
 
 def _arms(heads: Tensor, events: list[GestureEvent], amount: float, times: Tensor, rng: random.Random) -> Tensor:
-    """Return both arms (T, 49, 3): posture, gestures, and the small movement of living hands.
+    """Return both arms (T, 49, 3): posture, gestures, and a slight tremor.
 
     heads: from `joint_heads`; events: the gestures; amount: scales strokes; times: (T,) s; rng: random generator."""
     rests = rng.choices(list(_RESTS), list(_RESTS.values()), k=2)

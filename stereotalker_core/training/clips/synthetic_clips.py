@@ -64,7 +64,7 @@ def export_avatars(
     wanted: settings.
     speech: a corpus folder of `synth speech`; None for silent clips.
     progress: progress(done, total).
-    template: of another atlas size than the default; it brings its own body."""
+    template: its body and atlas size are used; None makes a template of the default size."""
     corpus = Corpus(speech) if speech is not None else None
     template = template if template is not None else Template(HalfBody())
     lifter = Lifter(template.body)

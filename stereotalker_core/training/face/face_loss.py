@@ -37,9 +37,8 @@ class PredictorWeights:
     """The weights of the terms of stage 2. The defaults are the paper's.
 
     codes: cross-entropy of the code indices at the default temperature, which is not in the paper: it makes the spread
-    of
-        the samples that of the data. The other terms then use the expected code, which has a true gradient, in place of
-        the nearest code with a straight-through gradient.
+        of the samples that of the data. The other terms then use the expected code, which has a true gradient, in place
+        of the nearest code with a straight-through gradient.
     drawn: error of a sampled code. velocity, lips: ours too."""
 
     latent: float = 1.0
@@ -140,8 +139,7 @@ def stage_two(
     weights: of the terms.
     focus: which channels matter.
     rounded: the latent term as released, whose gradient is the sign of rounding noise where the codes are equal;
-    otherwise
-        it is zero there.
+        otherwise it is zero there.
     draw: how the term `drawn` samples."""
     with torch.no_grad():
         wanted = prior.bottleneck(prior.encode(motion), None, rounded)

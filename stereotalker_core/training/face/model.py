@@ -111,7 +111,7 @@ class PredictorLoss:
 def train_prior(
     prior: MotionPrior, data: FaceData | MixedFaces, recipe: FaceRecipe, focus: Focus, schedule: Schedule, run: Path
 ) -> MotionPrior:
-    """Train stage 1 -> the prior with the unit of its code distances measured.
+    """Train stage 1 -> the trained prior; for a VQ-VAE its config.unit is measured by `code_unit`.
 
     prior: to train; data: crops; recipe: of batches and weights; focus: which channels matter; schedule: of the loop;
     run: folder of the state."""

@@ -45,7 +45,7 @@ CLASSES = tuple(GESTURE_WORDS)
 class Recording:
     """The recording: utterances of one emotion and style joined with pauses, to which the teacher moves.
 
-    intensity: 0..1 of the emotion; held: it has words that must not be trained with (or without) a gesture."""
+    intensity: 0..1 of the emotion; held: it contains held-out words, so that crops leave it out unless asked."""
 
     utterance: Utterance
     emotion: str

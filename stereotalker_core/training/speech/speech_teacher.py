@@ -2,8 +2,8 @@
 
 `python -m stereotalker_core train speech-teacher --data data/speech/train --whisper FOLDER` needs a Whisper
 folder in Hugging Face format (tiny.en suffices; tools/whisper_from_ctranslate2.py makes one from a CTranslate2 file).
-With --like FOLDER the features are scaled as that corpus's, and the phones that a probe trained on it reads from them
-are kept where it is sure (guesses.npy): labels for recordings that have none.
+With --like FOLDER the features are scaled like those of that corpus. A linear probe trained on that corpus then
+predicts phones from the features; its confident predictions are kept (guesses.npy) as labels for recordings without.
 """
 
 import argparse

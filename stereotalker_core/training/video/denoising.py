@@ -74,9 +74,8 @@ class LossOptions:
     gamma: limit of the min-SNR weight; drop: fraction of micro-batches without the portrait.
     offset: strength of noise that is constant per channel.
     expert_drop: probability to drop each expert module; skip_left_out: a dropped module is not run at all, otherwise it
-    runs
-        with strength 0, because sharded processes must run the same modules; never_bare: drop none where all would be
-        dropped, so that every micro-batch trains experts.
+        runs with strength 0, because sharded processes must run the same modules; never_bare: drop none where all would
+        be dropped, so that every micro-batch trains experts.
     flicker: weight of the error of changes over time; weighted: person and face have larger weights than the
     background."""
 

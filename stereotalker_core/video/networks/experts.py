@@ -45,7 +45,7 @@ _E = TypeVar("_E", bound="Experts")
 
 
 class Experts(nn.Module):
-    """The low-rank matrices, down (E * rank, D) and up (D, E * rank), for each of some layers of a U-Net."""
+    """The low-rank matrices of E experts, down (E * rank, D) and up (D, E * rank) for each U-Net layer of width D."""
 
     Config = ExpertConfig
     count = 0

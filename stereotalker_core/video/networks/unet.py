@@ -30,14 +30,12 @@ class UNetConfig:
     """The sizes of the denoiser; the defaults are nano's, `SD15` below is the layout of AnimateAnyone and AnimateDiff.
 
     prediction: "residual" (x0 = lift + network, levels 1 - sigma, sigma), "v" (zero-SNR linear betas) or "epsilon"
-    (linear
-        betas).
+        (linear betas).
     tokens: side of the grid of pooled portrait latents used as cross-attention tokens; 0 = the caller gives embeddings.
     guides: input of the pose guider, "maps" (maps.guide_tensor) or "openpose" (the common skeleton drawing, RGB in [0,
     1]).
     motion_mid, clip_norm: False and True for AnimateDiff v1, whose middle block has no motion module and whose
-    convolution
-        blocks normalise over all frames; both False for v3.
+        convolution blocks normalise over all frames; both False for v3.
     merged: hidden units that merged experts added to every spatial feed-forward (merge.py)."""
 
     latent_channels: int = 8

@@ -1,1 +1,1 @@
-"""Frames from guides and networks, window by window."""
+"""Rendering: guides and networks -> frames, window by window."""

@@ -177,7 +177,7 @@ class NanoRenderer(Bundle):
         return guide.half()
 
     def shown(self, kept: Tensor) -> Tensor:
-        """Convert a kept guide to float32 for the networks."""
+        """Convert a guide from `keep` to float32 for the networks."""
         return kept.float()
 
     def denoise_level(

@@ -17,8 +17,7 @@ def assemble(
 
     unet, vae, mask_predictor: networks, None where absent.
     parts: reference, view_experts, mask_experts, view_strength, mask_strength, and settings of any profile, of which
-    the
-        renderer takes its own.
+        the renderer takes its own.
 
     ValueError where U-Net and autoencoder belong to different profiles."""
     everything = {name for kind in RENDERERS for name in kind.settings}

@@ -229,7 +229,7 @@ class PublicRenderer(Bundle):
         return guide.half() if self.reads == "maps" else (self.pose_input(guide) * 255).round().byte()
 
     def shown(self, kept: Tensor) -> Tensor:
-        """Convert a kept guide to the pose guider's input, in the denoiser's dtype."""
+        """Convert a guide from `keep` to the pose guider's input, in the denoiser's dtype."""
         return (kept.float() if self.reads == "maps" else kept.float() / 255).to(self.dtype)
 
     def denoise_level(

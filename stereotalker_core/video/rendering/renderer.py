@@ -159,7 +159,7 @@ class Renderer(Protocol):
         ...
 
     def shown(self, kept: Tensor) -> Tensor:
-        """Convert a kept guide to the pose guider's input."""
+        """Convert a guide from `keep` to the pose guider's input."""
         ...
 
     def denoise_level(
