@@ -43,8 +43,8 @@ class Quantised:
     latent: (B, T, C), with the gradient of the input.
     codes: (B, T, C), the same numbers with the gradient of the codebook.
     indices: (rows,) of the codes.
-    loss: () of the codebook.
-    perplexity: () of its use."""
+    loss: () codebook and commitment loss.
+    perplexity: () effective number of codes in use."""
 
     latent: Tensor
     codes: Tensor
@@ -59,7 +59,7 @@ class Quantiser(nn.Module):
     rows: "time" as in the released models: (B, C, T) reshaped to rows of code_width numbers, so that a row holds
         successive time samples of one channel, running on into the next. "channel" splits the C channels of each frame
         instead.
-    unit: that squared distances are divided by before sampling (1 as released)."""
+    unit: squared distances are divided by it before sampling (1 as released)."""
 
     def __init__(self, codes: int, code_width: int, rows: str = "time", unit: float = 1.0) -> None:
         super().__init__()

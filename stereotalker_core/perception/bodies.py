@@ -67,7 +67,7 @@ def find_bodies(networks: Perception, picture: Pyramid, faces: Sequence[FoundFac
 
 
 def _search(networks: Perception, picture: Pyramid, faces: Sequence[FoundFace]) -> list[Body | None]:
-    """Find bodies in two passes: at the detector's position (else below the face), then where the found points say."""
+    """Find bodies in two passes: in the detector's crop (else below the face), then around the found points."""
     if not faces:
         return []
     detected = zip(_detections(networks, picture, faces), faces, strict=True)

@@ -220,8 +220,10 @@ def _membrane(
 
 
 def _halved(link: tuple[Tensor, Tensor], axis: int) -> tuple[Tensor, Tensor]:
-    """Return the links between cells of 2 x 2 pixels: half a link, a whole one, and half a link from centre to centre.
-    """
+    """Return the links of the picture at half its size, along an axis, from those between pixels.
+
+    link: (wanted difference times weight, weight), each (1, 3 or 1, h, w). The path between the centres of two cells of
+    2 x 2 pixels is half a link, a whole one and half a link; its weight is the least of the three."""
     asked, weight = link
     wide = torch.cat([asked / weight.clamp_min(1e-6), weight], 1)
     count = wide.shape[axis]

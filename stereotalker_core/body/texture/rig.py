@@ -273,7 +273,7 @@ class Rig(nn.Module):
         return flat.view(-1, rows, columns, tokens.shape[-1]).permute(0, 3, 1, 2)
 
     def collected(self, maps: Tensor) -> Tensor:
-        """Map maps as from `laid_out` -> covered squares (B, T, C)."""
+        """Collect the covered squares (B, T, C) from maps, the inverse of `laid_out`."""
         flat = maps.permute(0, 2, 3, 1).reshape(len(maps) // self.views, -1, maps.shape[1])
         return flat.index_select(1, self.token)
 

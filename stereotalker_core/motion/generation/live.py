@@ -45,7 +45,7 @@ class LiveMotion:
     def next(self, heard: Tensor) -> Motion:
         """Sample the next `hop` frames, on the models' device.
 
-        heard: the latest sound (S,), S a multiple of SAMPLES (one frame), ending `look_ahead` frames after the new frames."""
+        heard: the latest sound (S,), S a multiple of SAMPLES (one frame); it ends `look_ahead` frames after them."""
         net, options = self.models.denoiser, self.options
         channels, said = self._told(heard)
         given = min(len(self._past), net.config.seed)

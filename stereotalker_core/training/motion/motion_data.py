@@ -138,8 +138,9 @@ def gesture_frames(events: Sequence[GestureEvent], frames: int) -> Tensor:
 
 
 def word_frames(words: Sequence[Word], numbers: dict[str, int], frames: int) -> Tensor:
-    """Return (frames,) number of the word being said, on the frames of `LanguagePrior.read`; new words get new numbers.
-    """
+    """Return (frames,) the number of the word being said, 0 between words, on the frames of `LanguagePrior.read`.
+
+    numbers: {word: number}; new words are added to it."""
     out = torch.zeros(frames)
     for word, start, end in words:
         first = min(round(start * FPS), frames)

@@ -77,7 +77,7 @@ class BakeBatches:
 
 
 def _cut(rig: Rig, lift: Tensor, visibility: Tensor, height: float) -> tuple[Tensor, Tensor]:
-    """Return lift (P, 3) and visibility (P, 1) as if the picture ended at `height` (m), with the clothes' colour below."""
+    """Return lift (P, 3) and visibility (P, 1) as if the picture ended at `height` (m), below in one colour."""
     below = rig.position[:, 2].cpu() < height
     cloth = (rig.region[:, 0].cpu() > 0.5) & (visibility[:, 0] > 0.5) & ~below
     colour = lift[cloth].median(0).values if int(cloth.sum()) > 30 else lift.new_full((3,), -0.5)

@@ -106,8 +106,8 @@ def cache_keys(unet: nn.Module, bank: Bank) -> ReferenceCache:
 
 @dataclass(frozen=True)
 class ReferenceConfig:
-    """The sizes of the denoiser; those of stock SD1.5 are (320, 640, 1280, 1280), layers 2, heads 8, groups 32,
-    cross_dim 768."""
+    """The sizes of the reference network, which are those of its denoiser. SD1.5 has widths (320, 640, 1280, 1280),
+    layers 2, heads 8, groups 32, cross_dim 768."""
 
     latent_channels: int = 8
     widths: tuple[int, ...] = (64, 96, 128)
