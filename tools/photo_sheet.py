@@ -2,9 +2,8 @@
 
 python tools/photo_sheet.py photos/*.jpg --out docs/images/real_photos.jpg
 
-Only the photo goes in, keypoints and mask are found; keypoints in a JSON file of the photo's name are taken instead.
-Every column is another moment of the speech, the one of its fifth of the recording at which the mouth is open widest.
-Prints what the fit says of every photo.
+Keypoints and mask are found in the photo, or keypoints are read from a JSON file of the photo's name. Each column shows
+the moment with the widest open mouth in one fifth of the recording. Prints the quality of every fit.
 """
 
 import argparse

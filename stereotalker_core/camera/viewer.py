@@ -108,7 +108,7 @@ def filmed(
         exported body. A clip has one lens, that of its first camera; where fov or zoom change along the list, the
         camera moves along its optical axis instead, so that the target keeps the requested size.
 
-    ValueError for what is no camera, a camera straight above or below, or one that does not look at the person."""
+    ValueError for a dictionary that is no camera, and a camera straight above or below or not looking at the person."""
     if use not in USES:
         raise ValueError(f"camera_info can be used as {' or '.join(USES)}, got {use!r}")
     if frames < 1:

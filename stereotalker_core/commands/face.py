@@ -107,11 +107,11 @@ def save_face(face: Face, out: Path, mapping: FaceMap | None = None) -> None:
 def preview(face: Face, flame: Flame | None, mapping: FaceMap | None, size: int, yaw: float) -> Iterator[Tensor]:
     """Yield the frames (t, 3, size, N * size) of all N performances side by side, in chunks.
 
-    face: its performances.
-    flame: draws on FLAME's mesh; None on our body.
+    face: the performances.
+    flame: the FLAME mesh to draw; None draws our body.
     mapping: between FLAME's parameters and ARKit's.
-    size: px of a side.
-    yaw: of the camera, degrees."""
+    size: side of one picture, px.
+    yaw: camera yaw, degrees."""
     samples = range(len(face.parameters))
     if flame is not None:
         return mesh_frames(flame, torch.stack([flame_parameters(face, i, mapping) for i in samples]), size, yaw)

@@ -1,7 +1,7 @@
 """Shape, pose, expression and camera from 2D keypoints: Levenberg-Marquardt on a model of the keypoints only.
 
 The focal length is not observable from one portrait, so the distance is assumed (2.1 m, between a selfie and a studio
-lens) and the focal length follows from the size of the face; so the fit does not depend on how the picture was cropped.
+lens), and the focal length follows from the size of the face. The fit therefore does not depend on the picture's crop.
 """
 
 import math

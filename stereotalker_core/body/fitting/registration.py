@@ -66,8 +66,10 @@ def register_face(body: HalfBody, fit: PoseFit, mesh: Tensor, shell: Tensor | No
 
 
 def _wanted(body: HalfBody, fit: PoseFit, posed: Posed, mesh: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the displacement of the mesh points that the picture asks for (468, 3), m in the rest pose, and the cosine
-    (468,) between their normals and the direction to the camera."""
+    """Return the displacements that bring the fitted mesh points onto the detected ones, and how frontal the points are.
+
+    mesh: (468, 2) detected points in px. Returns displacements (468, 3), m in the rest pose, parallel to the picture,
+    and cosines (468,) between the normals and the direction to the camera."""
     rows, weights = body.mesh_vertices, body.mesh_weights[..., None]
     at = (posed.vertices[0][rows] * weights).sum(1)
     normal = F.normalize((body.normals(posed.vertices)[0][rows] * weights).sum(1), dim=1)

@@ -135,7 +135,7 @@ def _trusted_texels(lifter: Lifter, seen: Tensor, shut: Tensor, trust: Trust) ->
     lifter: the texels (N,).
     seen: (N,) visibility.
     shut: (N,) bool, on a shut eye.
-    trust: a registered mouth may show its own teeth."""
+    trust: with a registered face the mouth and teeth of the photograph are used as well."""
     if trust.registered:
         return ~(lifter.eyes & shut) & (lifter.part != lifter.lashes)
     return ~lifter.templated | lifter.eyes & (seen > _SURE)

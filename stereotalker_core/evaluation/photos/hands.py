@@ -1,6 +1,6 @@
 """Hands visible in a drawn frame: how many, whether the motion put them there, and their colour.
 
-They are searched in the whole picture, background included, where hands of the photograph may have been left over."""
+Hands are searched for in the whole picture, also in the background, where the photograph's hands may have been left."""
 
 import math
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """Write the words that `audio.listening.spotting` knows: `python -m stereotalker_core.synthetic.speech.spoken_words`.
 
-The costs are what it takes, in nats, to believe that a word begins: little for the most frequent words of English,
-more for a gesture word, most for a short one, which fits somewhere in every sentence.
+The cost of a word, in nats, is what the decoder pays to begin it: low for the most frequent words of English, higher
+for gesture words, highest for short gesture words, which fit somewhere in every sentence.
 """
 
 from ...audio.listening.spotting import SPOKEN_WORDS

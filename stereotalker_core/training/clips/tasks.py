@@ -258,8 +258,9 @@ def save_learnt(model: StageTwo, stage: Stage, out: Path, info: dict[str, Any]) 
 
 
 def split_lora(unet: StereoTalkerUNet) -> tuple[Any, dict[str, Tensor]]:
-    """Split off LoRA adapters -> (the U-Net, or its state dict without them if it has some; adapters by peft's names).
-    """
+    """Split LoRA adapters off a U-Net -> (base, {peft's name: adapter}).
+
+    base: the U-Net itself if it has no adapters, else the state dict of its other weights."""
     state = unet.state_dict()
     adapters = {k: v for k, v in state.items() if ".lora_" in k}
     if not adapters:

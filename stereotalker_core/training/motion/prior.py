@@ -318,8 +318,9 @@ def fit_meaning(prior: LanguagePrior, count: int, steps: int, seed: int) -> Lang
 
 @torch.no_grad()
 def meaning_report(prior: LanguagePrior, data: MotionData) -> dict[str, float]:
-    """Return the fractions of words, read and heard: training and held-out words in their class, plain words in any
-    class."""
+    """Return the accuracy of meaning: {"text" or "heard" + "_trained", "_held_out" or "_false": fraction of words}.
+
+    Trained and held-out gesture words count when they get their own class, other words (false) when they get any."""
     numbers = np.asarray(data.tracks["word"])
     ends = np.flatnonzero(np.diff(numbers, append=0) * (numbers > 0))  # the last frame of each word
     words = [data.words[i] for i in numbers[ends]]

@@ -37,7 +37,9 @@ def merge_view_experts(
 
 
 def _at_camera(experts: ViewExperts, name: str, gates: Tensor, rank: int, width: int) -> tuple[Tensor, Tensor]:
-    """Return down (n, D) and gated up (D', n) of the layer `name`; zeros where these experts have none there."""
+    """Return the layer's expert matrices, down (n, D) and up (D, n) times the gates; zeros for a layer without experts.
+
+    name: of the layer; gates: (E,) at the fixed camera, with the strength; rank, width: of the matrices, n = E * rank, D = width."""
     if name not in experts.index:
         empty = experts.down[0].new_zeros(len(gates) * rank, width)
         return empty, empty.T
