@@ -80,7 +80,7 @@ def folded(cls: type) -> int:
 
 def socket_heights(node: dict) -> tuple[list[int], list[int]]:
     """Return the distances in px from a node's top to its input and its output sockets; inputs with a widget lie beside
-    it."""
+    that widget."""
     plain = [socket for socket in node["inputs"] if "widget" not in socket]
     rows = max(len(plain), len(node["outputs"]))
     top = FIRST_SLOT + SLOT * rows + (CAMERA if node["type"] in PICTURED else 0)

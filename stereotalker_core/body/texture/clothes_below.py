@@ -1,4 +1,4 @@
-"""A picture of clothes continued below its lower edge as clothes would: the coat closes, the tie hangs, cloth folds.
+"""The continuation of a picture of clothes below its lower edge: the coat closes, the tie hangs down, cloth folds.
 
 The outermost cloth, without collars, hair or jewellery, is synthesised from patches of itself: a pattern by quilting
 (quilting.py), plain cloth by inpaint.py. Other cloth in the middle (a shirt and a tie in a jacket) is continued column

@@ -171,7 +171,7 @@ def turn_to_camera(rotations: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor, T
     """Move the body's median rotation about the vertical to the camera -> rotations, matrices (T, 4, 4), yaw (T,)
     degrees.
 
-    rotations: (T, 49, 3) axis-angle; matrix: world_to_camera, before."""
+    rotations: (T, 49, 3) axis-angle; matrix: (4, 4) world to camera, before the move."""
     vertical = torch.tensor([0.0, 0.0, 1.0])
     root = axis_angle_to_matrix(rotations[:, JOINT_INDEX["root"]])
     twist = matrix_to_axis_angle(split_twist(root, vertical)[0])[:, 2]

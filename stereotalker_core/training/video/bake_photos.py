@@ -50,7 +50,7 @@ class TurnedView(PortraitView):
 
 
 def examples_of(body: HalfBody, rig: Rig, identity: Identity) -> list[Example]:
-    """Return one example per turn on the rig's pixels; the light is estimated from the whole photograph."""
+    """Return examples on the rig's pixels, one per simulated turn of the camera, lit as in the whole photograph."""
     posed = body.pose(
         body.rest(identity.shape[None], identity.shell[None]), identity.rotations[None], identity.expression[None]
     )

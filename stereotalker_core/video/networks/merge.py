@@ -39,7 +39,7 @@ def merge_view_experts(
 def _at_camera(experts: ViewExperts, name: str, gates: Tensor, rank: int, width: int) -> tuple[Tensor, Tensor]:
     """Return the layer's expert matrices, down (n, D) and up (D, n) times the gates; zeros for a layer without experts.
 
-    name: of the layer; gates: (E,) at the fixed camera, with the strength; rank, width: of the matrices, n = E * rank, D = width."""
+    name: of the layer; gates: (E,) at the camera, times the strength; rank: of one expert, n = E * rank; width: D."""
     if name not in experts.index:
         empty = experts.down[0].new_zeros(len(gates) * rank, width)
         return empty, empty.T
