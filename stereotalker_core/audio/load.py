@@ -182,8 +182,8 @@ def mix_of(mixed: float, power: np.ndarray) -> np.ndarray:
 def decoded(path: Path, track: int = 1) -> Iterator[tuple[np.ndarray, int]]:
     """Decode a sound track of the file, counted from 1, as blocks (C, N) of float32, each with the rate in Hz.
 
-    ValueError where there is none; av's FFmpegError for a file that is no media. A file that breaks off ends with a warning.
-    """
+    ValueError where there is none; av's FFmpegError for a file that is no media. A file that breaks off ends with a
+    warning."""
     import av
     from av.error import FFmpegError
 

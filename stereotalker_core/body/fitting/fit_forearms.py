@@ -87,7 +87,9 @@ def _skin_mask(
     side: str,
 ) -> Tensor | None:
     """Return (1, h, w) in [0, 1]: the person's mask without the clothes around this forearm; None where it is not bare.
-    """
+
+    image: (3, h, w) and outline: its mask; front: (h, w) triangle shown by each pixel; fore: (F,) bool, triangles of
+    the forearm; side: "L" or "R"."""
     here = _shown(front, fore)
     hand = _shown(front, body.triangle_part == body.part_index[f"hand.{side}"])
     trunk = _shown(front, torch.isin(body.triangle_part, fore.new_tensor([body.part_index["torso"]], dtype=torch.long)))

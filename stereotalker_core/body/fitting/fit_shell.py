@@ -209,7 +209,9 @@ def fit_shell(
 
 
 def silhouette_iou(body: HalfBody, posed: Posed, camera: Tensor, intrinsics: Tensor, mask: Tensor) -> float:
-    """Return the intersection over union of the rendered silhouette and mask (1, H, W)."""
+    """Return the intersection over union of the rendered silhouette and mask (1, H, W).
+
+    posed: batch 1; camera: (4, 4) world to camera; intrinsics: (3, 3) px."""
     points = project(posed.vertices, camera[None], intrinsics)
     covered = rasterize(points, body.triangles, size_of(mask)).depth > 0
     person = mask > 0.5

@@ -66,7 +66,7 @@ def register_face(body: HalfBody, fit: PoseFit, mesh: Tensor, shell: Tensor | No
 
 
 def _wanted(body: HalfBody, fit: PoseFit, posed: Posed, mesh: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the displacements that bring the fitted mesh points onto the detected ones, and how frontal the points are.
+    """Return the displacements that bring the fitted mesh points onto the detected ones, and how frontal they are.
 
     mesh: (468, 2) detected points in px. Returns displacements (468, 3), m in the rest pose, parallel to the picture,
     and cosines (468,) between the normals and the direction to the camera."""

@@ -65,7 +65,10 @@ def _distances(mesh: Tensor, pairs: tuple[tuple[int, int], ...]) -> float:
 
 
 def _close_mouth(body: HalfBody, vertices: Tensor, mesh: Tensor, rest: Tensor) -> None:
-    """Reduce an open mouth in the rest expression (52,), in place, until the lips touch."""
+    """Reduce an open mouth in the rest expression (52,), in place, until the lips touch.
+
+    vertices: (1, V, 3) without expression; mesh: (468, 2) px of the portrait's face mesh; rest: (52,) changed in
+    place."""
     parted = min(1.0, max(0.0, (openings(mesh)["lips"] - _PARTED) / (_OPEN - _PARTED)))
     if parted == 0:
         return
@@ -80,8 +83,10 @@ def _close_mouth(body: HalfBody, vertices: Tensor, mesh: Tensor, rest: Tensor) -
 
 
 def _set_lids(body: HalfBody, vertices: Tensor, mesh: Tensor, rest: Tensor, gain: Tensor, side: str) -> None:
-    """Open an eye that is shut, and scale its blink so that a full blink closes it; changes rest and gain (52,) in
-    place."""
+    """Open an eye that is shut, and scale its blink so that a full blink closes it.
+
+    vertices: (1, V, 3) without expression; mesh: (468, 2) px; rest, gain: (52,) changed in place; side: "Left",
+    "Right"."""
     blink = body.expression_index[f"eyeBlink{side}"]
     if openings(mesh)[side] < SHUT_EYE:
         rest[blink] = 0.0

@@ -90,7 +90,7 @@ def plain_priors(
     skin: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Do the same as `registered_priors` for a fit that may be off by a pixel, so that eyes and arms may show their
-    surroundings."""
+    surroundings; the arguments are the same."""
     known = (lifter, n_vertices, filled, confidence, _cloth_and_skin(lifter, colour, photo, skin))
     prior = _alike(*known, lifter.likeness, torch.zeros_like(lifter.ears))
     back, behind = back_colours(lifter, colour, photo, skin)

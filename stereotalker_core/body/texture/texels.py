@@ -206,8 +206,8 @@ class Lifter(nn.Module):
 
     @staticmethod
     def _unfolded(body: HalfBody, corners: Tensor, weight: Tensor, part: Tensor) -> Tensor:
-        """Return (N,) bool: skin of the lids that is folded away while the eye is open, for fits whose lids may show
-        the eye."""
+        """Return (N,) bool: skin of the lids that is folded away while the eye is open. Used for fits that are not
+        exact, in which a lid may show the eye."""
         skin = torch.isin(part, part.new_tensor([body.part_index[n] for n in ("face", "eyesocket")]))
         return skin & (Lifter._blinked(body, corners, weight) > sum(_UNFOLDS) / 2)
 

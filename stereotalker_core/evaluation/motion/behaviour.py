@@ -134,7 +134,9 @@ def real_corpora(data: Path) -> list[Corpus]:
 
 
 def degraded(wave: Tensor, kind: str, seed: int) -> Tensor:
-    """Degrade a waveform (S,): "reverb" of 0.6 s, "telephone" band, or music 10 dB below the speech."""
+    """Degrade a waveform (S,): "reverb" of 0.6 s, "telephone" band, or music 10 dB below the speech.
+
+    kind: "reverb", "telephone", any other for music; seed: of the random draws."""
     rng, plain = np.random.default_rng((9002, seed)), wave.numpy()
     if kind == "reverb":
         return torch.from_numpy(reverberate(plain, 0.6, 0.0, rng))

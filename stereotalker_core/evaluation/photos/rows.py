@@ -167,7 +167,9 @@ def _face_near(judge: Perception, picture: Tensor, expected: Tensor) -> Tensor |
 
 
 def _likeness(image: Tensor, identity: Identity, own: Frame, size: int) -> Row:
-    """Return self_psnr and self_ssim: how well the photograph's own view is reproduced inside the matte."""
+    """Return self_psnr (dB) and self_ssim: how well the photograph's own view is reproduced inside the matte.
+
+    image: the photograph; own: the frame drawn from its camera; size: px of a side of that frame."""
     photograph, shown = framed(image, size)
     matte = framed(identity.mask, size)[0] * shown
     psnr, ssim = self_likeness(own.picture, photograph, matte)
@@ -190,7 +192,10 @@ def _hair_row(tools: Studio, image: Tensor, identity: Identity, frames: dict[str
 
 
 def _face_row(image: Tensor, mesh: Tensor, picture: Tensor, drawn: Tensor | None) -> Row:
-    """Return the figures of the face at yaw 0 with the mouth shut."""
+    """Return the figures of the face at yaw 0 with the mouth shut.
+
+    image, mesh: the photograph (3, H, W) and its face (478, 3) px; picture, drawn: the frame and its face, None if not
+    found."""
     row: Row = {"face_lost": float(drawn is None), "lips_photo": lip_opening(mesh)}
     if drawn is None:
         return row

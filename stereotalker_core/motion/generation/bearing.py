@@ -91,7 +91,7 @@ def _indices(interval: int, first: int, count: int) -> range:
 
 def _events(seed: int, kind: int, first: int, count: int, quiet: Tensor):
     """Yield the events that overlap the frames from `first` on, in order, as (target (3,), previous target (3,), first
-    frame, length in frames)."""
+    frame, length in frames); arguments as in `wander`."""
     interval = _TURN_FRAMES if kind == _TURN else _SHIFT_FRAMES
     for index in _indices(interval, first, count):
         start, size = _moment(seed, kind, index, quiet)

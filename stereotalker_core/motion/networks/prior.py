@@ -31,7 +31,9 @@ BLOCK = 64  # frames (or tokens) read at a time, after as many of context: memor
 
 
 def nano_llm(vocabulary: int, hidden: int = 192, layers: int = 4) -> str:
-    """Return the configuration (JSON) of the tiny Llama that ships with the package."""
+    """Return the configuration (JSON) of the tiny Llama that ships with the package.
+
+    vocabulary: number of tokens; hidden: width; layers: number of layers."""
     config = {
         "model_type": "llama",
         "vocab_size": vocabulary,

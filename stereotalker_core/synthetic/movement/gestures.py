@@ -164,7 +164,9 @@ def arm_track(
 
 
 def _prepare_stroke(keys: list[tuple[float, Tensor]], stroke_time: float, prepare: Tensor, stroke: Tensor) -> None:
-    """Append the key poses of lift-off, preparation and stroke, leaving out those for which there is no time."""
+    """Append the key poses of lift-off, preparation and stroke, leaving out those for which there is no time.
+
+    keys: (time s, pose (14,)) so far, extended in place; stroke_time: s; prepare, stroke: the poses."""
     last_time, last_pose = keys[-1]
     ready = stroke_time - _STROKE
     if ready - last_time > _PREPARE + 0.05:

@@ -19,7 +19,9 @@ _BLINK = (0.35, 0.95, 1.0, 0.75, 0.4, 0.12)  # at 25 fps: shutting takes 2 frame
 
 
 def wander(times: Tensor, rng: random.Random, low: float = 0.08, high: float = 0.55, waves: int = 4) -> Tensor:
-    """Return a smooth random curve (T,) of about unit size: a sum of a few sines of random frequency (Hz) and phase."""
+    """Return a smooth random curve (T,) of about unit size: a sum of a few sines of random frequency (Hz) and phase.
+
+    times: (T,) s; low, high: range of the frequencies, Hz; waves: number of sines."""
     out = torch.zeros_like(times)
     for _ in range(waves):
         frequency, phase = rng.uniform(low, high), rng.uniform(0, 6.2832)

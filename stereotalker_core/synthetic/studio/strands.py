@@ -190,7 +190,10 @@ def _lit(
     camera: Tensor,
     light: tuple[Tensor, Tensor],
 ) -> Tensor:
-    """Return the linear colours (m, 3) of the points with flat indices `which` (m,) on strands (n, samples)."""
+    """Return the linear colours (m, 3) of the points with flat indices `which` (m,) on strands (n, samples).
+
+    points, tangent: (n, samples, 3); colour: (n, 3) linear, per strand; camera: (4, 4) world to camera; light:
+    directions (L, 3) and strengths of the lamps."""
     samples = points.shape[1]
     t, place = tangent.reshape(-1, 3)[which], points.reshape(-1, 3)[which]
     strand, along = which // samples, (which % samples) / samples

@@ -79,8 +79,8 @@ class ReferenceAttention:
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Compute softmax attention; bfloat16 on a CPU is computed in float32, where the fused kernel is up to 1.7 times
-    faster."""
+    """Compute softmax attention over (B, heads, N, D) -> (B, heads, N, D). bfloat16 on a CPU is computed in float32,
+    where the fused kernel is up to 1.7 times faster."""
     if query.dtype == torch.bfloat16 and query.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
         return F.scaled_dot_product_attention(query.float(), key.float(), value.float()).to(query.dtype)
     return F.scaled_dot_product_attention(query, key, value)
