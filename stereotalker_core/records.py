@@ -119,7 +119,7 @@ class Identity(Record):
     rest_expression: Tensor | None = None
     expression_gain: Tensor | None = None
     rest_rotations: Tensor | None = None
-    warnings: tuple[str, ...] = ()  # what the fit could only guess, in words for whoever looks at the result
+    warnings: tuple[str, ...] = ()  # text for the user: what the fit could only guess
     baked: float = 0.0
     unbaked: Tensor | None = None
 

@@ -91,7 +91,7 @@ class SpeechEncoder(nn.Module):
         position_kernel: int = 31
         dropout: float = 0.05
         phones: int = len(PHONES)
-        voice: bool = False  # whether a `VoiceDetector` listens too
+        voice: bool = False  # whether the file holds a `VoiceDetector`, too
 
         def __post_init__(self) -> None:
             if self.width % self.heads or self.position_kernel % 2 == 0:

@@ -45,8 +45,8 @@ class ProbTalk3D(nn.Module):
         audio: int = 1536
         layers: int = 12
         basis: str = "flame"
-        coherence: float = 0.0  # frames over which draws stay alike
-        window: int = 1500  # frames of one pass
+        coherence: float = 0.0  # frames over which the noise of draws stays similar
+        window: int = 1500  # frames computed in one pass
 
         def __post_init__(self) -> None:
             if self.hubert is not None and self.audio != 2 * self.hubert.width:

@@ -62,7 +62,7 @@ class MotionPrior(nn.Module):
         rows: str = "time"
         norm: str = "clip"
         dropout: float = 0.1
-        unit: float = 1.0  # of the distances between codes: temperatures count in it
+        unit: float = 1.0  # of squared distances between codes; temperatures are relative to it
         noise: float = 20.0  # VAE: scale of the noise at the default temperature
 
         def __post_init__(self) -> None:

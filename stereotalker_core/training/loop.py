@@ -43,7 +43,7 @@ class Schedule:
     clip: float = 1.0
     ema: float = 0.997
     seed: int = 0
-    amp: bool = True  # bf16 autocast where it pays
+    amp: bool = True  # bf16 autocast where it is faster
     log_every: int = 50
     save_every: int = 500
 

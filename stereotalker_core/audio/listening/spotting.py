@@ -41,7 +41,7 @@ class Lexicon(NamedTuple):
     phones: np.ndarray  # (N,) phone of each state
     first: np.ndarray  # (W,) first state of each word
     last: np.ndarray  # (W,)
-    early: np.ndarray  # (N,) bool: the first two states of a word, which no phone of it can be passed over to reach
+    early: np.ndarray  # (N,) bool: the first two states of a word, which cannot be reached by skipping a phone of it
 
 
 def spotted_words(speech: SpeechFeatures) -> list[Word]:

@@ -32,7 +32,7 @@ class Work:
     job: Job
     args: argparse.Namespace
     tries: int = 0
-    turn: int = 0  # of all pieces in the order in which workers got them
+    turn: int = 0  # number of this piece in the order in which workers got them
 
 
 @dataclass

@@ -74,7 +74,7 @@ class Item:
 
     utterance: Utterance
     style: FaceStyle
-    speech: SpeechFeatures | None = None  # what the encoder hears in it, once it has listened
+    speech: SpeechFeatures | None = None  # the encoder's output, once computed
 
     def teacher(self, seed: int = 0, style: FaceStyle | None = None) -> Tensor:
         """Return the teacher's performance (T, 52); style: None for the item's own."""

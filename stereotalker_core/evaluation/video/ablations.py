@@ -3,9 +3,9 @@
     python -m stereotalker_core.evaluation.video.ablations --out table.md [--data data/avatars/val] [--people 40]
         [--renderer FOLDER] [--trained PART FOLDER ...]
 
-The parts are switched off in the trained renderer. --trained: one more row, of a renderer (folder of six files) that
-`training.joint --without` trained without this part, evaluated without it; "all" is one with everything, trained with
-the same budget.
+The parts are switched off in the trained renderer. --trained adds a row for a renderer (folder of six
+files) that was trained without this part (`train joint --without`) and is evaluated without it; PART "all": a renderer
+with every part, trained with the same budget.
 """
 
 import argparse

@@ -81,8 +81,8 @@ class MotionDenoiser(nn.Module):
         heads: int = 4
         expand: int = 3
         window: int = 100  # frames sampled at once, the longest length seen in training
-        seed: int = 12  # given frames at the start of a window
-        lookahead: int = 8  # frames at the end of a window that are thrown away: they lack the sound that follows
+        seed: int = 12  # known frames at the start of a window
+        lookahead: int = 8  # frames at the end of a window that are discarded: they lack the following sound
 
         def __post_init__(self) -> None:
             if self.width % (2 * self.heads):

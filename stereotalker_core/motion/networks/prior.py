@@ -77,8 +77,8 @@ class LanguagePrior(nn.Module):
         projector: int = 160
         deep_projector: bool = False
         rank: int = 8
-        lexicon: int = 0  # words whose states are kept, to tell by nearness what a state means
-        classes: tuple[str, ...] = ()  # names of the classes of meaning that the head tells apart
+        lexicon: int = 0  # words whose states are stored, to classify a state by the nearest ones
+        classes: tuple[str, ...] = ()  # names of the classes of meaning of the head
 
         @property
         def audio(self) -> int:

@@ -31,7 +31,7 @@ class GestureEvent(NamedTuple):
     start: float
     end: float
     side: str
-    stroke: float  # when the stroke lands
+    stroke: float  # s, time of the end of the stroke
 
 
 class Accent(NamedTuple):

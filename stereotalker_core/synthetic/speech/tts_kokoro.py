@@ -43,7 +43,7 @@ _REWRITE = (
 @dataclass(frozen=True)
 class _Token:
     symbol: str
-    word: int  # -1: not of a word
+    word: int  # index of its word, -1: none
     start: float = 0.0
     end: float = 0.0
 

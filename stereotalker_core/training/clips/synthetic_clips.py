@@ -38,7 +38,7 @@ class AvatarClips:
     frames: int = 32
     size: int = 256
     seed: int = 1
-    yaw: float = 60.0  # cameras stand, or travel up to 40 degrees, within +-yaw
+    yaw: float = 60.0  # degrees: cameras stand still, or move by up to 40 degrees, within +-yaw
 
     def __post_init__(self) -> None:
         for name in ("identities", "clips", "frames"):

@@ -33,21 +33,21 @@ SOUND = 45
 
 @dataclass(frozen=True)
 class FaceRecipe:
-    """The settings of batches and losses; the paper's own weights are the defaults of PriorWeights and
-    PredictorWeights."""
+    """The settings of batches and losses: loss weights of stage 1 (`one`, `one_vae`) and stage 2 (`two`), and the
+    others as commented. The paper's own loss weights are the defaults of PriorWeights and PredictorWeights."""
 
     batch: int = 12
-    lengths: tuple[int, ...] = (40, 72, 104)  # frames of a crop, one length a step
+    lengths: tuple[int, ...] = (40, 72, 104)  # frames of a crop; one length per step, at random
     one: PriorWeights = PriorWeights(bottleneck=0.3, expression=2.0, jaw=1.0, velocity=1.0, lips=0.01)
     one_vae: PriorWeights = PriorWeights(bottleneck=3e-4, expression=2.0, jaw=1.0, velocity=1.0, lips=0.01)
     two: PredictorWeights = PredictorWeights(
         latent=0.1, expression=2.0, jaw=1.0, velocity=1.0, lips=0.04, codes=0.1, drawn=0.08
     )
-    temperatures: tuple[float, float] = (0.1, 0.5)  # of the draws that stage 2 sees
-    blur: float = 0.5  # share of the batches whose phone chances are flattened: unknown voices are heard less surely
-    warm: float = 0.4  # share of the steps in which stage 1 learns without codes; then they are spread over the data
-    renew_every: int = 25  # steps between looks for codes that nothing chooses
-    renew_until: float = 0.8  # share of the steps in which it is done
+    temperatures: tuple[float, float] = (0.1, 0.5)  # of the codes drawn in stage 2
+    blur: float = 0.5  # fraction of batches with flattened phone probabilities, as of unknown voices
+    warm: float = 0.4  # fraction of steps of stage 1 without codes, which are then spread over the data
+    renew_every: int = 25  # steps between replacements of unused codes
+    renew_until: float = 0.8  # fraction of steps after which none are replaced
 
 
 def draw_batch(data: FaceData | MixedFaces, recipe: FaceRecipe, seed: int, step: int) -> dict[str, Tensor]:

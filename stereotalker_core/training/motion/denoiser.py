@@ -33,23 +33,23 @@ class Recipe:
     """The settings of batches and losses for the motion denoiser."""
 
     batch: int = 16
-    lengths: tuple[int, ...] = (48, 80, 100)  # frames of a crop, one length a step
-    mouth_weight: float = 8.0  # of the jaw, lip and tongue channels, against 1
+    lengths: tuple[int, ...] = (48, 80, 100)  # frames of a crop; one length per step, at random
+    mouth_weight: float = 8.0  # of the jaw, lip and tongue channels, relative to 1
     jaw_weight: float = 30.0  # of jawOpen and mouthClose
     arm_weight: float = 2.0  # of the arms
-    velocity_weight: float = 0.5  # of the changes from frame to frame, each against the size it usually has
+    velocity_weight: float = 0.5  # of the frame-to-frame changes, each relative to its usual size
     closure_weight: float = 2.0
     drop_audio: float = 0.1
     drop_prior: float = 0.15
-    drop_states: float = 0.5  # how often only the classes of meaning are told, not the states they are read from
-    faintest: float = 0.3  # the classes' probabilities are scaled by at least this: synonyms are less certain
-    read_share: float = 0.5  # how often the prior comes from the transcript and not from the sound
-    gesture_weight: float = 5.0  # of the arms while a meaning gesture is done, against 1
-    seed_chance: float = 0.6  # how often frames are given at the start
+    drop_states: float = 0.5  # probability to give only the classes of meaning, without the states
+    faintest: float = 0.3  # smallest random factor on the classes' probabilities: synonyms are less certain
+    read_share: float = 0.5  # probability that the prior comes from the transcript, not the sound
+    gesture_weight: float = 5.0  # of the arms during a meaning gesture, relative to 1
+    seed_chance: float = 0.6  # probability that seed frames are given at the start
     # mean and deviation of log sigma; a posture is the same in a hundred frames and many channels at once, so noise
     # hides it from some 100 on alone: what is not trained there is not varied
     sigma: tuple[float, float] = (1.3, 2.0)
-    oracle: bool = False  # the phones are labels: blur and confuse them
+    oracle: bool = False  # the phones are true labels, which are blurred and confused on purpose
 
 
 def draw_batch(

@@ -54,8 +54,8 @@ class CropSettings:
     augment: float = 0.8
     mask_bands: int = 12
     mask_frames: int = 8
-    ambience: float = 0.0  # share of the crops with other sound beside the speech
-    alone: float | None = None  # share of the crops that hold nothing else; None = a third of `ambience`
+    ambience: float = 0.0  # fraction of crops with other sound beside the speech
+    alone: float | None = None  # fraction of crops with other sound only; None = a third of `ambience`
     seed: int = 0
 
 

@@ -51,7 +51,7 @@ class PublicRenderer(Bundle):
     on_step: Callable[[float], None] | None = field(default=None, kw_only=True)
     steered_by: str = field(default="maps", kw_only=True)
     modes: ClassVar[tuple[str, ...]] = ("diffusion",)
-    steadies: ClassVar[bool] = False  # frames are the public recipe's
+    steadies: ClassVar[bool] = False  # frames are as in the public programs
     one_noise: ClassVar[bool] = False
     needs_guides: ClassVar[bool] = False
     settings: ClassVar[tuple[str, ...]] = (

@@ -48,10 +48,10 @@ class Renderer(Protocol):
     denoises.
     guide: the result of `guide` for some frames; kept: the same in the form in which a clip stores it."""
 
-    modes: ClassVar[tuple[str, ...]]  # of MODES, those that it can; the first is its own
-    steadies: ClassVar[bool]  # frames are averaged where the guides stand still
-    one_noise: ClassVar[bool]  # all frames of a clip start from the same noise
-    needs_guides: ClassVar[bool]  # the decoder draws what the guides show
+    modes: ClassVar[tuple[str, ...]]  # the MODES that it supports; the first is the default
+    steadies: ClassVar[bool]  # whether frames are averaged over time where the guides stand still
+    one_noise: ClassVar[bool]  # whether all frames of a clip start from the same noise
+    needs_guides: ClassVar[bool]  # whether the decoder needs the guides
 
     @property
     def device(self) -> torch.device:
