@@ -75,8 +75,8 @@ def mirror(motion: Motion) -> Motion:
 
 
 def resample(motion: Motion, frames: int, fps: float | None = None) -> Motion:
-    """Stretch or shorten a motion to exactly `frames` frames, the first and last kept; fps: of the result, None as it
-    is."""
+    """Stretch or shorten a motion to exactly `frames` frames, the first and last kept; fps: of the result; None
+    keeps it."""
     if frames < 1:
         raise ValueError(f"frames must be at least 1, got {frames}")
     position = torch.linspace(0, len(motion) - 1, frames, dtype=torch.float64) if frames > 1 else torch.zeros(1)

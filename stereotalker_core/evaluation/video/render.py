@@ -237,8 +237,7 @@ def render_rows(
     """Render stored guides of one identity -> frames (T, 3, H, W) and regions.
 
     renderer: to draw with; data: the validation split; rows: its stored frames; first: index of the first row, the
-    seed;
-    ablation: parts that are switched off."""
+    seed; ablation: parts that are switched off."""
     plate = stored_plate(rows)
     regions = renderer.predict_regions(rows.guides, rows.guide(data.n_parts), ablation.predicted_mask)
     if not ablation.lift:  # the masks are as ever: only what the renderer draws from is asked for

@@ -148,8 +148,7 @@ def _photographed(
     """Draw the person without hair -> linear premultiplied colour (3, S, S), coverage (1, S, S), depth (S, S) m.
 
     template: of the body; person: to draw; posed, normals: from `_posed_and_dressed`; view: (world_to_camera,
-    intrinsics);
-    size: px of a side; rng: random generator."""
+    intrinsics); size: px of a side; rng: random generator."""
     pixels = Pixels(template, posed, normals, *view, (size, size), ("lashes",))
     lashes = Pixels(template, posed, normals, *view, (size, size))
     colour, shine = skin(pixels, person.face, rng)

@@ -100,8 +100,7 @@ def train_decoder(
     """Fine-tune (or resume in `run`) the guided decoder; returns the autoencoder it was given.
 
     vae: the autoencoder; denoiser: gives the latents; data: frames; run: folder of the state; steps, seed: of the
-    training;
-    batch: crops per step; size: px of a crop."""
+    training; batch: crops per step; size: px of a crop."""
     import copy
 
     frozen = channels_last_weights(copy.deepcopy(vae).eval().requires_grad_(False))

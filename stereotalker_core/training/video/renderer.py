@@ -40,8 +40,7 @@ def train_image(
     """Train the image stage from scratch: on independent frames, everything but the motion modules.
 
     data: frames; vae: the autoencoder; run: folder of the state; steps, seed, lr: of the training; config: of the
-    U-Net;
-    identities, frames: per step."""
+    U-Net; identities, frames: per step."""
     torch.manual_seed(seed)
     unet = StereoTalkerUNet(config)
     model = channels_last_weights(StageTwo(unet, ReferenceNet(unet.config.reference())))
@@ -58,8 +57,7 @@ def train_motion(
     """Train the motion stage: on clips, the motion modules alone.
 
     model: from the image stage; data: frames; vae: the autoencoder; run: folder of the state; steps, seed: of the
-    training;
-    clips, frames: clips per step, and their length."""
+    training; clips, frames: clips per step, and their length."""
     channels_last_weights(model)
     batches = PictureBatches(data, clips, frames, clips=True, seed=seed + 1)
     schedule = Schedule(steps, lr=5e-4, warmup=30, ema=0.99, seed=seed + 1)
