@@ -37,6 +37,15 @@ class Progress:
         self.bar.update_absolute(min(done, self.total), self.total, picture)
 
 
+def interrupted() -> bool:
+    """Return whether the user has pressed cancel and nothing has stopped for it yet."""
+    if not INSIDE:
+        return False
+    import comfy.model_management
+
+    return comfy.model_management.processing_interrupted()
+
+
 def check_interrupted() -> None:
     """Raise ComfyUI's InterruptProcessingException after the user pressed cancel; it must not be swallowed."""
     if INSIDE:
@@ -46,18 +55,31 @@ def check_interrupted() -> None:
 
 
 class _Watch(TorchFunctionMode):
-    """The mode that checks the cancel button between torch operations, at most every `_INTERVAL` seconds."""
+    """The mode that checks the cancel button between torch operations, at most every `_INTERVAL` seconds.
+
+    The interruption leaves the block unchanged, also where torch has caught it: `load_state_dict` turns every exception
+    during its copies into a RuntimeError about the checkpoint."""
 
     def __init__(self) -> None:
         super().__init__()
         self.last = time.monotonic()
+        self.cancelled = False
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         now = time.monotonic()
         if now - self.last > _INTERVAL:
             self.last = now
+            self.cancelled = self.cancelled or interrupted()
             check_interrupted()
         return func(*args, **(kwargs or {}))
+
+    def __exit__(self, kind, error, trace):
+        super().__exit__(kind, error, trace)
+        if self.cancelled:
+            import comfy.model_management
+
+            if not isinstance(error, comfy.model_management.InterruptProcessingException):
+                raise comfy.model_management.InterruptProcessingException from error
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..audio.phones import CLOSURES, PHONE_INDEX
 from ..body.model import HalfBody
+from ..records import Motion
 from .arkit import ARKIT, ARKIT_INDEX, MOUTH
 
 _UPPER = ("face.61", "face.62", "face.63")  # inner lip line, from the 68-point layout
@@ -133,3 +134,14 @@ def shut_lips(expression: Tensor, amount: Tensor) -> Tensor:
     shut = torch.maximum(expression[:, _JAW], expression[:, _CLOSE])
     out[:, _CLOSE] = torch.lerp(expression[:, _CLOSE], shut, amount[:, 0])
     return out
+
+
+def lips_closed(motion: Motion, shut: Tensor, apart: Tensor, active: Tensor, amount: float) -> Motion:
+    """Shut the lips of a motion on p, b, m and silence (`shut`, `active`) and part them on other sounds (`apart`).
+
+    shut, apart, active: (T,) in 0..1; amount: 0..1, strength of it; 0 changes nothing."""
+    if amount == 0:
+        return motion
+    expression = shut_lips(part_lips(motion.expression, amount * apart), amount * shut)
+    expression = shut_speechless(expression, 1 - amount * (1 - active))
+    return Motion(motion.rotations, expression, motion.fps)

@@ -13,9 +13,9 @@ from ...records import Audio, Motion
 from ...shapes import FPS, SAMPLE_RATE
 from ..conditioning import MotionCondition
 from ..controls import apply_controls
-from ..lips import closing, parting
+from ..lips import closing, lips_closed, parting
 from .bearing import with_bearing
-from .sampling import MotionModels, MotionOptions, condition_tracks, joined_ahead, lips_closed, sample_window
+from .sampling import MotionModels, MotionOptions, condition_tracks, joined_ahead, sample_window
 
 SAMPLES = int(SAMPLE_RATE / FPS)  # of a frame
 LOUD = 0.05  # root mean square that quiet starts are amplified to at most: noise alone must not be taken for speech

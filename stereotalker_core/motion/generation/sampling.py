@@ -24,7 +24,7 @@ from ..conditioning import MotionCondition, Style, speech_channels
 from ..controls import apply_controls
 from ..edit import at_rate, concat, looped, smooth_stream
 from ..emotions import TimedEmotion, style_track
-from ..lips import closing, part_lips, parting, shut_lips, shut_speechless
+from ..lips import closing, lips_closed, parting
 from ..networks.denoiser import MotionDenoiser
 from ..networks.diffusion import SAMPLERS, Callback, guided, karras_sigmas, sample
 from ..networks.prior import LanguagePrior, PriorTrack, Word
@@ -33,6 +33,7 @@ from .bearing import lowered, with_bearing
 from .changes import MotionChanges
 from .clearance import clear_stream
 from .streams import bounded_stream, resting_stream, stroke_stream
+from .strokes import aligned_stream, heard_accents
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -101,7 +102,7 @@ class MotionOptions:
     """The settings of motion sampling; every value is checked when built.
 
     guidance_*: 1 = the plain condition; larger values exaggerate the sound, or the meaning of the words. *_strength:
-    0..3, 1 = as sampled. liveliness: 0..3, added head turns and weight shifts; 0 also stops hands from resting.
+    0..3, 1 = as sampled. liveliness: 0..3, added head turns and weight shifts; 0 also leaves the hands as sampled.
     blink_rate: blinks per minute of both eyes together; None = as sampled, each lid by itself.
     smoothing: Gaussian sigma in frames (mouth and blinks stay sharp). lip_closure: 0..1, how far lips are shut on p, b,
         m and silence, and parted on other sounds, beyond the sample. hands: "on", "low" (arms half lowered) or "off".
@@ -237,8 +238,17 @@ def sample_motion(
 
 @torch.no_grad()  # here, not on the caller: a generator runs when it is asked for the next chunk
 def _windows_of_motion(models, audio, transcript, speech, callback, options) -> Iterator[Motion]:
-    net, config = models.denoiser, models.denoiser.config
     channels, prior = condition_tracks(models, audio, transcript, speech, options.prior_strength, options.words)
+    chunks = _sampled(models, channels, prior, callback, options)
+    yield from aligned_stream(chunks, heard_accents(channels)) if options.liveliness else chunks
+
+
+@torch.no_grad()
+def _sampled(models, channels, prior, callback, options) -> Iterator[Motion]:
+    """Yield the motion of each window as it is sampled.
+
+    channels: (T, F) of the sound; prior: as from `condition_tracks`."""
+    net, config = models.denoiser, models.denoiser.config
     styles = style_track(options.whole_style, options.emotions, len(channels)).to(models.device)
     plan = sampling_windows(len(channels), config.window, config.seed, config.lookahead)
     active = mouth_in_use(1 - channels[:, PHONE_INDEX["sil"]]).cpu()
@@ -268,17 +278,6 @@ def _windows_of_motion(models, audio, transcript, speech, callback, options) -> 
         head = body * options.head_strength
         motion = with_bearing(motion, options.seed, window.start, quiet, head, body)
         yield lowered(motion, idle[new])
-
-
-def lips_closed(motion: Motion, shut: Tensor, apart: Tensor, active: Tensor, amount: float) -> Motion:
-    """Shut the lips of a motion on p, b, m and silence (`shut`, `active`) and part them on other sounds (`apart`).
-
-    shut, apart, active: (T,) in 0..1; amount: 0..1, strength of it; 0 changes nothing."""
-    if amount == 0:
-        return motion
-    expression = shut_lips(part_lips(motion.expression, amount * apart), amount * shut)
-    expression = shut_speechless(expression, 1 - amount * (1 - active))
-    return Motion(motion.rotations, expression, motion.fps)
 
 
 def joined_ahead(ahead: Tensor, fresh: Tensor) -> Tensor:
