@@ -1,14 +1,13 @@
-"""A person who speaks while the sound is still coming: 20 ms blocks in, frames out, with bounded latency.
+"""A live person: sound goes in as 20 ms blocks while it is spoken, frames come out with bounded latency.
 
-Every hop of HOP frames waits for LOOK_AHEAD frames of sound behind it, because a mouth closes before a "b" is heard:
-a frame is given at most (HOP + LOOK_AHEAD) / 25 s of sound after its own began, and the time it takes to draw; the
-first frame of speech that comes out of nothing HOP / 25 s after it began, for the idle hop is held until then. Motion
-is sampled in the windows of stage 1, each seeded with the frames that were shown; frames are drawn as in mode "play",
-TOGETHER at once, and given as soon as they are drawn. Where no sound comes, the person hears silence, and idles; no
-frame of that is drawn ahead, so that nothing has to be thrown away when speech begins.
+Frames are drawn in hops of HOP frames. Every hop waits for LOOK_AHEAD more frames of sound, because a mouth closes
+before a "b" is heard: a frame comes at most (HOP + LOOK_AHEAD) / 25 s after its own sound began, plus the time to draw
+it. The first frame of speech after silence comes HOP / 25 s after it began, because the idle hop is held back until
+then. Motion is sampled in the windows of stage 1, each continuing the frames already shown; frames are drawn as in mode
+"play", TOGETHER at once, and returned as soon as they are drawn. Without sound the person idles as if in silence; idle
+frames are not drawn ahead, so that none are wasted when speech begins.
 
-Memory does not grow: CONTEXT frames of sound and of motion are kept, and what waits to be spoken is limited.
-"""
+Memory does not grow: CONTEXT frames of sound and of motion are kept, and the waiting sound is limited."""
 
 import threading
 from collections.abc import Iterable, Iterator
@@ -35,7 +34,9 @@ GRACE = HOP / FPS  # seconds that sound may be late while somebody speaks, befor
 
 @dataclass(frozen=True)
 class LiveFrame:
-    """Hold a picture (3, H, W) in [-1, 1], the sound (640,) at 16 kHz that belongs to it, its number, whether it is
+    """The drawn frame of a live person.
+
+    picture: (3, H, W) in [-1, 1]; sound: (640,) at 16 kHz, its 40 ms; number: of the frame; speaking: whether it is
     speech."""
 
     picture: Tensor
@@ -45,13 +46,15 @@ class LiveFrame:
 
 
 class Live:
-    """Play one person live: `push` sound, ask `frames` for what can be drawn; `look` and `interrupt` at any time.
+    """The live performance of one person: `push` sound, call `hop` or `frames` to draw; `look` and `interrupt` any
+    time.
 
-    `push`, `look` and `interrupt` may be called by another thread than the one that draws.
+    models: of `pipeline`.
+    identity: the person.
+    view: where the camera starts, and the size of the pictures; ValueError for one that orbits.
+    options: of stage 1; three sampling steps are enough, because windows continue each other.
 
-    models, identity: as of `pipeline`. view: where the camera starts; its size is that of the pictures.
-    options: of stage 1; three steps are enough for windows that are seeded. ValueError for a view that orbits.
-    """
+    `push`, `look` and `interrupt` may be called from another thread than the one that draws."""
 
     def __init__(
         self,
@@ -81,7 +84,7 @@ class Live:
 
     @property
     def waiting(self) -> float:
-        """Return the seconds of sound that wait to be spoken."""
+        """Return the seconds of sound that have been pushed and not yet used."""
         return len(self._waiting) / SAMPLE_RATE
 
     @property
@@ -90,7 +93,8 @@ class Live:
         return len(self._waiting) > 0 or any(self._real)
 
     def push(self, samples: Tensor) -> None:
-        """Append sound (S,) at 16 kHz in [-1, 1]. ValueError: no finite floats, or more than a minute waits."""
+        """Append sound (S,) at 16 kHz in [-1, 1]. ValueError for other than finite floats, or with more than a minute
+        waiting."""
         if samples.ndim != 1 or not samples.is_floating_point() or not bool(torch.isfinite(samples).all()):
             raise ValueError(f"sound must be finite floats (S,) at {SAMPLE_RATE} Hz, got {tuple(samples.shape)}")
         with self._lock:
@@ -101,7 +105,7 @@ class Live:
             self._waiting = torch.cat([self._waiting, samples.detach().cpu().float().clamp(-1, 1)])
 
     def interrupt(self) -> None:
-        """Silence the person at once: what waits, was looked ahead at or is being drawn is not heard."""
+        """Stop speaking at once: sound that waits, was looked ahead at, or is being drawn is replaced by silence."""
         with self._lock:
             self._waiting = torch.zeros(0)
             self._heard = self._heard.clone()  # the thread that draws may be reading the old one
@@ -110,27 +114,26 @@ class Live:
             self.interruptions += 1
 
     def look(self, yaw: float, pitch: float = 0.0) -> None:
-        """Turn the camera: the next hop pans there. ValueError for angles out of range."""
+        """Turn the camera: the next hop pans to these angles, in degrees. ValueError for angles out of range."""
         checked = replace(self.view, yaw=yaw, pitch=pitch)
         self.yaw, self.pitch = checked.yaw, checked.pitch
 
     def pace(self) -> int:
-        """Return how many pictures of the next hop to draw: fewer, the more sound waits, so that the delay stays
-        bounded."""
+        """Return how many pictures of the next hop to draw: fewer when much sound waits, to keep the delay bounded."""
         behind = self.waiting * FPS / HOP  # hops
         return HOP if behind < 2 else (HOP + 1) // 2 if behind < 4 else 1
 
     def frames(self, idle: bool = True, pictures: int = HOP) -> list[LiveFrame]:
-        """Return all that `hop` gives; [] where a whole hop of sound is not there yet and `idle` is False."""
+        """Return the frames of the next hop as one list, see `hop`; [] where `hop` yields none."""
         return [frame for few in self.hop(idle, pictures) for frame in few]
 
     @torch.no_grad()
     def hop(self, idle: bool = True, pictures: int = HOP) -> Iterator[list[LiveFrame]]:
-        """Draw the next HOP frames, given a few at a time; none where `idle` is False and sound is missing.
+        """Draw the next HOP frames; yield them a few at a time.
 
-        idle: fill what is missing with silence; ask for it when the frames shown so far run out.
-        pictures: how many are drawn, 1..HOP; the others repeat the one before. See `pace`.
-        """
+        idle: fill missing sound with silence, for when the frames shown so far run out; False yields nothing if sound
+        is missing.
+        pictures: how many of the HOP frames are drawn, 1..HOP; the others repeat the previous picture. See `pace`."""
         with self._lock:
             if len(self._waiting) < HOP * SAMPLES and not idle:
                 return
@@ -159,7 +162,7 @@ class Live:
             ]
 
     def _hear(self) -> tuple[Tensor, list[bool]]:
-        """Take a hop of sound -> what is heard now, and which frames of the hop that is to be drawn are speech."""
+        """Take a hop of sound from the queue -> (the sound in context, which frames of the hop to draw are speech)."""
         wanted = HOP * SAMPLES
         fresh, self._waiting = self._waiting[:wanted], self._waiting[wanted:]
         missing = wanted - len(fresh)
@@ -172,7 +175,7 @@ class Live:
         return self._heard, real[:HOP]
 
     def _drawn(self, motion: Motion, cameras: Cameras) -> list[Tensor]:
-        """Draw as `video.play` does: frames of (3, H, W)."""
+        """Draw frames (3, H, W) as `video.rendering.play` does, one per frame of the motion."""
         models, renderer = self.models, self.models.renderer
         cameras = cameras.to(renderer.device)
         if self._plate is None:
@@ -188,32 +191,30 @@ class Live:
 
 
 class Beat:
-    """Tell when the next hop is due: as soon as its sound is there, or when the one before has been shown.
+    """The clock that says when the next hop is due: when its sound is complete, or the previous hop has been shown.
 
-    Times are seconds of any clock. While somebody speaks, or has just begun to, sound is waited for GRACE seconds:
-    silence put in too early would be a hole in a word, or a delay of the first one.
-    """
+    Times are seconds of any clock. While somebody speaks, or has just begun to, it waits GRACE seconds longer for
+    sound: silence inserted too early would leave a gap in a word, or delay the first one."""
 
     def __init__(self, now: float):
         self.shown = now  # when the latest hop began to be shown
 
     def due(self, live: Live, now: float) -> bool:
-        """Return whether to draw a hop now."""
+        """Return whether to draw a hop now; now: seconds."""
         if live.waiting >= HOP / FPS:
             return True
         return now - self.shown >= HOP / FPS + (GRACE if live.speaking else 0.0)
 
     def begun(self, now: float) -> None:
-        """Note that a hop is drawn from now on."""
+        """Record that drawing a hop begins now; now: seconds."""
         self.shown = max(self.shown + HOP / FPS, now)
 
 
 def stream(live: Live, blocks: Iterable[Tensor | None]) -> Iterator[LiveFrame]:
-    """Map sound as it comes -> frames: a block (S,) is pushed, None means that 20 ms have passed without one.
+    """Map sound to frames as it arrives: each block (S,) is pushed; None means 20 ms passed without sound.
 
-    The iterator gives a hop as soon as it has its sound (or that much time has passed), and ends with the last of it
-    when `blocks` ends. Frames keep the pace of the blocks: pass them on in real time and they come in real time.
-    """
+    The iterator yields a hop as soon as it has its sound (or that much time has passed), and the last of them when
+    `blocks` ends. Frames follow the pace of the blocks: blocks in real time give frames in real time."""
     due = 0  # samples that have passed
     hop = HOP * SAMPLES
     for block in blocks:

@@ -80,7 +80,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def checked_token(host: str, token: str | None) -> str | None:
-    """The token that clients must know; None on loopback without one. ValueError beyond loopback without one."""
+    """Return the token that clients must send; None where none is needed, on loopback.
+
+    token: the user's; "auto" makes a random one. ValueError beyond loopback without a token."""
     if token == "auto":
         return secrets.token_urlsafe(16)
     try:
@@ -95,7 +97,10 @@ def checked_token(host: str, token: str | None) -> str | None:
 
 
 def make_app(models: Models, identity: Identity, view: View, token: str | None = None, clients: int = 2):
-    """The ASGI application: the page at /, health at /health, the person at /live."""
+    """Return the ASGI application: the page at /, health at /health, the live stream at /live.
+
+    models: the networks; identity: the person; view: the camera; token: see `checked_token`; clients: at most at once.
+    """
     from fastapi import FastAPI, WebSocket
     from fastapi.responses import HTMLResponse
 
@@ -134,7 +139,7 @@ def make_app(models: Models, identity: Identity, view: View, token: str | None =
 
 
 def _jpeg(picture) -> bytes:
-    """Return (3, H, W) in [-1, 1] as a JPEG file."""
+    """Encode a picture (3, H, W) in [-1, 1] as a JPEG file."""
     from PIL import Image
 
     pixels = ((picture.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).numpy()
@@ -144,14 +149,15 @@ def _jpeg(picture) -> bytes:
 
 
 def _same_origin(socket) -> bool:
-    """Tell whether a connection comes from this server's own page: a browser says which site opened it, other programs
-    say nothing."""
+    """Tell whether a connection comes from this server's own page; programs other than browsers send no origin and
+    pass."""
     origin = socket.headers.get("origin")
     return origin is None or origin.partition("://")[2] == socket.headers.get("host")
 
 
 class Client:
-    """Serve one connection: messages in, frames out, at the pace of the sound, or of the clock while nobody speaks."""
+    """The handler of one connection: messages in, frames out, at the pace of the incoming sound, or in real time while
+    nobody speaks."""
 
     def __init__(self, socket, live: Live, thread: ThreadPoolExecutor):
         self.socket, self.live, self.thread = socket, live, thread
@@ -160,7 +166,7 @@ class Client:
         self.closed = False
 
     async def serve(self) -> None:
-        """Serve until the client goes away, or sends what is refused."""
+        """Serve until the client disconnects or sends something invalid."""
         from starlette.websockets import WebSocketDisconnect
 
         drawing = asyncio.ensure_future(self._draw())
@@ -181,7 +187,7 @@ class Client:
             await asyncio.gather(drawing, return_exceptions=True)
 
     def _count(self) -> None:
-        """Raise ValueError for a client that sends too often, or more sound than it can mean."""
+        """Raise ValueError for a client that sends messages too often, or sound faster than it can be spoken."""
         self.messages += 1
         elapsed = time.monotonic() - self.since
         if self.messages > MESSAGES * (elapsed + 1) or self.pushed > FASTEST * elapsed + 10:
@@ -212,7 +218,7 @@ class Client:
             self.live.interrupt()
 
     async def _draw(self) -> None:
-        """Draw hop after hop, as `Beat` says; pictures are sent as they are drawn."""
+        """Draw one hop after another at the times that `Beat` gives; send every picture as soon as it is drawn."""
         loop, beat = asyncio.get_running_loop(), Beat(time.monotonic())
         while not self.closed:
             if not beat.due(self.live, time.monotonic()):
@@ -225,7 +231,7 @@ class Client:
                     await self.socket.send_bytes(message)
 
     def _encoded(self, parts: Iterator[list[LiveFrame]]) -> list[bytes]:
-        """Return the next few frames of a hop as messages; [] after the last."""
+        """Return the next few frames of a hop as messages; [] after the last one."""
         last, encoded, messages = None, b"", []
         for frame in next(parts, []):
             if frame.picture is not last:
@@ -234,7 +240,8 @@ class Client:
         return messages
 
     def _packed(self, frame: LiveFrame, picture: bytes) -> bytes:
-        """Stamp of the sound that the frame answers, its length, the sound where there is some, the picture."""
+        """Pack a frame as a message: stamp of the sound it answers, byte count of the sound, the sound (if any), the
+        JPEG."""
         sound = (frame.sound * 32767).short().numpy().tobytes() if frame.speaking else b""
         spoken = self.pushed - self.live.waiting - (HOP - frame.number % HOP + LOOK_AHEAD) / FPS
         stamp = next((stamp for at, stamp in reversed(tuple(self.stamps)) if at <= max(0.0, spoken)), 0)

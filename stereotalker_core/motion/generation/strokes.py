@@ -1,8 +1,7 @@
-"""Strokes on stressed syllables: the arms of a stream of motion played a little earlier or later, so that they arrive
-with the accents of the speech.
+"""Alignment of strokes with stressed syllables: the arms are shifted slightly in time to meet the speech's accents.
 
-Speakers end a stroke with the stressed syllable (McNeill, Hand and Mind, 1992). The denoiser knows that on average;
-what it is off by, up to a quarter of a second, is taken away by a warp of time that only the arms follow.
+Speakers end a stroke on the stressed syllable (McNeill, Hand and Mind, 1992). The denoiser has learned that on average.
+The remaining error of up to a quarter of a second is removed by a time warp of the arms alone.
 """
 
 from collections.abc import Iterable, Iterator
@@ -20,9 +19,9 @@ from ..edit import mix_rotations
 from ..representation import smooth_time
 from .streams import local_stream
 
-MOST = 7.0  # frames that a stroke is moved by at most
-_SLOPE = 0.5  # frames that the warp changes by per frame at most: nothing is played more than twice as fast
-_REACH = 16  # frames from a stroke in which the warp goes back to none
+MOST = 7.0  # frames by which a stroke is moved at most
+_SLOPE = 0.5  # largest change of the warp, frames per frame: nothing is played more than twice as fast
+_REACH = 16  # frames from a stroke in which the warp returns to 0
 _AROUND = 48  # frames on either side that decide how a frame is moved
 _FAST, _STOPPED = 0.6, 0.3  # rad/s of a stroke at least, and the share of its peak below which it has arrived
 _NEAR_ACCENT = 12  # frames of speech that a syllable is compared with
@@ -33,7 +32,7 @@ _SIDES = tuple([JOINT_INDEX[name] for name in ARM_JOINTS[side] + HAND_JOINTS[sid
 
 
 def heard_accents(channels: Tensor) -> np.ndarray:
-    """Return the frames (N,), ascending, of stressed syllables: vowels at least as loud and long as those beside them.
+    """Return the frames (N,), ascending, of stressed syllables: vowels at least as loud and long as their neighbours.
 
     channels: (T, 40 + 5 ...) of `conditioning.speech_channels`: phone probabilities, then loudness in tens of dB.
     """
@@ -65,18 +64,20 @@ def aligned_stream(chunks: Iterable[Motion], accents: np.ndarray, most: float = 
 
 
 class _Warp:
-    """Hold the strokes of one arm that were found so far and where each is moved to; the same for any split into
-    chunks."""
+    """The strokes of one arm found so far, with the frame that each is moved to; the result does not depend on how
+    the stream is split into chunks."""
 
     def __init__(self, accents: np.ndarray, most: float, arm: list[int]):
         self.accents, self.most, self.arm = accents, most, arm
         self.first = -_AROUND  # number of the first frame of the next call
         self.seen = -_AROUND + 4  # frames before this one were searched for strokes
         self.peak = 0.0  # rad/s since the last stroke
-        self.knots: list[tuple[float, float]] = []  # (frame that a stroke is moved to, frames by which it came later)
+        self.knots: list[tuple[float, float]] = []  # (frame that a stroke is moved to, offset to its source frame)
 
     def warped(self, rotations: Tensor, joints: list[int], count: int) -> Tensor:
-        """Return (count, J, 3): the joints in the frames after the first `_AROUND` of rotations (N, 49, 3)."""
+        """Return the warped rotations (count, J, 3) of `joints`.
+
+        rotations: (N, 49, 3); the result begins after their first `_AROUND` frames."""
         self._search(rotations[:, self.arm])
         new = torch.arange(_AROUND, _AROUND + count)
         source = new + torch.from_numpy(self._offset(new.numpy() + self.first))
@@ -90,7 +91,7 @@ class _Warp:
         return torch.where((source == new)[:, None, None], arm[new], moved)  # frames that stay keep their bits
 
     def _search(self, arm: Tensor) -> None:
-        """Find the strokes of the arm (N, J, 3) that end in frames that no call before has searched."""
+        """Find the strokes of the arm (N, J, 3) that end in frames not searched by an earlier call."""
         speed = smooth_time((arm.diff(dim=0).flatten(1).norm(dim=1) * FPS)[:, None], 1.0)[:, 0].tolist()
         for i in range(self.seen - self.first, len(speed) - 4):  # the last ones change with what follows
             self.peak = max(self.peak, speed[i])
@@ -100,7 +101,7 @@ class _Warp:
         self.seen = max(self.seen, self.first + len(speed) - 4)
 
     def _decide(self, stroke: float) -> None:
-        """Move a stroke to the nearest accent, as far as the stroke before it allows."""
+        """Move a stroke to the nearest accent, as far as the previous stroke allows; stroke: its frame number."""
         place = np.searchsorted(self.accents, stroke)
         near = self.accents[max(0, place - 1) : place + 1] - stroke
         move = float(near[np.abs(near).argmin()]) if len(near) else 0.0
@@ -112,7 +113,7 @@ class _Warp:
         self.knots.append((stroke + move, -move))
 
     def _offset(self, frames: np.ndarray) -> np.ndarray:
-        """Return (N,) frames by which what is shown at `frames` (N,) came later in the motion as it was."""
+        """Return the offset (N,), in frames, from each output frame in `frames` (N,) to its source frame."""
         places, moves = [-1e9], [0.0]
         for place, move in self.knots:
             if place - places[-1] > 2 * _REACH:  # between strokes that are far apart the time is as it was
