@@ -36,8 +36,10 @@ GRACE = HOP / FPS  # seconds that sound may be late while somebody speaks, befor
 class LiveFrame:
     """The drawn frame of a live person.
 
-    picture: (3, H, W) in [-1, 1]; sound: (640,) at 16 kHz, its 40 ms; number: of the frame; speaking: whether it is
-    speech."""
+    picture: (3, H, W) in [-1, 1].
+    sound: (640,) at 16 kHz, the 40 ms to be played with it.
+    number: counted from 0 since the start of the performance.
+    speaking: whether its sound was pushed; false for silence that was filled in."""
 
     picture: Tensor
     sound: Tensor
@@ -49,10 +51,12 @@ class Live:
     """The live performance of one person: `push` sound, call `hop` or `frames` to draw; `look` and `interrupt` any
     time.
 
-    models: of `pipeline`.
-    identity: the person.
-    view: where the camera starts, and the size of the pictures; ValueError for one that orbits.
-    options: of stage 1; three sampling steps are enough, because windows continue each other.
+    models: all networks (`pipeline.Models`).
+    identity: the person, fitted.
+    view: where the camera starts, and the size of the pictures; ValueError for one that orbits. None: the default.
+    options: settings of the motion; None: the default with three sampling steps, enough because windows continue each
+        other.
+    look: settings of the pictures, such as the background (`pipeline.Look`); None: the default.
 
     `push`, `look` and `interrupt` may be called from another thread than the one that draws."""
 

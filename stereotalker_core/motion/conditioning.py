@@ -25,8 +25,10 @@ _CHUNK = 256  # frames whose pitch is found at once: bounds the memory of long r
 class Style:
     """The style of the speaker's movement.
 
-    emotion: one of EMOTIONS; intensity: of it, 0..1; energy: of the gestures, 0..2 (1 = as in the training data);
-    handedness: -1 (left) .. 1 (right)."""
+    emotion: one of EMOTIONS.
+    intensity: how strongly the emotion is shown, 0..1.
+    energy: size and rate of the gestures, 0..2 (1 = as in the training data).
+    handedness: which hand gestures more, -1 (left) .. 1 (right)."""
 
     emotion: str = choice("neutral", EMOTIONS, "Style of the performance.")
     intensity: float = option(1.0, 0, 1, "Of the emotion.")
@@ -37,7 +39,8 @@ class Style:
         check_limits(self)
 
     def vector(self) -> Tensor:
-        """Return (10,): the emotion's intensity in its slot, then energy and handedness; zeros are neutral."""
+        """Return (10,): the intensity at the emotion's index in EMOTIONS (8), energy - 1, handedness; all zero is the
+        default."""
         emotion = torch.zeros(len(EMOTIONS))
         if self.emotion != "neutral":
             emotion[EMOTIONS.index(self.emotion)] = self.intensity
@@ -51,13 +54,14 @@ STYLE_WIDTH = len(EMOTIONS) + 2
 class MotionCondition:
     """The inputs of `MotionDenoiser` beside the noisy motion, for B sequences of T frames.
 
-    audio: (B, T, F) channels of the sound.
-    style: (B, 10).
+    audio: (B, T, F) channels of the sound, from `speech_channels`.
+    style: (B, 10) emotion, energy and handedness, from `Style.vector`.
     seed: (B, T, D) frames that are given where seed_mask (B, T, 1) is 1.
-    prior: (B, T, P) hidden states of the language model, already scaled by the strength, or None.
+    prior: (B, T, P) hidden states of the language model, already multiplied by `MotionOptions.prior_strength`; None
+        for no language model.
     keep_audio: (B, 1, 1), 0 where the sound is withheld (classifier-free guidance).
-    told: (B, T, W), the embedding of all of the above (`MotionDenoiser.tell`), which is equal at all noise levels; None
-        computes it."""
+    told: (B, T, W) the embedding of everything here but the style, from `MotionDenoiser.tell`; it does not depend on
+        the noise level, so it is computed once per window and reused in every step. None: compute it in this call."""
 
     audio: Tensor
     style: Tensor

@@ -1,8 +1,8 @@
 """Gradient checkpointing: chosen blocks keep only their inputs and run again in the backward pass.
 
 Saves the activations inside every block for about one more forward pass. Works on any module tree; parameters and
-state-dict keys are unchanged. The experts' context, which is empty after the forward pass, is restored for the second
-run, and random numbers (dropout) are repeated."""
+state-dict keys are unchanged. What an `ExpertContext` of the U-Net holds during the forward pass (experts and their
+gates; it is emptied afterwards) is put back for the second run, and random numbers (dropout) are repeated."""
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -22,7 +22,7 @@ BLOCKS = (
 
 
 def blocks_of(model: nn.Module, kinds: Sequence[str] = BLOCKS) -> list[nn.Module]:
-    """Return the outermost modules whose class, or one of its bases, has one of the names in `kinds`."""
+    """Return the outermost modules of `model` whose class, or one of its bases, has one of the names in `kinds`."""
     found: list[nn.Module] = []
 
     def visit(module: nn.Module) -> None:
@@ -37,7 +37,9 @@ def blocks_of(model: nn.Module, kinds: Sequence[str] = BLOCKS) -> list[nn.Module
 
 
 def recompute(model: nn.Module, kinds: Sequence[str] = BLOCKS) -> int:
-    """Checkpoint all blocks of these kinds, in place -> their number. ValueError where there are none."""
+    """Make all blocks of these kinds run again in the backward pass, in place -> their number.
+
+    model: the network to change; kinds: class names, see `blocks_of`. ValueError where it has no such block."""
     blocks = blocks_of(model, kinds)
     if not blocks:
         raise ValueError(f"{type(model).__name__} has no block of {', '.join(kinds)}: leave recompute off")

@@ -14,7 +14,7 @@ N_SAMPLES = 10
 
 @dataclass(frozen=True)
 class FaceRegions:
-    """The vertex ids of the mouth and of the upper face, and the face at rest `template` (V, 3), mm."""
+    """The vertex ids of the `mouth` (M,) and of the `upper` face (U,), and the face at rest, `template` (V, 3) mm."""
 
     mouth: Tensor
     upper: Tensor
@@ -24,15 +24,20 @@ class FaceRegions:
 def face_metrics(
     truth: Sequence[Tensor], samples: Sequence[Tensor], regions: FaceRegions, orders: Sequence[Sequence[int]]
 ) -> dict[str, float]:
-    """Compute all six metrics over clips.
+    """Compute the paper's six metrics over clips -> {"MVE", "LVE", "FDD", "MEE", "CE", "Diversity": value}.
 
-    truth: (T, V, 3) per clip; cut to the prediction where it is longer.
-    samples: (10, T', V, 3) per clip.
-    regions: vertices of mouth and upper face.
-    orders: a permutation of the 10 samples per clip, for `diversity`.
+    truth: the true vertices of each clip, (T, V, 3) mm; cut to T' frames where it is longer.
+    samples: ten predictions of each clip, (10, T', V, 3) mm.
+    regions: which vertices are the mouth and the upper face, and the face at rest.
+    orders: a permutation of 0..9 per clip, by which `diversity` pairs the samples.
 
-    Frames of all clips have equal weight, except in FDD and Diversity, which are means over clips. LVE, MEE and CE are
-    squared distances; FDD is signed (truth minus prediction)."""
+    MVE: mean distance of all vertices of the first sample, mm.
+    LVE: largest squared distance of a mouth vertex in each frame of the first sample, mm^2.
+    MEE: as LVE, of the mean of the ten samples, mm^2.
+    CE: as LVE, of the sample in which it is least, mm^2.
+    FDD: `liveliness` of the truth minus that of the first sample, mm^2, signed.
+    Diversity: mean distance between paired samples, mm.
+    FDD and Diversity are means over clips; in the others every frame of every clip has the same weight."""
     if not truth or not len(truth) == len(samples) == len(orders):
         raise ValueError(f"{len(truth)} truths, {len(samples)} predictions and {len(orders)} orders do not match")
     rows = [_clip_metrics(*clip, regions) for clip in zip(truth, samples, orders, strict=True)]

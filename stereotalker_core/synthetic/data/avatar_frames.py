@@ -133,10 +133,10 @@ class AvatarData:
         return Rows(image["rgb"], share["alpha"], region, guides, torch.from_numpy(self.identity[rows]))
 
     def baselines(self, rows: np.ndarray) -> tuple[Tensor, Tensor] | None:
-        """Return two baselines of a validation set, None where a shard lacks them.
+        """Read what the renderer is compared with (`dataset.baselines`) of N rows; None where a shard lacks it.
 
-        The lift with the portrait's shading on it (N, 3, H, W), and the bare body's silhouette (N, 1, H, W) in [0, 1].
-        """
+        Returns the lift with the portrait's shading left on it, (N, 3, H, W) in [-1, 1], and the silhouette of the body
+        without hair and clothes, (N, 1, H, W) in [0, 1]. rows: (N,) indices."""
         if not all(set(_BASELINES) <= set(frames) for frames in self._frames):
             return None
         plain = _from_bytes(self._raw("plain", rows).permute(0, 3, 1, 2))

@@ -63,9 +63,10 @@ _PERTURBED, _TIGHT, _ORBIT = 0.5, 0.25, 0.3
 
 @dataclass(frozen=True)
 class DatasetConfig:
-    """The configuration of a split. Validation uses canonical cameras on a fixed yaw grid and true fits only.
+    """The configuration of a split ("train" or "val"). Validation uses cameras on a fixed yaw grid and true fits only.
 
-    identities: people; clips: of each; size: px of a side; shards: folders.
+    identities: number of people; clips: clips of each person, CLIP frames long; seed: first seed of the people.
+    size: side of the pictures, px; shards: folders that the people are divided into.
     fits: the source of the guides in about half of the training clips, "perturbed" true fits or "estimated" ones."""
 
     split: str = "train"
@@ -150,7 +151,7 @@ class Person(Protocol):
 
 
 class ClipMaker:
-    """The maker of all clips of one identity, with everything that they share."""
+    """The maker of all clips of one identity: `clip(number)` renders one; avatar, portrait and fits are made once."""
 
     def __init__(self, body: HalfBody, seed: int, config: DatasetConfig, template: Template, lifter: Lifter):
         self.body, self.config = body, config
@@ -204,8 +205,9 @@ class ClipMaker:
         return motion[::stride]
 
     def clip(self, clip: int) -> tuple[AvatarFrames, Guides, bool, dict[str, Tensor]]:
-        """Return the true frames, the guides for the networks, whether those come from a wrong fit, and the BASELINES.
-        """
+        """Render one clip of CLIP frames -> (true frames, guides, whether these come from a wrong fit, baselines).
+
+        clip: its number. The last is the dictionary of `baselines` in a validation split, else {}."""
         cameras, motion = self.cameras(clip), self.motion()
         frames = true_frames(self, motion, cameras)
         wrong = self.wrong is not None and uniform(self.rng, 0, 1) < _PERTURBED
@@ -225,7 +227,14 @@ def true_frames(person: "Person", motion: Motion, cameras: Cameras) -> AvatarFra
 
 
 def baselines(body: HalfBody, plain: Identity, motion: Motion, cameras: Cameras) -> dict[str, Tensor]:
-    """Return the BASELINES of an identity with its shading: lift (T, H, W, 3), bare silhouette (T, H, W); uint8."""
+    """Draw what the renderer is compared with -> {"plain": (T, H, W, 3), "bare": (T, H, W)}, both uint8.
+
+    body: the half body.
+    plain: the identity with the portrait's pixels as photographed, from `as_photographed`.
+    motion, cameras: T frames each.
+
+    "plain" is the lift with the portrait's shading left on it, "bare" is 255 where the body without its shell of hair
+    and clothes is."""
     bare = render_guides(body, replace(plain, shell=torch.zeros_like(plain.shell)), motion, cameras)
     lift = render_guides(body, plain, motion, cameras).lift
     return {"plain": image_bytes(lift), "bare": share_bytes((bare.part > 0).float())}

@@ -180,9 +180,10 @@ def _hairs(
     shell: Tensor,
     rng: torch.Generator,
 ) -> list[tuple[Tensor, Tensor, float]]:
-    """Grow the hair of head and brows -> (strands (n, steps, 3), linear colours (n, 3), samples per strand) of each.
+    """Grow hair -> two entries, the head's and the brows': (strands (n, steps, 3) m, linear colours (n, 3), samples).
 
-    The samples per strand are relative to the picture's side."""
+    samples: points drawn per strand, as a fraction of the picture's side in px.
+    template: of the body; person: their hair; posed, normals: as in `_photographed`; rng: random generator."""
     body, vertices = template.body, posed.vertices[0]
     line = Hair(person.line, 0.01, 0.002, torch.zeros(3), 0.1, 0.0)
     # hair grows on the scalp up to the line, away from the ears, and slides on the head, neck and trunk

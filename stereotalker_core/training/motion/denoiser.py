@@ -30,7 +30,7 @@ SLOWEST = 0.05  # change per frame, in deviations of a channel, below which slow
 
 @dataclass(frozen=True)
 class Recipe:
-    """The settings of batches and losses for the motion denoiser."""
+    """The settings of batches and losses for the motion denoiser; a comment beside each says what it does."""
 
     batch: int = 16
     lengths: tuple[int, ...] = (48, 80, 100)  # frames of a crop; one length per step, at random
@@ -55,9 +55,16 @@ class Recipe:
 def draw_batch(
     data: AnyData, codec: MotionCodec, recipe: Recipe, seed: int, step: int, prior: LanguagePrior | None = None
 ) -> dict[str, Tensor]:
-    """Return the batch of a step, a pure function of (seed, step).
+    """Draw the training batch of one step: B sequences of T frames; the same for the same seed and step.
 
-    data: to draw from; codec: of the motion; recipe: settings; prior: classifies the meaning of the states."""
+    data: the recordings to draw crops from (`MotionData`).
+    codec: turns rotations and expression into the normalised motion of width D.
+    recipe: B, the choices of T, and how often inputs are withheld.
+    prior: the language prior, whose `track` appends the classes of meaning to the states; None: states alone.
+
+    Returns a dictionary. (B, T, ...): "audio" F channels, "clean" and "noise" D, "mask" 1 (1 = given frame), "prior" P
+    states, zero where withheld; (B, T): "gesture" and "closed", 1 during a meaning gesture and on p, b or m.
+    "style" (B, 10); "keep_audio" (B, 1, 1), 0 = sound withheld; "sigma" (B,) noise levels."""
     rng = generator(seed, step)
     frames = int(rng.choice(recipe.lengths))
     crops = data.crops(rng, recipe.batch, frames)
@@ -97,14 +104,21 @@ def draw_batch(
 
 
 def _given_frames(rng: np.random.Generator, recipe: Recipe, frames: int, usual: int = 12) -> np.ndarray:
-    """Return how many first frames of each sequence are given: none, the usual number, or (as in last windows) any."""
+    """Draw how many first frames of each sequence are given (B,): none, the usual number, or (as in last windows) any.
+
+    rng: draws; recipe: B and the chance of given frames; frames: length of the sequences."""
     kind = rng.random(recipe.batch)
     some = np.where(rng.random(recipe.batch) < 0.7, usual, rng.integers(1, frames - 8, recipe.batch))
     return np.where(kind < recipe.seed_chance, some, 0)
 
 
 class MotionLoss:
-    """The loss of a batch: errors of the clean motion weighted by region, of velocity and of lip closure."""
+    """The loss of the motion denoiser: called with (denoiser, batch of `draw_batch`), it returns the loss () and its
+    terms.
+
+    The terms are {"x0", "velocity", "closure": number}: errors of the motion, weighted by region, of its changes, and
+    of the lip gap on p, b and m. codec: tells channels apart; recipe: weights; gap: from
+    `motion.lips.lip_gap_weights`."""
 
     def __init__(self, codec: MotionCodec, recipe: Recipe, gap: tuple[Tensor, Tensor]):
         self.recipe, self.gap = recipe, gap
@@ -140,7 +154,8 @@ class MotionLoss:
 
 
 def fit_codec(data: MotionData, config: MotionCodec.Config, frames: int = 60_000) -> MotionCodec:
-    """Fit the codec's statistics to about `frames` evenly spaced frames of the data."""
+    """Return a codec whose mean, deviation and finger basis are those of about `frames` evenly spaced frames of the
+    data."""
     motion = data.tracks["motion"]
     rows = torch.from_numpy(motion[:: max(1, len(motion) // frames)].astype(np.float32))
     return MotionCodec(config).fit(rows[:, :147].unflatten(-1, (49, 3)), rows[:, 147:])
@@ -150,10 +165,13 @@ def train(
     net: MotionDenoiser, data: AnyData, recipe: Recipe, schedule: Schedule, run: Path, device: str = "cpu",
     prior: LanguagePrior | None = None,
 ) -> MotionDenoiser:  # fmt: skip
-    """Train in place on `data`; the codec must be fitted already.
+    """Train the denoiser in place -> the denoiser; its codec must be fitted already.
 
-    net: the denoiser; data: crops; recipe: of batches and weights; schedule: of the loop; run: folder of the state;
-    device: where it trains; prior: classifies the meaning of the states."""
+    net: the denoiser.
+    data, recipe, prior: as in `draw_batch`.
+    schedule: steps, learning rate and seed (`loop.Schedule`).
+    run: folder of the training state and log, from which an interrupted training continues.
+    device: where the network is trained."""
     from ...body.model import HalfBody
 
     loss = MotionLoss(net.codec, recipe, lip_gap_weights(HalfBody()))

@@ -300,9 +300,12 @@ def export(trainee: Trainee, out: Path, data: Path, provenance: dict[str, Any]) 
 
 
 def mixed(encoder: SpeechEncoder, other: SpeechEncoder, share: float) -> None:
-    """Average the weights of two encoders, in place: `share` of `encoder` and the rest of `other`.
+    """Average the weights of two encoders in `encoder`, which is changed: share * encoder + (1 - share) * other.
 
-    For a trained encoder and its starting point (Wortsman et al., arXiv 2109.01903), to keep earlier abilities."""
+    encoder: the trained one; its voice detector keeps its own weights.
+    other: where its training started, unchanged here. The mixture keeps earlier abilities (Wortsman et al., arXiv
+        2109.01903).
+    share: 0..1, the weight of `encoder`."""
     known = dict(other.named_parameters())
     with torch.no_grad():
         for name, own in encoder.named_parameters():

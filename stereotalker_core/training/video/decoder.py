@@ -26,8 +26,12 @@ from .stage_two import StageTwo, load_stage_two
 
 
 class DecoderBatches:
-    """The function batch(step) -> latents of the denoiser, guide, rgb, weight, all of the same random crops (aligned to
-    8 px)."""
+    """The source of training batches for the guided decoder: called with a step, it returns a dictionary of crops.
+
+    The batch is the same for the same step and seed. B random crops of S px, at multiples of 8 px:
+    "latents" (B, C, S/8, S/8) as the denoiser predicts them; "guide" (B, G, S/4, S/4); "rgb" (B, 3, S, S) the true
+    pixels in [-1, 1]; "weight" (B, 1, S, S) of their errors, from `Rows.weight`.
+    data: the rendered frames; vae: encodes them; model: the denoiser; batch: B; size: S."""
 
     def __init__(
         self, data: AvatarData, vae: TinyAutoencoder, model: StageTwo, batch: int = 12, size: int = 128, seed: int = 0
@@ -36,7 +40,9 @@ class DecoderBatches:
         self.vae, self.model = vae, channels_last_weights(model.eval().requires_grad_(False))
 
     def denoise(self, rows: Rows, portrait: Tensor, rng: np.random.Generator) -> Tensor:
-        """Return the denoiser's one-step latents (N, C, h, w) of full frames."""
+        """Denoise whole frames from pure noise in one step -> latents (N, C, h, w).
+
+        rows: N stored frames; portrait: (I, 3, H, W) of their I people; rng: draws the noise."""
         lift = encode(self.vae, rows.guides.lift)
         noise = torch.from_numpy(rng.standard_normal((1, *lift.shape[1:])).astype(np.float32)).expand_as(lift)
         batch = {
@@ -79,7 +85,9 @@ def edge_error(error: Tensor, weight: Tensor) -> Tensor:
 
 
 def loss(model: TinyAutoencoder, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-    """Return the weighted L1 + squared error + L1 of the error's gradient; person and face have larger weights."""
+    """Return the loss () of the guided decoder on a batch, and {"psnr", "lift_psnr": dB} of its output and of the lift.
+
+    The loss is L1, squared error and `edge_error`, weighted by batch["weight"], which is larger on person and face."""
     rgb, weight = batch["rgb"], batch["weight"]
     out = model.decode(batch["latents"], batch["guide"].contiguous(memory_format=torch.channels_last))
     error = out - rgb

@@ -100,10 +100,13 @@ class Surface:
     """The input of the compiled loop that is the same for all frames of a person's video."""
 
     def __init__(self, body: HalfBody, texture: Tensor, uv: Tensor, plate: Tensor, light: Tensor | None):
-        """Convert the tensors to arrays.
+        """Convert the tensors to the arrays that `compiled.draw_frame` takes; arguments as in `maps.Skin`.
 
-        body: the half body; texture: (1, 4, h, w) colour and visibility; uv: (R, 2); plate: (3, H, W) background;
-        light: (4,) or None."""
+        body: the half body.
+        texture: (1, 4, h, w) colour in [-1, 1] and visibility in [0, 1].
+        uv: (R, 2) in [0, 1], the place in the texture of each of R render vertices (vertices split at texture seams).
+        plate: (3, H, W) background in [-1, 1].
+        light: (4,) of the portrait, see `body.texture.light.shade`; None: the texture is drawn unshaded."""
         self.mesh = tuple(x.int().contiguous().numpy() for x in (body.triangles, body.uv_triangles))
         self.part = (body.triangle_part + 1).float().numpy()
         self.uv, self.plate = (x.detach().float().contiguous().numpy() for x in (uv, plate))

@@ -28,9 +28,11 @@ SAMPLES = 2  # per pixel and axis: jagged edges cost 0.6 to 1 dB, and the networ
 class Skin:
     """The input of the guides that is the same for all frames of a person.
 
-    texture: (1, 4, h, w) of colours and visibility; uv: (R, 2) in it.
-    plate: (3, H, W) behind the person; light: (4,) or None.
-    surface: all of this for the compiled loop, None without it."""
+    texture: (1, 4, h, w) colour in [-1, 1] and visibility in [0, 1].
+    uv: (R, 2) in [0, 1], the place in the texture of each render vertex (vertices split at texture seams).
+    plate: (3, H, W) background behind the person, in [-1, 1].
+    light: (4,) of the portrait, see `body.texture.light.shade`; None: the texture is drawn unshaded.
+    surface: all of this as arrays for the compiled loop, None where it is not used."""
 
     texture: Tensor
     uv: Tensor
