@@ -32,7 +32,7 @@ def seam_ratio(motion: torch.Tensor, hop: int) -> float:
     """Return the 99th percentile of the motion's second difference inside the windows' cross-fades, relative to
     elsewhere.
 
-    hop: frames between the starts of windows."""
+    motion: (T, 53) face parameters; hop: frames between the starts of windows."""
     change = (motion[2:] - 2 * motion[1:-1] + motion[:-2]).norm(dim=-1)
     place = (torch.arange(len(change)) + 1) % hop
     fading = (place < OVERLAP + 1) & (torch.arange(len(change)) >= hop)
@@ -40,7 +40,8 @@ def seam_ratio(motion: torch.Tensor, hop: int) -> float:
 
 
 def measure(models: FaceModels, audio: Audio) -> tuple[float, float]:
-    """Return the seconds of speech per second of work, and the seam ratio (NaN for a short recording)."""
+    """Sample one performance of a face -> (seconds of speech per second of work, `seam_ratio` or NaN if it is
+    short)."""
     start = time.perf_counter()
     motion = sample_face(models, audio).parameters[0]
     speed = audio.seconds / (time.perf_counter() - start)

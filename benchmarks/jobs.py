@@ -32,7 +32,7 @@ BAD = {"no recording": 4, "no such angle": 11}  # which rows
 
 
 def main() -> int:
-    """Make the clips in all ways, compare them and print the result -> exit status."""
+    """Make the clips in one process, three shards and on Ray, compare them and print the result -> exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=160, help="pixels of a side")
     parser.add_argument("--seconds", type=float, default=2.0, help="of a recording")
@@ -95,7 +95,7 @@ def run(*words: str) -> None:
 
 
 def batch(jobs: Path, out: Path, *more: str) -> str:
-    """Run a batch -> its last line with the exit status, then a line for each failed job."""
+    """Run the command `batch` on a list of jobs -> its exit status and last line, then a line for each failed job."""
     line = [*LINE, "batch", str(jobs), "--out", str(out), "--quiet", *more]
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
     named = [row for row in done.stderr.splitlines() if row.startswith("failed: ")]
@@ -136,7 +136,8 @@ def workers() -> list[int]:
 
 
 def compared(folder: Path) -> tuple[int, int]:
-    """Compare the frames of the three ways -> the number of frames, and how many differ in any of them."""
+    """Compare the frames in the folders "one", "three" and "ray" -> how many there are, and how many are not the same
+    in all."""
     names = sorted(p.relative_to(folder / "one") for p in (folder / "one").rglob("*.png"))
     differing = 0
     for name in names:
@@ -147,10 +148,13 @@ def compared(folder: Path) -> tuple[int, int]:
 
 
 def checked(told: dict, again: dict, killed: int, frames: int, differing: int, seconds: float) -> list[str]:
-    """Return the list of faults, empty if everything is as expected.
+    """Return a list of texts, one for each thing that is not as expected; empty if all is well.
 
-    told: {way: output of its runs}; again: the same for second runs, which must make nothing; killed: process id or 0;
-    frames, differing: from `compared`; seconds: of a clip."""
+    told: {"one", "three" or "ray": what its runs printed, from `batch`}.
+    again: the same for second runs, which must make nothing.
+    killed: process id of the killed worker, 0 = none.
+    frames, differing: from `compared`.
+    seconds: length of a clip."""
     faults = [] if killed else ["no worker was killed"]
     for way, said in told.items():
         text = "\n".join(said)

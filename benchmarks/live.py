@@ -51,7 +51,7 @@ class Server:
         raise RuntimeError("the server did not start")
 
     def health(self) -> dict:
-        """Return the answer of /health."""
+        """Return the answer of /health: {"clients": connected now, "of": places for clients}."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=20) as answer:
             return json.load(answer)
 
@@ -81,7 +81,8 @@ class Server:
 
 
 class Listener:
-    """The receiver of a connection's frames: (arrival time in s, time stamp in ms, whether there was sound) of each."""
+    """The receiver of a connection's frames; `frames` lists (arrival time s, time stamp ms, whether it had sound) of
+    each."""
 
     def __init__(self, connection):
         self.connection, self.frames, self.task = connection, [], asyncio.ensure_future(self._listen())
@@ -125,10 +126,11 @@ async def speak(connection, sound, seconds: float, begin: float = 0.0) -> None:
 
 
 async def reactions(server: Server, sound, tries: int = 12) -> dict:
-    """Measure the reaction times in seconds over some tries.
+    """Measure the reaction times over some tries -> {"first_frame_s", "interruption_s": `summary` of the seconds}.
 
-    first_frame_s: from the first block of a sentence to its first frame. interruption_s: from an interruption to the
-    last frame with sound."""
+    first_frame_s: from the first block of a sentence to its first frame.
+    interruption_s: from an interruption to the last frame with sound.
+    server: running; sound: (S,) samples of speech."""
     first, stopped = [], []
     async with server.connect() as connection:
         listener = Listener(connection)
@@ -148,16 +150,18 @@ async def reactions(server: Server, sound, tries: int = 12) -> dict:
 
 
 def summary(values: list[float]) -> dict:
-    """Return {"median", "p90", "worst", "tries"} of the values."""
+    """Return {"median", "p90" (exceeded by a tenth), "worst": rounded values, "tries": their number}."""
     tenth = sorted(values)[-1 - len(values) // 10]
     found = {"median": statistics.median(values), "p90": tenth, "worst": max(values)}
     return {name: round(value, 3) for name, value in found.items()} | {"tries": len(values)}
 
 
 async def sustained(server: Server, sound, seconds: float) -> dict:
-    """Send speech in real time -> frames per second, lag over time, processor time, memory.
+    """Send speech in real time for some seconds and measure whether frames keep up -> a dictionary of figures.
 
-    Dropped frames are reported as repeated pictures, frames missing from 25 per second, and pauses longer than STALL.
+    Its keys say quantity and unit: "frames_per_s", "pictures_per_s" (different ones), "processor_s_per_s", and so on.
+    "lag_s" and "memory_mb" are lists over time; "growth_*" as from `growth`; "fault": text of an error, else None.
+    "repeated_pictures", "missing_frames" (of 25 per second) and "stalls" (pauses longer than STALL) count lost frames.
     """
     rows, stalls = [], 0
     async with server.connect() as connection:
@@ -187,10 +191,10 @@ async def sustained(server: Server, sound, seconds: float) -> dict:
 
 
 async def soak(server: Server, sound, seconds: float) -> dict:
-    """Send speech and silence in turn, as fast as frames come back (25 per second at most) -> memory every half minute.
+    """Send speech and silence in turn, as fast as frames come back, and watch the memory -> a dictionary of figures.
 
-    The growth in MB over the last two thirds is reported twice: between the ends, and by a straight line through the
-    rows."""
+    {"minutes", "frames", "video_s", "alive": whether the connection held, "memory_mb": [one per half minute],
+    "growth_*": as from `growth`, "processor_s_per_s_of_video"}; sound: (S,) samples; seconds: how long."""
     rows, sent, end, begin = [], 0, time.monotonic() + seconds, server.processor()
     async with server.connect() as connection:
         listener, noted = Listener(connection), 0.0
@@ -213,8 +217,9 @@ async def soak(server: Server, sound, seconds: float) -> dict:
 
 
 def growth(rows: list[float]) -> dict[str, float]:
-    """Return the growth in MB over the last two thirds of equally spaced rows: between the ends, and of a fitted line.
-    """
+    """Return the growth in MB over the last two thirds of equally spaced rows, {} for fewer than two.
+
+    {"growth_of_the_last_two_thirds_mb": last minus first, "growth_by_a_line_mb": of a straight line fitted to them}."""
     tail = rows[len(rows) // 3 :]
     if len(tail) < 2:
         return {}
@@ -224,8 +229,10 @@ def growth(rows: list[float]) -> dict[str, float]:
 
 
 async def rudeness(server: Server, sound) -> dict:
-    """Send malformed messages and silence, break connections off, connect too many clients -> all refusals, and whether
-    the first client is still served."""
+    """Send malformed messages, break connections off, connect too many clients -> what the server answered.
+
+    {"malformed": [reason of each refusal], "crowd": [different refusals of clients beyond the places],
+    "others_served": whether the first client still got frames, "health": as from `Server.health`}."""
     refusals = []
     async with server.connect() as good:
         listener = Listener(good)
@@ -296,7 +303,7 @@ def main() -> int:
 
 
 def plan(server: Server, sound, args: argparse.Namespace):
-    """List (name, measurement to await) of everything that was requested."""
+    """List (name, coroutine that measures it) of everything that the options request."""
     if not args.only_soak:
         yield "reactions", reactions(server, sound)
         yield "rudeness", rudeness(server, sound)
@@ -307,7 +314,7 @@ def plan(server: Server, sound, args: argparse.Namespace):
 
 
 def fitted(folder: Path) -> Path:
-    """Return the identity file of a synthetic person, fitted from a picture."""
+    """Fit a synthetic person from a picture, save the identity in `folder` -> the path of its file."""
     line = [sys.executable, "-m", "stereotalker_core"]
     subprocess.run([*line, "synth", "portrait", "--seed", "11", "--out", str(folder / "p.png")], cwd=ROOT, check=True)
     more = ["--audio", str(SPEECH), "--out", str(folder / "p.mp4"), "--frames", "0:1", "--quiet"]

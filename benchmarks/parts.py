@@ -68,9 +68,9 @@ def main() -> int:
 
 
 def timed(lines: list[list[str]], at_once: int = 1) -> dict[str, float]:
-    """Run commands with one thread each, `at_once` at the same time -> {"clock_s", "processor_s", "busiest_s"}.
+    """Run commands with one thread each, `at_once` at the same time, and measure them.
 
-    busiest_s: processor time of the busiest command."""
+    Returns {"clock_s": seconds by the clock, "processor_s": processor time of all, "busiest_s": of the busiest}."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     waiting, running, used, start = list(lines), 0, [], time.perf_counter()
     while waiting or running:
@@ -87,8 +87,10 @@ def timed(lines: list[list[str]], at_once: int = 1) -> dict[str, float]:
 
 
 def compared(one: Path, joined: Path) -> dict:
-    """Compare two videos -> number of frames, PSNR over all of them (dB; inf if equal), largest difference, and whether
-    the sound is identical."""
+    """Compare a video made at once with one joined from parts.
+
+    Returns {"frames": their number, "psnr_db": over all frames, inf if equal, "largest_step": largest difference of a
+    pixel value (0..255), "sound_same": whether the sound is identical}."""
     a, b = pictures(one), pictures(joined)
     frames, total, worst = 0, 0.0, 0
     for first, second in zip(a, b, strict=True):

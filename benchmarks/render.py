@@ -41,7 +41,7 @@ Times = dict[str, tuple[float, float]]  # part -> wall and CPU milliseconds
 
 @dataclass(frozen=True)
 class Job:
-    """The scene that is drawn, and the networks that draw it."""
+    """The scene that is drawn, the networks that draw it, and the denoising steps of mode diffusion."""
 
     body: HalfBody
     renderer: Renderer
@@ -77,7 +77,9 @@ def main() -> None:
 
 
 def show(name: str, times: Times) -> None:
-    """Print one table; `of the paper's mode` is relative to mode diffusion without numba."""
+    """Print {part: (wall ms, CPU ms)} as a table called `name`.
+
+    Its column "of the paper's mode" is the CPU time relative to that of mode diffusion without numba."""
     print(f"\n| {name} | ms | CPU ms | of the paper's mode | CPU s per second |\n|---|---|---|---|---|")
     whole = times.get("stream: diffusion, without numba", (None, None))[1]
     for part, (wall, cpu) in times.items():
@@ -87,7 +89,7 @@ def show(name: str, times: Times) -> None:
 
 
 def starts() -> tuple[Models, Times]:
-    """Return the models, and the one-off costs: reading files, compiling the guides (then cached on disk), the fit."""
+    """Return the models, and {one-off cost: (wall ms, CPU ms)}: reading files, compiling the guides, the fit."""
     times: Times = {}
     times["load: what fit and playback need"], _ = timed(lambda: Models.load_nano(mode="play", later=True), 1, 1)
     times["load: stage 1, U-Net, reference, experts too"], models = timed(lambda: Models.load_nano(), 1, 1)
@@ -109,7 +111,7 @@ def scene(models: Models, size: int, frames: int, steps: int) -> Job:
 
 @torch.no_grad()
 def parts(job: Job, repeats: int) -> Times:
-    """Measure every part of the rendering on one window, in ms per frame."""
+    """Measure every part of the rendering on one window -> {part: (wall ms, CPU ms) per frame}."""
     renderer, view, identity, body = job.renderer, job.cameras[:WINDOW], job.identity, job.body
     part, count = job.motion[:WINDOW], len(job.cameras[:WINDOW])
     rest, plate = body.rest(identity.shape[None], identity.shell[None]), background_plate(identity, view)
@@ -139,7 +141,11 @@ def parts(job: Job, repeats: int) -> Times:
 
 
 def streams(job: Job, repeats: int) -> Times:
-    """Measure the whole of `render_video`, in ms per frame, and the time to its first frame, in both modes."""
+    """Measure `render_video` in both modes, with and without numba -> {"stream: ..." or "first frame: ...": (wall,
+    CPU)}.
+
+    Milliseconds: of a stream per frame, of a first frame until it is there; repeats: runs, of which the fastest
+    counts."""
     found, video = {}, (job.body, job.renderer, job.identity, job.motion, job.cameras)
     for numba in (True, False):
         with mock.patch.object(guide_maps, "loops", loops if numba else lambda device: None):

@@ -43,7 +43,9 @@ def main() -> int:
 
 
 def measure(folder: Path, portrait: Path, seconds: float, size: int) -> dict:
-    """Run `talk` once in a fresh process -> its report."""
+    """Run `talk` once in a fresh process -> its report, the dictionary that `commands.talking.talk.make_clip` returns.
+
+    folder: for its files; portrait: the picture; seconds: length of the speech; size: px of a side."""
     audio, report = folder / f"{seconds}.wav", folder / f"{seconds}.json"
     write_speech(audio, seconds)
     run(

@@ -49,7 +49,9 @@ def best(work: Callable[[], object], repeats: int, device: str) -> float:
 
 
 def networks(files: dict[str, dict[str, Tensor]]) -> tuple[StereoTalkerUNet, ReferenceNet]:
-    """Return our networks with the tensors of the four public files."""
+    """Return our denoiser and reference network with the weights of the four files of an AnimateAnyone set.
+
+    files: {"denoising_unet", "motion_module", "pose_guider", "reference_unet": {key: tensor}}."""
     given = dict(files["denoising_unet"]) | motion_from_animatediff(files["motion_module"])
     given |= renamed(files["pose_guider"], lambda key: f"pose.{key}")
     config = unet_config(given, SD15, "benchmark")

@@ -24,13 +24,13 @@ _SIDE = {"default": 0, "min": 0, "max": SIZES[1], "step": SIZE_STEP}
 
 
 def side_input() -> tuple:
-    """Return the widget of one side of a canvas that need not be square."""
+    """Return (type, settings), the widget of one side of a canvas that need not be square."""
     tip = f"Pixels, a multiple of {SIZE_STEP}; 0 = size. The person fits into the narrower side."
     return ("INT", _SIDE | {"tooltip": tip})
 
 
 def size_input() -> tuple:
-    """Return the widget of a canvas's size."""
+    """Return (type, settings), the widget of a canvas's size."""
     return ("INT", _SIDE | {"tooltip": SIZE})
 
 
@@ -131,12 +131,16 @@ class CameraTrajectory:
 
 
 def shown_to_widget(identity: Identity, motion: Motion, pitch: float, heading: float = 0.0) -> dict[str, list]:
-    """Return the picture for the camera widget, a turntable strip made once per person; {} outside ComfyUI.
+    """Draw the picture that the camera widget shows, a strip of views made once per person -> what a node returns as
+    "ui".
 
     identity: the person.
     motion: its first frame is the pose.
     pitch: degrees.
-    heading: degrees of the view that the widget calls yaw 0."""
+    heading: degrees of the view that the widget calls yaw 0.
+
+    Returns {"stereotalker_turntable": [one entry]}: the picture's file, range and number of its yaws, and the motion's
+    length ("frames") and "fps"; {} outside ComfyUI."""
     if not host.INSIDE:
         return {}
     from ..stereotalker_core.video.guides.turntable import turntable_strip

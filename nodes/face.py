@@ -19,7 +19,7 @@ _SAMPLE = {"default": 0, "min": 0, "max": 15, "tooltip": "Which of the sampled p
 
 
 def _fit_map() -> tuple[list[str], dict[str, str]]:
-    """Return the optional input `fit_map`: a file, or none."""
+    """Return (file names, settings), the widget of the optional input `fit_map`: the file of a `FaceMap`, or none."""
     return [NONE, *host.model_choices()[1:]], {"default": NONE, "tooltip": _MAP_TIP}
 
 

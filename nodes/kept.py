@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Last(Generic[T]):
-    """The last value and the key of its inputs; only one, so that memory does not grow."""
+    """The cache of one value under the key of the inputs it was made from; only one, so that memory does not grow."""
 
     def __init__(self) -> None:
         self._key: str | None = None

@@ -76,7 +76,7 @@ class LoadMotionModel:
 def _prior(path, features: int):
     """Load a prior file, or a language model (folder or .gguf) as a prior with new adapters.
 
-    features: width of the encoder's features that a new prior reads, 0 for none."""
+    path: the file or folder; features: width of the speech features that a new prior reads, 0 for none."""
     from ..stereotalker_core.motion.networks.prior import LanguagePrior
 
     if path.suffix == ".safetensors":

@@ -24,7 +24,7 @@ def _strength(tip: str) -> tuple:
 
 
 def fps_input() -> tuple:
-    """Return the widget of the frame rate."""
+    """Return (type, settings), the widget of the frame rate."""
     tip = "Frames per second of the result; motions are made at 25 and interpolated."
     return ("FLOAT", {"default": FPS, "min": 8.0, "max": 60.0, "step": 0.01, "tooltip": tip})
 

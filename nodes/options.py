@@ -11,10 +11,10 @@ ANGLE: dict[str, Any] = {"display": "slider"}
 
 
 def widget(record: type, name: str, tip: str | None = None, **more: object) -> tuple[str, dict]:
-    """Return (type, settings) with the number's default, limits, step and text.
+    """Return (type, {"default", "min", "max", "step", "tooltip"}), the widget of a number that a record declares.
 
     record: the dataclass that declares the number.
-    name: of its field.
+    name: the field's name.
     tip: a text that replaces the option's.
     more: settings of the widget alone, which take precedence."""
     told = option_of(record, name)
@@ -27,7 +27,8 @@ def widget(record: type, name: str, tip: str | None = None, **more: object) -> t
 
 
 def combo(record: type, name: str, tip: str | None = None, **more: object) -> tuple[list[str], dict]:
-    """Return (words, settings) with the choice's default and text; tip, more: as in `widget`."""
+    """Return (words, {"default", "tooltip"}), the widget of a choice that a record declares; arguments as in
+    `widget`."""
     told = choice_of(record, name)
     settings: dict[str, object] = {} if told.default is None else {"default": told.default}
     return list(told.words), settings | more | {"tooltip": told.text if tip is None else tip}

@@ -18,13 +18,13 @@ MASK = (
 
 
 def person_input() -> tuple:
-    """Return the widget that chooses one of several people."""
+    """Return (type, settings), the widget that chooses one of several people."""
     tip = "Which of several people, 1 = the largest face; 0 = the largest, with a warning where there are more."
     return ("INT", {"default": 0, "min": 0, "max": 16, "tooltip": tip})
 
 
 def fit_report(identity: Identity, warnings: Sequence[str]) -> dict[str, list[str]]:
-    """Return the text that the node shows about a fit: its quality and every warning."""
+    """Return {"text": [lines]} that the node shows about a fit: its quality in 0..1, then every warning."""
     return {"text": [f"fit quality {identity.quality:.2f} (of 1)", *warnings]}
 
 

@@ -17,7 +17,9 @@ _LEAST_ALPHA = 0.02  # below, the colour of a pixel cannot be told from rounding
 
 
 def advanced(inputs: dict, *names: str) -> dict:
-    """Mark these widgets of INPUT_TYPES as "advanced inputs", which are folded away; values and order stay."""
+    """Mark some widgets as "advanced inputs", which ComfyUI folds away -> the same inputs, changed in place.
+
+    inputs: {"required" or "optional": {name: (type, settings)}}, as from INPUT_TYPES; names: of the widgets."""
     for part in ("required", "optional"):
         for name in names:
             if name in inputs.get(part, {}):
@@ -26,24 +28,24 @@ def advanced(inputs: dict, *names: str) -> dict:
 
 
 def first_input() -> tuple:
-    """Return the widget of the first frame of a part."""
+    """Return (type, settings), the widget of the first frame of a part."""
     tip = "First frame that is rendered, from 0: several machines render a part each, equal to that of the whole clip."
     return ("INT", {"default": 0, "min": 0, "max": 10_000_000, "tooltip": tip})
 
 
 def frames_input() -> tuple:
-    """Return the widget of the length of a part."""
+    """Return (type, settings), the widget of the length of a part."""
     return ("INT", {"default": 0, "min": 0, "max": 10_000_000, "tooltip": "Frames that are rendered; 0 = to the end."})
 
 
 def alpha_input() -> tuple:
-    """Return the widget `alpha`, which requests transparent pictures."""
+    """Return (type, settings), the widget `alpha`, which requests transparent pictures."""
     tip = "Pictures with the person's alpha as a fourth channel instead of a background; for Save Image."
     return ("BOOLEAN", {"default": False, "tooltip": tip})
 
 
 def file_input() -> tuple:
-    """Return the widget of the kind of file."""
+    """Return (choices, settings), the widget of the kind of file."""
     tip = "mp4: H.264; webm: VP9; mov: ProRes 4444. The transparent ones hold the person alone, without background."
     return (list(FILES), {"default": "mp4", "tooltip": tip})
 
@@ -58,7 +60,9 @@ def part_of(first_frame: int, frames: int, count: int) -> tuple[int, int] | None
 
 
 def sound_of(audio: dict | None, part: tuple[int, int] | None, fps: float) -> dict | None:
-    """Return the AUDIO of a part of the clip; part None returns it unchanged."""
+    """Return the sound of a part of a clip, as AUDIO {"waveform" (1, C, S), "sample_rate"}; None where there is none.
+
+    audio: AUDIO of the whole clip, or None; part: (first, stop) frames, None for all; fps: frames per second."""
     if audio is None or part is None:
         return audio
     begin, end = (round(frame * audio["sample_rate"] / fps) for frame in part)
@@ -78,7 +82,8 @@ def with_alpha(frames: Sequence[Tensor], masks: Sequence[Tensor]) -> Tensor:
 def transparent_file(
     path: Path, size: tuple[int, int], fps: float, part: tuple[int, int], count: int, sound, tags: dict[str, str]
 ) -> Iterator:
-    """Yield a writer with `write(frames, masks)` and `frames`, of a file that shows the person without a background.
+    """Yield the writer of a file that shows the person without a background: `write(frames, masks)`, and `frames` so
+    far.
 
     path: .webm or .mov.
     size: (H, W) px.
@@ -86,7 +91,7 @@ def transparent_file(
     part: (first, stop) of the clip.
     count: frames of the clip.
     sound: Audio of the whole clip, or None.
-    tags: of the container.
+    tags: {name: text}, metadata of the file.
 
     An interrupted run's file is deleted."""
     from ..stereotalker_core.video.writing.containers import format_for

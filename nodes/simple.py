@@ -147,7 +147,10 @@ class StereoTalker:
 
 
 def drawn(models, scene, look, part: tuple[int, int] | None, alpha: bool, progress: Stages):
-    """Render a scene, or a part of it -> IMAGE and MASK; with alpha, the pictures have four channels."""
+    """Render a scene, or a part of it -> IMAGE (T, H, W, 3, or 4 with alpha) and MASK (T, H, W) of the person.
+
+    models, scene, look: see `pipeline.render`; part: (first, stop) frames, None for all; alpha: transparent pictures;
+    progress: `Stages`."""
     from ..stereotalker_core.pipeline import render
 
     frames, masks = [], []
@@ -160,7 +163,9 @@ def drawn(models, scene, look, part: tuple[int, int] | None, alpha: bool, progre
 
 
 def person_of(models, portrait, mask, pose_keypoint, person: int, progress) -> Identity:
-    """Return the person of a portrait (3, H, W): fitted now, or the last one if all inputs of the fit are the same."""
+    """Return the person of a portrait (3, H, W): fitted now, or the last one if all inputs of the fit are the same.
+
+    models, progress: as in `drawn`; mask, pose_keypoint, person: the node's inputs, None or 0 where not given."""
     from ..stereotalker_core.pipeline import fit_person, heard_warnings
 
     rows, columns = portrait.shape[-2:]
@@ -181,8 +186,10 @@ def person_of(models, portrait, mask, pose_keypoint, person: int, progress) -> I
 def motion_of(
     models, sound: Audio, transcript: str, seed: int, strength: float, progress
 ) -> tuple[Motion, tuple[str, ...]]:
-    """Return the performance of a recording and its warnings: sampled now, or the last one if all inputs are the same.
-    """
+    """Return the motion for a recording and the warnings about it: sampled now, or the last one if its inputs are the
+    same.
+
+    transcript: the words, "" for none; strength: of the movement, 1 = as sampled; models, progress: as in `drawn`."""
     from ..stereotalker_core.motion.generation.sampling import MotionOptions, sample_motion
     from ..stereotalker_core.pipeline import heard_warnings
 
@@ -204,7 +211,8 @@ def motion_of(
 
 
 class Stages:
-    """The pipeline's (stage, done, total) on a single progress bar: fit 5 %, motion 15 %, render the rest."""
+    """Show the pipeline's progress on a single bar when called with (stage, done, total): fit 5 %, motion 15 %, then
+    render."""
 
     SHARES = {"fit": (0, 5), "motion": (5, 20), "render": (20, 100)}
 

@@ -24,7 +24,7 @@ def audio_in(audio: dict):
 
 
 def audio_out(audio) -> dict:
-    """Convert Audio to AUDIO with the original sound, unchanged."""
+    """Convert a recording to AUDIO {"waveform" (1, C, S), "sample_rate"} with the original sound, unchanged."""
     return {"waveform": audio.original[None], "sample_rate": audio.original_rate}
 
 
@@ -193,7 +193,7 @@ class SpeechSource:
 
 
 def _local(source: str) -> str:
-    """Return the name of a file; ValueError for an empty one, and for a network address."""
+    """Return the name of a local file unchanged; ValueError for an empty one, and for a network address."""
     if not source:
         raise ValueError("source is empty: name a file of the input folder, or give data:audio/wav;base64,...")
     if "://" in source:

@@ -35,7 +35,7 @@ def background_of(background: str, image, size: tuple[int, int]):
 
 
 def sampling_inputs(**more: tuple) -> dict:
-    """Return the inputs that Render Video and Render Video to File share; more: required inputs after them."""
+    """Return {"required", "optional": {name: (type, settings)}} of both Render Video nodes; more: required ones."""
     from ..stereotalker_core.pipeline import Look
 
     tip = "Denoising steps of mode diffusion; 1 is sharpest with the nano renderer, full-size sets want 20 to 30."
@@ -63,7 +63,7 @@ def sampling_inputs(**more: tuple) -> dict:
 
 
 def face_scale_input() -> tuple:
-    """Return the widget of the face pass."""
+    """Return (type, settings), the widget of the face pass."""
     from ..stereotalker_core.pipeline import Look
 
     tip = "Draws the face once more at so many times the size and blends it in; 1 = no. For full-size sets."
@@ -71,7 +71,7 @@ def face_scale_input() -> tuple:
 
 
 def mode_input() -> tuple:
-    """Return the widget that chooses how frames are drawn; the first choice is the default."""
+    """Return (choices, settings), the widget that chooses how frames are drawn; the first choice is the default."""
     from ..stereotalker_core.pipeline import Look
 
     return combo(Look, "mode", default="play")
@@ -132,7 +132,7 @@ def renderer_of(model, vae, mask_predictor, body, device):
 
 
 def predictor_of(mask_predictor, body, device):
-    """Return the network of a mask predictor socket; without one, a predictor that returns the body's silhouette."""
+    """Return the mask predictor of a socket; where it is None, one that returns the fitted body's silhouette."""
     from ..stereotalker_core.video.networks.mask import MaskPredictor
 
     return mask_predictor.modules[0] if mask_predictor else MaskPredictor.for_parts(body.part_names).to(device)

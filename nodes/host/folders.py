@@ -26,7 +26,8 @@ def register_model_folder() -> None:
 
 
 def _folder(kind: str) -> Path:
-    """Return the "input", "output" or "temp" folder."""
+    """Return ComfyUI's folder of this kind, "input", "output" or "temp"; outside ComfyUI the folder of that name
+    here."""
     if not INSIDE:
         return Path(kind)
     import folder_paths
@@ -68,8 +69,8 @@ def problem_with_file(name: str) -> bool | str:
 
 
 def save_path(prefix: str, suffix: str) -> tuple[Path, dict[str, str]]:
-    """Return a new numbered file in the output folder, and its entry for ComfyUI's history. ValueError for a bad
-    prefix."""
+    """Return the path of a new numbered file in the output folder, and {"filename", "subfolder", "type"} for ComfyUI's
+    history. ValueError for a prefix that names no file, or one outside the folder."""
     root = _folder("output").resolve()
     folder = (root / prefix).resolve().parent
     stem = Path(prefix).name
@@ -84,13 +85,17 @@ def save_path(prefix: str, suffix: str) -> tuple[Path, dict[str, str]]:
 
 
 def temporary_file(name: str) -> tuple[Path, dict[str, str]]:
-    """Return a file in the temporary folder, and the fields by which the browser requests it."""
+    """Return a path in the temporary folder, and {"filename", "subfolder", "type"}, by which the browser requests the
+    file."""
     path = _folder("temp") / name
     path.parent.mkdir(parents=True, exist_ok=True)
     return path, {"filename": name, "subfolder": "", "type": "temp"}
 
 
 def stamp(extra_pnginfo: dict | None, values: Mapping[str, object]) -> None:
-    """Add provenance to the metadata that ComfyUI's own save nodes write into PNG text and MP4 tags."""
+    """Add provenance to the metadata that ComfyUI's own save nodes write into PNG text and MP4 tags, in place.
+
+    extra_pnginfo: that metadata, from the hidden input of a node; values: {name: value} to add under
+    "synthetic_media"."""
     if isinstance(extra_pnginfo, dict):
         extra_pnginfo["synthetic_media"] = {**extra_pnginfo.get("synthetic_media", {}), **values}

@@ -111,10 +111,10 @@ def load_all(items: Sequence[Any], working_bytes: int = 0) -> torch.device:
 
 @functools.lru_cache(maxsize=2)
 def nano_models(mode: str = "play"):
-    """Return the embedded networks of the simple node and their Managed, read once per process, on the CPU until
-    loaded.
+    """Return the embedded networks of the simple node (`pipeline.Models`) and the `Managed` that moves them between
+    devices.
 
-    mode: "play" omits U-Net, reference network and experts."""
+    mode: "play" omits U-Net, reference network and experts. Read once per process, on the CPU until `Managed.load`."""
     from ...stereotalker_core.pipeline import Models
 
     models = Models.load_nano("cpu", mode)
@@ -135,7 +135,10 @@ def free_memory() -> float:
 
 
 def check_memory(frames: int, size: tuple[int, int], bytes_per_pixel: float, instead: str) -> None:
-    """Raise ValueError, before any work, where frames do not fit in memory; instead: the advice in the message."""
+    """Raise ValueError, before any work, where frames do not fit in main memory.
+
+    frames: their number; size: (H, W) px; bytes_per_pixel: memory per pixel of a frame; instead: advice in the
+    message."""
     needed, free = frames * size[0] * size[1] * bytes_per_pixel, free_memory()
     if needed > free:
         raise ValueError(

@@ -32,10 +32,10 @@ _FULL_BYTES_PER_PIXEL = 300  # of a full-size one: twice what tools/vram_table.p
 class Sampling:
     """The sampling settings of a full-size set.
 
-    guidance: of Render Video (KSampler has its cfg).
-    length, overlap, closed: context windows of the motion modules.
-    tile: px of decoded tiles, 0 = whole pictures.
-    run: frames that share one denoising run of Render Video."""
+    guidance: strength of classifier-free guidance in Render Video (KSampler has its cfg); 1 = none.
+    length, overlap, closed: context windows of the motion modules, see `ContextWindows`.
+    tile: side in px of the tiles in which pictures are decoded, 0 = whole pictures.
+    run: frames that Render Video denoises together; longer videos are cross-faded."""
 
     guidance: float = 3.5
     length: int = 24
@@ -136,7 +136,7 @@ def _check_latents(x: Tensor, clip) -> None:
 
 @dataclass(frozen=True, eq=False)
 class ClipRun:
-    """The clip and its portrait's features during one sampling run."""
+    """The input of one sampling run: a `Clip`, and its portrait's tokens, reference keys and values, computed once."""
 
     clip: object
     portrait: object
@@ -144,7 +144,9 @@ class ClipRun:
 
 @dataclass(frozen=True)
 class ExpertPatch:
-    """The experts at a strength; shared, not copied, when ComfyUI deep-copies the options of a MODEL."""
+    """The experts in a MODEL's options, and the factor on their output (0 = off).
+
+    They are shared, not copied, when ComfyUI deep-copies the options."""
 
     managed: Managed
     strength: float
@@ -155,7 +157,8 @@ class ExpertPatch:
 
 @dataclass
 class PlainModel:
-    """The replacement for MODEL outside ComfyUI, like ModelPatcher inside."""
+    """The replacement for MODEL outside ComfyUI: a network and its options, with the methods of ModelPatcher that we
+    use."""
 
     model: Denoiser
     model_options: dict = field(default_factory=lambda: {"transformer_options": {}})
@@ -171,10 +174,10 @@ class PlainModel:
 
 
 def make_model(unet: StereoTalkerUNet, reference: ReferenceNet, preview: tuple[list, list] | None, name: str):
-    """Make a MODEL of U-Net and reference network.
+    """Make a MODEL of a U-Net and its reference network.
 
-    preview: RGB factors and bias of latents; None for SD 1.5's.
-    name: shown to the user."""
+    preview: RGB factors (C, 3) and bias (3,) that turn latents into preview pictures; None for SD 1.5's.
+    name: the file they were loaded from, as shown to the user."""
     denoiser = Denoiser(unet, reference).requires_grad_(False)
     model = patcher_of(_base_model(denoiser, preview)) if INSIDE else PlainModel(denoiser)
     model.model_options["transformer_options"][NAME_KEY] = name
@@ -182,7 +185,8 @@ def make_model(unet: StereoTalkerUNet, reference: ReferenceNet, preview: tuple[l
 
 
 def with_sampling(model, sampling: Sampling):
-    """Clone a full-size MODEL with other settings; ValueError for nano, and for windows it does not support."""
+    """Clone a full-size MODEL with other sampling settings; ValueError for nano, and for windows it does not
+    support."""
     unet, _ = networks_of(model)
     if model_of(model).is_flow:
         raise ValueError("these settings are of full-size sets; the nano renderer has its own windows and no guidance")
@@ -207,7 +211,9 @@ def model_name(model) -> str:
 
 
 def with_experts(model, kind: str, managed: Managed, strength: float):
-    """Clone the MODEL with experts of a kind ("view", "mask"), replacing that kind's earlier ones."""
+    """Clone the MODEL with experts, replacing earlier ones of the same kind.
+
+    kind: "view" or "mask"; managed: holds the experts; strength: factor on their output, 0 = off."""
     networks_of(model)  # refuses another pack's MODEL
     patched = model.clone()
     options = patched.model_options["transformer_options"]
@@ -239,7 +245,7 @@ def experts_of(model) -> dict[str, tuple[nn.Module, float]]:
 
 
 def _base_model(denoiser: Denoiser, preview: tuple[list, list] | None):
-    """Wrap the denoiser in ComfyUI's BaseModel; preview: RGB factors and bias of latents, None for SD 1.5's."""
+    """Wrap the denoiser in ComfyUI's BaseModel; preview: as in `make_model`."""
     import comfy.latent_formats
     import comfy.supported_models_base
 
@@ -270,16 +276,17 @@ def _base_model_class() -> type:
     sampling = comfy.model_sampling
 
     class _Clean:
-        """The calculation of clean latents, which the network gives directly."""
+        """The part of a model sampling that turns the network's output into clean latents: unchanged, as they are the
+        output."""
 
         def calculate_denoised(self, sigma, model_output, model_input):
             return model_output
 
     class Flow(_Clean, sampling.ModelSamplingDiscreteFlow, sampling.CONST):
-        """The levels 1 - sigma and sigma."""
+        """The noise levels of flow matching: noisy latents are (1 - sigma) * clean + sigma * noise."""
 
     class Preserving(_Clean, sampling.ModelSamplingDiscrete, sampling.EPS):
-        """The variance-preserving levels; with zero-SNR they end in pure noise."""
+        """The noise levels of Stable Diffusion (variance-preserving); with zero-SNR the last one is pure noise."""
 
     class StereoTalkerModel(comfy.model_base.BaseModel):
         """The ComfyUI model with Stereo-Talker's renderer for its samplers."""

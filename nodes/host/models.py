@@ -16,8 +16,10 @@ _DEPTH = 2  # levels of folders: Hugging Face names have two
 
 @dataclass(frozen=True)
 class Place:
-    """The place where a loader looks: a folder of models/, patterns of files, and names that mark a folder as a model.
-    """
+    """The place where a loader looks for models.
+
+    kind: folder below models/; files: patterns of file names; folders: a folder that holds one of these names is a
+    model."""
 
     kind: str = FOLDER
     files: tuple[str, ...] = ("*.safetensors",)

@@ -16,9 +16,9 @@ _INTERVAL = 0.1  # s between two looks at the cancel button
 
 
 class Progress:
-    """The progress bar of ComfyUI with a preview picture; raises its interruption at every step.
+    """The progress bar of ComfyUI with a preview picture, called with the number of finished steps (of `total`).
 
-    It does nothing outside ComfyUI."""
+    Where the user has pressed cancel a call raises ComfyUI's interruption. Outside ComfyUI it does nothing."""
 
     def __init__(self, total: int):
         self.total = max(1, total)

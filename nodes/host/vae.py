@@ -44,7 +44,7 @@ class ClipVAE:
 
     managed: the autoencoder, followed by the image encoder of a full-size set.
     clip, plate, drawn: see `bound`.
-    guides: the denoiser's kind of guide."""
+    guides: what the denoiser reads as guides, "maps" or "openpose" (skeleton drawings)."""
 
     downscale_ratio = upscale_ratio = 8
     latent_dim, output_channels = 2, 3
@@ -58,7 +58,8 @@ class ClipVAE:
     def bound(self, clip, plate: Tensor, drawn: bool) -> ClipVAE:
         """Return the same autoencoder for one video.
 
-        clip: its conditions; plate: background (1 or T, 3, H, W); drawn: whether the background is the portrait's."""
+        clip: the video's conditions (`Clip`); plate: background (1 or T, 3, H, W) in [-1, 1]; drawn: whether that is
+        the portrait's own background, over which the networks drew."""
         return ClipVAE(self.managed, clip, plate, self.guides, drawn)
 
     @property
@@ -72,7 +73,8 @@ class ClipVAE:
         return self.managed.modules[1] if len(self.managed.modules) > 1 else None
 
     def renderer(self, unet: StereoTalkerUNet | None = None, mask_predictor: nn.Module | None = None, **parts: object):
-        """Return the core's renderer with this autoencoder; parts: see `profiles.assemble`.
+        """Return the core's renderer with this autoencoder and the given networks; parts: further ones, see
+        `profiles.assemble`.
 
         ValueError where the U-Net belongs to another profile."""
         from ...stereotalker_core.video.rendering.profiles import assemble
@@ -170,7 +172,7 @@ class ClipVAE:
         """Return None: every frame has its own latents."""
 
     def get_sd(self) -> dict[str, Tensor]:
-        """Return the weights of the autoencoder, for ComfyUI."""
+        """Return {name: weight}, the autoencoder's state dict, for ComfyUI."""
         return self.network.state_dict()
 
     @torch.no_grad()

@@ -13,7 +13,7 @@ def bootstrap(
     values: one per item.
     weights: of the items, such as counts inside an item; None for equal ones.
     draws: resamplings of the items, with replacement.
-    seed: of the resampling.
+    seed: determines the resampling.
 
     ValueError where the weights sum to zero."""
     x = np.asarray(values, dtype=np.float64)

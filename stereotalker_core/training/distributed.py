@@ -44,7 +44,7 @@ class Scale:
     """The distribution of a step over processes.
 
     micro_batches: per step, over all processes (gradient accumulation = micro_batches / processes).
-    precision: "no", "bf16", "fp16".
+    precision: mixed precision, "no", "bf16" or "fp16".
     shard: "ddp" = every process holds the whole model, "fsdp" = each holds a slice of it.
     recompute: gradient checkpointing; prefetch: batches prepared ahead by a thread; keep: checkpoints kept.
     by_identity: micro-batch k of every step draws only from every micro_batches-th person, from the k-th on, so that a
@@ -116,7 +116,7 @@ def fit_distributed(
     model: the network.
     batch: index -> dict of tensors.
     loss: (model, batch) -> (scalar, {"name": number}).
-    schedule, scale: of the training.
+    schedule: steps and rates; scale: micro-batches, processes, precision.
     run: folder of checkpoint-*.safetensors and log.jsonl; a second start continues exactly.
     device: "cpu", or None for what `accelerate` finds.
     trainable: which parameter names are trained; others have no gradient, no optimiser state, no place in a checkpoint.
@@ -176,7 +176,9 @@ class _Fitting:
         self.optimizer = accelerator.prepare_optimizer(adam, device_placement=False)
 
     def step(self, step: int, batches: Iterator[tuple[int, Batch]], share: int) -> list[dict[str, float]]:
-        """Take one optimiser step on the next `share` micro-batches -> loss, its parts and gradient norm of each."""
+        """Take one optimiser step -> {"loss", terms of the loss, "norm" of the gradient: number} of each micro-batch.
+
+        step: its number; batches: yields (index, batch); share: how many of them this process takes."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.schedule.rate(step)
         self.objective.zero_grad(set_to_none=True)
@@ -286,7 +288,7 @@ class _LoggedSteps:
                 self.sums[key] = (total + value, count + 1)
 
     def close(self, accelerator: "Accelerator") -> dict[str, float]:
-        """Return the means over all processes, for a line of the log."""
+        """Return a line of the log: {name: mean over the steps and all processes}, and "seconds_per_step"."""
         from accelerate.utils import gather_object
 
         every = gather_object([self.sums]) if accelerator.num_processes > 1 else [self.sums]

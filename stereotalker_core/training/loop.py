@@ -28,9 +28,9 @@ M = TypeVar("M", bound=nn.Module)
 class Schedule:
     """The settings of a training.
 
-    steps: of AdamW; lr: its rate, with linear `warmup` steps and linear decay over the last fraction `decay` of the
-    steps.
-    weight_decay, betas: of AdamW; clip: gradient norm.
+    steps: optimiser steps; lr: highest learning rate, with linear `warmup` steps and linear decay over the last
+    fraction `decay` of the steps.
+    weight_decay, betas: of AdamW; clip: largest gradient norm.
     ema: decay of the moving average of the weights.
     seed: of everything random; amp: mixed precision; log_every, save_every: steps."""
 
@@ -55,7 +55,7 @@ class Schedule:
 
 
 def generator(seed: int, step: int) -> np.random.Generator:
-    """Return the random generator of one step."""
+    """Return the random generator of one step, always the same for the same seed and step."""
     return np.random.default_rng((seed, step))
 
 

@@ -27,17 +27,18 @@ def commit() -> str:
 
 
 def made(options: argparse.Namespace, **metrics: Any) -> dict[str, Any]:
-    """Return the metadata of a checkpoint that `train` writes: command line, seed (0 without one), commit, metrics.
+    """Return {"command", "seed", "commit", "metrics"}, the metadata of a checkpoint that `train` writes.
 
-    options.line is the full command, set by `train`; metrics: measured values."""
+    options: of the trainer; options.line is the full command, options.seed may be missing (then 0).
+    metrics: measured values, {name: value}."""
     seed = getattr(options, "seed", 0)
     return {"command": options.line, "seed": str(seed), "commit": commit(), "metrics": metrics}
 
 
 def after(start: Path | None, **told: str) -> dict[str, Any]:
-    """Append values to those of the checkpoint that a training continued from, joined in order by "; ".
+    """Return {key: text}, this training's values behind those of the checkpoint that it continued from, joined by "; ".
 
-    start: that checkpoint, None for a new training; told: this training's command, cost and data."""
+    start: path of that checkpoint, None for a new training; told: texts such as command, cost and data."""
     before = {} if start is None else load_tensors(start)[1]
     return {key: "; ".join(text for text in (before.get(key), value) if text) for key, value in told.items()}
 

@@ -35,7 +35,10 @@ TEMPERATURES = (0.1, 0.2, 0.5)
 
 @dataclass(frozen=True)
 class FaceMesh:
-    """The skin that expressions move: ids (V,) of the body's vertices, template (V, 3) and deltas (52, V, 3), mm."""
+    """The skin that expressions move, V of the body's vertices.
+
+    ids: (V,) their indices in the body; template: (V, 3) mm at rest; deltas: (52, V, 3) mm, the displacement by each
+    expression at 1; regions: which of them are mouth and upper face."""
 
     ids: Tensor
     template: Tensor
@@ -70,7 +73,8 @@ def _vertices_of(body: HalfBody, parts: list[int]) -> Tensor:
 
 @dataclass(frozen=True)
 class Item:
-    """The held-out sentence and the style in which it is performed."""
+    """The test item: a sentence not used in training, the style in which it is performed, and the encoder's features of
+    it."""
 
     utterance: Utterance
     style: FaceStyle
@@ -84,7 +88,7 @@ class Item:
 def draw_items(count: int, data: Path | None, seed: int = 0) -> list[Item]:
     """Return held-out sentences with random identities; emotions and intensities are cycled through.
 
-    count: of sentences; data: folder of the utterances, None synthesises them; seed: of the choice."""
+    count: number of sentences; data: folder of the utterances, None synthesises them; seed: determines the choice."""
     rng = random.Random(11 + seed)
     styles = [FaceStyle(emotion=e, intensity=i) for i in INTENSITIES for e in EMOTIONS]
     items = held_out(count, data, 7 + seed)
@@ -111,15 +115,17 @@ def listen(models: FaceModels, items: Sequence[Item]) -> list[Item]:
 
 # ------------------------------------------------------------------------------------------------ lips
 def mean_lip_scores(item: Item, samples: Tensor, gap: tuple[Tensor, Tensor]) -> dict[str, tuple[float, float]]:
-    """Return `lip_scores`, averaged over performances (N, T, 52) of one sentence; gap: from
-    `motion.lips.lip_gap_weights`."""
+    """Return {metric: (value, weight)} of `lip_scores`, averaged over performances (N, T, 52) of one sentence.
+
+    item: the sentence; gap: the lip gap as a linear function, from `motion.lips.lip_gap_weights`."""
     scores = [lip_scores(item, sampled, gap) for sampled in samples]
     return {name: (sum(s[name][0] for s in scores) / len(scores), scores[0][name][1]) for name in scores[0]}
 
 
 def lip_scores(item: Item, sampled: Tensor, gap: tuple[Tensor, Tensor]) -> dict[str, tuple[float, float]]:
-    """Return {metric: (value, weight)} of one performance (T, 52) against the teacher's mouth; gap: `lip_gap_weights`.
-    """
+    """Compare the mouth of one performance (T, 52) with the teacher's -> {metric: (value, weight)} of `compare_mouths`.
+
+    item: the sentence; gap: as in `mean_lip_scores`."""
     return compare_mouths(sampled, item.teacher(), item.utterance, gap)
 
 
@@ -156,7 +162,7 @@ class EmotionClassifier:
 def train_classifier(items: Sequence[Item], repeats: int = 6, seed: int = 5) -> EmotionClassifier:
     """Train the classifier on teacher performances of the items' sentences in random styles.
 
-    items: the sentences; repeats: performances per sentence; seed: of the styles."""
+    items: the sentences; repeats: performances per sentence; seed: determines their styles."""
     rng, motions, labels = random.Random(seed), [], []
     for repeat in range(repeats):
         for n, item in enumerate(items):
@@ -195,7 +201,7 @@ def evaluate_face(
 ) -> dict[str, Metrics]:
     """Measure all metrics -> {"metrics": {name: {"value", "low", "high"}}}; 95 % intervals over sentences.
 
-    models: of the faces.
+    models: ProbTalk3D and its speech encoder.
     quick: 16 sentences instead of 128, and 16 instead of 64 to train the classifier.
     data: a speech corpus with a `val` split.
     seed: chooses sentences, identities and performances.
@@ -235,7 +241,8 @@ def _temperatures(
     """Measure one item at every temperature, over four performances each -> {name: (value, weight)}.
 
     All lip scores at the default temperature; at the others closure_recall_T and diversity_T (mm).
-    gap: from `lip_gap_weights`; mesh: turns coefficients into vertices."""
+    Also "diversity_grows", 1 where diversity rises with temperature, else 0.
+    gap: from `lip_gap_weights`; mesh: turns coefficients into vertices; seed: determines the performances."""
     out: dict[str, tuple[float, float]] = {}
     spread = []
     for temperature in TEMPERATURES:
@@ -252,8 +259,10 @@ def _temperatures(
 
 
 def ablation_variants(models: FaceModels, vae: Path) -> dict[str, tuple[FaceModels, dict[str, Any]]]:
-    """Return {name: (models, options)} of the ablation: VQ-VAE with sampled codes, VQ-VAE with the nearest codes, and
-    the VAE sampled, if its file exists."""
+    """Return {variant: (models, fields of `FaceOptions`)} to compare.
+
+    "vq": the VQ-VAE with sampled codes; "deterministic": with the nearest codes; "vae": the VAE variant, sampled, where
+    its file `vae` exists."""
     variants = {"vq": (models, {}), "deterministic": (models, {"temperature": 0.0})}
     if vae.is_file():
         variants["vae"] = (replace(models, model=load(ProbTalk3D, vae).to(models.model.device)), {})
@@ -267,8 +276,10 @@ def _ablation(
     mesh: FaceMesh,
     seed: int,
 ) -> Metrics:
-    """Return the paper's six metrics (mm, mm^2) and lip closures of every variant, over ten performances per sentence.
-    """
+    """Measure every variant over ten performances per sentence -> {"METRIC_VARIANT": {"value", "low", "high"}}.
+
+    The metrics are those of `face_metrics` in small letters (mm, mm^2), and closure_recall. variants: from
+    `ablation_variants`; gap, mesh, seed: as in `_temperatures`."""
     metrics: Metrics = {}
     for name, (used, options) in variants.items():
         rows: dict[str, list[float]] = {}
@@ -288,7 +299,8 @@ def _ablation(
 
 
 def realtime_factor(models: FaceModels, items: Sequence[Item]) -> dict[str, float]:
-    """Return the seconds of speech processed per second of work, including the speech encoder."""
+    """Return the seconds of speech processed per second of work, speech encoder included, as {"value", "low",
+    "high"}."""
     speed = []
     for item in items[:8]:
         start = time.perf_counter()

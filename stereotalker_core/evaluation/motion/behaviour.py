@@ -63,12 +63,15 @@ def spaced(utterances: list[Utterance]) -> tuple[np.ndarray, np.ndarray]:
 def speechless_metrics(
     models: MotionModels, utterances: list[Utterance], options: MotionOptions, count: int
 ) -> Metrics:
-    """Measure speechless_open_*, the fraction of frames without speech in which the lips are apart.
+    """Measure how often the lips are apart in frames in which nobody speaks.
 
-    models: of the motion.
-    utterances: that recordings are made of.
-    options: of sampling.
-    count: recordings of each kind."""
+    models: the networks of stage 1.
+    utterances: spoken sentences, three of which are joined into a recording.
+    options: settings of the motion.
+    count: recordings of each kind.
+
+    Returns {"speechless_open_KIND": {"value", "low", "high"}}, fractions of these frames with 95 % intervals, for the
+    kinds music, beside (speech over music), room, silence and pauses."""
     gap, rows = lip_gap_weights(HalfBody()), {}
     for i in range(count):
         rng = np.random.default_rng((9001, i))
@@ -91,17 +94,21 @@ def speechless_metrics(
 
 
 def reads(models: MotionModels) -> bool:
-    """Tell whether the language prior has the tokenizer that a transcript needs."""
+    """Tell whether the models' language prior has the tokenizer that reading a transcript needs."""
     return models.prior is not None and models.prior.config.tokenizer_bytes > 0
 
 
 def body_metrics(models: MotionModels, utterances: list[Utterance], options: MotionOptions, count: int) -> Metrics:
-    """Return rest_share, head_yaw_range, arm_jerk_frames (from sound and from transcript) and energy_effect.
+    """Measure how arms and head move -> {name: {"value", "low", "high"}}, with 95 % intervals.
 
-    models: of the motion.
-    utterances: that recordings are made of.
-    options: of sampling.
-    count: recordings of one minute."""
+    models: the networks of stage 1.
+    utterances: spoken sentences that are joined into recordings.
+    options: settings of the motion.
+    count: recordings of one minute.
+
+    "rest_share", "head_yaw_range" (degrees): the functions of that name; "arm_jerk_frames": `jerk_frames` per
+    recording, and with a transcript "arm_jerk_frames_text"; "energy_effect": ratio of wrist speeds at high and low
+    `Style.energy`."""
     body, rows = HalfBody(), {}
     for i in range(count):
         own, seconds, at = [], 0.0, (7 * i) % len(utterances)
@@ -136,7 +143,7 @@ def real_corpora(data: Path) -> list[Corpus]:
 def degraded(wave: Tensor, kind: str, seed: int) -> Tensor:
     """Degrade a waveform (S,): "reverb" of 0.6 s, "telephone" band, or music 10 dB below the speech.
 
-    kind: "reverb", "telephone", any other for music; seed: of the random draws."""
+    kind: "reverb" or "telephone"; any other is music. seed: determines the room or the music."""
     rng, plain = np.random.default_rng((9002, seed)), wave.numpy()
     if kind == "reverb":
         return torch.from_numpy(reverberate(plain, 0.6, 0.0, rng))
@@ -147,13 +154,16 @@ def degraded(wave: Tensor, kind: str, seed: int) -> Tensor:
 
 
 def real_metrics(models: MotionModels, corpora: list[Corpus], options: MotionOptions, count: int) -> Metrics:
-    """Measure how often lips close on p, b and m in real recordings: overall, for the worst speaker with at least 10 of
-    these sounds, and with reverberation, telephone band or music.
+    """Measure how often lips close on p, b and m in recordings of people -> {name: {"value", "low", "high"}},
+    fractions.
 
-    models: of the motion.
-    corpora: of real speech.
-    options: of sampling.
-    count: recordings per corpus."""
+    models: the networks of stage 1.
+    corpora: recordings with phone times.
+    options: settings of the motion.
+    count: recordings per corpus.
+
+    "real_closure_recall_SPEAKER" for each speaker, "real_closure_worst" of the worst one with at least 10 of these
+    sounds, and "real_closure_KIND" where the sound is degraded: reverb, telephone or music."""
     gap, speakers, kinds = lip_gap_weights(HalfBody()), {}, {}
     for corpus in corpora:
         chosen = np.unique(np.linspace(0, len(corpus) - 1, min(count, len(corpus))).astype(int)).tolist()
@@ -181,7 +191,8 @@ def closure_score(
 ) -> tuple[float, int]:
     """Return the fraction of the p, b and m of an utterance at which the lips close within a frame, and their number.
 
-    models: of the motion; audio: what they hear; options: of sampling; gap: from `lip_gap_weights`."""
+    models: the networks of stage 1; audio: what they hear; options: settings of the motion; gap: the lip gap as a
+    linear function, from `lip_gap_weights`."""
     wanted = [int((s + e) / 2 * FPS) for name, s, e, _ in utterance.phones if name in ("p", "b", "m")]
     if not wanted:
         return 0.0, 0
@@ -191,15 +202,16 @@ def closure_score(
 
 
 def meaning_real(models: MotionModels, corpora: list[Corpus], options: MotionOptions, count: int) -> Metrics:
-    """Measure meaning gestures on real speech: their recall on words that have one, and the fraction of false words.
+    """Measure meaning gestures on recordings of people -> {name: {"value", "low", "high"}}, fractions.
 
-    models: of the motion.
-    corpora: of real speech, from which utterances are taken in turn.
-    options: of sampling.
+    models: the networks of stage 1.
+    corpora: recordings with words, from which utterances are taken in turn.
+    options: settings of the motion.
     count: utterances at most.
 
-    The recall is measured from the sound alone (words spotted in the phones), with the transcript, and with the words
-    of the optional recogniser, if installed; false are spotted or recognised gesture words that were not said."""
+    "meaning_real_WAY": words with a gesture during which it is shown, where the motion is made from the sound alone
+    (audio), with the transcript (text), or with the optional recogniser's words (recognised). "spotted_false" and
+    "recognised_false": gesture words that these two ways of listening find although nobody said them."""
     classes = TRAINING_WORDS | HELD_OUT_WORDS
     templates, rows, weights, false = arm_templates(HalfBody()), {}, [], {"spotted": [], "recognised": []}
     for utterance, index in _in_turn(corpora):

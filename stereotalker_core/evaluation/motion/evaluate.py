@@ -47,7 +47,8 @@ STYLE_ENERGY = {"neutral": 1.0, "lively": 1.4, "calm": 0.6}  # what a user sets 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The held-out utterance with the labels it was spoken with."""
+    """The test item: an utterance not used in training, and the emotion, its intensity 0..1 and the style it was spoken
+    in."""
 
     utterance: Utterance
     emotion: str
@@ -76,8 +77,7 @@ def audio_of(utterance: Utterance) -> Audio:
 def held_out(count: int, data: Path | None = None, seed: int = 7) -> list[HeldOut]:
     """Return held-out utterances: from the validation corpus if there is one, else spoken now by the installed engines.
 
-    count: how many; data: folder of the corpus; seed: of the choice. NoSpeechError with the remedy when neither exists.
-    """
+    count: how many; data: folder of the corpus; seed: determines the choice. NoSpeechError where neither exists."""
     rng = random.Random(seed)
     if data is not None and (Path(data) / "val" / "DONE").is_file():
         corpus = Corpus(Path(data) / "val")
@@ -120,9 +120,10 @@ def audible(waveform: Tensor, frames: int) -> Tensor:
 
 
 def mouth_scores(item: HeldOut, motion: Motion, gap: tuple[Tensor, Tensor]) -> dict[str, tuple[float, float]]:
-    """Return {metric: (value, weight)} of one utterance against the teacher's mouth.
+    """Compare the mouth of a motion with that of the rule-based teacher -> {metric: (value, weight)} of
+    `compare_mouths`.
 
-    item: the utterance; motion: sampled for it; gap: from `motion.lips.lip_gap_weights`."""
+    item: the utterance; motion: sampled for it; gap: as in `compare_mouths`."""
     target = teach(None, item.utterance, 0, item.style, item.emotion, intensity=item.intensity)
     return compare_mouths(motion.expression, target.expression, item.utterance, gap)
 
@@ -130,9 +131,14 @@ def mouth_scores(item: HeldOut, motion: Motion, gap: tuple[Tensor, Tensor]) -> d
 def compare_mouths(
     sampled: Tensor, target: Tensor, utterance: Utterance, gap: tuple[Tensor, Tensor]
 ) -> dict[str, tuple[float, float]]:
-    """Return {metric: (value, weight)} of coefficients (T, 52) against the teacher's (T, 52) for the same utterance.
+    """Compare two mouths for the same utterance -> {metric: (value, weight in a mean over utterances)}.
 
-    gap: from `motion.lips.lip_gap_weights`."""
+    sampled, target: (T, 52) expressions, of the model and of the teacher.
+    utterance: with phone times.
+    gap: the lip gap as a linear function, from `motion.lips.lip_gap_weights`.
+
+    "jaw_correlation", "mouth_correlation": with the teacher's curves over time. "closure_recall": fraction of the p, b
+    and m on which the lips close; "closure_false": fraction of the frames with open lips in which they are shut."""
     jaw, moving = ARKIT_INDEX["jawOpen"], [i for i in MOUTH if float(target[:, i].std()) > 0.02]
     shut = lip_gap(sampled, gap) < CLOSED_MM
     near = torch.nn.functional.max_pool1d(shut.float()[None], 3, 1, 1)[0]  # within a frame
@@ -157,7 +163,8 @@ def arm_acceleration(motion: Motion) -> Tensor:
 def seam_ratio(models: MotionModels, audio: Audio, options: MotionOptions, share: float = 0.99) -> float:
     """Return a quantile of the arm acceleration at window borders relative to elsewhere; 1 = no visible seam.
 
-    models, audio, options: of the sampled motion; share: the quantile."""
+    models: the networks of stage 1; audio: the recording; options: settings of its motion; share: the quantile,
+    0..1."""
     motion = sample_motion(models, audio, options=options)
     config = models.denoiser.config
     plan = sampling_windows(len(motion), config.window, config.seed, config.lookahead)
@@ -169,7 +176,8 @@ def seam_ratio(models: MotionModels, audio: Audio, options: MotionOptions, share
 
 
 def diversity(models: MotionModels, item: HeldOut, options: MotionOptions, seeds: int = 8) -> float:
-    """Return the spread of the arms over several seeds, relative to the teacher's."""
+    """Return how much the arms differ between seeds for one utterance (`spread`), relative to the teacher's; 1 = as
+    much."""
     style = style_of(item)
     ours = [sample_motion(models, item.audio, options=options, seed=seed, style=style) for seed in range(seeds)]
     theirs = [teach(None, item.utterance, seed, item.style, item.emotion) for seed in range(seeds)]
@@ -177,10 +185,11 @@ def diversity(models: MotionModels, item: HeldOut, options: MotionOptions, seeds
 
 
 def real_scores(models: MotionModels, corpus: Corpus, options: MotionOptions, count: int) -> Metrics:
-    """Measure the recall of lip closures and the lag from audio to lips on real recordings, against their forced
-    alignment.
+    """Measure lip closures and the lag from sound to lips on real recordings, against the forced alignment of their
+    phones.
 
-    models: of the motion; corpus: with phone times; options: of sampling; count: recordings."""
+    models: the networks of stage 1; corpus: with phone times; options: settings of the motion; count: recordings.
+    Returns {"real_closure_recall": fraction of the p, b and m, "real_lag_ms": each {"value", "low", "high"}}."""
     gap = lip_gap_weights(HalfBody())
     recall, lags = [], []
     for i in torch.linspace(0, len(corpus) - 1, min(count, len(corpus))).long().tolist():
@@ -194,16 +203,16 @@ def real_scores(models: MotionModels, corpus: Corpus, options: MotionOptions, co
 
 
 def statistics(models: MotionModels, items: list[HeldOut], motions: list[Motion], options: MotionOptions) -> Metrics:
-    """Measure beat alignment relative to the teacher's, and the Frechet distance of the model and three baselines to
-    it.
+    """Compare the motions as a whole with the teacher's -> {name: {"value", "low", "high"}}.
 
-    models: of the motion.
-    items: utterances.
-    motions: sampled for them.
-    options: of sampling.
+    models: the networks of stage 1.
+    items: the utterances.
+    motions: sampled for them, in the same order.
+    options: settings of the motion.
 
-    Even items are the reference; for the odd ones the motion is sampled, copied from the item with the nearest sound,
-    or left at the mean pose."""
+    "beat_alignment_ratio": `beat_alignment` relative to the teacher's. "frechet_WHO": `FeatureSpace.distance` of the
+    odd items' motions to the teacher's for the even ones: of the model, the mean pose, the motion of the nearest sound,
+    the model without sound (no_audio), and the teacher itself."""
     taught = [teach(None, item.utterance, 1, item.style, item.emotion, intensity=item.intensity) for item in items]
     ours, theirs = ([beat_alignment(m, i.utterance) for m, i in zip(x, items, strict=True)] for x in (motions, taught))
     metrics = {"beat_alignment_ratio": ratio(ours, theirs)}
@@ -233,8 +242,9 @@ def statistics(models: MotionModels, items: list[HeldOut], motions: list[Motion]
 
 
 def ratio(ours: list[tuple[float, int]], theirs: list[tuple[float, int]], draws: int = 2000) -> dict[str, float]:
-    """Return the ratio of two weighted means over the same items, with its 95 % interval; both: (value, weight) per
-    item."""
+    """Return the ratio of two weighted means over the same items, {"value", "low", "high"} with its 95 % interval.
+
+    ours, theirs: (value, weight) per item; draws: bootstrap resamplings of the items."""
     a, b = np.array(ours, np.float64), np.array(theirs, np.float64)
 
     def of(rows: np.ndarray) -> np.ndarray:
@@ -249,7 +259,7 @@ def ratio(ours: list[tuple[float, int]], theirs: list[tuple[float, int]], draws:
 def speed(models: MotionModels, items: list[HeldOut], options: MotionOptions, seconds: float = 60.0) -> float:
     """Return the seconds of speech turned into motion per second of CPU time, which other load does not affect.
 
-    seconds: of the speech that is measured."""
+    models, options: as in `seam_ratio`; items: utterances, joined to speech of `seconds`."""
     audio = _join(items, seconds)
     start = time.process_time()
     sample_motion(models, audio, options=options)
@@ -266,10 +276,10 @@ def evaluate_motion(
 ) -> dict[str, dict]:
     """Measure all metrics of stage 1, with 95 % intervals over utterances.
 
-    models: of the motion.
+    models: the networks of stage 1.
     quick: 84 utterances instead of 120, and a quarter of most other recordings.
     data: folder of a speech corpus, whose splits `val` and `real` are used if they exist.
-    steps: of the sampler.
+    steps: denoising steps of the sampler.
     out: folder for the pictures; None for no pictures.
     seed: chooses utterances and noise.
 
@@ -314,8 +324,8 @@ def evaluate_motion(
 
 
 def voices(items: list[HeldOut]) -> dict[str, dict[str, int]]:
-    """Return how many utterances each voice of each engine has; espeak-ng's variants of all accents count as one voice.
-    """
+    """Return {speech engine: {voice: number of its utterances}}; an espeak-ng variant counts as one voice in all
+    accents."""
     found: dict[str, Counter] = {}
     for utterance in (item.utterance for item in items):
         found.setdefault(utterance.engine, Counter())[utterance.voice.rpartition("+")[2]] += 1
@@ -323,7 +333,8 @@ def voices(items: list[HeldOut]) -> dict[str, dict[str, int]]:
 
 
 def pictures(out: Path, metrics: Metrics, meaning: MeaningResult) -> None:
-    """Write the confusion of gesture classes as out/meaning_WAY.png, and the metrics as out/motion_metrics.png."""
+    """Write the confusion of gesture classes as out/meaning_WAY.png (WAY: how words reach the model, see
+    `MeaningResult`), and all metrics as out/motion_metrics.png."""
     for way, counts in meaning.confusion.items():
         title = f"held-out words ({way}): row = class of the word, column = gesture shown"
         confusion_picture(counts, CLASSES, [*CLASSES, "none"], title, out / f"meaning_{way}.png")

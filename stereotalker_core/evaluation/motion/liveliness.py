@@ -64,6 +64,8 @@ def head_yaw_range(motion: Motion, seconds: float = 60.0) -> float:
 
 def open_share(motion: Motion, speechless: Tensor, gap: tuple[Tensor, Tensor]) -> tuple[float, int]:
     """Return the fraction of the frames marked speechless (T,) in which the lips are apart, and the number of those
-    frames."""
+    frames.
+
+    gap: the lip gap as a linear function, from `motion.lips.lip_gap_weights`."""
     apart = lip_gap(motion.expression, gap)[speechless] >= CLOSED_MM
     return (float(apart.float().mean()) if len(apart) else 0.0), int(speechless.sum())

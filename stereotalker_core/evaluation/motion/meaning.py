@@ -57,7 +57,7 @@ def shown_gestures(motion: Motion, time: float, templates: Tensor) -> set[str]:
 def held_out_utterances(count: int, seed: int = 11) -> list[tuple[Utterance, str]]:
     """Return held-out utterances (voice and sentence) that contain a held-out word, with their emotions.
 
-    count: how many; seed: of the choice. An empty list where no speech engine is installed."""
+    count: how many; seed: determines the choice. An empty list where no speech engine is installed."""
     engines = [name for name in available_engines() if name != "kokoro"]
     rng, found = random.Random(seed), []
     while engines and len(found) < count:
@@ -68,26 +68,29 @@ def held_out_utterances(count: int, seed: int = 11) -> list[tuple[Utterance, str
 
 
 def drawn(options: MotionOptions, index: int) -> MotionOptions:
-    """Return the options with another seed for each item, or all utterances would share the noise of one posture."""
+    """Return the options with a seed of its own for item `index`, or all utterances would share the noise of one
+    posture."""
     return replace(options, seed=1000 * options.seed + index)
 
 
 @dataclass(frozen=True)
 class MeaningResult:
-    """The metrics, and per way of reading the words the counts of held-out words (12 classes said, 12 shown + nothing).
-    """
+    """The result of `meaning_metrics`.
+
+    metrics: {name: {"value", "low", "high"}}.
+    confusion: {how words reach the model: counts (12, 13)}, class of gesture said by class shown, the last = none."""
 
     metrics: dict[str, dict[str, float]]
     confusion: dict[str, np.ndarray]
 
 
 def meaning_metrics(models: MotionModels, options: MotionOptions, count: int, seed: int = 11) -> MeaningResult:
-    """Measure the recall of held-out synonyms without the prior, from the sound, from the transcript, and of the
-    teacher.
+    """Measure on how many words with a meaning gesture it is shown, for synonyms that training never paired with one.
 
-    models: of the motion; options: of sampling; count: utterances; seed: of their choice.
+    models: the networks of stage 1; options: settings of the motion; count: utterances; seed: determines their choice.
 
-    Also the gains of sound and transcript over no prior. No metrics where no speech engine is installed."""
+    The metrics are "meaning_recall_WAY", WAY: off (no language prior), audio (it hears the sound), text (it reads the
+    transcript) or teacher (the rule-based one), and "meaning_gain_WAY" over off. None without a speech engine."""
     templates = arm_templates(HalfBody())
     rows: dict[str, list[float]] = {way: [] for way in (*_WAYS, "teacher")}
     confusion = {way: np.zeros((len(CLASSES), len(CLASSES) + 1)) for way in rows}

@@ -61,7 +61,8 @@ def nearest_neighbour_motion(sound: Tensor, library: list[tuple[Tensor, Motion]]
     """Return the nearest-neighbour baseline: for every `step` frames, the library's motion whose sound (T, F) is
     nearest.
 
-    sound: (T, F) of the utterance; library: (sound, motion) pairs."""
+    sound: (T, F) audio channels of the utterance; library: (sound, motion) pairs to copy from; step: frames per
+    piece."""
     windows = [(index, first) for index, (x, _) in enumerate(library) for first in range(0, len(x) - step + 1, step)]
     keys = torch.stack([library[index][0][first : first + step].flatten() for index, first in windows])
     pieces = []
@@ -104,7 +105,8 @@ def beat_alignment(motion: Motion, utterance: Utterance) -> tuple[float, int]:
 
 
 def spread(motions: list[Motion]) -> float:
-    """Return the mean standard deviation of the arm rotations over several performances of the same speech."""
+    """Return how much several performances of the same speech differ: the mean standard deviation of arm rotations
+    (rad)."""
     return float(torch.stack([m.rotations[:, list(PARTS["hands"])] for m in motions]).std(0).mean())
 
 

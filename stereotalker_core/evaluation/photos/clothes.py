@@ -27,7 +27,7 @@ def below_edge_detail(models: Models, identity: Identity, motion: Motion, size: 
 
     models: draw the frame.
     identity: the fitted person.
-    motion: of one frame; the arms are held at rest, so that no hand lies on the clothes.
+    motion: one frame; its arms are held at rest, so that no hand lies on the clothes.
     size: px of a side of the frame.
 
     Returns the ratio over all pixels, and without the strongest tenth of the pixels on both sides: edges between two

@@ -85,11 +85,11 @@ def evaluate_photos(
     workers: int = 1,
     progress: Progress | None = None,
 ) -> list[Row]:
-    """Measure photographs in `workers` processes of one thread each -> one row per photograph, in the given order.
+    """Measure photographs -> for each, in the given order, the row {figure: value} of `rows.measure`.
 
     photos: the files.
     settings: with `out`, rows, frames and contact sheets are stored there, and finished rows are not measured again.
-    workers: number of processes.
+    workers: number of processes, of one thread each.
     progress: called after each photograph."""
     if workers < 1:
         raise ValueError(f"--workers must be at least 1, got {workers}")
@@ -110,7 +110,7 @@ def evaluate_photos(
 
 
 def _measured(todo: Sequence[Path], settings: Settings, version: str, workers: int) -> Iterator[tuple[Path, Row]]:
-    """Measure photographs in processes of one thread each; yield each row as soon as it is finished."""
+    """Measure photographs in `workers` processes; yield (path, row) of each as soon as it is finished."""
     if workers == 1:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
@@ -149,7 +149,9 @@ def row_file(settings: Settings, path: Path) -> Path | None:
 
 
 def read_row(file: Path | None, version: str, path: Path) -> Row | None:
-    """Return a stored row if it is of this version, these settings and this photograph, else None."""
+    """Return the row {figure: value} in a file if it belongs to this version and photograph, else None.
+
+    version: from `fingerprint`; path: the photograph."""
     if file is None or not file.is_file():
         return None
     row = json.loads(file.read_text(encoding="utf-8"))
@@ -180,7 +182,8 @@ def summary(rows: Sequence[Row]) -> Metrics:
 
 
 def _with_strangers(rows: Sequence[Row]) -> list[Row]:
-    """Add identity_strangers to rows with an embedding: the mean cosine of the photograph with all others."""
+    """Return the rows, with "identity_strangers" where there is an embedding: the mean cosine with all other
+    photographs."""
     known = [row for row in rows if "embedding" in row]
     if len(known) < 2:
         return list(rows)
@@ -192,7 +195,10 @@ def _with_strangers(rows: Sequence[Row]) -> list[Row]:
 
 
 def report(rows: Sequence[Row]) -> dict[str, Any]:
-    """Return the figures of all photographs and of each kind, the reasons of refused ones, and every row."""
+    """Return the result of an evaluation as plain values for JSON.
+
+    {"metrics": `summary` of all rows, "kinds": {kind of photograph: its summary}, "refused": {file: reason},
+    "unjudged": [files in which the judge found no face], "rows": all rows without their embeddings}."""
     kinds = {"half_body": [], "portrait": []}
     for row in rows:
         if row["refused"] is None:

@@ -22,7 +22,7 @@ GESTURES = ("half_body", "auto", "half_body", "auto")  # framings in which half 
 
 @dataclass(frozen=True)
 class Frame:
-    """The single frame of a motion and camera, with its drawn picture (3, S, S) in [-1, 1]."""
+    """The drawn frame: `picture` (3, S, S) in [-1, 1], and the one-frame `motion` and `cameras` that it shows."""
 
     picture: Tensor
     motion: Motion

@@ -42,7 +42,7 @@ def load_embedder() -> Any | None:
 def face_chip(image: Tensor, mesh: Tensor) -> Tensor:
     """Crop the face of (3, H, W), aligned, scaled and padded as dlib's network expects -> (3, 150, 150).
 
-    mesh: (478, 2 or 3) px."""
+    mesh: (478, 2 or 3) px, the points of its face."""
     places = (torch.tensor(_PLACES) + _PADDING) / (2 * _PADDING + 1) * _CHIP
     matrix, shift = similarity(places, mesh[list(_MESH), :2])
     scale = float(matrix[0].norm())

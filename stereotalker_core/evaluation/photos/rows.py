@@ -51,7 +51,8 @@ _GHOST = 2  # hands that a person has
 class Settings:
     """The settings of a measurement.
 
-    size: px of a side; speech: file of the recording that is spoken; quick: fewer frames; out: folder for pictures."""
+    size: px of a side of the drawn frames; speech: file of the recording that is spoken; quick: fewer frames.
+    out: folder for pictures and rows; None stores nothing."""
 
     size: int
     speech: str
@@ -61,7 +62,10 @@ class Settings:
 
 @dataclass(frozen=True)
 class Studio:
-    """The tools for every photograph: models, judges, and the motion that everybody performs."""
+    """The tools that measure every photograph.
+
+    models: draw it; judge: perception networks that look at the results; embedder: dlib's face network, None where it
+    is not installed; motion: what everybody performs."""
 
     models: Models
     judge: Perception
@@ -79,7 +83,11 @@ def studio(speech: str) -> Studio:
 
 @torch.inference_mode()
 def measure(path: str | Path, settings: Settings) -> Row:
-    """Measure one photograph -> its row of figures, or {"refused": reason} where the loader or the fit rejects it."""
+    """Measure one photograph -> its row {figure: value}.
+
+    "file": its name; "refused": the reason where the loader or the fit rejects it, and nothing else, else None;
+    "fit_seconds", "perception_seconds": processor time; "quality": of the fit; "half_body": whether arms are in view;
+    "below_edge_detail", "below_edge_calm": from `below_edge_detail`; the others from `measure_frames`."""
     tools, path = studio(settings.speech), Path(path)
     row: Row = {"file": path.name, "refused": None}
     try:
@@ -109,9 +117,10 @@ def measure(path: str | Path, settings: Settings) -> Row:
 
 
 def draw_all(tools: Studio, identity: Identity, half_body: bool, settings: Settings) -> dict[str, Frame]:
-    """Draw all frames of a photograph -> {name: frame}, the photograph's own view first.
+    """Draw all frames of a photograph -> {name: frame}, the photograph's own view first, then those of `frames.shots`.
 
-    half_body: whether arms are in view, so that gestures are drawn."""
+    tools: draw them; identity: the fit; half_body: whether arms are in view, so that gestures are drawn; settings:
+    size."""
     frames = {OWN: draw_own(tools.models, identity, settings.size)}
     for name, shot in shots(tools.motion, half_body, settings.quick).items():
         frames[name] = draw_shot(tools.models, identity, tools.motion, shot, settings.size)
@@ -125,13 +134,16 @@ def measure_frames(
     identity: Identity,
     frames: dict[str, Frame],
 ) -> Row:
-    """Measure a photograph and its drawn frames -> figures of the row.
+    """Measure a photograph and its drawn frames -> {figure: value} of its row; figures that are NaN are left out.
 
-    tools: models and judges.
+    tools: models and judges (`Studio`).
     image: the photograph (3, H, W).
     person: detected in it by the judge, if any.
     identity: the fit.
-    frames: drawn, by name."""
+    frames: drawn, by name.
+
+    Figures of `_likeness`, `_hair_row`, `_face_row`, `_identity_row` and `_hand_row`; for head-and-shoulder pictures
+    "keyed" (1 where `key_of` finds a backdrop) and "matte_iou" with that key; {"unjudged": True} without a face."""
     size = frames[OWN].cameras.size[0]
     row = _likeness(image, identity, frames[OWN], size) | _hair_row(tools, image, identity, frames)
     if person is None or person.mesh is None:
@@ -167,9 +179,9 @@ def _face_near(judge: Perception, picture: Tensor, expected: Tensor) -> Tensor |
 
 
 def _likeness(image: Tensor, identity: Identity, own: Frame, size: int) -> Row:
-    """Return self_psnr (dB) and self_ssim: how well the photograph's own view is reproduced inside the matte.
+    """Return {"self_psnr": dB, "self_ssim"}: how well the photograph's own view is reproduced inside the matte.
 
-    image: the photograph; own: the frame drawn from its camera; size: px of a side of that frame."""
+    image: the photograph; identity: its fit; own: the frame drawn from its camera; size: px of a side of that frame."""
     photograph, shown = framed(image, size)
     matte = framed(identity.mask, size)[0] * shown
     psnr, ssim = self_likeness(own.picture, photograph, matte)
@@ -177,7 +189,7 @@ def _likeness(image: Tensor, identity: Identity, own: Frame, size: int) -> Row:
 
 
 def _hair_row(tools: Studio, image: Tensor, identity: Identity, frames: dict[str, Frame]) -> Row:
-    """Return how far hair that the photograph does not show has the colours of the visible hair; {} without such a
+    """Return {"side_hair": fraction of the unseen hair drawn in colours of the visible hair}, {} without a side
     view."""
     own, body = frames[OWN], tools.models.body
     seen, _ = hair_pixels(body, identity.literal(), own.motion, own.cameras)
@@ -192,10 +204,11 @@ def _hair_row(tools: Studio, image: Tensor, identity: Identity, frames: dict[str
 
 
 def _face_row(image: Tensor, mesh: Tensor, picture: Tensor, drawn: Tensor | None) -> Row:
-    """Return the figures of the face at yaw 0 with the mouth shut.
+    """Return {figure: value} of the face at yaw 0 with the mouth shut.
 
     image, mesh: the photograph (3, H, W) and its face (478, 3) px; picture, drawn: the frame and its face, None if not
-    found."""
+    found. "face_lost": 1 without one; "landmark_error", "eye_opening", "iris_contrast", "face_detail": see `metrics`;
+    "eye_within", "eye_within_10": 1 where the opening is near 1; "lips_photo", "lips_shut": `lip_opening` of both."""
     row: Row = {"face_lost": float(drawn is None), "lips_photo": lip_opening(mesh)}
     if drawn is None:
         return row
@@ -219,9 +232,9 @@ def _identity_row(
     frames: dict[str, Frame],
     found: dict[str, Tensor | None],
 ) -> Row:
-    """Return the identity cosines with the photograph, averaged over +yaw and -yaw; {} without the optional network.
+    """Return {"embedding": of the photograph, "identity_YAW": cosine with frames at +YAW and -YAW degrees, averaged}.
 
-    embedder: the network.
+    embedder: the network; {} where it is None.
     image: the photograph (3, H, W).
     mesh: (478, 3) px of its face.
     frames: drawn, by name.
@@ -251,15 +264,20 @@ def _hand_row(
     found: dict[str, Tensor | None],
     half_body: bool,
 ) -> Row:
-    """Return the figures of the hands, in every frame of a half body, else in a few frames.
+    """Return {figure: value} of the hands, in every frame of a half body, else in a few frames.
 
-    tools: models and judges.
+    tools: models and judges (`Studio`).
     image: the photograph (3, H, W).
     mesh: (478, 3) px of its face.
     identity: the fit.
     frames: drawn, by name.
     found: the face mesh detected in each frame, by name.
-    half_body: whether arms are in view."""
+    half_body: whether arms are in view.
+
+    "hands": {frame: hands found}, with "hands_seen" (mean) and "hands_most"; "hands_photo": in the photograph;
+    "ghost_frames", "ghost_hands": fraction of frames with too many, 1 where any has; "hand_found", "hands_wanted",
+    "hand_error": from `hand_errors`; "hand_tone", "hand_tone_photo", "hand_tone_own": colour differences (CIE76) to the
+    drawn face, in the photograph, and to the photograph's hands."""
     looked = [name for name in frames if name in _FEW or (half_body and name not in SIDES)]
     counts, errors, wanted, tones, own = {}, [], 0, [], []
     photographed = find_all_hands(tools.judge, image)

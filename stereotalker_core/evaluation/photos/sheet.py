@@ -35,7 +35,9 @@ BADNESS: dict[str, Callable[[float], float]] = {  # largest first
 
 
 def frame_file(out: Path, row: Row, name: str) -> Path:
-    """Return the path under which a run stores one picture of a photograph."""
+    """Return the path under which a run stores one picture of a photograph.
+
+    out: folder of the run; row: the photograph's; name: of the frame, or "photo"."""
     return out / "frames" / row["file"] / f"{name}.png"
 
 
@@ -66,7 +68,7 @@ def caption(row: Row) -> str:
 
 
 def worst(rows: Sequence[Row], name: str, count: int = WORST) -> list[Row]:
-    """Return the rows with the worst value of a figure, worst first."""
+    """Return the `count` rows with the worst value of the figure `name`, worst first."""
     told = [row for row in rows if row.get(name) is not None]
     return sorted(told, key=lambda row: -BADNESS[name](row[name]))[:count]
 

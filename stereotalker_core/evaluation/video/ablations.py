@@ -37,12 +37,12 @@ def table(
     trained: Sequence[tuple[str, NanoRenderer]] = (),
     people: int | None = None,
 ) -> str:
-    """Measure all switches -> Markdown.
+    """Measure the renderer whole and with one part switched off at a time -> a Markdown table.
 
     renderer: measured with each part switched off; None for only the trained ones.
     data: the validation split.
     trained: (part, renderer trained without it), one more row each.
-    people: only the first so many; None for all.
+    people: only the first so many people; None for all.
 
     Where ("all", renderer) is among the trained ones, a second table says how much worse the others are, with the 95 %
     interval of the paired differences over the people."""
@@ -66,9 +66,10 @@ def table(
 
 
 def difference(whole: Sequence[tuple[float, int] | None], less: Sequence[tuple[float, int] | None]) -> str:
-    """Return the mean of whole - less over the people who have both, with its interval, as text.
+    """Return the mean of whole - less over the people who have both, with its 95 % interval, as text.
 
-    whole, less: (value, count) per person, None where it was not measured."""
+    whole, less: (value, number of frames) of a metric per person, of the whole renderer and of one that lacks a part;
+    None where it was not measured."""
     pairs = [a[0] - b[0] for a, b in zip(whole, less, strict=True) if a is not None and b is not None]
     if not pairs:
         return "-"

@@ -48,15 +48,17 @@ def evaluate_bake(
     out: str | Path | None = None,
     strength: float = STRENGTH,
 ) -> dict[str, dict[str, float]]:
-    """Measure the bake on held-out people -> {name: {"value", "low", "high"}}.
+    """Measure the bake (generated texture where the portrait showed nothing) -> {name: {"value", "low", "high"}}.
 
-    network: of the bake.
+    network: generates the texture.
     renderer: the per-frame networks, drawn with plain and with baked guides; None: guides alone.
-    people: how many.
+    people: how many held-out people.
     steps: numbers of denoising steps to compare; the first is called "bake", others "bake_N".
-    seed: of the noise.
+    seed: determines the noise.
     out: a JSON-lines file of finished people; a second run continues it.
-    strength: of the bake, 0..1."""
+    strength: how much of the generated texture is used, 0..1.
+
+    The names are those of `frame_scores`, also with the bounds of |yaw| in degrees, and those of `_gains`."""
     body = HalfBody()
     maker = (Template(body), Lifter(body), Rig(body))
     config = DatasetConfig("val", people, clips=_CLIPS, shards=1)
@@ -91,7 +93,9 @@ def _summary(rows: list[Row]) -> dict[str, dict[str, float]]:
 
 
 def _gains(rows: list[Row]) -> dict[str, dict[str, float]]:
-    """Return the gain of the bake over the plain fill in dB, paired over people."""
+    """Return {"unseen_gain_LOW_HIGH": {"value", "low", "high"}}: dB by which the bake is better than the plain fill.
+
+    rows: {metric: (mean, number of frames)} per person; LOW, HIGH: bounds of |yaw| in degrees."""
     found = {}
     for low, high in BINS:
         names = [f"unseen_psnr_{kind}_{low}_{high}" for kind in ("bake", "fill")]
@@ -141,7 +145,9 @@ def _person_scores(
 
 
 def _frames_of_networks(renderer: Renderer, guides: Guides, portrait: Tensor, plate: Tensor) -> Tensor:
-    """Return the frames (T, 3, H, W) of the per-frame networks over the background plate (1, 3, H, W)."""
+    """Draw frames (T, 3, H, W) by mask predictor and decoder over a background plate (1, 3, H, W).
+
+    renderer: the networks; guides: of T frames; portrait: (1, 3, H, W)."""
     small = torch.nn.functional.interpolate(portrait[None], guides.lift.shape[-2:], mode="area")
     frames = []
     for start in range(0, len(guides), CLIP):
@@ -155,11 +161,12 @@ def _frames_of_networks(renderer: Renderer, guides: Guides, portrait: Tensor, pl
 
 
 def frame_scores(pictures: dict[str, Tensor], truth: AvatarFrames, guides: Guides) -> dict[str, list[float]]:
-    """Measure, per frame, PSNR and detail of the unseen pixels and PSNR of the seen ones, for every picture.
+    """Measure pictures where the portrait showed the person and where it did not -> {metric: [one value per frame]}.
 
-    pictures: (T, 3, H, W) by name; truth: the rendered avatar; guides: with the visibility.
+    pictures: {name: (T, 3, H, W)}; truth: the rendered avatar; guides: their visibility tells what was shown.
 
-    Returns {metric: values per frame}, also the fraction of unseen pixels."""
+    "unseen_psnr_NAME", "seen_psnr_NAME" (dB), "unseen_detail_NAME" (energy of fine detail relative to the truth's), and
+    "unseen_share", the fraction of the person that is unseen."""
     person = (truth.alpha > 0.5).float()
     unseen, seen = person * (guides.visibility < UNSEEN), person * (guides.visibility > SEEN)
     found = {"unseen_share": (unseen.sum((1, 2, 3)) / person.sum((1, 2, 3)).clamp_min(1)).tolist()}

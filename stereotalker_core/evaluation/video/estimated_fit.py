@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 class EstimatedClips(ClipMaker):
-    """The maker of the validation split's frames with guides from the estimated identity."""
+    """The `ClipMaker` of the validation split whose guides come from a fit like a user's instead of the true one."""
 
     def __init__(self, body: HalfBody, seed: int, config: DatasetConfig, template: Template, lifter: Lifter):
         super().__init__(body, seed, config, template, lifter)

@@ -51,7 +51,7 @@ def contact_sheet(
 
     renderer: to draw with.
     data: the validation split.
-    index: (R,) rows of it.
+    index: (R,) row numbers of it.
     crop_face: show the face alone.
     ablation: parts that are switched off."""
     lines = []

@@ -32,8 +32,10 @@ IDENTITIES, QUICK_IDENTITIES, QUICK_FRAMES = 40, 3, 3  # people, of a quick run,
 
 @dataclass(frozen=True)
 class Ablation:
-    """The parts that are switched off, and how frames are drawn; mode "play" uses no denoiser, so its parts do not
-    matter."""
+    """The choice of what a renderer is evaluated with: False switches a part off.
+
+    steps, seed: denoising steps, and seed of their noise; mode: of `pipeline.Look`; in mode "play" only predicted_mask
+    and lift matter, because the denoiser is not used."""
 
     view_experts: bool = True
     mask_experts: bool = True
@@ -109,7 +111,10 @@ Scores = dict[str, tuple[float, int]]  # name -> (mean over the frames of one id
 def identity_scores(
     renderer: NanoRenderer, data: str | Path, body: HalfBody, quick: bool, ablation: Ablation, people: int | None
 ) -> list[Scores]:
-    """Return the metrics of every identity of a validation set; people: only the first so many."""
+    """Measure every identity of a validation set -> {metric: (mean, number of frames)} of each.
+
+    renderer: to measure; data: folder of the set; body: the half body; quick: fewer frames; ablation: parts that are
+    switched off; people: only the first so many, None for all."""
     frames = AvatarData(find_shards(data), body.part_names)
     chosen = frames.rows_of[: QUICK_IDENTITIES if quick else people]
     length = QUICK_FRAMES if quick else CLIP  # always neighbours in time: the temporal layers expect them
@@ -120,7 +125,8 @@ def identity_scores(
 
 
 def summary(scores: list[Scores]) -> dict[str, dict[str, float]]:
-    """Average the metrics over all frames, with intervals over the identities."""
+    """Average {metric: (mean, number of frames)} over identities -> {metric: {"value", "low", "high"}}, 95 %
+    intervals."""
     names = sorted({name for score in scores for name in score})
     return {
         name: bootstrap([s.get(name, (np.nan, 0))[0] for s in scores], [s.get(name, (np.nan, 0))[1] for s in scores])
@@ -131,7 +137,11 @@ def summary(scores: list[Scores]) -> dict[str, dict[str, float]]:
 def _identity_scores(
     renderer: NanoRenderer, data: AvatarData, clips: list[np.ndarray], ablation: Ablation
 ) -> Scores:
-    """Return the metrics of one identity; clips: arrays of row indices, each rendered together."""
+    """Measure one identity -> {metric: (mean, number of frames)}.
+
+    clips: arrays of row indices of `data`, each rendered together. The metrics are those of `frame_metrics`, of the
+    renderer, of the lift ("lift_*": with the portrait's shading; "relit_*": shaded anew), and their difference
+    "gain_fg"; `switch_gains`, `silhouette_metrics`, "region_miou" and "mask_iou" (intersection over union)."""
     series: dict[str, list[float]] = {}
     counts = np.zeros((3, 4))  # intersection, union of regions; [2, :2] of the person
     used = ablation.renderer(renderer)
@@ -163,9 +173,9 @@ def _prefixed(prefix: str, values: dict[str, list[float]]) -> dict[str, list[flo
 
 
 def _means(series: dict[str, list[float]], angle: np.ndarray) -> Scores:
-    """Return mean and count of the finite values; for figures of the person also within BINS of the camera's yaw.
+    """Average {metric: [one value per frame]} -> {metric: (mean of the finite values, their number)}.
 
-    series: values per frame, by name; angle: (T,) |yaw| in degrees."""
+    angle: (T,) |yaw| in degrees. Metrics that end in _fg also within BINS of it, as METRIC_LOW_HIGH."""
     scores: Scores = {}
     for name, values in series.items():
         column = np.asarray(values)
@@ -182,13 +192,14 @@ def _means(series: dict[str, list[float]], angle: np.ndarray) -> Scores:
 def switch_gains(
     renderer: NanoRenderer, data: AvatarData, rows: Rows, first: int, ablation: Ablation, out: Tensor
 ) -> dict[str, list[float]]:
-    """Return the dB per frame that the experts add where they should: view experts at |yaw| >= 60, mask experts on face
-    and hands.
+    """Return {"view_moe_gain_db", "mask_moe_gain_db": [dB per frame]} that the experts add where they should.
+
+    View experts count at |yaw| >= 60 degrees, mask experts on face and hands; NaN where there are too few such pixels.
 
     renderer: to measure.
     data: the validation split.
     rows: its stored frames.
-    first: index of the first row, the seed.
+    first: index of the first row in `data`.
     ablation: how `out` was drawn.
     out: (T, 3, H, W) with the experts."""
     person = (rows.alpha > 0.5).float()
@@ -211,14 +222,14 @@ def switch_gains(
 
 
 def silhouette_metrics(person: Tensor, bare: Tensor, rows: Rows) -> dict[str, list[float]]:
-    """Compare the predicted mask with the truth, per frame.
+    """Compare the predicted mask with the truth -> {metric: [one value per frame]}.
 
     person: (T, 1, H, W) predicted.
-    bare: (T, 1, H, W) of the bare body.
+    bare: (T, 1, H, W) mask of the body without hair and clothes.
     rows: the stored frames.
 
-    Returns the fraction of wrong pixels (also of the bare body's mask), and the recall of hair and clothes, the
-    person's pixels outside the bare body."""
+    "silhouette_error", "bare_silhouette_error": fraction of wrong pixels of either mask; "hair_recall": fraction of
+    hair and clothes (the person's pixels outside the bare mask) that the predicted mask covers."""
     truth, ours, naked = rows.alpha > _COVERED, person > 0.5, bare > 0.5
     area = truth.sum((1, 2, 3)).clamp_min(1)
     more = truth & ~naked
@@ -236,8 +247,8 @@ def render_rows(
 ) -> tuple[Tensor, Regions]:
     """Render stored guides of one identity -> frames (T, 3, H, W) and regions.
 
-    renderer: to draw with; data: the validation split; rows: its stored frames; first: index of the first row, the
-    seed; ablation: parts that are switched off."""
+    renderer: to draw with; data: the validation split; rows: its stored frames; first: index of the first row in
+        `data`, which names the person; ablation: parts that are switched off."""
     plate = stored_plate(rows)
     regions = renderer.predict_regions(rows.guides, rows.guide(data.n_parts), ablation.predicted_mask)
     if not ablation.lift:  # the masks are as ever: only what the renderer draws from is asked for
@@ -282,10 +293,11 @@ def region_overlap(regions: Regions, rows: Rows) -> np.ndarray:
 
 
 def frame_metrics(image: Tensor, rows: Rows) -> dict[str, list[float]]:
-    """Measure the picture quality of an image (T, 3, H, W) per frame -> {metric: values}.
+    """Measure the picture quality of frames (T, 3, H, W) against stored ones -> {metric: [one value per frame]}.
 
-    The PSNR (dB) of the 8-bit image over the person (alpha > 0.5) and over the face (NaN when tiny), SSIM, and the
-    person's energy above a binomial blur relative to the truth's."""
+    "psnr_fg", "psnr_full", "psnr_face": PSNR (dB) of the 8-bit picture over the person (alpha > 0.5), all pixels, and
+    the face (NaN when tiny); "ssim", "ssim_fg": SSIM; "detail": the person's energy above a binomial blur, relative to
+    the truth's."""
     ours, truth = _as_bytes_would_show(image), _as_bytes_would_show(rows.rgb)
     person = (rows.alpha > 0.5).float()
     face = person * (rows.region == FACE)[:, None]

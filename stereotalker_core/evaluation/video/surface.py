@@ -36,9 +36,10 @@ ROWS = ("true surface", "estimated surface, pose known", "bare true body", "all 
 
 @torch.inference_mode()
 def surface_psnr(body: HalfBody, seed: int, template: Template, lifter: Lifter) -> dict[str, float]:
-    """Measure the PSNR (dB) of the unshaded lift over the person, averaged over YAWS, for every surface of ROWS.
+    """Measure how well the projected portrait fits on each surface of ROWS -> {surface: PSNR (dB) over the person}.
 
-    body: the half body; seed: of the person; template: of the synthetic textures; lifter: texel table of the atlas."""
+    body: the half body; seed: of the person; template: of the synthetic textures; lifter: texel table of the atlas.
+    The PSNR is that of the lift without networks, averaged over the camera's YAWS."""
     person = EstimatedClips(body, seed, DatasetConfig("val", clips=3, shards=1), template, lifter)
     true, found = person.identity, person.estimate
     motion = person.motion()[: len(YAWS)]
@@ -77,8 +78,10 @@ def _lifted_elsewhere(
 
 
 def table(scores: Sequence[dict[str, float]]) -> str:
-    """Return a Markdown table: the PSNR of every surface, and how much of the loss on the bare body the estimate
-    recovers."""
+    """Return a Markdown table: the PSNR of every surface, and how much of the loss on the body without hair and clothes
+    the estimated surface recovers.
+
+    scores: from `surface_psnr`, one per person."""
 
     def cell(values: list[float]) -> str:
         found = bootstrap(values)

@@ -33,7 +33,7 @@ _SHIFTS = range(-16, 17)  # pixels of disparity that are tried
 
 @dataclass(frozen=True)
 class Subject:
-    """The held-out person with the true fit."""
+    """The person to render: body, identity with the true fit, seed of avatar and motion; mode: as in `render_video`."""
 
     body: HalfBody
     identity: Identity
@@ -58,8 +58,8 @@ def subject(body: HalfBody, seed: int, mode: str | None = None) -> Subject:
 def evaluate_temporal(renderer: Renderer, quick: bool = False, mode: str | None = None) -> dict[str, dict[str, float]]:
     """Measure stability over held-out people -> {name: {"value", "low", "high"}}.
 
-    Returns flicker_ratio, seam_ratio, sweep_outlier, disparity_right and, unless quick, identity_drift_db over
-    LONG_PEOPLE of them."""
+    The names: flicker_ratio, seam_ratio, sweep_outlier (`outlier` of a `yaw_sweep`), disparity_right and, unless quick,
+    identity_drift_db over LONG_PEOPLE of them. mode: as in `render_video`."""
     body = HalfBody()
     seeds = DatasetConfig("val", QUICK_PEOPLE if quick else PEOPLE, shards=1).seeds(0)
     found: dict[str, list[float]] = {}
@@ -111,7 +111,10 @@ def identity_drift(renderer: Renderer, person: Subject, seconds: float, yaw: flo
 
 
 def clip_scores(renderer: Renderer, person: Subject, yaw: float, frames: int = FRAMES) -> dict[str, float]:
-    """Return flicker_ratio and seam_ratio of one clip from a fixed camera, against the true frames."""
+    """Return {"flicker_ratio", "seam_ratio": value} (see there) of one clip from a fixed camera, against the true
+    frames.
+
+    renderer: to measure; person: whom it draws; yaw: degrees; frames: length of the clip."""
     motion, cameras, truth = performance(person, frames, yaw)
     ours, _ = person.render(renderer, motion, cameras)
     inside = (truth.alpha > 0.5).float()
@@ -137,7 +140,7 @@ def flicker_ratio(ours: Tensor, truth: Tensor, person: Tensor) -> float:
 
 
 def seam_ratio(ours: Tensor, truth: Tensor, person: Tensor, plan: list[tuple[int, int]]) -> float:
-    """Return the error of frame-to-frame changes where windows overlap, relative to elsewhere.
+    """Return the error of frame-to-frame changes where the renderer's windows overlap, and elsewhere, as a ratio.
 
     ours, truth: (T, 3, H, W); person: (T, 1, H, W) mask; plan: (first, stop) frames of the windows."""
     wrong = (ours.diff(dim=0) - truth.diff(dim=0)).abs().mean(1, keepdim=True) * person[1:]

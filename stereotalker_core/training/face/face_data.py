@@ -80,7 +80,7 @@ def sentence_split(emotion: int, sentence: int) -> str:
 def mead_clips(folder: str | Path, stage: int, split: str) -> list[MeadClip]:
     """Return the clips of a split, sorted by name; stage 1 splits by subject, stage 2 by sentence.
 
-    folder: of 3DMEAD; stage: 1, or 2, which needs a recording of each; split: train, val or test.
+    folder: the 3DMEAD folder; stage: of the training, 1, or 2, which needs recordings; split: train, val or test.
 
     ValueError where the folder holds none."""
     folder = Path(folder)
@@ -129,9 +129,9 @@ def write_faces(
 
     speech: folder of the split.
     out: folder of the set.
-    encoder: of the speech.
-    performances: of every sentence.
-    seed: of styles and performances.
+    encoder: the speech encoder.
+    performances: how many of every sentence.
+    seed: determines styles and performances.
     limit: sentences at most; None for all."""
     if performances < 1:
         raise ValueError(f"performances must be at least 1, got {performances}")
@@ -160,7 +160,7 @@ def _audio(waveform: Tensor) -> Audio:
 
 
 class FaceData:
-    """The reader of a synthetic set; crops are a pure function of the random generator."""
+    """The reader of a synthetic set in a folder; `crops` draws from it, the same for the same random generator."""
 
     def __init__(self, folder: str | Path):
         folder = Path(folder)
@@ -181,11 +181,15 @@ class FaceData:
         return len(self.styles)
 
     def clip(self, index: int) -> dict[str, Tensor]:
-        """Return one whole performance, as a batch of one."""
+        """Return one whole performance as a batch of one: {"sound" (1, T, 45), "motion" (1, T, 53), "style" (1,
+        43)}."""
         return self._rows(np.array([index]), np.zeros(1, dtype=int), int(self.lengths[index]))
 
     def crops(self, rng: np.random.Generator, batch: int, frames: int) -> dict[str, Tensor]:
-        """Draw crops of random clips that are long enough: sound (B, T, 45), motion (B, T, 53), style (B, 43)."""
+        """Draw crops of random clips that are long enough: {"sound" (B, T, 45), "motion" (B, T, 53), "style" (B, 43)}.
+
+        rng: draws; batch: B; frames: T. sound: phone probabilities and prosody; motion: normalised; style:
+        `FaceStyle`."""
         long = np.flatnonzero(self.lengths >= frames)
         if not len(long):
             raise ValueError(f"no clip has {frames} frames; the longest has {self.lengths.max()}")
@@ -205,7 +209,8 @@ class FaceData:
 
 
 class MixedFaces:
-    """The combination of several sets; crops are drawn from each by its share, whatever its size."""
+    """The combination of several sets, with the methods of `FaceData`; shares: how often each is drawn, whatever its
+    size."""
 
     def __init__(self, sets: list[FaceData], shares: list[float]) -> None:
         if len(sets) != len(shares) or not sets or min(shares) <= 0:
@@ -213,7 +218,7 @@ class MixedFaces:
         self.sets, self.shares = sets, np.array(shares) / sum(shares)
 
     def crops(self, rng: np.random.Generator, batch: int, frames: int) -> dict[str, Tensor]:
-        """Draw crops as in `FaceData.crops`."""
+        """Draw crops as `FaceData.crops` does, each from a set chosen by the shares."""
         counts = rng.multinomial(batch, self.shares)
         parts = [data.crops(rng, int(n), frames) for data, n in zip(self.sets, counts, strict=True) if n]
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

@@ -51,7 +51,7 @@ class Protocol:
 
 
 class Mean:
-    """The running mean of losses; `forget` restarts it, which the released code never does."""
+    """The running mean of losses; `forget` restarts it, as at every epoch, which the released code never does."""
 
     def __init__(self) -> None:
         self.total, self.count = 0.0, 0
@@ -68,7 +68,9 @@ class Mean:
 
 
 def prior_loss(weights: PriorWeights) -> Loss:
-    """Return the loss of stage 1 on one clip; the VAE variant samples from its Gaussian."""
+    """Return a function (prior, example from `reader`) -> the loss () of stage 1; the VAE variant samples its Gaussian.
+
+    weights: factor of each term."""
 
     def loss(prior: MotionPrior, example: Example) -> Tensor:
         vae = prior.config.kind == "vae"
@@ -80,10 +82,10 @@ def prior_loss(weights: PriorWeights) -> Loss:
 
 
 def predictor_loss(weights: PredictorWeights, as_released: bool) -> Loss:
-    """Return the loss of stage 2 on one clip, with the prior frozen.
+    """Return a function (model, example from `reader`) -> the loss () of stage 2; the prior in the model is frozen.
 
-    It computes the sound's features, cuts sound and motion to equal length, and predicts. as_released: as the released
-    code."""
+    It computes the sound's features, cuts sound and motion to equal length, and predicts. weights: factor of each term;
+    as_released: keep the prior's dropout on and round the latents, as the released code does."""
 
     def loss(model: ProbTalk3D, example: Example) -> Tensor:
         if not as_released:
@@ -107,11 +109,11 @@ def fit_epochs(
 ) -> nn.Module:
     """Train in place on one clip per step; stop when `val` has not improved for `patience` epochs -> the best model.
 
-    model: to train.
-    train, val: clips.
-    read: clip -> example.
-    loss: (model, example) -> scalar.
-    protocol: epochs, patience, rates.
+    model: the network to train.
+    train, val: clips to learn from, and to stop by.
+    read: clip -> example, from `reader`.
+    loss: (model, example) -> loss ().
+    protocol: epochs, patience and learning rate.
     on_epoch: called with (epoch, train loss, val loss)."""
     torch.manual_seed(protocol.seed)
     shuffle = np.random.default_rng(protocol.seed)
@@ -150,7 +152,9 @@ def fit_epochs(
 
 
 def reader(stage: int, device: str) -> Callable[[MeadClip], Example]:
-    """Return a function that reads one clip from its files, as a batch of one; stage: 1, or 2 with sound."""
+    """Return a function that reads a clip -> {"motion" (1, T, 53)}, in stage 2 also "style" (1, 43), "waveform" (1, S).
+
+    stage: of the training, 1 or 2; device: where the tensors go."""
 
     def read(clip: MeadClip) -> Example:
         example = {"motion": clip.motion[None]}

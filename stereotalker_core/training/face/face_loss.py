@@ -39,7 +39,7 @@ class PredictorWeights:
     codes: cross-entropy of the code indices at the default temperature, which is not in the paper: it makes the spread
         of the samples that of the data. The other terms then use the expected code, which has a true gradient, in place
         of the nearest code with a straight-through gradient.
-    drawn: error of a sampled code. velocity, lips: ours too."""
+    drawn: error of the lips of a sampled code. velocity, lips: of the changes and of the lip gap; ours, too."""
 
     latent: float = 1.0
     expression: float = 0.15
@@ -53,7 +53,9 @@ class PredictorWeights:
 class Focus:
     """The parts of an ARKit-layout face that matter: weights of the channels, and the lip gap in mm.
 
-    gap: `motion.lips.lip_gap_weights` of the body; linear in the 53 numbers, too."""
+    gap: the lip gap as a linear function, from `motion.lips.lip_gap_weights`.
+    mouth, jaw: weight of these channels relative to 1.
+    shut: additional weight of frames with shut lips."""
 
     def __init__(self, gap: tuple[Tensor, Tensor], mouth: float = 3.0, jaw: float = 6.0, shut: float = 4.0) -> None:
         mapping = layout_map()
@@ -111,13 +113,14 @@ def total(parts: Parts, weights: PriorWeights | PredictorWeights) -> Tensor:
 def stage_one(
     recovered: Tensor, passed: Quantised, motion: Tensor, weights: PriorWeights, focus: Focus | None = None
 ) -> tuple[Tensor, Parts]:
-    """Compute the loss of stage 1 -> (total, terms without weights).
+    """Compute the loss of stage 1 -> (weighted sum (), {"bottleneck", "expression", "jaw", "velocity", "lips": term
+    ()}).
 
     recovered: (B, T, 53) the prior's reconstruction.
     passed: the bottleneck's output with its own loss.
     motion: (B, T, 53) truth.
-    weights: of the terms.
-    focus: which channels matter."""
+    weights: factor of each term; terms of ours (velocity, lips) are left out at 0.
+    focus: which channels matter, needed for the lips; None: all alike."""
     parts = {"bottleneck": passed.loss, **_motion_parts(recovered, motion, weights, focus)}
     return total(parts, weights), parts
 
@@ -131,16 +134,16 @@ def stage_two(
     rounded: bool = False,
     draw: Draw | None = None,
 ) -> tuple[Tensor, Parts]:
-    """Compute the loss of stage 2 -> (total, terms without weights).
+    """Compute the loss of stage 2 -> (weighted sum (), {term: ()}); the terms are the fields of `PredictorWeights`.
 
-    prior: frozen.
+    prior: the trained motion prior, which does not change.
     predicted: (B, T, C) latent before the bottleneck.
     motion: (B, T, 53) truth.
-    weights: of the terms.
-    focus: which channels matter.
+    weights: factor of each term.
+    focus: which channels matter; None: all alike.
     rounded: the latent term as released, whose gradient is the sign of rounding noise where the codes are equal;
         otherwise it is zero there.
-    draw: how the term `drawn` samples."""
+    draw: how the term `drawn` samples codes; None: the default settings."""
     with torch.no_grad():
         wanted = prior.bottleneck(prior.encode(motion), None, rounded)
     parts: Parts = {}

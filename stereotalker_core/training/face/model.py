@@ -33,8 +33,10 @@ SOUND = 45
 
 @dataclass(frozen=True)
 class FaceRecipe:
-    """The settings of batches and losses: loss weights of stage 1 (`one`, `one_vae`) and stage 2 (`two`), and the
-    others as commented. The paper's own loss weights are the defaults of PriorWeights and PredictorWeights."""
+    """The settings of batches and losses of both stages.
+
+    one, one_vae, two: weights of the losses of stage 1 (VQ-VAE and VAE) and stage 2. The others: see the comments. The
+    paper's own loss weights are the defaults of PriorWeights and PredictorWeights."""
 
     batch: int = 12
     lengths: tuple[int, ...] = (40, 72, 104)  # frames of a crop; one length per step, at random
@@ -51,7 +53,9 @@ class FaceRecipe:
 
 
 def draw_batch(data: FaceData | MixedFaces, recipe: FaceRecipe, seed: int, step: int) -> dict[str, Tensor]:
-    """Return the batch of a step, a pure function of (seed, step)."""
+    """Draw the batch of a step, the same for the same seed and step: crops as from `FaceData.crops`.
+
+    data: to draw from; recipe: batch size and lengths. Adds "step" and "temperature" (), at which codes are sampled."""
     rng = generator(seed, step)
     crops = data.crops(rng, recipe.batch, int(rng.choice(recipe.lengths)))
     if rng.random() < recipe.blur:
@@ -68,7 +72,9 @@ def flatten_chances(sound: Tensor, power: Tensor) -> Tensor:
 
 
 class PriorLoss:
-    """The loss of stage 1 for `loop.fit`; at fixed steps unused codes are moved onto the data."""
+    """The loss of stage 1 for `loop.fit`: (prior, batch of `draw_batch`) -> (loss (), {term of `stage_one`: number}).
+
+    It also moves unused codes onto the data at fixed steps. recipe, focus: weights; schedule: number of steps."""
 
     def __init__(self, recipe: FaceRecipe, focus: Focus, schedule: Schedule) -> None:
         self.recipe, self.focus, self.schedule = recipe, focus, schedule
@@ -95,7 +101,9 @@ class PriorLoss:
 
 
 class PredictorLoss:
-    """The loss of stage 2 for `loop.fit`; the frozen prior stays in evaluation mode."""
+    """The loss of stage 2 for `loop.fit`: (model, batch of `draw_batch`) -> (loss (), {term of `stage_two`: number}).
+
+    The prior in the model is frozen and stays in evaluation mode. recipe, focus: weights."""
 
     def __init__(self, recipe: FaceRecipe, focus: Focus) -> None:
         self.recipe, self.focus = recipe, focus
@@ -113,8 +121,12 @@ def train_prior(
 ) -> MotionPrior:
     """Train stage 1 -> the trained prior; for a VQ-VAE its config.unit is measured by `code_unit`.
 
-    prior: to train; data: crops; recipe: of batches and weights; focus: which channels matter; schedule: of the loop;
-    run: folder of the state."""
+    prior: to train, in place.
+    data: draws crops.
+    recipe: settings of batches and losses.
+    focus: which channels matter.
+    schedule: steps and rates of the loop.
+    run: folder of the training state and log, from which an interrupted training continues."""
     fit(prior, _batches(data, recipe, schedule), PriorLoss(recipe, focus, schedule), schedule, run)
     if prior.config.kind == "vae":
         return prior
@@ -146,7 +158,8 @@ def read_prior(path: Path) -> MotionPrior:
 def with_prior(prior: MotionPrior, layers: int = 4, coherence: float = 8.0) -> ProbTalk3D:
     """Return a new model of the embedded size around a trained prior.
 
-    layers: of the predictor; coherence: frames over which sampling noise stays similar."""
+    prior: the trained one; layers: number of the predictor's layers; coherence: frames over which sampling noise stays
+    similar."""
     config = ProbTalk3D.Config(
         prior=prior.config, hubert=None, audio=SOUND, layers=layers, basis="arkit",
         coherence=coherence, window=104,

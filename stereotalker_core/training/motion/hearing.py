@@ -11,9 +11,11 @@ from ..loop import Batch
 
 
 def hearing_loss(prior: LanguagePrior, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-    """Compute the distance between the states heard in audio (B, T, F) and target (B, T, D), and their angle in speech.
+    """Compare the states that the prior hears in the sound with those of the words -> (loss (), {"distance",
+    "cosine"}).
 
-    batch: target is zero where nothing is said. Returns (loss, {name: number})."""
+    prior: to train; batch: {"audio" (B, T, F) channels, "target" (B, T, D) states, zero where nothing is said}.
+    The loss is the mean squared distance, plus 1 - cosine where something is said."""
     heard, target = prior.hear(batch["audio"]), batch["target"]
     spoken = (target.abs().sum(-1) > 0).float()
     distance = (heard - target).square().mean()
