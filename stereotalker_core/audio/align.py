@@ -73,8 +73,9 @@ def sharpened(speech: SpeechFeatures, words: Iterable[tuple[str, float, float]])
     """Return the features with every p, b and m of the given words made visible: in its loudest frame the phone gets
     half of the probability.
 
+    speech: the encoder's output for the recording.
     words: (text, start s, end s), aligned or given. Each word is aligned again within its own time and one frame on
-    either side; phones that this alignment skips are left as the encoder heard them."""
+        either side; phones that this alignment skips are left as the encoder heard them."""
     phones = speech.phones.exp()
     emission = confusable(speech.phones.double().cpu().numpy())
     for text, start, end in words:
@@ -106,7 +107,8 @@ def confusable(phones: np.ndarray) -> np.ndarray:
 
 
 def chain(words: list[tuple[str, ...]]) -> Chain:
-    """Return the chain of states: pause, phones of word 0, pause, phones of word 1, ..., pause."""
+    """Return the chain of states for words given as phones: pause, phones of word 0, pause, phones of word 1, ...,
+    pause."""
     phones, owner = [0], [-1]
     for index, word in enumerate(words):
         phones += [*(PHONE_INDEX[p] for p in word), 0]
@@ -116,11 +118,13 @@ def chain(words: list[tuple[str, ...]]) -> Chain:
 
 
 def best_path(emission: np.ndarray, states: Chain, open_end: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Find the Viterbi path: emissions (T, P) -> the state of each frame (T,) and the path's log-likelihood in each
-    frame (T,).
+    """Find the likeliest path (Viterbi) -> the state of each frame (T,), and the path's log-likelihood in each frame
+    (T,).
+
+    emission: (T, P) log-probabilities of the phones; states: the chain of words; open_end: the path may end anywhere.
 
     Each step stays in a state, moves to the next one, or skips one: a pause for free, a phone at SKIP_COST. The path
-    starts in one of the first two states; it ends in one of the last two if possible, anywhere if open_end."""
+    starts in one of the first two states and, without open_end, ends in one of the last two if possible."""
     scores = emission[:, states.phones]
     over = -np.where(states.optional[1:-1], 0.0, SKIP_COST)
     total = np.full(scores.shape[1], -np.inf)
@@ -144,8 +148,9 @@ def best_path(emission: np.ndarray, states: Chain, open_end: bool) -> tuple[np.n
 
 
 def _all_spans(emission: np.ndarray, words: list[tuple[str, ...]]) -> tuple[list[tuple[int, int]], float]:
-    """Return the frames (start, stop) of each word and the mean score of the spoken frames; long recordings are aligned
-    window by window."""
+    """Return the frames (start, stop) of each word, and the mean log-likelihood of the spoken frames.
+
+    emission: (T, P) log-probabilities; words: the phones of each. Long recordings are aligned window by window."""
     spans: list[tuple[int, int]] = []
     lost, spoken = 0.0, 0
     begin = 0

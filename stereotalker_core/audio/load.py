@@ -71,8 +71,8 @@ def make_audio(waveform: Tensor, rate: int, channel: int | None = None) -> Audio
     """Make a recording: a mono mix at 16 kHz, kept beside the original samples.
 
     waveform: (C, S0) floats in [-1, 1].
-    rate: of the waveform, Hz.
-    channel: the one (from 1) to use instead of the mix; the original keeps all channels.
+    rate: sample rate of the waveform, Hz.
+    channel: the one (from 1) to use instead of the mix; None mixes all. The original keeps all channels.
 
     The result has ceil(S0 * 16000 / rate) samples, so its frame count equals the original's. ValueError for samples
     that are not floats, none at all, shorter than 0.1 s, NaN or infinite, and for an impossible rate. A silent
@@ -180,7 +180,7 @@ def mix_of(mixed: float, power: np.ndarray) -> np.ndarray:
 
 
 def decoded(path: Path, track: int = 1) -> Iterator[tuple[np.ndarray, int]]:
-    """Decode a sound track of the file, counted from 1, as blocks (C, N) of float32, each with the rate in Hz.
+    """Yield the sound track number `track` (from 1) of a file in blocks: (samples (C, N) float32, rate in Hz) of each.
 
     ValueError where there is none; av's FFmpegError for a file that is no media. A file that breaks off ends with a
     warning."""

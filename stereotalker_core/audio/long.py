@@ -65,7 +65,7 @@ def front(model: Any, waveform: Tensor) -> Tensor:
 
 
 def _clip_norm(layer: Any, waveform: Tensor, step: int):
-    """Build the first layer's group norm (one channel per group) with statistics over the whole recording.
+    """Return a function x (C, n) -> (C, n): the first layer's group norm with the statistics of the whole recording.
 
     layer: the first convolution layer; waveform: (S,); step: samples per piece."""
     conv, norm = layer.conv, layer.layer_norm
@@ -96,7 +96,9 @@ def positioned(encoder: Any, x: Tensor) -> Tensor:
 
 
 def _layer(layer: Any, h: Tensor, table: Tensor | None, stable: bool) -> Tensor:
-    """Map (T, D) -> (T, D) through one transformer layer.
+    """Run one transformer layer over hidden states h (T, D) -> (T, D).
+
+    layer: of the public model.
 
     table: WavLM's position biases, see `_position_table`; None for other models.
     stable: layer norms come before attention and feed-forward (pre-norm), else after them."""

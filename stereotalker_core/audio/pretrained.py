@@ -47,8 +47,9 @@ def embedded_encoder() -> SpeechEncoder:
 class PretrainedSpeechEncoder(nn.Module):
     """The features of a public model, with the phone log-probabilities of our own encoder.
 
-    model: a transformers model of one of KINDS (Whisper: its encoder).
-    kind: which of KINDS.
+    model: a wav2vec 2.0, HuBERT or WavLM model of transformers, or a Whisper model's encoder.
+    phones: our own encoder.
+    kind: which of KINDS the model is.
     normalised: whether it was trained on waveforms of zero mean and unit variance.
     exact_seconds: the longest recording that is encoded exactly as in one pass."""
 

@@ -56,7 +56,7 @@ class SpooledWaveform:
 
 
 class SpooledAudio:
-    """The recording as motion sampling needs it: `waveform`, `seconds` and `frame_count()` as in `records.Audio`."""
+    """The recording whose samples stay on disk: `waveform`, `seconds` and `frame_count()` as in `records.Audio`."""
 
     def __init__(self, waveform: SpooledWaveform):
         self.waveform = waveform
@@ -88,7 +88,9 @@ def spool_audio(path: str | Path, track: int = 1, channel: int | None = None) ->
 
 
 class _Statistics:
-    """The statistics of a whole recording that are needed before its first sample can be used."""
+    """The mean, power and peak of a whole recording, gathered block by block before its first sample can be used.
+
+    channels: number of channels; rate: Hz; channel: the one to use (from 1), None mixes all."""
 
     def __init__(self, channels: int, rate: int, channel: int | None = None):
         self.rate, self.samples = rate, 0
@@ -146,10 +148,10 @@ def _resampled_pieces(
     """Yield the mono mix at 16 kHz, float32, piece by piece.
 
     path, track: as in `load_audio`.
-    weights: (C,) of the channels.
-    offset: subtracted from the mix.
-    gain: multiplied onto it.
-    rate: of the file, Hz."""
+    weights: (C,) by which the channels are mixed.
+    offset: constant that is subtracted from the mix.
+    gain: factor that is then applied.
+    rate: sample rate of the file, Hz."""
     plain = bool((weights == weights[0]).all())
     stream = None
     if rate != SAMPLE_RATE:

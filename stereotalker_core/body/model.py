@@ -39,7 +39,10 @@ class Posed:
 
 
 class HalfBody(nn.Module):
-    """The body asset as buffers; methods compute on the device of the module."""
+    """The parametric half body: the asset's tensors as buffers, and methods that shape, pose and measure it.
+
+    path: the asset. V vertices, J bones, K shape coefficients, R render vertices (vertices split at texture seams), F
+    triangles; `part_names`, `keypoint_names` and so on are lists from the asset's metadata."""
 
     atlas_uv: Tensor
     mean: Tensor

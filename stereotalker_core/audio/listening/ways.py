@@ -11,7 +11,9 @@ AUTO = "auto"
 
 
 def best_way(way: str) -> str:
-    """Return the name of the method; "auto" becomes "recognised" if the recogniser is installed, else "spotted".
+    """Return the method that finds words in the sound: "recognised", "spotted" or "off".
+
+    way: one of these, or "auto", which becomes "recognised" if the recogniser is installed, else "spotted".
 
     ValueError for an unknown name."""
     if way == AUTO:
@@ -22,7 +24,9 @@ def best_way(way: str) -> str:
 
 
 def found_words(audio: Audio | SpooledAudio, speech: SpeechFeatures, way: str) -> tuple[list[Word], list[Word]]:
-    """Return (all words of the recording, single gesture words spotted in it).
+    """Find words in the sound -> (all words of the recording, single gesture words spotted in it).
+
+    audio: the recording; speech: the encoder's output for it; way: the method, see `best_way`.
 
     One of the lists is empty, and both are where `way` is "off". ValueError with the remedy for "recognised" where the
     recogniser is not installed."""

@@ -50,10 +50,10 @@ _UNUSED = ("body.nose", "body.left_eye", "body.right_eye")
 class Evidence:
     """The knowledge about the person before the fit.
 
-    keypoints: points in pixels.
-    mask: (1, H, W) in [0, 1].
+    keypoints: the person's points in pixels.
+    mask: (1, H, W) in [0, 1], 1 = person.
     expression: (52,) coefficients, None where no face mesh was found.
-    confidence: 0..1."""
+    confidence: 0..1, that these are a person's."""
 
     keypoints: Keypoints
     mask: Tensor
@@ -83,8 +83,8 @@ def fit_portrait(
     networks: the perception networks; None loads the embedded ones.
     person: which of several people, 1 = the largest; None takes the largest and warns.
     lifter: table of the atlas's texels, for callers that fit many portraits.
-    iterations: of the first fit, see `fit_pose`.
-    shell_iterations: 0 leaves the bare body.
+    iterations: most steps of the first fit, see `fit_pose`.
+    shell_iterations: rounds of fitting hair and clothes; 0 leaves the body without them.
 
     ValueError: no person, a back view, too small a face, a mask without the face, or keypoints that fit no person."""
     known = dims(image, "3 H W")
@@ -127,7 +127,7 @@ def gather_evidence(
     networks: Perception | None,
     number: int | None,
 ) -> Evidence:
-    """Find what the caller did not give; arguments as in `fit_portrait`."""
+    """Find what the caller did not give; number: which of several people; other arguments as in `fit_portrait`."""
     if keypoints is not None:
         keypoints.check_inside(*image.shape[-2:])
     if keypoints is not None and mask is not None:
@@ -256,7 +256,10 @@ def _identity(
     lifter: Lifter | None,
     quality: float,
 ) -> Identity:
-    """Lift the portrait onto the fitted body and paint the person out of the background."""
+    """Project the portrait onto the fitted body, paint the person out of the background -> the identity.
+
+    body, image, mask, keypoints, lifter: as in `fit_portrait`; mesh: (468, 2) px, NaN where unknown; fit: shape, pose
+    and camera; offsets: (V, 3) m, hair, clothes and registered face; quality: of the fit, 0..1."""
     registered = _is_exact(mesh)
     wide = openings(mesh) if registered else {}
     left, right = (wide.get(side, 1.0) < SHUT_EYE for side in ("Left", "Right"))

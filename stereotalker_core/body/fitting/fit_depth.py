@@ -44,9 +44,9 @@ def arms_before_trunk(
     """Move detected hands, and their forearms, out of the trunk.
 
     body: the half body.
-    fit: to points and outline.
-    keypoints: that it was fitted to; a hand counts as detected if they hold its points.
-    outline: of the mask.
+    fit: the pose so far, fitted to points and outline.
+    keypoints: the points it was fitted to; a hand counts as detected if they hold its points.
+    outline: the person's mask at working resolution.
     shell: (V,) m, the thickness of hair and clothes in this fit.
     expression: (52,) as in `fit_pose`.
 
@@ -91,7 +91,9 @@ def _limb_vertices(body: HalfBody, sides: list[str]) -> Tensor:
 
 
 def _sunken(body: HalfBody, posed: Posed, fit: PoseFit, outline: Outline, limbs: Tensor) -> Depth | None:
-    """Return the depth limits that bring sunken limb vertices in front of the trunk; None where none lies inside it."""
+    """Return the depth limits that bring sunken limb vertices in front of the trunk; None where none lies inside it.
+
+    limbs: (M,) indices of vertices to test; posed: the fitted body; outline: the person's mask."""
     points = project(posed.vertices, fit.world_to_camera[None], outline.intrinsics)
     parts = torch.tensor([body.part_index[name] for name in _TRUNK], device=limbs.device)
     trunk = body.triangles[torch.isin(body.triangle_part, parts)]
@@ -126,7 +128,7 @@ def _arm_outline(body: HalfBody, posed: Posed, fit: PoseFit, sigma: float, outli
     """Return the mask's edge beside the arms as silhouette terms of a fit (see `follow_outline`); None for under 8
     points.
 
-    sigma: px of doubt."""
+    body, fit, outline: as in `arms_before_trunk`; posed: the fitted body; sigma: uncertainty of the edge, px."""
     contour = outer_contour(body, posed, fit.world_to_camera, outline.intrinsics, outline.mask)
     keep = (contour.found & body.vertices_in("arm.L", "arm.R")[contour.vertices]).nonzero().squeeze(1)
     if len(keep) < 8:

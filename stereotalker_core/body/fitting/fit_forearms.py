@@ -34,7 +34,7 @@ def register_forearms(body: HalfBody, fit: PoseFit, offsets: Tensor, image: Tens
     fit: shape, pose and camera of the picture.
     offsets: (V, 3) m in the rest pose, as fitted so far.
     image: the portrait (3, H, W) in [-1, 1].
-    outline: of its mask.
+    outline: the person's mask at working resolution.
 
     Returns new offsets (V, 3); the same ones where no bare forearm lies in front of clothes."""
     size = size_of(outline.mask)

@@ -25,12 +25,14 @@ _TILTED = 0.2  # radians from which a line counts as tilted
 
 @dataclass(frozen=True)
 class PoseFit:
-    """Hold the result of a pose fit: shape (K,), rotations (49, 3), expression (52,), world_to_camera (4, 4),
-    intrinsics (3, 3), error (N,) px of the keypoints.
+    """The result of a pose fit.
 
-    vector: all parameters but the shell's; coefficients (S,) and shell (V,): hair and clothes as the prior explains the
-    silhouette, None where no silhouette was fitted.
-    """
+    shape: (K,) coefficients; rotations: (49, 3) axis-angle; expression: (52,).
+    world_to_camera: (4, 4); intrinsics: (3, 3) px.
+    vector: these parameters as one vector (n,), see `Parameters`, from which a later fit continues.
+    error: (N,) px, distance of each keypoint from the fitted one.
+    coefficients, shell: (S,) of the `ShellPrior` and (V,) m, the thickness of hair and clothes that explains the
+        silhouette best; None where no silhouette was fitted."""
 
     shape: Tensor
     rotations: Tensor
@@ -86,13 +88,13 @@ def fit_pose(
     body: the half body.
     keypoints: points in pixels of the image, with their sigmas.
     size: (H, W) of the image.
-    start: the fit to continue from.
-    pull: silhouette terms.
+    start: the fit to continue from; None begins anew.
+    pull: vertices to be pulled to the mask's edge (silhouette terms).
     iterations: at most this many for pose and coarse shape, then for all parameters.
     hold: groups of parameters that stay as in `start`, for example ("shape",) in the frames of a video.
-    prior: of hair and clothes; if given, they are fitted too, from the silhouette terms.
-    expression: (52,) coefficients estimated by a network; the fit stays near them.
-    depth: vertices with a depth limit."""
+    prior: the usual shape of hair and clothes; if given, they are fitted too, from the silhouette terms.
+    expression: (52,) coefficients estimated by a network; the fit stays near them. None: near the neutral face.
+    depth: vertices that must not lie too far from the camera."""
     with torch.inference_mode(False), torch.no_grad():
         return _fit_pose(body, keypoints, size, start, pull, iterations, hold, prior, expression, depth)
 
@@ -140,7 +142,7 @@ def _fit_pose(
 
 
 class _Problem:
-    """The residuals (N, 2) of a fit, in units of sigma.
+    """The least-squares problem of a fit: residuals (N, 2) in units of sigma, as a function of the parameters (n,).
 
     A keypoint gives its errors in x and y. A vertex of `pull` gives its distance along the normal, a vertex of `depth`
     its depth beyond the limit; the second number of these rows is 0."""

@@ -26,11 +26,11 @@ _HIDDEN = ("mouth", "eye.L", "eye.R", "tongue", "teeth.up", "teeth.low", "lashes
 
 
 class Contour(NamedTuple):
-    """The vertices (M,) of the outer silhouette.
+    """The M vertices of the body on its outer silhouette, and the mask's edge beside them.
 
     vertices: (M,) indices.
-    pixel: (M, 2) their positions.
-    normal: (M, 2) outward.
+    pixel: (M, 2) their positions, px.
+    normal: (M, 2) unit vectors outwards, in the picture.
     gap: (M,) px to the mask's edge, positive outwards.
     found: (M,) bool where an edge lies within reach.
     metre: (M,) metres per pixel.
@@ -56,7 +56,7 @@ def outer_contour(
     """Find the silhouette of a posed body, and how far the mask's edge lies from it.
 
     body: the half body.
-    posed: batch 1.
+    posed: the body in its pose, batch 1.
     camera: world to camera (4, 4).
     intrinsics: (3, 3) in the mask's pixels.
     mask: (1, H, W) in [0, 1].
@@ -128,7 +128,10 @@ def _sampled_at(image: Tensor, pixel: Tensor) -> Tensor:
 
 
 class ShellSolver:
-    """Solve for smooth symmetric offsets from a few known ones: a sparse least-squares problem over the mesh."""
+    """The solver that spreads a few known offsets smoothly and symmetrically over the mesh (sparse least squares).
+
+    smoothness: weight of differences between neighbours; skin, small: weights of zero offset on skin, and
+    everywhere."""
 
     def __init__(self, body: HalfBody, smoothness: float = 2.0, skin: float = 0.2, small: float = 5e-4):
         self.mirror = body.mirror
@@ -183,6 +186,9 @@ def fit_shell(
 ) -> Tensor:
     """Return the offsets (V,) in metres that extend the silhouette of a `PoseFit` to the mask (1, H, W).
 
+    body: the half body.
+    fit: shape, pose and camera (`PoseFit`).
+    mask: of the person.
     intrinsics: (3, 3) in the mask's pixels.
     iterations: rounds of drawing and solving.
     solver: reused between calls; None makes one.

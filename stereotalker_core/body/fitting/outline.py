@@ -27,7 +27,7 @@ _COVERED = 0.03  # face heights by which a mask may stand off skin before it is 
 
 @dataclass(frozen=True)
 class Outline:
-    """The mask to fit, at working resolution.
+    """The person's mask to fit, at working resolution.
 
     mask: (1, h, w) in [0, 1].
     intrinsics: (3, 3) of the camera, in the mask's pixels.
@@ -94,10 +94,10 @@ def follow_outline(
 
     body: the half body.
     fit: where to start.
-    keypoints: in pixels of the picture.
-    outline: of the mask.
-    expression: (52,) as in `fit_pose`.
-    rounds: of finding the edge and refitting; None for the usual number.
+    keypoints: the person's points in pixels of the picture.
+    outline: the person's mask at working resolution.
+    expression: (52,) or None, as in `fit_pose`.
+    rounds: how often the edge is found and the fit repeated; None for the usual number.
 
     Iterated closest points, but along the normals only. Hands are left out: either their points were detected or their
     pose is unknown. So are edges that stand off the skin of the face, because those are hair."""

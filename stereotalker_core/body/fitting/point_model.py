@@ -27,8 +27,8 @@ class PointModel:
     parameters: the layout of the parameter vector x (n,).
     names: keypoints of the body, or "mesh.0".."mesh.467" of the face mesh.
     vertices: (M,) indices of vertices that follow the keypoints in the output.
-    prior: of hair and clothes; it moves vertices along the normals of the mean body, an approximation that is good
-        enough to find the coefficients."""
+    prior: the usual shape of hair and clothes, or None; it moves vertices along the normals of the mean body, an
+        approximation that is good enough to find the coefficients."""
 
     def __init__(
         self,

@@ -19,8 +19,11 @@ _SIDEWAYS = ("jawLeft", "jawRight", "mouthLeft", "mouthRight")
 
 
 class Parameters:
-    """Lay out the parameter vector of a fit, with Gaussian priors: translation, joint angles, shape, expression, shell.
-    """
+    """The layout of a fit's parameter vector (n,): translation, joint angles, shape, expression, shell; and their
+    priors.
+
+    body: the half body; hands: fit the fingers as well; n_shell: coefficients of hair and clothes, 0 = none.
+    expression: (52,) estimated by a network, the mean of its prior; None: the neutral face."""
 
     def __init__(self, body: HalfBody, hands: bool, n_shell: int = 0, expression: Tensor | None = None):
         self.device = body.mean.device

@@ -98,8 +98,8 @@ def _kernel(a: Tensor, b: Tensor, a_jaw: Tensor, b_jaw: Tensor) -> Tensor:
 
 
 def _with_eyes_and_mouth(body: HalfBody, field: Tensor) -> Tensor:
-    """Return the offsets (V, 3) in which eyeballs, teeth and the inside of the mouth move rigidly, and lids stay in
-    front of the eyes."""
+    """Return offsets `field` (V, 3) m changed so that eyeballs, teeth and the inside of the mouth move rigidly, and
+    lids stay in front of the eyes."""
     field = field.clone()
     vertex_part = body.vertex_part
     at_mesh = (field[body.mesh_vertices] * body.mesh_weights[..., None]).sum(1)
@@ -131,7 +131,7 @@ def register_outline(
     offsets: (V, 3) m in the rest pose: the shell and the registered face.
     mask: (1, h, w) in [0, 1] of the person.
     intrinsics: (3, 3) of the camera in the mask's pixels.
-    rounds: of looking for the edge.
+    rounds: how often the edge is searched for.
 
     Returns new offsets (V, 3). The symmetric shell gives the volume; this adds what is asymmetric: a parting, a collar,
     one raised shoulder."""
@@ -165,7 +165,7 @@ def spread_moves(
     """Spread the wanted displacements of silhouette vertices smoothly over their surroundings.
 
     body: the half body.
-    fit: the camera, and the pose that is undone.
+    fit: its camera; its pose, which is undone.
     posed: the fit as it is drawn.
     contour: its silhouette.
     metres: (M,) how far its vertices should move along their normals.

@@ -50,9 +50,10 @@ def rest_state(body: HalfBody, fit: PoseFit, shell: Tensor, mesh: Tensor) -> tup
 
 
 def openings(mesh: Tensor) -> dict[str, float]:
-    """Measure how far lids and lips are apart, relative to the width of eye and mouth.
+    """Measure how far lids and lips are apart, relative to the width of eye and mouth -> {"Left", "Right", "lips":
+    ratio}.
 
-    mesh: (468, 2) pixels. Returns ratios under the names "Left", "Right" and "lips"."""
+    mesh: (468, 2) px of the face mesh."""
     found = {}
     for side, pairs in _LIDS.items():
         found[side] = _distances(mesh, pairs) / max(1e-6, _distances(mesh, (_CORNERS[side],)))
@@ -102,7 +103,7 @@ def _set_lids(body: HalfBody, vertices: Tensor, mesh: Tensor, rest: Tensor, gain
 def _heights(body: HalfBody, vertices: Tensor, expression: Tensor, pairs: tuple[tuple[int, int], ...]) -> Tensor:
     """Return the mean height in metres of the first mesh point of each pair above the second, in the neutral pose.
 
-    vertices: (1, V, 3); expression: (52,)."""
+    vertices: (1, V, 3) m without expression; expression: (52,) to add; pairs: indices of mesh points."""
     moved = body.express(vertices, expression[None])[0]
     at = (moved[body.mesh_vertices] * body.mesh_weights[..., None]).sum(1)
     return torch.stack([at[a, 2] - at[b, 2] for a, b in pairs]).mean()

@@ -32,7 +32,7 @@ _CLOTH_NEAR, _CLOTH_SHARE = 0.35, 0.1  # distance of colours of which share of t
 class Cloth(NamedTuple):
     """The picture of the clothes alone, with arms inpainted and the clothes continued downwards.
 
-    picture: (3, h, w).
+    picture: (3, h, w) in [-1, 1].
     weave: (3, h, w), its fine detail without its colour.
     origin: place of its upper left corner in the portrait, px.
     scale: its px per px of the portrait.
@@ -48,8 +48,8 @@ class Cloth(NamedTuple):
 def cloth_of(view: PortraitView, lifter: Lifter, cloth: Tensor | None, skin: Tensor) -> Cloth | None:
     """Return the picture of the clothes in a portrait; None where too little of them is visible.
 
-    view: the portrait.
-    lifter: the texels.
+    view: the portrait, which tells colour and visibility of surface points.
+    lifter: the table of the atlas's texels.
     cloth: (3,) usual colour of the clothes in the picture, None where they are not visible.
     skin: (3,) colour of the face."""
     if cloth is None:
@@ -89,10 +89,10 @@ def _middle(view: PortraitView, lifter: Lifter, row: int) -> float:
 
 
 def _bare(view: PortraitView, lifter: Lifter, skin: Tensor) -> Tensor:
-    """Keep of the skin-coloured pixels (H, W) bool those that are connected to the face or lie beside an arm -> (H, W)
-    bool.
+    """Find the pixels of bare skin in the portrait -> (H, W) bool; skin: (3,) colour of the face.
 
-    That leaves out a tie or a coat of the colour of skin."""
+    They have the colour of skin and are connected to the face or lie beside an arm, unlike a tie or a coat of that
+    colour."""
     factor = min(1.0, _COARSE / max(skin.shape))
     size = tuple(max(8, round(side * factor)) for side in skin.shape)
     face = (view.maps[3] == lifter.face_part) & (view.maps[1] > 0.5)
@@ -132,9 +132,9 @@ def _soft(picture: Tensor, radius: int) -> Tensor:
 def drawn_clothes(view: PortraitView, lifter: Lifter, cloth: Cloth, prior: Tensor) -> tuple[Tensor, Tensor]:
     """Return the colours for the unseen texels of clothes.
 
-    view: the portrait.
-    lifter: the texels (N,).
-    cloth: from `cloth_of`.
+    view: the portrait, which tells colour and visibility of surface points.
+    lifter: the table of the atlas's N texels.
+    cloth: the picture of the clothes, from `cloth_of`.
     prior: (N, 3) colours of the texels so far.
 
     Returns colours (N, 3) and their confidence (N,), 0 off the clothes."""

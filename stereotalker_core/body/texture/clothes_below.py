@@ -41,7 +41,7 @@ _LAPEL = 0.065  # m that a lapel is wide at the edge
 
 
 class Opening(NamedTuple):
-    """The gap of a coat at the lower edge of the picture, in which other cloth is seen.
+    """The gap between the two sides of a coat at the lower edge of the picture, in which other cloth (a shirt) is seen.
 
     left, right: its columns at the edge, px.
     inward: px by which both sides move towards each other per row downwards."""
@@ -120,8 +120,8 @@ def _opening(picture: Tensor, outer: Tensor, metre: float, middle: float) -> Ope
     """Return the opening in the middle of the lower edge, where other than the outermost cloth is seen; None without
     one.
 
-    picture: (3, h, w); outer: (h, w) bool, the outermost cloth; metre: px per metre; middle: column of the centre line.
-    """
+    picture: (3, h, w) of the clothes; outer: (h, w) bool, the outermost cloth; metre: px per metre; middle: column of
+    the centre line."""
     height, width = outer.shape
     rows = range(height - 1, max(-1, height - 1 - max(3, round(_RUN * metre))), -1)
     runs = [_run(outer[max(0, y - 2) : y + 1].float().mean(0) > 0.5, middle, _TIE * metre) for y in rows]
@@ -183,7 +183,7 @@ def _folds(cloth: Tensor, picture: Tensor, seen: Tensor, metre: float) -> Tensor
     """Return the brightness (1, b, w) of soft, mostly vertical folds that make cloth (3, b, w) as rumpled as the seen
     one.
 
-    picture: (3, h, w); seen: (h, w) bool, the cloth to compare with; metre: px per metre."""
+    picture: (3, h, w) above the edge; seen: (h, w) bool, the cloth to compare with; metre: px per metre."""
     rows, width = cloth.shape[1:]
     random = torch.Generator().manual_seed(0)
     coarse = (max(2, round(rows / (0.10 * metre))), max(3, round(width / (0.028 * metre))))
@@ -249,7 +249,7 @@ def _columns(picture: Tensor, across: Tensor, metre: float) -> Tensor:
     """Continue columns of a picture downwards -> (3, b, w), in their colour at the edge and with the pattern just above
     it.
 
-    picture: (3, h, w); across: (b, w) px, the column to continue at each pixel; metre: px per metre."""
+    picture: (3, h, w) above the edge; across: (b, w) px, the column to continue at each pixel; metre: px per metre."""
     height, width = picture.shape[-2:]
     edge, strip = max(1, round(_EDGE * metre)), max(2, min(height, round(_STRIP * metre)))
     column = picture[:, -edge:].mean(1)

@@ -48,15 +48,16 @@ def registered_priors(
 ) -> tuple[Tensor, Tensor]:
     """Fill holes with the colours of similar places at low confidence, and unseen eyes and mouths with a template.
 
-    lifter: the texels (N,).
-    n_vertices: of the body.
+    lifter: the table of the atlas's N texels.
+    n_vertices: number of the body's vertices.
     colour: (N, 3) of the photograph at the texels.
     photo: (N,) in [0, 1], how far the photograph really shows the texel.
     filled: (N, 3) colours, holes already filled from the other side of the body where that was seen.
-    confidence: (N,) of `filled`, in [0, 1].
+    confidence: (N,) in [0, 1], how far `filled` is known.
     skin: (3,) colour of the face.
-    draw: (N, 3) colours of the holes -> better ones (N, 3) and their confidence (N,), 0 where there are none.
-    arms: colours of sleeves and skin, where they are known.
+    draw: (N, 3) colours of the holes -> better ones (N, 3) and their confidence (N,), 0 where there are none; None: no
+        better ones.
+    arms: colours of sleeves and skin, from `seen_arms`; None where not known.
 
     Returns new `filled` and `confidence`. For a surface that agrees with the photograph to a pixel."""
     known = (lifter, n_vertices, filled, confidence, _cloth_and_skin(lifter, colour, photo, skin))
@@ -89,8 +90,9 @@ def plain_priors(
     confidence: Tensor,
     skin: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Do the same as `registered_priors` for a fit that may be off by a pixel, so that eyes and arms may show their
-    surroundings; the arguments are the same."""
+    """Fill holes as `registered_priors` does (same arguments and results), for a fit that may be off by some pixels.
+
+    The photographed colours of eyes and arms may then be those of their surroundings, so they are trusted less."""
     known = (lifter, n_vertices, filled, confidence, _cloth_and_skin(lifter, colour, photo, skin))
     prior = _alike(*known, lifter.likeness, torch.zeros_like(lifter.ears))
     back, behind = back_colours(lifter, colour, photo, skin)
@@ -116,11 +118,11 @@ def _blended(
 ) -> tuple[Tensor, Tensor]:
     """Blend a prior into texels that are not fully known, and put a template into unseen eyes and mouths.
 
-    lifter: the texels (N,).
+    lifter: the table of the atlas's N texels.
     colour: (N, 3) of the photograph.
     photo: (N,) in [0, 1], how far the photograph really shows the texel.
     filled: (N, 3) colours so far.
-    confidence: (N,) of them, in [0, 1].
+    confidence: (N,) in [0, 1], how far they are known.
     prior: (N, 3) colours to blend in.
     template: (N, 3) colours of eyes and mouth.
     weak: (N,) weight of the prior.
@@ -137,7 +139,7 @@ def _blended(
 def levelled(lifter: Lifter, colour: Tensor, mirrored: Tensor, both: Tensor) -> Tensor:
     """Adjust the brightness of colours borrowed from the other side of the body to this side.
 
-    lifter: the texels (N,).
+    lifter: the table of the atlas's N texels.
     colour: (N, 3) of the photograph at the texels.
     mirrored: (N, 3) of the photograph at their mirrored points.
     both: (N,) in [0, 1], how far both were seen.
@@ -182,7 +184,7 @@ def _rings(lifter: Lifter, colour: Tensor, photo: Tensor, eye: Tensor) -> Tensor
     """Return the colours (_RINGS, 3) of an eye as rings around its optical axis, from pupil to white; None where too
     little of the eye was seen.
 
-    eye: (N,) bool, its texels."""
+    eye: (N,) bool, its texels; colour, photo: as in `registered_priors`."""
     seen = eye & (photo > 0.5)
     if int(seen.sum()) < _FEW:
         return None
@@ -262,11 +264,12 @@ def _alike(
 ) -> Tensor:
     """Return the colour (N, 3) of every texel, borrowed from the most similar vertices that were seen.
 
-    lifter: the texels (N,).
+    lifter: the table of the atlas's N texels.
     n_vertices: V, of the body.
     colour: (N, 3) known so far.
-    confidence: (N,) of it.
-    materials: colours (3,) of cloth and of skin; clothed places do not borrow from the skin at a neckline.
+    confidence: (N,) in [0, 1], how far it is known.
+    materials: colours (3,) of cloth and of skin, so that clothed places do not borrow from skin at a neckline; None
+        where no clothes were seen.
     likeness: (V, features) whose distance in metres says how different two vertices are.
     mute: (V,) bool, vertices whose colour is not borrowed."""
     some = slice(None, None, _STRIDE)
@@ -309,7 +312,8 @@ def _iris(lifter: Lifter, colour: Tensor, photo: Tensor, saturation: float) -> T
 def to_atlas(lifter: Lifter, filled: Tensor, confidence: Tensor, photo: Tensor) -> tuple[Tensor, Tensor]:
     """Put texels into an atlas (3, A, A) in [-1, 1] without holes, and its visibility (1, A, A).
 
-    filled: (N, 3) colours; confidence: (N,) of them; photo: (N,) in [0, 1], the visibility."""
+    lifter: the table of the N texels; filled: (N, 3) colours; confidence: (N,) in [0, 1], how far they are known;
+    photo: (N,) in [0, 1], the visibility."""
     size = lifter.size
     values = torch.cat([filled, confidence[:, None], photo[:, None], torch.ones_like(photo[:, None])], 1)
     atlas = values.new_zeros(size * size, 6).index_copy(0, lifter.texel, values).T.reshape(1, 6, size, size)

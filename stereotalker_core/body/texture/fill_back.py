@@ -24,7 +24,7 @@ _GAP = 2  # bins
 def back_colours(lifter: Lifter, colour: Tensor, photo: Tensor, skin: Tensor) -> tuple[Tensor, Tensor]:
     """Return the colours for the unseen texels of the back.
 
-    lifter: the texels (N,).
+    lifter: the table of the atlas's N texels.
     colour: (N, 3) in [-1, 1] of the photograph.
     photo: (N,) in [0, 1], how far the photograph really shows the texel.
     skin: (3,) colour of the face.
@@ -57,7 +57,7 @@ def _colours_over_height(bins: Tensor, colours: Tensor, weight: Tensor) -> Tenso
     """Average colours (n, 3) into a smooth profile over height (_BINS, 3); unseen bins take a broad mean around the
     nearest seen one.
 
-    bins: (n,) height of each colour; weight: (n,)."""
+    bins: (n,) index of each colour's height; weight: (n,) in the mean."""
     values = torch.cat([colours, torch.ones_like(weight)[:, None]], 1) * weight[:, None]
     sums = values.new_zeros(_BINS, 4).index_add_(0, bins, values)
     fine, coarse = (_smoothed(sums, width) for width in _SMOOTH)

@@ -44,7 +44,7 @@ def hair_colours(place: Tensor, colour: Tensor, confidence: Tensor, skin: Tensor
 
     place: (N, 2) of the texels, see `polar`.
     colour: (N, 3) known so far.
-    confidence: (N,) in [0, 1] of it.
+    confidence: (N,) in [0, 1], how far it is known.
     skin: (3,) of the face, which is visible beside an ear and is no hair."""
     confidence = confidence * _is_hair(place, colour, confidence, skin)
     picture, seen = _unrolled(place, colour, confidence)

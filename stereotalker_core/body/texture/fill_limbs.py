@@ -38,8 +38,8 @@ _SURE = 0.5  # visibility of texels that may speak for others
 class _Arm(NamedTuple):
     """The visible texels (n,) of one arm.
 
-    bins: (n,) place along the arm.
-    colours: (n, 3).
+    bins: (n,) index of the place along the arm.
+    colours: (n, 3) in [-1, 1].
     naked: (n,) bool, skin.
     sure: (n,) bool, surely on the arm.
     sleeve: (3,) colour of the sleeve."""
@@ -52,9 +52,10 @@ class _Arm(NamedTuple):
 
 
 class Arms(NamedTuple):
-    """The visible parts of both arms, by side (True: left, False: right).
+    """The visible parts of both arms, as dictionaries {True: of the left arm, False: of the right arm}.
 
-    seen: the texels of each arm; bare: colour (3,) of its skin; end: the bin where both sleeves end."""
+    seen: the texels of an arm, None where too few are visible; bare: colour (3,) of its skin; end: index of the place
+    along the arms where both sleeves end."""
 
     seen: dict[bool, _Arm | None]
     bare: dict[bool, Tensor]
@@ -80,7 +81,7 @@ def seen_arms(lifter: Lifter, colour: Tensor, photo: Tensor, skin: Tensor, trunk
 def clothes_on_bare_arms(lifter: Lifter, arms: Arms, colour: Tensor, trunk: Tensor) -> Tensor:
     """Find the texels of bare forearms that wrongly show the trunk behind them -> (N,) bool.
 
-    lifter: the texels (N,).
+    lifter: the table of the atlas's N texels.
     arms: from `seen_arms`; sleeves are taken to have the trunk's colour.
     colour: (N, 3) that the photograph shows.
     trunk: (N,) bool, texels that it shows beside the trunk."""
@@ -104,11 +105,11 @@ def limb_colours(
 ) -> tuple[Tensor, Tensor]:
     """Return the colours for the unseen texels of arms and hands.
 
-    lifter: the texels (N,).
+    lifter: the table of the atlas's N texels.
     colour: (N, 3) in [-1, 1] of the photograph.
     photo: (N,) in [0, 1], how far the photograph really shows the texel.
     skin: (3,) of the face, for hands that were not seen.
-    arms: from `seen_arms`; None calls it.
+    arms: the visible parts, from `seen_arms`; None calls it.
 
     Returns colours (N, 3) and whether they are valid (N,) bool; false where nothing of the limb was seen."""
     out, known = torch.zeros_like(colour), torch.zeros_like(lifter.hands)
@@ -150,7 +151,7 @@ def bare_arms_on_clothes(lifter: Lifter, colour: Tensor, cloth: Tensor | None, s
     """Return (N,) bool: texels of a clothed trunk beside an arm that show the arm, because they have the colour of
     skin.
 
-    lifter: the texels (N,).
+    lifter: the table of the atlas's N texels.
     colour: (N, 3) that the photograph shows.
     cloth: (3,) of the trunk, None where it is not known.
     skin: (3,) of the face.
@@ -247,9 +248,9 @@ def _in_light_of(colour: Tensor, skin: Tensor) -> Tensor:
 def joined(lifter: Lifter, n_vertices: int, prior: Tensor, colour: Tensor, photo: Tensor) -> Tensor:
     """Return the prior colours (N, 3) of the arms, adjusted so that they meet the visible parts without a step.
 
-    lifter: the texels (N,).
-    n_vertices: of the body.
-    prior: (N, 3) to adjust.
+    lifter: the table of the atlas's N texels.
+    n_vertices: number of the body's vertices.
+    prior: (N, 3) colours to adjust.
     colour: (N, 3) of the photograph.
     photo: (N,) in [0, 1], how far the photograph really shows the texel.
 

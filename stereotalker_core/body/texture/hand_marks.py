@@ -29,8 +29,8 @@ def hand_marks(body: HalfBody, corners: Tensor, weight: Tensor, hands: Tensor) -
 
     body: the half body.
     corners: (N, 3) vertices of the texels' triangles.
-    weight: (N, 3) barycentric.
-    hands: (N,) bool."""
+    weight: (N, 3) barycentric, where in the triangle.
+    hands: (N,) bool, texels of hands."""
     at = hands.nonzero().squeeze(1)
     point = (body.mean[corners[at]] * weight[at][..., None]).sum(1)
     normal = (body.normals(body.mean[None])[0][corners[at]] * weight[at][..., None]).sum(1)
@@ -65,7 +65,7 @@ def _hand_joints(body: HalfBody) -> Tensor:
 def _marks(joints: Tensor, point: Tensor, normal: Tensor) -> tuple[Tensor, Tensor]:
     """Return the factors (n, 3) and the palm's share (n,) of `hand_marks` for points of a left hand.
 
-    joints: (21, 3); point: (n, 3); normal: (n, 3)."""
+    joints: (21, 3) m, from `_hand_joints`; point: (n, 3) m on the surface; normal: (n, 3) unit vectors there."""
     back = F.normalize(torch.linalg.cross(joints[5] - joints[0], joints[17] - joints[0]), dim=0)
     starts, ends = _phalanges(joints)
     finger, along, away = _nearest_segment(point, starts, ends)  # (n,) phalanx 0..14, metres from its joint, distance
@@ -112,7 +112,7 @@ def _nearest_segment(point: Tensor, start: Tensor, end: Tensor) -> tuple[Tensor,
 def _dorsal(joints: Tensor, back: Tensor, phalanx: int) -> Tensor:
     """Return the unit vector (3,) in which the back of a phalanx (0..14) faces; a thumb faces across the hand.
 
-    joints: (21, 3); back: (3,) direction of the back of the hand."""
+    joints: (21, 3) m; back: (3,) unit vector out of the back of the hand; phalanx: as in `_phalanges`."""
     finger, k = divmod(phalanx, 3)
     a, b = (joints[_FINGERS[finger][k + i]] for i in range(2))
     axis = F.normalize(b - a, dim=0)
@@ -123,9 +123,9 @@ def _dorsal(joints: Tensor, back: Tensor, phalanx: int) -> Tensor:
 def _creases(joints: Tensor, point: Tensor, facing: Tensor, on_finger: Tensor) -> Tensor:
     """Return the factors (n, 3) of the creases on the inside of the finger joints and of the wrinkles on their backs.
 
-    joints: (21, 3).
-    point: (n, 3).
-    facing: (n,) cosine to the back of the hand.
+    joints: (21, 3) m, of the hand.
+    point: (n, 3) m on its surface.
+    facing: (n,) cosine between the surface's normal and the back of the hand.
     on_finger: (n,) 1 on fingers."""
     out = torch.ones_like(point)
     inner, outer = ((-facing) / 0.4).clamp(0, 1), (facing / 0.5).clamp(0, 1)
@@ -148,7 +148,8 @@ def _creases(joints: Tensor, point: Tensor, facing: Tensor, on_finger: Tensor) -
 
 
 def _palm_lines(joints: Tensor, point: Tensor, back: Tensor) -> Tensor:
-    """Return (n,) in [0, 1], 1 on the three lines of the palm; joints (21, 3), point (n, 3), back (3,) of the hand."""
+    """Return (n,) in [0, 1], 1 on the three lines of the palm; joints: (21, 3) m; point: (n, 3) m
+    on the surface; back: (3,) unit vector out of the back of the hand."""
     up = joints[9] - joints[0]
     across = joints[17] - joints[5]
     across = across - (across @ up) / (up @ up) * up
@@ -176,8 +177,8 @@ def _with_nail(
     """Return the factors (n, 3) with the nail of one finger added.
 
     tint: (n, 3) factors so far.
-    point: (n, 3).
-    facing: (n,) cosine to the back of the phalanx.
+    point: (n, 3) m on the surface.
+    facing: (n,) cosine between its normal and the back of the phalanx.
     own: (n,) 1 on this phalanx.
     start, end: (3,) of the last phalanx.
     dorsal: (3,) where its back faces.

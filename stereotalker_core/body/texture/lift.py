@@ -39,7 +39,7 @@ def lift_portrait(
     image: the portrait (3, H, W) in [-1, 1].
     mask: of the person (1, H, W) in [0, 1].
     posed: the portrait's pose with its shell, batch 1.
-    world_to_camera: (4, 4).
+    world_to_camera: (4, 4), the portrait's camera.
     intrinsics: (3, 3) in pixels of the image.
     size: side A of the atlas in texels; ignored where `lifter` is given.
     lifter: the texel table, for callers that project many portraits.
@@ -132,8 +132,8 @@ def _lift(body: HalfBody, lifter: Lifter, view: PortraitView) -> tuple[Tensor, T
 def _trusted_texels(lifter: Lifter, seen: Tensor, shut: Tensor, trust: Trust) -> Tensor:
     """Return (N,) bool: texels whose photographed colour may be used.
 
-    lifter: the texels (N,).
-    seen: (N,) visibility.
+    lifter: the table of the atlas's N texels.
+    seen: (N,) visibility in the portrait.
     shut: (N,) bool, on a shut eye.
     trust: with a registered face the mouth and teeth of the photograph are used as well."""
     if trust.registered:

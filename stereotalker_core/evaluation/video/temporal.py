@@ -114,6 +114,7 @@ def clip_scores(renderer: Renderer, person: Subject, yaw: float, frames: int = F
     """Return {"flicker_ratio", "seam_ratio": value} (see there) of one clip from a fixed camera, against the true
     frames.
 
+    "seam_ratio" is relative to the same frames drawn in a single window.
     renderer: to measure; person: whom it draws; yaw: degrees; frames: length of the clip."""
     motion, cameras, truth = performance(person, frames, yaw)
     ours, _ = person.render(renderer, motion, cameras)

@@ -1,4 +1,4 @@
-"""Stage 1, the motion denoiser: a transformer over time that predicts the clean motion (DESIGN section 4).
+"""Stage 1, the motion denoiser: a transformer over time that predicts the clean motion (docs/motion.md).
 
 `denoised = model(x, sigma, cond)` with the preconditioning of EDM (Karras et al., arXiv 2206.00364). The losses here
 are pure functions that keep batch and time."""

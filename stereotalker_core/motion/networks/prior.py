@@ -1,4 +1,4 @@
-"""The language prior: hidden states of a language model for what is being said, one per frame (DESIGN section 4).
+"""The language prior: hidden states of a language model for what is being said, one per frame (docs/motion.md).
 
 From sound alone, a projector maps audio channels to input embeddings of the model, which processes them with LoRA
 adapters (Hu et al., arXiv 2106.09685). With a transcript, the model without adapters reads the words, and the state of

@@ -41,8 +41,8 @@ def prepare_tracks(
 
     root: folder of the clips.
     out: folder of the tracks.
-    trainer: "motion" or "prior".
-    encoder: of the speech.
+    trainer: which training they are for, "motion" or "prior".
+    encoder: the speech encoder.
     prior: the language prior.
     progress: progress(done, total).
 
@@ -76,7 +76,9 @@ def prepare_tracks(
 
 
 def clip_tracks(clip: Clip, encoder: SpeechEncoder, prior: LanguagePrior) -> dict[str, Tensor]:
-    """Return all tracks of one clip, (frames, ...) each, as in `motion_data.recording_tracks`."""
+    """Return {name: (frames, ...)}, the tracks of one clip; the top of training/motion/motion_data.py describes each.
+
+    "phones", "prosody", "features", "motion" (zero without one), "text", "heard", "closed", "gesture" (zero)."""
     frames = clip.info.frames
     audio = present(clip.audio, "audio")
     speech = encoder.encode(audio)

@@ -45,7 +45,8 @@ CLASSES = tuple(GESTURE_WORDS)
 class Recording:
     """The recording: utterances of one emotion and style joined with pauses, to which the teacher moves.
 
-    intensity: 0..1 of the emotion; held: it contains held-out words, so that crops leave it out unless asked."""
+    utterance: the joined speech; intensity: of the emotion, 0..1; held: it contains held-out words (words that training
+    never pairs with a gesture), so that crops leave it out unless asked."""
 
     utterance: Utterance
     emotion: str
@@ -149,7 +150,11 @@ def word_frames(words: Sequence[Word], numbers: dict[str, int], frames: int) -> 
 
 
 def sound_tracks(spoken: Utterance, encoder: SpeechEncoder | None, prior: LanguagePrior) -> dict[str, Tensor]:
-    """Return the networks' per-frame input from an utterance; encoder None: true phones, without features."""
+    """Return {"phones" (T, 40), "prosody" (T, 5), "features" (T, D), "heard" (T, P)}, what the networks hear of a
+    speech.
+
+    spoken: the utterance; encoder: None for its true phones, with D = 0; prior: gives "heard", its states from the
+    sound."""
     frames = frame_count(spoken.seconds)
     if encoder is None:
         probabilities, features = oracle_phones(spoken.phones, frames), torch.zeros(frames, 0)
@@ -168,8 +173,8 @@ def prepare(
 
     speech: folder of its corpus.
     out: folder of the arrays.
-    seed: of recordings and performances.
-    encoder: of the speech; None for true phones.
+    seed: determines how recordings are joined and performed.
+    encoder: the speech encoder; None for true phones.
     prior: the language prior.
     limit: recordings at most; None for all."""
     collected: dict[str, list[np.ndarray]] = defaultdict(list)
@@ -228,7 +233,8 @@ def update_heard(folder: Path, prior: LanguagePrior) -> None:
 
 
 class MotionData:
-    """The memory-mapped arrays of one split, from which crops are drawn."""
+    """The memory-mapped arrays of one split, from which crops are drawn; features: whether they hold the encoder's
+    features."""
 
     def __init__(self, folder: str | Path, features: bool = False):
         folder = Path(folder)
@@ -251,9 +257,10 @@ class MotionData:
         return len(self.style)
 
     def crops(self, rng: np.random.Generator, batch: int, frames: int, held: bool = False) -> dict[str, Tensor]:
-        """Draw random crops: audio (B, T, F), motion (B, T, 199), text, heard (B, T, P), closed, word, gesture (B, T).
+        """Draw B random crops of T frames -> {name: (B, T, ...)} of the tracks, "audio" (B, T, F) and "style" (B, 10).
 
-        held: also from recordings with held-out words."""
+        rng: draws; batch: B; frames: T; held: also from recordings with held-out words. "audio" joins the tracks
+        phones, prosody and, if opened with features, features; the top of this file describes the tracks."""
         lengths = np.diff(self.starts)
         long = np.flatnonzero((lengths >= frames) & (held | ~self.held))
         chosen = rng.choice(long, batch, p=lengths[long] / lengths[long].sum())
@@ -261,7 +268,7 @@ class MotionData:
         return self._rows(first, frames) | {"style": torch.from_numpy(self.style[chosen]).float()}
 
     def recording(self, index: int) -> dict[str, Tensor]:
-        """Return one whole recording, as a batch of one."""
+        """Return one whole recording as a batch of one, with the keys of `crops`."""
         first, last = self.starts[index : index + 2]
         return self._rows(np.array([first]), last - first) | {"style": torch.from_numpy(self.style[[index]]).float()}
 
@@ -272,7 +279,7 @@ class MotionData:
 
 
 class MixedMotion:
-    """The combination of several `MotionData`; weights: how often each is drawn."""
+    """The combination of several `MotionData`, with their methods; weights: how often each is drawn."""
 
     def __init__(self, sets: Sequence[MotionData], weights: Sequence[float]):
         self.sets, self.shares = sets, np.array(weights) / sum(weights)
@@ -283,7 +290,7 @@ class MixedMotion:
         return " + ".join(f"{data.described()} ({share:.0%} of the crops)" for data, share in pairs)
 
     def crops(self, rng: np.random.Generator, batch: int, frames: int, held: bool = False) -> dict[str, Tensor]:
-        """Draw crops as in `MotionData.crops`."""
+        """Draw crops as `MotionData.crops` does, each from a set chosen by the weights."""
         counts = rng.multinomial(batch, self.shares)
         parts = [data.crops(rng, int(n), frames, held) for data, n in zip(self.sets, counts, strict=True) if n]
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

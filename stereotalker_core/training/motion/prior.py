@@ -48,15 +48,18 @@ def running_text(text: str) -> str:
 
 @dataclass(frozen=True)
 class TextStates:
-    """The teacher's states of sentences: ids (N, L) of the trimmed vocabulary, -1 = padding; states (N, L, K, D)
-    float16."""
+    """The hidden states of a bigger language model (the teacher) for N sentences of L tokens.
+
+    ids: (N, L) in the trimmed vocabulary, -1 = padding; states: (N, L, K, D) float16, of K of its layers."""
 
     ids: np.ndarray
     states: np.ndarray
 
 
 class Distiller(nn.Module):
-    """The student and the linear maps from its states to the teacher's (discarded after training)."""
+    """The student language model, and linear maps from its states to the teacher's (discarded after training).
+
+    prior: holds the student; targets: K matched layers; width: D of the teacher's states."""
 
     def __init__(self, prior: LanguagePrior, targets: int, width: int):
         super().__init__()
@@ -86,8 +89,8 @@ def load_teacher(path: Path) -> tuple[Any, str]:
 def teacher_states(model: Any, kept: list[int], sentences: list[list[int]], size: int = 32) -> TextStates:
     """Run the teacher on sentences of token ids.
 
-    model: the teacher; kept: its id of each id of the trimmed vocabulary; sentences: cut to LONGEST ids; size: of a
-    batch."""
+    model: the teacher; kept: its token id for each id of the trimmed vocabulary; sentences: token ids, cut to LONGEST;
+    size: sentences per batch."""
     order = np.argsort([len(s) for s in sentences])
     ids = np.full((len(sentences), LONGEST), -1, np.int16)
     states = np.zeros((len(sentences), LONGEST, len(LAYERS), model.config.hidden_size), np.float16)
@@ -121,8 +124,8 @@ def principal_embeddings(table: Tensor, width: int, deviation: float = 0.3) -> T
 def distill(teacher: Path, work: Path, count: int, steps: int, seed: int) -> LanguagePrior:
     """Distil the teacher's states (cached in work/) -> a trained prior with a random projector.
 
-    teacher: its folder or file; work: folder; count: sentences; steps: of the training; seed: of sentences and
-    training."""
+    teacher: its folder or file; work: folder for its states and the training state; count: sentences; steps: optimiser
+    steps; seed: of sentences and training."""
     texts = [running_text(s.text) for s in sentences(seed, count)]
     model, tokenizer_json = load_teacher(teacher)
     trimmed, kept = trim_tokenizer(tokenizer_json, texts, VOCABULARY)
@@ -155,7 +158,8 @@ def train_distiller(prior: LanguagePrior, data: TextStates, steps: int, seed: in
     """Train the student to match the teacher's standardised states; the last tenth of the sentences is held out and
     logged.
 
-    prior: the student; data: the teacher's states; steps, seed, batch: of the training; run: folder of the state."""
+    prior: the student; data: the teacher's states; steps: optimiser steps; batch: sentences per step; run: folder of
+    the training state."""
     # the teacher's states get zero mean and unit variance, so that both layers weigh the same
     used = data.ids >= 0
     flat = data.states[used].astype(np.float32)
@@ -206,8 +210,8 @@ def standardise_states(prior: LanguagePrior, texts: list[list[str]]) -> None:
 
 
 def word_table(data: MotionData) -> tuple[Tensor, Tensor]:
-    """Average the states of each word of the data -> states (words, D), zero for row 0 (no word), and frame counts
-    (words,), at least 1."""
+    """Average the text states of each word of the data -> states (words, D) by the word's number, row 0 (no word) zero,
+    and its number of frames (words,), at least 1."""
     numbers, states = np.asarray(data.tracks["word"]), data.tracks["text"]
     total = np.zeros((len(data.words), states.shape[1]), np.float32)
     for start in range(0, len(numbers), 50_000):
@@ -219,7 +223,7 @@ def word_table(data: MotionData) -> tuple[Tensor, Tensor]:
 
 
 def with_projector(prior: LanguagePrior, width: int) -> LanguagePrior:
-    """Return the prior with a new, deep projector of another width."""
+    """Return the prior with a new, deep projector (from sound to states) of `width` hidden channels."""
     new = LanguagePrior(replace(prior.config, projector=width, deep_projector=True))
     kept = {name: value for name, value in prior.state_dict().items() if not name.startswith("projector")}
     new.load_state_dict(kept, strict=False)
@@ -237,13 +241,15 @@ def with_lexicon(prior: LanguagePrior, data: MotionData) -> LanguagePrior:
 def alignment_loss(
     prior: LanguagePrior, data: dict[str, Tensor], table: Tensor, often: Tensor, temperature: float = TEMPERATURE
 ) -> tuple[Tensor, dict[str, float]]:
-    """Compute the loss of the states predicted from audio against the states of the words.
+    """Compare the states predicted from sound with those of the words -> (loss (), {"distance", "cosine", "words"}).
 
     prior: to train.
-    data: audio (B, T, F), target (B, T, D), word (B, T), a row of `table`; 0 is silence, where the target is zero.
+    data: "audio" (B, T, F), "target" (B, T, D), "word" (B, T), a row of `table`; 0 is silence, where the target is
+        zero.
     table: (words, D) states.
     often: (words,) frame counts, by which frequent words are weighted down.
-    temperature: of the contrast with all other words."""
+    temperature: of the contrast with all other words. "words" is the fraction of frames in which the right word is
+        nearest."""
     heard, target, word = prior.hear(data["audio"]), data["target"], data["word"].long()
     spoken = word > 0
     distance = (heard - target).square().mean()
@@ -257,9 +263,9 @@ def alignment_loss(
 
 
 def align(prior: LanguagePrior, data: MotionData, run: Path, schedule: Schedule, batch: int = 16) -> None:
-    """Train projector, LoRA and gate on crops of precomputed utterances (see training/motion/motion_data.py).
+    """Train the prior's sound path in place (projector, LoRA and gate) by `alignment_loss`.
 
-    prior: in place; data: crops; run: folder of the state; schedule: of the loop; batch: crops per step."""
+    data: draws crops; run: folder of the training state; schedule: steps and rates; batch: crops per step."""
     table, often = word_table(data)
 
     def draw(step: int) -> dict[str, Tensor]:
@@ -296,8 +302,8 @@ def meaning_examples(prior: LanguagePrior, count: int, seed: int) -> tuple[Tenso
 
 
 def fit_meaning(prior: LanguagePrior, count: int, steps: int, seed: int) -> LanguagePrior:
-    """Train a meaning head -> a prior that has it, otherwise unchanged; count: sentences; steps, seed: of the training.
-    """
+    """Train a meaning head -> a prior that has it, otherwise unchanged; count: sentences; steps: optimiser steps; seed:
+    of both."""
     torch.manual_seed(seed)
     new = LanguagePrior(replace(prior.config, classes=CLASSES))
     new.load_state_dict(prior.state_dict(), strict=False)
@@ -318,9 +324,10 @@ def fit_meaning(prior: LanguagePrior, count: int, steps: int, seed: int) -> Lang
 
 @torch.no_grad()
 def meaning_report(prior: LanguagePrior, data: MotionData) -> dict[str, float]:
-    """Return the accuracy of meaning: {"text" or "heard" + "_trained", "_held_out" or "_false": fraction of words}.
+    """Return how well the meaning head works: {"text_KIND" or "heard_KIND": fraction of the data's words of that kind}.
 
-    Trained and held-out gesture words count when they get their own class, other words (false) when they get any."""
+    text: from states of the transcript, heard: from the sound. KIND: trained and held_out gesture words, which count
+    when they get their own class; false: other words, which count when they get any."""
     numbers = np.asarray(data.tracks["word"])
     ends = np.flatnonzero(np.diff(numbers, append=0) * (numbers > 0))  # the last frame of each word
     words = [data.words[i] for i in numbers[ends]]

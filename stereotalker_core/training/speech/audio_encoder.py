@@ -43,8 +43,8 @@ IGNORED = -100  # label of a frame whose phone is not known
 class CropSettings:
     """The settings of crops.
 
-    batch: crops; seconds: of each; tempo: range of play-back factors, which make other speakers; augment: fraction
-    degraded.
+    batch: crops per step; seconds: length of each; tempo: crops are played up to so much faster or slower (0.1 = 10 %),
+    which makes other speakers; augment: fraction that is degraded.
     mask_bands, mask_frames: largest blanked area; ambience: fraction with other sounds; alone: fraction without speech.
     """
 
@@ -62,7 +62,8 @@ class CropSettings:
 class Source:
     """The corpus prepared for crops: loudness gains, phone borders in samples, and the teacher's features if requested.
 
-    weight: probability of a second of it, relative to 1 of another corpus."""
+    folder: of the corpus; teach: read the teacher's features; weight: probability of a second of it relative to one of
+    a corpus with weight 1."""
 
     def __init__(self, folder: Path, teach: bool = False, weight: float = 1.0) -> None:
         self.corpus, self.weight = Corpus(folder), weight
@@ -85,8 +86,11 @@ class Source:
 
 
 class PhoneCrops:
-    """The function batch(step) -> waveforms (B, S), labels (B, S/320), keep (B, bins, S/160); with a teacher also
-    targets (B, S/320, D) and heard."""
+    """The source of training batches: called with a step, it returns a dictionary of B random crops of S samples.
+
+    "waveforms" (B, S); "labels" (B, S/320) phone indices, IGNORED where unknown; "keep" (B, bins, S/160), 0 where the
+    spectrum is blanked; with other sounds also "clean" (B, S), the crop without them; with a teacher "targets"
+    (B, S/320, D), its features, and "heard" (B, S/320), whether they exist."""
 
     def __init__(self, sources: list[Source], crops: CropSettings, bins: int) -> None:
         self.sources, self.crops, self.bins = sources, crops, bins
@@ -197,12 +201,14 @@ def loss(
     anchor: SpeechEncoder | None = None,
     faithful: float = 0.0,
 ) -> tuple[Tensor, dict[str, float]]:
-    """Return the cross-entropy over phones (smoothed, as boundaries are uncertain) + smooth L1 to the teacher's
+    """Return the loss () of a batch, and its terms and accuracies {name: number}.
+
+    It is the cross-entropy over phones (smoothed, as boundaries are uncertain), plus smooth L1 to the teacher's
     features.
 
     trainee: the encoder with its projection.
     batch: from `PhoneCrops`.
-    teacher_weight: of the teacher's features.
+    teacher_weight: factor of the teacher's term.
     anchor: an encoder whose probabilities for the clean crop are the target of frames without a label.
     faithful: weight of the anchor's probabilities and features as targets of all frames."""
     hidden, logits = trainee.encoder.encode_batch(batch["waveforms"], batch["keep"])
@@ -236,9 +242,10 @@ def loss(
 
 @torch.no_grad()
 def evaluate(encoder: SpeechEncoder, corpus: Corpus, limit: int = 400) -> dict[str, float]:
-    """Return the frame accuracy at 50 Hz per engine: of all frames, of speech frames, and the recall of closures.
+    """Measure phone recognition at 50 Hz -> {"WHO_FIGURE": fraction}; WHO: a speech engine of the corpus, or "all".
 
-    limit: utterances at most. A closure is recognised if p, b or m is predicted as any of the three."""
+    accuracy: frames that are right; spoken: the same without silence; closure_recall, closure_precision: frames of p, b
+    or m recognised as any of the three, and how many so recognised are. limit: utterances at most."""
     closures = torch.tensor([p in CLOSURES for p in PHONES])
     counts: dict[str, Tensor] = {}
     for i in np.unique(np.linspace(0, len(corpus) - 1, min(limit, len(corpus))).astype(int)):
@@ -279,7 +286,8 @@ def guessed_borders(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return borders and labels as `borders` does for an utterance without phones: one span per frame.
 
-    guesses: the probe's phones; without them the labels are unknown. teacher: of the corpus; i: the utterance."""
+    guesses: the probe's phone of each frame of the corpus; None: labels are unknown. teacher: tells which frames are
+    utterance i's."""
     if guesses is None or teacher is None:
         return np.array([0.0]), np.array([IGNORED, IGNORED])
     own = guesses[teacher.starts[i] : teacher.starts[i + 1]]
@@ -287,7 +295,9 @@ def guessed_borders(
 
 
 def export(trainee: Trainee, out: Path, data: Path, provenance: dict[str, Any]) -> dict[str, float]:
-    """Evaluate on the validation voices (and real speech where the corpus has it), save the encoder alone -> metrics.
+    """Evaluate the encoder on the validation voices, save it without the projection -> its metrics, see `evaluate`.
+
+    out: file to write; data: folder of the corpus, whose split "real" adds metrics "real_*"; provenance: for the file.
     """
     encoder = trainee.encoder.eval()
     metrics = evaluate(encoder, Corpus(data / "val"))
@@ -347,7 +357,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> dict[str, float]:
-    """Train the encoder and write its file -> the held-out metrics. ValueError for --mix without --export-only."""
+    """Train the encoder and write its file -> the held-out metrics of `evaluate`. ValueError for --mix without
+    --export-only."""
     if options.mix and not options.export_only:
         raise ValueError("--mix goes with --export-only: train first")
     start = checkpoint.load(SpeechEncoder, options.start) if options.start else None

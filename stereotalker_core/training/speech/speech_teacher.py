@@ -92,7 +92,9 @@ class PhoneProbe(nn.Module):
 
 
 def fit_probe(data: Path, steps: int = 1500, frames: int = 3000, seed: int = 0) -> PhoneProbe:
-    """Train the probe on a labelled corpus with teacher.npy."""
+    """Train the phone probe on a corpus with labels and teacher.npy.
+
+    data: its folder; steps: optimiser steps; frames: per step; seed: of the training."""
     corpus, values = Corpus(data), np.load(data / "teacher.npy", mmap_mode="r")
     starts = np.concatenate([[0], np.cumsum([-(-e["samples"] // HOP) for e in corpus.entries])])
     labels = np.concatenate(

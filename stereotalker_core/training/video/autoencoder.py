@@ -21,7 +21,10 @@ from .frames import counted, frame_arguments, open_frames
 
 
 class CropBatches:
-    """The function batch(step) -> rgb (B, 3, S, S), guide (B, G, S/4, S/4), weight (B, 1, S, S)."""
+    """The source of training batches: called with a step, it returns a dictionary of B random crops of S px.
+
+    "rgb" (B, 3, S, S) in [-1, 1]; "guide" (B, G, S/4, S/4); "weight" (B, 1, S, S) of errors, from `Rows.weight`.
+    data: the rendered frames; batch: B; size: S; seed: with the step it determines the crops."""
 
     def __init__(self, data: AvatarData, batch: int = 12, size: int = 128, seed: int = 0) -> None:
         self.data, self.batch, self.size, self.seed = data, batch, size, seed
@@ -34,8 +37,9 @@ class CropBatches:
 
 
 def loss(model: TinyAutoencoder, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-    """Return the weighted L1 + squared error of both decoders; latents get noise of up to 0.2, like the denoiser's
-    error."""
+    """Return the loss () of a batch, and {"plain_psnr", "guided_psnr": dB} of the two decoders.
+
+    The loss is their weighted L1 + squared error; latents get noise of up to 0.2, like the denoiser's error."""
     rgb, weight = batch["rgb"].contiguous(memory_format=torch.channels_last), batch["weight"]
     z = model.raw_latents(rgb)
     z = z + torch.randn_like(z) * torch.rand(len(z), 1, 1, 1, device=z.device) * 0.2
@@ -68,7 +72,7 @@ def train(
 ) -> TinyAutoencoder:
     """Train (or resume in `run`) an autoencoder on the rows of `data`.
 
-    run: folder of the state; steps, seed: of the training; batch: crops per step; size: px of a crop."""
+    run: folder of the training state; steps: optimiser steps; batch: crops per step; size: px of a crop."""
     torch.manual_seed(seed)
     model = channels_last_weights(TinyAutoencoder())
     schedule = Schedule(steps, lr=1.5e-3, warmup=60, ema=0.995, seed=seed)

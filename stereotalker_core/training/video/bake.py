@@ -37,9 +37,11 @@ _PROBE = 6
 
 
 class BakeBatches:
-    """The function batch(step) -> lift, truth, noise (B, P, 3), visibility (B, P, 1), level (B,).
+    """The source of training batches: called with a step, it returns a dictionary of B people on the rig's P pixels.
 
-    data: arrays of people, drawn in proportion to their shares."""
+    "lift" from the portrait, "truth" and "noise" (B, P, 3); "visibility" of the portrait and "known", whether the truth
+    is (B, P, 1); "level" (B,), the part of noise, 0..1.
+    rig: tables of the body; data: arrays of people, drawn in proportion to `shares`; batch: B."""
 
     def __init__(
         self, rig: Rig, data: Sequence[np.ndarray], shares: Sequence[float], batch: int = 3, seed: int = 0
@@ -85,7 +87,9 @@ def _cut(rig: Rig, lift: Tensor, visibility: Tensor, height: float) -> tuple[Ten
 
 
 def loss_of(rig: Rig, precision: str = "fp32"):
-    """Return the loss(model, batch) of the bake; rig: of the body; precision: of the forward pass."""
+    """Return the function (network, batch of `BakeBatches`) -> (loss (), {"psnr", "psnr_pure": dB}).
+
+    psnr_pure: of the people who are nothing but noise. rig: tables of the body; precision: "fp32" or "bf16"."""
     weight = torch.where(rig.position[:, 2] < _BELOW, _BELOW_WEIGHT, 1.0) * ~rig.inner
 
     def loss(model: BakeNetwork, batch: Batch) -> tuple[Tensor, dict[str, float]]:
@@ -110,7 +114,7 @@ def _autocast(device: torch.device, precision: str) -> AbstractContextManager:
 
 
 def planned_steps(model: BakeNetwork, batches: BakeBatches, loss, run: Path, minutes: float) -> int:
-    """Return the number of steps that fit the minutes, measured once and stored in the run's folder."""
+    """Return the number of training steps that fit the minutes, measured once and stored in the folder `run`."""
     path = run / "plan.json"
     if not path.is_file():
         device = next(model.parameters()).device

@@ -107,8 +107,8 @@ def train_decoder(
 ) -> TinyAutoencoder:  # fmt: skip
     """Fine-tune (or resume in `run`) the guided decoder; returns the autoencoder it was given.
 
-    vae: the autoencoder; denoiser: gives the latents; data: frames; run: folder of the state; steps, seed: of the
-    training; batch: crops per step; size: px of a crop."""
+    vae: the autoencoder, changed in place; denoiser: gives the latents; data: the rendered frames; run: folder of the
+    training state; steps: optimiser steps; batch: crops per step; size: px of a crop."""
     import copy
 
     frozen = channels_last_weights(copy.deepcopy(vae).eval().requires_grad_(False))

@@ -23,13 +23,13 @@ _LAST_STEP = 999  # noise levels of the v and epsilon profiles are steps / 999
 
 
 class PictureBatches:
-    """The function batch(index) -> pictures, a pure function of the index.
+    """The source of training batches: called with an index, it returns a dictionary, always the same for that index.
 
-    rgb, lift: (N, 3, H, W) in [-1, 1], with N = I * frames.
-    guide: (N, G, H', W'); its kind `guides` is "maps" or "openpose", as in the U-Net's config.
-    weight, regions: (N, 1, h, w) and (N, 4, h, w), at the size of the latents.
-    yaw: (N,) degrees; portrait: (I, 3, H, W).
-    clips: consecutive frames, `stride` apart. Flips are drawn per identity, since its frames share one portrait."""
+    "rgb", "lift": (N, 3, H, W) in [-1, 1], with N = identities * frames.
+    "guide": (N, G, H/4, W/4) maps, or with guides = "openpose" skeleton drawings (N, 3, H, W) in [0, 1].
+    "weight", "regions": (N, 1, h, w) and (N, 4, h, w), averaged to the latents' size, H / latent_scale.
+    "yaw": (N,) degrees; "portrait": (identities, 3, H, W) in [-1, 1].
+    clips: draw consecutive frames, `stride` apart. People are mirrored at random, with their portrait."""
 
     def __init__(
         self, data: AvatarData, identities: int, frames: int, clips: bool, seed: int, guides: str = "maps",
@@ -95,7 +95,7 @@ class LossOptions:
 class DenoisingStep:
     """The result of a step: clean and predicted latents (N, C, h, w), noise levels sigma (clips,).
 
-    alpha, beta: (N, 1, 1, 1); the noisy latents were alpha * clean + beta * noise."""
+    alpha, beta: (N, 1, 1, 1) of these levels; the noisy latents were alpha * clean + beta * noise."""
 
     clean: Tensor
     found: Tensor
@@ -107,7 +107,10 @@ class DenoisingStep:
 def denoising_step(model: StageTwo, batch: Batch, options: LossOptions) -> DenoisingStep:
     """Draw noise levels, dropped inputs and noise; run the denoiser once on the noisy latents.
 
-    batch: clean, lift, portrait latents, guide, yaw, regions, and tokens where the U-Net makes none of its own."""
+    model: the denoiser.
+    batch: as from `PictureBatches`, but with latents "clean" (N, C, h, w), "lift" and "portrait"; "tokens" where the
+        U-Net makes none of its own.
+    options: noise levels and chances of dropping inputs."""
     clean, prediction = batch["clean"], model.unet.config.prediction
     frames = options.clip_length or 1
     sigma = draw_sigma(len(clean) // frames, clean.device, options.pure, prediction)
@@ -151,9 +154,11 @@ def _strengths(experts: int, options: LossOptions) -> list[float | None]:
 def weighted_error(
     step: DenoisingStep, weight: Tensor, prediction: str, options: LossOptions
 ) -> tuple[Tensor, dict[str, float]]:
-    """Return the squared error of the clean latents and of their change over time, weighted by place and noise level.
+    """Return the squared error () of a step's latents, weighted by place and noise level, and {"latent", "flicker":
+    term}.
 
-    step: the result; weight: (N, 1, h, w) of places; prediction: of the U-Net; options: the settings."""
+    step: clean and predicted latents; weight: (N, 1, h, w) of places; prediction: what the U-Net predicts, see
+    `UNetConfig`; options: with `flicker` the changes over time count as well."""
     error = step.found - step.clean
     weight = weight / weight.mean() if options.weighted else torch.ones_like(step.alpha)
     level = snr_weight(step.alpha, step.beta, prediction, options.gamma)
@@ -168,7 +173,7 @@ def weighted_error(
 
 
 def snr_weight(alpha: Tensor, beta: Tensor, prediction: str, gamma: float) -> Tensor:
-    """Return the weight of the squared error of the CLEAN latents that equals min-SNR weighting of the prediction.
+    """Return the weight (N, 1, 1, 1) of the error of the CLEAN latents that equals min-SNR weighting of the prediction.
 
     alpha, beta: (N, 1, 1, 1) of the step; prediction: "v", "epsilon" or "residual"; gamma: limit.
 
@@ -183,7 +188,10 @@ def snr_weight(alpha: Tensor, beta: Tensor, prediction: str, gamma: float) -> Te
 
 
 def over_lift(step: DenoisingStep, lift: Tensor, weight: Tensor) -> dict[str, float]:
-    """Return the lift's own error, and the error from pure noise relative to it, which falls below 1 with training."""
+    """Return {"lift": error of the lift itself, "pure_over_lift": the step's error from pure noise relative to it}.
+
+    step: clean and predicted latents; lift: (N, C, h, w); weight: (N, 1, h, w). The second falls below 1 with training
+    and is left out where no sample was pure noise."""
     base = ((lift - step.clean).square() * weight).mean() / weight.mean()
     error = ((step.found - step.clean).square() * weight).mean((1, 2, 3)) / weight.mean()
     pure = step.sigma == 1
@@ -192,10 +200,12 @@ def over_lift(step: DenoisingStep, lift: Tensor, weight: Tensor) -> dict[str, fl
 
 
 class DenoisingLoss:
-    """The loss(model, batch of pictures): encodes on the device, takes one denoising step, weights its error.
+    """The loss of the denoiser: called with (denoiser, batch of `PictureBatches`), it returns (loss (), {term:
+    number}).
 
-    encode: images (N, 3, H, W) in [-1, 1] -> latents. tokens: portraits -> cross-attention tokens, None = the U-Net's
-    own."""
+    It encodes the pictures, takes one `denoising_step` and returns its `weighted_error`.
+    encode: images (N, 3, H, W) in [-1, 1] -> latents; options: settings of the step.
+    tokens: portraits (I, 3, H, W) -> cross-attention tokens (I, n, D); None: the U-Net makes its own."""
 
     def __init__(
         self,

@@ -31,8 +31,8 @@ def train_experts(
 ) -> tuple[ViewExperts, MaskExperts]:  # fmt: skip
     """Train new experts for a denoiser, whose own weights stay unchanged -> (view, mask) experts.
 
-    base: the denoiser; data: frames; vae: the autoencoder; run: folder of the state; steps, seed: of the training;
-    identities, frames: per step; rank: of the experts."""
+    base: the denoiser; data: the rendered frames; vae: the autoencoder; run: folder of the training state; steps:
+    optimiser steps; identities, frames: people per step and frames of each; rank: hidden units of an expert."""
     torch.manual_seed(seed)
     channels_last_weights(base)
     pair = ViewExperts.for_unet(base.unet, rank), MaskExperts.for_unet(base.unet, rank)

@@ -15,7 +15,9 @@ from .stage_two import StageTwo, is_motion, save_stage_two
 
 
 def averaged(run: str | Path) -> tuple[StageTwo, int]:
-    """Read run/state.pt -> the denoiser with its averaged (EMA) weights, and its step."""
+    """Read the state of a running training -> the denoiser with its averaged (EMA) weights, and the step reached.
+
+    run: the training's folder, which holds state.pt."""
     state = torch.load(Path(run) / "state.pt", map_location="cpu", weights_only=True)
     unet = StereoTalkerUNet()
     model = StageTwo(unet, ReferenceNet(unet.config.reference()))

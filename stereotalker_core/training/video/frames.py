@@ -22,5 +22,5 @@ def open_frames(options: argparse.Namespace, folder: str | None = None) -> Avata
 
 
 def counted(*data: AvatarData) -> dict[str, int]:
-    """Return the numbers of frames and identities of the training, for a checkpoint's metadata."""
+    """Return {"frames", "identities": number} of the training data, for a checkpoint's metadata."""
     return {"frames": sum(map(len, data)), "identities": sum(len(part.portraits) for part in data)}

@@ -60,12 +60,14 @@ class Joint(nn.Module):
 
 
 class JointBatches:
-    """The function batch(step) -> latents and guides of whole frames, and rgb, weight, person of one crop of each.
+    """The source of training batches: called with a step, it returns a dictionary: whole frames, and one crop of each.
 
-    clean, lift, portrait: latents (N or I, C, h, w).
-    guide: (N, G, H/4, W/4); yaw: (N,) degrees; regions, latent_weight: at the latents' size.
-    corner: (N, 2), top and left of the crops in px; exact: (N,), 1 where the fit is the true one.
-    side: probability of frames with |yaw| >= SIDE, relative to others; skin: added weight of face and hands.
+    N = identities * frames. "clean", "lift": latents (N, C, h, w); "portrait": (identities, C, h, w).
+    "guide": (N, G, H/4, W/4); "yaw": (N,) degrees; "regions", "latent_weight": (N, 4 and 1, h, w).
+    "corner": (N, 2), top and left of the crops in px; "exact": (N,), 1 where the fit is the true one.
+    "rgb", "weight", "person": the crops, (N, 3, 1 and 1, size, size).
+    side: probability of frames with |yaw| >= SIDE, relative to others; skin: added weight of face and hands; without:
+        of PARTS, what an ablation lacks.
     predictor: predicts the regions, as for a video; None: the true ones.
     large: frames of a larger canvas, cropped to windows of LARGE in LARGE_SHARE of the steps."""
 
@@ -121,7 +123,8 @@ class JointBatches:
         }
 
     def _regions(self, rows: Rows, guide: Tensor) -> Tensor:
-        """Return the gates of the mask experts (N, 4, H, W): predicted regions, the bare body's, or the true ones."""
+        """Return the gates of the mask experts (N, 4, H, W): predicted ones, those of the body without hair
+        and clothes, or the true ones."""
         if self.bare is not None:
             return self.bare.silhouette(rows.guides.part)
         if self.predictor is None:
@@ -142,10 +145,10 @@ def log_error(error: Tensor, inside: Tensor) -> Tensor:
 
 
 def joint_loss(model: Joint, batch: Batch, pure: float = PURE_NOISE) -> tuple[Tensor, dict[str, float]]:
-    """Return the error of the crops' pixels (L1, squared error, its logarithm, edges, fine energy) and of the whole
-    frames' latents, with a random choice of experts.
+    """Return the loss () of a batch of `JointBatches`, and its terms and gains in dB, {name: number}.
 
-    pure: fraction of samples at sigma = 1."""
+    The errors of the crops' pixels (L1, squared error, its logarithm, edges, fine energy) and of the whole frames'
+    latents, with a random choice of experts. pure: fraction of samples that are pure noise."""
     corner, rgb, weight = (batch[k] for k in ("corner", "rgb", "weight"))
     options = LossOptions(pure=pure, expert_drop=DROP, skip_left_out=True, never_bare=False)
     step = denoising_step(model.denoiser, batch, options)
@@ -193,10 +196,10 @@ def train_joint(
 ) -> Joint:  # fmt: skip
     """Train denoiser, experts and guided decoder together, starting from given ones.
 
-    base: denoiser and reference network; vae: the autoencoder; data: frames; run: folder of the state.
-    steps, seed, lr, decay: of the training; identities, frames: per step.
+    base: denoiser and reference network; vae: the autoencoder; data: the rendered frames; run: folder of the training
+    state. steps, seed, lr, decay: as in `loop.Schedule`; identities, frames: people per step and frames of each.
     experts: to continue from; None makes new ones. only_experts: train nothing else. without: of PARTS, left out.
-    pure: fraction of samples at sigma = 1. predictor: of the regions; None takes the true ones.
+    pure: fraction of samples that are pure noise. predictor: predicts the regions; None takes the true ones.
     large: frames of a larger canvas. side: probability of frames from the side, relative to others."""
     if unknown := set(without) - set(PARTS):
         raise ValueError(f"cannot train without {sorted(unknown)}; choose from {PARTS}")

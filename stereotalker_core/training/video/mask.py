@@ -57,7 +57,10 @@ def warp_guides(guides: Guides, rng: np.random.Generator, amount: float = 0.025,
 
 
 class MaskBatches:
-    """The function batch(step) -> guide (B, G, H/4, W/4), part (B, 1, H, W), target (B, 4, H, W)."""
+    """The source of training batches: called with a step, it returns a dictionary of B frames.
+
+    "guide" (B, G, H/4, W/4); "part" (B, 1, H, W) labels; "target" (B, 4, H, W), the true regions.
+    data: the rendered frames; batch: B; distort: probability that guides are warped."""
 
     def __init__(self, data: AvatarData, batch: int = 8, seed: int = 0, distort: float = 0.5) -> None:
         self.data, self.batch, self.seed, self.distort = data, batch, seed, distort
@@ -76,7 +79,7 @@ class MaskBatches:
 
 
 def loss(model: MaskPredictor, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-    """Return the cross entropy against the soft regions, plus the soft Dice loss of each region.
+    """Return the loss () of a batch, and {"mask_iou": of the person}: cross entropy of the regions plus soft Dice loss.
 
     Face and hands have larger weights, and so do hair and clothes that the guides' own silhouette lacks: they are few
     pixels, but the reason for the predictor."""
@@ -98,8 +101,8 @@ def train(
 ) -> MaskPredictor:
     """Train (or resume in `run`) a mask predictor on the rows of `data`.
 
-    run: folder of the state; steps, seed: of the training; batch: frames per step; start: a predictor to continue from,
-    at half the rate."""
+    run: folder of the training state; steps: optimiser steps; batch: frames per step; start: a predictor to continue
+    from, at half the learning rate."""
     torch.manual_seed(seed)
     model = start if start is not None else MaskPredictor.for_parts(data.part_names)
     schedule = Schedule(steps, lr=2e-3 if start is None else 1e-3, warmup=50, seed=seed)

@@ -39,8 +39,8 @@ def train_image(
 ) -> StageTwo:  # fmt: skip
     """Train the image stage from scratch: on independent frames, everything but the motion modules.
 
-    data: frames; vae: the autoencoder; run: folder of the state; steps, seed, lr: of the training; config: of the
-    U-Net; identities, frames: per step."""
+    data: the rendered frames; vae: the autoencoder; run: folder of the training state; steps, seed, lr: as in
+    `loop.Schedule`; config: sizes of the U-Net; identities, frames: people per step and frames of each."""
     torch.manual_seed(seed)
     unet = StereoTalkerUNet(config)
     model = channels_last_weights(StageTwo(unet, ReferenceNet(unet.config.reference())))
@@ -56,8 +56,8 @@ def train_motion(
 ) -> StageTwo:  # fmt: skip
     """Train the motion stage: on clips, the motion modules alone.
 
-    model: from the image stage; data: frames; vae: the autoencoder; run: folder of the state; steps, seed: of the
-    training; clips, frames: clips per step, and their length."""
+    model: from the image stage; data: the rendered frames; vae: the autoencoder; run: folder of the training state;
+    steps: optimiser steps; clips, frames: clips per step, and their length."""
     channels_last_weights(model)
     batches = PictureBatches(data, clips, frames, clips=True, seed=seed + 1)
     schedule = Schedule(steps, lr=5e-4, warmup=30, ema=0.99, seed=seed + 1)

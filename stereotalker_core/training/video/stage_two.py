@@ -41,9 +41,11 @@ class StageTwo(nn.Module):
     ) -> Tensor:
         """Map noisy latents x (N, C, h, w) at levels sigma (clips,) -> clean latents (N, C, h, w).
 
-        batch: guide, lift, portrait (I, C, h, w), yaw, regions, and tokens where the U-Net makes none of its own.
+        batch: "guide" and "lift" (N, ...), "portrait" latents (I, C, h, w), "yaw" (N,), "regions", and "tokens" where
+            the U-Net makes none of its own; see `Condition`.
         clip_length: frames of a clip, None = independent images.
-        strengths: one per expert module, or None to skip the module; None for the whole list: 1 for all.
+        strengths: factor on the output of each expert module, None to skip the module; None for the whole list: 1 for
+            all.
         drop: leave the portrait out. Its network still runs, with weight 0, because sharded processes must run the same
         modules."""
         portrait = batch["portrait"]
@@ -83,9 +85,9 @@ def part_of(name: str) -> str:
 
 
 def learns(parts: Sequence[str], frozen: Sequence[str] = ()) -> Callable[[str], bool]:
-    """Return a test of parameter names: in one of `parts`, and without any of the `frozen` substrings.
+    """Return a function that tells by a parameter's name whether it is trained.
 
-    ValueError for an unknown part."""
+    parts: of PARTS, what is trained; frozen: pieces of names that are not. ValueError for an unknown part."""
     if unknown := [p for p in parts if p not in PARTS]:
         raise ValueError(f"part {unknown[0]!r} is unknown; use {', '.join(PARTS)}")
     return lambda name: part_of(name) in parts and not any(f in name for f in frozen)
