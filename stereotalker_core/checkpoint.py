@@ -20,7 +20,8 @@ NANO = Path(__file__).parent / "checkpoints" / "nano"
 
 
 def write_atomically(path: str | Path, write) -> None:
-    """Call write(temporary path) and rename that file to `path`, so that a crash never leaves half a file."""
+    """Call the function write(temporary path), then rename that file to `path`, so that a crash never leaves half a
+    file."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
@@ -35,14 +36,16 @@ def write_atomically(path: str | Path, write) -> None:
 
 
 def save_tensors(tensors: dict[str, Tensor], metadata: dict[str, Any], path: str | Path) -> None:
-    """Write tensors and metadata (non-strings as JSON) to one safetensors file, atomically."""
+    """Write {name: tensor} and {name: value} as metadata (other values than text as JSON) to a safetensors file,
+    atomically."""
     text = {k: v if isinstance(v, str) else json.dumps(v) for k, v in metadata.items()}
     flat = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
     write_atomically(path, lambda name: save_file(flat, name, text))
 
 
 def load_tensors(path: str | Path, device: str = "cpu") -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read a safetensors file -> (tensors, metadata). FileNotFoundError and ValueError name the file and the remedy."""
+    """Read a safetensors file -> ({name: tensor}, {name: text} of the metadata). FileNotFoundError and ValueError name
+    the file and the remedy."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no file at {path}")
@@ -54,7 +57,9 @@ def load_tensors(path: str | Path, device: str = "cpu") -> tuple[dict[str, Tenso
 
 
 def save(model: nn.Module, path: str | Path, dtype: torch.dtype = torch.float16, **provenance: Any) -> None:
-    """Save model.state_dict() in `dtype` with class name, config and provenance (command, seed, commit, metrics)."""
+    """Save model.state_dict() in `dtype` with class name, config and provenance as metadata.
+
+    provenance: how the weights were made: command, seed, commit, metrics and so on."""
     state = {k: v.to(dtype) if v.is_floating_point() else v for k, v in model.state_dict().items()}
     meta = {"model": type(model).__name__, "config": to_json(model.config), **provenance}
     save_tensors(state, meta, path)

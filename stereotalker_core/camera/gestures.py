@@ -36,7 +36,7 @@ def widened(framing: Framing, body: HalfBody, identity: Identity, motion: Motion
     framing: the photograph's crop; it grows to at most 1.25 times its size, and its top edge stays.
     body: the half body.
     identity: the person; without visible hands in the photograph the framing is returned unchanged.
-    motion: T frames."""
+    motion: T frames, whose hands are to be in view."""
     if framing.most is None or not hands_seen(body, identity):
         return framing
     across, down = _finger_extent(framing, body, identity, motion)
@@ -57,7 +57,7 @@ def widened(framing: Framing, body: HalfBody, identity: Identity, motion: Motion
 def _finger_extent(framing: Framing, body: HalfBody, identity: Identity, motion: Motion) -> tuple[Tensor, Tensor]:
     """Return how far all finger points are to the right of and below the target (metres, two flat tensors), at yaw 0.
 
-    framing: the target; motion: of which a few moments are sampled."""
+    framing: gives the target; motion: a few of its moments are looked at."""
     few = motion[:: max(1, len(motion) // _MOMENTS)]
     x, y, z = framing.target
     camera = torch.eye(4)

@@ -12,7 +12,7 @@ def parse_keyframes(text: str, frames: int, fps: float, pitch: float = 0.0) -> l
     `trajectories.keyframes`.
 
     text: entries separated by commas, semicolons or line breaks; their time is a percentage of the clip or seconds.
-    frames: of the clip.
+    frames: length of the clip.
     fps: frames per second.
     pitch: degrees, for entries without one.
 

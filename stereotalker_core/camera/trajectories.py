@@ -208,7 +208,7 @@ def keyframes(
     """Return cameras that move smoothly through keys, without overshoot between them.
 
     framing: what the canvas shows.
-    frames: T, of the clip.
+    frames: T, the length of the clip.
     keys: (frame, yaw, pitch, distance factor), angles in degrees.
     size: (H, W) px.
 
@@ -240,8 +240,8 @@ def stereo_pair(cameras: Cameras, baseline_m: float = 0.063) -> tuple[Cameras, C
 def monotone_cubic(x: Tensor, y: Tensor, at: Tensor) -> Tensor:
     """Interpolate knots by a monotone piecewise cubic (Fritsch and Carlson 1980) -> (T, C).
 
-    x: (N,) increasing; y: (N, C) values; at: (T,) where to evaluate. Smooth first derivative, no overshoot between
-    knots, constant outside them."""
+    x: (N,) increasing positions; y: (N, C) values there; at: (T,) where to evaluate. Smooth first derivative, no
+    overshoot between knots, constant outside them."""
     known = dims(y, "N C", **dims(x, "N"))
     if known["N"] == 1:
         return y.expand(len(at), -1).clone()

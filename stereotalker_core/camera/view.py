@@ -28,14 +28,14 @@ def _stepped(side: float) -> int:
 class View:
     """The settings of the camera and its canvas.
 
-    yaw: degrees; until_yaw: of the last frame of an orbit; pitch: degrees.
+    yaw: degrees; until_yaw: yaw of the last frame of an orbit, None: the camera stands still; pitch: degrees.
     framing: see `framing_for`.
     size: px of a square, or (height, width); with an aspect, px of the shorter side. None: the photograph's shape (or
         the aspect) and resolution, with at most LARGEST px a side.
     yaw_origin: "photo": yaw 0 is the photograph's own view; "body": it faces the front of the body.
     aspect: "1:1", "4:5", "9:16", "16:9" or "photo", the photograph's own.
     hands: "on": gestures; "off": arms at rest; "auto": gestures where the frame shows the body down to the elbows.
-    keys: (frame, yaw, pitch, distance factor) of `trajectories.keyframes`, in place of yaw and until_yaw.
+    keys: [(frame, yaw, pitch, distance factor)] for `trajectories.keyframes`, in place of yaw and until_yaw; () = none.
     distance: factor on the usual distance, and on the metres that the frame shows."""
 
     yaw: float = option(0.0, -180, 180, _YAW, step=0.5, unit="degrees")

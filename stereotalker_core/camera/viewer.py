@@ -100,8 +100,8 @@ def filmed(
     """Map one or several viewer cameras -> one of ours per frame; several are resampled to `frames`, evenly in time.
 
     info: a camera dictionary, or a list of them.
-    framing: of the person.
-    frames: T, of the clip.
+    framing: what shows the person in the photograph's view.
+    frames: T, the length of the clip.
     size: (H, W) px.
     use: "direction" takes yaw, pitch, roll and zoom, while distance, target and lens are the framing's, so that a scene
         of any scale works. "place in metres" takes position, target, quaternion, fov and zoom, in the metres of an
@@ -137,7 +137,8 @@ def filmed(
 
 
 def viewer_cameras(cameras: Cameras, centre: Sequence[float]) -> list[dict]:
-    """Return our cameras as viewer dictionaries, one per frame, in the metres of an exported body (hips at 0, y up).
+    """Return our cameras as `camera_info` dictionaries (see the top of this file), one per frame, in the metres of an
+    exported body (hips at 0, y up).
 
     centre: the world point (x, y, z) m that the path goes around; each target lies on the optical axis, at its depth.
     `filmed` with use "place in metres" is the inverse."""
@@ -166,7 +167,7 @@ def viewer_cameras(cameras: Cameras, centre: Sequence[float]) -> list[dict]:
 
 
 def _path(info: dict | Sequence[dict], lens: bool = False) -> _Path:
-    """Read the camera dictionaries; with `lens`, ValueError where one does not say how it projects."""
+    """Read one or several camera dictionaries -> their path; with `lens`, ValueError where one lacks fov and zoom."""
     cameras = [info] if isinstance(info, dict) else info
     if isinstance(cameras, str) or not isinstance(cameras, Sequence) or not cameras:
         raise ValueError(f"camera_info must be a camera with position and target, or a list of them; got {info!r}")
@@ -181,7 +182,7 @@ def _path(info: dict | Sequence[dict], lens: bool = False) -> _Path:
 def _parsed_camera(camera: dict, name: str, lens: bool) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return rotation (3, 3), position (3,), target (3,), fov and zoom of one camera dictionary, in our world.
 
-    name: of the camera in error messages.
+    name: what error messages call the camera.
     lens: ValueError where the dictionary does not say how the camera projects."""
     try:
         position = _numbers(camera["position"], "xyz")
@@ -217,7 +218,7 @@ def _numbers(values: dict, keys: str) -> Tensor:
 def _look_at(back: Tensor, name: str) -> Tensor:
     """Return the columns right, up, backwards (3, 3) of a camera without roll in the viewer's world.
 
-    back: (3,) from the target to the camera; name: of the camera in error messages."""
+    back: (3,) from the target to the camera; name: what error messages call the camera."""
     if float(back.norm()) < 1e-6:
         raise ValueError(f"{name} has its camera in its target; move one of them")
     back = back / back.norm()

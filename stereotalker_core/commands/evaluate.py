@@ -151,7 +151,7 @@ def _write_report(path: str | Path, report: dict[str, Any]) -> None:
 
 
 def evaluate(args: argparse.Namespace) -> tuple[Metrics, dict[str, str]]:
-    """Return the metrics of the chosen stages, and for each skipped stage the reason.
+    """Evaluate the chosen stages -> ({metric: {"value", "low", "high"}}, {skipped stage or metric: reason}).
 
     "all" skips what needs speech where no speech engine is installed; a stage requested by name fails then."""
     from ..evaluation.motion.evaluate import NoSpeechError
@@ -181,7 +181,9 @@ def evaluate(args: argparse.Namespace) -> tuple[Metrics, dict[str, str]]:
 
 
 def of_speech(args: argparse.Namespace) -> tuple[Metrics, dict[str, str]]:
-    """Measure stage 1 and the faces, if they are requested; NoSpeechError where no speech engine is installed."""
+    """Evaluate stage 1 and the faces, if they are requested; returns what `evaluate` returns.
+
+    NoSpeechError where no speech engine is installed."""
     from ..evaluation.motion.evaluate import evaluate_motion
     from ..motion.networks.denoiser import MotionDenoiser
 
@@ -203,7 +205,8 @@ def of_speech(args: argparse.Namespace) -> tuple[Metrics, dict[str, str]]:
 
 
 def run_face(args: argparse.Namespace) -> Metrics:
-    """Measure the embedded ProbTalk3D, and draw its plots if they are requested."""
+    """Measure the embedded ProbTalk3D, and draw its plots if they are requested -> {metric: {"value", "low",
+    "high"}}."""
     from ..evaluation.face.evaluate import draw_items, evaluate_face
     from ..face.model import ProbTalk3D
     from ..face.sampling import FaceModels
@@ -220,6 +223,6 @@ def run_face(args: argparse.Namespace) -> Metrics:
 
 
 def table(metrics: Metrics) -> str:
-    """Return a markdown table, one row per metric with its 95 % interval."""
+    """Return a Markdown table, one row per metric {"value", "low", "high"} with its 95 % interval."""
     rows = [f"| {name} | {m['value']:.3f} | {m['low']:.3f} .. {m['high']:.3f} |" for name, m in metrics.items()]
     return "\n".join(["| metric | value | 95 % interval |", "|---|---|---|", *rows])

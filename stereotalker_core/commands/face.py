@@ -88,7 +88,8 @@ def run(args: argparse.Namespace) -> int:
 def save_face(face: Face, out: Path, mapping: FaceMap | None = None) -> None:
     """Write a face in the format of the file's suffix.
 
-    mapping: from FLAME to ARKit; ValueError for an ARKit format of a FLAME face without it."""
+    face: the performances; mapping: between FLAME and ARKit; ValueError for an ARKit format of a FLAME face without
+    it."""
     suffix = out.suffix.lower()
     if suffix == ".safetensors":
         face.save(out)

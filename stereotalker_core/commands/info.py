@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def collect() -> dict[str, Any]:
-    """Return everything that `info` prints, as plain values."""
+    """Return what `info` prints: {"version", "python", "devices", "libraries", "models": [`describe`], "total_mb"}."""
     devices = ["cpu", *(f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count()))]
     devices += ["mps"] if torch.backends.mps.is_available() else []
     models = [describe(path) for path in sorted(NANO.glob("*.safetensors"))]
@@ -56,7 +56,9 @@ def collect() -> dict[str, Any]:
 
 
 def describe(path: Path) -> dict[str, Any]:
-    """Describe one checkpoint: file, size, parameters, model and provenance; "error" where it cannot be read."""
+    """Describe one checkpoint -> {"file", "mb", "model", "parameters", "metrics", and the rest of its provenance}.
+
+    {"file", "mb", "error"} where it cannot be read."""
     row: dict[str, Any] = {"file": path.name, "mb": path.stat().st_size / 1e6}
     try:
         with safe_open(path, "pt") as file:

@@ -149,8 +149,8 @@ def _jpeg(picture) -> bytes:
 
 
 def _same_origin(socket) -> bool:
-    """Tell whether a connection comes from this server's own page; programs other than browsers send no origin and
-    pass."""
+    """Tell whether a connection comes from this server's own page, or from a program that is no browser (it sends no
+    origin)."""
     origin = socket.headers.get("origin")
     return origin is None or origin.partition("://")[2] == socket.headers.get("host")
 

@@ -94,7 +94,7 @@ def build_transformer(
 
     cls: the transformers class.
     config: its configuration.
-    tensors: from `read_weights`, never unpickled by the library.
+    tensors: {key: tensor} from `read_weights`, never unpickled by the library.
     source: where they came from, for the report.
     kind: what they are, for the report.
     left_out: {part of a key: why such keys are not used}.
@@ -119,7 +119,7 @@ def build_transformer(
 
 
 def lora_state(prior: LanguagePrior) -> dict[str, Tensor]:
-    """Return the LoRA tensors under the names that peft uses in its adapter files."""
+    """Return {name: tensor}, the LoRA of a prior under the names that peft uses in its adapter files."""
     return {
         f"base_model.model.{key.replace('.default.weight', '.weight')}": value
         for key, value in prior.llm.state_dict().items()

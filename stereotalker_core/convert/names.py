@@ -30,7 +30,9 @@ _MOTION = {
 
 
 def renamed(tensors: State, name: Callable[[str], str | None]) -> State:
-    """Rename tensors by `name`; those renamed to None are dropped. ValueError where two get the same name."""
+    """Return {name(key): tensor} of tensors {key: tensor}; keys for which name(key) is None are dropped.
+
+    ValueError where two get the same name."""
     out: State = {}
     for key, tensor in tensors.items():
         new = name(key)
@@ -73,9 +75,9 @@ def ldm_unet_modules(levels: int = 4, layers: int = 2) -> dict[str, str]:
 
 
 def unet_from_ldm(tensors: State, levels: int = 4, layers: int = 2) -> State:
-    """Rename U-Net keys of a single-file checkpoint (prefix removed) to diffusers' names; others stay unchanged.
+    """Rename the U-Net keys of {key: tensor} from a single-file checkpoint (prefix removed) to diffusers' names.
 
-    levels: resolutions of the U-Net; layers: residual blocks per level."""
+    levels: resolutions of the U-Net; layers: residual blocks per level. Other keys stay unchanged."""
     modules = ldm_unet_modules(levels, layers)
 
     def name(key: str) -> str:
@@ -101,8 +103,8 @@ def longest_prefix(key: str, prefixes: dict[str, str]) -> str | None:
 
 
 def vae_from_ldm(tensors: State, levels: int = 4) -> State:
-    """Rename keys of the original autoencoder (prefix removed), or of an early diffusers one, to diffusers' current
-    names."""
+    """Rename the keys of {key: tensor} of the original autoencoder (prefix removed), or of an early diffusers one, to
+    diffusers' current names; levels: its resolutions."""
     rules = [
         (r"^encoder\.down\.(\d+)\.block\.", r"encoder.down_blocks.\1.resnets."),
         (r"^encoder\.down\.(\d+)\.downsample\.conv\.", r"encoder.down_blocks.\1.downsamplers.0.conv."),
@@ -132,9 +134,9 @@ def vae_from_ldm(tensors: State, levels: int = 4) -> State:
 
 
 def motion_from_animatediff(tensors: State) -> State:
-    """Rename keys of AnimateDiff / AnimateAnyone motion modules to diffusers' names; other keys stay unchanged.
+    """Rename the keys of {key: tensor} of AnimateDiff or AnimateAnyone motion modules to diffusers' names.
 
-    Both attentions of a block hold the same position table; one copy is kept."""
+    Other keys stay unchanged. Both attentions of a block hold the same position table; one copy is kept."""
 
     def name(key: str) -> str | None:
         if "motion_modules." not in key or ".temporal_transformer." not in key:
@@ -151,8 +153,9 @@ def motion_from_animatediff(tensors: State) -> State:
 
 
 def tiny_from_taesd(encoder: State, decoder: State) -> State:
-    """Rename the two original TAESD files to diffusers' AutoencoderTiny; the decoder's indices shift by one, for a
-    clamp layer without weights."""
+    """Join {key: tensor} of the two original TAESD files under the names of diffusers' AutoencoderTiny.
+
+    The decoder's indices shift by one, for a clamp layer without weights."""
 
     def shifted(key: str) -> str:
         number, _, rest = key.partition(".")

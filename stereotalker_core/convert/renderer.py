@@ -34,7 +34,7 @@ def load_denoiser(
 ) -> tuple[StereoTalkerUNet, Report]:
     """Load the denoiser from a Stable Diffusion 1.5 file or folder, denoising_unet.pth, or a file of our own format.
 
-    path: of the weights.
+    path: the file or folder of the weights.
     motion: AnimateDiff v1 / v2 / v3 or AnimateAnyone motion modules; without it new ones, which change nothing.
     pose: a pose guider; without it a new one, which changes nothing.
     prediction: "v" (AnimateAnyone) or "epsilon" (AnimateDiff, plain Stable Diffusion).
@@ -114,7 +114,7 @@ def animate_anyone_files(folder: str | Path) -> list[Path]:
 
 
 def unet_weights(path: str | Path) -> tuple[State, dict[str, list[str]]]:
-    """Return the U-Net tensors under diffusers' names, and the keys that were left out, by reason."""
+    """Read a U-Net -> ({diffusers' name: tensor}, {reason: [keys that were left out]})."""
     path = Path(path)
     inner = path / "unet"
     given = read_weights(inner if inner.is_dir() else path)
@@ -143,7 +143,7 @@ def outside_unet(key: str) -> str | None:
 
 
 def motion_weights(path: str | Path) -> State:
-    """Return the motion modules of a file under diffusers' names; its other tensors are left out."""
+    """Return {diffusers' name: tensor}, the motion modules of a file; its other tensors are left out."""
     tensors = motion_from_animatediff(read_weights(path))
     if not any("motion_modules." in key for key in tensors):
         raise ValueError(f"{path} holds no motion modules; give an AnimateDiff or AnimateAnyone motion file")
@@ -151,9 +151,10 @@ def motion_weights(path: str | Path) -> State:
 
 
 def unet_config(given: State, base: UNetConfig, source: str) -> UNetConfig:
-    """Derive the config from the shapes of the weights; `base` supplies what shapes do not determine.
+    """Derive a denoiser's config from the shapes of its weights.
 
-    source: named by the ValueError for weights that are no U-Net."""
+    given: {diffusers' name: tensor}; base: supplies what shapes do not determine; source: named by the ValueError for
+    weights that are no U-Net."""
     wanted = ("conv_in.weight", "down_blocks.0.resnets.0.conv1.weight", "time_embedding.linear_1.weight")
     absent = [key for key in wanted if key not in given]
     if absent:

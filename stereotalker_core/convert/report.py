@@ -56,11 +56,11 @@ def compare(
     ignore: Reason = lambda key: None,
     fresh: Reason = lambda key: None,
 ) -> tuple[dict[str, Tensor], Report]:
-    """Match given tensors with expected ones -> (those that match, Report).
+    """Match given tensors with expected ones -> ({key: tensor} of those that match, report).
 
-    kind, source: for the report.
-    given: tensors of the file.
-    expected: tensors of the model.
+    kind, source: what the report calls the weights, and where they come from.
+    given: {key: tensor} of the file.
+    expected: {key: tensor} of the model.
     ignore: maps a given key that the model lacks to the reason why it may be left out, or None.
     fresh: maps an expected key that the file lacks to the reason why it may be new, or None.
 

@@ -79,7 +79,7 @@ def load_set(
     folder: the set; its experts (view_experts.safetensors, mask_experts.safetensors) and mask predictor are used if
         present, else no experts and the embedded mask predictor.
     device: where it runs.
-    dtype: of the weights; None keeps the files'.
+    dtype: type of the weights; None keeps the files'.
     guidance: strength of classifier-free guidance.
     tile: px of a tile when decoding; None decodes whole frames.
 

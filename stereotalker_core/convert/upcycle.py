@@ -17,14 +17,16 @@ def new_experts(unet: StereoTalkerUNet, rank: int = RANK) -> tuple[ViewExperts, 
     """Make view and mask experts for every spatial feed-forward of a renderer; untrained, they change nothing
     (bitwise).
 
-    rank: of their low-rank matrices."""
+    unet: the renderer's denoiser; rank: hidden units of each expert."""
     if rank < 1:
         raise ValueError(f"the rank of experts is at least 1, got {rank}")
     return ViewExperts.for_unet(unet, rank), MaskExperts.for_unet(unet, rank)
 
 
 def save_experts(unet_path: str | Path, folder: str | Path, rank: int = RANK) -> list[Path]:
-    """Write new experts for the renderer in a file or folder, in fp16: view_experts and mask_experts files."""
+    """Write new experts for a renderer in fp16 -> the files view_experts.safetensors and mask_experts.safetensors.
+
+    unet_path: its denoiser, file or folder; folder: where they are written; rank: hidden units of each expert."""
     unet, _ = load_denoiser(unet_path)
     written = []
     for name, experts in zip(KINDS, new_experts(unet, rank), strict=True):
@@ -45,7 +47,9 @@ def fits(unet: StereoTalkerUNet, experts: Experts, source: str = "these experts"
 def save_merged(
     unet_path: str | Path, experts_path: str | Path, out: str | Path, yaw: float, strength: float = 1.0
 ) -> None:
-    """Save the renderer with its view experts merged for one camera yaw (degrees), as one plain file of our format."""
+    """Save a denoiser with its view experts merged for one camera yaw (degrees), as one file of our format.
+
+    unet_path, experts_path: the files to merge; out: the file to write; strength: factor on the experts' output."""
     unet, _ = load_denoiser(unet_path)
     experts = checkpoint.load(ViewExperts, experts_path)
     fits(unet, experts)

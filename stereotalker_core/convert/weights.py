@@ -19,7 +19,8 @@ _VARIANTS = ("", ".fp16", ".bf16", ".non_ema")
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """Read all tensors of a weight file, or of a diffusers / transformers model folder, on the CPU in their own dtype.
+    """Read {key: tensor} of a weight file, or of a diffusers or transformers model folder, on the CPU in their own
+    dtype.
 
     The wrappers "state_dict" and "module." of training programs are removed. FileNotFoundError; ValueError, naming the
     remedy, for damaged files, other formats, code in a pickle, and formats (fp8) that do not hold full weights."""

@@ -38,7 +38,7 @@ LAYOUT = tuple(name for name in ARKIT if name not in _JAW)  # what expression[0:
 class FaceMap:
     """The linear map between two face layouts: face = arkit @ to_face.T + offset, arkit = (face - offset) @ to_arkit.T.
 
-    to_face: (53, 52); to_arkit: (52, 53); offset: (53,)."""
+    to_face: (53, 52) and to_arkit: (52, 53) matrices; offset: (53,) added to the face parameters."""
 
     to_face: Tensor
     to_arkit: Tensor
@@ -89,8 +89,8 @@ def layout_map() -> FaceMap:
 def fit_map(arkit: Tensor, face: Tensor, ridge: float = 1e-3) -> FaceMap:
     """Fit a linear map to frames known in both layouts: arkit (N, 52) and face (N, 53) of the same moments.
 
-    ridge: strength of the regularisation. Ridge regression in both directions, with an offset; ValueError for too few
-    frames."""
+    ridge: weight of the squared coefficients (ridge regression, in both directions, with an offset). ValueError for too
+    few frames."""
     known = dims(face, f"N {N_PARAMETERS}", **dims(arkit, f"N {N_EXPRESSIONS}"))
     if known["N"] < 2 * N_PARAMETERS:
         raise ValueError(f"{known['N']} frames are too few for a map of {N_PARAMETERS} numbers; give hundreds")

@@ -28,14 +28,15 @@ _JAW = 2  # joints: global, neck, jaw, left eye, right eye
 
 
 class Flame(nn.Module):
-    """The FLAME head.
+    """The FLAME head model.
 
     template: (V, 3) m.
-    blend: (V, 3, 400) of shape and expression.
-    correctives: (V, 3, 36) of the pose.
-    regressor: (J, V) joints from vertices.
-    skin: (V, J) weights.
-    parent: (J,) index."""
+    blend: (V, 3, 400) m, displacements per unit of 300 shape and 100 expression coefficients.
+    correctives: (V, 3, 36) m, displacements per entry of the joints' rotation matrices.
+    regressor: (J, V) weights that give joints from vertices.
+    skin: (V, J) skinning weights.
+    parent: (J,) index of each joint's parent.
+    triangles: (F, 3) vertex indices."""
 
     template: Tensor
     blend: Tensor

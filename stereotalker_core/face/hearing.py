@@ -45,10 +45,10 @@ def heard_windows(
 ) -> Iterator[tuple[int, Tensor]]:
     """Yield (first frame, sound (1, t, A)) of windows that cover the recording; neighbours share `overlap` frames.
 
-    model: whose window length and input they have.
-    encoder: of the sound; None for a model with its own HuBERT.
+    model: determines the windows' length and what is heard (A numbers per frame).
+    encoder: the speech encoder; None for a model with its own HuBERT.
     audio: the recording.
-    overlap: frames.
+    overlap: frames that neighbours share.
     speech: the encoder's output, if already known.
 
     ValueError where the encoder does not fit the model."""

@@ -28,8 +28,10 @@ _RANGES = (-3.0, 6.0), (-0.1, 0.6)  # lowest value and width of the expression's
 
 @dataclass(frozen=True)
 class FaceStyle:
-    """The style of a performance: who speaks, in which emotion, and its intensity; neutral exists at low intensity
-    only."""
+    """The style of a performance.
+
+    identity: whose way of moving the face, one of IDENTITIES; emotion: one of EMOTIONS; intensity: "low", "medium" or
+    "high"; neutral exists at low intensity only."""
 
     identity: str = choice(IDENTITIES[0], IDENTITIES, "Whose way of moving the face.")
     emotion: str = choice("neutral", EMOTIONS, "Emotion of the face.")

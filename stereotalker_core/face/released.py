@@ -27,7 +27,7 @@ _POSITIONS = "encoder.pos_conv_embed.conv."
 
 
 def read_checkpoint(path: str | Path) -> State:
-    """Read the tensors of a Lightning checkpoint or a bare state dict (.ckpt, .pt); no code in the file is executed.
+    """Read {key: tensor} of a Lightning checkpoint or a state dict (.ckpt, .pt); no code in the file is executed.
 
     FileNotFoundError, or ValueError that names the file, where it is damaged, contains code, or has no weights."""
     content = load_pickled(path, TRAINING_STATE)
@@ -38,7 +38,8 @@ def read_checkpoint(path: str | Path) -> State:
 
 
 def clean_state(state: State) -> State:
-    """Return a released state dict without loss counters and position tables, with HuBERT's current weight-norm names.
+    """Return {key: tensor} of a released model as ours needs it: without loss counters and position tables, and with
+    HuBERT's current weight-norm names.
 
     ValueError where a position table is not the sine table that the model computes."""
     out: State = {}
@@ -65,7 +66,7 @@ def _check_table(key: str, value: Tensor) -> None:
 def prior_config(state: State, heads: int = 8, prefix: str = "") -> MotionPrior.Config:
     """Derive the sizes of a stage-1 state dict from its shapes. ValueError where it is not one.
 
-    heads: of the attention, which the shapes do not tell; prefix: of the keys."""
+    state: {key: tensor}; heads: number of attention heads, which shapes do not tell; prefix: before all keys."""
     name = prefix + "motion_encoder.feature_mapping.0.weight"
     if name not in state or state[name].shape[1] != N_PARAMETERS or prefix + "quantize.embedding.weight" not in state:
         raise ValueError(f"no ProbTalk3D motion prior in this checkpoint ({name} is missing or has another shape)")
@@ -85,7 +86,7 @@ def prior_config(state: State, heads: int = 8, prefix: str = "") -> MotionPrior.
 def model_config(state: State, heads: int = 8, hubert_heads: int = 12) -> ProbTalk3D.Config:
     """Derive the sizes of a stage-2 state dict from its shapes (old or new weight-norm names).
 
-    heads, hubert_heads: of the attentions, which the shapes do not tell."""
+    state: {key: tensor}; heads, hubert_heads: numbers of attention heads, which shapes do not tell."""
     root = "feature_extractor.audiomodel."
     if "feature_predictor.audio_feature_map.weight" not in state or root + "masked_spec_embed" not in state:
         raise ValueError("no ProbTalk3D predictor in this checkpoint; give the stage-2 file (it holds all parts)")

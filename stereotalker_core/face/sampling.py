@@ -41,7 +41,9 @@ class FaceModels:
 class FaceOptions:
     """The settings of face sampling.
 
-    temperature: 0 = deterministic; k: as in `quantiser.Draw`; seed: of the first performance, the next uses seed + 1;
+    temperature: of sampling codes, 0 = deterministic.
+    k: how many codes are drawn, see `quantiser.Draw`.
+    seed: determines the first performance; the next uses seed + 1.
     samples: number of performances."""
 
     temperature: float = same_as(Draw, "temperature")
@@ -65,8 +67,8 @@ def sample_face(
 
     models: ProbTalk3D and its encoder.
     audio: the recording.
-    style: who speaks, in which emotion.
-    options: of the sampling.
+    style: who speaks, in which emotion; None: the default.
+    options: temperature, seed, number of performances; None: the defaults.
     callback: called with (frames done, frames in all).
     speech: the encoder's output for the recording, if already known."""
     options = options or FaceOptions()

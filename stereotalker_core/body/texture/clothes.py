@@ -89,10 +89,9 @@ def _middle(view: PortraitView, lifter: Lifter, row: int) -> float:
 
 
 def _bare(view: PortraitView, lifter: Lifter, skin: Tensor) -> Tensor:
-    """Find the pixels of bare skin in the portrait -> (H, W) bool; skin: (3,) colour of the face.
+    """Find the pixels of bare skin in the portrait -> (H, W) bool; skin: (H, W) bool, those that have its colour.
 
-    They have the colour of skin and are connected to the face or lie beside an arm, unlike a tie or a coat of that
-    colour."""
+    Bare ones are connected to the face or lie beside an arm, unlike those of a tie or a coat of the colour of skin."""
     factor = min(1.0, _COARSE / max(skin.shape))
     size = tuple(max(8, round(side * factor)) for side in skin.shape)
     face = (view.maps[3] == lifter.face_part) & (view.maps[1] > 0.5)

@@ -90,9 +90,9 @@ def plain_priors(
     confidence: Tensor,
     skin: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Fill holes as `registered_priors` does (same arguments and results), for a fit that may be off by some pixels.
+    """Fill holes as `registered_priors` does, for a fit that may be off by some pixels; arguments and results as there.
 
-    The photographed colours of eyes and arms may then be those of their surroundings, so they are trusted less."""
+    With such a fit, texels of eyes and arms may show what lies beside them in the photograph."""
     known = (lifter, n_vertices, filled, confidence, _cloth_and_skin(lifter, colour, photo, skin))
     prior = _alike(*known, lifter.likeness, torch.zeros_like(lifter.ears))
     back, behind = back_colours(lifter, colour, photo, skin)

@@ -36,7 +36,7 @@ def find_light(
     """Return the light (4,) that explains vertex colours best, scaled to a mean shade of 1 over the seen vertices.
 
     colour: (V, 3) in [-1, 1].
-    seen: (V,) in [0, 1].
+    seen: (V,) in [0, 1], how far the portrait shows the vertex.
     normals: (V, 3) in world axes of the portrait's pose.
     points: (V, 3) of the mean body.
     part: (V,) index.

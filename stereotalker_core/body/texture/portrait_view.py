@@ -66,7 +66,7 @@ class PortraitView:
         body: the half body.
         image: the portrait (3, H, W) in [-1, 1].
         mask: of the person (1, H, W) in [0, 1].
-        posed: the portrait's pose with its shell, batch 1.
+        posed: the body in the portrait's pose with hair and clothes, batch 1.
         camera: world_to_camera (4, 4).
         intrinsics: (3, 3) in pixels of the image.
         trust: which parts of the fit are reliable."""
@@ -127,8 +127,9 @@ class PortraitView:
         margin: float,
         also: Tensor | None = None,
     ) -> Tensor:
-        """Return (1, 1, H, W): 1 within `margin` metres of the visible triangles of these parts and of those in `also`
-        (F,) bool."""
+        """Return (1, 1, H, W): 1 within `margin` metres of the visible triangles of some parts, 0 elsewhere.
+
+        fragments: the drawn body; parts: their names; also: (F,) bool, further triangles."""
         triangle = fragments.triangle[0]
         ids = torch.tensor([body.part_index[n] for n in parts], device=triangle.device)
         chosen = torch.isin(body.triangle_part, ids)
@@ -163,7 +164,9 @@ class PortraitView:
         return out.index_copy(0, where, marks[cell[:, 1], cell[:, 0]] > 0.5)
 
     def _seen_at(self, corners: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the pixels (N, 2) of surface points, and (N, 4): position in camera axes (m), cosine to the camera."""
+        """Return the pixels (N, 2) of surface points, and (N, 4): position in camera axes (m), cosine to the camera.
+
+        corners, weight: as in `sample`."""
         value = at_points(self.vertex, corners, weight)
         return value[:, :2] / value[:, 2:3].clamp_min(1e-6) * self.focal + self.centre, value
 
@@ -224,8 +227,10 @@ class PortraitView:
         return colour, ((value[:, 3] - least) / ramp).clamp(0, 1) * trusted * near
 
     def _ramps(self, limb: Tensor | None, head: Tensor | None) -> tuple[Tensor | float, Tensor | float]:
-        """Return the least cosine to the camera at which points are trusted, and the interval over which trust rises to
-        1."""
+        """Return the least cosine to the camera at which points count as seen, and the interval over which that rises
+        to 1.
+
+        limb, head: as in `sample`. Both are numbers, or (N,) where parts differ."""
         if not self.trust.registered:
             return _RAMP[0], _RAMP[1] if head is None else torch.where(head, _HEAD_RAMP, _RAMP[1])
         if limb is None:

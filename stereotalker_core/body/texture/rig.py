@@ -67,12 +67,13 @@ def _axes(yaw: float) -> tuple[Tensor, Tensor]:
 
 
 class Rig(nn.Module):
-    """The tables of a body's rig, as buffers. P of the pixels of all V views (H x W each) show the body.
+    """The tables of a body's rig, as buffers. P of the pixels of all V views (H x W each) show the body (covered
+    pixels).
 
     pixel: (P,) flat index of the covered pixels into V x H x W.
     grid: (S, 2) sample positions in the atlas; owner: (S,) the covered pixel that averages them.
     uv: (S, 2) the same positions in the layout of synthetic people.
-    position, normal: (P, 3) on the mean body; region: (P, 4) shares of RIG_REGIONS.
+    position, normal: (P, 3) on the mean body; region: (P, 4) fractions of the pixel in each of RIG_REGIONS.
     inner: (P,) bool, eyes, teeth and mouth.
     texel: (P,) flat index of one texel of a RIG_ATLAS atlas that the pixel shows.
     speakers: (P, 2) pixels whose seen colours determine the colour of the cloth, and that of the skin.
@@ -153,7 +154,8 @@ class Rig(nn.Module):
     # ---------------------------------------------------------------- tables
     @staticmethod
     def _place(points: Tensor, yaw: float, shift: Tensor | float) -> Tensor:
-        """Project points (N, 3) into a view -> (N, 2) column and row, in pixels; shift: metres sideways."""
+        """Project points (N, 3) m into the view from `yaw` degrees -> (N, 2) column and row, px; shift: metres
+        sideways."""
         right, _ = _axes(yaw)
         across = points @ right.to(points) + shift
         return torch.stack([across / METRES + SIZE[1] / 2, (_TOP - points[:, 2]) / METRES], 1)

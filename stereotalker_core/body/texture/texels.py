@@ -65,13 +65,16 @@ def arm_coordinate(body: HalfBody, points: Tensor) -> Tensor:
 
 @lru_cache(maxsize=1)
 def usual_lifter(body: HalfBody, device: str) -> "Lifter":
-    """Return the texel table of a body on a device, cached; usable inside and outside of inference mode."""
+    """Return the `Lifter` of a body on a device, made once per process; usable inside and outside of inference mode."""
     with torch.inference_mode(False), torch.no_grad():
         return Lifter(body)
 
 
 class Lifter(nn.Module):
-    """The texel table: which surface point every texel of a (size, size) atlas shows, computed once per body."""
+    """The table of the N texels of a (size, size) atlas that show the body, computed once per body.
+
+    texel: (N,) flat index; corners, weight: (N, 3) vertices of the texel's triangle, and barycentric weights; part:
+    (N,) index; template: (N, 3) usual colours. Most others are (N,) bool, texels of eyes, hands, scalp and so on."""
 
     texel: Tensor
     corners: Tensor
@@ -300,9 +303,9 @@ class Lifter(nn.Module):
 def vertex_sums(lifter: Lifter, n_vertices: int, texels: Tensor | slice, values: Tensor, weight: Tensor) -> Tensor:
     """Sum values of texels at the vertices of their triangles.
 
-    lifter: the texels (N,).
-    n_vertices: V, of the body.
-    texels: which of them: indices (n,), or a slice.
+    lifter: the table of the atlas's N texels.
+    n_vertices: number V of the body's vertices.
+    texels: the texels to sum: indices (n,), or a slice.
     values: (n, 3) of these texels.
     weight: (n,) of these texels.
 

@@ -27,7 +27,8 @@ AHEAD = 2  # pieces a worker has waiting: the list is not poured into the cluste
 class Work:
     """The piece of work for one worker: a whole job, or one frame range of it.
 
-    tries: how often a worker died over it; turn: number of the piece within the job."""
+    job: what it belongs to; args: options of `talk` for this piece; tries: how often a worker died over it; turn:
+    number of the piece within the job."""
 
     job: Job
     args: argparse.Namespace
@@ -37,7 +38,10 @@ class Work:
 
 @dataclass
 class JobProgress:
-    """The results of one job that have arrived so far."""
+    """The state of one job.
+
+    pieces: number of its pieces; reports: those of finished ones; paths: files they wrote; fault: why it failed, else
+    ""."""
 
     pieces: int
     reports: list[dict] = field(default_factory=list)
@@ -60,7 +64,7 @@ class Worker:
         return os.getpid()
 
     def make(self, args: argparse.Namespace) -> tuple[dict | None, str]:
-        """Make a clip or a part of one -> (report, "") or (None, the reason why it failed)."""
+        """Make a clip or a part of one -> (report of `make_clip`, ""), or (None, the reason why it failed)."""
         from ..talking.talk import make_clip
 
         try:
@@ -122,8 +126,8 @@ def connect(address: str, ray) -> None:
 def spread(jobs: list[Job], address: str, workers: int | None, split: float) -> Iterator[tuple[Job, str, str]]:
     """Run the jobs on a Ray cluster; yield each job with its state and a message, in the order of the list.
 
-    jobs: the list.
-    address: of the cluster, see `connect`.
+    jobs: the list of jobs.
+    address: where the cluster is, see `connect`.
     workers: number of actors; None for as many as the cluster has room for.
     split: seconds of the frame ranges that long clips are split into.
 
@@ -150,8 +154,8 @@ def _scheduled(ray, make, count: int, jobs: list[Job], split: float) -> Iterator
 
     ray: the module.
     make: starts an actor.
-    count: of actors.
-    jobs: the list.
+    count: number of actors.
+    jobs: the list of jobs.
     split: seconds of the frame ranges that long clips are split into."""
     todo: deque[Work] = deque()
     source, ready = iter(jobs), {}
@@ -196,12 +200,12 @@ def _take(ray, reference, work: Work, waited: bool, todo: deque, progress: JobPr
     """Record the result of a piece of work, or queue it again if its worker died -> whether the worker died.
 
     ray: the module.
-    reference: to the result.
-    work: the piece.
-    waited: the worker was busy with another piece when it died, so this one did not cause it.
-    todo: the queue.
-    progress: of the piece's job.
-    ready: results by job number."""
+    reference: Ray's reference to the result.
+    work: the piece of work.
+    waited: whether the worker was busy with another piece when it died, so that this one did not cause it.
+    todo: the queue of pieces.
+    progress: state of the piece's job.
+    ready: {job number: (job, state, message)} of finished jobs, extended here."""
     died = False
     try:
         report, fault = ray.get(reference)

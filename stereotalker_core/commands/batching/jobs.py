@@ -21,7 +21,7 @@ class Job:
     """The job of making one clip.
 
     number: place in the list.
-    name: of the file it makes.
+    name: name of the file it makes.
     args: the parsed options of `talk`; None where the row cannot be parsed, and `fault` says why."""
 
     number: int
@@ -50,7 +50,7 @@ class Job:
 def read_jobs(path: str | Path, folder: str | Path, common: Sequence[str] = ()) -> list[Job]:
     """Read a list of jobs from a .csv (a header with option names) or a .jsonl (one object per line).
 
-    path: of the list.
+    path: the file with the list.
     folder: where results go.
     common: command-line words of `talk` for all jobs; a row's own come later and override them.
 

@@ -11,11 +11,11 @@ Parser = argparse.ArgumentParser | argparse._ArgumentGroup
 def number(parser: Parser, flag: str, record: type, name: str, metavar: str = "X", **more: Any) -> None:
     """Declare a flag with the number's default and help; the record checks the limits when it is built.
 
-    parser: of the command.
+    parser: the command's, which gets the flag.
     flag: such as "--yaw".
     record: the dataclass that declares the option.
-    name: of its field.
-    metavar: in the help text.
+    name: the field's name.
+    metavar: what the help text calls the value.
     more: further settings of argparse, which take precedence."""
     told = option_of(record, name)
     kind = float if told.default is None else type(told.default)
@@ -26,11 +26,11 @@ def number(parser: Parser, flag: str, record: type, name: str, metavar: str = "X
 def word(parser: Parser, flag: str, record: type, name: str, metavar: str | None = "W", **more: Any) -> None:
     """Declare a flag with the choice's default and help; the record checks the value when it is built.
 
-    parser: of the command.
+    parser: the command's, which gets the flag.
     flag: such as "--hands".
     record: the dataclass that declares the choice.
-    name: of its field.
-    metavar: in the help text.
+    name: the field's name.
+    metavar: what the help text calls the value.
     more: further settings of argparse, which take precedence."""
     told = choice_of(record, name)
     settings = {"default": told.default, "help": told.line.replace("%", "%%")}

@@ -50,7 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True)
 class Target:
-    """The output file of a clip: path, quality, transparency, and which frames it holds."""
+    """The output of a clip as requested.
+
+    path: the file; quality: one of QUALITIES; transparent: without a background; frames, shard: the text of --frames,
+    and (i, n) of --shard, None for the whole clip; resume: use what an interrupted run has written."""
 
     path: Path
     quality: str
@@ -160,7 +163,7 @@ def _same_file(a: Path, b: Path) -> bool:
 
 
 def fingerprint(args: argparse.Namespace) -> dict[str, str]:
-    """Return what the frames of a clip depend on, as text: options, digests of the input files, version."""
+    """Return {name: text} of what the frames of a clip depend on: options, digests of the input files, "version"."""
     known = {k: str(v) for k, v in vars(args).items() if k not in _IRRELEVANT and k not in INPUTS}
     files = input_files(args)
     for name in INPUTS:

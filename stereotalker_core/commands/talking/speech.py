@@ -39,7 +39,9 @@ def view_hands(args: argparse.Namespace) -> str:
 
 
 def speech_options(args: argparse.Namespace) -> dict:
-    """Return keyword arguments for MotionOptions; ValueError for an invalid frame rate or invalid emotions."""
+    """Return {field: value} of `MotionOptions`: liveliness, hands, emotions, fps, loop and words.
+
+    ValueError for an invalid frame rate or invalid emotions."""
     if args.fps not in RATES:
         raise ValueError(f"--fps must be one of {', '.join(map(str, RATES))}, got {args.fps}")
     hands = "on" if args.hands == "auto" else args.hands

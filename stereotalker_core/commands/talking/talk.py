@@ -148,7 +148,13 @@ def run_talk(args: argparse.Namespace) -> int:
 
 
 def make_clip(args: argparse.Namespace, workshop: Workshop, progress: ProgressLine) -> dict:
-    """Check everything, prepare, then stream frames into the file; return the report."""
+    """Make a clip: check everything, prepare the scene, stream frames into the file -> the report {name: plain value}.
+
+    args: options of `talk`; workshop: holds networks and people; progress: shows what is being done.
+
+    "out": the file; "frames": written; "complete": whether all were; "seconds", "fps", "part" [first, stop, count],
+    "size" [width, height], "seed", "words", "fit_quality", "warnings", "stage_seconds" {stage: s}, "wall_seconds",
+    "seconds_per_second" of video, "peak_memory_mb", "version"; only the first three for a shard without frames."""
     started = time.perf_counter()
     view, look, target, given = checked(args)
     portrait, mask, keypoints, warnings = read_person(args)
@@ -278,7 +284,7 @@ def write_video(
     progress: called with each chunk.
     target: the checked output; None for a plain file.
     part: the frames to write; None for all.
-    job: identifies the clip when resuming."""
+    job: what the frames depend on (`fingerprint`); pieces of an interrupted run with another one are not used."""
     target = target or Target(out, "high", False, None, None, False)
     part = part or Part(0, len(scene.motion), len(scene.motion))
     writer = BackgroundWriter(target.writer(scene, part, audio, look.seed, job))

@@ -13,7 +13,7 @@ _PERSON = ("portrait", "mask", "keypoints", "identity")
 
 
 class Workshop:
-    """The cache of loaded networks and of the `keep` most recently fitted people."""
+    """The cache that clips made by one process share: loaded networks, and the `keep` most recently fitted people."""
 
     def __init__(self, keep: int = 8):
         self.keep = keep
