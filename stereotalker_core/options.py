@@ -16,10 +16,11 @@ class Option:
     """The declaration of a number.
 
     default: None stands for "not set".
-    low, high: allowed values.
+    low, high: smallest and largest allowed value.
     text: one line for people.
-    widget: (low, high) of a slider, where that is narrower than what is allowed; step: of that slider.
-    unit: of the number, for messages."""
+    widget: (low, high) of a slider, where that is narrower than what is allowed; step: how far the slider moves at
+    once.
+    unit: the number's unit, for messages."""
 
     default: Any
     low: float
@@ -35,7 +36,7 @@ class Option:
         return f"{self._limits(f'{self.low:g}', f'{self.high:g}')}: {_begun(self.text)}"
 
     def fault(self, name: str, value: Any) -> str | None:
-        """Return what is wrong with a value, None where it is valid; name: of the option."""
+        """Return what is wrong with a value, None where it is valid; name: what the option is called."""
         if self.low <= value <= self.high and math.isfinite(value):
             return None
         if self.unit:
@@ -62,7 +63,7 @@ class Choice:
         return _begun(self.text) if named else f"{', '.join(self.words)}; {_begun(self.text)}"
 
     def fault(self, name: str, value: Any) -> str | None:
-        """Return what is wrong with a value, None where it is valid; name: of the option."""
+        """Return what is wrong with a value, None where it is valid; name: what the option is called."""
         return None if value in self.words else f"{name} {value!r} is unknown; use one of {', '.join(self.words)}"
 
 

@@ -43,7 +43,7 @@ _Store = Callable[..., Tensor]  # (dtype, key, location, elements, ...) -> all e
 def load_pickled(path: str | Path, inert: Sequence[str] = ()) -> Any:
     """Load what `torch.save` wrote to `path`: tensors (on the CPU) in dicts, lists and tuples of plain values.
 
-    path: of the file.
+    path: the file to read.
     inert: packages whose objects become empty `Inert` placeholders instead of an error, such as `TRAINING_STATE` for
         the callbacks and settings in Lightning checkpoints; their code is neither imported nor executed.
 

@@ -34,7 +34,7 @@ Progress = Callable[[str, int, int], None]  # stage, done, total
 
 @dataclass(frozen=True)
 class Models:
-    """The models for `talk`: the body, the networks of perception, of stage 1 and of stage 2."""
+    """The models for `talk`: the half body, and the networks that find people, sample motions and draw frames."""
 
     body: HalfBody
     perception: Perception
@@ -45,7 +45,7 @@ class Models:
     def load_nano(cls, device: str | torch.device = "cpu", mode: str = "diffusion", later: bool = False) -> "Models":
         """Load the models that ship with the package. FileNotFoundError and ValueError name a missing or damaged file.
 
-        device: of the networks.
+        device: where the networks run.
         mode: what the renderer can draw: "diffusion" loads both modes; "play" that one alone, without diffusers.
         later: load stage 1, and with it transformers, when it is first used; now only check that its files exist."""
         device = str(device)
@@ -54,7 +54,8 @@ class Models:
         return cls(body, perception, motion, load_renderer(device, mode=mode))
 
     def with_experts(self, view: float = 1.0, mask: float = 1.0) -> "Models":
-        """Return the same models with other strengths of the view and mask experts (0 = off)."""
+        """Return the same models with other factors on the output of the view and mask experts (1 = as trained, 0 =
+        off)."""
         return replace(self, renderer=self.renderer.with_strengths(view, mask))
 
 
@@ -73,10 +74,10 @@ class Look:
 
     steps, seed: denoising steps and seed of the noise of mode "diffusion".
     background: "portrait", an (r, g, b) in 0..1, or a picture (3, H, W) of the canvas in [-1, 1].
-    predicted_mask: predict the mask, or use the bare body's silhouette.
+    predicted_mask: predict the person's mask; False takes the silhouette of the fitted body.
     face_scale: resolution factor at which the face is drawn a second time (1 = no face pass).
-    mode: "play", guides and the guided decoder; "diffusion", as in the paper, a denoiser with experts for every frame;
-        None, the renderer's own."""
+    mode: "play", guides (maps of the posed body) and a decoder that reads them; "diffusion", as in the paper, a
+        denoiser with experts for every frame; None, the renderer's own."""
 
     steps: int = option(
         1, 1, 1000, "Denoising steps of mode diffusion; 1 is sharpest with the nano renderer.", widget=(1, 50)
@@ -170,10 +171,10 @@ def prepare(
     portrait: (3, H, W) in [-1, 1].
     audio: the speech.
     mask, keypoints, person: as in `fit_portrait`.
-    motion: skips stage 1.
+    motion: a ready one, which skips stage 1.
     transcript: the words, with or without times.
-    options: of stage 1.
-    progress: progress(stage, done, total).
+    options: settings of the motion.
+    progress: called with (stage, done, total).
     fitted: called with the identity as soon as it is fitted.
     identity: a person who is already fitted; the portrait is then ignored.
 
@@ -262,7 +263,7 @@ def talk(
     fitted: Callable[[Identity], None] | None = None,
     identity: Identity | None = None,
 ) -> Iterator[RenderedChunk]:
-    """Make a portrait speak a recording -> chunks of frames, ceil(seconds * 25) in total.
+    """Make a portrait speak a recording: yield frames and masks as `render` does, ceil(seconds * 25) in total.
 
     look: settings of stage 2. The other arguments are those of `prepare`. ValueError for bad input before the first
     frame."""

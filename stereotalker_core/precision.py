@@ -32,7 +32,7 @@ def cpu_has_bf16() -> bool:
 
 @torch.no_grad()
 def conv_seconds(dtype: torch.dtype) -> float:
-    """Return the seconds that one 3x3 convolution takes in this dtype."""
+    """Return the seconds that one 3x3 convolution takes on the CPU in this dtype."""
     maps, kernel = torch.zeros(_SHAPE, dtype=dtype), torch.zeros(_SHAPE[1], _SHAPE[1], 3, 3, dtype=dtype)
     maps, kernel = (x.contiguous(memory_format=torch.channels_last) for x in (maps, kernel))
     start = time.perf_counter()

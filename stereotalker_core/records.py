@@ -86,19 +86,19 @@ class Motion(Record):
 class Identity(Record):
     """The person, fitted once from a portrait.
 
-    shape: (K,) coefficients.
+    shape: (K,) coefficients of the body's shape.
     shell: (V,) metres along the normals, or offsets (V, 3) in metres in the rest pose: hair, clothes, registered face.
     rotations, expression: (49, 3) and (52,) of the portrait.
     world_to_camera, intrinsics: (4, 4) and (3, 3), the portrait's camera, in px of `portrait`.
     portrait: (3, H, W); mask: (1, H, W) of the person; background: (3, H, W) with the person removed.
     atlas: (3, A, A) texture filled everywhere; visibility: (1, A, A) of the texels that were really seen.
-    quality: of the fit, 0..1; warnings: of the fit.
-    light: (4,) of body.texture.light: the atlas is free of its shading, guides apply it; None: the atlas is as
-    photographed.
+    quality: how well the body fits, 0..1; warnings: what the fit had to guess, as text.
+    light: (4,) of the portrait, see `body.texture.light.shade`: the atlas is free of its shading, guides apply it;
+        None: the atlas is as photographed.
     atlas_layout: 1 is the mesh's own (files of version 0.1), 2 that of tools/body/pack_atlas.py.
     rest_expression: (52,) the portrait's own expression without its open mouth, to which a motion is added.
     expression_gain: (52,) factors that give this face the same effect (lids that close a wide eye).
-    rest_rotations: (49, 3) the posture of the head. All three None: motions are taken literally.
+    rest_rotations: (49, 3) the posture of the head. All three None: motions are taken as they are, not added to these.
     baked: 0..1, strength with which networks drew unseen parts into `atlas` (video.rendering.bake); unbaked: (3, A, A)
         the atlas before that, None where nothing was drawn."""
 
@@ -141,8 +141,8 @@ class Identity(Record):
         return self if self.unbaked is None else replace(self, atlas=self.unbaked, unbaked=None, baked=0.0)
 
     def literal(self) -> "Identity":
-        """Return the same person without the photograph's expression and posture, for motions that are taken literally.
-        """
+        """Return the same person without the photograph's expression and posture, so that a motion is performed as it
+        is."""
         return replace(self, rest_expression=None, expression_gain=None, rest_rotations=None)
 
     def performed(self, motion: "Motion") -> "Motion":

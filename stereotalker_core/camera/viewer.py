@@ -167,7 +167,7 @@ def viewer_cameras(cameras: Cameras, centre: Sequence[float]) -> list[dict]:
 
 
 def _path(info: dict | Sequence[dict], lens: bool = False) -> _Path:
-    """Read one or several camera dictionaries -> their path; with `lens`, ValueError where one lacks fov and zoom."""
+    """Read one or several camera dictionaries -> their path; with `lens`, ValueError for an orthographic one."""
     cameras = [info] if isinstance(info, dict) else info
     if isinstance(cameras, str) or not isinstance(cameras, Sequence) or not cameras:
         raise ValueError(f"camera_info must be a camera with position and target, or a list of them; got {info!r}")
@@ -183,7 +183,7 @@ def _parsed_camera(camera: dict, name: str, lens: bool) -> tuple[Tensor, Tensor,
     """Return rotation (3, 3), position (3,), target (3,), fov and zoom of one camera dictionary, in our world.
 
     name: what error messages call the camera.
-    lens: ValueError where the dictionary does not say how the camera projects."""
+    lens: ValueError for an orthographic camera."""
     try:
         position = _numbers(camera["position"], "xyz")
         target = _numbers(camera.get("target") or dict.fromkeys("xyz", 0.0), "xyz")

@@ -15,7 +15,7 @@ _BLINK_SHAPE = (0.35, 0.95, 1.0, 0.7, 0.35, 0.1)
 
 
 class Strengths(Protocol):
-    """The strengths of the controls: the fields of `sampling.MotionOptions` used here."""
+    """The settings of the controls, 1 = as sampled: those fields of `sampling.MotionOptions` that are used here."""
 
     @property
     def seed(self) -> int: ...
@@ -37,7 +37,8 @@ def apply_controls(motion: Motion, centre: Motion, first: int, options: Strength
     motion: the chunk.
     centre: one frame, the mean pose.
     first: number of the chunk's first frame.
-    options: the strengths; with all at 1 the motion is bitwise unchanged."""
+    options: the strengths (sizes of movements, 1 = as sampled) and blink rate; with all at 1 the motion is bitwise
+        unchanged."""
     body = options.motion_strength
     motion = gain(
         motion,
@@ -58,7 +59,7 @@ def apply_controls(motion: Motion, centre: Motion, first: int, options: Strength
 def blink_curve(seed: int, rate: float, first: int, frames: int, fps: float) -> Tensor:
     """Return the eyelid closure (frames,) in 0..1 of blinks at irregular times.
 
-    seed: of the times.
+    seed: determines the times.
     rate: blinks per minute.
     first: number of the first frame.
     frames: how many to return.

@@ -29,7 +29,8 @@ def trim(motion: Motion, start: float = 0.0, end: float | None = None) -> Motion
 
 
 def mix_rotations(a: Tensor, b: Tensor, weight: Tensor | float) -> Tensor:
-    """Interpolate axis-angles (..., 3) from a (weight 0) to b (weight 1) along the shortest arc; weight: (..., 1)."""
+    """Interpolate axis-angles (..., 3) from a (weight 0) to b (weight 1) along the shortest arc; weight: number or
+    (..., 1)."""
     start = axis_angle_to_matrix(a)
     turn = matrix_to_axis_angle(start.transpose(-1, -2) @ axis_angle_to_matrix(b))
     return matrix_to_axis_angle(start @ axis_angle_to_matrix(turn * weight))
@@ -75,8 +76,8 @@ def mirror(motion: Motion) -> Motion:
 
 
 def resample(motion: Motion, frames: int, fps: float | None = None) -> Motion:
-    """Stretch or shorten a motion to exactly `frames` frames, the first and last kept; fps: of the result; None
-    keeps it."""
+    """Stretch or shorten a motion to exactly `frames` frames, the first and last kept; fps: frames per
+    second of the result; None keeps them."""
     if frames < 1:
         raise ValueError(f"frames must be at least 1, got {frames}")
     position = torch.linspace(0, len(motion) - 1, frames, dtype=torch.float64) if frames > 1 else torch.zeros(1)

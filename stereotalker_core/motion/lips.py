@@ -35,7 +35,7 @@ def lip_gap_weights(body: HalfBody) -> tuple[Tensor, Tensor]:
 def lip_gap(expression: Tensor, weights: tuple[Tensor, Tensor]) -> Tensor:
     """Map coefficients (..., 52) -> (...) mm between the inner lips; negative where they press together.
 
-    weights: from `lip_gap_weights`."""
+    weights: the gap as a linear function, from `lip_gap_weights`."""
     neutral, change = weights
     return neutral + expression @ change
 
@@ -139,7 +139,8 @@ def shut_lips(expression: Tensor, amount: Tensor) -> Tensor:
 def lips_closed(motion: Motion, shut: Tensor, apart: Tensor, active: Tensor, amount: float) -> Motion:
     """Shut the lips of a motion on p, b, m and silence (`shut`, `active`) and part them on other sounds (`apart`).
 
-    shut, apart, active: (T,) in 0..1; amount: 0..1, strength of it; 0 changes nothing."""
+    shut: (T,) in 0..1, from `closing`; apart: (T,) 0 or 1, from `parting`; active: (T,) in 0..1, how much the mouth is
+    in use (`voice_activity`); amount: 0..1, how far lips are moved, 0 = not at all."""
     if amount == 0:
         return motion
     expression = shut_lips(part_lips(motion.expression, amount * apart), amount * shut)

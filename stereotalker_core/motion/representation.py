@@ -40,7 +40,8 @@ def gaussian(sigma: float) -> Tensor:
 
 
 class MotionCodec(nn.Module):
-    """The conversion of a motion to (B, T, D) and back, as buffers; part of the denoiser, so of its checkpoint."""
+    """The conversion of a motion to the normalised tensor (B, T, D) and back; its statistics are buffers of the
+    denoiser."""
 
     mean: Tensor
     std: Tensor
@@ -74,7 +75,7 @@ class MotionCodec(nn.Module):
         return self.config.width
 
     def slices(self) -> dict[str, slice]:
-        """Return the slices of body, fingers and expression in the last axis."""
+        """Return {"body", "fingers", "expression": slice of the last axis}."""
         body, fingers = 6 * N_BODY_JOINTS, self.config.fingers
         return {
             "body": slice(0, body),

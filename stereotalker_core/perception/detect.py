@@ -42,11 +42,11 @@ def detect(
 ) -> list[list[Detection]]:
     """Run a detector on each square -> the detections in each, best first.
 
-    networks: the perception.
-    name: of the detector.
-    picture: to search.
-    squares: crops of it.
-    threshold: least score."""
+    networks: the perception networks.
+    name: which of their detectors.
+    picture: the picture to search.
+    squares: the crops of it that the detector sees.
+    threshold: least score of a detection."""
     if not squares:
         return []
     size = networks.size(name)
@@ -71,7 +71,8 @@ def anchors(size: int, strides: tuple[tuple[int, int], ...]) -> Tensor:
 
 
 def decode(raw: Tensor, score: Tensor, centres: Tensor, square: Square, threshold: float) -> list[Detection]:
-    """Decode outputs raw (N, 4 + 2 K) and scores (N,) -> detections; overlapping boxes are averaged, weighted by score.
+    """Decode outputs raw (N, 4 + 2 K; box and K points) and scores (N,) -> detections; overlapping boxes are averaged,
+    weighted by score.
 
     centres: (N, 2) of the anchors; square: the crop; threshold: least score."""
     rows = (score >= threshold).nonzero()[:, 0]

@@ -38,8 +38,8 @@ class FoundFace:
     """The face as the networks see it.
 
     mesh: (478, 3) px, z away from the camera.
-    score: of the box detector, 0..1.
-    presence: logit, the lower one of the last two passes.
+    score: how sure the box detector is, 0..1.
+    presence: how sure the mesh network is, as a logit, the lower one of the last two passes.
     drift: mean movement of the points between these passes, in face heights; moved: (478,) of each point, in px.
     expression: (52,) in 0..1."""
 
@@ -108,10 +108,10 @@ def look_at_faces(
 ) -> list[FoundFace]:
     """Run the face network in three passes per square, each on the square around the points of the previous pass.
 
-    networks: the perception.
-    picture: to search.
-    squares: one per proposal.
-    scores: of the box detector.
+    networks: the perception networks.
+    picture: the picture to search.
+    squares: where a face may be, one per proposal.
+    scores: how sure the box detector was of each.
 
     Proposals that are clearly no face are dropped after the first pass."""
     meshes, presence, _ = _meshes_in(networks, picture, squares)

@@ -18,7 +18,7 @@ class Step:
     """The description of one operation.
 
     op: its name; inputs: numbers of earlier values, names of constants, or None; output: number of its result;
-    settings: such as strides."""
+    settings: {name: value} such as strides."""
 
     op: str
     inputs: tuple[Any, ...]

@@ -64,8 +64,10 @@ def look_at_hands(networks: Perception, picture: Pyramid, squares: Sequence[Squa
 
 
 def _assigned(hands: Sequence[Hand], body: Body, arms: Sequence[str]) -> dict[str, Hand]:
-    """Assign each hand to the arm whose wrist is at its start; whether it looks left or right decides for near wrists.
-    """
+    """Assign each hand to the arm whose wrist is at its start -> {"L" or "R": hand}.
+
+    hands: detected; body: gives the wrists; arms: the sides to assign. For wrists that are near each other, whether a
+    hand looks like a left or a right one decides."""
     pairs = []
     for k, hand in enumerate(hands):
         for side in arms:

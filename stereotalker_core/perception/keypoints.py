@@ -200,7 +200,7 @@ def from_openpose(
 
     data: one frame, or a list of which the first frame is used; coordinates normalised, or in px of its canvas_width x
         canvas_height.
-    width, height: of the image; None: of the canvas.
+    width, height: size of the image in px; None: that of the canvas.
     person: number of the person, 1 = the largest; None takes the largest, with a warning where there are several.
 
     ValueError where nobody is found."""
@@ -235,7 +235,7 @@ def load_keypoints(
 ) -> Keypoints:
     """Read keypoints from a file: OpenPose JSON, or {"left_eye": [x, y], ...} in px.
 
-    path: of the file.
+    path: the file to read.
     width, height: of the portrait in px, if known.
     person: see `from_openpose`; a file of names holds one person.
 

@@ -103,7 +103,7 @@ def _weighted_mean(values: Tensor, weight: Tensor, radius: int) -> Tensor:
 def _normal(colour: Tensor, known: Tensor, reach: float) -> tuple[Tensor, Tensor]:
     """Return the mean (1, 3, H, W) and covariance (1, 6, H, W) of the known colours near every pixel.
 
-    colour: (1, 3, H, W); known: (1, 1, H, W) bool; reach: px."""
+    colour: (1, 3, H, W) of the picture; known: (1, 1, H, W) bool, pixels that count; reach: how far, px."""
     rows, columns = colour.shape[-2:]
     cell = max(1, round(reach / 6))
     radius = max(1, round(reach / cell / 2))
@@ -173,7 +173,7 @@ def _explain(
 ) -> tuple[Tensor, Tensor]:
     """Estimate the alpha of each pixel (1, 1, H, W), and the confidence in it (1, 1, H, W).
 
-    colour: (1, 3, H, W).
+    colour: (1, 3, H, W) of the picture.
     coarse: (1, 1, H, W) the network's mask.
     person, other: (1, 1, H, W) bool, pixels that are certain.
     reach: px in which colours are compared."""
@@ -205,7 +205,8 @@ def _explain(
 def _follow_lines(colour: Tensor, alpha: Tensor, trust: Tensor) -> Tensor:
     """Smooth alpha along the picture's edges: minimise the matting Laplacian's energy plus trust times squared change.
 
-    colour: (1, 3, H, W); alpha: (1, 1, H, W); trust: (1, 1, H, W). Solved by conjugate gradients."""
+    colour: (1, 3, H, W) of the picture; alpha: (1, 1, H, W) to smooth; trust: (1, 1, H, W), how sure alpha is. Solved
+    by conjugate gradients."""
     radius = 1 if max(colour.shape[-2:]) < _WORKING / 2 else 2
     mean = _box_mean(colour, radius)
     spread = _box_mean(_products(colour), radius) - _products(mean)
@@ -238,7 +239,8 @@ def _enlarged(colour: Tensor, alpha: Tensor, person: Tensor, other: Tensor) -> T
     """Enlarge alpha from the working size to the picture's own, along its edges; certain pixels keep the network's
     value.
 
-    colour: (1, 3, H, W); alpha, person, other: (1, 1, h, w)."""
+    colour: (1, 3, H, W) of the picture; alpha: (1, 1, h, w); person, other: (1, 1, h, w) bool, pixels that are
+    certain."""
     size = colour.shape[-2:]
     small = torch.cat([alpha, person.to(alpha), other.to(alpha)], 1)
     grown = F.interpolate(small, size, mode="bilinear", align_corners=False)
@@ -306,7 +308,8 @@ def _unmixed_near(near: Tensor, image: Tensor, alpha: Tensor, layers: Tensor) ->
 def _unmixed(colour: Tensor, alpha: Tensor, front: Tensor, back: Tensor) -> tuple[Tensor, Tensor]:
     """Do one Jacobi step: average each layer over its four neighbours, then adjust both to reproduce the colour.
 
-    colour, front, back: (1, 3, H, W); alpha: (1, 1, H, W)."""
+    colour: (1, 3, H, W) of the picture; alpha: (1, 1, H, W); front, back: (1, 3, H, W), the person's and the
+    background's colours so far. Returns the last two."""
     padded = F.pad(torch.cat([front, back, alpha], 1), (1, 1, 1, 1), mode="replicate")
     total, count = 0.0, 0.0
     rows, columns = colour.shape[-2:]
@@ -320,7 +323,8 @@ def _unmixed(colour: Tensor, alpha: Tensor, front: Tensor, back: Tensor) -> tupl
 def _explaining(colour: Tensor, alpha: Tensor, mean: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
     """Adjust the neighbours' mean colours (n, 6, ...) to reproduce a colour (n, 3, ...) -> both layers (n, 3, ...).
 
-    alpha: (n, 1, ...); count: the neighbours' weight, relative to 1 for the colour."""
+    alpha: (n, 1, ...) share of the first layer; mean: three channels of each layer; count: the neighbours' weight,
+    relative to 1 for the colour."""
     front, back = mean[:, :3], mean[:, 3:]
     off = (colour - alpha * front - (1 - alpha) * back) / (count + alpha**2 + (1 - alpha) ** 2)
     return (front + alpha * off).clamp(-1, 1), (back + (1 - alpha) * off).clamp(-1, 1)

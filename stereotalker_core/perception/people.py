@@ -31,7 +31,7 @@ class Person:
     """The detected person, in px of the picture (pixel centres at .5; z in the same unit as x and y, away from the
     camera).
 
-    keypoints: mesh.0..477, face.0..67, iris.L/R, body.*, hand.L/R.0..20, those inside the picture.
+    keypoints: mesh.0..477, face.0..67, iris.L/R, body.*, hand.L/R.0..20, those inside the picture; see `Keypoints`.
     visibility: (N,) in [0, 1] of the keypoints; low where the head itself hides a point.
     box, face_box: (4,) x0, y0, x1, y1.
     mask: (1, H, W) in [0, 1], this person only, coarse.
@@ -142,7 +142,7 @@ def _put_together(
 
 
 def _face_points(face: FoundFace) -> dict[str, tuple[float, float, float, float]]:
-    """Return the points of the face: {name: (x, y, sigma, visibility)}, px."""
+    """Return the points of the face: {keypoint name: (x px, y px, standard deviation px, visibility 0..1)}."""
     height = 1.45 * float((face.mesh[168, :2] - face.mesh[152, :2]).norm())
     rows = {f"mesh.{i}": i for i in range(478)} | {f"face.{k}": i for k, i in enumerate(MESH68)}
     rows |= {f"iris.{side}": i for side, i in IRISES.items()}

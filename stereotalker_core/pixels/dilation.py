@@ -8,7 +8,7 @@ from torch import Tensor
 def largest_around(values: Tensor, radius: int | tuple[int, int]) -> Tensor:
     """Return the largest value of the square around every pixel (..., H, W), within the picture.
 
-    values: (..., H, W); radius: px around the pixel, or (rows, columns).
+    values: (..., H, W), masks or pictures; radius: px to either side of the pixel, or (rows, columns).
 
     Windows are doubled until they cover the square, which takes one comparison of whole pictures per doubling; pooling
     compares every pixel with all others in its window."""

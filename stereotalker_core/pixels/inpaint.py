@@ -36,7 +36,7 @@ def paint_out(image: Tensor, hole: Tensor, seed: int = 0) -> Tensor:
     image: the picture.
     hole: (1, H, W) coverage in [0, 1] of what is removed; it is dilated slightly, and pixels outside it stay as they
     are.
-    seed: of the search for sources.
+    seed: determines the search for sources.
 
     Returns the picture's mean colour where no pixel is known. ValueError for other shapes."""
     known = dims(image, "3 H W")
@@ -50,7 +50,7 @@ def extend(image: Tensor, margins: tuple[int, int, int, int], seed: int = 0) -> 
 
     image: a background without a person, because whatever touches an edge is continued.
     margins: (left, top, right, bottom) px.
-    seed: of the search for sources.
+    seed: determines the search for sources.
 
     ValueError for another shape or negative margins."""
     dims(image, "3 H W")
@@ -63,7 +63,8 @@ def extend(image: Tensor, margins: tuple[int, int, int, int], seed: int = 0) -> 
 
 
 def complete(image: Tensor, hole: Tensor, seed: int = 0) -> Tensor:
-    """Inpaint exactly the pixels of hole (1, H, W) bool in a picture (3, H, W) in [-1, 1]."""
+    """Inpaint exactly the pixels of hole (1, H, W) bool in a picture (3, H, W) in [-1, 1] -> (3, H, W); seed: of the
+    search."""
     dims(hole, "1 H W", **dims(image, "3 H W"))
     return _completed(image, hole, seed)
 
@@ -123,8 +124,8 @@ def _seamless(filled: Tensor, hole: Tensor) -> Tensor:
 def _base(colour: Tensor, share: Tensor) -> tuple[Tensor, float]:
     """Return the smooth base (1, 3, h, w) of colour, continued into its unknown parts, and its plainness.
 
-    colour: (1, 3, h, w); share: (1, 1, h, w), how far each pixel is known. Plainness is 1 for a backdrop, whose base is
-    all but the grain, and 0 for a room, whose base is a single colour."""
+    colour: (1, 3, h, w) of the picture; share: (1, 1, h, w), how far each pixel is known. Plainness is 1 for a
+    backdrop, whose base is all but the grain, and 0 for a room, whose base is a single colour."""
     sure = (share > 0.999).to(colour) if bool((share > 0.999).any()) else share
     mean = (colour * sure).sum((2, 3), keepdim=True) / sure.sum()
     trend = _trend(colour, sure)
@@ -169,7 +170,8 @@ def _tone(detail: Tensor, known: Tensor, places: Tensor) -> Tensor:
     The membrane of seamless cloning (Perez et al. 2003): differences across a seam are spread through both patches;
     seams between different things are left.
 
-    detail: (1, 3, h, w); known: (1, 1, h, w) bool; places: (2, h, w) sources."""
+    detail: (1, 3, h, w) without the smooth base; known: (1, 1, h, w) bool, pixels that are not filled; places: (2, h,
+    w) row and column of each pixel's source."""
     rows, columns = places.shape[-2:]
     picture = detail[0]
     links: list[tuple[Tensor, Tensor]] = []

@@ -45,11 +45,11 @@ def push_pull(values: Tensor, weight: Tensor) -> Tensor:
 def find_places(detail: Tensor, known: Tensor, order: float, random: torch.Generator) -> Tensor | None:
     """Return the source (2, h, w), row and column, of each unknown pixel.
 
-    detail: (1, 3, h, w).
-    known: (1, 1, h, w) bool.
+    detail: (1, 3, h, w) of the picture, without its smooth base.
+    known: (1, 1, h, w) bool, pixels to copy from.
     order: 1 for a room, where distant sources cost more, above all in height; 0 for grain, which may come from
     anywhere.
-    random: for the search.
+    random: generator for the search.
 
     None where there are no sources, or too few for whole patches."""
     levels = [(detail, known)]
@@ -72,9 +72,9 @@ def find_places(detail: Tensor, known: Tensor, order: float, random: torch.Gener
 def _moved_pieces(colour: Tensor, known: Tensor, order: float) -> Tensor:
     """Return sources (2, h, w) that move the surroundings of the hole over it in a few large pieces.
 
-    colour: (1, 3, h, w); known: (1, 1, h, w) bool; order: see `find_places`. Every unknown pixel gets one of a few
-    shifts from known ones, such that pieces meet where they are similar (shift maps, Pritch et al. 2009; few shifts, He
-    and Sun 2012)."""
+    colour: (1, 3, h, w) of the picture; known: (1, 1, h, w) bool, pixels to copy from; order: see `find_places`. Every
+    unknown pixel gets one of a few shifts from known ones, such that pieces meet where they are similar (shift maps,
+    Pritch et al. 2009; few shifts, He and Sun 2012)."""
     inside, picture = known[0, 0], colour[0]
     rows, columns = inside.shape
     y, x = (~inside).nonzero().unbind(1)
@@ -153,9 +153,8 @@ class _Level:
     """The state of one resolution level of the synthesis: the current picture, its known and its unknown patches."""
 
     def __init__(self, colour: Tensor, known: Tensor, order: float, random: torch.Generator):
-        """Set up a level.
-
-        colour: (1, 3, h, w); known: (1, 1, h, w) bool; order: see `find_places`; random: for the search."""
+        """Set up a resolution level; arguments as in `find_places`, colour (1, 3, h, w) being its `detail` at this
+        size."""
         self.rows, self.columns, self.order = *known.shape[-2:], order
         self.colour, self.known, self.random = push_pull(colour, known.to(colour)), known, random
         reach = _PATCH // 2

@@ -40,8 +40,8 @@ class Work:
 class JobProgress:
     """The state of one job.
 
-    pieces: number of its pieces; reports: those of finished ones; paths: files they wrote; fault: why it failed, else
-    ""."""
+    pieces: number of its pieces; reports: of those that ended, {} for a failed one; paths: files they wrote; fault: why
+    the job failed, else ""."""
 
     pieces: int
     reports: list[dict] = field(default_factory=list)
@@ -205,7 +205,7 @@ def _take(ray, reference, work: Work, waited: bool, todo: deque, progress: JobPr
     waited: whether the worker was busy with another piece when it died, so that this one did not cause it.
     todo: the queue of pieces.
     progress: state of the piece's job.
-    ready: {job number: (job, state, message)} of finished jobs, extended here."""
+    ready: {job number: (state, message)} of finished jobs, extended here."""
     died = False
     try:
         report, fault = ray.get(reference)

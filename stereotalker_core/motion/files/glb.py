@@ -136,7 +136,7 @@ def _kept_bones(body: HalfBody) -> list[int]:
 
 
 def _nodes(body: HalfBody, joints: list[int], heads: Tensor, rotations: Tensor) -> list[dict[str, Any]]:
-    """Return the glTF nodes of the skeleton.
+    """Return the glTF nodes of the skeleton, [{"name", "translation", ...}] in the order of `joints`.
 
     joints: bone numbers; heads: (J, 3) in glTF axes; rotations: (49, 3) of the motion's joints at rest."""
     place = {bone: i for i, bone in enumerate(joints)}
@@ -155,7 +155,7 @@ def _nodes(body: HalfBody, joints: list[int], heads: Tensor, rotations: Tensor) 
 
 
 def _skin(buffer: _Buffer, joints: list[int], heads: Tensor) -> dict[str, Any]:
-    """Return the glTF skin: the joints and their inverse bind matrices; heads: (J, 3) of all bones, in our axes."""
+    """Return the glTF skin {"joints", "skeleton", "inverseBindMatrices"}; heads: (J, 3) of all bones, in our axes."""
     inverse = torch.eye(4).repeat(len(joints), 1, 1)
     inverse[:, 3, :3] = -(heads[joints] @ _AXES.T)  # the matrices are stored column by column
     return {"joints": list(range(len(joints))), "skeleton": 0, "inverseBindMatrices": buffer.add(inverse, "MAT4")}
@@ -164,7 +164,7 @@ def _skin(buffer: _Buffer, joints: list[int], heads: Tensor) -> dict[str, Any]:
 def _mesh(
     buffer: _Buffer, body: HalfBody, identity: Identity, vertices: Tensor, joints: list[int], expression: Tensor
 ) -> dict[str, Any]:
-    """Return the glTF mesh: the surface with skinning weights, UVs and morph targets.
+    """Return the glTF mesh {"name", "primitives", "weights", "extras"}: surface, skinning weights, UVs, morph targets.
 
     buffer: receives the data.
     body: the half body.
@@ -194,7 +194,9 @@ def _mesh(
 
 
 def _material(buffer: _Buffer, atlas: Tensor) -> dict[str, Any]:
-    """Return a rough, non-metallic glTF material with the atlas (3, A, A) in [-1, 1] as an sRGB PNG."""
+    """Return {"materials", "textures", "samplers", "images"} for a rough, non-metallic glTF material.
+
+    buffer: receives the data; atlas: (3, A, A) in [-1, 1], stored as an sRGB PNG."""
     from PIL import Image
 
     pixels = ((atlas.float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0)
@@ -211,7 +213,8 @@ def _material(buffer: _Buffer, atlas: Tensor) -> dict[str, Any]:
 
 
 def _animation(buffer: _Buffer, body: HalfBody, joints: list[int], motion: Motion) -> dict[str, Any]:
-    """Return the glTF animation: joint rotations and morph weights, one linear key per frame."""
+    """Return the glTF animation {"name", "samplers", "channels"}: joint rotations and morph weights, a key per
+    frame."""
     times = buffer.add(torch.arange(len(motion)) / motion.fps, "SCALAR", limits=True)
     place = {bone: i for i, bone in enumerate(joints)}
     samplers, channels = [], []

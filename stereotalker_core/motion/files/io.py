@@ -105,7 +105,7 @@ def save_live_link_csv(motion: Motion, path: str | Path) -> None:
 def load_live_link_csv(path: str | Path, fps: float | None = None) -> Motion:
     """Read a Live Link Face CSV; missing expressions are 0, the body is at rest.
 
-    path: of the file.
+    path: the file to read.
     fps: frames per second; None derives them from the time codes, else 25.
 
     Columns are found by name in any order and letter case; without such names, by their position in the app's order.

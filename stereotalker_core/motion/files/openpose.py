@@ -29,10 +29,11 @@ def openpose_frames(
     motion: T frames.
     body: the half body.
     cameras: T of them.
-    shape: (K,) of the body; None for the mean one.
+    shape: (K,) coefficients of the body; None for the mean one.
 
-    Points are x, y in px and confidence 1, or 0 outside the canvas. ValueError where motion and cameras differ in
-    length."""
+    "people" holds one person with "pose_keypoints_2d", "face_keypoints_2d", "hand_left_keypoints_2d" and
+    "hand_right_keypoints_2d", each x, y (px), confidence (1, or 0 outside the canvas) of every point in turn.
+    ValueError where motion and cameras differ in length."""
     if len(motion) != len(cameras):
         raise ValueError(f"{len(motion)} frames of motion and {len(cameras)} cameras do not fit")
     device = body.mean.device
@@ -54,7 +55,7 @@ def save_openpose(frames: list[dict[str, Any]], path: str | Path) -> None:
 
 
 def _frame(points: Tensor, body: HalfBody, size: tuple[int, int]) -> dict[str, Any]:
-    """Map the pixels (N, 3) of all keypoints -> one OpenPose frame; size: (H, W) of the canvas."""
+    """Map keypoints (N, 3) x, y (px), depth -> an entry of `openpose_frames`; size: (H, W) of the canvas."""
     rows, columns = size
 
     def flat(chosen: list[Tensor | None]) -> list[float]:

@@ -33,7 +33,7 @@ def preview_frames(
     body: the half body.
     yaw: degrees, one number or one per frame (T,).
     size: px of a side.
-    shape: (K,) of the body; None for the mean one.
+    shape: (K,) coefficients of the body; None for the mean one.
     framing: "body", as in the videos, or "face" alone; ValueError for another one."""
     if framing not in FRAMINGS:
         raise ValueError(f"framing {framing!r} is not one of {', '.join(FRAMINGS)}")
@@ -87,12 +87,12 @@ def _target_and_height(body: HalfBody, rest: Rest, framing: str) -> tuple[Tensor
 def _shade(
     body: HalfBody, points: Tensor, normals: Tensor, cameras: Tensor, rest: Tensor, paint: Paint, size: int
 ) -> Tensor:
-    """Shade the body -> (t, 3, size, size) in [-1, 1].
+    """Draw the shaded body -> (t, 3, size, size) in [-1, 1].
 
     body: the half body.
-    points: (t, V, 3) projected.
+    points: (t, V, 3) pixel x, pixel y, depth m.
     normals: (t, V, 3) in world axes.
-    cameras: (t, 4, 4).
+    cameras: (t, 4, 4) world to camera.
     rest: (1, V, 3) the body at rest, to which the paint belongs.
     paint: its colours.
     size: px of a side."""

@@ -25,7 +25,9 @@ _EAR = 0.87  # share of the head's half width beyond which the scalp's part is t
 
 
 class Paint:
-    """The colours of one body at rest: vertices (V, 3), bones (J, 3)."""
+    """The colours of one body: called with points on it and their parts, it returns colours.
+
+    body: the half body; vertices: (V, 3) and bones: (J, 3) of the body at rest, m."""
 
     def __init__(self, body: HalfBody, vertices: Tensor, bones: Tensor) -> None:
         self.body, device = body, vertices.device

@@ -33,7 +33,7 @@ def with_bearing(motion: Motion, seed: int, first: int, quiet: Tensor, head: flo
     """Add turns of the head, glances, weight shifts and breathing to a chunk of a motion.
 
     motion: the chunk.
-    seed: of the events.
+    seed: determines the events.
     first: number of its first frame.
     quiet: (F,) of the whole recording, 1 where nobody speaks; heads turn between phrases.
     head: size of turns and glances; 1 = as people usually do, 0 = none.
@@ -58,10 +58,10 @@ def with_bearing(motion: Motion, seed: int, first: int, quiet: Tensor, head: flo
 def wander(seed: int, kind: int, first: int, count: int, quiet: Tensor) -> Tensor:
     """Return a random walk (count, 3) of about unit size: values that are held, with smooth transitions between them.
 
-    seed: of the events.
-    kind: _TURN or _SHIFT.
+    seed: determines the events.
+    kind: _TURN (head) or _SHIFT (weight).
     first: number of the first frame.
-    count: of frames.
+    count: number of frames.
     quiet: (F,) of the whole recording, 1 where nobody speaks."""
     out = torch.zeros(count, 3)
     for target, before, start, size in _events(seed, kind, first, count, quiet):
@@ -75,7 +75,8 @@ def wander(seed: int, kind: int, first: int, count: int, quiet: Tensor) -> Tenso
 def glances(seed: int, first: int, count: int, quiet: Tensor) -> Tensor:
     """Return (count,), 1 where the eyes stay on the viewer while the head turns, 0 where they follow the head.
 
-    seed: of the events; first: number of the first frame; quiet: (F,), 1 where nobody speaks."""
+    seed: determines the glances; first: number of the first frame; count: frames; quiet: (F,) of the whole recording, 1
+    where nobody speaks."""
     out = torch.ones(count)
     for index in _indices(_TURN_FRAMES, first, count):
         start, size = _moment(seed, _TURN, index, quiet)
@@ -90,8 +91,9 @@ def _indices(interval: int, first: int, count: int) -> range:
 
 
 def _events(seed: int, kind: int, first: int, count: int, quiet: Tensor):
-    """Yield the events that overlap the frames from `first` on, in order, as (target (3,), previous target (3,), first
-    frame, length in frames); arguments as in `wander`."""
+    """Yield the turns or shifts that overlap the frames from `first` on, in order; arguments as in `wander`.
+
+    Each is (target (3,), previous target (3,), first frame, length in frames)."""
     interval = _TURN_FRAMES if kind == _TURN else _SHIFT_FRAMES
     for index in _indices(interval, first, count):
         start, size = _moment(seed, kind, index, quiet)

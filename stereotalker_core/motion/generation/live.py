@@ -24,9 +24,10 @@ _NOT_KNOWN = torch.zeros(0)  # where a recording that is still being made will p
 
 
 class LiveMotion:
-    """The motion of one performance, sampled hop by hop: `next(heard)` -> Motion of `hop` frames.
+    """The motion of one performance, sampled hop by hop: `next(heard)` -> Motion of `hop` frames. Memory does not grow.
 
-    models, options: of stage 1; hop, look_ahead: frames. Memory does not grow."""
+    models: the networks of stage 1; options: settings of the motion; hop: frames that each call returns; look_ahead:
+    frames of sound after them that are heard as well."""
 
     def __init__(self, models: MotionModels, options: MotionOptions, hop: int, look_ahead: int):
         self.models, self.options, self.hop, self.look_ahead = models, options, hop, look_ahead
@@ -68,7 +69,10 @@ class LiveMotion:
         return motion
 
     def _told(self, heard: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return the audio channels (T, F) and the prior (T, P), or None, for the latest sound; cached for silence."""
+        """Return the audio channels (T, F) of the latest sound (S,), and the language prior's states (T, P), None
+        without one.
+
+        The result for silence is cached."""
         if not bool(heard.any()):
             self._silence = self._silence or self._listened(heard, True)
             self._said, self._turn = self._silence[1], 0
@@ -76,7 +80,7 @@ class LiveMotion:
         return self._listened(heard, self._turn % PRIOR_EVERY == 0)
 
     def _listened(self, heard: Tensor, wholly: bool) -> tuple[Tensor, Tensor | None]:
-        """Compute the inputs of `_told`; with `wholly` False the prior's last state is repeated instead of evaluated.
+        """Compute the result of `_told`; with `wholly` False the prior's last state is repeated instead of evaluated.
         """
         loud = float(heard.square().mean().sqrt())
         self._loud = max(0.95 * self._loud, loud)
@@ -93,8 +97,9 @@ class LiveMotion:
         return channels, self._said
 
     def _noise_of(self, given: int, width: int) -> Tensor:
-        """Return the noise (width, D) of the frames from number - given on; each frame's depends on (seed, its number)
-        alone."""
+        """Return the noise (width, D) of the next window, which begins `given` frames before the next new one.
+
+        A frame's noise depends on the seed and the frame's number alone."""
         kept = self._noise[len(self._noise) - given - self.look_ahead :] if self.number else self._noise
         first = self.number - given
         rows = [
@@ -110,7 +115,8 @@ class LiveMotion:
     def _finished(self, motion: Motion, channels: Tensor, new: slice) -> Motion:
         """Apply the controls to new frames: strengths, lip closure from the phones, and turns of the head.
 
-        motion: the new frames; channels: (T, F) of the sound; new: which of the T are the new frames."""
+        motion: the new frames; channels: (T, F) audio channels of the window; new: which of its T frames are the new
+        ones."""
         options, phones = self.options, channels[:, : len(PHONES)]
         motion = apply_controls(motion, self._centre, self.number, options)
         active, shut = voice_activity(phones.log()), closing(phones)

@@ -80,7 +80,7 @@ _FILES = {
 
 
 class LaterMotionModels(MotionModels):
-    """The nano models of stage 1, each loaded when it is first used, because importing transformers alone takes 2 s."""
+    """The nano models of stage 1, each loaded at its first use, because importing transformers alone takes 2 s."""
 
     def __init__(self, device: str | torch.device = "cpu"):
         """Check that all files exist. FileNotFoundError names a missing one."""
@@ -101,11 +101,12 @@ class LaterMotionModels(MotionModels):
 class MotionOptions:
     """The settings of motion sampling; every value is checked when built.
 
-    guidance_*: 1 = the plain condition; larger values exaggerate the sound, or the meaning of the words. *_strength:
-    0..3, 1 = as sampled. liveliness: 0..3, added head turns and weight shifts; 0 also leaves the hands as sampled.
+    guidance_*: 1 = no guidance; larger values exaggerate the effect of the sound, or of the words' meaning. *_strength:
+    0..3, size of the movements, 1 = as sampled. liveliness: 0..3, added head turns and weight shifts; 0 = none, and
+    hands stay as sampled.
     blink_rate: blinks per minute of both eyes together; None = as sampled, each lid by itself.
     smoothing: Gaussian sigma in frames (mouth and blinks stay sharp). lip_closure: 0..1, how far lips are shut on p, b,
-        m and silence, and parted on other sounds, beyond the sample. hands: "on", "low" (arms half lowered) or "off".
+    m and silence, and parted on other sounds, beyond the sample. hands: "on", "low" (arms half lowered) or "off".
     words: without a transcript: "spotted" finds words with a gesture in the encoder's phones, "recognised" finds all
         words by PocketSphinx, "off" leaves the prior with the sound alone.
     emotions: they change over time and replace the style's own. fps, loop (end leads into beginning): for whole
@@ -156,8 +157,8 @@ class MotionOptions:
 
 @dataclass(frozen=True)
 class SamplingWindow:
-    """The frames of one sampler call: begin..end are sampled, the first `given` of them are known, start..stop are new.
-    """
+    """The frames of one sampler call: begin..end are sampled, those before start are known already, start..stop are
+    new."""
 
     begin: int
     start: int
@@ -247,7 +248,7 @@ def _windows_of_motion(models, audio, transcript, speech, callback, options) -> 
 def _sampled(models, channels, prior, callback, options) -> Iterator[Motion]:
     """Yield the motion of each window as it is sampled.
 
-    channels: (T, F) of the sound; prior: as from `condition_tracks`."""
+    channels, prior: from `condition_tracks`; models, callback, options: as in `stream_motion`."""
     net, config = models.denoiser, models.denoiser.config
     styles = style_track(options.whole_style, options.emotions, len(channels)).to(models.device)
     plan = sampling_windows(len(channels), config.window, config.seed, config.lookahead)
@@ -299,9 +300,9 @@ def condition_tracks(
     prior_strength: float,
     finding: str = "off",
 ) -> tuple[Tensor, PriorTrack | None]:
-    """Return the audio channels (T, F) and the scaled prior, to be sliced to (frames, P); None where the prior is off.
+    """Return the audio channels (T, F), and the language prior's states, to be sliced to (frames, P); None: prior off.
 
-    models, audio, transcript, speech: as in `stream_motion`. prior_strength: 0 switches the prior off.
+    models, audio, transcript, speech: as in `stream_motion`. prior_strength: factor on the states, 0 = prior off.
     finding: how words are found in the sound without a transcript, one of `WAYS`."""
     models_of_sound = [m for m in (models.denoiser, models.prior) if m is not None]
     widths = [model.config.features for model in models_of_sound]  # of the encoder's features that each was trained on
@@ -364,15 +365,14 @@ def sample_window(
 
 
 def _pair(cond: MotionCondition, prior: Tensor) -> MotionCondition:
-    """Return the condition twice in one batch, with the prior and with zeros, which are equal to no prior for the
-    network."""
+    """Return the condition twice in one batch: with the prior, and with zeros, which the network takes as no prior."""
     audio, style, seed, mask = (torch.cat([x, x]) for x in (cond.audio, cond.style, cond.seed, cond.seed_mask))
     keep = cond.keep_audio.expand(len(cond.audio), 1, 1).repeat(2, 1, 1)
     return MotionCondition(audio, style, seed, mask, torch.cat([prior, torch.zeros_like(prior)]), keep)
 
 
 def _low_passed(difference: Tensor) -> Tensor:
-    """Smooth the difference (B, T, D) made by the prior over GUIDANCE_SIGMA frames, for words end abruptly, gestures do
+    """Smooth the difference (B, T, D) made by the prior over GUIDANCE_SIGMA frames: words end abruptly, gestures do
     not."""
     return smooth_time(difference.transpose(0, 1), GUIDANCE_SIGMA).transpose(0, 1)
 

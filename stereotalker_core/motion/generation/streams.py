@@ -141,9 +141,10 @@ class _Rest:
         self.pose: Tensor | None = None
 
     def held(self, joints: Tensor, slow: Tensor, first: int, count: int) -> Tensor:
-        """Hold the joints (T, J, 3) in slow frames (T,) bool -> (T, J, 3), of which the first `count` frames are final.
+        """Hold the joints (T, J, 3) still in slow frames (T,) bool -> (T, J, 3), of which `count` frames from `first`
+        on are final.
 
-        first: index of the first frame that is counted."""
+        The frames around them are context. A rest that goes on beyond them is continued by the next call."""
         out = joints.clone()
         ramp = torch.arange(1, _EASE + 1, dtype=joints.dtype) / (_EASE + 1)
         ramp = ramp * ramp * (3 - 2 * ramp)

@@ -64,8 +64,10 @@ def aligned_stream(chunks: Iterable[Motion], accents: np.ndarray, most: float = 
 
 
 class _Warp:
-    """The strokes of one arm found so far, with the frame that each is moved to; the result does not depend on how
-    the stream is split into chunks."""
+    """The time warp of one arm: its strokes found so far, and the frame that each is moved to.
+
+    accents: (N,) frames; most: frames that a stroke may be moved; arm: the joints' indices. The result does not depend
+    on how the stream is split into chunks."""
 
     def __init__(self, accents: np.ndarray, most: float, arm: list[int]):
         self.accents, self.most, self.arm = accents, most, arm
@@ -77,7 +79,7 @@ class _Warp:
     def warped(self, rotations: Tensor, joints: list[int], count: int) -> Tensor:
         """Return the warped rotations (count, J, 3) of `joints`.
 
-        rotations: (N, 49, 3); the result begins after their first `_AROUND` frames."""
+        rotations: (N, 49, 3) of the next frames, with `_AROUND` frames before and after those that are returned."""
         self._search(rotations[:, self.arm])
         new = torch.arange(_AROUND, _AROUND + count)
         source = new + torch.from_numpy(self._offset(new.numpy() + self.first))

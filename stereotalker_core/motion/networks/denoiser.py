@@ -31,7 +31,7 @@ def rotary(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 class Block(nn.Module):
-    """Apply self-attention and feed-forward, both modulated by noise level and style."""
+    """Apply self-attention over time and a feed-forward to (B, T, W), both modulated by noise level and style."""
 
     def __init__(self, width: int, heads: int, expand: int):
         super().__init__()
@@ -121,7 +121,8 @@ class MotionDenoiser(nn.Module):
                 nn.init.normal_(values, std=0.02 / config.layers**0.5)
 
     def tell(self, cond: MotionCondition) -> Tensor:
-        """Embed the condition frame by frame -> (B, T, W), independent of the noise level."""
+        """Embed seed frames, sound and prior of a condition frame by frame -> (B, T, W), the same at every noise
+        level."""
         told = self.seed_in(torch.cat([cond.seed * cond.seed_mask, cond.seed_mask], -1))
         told = told + cond.keep_audio * self.audio_in(cond.audio) + (1 - cond.keep_audio) * self.no_audio
         return told if cond.prior is None else told + self.prior_in(cond.prior)

@@ -25,7 +25,7 @@ def _with_zero(sigmas: Tensor) -> Iterator[tuple[int, float, float]]:
 
 
 def sample_euler(model: Denoise, x: Tensor, sigmas: Tensor, callback: Callback | None = None) -> Tensor:
-    """Sample by Euler steps of the probability flow dx/dsigma = (x - denoised) / sigma.
+    """Sample by Euler steps of the probability flow dx/dsigma = (x - denoised) / sigma -> clean motion (B, T, D).
 
     model: model(x, sigma) -> denoised; x: (B, T, D), sigmas[0] times unit noise; sigmas: (N + 1,), the last 0;
     callback: called with (step, steps, denoised)."""
@@ -73,7 +73,9 @@ def sample_dpmpp_2m(model: Denoise, x: Tensor, sigmas: Tensor, callback: Callbac
 
 
 def sample(name: str, model: Denoise, noise: Tensor, sigmas: Tensor, callback: Callback | None = None) -> Tensor:
-    """Run the sampler `name` from unit noise (B, T, D). ValueError for an unknown name."""
+    """Run the sampler `name` from unit noise (B, T, D) -> clean motion (B, T, D). ValueError for an unknown name.
+
+    Other arguments as in `sample_euler`."""
     table = {"dpmpp_2m": sample_dpmpp_2m, "euler": sample_euler, "ddim": sample_ddim}
     if name not in table:
         raise ValueError(f"sampler {name!r} is unknown; use one of {', '.join(SAMPLERS)}")
@@ -86,11 +88,12 @@ def guided(
     prior: float,
     steadied: Callable[[Tensor], Tensor] = lambda difference: difference,
 ) -> Tensor:
-    """Apply classifier-free guidance in two stages: nothing -> sound -> sound + prior.
+    """Apply classifier-free guidance in two stages: nothing -> sound -> sound + prior; returns the denoised motion (B,
+    T, D).
 
     branches: branches(with_sound, with_prior) evaluates the network; with both scales 1 only the full condition is
     needed.
-    audio, prior: the guidance scales.
+    audio, prior: the guidance scales, 1 = no exaggeration.
     steadied: filter of the difference (B, T, D) made by the prior, before it is scaled up. The prior changes abruptly
         where a word ends; without the filter so do the arms."""
     if audio == 1 and prior == 1:

@@ -45,7 +45,7 @@ class LoraLinear(nn.Module):
 def add_lora(model: nn.Module, rank: int, alpha: float) -> nn.Module:
     """Wrap every linear layer of `model` in place; only the adapters stay trainable. ValueError where there is none.
 
-    rank: of the adapters; alpha: their scale is alpha / rank."""
+    rank: hidden units of each adapter; alpha: their scale is alpha / rank."""
     if rank < 1:
         raise ValueError(f"the rank of LoRA adapters must be at least 1, got {rank}")
     model.requires_grad_(False)

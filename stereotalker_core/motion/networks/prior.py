@@ -67,7 +67,10 @@ class Projector(nn.Module):
 
 
 class LanguagePrior(nn.Module):
-    """The language prior: projector, language model with LoRA, and tokenizer, in one module and one file."""
+    """The language prior: projector, language model with LoRA, and tokenizer, in one module and one file.
+
+    `hear` gives states of what is said from the sound, `read` from timed words; `track` appends the classes of
+    meaning."""
 
     @dataclass(frozen=True)
     class Config:
@@ -137,7 +140,7 @@ class LanguagePrior(nn.Module):
 
     @torch.no_grad()
     def hear_block(self, audio: Tensor, index: int) -> Tensor:
-        """Return the states (frames, D) of block `index` of audio channels (T, F), computed with one block of past
+        """Return the states (frames, D) of block number `index` of audio channels (T, F); the block before it is
         context."""
         start = index * BLOCK
         first, last = max(0, start - BLOCK), min(len(audio), start + BLOCK + REACH)
@@ -223,8 +226,10 @@ class LanguagePrior(nn.Module):
 class PriorTrack:
     """The prior's `track` of a recording, computed when sliced: [begin:end] -> (frames, D + C).
 
-    Without words the prior uses the audio channels (T, F). words: of a transcript, which replace the sound; or, with
-    `spotted`, single words found in the sound, each read without context, between which the sound is used."""
+    audio: (T, F) audio channels, which are used where there are no words.
+    words: of a transcript, which replace the sound; or, with `spotted`, single words found in the sound, each read
+        without context, between which the sound is used.
+    strength: factor on the result."""
 
     def __init__(
         self,

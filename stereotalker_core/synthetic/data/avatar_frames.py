@@ -45,8 +45,10 @@ def swap_labels(part_names: Sequence[str]) -> Tensor:
 
 @dataclass(frozen=True)
 class Rows:
-    """The stored frames (N, ...) as network input: images in [-1, 1], alpha (N, 1, H, W), region (N, H, W) int64
-    labels."""
+    """The N stored frames as network input.
+
+    rgb: (N, 3, H, W) in [-1, 1]; alpha: (N, 1, H, W) of the person; region: (N, H, W) int64, labels of shapes.REGIONS;
+    guides: maps of the posed body; identity: (N,) index of the person."""
 
     rgb: Tensor
     alpha: Tensor
@@ -55,7 +57,7 @@ class Rows:
     identity: Tensor
 
     def guide(self, n_parts: int) -> Tensor:
-        """Return the guide tensor (N, C, H, W) of these rows."""
+        """Return the guide tensor (N, G, H/4, W/4) of these rows, for a body with n_parts parts; see `guide_tensor`."""
         return guide_tensor(self.guides, n_parts)
 
     def weight(self, face: float = 2.5, hands: float = 0.0, background: float = 0.5) -> Tensor:
@@ -66,7 +68,9 @@ class Rows:
 
 
 class AvatarData:
-    """The rows of some shards; `identity`, `yaw`, `clip`, `perturbed` are arrays over all rows."""
+    """The reader of the frames (rows) in some shards; `identity`, `yaw`, `clip`, `perturbed` are arrays over all rows.
+
+    shards: folders, from `find_shards`; part_names: names of the body's parts."""
 
     def __init__(self, shards: Sequence[Path], part_names: Sequence[str]) -> None:
         self.part_names, self._swap = list(part_names), swap_labels(part_names)
@@ -111,8 +115,8 @@ class AvatarData:
         return torch.from_numpy(np.stack([self._frames[s][name][r] for s, r in self.where[rows]]))
 
     def rows(self, rows: np.ndarray, flip: np.ndarray | None = None) -> Rows:
-        """Read frames by index (N,), mirrored where flip (N,) is true, with normals, yaw and left/right parts changed
-        to match."""
+        """Read frames by index: rows (N,), mirrored where flip (N,) is true, with normals, yaw and left/right parts
+        changed to match."""
         rows = np.asarray(rows)
         image = {k: _from_bytes(self._raw(k, rows).permute(0, 3, 1, 2)) for k in ("rgb", "lift", "normal")}
         share = {k: self._raw(k, rows)[:, None].float() / 255 for k in ("alpha", "visibility")}

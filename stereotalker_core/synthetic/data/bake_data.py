@@ -49,7 +49,8 @@ _BRIGHTEST = 1.15  # of what the truth may be: a wrong light leaves more than wh
 class Example:
     """The example of one person on the rig's P covered pixels, colours in [-1, 1].
 
-    lift: (P, 3) from the portrait; visibility: (P, 1) in [0, 1]; truth: (P, 3)."""
+    lift: (P, 3) from the portrait, holes filled; visibility: (P, 1) in [0, 1], what the portrait showed; truth: (P,
+    3)."""
 
     lift: Tensor
     visibility: Tensor
@@ -84,7 +85,11 @@ def true_texture(body: HalfBody, rig: Rig, avatar: Avatar, identity: Identity) -
 def fitted(
     body: HalfBody, rig: Rig, avatar: Avatar, portrait: AvatarPortrait, template: Template, kind: str, seed: int
 ) -> Identity:
-    """Fit the portrait in the way `kind`, one of FITS, and project it onto the texture."""
+    """Fit an avatar's portrait and project it onto the texture -> the identity.
+
+    body, rig, template: tables of the body; avatar, portrait: the person; seed: of the fit's errors.
+    kind: how wrong the fit is, one of FITS: the true one, one with a real fit's errors, or as a photograph is
+        treated."""
     if kind == "perturbed":
         rng = torch.Generator().manual_seed(seed)
         bare = replace(bare_identity(avatar, portrait, portrait.background), quality=1.0)

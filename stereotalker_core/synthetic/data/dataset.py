@@ -221,7 +221,7 @@ class ClipMaker:
 
 
 def true_frames(person: "Person", motion: Motion, cameras: Cameras) -> AvatarFrames:
-    """Render a person in front of the wall of their portrait."""
+    """Render a motion of a synthetic person, seen by cameras, in front of the wall of their portrait."""
     wall = background_plate(replace(person.identity, background=person.portrait.background), cameras)
     return render_avatar(person.body, person.avatar, motion, cameras, background=wall, rest=person.rest)
 
@@ -281,8 +281,8 @@ def generate(
     """Write, or resume writing, shards of a split -> their folders.
 
     out: parent folder.
-    config: of the split.
-    shards: numbers; None for all.
+    config: what the split holds.
+    shards: numbers of those to write; None for all.
     progress: progress(identities done, total) after each.
     body: the half body; None makes one.
     template: its atlas size is used, and its body must be `body`; None makes one of the default size."""

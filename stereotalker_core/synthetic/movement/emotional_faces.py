@@ -68,7 +68,7 @@ def look(emotion: str) -> Tensor:
 
 
 def level(style: FaceStyle) -> float:
-    """Return the factor on the emotion's expression for a style; 1 for neutral."""
+    """Return the factor by which a style's intensity scales the emotion's expression; 1 for neutral."""
     return 1.0 if style.emotion == "neutral" else LEVELS[style.intensity]
 
 
@@ -120,7 +120,7 @@ def _look_over_time(utterance: Utterance, style: FaceStyle, who: Speaker, times:
 
 
 def _closing(utterance: Utterance, times: Tensor) -> Tensor:
-    """Return (T,), 1 while the lips are shut for p, b or m, falling to 0 around."""
+    """Return (T,) at times (T,) s: 1 while the lips are shut for p, b or m, falling to 0 around."""
     out = torch.zeros_like(times)
     for name, start, end, _ in utterance.phones:
         if name in CLOSURES:

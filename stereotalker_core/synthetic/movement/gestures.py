@@ -46,8 +46,12 @@ class Accent(NamedTuple):
 class Gesture:
     """The key poses of one arm gesture.
 
-    prepare, stroke: poses before the stroke and at it; hand: its shape; sides: arms that may do it; wave: degrees that
-    the hand swings sideways during the hold; hold: seconds at the stroke; variety: factor on random variation."""
+    prepare, stroke: names of the arm poses (`key_poses`) before the stroke and at it.
+    hand: name of the hand's shape.
+    sides: arms that may do it.
+    wave: degrees that the hand swings sideways during the hold.
+    hold: seconds that the stroke's pose is held.
+    variety: factor on random variation."""
 
     prepare: str
     stroke: str
@@ -100,7 +104,7 @@ def plan(
 
     utterance: the speech.
     triggers: {word: gesture class}.
-    style: of speaking.
+    style: of speaking, "neutral", "lively" or "calm": how many beats.
     rng: random generator.
     handedness: -1 (left) .. 1 (right)."""
     marks = accents(utterance)

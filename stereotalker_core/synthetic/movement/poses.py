@@ -72,7 +72,8 @@ def _assemble(rotations: dict[str, Tensor]) -> Tensor:
 
 
 class HandFrame:
-    """The directions of a hand in the A pose: along (to the knuckles), across (little to index), palm (outwards)."""
+    """The directions of a hand in the A pose, unit vectors (3,): `along` to the knuckles, `across` from little finger
+    to index, `palm` out of the palm."""
 
     def __init__(self, heads: Tensor, side: str):
         at = {name: heads[JOINT_INDEX[f"{name}.{side}"]] for name in ("finger2-1", "finger5-1", "wrist")}
@@ -131,7 +132,7 @@ def _finger_rotations(at: dict[str, Tensor], side: str, hand: HandFrame, angles:
 
 
 def _thumb(at: dict[str, Tensor], side: str, hand: HandFrame, opposition: Angle) -> dict[str, Tensor]:
-    """Return the rotations of the thumb, which swings in front of the palm and then bends towards the little finger.
+    """Return {joint: rotation matrices (T|1, 3, 3)} of a thumb that swings in front of the palm and bends.
 
     at: {joint: head (3,)}; side: "L" or "R"; hand: its directions; opposition: degrees."""
     joint = [f"finger1-{k}.{side}" for k in (1, 2, 3)]
@@ -164,7 +165,7 @@ def _column(share: dict[str, float], pitch: Angle, yaw: Angle, roll: Angle) -> T
 
 
 def rest_arms(heads: Tensor) -> Tensor:
-    """Return both arms hanging relaxed (1, 49, 3); heads: from `joint_heads`."""
+    """Return both arms hanging relaxed (1, 49, 3); heads: (49, 3) m from `joint_heads`."""
     angles = ArmAngles()
     return arm_pose(heads, "L", angles) + arm_pose(heads, "R", angles)
 

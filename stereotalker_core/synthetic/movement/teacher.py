@@ -52,9 +52,9 @@ def teach(
 
     rest_bones: (49, 3) from `poses.joint_heads` of the identity; None for the mean body.
     utterance: speech with exact times.
-    seed: of blinks, gaze, head, gestures and posture; the mouth depends on utterance, style and emotion alone.
-    style: of speaking.
-    emotion: of the face.
+    seed: determines blinks, gaze, head, gestures and posture; the mouth depends on utterance, style and emotion alone.
+    style: of speaking, "neutral", "lively" or "calm".
+    emotion: what the face shows.
     gesture_words: the words that may trigger a meaning gesture; None for the training words, so held-out synonyms do
     not.
     intensity: of the emotion, 0..1."""
@@ -101,7 +101,7 @@ def teach_with_labels(
 def _arms(heads: Tensor, events: list[GestureEvent], amount: float, times: Tensor, rng: random.Random) -> Tensor:
     """Return both arms (T, 49, 3): posture, gestures, and a slight tremor.
 
-    heads: from `joint_heads`; events: the gestures; amount: scales strokes; times: (T,) s; rng: random generator."""
+    heads: (49, 3) m from `joint_heads`; events: the gestures; amount: size of strokes, 1 = usual; times: (T,) s."""
     rests = rng.choices(list(_RESTS), list(_RESTS.values()), k=2)
     if rng.random() < 0.7:
         rests[1] = rests[0]  # most people hold both arms alike

@@ -79,7 +79,8 @@ def mouth(
 ) -> Tensor:
     """Return the mouth coefficients (frames, 52) of an utterance, without randomness; other coefficients are zero.
 
-    phones: with times; frames: T; style, emotion: change the jaw; intensity: of the emotion, 0..1."""
+    phones: what is said, with times; frames: T; style, emotion: how, which changes the jaw; intensity: of the emotion,
+    0..1."""
     times = frame_times(frames)
     amount = (1 + intensity * (_EMOTION_JAW[emotion] - 1)) * _STYLE_JAW[style]
     blended = _blend(phones, times, amount)  # (T, C)

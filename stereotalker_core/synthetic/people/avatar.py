@@ -31,8 +31,11 @@ class Light:
 class Avatar:
     """The procedural person.
 
-    shape: (K,) coefficients; shell: (V,) m along the normals; albedo: (3, A, A) in [0, 1]; region: (A, A) uint8 label.
-    light: of the scene; seed: that it was made from; meta: the kinds of hair, clothes and face, for balance checks."""
+    shape: (K,) coefficients; shell: (V,) m along the normals, hair and clothes.
+    albedo: (3, A, A) in [0, 1], the painted texture; region: (A, A) uint8, labels of shapes.REGIONS.
+    light: the light that the person stands in.
+    seed: the number that all of this was made from; meta: {name: kind} of hair, clothes and so on, for balance
+    checks."""
 
     shape: Tensor
     shell: Tensor

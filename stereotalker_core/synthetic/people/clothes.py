@@ -24,8 +24,9 @@ _LINE_Z = {  # height of the neck line over the depth, metres
 class Clothes:
     """The garment.
 
-    collar: kind of neck line; sleeve: where it ends (arm coordinate: 1 elbow, 2 wrist); pattern: kind;
-    scale: periods per metre; thickness: m; first, second, trousers: colours (3,) in [0, 1]."""
+    collar: kind of neck line; sleeve: where it ends (arm coordinate: 1 elbow, 2 wrist).
+    pattern: its kind; scale: its periods per metre; first, second: its colours (3,) in [0, 1].
+    thickness: of the cloth, m; trousers: their colour (3,)."""
 
     collar: str
     sleeve: float
@@ -79,7 +80,8 @@ def _garment(template: Template, clothes: Clothes, points: Tensor, arm: Tensor, 
 def clothes_shell(template: Template, clothes: Clothes, rest: Tensor, normals: Tensor) -> Tensor:
     """Return the shell (V,) of clothes over a person, metres along the normals: their thickness over a smoothed torso.
 
-    template: of all avatars; clothes: the garment; rest, normals: (V, 3) of the identity's vertices."""
+    template: the mean body; clothes: the garment; rest, normals: (V, 3) m and unit vectors of this person's
+    vertices."""
     points, arm = template.body.mean, template.vertex_arm
     hands = template.vertex_is("hand.L", "hand.R")
     skin = template.vertex_is("torso", "neck", "arm.L", "arm.R", "hips") & ~template.vertex_is("face", "scalp")

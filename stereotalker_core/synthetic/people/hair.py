@@ -18,8 +18,8 @@ _LINE_Z = (0.084, 0.080, 0.066, 0.047, 0.001, -0.004, 0.006, -0.036, -0.068, -0.
 class Hair:
     """The hair of an avatar.
 
-    kind: cut; thickness: m; lift: m of the hair line; colour: (3,) in [0, 1]; strand: contrast; parting: -1..1 (0 =
-    none)."""
+    kind: the cut; thickness: m; lift: m by which the hair line is raised; colour: (3,) in [0, 1]; strand: contrast of
+    the strands; parting: -1..1, to which side (0 = none)."""
 
     kind: str
     thickness: float
@@ -62,7 +62,7 @@ def hair_height(template: Template, points: Tensor, hair: Hair) -> Tensor:
 
 
 def hair_shell(template: Template, hair: Hair, rng: torch.Generator) -> Tensor:
-    """Return the thickness of the hair (V,) in metres."""
+    """Return the thickness of the hair (V,) in metres, 0 where none grows; rng: draws its unevenness."""
     points = template.body.mean
     height = hair_height(template, points, hair)
     inner = template.vertex_is("mouth", "eyesocket", "eye.L", "eye.R", "lashes", "tongue", "teeth.up", "teeth.low")

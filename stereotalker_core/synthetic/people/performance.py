@@ -87,7 +87,7 @@ def random_arm(rng: torch.Generator, frames: int, step: float = 18.0) -> ArmAngl
 def _channels(body: HalfBody, rng: torch.Generator, table: dict, frames: int, step: float) -> Tensor:
     """Return random coefficients (T, 52) of a table, mostly zero; left and right move together, slightly asymmetric.
 
-    table: {name: (probability of a key, largest value)}; frames: T; step: frames between keys."""
+    table: {expression: (probability that a key is not zero, largest value)}; frames: T; step: frames between keys."""
     out = torch.zeros(frames, N_EXPRESSIONS)
     n = _key_count(frames, step)
     for name, (chance, largest) in table.items():

@@ -32,7 +32,7 @@ class AvatarPortrait:
     image: (3, S, S) in [-1, 1].
     mask: (1, S, S) of the person.
     background: (3, S, S), the studio.
-    motion, cameras: one frame each.
+    motion, cameras: the pose and the camera, one frame each.
     keypoints: (125, 2) px; visible: (125,) bool; both in the order of `render.rendered_keypoints`."""
 
     image: Tensor
@@ -63,7 +63,7 @@ def canonical_cameras(body: HalfBody, shape: Tensor, yaw: Tensor, size: int, pit
 def reference_portrait(body: HalfBody, avatar: Avatar, seed: int, size: int = 512) -> AvatarPortrait:
     """Return a near-frontal portrait: yaw within 15 degrees, arms hanging or gesturing, a slight expression.
 
-    body: the half body; avatar: the person; seed: of pose and camera; size: px of a side."""
+    body: the half body; avatar: the person; seed: determines pose and camera; size: px of a side."""
     if size < 32:
         raise ValueError(f"a portrait needs at least 32 px, got {size}")
     rng = torch.Generator().manual_seed(seed)
@@ -128,9 +128,10 @@ def _lifted(body: HalfBody, identity: Identity, lifter: Lifter | None) -> Identi
 def as_photographed(
     body: HalfBody, identity: Identity, lifter: Lifter | None = None, trust_hands: bool = True
 ) -> Identity:
-    """Project the portrait's pixels unchanged: the photograph's shading stays on the surface when it turns.
+    """Return the identity with the portrait's pixels projected unchanged: its shading stays on the surface when that
+    turns.
 
-    trust_hands: whether the hands' pixels are used."""
+    lifter: table of the atlas's texels, None makes one; trust_hands: whether the hands' pixels are used."""
     view = (identity.portrait, identity.mask, _posed(body, identity), identity.world_to_camera, identity.intrinsics)
     atlas, visibility = lift_portrait(body, *view, size=_LIFT_SIZE, lifter=lifter, trust=Trust(hands=trust_hands))
     return replace(identity, atlas=atlas, visibility=visibility, light=None, atlas_layout=2)
@@ -148,8 +149,8 @@ def perturbed_identity(
 
     body: the half body.
     identity: a true fit.
-    rng: of the errors.
-    template: of all avatars; None makes one.
+    rng: draws the errors.
+    template: the mean body's texels and vertices (`Template`); None makes one.
     lifter: texel table of the atlas; None makes one."""
     template = template if template is not None else Template(body)
     amount = uniform(rng, 0.3, 1.0)

@@ -26,9 +26,9 @@ class AvatarFrames:
     """The rendered frames of an avatar.
 
     rgb: (T, 3, H, W) in [-1, 1] over the background.
-    alpha: (T, 1, H, W).
+    alpha: (T, 1, H, W) of the person.
     region: (T, H, W) uint8 hard labels of shapes.REGIONS.
-    background: (3, H, W).
+    background: (3, H, W) in [-1, 1].
     keypoints: (T, 125, 2) px and visible: (T, 125) bool, in the order of `rendered_keypoints`."""
 
     rgb: Tensor
@@ -130,7 +130,8 @@ def _gloss_and_darkness(body: HalfBody) -> tuple[Tensor, Tensor]:
 def _shaded_colour(albedo: Tensor, normal: Tensor, view: Tensor, gloss: Tensor, light: Light) -> Tensor:
     """Shade linear albedo (N, 3): hemispheric ambient + directional light + highlight, then gamma 2 -> colour (N, 3).
 
-    normal, view: (N, 3) unit; gloss: strength of the highlight; light: of the avatar."""
+    normal, view: (N, 3) unit vectors, of the surface and to the camera; gloss: strength of the highlight; light: that
+    the avatar stands in."""
     direct = (normal @ light.direction).clamp_min(0)[:, None]
     height = 0.5 + 0.5 * normal[:, 2:]
     low = torch.tensor([0.55, 0.50, 0.48])

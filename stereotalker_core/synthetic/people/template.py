@@ -18,9 +18,9 @@ _HEAD_PARTS = ("face", "scalp", "lips", "mouth", "eyesocket")
 
 
 class Template:
-    """The texels (N on the body) and vertices (V) of the mean body with their semantic coordinates.
+    """The N texels of the mean body's atlas and its V vertices, with coordinates that say where on a person they lie.
 
-    texel: (N,) flat atlas index; point: (N, 3) m; part: (N,) index; head: (N,) bool.
+    texel: (N,) flat atlas index; point: (N, 3) m; part: (N,) index; head: (N,) bool, on the head.
     arm: (N,) 0 shoulder, 1 elbow, 2 wrist, -1 elsewhere; ear: (N,) distance from the ear's centre, 1 at its rim. The
     same coordinates with prefix vertex_ are (V,)."""
 
@@ -137,7 +137,9 @@ class Template:
         return value / weight.clamp_min(1e-6)
 
     def smooth(self, values: Tensor, weight: Tensor, steps: int, rate: float = 0.7) -> Tensor:
-        """Smooth a vertex field (V, C) by Laplacian steps towards the mean of neighbours, scaled by weight (V, 1)."""
+        """Smooth a vertex field (V, C) by Laplacian steps towards the mean of neighbours, scaled by weight (V, 1).
+
+        steps: how many; rate: how far each goes, 0..1."""
         start, end = self.edges[(weight[:, 0] > 0)[self.edges[:, 0]]].unbind(1)
         share = weight * rate
         for _ in range(steps):
@@ -186,7 +188,8 @@ def waves(points: Tensor, frequency: float, rng: torch.Generator, n: int = 5) ->
 
 
 def grain(template: Template, cells: int, rng: torch.Generator) -> Tensor:
-    """Return fine noise (N,) in the atlas plane, of about unit variance; cells: of noise along a side."""
+    """Return fine noise (N,) in the atlas plane, of about unit variance; cells: number of noise cells along a side of
+    the atlas."""
     coarse = torch.randn(1, 1, cells, cells, generator=rng)
     image = F.interpolate(coarse, (template.size, template.size), mode="bilinear", align_corners=False)
     return image.flatten()[template.texel]

@@ -99,7 +99,8 @@ def music(samples: int, rng: Generator) -> np.ndarray:
 
 
 def _degrees(part: str, rng: Generator) -> list[int]:
-    """Return the scale steps above A1 that sound together in one note or chord of a part."""
+    """Return the scale steps above A1 that sound together in one note or chord; part: which instrument of `music` plays
+    it."""
     if part == "bass":
         return [int(rng.integers(0, 8))]
     root = int(rng.integers(7, 20 if part == "chords" else 30))
@@ -107,8 +108,8 @@ def _degrees(part: str, rng: Generator) -> list[int]:
 
 
 def _timbre(rng: Generator) -> dict[str, float]:
-    """Return a random timbre: slope of the harmonics (dB per octave), attack and decay (s), vibrato, share of odd
-    harmonics."""
+    """Return a random timbre {"slope": of the harmonics, dB per octave, "attack", "decay": s, "vibrato": relative
+    pitch, "odd": how far only odd harmonics sound, 0..1}."""
     return {
         "slope": rng.uniform(-14, -3), "attack": 10 ** rng.uniform(-2.6, -0.9), "decay": 10 ** rng.uniform(-1, 0.6),
         "vibrato": rng.uniform(0, 0.008) * (rng.random() < 0.5), "odd": rng.uniform(0, 1) * (rng.random() < 0.3),

@@ -42,8 +42,8 @@ class Surroundings:
     def beside(self, wave: np.ndarray, rng: Generator, voice: Callable[[Generator], np.ndarray]) -> np.ndarray:
         """Return speech (S,) in a room, with other sound 0 to 25 dB below it, or over a telephone, at its own loudness.
 
-        wave: (S,); rng: random generator; voice: voice(rng) returns somebody else's speech (S,); one to four such
-        distant voices are at least 10 dB below."""
+        wave: (S,) the speech; rng: random generator; voice: voice(rng) returns somebody else's speech (S,), of which
+        one to four are mixed in, at least 10 dB below."""
         loudness = float(np.sqrt(np.square(wave).mean()))
         if loudness < 1e-5:
             return wave

@@ -85,9 +85,10 @@ def speak_random(split: str, engine: str, rng: random.Random) -> tuple[Utterance
 
 
 def write_corpus(out: Path, split: str, minutes: float, seed: int, engines: tuple[str, ...]) -> dict[str, float]:
-    """Write one split and return a table of what it holds; engines take turns. ValueError before any work.
+    """Write one split of a corpus -> a table of what it holds, see `summary`. ValueError before any work.
 
-    out: parent folder; split: its name; minutes: of speech; seed: of the choice; engines: names."""
+    out: folder of the split; split: its name; minutes: amount of speech; seed: determines what is said; engines: names
+    of speech engines, which take turns."""
     if split not in SPLITS:
         raise ValueError(f"split {split!r} is not one of {', '.join(SPLITS)}")
     if not minutes > 0:
@@ -122,7 +123,11 @@ def to_int16(waveform: Tensor) -> np.ndarray:
 
 
 def index_entry(name: str, utterance: Utterance, start: int, samples: int) -> dict:
-    """Return the index entry of an utterance whose waveform begins at sample `start`."""
+    """Return the entry {"id", "engine", "voice", "text", "seconds", "start_sample", "samples", "words", "phones"} of an
+    utterance in index.jsonl.
+
+    name: its id; start, samples: where its waveform begins in the corpus, and its length. words and phones have times
+    (s)."""
     return {
         "id": name,
         "engine": utterance.engine,
@@ -180,7 +185,8 @@ def phone_labels(phones: tuple[Phone, ...], frames: int, rate: float = 50.0) -> 
 
 
 def summary(folder: Path) -> dict[str, float]:
-    """Return hours, utterances, voices, different words and phones of a split, also per engine."""
+    """Return what a split holds: {"hours", "utterances", "voices", "words", "different_words", "phones", "sentences":
+    number, "hours_ENGINE": of each speech engine}."""
     entries = [json.loads(line) for line in (folder / "index.jsonl").read_text(encoding="utf-8").splitlines()]
     seconds = Counter()
     for e in entries:
@@ -208,7 +214,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> dict[str, float]:
-    """Write a corpus -> a table of what it holds. ValueError where no speech engine is installed."""
+    """Write a corpus -> a table of what it holds, see `summary`. ValueError where no speech engine is installed."""
     engines = tuple(x for x in options.engines.split(",") if x) or tuple(
         name for name in available_engines() if name != "kokoro"
     )

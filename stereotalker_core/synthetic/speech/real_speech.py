@@ -50,7 +50,7 @@ def plain_words(text: str) -> list[str]:
 def align(decoder: Any, samples: np.ndarray, words: list[str], text: str) -> Utterance | None:
     """Force-align int16 samples (S,) at 16 kHz with words; None where no path is found (wrong or partial transcript).
 
-    decoder: of pocketsphinx; text: of the utterance."""
+    decoder: pocketsphinx's aligner; words: from `plain_words`; text: what the utterance is labelled with."""
     raw = samples.tobytes()
     decoder.set_align_text(" ".join(words))
     try:
@@ -86,7 +86,8 @@ def _phone_of_segment(segment: Any) -> Phone:
 
 
 def write_real(out: Path, sounds: Path = SOUNDS) -> dict[str, float]:
-    """Write the aligned prompts in the corpus format (see corpus.py) and return a table of what it holds."""
+    """Write the aligned prompts in the corpus format (see corpus.py) -> a table of what it holds, see
+    `corpus.summary`."""
     from pocketsphinx import Decoder
 
     texts = transcripts()
@@ -155,8 +156,8 @@ def lab_recordings(folder: Path) -> list[tuple[Path, str, str]]:
 
 
 def write_aligned(out: Path, recordings: list[tuple[Path, str, str]]) -> dict[str, float]:
-    """Force-align recordings (file, text, speaker), write them in the corpus format and return a table of what it
-    holds."""
+    """Force-align recordings (file, text, speaker) and write them in the corpus format -> a table, see
+    `corpus.summary`."""
     from pocketsphinx import Decoder
 
     decoder = Decoder(samprate=16000, lm=None, bestpath=False, loglevel="FATAL")
@@ -182,7 +183,8 @@ def write_aligned(out: Path, recordings: list[tuple[Path, str, str]]) -> dict[st
 
 
 def write_unlabelled(out: Path, folders: list[Path], minutes: float, seed: int = 0) -> dict[str, float]:
-    """Write up to `minutes` of random sound files under the folders, as a corpus without words and phones.
+    """Write up to `minutes` of random sound files under the folders, as a corpus without words and
+    phones -> a table of what it holds, see `corpus.summary`.
 
     Speech of any language, because the encoder's teacher supplies the targets. Files outside 0.8 .. 15 s are left out.
     """
@@ -235,7 +237,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> dict[str, float]:
-    """Write one of the four kinds of corpora -> a table of what it holds."""
+    """Write one of the four kinds of corpora -> a table of what it holds, see `corpus.summary`."""
     if options.sphinx or options.lab:
         found = sphinx_recordings(options.sphinx) if options.sphinx else lab_recordings(options.lab)
         table = write_aligned(options.out, found)

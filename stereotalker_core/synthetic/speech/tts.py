@@ -19,12 +19,12 @@ def synthesise(
 ) -> Utterance:
     """Speak a text -> utterance with phone and word times.
 
-    text: to speak.
+    text: what is said.
     engine: one of ENGINES.
-    voice: of the engine; "@factor" at its end ("slt@0.93") plays the recording at that speed, which changes pitch,
-        formants and tempo together and so makes another speaker.
+    voice: a voice of the engine, "" for its default; "@factor" at its end ("slt@0.93") plays the recording at that
+        speed, which changes pitch, formants and tempo together and so makes another speaker.
     speed: 0.5..2, 1 = the voice's own.
-    pitch: -1..1.
+    pitch: -1..1, lower or higher than the voice's own.
     seed: varies the intonation.
 
     EngineMissing with the remedy where the engine is not installed."""

@@ -120,7 +120,7 @@ def inner_parts(
 ) -> tuple[Tensor, Tensor]:
     """Paint eyes, mouth, teeth and sockets over colours (N, 3) and highlights (N, 2) -> the same.
 
-    gloss: strength and sharpness of the highlight."""
+    colour: (N, 3) sRGB so far; gloss: (N, 2) strength and sharpness of the highlight so far."""
     colour, gloss = colour.clone(), gloss.clone()
     own = torch.tensor(face.skin)
     mouth = pixels.is_part("mouth")
@@ -206,7 +206,8 @@ def _front(points: Tensor, arm: Tensor) -> Tensor:
 def _shirt(points: Tensor, edge: Tensor, cloth: Tensor, arm: Tensor) -> tuple[Tensor, Tensor]:
     """Paint a button placket and a collar -> cloth (N, 3), and a factor (N,) on its light.
 
-    points: (N, 3); edge: (N,) m below the neck line; cloth: (N, 3) colours; arm: (N,) arm coordinate."""
+    points: (N, 3) m in template space; edge: (N,) m below the neck line; cloth: (N, 3) colours; arm: (N,) arm
+    coordinate (1 elbow, 2 wrist)."""
     x, _, z = points.unbind(1)
     front = _front(points, arm).float()
     shade = 1 - 0.22 * front * (bump(x, 0.016, 0.0010) + bump(x, -0.016, 0.0010))
@@ -223,7 +224,8 @@ def _blazer(points: Tensor, edge: Tensor, cloth: Tensor, inner: Tensor, arm: Ten
     """Paint lapels over plain inner cloth, a button and a breast pocket -> cloth (N, 3), and a factor (N,) on its
     light.
 
-    points: (N, 3); edge: (N,) m below the neck line; cloth, inner: (N, 3) colours; arm: (N,) arm coordinate."""
+    points: (N, 3) m in template space; edge: (N,) m below the neck line; cloth, inner: (N, 3) colours of the blazer and
+    of what is worn under it; arm: (N,) arm coordinate (1 elbow, 2 wrist)."""
     x, _, z = points.unbind(1)
     front, side = _front(points, arm).float(), x.abs()
     up = ((z - 0.20) / 0.33).clamp(0, 1)

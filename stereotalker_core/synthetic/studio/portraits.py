@@ -25,9 +25,11 @@ _SKIN_LIT = ("face", "lips", "neck", "scalp", "torso", "arm.L", "arm.R", "hand.L
 
 @dataclass(frozen=True)
 class StudioPerson:
-    """The person: seed and spread of the body's shape, face, hair (style, line, colour in sRGB), outfit, light, room.
+    """The description of an example person.
 
-    turn: pitch, yaw, roll of the head, degrees."""
+    seed, spread: of the body's random shape, and how far it differs from the mean.
+    face, outfit: colours of the face, and clothes; style, line, hair: how hair is worn, kind of hair line, sRGB colour.
+    lighting, room: the lamps, and the kind of room behind; turn: pitch, yaw, roll of the head, degrees."""
 
     seed: int
     spread: float
@@ -147,7 +149,7 @@ def _photographed(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Draw the person without hair -> linear premultiplied colour (3, S, S), coverage (1, S, S), depth (S, S) m.
 
-    template: of the body; person: to draw; posed, normals: from `_posed_and_dressed`; view: (world_to_camera,
+    template: the mean body; person: whom to draw; posed, normals: from `_posed_and_dressed`; view: (world_to_camera,
     intrinsics); size: px of a side; rng: random generator."""
     pixels = Pixels(template, posed, normals, *view, (size, size), ("lashes",))
     lashes = Pixels(template, posed, normals, *view, (size, size))
@@ -183,7 +185,7 @@ def _hairs(
     """Grow hair -> two entries, the head's and the brows': (strands (n, steps, 3) m, linear colours (n, 3), samples).
 
     samples: points drawn per strand, as a fraction of the picture's side in px.
-    template: of the body; person: their hair; posed, normals: as in `_photographed`; rng: random generator."""
+    template: the mean body; person: their hair; posed, normals: as in `_photographed`; rng: random generator."""
     body, vertices = template.body, posed.vertices[0]
     line = Hair(person.line, 0.01, 0.002, torch.zeros(3), 0.1, 0.0)
     # hair grows on the scalp up to the line, away from the ears, and slides on the head, neck and trunk

@@ -138,7 +138,7 @@ def light_surface(
 ) -> Tensor:
     """Shade linear albedo (N, 3) under a lighting -> linear colour (N, 3).
 
-    pixels: with positions and normals.
+    pixels: their positions and normals.
     albedo: (N, 3) linear.
     gloss: (N, 2) strength and sharpness of the highlight.
     skin: (N,) in [0, 1], where light scatters under the surface.

@@ -22,7 +22,7 @@ _CLEAR = 0.003  # m that hair keeps from skin
 class HairStyle:
     """The way hair is worn.
 
-    length: m; spread: of the length, 0..1.
+    length: of the strands, m; spread: how much it varies, 0..1.
     lift: how far roots stand off the scalp, 0..1.
     weight: how fast strands turn downwards per step.
     sweep: (3,) direction common to all strands.
@@ -49,7 +49,7 @@ class StrandSurface:
 
 
 def thinned(point: Tensor, normal: Tensor, rng: torch.Generator) -> StrandSurface:
-    """Return the surface with a random subset of at most _NEAREST points; point, normal: (P, 3)."""
+    """Return the surface with a random subset of at most _NEAREST points; point, normal: (P, 3) m and unit vectors."""
     some = torch.randperm(len(point), generator=rng)[:_NEAREST]
     return StrandSurface(point[some], normal[some])
 
@@ -94,7 +94,7 @@ def grow_strands(
 ) -> Tensor:
     """Grow guide strands (n, steps, 3) from roots (n, 3) with normals (n, 3).
 
-    middle: (3,) between the eyes; style: of the hair; surface: that strands slide on; rng: random generator."""
+    middle: (3,) between the eyes; style: how hair is worn; surface: what strands slide on; rng: random generator."""
     length = style.length * (1 + style.spread * (torch.rand(len(root), 1, generator=rng) - 0.7))
     step = length / _STEPS
     aside = root[:, :1] - middle[0]
@@ -149,7 +149,7 @@ def drawn(
 ) -> tuple[Tensor, Tensor]:
     """Draw strands over a picture.
 
-    strands: (n, steps, 3).
+    strands: (n, steps, 3) m, points along each.
     colour: (n, 3) linear.
     depth: (H, W) m of the picture, 0 where nothing is.
     project: world_to_camera (4, 4), intrinsics (3, 3).
@@ -192,8 +192,8 @@ def _lit(
 ) -> Tensor:
     """Return the linear colours (m, 3) of the points with flat indices `which` (m,) on strands (n, samples).
 
-    points, tangent: (n, samples, 3); colour: (n, 3) linear, per strand; camera: (4, 4) world to camera; light:
-    directions (L, 3) and strengths of the lamps."""
+    points, tangent: (n, samples, 3) of all; colour: (n, 3) linear, per strand; camera: (4, 4) world to camera; light:
+    directions (L, 3) to the lamps and their colours (L, 3)."""
     samples = points.shape[1]
     t, place = tangent.reshape(-1, 3)[which], points.reshape(-1, 3)[which]
     strand, along = which // samples, (which % samples) / samples
