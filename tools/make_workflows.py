@@ -44,8 +44,8 @@ def output_names(cls: type) -> tuple[str, ...]:
 
 
 def draw(graph: Graph, classes: dict[str, type]) -> tuple[list[dict], list[list], list[dict], dict[int, Place]]:
-    """Return the nodes, links [id, from, slot, to, slot, type] and groups of a graph in UI format, and the place of
-    each node."""
+    """Return a graph's nodes, links [id, from, slot, to, slot, type] and groups in ComfyUI's UI format, and {node id:
+    place}."""
     rows = {row.name: row for row in graph.rows}
     ids = {name: i + 1 for i, name in enumerate(rows)}
     nodes = {name: node_of(ids[name], row.kind, row.values, classes[row.kind]) for name, row in rows.items()}
@@ -96,7 +96,9 @@ def socket_heights(node: dict) -> tuple[list[int], list[int]]:
 
 
 def node_of(number: int, kind: str, values: dict, cls: type) -> dict:
-    """Return one node in UI format, with its widget values in the order of the inputs."""
+    """Return one node in UI format {"id", "type", "inputs", "widgets_values", ...}; widget values are in input order.
+
+    number: its id; kind: its class name; values: {widget: value} other than defaults; cls: its class."""
     inputs, widgets, unknown = [], [], set(values) - set(inputs_of(cls))
     if unknown:
         raise ValueError(f"{kind} has no input {', '.join(sorted(unknown))}")
@@ -129,7 +131,7 @@ def node_of(number: int, kind: str, values: dict, cls: type) -> dict:
 
 
 def workflow(name: str, graph: Graph, classes: dict[str, type]) -> dict:
-    """Return the content of a whole workflow file."""
+    """Return the content of a whole workflow file, {"id", "nodes", "links", "groups", ...}."""
     nodes, links, groups, places = draw(graph, classes)
     extra, highest = route(links, places, min(group["bounding"][1] for group in groups))
     for i, text in enumerate(graph.notes):

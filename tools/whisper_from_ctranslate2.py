@@ -16,7 +16,7 @@ HEADS = {384: 6, 512: 8, 768: 12, 1024: 16}
 
 
 def read_variables(path: Path) -> dict[str, np.ndarray]:
-    """Return all arrays of a model.bin: little-endian header, then (name, shape, type, bytes) records."""
+    """Return {name: array} of a model.bin: little-endian header, then (name, shape, type, bytes) records."""
     with path.open("rb") as file:
 
         def number(form: str) -> int:
@@ -37,7 +37,7 @@ def read_variables(path: Path) -> dict[str, np.ndarray]:
 
 
 def to_huggingface(variables: dict[str, np.ndarray]) -> dict[str, Tensor]:
-    """Rename arrays to the names of transformers' WhisperModel; joint query-key-value matrices are split."""
+    """Return {name in transformers' WhisperModel: tensor}; joint query-key-value matrices are split."""
     state: dict[str, Tensor] = {}
 
     def put(name: str, source: str, rows: slice = slice(None)) -> None:

@@ -97,7 +97,8 @@ def arrange(boxes: Iterable[Box]) -> tuple[dict[str, list[int]], list[dict]]:
 
 
 def group(number: int, title: str, inside: tuple[int, int, int, int]) -> dict:
-    """Return ComfyUI's group around the rectangle `inside` (left, top, width, height)."""
+    """Return ComfyUI's group {"id", "title", "bounding", "color", ...} around the rectangle `inside` (left, top, width,
+    height)."""
     left, top, width, height = inside
     above = TITLE + HEADING
     bounding = [left - MARGIN, top - above, width + 2 * MARGIN, height + above + MARGIN]

@@ -22,7 +22,7 @@ UNWANTED = "blurred, distorted face, extra fingers, still picture, text"
 
 
 def models_of(values: list) -> list[dict]:
-    """Return the entries by which ComfyUI offers to download a loader's files, found among its widget values."""
+    """Return [{"name", "url", "directory"}], by which ComfyUI offers to download the files named in widget values."""
     return [
         {"name": value, "url": f"{FILES[value][1]}/{value}", "directory": FILES[value][0]}
         for value in values
@@ -60,7 +60,7 @@ class Mix(Graph):
     def sampled(self, told: str, column: int, trim_pictures: str | None = None) -> str:
         """Add a KSampler and the decoder for the model -> link of the pictures, without those of the reference picture.
 
-        told: node with the conditioning and latents; column: place of the sampler."""
+        told: node with the conditioning and latents; column: place of the sampler; trim_pictures: not used."""
         settings = {"steps": 20, "cfg": 5.0, "sampler_name": "euler", "scheduler": "simple", "seed": 1}
         sides = {side: f"{told}:{side}" for side in ("positive", "negative")}
         self.other(

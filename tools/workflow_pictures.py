@@ -9,7 +9,9 @@ SIDE, LIMIT = 400, 60_000  # pixels, bytes
 
 
 def result_frames(done: dict) -> torch.Tensor:
-    """Return the IMAGE (T, H, W, 3) that a finished graph saved, through Save Video or as a file."""
+    """Return the IMAGE (T, H, W, 3) that a finished graph saved, through Save Video or as a file.
+
+    done: {node id: (node, its outputs)}."""
     for instance, outputs in done.values():
         if hasattr(instance, "received") and "video" in instance.received:
             return instance.received["video"]["images"]

@@ -38,7 +38,8 @@ class Routes:
         return len(self.points)
 
     def finish(self) -> dict:
-        """Return the `extra` of a workflow: every point with the links that pass through it."""
+        """Return {"reroutes": [points], "linkExtensions": [last point of each link]} for a workflow's "extra"; {}
+        without any."""
         for link, at in sorted(self.last.items()):
             step: int | None = at
             while step is not None:
@@ -63,7 +64,7 @@ class Corridors:
 def route(links: list[list], places: dict[int, Place], ceiling: int) -> tuple[dict, int]:
     """Map links [id, from, slot, to, slot, type] -> (`extra` of the workflow, y of the highest lane).
 
-    places: of the nodes by id; ceiling: y of the top of all groups."""
+    places: {node id: its rectangle}; ceiling: y of the top of all groups, px."""
     columns = sorted({place.left for place in places.values()})
     ends = {place.left: place.left + place.width for place in places.values()}
     routes, corridors, lanes = Routes(), Corridors(), 0

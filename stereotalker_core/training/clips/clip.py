@@ -45,7 +45,7 @@ P = TypeVar("P")
 class ClipInfo:
     """The content of clip.json.
 
-    name: of the clip's folder; frames: how many; fps: frames per second.
+    name: what the clip's folder is called; frames: how many; fps: frames per second.
     size: (H, W) px of the picture, None without one.
     identity: name of the fit under ROOT/identities.
     transcript: the words.
@@ -121,7 +121,7 @@ class Clip:
 
 
 def present(part: P | None, name: str) -> P:
-    """Return a part of a clip, called `name` in the ValueError where it is None."""
+    """Return a part of a clip unchanged; ValueError that names it (`name`) where it is None."""
     if part is None:
         raise ValueError(f"the clip has no {name}")
     return part
@@ -213,7 +213,7 @@ def read_info(folder: str | Path) -> ClipInfo:
 
 
 def read_clip(folder: str | Path, parts: Iterable[str] = PARTS) -> Clip:
-    """Read the requested parts of a clip, as far as they exist. ValueError for a broken one."""
+    """Read the requested parts (names, of PARTS) of a clip, as far as they exist. ValueError for a broken one."""
     folder, parts = Path(folder), set(parts)
     info = read_info(folder)
     values: dict[str, Any] = {}

@@ -57,7 +57,7 @@ class VideoImport:
 
     seconds: length of a clip.
     size: px of the square crop around the person.
-    smoothing: strength of the second-difference penalty.
+    smoothing: weight of the squared second difference over time, see `resample.smooth`; 0 = none.
     missing: fraction of frames that may lack a person."""
 
     seconds: float = 5.0
@@ -140,7 +140,7 @@ def fit_track(
     points: keypoints per frame, None where nobody is found.
     best: the frame of the identity.
     identity: the person.
-    wanted: settings of the import."""
+    wanted: the settings of the import."""
     size = (wanted.size, wanted.size)
     first = _with_shape(body, fit_pose(body, present(points[best], "keypoints"), size), identity.shape)
     fits: dict[int, PoseFit] = {}
@@ -197,10 +197,10 @@ def estimate_regions(
 
     body: the half body.
     identity: the person.
-    clip: with motion and cameras.
-    points: keypoints per frame.
-    given: person mask per frame, or None.
-    networks: the perception."""
+    clip: its frames, motion and cameras.
+    points: keypoints per frame, None where nobody is found.
+    given: mask of the person per frame (1, H, W), None where it is to be predicted.
+    networks: the perception networks."""
     table = region_of_part(body.part_names)
     motion, cameras = present(clip.motion, "motion"), present(clip.cameras, "cameras")
     out = []
@@ -230,7 +230,9 @@ def _found_mask(frame: Tensor, points: Keypoints | None, networks: Perception) -
 
 
 def read_keypoints(video: Path) -> list[dict[str, Any]]:
-    """Read the OpenPose frames beside a video, one per frame. ValueError says what is missing or broken."""
+    """Read the OpenPose frames {"people", "canvas_width", "canvas_height"} beside a video, one per frame.
+
+    ValueError says what is missing or broken."""
     path, folder = video.with_suffix(".json"), video.with_suffix("")
     files = [path] if path.is_file() else sorted(folder.glob("*.json"))
     if not files:

@@ -17,7 +17,7 @@ class Stage:
     """The description of one stage: what is trained, on what, for how long.
 
     model: one of MODELS.
-    schedule, scale: of the training loop.
+    schedule, scale: steps and rates of the training loop, and how it is spread over devices.
     network: "nano", or "sd15" (weights from a folder that `convert` wrote).
     parts: of a renderer, what is trained (stage_two.PARTS), except names that contain one of `frozen`.
     batch: identities (renderer, experts), pictures (mask) or sequences (motion, prior) per micro-batch.

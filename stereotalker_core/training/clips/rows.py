@@ -137,8 +137,10 @@ class _Store:
 
 
 class ClipRows(AvatarData):
-    """The `AvatarData` over prepared clips of any length; `identity` is the index of a row's clip, `person` (clips,) of
-    a clip's person."""
+    """The reader of prepared clips of any length, with the methods of `AvatarData`.
+
+    folder: from `prepare_rows`; part_names: names of the body's parts. `identity` (rows,) is the index of each row's
+    clip, `person` (clips,) that of each clip's person."""
 
     def __init__(self, folder: str | Path, part_names: list[str]) -> None:
         folder = Path(folder)

@@ -61,7 +61,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 
 
 def stage_of(model: str, options: argparse.Namespace) -> Stage:
-    """Return the preset's stage with the command line's settings."""
+    """Return the stage of the preset for a model, with the settings that the command line changes."""
     settings = (
         *("steps", "lr", "warmup", "seed", "ema", "log_every", "save_every", "batch", "frames", "stride", "size"),
         *("rank", "micro_batches", "prefetch", "keep", "precision", "shard", "recompute", "by_identity"),
@@ -102,7 +102,9 @@ def run(options: argparse.Namespace) -> list[Path]:
 
 
 def prepare(stage: Stage, clips: Path, out: Path, files: Files) -> Path:
-    """Prepare the stage's input from the clips, once -> its folder: rendered guides, or speech tracks."""
+    """Prepare a stage's input from the clips, once -> the folder `out` with rendered guides, or speech tracks.
+
+    stage: what is trained; clips: their folder; files: weights that listen to the speech."""
     if stage.model in ("motion", "prior"):
         return prepare_tracks(clips, out, stage.model, open_encoder(files.encoder), open_prior(files.prior))
     drawing = stage.model != "mask" and open_denoiser(stage, files)[0].config.guides == "openpose"

@@ -56,8 +56,10 @@ def frame(primary: Tensor, secondary: Tensor) -> Tensor:
 
 
 def rest_alignment(body: HalfBody) -> dict[str, Tensor]:
-    """Return the rotations F (3, 3) from T pose to A pose, in our axes, of "upper", "lower" and "hand" with ".L", ".R".
-    """
+    """Return {"upper.L", "lower.L", "hand.L" and the same with ".R": (3, 3)}: rotation of an arm's bone from T to A
+    pose.
+
+    It is F at the top of this file, in our axes."""
     out = {}
     for side, sign in (("L", 1.0), ("R", -1.0)):
 

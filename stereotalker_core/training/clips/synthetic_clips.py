@@ -29,9 +29,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class AvatarClips:
-    """The settings of an export: people, clips of each, frames of a clip without speech, px of a side, seed.
+    """The settings of an export of synthetic clips.
 
-    yaw: largest camera yaw in degrees."""
+    identities: number of people; clips: of each person; frames: length of a clip without speech; size: px of a side;
+    seed: first seed of the people; yaw: largest camera yaw in degrees."""
 
     identities: int = 4
     clips: int = 2
@@ -61,7 +62,7 @@ def export_avatars(
     """Write clips of avatars -> their folders; existing clips are kept.
 
     root: parent folder.
-    wanted: settings.
+    wanted: how many, how long, how large.
     speech: a corpus folder of `synth speech`; None for silent clips.
     progress: progress(done, total).
     template: its body and atlas size are used; None makes a template of the default size."""
@@ -87,7 +88,7 @@ def export_avatars(
 
 
 class _Maker:
-    """The maker of one person's clips: avatar, portrait, perfect fit."""
+    """The maker of one synthetic person's clips; avatar, portrait and perfect fit are made once, from `seed`."""
 
     def __init__(self, root: str | Path, wanted: AvatarClips, seed: int, template: Template, lifter: Lifter) -> None:
         self.body, self.wanted, self.seed = template.body, wanted, seed

@@ -43,11 +43,11 @@ _CROP = 64  # frames of the prior's sequences
 
 @dataclass(frozen=True)
 class Files:
-    """The weights a stage starts from; None: the shipped ones for nano, an error for sd15.
+    """The weights a stage starts from; None: for nano networks those that ship with the package, for sd15 an error.
 
     base: folder with unet and reference; fresh: new nano networks instead.
     vae: TinyAutoencoder or PublicAutoencoder file; image_encoder: ImageEncoder file (`convert` writes them all).
-    experts: folder of expert files; encoder, prior: of stage 1."""
+    experts: folder of expert files; encoder, prior: files of speech encoder and language prior."""
 
     base: Path | None = None
     vae: Path | None = None
@@ -60,7 +60,10 @@ class Files:
 
 @dataclass(frozen=True)
 class Task:
-    """The parts of one training; save(trained model, out folder or file, provenance) returns the written files."""
+    """The parts of one training, as `fit_distributed` takes them.
+
+    model: the network; batch: index -> {name: tensor}; loss: (model, batch) -> (loss (), {term: number}); trainable:
+    whether a parameter of this name is trained; save: (trained model, folder or file, provenance) -> written files."""
 
     model: nn.Module
     batch: Callable[[int], Batch]
@@ -72,8 +75,8 @@ class Task:
 def make_task(stage: Stage, prepared: Path, files: Files, device: str | torch.device = "cpu") -> Task:
     """Make the training task of a stage. ValueError for missing weights.
 
-    stage: of a preset; prepared: folder of rows (stage 2) or tracks (stage 1); files: weights to start from; device: of
-    the networks."""
+    stage: what is trained, from a preset; prepared: folder of rows (stage 2) or tracks (stage 1); files: weights to
+    start from; device: where frozen networks run."""
     torch.manual_seed(stage.schedule.seed)
     if stage.scale.by_identity and stage.model in ("motion", "prior"):
         raise ValueError(f"stage {stage.name}: people are shared by the models of pictures (renderer, experts, mask)")
@@ -94,7 +97,10 @@ def _mask_task(stage: Stage, prepared: Path) -> Task:
 
 
 def _by_identity(data: ClipRows, stage: Stage, make: Callable[[ClipRows], Callable[[int], Batch]]):
-    """Return the batch function over all people or, with `Scale.by_identity`, over each micro-batch's own people."""
+    """Return a function index -> batch over all people or, with `Scale.by_identity`, over each micro-batch's own
+    people.
+
+    data: the rows; make: rows -> such a function."""
     if not stage.scale.by_identity:
         return make(data)
     count = stage.scale.micro_batches

@@ -57,8 +57,8 @@ def rasterise(points, triangles, rows, columns, inverse, found, weights):
     """Find for every sample the nearest triangle that faces the camera, as `body.rasterize` does.
 
     points: (V, 3) x, y, depth.
-    triangles: (F, 3).
-    rows, columns: of the samples.
+    triangles: (F, 3) vertex indices.
+    rows, columns: size of the picture, in samples.
     inverse: (N,) filled with 1 / depth.
     found: (N,) filled with the triangle, -1 for none.
     weights: (N, 2) filled with perspective-correct barycentric weights."""
@@ -124,7 +124,7 @@ def lit(colour, factor):
 
 @_compiled
 def named(part, triangle):
-    """Return the label of a sample: its triangle's part, 0 outside."""
+    """Return the label of a sample: part[triangle] (1 + index of a part of the body), 0 where there is no triangle."""
     return part[triangle] if triangle >= 0 else _ZERO
 
 
@@ -146,11 +146,11 @@ def sample_surface(mesh, uv, normals, w0, w1, triangle, texture, light):
     """Return unit normal (3), colour (3) and visibility of one sample.
 
     mesh: (triangles, texture triangles), (F, 3) each.
-    uv: (R, 2).
-    normals: (V, 3).
-    w0, w1: barycentric weights.
-    triangle: the sample's.
-    texture: (h, w, 4).
+    uv: (R, 2) place of each render vertex in the texture, 0..1.
+    normals: (V, 3) unit vectors.
+    w0, w1: barycentric weights of the sample in its triangle.
+    triangle: index of that triangle.
+    texture: (h, w, 4) colour and visibility.
     light: (6,), see `draw_frame`."""
     w2 = _ONE - w0 - w1
     i, j, k = mesh[0][triangle, 0], mesh[0][triangle, 1], mesh[0][triangle, 2]
@@ -208,9 +208,10 @@ def draw_frame(
 ):
     """Draw the maps of one frame in a compiled loop, as `maps._render` does with tensors.
 
-    mesh: (triangles, texture triangles), (F, 3) int32 each; uv: (R, 2); part: (F,) 1 + the part's index.
+    mesh: (triangles, texture triangles), (F, 3) int32 each; uv: (R, 2) in [0, 1]; part: (F,) 1 + the part's index.
     texture: (h, w, 4) colour and visibility; light: (6,) direct, ambient (< 0: unlit), sky below, darkest.
-    plate: (3, H, W) background; vertices, normals: (V, 3); matrix: (4, 4) world to camera; intrinsics: (3, 3).
+    plate: (3, H, W) background; vertices, normals: (V, 3), posed; matrix: (4, 4) world to camera; intrinsics: (3, 3)
+    px.
 
     Fills normal (3, H, W), label (1, H, W), depth, lift (3, H, W) and visibility."""
     rows, columns, two = label.shape[1], label.shape[2], np.float32(2)

@@ -37,7 +37,7 @@ class GuideLayout:
     """The channels of the guide tensor (T, G, H/4, W/4): the 4 x 4 blocks of every map, then the fractions of the
     labels.
 
-    parts: of the body; labels are 0 = outside and 1 + part index. maps: rows of `MAPS`."""
+    parts: number of the body's parts; labels are 0 = outside and 1 + part index. maps: rows of `MAPS`."""
 
     parts: int = 18
     maps: tuple[GuideMap, ...] = field(default_factory=lambda: MAPS)

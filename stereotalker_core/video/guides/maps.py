@@ -93,7 +93,7 @@ def render_guides(
 
 
 def join_guides(chunks: Sequence[Guides]) -> Guides:
-    """Concatenate guides of consecutive frames."""
+    """Concatenate guides of consecutive frames into one `Guides`."""
     return Guides(*(joined([getattr(chunk, f.name) for chunk in chunks]) for f in fields(Guides)))
 
 
@@ -176,7 +176,7 @@ def background_plate(identity: Identity, cameras: Cameras, continued: bool = Fal
     """Return identity.background as seen behind the person on the canvas: (3, H, W) in [-1, 1], static over the clip.
 
     identity: the person.
-    cameras: of the canvas.
+    cameras: what the canvas shows.
     continued: inpaint beyond the photograph's edges, which takes a second; otherwise they are blurred.
 
     A similarity transform maps the portrait's view of the pivot (the point on the body's axis that the cameras look at)

@@ -30,8 +30,10 @@ NOISE = 0.6  # standard deviation of pure noise, colours in [-1, 1]
 
 @dataclass(frozen=True)
 class BakeConfig:
-    """The sizes of the network: widths of the three levels, heads of attention, rank of the experts, and which parts
-    exist."""
+    """The sizes of the network.
+
+    widths: channels of the three levels; heads: of attention; rank: hidden units of an expert; kappa: sharpness of the
+    view experts' gates; view_experts, mask_experts, across_views, reference: whether the network has these parts."""
 
     widths: tuple[int, ...] = (40, 80, 128)
     heads: int = 2
@@ -44,7 +46,7 @@ class BakeConfig:
 
 
 class BakeNetwork(nn.Module):
-    """Map (B, P, ...) pixels of a rig and a noise level -> the clean texture of all its views."""
+    """The network that denoises a person's texture in all views of a rig together; see `forward`."""
 
     Config = BakeConfig
 
@@ -103,10 +105,9 @@ class BakeNetwork(nn.Module):
         visibility: (B, P, 1) in [0, 1] of what the portrait showed.
         noisy: (B, P, 3) the present state of what is invented.
         level: (B,) noise levels s.
-        strengths: of the view and the mask experts; 0 = off.
+        strengths: factors on the output of the view and the mask experts; 0 = off.
 
-        Returns (B, P, 3), not clamped.
-        """
+        Returns (B, P, 3), not clamped."""
         candidates = partners(rig, torch.cat([lift, visibility * 2 - 1], -1))  # (B, P, 4, 4)
         shown = torch.lerp(noisy, lift, visibility)
         people, views = len(lift), rig.views
@@ -151,7 +152,8 @@ class BakeNetwork(nn.Module):
 
     @staticmethod
     def _static(rig: Rig) -> Tensor:
-        """Return the features (P, _STATIC) of the rig's pixels that are the same for every person."""
+        """Return the features (P, _STATIC) of the rig's pixels that are the same for every person: place, normal,
+        region."""
         place = (rig.position - rig.position.new_tensor([0.0, -0.02, 0.4])) * 2
         return torch.cat([rig.normal, place, rig.region, torch.ones_like(place[:, :1])], 1)
 

@@ -40,7 +40,9 @@ class ContextWindows:
 def averaged_over_windows(
     predict: Callable[[Tensor], Tensor], frames: int, windows: ContextWindows, device: str = "cpu"
 ) -> Tensor:
-    """Run predict(indices (n,)) -> (n, ...) on every window -> (frames, ...), each frame averaged over its windows."""
+    """Predict a clip window by window -> (frames, ...), each frame averaged over its windows.
+
+    predict: frame indices (n,) -> (n, ...); frames: length of the clip; windows: its division."""
     total = count = torch.zeros(frames, device=device)
     for number, window in enumerate(windows.plan(frames)):
         index = torch.tensor(window, device=device)

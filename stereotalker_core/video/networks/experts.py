@@ -79,7 +79,7 @@ class Experts(nn.Module):
     def gates(self, yaw: Tensor, regions: Tensor | None, size: tuple[int, int]) -> Tensor:
         """Return the gates (T, tokens or 1, E).
 
-        yaw: (T,) degrees; regions: (T, P, H, W) or None; size: of the token grid."""
+        yaw: (T,) degrees; regions: (T, P, H, W), None for view experts; size: (rows, columns) of the grid of tokens."""
         raise TypeError(f"{type(self).__name__} has no gates; use ViewExperts or MaskExperts")
 
 
@@ -110,7 +110,8 @@ def view_gates(yaw: Tensor, count: int, kappa: float) -> Tensor:
 
 
 class ExpertContext:
-    """The experts and gates of one forward pass of a U-Net; empty outside it."""
+    """The experts that the feed-forwards of a U-Net use, with their gates; set during one forward pass, empty outside
+    it."""
 
     def __init__(self) -> None:
         self.experts: tuple[tuple[Experts, float], ...] = ()

@@ -57,11 +57,11 @@ def sample_guided(
     """Sample latents (T, C, h, w), float32, of one clip by DDIM (eta 0) with guidance.
 
     model: the denoiser.
-    noise: (T, C, h, w).
+    noise: (T, C, h, w) standard normal.
     cond: one portrait, and the guides of all T frames.
-    steps: of DDIM.
-    scale: of the guidance.
-    windows: of the motion modules; None for the usual ones.
+    steps: number of denoising steps.
+    scale: strength of classifier-free guidance, 1 = none.
+    windows: context windows of the motion modules; None for the usual ones.
     callback: called with (step, steps).
 
     Equal to diffusers' DDIMScheduler (trailing, zero-SNR, v) where 1000 is a multiple of steps; otherwise each step

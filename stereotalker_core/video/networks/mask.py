@@ -20,7 +20,10 @@ from ..guides.maps import guide_tensor
 
 @dataclass(frozen=True)
 class MaskConfig:
-    """The sizes of the predictor; part_regions: the region index of every guide label (0 = outside, 1 + part index)."""
+    """The sizes of the predictor.
+
+    part_regions: the region index of every guide label (0 = outside, 1 + part index); widths: channels of the levels;
+    prior: logit by which the silhouette is believed at first; groups: of the normalisation."""
 
     part_regions: tuple[int, ...] = ()
     widths: tuple[int, ...] = (48, 64, 96)
@@ -35,7 +38,7 @@ def _conv(inputs: int, outputs: int, groups: int, stride: int = 1) -> nn.Sequent
 
 
 class MaskPredictor(nn.Module):
-    """Map guides -> Regions (T, 4, H, W): background / body / face / hands, summing to one."""
+    """The network that predicts from guides how far each pixel is background, body, face and hands; see `predict`."""
 
     Config = MaskConfig
     part_regions: Tensor
@@ -64,7 +67,7 @@ class MaskPredictor(nn.Module):
         return cls(MaskConfig((0, *(named.get(name, index["body"]) for name in part_names)), **settings))
 
     def silhouette(self, part: Tensor) -> Tensor:
-        """Map guide labels (T, 1, H, W) -> one-hot regions (T, 4, H, W) of the bare body."""
+        """Map guide labels (T, 1, H, W) -> one-hot regions (T, 4, H, W) of the fitted body."""
         region = self.part_regions[part.long()]
         return (region == torch.arange(len(REGIONS), device=part.device).view(1, -1, 1, 1)).float()
 

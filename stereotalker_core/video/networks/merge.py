@@ -19,7 +19,7 @@ def merge_view_experts(
 ) -> StereoTalkerUNet:
     """Return a copy of the model with these experts merged for `yaw` degrees.
 
-    model: the denoiser; experts: its view experts; yaw: degrees; strength: of the experts.
+    model: the denoiser; experts: its view experts; yaw: degrees; strength: factor on the experts' output.
 
     The copy's config counts the added units (`merged`), so it is saved and loaded like any other. Mask experts, whose
     gates differ between pixels, can still be used with it. ValueError where the experts belong to another network."""
@@ -39,7 +39,8 @@ def merge_view_experts(
 def _at_camera(experts: ViewExperts, name: str, gates: Tensor, rank: int, width: int) -> tuple[Tensor, Tensor]:
     """Return the layer's expert matrices, down (n, D) and up (D, n) times the gates; zeros for a layer without experts.
 
-    name: of the layer; gates: (E,) at the camera, times the strength; rank: of one expert, n = E * rank; width: D."""
+    name: the layer; gates: (E,) at the camera, times the strength; rank: hidden units of one expert, n = E * rank;
+    width: D."""
     if name not in experts.index:
         empty = experts.down[0].new_zeros(len(gates) * rank, width)
         return empty, empty.T

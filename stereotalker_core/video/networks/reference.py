@@ -95,7 +95,9 @@ def install_reference_attention(unet: nn.Module) -> None:
 
 
 def cache_keys(unet: nn.Module, bank: Bank) -> ReferenceCache:
-    """Compute the keys and values of the bank by the denoiser's own to_k and to_v, once per video."""
+    """Compute {layer: (keys, values)} of a portrait's features by the denoiser's own to_k and to_v, once per video.
+
+    unet: the denoiser; bank: {layer: input of its spatial self-attention}, from the reference network."""
     layers = dict(unet.named_modules())
     cache = {}
     for name, x in bank.items():
@@ -119,7 +121,7 @@ class ReferenceConfig:
 
 
 class _Dropped(nn.Module):
-    """The placeholder of an unused output block: consumes its skip connections and does nothing else."""
+    """The placeholder of an unused output block: takes its skip connections off the list and does nothing else."""
 
     has_cross_attention = False
 

@@ -58,7 +58,7 @@ class UNetConfig:
     merged: int = 0
 
     def reference(self) -> ReferenceConfig:
-        """Return the config of the reference network that belongs to this denoiser."""
+        """Return the sizes of the reference network that belongs to this denoiser."""
         return ReferenceConfig(
             self.latent_channels, self.widths, self.layers, self.heads, self.attention, self.groups, self.cross_dim
         )
@@ -90,8 +90,8 @@ class Condition:
     tokens, reference: (I, n, D) and keys and values of I portraits, each shared by N / I consecutive rows.
     yaw: (N,) degrees.
     lift: (N, C, h, w) encoded lift (residual profile).
-    regions: (N, P, H', W').
-    experts: ((module, strength), ...).
+    regions: (N, P, H', W') fractions of background, body, face and hands, for the mask experts' gates.
+    experts: ((module, factor on its output), ...).
     clip_length: frames of a clip; None skips the motion modules.
     features: output of the pose guider, if several passes share it."""
 
@@ -111,7 +111,7 @@ class Condition:
 
 
 class FramewiseGroupNorm(Mixin):
-    """The mixin for GroupNorm on (B, C, T, h, w): statistics of each frame separately."""
+    """The mixin that makes a GroupNorm on (B, C, T, h, w) normalise each frame separately."""
 
     def forward(self, x: Tensor) -> Tensor:
         frames = x.transpose(1, 2)
@@ -119,7 +119,7 @@ class FramewiseGroupNorm(Mixin):
 
 
 class ClipGroupNorm(Mixin):
-    """The mixin for GroupNorm on rows (B * frames, C, h, w): statistics over all frames of a clip together."""
+    """The mixin that makes a GroupNorm on rows (B * frames, C, h, w) normalise all frames of a clip together."""
 
     frames = 1
 

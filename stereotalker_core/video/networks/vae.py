@@ -101,7 +101,9 @@ def binomial_blur(image: Tensor) -> Tensor:
 
 
 class TinyAutoencoder(nn.Module):
-    """The encoder, plain decoder and guided decoder of one latent space; `mean` and `std` normalise the latents."""
+    """The nano autoencoder: encoder, plain decoder (from latents alone) and guided decoder (from latents and guides).
+
+    `mean` and `std` (C,) normalise the latents."""
 
     Config = AutoencoderConfig
     mean: Tensor
@@ -139,12 +141,12 @@ class TinyAutoencoder(nn.Module):
         return (self.raw_latents(image) - self.mean.view(-1, 1, 1)) / self.std.view(-1, 1, 1)
 
     def denormalise(self, z: Tensor) -> Tensor:
-        """Map normalised latents -> latents for the decoders."""
+        """Map normalised latents (N, C, h, w) -> latents as the decoders read them."""
         return z.float() * self.std.view(-1, 1, 1) + self.mean.view(-1, 1, 1)
 
     def decode(self, z: Tensor, guide: Tensor | None = None) -> Tensor:
-        """Map normalised latents (N, C, h, w) -> images (N, 3, 8h, 8w); guide: (N, G, 2h, 2w), None for the plain
-        decoder."""
+        """Map normalised latents (N, C, h, w) -> images (N, 3, 8h, 8w); guide: (N, G, 2h, 2w), None for the
+        decoder that does without."""
         raw = self.denormalise(z)
         if guide is None:
             return F.pixel_shuffle(self.decoder(raw).float(), BLOCK)

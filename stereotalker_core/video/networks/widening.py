@@ -23,7 +23,8 @@ def widen(unet: nn.Module, units: int) -> None:
 def append_units(layer: Any, down: Tensor, up: Tensor) -> None:
     """Append hidden units to a GEGLU feed-forward, in place, that add the linear map up @ down.
 
-    down: (n, D); up: (D or 1, n)."""
+    layer: a feed-forward of width D; down: (n, D), from input to hidden units; up: (D or 1, n), from these to
+    output."""
     first, last = layer.net[0].proj, layer.net[2]
     value, gate = first.weight.chunk(2)
     value_bias, gate_bias = first.bias.chunk(2)

@@ -44,13 +44,13 @@ def bake(
 ) -> Identity:
     """Generate the part of a person's texture that the portrait does not show.
 
-    network: of the bake, on any device.
+    network: generates the texture, on any device.
     body: the half body.
     identity: a fitted person; an earlier bake is replaced.
-    seed: of the noise, which determines the texture.
+    seed: determines the noise, and so the texture.
     strength: 0..1; 0 gives exactly the fill from the portrait alone.
-    steps: of denoising, from 1.
-    view_strength, mask_strength: of the experts; 0 = off.
+    steps: number of denoising steps, from 1.
+    view_strength, mask_strength: factors on the output of the experts; 0 = off.
     rig: the body's tables, shared where many people are baked.
 
     Returns the identity with its new atlas, on the identity's device. ValueError for settings out of range, and for an
@@ -90,12 +90,12 @@ def sample(
 ) -> Tensor:
     """Denoise from pure noise -> the texture (1, P, 3) in [-1, 1].
 
-    network: of the bake.
+    network: generates the texture.
     rig: tables of the body.
     lift, visibility: (1, P, 3) and (1, P, 1) of the portrait.
-    seed: of the noise.
-    steps: of denoising.
-    strengths: of view and mask experts."""
+    seed: determines the noise.
+    steps: number of denoising steps.
+    strengths: factors on the output of view and mask experts."""
     noise = torch.randn(3, RIG_ATLAS**2, generator=torch.Generator().manual_seed(seed)).T  # one texel, one noise
     state = noise.to(lift.device)[rig.texel][None] * NOISE
     clean = state

@@ -20,7 +20,7 @@ _B = TypeVar("_B", bound="Bundle")
 
 @dataclass(frozen=True)
 class Bundle:
-    """The networks of stage 2. Experts may be absent; their strength scales them, 0 equals the base model bitwise.
+    """The networks of stage 2. Experts may be absent; their strength is a factor on their output, 0 = off, bitwise.
 
     Without unet and reference it cannot denoise; without vae it cannot encode and decode."""
 
@@ -64,7 +64,8 @@ class Bundle:
         return tuple((module, strength) for module, strength in pairs if module is not None)
 
     def with_strengths(self: _B, view: float, mask: float) -> _B:
-        """Return the same networks with other strengths of the experts."""
+        """Return the same networks with other factors on the output of view and mask experts (1 = as trained, 0 =
+        off)."""
         return replace(self, view_strength=view, mask_strength=mask)
 
     def autocast(self) -> AbstractContextManager:

@@ -144,7 +144,7 @@ def denoise_clip(
     renderer: the networks.
     experts: (module, strength) pairs.
     clip: the conditions.
-    portrait: from `read_portrait`.
+    portrait: its features, from `read_portrait`.
     x: (T, C, h, w) noisy.
     sigma: noise level in [0, 1].
     callback: called with the number of frames done.
@@ -175,7 +175,7 @@ def decode_clip(
 ) -> Iterator[RenderedChunk]:
     """Decode clean latents (T, C, h, w) -> frames over a background, a few at a time.
 
-    renderer: the networks; clip: the conditions; plate: (1 or T, 3, H, W).
+    renderer: the networks; clip: the conditions; plate: background (1 or T, 3, H, W) in [-1, 1].
     drawn: the plate is the portrait's own background, as in the guides."""
     if len(latents) != len(clip):
         raise ValueError(f"{len(latents)} latents for a clip of {len(clip)} frames; keep them together")

@@ -124,12 +124,12 @@ class NanoRenderer(Bundle):
     ) -> Tensor:  # fmt: skip
         """Denoise T frames -> clean latents (T, C, h, w).
 
-        guides: of the frames.
-        guide: from `guide`.
-        regions: of the frames.
-        portrait: from `encode_portrait`.
+        guides: maps of the T frames.
+        guide: the same as the tensor that `guide` returns.
+        regions: background, body, face and hands of the T frames.
+        portrait: its features, from `encode_portrait`.
         noise: (1, C, h, w), shared by all frames.
-        steps: of denoising.
+        steps: number of denoising steps.
         motion: False treats frames as independent images (no temporal layers)."""
         unet, _ = self.denoiser
         with torch.no_grad(), self.autocast():
@@ -146,8 +146,8 @@ class NanoRenderer(Bundle):
             return sample(unet, noise.expand(len(guides), -1, -1, -1), cond, steps)
 
     def decode(self, latents: Tensor, guide: Tensor | None) -> Tensor:
-        """Map latents (T, C, h, w) and guide tensor -> frames (T, 3, H, W) in [-1, 1]; guide None: by the plain
-        decoder."""
+        """Map latents (T, C, h, w) and guide tensor -> frames (T, 3, H, W) in [-1, 1]; guide None: from latents
+        alone."""
         with torch.no_grad(), self.autocast():
             if guide is None:
                 return joined([self.vae.decode(few).float().clamp(-1, 1) for few in latents.split(TOGETHER)])

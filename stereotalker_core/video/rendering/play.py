@@ -38,8 +38,8 @@ def played(
     body: the half body.
     renderer: the networks.
     identity: the person.
-    motion, cameras: of the whole clip; sides of the canvas are multiples of 8.
-    frames: (first, stop).
+    motion, cameras: those of the whole clip; sides of the canvas are multiples of 8.
+    frames: (first, stop), which of them are drawn.
     predicted: alpha by the mask predictor, else of the fitted body.
     plate: (3, H, W) the photograph's background behind the person on this canvas, if already computed."""
     if plate is None:

@@ -13,7 +13,7 @@ RENDERERS = (NanoRenderer, PublicRenderer)
 def assemble(
     unet: StereoTalkerUNet | None = None, vae: Any = None, mask_predictor: Any = None, **parts: Any
 ) -> Renderer:
-    """Return the renderer that these networks belong to; it lacks abilities where some are missing.
+    """Return the renderer that these networks belong to; where some are missing it cannot do what they are for.
 
     unet, vae, mask_predictor: networks, None where absent.
     parts: reference, view_experts, mask_experts, view_strength, mask_strength, and settings of any profile, of which

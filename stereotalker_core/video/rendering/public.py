@@ -36,7 +36,7 @@ class PublicRenderer(Bundle):
     nano.
 
     guidance: 1 = none, 3.5 = AnimateAnyone's.
-    windows: of the motion modules.
+    windows: context windows of the motion modules.
     tile: side in latents of decoded tiles, None = whole pictures.
     longest: frames that share one denoising run; longer videos are cross-faded.
     on_step: called after every step with the finished fraction of a run; what it raises stops the rendering.

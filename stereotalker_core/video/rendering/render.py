@@ -100,7 +100,7 @@ def _source(
 ) -> tuple[Callable[..., Iterator[tuple[Tensor, Tensor]]], int]:  # fmt: skip
     """Return the function that draws `part` from (body, renderer, identity, motion, cameras), and its first frame.
 
-    mode: one of MODES, None = the renderer's own; count: frames of the clip; part: (first, stop).
+    mode: one of MODES, None = the renderer's own; count: frames of the clip; part: (first, stop) of those to draw.
     steps, seed, window, overlap, predicted: as in `render_video`."""
     mode = checked_mode(mode or renderer.modes[0])
     if mode == "play":

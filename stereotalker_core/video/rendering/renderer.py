@@ -46,7 +46,8 @@ class Renderer(Protocol):
 
     A renderer may be incomplete: without the denoiser it plays, encodes and decodes; without the autoencoder it
     denoises.
-    guide: the result of `guide` for some frames; kept: the same in the form in which a clip stores it."""
+    In the methods, guide is the result of `guide` for some frames; kept: the same in the form in which a clip stores
+    it."""
 
     modes: ClassVar[tuple[str, ...]]  # the MODES that it supports; the first is the default
     steadies: ClassVar[bool]  # whether frames are averaged over time where the guides stand still
@@ -97,7 +98,8 @@ class Renderer(Protocol):
         ...
 
     def with_strengths(self, view: float, mask: float) -> "Renderer":
-        """Return the same renderer with other strengths of view and mask experts, 0 = off."""
+        """Return the same renderer with other factors on the output of view and mask experts (1 = as trained, 0 =
+        off)."""
         ...
 
     def guide(self, body: HalfBody, rest: Rest, motion: Motion, cameras: Cameras, guides: Guides) -> Tensor:
@@ -114,7 +116,7 @@ class Renderer(Protocol):
         ...
 
     def decode(self, latents: Tensor, guide: Tensor | None) -> Tensor:
-        """Map latents (T, C, h, w) -> frames (T, 3, H, W) in [-1, 1]; guide None: by the plain decoder."""
+        """Map latents (T, C, h, w) -> frames (T, 3, H, W) in [-1, 1]; guide None: from latents alone."""
         ...
 
     def decoded_together(self, size: tuple[int, int]) -> int:
@@ -132,7 +134,7 @@ class Renderer(Protocol):
     def noise(self, size: tuple[int, int], seed: int, frames: range = range(1)) -> Tensor:
         """Return standard normal noise (1 or T, C, h, w) for frames of size (H, W), the same on every device.
 
-        seed: of the noise; frames: their numbers in the clip."""
+        seed: determines it; frames: their numbers in the clip."""
         ...
 
     def denoise(

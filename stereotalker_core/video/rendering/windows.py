@@ -19,7 +19,7 @@ def frame_windows(frames: int, window: int, overlap: int) -> list[tuple[int, int
 
 
 def cross_fade(previous: Tensor, following: Tensor) -> Tensor:
-    """Cross-fade two versions (t, ...) of the same frames linearly."""
+    """Cross-fade two versions of the same frames (t, ...) linearly, from `previous` to `following` -> (t, ...)."""
     weight = torch.linspace(0, 1, len(previous) + 2, device=previous.device)[1:-1].view(-1, 1, 1, 1)
     return torch.lerp(previous, following, weight)
 

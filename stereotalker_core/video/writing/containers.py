@@ -21,7 +21,8 @@ TRANSPARENT = (".mov", ".webm", ".gif", ".png")
 
 @dataclass(frozen=True)
 class Format:
-    """The codecs of a container: of the picture, with its pixel format and options, and of the sound."""
+    """The codecs of a video file: `codec` of the picture, `pixels` its pixel format, `options` of the encoder,
+    `sound`."""
 
     codec: str
     pixels: str
@@ -36,7 +37,7 @@ class Format:
 def format_for(path: str | Path, quality: str = "high", transparent: bool = False) -> Format:
     """Return the codecs for a file with this suffix.
 
-    path: the file; quality: one of QUALITIES; transparent: with an alpha channel.
+    path: the file; quality: one of QUALITIES; transparent: whether it needs an alpha channel.
 
     .mp4, .mkv, .mov: H.264 and AAC; .mov with transparency: ProRes 4444 and PCM; .webm: VP9 and Opus. ValueError for an
     unknown quality or suffix, and for one that cannot be transparent."""
@@ -72,7 +73,7 @@ def bytes_of(frames: Tensor, alpha: Tensor | None = None) -> np.ndarray:
 class Piece:
     """The writer of consecutive frames as one silent, independently playable file (closed GOP); `close` finishes it.
 
-    path: of the file.
+    path: the file to write; fps: frames per second; form: its codecs.
     size: (H, W) px; an odd side is extended by one repeated pixel where chroma is subsampled."""
 
     def __init__(self, path: Path, size: tuple[int, int], fps: float, form: Format):

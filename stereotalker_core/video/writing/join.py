@@ -59,7 +59,7 @@ def part_of(path: str | Path) -> Part | None:
 def sound_packets(stream, audio: Audio, part: Part, fps: Fraction) -> Iterator:
     """Yield the encoded sound packets of the frames of `part`, with times relative to its first frame.
 
-    stream: of the container, from `add_sound`.
+    stream: the sound stream of the file, from `add_sound`.
     audio: the whole recording.
     part: the frames.
     fps: frames per second."""
@@ -129,11 +129,11 @@ def mux(
 ) -> None:
     """Join silent pieces, in order, with the recording into the file `out`, atomically.
 
-    pieces: files.
-    out: the result.
+    pieces: the files to join.
+    out: the file to write.
     part: the frames they hold.
     fps: frames per second.
-    tags: of the container.
+    tags: {name: text}, metadata of the file.
     audio: the whole recording, None for no sound.
     sound: its codec."""
     import av

@@ -30,8 +30,8 @@ class ClipWriter:
     fps: frames per second.
     part: which frames of which clip these are.
     audio: the whole clip's recording; written up to the last frame.
-    tags: of the container.
-    job: identifies what the frames depend on; pieces of another job are not used.
+    tags: {name: text}, metadata of the file.
+    job: what the frames depend on, as text or a dictionary; pieces of another job are not used.
     resume: use finished pieces of an earlier run of this job; `done` is the number of their frames."""
 
     def __init__(

@@ -13,7 +13,10 @@ _HEIGHT = 1 / 22  # of the picture: height of the label's letters
 
 
 def provenance(model: str, seed: int) -> dict[str, str | int]:
-    """Return the tags that mark every output as synthetic."""
+    """Return {"notice", "digital_source_type", "generator", "model", "seed"}, the tags that mark an output as
+    synthetic.
+
+    model: name of the renderer; seed: of the noise."""
     return {
         "notice": NOTICE,
         "digital_source_type": SOURCE_TYPE,
@@ -24,7 +27,7 @@ def provenance(model: str, seed: int) -> dict[str, str | int]:
 
 
 def container_tags(model: str, seed: int) -> dict[str, str]:
-    """Return the notice as title and comment, the two tags that every player shows."""
+    """Return {"title", "comment"}, the two tags that every player shows, with the notice of synthetic media."""
     facts = provenance(model, seed)
     origin = f"Made with {facts['generator']}, model {model}, seed {seed}; digital source type {SOURCE_TYPE}."
     return {"title": "Talking portrait (synthetic media)", "comment": f"{NOTICE} {origin}"}
@@ -33,7 +36,7 @@ def container_tags(model: str, seed: int) -> dict[str, str]:
 def draw_label(frames: Tensor, text: str, corner: str = "bottom left", opacity: float = 0.8) -> Tensor:
     """Draw white text on a dark strip into a corner of the frames (T, 3, H, W) in [-1, 1].
 
-    text: of the label; corner: one of CORNERS, else ValueError; opacity: 0..1."""
+    text: what the label says; corner: one of CORNERS, else ValueError; opacity: of the label, 0..1."""
     size = dims(frames, "T 3 H W")
     if corner not in CORNERS:
         raise ValueError(f"corner {corner!r} is unknown; use one of {', '.join(CORNERS)}")
