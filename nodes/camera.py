@@ -35,7 +35,9 @@ def size_input() -> tuple:
 
 
 def canvas_of(size: int, width: int, height: int, portrait: tuple[int, int]) -> tuple[int, int]:
-    """Return (rows, columns) of the canvas requested by the widgets, for a portrait of (H, W) px."""
+    """Return (rows, columns) of the canvas requested by three widgets, for a portrait of (H, W) px.
+
+    size: px of a square, 0 = the portrait's shape; width, height: px of a side of its own, 0 = size."""
     own = View().canvas(portrait)
     if width and height:
         asked = height, width

@@ -32,8 +32,9 @@ def size_of(picture: Tensor) -> tuple[int, int]:
 
 
 def frames_together(rows: int, columns: int) -> int:
-    """Return how many frames to process at once by a network without temporal layers; more would only delay cancelling.
-    """
+    """Return how many frames of rows x columns px a network without temporal layers processes at once.
+
+    More would not be faster, and would delay cancelling."""
     return max(1, 2**21 // (rows * columns))
 
 

@@ -80,7 +80,9 @@ def read_video(path: Path) -> tuple[list[Image.Image], float]:
 
 
 def make_animation(portrait: Image.Image, frames: list[Image.Image], rate: float, path: Path, seconds: float) -> None:
-    """Write portrait and video side by side, every second frame, as an endless WebP of at most 2 MB."""
+    """Write portrait and video side by side, every second frame, as an endless WebP of at most 2 MB.
+
+    rate: frames per second of the video; seconds: how much of it."""
     side = frames[0].height
     shown = frames[: round(seconds * rate) : 2]
     left = portrait.convert("RGB").resize((side, side), Image.LANCZOS)

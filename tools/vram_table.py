@@ -97,12 +97,14 @@ def rows(frames: int) -> list[str]:
 
 
 def decode_pass(vae: PublicAutoencoder, side: int) -> torch.Tensor:
-    """Run one frame through the decoder."""
+    """Run the latents of one frame, side x side, through the decoder -> the picture, on the meta device."""
     return vae.decode(torch.empty(1, 4, side, side, device="meta"))
 
 
 def unet_pass(model: StereoTalkerUNet, x: torch.Tensor, cond: Condition) -> torch.Tensor:
-    """Run one pass of the network alone; the sampler's noise levels cannot be computed on the meta device."""
+    """Run one pass of the network alone on latents x (T, 4, h, w) -> its output; cond: the conditions.
+
+    The sampler's noise levels cannot be computed on the meta device."""
     sample = x.unflatten(0, (1, len(x))).transpose(1, 2)
     model.unet.conv_in.features = model.pose(cond.guide)
     tokens = cond.tokens.expand(len(x), -1, -1)

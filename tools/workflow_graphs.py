@@ -387,7 +387,8 @@ def motion_blueprint() -> Blueprint:
 
 
 def _opened(g: Graph, opened: dict[str, list[str]]) -> Graph:
-    """Return the graph without the links that the subgraph's own inputs replace."""
+    """Return the graph without the links that the subgraph's own inputs replace; opened: {input: ["row:input",
+    ...]}."""
     rows = {row.name: row for row in g.rows}
     for targets in opened.values():
         for target in targets:

@@ -37,7 +37,9 @@ def _folder(kind: str) -> Path:
 
 def file_choices(suffixes: Sequence[str]) -> list[str]:
     """Return the options of a combo of saved records: files of the input folder, then those of output/stereotalker with
-    a mark."""
+    a mark.
+
+    suffixes: endings of the files' names, such as ".safetensors"."""
     places = ((_folder("input"), "*", ""), (_folder("output"), f"{FOLDER}/**/*", _MARK))
     return [
         f"{path.relative_to(root).as_posix()}{mark}"

@@ -98,7 +98,8 @@ class Denoiser(nn.Module):
     def forward(
         self, x: Tensor, timesteps: Tensor, context=None, control=None, transformer_options=None, run=None, **unused
     ) -> Tensor:
-        """Map noisy latents (n * T, C, h, w) at timesteps of the profile's schedule -> clean latents.
+        """Map noisy latents x (n * T, C, h, w) at timesteps of the profile's schedule -> clean latents; n: sides of
+        guidance.
 
         run: from `read`; transformer_options: hold the expert patches; the others are ComfyUI's and ignored."""
         from ...stereotalker_core.video.rendering.clip import denoise_clip
@@ -123,7 +124,7 @@ class Denoiser(nn.Module):
 
 
 def _check_latents(x: Tensor, clip) -> None:
-    """Raise ValueError where latents (n * T, C, h, w) differ from the clip in size or length, saying what to connect.
+    """Raise ValueError where latents x (n * T, C, h, w) differ from the clip in size or length, saying what to connect.
     """
     told, given = (len(clip), *clip.lift.shape[-2:]), (len(x), *x.shape[-2:])
     if given[1:] != told[1:] or given[0] % told[0]:

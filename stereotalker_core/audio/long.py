@@ -136,8 +136,8 @@ def _position_table(attention: Any, frames: int) -> Tensor | None:
 
 
 def _position_bias(attention: Any, source: Tensor, table: Tensor, start: int) -> Tensor:
-    """Return WavLM's gated position bias (1, heads, n, T) for the queries `source` (n, D), the first at frame `start`.
-    """
+    """Return WavLM's gated position bias (1, heads, n, T) for the queries `source` (n, D), the first at frame `start`;
+    table: from `_position_table`."""
     projected = attention.gru_rel_pos_linear(_heads(attention, source))
     a, b = projected.unflatten(-1, (2, 4)).sum(-1).sigmoid().chunk(2, -1)  # (heads, n, 1)
     gate = a * (b * attention.gru_rel_pos_const[0] - 1.0) + 2.0

@@ -71,7 +71,8 @@ class SpooledAudio:
 
 
 def spool_audio(path: str | Path, track: int = 1, channel: int | None = None) -> SpooledAudio:
-    """Load a recording of any length with the results and errors of `load_audio`; decodes the file twice, in blocks."""
+    """Load a recording of any length, decoding the file twice, in blocks; arguments, results and errors as in
+    `load_audio`."""
     path = check_file(path)
     with unreadable(path):
         statistics = _survey(path, track, channel)

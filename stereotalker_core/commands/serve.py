@@ -82,7 +82,8 @@ def run(args: argparse.Namespace) -> int:
 def checked_token(host: str, token: str | None) -> str | None:
     """Return the token that clients must send; None where none is needed, on loopback.
 
-    token: the user's; "auto" makes a random one. ValueError beyond loopback without a token."""
+    host: the address that is served; token: the user's; "auto" makes a random one. ValueError beyond loopback without a
+    token."""
     if token == "auto":
         return secrets.token_urlsafe(16)
     try:

@@ -21,7 +21,7 @@ def skeleton(cls: type[M], config: Any) -> M:
 
 
 def fill(model: M, state: dict[str, Tensor], dtype: torch.dtype | None = None) -> M:
-    """Load weights into a skeleton, in `dtype` (None: their own); initialise what the weights do not contain.
+    """Load weights {name: tensor} into a `skeleton`, in `dtype` (None: their own); initialise what they do not contain.
 
     Absent layers whose name ends in proj_out or conv_out are set to zero, so that new motion modules and pose guiders
     change nothing at first; others are initialised as their class does."""

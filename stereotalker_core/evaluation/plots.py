@@ -10,7 +10,9 @@ _INK, _PAPER, _BAR, _RULE = (30, 34, 40), (255, 255, 255), (70, 120, 180), (215,
 
 
 def confusion_picture(counts: np.ndarray, rows: Sequence[str], columns: Sequence[str], title: str, path: Path) -> None:
-    """Draw counts (R, C) as a PNG: cells shaded blue by their fraction of the row, with the counts as text."""
+    """Draw counts (R, C) as a PNG: cells shaded blue by their fraction of the row, with the counts as text.
+
+    rows, columns: what they are called; title: text above; path: the file to write."""
     cell, left, top = 46, 92, 70
     image = Image.new("RGB", (left + cell * len(columns) + 20, top + cell * len(rows) + 20), _PAPER)
     draw = ImageDraw.Draw(image)

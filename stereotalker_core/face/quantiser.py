@@ -107,7 +107,8 @@ class Quantiser(nn.Module):
     def _choose_coherent(self, distances: Tensor, draw: Draw, frames: int) -> Tensor:
         """Sample codes by the Gumbel-max trick, with noise that is similar in neighbouring frames -> indices (rows,).
 
-        Each frame by itself has the same distribution as without coherence."""
+        distances: (rows, codes), squared; draw: how to sample; frames: T of the clip. Each frame by itself has the same
+        distribution as without coherence."""
         if self.rows_along == "time":
             raise ValueError("coherent draws need rows of channels; set coherence 0 for this model")
         shape = (-1, frames, distances.shape[0] // frames, distances.shape[1])  # (B or 1, T, rows of a frame, codes)
@@ -147,7 +148,8 @@ def normal_track(seed: int, first: int, frames: int, width: int, coherence: floa
 
 
 def gumbel_track(seed: int, first: int, frames: int, width: int, coherence: float) -> Tensor:
-    """Return `normal_track` mapped to standard Gumbel noise by its cumulative distribution function."""
+    """Return `normal_track` mapped to standard Gumbel noise by its cumulative distribution
+    function; the same arguments."""
     normal = normal_track(seed, first, frames, width, coherence)
     uniform = torch.special.ndtr(normal.double()).clamp(1e-9, 1 - 1e-9)
     return -torch.log(-torch.log(uniform)).float()

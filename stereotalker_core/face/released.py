@@ -128,7 +128,9 @@ def load_state(model: MotionPrior | ProbTalk3D, state: State) -> None:
 
 
 def build(state: State, heads: int = 8, hubert_heads: int = 12) -> MotionPrior | ProbTalk3D:
-    """Build the model of a released state dict, stage 2 or stage 1, with its weights."""
+    """Build the model of a released state dict {key: tensor}, stage 2 or stage 1, with its weights.
+
+    heads, hubert_heads: numbers of attention heads, which shapes do not tell."""
     if any(key.startswith("feature_predictor.") for key in state):
         model: MotionPrior | ProbTalk3D = ProbTalk3D(model_config(state, heads, hubert_heads))
     else:

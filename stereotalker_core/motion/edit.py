@@ -179,7 +179,8 @@ def smooth_stream(chunks: Iterable[Motion], sigma: float) -> Iterator[Motion]:
 
 
 def _filtered(flat: Tensor, kernel: Tensor, fps: float) -> Motion:
-    """Filter rotations and expression (T + 2 radius, 147 + 52) over time -> Motion of the T middle frames."""
+    """Filter rotations and expression (T + 2 radius, 147 + 52) over time -> Motion of the T
+    middle frames; kernel: (2 radius + 1,) weights."""
     radius = len(kernel) // 2
     low = F.conv1d(flat.T[:, None], kernel.to(flat)[None, None])[:, 0].T
     n = 147

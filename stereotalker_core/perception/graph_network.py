@@ -85,7 +85,7 @@ class GraphNetwork(nn.Module):
 
 def same_padding(value: Tensor, kernel: list[int], stride: list[int], dilation: list[int], fill: float) -> Tensor:
     """Pad a value as TensorFlow's SAME does, an odd pixel on the right and at the bottom; fill: the value of the
-    padding."""
+    padding; kernel, stride, dilation: (rows, columns) of the operation that follows."""
     pad: list[int] = []
     for axis in (-1, -2):
         size, reach = value.shape[axis], (kernel[axis] - 1) * dilation[axis] + 1

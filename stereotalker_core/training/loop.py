@@ -122,7 +122,7 @@ def fit(
 
 
 def log_row(run: Path, step: int, schedule: Schedule, row: dict[str, float]) -> None:
-    """Log a row with the remaining time, and append it to log.jsonl."""
+    """Log a row {name: number} of a step with the remaining time, and append it to log.jsonl in the folder `run`."""
     left = row["seconds_per_step"] * (schedule.steps - step)
     text = "  ".join(f"{k} {v:.4g}" for k, v in row.items())
     logger.info("step %d/%d  %s  eta %.0f s", step, schedule.steps, text, left)

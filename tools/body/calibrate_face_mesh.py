@@ -147,7 +147,9 @@ def measure(body: HalfBody, seen: list[Seen]) -> Residuals:
 
 
 def calibrate(body: HalfBody, seen: list[Seen], rounds: int, start: Path | None) -> dict[str, float]:
-    """Move the mesh points of `body`, in place, to where they fit best -> the summary of the last round's residuals."""
+    """Move the mesh points of `body`, in place, to where they fit best -> the summary of the last round's residuals.
+
+    seen: the detected people; rounds: how many; start: file with first points, None: the landmarks of the asset."""
     surface = Surface(body)
     mirror = mirrored_points(torch.stack([one.mesh for one in seen]))
     points = first_guess(body, seen) if start is None else surface.at(*read(start))

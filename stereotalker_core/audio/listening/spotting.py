@@ -85,7 +85,8 @@ def lexicon(path: Path = SPOKEN_WORDS) -> Lexicon:
 
 
 def chained(spoken: list[tuple[str, tuple[str, ...], float]], gestures: frozenset[str]) -> Lexicon:
-    """Build the lexicon from (word, phones, cost) of every pronunciation and the set of words with a gesture."""
+    """Build the lexicon; spoken: (word, phones, cost) of every pronunciation; gestures: the words that have a
+    gesture."""
     lengths = np.array([len(phones) for _, phones, _ in spoken])
     first = np.concatenate([[0], lengths.cumsum()[:-1]])
     early = np.zeros(int(lengths.sum()), bool)
@@ -99,7 +100,7 @@ def decoded(blocks: Iterable[np.ndarray], words: Lexicon) -> list[tuple[int, int
     """Decode log-probabilities (T, P), given in blocks, into a list of (pronunciation, first frame, frame after the
     last).
 
-    The number of the pronunciation is -1 in pauses and -2 in sound that is no known word."""
+    words: the lexicon. The number of the pronunciation is -1 in pauses and -2 in sound that is no known word."""
     score = np.full(len(words.phones), _NEVER)
     begun = np.zeros(len(score), np.int32)  # frame in which the word began that is in this state
     shifted, earlier = np.empty_like(score), np.empty_like(begun)

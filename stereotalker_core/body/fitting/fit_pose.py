@@ -190,7 +190,9 @@ class _Problem:
 
 def _initial(model: PointModel, parameters: Parameters, keypoints: Keypoints, centre: Tensor) -> tuple[Tensor, float]:
     """Return the initial parameters and focal length (px), by fitting a 2D similarity of the mean face to the face
-    points."""
+    points.
+
+    centre: (2,) px, the middle of the picture."""
     face = [
         i
         for i, n in enumerate(keypoints.names)

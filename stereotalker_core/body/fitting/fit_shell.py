@@ -145,9 +145,10 @@ class ShellSolver:
         self.rest = torch.where(skin_part, skin, small).to(body.mean.dtype)
 
     def solve(self, vertices: Tensor, offset: Tensor, weight: Tensor, start: Tensor, iterations: int = 150) -> Tensor:
-        """Map known offsets (M,) of vertices (M,) with weights (M,) -> offsets (V,) of all, by conjugate gradients.
+        """Map known offsets (M,) m of vertices (M,) with weights (M,) -> offsets (V,) of all, by conjugate gradients.
 
-        The solution is symmetric and not clamped; the iteration starts from `start` (V,)."""
+        The solution is symmetric and not clamped; the iteration starts from `start` (V,) and takes
+        at most `iterations` steps."""
         total = torch.zeros_like(start).index_add(0, vertices, weight)
         wanted = torch.zeros_like(start).index_add(0, vertices, weight * offset)
         total, wanted = total + 0.5 * total[self.mirror], wanted + 0.5 * wanted[self.mirror]

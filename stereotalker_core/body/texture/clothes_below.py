@@ -94,8 +94,8 @@ def _quilted(picture: Tensor, known: Tensor, below: int, metre: float) -> Tensor
 
 
 def _outer(picture: Tensor, sure: Tensor, metre: float) -> Tensor:
-    """Return (h, w) bool: pixels with the colours of the outermost cloth at the lower edge; sure (h, w): photographed.
-    """
+    """Return (h, w) bool: pixels with the colours of the outermost cloth at the lower edge; sure (h, w): photographed;
+    metre: px per metre."""
     height, width = sure.shape
     known = sure.clone()
     known[: max(0, height - max(8, round(_LOW * metre)))] = False

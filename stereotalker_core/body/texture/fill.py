@@ -157,7 +157,9 @@ def levelled(lifter: Lifter, colour: Tensor, mirrored: Tensor, both: Tensor) -> 
 
 
 def _templates(lifter: Lifter, colour: Tensor, photo: Tensor) -> Tensor:
-    """Return (N, 3) colours of eyes, teeth, tongue and mouth in the exposure and saturation of the portrait."""
+    """Return (N, 3) colours of eyes, teeth, tongue and mouth in the exposure and saturation of the portrait.
+
+    colour, photo: as in `registered_priors`."""
     sums = torch.cat([colour * photo[:, None], photo[:, None]], 1)
     template = lifter.template * _exposure(sums)
     grey = template.mean(1, keepdim=True)
@@ -212,7 +214,9 @@ def _rings(lifter: Lifter, colour: Tensor, photo: Tensor, eye: Tensor) -> Tensor
 
 def _saturation(lifter: Lifter, colour: Tensor, photo: Tensor) -> float:
     """Return in 0..1 the chroma of the visible skin relative to usual skin, to keep invented parts grey in a grey
-    picture."""
+    picture.
+
+    colour, photo: as in `registered_priors`."""
     seen = lifter.around_eyes & (photo > 0.9)
     skin = colour[seen if int(seen.sum()) > _FEW else photo > 0.9]
     if not len(skin):
@@ -223,7 +227,9 @@ def _saturation(lifter: Lifter, colour: Tensor, photo: Tensor) -> float:
 
 
 def lid_colours(lifter: Lifter, colour: Tensor, photo: Tensor) -> Tensor:
-    """Return (N, 3): the colour of bare skin near the eye on the same side of the face; zero off the lids."""
+    """Return (N, 3): the colour of bare skin near the eye on the same side of the face; zero off the lids.
+
+    colour, photo: as in `registered_priors`."""
     out = torch.zeros_like(colour)
     for side in (True, False):
         lids = (lifter.eyelids > 0) & (lifter.left == side)
@@ -240,7 +246,9 @@ def lid_colours(lifter: Lifter, colour: Tensor, photo: Tensor) -> Tensor:
 
 
 def skin_colour(body: HalfBody, lifter: Lifter, colour: Tensor, photo: Tensor) -> Tensor:
-    """Return the median colour (3,) of visible skin: of the beardless skin below the eyes, else of the visible face."""
+    """Return the median colour (3,) of visible skin: of the beardless skin below the eyes, else of the visible face.
+
+    colour, photo: as in `registered_priors`."""
     seen = photo > 0.9
     bare, face = seen & lifter.around_eyes, seen & (lifter.part == body.part_index["face"])
     chosen = colour[bare if int(bare.sum()) > _FEW else face if bool(face.any()) else seen]
@@ -248,7 +256,8 @@ def skin_colour(body: HalfBody, lifter: Lifter, colour: Tensor, photo: Tensor) -
 
 
 def _cloth_and_skin(lifter: Lifter, colour: Tensor, photo: Tensor, skin: Tensor) -> tuple[Tensor, Tensor] | None:
-    """Return the colours (3,) of cloth and of skin; None where no clothes were seen."""
+    """Return the colours (3,) of cloth and of skin; None where no clothes were seen; arguments as in
+    `registered_priors`."""
     cloth = cloth_colour(lifter, colour, photo, ~lifter.covered)
     return None if cloth is None else (cloth, skin)
 

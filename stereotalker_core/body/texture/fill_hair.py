@@ -91,7 +91,9 @@ def _unlike(linear: Tensor, other: Tensor) -> Tensor:
 
 
 def _unrolled(place: Tensor, colour: Tensor, confidence: Tensor) -> tuple[Tensor, Tensor]:
-    """Unroll the head: colours (3, _ROWS, 2 _HALF), filled smoothly, and where they were seen (_ROWS, 2 _HALF) bool."""
+    """Unroll the head: colours (3, _ROWS, 2 _HALF), filled smoothly, and where they were seen (_ROWS, 2 _HALF) bool.
+
+    place, colour, confidence: as in `hair_colours`."""
     row = place[:, 0].long().clamp(0, _ROWS - 1)
     cell = (place[:, 1] + _HALF).floor().long().clamp(0, 2 * _HALF - 1)
     weight = confidence * (confidence > _SURE)

@@ -133,7 +133,9 @@ def limb_colours(
 
 def outer_clothes(lifter: Lifter, colour: Tensor, photo: Tensor) -> Tensor | None:
     """Return the colour (3,) of the outermost visible clothes (a jacket, not the shirt in it); None where too few are
-    seen."""
+    seen.
+
+    colour, photo: as in `limb_colours`."""
     seen = (lifter.dressed & (photo > _SURE)).nonzero().squeeze(1)
     if len(seen) < _FEW:
         return None
@@ -143,7 +145,8 @@ def outer_clothes(lifter: Lifter, colour: Tensor, photo: Tensor) -> Tensor | Non
 
 def cloth_colour(lifter: Lifter, colour: Tensor, photo: Tensor, beside: Tensor) -> Tensor | None:
     """Return the median colour (3,) of the trunk without texels `beside` (N,) bool an arm; None where it was not seen.
-    """
+
+    colour, photo: as in `limb_colours`."""
     return _median(colour, photo, lifter.dressed & ~beside)
 
 
@@ -273,9 +276,10 @@ def joined(lifter: Lifter, n_vertices: int, prior: Tensor, colour: Tensor, photo
 
 
 def _sleeve_end(arms: list[_Arm], hand_seen: bool) -> int:
-    """Return the bin from which on both arms are bare, the split with the fewest misplaced texels.
+    """Return the index of the place along the arms from which on both are bare: the split with fewest misplaced texels.
 
-    Where unseen bins lie between the last cloth and the first skin it is their middle. Arms without any visible skin
+    hand_seen: whether the portrait shows a hand. Where unseen places lie between the last cloth and the first skin it
+        is their middle. Arms without any visible skin
     have long sleeves, unless a hand is seen and the sleeve was last seen above the elbow."""
     if not arms:
         return _BINS

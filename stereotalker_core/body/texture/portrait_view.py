@@ -172,7 +172,8 @@ class PortraitView:
 
     def place(self, corners: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the pixels (N, 2) of surface points, the cosine (N,) to the camera, and normals (N, 3) in world axes.
-        """
+
+        corners, weight: as in `sample`."""
         pixel, value = self._seen_at(corners, weight)
         normal = at_points(self.normal, corners, weight)
         return pixel, value[:, 3], F.normalize(normal, dim=1)

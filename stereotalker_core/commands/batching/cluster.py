@@ -110,7 +110,7 @@ def _frame_count_of_job(args: argparse.Namespace) -> int:
 def connect(address: str, ray) -> None:
     """Join a Ray cluster. ValueError where there is none.
 
-    address: "auto" for a running one, "local" for a new one on this machine, else its address."""
+    ray: the module; address: "auto" for a running one, "local" for a new one on this machine, else its address."""
     settings = {"log_to_driver": False, "logging_level": "error", "include_dashboard": False}
     try:
         if address == "local":

@@ -153,7 +153,10 @@ def _job(parser, number: int, row: dict, base: Path, folder: Path, common: Seque
 
 
 def _relative_to_list(option: str, text: str, base: Path) -> str:
-    """Resolve a value that names a file relative to the list's folder `base`; return other values unchanged."""
+    """Return the value `text` of an option of `talk`; where it names a file, that is resolved relative to the list's
+    folder.
+
+    option: its name; base: the folder."""
     if option == "transcript":
         return f"@{base / text[1:]}" if text.startswith("@") and text != HEARD else text
     names_file = option in outputs.INPUTS or option in outputs.RESULTS
@@ -163,7 +166,7 @@ def _relative_to_list(option: str, text: str, base: Path) -> str:
 
 
 def _name(number: int, row: dict) -> str:
-    """Return the default file name of a job, such as 0007_portrait_recording.mp4."""
+    """Return the default file name of a job, such as 0007_portrait_recording.mp4; row: {option: value} in the list."""
     stems = [Path(str(row[key])).stem for key in ("identity", "portrait", "audio", "motion") if row.get(key)]
     return "_".join([f"{number:04d}", *stems[:2]]) + ".mp4"
 

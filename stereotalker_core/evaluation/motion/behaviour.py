@@ -243,7 +243,9 @@ def _in_turn(corpora: list[Corpus]) -> Iterator[tuple[Utterance, int]]:
 
 
 def _false_words(words: list[Word], utterance: Utterance, classes: dict[str, str]) -> list[bool]:
-    """Tell for each recognised word that has a gesture whether no word of its class is said at that time."""
+    """Tell for each recognised word that has a gesture whether no word of its class is said at that time -> [bool].
+
+    words: what was recognised; utterance: what was said; classes: {word: class of its gesture}."""
     said = [(classes[w.lower()], start, end) for w, start, end in utterance.words if w.lower() in classes]
     return [
         not any(kind == classes[word.text] and start < word.end and end > word.start for kind, start, end in said)

@@ -131,7 +131,9 @@ def _measured(todo: Sequence[Path], settings: Settings, version: str, workers: i
 
 
 def measure_and_keep(path: Path, settings: Settings, version: str) -> Row:
-    """Measure one photograph; write its contact sheet, then its row, which marks the photograph as finished."""
+    """Measure one photograph; write its contact sheet, then its row, which marks the photograph as finished.
+
+    settings: what is measured, and where it is stored; version: from `fingerprint`, stored in the row."""
     row = measure(path, settings) | {"version": version, "bytes": path.stat().st_size}
     target = row_file(settings, path)
     if settings.out and target:
@@ -213,8 +215,8 @@ def report(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def table(found: dict[str, Any]) -> str:
-    """Return a Markdown table: one row per figure, one column for all photographs and one per kind, cells "value (low
-    .. high)"."""
+    """Return the result of `report` as a Markdown table: one row per figure, one column for all photographs and one per
+    kind, cells "value (low .. high)"."""
     columns = {"all": found["metrics"]} | found["kinds"]
     counts = [f"{name} ({metrics['refused']['count']})" for name, metrics in columns.items()]
     lines = [f"| figure | {' | '.join(counts)} | what |", "|---" * (len(columns) + 2) + "|"]

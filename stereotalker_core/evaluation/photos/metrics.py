@@ -124,7 +124,8 @@ def _one_eye(image: Tensor, mesh: Tensor, side: str) -> float:
 def iris_contrast(drawn: Tensor, drawn_mesh: Tensor, photograph: Tensor, photographed_mesh: Tensor) -> float:
     """Return `white_minus_iris` of the drawing relative to the photograph, resized to the drawn face's scale.
 
-    NaN where the photograph has too little contrast between white and iris; 0 where only the drawing shows no eye."""
+    drawn, photograph: pictures; *_mesh: their face points. NaN where the photograph has too little contrast between
+    white and iris; 0 where only the drawing shows no eye."""
     photograph, photographed_mesh = at_scale_of(photograph, photographed_mesh, drawn_mesh)
     own = white_minus_iris(photograph, photographed_mesh)
     if math.isnan(own) or own < _CONTRAST:
@@ -135,7 +136,8 @@ def iris_contrast(drawn: Tensor, drawn_mesh: Tensor, photograph: Tensor, photogr
 
 def face_detail(drawn: Tensor, drawn_mesh: Tensor, photograph: Tensor, photographed_mesh: Tensor) -> float:
     """Return the mean squared luma gradient inside the drawn face relative to the photograph at the drawn face's scale.
-    """
+
+    drawn, photograph: pictures; *_mesh: their face points."""
     photograph, photographed_mesh = at_scale_of(photograph, photographed_mesh, drawn_mesh)
     return gradient_energy(drawn, drawn_mesh) / max(gradient_energy(photograph, photographed_mesh), 1e-9)
 

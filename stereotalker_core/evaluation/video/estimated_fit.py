@@ -47,7 +47,10 @@ class EstimatedClips(ClipMaker):
 
 
 def lift_psnr(rgb: Tensor, lift: Tensor, weight: Tensor) -> Tensor:
-    """Return the PSNR (T,) in dB between images in [-1, 1] (T, 3, H, W), weighted by (T, 1, H, W)."""
+    """Return the PSNR (T,) in dB between true frames `rgb` and the projected portrait `lift`, (T, 3, H, W) in [-1, 1]
+    each.
+
+    weight: (T, 1, H, W) of the pixels."""
     error = ((rgb - lift).square() * weight).sum((1, 2, 3)) / (3 * weight.sum((1, 2, 3)).clamp_min(1))
     return -10 * torch.log10(error / 4 + 1e-10)
 

@@ -280,8 +280,10 @@ def stored_plate(rows: Rows) -> Tensor:
 
 
 def region_overlap(regions: Regions, rows: Rows) -> np.ndarray:
-    """Return (3, 4): intersection and union of the four hard regions, then of the person (first two of the last row).
-    """
+    """Count pixels of predicted and true regions -> (3, 4): intersection, union of the four regions, and in the last
+    row those two of the person.
+
+    regions: predicted; rows: the stored frames."""
     label = regions.masks.argmax(1)
     count = np.zeros((3, 4))
     for i in range(4):

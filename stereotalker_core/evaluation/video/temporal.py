@@ -90,7 +90,8 @@ def identity_drift(renderer: Renderer, person: Subject, seconds: float, yaw: flo
     """Return the dB by which the face is worse in the last round of a motion that repeats back and forth than in the
     first.
 
-    The rounds are rendered as one stream; windows begin at different frames in every round."""
+    person: whom to draw; seconds: length of the video; yaw: degrees. The rounds are rendered as one stream; windows
+    begin at different frames in every round."""
     motion, cameras, truth = performance(person, LOOP // 2, yaw)
     order = torch.cat([torch.arange(LOOP // 2), torch.arange(LOOP // 2).flip(0)])
     rounds = max(2, round(seconds * motion.fps / LOOP))

@@ -109,7 +109,9 @@ def _target(seed: int, kind: int, index: int) -> Tensor:
 
 def _moment(seed: int, kind: int, index: int, quiet: Tensor) -> tuple[int, int]:
     """Return the first frame and length in frames of event `index`: within its interval, in a pause of the speech if
-    any."""
+    any.
+
+    kind, quiet: as in `wander`."""
     interval = _TURN_FRAMES if kind == _TURN else _SHIFT_FRAMES
     rng = np.random.default_rng((seed, kind, abs(index), 2))
     size = int(rng.integers(11, 22)) * (1 if kind == _TURN else 3)

@@ -171,8 +171,8 @@ class SamplingWindow:
 
 
 def sampling_windows(frames: int, window: int, seed: int, lookahead: int) -> list[SamplingWindow]:
-    """Return windows that cover `frames` frames; look-ahead frames are sampled again by the next one, with more
-    context."""
+    """Return windows of `window` frames that cover `frames` frames, each with `seed` known frames at its start and
+    `lookahead` at its end that the next one samples again."""
     found, done = [], 0
     while done < frames:
         begin = max(0, min(done - seed, frames - window))  # the last window reaches back instead of being short

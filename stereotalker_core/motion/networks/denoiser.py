@@ -158,7 +158,8 @@ def loss_weight(sigma: Tensor, most: float = 5.0) -> Tensor:
 
 
 def motion_errors(codec: MotionCodec, denoised: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the squared errors of the motion (B, T, D) and of its velocity (B, T-1, D)."""
+    """Return the squared errors of denoised and clean motion (B, T, D), and of their velocity (B, T-1, D); codec: of
+    both."""
     dims(clean, "B T D", **dims(denoised, "B T D", D=codec.width))
     return (denoised - clean).square(), (denoised.diff(dim=1) - clean.diff(dim=1)).square()
 

@@ -104,7 +104,9 @@ def perform(utterance: Utterance, style: FaceStyle, seed: int) -> Tensor:
 
 def _look_over_time(utterance: Utterance, style: FaceStyle, who: Speaker, times: Tensor, rng: random.Random) -> Tensor:
     """Return the emotion's expression over time (T, 52): drifting, stronger on some stressed words, slightly
-    asymmetric."""
+    asymmetric.
+
+    style: emotion and intensity; who: the speaker's habits; times: (T,) s."""
     drift = 1 + 0.1 * wander(times, rng, 0.05, 0.4)
     upper = rng.uniform(0.85, 1.15)  # some performances are more in the brows, some more in the mouth
     for mark in accents(utterance):

@@ -39,7 +39,8 @@ def head_angles(
     utterance: Utterance, events: list[GestureEvent], style: str, times: Tensor, rng: random.Random
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return pitch, yaw, roll (T,) in degrees: drift, nods on stressed words, and the head motion of meaning gestures.
-    """
+
+    events: the gestures; style: of speaking, "neutral", "lively" or "calm"; times: (T,) s."""
     energy = ENERGY[style]
     pitch, yaw, roll = 1.3 * wander(times, rng), 2.6 * wander(times, rng), 1.6 * wander(times, rng)
     for mark in accents(utterance):
@@ -64,7 +65,9 @@ def head_angles(
 
 def brows(utterance: Utterance, events: list[GestureEvent], times: Tensor, rng: random.Random) -> Tensor:
     """Return (T, 52): raised brows on some stressed words and with "you", "big", "many", "up"; a frown with "no",
-    "stop"."""
+    "stop".
+
+    events: the gestures; times: (T,) s."""
     out = torch.zeros(len(times), N_EXPRESSIONS)
     raised, frown = torch.zeros_like(times), torch.zeros_like(times)
     for mark in accents(utterance):

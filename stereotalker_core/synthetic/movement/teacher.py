@@ -71,7 +71,8 @@ def teach_with_labels(
     handedness: float = 0.0,
     intensity: float = 1.0,
 ) -> tuple[Motion, list[GestureEvent]]:
-    """Perform as `teach` does, and return the gestures as well; handedness: -1 (left) .. 1 (right)."""
+    """Perform as `teach` does, with the same arguments, and return the gestures as well; handedness: -1 (left) .. 1
+    (right)."""
     if style not in STYLES or emotion not in EMOTIONS:
         raise ValueError(f"style {style!r} must be of {STYLES}, emotion {emotion!r} of {EMOTIONS}")
     if not 0 <= intensity <= 1:

@@ -62,7 +62,8 @@ def bump(value: Tensor, centre: float, width: float) -> Tensor:
 
 def skin_paint(template: Template, look: Complexion, hair: Hair, rng: torch.Generator) -> Tensor:
     """Paint skin everywhere, with cheeks, beard, lips and brows -> colours (N, 3) in [0, 1] of the template's texels.
-    """
+
+    look: colours and make-up of the face; hair: gives brows and beard their colour."""
     points = template.point
     x, y, z = points.unbind(1)
     side, eye = x.abs(), template.bone("eye.L")

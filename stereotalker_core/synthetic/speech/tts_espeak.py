@@ -188,6 +188,8 @@ def _phones(events: list[tuple[str, float]], stress: list[int], seconds: float) 
 def _words(engine: _Espeak, text: str, phones: tuple[Phone, ...], starts: list[float]) -> tuple[Word, ...]:
     """Return the words with times, each snapped to the first phone of a word, without the pauses between words.
 
+    engine: holds the word events; text: what is said; starts: times (s) at which words begin, from `_stresses`.
+
     An event of espeak-ng ends only where the next word begins. Some pairs ("of the") are spoken as one word with one
     event; its phones are divided between them in proportion to their letters."""
     begins = {

@@ -162,7 +162,8 @@ def dressed(
     rng: torch.Generator,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Paint clothes over sRGB colours (N, 3) -> colours, coverage (N,), normals (N, 3), and a factor (N,) on the light.
-    """
+
+    pixels: the covered pixels of the picture; outfit: what is worn."""
     points = pixels.point
     x, y, z = points.unbind(1)
     body = pixels.is_part("torso", "neck", "arm.L", "arm.R", "hips") & ~pixels.is_part("hand.L", "hand.R")

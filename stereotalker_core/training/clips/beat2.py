@@ -60,7 +60,9 @@ def import_beat2(source: str | Path, root: str | Path, seconds: float = 20.0, na
 
 
 def read_recording(source: Path, npz: Path, body: HalfBody) -> Clip:
-    """Read one recording as a single clip at 25 fps, as long as the shorter of sound and motion."""
+    """Read one recording as a single clip at 25 fps, as long as the shorter of sound and motion.
+
+    source: folder of the data set; npz: the recording's SMPL-X file, which names the others."""
     poses, fps = read_smplx(npz)
     wave = _beside(source, npz.stem, ".wav")
     if wave is None:

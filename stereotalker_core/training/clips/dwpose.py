@@ -92,8 +92,8 @@ class PictureWindow:
 def import_video(video: str | Path, root: str | Path, wanted: VideoImport | None = None) -> list[Path]:
     """Import one video with its keypoints as clips and an identity under `root` -> the clips' folders.
 
-    ValueError where keypoints are missing or differ in number from the video's frames, too few frames show a person, or
-    none can be fitted."""
+    wanted: the settings; None: the defaults. ValueError where keypoints are missing or differ in number from the
+    video's frames, too few frames show a person, or none can be fitted."""
     wanted, video = wanted or VideoImport(), Path(video)
     raw = read_keypoints(video)
     count, rate, (height, width) = _video_facts(video)
@@ -259,7 +259,8 @@ def _facing_person(frame: dict[str, Any], width: int, height: int) -> Keypoints 
 
 
 def person_window(points: Sequence[Keypoints], height: int, width: int) -> PictureWindow:
-    """Return the largest square of the picture, centred on the person as far as possible."""
+    """Return the largest square of a picture of height x width px, centred on the person's points as far as
+    possible."""
     side = min(height, width)
     middle = torch.stack([k.xy.mean(0) for k in points]).median(0).values
     left = min(max(round(float(middle[0])) - side // 2, 0), width - side)
@@ -353,7 +354,9 @@ def _cut_sound(sound: Tensor | None, piece: slice) -> Audio | None:
 
 
 def import_videos(source: str | Path, root: str | Path, wanted: VideoImport | None = None) -> Iterator[list[Path]]:
-    """Import all videos of a folder that have keypoints beside them; yield each one's clip folders."""
+    """Import all videos of a folder that have keypoints beside them; yield each one's clip folders.
+
+    source: the folder; root: where clips are written; wanted: as in `import_video`."""
     videos = [p for p in sorted(Path(source).glob("*")) if p.suffix.lower() in (".mp4", ".mov", ".mkv", ".webm")]
     if not videos:
         raise ValueError(f"{source} holds no videos (mp4, mov, mkv, webm)")

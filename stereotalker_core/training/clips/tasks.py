@@ -165,8 +165,9 @@ def _denoiser_task(stage: Stage, prepared: Path, files: Files, device: str | tor
 
 
 def open_denoiser(stage: Stage, files: Files) -> tuple[StereoTalkerUNet, ReferenceNet]:
-    """Load the networks a stage starts from. ValueError where sd15 lacks its weights, or the base is of the other kind.
-    """
+    """Load the denoiser and reference network a stage starts from; files: where they are.
+
+    ValueError where sd15 lacks its weights, or the base is of the other kind of network."""
     if files.fresh:
         if stage.network != "nano":
             raise ValueError("sd15 is not trained from scratch: give the folder that `convert` wrote with --base")

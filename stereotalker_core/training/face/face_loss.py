@@ -85,7 +85,7 @@ class Focus:
 
 
 def split_l1(a: Tensor, b: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Return the mean absolute errors of the expression and of the jaw between (B, T, 53), channels weighted by (53,).
+    """Return the mean absolute errors of expression and jaw between a and b (B, T, 53); weight: (53,) of the channels.
     """
     error = (a - b).abs() if weight is None else (a - b).abs() * weight.to(a)
     return error[..., :N_EXPRESSION].mean(), error[..., N_EXPRESSION:].mean()
@@ -104,7 +104,7 @@ def _motion_parts(ours: Tensor, theirs: Tensor, weights: PriorWeights | Predicto
 
 
 def total(parts: Parts, weights: PriorWeights | PredictorWeights) -> Tensor:
-    """Return the sum of the terms, each times its weight."""
+    """Return the sum () of the terms {name: ()} in `parts`, each times the field of that name in `weights`."""
     known = {f.name for f in fields(weights)}
     terms: list[Tensor] = [getattr(weights, name) * value for name, value in parts.items() if name in known]
     return sum(terms[1:], terms[0])
@@ -164,7 +164,8 @@ def stage_two(
 def drawn_latent(prior: MotionPrior, predicted: Tensor, draw: Draw) -> Tensor:
     """Return sampled codes (B, T, C) with the gradient of the expected code at the same temperature.
 
-    The VAE variant's sample has its own gradient."""
+    predicted: (B, T, C) latent before the bottleneck; draw: how to sample. The VAE variant's sample has its own
+    gradient."""
     if prior.config.kind == "vae":
         return prior.bottleneck(predicted, draw).latent
     quantiser = prior.quantize
@@ -176,7 +177,9 @@ def drawn_latent(prior: MotionPrior, predicted: Tensor, draw: Draw) -> Tensor:
 
 
 def fresh_codes(prior: MotionPrior, z: Tensor, indices: Tensor, generator: torch.Generator) -> int:
-    """Move codes that no row of z (B, T, C) uses to random rows of it -> their number."""
+    """Move codes that no row of z (B, T, C) uses to random rows of it -> their number.
+
+    indices: (rows,), the codes in use."""
     quantiser = prior.quantize
     rows = quantiser.rows(z.detach())
     unused = torch.bincount(indices, minlength=quantiser.embedding.num_embeddings) == 0

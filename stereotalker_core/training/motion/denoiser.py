@@ -154,8 +154,8 @@ class MotionLoss:
 
 
 def fit_codec(data: MotionData, config: MotionCodec.Config, frames: int = 60_000) -> MotionCodec:
-    """Return a codec whose mean, deviation and finger basis are those of about `frames` evenly spaced frames of the
-    data."""
+    """Return a codec of the given sizes whose mean, deviation and finger basis are those of about `frames` evenly
+    spaced frames of the data."""
     motion = data.tracks["motion"]
     rows = torch.from_numpy(motion[:: max(1, len(motion) // frames)].astype(np.float32))
     return MotionCodec(config).fit(rows[:, :147].unflatten(-1, (49, 3)), rows[:, 147:])

@@ -124,7 +124,9 @@ class JointBatches:
 
     def _regions(self, rows: Rows, guide: Tensor) -> Tensor:
         """Return the gates of the mask experts (N, 4, H, W): predicted ones, those of the body without hair
-        and clothes, or the true ones."""
+        and clothes, or the true ones.
+
+        rows: the frames; guide: their guide tensor."""
         if self.bare is not None:
             return self.bare.silhouette(rows.guides.part)
         if self.predictor is None:

@@ -74,7 +74,7 @@ def steps_for(stage: TimedStage, data: str, run: Path, minutes: float) -> int:
 
 
 def planned_steps(stage: TimedStage, data: str, run: Path, minutes: float) -> int:
-    """Return the number of steps of a stage from plan.json, measured on first use."""
+    """Return the number of steps of a stage from run/plan.json; `steps_for` measures it at the first call."""
     path = run / "plan.json"
     plan = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     if stage.name not in plan:
@@ -84,7 +84,7 @@ def planned_steps(stage: TimedStage, data: str, run: Path, minutes: float) -> in
 
 
 def run_all(data: str, run: Path, minutes: float, out: Path) -> None:
-    """Train all unfinished stages, then collect the six files in `out`."""
+    """Train all unfinished stages in `minutes`, with their state in `run`, then collect the six files in `out`."""
     run.mkdir(parents=True, exist_ok=True)
     beside: subprocess.Popen | None = None
     for stage in stages(run):

@@ -130,7 +130,7 @@ def named(part, triangle):
 
 @_compiled
 def most(part, found, samples):
-    """Return which of a pixel's four samples represents it: one whose label two samples share, else the first
+    """Return which of a pixel's four samples (0..3) represents it: one whose label two samples share, else the first
     (`maps._most`)."""
     a, b = named(part, found[samples[0]]), named(part, found[samples[1]])
     c, d = named(part, found[samples[2]]), named(part, found[samples[3]])

@@ -225,7 +225,7 @@ class Attention(nn.Module):
 
 
 def partners(rig: Rig, values: Tensor) -> Tensor:
-    """Return values (B, P, 4) of each pixel and its partners (B, P, 4, 4).
+    """Map values (B, P, 4) of the rig's pixels -> those of each pixel and its partners (B, P, 4, 4).
 
     The partners: the pixel itself, the one behind it, the one on the other half, the one behind that. The fourth value,
     a visibility in [-1, 1], is -1 where there is no such pixel, whose colours are then the pixel's own."""

@@ -64,7 +64,9 @@ class Experts(nn.Module):
 
     @classmethod
     def for_unet(cls: type[_E], unet: nn.Module, rank: int = 16, kappa: float = 4.0) -> _E:
-        """Return new experts (up = 0) for every spatial feed-forward of a StereoTalkerUNet."""
+        """Return new experts (up = 0) for every spatial feed-forward of a StereoTalkerUNet.
+
+        rank: hidden units of each expert; kappa: sharpness of the view gates."""
         layers = expert_layers(unet)
         widths = tuple(ff.net[0].proj.in_features for ff in layers.values())
         return cls(ExpertConfig(tuple(layers), widths, cls.count, rank, kappa))

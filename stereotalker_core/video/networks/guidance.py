@@ -28,7 +28,9 @@ def unconditional(cond: Condition) -> Condition:
 
 
 def guided(model: StereoTalkerUNet, x: Tensor, sigma: float, cond: Condition, scale: float) -> Tensor:
-    """Return the denoised latents (N, C, h, w) with guidance; scale 1 is the plain model, in a single pass."""
+    """Denoise latents x (N, C, h, w) at noise level sigma with classifier-free guidance -> (N, C, h, w).
+
+    cond: the conditions, with a portrait; scale: strength of the guidance, 1 = none, in a single pass."""
     if scale == 1:
         return model(x, sigma, cond)
     cond = replace(cond, features=model.pose(cond.guide))  # the pose is the same on both sides

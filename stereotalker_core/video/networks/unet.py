@@ -305,7 +305,7 @@ def _alphas(zero_snr: bool) -> Tensor:
 @torch.no_grad()
 def sample(model: StereoTalkerUNet, noise: Tensor, cond: Condition, steps: int) -> Tensor:
     """Map noise (N, C, h, w) -> clean latents in `steps` deterministic steps (DDIM; Euler for the flow-matching
-    levels)."""
+    levels); cond: the conditions."""
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
     x = noise

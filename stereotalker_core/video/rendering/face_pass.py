@@ -90,7 +90,8 @@ def with_face(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Blend the faces of a second, larger drawing into a stream; both yield (picture and alpha (t, 4, H, W), lift).
 
-    Both contain the same frames; t may differ."""
+    parts: the whole pictures; faces: the larger drawing; window: where it belongs. Both contain the same frames; t may
+    differ."""
     rows = slice(window.top, window.top + window.side)
     columns = slice(window.left, window.left + window.side)
     ready: Tensor | None = None
