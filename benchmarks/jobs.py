@@ -58,7 +58,7 @@ def main() -> int:
 def write_jobs(folder: Path, size: int, seconds: float) -> Path:
     """Write the portraits, the recordings and the list of jobs -> its path.
 
-    size: px of a side of the clips; seconds: of a recording."""
+    size: px of a side of the clips; seconds: length of a recording."""
     sound = load_audio(SPEECH).waveform.numpy()
     for i in range(3):
         run("synth", "portrait", "--seed", str(21 + i), "--out", str(folder / f"p{i}.png"))

@@ -38,8 +38,9 @@ def write_speech(path: Path, minutes: float) -> None:
 def measure(path: str, steps: int, guidance: float, keep: bool) -> dict[str, float]:
     """Measure the sampling of one recording's motion in this process.
 
-    path: sound file; steps, guidance: of the sampler; keep: gather the motion and save it.
-    Returns {"minutes": length, "peak_mb": largest resident memory, "speed": seconds of speech per processor second}."""
+    path: sound file; steps: denoising steps; guidance: `guidance_prior` of `MotionOptions`; keep: gather the motion and
+    save it. Returns {"minutes": length, "peak_mb": largest resident memory, "speed": seconds of speech per processor
+    second}."""
     import torch
 
     from stereotalker_core.audio.spool import spool_audio

@@ -149,7 +149,7 @@ class LoadRenderer:
 def _one_by_one(path, unet_name: str, reference_name: str, vae_name: str):
     """Make MODEL and VAE from three files in our format: nano, or trained like it.
 
-    path: of the U-Net; unet_name, reference_name, vae_name: entries of the combos."""
+    path: the U-Net's file; unet_name, reference_name, vae_name: entries of the combos."""
     from ..stereotalker_core.convert.weights import stored_config
     from ..stereotalker_core.video.networks.reference import ReferenceNet
     from ..stereotalker_core.video.networks.unet import StereoTalkerUNet
@@ -178,7 +178,7 @@ def _file_of(name: str, embedded: str):
 def _full_size(folder, unet_name: str, reference_name: str, vae_name: str):
     """Make MODEL and VAE from a full-size set; a reference network or autoencoder from elsewhere replaces the set's.
 
-    folder: of the set; unet_name, reference_name, vae_name: entries of the combos."""
+    folder: where the set is; unet_name, reference_name, vae_name: entries of the combos."""
 
     from ..stereotalker_core.convert.encoders import load_autoencoder
     from ..stereotalker_core.convert.renderer import load_reference

@@ -90,7 +90,7 @@ class Identity(Record):
     shell: (V,) metres along the normals, or offsets (V, 3) in metres in the rest pose: hair, clothes, registered face.
     rotations, expression: (49, 3) and (52,) of the portrait.
     world_to_camera, intrinsics: (4, 4) and (3, 3), the portrait's camera, in px of `portrait`.
-    portrait: (3, H, W); mask: (1, H, W) of the person; background: (3, H, W) with the person removed.
+    portrait: (3, H, W) the picture; mask: (1, H, W) of the person; background: (3, H, W) with the person removed.
     atlas: (3, A, A) texture filled everywhere; visibility: (1, A, A) of the texels that were really seen.
     quality: how well the body fits, 0..1; warnings: what the fit had to guess, as text.
     light: (4,) of the portrait, see `body.texture.light.shade`: the atlas is free of its shading, guides apply it;
@@ -181,7 +181,7 @@ class Guides(Record):
     depth: (1) metres, zero outside.
     lift: (3) the portrait's pixels projected onto the body, in [-1, 1], holes and background filled.
     visibility: (1) of those pixels in [0, 1].
-    yaw: (T,) degrees."""
+    yaw: (T,) degrees, from which the camera sees the person."""
 
     normal: Tensor
     part: Tensor

@@ -74,8 +74,8 @@ class Mix(Graph):
     def also(self, name: str, images: str, rate: float | None = None, fps: str | None = None) -> None:
         """Add nodes that save pictures, which need no other model, as a video with the sound.
 
-        name: of the file; images: node output with the pictures; rate, fps: frames per second, as a number or a node
-        output."""
+        name: part of the file's name; images: node output with the pictures; rate, fps: frames per second, as a number
+        or a node output."""
         wires = {"images": images, "audio": "example:audio"} | ({"fps": fps} if fps else {})
         self.add(f"{name}_video", "CreateVideo", {"fps": rate or 25.0}, **wires)
         prefix = {"filename_prefix": f"video/StereoTalker_{name}"}

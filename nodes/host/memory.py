@@ -93,7 +93,7 @@ class Managed:
 def load_all(items: Sequence[Any], working_bytes: int = 0) -> torch.device:
     """Load several items together (Managed, MODEL, anything with a `patcher` or a `bundle`) -> the compute device.
 
-    working_bytes: to keep free for activations."""
+    working_bytes: memory to keep free for activations."""
     device = compute_device()
     if not INSIDE:
         for item in items:

@@ -81,8 +81,8 @@ class Denoiser(nn.Module):
 
     @property
     def latent_scale(self) -> float:
-        """Return the factor from latents of LATENT sockets to the network's; in full-size sets those of Stable
-        Diffusion."""
+        """Return the factor that turns latents of LATENT sockets into those of the network; Stable Diffusion's in
+        full-size sets."""
         return self.renderer().latent_scale
 
     def read(self, clip, conditional: bool) -> ClipRun:

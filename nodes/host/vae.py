@@ -3,7 +3,7 @@
 A VAE from Stereo-Talker Conditioning also knows the guides, masks and background of its video, so that VAE Decode
 returns the finished frames. Without them it has only the plain decoder: for a picture, or the latents of a full-size
 set; a video of the nano renderer is refused, because its decoder needs the guides. The VAE of a full-size set also
-holds the set's image encoder and the kind of guide that its pose guider reads."""
+holds the set's image encoder and what its pose guider reads: maps or drawings."""
 
 from __future__ import annotations
 

@@ -219,8 +219,8 @@ class HalfBody(nn.Module):
     def skin(self, vertices: Tensor, rest_bones: Tensor, rotations: Tensor, heads: Tensor) -> Tensor:
         """Apply linear blend skinning: vertices (B|1, V, 3) in the A pose -> posed (B, V, 3).
 
-        rest_bones: bone heads in the A pose (B|1, J, 3); rotations, heads: of the posed bones (B, J, 3, 3), (B, J, 3).
-        """
+        rest_bones: bone heads in the A pose (B|1, J, 3); rotations: (B, J, 3, 3) and heads: (B, J, 3), those of the
+        posed bones."""
         shift = heads - (rotations @ rest_bones.expand_as(heads)[..., None])[..., 0]
         transform = torch.cat([rotations, shift[..., None]], -1).flatten(2)  # (B, J, 12)
         blended = (self.skin_weights @ transform).view(len(transform), self.n_vertices, 3, 4)

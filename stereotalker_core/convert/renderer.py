@@ -39,7 +39,7 @@ def load_denoiser(
     pose: a pose guider; without it a new one, which changes nothing.
     prediction: "v" (AnimateAnyone) or "epsilon" (AnimateDiff, plain Stable Diffusion).
     guides: the kind of picture that the pose guider reads.
-    dtype: of the weights; None keeps the file's."""
+    dtype: type of the weights; None keeps the file's."""
     if is_ours(path):
         model = load_model(StereoTalkerUNet, path, dtype=dtype)
         return model, Report("StereoTalkerUNet", str(path), loaded=len(model.state_dict()))

@@ -12,7 +12,7 @@ Reason = Callable[[str], str | None]  # key -> why it may be left out (or made n
 class Report:
     """The report of one conversion.
 
-    kind, source: what was loaded, from where; loaded: number of keys; dtype: of most weights.
+    kind, source: what was loaded, from where; loaded: number of keys; dtype: type of most weights.
     missing, unexpected, wrong: unexplained keys (wrong: of another shape).
     ignored, new: {reason: keys}, explained ones that were left out or made new."""
 

@@ -11,7 +11,7 @@ def bootstrap(
     """Return the weighted mean of one value per item with its 95 % bootstrap interval: {"value", "low", "high"}.
 
     values: one per item.
-    weights: of the items, such as counts inside an item; None for equal ones.
+    weights: how much each item counts, such as its number of frames; None for equal ones.
     draws: resamplings of the items, with replacement.
     seed: determines the resampling.
 

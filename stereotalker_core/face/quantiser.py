@@ -17,9 +17,9 @@ TEMPERATURE = 0.2  # the released models' default
 class Draw:
     """The settings of how codes are chosen.
 
-    temperature: 0 takes the nearest code.
-    k: codes are drawn without replacement, of which the last is used.
-    seed: of the noise.
+    temperature: how far codes may be from the nearest; 0 takes the nearest.
+    k: number of codes that are drawn without replacement; the last is used.
+    seed: determines the noise.
     coherence: frames over which the noise of a row of channels stays similar; 0 = independent rows, as released.
     first: frame of the recording at which this clip begins, so that overlapping windows use the same noise."""
 

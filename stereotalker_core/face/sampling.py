@@ -114,7 +114,8 @@ def stream_face(
 def _draw_performance(model: ProbTalk3D, latent: Tensor, first: int, options: FaceOptions, sample: int) -> Tensor:
     """Return one performance (1, T, 53) of a window.
 
-    latent: (1, T, C); first: frame number of the window; sample: number of the performance."""
+    model: ProbTalk3D; latent: (1, T, C) from its `predict`; first: frame number of the window; sample: number of the
+    performance."""
     # codes that are drawn independently differ from window to window: their noise starts anew at each
     seed = (options.seed + sample) % 2**63 if model.config.coherence else options.seed + sample * _STRIDE + first
     return model.perform(latent, Draw(options.temperature, options.k, seed, model.config.coherence, first)).cpu()

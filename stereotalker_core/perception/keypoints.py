@@ -236,7 +236,7 @@ def load_keypoints(
     """Read keypoints from a file: OpenPose JSON, or {"left_eye": [x, y], ...} in px.
 
     path: the file to read.
-    width, height: of the portrait in px, if known.
+    width, height: size of the portrait in px, if known.
     person: see `from_openpose`; a file of names holds one person.
 
     FileNotFoundError, or ValueError where the file cannot be read."""

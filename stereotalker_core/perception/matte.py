@@ -286,8 +286,8 @@ def foreground_colours(image: Tensor, alpha: Tensor) -> Tensor:
 def _unmixed_near(near: Tensor, image: Tensor, alpha: Tensor, layers: Tensor) -> Tensor:
     """Return the person's layer (3, H, W) after _ROUNDS of `_unmixed` at the pixels near (N, 2) alone.
 
-    near: row and column; image: (3, H, W); alpha: (1, H, W); layers: (6, H, W), the person's and the background's so
-    far."""
+    near: row and column; image: (3, H, W) in [-1, 1]; alpha: (1, H, W) in [0, 1]; layers: (6, H, W), the person's and
+    the background's so far."""
     rows, columns = image.shape[-2:]
     y, x = near.unbind(1)
     here = y * columns + x

@@ -60,7 +60,7 @@ def connected(mask: Tensor, seed: Tensor, longest: int = 128) -> Tensor:
 def with_hands(mask: Tensor, body: Body, hands: Sequence[Hand]) -> Tensor:
     """Add the body network's mask around detected hands, which the segmentation network sometimes misses.
 
-    mask: (1, H, W). Elsewhere the segmentation network's outline is the better one."""
+    mask: (1, H, W) of the person, to add to. Elsewhere the segmentation network's outline is the better one."""
     added = mask
     for hand in hands:
         reach = 0.35 * hand.size

@@ -63,8 +63,8 @@ def extend(image: Tensor, margins: tuple[int, int, int, int], seed: int = 0) -> 
 
 
 def complete(image: Tensor, hole: Tensor, seed: int = 0) -> Tensor:
-    """Inpaint exactly the pixels of hole (1, H, W) bool in a picture (3, H, W) in [-1, 1] -> (3, H, W); seed: of the
-    search."""
+    """Inpaint exactly the pixels of hole (1, H, W) bool in a picture (3, H, W) in [-1, 1] -> (3, H, W); seed: as in
+    `extend`."""
     dims(hole, "1 H W", **dims(image, "3 H W"))
     return _completed(image, hole, seed)
 

@@ -322,7 +322,9 @@ def checkpoints(run: str | Path) -> list[Path]:
 
 
 def _shard(objective: nn.Module, accelerator: "Accelerator") -> None:
-    """Shard by FSDP, every block separately and the rest as one group; gradients are averaged over the processes."""
+    """Split a network over the processes in place, by FSDP: every block separately, and the rest as one group.
+
+    objective: network and loss; accelerator: knows the processes. Gradients are averaged over these."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 

@@ -29,7 +29,7 @@ def commit() -> str:
 def made(options: argparse.Namespace, **metrics: Any) -> dict[str, Any]:
     """Return {"command", "seed", "commit", "metrics"}, the metadata of a checkpoint that `train` writes.
 
-    options: of the trainer; options.line is the full command, options.seed may be missing (then 0).
+    options: the trainer's; options.line is the full command, options.seed may be missing (then 0).
     metrics: measured values, {name: value}."""
     seed = getattr(options, "seed", 0)
     return {"command": options.line, "seed": str(seed), "commit": commit(), "metrics": metrics}

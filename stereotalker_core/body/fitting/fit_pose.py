@@ -27,8 +27,8 @@ _TILTED = 0.2  # radians from which a line counts as tilted
 class PoseFit:
     """The result of a pose fit.
 
-    shape: (K,) coefficients; rotations: (49, 3) axis-angle; expression: (52,).
-    world_to_camera: (4, 4); intrinsics: (3, 3) px.
+    shape: (K,) coefficients; rotations: (49, 3) axis-angle; expression: (52,) coefficients.
+    world_to_camera: (4, 4) and intrinsics: (3, 3) px, the portrait's camera.
     vector: these parameters as one vector (n,), see `Parameters`, from which a later fit continues.
     error: (N,) px, distance of each keypoint from the fitted one.
     coefficients, shell: (S,) of the `ShellPrior` and (V,) m, the thickness of hair and clothes that explains the

@@ -189,7 +189,7 @@ def fit_shell(
 
     body: the half body.
     fit: shape, pose and camera (`PoseFit`).
-    mask: of the person.
+    mask: the person's.
     intrinsics: (3, 3) in the mask's pixels.
     iterations: rounds of drawing and solving.
     solver: reused between calls; None makes one.

@@ -110,7 +110,8 @@ def _unrolled(place: Tensor, colour: Tensor, confidence: Tensor) -> tuple[Tensor
 def _strand_runs(seen: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
     """Find for every row the row to copy, and the first and last cell of its seen run; from one side's seen cells.
 
-    seen: (_ROWS, _HALF) bool. Returns three (_ROWS,). Rows of which too little was seen copy the rows above or below,
+    seen: (_ROWS, _HALF) bool, where hair was seen. Returns three (_ROWS,). Rows of which too little was seen copy the
+        rows above or below,
     mirrored at the nearest good one. None where no row is good."""
     place = torch.arange(_HALF, device=seen.device)
     last = torch.where(seen, place, -1).amax(1)
@@ -136,7 +137,8 @@ def _strand_runs(seen: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
 def _grown(half: Tensor, runs: tuple[Tensor, Tensor, Tensor]) -> Tensor:
     """Continue one side's colours (3, _ROWS, _HALF) behind its seen part -> (3, _ROWS, _HALF + _FADE).
 
-    runs: from `_strand_runs`. The tones of the rows are evened out, or a row of a different tone would run around the
+    runs: which cells to copy, from `_strand_runs`. The tones of the rows are evened out, or a row of a different tone
+        would run around the
     head as a band."""
     source, first, edge = (v[:, None] for v in runs)
     place = torch.arange(_HALF + _FADE, device=half.device).expand(_ROWS, -1)

@@ -82,7 +82,7 @@ def clothes_on_bare_arms(lifter: Lifter, arms: Arms, colour: Tensor, trunk: Tens
     """Find the texels of bare forearms that wrongly show the trunk behind them -> (N,) bool.
 
     lifter: the table of the atlas's N texels.
-    arms: from `seen_arms`; sleeves are taken to have the trunk's colour.
+    arms: the visible parts, from `seen_arms`; sleeves are taken to have the trunk's colour.
     colour: (N, 3) that the photograph shows.
     trunk: (N,) bool, texels that it shows beside the trunk."""
     found = torch.zeros_like(lifter.hands)

@@ -37,7 +37,7 @@ def lift_portrait(
 
     body: the half body.
     image: the portrait (3, H, W) in [-1, 1].
-    mask: of the person (1, H, W) in [0, 1].
+    mask: (1, H, W) in [0, 1], 1 = person.
     posed: the portrait's pose with its shell, batch 1.
     world_to_camera: (4, 4), the portrait's camera.
     intrinsics: (3, 3) in pixels of the image.

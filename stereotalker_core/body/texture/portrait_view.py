@@ -65,7 +65,7 @@ class PortraitView:
 
         body: the half body.
         image: the portrait (3, H, W) in [-1, 1].
-        mask: of the person (1, H, W) in [0, 1].
+        mask: (1, H, W) in [0, 1], 1 = person.
         posed: the body in the portrait's pose with hair and clothes, batch 1.
         camera: world_to_camera (4, 4).
         intrinsics: (3, 3) in pixels of the image.

@@ -17,7 +17,7 @@ def quilt(source: Tensor, known: Tensor, size: tuple[int, int], side: int, seed:
 
     size: rows, columns.
     side: px of a patch; neighbours overlap by a third of it.
-    seed: of the choice among patches."""
+    seed: determines the choice among patches."""
     overlap = max(2, side // 3)
     # candidates: some of the squares that are known everywhere
     places = _patch_corners(known, side)

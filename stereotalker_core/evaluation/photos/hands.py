@@ -136,7 +136,7 @@ def hand_tone(image: Tensor, hands: Sequence[Hand], mesh: Tensor) -> float:
     """Return the CIE76 colour difference between palms (or backs) of the hands and the cheeks; NaN where either is
     missing.
 
-    image: (3, H, W); hands: detected; mesh: (478, 3) px of the face."""
+    image: (3, H, W) in [-1, 1]; hands: detected in it; mesh: (478, 3) px of the face."""
     face = skin_lab(image, [mesh[list(cheek), :2] for cheek in CHEEKS])
     hand = hand_colour(image, hands)
     return math.nan if face is None or hand is None else float((face - hand).norm())

@@ -42,7 +42,7 @@ def table(
     renderer: measured with each part switched off; None for only the trained ones.
     data: the validation split.
     trained: (part, renderer trained without it), one more row each.
-    people: only the first so many people; None for all.
+    people: number of people, the first ones; None for all.
 
     Where ("all", renderer) is among the trained ones, a second table says how much worse the others are, with the 95 %
     interval of the paired differences over the people."""

@@ -147,7 +147,7 @@ def _person_scores(
 def _frames_of_networks(renderer: Renderer, guides: Guides, portrait: Tensor, plate: Tensor) -> Tensor:
     """Draw frames (T, 3, H, W) in mode diffusion, in one step, over a background plate (1, 3, H, W).
 
-    renderer: the networks; guides: of T frames; portrait: (3, S, S) in [-1, 1]."""
+    renderer: the networks; guides: maps of T frames; portrait: (3, S, S) in [-1, 1]."""
     small = torch.nn.functional.interpolate(portrait[None], guides.lift.shape[-2:], mode="area")
     frames = []
     for start in range(0, len(guides), CLIP):

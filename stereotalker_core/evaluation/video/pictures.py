@@ -49,7 +49,7 @@ def contact_sheet(
 ) -> np.ndarray:
     """Draw one line of pictures per row index: portrait | lift | rendered | truth -> (R * 256, 4 * 256, 3) uint8.
 
-    renderer: to draw with.
+    renderer: draws the frames.
     data: the validation split.
     index: (R,) row numbers of it.
     crop_face: show the face alone.

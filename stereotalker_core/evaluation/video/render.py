@@ -75,12 +75,12 @@ def evaluate_render(
 ) -> dict[str, Any]:
     """Measure the picture quality over the identities of a validation split.
 
-    renderer: to measure.
+    renderer: what is measured.
     data: folder of shards; rendered first if absent.
     quick: fewer identities and frames.
     ablation: parts that are switched off.
     estimated: the same frames with guides from an estimated fit (default: `<data>_est`), scored as psnr_fg_est_*.
-    people: only the first so many.
+    people: number of people, the first ones; None for all.
 
     Returns {"metrics": {name: {"value", "low", "high"}}, "skipped": {name: reason}}."""
     if not any(Path(data).glob("*/DONE")):
@@ -113,8 +113,8 @@ def identity_scores(
 ) -> list[Scores]:
     """Measure every identity of a validation set -> {metric: (mean, number of frames)} of each.
 
-    renderer: to measure; data: folder of the set; body: the half body; quick: fewer frames; ablation: parts that are
-    switched off; people: only the first so many, None for all."""
+    renderer: what is measured; data: folder of the set; body: the half body; quick: fewer frames; ablation: parts that
+    are switched off; people: number of people, the first ones; None for all."""
     frames = AvatarData(find_shards(data), body.part_names)
     chosen = frames.rows_of[: QUICK_IDENTITIES if quick else people]
     length = QUICK_FRAMES if quick else CLIP  # always neighbours in time: the temporal layers expect them
@@ -196,7 +196,7 @@ def switch_gains(
 
     View experts count at |yaw| >= 60 degrees, mask experts on face and hands; NaN where there are too few such pixels.
 
-    renderer: to measure.
+    renderer: what is measured.
     data: the validation split.
     rows: its stored frames.
     first: index of the first row in `data`.
@@ -247,7 +247,7 @@ def render_rows(
 ) -> tuple[Tensor, Regions]:
     """Render stored guides of one identity -> frames (T, 3, H, W) and regions.
 
-    renderer: to draw with; data: the validation split; rows: its stored frames; first: index of the first row in
+    renderer: draws the frames; data: the validation split; rows: its stored frames; first: index of the first row in
         `data`, which names the person; ablation: parts that are switched off."""
     plate = stored_plate(rows)
     regions = renderer.predict_regions(rows.guides, rows.guide(data.n_parts), ablation.predicted_mask)

@@ -22,7 +22,7 @@ PERSON = 11
 def evaluate_speed(models: Models, audio: Audio, quick: bool = False, size: int = 256) -> dict[str, dict[str, float]]:
     """Return seconds_per_second {"value", "low", "high"}: stage 1 + stage 2, over 3 (quick: 2) runs after a warm-up.
 
-    models: to measure; audio: the recording; quick: only its first second; size: px of a side of the video.
+    models: what is measured; audio: the recording; quick: only its first second; size: px of a side of the video.
 
     The fit is not counted, because it is done once per portrait."""
     body = HalfBody()
@@ -46,7 +46,7 @@ def expert_cost(renderer: NanoRenderer, frames: int = 8, repeats: int = 31) -> d
     """Measure the time of the U-Net (float32) with both kinds of experts, divided by that without.
 
     Returns {"expert_cost_ratio": {"value": median, "low", "high": quartiles}} of the ratios of consecutive runs, so
-    that other load on the machine cancels. frames: of the clip; repeats: pairs of runs."""
+    that other load on the machine cancels. frames: length of the clip; repeats: pairs of runs."""
     (unet, network), device = renderer.denoiser, renderer.device
     config = unet.config
     latents = torch.zeros(frames, config.latent_channels, 32, 32, device=device)

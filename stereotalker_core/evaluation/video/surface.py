@@ -2,8 +2,9 @@
 
     python -m stereotalker_core.evaluation.video.surface --people 7
 
-Two settings. "pose known" changes shape and shell alone: the portrait's pose and camera, and with them the position of
-every texel, are the true ones. "all estimated" also takes pose and camera from the fit, as for a user."""
+The lift is the portrait projected onto the body; bare: without hair and clothes. Two settings. "pose known" changes
+shape and shell alone: the portrait's pose and camera, and with them the position of every texel, are the true ones.
+"all estimated" also takes pose and camera from the fit, as for a user."""
 
 import argparse
 import logging
@@ -38,7 +39,8 @@ ROWS = ("true surface", "estimated surface, pose known", "bare true body", "all 
 def surface_psnr(body: HalfBody, seed: int, template: Template, lifter: Lifter) -> dict[str, float]:
     """Measure how well the projected portrait fits on each surface of ROWS -> {surface: PSNR (dB) over the person}.
 
-    body: the half body; seed: of the person; template: of the synthetic textures; lifter: texel table of the atlas.
+    body: the half body; seed: determines the person; template: the mean body's texels
+    and vertices; lifter: texel table of the atlas.
     The PSNR is that of the lift without networks, averaged over the camera's YAWS."""
     person = EstimatedClips(body, seed, DatasetConfig("val", clips=3, shards=1), template, lifter)
     true, found = person.identity, person.estimate
@@ -69,7 +71,7 @@ def _lifted_elsewhere(
 ) -> Identity:
     """Return the identity with its portrait projected onto another surface, seen by another camera.
 
-    shape: (K,) and shell: (V,) of that surface; camera: (4, 4); lifter: texel table of the atlas."""
+    shape: (K,) and shell: (V,) of that surface; camera: (4, 4) world to camera; lifter: texel table of the atlas."""
     posed = body.pose(body.rest(shape[None], shell[None]), identity.rotations[None], identity.expression[None])
     portrait, mask = identity.portrait, identity.mask
     atlas, visibility, light = lift_unlit(body, portrait, mask, posed, camera, identity.intrinsics, lifter=lifter)

@@ -50,7 +50,7 @@ class Subject:
 
 
 def subject(body: HalfBody, seed: int, mode: str | None = None) -> Subject:
-    """Return the synthetic person of a seed with its true fit; mode: of `render_video`."""
+    """Return the synthetic person of a seed with its true fit; mode: as in `render_video`."""
     avatar = make_avatar(body, seed)
     return Subject(body, true_identity(body, avatar, reference_portrait(body, avatar, seed * 11 + 1)), seed, mode)
 
@@ -116,7 +116,7 @@ def clip_scores(renderer: Renderer, person: Subject, yaw: float, frames: int = F
     frames.
 
     "seam_ratio" is relative to the same frames drawn in a single window.
-    renderer: to measure; person: whom it draws; yaw: degrees; frames: length of the clip."""
+    renderer: what is measured; person: whom it draws; yaw: degrees; frames: length of the clip."""
     motion, cameras, truth = performance(person, frames, yaw)
     ours, _ = person.render(renderer, motion, cameras)
     inside = (truth.alpha > 0.5).float()

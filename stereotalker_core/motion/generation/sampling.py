@@ -248,7 +248,8 @@ def _windows_of_motion(models, audio, transcript, speech, callback, options) -> 
 def _sampled(models, channels, prior, callback, options) -> Iterator[Motion]:
     """Yield the motion of each window as it is sampled.
 
-    channels, prior: from `condition_tracks`; models, callback, options: as in `stream_motion`."""
+    channels: (T, F) of the sound and prior: states of the words, from `condition_tracks`; models, callback, options: as
+    in `stream_motion`."""
     net, config = models.denoiser, models.denoiser.config
     styles = style_track(options.whole_style, options.emotions, len(channels)).to(models.device)
     plan = sampling_windows(len(channels), config.window, config.seed, config.lookahead)

@@ -87,7 +87,7 @@ def fitted(
 ) -> Identity:
     """Fit an avatar's portrait and project it onto the texture -> the identity.
 
-    body, rig, template: tables of the body; avatar, portrait: the person; seed: of the fit's errors.
+    body, rig, template: tables of the body; avatar, portrait: the person; seed: determines the fit's errors.
     kind: how wrong the fit is: "true", "perturbed" (a real fit's errors), or "registered" (true, treated as a
         photograph's)."""
     if kind == "perturbed":

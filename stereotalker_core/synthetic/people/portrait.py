@@ -33,7 +33,8 @@ class AvatarPortrait:
     mask: (1, S, S) of the person.
     background: (3, S, S), the studio.
     motion, cameras: the pose and the camera, one frame each.
-    keypoints: (125, 2) px; visible: (125,) bool; both in the order of `render.rendered_keypoints`."""
+    keypoints: (125, 2) px; visible: (125,) bool, which of them are seen; both in the order of
+    `render.rendered_keypoints`."""
 
     image: Tensor
     mask: Tensor

@@ -50,7 +50,7 @@ def plain_words(text: str) -> list[str]:
 def align(decoder: Any, samples: np.ndarray, words: list[str], text: str) -> Utterance | None:
     """Force-align int16 samples (S,) at 16 kHz with words; None where no path is found (wrong or partial transcript).
 
-    decoder: pocketsphinx's aligner; words: from `plain_words`; text: what the utterance is labelled with."""
+    decoder: pocketsphinx's aligner; words: what is said, in lower case; text: what the utterance is labelled with."""
     raw = samples.tobytes()
     decoder.set_align_text(" ".join(words))
     try:

@@ -221,7 +221,7 @@ def estimate_regions(
 def _found_mask(frame: Tensor, points: Keypoints | None, networks: Perception) -> Tensor | None:
     """Return the mask (1, H, W) of the person whose face contains the keypoints; None where nobody is found.
 
-    points: keypoints; None takes the largest person."""
+    frame: (3, H, W) in [-1, 1]; points: the person's keypoints; None takes the largest person."""
     try:
         return gather_evidence(frame, points, None, networks, None).mask
     except ValueError as error:

@@ -24,7 +24,7 @@ class Stage:
     frames: per identity; in_a_row: consecutive frames, `stride` apart, with the motion modules active; size: px.
     gamma, drop, offset, flicker, weighted, expert_drop: see `denoising.LossOptions`.
     experts: which kinds are trained; the other kind is used unchanged, if given.
-    rank: of LoRA and of new experts. note: where the numbers come from."""
+    rank: hidden units of LoRA adapters and of new experts. note: where the numbers come from."""
 
     name: str
     model: str

@@ -31,7 +31,8 @@ logger = logging.getLogger(__name__)
 class AvatarClips:
     """The settings of an export of synthetic clips.
 
-    identities: number of people; clips: of each person; frames: length of a clip without speech; size: px of a side;
+    identities: number of people; clips: number of clips of each; frames: length of a clip without speech; size: px of a
+    side;
     seed: first seed of the people; yaw: largest camera yaw in degrees."""
 
     identities: int = 4

@@ -39,7 +39,8 @@ class PredictorWeights:
     codes: cross-entropy of the code indices at the default temperature, which is not in the paper: it makes the spread
         of the samples that of the data. The other terms then use the expected code, which has a true gradient, in place
         of the nearest code with a straight-through gradient.
-    drawn: error of the lips of a sampled code. velocity, lips: of the changes and of the lip gap; ours, too."""
+    drawn: error of the lips of a sampled code. velocity, lips: errors of the changes over time and of the lip gap;
+    ours, too."""
 
     latent: float = 1.0
     expression: float = 0.15
@@ -205,9 +206,10 @@ def spread_codes(prior: MotionPrior, z: Tensor, generator: torch.Generator, roun
 
 
 def code_unit(prior: MotionPrior) -> float:
-    """Return the unit of squared code distances, at which temperature 0.2 is a mild one.
+    """Return the number by which squared code distances are divided before sampling (`Quantiser.unit`).
 
-    It is twice the median squared distance of a code to its nearest neighbour."""
+    It is twice the median squared distance of a code to its nearest neighbour, so that at temperature 0.2 most samples
+    are near codes."""
     codes = prior.quantize.embedding.weight.detach()
     gaps = torch.cdist(codes, codes).square().fill_diagonal_(torch.inf).amin(1)
     return float(2 * gaps.median())

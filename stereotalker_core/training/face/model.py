@@ -55,7 +55,8 @@ class FaceRecipe:
 def draw_batch(data: FaceData | MixedFaces, recipe: FaceRecipe, seed: int, step: int) -> dict[str, Tensor]:
     """Draw the batch of a step, the same for the same seed and step: crops as from `FaceData.crops`.
 
-    data: to draw from; recipe: batch size and lengths. Adds "step" and "temperature" (), at which codes are sampled."""
+    data: the set to draw from; recipe: batch size and lengths. Adds "step" and "temperature" (), at which codes are
+    sampled."""
     rng = generator(seed, step)
     crops = data.crops(rng, recipe.batch, int(rng.choice(recipe.lengths)))
     if rng.random() < recipe.blur:
@@ -64,9 +65,11 @@ def draw_batch(data: FaceData | MixedFaces, recipe: FaceRecipe, seed: int, step:
 
 
 def flatten_chances(sound: Tensor, power: Tensor) -> Tensor:
-    """Raise the phone probabilities of each clip to a power and renormalise them.
+    """Raise the phone probabilities of each clip to a power and renormalise them -> sound (B, T, 45), as an unsure
+    encoder's.
 
-    sound: (B, T, 45); power: (B,)."""
+    sound: (B, T, 45) phone probabilities (40), then prosody, which stays; power: (B,) of each clip, below 1 = less
+    sure."""
     raised = sound[..., : len(PHONES)].clamp_min(1e-4) ** power[:, None, None]
     return torch.cat([raised / raised.sum(-1, keepdim=True), sound[..., len(PHONES) :]], -1)
 

@@ -125,7 +125,7 @@ def distill(teacher: Path, work: Path, count: int, steps: int, seed: int) -> Lan
     """Distil the teacher's states (cached in work/) -> a trained prior with a random projector.
 
     teacher: its folder or file; work: folder for its states and the training state; count: sentences; steps: optimiser
-    steps; seed: of sentences and training."""
+    steps; seed: determines sentences and training."""
     texts = [running_text(s.text) for s in sentences(seed, count)]
     model, tokenizer_json = load_teacher(teacher)
     trimmed, kept = trim_tokenizer(tokenizer_json, texts, VOCABULARY)

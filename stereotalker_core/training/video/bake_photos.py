@@ -84,7 +84,7 @@ def _fit_or_skip(body: HalfBody, networks: Perception, path: Path) -> Identity |
 def generate(photos: str | Path, out: str | Path, count: int | None = None) -> Path:
     """Write, or resume writing, the examples of a folder's photographs. ValueError where there are none.
 
-    count: at most so many photographs, by name; None for all."""
+    photos: their folder; out: where examples are written; count: photographs at most, by name; None for all."""
     paths = sorted(p for p in Path(photos).rglob("*") if p.suffix.lower() in _SUFFIXES)[:count]
     if not paths:
         raise ValueError(f"no photographs in {photos}")

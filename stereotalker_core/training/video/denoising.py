@@ -190,8 +190,8 @@ def snr_weight(alpha: Tensor, beta: Tensor, prediction: str, gamma: float) -> Te
 def over_lift(step: DenoisingStep, lift: Tensor, weight: Tensor) -> dict[str, float]:
     """Return {"lift": error of the lift itself, "pure_over_lift": the step's error from pure noise relative to it}.
 
-    step: clean and predicted latents; lift: (N, C, h, w); weight: (N, 1, h, w). The second falls below 1 with training
-    and is left out where no sample was pure noise."""
+    step: clean and predicted latents; lift: (N, C, h, w) encoded; weight: (N, 1, h, w) of places. The second falls
+    below 1 with training and is left out where no sample was pure noise."""
     base = ((lift - step.clean).square() * weight).mean() / weight.mean()
     error = ((step.found - step.clean).square() * weight).mean((1, 2, 3)) / weight.mean()
     pure = step.sigma == 1

@@ -67,7 +67,7 @@ class JointBatches:
     "corner": (N, 2), top and left of the crops in px; "exact": (N,), 1 where the fit is the true one.
     "rgb", "weight", "person": the crops, (N, 3, 1 and 1, size, size).
     side: probability of frames with |yaw| >= SIDE, relative to others; skin: added weight of face and hands; without:
-        of PARTS, what an ablation lacks.
+            what an ablation lacks, of PARTS.
     predictor: predicts the regions, as for a video; None: the true ones.
     large: frames of a larger canvas, cropped to windows of LARGE in LARGE_SHARE of the steps."""
 
@@ -200,7 +200,8 @@ def train_joint(
 
     base: denoiser and reference network; vae: the autoencoder; data: the rendered frames; run: folder of the training
     state. steps, seed, lr, decay: as in `loop.Schedule`; identities, frames: people per step and frames of each.
-    experts: to continue from; None makes new ones. only_experts: train nothing else. without: of PARTS, left out.
+    experts: those to continue from; None makes new ones. only_experts: train nothing else. without: what an ablation
+    lacks, of PARTS.
     pure: fraction of samples that are pure noise. predictor: predicts the regions; None takes the true ones.
     large: frames of a larger canvas. side: probability of frames from the side, relative to others."""
     if unknown := set(without) - set(PARTS):

@@ -56,7 +56,8 @@ def train_motion(
 ) -> StageTwo:  # fmt: skip
     """Train the motion stage: on clips, the motion modules alone.
 
-    model: from the image stage; data: the rendered frames; vae: the autoencoder; run: folder of the training state;
+    model: what `train_image` returned; data: the rendered frames; vae: the autoencoder; run: folder of the training
+    state;
     steps: optimiser steps; clips, frames: clips per step, and their length."""
     channels_last_weights(model)
     batches = PictureBatches(data, clips, frames, clips=True, seed=seed + 1)

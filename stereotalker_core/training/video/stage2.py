@@ -25,8 +25,9 @@ PROBE = 6  # steps that are timed
 class TimedStage:
     """The description of one stage.
 
-    name: of the stage; trainer: its `train` command; share: of the whole time, 0..1; out: what it writes, relative to
-    the run's folder; done: the file that marks it as finished; options: further words of the command."""
+    name: what the stage is called; trainer: its `train` command; share: its fraction of the whole time; out: what it
+    writes, relative to the run's folder; done: the file that marks it as finished; options: further words of the
+    command."""
 
     name: str
     trainer: str
@@ -58,7 +59,7 @@ def stages(run: Path) -> list[TimedStage]:
 def command(stage: TimedStage, data: str, run: Path, folder: Path, steps: int, out: Path) -> list[str]:
     """Return the command line of a stage, with its state in `folder`.
 
-    stage: which; data: folder of the training frames; run: folder of all stages; steps: of this one; out: the file or
+    stage: which; data: folder of the training frames; run: folder of all stages; steps: how many; out: the file or
     folder to write."""
     options = ["--data", data, "--run", str(folder), "--steps", str(steps), "--out", str(out), *stage.options]
     return [sys.executable, "-m", "stereotalker_core", "train", stage.trainer, *options]

@@ -87,7 +87,7 @@ def part_of(name: str) -> str:
 def learns(parts: Sequence[str], frozen: Sequence[str] = ()) -> Callable[[str], bool]:
     """Return a function that tells by a parameter's name whether it is trained.
 
-    parts: of PARTS, what is trained; frozen: pieces of names that are not. ValueError for an unknown part."""
+    parts: names of PARTS that are trained; frozen: pieces of names that are not. ValueError for an unknown part."""
     if unknown := [p for p in parts if p not in PARTS]:
         raise ValueError(f"part {unknown[0]!r} is unknown; use {', '.join(PARTS)}")
     return lambda name: part_of(name) in parts and not any(f in name for f in frozen)

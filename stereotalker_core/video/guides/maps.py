@@ -68,7 +68,7 @@ def render_guides(
     identity: the person, to whose rest state the motion is added (`Identity.performed`).
     motion, cameras: T frames each.
     rest: `body.rest(identity.shape, identity.shell)`, if already computed.
-    skin: from `skin_of`, if already computed.
+    skin: texture, background and light, from `skin_of`, if already computed.
 
     Normals are in camera space with x right, y up, z towards the camera. Outside the body normal, part, depth and
     visibility are 0, and lift is the background plate."""

@@ -32,8 +32,9 @@ NOISE = 0.6  # standard deviation of pure noise, colours in [-1, 1]
 class BakeConfig:
     """The sizes of the network.
 
-    widths: channels of the three levels; heads: of attention; rank: hidden units of an expert; kappa: sharpness of the
-    view experts' gates; view_experts, mask_experts, across_views, reference: whether the network has these parts."""
+    widths: channels of the three levels; heads: number of attention heads; rank: hidden units of an expert; kappa:
+    sharpness of the view experts' gates; view_experts, mask_experts, across_views, reference: whether the network has
+    these parts."""
 
     widths: tuple[int, ...] = (40, 80, 128)
     heads: int = 2

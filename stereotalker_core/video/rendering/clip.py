@@ -37,7 +37,7 @@ class ClipConditions:
     yaw: (T,) degrees.
     portrait: (1, C, h, w) encoded, framed as on the canvas.
     tokens: (1, n, D) the portrait's image embedding, for a denoiser that reads one.
-    reads: the denoiser's kind of guide, "maps" or "openpose"."""
+    reads: what the denoiser reads as guides, "maps" (of the posed body) or "openpose" (skeleton drawings)."""
 
     guide: Tensor
     regions: Tensor
@@ -74,7 +74,7 @@ def prepare_clip(
     """Return the guides, regions and encoded lift of all frames, computed on the records' device and kept on the CPU.
 
     body: the half body.
-    renderer: with autoencoder and mask predictor; its denoiser is not used.
+    renderer: its autoencoder and mask predictor are used, its denoiser is not.
     identity: the person.
     motion, cameras: T frames each.
     callback: called with (frames done, lift of the last one (3, H, W)).

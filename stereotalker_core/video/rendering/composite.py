@@ -28,10 +28,10 @@ def coverage(alpha: Tensor) -> Tensor:
 def resolve_background(
     background: str | tuple[float, float, float] | Tensor, identity: Identity, cameras: Cameras
 ) -> Tensor:
-    """Return the background (1 or T, 3, H, W) in [-1, 1].
+    """Return the background as pictures for the canvas of these cameras: (1 or T, 3, H, W) in [-1, 1].
 
-    background: "portrait", an (r, g, b) in 0..1, or an image (3, H, W) / (T, 3, H, W) in [-1, 1]; ValueError for
-    others."""
+    background: "portrait" (that of the identity's photograph), an (r, g, b) in 0..1, or an image (3, H, W) / (T, 3, H,
+        W) in [-1, 1]; ValueError for others."""
     if isinstance(background, str):
         if background != "portrait":
             raise ValueError(f"background must be 'portrait', an (r, g, b) or an image, got {background!r}")

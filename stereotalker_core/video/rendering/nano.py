@@ -77,7 +77,7 @@ class NanoRenderer(Bundle):
 
     @property
     def reads(self) -> str:
-        """Return the denoiser's kind of guide: "maps"."""
+        """Return what the denoiser reads as guides: "maps" (of the posed body)."""
         return "maps"
 
     @property

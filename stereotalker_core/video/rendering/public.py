@@ -40,7 +40,8 @@ class PublicRenderer(Bundle):
     tile: side in latents of decoded tiles, None = whole pictures.
     longest: frames that share one denoising run; longer videos are cross-faded.
     on_step: called after every step with the finished fraction of a run; what it raises stops the rendering.
-    steered_by: the denoiser's kind of guide, "maps" or "openpose", for a renderer without the U-Net."""
+    steered_by: what the denoiser reads as guides, "maps" or "openpose" (skeleton drawings), where there is no U-Net to
+        ask."""
 
     vae: PublicAutoencoder | None
     image_encoder: ImageEncoder | None = field(default=None, kw_only=True)
@@ -90,7 +91,7 @@ class PublicRenderer(Bundle):
 
     @property
     def reads(self) -> str:
-        """Return the denoiser's kind of guide: "maps" or "openpose"."""
+        """Return what the denoiser reads as guides: "maps" (of the posed body) or "openpose" (skeleton drawings)."""
         return self.steered_by if self.unet is None else self.unet.config.guides
 
     @property

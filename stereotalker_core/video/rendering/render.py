@@ -61,7 +61,7 @@ def render_video(
     """Stream exactly len(motion) frames of the identity performing `motion`, seen by `cameras`.
 
     body, renderer, identity: whom to draw, and with what. motion, cameras: T frames each.
-    steps, seed: of the noise, in mode "diffusion"; 1 step has the best PSNR and is the steadiest.
+    steps, seed: denoising steps and seed of mode "diffusion"; 1 step has the best PSNR and is the steadiest.
     background: "portrait", an (r, g, b) in 0..1, or an image. window, overlap: frames of the temporal layers' windows.
     use_predicted_mask: alpha by the mask predictor, else of the fitted body.
     face_scale: 2 to 4 draws the face again at that multiple of the resolution and blends it in; 1 does not.

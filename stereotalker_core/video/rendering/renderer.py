@@ -71,7 +71,7 @@ class Renderer(Protocol):
 
     @property
     def reads(self) -> str:
-        """Return the denoiser's kind of guide: "maps" or "openpose"."""
+        """Return what the denoiser reads as guides: "maps" (of the posed body) or "openpose" (skeleton drawings)."""
         ...
 
     @property

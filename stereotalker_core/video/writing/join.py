@@ -254,10 +254,10 @@ def _delayed(packet, shift: Fraction, decoded: Fraction) -> None:
 
 
 def _sound_behind(packet, spent: list[Fraction], first: bool) -> None:
-    """Set a sound packet's time to the end of the previous one, counted in samples, so that rounding does not
-    accumulate.
+    """Set the time of a copied sound packet to the end of the one before it, so that joined parts have no gap.
 
-    spent: [time of the first packet, time since then], s, updated; first: whether this is the first part."""
+    spent: [time of the first packet, length of all packets since], s, updated; counted in samples, so that rounding
+        does not accumulate. first: whether the packet is of the first part."""
     if first and spent[1] == 0:
         spent[0] = packet.pts * packet.time_base
     context = packet.stream.codec_context

@@ -83,7 +83,7 @@ class ClipWriter:
         return self.folder / f"{first:07d}-{stop:07d}{self._suffix()}"
 
     def _suffix(self) -> str:
-        """Return the suffix of the pieces, .mp4 for .mkv files, since Matroska lacks decoding times and begins late."""
+        """Return the suffix of the pieces: the file's, but .mp4 for .mkv, whose packets have no decoding times."""
         suffix = self.path.suffix.lower()
         return ".mp4" if suffix == ".mkv" else suffix
 
