@@ -231,8 +231,8 @@ def growth(rows: list[float]) -> dict[str, float]:
 async def rudeness(server: Server, sound) -> dict:
     """Send malformed messages, break connections off, connect too many clients -> what the server answered.
 
-    {"malformed": [reason of each refusal], "crowd": [different refusals of clients beyond the places],
-    "others_served": whether the first client still got frames, "health": as from `Server.health`}."""
+    {"malformed": [reason of each refusal], "crowd": [different refusals of clients beyond the places], "others_served":
+    whether the first client still got frames, "health": as from `Server.health`}."""
     refusals = []
     async with server.connect() as good:
         listener = Listener(good)

@@ -27,7 +27,7 @@ def compute_device() -> torch.device:
 def weight_dtype(vae: bool = False) -> torch.dtype:
     """Return the dtype for full-size weights: ComfyUI's choice, or outside it fp16 on CUDA and fp32 on a CPU.
 
-    vae: for an autoencoder."""
+    vae: whether they are an autoencoder's."""
     device = compute_device()
     if not INSIDE:
         return torch.float16 if device.type == "cuda" else torch.float32

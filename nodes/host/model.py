@@ -240,7 +240,7 @@ def model_of(model) -> Denoiser:
 
 
 def experts_of(model) -> dict[str, tuple[nn.Module, float]]:
-    """Return {"view" or "mask": (experts, strength)} of a MODEL, without those at strength 0."""
+    """Return {"view" or "mask": (experts, factor on their output)} of a MODEL, without those at 0."""
     patches = model.model_options["transformer_options"].get(KEY, {})
     return {kind: (p.managed.modules[0], p.strength) for kind, p in patches.items() if p.strength}
 

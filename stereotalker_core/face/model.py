@@ -80,11 +80,11 @@ class ProbTalk3D(nn.Module):
         return self.feature_predictor(audio, style)
 
     def perform(self, latent: Tensor, draw: Draw | None = None) -> Tensor:
-        """Map latent (B, T, C) of `predict` -> normalised face parameters (B, T, 53); draw: how codes are
-        sampled; None takes the nearest, which is deterministic."""
+        """Map latent (B, T, C) of `predict` -> normalised face parameters (B, T, 53); draw: how codes are sampled; None
+        takes the nearest, which is deterministic."""
         return self.motion_prior.decode(self.motion_prior.bottleneck(latent, draw).latent)
 
     def forward(self, audio: Tensor, style: Tensor, draw: Draw | None = None) -> Tensor:
-        """Predict the latent from audio (B, T, A) and style (B, 43), and decode it -> face parameters
-        (B, T, 53); draw: as in `perform`."""
+        """Predict the latent from audio (B, T, A) and style (B, 43), and decode it -> face parameters (B, T, 53); draw:
+        as in `perform`."""
         return self.perform(self.predict(audio, style), draw)

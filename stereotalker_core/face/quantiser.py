@@ -148,8 +148,8 @@ def normal_track(seed: int, first: int, frames: int, width: int, coherence: floa
 
 
 def gumbel_track(seed: int, first: int, frames: int, width: int, coherence: float) -> Tensor:
-    """Return `normal_track` mapped to standard Gumbel noise by its cumulative distribution
-    function; the same arguments."""
+    """Return `normal_track` mapped to standard Gumbel noise by its cumulative distribution function; the same
+    arguments."""
     normal = normal_track(seed, first, frames, width, coherence)
     uniform = torch.special.ndtr(normal.double()).clamp(1e-9, 1 - 1e-9)
     return -torch.log(-torch.log(uniform)).float()

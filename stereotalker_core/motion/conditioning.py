@@ -57,8 +57,8 @@ class MotionCondition:
     audio: (B, T, F) channels of the sound, from `speech_channels`.
     style: (B, 10) emotion, energy and handedness, from `Style.vector`.
     seed: (B, T, D) frames that are given where seed_mask (B, T, 1) is 1.
-    prior: (B, T, P) hidden states of the language model, already multiplied by `MotionOptions.prior_strength`; None
-        for no language model.
+    prior: (B, T, P) hidden states of the language model, already multiplied by `MotionOptions.prior_strength`; None for
+        no language model.
     keep_audio: (B, 1, 1), 0 where the sound is withheld (classifier-free guidance).
     told: (B, T, W) the embedding of everything here but the style, from `MotionDenoiser.tell`; it does not depend on
         the noise level, so it is computed once per window and reused in every step. None: compute it in this call."""

@@ -76,8 +76,8 @@ def mirror(motion: Motion) -> Motion:
 
 
 def resample(motion: Motion, frames: int, fps: float | None = None) -> Motion:
-    """Stretch or shorten a motion to exactly `frames` frames, the first and last kept; fps: frames per
-    second of the result; None keeps them."""
+    """Stretch or shorten a motion to exactly `frames` frames, the first and last kept; fps: frames per second of the
+    result; None keeps them."""
     if frames < 1:
         raise ValueError(f"frames must be at least 1, got {frames}")
     position = torch.linspace(0, len(motion) - 1, frames, dtype=torch.float64) if frames > 1 else torch.zeros(1)
@@ -179,8 +179,8 @@ def smooth_stream(chunks: Iterable[Motion], sigma: float) -> Iterator[Motion]:
 
 
 def _filtered(flat: Tensor, kernel: Tensor, fps: float) -> Motion:
-    """Filter rotations and expression (T + 2 radius, 147 + 52) over time -> Motion of the T
-    middle frames; kernel: (2 radius + 1,) weights."""
+    """Filter rotations and expression (T + 2 radius, 147 + 52) over time -> Motion of the T middle frames; kernel: (2
+    radius + 1,) weights."""
     radius = len(kernel) // 2
     low = F.conv1d(flat.T[:, None], kernel.to(flat)[None, None])[:, 0].T
     n = 147

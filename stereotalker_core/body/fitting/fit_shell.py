@@ -147,8 +147,8 @@ class ShellSolver:
     def solve(self, vertices: Tensor, offset: Tensor, weight: Tensor, start: Tensor, iterations: int = 150) -> Tensor:
         """Map known offsets (M,) m of vertices (M,) with weights (M,) -> offsets (V,) of all, by conjugate gradients.
 
-        The solution is symmetric and not clamped; the iteration starts from `start` (V,) and takes
-        at most `iterations` steps."""
+        The solution is symmetric and not clamped; the iteration starts from `start` (V,) and takes at most `iterations`
+        steps."""
         total = torch.zeros_like(start).index_add(0, vertices, weight)
         wanted = torch.zeros_like(start).index_add(0, vertices, weight * offset)
         total, wanted = total + 0.5 * total[self.mirror], wanted + 0.5 * wanted[self.mirror]

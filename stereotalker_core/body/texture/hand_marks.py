@@ -148,8 +148,8 @@ def _creases(joints: Tensor, point: Tensor, facing: Tensor, on_finger: Tensor) -
 
 
 def _palm_lines(joints: Tensor, point: Tensor, back: Tensor) -> Tensor:
-    """Return (n,) in [0, 1], 1 on the three lines of the palm; joints: (21, 3) m; point: (n, 3) m
-    on the surface; back: (3,) unit vector out of the back of the hand."""
+    """Return (n,) in [0, 1], 1 on the three lines of the palm; joints: (21, 3) m; point: (n, 3) m on the surface; back:
+    (3,) unit vector out of the back of the hand."""
     up = joints[9] - joints[0]
     across = joints[17] - joints[5]
     across = across - (across @ up) / (up @ up) * up
@@ -180,8 +180,8 @@ def _with_nail(
     point: (n, 3) m on the surface.
     facing: (n,) cosine between its normal and the back of the phalanx.
     own: (n,) 1 on this phalanx.
-    start, end: (3,) of the last phalanx.
-    dorsal: (3,) where its back faces.
+    start, end: (3,) m, the ends of the finger's last phalanx.
+    dorsal: (3,) unit vector out of its back.
     finger: 0 (thumb) to 4."""
     axis, length = F.normalize(end - start, dim=0), (end - start).norm()
     offset = point - start

@@ -85,9 +85,8 @@ def _pairs(index: Tensor, usable: Tensor, linear: Tensor, points: Tensor, part: 
     """Return (P, 2) pairs of usable vertices that probably have the same colour; deterministic.
 
     index: (n,) indices of the usable vertices; usable: (V,) bool, the same as flags; linear: (V, 3) linear colours;
-    points: (V, 3) m;
-    part: (V,) index of the part; mirror: (V,) index of the mirrored vertex. Pairs are mirrored, or near with similar
-    chroma."""
+    points: (V, 3) m; part: (V,) index of the part; mirror: (V,) index of the mirrored vertex. Pairs are mirrored, or
+    near with similar chroma."""
     other = mirror[index]
     both = usable[other] & (other > index)
     across = torch.stack([index[both], other[both]], 1)

@@ -39,8 +39,8 @@ ROWS = ("true surface", "estimated surface, pose known", "bare true body", "all 
 def surface_psnr(body: HalfBody, seed: int, template: Template, lifter: Lifter) -> dict[str, float]:
     """Measure how well the projected portrait fits on each surface of ROWS -> {surface: PSNR (dB) over the person}.
 
-    body: the half body; seed: determines the person; template: the mean body's texels
-    and vertices; lifter: texel table of the atlas.
+    body: the half body; seed: determines the person; template: the mean body's texels and vertices; lifter: texel table
+    of the atlas.
     The PSNR is that of the lift without networks, averaged over the camera's YAWS."""
     person = EstimatedClips(body, seed, DatasetConfig("val", clips=3, shards=1), template, lifter)
     true, found = person.identity, person.estimate

@@ -183,8 +183,8 @@ def write_aligned(out: Path, recordings: list[tuple[Path, str, str]]) -> dict[st
 
 
 def write_unlabelled(out: Path, folders: list[Path], minutes: float, seed: int = 0) -> dict[str, float]:
-    """Write up to `minutes` of random sound files under the folders, as a corpus without words and
-    phones -> a table of what it holds, see `corpus.summary`.
+    """Write up to `minutes` of random sound files under the folders, as a corpus without words and phones -> a table of
+    what it holds, see `corpus.summary`.
 
     Speech of any language, because the encoder's teacher supplies the targets. Files outside 0.8 .. 15 s are left out.
     """

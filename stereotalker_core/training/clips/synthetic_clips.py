@@ -32,8 +32,7 @@ class AvatarClips:
     """The settings of an export of synthetic clips.
 
     identities: number of people; clips: number of clips of each; frames: length of a clip without speech; size: px of a
-    side;
-    seed: first seed of the people; yaw: largest camera yaw in degrees."""
+    side; seed: first seed of the people; yaw: largest camera yaw in degrees."""
 
     identities: int = 4
     clips: int = 2

@@ -89,8 +89,8 @@ class PhoneCrops:
     """The source of training batches: called with a step, it returns a dictionary of B random crops of S samples.
 
     "waveforms" (B, S); "labels" (B, S/320) phone indices, IGNORED where unknown; "keep" (B, bins, S/160), 0 where the
-    spectrum is blanked; with other sounds also "clean" (B, S), the crop without them; with a teacher "targets"
-    (B, S/320, D), its features, and "heard" (B, S/320), whether they exist."""
+    spectrum is blanked; with other sounds also "clean" (B, S), the crop without them; with a teacher "targets" (B,
+    S/320, D), its features, and "heard" (B, S/320), whether they exist."""
 
     def __init__(self, sources: list[Source], crops: CropSettings, bins: int) -> None:
         self.sources, self.crops, self.bins = sources, crops, bins

@@ -52,7 +52,7 @@ FLOOR = 2e-4  # squared error (of images in [-1, 1]) far below which a frame cou
 
 
 class Joint(nn.Module):
-    """The modules that are trained together, and the encoder, which is fixed."""
+    """The denoiser with its experts and the autoencoder in one module, so that they are trained together; its encoder is fixed."""
 
     def __init__(self, denoiser: StageTwo, vae: TinyAutoencoder) -> None:
         super().__init__()
@@ -123,8 +123,8 @@ class JointBatches:
         }
 
     def _regions(self, rows: Rows, guide: Tensor) -> Tensor:
-        """Return the gates of the mask experts (N, 4, H, W): predicted ones, those of the body without hair
-        and clothes, or the true ones.
+        """Return the gates of the mask experts (N, 4, H, W): predicted ones, those of the body without hair and
+        clothes, or the true ones.
 
         rows: the frames; guide: their guide tensor."""
         if self.bare is not None:

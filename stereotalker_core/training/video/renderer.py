@@ -57,8 +57,7 @@ def train_motion(
     """Train the motion stage: on clips, the motion modules alone.
 
     model: what `train_image` returned; data: the rendered frames; vae: the autoencoder; run: folder of the training
-    state;
-    steps: optimiser steps; clips, frames: clips per step, and their length."""
+    state; steps: optimiser steps; clips, frames: clips per step, and their length."""
     channels_last_weights(model)
     batches = PictureBatches(data, clips, frames, clips=True, seed=seed + 1)
     schedule = Schedule(steps, lr=5e-4, warmup=30, ema=0.99, seed=seed + 1)

@@ -145,8 +145,8 @@ class TinyAutoencoder(nn.Module):
         return z.float() * self.std.view(-1, 1, 1) + self.mean.view(-1, 1, 1)
 
     def decode(self, z: Tensor, guide: Tensor | None = None) -> Tensor:
-        """Map normalised latents (N, C, h, w) -> images (N, 3, 8h, 8w); guide: (N, G, 2h, 2w), None for the
-        decoder that does without."""
+        """Map normalised latents (N, C, h, w) -> images (N, 3, 8h, 8w); guide: (N, G, 2h, 2w), None for the decoder
+        that does without."""
         raw = self.denormalise(z)
         if guide is None:
             return F.pixel_shuffle(self.decoder(raw).float(), BLOCK)

@@ -158,8 +158,8 @@ class PublicRenderer(Bundle):
             return PortraitFeatures(tokens, unet.cache_reference(reference(latents.to(self.dtype), tokens)))
 
     def guide(self, body: HalfBody, rest: Rest, motion: Motion, cameras: Cameras, guides: Guides) -> Tensor:
-        """Return the maps for the mask predictor, followed by the drawing if the checkpoint reads one, (T, G, H/4,
-        W/4)."""
+        """Return the guide tensor (T, G, H/4, W/4) of the maps, for the mask predictor; if the denoiser reads skeleton
+        drawings, these follow as further channels."""
         maps = guide_tensor(guides)
         if self.reads == "maps":
             return maps
