@@ -34,7 +34,9 @@ MALFORMED = (b"", b"1234", b"12345", b"\0" * 64000, "no json", "{}", '{"yaw": "l
 
 
 class Server:
-    """The server process: its address and its use of processor time and memory."""
+    """The server in a process of its own: its address and its use of processor time and memory.
+
+    identity: file of the person; size: px of a side of the pictures."""
 
     def __init__(self, identity: Path, size: int):
         with socket.socket() as free:

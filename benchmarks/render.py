@@ -41,7 +41,7 @@ Times = dict[str, tuple[float, float]]  # part -> wall and CPU milliseconds
 
 @dataclass(frozen=True)
 class Job:
-    """The scene that is drawn, the networks that draw it, and the denoising steps of mode diffusion."""
+    """The scene that is drawn (identity, motion, cameras), what draws it, and the denoising steps of mode diffusion."""
 
     body: HalfBody
     renderer: Renderer

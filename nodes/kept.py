@@ -22,7 +22,7 @@ class Last(Generic[T]):
         return self._value if key == self._key else None
 
     def keep(self, key: str, value: T) -> None:
-        """Replace the kept value and key."""
+        """Keep `value` under `key` in place of the value that was kept before."""
         self._key, self._value = key, value
 
 

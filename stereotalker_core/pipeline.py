@@ -34,7 +34,8 @@ Progress = Callable[[str, int, int], None]  # stage, done, total
 
 @dataclass(frozen=True)
 class Models:
-    """The models for `talk`: the half body, and the networks that find people, sample motions and draw frames."""
+    """The models for `talk`: the half body, and the networks that find people (perception), sample motions and draw
+    frames."""
 
     body: HalfBody
     perception: Perception

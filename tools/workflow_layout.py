@@ -56,7 +56,7 @@ PLACES = {  # class -> section, column; every other class belongs to the result
 @dataclass(frozen=True)
 class Box:
     """The size of a node to be placed: name, class, height, extra height that it may need while it runs, and a fixed
-    place if any."""
+    place if any (at: section and column)."""
 
     name: str
     kind: str

@@ -15,7 +15,7 @@ STRAIGHT = 40  # pixels up or down that a link to the next column goes without p
 
 @dataclass(frozen=True)
 class Place:
-    """The rectangle of a node (px): left, top, width, height, and the distances of its sockets below its top."""
+    """The rectangle of a node (px); inputs, outputs: how far below its top its sockets lie."""
 
     left: int
     top: int

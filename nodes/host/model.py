@@ -145,9 +145,9 @@ class ClipRun:
 
 @dataclass(frozen=True)
 class ExpertPatch:
-    """The experts in a MODEL's options, and the factor on their output (0 = off).
+    """The experts in a MODEL's options; shared, not copied, when ComfyUI deep-copies the options.
 
-    They are shared, not copied, when ComfyUI deep-copies the options."""
+    managed: holds the experts; strength: factor on their output, 0 = off."""
 
     managed: Managed
     strength: float

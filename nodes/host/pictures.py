@@ -103,7 +103,9 @@ def strip_of(images: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Video:
-    """The replacement for VIDEO outside ComfyUI: IMAGE, AUDIO or None, and frames per second."""
+    """The replacement for VIDEO outside ComfyUI.
+
+    images: IMAGE (T, H, W, 3); audio: AUDIO or None; frame_rate: frames per second."""
 
     images: Tensor
     audio: dict | None

@@ -158,7 +158,9 @@ def _same_origin(socket) -> bool:
 
 class Client:
     """The handler of one connection: messages in, frames out, at the pace of the incoming sound, or in real time while
-    nobody speaks."""
+    nobody speaks.
+
+    socket: the connection; live: the person's performance; thread: in which frames are drawn."""
 
     def __init__(self, socket, live: Live, thread: ThreadPoolExecutor):
         self.socket, self.live, self.thread = socket, live, thread

@@ -14,7 +14,7 @@ _PIECE = 1 << 20  # samples
 
 @dataclass(frozen=True)
 class HubertSize:
-    """The sizes of a HuBERT; the defaults are those of hubert-base."""
+    """The sizes of a HuBERT speech encoder, as in its transformers configuration; the defaults are hubert-base's."""
 
     width: int = 768
     layers: int = 12

@@ -59,7 +59,7 @@ def conv_block(width: int, norm: str) -> nn.Sequential:
 
 
 class LinearEmbedding(nn.Module):
-    """The linear layer, under the released name `net`."""
+    """The linear layer in front of a transformer; `net` is its name in the released weights."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -28,8 +28,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Graph:
-    """The description of a network: value 0 is its input; shapes have no batch axis; constants: {name: shape of
-    weights}."""
+    """The description of a network: its operations over numbered values, of which value 0 is the input.
+
+    input_shape: without the batch axis; steps: the operations in order; outputs, output_names: numbers of the values it
+    returns, and what they are called; constants: {name: shape of weights}."""
 
     name: str
     input_shape: tuple[int, ...]

@@ -88,7 +88,7 @@ class Keypoints:
 
     @cached_property
     def index(self) -> dict[str, int]:
-        """Return {name: row}."""
+        """Return {name of a keypoint: its row in xy and sigma}."""
         return {name: i for i, name in enumerate(self.names)}
 
     def __contains__(self, name: str) -> bool:

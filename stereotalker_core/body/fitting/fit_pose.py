@@ -144,8 +144,9 @@ def _fit_pose(
 class _Problem:
     """The least-squares problem of a fit: residuals (N, 2) in units of sigma, as a function of the parameters (n,).
 
-    A keypoint gives its errors in x and y. A vertex of `pull` gives its distance along the normal, a vertex of `depth`
-    its depth beyond the limit; the second number of these rows is 0."""
+    model: gives points as a function of the parameters; focal, centre: of the camera, px. A keypoint gives its errors
+    in x and y. A vertex of `pull` gives its distance along the normal, a vertex of `depth` its depth beyond the limit;
+    the second number of these rows is 0."""
 
     def __init__(
         self,

@@ -106,7 +106,9 @@ def on_ray(args: argparse.Namespace, jobs: list[Job]) -> Iterator[tuple[Job, str
 
 
 class Line:
-    """The progress line of a batch: rewritten in place on a terminal, one line per job in a file."""
+    """The progress line of a batch: rewritten in place on a terminal, one line per job in a file.
+
+    total: number of jobs; before: how many of them were done already; enabled: False shows nothing."""
 
     def __init__(self, total: int, before: int, enabled: bool):
         self.total, self.before, self.enabled = total, before, enabled

@@ -35,7 +35,8 @@ def held_warnings() -> Iterator[None]:
 
 class ProgressLine:
     """Show progress when called with (stage, done, total): one rewritten line on a terminal, else a line now and then.
-    """
+
+    stream: where it is written, None for stderr; enabled: False shows nothing."""
 
     def __init__(self, stream: TextIO | None = None, enabled: bool = True):
         self.stream = stream or sys.stderr

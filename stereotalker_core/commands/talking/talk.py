@@ -200,8 +200,10 @@ def make_clip(args: argparse.Namespace, workshop: Workshop, progress: ProgressLi
 
 @dataclass(frozen=True)
 class Given:
-    """The user's input: the recording or a motion, the words, the settings of stage 1, and the number of frames if
-    known."""
+    """The user's input.
+
+    audio, motion: the recording, or a ready motion; transcript: the words, None where not given; options: settings of
+    the motion; count: number of frames, None where not known."""
 
     audio: Audio | None
     motion: Motion | None

@@ -132,7 +132,10 @@ def lip_scores(item: Item, sampled: Tensor, gap: tuple[Tensor, Tensor]) -> dict[
 # ------------------------------------------------------------------------------------------------ emotion
 class EmotionClassifier:
     """The softmax regression of the emotion from the mean and standard deviation of coefficients over time; it is
-    trained on the teacher alone."""
+    trained on the teacher alone.
+
+    motions: (T, 52) expressions; labels: index of each one's emotion; steps: optimiser steps. Called with (T, 52)
+    expressions, it returns the index of their emotion."""
 
     def __init__(self, motions: Sequence[Tensor], labels: Sequence[int], steps: int = 300) -> None:
         features = torch.stack([self.describe(m) for m in motions])

@@ -65,7 +65,7 @@ class NoSpeechError(ValueError):
 
 
 def style_of(item: HeldOut) -> Style:
-    """Return the style given to the model for an item."""
+    """Return the style that the model is asked for: emotion, intensity and energy of an item."""
     return Style(item.emotion, item.intensity, STYLE_ENERGY[item.style])
 
 

@@ -71,7 +71,7 @@ def spread_moments(frames: int, count: int) -> list[int]:
 
 
 def draw(models: Models, identity: Identity, motion: Motion, cameras: Cameras) -> Frame:
-    """Render one frame as the pipeline would."""
+    """Render one frame as the pipeline does; motion, cameras: one frame each."""
     (chunk,) = render(models, Scene(identity, motion, cameras), Look())
     return Frame(chunk.frames[0], motion, cameras)
 

@@ -32,7 +32,7 @@ IDENTITIES, QUICK_IDENTITIES, QUICK_FRAMES = 40, 3, 3  # people, of a quick run,
 
 @dataclass(frozen=True)
 class Ablation:
-    """The choice of what a renderer is evaluated with: False switches a part off.
+    """The choice of what a renderer is evaluated with: a field that is False switches that part off.
 
     steps, seed: denoising steps, and seed of their noise; mode: of `pipeline.Look`; in mode "play" only predicted_mask
     and lift matter, because the denoiser is not used."""

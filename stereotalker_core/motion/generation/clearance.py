@@ -54,7 +54,7 @@ class Trunk:
 
 @functools.cache
 def trunk() -> Trunk:
-    """Return the trunk of the mean body, built once."""
+    """Return the `Trunk` of the mean body, made once per process."""
     return Trunk()
 
 

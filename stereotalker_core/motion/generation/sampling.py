@@ -55,7 +55,7 @@ Sound = Audio | SpooledAudio  # in memory, or on disk for hours of it
 
 @dataclass(frozen=True)
 class MotionModels:
-    """The networks of stage 1; prior None: no language model."""
+    """The networks of stage 1: speech encoder, language prior (None: no language model) and motion denoiser."""
 
     encoder: SpeechEncoder
     prior: LanguagePrior | None

@@ -103,7 +103,7 @@ def fitted(
 
 
 def draw_example(body: HalfBody, rig: Rig, template: Template, seed: int) -> Example:
-    """Make the example of a seed, deterministically."""
+    """Make the example of a seed, always the same: draw an avatar's portrait, fit it, and project it onto the rig."""
     rng = torch.Generator().manual_seed(seed * 17 + 11)
     avatar = make_avatar(body, seed, template)
     portrait = reference_portrait(body, avatar, seed * 11 + 1, PORTRAIT)

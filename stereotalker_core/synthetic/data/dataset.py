@@ -141,7 +141,7 @@ class Shard:
 
 
 class Person(Protocol):
-    """The avatar together with its portrait and its true fit."""
+    """The avatar with its body at rest, its portrait and its true fit, as `true_frames` needs them."""
 
     body: HalfBody
     avatar: Avatar

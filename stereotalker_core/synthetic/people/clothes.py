@@ -44,7 +44,7 @@ def _colour(rng: torch.Generator, saturation: tuple[float, float], value: tuple[
 
 
 def draw_clothes(rng: torch.Generator) -> Clothes:
-    """Draw a random garment."""
+    """Draw a random garment (`Clothes`)."""
     muted = uniform(rng, 0, 1) < 0.45
     saturation = (0.0, 0.3) if muted else (0.3, 0.85)
     return Clothes(

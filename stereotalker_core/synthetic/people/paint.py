@@ -18,7 +18,10 @@ _IRIS = ((60, 38, 22), (92, 62, 34), (70, 95, 60), (70, 105, 140), (95, 110, 120
 
 @dataclass(frozen=True)
 class Complexion:
-    """The colours and make-up of a face: skin, lips, iris (3,) in [0, 1]; the other numbers in 0..1."""
+    """The colours and make-up of a face.
+
+    feminine: no beard, sometimes painted lips; melanin: how dark skin and hair are, 0..1; skin, lips, iris: (3,) in [0,
+    1]; beard, brow, blush, freckles: how much of each, 0..1."""
 
     feminine: bool
     melanin: float
@@ -32,7 +35,7 @@ class Complexion:
 
 
 def draw_look(rng: torch.Generator) -> Complexion:
-    """Draw a random complexion and make-up."""
+    """Draw a random `Complexion`."""
     feminine = uniform(rng, 0, 1) < 0.5
     melanin = uniform(rng, 0.0, 0.92)
     level = torch.tensor([melanin]) * 4

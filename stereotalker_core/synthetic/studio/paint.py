@@ -32,8 +32,8 @@ class StudioFace:
 
 @dataclass(frozen=True)
 class Outfit:
-    """The outfit: kind "knit", "shirt" or "blazer"; collar and sleeve as in `clothes.Clothes`; colours in sRGB 0..1;
-    thickness m."""
+    """The outfit: kind "knit", "shirt" or "blazer"; collar and sleeve as in `clothes.Clothes`; colour and inner (what
+    is worn under a blazer) in sRGB 0..1; thickness of the cloth, m."""
 
     kind: str
     collar: str
@@ -44,7 +44,9 @@ class Outfit:
 
 
 class Noise:
-    """The smooth seamless noise in space, of about unit variance: plane waves; stretch (3,) scales the axes."""
+    """The smooth noise in space, of about unit variance: called with points (N, 3), it returns values (N,).
+
+    rng: draws it; frequency: rad/m; waves: number of plane waves it is made of; stretch: (3,) scales the axes."""
 
     def __init__(self, rng: torch.Generator, frequency: float, waves: int = 7, stretch: Colour = (1.0, 1.0, 1.0)):
         direction = F.normalize(torch.randn(3, waves, generator=rng), dim=0)

@@ -46,7 +46,8 @@ class Lighting:
 
 
 class Pixels(Template):
-    """The covered pixels (N) of a picture with the coordinates of a template, so that painters of texels paint pixels.
+    """The N pixels of a picture that show a person, with the coordinates of a `Template`: what paints texels paints
+    them.
 
     place: (N, 3) and normal: (N, 3) in the world; view: (N, 3) unit, to the camera; index: (N,) into the picture."""
 

@@ -100,7 +100,9 @@ class KeypointTrack:
 
 @dataclass(frozen=True)
 class Clip:
-    """The clip in memory; frames (T, 3, H, W) in [-1, 1]. Parts that are missing, or were not requested, are None."""
+    """The clip in memory: the parts that the top of this file describes; None where missing or not requested.
+
+    frames: (T, 3, H, W) in [-1, 1]; words, phones: with times in seconds; the others as their classes say."""
 
     info: ClipInfo
     frames: Tensor | None = None
@@ -304,7 +306,7 @@ class ClipSet:
         return len(self.folders)
 
     def infos(self) -> list[ClipInfo]:
-        """Return clip.json of every clip."""
+        """Return the content of every clip's clip.json."""
         return [read_info(folder) for folder in self.folders]
 
     def read(self, index: int, parts: Iterable[str] = PARTS) -> Clip:

@@ -68,7 +68,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Preset:
-    """The stages of a training, in order."""
+    """The stages of a training, in order, with a name and a text about it."""
 
     name: str
     about: str

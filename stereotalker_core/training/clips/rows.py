@@ -68,7 +68,9 @@ def prepare_rows(
 
 
 class _Store:
-    """The arrays of all clips, created or resumed."""
+    """The arrays of all clips' rows in a folder, created or resumed.
+
+    infos: of the clips, in order; canvas: (H, W) px of the pictures; drawing: also store skeleton drawings."""
 
     def __init__(self, folder: Path, infos: list[ClipInfo], canvas: tuple[int, int], drawing: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)

@@ -35,8 +35,10 @@ Loss = Callable[[Any, Example], Tensor]  # of the model that is trained, of eith
 
 @dataclass(frozen=True)
 class Protocol:
-    """The paper's settings of a training; as_released: train as the released code does, with the faults that the top of
-    this file names."""
+    """The paper's settings of a training.
+
+    epochs: at most; patience: epochs without improvement before it stops; lr, weight_decay: of the optimiser;
+    as_released: train as the released code does, with the faults that the top of this file names."""
 
     epochs: int = 201
     patience: int = 5

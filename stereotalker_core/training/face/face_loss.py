@@ -18,7 +18,8 @@ Parts = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class PriorWeights:
-    """The weights of the terms of stage 1. The defaults are the paper's; velocity and lips are ours."""
+    """The factors of the terms in the loss of stage 1, see `stage_one`. The defaults are the paper's; velocity and lips
+    are ours."""
 
     bottleneck: float = 1.5
     expression: float = 0.5
@@ -28,13 +29,13 @@ class PriorWeights:
 
     @classmethod
     def vae(cls) -> "PriorWeights":
-        """Return the weights of the VAE variant."""
+        """Return the factors for the VAE variant of the prior."""
         return cls(bottleneck=1e-4, expression=1.5, jaw=1.0)
 
 
 @dataclass(frozen=True)
 class PredictorWeights:
-    """The weights of the terms of stage 2. The defaults are the paper's.
+    """The factors of the terms in the loss of stage 2, see `stage_two`. The defaults are the paper's.
 
     codes: cross-entropy of the code indices at the default temperature, which is not in the paper: it makes the spread
         of the samples that of the data. The other terms then use the expected code, which has a true gradient, in place

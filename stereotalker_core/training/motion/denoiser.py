@@ -30,7 +30,7 @@ SLOWEST = 0.05  # change per frame, in deviations of a channel, below which slow
 
 @dataclass(frozen=True)
 class Recipe:
-    """The settings of batches and losses for the motion denoiser; a comment beside each says what it does."""
+    """The settings of batches and losses for the motion denoiser; comments beside them say more."""
 
     batch: int = 16
     lengths: tuple[int, ...] = (48, 80, 100)  # frames of a crop; one length per step, at random

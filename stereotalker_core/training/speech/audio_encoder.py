@@ -136,7 +136,7 @@ class PhoneCrops:
         return row
 
     def _voice(self, rng: np.random.Generator) -> np.ndarray:
-        """Return (size,) samples of a random other utterance."""
+        """Return (size,) samples of a random utterance, to be mixed in as a distant voice."""
         k, i = self.utterances[int(rng.integers(0, len(self.utterances)))]
         entry = self.sources[k].corpus.entries[i]
         return self.sources[k].play(i, rng.uniform(0, max(1, entry["samples"] - self.size)), 1.0, self.size)

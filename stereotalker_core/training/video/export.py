@@ -36,6 +36,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write the two files from the current state of the run."""
+    """Write unet.safetensors and reference.safetensors from the current state of the run."""
     model, step = averaged(options.run)
     save_stage_two(model, options.out, **made(options, step=step))

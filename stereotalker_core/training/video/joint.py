@@ -52,7 +52,7 @@ FLOOR = 2e-4  # squared error (of images in [-1, 1]) far below which a frame cou
 
 
 class Joint(nn.Module):
-    """The denoiser with its experts and the autoencoder in one module, so that they are trained together; its encoder is fixed."""
+    """The denoiser with its experts and the autoencoder in one module, to be trained together; its encoder is fixed."""
 
     def __init__(self, denoiser: StageTwo, vae: TinyAutoencoder) -> None:
         super().__init__()

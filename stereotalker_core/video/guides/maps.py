@@ -26,7 +26,7 @@ SAMPLES = 2  # per pixel and axis: jagged edges cost 0.6 to 1 dB, and the networ
 
 @dataclass(frozen=True)
 class Skin:
-    """The input of the guides that is the same for all frames of a person.
+    """The input of the guides that is the same for all frames of a person's video.
 
     texture: (1, 4, h, w) colour in [-1, 1] and visibility in [0, 1].
     uv: (R, 2) in [0, 1], the place in the texture of each render vertex (vertices split at texture seams).

@@ -249,6 +249,6 @@ def mean_colours(rig: Rig, lift: Tensor, visibility: Tensor) -> Tensor:
 
 
 def _waves(level: Tensor) -> Tensor:
-    """Map noise levels (B,) -> Fourier features (B, 16)."""
+    """Map noise levels (B,) -> Fourier features (B, 16), their sines and cosines at rising frequencies."""
     angle = level[:, None] * math.pi * 2.0 ** torch.arange(8, device=level.device)
     return torch.cat([angle.sin(), angle.cos()], 1)

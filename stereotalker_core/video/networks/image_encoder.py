@@ -14,8 +14,8 @@ _STD = (0.26862954, 0.26130258, 0.27577711)
 
 @dataclass(frozen=True)
 class ImageEncoderConfig:
-    """The sizes of the encoder; the defaults are ViT-L/14, as in the Stable Diffusion image variations under
-    AnimateAnyone."""
+    """The sizes of the encoder, as in CLIP's configuration (side: px of its square input; out: width of the token); the
+    defaults are ViT-L/14, as in the Stable Diffusion image variations under AnimateAnyone."""
 
     width: int = 1024
     layers: int = 24
@@ -28,7 +28,8 @@ class ImageEncoderConfig:
 
 
 class ImageEncoder(nn.Module):
-    """Map portraits (I, 3, H, W) in [-1, 1] -> tokens (I, 1, out)."""
+    """The image encoder of CLIP with its projection: portraits (I, 3, H, W) in [-1, 1] -> cross-attention tokens (I, 1,
+    out)."""
 
     Config = ImageEncoderConfig
 

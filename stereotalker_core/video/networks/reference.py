@@ -41,7 +41,7 @@ class SpatialAttention(Protocol):
     to_out: nn.ModuleList
 
     def set_processor(self, processor: "ReferenceAttention") -> None:
-        """Use this processor from now on."""
+        """Compute the attention by this processor from now on."""
         ...
 
 

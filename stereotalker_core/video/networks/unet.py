@@ -31,6 +31,8 @@ class UNetConfig:
 
     prediction: "residual" (x0 = lift + network, levels 1 - sigma, sigma), "v" (zero-SNR linear betas) or "epsilon"
         (linear betas).
+    widths, layers, heads, groups, cross_dim: as in diffusers' UNetMotionModel; motion_*: of its motion modules;
+    guide_*: of the pose guider.
     tokens: side of the grid of pooled portrait latents used as cross-attention tokens; 0 = the caller gives embeddings.
     guides: input of the pose guider, "maps" (maps.guide_tensor) or "openpose" (the common skeleton drawing, RGB in [0,
     1]).
@@ -106,7 +108,7 @@ class Condition:
     features: Tensor | None = None
 
     def with_experts(self, *experts: tuple[Experts, float]) -> "Condition":
-        """Return the same condition with other experts."""
+        """Return the same condition with other experts: (module, factor on its output) pairs."""
         return replace(self, experts=experts)
 
 
@@ -158,7 +160,9 @@ class MotionModule(Mixin):
 
 class PoseGuider(nn.Module):
     """Map guides (N, G, H, W) -> features at latent size, in AnimateAnyone's layout: each widening step halves the
-    size."""
+    size.
+
+    channels: G; widths: of its convolutions; out: channels of the features; kernel: side of the first convolution."""
 
     def __init__(self, channels: int, widths: tuple[int, ...], out: int, kernel: int) -> None:
         super().__init__()

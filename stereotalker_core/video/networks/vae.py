@@ -18,7 +18,7 @@ _PATCH = 3 * BLOCK**2
 
 @dataclass(frozen=True)
 class AutoencoderConfig:
-    """The sizes of the autoencoder.
+    """The sizes of the autoencoder: channels of latents, of encoder, plain and guided decoder, and of the guide tensor.
 
     sharpen: factor on the detail (above a 3 x 3 blur) that the guided decoder adds where the portrait shows the
     surface, to compensate for the two resamplings of the lift (portrait to texture, texture to frame)."""

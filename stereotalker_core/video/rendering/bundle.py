@@ -59,7 +59,7 @@ class Bundle:
         return self.denoiser[0].config.latent_channels
 
     def experts(self) -> tuple[tuple[ViewExperts | MaskExperts, float], ...]:
-        """Return the loaded experts with their strengths."""
+        """Return ((experts, factor on their output), ...) of the experts that are loaded."""
         pairs = ((self.view_experts, self.view_strength), (self.mask_experts, self.mask_strength))
         return tuple((module, strength) for module, strength in pairs if module is not None)
 

@@ -34,7 +34,7 @@ class FaceWindow:
     scale: int
 
     def cameras(self, cameras: Cameras) -> Cameras:
-        """Return the canvas cameras, restricted to the square."""
+        """Return the cameras that see only this square of the canvas, at `scale` times its resolution."""
         intrinsics = cameras.intrinsics.clone()
         intrinsics[:2, 2] -= intrinsics.new_tensor([self.left, self.top])
         intrinsics[:2] *= self.scale

@@ -90,7 +90,8 @@ class Renderer(Protocol):
         ...
 
     def windowing(self, frames: int) -> tuple[int, int]:
-        """Return (window, overlap) for a video of `frames` frames."""
+        """Return (window, overlap): how many frames are denoised together in a video of `frames`, and how many windows
+        share."""
         ...
 
     def reporting(self, on_step: Callable[[float], None]) -> "Renderer":

@@ -17,6 +17,7 @@ _SEEN = 128  # alpha from which on a pixel of a GIF is opaque
 class PictureWriter:
     """The writer of frames/%05d.png: one file per frame, numbered as in the whole clip; an interrupted run keeps them.
 
+    path: with a place for the number, such as frames/%05d.png; part: which frames of which clip.
     resume: existing files are not drawn again; `done` is their number from the first frame on."""
 
     partial: Path | None = None
