@@ -122,7 +122,7 @@ def _recropped(networks: Perception, picture: Pyramid, squares: Sequence[Square]
 
 
 def _palms(networks: Perception, picture: Pyramid, body: Body, arms: Sequence[str]) -> list[Detection]:
-    """Return the detections of the palm detector near the wrists of these arms."""
+    """Return the detections of the palm detector near the wrists of these arms ("L", "R")."""
     windows = [replace(around, side=1.6 * around.side, turn=0.0) for around in (_around_wrist(body, s) for s in arms)]
     groups = detect(networks, "palm_detection_full", picture, windows, _SUGGESTED)
     return distinct([one for group in groups for one in group[:2]])[:4]

@@ -51,8 +51,8 @@ def outline_of(mask: Tensor, intrinsics: Tensor) -> Outline:
 
 
 def _thinned(keypoints: Keypoints) -> tuple[Keypoints, int]:
-    """Return the keypoints with a subset of the face mesh, each at a smaller sigma, and the usual number of outline
-    rounds."""
+    """Return the keypoints with a subset of the face mesh, each at a smaller sigma, and how many rounds
+    `follow_outline` then needs."""
     names = [name for name in keypoints.names if name.startswith("mesh.")]
     if not names:
         return keypoints, _ROUNDS
@@ -97,7 +97,7 @@ def follow_outline(
     keypoints: the person's points in pixels of the picture.
     outline: the person's mask at working resolution.
     expression: (52,) or None, as in `fit_pose`.
-    rounds: how often the edge is found and the fit repeated; None for the usual number.
+    rounds: how often the edge is found and the fit repeated; None: as often as `_thinned` says.
 
     Iterated closest points, but along the normals only. Hands are left out: either their points were detected or their
     pose is unknown. So are edges that stand off the skin of the face, because those are hair."""

@@ -177,8 +177,8 @@ def train_classifier(items: Sequence[Item], repeats: int = 6, seed: int = 5) -> 
 
 
 def shown_intensity(motion: Tensor, neutral: Tensor, emotion: str) -> float:
-    """Return how strongly a performance (T, 52) shows an emotion beyond a neutral one (T, 52); 1 is the teacher's look.
-    """
+    """Return how strongly a performance (T, 52) shows an emotion beyond a neutral one (T, 52); 1 is as strongly as the
+    teacher."""
     direction = look(emotion)
     return float((motion.mean(0) - neutral.mean(0)) @ direction / direction.square().sum())
 

@@ -104,7 +104,7 @@ def draw_batch(
 
 
 def _given_frames(rng: np.random.Generator, recipe: Recipe, frames: int, usual: int = 12) -> np.ndarray:
-    """Draw how many first frames of each sequence are given (B,): none, the usual number, or (as in last windows) any.
+    """Draw how many first frames of each sequence are given (B,): none, `usual`, or (as in last windows) any number.
 
     rng: draws; recipe: B and the chance of given frames; frames: length of the sequences."""
     kind = rng.random(recipe.batch)

@@ -102,7 +102,7 @@ class BakeNetwork(nn.Module):
         """Predict the clean texture from a noisy one.
 
         rig: the tables of the body.
-        lift: (B, P, 3) colours in [-1, 1], filled everywhere.
+        lift: (B, P, 3) the portrait's colours on the body in [-1, 1], filled everywhere.
         visibility: (B, P, 1) in [0, 1] of what the portrait showed.
         noisy: (B, P, 3) the present state of what is invented.
         level: (B,) noise levels s.

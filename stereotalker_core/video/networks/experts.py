@@ -129,8 +129,8 @@ class ExpertContext:
     ) -> Iterator[None]:
         """Set experts and their gates within a with block, for the token grids of one pass.
 
-        experts: (module, strength) pairs; yaw: (T,) degrees; regions: (T, 4, H, W), None without mask experts; grids:
-        (rows, columns) of the tokens at each level of the U-Net."""
+        experts: (module, factor on its output) pairs; yaw: (T,) degrees; regions: (T, 4, H, W), None without mask
+        experts; grids: (rows, columns) of the tokens at each level of the U-Net."""
         gates: dict[int, list[Tensor]] = {}
         for size in grids if experts else ():
             parts = []

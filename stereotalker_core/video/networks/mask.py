@@ -23,7 +23,8 @@ class MaskConfig:
     """The sizes of the predictor.
 
     part_regions: the region index of every guide label (0 = outside, 1 + part index); widths: channels of the levels;
-    prior: logit by which the silhouette is believed at first; groups: number of groups of the normalisation."""
+    prior: logit that is added to the region which the fitted body shows at a pixel; groups: number of groups of the
+    normalisation."""
 
     part_regions: tuple[int, ...] = ()
     widths: tuple[int, ...] = (48, 64, 96)

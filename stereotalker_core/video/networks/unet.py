@@ -91,7 +91,7 @@ class Condition:
     guide: (N, G, H, W) for the pose guider.
     tokens, reference: (I, n, D) and keys and values of I portraits, each shared by N / I consecutive rows.
     yaw: (N,) degrees.
-    lift: (N, C, h, w) encoded lift (residual profile).
+    lift: (N, C, h, w) the portrait projected onto the body, encoded (residual profile).
     regions: (N, P, H', W') fractions of background, body, face and hands, for the mask experts' gates.
     experts: ((module, factor on its output), ...).
     clip_length: frames of a clip; None skips the motion modules.

@@ -92,7 +92,7 @@ def sample(
 
     network: generates the texture.
     rig: tables of the body.
-    lift, visibility: (1, P, 3) and (1, P, 1) of the portrait.
+    lift, visibility: (1, P, 3) the portrait's colours on the body, and (1, P, 1) where it shows them.
     seed: determines the noise.
     steps: number of denoising steps.
     strengths: factors on the output of view and mask experts."""

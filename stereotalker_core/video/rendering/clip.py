@@ -28,12 +28,12 @@ _TOGETHER = 16  # frames whose guides are drawn together
 
 @dataclass(frozen=True, eq=False)
 class ClipConditions:
-    """The conditions of T frames.
+    """The inputs that all denoising calls of a clip of T frames share, and what decoding needs.
 
     guide: (T, G, H/4, W/4) in half precision, as from `Renderer.keep`; for a denoiser that reads drawings, the drawing
         (T, 3, H, W) as bytes.
-    regions: (T, P, H, W) in half precision.
-    lift: (T, C, h, w) encoded.
+    regions: (T, P, H, W) in half precision: background, body, face and hands.
+    lift: (T, C, h, w) the portrait projected onto the body, encoded.
     yaw: (T,) degrees.
     portrait: (1, C, h, w) encoded, framed as on the canvas.
     tokens: (1, n, D) the portrait's image embedding, for a denoiser that reads one.
@@ -142,7 +142,7 @@ def denoise_clip(
     """Denoise latents (T, C, h, w) of all frames at one noise level -> clean latents, window by window.
 
     renderer: the networks.
-    experts: (module, strength) pairs.
+    experts: (module, factor on its output) pairs.
     clip: the conditions.
     portrait: its features, from `read_portrait`.
     x: (T, C, h, w) noisy.

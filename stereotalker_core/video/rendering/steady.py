@@ -20,7 +20,7 @@ def steady(values: Tensor, lift: Tensor) -> Tensor:
     """Filter picture and alpha (T, 4, H, W) of consecutive frames over time, where lift and alpha hardly change.
 
     values: picture in [-1, 1] and alpha in [0, 1].
-    lift: (T, 3, H, W) in [-1, 1].
+    lift: (T, 3, H, W) in [-1, 1], the portrait projected onto the body.
 
     The mean over time is unchanged, because neighbours exchange equal amounts. The ends of the clip have one neighbour.
     """
