@@ -69,7 +69,8 @@ def load_pickled(path: str | Path, inert: Sequence[str] = ()) -> Any:
 
 
 class Inert:
-    """The stand-in for an object of a library that is not needed here; its content is dropped."""
+    """The stand-in for an object of a library that is not needed here; its content is dropped, and calling it does
+    nothing."""
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         pass

@@ -56,9 +56,9 @@ def mel_filters(bins: int, n_frequencies: int, low: float = 40.0, high: float = 
 
 
 class MelFront(nn.Module):
-    """The feature extractor in front of the transformer: log mel, then two convolutions to 50 Hz.
+    """Map waveforms (B, S) -> features (B, S/320, width) for the transformer: log mel, then two convolutions to 50 Hz.
 
-    bins: number of mel bands; width: channels at its end.
+    bins: number of mel bands. keep: as in `SpeechEncoder.encode_batch`.
 
     It replaces the strided waveform convolutions of wav2vec 2.0, which need far more than hours of speech to learn a
     filter bank. Everything is local in time and nothing is normalised over time, so chunks equal one pass."""

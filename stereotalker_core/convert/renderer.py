@@ -38,7 +38,7 @@ def load_denoiser(
     motion: AnimateDiff v1 / v2 / v3 or AnimateAnyone motion modules; without it new ones, which change nothing.
     pose: a pose guider; without it a new one, which changes nothing.
     prediction: "v" (AnimateAnyone) or "epsilon" (AnimateDiff, plain Stable Diffusion).
-    guides: the kind of picture that the pose guider reads.
+    guides: what the pose guider reads, "openpose" (skeleton drawings) or "maps" (of the posed body).
     dtype: type of the weights; None keeps the file's."""
     if is_ours(path):
         model = load_model(StereoTalkerUNet, path, dtype=dtype)

@@ -59,7 +59,7 @@ def conv_block(width: int, norm: str) -> nn.Sequential:
 
 
 class LinearEmbedding(nn.Module):
-    """The linear layer in front of a transformer; `net` is its name in the released weights."""
+    """Apply a linear layer to (B, T, C), in front of a transformer; `net` is its name in the released weights."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class LinearEmbedding(nn.Module):
 
 
 class Attention(nn.Module):
-    """The full self-attention without a mask; scores are scaled by the whole width, not by a head's."""
+    """Apply full self-attention to (B, T, C), without a mask; scores are scaled by the whole width, not by a head's."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Apply two linear layers with the tanh form of GELU between."""
+    """Apply two linear layers with the tanh form of GELU between to (B, T, C); inner: width between them."""
 
     def __init__(self, width: int, inner: int) -> None:
         super().__init__()

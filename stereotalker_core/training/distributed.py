@@ -72,7 +72,8 @@ class Scale:
 
 
 class Objective(nn.Module):
-    """Compute model and loss in one forward pass, because DDP and FSDP hook into its beginning and end."""
+    """Compute loss(model, batch) -> (loss (), {term: number}) as one forward pass, into whose beginning and end DDP and
+    FSDP hook."""
 
     def __init__(self, model: nn.Module, loss: Loss) -> None:
         super().__init__()

@@ -97,7 +97,7 @@ def follow_outline(
     keypoints: the person's points in pixels of the picture.
     outline: the person's mask at working resolution.
     expression: (52,) or None, as in `fit_pose`.
-    rounds: how often the edge is found and the fit repeated; None: as often as `_thinned` says.
+    rounds: how often the edge is found and the fit repeated; None: 4 times with a face mesh, else 7.
 
     Iterated closest points, but along the normals only. Hands are left out: either their points were detected or their
     pose is unknown. So are edges that stand off the skin of the face, because those are hair."""

@@ -168,10 +168,10 @@ def fit_track(
 
 
 def turn_to_camera(rotations: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Move the body's median rotation about the vertical to the camera -> rotations, matrices (T, 4, 4), yaw (T,)
-    degrees.
+    """Turn the camera instead of the body by the body's median yaw -> rotations (T, 49, 3), world to camera (T, 4, 4),
+    camera yaw (T,) degrees.
 
-    rotations: (T, 49, 3) axis-angle; matrix: (4, 4) world to camera, before the move."""
+    rotations: (T, 49, 3) axis-angle; matrix: (T, 4, 4) world to camera, before the turn."""
     vertical = torch.tensor([0.0, 0.0, 1.0])
     root = axis_angle_to_matrix(rotations[:, JOINT_INDEX["root"]])
     twist = matrix_to_axis_angle(split_twist(root, vertical)[0])[:, 2]

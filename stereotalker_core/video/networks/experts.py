@@ -196,7 +196,10 @@ def _empty(*parts: type) -> nn.Module:
 
 
 class MoEFeedForward(Mixin):
-    """The mixin for diffusers' FeedForward that adds the context's experts; keys stay the same."""
+    """The mixin for diffusers' FeedForward that adds to its output what the experts in an `ExpertContext` give for its
+    input.
+
+    The keys of the state dict stay the same."""
 
     context: ExpertContext
     layer: str

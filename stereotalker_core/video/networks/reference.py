@@ -46,7 +46,8 @@ class SpatialAttention(Protocol):
 
 
 class ReferenceAttention:
-    """The attention processor of one spatial layer: attends to a frame's own tokens and to the portrait's.
+    """The attention processor of one spatial layer: each token of a frame attends to the frame's own tokens and to the
+    portrait's.
 
     cross_attention_kwargs holds a `Bank` under "bank", which is filled (reference network), or a `ReferenceCache` under
     "reference", which is read (denoiser)."""

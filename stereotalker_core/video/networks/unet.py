@@ -150,7 +150,7 @@ class PoseConvIn(Mixin):
 
 
 class MotionModule(Mixin):
-    """The mixin for AnimateDiffTransformer3D that can be skipped, for independent images."""
+    """The mixin that lets an AnimateDiffTransformer3D (attention over time) be skipped, for independent images."""
 
     enabled = True
 

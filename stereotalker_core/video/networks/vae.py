@@ -33,7 +33,7 @@ class AutoencoderConfig:
 
 
 class Block(nn.Module):
-    """Apply a residual block of three 3x3 convolutions."""
+    """Apply a residual block of three 3x3 convolutions to (N, width, h, w)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -177,7 +177,8 @@ class Renderer(Protocol):
 
 
 class RendererClass(Protocol):
-    """The interface of renderer classes, among which `profiles.assemble` chooses."""
+    """The interface of the classes of renderers, of which `profiles.assemble` takes the one that the given networks
+    fit."""
 
     settings: ClassVar[tuple[str, ...]]
 
