@@ -5,13 +5,16 @@ a frame is given at most (HOP + LOOK_AHEAD) / 25 s of sound after its own began,
 first frame of speech that comes out of nothing HOP / 25 s after it began, for the idle hop is held until then. Motion
 is sampled in the windows of stage 1, each seeded with the frames that were shown; frames are drawn as in mode "play",
 TOGETHER at once, and given as soon as they are drawn. Where no sound comes, the person hears silence, and idles; no
-frame of that is drawn ahead, so that nothing has to be thrown away when speech begins.
+frame of that is drawn ahead, so that nothing has to be thrown away when speech begins. A `Crew` does the steps of a hop
+in threads of their own, so that the motion of a hop is sampled while the one before is drawn; the pictures are the same.
 
 Memory does not grow: CONTEXT frames of sound and of motion are kept, and what waits to be spoken is limited.
 """
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import torch
@@ -21,13 +24,14 @@ from .camera.trajectories import framing_for, orbit
 from .motion.generation.live import SAMPLES, LiveMotion
 from .motion.generation.sampling import MotionOptions
 from .pipeline import Look, Models, View
-from .records import Cameras, Identity, Motion
+from .records import Cameras, Guides, Identity, Motion
 from .shapes import FPS, SAMPLE_RATE, size_of
 from .video.guides.maps import Skin, background_plate, render_guides, skin_of
 from .video.rendering.composite import composite, resolve_background
 
 HOP, LOOK_AHEAD = 4, 3  # frames
 TOGETHER = 2  # frames that are drawn at once, and given before the next are drawn
+AHEAD = 2  # hops of a person that a crew has begun and not yet drawn, at most
 CONTEXT = 48  # frames of sound that the networks hear
 LONGEST_WAIT = 60 * SAMPLE_RATE  # samples that may wait to be spoken
 GRACE = HOP / FPS  # seconds that sound may be late while somebody speaks, before silence is put in
@@ -36,12 +40,90 @@ GRACE = HOP / FPS  # seconds that sound may be late while somebody speaks, befor
 @dataclass(frozen=True)
 class LiveFrame:
     """Hold a picture (3, H, W) in [-1, 1], the sound (640,) at 16 kHz that belongs to it, its number, whether it is
-    speech."""
+    speech, and the seconds of all sound that was pushed before it."""
 
     picture: Tensor
     sound: Tensor
     number: int
     speaking: bool
+    begin: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Hold what is settled when a hop begins: what is heard (S,), the sound (640,) of each frame and whether it is
+    speech, the cameras, which picture each frame shows, the first frame's number and seconds, interruptions so far."""
+
+    heard: Tensor
+    sound: tuple[Tensor, ...]
+    real: list[bool]
+    cameras: Cameras
+    owner: list[int]
+    number: int
+    begin: float
+    interruptions: int
+
+    def portions(self) -> list[list[int]]:
+        """Return the frames to draw, TOGETHER at a time: the first that shows each picture."""
+        chosen = [self.owner.index(picture) for picture in range(self.owner[-1] + 1)]
+        return [chosen[i : i + TOGETHER] for i in range(0, len(chosen), TOGETHER)]
+
+    def frames(self, chosen: list[int], drawn: list[Tensor], stopped: bool) -> list[LiveFrame]:
+        """Return the frames that show the pictures drawn for `chosen`.
+
+        stopped: since they were begun the person was interrupted: they stay to be seen, and are not heard.
+        """
+        first = self.owner[chosen[0]]
+        return [
+            LiveFrame(
+                drawn[picture - first],
+                torch.zeros_like(self.sound[i]) if stopped else self.sound[i],
+                self.number + i,
+                self.real[i] and not stopped,
+                self.begin + i / FPS,
+            )
+            for i, picture in enumerate(self.owner)
+            if 0 <= picture - first < len(chosen)
+        ]
+
+
+class Crew:
+    """Make hops in three threads: one samples motion, one draws guides, one runs the networks that draw pictures.
+
+    Any number of `Live` may share it; every thread takes hops in the order in which they were begun. Whoever shares the
+    processor among them gives tensor operations fewer threads (`torch.set_num_threads`). A context manager.
+    """
+
+    def __init__(self) -> None:
+        self.motion, self.guides, self.pictures = self._threads = tuple(
+            ThreadPoolExecutor(1, f"live {step}") for step in ("motion", "guides", "pictures")
+        )
+
+    def close(self) -> None:
+        """End the threads and wait for them; what they have not begun is cancelled."""
+        for thread in self._threads:  # the first first: the others wait for what it makes, or hear that it is cancelled
+            thread.shutdown(cancel_futures=True)
+
+    def __enter__(self) -> "Crew":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+@dataclass(frozen=True)
+class Part:
+    """Hold a few frames of a hop that a crew is drawing; `pictures` is done, or has failed, when they are there."""
+
+    pictures: Future[list[Tensor]]
+    _given: Callable[[list[Tensor]], list[LiveFrame]]
+
+    def frames(self) -> list[LiveFrame]:
+        """Wait for the frames; silent ones where the person was interrupted meanwhile.
+
+        What went wrong in the crew's threads is raised here; CancelledError where the crew was closed.
+        """
+        return self._given(self.pictures.result())
 
 
 class Live:
@@ -72,6 +154,8 @@ class Live:
         self._heard = torch.zeros(CONTEXT * SAMPLES)  # what they have heard, the look-ahead included
         self._real = [False] * LOOK_AHEAD  # of which frames of the look-ahead are no silence that was put in
         self._lock = threading.Lock()  # of the sound: blocks come while frames are drawn
+        self._pushed, self._number = 0, 0  # samples so far; the next frame
+        self._begun: deque[Future[list[Tensor]]] = deque()  # the last part of each hop that a crew is drawing
         self.interruptions = 0
         self._motion = LiveMotion(models.motion, options or MotionOptions(steps=3), HOP, LOOK_AHEAD)
         self._plate: Tensor | None = None
@@ -99,6 +183,7 @@ class Live:
                     f"more than {LONGEST_WAIT // SAMPLE_RATE} s of sound wait to be spoken; send it as it is said"
                 )
             self._waiting = torch.cat([self._waiting, samples.detach().cpu().float().clamp(-1, 1)])
+            self._pushed += len(samples)
 
     def interrupt(self) -> None:
         """Silence the person at once: what waits, was looked ahead at or is being drawn is not heard."""
@@ -124,39 +209,69 @@ class Live:
         """Return all that `hop` gives; [] where a whole hop of sound is not there yet and `idle` is False."""
         return [frame for few in self.hop(idle, pictures) for frame in few]
 
-    @torch.no_grad()
     def hop(self, idle: bool = True, pictures: int = HOP) -> Iterator[list[LiveFrame]]:
         """Draw the next HOP frames, given a few at a time; none where `idle` is False and sound is missing.
 
         idle: fill what is missing with silence; ask for it when the frames shown so far run out.
         pictures: how many are drawn, 1..HOP; the others repeat the one before. See `pace`.
         """
+        plan = self._planned(idle, pictures)
+        if plan is None:
+            return
+        motion = self._motion.next(plan.heard)
+        for chosen in plan.portions():
+            drawn = self._drawn(*self._guided(motion[chosen], plan.cameras[chosen]))
+            yield plan.frames(chosen, drawn, self.interruptions != plan.interruptions)
+
+    @property
+    def ready(self) -> bool:
+        """Return whether `begin` begins at once: fewer than AHEAD hops are being drawn."""
+        while self._begun and self._begun[0].done():
+            self._begun.popleft()
+        return len(self._begun) < AHEAD
+
+    def begin(self, crew: Crew, idle: bool = True, pictures: int = HOP) -> list[Part]:
+        """Begin what `hop` draws, in the threads of a crew -> its parts in order, while they are being drawn.
+
+        Waits while AHEAD hops are being drawn. Use either this or `hop` for a person, and one thread to call it.
+        """
+        while not self.ready:
+            self._begun[0].exception()  # waits; whoever holds the part is told
+        plan = self._planned(idle, pictures)
+        if plan is None:
+            return []
+        motion, parts = crew.motion.submit(self._motion.next, plan.heard), []
+        for chosen in plan.portions():
+            guides = crew.guides.submit(self._guided_of, motion, chosen, plan.cameras[chosen])
+            drawn = crew.pictures.submit(self._drawn_of, guides)
+            parts.append(Part(drawn, self._giving(plan, chosen)))
+        self._begun.append(drawn)
+        return parts
+
+    def _guided_of(self, motion: Future[Motion], chosen: list[int], cameras: Cameras) -> tuple[Guides, Tensor, Cameras]:
+        return self._guided(motion.result()[chosen], cameras)
+
+    def _drawn_of(self, guides: Future[tuple[Guides, Tensor, Cameras]]) -> list[Tensor]:
+        return self._drawn(*guides.result())
+
+    def _giving(self, plan: _Plan, chosen: list[int]) -> Callable[[list[Tensor]], list[LiveFrame]]:
+        return lambda drawn: plan.frames(chosen, drawn, self.interruptions != plan.interruptions)
+
+    def _planned(self, idle: bool, pictures: int) -> _Plan | None:
+        """Take a hop of sound and the cameras of its frames; None where `idle` is False and sound is missing."""
         with self._lock:
             if len(self._waiting) < HOP * SAMPLES and not idle:
-                return
+                return None
             heard, real = self._hear()
-            before = self.interruptions
+            taken, interruptions = self._pushed - len(self._waiting), self.interruptions
         end = len(heard) - LOOK_AHEAD * SAMPLES
-        sound = heard[end - HOP * SAMPLES : end].split(SAMPLES)
         cameras = orbit(self._framing, HOP + 1, self._shown_yaw, self.yaw, self.pitch, self._size)[1:]
-        self._shown_yaw, number = self.yaw, self._motion.number
-        motion = self._motion.next(heard)
-        owner = [i * pictures // HOP for i in range(HOP)]  # which picture each frame shows
-        for first in range(0, pictures, TOGETHER):
-            few = range(first, min(first + TOGETHER, pictures))
-            chosen = [owner.index(picture) for picture in few]
-            drawn = self._drawn(motion[chosen], cameras[chosen])
-            stopped = self.interruptions != before  # meanwhile: what is drawn stays to be seen, and is not heard
-            yield [
-                LiveFrame(
-                    drawn[owner[i] - first],
-                    torch.zeros_like(sound[i]) if stopped else sound[i],
-                    number + i,
-                    real[i] and not stopped,
-                )
-                for i in range(HOP)
-                if owner[i] in few
-            ]
+        self._shown_yaw, number = self.yaw, self._number
+        self._number += HOP
+        owner = [i * pictures // HOP for i in range(HOP)]
+        begin = taken / SAMPLE_RATE - (HOP + LOOK_AHEAD) / FPS
+        sound = heard[end - HOP * SAMPLES : end].split(SAMPLES)
+        return _Plan(heard, sound, real, cameras, owner, number, begin, interruptions)
 
     def _hear(self) -> tuple[Tensor, list[bool]]:
         """Take a hop of sound -> what is heard now, and which frames of the hop that is to be drawn are speech."""
@@ -171,8 +286,9 @@ class Live:
         self._real = real[HOP:]
         return self._heard, real[:HOP]
 
-    def _drawn(self, motion: Motion, cameras: Cameras) -> list[Tensor]:
-        """Draw as `video.play` does: frames of (3, H, W)."""
+    @torch.no_grad()
+    def _guided(self, motion: Motion, cameras: Cameras) -> tuple[Guides, Tensor, Cameras]:
+        """Draw the guides as `video.play` does -> guides, their tensor, the cameras on the renderer's device."""
         models, renderer = self.models, self.models.renderer
         cameras = cameras.to(renderer.device)
         if self._plate is None:
@@ -180,6 +296,12 @@ class Live:
             self._skin = skin_of(models.body, self.identity, cameras, self._plate)
         guides = render_guides(models.body, self.identity, motion, cameras, self._rest, self._skin)
         guide = renderer.guide(models.body, self._rest, self.identity.performed(motion), cameras, guides)
+        return guides, guide, cameras
+
+    @torch.no_grad()
+    def _drawn(self, guides: Guides, guide: Tensor, cameras: Cameras) -> list[Tensor]:
+        """Draw the pictures of what `_guided` gives: frames of (3, H, W)."""
+        renderer = self.models.renderer
         alpha = renderer.predict_regions(guides, guide, self.settings.predicted_mask).person.float()
         frames = renderer.restore(guides, guide)
         drawn = isinstance(self.settings.background, str)
@@ -208,24 +330,37 @@ class Beat:
         self.shown = max(self.shown + HOP / FPS, now)
 
 
-def stream(live: Live, blocks: Iterable[Tensor | None]) -> Iterator[LiveFrame]:
+def stream(live: Live, blocks: Iterable[Tensor | None], crew: Crew | None = None) -> Iterator[LiveFrame]:
     """Map sound as it comes -> frames: a block (S,) is pushed, None means that 20 ms have passed without one.
 
     The iterator gives a hop as soon as it has its sound (or that much time has passed), and ends with the last of it
     when `blocks` ends. Frames keep the pace of the blocks: pass them on in real time and they come in real time.
+
+    crew: draw in its threads; frames are given with the first block after they are drawn, up to AHEAD hops later.
     """
-    due = 0  # samples that have passed
-    hop = HOP * SAMPLES
+    parts: deque[Part] = deque()
+    for hops in _due(live, blocks):
+        for _ in range(hops):
+            if crew is None:
+                for few in live.hop(pictures=live.pace()):
+                    yield from few
+                continue
+            while parts and not live.ready:
+                yield from parts.popleft().frames()
+            parts.extend(live.begin(crew, pictures=live.pace()))
+        while parts and parts[0].pictures.done():
+            yield from parts.popleft().frames()
+    for part in parts:
+        yield from part.frames()
+
+
+def _due(live: Live, blocks: Iterable[Tensor | None]) -> Iterator[int]:
+    """Push the blocks; give, after each and at last, how many hops are due."""
+    due, hop = 0, HOP * SAMPLES  # samples that have passed
     for block in blocks:
-        passed = SAMPLE_RATE // 50
         if block is not None:
             live.push(block)
-            passed = len(block)
-        due += passed
-        while due >= hop:
-            due -= hop
-            for few in live.hop(pictures=live.pace()):
-                yield from few
-    rest = live.waiting * SAMPLE_RATE + due + LOOK_AHEAD * SAMPLES
-    for _ in range(-(-int(rest) // hop)):
-        yield from live.frames()
+        due += SAMPLE_RATE // 50 if block is None else len(block)
+        yield due // hop
+        due %= hop
+    yield -(-int(live.waiting * SAMPLE_RATE + due + LOOK_AHEAD * SAMPLES) // hop)

@@ -81,9 +81,9 @@ def test_what_is_drawn_during_an_interruption_is_not_heard(live, monkeypatch):
     live.frames()
     drawn = live._drawn
 
-    def interrupted(motion, cameras):
+    def interrupted(*given):
         live.interrupt()
-        return drawn(motion, cameras)
+        return drawn(*given)
 
     monkeypatch.setattr(live, "_drawn", interrupted)
     assert not any(f.sound.any() or f.speaking for f in live.frames())
