@@ -5,8 +5,8 @@ a frame is given at most (HOP + LOOK_AHEAD) / 25 s of sound after its own began,
 first frame of speech that comes out of nothing HOP / 25 s after it began, for the idle hop is held until then. Motion
 is sampled in the windows of stage 1, each seeded with the frames that were shown; frames are drawn as in mode "play",
 TOGETHER at once, and given as soon as they are drawn. Where no sound comes, the person hears silence, and idles; no
-frame of that is drawn ahead, so that nothing has to be thrown away when speech begins. A `Crew` does the steps of a hop
-in threads of their own, so that the motion of a hop is sampled while the one before is drawn; the pictures are the same.
+frame of that is drawn ahead, so that nothing has to be thrown away when speech begins. A `Crew` does the steps of a
+hop in threads of their own: the motion of one is sampled while the one before is drawn; the pictures are the same.
 
 Memory does not grow: CONTEXT frames of sound and of motion are kept, and what waits to be spoken is limited.
 """
