@@ -102,7 +102,11 @@ def _frame_count_of_job(args: argparse.Namespace) -> int:
 
 
 def connect(address: str, ray) -> None:
-    """Join a cluster: "auto" an existing one, "local" a new one on this machine, else an address. ValueError: none."""
+    """Join a cluster: "auto" an existing one, "local" a new one on this machine, else an address. ValueError: none.
+
+    Since 2.60 `ray start` makes a cluster ask for a token wherever the machine has one, and `ray.init` sends it to a
+    cluster that it finds by itself; to an address only where the user says so.
+    """
     settings = {"log_to_driver": False, "logging_level": "error", "include_dashboard": False}
     try:
         if address == "local":
@@ -110,8 +114,10 @@ def connect(address: str, ray) -> None:
         else:
             ray.init(address=address, **{k: v for k, v in settings.items() if k != "include_dashboard"})
     except (ConnectionError, RuntimeError, ValueError) as error:
+        untold = address not in ("auto", "local") and not os.environ.get("RAY_AUTH_MODE")
+        hint = "set RAY_AUTH_MODE=token if it asks for a token, or give" if untold else "give"
         raise ValueError(
-            f"no Ray cluster at {address!r} ({' '.join(str(error).split())[:120]}); --ray local"
+            f"no Ray cluster at {address!r} ({' '.join(str(error).split())[:120]}); {hint} --ray local"
         ) from error
 
 
