@@ -1,6 +1,6 @@
 """`serve`: a page that shows a person who says what a microphone or a file says, live, from the yaw of a slider.
 
-Needs `pip install 'stereotalker[serve]'`. One WebSocket a client: sound in, frames out. Local by default; beyond
+Needs `pip install '.[serve]'`. One WebSocket a client: sound in, frames out. Local by default; beyond
 loopback a token is needed. Everything that a client sends is checked, and its faults close its own connection alone.
 """
 
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         import uvicorn
     except ImportError as error:
-        raise ValueError("serve needs FastAPI and uvicorn: pip install 'stereotalker[serve]'") from error
+        raise ValueError("serve needs FastAPI and uvicorn: pip install '.[serve]' in the clone") from error
     app = make_app(Models.load_nano(device(args), mode="play"), identity, view, token, args.clients)
     shown = f"?token={token}" if token else ""
     torch.set_num_threads(max(1, torch.get_num_threads() // 2))  # each of the threads that draw at once takes so many

@@ -1,6 +1,6 @@
 """The batch on a Ray cluster: actors hold the networks, long clips are spread as frame ranges, lost work is done again.
 
-Needs `pip install 'stereotalker[ray]'` on all machines, and a folder that all of them see (inputs and results).
+Needs `pip install '.[ray]'` on all machines, and a folder that all of them see (inputs and results).
 """
 
 import argparse
@@ -129,7 +129,7 @@ def spread(jobs: list[Job], address: str, workers: int | None, split: float) -> 
     try:
         import ray
     except ImportError as error:
-        raise ValueError("--ray needs Ray: pip install 'stereotalker[ray]'") from error
+        raise ValueError("--ray needs Ray: pip install '.[ray]' in the clone") from error
     connect(address, ray)
     resources = ray.cluster_resources()
     gpus = int(resources.get("GPU", 0))
