@@ -1,9 +1,9 @@
 """The person over a background: what a mask's alpha means, and which pictures can be behind."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from ...pixels.dilation import largest_around
 from ...records import Cameras, Identity
 from ...shapes import dims
 from ..guides.maps import background_plate
@@ -16,7 +16,7 @@ def composite(frames: Tensor, alpha: Tensor, background: Tensor, drawn: bool) ->
     drew this very background, so that their pixels one step further out are smoother than the mask's edge.
     """
     if drawn:
-        alpha = F.max_pool2d(alpha, 3, 1, 1)
+        alpha = largest_around(alpha, 1)
     return torch.lerp(background.expand_as(frames), frames, coverage(alpha))
 
 
