@@ -96,3 +96,10 @@ def test_without_its_token_the_fault_says_what_to_set(cluster, jobs, tmp_path):
         pytest.skip("this version of Ray asks for no token")
     assert done.returncode == 2 and "RAY_AUTH_MODE=token" in done.stderr.splitlines()[-1]
     assert not list((tmp_path / "clips").glob("*.mp4"))
+
+
+def test_a_token_that_this_machine_does_not_have_is_one_line(jobs, tmp_path):
+    settings = {"RAY_AUTH_MODE": "token", "HOME": str(tmp_path)}
+    done = batch(jobs, tmp_path / "clips", f"127.0.0.1:{free_port()}", **settings)
+    assert done.returncode == 2 and "no Ray cluster at" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr

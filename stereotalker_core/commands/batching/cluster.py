@@ -113,7 +113,7 @@ def connect(address: str, ray) -> None:
             ray.init(**settings)
         else:
             ray.init(address=address, **{k: v for k, v in settings.items() if k != "include_dashboard"})
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         untold = address not in ("auto", "local") and not os.environ.get("RAY_AUTH_MODE")
         hint = "set RAY_AUTH_MODE=token if it asks for a token, or give" if untold else "give"
         raise ValueError(
