@@ -248,10 +248,10 @@ class Live:
         self._begun.append(drawn)
         return parts
 
-    def _guided_of(self, motion: Future[Motion], chosen: list[int], cameras: Cameras) -> tuple[Guides, Tensor, Cameras]:
+    def _guided_of(self, motion: Future[Motion], chosen: list[int], cameras: Cameras) -> tuple[Guides, Tensor, Tensor]:
         return self._guided(motion.result()[chosen], cameras)
 
-    def _drawn_of(self, guides: Future[tuple[Guides, Tensor, Cameras]]) -> list[Tensor]:
+    def _drawn_of(self, guides: Future[tuple[Guides, Tensor, Tensor]]) -> list[Tensor]:
         return self._drawn(*guides.result())
 
     def _giving(self, plan: _Plan, chosen: list[int]) -> Callable[[list[Tensor]], list[LiveFrame]]:
@@ -287,8 +287,8 @@ class Live:
         return self._heard, real[:HOP]
 
     @torch.no_grad()
-    def _guided(self, motion: Motion, cameras: Cameras) -> tuple[Guides, Tensor, Cameras]:
-        """Draw the guides as `video.play` does -> guides, their tensor, the cameras on the renderer's device."""
+    def _guided(self, motion: Motion, cameras: Cameras) -> tuple[Guides, Tensor, Tensor]:
+        """Draw the guides as `video.play` does -> guides, their tensor, what is behind the person (1 or T, 3, H, W)."""
         models, renderer = self.models, self.models.renderer
         cameras = cameras.to(renderer.device)
         if self._plate is None:
@@ -296,17 +296,17 @@ class Live:
             self._skin = skin_of(models.body, self.identity, cameras, self._plate)
         guides = render_guides(models.body, self.identity, motion, cameras, self._rest, self._skin)
         guide = renderer.guide(models.body, self._rest, self.identity.performed(motion), cameras, guides)
-        return guides, guide, cameras
+        if isinstance(self.settings.background, str):
+            return guides, guide, self._plate[None]
+        return guides, guide, resolve_background(self.settings.background, self.identity, cameras)
 
     @torch.no_grad()
-    def _drawn(self, guides: Guides, guide: Tensor, cameras: Cameras) -> list[Tensor]:
+    def _drawn(self, guides: Guides, guide: Tensor, plate: Tensor) -> list[Tensor]:
         """Draw the pictures of what `_guided` gives: frames of (3, H, W)."""
         renderer = self.models.renderer
         alpha = renderer.predict_regions(guides, guide, self.settings.predicted_mask).person.float()
         frames = renderer.restore(guides, guide)
-        drawn = isinstance(self.settings.background, str)
-        plate = self._plate[None] if drawn else resolve_background(self.settings.background, self.identity, cameras)
-        return list(composite(frames, alpha, plate.to(frames), drawn).cpu())
+        return list(composite(frames, alpha, plate.to(frames), isinstance(self.settings.background, str)).cpu())
 
 
 class Beat:
