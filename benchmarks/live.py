@@ -72,12 +72,12 @@ class Server:
         fields = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-    def threads(self) -> dict[str, float]:
-        """Return the same of each thread, by number."""
+    def threads(self) -> dict[str, tuple[float, float]]:
+        """Return, of each thread by number, the seconds of processor time and those that it waited for a processor."""
         found = {}
         for task in Path(f"/proc/{self.process.pid}/task").iterdir():
-            fields = (task / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-            found[task.name] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+            ran, waited, _ = (task / "schedstat").read_text(encoding="utf-8").split()
+            found[task.name] = (int(ran) / 1e9, int(waited) / 1e9)
         return found
 
     def memory(self) -> float:
@@ -182,19 +182,26 @@ async def sustained(server: Server, sound, seconds: float) -> dict:
         stalls = sum(b - a > STALL for a, b in zip(times, times[1:], strict=False))
         passed, listener.frames = time.monotonic() - begin, listener.frames[count:]
         frames, used, new = len(listener.frames), server.processor() - used, listener.pictures[first:]
-        spent = sorted((now - threads.get(name, 0.0) for name, now in server.threads().items()), reverse=True)
+        spent = changes(threads, server.threads(), passed)
         listener.task.cancel()
         fault = speaking.exception()
     return {
         "wall_s": round(passed, 1), "frames_per_s": round(frames / passed, 2),
         "pictures_per_s": round(len(new) / passed, 2), "pictures_by_the_second": by_the_second(new, begin, passed),
         "processor_s_per_s": round(used / passed, 3),
-        "threads_s_per_s": [round(one / passed, 3) for one in spent if one > 0.01 * passed],
+        "threads_s_per_s": [ran for ran, _ in spent], "threads_waited_s_per_s": [waited for _, waited in spent],
         "repeated_pictures": frames - len(new), "missing_frames": max(0, round(25 * passed) - frames), "stalls": stalls,
         "processor_s_per_s_of_video": round(used / (frames / 25), 3), "lag_s": [round(r[1], 2) for r in rows],
         "memory_mb": [round(r[0], 1) for r in rows], **growth([r[0] for r in rows]),
         "fault": fault and str(fault), "load": os.getloadavg()[0],
     }  # fmt: skip
+
+
+def changes(before: dict, after: dict, seconds: float) -> list[tuple[float, float]]:
+    """Return by how much the values of each thread have grown per second, of those that ran a hundredth of it."""
+    begun = {name: before.get(name, (0.0, 0.0)) for name in after}
+    grown = [tuple(round((b - a) / seconds, 3) for a, b in zip(begun[n], after[n], strict=True)) for n in after]
+    return sorted((pair for pair in grown if pair[0] > 0.01), reverse=True)
 
 
 def by_the_second(times: list[float], begin: float, passed: float) -> dict[str, float]:
