@@ -14,7 +14,7 @@ Memory does not grow: CONTEXT frames of sound and of motion are kept, and what w
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 
 import torch
@@ -31,7 +31,7 @@ from .video.rendering.composite import composite, resolve_background
 
 HOP, LOOK_AHEAD = 4, 3  # frames
 TOGETHER = 2  # frames that are drawn at once, and given before the next are drawn
-AHEAD = 2  # hops of a person that a crew has begun and not yet drawn, at most
+AHEAD = 3  # hops of a person that a crew has begun and not yet drawn, at most
 CONTEXT = 48  # frames of sound that the networks hear
 LONGEST_WAIT = 60 * SAMPLE_RATE  # samples that may wait to be spoken
 GRACE = HOP / FPS  # seconds that sound may be late while somebody speaks, before silence is put in
@@ -155,7 +155,7 @@ class Live:
         self._real = [False] * LOOK_AHEAD  # of which frames of the look-ahead are no silence that was put in
         self._lock = threading.Lock()  # of the sound: blocks come while frames are drawn
         self._pushed, self._number = 0, 0  # samples so far; the next frame
-        self._begun: deque[Future[list[Tensor]]] = deque()  # the last part of each hop that a crew is drawing
+        self._begun: deque[list[Part]] = deque()  # the hops that a crew is drawing
         self.interruptions = 0
         self._motion = LiveMotion(models.motion, options or MotionOptions(steps=3), HOP, LOOK_AHEAD)
         self._plate: Tensor | None = None
@@ -225,18 +225,21 @@ class Live:
 
     @property
     def ready(self) -> bool:
-        """Return whether `begin` begins at once: fewer than AHEAD hops are being drawn."""
-        while self._begun and self._begun[0].done():
+        """Return whether `begin` begins at once: fewer than AHEAD hops are being drawn; while nobody speaks one whose
+        first part is there, at most, so that speech that begins finds little before it."""
+        while self._begun and self._begun[0][-1].pictures.done():
             self._begun.popleft()
-        return len(self._begun) < AHEAD
+        if self.speaking or not self._begun:
+            return len(self._begun) < AHEAD
+        return len(self._begun) == 1 and self._begun[0][0].pictures.done()
 
     def begin(self, crew: Crew, idle: bool = True, pictures: int = HOP) -> list[Part]:
         """Begin what `hop` draws, in the threads of a crew -> its parts in order, while they are being drawn.
 
-        Waits while AHEAD hops are being drawn. Use either this or `hop` for a person, and one thread to call it.
+        Waits until it is `ready`. Use either this or `hop` for a person, and one thread to call it.
         """
         while not self.ready:
-            self._begun[0].exception()  # waits; whoever holds the part is told
+            wait([part.pictures for part in self._begun[0] if not part.pictures.done()][:1])
         plan = self._planned(idle, pictures)
         if plan is None:
             return []
@@ -245,7 +248,7 @@ class Live:
             guides = crew.guides.submit(self._guided_of, motion, chosen, plan.cameras[chosen])
             drawn = crew.pictures.submit(self._drawn_of, guides)
             parts.append(Part(drawn, self._giving(plan, chosen)))
-        self._begun.append(drawn)
+        self._begun.append(parts)
         return parts
 
     def _guided_of(self, motion: Future[Motion], chosen: list[int], cameras: Cameras) -> tuple[Guides, Tensor, Tensor]:

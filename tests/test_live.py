@@ -259,6 +259,7 @@ def test_a_stream_by_a_crew_is_the_stream(tiny_models, identity, crew):
 
 def test_no_more_hops_are_begun_than_may_wait(live, crew, monkeypatch):
     """`begin` waits, and one part after another is there as soon as it is drawn."""
+    live.push(speech(2.0))
     go, drawn = threading.Event(), live._drawn
     monkeypatch.setattr(live, "_drawn", lambda *given: go.wait(20) and drawn(*given))
     parts = [live.begin(crew) for _ in range(AHEAD)]
@@ -270,6 +271,25 @@ def test_no_more_hops_are_begun_than_may_wait(live, crew, monkeypatch):
         assert len(waiting.result(20)) == HOP // TOGETHER and parts[0][0].pictures.done()
         assert [f.number for f in waiting.result()[0].frames()] == [AHEAD * HOP, AHEAD * HOP + 1]
     assert live.ready
+
+
+def test_idle_hops_do_not_queue_before_speech(live, crew, monkeypatch):
+    """While nobody speaks a hop is begun when the one before is half drawn; speech waits for neither."""
+    go, drawn = threading.Semaphore(0), live._drawn
+    monkeypatch.setattr(live, "_drawn", lambda *given: go.acquire(timeout=20) and drawn(*given))
+    first = live.begin(crew)
+    assert not live.ready
+    go.release()
+    wait([first[0].pictures], 20)
+    assert live.ready and not first[-1].pictures.done()
+    second = live.begin(crew)
+    assert not live.ready
+    live.push(speech(0.5))
+    assert live.ready
+    third = live.begin(crew)
+    go.release(9)
+    frames = [f for part in (*first, *second, *third) for f in part.frames()]
+    assert [f.number for f in frames] == list(range(3 * HOP)) and frames[-1].speaking
 
 
 def test_an_interruption_silences_what_a_crew_has_begun(live, crew):
