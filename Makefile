@@ -10,8 +10,9 @@ demo: $(VENV)/.runtime
 	@mkdir -p out
 	$(BIN)/python -m stereotalker_core demo --out out/demo.mp4
 
+# one process per core, one thread each
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

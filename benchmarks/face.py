@@ -21,7 +21,7 @@ from stereotalker_core.synthetic.example import SPEECH
 
 
 def repeated(path: Path, seconds: float) -> Audio:
-    """The recording again and again, up to a length."""
+    """Return the recording, repeated up to a length in seconds."""
     wave = load_audio(path).waveform
     count = round(seconds * 16000)
     wave = wave.repeat(count // len(wave) + 1)[:count]
@@ -29,7 +29,10 @@ def repeated(path: Path, seconds: float) -> Audio:
 
 
 def seam_ratio(motion: torch.Tensor, hop: int) -> float:
-    """Return 99th percentile of the second difference within the fades of windows over that elsewhere."""
+    """Return the 99th percentile of the motion's second difference inside the windows' cross-fades, relative to
+    elsewhere.
+
+    hop: frames between the starts of windows."""
     change = (motion[2:] - 2 * motion[1:-1] + motion[:-2]).norm(dim=-1)
     place = (torch.arange(len(change)) + 1) % hop
     fading = (place < OVERLAP + 1) & (torch.arange(len(change)) >= hop)
@@ -37,7 +40,7 @@ def seam_ratio(motion: torch.Tensor, hop: int) -> float:
 
 
 def measure(models: FaceModels, audio: Audio) -> tuple[float, float]:
-    """Return -> (seconds of speech per second of work, seam ratio)."""
+    """Return the seconds of speech per second of work, and the seam ratio (NaN for a short recording)."""
     start = time.perf_counter()
     motion = sample_face(models, audio).parameters[0]
     speed = audio.seconds / (time.perf_counter() - start)
@@ -46,7 +49,7 @@ def measure(models: FaceModels, audio: Audio) -> tuple[float, float]:
 
 
 def main() -> None:
-    """The command line of this file."""
+    """Run the command line of this file."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--speech", type=Path, default=Path(SPEECH))
     parser.add_argument("--minutes", type=float, default=30.0)

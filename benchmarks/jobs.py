@@ -32,7 +32,7 @@ BAD = {"no recording": 4, "no such angle": 11}  # which rows
 
 
 def main() -> int:
-    """Make, compare, print."""
+    """Make the clips in all ways, compare them and print the result -> exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=160, help="pixels of a side")
     parser.add_argument("--seconds", type=float, default=2.0, help="of a recording")
@@ -56,7 +56,9 @@ def main() -> int:
 
 
 def write_jobs(folder: Path, size: int, seconds: float) -> Path:
-    """Return the portraits, recordings and the list of jobs."""
+    """Write the portraits, the recordings and the list of jobs -> its path.
+
+    size: px of a side of the clips; seconds: of a recording."""
     sound = load_audio(SPEECH).waveform.numpy()
     for i in range(3):
         run("synth", "portrait", "--seed", str(21 + i), "--out", str(folder / f"p{i}.png"))
@@ -77,7 +79,7 @@ def write_jobs(folder: Path, size: int, seconds: float) -> Path:
 
 
 def write_wav(path: Path, samples: np.ndarray) -> None:
-    """Write mono 16 bit at 16 kHz."""
+    """Write samples in [-1, 1] as a mono WAV file, 16 bit at 16 kHz."""
     import wave
 
     with wave.open(str(path), "wb") as file:
@@ -88,12 +90,12 @@ def write_wav(path: Path, samples: np.ndarray) -> None:
 
 
 def run(*words: str) -> None:
-    """Run a command that must work."""
+    """Run a command of the package; CalledProcessError if it fails."""
     subprocess.run([*LINE, *words], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
 
 
 def batch(jobs: Path, out: Path, *more: str) -> str:
-    """Return what a batch says at its end, and which jobs it names."""
+    """Run a batch -> its last line with the exit status, then a line for each failed job."""
     line = [*LINE, "batch", str(jobs), "--out", str(out), "--quiet", *more]
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
     named = [row for row in done.stderr.splitlines() if row.startswith("failed: ")]
@@ -102,7 +104,8 @@ def batch(jobs: Path, out: Path, *more: str) -> str:
 
 
 def on_ray(jobs: Path, out: Path) -> tuple[list[str], int]:
-    """The batch on two workers, the first of which to work is killed after four clips -> what was said, its number."""
+    """Run the batch on two Ray workers, and kill the first busy one after four clips -> [output], process id of the
+    killed worker (0 = none)."""
     killed, before = [], set(workers())
 
     def kill_one() -> None:
@@ -121,7 +124,7 @@ def on_ray(jobs: Path, out: Path) -> tuple[list[str], int]:
 
 
 def workers() -> list[int]:
-    """Return the processes of Ray that are drawing at the moment."""
+    """Return the process ids of the Ray workers that are drawing at the moment."""
     found = []
     for entry in Path("/proc").iterdir():
         try:
@@ -133,7 +136,7 @@ def workers() -> list[int]:
 
 
 def compared(folder: Path) -> tuple[int, int]:
-    """Return the frames of one process, and how many of them any other way drew differently."""
+    """Compare the frames of the three ways -> the number of frames, and how many differ in any of them."""
     names = sorted(p.relative_to(folder / "one") for p in (folder / "one").rglob("*.png"))
     differing = 0
     for name in names:
@@ -144,7 +147,10 @@ def compared(folder: Path) -> tuple[int, int]:
 
 
 def checked(told: dict, again: dict, killed: int, frames: int, differing: int, seconds: float) -> list[str]:
-    """Return what is not as it should be."""
+    """Return the list of faults, empty if everything is as expected.
+
+    told: {way: output of its runs}; again: the same for second runs, which must make nothing; killed: process id or 0;
+    frames, differing: from `compared`; seconds: of a clip."""
     faults = [] if killed else ["no worker was killed"]
     for way, said in told.items():
         text = "\n".join(said)

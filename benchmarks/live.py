@@ -34,7 +34,7 @@ MALFORMED = (b"", b"1234", b"12345", b"\0" * 64000, "no json", "{}", '{"yaw": "l
 
 
 class Server:
-    """The process: its address, what it used of the machine."""
+    """The server process: its address and its use of processor time and memory."""
 
     def __init__(self, identity: Path, size: int):
         with socket.socket() as free:
@@ -51,16 +51,16 @@ class Server:
         raise RuntimeError("the server did not start")
 
     def health(self) -> dict:
-        """Return what /health says."""
+        """Return the answer of /health."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=20) as answer:
             return json.load(answer)
 
     def connect(self):
-        """Connect a new client."""
+        """Return a new connection to the server, to be used in `async with`."""
         return websockets.connect(f"ws://127.0.0.1:{self.port}/live", max_size=None, ping_timeout=None)
 
     async def place(self) -> None:
-        """Wait until the client before has left its place; TimeoutError after ten seconds."""
+        """Wait until the previous client has left and a place is free; TimeoutError after ten seconds."""
         end = time.monotonic() + 10
         while (await asyncio.to_thread(self.health))["clients"] >= PLACES:
             if time.monotonic() > end:
@@ -68,7 +68,7 @@ class Server:
             await asyncio.sleep(0.05)
 
     def processor(self) -> float:
-        """Return the seconds of processor time so far."""
+        """Return the processor time used so far, in seconds."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -89,7 +89,7 @@ class Server:
 
 
 class Listener:
-    """Hold what a connection gave: (time, stamp, whether there was sound) of every frame."""
+    """The receiver of a connection's frames: (arrival time in s, time stamp in ms, whether there was sound) of each."""
 
     def __init__(self, connection):
         self.connection, self.frames, self.task = connection, [], asyncio.ensure_future(self._listen())
@@ -108,7 +108,7 @@ class Listener:
             return
 
     async def until(self, found, seconds: float = 30.0) -> float:
-        """Wait for a frame of which found(time, stamp, sounds) holds -> its time; inf where none comes."""
+        """Wait for a frame for which found(time, stamp, sounds) is true -> its arrival time; inf where none comes."""
         end, seen = time.monotonic() + seconds, len(self.frames)
         while time.monotonic() < end:
             for frame in self.frames[seen:]:
@@ -120,12 +120,12 @@ class Listener:
 
 
 def stamped(samples) -> bytes:
-    """Return a block of sound with the clock's milliseconds."""
+    """Return the message for a block of samples: the clock's milliseconds, then 16-bit samples."""
     return struct.pack(">I", int(time.monotonic() * 1000) % 2**32) + (samples * 32767).short().numpy().tobytes()
 
 
 async def speak(connection, sound, seconds: float, begin: float = 0.0) -> None:
-    """Send blocks of 20 ms in real time."""
+    """Send blocks of 20 ms in real time, for `seconds`, starting `begin` seconds into the sound."""
     start = time.monotonic()
     for i in range(int(seconds * RATE / BLOCK)):
         at = (int(begin * RATE) + i * BLOCK) % (len(sound) - BLOCK)
@@ -134,8 +134,10 @@ async def speak(connection, sound, seconds: float, begin: float = 0.0) -> None:
 
 
 async def reactions(server: Server, sound, tries: int = 12) -> dict:
-    """Return the seconds from the first block of a sentence to its first frame; from an interruption to the last that
-    sounds."""
+    """Measure the reaction times in seconds over some tries.
+
+    first_frame_s: from the first block of a sentence to its first frame. interruption_s: from an interruption to the
+    last frame with sound."""
     first, stopped = [], []
     async with server.connect() as connection:
         listener = Listener(connection)
@@ -155,17 +157,17 @@ async def reactions(server: Server, sound, tries: int = 12) -> dict:
 
 
 def summary(values: list[float]) -> dict:
-    """Return the median, the ninth of ten and the worst."""
+    """Return {"median", "p90", "worst", "tries"} of the values."""
     tenth = sorted(values)[-1 - len(values) // 10]
     found = {"median": statistics.median(values), "p90": tenth, "worst": max(values)}
     return {name: round(value, 3) for name, value in found.items()} | {"tries": len(values)}
 
 
 async def sustained(server: Server, sound, seconds: float) -> dict:
-    """Send speech in real time: frames and new pictures per second, lag all along, processor time of the server and
+    """Send speech in real time -> frames and new pictures per second, lag over time, processor time of the server and
     of each of its threads, memory.
 
-    What was dropped: pictures that repeat the one before, frames missing of 25 a second, pauses longer than STALL.
+    Dropped frames are reported as repeated pictures, frames missing from 25 per second, and pauses longer than STALL.
     """
     rows, stalls = [], 0
     async with server.connect() as connection:
@@ -221,10 +223,10 @@ def by_the_second(times: list[float], begin: float, passed: float) -> dict[str, 
 
 
 async def soak(server: Server, sound, seconds: float) -> dict:
-    """Send speech and silence in turn, as fast as frames come back (25 per second at most): memory every half minute.
+    """Send speech and silence in turn, as fast as frames come back (25 per second at most) -> memory every half minute.
 
-    Growth is that of the last two thirds, in MB, as a whole and by a straight line through the rows.
-    """
+    The growth in MB over the last two thirds is reported twice: between the ends, and by a straight line through the
+    rows."""
     rows, sent, end, begin = [], 0, time.monotonic() + seconds, server.processor()
     async with server.connect() as connection:
         listener, noted = Listener(connection), 0.0
@@ -247,7 +249,8 @@ async def soak(server: Server, sound, seconds: float) -> dict:
 
 
 def growth(rows: list[float]) -> dict[str, float]:
-    """Return the MB by which rows of equal steps grow over their last two thirds: end to end, and along a line."""
+    """Return the growth in MB over the last two thirds of equally spaced rows: between the ends, and of a fitted line.
+    """
     tail = rows[len(rows) // 3 :]
     if len(tail) < 2:
         return {}
@@ -257,8 +260,8 @@ def growth(rows: list[float]) -> dict[str, float]:
 
 
 async def rudeness(server: Server, sound) -> dict:
-    """Send malformed messages, silence, clients that break off, a crowd: every refusal, and whether others are served.
-    """
+    """Send malformed messages and silence, break connections off, connect too many clients -> all refusals, and whether
+    the first client is still served."""
     refusals = []
     async with server.connect() as good:
         listener = Listener(good)
@@ -286,13 +289,13 @@ async def rudeness(server: Server, sound) -> dict:
 
 
 async def crowded(server: Server) -> str:
-    """Return what one client too many is told."""
+    """Return the refusal that a client gets when all places are taken."""
     async with server.connect() as connection:
         return await closed(connection)
 
 
 async def closed(connection) -> str:
-    """Return the code and reason with which the server closes."""
+    """Return the code and reason with which the server closes a connection."""
     try:
         while True:
             await asyncio.wait_for(connection.recv(), 30)
@@ -301,7 +304,7 @@ async def closed(connection) -> str:
 
 
 def main() -> int:
-    """Measure, print, write the JSON."""
+    """Measure, print the figures, and write them as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=256, help="pixels of a side")
     parser.add_argument("--seconds", type=float, default=300.0, help="of speech in real time; 0: left out")
@@ -329,7 +332,7 @@ def main() -> int:
 
 
 def plan(server: Server, sound, args: argparse.Namespace):
-    """List (name, what measures it) of what was asked for."""
+    """List (name, measurement to await) of everything that was requested."""
     if not args.only_soak:
         yield "reactions", reactions(server, sound)
         yield "rudeness", rudeness(server, sound)
@@ -340,7 +343,7 @@ def plan(server: Server, sound, args: argparse.Namespace):
 
 
 def fitted(folder: Path) -> Path:
-    """Return a synthetic person, fitted from their picture."""
+    """Return the identity file of a synthetic person, fitted from a picture."""
     line = [sys.executable, "-m", "stereotalker_core"]
     subprocess.run([*line, "synth", "portrait", "--seed", "11", "--out", str(folder / "p.png")], cwd=ROOT, check=True)
     more = ["--audio", str(SPEECH), "--out", str(folder / "p.mp4"), "--frames", "0:1", "--quiet"]

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 
 def write_speech(path: Path, minutes: float) -> None:
-    """The demo speech again and again, 16 kHz."""
+    """Write the demo speech, repeated up to a number of minutes, at 16 kHz."""
     from stereotalker_core.audio.load import load_audio
     from stereotalker_core.synthetic.example import SPEECH
 
@@ -36,7 +36,7 @@ def write_speech(path: Path, minutes: float) -> None:
 
 
 def measure(path: str, steps: int, guidance: float, keep: bool) -> dict[str, float]:
-    """Return one recording, in this process."""
+    """Measure one recording in this process -> its figures."""
     import torch
 
     from stereotalker_core.audio.spool import spool_audio

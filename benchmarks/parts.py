@@ -31,7 +31,7 @@ PARTS = 4
 
 
 def main() -> int:
-    """Measure, print, write the JSON."""
+    """Measure, print the figures, and write them as JSON -> exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=256, help="pixels of a side")
     parser.add_argument("--seconds", type=float, default=60.0, help="of the clip")
@@ -68,7 +68,9 @@ def main() -> int:
 
 
 def timed(lines: list[list[str]], at_once: int = 1) -> dict[str, float]:
-    """Run commands, few at once, of one thread each -> seconds by the clock, of the processor, of the busiest one's."""
+    """Run commands with one thread each, `at_once` at the same time -> {"clock_s", "processor_s", "busiest_s"}.
+
+    busiest_s: processor time of the busiest command."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     waiting, running, used, start = list(lines), 0, [], time.perf_counter()
     while waiting or running:
@@ -85,7 +87,8 @@ def timed(lines: list[list[str]], at_once: int = 1) -> dict[str, float]:
 
 
 def compared(one: Path, joined: Path) -> dict:
-    """Return the frames, PSNR over all of them (dB; inf: equal), whether the sound is the same to the sample."""
+    """Compare two videos -> number of frames, PSNR over all of them (dB; inf if equal), largest difference, and whether
+    the sound is identical."""
     a, b = pictures(one), pictures(joined)
     frames, total, worst = 0, 0.0, 0
     for first, second in zip(a, b, strict=True):
@@ -98,7 +101,7 @@ def compared(one: Path, joined: Path) -> dict:
 
 
 def pictures(path: Path):
-    """Yield decoded frames (H, W, 3)."""
+    """Yield the decoded frames (H, W, 3) of a video."""
     import av
 
     with av.open(str(path)) as file:

@@ -35,8 +35,9 @@ def best_ms(work: Callable[[], object], repeats: int, device: str) -> float:
 
 
 def plain_rasterize(points: Tensor, triangles: Tensor, side: int) -> tuple[Tensor, Tensor]:
-    """Return one triangle after the other against the pixels of its bounding box: points (V, 3) -> triangle, depth (H,
-    W)."""
+    """Rasterise one triangle after the other over the pixels of its bounding box -> triangle, depth (H, W).
+
+    points: (V, 3); triangles: (F, 3); side: px of the picture."""
     nearest, depth = torch.full((side, side), -1), torch.full((side, side), torch.inf)
     centre = torch.arange(side) + 0.5
     for index, corners in enumerate(points[triangles]):
@@ -61,7 +62,7 @@ def plain_rasterize(points: Tensor, triangles: Tensor, side: int) -> tuple[Tenso
 
 
 def scene(body: HalfBody, frames: int, device: str) -> tuple[Callable[[], Posed], Posed]:
-    """Return a function that poses random people, and what it gives."""
+    """Return a function that poses random people, and a first result of it."""
     g = torch.Generator().manual_seed(0)
     shape = torch.randn(frames, body.n_shape, generator=g).to(device)
     rotations = (0.2 * torch.randn(frames, 49, 3, generator=g)).to(device)

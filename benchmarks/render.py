@@ -41,7 +41,7 @@ Times = dict[str, tuple[float, float]]  # part -> wall and CPU milliseconds
 
 @dataclass(frozen=True)
 class Job:
-    """Hold what is drawn."""
+    """The scene that is drawn, and the networks that draw it."""
 
     body: HalfBody
     renderer: Renderer
@@ -52,7 +52,7 @@ class Job:
 
 
 def main() -> None:
-    """Measure, print a table a size, write the JSON."""
+    """Measure, print one table per size, and write the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, nargs="+", default=[256, 512])
     parser.add_argument("--frames", type=int, default=32)
@@ -77,7 +77,7 @@ def main() -> None:
 
 
 def show(name: str, times: Times) -> None:
-    """Print one table; streams as a share of the paper's mode without numba, and as seconds per second."""
+    """Print one table; `of the paper's mode` is relative to mode diffusion without numba."""
     print(f"\n| {name} | ms | CPU ms | of the paper's mode | CPU s per second |\n|---|---|---|---|---|")
     whole = times.get("stream: diffusion, without numba", (None, None))[1]
     for part, (wall, cpu) in times.items():
@@ -87,7 +87,7 @@ def show(name: str, times: Times) -> None:
 
 
 def starts() -> tuple[Models, Times]:
-    """The models, and what is paid once: reading, compiling the guides (kept on the disk then), the fit."""
+    """Return the models, and the one-off costs: reading files, compiling the guides (then cached on disk), the fit."""
     times: Times = {}
     times["load: what fit and playback need"], _ = timed(lambda: Models.load_nano(mode="play", later=True), 1, 1)
     times["load: stage 1, U-Net, reference, experts too"], models = timed(lambda: Models.load_nano(), 1, 1)
@@ -98,7 +98,7 @@ def starts() -> tuple[Models, Times]:
 
 
 def scene(models: Models, size: int, frames: int, steps: int) -> Job:
-    """Return a person who gestures before a camera that moves."""
+    """Return a scene of a person who gestures before a moving camera."""
     body, avatar = models.body, make_avatar(models.body, PERSON)
     identity = true_identity(body, avatar, reference_portrait(body, avatar, PERSON))
     heads = joint_heads(body, body.rest(identity.shape[None], identity.shell[None]))
@@ -109,7 +109,7 @@ def scene(models: Models, size: int, frames: int, steps: int) -> Job:
 
 @torch.no_grad()
 def parts(job: Job, repeats: int) -> Times:
-    """Return every part of one window, for a frame of it."""
+    """Measure every part of the rendering on one window, in ms per frame."""
     renderer, view, identity, body = job.renderer, job.cameras[:WINDOW], job.identity, job.body
     part, count = job.motion[:WINDOW], len(job.cameras[:WINDOW])
     rest, plate = body.rest(identity.shape[None], identity.shell[None]), background_plate(identity, view)
@@ -139,7 +139,7 @@ def parts(job: Job, repeats: int) -> Times:
 
 
 def streams(job: Job, repeats: int) -> Times:
-    """The whole of `render_video`, a frame, and how long its first frame takes, in both modes."""
+    """Measure the whole of `render_video`, in ms per frame, and the time to its first frame, in both modes."""
     found, video = {}, (job.body, job.renderer, job.identity, job.motion, job.cameras)
     for numba in (True, False):
         with mock.patch.object(guide_maps, "loops", loops if numba else lambda device: None):
@@ -153,13 +153,13 @@ def streams(job: Job, repeats: int) -> Times:
 
 
 def write(frames: torch.Tensor) -> None:
-    """Encode frames into a file that is thrown away."""
+    """Encode frames into a temporary file."""
     with tempfile.TemporaryDirectory() as folder, VideoWriter(f"{folder}/v.mp4", frames.shape[-2:]) as writer:
         writer.write(frames)
 
 
 def timed(run: Callable[[], object], count: int, repeats: int) -> tuple[tuple[float, float], object]:
-    """Return the fastest of a few runs, in wall and CPU milliseconds for one of `count` frames; what it returned."""
+    """Return the fastest of a few runs, (wall ms, CPU ms) for each of `count` frames, and the result of run()."""
     walls, cpus, found = [], [], None
     for _ in range(repeats):
         wall, cpu = time.perf_counter(), time.process_time()

@@ -22,7 +22,7 @@ AVATAR = 1_500_000  # a validation identity
 
 
 def frames(models: Models, scene: Scene, predicted_mask: bool = True) -> torch.Tensor:
-    """Draw all frames of a scene (T, 3, H, W)."""
+    """Return all frames (T, 3, H, W) of a scene."""
     return torch.cat([chunk.frames for chunk in render(models, scene, Look(predicted_mask=predicted_mask))])
 
 

@@ -19,7 +19,7 @@ SPEECH = ROOT / "stereotalker_core" / "synthetic" / "assets" / "demo_speech.flac
 
 
 def main() -> int:
-    """Measure, print, write the JSON."""
+    """Measure, print the figures, and write them as JSON -> exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=256, help="pixels of a side")
     parser.add_argument("--short", type=float, default=6.0, help="seconds of the short recording")
@@ -43,7 +43,7 @@ def main() -> int:
 
 
 def measure(folder: Path, portrait: Path, seconds: float, size: int) -> dict:
-    """The report of one `talk` in a fresh process."""
+    """Run `talk` once in a fresh process -> its report."""
     audio, report = folder / f"{seconds}.wav", folder / f"{seconds}.json"
     write_speech(audio, seconds)
     run(
@@ -54,7 +54,7 @@ def measure(folder: Path, portrait: Path, seconds: float, size: int) -> dict:
 
 
 def write_speech(path: Path, seconds: float) -> None:
-    """The demo speech, repeated or cut to `seconds`."""
+    """Write the demo speech, repeated or cut to `seconds`."""
     with av.open(str(SPEECH)) as file:
         rate = file.streams.audio[0].rate
         resampler = av.AudioResampler("s16", "mono", rate)

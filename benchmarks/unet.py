@@ -36,7 +36,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def best(work: Callable[[], object], repeats: int, device: str) -> float:
-    """Return the shortest of the repeats in seconds, after one to warm up."""
+    """Return the shortest time of the repeats in seconds, after one run to warm up."""
     cuda = device.startswith("cuda")
     clock, times = time.perf_counter if cuda else time.process_time, []
     for _ in range(repeats + 1):
@@ -49,7 +49,7 @@ def best(work: Callable[[], object], repeats: int, device: str) -> float:
 
 
 def networks(files: dict[str, dict[str, Tensor]]) -> tuple[StereoTalkerUNet, ReferenceNet]:
-    """Load our classes with the tensors of the four public files."""
+    """Return our networks with the tensors of the four public files."""
     given = dict(files["denoising_unet"]) | motion_from_animatediff(files["motion_module"])
     given |= renamed(files["pose_guider"], lambda key: f"pose.{key}")
     config = unet_config(given, SD15, "benchmark")

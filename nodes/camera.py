@@ -1,4 +1,4 @@
-"""Camera nodes: where the video is seen from, one camera per frame."""
+"""Camera nodes: the view of the video, one camera per frame."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ _SIDE = {"default": 0, "min": 0, "max": SIZES[1], "step": SIZE_STEP}
 
 
 def side_input() -> tuple:
-    """The widget of one side of a canvas that need not be square."""
+    """Return the widget of one side of a canvas that need not be square."""
     tip = f"Pixels, a multiple of {SIZE_STEP}; 0 = size. The person fits into the narrower side."
     return ("INT", _SIDE | {"tooltip": tip})
 
 
 def size_input() -> tuple:
-    """The widget of a canvas's size."""
+    """Return the widget of a canvas's size."""
     return ("INT", _SIDE | {"tooltip": SIZE})
 
 
 def canvas_of(size: int, width: int, height: int, portrait: tuple[int, int]) -> tuple[int, int]:
-    """Return (rows, columns) of the canvas that the widgets ask for, of a portrait (H, W) px."""
+    """Return (rows, columns) of the canvas requested by the widgets, for a portrait of (H, W) px."""
     own = View().canvas(portrait)
     if width and height:
         asked = height, width
@@ -131,11 +131,12 @@ class CameraTrajectory:
 
 
 def shown_to_widget(identity: Identity, motion: Motion, pitch: float, heading: float = 0.0) -> dict[str, list]:
-    """Return the picture for the camera widget: a turntable strip of the person, made once per person; nothing outside
-    ComfyUI.
+    """Return the picture for the camera widget, a turntable strip made once per person; {} outside ComfyUI.
 
-    heading: degrees of the view that the widget calls yaw 0.
-    """
+    identity: the person.
+    motion: its first frame is the pose.
+    pitch: degrees.
+    heading: degrees of the view that the widget calls yaw 0."""
     if not host.INSIDE:
         return {}
     from ..stereotalker_core.video.guides.turntable import turntable_strip

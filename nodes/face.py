@@ -1,4 +1,4 @@
-"""ProbTalk3D nodes: speech -> emotional faces, another performance at each seed -> motions of the video pipeline."""
+"""ProbTalk3D nodes: speech -> emotional faces, a different performance for each seed -> motions for the video."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _SAMPLE = {"default": 0, "min": 0, "max": 15, "tooltip": "Which of the sampled p
 
 
 def _fit_map() -> tuple[list[str], dict[str, str]]:
-    """The optional input `fit_map`: a file, or none."""
+    """Return the optional input `fit_map`: a file, or none."""
     return [NONE, *host.model_choices()[1:]], {"default": NONE, "tooltip": _MAP_TIP}
 
 
 def _load_map(name: str):
-    """The `FaceMap` behind an entry of `_fit_map`, or None. ValueError for a file that is no map."""
+    """Load the `FaceMap` of an entry of `_fit_map`, or None. ValueError for a file that is no map."""
     from ..stereotalker_core.face.arkit_map import FaceMap
 
     return None if name == NONE else FaceMap.load(host.resolve_model(name, NANO))

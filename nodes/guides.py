@@ -19,7 +19,7 @@ _TOGETHER = 8  # frames
 
 
 def check_lengths(motion: Motion, cameras: Cameras) -> None:
-    """Raise ValueError where a trajectory was built for another motion."""
+    """Raise ValueError where motion and cameras differ in length."""
     if len(motion) != len(cameras):
         raise ValueError(
             f"the motion has {len(motion)} frames but the cameras {len(cameras)}: connect the same motion to both"
@@ -88,18 +88,17 @@ class RenderGuides:
 
 
 def portions(count: int) -> list[slice]:
-    """Cut `count` frames into slices of a few: no operation is long, and what is made on the way takes little memory.
-    """
+    """Divide `count` frames into slices of a few, so that operations are short and need little memory."""
     return [slice(start, min(count, start + _TOGETHER)) for start in range(0, count, _TOGETHER)]
 
 
 def room_for(count: int, cameras: Cameras) -> Guides:
-    """Return empty maps of `count` frames: filled portion by portion, they are in memory once."""
+    """Return uninitialised maps of `count` frames, to be filled in place so that they are in memory only once."""
     return Guides(*(torch.empty(count, channels, *cameras.size) for channels in (3, 1, 1, 3, 1)), yaw=cameras.yaw)
 
 
 def pictures_of(draw: Callable[[slice], torch.Tensor], cameras: Cameras) -> torch.Tensor:
-    """Return the IMAGE (T, H, W, 3) of what draw(frames) gives in [-1, 1], few frames at a time."""
+    """Return the IMAGE (T, H, W, 3) drawn by draw(frames) -> (t, 3, H, W) in [-1, 1], a few frames at a time."""
     images = torch.empty(len(cameras), *cameras.size, 3)
     for frames in portions(len(cameras)):
         images[frames] = host.image_out([draw(frames)])
@@ -107,7 +106,8 @@ def pictures_of(draw: Callable[[slice], torch.Tensor], cameras: Cameras) -> torc
 
 
 def depth_range(guides: Guides) -> tuple[float, float]:
-    """Return the nearest and farthest depth of the person in a clip; ValueError where it is never seen."""
+    """Return the smallest and largest depth (m) of the person in a clip; ValueError where the person is never visible.
+    """
     parts = [guides.depth[few] for few in portions(len(guides))]
     far = max(float(depth.max()) for depth in parts)
     if far <= 0:
@@ -116,7 +116,7 @@ def depth_range(guides: Guides) -> tuple[float, float]:
 
 
 def depth_picture(guides: Guides, near: float, far: float) -> torch.Tensor:
-    """Return (T, 3, H, W) in [-1, 1]: `near` white, `far` dark grey, background black."""
+    """Return depth as pictures (T, 3, H, W) in [-1, 1]: `near` white, `far` dark grey, background black."""
     grey = 1 - 0.9 * (guides.depth - near) / max(far - near, 1e-6)
     return (grey.where(guides.depth > 0, 0.0) * 2 - 1).expand(-1, 3, -1, -1)
 

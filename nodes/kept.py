@@ -1,4 +1,4 @@
-"""What the one-node graph made last: a person and a motion, so that another camera renders again and no more."""
+"""The last results of the one-node graph, a person and a motion, so that a change of the camera only renders again."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ T = TypeVar("T")
 
 
 class Last(Generic[T]):
-    """Keep the last value and what it was made of; only one, so that memory does not grow."""
+    """The last value and the key of its inputs; only one, so that memory does not grow."""
 
     def __init__(self) -> None:
         self._key: str | None = None
         self._value: T | None = None
 
     def get(self, key: str) -> T | None:
-        """The value that was kept under this key, or None."""
+        """Return the value that was kept under this key, or None."""
         return self._value if key == self._key else None
 
     def keep(self, key: str, value: T) -> None:
-        """Replace what was kept by this result."""
+        """Replace the kept value and key."""
         self._key, self._value = key, value
 
 
 def fingerprint(*parts: Any) -> str:
-    """Tell contents apart: tensors by shape and values, containers by what they hold, everything else by its text."""
+    """Return a digest of the contents: tensors by shape and values, containers by their items, others by their text."""
     digest = hashlib.sha256()
     for part in parts:
         _add(digest, part)

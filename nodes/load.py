@@ -1,8 +1,7 @@
 """Loader nodes: one file, one network. "nano (embedded)" needs no download; other files lie in models/stereotalker.
 
 Public weights load unchanged: a folder with an AnimateAnyone-type set, speech encoders of models/audio_encoders, and
-language models of models/LLM. What a file holds that no network wants is an error that names it.
-"""
+language models of models/LLM. Tensors that belong to no network are an error that names them."""
 
 from __future__ import annotations
 
@@ -75,7 +74,9 @@ class LoadMotionModel:
 
 
 def _prior(path, features: int):
-    """Load a prior file; or a language model, folder or .gguf, as a prior whose adapters are new."""
+    """Load a prior file, or a language model (folder or .gguf) as a prior with new adapters.
+
+    features: width of the encoder's features that a new prior reads, 0 for none."""
     from ..stereotalker_core.motion.networks.prior import LanguagePrior
 
     if path.suffix == ".safetensors":
@@ -146,7 +147,9 @@ class LoadRenderer:
 
 
 def _one_by_one(path, unet_name: str, reference_name: str, vae_name: str):
-    """Make MODEL and VAE of three files in our format: nano, or trained like it."""
+    """Make MODEL and VAE from three files in our format: nano, or trained like it.
+
+    path: of the U-Net; unet_name, reference_name, vae_name: entries of the combos."""
     from ..stereotalker_core.convert.weights import stored_config
     from ..stereotalker_core.video.networks.reference import ReferenceNet
     from ..stereotalker_core.video.networks.unet import StereoTalkerUNet
@@ -173,8 +176,9 @@ def _file_of(name: str, embedded: str):
 
 
 def _full_size(folder, unet_name: str, reference_name: str, vae_name: str):
-    """Make MODEL and VAE of a full-size set; a reference network or an autoencoder from elsewhere replaces the set's.
-    """
+    """Make MODEL and VAE from a full-size set; a reference network or autoencoder from elsewhere replaces the set's.
+
+    folder: of the set; unet_name, reference_name, vae_name: entries of the combos."""
 
     from ..stereotalker_core.convert.encoders import load_autoencoder
     from ..stereotalker_core.convert.renderer import load_reference
@@ -274,7 +278,9 @@ def _experts_inputs(tip: str, name: str) -> dict:
 
 
 def _experts(model, cls: type, name: str, embedded: str):
-    """Load experts of a file, which must have been made for this MODEL."""
+    """Load experts from a file; ValueError where they were made for another MODEL.
+
+    cls: ViewExperts or MaskExperts; name: entry of the combo; embedded: name of the embedded file."""
     from ..stereotalker_core.convert.upcycle import fits
 
     unet, _ = host.networks_of(model)

@@ -1,4 +1,4 @@
-"""Motion nodes: edit, blend, join, keep, export and look at motions; none of them needs a network."""
+"""Motion nodes: edit, blend, join, save, export and view motions; none of them needs a network."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _strength(tip: str) -> tuple:
 
 
 def fps_input() -> tuple:
-    """The widget of the frame rate."""
+    """Return the widget of the frame rate."""
     tip = "Frames per second of the result; motions are made at 25 and interpolated."
     return ("FLOAT", {"default": FPS, "min": 8.0, "max": 60.0, "step": 0.01, "tooltip": tip})
 

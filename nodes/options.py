@@ -1,4 +1,4 @@
-"""A widget of an option that a record of the core declares (stereotalker_core/options.py)."""
+"""Widgets made from the options that records of the core declare (stereotalker_core/options.py)."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ ANGLE: dict[str, Any] = {"display": "slider"}
 def widget(record: type, name: str, tip: str | None = None, **more: object) -> tuple[str, dict]:
     """Return (type, settings) with the number's default, limits, step and text.
 
-    tip: another text, where the node says it differently. more: settings that only a widget has, over the option's.
-    """
+    record: the dataclass that declares the number.
+    name: of its field.
+    tip: a text that replaces the option's.
+    more: settings of the widget alone, which take precedence."""
     told = option_of(record, name)
     default = 0.0 if told.default is None else told.default
     kind = float if isinstance(default, float) else int

@@ -18,21 +18,20 @@ MASK = (
 
 
 def person_input() -> tuple:
-    """The widget that chooses one of several people."""
+    """Return the widget that chooses one of several people."""
     tip = "Which of several people, 1 = the largest face; 0 = the largest, with a warning where there are more."
     return ("INT", {"default": 0, "min": 0, "max": 16, "tooltip": tip})
 
 
 def fit_report(identity: Identity, warnings: Sequence[str]) -> dict[str, list[str]]:
-    """Return what the node shows of a fit: its quality and every warning, one text each."""
+    """Return the text that the node shows about a fit: its quality and every warning."""
     return {"text": [f"fit quality {identity.quality:.2f} (of 1)", *warnings]}
 
 
 def keypoints_in(pose_keypoint, columns: int, rows: int, person: int = 0):
-    """Read POSE_KEYPOINT of one picture -> Keypoints, None stays None; ValueError for those of several pictures.
+    """Read POSE_KEYPOINT of one picture -> Keypoints; None stays None; ValueError for several pictures.
 
-    person: which of several, 1 = the largest, 0 = the largest with a warning.
-    """
+    columns, rows: px of the portrait; person: which of several, 1 = the largest, 0 = the largest with a warning."""
     from ..stereotalker_core.perception.keypoints import from_openpose
 
     if pose_keypoint is None:

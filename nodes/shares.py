@@ -1,4 +1,4 @@
-"""A part of a clip, its sound, and pictures with alpha: what the nodes that render a batch have in common."""
+"""Inputs and outputs shared by the nodes that render: part of a clip, its sound, pictures with alpha."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LEAST_ALPHA = 0.02  # below, the colour of a pixel cannot be told from rounding
 
 
 def advanced(inputs: dict, *names: str) -> dict:
-    """The INPUT_TYPES of a node with these widgets folded away under "advanced inputs"; values and order stay."""
+    """Mark these widgets of INPUT_TYPES as "advanced inputs", which are folded away; values and order stay."""
     for part in ("required", "optional"):
         for name in names:
             if name in inputs.get(part, {}):
@@ -26,31 +26,30 @@ def advanced(inputs: dict, *names: str) -> dict:
 
 
 def first_input() -> tuple:
-    """The widget of the first frame of a part."""
+    """Return the widget of the first frame of a part."""
     tip = "First frame that is rendered, from 0: several machines render a part each, equal to that of the whole clip."
     return ("INT", {"default": 0, "min": 0, "max": 10_000_000, "tooltip": tip})
 
 
 def frames_input() -> tuple:
-    """The widget of the length of a part."""
+    """Return the widget of the length of a part."""
     return ("INT", {"default": 0, "min": 0, "max": 10_000_000, "tooltip": "Frames that are rendered; 0 = to the end."})
 
 
 def alpha_input() -> tuple:
-    """The declaration of the `alpha` widget, which asks for transparent pictures."""
+    """Return the widget `alpha`, which requests transparent pictures."""
     tip = "Pictures with the person's alpha as a fourth channel instead of a background; for Save Image."
     return ("BOOLEAN", {"default": False, "tooltip": tip})
 
 
 def file_input() -> tuple:
-    """The widget of the kind of file."""
+    """Return the widget of the kind of file."""
     tip = "mp4: H.264; webm: VP9; mov: ProRes 4444. The transparent ones hold the person alone, without background."
     return (list(FILES), {"default": "mp4", "tooltip": tip})
 
 
 def part_of(first_frame: int, frames: int, count: int) -> tuple[int, int] | None:
-    """Return (first, stop) of the part; None is the whole clip of `count` frames. ValueError for a part outside of it.
-    """
+    """Return (first, stop) of a part, None for the whole clip of `count` frames. ValueError for a part outside it."""
     if first_frame == 0 and not 0 < frames < count:
         return None
     if first_frame >= count:
@@ -59,7 +58,7 @@ def part_of(first_frame: int, frames: int, count: int) -> tuple[int, int] | None
 
 
 def sound_of(audio: dict | None, part: tuple[int, int] | None, fps: float) -> dict | None:
-    """The AUDIO of a part of the clip; None = the whole, whose sound is not changed."""
+    """Return the AUDIO of a part of the clip; part None returns it unchanged."""
     if audio is None or part is None:
         return audio
     begin, end = (round(frame * audio["sample_rate"] / fps) for frame in part)
@@ -67,7 +66,8 @@ def sound_of(audio: dict | None, part: tuple[int, int] | None, fps: float) -> di
 
 
 def with_alpha(frames: Sequence[Tensor], masks: Sequence[Tensor]) -> Tensor:
-    """Map chunks over black (t, 3, H, W) in [-1, 1], masks (t, 1, H, W) -> IMAGE (T, H, W, 4), colours not dimmed."""
+    """Convert chunks over black (t, 3, H, W) in [-1, 1] and masks (t, 1, H, W) to IMAGE (T, H, W, 4), straight alpha.
+    """
     from ..stereotalker_core.video.rendering.composite import coverage
 
     colour, alpha = host.image_out(frames), coverage(host.mask_out(masks))[..., None]
@@ -78,11 +78,17 @@ def with_alpha(frames: Sequence[Tensor], masks: Sequence[Tensor]) -> Tensor:
 def transparent_file(
     path: Path, size: tuple[int, int], fps: float, part: tuple[int, int], count: int, sound, tags: dict[str, str]
 ) -> Iterator:
-    """Yield a writer with `write(frames, masks)` and `frames`: a file whose pictures hold the person alone.
+    """Yield a writer with `write(frames, masks)` and `frames`, of a file that shows the person without a background.
 
-    path: .webm or .mov. size: (H, W) px. part: (first, stop) of the clip of `count` frames. sound: Audio of the whole
-    clip, or None. What a run that was stopped leaves behind is taken away.
-    """
+    path: .webm or .mov.
+    size: (H, W) px.
+    fps: frames per second.
+    part: (first, stop) of the clip.
+    count: frames of the clip.
+    sound: Audio of the whole clip, or None.
+    tags: of the container.
+
+    An interrupted run's file is deleted."""
     from ..stereotalker_core.video.writing.containers import format_for
     from ..stereotalker_core.video.writing.join import Part
     from ..stereotalker_core.video.writing.parts import ClipWriter

@@ -147,7 +147,7 @@ class StereoTalker:
 
 
 def drawn(models, scene, look, part: tuple[int, int] | None, alpha: bool, progress: Stages):
-    """Draw IMAGE and MASK of a scene, or of a part of it; with alpha, the pictures have four channels."""
+    """Render a scene, or a part of it -> IMAGE and MASK; with alpha, the pictures have four channels."""
     from ..stereotalker_core.pipeline import render
 
     frames, masks = [], []
@@ -160,7 +160,7 @@ def drawn(models, scene, look, part: tuple[int, int] | None, alpha: bool, progre
 
 
 def person_of(models, portrait, mask, pose_keypoint, person: int, progress) -> Identity:
-    """The person of a portrait (3, H, W): fitted, or the last one where nothing has changed that a fit looks at."""
+    """Return the person of a portrait (3, H, W): fitted now, or the last one if all inputs of the fit are the same."""
     from ..stereotalker_core.pipeline import fit_person, heard_warnings
 
     rows, columns = portrait.shape[-2:]
@@ -181,7 +181,8 @@ def person_of(models, portrait, mask, pose_keypoint, person: int, progress) -> I
 def motion_of(
     models, sound: Audio, transcript: str, seed: int, strength: float, progress
 ) -> tuple[Motion, tuple[str, ...]]:
-    """The performance of a recording and its warnings: sampled now, or the last one where nothing has changed."""
+    """Return the performance of a recording and its warnings: sampled now, or the last one if all inputs are the same.
+    """
     from ..stereotalker_core.motion.generation.sampling import MotionOptions, sample_motion
     from ..stereotalker_core.pipeline import heard_warnings
 
@@ -203,7 +204,7 @@ def motion_of(
 
 
 class Stages:
-    """The pipeline's (stage, done, total) on one progress bar: fit 5 %, motion 15 %, render the rest."""
+    """The pipeline's (stage, done, total) on a single progress bar: fit 5 %, motion 15 %, render the rest."""
 
     SHARES = {"fit": (0, 5), "motion": (5, 20), "render": (20, 100)}
 

@@ -1,4 +1,4 @@
-"""Stage 1 nodes: speech -> what is heard -> motion."""
+"""Stage 1 nodes: speech -> features -> motion."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ _LONGEST = 200_000_000  # letters of base64
 
 
 def audio_in(audio: dict):
-    """Read AUDIO {"waveform" (1, C, S), "sample_rate"} -> Audio; ValueError for several recordings, silence or NaN."""
+    """Convert AUDIO {"waveform" (1, C, S), "sample_rate"} to Audio; ValueError for several recordings, or invalid
+    samples."""
     host.only_one(audio["waveform"], "recordings", "run the graph once for each recording")
     return make_audio(audio["waveform"][0].float().cpu(), int(audio["sample_rate"]))
 
 
 def audio_out(audio) -> dict:
-    """Map audio -> AUDIO with the original sound, as loud and as long as it came in."""
+    """Convert Audio to AUDIO with the original sound, unchanged."""
     return {"waveform": audio.original[None], "sample_rate": audio.original_rate}
 
 
@@ -192,7 +193,7 @@ class SpeechSource:
 
 
 def _local(source: str) -> str:
-    """The name of a file; ValueError for none, and for an address in a network."""
+    """Return the name of a file; ValueError for an empty one, and for a network address."""
     if not source:
         raise ValueError("source is empty: name a file of the input folder, or give data:audio/wav;base64,...")
     if "://" in source:
@@ -201,7 +202,7 @@ def _local(source: str) -> str:
 
 
 def _decoded(source: str) -> bytes:
-    """The bytes of a data: URL. ValueError for one without base64, damaged or too long."""
+    """Decode a data: URL. ValueError where it is not base64, damaged or too long."""
     head, _, text = source.partition(",")
     if not head.lower().endswith(";base64") or not text:
         raise ValueError(f"a sound as text must look like data:audio/wav;base64,UklGR..., got {source[:40]!r}")

@@ -22,20 +22,20 @@ _WINDOW_BYTES = 16 * 1200  # activations of one window a pixel, measured
 
 
 def check_batch(frames: int, size: tuple[int, int]) -> None:
-    """Refuse before the first step what cannot be held: the whole IMAGE batch lives in memory on a ComfyUI canvas."""
+    """Raise ValueError, before any work, where an IMAGE batch of this size does not fit in memory."""
     instead = "render a shorter piece or a smaller size, or use Render Video to File, which streams"
     host.check_memory(frames, size, _BATCH_BYTES, instead)
 
 
 def background_of(background: str, image, size: tuple[int, int]):
-    """Translate the background combo, or the picture that replaces it, into what the core takes."""
+    """Return the background for the core, from the combo's entry or the picture that replaces it; size: (H, W) px."""
     if image is not None:
         return host.fit_canvas(host.image_in(image), size)
     return "portrait" if background == "portrait" else COLOURS[background]
 
 
 def sampling_inputs(**more: tuple) -> dict:
-    """The inputs that Render Video and Render Video to File share; `more` are required ones after them."""
+    """Return the inputs that Render Video and Render Video to File share; more: required inputs after them."""
     from ..stereotalker_core.pipeline import Look
 
     tip = "Denoising steps of mode diffusion; 1 is sharpest with the nano renderer, full-size sets want 20 to 30."
@@ -63,7 +63,7 @@ def sampling_inputs(**more: tuple) -> dict:
 
 
 def face_scale_input() -> tuple:
-    """The widget of the face pass."""
+    """Return the widget of the face pass."""
     from ..stereotalker_core.pipeline import Look
 
     tip = "Draws the face once more at so many times the size and blends it in; 1 = no. For full-size sets."
@@ -71,7 +71,7 @@ def face_scale_input() -> tuple:
 
 
 def mode_input() -> tuple:
-    """The widget that chooses how frames are drawn; the first choice is the default."""
+    """Return the widget that chooses how frames are drawn; the first choice is the default."""
     from ..stereotalker_core.pipeline import Look
 
     return combo(Look, "mode", default="play")
@@ -81,8 +81,10 @@ def chunks_of(
     model, vae, identity: Identity, motion: Motion, cameras: Cameras, seed: int, steps: int, background,
     mask_predictor, face_scale: int, mode: str, hands: str, part: tuple[int, int] | None = None,
 ) -> Iterator:  # fmt: skip
-    """Yield the frames and masks of a video, or of a part, as they come, with progress, previews and checks;
-    interruptible."""
+    """Yield the frames and masks of a video, or of a part, as they are drawn, with progress, previews and checks.
+
+    model, vae of Load Renderer; mask_predictor of its socket, or None; seed, steps of the noise, in mode diffusion.
+    face_scale, mode, hands: see `Look` and `View`. part: (first, stop); None for all."""
     from ..stereotalker_core.video.rendering.render import render_video
 
     host.networks_of(model)  # refuses another pack's MODEL
@@ -108,7 +110,7 @@ def chunks_of(
 
 
 def renderer_of(model, vae, mask_predictor, body, device):
-    """The core's renderer of a MODEL and a VAE; ValueError where they are not of one set."""
+    """Return the core's renderer for a MODEL and a VAE; ValueError where they do not belong to one set."""
     unet, reference = host.networks_of(model)
     experts = host.experts_of(model)
     view, view_strength = experts.get("view", (None, 1.0))
@@ -130,7 +132,7 @@ def renderer_of(model, vae, mask_predictor, body, device):
 
 
 def predictor_of(mask_predictor, body, device):
-    """The network of a mask predictor socket; without one, a stand-in that tells the fitted body's own silhouette."""
+    """Return the network of a mask predictor socket; without one, a predictor that returns the body's silhouette."""
     from ..stereotalker_core.video.networks.mask import MaskPredictor
 
     return mask_predictor.modules[0] if mask_predictor else MaskPredictor.for_parts(body.part_names).to(device)

@@ -1,7 +1,6 @@
-"""One safetensors file per trained model: weights, and {"model", "config", provenance...} in its metadata.
+"""One safetensors file per trained model: the weights, with {"model", "config", provenance...} as metadata.
 
-Loading is strict: another model's file, a missing or an unexpected key is an error. Nothing is ever unpickled.
-"""
+Loading is strict: another model's file, a missing or an unexpected key is an error. Nothing is ever unpickled."""
 
 import json
 import os
@@ -21,7 +20,7 @@ NANO = Path(__file__).parent / "checkpoints" / "nano"
 
 
 def write_atomically(path: str | Path, write) -> None:
-    """Run write(temporary path) and rename the file onto `path`, so that a crash never leaves half a file."""
+    """Call write(temporary path) and rename that file to `path`, so that a crash never leaves half a file."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
@@ -36,14 +35,14 @@ def write_atomically(path: str | Path, write) -> None:
 
 
 def save_tensors(tensors: dict[str, Tensor], metadata: dict[str, Any], path: str | Path) -> None:
-    """Write tensors + metadata (non-strings as JSON) to one safetensors file, atomically."""
+    """Write tensors and metadata (non-strings as JSON) to one safetensors file, atomically."""
     text = {k: v if isinstance(v, str) else json.dumps(v) for k, v in metadata.items()}
     flat = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
     write_atomically(path, lambda name: save_file(flat, name, text))
 
 
 def load_tensors(path: str | Path, device: str = "cpu") -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read a safetensors file -> (tensors, metadata). FileNotFoundError / ValueError name the file and the remedy."""
+    """Read a safetensors file -> (tensors, metadata). FileNotFoundError and ValueError name the file and the remedy."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no file at {path}")

@@ -19,7 +19,7 @@ _PAIRS = ("--orbit", "--yaw", "--pitch")  # their values may start with a minus,
 
 
 class Parser(argparse.ArgumentParser):
-    """Say what is wrong with a command line in one line, instead of printing the usage."""
+    """The parser of the command line; it reports a fault in one line instead of printing the usage."""
 
     def error(self, message: str) -> None:
         """Exit with status 2 and one line, without the usage, which would hide it."""
@@ -30,7 +30,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return all commands and their options."""
+    """Return the parser of all commands with their options."""
     parser = Parser(prog="python -m stereotalker_core", description=__doc__)
     parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument("--verbose", action="store_true", help="show log messages")
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def join_pairs(words: list[str]) -> list[str]:
-    """Map ["--orbit", "-40:40"] -> ["--orbit=-40:40"]."""
+    """Join an option with a value that begins with a minus sign: ["--orbit", "-40:40"] -> ["--orbit=-40:40"]."""
     out: list[str] = []
     for word in words:
         if out and out[-1] in _PAIRS and word.startswith("-"):

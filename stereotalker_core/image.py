@@ -1,4 +1,4 @@
-"""Picture files -> tensors: portraits with their alpha as a mask, masks, backgrounds. Pillow stays inside this file."""
+"""Picture files -> tensors: portraits with their alpha as a mask, masks, backgrounds. Only this file uses Pillow."""
 
 import logging
 import struct
@@ -16,8 +16,8 @@ KNOWN = "JPG, PNG or WebP"
 
 
 class Portrait(NamedTuple):
-    """Hold image (3, H, W) in [-1, 1]; mask (1, H, W) in [0, 1] or None; source_size (H, W) of the upright file's
-    pixels."""
+    """The loaded portrait: image (3, H, W) in [-1, 1], mask (1, H, W) in [0, 1] or None, and source_size (H, W), the
+    size of the file's picture before it was reduced."""
 
     image: Tensor
     mask: Tensor | None
@@ -25,11 +25,10 @@ class Portrait(NamedTuple):
 
 
 def load_portrait(path: str | Path) -> Portrait:
-    """Read a picture: upright (EXIF), RGB whatever its mode and depth, at most 1536 px; its alpha becomes the mask.
+    """Read a portrait: upright (EXIF), converted to RGB from any mode and depth, at most 1536 px a side.
 
-    Transparent pixels come out grey. FileNotFoundError; ValueError for no picture, a damaged one, a side below 128 px,
-    or one that is transparent everywhere.
-    """
+    The alpha channel becomes the mask, and transparent pixels become grey. FileNotFoundError; ValueError where the file
+    is no picture, damaged, has a side below 128 px, or is transparent everywhere."""
     picture, source = _open(path)
     height, width = source
     if min(source) < SHORTEST:
@@ -46,10 +45,9 @@ def load_portrait(path: str | Path) -> Portrait:
 
 
 def load_mask(path: str | Path, size: tuple[int, int]) -> Tensor:
-    """Read a mask of the person, white (or opaque) = person -> (1, H, W) in [0, 1] at `size` (H, W) of the portrait.
+    """Read a mask of the person -> (1, H, W) in [0, 1], resized to `size` (H, W) of the portrait.
 
-    ValueError where its shape is not the portrait's, or where it holds no person.
-    """
+    White (or opaque) is the person. ValueError where its aspect ratio is not the portrait's, or it is empty."""
     picture, (height, width) = _open(path)
     rows, columns = size
     if abs(width / height - columns / rows) > 0.02 * columns / rows:
@@ -63,7 +61,7 @@ def load_mask(path: str | Path, size: tuple[int, int]) -> Tensor:
 
 
 def load_background(path: str | Path, size: tuple[int, int]) -> Tensor:
-    """Read a picture, cut to the middle so that it fills `size` (H, W) -> (3, H, W) in [-1, 1]."""
+    """Read a picture, resized and cropped around its centre to fill `size` (H, W) -> (3, H, W) in [-1, 1]."""
     from PIL import ImageOps
 
     picture, _ = _open(path)
@@ -71,7 +69,7 @@ def load_background(path: str | Path, size: tuple[int, int]) -> Tensor:
 
 
 def save_image(image: Tensor, path: str | Path) -> None:
-    """Write (3, H, W) in [-1, 1] as PNG, JPG or WebP, by the suffix."""
+    """Write an image (3, H, W) in [-1, 1] as PNG, JPG or WebP, by the suffix of the path."""
     from PIL import Image
 
     pixels = ((image.detach().cpu().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).numpy()
@@ -86,7 +84,7 @@ def _filter():
 
 
 def _open(path: str | Path):
-    """Open a file as an upright 8-bit Pillow image of at most LONGEST px, and its (H, W) before it was made smaller."""
+    """Open a file as an upright 8-bit Pillow image of at most LONGEST px -> (image, its (H, W) before reduction)."""
     from PIL import Image, ImageOps
 
     path = Path(path)
@@ -115,8 +113,7 @@ def _open(path: str | Path):
 
 
 def _eight_bit(picture):
-    """Turn 16-bit and float greys into 8 bits (Pillow's own conversion clips them) and palettes into RGB(A); others
-    stay."""
+    """Convert 16-bit and float grey to 8 bits (Pillow's own conversion clips them) and palettes to RGB(A)."""
     from PIL import Image
 
     if picture.mode.startswith("I") or picture.mode == "F":
@@ -131,7 +128,7 @@ def _eight_bit(picture):
 
 
 def _alpha(picture) -> Tensor | None:
-    """Return (1, H, W) in [0, 1]; None where the picture is opaque."""
+    """Return the alpha channel (1, H, W) in [0, 1]; None where the picture is opaque."""
     if "A" not in picture.getbands():
         return None
     alpha = torch.from_numpy(np.array(picture.getchannel("A"), dtype=np.float32) / 255)[None]

@@ -1,15 +1,14 @@
-"""A person who speaks while the sound is still coming: 20 ms blocks in, frames out, with bounded latency.
+"""A live person: sound goes in as 20 ms blocks while it is spoken, frames come out with bounded latency.
 
-Every hop of HOP frames waits for LOOK_AHEAD frames of sound behind it, because a mouth closes before a "b" is heard:
-a frame is given at most (HOP + LOOK_AHEAD) / 25 s of sound after its own began, and the time it takes to draw; the
-first frame of speech that comes out of nothing HOP / 25 s after it began, for the idle hop is held until then. Motion
-is sampled in the windows of stage 1, each seeded with the frames that were shown; frames are drawn as in mode "play",
-TOGETHER at once, and given as soon as they are drawn. Where no sound comes, the person hears silence, and idles; no
-frame of that is drawn ahead, so that nothing has to be thrown away when speech begins. A `Crew` does the steps of a
-hop in threads of their own: the motion of one is sampled while the one before is drawn; the pictures are the same.
+Frames are drawn in hops of HOP frames. Every hop waits for LOOK_AHEAD more frames of sound, because a mouth closes
+before a "b" is heard: a frame comes at most (HOP + LOOK_AHEAD) / 25 s after its own sound began, plus the time to draw
+it. The first frame of speech after silence comes HOP / 25 s after it began, because the idle hop is held back until
+then. Motion is sampled in the windows of stage 1, each continuing the frames already shown; frames are drawn as in mode
+"play", TOGETHER at once, and returned as soon as they are drawn. Without sound the person idles as if in silence; idle
+frames are not drawn ahead, so that none are wasted when speech begins. A `Crew` works in
+threads: it samples the motion of a hop while the hop before is drawn; the pictures are the same.
 
-Memory does not grow: CONTEXT frames of sound and of motion are kept, and what waits to be spoken is limited.
-"""
+Memory does not grow: CONTEXT frames of sound and of motion are kept, and the waiting sound is limited."""
 
 import threading
 from collections import deque
@@ -39,8 +38,10 @@ GRACE = HOP / FPS  # seconds that sound may be late while somebody speaks, befor
 
 @dataclass(frozen=True)
 class LiveFrame:
-    """Hold a picture (3, H, W) in [-1, 1], the sound (640,) at 16 kHz that belongs to it, its number, whether it is
-    speech, and the seconds of all sound that was pushed before it."""
+    """The drawn frame of a live person.
+
+    picture: (3, H, W) in [-1, 1]; sound: (640,) at 16 kHz, its 40 ms; number: of the frame; speaking: whether it is
+    speech; begin: seconds of sound that were pushed before its own."""
 
     picture: Tensor
     sound: Tensor
@@ -51,8 +52,11 @@ class LiveFrame:
 
 @dataclass(frozen=True)
 class _Plan:
-    """Hold what is settled when a hop begins: what is heard (S,), the sound (640,) of each frame and whether it is
-    speech, the cameras, which picture each frame shows, the first frame's number and seconds, interruptions so far."""
+    """The decisions about a hop, made before it is drawn.
+
+    heard: sound (S,) for the motion; sound: (640,) of each frame; real: whether each frame is speech; owner: index of
+    the picture that each frame shows; number: of the first frame; begin: seconds of sound pushed before the first
+    frame; interruptions: count when the hop began."""
 
     heard: Tensor
     sound: tuple[Tensor, ...]
@@ -64,15 +68,14 @@ class _Plan:
     interruptions: int
 
     def portions(self) -> list[list[int]]:
-        """Return the frames to draw, TOGETHER at a time: the first that shows each picture."""
+        """Return indices of the frames to draw, at most TOGETHER in a list: of each picture the first frame."""
         chosen = [self.owner.index(picture) for picture in range(self.owner[-1] + 1)]
         return [chosen[i : i + TOGETHER] for i in range(0, len(chosen), TOGETHER)]
 
     def frames(self, chosen: list[int], drawn: list[Tensor], stopped: bool) -> list[LiveFrame]:
-        """Return the frames that show the pictures drawn for `chosen`.
+        """Return the frames that show the pictures drawn for the frames `chosen`.
 
-        stopped: since they were begun the person was interrupted: they stay to be seen, and are not heard.
-        """
+        stopped: whether the person was interrupted after the hop began; then the frames are silent."""
         first = self.owner[chosen[0]]
         return [
             LiveFrame(
@@ -88,10 +91,10 @@ class _Plan:
 
 
 class Crew:
-    """Make hops in three threads: one samples motion, one draws guides, one runs the networks that draw pictures.
+    """The three threads that draw hops: one samples motion, one draws guides, one runs the networks for the pictures.
 
-    Any number of `Live` may share it; every thread takes hops in the order in which they were begun. Whoever shares the
-    processor among them gives tensor operations fewer threads (`torch.set_num_threads`). A context manager.
+    Any number of `Live` may share a crew; each thread handles hops in the order in which they were begun. Tensor
+    operations should use fewer threads then (`torch.set_num_threads`), because three run at once. A context manager.
     """
 
     def __init__(self) -> None:
@@ -100,8 +103,8 @@ class Crew:
         )
 
     def close(self) -> None:
-        """End the threads and wait for them; what they have not begun is cancelled."""
-        for thread in self._threads:  # the first first: the others wait for what it makes, or hear that it is cancelled
+        """Stop the threads and wait for them to end; work that has not been started is cancelled."""
+        for thread in self._threads:  # motion first: the other threads wait for its results
             thread.shutdown(cancel_futures=True)
 
     def __enter__(self) -> "Crew":
@@ -113,27 +116,28 @@ class Crew:
 
 @dataclass(frozen=True)
 class Part:
-    """Hold a few frames of a hop that a crew is drawing; `pictures` is done, or has failed, when they are there."""
+    """The handle of frames that a crew is drawing; the future `pictures` is done when they are drawn or failed."""
 
     pictures: Future[list[Tensor]]
     _given: Callable[[list[Tensor]], list[LiveFrame]]
 
     def frames(self) -> list[LiveFrame]:
-        """Wait for the frames; silent ones where the person was interrupted meanwhile.
+        """Wait for the frames and return them, silent if the person was interrupted after the hop began.
 
-        What went wrong in the crew's threads is raised here; CancelledError where the crew was closed.
-        """
+        Exceptions of the crew's threads are raised here; CancelledError if the crew was closed."""
         return self._given(self.pictures.result())
 
 
 class Live:
-    """Play one person live: `push` sound, ask `frames` for what can be drawn; `look` and `interrupt` at any time.
+    """The live performance of one person: `push` sound, call `hop` or `frames` to draw; `look` and `interrupt` any
+    time.
 
-    `push`, `look` and `interrupt` may be called by another thread than the one that draws.
+    models: of `pipeline`.
+    identity: the person.
+    view: where the camera starts, and the size of the pictures; ValueError for one that orbits.
+    options: of stage 1; three sampling steps are enough, because windows continue each other.
 
-    models, identity: as of `pipeline`. view: where the camera starts; its size is that of the pictures.
-    options: of stage 1; three steps are enough for windows that are seeded. ValueError for a view that orbits.
-    """
+    `push`, `look` and `interrupt` may be called from another thread than the one that draws."""
 
     def __init__(
         self,
@@ -165,7 +169,7 @@ class Live:
 
     @property
     def waiting(self) -> float:
-        """Return the seconds of sound that wait to be spoken."""
+        """Return the seconds of sound that have been pushed and not yet used."""
         return len(self._waiting) / SAMPLE_RATE
 
     @property
@@ -174,7 +178,8 @@ class Live:
         return len(self._waiting) > 0 or any(self._real)
 
     def push(self, samples: Tensor) -> None:
-        """Append sound (S,) at 16 kHz in [-1, 1]. ValueError: no finite floats, or more than a minute waits."""
+        """Append sound (S,) at 16 kHz in [-1, 1]. ValueError for other than finite floats, or with more than a minute
+        waiting."""
         if samples.ndim != 1 or not samples.is_floating_point() or not bool(torch.isfinite(samples).all()):
             raise ValueError(f"sound must be finite floats (S,) at {SAMPLE_RATE} Hz, got {tuple(samples.shape)}")
         with self._lock:
@@ -186,7 +191,7 @@ class Live:
             self._pushed += len(samples)
 
     def interrupt(self) -> None:
-        """Silence the person at once: what waits, was looked ahead at or is being drawn is not heard."""
+        """Stop speaking at once: sound that waits, was looked ahead at, or is being drawn is replaced by silence."""
         with self._lock:
             self._waiting = torch.zeros(0)
             self._heard = self._heard.clone()  # the thread that draws may be reading the old one
@@ -195,26 +200,25 @@ class Live:
             self.interruptions += 1
 
     def look(self, yaw: float, pitch: float = 0.0) -> None:
-        """Turn the camera: the next hop pans there. ValueError for angles out of range."""
+        """Turn the camera: the next hop pans to these angles, in degrees. ValueError for angles out of range."""
         checked = replace(self.view, yaw=yaw, pitch=pitch)
         self.yaw, self.pitch = checked.yaw, checked.pitch
 
     def pace(self) -> int:
-        """Return how many pictures of the next hop to draw: fewer, the more sound waits, so that the delay stays
-        bounded."""
+        """Return how many pictures of the next hop to draw: fewer when much sound waits, to keep the delay bounded."""
         behind = self.waiting * FPS / HOP  # hops
         return HOP if behind < 2 else (HOP + 1) // 2 if behind < 4 else 1
 
     def frames(self, idle: bool = True, pictures: int = HOP) -> list[LiveFrame]:
-        """Return all that `hop` gives; [] where a whole hop of sound is not there yet and `idle` is False."""
+        """Return the frames of the next hop as one list, see `hop`; [] where `hop` yields none."""
         return [frame for few in self.hop(idle, pictures) for frame in few]
 
     def hop(self, idle: bool = True, pictures: int = HOP) -> Iterator[list[LiveFrame]]:
-        """Draw the next HOP frames, given a few at a time; none where `idle` is False and sound is missing.
+        """Draw the next HOP frames; yield them a few at a time.
 
-        idle: fill what is missing with silence; ask for it when the frames shown so far run out.
-        pictures: how many are drawn, 1..HOP; the others repeat the one before. See `pace`.
-        """
+        idle: fill missing sound with silence, for when the frames shown so far run out; False yields nothing if sound
+        is missing.
+        pictures: how many of the HOP frames are drawn, 1..HOP; the others repeat the previous picture. See `pace`."""
         plan = self._planned(idle, pictures)
         if plan is None:
             return
@@ -225,8 +229,10 @@ class Live:
 
     @property
     def ready(self) -> bool:
-        """Return whether `begin` begins at once: fewer than AHEAD hops are being drawn; while nobody speaks one whose
-        first part is there, at most, so that speech that begins finds little before it."""
+        """Return whether `begin` starts at once: while fewer than AHEAD hops are being drawn.
+
+        While nobody speaks, at most one hop may be unfinished, its first part drawn, so that new speech waits little.
+        """
         while self._begun and self._begun[0][-1].pictures.done():
             self._begun.popleft()
         if self.speaking or not self._begun:
@@ -234,10 +240,10 @@ class Live:
         return len(self._begun) == 1 and self._begun[0][0].pictures.done()
 
     def begin(self, crew: Crew, idle: bool = True, pictures: int = HOP) -> list[Part]:
-        """Begin what `hop` draws, in the threads of a crew -> its parts in order, while they are being drawn.
+        """Start to draw the next hop in the threads of a crew -> its parts in order, which are still being drawn.
 
-        Waits until it is `ready`. Use either this or `hop` for a person, and one thread to call it.
-        """
+        Waits until it is `ready`. For one person use either this or `hop`, always from the same thread. The arguments
+        are those of `hop`."""
         while not self.ready:
             wait([part.pictures for part in self._begun[0] if not part.pictures.done()][:1])
         plan = self._planned(idle, pictures)
@@ -261,7 +267,7 @@ class Live:
         return lambda drawn: plan.frames(chosen, drawn, self.interruptions != plan.interruptions)
 
     def _planned(self, idle: bool, pictures: int) -> _Plan | None:
-        """Take a hop of sound and the cameras of its frames; None where `idle` is False and sound is missing."""
+        """Take a hop of sound and the cameras of its frames; None if `idle` is False and sound is missing."""
         with self._lock:
             if len(self._waiting) < HOP * SAMPLES and not idle:
                 return None
@@ -277,7 +283,7 @@ class Live:
         return _Plan(heard, sound, real, cameras, owner, number, begin, interruptions)
 
     def _hear(self) -> tuple[Tensor, list[bool]]:
-        """Take a hop of sound -> what is heard now, and which frames of the hop that is to be drawn are speech."""
+        """Take a hop of sound from the queue -> (the sound in context, which frames of the hop to draw are speech)."""
         wanted = HOP * SAMPLES
         fresh, self._waiting = self._waiting[:wanted], self._waiting[wanted:]
         missing = wanted - len(fresh)
@@ -291,7 +297,7 @@ class Live:
 
     @torch.no_grad()
     def _guided(self, motion: Motion, cameras: Cameras) -> tuple[Guides, Tensor, Tensor]:
-        """Draw the guides as `video.play` does -> guides, their tensor, what is behind the person (1 or T, 3, H, W)."""
+        """Draw the guides as `video.rendering.play` does -> guides, guide tensor, background (1 or T, 3, H, W)."""
         models, renderer = self.models, self.models.renderer
         cameras = cameras.to(renderer.device)
         if self._plate is None:
@@ -305,7 +311,7 @@ class Live:
 
     @torch.no_grad()
     def _drawn(self, guides: Guides, guide: Tensor, plate: Tensor) -> list[Tensor]:
-        """Draw the pictures of what `_guided` gives: frames of (3, H, W)."""
+        """Draw the pictures (3, H, W) from what `_guided` returns."""
         renderer = self.models.renderer
         alpha = renderer.predict_regions(guides, guide, self.settings.predicted_mask).person.float()
         frames = renderer.restore(guides, guide)
@@ -313,34 +319,32 @@ class Live:
 
 
 class Beat:
-    """Tell when the next hop is due: as soon as its sound is there, or when the one before has been shown.
+    """The clock that says when the next hop is due: when its sound is complete, or the previous hop has been shown.
 
-    Times are seconds of any clock. While somebody speaks, or has just begun to, sound is waited for GRACE seconds:
-    silence put in too early would be a hole in a word, or a delay of the first one.
-    """
+    Times are seconds of any clock. While somebody speaks, or has just begun to, it waits GRACE seconds longer for
+    sound: silence inserted too early would leave a gap in a word, or delay the first one."""
 
     def __init__(self, now: float):
         self.shown = now  # when the latest hop began to be shown
 
     def due(self, live: Live, now: float) -> bool:
-        """Return whether to draw a hop now."""
+        """Return whether to draw a hop now; now: seconds."""
         if live.waiting >= HOP / FPS:
             return True
         return now - self.shown >= HOP / FPS + (GRACE if live.speaking else 0.0)
 
     def begun(self, now: float) -> None:
-        """Note that a hop is drawn from now on."""
+        """Record that drawing a hop begins now; now: seconds."""
         self.shown = max(self.shown + HOP / FPS, now)
 
 
 def stream(live: Live, blocks: Iterable[Tensor | None], crew: Crew | None = None) -> Iterator[LiveFrame]:
-    """Map sound as it comes -> frames: a block (S,) is pushed, None means that 20 ms have passed without one.
+    """Map sound to frames as it arrives: each block (S,) is pushed; None means 20 ms passed without sound.
 
-    The iterator gives a hop as soon as it has its sound (or that much time has passed), and ends with the last of it
-    when `blocks` ends. Frames keep the pace of the blocks: pass them on in real time and they come in real time.
+    The iterator yields a hop as soon as it has its sound (or that much time has passed), and the last of them when
+    `blocks` ends. Frames follow the pace of the blocks: blocks in real time give frames in real time.
 
-    crew: draw in its threads; frames are given with the first block after they are drawn, up to AHEAD hops later.
-    """
+    crew: draws in its threads; frames come with the first block after they are drawn, up to AHEAD hops later."""
     parts: deque[Part] = deque()
     for hops in _due(live, blocks):
         for _ in range(hops):
@@ -358,7 +362,7 @@ def stream(live: Live, blocks: Iterable[Tensor | None], crew: Crew | None = None
 
 
 def _due(live: Live, blocks: Iterable[Tensor | None]) -> Iterator[int]:
-    """Push the blocks; give, after each and at last, how many hops are due."""
+    """Push the blocks; yield after each, and once at the end, how many hops are due."""
     due, hop = 0, HOP * SAMPLES  # samples that have passed
     for block in blocks:
         if block is not None:

@@ -1,8 +1,7 @@
-"""An option's default, limits and text, declared once: as metadata of a field of the record that holds it.
+"""Options declared once: the default, limits and text of an option are metadata of the field that holds it.
 
 The record checks itself with `check_limits`; the node's widget (nodes/options.py), its help page, and the command
-line's flag and help (commands/talking/flags.py) read the same metadata.
-"""
+line's flag and help (commands/talking/flags.py) read the same metadata."""
 
 import math
 from collections.abc import Iterable
@@ -14,11 +13,13 @@ _KEY = "option"
 
 @dataclass(frozen=True)
 class Option:
-    """Describe a number. default: None stands for "not set"; low, high: allowed values; text: one line for people.
+    """The declaration of a number.
 
-    widget: (low, high) that a slider offers where that is less than what is allowed; step: of that slider. unit: what
-    the number counts, for messages.
-    """
+    default: None stands for "not set".
+    low, high: allowed values.
+    text: one line for people.
+    widget: (low, high) of a slider, where that is narrower than what is allowed; step: of that slider.
+    unit: of the number, for messages."""
 
     default: Any
     low: float
@@ -30,11 +31,11 @@ class Option:
 
     @property
     def line(self) -> str:
-        """The text with the limits in front, for a command line."""
+        """Return the help text for the command line, with the limits in front."""
         return f"{self._limits(f'{self.low:g}', f'{self.high:g}')}: {_begun(self.text)}"
 
     def fault(self, name: str, value: Any) -> str | None:
-        """Return what is wrong with a value, None where nothing is."""
+        """Return what is wrong with a value, None where it is valid; name: of the option."""
         if self.low <= value <= self.high and math.isfinite(value):
             return None
         if self.unit:
@@ -48,7 +49,7 @@ class Option:
 
 @dataclass(frozen=True)
 class Choice:
-    """Describe a choice among some words. default: None stands for "not set"; text: one line for people."""
+    """The declaration of a choice among some words. default: None stands for "not set"; text: one line for people."""
 
     default: str | None
     words: tuple[str, ...]
@@ -56,17 +57,17 @@ class Choice:
 
     @property
     def line(self) -> str:
-        """The text, behind the words where it does not name them all, for a command line."""
+        """Return the help text for the command line, with the words in front unless the text names them all."""
         named = all(f"{word}:" in self.text for word in self.words)
         return _begun(self.text) if named else f"{', '.join(self.words)}; {_begun(self.text)}"
 
     def fault(self, name: str, value: Any) -> str | None:
-        """Return what is wrong with a value, None where nothing is."""
+        """Return what is wrong with a value, None where it is valid; name: of the option."""
         return None if value in self.words else f"{name} {value!r} is unknown; use one of {', '.join(self.words)}"
 
 
 def _begun(text: str) -> str:
-    """Turn a sentence into what follows a colon."""
+    """Change a sentence to follow a colon: its first letter small, its full stop removed."""
     return f"{text[:1].lower()}{text[1:].rstrip('.')}"
 
 
@@ -79,17 +80,17 @@ def option(
     step: float | None = None,
     unit: str = "",
 ) -> Any:
-    """Return a dataclass field of a number with these limits; see `Option`."""
+    """Return a dataclass field that declares a number; see `Option` for the arguments."""
     return _field(Option(default, low, high, text, widget or (low, high), step, unit))
 
 
 def choice(default: str | None, words: Iterable[str], text: str = "") -> Any:
-    """Return a dataclass field of one of these words; see `Choice`."""
+    """Return a dataclass field that declares a choice among words; see `Choice`."""
     return _field(Choice(default, tuple(words), text))
 
 
 def same_as(record: type, name: str) -> Any:
-    """Return a dataclass field that declares what another record's does. KeyError where that declares nothing."""
+    """Return a dataclass field with the same declaration as another record's field. KeyError where that has none."""
     return _field(_declared(record, name))
 
 
@@ -109,7 +110,7 @@ def _declared(record: type, name: str) -> Option | Choice:
 
 
 def option_of(record: type, name: str) -> Option:
-    """The number that a record's field declares. KeyError where it declares none."""
+    """Return the `Option` (default, limits, text) of a record's numeric field. KeyError where it declares none."""
     told = _declared(record, name)
     if not isinstance(told, Option):
         raise KeyError(f"{record.__name__}.{name} is one of some words, no number")
@@ -117,7 +118,7 @@ def option_of(record: type, name: str) -> Option:
 
 
 def choice_of(record: type, name: str) -> Choice:
-    """The words that a record's field declares. KeyError where it declares none."""
+    """Return the `Choice` (default, words, text) of a record's field. KeyError where it declares none."""
     told = _declared(record, name)
     if not isinstance(told, Choice):
         raise KeyError(f"{record.__name__}.{name} is a number, not one of some words")
@@ -125,7 +126,7 @@ def choice_of(record: type, name: str) -> Choice:
 
 
 def check_limits(record: Any) -> None:
-    """Raise ValueError for a field outside of its limits or its words; None stands for "not set"."""
+    """Raise ValueError for a field outside its limits or its words; None stands for "not set" and is valid."""
     for one in fields(record):
         told, value = _of(one), getattr(record, one.name)
         fault = None if told is None or value is None else told.fault(one.name, value)

@@ -1,9 +1,8 @@
-"""Tensors out of PyTorch's pickled files (.ckpt, .pth, .pt, .bin) without running anything that is in them.
+"""Tensors from PyTorch's pickled files (.ckpt, .pth, .pt, .bin) without executing any code in them.
 
-A pickle is a program. This reader gives it no function to call but its own tensor rebuilders: a global outside of the
-table below is an error that names it, before the file could do anything. Nothing of `torch.load` takes part, whose
-`weights_only` was found to be unsafe in PyTorch before 2.6.
-"""
+A pickle is a program. This reader lets it call nothing but its own tensor rebuilders: any global outside the table
+below raises an error that names it, before the file can do anything. `torch.load` is not used, because its
+`weights_only` was found to be unsafe in PyTorch before 2.6."""
 
 import mmap
 import pickle
@@ -44,11 +43,12 @@ _Store = Callable[..., Tensor]  # (dtype, key, location, elements, ...) -> all e
 def load_pickled(path: str | Path, inert: Sequence[str] = ()) -> Any:
     """Load what `torch.save` wrote to `path`: tensors (on the CPU) in dicts, lists and tuples of plain values.
 
-    inert: packages whose objects become empty `Inert` placeholders (`TRAINING_STATE` for Lightning checkpoints: their
-    callbacks and settings) instead of an error; their code is neither imported nor run. Tensors may be views of a
-    private memory map of the file. FileNotFoundError; ValueError for a damaged file, one that holds code, and anything
-    that is no file of PyTorch.
-    """
+    path: of the file.
+    inert: packages whose objects become empty `Inert` placeholders instead of an error, such as `TRAINING_STATE` for
+        the callbacks and settings in Lightning checkpoints; their code is neither imported nor executed.
+
+    Tensors may be views of a private memory map of the file. FileNotFoundError; ValueError for a damaged file, one that
+    contains code, and anything that is not a PyTorch file."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no file at {path}")
@@ -69,7 +69,7 @@ def load_pickled(path: str | Path, inert: Sequence[str] = ()) -> Any:
 
 
 class Inert:
-    """Stands for an object of a library that is not needed here; its content is dropped."""
+    """The stand-in for an object of a library that is not needed here; its content is dropped."""
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         pass
@@ -91,7 +91,7 @@ class Inert:
 
 
 class _Unpickler(pickle.Unpickler):
-    """The standard unpickler with a closed table of globals, none of which touches anything outside of memory."""
+    """The standard unpickler with a closed table of globals, none of which affects anything outside memory."""
 
     def __init__(self, file: Any, inert: tuple[str, ...], store: _Store) -> None:
         super().__init__(file, encoding="latin-1")
@@ -119,7 +119,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _rebuild(store: Tensor, offset: int, size: Sequence[int], stride: Sequence[int], *unused: object) -> Tensor:
-    """Rebuild a tensor as torch._utils._rebuild_tensor(_v2) does, refusing tensors that leave their storage."""
+    """Rebuild a tensor as torch._utils._rebuild_tensor(_v2) does; ValueError where it exceeds its storage."""
     size, stride = tuple(size), tuple(stride)
     if len(size) != len(stride) or any(type(n) is not int or n < 0 for n in (offset, *size, *stride)):
         raise ValueError(f"a tensor of the file has an impossible shape {size}, strides {stride}, offset {offset}")

@@ -1,7 +1,6 @@
-"""The recipe: one portrait + one recording -> frames of the person talking, seen from any yaw.
+"""The pipeline: one portrait + one recording -> frames of the person talking, seen from any yaw.
 
-`talk` is the whole of it; `prepare` and `render` are its two halves, for callers that keep the motion or the identity.
-"""
+`talk` is all of it; `prepare` and `render` are its two halves, for callers that keep the motion or the identity."""
 
 import copy
 import logging
@@ -35,7 +34,7 @@ Progress = Callable[[str, int, int], None]  # stage, done, total
 
 @dataclass(frozen=True)
 class Models:
-    """Hold everything `talk` needs: the body, the networks that see the portrait, those of stage 1 and of stage 2."""
+    """The models for `talk`: the body, the networks of perception, of stage 1 and of stage 2."""
 
     body: HalfBody
     perception: Perception
@@ -44,24 +43,24 @@ class Models:
 
     @classmethod
     def load_nano(cls, device: str | torch.device = "cpu", mode: str = "diffusion", later: bool = False) -> "Models":
-        """The models that ship with the package. FileNotFoundError and ValueError name a missing or damaged file.
+        """Load the models that ship with the package. FileNotFoundError and ValueError name a missing or damaged file.
 
-        mode: what the renderer can draw, "diffusion" both modes, "play" that alone, without diffusers. later: stage 1
-        is read when it is first asked for, and transformers with it; only that its files are there is checked now.
-        """
+        device: of the networks.
+        mode: what the renderer can draw: "diffusion" loads both modes; "play" that one alone, without diffusers.
+        later: load stage 1, and with it transformers, when it is first used; now only check that its files exist."""
         device = str(device)
         body, perception = HalfBody().to(device), load_perception(device)
         motion = LaterMotionModels(device) if later else MotionModels.load_nano(device)
         return cls(body, perception, motion, load_renderer(device, mode=mode))
 
     def with_experts(self, view: float = 1.0, mask: float = 1.0) -> "Models":
-        """The same models with another strength of the view and mask experts (0 = off)."""
+        """Return the same models with other strengths of the view and mask experts (0 = off)."""
         return replace(self, renderer=self.renderer.with_strengths(view, mask))
 
 
 @dataclass(frozen=True)
 class Scene:
-    """Hold what stage 2 draws: a person, what they do, and from where they are seen."""
+    """The input of stage 2: a person, their motion, and the cameras."""
 
     identity: Identity
     motion: Motion
@@ -74,11 +73,10 @@ class Look:
 
     steps, seed: denoising steps and seed of the noise of mode "diffusion".
     background: "portrait", an (r, g, b) in 0..1, or a picture (3, H, W) of the canvas in [-1, 1].
-    predicted_mask: whether the mask is predicted, or the bare body's own silhouette.
-    face_scale: how many times as large the face is drawn once more (1 = no face pass).
-    mode: "play", guides and the guided decoder; "diffusion", the paper's, a denoiser with experts for every frame;
-    None, the renderer's own.
-    """
+    predicted_mask: predict the mask, or use the bare body's silhouette.
+    face_scale: resolution factor at which the face is drawn a second time (1 = no face pass).
+    mode: "play", guides and the guided decoder; "diffusion", as in the paper, a denoiser with experts for every frame;
+        None, the renderer's own."""
 
     steps: int = option(
         1, 1, 1000, "Denoising steps of mode diffusion; 1 is sharpest with the nano renderer.", widget=(1, 50)
@@ -101,7 +99,7 @@ class Look:
 
 
 class _Heard(logging.Handler):
-    """Keeps the warnings that one thread logs, each once."""
+    """The handler that collects the warnings of one thread, each once."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -114,7 +112,8 @@ class _Heard(logging.Handler):
 
 @contextmanager
 def heard_warnings() -> Iterator[list[str]]:
-    """Yield a list that takes every warning of this package and thread, to be shown; the log gets them, too."""
+    """Yield a list that collects the warnings of this package and thread within a with block; they are logged as well.
+    """
     heard, log = _Heard(), logging.getLogger(__package__)
     log.addHandler(heard)
     try:
@@ -132,8 +131,13 @@ def fit_person(
     networks: Perception | None = None,
     person: int | None = None,
 ) -> Identity:
-    """Fit the person in a portrait, as `fit_portrait` does, and keep its warnings in the identity; a fit below
-    LEAST_QUALITY is refused with a ValueError."""
+    """Fit the person in a portrait, as `fit_portrait` does, and store its warnings in the identity.
+
+    body: the half body.
+    portrait: (3, H, W) in [-1, 1].
+    keypoints, mask, networks, person: as in `fit_portrait`.
+
+    ValueError where the quality is below LEAST_QUALITY."""
     with heard_warnings() as heard:
         identity = fit_portrait(body, portrait, keypoints, mask, networks=networks, person=person)
     if not identity.quality >= LEAST_QUALITY:
@@ -160,13 +164,20 @@ def prepare(
     fitted: Callable[[Identity], None] | None = None,
     identity: Identity | None = None,
 ) -> Scene:
-    """Run steps 1-4 of the recipe: portrait (3, H, W) in [-1, 1] and speech -> the scene.
+    """Run steps 1-4 of the pipeline: portrait and speech -> the scene.
 
-    person: which of several people, 1 = the largest. identity: a person who is fitted already; the portrait is not
-    looked at then. motion: skips stage 1. fitted: is called with the person as soon as they are fitted, with the
-    quality and the warnings of the fit.
-    ValueError for bad input, and for a portrait that the body does not fit.
-    """
+    models, view: the networks and the camera.
+    portrait: (3, H, W) in [-1, 1].
+    audio: the speech.
+    mask, keypoints, person: as in `fit_portrait`.
+    motion: skips stage 1.
+    transcript: the words, with or without times.
+    options: of stage 1.
+    progress: progress(stage, done, total).
+    fitted: called with the identity as soon as it is fitted.
+    identity: a person who is already fitted; the portrait is then ignored.
+
+    ValueError for bad input, and for a portrait that the body does not fit."""
     report = progress or (lambda stage, done, total: None)
     # 1. check the inputs
     if audio is None and motion is None:
@@ -207,10 +218,10 @@ def render(
     *,
     frames: tuple[int, int] | None = None,
 ) -> Iterator[RenderedChunk]:
-    """Run step 5 of the recipe: yields frames (t, 3, H, W) in [-1, 1] and masks (t, 1, H, W), few at a time.
+    """Run step 5 of the pipeline: yield frames (t, 3, H, W) in [-1, 1] and masks (t, 1, H, W), a few at a time.
 
-    frames: (first, stop), a part of the clip alone, equal to those frames of the whole; None gives all.
-    """
+    models, scene: what to draw; look: settings; progress: progress(stage, done, total).
+    frames: (first, stop), only this part of the clip, equal to those frames of the whole; None draws all."""
     look, done = look or Look(), 0
     first, stop = frames or (0, len(scene.motion))
     chunks = render_video(
@@ -251,11 +262,10 @@ def talk(
     fitted: Callable[[Identity], None] | None = None,
     identity: Identity | None = None,
 ) -> Iterator[RenderedChunk]:
-    """Let one portrait speak one recording -> chunks of frames, ceil(seconds * 25) in total.
+    """Make a portrait speak a recording -> chunks of frames, ceil(seconds * 25) in total.
 
-    look: settings of stage 2; the other arguments are those of `prepare`. Bad input is a ValueError before the first
-    frame.
-    """
+    look: settings of stage 2. The other arguments are those of `prepare`. ValueError for bad input before the first
+    frame."""
     scene = prepare(
         models,
         portrait,

@@ -1,4 +1,4 @@
-"""Where bfloat16 pays: on GPUs, and on CPUs on which a convolution is measured to be faster with it."""
+"""The use of bfloat16: on GPUs, and on CPUs where a convolution is measured to be faster with it."""
 
 import functools
 import time
@@ -18,13 +18,11 @@ _EMULATED = ("DEFAULT", "NO AVX", "AVX2")  # PyTorch's names of instruction sets
 
 @functools.lru_cache(maxsize=1)
 def cpu_has_bf16() -> bool:
-    """Tell whether convolutions in bfloat16 are faster than in float32 on this CPU, by trying: about 20 ms, once per
-    process.
+    """Measure whether bfloat16 convolutions are faster than float32 on this CPU: about 20 ms, once per process.
 
-    Instruction sets do not tell: of two CPUs with AVX-512's bf16 dot products and without tiles (AMX) one was 1.4 to
-    1.9 times as fast with them, the other took 1.7 times as long. Where bfloat16 is emulated (AVX2 and older), nothing
-    is tried.
-    """
+    Instruction sets do not predict it: of two CPUs with AVX-512's bf16 dot products but without tiles (AMX), one was
+    1.4 to 1.9 times as fast with bfloat16, the other took 1.7 times as long. Where bfloat16 is emulated (AVX2 and
+    older), nothing is measured."""
     if torch.backends.cpu.get_cpu_capability() in _EMULATED:
         return False
     tries = [(conv_seconds(torch.float32), conv_seconds(torch.bfloat16)) for _ in range(1 + _TRIES)]
@@ -34,7 +32,7 @@ def cpu_has_bf16() -> bool:
 
 @torch.no_grad()
 def conv_seconds(dtype: torch.dtype) -> float:
-    """Return the seconds that one 3x3 convolution takes."""
+    """Return the seconds that one 3x3 convolution takes in this dtype."""
     maps, kernel = torch.zeros(_SHAPE, dtype=dtype), torch.zeros(_SHAPE[1], _SHAPE[1], 3, 3, dtype=dtype)
     maps, kernel = (x.contiguous(memory_format=torch.channels_last) for x in (maps, kernel))
     start = time.perf_counter()
@@ -43,18 +41,18 @@ def conv_seconds(dtype: torch.dtype) -> float:
 
 
 def channels_last_weights(network: M) -> M:
-    """The network, its weights in the layout that convolutions are fastest in."""
+    """Return the network with its weights in channels-last layout, in which convolutions are fastest."""
     layout: dict[str, Any] = {"memory_format": torch.channels_last}  # torch's own signature leaves it out
     return network.to(**layout)
 
 
 def rendering_precision(device: torch.device) -> AbstractContextManager:
-    """Return bfloat16 on CPUs where it is faster; elsewhere the networks' own dtype."""
+    """Return an autocast context: bfloat16 on CPUs where it is faster; elsewhere the networks' own dtype."""
     return torch.autocast("cpu", torch.bfloat16) if device.type == "cpu" and cpu_has_bf16() else nullcontext()
 
 
 def mixed_precision(device: str | torch.device, wanted: bool = True) -> AbstractContextManager:
-    """The autocast context of a training step on `device`: bfloat16 where it pays and is `wanted`, else the weights'
-    own format."""
+    """Return the autocast context of a training step: bfloat16 where it is faster and `wanted`, else the weights'
+    dtype."""
     kind = torch.device(device).type
     return torch.autocast(kind, torch.bfloat16, enabled=wanted and (kind != "cpu" or cpu_has_bf16()))

@@ -1,7 +1,6 @@
-"""The nouns that travel between stages and through ComfyUI sockets: frozen dataclasses of tensors.
+"""The records that travel between stages and through ComfyUI sockets: frozen dataclasses of tensors.
 
-Axis letters: see shapes.py. Images are (C, H, W) or (T, C, H, W) in [-1, 1]; masks and visibilities are in [0, 1].
-"""
+Axis letters: see shapes.py. Images are (C, H, W) or (T, C, H, W) in [-1, 1]; masks and visibilities are in [0, 1]."""
 
 import json
 import math
@@ -22,13 +21,13 @@ R = TypeVar("R", bound="Record")
 
 @dataclass(frozen=True)
 class Record:
-    """The base of the records: device moves, and one safetensors file with JSON metadata."""
+    """The base class of the records: moves between devices, and one safetensors file with JSON metadata."""
 
     def _tensors(self) -> dict[str, Tensor]:
         return {f.name: v for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}
 
     def to(self: R, device: str | torch.device) -> R:
-        """The same record on another device."""
+        """Return the same record on another device."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         return type(self)(**(values | {k: v.to(device) for k, v in self._tensors().items()}))
 
@@ -50,8 +49,8 @@ class Record:
 
 @dataclass(frozen=True)
 class Audio(Record):
-    """Hold speech: waveform (S,) mono at 16 kHz in [-1, 1], and the untouched original (C, S0) at its rate for muxing.
-    """
+    """The recorded speech: waveform (S,) mono at 16 kHz in [-1, 1], and the untouched original (C, S0) with its rate in
+    Hz, for muxing."""
 
     waveform: Tensor
     original: Tensor
@@ -67,7 +66,7 @@ class Audio(Record):
 
 @dataclass(frozen=True)
 class Motion(Record):
-    """Hold rotations (T, 49, 3) axis-angle of MOTION_JOINTS, expression (T, 52) ARKit coefficients in [0, 1], fps."""
+    """The motion of T frames: rotations (T, 49, 3) axis-angle of MOTION_JOINTS, expression (T, 52) in [0, 1], fps."""
 
     rotations: Tensor
     expression: Tensor
@@ -85,21 +84,23 @@ class Motion(Record):
 
 @dataclass(frozen=True)
 class Identity(Record):
-    """Hold a person, fitted once from a portrait.
+    """The person, fitted once from a portrait.
 
-    shape (K,), shell (V,) metres along the normals or offsets (V, 3) in metres of the rest pose (hair, clothes, and the
-    face as it was seen), rotations (49, 3) and expression (52,) of the
-    portrait, translation-free: world_to_camera (4, 4) and intrinsics (3, 3) hold the portrait's camera in pixels of
-    `portrait` (3, H, W); mask (1, H, W) of the person; background (3, H, W) with the person painted out;
-    atlas (3, A, A) texture filled everywhere, visibility (1, A, A) of the texels that were really seen.
-    light (4,) of body.light: the atlas is free of its shading, guides put it back; None: the atlas is as photographed.
+    shape: (K,) coefficients.
+    shell: (V,) metres along the normals, or offsets (V, 3) in metres in the rest pose: hair, clothes, registered face.
+    rotations, expression: (49, 3) and (52,) of the portrait.
+    world_to_camera, intrinsics: (4, 4) and (3, 3), the portrait's camera, in px of `portrait`.
+    portrait: (3, H, W); mask: (1, H, W) of the person; background: (3, H, W) with the person removed.
+    atlas: (3, A, A) texture filled everywhere; visibility: (1, A, A) of the texels that were really seen.
+    quality: of the fit, 0..1; warnings: of the fit.
+    light: (4,) of body.texture.light: the atlas is free of its shading, guides apply it; None: the atlas is as
+    photographed.
     atlas_layout: 1 is the mesh's own (files of version 0.1), 2 that of tools/body/pack_atlas.py.
-    rest_expression (52,): the portrait's own expression without its open mouth, to which a motion is added;
-    expression_gain (52,): how far this face must go for the same effect (lids that close a wide eye);
-    rest_rotations (49, 3): how the head is held. All None: a motion is meant as it is.
-    baked: 0..1, the strength with which networks drew into `atlas` what was not seen (video.bake); unbaked (3, A, A)
-    is the atlas before that, None where nothing was drawn.
-    """
+    rest_expression: (52,) the portrait's own expression without its open mouth, to which a motion is added.
+    expression_gain: (52,) factors that give this face the same effect (lids that close a wide eye).
+    rest_rotations: (49, 3) the posture of the head. All three None: motions are taken literally.
+    baked: 0..1, strength with which networks drew unseen parts into `atlas` (video.rendering.bake); unbaked: (3, A, A)
+        the atlas before that, None where nothing was drawn."""
 
     shape: Tensor
     shell: Tensor
@@ -118,15 +119,15 @@ class Identity(Record):
     rest_expression: Tensor | None = None
     expression_gain: Tensor | None = None
     rest_rotations: Tensor | None = None
-    warnings: tuple[str, ...] = ()  # what the fit could only guess, in words for whoever looks at the result
+    warnings: tuple[str, ...] = ()  # text for the user: what the fit could only guess
     baked: float = 0.0
     unbaked: Tensor | None = None
 
     @property
     def trunk_yaw(self) -> float:
-        """Return the degrees by which the trunk is turned in the photograph: the yaw from which its front is seen.
+        """Return the yaw of the trunk in the photograph, in degrees: the camera yaw from which its front is seen.
 
-        Positive where a camera must go towards the subject's right side. 0 for poses that are meant as they are.
+        Positive where the camera must move towards the subject's right side. 0 for identities without a rest posture.
         """
         if self.rest_rotations is None:
             return 0.0
@@ -136,16 +137,16 @@ class Identity(Record):
         return math.degrees(math.atan2(-float(front[0]), -float(front[1])))
 
     def before_bake(self) -> "Identity":
-        """The same person with the texture that the portrait alone gave, without what a bake invented."""
+        """Return the same person with the texture from the portrait alone, without what a bake added."""
         return self if self.unbaked is None else replace(self, atlas=self.unbaked, unbaked=None, baked=0.0)
 
     def literal(self) -> "Identity":
-        """The same person without the photograph's expression and bearing, for motions that are meant literally, such
-        as the portrait's own pose."""
+        """Return the same person without the photograph's expression and posture, for motions that are taken literally.
+        """
         return replace(self, rest_expression=None, expression_gain=None, rest_rotations=None)
 
     def performed(self, motion: "Motion") -> "Motion":
-        """The motion as this person does it: the portrait's own expression and bearing are the rest state."""
+        """Return the motion as this person performs it: added to the portrait's own expression and posture."""
         if self.rest_expression is None or self.expression_gain is None or self.rest_rotations is None:
             return motion
         rest, gain = self.rest_expression, self.expression_gain
@@ -155,11 +156,9 @@ class Identity(Record):
 
 @dataclass(frozen=True)
 class Cameras(Record):
-    """Hold one camera per frame: world_to_camera (T, 4, 4), intrinsics (3, 3) in pixels of size (H, W), yaw (T,)
-    degrees.
+    """The cameras, one per frame: world_to_camera (T, 4, 4), intrinsics (3, 3) in px of size (H, W), yaw (T,) degrees.
 
-    yaw 0 is the photograph's own view, whatever a path was measured from.
-    """
+    yaw 0 is the photograph's own view, whatever a path counts from."""
 
     world_to_camera: Tensor
     intrinsics: Tensor
@@ -175,12 +174,14 @@ class Cameras(Record):
 
 @dataclass(frozen=True)
 class Guides(Record):
-    """Hold the maps of the posed body at each camera, all (T, C, H, W).
+    """The guide maps of the posed body for each camera, all (T, C, H, W).
 
-    normal (3) camera space in [-1, 1], zero outside; part (1) float label, 0 outside, 1 + index of the part;
-    depth (1) metres, zero outside; lift (3) the portrait's pixels carried over, in [-1, 1], holes and background
-    filled; visibility (1) of those pixels in [0, 1]; yaw (T,) degrees.
-    """
+    normal: (3) camera space in [-1, 1], zero outside.
+    part: (1) float label, 0 outside, 1 + index of the part.
+    depth: (1) metres, zero outside.
+    lift: (3) the portrait's pixels projected onto the body, in [-1, 1], holes and background filled.
+    visibility: (1) of those pixels in [0, 1].
+    yaw: (T,) degrees."""
 
     normal: Tensor
     part: Tensor
@@ -198,19 +199,20 @@ class Guides(Record):
 
 @dataclass(frozen=True)
 class Regions(Record):
-    """Hold soft masks (T, 4, H, W) in the order of shapes.REGIONS (background, body, face, hands); they sum to one."""
+    """The soft masks (T, 4, H, W) in the order of shapes.REGIONS (background, body, face, hands); they sum to one."""
 
     masks: Tensor
 
     @property
     def person(self) -> Tensor:
-        """Return (T, 1, H, W) alpha of the person."""
+        """Return the person's alpha (T, 1, H, W)."""
         return 1 - self.masks[:, :1]
 
 
 @dataclass(frozen=True)
 class SpeechFeatures(Record):
-    """Hold what stage 1 hears: features (T, D) at 25 Hz, phones (T, P) log-probabilities, words with times."""
+    """The input of stage 1 from speech: features (T, D) at 25 Hz, phones (T, P) log-probabilities, length in seconds.
+    """
 
     features: Tensor
     phones: Tensor

@@ -26,19 +26,19 @@ def dims(x: Tensor, spec: str, **known: int) -> dict[str, int]:
 
 
 def size_of(picture: Tensor) -> tuple[int, int]:
-    """The height and width of pictures (..., H, W)."""
+    """Return the height and width of pictures (..., H, W)."""
     height, width = picture.shape[-2:]
     return height, width
 
 
 def frames_together(rows: int, columns: int) -> int:
-    """Return the frames that a network without a sense of time takes at once: more only makes single operations long.
+    """Return how many frames to process at once by a network without temporal layers; more would only delay cancelling.
     """
     return max(1, 2**21 // (rows * columns))
 
 
 def joined(parts: Sequence[Tensor]) -> Tensor:
-    """Return `torch.cat(parts)`, a few megabytes at a time: cancel is heard between operations, so none may take long.
+    """Return `torch.cat(parts)`, copied in pieces of a few megabytes, so that cancelling between operations is quick.
     """
     first = parts[0]
     if len(parts) == 1:
@@ -53,8 +53,7 @@ def joined(parts: Sequence[Tensor]) -> Tensor:
 
 
 def frame_count(seconds: float, fps: float = FPS) -> int:
-    """Return the frames that cover `seconds` of sound: ceil(seconds * fps), robust to float rounding of whole products.
-    """
+    """Return the number of frames that cover `seconds` of sound: ceil(seconds * fps), robust to float rounding."""
     import math
 
     return math.ceil(round(seconds * fps, 6))

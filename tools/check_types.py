@@ -18,7 +18,7 @@ BASELINE = Path(__file__).with_name("types_baseline.json")
 
 
 def counted() -> Counter[str]:
-    """Return the errors of every file that has some. RuntimeError where the checker itself fails."""
+    """Return {file: number of errors} for the files that have any. RuntimeError where the checker itself fails."""
     command = [sys.executable, "-m", "basedpyright", "--outputjson", "--pythonpath", sys.executable]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode not in (0, 1):
@@ -29,7 +29,7 @@ def counted() -> Counter[str]:
 
 
 def grown(found: dict[str, int], allowed: dict[str, int]) -> list[str]:
-    """Return one line for every file with more errors than it may have."""
+    """Return one line for every file with more errors than the baseline allows."""
     return [
         f"{name}: {count} type errors, {allowed.get(name, 0)} allowed"
         for name, count in sorted(found.items())
@@ -38,7 +38,7 @@ def grown(found: dict[str, int], allowed: dict[str, int]) -> list[str]:
 
 
 def main() -> int:
-    """Compare; 1 where a file has grown."""
+    """Compare the errors with the baseline -> exit status, 1 where a file has more than before."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--renew", action="store_true", help="write the baseline anew where nothing has grown")
     renew = parser.parse_args().renew

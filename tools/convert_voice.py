@@ -15,7 +15,7 @@ from stereotalker_core.audio.voice import VoiceDetector
 
 
 def converted(path: Path) -> VoiceDetector:
-    """The detector with the weights of a TorchScript file; ValueError where they do not fit."""
+    """Return the detector with the weights of a TorchScript file; ValueError where they do not fit."""
     state = torch.jit.load(str(path), map_location="cpu").state_dict()
     prefix = "_model.decoder.rnn."
     named = {f"memory.{name}_l0": state[prefix + name] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
@@ -32,7 +32,7 @@ def converted(path: Path) -> VoiceDetector:
 
 
 def main(jit: str, encoder: str, out: str) -> None:
-    """Write `out`: the encoder of the file with the detector beside it, and what its file told."""
+    """Write the speech encoder of a file, with the detector added, to `out`; other metadata of the file is kept."""
     known = checkpoint.load(SpeechEncoder, encoder)
     own = SpeechEncoder(replace(known.config, voice=True))
     voice = {f"voice.{k}": v for k, v in converted(Path(jit)).state_dict().items()}

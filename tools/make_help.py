@@ -20,7 +20,7 @@ NOTES_FILE = Path(__file__).with_name("help_notes.md")
 
 
 def read_notes() -> dict[str, tuple[str, str]]:
-    """Return {node id: (picture, note in Markdown)} of help_notes.md."""
+    """Return {node id: (picture, note in Markdown)}, read from help_notes.md."""
     sections = re.split(r"^## (\w+): (\w+)\n", NOTES_FILE.read_text(encoding="utf-8"), flags=re.M)[1:]
     return {name: (picture, note.strip()) for name, picture, note in zip(*[iter(sections)] * 3, strict=True)}
 
@@ -29,7 +29,7 @@ NOTES = read_notes()
 
 
 def node_classes() -> dict[str, type]:
-    """The pack's nodes, imported as ComfyUI imports it."""
+    """Return {node id: class} of the pack, imported as ComfyUI imports it."""
     if PACK not in sys.modules:
         file = ROOT / "__init__.py"
         spec = importlib.util.spec_from_file_location(PACK, file, submodule_search_locations=[str(ROOT)])
@@ -39,7 +39,7 @@ def node_classes() -> dict[str, type]:
 
 
 def inputs_of(cls: type) -> dict[str, tuple]:
-    """Return {name: (type, options)}, required inputs first."""
+    """Return {name: (type, options)} of a node's inputs, required ones first."""
     kinds = cls.INPUT_TYPES()
     return {**kinds.get("required", {}), **kinds.get("optional", {})}
 
@@ -55,7 +55,7 @@ def limits(spec: tuple) -> str:
 
 
 def page(name: str, cls: type) -> str:
-    """The help page of a node."""
+    """Return the help page of a node, in Markdown."""
     picture, note = NOTES[name]
     title = cls.DISPLAY_NAME
     lines = [f"# {title}", "", cls.DESCRIPTION, "", f"![{title}](pictures/{picture}.jpg)", "", note]
@@ -71,7 +71,7 @@ def page(name: str, cls: type) -> str:
 
 
 def chinese_page(name: str, cls: type, texts: dict) -> str:
-    """The Chinese help page of a node, from locales/zh: what the node and every socket means."""
+    """Return the Chinese help page of a node, in Markdown, with the texts of locales/zh."""
     picture, title = NOTES[name][0], texts["display_name"]
     lines = [f"# {title}", "", texts["description"], "", f"![{title}](pictures/{picture}.jpg)"]
     lines += ["", "## 输入", "| 名称 | 类型 | 含义 |", "|---|---|---|"]
@@ -89,7 +89,7 @@ def chinese_page(name: str, cls: type, texts: dict) -> str:
 
 
 def english(classes: dict[str, type]) -> str:
-    """Return locales/en/nodeDefs.json."""
+    """Return the text of locales/en/nodeDefs.json, from the nodes' own names and tooltips."""
     table = {}
     for name, cls in classes.items():
         inputs = {k: {"name": k, "tooltip": spec[1]["tooltip"]} for k, spec in inputs_of(cls).items()}
@@ -104,7 +104,7 @@ def english(classes: dict[str, type]) -> str:
 
 
 def wanted() -> dict[Path, str]:
-    """Return {file: text} of everything that is generated."""
+    """Return {file: text} of everything that this tool generates."""
     classes = node_classes()
     if set(classes) != set(NOTES):
         raise SystemExit(f"tools/help_notes.md and the nodes differ in {sorted(set(classes) ^ set(NOTES))}")

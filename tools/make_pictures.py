@@ -20,7 +20,7 @@ LARGEST = 2_000_000  # bytes of the animated picture
 
 
 def draw_motif(draw: ImageDraw.ImageDraw, x: float, y: float, s: float) -> None:
-    """Draw a half body that talks, and a camera's path around it, in a square of side s at (x, y)."""
+    """Draw the logo, a talking half body and a camera's path around it, in a square of side s at (x, y)."""
     w = s * 0.022
     ring = (x + 0.08 * s, y + 0.56 * s, x + 0.92 * s, y + 0.86 * s)  # the circle seen at a slant
     draw.arc(ring, 180, 360, fill="#59606e", width=round(w))
@@ -57,7 +57,7 @@ def make_icon(side: int = 400) -> Image.Image:
 
 
 def make_banner(frames: list[Image.Image], width: int = 1260, height: int = 540) -> Image.Image:
-    """Return 21 : 9; the motif, the name, and frames of the demo."""
+    """Return the banner, 21 : 9, with the logo, the name and frames of the demo."""
     big = Image.new("RGB", (width * 2, height * 2), GROUND)
     draw = ImageDraw.Draw(big)
     draw_motif(draw, 60, 120, 560)

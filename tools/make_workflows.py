@@ -44,8 +44,8 @@ def output_names(cls: type) -> tuple[str, ...]:
 
 
 def draw(graph: Graph, classes: dict[str, type]) -> tuple[list[dict], list[list], list[dict], dict[int, Place]]:
-    """Return the nodes, links [id, from, slot, to, slot, type], groups of a graph in UI format, and where each node
-    stands."""
+    """Return the nodes, links [id, from, slot, to, slot, type] and groups of a graph in UI format, and the place of
+    each node."""
     rows = {row.name: row for row in graph.rows}
     ids = {name: i + 1 for i, name in enumerate(rows)}
     nodes = {name: node_of(ids[name], row.kind, row.values, classes[row.kind]) for name, row in rows.items()}
@@ -74,12 +74,13 @@ def draw(graph: Graph, classes: dict[str, type]) -> tuple[list[dict], list[list]
 
 
 def folded(cls: type) -> int:
-    """Return how many widgets of a node Nodes 2.0 folds away; the classic canvas shows them."""
+    """Return how many widgets of a node are hidden as advanced ones by Nodes 2.0; the classic canvas shows them."""
     return sum(bool(spec[1].get("advanced")) for spec in inputs_of(cls).values() if len(spec) > 1)
 
 
 def socket_heights(node: dict) -> tuple[list[int], list[int]]:
-    """Return the pixels from a node's top to its input and output sockets, those of widgets beside them."""
+    """Return the distances in px from a node's top to its input and its output sockets; inputs with a widget lie beside
+    that widget."""
     plain = [socket for socket in node["inputs"] if "widget" not in socket]
     rows = max(len(plain), len(node["outputs"]))
     top = FIRST_SLOT + SLOT * rows + (CAMERA if node["type"] in PICTURED else 0)
@@ -95,7 +96,7 @@ def socket_heights(node: dict) -> tuple[list[int], list[int]]:
 
 
 def node_of(number: int, kind: str, values: dict, cls: type) -> dict:
-    """Return one node in UI format, with widget values by position."""
+    """Return one node in UI format, with its widget values in the order of the inputs."""
     inputs, widgets, unknown = [], [], set(values) - set(inputs_of(cls))
     if unknown:
         raise ValueError(f"{kind} has no input {', '.join(sorted(unknown))}")
@@ -128,7 +129,7 @@ def node_of(number: int, kind: str, values: dict, cls: type) -> dict:
 
 
 def workflow(name: str, graph: Graph, classes: dict[str, type]) -> dict:
-    """Return a whole workflow file."""
+    """Return the content of a whole workflow file."""
     nodes, links, groups, places = draw(graph, classes)
     extra, highest = route(links, places, min(group["bounding"][1] for group in groups))
     for i, text in enumerate(graph.notes):
@@ -145,13 +146,13 @@ def workflow(name: str, graph: Graph, classes: dict[str, type]) -> dict:
 
 
 def heading(text: str) -> str:
-    """The title of a note: its first line where that is a heading."""
+    """Return the title of a note: its first line where that is a heading, else "Good to know"."""
     first = text.splitlines()[0]
     return first.removeprefix("## ") if first.startswith("## ") else "Good to know"
 
 
 def stable_id(name: str) -> str:
-    """The same UUID for the same name at every run."""
+    """Return a UUID that is always the same for the same name."""
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{PACK}/{name}"))
 
 
@@ -200,7 +201,7 @@ def blueprint(name: str, plan: Blueprint, classes: dict[str, type]) -> dict:
 
 
 def wrapped(name: str, definition: dict) -> dict:
-    """The workflow around a subgraph definition: its one node."""
+    """Return the workflow that contains one node of the subgraph `definition`."""
     widgets = [s for s in definition["inputs"] if s["type"] in ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")]
     sockets = [
         {"name": s["name"], "type": s["type"], "link": None} | ({"widget": {"name": s["name"]}} if s in widgets else {})
@@ -221,7 +222,7 @@ def wrapped(name: str, definition: dict) -> dict:
 
 
 def files(classes: dict[str, type]) -> dict[Path, str]:
-    """Return every file this tool writes, with its text."""
+    """Return {file: text} of everything that this tool writes."""
     found = {ROOT / "workflows" / f"{name}.json": workflow(name, make(), classes) for name, make in ALL.items()}
     found |= {
         ROOT / "subgraphs" / f"{name}.json": blueprint(name, make(), classes) for name, make in BLUEPRINTS.items()

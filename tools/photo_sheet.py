@@ -2,9 +2,8 @@
 
 python tools/photo_sheet.py photos/*.jpg --out docs/images/real_photos.jpg
 
-Only the photo goes in, keypoints and mask are found; keypoints in a JSON file of the photo's name are taken instead.
-Every column is another moment of the speech, the one of its fifth of the recording at which the mouth is open widest.
-Prints what the fit says of every photo.
+Keypoints and mask are found in the photo, or keypoints are read from a JSON file of the photo's name. Each column shows
+the moment with the widest open mouth in one fifth of the recording. Prints the quality of every fit.
 """
 
 import argparse
@@ -33,7 +32,7 @@ LARGEST = 400_000  # bytes
 
 
 def moments(motion: Motion, count: int) -> list[int]:
-    """The frame of each of `count` equal parts of the motion at which the jaw is open widest."""
+    """Return the frame with the widest open jaw in each of `count` equal parts of the motion."""
     jaw = motion.expression[:, ARKIT_INDEX["jawOpen"]]
     edges = torch.linspace(CONTEXT, len(jaw) - CONTEXT, count + 1).long().tolist()
     return [a + int(jaw[a:b].argmax()) for a, b in zip(edges, edges[1:], strict=False)]
@@ -72,7 +71,7 @@ def draw_sheet(rows: list[list[torch.Tensor]], side: int) -> Image.Image:
 
 
 def save(sheet: Image.Image, path: Path) -> None:
-    """Write PNG as it is; JPEG at the best quality that stays under LARGEST bytes."""
+    """Write the sheet as PNG, or as JPEG with the best quality whose file has at most LARGEST bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix.lower() == ".png":
         return sheet.save(path)

@@ -25,7 +25,7 @@ FOLDERS = {
 
 
 def main() -> int:
-    """Rewrite the documents, or compare with --check; 1 where one is out of date."""
+    """Rewrite the documents, or compare them with --check -> exit status, 1 where one is out of date."""
     parts = {
         "README.md": {"headlines": headlines},
         "docs/models.md": {"models": models, "stage 1": stage_1, "stage 2": stage_2},
@@ -48,7 +48,7 @@ def main() -> int:
 
 
 def replace(text: str, name: str, body: str) -> str:
-    """Put body between <!-- name --> and <!-- /name -->."""
+    """Return the text with `body` between <!-- name --> and <!-- /name -->."""
     start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
     head, _, rest = text.partition(start)
     _, _, tail = rest.partition(end)
@@ -56,7 +56,7 @@ def replace(text: str, name: str, body: str) -> str:
 
 
 def tree() -> str:
-    """Return one table a folder, one row per file: its name and the first sentence of its docstring."""
+    """Return the tables of docs/tree.md, one per folder: name of each file and the first sentence of its docstring."""
     lines = []
     rooms = {str(f.parent.relative_to(ROOT)): first_sentence(f) for f in sorted(CORE.rglob("__init__.py"))}
     for folder, meaning in ({"nodes": FOLDERS["nodes"]} | rooms | FOLDERS).items():
@@ -68,14 +68,15 @@ def tree() -> str:
 
 
 def first_sentence(path: Path) -> str:
-    """The first sentence of a module's docstring, on one line, without its full stop."""
+    """Return the first sentence of a module's docstring, on one line, without its full stop."""
     text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
     paragraph = " ".join(text.partition("\n\n")[0].split())
     return re.split(r"(?<!et al)\.(?= [A-Z`]|$)", paragraph)[0].replace("|", "\\|")
 
 
 def models() -> str:
-    """Return the file, size, parameters, training cost and headline metrics from the checkpoints' own metadata."""
+    """Return a table of the networks: file, size, parameters, training cost and headline metrics, from their metadata.
+    """
     rows, total = [], 0
     for path in sorted((CORE / "checkpoints" / "nano").glob("*.safetensors")):
         with safe_open(path, "pt") as file:
@@ -167,17 +168,19 @@ def stage_1() -> str:
 
 
 def stage_2() -> str:
-    """The renderer's held-out metrics as last measured: a better fit changes them as well, without new weights."""
+    """Return the renderer's held-out metrics as last measured; they also change with the fit, without new weights."""
     return "\n".join(held_out(measured("render"), ASKED_2))
 
 
 def measured(stage: str) -> dict:
-    """Return what the last evaluation of "motion" or "render" found: {name: {"value", "low", "high"}}."""
+    """Return the last evaluation of a stage, "motion" or "render": {name: {"value", "low", "high"}}."""
     return json.loads((ROOT / "docs" / "metrics" / f"{stage}.json").read_text(encoding="utf-8"))["metrics"]
 
 
 def held_out(metrics: dict, wanted: dict[str, str]) -> list[str]:
-    """Return the lines of a table: the metrics among those wanted, with their intervals and what is asked."""
+    """Return the lines of a table: metrics with their intervals and the required values.
+
+    wanted: {metric: required value as text}."""
     table = ["| held out | value | 95 % interval | asked |", "|---|---|---|---|"]
     for name, asked in wanted.items():
         if name in metrics:

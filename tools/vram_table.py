@@ -32,8 +32,8 @@ def parameters(module: nn.Module) -> int:
 
 
 def peak_elements(module: nn.Module, run) -> int:
-    """Return the largest count of elements alive during run(): a leaf's inputs and output, and the skip connections so
-    far."""
+    """Return the largest number of elements alive during run(): a leaf module's inputs and output, and the skip
+    connections kept so far."""
     kept, peak, hooks = [0], [0], []
 
     def leaf(layer: nn.Module, args: tuple, out: torch.Tensor) -> None:
@@ -57,7 +57,7 @@ def peak_elements(module: nn.Module, run) -> int:
 
 
 def rows(frames: int) -> list[str]:
-    """The lines of the table."""
+    """Return the lines of the table."""
     unet, reference = skeleton(StereoTalkerUNet, SD15), skeleton(ReferenceNet, SD15.reference())
     vae, clip = skeleton(PublicAutoencoder, PublicAutoencoderConfig()), skeleton(ImageEncoder, ImageEncoderConfig())
     weights = [parameters(m) for m in (unet, reference, vae, clip)]
@@ -96,7 +96,7 @@ def decode_pass(vae: PublicAutoencoder, side: int) -> torch.Tensor:
 
 
 def unet_pass(model: StereoTalkerUNet, x: torch.Tensor, cond: Condition) -> torch.Tensor:
-    """The network alone; the sampler's numbers have no place on the meta device."""
+    """Run one pass of the network alone; the sampler's noise levels cannot be computed on the meta device."""
     sample = x.unflatten(0, (1, len(x))).transpose(1, 2)
     model.unet.conv_in.features = model.pose(cond.guide)
     tokens = cond.tokens.expand(len(x), -1, -1)

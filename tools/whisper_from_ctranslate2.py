@@ -37,7 +37,7 @@ def read_variables(path: Path) -> dict[str, np.ndarray]:
 
 
 def to_huggingface(variables: dict[str, np.ndarray]) -> dict[str, Tensor]:
-    """Return the names of transformers' WhisperModel; the joint query-key-value matrices are split."""
+    """Rename arrays to the names of transformers' WhisperModel; joint query-key-value matrices are split."""
     state: dict[str, Tensor] = {}
 
     def put(name: str, source: str, rows: slice = slice(None)) -> None:
@@ -81,7 +81,9 @@ def to_huggingface(variables: dict[str, np.ndarray]) -> dict[str, Tensor]:
 
 
 def count_layers(variables: dict[str, np.ndarray], side: str) -> int:
-    """Return the layers of the encoder or the decoder."""
+    """Return the number of layers of the encoder or the decoder.
+
+    side: "encoder" or "decoder"."""
     return len({name.split("/")[1] for name in variables if name.startswith(f"{side}/layer_") and "/ffn/" in name})
 
 

@@ -18,8 +18,8 @@ DISCLOSE = (
 
 @dataclass
 class Row:
-    """Hold one node: its name, class, widget values that are not the default, input links, section and column if
-    unusual."""
+    """The description of one node: name, class, non-default widget values, input links; section and column if unusual.
+    """
 
     name: str
     kind: str
@@ -29,7 +29,7 @@ class Row:
 
 
 class Graph:
-    """The rows in the order they are added, and the notes beside them."""
+    """The nodes of an example graph in the order they are added, and its notes."""
 
     def __init__(self, *notes: str) -> None:
         self.rows: list[Row] = []
@@ -79,7 +79,9 @@ class Graph:
         return f"{name}:IMAGE"
 
     def grid(self, name: str, pictures: list[list[str]], places: list[tuple[str, int]] | None = None) -> str:
-        """Map rows of pictures -> one picture, by Image Stitch nodes; those of a row stand in its place."""
+        """Add Image Stitch nodes that arrange rows of pictures in a grid -> link of the resulting picture.
+
+        places: (section, column) of the nodes of each row."""
         lines = []
         for i, (line, *others) in enumerate(pictures):
             for j, other in enumerate(others):
@@ -348,7 +350,8 @@ GRAPHS = {
 
 @dataclass(frozen=True)
 class Blueprint:
-    """The subgraph: a graph's rows with open inputs ("input of the subgraph" -> [row:input, ...]) and outputs."""
+    """The description of a subgraph: a graph with open inputs ("input of the subgraph" -> [row:input, ...]) and
+    outputs."""
 
     title: str
     graph: Graph

@@ -1,4 +1,4 @@
-"""Where the nodes of an example graph stand: sections from left to right, each a coloured group of a few columns."""
+"""The layout of an example graph: sections from left to right, each a coloured group of a few columns."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -55,8 +55,8 @@ PLACES = {  # class -> section, column; every other class belongs to the result
 
 @dataclass(frozen=True)
 class Box:
-    """Describe a node to be placed: its name, class, height, room that it may grow into while it runs, an own place if
-    any."""
+    """The size of a node to be placed: name, class, height, extra height that it may need while it runs, and a fixed
+    place if any."""
 
     name: str
     kind: str
@@ -70,7 +70,7 @@ class Box:
 
 
 def arrange(boxes: Iterable[Box]) -> tuple[dict[str, list[int]], list[dict]]:
-    """Return -> (position of every node by its name, groups in ComfyUI's format)."""
+    """Place the nodes -> {name: position [x, y]} and the groups, in ComfyUI's format."""
     boxes = list(boxes)
     positions: dict[str, list[int]] = {}
     groups: list[dict] = []
@@ -97,7 +97,7 @@ def arrange(boxes: Iterable[Box]) -> tuple[dict[str, list[int]], list[dict]]:
 
 
 def group(number: int, title: str, inside: tuple[int, int, int, int]) -> dict:
-    """Return ComfyUI's group around what lies inside (left, top, width, height)."""
+    """Return ComfyUI's group around the rectangle `inside` (left, top, width, height)."""
     left, top, width, height = inside
     above = TITLE + HEADING
     bounding = [left - MARGIN, top - above, width + 2 * MARGIN, height + above + MARGIN]

@@ -22,7 +22,7 @@ UNWANTED = "blurred, distorted face, extra fingers, still picture, text"
 
 
 def models_of(values: list) -> list[dict]:
-    """Return what ComfyUI offers to download for a loader: the files among its widget values."""
+    """Return the entries by which ComfyUI offers to download a loader's files, found among its widget values."""
     return [
         {"name": value, "url": f"{FILES[value][1]}/{value}", "directory": FILES[value][0]}
         for value in values
@@ -31,14 +31,14 @@ def models_of(values: list) -> list[dict]:
 
 
 class Mix(Graph):
-    """Build a graph whose later nodes belong to another model."""
+    """The builder of a graph whose last nodes belong to another model."""
 
     def other(self, column: int, name: str, kind: str, values: dict | None = None, **wires: str) -> None:
         self.add(name, kind, values, **wires)
         self.rows[-1].at = (OTHER, column)
 
     def guided(self) -> None:
-        """Add person, performance at Wan's rate, a tall camera and its guides."""
+        """Add the person, the performance at Wan's frame rate, a tall camera, and its guides."""
         self.inputs()
         self.person()
         self.performance()
@@ -58,7 +58,9 @@ class Mix(Graph):
         self.other(1, "shift", "ModelSamplingSD3", {"shift": 8.0}, model="unet:MODEL")
 
     def sampled(self, told: str, column: int, trim_pictures: str | None = None) -> str:
-        """Add a KSampler on the model, without the latents of the reference picture -> link of the pictures."""
+        """Add a KSampler and the decoder for the model -> link of the pictures, without those of the reference picture.
+
+        told: node with the conditioning and latents; column: place of the sampler."""
         settings = {"steps": 20, "cfg": 5.0, "sampler_name": "euler", "scheduler": "simple", "seed": 1}
         sides = {side: f"{told}:{side}" for side in ("positive", "negative")}
         self.other(
@@ -70,7 +72,7 @@ class Mix(Graph):
         return "decode:IMAGE"
 
     def also(self, name: str, images: str, rate: float | None = None, fps: str | None = None) -> None:
-        """Add another video of the result, which needs no other model."""
+        """Add nodes that save pictures, which need no other model, as a video with the sound."""
         wires = {"images": images, "audio": "example:audio"} | ({"fps": fps} if fps else {})
         self.add(f"{name}_video", "CreateVideo", {"fps": rate or 25.0}, **wires)
         prefix = {"filename_prefix": f"video/StereoTalker_{name}"}

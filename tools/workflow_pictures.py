@@ -9,7 +9,7 @@ SIDE, LIMIT = 400, 60_000  # pixels, bytes
 
 
 def result_frames(done: dict) -> torch.Tensor:
-    """Return the IMAGE (T, H, W, 3) that a finished graph saved: the video of Save Video, or of a file."""
+    """Return the IMAGE (T, H, W, 3) that a finished graph saved, through Save Video or as a file."""
     for instance, outputs in done.values():
         if hasattr(instance, "received") and "video" in instance.received:
             return instance.received["video"]["images"]
@@ -23,7 +23,7 @@ def result_frames(done: dict) -> torch.Tensor:
 
 
 def write_thumbnail(path: Path, done: dict) -> Path:
-    """Return two moments side by side (one where the picture is a grid), as a JPEG of at most 60 kB."""
+    """Write a thumbnail: two moments side by side (one where the picture is a grid), a JPEG of at most 60 kB."""
     from PIL import Image
 
     frames = result_frames(done)

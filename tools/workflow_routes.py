@@ -1,9 +1,8 @@
-"""Links of an example graph led around its nodes, by ComfyUI's reroute points.
+"""The routes of links around the nodes of an example graph, made of ComfyUI's reroute points.
 
-A link leaves its node to the right, runs in the corridor beside the column, crosses columns in a lane above all
-groups (or, where it stays in its column, in the gap above the node it goes to) and comes down before its target.
-All links of one output share their points as far as they go together.
-"""
+A link leaves its node to the right, runs in the corridor beside the column, crosses columns in a lane above all groups
+(or, within one column, in the gap above its target) and comes down before its target. All links of one output share the
+points of their common way."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ STRAIGHT = 40  # pixels up or down that a link to the next column goes without p
 
 @dataclass(frozen=True)
 class Place:
-    """Hold a node as it stands: left, top, width and height, and the heights of its sockets below its top."""
+    """The rectangle of a node (px): left, top, width, height, and the distances of its sockets below its top."""
 
     left: int
     top: int
@@ -39,7 +38,7 @@ class Routes:
         return len(self.points)
 
     def finish(self) -> dict:
-        """The `extra` of a workflow: every point with the links that pass it."""
+        """Return the `extra` of a workflow: every point with the links that pass through it."""
         for link, at in sorted(self.last.items()):
             step: int | None = at
             while step is not None:
@@ -50,13 +49,13 @@ class Routes:
 
 
 class Corridors:
-    """Free tracks beside the columns: each asker gets one of its own, as long as there are any."""
+    """The vertical tracks beside the columns: each call of `after` gives a new one, as long as there are any."""
 
     def __init__(self) -> None:
         self.used: dict[int, int] = {}
 
     def after(self, right: int) -> int:
-        """Return x of a track to the right of a column that ends at `right`."""
+        """Return x (px) of a track to the right of a column that ends at `right`."""
         number = self.used[right] = self.used.get(right, -1) + 1
         return right + INSET + TRACK * (number % TRACKS)
 
@@ -64,8 +63,7 @@ class Corridors:
 def route(links: list[list], places: dict[int, Place], ceiling: int) -> tuple[dict, int]:
     """Map links [id, from, slot, to, slot, type] -> (`extra` of the workflow, y of the highest lane).
 
-    ceiling: y of the top of all groups.
-    """
+    places: of the nodes by id; ceiling: y of the top of all groups."""
     columns = sorted({place.left for place in places.values()})
     ends = {place.left: place.left + place.width for place in places.values()}
     routes, corridors, lanes = Routes(), Corridors(), 0
@@ -98,7 +96,7 @@ def route(links: list[list], places: dict[int, Place], ceiling: int) -> tuple[di
 
 @dataclass(frozen=True)
 class Goal:
-    """Say where a link goes: columns ahead, the node and its socket."""
+    """The target of a link: how many columns ahead, the node and its socket."""
 
     link: int
     ahead: int
@@ -124,7 +122,7 @@ def _down(routes: Routes, goals: list[Goal], parent: int, at: tuple[int, int]) -
 
 
 def _around(routes: Routes, goal: Goal, trunk: int, right: int, left: int) -> None:
-    """Route to a node of the same column: through the gap above it to its left side."""
+    """Route to a node in the same column: through the gap above it to its left side."""
     gap = goal.place.top - 30 - 22  # below the title's bar and half of the gap
     at = routes.point(right, gap, trunk)
     at = routes.point(left, gap, at)
@@ -132,7 +130,7 @@ def _around(routes: Routes, goal: Goal, trunk: int, right: int, left: int) -> No
 
 
 def crossings(links: list[list], places: dict[int, Place], extra: dict) -> list[tuple[int, int]]:
-    """Return (link, node) for every straight piece of a link that runs through a node; what the tests ask for."""
+    """Return (link, node) for every straight piece of a link that runs through a node. Used by the tests."""
     points = {point["id"]: point for point in extra.get("reroutes", [])}
     last = {row["id"]: row["parentId"] for row in extra.get("linkExtensions", [])}
     found = []
@@ -150,7 +148,7 @@ def crossings(links: list[list], places: dict[int, Place], extra: dict) -> list[
 
 
 def _hits(a: tuple[int, int], b: tuple[int, int], place: Place) -> bool:
-    """Tell whether a straight line passes the inside of a node, its title included."""
+    """Tell whether the straight line from a to b passes through the inside of a node or its title."""
     inside: Callable[[float, float], bool] = lambda x, y: (  # noqa: E731
         place.left < x < place.left + place.width and place.top - 30 < y < place.top + place.height
     )

@@ -1,4 +1,4 @@
-"""Where files lie: models, the input, output and temporary folders of ComfyUI; folders beside the caller outside."""
+"""File locations: models, and the input, output and temporary folders of ComfyUI; outside, the current folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MARK = " [output]"  # ComfyUI's own mark of a file that lies in the output fold
 
 
 def register_model_folder() -> None:
-    """Tell ComfyUI about models/stereotalker (extra_model_paths.yaml may add more places); nothing outside ComfyUI."""
+    """Register models/stereotalker with ComfyUI (extra_model_paths.yaml may add more places); outside, do nothing."""
     if not INSIDE:
         return
     import folder_paths
@@ -26,7 +26,7 @@ def register_model_folder() -> None:
 
 
 def _folder(kind: str) -> Path:
-    """The "input", "output" or "temp" folder."""
+    """Return the "input", "output" or "temp" folder."""
     if not INSIDE:
         return Path(kind)
     import folder_paths
@@ -35,8 +35,8 @@ def _folder(kind: str) -> Path:
 
 
 def file_choices(suffixes: Sequence[str]) -> list[str]:
-    """Return the options of a combo of saved records: files of the input folder, then those of output/stereotalker,
-    marked so."""
+    """Return the options of a combo of saved records: files of the input folder, then those of output/stereotalker with
+    a mark."""
     places = ((_folder("input"), "*", ""), (_folder("output"), f"{FOLDER}/**/*", _MARK))
     return [
         f"{path.relative_to(root).as_posix()}{mark}"
@@ -47,7 +47,7 @@ def file_choices(suffixes: Sequence[str]) -> list[str]:
 
 
 def resolve_file(name: str) -> Path:
-    """The file behind an entry of `file_choices`; ValueError for a path that leaves its folder, or for no file."""
+    """Return the file of an entry of `file_choices`; ValueError for a path outside its folder, or a missing file."""
     kind, plain = ("output", name.removesuffix(_MARK)) if name.endswith(_MARK) else ("input", name)
     root = _folder(kind).resolve()
     path = (root / plain).resolve()
@@ -59,7 +59,7 @@ def resolve_file(name: str) -> Path:
 
 
 def problem_with_file(name: str) -> bool | str:
-    """Return True for a file that `resolve_file` finds, else what is wrong: the answer of a node's VALIDATE_INPUTS."""
+    """Return True for a file that `resolve_file` finds, else the fault as text, for a node's VALIDATE_INPUTS."""
     try:
         resolve_file(name)
     except ValueError as error:
@@ -68,8 +68,8 @@ def problem_with_file(name: str) -> bool | str:
 
 
 def save_path(prefix: str, suffix: str) -> tuple[Path, dict[str, str]]:
-    """Return a new numbered file of the output folder, and how ComfyUI's history names it. ValueError for a bad prefix.
-    """
+    """Return a new numbered file in the output folder, and its entry for ComfyUI's history. ValueError for a bad
+    prefix."""
     root = _folder("output").resolve()
     folder = (root / prefix).resolve().parent
     stem = Path(prefix).name
@@ -84,7 +84,7 @@ def save_path(prefix: str, suffix: str) -> tuple[Path, dict[str, str]]:
 
 
 def temporary_file(name: str) -> tuple[Path, dict[str, str]]:
-    """Return a file of the temporary folder by its name, and how the browser asks for it."""
+    """Return a file in the temporary folder, and the fields by which the browser requests it."""
     path = _folder("temp") / name
     path.parent.mkdir(parents=True, exist_ok=True)
     return path, {"filename": name, "subfolder": "", "type": "temp"}

@@ -16,7 +16,7 @@ from .folders import INSIDE
 
 
 def compute_device() -> torch.device:
-    """Return where networks run: ComfyUI's choice, else the first CUDA device, else the CPU."""
+    """Return the device of the networks: ComfyUI's choice, else the first CUDA device, else the CPU."""
     if INSIDE:
         import comfy.model_management
 
@@ -25,8 +25,9 @@ def compute_device() -> torch.device:
 
 
 def weight_dtype(vae: bool = False) -> torch.dtype:
-    """Return the number format for full-size weights: ComfyUI's choice and start options; outside fp16 on CUDA, fp32 on
-    a CPU."""
+    """Return the dtype for full-size weights: ComfyUI's choice, or outside it fp16 on CUDA and fp32 on a CPU.
+
+    vae: for an autoencoder."""
     device = compute_device()
     if not INSIDE:
         return torch.float16 if device.type == "cuda" else torch.float32
@@ -41,7 +42,7 @@ def weight_dtype(vae: bool = False) -> torch.dtype:
 
 @functools.cache
 def body(device: str | torch.device = "cpu"):
-    """The parametric body (8 MB of buffers), one copy per device and process."""
+    """Return the parametric body (8 MB of buffers), one copy per device and process."""
     from ...stereotalker_core.body.model import HalfBody
 
     if str(device) == "cpu":
@@ -54,7 +55,7 @@ def _patcher_class() -> type:
     import comfy.model_patcher
 
     class WholeModelPatcher(comfy.model_patcher.ModelPatcher):
-        """Moves a network as a whole: diffusers layers cannot be loaded in part."""
+        """The ModelPatcher that moves a network as a whole, because diffusers layers cannot be loaded in part."""
 
         def load(self, device_to=None, lowvram_model_memory=0, force_patch_weights=False, full_load=False):
             super().load(device_to, force_patch_weights=force_patch_weights, full_load=True)
@@ -66,7 +67,7 @@ def _patcher_class() -> type:
 
 
 def patcher_of(module: nn.Module):
-    """Make a ComfyUI ModelPatcher of the network, for its compute and offload devices."""
+    """Wrap the network in a ComfyUI ModelPatcher with its compute and offload devices."""
     import comfy.model_management
 
     management = comfy.model_management
@@ -76,8 +77,7 @@ def patcher_of(module: nn.Module):
 
 
 class Managed:
-    """Hold one network, or several that are used together, behind one ModelPatcher: what travels through our sockets.
-    """
+    """The value of our sockets: one network, or several that are used together, behind one ModelPatcher."""
 
     def __init__(self, *modules: nn.Module):
         self.modules = modules
@@ -86,12 +86,14 @@ class Managed:
         self.patcher = patcher_of(self.bundle) if INSIDE else None
 
     def load(self, working_bytes: int = 0) -> torch.device:
-        """Bring the networks to the compute device, leaving `working_bytes` free for activations -> that device."""
+        """Load the networks to the compute device, with `working_bytes` free for activations -> that device."""
         return load_all([self], working_bytes)
 
 
 def load_all(items: Sequence[Any], working_bytes: int = 0) -> torch.device:
-    """Load several together (Managed, MODEL, anything with a `patcher` or a `bundle`) -> the compute device."""
+    """Load several items together (Managed, MODEL, anything with a `patcher` or a `bundle`) -> the compute device.
+
+    working_bytes: to keep free for activations."""
     device = compute_device()
     if not INSIDE:
         for item in items:
@@ -109,10 +111,10 @@ def load_all(items: Sequence[Any], working_bytes: int = 0) -> torch.device:
 
 @functools.lru_cache(maxsize=2)
 def nano_models(mode: str = "play"):
-    """The embedded networks of the simple node and their Managed, read once per process, on the CPU until loaded.
+    """Return the embedded networks of the simple node and their Managed, read once per process, on the CPU until
+    loaded.
 
-    mode: how they draw; "play" goes without U-Net, reference network and experts.
-    """
+    mode: "play" omits U-Net, reference network and experts."""
     from ...stereotalker_core.pipeline import Models
 
     models = Models.load_nano("cpu", mode)
@@ -122,7 +124,7 @@ def nano_models(mode: str = "play"):
 
 
 def free_memory() -> float:
-    """Return the bytes of main memory that can be taken now; infinite where the system does not say."""
+    """Return the bytes of free main memory; infinite where the system does not report it."""
     if INSIDE:
         import comfy.model_management
 
@@ -133,7 +135,7 @@ def free_memory() -> float:
 
 
 def check_memory(frames: int, size: tuple[int, int], bytes_per_pixel: float, instead: str) -> None:
-    """Raise ValueError before the first step for what cannot be held; `instead` says what to do."""
+    """Raise ValueError, before any work, where frames do not fit in memory; instead: the advice in the message."""
     needed, free = frames * size[0] * size[1] * bytes_per_pixel, free_memory()
     if needed > free:
         raise ValueError(

@@ -1,8 +1,7 @@
-"""The renderer as a MODEL: any sampler of ComfyUI drives it. Outside ComfyUI a plain object of the same parts.
+"""The renderer as a MODEL for any sampler of ComfyUI. Outside ComfyUI it is a plain object with the same parts.
 
-What a video is conditioned on travels in CONDITIONING as a `Clip`; experts are patches of the MODEL, like a LoRA: a
-clone carries them, the shared weights never change, and a strength of 0 is the base model bitwise.
-"""
+A video's conditions are passed in CONDITIONING as a `Clip`; experts are patches of the MODEL, like a LoRA: a clone has
+them, the shared weights never change, and a strength of 0 is the base model bitwise."""
 
 from __future__ import annotations
 
@@ -31,11 +30,12 @@ _FULL_BYTES_PER_PIXEL = 300  # of a full-size one: twice what tools/vram_table.p
 
 @dataclass(frozen=True)
 class Sampling:
-    """Say how a full-size set is sampled.
+    """The sampling settings of a full-size set.
 
-    guidance: of Render Video (KSampler has its cfg). length, overlap, closed: context windows of the motion modules.
-    tile: pixels of decoded tiles, 0 = whole pictures. run: frames that share one denoising run of Render Video.
-    """
+    guidance: of Render Video (KSampler has its cfg).
+    length, overlap, closed: context windows of the motion modules.
+    tile: px of decoded tiles, 0 = whole pictures.
+    run: frames that share one denoising run of Render Video."""
 
     guidance: float = 3.5
     length: int = 24
@@ -45,8 +45,7 @@ class Sampling:
     run: int = 96
 
     def windows(self, longest: int = 32):
-        """Return ContextWindows no longer than the motion modules reach; ValueError for an overlap that does not fit.
-        """
+        """Return ContextWindows of at most `longest` frames; ValueError where the overlap does not fit."""
         from ...stereotalker_core.video.networks.contexts import ContextWindows
 
         return ContextWindows(min(self.length, longest), self.overlap, self.closed)
@@ -58,7 +57,7 @@ class Sampling:
 
 
 class Denoiser(nn.Module):
-    """The U-Net and reference network; called by samplers with all frames of a video at one noise level."""
+    """The U-Net and reference network, called by samplers with all frames of a video at one noise level."""
 
     dtype = torch.float32
     unet: StereoTalkerUNet
@@ -70,24 +69,26 @@ class Denoiser(nn.Module):
 
     @property
     def is_flow(self) -> bool:
-        """Tell whether noise levels are those of flow matching; else the variance-preserving zero-SNR schedule."""
+        """Tell whether noise levels are those of flow matching; otherwise those of the variance-preserving zero-SNR
+        schedule."""
         return self.unet.config.prediction == "residual"
 
     def renderer(self, **settings: object):
-        """The core's renderer with these networks; settings: see `profiles.assemble`."""
+        """Return the core's renderer with these networks; settings: see `profiles.assemble`."""
         from ...stereotalker_core.video.rendering.profiles import assemble
 
         return assemble(self.unet, reference=self.reference, **settings)
 
     @property
     def latent_scale(self) -> float:
-        """Return what the latents of LATENT sockets are multiplied with: those of full-size sets are Stable
-        Diffusion's."""
+        """Return the factor from latents of LATENT sockets to the network's; in full-size sets those of Stable
+        Diffusion."""
         return self.renderer().latent_scale
 
     def read(self, clip, conditional: bool) -> ClipRun:
-        """Return a Clip for one sampling run: its portrait's tokens, reference keys and values are computed here, once.
-        """
+        """Prepare a Clip for one sampling run: compute its portrait's tokens, reference keys and values, once.
+
+        conditional: False for the unconditional side of guidance."""
         from ...stereotalker_core.video.rendering.clip import read_portrait, without_portrait
 
         with interruptible():
@@ -97,7 +98,9 @@ class Denoiser(nn.Module):
     def forward(
         self, x: Tensor, timesteps: Tensor, context=None, control=None, transformer_options=None, run=None, **unused
     ) -> Tensor:
-        """Map noisy latents (n * T, C, h, w), timesteps of the profile's schedule -> clean latents."""
+        """Map noisy latents (n * T, C, h, w) at timesteps of the profile's schedule -> clean latents.
+
+        run: from `read`; transformer_options: hold the expert patches; the others are ComfyUI's and ignored."""
         from ...stereotalker_core.video.rendering.clip import denoise_clip
 
         if run is None:
@@ -120,7 +123,8 @@ class Denoiser(nn.Module):
 
 
 def _check_latents(x: Tensor, clip) -> None:
-    """Refuse latents (n * T, C, h, w) of another size or length than the clip's; ValueError says what to connect."""
+    """Raise ValueError where latents (n * T, C, h, w) differ from the clip in size or length, saying what to connect.
+    """
     told, given = (len(clip), *clip.lift.shape[-2:]), (len(x), *x.shape[-2:])
     if given[1:] != told[1:] or given[0] % told[0]:
         sizes = [f"{n} frames of {_STRIDE * columns} x {_STRIDE * rows} px" for n, rows, columns in (given, told)]
@@ -132,7 +136,7 @@ def _check_latents(x: Tensor, clip) -> None:
 
 @dataclass(frozen=True, eq=False)
 class ClipRun:
-    """Hold the clip and its portrait's features while one sampling run lasts."""
+    """The clip and its portrait's features during one sampling run."""
 
     clip: object
     portrait: object
@@ -140,7 +144,7 @@ class ClipRun:
 
 @dataclass(frozen=True)
 class ExpertPatch:
-    """The experts at a strength. Shared, never copied, when ComfyUI deep-copies the options of a MODEL."""
+    """The experts at a strength; shared, not copied, when ComfyUI deep-copies the options of a MODEL."""
 
     managed: Managed
     strength: float
@@ -151,7 +155,7 @@ class ExpertPatch:
 
 @dataclass
 class PlainModel:
-    """Stand in for MODEL outside ComfyUI: what ModelPatcher is inside."""
+    """The replacement for MODEL outside ComfyUI, like ModelPatcher inside."""
 
     model: Denoiser
     model_options: dict = field(default_factory=lambda: {"transformer_options": {}})
@@ -162,15 +166,15 @@ class PlainModel:
         return nn.ModuleList([self.model, *(patch.managed.bundle for patch in patches.values())])
 
     def clone(self) -> PlainModel:
-        """Return a MODEL that shares the weights and has options of its own."""
+        """Return a MODEL that shares the weights and has its own options."""
         return PlainModel(self.model, copy.deepcopy(self.model_options))
 
 
 def make_model(unet: StereoTalkerUNet, reference: ReferenceNet, preview: tuple[list, list] | None, name: str):
-    """Make a MODEL called `name` of U-Net and reference network.
+    """Make a MODEL of U-Net and reference network.
 
-    preview: RGB factors and bias of latents; None: SD 1.5's.
-    """
+    preview: RGB factors and bias of latents; None for SD 1.5's.
+    name: shown to the user."""
     denoiser = Denoiser(unet, reference).requires_grad_(False)
     model = patcher_of(_base_model(denoiser, preview)) if INSIDE else PlainModel(denoiser)
     model.model_options["transformer_options"][NAME_KEY] = name
@@ -178,7 +182,7 @@ def make_model(unet: StereoTalkerUNet, reference: ReferenceNet, preview: tuple[l
 
 
 def with_sampling(model, sampling: Sampling):
-    """Clone a full-size MODEL with other settings; ValueError for nano, and for windows it cannot have."""
+    """Clone a full-size MODEL with other settings; ValueError for nano, and for windows it does not support."""
     unet, _ = networks_of(model)
     if model_of(model).is_flow:
         raise ValueError("these settings are of full-size sets; the nano renderer has its own windows and no guidance")
@@ -193,12 +197,12 @@ def with_sampling(model, sampling: Sampling):
 
 
 def sampling_of(model) -> Sampling:
-    """The settings of a full-size MODEL."""
+    """Return the sampling settings of a full-size MODEL."""
     return model.model_options["transformer_options"].get(SAMPLING_KEY, Sampling())
 
 
 def model_name(model) -> str:
-    """The file a MODEL was loaded from, as its loader showed it."""
+    """Return the file a MODEL was loaded from, as shown by its loader."""
     return model.model_options["transformer_options"].get(NAME_KEY, "unknown")
 
 
@@ -220,7 +224,7 @@ def networks_of(model) -> tuple[StereoTalkerUNet, ReferenceNet]:
 
 
 def model_of(model) -> Denoiser:
-    """The denoiser of our MODEL; ValueError for another."""
+    """Return the denoiser of our MODEL; ValueError for another."""
     inner = getattr(model, "model", None)
     denoiser = inner if isinstance(inner, Denoiser) else getattr(inner, "diffusion_model", None)
     if not isinstance(denoiser, Denoiser):
@@ -235,7 +239,7 @@ def experts_of(model) -> dict[str, tuple[nn.Module, float]]:
 
 
 def _base_model(denoiser: Denoiser, preview: tuple[list, list] | None):
-    """Make ComfyUI's BaseModel around the denoiser."""
+    """Wrap the denoiser in ComfyUI's BaseModel; preview: RGB factors and bias of latents, None for SD 1.5's."""
     import comfy.latent_formats
     import comfy.supported_models_base
 
@@ -266,7 +270,7 @@ def _base_model_class() -> type:
     sampling = comfy.model_sampling
 
     class _Clean:
-        """The network gives clean latents itself."""
+        """The calculation of clean latents, which the network gives directly."""
 
         def calculate_denoised(self, sigma, model_output, model_input):
             return model_output
@@ -278,7 +282,7 @@ def _base_model_class() -> type:
         """The variance-preserving levels; with zero-SNR they end in pure noise."""
 
     class StereoTalkerModel(comfy.model_base.BaseModel):
-        """Put Stereo-Talker's renderer behind ComfyUI's samplers."""
+        """The ComfyUI model with Stereo-Talker's renderer for its samplers."""
 
         def __init__(self, config, denoiser: Denoiser):
             super().__init__(config, comfy.model_base.ModelType.FLOW)

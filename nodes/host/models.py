@@ -1,8 +1,7 @@
-"""Model files and folders that loaders offer: the embedded ones, models/stereotalker, and ComfyUI's own places.
+"""Model files and folders offered by loaders: the embedded ones, models/stereotalker, and ComfyUI's own places.
 
-An entry is a path below its place, with "/" behind a folder; places other than models/stereotalker add their name as
-a mark: "wav2vec2-large/ [audio_encoders]". Outside ComfyUI the places lie in ./models.
-"""
+An entry is a path relative to its place, with "/" after a folder; places other than models/stereotalker are named in a
+mark: "wav2vec2-large/ [audio_encoders]". Outside ComfyUI the places are in ./models."""
 
 from __future__ import annotations
 
@@ -17,7 +16,8 @@ _DEPTH = 2  # levels of folders: Hugging Face names have two
 
 @dataclass(frozen=True)
 class Place:
-    """Say where a loader looks: a folder of models/, patterns of files, and names that make a folder one model."""
+    """The place where a loader looks: a folder of models/, patterns of files, and names that mark a folder as a model.
+    """
 
     kind: str = FOLDER
     files: tuple[str, ...] = ("*.safetensors",)
@@ -32,8 +32,8 @@ LANGUAGE = (FILES, Place(files=("*.gguf",)), Place("LLM", ("*.gguf",), ("config.
 
 
 def model_choices(*places: Place) -> list[str]:
-    """Return the options of a loader's combo: the embedded file, then what lies in the places (models/stereotalker by
-    default)."""
+    """Return the options of a loader's combo: the embedded file, then the contents of the places (default:
+    models/stereotalker)."""
     found: list[str] = []
     for place in places or (FILES,):
         found += [name for name in _entries(place) if name not in found]
@@ -41,7 +41,9 @@ def model_choices(*places: Place) -> list[str]:
 
 
 def resolve_model(name: str, embedded: Path) -> Path:
-    """The file or folder behind an entry of a combo; FileNotFoundError names the folder where it is expected."""
+    """Return the file or folder of an entry of a combo; FileNotFoundError names the folder where it is expected.
+
+    name: the entry; embedded: the path of the embedded file."""
     if name == EMBEDDED:
         return embedded
     plain, _, mark = name.removesuffix("]").partition(" [") if name.endswith("]") else (name, "", "")
@@ -56,7 +58,7 @@ def resolve_model(name: str, embedded: Path) -> Path:
 
 
 def roots(kind: str) -> list[Path]:
-    """The folders of one kind of model, those of extra_model_paths.yaml included; they need not exist."""
+    """Return the folders of one kind of model, including those of extra_model_paths.yaml; they need not exist."""
     if not INSIDE:
         return [Path("models") / kind]
     import folder_paths
@@ -79,7 +81,7 @@ def _entries(place: Place) -> list[str]:
 
 
 def _stands_alone(path: Path) -> bool:
-    """Tell whether a file is a model by itself: beside a config.json it is a part of one."""
+    """Tell whether a file is a complete model; beside a config.json it is only part of one."""
     return path.is_file() and not (path.parent / "config.json").is_file()
 
 

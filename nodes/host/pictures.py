@@ -17,7 +17,7 @@ _STRETCH = 1.03  # a mask of the portrait, scaled and rounded; more belongs to a
 
 
 def to_pil(image: Tensor):
-    """Turn a picture (3, H, W) in [-1, 1] into a PIL image."""
+    """Convert a picture (3, H, W) in [-1, 1] to a PIL image."""
     from PIL import Image
 
     pixels = ((image.detach().float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0)
@@ -36,14 +36,14 @@ def image_out(frames: Sequence[Tensor]) -> Tensor:
 
 
 def only_one(batch: Sized, what: str, instead: str) -> None:
-    """Raise ValueError where a batch holds none or several of what a node takes one of: nothing is cut off in silence.
-    """
+    """Raise ValueError where a batch does not hold exactly one item; what: its kind; instead: the advice in the
+    message."""
     if len(batch) != 1:
         raise ValueError(f"{len(batch)} {what} came in one batch, and this node takes one; {instead}")
 
 
 def image_in(image: Tensor) -> Tensor:
-    """The picture of an IMAGE (1, H, W, C) in 0..1 -> (3, H, W) in [-1, 1]; ValueError for a batch or an odd shape."""
+    """Convert an IMAGE (1, H, W, C) in 0..1 to (3, H, W) in [-1, 1]; ValueError for a batch or an invalid shape."""
     if image.ndim != 4 or image.shape[-1] not in (1, 3, 4):
         raise ValueError(f"an IMAGE has shape [B, H, W, 3], got {tuple(image.shape)}")
     only_one(
@@ -66,11 +66,10 @@ def mask_out(masks: Sequence[Tensor]) -> Tensor:
 
 
 def mask_in(mask: Tensor | None, size: tuple[int, int]) -> Tensor | None:
-    """The MASK (1, H, W), 1 = person -> (1, H, W) at size (H, W); None, or an empty stock mask, stays None.
+    """Convert a MASK (1, H, W), 1 = person, to size (H, W) -> (1, H, W); None, or an empty stock mask, gives None.
 
-    ValueError for several masks: they would belong to several portraits; and for the mask of a picture of another
-    shape, which would be stretched over this one.
-    """
+    ValueError for several masks, which would belong to several portraits, and for a mask of another aspect ratio, which
+    would be stretched."""
     if mask is None:
         return None
     first = mask.float() if mask.ndim == 3 else mask[None].float()
@@ -88,7 +87,7 @@ def mask_in(mask: Tensor | None, size: tuple[int, int]) -> Tensor | None:
 
 
 def fit_canvas(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return (3, H, W) scaled and cropped in the middle to cover a canvas of size (rows, columns)."""
+    """Scale and crop an image (3, H, W) around its centre to cover a canvas of size (rows, columns)."""
     rows, columns = size
     factor = max(rows / image.shape[-2], columns / image.shape[-1])
     full = (max(rows, round(image.shape[-2] * factor)), max(columns, round(image.shape[-1] * factor)))
@@ -98,13 +97,13 @@ def fit_canvas(image: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def strip_of(images: Tensor) -> Tensor:
-    """Map IMAGE (T, H, W, 3) -> one IMAGE (1, H, T * W, 3): the pictures side by side."""
+    """Map IMAGE (T, H, W, 3) -> one IMAGE (1, H, T * W, 3) with the pictures side by side."""
     return torch.cat(list(images), 1)[None]
 
 
 @dataclass(frozen=True)
 class Video:
-    """Stand in for VIDEO outside of ComfyUI: IMAGE, AUDIO or None, and frames per second."""
+    """The replacement for VIDEO outside ComfyUI: IMAGE, AUDIO or None, and frames per second."""
 
     images: Tensor
     audio: dict | None
@@ -112,7 +111,7 @@ class Video:
 
 
 def video_out(images: Tensor, audio: dict | None, fps: float):
-    """Turn IMAGE (T, H, W, 3 or 4), AUDIO or None into core's VIDEO, which has no alpha."""
+    """Make core's VIDEO, which has no alpha, from IMAGE (T, H, W, 3 or 4) and AUDIO or None; fps: frames per second."""
     rate = Fraction(fps).limit_denominator(1001)
     if not INSIDE:
         return Video(images[..., :3], audio, rate)

@@ -1,4 +1,4 @@
-"""Progress bar with previews, cancel, and the check for numbers that are none."""
+"""Progress bar with previews, cancelling, and a check for NaN."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ _INTERVAL = 0.1  # s between two looks at the cancel button
 
 
 class Progress:
-    """Show ComfyUI's progress bar with a preview picture; raises its interruption at every step.
+    """The progress bar of ComfyUI with a preview picture; raises its interruption at every step.
 
-    Silent outside ComfyUI.
-    """
+    It does nothing outside ComfyUI."""
 
     def __init__(self, total: int):
         self.total = max(1, total)
@@ -30,7 +29,7 @@ class Progress:
             self.bar = comfy.utils.ProgressBar(self.total)
 
     def __call__(self, done: int, preview: Tensor | None = None) -> None:
-        """Show `done` steps of the total; preview (3, H, W) in [-1, 1]."""
+        """Show `done` steps of the total; preview: (3, H, W) in [-1, 1]."""
         check_interrupted()
         if self.bar is None:
             return
@@ -38,8 +37,17 @@ class Progress:
         self.bar.update_absolute(min(done, self.total), self.total, picture)
 
 
+def interrupted() -> bool:
+    """Return whether the user has pressed cancel and nothing has stopped for it yet."""
+    if not INSIDE:
+        return False
+    import comfy.model_management
+
+    return comfy.model_management.processing_interrupted()
+
+
 def check_interrupted() -> None:
-    """Raise ComfyUI's InterruptProcessingException when the user pressed cancel; never to be swallowed."""
+    """Raise ComfyUI's InterruptProcessingException after the user pressed cancel; it must not be swallowed."""
     if INSIDE:
         import comfy.model_management
 
@@ -47,24 +55,36 @@ def check_interrupted() -> None:
 
 
 class _Watch(TorchFunctionMode):
-    """Looks at the cancel button between torch operations, at most every `_INTERVAL` seconds."""
+    """The mode that checks the cancel button between torch operations, at most every `_INTERVAL` seconds.
+
+    The interruption leaves the block unchanged, also where torch has caught it: `load_state_dict` turns every exception
+    during its copies into a RuntimeError about the checkpoint."""
 
     def __init__(self) -> None:
         super().__init__()
         self.last = time.monotonic()
+        self.cancelled = False
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         now = time.monotonic()
         if now - self.last > _INTERVAL:
             self.last = now
+            self.cancelled = self.cancelled or interrupted()
             check_interrupted()
         return func(*args, **(kwargs or {}))
+
+    def __exit__(self, kind, error, trace):
+        super().__exit__(kind, error, trace)
+        if self.cancelled:
+            import comfy.model_management
+
+            if not isinstance(error, comfy.model_management.InterruptProcessingException):
+                raise comfy.model_management.InterruptProcessingException from error
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Let cancel take effect between any two torch operations inside the block: stages need no callbacks of their own
-    for it."""
+    """Let cancelling take effect between any two torch operations inside a with block, without callbacks."""
     check_interrupted()
     if not INSIDE:
         yield
@@ -74,7 +94,7 @@ def interruptible() -> Iterator[None]:
 
 
 def check_finite(frames: Tensor, what: str) -> None:
-    """Raise ValueError where a network gave NaN or infinite values, instead of black pictures without a reason."""
+    """Raise ValueError where a network gave NaN or infinite values, instead of returning black pictures."""
     if not bool(frames.isfinite().all()):
         raise ValueError(
             f"{what} gave values that are no numbers; check the model files "

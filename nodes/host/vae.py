@@ -1,10 +1,9 @@
-"""The renderer's autoencoder as a VAE: the stock VAE Encode and VAE Decode use it like any other.
+"""The renderer's autoencoder as a VAE for the stock VAE Encode and VAE Decode nodes.
 
-A VAE that comes out of Stereo-Talker Conditioning also knows the guides, masks and background of its video, so that
-VAE Decode gives the finished frames. Without them it has only the plain decoder: for a picture, or the latents of a
-full-size set; a video of the nano renderer is refused, because its decoder draws what the guides show. The VAE of a
-full-size set carries the set's image encoder, and says what its pose guider reads.
-"""
+A VAE from Stereo-Talker Conditioning also knows the guides, masks and background of its video, so that VAE Decode
+returns the finished frames. Without them it has only the plain decoder: for a picture, or the latents of a full-size
+set; a video of the nano renderer is refused, because its decoder needs the guides. The VAE of a full-size set also
+holds the set's image encoder and the kind of guide that its pose guider reads."""
 
 from __future__ import annotations
 
@@ -34,17 +33,18 @@ logger = logging.getLogger(__name__)
 
 
 def vae_of(vae) -> ClipVAE:
-    """Return our VAE itself; ValueError for another pack's."""
+    """Return our VAE unchanged; ValueError for another pack's."""
     if not isinstance(vae, ClipVAE):
         raise ValueError("this node needs the VAE of Load Renderer (Stereo-Talker)")
     return vae
 
 
 class ClipVAE:
-    """Hold what ComfyUI's VAE nodes call, over a `Managed` autoencoder; bound to a Clip it finishes that clip's frames.
+    """The methods that ComfyUI's VAE nodes call, on a `Managed` autoencoder; bound to a Clip it finishes its frames.
 
-    managed: the autoencoder, for a full-size set its image encoder behind it. guides: what the set's denoiser reads.
-    """
+    managed: the autoencoder, followed by the image encoder of a full-size set.
+    clip, plate, drawn: see `bound`.
+    guides: the denoiser's kind of guide."""
 
     downscale_ratio = upscale_ratio = 8
     latent_dim, output_channels = 2, 3
@@ -56,22 +56,25 @@ class ClipVAE:
         self.managed, self.clip, self.plate, self.guides, self.drawn = managed, clip, plate, guides, drawn
 
     def bound(self, clip, plate: Tensor, drawn: bool) -> ClipVAE:
-        """The same autoencoder for one video: with its clip and its background (1 or T, 3, H, W); drawn: the background
-        is the portrait's."""
+        """Return the same autoencoder for one video.
+
+        clip: its conditions; plate: background (1 or T, 3, H, W); drawn: whether the background is the portrait's."""
         return ClipVAE(self.managed, clip, plate, self.guides, drawn)
 
     @property
     def network(self) -> TinyAutoencoder | PublicAutoencoder:
-        """The TinyAutoencoder, or the PublicAutoencoder of a full-size set."""
+        """Return the TinyAutoencoder, or the PublicAutoencoder of a full-size set."""
         return cast("TinyAutoencoder | PublicAutoencoder", self.managed.modules[0])
 
     @property
     def image_encoder(self) -> nn.Module | None:
-        """Return what turns the portrait into a token, for a full-size set."""
+        """Return the network that turns the portrait into a token, for a full-size set; else None."""
         return self.managed.modules[1] if len(self.managed.modules) > 1 else None
 
     def renderer(self, unet: StereoTalkerUNet | None = None, mask_predictor: nn.Module | None = None, **parts: object):
-        """The core's renderer with this autoencoder; parts: see `profiles.assemble`. ValueError for another U-Net's."""
+        """Return the core's renderer with this autoencoder; parts: see `profiles.assemble`.
+
+        ValueError where the U-Net belongs to another profile."""
         from ...stereotalker_core.video.rendering.profiles import assemble
 
         return assemble(
@@ -91,15 +94,17 @@ class ClipVAE:
 
     @property
     def latent_channels(self) -> int:
-        """The channels of the latents."""
+        """Return the number of channels of the latents."""
         return self.network.config.latent_channels
 
     def decode(self, samples: Tensor, vae_options: dict | None = None, tile: int | None = None) -> Tensor:
-        """Map latents (T, C, h, w) -> IMAGE (T, H, W, 3), a few frames at a time; ValueError for another video's.
+        """Decode latents (T, C, h, w) -> IMAGE (T, H, W, 3), a few frames at a time.
 
-        tile: side in latents of the tiles that a full-size autoencoder decodes. An unbound VAE says what it lacks: in
-        the log, or as a ValueError where the latents are a video of the nano renderer.
-        """
+        samples: the latents; vae_options: ignored.
+        tile: side in latents of the tiles in which a full-size autoencoder decodes.
+
+        ValueError for another video's latents. An unbound VAE reports what it lacks: in the log, or as a ValueError
+        where the latents are a video of the nano renderer."""
         from ...stereotalker_core.video.rendering.clip import decode_clip
 
         if samples.ndim != 4 or samples.shape[1] != self.latent_channels:
@@ -130,8 +135,8 @@ class ClipVAE:
         return image_out(frames)
 
     def decode_tiled(self, samples: Tensor, tile_x: int | None = None, tile_y: int | None = None, **more) -> Tensor:
-        """Decode as `decode`; a full-size autoencoder in tiles of tile_x latents. The nano one needs none: it is small.
-        """
+        """Decode as `decode` does, with a full-size autoencoder in tiles of tile_x latents; the nano one is small
+        enough."""
         if not (tile_x or tile_y):
             return self.decode(samples)
         return self.decode(samples, tile=max(_SMALLEST_TILE, min(side for side in (tile_x, tile_y) if side)))
@@ -147,31 +152,31 @@ class ClipVAE:
         return torch.cat(found) / renderer.latent_scale
 
     def encode_tiled(self, pixels: Tensor, **tiles: object) -> Tensor:
-        """Encode as `encode`, which already works in small chunks."""
+        """Encode as `encode` does, which already works in small chunks."""
         return self.encode(pixels)
 
     def throw_exception_if_invalid(self) -> None:
         """Do nothing: a ClipVAE always holds a network."""
 
     def spacial_compression_encode(self) -> int:
-        """Return the pixels per latent, as ComfyUI spells it."""
+        """Return the pixels per latent, under ComfyUI's misspelt name."""
         return self.downscale_ratio
 
     def spacial_compression_decode(self) -> int:
-        """Return the pixels a latent, as ComfyUI spells it."""
+        """Return the pixels per latent, under ComfyUI's misspelt name."""
         return self.upscale_ratio
 
     def temporal_compression_decode(self) -> None:
         """Return None: every frame has its own latents."""
 
     def get_sd(self) -> dict[str, Tensor]:
-        """The weights of the autoencoder, as ComfyUI asks for them."""
+        """Return the weights of the autoencoder, for ComfyUI."""
         return self.network.state_dict()
 
     @torch.no_grad()
     def preview_factors(self) -> tuple[list, list]:
-        """Return the RGB factors (C, 3) and bias (3,) of the latents: the plain decoder's response to one channel at a
-        time."""
+        """Return RGB factors (C, 3) and bias (3,) for previews: the plain decoder's response to one channel at a time.
+        """
         channels = self.latent_channels
         probes = torch.cat([torch.zeros(1, channels), torch.eye(channels), -torch.eye(channels)])
         device = next(self.network.parameters()).device

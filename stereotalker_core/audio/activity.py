@@ -1,4 +1,5 @@
-"""Who speaks when: from the encoder's belief in silence, which is certain where its detector of voices hears nobody."""
+"""Find when somebody speaks, from the encoder's probability of silence (set to 1 where its voice detector hears
+nobody)."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -13,13 +14,13 @@ IDLE_SECONDS = 1.6  # without speech, after which arms are lowered
 
 
 def voice_activity(phones: Tensor) -> Tensor:
-    """Map phone log-probabilities (T, 40) -> (T,) 0..1: how far the speaker's mouth is in use; smooth over a few
+    """Map phone log-probabilities (T, 40) -> (T,) in 0..1: how much the speaker's mouth is in use, smoothed over a few
     frames."""
     return mouth_in_use(1 - phones[:, PHONE_INDEX["sil"]].exp())
 
 
 def mouth_in_use(spoken: Tensor) -> Tensor:
-    """Return the same from the probability (T,) that anything is said."""
+    """Map the probability (T,) that anything is being said -> mouth activity (T,) in 0..1, as `voice_activity` does."""
     if len(spoken) == 0:
         return spoken
     steady = F.avg_pool1d(F.pad(spoken[None], (2, 2), "replicate"), 5, 1)[0]
@@ -29,8 +30,8 @@ def mouth_in_use(spoken: Tensor) -> Tensor:
 
 
 def idleness(activity: Tensor) -> Tensor:
-    """Return (T,) 0..1: 1 within a stretch of more than `IDLE_SECONDS` without speech, eased over a second at its ends.
-    """
+    """Map mouth activity (T,) -> idleness (T,): 1 inside pauses longer than `IDLE_SECONDS`, else 0, with soft edges of
+    a second."""
     silent = speechless(activity)
     reach = round(IDLE_SECONDS * FPS / 2)
     whole = dilated(~dilated(~silent, reach), reach)  # only long stretches are left

@@ -1,8 +1,8 @@
 """Forced alignment: where in the recording each word of a transcript is spoken, from the encoder's phone probabilities.
 
-Viterbi over a left-to-right chain of guessed phones with optional pauses between words. One frame is 40 ms: word times
-are good to about that. A phone may be passed over: guesses are wrong at times and short phones fall between frames.
-"""
+Viterbi over a left-to-right chain of guessed phones with optional pauses between words. A frame is 40 ms, and word
+times are accurate to about one frame. The path may skip a phone, because guesses can be wrong and short phones fall
+between frames."""
 
 import logging
 from collections.abc import Iterable
@@ -25,7 +25,7 @@ WINDOW, COMMIT, AHEAD = 1500, 1000, 400  # frames aligned at a time, frames kept
 
 
 class Word(NamedTuple):
-    """The word of the transcript and its time in seconds."""
+    """The word of a transcript with its start and end in seconds."""
 
     text: str
     start: float
@@ -33,7 +33,11 @@ class Word(NamedTuple):
 
 
 class Chain(NamedTuple):
-    """The states of some words in order, with a pause state before each word and after the last."""
+    """The chain of states for some words: phone states in order, with a pause before each word and after the last.
+
+    phones: (N,) phone index of each state.
+    words: (N,) index of the word that a state belongs to, -1 for a pause.
+    optional: (N,) bool, true for pauses."""
 
     phones: np.ndarray  # (N,) phone of each state
     words: np.ndarray  # (N,) index of its word, -1 in a pause
@@ -41,11 +45,10 @@ class Chain(NamedTuple):
 
 
 def align_words(speech: SpeechFeatures, transcript: str) -> list[Word]:
-    """Return the words of the transcript with start and end, in order; spoken noises around them are silence to it.
+    """Return the words of the transcript in order, with start and end in seconds; other sounds count as silence.
 
-    Returns no words, with a warning, when the transcript does not fit the sound: it is a hint, never worth an error.
-    Words that cannot be spoken (punctuation alone) are left out.
-    """
+    Returns an empty list, with a warning, when the transcript does not fit the sound: a wrong transcript is no error.
+    Tokens without any phones (punctuation alone) are left out."""
     dims(speech.phones, f"T {len(PHONES)}")
     tokens = [(text, phones) for text in transcript.split() if (phones := pronounce(text))]
     if not tokens:
@@ -67,12 +70,11 @@ def align_words(speech: SpeechFeatures, transcript: str) -> list[Word]:
 
 
 def sharpened(speech: SpeechFeatures, words: Iterable[tuple[str, float, float]]) -> SpeechFeatures:
-    """The features with every p, b and m of the given words made certain: half of the belief at its loudest moment goes
-    to it.
+    """Return the features with every p, b and m of the given words made visible: in its loudest frame the phone gets
+    half of the probability.
 
-    words: (text, start s, end s), aligned or given. The phones of a word are looked for in its own time, and a frame
-    to either side; what the alignment passes over stays as it was heard.
-    """
+    words: (text, start s, end s), aligned or given. Each word is aligned again within its own time and one frame on
+    either side; phones that this alignment skips are left as the encoder heard them."""
     phones = speech.phones.exp()
     emission = confusable(speech.phones.double().cpu().numpy())
     for text, start, end in words:
@@ -94,8 +96,8 @@ def sharpened(speech: SpeechFeatures, words: Iterable[tuple[str, float, float]])
 
 
 def confusable(phones: np.ndarray) -> np.ndarray:
-    """Map (T, P) log-probabilities -> (T, P), forgiving: a third of the belief in other vowels counts for each vowel.
-    """
+    """Map (T, P) log-probabilities -> (T, P) in which a vowel has at least a third of the probability of all vowels
+    together."""
     vowel = np.array([p in VOWELS for p in PHONES])
     probability = np.exp(phones)
     shared = probability[:, vowel].sum(1, keepdims=True) / 3
@@ -104,7 +106,7 @@ def confusable(phones: np.ndarray) -> np.ndarray:
 
 
 def chain(words: list[tuple[str, ...]]) -> Chain:
-    """Return the states: pause, phones of word 0, pause, phones of word 1, ..., pause."""
+    """Return the chain of states: pause, phones of word 0, pause, phones of word 1, ..., pause."""
     phones, owner = [0], [-1]
     for index, word in enumerate(words):
         phones += [*(PHONE_INDEX[p] for p in word), 0]
@@ -114,12 +116,11 @@ def chain(words: list[tuple[str, ...]]) -> Chain:
 
 
 def best_path(emission: np.ndarray, states: Chain, open_end: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Find the Viterbi path: (T, P) emissions -> state of each frame (T,) and the path's log-likelihood of each frame
-    (T,).
+    """Find the Viterbi path: emissions (T, P) -> the state of each frame (T,) and the path's log-likelihood in each
+    frame (T,).
 
-    From a state one stays, goes on, or passes over the next state: free over a pause, at SKIP_COST over a phone.
-    The path begins in one of the first two states; it ends in one of the last two where it can, anywhere if open_end.
-    """
+    Each step stays in a state, moves to the next one, or skips one: a pause for free, a phone at SKIP_COST. The path
+    starts in one of the first two states; it ends in one of the last two if possible, anywhere if open_end."""
     scores = emission[:, states.phones]
     over = -np.where(states.optional[1:-1], 0.0, SKIP_COST)
     total = np.full(scores.shape[1], -np.inf)
@@ -143,8 +144,8 @@ def best_path(emission: np.ndarray, states: Chain, open_end: bool) -> tuple[np.n
 
 
 def _all_spans(emission: np.ndarray, words: list[tuple[str, ...]]) -> tuple[list[tuple[int, int]], float]:
-    """Return the frames (start, stop) of each word and the mean score of spoken frames; long recordings window by
-    window."""
+    """Return the frames (start, stop) of each word and the mean score of the spoken frames; long recordings are aligned
+    window by window."""
     spans: list[tuple[int, int]] = []
     lost, spoken = 0.0, 0
     begin = 0
@@ -168,10 +169,13 @@ def _all_spans(emission: np.ndarray, words: list[tuple[str, ...]]) -> tuple[list
 
 
 def _word_spans(owner: np.ndarray, count: int, begin: int) -> list[tuple[int, int]]:
-    """Return (start, stop) frames of the words up to the last that a path visits, at least `count`.
+    """Return (start, stop) frames of the words up to the last one on the path, and of at least `count` words.
 
-    A word that the path passes over gets the empty moment between its neighbours.
-    """
+    owner: (T,) index of the word in each frame, negative in pauses.
+    count: the least number of words to return.
+    begin: the frame number of owner[0].
+
+    A word that the path skips gets an empty span after the word before it."""
     spans, cursor = [], 0
     for index in range(max(count, int(owner.max()) + 1)):
         frames = np.flatnonzero(owner == index)

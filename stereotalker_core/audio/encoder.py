@@ -1,7 +1,6 @@
-"""Speech -> features and phone log-probabilities, in step with the video frames (Stereo-Talker, section 3.1).
+"""Speech -> features and phone log-probabilities at the video's frame rate (Stereo-Talker, section 3.1).
 
-`SpeechEncoder` is the small encoder that ships with its weights; `pretrained.py` wraps the public full-size ones.
-"""
+`SpeechEncoder` is the small encoder that ships with its weights; `pretrained.py` wraps the public full-size ones."""
 
 import math
 from collections.abc import Iterator
@@ -45,7 +44,9 @@ class LogMel(nn.Module):
 
 
 def mel_filters(bins: int, n_frequencies: int, low: float = 40.0, high: float = 7800.0) -> Tensor:
-    """Return (n_frequencies, bins) triangles, equally spaced on the mel scale m = 2595 log10(1 + f / 700)."""
+    """Return (n_frequencies, bins) triangular filters, equally spaced on the mel scale m = 2595 log10(1 + f / 700).
+
+    low, high: Hz of the outer edges of the first and the last triangle."""
     mel = torch.linspace(2595 * math.log10(1 + low / 700), 2595 * math.log10(1 + high / 700), bins + 2).double()
     corners = 700 * (10 ** (mel / 2595) - 1)
     frequencies = torch.linspace(0, SAMPLE_RATE / 2, n_frequencies).double()[:, None]
@@ -77,8 +78,7 @@ class MelFront(nn.Module):
 class SpeechEncoder(nn.Module):
     """The small wav2vec 2.0 transformer over log mel, with a phone classifier; each layer sees +-`context` frames.
 
-    Beside it a detector of voices, where the file has one: sound that nobody speaks is silence to all that follows.
-    """
+    Where the file holds a voice detector, too, sound in which it hears nobody is encoded as silence."""
 
     @dataclass(frozen=True)
     class Config:
@@ -91,7 +91,7 @@ class SpeechEncoder(nn.Module):
         position_kernel: int = 31
         dropout: float = 0.05
         phones: int = len(PHONES)
-        voice: bool = False  # whether a `VoiceDetector` listens too
+        voice: bool = False  # whether the file holds a `VoiceDetector`, too
 
         def __post_init__(self) -> None:
             if self.width % self.heads or self.position_kernel % 2 == 0:
@@ -129,20 +129,21 @@ class SpeechEncoder(nn.Module):
 
     @property
     def feature_width(self) -> int:
-        """Return D of the features: the two 50 Hz frames of a video frame side by side."""
+        """Return the width D of the features: two 50 Hz frames concatenated per video frame."""
         return 2 * self.config.width
 
     @property
     def reach(self) -> int:
-        """Return how many frames of 20 ms on either side an output frame can depend on."""
+        """Return the receptive field of an output frame: how many 20 ms frames on either side it can depend on."""
         return self.config.layers * self.config.context + self.config.position_kernel // 2 + 2
 
     def encode_batch(self, waveforms: Tensor, keep: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Map (B, S) at 16 kHz, loudness-normalised, S a multiple of 320 -> hidden (B, S/320, width), logits (..,
-        phones).
+        """Map waveforms (B, S) -> hidden states (B, S/320, width) and phone logits (B, S/320, phones).
 
-        Frame i describes samples 320 i .. 320 (i + 1). keep (B, bins, S/160) multiplies the log mel (training).
-        """
+        waveforms: at 16 kHz, loudness-normalised; S is a multiple of 320, else ValueError.
+        keep: (B, bins, S/160) multiplied onto the log mel, for masking in training.
+
+        Frame i describes samples 320 i .. 320 (i + 1)."""
         samples = dims(waveforms, "B S")["S"]
         if samples % HOP:
             raise ValueError(f"{samples} samples are not whole frames of {HOP}; pad them with zeros")
@@ -158,13 +159,13 @@ class SpeechEncoder(nn.Module):
 
     @torch.no_grad()
     def encode(self, audio: Audio | SpooledAudio, features: bool = True) -> SpeechFeatures:
-        """Return the features (T, 2 * width) and phone log-probabilities (T, 40), T = audio.frame_count(), on the CPU.
+        """Return the features (T, 2 * width) and phone log-probabilities (T, 40) on the CPU, with T =
+        audio.frame_count().
 
-        features False: only the phones, features is (T, 0); that is nine tenths of the memory.
+        features: False leaves the features empty, (T, 0), which saves nine tenths of the memory.
 
-        Video frame t describes the sound of t/25 .. (t+1)/25 s. Long recordings run in chunks with enough context
-        on either side to equal one pass, so memory grows with the output alone. Loudness does not matter.
-        """
+        Video frame t describes the sound of t/25 .. (t+1)/25 s. Long recordings run in chunks with enough context on
+        either side to equal one pass, so memory grows with the output alone. Loudness does not matter."""
         frames, levelled, done = audio.frame_count(), Levelled(audio.waveform), 0
         phones = torch.empty(frames, self.config.phones)
         hidden = torch.empty(frames, self.feature_width if features else 0)
@@ -183,13 +184,12 @@ class SpeechEncoder(nn.Module):
 def pieces(
     waveform: Tensor | SpooledWaveform | Levelled, frames: int, reach: int, length: int | None = None
 ) -> Iterator[tuple[Tensor, slice]]:
-    """Yield the windows (samples, the frames to keep of them) that cover encoder frames; the last is zero-padded.
+    """Split a waveform into overlapping windows: yield (samples of a window, slice of its frames to keep).
 
-    waveform: (S,).
-    frames: that are to be covered.
+    waveform: (S,) at 16 kHz.
+    frames: the number of 20 ms frames to cover; the last window is zero-padded to whole frames.
     reach: frames of context on either side of a window.
-    length: frames that a window is kept for; CHUNK where None.
-    """
+    length: frames kept per window; CHUNK where None."""
     length = length or CHUNK
     for start in range(0, frames, length):
         stop = min(start + length, frames)
@@ -199,14 +199,14 @@ def pieces(
 
 
 def silence(phones: Tensor) -> Tensor:
-    """Return log-probabilities (40,) of certain silence, where nobody speaks; of the type of phones (T, 40)."""
+    """Return the log-probabilities (40,) of certain silence, in the dtype and on the device of phones (T, 40)."""
     certain = phones.new_full((phones.shape[1],), math.log(1e-10))
     certain[PHONE_INDEX["sil"]] = 0.0
     return certain
 
 
 def pair(hidden: Tensor) -> Tensor:
-    """Map (2T, D) at 50 Hz -> (T, 2D) at 25 Hz, neighbours side by side."""
+    """Map (2T, D) at 50 Hz -> (T, 2D) at 25 Hz by concatenating neighbouring frames."""
     return hidden.reshape(hidden.shape[0] // 2, -1)
 
 

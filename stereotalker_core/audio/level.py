@@ -1,4 +1,5 @@
-"""The loudness that the encoder hears: a gain that follows the recording, so that a quiet passage is heard as well."""
+"""The loudness that the encoder hears: a gain that follows the recording, so that quiet passages are recognised, too.
+"""
 
 import math
 
@@ -15,11 +16,10 @@ DEEPEST = 10 ** (-30 / 20)  # a passage this far below the recording's own level
 
 
 class Levelled:
-    """The waveform at the loudness of speech: len(), shape and [a:b] as of the tensor (S,) or `SpooledWaveform` behind.
+    """The waveform scaled to the usual loudness of speech; behaves like the (S,) tensor or `SpooledWaveform` it wraps.
 
-    Gains are interpolated in decibels between places one second apart; a recording that is even throughout gets one
-    gain, whatever its own.
-    """
+    Supports len(), shape and [a:b]. Gains are interpolated in decibels between points one second apart; a recording of
+    even loudness gets one constant gain."""
 
     def __init__(self, waveform: Tensor | SpooledWaveform):
         self.waveform = waveform
@@ -30,7 +30,7 @@ class Levelled:
 
     @property
     def shape(self) -> tuple[int]:
-        """Return (S,), as of a tensor."""
+        """Return (S,), as a tensor would."""
         return (len(self.waveform),)
 
     def __getitem__(self, part: slice) -> Tensor:
@@ -44,12 +44,12 @@ class Levelled:
         return piece * (10 ** (gain / 20)).to(piece)
 
     def cpu(self) -> "Levelled":
-        """Return itself: it is read on the CPU."""
+        """Return self: slices are read on the CPU."""
         return self
 
 
 def local_gain(waveform: Tensor | SpooledWaveform) -> Tensor:
-    """Return (K,) decibels, one per second: what brings the active frames around that second to an RMS of 0.1."""
+    """Return the gain (K,) in dB, one per second, that brings the active frames around that second to an RMS of 0.1."""
     rms = frame_rms(waveform)
     if len(rms) == 0 or float(rms.max()) == 0:
         return torch.zeros(1)
@@ -64,7 +64,8 @@ def local_gain(waveform: Tensor | SpooledWaveform) -> Tensor:
 
 
 def _level(rms: Tensor) -> float:
-    """Return the RMS of the frames within 30 dB of the loud ones; 0 where all is zero."""
+    """Return the RMS over the frames within 30 dB of the loudest ones, from the RMS of each frame; 0 where all are
+    zero."""
     reference = float(rms.sort().values[int(0.95 * (len(rms) - 1))]) or float(rms.max())
     active = rms[rms >= reference * ACTIVE_RANGE]
     return float(active.square().mean().sqrt())

@@ -28,10 +28,13 @@ KNOWN = "wav, flac, mp3, ogg, opus, m4a, aac, g722, or a video with sound (mp4, 
 
 
 def load_audio(path: str | Path, track: int = 1, channel: int | None = None) -> Audio:
-    """Read a sound file or the sound of a video: track 1 is its first, channel (from 1) the one that is listened to.
+    """Read a sound file or the sound of a video.
 
-    FileNotFoundError: no such file. ValueError: not a media file, no such track, and all that `make_audio` refuses.
-    """
+    path: any file that FFmpeg reads.
+    track: the sound track, counted from 1.
+    channel: the channel to use, counted from 1; None mixes all.
+
+    FileNotFoundError: no such file. ValueError: not a media file, no such track, or whatever `make_audio` refuses."""
     path = check_file(path)
     with unreadable(path):
         blocks = list(decoded(path, track))
@@ -40,7 +43,7 @@ def load_audio(path: str | Path, track: int = 1, channel: int | None = None) -> 
 
 
 def check_file(path: str | Path) -> Path:
-    """The path of a file that has bytes; FileNotFoundError or ValueError name what is wrong."""
+    """Return the path if it is a file that is not empty; else FileNotFoundError or ValueError says what is wrong."""
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"no file at {path}; check the path of the recording")
@@ -53,7 +56,7 @@ def check_file(path: str | Path) -> Path:
 
 @contextlib.contextmanager
 def unreadable(path: Path) -> Iterator[None]:
-    """Turn the faults of the media library into a ValueError that names the file."""
+    """Turn errors of the media library into a ValueError that names the file."""
     from av.error import FFmpegError
 
     try:
@@ -65,13 +68,15 @@ def unreadable(path: Path) -> Iterator[None]:
 
 
 def make_audio(waveform: Tensor, rate: int, channel: int | None = None) -> Audio:
-    """Make a recording of samples (C, S0), floats in [-1, 1], at `rate` Hz: a mono mix at 16 kHz beside the untouched
-    original. channel: the one (from 1) that is listened to instead of the mix; the original keeps them all.
+    """Make a recording: a mono mix at 16 kHz, kept beside the original samples.
 
-    The result has ceil(S0 * 16000 / rate) samples, so its frame count is that of the original. ValueError for
-    non-float, empty, shorter than 0.1 s, NaN or infinite samples, and for an impossible rate. A silent recording is
-    all zeros, with a warning: nobody speaks in it. A constant offset is taken out.
-    """
+    waveform: (C, S0) floats in [-1, 1].
+    rate: of the waveform, Hz.
+    channel: the one (from 1) to use instead of the mix; the original keeps all channels.
+
+    The result has ceil(S0 * 16000 / rate) samples, so its frame count equals the original's. ValueError for samples
+    that are not floats, none at all, shorter than 0.1 s, NaN or infinite, and for an impossible rate. A silent
+    recording becomes all zeros, with a warning: nobody speaks in it. A constant offset is subtracted."""
     _check(waveform, rate)
     original = waveform.detach().to("cpu", torch.float32)
     mono = _mix(original) if channel is None else original[check_channel(channel, len(original)) - 1].clone()
@@ -93,15 +98,14 @@ def resample(waveform: Tensor, rate: int) -> Tensor:
 
 
 def normalise_loudness(waveform: Tensor) -> Tensor:
-    """Scale (S,) at 16 kHz so that its active 20 ms frames have an RMS of 0.1, whatever the recording's gain.
+    """Scale (S,) at 16 kHz so that its active 20 ms frames have an RMS of 0.1, whatever the recording's level.
 
-    Active = within 30 dB of the 95th percentile, so pauses and single clicks do not count. For the encoder only.
-    """
+    Active: within 30 dB of the 95th percentile, so pauses and single clicks do not count. For the encoder only."""
     return waveform * loudness_gain(waveform)
 
 
 def loudness_gain(waveform: Tensor) -> float:
-    """The factor of `normalise_loudness`; at most 10000, and 1 where there is no sound at all."""
+    """Return the factor by which `normalise_loudness` multiplies (S,); at most 10000, and 1 for all-zero samples."""
     rms = frame_rms(waveform)
     if len(rms) == 0:
         return 1.0
@@ -145,13 +149,13 @@ def _check(waveform: Tensor, rate: int) -> None:
 
 
 def check_peak(peak: float) -> None:
-    """Refuse samples so large that their squares cannot be added up. ValueError."""
+    """Raise ValueError where samples are so large that sums of their squares would overflow."""
     if peak > LARGEST:
         raise ValueError(f"samples reach {peak:g}; they should lie in -1..1: export it again")
 
 
 def check_channel(channel: int, channels: int) -> int:
-    """The channel that was asked for. ValueError where the recording has no such channel."""
+    """Return the channel (from 1) if the recording has it, else raise ValueError."""
     if not 1 <= channel <= channels:
         raise ValueError(f"channel {channel} does not exist; the sound has {channels}, counted from 1")
     return channel
@@ -164,7 +168,10 @@ def _mix(original: Tensor) -> Tensor:
 
 
 def mix_of(mixed: float, power: np.ndarray) -> np.ndarray:
-    """Return (C,) weights of the mono mix, from the energy of the plain mix and of each channel (C,)."""
+    """Return the weights (C,) of the mono mix: equal ones, or the loudest channel alone where the channels cancel.
+
+    mixed: energy of the plain mean of the channels.
+    power: (C,) energy of each channel."""
     weights, loudest = np.full(len(power), 1 / len(power)), int(power.argmax())
     if mixed < 1e-3 * power[loudest]:  # opposite phases cancel: a wrongly wired microphone
         logger.warning("the channels cancel each other; using channel %d alone", loudest)
@@ -175,8 +182,8 @@ def mix_of(mixed: float, power: np.ndarray) -> np.ndarray:
 def decoded(path: Path, track: int = 1) -> Iterator[tuple[np.ndarray, int]]:
     """Decode a sound track of the file, counted from 1, as blocks (C, N) of float32, each with the rate in Hz.
 
-    ValueError where there is none; av's FFmpegError for what is no media. A file that breaks off ends with a warning.
-    """
+    ValueError where there is none; av's FFmpegError for a file that is no media. A file that breaks off ends with a
+    warning."""
     import av
     from av.error import FFmpegError
 
@@ -204,7 +211,7 @@ def decoded(path: Path, track: int = 1) -> Iterator[tuple[np.ndarray, int]]:
 
 
 def is_silent(peak: float) -> bool:
-    """Tell whether no sample is loud enough for speech; says so in a warning."""
+    """Tell whether no sample is loud enough for speech, with a warning where that is so."""
     if peak > SILENCE_PEAK:
         return False
     logger.warning(
@@ -216,7 +223,7 @@ def is_silent(peak: float) -> bool:
 
 
 def offset_of(mean: float, power: float) -> float:
-    """The constant offset to take out of a mix with this mean and mean square; 0 where it is too small to matter."""
+    """Return the constant offset to subtract from a signal of this mean and mean square; 0 where it is negligible."""
     return mean if abs(mean) > 0.02 * math.sqrt(max(power - mean * mean, 0.0)) else 0.0
 
 

@@ -1,12 +1,11 @@
 """Hidden states of wav2vec 2.0, HuBERT and WavLM over long recordings, equal to one pass of the model to rounding.
 
 One pass over minutes of sound would need an activation for every sample and a score for every pair of frames. Here
-nothing is approximated, only ordered differently: the convolutional front end runs over overlapping pieces, with the
-statistics of its group norm gathered from the whole recording first; the positional convolution gets its full context;
-every attention sees all keys and values, a block of queries at a time; the feed-forwards work frame by frame anyhow.
+nothing is approximated, only reordered: the convolutional front end runs over overlapping pieces, with the statistics
+of its group norm gathered from the whole recording first; the positional convolution gets its full context; every
+attention sees all keys and values, a block of queries at a time; feed-forward layers work frame by frame anyway.
 
-Time still grows with the square of the length, so beyond `limit` frames the transformer alone works in windows.
-"""
+Time still grows with the square of the length, so beyond `limit` frames the transformer runs in windows."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -22,11 +21,13 @@ WINDOW, CONTEXT = 3000, 500  # frames of a window beyond the limit, and of its c
 
 @torch.no_grad()
 def long_hidden(model: Any, waveform: Tensor, limit: int) -> Tensor:
-    """Map (S,) as the model wants it -> (T, D) last hidden states on the CPU, float32.
+    """Map a waveform (S,), normalised as the model expects -> last hidden states (T, D), float32 on the CPU.
 
-    model: Wav2Vec2Model, HubertModel or WavLMModel of transformers, in evaluation mode. ValueError: it has an adapter
-    of convolutions, whose frames are further apart.
-    """
+    model: Wav2Vec2Model, HubertModel or WavLMModel of transformers, in evaluation mode.
+    waveform: (S,) at 16 kHz.
+    limit: frames beyond which the transformer runs in windows.
+
+    ValueError for a model with a convolutional adapter, whose frames are further apart."""
     if getattr(model, "adapter", None) is not None:
         raise ValueError("speech encoders with an adapter of strided convolutions do not fit; take the base model")
     encoder, stable = model.encoder, model.config.do_stable_layer_norm
@@ -45,7 +46,7 @@ def long_hidden(model: Any, waveform: Tensor, limit: int) -> Tensor:
 
 
 def front(model: Any, waveform: Tensor) -> Tensor:
-    """Map (S,) -> (T, D): convolutions and projection, piece by piece."""
+    """Map (S,) -> (T, D): convolutional front end and feature projection, piece by piece."""
     config, layers = model.config, model.feature_extractor.conv_layers
     weight = layers[0].conv.weight
     reach, hop = 1, 1  # samples that a frame sees, samples between frames
@@ -64,7 +65,9 @@ def front(model: Any, waveform: Tensor) -> Tensor:
 
 
 def _clip_norm(layer: Any, waveform: Tensor, step: int):
-    """The first layer's group norm, one channel a group, with its statistics over the whole recording."""
+    """Build the first layer's group norm (one channel per group) with statistics over the whole recording.
+
+    layer: the first convolution layer; waveform: (S,); step: samples per piece."""
     conv, norm = layer.conv, layer.layer_norm
     kernel, stride = conv.kernel_size[0], conv.stride[0]
     count = (len(waveform) - kernel) // stride + 1
@@ -93,7 +96,10 @@ def positioned(encoder: Any, x: Tensor) -> Tensor:
 
 
 def _layer(layer: Any, h: Tensor, table: Tensor | None, stable: bool) -> Tensor:
-    """Map one transformer layer (T, D) -> (T, D), norms before (stable) or after its two parts."""
+    """Map (T, D) -> (T, D) through one transformer layer.
+
+    table: WavLM's position biases, see `_position_table`; None for other models.
+    stable: layer norms come before attention and feed-forward (pre-norm), else after them."""
     attention = layer.attention
     source = layer.layer_norm(h) if stable else h
     key, value = (_heads(attention, project(source)) for project in (attention.k_proj, attention.v_proj))
@@ -119,8 +125,8 @@ def _heads(attention: Any, x: Tensor) -> Tensor:
 
 
 def _position_table(attention: Any, frames: int) -> Tensor | None:
-    """Return WavLM's bias of every distance, (heads, 2 frames - 1), from 1 - frames to frames - 1; None for other
-    models."""
+    """Return WavLM's position bias (heads, 2 frames - 1) for distances 1 - frames .. frames - 1; None for other models.
+    """
     if not hasattr(attention, "rel_attn_embed"):
         return None
     distance = torch.arange(1 - frames, frames, device=attention.rel_attn_embed.weight.device)
@@ -128,7 +134,8 @@ def _position_table(attention: Any, frames: int) -> Tensor | None:
 
 
 def _position_bias(attention: Any, source: Tensor, table: Tensor, start: int) -> Tensor:
-    """Return WavLM's gated bias (1, heads, n, T) of the queries `source` (n, D), which begin at frame `start`."""
+    """Return WavLM's gated position bias (1, heads, n, T) for the queries `source` (n, D), the first at frame `start`.
+    """
     projected = attention.gru_rel_pos_linear(_heads(attention, source))
     a, b = projected.unflatten(-1, (2, 4)).sum(-1).sigmoid().chunk(2, -1)  # (heads, n, 1)
     gate = a * (b * attention.gru_rel_pos_const[0] - 1.0) + 2.0

@@ -1,10 +1,8 @@
 """Public full-size speech encoders (wav2vec 2.0, HuBERT, WavLM, Whisper) behind the interface of `SpeechEncoder`.
 
-Waveform models give what one pass of transformers over the whole recording gives; above 20 s long.py orders the same
-work differently, and beyond `exact_seconds` its transformer works in windows. Whisper's encoder always hears 30 s,
-padded with zeros: a longer recording goes through it in pieces of 20 s with 2 s before and behind, each equal to
-transformers on that piece.
-"""
+For waveform models the result equals one pass of transformers over the whole recording; above 20 s long.py reorders the
+same work, and beyond `exact_seconds` the transformer runs in windows. Whisper's encoder always takes 30 s, padded with
+zeros: a longer recording is encoded in pieces of 20 s with 2 s of context on either side."""
 
 import json
 from pathlib import Path
@@ -42,16 +40,17 @@ def load_speech_encoder(
 
 
 def embedded_encoder() -> SpeechEncoder:
-    """The encoder that ships with the package. FileNotFoundError names its file where it is missing."""
+    """Return the encoder that ships with the package; FileNotFoundError names its file where it is missing."""
     return checkpoint.load(SpeechEncoder, checkpoint.NANO / "audio_encoder.safetensors")
 
 
 class PretrainedSpeechEncoder(nn.Module):
-    """The features of a public model; the phone log-probabilities come from our own encoder beside it.
+    """The features of a public model, with the phone log-probabilities of our own encoder.
 
-    model: a transformers model of a `kind` in KINDS (Whisper: its encoder). normalised: whether it was trained on
-    waveforms of zero mean and unit variance. exact_seconds: longest recording that equals one pass.
-    """
+    model: a transformers model of one of KINDS (Whisper: its encoder).
+    kind: which of KINDS.
+    normalised: whether it was trained on waveforms of zero mean and unit variance.
+    exact_seconds: the longest recording that is encoded exactly as in one pass."""
 
     model: Any  # one of many classes of transformers
 
@@ -90,15 +89,15 @@ class PretrainedSpeechEncoder(nn.Module):
 
     @property
     def feature_width(self) -> int:
-        """Return the d of the features: the two 50 Hz frames of a video frame side by side."""
+        """Return the width D of the features: two 50 Hz frames concatenated per video frame."""
         return 2 * self.model.config.hidden_size
 
     @torch.no_grad()
     def encode(self, audio: Audio, features: bool = True) -> SpeechFeatures:
-        """Return the features (T, 2 * width of the model) and phone log-probabilities (T, 40), T = audio.frame_count().
+        """Return the features (T, 2 * width of the model) and phone log-probabilities (T, 40), with T =
+        audio.frame_count().
 
-        features False: only the phones, features is (T, 0), and the public model does nothing.
-        """
+        features: False skips the public model; the features are then (T, 0)."""
         own = self.phones.encode(audio, features=False)
         if not features:
             return own
@@ -116,7 +115,8 @@ class PretrainedSpeechEncoder(nn.Module):
         return SpeechFeatures(pair(hidden), own.phones, audio.seconds)
 
     def _hidden(self, waveform: Tensor) -> Tensor:
-        """Map (S,) with S a multiple of 320 -> (S / 320, D), frame i centred on sample 320 i + 160 like ours."""
+        """Map (S,), S a multiple of 320 -> (S / 320, D); frame i is centred on sample 320 i + 160, as in
+        `SpeechEncoder`."""
         x = F.pad(waveform, (40, 40))  # their frames of 400 samples, 320 apart
         if waveform.shape[0] > PIECE * HOP:
             return long_hidden(self.model, x, round(self.exact_seconds * SAMPLE_RATE / HOP))
@@ -124,7 +124,7 @@ class PretrainedSpeechEncoder(nn.Module):
         return self.model(x[None].to(weight.device, weight.dtype)).last_hidden_state[0].float().cpu()
 
     def _whisper(self, waveform: Tensor) -> Tensor:
-        """The same of Whisper's encoder, at most 30 s."""
+        """Map (S,), at most 30 s -> (S / 320, D) by Whisper's encoder."""
         from transformers import WhisperFeatureExtractor
 
         frames, weight = waveform.shape[0] // HOP, next(self.model.parameters())

@@ -233,7 +233,7 @@ _TENS = ("", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eigh
 
 
 def pronounce(word: str) -> tuple[str, ...]:
-    """Return the phones of a written word, number or abbreviation; empty where nothing in it is spoken."""
+    """Return the phones of a written word, number or abbreviation; empty where nothing in it can be pronounced."""
     text = word.lower().replace("\u2019", "'")
     if number := re.fullmatch(r"\d{1,9}", text.replace(",", "")):
         return tuple(p for part in spell_number(int(number[0])).split() for p in pronounce(part))

@@ -1,4 +1,4 @@
-"""Recordings of hours: the 16 kHz mix lies in a temporary file and is read piece by piece, so memory stays flat."""
+"""Recordings of hours: the 16 kHz mix lies in a temporary file and is read piece by piece, so memory stays constant."""
 
 import logging
 import math
@@ -29,7 +29,7 @@ _BYTES = 4  # float32: what `load_audio` gives, bit for bit where nothing is res
 
 
 class SpooledWaveform:
-    """Hold (S,) samples on disk. len() and [a:b] -> Tensor (b - a,), as of the tensor `Audio.waveform`."""
+    """The samples (S,) of a recording in a file on disk; len() and [a:b] work as on the tensor `Audio.waveform`."""
 
     def __init__(self, samples: int):
         self.file = tempfile.TemporaryFile()  # noqa: SIM115 - deleted with this object
@@ -40,7 +40,7 @@ class SpooledWaveform:
 
     @property
     def shape(self) -> tuple[int]:
-        """Return (S,), as of a tensor."""
+        """Return (S,), as a tensor would."""
         return (self.samples,)
 
     def __getitem__(self, part: slice) -> Tensor:
@@ -51,12 +51,12 @@ class SpooledWaveform:
         return torch.from_numpy(np.fromfile(self.file, np.float32, max(0, stop - start)))
 
     def cpu(self) -> "SpooledWaveform":
-        """Return itself, as a tensor on the CPU would: it is read from the disk."""
+        """Return self, as a CPU tensor would."""
         return self
 
 
 class SpooledAudio:
-    """The recording as motion sampling needs it: `waveform`, `seconds` and `frame_count()` of `records.Audio`."""
+    """The recording as motion sampling needs it: `waveform`, `seconds` and `frame_count()` as in `records.Audio`."""
 
     def __init__(self, waveform: SpooledWaveform):
         self.waveform = waveform
@@ -66,13 +66,12 @@ class SpooledAudio:
         return len(self.waveform) / SAMPLE_RATE
 
     def frame_count(self, fps: float = FPS) -> int:
-        """Return the video frames that cover the recording."""
+        """Return the number of video frames that cover the recording."""
         return frame_count(self.seconds, fps)
 
 
 def spool_audio(path: str | Path, track: int = 1, channel: int | None = None) -> SpooledAudio:
-    """Load a recording of any length as `load_audio` does: the file is decoded twice, a second at a time; same errors.
-    """
+    """Load a recording of any length with the results and errors of `load_audio`; decodes the file twice, in blocks."""
     path = check_file(path)
     with unreadable(path):
         statistics = _survey(path, track, channel)
@@ -89,7 +88,7 @@ def spool_audio(path: str | Path, track: int = 1, channel: int | None = None) ->
 
 
 class _Statistics:
-    """Hold what must be known of a whole recording before its first sample can be used."""
+    """The statistics of a whole recording that are needed before its first sample can be used."""
 
     def __init__(self, channels: int, rate: int, channel: int | None = None):
         self.rate, self.samples = rate, 0
@@ -99,7 +98,7 @@ class _Statistics:
         self.low, self.high = np.full(channels + 1, np.inf), np.full(channels + 1, -np.inf)  # the last one: the mix
 
     def add(self, block: np.ndarray) -> None:
-        """Take in a block (C, N). ValueError for NaN or infinite samples."""
+        """Add a block of samples (C, N) to the statistics. ValueError for NaN or infinite samples."""
         if not np.isfinite(block).all():
             first = self.samples + int(np.argmin(np.isfinite(block).all(0)))
             raise ValueError(f"samples are NaN or infinite, the first at {first / self.rate:.3f} s; export it again")
@@ -112,16 +111,15 @@ class _Statistics:
         self.samples += block.shape[1]
 
     def weights(self) -> np.ndarray:
-        """Return (C,) of the mono mix: the mean, or the loudest channel alone where the channels cancel each other.
+        """Return the weights (C,) of the mono mix: equal ones, or the loudest channel alone where the channels cancel.
 
-        A channel that was asked for is taken alone.
-        """
+        If the user chose a channel, it is used alone."""
         if self.channel:
             return np.eye(len(self.power))[self.channel - 1]
         return mix_of(self.mixed, self.power)
 
     def offset_and_peak(self) -> tuple[float, float]:
-        """The constant offset to take out of the mix, and the largest magnitude of what is left."""
+        """Return the constant offset of the mix, and its largest magnitude after that offset is subtracted."""
         weights = self.weights()
         row = -1 if (weights > 0).all() else int(weights.argmax())
         power = self.mixed if row == -1 else float(self.power[row])
@@ -145,7 +143,13 @@ def _survey(path: Path, track: int, channel: int | None) -> _Statistics:
 def _resampled_pieces(
     path: Path, track: int, weights: np.ndarray, offset: float, gain: float, rate: int
 ) -> Iterator[np.ndarray]:
-    """The mix less its offset, at 16 kHz, float32, piece by piece."""
+    """Yield the mono mix at 16 kHz, float32, piece by piece.
+
+    path, track: as in `load_audio`.
+    weights: (C,) of the channels.
+    offset: subtracted from the mix.
+    gain: multiplied onto it.
+    rate: of the file, Hz."""
     plain = bool((weights == weights[0]).all())
     stream = None
     if rate != SAMPLE_RATE:

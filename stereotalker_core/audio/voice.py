@@ -1,8 +1,7 @@
-"""Whether anybody speaks: Silero VAD (MIT; https://github.com/snakers4/silero-vad), its 16 kHz network, written anew.
+"""Voice detection: Silero VAD (MIT; https://github.com/snakers4/silero-vad), its 16 kHz network, reimplemented.
 
-It has heard thousands of hours of people, music and noise, which the phone encoder has not. A spectrum, four
-convolutions and an LSTM from the past to the present, one probability for every 32 ms.
-"""
+It was trained on thousands of hours of people, music and noise, which the phone encoder was not. A spectrum, four
+convolutions and a causal LSTM give one probability per 32 ms."""
 
 import torch
 import torch.nn.functional as F
@@ -35,7 +34,9 @@ class VoiceDetector(nn.Module):
         self.register_buffer("taper", torch.hann_window(256), persistent=False)
 
     def forward(self, windows: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """Map windows that follow one another and the state before them -> probabilities and the state after them."""
+        """Map consecutive windows (N, 640) -> speech probabilities (N,) and the LSTM's state after them.
+
+        state: the LSTM's state before the first window; None at the start of a recording."""
         with torch.autocast(windows.device.type, enabled=False):
             frames = windows.float().unfold(-1, 256, 128)  # (N, 4, 256)
             x = torch.fft.rfft(frames * self.taper.float()).abs().transpose(1, 2).to(self.head.weight.dtype)
@@ -46,7 +47,7 @@ class VoiceDetector(nn.Module):
 
     @torch.no_grad()
     def listen(self, waveform: Tensor | SpooledWaveform | Levelled) -> Tensor:
-        """Map (S,) samples at 16 kHz -> (ceil(S / 512),) probabilities, on the CPU."""
+        """Map (S,) samples at 16 kHz -> (ceil(S / 512),) speech probabilities, on the CPU."""
         count, state = -(-len(waveform) // STEP), None
         found = torch.empty(count)  # filled in place: small pieces kept between large ones would scatter the memory
         for first in range(0, count, _BLOCK):
@@ -60,7 +61,8 @@ class VoiceDetector(nn.Module):
         return found
 
     def speaking(self, waveform: Tensor | SpooledWaveform | Levelled, frames: int) -> Tensor:
-        """Return (frames,) bool at 25 Hz: whether the mouth may move, a little before and after the voice."""
+        """Return (frames,) bool at 25 fps: whether the mouth may move; starts a little before the voice and ends a
+        little after."""
         heard = self.listen(waveform)
         if len(heard) == 0:
             return torch.zeros(frames, dtype=torch.bool)

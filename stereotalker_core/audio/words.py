@@ -13,12 +13,11 @@ _WORD_TIERS = ("words", "word", "transcript")
 
 
 def read_words(path: str | Path) -> list[Word]:
-    """The words of a file in order, with start and end in seconds.
+    """Read the words of a file in order, with start and end in seconds.
 
-    .json: a list of {"word", "start", "end"} or [word, start, end], or what a recogniser writes ({"words": ...} or
-    {"segments": [{"words": ...}]}). .srt: the words of a cue share its time by their length. .TextGrid: the tier
-    called words. FileNotFoundError; ValueError for anything else, with the entry that is wrong.
-    """
+    .json: a list of {"word", "start", "end"} or [word, start, end], or a recogniser's output ({"words": ...} or
+    {"segments": [{"words": ...}]}). .srt: the words of a cue share its time in proportion to their length. .TextGrid:
+    the tier named words. FileNotFoundError where there is no file; ValueError names the entry that is wrong."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no file with words at {path}")
@@ -35,10 +34,10 @@ def read_words(path: str | Path) -> list[Word]:
 
 
 def checked(words: list[Word], source: object = "the words") -> list[Word]:
-    """The same words, after a check.
+    """Return the words unchanged after a check.
 
-    ValueError for none, for a time below 0, an end before the start, or words out of order.
-    """
+    ValueError where there are none, a time is below 0, an end is before its start, or words are out of order.
+    source: what the error message names."""
     if not words:
         raise ValueError(f"{source}: there are no timed words in it")
     latest = 0.0

@@ -1,7 +1,6 @@
-"""Points of MediaPipe's face mesh by what they lie on. Where each lies on the body: `HalfBody.mesh_vertices`.
+"""Indices of MediaPipe's face mesh by facial feature. `HalfBody.mesh_vertices` says where each point lies on the body.
 
-R is the person's right, which a camera in front sees on the left.
-"""
+R is the person's right, which a camera in front sees on the left."""
 
 EYE_CONTOURS = {  # around each opening: outer corner, lower lid, inner corner, upper lid
     "R": (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246),

@@ -1,9 +1,8 @@
 """Compact parametric half body: identity -> expression -> forward kinematics -> linear blend skinning, in pure torch.
 
 The asset (`assets/halfbody.safetensors`, built by tools/body/build_body.py from CC0 data) holds a PCA of body shapes in
-the A pose, 52 sparse ARKit deltas, four skinning weights a vertex, UVs, part labels and keypoint regressors.
-Metres; z up, -y front, +x the person's LEFT; hips at the origin.
-"""
+the A pose, 52 sparse ARKit deltas, four skinning weights per vertex, UVs, part labels and keypoint regressors. Metres;
+z up, -y front, +x the person's LEFT; hips at the origin."""
 
 import json
 from dataclasses import dataclass
@@ -40,7 +39,7 @@ class Posed:
 
 
 class HalfBody(nn.Module):
-    """The body asset as buffers; every method works on the device the module is on."""
+    """The body asset as buffers; methods compute on the device of the module."""
 
     atlas_uv: Tensor
     mean: Tensor
@@ -159,8 +158,10 @@ class HalfBody(nn.Module):
         self._buffer("mesh_weights", t["weights"].float())  # (468, 3) barycentric
 
     def point_row(self, name: str) -> tuple[Tensor, Tensor]:
-        """The combination that makes a keypoint, or "mesh.0".."mesh.467": which rows of [vertices; bones], and their
-        weights."""
+        """Return the linear combination that gives a point: indices into the rows of [vertices; bones], and their
+        weights.
+
+        name: a keypoint, or "mesh.0".."mesh.467"."""
         group, _, index = name.partition(".")
         if group == "mesh":
             return self.mesh_vertices[int(index)], self.mesh_weights[int(index)]
@@ -169,16 +170,15 @@ class HalfBody(nn.Module):
         return self.keypoint_source[span], self.keypoint_weight[span]
 
     def vertices_in(self, *names: str) -> Tensor:
-        """Return (V,) bool: vertices of these parts."""
+        """Return (V,) bool, true for vertices of the named parts."""
         return torch.isin(self.vertex_part, self.vertex_part.new_tensor([self.part_index[n] for n in names]))
 
     # ---------------------------------------------------------------- evaluation
     def rest(self, shape: Tensor, shell: Tensor | None = None) -> Rest:
-        """The neutral body in its A pose.
+        """Return the neutral body in its A pose.
 
-        shape: scores (B, K).
-        shell: metres along the normals (B|1, V), or offsets in metres (B|1, V, 3).
-        """
+        shape: PCA coefficients (B, K).
+        shell: metres along the normals (B|1, V), or offsets in metres (B|1, V, 3)."""
         vertices = (shape @ self.basis.T).view(-1, self.n_vertices, 3) + self.mean
         bones = torch.einsum("bk,jdk->bjd", shape, self.bone_basis) + self.bone_mean
         if shell is not None:
@@ -186,19 +186,20 @@ class HalfBody(nn.Module):
         return Rest(vertices, bones)
 
     def express(self, vertices: Tensor, expression: Tensor) -> Tensor:
-        """Add the ARKit deltas of coefficients (B, 52) to vertices (B|1, V, 3) -> (B, V, 3)."""
+        """Add the ARKit deltas of expression coefficients (B, 52) to vertices (B|1, V, 3) -> (B, V, 3)."""
         out = vertices.expand(len(expression), -1, -1).clone()
         out[:, self.expression_vertices] += (expression @ self.expression_deltas).view(len(expression), -1, 3)
         return out
 
     def bone_rotations(self, rotations: Tensor) -> Tensor:
-        """Map motion rotations (B, 49, 3) axis-angle -> local rotation of every bone (B, J, 3, 3); other bones
-        identity."""
+        """Map motion rotations (B, 49, 3) axis-angle -> local rotation matrices of all bones (B, J, 3, 3); the identity
+        for bones that no joint moves."""
         full = torch.eye(3, device=rotations.device, dtype=rotations.dtype).repeat(len(rotations), self.n_bones, 1, 1)
         return full.index_copy(1, self.motion_bones, axis_angle_to_matrix(rotations))
 
     def forward_kinematics(self, local: Tensor, bones: Tensor) -> tuple[Tensor, Tensor]:
-        """Map local rotations (B, J, 3, 3), rest heads (B|1, J, 3) -> world rotations (B, J, 3, 3), heads (B, J, 3)."""
+        """Map local rotations (B, J, 3, 3) and rest heads (B|1, J, 3) -> world rotations (B, J, 3, 3) and heads (B, J,
+        3)."""
         bones = bones.expand(len(local), -1, -1)
         offset = bones - bones[:, self.parent]
         world: list[Tensor] = [local[:, i] for i in range(self.n_bones)]
@@ -213,20 +214,23 @@ class HalfBody(nn.Module):
         return torch.stack(world, 1), torch.stack(heads, 1)
 
     def skin(self, vertices: Tensor, rest_bones: Tensor, rotations: Tensor, heads: Tensor) -> Tensor:
-        """Return the linear blend skinning: (B|1, V, 3) in the A pose -> (B, V, 3) posed."""
+        """Apply linear blend skinning: vertices (B|1, V, 3) in the A pose -> posed (B, V, 3).
+
+        rest_bones: bone heads in the A pose (B|1, J, 3); rotations, heads: of the posed bones (B, J, 3, 3), (B, J, 3).
+        """
         shift = heads - (rotations @ rest_bones.expand_as(heads)[..., None])[..., 0]
         transform = torch.cat([rotations, shift[..., None]], -1).flatten(2)  # (B, J, 12)
         blended = (self.skin_weights @ transform).view(len(transform), self.n_vertices, 3, 4)
         return (blended[..., :3] * vertices[..., None, :]).sum(-1) + blended[..., 3]
 
     def pose(self, rest: Rest, rotations: Tensor, expression: Tensor | None = None) -> Posed:
-        """Pose an identity: rest of B|1, motion rotations (B, 49, 3), expression (B, 52) -> Posed."""
+        """Pose a person: rest body of batch B or 1, motion rotations (B, 49, 3) and expression (B, 52)."""
         vertices = rest.vertices if expression is None else self.express(rest.vertices, expression)
         world, heads = self.forward_kinematics(self.bone_rotations(rotations), rest.bones)
         return Posed(self.skin(vertices, rest.bones, world, heads), heads, world)
 
     def normals(self, vertices: Tensor) -> Tensor:
-        """Return the area-weighted vertex normals (B, V, 3) of (B, V, 3)."""
+        """Map vertices (B, V, 3) -> area-weighted unit normals (B, V, 3)."""
         a, b, c = (vertices[:, self.triangles[:, i]] for i in range(3))
         face = torch.linalg.cross(b - a, c - a)
         face = F.pad(face, (0, 0, 0, 1))
@@ -234,7 +238,7 @@ class HalfBody(nn.Module):
         return total * torch.rsqrt((total * total).sum(-1, keepdim=True).clamp_min(1e-20))
 
     def keypoints(self, vertices: Tensor, bones: Tensor) -> Tensor:
-        """Map (B, V, 3), (B, J, 3) -> (B, N, 3) in the order of `keypoint_names`."""
+        """Map vertices (B, V, 3) and bone heads (B, J, 3) -> keypoints (B, N, 3) in the order of `keypoint_names`."""
         source = torch.cat([vertices, bones], 1)[:, self.keypoint_source] * self.keypoint_weight[:, None]
         out = torch.zeros(len(vertices), len(self.keypoint_names), 3, device=vertices.device, dtype=vertices.dtype)
         return out.index_add_(1, self.keypoint_row, source)

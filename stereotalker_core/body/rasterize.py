@@ -16,8 +16,9 @@ EDGE_TOLERANCE = 1e-5  # barycentric; closes pinholes between neighbours
 
 
 class Fragments(NamedTuple):
-    """Hold triangle (B, H, W) int64 with -1 outside, barycentric (B, H, W, 3) perspective correct, depth (B, H, W) m.
-    """
+    """The visible triangle of every pixel.
+
+    triangle: (B, H, W) int64, -1 outside; barycentric: (B, H, W, 3), perspective-correct; depth: (B, H, W) m."""
 
     triangle: Tensor
     barycentric: Tensor
@@ -25,10 +26,10 @@ class Fragments(NamedTuple):
 
 
 def rasterize(points: Tensor, triangles: Tensor, size: tuple[int, int], cull: bool = True) -> Fragments:
-    """Rasterise triangles (F, 3) of points (B, V, 3), pixel x, pixel y (down), depth > 0, onto size (H, W).
+    """Rasterise triangles (F, 3) of points (B, V, 3) onto images of size (H, W).
 
-    Pixel centres at +.5.
-    """
+    points: pixel x, pixel y (down) and depth > 0 (m); pixel centres are at +0.5.
+    cull: leaves out triangles that face away."""
     rows, columns = size
     if (total := len(points) * len(triangles)) >= 1 << _TRIANGLE_BITS:
         raise ValueError(f"at most {(1 << _TRIANGLE_BITS) - 1} triangles in a batch, got {total}; draw fewer at once")
@@ -54,9 +55,12 @@ def rasterize(points: Tensor, triangles: Tensor, size: tuple[int, int], cull: bo
 class _Drawn(NamedTuple):
     """The N triangles that face the camera and touch the picture, each relative to its bounding box.
 
-    triangle: index into the mesh; left: first column; line: first row, counted through all images of the batch; width,
-    height in pixels; edges: six (N,) columns a..f with w0 = a x + b y + c, w1 = d x + e y + f; inverse (N, 3) depths.
-    """
+    triangle: index into the mesh.
+    left: first column.
+    line: first row, counted through all images of the batch.
+    width, height: px of the box.
+    edges: six (N,) columns a..f with w0 = a x + b y + c, w1 = d x + e y + f.
+    inverse: (N, 3) 1 / depth at the corners."""
 
     triangle: Tensor
     left: Tensor
@@ -89,12 +93,10 @@ def _candidates(points: Tensor, triangles: Tensor, rows: int, columns: int, cull
 
 
 def _nearest_keys(drawn: _Drawn, pixels: int, columns: int) -> Tensor:
-    """Return the packed key (depth, row of `drawn`) of the nearest triangle for every pixel (B*H*W,), _EMPTY where
-    there is none.
+    """Return the packed key (depth, row of `drawn`) of the nearest triangle of every pixel (B*H*W,), _EMPTY where none.
 
-    Triangles -> the pixel rows they touch -> on each row the run of pixels between its edges: only pixels that are
-    inside are ever looked at.
-    """
+    Each triangle is split into pixel rows, and each row into the run of pixels between the triangle's edges, so pixels
+    outside a triangle are never tested."""
     keys = torch.full((pixels,), _EMPTY, dtype=torch.int64, device=drawn.left.device)
     if not len(drawn.left):
         return keys
@@ -124,8 +126,8 @@ def _nearest_keys(drawn: _Drawn, pixels: int, columns: int) -> Tensor:
 
 
 def _laid_end_to_end(length: Tensor) -> tuple[Tensor, Tensor]:
-    """Map lengths (N,) -> for every element of the runs laid end to end: which run it is of, and its place in that run.
-    """
+    """Enumerate all elements of consecutive runs of lengths (N,) -> the run of each element, and its position in the
+    run."""
     ends = length.cumsum(0)
     total = int(ends[-1]) if len(ends) else 0
     run = torch.repeat_interleave(torch.arange(len(length), device=length.device), length, output_size=total)
@@ -133,7 +135,7 @@ def _laid_end_to_end(length: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _edge_functions(x: Tensor, y: Tensor, area: Tensor) -> tuple[Tensor, ...]:
-    """Map (N, 3), (N, 3), (N,) -> six (N,): w0 and w1 as a*px + b*py + c."""
+    """Map corner coordinates x, y (N, 3) and areas (N,) -> six (N,) coefficients: w0 and w1 as a*px + b*py + c."""
     (x0, x1, x2), (y0, y1, y2), inverse = x.unbind(-1), y.unbind(-1), 1 / area
     return (
         (y1 - y2) * inverse,
@@ -146,13 +148,15 @@ def _edge_functions(x: Tensor, y: Tensor, area: Tensor) -> tuple[Tensor, ...]:
 
 
 def at_points(values: Tensor, corners: Tensor, weight: Tensor) -> Tensor:
-    """Map vertex values (V, C) -> (N, C) at surface points: corners (N, 3) of triangles, barycentric weight (N, 3)."""
+    """Interpolate vertex values (V, C) at surface points -> (N, C).
+
+    corners: (N, 3) vertices of their triangles; weight: (N, 3) barycentric."""
     one, two, three = (values.index_select(0, corners[:, i]) * weight[:, i : i + 1] for i in range(3))
     return one + two + three
 
 
 def interpolate(attribute: Tensor, triangles: Tensor, fragments: Fragments) -> Tensor:
-    """Map vertex attribute (V, C) or (B, V, C) -> (B, H, W, C); zero outside. triangles index the attribute's vertices.
+    """Interpolate a vertex attribute (V, C) or (B, V, C) -> (B, H, W, C), zero outside; triangles index the attribute.
     """
     triangle = fragments.triangle
     pixel = (triangle >= 0).flatten().nonzero().squeeze(1)

@@ -8,7 +8,7 @@ HAND_PARTS = ("hand.L", "hand.R")
 
 
 def region_of_part(part_names: list[str]) -> Tensor:
-    """Return (1 + parts,) int64: region index for the guide label (0 = outside, 1 + part index)."""
+    """Return (1 + parts,) int64: the region of each guide label (0 = outside, 1 + index of a part)."""
     body, face, hands = 1, 2, 3
     regions = [0] + [face if n in FACE_PARTS else hands if n in HAND_PARTS else body for n in part_names]
     return torch.tensor(regions)

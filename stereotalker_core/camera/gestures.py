@@ -1,4 +1,4 @@
-"""Which gestures a frame shows: a half body's hands stay in it, a head-and-shoulder crop has none at its border."""
+"""The choice of gestures by framing: a half-body frame keeps the hands in view, a head-and-shoulder crop shows none."""
 
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ _HANGING = 0.6  # radians by which an arm of the A pose is lowered to hang
 
 
 def hands_seen(body: HalfBody, identity: Identity) -> bool:
-    """Tell whether the photograph shows hands: their texels were seen."""
+    """Tell whether the photograph shows hands, by the visibility of their texels."""
     uv = body.uv if identity.atlas_layout == 1 else body.atlas_uv
     hands = body.vertices_in("hand.L", "hand.R")[body.render_vertex]
     grid = uv[hands][None, None].to(identity.visibility) * 2 - 1
@@ -31,10 +31,12 @@ def hands_seen(body: HalfBody, identity: Identity) -> bool:
 
 
 def widened(framing: Framing, body: HalfBody, identity: Identity, motion: Motion) -> Framing:
-    """The framing with room for the hands of a motion at yaw 0, downwards and to the sides.
+    """Return the framing with room for the hands of a motion at yaw 0, downwards and to the sides.
 
-    Only where the photograph shows hands, and at most 1.25 times the crop; the top stays.
-    """
+    framing: the photograph's crop; it grows to at most 1.25 times its size, and its top edge stays.
+    body: the half body.
+    identity: the person; without visible hands in the photograph the framing is returned unchanged.
+    motion: T frames."""
     if framing.most is None or not hands_seen(body, identity):
         return framing
     across, down = _finger_extent(framing, body, identity, motion)
@@ -53,8 +55,9 @@ def widened(framing: Framing, body: HalfBody, identity: Identity, motion: Motion
 
 
 def _finger_extent(framing: Framing, body: HalfBody, identity: Identity, motion: Motion) -> tuple[Tensor, Tensor]:
-    """Return the metres to the right of and below the target of all finger points in moments of a motion, as yaw 0
-    shows them."""
+    """Return how far all finger points are to the right of and below the target (metres, two flat tensors), at yaw 0.
+
+    framing: the target; motion: of which a few moments are sampled."""
     few = motion[:: max(1, len(motion) // _MOMENTS)]
     x, y, z = framing.target
     camera = torch.eye(4)
@@ -75,7 +78,7 @@ def _hand_points(body: HalfBody, identity: Identity, motion: Motion) -> Tensor:
 
 
 def gestures_belong(body: HalfBody, identity: Identity, cameras: Cameras) -> bool:
-    """Tell whether the frame shows enough of the body for hands: down to the elbows, or the photograph's own hands."""
+    """Tell whether the frame has room for gestures: it reaches down to the elbows, or the photograph shows hands."""
     bones = body.rest(identity.shape[None].to(body.mean)).bones[0]
     level = float(bones[body.bone_index["upperarm01.L"], 2]) - _ELBOW
     point = torch.tensor([[[0.0, -0.02, level]]]).to(cameras.world_to_camera)
@@ -84,17 +87,16 @@ def gestures_belong(body: HalfBody, identity: Identity, cameras: Cameras) -> boo
 
 
 def staged(body: HalfBody, identity: Identity, motion: Motion, cameras: Cameras, hands: str = "auto") -> Motion:
-    """The motion with only those gestures for which the frame has room.
+    """Return the motion with only those gestures for which the frame has room.
 
     body: the half body.
     identity: the person.
     motion: T frames.
     cameras: what the frame shows.
-    hands: "on" leaves the motion as it is; "off" holds the arms as the photograph has them, hanging where its hands
+    hands: "on" leaves the motion as it is; "off" holds the arms in the photograph's pose, or hanging where its hands
         are out of the picture; "auto" is "off" for a head-and-shoulder crop and "on" elsewhere.
 
-    Returns the motion. ValueError for another word.
-    """
+    ValueError for another value of `hands`."""
     if hands not in HANDS:
         raise ValueError(f"hands {hands!r} is unknown; use one of {', '.join(HANDS)}")
     if hands == "on" or hands == "auto" and gestures_belong(body, identity, cameras):
@@ -109,7 +111,7 @@ def staged(body: HalfBody, identity: Identity, motion: Motion, cameras: Cameras,
 
 
 def _with_arms_held(motion: Motion, rotations: Tensor) -> Motion:
-    """The motion with the arms and hands of one pose (49, 3)."""
+    """Return the motion with arms and hands fixed in one pose (49, 3)."""
     joints = [JOINT_INDEX[n] for side in "LR" for n in (*ARM_JOINTS[side], *HAND_JOINTS[side])]
     out = motion.rotations.clone()
     out[:, joints] = rotations[joints].to(out)

@@ -1,4 +1,4 @@
-"""Camera keyframes as one line of text, the way a node's widget writes them."""
+"""Camera keyframes as one line of text, as a node's widget holds them."""
 
 import math
 import re
@@ -11,9 +11,12 @@ def parse_keyframes(text: str, frames: int, fps: float, pitch: float = 0.0) -> l
     """Read keyframes from text -> [(frame, yaw, pitch, distance factor), ...] in order of time, for
     `trajectories.keyframes`.
 
-    Entries are separated by commas, semicolons or lines; a time is a percentage of the clip or seconds. A later entry
-    wins where two fall on one frame. ValueError names the entry that cannot be read.
-    """
+    text: entries separated by commas, semicolons or line breaks; their time is a percentage of the clip or seconds.
+    frames: of the clip.
+    fps: frames per second.
+    pitch: degrees, for entries without one.
+
+    Where two entries fall on one frame the later one wins. ValueError names the entry that cannot be read."""
     found: dict[int, tuple[float, float, float]] = {}
     entries = [entry.strip() for entry in re.split(r"[,;\n]", text) if entry.strip()]
     if not entries:

@@ -30,14 +30,17 @@ FACTORS = (0.2, 5.0)  # sane range of a keyframe's distance factor
 
 @dataclass(frozen=True)
 class Framing:
-    """Say what a camera shows: target, height and distance.
+    """The part of the world that a camera shows.
 
-    target: world (x, y, z) m in the middle. distance: m from there to the camera. height, width: m around the target
-    that any canvas holds; None: as wide as high. heading: degrees of the view that a path calls yaw 0.
-    aside: m that the camera stands to its own right of the line to the target, as a photographer does who does not put
-    the person in the middle. middle: m from the middle of the canvas to what a narrow canvas puts there instead, as far
-    as it shows nothing beyond `most`, the metres from edge to edge of the photograph.
-    """
+    target: world (x, y, z) m in the middle of the picture.
+    distance: m from the camera to the target.
+    height, width: m around the target that every canvas must show; width None: as wide as high.
+    heading: degrees of the view that a path calls yaw 0.
+    aside: m that the camera stands to its own right of the line to the target, as when a photographer does not centre
+        the person.
+    middle: m from the centre of the canvas to the point that a narrow canvas is centred on instead, as far as that
+        shows nothing outside the photograph.
+    most: m between the left and right edge of the photograph."""
 
     target: tuple[float, float, float]
     distance: float
@@ -58,15 +61,14 @@ class Framing:
 
     @property
     def across(self) -> float:
-        """Return the metres from left to right that any canvas holds."""
+        """Return the width in metres that every canvas must show."""
         return self.height if self.width is None else self.width
 
     def intrinsics(self, size: tuple[int, int]) -> Tensor:
-        """Return (3, 3) intrinsics of a canvas (H, W) that holds `height` and `across` metres at `distance`.
+        """Return the intrinsics (3, 3) of a canvas (H, W) that shows `height` and `across` metres at `distance`.
 
-        A canvas that is wider than this shows more on both sides; one that is higher shows more above, and keeps its
-        bottom edge: portraits end there.
-        """
+        A wider canvas shows more on both sides; a higher one shows more above and keeps its bottom edge, where
+        portraits end."""
         rows, columns = size
         if rows * self.across <= columns * self.height:
             matrix = intrinsics_for(self.height, self.distance, size)
@@ -81,25 +83,29 @@ class Framing:
         return matrix
 
     def zoomed(self, factor: float) -> "Framing":
-        """The same view with `factor` times as many metres around the target, from as much further away."""
+        """Return the same view from `factor` times the distance, showing `factor` times as many metres."""
         sizes = {"distance": self.distance * factor, "height": self.height * factor, "width": self.across * factor}
         return replace(self, **sizes, aside=self.aside * factor, middle=self.middle * factor)
 
 
 def canonical_framing(head_z: float) -> Framing:
-    """The half-body view all nano networks are trained on, for a head bone at height `head_z` m in the A pose."""
+    """Return the half-body view on which all nano networks are trained; head_z: height of the head bone in the A pose,
+    m."""
     return Framing((0.0, _FORWARD, head_z - _BELOW_HEAD), _DISTANCE, _HEIGHT)
 
 
 def framing_for(body: HalfBody, identity: Identity, mode: str = "auto", yaw_origin: str = "photo") -> Framing:
-    """The framing of one person on a canvas.
+    """Return the framing of one person on a canvas.
 
-    "auto": the photograph's own crop; a canvas of its shape shows just that. A narrower canvas keeps the person, a
-    wider or higher one goes on beyond the edges. What shows more of a person than the body has ends at the hips.
-    "portrait": the same without regard to where in it the person stands. "half_body": the canonical view.
-    Their yaw and pitch belong to the path. yaw_origin "photo": yaw 0 is the photograph's own view; "body": it sees the
-    front of the trunk, however that was turned. ValueError for another mode or origin.
-    """
+    body: the half body.
+    identity: the person.
+    mode: "auto": the photograph's own crop; a canvas of the photograph's shape shows exactly that, a narrower one is
+        centred on the person, a wider or higher one extends beyond the photograph's edges; the frame never reaches
+        below the hips, where the body ends. "portrait": the same, but centred on the photograph. "half_body": the
+        canonical view.
+    yaw_origin: "photo": yaw 0 is the photograph's own view; "body": it faces the front of the trunk.
+
+    Yaw and pitch are chosen by the camera path. ValueError for another mode or origin."""
     if mode not in MODES:
         raise ValueError(f"framing mode {mode!r} is unknown; use one of {', '.join(MODES)}")
     if yaw_origin not in ORIGINS:
@@ -133,7 +139,7 @@ def _framing_for(body: HalfBody, identity: Identity, mode: str) -> Framing:
 
 
 def _breadth(identity: Identity) -> tuple[float, float]:
-    """Return where the person begins and ends from left to right, as shares of the photograph's width."""
+    """Return the left and right end of the person's mask, as fractions of the photograph's width."""
     columns = (identity.mask[0] > 0.5).sum(0) > 0.01 * identity.mask.shape[-2]
     seen = columns.nonzero().squeeze(1)
     if not len(seen):
@@ -144,7 +150,10 @@ def _breadth(identity: Identity) -> tuple[float, float]:
 def _portrait_view(
     identity: Identity, anchor: tuple[float, float, float]
 ) -> tuple[tuple[float, float, float], float, float]:
-    """The portrait camera: world point in the middle at the anchor's depth, that depth, world z at the bottom edge."""
+    """Return the portrait camera's view at the depth of an anchor point (x, y, z) m of the world.
+
+    Returns the world point in the middle of the picture at that depth, the depth (m), and the world z (m) of the bottom
+    edge."""
     rows, columns = identity.portrait.shape[-2:]
     matrix, intrinsics = identity.world_to_camera.double().cpu(), identity.intrinsics.double().cpu()
     rotation, shift = matrix[:3, :3], matrix[:3, 3]
@@ -161,7 +170,9 @@ def _portrait_view(
 def fixed(
     framing: Framing, frames: int, yaw: float = 0.0, pitch: float = 0.0, size: tuple[int, int] = CANVAS
 ) -> Cameras:
-    """Return a camera that stands still. ValueError for a yaw outside -180..180 or a bad size."""
+    """Return cameras that stand still. ValueError for a yaw outside -180..180 or a bad size.
+
+    yaw, pitch: degrees; size: (H, W) px."""
     return keyframes(framing, frames, [(0, yaw, pitch, 1.0)], size)
 
 
@@ -174,7 +185,11 @@ def orbit(
     size: tuple[int, int] = CANVAS,
     ease: bool = False,
 ) -> Cameras:
-    """Move from start_yaw in the first frame to end_yaw in the last, at a constant speed or with ease in and out."""
+    """Return cameras that move from start_yaw in the first frame to end_yaw in the last.
+
+    start_yaw, end_yaw, pitch: degrees.
+    size: (H, W) px.
+    ease: slow start and end instead of constant speed."""
     _check_view(start_yaw, pitch)
     _check_view(end_yaw, pitch)
     progress = torch.linspace(0, 1, _checked_frames(frames))
@@ -190,11 +205,15 @@ def keyframes(
     keys: Sequence[tuple[int, float, float, float]],
     size: tuple[int, int] = CANVAS,
 ) -> Cameras:
-    """Move through keys (frame, yaw, pitch, distance factor), smooth, never beyond the values of neighbouring keys.
+    """Return cameras that move smoothly through keys, without overshoot between them.
 
-    Frames before the first and after the last key stand still. ValueError for no key, frames that do not increase, or
-    a value out of range.
-    """
+    framing: what the canvas shows.
+    frames: T, of the clip.
+    keys: (frame, yaw, pitch, distance factor), angles in degrees.
+    size: (H, W) px.
+
+    The camera stands still before the first key and after the last. ValueError for no key, frames that do not increase,
+    or a value out of range."""
     if not keys:
         raise ValueError("a keyframed camera needs at least one (frame, yaw, pitch, distance factor)")
     for _, yaw, pitch, factor in keys:
@@ -211,18 +230,18 @@ def keyframes(
 
 
 def stereo_pair(cameras: Cameras, baseline_m: float = 0.063) -> tuple[Cameras, Cameras]:
-    """Return (left, right) eyes: parallel cameras, half the baseline (m) to each side along the camera's own x axis."""
+    """Return the (left, right) cameras of a stereo pair: parallel, half the baseline (m) to each side along the x axis.
+    """
     if not (math.isfinite(baseline_m) and 0 <= baseline_m <= 1):
         raise ValueError(f"baseline {baseline_m} m is outside 0..1")
     return _shifted_sideways(cameras, -baseline_m / 2), _shifted_sideways(cameras, baseline_m / 2)
 
 
 def monotone_cubic(x: Tensor, y: Tensor, at: Tensor) -> Tensor:
-    """Return the monotone piecewise cubic (Fritsch and Carlson 1980): knots x (N,) increasing, y (N, C), at (T,) -> (T,
-    C).
+    """Interpolate knots by a monotone piecewise cubic (Fritsch and Carlson 1980) -> (T, C).
 
-    Smooth first derivative, no overshoot between knots, constant outside them.
-    """
+    x: (N,) increasing; y: (N, C) values; at: (T,) where to evaluate. Smooth first derivative, no overshoot between
+    knots, constant outside them."""
     known = dims(y, "N C", **dims(x, "N"))
     if known["N"] == 1:
         return y.expand(len(at), -1).clone()
@@ -259,7 +278,7 @@ def _shifted_sideways(cameras: Cameras, along_x: float) -> Cameras:
 
 
 def checked_size(size: tuple[int, int]) -> tuple[int, int]:
-    """Return (rows, columns) of a canvas; ValueError for one that the renderer cannot have."""
+    """Return the size (rows, columns) of a canvas; ValueError for one that the renderer cannot draw."""
     rows, columns = size
     if any(side < 64 or side % 8 for side in (rows, columns)):
         raise ValueError(f"size {rows}x{columns} must be multiples of 8, at least 64")

@@ -1,4 +1,5 @@
-"""Where the camera stands and what it draws on: the settings of every path, with their limits and texts."""
+"""Where the camera stands and the canvas it draws on: the settings of every camera path, with their limits and texts.
+"""
 
 from dataclasses import dataclass
 
@@ -25,17 +26,17 @@ def _stepped(side: float) -> int:
 
 @dataclass(frozen=True)
 class View:
-    """Say where the camera stands and what it draws on.
+    """The settings of the camera and its canvas.
 
-    yaw: degrees; until_yaw: those at the end of an orbit. pitch: degrees. framing: see `framing_for`.
-    size: px of a square, or (height, width); with an aspect, px of the narrower side. None: of the photograph's own
-    shape and resolution, or of an aspect, at most LARGEST px a side. aspect: "1:1", "4:5", "9:16", "16:9" or "photo",
-    the photograph's own.
-    yaw_origin: "photo": yaw 0 is the photograph's own view; "body": it sees the front of the body.
+    yaw: degrees; until_yaw: of the last frame of an orbit; pitch: degrees.
+    framing: see `framing_for`.
+    size: px of a square, or (height, width); with an aspect, px of the shorter side. None: the photograph's shape (or
+        the aspect) and resolution, with at most LARGEST px a side.
+    yaw_origin: "photo": yaw 0 is the photograph's own view; "body": it faces the front of the body.
+    aspect: "1:1", "4:5", "9:16", "16:9" or "photo", the photograph's own.
     hands: "on": gestures; "off": arms at rest; "auto": gestures where the frame shows the body down to the elbows.
     keys: (frame, yaw, pitch, distance factor) of `trajectories.keyframes`, in place of yaw and until_yaw.
-    distance: factor on the usual distance, and on what the frame shows.
-    """
+    distance: factor on the usual distance, and on the metres that the frame shows."""
 
     yaw: float = option(0.0, -180, 180, _YAW, step=0.5, unit="degrees")
     until_yaw: float | None = option(None, -180, 180, "Yaw of the last frame of an orbit.", step=0.5, unit="degrees")
@@ -62,11 +63,12 @@ class View:
 
     @property
     def end_yaw(self) -> float:
-        """The degrees at the end of the clip."""
+        """Return the yaw at the end of the clip, in degrees."""
         return self.yaw if self.until_yaw is None else self.until_yaw
 
     def canvas(self, photo: tuple[int, int]) -> tuple[int, int]:
-        """Return (height, width) px of the video of a photograph (H, W). ValueError for sides out of range."""
+        """Return the size (height, width) px of the video for a photograph (H, W). ValueError for sides out of range.
+        """
         wide = photo[1] / photo[0] if self.aspect == "photo" or self.size is None else 1.0
         wide = ASPECTS.get(self.aspect or "photo", wide)
         if isinstance(self.size, tuple):
@@ -87,7 +89,7 @@ class View:
         return height, width
 
     def cameras(self, body: HalfBody, identity: Identity, frames: int, motion: Motion | None = None) -> Cameras:
-        """Return one camera per frame around this person; with room for the hands of a motion where one is given."""
+        """Return one camera per frame around this person; with a motion, the frame gets room for its hands."""
         framing = framing_for(body, identity, self.framing, self.yaw_origin)
         if motion is not None and self.framing == "auto" and self.hands != "off":
             framing = widened(framing, body, identity, motion)

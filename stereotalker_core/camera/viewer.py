@@ -4,24 +4,23 @@ A `camera_info` is a dictionary: position and target {x, y, z}, and, where given
 (vertical, degrees), zoom (a factor on the focal length) and cameraType. Several of them in a list are a path.
 
 Which side is which
-    The viewer's world is three.js': right-handed, y up, and a model faces +z, as glTF wants it. Ours is right-handed,
-    z up, and the person faces -y. Turning the viewer's world by 90 degrees about x takes one to the other:
+    The viewer's world is that of three.js: right-handed, y up, and a model faces +z, as in glTF. Ours is right-handed,
+    z up, and the person faces -y. A rotation of the viewer's world by 90 degrees about x maps one to the other:
 
         ours = (x, -z, y)        of the viewer's (x, y, z)
 
-    Look at the picture of a person who faces you, camera at +z: x runs to the right of the picture. The left hand of
-    somebody who faces you is at the right of the picture. So +x is the person's left side in both worlds, and a camera
-    at x > 0, z > 0 sees the left side. Our yaw is positive when the camera moves towards the person's right side:
+    In a picture of a person who faces you, camera at +z, x runs to the right of the picture, where the person's left
+    hand is. So +x is the person's left side in both worlds, and a camera at x > 0, z > 0 sees the left side. Our yaw is
+    positive when the camera moves towards the person's right side:
 
         yaw = atan2(-x, z)       of position minus target
 
     "Create Camera Info" with yaw 35 stands at x = distance sin 35 and is therefore our yaw -35.
 
 What a rotation is
-    The quaternion turns the camera's own axes (x right, y up, z backwards) into the viewer's world; as a matrix Q its
-    columns are the camera's right, up and backwards. Ours, by OpenCV's habit, has the rows right, down and forward:
-    W = diag(1, -1, -1) Q^T A^T, where A is the turn by 90 degrees above.
-"""
+    The quaternion rotates the camera's own axes (x right, y up, z backwards) into the viewer's world; as a matrix Q its
+    columns are the camera's right, up and backwards. Ours follows OpenCV, with rows right, down and forward: W =
+    diag(1, -1, -1) Q^T A^T, where A is the rotation by 90 degrees above."""
 
 import math
 from collections.abc import Sequence
@@ -47,7 +46,7 @@ _LIMITS = {"fov": (1.0, 170.0), "zoom": (0.01, 100.0)}
 
 
 class ViewDirection(NamedTuple):
-    """Hold the direction of one camera: yaw, pitch and roll in degrees, and the factor on its focal length."""
+    """The direction of one camera: yaw, pitch and roll in degrees, and a factor on the focal length."""
 
     yaw: float
     pitch: float
@@ -57,7 +56,12 @@ class ViewDirection(NamedTuple):
 
 @dataclass(frozen=True)
 class _Path:
-    """Hold N cameras in our world: rotation (N, 3, 3), rows right, down, forward; all values are float64."""
+    """The N cameras of a path, in our world and float64.
+
+    rotation: (N, 3, 3), rows right, down, forward.
+    position, target: (N, 3) m.
+    fov: (N,) degrees, vertical.
+    zoom: (N,) factor on the focal length."""
 
     rotation: Tensor
     position: Tensor  # (N, 3)
@@ -67,7 +71,7 @@ class _Path:
 
 
 def view_of(camera: dict) -> ViewDirection:
-    """The direction of a camera dictionary. ValueError for another dictionary, or a view straight up or down."""
+    """Return the direction of a camera dictionary. ValueError for an invalid one, or a view straight up or down."""
     path = _path([camera])
     right, _, forward = path.rotation[0]
     yaw, pitch = (float(x[0]) for x in _angles(path.rotation))
@@ -79,7 +83,7 @@ def view_of(camera: dict) -> ViewDirection:
 
 
 def tilted(cameras: Cameras, roll: float, zoom: float) -> Cameras:
-    """Return our cameras, rolled by `roll` degrees about their view and with `zoom` times the focal length."""
+    """Return the cameras rolled by `roll` degrees about their optical axis, their focal length multiplied by `zoom`."""
     turn = torch.eye(4, dtype=cameras.world_to_camera.dtype, device=cameras.world_to_camera.device)
     a = math.radians(roll)
     turn[:2, :2] = torch.tensor([[math.cos(a), -math.sin(a)], [math.sin(a), math.cos(a)]])
@@ -93,14 +97,18 @@ def filmed(
     size: tuple[int, int],
     use: str = DIRECTION,
 ) -> Cameras:
-    """Map one or several viewer cameras -> one of ours per frame; several are resampled to `frames` evenly in time.
+    """Map one or several viewer cameras -> one of ours per frame; several are resampled to `frames`, evenly in time.
 
-    use "direction": from where and how tilted (yaw, pitch, roll) and zoomed; distance, target and lens are the
-    framing's, so that any scene scale does. "place in metres": position, target, quaternion, fov and zoom as they are,
-    in the metres of an exported body. A clip has one lens, that of its first camera; where fov or zoom change along
-    the list, the camera moves along its view instead, so that the target has the size it asks for.
-    ValueError for what is no camera, a camera straight above or below, or one that does not look at the person.
-    """
+    info: a camera dictionary, or a list of them.
+    framing: of the person.
+    frames: T, of the clip.
+    size: (H, W) px.
+    use: "direction" takes yaw, pitch, roll and zoom, while distance, target and lens are the framing's, so that a scene
+        of any scale works. "place in metres" takes position, target, quaternion, fov and zoom, in the metres of an
+        exported body. A clip has one lens, that of its first camera; where fov or zoom change along the list, the
+        camera moves along its optical axis instead, so that the target keeps the requested size.
+
+    ValueError for a dictionary that is no camera, and a camera straight above or below or not looking at the person."""
     if use not in USES:
         raise ValueError(f"camera_info can be used as {' or '.join(USES)}, got {use!r}")
     if frames < 1:
@@ -131,9 +139,8 @@ def filmed(
 def viewer_cameras(cameras: Cameras, centre: Sequence[float]) -> list[dict]:
     """Return our cameras as viewer dictionaries, one per frame, in the metres of an exported body (hips at 0, y up).
 
-    centre: the world point (x, y, z) m that the path goes around; the targets lie at its depth on the line of sight.
-    `filmed` with use "place in metres" gives the same cameras back.
-    """
+    centre: the world point (x, y, z) m that the path goes around; each target lies on the optical axis, at its depth.
+    `filmed` with use "place in metres" is the inverse."""
     matrix = cameras.world_to_camera.double().cpu()
     rotation, forward = matrix[:, :3, :3], matrix[:, 2, :3]
     eye = -(rotation.transpose(1, 2) @ matrix[:, :3, 3:])[..., 0]
@@ -159,7 +166,7 @@ def viewer_cameras(cameras: Cameras, centre: Sequence[float]) -> list[dict]:
 
 
 def _path(info: dict | Sequence[dict], lens: bool = False) -> _Path:
-    """Read the dictionaries; with `lens` they must say how they project, too."""
+    """Read the camera dictionaries; with `lens`, ValueError where one does not say how it projects."""
     cameras = [info] if isinstance(info, dict) else info
     if isinstance(cameras, str) or not isinstance(cameras, Sequence) or not cameras:
         raise ValueError(f"camera_info must be a camera with position and target, or a list of them; got {info!r}")
@@ -172,7 +179,10 @@ def _path(info: dict | Sequence[dict], lens: bool = False) -> _Path:
 
 
 def _parsed_camera(camera: dict, name: str, lens: bool) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Return rotation, position, target, fov and zoom of one dictionary, in our world."""
+    """Return rotation (3, 3), position (3,), target (3,), fov and zoom of one camera dictionary, in our world.
+
+    name: of the camera in error messages.
+    lens: ValueError where the dictionary does not say how the camera projects."""
     try:
         position = _numbers(camera["position"], "xyz")
         target = _numbers(camera.get("target") or dict.fromkeys("xyz", 0.0), "xyz")
@@ -205,8 +215,9 @@ def _numbers(values: dict, keys: str) -> Tensor:
 
 
 def _look_at(back: Tensor, name: str) -> Tensor:
-    """Return the columns right, up, backwards of a level camera in the viewer's world; back (3,) points from target to
-    camera."""
+    """Return the columns right, up, backwards (3, 3) of a camera without roll in the viewer's world.
+
+    back: (3,) from the target to the camera; name: of the camera in error messages."""
     if float(back.norm()) < 1e-6:
         raise ValueError(f"{name} has its camera in its target; move one of them")
     back = back / back.norm()
@@ -216,7 +227,7 @@ def _look_at(back: Tensor, name: str) -> Tensor:
 
 
 def _turned(quaternion: Tensor, name: str) -> Tensor:
-    """Return the columns right, up, backwards of a quaternion (x, y, z, w) of any length."""
+    """Return the columns right, up, backwards (3, 3) of a quaternion (x, y, z, w) of any non-zero length."""
     length = float(quaternion.norm())
     if length < 1e-6:
         raise ValueError(f"{name} has a quaternion of zeros")
@@ -227,17 +238,16 @@ def _turned(quaternion: Tensor, name: str) -> Tensor:
 
 
 def _angles(rotation: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the yaw and pitch (N,) degrees of views (N, 3, 3), as `projection.look_at` means them."""
+    """Return the yaw and pitch (N,) in degrees, as in `projection.look_at`, of view rotations (N, 3, 3)."""
     x, y, z = rotation[:, 2].unbind(-1)
     return torch.rad2deg(torch.atan2(x, y)), torch.rad2deg(torch.asin((-z).clamp(-1, 1)))
 
 
 def _path_resampled(path: _Path, frames: int) -> _Path:
-    """Return `frames` cameras evenly along the path; what lies between two turns about one axis, as an orbit does.
+    """Return `frames` cameras, evenly along the path; between two cameras they rotate about one axis, as in an orbit.
 
-    The place of a camera relative to its target is carried in the camera's own axes: between two cameras of an orbit
-    the distance stays, where a straight line between the places would cut the corner.
-    """
+    A camera's position relative to its target is interpolated in the camera's own axes: between two cameras of an orbit
+    the distance stays constant, where a straight line between the positions would cut the corner."""
     count = len(path.position)
     at = torch.linspace(0, count - 1, frames, dtype=torch.float64) if count > 1 else torch.zeros(frames).double()
     left = at.long().clamp(0, max(0, count - 2))

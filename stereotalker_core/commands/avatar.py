@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _fitted(args: argparse.Namespace, body: HalfBody) -> Identity:
-    """The person in the portrait; says how well they fit."""
+    """Fit the person in the portrait, and show the quality and the warnings of the fit."""
     progress = ProgressLine(enabled=not args.quiet)
     portrait = load_portrait(args.portrait)
     mask = load_mask(args.mask, size_of(portrait.image)) if args.mask else portrait.mask

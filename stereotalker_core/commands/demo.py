@@ -21,7 +21,7 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Draw the portrait beside the video, then run `talk` on it."""
+    """Write the portrait beside the video, then run `talk` on it."""
     out = check_output(args.out)
     portrait = out.with_name(f"{out.stem}_portrait.png")
     write_portrait(portrait, args.person, 512, labels=True)  # the renderer knows the mask; a photo's is estimated

@@ -57,7 +57,7 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluate one stage or both, print the table, write the JSON."""
+    """Evaluate the chosen stages, print the table, write the JSON."""
     if args.json:
         check_output(args.json, (".json",))
     if args.stage == PHOTOS:
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def run_photos(args: argparse.Namespace) -> int:
-    """Measure the photographs of a folder, print the table and what was refused, write the JSON."""
+    """Measure the photographs of a folder, print the table and the refused ones, write the JSON."""
     from ..evaluation.photos import evaluate as photos
     from ..evaluation.photos.rows import Settings
     from ..evaluation.photos.sheet import caption
@@ -118,7 +118,7 @@ def run_photos(args: argparse.Namespace) -> int:
 
 
 def run_bake(args: argparse.Namespace) -> int:
-    """Measure what is drawn where portraits showed nothing, print the table, write the JSON."""
+    """Measure the baked texture where portraits showed nothing, print the table, write the JSON."""
     from ..evaluation.video.bake import PEOPLE, QUICK_PEOPLE, evaluate_bake
     from ..video.rendering.bake import STEPS, load_bake
 
@@ -151,10 +151,9 @@ def _write_report(path: str | Path, report: dict[str, Any]) -> None:
 
 
 def evaluate(args: argparse.Namespace) -> tuple[Metrics, dict[str, str]]:
-    """Return all metrics of the chosen stages, and why some could not be measured.
+    """Return the metrics of the chosen stages, and for each skipped stage the reason.
 
-    "all" leaves out what needs speech where nothing on the machine can speak; a stage asked for by name fails then.
-    """
+    "all" skips what needs speech where no speech engine is installed; a stage requested by name fails then."""
     from ..evaluation.motion.evaluate import NoSpeechError
     from ..evaluation.video.pictures import write_pictures
     from ..evaluation.video.render import Ablation, evaluate_render
@@ -182,7 +181,7 @@ def evaluate(args: argparse.Namespace) -> tuple[Metrics, dict[str, str]]:
 
 
 def of_speech(args: argparse.Namespace) -> tuple[Metrics, dict[str, str]]:
-    """Measure stage 1 and the faces, where they are asked for; NoSpeechError where nothing can speak."""
+    """Measure stage 1 and the faces, if they are requested; NoSpeechError where no speech engine is installed."""
     from ..evaluation.motion.evaluate import evaluate_motion
     from ..motion.networks.denoiser import MotionDenoiser
 
@@ -204,7 +203,7 @@ def of_speech(args: argparse.Namespace) -> tuple[Metrics, dict[str, str]]:
 
 
 def run_face(args: argparse.Namespace) -> Metrics:
-    """Measure the embedded ProbTalk3D, and draw its pictures where they are asked for."""
+    """Measure the embedded ProbTalk3D, and draw its plots if they are requested."""
     from ..evaluation.face.evaluate import draw_items, evaluate_face
     from ..face.model import ProbTalk3D
     from ..face.sampling import FaceModels

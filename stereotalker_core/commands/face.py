@@ -86,10 +86,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def save_face(face: Face, out: Path, mapping: FaceMap | None = None) -> None:
-    """Write a face in the format that the file's suffix names.
+    """Write a face in the format of the file's suffix.
 
-    ValueError for an ARKit format of a FLAME face without a map.
-    """
+    mapping: from FLAME to ARKit; ValueError for an ARKit format of a FLAME face without it."""
     suffix = out.suffix.lower()
     if suffix == ".safetensors":
         face.save(out)
@@ -106,8 +105,13 @@ def save_face(face: Face, out: Path, mapping: FaceMap | None = None) -> None:
 
 
 def preview(face: Face, flame: Flame | None, mapping: FaceMap | None, size: int, yaw: float) -> Iterator[Tensor]:
-    """Yield the chunks (t, 3, size, N * size) of all performances: on FLAME's mesh where it is given, else on our body.
-    """
+    """Yield the frames (t, 3, size, N * size) of all N performances side by side, in chunks.
+
+    face: the performances.
+    flame: the FLAME mesh to draw; None draws our body.
+    mapping: between FLAME's parameters and ARKit's.
+    size: side of one picture, px.
+    yaw: camera yaw, degrees."""
     samples = range(len(face.parameters))
     if flame is not None:
         return mesh_frames(flame, torch.stack([flame_parameters(face, i, mapping) for i in samples]), size, yaw)

@@ -1,7 +1,6 @@
-"""Commands whose options stand in a module of their own, which is imported only when its command is run.
+"""Commands whose options are declared in a module of their own, which is imported only when its command is run.
 
-Such a module has `add_arguments(parser)` and `run(options)`, which returns None or a table {name: value} to print.
-"""
+Such a module has `add_arguments(parser)` and `run(options)`, which returns None or a table {name: value} to print."""
 
 import argparse
 import logging
@@ -16,17 +15,18 @@ PROGRAM = ("python", "-m", "stereotalker_core")
 
 
 def add_names(kinds: argparse._SubParsersAction, table: Mapping[str, str]) -> None:
-    """Declare the commands of a table {name: module, relative to the package}; their options come later."""
+    """Declare the commands of a table {name: module, relative to the package}; their modules declare the options later.
+    """
     for name, module in table.items():
         parser = kinds.add_parser(name, add_help=False, help=f"--help tells its options ({module})")
         parser.set_defaults(run=run_module, module=module, name=name, rest=[])
 
 
 def split_words(words: list[str], tables: Mapping[str, Iterable[str]]) -> tuple[list[str], list[str]]:
-    """Map ["train", "prior", "--steps", "5"] -> (["train", "prior"], ["--steps", "5"]); other lines stay whole.
+    """Split a line after a forwarded command: ["train", "prior", "--steps", "5"] -> (["train", "prior"], ["--steps",
+    "5"]).
 
-    tables: {command: the names under it whose options stand in a module}.
-    """
+    tables: {command: the names under it whose options are declared in a module}. Other lines are returned whole."""
     forwarded = {(command, name) for command, names in tables.items() for name in names}
     for i, pair in enumerate(zip(words, words[1:], strict=False)):
         if pair in forwarded:
@@ -35,7 +35,7 @@ def split_words(words: list[str], tables: Mapping[str, Iterable[str]]) -> tuple[
 
 
 def parser_of(module: str, command: str) -> argparse.ArgumentParser:
-    """The parser of a module's options; command: the words in front of them, "train prior"."""
+    """Return the parser of a module's options; command: the words in front of them, such as "train prior"."""
     found = import_module(f"..{module}", __package__)
     parser = argparse.ArgumentParser(
         prog=f"{' '.join(PROGRAM)} {command}", description=found.__doc__,
@@ -46,17 +46,21 @@ def parser_of(module: str, command: str) -> argparse.ArgumentParser:
 
 
 def run_module(args: argparse.Namespace) -> int:
-    """Parse the rest of the line with the module's options, run it, print the table it returns."""
+    """Parse the rest of the line with the module's own options, run it, and print the table that it returns."""
     show(run_words(args.module, f"{args.command} {args.name}", args.rest))
     return 0
 
 
 def run_words(module: str, command: str, words: list[str], **settings: object) -> Any:
-    """Run a module on the words after `command` -> what it returns. settings: further attributes of its options.
+    """Run a module on the words after `command` and return its result.
 
-    options.line holds the whole command line for the metadata of what is written. The steps of a long run are logged.
-    ValueError where a speech engine that is needed is not installed.
-    """
+    module: relative to the package.
+    command: the words in front, such as "train prior".
+    words: the module's options.
+    settings: further attributes of the parsed options.
+
+    options.line holds the whole command line, for the metadata of written files. The progress of a long run is logged.
+    ValueError where a speech engine is needed and not installed."""
     line = shlex.join([*PROGRAM, *command.split(), *words])
     options = parser_of(module, command).parse_args(words, argparse.Namespace(line=line, **settings))
     logger = logging.getLogger(__name__.partition(".")[0])
@@ -71,7 +75,7 @@ def run_words(module: str, command: str, words: list[str], **settings: object) -
 
 
 def show(table: Any) -> None:
-    """Print a table {name: value}; results of other kinds are only for callers in Python."""
+    """Print a table {name: value}; results of other types are ignored."""
     if isinstance(table, dict):
         for name, value in table.items():
             print(f"{name:<24} {value:.3f}" if isinstance(value, float) else f"{name:<24} {value}")

@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def collect() -> dict[str, Any]:
-    """Collect everything that `info` knows, as plain values."""
+    """Return everything that `info` prints, as plain values."""
     devices = ["cpu", *(f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count()))]
     devices += ["mps"] if torch.backends.mps.is_available() else []
     models = [describe(path) for path in sorted(NANO.glob("*.safetensors"))]

@@ -85,7 +85,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def checked_token(host: str, token: str | None) -> str | None:
-    """The token that clients must know; None on loopback without one. ValueError beyond loopback without one."""
+    """Return the token that clients must send; None where none is needed, on loopback.
+
+    token: the user's; "auto" makes a random one. ValueError beyond loopback without a token."""
     if token == "auto":
         return secrets.token_urlsafe(16)
     try:
@@ -100,7 +102,10 @@ def checked_token(host: str, token: str | None) -> str | None:
 
 
 def make_app(models: Models, identity: Identity, view: View, token: str | None = None, clients: int = 2):
-    """The ASGI application: the page at /, health at /health, the person at /live."""
+    """Return the ASGI application: the page at /, health at /health, the live stream at /live.
+
+    models: the networks; identity: the person; view: the camera; token: see `checked_token`; clients: at most at once.
+    """
     from fastapi import FastAPI, WebSocket
     from fastapi.responses import HTMLResponse
 
@@ -146,7 +151,7 @@ def make_app(models: Models, identity: Identity, view: View, token: str | None =
 
 
 def _jpeg(picture) -> bytes:
-    """Return (3, H, W) in [-1, 1] as a JPEG file."""
+    """Encode a picture (3, H, W) in [-1, 1] as a JPEG file."""
     from PIL import Image
 
     pixels = ((picture.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).numpy()
@@ -156,21 +161,21 @@ def _jpeg(picture) -> bytes:
 
 
 def _same_origin(socket) -> bool:
-    """Tell whether a connection comes from this server's own page: a browser says which site opened it, other programs
-    say nothing."""
+    """Tell whether a connection comes from this server's own page; programs other than browsers send no origin and
+    pass."""
     origin = socket.headers.get("origin")
     return origin is None or origin.partition("://")[2] == socket.headers.get("host")
 
 
 class DrawingError(Exception):
-    """Say what went wrong where pictures are drawn: no fault of the client's."""
+    """The failure to draw a picture, which is no fault of the client."""
 
 
 class Client:
-    """Serve one connection: messages in, frames out, at the pace of the sound, or of the clock while nobody speaks.
+    """The handler of one connection: messages in, frames out, at the pace of the incoming sound, or in real time while
+    nobody speaks.
 
-    Three tasks: one takes messages, one begins hops, one sends what is drawn. The first that ends, ends the others.
-    """
+    Three tasks: one takes messages, one begins hops, one sends drawn pictures. When one ends, the others are ended."""
 
     def __init__(self, socket, live: Live, crew: Crew, encoder: ThreadPoolExecutor):
         self.socket, self.live, self.crew, self.encoder = socket, live, crew, encoder
@@ -179,7 +184,7 @@ class Client:
         self.parts: asyncio.Queue[Part] = asyncio.Queue(AHEAD * HOP // TOGETHER)  # begun and not sent yet
 
     async def serve(self) -> None:
-        """Serve until the client goes away, or sends what is refused."""
+        """Serve until the client disconnects or sends something invalid."""
         from starlette.websockets import WebSocketDisconnect
 
         tasks = [asyncio.ensure_future(task) for task in (self._receive(), self._draw(), self._send())]
@@ -214,7 +219,7 @@ class Client:
             self._take(message.get("bytes"), message.get("text"))
 
     def _count(self) -> None:
-        """Raise ValueError for a client that sends too often, or more sound than it can mean."""
+        """Raise ValueError for a client that sends messages too often, or sound faster than it can be spoken."""
         self.messages += 1
         elapsed = time.monotonic() - self.since
         if self.messages > MESSAGES * (elapsed + 1) or self.pushed > FASTEST * elapsed + 10:
@@ -245,7 +250,7 @@ class Client:
             self.live.interrupt()
 
     async def _draw(self) -> None:
-        """Begin hop after hop, as `Beat` says; wait where the crew, or the connection, cannot keep up."""
+        """Begin one hop after another at the times that `Beat` gives; wait while the crew or the connection is busy."""
         beat = Beat(time.monotonic())
         while True:
             if not self.live.ready or not beat.due(self.live, time.monotonic()):
@@ -256,7 +261,7 @@ class Client:
                 await self.parts.put(part)
 
     async def _send(self) -> None:
-        """Send pictures as they are drawn. DrawingError for those that could not be."""
+        """Send every picture as soon as it is drawn. DrawingError where it could not be drawn."""
         loop = asyncio.get_running_loop()
         while True:
             part = await self.parts.get()
@@ -264,14 +269,14 @@ class Client:
                 await asyncio.wait([asyncio.wrap_future(part.pictures)])
                 fault = part.pictures.exception()
             finally:
-                part.pictures.cancel()  # where this task is: nobody waits for it any more
+                part.pictures.cancel()  # where this task was cancelled, nobody waits for it any more
             if fault is not None:
                 raise DrawingError(f"{type(fault).__name__}: {fault}") from fault
             for message in await loop.run_in_executor(self.encoder, self._encoded, part):
                 await self.socket.send_bytes(message)
 
     def _encoded(self, part: Part) -> list[bytes]:
-        """Return frames that are drawn as messages."""
+        """Return the drawn frames of a part as messages."""
         last, encoded, messages = None, b"", []
         for frame in part.frames():
             if frame.picture is not last:
@@ -280,7 +285,8 @@ class Client:
         return messages
 
     def _packed(self, frame: LiveFrame, picture: bytes) -> bytes:
-        """Stamp of the sound that the frame answers, its length, the sound where there is some, the picture."""
+        """Pack a frame as a message: stamp of the sound it answers, byte count of the sound, the sound (if any), the
+        JPEG."""
         sound = (frame.sound * 32767).short().numpy().tobytes() if frame.speaking else b""
         spoken = max(0.0, frame.begin)
         stamp = next((stamp for at, stamp in reversed(tuple(self.stamps)) if at <= spoken), 0)

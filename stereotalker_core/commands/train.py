@@ -36,12 +36,12 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
 
 
 def on_clips(name: str, words: list[str]) -> bool:
-    """Tell whether a line trains on folders of clips; `train clips avatars --clips N` makes such folders."""
+    """Tell whether a line trains on folders of clips, by its --clips; `train clips` itself makes such folders."""
     return name != "clips" and any(word.partition("=")[0] == "--clips" for word in words)
 
 
 def run_trainer(args: argparse.Namespace) -> int:
-    """Run a trainer of the table; with --clips among its options the one that trains on folders of clips."""
+    """Run a trainer of the table; with --clips among its options, the trainer for folders of clips instead."""
     if on_clips(args.name, args.rest):
         run_words(SCALE, f"train {args.name}", args.rest, model=args.name)
         return 0

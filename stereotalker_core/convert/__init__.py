@@ -1,1 +1,1 @@
-"""Public weights -> our classes, with a report of every key."""
+"""Public weights converted to our classes, with a report of every key."""

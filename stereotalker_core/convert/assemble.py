@@ -1,4 +1,4 @@
-"""Big models from named tensors without initialising them twice: built without memory, then given their weights."""
+"""Big models built from named tensors without initialising them first: made on the meta device, then given weights."""
 
 import math
 from pathlib import Path
@@ -15,17 +15,16 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def skeleton(cls: type[M], config: Any) -> M:
-    """Build cls(config) with parameters and buffers that have a shape and no memory."""
+    """Build cls(config) on the meta device: parameters and buffers have shapes but no memory."""
     with torch.device("meta"):
         return cls(config)
 
 
 def fill(model: M, state: dict[str, Tensor], dtype: torch.dtype | None = None) -> M:
-    """Give a skeleton its weights, in `dtype` (None: their own). Parts that are absent start as their class starts.
+    """Load weights into a skeleton, in `dtype` (None: their own); initialise what the weights do not contain.
 
-    Absent layers whose name ends in proj_out or conv_out start at zero: new motion modules and pose guiders change
-    nothing at first.
-    """
+    Absent layers whose name ends in proj_out or conv_out are set to zero, so that new motion modules and pose guiders
+    change nothing at first; others are initialised as their class does."""
     if dtype is not None:
         state = {k: v.to(dtype) if v.is_floating_point() else v for k, v in state.items()}
     model.load_state_dict(state, strict=False, assign=True)
@@ -46,7 +45,7 @@ def _own_dtype(module: nn.Module) -> dict[str, Tensor]:
 
 
 def _start(name: str, module: Any) -> None:
-    """Set the initial values of one module of a skeleton."""
+    """Initialise one module of a skeleton; name: its path in the model."""
     module.to_empty(device="cpu", recurse=False)
     if name.endswith("pos_embed"):
         table = module.get_buffer("pe")
@@ -59,20 +58,20 @@ def _start(name: str, module: Any) -> None:
 
 
 def sinusoids(length: int, width: int) -> Tensor:
-    """Return (1, length, width) positions as AnimateDiff tabulates them: sines in the even channels, cosines in the
-    odd."""
+    """Return AnimateDiff's sinusoidal position table (1, length, width): sines in even channels, cosines in odd ones.
+    """
     angle = torch.arange(length)[:, None] * torch.exp(torch.arange(0, width, 2) * (-math.log(10000.0) / width))
     return torch.stack([angle.sin(), angle.cos()], -1).reshape(1, length, width)
 
 
 def save_model(model: nn.Module, path: str | Path, **provenance: Any) -> None:
-    """Save a model with every number as it is, in the format of `checkpoint.save`."""
+    """Save a model in the format of `checkpoint.save`, every tensor in its own dtype."""
     meta = {"model": type(model).__name__, "config": to_json(model.config), **provenance}
     checkpoint.save_tensors(model.state_dict(), meta, path)
 
 
 def load_model(cls: type[M], path: str | Path, device: str = "cpu", dtype: torch.dtype | None = None) -> M:
-    """Return `checkpoint.load` for big files: strict, no second copy in memory, dtype None keeps the file's."""
+    """Load a big model as `checkpoint.load` does, without a second copy in memory; dtype None keeps the file's."""
     path = Path(path)
     if path.is_file():
         check_header(path)

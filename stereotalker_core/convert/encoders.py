@@ -58,7 +58,9 @@ def _tiny(given: State, source: str, dtype: torch.dtype | None) -> tuple[PublicA
 
 
 def _taesd_pair(path: Path) -> tuple[Path, Path] | None:
-    """The two files of an original TAESD when `path` is one of them. FileNotFoundError when the other is missing."""
+    """Return the (encoder, decoder) files of an original TAESD when `path` is one of them, else None.
+
+    FileNotFoundError where the other one is missing."""
     parts = ("encoder", "decoder")
     own = next((part for part in parts if path.stem.endswith(f"taesd_{part}")), None)
     if own is None or not path.is_file():
@@ -81,7 +83,8 @@ def _outside_vae(key: str) -> str | None:
 
 
 def load_image_encoder(path: str | Path, *, dtype: torch.dtype | None = None) -> tuple[ImageEncoder, Report]:
-    """Load CLIP's vision tower with projection: a transformers folder (or image_encoder/ in one), or a single file."""
+    """Load CLIP's vision tower with projection: a transformers folder, a folder with image_encoder/ in it, or one file.
+    """
     path = Path(path)
     if is_ours(path):
         model = load_model(ImageEncoder, path, dtype=dtype)

@@ -34,10 +34,9 @@ _LEFT_OUT = {
 
 
 def load_language_model(path: str | Path, **settings: Any) -> tuple[LanguagePrior, Report]:
-    """Load a model folder saved by transformers (safetensors, .bin, shards) or a .gguf file, with fresh LoRA adapters.
+    """Load a model folder saved by transformers (safetensors, .bin, shards) or a .gguf file, with new LoRA adapters.
 
-    settings: other fields of LanguagePrior.Config (features, projector, rank). ValueError names what is wrong.
-    """
+    settings: other fields of LanguagePrior.Config (features, projector, rank). ValueError names what is wrong."""
     path = Path(path)
     llm, tokenizer, report = _from_gguf(path) if path.suffix == ".gguf" else _from_folder(path)
     packed = pack_tokenizer(tokenizer)
@@ -63,7 +62,9 @@ def _from_folder(path: Path) -> tuple[Any, str, Report]:
 
 
 def _from_gguf(path: Path) -> tuple[Any, str, Report]:
-    """The same of a .gguf file, whose numbers transformers turns into float32. It keeps no list of its keys."""
+    """Return (transformers model, its tokenizer as JSON, report) of a .gguf file, converted to float32 by transformers.
+
+    The report has no list of keys, because the library does not give one."""
     from transformers import AutoModel, AutoTokenizer
     from transformers.utils.import_utils import is_gguf_available
 
@@ -89,11 +90,16 @@ def _from_gguf(path: Path) -> tuple[Any, str, Report]:
 def build_transformer(
     cls: Any, config: Any, tensors: dict[str, Tensor], source: str, kind: str, left_out: dict[str, str]
 ) -> tuple[Any, Report]:
-    """Build a transformers model with these tensors, in float32; the library renames the keys of its own older layouts.
+    """Build a transformers model with these tensors, in float32; the library renames the keys of its older layouts.
 
-    The weights were read by `read_weights`, never unpickled by the library. left_out: part of a key -> why it is not
-    used. Every other key that the model lacks or does not know is refused.
-    """
+    cls: the transformers class.
+    config: its configuration.
+    tensors: from `read_weights`, never unpickled by the library.
+    source: where they came from, for the report.
+    kind: what they are, for the report.
+    left_out: {part of a key: why such keys are not used}.
+
+    ValueError for every other key that the model lacks or does not know."""
     report = Report(kind, source)
     model, info = cls.from_pretrained(
         None, config=config, state_dict=dict(tensors), output_loading_info=True, dtype=torch.float32
@@ -113,7 +119,7 @@ def build_transformer(
 
 
 def lora_state(prior: LanguagePrior) -> dict[str, Tensor]:
-    """The adapter's tensors under the names of peft's adapter files."""
+    """Return the LoRA tensors under the names that peft uses in its adapter files."""
     return {
         f"base_model.model.{key.replace('.default.weight', '.weight')}": value
         for key, value in prior.llm.state_dict().items()
@@ -122,8 +128,7 @@ def lora_state(prior: LanguagePrior) -> dict[str, Tensor]:
 
 
 def save_lora(prior: LanguagePrior, folder: str | Path) -> None:
-    """Write an adapter folder that peft loads onto the same language model: adapter_model.safetensors +
-    adapter_config.json."""
+    """Write the LoRA as an adapter folder for peft: adapter_model.safetensors and adapter_config.json."""
     folder = Path(folder)
     modules = sorted({key.split(".lora_")[0].rpartition(".")[2] for key in lora_state(prior)})
     rank = prior.config.rank
@@ -135,7 +140,7 @@ def save_lora(prior: LanguagePrior, folder: str | Path) -> None:
 
 
 def load_lora(prior: LanguagePrior, folder: str | Path) -> Report:
-    """Put an adapter folder's tensors into the prior. ValueError when it is for another model or another rank."""
+    """Load the tensors of an adapter folder into the prior. ValueError where they fit another model or another rank."""
     folder = Path(folder)
     path = folder / "adapter_model.safetensors" if folder.is_dir() else folder
     given, expected = read_weights(path), lora_state(prior)
@@ -158,5 +163,5 @@ def load_lora(prior: LanguagePrior, folder: str | Path) -> Report:
 
 
 def merged_language_model(prior: LanguagePrior) -> nn.Module:
-    """Return a copy of the language model with the LoRA added into its weights: a plain transformers model."""
+    """Return a plain transformers copy of the language model, with the LoRA merged into its weights."""
     return merge_lora(copy.deepcopy(prior.llm)).eval()

@@ -1,4 +1,4 @@
-"""Where the public layouts of Stable Diffusion 1.5, AnimateDiff and TAESD put what diffusers names otherwise."""
+"""The tensor names of the original Stable Diffusion 1.5, AnimateDiff and TAESD files, mapped to those of diffusers."""
 
 import re
 from collections.abc import Callable
@@ -30,7 +30,7 @@ _MOTION = {
 
 
 def renamed(tensors: State, name: Callable[[str], str | None]) -> State:
-    """Rename tensors; what gets the name None is left out. ValueError when two get the same name."""
+    """Rename tensors by `name`; those renamed to None are dropped. ValueError where two get the same name."""
     out: State = {}
     for key, tensor in tensors.items():
         new = name(key)
@@ -43,7 +43,10 @@ def renamed(tensors: State, name: Callable[[str], str | None]) -> State:
 
 
 def ldm_unet_modules(levels: int = 4, layers: int = 2) -> dict[str, str]:
-    """Map module prefix of the original Stable Diffusion U-Net -> of diffusers'. "*": a residual block."""
+    """Return {module prefix in the original Stable Diffusion U-Net: its prefix in diffusers}; "*" marks a residual
+    block.
+
+    levels: resolutions of the U-Net; layers: residual blocks per level."""
     out = {
         "time_embed.0": "time_embedding.linear_1",
         "time_embed.2": "time_embedding.linear_2",
@@ -70,7 +73,9 @@ def ldm_unet_modules(levels: int = 4, layers: int = 2) -> dict[str, str]:
 
 
 def unet_from_ldm(tensors: State, levels: int = 4, layers: int = 2) -> State:
-    """Map U-Net keys of a single-file checkpoint (prefix taken off) -> diffusers' names; others stay as they are."""
+    """Rename U-Net keys of a single-file checkpoint (prefix removed) to diffusers' names; others stay unchanged.
+
+    levels: resolutions of the U-Net; layers: residual blocks per level."""
     modules = ldm_unet_modules(levels, layers)
 
     def name(key: str) -> str:
@@ -87,7 +92,7 @@ def unet_from_ldm(tensors: State, levels: int = 4, layers: int = 2) -> State:
 
 
 def longest_prefix(key: str, prefixes: dict[str, str]) -> str | None:
-    """The longest module prefix of a key, or None."""
+    """Return the longest of the module prefixes that a key begins with, or None."""
     parts = key.split(".")
     for n in range(len(parts) - 1, 0, -1):
         if ".".join(parts[:n]) in prefixes:
@@ -96,7 +101,7 @@ def longest_prefix(key: str, prefixes: dict[str, str]) -> str | None:
 
 
 def vae_from_ldm(tensors: State, levels: int = 4) -> State:
-    """Map keys of the original autoencoder (prefix taken off), or of an early diffusers one -> diffusers' present
+    """Rename keys of the original autoencoder (prefix removed), or of an early diffusers one, to diffusers' current
     names."""
     rules = [
         (r"^encoder\.down\.(\d+)\.block\.", r"encoder.down_blocks.\1.resnets."),
@@ -127,10 +132,9 @@ def vae_from_ldm(tensors: State, levels: int = 4) -> State:
 
 
 def motion_from_animatediff(tensors: State) -> State:
-    """Map keys of AnimateDiff / AnimateAnyone motion modules -> diffusers' names; other keys stay as they are.
+    """Rename keys of AnimateDiff / AnimateAnyone motion modules to diffusers' names; other keys stay unchanged.
 
-    Both attentions carry the same table of positions; one copy is enough.
-    """
+    Both attentions of a block hold the same position table; one copy is kept."""
 
     def name(key: str) -> str | None:
         if "motion_modules." not in key or ".temporal_transformer." not in key:
@@ -147,8 +151,8 @@ def motion_from_animatediff(tensors: State) -> State:
 
 
 def tiny_from_taesd(encoder: State, decoder: State) -> State:
-    """Turn the two original TAESD files into diffusers' AutoencoderTiny; the decoder's first entry is a clamp without
-    keys."""
+    """Rename the two original TAESD files to diffusers' AutoencoderTiny; the decoder's indices shift by one, for a
+    clamp layer without weights."""
 
     def shifted(key: str) -> str:
         number, _, rest = key.partition(".")

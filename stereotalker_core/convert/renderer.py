@@ -1,7 +1,6 @@
 """Public weights of the renderer as our classes: Stable Diffusion 1.5, AnimateDiff and AnimateAnyone, keys unchanged.
 
-Every function refuses a file with a key it cannot explain, before a model is built, and returns a `Report`.
-"""
+Every loader returns a `Report`, and raises ValueError for a file with an unexplained key before it builds a model."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -35,9 +34,12 @@ def load_denoiser(
 ) -> tuple[StereoTalkerUNet, Report]:
     """Load the denoiser from a Stable Diffusion 1.5 file or folder, denoising_unet.pth, or a file of our own format.
 
-    motion: AnimateDiff v1 / v2 / v3 or AnimateAnyone motion modules; pose: a pose guider; without them these parts are
-    new and do nothing. prediction: "v" (AnimateAnyone) or "epsilon" (AnimateDiff, plain Stable Diffusion).
-    """
+    path: of the weights.
+    motion: AnimateDiff v1 / v2 / v3 or AnimateAnyone motion modules; without it new ones, which change nothing.
+    pose: a pose guider; without it a new one, which changes nothing.
+    prediction: "v" (AnimateAnyone) or "epsilon" (AnimateDiff, plain Stable Diffusion).
+    guides: the kind of picture that the pose guider reads.
+    dtype: of the weights; None keeps the file's."""
     if is_ours(path):
         model = load_model(StereoTalkerUNet, path, dtype=dtype)
         return model, Report("StereoTalkerUNet", str(path), loaded=len(model.state_dict()))
@@ -64,7 +66,8 @@ def load_denoiser(
 
 
 def load_reference(path: str | Path, *, dtype: torch.dtype | None = None) -> tuple[ReferenceNet, Report]:
-    """The reference network from reference_unet.pth, a Stable Diffusion 1.5 file or folder, or a file of our own."""
+    """Load the reference network from reference_unet.pth, a Stable Diffusion 1.5 file or folder, or a file of our own.
+    """
     if is_ours(path):
         model = load_model(ReferenceNet, path, dtype=dtype)
         return model, Report("ReferenceNet", str(path), loaded=len(model.state_dict()))
@@ -88,7 +91,7 @@ def load_reference(path: str | Path, *, dtype: torch.dtype | None = None) -> tup
 def load_animate_anyone(
     folder: str | Path, *, dtype: torch.dtype | None = None
 ) -> tuple[StereoTalkerUNet, ReferenceNet, list[Report]]:
-    """The four files of an AnimateAnyone set in one folder, as .pth or .safetensors."""
+    """Load the four files of an AnimateAnyone set from one folder, as .pth or .safetensors."""
     unet, reference, pose, motion = animate_anyone_files(folder)
     denoiser, first = load_denoiser(unet, motion, pose, dtype=dtype)
     network, second = load_reference(reference, dtype=dtype)
@@ -111,7 +114,7 @@ def animate_anyone_files(folder: str | Path) -> list[Path]:
 
 
 def unet_weights(path: str | Path) -> tuple[State, dict[str, list[str]]]:
-    """Return the U-Net tensors under diffusers' names, and what else the file held: reason -> keys."""
+    """Return the U-Net tensors under diffusers' names, and the keys that were left out, by reason."""
     path = Path(path)
     inner = path / "unet"
     given = read_weights(inner if inner.is_dir() else path)
@@ -128,7 +131,7 @@ def unet_weights(path: str | Path) -> tuple[State, dict[str, list[str]]]:
 
 
 def outside_unet(key: str) -> str | None:
-    """Return what a key of a single-file checkpoint is, unless it is of the U-Net."""
+    """Return what a key outside the U-Net of a single-file checkpoint belongs to; None for a key of the U-Net."""
     if key.startswith(LDM_VAE):
         return "autoencoder, loaded on its own"
     if key.startswith(LDM_TEXT):
@@ -140,7 +143,7 @@ def outside_unet(key: str) -> str | None:
 
 
 def motion_weights(path: str | Path) -> State:
-    """Return the motion modules under diffusers' names; only those (stage-2 files of AnimateAnyone may hold more)."""
+    """Return the motion modules of a file under diffusers' names; its other tensors are left out."""
     tensors = motion_from_animatediff(read_weights(path))
     if not any("motion_modules." in key for key in tensors):
         raise ValueError(f"{path} holds no motion modules; give an AnimateDiff or AnimateAnyone motion file")
@@ -148,7 +151,9 @@ def motion_weights(path: str | Path) -> State:
 
 
 def unet_config(given: State, base: UNetConfig, source: str) -> UNetConfig:
-    """The config that the shapes of the weights tell; `base` for what they do not. ValueError when it is no U-Net."""
+    """Derive the config from the shapes of the weights; `base` supplies what shapes do not determine.
+
+    source: named by the ValueError for weights that are no U-Net."""
     wanted = ("conv_in.weight", "down_blocks.0.resnets.0.conv1.weight", "time_embedding.linear_1.weight")
     absent = [key for key in wanted if key not in given]
     if absent:

@@ -1,4 +1,4 @@
-"""What became of every key of a file: loaded, missing, unexpected, left out for a stated reason, or made new."""
+"""The fate of every key of a weight file: loaded, missing, unexpected, left out for a stated reason, or made new."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,10 +10,11 @@ Reason = Callable[[str], str | None]  # key -> why it may be left out (or made n
 
 @dataclass
 class Report:
-    """Report one conversion.
+    """The report of one conversion.
 
-    ignored and new: reason -> keys, both are explained; missing, unexpected and wrong are not.
-    """
+    kind, source: what was loaded, from where; loaded: number of keys; dtype: of most weights.
+    missing, unexpected, wrong: unexplained keys (wrong: of another shape).
+    ignored, new: {reason: keys}, explained ones that were left out or made new."""
 
     kind: str
     source: str
@@ -26,7 +27,7 @@ class Report:
     new: dict[str, list[str]] = field(default_factory=dict)
 
     def lines(self) -> list[str]:
-        """Return the report as text for people: counts, then one line for each reason."""
+        """Return the report as lines of text: counts, then one line per reason."""
         out = [
             f"{self.kind} from {self.source} ({self.dtype}): {self.loaded} loaded, {len(self.missing)} missing, "
             f"{len(self.unexpected)} unexpected"
@@ -35,7 +36,7 @@ class Report:
         return out + [f"  {len(keys)} new: {why}" for why, keys in self.new.items()]
 
     def refuse(self) -> None:
-        """Raise ValueError that names the first unexplained keys; nothing when every key is explained."""
+        """Raise ValueError that names the first unexplained keys, if there are any."""
         problems = []
         for name in ("missing", "unexpected", "wrong"):
             keys = getattr(self, name)
@@ -55,10 +56,15 @@ def compare(
     ignore: Reason = lambda key: None,
     fresh: Reason = lambda key: None,
 ) -> tuple[dict[str, Tensor], Report]:
-    """The given tensors that are expected, and a Report. A shape that differs is never explained.
+    """Match given tensors with expected ones -> (those that match, Report).
 
-    ignore: why a given key that nobody expects may be left out. fresh: why an expected key may be absent.
-    """
+    kind, source: for the report.
+    given: tensors of the file.
+    expected: tensors of the model.
+    ignore: maps a given key that the model lacks to the reason why it may be left out, or None.
+    fresh: maps an expected key that the file lacks to the reason why it may be new, or None.
+
+    A different shape is always an unexplained fault."""
     report = Report(kind, source)
     state = {}
     for key, tensor in given.items():

@@ -30,7 +30,7 @@ _VAE_FILES = ("vae.safetensors", "vae-ft-mse-840000-ema-pruned.safetensors", "ta
 
 
 def is_set(folder: Path) -> bool:
-    """Tell whether a folder looks like a set: a denoiser under one of its two names lies in it."""
+    """Tell whether a folder holds a set: a denoiser under one of its two names is in it."""
     names = ("unet.safetensors", *(f"denoising_unet{suffix}" for suffix in (".safetensors", *PICKLED)))
     return any((folder / name).is_file() for name in names)
 
@@ -38,7 +38,7 @@ def is_set(folder: Path) -> bool:
 def load_networks(
     folder: str | Path, dtype: torch.dtype | None = None
 ) -> tuple[StereoTalkerUNet, ReferenceNet, list[Report]]:
-    """Load the denoiser with its pose guider and motion modules, and the reference network, of a folder of weights."""
+    """Load the denoiser (with pose guider and motion modules) and the reference network from a folder of weights."""
     folder = _existing(folder)
     if not (folder / "unet.safetensors").is_file():
         return load_animate_anyone(folder, dtype=dtype)
@@ -50,12 +50,12 @@ def load_networks(
 
 
 def load_set_vae(folder: str | Path, dtype: torch.dtype | None = None) -> tuple[PublicAutoencoder, Report]:
-    """The autoencoder of a set. FileNotFoundError says where it belongs."""
+    """Load the autoencoder of a set. FileNotFoundError says where it belongs."""
     return load_autoencoder(_vae_path(_existing(folder)), dtype=dtype)
 
 
 def load_set_encoder(folder: str | Path, dtype: torch.dtype | None = None) -> tuple[ImageEncoder, Report]:
-    """The image encoder of a set. FileNotFoundError says where it belongs."""
+    """Load the image encoder of a set. FileNotFoundError says where it belongs."""
     folder = _existing(folder)
     own = folder / "image_encoder.safetensors"
     if not own.is_file() and not (folder / "image_encoder").is_dir():
@@ -76,9 +76,14 @@ def load_set(
 ) -> tuple[PublicRenderer, list[Report]]:
     """Load a renderer from a folder: denoiser, reference network, pose guider, motion modules, vae, image_encoder.
 
-    Experts (view_experts.safetensors, mask_experts.safetensors) and a mask predictor are used where they are; without
-    one the embedded mask predictor serves. FileNotFoundError / ValueError name the file and the remedy.
-    """
+    folder: the set; its experts (view_experts.safetensors, mask_experts.safetensors) and mask predictor are used if
+        present, else no experts and the embedded mask predictor.
+    device: where it runs.
+    dtype: of the weights; None keeps the files'.
+    guidance: strength of classifier-free guidance.
+    tile: px of a tile when decoding; None decodes whole frames.
+
+    FileNotFoundError and ValueError name the file and the remedy."""
     folder = _existing(folder)
     unet, reference, reports = load_networks(folder, dtype)
     vae, second = load_set_vae(folder, dtype)
@@ -103,7 +108,7 @@ def load_set(
 
 
 def save_set(renderer: PublicRenderer, folder: str | Path, provenance: Mapping[str, Any] | None = None) -> list[Path]:
-    """Write the renderer as safetensors of our format into a folder -> the files. Numbers keep their format."""
+    """Save the renderer as safetensors of our format in a folder -> the files. Tensors keep their dtype."""
     folder, written = Path(folder), []
     parts = {
         "unet": renderer.unet,
@@ -121,7 +126,7 @@ def save_set(renderer: PublicRenderer, folder: str | Path, provenance: Mapping[s
 
 
 def load_experts(unet: StereoTalkerUNet, cls: type[_E], path: Path, device: str = "cpu") -> _E | None:
-    """The experts of a file, checked against the denoiser; None without a file."""
+    """Load experts from a file and check that they fit the denoiser; None where the file does not exist."""
     if not path.is_file():
         return None
     experts = checkpoint.load(cls, path, device).requires_grad_(False)

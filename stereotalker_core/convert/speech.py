@@ -32,8 +32,7 @@ def load_speech_model(
 ) -> tuple[PretrainedSpeechEncoder | SpeechEncoder, Report]:
     """Load a model folder in Hugging Face format, one file with such weights (as in models/audio_encoders), or our own.
 
-    phones: the encoder whose phone probabilities go beside the features; None: the embedded one.
-    """
+    phones: the encoder that supplies the phone probabilities; None for the embedded one."""
     path = Path(path)
     if is_ours(path):
         model = load_speech_encoder(path)
@@ -87,7 +86,8 @@ def _build(path: Path, tensors: dict[str, Tensor], kind: str | None):
 
 
 def _single_file(path: Path, tensors: dict[str, Tensor]):
-    """Read one file -> (tensors under transformers' names, config), its sizes read off the shapes."""
+    """Return the tensors of one file under transformers' names, and a config with the sizes derived from their shapes.
+    """
     from transformers import HubertConfig, Wav2Vec2Config, WavLMConfig, WhisperConfig
 
     places = next((v for k, v in tensors.items() if k.endswith("encoder.embed_positions.weight")), None)

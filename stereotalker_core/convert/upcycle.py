@@ -1,4 +1,4 @@
-"""Experts for a renderer that never had any: they start as the identity and travel in small files of their own."""
+"""Experts for a renderer trained without any: they start as the identity and are stored in small files of their own."""
 
 from pathlib import Path
 
@@ -14,8 +14,10 @@ KINDS = {"view_experts": ViewExperts, "mask_experts": MaskExperts}
 
 
 def new_experts(unet: StereoTalkerUNet, rank: int = RANK) -> tuple[ViewExperts, MaskExperts]:
-    """Make new view and mask experts for every spatial feed-forward of a renderer, which change nothing (bitwise) until
-    they are trained."""
+    """Make view and mask experts for every spatial feed-forward of a renderer; untrained, they change nothing
+    (bitwise).
+
+    rank: of their low-rank matrices."""
     if rank < 1:
         raise ValueError(f"the rank of experts is at least 1, got {rank}")
     return ViewExperts.for_unet(unet, rank), MaskExperts.for_unet(unet, rank)
@@ -32,7 +34,7 @@ def save_experts(unet_path: str | Path, folder: str | Path, rank: int = RANK) ->
 
 
 def fits(unet: StereoTalkerUNet, experts: Experts, source: str = "these experts") -> None:
-    """Raise ValueError when experts (from `source`) were made for another renderer."""
+    """Raise ValueError where experts were made for another renderer; source: what the message names."""
     if not experts.fit(unet):
         raise ValueError(
             f"{source} were made for another renderer: their layers or widths differ; make new ones for this one with "
@@ -43,7 +45,7 @@ def fits(unet: StereoTalkerUNet, experts: Experts, source: str = "these experts"
 def save_merged(
     unet_path: str | Path, experts_path: str | Path, out: str | Path, yaw: float, strength: float = 1.0
 ) -> None:
-    """The renderer with its view experts merged at one camera yaw (degrees), as one plain file of our format."""
+    """Save the renderer with its view experts merged for one camera yaw (degrees), as one plain file of our format."""
     unet, _ = load_denoiser(unet_path)
     experts = checkpoint.load(ViewExperts, experts_path)
     fits(unet, experts)

@@ -21,9 +21,8 @@ _VARIANTS = ("", ".fp16", ".bf16", ".non_ema")
 def read_weights(path: str | Path) -> dict[str, Tensor]:
     """Read all tensors of a weight file, or of a diffusers / transformers model folder, on the CPU in their own dtype.
 
-    The training wrappers "state_dict" and "module." are taken off. FileNotFoundError; ValueError, naming the remedy,
-    for damaged files, other formats, code in a pickle, and number formats (fp8) that hold no full weights.
-    """
+    The wrappers "state_dict" and "module." of training programs are removed. FileNotFoundError; ValueError, naming the
+    remedy, for damaged files, other formats, code in a pickle, and formats (fp8) that do not hold full weights."""
     path = Path(path)
     if path.is_dir():
         return _read_folder(path)
@@ -40,8 +39,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
 
 
 def check_header(path: Path) -> None:
-    """Raise ValueError when the header that a safetensors file announces cannot be: checked before anything is
-    allocated."""
+    """Raise ValueError where the header length of a safetensors file is impossible, before anything is allocated."""
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(8)
@@ -54,7 +52,7 @@ def check_header(path: Path) -> None:
 
 
 def is_ours(path: str | Path) -> bool:
-    """Tell whether a file is in the format of `checkpoint.save`; anything else, and no file, is not."""
+    """Tell whether a file is in the format of `checkpoint.save`; false for a missing one."""
     path = Path(path)
     if not path.is_file() or path.suffix != ".safetensors":
         return False
@@ -67,7 +65,7 @@ def is_ours(path: str | Path) -> bool:
 
 
 def stored_config(path: str | Path) -> dict[str, Any]:
-    """The config in the metadata of a file of our format, without its weights; {} for any other file."""
+    """Return the config in the metadata of a file of our format, without loading its weights; {} for other files."""
     if not is_ours(path):
         return {}
     with safe_open(path, "pt") as file:
@@ -75,7 +73,8 @@ def stored_config(path: str | Path) -> dict[str, Any]:
 
 
 def weight_file(folder: Path) -> Path:
-    """The weight file (or index of shards) of a diffusers or transformers folder; FileNotFoundError without one."""
+    """Return the weight file (or index of shards) of a diffusers or transformers folder; FileNotFoundError without one.
+    """
     for suffix in (".safetensors", ".bin"):
         for stem in _STEMS:
             for variant in _VARIANTS:
@@ -101,7 +100,7 @@ def _read_folder(folder: Path) -> dict[str, Tensor]:
 
 
 def _named_tensors(path: Path, content: Any) -> dict[str, Tensor]:
-    """The name -> tensor dict in what a training program saved."""
+    """Return the {name: tensor} dictionary inside what a training program saved; path: for error messages."""
     for wrapper in ("state_dict", "model", "module", "params_ema"):
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
@@ -130,7 +129,7 @@ def _unwrapped(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def common_dtype(tensors: dict[str, Tensor]) -> torch.dtype:
-    """The floating dtype that most elements have."""
+    """Return the floating-point dtype that most elements have; float32 where there is none."""
     counts: dict[torch.dtype, int] = {}
     for tensor in tensors.values():
         if tensor.is_floating_point():

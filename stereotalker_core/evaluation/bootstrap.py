@@ -8,10 +8,14 @@ import numpy as np
 def bootstrap(
     values: Sequence[float], weights: Sequence[float] | None = None, *, draws: int = 2000, seed: int = 0
 ) -> dict[str, float]:
-    """Map weighted mean of one value an item, with its 95 % interval -> {"value", "low", "high"}.
+    """Return the weighted mean of one value per item with its 95 % bootstrap interval: {"value", "low", "high"}.
 
-    Items are drawn with replacement; weights (counts inside an item) go with them. ValueError without any weight.
-    """
+    values: one per item.
+    weights: of the items, such as counts inside an item; None for equal ones.
+    draws: resamplings of the items, with replacement.
+    seed: of the resampling.
+
+    ValueError where the weights sum to zero."""
     x = np.asarray(values, dtype=np.float64)
     w = np.ones_like(x) if weights is None else np.asarray(weights, dtype=np.float64)
     if len(x) != len(w) or not len(x) or not w.sum() > 0:

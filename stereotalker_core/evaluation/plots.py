@@ -10,7 +10,7 @@ _INK, _PAPER, _BAR, _RULE = (30, 34, 40), (255, 255, 255), (70, 120, 180), (215,
 
 
 def confusion_picture(counts: np.ndarray, rows: Sequence[str], columns: Sequence[str], title: str, path: Path) -> None:
-    """Draw counts (R, C) as a PNG: each row's shares in blue, the counts written in."""
+    """Draw counts (R, C) as a PNG: cells shaded blue by their fraction of the row, with the counts as text."""
     cell, left, top = 46, 92, 70
     image = Image.new("RGB", (left + cell * len(columns) + 20, top + cell * len(rows) + 20), _PAPER)
     draw = ImageDraw.Draw(image)
@@ -32,7 +32,7 @@ def confusion_picture(counts: np.ndarray, rows: Sequence[str], columns: Sequence
 
 
 def interval_picture(metrics: dict[str, dict[str, float]], title: str, path: Path) -> None:
-    """Draw {name: {"value", "low", "high"}} as a PNG: one row per metric, on its own scale from 0 to its largest
+    """Draw {name: {"value", "low", "high"}} as a PNG: one bar per metric, on its own scale from 0 to its largest
     number."""
     height, left, width = 30, 230, 420
     image = Image.new("RGB", (left + width + 130, 50 + height * len(metrics)), _PAPER)

@@ -1,17 +1,16 @@
 """ARKit coefficients <-> the 53 numbers of a FLAME frame, by linear maps.
 
-The layout map, in which the embedded model lives, fills the 53-vector as FLAME's is filled, without FLAME's own
-(licensed) basis:
+The layout map, used by the embedded model, fills the 53-vector in FLAME's arrangement, without FLAME's own (licensed)
+basis:
 
 * jaw[0] = 0.45 jawOpen, jaw[1] = 0.2 (jawLeft - jawRight), jaw[2] = 0: radians about x and y, as FLAME's jaw turns;
 * expression[0:49] = 3 x the other 49 coefficients in the order of ARKIT, so that [0, 1] is half of FLAME's usual range;
 * expression[49] = 3 (jawLeft + jawRight), which makes the map invertible.
 
-FLAME's true expression space is a PCA basis: for released weights give a map of your own, `fit_map` makes one from
+FLAME's true expression space is a PCA basis. Released weights need a map of the user's own; `fit_map` makes one from
 frames that are known in both, for instance clips tracked by both systems:
 
-    python -m stereotalker_core.face.arkit_map --pair one.csv one.npy --pair two.csv two.npy --out map.safetensors
-"""
+    python -m stereotalker_core.face.arkit_map --pair one.csv one.npy --pair two.csv two.npy --out map.safetensors"""
 
 import argparse
 import logging
@@ -37,8 +36,9 @@ LAYOUT = tuple(name for name in ARKIT if name not in _JAW)  # what expression[0:
 
 @dataclass(frozen=True)
 class FaceMap:
-    """Map between the two face layouts: face = arkit @ to_face.T + offset, arkit = (face - offset) @ to_arkit.T;
-    to_face (53, 52), to_arkit (52, 53)."""
+    """The linear map between two face layouts: face = arkit @ to_face.T + offset, arkit = (face - offset) @ to_arkit.T.
+
+    to_face: (53, 52); to_arkit: (52, 53); offset: (53,)."""
 
     to_face: Tensor
     to_arkit: Tensor
@@ -50,11 +50,11 @@ class FaceMap:
         dims(self.offset, f"{N_PARAMETERS}")
 
     def face(self, arkit: Tensor) -> Tensor:
-        """Map (..., 52) -> (..., 53)."""
+        """Map ARKit coefficients (..., 52) -> face parameters (..., 53)."""
         return arkit @ self.to_face.to(arkit).T + self.offset.to(arkit)
 
     def arkit(self, face: Tensor) -> Tensor:
-        """Map (..., 53) -> (..., 52) in [0, 1], the mouth never more shut than the jaw is open."""
+        """Map face parameters (..., 53) -> ARKit coefficients (..., 52) in [0, 1], with mouthClose at most jawOpen."""
         out = ((face - self.offset.to(face)) @ self.to_arkit.to(face).T).clamp(0, 1)
         close, jaw = ARKIT_INDEX["mouthClose"], ARKIT_INDEX["jawOpen"]
         out[..., close] = torch.minimum(out[..., close], out[..., jaw])
@@ -67,7 +67,7 @@ class FaceMap:
 
     @classmethod
     def load(cls, path: str | Path) -> "FaceMap":
-        """Read what `save` wrote; ValueError for another file."""
+        """Read a map that `save` wrote; ValueError for another file."""
         tensors, meta = load_tensors(path)
         if meta.get("record") != "FaceMap":
             raise ValueError(f"{path} holds {meta.get('record', 'no record')!r}, not a FaceMap")
@@ -75,7 +75,7 @@ class FaceMap:
 
 
 def layout_map() -> FaceMap:
-    """The map of the embedded model; face -> arkit undoes arkit -> face exactly."""
+    """Return the map of the embedded model; its face -> arkit is the exact inverse of arkit -> face."""
     to_face = torch.zeros(N_PARAMETERS, N_EXPRESSIONS)
     for row, name in enumerate(LAYOUT):
         to_face[row, ARKIT_INDEX[name]] = _EXPRESSION_UNIT
@@ -87,10 +87,10 @@ def layout_map() -> FaceMap:
 
 
 def fit_map(arkit: Tensor, face: Tensor, ridge: float = 1e-3) -> FaceMap:
-    """The best linear map between frames known in both: arkit (N, 52), face (N, 53) of the same moments.
+    """Fit a linear map to frames known in both layouts: arkit (N, 52) and face (N, 53) of the same moments.
 
-    Ridge regression in both directions, with an offset. ValueError where there are too few frames to tell.
-    """
+    ridge: strength of the regularisation. Ridge regression in both directions, with an offset; ValueError for too few
+    frames."""
     known = dims(face, f"N {N_PARAMETERS}", **dims(arkit, f"N {N_EXPRESSIONS}"))
     if known["N"] < 2 * N_PARAMETERS:
         raise ValueError(f"{known['N']} frames are too few for a map of {N_PARAMETERS} numbers; give hundreds")
@@ -101,7 +101,7 @@ def fit_map(arkit: Tensor, face: Tensor, ridge: float = 1e-3) -> FaceMap:
 
 
 def _ridge_regression(x: Tensor, y: Tensor, ridge: float) -> Tensor:
-    """Return the coefficients (D + 1, E) of y ~ [x, 1]."""
+    """Return the coefficients (D + 1, E) of the ridge regression of y (N, E) on [x, 1], x (N, D)."""
     return _ridge(torch.cat([x, torch.ones(len(x), 1)], 1), y, ridge)
 
 
@@ -114,9 +114,10 @@ def _ridge(x: Tensor, y: Tensor, ridge: float) -> Tensor:
 def face_to_motion(face: Face, sample: int = 0, mapping: FaceMap | None = None) -> Motion:
     """Return one performance as a `Motion` with the body at rest.
 
-    mapping: between ARKit and FLAME's own basis; a face in that basis needs it (ValueError without), one in the
-    embedded model's ARKit layout does not and leaves it aside.
-    """
+    face: the performances.
+    sample: which of them.
+    mapping: between ARKit and FLAME's own basis; required for a face in that basis (ValueError without), ignored for
+        one in the embedded model's ARKit layout."""
     from ..geometry.skeleton import N_JOINTS
 
     if face.basis == "flame" and mapping is None:
@@ -127,17 +128,19 @@ def face_to_motion(face: Face, sample: int = 0, mapping: FaceMap | None = None) 
 
 
 def motion_to_face(motion: Motion, mapping: FaceMap | None = None) -> Face:
-    """The face of a motion as one performance: in the embedded model's layout, or, with a map, in FLAME's basis."""
+    """Return the face of a motion as one performance, in the embedded model's layout or, with a map, in FLAME's basis.
+    """
     parameters = (mapping or layout_map()).face(motion.expression)
     return Face(parameters[None], "arkit" if mapping is None else "flame", motion.fps)
 
 
 def read_pair(motion: str | Path, face: str | Path) -> tuple[Tensor, Tensor]:
-    """Return one clip known in both: a motion file (.csv of Live Link Face, .npz, .safetensors) and FLAME's numbers of
-    the same frames (.npy, (T, 53) or (1, T, 403) as in 3DMEAD) -> (T, 52), (T, 53).
+    """Read one clip known in both layouts -> ARKit (T, 52), FLAME (T, 53).
 
-    ValueError where the frames do not pair.
-    """
+    motion: a motion file (.csv of Live Link Face, .npz, .safetensors).
+    face: FLAME's numbers of the same frames (.npy, (T, 53) or (1, T, 403) as in 3DMEAD).
+
+    ValueError where the numbers of frames differ."""
     readers = {".csv": load_live_link_csv, ".npz": load_npz, ".safetensors": Motion.load}
     suffix = Path(motion).suffix.lower()
     if suffix not in readers:

@@ -4,8 +4,7 @@ FLAME is licensed and does not ship here. Register at its project page, and conv
 
     python -m stereotalker_core.face.flame generic_model.pkl flame.safetensors
 
-Everything per vertex (meshes, the paper's metrics) then works as in the paper; nothing in the pickle is run.
-"""
+Everything per vertex (meshes, the paper's metrics) then works as in the paper. No code in the pickle is executed."""
 
 import argparse
 import logging
@@ -29,8 +28,14 @@ _JAW = 2  # joints: global, neck, jaw, left eye, right eye
 
 
 class Flame(nn.Module):
-    """Hold the FLAME head: template (V, 3), blend (V, 3, 400), correctives (V, 3, 36), regressor (J, V), skin (V, J),
-    parent (J,)."""
+    """The FLAME head.
+
+    template: (V, 3) m.
+    blend: (V, 3, 400) of shape and expression.
+    correctives: (V, 3, 36) of the pose.
+    regressor: (J, V) joints from vertices.
+    skin: (V, J) weights.
+    parent: (J,) index."""
 
     template: Tensor
     blend: Tensor
@@ -71,10 +76,9 @@ class Flame(nn.Module):
         save_tensors(dict(self.named_buffers()), {"record": "Flame"}, path)
 
     def forward(self, parameters: Tensor, shape: Tensor | None = None) -> Tensor:
-        """Map (..., T, 53) FLAME parameters -> vertices (..., T, V, 3) in metres; shape (300,), zeros by default.
+        """Map FLAME parameters (..., T, 53) -> vertices (..., T, V, 3) in metres; shape: (300,), zeros by default.
 
-        Head, neck and eyes are at rest, as in the paper.
-        """
+        Head, neck and eyes are at rest, as in the paper."""
         flat = parameters.reshape(-1, parameters.shape[-1])
         dims(flat, f"T {N_PARAMETERS}")
         expression, jaw = flat[:, :N_EXPRESSION], flat[:, N_EXPRESSION:]
@@ -102,7 +106,7 @@ class Flame(nn.Module):
 
 # ------------------------------------------------------------------------------------------------ conversion
 class _Holder:
-    """Stands for an object of chumpy or scipy and keeps its state; none of their code is run."""
+    """The stand-in for an object of chumpy or scipy: keeps its state, executes none of their code."""
 
     def __init__(self, *args: Any) -> None:
         self.state: dict[str, Any] = {}
@@ -112,7 +116,8 @@ class _Holder:
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Reads numpy arrays in plain containers; chumpy and scipy objects become holders, everything else is refused."""
+    """The unpickler of numpy arrays in plain containers; chumpy and scipy objects become holders, all else is refused.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
         root = module.split(".")[0]
@@ -128,7 +133,7 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def _numpy_internal(name: str) -> Any:
-    """Return numpy's own rebuilders, which its pickles name by a module that numpy 2 renamed."""
+    """Return numpy's own function of this name for rebuilding arrays; numpy 2 moved the module that pickles name."""
     from importlib import import_module
 
     major = int(np.__version__.split(".")[0])
@@ -140,7 +145,7 @@ def _latin_bytes(text: str, encoding: str = "latin1") -> bytes:
 
 
 def _array(value: Any) -> np.ndarray:
-    """Return an array, what a chumpy object holds, or a scipy sparse matrix in columns made dense."""
+    """Return an array: the value itself, the content of a chumpy object, or a scipy CSC matrix made dense."""
     if isinstance(value, _Holder):
         state = value.state
         if {"data", "indices", "indptr"} <= set(state):
@@ -160,10 +165,9 @@ def _dense(state: dict[str, Any]) -> np.ndarray:
 
 
 def read_flame_pickle(path: str | Path) -> Flame:
-    """Map FLAME 2020's generic_model.pkl -> `Flame`.
+    """Read FLAME 2020's generic_model.pkl -> `Flame`.
 
-    FileNotFoundError; ValueError for code, damage, or another content.
-    """
+    FileNotFoundError; ValueError where the file contains code, is damaged or is something else."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no file at {path}")

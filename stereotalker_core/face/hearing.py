@@ -1,8 +1,7 @@
-"""What ProbTalk3D hears, piece by piece: a long recording is never copied, its raw features are never kept.
+"""The sound input of ProbTalk3D, piece by piece: a long recording is never copied, raw features are never stored.
 
-The embedded model is told 45 numbers per frame (phone chances and prosody), kept for the whole recording: 0.3 MB a
-minute. A model with a HuBERT of its own hears one window at a time.
-"""
+The embedded model reads 45 numbers per frame (phone probabilities and prosody), kept for the whole recording: 0.3 MB
+per minute. A model with its own HuBERT reads one window at a time."""
 
 from collections.abc import Iterator
 
@@ -23,11 +22,10 @@ _FRAME = round(SAMPLE_RATE / FPS)  # samples of a video frame
 
 @torch.no_grad()
 def hear(encoder: SpeechEncoder, audio: Audio) -> Tensor:
-    """Return (T, 45) of the whole recording: phone chances (40), then prosody (5), on the CPU.
+    """Return (T, 45) of the whole recording: phone probabilities (40), then prosody (5), on the CPU.
 
-    Equal to `speech_channels` of what `encoder.encode` gives. Encoders that wrap another model are asked for the
-    phones alone: their own `phones` encoder knows them.
-    """
+    Equal to `speech_channels` of `encoder.encode(audio)`. Of an encoder that wraps another model only its own `phones`
+    encoder runs."""
     own = encoder if isinstance(encoder, SpeechEncoder) else getattr(encoder, "phones", None)
     if not isinstance(own, SpeechEncoder):
         return speech_channels(encoder.encode(audio), audio.waveform, use_features=False)
@@ -45,10 +43,15 @@ def hear(encoder: SpeechEncoder, audio: Audio) -> Tensor:
 def heard_windows(
     model: ProbTalk3D, encoder: SpeechEncoder | None, audio: Audio, overlap: int, speech: SpeechFeatures | None = None
 ) -> Iterator[tuple[int, Tensor]]:
-    """Yield (first frame, sound (1, t, A)) of windows that cover the recording, each `overlap` longer than the hop.
+    """Yield (first frame, sound (1, t, A)) of windows that cover the recording; neighbours share `overlap` frames.
 
-    speech: what the encoder hears, where that is known. ValueError where the encoder does not fit the model.
-    """
+    model: whose window length and input they have.
+    encoder: of the sound; None for a model with its own HuBERT.
+    audio: the recording.
+    overlap: frames.
+    speech: the encoder's output, if already known.
+
+    ValueError where the encoder does not fit the model."""
     total, hop = audio.frame_count(), model.config.window - overlap
     starts = range(0, max(1, total - overlap), hop)
     if model.feature_extractor is None:

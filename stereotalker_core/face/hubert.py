@@ -1,4 +1,5 @@
-"""How the full-size ProbTalk3D hears: HuBERT at 50 Hz, pairs of frames side by side at 25 Hz (section 4.2)."""
+"""The audio encoder of the full-size ProbTalk3D: HuBERT at 50 Hz, pairs of frames concatenated to 25 Hz (section 4.2).
+"""
 
 import math
 from dataclasses import dataclass
@@ -25,20 +26,18 @@ class HubertSize:
 
 
 def prepare_waveform(waveform: Tensor) -> Tensor:
-    """Map (S,) mono at 16 kHz -> zero mean and unit variance, after a stretch to [-1, 1] as the released models had it.
-    """
+    """Map mono sound (S,) at 16 kHz -> zero mean and unit variance, after scaling to [-1, 1] as for the released
+    models."""
     dims(waveform, "S")
     mean, factor = waveform_scale(waveform)
     return (waveform - mean) * factor
 
 
 def waveform_scale(waveform: Tensor) -> tuple[float, float]:
-    """Return (mean, factor) of `prepare_waveform`, so that pieces of a long recording can be prepared without a copy of
-    it.
+    """Return (mean, factor) of `prepare_waveform`, to prepare pieces of a long recording without copying it.
 
-    The stretch 2 (a - low) / (high - low) - 1, then (b - mean) / sqrt(var + 1e-5) with the population variance: the
-    processor of the transformers version they used. ValueError for a constant waveform.
-    """
+    Scaling 2 (a - low) / (high - low) - 1, then (b - mean) / sqrt(var + 1e-5) with the population variance, as in the
+    transformers version of the released models. ValueError for a constant waveform."""
     low, high, total, squares = math.inf, -math.inf, 0.0, 0.0
     for first in range(0, len(waveform), _PIECE):  # in doubles, and without a copy of hours of sound
         piece = waveform[first : first + _PIECE].double()
@@ -52,13 +51,13 @@ def waveform_scale(waveform: Tensor) -> tuple[float, float]:
 
 
 def pair_frames(hidden: Tensor) -> Tensor:
-    """Map (B, Ts, D) at 50 Hz -> (B, Ts // 2, 2D): an odd last frame is dropped, frames 2t and 2t + 1 side by side."""
+    """Map (B, Ts, D) at 50 Hz -> (B, Ts // 2, 2D): frames 2t and 2t + 1 concatenated, an odd last frame dropped."""
     even = hidden[:, : hidden.shape[1] // 2 * 2]
     return even.reshape(hidden.shape[0], -1, 2 * hidden.shape[2])
 
 
 class HubertFeatures(nn.Module):
-    """Hold Hugging Face's HuBERT under the released name `audiomodel`; its weights come from the checkpoint."""
+    """Hugging Face's HuBERT under the released name `audiomodel`; its weights come from the checkpoint."""
 
     def __init__(self, size: HubertSize) -> None:
         super().__init__()
@@ -77,7 +76,7 @@ class HubertFeatures(nn.Module):
         )
 
     def freeze(self) -> None:
-        """Stop the gradients of the convolutions, the projection and the first two layers, as in the paper."""
+        """Freeze the convolutions, the projection and the first two layers, as in the paper."""
         encoder = self.audiomodel
         for part in (encoder.feature_extractor, encoder.feature_projection, *encoder.encoder.layers[:FROZEN_LAYERS]):
             part.requires_grad_(False)

@@ -12,7 +12,7 @@ NORMS = ("clip", "frame")
 
 
 class PositionTable(nn.Module):
-    """Adds the sine and cosine table to (B, T, C), then dropout; it holds no weights, `pe` is computed."""
+    """Add a sine and cosine position table to (B, T, C), then dropout. The table `pe` is computed, not stored."""
 
     pe: Tensor
 
@@ -28,11 +28,10 @@ class PositionTable(nn.Module):
 
 
 def position_table(width: int, frames: int = MAX_FRAMES) -> Tensor:
-    """Return (frames, 1, width): even channels sin, odd channels cos, of t exp(-2i ln(10000) / width).
+    """Return positions (frames, 1, width): sin (even channels) and cos (odd channels) of t exp(-2i ln(10000) / width).
 
-    The exponent is rounded to float32 as released; exp itself is not left to float32, whose last bit differs from
-    processor to processor and grows to 1e-4 at frame 5000.
-    """
+    The exponent is rounded to float32 as in the released models; exp itself is computed in float64, because its last
+    float32 bit differs between processors, and grows to 1e-4 at frame 5000."""
     time = torch.arange(frames, dtype=torch.float32)[:, None]
     exponent = torch.arange(0, width, 2, dtype=torch.float32) * (-math.log(10000.0) / width)
     frequency = torch.exp(exponent.double()).float()
@@ -43,25 +42,24 @@ def position_table(width: int, frames: int = MAX_FRAMES) -> Tensor:
 
 
 class FrameNorm(nn.Module):
-    """Bring the channels of each frame of (B, C, T) to zero mean and unit variance: nothing is shared over time."""
+    """Normalise the channels of each frame of (B, C, T) to zero mean and unit variance, each frame separately."""
 
     def forward(self, x: Tensor) -> Tensor:
         return F.layer_norm(x.transpose(1, 2), x.shape[1:2]).transpose(1, 2)
 
 
 def conv_block(width: int, norm: str) -> nn.Sequential:
-    """Return the convolution over time on (B, C, T), LeakyReLU, normalisation.
+    """Return a block on (B, C, T): convolution over time, LeakyReLU, normalisation.
 
-    norm "clip" is the released models': each channel over the whole clip, which also removes what is constant in it;
-    "frame" keeps that, and does not depend on the length of the clip.
-    """
+    norm: "clip" normalises each channel over the whole clip, as in the released models, which also removes what is
+        constant in it; "frame" keeps that, and does not depend on the clip's length."""
     layer = nn.InstanceNorm1d(width) if norm == "clip" else FrameNorm()
     conv = nn.Conv1d(width, width, 5, padding=2, padding_mode="replicate")
     return nn.Sequential(nn.Sequential(conv, nn.LeakyReLU(0.2), layer))
 
 
 class LinearEmbedding(nn.Module):
-    """Hold one linear layer under the released name `net`."""
+    """The linear layer, under the released name `net`."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -72,7 +70,7 @@ class LinearEmbedding(nn.Module):
 
 
 class Attention(nn.Module):
-    """The full self-attention without a mask; the scale is that of the whole width, not of a head's."""
+    """The full self-attention without a mask; scores are scaled by the whole width, not by a head's."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()

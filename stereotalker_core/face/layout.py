@@ -1,8 +1,7 @@
 """The vocabulary of ProbTalk3D: the 53 numbers of a frame, their scaling, and the style vector (section 3).
 
 A frame is 50 FLAME expression coefficients, then the jaw's axis-angle (3). In files of 3DMEAD a frame has 403 numbers:
-300 of shape, 100 of expression, 3 of the jaw.
-"""
+300 of shape, 100 of expression, 3 of the jaw."""
 
 from dataclasses import dataclass
 
@@ -29,7 +28,8 @@ _RANGES = (-3.0, 6.0), (-0.1, 0.6)  # lowest value and width of the expression's
 
 @dataclass(frozen=True)
 class FaceStyle:
-    """Say who speaks, in which emotion and how strongly; neutral exists at low intensity only."""
+    """The style of a performance: who speaks, in which emotion, and its intensity; neutral exists at low intensity
+    only."""
 
     identity: str = choice(IDENTITIES[0], IDENTITIES, "Whose way of moving the face.")
     emotion: str = choice("neutral", EMOTIONS, "Emotion of the face.")
@@ -40,14 +40,15 @@ class FaceStyle:
 
     @classmethod
     def of_clip(cls, name: str) -> "FaceStyle":
-        """Map "M003_012_5_1" (identity, anything, emotion, intensity) -> its style; ValueError for another form."""
+        """Parse a clip's name such as "M003_012_5_1" (identity, sentence, emotion, intensity); ValueError for another
+        form."""
         parts = name.split("_")
         if len(parts) < 4 or parts[2] not in tuple("01234567") or parts[3] not in tuple("012"):
             raise ValueError(f"{name!r} is not like M003_012_5_1: identity, sentence, emotion 0-7, intensity 0-2")
         return cls(parts[0], EMOTIONS[int(parts[2])], INTENSITIES[int(parts[3])])
 
     def vector(self) -> Tensor:
-        """Return (43,) one-hot identity, emotion, intensity. Neutral counts as low, as in the data."""
+        """Return (43,): one-hot identity, emotion and intensity. Neutral counts as low, as in the data."""
         out = torch.zeros(STYLE_WIDTH)
         level = 0 if self.emotion == "neutral" else INTENSITIES.index(self.intensity)
         out[IDENTITIES.index(self.identity)] = 1
@@ -57,7 +58,7 @@ class FaceStyle:
 
 
 def normalise(parameters: Tensor) -> Tensor:
-    """Map (..., 53) FLAME numbers -> what the networks see, about [0, 1]; nothing is clipped."""
+    """Map FLAME numbers (..., 53) -> the networks' range of about [0, 1]; nothing is clipped."""
     (low, width), (jaw_low, jaw_width) = _RANGES
     return torch.cat(
         [(parameters[..., :N_EXPRESSION] - low) / width, (parameters[..., N_EXPRESSION:] - jaw_low) / jaw_width], -1
@@ -65,7 +66,7 @@ def normalise(parameters: Tensor) -> Tensor:
 
 
 def denormalise(parameters: Tensor) -> Tensor:
-    """Map what the networks see back to FLAME numbers (..., 53): the inverse of `normalise`."""
+    """Map the networks' range back to FLAME numbers (..., 53), the inverse of `normalise`."""
     (low, width), (jaw_low, jaw_width) = _RANGES
     return torch.cat(
         [parameters[..., :N_EXPRESSION] * width + low, parameters[..., N_EXPRESSION:] * jaw_width + jaw_low], -1
@@ -73,7 +74,7 @@ def denormalise(parameters: Tensor) -> Tensor:
 
 
 def from_403(parameters: Tensor) -> Tensor:
-    """Map parameters (..., 403) of a 3DMEAD file, shape, expression, jaw -> (..., 53)."""
+    """Map frames of a 3DMEAD file (..., 403), shape, expression, jaw -> (..., 53). ValueError for another width."""
     if parameters.shape[-1] != 403:
         raise ValueError(
             f"a 3DMEAD frame has 403 numbers (shape 300, expression 100, jaw 3), not {parameters.shape[-1]}"
@@ -91,10 +92,10 @@ def to_403(parameters: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Face(Record):
-    """Hold N performances of one recording: parameters (N, T, 53), expression then jaw.
+    """The N performances of one recording: parameters (N, T, 53), expression then jaw.
 
-    basis "arkit": the first 50 are ARKit coefficients in the layout of `arkit_map`; "flame": FLAME's own basis.
-    """
+    basis: "arkit": the first 50 are ARKit coefficients in the layout of `arkit_map`; "flame": FLAME's own basis.
+    fps: frames per second."""
 
     parameters: Tensor
     basis: str = "arkit"
@@ -109,7 +110,7 @@ class Face(Record):
         return self.parameters.shape[1]
 
     def sample(self, index: int) -> Tensor:
-        """Return (T, 53) of one performance; ValueError where there are fewer."""
+        """Return one performance (T, 53); ValueError where there are fewer."""
         if not 0 <= index < len(self.parameters):
             raise ValueError(f"sample {index} of {len(self.parameters)}; the first is 0; draw more samples")
         return self.parameters[index]

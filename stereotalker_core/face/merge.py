@@ -1,4 +1,5 @@
-"""A sampled face on a body in motion: lips, brows and cheeks of the one, gaze, head and arms of the other."""
+"""The combination of a sampled face with a body's motion: lips, brows and cheeks of the face; gaze, head and arms of
+the motion."""
 
 import torch
 
@@ -19,11 +20,16 @@ def merge_face(
     keep_blinks: bool = True,
     mapping: FaceMap | None = None,
 ) -> Motion:
-    """The motion with the face's expression, frame by frame; strength 0 leaves it, 1 replaces it.
+    """Return the motion with the expression of a face, blended frame by frame.
 
-    Gaze stays the motion's, and so do the blinks where keep_blinks. Both must come from one recording: ValueError
-    where they differ by more than two frames or in their rate (the lips would not fit the sound).
-    """
+    motion: T frames.
+    face: performances of the same recording.
+    sample: which of them.
+    strength: 0 keeps the motion's expression, 1 replaces it.
+    keep_blinks: keep the motion's blinks; its gaze always stays.
+    mapping: between FLAME and ARKit, for a face in FLAME's basis.
+
+    ValueError where they differ by more than two frames or in frame rate, because the lips would not fit the sound."""
     if not 0 <= strength <= 1:
         raise ValueError(f"strength must be 0..1, got {strength}")
     if motion.fps != face.fps:

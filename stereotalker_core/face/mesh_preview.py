@@ -1,6 +1,6 @@
-"""Plain shaded pictures of a FLAME mesh that performs a face, as in the paper's videos; no trained renderer.
+"""Plain shaded pictures of a performing FLAME mesh, as in the paper's videos; without a trained renderer.
 
-The mesh comes from the user's own FLAME file (`flame.Flame`). Frames go to `video.writer.VideoWriter`, with the sound.
+The mesh comes from the user's own FLAME file (`flame.Flame`). `video.writer.VideoWriter` writes the frames, with sound.
 """
 
 from collections.abc import Iterator
@@ -22,11 +22,12 @@ _LIGHT = (0.25, 0.0, 0.4)  # added to the direction of the camera: beside it, a 
 
 
 def flame_parameters(face: Face, sample: int, mapping: FaceMap | None = None) -> Tensor:
-    """Return (T, 53) of one performance in FLAME's own basis.
+    """Return one performance (T, 53) in FLAME's own basis.
 
-    The embedded model's faces are in ARKit coefficients: ValueError without a map between the two that was fitted to
-    FLAME (`arkit_map.fit_map`).
-    """
+    face: performances.
+    sample: which of them.
+    mapping: fitted between ARKit and FLAME (`arkit_map.fit_map`); without it ValueError for the embedded model's faces,
+        which are ARKit coefficients."""
     if face.basis == "flame":
         return face.sample(sample)
     if mapping is None:
@@ -39,11 +40,14 @@ def flame_parameters(face: Face, sample: int, mapping: FaceMap | None = None) ->
 
 @torch.no_grad()
 def mesh_frames(flame: Flame, parameters: Tensor, size: int = 320, yaw: float = 0.0) -> Iterator[Tensor]:
-    """Map (N, T, 53) FLAME parameters of N performances -> chunks (t, 3, size, N * size) in [-1, 1], side by side.
+    """Draw N performances side by side -> chunks (t, 3, size, N * size) in [-1, 1].
 
-    yaw in degrees as everywhere: positive = the camera moves towards the subject's right side. ValueError for a
-    triangle that names a vertex the mesh does not have.
-    """
+    flame: the mesh.
+    parameters: (N, T, 53) FLAME.
+    size: px of a side of one picture.
+    yaw: degrees, positive = the camera moves towards the subject's right side.
+
+    ValueError for a triangle that names a vertex the mesh does not have."""
     if parameters.dim() != 3 or not len(parameters):
         raise ValueError(f"parameters of shape {tuple(parameters.shape)}; give (performances, frames, 53)")
     if flame.triangles.max() >= len(flame.template):
@@ -65,14 +69,15 @@ def mesh_frames(flame: Flame, parameters: Tensor, size: int = 320, yaw: float = 
 
 
 def _in_world_axes(points: Tensor) -> Tensor:
-    """Map FLAME's axes (y up, looking along z) -> ours (z up, looking along -y)."""
+    """Map points (..., 3) from FLAME's axes (y up, facing +z) to ours (z up, facing -y)."""
     x, y, z = points.unbind(-1)
     return torch.stack([x, -z, y], -1)
 
 
 def _shade(vertices: Tensor, triangles: Tensor, camera: Tensor, lens: Tensor, size: int) -> Tensor:
-    """Map (t, V, 3) in world axes -> (t, 3, size, size) in [-1, 1]: one colour, one light, both sides of the surface.
-    """
+    """Draw vertices (t, V, 3) in world axes -> (t, 3, size, size) in [-1, 1], with one colour and one light, two-sided.
+
+    triangles: (F, 3); camera: (t, 4, 4); lens: intrinsics (3, 3); size: px."""
     fragments = rasterize(project(vertices, camera, lens), triangles, (size, size), cull=False)
     normal = torch.nn.functional.normalize(
         interpolate(vertex_normals(vertices, triangles), triangles, fragments), dim=-1
@@ -87,7 +92,8 @@ def _shade(vertices: Tensor, triangles: Tensor, camera: Tensor, lens: Tensor, si
 
 
 def vertex_normals(vertices: Tensor, triangles: Tensor) -> Tensor:
-    """Map (B, V, 3), (F, 3) -> (B, V, 3) unit normals, the area-weighted mean over the triangles of each vertex."""
+    """Map vertices (B, V, 3), triangles (F, 3) -> unit normals (B, V, 3), area-weighted over each vertex's triangles.
+    """
     a, b, c = (vertices[:, triangles[:, i]] for i in range(3))
     face = torch.linalg.cross(b - a, c - a)
     total = torch.zeros_like(vertices)

@@ -14,7 +14,7 @@ from .quantiser import Draw
 
 
 class FeaturePredictor(nn.Module):
-    """Map sound (B, T, A) and style (B, 43) -> latent (B, T, C): their projections are multiplied."""
+    """Map sound (B, T, A) and style (B, 43) -> latent (B, T, C), the product of their projections."""
 
     def __init__(self, audio: int, layers: int, prior: MotionPrior.Config) -> None:
         super().__init__()
@@ -33,10 +33,10 @@ class FeaturePredictor(nn.Module):
 
 
 class ProbTalk3D(nn.Module):
-    """The whole model: HuBERT (full size; None = features come from outside), predictor and motion prior.
+    """The whole model: HuBERT, predictor and motion prior.
 
-    The default sizes are the released ones. basis tells what the 53 numbers of a frame mean (see layout.Face).
-    """
+    The default sizes are the released ones. Without a HuBERT in the config, features come from outside. basis: the
+    meaning of the 53 numbers of a frame (see layout.Face)."""
 
     @dataclass(frozen=True)
     class Config:
@@ -45,8 +45,8 @@ class ProbTalk3D(nn.Module):
         audio: int = 1536
         layers: int = 12
         basis: str = "flame"
-        coherence: float = 0.0  # frames over which draws stay alike
-        window: int = 1500  # frames of one pass
+        coherence: float = 0.0  # frames over which the noise of draws stays similar
+        window: int = 1500  # frames computed in one pass
 
         def __post_init__(self) -> None:
             if self.hubert is not None and self.audio != 2 * self.hubert.width:
@@ -67,22 +67,23 @@ class ProbTalk3D(nn.Module):
         return self.feature_predictor.audio_feature_map.weight.device
 
     def hear(self, waveforms: Tensor) -> Tensor:
-        """Map (B, S) at 16 kHz, prepared (hubert.prepare_waveform) -> (B, T, A) at 25 Hz."""
+        """Map waveforms (B, S) at 16 kHz, prepared by hubert.prepare_waveform -> features (B, T, A) at 25 Hz."""
         if self.feature_extractor is None:
             raise ValueError("this model has no HuBERT of its own; give it the features of its audio encoder")
         return pair_frames(self.feature_extractor(waveforms))
 
     def predict(self, audio: Tensor, style: Tensor) -> Tensor:
-        """Map audio (B, T, A), style (B, 43) -> latent (B, T, C) before the bottleneck, the same for every performance.
+        """Map audio (B, T, A) and style (B, 43) -> latent (B, T, C) before the bottleneck, equal for all performances.
         """
         known = dims(audio, f"B T {self.config.audio}")
         dims(style, f"B {STYLE_WIDTH}", B=known["B"])
         return self.feature_predictor(audio, style)
 
     def perform(self, latent: Tensor, draw: Draw | None = None) -> Tensor:
-        """Map latent (B, T, C) of `predict` -> normalised face parameters (B, T, 53); draw None = deterministic."""
+        """Map latent (B, T, C) of `predict` -> normalised face parameters (B, T, 53); draw: None for the deterministic
+        one."""
         return self.motion_prior.decode(self.motion_prior.bottleneck(latent, draw).latent)
 
     def forward(self, audio: Tensor, style: Tensor, draw: Draw | None = None) -> Tensor:
-        """Run both steps: predict the latent from the sound, decode it through the bottleneck."""
+        """Predict the latent from audio (B, T, A) and style (B, 43), and decode it -> face parameters (B, T, 53)."""
         return self.perform(self.predict(audio, style), draw)

@@ -14,7 +14,7 @@ KINDS = ("vq", "vae")
 
 
 class MotionEncoder(nn.Module):
-    """Map face parameters (B, T, 53) in [0, 1] -> latent (B, T, C), one per frame."""
+    """Map face parameters (B, T, 53), about [0, 1] -> latent (B, T, C), one vector per frame."""
 
     def __init__(self, width: int, layers: int, heads: int, inner: int, norm: str, dropout: float) -> None:
         super().__init__()
@@ -47,8 +47,7 @@ class MotionDecoder(nn.Module):
 
 
 class MotionPrior(nn.Module):
-    """The encoder, quantiser (or the Gaussian of the VAE variant) and decoder. The default sizes are the released ones.
-    """
+    """The motion prior: encoder, quantiser (or the Gaussian of the VAE variant), decoder. Default sizes as released."""
 
     @dataclass(frozen=True)
     class Config:
@@ -63,7 +62,7 @@ class MotionPrior(nn.Module):
         rows: str = "time"
         norm: str = "clip"
         dropout: float = 0.1
-        unit: float = 1.0  # of the distances between codes: temperatures count in it
+        unit: float = 1.0  # of squared distances between codes; temperatures are relative to it
         noise: float = 20.0  # VAE: scale of the noise at the default temperature
 
         def __post_init__(self) -> None:
@@ -84,15 +83,14 @@ class MotionPrior(nn.Module):
             self.mean, self.logvar = nn.Linear(c.width, c.width), nn.Linear(c.width, c.width)
 
     def encode(self, motion: Tensor) -> Tensor:
-        """Map (B, T, 53) in [0, 1] -> latent (B, T, C) before the bottleneck."""
+        """Map face parameters (B, T, 53) in [0, 1] -> latent (B, T, C) before the bottleneck."""
         dims(motion, f"B T {N_PARAMETERS}")
         return self.motion_encoder(motion)
 
     def bottleneck(self, z: Tensor, draw: Draw | None = None, rounded: bool = False) -> Quantised:
         """Map latent (B, T, C) -> the quantised (or, in the VAE variant, Gaussian) latent and its loss.
 
-        draw None: the nearest code, or the mean of the Gaussian.
-        """
+        draw: None takes the nearest code, or the mean of the Gaussian; rounded: see `Quantiser.forward`."""
         if self.config.kind == "vq":
             return self.quantize(z, draw, rounded)
         mean, logvar = self.mean(z), self.logvar(z).clamp(-30, 20)
@@ -104,17 +102,19 @@ class MotionPrior(nn.Module):
         return Quantised(latent, mean, z.new_zeros(0, dtype=torch.long), kl, z.new_zeros(()))
 
     def decode(self, latent: Tensor) -> Tensor:
-        """Map latent after the bottleneck (B, T, C) -> (B, T, 53)."""
+        """Map latent (B, T, C) after the bottleneck -> face parameters (B, T, 53)."""
         return self.motion_decoder(latent)
 
     def forward(self, motion: Tensor, draw: Draw | None = None, rounded: bool = False) -> tuple[Tensor, Quantised]:
-        """Map (B, T, 53) -> its reconstruction and what passed the bottleneck."""
+        """Map face parameters (B, T, 53) -> their reconstruction, and the output of the bottleneck.
+
+        draw, rounded: see `bottleneck`."""
         passed = self.bottleneck(self.encode(motion), draw, rounded)
         return self.decode(passed.latent), passed
 
 
 def _latent_noise(like: Tensor, draw: Draw) -> Tensor:
-    """Return the standard normal noise as `like` (B, T, C), alike over draw.coherence frames where that is set."""
+    """Return standard normal noise (B, T, C), correlated over about draw.coherence frames if that is not 0."""
     batch, frames, width = like.shape
     if draw.coherence:
         tracks = [normal_track(draw.seed + i, draw.first, frames, width, draw.coherence) for i in range(batch)]

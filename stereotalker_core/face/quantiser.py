@@ -1,4 +1,4 @@
-"""The codebook of the motion prior: rows of latent -> codes, nearest or drawn (ProbTalk3D, sections 4.1 and 4.3)."""
+"""The codebook of the motion prior: latent vectors -> codes, nearest or sampled (ProbTalk3D, sections 4.1 and 4.3)."""
 
 import math
 from dataclasses import dataclass
@@ -15,12 +15,13 @@ TEMPERATURE = 0.2  # the released models' default
 
 @dataclass(frozen=True)
 class Draw:
-    """Say how codes are chosen: temperature 0 takes the nearest; else k codes are drawn without replacement and the
-    last counts.
+    """The settings of how codes are chosen.
 
-    coherence: frames over which the draws of one row of channels stay alike (0 = every row by itself, as released).
-    first: frame of the recording at which this clip begins, so that overlapping windows draw alike.
-    """
+    temperature: 0 takes the nearest code.
+    k: codes are drawn without replacement, of which the last is used.
+    seed: of the noise.
+    coherence: frames over which the noise of a row of channels stays similar; 0 = independent rows, as released.
+    first: frame of the recording at which this clip begins, so that overlapping windows use the same noise."""
 
     temperature: float = option(
         TEMPERATURE, 0, math.inf, "How far performances differ: 0 = always the same, 0.1 to 0.5 recommended.",
@@ -37,8 +38,13 @@ class Draw:
 
 @dataclass(frozen=True)
 class Quantised:
-    """Hold what the quantiser gives: latent (B, T, C) with the input's gradient; codes (B, T, C), the same numbers with
-    the codebook's gradient; indices (rows,); loss () of the codebook; perplexity () of its use."""
+    """The output of the quantiser.
+
+    latent: (B, T, C), with the gradient of the input.
+    codes: (B, T, C), the same numbers with the gradient of the codebook.
+    indices: (rows,) of the codes.
+    loss: () codebook and commitment loss.
+    perplexity: () effective number of codes in use."""
 
     latent: Tensor
     codes: Tensor
@@ -48,12 +54,12 @@ class Quantised:
 
 
 class Quantiser(nn.Module):
-    """Hold a codebook of vectors of size `code_width`, learned by gradient.
+    """The codebook of vectors of size `code_width`, learned by gradient descent.
 
-    rows "time" is the released models': (B, C, T) read as rows of code_width numbers, so that a row is successive time
-    samples of one channel running on into the next. rows "channel" cuts the C channels of each frame instead.
-    Draws count distances in `unit`s (1 as released).
-    """
+    rows: "time" as in the released models: (B, C, T) reshaped to rows of code_width numbers, so that a row holds
+        successive time samples of one channel, running on into the next. "channel" splits the C channels of each frame
+        instead.
+    unit: squared distances are divided by it before sampling (1 as released)."""
 
     def __init__(self, codes: int, code_width: int, rows: str = "time", unit: float = 1.0) -> None:
         super().__init__()
@@ -62,7 +68,7 @@ class Quantiser(nn.Module):
         nn.init.uniform_(self.embedding.weight, -1 / codes, 1 / codes)
 
     def rows(self, z: Tensor) -> Tensor:
-        """Map (B, T, C) -> (rows, code_width)."""
+        """Map latent (B, T, C) -> rows (rows, code_width). ValueError where they do not divide evenly."""
         known = dims(z, "B T C")
         if known["T"] * known["C"] % self.code_width:
             raise ValueError(f"{known['T']} frames of {known['C']} channels are no whole rows of {self.code_width}")
@@ -70,23 +76,26 @@ class Quantiser(nn.Module):
         return laid.reshape(-1, self.code_width)
 
     def unrows(self, rows: Tensor, like: Tensor) -> Tensor:
-        """Map (rows, code_width) -> (B, T, C) as `like`."""
+        """Map rows (rows, code_width) -> (B, T, C), the shape of `like`."""
         batch, frames, width = like.shape
         if self.rows_along == "time":
             return rows.reshape(batch, width, frames).transpose(1, 2)
         return rows.reshape(batch, frames, width)
 
     def distances(self, rows: Tensor) -> Tensor:
-        """Map (rows, code_width) -> (rows, codes) squared distances."""
+        """Map rows (rows, code_width) -> squared distances to all codes (rows, codes)."""
         codes = self.embedding.weight
         return rows.square().sum(1, keepdim=True) + codes.square().sum(1) - 2 * rows @ codes.T
 
     def logits(self, distances: Tensor, temperature: float = TEMPERATURE) -> Tensor:
-        """Map squared distances -> log chances (up to a constant) of the codes."""
+        """Map squared distances (rows, codes) -> log probabilities of the codes, up to a constant."""
         return -distances / (self.unit * temperature)
 
     def choose(self, distances: Tensor, draw: Draw | None, frames: int) -> Tensor:
-        """Map (rows, codes) -> (rows,) indices: the nearest, or drawn from softmax(-distance / temperature)."""
+        """Map squared distances (rows, codes) -> indices (rows,): nearest, or sampled from softmax(-distance /
+        temperature).
+
+        draw: how to sample; None takes the nearest. frames: T of the clip."""
         if draw is None or draw.temperature == 0:
             return distances.argmin(1)
         if draw.coherence:
@@ -96,7 +105,9 @@ class Quantiser(nn.Module):
         return torch.multinomial(chance, min(draw.k, chance.shape[1]), generator=generator)[:, -1]
 
     def _choose_coherent(self, distances: Tensor, draw: Draw, frames: int) -> Tensor:
-        """The same chance for every frame by itself (Gumbel's maximum), but neighbouring frames draw alike."""
+        """Sample codes by the Gumbel-max trick, with noise that is similar in neighbouring frames -> indices (rows,).
+
+        Each frame by itself has the same distribution as without coherence."""
         if self.rows_along == "time":
             raise ValueError("coherent draws need rows of channels; set coherence 0 for this model")
         shape = (-1, frames, distances.shape[0] // frames, distances.shape[1])  # (B or 1, T, rows of a frame, codes)
@@ -107,12 +118,11 @@ class Quantiser(nn.Module):
         return ranked[..., -1].flatten()
 
     def forward(self, z: Tensor, draw: Draw | None = None, rounded: bool = False) -> Quantised:
-        """Map z (B, T, C) -> `Quantised`.
+        """Quantise latent z (B, T, C).
 
-        rounded: the straight-through sum of the released code, exact but for rounding.
-
-        Without it the latent is exactly the codes, so equal codes give exactly equal latents.
-        """
+        draw: how codes are sampled; None takes the nearest.
+        rounded: compute the latent as z + (codes - z) like the released code, equal to the codes except for rounding;
+            otherwise it is exactly the codes, so that equal codes give equal latents."""
         rows = self.rows(z)
         indices = self.choose(self.distances(rows.detach()), draw, z.shape[1])
         codes = self.unrows(self.embedding(indices), z)
@@ -123,13 +133,11 @@ class Quantiser(nn.Module):
 
 
 def normal_track(seed: int, first: int, frames: int, width: int, coherence: float) -> Tensor:
-    """Return (frames, width) of standard normal noise, each frame exact in itself and alike over about `coherence`
-    frames.
+    """Return standard normal noise (frames, width) that is correlated over about `coherence` frames.
 
-    Frame t depends on (seed, t) alone, so windows of one recording that overlap see the same noise. Between anchors
-    `coherence` frames apart it is a weighted sum with cosine and sine weights, whose squares add up to one: the
-    variance stays one everywhere.
-    """
+    Frame t depends on (seed, t) alone, so overlapping windows of a recording get the same noise. It interpolates
+    anchors that are `coherence` frames apart with cosine and sine weights, whose squares add up to one, so the variance
+    is one everywhere. first: frame number of the first row."""
     start, last = int(first / coherence), int((first + frames) / coherence) + 2
     anchors = torch.stack([_anchor(seed, i, width) for i in range(start, last)])
     place = (torch.arange(frames, dtype=torch.float64) + first) / coherence - start
@@ -139,7 +147,7 @@ def normal_track(seed: int, first: int, frames: int, width: int, coherence: floa
 
 
 def gumbel_track(seed: int, first: int, frames: int, width: int, coherence: float) -> Tensor:
-    """Draw as `normal_track`, mapped through its distribution function onto standard Gumbel noise."""
+    """Return `normal_track` mapped to standard Gumbel noise by its cumulative distribution function."""
     normal = normal_track(seed, first, frames, width, coherence)
     uniform = torch.special.ndtr(normal.double()).clamp(1e-9, 1 - 1e-9)
     return -torch.log(-torch.log(uniform)).float()

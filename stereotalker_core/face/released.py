@@ -2,8 +2,7 @@
 
     python -m stereotalker_core.face.released last.ckpt probtalk3d.safetensors
 
-Only tensors are read from the checkpoint: nothing in it is run, and neither Lightning nor omegaconf is needed.
-"""
+Only tensors are read from the checkpoint: no code in it is executed, and neither Lightning nor omegaconf is needed."""
 
 import argparse
 import logging
@@ -28,10 +27,9 @@ _POSITIONS = "encoder.pos_conv_embed.conv."
 
 
 def read_checkpoint(path: str | Path) -> State:
-    """The tensors of a Lightning checkpoint or a bare state dict (.ckpt, .pt); nothing in the file is run.
+    """Read the tensors of a Lightning checkpoint or a bare state dict (.ckpt, .pt); no code in the file is executed.
 
-    FileNotFoundError, or ValueError naming the file: damaged, holding code, or without weights.
-    """
+    FileNotFoundError, or ValueError that names the file, where it is damaged, contains code, or has no weights."""
     content = load_pickled(path, TRAINING_STATE)
     state = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(state, dict) or not state or not all(isinstance(v, Tensor) for v in state.values()):
@@ -40,11 +38,9 @@ def read_checkpoint(path: str | Path) -> State:
 
 
 def clean_state(state: State) -> State:
-    """Return a released state dict without loss counters and position tables, HuBERT's weight norm under its present
-    name.
+    """Return a released state dict without loss counters and position tables, with HuBERT's current weight-norm names.
 
-    ValueError when a position table is not the sine table that the model computes.
-    """
+    ValueError where a position table is not the sine table that the model computes."""
     out: State = {}
     for key, value in state.items():
         if _LOSSES in key:
@@ -67,7 +63,9 @@ def _check_table(key: str, value: Tensor) -> None:
 
 
 def prior_config(state: State, heads: int = 8, prefix: str = "") -> MotionPrior.Config:
-    """The sizes of a stage-1 state dict, read from its shapes; heads cannot be read. ValueError for a foreign one."""
+    """Derive the sizes of a stage-1 state dict from its shapes. ValueError where it is not one.
+
+    heads: of the attention, which the shapes do not tell; prefix: of the keys."""
     name = prefix + "motion_encoder.feature_mapping.0.weight"
     if name not in state or state[name].shape[1] != N_PARAMETERS or prefix + "quantize.embedding.weight" not in state:
         raise ValueError(f"no ProbTalk3D motion prior in this checkpoint ({name} is missing or has another shape)")
@@ -85,7 +83,9 @@ def prior_config(state: State, heads: int = 8, prefix: str = "") -> MotionPrior.
 
 
 def model_config(state: State, heads: int = 8, hubert_heads: int = 12) -> ProbTalk3D.Config:
-    """The sizes of a stage-2 state dict (old or new weight-norm names)."""
+    """Derive the sizes of a stage-2 state dict from its shapes (old or new weight-norm names).
+
+    heads, hubert_heads: of the attentions, which the shapes do not tell."""
     root = "feature_extractor.audiomodel."
     if "feature_predictor.audio_feature_map.weight" not in state or root + "masked_spec_embed" not in state:
         raise ValueError("no ProbTalk3D predictor in this checkpoint; give the stage-2 file (it holds all parts)")
@@ -110,12 +110,12 @@ def model_config(state: State, heads: int = 8, hubert_heads: int = 12) -> ProbTa
 
 
 def _transformer_layers(state: State, prefix: str) -> int:
-    """Return the transformer layers under `prefix`, each of two blocks: attention and multi-layer perceptron."""
+    """Return the number of transformer layers under `prefix`, each made of two blocks: attention and MLP."""
     return _blocks(state, prefix) // 2
 
 
 def _blocks(state: State, prefix: str) -> int:
-    """Return the numbered blocks under `prefix`."""
+    """Return the number of numbered blocks under `prefix`."""
     return len({k[len(prefix) :].split(".")[0] for k in state if k.startswith(prefix)})
 
 

@@ -1,4 +1,4 @@
-"""Speech -> N different performances of a face, of any length: overlapping windows with one noise, cross-faded."""
+"""Speech -> N different performances of a face, of any length: overlapping windows with shared noise, cross-faded."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -25,22 +25,24 @@ _STRIDE = 1_000_003  # between the seeds of two samples
 
 @dataclass(frozen=True)
 class FaceModels:
-    """Hold ProbTalk3D and, where it has no HuBERT of its own, the encoder that hears for it."""
+    """The ProbTalk3D model and, where it has no HuBERT of its own, the speech encoder for it."""
 
     model: ProbTalk3D
     encoder: SpeechEncoder | None
 
     @classmethod
     def load_nano(cls, device: str | torch.device = "cpu") -> "FaceModels":
-        """The embedded model. FileNotFoundError names a missing file."""
+        """Load the embedded model. FileNotFoundError names a missing file."""
         encoder = load(SpeechEncoder, NANO / "audio_encoder.safetensors", str(device))
         return cls(load(ProbTalk3D, NANO / "probtalk3d.safetensors", str(device)), encoder)
 
 
 @dataclass(frozen=True)
 class FaceOptions:
-    """Say how faces are sampled: `samples` performances at seed, seed + 1...; temperature 0 = deterministic; k as in
-    `quantiser.Draw`."""
+    """The settings of face sampling.
+
+    temperature: 0 = deterministic; k: as in `quantiser.Draw`; seed: of the first performance, the next uses seed + 1;
+    samples: number of performances."""
 
     temperature: float = same_as(Draw, "temperature")
     k: int = same_as(Draw, "k")
@@ -59,10 +61,14 @@ def sample_face(
     callback: Callable[[int, int], None] | None = None,
     speech: SpeechFeatures | None = None,
 ) -> Face:
-    """Return all performances of a recording: audio.frame_count() frames each. callback(frames done, frames in all).
+    """Sample all performances of a recording, audio.frame_count() frames each.
 
-    speech: what the encoder hears in it, where that is known already.
-    """
+    models: ProbTalk3D and its encoder.
+    audio: the recording.
+    style: who speaks, in which emotion.
+    options: of the sampling.
+    callback: called with (frames done, frames in all).
+    speech: the encoder's output for the recording, if already known."""
     options = options or FaceOptions()
     total, done = audio.frame_count(), 0
     parameters = torch.empty(options.samples, total, N_PARAMETERS)
@@ -82,10 +88,10 @@ def stream_face(
     options: FaceOptions | None = None,
     speech: SpeechFeatures | None = None,
 ) -> Iterator[Tensor]:
-    """Yield the chunks (N, t, 53) of consecutive frames in FLAME units, on the CPU; memory grows by 0.3 MB a minute.
+    """Yield chunks (N, t, 53) of consecutive frames in FLAME units, on the CPU; memory grows by 0.3 MB per minute.
 
-    Each window overlaps the one before by 24 frames, hears and draws the same there, and is faded into it.
-    """
+    Arguments as in `sample_face`. Each window overlaps the previous one by 24 frames, uses the same sound and noise
+    there, and is cross-faded with it."""
     options, model = options or FaceOptions(), models.model
     vector = (style or FaceStyle()).vector()[None].to(model.device)
     total, hop = audio.frame_count(), model.config.window - OVERLAP
@@ -104,7 +110,9 @@ def stream_face(
 
 
 def _draw_performance(model: ProbTalk3D, latent: Tensor, first: int, options: FaceOptions, sample: int) -> Tensor:
-    """Return one performance (1, T, 53) of a window."""
+    """Return one performance (1, T, 53) of a window.
+
+    latent: (1, T, C); first: frame number of the window; sample: number of the performance."""
     # codes that are drawn independently differ from window to window: their noise starts anew at each
     seed = (options.seed + sample) % 2**63 if model.config.coherence else options.seed + sample * _STRIDE + first
     return model.perform(latent, Draw(options.temperature, options.k, seed, model.config.coherence, first)).cpu()

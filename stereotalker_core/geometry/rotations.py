@@ -6,15 +6,17 @@ from torch import Tensor
 
 
 def axis_angle_to_matrix(vector: Tensor) -> Tensor:
-    """Map (..., 3) axis * radians -> (..., 3, 3); smooth and differentiable at zero (Rodrigues)."""
+    """Map axis-angle (..., 3), radians -> rotation matrices (..., 3, 3) by Rodrigues; smooth and differentiable at
+    zero."""
     angle2, angle, skew = _angle_and_skew(vector)
     eye = torch.eye(3, dtype=vector.dtype, device=vector.device)
     return eye + torch.sin(angle) / angle * skew + (1 - torch.cos(angle)) / angle2 * (skew @ skew)
 
 
 def left_jacobian(vector: Tensor) -> Tensor:
-    """Map (..., 3) axis-angle -> (..., 3, 3): d exp(v) = [J dv]x exp(v) (Sola et al. 2018, arXiv 1812.01537, eq. 145).
-    """
+    """Map axis-angle v (..., 3) -> left Jacobian J (..., 3, 3): d exp(v) = [J dv]x exp(v).
+
+    Sola et al. 2018, arXiv 1812.01537, eq. 145."""
     angle2, angle, skew = _angle_and_skew(vector)
     # near zero the differences below cancel: the first terms of their series instead
     first = torch.where(angle2 < 1e-6, 0.5 - angle2 / 24, (1 - torch.cos(angle)) / angle2)
@@ -23,7 +25,8 @@ def left_jacobian(vector: Tensor) -> Tensor:
 
 
 def _angle_and_skew(vector: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Map (..., 3) -> squared angle and angle (..., 1, 1), never 0, and the matrix (..., 3, 3) of the cross product."""
+    """Map axis-angle (..., 3) -> squared angle and angle (..., 1, 1), never 0, and the cross-product matrix (..., 3,
+    3)."""
     angle2 = (vector * vector).sum(-1)[..., None, None] + 1e-12
     x, y, z = vector.unbind(-1)
     o = torch.zeros_like(x)
@@ -32,7 +35,9 @@ def _angle_and_skew(vector: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def matrix_to_axis_angle(matrix: Tensor) -> Tensor:
-    """Map (..., 3, 3) -> (..., 3) axis * radians in [0, pi]; through the quaternion, exact near zero and near pi."""
+    """Map rotation matrices (..., 3, 3) -> axis-angle (..., 3), radians, angle in [0, pi].
+
+    Goes through the quaternion, so that it is accurate near zero and near pi."""
     m = matrix.flatten(-2)
     d0, d1, d2 = m[..., 0], m[..., 4], m[..., 8]
     zero = torch.zeros_like(d0)
@@ -55,12 +60,12 @@ def matrix_to_axis_angle(matrix: Tensor) -> Tensor:
 
 
 def matrix_to_6d(matrix: Tensor) -> Tensor:
-    """Map (..., 3, 3) -> (..., 6): the first two columns."""
+    """Map rotation matrices (..., 3, 3) -> (..., 6), their first two columns."""
     return matrix[..., :2].transpose(-1, -2).flatten(-2)
 
 
 def matrix_from_6d(columns: Tensor) -> Tensor:
-    """Map (..., 6) -> (..., 3, 3) by Gram-Schmidt; any non-degenerate input gives a rotation."""
+    """Map two columns (..., 6) -> rotation matrices (..., 3, 3) by Gram-Schmidt; any non-degenerate input is valid."""
     a, b = columns[..., :3], columns[..., 3:]
     x = F.normalize(a, dim=-1)
     y = F.normalize(b - (x * b).sum(-1, keepdim=True) * x, dim=-1)

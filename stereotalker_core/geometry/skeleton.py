@@ -1,8 +1,7 @@
-"""Joint names of a `Motion` (upper body + fingers) and their order; everything that stores a motion uses it.
+"""The joint names of a `Motion` (upper body + fingers) and their order, for everything that stores a motion.
 
 Rotations are about the joint, in the WORLD-aligned axes of the A pose, composed down the chain (parents carry
-children): identity everywhere is the A pose. Metres; z up, front of the person is -y, +x is the person's LEFT.
-"""
+children): identity everywhere is the A pose. Metres; z up, front of the person is -y, +x is the person's LEFT."""
 
 _ARM = ("clavicle", "shoulder01", "upperarm01", "lowerarm01", "lowerarm02", "wrist")
 _FINGERS = tuple(f"finger{f}-{k}" for f in range(1, 6) for k in range(1, 4))  # finger1 is the thumb

@@ -1,1 +1,1 @@
-"""Stage 1: what a motion is, edits and controls."""
+"""Stage 1: the motion of a person, its conditions, edits and controls."""

@@ -1,4 +1,4 @@
-"""What the motion networks are told: per-frame channels of the sound, and the style of the speaker."""
+"""The inputs of the motion networks: per-frame channels of the sound, and the style of the speaker."""
 
 from dataclasses import dataclass, field
 
@@ -23,11 +23,10 @@ _CHUNK = 256  # frames whose pitch is found at once: bounds the memory of long r
 
 @dataclass(frozen=True)
 class Style:
-    """Say how the speaker moves: handedness, energy, emotion and its intensity.
+    """The style of the speaker's movement.
 
-    emotion: one of EMOTIONS; intensity 0..1 of it; energy 0..2 of the gestures (1 = as the training data);
-    handedness -1 (left) .. 1 (right).
-    """
+    emotion: one of EMOTIONS; intensity: of it, 0..1; energy: of the gestures, 0..2 (1 = as in the training data);
+    handedness: -1 (left) .. 1 (right)."""
 
     emotion: str = choice("neutral", EMOTIONS, "Style of the performance.")
     intensity: float = option(1.0, 0, 1, "Of the emotion.")
@@ -50,13 +49,15 @@ STYLE_WIDTH = len(EMOTIONS) + 2
 
 @dataclass(frozen=True, eq=False)
 class MotionCondition:
-    """Hold all that `MotionDenoiser` sees beside the noisy motion; B sequences of T frames.
+    """The inputs of `MotionDenoiser` beside the noisy motion, for B sequences of T frames.
 
-    audio (B, T, F) channels of the sound; style (B, 10); seed (B, T, D) given frames where seed_mask (B, T, 1) is 1;
-    prior (B, T, P) hidden states of the language model, already scaled by the strength, or None; keep_audio (B, 1, 1)
-    is 0 where the sound is withheld (classifier-free guidance). told (B, T, W): what the network makes of all that at
-    every noise level (`MotionDenoiser.tell`), where the caller has it.
-    """
+    audio: (B, T, F) channels of the sound.
+    style: (B, 10).
+    seed: (B, T, D) frames that are given where seed_mask (B, T, 1) is 1.
+    prior: (B, T, P) hidden states of the language model, already scaled by the strength, or None.
+    keep_audio: (B, 1, 1), 0 where the sound is withheld (classifier-free guidance).
+    told: (B, T, W), the embedding of all of the above (`MotionDenoiser.tell`), which is equal at all noise levels; None
+        computes it."""
 
     audio: Tensor
     style: Tensor
@@ -76,11 +77,9 @@ class MotionCondition:
 
 
 def prosody(waveform: Tensor | SpooledWaveform | Levelled, frames: int) -> Tensor:
-    """Map waveform (S,) at 16 kHz -> (frames, 5): loudness, its slope, log2 pitch about 140 Hz, its slope, voicing
-    0..1.
+    """Map waveform (S,) at 16 kHz -> (frames, 5): loudness, its slope, log2(pitch / 140 Hz), its slope, voicing 0..1.
 
-    Frame t looks at 64 ms around (t + 0.5) / 25 s. Loudness is in tens of dB relative to the speaker's loud frames.
-    """
+    Frame t covers 64 ms around (t + 0.5) / 25 s. Loudness is in tens of dB relative to the speaker's loud frames."""
     early = (_WINDOW - _HOP) // 2  # samples that the first window begins before the sound
     rows = waveform[:0].new_empty(frames, 3)  # filled in place, as recordings may last hours
     for first in range(0, frames, _CHUNK):
@@ -98,11 +97,10 @@ def prosody(waveform: Tensor | SpooledWaveform | Levelled, frames: int) -> Tenso
 
 
 def _frame_prosody(windows: Tensor) -> Tensor:
-    """Map (N, 1024) -> (N, 3): dB, log2(pitch / 140 Hz), voicing = peak of the normalised autocorrelation.
+    """Map windows of samples (N, 1024) -> (N, 3): dB, log2(pitch / 140 Hz), voicing.
 
-    The autocorrelation is divided by the window's own (Boersma, 1993), and short lags are slightly preferred, because
-    a lag of two periods fits as well as one.
-    """
+    Voicing is the peak of the normalised autocorrelation. The autocorrelation is divided by the window's own (Boersma,
+    1993), and short lags get a slight preference, because a lag of two periods fits as well as one."""
     decibel = 10 * torch.log10(windows.square().mean(-1) + 1e-8)
     window = torch.hann_window(_WINDOW, device=windows.device)
     own, correlation = (_autocorrelation(x) for x in (window, windows * window))
@@ -115,12 +113,12 @@ def _frame_prosody(windows: Tensor) -> Tensor:
 
 
 def _autocorrelation(x: Tensor) -> Tensor:
-    """Map (..., 1024) -> (..., 2048) by the power spectrum."""
+    """Map signals (..., 1024) -> autocorrelation (..., 2048), by the power spectrum."""
     return torch.fft.irfft(torch.fft.rfft(x, n=2 * _WINDOW).abs().square())
 
 
 def _slope(x: Tensor) -> Tensor:
-    """Return the central difference of (T,)."""
+    """Return the central difference (T,) of values (T,)."""
     if len(x) < 2:
         return torch.zeros_like(x)
     padded = torch.cat([x[:1], x, x[-1:]])
@@ -130,11 +128,9 @@ def _slope(x: Tensor) -> Tensor:
 def speech_channels(
     speech: SpeechFeatures, waveform: Tensor | SpooledWaveform, use_features: bool
 ) -> Tensor:
-    """Return (T, 40 + 5 [+ D]): phone probabilities, prosody, and the encoder's raw features where a model asks for
-    them.
+    """Return the input channels (T, 40 + 5 [+ D]): phone probabilities, prosody and, with use_features, raw features.
 
-    ValueError when the features do not cover the recording frame by frame.
-    """
+    ValueError where the features do not cover the recording frame by frame."""
     frames = frame_count(len(waveform) / SAMPLE_RATE)
     known = dims(speech.phones, f"T {len(PHONES)}")
     if known["T"] != frames:

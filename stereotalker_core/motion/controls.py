@@ -1,4 +1,4 @@
-"""What a user may change after sampling, frame by frame: strengths of the parts, and blinks at a chosen rate."""
+"""The controls that apply after sampling, frame by frame: strengths of body parts, and blinks at a chosen rate."""
 
 from typing import Protocol
 
@@ -15,7 +15,7 @@ _BLINK_SHAPE = (0.35, 0.95, 1.0, 0.7, 0.35, 0.1)
 
 
 class Strengths(Protocol):
-    """The strengths of the controls, fields of `sampling.MotionOptions` that are used here."""
+    """The strengths of the controls: the fields of `sampling.MotionOptions` used here."""
 
     @property
     def seed(self) -> int: ...
@@ -32,10 +32,12 @@ class Strengths(Protocol):
 
 
 def apply_controls(motion: Motion, centre: Motion, first: int, options: Strengths) -> Motion:
-    """Apply the controls to the frames from `first` on of a stream; centre (1 frame) is the mean pose.
+    """Apply the controls to a chunk of a motion.
 
-    Everything at 1: bitwise unchanged.
-    """
+    motion: the chunk.
+    centre: one frame, the mean pose.
+    first: number of the chunk's first frame.
+    options: the strengths; with all at 1 the motion is bitwise unchanged."""
     body = options.motion_strength
     motion = gain(
         motion,
@@ -54,12 +56,16 @@ def apply_controls(motion: Motion, centre: Motion, first: int, options: Strength
 
 
 def blink_curve(seed: int, rate: float, first: int, frames: int, fps: float) -> Tensor:
-    """Return (frames,) eyelid closure 0..1 for the frames from `first` on, with `rate` blinks per minute at irregular
-    times.
+    """Return the eyelid closure (frames,) in 0..1 of blinks at irregular times.
 
-    Blink i falls at a random point of the i-th interval and depends on (seed, i) alone, so any part of the curve can
-    be made by itself.
-    """
+    seed: of the times.
+    rate: blinks per minute.
+    first: number of the first frame.
+    frames: how many to return.
+    fps: frames per second.
+
+    Blink i lies at a random point of the i-th interval and depends on (seed, i) alone, so any part of the curve can be
+    computed by itself."""
     curve = torch.zeros(frames)
     if rate == 0:
         return curve

@@ -1,4 +1,4 @@
-"""Editing of motions: pure functions, `Motion` in, `Motion` out. Rotations are mixed along the shortest arc."""
+"""Editing of motions: pure functions from `Motion` to `Motion`. Rotations are blended along the shortest arc."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -20,7 +20,7 @@ PARTS = {
 
 
 def trim(motion: Motion, start: float = 0.0, end: float | None = None) -> Motion:
-    """The frames from `start` to `end` seconds. ValueError when nothing is left."""
+    """Return the frames from `start` to `end` seconds. ValueError where nothing is left."""
     first = round(start * motion.fps)
     last = len(motion) if end is None else round(end * motion.fps)
     if not 0 <= first < min(last, len(motion)):
@@ -29,15 +29,14 @@ def trim(motion: Motion, start: float = 0.0, end: float | None = None) -> Motion
 
 
 def mix_rotations(a: Tensor, b: Tensor, weight: Tensor | float) -> Tensor:
-    """Return the axis-angle (..., 3): from a (weight 0) to b (weight 1) along the shortest arc; weight broadcasts to
-    (..., 1)."""
+    """Interpolate axis-angles (..., 3) from a (weight 0) to b (weight 1) along the shortest arc; weight: (..., 1)."""
     start = axis_angle_to_matrix(a)
     turn = matrix_to_axis_angle(start.transpose(-1, -2) @ axis_angle_to_matrix(b))
     return matrix_to_axis_angle(start @ axis_angle_to_matrix(turn * weight))
 
 
 def blend(a: Motion, b: Motion, weight: float | Tensor = 0.5) -> Motion:
-    """Mix two motions of one length; weight 0 gives a, 1 gives b, or one number per frame (T,)."""
+    """Blend two motions of equal length; weight 0 gives a, 1 gives b; one number, or one per frame (T,)."""
     if len(a) != len(b) or a.fps != b.fps:
         raise ValueError(f"cannot blend {len(a)} frames at {a.fps} fps with {len(b)} at {b.fps}; trim or retime first")
     w = torch.as_tensor(weight, dtype=a.rotations.dtype, device=a.rotations.device).expand(len(a))
@@ -46,7 +45,7 @@ def blend(a: Motion, b: Motion, weight: float | Tensor = 0.5) -> Motion:
 
 
 def concat(motions: Sequence[Motion], overlap: int = 0) -> Motion:
-    """Join motions; with overlap > 0 the last frames of one cross-fade into the first of the next."""
+    """Concatenate motions; the last `overlap` frames of each are cross-faded with the first of the next."""
     if not motions:
         raise ValueError("nothing to concatenate; give at least one motion")
     shortest = min(map(len, motions))
@@ -68,7 +67,7 @@ def concat(motions: Sequence[Motion], overlap: int = 0) -> Motion:
 
 
 def mirror(motion: Motion) -> Motion:
-    """Swap left and right of a motion."""
+    """Swap the left and right side of a motion."""
     flip = motion.rotations.new_tensor([1.0, -1.0, -1.0])  # a rotation axis is a pseudovector
     return Motion(
         motion.rotations[:, mirrored_joints()] * flip, motion.expression[:, mirrored_expressions()], motion.fps
@@ -76,7 +75,8 @@ def mirror(motion: Motion) -> Motion:
 
 
 def resample(motion: Motion, frames: int, fps: float | None = None) -> Motion:
-    """Stretch or squeeze a motion to exactly `frames` frames (first and last kept)."""
+    """Stretch or shorten a motion to exactly `frames` frames, the first and last kept; fps: of the result; None
+    keeps it."""
     if frames < 1:
         raise ValueError(f"frames must be at least 1, got {frames}")
     position = torch.linspace(0, len(motion) - 1, frames, dtype=torch.float64) if frames > 1 else torch.zeros(1)
@@ -91,13 +91,15 @@ def retime(motion: Motion, speed: float) -> Motion:
 
 
 def at_rate(motion: Motion, fps: float, frames: int) -> Motion:
-    """The same performance at another frame rate: frame k shows the moment (k + 1/2) / fps, as it does at 25."""
+    """Return the same performance at another frame rate; frame k shows the moment (k + 1/2) / fps.
+
+    fps: frames per second of the result; frames: its length."""
     position = ((torch.arange(frames, dtype=torch.float64) + 0.5) * motion.fps / fps - 0.5).clamp(0, len(motion) - 1)
     return _sampled(motion, position, fps)
 
 
 def _sampled(motion: Motion, position: Tensor, fps: float) -> Motion:
-    """The motion at places (T,) between its frames, 0..len - 1."""
+    """Sample the motion at fractional frame positions (T,) in 0..len - 1."""
     low = position.floor().long().clamp_max(max(len(motion) - 2, 0))
     high = (low + 1).clamp_max(len(motion) - 1)
     mixed = blend(motion[low], motion[high], (position - low).float())
@@ -105,11 +107,10 @@ def _sampled(motion: Motion, position: Tensor, fps: float) -> Motion:
 
 
 def looped(motion: Motion, seconds: float = 1.2) -> Motion:
-    """The motion with an end that leads into its beginning, so that it can be played again and again.
+    """Return the motion with its end blended into its beginning, so that it can be played in a loop.
 
-    The body returns within the last `seconds` (a third of a short motion), the face within a fifth of them: lips stay
-    with the speech as long as they can.
-    """
+    The body returns within the last `seconds` (at most a third of the motion), the face within a fifth of that, so that
+    lips follow the speech for as long as possible."""
     if len(motion) < 4:
         return motion
     rotations, expression = motion.rotations.clone(), motion.expression.clone()
@@ -121,7 +122,7 @@ def looped(motion: Motion, seconds: float = 1.2) -> Motion:
 
 
 def _eased(count: int) -> Tensor:
-    """Return (count,) from nearly 0 to nearly 1 with the least jerk."""
+    """Return weights (count,) that rise from nearly 0 to nearly 1 as a minimum-jerk curve."""
     u = torch.arange(1, count + 1, dtype=torch.float32) / (count + 1)
     return u * u * u * (10 - 15 * u + 6 * u * u)
 
@@ -130,10 +131,11 @@ def gain(
     motion: Motion, spine: float = 1.0, head: float = 1.0, hands: float = 1.0, face: float = 1.0,
     centre: Motion | None = None,
 ) -> Motion:
-    """Return the scale how far each part moves from `centre` (one frame; default: the motion's mean pose); blinks stay.
+    """Scale how far each part moves away from `centre`; blinks stay as they are.
 
-    1 leaves a part bitwise as it is, 0 holds it still.
-    """
+    motion: T frames.
+    spine, head, hands, face: factors 0..3; 1 leaves a part bitwise unchanged, 0 holds it still.
+    centre: one frame; None takes the motion's mean pose."""
     for name, value in (("spine", spine), ("head", head), ("hands", hands), ("face", face)):
         if not 0 <= value <= 3:
             raise ValueError(f"{name} strength must be 0..3, got {value}")
@@ -150,12 +152,12 @@ def gain(
 
 
 def smooth(motion: Motion, sigma: float) -> Motion:
-    """Return the Gaussian low-pass of `sigma` frames on everything but the mouth and the blinks; 0 changes nothing."""
+    """Smooth a motion by a Gaussian of `sigma` frames, except for mouth and blinks; 0 changes nothing."""
     return concat(list(smooth_stream([motion], sigma)))
 
 
 def smooth_stream(chunks: Iterable[Motion], sigma: float) -> Iterator[Motion]:
-    """Yield `smooth` over a stream of consecutive chunks: the same frames, a few late, with bounded memory."""
+    """Yield consecutive chunks smoothed as by `smooth`: the same frames, with a short delay and bounded memory."""
     if not 0 <= sigma <= 50:
         raise ValueError(f"smoothing must be 0..50 frames, got {sigma}")
     if sigma == 0:
@@ -176,7 +178,7 @@ def smooth_stream(chunks: Iterable[Motion], sigma: float) -> Iterator[Motion]:
 
 
 def _filtered(flat: Tensor, kernel: Tensor, fps: float) -> Motion:
-    """Map (T + 2 radius, 147 + 52) -> Motion of the T middle frames."""
+    """Filter rotations and expression (T + 2 radius, 147 + 52) over time -> Motion of the T middle frames."""
     radius = len(kernel) // 2
     low = F.conv1d(flat.T[:, None], kernel.to(flat)[None, None])[:, 0].T
     n = 147

@@ -1,4 +1,4 @@
-"""Emotions that change over a recording: `[{"start", "emotion", "intensity"}]` -> the style of every frame."""
+"""Emotions that change during a recording: `[{"start", "emotion", "intensity"}]` -> the style of every frame."""
 
 import json
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ BLEND_SECONDS = 1.2  # in which one emotion becomes the next, around its start
 
 @dataclass(frozen=True)
 class TimedEmotion:
-    """Say that from `start` seconds on the speaker is in this emotion; the checks are those of `Style`."""
+    """The emotion of the speaker from `start` seconds on; checked as in `Style`."""
 
     start: float
     emotion: str
@@ -29,10 +29,9 @@ class TimedEmotion:
 
 
 def parse_emotions(text: str) -> tuple[TimedEmotion, ...]:
-    """Map JSON, or @FILE that holds it -> emotions in order of their start; nothing for an empty text.
+    """Parse emotions from JSON, or from @FILE that holds it, in order of their start; () for an empty text.
 
-    ValueError names the entry that is wrong; FileNotFoundError the file that is missing.
-    """
+    ValueError names the invalid entry; FileNotFoundError the missing file."""
     if text.startswith("@"):
         path = Path(text[1:])
         if not path.is_file():
@@ -59,7 +58,8 @@ _EXAMPLE = '[{"start": 0, "emotion": "happy", "intensity": 0.8}, {"start": 4.5, 
 
 
 def style_track(style: Style, emotions: Sequence[TimedEmotion], frames: int) -> Tensor:
-    """Return (frames, 10): the style's own vector, with the emotions from their start on, one blended into the next."""
+    """Return style vectors (frames, 10): the style's own, then each emotion's from its start on, with blends in
+    between."""
     track = style.vector().expand(frames, -1).clone()
     time = torch.arange(frames) / FPS
     for entry in sorted(emotions, key=lambda e: e.start):

@@ -1,7 +1,6 @@
-"""How far the lips are apart, linear in the ARKit coefficients: what closure is measured and trained on.
+"""The lip gap, linear in the ARKit coefficients: lip closure is measured and trained by it.
 
-`shut_lips` closes them where the sound says p, b or m, `part_lips` opens them where it says nothing of the kind.
-"""
+`shut_lips` closes the lips on p, b and m, `part_lips` opens them on other sounds."""
 
 import functools
 
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from ..audio.phones import CLOSURES, PHONE_INDEX
 from ..body.model import HalfBody
+from ..records import Motion
 from .arkit import ARKIT, ARKIT_INDEX, MOUTH
 
 _UPPER = ("face.61", "face.62", "face.63")  # inner lip line, from the 68-point layout
@@ -19,7 +19,8 @@ CLOSED_MM = 2.5  # gap below which the lips touch to the eye; the neutral, shut 
 
 
 def lip_gap_weights(body: HalfBody) -> tuple[Tensor, Tensor]:
-    """The body's lip gap in millimetres -> (neutral gap (), change per unit of each expression (52,))."""
+    """Return the body's lip gap in mm as a linear function: neutral gap (), change per unit of each expression (52,).
+    """
     rest = body.rest(torch.zeros(1, body.n_shape, device=body.mean.device))
     n = len(body.expression_names)
     basis = torch.cat([torch.zeros(1, n), torch.eye(n)]).to(body.mean.device)
@@ -32,7 +33,9 @@ def lip_gap_weights(body: HalfBody) -> tuple[Tensor, Tensor]:
 
 
 def lip_gap(expression: Tensor, weights: tuple[Tensor, Tensor]) -> Tensor:
-    """Map (..., 52) coefficients -> (...) millimetres between the inner lips; negative where they press together."""
+    """Map coefficients (..., 52) -> (...) mm between the inner lips; negative where they press together.
+
+    weights: from `lip_gap_weights`."""
     neutral, change = weights
     return neutral + expression @ change
 
@@ -63,8 +66,8 @@ _SPEAKING = [i for i in MOUTH if not ARKIT[i].startswith(_MOOD)]
 
 
 def clearness(phones: Tensor) -> Tensor:
-    """Map phone probabilities (T, 40) -> (T,) how surely phones are heard around each frame, 1 = as people usually are.
-    """
+    """Map phone probabilities (T, 40) -> (T,) how certain the encoder is around each frame, 1 = as for usual
+    recordings."""
     spoken = (phones[:, _SILENCE] < 0.5).to(phones)
     sure = phones.max(1).values * spoken
     window = 2 * AROUND + 1
@@ -73,7 +76,7 @@ def clearness(phones: Tensor) -> Tensor:
 
 
 def closing(phones: Tensor) -> Tensor:
-    """Map phone probabilities (T, 40) -> (T,) how far p, b or m asks for shut lips, 0..1."""
+    """Map phone probabilities (T, 40) -> (T,) in 0..1: how far p, b or m requires shut lips."""
     heard = phones[:, _CLOSURES].sum(1)
     if len(heard) == 0:
         return heard
@@ -85,10 +88,9 @@ def closing(phones: Tensor) -> Tensor:
 
 
 def parting(phones: Tensor, shut: Tensor) -> Tensor:
-    """Return (T,) bool: frames of parted lips: no p, b, m, f or v is heard, and none is shut beside them.
+    """Return (T,) bool: frames with parted lips, because no p, b, m, f or v is heard and the next frames are not shut.
 
-    phones (T, 40) probabilities; shut (T,) what `closing` made of them.
-    """
+    phones: (T, 40) probabilities; shut: (T,) from `closing`."""
     if len(shut) == 0:
         return shut > 0
     beside = F.max_pool1d(shut[None], 3, 1, 1)[0]
@@ -97,15 +99,15 @@ def parting(phones: Tensor, shut: Tensor) -> Tensor:
 
 @functools.cache
 def mean_gap_weights() -> tuple[Tensor, Tensor]:
-    """Return `lip_gap_weights` of the mean body."""
+    """Return `lip_gap_weights` of the mean body, computed once."""
     return lip_gap_weights(HalfBody())
 
 
 def part_lips(expression: Tensor, amount: Tensor) -> Tensor:
-    """Open the jaw of (T, 52) where lips are nearer than `PARTED_MM`, by amount (T,) 0..1 of what is missing.
+    """Open the jaw of expressions (T, 52) where lips are closer than `PARTED_MM`, by a fraction amount (T,) of the
+    rest.
 
-    A denoiser that takes a t for a p shuts the lips on it; where nothing of the kind is heard they open again.
-    """
+    A denoiser that confuses t with p shuts the lips on a t; where no such sound is heard this opens them again."""
     neutral, change = (x.to(expression) for x in mean_gap_weights())
     missing = (PARTED_MM - lip_gap(expression, (neutral, change))).clamp_min(0)
     out = expression.clone()
@@ -114,23 +116,32 @@ def part_lips(expression: Tensor, amount: Tensor) -> Tensor:
 
 
 def shut_speechless(expression: Tensor, activity: Tensor) -> Tensor:
-    """Return (T, 52) with the mouth at rest where nobody speaks, activity (T,) 0..1; 1 leaves a frame bitwise
-    unchanged.
+    """Return expressions (T, 52) with the mouth at rest where activity (T,) in 0..1 is low; 1 leaves a frame unchanged.
 
-    Corners of the mouth (a smile, a frown) stay: they are a mood, not speech.
-    """
+    The corners of the mouth (a smile, a frown) stay, because they express a mood rather than speech."""
     out = expression.clone()
     out[:, _SPEAKING] = out[:, _SPEAKING] * activity.to(expression)[:, None]
     return out
 
 
 def shut_lips(expression: Tensor, amount: Tensor) -> Tensor:
-    """Return (T, 52) with the lips closed by amount (T,) 0..1, the jaw as it is; 0 leaves a frame bitwise unchanged.
+    """Return expressions (T, 52) with the lips closed by amount (T,) in 0..1, the jaw as it is; 0 leaves a frame
+    unchanged.
 
-    An unsure sound makes the denoiser average open and shut lips; a p seen with open lips is what a viewer notices.
-    """
+    Where a sound is uncertain the denoiser averages open and shut lips, and viewers notice a p with open lips."""
     out, amount = expression.clone(), amount.to(expression)[:, None]
     out[:, _PARTING] = out[:, _PARTING] * (1 - amount)
     shut = torch.maximum(expression[:, _JAW], expression[:, _CLOSE])
     out[:, _CLOSE] = torch.lerp(expression[:, _CLOSE], shut, amount[:, 0])
     return out
+
+
+def lips_closed(motion: Motion, shut: Tensor, apart: Tensor, active: Tensor, amount: float) -> Motion:
+    """Shut the lips of a motion on p, b, m and silence (`shut`, `active`) and part them on other sounds (`apart`).
+
+    shut, apart, active: (T,) in 0..1; amount: 0..1, strength of it; 0 changes nothing."""
+    if amount == 0:
+        return motion
+    expression = shut_lips(part_lips(motion.expression, amount * apart), amount * shut)
+    expression = shut_speechless(expression, 1 - amount * (1 - active))
+    return Motion(motion.rotations, expression, motion.fps)

@@ -1,8 +1,7 @@
-"""Motion <-> the normalised tensor the network works on.
+"""Motion <-> the normalised tensor that the network works on.
 
 A frame is [19 body joints as 6D rotations | a linear basis for the 30 finger joints | 52 expressions], standardised.
-Everything but the finger basis is exactly invertible.
-"""
+Everything but the finger basis is exactly invertible."""
 
 from dataclasses import dataclass
 
@@ -23,7 +22,7 @@ _FINGER_VALUES = 3 * N_FINGER_JOINTS
 
 
 def smooth_time(x: Tensor, sigma: float) -> Tensor:
-    """Return the Gaussian low-pass of `sigma` frames over the first axis of (T, ...); the ends are held."""
+    """Smooth values (T, ...) over the first axis by a Gaussian of `sigma` frames; the ends are repeated."""
     if sigma <= 0:
         return x
     kernel = gaussian(sigma).to(x)
@@ -34,14 +33,14 @@ def smooth_time(x: Tensor, sigma: float) -> Tensor:
 
 
 def gaussian(sigma: float) -> Tensor:
-    """Return the weights of a Gaussian low-pass, (2 r + 1,) with r = 3 sigma frames, which sum to one."""
+    """Return the weights (2 r + 1,) of a Gaussian filter, r = 3 sigma frames; they sum to one."""
     radius = max(1, round(3 * sigma))
     kernel = torch.exp(-0.5 * (torch.arange(-radius, radius + 1) / sigma) ** 2)
     return kernel / kernel.sum()
 
 
 class MotionCodec(nn.Module):
-    """The buffers that turn a motion into (B, T, D) and back; part of the denoiser, so of its checkpoint."""
+    """The conversion of a motion to (B, T, D) and back, as buffers; part of the denoiser, so of its checkpoint."""
 
     mean: Tensor
     std: Tensor
@@ -75,7 +74,7 @@ class MotionCodec(nn.Module):
         return self.config.width
 
     def slices(self) -> dict[str, slice]:
-        """Return where body, fingers and expression lie in the last axis."""
+        """Return the slices of body, fingers and expression in the last axis."""
         body, fingers = 6 * N_BODY_JOINTS, self.config.fingers
         return {
             "body": slice(0, body),
@@ -84,18 +83,18 @@ class MotionCodec(nn.Module):
         }
 
     def mouth_channels(self) -> list[int]:
-        """Return the indices of the jaw, lip and tongue coefficients."""
+        """Return the channels of the jaw, lip and tongue coefficients."""
         start = self.slices()["expression"].start
         return [start + i for i in MOUTH]
 
     def encode(self, rotations: Tensor, expression: Tensor) -> Tensor:
-        """Map (..., 49, 3) axis-angle, (..., 52) -> (..., D)."""
+        """Map axis-angles (..., 49, 3) and coefficients (..., 52) -> normalised motion (..., D)."""
         body = matrix_to_6d(axis_angle_to_matrix(rotations[..., :N_BODY_JOINTS, :])).flatten(-2)
         fingers = (rotations[..., N_BODY_JOINTS:, :].flatten(-2) - self.finger_mean) @ self.finger_basis.T
         return (torch.cat([body, fingers, expression], -1) - self.mean) / self.std
 
     def decode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Map (..., D) -> rotations (..., 49, 3), expression (..., 52) clamped to [0, 1]."""
+        """Map normalised motion (..., D) -> rotations (..., 49, 3) and expression (..., 52), clamped to [0, 1]."""
         x = x * self.std + self.mean
         parts = {name: x[..., where] for name, where in self.slices().items()}
         body = matrix_to_axis_angle(matrix_from_6d(parts["body"].unflatten(-1, (N_BODY_JOINTS, 6))))
@@ -103,22 +102,23 @@ class MotionCodec(nn.Module):
         return torch.cat([body, fingers], -2), parts["expression"].clamp(0, 1)
 
     def encode_motion(self, motion: Motion) -> Tensor:
-        """Map motion of T frames -> (T, D)."""
+        """Map a motion of T frames -> normalised (T, D)."""
         return self.encode(motion.rotations, motion.expression)
 
     def decode_motion(self, x: Tensor, fps: float = FPS) -> Motion:
-        """Map (T, D) -> Motion."""
+        """Map normalised (T, D) -> Motion."""
         dims(x, "T D", D=self.width)
         return Motion(*self.decode(x), fps)
 
     def expression(self, x: Tensor) -> Tensor:
-        """Map (..., D) -> the coefficients (..., 52), not clamped (for losses)."""
+        """Map normalised motion (..., D) -> coefficients (..., 52), not clamped (for losses)."""
         where = self.slices()["expression"]
         return x[..., where] * self.std[where] + self.mean[where]
 
     @torch.no_grad()
     def fit(self, rotations: Tensor, expression: Tensor, floor: float = 0.02) -> "MotionCodec":
-        """Set basis, mean and std from frames (N, 49, 3), (N, 52); deviations below `floor` are not magnified."""
+        """Set finger basis, mean and deviation from frames (N, 49, 3) and (N, 52); deviations below `floor` are raised
+        to it."""
         n = dims(rotations, f"N {N_JOINTS} 3")["N"]
         dims(expression, f"N {N_EXPRESSIONS}", N=n)
         if n < 2:

@@ -1,1 +1,1 @@
-"""People of a photograph: MediaPipe's networks in plain torch."""
+"""The people in a photograph, found by MediaPipe's networks in plain torch."""

@@ -1,7 +1,6 @@
-"""The body that belongs to a face: 33 points with visibility and a mask of that one person (BlazePose).
+"""The body that belongs to a face: 33 points with visibility, and a mask of that one person (BlazePose).
 
-Bazarevsky et al., BlazePose: On-device real-time body pose tracking (arXiv 2006.10204).
-"""
+Bazarevsky et al., BlazePose: On-device real-time body pose tracking (arXiv 2006.10204)."""
 
 import math
 from collections.abc import Sequence
@@ -39,7 +38,8 @@ _HIPS_BELOW, _RADIUS = 3.8, 4.7  # face heights from the face's centre to the hi
 
 @dataclass(frozen=True)
 class Body:
-    """Hold points (33, 2) px, visibility (33,), presence in 0..1, mask (1, 256, 256) of `square`."""
+    """The detected body: points (33, 2) px, visibility (33,), presence in 0..1, mask (1, 256, 256) of the crop
+    `square`."""
 
     points: Tensor
     visibility: Tensor
@@ -49,16 +49,15 @@ class Body:
 
     @property
     def shoulders(self) -> float:
-        """Return the distance of the shoulders in px."""
+        """Return the distance between the shoulders in px."""
         return float((self.points[11] - self.points[12]).norm())
 
 
 def find_bodies(networks: Perception, picture: Pyramid, faces: Sequence[FoundFace]) -> list[Body | None]:
-    """The body below each face, None where none is seen.
+    """Return the body below each face, None where none is found.
 
-    Where people stand close together the network mixes them up: who got no body that fits is looked for once more in
-    a picture that shows nobody else.
-    """
+    The network confuses people who stand close together, so a face without a fitting body is tried once more in a
+    picture that shows nobody else."""
     found = _search(networks, picture, faces)
     for k, face in enumerate(faces):
         others = [other for other in faces if other is not face and _near(face, other)]
@@ -68,7 +67,7 @@ def find_bodies(networks: Perception, picture: Pyramid, faces: Sequence[FoundFac
 
 
 def _search(networks: Perception, picture: Pyramid, faces: Sequence[FoundFace]) -> list[Body | None]:
-    """Look twice: where the detector says (where the face says, if it says nothing), then where the points say."""
+    """Find bodies in two passes: in the detector's crop (else below the face), then around the found points."""
     if not faces:
         return []
     detected = zip(_detections(networks, picture, faces), faces, strict=True)
@@ -89,7 +88,7 @@ def _near(face: FoundFace, other: FoundFace) -> bool:
 
 
 def _alone(picture: Pyramid, face: FoundFace, others: Sequence[FoundFace]) -> Pyramid:
-    """The picture, grey wherever another face is nearer in face heights than this one."""
+    """Return the picture, grey wherever another face is nearer (in units of its height) than this one."""
     image = picture.levels[0][0]
     y, x = torch.meshgrid(torch.arange(picture.height) + 0.5, torch.arange(picture.width) + 0.5, indexing="ij")
     at = torch.stack([x, y], -1)
@@ -104,7 +103,7 @@ def _best(
     faces: Sequence[FoundFace],
     proposals: Sequence[Sequence[Square]],
 ) -> list[tuple[Body, Square] | None]:
-    """Choose of each face's proposals the body that fits the face and is surest."""
+    """Choose for each face the most certain body among its proposals that fits the face."""
     looked = iter(look_at_bodies(networks, picture, [square for own in proposals for square in own]))
     best: list[tuple[Body, Square] | None] = []
     for face, own in zip(faces, proposals, strict=True):
@@ -118,7 +117,7 @@ def look_at_bodies(
     picture: Pyramid,
     squares: Sequence[Square],
 ) -> list[tuple[Body, Square]]:
-    """Run the body network on each square -> the body found there, and the square to look at next."""
+    """Run the body network on each square -> the body found there, and the square for the next pass."""
     if not squares:
         return []
     size = networks.size("pose_landmark_full")
@@ -136,7 +135,8 @@ def look_at_bodies(
 
 
 def refined(unit: Tensor, heat: Tensor) -> Tensor:
-    """Move points (N, 2) in 0..1 to the centre of gravity of their heat (N, h, w) nearby, where the heat is sure."""
+    """Move points (N, 2) in 0..1 to the local centre of mass of their heat maps (N, h, w), where the heat is strong
+    enough."""
     count, rows, columns = heat.shape
     heat = heat.sigmoid()
     cell = (unit * unit.new_tensor([columns, rows])).long()
@@ -149,7 +149,7 @@ def refined(unit: Tensor, heat: Tensor) -> Tensor:
 
 
 def _detections(networks: Perception, picture: Pyramid, faces: Sequence[FoundFace]) -> list[list[Detection]]:
-    """Collect for each face what the body detector finds in the whole picture and near the face, best first."""
+    """Return for each face the body detections in the whole picture and near the face, best first."""
     near = [_window(face, turn) for face in faces for turn in _leanings(face)]
     owners = [k for k, face in enumerate(faces) for _ in _leanings(face)]
     everywhere, *found = detect(networks, "pose_detection", picture, [picture.whole(), *near], _SUGGESTED)
@@ -160,7 +160,7 @@ def _detections(networks: Perception, picture: Pyramid, faces: Sequence[FoundFac
 
 
 def _leanings(face: FoundFace) -> list[float]:
-    """Return how the body may be turned in the picture: upright, or as the head is where that is far from upright."""
+    """Return the rolls (radians) to try for the body: upright, and the head's where that is far from upright."""
     return [0.0] if abs(face.turn) < math.radians(25) else [0.0, face.turn]
 
 
@@ -169,12 +169,12 @@ def _centre(face: FoundFace) -> Tensor:
 
 
 def _window(face: FoundFace, turn: float) -> Square:
-    """Return the square of the head and upper body."""
+    """Return the square that contains head and upper body; turn: its roll in radians."""
     return Square.around(_centre(face), 7.0 * face.height, turn).moved(0.0, 0.25)
 
 
 def _body_below(face: FoundFace, turn: float) -> Square:
-    """Return where an adult's body would be, by the face alone."""
+    """Return the square of an adult's body, estimated from the face alone; turn: its roll in radians."""
     hips = _centre(face) + turned(torch.tensor([0.0, _HIPS_BELOW * face.height]), turn)
     return Square.around(hips, 2 * _RADIUS * _MARGIN * face.height, turn)
 
@@ -184,18 +184,18 @@ def _alignment(found: Detection) -> Square:
 
 
 def _circle(centre: Tensor, end: Tensor) -> Square:
-    """The square of a body whose circle has this centre, and `end` straight above it on the rim."""
+    """Return the square of a body from the detector's circle: its centre (2,), and `end` (2,) on the rim above it."""
     side = 2 * _MARGIN * float((end - centre).norm())
     return Square.around(centre, max(side, 1.0), direction(centre, end) + math.pi / 2)
 
 
 def _is_head(found: Detection, face: FoundFace) -> bool:
-    """The body detector's box is the person's head."""
+    """Tell whether a detection of the body detector lies at the person's head."""
     return float((found.centre - _centre(face)).norm()) < 0.8 * face.height
 
 
 def _fits(body: Body, face: FoundFace) -> bool:
-    """Tell whether the nose and eyes of the body lie on those of the face."""
+    """Tell whether the body's nose and eyes coincide with those of the face."""
     own = torch.stack([face.mesh[4, :2], face.mesh[473, :2], face.mesh[468, :2]])
     away = (body.points[[0, 2, 5]] - own).norm(dim=1).mean()
     return float(away) < 0.35 * face.height

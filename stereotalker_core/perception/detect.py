@@ -1,8 +1,7 @@
-"""Faces, bodies and palms as boxes: the anchors of MediaPipe's single-shot detectors, and where to look with them.
+"""The detection of faces, bodies and palms as boxes: MediaPipe's single-shot detectors and the crops they run on.
 
 Bazarevsky et al., BlazeFace (arXiv 1907.05047); Bazarevsky et al., BlazePose (arXiv 2006.10204); Zhang et al.,
-MediaPipe Hands (arXiv 2006.10214). The strides are those of the graphs in the mediapipe package.
-"""
+MediaPipe Hands (arXiv 2006.10214). The strides are those of the graphs in the mediapipe package."""
 
 import math
 from collections.abc import Sequence
@@ -26,7 +25,7 @@ _OVERLAP = 0.3  # of boxes that are taken for the same thing
 
 @dataclass(frozen=True)
 class Detection:
-    """Hold score in 0..1; centre (2,) and side of the box, points (K, 2), all px of the picture."""
+    """The detected box: score in 0..1; centre (2,) and side of the box, and points (K, 2), in px of the picture."""
 
     score: float
     centre: Tensor
@@ -41,7 +40,13 @@ def detect(
     squares: Sequence[Square],
     threshold: float,
 ) -> list[list[Detection]]:
-    """Run a detector on each square; return what it finds, best first."""
+    """Run a detector on each square -> the detections in each, best first.
+
+    networks: the perception.
+    name: of the detector.
+    picture: to search.
+    squares: crops of it.
+    threshold: least score."""
     if not squares:
         return []
     size = networks.size(name)
@@ -53,7 +58,9 @@ def detect(
 
 @lru_cache(maxsize=8)
 def anchors(size: int, strides: tuple[tuple[int, int], ...]) -> Tensor:
-    """Return the centres (N, 2) in 0..1 of a detector's anchors, row by row."""
+    """Return the anchor centres (N, 2) in 0..1 of a detector, row by row.
+
+    size: px of its input; strides: (stride, anchors per cell) of each layer."""
     cells = []
     for stride, count in strides:
         side = size // stride
@@ -64,7 +71,9 @@ def anchors(size: int, strides: tuple[tuple[int, int], ...]) -> Tensor:
 
 
 def decode(raw: Tensor, score: Tensor, centres: Tensor, square: Square, threshold: float) -> list[Detection]:
-    """Map outputs (N, 4 + 2 K) and scores (N,) -> detections; overlapping boxes are averaged by their scores."""
+    """Decode outputs raw (N, 4 + 2 K) and scores (N,) -> detections; overlapping boxes are averaged, weighted by score.
+
+    centres: (N, 2) of the anchors; square: the crop; threshold: least score."""
     rows = (score >= threshold).nonzero()[:, 0]
     values = raw[rows].view(len(rows), raw.shape[1] // 2, 2)
     offset = centres[rows, None]
@@ -86,14 +95,14 @@ def decode(raw: Tensor, score: Tensor, centres: Tensor, square: Square, threshol
 
 
 def overlap(low: Tensor, high: Tensor, other_low: Tensor, other_high: Tensor) -> Tensor:
-    """Return the intersection over union of boxes given by two corners (..., 2)."""
+    """Return the intersection over union of boxes, each given by its low and high corner (..., 2)."""
     inner = (torch.minimum(high, other_high) - torch.maximum(low, other_low)).clamp_min(0).prod(-1)
     area, other = (high - low).clamp_min(0).prod(-1), (other_high - other_low).clamp_min(0).prod(-1)
     return inner / (area + other - inner).clamp_min(1e-9)
 
 
 def distinct(found: list[Detection]) -> list[Detection]:
-    """Drop, of the detections of several looks, best first, those that lie within 0.4 sides of a better one."""
+    """Drop repeated detections: those within 0.4 sides of a better one -> the others, best first."""
     kept: list[Detection] = []
     for one in sorted(found, key=lambda d: -d.score):
         if not any(float((one.centre - k.centre).norm()) < 0.4 * max(one.side, k.side) for k in kept):
@@ -102,14 +111,14 @@ def distinct(found: list[Detection]) -> list[Detection]:
 
 
 def tiles(picture: Pyramid, share: float) -> list[Square]:
-    """Return the overlapping squares over the picture, their side `share` of its longer side."""
+    """Return overlapping squares that cover the picture; their side is `share` of its longer side."""
     side = share * max(picture.height, picture.width)
     columns, rows = (_tile_centres(length, side) for length in (picture.width, picture.height))
     return [Square(x, y, side) for y in rows for x in columns]
 
 
 def _tile_centres(length: float, side: float) -> list[float]:
-    """Return the centres along one axis, the ends covered and half of each tile shared with the next."""
+    """Return tile centres along one axis: the ends are covered, neighbours overlap by at least half a side."""
     if length <= side:
         return [length / 2]
     count = math.ceil((length - side) / (0.5 * side)) + 1

@@ -1,4 +1,4 @@
-"""Faces of a picture: where they are at any size and roll, 478 points each, and their expression."""
+"""Faces in a picture: found at any size and roll, with 478 points each, and their expression."""
 
 import math
 from collections.abc import Sequence
@@ -35,14 +35,13 @@ _EXPRESSIVE = (  # the 146 mesh points that face_blendshapes reads
 
 @dataclass(frozen=True)
 class FoundFace:
-    """Hold one face as the networks see it.
+    """The face as the networks see it.
 
     mesh: (478, 3) px, z away from the camera.
     score: of the box detector, 0..1.
-    presence: logit, the lower one of the last two looks.
-    drift: how far the points moved between these looks, in face heights; moved: (478,) the same of each, in px.
-    expression: (52,) in 0..1.
-    """
+    presence: logit, the lower one of the last two passes.
+    drift: mean movement of the points between these passes, in face heights; moved: (478,) of each point, in px.
+    expression: (52,) in 0..1."""
 
     mesh: Tensor
     score: float
@@ -58,7 +57,7 @@ class FoundFace:
 
     @property
     def aside(self) -> float:
-        """Return the degrees that the head is turned away from the camera, to either side, up or down."""
+        """Return the angle between the face's direction and the camera, in degrees."""
         return math.degrees(math.acos(min(max(-float(forward(self.mesh)[2]), -1.0), 1.0)))
 
     @property
@@ -68,7 +67,7 @@ class FoundFace:
 
 
 def find_faces(networks: Perception, picture: Pyramid) -> list[FoundFace]:
-    """Return whatever may be a face, surest first, each once; `confidence` judges."""
+    """Return everything that may be a face, most certain first, each once; `confidence` judges them."""
     proposals = distinct(_upright_faces(networks, picture))
     if not proposals or proposals[0].score < _CERTAIN:
         proposals = distinct(proposals + _thorough(networks, picture))
@@ -82,20 +81,20 @@ def find_faces(networks: Perception, picture: Pyramid) -> list[FoundFace]:
 
 
 def confidence(face: FoundFace, body: float) -> float:
-    """Judge how sure it is, 0..1, that this is a person's face; body: presence in 0..1 of a body that fits it, 0
-    without one.
+    """Return the confidence in 0..1 that this is a person's face.
 
-    A logistic regression on what tells faces from other things: the networks' scores, how little the points move when
-    they are looked at again (a mesh laid over a clock or a cat's head keeps sliding), a body. Fitted to 413
-    photographs and 319 harder variants of 18 of them and of synthetic people (rolled, cut, covered, small, dark),
-    against 204 proposals of the box detector that are no faces; 0.5 lies above all of these.
-    """
+    face: the candidate; body: presence in 0..1 of a body that fits it, 0 without one.
+
+    A logistic regression on what distinguishes faces from other things: the networks' scores, how little the points
+    move between passes (a mesh on a clock or a cat's head keeps sliding), and a body. Fitted to 413 photographs and 319
+    harder variants of 18 of them and of synthetic people (rolled, cropped, covered, small, dark), against 204 proposals
+    of the box detector that are no faces; all of those are below 0.5."""
     logit = 0.135 * face.presence - 1.765 * math.log(face.drift + 0.001) + 3.26 * body + 8.1 * face.score - 18.5
     return 1 / (1 + math.exp(-logit))
 
 
 def forward(mesh: Tensor) -> Tensor:
-    """Return (3,) unit vector out of the face, x right, y down, z away: (0, 0, -1) where it looks into the camera."""
+    """Return the face's direction, a unit vector (3,), x right, y down, z away; (0, 0, -1) looks into the camera."""
     across, up = mesh[454] - mesh[234], mesh[10] - mesh[152]
     out = torch.linalg.cross(across, up)
     return out / out.norm().clamp_min(1e-6)
@@ -107,10 +106,14 @@ def look_at_faces(
     squares: Sequence[Square],
     scores: Sequence[float],
 ) -> list[FoundFace]:
-    """Run the face network three times per square, each time on the square that the points found before ask for.
+    """Run the face network in three passes per square, each on the square around the points of the previous pass.
 
-    What is clearly nothing after the first look is left out.
-    """
+    networks: the perception.
+    picture: to search.
+    squares: one per proposal.
+    scores: of the box detector.
+
+    Proposals that are clearly no face are dropped after the first pass."""
     meshes, presence, _ = _meshes_in(networks, picture, squares)
     kept = [k for k, logit in enumerate(presence) if logit > _HOPELESS]
     second, sure, _ = _meshes_in(networks, picture, [_own_square(meshes[k]) for k in kept])
@@ -125,10 +128,9 @@ def look_at_faces(
 
 
 def facing(mesh: Tensor) -> Tensor:
-    """Return (478,) in 0..1: whether a point of the mesh lies on the camera's side of the head.
+    """Return (478,) in 0..1: whether a point of the mesh is on the side of the head that faces the camera.
 
-    The head is taken for a ball around a point behind the face; what points away from the camera is hidden.
-    """
+    The head is modelled as a ball around a point behind the face; points that face away from the camera are hidden."""
     height = (mesh[10] - mesh[152]).norm()
     outward = mesh - (mesh[[234, 454]].mean(0) - 0.1 * height * forward(mesh))
     cosine = -outward[:, 2] / outward.norm(dim=1).clamp_min(1e-6)
@@ -140,7 +142,8 @@ def _meshes_in(
     picture: Pyramid,
     squares: Sequence[Square],
 ) -> tuple[list[Tensor], list[float], Tensor]:
-    """Return the meshes (478, 3) px, presence as logits, and the points (B, 478, 2) in px of the upright crops."""
+    """Return the meshes (478, 3) px, their presence as logits, and their points (B, 478, 2) in px of the upright crops.
+    """
     if not squares:
         return [], [], torch.zeros(0, 478, 2)
     size = networks.size("face_landmarks_detector")
@@ -155,13 +158,12 @@ def _meshes_in(
 
 
 def _own_square(mesh: Tensor) -> Square:
-    """The square in which the network wants to see a face."""
+    """Return the square that the network expects around a face with this mesh."""
     return square_around(mesh[:468, :2], 1.5, _roll(mesh))
 
 
 def _upright_faces(networks: Perception, picture: Pyramid) -> list[Detection]:
-    """Look at the whole picture, from far (a face that fills the frame) and near (tiles); the far-range network once.
-    """
+    """Detect upright faces: the short-range network on the whole picture and tiles, the full-range network once."""
     near = detect(
         networks,
         "face_detection_short_range",
@@ -174,7 +176,7 @@ def _upright_faces(networks: Perception, picture: Pyramid) -> list[Detection]:
 
 
 def _thorough(networks: Perception, picture: Pyramid) -> list[Detection]:
-    """The picture turned, and smaller tiles: for rolled heads and for very small ones."""
+    """Detect faces in rotated pictures and smaller tiles, for rolled heads and very small ones."""
     squares = [picture.whole(k, turn) for turn in _TURNS for k in (1.0, 1.5)]
     near = detect(networks, "face_detection_short_range", picture, squares, _SUGGESTED)
     far = detect(networks, "face_detection_full_range_sparse", picture, tiles(picture, 0.55), _SUGGESTED)
@@ -189,7 +191,7 @@ def _face_square(found: Detection) -> Square:
 
 
 def _roll(mesh: Tensor) -> float:
-    """Measure the turn in the picture of the line from the outer corner of the right eye to that of the left."""
+    """Return the roll (radians) of the line from the outer corner of the right eye to that of the left."""
     return direction(mesh[33, :2], mesh[263, :2])
 
 
@@ -199,11 +201,9 @@ def _same_face(one: FoundFace, other: FoundFace) -> bool:
 
 
 def _expressions(networks: Perception, upright: Tensor) -> Tensor:
-    """Map mesh points (B, 478, 2) of upright faces -> (B, 52) in the order of motion.arkit: alphabetical, tongueOut
-    last.
+    """Map mesh points (B, 478, 2) of upright faces -> coefficients (B, 52) in the order of motion.arkit.
 
-    The network's first number is "neutral"; it says nothing of the tongue, which stays 0.
-    """
+    The network's first output, "neutral", is dropped; it has none for tongueOut, which stays 0."""
     if not len(upright):
         return torch.zeros(0, 52)
     (out,) = networks.network("face_blendshapes")(upright[:, list(_EXPRESSIVE)].to(networks.device))

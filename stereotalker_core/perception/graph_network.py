@@ -1,8 +1,7 @@
 """A converted TensorFlow Lite network as a plain torch module: a list of steps over named constants.
 
-tools/perception/convert_perception.py writes the graphs. Everything with four axes lies (batch, channel, row, column)
-here, as torch wants it; TensorFlow's order (channels last) shows only where values are reshaped.
-"""
+tools/perception/convert_perception.py writes the graphs. Values with four axes are (batch, channel, row, column), as in
+torch; TensorFlow's order (channels last) matters only where values are reshaped."""
 
 import math
 from collections.abc import Callable
@@ -16,10 +15,10 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Step:
-    """Describe one operation.
+    """The description of one operation.
 
-    inputs: numbers of earlier values, names of constants, or None; output: the number it gets.
-    """
+    op: its name; inputs: numbers of earlier values, names of constants, or None; output: number of its result;
+    settings: such as strides."""
 
     op: str
     inputs: tuple[Any, ...]
@@ -29,7 +28,8 @@ class Step:
 
 @dataclass(frozen=True)
 class Graph:
-    """Describe a network: value 0 is its input; shapes leave the batch out; constants {name: shape} are its weights."""
+    """The description of a network: value 0 is its input; shapes have no batch axis; constants: {name: shape of
+    weights}."""
 
     name: str
     input_shape: tuple[int, ...]
@@ -40,7 +40,7 @@ class Graph:
 
 
 class GraphNetwork(nn.Module):
-    """Runs a `Graph`: input (B, *graph.input_shape) -> its outputs, those with four axes as (B, C, H, W)."""
+    """Run a `Graph`: input (B, *graph.input_shape) -> its outputs, those with four axes as (B, C, H, W)."""
 
     def __init__(self, graph: Graph) -> None:
         super().__init__()
@@ -54,11 +54,11 @@ class GraphNetwork(nn.Module):
 
     @property
     def size(self) -> int:
-        """Return the side in px of the square picture that the network takes."""
+        """Return the side in px of the network's square input."""
         return self.graph.input_shape[-1]
 
     def forward(self, value: Tensor) -> list[Tensor]:
-        """Return the outputs in the order of `graph.outputs`; ValueError for an input of another shape."""
+        """Run the network -> the outputs in the order of `graph.outputs`; ValueError for an input of another shape."""
         if tuple(value.shape[1:]) != tuple(self.graph.input_shape):
             raise ValueError(f"{self.graph.name} takes (B, {self.graph.input_shape}), got {tuple(value.shape)}")
         if value.dim() == 4:
@@ -77,14 +77,15 @@ class GraphNetwork(nn.Module):
         return None if key is None else self._buffers[key] if isinstance(key, str) else values[key]
 
     def _lifetimes(self) -> list[list[int]]:
-        """List for each step the values that nothing needs after it: large pictures are let go early."""
+        """Return for each step the values that are not needed after it, so that large ones are freed early."""
         last = {i: k for k, step in enumerate(self.graph.steps) for i in step.inputs if isinstance(i, int)}
         kept = set(self.graph.outputs)
         return [[i for i, k in last.items() if k == n and i not in kept] for n in range(len(self.graph.steps))]
 
 
 def same_padding(value: Tensor, kernel: list[int], stride: list[int], dilation: list[int], fill: float) -> Tensor:
-    """Return TensorFlow's SAME padding: an odd pixel goes to the right and to the bottom."""
+    """Pad a value as TensorFlow's SAME does, an odd pixel on the right and at the bottom; fill: the value of the
+    padding."""
     pad: list[int] = []
     for axis in (-1, -2):
         size, reach = value.shape[axis], (kernel[axis] - 1) * dilation[axis] + 1
@@ -115,7 +116,7 @@ def _pool_maximum(inputs: list[Tensor], settings: dict[str, Any]) -> Tensor:
 
 
 def _resize(inputs: list[Tensor], settings: dict[str, Any]) -> Tensor:
-    """Resize bilinearly, by one of TensorFlow's three ideas of where a pixel lies."""
+    """Resize bilinearly; settings: the size, and which of TensorFlow's three conventions for pixel positions."""
     value, size, mode = inputs[0], settings["size"], settings["mode"]
     if mode != "plain":
         return F.interpolate(value, size, mode="bilinear", align_corners=mode == "corners")
@@ -128,7 +129,9 @@ def _resize(inputs: list[Tensor], settings: dict[str, Any]) -> Tensor:
 
 
 def _depth_to_space(inputs: list[Tensor], settings: dict[str, Any]) -> Tensor:
-    """Return TensorFlow's order: the block's place counts above the channel (torch's pixel_shuffle has it below)."""
+    """Move depth to space in TensorFlow's order, in which the block position varies slower than the channel.
+
+    torch's pixel_shuffle has the opposite order."""
     value, block = inputs[0], settings["block"]
     batch, depth, rows, columns = value.shape
     split = value.view(batch, block, block, depth // block**2, rows, columns).permute(0, 3, 4, 1, 5, 2)
@@ -136,7 +139,7 @@ def _depth_to_space(inputs: list[Tensor], settings: dict[str, Any]) -> Tensor:
 
 
 def _reshape(inputs: list[Tensor], settings: dict[str, Any]) -> Tensor:
-    """Bring a value to `shape` (without the batch) in the order of channels last."""
+    """Reshape a value to `shape` (without the batch) in channels-last order."""
     value = inputs[0].permute(0, 2, 3, 1) if inputs[0].dim() == 4 else inputs[0]
     value = value.reshape(len(value), *settings["shape"])
     return value.permute(0, 3, 1, 2) if value.dim() == 4 else value

@@ -1,7 +1,6 @@
-"""Both hands of a person: 21 points each, from the wrists of the body and from the palm detector.
+"""The hands of a person: 21 points each, from the wrists of the body and from the palm detector.
 
-Zhang et al., MediaPipe Hands: On-device real-time hand tracking (arXiv 2006.10214).
-"""
+Zhang et al., MediaPipe Hands: On-device real-time hand tracking (arXiv 2006.10214)."""
 
 import math
 from collections.abc import Sequence
@@ -24,7 +23,7 @@ _REACH = 0.7  # forearms that a hand's wrist may lie from the body's
 
 @dataclass(frozen=True)
 class Hand:
-    """Hold points (21, 2) px in OpenPose's order, presence in 0..1, right: how sure that it is a right hand, in 0..1.
+    """The detected hand: points (21, 2) px in OpenPose's order, presence in 0..1, right: probability of a right hand.
     """
 
     points: Tensor
@@ -38,7 +37,7 @@ class Hand:
 
 
 def find_hands(networks: Perception, picture: Pyramid, body: Body) -> dict[str, Hand]:
-    """Return the hands that are seen, {"L": hand, "R": hand}. No hand without a wrist of the body near it."""
+    """Return the visible hands as {"L": hand, "R": hand}; a hand needs a wrist of the body near it."""
     arms = [side for side in ARMS if _may_be_seen(body, side, picture)]
     if not arms:
         return {}
@@ -54,7 +53,7 @@ def find_hands(networks: Perception, picture: Pyramid, body: Body) -> dict[str, 
 
 
 def look_at_hands(networks: Perception, picture: Pyramid, squares: Sequence[Square]) -> list[Hand]:
-    """Run the hand network on each square -> the hand it sees, whether there is one or not."""
+    """Run the hand network on each square -> the hand it sees, with a low presence where there is none."""
     if not squares:
         return []
     size = networks.size("hand_landmark_full")
@@ -65,7 +64,8 @@ def look_at_hands(networks: Perception, picture: Pyramid, squares: Sequence[Squa
 
 
 def _assigned(hands: Sequence[Hand], body: Body, arms: Sequence[str]) -> dict[str, Hand]:
-    """Return each hand to the arm whose wrist it begins at; which hand it looks like decides between near wrists."""
+    """Assign each hand to the arm whose wrist is at its start; whether it looks left or right decides for near wrists.
+    """
     pairs = []
     for k, hand in enumerate(hands):
         for side in arms:
@@ -85,21 +85,20 @@ def _same_hand(one: Hand, other: Hand) -> bool:
 
 
 def _may_be_seen(body: Body, side: str, picture: Pyramid) -> bool:
-    """The wrist lies in the picture and the network does not call it hidden altogether."""
+    """Tell whether the wrist lies in the picture and is not certainly hidden."""
     wrist = ARMS[side][2]
     x, y = body.points[wrist].tolist()
     return float(body.visibility[wrist]) > 0.1 and 0 <= x <= picture.width and 0 <= y <= picture.height
 
 
 def _forearm(body: Body, side: str) -> float:
-    """Return the pixels from elbow to wrist; an arm that points at the camera counts as half of the shoulders' width.
-    """
+    """Return the length of the forearm in px, at least half the shoulders' width, for arms that point at the camera."""
     _, elbow, wrist, _, _ = ARMS[side]
     return max(float((body.points[wrist] - body.points[elbow]).norm()), 0.5 * body.shoulders, 1.0)
 
 
 def _around_wrist(body: Body, side: str) -> Square:
-    """The surroundings of a hand from the three hand points of the body."""
+    """Return the square around a hand, from the body's three hand points of that side ("L" or "R")."""
     _, _, wrist, index, little = ARMS[side]
     knuckle = (2 * body.points[index] + body.points[little]) / 3  # about where the middle finger begins
     reach = float((knuckle - body.points[wrist]).norm())
@@ -109,7 +108,7 @@ def _around_wrist(body: Body, side: str) -> Square:
 
 
 def _recropped(networks: Perception, picture: Pyramid, squares: Sequence[Square]) -> list[Square]:
-    """The squares that the network asks for: it marks the hand's centre and a point below it."""
+    """Return the refined squares: the network marks the centre of the hand and a point below it."""
     size = networks.size("hand_recrop")
     (out,) = networks.run("hand_recrop", picture.crops(squares, size))
     found = []
@@ -121,21 +120,21 @@ def _recropped(networks: Perception, picture: Pyramid, squares: Sequence[Square]
 
 
 def _palms(networks: Perception, picture: Pyramid, body: Body, arms: Sequence[str]) -> list[Detection]:
-    """Return what the palm detector sees near the wrists."""
+    """Return the detections of the palm detector near the wrists of these arms."""
     windows = [replace(around, side=1.6 * around.side, turn=0.0) for around in (_around_wrist(body, s) for s in arms)]
     groups = detect(networks, "palm_detection_full", picture, windows, _SUGGESTED)
     return distinct([one for group in groups for one in group[:2]])[:4]
 
 
 def palm_square(found: Detection) -> Square:
-    """Return a palm's box (points: wrist first, middle knuckle third) -> the square of its hand."""
+    """Return the square of a hand from its palm detection (points: wrist first, middle knuckle third)."""
     turn = direction(found.points[0], found.points[2]) + math.pi / 2
     centre = found.centre + turned(torch.tensor([0.0, -0.5 * found.side]), turn)
     return Square.around(centre, 2.6 * found.side, turn)
 
 
 def hand_square(points: Tensor) -> Square:
-    """Return the square of the picture in which the hand network looks next, from 21 points of a hand it has seen."""
+    """Return the square for the next pass of the hand network, from the 21 points (21, 2) px of a hand."""
     knuckles = (points[5] + 2 * points[9] + points[13]) / 4
     palm = points[_PALM]
     low, high = palm.amin(0), palm.amax(0)

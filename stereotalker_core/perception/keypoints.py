@@ -1,9 +1,8 @@
 """2D keypoints of a portrait: the record, and readers for OpenPose / DWPose JSON and for hand-made files.
 
 Names are those of the body asset: "body.<COCO name>", "face.0".."face.67" (68-point scheme), "iris.L", "iris.R",
-"hand.L.0".."hand.R.20"; and those of MediaPipe's face mesh: "mesh.0".."mesh.477", whose last ten are the irises (468
-is the centre of the right one, 473 of the left). L is the person's left, which a camera in front sees on the right.
-"""
+"hand.L.0".."hand.R.20"; and those of MediaPipe's face mesh: "mesh.0".."mesh.477", whose last ten are the irises (468 is
+the centre of the right one, 473 of the left). L is the person's left, which a camera in front sees on the right."""
 
 import json
 import logging
@@ -67,7 +66,7 @@ HELP = 'connect a DWPose node to pose_keypoint, or give --keypoints with {"left_
 
 @dataclass(frozen=True)
 class Keypoints:
-    """The named image points: xy (N, 2) pixels, sigma (N,) pixels of uncertainty."""
+    """The named image points: xy (N, 2) px, sigma (N,) px, their standard deviation."""
 
     names: tuple[str, ...]
     xy: Tensor
@@ -89,32 +88,32 @@ class Keypoints:
 
     @cached_property
     def index(self) -> dict[str, int]:
-        """Map name -> row."""
+        """Return {name: row}."""
         return {name: i for i, name in enumerate(self.names)}
 
     def __contains__(self, name: str) -> bool:
         return name in self.index
 
     def point(self, name: str) -> Tensor:
-        """Return (2,) pixels of one keypoint."""
+        """Return the position (2,) px of one keypoint."""
         return self.xy[self.index[name]]
 
     def subset(self, names: Iterable[str]) -> "Keypoints":
-        """The keypoints whose names are listed and present, in this record's order."""
+        """Return the keypoints whose names are listed and present, in this record's order."""
         wanted = set(names)
         rows = [i for i, n in enumerate(self.names) if n in wanted]
         return Keypoints(tuple(self.names[i] for i in rows), self.xy[rows], self.sigma[rows])
 
     def scaled(self, factor: float) -> "Keypoints":
-        """The same points in an image resized by `factor`."""
+        """Return the same points in an image resized by `factor`."""
         return Keypoints(self.names, self.xy * factor, self.sigma * factor)
 
     def to(self, device: str | torch.device) -> "Keypoints":
-        """The same points on another device."""
+        """Return the same points on another device."""
         return Keypoints(self.names, self.xy.to(device), self.sigma.to(device))
 
     def face_height(self) -> float:
-        """Return the pixels from hairline to chin, estimated from what is there; 0 where nothing tells."""
+        """Return the height from hairline to chin in px, estimated from the points present; 0 where none allow it."""
         for first, second, factor in (
             ("face.27", "face.8", 1.45),
             ("mesh.168", "mesh.152", 1.45),
@@ -128,8 +127,8 @@ class Keypoints:
         return 0.0
 
     def check_inside(self, height: int, width: int) -> None:
-        """Raise ValueError where a point lies further outside of the picture (height x width px) than a body reaches.
-        """
+        """Raise ValueError where a point lies too far outside the picture (height x width px) to be part of a person in
+        it."""
         reach = _OUTSIDE * max(height, width)
         low, high = self.xy.new_tensor([-reach, -reach]), self.xy.new_tensor([width + reach, height + reach])
         far = ((self.xy < low) | (self.xy > high)).any(1)
@@ -142,8 +141,7 @@ class Keypoints:
             )
 
     def check_front(self) -> None:
-        """Refuse (ValueError) a back view, a missing face or a face too small to fit; the message says how to mend it.
-        """
+        """Raise ValueError for a back view, a missing face or a face too small to fit; the message gives the remedy."""
         face = sum(n.startswith(("face.", "mesh.")) for n in self.names)
         eyes = [("iris.R", "iris.L"), ("mesh.468", "mesh.473"), ("body.right_eye", "body.left_eye")]
         eyes += [("face.36", "face.45"), ("mesh.33", "mesh.263")]
@@ -165,8 +163,8 @@ class Keypoints:
 
 
 def default_sigma(name: str, face_height: float) -> float:
-    """Return the uncertainty in pixels of a detected point, from the spread of common detectors relative to the face
-    height."""
+    """Return the standard deviation in px of a detected point, typical of common detectors for this face height (px).
+    """
     group, _, rest = name.partition(".")
     if group == "face":
         share = 0.035 if int(rest) < 17 else 0.02 if int(rest) < 27 else 0.012
@@ -178,7 +176,7 @@ def default_sigma(name: str, face_height: float) -> float:
 
 
 def make_keypoints(points: Mapping[str, Sequence[float]]) -> Keypoints:
-    """Build Keypoints from {"name": (x, y) or (x, y, sigma)} in pixels; names of the asset or their plain aliases."""
+    """Build Keypoints from {"name": (x, y) or (x, y, sigma)} in px; names of the body asset or their plain aliases."""
     if not points:
         raise ValueError(f"no keypoints given; {HELP}")
     try:
@@ -198,11 +196,14 @@ def make_keypoints(points: Mapping[str, Sequence[float]]) -> Keypoints:
 def from_openpose(
     data: Any, width: int | None = None, height: int | None = None, person: int | None = None
 ) -> Keypoints:
-    """Map OpenPose / DWPose JSON (one frame, or a list whose first is taken) -> Keypoints in pixels of (height, width).
+    """Read OpenPose / DWPose JSON -> Keypoints in px of an image of width x height.
 
-    Coordinates may be normalised or in pixels of the frame's canvas_width x canvas_height. person: its number, 1 = the
-    largest; None takes the largest (with a warning where there are several). ValueError where nobody is found.
-    """
+    data: one frame, or a list of which the first frame is used; coordinates normalised, or in px of its canvas_width x
+        canvas_height.
+    width, height: of the image; None: of the canvas.
+    person: number of the person, 1 = the largest; None takes the largest, with a warning where there are several.
+
+    ValueError where nobody is found."""
     frame = data[0] if isinstance(data, list) and data else data
     people = frame.get("people") if isinstance(frame, dict) else None
     if not isinstance(frame, dict) or people is None:
@@ -232,10 +233,13 @@ def load_keypoints(
     height: int | None = None,
     person: int | None = None,
 ) -> Keypoints:
-    """Read OpenPose JSON, or {"left_eye": [x, y], ...} in pixels. width, height of the portrait where it is at hand.
+    """Read keypoints from a file: OpenPose JSON, or {"left_eye": [x, y], ...} in px.
 
+    path: of the file.
+    width, height: of the portrait in px, if known.
     person: see `from_openpose`; a file of names holds one person.
-    """
+
+    FileNotFoundError, or ValueError where the file cannot be read."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no keypoints at {path}")
@@ -271,7 +275,9 @@ def _person_points(
 def _triples(
     flat: Sequence[float] | None, canvas: tuple[int | None, int | None], size: tuple[int | None, int | None]
 ) -> list[tuple[float, float, float]]:
-    """Map flat x, y, confidence numbers -> pixel triples of an image of `size` (width, height)."""
+    """Map flat numbers x, y, confidence, ... -> (x, y, confidence) triples in px of an image of `size` (width, height).
+
+    canvas: (width, height) to which the numbers refer."""
     values = [float(v or 0) for v in flat or []]
     if len(values) % 3:
         raise ValueError(f"OpenPose keypoints come as x, y, confidence; {len(values)} numbers are no triples")

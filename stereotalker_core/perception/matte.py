@@ -1,12 +1,11 @@
 """Soft mattes at a portrait's own resolution, from the coarse mask of a segmentation network.
 
-Only a band around the coarse edge is decided anew. Every pixel there is explained as a mixture of the person and of the
-background, each a normal distribution of the colours that are known nearby (after Chuang et al. 2001, "A Bayesian
-approach to digital matting", with the mixture integrated over a few values of alpha instead of solved), and the
-uncertain ones follow their neighbours along the picture's lines (matting Laplacian, Levin et al. 2008, applied with
-box filters as He et al. 2010 do). A tight distribution decides much, a wide one little: a plain backdrop is left out
-exactly, a cluttered one leaves more to the network.
-"""
+Only a band around the coarse edge is changed. Every pixel there is modelled as a mixture of the person and the
+background, each a normal distribution of the known colours nearby (after Chuang et al. 2001, "A Bayesian approach to
+digital matting", with the mixture integrated over a few values of alpha instead of solved), and uncertain pixels follow
+their neighbours along the picture's edges (matting Laplacian, Levin et al. 2008, applied with box filters as in He et
+al. 2010). A narrow colour distribution decides with confidence, a wide one does not: a plain backdrop is removed
+exactly, while in a cluttered scene the network's mask has more influence."""
 
 import torch
 import torch.nn.functional as F
@@ -39,10 +38,11 @@ _SMOOTH = 1e-4  # regularisation of the Laplacian, colours in [0, 1] squared
 def refine_matte(image: Tensor, mask: Tensor, face_height: float | None = None) -> Tensor:
     """Return the soft alpha (1, H, W) in [0, 1] of the person in image (3, H, W) in [-1, 1].
 
-    mask: (1, H, W) the person's probability from a network of about 256 px, enlarged to the picture. face_height: px,
-    top of the forehead to the chin; None takes the network's resolution alone to say how far it is off.
-    ValueError for other shapes.
-    """
+    image: the portrait.
+    mask: (1, H, W) the person's probability from a network of about 256 px, enlarged to the picture.
+    face_height: px from the top of the forehead to the chin; None derives the mask's error from its resolution alone.
+
+    ValueError for other shapes."""
     known = dims(image, "3 H W")
     dims(mask, "1 H W", **known)
     rows, columns = image.shape[-2:]
@@ -63,8 +63,7 @@ def refine_matte(image: Tensor, mask: Tensor, face_height: float | None = None) 
 
 
 def _shrunk(area: Tensor, radius: float) -> Tensor:
-    """Return (1, 1, H, W) bool without what lies within about `radius` px of its edge; the picture's border is no edge.
-    """
+    """Erode (1, 1, H, W) bool by about a disc of `radius` px; the picture's border does not erode."""
     lost = (~area).to(torch.uint8)
     for i in range(max(1, round(radius))):  # squares and crosses in turn make about a disc
         across = largest_around(lost, (0, 1))
@@ -74,7 +73,7 @@ def _shrunk(area: Tensor, radius: float) -> Tensor:
 
 
 def _box_mean(values: Tensor, radius: int) -> Tensor:
-    """Return the mean over squares of (B, C, H, W); at the picture's border, of what lies inside."""
+    """Average (B, C, H, W) over squares of 2 radius + 1 px, at the border over the part inside the picture."""
     for axis in (3, 2):  # shifted sums: several times as fast as a pooling for so few neighbours
         length, total = values.shape[axis], values.clone()
         place = torch.arange(length, device=values.device)
@@ -87,8 +86,8 @@ def _box_mean(values: Tensor, radius: int) -> Tensor:
 
 
 def _weighted_mean(values: Tensor, weight: Tensor, radius: int) -> Tensor:
-    """Return the weighted mean of values (1, C, H, W) around every pixel; where nothing lies near, from farther and
-    farther."""
+    """Average values (1, C, H, W) around every pixel by weight (1, 1, H, W); over larger and larger areas where nothing
+    is near."""
     rows, columns = values.shape[-2:]
     both = torch.cat([values * weight, weight], 1)
     total, scale = 0.0, 1.0
@@ -102,7 +101,9 @@ def _weighted_mean(values: Tensor, weight: Tensor, radius: int) -> Tensor:
 
 
 def _normal(colour: Tensor, known: Tensor, reach: float) -> tuple[Tensor, Tensor]:
-    """Return the mean (1, 3, H, W) and covariance (1, 6, H, W) of the known colours near every pixel."""
+    """Return the mean (1, 3, H, W) and covariance (1, 6, H, W) of the known colours near every pixel.
+
+    colour: (1, 3, H, W); known: (1, 1, H, W) bool; reach: px."""
     rows, columns = colour.shape[-2:]
     cell = max(1, round(reach / 6))
     radius = max(1, round(reach / cell / 2))
@@ -119,16 +120,16 @@ def _normal(colour: Tensor, known: Tensor, reach: float) -> tuple[Tensor, Tensor
 
 
 def _products(x: Tensor) -> Tensor:
-    """Map (B, 3, ...) -> (B, 6, ...): rr rg rb gg gb bb."""
+    """Map colours (B, 3, ...) -> their products (B, 6, ...): rr rg rb gg gb bb."""
     r, g, b = x.unbind(1)
     return torch.stack([r * r, r * g, r * b, g * g, g * b, b * b], 1)
 
 
 def _factors(s: Tensor, least: float) -> Tensor:
-    """Map LDL^T of symmetric matrices (B, 6, ...) -> (B, 6, ...): three pivots of at least `least`, then l21, l31, l32.
+    """Factor symmetric matrices (B, 6, ...) as LDL^T -> (B, 6, ...): three pivots of at least `least`, then l21, l31,
+    l32.
 
-    The adjugate would be shorter, but loses everything in float32 where the colours lie on a line, as greys do.
-    """
+    The adjugate would be shorter, but loses all precision in float32 where colours lie on a line, as greys do."""
     rr, rg, rb, gg, gb, bb = s.unbind(1)
     first = rr.clamp_min(least)
     l21, l31 = rg / first, rb / first
@@ -139,7 +140,7 @@ def _factors(s: Tensor, least: float) -> Tensor:
 
 
 def _back_substituted(factors: Tensor, x: Tensor) -> Tensor:
-    """Return the vectors (B, 3, ...) divided by factored matrices (B, 6, ...)."""
+    """Solve for factored matrices (B, 6, ...) and right-hand sides x (B, 3, ...) -> (B, 3, ...)."""
     first, second, third, l21, l31, l32 = factors.unbind(1)
     r, g, b = x.unbind(1)
     g = g - l21 * r
@@ -149,7 +150,8 @@ def _back_substituted(factors: Tensor, x: Tensor) -> Tensor:
 
 
 def _far(coarse: Tensor) -> Tensor:
-    """Return the log odds (1, 1, H, W) against the person far from where the network's mask (1, 1, H, W) sees it."""
+    """Return the log odds (1, 1, H, W) against the person, growing with the distance from the network's mask (1, 1, H,
+    W)."""
     rows, columns = coarse.shape[-2:]
     factor = min(1.0, _NETWORK / max(rows, columns))
     size = (max(1, round(rows * factor)), max(1, round(columns * factor)))
@@ -169,7 +171,12 @@ def _explain(
     other: Tensor,
     reach: float,
 ) -> tuple[Tensor, Tensor]:
-    """Return the alpha that explains each pixel (1, 1, H, W), and how much to trust it (1, 1, H, W)."""
+    """Estimate the alpha of each pixel (1, 1, H, W), and the confidence in it (1, 1, H, W).
+
+    colour: (1, 3, H, W).
+    coarse: (1, 1, H, W) the network's mask.
+    person, other: (1, 1, H, W) bool, pixels that are certain.
+    reach: px in which colours are compared."""
     at = (~(person | other))[0, 0].flatten().nonzero().squeeze(1)
     (front, front_spread), (back, back_spread) = (
         tuple(x.flatten(2)[..., at] for x in _normal(colour, known, reach)) for known in (person, other)
@@ -196,7 +203,9 @@ def _explain(
 
 
 def _follow_lines(colour: Tensor, alpha: Tensor, trust: Tensor) -> Tensor:
-    """Minimise the matting Laplacian's energy plus trust times the squared change, by conjugate gradients."""
+    """Smooth alpha along the picture's edges: minimise the matting Laplacian's energy plus trust times squared change.
+
+    colour: (1, 3, H, W); alpha: (1, 1, H, W); trust: (1, 1, H, W). Solved by conjugate gradients."""
     radius = 1 if max(colour.shape[-2:]) < _WORKING / 2 else 2
     mean = _box_mean(colour, radius)
     spread = _box_mean(_products(colour), radius) - _products(mean)
@@ -226,8 +235,10 @@ def _follow_lines(colour: Tensor, alpha: Tensor, trust: Tensor) -> Tensor:
 
 
 def _enlarged(colour: Tensor, alpha: Tensor, person: Tensor, other: Tensor) -> Tensor:
-    """Return the alpha of the working size at the picture's own, along its lines; sure pixels keep the network's side.
-    """
+    """Enlarge alpha from the working size to the picture's own, along its edges; certain pixels keep the network's
+    value.
+
+    colour: (1, 3, H, W); alpha, person, other: (1, 1, h, w)."""
     size = colour.shape[-2:]
     small = torch.cat([alpha, person.to(alpha), other.to(alpha)], 1)
     grown = F.interpolate(small, size, mode="bilinear", align_corners=False)
@@ -241,12 +252,13 @@ def _enlarged(colour: Tensor, alpha: Tensor, person: Tensor, other: Tensor) -> T
 
 
 def foreground_colours(image: Tensor, alpha: Tensor) -> Tensor:
-    """The person's own colours (3, H, W) in [-1, 1] of image (3, H, W): soft pixels without the background's share.
+    """Estimate the person's own colours (3, H, W) in [-1, 1], without the background's share in soft pixels.
 
-    alpha: (1, H, W) in [0, 1]. Where it is 0 the nearest colours of the person continue, so that resampling the edge
-    brings no backdrop in. Multi-level foreground estimation (Germer et al. 2020, "Fast multi-level foreground
-    estimation"), both layers from the coarsest level down. ValueError for other shapes.
-    """
+    image: (3, H, W) in [-1, 1]; alpha: (1, H, W) in [0, 1].
+
+    Where alpha is 0 the person's nearest colours are continued, so that resampling the edge mixes in no background.
+    Multi-level foreground estimation (Germer et al. 2020, "Fast multi-level foreground estimation"), from the coarsest
+    level to the finest. ValueError for other shapes."""
     known = dims(image, "3 H W")
     dims(alpha, "1 H W", **known)
     sizes = [tuple(image.shape[-2:])]
@@ -270,10 +282,10 @@ def foreground_colours(image: Tensor, alpha: Tensor) -> Tensor:
 
 
 def _unmixed_near(near: Tensor, image: Tensor, alpha: Tensor, layers: Tensor) -> Tensor:
-    """The person's layer (3, H, W) after _ROUNDS of `_unmixed` at pixels near (N, 2) alone.
+    """Return the person's layer (3, H, W) after _ROUNDS of `_unmixed` at the pixels near (N, 2) alone.
 
-    image (3, H, W), alpha (1, H, W), layers (6, H, W): the person's and the background's before.
-    """
+    near: row and column; image: (3, H, W); alpha: (1, H, W); layers: (6, H, W), the person's and the background's so
+    far."""
     rows, columns = image.shape[-2:]
     y, x = near.unbind(1)
     here = y * columns + x
@@ -292,7 +304,9 @@ def _unmixed_near(near: Tensor, image: Tensor, alpha: Tensor, layers: Tensor) ->
 
 
 def _unmixed(colour: Tensor, alpha: Tensor, front: Tensor, back: Tensor) -> tuple[Tensor, Tensor]:
-    """Take one Jacobi step: each layer from its four neighbours, then both made to explain the colour."""
+    """Do one Jacobi step: average each layer over its four neighbours, then adjust both to reproduce the colour.
+
+    colour, front, back: (1, 3, H, W); alpha: (1, 1, H, W)."""
     padded = F.pad(torch.cat([front, back, alpha], 1), (1, 1, 1, 1), mode="replicate")
     total, count = 0.0, 0.0
     rows, columns = colour.shape[-2:]
@@ -304,11 +318,9 @@ def _unmixed(colour: Tensor, alpha: Tensor, front: Tensor, back: Tensor) -> tupl
 
 
 def _explaining(colour: Tensor, alpha: Tensor, mean: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
-    """Return both layers (n, 3, ...), moved from the neighbours' mean (n, 6, ...) so that they explain a colour (n, 3,
-    ...).
+    """Adjust the neighbours' mean colours (n, 6, ...) to reproduce a colour (n, 3, ...) -> both layers (n, 3, ...).
 
-    alpha (n, 1, ...); count: the neighbours' weight, against which the colour counts as one.
-    """
+    alpha: (n, 1, ...); count: the neighbours' weight, relative to 1 for the colour."""
     front, back = mean[:, :3], mean[:, 3:]
     off = (colour - alpha * front - (1 - alpha) * back) / (count + alpha**2 + (1 - alpha) ** 2)
     return (front + alpha * off).clamp(-1, 1), (back + (1 - alpha) * off).clamp(-1, 1)

@@ -1,8 +1,7 @@
-"""MediaPipe's networks as one module: what each takes and gives, and the file that holds them.
+"""MediaPipe's networks as one module: the input and output of each, and the file that holds them.
 
-All are by The MediaPipe Authors, Apache-2.0, converted (see NOTICE). Pictures come as (B, 3, H, W); pixel coordinates
-in the outputs count from the centre of the first pixel, so half a pixel of the crop is to be added to them.
-"""
+All are by The MediaPipe Authors, Apache-2.0, converted (see NOTICE). Pictures are (B, 3, H, W); pixel coordinates in
+the outputs count from the centre of the first pixel, so half a pixel of the crop must be added to them."""
 
 from dataclasses import dataclass
 from typing import cast
@@ -51,7 +50,7 @@ class Perception(nn.Module):
         return next(self.buffers()).device
 
     def size(self, name: str) -> int:
-        """Return the side in px of the square picture that a network takes."""
+        """Return the side in px of a network's square input."""
         return self.network(name).size
 
     def network(self, name: str) -> GraphNetwork:
@@ -59,7 +58,7 @@ class Perception(nn.Module):
         return cast(GraphNetwork, self.get_submodule(name))
 
     def run(self, name: str, pictures: Tensor) -> list[Tensor]:
-        """Run a network on pictures (B, 3, S, S) in [0, 1], brought into the range that it wants."""
+        """Run a network on pictures (B, 3, S, S) in [0, 1], scaled to its own range -> its outputs."""
         low, high = NETWORKS[name][0]
         return self.network(name)(pictures if (low, high) == (0.0, 1.0) else pictures * (high - low) + low)
 

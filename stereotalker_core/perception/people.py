@@ -1,4 +1,4 @@
-"""People of a photograph: points, mask, expression and an honest confidence for each, largest first."""
+"""The people in a photograph: points, mask, expression and a calibrated confidence for each, largest first."""
 
 import logging
 import math
@@ -28,16 +28,16 @@ __all__ = ["Person", "find_person", "load_perception", "people"]
 
 @dataclass(frozen=True)
 class Person:
-    """Hold one person, in px of the picture (pixel centres at .5; z in the same unit as x and y, away from the camera).
+    """The detected person, in px of the picture (pixel centres at .5; z in the same unit as x and y, away from the
+    camera).
 
-    keypoints: mesh.0..477, face.0..67, iris.L/R, body.*, hand.L/R.0..20, as far as they lie inside the picture.
-    visibility: (N,) in [0, 1] beside keypoints; low where the head itself hides a point.
+    keypoints: mesh.0..477, face.0..67, iris.L/R, body.*, hand.L/R.0..20, those inside the picture.
+    visibility: (N,) in [0, 1] of the keypoints; low where the head itself hides a point.
     box, face_box: (4,) x0, y0, x1, y1.
     mask: (1, H, W) in [0, 1], this person only, coarse.
     mesh: (478, 3); None where no face is seen.
     expression: (52,) in [0, 1] in the order of motion.arkit.ARKIT; None without a face.
-    confidence: 0..1, that this is a person's face and that the points are on it.
-    """
+    confidence: 0..1, that this is a person's face with the points on it."""
 
     keypoints: Keypoints
     visibility: Tensor
@@ -52,7 +52,8 @@ class Person:
 
 @torch.no_grad()
 def people(image: Tensor, networks: Perception | None = None) -> list[Person]:
-    """Return everybody whose face is seen in image (3, H, W) in [-1, 1], largest face first; on the image's device."""
+    """Return everybody whose face is visible in image (3, H, W) in [-1, 1], largest face first; on the image's device.
+    """
     dims(image, "3 H W")
     networks = networks or load_perception(image.device)
     picture = Pyramid((image.detach().to(networks.device, torch.float32) / 2 + 0.5).clamp(0, 1))
@@ -69,11 +70,10 @@ def people(image: Tensor, networks: Perception | None = None) -> list[Person]:
 
 
 def find_person(image: Tensor, networks: Perception | None = None, number: int | None = None) -> Person:
-    """Return one person of the picture: the largest, or `number` counted from 1 = the largest.
+    """Return one person in the picture: the largest, or `number` counted from 1 = the largest.
 
-    ValueError with one line where nobody is there or the number is too high. Several people without a number, and
-    the person's own warnings, go to the log.
-    """
+    ValueError of one line where nobody is found or the number is too high. Warnings about several people without a
+    number, and about the person, are logged."""
     everybody = people(image, networks)
     if not everybody:
         raise ValueError(f"no person found: a face must be seen, from the front or up to 60 degrees aside; {HELP}")
@@ -89,13 +89,13 @@ def find_person(image: Tensor, networks: Perception | None = None, number: int |
 
 
 def _place(person: Person, image: Tensor) -> str:
-    """Return where a person is, in words."""
+    """Return where a person is in the picture: "left", "middle" or "right"."""
     x = float(person.face_box[[0, 2]].mean()) / image.shape[2]
     return "left" if x < 0.4 else "right" if x > 0.6 else "middle"
 
 
 def _judged(networks: Perception, picture: Pyramid) -> tuple[list[FoundFace], list[Body | None], list[float]]:
-    """The faces that are accepted, largest first, their bodies and the confidence in each."""
+    """Return the accepted faces, largest first, with their bodies and the confidence in each."""
     faces = [face for face in find_faces(networks, picture) if confidence(face, 1.0) >= _ACCEPTED]
     bodies = find_bodies(networks, picture, faces)
     judged = [
@@ -114,7 +114,12 @@ def _put_together(
     mask: Tensor,
     sure: float,
 ) -> Person:
-    """Put together what the networks saw of one person."""
+    """Combine the results of the networks for one person.
+
+    picture: the photograph.
+    face, body, hands: what was detected.
+    mask: (1, H, W) of this person.
+    sure: the confidence, 0..1."""
     points = _face_points(face) | _body_points(face, body) | _hand_points(hands)
     inside = {
         name: value
@@ -137,7 +142,7 @@ def _put_together(
 
 
 def _face_points(face: FoundFace) -> dict[str, tuple[float, float, float, float]]:
-    """Return the points of the face: name -> x, y, sigma, visibility."""
+    """Return the points of the face: {name: (x, y, sigma, visibility)}, px."""
     height = 1.45 * float((face.mesh[168, :2] - face.mesh[152, :2]).norm())
     rows = {f"mesh.{i}": i for i in range(478)} | {f"face.{k}": i for k, i in enumerate(MESH68)}
     rows |= {f"iris.{side}": i for side, i in IRISES.items()}
@@ -186,14 +191,14 @@ def _warnings(picture: Pyramid, face: FoundFace, body: Body | None, sure: float)
 
 
 def _corners(points: Tensor, picture: Pyramid) -> Tensor:
-    """Return (4,) of the box around points, cut to the picture."""
+    """Return the bounding box (4,) x0, y0, x1, y1 of points (N, 2), clipped to the picture."""
     limit = points.new_tensor([picture.width, picture.height])
     low, high = points.amin(0), points.amax(0)
     return torch.cat([torch.minimum(low.clamp_min(0), limit), torch.minimum(high.clamp_min(0), limit)])
 
 
 def _covering_box(keypoints: Keypoints, mask: Tensor, picture: Pyramid) -> Tensor:
-    """Return the box around the points and the rows and columns that the mask covers noticeably."""
+    """Return the bounding box (4,) of the points and of the rows and columns that the mask covers noticeably."""
     corners = [_corners(keypoints.xy, picture)]
     solid = (mask[0] > 0.5).float()
     rows, columns = solid.mean(1), solid.mean(0)

@@ -1,4 +1,4 @@
-"""Masks of single persons: the segmentation network marks everybody, the body network says who is who."""
+"""Masks of single people: the segmentation network marks everybody, the body network tells people apart."""
 
 import math
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ def person_masks(
     faces: Sequence[FoundFace],
     bodies: Sequence[Body | None],
 ) -> list[Tensor]:
-    """Find the mask of each face's person -> one (1, H, W) in [0, 1] per face, on the CPU."""
+    """Return the mask (1, H, W) in [0, 1] of each face's person, on the CPU."""
     marked = [_with_closeup(networks, picture, _segment_whole(networks, picture, f), f) for f in faces]
     marked = [torch.maximum(mask, _oval(picture, f)) for mask, f in zip(marked, faces, strict=True)]
     claims = [_claim(picture, f, b) for f, b in zip(faces, bodies, strict=True)]
@@ -36,10 +36,10 @@ def person_masks(
 
 
 def connected(mask: Tensor, seed: Tensor, longest: int = 128) -> Tensor:
-    """The mask (1, H, W) without parts that do not touch a seed (1, H, W): other people's arms, pictures on the wall.
+    """Remove the parts of a mask (1, H, W) that do not touch a seed (1, H, W): other people's arms, pictures on the
+    wall.
 
-    Grown on a small grid until nothing is added; a mask without a seed is left as it is.
-    """
+    Computed by growing the seed on a grid of at most `longest` cells a side; unchanged where the seed is empty."""
     scale = longest / max(mask.shape[1:])
     rows, columns = (max(1, round(n * scale)) for n in mask.shape[1:])
     size = (rows, columns)
@@ -58,10 +58,9 @@ def connected(mask: Tensor, seed: Tensor, longest: int = 128) -> Tensor:
 
 
 def with_hands(mask: Tensor, body: Body, hands: Sequence[Hand]) -> Tensor:
-    """The body's mask added around the hands that were found: the segmentation network sometimes leaves them out.
+    """Add the body network's mask around detected hands, which the segmentation network sometimes misses.
 
-    Elsewhere its outline is the better one of the two.
-    """
+    mask: (1, H, W). Elsewhere the segmentation network's outline is the better one."""
     added = mask
     for hand in hands:
         reach = 0.35 * hand.size
@@ -83,12 +82,13 @@ def with_hands(mask: Tensor, body: Body, hands: Sequence[Hand]) -> Tensor:
 
 
 def _upright_turn(face: FoundFace) -> float:
-    """The network wants heads upright, give or take 30 degrees."""
+    """Return the angle (radians) to rotate by for the network, which expects heads within about 30 degrees of upright.
+    """
     return face.turn if abs(face.turn) > math.radians(30) else 0.0
 
 
 def _oval(picture: Pyramid, face: FoundFace) -> Tensor:
-    """Return (1, H, W): the inner face, which is the person whatever the network says of a face without a head."""
+    """Return (1, H, W), 1 on the inner face, which always belongs to the person, even where the network misses it."""
     square = square_around(face.mesh[:468, :2], 1.0, face.turn)
     unit = (torch.arange(64) + 0.5) / 64
     width = float((face.mesh[454, :2] - face.mesh[234, :2]).norm()) / square.side
@@ -99,10 +99,10 @@ def _oval(picture: Pyramid, face: FoundFace) -> Tensor:
 
 
 def _segment_whole(networks: Perception, picture: Pyramid, face: FoundFace) -> Tensor:
-    """The whole picture, squeezed into the network's square as it was trained.
+    """Segment the whole picture -> (1, H, W), resized to the network's square as in its training.
 
-    Turned upright where it is not, and seen from farther away where a face fills it: the network wants a head.
-    """
+    The picture is rotated if the head is not upright, and padded if a face fills it, because the network expects a
+    whole head."""
     size, turn = networks.size("selfie_segmentation"), _upright_turn(face)
     close = face.height > _CLOSE * max(picture.height, picture.width)
     if turn or close:
@@ -117,7 +117,8 @@ def _segment_whole(networks: Perception, picture: Pyramid, face: FoundFace) -> T
 
 
 def _with_closeup(networks: Perception, picture: Pyramid, everybody: Tensor, face: FoundFace) -> Tensor:
-    """Look closer at head and chest where the head is small; the closer look fades out towards its square's border."""
+    """Refine the mask (1, H, W) by a closer look at head and chest where the head is small, blended in at its borders.
+    """
     side = 4.5 * face.height
     if side > 0.8 * max(picture.height, picture.width):
         return everybody
@@ -134,7 +135,8 @@ def _with_closeup(networks: Perception, picture: Pyramid, everybody: Tensor, fac
 
 
 def _claim(picture: Pyramid, face: FoundFace, body: Body | None) -> Tensor:
-    """Return (1, H, W) how much a pixel is this person's: by the body's mask, faintly by nearness to face and chest."""
+    """Return (1, H, W): how far a pixel belongs to this person, by the body's mask, and weakly by distance to face and
+    chest."""
     y, x = torch.meshgrid(torch.arange(picture.height) + 0.5, torch.arange(picture.width) + 0.5, indexing="ij")
     head = (face.mesh[10, :2] + face.mesh[152, :2]) / 2
     chest = head + torch.tensor([0.0, 1.6 * face.height]) if body is None else body.points[[11, 12]].mean(0)

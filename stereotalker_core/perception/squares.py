@@ -1,4 +1,4 @@
-"""Turned squares of a picture, and the crops that networks look at."""
+"""Rotated square crops of a picture, the input of the networks."""
 
 import math
 from collections.abc import Sequence
@@ -13,8 +13,7 @@ from ..shapes import dims
 
 @dataclass(frozen=True)
 class Square:
-    """Hold a square of a picture: centre x, y and side in px (pixel centres at .5), turn in radians, clockwise as seen.
-    """
+    """The square of a picture: centre x, y and side in px (pixel centres at .5), turn in radians, clockwise as seen."""
 
     x: float
     y: float
@@ -23,31 +22,31 @@ class Square:
 
     @classmethod
     def around(cls, centre: Tensor, side: float, turn: float = 0.0) -> "Square":
-        """The square about a centre (2,) in px."""
+        """Return the square with centre (2,) and side in px; turn: radians, clockwise as seen."""
         x, y = centre.tolist()
         return cls(x, y, side, turn)
 
     def to_picture(self, unit: Tensor) -> Tensor:
-        """Map (..., 2) in 0..1 of the square -> px."""
+        """Map points (..., 2) in 0..1 of the square -> px of the picture."""
         return turned((unit - 0.5) * self.side, self.turn) + unit.new_tensor([self.x, self.y])
 
     def to_unit(self, points: Tensor) -> Tensor:
-        """Map (..., 2) px -> 0..1 of the square."""
+        """Map points (..., 2) in px of the picture -> 0..1 of the square."""
         return turned(points - points.new_tensor([self.x, self.y]), -self.turn) / self.side + 0.5
 
     def moved(self, right: float, down: float) -> "Square":
-        """Return the square shifted along its own axes by shares of its side."""
+        """Return the square shifted along its own axes, by fractions of its side."""
         c, s = math.cos(self.turn), math.sin(self.turn)
         x, y = self.x + (c * right - s * down) * self.side, self.y + (s * right + c * down) * self.side
         return Square(x, y, self.side, self.turn)
 
     def scaled(self, factor: float) -> "Square":
-        """Return the square made larger or smaller about its centre."""
+        """Return the square scaled about its centre."""
         return Square(self.x, self.y, self.side * factor, self.turn)
 
 
 class Pyramid:
-    """Hold a picture (3, H, W) in [0, 1] and its halvings, so that a crop of any size is cheap and free of aliasing."""
+    """The picture (3, H, W) in [0, 1] with its halvings, so that a crop at any scale is cheap and free of aliasing."""
 
     def __init__(self, image: Tensor) -> None:
         dims(image, "3 H W")
@@ -57,11 +56,13 @@ class Pyramid:
             self.levels.append(F.avg_pool2d(self.levels[-1], 2, ceil_mode=True, count_include_pad=False))
 
     def whole(self, factor: float = 1.0, turn: float = 0.0) -> Square:
-        """The square around the picture whose side is `factor` of the longer side."""
+        """Return the square centred on the picture, its side `factor` times the longer side; turn: radians."""
         return Square(self.width / 2, self.height / 2, factor * max(self.height, self.width), turn)
 
     def crops(self, squares: Sequence[Square], size: int, outside: str = "border") -> Tensor:
-        """Return (B, 3, size, size); outside the picture its border goes on ("border") or it is black ("zeros")."""
+        """Resample squares of the picture to (B, 3, size, size).
+
+        outside: beyond the picture "border" repeats its edge, "zeros" is black."""
         unit = (torch.arange(size, device=self.levels[0].device) + 0.5) / size
         y, x = torch.meshgrid(unit, unit, indexing="ij")
         unit = torch.stack([x, y], -1)
@@ -76,20 +77,21 @@ class Pyramid:
 
 
 def turned(vectors: Tensor, turn: float) -> Tensor:
-    """Turn vectors (..., 2) clockwise, as seen in a picture (y down)."""
+    """Rotate vectors (..., 2) clockwise, as seen in a picture (y down); turn: radians."""
     c, s = math.cos(turn), math.sin(turn)
     x, y = vectors[..., 0], vectors[..., 1]
     return torch.stack([c * x - s * y, s * x + c * y], -1)
 
 
 def direction(start: Tensor, end: Tensor) -> float:
-    """Return the angle of the way from start to end (2,), 0 = to the right, clockwise as seen in a picture."""
+    """Return the direction from start (2,) to end (2,) in radians, 0 = to the right, clockwise as seen in a picture."""
     dx, dy = (end - start).tolist()
     return math.atan2(dy, dx)
 
 
 def square_around(points: Tensor, scale: float, turn: float) -> Square:
-    """The turned square around points (N, 2) px: the longer side of their box along its axes, times scale."""
+    """Return the square around points (N, 2) px, rotated by `turn` radians; its side is the longer one of their box,
+    times scale."""
     along = turned(points, -turn)
     low, high = along.amin(0), along.amax(0)
     centre = turned((low + high) / 2, turn)
@@ -97,7 +99,7 @@ def square_around(points: Tensor, scale: float, turn: float) -> Square:
 
 
 def paste(crop: Tensor, square: Square, height: int, width: int) -> Tensor:
-    """Map a map (1, S, S) of a square back in the picture -> (1, H, W), zero outside the square."""
+    """Resample a map (1, S, S) of a square into the picture -> (1, H, W), zero outside the square."""
     y, x = torch.meshgrid(
         torch.arange(height, device=crop.device) + 0.5, torch.arange(width, device=crop.device) + 0.5, indexing="ij"
     )

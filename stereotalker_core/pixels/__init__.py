@@ -1,1 +1,1 @@
-"""Dilation and inpainting: what pictures need before there is a person."""
+"""Dilation and inpainting: operations on pictures that do not know about people."""

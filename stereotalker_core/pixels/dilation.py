@@ -1,4 +1,4 @@
-"""The largest value around every pixel: dilation of masks and of pictures."""
+"""Local maxima: dilation of masks and of pictures."""
 
 import torch
 import torch.nn.functional as F
@@ -6,13 +6,12 @@ from torch import Tensor
 
 
 def largest_around(values: Tensor, radius: int | tuple[int, int]) -> Tensor:
-    """The largest value (..., H, W) of the square around every pixel; outside of the picture nothing counts.
+    """Return the largest value of the square around every pixel (..., H, W), within the picture.
 
-    radius: px around the pixel, or rows and columns apart.
+    values: (..., H, W); radius: px around the pixel, or (rows, columns).
 
-    Windows are doubled until they cover the square: one comparison of pictures per doubling, where a pooling compares
-    every pixel with every other of its window.
-    """
+    Windows are doubled until they cover the square, which takes one comparison of whole pictures per doubling; pooling
+    compares every pixel with all others in its window."""
     rows, columns = (radius, radius) if isinstance(radius, int) else radius
     return _dilated_along(_dilated_along(values, columns, -1), rows, -2)
 

@@ -1,10 +1,9 @@
 """The background behind a person and beyond the picture's edges, filled with the picture's own texture.
 
-A backdrop is continued as a smooth base (a low polynomial and what is left of it, pushed and pulled) with its grain
-copied onto it. A room is laid in pieces of itself; where two of them are the same thing in another light, a membrane
-evens their tones (Perez et al. 2003). The places are sought on a picture of at most 256 px (inpaint_places.py) and then
-copy pixels of the full one, so that nothing is blurred.
-"""
+A backdrop is continued as a smooth base (a low-order polynomial, and its residual by push-pull) with its grain copied
+onto it. A room is filled with patches of itself; where neighbouring patches show the same thing in different light, a
+membrane evens out their tones (Perez et al. 2003). The source positions are found on a picture of at most 256 px
+(inpaint_places.py), and pixels are then copied from the full one, so that nothing is blurred."""
 
 import torch
 import torch.nn.functional as F
@@ -32,11 +31,14 @@ _BEYOND = 0.1  # share of half the picture that the polynomial goes on outside t
 
 
 def paint_out(image: Tensor, hole: Tensor, seed: int = 0) -> Tensor:
-    """The background (3, H, W) behind the person of image (3, H, W) in [-1, 1].
+    """Return the background (3, H, W) behind the person of image (3, H, W) in [-1, 1].
 
-    hole: (1, H, W) coverage in [0, 1] of all that has to go; it is dilated a little. Pixels outside the dilated hole
-    stay as they are. Without any known pixel the picture's mean colour. ValueError for other shapes.
-    """
+    image: the picture.
+    hole: (1, H, W) coverage in [0, 1] of what is removed; it is dilated slightly, and pixels outside it stay as they
+    are.
+    seed: of the search for sources.
+
+    Returns the picture's mean colour where no pixel is known. ValueError for other shapes."""
     known = dims(image, "3 H W")
     dims(hole, "1 H W", **known)
     reach = max(2, round(max(image.shape[-2:]) / _MARGIN))
@@ -44,11 +46,13 @@ def paint_out(image: Tensor, hole: Tensor, seed: int = 0) -> Tensor:
 
 
 def extend(image: Tensor, margins: tuple[int, int, int, int], seed: int = 0) -> Tensor:
-    """The picture (3, H, W) in [-1, 1] continued by margins (left, top, right, bottom) px -> (3, H', W').
+    """Continue a picture (3, H, W) in [-1, 1] beyond its edges -> (3, H', W').
 
-    Meant for a background without a person: what touches an edge goes on beyond it. ValueError for another shape or
-    negative margins.
-    """
+    image: a background without a person, because whatever touches an edge is continued.
+    margins: (left, top, right, bottom) px.
+    seed: of the search for sources.
+
+    ValueError for another shape or negative margins."""
     dims(image, "3 H W")
     if len(margins) != 4 or min(margins) < 0:
         raise ValueError(f"margins must be four numbers of pixels >= 0 (left, top, right, bottom), got {margins}")
@@ -59,13 +63,13 @@ def extend(image: Tensor, margins: tuple[int, int, int, int], seed: int = 0) -> 
 
 
 def complete(image: Tensor, hole: Tensor, seed: int = 0) -> Tensor:
-    """The picture (3, H, W) in [-1, 1] with the pixels of hole (1, H, W) bool, and only those, made anew."""
+    """Inpaint exactly the pixels of hole (1, H, W) bool in a picture (3, H, W) in [-1, 1]."""
     dims(hole, "1 H W", **dims(image, "3 H W"))
     return _completed(image, hole, seed)
 
 
 def _completed(image: Tensor, hole: Tensor, seed: int) -> Tensor:
-    """Return image (3, H, W) with the pixels of hole (1, H, W) bool made anew."""
+    """Inpaint the pixels of hole (1, H, W) bool in image (3, H, W) -> (3, H, W)."""
     if not bool(hole.any()):
         return image.clone()
     if bool(hole.all()):
@@ -90,11 +94,10 @@ def _completed(image: Tensor, hole: Tensor, seed: int) -> Tensor:
 
 
 def _seamless(filled: Tensor, hole: Tensor) -> Tensor:
-    """Return a filled picture (3, H, W) whose tones near the hole's edge (1, H, W) bool are those beyond it.
+    """Match the tones of a filled picture (3, H, W) to its surroundings near the hole's edge (1, H, W) bool.
 
-    What lies a blur's width inside takes the smooth continuation of the known part, where that is out of focus; its
-    detail stays the filling's.
-    """
+    Where the known part is out of focus, the filling takes its smooth continuation for a blur's width inside the hole,
+    and keeps its own detail."""
     rows, columns = filled.shape[-2:]
     factor = min(1.0, _EDGE_SIZE / max(rows, columns))
     size = tuple(max(_CELL, round(side * factor)) for side in (rows, columns))
@@ -118,10 +121,10 @@ def _seamless(filled: Tensor, hole: Tensor) -> Tensor:
 
 
 def _base(colour: Tensor, share: Tensor) -> tuple[Tensor, float]:
-    """The smooth part (1, 3, h, w) of colour, continued where share (1, 1, h, w) < 1 of it is known, and plainness.
+    """Return the smooth base (1, 3, h, w) of colour, continued into its unknown parts, and its plainness.
 
-    Plainness is 1 for a backdrop, of which the base leaves the grain alone, and 0 for a room, whose base is one colour.
-    """
+    colour: (1, 3, h, w); share: (1, 1, h, w), how far each pixel is known. Plainness is 1 for a backdrop, whose base is
+    all but the grain, and 0 for a room, whose base is a single colour."""
     sure = (share > 0.999).to(colour) if bool((share > 0.999).any()) else share
     mean = (colour * sure).sum((2, 3), keepdim=True) / sure.sum()
     trend = _trend(colour, sure)
@@ -133,7 +136,7 @@ def _base(colour: Tensor, share: Tensor) -> tuple[Tensor, float]:
 
 
 def _blurred(values: Tensor, radius: int) -> Tensor:
-    """Return the values (1, C, h, w) blurred by about a normal distribution: three boxes."""
+    """Blur values (1, C, h, w) by three box filters, about a Gaussian."""
     side = 2 * radius + 1
     for _ in range(3):
         values = F.avg_pool2d(F.pad(values, (radius, radius, 0, 0), mode="replicate"), (1, side), 1)
@@ -142,7 +145,7 @@ def _blurred(values: Tensor, radius: int) -> Tensor:
 
 
 def _trend(colour: Tensor, weight: Tensor) -> Tensor:
-    """The quadratic polynomial (1, 3, h, w) nearest to colour under weight (1, 1, h, w)."""
+    """Fit a quadratic polynomial to colour (1, 3, h, w) under weight (1, 1, h, w) -> its values (1, 3, h, w)."""
     rows, columns = colour.shape[-2:]
     at = []
     for axis, count in ((2, rows), (3, columns)):
@@ -161,11 +164,12 @@ def _trend(colour: Tensor, weight: Tensor) -> Tensor:
 
 
 def _tone(detail: Tensor, known: Tensor, places: Tensor) -> Tensor:
-    """Return what to add (1, 3, h, w) to the copied pieces so that their tones meet where they nearly do.
+    """Return the correction (1, 3, h, w) that makes the tones of copied patches meet where they nearly do.
 
-    The membrane of seamless cloning (Perez et al. 2003): differences over a seam spread through both pieces; a seam of
-    things unlike each other stays one. detail (1, 3, h, w), known (1, 1, h, w) bool, places (2, h, w).
-    """
+    The membrane of seamless cloning (Perez et al. 2003): differences across a seam are spread through both patches;
+    seams between different things are left.
+
+    detail: (1, 3, h, w); known: (1, 1, h, w) bool; places: (2, h, w) sources."""
     rows, columns = places.shape[-2:]
     picture = detail[0]
     links: list[tuple[Tensor, Tensor]] = []
@@ -189,12 +193,13 @@ def _membrane(
     below: tuple[Tensor, Tensor],
     pull: float,
 ) -> Tensor:
-    """Return the values (1, 3, h, w), 0 where not free (1, 1, h, w), whose differences are nearest to what the links
-    ask.
+    """Solve for values (1, 3, h, w), 0 where not free, whose differences come closest to the wanted ones.
 
-    A link is (difference asked times weight, weight), to the right and below; pull: weight of 0 at every pixel, against
-    drifting where no known pixel holds. Solved from coarse to fine by Jacobi steps.
-    """
+    free: (1, 1, h, w), 1 where the value may differ from 0.
+    right, below: (wanted difference times weight, weight) to the right and lower neighbour.
+    pull: weight towards 0 at every pixel, against drift where there is no known pixel.
+
+    Solved from coarse to fine by Jacobi steps."""
     rows, columns = free.shape[-2:]
     if min(rows, columns) >= 16 and not (rows % 2 or columns % 2):
         known = (F.avg_pool2d(free, 2) > 0.5).to(free)
@@ -215,7 +220,10 @@ def _membrane(
 
 
 def _halved(link: tuple[Tensor, Tensor], axis: int) -> tuple[Tensor, Tensor]:
-    """The links of cells of 2 x 2 pixels: the way from centre to centre is half a link, one, and half a link."""
+    """Return the links of the picture at half its size, along an axis, from those between pixels.
+
+    link: (wanted difference times weight, weight), each (1, 3 or 1, h, w). The path between the centres of two cells of
+    2 x 2 pixels is half a link, a whole one and half a link; its weight is the least of the three."""
     asked, weight = link
     wide = torch.cat([asked / weight.clamp_min(1e-6), weight], 1)
     count = wide.shape[axis]
@@ -232,8 +240,7 @@ def _halved(link: tuple[Tensor, Tensor], axis: int) -> tuple[Tensor, Tensor]:
 def _copied(detail: Tensor, hole: Tensor, places: Tensor) -> Tensor:
     """Return the detail (3, H, W) of the full picture in the hole (1, H, W), copied from places (2, h, w); 0 elsewhere.
 
-    The four nearest places are mixed as in bilinear interpolation: one pixel where they agree, a soft seam elsewhere.
-    """
+    The four nearest places are blended bilinearly: one pixel where they agree, a soft seam elsewhere."""
     size = torch.tensor(detail.shape[-2:], device=detail.device)
     small = torch.tensor(places.shape[-2:], device=detail.device)
     at = hole[0].nonzero()

@@ -1,9 +1,8 @@
-"""Where the unknown pixels of a picture are copied from.
+"""The source positions from which unknown pixels of a picture are copied.
 
-First large pieces: one of a few shifts for every unknown pixel of a small picture, by belief propagation. Then, from
-coarse to fine, the nearest neighbours of every unknown patch among the known ones and votes of all patches over a pixel
-(Wexler et al. 2007), exactly on small levels and by PatchMatch (Barnes et al. 2009) on larger ones.
-"""
+First large patches: one of a few shifts for every unknown pixel of a small picture, by belief propagation. Then, from
+coarse to fine, nearest neighbours of every unknown patch among the known ones, and votes of all patches over a pixel
+(Wexler et al. 2007), exactly on small levels and by PatchMatch (Barnes et al. 2009) on larger ones."""
 
 import torch
 import torch.nn.functional as F
@@ -27,12 +26,12 @@ _FADE = 1.3  # of a patch's vote with every pixel from the known part: what is n
 
 
 def grown(area: Tensor, radius: int) -> Tensor:
-    """Return (1, H, W) bool dilated by a square."""
+    """Dilate (1, H, W) bool by a square of `radius` px."""
     return largest_around(area.to(torch.uint8), radius) > 0
 
 
 def push_pull(values: Tensor, weight: Tensor) -> Tensor:
-    """Fill values (1, C, H, W) where weight (1, 1, H, W) is low from coarser and coarser averages."""
+    """Fill values (1, C, H, W) where weight (1, 1, H, W) is low, with averages from coarser and coarser levels."""
     rows, columns = values.shape[-2:]
     if min(rows, columns) <= 2:
         mean = (values * weight).sum((2, 3), keepdim=True) / weight.sum((2, 3), keepdim=True).clamp_min(1e-6)
@@ -44,13 +43,15 @@ def push_pull(values: Tensor, weight: Tensor) -> Tensor:
 
 
 def find_places(detail: Tensor, known: Tensor, order: float, random: torch.Generator) -> Tensor | None:
-    """Return where each unknown pixel of detail (1, 3, h, w) is copied from: (2, h, w) row and column.
+    """Return the source (2, h, w), row and column, of each unknown pixel.
 
-    None without sources, or where their rim is too thin to lay pieces of it.
+    detail: (1, 3, h, w).
+    known: (1, 1, h, w) bool.
+    order: 1 for a room, where distant sources cost more, above all in height; 0 for grain, which may come from
+    anywhere.
+    random: for the search.
 
-    known: (1, 1, h, w) bool. order: 1 in a room, where sources far off, above and below all, are dearer; 0 for grain,
-    which may come from anywhere.
-    """
+    None where there are no sources, or too few for whole patches."""
     levels = [(detail, known)]
     while max(levels[-1][0].shape[-2:]) > _PIECES and not any(side % 2 for side in levels[-1][0].shape[-2:]):
         colour, sure = levels[-1]
@@ -69,11 +70,11 @@ def find_places(detail: Tensor, known: Tensor, order: float, random: torch.Gener
 
 
 def _moved_pieces(colour: Tensor, known: Tensor, order: float) -> Tensor:
-    """Return the sources (2, h, w) of every pixel: what lies beside the hole moved over it in few large pieces.
+    """Return sources (2, h, w) that move the surroundings of the hole over it in a few large pieces.
 
-    colour (1, 3, h, w), known (1, 1, h, w) bool. Every unknown pixel gets one of a few shifts from known ones, so
-    that pieces meet where they are alike (shift maps, Pritch et al. 2009; few shifts, He and Sun 2012).
-    """
+    colour: (1, 3, h, w); known: (1, 1, h, w) bool; order: see `find_places`. Every unknown pixel gets one of a few
+    shifts from known ones, such that pieces meet where they are similar (shift maps, Pritch et al. 2009; few shifts, He
+    and Sun 2012)."""
     inside, picture = known[0, 0], colour[0]
     rows, columns = inside.shape
     y, x = (~inside).nonzero().unbind(1)
@@ -105,10 +106,9 @@ def _moved_pieces(colour: Tensor, known: Tensor, order: float) -> Tensor:
 
 
 def _candidate_shifts(rows: int, columns: int) -> Tensor:
-    """Return (K, 2) shifts down and right in px: long ones along the rows, some across, some aslant.
+    """Return candidate shifts (K, 2) down and right in px: long ones along the rows, some vertical, some diagonal.
 
-    Aslant: what stands behind shoulders is seen beside the head only.
-    """
+    Diagonal ones, because what is behind the shoulders is visible only beside the head."""
     across = [round(columns * k / 16) for k in range(-12, 13) if k]
     down = [0, round(0.05 * rows), -round(0.05 * rows)]
     upright = [round(rows * k / 8) for k in range(-4, 5) if k]
@@ -119,13 +119,12 @@ def _candidate_shifts(rows: int, columns: int) -> Tensor:
 def _beliefs(unary: Tensor, apart: Tensor, number: Tensor) -> Tensor:
     """Return the costs (N, K) of every pixel's labels by min-sum belief propagation on the grid.
 
-    Messages sweep over the whole grid in one direction after the other (Tappen and Freeman 2003), so that two rounds
-    carry a hole's one side to the other.
+    unary: (N, K) own costs.
+    apart: (N, K, K), how different two labels look at a pixel, symmetric.
+    number: (h, w) index of every unknown pixel, -1 for known ones.
 
-    unary: (N, K).
-    apart: (N, K, K), how unlike two labels look at a pixel, both ways alike.
-    number: (h, w) of every unknown pixel, -1 for known ones.
-    """
+    Messages sweep over the whole grid in each direction in turn (Tappen and Freeman 2003), so that two rounds carry
+    them from one side of a hole to the other."""
     sweeps = [_sweep(number, axis, step) for axis, step in ((1, 1), (1, -1), (0, 1), (0, -1))]
     told = [torch.zeros_like(unary) for _ in sweeps]  # what each pixel hears from the one before it in a sweep
     for _ in range(_MESSAGES):
@@ -141,7 +140,8 @@ def _beliefs(unary: Tensor, apart: Tensor, number: Tensor) -> Tensor:
 
 
 def _sweep(number: Tensor, axis: int, step: int) -> list[tuple[Tensor, Tensor]]:
-    """Return the neighbours (here, there) of a grid (h, w), line by line along an axis, forwards or backwards."""
+    """Return the neighbours (here, there) of a grid (h, w), line by line along an axis, forwards (step 1) or backwards.
+    """
     lines = number.unbind(axis)
     lines = lines if step > 0 else lines[::-1]
     both = [(here >= 0) & (there >= 0) for here, there in zip(lines, lines[1:], strict=False)]
@@ -150,10 +150,12 @@ def _sweep(number: Tensor, axis: int, step: int) -> list[tuple[Tensor, Tensor]]:
 
 
 class _Level:
-    """Hold one level of the synthesis: the picture as far as it is made, its known patches, its unknown ones."""
+    """The state of one resolution level of the synthesis: the current picture, its known and its unknown patches."""
 
     def __init__(self, colour: Tensor, known: Tensor, order: float, random: torch.Generator):
-        """Take colour (1, 3, h, w) and known (1, 1, h, w) bool."""
+        """Set up a level.
+
+        colour: (1, 3, h, w); known: (1, 1, h, w) bool; order: see `find_places`; random: for the search."""
         self.rows, self.columns, self.order = *known.shape[-2:], order
         self.colour, self.known, self.random = push_pull(colour, known.to(colour)), known, random
         reach = _PATCH // 2
@@ -166,8 +168,9 @@ class _Level:
         self.y, self.x = y.flatten().to(colour.device), x.flatten().to(colour.device)
 
     def search(self, start: Tensor, rounds: int) -> Tensor:
-        """Return the sources of all pixels (2, h, w), given this level's or the one before's, voting and searching in
-        turn."""
+        """Alternate voting and searching -> the sources (2, h, w) of all pixels.
+
+        start: sources of this level or of the previous, coarser one; rounds: how many."""
         start = self._at_this_size(start)
         if not len(self.source):
             return start
@@ -183,7 +186,7 @@ class _Level:
 
     @staticmethod
     def _surety(known: Tensor) -> Tensor:
-        """Return (h w,) weight of the votes of every patch: less with every step from the known part."""
+        """Return the voting weight (h w,) of every patch; it decreases with the distance from the known part."""
         near, sure = known.float(), torch.ones_like(known, dtype=torch.float32)
         for _ in range(max(known.shape[-2:])):
             if bool(near.all()):
@@ -193,14 +196,15 @@ class _Level:
         return sure.flatten().clamp_min(1e-6)
 
     def _at_this_size(self, start: Tensor) -> Tensor:
-        """Return the sources (2, h, w) of this level from those of this one or the one before (2, h / 2, w / 2)."""
+        """Return sources (2, h, w) for this level from those of this level or of the previous one (2, h / 2, w / 2)."""
         if tuple(start.shape[-2:]) == (self.rows, self.columns):
             return start
         start = start.repeat_interleave(2, 1).repeat_interleave(2, 2) * 2
         return start + torch.stack([self.y % 2, self.x % 2]).view_as(start)
 
     def _begin(self, start: Tensor) -> Tensor:
-        """Return (h w,) index of a source for every pixel: what start (2, h, w) says, else near it."""
+        """Return the flat index (h w,) of a source for every pixel: that of start (2, h, w), or the nearest valid one.
+        """
         at = start[0].flatten() * self.columns + start[1].flatten()
         lost = (~self.sources & ~self.sources[at]).nonzero().squeeze(1)
         place = torch.stack([self.y, self.x], 1).float()
@@ -209,13 +213,13 @@ class _Level:
         return torch.where(self.sources, torch.arange(len(at), device=at.device), at)
 
     def _patches(self) -> Tensor:
-        """Return (h w, 3 patch patch) of the picture as it is."""
+        """Return the current picture's patches (h w, 3 patch patch)."""
         reach = _PATCH // 2
         return F.unfold(F.pad(self.colour, (reach,) * 4, mode="replicate"), _PATCH)[0].T
 
     def _features(self) -> Tensor:
-        """Return (h w, features + 2): patches by their principal components, and where they lie: near sources are
-        dearer."""
+        """Return the search features (h w, features + 2): principal components of patches, and their weighted
+        positions."""
         patches, size = self._patches(), self.order * _PATCH * 3**0.5
         sample = patches[self.source[:: max(1, len(self.source) // 4000)]]
         axes = torch.linalg.svd(sample - sample.mean(0), full_matrices=False).Vh[:_FEATURES].T
@@ -260,7 +264,7 @@ class _Level:
         return at.index_copy(0, target, best)
 
     def _vote(self, at: Tensor) -> None:
-        """Make the unknown pixels the mean of what all patches over them say."""
+        """Set the unknown pixels to the mean vote of all patches that cover them."""
         unknown = (~self.known).flatten().nonzero().squeeze(1)
         uy, ux = self.y[unknown], self.x[unknown]
         picture = self.colour.flatten(2)[0].T.contiguous()

@@ -1,1 +1,1 @@
-"""The loops that every trainer shares."""
+"""The trainers of all networks, and the training loops that they share."""

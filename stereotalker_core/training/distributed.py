@@ -1,13 +1,12 @@
-"""The training loop for many devices: `loop.fit` spread over micro-batches and processes through `accelerate`.
+"""The training loop for many devices: `loop.fit` spread over micro-batches and processes by `accelerate`.
 
-A step is a fixed number of micro-batches; micro-batch k of step s is `batch(s * micro_batches + k)` and is computed
-under its own random seed. Processes share the micro-batches of a step, so the curve is that of one process that
-accumulates all of them, whatever the number of processes, and a run may be continued on another number of devices.
-With one micro-batch, one process and no mixed precision it makes the updates of `loop.fit`.
+A step is a fixed number of micro-batches; micro-batch k of step s is `batch(s * micro_batches + k)`, computed with its
+own random seed. Processes share the micro-batches of a step, so the loss curve does not depend on the number of
+processes, and a run may be continued on another number of devices. With one micro-batch, one process and no mixed
+precision the updates are those of `loop.fit`.
 
 Launch with `accelerate launch --num_processes N -m stereotalker_core train ...`; without it one process runs.
-Checkpoints are plain safetensors of whole tensors: weights that learn, their average, and the optimiser's moments.
-"""
+Checkpoints are plain safetensors of whole tensors: trained weights, their average, and the optimiser's moments."""
 
 import copy
 import json
@@ -42,15 +41,16 @@ _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 @dataclass(frozen=True)
 class Scale:
-    """Say how a step is spread over processes.
+    """The distribution of a step over processes.
 
-    The result depends on micro_batches and precision, not on shard, recompute or prefetch.
+    micro_batches: per step, over all processes (gradient accumulation = micro_batches / processes).
+    precision: "no", "bf16", "fp16".
+    shard: "ddp" = every process holds the whole model, "fsdp" = each holds a slice of it.
+    recompute: gradient checkpointing; prefetch: batches prepared ahead by a thread; keep: checkpoints kept.
+    by_identity: micro-batch k of every step draws only from every micro_batches-th person, from the k-th on, so that a
+        process reads only the data of its own people.
 
-    micro_batches: of a step, over all processes (gradient accumulation = micro_batches / processes). precision: "no",
-    "bf16", "fp16". shard: "ddp" = every process holds the model, "fsdp" = each holds a slice of it. recompute:
-    gradient checkpointing. prefetch: batches made ahead by a thread. keep: checkpoints kept. by_identity: micro-batch k
-    of every step draws from every micro_batches-th person alone, from the k-th on: a process reads only its people.
-    """
+    The result depends on micro_batches and precision, not on shard, recompute or prefetch."""
 
     micro_batches: int = 1
     precision: str = "no"
@@ -72,7 +72,7 @@ class Scale:
 
 
 class Objective(nn.Module):
-    """Compute model and loss as one forward pass: DDP and FSDP act where a forward pass begins and ends."""
+    """Compute model and loss in one forward pass, because DDP and FSDP hook into its beginning and end."""
 
     def __init__(self, model: nn.Module, loss: Loss) -> None:
         super().__init__()
@@ -84,7 +84,8 @@ class Objective(nn.Module):
 
 
 def start(scale: Scale, device: str | None = None) -> "Accelerator":
-    """Join the processes that `accelerate launch` started. ValueError where they cannot share the micro-batches."""
+    """Join the processes started by `accelerate launch`. ValueError where the micro-batches do not divide among them.
+    """
     from accelerate import Accelerator, DistributedDataParallelKwargs
 
     # experts may be left out of a step, and the reference network's last layers are never read
@@ -112,9 +113,15 @@ def fit_distributed(
 ) -> nn.Module:
     """Train and return the model with its EMA weights (in place, except for fsdp, which returns a whole copy).
 
-    run: folder of checkpoint-*.safetensors and log.jsonl; a second start continues exactly. device: "cpu" or None for
-    what `accelerate` finds. Frozen parameters need no gradient, no optimiser state, no place in a checkpoint.
-    """
+    model: the network.
+    batch: index -> dict of tensors.
+    loss: (model, batch) -> (scalar, {"name": number}).
+    schedule, scale: of the training.
+    run: folder of checkpoint-*.safetensors and log.jsonl; a second start continues exactly.
+    device: "cpu", or None for what `accelerate` finds.
+    trainable: which parameter names are trained; others have no gradient, no optimiser state, no place in a checkpoint.
+    on_log: called with (step, logged values).
+    accelerator: from `start`; None calls it."""
     accelerator = accelerator or start(scale, device)
     fitting = _Fitting(accelerator, model, loss, schedule, scale, Path(run), trainable)
     step = fitting.resume()
@@ -139,7 +146,7 @@ def fit_distributed(
 
 
 class _Fitting:
-    """The model, optimiser and average of one run on this process."""
+    """The model, optimiser and weight average of one run in this process."""
 
     def __init__(self, accelerator, model, loss, schedule: Schedule, scale: Scale, run: Path, trainable) -> None:
         self.accelerator, self.schedule, self.scale, self.run = accelerator, schedule, scale, run
@@ -169,7 +176,7 @@ class _Fitting:
         self.optimizer = accelerator.prepare_optimizer(adam, device_placement=False)
 
     def step(self, step: int, batches: Iterator[tuple[int, Batch]], share: int) -> list[dict[str, float]]:
-        """Take one optimiser step on the next `share` micro-batches -> loss, parts and gradient norm of each."""
+        """Take one optimiser step on the next `share` micro-batches -> loss, its parts and gradient norm of each."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.schedule.rate(step)
         self.objective.zero_grad(set_to_none=True)
@@ -192,7 +199,7 @@ class _Fitting:
         return [row | {"norm": norm} for row in rows]
 
     def _exchange(self, last: bool) -> AbstractContextManager:
-        """Exchange gradients once per step, after the last micro-batch."""
+        """Return the context in which gradients are exchanged only after the last micro-batch of a step."""
         if self.sharded:
             cast("FSDPModule", self.objective).set_requires_gradient_sync(last)
             return nullcontext()
@@ -205,7 +212,7 @@ class _Fitting:
         return json.loads(json.dumps(plan))
 
     def save(self, step: int) -> None:
-        """Write checkpoint-STEP.safetensors by the main process and remove the oldest beyond `keep`."""
+        """Write checkpoint-STEP.safetensors in the main process, and remove the oldest beyond `keep`."""
         tensors: dict[str, Tensor] = {}
         for name, weight, smooth in zip(self.names, self.weights, self.average, strict=True):
             state = self.optimizer.optimizer.state.get(weight, {})
@@ -226,8 +233,9 @@ class _Fitting:
         return scaler.state_dict() if scaler is not None else {}
 
     def resume(self) -> int:
-        """Continue from the newest checkpoint -> its step, 0 without one. ValueError for another plan or other frozen
-        weights."""
+        """Continue from the newest checkpoint -> its step, 0 without one.
+
+        ValueError where its plan or its frozen weights differ."""
         found = checkpoints(self.run)
         if not found:
             return 0
@@ -256,7 +264,7 @@ class _Fitting:
 
     @torch.no_grad()
     def finish(self) -> nn.Module:
-        """The model with its averaged weights, ready for use."""
+        """Return the model with its averaged weights, in evaluation mode."""
         learned = dict(self.plain.named_parameters())
         for name, smooth in zip(self.names, self.average, strict=True):
             learned[name].copy_(_gathered(smooth))
@@ -265,7 +273,7 @@ class _Fitting:
 
 
 class _LoggedSteps:
-    """Hold what happened since the last line of the log."""
+    """The sums of losses and times since the last line of the log."""
 
     def __init__(self) -> None:
         self.since, self.steps, self.sums = time.perf_counter(), 0, {}
@@ -278,7 +286,7 @@ class _LoggedSteps:
                 self.sums[key] = (total + value, count + 1)
 
     def close(self, accelerator: "Accelerator") -> dict[str, float]:
-        """Return the means over all processes."""
+        """Return the means over all processes, for a line of the log."""
         from accelerate.utils import gather_object
 
         every = gather_object([self.sums]) if accelerator.num_processes > 1 else [self.sums]
@@ -290,7 +298,7 @@ class _LoggedSteps:
 
 
 def ahead(batch: Callable[[int], Batch], indices: Iterable[int], count: int) -> Iterator[tuple[int, Batch]]:
-    """Yield (index, batch(index)) in order; `count` batches are made by a thread before they are asked for."""
+    """Yield (index, batch(index)) in order; a thread prepares up to `count` batches ahead."""
     if not count:
         yield from ((index, batch(index)) for index in indices)
         return
@@ -307,12 +315,12 @@ def ahead(batch: Callable[[int], Batch], indices: Iterable[int], count: int) -> 
 
 
 def checkpoints(run: str | Path) -> list[Path]:
-    """The checkpoints of a run folder, oldest first."""
+    """Return the checkpoints of a run folder, oldest first."""
     return sorted(Path(run).glob("checkpoint-*.safetensors"))
 
 
 def _shard(objective: nn.Module, accelerator: "Accelerator") -> None:
-    """Shard by FSDP: every block and the rest as one group; gradients are averaged over the processes."""
+    """Shard by FSDP, every block separately and the rest as one group; gradients are averaged over the processes."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
@@ -330,7 +338,7 @@ def _shard(objective: nn.Module, accelerator: "Accelerator") -> None:
 
 
 def _gathered(x: Tensor) -> Tensor:
-    """Gather a sharded tensor (every process must call); other tensors are returned unchanged."""
+    """Gather a sharded tensor (every process must call this); other tensors are returned unchanged."""
     return cast("DTensor", x).full_tensor() if hasattr(x, "full_tensor") else x
 
 
@@ -340,7 +348,7 @@ def _local(x: Tensor) -> Tensor:
 
 
 def _placed_as(whole: Tensor, like: Tensor | None) -> Tensor:
-    """Return a whole tensor placed and sharded as `like`; None = a number that stays on the CPU."""
+    """Return a whole tensor placed and sharded like `like`; None: a scalar that stays on the CPU."""
     if like is None:
         return whole
     if not hasattr(like, "device_mesh"):
@@ -356,7 +364,7 @@ def _copy_into(target: Tensor, whole: Tensor) -> None:
 
 
 def _fingerprint(parameters) -> str:
-    """Tells frozen weights apart: their number and the sum of their magnitudes."""
+    """Return a text that tells frozen weights apart: their number and the sum of their magnitudes."""
     parameters = list(parameters)
     total = sum(float(p.detach().double().abs().sum()) for p in parameters)
     return f"{len(parameters)} {total:.6e}"

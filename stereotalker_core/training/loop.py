@@ -1,9 +1,8 @@
-"""The one training loop: AdamW, warm-up + linear decay, EMA, curves as JSON lines, exact resume.
+"""The training loop: AdamW, warm-up + linear decay, EMA, curves as JSON lines, exact resume.
 
 A trainer supplies two functions: `batch(step) -> dict of tensors`, a pure function of the step (draw from
-`generator(seed, step)`), and `loss(model, batch) -> (scalar, {"name": number})`. Because no state hides in a loader,
-a run that was killed continues with the same curve.
-"""
+`generator(seed, step)`), and `loss(model, batch) -> (scalar, {"name": number})`. Since no loader has state, an
+interrupted run continues with the same curve."""
 
 import json
 import logging
@@ -27,8 +26,13 @@ M = TypeVar("M", bound=nn.Module)
 
 @dataclass(frozen=True)
 class Schedule:
-    """Say how a training goes: steps of AdamW at lr, linear warm-up, linear decay over the last `decay` share of the
-    steps, a moving average (EMA) of the weights."""
+    """The settings of a training.
+
+    steps: of AdamW; lr: its rate, with linear `warmup` steps and linear decay over the last fraction `decay` of the
+    steps.
+    weight_decay, betas: of AdamW; clip: gradient norm.
+    ema: decay of the moving average of the weights.
+    seed: of everything random; amp: mixed precision; log_every, save_every: steps."""
 
     steps: int
     lr: float = 1e-3
@@ -39,7 +43,7 @@ class Schedule:
     clip: float = 1.0
     ema: float = 0.997
     seed: int = 0
-    amp: bool = True  # bf16 autocast where it pays
+    amp: bool = True  # bf16 autocast where it is faster
     log_every: int = 50
     save_every: int = 500
 
@@ -51,7 +55,7 @@ class Schedule:
 
 
 def generator(seed: int, step: int) -> np.random.Generator:
-    """The random numbers of one step."""
+    """Return the random generator of one step."""
     return np.random.default_rng((seed, step))
 
 
@@ -66,11 +70,11 @@ def fit(
     on_log: Callable[[int, dict[str, float]], None] | None = None,
     freeze: bool = True,
 ) -> M:
-    """Train in place and return the model holding its EMA weights.
+    """Train in place and return the model with its EMA weights; batch and loss are described at the top of this file.
 
-    run: folder for state.pt (exact resume) and log.jsonl. trainable: which parameter names are optimised.
-    freeze False computes the others' gradients and ignores them: frozen bf16 convolutions crash on some CPUs.
-    """
+    run: folder of state.pt (exact resume) and log.jsonl. trainable: which parameter names are trained; with freeze
+    False the gradients of the others are computed, too, and ignored, because frozen bf16 convolutions crash on some
+    CPUs."""
     run = Path(run)
     run.mkdir(parents=True, exist_ok=True)
     model.to(device).train()
@@ -118,7 +122,7 @@ def fit(
 
 
 def log_row(run: Path, step: int, schedule: Schedule, row: dict[str, float]) -> None:
-    """Report a row with the time left, and append it to log.jsonl."""
+    """Log a row with the remaining time, and append it to log.jsonl."""
     left = row["seconds_per_step"] * (schedule.steps - step)
     text = "  ".join(f"{k} {v:.4g}" for k, v in row.items())
     logger.info("step %d/%d  %s  eta %.0f s", step, schedule.steps, text, left)
@@ -154,7 +158,7 @@ def _resume(run, schedule, model, optimizer, average, device) -> int:
 
 
 def drop_rows_after(log: Path, step: int) -> None:
-    """Forget logged steps newer than the resumed state: they are run again."""
+    """Remove log rows of steps after the resumed one, because those steps are run again."""
     rows = log.read_text(encoding="utf-8").splitlines(keepends=True) if log.is_file() else []
     kept = "".join(row for row in rows if json.loads(row)["step"] <= step)
     write_atomically(log, lambda name: Path(name).write_text(kept, encoding="utf-8"))

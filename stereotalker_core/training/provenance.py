@@ -1,4 +1,4 @@
-"""Which source, commands and data a checkpoint was made from, and what that cost."""
+"""Provenance of a checkpoint: the source, commands and data it was made from, and the cost."""
 
 import argparse
 import json
@@ -11,11 +11,10 @@ from ..checkpoint import load_tensors
 
 
 def commit() -> str:
-    """The git commit of this source tree, wherever it is run from; "unknown" outside of its own repository.
+    """Return the git commit of this source tree, from any working directory; "unknown" outside its own repository.
 
-    An installed copy may lie inside of another repository (an environment, ComfyUI's custom_nodes); the commit of that
-    one would say nothing.
-    """
+    An installed copy may lie inside another repository (an environment, ComfyUI's custom_nodes), whose commit would be
+    meaningless."""
     package = Path(__file__).resolve().parents[1]
     question = ["git", "rev-parse", "HEAD", "--show-toplevel"]
     bare = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}  # hooks name their own repository there
@@ -28,23 +27,23 @@ def commit() -> str:
 
 
 def made(options: argparse.Namespace, **metrics: Any) -> dict[str, Any]:
-    """The metadata of a checkpoint that `train` writes: its command line, seed (0 without one), commit, metrics.
+    """Return the metadata of a checkpoint that `train` writes: command line, seed (0 without one), commit, metrics.
 
-    options.line is the command as anybody may repeat it; `train` puts it there, in front of the trainer's own options.
-    """
+    options.line is the full command, set by `train`; metrics: measured values."""
     seed = getattr(options, "seed", 0)
     return {"command": options.line, "seed": str(seed), "commit": commit(), "metrics": metrics}
 
 
 def after(start: Path | None, **told: str) -> dict[str, Any]:
-    """Append a training's own command, cost and data to those of the checkpoint it continued from -> all of them, in
-    the order in which they happened."""
+    """Append values to those of the checkpoint that a training continued from, joined in order by "; ".
+
+    start: that checkpoint, None for a new training; told: this training's command, cost and data."""
     before = {} if start is None else load_tensors(start)[1]
     return {key: "; ".join(text for text in (before.get(key), value) if text) for key, value in told.items()}
 
 
 def cost(run: Path) -> str:
-    """Return the steps and minutes of a run, from its log.jsonl."""
+    """Return the steps and minutes of a run as text, from its log.jsonl."""
     rows = [json.loads(line) for line in (Path(run) / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     steps = [row["step"] for row in rows]
     done = [last - first for first, last in zip([0, *steps], steps, strict=False)]

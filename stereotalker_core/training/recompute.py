@@ -1,9 +1,8 @@
 """Gradient checkpointing: chosen blocks keep only their inputs and run again in the backward pass.
 
 Saves the activations inside every block for about one more forward pass. Works on any module tree; parameters and
-state-dict keys stay as they are. The experts' context, which is empty once the forward pass is over, is put back for
-the second run, and random numbers (dropout) are repeated.
-"""
+state-dict keys are unchanged. The experts' context, which is empty after the forward pass, is restored for the second
+run, and random numbers (dropout) are repeated."""
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -23,7 +22,7 @@ BLOCKS = (
 
 
 def blocks_of(model: nn.Module, kinds: Sequence[str] = BLOCKS) -> list[nn.Module]:
-    """The outermost modules whose class, or one of its bases, has one of the names."""
+    """Return the outermost modules whose class, or one of its bases, has one of the names in `kinds`."""
     found: list[nn.Module] = []
 
     def visit(module: nn.Module) -> None:
@@ -38,7 +37,7 @@ def blocks_of(model: nn.Module, kinds: Sequence[str] = BLOCKS) -> list[nn.Module
 
 
 def recompute(model: nn.Module, kinds: Sequence[str] = BLOCKS) -> int:
-    """Checkpoint all blocks of the kinds -> how many. ValueError where the model has none of them."""
+    """Checkpoint all blocks of these kinds, in place -> their number. ValueError where there are none."""
     blocks = blocks_of(model, kinds)
     if not blocks:
         raise ValueError(f"{type(model).__name__} has no block of {', '.join(kinds)}: leave recompute off")

@@ -31,7 +31,7 @@ _COCO = (
 
 
 def split_at_seams(template: Template) -> tuple[Tensor, Tensor, Tensor]:
-    """Render vertices (one for each vertex and UV): triangles (F, 3), their vertex (R,), their UV (R, 2), v down."""
+    """Split vertices at UV seams -> triangles (F, 3), and vertex (R,) and UV (R, 2), v down, of each render vertex."""
     pairs = torch.stack([template.triangles.flatten(), template.uv_corners.flatten()], 1)
     unique, inverse = torch.unique(pairs, dim=0, return_inverse=True)
     uv = template.uv[unique[:, 1]].clone()
@@ -42,8 +42,10 @@ def split_at_seams(template: Template) -> tuple[Tensor, Tensor, Tensor]:
 def part_labels(
     root: Path, template: Template, mean: Tensor, weights: Tensor, bones: list[str], centre_uv: Tensor
 ) -> Tensor:
-    """Return (F,) index into PARTS, from bone weights (V, J), the segmentation picture and the place on the mean body.
-    """
+    """Return the part of each triangle (F,), an index into PARTS.
+
+    root: of the data; template: the mesh; mean: (V, 3); weights: (V, J) of the bones; bones: their names; centre_uv:
+    (F, 2), for the segmentation picture."""
     pixel = (centre_uv * _SEGMENTATION_SIZE).long().clamp(0, _SEGMENTATION_SIZE - 1).numpy()
     size = (_SEGMENTATION_SIZE, _SEGMENTATION_SIZE)
     picture = Image.open(root / "data/segmentation/body_parts_segmentation.png").convert("RGB")
@@ -82,7 +84,7 @@ def part_labels(
 
 
 def mirror_map(template: Template, mean: Tensor) -> Tensor:
-    """Return (V,) the vertex nearest to the mirror image of each vertex, inside the mirrored group."""
+    """Return for each vertex (V,) the vertex nearest to its mirror image, within the mirrored group."""
     group, flipped = template.vertex_group(), mean * torch.tensor([-1.0, 1.0, 1.0])
     out = torch.empty(len(mean), dtype=torch.long)
     for number in range(len(GROUPS)):
@@ -128,7 +130,7 @@ def keypoint_rows(
 
 
 def _regressor(weight: Tensor, compact: Tensor) -> Row:
-    """The rows of a dense regressor that fall on kept vertices, normalised again."""
+    """Return the entries of a dense regressor that belong to kept vertices, renormalised."""
     index = (weight.abs() > 1e-4).nonzero().squeeze(1)
     index = index[compact[index] >= 0]
     share = weight[index]

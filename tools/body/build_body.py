@@ -98,8 +98,7 @@ def build(source: Source, arguments: argparse.Namespace) -> tuple[dict[str, Tens
 
 
 def used_bones(template: Template) -> tuple[list[str], list[int], list[int]]:
-    """Return the bones that move a kept vertex and their ancestors: names, indices in the rig, parents (-1 for the
-    root)."""
+    """Return the bones that move a kept vertex, and their ancestors: names, indices in the rig, parents (-1: root)."""
     share, slot = template.weights.topk(4, 1)
     index = template.weight_bones.gather(1, slot)
     used = set(index[share / share.sum(1, keepdim=True) > 1e-4].tolist())
@@ -114,7 +113,7 @@ def used_bones(template: Template) -> tuple[list[str], list[int], list[int]]:
 
 
 def skin(template: Template, kept: list[int]) -> tuple[Tensor, Tensor]:
-    """The four largest skinning weights a vertex: bones (V, 4) among the kept ones, weights (V, 4) that sum to one."""
+    """Return the four largest skinning weights per vertex: kept bones (V, 4), weights (V, 4) that sum to one."""
     share, slot = template.weights.topk(4, 1)
     order = torch.zeros(len(template.bone_names), dtype=torch.long)
     order[kept] = torch.arange(len(kept))
@@ -122,7 +121,7 @@ def skin(template: Template, kept: list[int]) -> tuple[Tensor, Tensor]:
 
 
 def expressions(template: Template) -> dict[str, Tensor]:
-    """Return 52 sparse deltas: expr_ptr (53,), expr_vid (N,), expr_d (N, 3)."""
+    """Return the 52 sparse deltas: expr_ptr (53,), expr_vid (N,), expr_d (N, 3)."""
     moved = template.expression_deltas.abs().amax(2) > _SMALLEST_DELTA
     pointer = torch.cat([torch.zeros(1, dtype=torch.long), moved.sum(1).cumsum(0)])
     return {
@@ -133,7 +132,7 @@ def expressions(template: Template) -> dict[str, Tensor]:
 
 
 def keypoint_tensors(rows: list[tuple[list[int], list[float]]]) -> dict[str, Tensor]:
-    """Return the sparse rows over [vertices; bones]: kp_ptr (N + 1,), kp_id (M,), kp_w (M,)."""
+    """Return sparse rows over [vertices; bones]: kp_ptr (N + 1,), kp_id (M,), kp_w (M,)."""
     pointer = np.cumsum([0] + [len(index) for index, _ in rows])
     return {
         "kp_ptr": torch.from_numpy(pointer).int(),
@@ -150,7 +149,7 @@ def _uint16(values: Tensor) -> Tensor:
 def shape_space(
     source: Source, template: Template, kept: list[int], arguments: argparse.Namespace
 ) -> tuple[dict[str, Tensor], dict[str, dict[str, float]]]:
-    """Return (v_mean, v_basis, j_mean, j_basis), and the errors in mm on identities that the PCA has not seen."""
+    """Return (v_mean, v_basis, j_mean, j_basis), and the errors in mm on identities not used for the PCA."""
     training = arguments.identities - arguments.held_out
     skip = training if arguments.basis_from else 0
     batches = source.identities(np.random.default_rng(arguments.seed), arguments.identities - skip, skip)
@@ -167,8 +166,9 @@ def shape_space(
 
 
 def principal_components(vertices: Tensor, heads: Tensor, components: int, head_weight: float) -> dict[str, Tensor]:
-    """Return the PCA of (N, V, 3) with coefficients of unit variance, and the linear map from them to the bone heads
-    (N, J, 3)."""
+    """Compute the PCA of vertices (N, V, 3) with coefficients of unit variance, and their linear map to bone heads.
+
+    heads: (N, J, 3); components: K; head_weight: larger weight of the head's vertices."""
     count, mean, head_mean = len(vertices), vertices.mean(0), heads.mean(0)
     weight = torch.where(mean[:, 2] > HEAD_ABOVE, head_weight, 1.0)[:, None]
     centred = ((vertices - mean) * weight).flatten(1)
@@ -188,8 +188,7 @@ def principal_components(vertices: Tensor, heads: Tensor, components: int, head_
 
 
 def reconstruction_errors(space: dict[str, Tensor], vertices: Tensor, heads: Tensor) -> dict[str, dict[str, float]]:
-    """Return the distances in mm after the least-squares projection of vertices (N, V, 3) onto the stored
-    half-precision basis."""
+    """Return the distances in mm after projecting vertices (N, V, 3) by least squares onto the half-precision basis."""
     mean, basis = space["v_mean"].double(), space["v_basis"].double().flatten(0, 1)
     offset = (vertices.double() - mean).flatten(1)
     # normal equations in double: lstsq's default cut-off drops the small directions and costs millimetres

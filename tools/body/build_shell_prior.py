@@ -26,8 +26,8 @@ _ATLAS = 64  # no texture is painted
 
 
 def draw_shell(template: Template, seed: int) -> Tensor:
-    """Return the hair and clothes (V,) in metres of a random person on a random body, as `synthetic.avatar` puts them
-    together."""
+    """Return the shell (V,) of hair and clothes, in metres, of a random person, made as in `synthetic.people.avatar`.
+    """
     rng = torch.Generator().manual_seed(seed)
     body = template.body
     shape = (0.8 * torch.randn(body.n_shape, generator=rng)).clamp(-2, 2)
@@ -40,7 +40,7 @@ def draw_shell(template: Template, seed: int) -> Tensor:
 
 
 def draw_shells(body: HalfBody, people: int) -> Tensor:
-    """Return (people, V) metres, symmetric."""
+    """Return the symmetric shells (people, V) of random people, in metres."""
     template = Template(body, _ATLAS)
     stacked = torch.stack([draw_shell(template, seed) for seed in range(FIRST_SEED, FIRST_SEED + people)])
     return 0.5 * (stacked + stacked[:, body.mirror])

@@ -45,8 +45,8 @@ _EYES = [*EYE_CONTOURS["L"], *EYE_CONTOURS["R"]]
 
 
 class Seen(NamedTuple):
-    """Hold one person: keypoints for the fit, mesh (468, 2) px, deep (468, 3) px with the network's depth, expression
-    (52,), size (H, W) of the picture."""
+    """The detected person: keypoints for the fit, mesh (468, 2) px, deep (468, 3) px with the network's depth,
+    expression (52,), size (H, W) of the picture."""
 
     keypoints: Keypoints
     mesh: Tensor
@@ -56,14 +56,14 @@ class Seen(NamedTuple):
 
 
 class Residuals(NamedTuple):
-    """Hold moves (P, 468, 3) m in the head's rest frame; errors (P, 468) over the distance of the irises."""
+    """The residuals: moves (P, 468, 3) m in the head's rest frame; errors (P, 468) relative to the distance of the
+    irises."""
 
     moves: Tensor
     errors: Tensor
 
     def summary(self) -> dict[str, float]:
-        """Return the means over people and groups of points; spread is the median distance from the median, in metres.
-        """
+        """Return the means over people and groups of points; spread: the median distance from the median, in metres."""
         fine = [i for i in LIPS if i not in _EYES]
         median = self.moves.median(0).values
         return {
@@ -77,7 +77,7 @@ class Residuals(NamedTuple):
 
 
 def look(folder: Path, every: int, first: int) -> list[Seen]:
-    """The largest person of every `every`-th photograph of the folder, beginning with number `first`."""
+    """Detect the largest person in every `every`-th photograph of the folder, beginning with number `first`."""
     networks, found = load_perception(), []
     files = sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURES)[first::every]
     for path in files:
@@ -100,11 +100,9 @@ def look(folder: Path, every: int, first: int) -> list[Seen]:
 
 
 def first_guess(body: HalfBody, seen: list[Seen]) -> Tensor:
-    """Return the points (468, 3) m near the mean body's face: the mean detected mesh carried to the landmarks of the
-    asset.
+    """Return initial points (468, 3) m near the mean body's face: the mean detected mesh, mapped to the landmarks.
 
-    A similarity in space, then a smooth field that brings the inner landmarks where they belong.
-    """
+    By a similarity transform, then a smooth field that moves the inner landmarks to their places."""
     landmarks = body.keypoints(body.mean[None], body.bone_mean[None])[0]
     target = landmarks[[body.keypoint_index[f"face.{k}"] for k in _INNER]]
     mesh = torch.stack([_level(one.deep) for one in seen]).median(0).values
@@ -122,7 +120,7 @@ def first_guess(body: HalfBody, seen: list[Seen]) -> Tensor:
 
 
 def _level(deep: Tensor) -> Tensor:
-    """Return a detected mesh (468, 3) px in a frame of its own: eyes level, looking ahead, eye corners one apart."""
+    """Normalise a detected mesh (468, 3) px: eyes level, looking ahead, eye corners at distance one."""
     across = deep[263] - deep[33]
     down = (deep[152] - deep[10]) - ((deep[152] - deep[10]) @ across) / (across @ across) * across
     x, y = across / across.norm(), down / down.norm()
@@ -131,7 +129,7 @@ def _level(deep: Tensor) -> Tensor:
 
 
 def measure(body: HalfBody, seen: list[Seen]) -> Residuals:
-    """Fit every person with the points where they are now; how far their detected points lie from the fitted body."""
+    """Fit every person with the current points -> the residuals of the detected points on the fitted body."""
     moves, errors = [], []
     for one in seen:
         fit = fit_pose(body, one.keypoints, one.size, iterations=ITERATIONS, expression=one.expression)
@@ -148,7 +146,7 @@ def measure(body: HalfBody, seen: list[Seen]) -> Residuals:
 
 
 def calibrate(body: HalfBody, seen: list[Seen], rounds: int, start: Path | None) -> dict[str, float]:
-    """Move `body`'s mesh points to where they lie best -> the residuals of the last round, which it was left after."""
+    """Move the mesh points of `body`, in place, to where they fit best -> the residuals of the last round."""
     surface = Surface(body)
     mirror = mirrored_points(torch.stack([one.mesh for one in seen]))
     points = first_guess(body, seen) if start is None else surface.at(*read(start))
@@ -164,7 +162,7 @@ def calibrate(body: HalfBody, seen: list[Seen], rounds: int, start: Path | None)
 
 
 def read(path: Path) -> tuple[Tensor, Tensor]:
-    """Return the vertices (468, 3) and weights (468, 3) of a file."""
+    """Read the vertices (468, 3) and weights (468, 3) of a file."""
     tensors = load_tensors(path)[0]
     return tensors["vertices"].long(), tensors["weights"].float()
 
@@ -202,7 +200,7 @@ def main() -> None:
 
 
 def _options(words: list[str], options: argparse.Namespace) -> list[str]:
-    """The command line without the folders of the machine it ran on."""
+    """Return the command line without machine-specific folders."""
     kept = [word for word in words if word != str(options.photographs)]
     return [Path(word).name if "/" in word else word for word in kept]
 

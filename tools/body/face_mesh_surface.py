@@ -1,4 +1,4 @@
-"""Where points of a face mesh may lie on the mean body: nearest surface, the right lip, the rim of an eye."""
+"""The places where points of the face mesh may lie on the mean body: nearest surface, upper or lower lip, eye rim."""
 
 import math
 
@@ -29,7 +29,7 @@ _BESIDE, _BEHIND = 0.0016, 0.0012  # m: a vertex so near to another and so far b
 
 
 class Surface:
-    """The mean body's surface as a place for the 468 points."""
+    """The surface of the mean body, on which the 468 points of the face mesh are placed."""
 
     def __init__(self, body: HalfBody):
         self.body = body
@@ -53,11 +53,13 @@ class Surface:
         return rows, weights
 
     def at(self, rows: Tensor, weights: Tensor) -> Tensor:
-        """Map places -> points (468, 3) m."""
+        """Map places, vertices (468, 3) and barycentric weights (468, 3), -> points (468, 3) m."""
         return (self.body.mean[rows] * weights[..., None]).sum(1)
 
     def _on_rim(self, points: Tensor, rim: Tensor) -> tuple[Tensor, Tensor]:
-        """The points of a closed rim (R,) that lie nearest as seen from the front."""
+        """Return the places on a closed rim (R,) of vertices that lie nearest to points (N, 3), seen from the front.
+
+        Returns vertices (N, 3) and barycentric weights (N, 3)."""
         a, b = self.body.mean[rim], self.body.mean[rim.roll(-1)]
         edge, away = (b - a)[None], points[:, None] - a
         along = ((away * edge).sum(2) / edge.square().sum(2).clamp_min(1e-14)).clamp(0, 1)  # (N, R)
@@ -69,10 +71,10 @@ class Surface:
 
 
 def nearest(body: HalfBody, points: Tensor, allowed: Tensor) -> tuple[Tensor, Tensor]:
-    """The nearest place of the mean body on the triangles allowed (F,) bool: vertices (N, 3), barycentric weights.
+    """Return the places on the allowed triangles (F,) bool that lie nearest to points (N, 3).
 
-    A point that moves across the picture shall not be drawn back along a slanted surface: depth counts for less.
-    """
+    Distances in depth count less, so that a point that moves across the picture is not pulled back along a slanted
+    surface. Returns vertices (N, 3) and barycentric weights (N, 3)."""
     scale = points.new_tensor([1.0, _DEPTH, 1.0])
     triangles, points = body.triangles[allowed], points * scale
     corners = body.mean[triangles] * scale  # (F, 3, 3)
@@ -87,8 +89,9 @@ def nearest(body: HalfBody, points: Tensor, allowed: Tensor) -> tuple[Tensor, Te
 
 
 def _closest(corners: Tensor, point: Tensor) -> Tensor:
-    """Return the barycentric weights (F, 3) of each triangle's point nearest to `point` (3,): inside, else on one of
-    the edges."""
+    """Return the barycentric weights (F, 3) of the point of each triangle that lies nearest to `point` (3,).
+
+    corners: (F, 3, 3)."""
     a, b, c = corners.unbind(1)
     ab, ac, ap = b - a, c - a, point - a
     d00, d01, d11 = (ab * ab).sum(1), (ab * ac).sum(1), (ac * ac).sum(1)
@@ -109,12 +112,12 @@ def _closest(corners: Tensor, point: Tensor) -> Tensor:
 
 
 def visible_rim(body: HalfBody, side: str) -> Tensor:
-    """Return the vertices (R,) around the opening of an eye as the front shows it, in order: the front edges of both
+    """Return the vertices (R,) around the opening of an eye, as seen from the front, in order: the front edges of both
     lids.
 
-    The mean face is drawn without lashes; from the middle of the visible eyeball the first triangle outside is looked
-    for in every direction, and its corner on the border is taken. What lies behind such a corner is the lid's inside.
-    """
+    The mean face is drawn without lashes. From the middle of the visible eyeball, every direction is searched for the
+    first triangle outside it; that triangle's corner on the border is taken. Vertices behind it belong to the lid's
+    inside."""
     away = body.mean - body.bone_mean[body.bone_index[f"eye.{side}"]]
     kept = (body.triangle_part != body.part_index["lashes"]).nonzero().squeeze(1)
     pixel = (away[:, [0, 2]] * away.new_tensor([1.0, -1.0]) / _HALF + 1) * (_SIDE / 2)
@@ -141,8 +144,9 @@ def visible_rim(body: HalfBody, side: str) -> Tensor:
 
 
 def mirrored_points(meshes: Tensor) -> Tensor:
-    """Return (N,) counterpart of each point, from detected meshes (M, N, 2) px: their mean is symmetric about the nose.
-    """
+    """Return the index (N,) of the left-right counterpart of each point, from detected meshes (M, N, 2) px.
+
+    The mean of the meshes, aligned by the eyes' outer corners, is taken as symmetric."""
     right, left = meshes[:, 33], meshes[:, 263]  # outer corners of the eyes
     axis = F.normalize(left - right, dim=1)
     frame = torch.stack([axis, torch.stack([-axis[:, 1], axis[:, 0]], 1)], 1)  # (M, 2, 2)
@@ -152,5 +156,6 @@ def mirrored_points(meshes: Tensor) -> Tensor:
 
 
 def symmetric(points: Tensor, mirror: Tensor) -> Tensor:
-    """Return the points (N, 3) averaged with the mirror images of their counterparts; x is left and right."""
+    """Return the points (N, 3) averaged with the mirror images (x negated) of their counterparts; mirror: (N,) indices.
+    """
     return (points + points[mirror] * points.new_tensor([-1.0, 1.0, 1.0])) / 2

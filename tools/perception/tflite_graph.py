@@ -1,8 +1,7 @@
 """Read a .tflite file -> the `Graph` and the constants that stereotalker_core.perception runs.
 
-Needs the package `tflite` (the file format's schema; `pip install -e '.[train]'`). Constants stay in the precision of
-the file; sparse ones are made dense; what has four axes is turned from channels last to channels first.
-"""
+Needs the package `tflite` (the file format's schema; `pip install -e '.[train]'`). Constants keep the precision of the
+file; sparse ones are made dense; arrays with four axes are converted from channels last to channels first."""
 
 from dataclasses import replace
 from typing import Any
@@ -39,12 +38,14 @@ PAIRS = {
 
 
 def read_graph(data: bytes, name: str) -> tuple[Graph, dict[str, np.ndarray]]:
-    """The graph of a file with one subgraph and one input; ValueError for an operation that is not translated."""
+    """Return the graph and constants of a file with one subgraph and one input.
+
+    name: of the network. ValueError for an operation that is not translated."""
     return _Reader(data, name).read()
 
 
 class _Reader:
-    """Hold one file being translated."""
+    """The state of the translation of one file: its tensors, and the constants collected so far."""
 
     def __init__(self, data: bytes, name: str) -> None:
         model = tflite.Model.GetRootAs(data, 0)
@@ -97,7 +98,7 @@ class _Reader:
         return self.arrays[self.real(tensor)]
 
     def keep(self, tensor: int, order: tuple[int, ...] | None = None, shape: tuple[int, ...] | None = None) -> str:
-        """Put a constant among the weights, with its axes in another order, and return its name."""
+        """Store a constant with its axes in the given order, reshaped if `shape` is given, and return its name."""
         value = self.array(tensor)
         value = value.reshape(shape) if shape is not None else value
         value = np.ascontiguousarray(value.transpose(order) if order else value)
@@ -108,7 +109,7 @@ class _Reader:
         return key
 
     def value(self, tensor: int, axes: int = 0) -> int | str:
-        """The number of a computed value, or the name of a constant that is broadcast over `axes` axes."""
+        """Return the number of a computed value, or the name of a constant, made to broadcast over `axes` axes."""
         tensor = self.real(tensor)
         if tensor not in self.arrays:
             return self.numbers[tensor]
@@ -233,7 +234,8 @@ class _Reader:
         return Step("concatenate", tuple(self.value(i) for i in inputs), -1, {"axis": axis})
 
     def read_strided_slice(self, operator, inputs, output) -> Step | None:
-        """Return a crop along some axes; the one that only drops the batch (a single vector as output) is left out."""
+        """Return a crop along some axes as a step, or None for one that only drops the batch axis of a single vector.
+        """
         o = _options(operator, tflite.StridedSliceOptions)
         shape = self.shape(inputs[0])
         begin, end, stride = (self.array(i).tolist() for i in inputs[1:4])

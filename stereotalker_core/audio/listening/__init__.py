@@ -1,1 +1,1 @@
-"""Words out of the sound, with their times."""
+"""Words found in the sound, with their times."""

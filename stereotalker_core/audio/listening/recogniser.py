@@ -1,8 +1,7 @@
-"""Words out of the sound, with their times: an optional recogniser, PocketSphinx with the English model it brings.
+"""Words found in the sound, with their times: an optional recogniser, PocketSphinx with its own English model.
 
-It runs in a third of real time on one core. Of clear speech it finds most words that carry a gesture, of fast casual
-speech few: see docs/motion.md. Without it the language prior listens to the phones alone.
-"""
+It needs a third of real time on one core. In clear speech it finds most words that have a gesture, in fast casual
+speech few: see docs/motion.md. Without it the language prior listens to the phones alone."""
 
 import importlib.util
 import re
@@ -26,10 +25,9 @@ def can_recognise() -> bool:
 
 
 def recognised_words(audio: Audio | SpooledAudio) -> list[Word]:
-    """The English words of a recording in order; none where none is understood.
+    """Return the English words of a recording in order; an empty list where no word is recognised.
 
-    ValueError with the remedy where the recogniser is not installed.
-    """
+    ValueError with the remedy where the recogniser is not installed."""
     if not can_recognise():
         raise ValueError("words from the sound need pocketsphinx: pip install '.[recognition]' in the clone")
     from pocketsphinx import Decoder
@@ -46,7 +44,8 @@ def recognised_words(audio: Audio | SpooledAudio) -> list[Word]:
 
 
 def quietest(piece: np.ndarray) -> int:
-    """Find a place to cut after `LEAST` seconds -> the sample around which a twentieth of a second is quietest."""
+    """Return the sample index at which to cut a piece: the middle of its quietest 50 ms after the first `LEAST`
+    seconds."""
     cells = len(piece) // _CELL
     loud = np.square(piece[: cells * _CELL].reshape(cells, _CELL)).mean(1)
     first = LEAST * SAMPLE_RATE // _CELL

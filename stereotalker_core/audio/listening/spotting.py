@@ -1,9 +1,8 @@
-"""Words out of the encoder's own phones: a decoder that knows common words, and reports those that carry a gesture.
+"""Words found in the encoder's own phones: a decoder that knows common words, and reports those that have a gesture.
 
 A frame is either in a word, in silence, or in sound that is no known word; the likeliest sequence is found by Viterbi
-(token passing: Young et al., 1989). Common words are there so that a gesture word is found only where none of them fits
-better. `spoken_words.txt` is made by `python -m stereotalker_core.synthetic.speech.spoken_words`.
-"""
+(token passing: Young et al., 1989). Common words are in the lexicon so that a gesture word is reported only where no
+common word fits better. `spoken_words.txt` is made by `python -m stereotalker_core.synthetic.speech.spoken_words`."""
 
 import functools
 from collections.abc import Iterable
@@ -27,7 +26,14 @@ _NEVER = np.float32(-1e9)
 
 
 class Lexicon(NamedTuple):
-    """Hold words one after the other as chains of phones; N states, W pronunciations."""
+    """The pronunciations of all words (W of them), laid end to end as one row of phone states (N of them).
+
+    names: the word of each pronunciation.
+    gestures: the words that have a gesture.
+    costs: (W,) added to the score when a word begins.
+    phones: (N,) phone index of each state.
+    first, last: (W,) first and last state of a pronunciation.
+    early: (N,) bool, the first two states of each pronunciation."""
 
     names: tuple[str, ...]  # (W,)
     gestures: frozenset[str]  # the words that are reported
@@ -35,14 +41,13 @@ class Lexicon(NamedTuple):
     phones: np.ndarray  # (N,) phone of each state
     first: np.ndarray  # (W,) first state of each word
     last: np.ndarray  # (W,)
-    early: np.ndarray  # (N,) bool: the first two states of a word, which no phone of it can be passed over to reach
+    early: np.ndarray  # (N,) bool: the first two states of a word, which cannot be reached by skipping a phone of it
 
 
 def spotted_words(speech: SpeechFeatures) -> list[Word]:
-    """Find the words with a gesture that are heard in the phones (T, 40) -> in order, with their times.
+    """Find the words with a gesture in phone log-probabilities (T, 40), in order, with their times.
 
-    Words that are said unclearly are mostly missed; few found ones are wrong.
-    """
+    Words said unclearly are mostly missed; few of the words that are found are wrong."""
     dims(speech.phones, f"T {len(PHONES)}")
     if len(speech.phones) == 0:
         return []
@@ -57,8 +62,10 @@ def spotted_words(speech: SpeechFeatures) -> list[Word]:
 
 @functools.cache
 def lexicon(path: Path = SPOKEN_WORDS) -> Lexicon:
-    """Read the words of the file. A line is `gesture COST: words` or `common COST: words`, each word=phones-of-it, or
-    `as WORD: phones`, another way to say it."""
+    """Read the lexicon file. Each line is one of
+
+    `gesture COST: words` or `common COST: words`, where every word is written word=its-phones;
+    `as WORD: phones`, another pronunciation of a word."""
     costs: dict[str, float] = {}
     gestures: set[str] = set()
     spoken: list[tuple[str, tuple[str, ...], float]] = []
@@ -78,7 +85,7 @@ def lexicon(path: Path = SPOKEN_WORDS) -> Lexicon:
 
 
 def chained(spoken: list[tuple[str, tuple[str, ...], float]], gestures: frozenset[str]) -> Lexicon:
-    """Return the states of (word, phones, cost) in one row."""
+    """Build the lexicon from (word, phones, cost) of every pronunciation and the set of words with a gesture."""
     lengths = np.array([len(phones) for _, phones, _ in spoken])
     first = np.concatenate([[0], lengths.cumsum()[:-1]])
     early = np.zeros(int(lengths.sum()), bool)
@@ -89,11 +96,10 @@ def chained(spoken: list[tuple[str, tuple[str, ...], float]], gestures: frozense
 
 
 def decoded(blocks: Iterable[np.ndarray], words: Lexicon) -> list[tuple[int, int, int]]:
-    """Map (T, P) log-probabilities, in blocks -> (number of the pronunciation, first frame, frame after the last) of
-    what is said.
+    """Decode log-probabilities (T, P), given in blocks, into a list of (pronunciation, first frame, frame after the
+    last).
 
-    The number is -1 in pauses and -2 in sound that is no known word.
-    """
+    The number of the pronunciation is -1 in pauses and -2 in sound that is no known word."""
     score = np.full(len(words.phones), _NEVER)
     begun = np.zeros(len(score), np.int32)  # frame in which the word began that is in this state
     shifted, earlier = np.empty_like(score), np.empty_like(begun)

@@ -1,4 +1,4 @@
-"""Which way words are found in the sound where nobody gave them."""
+"""The choice of the method that finds words in the sound when the user gives none."""
 
 from ...records import Audio, SpeechFeatures
 from ..align import Word
@@ -11,7 +11,9 @@ AUTO = "auto"
 
 
 def best_way(way: str) -> str:
-    """The way itself; for "auto" the recogniser where it is installed, else spotting. ValueError for any other."""
+    """Return the name of the method; "auto" becomes "recognised" if the recogniser is installed, else "spotted".
+
+    ValueError for an unknown name."""
     if way == AUTO:
         return "recognised" if can_recognise() else "spotted"
     if way not in WAYS:
@@ -20,10 +22,10 @@ def best_way(way: str) -> str:
 
 
 def found_words(audio: Audio | SpooledAudio, speech: SpeechFeatures, way: str) -> tuple[list[Word], list[Word]]:
-    """Return (all words of the sound, single words in it): one of them is empty, both where `way` is "off".
+    """Return (all words of the recording, single gesture words spotted in it).
 
-    ValueError with the remedy for "recognised" without the recogniser.
-    """
+    One of the lists is empty, and both are where `way` is "off". ValueError with the remedy for "recognised" where the
+    recogniser is not installed."""
     if way == "recognised":
         return recognised_words(audio), []
     return [], spotted_words(speech) if way == "spotted" else []

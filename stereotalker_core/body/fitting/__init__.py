@@ -1,1 +1,1 @@
-"""A portrait -> shape, pose, expression, camera, shell."""
+"""The fit of the body to a portrait: shape, pose, expression, camera, shell."""

@@ -48,13 +48,12 @@ _UNUSED = ("body.nose", "body.left_eye", "body.right_eye")
 
 @dataclass(frozen=True)
 class Evidence:
-    """Hold what is known of the person before the fit.
+    """The knowledge about the person before the fit.
 
     keypoints: points in pixels.
     mask: (1, H, W) in [0, 1].
-    expression: (52,) coefficients, None where no face mesh was seen.
-    confidence: 0..1.
-    """
+    expression: (52,) coefficients, None where no face mesh was found.
+    confidence: 0..1."""
 
     keypoints: Keypoints
     mask: Tensor
@@ -74,22 +73,20 @@ def fit_portrait(
     iterations: tuple[int, int] = (8, 20),
     shell_iterations: int = 3,
 ) -> Identity:
-    """Fit the half body to a portrait and lift its pixels.
+    """Fit the half body to a portrait and project the portrait's pixels onto its texture.
 
     body: the half body.
     image: the portrait (3, H, W) in [-1, 1].
     keypoints: the person's points; None finds them with `networks`.
-    mask: (1, H, W) in [0, 1], 1 = person; its inverse is taken, and said, where that agrees better with the person
-        that was found. None finds it.
-    networks: the perception; the embedded one where None.
+    mask: (1, H, W) in [0, 1], 1 = person. It is inverted, with a warning, where its inverse agrees better with the
+        detected person. None predicts it.
+    networks: the perception networks; None loads the embedded ones.
     person: which of several people, 1 = the largest; None takes the largest and warns.
-    lifter: texel table of the atlas, for callers that fit many portraits.
+    lifter: table of the atlas's texels, for callers that fit many portraits.
     iterations: of the first fit, see `fit_pose`.
     shell_iterations: 0 leaves the bare body.
 
-    ValueError: no person, a back view, a face that is too small, a mask that leaves the face out, or keypoints that no
-    person fits.
-    """
+    ValueError: no person, a back view, too small a face, a mask without the face, or keypoints that fit no person."""
     known = dims(image, "3 H W")
     if min(known["H"], known["W"]) < _SMALLEST_SIDE:
         raise ValueError(f"portrait is {known['W']}x{known['H']} px; at least {_SMALLEST_SIDE} px a side are needed")
@@ -150,10 +147,9 @@ def gather_evidence(
 
 
 def agreeing_mask(mask: Tensor, person: Person) -> Tensor:
-    """The mask (1, H, W), or its inverse where that agrees better with the person that was found.
+    """Return the mask (1, H, W), or its inverse where that agrees better with the detected person.
 
-    ComfyUI's Load Image gives 1 - alpha. ValueError where the mask leaves the face out.
-    """
+    ComfyUI's Load Image gives 1 - alpha. ValueError where the mask does not cover the face."""
     there = person.mask.to(mask)
     agreement = [
         float(torch.minimum(m, there).sum() / torch.maximum(m, there).sum().clamp_min(1e-6)) for m in (mask, 1 - mask)
@@ -169,7 +165,7 @@ def agreeing_mask(mask: Tensor, person: Person) -> Tensor:
 
 
 def _marked_mask(mask: Tensor, keypoints: Keypoints) -> Tensor:
-    """The mask (1, H, W), or its inverse where the points lie outside of it; for callers that give both."""
+    """Return the mask (1, H, W), or its inverse where the keypoints lie outside it; for callers that give both."""
     height, width = mask.shape[-2:]
     x, y = keypoints.xy.to(mask.device).long().unbind(1)
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
@@ -181,7 +177,7 @@ def _marked_mask(mask: Tensor, keypoints: Keypoints) -> Tensor:
 
 
 def _person_of_keypoints(found: list[Person], keypoints: Keypoints) -> Person | None:
-    """The person whose face holds the keypoints' face."""
+    """Return the detected person whose face contains the centre of the keypoints' face; None where nobody's does."""
     face = keypoints.xy[[i for i, n in enumerate(keypoints.names) if n.startswith(("face.", "iris.", "mesh."))]]
     if not len(face):
         return found[0] if found else None
@@ -194,11 +190,9 @@ def _person_of_keypoints(found: list[Person], keypoints: Keypoints) -> Person | 
 
 
 def fit_points(keypoints: Keypoints) -> Keypoints:
-    """The keypoints that the fit is held to: the face mesh instead of the 68 points where it is there, irises, body and
-    hands.
+    """Select the keypoints to fit: the face mesh if detected, else the 68 face points; irises, body and hands.
 
-    468 points of one network say much the same: each is believed less than a point alone.
-    """
+    The 468 mesh points are strongly correlated, so each gets a larger sigma than an independent point would."""
     meshed = sum(name.startswith("mesh.") for name in keypoints.names) >= _ENOUGH
     height = keypoints.face_height()
     rows, sigma = [], []
@@ -216,12 +210,12 @@ def _mesh_share(index: int) -> float:
 
 
 def _is_exact(mesh: Tensor) -> bool:
-    """Tell whether lids and lips of the face mesh (468, 2) were all seen."""
+    """Tell whether all lid and lip points of the face mesh (468, 2) were detected."""
     return bool(torch.isfinite(mesh[sorted(_EXACT)]).all())
 
 
 def mesh_of(keypoints: Keypoints) -> Tensor:
-    """Return (468, 2) pixels of the face mesh out of named keypoints, NaN where a point is missing."""
+    """Return the face mesh (468, 2) in pixels from named keypoints, NaN where a point is missing."""
     mesh = keypoints.xy.new_full((468, 2), math.nan)
     for name, xy in zip(keypoints.names, keypoints.xy, strict=True):
         group, _, index = name.partition(".")
@@ -231,8 +225,7 @@ def mesh_of(keypoints: Keypoints) -> Tensor:
 
 
 def limbs_in_picture(keypoints: Keypoints, image: Tensor) -> Tensor:
-    """Return (1, H, W): 1 on the hands whose points were seen in image (3, H, W), so that no finger tip stays behind.
-    """
+    """Return (1, H, W), 1 on the detected hands of image (3, H, W), so that the background keeps no finger tip."""
     rows, columns = image.shape[-2:]
     step = max(1, max(rows, columns) // 256)
     y, x = torch.meshgrid(torch.arange(step / 2, rows, step), torch.arange(step / 2, columns, step), indexing="ij")
@@ -319,5 +312,5 @@ def _check_residual(fit: PoseFit, keypoints: Keypoints) -> None:
 
 
 def _quality(fit: PoseFit, keypoints: Keypoints, iou: float) -> float:
-    """Return 0..1 from the keypoint residual and the silhouette."""
+    """Return the quality of a fit in 0..1, from its keypoint error and the silhouette's IoU with the mask."""
     return min(1.0, math.exp(-max(0.0, _face_errors(fit, keypoints) / _GOOD - 0.5)) * min(1.0, iou / 0.9))

@@ -1,9 +1,8 @@
-"""Which limb lies before which: a hand that is seen before the trunk is not inside of it.
+"""Depth order of limbs: a hand that is seen in front of the trunk must not lie inside it.
 
-Points and outlines tell nothing of depth, so a fit sinks clasped hands into the belly by a few centimetres; the lift
-then takes the belly for what the picture shows there. Hands that were seen, and their forearms, are pushed in front of
-the trunk's surface, with everything but the arms held.
-"""
+Points and outlines do not determine depth, so a fit sinks clasped hands into the belly by a few centimetres; their
+pixels would then be projected onto the belly. Hands that were detected, and their forearms, are pushed in front of the
+trunk's surface, while everything but the arms is held fixed."""
 
 from dataclasses import replace
 
@@ -42,17 +41,16 @@ def arms_before_trunk(
     shell: Tensor,
     expression: Tensor | None,
 ) -> PoseFit:
-    """Move hands that were seen, and their forearms, out of the trunk.
+    """Move detected hands, and their forearms, out of the trunk.
 
     body: the half body.
-    fit: of points and outline.
-    keypoints: that it was fitted to; hands are seen where they hold hand points.
+    fit: to points and outline.
+    keypoints: that it was fitted to; a hand counts as detected if they hold its points.
     outline: of the mask.
-    shell: (V,) metres that the fit wears.
+    shell: (V,) m, the thickness of hair and clothes in this fit.
     expression: (52,) as in `fit_pose`.
 
-    Returns the fit, with other arms where a limb lay inside.
-    """
+    Returns the fit, with the arms changed where a limb lay inside."""
     limbs = _limb_vertices(body, [side for side in "LR" if f"hand.{side}.0" in keypoints])
     if fit.shell is None or not len(limbs):
         return fit
@@ -82,7 +80,7 @@ def arms_before_trunk(
 
 
 def _limb_vertices(body: HalfBody, sides: list[str]) -> Tensor:
-    """Return some vertices (M,) of the hands and forearms of these sides."""
+    """Return the indices (M,) of a sample of the vertices of the hands and forearms of these sides."""
     bones = [body.bone_index[f"{bone}.{side}"] for side in sides for bone in _FOREARM]
     parts = [name for side in sides for name in (f"arm.{side}", f"hand.{side}")]
     hands = [f"hand.{side}" for side in sides]
@@ -93,7 +91,7 @@ def _limb_vertices(body: HalfBody, sides: list[str]) -> Tensor:
 
 
 def _sunken(body: HalfBody, posed: Posed, fit: PoseFit, outline: Outline, limbs: Tensor) -> Depth | None:
-    """Find which of the limbs' vertices must come before which depth; None where none lies inside the trunk."""
+    """Return the depth limits that bring sunken limb vertices in front of the trunk; None where none lies inside it."""
     points = project(posed.vertices, fit.world_to_camera[None], outline.intrinsics)
     parts = torch.tensor([body.part_index[name] for name in _TRUNK], device=limbs.device)
     trunk = body.triangles[torch.isin(body.triangle_part, parts)]
@@ -113,19 +111,22 @@ def _sunken(body: HalfBody, posed: Posed, fit: PoseFit, outline: Outline, limbs:
 
 
 def _eye(fit: PoseFit) -> Tensor:
-    """Return (3,) where the camera stands in the world."""
+    """Return the camera's position (3,) in the world."""
     return -fit.world_to_camera[:3, :3].T @ fit.world_to_camera[:3, 3]
 
 
 def _other_groups(body: HalfBody, keypoints: Keypoints, expression: Tensor | None) -> tuple[str, ...]:
-    """Return the groups of parameters that belong to no arm."""
+    """Return the names of the parameter groups that belong to no arm."""
     hands = any(name.startswith("hand.") for name in keypoints.names)
     groups = Parameters(body, hands, 1, expression).slices
     return tuple(name for name in groups if not name.startswith(_ARM_GROUPS))
 
 
 def _arm_outline(body: HalfBody, posed: Posed, fit: PoseFit, sigma: float, outline: Outline) -> Pull | None:
-    """The edge of the mask beside the arms, known to sigma px, as in `follow_outline`."""
+    """Return the mask's edge beside the arms as silhouette terms of a fit (see `follow_outline`); None for under 8
+    points.
+
+    sigma: px of doubt."""
     contour = outer_contour(body, posed, fit.world_to_camera, outline.intrinsics, outline.mask)
     keep = (contour.found & body.vertices_in("arm.L", "arm.R")[contour.vertices]).nonzero().squeeze(1)
     if len(keep) < 8:

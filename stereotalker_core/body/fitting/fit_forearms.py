@@ -1,8 +1,7 @@
-"""Bare forearms before clothes: where skin meets cloth, inside of the person's outline, is an edge of the arm, too.
+"""Registration of bare forearms: the border between skin and cloth inside the outline is an edge of the arm as well.
 
-The outline holds the outer side of an arm alone. Its inner side lies before the trunk; an arm drawn a centimetre too
-wide there takes the shirt for its skin.
-"""
+The mask shows only the outer side of an arm. Its inner side lies in front of the trunk; an arm drawn a centimetre too
+wide there would take the shirt's pixels for its skin."""
 
 import torch
 import torch.nn.functional as F
@@ -33,12 +32,11 @@ def register_forearms(body: HalfBody, fit: PoseFit, offsets: Tensor, image: Tens
 
     body: the half body.
     fit: shape, pose and camera of the picture.
-    offsets: (V, 3) metres of the rest pose that the fit wears.
+    offsets: (V, 3) m in the rest pose, as fitted so far.
     image: the portrait (3, H, W) in [-1, 1].
     outline: of its mask.
 
-    Returns new offsets (V, 3); the same where no bare forearm lies before other clothes.
-    """
+    Returns new offsets (V, 3); the same ones where no bare forearm lies in front of clothes."""
     size = size_of(outline.mask)
     small = F.interpolate(image[None], size, mode="bilinear", antialias=True, align_corners=False)[0]
     for _ in range(_ROUNDS):
@@ -60,7 +58,10 @@ def _register(
     front: Tensor,
     side: str,
 ) -> Tensor:
-    """Register one arm; front (h, w): the triangle that each pixel of image (3, h, w) shows."""
+    """Register the arm of one side ("L" or "R") -> offsets (V, 3).
+
+    front: (h, w) index of the triangle visible at each pixel of image (3, h, w). The others: see `register_forearms`.
+    """
     bones = [body.bone_index[f"{bone}.{side}"] for bone in _FOREARM]
     fore = body.skin_weights[:, bones].sum(1) > 0.5
     drawn = fore[body.triangles].all(1) | (body.triangle_part == body.part_index[f"hand.{side}"])
@@ -85,7 +86,10 @@ def _skin_mask(
     fore: Tensor,
     side: str,
 ) -> Tensor | None:
-    """Return (1, h, w) in [0, 1]: the person without the clothes around this forearm; None where it is not bare."""
+    """Return (1, h, w) in [0, 1]: the person's mask without the clothes around this forearm; None where it is not bare.
+
+    image: (3, h, w) and outline: its mask; front: (h, w) triangle shown by each pixel; fore: (F,) bool, triangles of
+    the forearm; side: "L" or "R"."""
     here = _shown(front, fore)
     hand = _shown(front, body.triangle_part == body.part_index[f"hand.{side}"])
     trunk = _shown(front, torch.isin(body.triangle_part, fore.new_tensor([body.part_index["torso"]], dtype=torch.long)))
@@ -106,5 +110,5 @@ def _skin_mask(
 
 
 def _shown(front: Tensor, triangles: Tensor) -> Tensor:
-    """Return (h, w) bool: pixels that show one of the triangles (F,) bool."""
+    """Return (h, w) bool: pixels at which one of the triangles marked in (F,) bool is visible."""
     return (front >= 0) & triangles[front.clamp_min(0)]

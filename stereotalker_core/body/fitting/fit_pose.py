@@ -1,7 +1,7 @@
 """Shape, pose, expression and camera from 2D keypoints: Levenberg-Marquardt on a model of the keypoints only.
 
 The focal length is not observable from one portrait, so the distance is assumed (2.1 m, between a selfie and a studio
-lens) and the focal length follows from the size of the face; that makes the fit independent of how the picture was cut.
+lens), and the focal length follows from the size of the face. The fit therefore does not depend on the picture's crop.
 """
 
 import math
@@ -43,15 +43,15 @@ class PoseFit:
     shell: Tensor | None = None
 
     def posed(self, body: HalfBody, shell: Tensor | None = None) -> Posed:
-        """The body in the portrait's pose, batch 1; shell (V,) in metres."""
+        """Return the body in the portrait's pose (batch 1), wearing the shell (V,) in metres."""
         rest = body.rest(self.shape[None], None if shell is None else shell[None])
         return body.pose(rest, self.rotations[None], self.expression[None])
 
 
 @dataclass(frozen=True)
 class Pull:
-    """Hold vertices (M,) that should move to a line in the image: normal (M, 2) . (pixel - target (M, 2)) = 0, with
-    sigma (M,) px of doubt."""
+    """The vertices (M,) to be pulled to lines in the image: normal (M, 2) . (pixel - target (M, 2)) = 0, with standard
+    deviation sigma (M,) px."""
 
     vertices: Tensor
     target: Tensor
@@ -61,7 +61,8 @@ class Pull:
 
 @dataclass(frozen=True)
 class Depth:
-    """Hold vertices (M,) that must not lie further from the camera than limit (M,) m, give or take sigma (M,) m."""
+    """The vertices (M,) that must not lie further from the camera than limit (M,) m, with standard deviation sigma (M,)
+    m."""
 
     vertices: Tensor
     limit: Tensor
@@ -85,14 +86,13 @@ def fit_pose(
     body: the half body.
     keypoints: points in pixels of the image, with their sigmas.
     size: (H, W) of the image.
-    start: continue from this fit.
+    start: the fit to continue from.
     pull: silhouette terms.
-    iterations: at most this many for pose and coarse shape, then for everything.
+    iterations: at most this many for pose and coarse shape, then for all parameters.
     hold: groups of parameters that stay as in `start`, for example ("shape",) in the frames of a video.
-    prior: hair and clothes are fitted too, as far as the pulled outline shows them.
-    expression: (52,) coefficients that a network read off the face; the fit stays near them.
-    depth: vertices that lie before something.
-    """
+    prior: of hair and clothes; if given, they are fitted too, from the silhouette terms.
+    expression: (52,) coefficients estimated by a network; the fit stays near them.
+    depth: vertices with a depth limit."""
     with torch.inference_mode(False), torch.no_grad():
         return _fit_pose(body, keypoints, size, start, pull, iterations, hold, prior, expression, depth)
 
@@ -140,8 +140,10 @@ def _fit_pose(
 
 
 class _Problem:
-    """The residuals (N, 2) of a fit in sigmas: keypoints, pulled vertices along their normals (and a zero), and by how
-    much vertices lie too far away (and a zero)."""
+    """The residuals (N, 2) of a fit, in units of sigma.
+
+    A keypoint gives its errors in x and y. A vertex of `pull` gives its distance along the normal, a vertex of `depth`
+    its depth beyond the limit; the second number of these rows is 0."""
 
     def __init__(
         self,
@@ -185,7 +187,8 @@ class _Problem:
 
 
 def _initial(model: PointModel, parameters: Parameters, keypoints: Keypoints, centre: Tensor) -> tuple[Tensor, float]:
-    """Return the parameters and focal length (px) from the similarity that puts the mean face on the face points."""
+    """Return the initial parameters and focal length (px), by fitting a 2D similarity of the mean face to the face
+    points."""
     face = [
         i
         for i, n in enumerate(keypoints.names)
@@ -204,8 +207,9 @@ def _initial(model: PointModel, parameters: Parameters, keypoints: Keypoints, ce
 
 
 def _tilt(keypoints: Keypoints, right: str, left: str) -> float | None:
-    """Return the radians by which the line from the right to the left point falls; None where one is missing or it is
-    small."""
+    """Return the angle (radians) by which the line from the right to the left point slopes down.
+
+    None where a point is missing or the angle is negligible."""
     if right not in keypoints or left not in keypoints:
         return None
     x, y = (keypoints.point(left) - keypoints.point(right)).tolist()
@@ -214,8 +218,15 @@ def _tilt(keypoints: Keypoints, right: str, left: str) -> float | None:
 
 
 def _minimise(problem: _Problem, x: Tensor, parameters: Parameters, active: Tensor, iterations: int) -> Tensor:
-    """Minimise by Levenberg-Marquardt with log-robust weights and the Gaussian priors, inside the box of the
-    parameters."""
+    """Minimise by Levenberg-Marquardt with log-robust weights and the Gaussian priors, within the parameters' limits.
+
+    problem: the residuals.
+    x: (n,) start.
+    parameters: their priors and limits.
+    active: (n,) bool, those that may change.
+    iterations: the most steps.
+
+    Returns (n,)."""
     columns = active.nonzero().squeeze(1)
     precision = 1 / parameters.sigma.square()
     limit = _ROBUST**2

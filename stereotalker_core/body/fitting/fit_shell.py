@@ -1,9 +1,8 @@
-"""The shell: offsets along the body's normals (hair, clothes) that carry the silhouette out to the person's mask.
+"""The shell: offsets along the body's normals (hair, clothes) that extend the silhouette to the person's mask.
 
-Every vertex on the outer silhouette says how far the mask's edge is along its normal; the offsets of all other
-vertices follow from smoothness over the mesh and left-right symmetry. Skin wants no offset. Where a prior has explained
-most of the outline already, all this is about what it left over.
-"""
+Every vertex on the silhouette measures the distance to the mask's edge along its normal; the offsets of all other
+vertices follow from smoothness over the mesh and left-right symmetry. Skin prefers zero offset. Where a prior has
+explained most of the outline already, only the remainder is solved for here."""
 
 from typing import NamedTuple
 
@@ -27,9 +26,15 @@ _HIDDEN = ("mouth", "eye.L", "eye.R", "tongue", "teeth.up", "teeth.low", "lashes
 
 
 class Contour(NamedTuple):
-    """The vertices (M,) of the outer silhouette: pixel (M, 2), outward normal (M, 2), gap (M,) px to the mask's edge,
-    positive outwards, found (M,) bool where an edge lies within reach, metre (M,) metres per pixel, inset (M,) px that
-    the vertex itself lies inside the drawn silhouette along its normal, up to 2.5."""
+    """The vertices (M,) of the outer silhouette.
+
+    vertices: (M,) indices.
+    pixel: (M, 2) their positions.
+    normal: (M, 2) outward.
+    gap: (M,) px to the mask's edge, positive outwards.
+    found: (M,) bool where an edge lies within reach.
+    metre: (M,) metres per pixel.
+    inset: (M,) px by which a vertex lies inside the drawn silhouette along its normal, at most 2.5."""
 
     vertices: Tensor
     pixel: Tensor
@@ -48,11 +53,14 @@ def outer_contour(
     mask: Tensor,
     drawn: Tensor | None = None,
 ) -> Contour:
-    """Find the outer contour of the rendered silhouette of a posed body (batch 1), and how far mask (1, H, W) in [0, 1]
-    lies from it.
+    """Find the silhouette of a posed body, and how far the mask's edge lies from it.
 
-    drawn: (F,) bool, the triangles whose silhouette it is; None takes all.
-    """
+    body: the half body.
+    posed: batch 1.
+    camera: world to camera (4, 4).
+    intrinsics: (3, 3) in the mask's pixels.
+    mask: (1, H, W) in [0, 1].
+    drawn: (F,) bool, the triangles whose silhouette is taken; None takes all."""
     size = size_of(mask)
     points = project(posed.vertices, camera[None], intrinsics)
     triangles = body.triangles if drawn is None else body.triangles[drawn]
@@ -80,8 +88,12 @@ def outer_contour(
 
 
 def _gap(mask: Tensor, covered: Tensor, pixel: Tensor, normal: Tensor, reach: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the signed distance in px from pixel (M, 2) along normal (M, 2) to the mask's edge, and whether there is
-    one."""
+    """Return the signed distance (M,) px from pixel (M, 2) along normal (M, 2) to the mask's edge, and (M,) bool
+    whether there is an edge.
+
+    mask: (1, H, W) of the person.
+    covered: (H, W) silhouette of the body.
+    reach: (M,) px, how far to look."""
     if not len(pixel):
         return pixel.new_zeros(0), torch.zeros(0, dtype=torch.bool, device=pixel.device)
     steps = int(reach.max() / _STEP) + 1
@@ -104,12 +116,12 @@ def _gap(mask: Tensor, covered: Tensor, pixel: Tensor, normal: Tensor, reach: Te
 
 
 def _first(flags: Tensor) -> Tensor:
-    """Map (M, S) bool -> index of the first true, 0 where none."""
+    """Map (M, S) bool -> (M,) index of the first true value, 0 where there is none."""
     return flags.to(torch.uint8).argmax(1)
 
 
 def _sampled_at(image: Tensor, pixel: Tensor) -> Tensor:
-    """Return (1, H, W) at (..., 2) pixels, zero outside."""
+    """Sample image (1, H, W) bilinearly at pixel (..., 2) -> (...); zero outside the image."""
     size = pixel.new_tensor([image.shape[-1], image.shape[-2]])
     grid = (pixel / size * 2 - 1).reshape(1, 1, -1, 2)
     return F.grid_sample(image[None], grid, align_corners=False).view(pixel.shape[:-1])
@@ -132,8 +144,7 @@ class ShellSolver:
     def solve(self, vertices: Tensor, offset: Tensor, weight: Tensor, start: Tensor, iterations: int = 150) -> Tensor:
         """Map known offsets (M,) of vertices (M,) with weights (M,) -> offsets (V,) of all, by conjugate gradients.
 
-        Symmetric and not clamped; the search begins at `start` (V,).
-        """
+        The solution is symmetric and not clamped; the iteration starts from `start` (V,)."""
         total = torch.zeros_like(start).index_add(0, vertices, weight)
         wanted = torch.zeros_like(start).index_add(0, vertices, weight * offset)
         total, wanted = total + 0.5 * total[self.mirror], wanted + 0.5 * wanted[self.mirror]
@@ -170,12 +181,14 @@ def fit_shell(
     solver: ShellSolver | None = None,
     sleeve: float = HIGHEST,
 ) -> Tensor:
-    """Return the offsets (V,) in metres that bring the silhouette of a `PoseFit` to mask (1, H, W); intrinsics in its
-    pixels.
+    """Return the offsets (V,) in metres that extend the silhouette of a `PoseFit` to the mask (1, H, W).
 
-    What `fit.shell` explains is kept, and only the rest is spread smoothly. An edge further off an arm than `sleeve`
-    metres belongs to something else.
-    """
+    intrinsics: (3, 3) in the mask's pixels.
+    iterations: rounds of drawing and solving.
+    solver: reused between calls; None makes one.
+    sleeve: m; an edge further from an arm than this belongs to something else.
+
+    The shell that the fit brings (`fit.shell`) is kept, and only what it leaves is solved for."""
     solver = solver or ShellSolver(body)
     known = torch.zeros(body.n_vertices, device=mask.device) if fit.shell is None else fit.shell
     hand = body.vertices_in("hand.L", "hand.R")  # fingers that nobody located: a shell would only deform them
@@ -196,7 +209,9 @@ def fit_shell(
 
 
 def silhouette_iou(body: HalfBody, posed: Posed, camera: Tensor, intrinsics: Tensor, mask: Tensor) -> float:
-    """Return the intersection over union of the rendered silhouette and mask (1, H, W)."""
+    """Return the intersection over union of the rendered silhouette and mask (1, H, W).
+
+    posed: batch 1; camera: (4, 4) world to camera; intrinsics: (3, 3) px."""
     points = project(posed.vertices, camera[None], intrinsics)
     covered = rasterize(points, body.triangles, size_of(mask)).depth > 0
     person = mask > 0.5

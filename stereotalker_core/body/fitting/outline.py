@@ -1,4 +1,5 @@
-"""The outline of a mask as evidence: pose, shape, hair and clothes refitted until the silhouette lies on it."""
+"""The outline of a mask as evidence: pose, shape, hair and clothes are refitted until the silhouette coincides with it.
+"""
 
 import math
 from dataclasses import dataclass
@@ -26,13 +27,12 @@ _COVERED = 0.03  # face heights by which a mask may stand off skin before it is 
 
 @dataclass(frozen=True)
 class Outline:
-    """Hold the mask at working size, which the outline of the body is fitted to.
+    """The mask to fit, at working resolution.
 
     mask: (1, h, w) in [0, 1].
-    intrinsics: (3, 3) of the camera in its pixels.
-    factor: its pixels per pixel of the picture.
-    size: (H, W) of the picture.
-    """
+    intrinsics: (3, 3) of the camera, in the mask's pixels.
+    factor: the mask's pixels per pixel of the picture.
+    size: (H, W) of the picture."""
 
     mask: Tensor
     intrinsics: Tensor
@@ -41,7 +41,7 @@ class Outline:
 
 
 def outline_of(mask: Tensor, intrinsics: Tensor) -> Outline:
-    """Bring a mask (1, H, W) and the camera (3, 3) of its picture to the working size."""
+    """Resize a mask (1, H, W) and its camera's intrinsics (3, 3) to the working resolution."""
     rows, columns = mask.shape[-2:]
     factor = min(1.0, _WORK / max(rows, columns))
     new = (max(1, round(rows * factor)), max(1, round(columns * factor)))
@@ -51,7 +51,8 @@ def outline_of(mask: Tensor, intrinsics: Tensor) -> Outline:
 
 
 def _thinned(keypoints: Keypoints) -> tuple[Keypoints, int]:
-    """Return fewer mesh points that are each believed more, and the rounds in which the outline is followed."""
+    """Return the keypoints with a subset of the face mesh, each at a smaller sigma, and the usual number of outline
+    rounds."""
     names = [name for name in keypoints.names if name.startswith("mesh.")]
     if not names:
         return keypoints, _ROUNDS
@@ -64,8 +65,10 @@ def _thinned(keypoints: Keypoints) -> tuple[Keypoints, int]:
 def pull_in(
     body: HalfBody, fit: PoseFit, keypoints: Keypoints, outline: Outline, expression: Tensor | None, rounds: int = 2
 ) -> PoseFit:
-    """Refit so that no vertex of the silhouette lies outside the mask: the shell of hair and clothes can only add to
-    the body."""
+    """Refit so that no vertex of the silhouette lies outside the mask, because hair and clothes can only add to the
+    body.
+
+    Arguments as in `follow_outline`."""
     for _ in range(rounds):
         contour = outer_contour(body, fit.posed(body), fit.world_to_camera, outline.intrinsics, outline.mask)
         if int((contour.found & (contour.gap < -1)).sum()) < 8:
@@ -89,9 +92,15 @@ def follow_outline(
 ) -> PoseFit:
     """Refit pose, shape, hair and clothes so that the silhouette's vertices lie on the edge of the mask.
 
-    Like iterated closest points, along the normals only. Hands do not count: their points are known, or nothing is.
-    Nor does an edge that stands off the skin of the face: that is hair. Hair says little about the head below it.
-    """
+    body: the half body.
+    fit: where to start.
+    keypoints: in pixels of the picture.
+    outline: of the mask.
+    expression: (52,) as in `fit_pose`.
+    rounds: of finding the edge and refitting; None for the usual number.
+
+    Iterated closest points, but along the normals only. Hands are left out: either their points were detected or their
+    pose is unknown. So are edges that stand off the skin of the face, because those are hair."""
     meshed = any(name.startswith("mesh.") for name in keypoints.names)  # else the outline is half of what is known
     keypoints, usual = _thinned(keypoints)
     prior = load_shell_prior(str(outline.mask.device))

@@ -1,10 +1,8 @@
 """Some points of the body (keypoints, then vertices) as a function of a fit's parameters, with their derivatives.
 
-A fit needs a few hundred points of 11,138 vertices, and their Jacobian dozens of times. The derivatives are written
-out: a rotation of joint j by omega moves a point x that hangs on it by omega x (x - head of j), and shape, expression
-and shell are linear before skinning. `jacfwd` of `PointModel.__call__` is the plain twin in the tests, ten times
-slower.
-"""
+A fit needs a few hundred points of 11,138 vertices, and their Jacobian dozens of times. The derivatives are analytic: a
+rotation of joint j by omega moves a dependent point x by omega x (x - head of j), and shape, expression and shell are
+linear before skinning. The tests compare with `jacfwd` of `PointModel.__call__`, which is ten times slower."""
 
 import torch
 from torch import Tensor
@@ -16,7 +14,9 @@ from .pose_parameters import Parameters
 
 
 def camera_axes(like: Tensor) -> Tensor:
-    """Return (3, 3) rows: axes of a camera in front of the person (x right, y down, z forward)."""
+    """Return (3, 3), whose rows are the axes of a camera in front of the person (x right, y down, z forward).
+
+    like: gives dtype and device."""
     return like.new_tensor([[1.0, 0, 0], [0, 0, -1.0], [0, 1.0, 0]])
 
 
@@ -27,8 +27,8 @@ class PointModel:
     parameters: the layout of the parameter vector x (n,).
     names: keypoints of the body, or "mesh.0".."mesh.467" of the face mesh.
     vertices: (M,) indices of vertices that follow the keypoints in the output.
-    prior: hair and clothes; they move vertices along the normals of the mean body, exact enough to find coefficients.
-    """
+    prior: of hair and clothes; it moves vertices along the normals of the mean body, an approximation that is good
+        enough to find the coefficients."""
 
     def __init__(
         self,
@@ -78,7 +78,8 @@ class PointModel:
         return flat.view(-1, 3), bones, world[0], heads[0]
 
     def _gathered(self, values: Tensor) -> Tensor:
-        """Map values (U + B, ...) of used vertices and heads -> (N, ...) of the points."""
+        """Map values (U + B, ...) of the used vertices and bone heads -> (N, ...) of the points, by the points'
+        weights."""
         picked = values.index_select(0, self.source) * self.weight.view(-1, *[1] * (values.ndim - 1))
         return values.new_zeros(self.n, *values.shape[1:]).index_add(0, self.row, picked)
 
@@ -113,7 +114,10 @@ class PointModel:
         return out
 
     def _by_shape(self, world: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the derivatives by the shape of (head - rotation @ rest head) and of the heads, each (B, 3, K)."""
+        """Return the derivatives with respect to the K shape coefficients, each (B, 3, K): of the bones' translations
+        (head - world rotation @ head at rest), and of the bones' heads.
+
+        world: (B, 3, 3) rotations of the bones."""
         body = self.body
         rest = body.bone_basis
         step = rest - rest[body.parent]
@@ -126,8 +130,8 @@ class PointModel:
         return lifted - world @ rest, lifted
 
     def _by_rotation(self, x: Tensor, vertices: Tensor, bones: Tensor, world: Tensor, heads: Tensor) -> Tensor:
-        """Return the derivatives (U + B, 3, J * 3) of used vertices and heads by the rotation vectors of the motion's
-        joints."""
+        """Return the derivatives (U + B, 3, J * 3) of the used vertices and heads with respect to the joints'
+        axis-angles."""
         body = self.body
         theta = self.parameters.unpack(x)[1]
         # (U, B, 3): where every bone alone would carry the vertex
@@ -145,7 +149,7 @@ class PointModel:
 
 
 def _descendants(body: HalfBody) -> Tensor:
-    """Return (B, B): 1 where the bone of the row is the bone of the column or hangs on it."""
+    """Return (B, B): 1 where the bone of the row is the bone of the column or a descendant of it."""
     below = torch.eye(body.n_bones, device=body.mean.device)
     for level in body.levels[1:]:
         for bone in level:

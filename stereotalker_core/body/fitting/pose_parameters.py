@@ -1,7 +1,6 @@
-"""The parameters of a fit: translation, joint angles that move together as in motions, shape, expression, shell.
+"""The parameters of a fit: translation, joint angles (coupled as in recorded motions), shape, expression, shell.
 
-Every group has a Gaussian prior; `to_rotations` maps the joint angles to a motion's rotations.
-"""
+Every group has a Gaussian prior; `to_rotations` maps the joint angles to a motion's rotations."""
 
 import math
 from collections.abc import Sequence
@@ -86,8 +85,9 @@ class Parameters:
 
     @staticmethod
     def _expression_prior(names: Sequence[str], seen: Tensor | None) -> tuple[list[float], list[float]]:
-        """Return the means and sigmas of the coefficients: near what a network has seen (52,), else near the neutral
-        face."""
+        """Return the prior means and sigmas of the expression coefficients of these names.
+
+        seen: (52,) coefficients estimated by a network, the means; None: the neutral face."""
         free = [Parameters._freedom(n) for n in names]
         if seen is None:
             return [0.0] * len(names), free
@@ -104,7 +104,7 @@ class Parameters:
         return 0.15 if name.startswith("eyeLook") or name in _SIDEWAYS else 0.25
 
     def unpack(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return translation (3,), rotations (49, 3), shape (K,), expression (52,)."""
+        """Split parameters (n,) into translation (3,), rotations (49, 3), shape (K,) and expression (52,)."""
         part = self.slices
         rotations = (self.to_rotations @ x).view(N_JOINTS, 3)
         return x[part["translation"]], rotations, x[part["shape"]], x[part["expression"]]

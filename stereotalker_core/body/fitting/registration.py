@@ -1,9 +1,8 @@
-"""The last millimetres of a face: the fitted body's surface moved onto the points that were seen in the photograph.
+"""The last millimetres of a face: the fitted body's surface is moved onto the points detected in the photograph.
 
-A body model with 64 shapes leaves lids, lips and brows off by one to three pixels: enough that a photographed eye ends
-up on a lid. Where the points are, the surface follows them exactly; between them and beyond, a Gaussian process says
-how (Rasmussen and Williams 2006, chapter 2; Matern 3/2 kernel: smooth, and back to nothing away from the points).
-"""
+A body model with 64 shape coefficients leaves lids, lips and brows off by one to three pixels: enough to put a
+photographed eye on a lid. The surface follows the points exactly; between and beyond them a Gaussian process
+interpolates (Rasmussen and Williams 2006, chapter 2; Matern 3/2 kernel: smooth, and zero away from the points)."""
 
 import math
 
@@ -37,10 +36,9 @@ def register_face(body: HalfBody, fit: PoseFit, mesh: Tensor, shell: Tensor | No
     body: the half body.
     fit: shape, pose, expression and camera of the picture.
     mesh: (468, 2) pixels of MediaPipe's face mesh; NaN where a point is unknown.
-    shell: (V,) metres along the normals that the fit wears.
+    shell: (V,) m along the normals, the thickness of hair and clothes in this fit.
 
-    Returns offsets (V, 3) in metres of the rest pose, to be added to the shell's. Nothing moves in depth.
-    """
+    Returns offsets (V, 3) in metres in the rest pose, to be added to the shell's. Nothing moves in depth."""
     posed = fit.posed(body, shell)
     rest = body.mean
     points = (rest[body.mesh_vertices] * body.mesh_weights[..., None]).sum(1)
@@ -68,7 +66,10 @@ def register_face(body: HalfBody, fit: PoseFit, mesh: Tensor, shell: Tensor | No
 
 
 def _wanted(body: HalfBody, fit: PoseFit, posed: Posed, mesh: Tensor) -> tuple[Tensor, Tensor]:
-    """Return how the mesh points should move in the rest pose (468, 3) m, and the cosine to the camera (468,)."""
+    """Return the displacements that bring the fitted mesh points onto the detected ones, and how frontal they are.
+
+    mesh: (468, 2) detected points in px. Returns displacements (468, 3), m in the rest pose, parallel to the picture,
+    and cosines (468,) between the normals and the direction to the camera."""
     rows, weights = body.mesh_vertices, body.mesh_weights[..., None]
     at = (posed.vertices[0][rows] * weights).sum(1)
     normal = F.normalize((body.normals(posed.vertices)[0][rows] * weights).sum(1), dim=1)
@@ -82,21 +83,23 @@ def _wanted(body: HalfBody, fit: PoseFit, posed: Posed, mesh: Tensor) -> tuple[T
 
 
 def _jaw_share(body: HalfBody) -> Tensor:
-    """Return (V,) in [0, 1]: how much a vertex goes with the lower jaw."""
+    """Return (V,) in [0, 1]: how far a vertex moves with the lower jaw."""
     delta = body.expression_deltas.view(len(body.expression_names), -1, 3)[body.expression_index["jawOpen"]].norm(dim=1)
     share = body.mean.new_zeros(body.n_vertices).index_copy(0, body.expression_vertices, delta)
     return (share / share.max().clamp_min(1e-9)).clamp(0, 1)
 
 
 def _kernel(a: Tensor, b: Tensor, a_jaw: Tensor, b_jaw: Tensor) -> Tensor:
-    """Return the Matern 3/2 covariances (A, B) in square metres; the jaw's distance is a fourth dimension."""
+    """Return the Matern 3/2 covariances (A, B) in square metres of points a (A, 3) and b (B, 3).
+
+    a_jaw, b_jaw: (A,), (B,) a fourth coordinate that separates the lower jaw from the upper face."""
     one, other = (torch.cat([points, jaw[:, None]], 1) for points, jaw in ((a, a_jaw), (b, b_jaw)))
     return _LARGEST**2 * _matern(one, other, _REACH)
 
 
 def _with_eyes_and_mouth(body: HalfBody, field: Tensor) -> Tensor:
-    """Return the offsets (V, 3) in which eyeballs, teeth and the mouth's inside move as solids, and lids keep off the
-    eyes."""
+    """Return the offsets (V, 3) in which eyeballs, teeth and the inside of the mouth move rigidly, and lids stay in
+    front of the eyes."""
     field = field.clone()
     vertex_part = body.vertex_part
     at_mesh = (field[body.mesh_vertices] * body.mesh_weights[..., None]).sum(1)
@@ -121,18 +124,17 @@ def _with_eyes_and_mouth(body: HalfBody, field: Tensor) -> Tensor:
 def register_outline(
     body: HalfBody, fit: PoseFit, offsets: Tensor, mask: Tensor, intrinsics: Tensor, rounds: int = 3
 ) -> Tensor:
-    """Move the silhouette the last bit to the mask's edge, the left and the right side each for itself.
+    """Move the silhouette the last bit to the mask's edge, the left and the right side independently.
 
     body: the half body.
     fit: shape, pose, expression and camera of the picture.
-    offsets: (V, 3) metres of the rest pose, the shell and the registered face.
+    offsets: (V, 3) m in the rest pose: the shell and the registered face.
     mask: (1, h, w) in [0, 1] of the person.
     intrinsics: (3, 3) of the camera in the mask's pixels.
     rounds: of looking for the edge.
 
-    Returns new offsets (V, 3). The symmetric shell knows of volume; this knows of a parting, a collar, one
-    raised shoulder.
-    """
+    Returns new offsets (V, 3). The symmetric shell gives the volume; this adds what is asymmetric: a parting, a collar,
+    one raised shoulder."""
     rest = body.mean
     fixed = body.vertices_in("hand.L", "hand.R", "eye.L", "eye.R", "lashes", *_INNER_MOUTH)
     reach = torch.full_like(rest[:, 0], _BODY_REACH)
@@ -160,15 +162,17 @@ def spread_moves(
     use: Tensor,
     fixed: Tensor,
 ) -> Tensor:
-    """Spread wanted moves of the silhouette's vertices smoothly over their surroundings -> offsets (V, 3) m of the rest
-    pose.
+    """Spread the wanted displacements of silhouette vertices smoothly over their surroundings.
 
+    body: the half body.
+    fit: the camera, and the pose that is undone.
     posed: the fit as it is drawn.
     contour: its silhouette.
-    metres: (M,) how far its vertices should move.
+    metres: (M,) how far its vertices should move along their normals.
     use: (M,) bool, those that count.
     fixed: (V,) bool, vertices that stay.
-    """
+
+    Returns offsets (V, 3), m in the rest pose."""
     rest = body.mean
     still = (rest[body.mesh_vertices] * body.mesh_weights[..., None]).sum(1)[::4]
     chosen = contour.vertices[use]
@@ -185,6 +189,6 @@ def spread_moves(
 
 
 def _matern(a: Tensor, b: Tensor, reach: float) -> Tensor:
-    """Return the Matern 3/2 correlations (A, B)."""
+    """Return the Matern 3/2 correlations (A, B) of points a (A, D) and b (B, D); reach: the length scale."""
     distance = torch.cdist(a, b) * (math.sqrt(3) / reach)
     return (1 + distance) * torch.exp(-distance)

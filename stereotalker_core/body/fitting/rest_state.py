@@ -1,8 +1,7 @@
-"""What of a portrait's expression and bearing stays while the person talks.
+"""The part of a portrait's expression and posture that stays while the person talks.
 
-The photograph's own expression is the rest state: a smile stays a smile, a tilted head stays tilted, lids are as wide
-as they were. Only what a talking mouth must be able to undo goes: an open mouth closes, shut eyes open.
-"""
+The photograph's own expression is the rest state: a smile stays a smile, a tilted head stays tilted, lids stay as wide
+as they are. Only what speech must be able to undo is removed: an open mouth is closed, shut eyes are opened."""
 
 import torch
 from torch import Tensor
@@ -28,15 +27,14 @@ _GAINS = (0.6, 1.8)  # of a blink: a face that needs more or less is misjudged
 
 
 def rest_state(body: HalfBody, fit: PoseFit, shell: Tensor, mesh: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The expression and bearing of the photograph, to which a motion is added.
+    """Return the expression and posture of the photograph, to which a motion is added.
 
     body: the half body.
     fit: shape, pose and expression of the portrait.
-    shell: (V, 3) offsets of the registered surface.
+    shell: (V, 3) m, offsets of the registered surface.
     mesh: (468, 2) pixels of the face mesh in the portrait.
 
-    Returns rest_expression (52,), expression_gain (52,) and rest_rotations (49, 3) of an `Identity`.
-    """
+    Returns rest_expression (52,), expression_gain (52,) and rest_rotations (49, 3) of an `Identity`."""
     rest, gain = fit.expression.clone(), torch.ones_like(fit.expression)
     joints = [JOINT_INDEX[n] for n in (*SPINE_JOINTS, *HEAD_JOINTS)]
     rotations = torch.zeros_like(fit.rotations)
@@ -52,7 +50,9 @@ def rest_state(body: HalfBody, fit: PoseFit, shell: Tensor, mesh: Tensor) -> tup
 
 
 def openings(mesh: Tensor) -> dict[str, float]:
-    """Return how far lids and lips are apart in the picture, over the width of eye and mouth; mesh (468, 2) pixels."""
+    """Measure how far lids and lips are apart, relative to the width of eye and mouth.
+
+    mesh: (468, 2) pixels. Returns ratios under the names "Left", "Right" and "lips"."""
     found = {}
     for side, pairs in _LIDS.items():
         found[side] = _distances(mesh, pairs) / max(1e-6, _distances(mesh, (_CORNERS[side],)))
@@ -65,7 +65,10 @@ def _distances(mesh: Tensor, pairs: tuple[tuple[int, int], ...]) -> float:
 
 
 def _close_mouth(body: HalfBody, vertices: Tensor, mesh: Tensor, rest: Tensor) -> None:
-    """Take an open mouth out of the rest expression (52,), in place, until the lips touch."""
+    """Reduce an open mouth in the rest expression (52,), in place, until the lips touch.
+
+    vertices: (1, V, 3) without expression; mesh: (468, 2) px of the portrait's face mesh; rest: (52,) changed in
+    place."""
     parted = min(1.0, max(0.0, (openings(mesh)["lips"] - _PARTED) / (_OPEN - _PARTED)))
     if parted == 0:
         return
@@ -80,7 +83,10 @@ def _close_mouth(body: HalfBody, vertices: Tensor, mesh: Tensor, rest: Tensor) -
 
 
 def _set_lids(body: HalfBody, vertices: Tensor, mesh: Tensor, rest: Tensor, gain: Tensor, side: str) -> None:
-    """Open shut eyes, and let a whole blink shut this eye whatever its width; rest and gain (52,) in place."""
+    """Open an eye that is shut, and scale its blink so that a full blink closes it.
+
+    vertices: (1, V, 3) without expression; mesh: (468, 2) px; rest, gain: (52,) changed in place; side: "Left",
+    "Right"."""
     blink = body.expression_index[f"eyeBlink{side}"]
     if openings(mesh)[side] < SHUT_EYE:
         rest[blink] = 0.0
@@ -94,8 +100,9 @@ def _set_lids(body: HalfBody, vertices: Tensor, mesh: Tensor, rest: Tensor, gain
 
 
 def _heights(body: HalfBody, vertices: Tensor, expression: Tensor, pairs: tuple[tuple[int, int], ...]) -> Tensor:
-    """Return the mean height in metres by which the first points of the pairs lie above the second, in the neutral
-    pose."""
+    """Return the mean height in metres of the first mesh point of each pair above the second, in the neutral pose.
+
+    vertices: (1, V, 3); expression: (52,)."""
     moved = body.express(vertices, expression[None])[0]
     at = (moved[body.mesh_vertices] * body.mesh_weights[..., None]).sum(1)
     return torch.stack([at[a, 2] - at[b, 2] for a, b in pairs]).mean()

@@ -1,1 +1,1 @@
-"""The portrait's pixels on the body: lift, light, fill."""
+"""The portrait's pixels on the body's texture: projection, light, filling of holes."""

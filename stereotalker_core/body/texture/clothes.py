@@ -1,8 +1,7 @@
 """Clothes where the portrait does not show them: behind arms, below and beside its edges, on the sides and the back.
 
-Behind arms and hands the seen cloth is laid on in pieces of itself (inpaint.py); below the picture's edge it goes on as
-clothes_below.py tells. Sides and back keep their colours and get the weave.
-"""
+Behind arms and hands the visible cloth is inpainted from patches of itself (inpaint.py); below the picture's edge it is
+continued as clothes_below.py describes. Sides and back keep their colours and get the weave."""
 
 from typing import NamedTuple
 
@@ -31,7 +30,13 @@ _CLOTH_NEAR, _CLOTH_SHARE = 0.35, 0.1  # distance of colours of which share of t
 
 
 class Cloth(NamedTuple):
-    """The cloth (3, h, w) without arms and continued below its row `seen`, its weave (3, h, w), and where it was."""
+    """The picture of the clothes alone, with arms inpainted and the clothes continued downwards.
+
+    picture: (3, h, w).
+    weave: (3, h, w), its fine detail without its colour.
+    origin: place of its upper left corner in the portrait, px.
+    scale: its px per px of the portrait.
+    seen: the row from which on the picture is continued instead of photographed."""
 
     picture: Tensor
     weave: Tensor
@@ -41,13 +46,12 @@ class Cloth(NamedTuple):
 
 
 def cloth_of(view: PortraitView, lifter: Lifter, cloth: Tensor | None, skin: Tensor) -> Cloth | None:
-    """The picture of the clothes in a portrait; None where too little of them is seen.
+    """Return the picture of the clothes in a portrait; None where too little of them is visible.
 
     view: the portrait.
     lifter: the texels.
-    cloth: (3,) usual colour of the clothes in the picture, None where they are not seen.
-    skin: (3,) colour of the face.
-    """
+    cloth: (3,) usual colour of the clothes in the picture, None where they are not visible.
+    skin: (3,) colour of the face."""
     if cloth is None:
         return None
     parts = torch.tensor(lifter.dressed_parts, device=skin.device)
@@ -74,7 +78,7 @@ def cloth_of(view: PortraitView, lifter: Lifter, cloth: Tensor | None, skin: Ten
 
 
 def _middle(view: PortraitView, lifter: Lifter, row: int) -> float:
-    """The column in which the picture shows the front middle of the trunk nearest to a row."""
+    """Return the column (px) at which the portrait shows the front centre line of the trunk, near a given row."""
     at = (lifter.dressed & (lifter.aside < _AXIS)).nonzero().squeeze(1)
     pixel, facing, _ = view.place(lifter.corners[at], lifter.weight[at])
     front = pixel[facing > 0]
@@ -85,8 +89,10 @@ def _middle(view: PortraitView, lifter: Lifter, row: int) -> float:
 
 
 def _bare(view: PortraitView, lifter: Lifter, skin: Tensor) -> Tensor:
-    """Return (H, W) bool: what of the skin-coloured (H, W) bool is beside an arm or goes on from the face: no tie, no
-    coat."""
+    """Keep of the skin-coloured pixels (H, W) bool those that are connected to the face or lie beside an arm -> (H, W)
+    bool.
+
+    That leaves out a tie or a coat of the colour of skin."""
     factor = min(1.0, _COARSE / max(skin.shape))
     size = tuple(max(8, round(side * factor)) for side in skin.shape)
     face = (view.maps[3] == lifter.face_part) & (view.maps[1] > 0.5)
@@ -102,21 +108,22 @@ def _bare(view: PortraitView, lifter: Lifter, skin: Tensor) -> Tensor:
 
 
 def _without_rim(area: Tensor) -> Tensor:
-    """Return (1, 1, h, w) bool without its rim, where two things mix, and without specks of jewellery."""
+    """Erode a mask (1, 1, h, w) by a rim of mixed pixels and remove small specks such as jewellery -> (1, 1, h, w)
+    bool."""
     left = -F.max_pool2d(-F.pad(area.float(), (_RIM,) * 4, mode="replicate"), 2 * _RIM + 1, 1)
     core = -F.max_pool2d(-F.pad(left, (_SPECK,) * 4, mode="replicate"), 2 * _SPECK + 1, 1)
     return (F.max_pool2d(core, 2 * _SPECK + 1, 1, _SPECK) * left) > 0.5
 
 
 def _box_blurred(picture: Tensor, radius: int) -> Tensor:
-    """Return (3, h, w) averaged over a square, the picture mirrored at its edges as far as it goes."""
+    """Average a picture (3, h, w) over squares of 2 radius + 1 px, with its edges replicated."""
     side = 2 * radius + 1
     padded = F.pad(picture[None], (radius,) * 4, mode="replicate")
     return F.avg_pool2d(padded, side, 1)[0]
 
 
 def _soft(picture: Tensor, radius: int) -> Tensor:
-    """The weave (3, h, w) of a picture: what an average leaves, and nothing around edges between two things."""
+    """Return the weave (3, h, w) of a picture: its difference to a local mean, faded out near strong edges."""
     weave = picture - _box_blurred(picture, radius)
     loud = F.max_pool2d(weave.abs().amax(0, keepdim=True), 2 * (radius // 2) + 1, 1, radius // 2)
     return weave * (2 - loud / _LOUDEST).clamp(0, 1)
@@ -128,10 +135,9 @@ def drawn_clothes(view: PortraitView, lifter: Lifter, cloth: Cloth, prior: Tenso
     view: the portrait.
     lifter: the texels (N,).
     cloth: from `cloth_of`.
-    prior: (N, 3) colours that the texels have without this.
+    prior: (N, 3) colours of the texels so far.
 
-    Returns colours (N, 3) and their confidence (N,), 0 off the clothes.
-    """
+    Returns colours (N, 3) and their confidence (N,), 0 off the clothes."""
     cloths = cloth.picture.flatten(1).T[:: max(1, cloth.picture[0].numel() // 500)]
     arms = (lifter.limbs & ~lifter.hands).nonzero().squeeze(1)
     sleeves = torch.zeros_like(lifter.hands)
@@ -155,19 +161,20 @@ def drawn_clothes(view: PortraitView, lifter: Lifter, cloth: Cloth, prior: Tenso
 
 
 def _largest_cosines(facing: Tensor, lifter: Lifter, at: Tensor) -> Tensor:
-    """The cosines (n,) of texels `at`, each the largest of those around it: cloth does not follow every bump."""
+    """Map cosines (n,) of texels `at` (n,) -> their local maxima (n,) in the atlas, because cloth does not follow every
+    bump."""
     size = lifter.size
     atlas = facing.new_full((size * size,), -1.0).index_copy(0, lifter.texel[at], facing).view(1, 1, size, size)
     return F.max_pool2d(atlas, 2 * _BUMP + 1, 1, _BUMP).flatten()[lifter.texel[at]]
 
 
 def _mirrored(place: Tensor, size: int) -> Tensor:
-    """Return the places on a line that is mirrored at 0 and `size` again and again."""
+    """Map coordinates on a line to 0..size by reflecting them at 0 and `size`, as often as needed."""
     return size - (place.remainder(2 * size) - size).abs()
 
 
 def _looked_up(picture: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Return the colours (n, 3) of a picture (3, h, w) at pixels, edges replicated."""
+    """Sample a picture (3, h, w) bilinearly at pixels x (n,), y (n,) -> (n, 3), with its edges replicated."""
     size = x.new_tensor([picture.shape[-1], picture.shape[-2]])
     grid = torch.stack([x, y], 1) / size * 2 - 1
     return F.grid_sample(picture[None], grid[None, None], padding_mode="border", align_corners=False)[0, :, 0].T

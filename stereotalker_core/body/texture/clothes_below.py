@@ -1,10 +1,9 @@
-"""A picture of clothes continued below its lower edge, as clothes go on: the coat closes, the tie hangs, cloth folds.
+"""The continuation of a picture of clothes below its lower edge: the coat closes, the tie hangs down, cloth folds.
 
-What the outermost cloth is made of is laid on in pieces of itself, without collars, hair or jewellery: a pattern in
-squares (quilting.py), the rest by inpaint.py. Other cloth in the middle (a shirt and a tie in a jacket) goes on in
-columns, while the two sides of the coat close over it along the lines on which they already run, and lie over each
-other below that point, with a button.
-"""
+The outermost cloth, without collars, hair or jewellery, is synthesised from patches of itself: a pattern by quilting
+(quilting.py), plain cloth by inpaint.py. Other cloth in the middle (a shirt and a tie in a jacket) is continued column
+by column, while the two sides of the coat close over it along the directions of their edges; below the point where they
+meet they overlap, with a button."""
 
 from typing import NamedTuple
 
@@ -42,8 +41,10 @@ _LAPEL = 0.065  # m that a lapel is wide at the edge
 
 
 class Opening(NamedTuple):
-    """Hold the columns (left, right) px at the lower edge between which other cloth is seen, and by how many px both
-    move per row downwards."""
+    """The gap of a coat at the lower edge of the picture, in which other cloth is seen.
+
+    left, right: its columns at the edge, px.
+    inward: px by which both sides move towards each other per row downwards."""
 
     left: float
     right: float
@@ -51,13 +52,15 @@ class Opening(NamedTuple):
 
 
 def continued(picture: Tensor, sure: Tensor, metre: float, middle: float) -> tuple[Tensor, Tensor]:
-    """Continue the picture (3, h, w) of clothes without holes below its edge by up to DEPTH metres: two pictures (3, h
-    + below, w).
+    """Continue a picture of clothes below its lower edge by up to DEPTH metres.
 
-    The first with what an opening shows, for the front; the second all of the outer cloth, for arms and sides.
+    picture: (3, h, w), without holes.
+    sure: (h, w) bool where it was photographed.
+    metre: px per metre.
+    middle: column of the body's centre line at the edge.
 
-    picture: complete; sure: (h, w) bool where it was seen. metre: px. middle: column of the body's middle at the edge.
-    """
+    Returns two pictures (3, h + below, w): with what the coat's opening shows, for the front of the trunk, and of the
+    outer cloth alone, for arms and sides."""
     height, width = picture.shape[-2:]
     below = max(8, round(DEPTH * metre))
     outer = _outer(picture, sure, metre)
@@ -76,7 +79,10 @@ def continued(picture: Tensor, sure: Tensor, metre: float, middle: float) -> tup
 
 
 def _quilted(picture: Tensor, known: Tensor, below: int, metre: float) -> Tensor | None:
-    """Return (3, below, w) of the known (h, w) cloth in squares of itself, where it has a pattern; else None."""
+    """Synthesise (3, below, w) of the cloth marked by known (h, w) from square patches of it; None where it has no
+    pattern.
+
+    metre: px per metre."""
     detail = (picture - _smoothed_rows(picture, max(1, round(0.008 * metre)))).square().sum(0)[known]
     if not len(detail) or float(detail.mean()) < _PATTERN**2:
         return None
@@ -88,7 +94,8 @@ def _quilted(picture: Tensor, known: Tensor, below: int, metre: float) -> Tensor
 
 
 def _outer(picture: Tensor, sure: Tensor, metre: float) -> Tensor:
-    """Return (h, w) bool: pixels of the colours of the outermost cloth just above the edge."""
+    """Return (h, w) bool: pixels with the colours of the outermost cloth at the lower edge; sure (h, w): photographed.
+    """
     height, width = sure.shape
     known = sure.clone()
     known[: max(0, height - max(8, round(_LOW * metre)))] = False
@@ -104,13 +111,17 @@ def _outer(picture: Tensor, sure: Tensor, metre: float) -> Tensor:
 
 
 def _without_rim(area: Tensor) -> Tensor:
-    """Return (h, w) bool without its outermost pixels, where two things mix."""
+    """Erode (h, w) bool by one pixel, where two materials mix; unchanged where too little would be left."""
     left = -F.max_pool2d(-F.pad(area[None, None].float(), (1,) * 4, mode="replicate"), 3, 1)[0, 0] > 0.5
     return left if int(left.sum()) >= 200 else area
 
 
 def _opening(picture: Tensor, outer: Tensor, metre: float, middle: float) -> Opening | None:
-    """Return where other cloth than the outermost is seen in the middle of the lower edge; None where it is not."""
+    """Return the opening in the middle of the lower edge, where other than the outermost cloth is seen; None without
+    one.
+
+    picture: (3, h, w); outer: (h, w) bool, the outermost cloth; metre: px per metre; middle: column of the centre line.
+    """
     height, width = outer.shape
     rows = range(height - 1, max(-1, height - 1 - max(3, round(_RUN * metre))), -1)
     runs = [_run(outer[max(0, y - 2) : y + 1].float().mean(0) > 0.5, middle, _TIE * metre) for y in rows]
@@ -133,8 +144,9 @@ def _opening(picture: Tensor, outer: Tensor, metre: float, middle: float) -> Ope
 
 
 def _run(outer: Tensor, middle: float, gap: float) -> tuple[int, int] | None:
-    """Return the first and last column that are not outer (w,) bool around the middle, gaps (px) closed; None where it
-    is."""
+    """Return the first and last column of the run around the middle in which outer (w,) bool is false.
+
+    gap: px, shorter interruptions of the run are ignored. None where the cloth at the middle is the outer one."""
     other = (~outer).nonzero().squeeze(1)
     if not len(other):
         return None
@@ -151,8 +163,10 @@ def _run(outer: Tensor, middle: float, gap: float) -> tuple[int, int] | None:
 
 
 def _meeting(cloth: Tensor, picture: Tensor, outer: Tensor, metre: float) -> Tensor:
-    """Return the cloth (3, b, w) below the edge, its tone brought to that of the columns above, which fades within
-    DEPTH / 4."""
+    """Shift the tone of the cloth (3, b, w) below the edge to that of the columns above it; the shift fades over DEPTH
+    / 4.
+
+    picture: (3, h, w) above the edge; outer: (h, w) bool, its outermost cloth; metre: px per metre."""
     rows = max(2, round(_EDGE * metre))
     weight = outer[-rows:].to(picture).sum(0)
     above = (picture[:, -rows:] * outer[-rows:]).sum(1) / weight.clamp_min(1)
@@ -166,8 +180,10 @@ def _meeting(cloth: Tensor, picture: Tensor, outer: Tensor, metre: float) -> Ten
 
 
 def _folds(cloth: Tensor, picture: Tensor, seen: Tensor, metre: float) -> Tensor:
-    """Return (1, b, w): soft folds, most of them steep, that make cloth (3, b, w) as rumpled as the seen (h, w) bool.
-    """
+    """Return the brightness (1, b, w) of soft, mostly vertical folds that make cloth (3, b, w) as rumpled as the seen
+    one.
+
+    picture: (3, h, w); seen: (h, w) bool, the cloth to compare with; metre: px per metre."""
     rows, width = cloth.shape[1:]
     random = torch.Generator().manual_seed(0)
     coarse = (max(2, round(rows / (0.10 * metre))), max(3, round(width / (0.028 * metre))))
@@ -190,7 +206,7 @@ def _folds(cloth: Tensor, picture: Tensor, seen: Tensor, metre: float) -> Tensor
 
 
 def _rumple(picture: Tensor) -> Tensor:
-    """Return (h, w): squared gradient of the brightness of a picture (C, h, w), as coarse as the atlas keeps it."""
+    """Return the squared gradient (h, w) of the brightness of a picture (C, h, w), smoothed as the atlas would."""
     soft = _smoothed_rows(picture.mean(0, keepdim=True), 1)[0]
     across, down = (F.pad(soft.diff(dim=d), (0, 1, 0, 0) if d else (0, 0, 0, 1)) for d in (1, 0))
     return across.square() + down.square()
@@ -202,7 +218,9 @@ def _smoothed_rows(picture: Tensor, radius: int) -> Tensor:
 
 
 def _with_opening(cloth: Tensor, picture: Tensor, opening: Opening, metre: float) -> Tensor:
-    """Return the outer cloth (3, b, w) that closes over the columns with which the picture (3, h, w) ends."""
+    """Let the outer cloth (3, b, w) close over the last rows of the picture, continued downwards -> (3, b, w).
+
+    picture: (3, h, w) above the edge; opening: the gap that closes; metre: px per metre."""
     rows, width = cloth.shape[1:]
     y = torch.arange(rows, device=cloth.device)[:, None] + 0.5
     x = torch.arange(width, device=cloth.device)[None] + 0.5
@@ -228,8 +246,10 @@ def _with_opening(cloth: Tensor, picture: Tensor, opening: Opening, metre: float
 
 
 def _columns(picture: Tensor, across: Tensor, metre: float) -> Tensor:
-    """Return (3, b, w): the columns at (b, w) px, each in its colour at the edge, with the pattern of the strip above
-    it."""
+    """Continue columns of a picture downwards -> (3, b, w), in their colour at the edge and with the pattern just above
+    it.
+
+    picture: (3, h, w); across: (b, w) px, the column to continue at each pixel; metre: px per metre."""
     height, width = picture.shape[-2:]
     edge, strip = max(1, round(_EDGE * metre)), max(2, min(height, round(_STRIP * metre)))
     column = picture[:, -edge:].mean(1)
@@ -249,10 +269,12 @@ def _columns(picture: Tensor, across: Tensor, metre: float) -> Tensor:
 
 
 def _buttoned(cloth: Tensor, below: Tensor, aside: Tensor, metre: float, lap: float) -> Tensor:
-    """Return the cloth (3, b, w) with the line where the coat's sides lie over each other, and its buttons.
+    """Draw onto the cloth (3, b, w) the line where the sides of a coat overlap, and its buttons -> (3, b, w).
 
-    below (b, 1): px below the point where they meet; aside (1, w): px from the middle.
-    """
+    below: (b, 1) px below the point where the sides meet.
+    aside: (1, w) px from the centre line.
+    metre: px per metre.
+    lap: px by which the sides overlap."""
     line = aside + 0.12 * below.clamp_min(0).clamp(max=0.05 * metre)
     on = (below > -lap).to(cloth)
     dark = on * torch.exp(-(line / (0.7 * lap)).square())

@@ -1,4 +1,5 @@
-"""What the portrait does not show: holes of the atlas filled from the other side, from like surface, or a template."""
+"""What the portrait does not show: holes of the atlas filled from the other side, from similar surface, or a template.
+"""
 
 from collections.abc import Callable
 
@@ -28,7 +29,7 @@ _SKIN_CHROMA = 0.25  # of usual skin: a picture with less is paler or grey, and 
 _NEARLY_GREY = 3.0  # times the saturation of a portrait below which a template loses its own
 _PUPIL = 0.05
 _CRISP = 0.4  # of what a binomial blur takes away: about what two bilinear look-ups do
-_FINE = (280.0, 840.0)  # px a metre from which on, and from which wholly
+_FINE = (500.0, 1300.0)  # px a metre from which on, and from which wholly
 LARGEST_SIDE = 512
 _CLOTH = (0.23, 0.24, 0.26)  # of a person of whom only the head is seen
 _NOT_ITS_OWN = 2.0  # m of likeness between skin and what everybody's clothes cover
@@ -45,20 +46,19 @@ def registered_priors(
     draw: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None,
     arms: Arms | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Fill holes weakly with colours of similar places, and unseen eyes and mouths with a template in this light.
+    """Fill holes with the colours of similar places at low confidence, and unseen eyes and mouths with a template.
 
     lifter: the texels (N,).
     n_vertices: of the body.
     colour: (N, 3) of the photograph at the texels.
-    photo: (N,) in [0, 1], how far that colour is the texel's own.
-    filled: (N, 3) colours with the other side's in the holes.
-    confidence: (N,) of them.
-    skin: (3,) of the face.
-    draw: colours (N, 3) of the holes -> better ones (N, 3) and their confidence (N,), 0 where there are none.
-    arms: sleeves and skin as they were seen, where they are known.
+    photo: (N,) in [0, 1], how far the photograph really shows the texel.
+    filled: (N, 3) colours, holes already filled from the other side of the body where that was seen.
+    confidence: (N,) of `filled`, in [0, 1].
+    skin: (3,) colour of the face.
+    draw: (N, 3) colours of the holes -> better ones (N, 3) and their confidence (N,), 0 where there are none.
+    arms: colours of sleeves and skin, where they are known.
 
-    Returns filled and confidence anew. For surface that lies where the photograph shows it, to a pixel.
-    """
+    Returns new `filled` and `confidence`. For a surface that agrees with the photograph to a pixel."""
     known = (lifter, n_vertices, filled, confidence, _cloth_and_skin(lifter, colour, photo, skin))
     prior = _alike(*known, lifter.likeness_cut, lifter.ears)  # ears are redder than skin
     limbs, known = limb_colours(lifter, colour, photo, skin, arms)
@@ -89,8 +89,8 @@ def plain_priors(
     confidence: Tensor,
     skin: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Do the same as `registered_priors` for a fit that may be off by a pixel, whose eyes and arms then show something
-    else."""
+    """Do the same as `registered_priors` for a fit that may be off by a pixel, so that eyes and arms may show their
+    surroundings; the arguments are the same."""
     known = (lifter, n_vertices, filled, confidence, _cloth_and_skin(lifter, colour, photo, skin))
     prior = _alike(*known, lifter.likeness, torch.zeros_like(lifter.ears))
     back, behind = back_colours(lifter, colour, photo, skin)
@@ -114,7 +114,18 @@ def _blended(
     template: Tensor,
     weak: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Mix a prior (N, 3) of weight `weak` (N,) into texels of some confidence, and a template into unseen ones."""
+    """Blend a prior into texels that are not fully known, and put a template into unseen eyes and mouths.
+
+    lifter: the texels (N,).
+    colour: (N, 3) of the photograph.
+    photo: (N,) in [0, 1], how far the photograph really shows the texel.
+    filled: (N, 3) colours so far.
+    confidence: (N,) of them, in [0, 1].
+    prior: (N, 3) colours to blend in.
+    template: (N, 3) colours of eyes and mouth.
+    weak: (N,) weight of the prior.
+
+    Returns new `filled` and `confidence`."""
     share = weak * (1 - confidence)
     filled = (filled * confidence[:, None] + prior * share[:, None]) / (confidence + share).clamp_min(1e-6)[:, None]
     confidence = confidence + share
@@ -124,15 +135,14 @@ def _blended(
 
 
 def levelled(lifter: Lifter, colour: Tensor, mirrored: Tensor, both: Tensor) -> Tensor:
-    """Make the colours borrowed from the other side as bright as this side.
+    """Adjust the brightness of colours borrowed from the other side of the body to this side.
 
     lifter: the texels (N,).
     colour: (N, 3) of the photograph at the texels.
     mirrored: (N, 3) of the photograph at their mirrored points.
     both: (N,) in [0, 1], how far both were seen.
 
-    Returns mirrored colours (N, 3) plus the smooth difference between the sides, so that a hole has no seam.
-    """
+    Returns mirrored colours (N, 3) plus the smoothed difference between the sides, so that a hole has no seam."""
     size = lifter.size
     brighter = (colour - mirrored).mean(1, keepdim=True)  # light, not hue: a cheek's rouge is no lamp
     values = torch.cat([brighter * both[:, None], both[:, None]], 1)
@@ -169,8 +179,10 @@ def _ring(angle: Tensor) -> Tensor:
 
 
 def _rings(lifter: Lifter, colour: Tensor, photo: Tensor, eye: Tensor) -> Tensor | None:
-    """Return (_RINGS, 3): the colour of an eye by the angle from its axis, pupil to white; None where too little was
-    seen."""
+    """Return the colours (_RINGS, 3) of an eye as rings around its optical axis, from pupil to white; None where too
+    little of the eye was seen.
+
+    eye: (N,) bool, its texels."""
     seen = eye & (photo > 0.5)
     if int(seen.sum()) < _FEW:
         return None
@@ -197,8 +209,8 @@ def _rings(lifter: Lifter, colour: Tensor, photo: Tensor, eye: Tensor) -> Tensor
 
 
 def _saturation(lifter: Lifter, colour: Tensor, photo: Tensor) -> float:
-    """Return 0..1: chroma of the seen skin over that of usual skin, so that nothing invented in a grey picture has
-    colour."""
+    """Return in 0..1 the chroma of the visible skin relative to usual skin, to keep invented parts grey in a grey
+    picture."""
     seen = lifter.around_eyes & (photo > 0.9)
     skin = colour[seen if int(seen.sum()) > _FEW else photo > 0.9]
     if not len(skin):
@@ -226,7 +238,7 @@ def lid_colours(lifter: Lifter, colour: Tensor, photo: Tensor) -> Tensor:
 
 
 def skin_colour(body: HalfBody, lifter: Lifter, colour: Tensor, photo: Tensor) -> Tensor:
-    """The median (3,) of bare seen skin: below the eyes, where no beard grows; else of what is seen of the face."""
+    """Return the median colour (3,) of visible skin: of the beardless skin below the eyes, else of the visible face."""
     seen = photo > 0.9
     bare, face = seen & lifter.around_eyes, seen & (lifter.part == body.part_index["face"])
     chosen = colour[bare if int(bare.sum()) > _FEW else face if bool(face.any()) else seen]
@@ -234,7 +246,7 @@ def skin_colour(body: HalfBody, lifter: Lifter, colour: Tensor, photo: Tensor) -
 
 
 def _cloth_and_skin(lifter: Lifter, colour: Tensor, photo: Tensor, skin: Tensor) -> tuple[Tensor, Tensor] | None:
-    """The colours (3,) of cloth and of skin; None where no clothes were seen."""
+    """Return the colours (3,) of cloth and of skin; None where no clothes were seen."""
     cloth = cloth_colour(lifter, colour, photo, ~lifter.covered)
     return None if cloth is None else (cloth, skin)
 
@@ -248,12 +260,15 @@ def _alike(
     likeness: Tensor,
     mute: Tensor,
 ) -> Tensor:
-    """Return the colour (N, 3) of every texel from the vertices that were seen and are most like its own vertices.
+    """Return the colour (N, 3) of every texel, borrowed from the most similar vertices that were seen.
 
-    materials: colours (3,) of cloth and of skin: skin at a neckline lends nothing to what clothes cover.
-    likeness: (V, features) whose distance in metres says how unlike two vertices are.
-    mute: (V,) bool, vertices that lend nobody their colour.
-    """
+    lifter: the texels (N,).
+    n_vertices: V, of the body.
+    colour: (N, 3) known so far.
+    confidence: (N,) of it.
+    materials: colours (3,) of cloth and of skin; clothed places do not borrow from the skin at a neckline.
+    likeness: (V, features) whose distance in metres says how different two vertices are.
+    mute: (V,) bool, vertices whose colour is not borrowed."""
     some = slice(None, None, _STRIDE)
     weight = confidence[some] * ~lifter.templated[some]
     sums = vertex_sums(lifter, n_vertices, some, colour[some], weight)
@@ -275,14 +290,16 @@ def _alike(
 
 
 def _exposure(values: Tensor) -> Tensor:
-    """Return the exposure of the portrait from premultiplied texels (N, 4): mean brightness, as a factor in 0.35..1."""
+    """Return the exposure of the portrait, its mean brightness as a factor in 0.35..1.
+
+    values: (N, 4) colours multiplied by their weight, and the weight."""
     sums = values.sum(0)
     mean = sums[:3] / sums[3].clamp_min(1e-6)
     return ((mean.mean() / 2 + 0.5) * 1.7).clamp(0.35, 1.0)
 
 
 def _iris(lifter: Lifter, colour: Tensor, photo: Tensor, saturation: float) -> Tensor:
-    """Return the mean colour of the iris texels that were seen, darkened brown where none was; (3,) in [-1, 1]."""
+    """Return the mean colour (3,) in [-1, 1] of the visible iris texels, mixed with a dark brown if few are visible."""
     weight = photo * (lifter.iris & ~lifter.pupil)
     brown = colour.new_tensor([-0.55, -0.68, -0.75])
     brown = torch.lerp(brown.mean().expand(3), brown, saturation)
@@ -290,7 +307,9 @@ def _iris(lifter: Lifter, colour: Tensor, photo: Tensor, saturation: float) -> T
 
 
 def to_atlas(lifter: Lifter, filled: Tensor, confidence: Tensor, photo: Tensor) -> tuple[Tensor, Tensor]:
-    """Map texels (N, ...) -> atlas (3, A, A) in [-1, 1] without holes, and visibility (1, A, A)."""
+    """Put texels into an atlas (3, A, A) in [-1, 1] without holes, and its visibility (1, A, A).
+
+    filled: (N, 3) colours; confidence: (N,) of them; photo: (N,) in [0, 1], the visibility."""
     size = lifter.size
     values = torch.cat([filled, confidence[:, None], photo[:, None], torch.ones_like(photo[:, None])], 1)
     atlas = values.new_zeros(size * size, 6).index_copy(0, lifter.texel, values).T.reshape(1, 6, size, size)
@@ -302,13 +321,14 @@ def to_atlas(lifter: Lifter, filled: Tensor, confidence: Tensor, photo: Tensor) 
 
 
 def sharpened(atlas: Tensor, visibility: Tensor, fineness: float) -> Tensor:
-    """The atlas (3, A, A), its seen texels (visibility (1, A, A)) sharpened until they are as crisp as the photograph.
+    """Sharpen the texels that were seen until they are as crisp as the photograph.
 
-    A pixel is looked up twice between texels before it is drawn, from the photograph and from the atlas: each takes the
-    finest detail away. A person who is small in the picture is drawn with more than one texel per pixel and loses less.
+    atlas: (3, A, A) in [-1, 1].
+    visibility: (1, A, A) in [0, 1] of its texels.
+    fineness: px per metre of the person in a picture of at most LARGEST_SIDE px.
 
-    fineness: px a metre of the person in a picture of at most LARGEST_SIDE px.
-    """
+    Every pixel is interpolated twice before it is drawn, in the photograph and in the atlas, and both blur the finest
+    detail. A person who is small in the picture is drawn with more than one texel per pixel and loses less."""
     crisp = _CRISP * min(1.0, max(0.0, (fineness - _FINE[0]) / (_FINE[1] - _FINE[0])))
     soft = F.pad(atlas[None], (1, 1, 1, 1), mode="replicate")[0]
     for axis in (-1, -2):  # shifted sums: many times as fast as a convolution of one channel

@@ -1,7 +1,7 @@
-"""The back of a clothed trunk: at every height what the outermost clothes of the front are at that height.
+"""The back of a clothed trunk: at every height it has the colour of the outermost clothes in front.
 
-A shirt in a jacket, hair over a shoulder and skin at a neckline are in front of a person, not behind; a belt, a hem and
-stripes go around. So the back is a profile of height, as sleeves are profiles along the arm.
+The shirt in a jacket, hair over a shoulder and the skin at a neckline exist in front of a person only, but a belt, a
+hem and stripes run all around. So the back is a profile of colour over height, as sleeves are profiles along the arm.
 """
 
 import torch
@@ -26,11 +26,10 @@ def back_colours(lifter: Lifter, colour: Tensor, photo: Tensor, skin: Tensor) ->
 
     lifter: the texels (N,).
     colour: (N, 3) in [-1, 1] of the photograph.
-    photo: (N,) in [0, 1], how far that colour is the texel's own.
-    skin: (3,) of the face.
+    photo: (N,) in [0, 1], how far the photograph really shows the texel.
+    skin: (3,) colour of the face.
 
-    Returns colours (N, 3) and how far they hold (N,) in [0, 1]: 0 off the back and where no clothes were seen.
-    """
+    Returns colours (N, 3) and their weight (N,) in [0, 1]: 0 off the back and where no clothes were seen."""
     seen = (lifter.dressed & (photo > _SURE)).nonzero().squeeze(1)
     cloths = [cloth_colour(lifter, colour, photo, ~lifter.covered), outer_clothes(lifter, colour, photo)]
     cloths = [cloth for cloth in cloths if cloth is not None]
@@ -55,8 +54,10 @@ def _height_bin(height: Tensor) -> Tensor:
 
 
 def _colours_over_height(bins: Tensor, colours: Tensor, weight: Tensor) -> Tensor:
-    """Return the colours (_BINS, 3) over height; what was not seen is as what is nearest, on the mean of a hand's
-    breadth."""
+    """Average colours (n, 3) into a smooth profile over height (_BINS, 3); unseen bins take a broad mean around the
+    nearest seen one.
+
+    bins: (n,) height of each colour; weight: (n,)."""
     values = torch.cat([colours, torch.ones_like(weight)[:, None]], 1) * weight[:, None]
     sums = values.new_zeros(_BINS, 4).index_add_(0, bins, values)
     fine, coarse = (_smoothed(sums, width) for width in _SMOOTH)

@@ -1,9 +1,8 @@
-"""The sides and the back of the head: what grows there goes on as it was seen, strand by strand.
+"""The sides and the back of the head: the visible hair is continued there with its texture.
 
-Seen from around the skull's middle, a row of the picture is one height. Behind the last angle that a row was seen, its
-texture runs back mirrored, to and fro over what was seen of it, so that strands meet at the seam and keep their
-fineness; where the two sides meet at the back they fade into each other.
-"""
+Seen from the skull's centre, a row of the unrolled picture is one elevation. Behind the last angle at which a row was
+seen, its texture continues mirrored, back and forth over the seen part, so that strands meet at the seam and keep their
+fineness; at the back of the head the two sides are cross-faded."""
 
 import math
 
@@ -31,8 +30,8 @@ _OTHER = 0.1  # chromaticity or share of brightness from which hair is told from
 
 
 def polar(body: HalfBody, points: Tensor) -> Tensor:
-    """Return (N, 2) of points (N, 3) of the mean body: row in 0.._ROWS, and signed cell from the front, left positive.
-    """
+    """Map points (N, 3) of the mean body -> (N, 2): row 0.._ROWS by elevation, and column from the front, left
+    positive."""
     eyes = (body.bone_mean[body.bone_index["eye.L"]] + body.bone_mean[body.bone_index["eye.R"]]) / 2
     x, y, z = (points - eyes - points.new_tensor([0.0, *_MIDDLE])).unbind(1)
     around = torch.atan2(x, -y) / math.pi * _HALF
@@ -41,13 +40,12 @@ def polar(body: HalfBody, points: Tensor) -> Tensor:
 
 
 def hair_colours(place: Tensor, colour: Tensor, confidence: Tensor, skin: Tensor) -> Tensor | None:
-    """Return the colours (N, 3) for texels of the hairy scalp at place (N, 2), see `polar`; None where too little was
-    seen.
+    """Return the colours (N, 3) for texels of the hairy scalp; None where too little hair was seen.
 
-    colour: (N, 3) that is known of them.
+    place: (N, 2) of the texels, see `polar`.
+    colour: (N, 3) known so far.
     confidence: (N,) in [0, 1] of it.
-    skin: (3,) of the face, which shows beside an ear and is no hair.
-    """
+    skin: (3,) of the face, which is visible beside an ear and is no hair."""
     confidence = confidence * _is_hair(place, colour, confidence, skin)
     picture, seen = _unrolled(place, colour, confidence)
     halves = [(picture[:, :, _HALF:], seen[:, _HALF:]), (picture[:, :, :_HALF].flip(2), seen[:, :_HALF].flip(1))]
@@ -67,7 +65,10 @@ def hair_colours(place: Tensor, colour: Tensor, confidence: Tensor, skin: Tensor
 
 
 def _is_hair(place: Tensor, colour: Tensor, confidence: Tensor, skin: Tensor) -> Tensor:
-    """Return (N,) bool: colours (N, 3) like most of the hair, and not an ear, a rim of backdrop or a bald patch."""
+    """Return (N,) bool: texels with the colour of most of the hair, not of an ear, the background's rim or a bald
+    patch.
+
+    Arguments as in `hair_colours`."""
     linear, own = ((c / 2 + 0.5).clamp_min(0.02).square() for c in (colour, skin[None]))
     to_skin = _unlike(linear, own)
     seen = confidence > _SURE
@@ -83,13 +84,14 @@ def _is_hair(place: Tensor, colour: Tensor, confidence: Tensor, skin: Tensor) ->
 
 
 def _unlike(linear: Tensor, other: Tensor) -> Tensor:
-    """Return (N,): how unlike linear colours (N, 3) are one other (1, 3); 1 where that begins to tell."""
+    """Return the difference (N,) of linear colours (N, 3) to one other (1, 3), in units of the least noticeable
+    difference."""
     hue = (linear / linear.sum(1, keepdim=True) - other / other.sum()).abs().sum(1)
     return (hue.square() + (0.3 * (linear.sum(1) / other.sum()).log()).square()).sqrt() / _OTHER
 
 
 def _unrolled(place: Tensor, colour: Tensor, confidence: Tensor) -> tuple[Tensor, Tensor]:
-    """The head unrolled: colours (3, _ROWS, 2 _HALF), filled smoothly, and where they were seen (_ROWS, 2 _HALF)."""
+    """Unroll the head: colours (3, _ROWS, 2 _HALF), filled smoothly, and where they were seen (_ROWS, 2 _HALF) bool."""
     row = place[:, 0].long().clamp(0, _ROWS - 1)
     cell = (place[:, 1] + _HALF).floor().long().clamp(0, 2 * _HALF - 1)
     weight = confidence * (confidence > _SURE)
@@ -104,11 +106,10 @@ def _unrolled(place: Tensor, colour: Tensor, confidence: Tensor) -> tuple[Tensor
 
 
 def _strand_runs(seen: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
-    """Find, from one side's seen cells (_ROWS, _HALF), for every row the row to copy, and first and last cell of its
-    run there.
+    """Find for every row the row to copy, and the first and last cell of its seen run; from one side's seen cells.
 
-    Rows of which too little was seen copy the ones above or below, mirrored at the nearest good one. None without any.
-    """
+    seen: (_ROWS, _HALF) bool. Returns three (_ROWS,). Rows of which too little was seen copy the rows above or below,
+    mirrored at the nearest good one. None where no row is good."""
     place = torch.arange(_HALF, device=seen.device)
     last = torch.where(seen, place, -1).amax(1)
     gap = torch.where(~seen & (place <= last[:, None]), place, -1).amax(1)
@@ -131,10 +132,10 @@ def _strand_runs(seen: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
 
 
 def _grown(half: Tensor, runs: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-    """Continue one side's colours (3, _ROWS, _HALF) behind what was seen of it -> (3, _ROWS, _HALF + _FADE).
+    """Continue one side's colours (3, _ROWS, _HALF) behind its seen part -> (3, _ROWS, _HALF + _FADE).
 
-    Rows of another tone than their neighbours would go around the head as bands: their tones are evened.
-    """
+    runs: from `_strand_runs`. The tones of the rows are evened out, or a row of a different tone would run around the
+    head as a band."""
     source, first, edge = (v[:, None] for v in runs)
     place = torch.arange(_HALF + _FADE, device=half.device).expand(_ROWS, -1)
     width = torch.minimum(edge, edge[source.squeeze(1)]) - first

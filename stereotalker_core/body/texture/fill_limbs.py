@@ -1,8 +1,8 @@
-"""Arms and hands where the portrait does not show them: as the rest of the same limb, all around.
+"""Arms and hands where the portrait does not show them: coloured as the visible part of the same limb.
 
-A sleeve ends where it ends, on every side of the arm: what was seen of an arm is a profile along it, and unseen skin or
-cloth takes the colour of its place on that profile. An unseen piece of a hand takes the colour of the hand's seen skin.
-"""
+A sleeve ends at the same place on every side of the arm: the visible part of an arm gives a profile of colour along it,
+and unseen skin or cloth takes the colour at its place on that profile. Unseen parts of a hand take the colour of its
+visible skin."""
 
 from typing import NamedTuple
 
@@ -36,8 +36,13 @@ _SURE = 0.5  # visibility of texels that may speak for others
 
 
 class _Arm(NamedTuple):
-    """Hold the seen texels (n,) of one arm: bins along it, colours (n, 3), whether they are skin, whether they are the
-    arm's beyond doubt; the sleeve's colour (3,)."""
+    """The visible texels (n,) of one arm.
+
+    bins: (n,) place along the arm.
+    colours: (n, 3).
+    naked: (n,) bool, skin.
+    sure: (n,) bool, surely on the arm.
+    sleeve: (3,) colour of the sleeve."""
 
     bins: Tensor
     colours: Tensor
@@ -47,8 +52,9 @@ class _Arm(NamedTuple):
 
 
 class Arms(NamedTuple):
-    """Hold what was seen of both arms (True: left, False: right), the skin (3,) of the hands, and the bin where sleeves
-    end."""
+    """The visible parts of both arms, by side (True: left, False: right).
+
+    seen: the texels of each arm; bare: colour (3,) of its skin; end: the bin where both sleeves end."""
 
     seen: dict[bool, _Arm | None]
     bare: dict[bool, Tensor]
@@ -60,10 +66,9 @@ def _first(*known: Tensor | None) -> Tensor:
 
 
 def seen_arms(lifter: Lifter, colour: Tensor, photo: Tensor, skin: Tensor, trunk: Tensor | None = None) -> Arms:
-    """Return the sleeves and skin of both arms; arguments as in `limb_colours`.
+    """Return the colours of sleeves and skin of both arms; arguments as in `limb_colours`.
 
-    trunk: (N,) bool, texels that the picture shows beside the trunk; None takes those that look at it in the A pose.
-    """
+    trunk: (N,) bool, texels that the picture shows beside the trunk; None: those that face the trunk in the A pose."""
     trunk = ~lifter.outer if trunk is None else trunk
     hands = {side: _median(colour, photo, lifter.hands & (lifter.left == side)) for side in (True, False)}
     bare = {side: _first(hands[side], hands[not side], skin) for side in (True, False)}
@@ -76,10 +81,9 @@ def clothes_on_bare_arms(lifter: Lifter, arms: Arms, colour: Tensor, trunk: Tens
     """Find the texels of bare forearms that wrongly show the trunk behind them -> (N,) bool.
 
     lifter: the texels (N,).
-    arms: from `seen_arms`.
-    colour: (N, 3) that the photograph shows; that of the sleeves is the trunk's, too.
-    trunk: (N,) bool, texels that it shows beside the trunk.
-    """
+    arms: from `seen_arms`; sleeves are taken to have the trunk's colour.
+    colour: (N, 3) that the photograph shows.
+    trunk: (N,) bool, texels that it shows beside the trunk."""
     found = torch.zeros_like(lifter.hands)
     for side, arm in arms.seen.items():
         if arm is None or not bool(arm.naked.any()):
@@ -102,12 +106,11 @@ def limb_colours(
 
     lifter: the texels (N,).
     colour: (N, 3) in [-1, 1] of the photograph.
-    photo: (N,) in [0, 1], how far that colour is the texel's own.
+    photo: (N,) in [0, 1], how far the photograph really shows the texel.
     skin: (3,) of the face, for hands that were not seen.
-    arms: what was seen of them; None looks.
+    arms: from `seen_arms`; None calls it.
 
-    Returns colours (N, 3) and whether they hold (N,) bool; false where nothing of the limb was seen.
-    """
+    Returns colours (N, 3) and whether they are valid (N,) bool; false where nothing of the limb was seen."""
     out, known = torch.zeros_like(colour), torch.zeros_like(lifter.hands)
     seen, bare, end = arms or seen_arms(lifter, colour, photo, skin)
     profiles = {side: None if arm is None else _colours_along_arm(arm, bare[side], end) for side, arm in seen.items()}
@@ -128,7 +131,8 @@ def limb_colours(
 
 
 def outer_clothes(lifter: Lifter, colour: Tensor, photo: Tensor) -> Tensor | None:
-    """The colour (3,) of the outermost clothes that were seen: of a jacket, not of the shirt in it."""
+    """Return the colour (3,) of the outermost visible clothes (a jacket, not the shirt in it); None where too few are
+    seen."""
     seen = (lifter.dressed & (photo > _SURE)).nonzero().squeeze(1)
     if len(seen) < _FEW:
         return None
@@ -137,19 +141,20 @@ def outer_clothes(lifter: Lifter, colour: Tensor, photo: Tensor) -> Tensor | Non
 
 
 def cloth_colour(lifter: Lifter, colour: Tensor, photo: Tensor, beside: Tensor) -> Tensor | None:
-    """The median (3,) of the trunk away from arms (beside (N,) bool); None where that was not seen."""
+    """Return the median colour (3,) of the trunk without texels `beside` (N,) bool an arm; None where it was not seen.
+    """
     return _median(colour, photo, lifter.dressed & ~beside)
 
 
 def bare_arms_on_clothes(lifter: Lifter, colour: Tensor, cloth: Tensor | None, skin: Tensor, beside: Tensor) -> Tensor:
-    """Return (N,) bool: texels of a clothed trunk beside an arm that have the colour of skin: they show the arm.
+    """Return (N,) bool: texels of a clothed trunk beside an arm that show the arm, because they have the colour of
+    skin.
 
     lifter: the texels (N,).
     colour: (N, 3) that the photograph shows.
     cloth: (3,) of the trunk, None where it is not known.
     skin: (3,) of the face.
-    beside: (N,) bool, clothes within a hand's breadth of an arm in the picture.
-    """
+    beside: (N,) bool, clothes within a hand's breadth of an arm in the picture."""
     if cloth is None:
         return torch.zeros_like(beside)
     where = (lifter.dressed & beside).nonzero().squeeze(1)
@@ -158,7 +163,8 @@ def bare_arms_on_clothes(lifter: Lifter, colour: Tensor, cloth: Tensor | None, s
 
 
 def skin_like(colour: Tensor, cloth: Tensor, skin: Tensor) -> Tensor:
-    """Return (N,) bool: colours (N, 3) that are rather a skin (3,) in some light than a cloth (3,)."""
+    """Return (N,) bool: whether colours (N, 3) are closer to a skin colour (3,), in some light, than to a cloth colour
+    (3,)."""
     if float((cloth - skin).norm()) < _CONTRAST or float(unlike(cloth[None], skin)) < _TOLD:
         return torch.zeros_like(colour[:, 0], dtype=torch.bool)
     nearer = (colour - skin).square().sum(1) < (colour - cloth).square().sum(1)
@@ -187,7 +193,9 @@ def _arm(
     skin: Tensor,
     trunk: Tensor,
 ) -> _Arm | None:
-    """Return what was seen of an arm, without background beside it and shadow; None where that is too little."""
+    """Return the visible texels of one arm, without background or shadow; None where they are too few.
+
+    left: the side; skin: (3,) of its hand; the others as in `seen_arms`."""
     arm = (lifter.limbs & ~lifter.hands & (lifter.left == left) & (photo > _GLIMPSED)).nonzero().squeeze(1)
     if len(arm) < _FEW:
         return None
@@ -202,7 +210,7 @@ def _arm(
 
 
 def unlike(colours: Tensor, colour: Tensor) -> Tensor:
-    """Return (n,) how unlike colours (n, 3) are to a colour (3,): by hue, which light does not change, more than by
+    """Return the distance (n,) of colours (n, 3) to a colour (3,); hue counts more than brightness, which depends on
     light."""
     here, there = ((c / 2 + 0.5).clamp_min(0).square() + _BLACK for c in (colours, colour[None]))
     hue = here / here.sum(1, keepdim=True) - there / there.sum(1, keepdim=True)
@@ -211,10 +219,10 @@ def unlike(colours: Tensor, colour: Tensor) -> Tensor:
 
 
 def _colours_along_arm(arm: _Arm, skin: Tensor, end: int) -> Tensor:
-    """Return the colours (_BINS, 3) along an arm whose sleeve ends at a bin.
+    """Return the colours (_BINS, 3) along an arm whose sleeve ends at bin `end`; skin (3,) beyond it.
 
-    Every place takes the colour of its own kind nearby, so that a hand before the arm does not make rings.
-    """
+    Each bin takes the nearby colours of its own kind (cloth or skin), so that a hand in front of the arm makes no
+    rings."""
     place = torch.arange(_BINS, device=skin.device)
     out = torch.where((place < end)[:, None], arm.sleeve, skin)
     for k in range(_BINS):
@@ -226,8 +234,8 @@ def _colours_along_arm(arm: _Arm, skin: Tensor, end: int) -> Tensor:
 
 
 def _in_light_of(colour: Tensor, skin: Tensor) -> Tensor:
-    """Return a skin's colour (3,) no darker than _SHADE of the hand's (3,): what lay in a sleeve's shadow comes out of
-    it."""
+    """Brighten the skin colour (3,) of an arm that lay in a sleeve's shadow to at least _SHADE of the hand's colour
+    (3,)."""
     here, there = ((c / 2 + 0.5).clamp_min(0.01).square() for c in (colour, skin))
     lit, wanted = float(here.sum()), _SHADE * float(there.sum())
     if lit >= wanted:
@@ -237,11 +245,15 @@ def _in_light_of(colour: Tensor, skin: Tensor) -> Tensor:
 
 
 def joined(lifter: Lifter, n_vertices: int, prior: Tensor, colour: Tensor, photo: Tensor) -> Tensor:
-    """Return the prior (N, 3) of the arms, brought without a step to what was seen of them.
+    """Return the prior colours (N, 3) of the arms, adjusted so that they meet the visible parts without a step.
 
-    The difference to the photograph's colour (N, 3), where that is the texel's own (photo (N,) in [0, 1]), goes on over
-    the surface and fades within a few centimetres.
-    """
+    lifter: the texels (N,).
+    n_vertices: of the body.
+    prior: (N, 3) to adjust.
+    colour: (N, 3) of the photograph.
+    photo: (N,) in [0, 1], how far the photograph really shows the texel.
+
+    The difference between photograph and prior is spread over the surface and fades within a few centimetres."""
     arms = (lifter.limbs & ~lifter.hands).nonzero().squeeze(1)
     some = arms[::_STRIDE]
     sums = vertex_sums(lifter, n_vertices, some, colour[some] - prior[some], photo[some])
@@ -260,11 +272,10 @@ def joined(lifter: Lifter, n_vertices: int, prior: Tensor, colour: Tensor, photo
 
 
 def _sleeve_end(arms: list[_Arm], hand_seen: bool) -> int:
-    """The bin from which arms are bare, on both sides alike: as few texels as possible on the wrong side of it.
+    """Return the bin from which on both arms are bare, the split with the fewest misplaced texels.
 
-    Nothing tells between the last of the sleeve and the first of the skin: the middle. Arms without any skin have long
-    sleeves, unless a hand is seen and the sleeve was last seen above the elbow.
-    """
+    Where unseen bins lie between the last cloth and the first skin it is their middle. Arms without any visible skin
+    have long sleeves, unless a hand is seen and the sleeve was last seen above the elbow."""
     if not arms:
         return _BINS
     bins, naked, sure = (torch.cat([arm[k] for arm in arms]) for k in (0, 2, 3))

@@ -1,6 +1,6 @@
-"""What a hand has that no portrait shows: nails, creases of the joints, lines of the palm, and its paler inner side.
+"""Details of hands that no portrait shows: nails, creases at the joints, lines of the palm, and its paler skin.
 
-Everything is a factor on the linear colour of this person's skin, laid out once on the mean body; both hands are alike.
+Everything is a factor on the linear colour of the person's skin, painted once on the mean body; both hands are alike.
 """
 
 import torch
@@ -24,11 +24,13 @@ _LINES = (  # of the palm: shares of the way from the wrist to the middle knuckl
 
 
 def hand_marks(body: HalfBody, corners: Tensor, weight: Tensor, hands: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the factors (N, 3) on the linear colour of hands' texels, 1 elsewhere, and how far (N,) they are of the
-    palm's side.
+    """Return the factors (N, 3) on the linear colour of the hands' texels, 1 elsewhere, and (N,) in [0, 1], 1 on the
+    palm.
 
-    corners (N, 3), weight (N, 3): the vertices of the texels and their barycentric weights; hands: (N,) bool.
-    """
+    body: the half body.
+    corners: (N, 3) vertices of the texels' triangles.
+    weight: (N, 3) barycentric.
+    hands: (N,) bool."""
     at = hands.nonzero().squeeze(1)
     point = (body.mean[corners[at]] * weight[at][..., None]).sum(1)
     normal = (body.normals(body.mean[None])[0][corners[at]] * weight[at][..., None]).sum(1)
@@ -39,8 +41,10 @@ def hand_marks(body: HalfBody, corners: Tensor, weight: Tensor, hands: Tensor) -
 
 
 def marked(skin: Tensor, marks: Tensor, palm: Tensor) -> Tensor:
-    """Return the skin colours (n, 3) in [-1, 1] with marks (n, 3) and palms (n,), which are the paler the darker the
-    skin is."""
+    """Apply marks (n, 3) and the palm's tone to skin colours (n, 3) in [-1, 1]; the darker the skin, the paler the
+    palm.
+
+    palm: (n,) in [0, 1], 1 on the palm."""
     linear = (skin / 2 + 0.5).clamp_min(0).square()
     bright = linear.mean(1, keepdim=True)
     paler = 1 + 1.6 * (1 - bright / 0.35).clamp(0, 1) * palm[:, None]
@@ -52,14 +56,16 @@ def marked(skin: Tensor, marks: Tensor, palm: Tensor) -> Tensor:
 
 
 def _hand_joints(body: HalfBody) -> Tensor:
-    """Return (21, 3): the joints of the left hand of the mean body."""
+    """Return the joints (21, 3) of the left hand of the mean body, in metres."""
     rest = body.rest(body.mean.new_zeros(1, body.n_shape))
     posed = body.pose(rest, body.mean.new_zeros(1, 49, 3), body.mean.new_zeros(1, 52))
     return body.keypoints(posed.vertices, posed.bones)[0, [body.keypoint_index[f"hand.L.{k}"] for k in range(21)]]
 
 
 def _marks(joints: Tensor, point: Tensor, normal: Tensor) -> tuple[Tensor, Tensor]:
-    """Return `hand_marks` of points (n, 3) with normals (n, 3) of a left hand with joints (21, 3)."""
+    """Return the factors (n, 3) and the palm's share (n,) of `hand_marks` for points of a left hand.
+
+    joints: (21, 3); point: (n, 3); normal: (n, 3)."""
     back = F.normalize(torch.linalg.cross(joints[5] - joints[0], joints[17] - joints[0]), dim=0)
     starts, ends = _phalanges(joints)
     finger, along, away = _nearest_segment(point, starts, ends)  # (n,) phalanx 0..14, metres from its joint, distance
@@ -85,13 +91,16 @@ def _marks(joints: Tensor, point: Tensor, normal: Tensor) -> tuple[Tensor, Tenso
 
 
 def _phalanges(joints: Tensor) -> tuple[Tensor, Tensor]:
-    """Return both ends (15, 3) of the phalanges; those of a finger follow each other."""
+    """Return the start and end joint (15, 3) of every phalanx of a hand with joints (21, 3), finger by finger."""
     chain = [(a, b) for row in _FINGERS for a, b in zip(row, row[1:], strict=False)]
     return joints[[a for a, _ in chain]], joints[[b for _, b in chain]]
 
 
 def _nearest_segment(point: Tensor, start: Tensor, end: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The nearest of segments (K, 3) to points (n, 3): its index, metres from its start, distance."""
+    """Return the segment nearest to each point (n, 3): its index (n,), metres from its start along it (n,), distance
+    (n,).
+
+    start, end: (K, 3) of the segments."""
     axis = end - start
     length = axis.norm(dim=1)
     along = ((point[:, None] - start) * axis).sum(2) / length
@@ -101,7 +110,9 @@ def _nearest_segment(point: Tensor, start: Tensor, end: Tensor) -> tuple[Tensor,
 
 
 def _dorsal(joints: Tensor, back: Tensor, phalanx: int) -> Tensor:
-    """Return (3,) unit: where the back of a phalanx faces; a thumb's lies across the hand."""
+    """Return the unit vector (3,) in which the back of a phalanx (0..14) faces; a thumb faces across the hand.
+
+    joints: (21, 3); back: (3,) direction of the back of the hand."""
     finger, k = divmod(phalanx, 3)
     a, b = (joints[_FINGERS[finger][k + i]] for i in range(2))
     axis = F.normalize(b - a, dim=0)
@@ -110,7 +121,12 @@ def _dorsal(joints: Tensor, back: Tensor, phalanx: int) -> Tensor:
 
 
 def _creases(joints: Tensor, point: Tensor, facing: Tensor, on_finger: Tensor) -> Tensor:
-    """Return (n, 3): factors of the creases inside the joints of the fingers and of the wrinkles on their backs."""
+    """Return the factors (n, 3) of the creases on the inside of the finger joints and of the wrinkles on their backs.
+
+    joints: (21, 3).
+    point: (n, 3).
+    facing: (n,) cosine to the back of the hand.
+    on_finger: (n,) 1 on fingers."""
     out = torch.ones_like(point)
     inner, outer = ((-facing) / 0.4).clamp(0, 1), (facing / 0.5).clamp(0, 1)
     for row in _FINGERS:
@@ -132,7 +148,7 @@ def _creases(joints: Tensor, point: Tensor, facing: Tensor, on_finger: Tensor) -
 
 
 def _palm_lines(joints: Tensor, point: Tensor, back: Tensor) -> Tensor:
-    """Return (n,) in [0, 1]: the three lines of the palm."""
+    """Return (n,) in [0, 1], 1 on the three lines of the palm; joints (21, 3), point (n, 3), back (3,) of the hand."""
     up = joints[9] - joints[0]
     across = joints[17] - joints[5]
     across = across - (across @ up) / (up @ up) * up
@@ -157,7 +173,15 @@ def _with_nail(
     dorsal: Tensor,
     finger: int,
 ) -> Tensor:
-    """Return the factors (n, 3) with the nail of one finger, whose last phalanx goes from start to end."""
+    """Return the factors (n, 3) with the nail of one finger added.
+
+    tint: (n, 3) factors so far.
+    point: (n, 3).
+    facing: (n,) cosine to the back of the phalanx.
+    own: (n,) 1 on this phalanx.
+    start, end: (3,) of the last phalanx.
+    dorsal: (3,) where its back faces.
+    finger: 0 (thumb) to 4."""
     axis, length = F.normalize(end - start, dim=0), (end - start).norm()
     offset = point - start
     aside = (offset * torch.linalg.cross(axis.expand_as(dorsal), dorsal)).sum(1)

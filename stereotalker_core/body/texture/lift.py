@@ -1,10 +1,9 @@
-"""Texture lift: the portrait's pixels carried to the body's texture atlas, with the visibility of every texel.
+"""Texture projection: the portrait's pixels copied to the body's texture atlas, with the visibility of every texel.
 
-Unseen texels take the mirrored point's colour, then that of the seen surface most like them (near, same part, turned
-the same way), so that sleeves end where they end and hair stays hair. What an eye or an open mouth shows stays; what
-they hide comes from the same eye's colours or from a template. Lids take the colour of the skin around them, but for
-the line of their lashes; clothes near a hand take that of the mirrored place: neither shows itself.
-"""
+Unseen texels take the mirrored point's colour, then that of the most similar seen surface (near, same part, facing the
+same way), so that sleeves end in the right place and hair stays hair. Visible parts of eyes and an open mouth are kept;
+hidden ones come from the same eye's colours or from a template. Two kinds of texels are not trusted: lids, except for
+the lashes, take the colour of the skin around them, and clothes near a hand take that of the mirrored place."""
 
 from functools import partial
 
@@ -34,7 +33,7 @@ def lift_portrait(
     lifter: Lifter | None = None,
     trust: Trust | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Carry a portrait onto the texture atlas of a posed body.
+    """Project a portrait onto the texture atlas of a posed body.
 
     body: the half body.
     image: the portrait (3, H, W) in [-1, 1].
@@ -42,13 +41,12 @@ def lift_portrait(
     posed: the portrait's pose with its shell, batch 1.
     world_to_camera: (4, 4).
     intrinsics: (3, 3) in pixels of the image.
-    size: texels A a side of the atlas; `lifter` has its own.
-    lifter: the texel table, for callers that lift many portraits.
-    trust: what of the fit may be believed.
+    size: side A of the atlas in texels; ignored where `lifter` is given.
+    lifter: the texel table, for callers that project many portraits.
+    trust: which parts of the fit are reliable.
 
     Returns the atlas (3, A, A), filled everywhere, and visibility (1, A, A) in [0, 1] of texels really seen (symmetric
-    and template colours count as unseen).
-    """
+    and template colours count as unseen)."""
     lifter = lifter if lifter is not None else Lifter(body, size)
     return _lift(body, lifter, PortraitView(body, image, mask, posed, world_to_camera, intrinsics, trust or Trust()))
 
@@ -64,12 +62,11 @@ def lift_unlit(
     lifter: Lifter | None = None,
     trust: Trust | None = None,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Carry a portrait onto an atlas that is free of its shading; arguments as in `lift_portrait`.
+    """Project a portrait onto an atlas and remove its shading; arguments as in `lift_portrait`.
 
     Returns atlas, visibility and light (4,): `light.relit(texel, light.shade(normal, light))` shades it for any pose.
-    Holes are filled before the shading, so that an arm's unlit side does not lend its darkness. Where no light is found
-    (None) the atlas is lift_portrait's.
-    """
+    The shading is removed before holes are filled, so that an arm's unlit side does not spread its darkness. Where no
+    light is found (None) the result is lift_portrait's."""
     lifter = lifter if lifter is not None else Lifter(body, size)
     view = PortraitView(body, image, mask, posed, world_to_camera, intrinsics, trust or Trust())
     vertex = torch.arange(body.n_vertices, device=image.device)[:, None].expand(-1, 3)
@@ -133,8 +130,12 @@ def _lift(body: HalfBody, lifter: Lifter, view: PortraitView) -> tuple[Tensor, T
 
 
 def _trusted_texels(lifter: Lifter, seen: Tensor, shut: Tensor, trust: Trust) -> Tensor:
-    """Return (N,) bool: texels that may show what the photograph shows there. A registered mouth shows its own teeth.
-    """
+    """Return (N,) bool: texels whose photographed colour may be used.
+
+    lifter: the texels (N,).
+    seen: (N,) visibility.
+    shut: (N,) bool, on a shut eye.
+    trust: with a registered face the mouth and teeth of the photograph are used as well."""
     if trust.registered:
         return ~(lifter.eyes & shut) & (lifter.part != lifter.lashes)
     return ~lifter.templated | lifter.eyes & (seen > _SURE)

@@ -1,9 +1,8 @@
-"""The light of a portrait: one directional source and a sky, found from how the shade of like surfaces differs.
+"""The light of a portrait: one directional source and a sky, estimated from brightness differences of similar surfaces.
 
 A texture that keeps the portrait's shading is wrong as soon as the surface turns: an arm that was lit stays lit. With
-the light known, the texture is kept as it would look in even light, and shaded anew for every pose. Model, in linear
-colour: shade(n) = max(n . direct, 0) + ambient * sky(n), sky from 1 above to SKY_BELOW below (hemisphere light).
-"""
+the light known, the texture is stored as under even light, and shaded anew for every pose. Model, in linear
+colour: shade(n) = max(n . direct, 0) + ambient * sky(n), sky from 1 above to SKY_BELOW below (hemisphere light)."""
 
 import math
 
@@ -27,20 +26,25 @@ def shade(normals: Tensor, light: Tensor) -> Tensor:
 
 
 def relit(colour: Tensor, shading: Tensor) -> Tensor:
-    """Change the shading of colours (..., 3) in [-1, 1] (gamma 2) by a factor (..., 1) relative to the present one, not
-    clamped."""
+    """Multiply the linear brightness of colours (..., 3) in [-1, 1] (gamma 2) by factors (..., 1), without clamping."""
     return (colour * 0.5 + 0.5) * shading.sqrt() * 2 - 1
 
 
 def find_light(
     colour: Tensor, seen: Tensor, normals: Tensor, points: Tensor, part: Tensor, mirror: Tensor, unlit: Tensor
 ) -> Tensor | None:
-    """The light (4,) that explains vertex colours (V, 3) in [-1, 1] best, its mean shade over seen vertices 1.
+    """Return the light (4,) that explains vertex colours best, scaled to a mean shade of 1 over the seen vertices.
 
-    seen (V,) in [0, 1]; normals (V, 3) in world axes of the portrait's pose; points (V, 3) of the mean body; part and
-    mirror (V,) indices; unlit (P,) bool parts that do not count. Compared are mirrored vertices, and near ones of one
-    part and chromaticity; a pair of two colours counts for little. None where no light explains more than even light.
-    """
+    colour: (V, 3) in [-1, 1].
+    seen: (V,) in [0, 1].
+    normals: (V, 3) in world axes of the portrait's pose.
+    points: (V, 3) of the mean body.
+    part: (V,) index.
+    mirror: (V,) index of the mirrored vertex.
+    unlit: (P,) bool, parts that are left out.
+
+    Compares mirrored vertices, and neighbours of the same part and chromaticity; a pair of different colours gets
+    little weight. None where no light explains more than even light does."""
     linear = (colour * 0.5 + 0.5).clamp(0, 1).square()
     bright = linear.mean(1)
     usable = (seen > 0.8) & ~unlit[part] & (bright > 0.003) & (colour < 0.97).all(1)
@@ -62,22 +66,27 @@ def find_light(
 
 
 def softened(light: Tensor, normals: Tensor) -> Tensor:
-    """Return half of the light's direction, the rest from everywhere, as bright as before on normals (N, 3).
+    """Replace half of the directional light by ambient light, keeping the mean brightness on normals (N, 3) -> light
+    (4,).
 
-    A photograph rarely tells its light well enough to take the whole of it off: what is wrongly brightened glows.
+    A photograph rarely determines its light well enough to remove all of it: areas that were brightened wrongly glow.
     """
     half = torch.cat([light[:3] / 2, light[3:] + light[:3].norm()[None] / 4])
     return half / shade(normals, half).mean()
 
 
 def _shades(normals: Tensor, lights: Tensor) -> Tensor:
-    """Map (..., 3) normals under (L, 4) lights -> (..., L)."""
+    """Return the brightness (..., L) of unit normals (..., 3) under lights (L, 4)."""
     sky = SKY_BELOW + (1 - SKY_BELOW) * (0.5 + 0.5 * normals[..., 2:])
     return ((normals @ lights[:, :3].T).clamp_min(0) + sky * lights[:, 3]).clamp_min(DARKEST)
 
 
 def _pairs(index: Tensor, usable: Tensor, linear: Tensor, points: Tensor, part: Tensor, mirror: Tensor) -> Tensor:
-    """Return (P, 2) usable vertices that are probably of one colour; the same for the same input."""
+    """Return (P, 2) pairs of usable vertices that probably have the same colour; deterministic.
+
+    index: (n,) indices of the usable vertices; usable: (V,) bool; linear: (V, 3) linear colours; points: (V, 3) m;
+    part: (V,) index of the part; mirror: (V,) index of the mirrored vertex. Pairs are mirrored, or near with similar
+    chroma."""
     other = mirror[index]
     both = usable[other] & (other > index)
     across = torch.stack([index[both], other[both]], 1)
@@ -92,7 +101,8 @@ def _pairs(index: Tensor, usable: Tensor, linear: Tensor, points: Tensor, part: 
 
 
 def _candidate_lights(like: Tensor) -> Tensor:
-    """Return (L, 4) lights of unit strength from all directions in front, and the share of the sky."""
+    """Return candidate lights (L, 4) of unit strength from all directions in front, with several shares of sky light.
+    """
     azimuth = torch.arange(-90, 91, 10.0) * (math.pi / 180)
     elevation = torch.arange(-10, 81, 10.0) * (math.pi / 180)
     sky = torch.tensor([0.30, 0.36, 0.42, 0.48, 0.54, 0.60, 0.66, 0.74, 0.84])

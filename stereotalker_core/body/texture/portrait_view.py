@@ -1,8 +1,7 @@
-"""The portrait's camera: the colour that it shows at a surface point, and whether the point was really seen.
+"""The portrait's camera: the colour of the portrait at a surface point, and whether the point was really seen.
 
-A point was seen where it faces the camera, is the nearest surface there, lies inside the person's mask and not on a
-depth edge.
-"""
+A point was seen if it faces the camera, is the nearest surface there, lies inside the person's mask and not on a depth
+edge."""
 
 from dataclasses import dataclass
 
@@ -33,13 +32,12 @@ _LARGEST = 1536  # px; a larger portrait holds more than the atlas can
 
 @dataclass(frozen=True)
 class Trust:
-    """Say which parts of a fit may be believed.
+    """The parts of a fit that are reliable.
 
-    hands: the fingers were located; otherwise hands take the colour of the face, for they show the clothes.
-    registered: the surface lies on the face and the outline that were seen, to a pixel.
-    shut: the (left, right) eye is shut in the portrait, so that its lids show themselves.
-    absent: parts that are not in the picture and hide nothing, whatever the pose says: hands behind the back.
-    """
+    hands: the fingers were detected; otherwise hand pixels show clothes, and hands take the colour of the face.
+    registered: the surface agrees with the photographed face and outline to a pixel.
+    shut: whether the (left, right) eye is shut in the portrait, so that its lids are visible.
+    absent: parts that are not in the picture and hide nothing, whatever the pose says: hands behind the back."""
 
     hands: bool = True
     registered: bool = False
@@ -48,7 +46,8 @@ class Trust:
 
 
 class PortraitView:
-    """Sample colour and visibility of the portrait at surface points; free of shading once `light` is set."""
+    """The portrait as a function on the body's surface: colour and visibility at points; unshaded once `light` is set.
+    """
 
     light: Tensor | None = None
 
@@ -62,7 +61,7 @@ class PortraitView:
         intrinsics: Tensor,
         trust: Trust,
     ):
-        """Rasterise the posed body as the portrait's camera sees it.
+        """Rasterise the posed body from the portrait's camera.
 
         body: the half body.
         image: the portrait (3, H, W) in [-1, 1].
@@ -70,8 +69,7 @@ class PortraitView:
         posed: the portrait's pose with its shell, batch 1.
         camera: world_to_camera (4, 4).
         intrinsics: (3, 3) in pixels of the image.
-        trust: what of the fit may be believed.
-        """
+        trust: which parts of the fit are reliable."""
         known = dims(image, "3 H W")
         dims(mask, "1 H W", **known)
         dims(posed.vertices, "1 V 3", V=body.n_vertices)
@@ -112,7 +110,7 @@ class PortraitView:
 
     @property
     def fineness(self) -> float:
-        """Return how many pixels per metre of the body covers in the picture."""
+        """Return the resolution of the body in the picture, px per metre."""
         return float(self.focal[0] / self.vertex[:, 2].median())
 
     @staticmethod
@@ -129,8 +127,8 @@ class PortraitView:
         margin: float,
         also: Tensor | None = None,
     ) -> Tensor:
-        """Return (1, 1, H, W): 1 within `margin` metres of these parts, and of triangles (F,) bool, where they are
-        seen."""
+        """Return (1, 1, H, W): 1 within `margin` metres of the visible triangles of these parts and of those in `also`
+        (F,) bool."""
         triangle = fragments.triangle[0]
         ids = torch.tensor([body.part_index[n] for n in parts], device=triangle.device)
         chosen = torch.isin(body.triangle_part, ids)
@@ -141,22 +139,23 @@ class PortraitView:
         return largest_around(found.to(torch.uint8), radius)[None, None].to(self.image)
 
     def beside_arms(self, corners: Tensor, weight: Tensor, where: Tensor, shoulders: Tensor) -> Tensor:
-        """Return (N,) bool: surface points (corners (N, 3), barycentric weight (N, 3)) that the picture shows near an
-        arm.
+        """Return (N,) bool: surface points that the picture shows near an arm.
 
-        where: (N,) bool, the points that are asked for; false at others.
-        shoulders: (N,) bool, points above the armpits, which an upper arm does not hide: near a forearm or a hand only.
-        """
+        corners: (N, 3) vertices of their triangles.
+        weight: (N, 3) barycentric.
+        where: (N,) bool, the points to test; the others are false.
+        shoulders: (N,) bool, points above the armpits: tested against forearms and hands only, since an upper arm
+            cannot hide them."""
         return self._marked(self.limbs, corners, weight, where & ~shoulders) | self._marked(
             self.forearms, corners, weight, where & shoulders
         )
 
     def beside_trunk(self, corners: Tensor, weight: Tensor, where: Tensor) -> Tensor:
-        """Return (N,) bool, as `beside_arms`: surface points that the picture shows near the trunk."""
+        """Return (N,) bool: surface points that the picture shows near the trunk; arguments as in `beside_arms`."""
         return self._marked(self.trunk, corners, weight, where)
 
     def _marked(self, marks: Tensor, corners: Tensor, weight: Tensor, where: Tensor) -> Tensor:
-        """Return (N,) bool: points among `where` (N,) bool whose pixel is marked in (H, W)."""
+        """Return (N,) bool: points among `where` (N,) bool whose pixel is marked in `marks` (H, W)."""
         out, where = torch.zeros_like(where), where.nonzero().squeeze(1)
         corners, weight = corners.index_select(0, where), weight.index_select(0, where)
         pixel, _ = self._seen_at(corners, weight)
@@ -164,8 +163,7 @@ class PortraitView:
         return out.index_copy(0, where, marks[cell[:, 1], cell[:, 0]] > 0.5)
 
     def _seen_at(self, corners: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the pixels (N, 2) of surface points, and their values (N, 4): place in the camera's axes, cosine to
-        it."""
+        """Return the pixels (N, 2) of surface points, and (N, 4): position in camera axes (m), cosine to the camera."""
         value = at_points(self.vertex, corners, weight)
         return value[:, :2] / value[:, 2:3].clamp_min(1e-6) * self.focal + self.centre, value
 
@@ -195,13 +193,13 @@ class PortraitView:
         corners: (N, 3) vertices of their triangles.
         weight: (N, 3) barycentric.
         limb: (N,) bool, points of arms and hands.
-        hand: (N,) bool, points of hands; all others are not trusted near one (arms are, unless registered).
+        hand: (N,) bool, points of hands; other points near a hand are not trusted (unless registered, neither are
+        arms).
         head: (N,) bool, points of the head.
-        inner: (N,) the part of points of eyes, teeth and the mouth, -1 for others; what lies a lid's thickness behind
-            the nearest surface counts as seen only where that is the same part.
+        inner: (N,) part index of points of eyes, teeth and mouth, -1 elsewhere; such a point may lie a lid's thickness
+            behind the nearest surface, but counts as seen only where that surface is of the same part.
 
-        Returns colours (N, 3) of the image and visibility (N,) in [0, 1].
-        """
+        Returns colours (N, 3) of the image and visibility (N,) in [0, 1]."""
         pixel, value = self._seen_at(corners, weight)
         size = pixel.new_tensor([self.columns, self.rows])
         colour = F.grid_sample(
@@ -226,7 +224,8 @@ class PortraitView:
         return colour, ((value[:, 3] - least) / ramp).clamp(0, 1) * trusted * near
 
     def _ramps(self, limb: Tensor | None, head: Tensor | None) -> tuple[Tensor | float, Tensor | float]:
-        """The cosine from which on points are trusted, and over which trust grows."""
+        """Return the least cosine to the camera at which points are trusted, and the interval over which trust rises to
+        1."""
         if not self.trust.registered:
             return _RAMP[0], _RAMP[1] if head is None else torch.where(head, _HEAD_RAMP, _RAMP[1])
         if limb is None:
@@ -236,7 +235,7 @@ class PortraitView:
 
 
 def _fore(body: HalfBody) -> Tensor:
-    """Return (F,) bool: triangles of the forearms."""
+    """Return (F,) bool, true for triangles of the forearms."""
     bones = [body.bone_index[f"{bone}.{side}"] for bone in ("lowerarm01", "lowerarm02") for side in "LR"]
     return (body.skin_weights[:, bones].sum(1) > 0.5)[body.triangles].all(1)
 

@@ -1,8 +1,7 @@
-"""Image quilting (Efros and Freeman 2001): a patterned cloth laid on in overlapping squares of itself.
+"""Image quilting (Efros and Freeman 2001): a patterned cloth synthesised from overlapping square patches of itself.
 
-Every square is, of some places of the source, the one that agrees best with what is already laid; it is cut where the
-two differ least.
-"""
+Every patch is chosen among several for its agreement with the patches already placed, and cut along the path of least
+difference to them."""
 
 import torch
 import torch.nn.functional as F
@@ -13,11 +12,12 @@ _GOOD = 1.15  # times the least error up to which a place may be taken, so that 
 
 
 def quilt(source: Tensor, known: Tensor, size: tuple[int, int], side: int, seed: int = 0) -> Tensor | None:
-    """Return the texture (3, *size) from the known (h, w) bool pixels of source (3, h, w); None where no whole square
-    is known.
+    """Synthesise a texture (3, *size) from the known (h, w) bool pixels of source (3, h, w); None without a whole
+    patch.
 
-    side: px of a square; a third of it overlaps the next.
-    """
+    size: rows, columns.
+    side: px of a patch; neighbours overlap by a third of it.
+    seed: of the choice among patches."""
     overlap = max(2, side // 3)
     # candidates: some of the squares that are known everywhere
     places = _patch_corners(known, side)
@@ -51,14 +51,15 @@ def quilt(source: Tensor, known: Tensor, size: tuple[int, int], side: int, seed:
 
 
 def _patch_corners(known: Tensor, side: int) -> Tensor:
-    """Return (n, 2): upper left corners of the squares of known pixels."""
+    """Return the upper left corners (n, 2) of all squares of `side` px that lie in the known (h, w) bool pixels."""
     if min(known.shape) < side:
         return known.new_zeros(0, 2, dtype=torch.long)
     return (F.avg_pool2d(known[None, None].float(), side, 1)[0, 0] > 0.999).nonzero()
 
 
 def _right_of_cut(cost: Tensor) -> Tensor:
-    """Return (n, m) in {0, .5, 1}: 1 right of the path of least cost (n, m) from the first row to the last."""
+    """Map costs (n, m) -> (n, m) in {0, .5, 1}: 1 right of the path of least cost from the first row to the last, .5 on
+    it."""
     total, steps = cost[0], []
     for row in cost[1:]:
         near = torch.stack([F.pad(total[:-1], (1, 0), value=1e9), total, F.pad(total[1:], (0, 1), value=1e9)])

@@ -1,16 +1,15 @@
-"""The rig: one canonical set of views of a person's texture, as fixed tables between an atlas and pictures of it.
+"""The rig: fixed tables between the atlas and canonical orthographic pictures of a person's texture.
 
-What the portrait does not show is drawn in pictures, not in the atlas: there, charts lie where they were packed, while
-in a picture cloth beside cloth is cloth beside cloth. The views are orthographic pictures of the mean body in its A
-pose, all from the same height, so that
+What the portrait does not show is generated in pictures and not in the atlas, because neighbours in a picture are
+neighbours on the body, while neighbours in the atlas depend on how its charts were packed. The views show the mean body
+in its A pose, all from the same height, so that
 
-* a row of pixels is the same height in every view (an epipolar line: attention between views needs a row, no more),
-* the pixel behind a pixel, seen from the other side, is its mirrored column, and the same point on the other half of
-  the body has a place, too: `opposite` and `mirror`.
+* a row of pixels is the same height in every view (an epipolar line: attention between views needs one row, no more),
+* the pixel on the opposite side of the body is in the mirrored column of the opposite view, and the same point on the
+  other half of the body has a place, too: `opposite` and `mirror`.
 
-From the side an arm hides the trunk; arms are drawn beside the trunk there. The tables depend on the body alone, not
-on the person: a shell or a shape moves surface points, not the texels they carry.
-"""
+From the side an arm would hide the trunk, so arms are drawn beside the trunk there. The tables depend on the body
+alone, not on the person: a shell or a shape moves surface points, not the texels they carry."""
 
 import math
 from typing import NamedTuple
@@ -42,14 +41,15 @@ _INNER = ("mouth", "tongue", "teeth.up", "teeth.low", "lashes", "eye.L", "eye.R"
 
 
 class Layer(NamedTuple):
-    """Hold parts that hide each other, and how far (metres) they are moved aside in a view."""
+    """The parts that are drawn together in a view (hiding each other), and how many metres they are shifted sideways.
+    """
 
     parts: tuple[str, ...]
     shift: float
 
 
 def _drawn_parts(body: HalfBody, yaw: float) -> list[Layer]:
-    """Return what is drawn into a view: everything, or from the side the trunk and each arm beside it."""
+    """Return the layers of a view: all parts in one, or from the side the trunk and each arm, shifted beside it."""
     if abs(math.sin(math.radians(yaw))) < 0.5:
         return [Layer(tuple(body.part_names), 0.0)]
     arms = {side: (f"arm.{side}", f"hand.{side}") for side in "LR"}
@@ -60,24 +60,24 @@ def _drawn_parts(body: HalfBody, yaw: float) -> list[Layer]:
 
 
 def _axes(yaw: float) -> tuple[Tensor, Tensor]:
-    """The picture's right and the direction towards the camera, unit vectors in the body's axes."""
+    """Return the picture's right and the direction towards the camera: unit vectors (3,) in the body's axes."""
     angle = math.radians(yaw)
     right = torch.tensor([math.cos(angle), -math.sin(angle), 0.0])
     return right, torch.tensor([-math.sin(angle), -math.cos(angle), 0.0])
 
 
 class Rig(nn.Module):
-    """The tables of a body's rig; buffers, so that they move between devices.
+    """The tables of a body's rig, as buffers. P of the pixels of all V views (H x W each) show the body.
 
-    A view has H x W pixels; P of all V views' pixels show the body.
-    pixel (P,): their flat index into V x H x W. grid (S, 2), owner (S,): places in the atlas that are averaged into
-    the covered pixels. uv (S, 2): the same in the layout that synthetic people are painted in. position, normal (P, 3)
-    of the mean body; region (P, 4): shares of RIG_REGIONS; inner (P,) bool: eyes, teeth and the mouth.
-    texel (P,): flat index of one texel of a RIG_ATLAS atlas that the pixel shows.
-    speakers (P, 2): pixels whose seen colours tell the colour of the cloth, and that of the skin.
-    token (T,): the squares of BLOCK pixels a side that show some of the body, as flat indices.
-    opposite, mirror (P,): the covered pixel behind, and that of the mirrored place, with opposite_there, mirror_there.
-    """
+    pixel: (P,) flat index of the covered pixels into V x H x W.
+    grid: (S, 2) sample positions in the atlas; owner: (S,) the covered pixel that averages them.
+    uv: (S, 2) the same positions in the layout of synthetic people.
+    position, normal: (P, 3) on the mean body; region: (P, 4) shares of RIG_REGIONS.
+    inner: (P,) bool, eyes, teeth and mouth.
+    texel: (P,) flat index of one texel of a RIG_ATLAS atlas that the pixel shows.
+    speakers: (P, 2) pixels whose seen colours determine the colour of the cloth, and that of the skin.
+    token: (T,) flat index of the squares of BLOCK pixels a side that show some of the body.
+    opposite, mirror: (P,) the covered pixel behind, and at the mirrored place; opposite_there, mirror_there: if any."""
 
     pixel: Tensor
     owner: Tensor
@@ -153,13 +153,13 @@ class Rig(nn.Module):
     # ---------------------------------------------------------------- tables
     @staticmethod
     def _place(points: Tensor, yaw: float, shift: Tensor | float) -> Tensor:
-        """Return (N, 2) column and row of points (N, 3) in a view, in pixels."""
+        """Project points (N, 3) into a view -> (N, 2) column and row, in pixels; shift: metres sideways."""
         right, _ = _axes(yaw)
         across = points @ right.to(points) + shift
         return torch.stack([across / METRES + SIZE[1] / 2, (_TOP - points[:, 2]) / METRES], 1)
 
     def _rasterize(self, body: HalfBody, view: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the samples of a view: triangle (S,), barycentric (S, 3), flat pixel of all views (S,)."""
+        """Return the samples of a view: triangle (S,), barycentric (S, 3), flat pixel index over all views (S,)."""
         rows, columns = SIZE
         found = []
         for layer in _drawn_parts(body, YAWS[view]):
@@ -182,7 +182,7 @@ class Rig(nn.Module):
 
     @staticmethod
     def _shifts(body: HalfBody, yaw: float) -> Tensor:
-        """Return (parts,) metres by which each part is moved aside in a view."""
+        """Return (parts,) metres by which each part is shifted sideways in a view."""
         shift = torch.zeros(len(body.part_names))
         for layer in _drawn_parts(body, yaw):
             shift[[body.part_index[n] for n in layer.parts]] = layer.shift
@@ -211,7 +211,7 @@ class Rig(nn.Module):
             self.register_buffer(f"{name}_there", (index >= 0).float(), persistent=False)
 
     def _merging(self, body: HalfBody) -> None:
-        """Find where every texel of the lifter's atlas lies in the views, and how much each of them counts there."""
+        """Find where every texel of the lifter's atlas lies in the views, and how much weight each view has for it."""
         lifter, (rows, columns) = self.lifter, SIZE
         points = at_points(body.mean, lifter.corners, lifter.weight)
         normals = F.normalize(at_points(body.normals(body.mean[None])[0], lifter.corners, lifter.weight), dim=1)
@@ -238,7 +238,8 @@ class Rig(nn.Module):
         self.register_buffer("shares", torch.stack(weights), persistent=False)  # (V, N)
 
     def _tokens(self) -> None:
-        """Cut the pixels into squares of BLOCK x BLOCK: which pixels each holds, and where each pixel is among them."""
+        """Split the views into squares of BLOCK x BLOCK pixels: find the pixels of each square, and each pixel's place
+        in it."""
         rows, columns = SIZE
         line, column = torch.div(self.pixel, columns, rounding_mode="floor"), self.pixel % columns
         token = torch.div(line, BLOCK, rounding_mode="floor") * (columns // BLOCK) + torch.div(
@@ -254,51 +255,51 @@ class Rig(nn.Module):
 
     # ---------------------------------------------------------------- pictures
     def tokens(self, values: Tensor) -> Tensor:
-        """Map covered pixels (..., P, C) -> the T covered squares (..., T, BLOCK * BLOCK * C), zero where no body is.
-        """
+        """Map values of covered pixels (..., P, C) -> the T covered squares (..., T, BLOCK * BLOCK * C), zero off the
+        body."""
         padded = F.pad(values, (0, 0, 0, 1))
         return padded.index_select(-2, self.held).unflatten(-2, (-1, BLOCK**2)).flatten(-2)
 
     def from_tokens(self, tokens: Tensor) -> Tensor:
-        """Undo `tokens`: squares of pixels -> covered pixels (..., P, C)."""
+        """Map squares of pixels (..., T, BLOCK * BLOCK * C) -> covered pixels (..., P, C), the inverse of `tokens`."""
         return tokens.unflatten(-1, (BLOCK**2, -1)).flatten(-3, -2).index_select(-2, self.inside)
 
     def laid_out(self, tokens: Tensor) -> Tensor:
-        """Map covered squares (B, T, C) -> maps (B * V, C, H / BLOCK, W / BLOCK), zero elsewhere; channels last."""
+        """Arrange covered squares (B, T, C) as maps (B * V, C, H / BLOCK, W / BLOCK), zero elsewhere, in channels-last
+        memory."""
         rows, columns = (side // BLOCK for side in self.size)
         flat = tokens.new_zeros(len(tokens), self.views * rows * columns, tokens.shape[-1])
         flat = flat.index_copy(1, self.token, tokens)
         return flat.view(-1, rows, columns, tokens.shape[-1]).permute(0, 3, 1, 2)
 
     def collected(self, maps: Tensor) -> Tensor:
-        """Map what `laid_out` gives -> covered squares (B, T, C)."""
+        """Collect the covered squares (B, T, C) from maps, the inverse of `laid_out`."""
         flat = maps.permute(0, 2, 3, 1).reshape(len(maps) // self.views, -1, maps.shape[1])
         return flat.index_select(1, self.token)
 
     def pictures(self, atlas: Tensor, layout: str = "grid") -> Tensor:
-        """Return what the covered pixels (P, C) show of an atlas (C, A, A).
+        """Sample an atlas (C, A, A) at the covered pixels -> (P, C).
 
-        layout: "grid", the atlas of a portrait, or "uv", that of a synthetic person.
-        """
+        layout: "grid", the atlas of a portrait, or "uv", that of a synthetic person."""
         places = getattr(self, layout)
         found = F.grid_sample(atlas[None], places[None, None], padding_mode="border", align_corners=False)[0, :, 0].T
         total = found.new_zeros(len(self.pixel), found.shape[1]).index_add_(0, self.owner, found)
         return total / self.count[:, None]
 
     def canvas(self, values: Tensor) -> Tensor:
-        """Map covered pixels (..., P, C) -> pictures (..., V, C, H, W), zero where no body is."""
+        """Map values of covered pixels (..., P, C) -> pictures (..., V, C, H, W), zero off the body."""
         rows, columns = self.size
         flat = values.new_zeros(*values.shape[:-2], self.views * rows * columns, values.shape[-1])
         flat = flat.index_copy(-2, self.pixel, values)
         return flat.unflatten(-2, (self.views, rows, columns)).movedim(-1, -3)
 
     def covered(self, pictures: Tensor) -> Tensor:
-        """Map pictures (..., V, C, H, W) -> their covered pixels (..., P, C)."""
+        """Map pictures (..., V, C, H, W) -> values of the covered pixels (..., P, C)."""
         return pictures.movedim(-3, -1).flatten(-4, -2).index_select(-2, self.pixel)
 
     def merged(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Map covered pixels (P, C) -> the texels (N, C) of `lifter` that the views show, and how well (N,) in [0, 1].
-        """
+        """Map covered pixels (P, C) -> the lifter's texels (N, C), averaged over the views, and how well they are seen
+        (N,) in [0, 1]."""
         pictures = self.canvas(torch.cat([values, torch.ones_like(values[:, :1])], 1))
         found = F.grid_sample(pictures, self.places[:, None], "bilinear", "zeros", align_corners=False)[:, :, 0]
         found = found * self.shares[:, None]  # (V, C + 1, N)
@@ -306,10 +307,9 @@ class Rig(nn.Module):
         return total[:, :-1] / total[:, -1:].clamp_min(1e-6), (total[:, -1] * 4).clamp(0, 1)
 
     def to_atlas(self, change: Tensor) -> Tensor:
-        """Map a change (P, C) of the pixels -> a smooth atlas (C, A, A) of it, gaps filled.
+        """Map a change of the pixels (P, C) -> a smooth atlas (C, A, A) of the change, gaps filled.
 
-        Texels that no view sees take the change of their surroundings; eyes, teeth, mouth and lids take none.
-        """
+        Texels that no view shows take the change of their surroundings; eyes, teeth, mouth and lids take none."""
         lifter = self.lifter
         texels, sure = self.merged(change)
         size = lifter.size
@@ -322,7 +322,7 @@ class Rig(nn.Module):
 
 
 def _texel(uv: Tensor) -> Tensor:
-    """Map places (N, 2) in [0, 1] -> flat indices into a RIG_ATLAS atlas."""
+    """Map UV coordinates (N, 2) in [0, 1] -> flat indices (N,) into a RIG_ATLAS atlas."""
     cell = (uv * RIG_ATLAS).long().clamp(0, RIG_ATLAS - 1)
     return cell[:, 1] * RIG_ATLAS + cell[:, 0]
 

@@ -1,4 +1,4 @@
-"""The texture atlas of a body: which surface point every texel shows, and what is known of it before any picture."""
+"""The texture atlas of a body: the surface point of every texel, and what is known about it before any picture."""
 
 from functools import lru_cache
 
@@ -38,8 +38,9 @@ _LASH_LINE = (0.0012, 0.0040)  # m from the rim of the lids up to which the phot
 
 
 def _hairy(body: HalfBody, part: Tensor, hair_line: tuple[tuple[float, float], ...]) -> Tensor:
-    """Return (V,) in [0, 1]: how much a vertex of the scalp lies above a usual hair line, which falls towards the nape.
-    """
+    """Return (V,) in [0, 1], 1 on vertices of the scalp above a hair line that falls towards the nape.
+
+    part: (V,) index; hair_line: (metres behind the eyes, metres above them) of its corners."""
     behind, above = (body.mean - body.bone_mean[body.bone_index["eye.L"]])[:, 1:].unbind(1)
     line = torch.full_like(above, hair_line[0][1])
     for (start, high), (end, low) in zip(hair_line, hair_line[1:], strict=False):
@@ -48,7 +49,7 @@ def _hairy(body: HalfBody, part: Tensor, hair_line: tuple[tuple[float, float], .
 
 
 def arm_coordinate(body: HalfBody, points: Tensor) -> Tensor:
-    """Return the metres (N,) from the shoulder down the nearer arm of the A pose, of points (N, 3) of the mean body."""
+    """Map points (N, 3) of the mean body -> (N,) metres from the shoulder along the nearer arm of the A pose."""
     out = torch.zeros_like(points[:, 0])
     for side, own in (("L", points[:, 0] > 0), ("R", points[:, 0] <= 0)):
         shoulder, elbow, wrist = (
@@ -64,16 +65,13 @@ def arm_coordinate(body: HalfBody, points: Tensor) -> Tensor:
 
 @lru_cache(maxsize=1)
 def usual_lifter(body: HalfBody, device: str) -> "Lifter":
-    """The table of a body on a device, made once for all its portraits; usable in and outside of inference mode."""
+    """Return the texel table of a body on a device, cached; usable inside and outside of inference mode."""
     with torch.inference_mode(False), torch.no_grad():
         return Lifter(body)
 
 
 class Lifter(nn.Module):
-    """Tell which surface point every texel of a (size, size) atlas shows; computed once for a body and reused.
-
-    Moves between devices like any module.
-    """
+    """The texel table: which surface point every texel of a (size, size) atlas shows, computed once per body."""
 
     texel: Tensor
     corners: Tensor
@@ -188,18 +186,19 @@ class Lifter(nn.Module):
 
     @staticmethod
     def _armpits(body: HalfBody) -> Tensor:
-        """Return the height () m from which on nothing of the trunk lies behind a hanging arm."""
+        """Return the height () in metres of the armpits, above which a hanging arm has no trunk behind it."""
         return body.bone_mean[body.bone_index["upperarm01.L"], 2] - _ARMPIT
 
     @staticmethod
     def _outer(body: HalfBody, corners: Tensor, weight: Tensor) -> Tensor:
-        """Return (N,) bool: surface that looks away from the middle of the body, beside which no trunk is seen."""
+        """Return (N,) bool: texels that face away from the middle of the body, and so are never seen next to the trunk.
+        """
         away = body.normals(body.mean[None])[0, :, 0] * body.mean[:, 0].sign()
         return (away[corners] * weight).sum(1) > 0
 
     @staticmethod
     def _blinked(body: HalfBody, corners: Tensor, weight: Tensor) -> Tensor:
-        """Return (N,): how far a blink moves the texels, as a share of the largest movement."""
+        """Return (N,): how far a blink moves each texel, relative to the largest movement."""
         blink = [body.expression_index[n] for n in ("eyeBlinkLeft", "eyeBlinkRight")]
         delta = body.expression_deltas.view(len(body.expression_names), -1, 3)[blink].norm(dim=2).amax(0)
         moved = torch.zeros(body.n_vertices, device=weight.device).index_copy(0, body.expression_vertices, delta)
@@ -207,18 +206,17 @@ class Lifter(nn.Module):
 
     @staticmethod
     def _unfolded(body: HalfBody, corners: Tensor, weight: Tensor, part: Tensor) -> Tensor:
-        """Return (N,) bool: skin that a blink unfolds, for fits that may show the eye on it."""
+        """Return (N,) bool: skin of the lids that is folded away while the eye is open. Used for fits that are not
+        exact, in which a lid may show the eye."""
         skin = torch.isin(part, part.new_tensor([body.part_index[n] for n in ("face", "eyesocket")]))
         return skin & (Lifter._blinked(body, corners, weight) > sum(_UNFOLDS) / 2)
 
     @staticmethod
     def _eyelids(body: HalfBody, corners: Tensor, weight: Tensor, part: Tensor) -> Tensor:
-        """Return (N,) in [0, 1]: skin that a blink unfolds.
+        """Return (N,) in [0, 1], 1 on skin of the lids that is folded away while the eye is open.
 
-        Over an open eye the photo shows the eye there, not the lid.
-
-        The rim is left out: the lashes that the photograph shows there belong to the lid, open or shut.
-        """
+        At an open eye the photograph shows the eye there, not the lid. The rim is left out: the lashes that the
+        photograph shows there belong to the lid, open or shut."""
         skin = torch.isin(part, part.new_tensor([body.part_index[n] for n in ("face", "scalp", "eyesocket")]))
         share = Lifter._blinked(body, corners, weight)
         share = ((share - _UNFOLDS[0]) / (_UNFOLDS[1] - _UNFOLDS[0])).clamp(0, 1) * skin
@@ -230,14 +228,14 @@ class Lifter(nn.Module):
 
     @staticmethod
     def _hair(body: HalfBody, corners: Tensor, weight: Tensor, part: Tensor) -> Tensor:
-        """Return (H,) texels of the scalp above the line to which people wear hair."""
+        """Return the indices (H,) of texels of the scalp on which hair usually grows."""
         hairy = _hairy(body, body.vertex_part, _CUT_LINE)
         scalp = part == body.part_index["scalp"]
         return (scalp & ((hairy[corners] * weight).sum(1) > 0.5)).nonzero().squeeze(1)
 
     @staticmethod
     def _ears(body: HalfBody) -> Tensor:
-        """Return (V,) bool: vertices of the ears."""
+        """Return (V,) bool, true for vertices of the ears."""
         found = F.grid_sample(body.ears_mask[None, None], body.uv[None, None] * 2 - 1, align_corners=False)[0, 0, 0]
         ears = torch.zeros(body.n_vertices, device=found.device)
         return ears.scatter_reduce(0, body.render_vertex, found, "amax") > 0.3
@@ -252,7 +250,7 @@ class Lifter(nn.Module):
 
     @staticmethod
     def _around_eyes(body: HalfBody, corners: Tensor, weight: Tensor, part: Tensor) -> Tensor:
-        """Return (N,) bool: skin of the face below and beside an eye, bare on everybody, which lends the lids its
+        """Return (N,) bool: skin of the face below and beside an eye, where no hair grows; it gives the lids their
         colour."""
         point = (body.mean[corners] * weight[..., None]).sum(1)
         face = part == body.part_index["face"]
@@ -265,7 +263,7 @@ class Lifter(nn.Module):
 
     @staticmethod
     def _above_eyes(body: HalfBody, corners: Tensor, weight: Tensor) -> Tensor:
-        """Return (N,) bool: skin between the lids and the brow, in the light that the lids have."""
+        """Return (N,) bool: skin between lids and brow, which is lit as the lids are."""
         point = (body.mean[corners] * weight[..., None]).sum(1)
         near = torch.zeros_like(point[:, 0], dtype=torch.bool)
         for name in ("eye.L", "eye.R"):
@@ -300,16 +298,15 @@ class Lifter(nn.Module):
 
 
 def vertex_sums(lifter: Lifter, n_vertices: int, texels: Tensor | slice, values: Tensor, weight: Tensor) -> Tensor:
-    """Collect what texels know at the vertices around them.
+    """Sum values of texels at the vertices of their triangles.
 
     lifter: the texels (N,).
     n_vertices: V, of the body.
     texels: which of them: indices (n,), or a slice.
     values: (n, 3) of these texels.
-    weight: (n,) how much each has to say.
+    weight: (n,) of these texels.
 
-    Returns (V, 4): weighted sums of the values, and of the weights.
-    """
+    Returns (V, 4): weighted sums of the values, and of the weights."""
     values = torch.cat([values * weight[:, None], weight[:, None]], 1)
     corners, share = lifter.corners[texels], lifter.weight[texels]
     sums = values.new_zeros(n_vertices, 4)

@@ -1,1 +1,1 @@
-"""Many `talk` lines: lists, shards, clusters."""
+"""Many `talk` command lines at once: lists, shards, clusters."""

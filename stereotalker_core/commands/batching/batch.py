@@ -106,7 +106,7 @@ def on_ray(args: argparse.Namespace, jobs: list[Job]) -> Iterator[tuple[Job, str
 
 
 class Line:
-    """Print how many jobs are done: one line that is rewritten on a terminal, a line per job in a file."""
+    """The progress line of a batch: rewritten in place on a terminal, one line per job in a file."""
 
     def __init__(self, total: int, before: int, enabled: bool):
         self.total, self.before, self.enabled = total, before, enabled

@@ -25,17 +25,19 @@ AHEAD = 2  # pieces a worker has waiting: the list is not poured into the cluste
 
 @dataclass
 class Work:
-    """Hold a piece of work for one worker: a whole job, or one frame range of it."""
+    """The piece of work for one worker: a whole job, or one frame range of it.
+
+    tries: how often a worker died over it; turn: number of the piece within the job."""
 
     job: Job
     args: argparse.Namespace
     tries: int = 0
-    turn: int = 0  # of all pieces in the order in which workers got them
+    turn: int = 0  # number of this piece in the order in which workers got them
 
 
 @dataclass
 class JobProgress:
-    """Hold what has come back of one job so far."""
+    """The results of one job that have arrived so far."""
 
     pieces: int
     reports: list[dict] = field(default_factory=list)
@@ -44,7 +46,7 @@ class JobProgress:
 
 
 class Worker:
-    """Make clips in a process of its own, with networks that it loads once (a Ray actor)."""
+    """The maker of clips in a process of its own, with networks that it loads once (a Ray actor)."""
 
     def __init__(self) -> None:
         from ..talking.progress import ProgressLine
@@ -54,11 +56,11 @@ class Worker:
         self.workshop, self.silent = Workshop(), ProgressLine(enabled=False)
 
     def process(self) -> int:
-        """The number (PID) of the worker's process."""
+        """Return the process id (PID) of the worker."""
         return os.getpid()
 
     def make(self, args: argparse.Namespace) -> tuple[dict | None, str]:
-        """Return (report, "") of a clip or a part of one, or (None, what is wrong with it)."""
+        """Make a clip or a part of one -> (report, "") or (None, the reason why it failed)."""
         from ..talking.talk import make_clip
 
         try:
@@ -69,8 +71,8 @@ class Worker:
 
 
 def work_of(job: Job, split: float) -> list[Work]:
-    """Cut a job into work: one piece, or frame ranges of about `split` seconds for a long clip whose parts can be
-    joined."""
+    """Split a job into pieces of work: frame ranges of about `split` seconds for a long clip whose parts can be joined,
+    else one piece."""
     args = copy.copy(job.line)
     args.out = str(Path(args.out).absolute())
     if args.frames or job.out.suffix.lower() not in STREAMED or not (args.audio or args.motion):
@@ -90,7 +92,7 @@ def work_of(job: Job, split: float) -> list[Work]:
 
 
 def _frame_count_of_job(args: argparse.Namespace) -> int:
-    """Return the frames of the clip; 0 where its input cannot be read, which the worker will say."""
+    """Return the number of frames of the clip; 0 where its input cannot be read, which the worker will report."""
     from ...audio.load import load_audio
     from ...motion.files.io import load_motion
 
@@ -102,11 +104,12 @@ def _frame_count_of_job(args: argparse.Namespace) -> int:
 
 
 def connect(address: str, ray) -> None:
-    """Join a cluster: "auto" an existing one, "local" a new one on this machine, else an address. ValueError: none.
+    """Join a Ray cluster. ValueError where there is none.
 
     Since 2.60 `ray start` makes a cluster ask for a token wherever the machine has one, and `ray.init` sends it to a
     cluster that it finds by itself; to an address only where the user says so.
-    """
+
+    address: "auto" for a running one, "local" for a new one on this machine, else its address."""
     settings = {"log_to_driver": False, "logging_level": "error", "include_dashboard": False}
     try:
         if address == "local":
@@ -124,8 +127,12 @@ def connect(address: str, ray) -> None:
 def spread(jobs: list[Job], address: str, workers: int | None, split: float) -> Iterator[tuple[Job, str, str]]:
     """Run the jobs on a Ray cluster; yield each job with its state and a message, in the order of the list.
 
-    ValueError where Ray or its cluster is missing.
-    """
+    jobs: the list.
+    address: of the cluster, see `connect`.
+    workers: number of actors; None for as many as the cluster has room for.
+    split: seconds of the frame ranges that long clips are split into.
+
+    ValueError where Ray or its cluster is missing."""
     try:
         import ray
     except ImportError as error:
@@ -144,7 +151,13 @@ def spread(jobs: list[Job], address: str, workers: int | None, split: float) -> 
 
 
 def _scheduled(ray, make, count: int, jobs: list[Job], split: float) -> Iterator[tuple[Job, str, str]]:
-    """Hand out work, never more than AHEAD pieces per worker; yield results in order; do lost work again."""
+    """Hand out the pieces, at most AHEAD per worker; yield results in order; repeat pieces whose worker died.
+
+    ray: the module.
+    make: starts an actor.
+    count: of actors.
+    jobs: the list.
+    split: seconds of the frame ranges that long clips are split into."""
     todo: deque[Work] = deque()
     source, ready = iter(jobs), {}
     progress: dict[int, JobProgress] = {}
@@ -185,10 +198,15 @@ def _scheduled(ray, make, count: int, jobs: list[Job], split: float) -> Iterator
 
 
 def _take(ray, reference, work: Work, waited: bool, todo: deque, progress: JobProgress, ready: dict) -> bool:
-    """Note what came of a piece of work; put it back where its worker died -> whether it did.
+    """Record the result of a piece of work, or queue it again if its worker died -> whether the worker died.
 
-    waited: another piece was being done when it died, so that this one is not to blame.
-    """
+    ray: the module.
+    reference: to the result.
+    work: the piece.
+    waited: the worker was busy with another piece when it died, so this one did not cause it.
+    todo: the queue.
+    progress: of the piece's job.
+    ready: results by job number."""
     died = False
     try:
         report, fault = ray.get(reference)
@@ -210,7 +228,7 @@ def _take(ray, reference, work: Work, waited: bool, todo: deque, progress: JobPr
 
 
 def _finished(job: Job, progress: JobProgress) -> tuple[str, str]:
-    """Put the parts together and write the job down as done."""
+    """Join the parts of a job and mark it as done -> (state, message)."""
     if progress.pieces == 1:
         mark_done(job, progress.reports[0])
         return "done", f"{progress.reports[0]['frames']} frames"

@@ -1,4 +1,4 @@
-"""A list of clips to make: rows of a CSV or JSON Lines file -> `talk` lines, what is done already, what failed."""
+"""A list of clips to make: rows of a CSV or JSON Lines file as `talk` command lines, and which of them are done."""
 
 import argparse
 import csv
@@ -18,8 +18,11 @@ OWN = ("out", "json", "resume", "quiet", "shard")  # options that the batch sets
 
 @dataclass(frozen=True)
 class Job:
-    """Hold one clip: its number in the list, its `talk` line, the file it becomes; `fault` where the row is no such
-    line."""
+    """The job of making one clip.
+
+    number: place in the list.
+    name: of the file it makes.
+    args: the parsed options of `talk`; None where the row cannot be parsed, and `fault` says why."""
 
     number: int
     name: str
@@ -28,29 +31,31 @@ class Job:
 
     @property
     def line(self) -> argparse.Namespace:
-        """The options of `talk`. ValueError where the row is no such line."""
+        """Return the parsed options of `talk`. ValueError where the row could not be parsed."""
         if self.args is None:
             raise ValueError(self.fault)
         return self.args
 
     @property
     def out(self) -> Path:
-        """The file that the job makes."""
+        """Return the path of the file that the job makes."""
         return Path(self.line.out)
 
     @property
     def note(self) -> Path:
-        """Return the file beside the job's own in which it is written down that the job is done."""
+        """Return the path of the note beside that file, which records that the job is done."""
         return self.out.with_name(f"{self.out.name.replace('%', '_')}.job.json")
 
 
 def read_jobs(path: str | Path, folder: str | Path, common: Sequence[str] = ()) -> list[Job]:
-    """Map rows of a .csv (a header with names of options) or a .jsonl (an object a line) -> jobs.
+    """Read a list of jobs from a .csv (a header with option names) or a .jsonl (one object per line).
 
-    common: words of `talk` for all of them; a row's own come later and win. Paths are relative to the list's folder.
-    FileNotFoundError, ValueError: no list, an empty one, columns that are no options. What is wrong with one row is
-    that job's fault alone.
-    """
+    path: of the list.
+    folder: where results go.
+    common: command-line words of `talk` for all jobs; a row's own come later and override them.
+
+    Paths in rows are relative to the list's folder. FileNotFoundError, ValueError: no list, an empty one, columns that
+    are no options. A fault in one row only makes that job fail."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no list of jobs at {path}")
@@ -148,7 +153,7 @@ def _job(parser, number: int, row: dict, base: Path, folder: Path, common: Seque
 
 
 def _relative_to_list(option: str, text: str, base: Path) -> str:
-    """Return a file that a row names, relative to the list."""
+    """Resolve a value that names a file relative to the list's folder `base`; return other values unchanged."""
     if option == "transcript":
         return f"@{base / text[1:]}" if text.startswith("@") and text != HEARD else text
     names_file = option in outputs.INPUTS or option in outputs.RESULTS
@@ -158,13 +163,13 @@ def _relative_to_list(option: str, text: str, base: Path) -> str:
 
 
 def _name(number: int, row: dict) -> str:
-    """Return 0007_portrait_recording.mp4"""
+    """Return the default file name of a job, such as 0007_portrait_recording.mp4."""
     stems = [Path(str(row[key])).stem for key in ("identity", "portrait", "audio", "motion") if row.get(key)]
     return "_".join([f"{number:04d}", *stems[:2]]) + ".mp4"
 
 
 def is_done(job: Job) -> bool:
-    """Tell whether this very job was finished by an earlier run: its note names what its frames depend on."""
+    """Tell whether an earlier run finished this job: its note has the same digest of all that the frames depend on."""
     try:
         note = json.loads(job.note.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -174,24 +179,24 @@ def is_done(job: Job) -> bool:
 
 
 def state_of(job: Job) -> str:
-    """Digest everything that the job's frames depend on, and which frames are asked for, into a text."""
+    """Return a digest of everything that the job's frames depend on, and of which frames are requested."""
     known = outputs.fingerprint(job.line) | {"frames": str(job.line.frames)}
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
 
 def mark_done(job: Job, report: dict) -> None:
-    """Write the note of a finished job: the report of `talk`, and what it was made from."""
+    """Write the note of a finished job: the report of `talk`, and the digest of its inputs."""
     text = json.dumps(report | {"job": state_of(job)}, indent=1) + "\n"
     write_atomically(job.note, lambda name: Path(name).write_text(text, encoding="utf-8"))
 
 
 def share_of(jobs: list[Job], shard: tuple[int, int] | None) -> list[Job]:
-    """The jobs of shard I of N: every N-th, so that long and short ones are mixed."""
+    """Return the jobs of shard (I, N): every N-th, so that long and short ones are mixed; None returns all."""
     return jobs if shard is None else jobs[shard[0] - 1 :: shard[1]]
 
 
 def attempt(job: Job, make: Callable[[Job], dict]) -> tuple[str, str]:
-    """Do one job -> ("done" or "failed", one line). What is wrong with it harms no other one."""
+    """Do one job -> ("done" or "failed", one line of text). Its errors do not affect other jobs."""
     if job.fault:
         return "failed", job.fault
     try:

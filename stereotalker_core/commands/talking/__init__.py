@@ -1,1 +1,1 @@
-"""The `talk` command and what a line of it is made of."""
+"""The `talk` command and its options."""

@@ -1,4 +1,4 @@
-"""From command-line words to the values the pipeline takes; every fault is a ValueError before work starts."""
+"""Command-line words -> the values that the pipeline takes; every fault is a ValueError before work starts."""
 
 import re
 from pathlib import Path
@@ -16,7 +16,7 @@ HEARD = "@heard"  # in place of a transcript: the words that a recogniser finds
 
 
 def parse_orbit(text: str) -> tuple[float, float]:
-    """Map "-40:40" -> (-40.0, 40.0)."""
+    """Parse an orbit: "-40:40" -> (-40.0, 40.0), degrees."""
     parts = text.split(":")
     try:
         start, end = map(float, parts)
@@ -26,7 +26,8 @@ def parse_orbit(text: str) -> tuple[float, float]:
 
 
 def parse_size(text: str) -> int | tuple[int, int]:
-    """Map "512" -> 512, "576x1024" (width x height, as films are named) -> (1024, 576): height, width."""
+    """Parse a size: "512" -> 512, "576x1024" (width x height, the usual order) -> (1024, 576), height and width in px.
+    """
     found = re.fullmatch(r"(\d+)(?:[xX](\d+))?", text.strip())
     if not found:
         raise ValueError(f"--size takes a number of pixels like 512, or WIDTHxHEIGHT like 576x1024, got {text!r}")
@@ -35,7 +36,9 @@ def parse_size(text: str) -> int | tuple[int, int]:
 
 
 def parse_background(text: str, size: tuple[int, int]) -> str | tuple[float, float, float] | Tensor:
-    """Map "portrait", "#rrggbb" -> (r, g, b) in 0..1, or a picture file -> (3, H, W)."""
+    """Parse a background: "portrait" -> itself, "#rrggbb" -> (r, g, b) in 0..1, a picture file -> (3, H, W).
+
+    size: (H, W) px of the canvas."""
     if text == "portrait":
         return text
     if text.startswith("#"):
@@ -47,10 +50,10 @@ def parse_background(text: str, size: tuple[int, int]) -> str | tuple[float, flo
 
 
 def read_transcript(text: str | None, audio: Audio | SpooledAudio | None = None) -> str | list[Word] | None:
-    """The words themselves, or @FILE that holds them; with their times where it is .json, .srt or .TextGrid.
+    """Return a transcript given as text, as @FILE, or as @heard; None where there is none.
 
-    @heard: the words that the recogniser finds in the audio, None where it finds none.
-    """
+    A .json, .srt or .TextGrid file gives words with their times, any other file its text. "@heard" gives the words that
+    the recogniser finds in `audio`."""
     if text is None or not text.startswith("@"):
         return text
     if text == HEARD and audio is not None:
@@ -67,8 +70,10 @@ def read_transcript(text: str | None, audio: Audio | SpooledAudio | None = None)
 
 
 def read_keypoints(path: str | None, portrait: Portrait, person: int | None = None) -> Keypoints | None:
-    """Read a keypoint file -> its points in pixels of the (maybe smaller) image that is processed; the file has pixels
-    of the portrait file."""
+    """Read keypoints given in pixels of the portrait file -> in pixels of the (possibly smaller) image that is
+    processed.
+
+    person: which of several people in the file; None for the largest."""
     if path is None:
         return None
     height, width = portrait.source_size

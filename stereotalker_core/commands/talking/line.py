@@ -1,4 +1,4 @@
-"""A line of `talk` that did not come from the terminal: its parser, and what is wrong with it in one line."""
+"""The parser of `talk` options that do not come from the terminal, and one-line error messages for them."""
 
 import argparse
 import os
@@ -16,7 +16,7 @@ class _Refusing(argparse.ArgumentParser):
 
 
 def talk_parser() -> argparse.ArgumentParser:
-    """The parser of `talk` alone; a bad line is a ValueError."""
+    """Return a parser of `talk` that raises ValueError for a bad line."""
     parser = _Refusing(prog="talk")
     commands = parser.add_subparsers(dest="command", required=True)
     talk.add_parsers(commands)
@@ -24,8 +24,7 @@ def talk_parser() -> argparse.ArgumentParser:
 
 
 def refuse_devices(args: argparse.Namespace) -> None:
-    """Raise ValueError where a word of the command line names a pipe or a device: reading those never ends, or waits
-    for somebody."""
+    """Raise ValueError where an option names a pipe or a device: reading those may never end, or wait for input."""
     for value in vars(args).values():
         for word in value if isinstance(value, list) else [value]:
             if not isinstance(word, str) or not word:
@@ -41,7 +40,7 @@ def refuse_devices(args: argparse.Namespace) -> None:
 
 
 def message(error: Exception) -> str:
-    """Return one line that says what is wrong; error: one of FAULTS."""
+    """Return one line that describes an error of one of the types in FAULTS."""
     text = str(error)
     if isinstance(error, RecursionError):
         return "a file is nested too deeply"

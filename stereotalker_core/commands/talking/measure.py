@@ -1,4 +1,4 @@
-"""What a command used of the machine."""
+"""The measurement of the memory that a command used."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""What a clip is written to: options of `talk`, refusals before any work, the writer of each kind of file."""
+"""The output of a clip: its options in `talk`, checks before any work, and the writer for each kind of file."""
 
 import argparse
 import hashlib
@@ -34,7 +34,7 @@ EXAMPLES = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare --identity, --frames and the options of the file."""
+    """Declare --identity, --frames and the options of the output file."""
     parser.epilog, parser.formatter_class = EXAMPLES, argparse.RawDescriptionHelpFormatter
     parser.add_argument("--identity", metavar="P.safetensors", help="a person who was fitted before, for --portrait")
     parser.add_argument("--save-identity", metavar="P.safetensors", help="keep the fitted person for --identity")
@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True)
 class Target:
-    """The file of a clip: its name, its quality, whether it is transparent, and which frames it holds."""
+    """The output file of a clip: path, quality, transparency, and which frames it holds."""
 
     path: Path
     quality: str
@@ -60,10 +60,9 @@ class Target:
     resume: bool
 
     def part(self, count: int) -> Part | None:
-        """The frames of a clip of `count` that --frames or --shard asks for; None for a shard that has none left.
+        """Return the frames of a clip of `count` that --frames or --shard selects; None for a shard that gets none.
 
-        ValueError for a bad range.
-        """
+        ValueError for a bad range."""
         if self.shard:
             found = shares(count, self.shard[1], GRID)
             if self.shard[0] > len(found):
@@ -73,7 +72,14 @@ class Target:
         return Part(first, stop, count)
 
     def writer(self, scene: Scene, part: Part, audio: Audio | None, seed: int, job: object):
-        """Return a context manager with `write(frames, alpha)`, `frames`, `done` and `partial`."""
+        """Return the writer of the output: a context manager with `write(frames, alpha)`, `frames`, `done` and
+        `partial`.
+
+        scene: the person and the motion.
+        part: the frames to write.
+        audio: the recording, None for a silent file.
+        seed: for the metadata.
+        job: identifies the clip when resuming."""
         size, fps, suffix = scene.cameras.size, scene.motion.fps, self.path.suffix.lower()
         if suffix == ".png":
             return PictureWriter(self.path, part, self.transparent, self.resume)
@@ -85,7 +91,7 @@ class Target:
 
 
 def target_of(args: argparse.Namespace) -> Target:
-    """The checked file of `talk`; ValueError and OSError before any work."""
+    """Return the checked output of `talk`; ValueError and OSError before any work."""
     path, transparent = Path(args.out), args.background == "transparent"
     shard = parse_shard(args.shard) if args.shard is not None else None
     if shard and args.frames is not None:
@@ -109,7 +115,7 @@ def target_of(args: argparse.Namespace) -> Target:
 
 
 def parse_shard(text: str) -> tuple[int, int]:
-    """Map "2/4" -> (2, 4). ValueError for another form, or a number that is not among them."""
+    """Parse a shard: "2/4" -> (2, 4). ValueError for another form, or numbers out of range."""
     found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text.strip())
     if not found or not 1 <= int(found[1]) <= int(found[2]):
         raise ValueError(f"--shard takes I/N with I from 1 to N, like 2/4, got {text!r}")
@@ -117,7 +123,7 @@ def parse_shard(text: str) -> tuple[int, int]:
 
 
 def input_files(args: argparse.Namespace) -> dict[str, Path]:
-    """Return {option: the file it names} for the options that were given."""
+    """Return {option: path} for the input options that were given."""
     found = {}
     for name in INPUTS:
         text = getattr(args, name, None)
@@ -132,8 +138,7 @@ def input_files(args: argparse.Namespace) -> dict[str, Path]:
 
 
 def check_not_input(args: argparse.Namespace, more: Iterable[Path] = ()) -> None:
-    """Raise ValueError where a result would replace an input or another result: by name, link or case of the letters.
-    """
+    """Raise ValueError where a result would overwrite an input or another result, also through links or letter case."""
     results = [(name, Path(getattr(args, name))) for name in RESULTS if getattr(args, name, None)]
     results += [("out", path) for path in more if str(path) != str(getattr(args, "out", None))]
     given = input_files(args)
@@ -155,7 +160,7 @@ def _same_file(a: Path, b: Path) -> bool:
 
 
 def fingerprint(args: argparse.Namespace) -> dict[str, str]:
-    """Return what the frames of a clip depend on, as text: options, contents of the inputs, version."""
+    """Return what the frames of a clip depend on, as text: options, digests of the input files, version."""
     known = {k: str(v) for k, v in vars(args).items() if k not in _IRRELEVANT and k not in INPUTS}
     files = input_files(args)
     for name in INPUTS:
@@ -165,7 +170,7 @@ def fingerprint(args: argparse.Namespace) -> dict[str, str]:
 
 
 def digest(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes."""
+    """Return the SHA-256 of a file's bytes as hexadecimal text."""
     with open(path, "rb") as file:
         found = hashlib.sha256()
         while block := file.read(2**20):

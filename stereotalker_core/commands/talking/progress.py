@@ -1,4 +1,4 @@
-"""What a command says on stderr: stage, count, speed, time left; the quality and the warnings of a fit."""
+"""The progress of a command on stderr: stage, count, speed, time left; the quality and the warnings of a fit."""
 
 import logging
 import sys
@@ -18,7 +18,7 @@ _FAST_SECONDS = 0.1  # between updates on a terminal
 
 @contextmanager
 def held_warnings() -> Iterator[None]:
-    """Keep the warnings of a fit out of the log on the terminal: `ProgressLine.fitted` shows them, in whole lines."""
+    """Keep the warnings of a fit out of the log inside a with block; `ProgressLine.fitted` prints them instead."""
 
     def others(record: logging.LogRecord) -> bool:
         return record.levelno != logging.WARNING or not record.name.startswith(_SEERS)
@@ -65,7 +65,7 @@ class ProgressLine:
 
     @staticmethod
     def text(stage: str, done: int, total: int, elapsed: float) -> str:
-        """The line: what is done, and how long the rest takes at this speed."""
+        """Return the progress line: what is done, and the remaining time at this speed; elapsed in seconds."""
         label = f"{_LABELS.get(stage, stage):<21}"
         if done >= total:
             return f"{label} done in {elapsed:.1f} s"

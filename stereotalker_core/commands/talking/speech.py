@@ -1,4 +1,4 @@
-"""Options of `talk` and `motion` about the recording and the performance, and what they mean."""
+"""The options of `talk` and `motion` about the recording and the performance, and their values."""
 
 import argparse
 
@@ -14,7 +14,7 @@ SIDES = {"left": 1, "right": 2}
 
 
 def speech_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare them."""
+    """Declare the options of the recording and the performance."""
     parser.add_argument("--track", type=int, default=1, metavar="N", help="which sound track of the file; 1 = first")
     parser.add_argument("--channel", metavar="N", help="listen to this channel alone: 1, 2, ..., left or right")
     emotions = 'emotions in time, or @FILE: [{"start": 0, "emotion": "happy", "intensity": 0.8}, ...]'
@@ -27,19 +27,19 @@ def speech_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def hands_argument(parser: argparse.ArgumentParser, framed: bool = False) -> None:
-    """Declare --hands. framed: a camera is known, so that "auto", the default then, can look at what it shows."""
+    """Declare --hands. framed: a camera is known, so the default is "auto", which depends on what the frame shows."""
     told = choice_of(MotionOptions, "hands")
     auto = {"default": choice_of(View, "hands").default, "help": f"{told.line}; {AUTO_HANDS}"}
     flags.word(parser, "--hands", MotionOptions, "hands", "H", **(auto if framed else {}))
 
 
 def view_hands(args: argparse.Namespace) -> str:
-    """Translate --hands into what `View` calls it: small gestures are gestures."""
+    """Translate --hands to the values of `View.hands`; "low" (small gestures) becomes "on"."""
     return "on" if args.hands == "low" else args.hands
 
 
 def speech_options(args: argparse.Namespace) -> dict:
-    """Return the fields of MotionOptions; ValueError for a frame rate or emotions that make no sense."""
+    """Return keyword arguments for MotionOptions; ValueError for an invalid frame rate or invalid emotions."""
     if args.fps not in RATES:
         raise ValueError(f"--fps must be one of {', '.join(map(str, RATES))}, got {args.fps}")
     hands = "on" if args.hands == "auto" else args.hands
@@ -50,7 +50,7 @@ def speech_options(args: argparse.Namespace) -> dict:
 
 
 def sound_of(args: argparse.Namespace) -> tuple[int, int | None]:
-    """Return (track, channel) as `load_audio` takes them; ValueError for a channel that is no number or side."""
+    """Return (track, channel) for `load_audio`; ValueError where --channel is neither a number nor a side."""
     if args.channel is None:
         return args.track, None
     name = args.channel.strip().lower()

@@ -121,14 +121,14 @@ def _motion_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def motion_options(args: argparse.Namespace) -> MotionOptions:
-    """The settings of stage 1; ValueError for one out of range."""
+    """Return the settings of stage 1; ValueError for one out of range."""
     style = Style(args.style, args.intensity, args.energy)
     chosen = {"prior_strength": args.prior_strength, "blink_rate": args.blink_rate}
     return MotionOptions(seed=args.seed, steps=args.motion_steps, style=style, **chosen, **speech_options(args))
 
 
 def device(args: argparse.Namespace) -> str:
-    """Return where the networks run; ValueError for a device that is not there."""
+    """Return the device on which the networks run; ValueError where it does not exist."""
     if args.device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if args.device.partition(":")[0] == "meta":  # tensors without values
@@ -141,14 +141,14 @@ def device(args: argparse.Namespace) -> str:
 
 
 def run_talk(args: argparse.Namespace) -> int:
-    """Make the clip and print where it is."""
+    """Make the clip, print its path, and return the exit status."""
     report = make_clip(args, Workshop(), ProgressLine(enabled=not args.quiet))
     print(report["out"] if report["frames"] else f"nothing to do for shard {args.shard}: the clip is too short")
     return 0 if report["complete"] else 130
 
 
 def make_clip(args: argparse.Namespace, workshop: Workshop, progress: ProgressLine) -> dict:
-    """Check everything, prepare, then stream frames into the file -> the report."""
+    """Check everything, prepare, then stream frames into the file; return the report."""
     started = time.perf_counter()
     view, look, target, given = checked(args)
     portrait, mask, keypoints, warnings = read_person(args)
@@ -194,8 +194,8 @@ def make_clip(args: argparse.Namespace, workshop: Workshop, progress: ProgressLi
 
 @dataclass(frozen=True)
 class Given:
-    """Hold what the user gave: the recording or a motion, the words, the settings of stage 1, and how many frames,
-    where known."""
+    """The user's input: the recording or a motion, the words, the settings of stage 1, and the number of frames if
+    known."""
 
     audio: Audio | None
     motion: Motion | None
@@ -205,7 +205,9 @@ class Given:
 
 
 def checked(args: argparse.Namespace) -> tuple[View, Look, Target, Given]:
-    """Check all that can be refused without looking at the portrait; ValueError or OSError."""
+    """Check all options that can be checked without opening the portrait, and return their values.
+
+    ValueError or OSError for an invalid one."""
     size = None if args.size is None else parse_size(args.size)
     yaw, until = parse_orbit(args.orbit) if args.orbit is not None else (args.yaw, None)
     view = View(
@@ -232,7 +234,7 @@ def checked(args: argparse.Namespace) -> tuple[View, Look, Target, Given]:
 
 
 def read_person(args: argparse.Namespace) -> tuple[Tensor, Tensor | None, Keypoints | None, list[str]]:
-    """The portrait (3, H, W), its mask and keypoints, and the warnings about them."""
+    """Return the portrait (3, H, W), its mask and keypoints, and the warnings about them."""
     if bool(args.portrait) == bool(args.identity):
         raise ValueError("give --portrait, or --identity with a saved person, one of the two")
     if args.identity:
@@ -247,13 +249,13 @@ def read_person(args: argparse.Namespace) -> tuple[Tensor, Tensor | None, Keypoi
 
 
 def check_person(args: argparse.Namespace) -> None:
-    """Refuse a --person number below 1: people are counted from 1, the largest."""
+    """Raise ValueError for a --person number below 1: people are counted from 1, the largest."""
     if args.person is not None and args.person < 1:
         raise ValueError(f"--person counts from 1, the largest; got {args.person}")
 
 
 def check_strengths(args: argparse.Namespace) -> None:
-    """Refuse expert strengths outside of the option's limits."""
+    """Raise ValueError for expert strengths out of range."""
     for kind in ("view", "mask"):
         told = option_of(Bundle, f"{kind}_strength")
         fault = told.fault(f"--{kind}-experts", getattr(args, f"{kind}_experts"))
@@ -265,7 +267,18 @@ def write_video(
     out: Path, models: Models, scene: Scene, look: Look, audio: Audio | None, progress: ProgressLine,
     target: Target | None = None, part: Part | None = None, job: object = None,
 ) -> tuple[int, bool]:  # fmt: skip
-    """Stream the frames into `out` -> (frames written, all of them). Ctrl-C ends the file early but well."""
+    """Stream the frames into `out` -> (number of frames written, whether those are all). Ctrl-C ends the file early but
+    playable.
+
+    out: the file.
+    models: the networks.
+    scene: the person, motion and cameras.
+    look: settings of the rendering.
+    audio: the recording, None for a silent file.
+    progress: called with each chunk.
+    target: the checked output; None for a plain file.
+    part: the frames to write; None for all.
+    job: identifies the clip when resuming."""
     target = target or Target(out, "high", False, None, None, False)
     part = part or Part(0, len(scene.motion), len(scene.motion))
     writer = BackgroundWriter(target.writer(scene, part, audio, look.seed, job))
@@ -284,7 +297,7 @@ def write_video(
 
 
 def run_motion(args: argparse.Namespace) -> int:
-    """Sample a motion, save it, draw the preview."""
+    """Sample a motion, save it, draw the preview; return the exit status."""
     out = check_output(args.out, tuple(SAVERS))
     if args.preview:
         check_output(args.preview)

@@ -1,4 +1,4 @@
-"""What many clips share: networks loaded once a device, every portrait fitted once."""
+"""The cache that many clips share: networks loaded once per device, every portrait fitted once."""
 
 import argparse
 from dataclasses import fields
@@ -13,7 +13,7 @@ _PERSON = ("portrait", "mask", "keypoints", "identity")
 
 
 class Workshop:
-    """Keep networks, and the `keep` most recently fitted people, for one clip after another."""
+    """The cache of loaded networks and of the `keep` most recently fitted people."""
 
     def __init__(self, keep: int = 8):
         self.keep = keep
@@ -21,30 +21,30 @@ class Workshop:
         self._people: dict[tuple, Identity] = {}
 
     def models(self, device: str, mode: str = "play") -> Models:
-        """The networks that ship with the package, on this device; those of `mode` and of stage 1 when first used."""
+        """Return the networks that ship with the package, on this device; each is loaded when it is first used."""
         key = device, mode
         if key not in self._models:
             self._models[key] = Models.load_nano(device, mode, later=True)
         return self._models[key]
 
     def key(self, args: argparse.Namespace) -> tuple:
-        """Return what a fit depends on: the contents of the files, and which person."""
+        """Return the cache key of a fit: digests of the input files, and the number of the person."""
         files = input_files(args)
         return (args.person, *(digest(files[name]) if name in files else None for name in _PERSON))
 
     def person(self, key: tuple) -> Identity | None:
-        """Return the identity of somebody who was fitted before."""
+        """Return the identity of a person who was fitted before, None if not in the cache."""
         return self._people.get(key)
 
     def keep_person(self, key: tuple, identity: Identity) -> None:
-        """Remember a fitted person; the oldest one makes room."""
+        """Add a fitted person to the cache and drop the oldest beyond `keep`."""
         self._people[key] = identity
         while len(self._people) > self.keep:
             del self._people[next(iter(self._people))]
 
 
 def saved_person(path: str) -> Identity:
-    """Read the person of an identity file; its warnings were shown when they were fitted. ValueError for NaN."""
+    """Read a person from an identity file without repeating the warnings of the fit. ValueError for NaN values."""
     with heard_warnings():
         identity = Identity.load(path)
     for field in fields(identity):

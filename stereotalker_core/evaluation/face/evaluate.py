@@ -1,8 +1,7 @@
-"""Held-out quality of the embedded ProbTalk3D, on voices and sentences that training never had: `evaluate_face`.
+"""Held-out quality of the embedded ProbTalk3D, on voices and sentences not used in training: `evaluate_face`.
 
-The reference is the procedural teacher of `synthetic.emotional_faces`. Distances are millimetres on the body's face,
-in place of FLAME's mesh.
-"""
+The reference is the procedural teacher of `synthetic.emotional_faces`. Distances are millimetres on the body's face, in
+place of FLAME's mesh."""
 
 import logging
 import random
@@ -36,7 +35,7 @@ TEMPERATURES = (0.1, 0.2, 0.5)
 
 @dataclass(frozen=True)
 class FaceMesh:
-    """The skin that expressions move: ids (V,) of the body's vertices, template (V, 3) and deltas (52, V, 3) in mm."""
+    """The skin that expressions move: ids (V,) of the body's vertices, template (V, 3) and deltas (52, V, 3), mm."""
 
     ids: Tensor
     template: Tensor
@@ -44,13 +43,13 @@ class FaceMesh:
     regions: FaceRegions
 
     def vertices(self, expression: Tensor) -> Tensor:
-        """Map (..., 52) -> (..., V, 3) mm."""
+        """Map expression coefficients (..., 52) -> vertices (..., V, 3), mm."""
         return self.template + torch.einsum("...k,kvd->...vd", expression, self.deltas)
 
 
 def face_mesh(body: HalfBody) -> FaceMesh:
-    """Build the mesh of a face from the body: lips are the triangles of that part; the upper face is what lies above
-    the tip of the nose."""
+    """Build the face mesh from the body; lips are the vertices of that part, the upper face is above the tip of the
+    nose."""
     rest = 1000 * body.rest(torch.zeros(1, body.n_shape)).vertices[0]
     outer = [body.part_index[name] for name in ("face", "lips")]
     skin = _vertices_of(body, outer)
@@ -71,19 +70,21 @@ def _vertices_of(body: HalfBody, parts: list[int]) -> Tensor:
 
 @dataclass(frozen=True)
 class Item:
-    """Hold a held-out sentence and the style it is to be performed in."""
+    """The held-out sentence and the style in which it is performed."""
 
     utterance: Utterance
     style: FaceStyle
-    speech: SpeechFeatures | None = None  # what the encoder hears in it, once it has listened
+    speech: SpeechFeatures | None = None  # the encoder's output, once computed
 
     def teacher(self, seed: int = 0, style: FaceStyle | None = None) -> Tensor:
-        """Return (T, 52) the teacher's performance."""
+        """Return the teacher's performance (T, 52); style: None for the item's own."""
         return perform(self.utterance, style or self.style, seed)
 
 
 def draw_items(count: int, data: Path | None, seed: int = 0) -> list[Item]:
-    """Return the held-out sentences; identities are random, the emotions and intensities take turns."""
+    """Return held-out sentences with random identities; emotions and intensities are cycled through.
+
+    count: of sentences; data: folder of the utterances, None synthesises them; seed: of the choice."""
     rng = random.Random(11 + seed)
     styles = [FaceStyle(emotion=e, intensity=i) for i in INTENSITIES for e in EMOTIONS]
     items = held_out(count, data, 7 + seed)
@@ -100,7 +101,8 @@ def performances(models: FaceModels, item: Item, style: FaceStyle | None = None,
 
 
 def listen(models: FaceModels, items: Sequence[Item]) -> list[Item]:
-    """The items with what the encoder hears, so that many performances need it once."""
+    """Return the items with the encoder's features of their sound added, so that many performances need them only once.
+    """
     encoder = models.encoder
     if encoder is None:
         raise ValueError("these metrics need the audio encoder beside the model")
@@ -109,19 +111,22 @@ def listen(models: FaceModels, items: Sequence[Item]) -> list[Item]:
 
 # ------------------------------------------------------------------------------------------------ lips
 def mean_lip_scores(item: Item, samples: Tensor, gap: tuple[Tensor, Tensor]) -> dict[str, tuple[float, float]]:
-    """Return `lip_scores`, averaged over performances (N, T, 52) of one sentence."""
+    """Return `lip_scores`, averaged over performances (N, T, 52) of one sentence; gap: from
+    `motion.lips.lip_gap_weights`."""
     scores = [lip_scores(item, sampled, gap) for sampled in samples]
     return {name: (sum(s[name][0] for s in scores) / len(scores), scores[0][name][1]) for name in scores[0]}
 
 
 def lip_scores(item: Item, sampled: Tensor, gap: tuple[Tensor, Tensor]) -> dict[str, tuple[float, float]]:
-    """Return {metric: (value, weight)} of one performance (T, 52) against the teacher's mouth."""
+    """Return {metric: (value, weight)} of one performance (T, 52) against the teacher's mouth; gap: `lip_gap_weights`.
+    """
     return compare_mouths(sampled, item.teacher(), item.utterance, gap)
 
 
 # ------------------------------------------------------------------------------------------------ emotion
 class EmotionClassifier:
-    """The softmax regression on the mean and deviation over time of the coefficients, trained on the teacher alone."""
+    """The softmax regression of the emotion from the mean and standard deviation of coefficients over time; it is
+    trained on the teacher alone."""
 
     def __init__(self, motions: Sequence[Tensor], labels: Sequence[int], steps: int = 300) -> None:
         features = torch.stack([self.describe(m) for m in motions])
@@ -140,7 +145,7 @@ class EmotionClassifier:
 
     @staticmethod
     def describe(motion: Tensor) -> Tensor:
-        """Map (T, 52) -> (104,)."""
+        """Map coefficients (T, 52) -> features (104,): their mean and standard deviation over time."""
         return torch.cat([motion.mean(0), motion.std(0, correction=0)])
 
     @torch.no_grad()
@@ -149,7 +154,9 @@ class EmotionClassifier:
 
 
 def train_classifier(items: Sequence[Item], repeats: int = 6, seed: int = 5) -> EmotionClassifier:
-    """Train on teacher performances of the items' sentences in random styles."""
+    """Train the classifier on teacher performances of the items' sentences in random styles.
+
+    items: the sentences; repeats: performances per sentence; seed: of the styles."""
     rng, motions, labels = random.Random(seed), [], []
     for repeat in range(repeats):
         for n, item in enumerate(items):
@@ -161,13 +168,14 @@ def train_classifier(items: Sequence[Item], repeats: int = 6, seed: int = 5) -> 
 
 
 def shown_intensity(motion: Tensor, neutral: Tensor, emotion: str) -> float:
-    """Return how much of the emotion's look a performance (T, 52) shows on average, beyond the neutral one."""
+    """Return how strongly a performance (T, 52) shows an emotion beyond a neutral one (T, 52); 1 is the teacher's look.
+    """
     direction = look(emotion)
     return float((motion.mean(0) - neutral.mean(0)) @ direction / direction.square().sum())
 
 
 def intensity_order(models: FaceModels, item: Item, emotions: Sequence[str] = EMOTIONS[1:]) -> float:
-    """Return the share of the emotions whose samples show low < medium < high."""
+    """Return the fraction of the emotions whose sampled performances show low < medium < high intensity."""
     neutral = performances(models, item, replace(item.style, emotion="neutral"), seed=1)[0]
     right = 0
     for emotion in emotions:
@@ -187,9 +195,11 @@ def evaluate_face(
 ) -> dict[str, Metrics]:
     """Measure all metrics -> {"metrics": {name: {"value", "low", "high"}}}; 95 % intervals over sentences.
 
-    quick: 16 sentences instead of 128, 16 others instead of 64 train the classifier. data: a speech corpus with a
-    `val` split. seed: other sentences, identities and performances. vae: the VAE variant of the ablation, if there.
-    """
+    models: of the faces.
+    quick: 16 sentences instead of 128, and 16 instead of 64 to train the classifier.
+    data: a speech corpus with a `val` split.
+    seed: chooses sentences, identities and performances.
+    vae: file of the VAE variant for the ablation, used if present."""
     count, rest = (16, 16) if quick else (128, 64)
     items = draw_items(count + rest, data, seed)
     items, others = listen(models, items[:count]), items[count:] or items
@@ -222,8 +232,10 @@ def evaluate_face(
 def _temperatures(
     models: FaceModels, item: Item, gap: tuple[Tensor, Tensor], mesh: FaceMesh, seed: int
 ) -> dict[str, tuple[float, float]]:
-    """Measure the lips at the default temperature, and closures and diversity (mm) over temperatures: means over four
-    performances."""
+    """Measure one item at every temperature, over four performances each -> {name: (value, weight)}.
+
+    All lip scores at the default temperature; at the others closure_recall_T and diversity_T (mm).
+    gap: from `lip_gap_weights`; mesh: turns coefficients into vertices."""
     out: dict[str, tuple[float, float]] = {}
     spread = []
     for temperature in TEMPERATURES:
@@ -240,7 +252,8 @@ def _temperatures(
 
 
 def ablation_variants(models: FaceModels, vae: Path) -> dict[str, tuple[FaceModels, dict[str, Any]]]:
-    """Return {name: (models, options)}: VQ-VAE drawn, VQ-VAE nearest codes, and the VAE drawn where its file exists."""
+    """Return {name: (models, options)} of the ablation: VQ-VAE with sampled codes, VQ-VAE with the nearest codes, and
+    the VAE sampled, if its file exists."""
     variants = {"vq": (models, {}), "deterministic": (models, {"temperature": 0.0})}
     if vae.is_file():
         variants["vae"] = (replace(models, model=load(ProbTalk3D, vae).to(models.model.device)), {})
@@ -254,7 +267,8 @@ def _ablation(
     mesh: FaceMesh,
     seed: int,
 ) -> Metrics:
-    """The paper's six metrics (mm, mm^2) and the closures of every variant, over ten performances a sentence."""
+    """Return the paper's six metrics (mm, mm^2) and lip closures of every variant, over ten performances per sentence.
+    """
     metrics: Metrics = {}
     for name, (used, options) in variants.items():
         rows: dict[str, list[float]] = {}
@@ -274,7 +288,7 @@ def _ablation(
 
 
 def realtime_factor(models: FaceModels, items: Sequence[Item]) -> dict[str, float]:
-    """Return the seconds of speech per second of work, hearing included."""
+    """Return the seconds of speech processed per second of work, including the speech encoder."""
     speed = []
     for item in items[:8]:
         start = time.perf_counter()

@@ -14,7 +14,7 @@ N_SAMPLES = 10
 
 @dataclass(frozen=True)
 class FaceRegions:
-    """The vertex ids of the mouth and of the upper face, and the face at rest (V, 3)."""
+    """The vertex ids of the mouth and of the upper face, and the face at rest `template` (V, 3), mm."""
 
     mouth: Tensor
     upper: Tensor
@@ -24,12 +24,15 @@ class FaceRegions:
 def face_metrics(
     truth: Sequence[Tensor], samples: Sequence[Tensor], regions: FaceRegions, orders: Sequence[Sequence[int]]
 ) -> dict[str, float]:
-    """Compute all six metrics over clips: truth[c] (T, V, 3), samples[c] (10, T', V, 3), orders[c] a permutation of the
-    10 samples.
+    """Compute all six metrics over clips.
 
-    A truth longer than the prediction is cut to it. Frames of all clips weigh the same, except in FDD and Diversity,
-    which are means over clips. LVE, MEE and CE are squared distances; FDD is signed (truth minus prediction).
-    """
+    truth: (T, V, 3) per clip; cut to the prediction where it is longer.
+    samples: (10, T', V, 3) per clip.
+    regions: vertices of mouth and upper face.
+    orders: a permutation of the 10 samples per clip, for `diversity`.
+
+    Frames of all clips have equal weight, except in FDD and Diversity, which are means over clips. LVE, MEE and CE are
+    squared distances; FDD is signed (truth minus prediction)."""
     if not truth or not len(truth) == len(samples) == len(orders):
         raise ValueError(f"{len(truth)} truths, {len(samples)} predictions and {len(orders)} orders do not match")
     rows = [_clip_metrics(*clip, regions) for clip in zip(truth, samples, orders, strict=True)]
@@ -57,18 +60,19 @@ def _clip_metrics(truth: Tensor, samples: Tensor, order: Sequence[int], regions:
 
 
 def worst_lip(a: Tensor, b: Tensor, mouth: Tensor) -> Tensor:
-    """Map (T, V, 3) twice -> (T,) largest squared distance of a mouth vertex."""
+    """Map two clips (T, V, 3) -> (T,) the largest squared distance of a mouth vertex between them."""
     return (a[:, mouth] - b[:, mouth]).square().sum(-1).amax(-1)
 
 
 def liveliness(vertices: Tensor, regions: FaceRegions) -> Tensor:
-    """Map (T, V, 3) -> () mean over the upper face of the deviation over time of the squared distance from rest."""
+    """Map vertices (T, V, 3) -> () the standard deviation over time of the squared distance from rest, averaged over
+    the upper face."""
     moved = (vertices[:, regions.upper] - regions.template[regions.upper]).square().sum(-1)
     return moved.std(0, correction=0).mean()
 
 
 def diversity(samples: Tensor, order: Sequence[int]) -> Tensor:
-    """Map (N, T, V, 3), N even -> () mean distance of the pairs order[i], order[i + N / 2]."""
+    """Map samples (N, T, V, 3), N even -> () mean distance between the pairs order[i], order[i + N / 2]."""
     if sorted(order) != list(range(len(samples))) or len(samples) % 2:
         raise ValueError(f"order {list(order)} is no permutation of an even number of samples ({len(samples)})")
     a, b = samples[list(order)].chunk(2)
@@ -76,12 +80,12 @@ def diversity(samples: Tensor, order: Sequence[int]) -> Tensor:
 
 
 def random_orders(clips: int, seed: int = 1234) -> list[list[int]]:
-    """Return a shuffle of the ten samples for every clip."""
+    """Return a random permutation of the ten samples for every clip."""
     generator = np.random.default_rng(seed)
     return [generator.permutation(N_SAMPLES).tolist() for _ in range(clips)]
 
 
 def movement(vertices: Tensor) -> tuple[Tensor, Tensor]:
-    """Map (T, V, 3) -> (V,) mean and (V,) deviation over time of the displacement from frame to frame."""
+    """Map (T, V, 3) -> mean (V,) and standard deviation (V,) over time of the displacement between frames."""
     step = vertices.diff(dim=0).norm(dim=-1)
     return step.mean(0), step.std(0, correction=0)

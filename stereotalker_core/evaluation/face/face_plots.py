@@ -21,7 +21,7 @@ _SAMPLES, _TRUTH, _AXES = (120, 160, 220), (200, 40, 40), (90, 90, 90)
 
 
 def heat_colour(value: Tensor) -> Tensor:
-    """Map (...) in [0, 1] -> (..., 3) from dark blue over green to yellow."""
+    """Map values (...) in [0, 1] -> colours (..., 3), from dark blue over green to yellow."""
     stops = torch.tensor([[0.17, 0.12, 0.45], [0.13, 0.45, 0.55], [0.35, 0.72, 0.40], [0.99, 0.90, 0.15]])
     place = value.clamp(0, 1) * (len(stops) - 1)
     low = place.floor().long().clamp_max(len(stops) - 2)
@@ -29,7 +29,12 @@ def heat_colour(value: Tensor) -> Tensor:
 
 
 def heat_map(body: HalfBody, mesh: FaceMesh, value: Tensor, top: float, size: int = _SIZE) -> Tensor:
-    """Draw one number per vertex of the mesh on the face from the front -> (3, H, W) in [0, 1]; `top` is yellow."""
+    """Draw one number per vertex of the mesh on the face, seen from the front -> (3, H, W) in [0, 1].
+
+    body, mesh: the face.
+    value: (V,) numbers.
+    top: the number that is drawn yellow.
+    size: px of the picture."""
     at = torch.full((body.n_vertices,), -1)
     at[mesh.ids] = torch.arange(len(mesh.ids))
     triangles = at[body.triangles]
@@ -69,7 +74,7 @@ def curves(truth: Tensor, samples: Tensor, title: str, size: tuple[int, int] = (
 
 
 def write_plots(models: FaceModels, items: Sequence[Item], folder: Path) -> list[Path]:
-    """Map movement.png (mean and deviation of the movement, teacher and model), curves_N.png of every item -> the
+    """Draw movement.png (mean and deviation of the movement, teacher and model) and curves_N.png of every item -> the
     files."""
     body = HalfBody()
     mesh, to_face = face_mesh(body), layout_map()

@@ -1,4 +1,4 @@
-"""What `evaluate motion` asks beside the teacher: who speaks, rests, turns, jerks, energy, and real recordings."""
+"""Metrics of `evaluate motion` that need no teacher: silence, rest, head turns, jerks, energy, and real recordings."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -35,14 +35,15 @@ DEGRADED = ("reverb", "telephone", "music10")
 
 
 def sound_of(wave: np.ndarray | Tensor) -> Audio:
-    """Return a waveform (S,) as a recording."""
+    """Return a waveform (S,) as a recording, scaled to a peak of at most 0.9."""
     samples = torch.as_tensor(wave, dtype=torch.float32)
     samples = samples * min(1.0, 0.9 / max(float(samples.abs().max()), 1e-9))
     return Audio(samples, samples[None], SAMPLE_RATE)
 
 
 def spaced(utterances: list[Utterance]) -> tuple[np.ndarray, np.ndarray]:
-    """Join utterances with `GAP` s of silence between -> samples (S,), frames (T,) in which certainly nobody speaks."""
+    """Join utterances with `GAP` s of silence between them -> samples (S,), and (T,) bool frames that are surely
+    silent."""
     size = round(GAP * SAMPLE_RATE)
     pieces, spans, at = [np.zeros(size, np.float32)], [], size
     for utterance in utterances:
@@ -62,8 +63,12 @@ def spaced(utterances: list[Utterance]) -> tuple[np.ndarray, np.ndarray]:
 def speechless_metrics(
     models: MotionModels, utterances: list[Utterance], options: MotionOptions, count: int
 ) -> Metrics:
-    """Measure speechless_open_*, the share of frames without speech in which the lips are apart, over `count`
-    recordings of each kind."""
+    """Measure speechless_open_*, the fraction of frames without speech in which the lips are apart.
+
+    models: of the motion.
+    utterances: that recordings are made of.
+    options: of sampling.
+    count: recordings of each kind."""
     gap, rows = lip_gap_weights(HalfBody()), {}
     for i in range(count):
         rng = np.random.default_rng((9001, i))
@@ -91,8 +96,12 @@ def reads(models: MotionModels) -> bool:
 
 
 def body_metrics(models: MotionModels, utterances: list[Utterance], options: MotionOptions, count: int) -> Metrics:
-    """Return rest_share, head_yaw_range, arm_jerk_frames (sound and transcript) and energy_effect over `count` minutes.
-    """
+    """Return rest_share, head_yaw_range, arm_jerk_frames (from sound and from transcript) and energy_effect.
+
+    models: of the motion.
+    utterances: that recordings are made of.
+    options: of sampling.
+    count: recordings of one minute."""
     body, rows = HalfBody(), {}
     for i in range(count):
         own, seconds, at = [], 0.0, (7 * i) % len(utterances)
@@ -119,13 +128,15 @@ def body_metrics(models: MotionModels, utterances: list[Utterance], options: Mot
 
 
 def real_corpora(data: Path) -> list[Corpus]:
-    """The labelled recordings of people: folders real and real_* of the data."""
+    """Return the labelled recordings of people: the folders real and real_* of the data."""
     folders = sorted(p for p in Path(data).glob("real*") if (p / "DONE").is_file())
     return [c for c in map(Corpus, folders) if any(e["phones"] for e in c.entries)]
 
 
 def degraded(wave: Tensor, kind: str, seed: int) -> Tensor:
-    """Return (S,) in a room of 0.6 s, over a telephone, or with music 10 dB below."""
+    """Degrade a waveform (S,): "reverb" of 0.6 s, "telephone" band, or music 10 dB below the speech.
+
+    kind: "reverb", "telephone", any other for music; seed: of the random draws."""
     rng, plain = np.random.default_rng((9002, seed)), wave.numpy()
     if kind == "reverb":
         return torch.from_numpy(reverberate(plain, 0.6, 0.0, rng))
@@ -136,8 +147,13 @@ def degraded(wave: Tensor, kind: str, seed: int) -> Tensor:
 
 
 def real_metrics(models: MotionModels, corpora: list[Corpus], options: MotionOptions, count: int) -> Metrics:
-    """Measure how often lips close on p, b and m in recordings of real speakers: over all, for the worst speaker with
-    10 of these sounds, and in rooms, over lines, beside music."""
+    """Measure how often lips close on p, b and m in real recordings: overall, for the worst speaker with at least 10 of
+    these sounds, and with reverberation, telephone band or music.
+
+    models: of the motion.
+    corpora: of real speech.
+    options: of sampling.
+    count: recordings per corpus."""
     gap, speakers, kinds = lip_gap_weights(HalfBody()), {}, {}
     for corpus in corpora:
         chosen = np.unique(np.linspace(0, len(corpus) - 1, min(count, len(corpus))).astype(int)).tolist()
@@ -163,8 +179,9 @@ def real_metrics(models: MotionModels, corpora: list[Corpus], options: MotionOpt
 def closure_score(
     models: MotionModels, utterance: Utterance, audio: Audio, options: MotionOptions, gap: tuple[Tensor, Tensor]
 ) -> tuple[float, int]:
-    """Return the share of the p, b and m of an utterance at which the lips shut within a frame, and how many there are.
-    """
+    """Return the fraction of the p, b and m of an utterance at which the lips close within a frame, and their number.
+
+    models: of the motion; audio: what they hear; options: of sampling; gap: from `lip_gap_weights`."""
     wanted = [int((s + e) / 2 * FPS) for name, s, e, _ in utterance.phones if name in ("p", "b", "m")]
     if not wanted:
         return 0.0, 0
@@ -174,12 +191,15 @@ def closure_score(
 
 
 def meaning_real(models: MotionModels, corpora: list[Corpus], options: MotionOptions, count: int) -> Metrics:
-    """Return the recall of meaning gestures on words of real speech that have one: from the sound alone (words spotted
-    in the phones), with the transcript, and with what the optional recogniser finds, where it is installed; of the
-    words that are spotted or recognised, and have a gesture, how many are false.
+    """Measure meaning gestures on real speech: their recall on words that have one, and the fraction of false words.
 
-    Recordings are taken from all corpora in turn, up to `count`.
-    """
+    models: of the motion.
+    corpora: of real speech, from which utterances are taken in turn.
+    options: of sampling.
+    count: utterances at most.
+
+    The recall is measured from the sound alone (words spotted in the phones), with the transcript, and with the words
+    of the optional recogniser, if installed; false are spotted or recognised gesture words that were not said."""
     classes = TRAINING_WORDS | HELD_OUT_WORDS
     templates, rows, weights, false = arm_templates(HalfBody()), {}, [], {"spotted": [], "recognised": []}
     for utterance, index in _in_turn(corpora):
@@ -211,7 +231,7 @@ def _in_turn(corpora: list[Corpus]) -> Iterator[tuple[Utterance, int]]:
 
 
 def _false_words(words: list[Word], utterance: Utterance, classes: dict[str, str]) -> list[bool]:
-    """Tell for each recognised word with a gesture whether nothing of that class is said at that time."""
+    """Tell for each recognised word that has a gesture whether no word of its class is said at that time."""
     said = [(classes[w.lower()], start, end) for w, start, end in utterance.words if w.lower() in classes]
     return [
         not any(kind == classes[word.text] and start < word.end and end > word.start for kind, start, end in said)
@@ -221,5 +241,5 @@ def _false_words(words: list[Word], utterance: Utterance, classes: dict[str, str
 
 
 def spoken_share(models: MotionModels, audio: Audio) -> float:
-    """Return the share of the frames in which somebody speaks, as the encoder hears it."""
+    """Return the fraction of frames with speech, according to the encoder."""
     return 1 - float(speechless(voice_activity(models.encoder.encode(audio, features=False).phones)).float().mean())

@@ -1,7 +1,6 @@
-"""Held-out quality of stage 1, on voices and sentences that training never had: `evaluate_motion`.
+"""Held-out quality of stage 1, on voices and sentences not used in training: `evaluate_motion`.
 
-The reference is the procedural teacher, whose mouth depends on the exact phone times alone.
-"""
+The reference is the procedural teacher, whose mouth depends on the exact phone times alone."""
 
 import logging
 import random
@@ -48,7 +47,7 @@ STYLE_ENERGY = {"neutral": 1.0, "lively": 1.4, "calm": 0.6}  # what a user sets 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Hold one unseen utterance and the labels it was spoken with."""
+    """The held-out utterance with the labels it was spoken with."""
 
     utterance: Utterance
     emotion: str
@@ -61,24 +60,23 @@ class HeldOut:
 
 
 class NoSpeechError(ValueError):
-    """Say that there is neither a corpus nor an engine that could speak the held-out sentences."""
+    """The error that there is neither a corpus nor a speech engine to speak the held-out sentences."""
 
 
 def style_of(item: HeldOut) -> Style:
-    """Return what the model is told of how the item was spoken."""
+    """Return the style given to the model for an item."""
     return Style(item.emotion, item.intensity, STYLE_ENERGY[item.style])
 
 
 def audio_of(utterance: Utterance) -> Audio:
-    """The utterance as the pipeline would receive it."""
+    """Return the utterance as the recording that the pipeline would receive."""
     return Audio(utterance.waveform, utterance.waveform[None], SAMPLE_RATE)
 
 
 def held_out(count: int, data: Path | None = None, seed: int = 7) -> list[HeldOut]:
-    """Return the unseen utterances: from the validation corpus where there is one, else spoken now by the installed
-    engines.
+    """Return held-out utterances: from the validation corpus if there is one, else spoken now by the installed engines.
 
-    NoSpeechError with the remedy when neither exists.
+    count: how many; data: folder of the corpus; seed: of the choice. NoSpeechError with the remedy when neither exists.
     """
     rng = random.Random(seed)
     if data is not None and (Path(data) / "val" / "DONE").is_file():
@@ -98,23 +96,23 @@ def held_out(count: int, data: Path | None = None, seed: int = 7) -> list[HeldOu
 
 
 def correlation(a: Tensor, b: Tensor) -> Tensor:
-    """Return the Pearson correlation over the first axis of (T, ...); 0 where one of them is constant."""
+    """Return the Pearson correlation over the first axis of two (T, ...) -> (...); 0 where one of them is constant."""
     a, b = a - a.mean(0), b - b.mean(0)
     norm = (a.square().sum(0) * b.square().sum(0)).sqrt()
     return torch.where(norm > 1e-9, (a * b).sum(0) / norm.clamp_min(1e-9), torch.zeros_like(norm))
 
 
 def closure_times(utterance: Utterance, frames: int) -> list[int]:
-    """The frame in the middle of every p, b and m."""
+    """Return the frame in the middle of every p, b and m of an utterance."""
     middles = [(start + end) / 2 for name, start, end, _ in utterance.phones if name in CLOSURES]
     return [min(frames - 1, int(m * FPS)) for m in middles]
 
 
 def audible(waveform: Tensor, frames: int) -> Tensor:
-    """Return (frames,) bool: sound less than `SILENT_DB` below the loud frames of the recording (S,).
+    """Return (frames,) bool: whether the sound is less than `SILENT_DB` below the recording's loud frames.
 
-    The phone times of Kokoro, and so its teacher's mouth, last into the digital silence after a phrase.
-    """
+    Needed because the phone times of Kokoro, and so its teacher's mouth, extend into the digital silence after a
+    phrase."""
     size = SAMPLE_RATE // round(FPS)
     padded = torch.nn.functional.pad(waveform, (0, max(0, frames * size - len(waveform))))[: frames * size]
     level = 10 * torch.log10(padded.reshape(frames, size).square().mean(1) + 1e-12)
@@ -122,8 +120,9 @@ def audible(waveform: Tensor, frames: int) -> Tensor:
 
 
 def mouth_scores(item: HeldOut, motion: Motion, gap: tuple[Tensor, Tensor]) -> dict[str, tuple[float, float]]:
-    """Return {metric: (value, weight)} of one utterance against the teacher's mouth; gap:
-    `motion.lips.lip_gap_weights`."""
+    """Return {metric: (value, weight)} of one utterance against the teacher's mouth.
+
+    item: the utterance; motion: sampled for it; gap: from `motion.lips.lip_gap_weights`."""
     target = teach(None, item.utterance, 0, item.style, item.emotion, intensity=item.intensity)
     return compare_mouths(motion.expression, target.expression, item.utterance, gap)
 
@@ -131,7 +130,9 @@ def mouth_scores(item: HeldOut, motion: Motion, gap: tuple[Tensor, Tensor]) -> d
 def compare_mouths(
     sampled: Tensor, target: Tensor, utterance: Utterance, gap: tuple[Tensor, Tensor]
 ) -> dict[str, tuple[float, float]]:
-    """Return {metric: (value, weight)} of coefficients (T, 52) against the teacher's (T, 52) for the same utterance."""
+    """Return {metric: (value, weight)} of coefficients (T, 52) against the teacher's (T, 52) for the same utterance.
+
+    gap: from `motion.lips.lip_gap_weights`."""
     jaw, moving = ARKIT_INDEX["jawOpen"], [i for i in MOUTH if float(target[:, i].std()) > 0.02]
     shut = lip_gap(sampled, gap) < CLOSED_MM
     near = torch.nn.functional.max_pool1d(shut.float()[None], 3, 1, 1)[0]  # within a frame
@@ -146,15 +147,17 @@ def compare_mouths(
 
 
 def arm_acceleration(motion: Motion) -> Tensor:
-    """Return (T,) rms second difference of the arm and hand rotations; the first and last frame are 0."""
+    """Return (T,) RMS of the second difference of the arm and hand rotations (rad per frame^2); 0 in first and last
+    frame."""
     arms = motion.rotations[:, list(PARTS["hands"])].flatten(1)
     second = (arms[2:] - 2 * arms[1:-1] + arms[:-2]).square().mean(1).sqrt()
     return torch.nn.functional.pad(second, (1, 1))
 
 
 def seam_ratio(models: MotionModels, audio: Audio, options: MotionOptions, share: float = 0.99) -> float:
-    """The acceleration that `share` of the frames at window borders stay below, relative to that elsewhere; 1 = no
-    seam."""
+    """Return a quantile of the arm acceleration at window borders relative to elsewhere; 1 = no visible seam.
+
+    models, audio, options: of the sampled motion; share: the quantile."""
     motion = sample_motion(models, audio, options=options)
     config = models.denoiser.config
     plan = sampling_windows(len(motion), config.window, config.seed, config.lookahead)
@@ -166,7 +169,7 @@ def seam_ratio(models: MotionModels, audio: Audio, options: MotionOptions, share
 
 
 def diversity(models: MotionModels, item: HeldOut, options: MotionOptions, seeds: int = 8) -> float:
-    """Measure the spread of the arms over seeds, relative to the teacher's."""
+    """Return the spread of the arms over several seeds, relative to the teacher's."""
     style = style_of(item)
     ours = [sample_motion(models, item.audio, options=options, seed=seed, style=style) for seed in range(seeds)]
     theirs = [teach(None, item.utterance, seed, item.style, item.emotion) for seed in range(seeds)]
@@ -174,7 +177,10 @@ def diversity(models: MotionModels, item: HeldOut, options: MotionOptions, seeds
 
 
 def real_scores(models: MotionModels, corpus: Corpus, options: MotionOptions, count: int) -> Metrics:
-    """Measure closure recall and audio-to-lip lag on recordings of a real voice, against their forced alignment."""
+    """Measure the recall of lip closures and the lag from audio to lips on real recordings, against their forced
+    alignment.
+
+    models: of the motion; corpus: with phone times; options: of sampling; count: recordings."""
     gap = lip_gap_weights(HalfBody())
     recall, lags = [], []
     for i in torch.linspace(0, len(corpus) - 1, min(count, len(corpus))).long().tolist():
@@ -188,11 +194,16 @@ def real_scores(models: MotionModels, corpus: Corpus, options: MotionOptions, co
 
 
 def statistics(models: MotionModels, items: list[HeldOut], motions: list[Motion], options: MotionOptions) -> Metrics:
-    """Measure the beat alignment relative to the teacher's, and the Frechet distances to the teacher of the model and
-    of three baselines.
+    """Measure beat alignment relative to the teacher's, and the Frechet distance of the model and three baselines to
+    it.
 
-    Even items give the reference; odd ones are sampled, copied from the nearest sound, or left at the mean pose.
-    """
+    models: of the motion.
+    items: utterances.
+    motions: sampled for them.
+    options: of sampling.
+
+    Even items are the reference; for the odd ones the motion is sampled, copied from the item with the nearest sound,
+    or left at the mean pose."""
     taught = [teach(None, item.utterance, 1, item.style, item.emotion, intensity=item.intensity) for item in items]
     ours, theirs = ([beat_alignment(m, i.utterance) for m, i in zip(x, items, strict=True)] for x in (motions, taught))
     metrics = {"beat_alignment_ratio": ratio(ours, theirs)}
@@ -222,7 +233,8 @@ def statistics(models: MotionModels, items: list[HeldOut], motions: list[Motion]
 
 
 def ratio(ours: list[tuple[float, int]], theirs: list[tuple[float, int]], draws: int = 2000) -> dict[str, float]:
-    """Return the ratio of two weighted means over the same items, with its 95 % interval."""
+    """Return the ratio of two weighted means over the same items, with its 95 % interval; both: (value, weight) per
+    item."""
     a, b = np.array(ours, np.float64), np.array(theirs, np.float64)
 
     def of(rows: np.ndarray) -> np.ndarray:
@@ -235,8 +247,9 @@ def ratio(ours: list[tuple[float, int]], theirs: list[tuple[float, int]], draws:
 
 
 def speed(models: MotionModels, items: list[HeldOut], options: MotionOptions, seconds: float = 60.0) -> float:
-    """Return how many seconds of speech are turned into motion in one second of CPU time; other load on the machine
-    does not matter."""
+    """Return the seconds of speech turned into motion per second of CPU time, which other load does not affect.
+
+    seconds: of the speech that is measured."""
     audio = _join(items, seconds)
     start = time.process_time()
     sample_motion(models, audio, options=options)
@@ -251,13 +264,17 @@ def evaluate_motion(
     out: Path | None = None,
     seed: int = 0,
 ) -> dict[str, dict]:
-    """Map all metrics of stage 1 -> {"metrics": {name: {"value", "low", "high"}}, "skipped": {name: reason}, "voices":
-    {engine: {voice: utterances}}}.
+    """Measure all metrics of stage 1, with 95 % intervals over utterances.
 
-    95 % intervals over utterances. quick: 84 utterances instead of 120, and a quarter of most other recordings. data:
-    folder of a speech corpus with the splits `val` and `real`, used where they exist. out: folder for the pictures.
-    seed: other utterances, sampled by another seed.
-    """
+    models: of the motion.
+    quick: 84 utterances instead of 120, and a quarter of most other recordings.
+    data: folder of a speech corpus, whose splits `val` and `real` are used if they exist.
+    steps: of the sampler.
+    out: folder for the pictures; None for no pictures.
+    seed: chooses utterances and noise.
+
+    Returns {"metrics": {name: {"value", "low", "high"}}, "skipped": {name: reason}, "voices": {engine: {voice:
+    count}}}."""
     options = MotionOptions(steps=steps, seed=seed, blink_rate=None)  # the network's own lids
     items, skipped = held_out(84 if quick else 120, data, 7 + seed), {}
     gap = lip_gap_weights(HalfBody())
@@ -297,8 +314,8 @@ def evaluate_motion(
 
 
 def voices(items: list[HeldOut]) -> dict[str, dict[str, int]]:
-    """Return how many utterances each voice of each speech engine has; variants of espeak-ng in all accents are one
-    voice."""
+    """Return how many utterances each voice of each engine has; espeak-ng's variants of all accents count as one voice.
+    """
     found: dict[str, Counter] = {}
     for utterance in (item.utterance for item in items):
         found.setdefault(utterance.engine, Counter())[utterance.voice.rpartition("+")[2]] += 1
@@ -306,7 +323,7 @@ def voices(items: list[HeldOut]) -> dict[str, dict[str, int]]:
 
 
 def pictures(out: Path, metrics: Metrics, meaning: MeaningResult) -> None:
-    """Write out/meaning_WAY.png, the confusion of classes, and out/metrics.png."""
+    """Write the confusion of gesture classes as out/meaning_WAY.png, and the metrics as out/motion_metrics.png."""
     for way, counts in meaning.confusion.items():
         title = f"held-out words ({way}): row = class of the word, column = gesture shown"
         confusion_picture(counts, CLASSES, [*CLASSES, "none"], title, out / f"meaning_{way}.png")
@@ -314,7 +331,7 @@ def pictures(out: Path, metrics: Metrics, meaning: MeaningResult) -> None:
 
 
 def _join(items: list[HeldOut], seconds: float) -> Audio:
-    """The utterances one after the other, again and again, `seconds` long."""
+    """Concatenate the utterances, repeated until they are `seconds` long."""
     waveform = torch.cat([item.utterance.waveform for item in items])
     samples = round(seconds * SAMPLE_RATE)
     waveform = waveform.repeat(-(-samples // len(waveform)))[:samples]

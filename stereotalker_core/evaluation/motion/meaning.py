@@ -1,8 +1,7 @@
-"""Do gestures mean what is said? Recall of meaning gestures on words that training never paired with a gesture.
+"""Recall of meaning gestures on words that training never paired with a gesture.
 
-A generated motion answers a word when, around the word's stress, an arm is nearer to the key pose of the word's class
-than to that of any other gesture, beat or rest.
-"""
+A gesture counts as shown if, around the word's stress, an arm is nearer to the key pose of the word's class than to
+that of any other gesture, beat or rest."""
 
 import random
 from dataclasses import dataclass, replace
@@ -33,7 +32,7 @@ _WAYS = {"off": 0.0, "audio": 1.0, "text": 1.0}  # what the prior gets -> its st
 
 
 def arm_templates(body: HalfBody) -> Tensor:
-    """Return (2 sides, poses, 18) arm rotations at the stroke of every gesture and in every rest, in order of
+    """Return the arm rotations (2 sides, poses, 18) of every gesture's stroke and of every rest, in order of
     _CANDIDATES."""
     heads = joint_heads(body, body.rest(torch.zeros(1, body.n_shape)))
     keys = [key_pose(g.stroke, g.hand) for g in GESTURES.values()] + [key_pose(*RESTS[name]) for name in RESTS]
@@ -46,8 +45,7 @@ def _arm_rotations(rotations: Tensor, side: str) -> Tensor:
 
 
 def shown_gestures(motion: Motion, time: float, templates: Tensor) -> set[str]:
-    """Return the gestures that an arm shows around `time` seconds: the nearest template of each side in each frame near
-    it."""
+    """Return the gestures shown around `time` seconds: the nearest template of each side in each frame nearby."""
     first = max(0, int(time * FPS) - _BEFORE)
     near = motion[first : int(time * FPS) + _AFTER]
     shown = set()
@@ -57,8 +55,9 @@ def shown_gestures(motion: Motion, time: float, templates: Tensor) -> set[str]:
 
 
 def held_out_utterances(count: int, seed: int = 11) -> list[tuple[Utterance, str]]:
-    """Return the unseen utterances (voice and sentence) with a held-out word, and their emotion; none without an
-    engine."""
+    """Return held-out utterances (voice and sentence) that contain a held-out word, with their emotions.
+
+    count: how many; seed: of the choice. An empty list where no speech engine is installed."""
     engines = [name for name in available_engines() if name != "kokoro"]
     rng, found = random.Random(seed), []
     while engines and len(found) < count:
@@ -69,24 +68,26 @@ def held_out_utterances(count: int, seed: int = 11) -> list[tuple[Utterance, str
 
 
 def drawn(options: MotionOptions, index: int) -> MotionOptions:
-    """The options with a seed for item `index`: one seed would give all utterances the noise of the same posture."""
+    """Return the options with another seed for each item, or all utterances would share the noise of one posture."""
     return replace(options, seed=1000 * options.seed + index)
 
 
 @dataclass(frozen=True)
 class MeaningResult:
-    """Hold metrics, and for each way counts (12 classes said, 12 classes shown + nothing) of held-out words."""
+    """The metrics, and per way of reading the words the counts of held-out words (12 classes said, 12 shown + nothing).
+    """
 
     metrics: dict[str, dict[str, float]]
     confusion: dict[str, np.ndarray]
 
 
 def meaning_metrics(models: MotionModels, options: MotionOptions, count: int, seed: int = 11) -> MeaningResult:
-    """Return the recall of held-out synonyms with the prior off, from the sound, from the transcript, and the teacher's
-    own.
+    """Measure the recall of held-out synonyms without the prior, from the sound, from the transcript, and of the
+    teacher.
 
-    The gains are those of sound and transcript over no prior. No metrics where no speech engine is installed.
-    """
+    models: of the motion; options: of sampling; count: utterances; seed: of their choice.
+
+    Also the gains of sound and transcript over no prior. No metrics where no speech engine is installed."""
     templates = arm_templates(HalfBody())
     rows: dict[str, list[float]] = {way: [] for way in (*_WAYS, "teacher")}
     confusion = {way: np.zeros((len(CLASSES), len(CLASSES) + 1)) for way in rows}

@@ -1,4 +1,4 @@
-"""How a set of motions compares with the teacher's as a whole: Frechet distance, beat alignment, variety."""
+"""The motions of a set compared with the teacher's as a whole: Frechet distance, beat alignment, diversity."""
 
 import numpy as np
 import torch
@@ -19,8 +19,8 @@ _FACE = ("jawOpen", "mouthClose", "mouthFunnel", "mouthPucker", "mouthStretchLef
 
 
 def motion_features(motion: Motion) -> Tensor:
-    """Return (N, F): over windows of 2 s, mean, spread and mean speed of arms, head and face; N = 0 for a short motion.
-    """
+    """Return (N, F): mean, deviation and mean speed of arms, head and face in windows of 2 s; N = 0 for a shorter
+    motion."""
     joints = [*PARTS["hands"], *(JOINT_INDEX[name] for name in HEAD_JOINTS)]
     face = motion.expression[:, [ARKIT_INDEX[name] for name in _FACE]]
     x = torch.cat([motion.rotations[:, joints].flatten(1), face], 1)
@@ -32,8 +32,7 @@ def motion_features(motion: Motion) -> Tensor:
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:
-    """Return the Frechet distance of the Gaussians fitted to (N, F) and (M, F): |m - n|^2 + tr(A + B - 2 (A B)^(1/2)).
-    """
+    """Return the Frechet distance of Gaussians fitted to (N, F) and (M, F): |m - n|^2 + tr(A + B - 2 (A B)^(1/2))."""
     mean_a, mean_b = a.double().mean(0), b.double().mean(0)
     cov_a, cov_b = torch.cov(a.double().T), torch.cov(b.double().T)
     values, vectors = torch.linalg.eigh(cov_a)
@@ -43,10 +42,9 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
 
 
 class FeatureSpace:
-    """The principal directions of a reference set of features, in which distances are measured.
+    """The principal components of a reference set of features, in which distances are measured.
 
-    Features that hardly vary in it (less than about 3 degrees) are not magnified.
-    """
+    Features that hardly vary in the reference (by less than about 3 degrees) are not amplified."""
 
     def __init__(self, reference: Tensor, size: int = 10):
         self.mean, self.scale = reference.mean(0), reference.std(0).clamp_min(0.05)
@@ -55,12 +53,15 @@ class FeatureSpace:
         self.reference = normal @ self.basis
 
     def distance(self, features: Tensor) -> float:
-        """Return the Frechet distance of (N, F) to the reference."""
+        """Return the Frechet distance of features (N, F) to the reference set."""
         return frechet_distance(((features - self.mean) / self.scale) @ self.basis, self.reference)
 
 
 def nearest_neighbour_motion(sound: Tensor, library: list[tuple[Tensor, Motion]], step: int = 10) -> Motion:
-    """The baseline that copies: for every `step` frames, the motion in a library whose sound (T, F) is nearest."""
+    """Return the nearest-neighbour baseline: for every `step` frames, the library's motion whose sound (T, F) is
+    nearest.
+
+    sound: (T, F) of the utterance; library: (sound, motion) pairs."""
     windows = [(index, first) for index, (x, _) in enumerate(library) for first in range(0, len(x) - step + 1, step)]
     keys = torch.stack([library[index][0][first : first + step].flatten() for index, first in windows])
     pieces = []
@@ -73,8 +74,8 @@ def nearest_neighbour_motion(sound: Tensor, library: list[tuple[Tensor, Motion]]
 
 
 def motion_beats(motion: Motion, least: float = 0.6, rest: float = 0.3) -> list[float]:
-    """Return the seconds at which a moving arm comes to a stop: its speed (rad/s) falls below `rest` of a peak above
-    `least`."""
+    """Return the times (s) at which a moving arm stops: its speed falls below `rest` times a peak of at least `least`
+    rad/s."""
     beats = []
     for side in "LR":
         joints = [JOINT_INDEX[name] for name in _ARMS[side]]
@@ -92,8 +93,8 @@ _ARMS = {side: tuple(f"{name}.{side}" for name in ("upperarm01", "lowerarm01", "
 
 
 def beat_alignment(motion: Motion, utterance: Utterance) -> tuple[float, int]:
-    """Return the mean closeness of the motion's beats to the stressed syllables, exp(-d^2 / 2 sigma^2), and how many
-    beats."""
+    """Return how close the motion's beats are to stressed syllables, the mean of exp(-d^2 / 2 sigma^2), and their
+    number."""
     stresses = np.array([mark.time for mark in accents(utterance) if mark.stressed])
     beats = motion_beats(motion)
     if not beats or not len(stresses):
@@ -108,8 +109,9 @@ def spread(motions: list[Motion]) -> float:
 
 
 def lag_milliseconds(ours: Tensor, theirs: Tensor, fps: float = FPS, most: int = 6) -> float:
-    """Measure by how many milliseconds the curve ours (T,) comes after theirs: where they correlate most, to parts of a
-    frame."""
+    """Return by how many milliseconds the curve ours (T,) lags behind theirs (T,): the shift of largest correlation.
+
+    fps: frames per second; most: largest shift in frames. The peak is interpolated between frames."""
     a, b = ours - ours.mean(), theirs - theirs.mean()
     scores = []
     for shift in range(-most, most + 1):

@@ -1,7 +1,7 @@
-"""The colour key of a studio portrait: the person is what differs from a smooth backdrop.
+"""The colour key of a studio portrait: the person is whatever differs from a smooth backdrop.
 
-An independent judge of mattes: it knows the backdrop's colours from pixels far from the person, nothing of people.
-"""
+An independent reference for mattes: it models the backdrop's colours from pixels far from the person, and knows nothing
+of people."""
 
 import torch
 import torch.nn.functional as F
@@ -22,12 +22,13 @@ _HOLE = 0.002  # of the picture: smaller islands of backdrop inside the person a
 
 
 def key_of(image: Tensor, coarse: Tensor) -> Tensor | None:
-    """Key out a smooth backdrop -> the person's mask (1, h, w) of 0 and 1, longer side at most 512 px, of image (3, H,
-    W) in [-1, 1].
+    """Key out a smooth backdrop of image (3, H, W) in [-1, 1].
 
-    coarse (1, H, W) in [0, 1] only says which pixels are far from the person, and which are surely the person. None
-    where the key is not to be trusted: too little backdrop, one that is not smooth, or clothes of its colour.
-    """
+    image: the portrait; coarse: (1, H, W) in [0, 1], a rough mask that only says which pixels are surely person or
+    backdrop.
+
+    Returns the person's mask (1, h, w) of 0 and 1, at most 512 px on its longer side; None where the key is unreliable:
+    too little backdrop, one that is not smooth, or clothes of its colour."""
     factor = min(1.0, _WORK / max(image.shape[1:]))
     size = tuple(max(8, round(side * factor)) for side in image.shape[1:])
     small, near = (
@@ -52,11 +53,9 @@ def key_of(image: Tensor, coarse: Tensor) -> Tensor | None:
 
 
 def smooth_backdrop(image: Tensor, where: Tensor) -> tuple[Tensor, float]:
-    """Return a polynomial of degree 4 in x and y for each channel of (3, H, W), robustly fitted to the pixels of where
-    (H, W).
+    """Fit a polynomial of degree 4 in x and y to the pixels marked in where (H, W), robustly, per channel of (3, H, W).
 
-    Returns it everywhere (3, H, W), and the robust deviation of those pixels from it.
-    """
+    Returns its values everywhere (3, H, W), and the robust deviation of the marked pixels from it."""
     terms = _monomials(size_of(image))
     step = max(1, int(where.sum()) // _SAMPLES)
     rows, values = terms[where][::step].double(), image[:, where].T[::step].double()
@@ -72,14 +71,16 @@ def smooth_backdrop(image: Tensor, where: Tensor) -> tuple[Tensor, float]:
 
 
 def _monomials(size: tuple[int, int]) -> Tensor:
-    """Return (H, W, 15) of x^i y^j, i + j <= 4, in [-1, 1]."""
+    """Return (H, W, 15): the monomials x^i y^j with i + j <= 4, for x and y in [-1, 1]."""
     y, x = torch.meshgrid(torch.linspace(-1, 1, size[0]), torch.linspace(-1, 1, size[1]), indexing="ij")
     powers = [(i, j) for i in range(_DEGREE + 1) for j in range(_DEGREE + 1 - i)]
     return torch.stack([x**i * y**j for i, j in powers], -1)
 
 
 def _one_piece(differs: Tensor, far: Tensor) -> Tensor:
-    """Return what differs (H, W), without specks in the backdrop and without pinholes in the person."""
+    """Clean a mask (H, W) of what differs from the backdrop: no specks in the backdrop, no pinholes in the person.
+
+    far: (H, W) pixels that are surely backdrop."""
     # opened: single pixels are noise
     solid = _grown_mask(_grown_mask(differs.logical_not()[None], 1).logical_not(), 1)[0]
     backdrop = spread(far & ~solid, ~solid)
@@ -90,7 +91,7 @@ def _one_piece(differs: Tensor, far: Tensor) -> Tensor:
 
 
 def spread(seed: Tensor, room: Tensor) -> Tensor:
-    """Return all of room (H, W) that is connected with the seed (H, W) inside it, by edges."""
+    """Flood fill: return the part of room (H, W) that is 4-connected with the seed (H, W) inside it."""
     reached = seed & room
     count = -1
     while int(reached.sum()) != count:
@@ -103,5 +104,5 @@ def spread(seed: Tensor, room: Tensor) -> Tensor:
 
 
 def _grown_mask(mask: Tensor, reach: int) -> Tensor:
-    """Return a mask (1, H, W) grown by reach px."""
+    """Dilate a mask (1, H, W) by reach px."""
     return F.max_pool2d(mask[None].float(), 2 * reach + 1, 1, reach)[0] > 0.5

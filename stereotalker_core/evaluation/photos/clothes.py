@@ -1,4 +1,4 @@
-"""Clothes below the photograph's edge: whether what continues them has as much detail as what was seen of them."""
+"""Clothes below the photograph's edge: whether their continuation has as much detail as the photographed part."""
 
 import math
 
@@ -23,17 +23,16 @@ _FEW = 200  # px that make a figure
 
 
 def below_edge_detail(models: Models, identity: Identity, motion: Motion, size: int) -> tuple[float, float]:
-    """Return the gradient energy of the continued clothes over that of the seen ones, in the half-body view; NaN
-    without both.
-
-    The second value leaves the strongest tenth of the pixels of both out: edges between two things, a collar on a coat,
-    a shirt's end on trousers, hold nearly all of the energy, and what goes on has none of them.
+    """Return the gradient energy of the continued clothes relative to the photographed ones, in the half-body view.
 
     models: draw the frame.
     identity: the fitted person.
     motion: of one frame; the arms are held at rest, so that no hand lies on the clothes.
     size: px of a side of the frame.
-    """
+
+    Returns the ratio over all pixels, and without the strongest tenth of the pixels on both sides: edges between two
+    materials (a collar on a coat, a shirt's end on trousers) hold nearly all of the energy and have no counterpart in
+    the continuation. NaN where either part is missing."""
     body = models.body
     cameras = fixed(framing_for(body, identity, "half_body"), 1, size=(size, size))
     still = staged(body, identity, motion, cameras, "off")
@@ -54,7 +53,7 @@ def below_edge_detail(models: Models, identity: Identity, motion: Motion, size: 
 
 
 def _edge_row(identity: Identity, cameras) -> float:
-    """The row of the canvas on which the photograph's bottom edge lies, at the depth of the body's axis."""
+    """Return the row of the canvas at which the photograph's bottom edge lies, at the depth of the body's axis."""
     axis = identity.world_to_camera.new_tensor([[[0.0, -0.02, 0.4]]])
     depth = float(project(axis, identity.world_to_camera[None], identity.intrinsics)[0, 0, 2])
     rows = identity.portrait.shape[-2]
@@ -65,9 +64,8 @@ def _edge_row(identity: Identity, cameras) -> float:
 
 
 def _energy(picture: Tensor, where: Tensor) -> tuple[float, float]:
-    """Return the mean squared gradient (central differences) of the luma of a picture (3, H, W) at pixels (H, W) bool.
+    """Return the mean squared luma gradient (central differences) of a picture (3, H, W) at pixels (H, W) bool.
 
-    Of all of them, and of the calmest _CALM.
-    """
+    Returns it over all of them, and over the fraction _CALM with the smallest gradients."""
     energy = squared_gradient(picture)[where[1:-1, 1:-1]].sort().values
     return float(energy.mean()), float(energy[: int(_CALM * len(energy))].mean())

@@ -1,8 +1,7 @@
-"""`evaluate photos`: how well photographs come out, over a folder of them, as a table with intervals.
+"""`evaluate photos`: how well photographs are rendered, over a folder of them, as a table with intervals.
 
-Every photograph's row is written as soon as it is finished, so that an interrupted run goes on where it stopped; rows
-of another version of the package, or of other settings, are measured again.
-"""
+Every photograph's row is written as soon as it is finished, so that an interrupted run continues where it stopped; rows
+of another version of the package, or of other settings, are measured again."""
 
 import hashlib
 import json
@@ -64,10 +63,9 @@ Metrics = dict[str, dict[str, float]]
 
 
 def find_photos(folder: str | Path, count: int | None = None, seed: int = 0) -> list[Path]:
-    """Return the pictures of a folder by name; count: so many of them, drawn by the seed.
+    """Return the pictures of a folder, sorted by name; count: a random sample of that size.
 
-    ValueError where there are none.
-    """
+    ValueError where there are none."""
     folder = Path(folder)
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder; give one that holds photographs")
@@ -87,11 +85,12 @@ def evaluate_photos(
     workers: int = 1,
     progress: Progress | None = None,
 ) -> list[Row]:
-    """Measure photographs, `workers` processes of one thread each -> one row per photograph, in their order.
+    """Measure photographs in `workers` processes of one thread each -> one row per photograph, in the given order.
 
-    With settings.out rows, frames and contact sheets are kept there, and rows that are there already are not measured
-    again.
-    """
+    photos: the files.
+    settings: with `out`, rows, frames and contact sheets are stored there, and finished rows are not measured again.
+    workers: number of processes.
+    progress: called after each photograph."""
     if workers < 1:
         raise ValueError(f"--workers must be at least 1, got {workers}")
     version = fingerprint(settings)
@@ -111,7 +110,7 @@ def evaluate_photos(
 
 
 def _measured(todo: Sequence[Path], settings: Settings, version: str, workers: int) -> Iterator[tuple[Path, Row]]:
-    """Measure photographs, in processes of one thread each; yield the rows as they are finished."""
+    """Measure photographs in processes of one thread each; yield each row as soon as it is finished."""
     if workers == 1:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
@@ -132,7 +131,7 @@ def _measured(todo: Sequence[Path], settings: Settings, version: str, workers: i
 
 
 def measure_and_keep(path: Path, settings: Settings, version: str) -> Row:
-    """Measure one photograph; write its contact sheet, then its row, which says that everything is there."""
+    """Measure one photograph; write its contact sheet, then its row, which marks the photograph as finished."""
     row = measure(path, settings) | {"version": version, "bytes": path.stat().st_size}
     target = row_file(settings, path)
     if settings.out and target:
@@ -145,12 +144,12 @@ def measure_and_keep(path: Path, settings: Settings, version: str) -> Row:
 
 
 def row_file(settings: Settings, path: Path) -> Path | None:
-    """Return the file in which a photograph's row of figures is kept."""
+    """Return the file of a photograph's row; None where the settings store nothing."""
     return Path(settings.out) / "rows" / f"{path.name}.json" if settings.out else None
 
 
 def read_row(file: Path | None, version: str, path: Path) -> Row | None:
-    """Return a row that is kept, where it is of this version, these settings and this photograph."""
+    """Return a stored row if it is of this version, these settings and this photograph, else None."""
     if file is None or not file.is_file():
         return None
     row = json.loads(file.read_text(encoding="utf-8"))
@@ -158,7 +157,7 @@ def read_row(file: Path | None, version: str, path: Path) -> Row | None:
 
 
 def fingerprint(settings: Settings) -> str:
-    """Return a text that changes with the package's code, its weights, and the settings that change a figure."""
+    """Return a digest that changes with the package's code, its weights, and the settings that affect a figure."""
     digest = hashlib.sha256()
     core = Path(__file__).parents[2]
     for file in sorted(path for path in core.rglob("*") if path.suffix in (".py", ".safetensors")):
@@ -169,8 +168,8 @@ def fingerprint(settings: Settings) -> str:
 
 
 def summary(rows: Sequence[Row]) -> Metrics:
-    """Average the rows -> {name: {"value", "low", "high", "count"}}: means with 95 % intervals over the photographs
-    that tell a figure."""
+    """Average the rows -> {name: {"value", "low", "high", "count"}}, with 95 % intervals over photographs; a row
+    without a figure is left out of that figure's mean."""
     rows = _with_strangers(rows)
     metrics = {"refused": bootstrap([float(row["refused"] is not None) for row in rows]) | {"count": len(rows)}}
     for name in METRICS:
@@ -181,8 +180,7 @@ def summary(rows: Sequence[Row]) -> Metrics:
 
 
 def _with_strangers(rows: Sequence[Row]) -> list[Row]:
-    """Return the rows with identity_strangers: the mean cosine of a photograph with all others, where embeddings are
-    there."""
+    """Add identity_strangers to rows with an embedding: the mean cosine of the photograph with all others."""
     known = [row for row in rows if "embedding" in row]
     if len(known) < 2:
         return list(rows)
@@ -194,7 +192,7 @@ def _with_strangers(rows: Sequence[Row]) -> list[Row]:
 
 
 def report(rows: Sequence[Row]) -> dict[str, Any]:
-    """Return the figures of all photographs, of both kinds apart, why some were refused, and every row."""
+    """Return the figures of all photographs and of each kind, the reasons of refused ones, and every row."""
     kinds = {"half_body": [], "portrait": []}
     for row in rows:
         if row["refused"] is None:
@@ -209,8 +207,8 @@ def report(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def table(found: dict[str, Any]) -> str:
-    """Return the Markdown: one row a figure, one column for all photographs and one a kind, each "value (low .. high)".
-    """
+    """Return a Markdown table: one row per figure, one column for all photographs and one per kind, cells "value (low
+    .. high)"."""
     columns = {"all": found["metrics"]} | found["kinds"]
     counts = [f"{name} ({metrics['refused']['count']})" for name, metrics in columns.items()]
     lines = [f"| figure | {' | '.join(counts)} | what |", "|---" * (len(columns) + 2) + "|"]

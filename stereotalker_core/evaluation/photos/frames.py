@@ -22,7 +22,7 @@ GESTURES = ("half_body", "auto", "half_body", "auto")  # framings in which half 
 
 @dataclass(frozen=True)
 class Frame:
-    """Hold one drawn picture (3, S, S) in [-1, 1] with the single frame of motion and camera that it shows."""
+    """The single frame of a motion and camera, with its drawn picture (3, S, S) in [-1, 1]."""
 
     picture: Tensor
     motion: Motion
@@ -31,7 +31,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Shot:
-    """Hold what is to be drawn: degrees of yaw, framing mode, and the moment of the motion."""
+    """The description of a frame to draw: yaw in degrees, framing mode, and frame number of the motion."""
 
     yaw: float
     framing: str
@@ -39,12 +39,14 @@ class Shot:
 
 
 def shots(motion: Motion, half_body: bool, quick: bool = False) -> dict[str, Shot]:
-    """Map name -> shot: yaw 0 with the mouth as shut and as open as the motion has it, turned views, gestures.
+    """Choose the frames to draw -> {name: shot}: yaw 0 with the mouth most shut and most open, other yaws, gestures.
 
-    The mouth counts as shut where jawOpen and the turn of the head in radians together are least: a nod is no error of
-    the face.
-    The turned views and the gestures are moments spread evenly over the motion. quick: only what the table needs most.
-    """
+    motion: whose frames they are.
+    half_body: whether gestures are in view.
+    quick: only those that the table needs most.
+
+    The mouth counts as shut where the sum of jawOpen and the head's rotation in radians is least, so that a nod does
+    not count as an error of the face. Other yaws and gestures take moments spread evenly over the motion."""
     jaw = motion.expression[:, ARKIT_INDEX["jawOpen"]]
     bearing = motion.rotations[:, [JOINT_INDEX[name] for name in (*SPINE_JOINTS, *HEAD_JOINTS)]].sum(1).norm(dim=1)
     shut = int((jaw + bearing).argmin())
@@ -64,12 +66,12 @@ def shots(motion: Motion, half_body: bool, quick: bool = False) -> dict[str, Sho
 
 
 def spread_moments(frames: int, count: int) -> list[int]:
-    """The middles of `count` equal parts of a motion."""
+    """Return the middle frames of `count` equal parts of a motion of `frames` frames."""
     return [int((k + 0.5) * frames / count) for k in range(count)]
 
 
 def draw(models: Models, identity: Identity, motion: Motion, cameras: Cameras) -> Frame:
-    """Render one frame, as the pipeline would."""
+    """Render one frame as the pipeline would."""
     (chunk,) = render(models, Scene(identity, motion, cameras), Look())
     return Frame(chunk.frames[0], motion, cameras)
 
@@ -82,13 +84,13 @@ def draw_shot(models: Models, identity: Identity, motion: Motion, shot: Shot, si
 
 
 def draw_own(models: Models, identity: Identity, size: int) -> Frame:
-    """The photograph once more: its own pose, expression and camera, where `framed` shows the photograph."""
+    """Render the photograph's own pose, expression and camera, on the canvas of `framed`; size: px."""
     motion = Motion(identity.rotations[None], identity.expression[None])
     return draw(models, identity.literal(), motion, own_cameras(identity, size))
 
 
 def own_cameras(identity: Identity, size: int) -> Cameras:
-    """The photograph's own camera on the square canvas of `framed`."""
+    """Return the photograph's own camera for the square canvas of `framed`; size: px."""
     factors, left = _placement(size_of(identity.portrait), size)
     intrinsics = identity.intrinsics * identity.intrinsics.new_tensor([*factors, 1.0])[:, None]
     intrinsics[0, 2] += left
@@ -98,11 +100,10 @@ def own_cameras(identity: Identity, size: int) -> Cameras:
 
 
 def framed(image: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Return a picture (C, H, W), its height brought to size px, in the middle of a square canvas.
+    """Resize a picture (C, H, W) to a height of size px and centre it on a square canvas.
 
-    What is wider than the canvas is cut; what is narrower leaves zeros (grey). Returns (C, size, size), and (1, size,
-    size) that is 1 where the canvas shows the picture.
-    """
+    A wider picture is cropped; a narrower one leaves zeros (grey) beside it. Returns (C, size, size), and (1, size,
+    size), 1 where the canvas shows the picture."""
     factors, left = _placement(size_of(image), size)
     width = round(image.shape[2] * factors[0])
     small = F.interpolate(image[None], (size, width), mode="bilinear", antialias=True, align_corners=False)[0]
@@ -119,6 +120,6 @@ def framed_points(points: Tensor, source: tuple[int, int], size: int) -> Tensor:
 
 
 def _placement(source: tuple[int, int], size: int) -> tuple[tuple[float, float], int]:
-    """Return the factors of x and y, and the picture's left edge on the canvas in whole px."""
+    """Return the scale factors of x and y, and the left edge of the picture on the canvas in whole px."""
     width = max(1, round(source[1] * size / source[0]))
     return (width / source[1], size / source[0]), (size - width) // 2

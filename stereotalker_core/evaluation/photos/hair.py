@@ -1,4 +1,5 @@
-"""Whether hair that the photograph does not show is drawn in the colours of the hair that it shows."""
+"""Colours of unseen hair: whether hair that the photograph does not show is drawn in the colours of the visible hair.
+"""
 
 import math
 from dataclasses import replace
@@ -21,7 +22,7 @@ _LEAST = 2.0  # dE of noise that is in any colour
 
 @lru_cache(maxsize=1)
 def _hair_atlas(body: HalfBody, size: int) -> Tensor:
-    """Return (3, A, A): 1 on texels of the scalp above the line to which people wear hair, else -1."""
+    """Return an atlas (3, A, A), 1 on texels of the scalp where hair usually grows, else -1."""
     lifter = Lifter(body, size)
     atlas = torch.full((3, size * size), -1.0)
     atlas[:, lifter.texel[lifter.hair]] = 1.0
@@ -29,7 +30,7 @@ def _hair_atlas(body: HalfBody, size: int) -> Tensor:
 
 
 def hair_pixels(body: HalfBody, identity: Identity, motion: Motion, cameras: Cameras) -> tuple[Tensor, Tensor]:
-    """Return (H, W) bool: pixels of one frame that show hairy scalp that the photograph shows, and that it does not."""
+    """Return two (H, W) bool for one frame: hair pixels that the photograph shows, and those that it does not."""
     marked = replace(identity, atlas=_hair_atlas(body, identity.atlas.shape[-1]), light=None)
     guides = render_guides(body, marked, motion, cameras)
     hair = (guides.lift[0, 0] > 0.9) & (guides.part[0, 0] == body.part_index["scalp"] + 1)
@@ -38,10 +39,9 @@ def hair_pixels(body: HalfBody, identity: Identity, motion: Motion, cameras: Cam
 
 
 def colours_within(colours: Tensor, seen: Tensor) -> float:
-    """Return the share of colours (3, N) in [-1, 1] that lie within the distribution of seen ones (3, M); NaN where few
-    tell.
+    """Return the fraction of colours (3, N) in [-1, 1] inside the distribution of seen ones (3, M); NaN for too few.
 
-    Within: by the Mahalanobis distance in CIE L*a*b*, as near to the mean as all but a fortieth of the seen ones.
+    Inside: closer to the mean, in Mahalanobis distance in CIE L*a*b*, than the outermost fortieth of the seen colours.
     """
     if seen.shape[1] < _FEW or colours.shape[1] < _FEW:
         return math.nan

@@ -1,7 +1,6 @@
-"""Hands that can be seen in a drawn frame: how many, whether the motion put them there, and of which colour.
+"""Hands visible in a drawn frame: how many, whether the motion put them there, and their colour.
 
-Counted over the whole picture, background included, because hands that stay behind from the photograph lie there.
-"""
+Hands are searched for in the whole picture, also in the background, where the photograph's hands may have been left."""
 
 import math
 from collections.abc import Sequence
@@ -28,7 +27,7 @@ _PALM = (0, 1, 5, 9, 13, 17)
 
 
 def find_all_hands(networks: Perception, image: Tensor) -> list[Hand]:
-    """Return every hand of a picture (3, H, W) in [-1, 1], each once, the surest first."""
+    """Return every hand in a picture (3, H, W) in [-1, 1], each once, the most certain first."""
     picture = Pyramid((image / 2 + 0.5).clamp(0, 1))
     windows = [picture.whole(), *tiles(picture, _TILES)]
     groups = detect(networks, "palm_detection_full", picture, windows, _SUGGESTED)
@@ -41,8 +40,8 @@ def find_all_hands(networks: Perception, image: Tensor) -> list[Hand]:
 
 
 def distinct_hands(hands: Sequence[Hand]) -> list[Hand]:
-    """Return the hands found several times, each once: the surest of those whose points nearly coincide, and no part of
-    a hand."""
+    """Merge repeated detections: keep the most certain of hands whose points nearly coincide, and drop parts of other
+    hands."""
     kept: list[Hand] = []
     hands = [hand for hand in hands if not any(_part_of(hand, other) for other in hands)]
     for hand in sorted(hands, key=lambda h: -h.presence):
@@ -52,10 +51,10 @@ def distinct_hands(hands: Sequence[Hand]) -> list[Hand]:
 
 
 def _same_hand(one: Hand, other: Hand) -> bool:
-    """The points lie within a quarter of the hand's extent on average, or their middles within a fifth.
+    """Tell whether two detections are the same hand: points within a quarter of its extent on average, or centres
+    within a fifth.
 
-    Clasped hands lie further apart; the extent, because the palm of a hand that points at the camera has no length.
-    """
+    Clasped hands are further apart. The extent is used because a palm that points at the camera has no length."""
     extent = max(_extent(one), _extent(other))
     apart = float((one.points - other.points).norm(dim=1).mean())
     middles = float((one.points.mean(0) - other.points.mean(0)).norm())
@@ -63,15 +62,14 @@ def _same_hand(one: Hand, other: Hand) -> bool:
 
 
 def _part_of(small: Hand, large: Hand) -> bool:
-    """Tell whether a detection is only a part of another hand: much smaller and inside of it, as bent finger tips are.
-    """
+    """Tell whether a detection is only part of another hand, such as bent finger tips: much smaller and inside it."""
     low, high = large.points.amin(0), large.points.amax(0)
     inside = ((small.points >= low) & (small.points <= high)).all(1)
     return _extent(small) < _PART * _extent(large) and float(inside.float().mean()) > _INSIDE
 
 
 def _extent(hand: Hand) -> float:
-    """The longer side of the box around the points, px."""
+    """Return the longer side of the bounding box of a hand's points, px."""
     return float((hand.points.amax(0) - hand.points.amin(0)).max())
 
 
@@ -81,7 +79,7 @@ def posed_hands(
     motion: Motion,
     cameras: Cameras,
 ) -> tuple[dict[str, Tensor], float]:
-    """Find both hands in the motion's only frame: {"L", "R": (21, 2) px}, and the head's height in px there."""
+    """Return where the motion's only frame shows both hands, {"L", "R": (21, 2) px}, and the head's height in px."""
     rest = body.rest(identity.shape[None])
     posed = body.pose(rest, motion.rotations, motion.expression)
     points = body.keypoints(posed.vertices, posed.bones)
@@ -104,12 +102,16 @@ def hand_errors(
     head_height: float,
     size: tuple[int, int],
 ) -> tuple[list[float], int]:
-    """Return the mean distance of the 21 points over the head's height for every drawn hand, and how many should be in
-    the frame.
+    """Compare detected hands with those of the motion.
 
-    A hand of the motion counts as in the frame of size (H, W) where all its points are. Each is compared with the
-    found hand nearest to it, none twice; a found hand further away than half a head is another hand, not this one.
-    """
+    found: detected hands.
+    meant: {"L", "R": (21, 2) px} of the motion.
+    head_height: px.
+    size: (H, W) of the frame.
+
+    Returns the mean distance of the 21 points, over the head's height, for every hand that was found, and how many
+    should be in the frame: those with all their points inside. Each is matched to the nearest detection, used once; a
+    detection further away than half a head does not match."""
     wanted = {side: points for side, points in meant.items() if _within_picture(points, size)}
     pairs = sorted(
         (float((hand.points - points).norm(dim=1).mean()) / head_height, k, side)
@@ -131,13 +133,15 @@ def _within_picture(points: Tensor, size: tuple[int, int]) -> bool:
 
 
 def hand_tone(image: Tensor, hands: Sequence[Hand], mesh: Tensor) -> float:
-    """Return the CIE76 colour distance between the palms (or backs) of the hands and the cheeks; NaN where either is
-    not seen."""
+    """Return the CIE76 colour difference between palms (or backs) of the hands and the cheeks; NaN where either is
+    missing.
+
+    image: (3, H, W); hands: detected; mesh: (478, 3) px of the face."""
     face = skin_lab(image, [mesh[list(cheek), :2] for cheek in CHEEKS])
     hand = hand_colour(image, hands)
     return math.nan if face is None or hand is None else float((face - hand).norm())
 
 
 def hand_colour(image: Tensor, hands: Sequence[Hand]) -> Tensor | None:
-    """Return the median L*a*b* (3,) of palms or backs of hands; None where they are not seen."""
+    """Return the median L*a*b* (3,) of the palms or backs of hands; None where they are not visible."""
     return skin_lab(image, [one.points[list(_PALM)] for one in hands]) if hands else None

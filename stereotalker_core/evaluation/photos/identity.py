@@ -1,4 +1,5 @@
-"""A face as 128 numbers by dlib's public network (CC0), where the optional `evaluation` extra is installed."""
+"""The identity of a face as 128 numbers, by dlib's public network (CC0), if the optional `evaluation` extra is
+installed."""
 
 import importlib.util
 import math
@@ -39,7 +40,9 @@ def load_embedder() -> Any | None:
 
 
 def face_chip(image: Tensor, mesh: Tensor) -> Tensor:
-    """The face of (3, H, W), turned, scaled and padded as dlib's network was trained -> (3, 150, 150)."""
+    """Crop the face of (3, H, W), aligned, scaled and padded as dlib's network expects -> (3, 150, 150).
+
+    mesh: (478, 2 or 3) px."""
     places = (torch.tensor(_PLACES) + _PADDING) / (2 * _PADDING + 1) * _CHIP
     matrix, shift = similarity(places, mesh[list(_MESH), :2])
     scale = float(matrix[0].norm())
@@ -52,13 +55,13 @@ def face_chip(image: Tensor, mesh: Tensor) -> Tensor:
 
 
 def _resized_with_factors(image: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """The picture at another size without aliasing, and the factors of x and y."""
+    """Resize a picture (3, H, W) without aliasing -> (1, 3, *size), and the scale factors (2,) of x and y."""
     small = torch.nn.functional.interpolate(image[None], size, mode="bilinear", antialias=True, align_corners=False)[0]
     return small, torch.tensor([size[1] / image.shape[2], size[0] / image.shape[1]])
 
 
 def embedding(embedder: Any, image: Tensor, mesh: Tensor) -> list[float]:
-    """Return 128 numbers of the face of (3, H, W) in [-1, 1] whose mesh is (478, 2 or 3) px."""
+    """Return the embedding (128 numbers) of the face in image (3, H, W) in [-1, 1], with mesh (478, 2 or 3) px."""
     chip = ((face_chip(image, mesh).clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).contiguous().numpy()
     return [float(value) for value in embedder.compute_face_descriptor(chip)]
 

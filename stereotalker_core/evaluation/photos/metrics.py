@@ -1,9 +1,8 @@
-"""What a drawn frame keeps of a photograph: pure functions of face points and pictures.
+"""The similarity of a drawn frame to its photograph: pure functions of face points and pictures.
 
-Face points are those of MediaPipe's mesh, (478, 2 or 3) px of their picture with pixel centres at .5. Pictures are
-(3, H, W) in [-1, 1]. Where the photograph itself says nothing (closed eyes, dark glasses) a figure is NaN and the
-photograph does not count for it.
-"""
+Face points are those of MediaPipe's mesh, (478, 2 or 3) px of their picture with pixel centres at .5. Pictures are (3,
+H, W) in [-1, 1]. Where the photograph itself gives no reference (closed eyes, dark glasses) a figure is NaN and the
+photograph does not count for it."""
 
 import math
 from collections.abc import Sequence
@@ -38,7 +37,8 @@ _EYE_SIDE = 96  # px at which an eye is looked at
 
 
 def similarity(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """The similarity that carries points (N, 2) best onto (N, 2), in the least squares -> matrix (2, 2), shift (2,)."""
+    """Return the similarity transform, matrix (2, 2) and shift (2,), that maps points source (N, 2) to target (N, 2)
+    best in least squares."""
     a, b = (points.double() - points.double().mean(0) for points in (source, target))
     power = a.square().sum().clamp_min(1e-12)
     cos = (a * b).sum() / power
@@ -55,7 +55,8 @@ def eye_distance(mesh: Tensor) -> float:
 
 
 def landmark_error(drawn: Tensor, photographed: Tensor) -> float:
-    """Return the mean distance of eyes, brows, nose and jaw line after the best similarity, over `eye_distance`."""
+    """Return the mean distance of eyes, brows, nose and jaw line after the best similarity transform, over
+    `eye_distance`."""
     rows = list(COMPARED)
     ours, theirs = drawn[rows, :2], photographed[rows, :2]
     matrix, shift = similarity(ours, theirs)
@@ -63,7 +64,8 @@ def landmark_error(drawn: Tensor, photographed: Tensor) -> float:
 
 
 def lid_opening(mesh: Tensor) -> float:
-    """Return the height over width of the opening between the lids, mean of the two eyes (about .3 of an open eye)."""
+    """Return the height over width of the opening between the lids, averaged over both eyes (about .3 for an open eye).
+    """
     ratios = []
     for side, contour in EYES.items():
         width = (mesh[contour[0], :2] - mesh[contour[8], :2]).norm()
@@ -73,7 +75,7 @@ def lid_opening(mesh: Tensor) -> float:
 
 
 def eye_opening(drawn: Tensor, photographed: Tensor) -> float:
-    """The opening of the drawn eyes relative to the photograph's; NaN where the photograph's eyes are shut."""
+    """Return the opening of the drawn eyes relative to the photograph's; NaN where the photograph's eyes are shut."""
     own = lid_opening(photographed)
     return lid_opening(drawn) / own if own >= _OPEN else math.nan
 
@@ -92,19 +94,18 @@ def luma(image: Tensor) -> Tensor:
 
 
 def white_minus_iris(image: Tensor, mesh: Tensor) -> float:
-    """Return the luma of the white minus luma of iris and pupil, inside the lids; mean of the eyes that are open enough
-    to tell.
+    """Return the luma of the eye's white minus that of iris and pupil, averaged over the eyes that are open enough.
 
-    Both are means over what the lids leave open: iris and pupil up to .6 of the iris's radius, the white from 1.15 of
-    it. What lies over the white there (a black lash, a lid's shadow, skin) counts. NaN where no eye shows both.
-    """
+    Both are means over the visible part between the lids: iris and pupil up to .6 of the iris's radius, the white from
+    1.15 of it, with whatever covers it (a black lash, a lid's shadow, skin). NaN where no eye shows both."""
     found = [_one_eye(image, mesh, side) for side in EYES]
     told = [value for value in found if not math.isnan(value)]
     return sum(told) / len(told) if told else math.nan
 
 
 def _one_eye(image: Tensor, mesh: Tensor, side: str) -> float:
-    """Return `white_minus_iris` of one eye, in a square crop of _EYE_SIDE px around it."""
+    """Return `white_minus_iris` of one eye, in a square crop of _EYE_SIDE px around it; NaN if it is not open enough.
+    """
     contour = mesh[list(EYES[side]), :2]
     iris = mesh[list(IRISES[side]), :2]
     centre, reach = contour.mean(0), float((contour[0] - contour[8]).norm()) * 0.7
@@ -121,10 +122,9 @@ def _one_eye(image: Tensor, mesh: Tensor, side: str) -> float:
 
 
 def iris_contrast(drawn: Tensor, drawn_mesh: Tensor, photograph: Tensor, photographed_mesh: Tensor) -> float:
-    """Return the drawn white minus iris over the photograph's, which is first brought to the drawn face's scale.
+    """Return `white_minus_iris` of the drawing relative to the photograph, resized to the drawn face's scale.
 
-    NaN where the photograph does not tell white from iris; 0 where only the drawing shows no eye.
-    """
+    NaN where the photograph has too little contrast between white and iris; 0 where only the drawing shows no eye."""
     photograph, photographed_mesh = at_scale_of(photograph, photographed_mesh, drawn_mesh)
     own = white_minus_iris(photograph, photographed_mesh)
     if math.isnan(own) or own < _CONTRAST:
@@ -134,8 +134,8 @@ def iris_contrast(drawn: Tensor, drawn_mesh: Tensor, photograph: Tensor, photogr
 
 
 def face_detail(drawn: Tensor, drawn_mesh: Tensor, photograph: Tensor, photographed_mesh: Tensor) -> float:
-    """Return the mean squared gradient of the luma inside the face's outline over the photograph's, at the drawn face's
-    scale."""
+    """Return the mean squared luma gradient inside the drawn face relative to the photograph at the drawn face's scale.
+    """
     photograph, photographed_mesh = at_scale_of(photograph, photographed_mesh, drawn_mesh)
     return gradient_energy(drawn, drawn_mesh) / max(gradient_energy(photograph, photographed_mesh), 1e-9)
 
@@ -155,8 +155,7 @@ def squared_gradient(image: Tensor) -> Tensor:
 
 
 def at_scale_of(image: Tensor, mesh: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a picture and its face points resized (free of aliasing) so that its eyes lie as far apart as the
-    reference's."""
+    """Resize a picture and its face points (without aliasing) to the eye distance of the reference face points."""
     factor = eye_distance(reference) / max(eye_distance(mesh), 1e-6)
     size = tuple(max(16, round(side * factor)) for side in image.shape[1:])
     resized = F.interpolate(image[None], size, mode="bilinear", antialias=True, align_corners=False)[0]
@@ -165,8 +164,8 @@ def at_scale_of(image: Tensor, mesh: Tensor, reference: Tensor) -> tuple[Tensor,
 
 
 def self_likeness(drawn: Tensor, photograph: Tensor, matte: Tensor) -> tuple[float, float]:
-    """Return the PSNR in dB and SSIM of two pictures (3, H, W) where matte (1, H, W) is above one half; NaN where
-    nowhere."""
+    """Return the PSNR (dB) and SSIM of two pictures (3, H, W) where matte (1, H, W) exceeds one half; NaN for too few
+    px."""
     ours, theirs = ((image.clamp(-1, 1) + 1) / 2 for image in (drawn, photograph))
     person = matte > 0.5
     if int(person.sum()) < 64:
@@ -199,13 +198,13 @@ def skin_lab(image: Tensor, polygons: Sequence[Tensor]) -> Tensor | None:
 
 
 def intersection_over_union(ours: Tensor, theirs: Tensor) -> float:
-    """Return the intersection over union of two masks, each cut at one half."""
+    """Return the intersection over union of two masks, thresholded at one half."""
     a, b = ours > 0.5, theirs > 0.5
     return float((a & b).sum()) / max(float((a | b).sum()), 1.0)
 
 
 def inside(polygon: Tensor, size: tuple[int, int]) -> Tensor:
-    """Map pixels whose centres lie inside a polygon (N, 2) px, by the even-odd rule -> (H, W) bool."""
+    """Return (H, W) bool: pixels whose centres lie inside a polygon (N, 2) px, by the even-odd rule."""
     y, x = torch.meshgrid(torch.arange(size[0]) + 0.5, torch.arange(size[1]) + 0.5, indexing="ij")
     found = torch.zeros(size, dtype=torch.bool)
     points = polygon[:, :2].tolist()
@@ -218,13 +217,14 @@ def inside(polygon: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def distance_to(point: Tensor, size: tuple[int, int]) -> Tensor:
-    """Measure the distance (H, W) px from every pixel's centre to a point (2,)."""
+    """Return the distance (H, W) in px from every pixel's centre to a point (2,)."""
     y, x = torch.meshgrid(torch.arange(size[0]) + 0.5, torch.arange(size[1]) + 0.5, indexing="ij")
     return ((x - point[0]) ** 2 + (y - point[1]) ** 2).sqrt()
 
 
 def cropped(image: Tensor, centre: Tensor, reach: float, side: int, turn: float = 0.0) -> Tensor:
-    """The square of 2 * reach px around a point, turned clockwise by radians -> (3, side, side), bicubic."""
+    """Crop the square of 2 * reach px around centre (2,), rotated clockwise by `turn` radians -> (3, side, side),
+    bicubic."""
     unit = (torch.arange(side) + 0.5) / side * 2 - 1
     y, x = torch.meshgrid(unit, unit, indexing="ij")
     cos, sin = math.cos(turn), math.sin(turn)

@@ -1,8 +1,7 @@
-"""One photograph, measured: fitted as the pipeline does, drawn a dozen times, and looked at again.
+"""The measurement of one photograph: fitted as in the pipeline, drawn a dozen times, and detected again.
 
-The judge is the perception package: the networks that also serve the fit. Frames are kept as PNG files so that
-another judge can look at the very same pictures.
-"""
+The judge is the perception package, the same networks that serve the fit. Frames are stored as PNG files so that
+another judge can look at the very same pictures."""
 
 import math
 import time
@@ -50,7 +49,9 @@ _GHOST = 2  # hands that a person has
 
 @dataclass(frozen=True)
 class Settings:
-    """Say how photographs are measured: px of a side, the recording that is spoken, fewer frames, where pictures go."""
+    """The settings of a measurement.
+
+    size: px of a side; speech: file of the recording that is spoken; quick: fewer frames; out: folder for pictures."""
 
     size: int
     speech: str
@@ -60,7 +61,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Studio:
-    """Hold what every photograph needs: models, judges, and the motion that everybody performs."""
+    """The tools for every photograph: models, judges, and the motion that everybody performs."""
 
     models: Models
     judge: Perception
@@ -70,7 +71,7 @@ class Studio:
 
 @lru_cache(maxsize=1)
 def studio(speech: str) -> Studio:
-    """Load everything once per process; the motion is sampled without blinks, so that open eyes can be compared."""
+    """Load the tools, once per process; the motion is sampled without blinks, so that open eyes can be compared."""
     models = Models.load_nano()
     motion = sample_motion(models.motion, load_audio(speech), options=MotionOptions(blink_rate=0.0))
     return Studio(models, load_perception(), load_embedder(), motion)
@@ -78,7 +79,7 @@ def studio(speech: str) -> Studio:
 
 @torch.inference_mode()
 def measure(path: str | Path, settings: Settings) -> Row:
-    """Measure one photograph: every figure, or {"refused": why} where the loader or the fit refuses it."""
+    """Measure one photograph -> its row of figures, or {"refused": reason} where the loader or the fit rejects it."""
     tools, path = studio(settings.speech), Path(path)
     row: Row = {"file": path.name, "refused": None}
     try:
@@ -108,7 +109,9 @@ def measure(path: str | Path, settings: Settings) -> Row:
 
 
 def draw_all(tools: Studio, identity: Identity, half_body: bool, settings: Settings) -> dict[str, Frame]:
-    """Map name -> frame, the photograph's own view first."""
+    """Draw all frames of a photograph -> {name: frame}, the photograph's own view first.
+
+    half_body: whether arms are in view, so that gestures are drawn."""
     frames = {OWN: draw_own(tools.models, identity, settings.size)}
     for name, shot in shots(tools.motion, half_body, settings.quick).items():
         frames[name] = draw_shot(tools.models, identity, tools.motion, shot, settings.size)
@@ -122,7 +125,13 @@ def measure_frames(
     identity: Identity,
     frames: dict[str, Frame],
 ) -> Row:
-    """Measure a photograph (3, H, W), the person that the judge sees in it, and its drawn frames."""
+    """Measure a photograph and its drawn frames -> figures of the row.
+
+    tools: models and judges.
+    image: the photograph (3, H, W).
+    person: detected in it by the judge, if any.
+    identity: the fit.
+    frames: drawn, by name."""
     size = frames[OWN].cameras.size[0]
     row = _likeness(image, identity, frames[OWN], size) | _hair_row(tools, image, identity, frames)
     if person is None or person.mesh is None:
@@ -144,13 +153,13 @@ def measure_frames(
 
 
 def shows_arms(person: Person) -> bool:
-    """Return the arms are in view."""
+    """Tell whether the arms of a detected person are in view."""
     return any(name in person.keypoints.names for name in _ARMS)
 
 
 def _face_near(judge: Perception, picture: Tensor, expected: Tensor) -> Tensor | None:
-    """Return the mesh (478, 3) of the face of a frame that lies nearest to the expected one; None where the judge sees
-    none."""
+    """Return the mesh (478, 3) of the face in a frame that is nearest to the expected one; None where no face is found.
+    """
     faces = find_faces(judge, Pyramid((picture / 2 + 0.5).clamp(0, 1)))
     middle = expected.mean(0)
     meshes = [face.mesh for face in faces if face.presence >= _FACE]
@@ -158,7 +167,9 @@ def _face_near(judge: Perception, picture: Tensor, expected: Tensor) -> Tensor |
 
 
 def _likeness(image: Tensor, identity: Identity, own: Frame, size: int) -> Row:
-    """The photograph again: self_psnr and self_ssim inside the matte."""
+    """Return self_psnr (dB) and self_ssim: how well the photograph's own view is reproduced inside the matte.
+
+    image: the photograph; own: the frame drawn from its camera; size: px of a side of that frame."""
     photograph, shown = framed(image, size)
     matte = framed(identity.mask, size)[0] * shown
     psnr, ssim = self_likeness(own.picture, photograph, matte)
@@ -166,7 +177,8 @@ def _likeness(image: Tensor, identity: Identity, own: Frame, size: int) -> Row:
 
 
 def _hair_row(tools: Studio, image: Tensor, identity: Identity, frames: dict[str, Frame]) -> Row:
-    """Return the unseen hair at the sides in the colours of the seen hair; {} where the frames have no such view."""
+    """Return how far hair that the photograph does not show has the colours of the visible hair; {} without such a
+    view."""
     own, body = frames[OWN], tools.models.body
     seen, _ = hair_pixels(body, identity.literal(), own.motion, own.cameras)
     photograph, shown = framed(image, own.cameras.size[0])
@@ -180,7 +192,10 @@ def _hair_row(tools: Studio, image: Tensor, identity: Identity, frames: dict[str
 
 
 def _face_row(image: Tensor, mesh: Tensor, picture: Tensor, drawn: Tensor | None) -> Row:
-    """Return the figures of the face at yaw 0 with the mouth shut."""
+    """Return the figures of the face at yaw 0 with the mouth shut.
+
+    image, mesh: the photograph (3, H, W) and its face (478, 3) px; picture, drawn: the frame and its face, None if not
+    found."""
     row: Row = {"face_lost": float(drawn is None), "lips_photo": lip_opening(mesh)}
     if drawn is None:
         return row
@@ -204,8 +219,13 @@ def _identity_row(
     frames: dict[str, Frame],
     found: dict[str, Tensor | None],
 ) -> Row:
-    """Return the cosines to the photograph's own embedding, both sides of a yaw together; {} without the optional
-    network."""
+    """Return the identity cosines with the photograph, averaged over +yaw and -yaw; {} without the optional network.
+
+    embedder: the network.
+    image: the photograph (3, H, W).
+    mesh: (478, 3) px of its face.
+    frames: drawn, by name.
+    found: the face mesh detected in each frame, by name."""
     if embedder is None:
         return {}
     own = embedding(embedder, image, mesh)
@@ -231,7 +251,15 @@ def _hand_row(
     found: dict[str, Tensor | None],
     half_body: bool,
 ) -> Row:
-    """Return the hands in every frame of a half body; of a head-and-shoulder crop, in a few of them."""
+    """Return the figures of the hands, in every frame of a half body, else in a few frames.
+
+    tools: models and judges.
+    image: the photograph (3, H, W).
+    mesh: (478, 3) px of its face.
+    identity: the fit.
+    frames: drawn, by name.
+    found: the face mesh detected in each frame, by name.
+    half_body: whether arms are in view."""
     looked = [name for name in frames if name in _FEW or (half_body and name not in SIDES)]
     counts, errors, wanted, tones, own = {}, [], 0, [], []
     photographed = find_all_hands(tools.judge, image)

@@ -1,4 +1,4 @@
-"""Contact sheets of drawn photographs, made from the frames that a run has kept, to judge by eye."""
+"""Contact sheets of drawn photographs, made from the stored frames of a run, to judge by eye."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -35,13 +35,14 @@ BADNESS: dict[str, Callable[[float], float]] = {  # largest first
 
 
 def frame_file(out: Path, row: Row, name: str) -> Path:
-    """Return where a run keeps one picture of a photograph."""
+    """Return the path under which a run stores one picture of a photograph."""
     return out / "frames" / row["file"] / f"{name}.png"
 
 
 def write_sheet(row: Row, out: Path) -> Path | None:
-    """Return the OUT/sheets/<photograph>.jpg: the photograph and its frames in a line, the figures below; None if
-    refused."""
+    """Write OUT/sheets/<photograph>.jpg: the photograph and its frames in a row, the figures below -> its path.
+
+    None for a photograph that was refused."""
     shown = {name: title for name, title in COLUMNS.items() if frame_file(out, row, name).is_file()}
     if row["refused"] is not None or not shown:
         return None
@@ -59,13 +60,13 @@ def write_sheet(row: Row, out: Path) -> Path | None:
 
 
 def caption(row: Row) -> str:
-    """The figures that say most about one photograph."""
+    """Return the most important figures of one photograph as a line of text."""
     told = [f"{name} {row[name]:.3g}" for name in _CAPTIONS if row.get(name) is not None]
     return f"{row['file']}: " + ", ".join(told)
 
 
 def worst(rows: Sequence[Row], name: str, count: int = WORST) -> list[Row]:
-    """The photographs with the worst value of a figure, worst first."""
+    """Return the rows with the worst value of a figure, worst first."""
     told = [row for row in rows if row.get(name) is not None]
     return sorted(told, key=lambda row: -BADNESS[name](row[name]))[:count]
 

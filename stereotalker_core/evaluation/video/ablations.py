@@ -3,9 +3,9 @@
     python -m stereotalker_core.evaluation.video.ablations --out table.md [--data data/avatars/val] [--people 40]
         [--renderer FOLDER] [--trained PART FOLDER ...]
 
-The parts are switched off in the trained renderer. --trained: one more row, of a renderer (folder of six files) that
-`training.joint --without` trained without this part, evaluated without it; "all" is one with everything, trained with
-the same budget.
+The parts are switched off in the trained renderer. --trained adds a row for a renderer (folder of six
+files) that was trained without this part (`train joint --without`) and is evaluated without it; PART "all": a renderer
+with every part, trained with the same budget.
 """
 
 import argparse
@@ -37,12 +37,15 @@ def table(
     trained: Sequence[tuple[str, NanoRenderer]] = (),
     people: int | None = None,
 ) -> str:
-    """Measure all switches -> Markdown: a row for every switch of `renderer`, then one for each (part, renderer trained
-    without it).
+    """Measure all switches -> Markdown.
 
-    Where ("all", renderer) is among the trained ones, a second table says how much worse than it the others are, with
-    the 95 % interval of the paired differences over the people.
-    """
+    renderer: measured with each part switched off; None for only the trained ones.
+    data: the validation split.
+    trained: (part, renderer trained without it), one more row each.
+    people: only the first so many; None for all.
+
+    Where ("all", renderer) is among the trained ones, a second table says how much worse the others are, with the 95 %
+    interval of the paired differences over the people."""
     body = HalfBody()
     runs = [(name, renderer, ablation) for name, ablation in SWITCHES.values()] if renderer is not None else []
     runs += [(f"{SWITCHES[part][0]}, trained so", other, SWITCHES[part][1]) for part, other in trained]
@@ -63,7 +66,9 @@ def table(
 
 
 def difference(whole: Sequence[tuple[float, int] | None], less: Sequence[tuple[float, int] | None]) -> str:
-    """Return the mean of whole - less over the people who have both, and its interval."""
+    """Return the mean of whole - less over the people who have both, with its interval, as text.
+
+    whole, less: (value, count) per person, None where it was not measured."""
     pairs = [a[0] - b[0] for a, b in zip(whole, less, strict=True) if a is not None and b is not None]
     if not pairs:
         return "-"
@@ -80,7 +85,7 @@ def _row(name: str, cells: Sequence[str]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line of this module."""
+    """Run the command line of this module."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data", default="data/avatars/val")
     parser.add_argument("--renderer", default=str(checkpoint.NANO), help="folder of six files; none: only --trained")

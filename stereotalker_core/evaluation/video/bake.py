@@ -1,10 +1,9 @@
-"""What is drawn where the portrait showed nothing: plain fill, the renderer's networks and the bake, beside the truth.
+"""The quality where the portrait showed nothing: plain fill, the renderer's networks and the bake, against the truth.
 
-Held-out synthetic people with true fits, the frames of `evaluate render` (24 views from -87.5 to 87.5 degrees with
+Held-out synthetic people with true fits, in the frames of `evaluate render` (24 views from -87.5 to 87.5 degrees with
 gestures). Pixels of the person are unseen where the guides' visibility is below UNSEEN, seen above SEEN. PSNR is the
-mean over frames of that of their pixels; detail is the energy above a binomial blur over that of the truth, of the
-same pixels; share is how much of the person they are.
-"""
+mean over frames of the PSNR of those pixels; detail is the energy above a binomial blur relative to the truth's, over
+the same pixels; share is their fraction of the person."""
 
 import json
 import logging
@@ -54,11 +53,10 @@ def evaluate_bake(
     network: of the bake.
     renderer: the per-frame networks, drawn with plain and with baked guides; None: guides alone.
     people: how many.
-    steps: numbers of denoising steps that are compared; the first is "bake", others "bake_N".
+    steps: numbers of denoising steps to compare; the first is called "bake", others "bake_N".
     seed: of the noise.
-    out: a JSON-lines file of finished people; a second run goes on.
-    strength: of the bake, 0..1.
-    """
+    out: a JSON-lines file of finished people; a second run continues it.
+    strength: of the bake, 0..1."""
     body = HalfBody()
     maker = (Template(body), Lifter(body), Rig(body))
     config = DatasetConfig("val", people, clips=_CLIPS, shards=1)
@@ -93,7 +91,7 @@ def _summary(rows: list[Row]) -> dict[str, dict[str, float]]:
 
 
 def _gains(rows: list[Row]) -> dict[str, dict[str, float]]:
-    """The bake minus the plain fill, paired over people."""
+    """Return the gain of the bake over the plain fill in dB, paired over people."""
     found = {}
     for low, high in BINS:
         names = [f"unseen_psnr_{kind}_{low}_{high}" for kind in ("bake", "fill")]
@@ -143,7 +141,7 @@ def _person_scores(
 
 
 def _frames_of_networks(renderer: Renderer, guides: Guides, portrait: Tensor, plate: Tensor) -> Tensor:
-    """Return the frames (T, 3, H, W) of the per-frame networks over the plate."""
+    """Return the frames (T, 3, H, W) of the per-frame networks over the background plate (1, 3, H, W)."""
     small = torch.nn.functional.interpolate(portrait[None], guides.lift.shape[-2:], mode="area")
     frames = []
     for start in range(0, len(guides), CLIP):
@@ -157,8 +155,11 @@ def _frames_of_networks(renderer: Renderer, guides: Guides, portrait: Tensor, pl
 
 
 def frame_scores(pictures: dict[str, Tensor], truth: AvatarFrames, guides: Guides) -> dict[str, list[float]]:
-    """Measure per frame the PSNR and detail of the unseen pixels and the PSNR of the seen ones of every picture, and
-    their share."""
+    """Measure, per frame, PSNR and detail of the unseen pixels and PSNR of the seen ones, for every picture.
+
+    pictures: (T, 3, H, W) by name; truth: the rendered avatar; guides: with the visibility.
+
+    Returns {metric: values per frame}, also the fraction of unseen pixels."""
     person = (truth.alpha > 0.5).float()
     unseen, seen = person * (guides.visibility < UNSEEN), person * (guides.visibility > SEEN)
     found = {"unseen_share": (unseen.sum((1, 2, 3)) / person.sum((1, 2, 3)).clamp_min(1)).tolist()}

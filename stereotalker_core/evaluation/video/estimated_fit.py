@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 class EstimatedClips(ClipMaker):
-    """Make frames of the avatar as in the validation split, with guides from the estimated identity."""
+    """The maker of the validation split's frames with guides from the estimated identity."""
 
     def __init__(self, body: HalfBody, seed: int, config: DatasetConfig, template: Template, lifter: Lifter):
         super().__init__(body, seed, config, template, lifter)
@@ -47,14 +47,14 @@ class EstimatedClips(ClipMaker):
 
 
 def lift_psnr(rgb: Tensor, lift: Tensor, weight: Tensor) -> Tensor:
-    """Return the PSNR (T,) in dB of images in [-1, 1] over pixels with weight (T, 1, H, W)."""
+    """Return the PSNR (T,) in dB between images in [-1, 1] (T, 3, H, W), weighted by (T, 1, H, W)."""
     error = ((rgb - lift).square() * weight).sum((1, 2, 3)) / (3 * weight.sum((1, 2, 3)).clamp_min(1))
     return -10 * torch.log10(error / 4 + 1e-10)
 
 
 @torch.inference_mode()
 def generate(out: str | Path) -> list[Path]:
-    """Write the split <out>/val_est beside <out>/val with the same configuration -> its folders."""
+    """Write the split <out>/val_est beside <out>/val, with the same configuration -> its folders."""
     out, folders = Path(out), []
     shards = sorted(p for p in (out / "val").iterdir() if (p / "config.json").is_file())
     if not shards:
@@ -75,7 +75,7 @@ def generate(out: str | Path) -> list[Path]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line of this module."""
+    """Run the command line of this module."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--out", default="data/avatars", help="the folder that holds the split val")
     options = parser.parse_args(arguments)

@@ -20,8 +20,10 @@ PEOPLE = 6  # lines of a sheet
 
 
 def write_pictures(renderer: NanoRenderer, data: str | Path, folder: str | Path) -> list[Path]:
-    """Write PNGs of a validation split for people to judge: sheet (whole frames) and faces, six people over the yaw
-    grid, and yaws, the first person's portrait pose from -90 to 90 degrees -> the files."""
+    """Write PNGs of a validation split, for people to judge -> the files.
+
+    sheet (whole frames) and faces: six people over the yaw grid; yaws: the first person's portrait pose from -90 to 90
+    degrees."""
     body, folder = HalfBody(), Path(folder)
     frames = AvatarData(find_shards(data), body.part_names)
     index = [int(rows[round((i + 0.5) * len(rows) / PEOPLE)]) for i, rows in enumerate(frames.rows_of[:PEOPLE])]
@@ -45,7 +47,13 @@ def contact_sheet(
     crop_face: bool = False,
     ablation: Ablation | None = None,
 ) -> np.ndarray:
-    """Draw one line of pictures per row index: portrait | lift | rendered | truth -> (R * 256, 4 * 256, 3) uint8."""
+    """Draw one line of pictures per row index: portrait | lift | rendered | truth -> (R * 256, 4 * 256, 3) uint8.
+
+    renderer: to draw with.
+    data: the validation split.
+    index: (R,) rows of it.
+    crop_face: show the face alone.
+    ablation: parts that are switched off."""
     lines = []
     for i in index:
         rows = data.rows(np.asarray([i]))
@@ -66,8 +74,8 @@ def _zoom(image: Tensor, rows: Rows, side: int = 96) -> Tensor:
 
 
 def strip(frames: Tensor, columns: int = 13) -> np.ndarray:
-    """Lay evenly chosen frames (T, 3, H, W) in [-1, 1] side by side, half the size: (H / 2, columns * W / 2, 3) uint8.
-    """
+    """Place evenly chosen frames (T, 3, H, W) in [-1, 1] side by side at half size -> (H / 2, columns * W / 2, 3)
+    uint8."""
     chosen = torch.linspace(0, len(frames) - 1, min(columns, len(frames))).round().long()
     small = F.interpolate(frames[chosen], scale_factor=0.5, mode="bilinear", antialias=True, align_corners=False)
     return ((torch.cat(list(small), 2).clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()

@@ -32,8 +32,8 @@ IDENTITIES, QUICK_IDENTITIES, QUICK_FRAMES = 40, 3, 3  # people, of a quick run,
 
 @dataclass(frozen=True)
 class Ablation:
-    """Say what is switched off, and how the frames are drawn: mode "play" goes without the denoiser and all it holds.
-    """
+    """The parts that are switched off, and how frames are drawn; mode "play" uses no denoiser, so its parts do not
+    matter."""
 
     view_experts: bool = True
     mask_experts: bool = True
@@ -46,7 +46,7 @@ class Ablation:
     mode: str = "diffusion"
 
     def renderer(self, renderer: NanoRenderer) -> NanoRenderer:
-        """The renderer without the experts that are switched off."""
+        """Return the renderer without the experts that are switched off."""
         return replace(
             renderer,
             view_experts=renderer.view_experts if self.view_experts else None,
@@ -55,7 +55,7 @@ class Ablation:
 
 
 def make_validation(folder: str | Path, quick: bool = False) -> None:
-    """Render the validation split into `folder`, which must be called val: 40 identities x 24 frames, quick 3 x 24."""
+    """Render the validation split into `folder`, which must be named val: 40 identities x 24 frames, quick 3 x 24."""
     folder = Path(folder)
     if folder.name != "val":
         raise ValueError(f"{folder} does not exist, and only a folder called val can be made; give <folder>/val")
@@ -71,12 +71,16 @@ def evaluate_render(
     estimated: str | Path | None = None,
     people: int | None = None,
 ) -> dict[str, Any]:
-    """Return {"metrics": {name: {"value", "low", "high"}}, "skipped": {name: why}} over the identities of a validation
-    split.
+    """Measure the picture quality over the identities of a validation split.
 
-    data: folder of shards; made on the fly when absent. estimated: the same frames with guides from an estimated fit
-    (default: `<data>_est`), scored as psnr_fg_est_*; skipped, and said so, when absent. people: only the first so many.
-    """
+    renderer: to measure.
+    data: folder of shards; rendered first if absent.
+    quick: fewer identities and frames.
+    ablation: parts that are switched off.
+    estimated: the same frames with guides from an estimated fit (default: `<data>_est`), scored as psnr_fg_est_*.
+    people: only the first so many.
+
+    Returns {"metrics": {name: {"value", "low", "high"}}, "skipped": {name: reason}}."""
     if not any(Path(data).glob("*/DONE")):
         logger.info("no validation set at %s: rendering one", data)
         make_validation(data, quick)
@@ -105,7 +109,7 @@ Scores = dict[str, tuple[float, int]]  # name -> (mean over the frames of one id
 def identity_scores(
     renderer: NanoRenderer, data: str | Path, body: HalfBody, quick: bool, ablation: Ablation, people: int | None
 ) -> list[Scores]:
-    """Return every metric of every identity of a validation set; people: only the first so many."""
+    """Return the metrics of every identity of a validation set; people: only the first so many."""
     frames = AvatarData(find_shards(data), body.part_names)
     chosen = frames.rows_of[: QUICK_IDENTITIES if quick else people]
     length = QUICK_FRAMES if quick else CLIP  # always neighbours in time: the temporal layers expect them
@@ -116,7 +120,7 @@ def identity_scores(
 
 
 def summary(scores: list[Scores]) -> dict[str, dict[str, float]]:
-    """Return the means over all frames, with intervals over the identities."""
+    """Average the metrics over all frames, with intervals over the identities."""
     names = sorted({name for score in scores for name in score})
     return {
         name: bootstrap([s.get(name, (np.nan, 0))[0] for s in scores], [s.get(name, (np.nan, 0))[1] for s in scores])
@@ -127,7 +131,7 @@ def summary(scores: list[Scores]) -> dict[str, dict[str, float]]:
 def _identity_scores(
     renderer: NanoRenderer, data: AvatarData, clips: list[np.ndarray], ablation: Ablation
 ) -> Scores:
-    """The metrics of one identity. clips: row indices rendered together."""
+    """Return the metrics of one identity; clips: arrays of row indices, each rendered together."""
     series: dict[str, list[float]] = {}
     counts = np.zeros((3, 4))  # intersection, union of regions; [2, :2] of the person
     used = ablation.renderer(renderer)
@@ -159,7 +163,9 @@ def _prefixed(prefix: str, values: dict[str, list[float]]) -> dict[str, list[flo
 
 
 def _means(series: dict[str, list[float]], angle: np.ndarray) -> Scores:
-    """Return the mean and count of the finite values, for pictures of the person also in BINS of the camera's angle."""
+    """Return mean and count of the finite values; for figures of the person also within BINS of the camera's yaw.
+
+    series: values per frame, by name; angle: (T,) |yaw| in degrees."""
     scores: Scores = {}
     for name, values in series.items():
         column = np.asarray(values)
@@ -176,8 +182,15 @@ def _means(series: dict[str, list[float]], angle: np.ndarray) -> Scores:
 def switch_gains(
     renderer: NanoRenderer, data: AvatarData, rows: Rows, first: int, ablation: Ablation, out: Tensor
 ) -> dict[str, list[float]]:
-    """Return dB per frame that each kind of experts adds where it should: view at |yaw| >= 60, mask on face and hands.
-    """
+    """Return the dB per frame that the experts add where they should: view experts at |yaw| >= 60, mask experts on face
+    and hands.
+
+    renderer: to measure.
+    data: the validation split.
+    rows: its stored frames.
+    first: index of the first row, the seed.
+    ablation: how `out` was drawn.
+    out: (T, 3, H, W) with the experts."""
     person = (rows.alpha > 0.5).float()
     skin = person * ((rows.region == FACE) | (rows.region == HANDS))[:, None]
     side = person * (rows.guides.yaw.abs() >= _SIDE).view(-1, 1, 1, 1)
@@ -198,8 +211,14 @@ def switch_gains(
 
 
 def silhouette_metrics(person: Tensor, bare: Tensor, rows: Rows) -> dict[str, list[float]]:
-    """Compare masks (T, 1, H, W) per frame: the share of wrong pixels (also of the bare body's mask), and how much of
-    hair and clothes, the person's pixels outside of the bare body, was found."""
+    """Compare the predicted mask with the truth, per frame.
+
+    person: (T, 1, H, W) predicted.
+    bare: (T, 1, H, W) of the bare body.
+    rows: the stored frames.
+
+    Returns the fraction of wrong pixels (also of the bare body's mask), and the recall of hair and clothes, the
+    person's pixels outside the bare body."""
     truth, ours, naked = rows.alpha > _COVERED, person > 0.5, bare > 0.5
     area = truth.sum((1, 2, 3)).clamp_min(1)
     more = truth & ~naked
@@ -215,7 +234,10 @@ def silhouette_metrics(person: Tensor, bare: Tensor, rows: Rows) -> dict[str, li
 def render_rows(
     renderer: NanoRenderer, data: AvatarData, rows: Rows, first: int, ablation: Ablation
 ) -> tuple[Tensor, Regions]:
-    """Render stored guides of one identity -> frames (T, 3, H, W), regions."""
+    """Render stored guides of one identity -> frames (T, 3, H, W) and regions.
+
+    renderer: to draw with; data: the validation split; rows: its stored frames; first: index of the first row, the
+    seed; ablation: parts that are switched off."""
     plate = stored_plate(rows)
     regions = renderer.predict_regions(rows.guides, rows.guide(data.n_parts), ablation.predicted_mask)
     if not ablation.lift:  # the masks are as ever: only what the renderer draws from is asked for
@@ -235,8 +257,9 @@ def render_rows(
 
 
 def stored_plate(rows: Rows) -> Tensor:
-    """Return (1, 3, H, W) background of stored guides: what the lift shows outside the body and the smooth edge around
-    it, averaged over the frames; what the body always covers takes the row's mean."""
+    """Return the background (1, 3, H, W) of stored guides, from the lift outside the body and its soft edge.
+
+    Averaged over the frames; pixels that the body always covers take the mean of their row."""
     outside = (F.max_pool2d((rows.guides.part > 0).float(), 3, 1, 1) == 0).float()
     seen = outside.sum(0, keepdim=True)
     mean = (rows.guides.lift * outside).sum(0, keepdim=True) / seen.clamp_min(1)
@@ -259,8 +282,10 @@ def region_overlap(regions: Regions, rows: Rows) -> np.ndarray:
 
 
 def frame_metrics(image: Tensor, rows: Rows) -> dict[str, list[float]]:
-    """Measure per frame the PSNR (dB) of the 8-bit image over the person (alpha > 0.5) and over its face (NaN when
-    tiny), SSIM, and the person's energy above a binomial blur relative to the truth's."""
+    """Measure the picture quality of an image (T, 3, H, W) per frame -> {metric: values}.
+
+    The PSNR (dB) of the 8-bit image over the person (alpha > 0.5) and over the face (NaN when tiny), SSIM, and the
+    person's energy above a binomial blur relative to the truth's."""
     ours, truth = _as_bytes_would_show(image), _as_bytes_would_show(rows.rgb)
     person = (rows.alpha > 0.5).float()
     face = person * (rows.region == FACE)[:, None]
@@ -279,17 +304,17 @@ def frame_metrics(image: Tensor, rows: Rows) -> dict[str, list[float]]:
 
 
 def _as_bytes_would_show(image: Tensor) -> Tensor:
-    """Map [-1, 1] -> [0, 1] in steps of 1 / 255."""
+    """Map [-1, 1] -> [0, 1], rounded to steps of 1 / 255."""
     return ((image.clamp(-1, 1) + 1) * 127.5).round() / 255
 
 
 def _squared(image: Tensor, truth: Tensor) -> Tensor:
-    """Return (T, 1, H, W) squared error of the 8-bit images, averaged over the channels."""
+    """Return the squared error (T, 1, H, W) of the 8-bit images, averaged over the channels."""
     return (_as_bytes_would_show(image) - _as_bytes_would_show(truth)).square().mean(1, keepdim=True)
 
 
 def _detail(image: Tensor, person: Tensor) -> Tensor:
-    """Return (T,) energy of what a 3 x 3 binomial blur takes away, inside the person."""
+    """Return the energy (T,) of the detail that a 3 x 3 binomial blur removes, inside the person (T, 1, H, W)."""
     inside = 1 - F.max_pool2d(1 - person, 5, 1, 2)
     return ((image - binomial_blur(image)).square() * inside).sum((1, 2, 3))
 

@@ -1,4 +1,4 @@
-"""Compute per second of video of the main job: a synthetic person, demo speech, an orbiting camera, nothing cached."""
+"""Compute time per second of video: a synthetic person, demo speech, an orbiting camera, nothing cached."""
 
 import time
 from dataclasses import replace
@@ -20,10 +20,11 @@ PERSON = 11
 
 
 def evaluate_speed(models: Models, audio: Audio, quick: bool = False, size: int = 256) -> dict[str, dict[str, float]]:
-    """Return seconds_per_second {"value", "low", "high"}: stage 1 + stage 2 over 3 (quick: 2) runs after a warm-up.
+    """Return seconds_per_second {"value", "low", "high"}: stage 1 + stage 2, over 3 (quick: 2) runs after a warm-up.
 
-    quick measures one second of the recording, else all of it. The fit, done once a portrait, is not counted.
-    """
+    models: to measure; audio: the recording; quick: only its first second; size: px of a side of the video.
+
+    The fit is not counted, because it is done once per portrait."""
     body = HalfBody()
     avatar = make_avatar(body, PERSON)
     identity = true_identity(body, avatar, reference_portrait(body, avatar, PERSON, 512)).to(models.renderer.device)
@@ -42,10 +43,9 @@ def evaluate_speed(models: Models, audio: Audio, quick: bool = False, size: int 
 
 
 def expert_cost(renderer: NanoRenderer, frames: int = 8, repeats: int = 31) -> dict[str, dict[str, float]]:
-    """Return expert_cost_ratio: time of the U-Net in float32 with both kinds of experts over without.
+    """Return expert_cost_ratio: the time of the U-Net in float32 with both kinds of experts, divided by that without.
 
-    Median and quartiles of the ratios of runs that follow each other, so that what else the machine does cancels.
-    """
+    It is the median, with quartiles, of the ratios of consecutive runs, so that other load on the machine cancels."""
     (unet, network), device = renderer.denoiser, renderer.device
     config = unet.config
     latents = torch.zeros(frames, config.latent_channels, 32, 32, device=device)

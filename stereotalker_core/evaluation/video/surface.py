@@ -1,10 +1,9 @@
-"""What the estimated surface is worth: dB of the lift on the bare body, on the estimated surface, on the true one.
+"""The value of the estimated surface: PSNR of the lift on the bare body, on the estimated and on the true surface.
 
     python -m stereotalker_core.evaluation.video.surface --people 7
 
-Two readings. "pose known" changes shape and shell alone: the portrait's pose and camera, and with them the place of
-every texel, are the true ones. "all estimated" also takes pose and camera from the fit, as a user gets it.
-"""
+Two settings. "pose known" changes shape and shell alone: the portrait's pose and camera, and with them the position of
+every texel, are the true ones. "all estimated" also takes pose and camera from the fit, as for a user."""
 
 import argparse
 import logging
@@ -37,7 +36,9 @@ ROWS = ("true surface", "estimated surface, pose known", "bare true body", "all 
 
 @torch.inference_mode()
 def surface_psnr(body: HalfBody, seed: int, template: Template, lifter: Lifter) -> dict[str, float]:
-    """Measure the PSNR (dB) of the unlit lift over the person, mean of YAWS, for every one of ROWS."""
+    """Measure the PSNR (dB) of the unshaded lift over the person, averaged over YAWS, for every surface of ROWS.
+
+    body: the half body; seed: of the person; template: of the synthetic textures; lifter: texel table of the atlas."""
     person = EstimatedClips(body, seed, DatasetConfig("val", clips=3, shards=1), template, lifter)
     true, found = person.identity, person.estimate
     motion = person.motion()[: len(YAWS)]
@@ -65,7 +66,9 @@ def surface_psnr(body: HalfBody, seed: int, template: Template, lifter: Lifter) 
 def _lifted_elsewhere(
     body: HalfBody, identity: Identity, shape: Tensor, shell: Tensor, camera: Tensor, lifter: Lifter
 ) -> Identity:
-    """The identity's portrait and pose on another surface, seen by another camera."""
+    """Return the identity with its portrait projected onto another surface, seen by another camera.
+
+    shape: (K,) and shell: (V,) of that surface; camera: (4, 4); lifter: texel table of the atlas."""
     posed = body.pose(body.rest(shape[None], shell[None]), identity.rotations[None], identity.expression[None])
     portrait, mask = identity.portrait, identity.mask
     atlas, visibility, light = lift_unlit(body, portrait, mask, posed, camera, identity.intrinsics, lifter=lifter)
@@ -74,7 +77,8 @@ def _lifted_elsewhere(
 
 
 def table(scores: Sequence[dict[str, float]]) -> str:
-    """Return the Markdown: every row's PSNR, and what the estimated surface recovers of what the bare body loses."""
+    """Return a Markdown table: the PSNR of every surface, and how much of the loss on the bare body the estimate
+    recovers."""
 
     def cell(values: list[float]) -> str:
         found = bootstrap(values)
@@ -93,7 +97,7 @@ def table(scores: Sequence[dict[str, float]]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line of this module."""
+    """Run the command line of this module."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--people", type=int, default=7, help="held-out people")
     parser.add_argument("--out", help="Markdown file for the table; it is logged in any case")

@@ -1,4 +1,4 @@
-"""Steadiness of stage 2 over time and over the camera: flicker, window seams, yaw sweep, stereo."""
+"""The stability of stage 2 over time and camera: flicker, window seams, yaw sweep, stereo."""
 
 from dataclasses import dataclass
 
@@ -50,14 +50,16 @@ class Subject:
 
 
 def subject(body: HalfBody, seed: int, mode: str | None = None) -> Subject:
-    """The person of a seed, drawn in a mode of `render_video`."""
+    """Return the synthetic person of a seed with its true fit; mode: of `render_video`."""
     avatar = make_avatar(body, seed)
     return Subject(body, true_identity(body, avatar, reference_portrait(body, avatar, seed * 11 + 1)), seed, mode)
 
 
 def evaluate_temporal(renderer: Renderer, quick: bool = False, mode: str | None = None) -> dict[str, dict[str, float]]:
-    """Return flicker_ratio, seam_ratio, sweep_outlier, disparity_right over held-out people, and, unless quick,
-    identity_drift_db over LONG_PEOPLE of them: {"value", "low", "high"} each."""
+    """Measure stability over held-out people -> {name: {"value", "low", "high"}}.
+
+    Returns flicker_ratio, seam_ratio, sweep_outlier, disparity_right and, unless quick, identity_drift_db over
+    LONG_PEOPLE of them."""
     body = HalfBody()
     seeds = DatasetConfig("val", QUICK_PEOPLE if quick else PEOPLE, shards=1).seeds(0)
     found: dict[str, list[float]] = {}
@@ -75,7 +77,7 @@ def evaluate_temporal(renderer: Renderer, quick: bool = False, mode: str | None 
 
 
 def performance(person: Subject, frames: int, yaw: float) -> tuple[Motion, Cameras, AvatarFrames]:
-    """The person's own random motion, a camera that stands still, and what it truly sees."""
+    """Return a random motion of the person, a camera that stands still at `yaw` degrees, and the true frames."""
     body, avatar = person.body, make_avatar(person.body, person.seed)
     rest = body.rest(avatar.shape[None], avatar.shell[None])
     motion = random_motion(body, joint_heads(body, rest), frames, torch.Generator().manual_seed(person.seed))
@@ -85,10 +87,10 @@ def performance(person: Subject, frames: int, yaw: float) -> tuple[Motion, Camer
 
 
 def identity_drift(renderer: Renderer, person: Subject, seconds: float, yaw: float = 0.0) -> float:
-    """Return dB by which the face is worse in the last round of a motion that goes to and fro than in the first one.
+    """Return the dB by which the face is worse in the last round of a motion that repeats back and forth than in the
+    first.
 
-    The stream never ends in between, and its windows fall differently on every round.
-    """
+    The rounds are rendered as one stream; windows begin at different frames in every round."""
     motion, cameras, truth = performance(person, LOOP // 2, yaw)
     order = torch.cat([torch.arange(LOOP // 2), torch.arange(LOOP // 2).flip(0)])
     rounds = max(2, round(seconds * motion.fps / LOOP))
@@ -124,8 +126,10 @@ def clip_scores(renderer: Renderer, person: Subject, yaw: float, frames: int = F
 
 
 def flicker_ratio(ours: Tensor, truth: Tensor, person: Tensor) -> float:
-    """Return the mean absolute second difference over time where the person's truth stands still, over the truth's own
-    there."""
+    """Return the mean absolute second difference over time, relative to the truth's, where the true person stands
+    still.
+
+    ours, truth: (T, 3, H, W); person: (T, 1, H, W) mask."""
     step = truth.diff(dim=0).abs().amax(1, keepdim=True)
     still = ((step[1:] < _STILL) & (step[:-1] < _STILL)).float() * person[:-2] * person[1:-1] * person[2:]
     second = [(x.diff(n=2, dim=0).abs().mean(1, keepdim=True) * still).sum() for x in (ours, truth)]
@@ -133,7 +137,9 @@ def flicker_ratio(ours: Tensor, truth: Tensor, person: Tensor) -> float:
 
 
 def seam_ratio(ours: Tensor, truth: Tensor, person: Tensor, plan: list[tuple[int, int]]) -> float:
-    """Return how wrongly frames change where windows overlap, relative to elsewhere."""
+    """Return the error of frame-to-frame changes where windows overlap, relative to elsewhere.
+
+    ours, truth: (T, 3, H, W); person: (T, 1, H, W) mask; plan: (first, stop) frames of the windows."""
     wrong = (ours.diff(dim=0) - truth.diff(dim=0)).abs().mean(1, keepdim=True) * person[1:]
     change = wrong.sum((1, 2, 3)) / person[1:].sum((1, 2, 3)).clamp_min(1)
     seam = torch.zeros(len(change), dtype=torch.bool)
@@ -143,7 +149,7 @@ def seam_ratio(ours: Tensor, truth: Tensor, person: Tensor, plan: list[tuple[int
 
 
 def yaw_sweep(renderer: Renderer, person: Subject, degrees: float = 2.0) -> Tensor:
-    """Render the portrait's pose, mouth closed, seen from -90 to 90 degrees: (T, 3, H, W)."""
+    """Render the portrait's pose with the mouth closed, seen from -90 to 90 degrees in steps -> (T, 3, H, W)."""
     count = round(180 / degrees) + 1
     motion = Motion(person.identity.rotations.expand(count, -1, -1), person.identity.expression.expand(count, -1))
     cameras = canonical_cameras(person.body, person.identity.shape, torch.linspace(-90, 90, count), 256)
@@ -151,13 +157,14 @@ def yaw_sweep(renderer: Renderer, person: Subject, degrees: float = 2.0) -> Tens
 
 
 def outlier(frames: Tensor) -> float:
-    """Return the largest change between neighbouring frames over the median change."""
+    """Return the largest change between consecutive frames (T, 3, H, W) over the median change."""
     change = frames.diff(dim=0).abs().mean((1, 2, 3))
     return float(change.max() / change.median().clamp_min(1e-6))
 
 
 def disparity_right(renderer: Renderer, person: Subject) -> float:
-    """Return the share of stereo pairs in which the right eye sees the person further left than the left eye does."""
+    """Return the fraction of stereo pairs in which the right eye sees the person further left than the left eye does.
+    """
     yaws = torch.tensor([-60.0, -30.0, 0.0, 30.0, 60.0])
     motion = Motion(person.identity.rotations.expand(5, -1, -1), person.identity.expression.expand(5, -1))
     pair = stereo_pair(canonical_cameras(person.body, person.identity.shape, yaws, 256))
@@ -166,7 +173,7 @@ def disparity_right(renderer: Renderer, person: Subject) -> float:
 
 
 def disparity(left: Tensor, right: Tensor) -> int:
-    """Return the pixels by which pictures with alpha (4, H, W) must be shifted: x in `left` minus x in `right`, best
+    """Return the disparity of two pictures with alpha (4, H, W) in px: x in `left` minus x in `right` at the best
     match."""
     inside = (left[3:] > 0.5) | (right[3:] > 0.5)
     edge = max(abs(s) for s in _SHIFTS)

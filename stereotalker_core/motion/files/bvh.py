@@ -1,4 +1,4 @@
-"""BVH files: the upper-body skeleton with one rotation channel set per joint, y up, centimetres; both ways."""
+"""BVH files, read and written: the upper-body skeleton, one set of rotation channels per joint, y up, centimetres."""
 
 import math
 from pathlib import Path
@@ -19,7 +19,7 @@ _CENTIMETRES = 100.0
 
 
 def euler_zxy(matrix: Tensor) -> Tensor:
-    """Map (..., 3, 3) = Rz Rx Ry -> (..., 3) degrees in the order z, x, y."""
+    """Map rotation matrices (..., 3, 3) = Rz Rx Ry -> Euler angles (..., 3) in degrees, in the order z, x, y."""
     x = torch.asin(matrix[..., 2, 1].clamp(-1, 1))
     z = torch.atan2(-matrix[..., 0, 1], matrix[..., 1, 1])
     y = torch.atan2(-matrix[..., 2, 0], matrix[..., 2, 2])
@@ -27,7 +27,7 @@ def euler_zxy(matrix: Tensor) -> Tensor:
 
 
 def bone_tree(body: HalfBody) -> dict[int, list[int]]:
-    """Return the children of each bone that carries, or leads to, a joint of a motion; key -1 holds the root."""
+    """Return {bone: its children} for bones that are, or lead to, joints of a motion; key -1 holds the root."""
     parents = body.parent.tolist()
     wanted: set[int] = set()
     for name in JOINT_INDEX:
@@ -43,7 +43,7 @@ def bone_tree(body: HalfBody) -> dict[int, list[int]]:
 
 
 def save_bvh(motion: Motion, body: HalfBody, path: str | Path, shape: Tensor | None = None) -> None:
-    """Write the motion for a body of `shape` (K,); rest pose = the A pose, names = the bones of the body asset."""
+    """Write the motion on a body of `shape` (K,) as a BVH file in the A pose, with the bone names of the body asset."""
     shape = torch.zeros(body.n_shape) if shape is None else shape.cpu()
     heads = (body.to("cpu").rest(shape[None]).bones[0] @ _AXES.T) * _CENTIMETRES
     tree = bone_tree(body)
@@ -74,12 +74,11 @@ def save_bvh(motion: Motion, body: HalfBody, path: str | Path, shape: Tensor | N
 
 
 def load_bvh(path: str | Path) -> Motion:
-    """Read the rotations of a BVH file whose joints are named and rest as `save_bvh` writes them.
+    """Read the rotations of a BVH file whose joint names and rest pose are those of `save_bvh`.
 
-    Channels may come in any order; joints that the file does not have rest, places are left out: bone lengths are the
-    identity's. The face rests, because a BVH holds none. ValueError for another skeleton, a file that is cut off, and a
-    row that is short or holds what is no number: its line is named.
-    """
+    Channels may be in any order. Joints that the file lacks stay at rest; positions are ignored, since bone lengths are
+    the identity's. The face is at rest, because BVH has none. ValueError for another skeleton, a truncated file, and,
+    naming the line, a row that is too short or holds something other than numbers."""
     lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     start = next((i for i, line in enumerate(lines) if line.strip() == "MOTION"), None)
     if start is None or lines[0].strip() != "HIERARCHY":
@@ -105,7 +104,8 @@ def load_bvh(path: str | Path) -> Motion:
 
 
 def _hierarchy(path: str | Path, lines: list[str]) -> tuple[dict[str, list[tuple[int, int]]], int]:
-    """Map joint -> its rotation channels (axis 0..2, column), in the order in which they turn; and all columns."""
+    """Parse the HIERARCHY lines -> ({joint: its rotation channels (axis 0..2, column), in order}, number of columns).
+    """
     joints: dict[str, list[tuple[int, int]]] = {}
     name, width = "", 0
     for number, line in enumerate(lines, 1):
@@ -124,7 +124,7 @@ def _hierarchy(path: str | Path, lines: list[str]) -> tuple[dict[str, list[tuple
 
 
 def _clock(path: str | Path, lines: list[str]) -> tuple[int, float]:
-    """Return the frames and frames per second."""
+    """Parse the lines after MOTION -> (number of frames, frames per second). ValueError for an invalid header."""
     words = [line.split() for line in lines]
     try:
         frames, seconds = int(words[0][-1]), float(words[1][-1])
@@ -149,7 +149,8 @@ def _numbers(path: str | Path, line: int, words: list[str], width: int) -> list[
 
 
 def _bone_angles(motion: Motion, body: HalfBody, order: list[int]) -> Tensor:
-    """Return (T, len(order), 3) Euler degrees of each bone in BVH axes; bones without a joint stay at 0."""
+    """Return Euler angles (T, len(order), 3) in degrees and BVH axes, of the bones `order`; 0 for bones without a
+    joint."""
     matrices = axis_angle_to_matrix(motion.rotations.cpu())
     turned = _AXES @ matrices @ _AXES.T
     eulers = euler_zxy(turned)

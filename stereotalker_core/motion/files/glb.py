@@ -1,8 +1,7 @@
 """GLB files (glTF 2.0, binary): a fitted person with skeleton, 52 morph targets and texture, performing a motion.
 
 y up, metres, hips at the origin; the person faces +z with their left at +x, as three.js, Blender and Unreal expect it.
-The rest pose is the A pose; joints are turned about the world's axes, so that a node without rotation is at rest.
-"""
+The rest pose is the A pose; joint axes are the world's axes, so that a node without rotation is at rest."""
 
 import io
 import json
@@ -28,7 +27,7 @@ _INFLUENCES = 4  # joints a vertex, as many as the asset has
 
 
 class _Buffer:
-    """The binary chunk as it grows, with its views and accessors."""
+    """The binary chunk under construction, with its buffer views and accessors."""
 
     def __init__(self) -> None:
         self.data = bytearray()
@@ -36,7 +35,7 @@ class _Buffer:
         self.accessors: list[dict[str, Any]] = []
 
     def view(self, data: bytes, **more: int) -> int:
-        """Append bytes, aligned to 4 -> index of their bufferView."""
+        """Append bytes, aligned to 4 -> index of their bufferView; more: further fields of it."""
         self.data += bytes(-len(self.data) % 4)
         self.views.append({"buffer": 0, "byteOffset": len(self.data), "byteLength": len(data), **more})
         self.data += data
@@ -45,7 +44,13 @@ class _Buffer:
     def add(
         self, values: Tensor, kind: str, component: int = _FLOAT, limits: bool = False, target: int | None = None
     ) -> int:
-        """Add values (N, ...) as an accessor of `kind` -> index; limits: add min and max; target: what it is for."""
+        """Append values (N, ...) as an accessor -> its index.
+
+        values: the data.
+        kind: accessor type, such as "VEC3".
+        component: component type of glTF.
+        limits: also write min and max.
+        target: of the bufferView, such as ARRAY_BUFFER; None for none."""
         array = _array(values, component)
         view = self.view(array.tobytes(), **({} if target is None else {"target": target}))
         row: dict[str, Any] = {"bufferView": view, "componentType": component, "type": kind}
@@ -57,7 +62,7 @@ class _Buffer:
         return len(self.accessors) - 1
 
     def add_sparse(self, offsets: Tensor) -> int:
-        """Map offsets (R, 3), most of them zero, as a sparse accessor -> its index."""
+        """Append offsets (R, 3), most of them zero, as a sparse accessor -> its index."""
         moved = (offsets.abs().amax(1) > _LEAST_MOVE).nonzero().squeeze(1)
         row: dict[str, Any] = {"componentType": _FLOAT, "type": "VEC3", "count": len(offsets)}
         kept = torch.zeros_like(offsets)
@@ -81,17 +86,16 @@ def save_glb(
     motion: Motion | None = None,
     extras: dict[str, str] | None = None,
 ) -> None:
-    """Write the person, with the motion as they perform it (`Identity.performed`) as an animation.
+    """Write the person as a GLB file, with the motion (`Identity.performed`) as an animation.
 
     identity: a fitted person.
     body: the half body, on any device.
     path: the .glb file.
-    motion: T frames; None leaves the person still, with the rest state of the portrait.
-    extras: texts kept in the file's asset.extras, such as the notice of synthetic media.
+    motion: T frames; None leaves the person still, in the rest state of the portrait.
+    extras: texts stored in the file's asset.extras, such as the notice of synthetic media.
 
-    Joints carry the names of the body asset, morph targets those of ARKit (mesh.extras.targetNames). The motion has no
-    travel: the hips stay at the origin. ValueError for a motion without frames.
-    """
+    Joints have the names of the body asset, morph targets those of ARKit (mesh.extras.targetNames). The hips stay at
+    the origin. ValueError for a motion without frames."""
     if motion is not None and not len(motion):
         raise ValueError("the motion has no frames")
     identity = identity.to("cpu")
@@ -118,7 +122,8 @@ def save_glb(
 
 
 def _kept_bones(body: HalfBody) -> list[int]:
-    """Return the bones that carry vertices or motions and their ancestors: parents first, the root at 0."""
+    """Return the bones that carry vertices or joints of a motion, with their ancestors; parents first, the root at 0.
+    """
     parents, depth = body.parent.tolist(), {}
     for level, bones in enumerate(body.levels):
         depth |= dict.fromkeys(bones, level)
@@ -131,7 +136,9 @@ def _kept_bones(body: HalfBody) -> list[int]:
 
 
 def _nodes(body: HalfBody, joints: list[int], heads: Tensor, rotations: Tensor) -> list[dict[str, Any]]:
-    """The skeleton: heads (J, 3) in glTF axes, rotations (49, 3) of the motion's joints at rest."""
+    """Return the glTF nodes of the skeleton.
+
+    joints: bone numbers; heads: (J, 3) in glTF axes; rotations: (49, 3) of the motion's joints at rest."""
     place = {bone: i for i, bone in enumerate(joints)}
     turned = dict(zip(body.motion_bones.tolist(), _quaternions(rotations).tolist(), strict=True))
     nodes: list[dict[str, Any]] = []
@@ -148,7 +155,7 @@ def _nodes(body: HalfBody, joints: list[int], heads: Tensor, rotations: Tensor) 
 
 
 def _skin(buffer: _Buffer, joints: list[int], heads: Tensor) -> dict[str, Any]:
-    """Return the joints and what takes the A pose to each one's own axes; heads (J, 3) of all bones, ours."""
+    """Return the glTF skin: the joints and their inverse bind matrices; heads: (J, 3) of all bones, in our axes."""
     inverse = torch.eye(4).repeat(len(joints), 1, 1)
     inverse[:, 3, :3] = -(heads[joints] @ _AXES.T)  # the matrices are stored column by column
     return {"joints": list(range(len(joints))), "skeleton": 0, "inverseBindMatrices": buffer.add(inverse, "MAT4")}
@@ -157,7 +164,14 @@ def _skin(buffer: _Buffer, joints: list[int], heads: Tensor) -> dict[str, Any]:
 def _mesh(
     buffer: _Buffer, body: HalfBody, identity: Identity, vertices: Tensor, joints: list[int], expression: Tensor
 ) -> dict[str, Any]:
-    """The surface with its influences and morph targets; vertices (V, 3) of the A pose, ours."""
+    """Return the glTF mesh: the surface with skinning weights, UVs and morph targets.
+
+    buffer: receives the data.
+    body: the half body.
+    identity: the person.
+    vertices: (V, 3) in the A pose, in our axes.
+    joints: bone numbers of the skin.
+    expression: (52,) at rest."""
     corner = body.render_vertex
     influence, joint = body.skin_weights[:, joints].topk(_INFLUENCES, 1)
     influence = influence / influence.sum(1, keepdim=True)
@@ -180,7 +194,7 @@ def _mesh(
 
 
 def _material(buffer: _Buffer, atlas: Tensor) -> dict[str, Any]:
-    """The atlas (3, A, A) in [-1, 1] as an sRGB PNG on a rough surface without metal."""
+    """Return a rough, non-metallic glTF material with the atlas (3, A, A) in [-1, 1] as an sRGB PNG."""
     from PIL import Image
 
     pixels = ((atlas.float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0)
@@ -197,8 +211,7 @@ def _material(buffer: _Buffer, atlas: Tensor) -> dict[str, Any]:
 
 
 def _animation(buffer: _Buffer, body: HalfBody, joints: list[int], motion: Motion) -> dict[str, Any]:
-    """Return the rotations of the joints and weights of the morph targets, a key a frame, between which viewers go
-    straight."""
+    """Return the glTF animation: joint rotations and morph weights, one linear key per frame."""
     times = buffer.add(torch.arange(len(motion)) / motion.fps, "SCALAR", limits=True)
     place = {bone: i for i, bone in enumerate(joints)}
     samplers, channels = [], []
@@ -219,7 +232,7 @@ def _quaternions(rotations: Tensor) -> Tensor:
 
 
 def _continuous(quaternions: Tensor) -> Tensor:
-    """The same turns (T, 4) with signs that never jump from frame to frame."""
+    """Flip the signs of quaternions (T, 4) so that they are continuous over time; the rotations are unchanged."""
     step = (quaternions[1:] * quaternions[:-1]).sum(-1).sign()
     sign = torch.cat([step.new_ones(1), torch.where(step < 0, -1.0, 1.0)]).cumprod(0)
     return quaternions * sign[:, None]
@@ -231,7 +244,7 @@ def _array(values: Tensor, component: int) -> np.ndarray:
 
 
 def _write(path: str, document: dict[str, Any], data: bytearray) -> None:
-    """The container: header, JSON chunk, binary chunk; chunks are padded to 4 bytes with spaces and zeros."""
+    """Write the GLB container: header, JSON chunk, binary chunk; chunks are padded to 4 bytes with spaces and zeros."""
     document["buffers"] = [{"byteLength": len(data)}]
     text = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
     text, data = text + b" " * (-len(text) % 4), data + bytes(-len(data) % 4)

@@ -1,9 +1,8 @@
-"""Motions in files: .npz (everything, exact), Live Link Face CSV (face and head, both ways), and all that can be read.
+"""Motions in files: .npz (everything, exact), Live Link Face CSV (face and head, read and written), and other formats.
 
 The columns of a CSV are those of the Live Link Face app, in its order: Timecode, BlendShapeCount, the 52 coefficients
 (left eye, right eye, jaw, mouth, brows, cheeks, nose, tongue), the head's and the eyes' angles in radians. Many readers
-go by place, so the order is part of the format.
-"""
+use the position of a column, so the order is part of the format."""
 
 import csv
 import logging
@@ -61,7 +60,7 @@ def save_npz(motion: Motion, path: str | Path) -> None:
 
 
 def load_npz(path: str | Path) -> Motion:
-    """Read what `save_npz` wrote; ValueError names what is missing or in another order."""
+    """Read a motion that `save_npz` wrote; ValueError names what is missing or in another order."""
     with np.load(path, allow_pickle=False) as data:
         for key in ("rotations", "expression", "fps"):
             if key not in data:
@@ -74,7 +73,8 @@ def load_npz(path: str | Path) -> Motion:
 
 
 def head_angles(rotations: Tensor) -> Tensor:
-    """Map rotations (T, 49, 3) -> (T, 3) radians: yaw to the person's left, pitch down, roll to the person's left."""
+    """Map joint rotations (T, 49, 3) -> head angles (T, 3), radians: yaw to the person's left, pitch down, roll left.
+    """
     total = torch.eye(3).expand(len(rotations), 3, 3)
     for name in HEAD_SHARES:
         total = total @ axis_angle_to_matrix(rotations[:, JOINT_INDEX[name]].cpu())
@@ -86,7 +86,7 @@ def head_angles(rotations: Tensor) -> Tensor:
 
 
 def save_live_link_csv(motion: Motion, path: str | Path) -> None:
-    """Write a Live Link Face CSV: time code, 52 coefficients, head yaw, pitch, roll (radians); eyes are in the
+    """Write a Live Link Face CSV: time code, 52 coefficients, head yaw, pitch, roll (radians); gaze is in the
     coefficients."""
     header = ["Timecode", "BlendShapeCount", *_COLUMNS, *_ANGLES, *_EYE_ANGLES]
     angles, coefficients = head_angles(motion.rotations), motion.expression[:, _ORDER]
@@ -103,12 +103,13 @@ def save_live_link_csv(motion: Motion, path: str | Path) -> None:
 
 
 def load_live_link_csv(path: str | Path, fps: float | None = None) -> Motion:
-    """Read a Live Link Face CSV; missing expressions are 0, the body rests.
+    """Read a Live Link Face CSV; missing expressions are 0, the body is at rest.
 
-    Columns are found by name in any order and case; where there are no such names, by their place in the app's order.
-    fps: default from the time codes (frames per second counted), else 25. ValueError for a file of another kind, and
-    for a row that is short or holds what is no number: its line is named.
-    """
+    path: of the file.
+    fps: frames per second; None derives them from the time codes, else 25.
+
+    Columns are found by name in any order and letter case; without such names, by their position in the app's order.
+    ValueError for another kind of file and, naming the line, for a row that is too short or not numeric."""
     with open(path, newline="", encoding="utf-8-sig") as file:
         lines = [(number, row) for number, row in enumerate(csv.reader(file), 1) if any(cell.strip() for cell in row)]
     places, lines = _columns_by_name(path, lines)
@@ -127,7 +128,7 @@ def load_live_link_csv(path: str | Path, fps: float | None = None) -> Motion:
 
 
 def _columns_by_name(path: str | Path, lines: list) -> tuple[dict[str, int], list]:
-    """Return the column of each name that is there, and the lines without their header."""
+    """Return {name: column} of the known names, and the lines without their header. ValueError without such columns."""
     known = {name.lower(): name for name in (*_COLUMNS, *_ANGLES)}
     header = [cell.strip().lower() for cell in lines[0][1]] if lines else []
     named = {known[cell]: i for i, cell in enumerate(header) if cell in known}
@@ -160,10 +161,9 @@ READERS = {".safetensors": Motion.load, ".npz": load_npz, ".csv": load_live_link
 
 
 def load_motion(path: str | Path) -> Motion:
-    """Read a motion in any format that is written; the suffix names it.
+    """Read a motion in any of the formats that are written; the suffix tells which.
 
-    ValueError for others, for NaN and for values that no body can follow.
-    """
+    ValueError for other suffixes, for NaN and for implausibly large values."""
     reader = READERS.get(Path(path).suffix.lower())
     if reader is None:
         raise ValueError(f"{path} is no motion file; give one that ends in {', '.join(READERS)}")
@@ -180,7 +180,7 @@ def load_motion(path: str | Path) -> Motion:
 
 
 def _head_vector(yaw: Tensor, pitch: Tensor, roll: Tensor) -> Tensor:
-    """Map (T,) radians -> (T, 3) axis-angle of Rz(yaw) Rx(pitch) Ry(roll)."""
+    """Map angles (T,) in radians -> axis-angle (T, 3) of Rz(yaw) Rx(pitch) Ry(roll)."""
     from ...geometry.rotations import matrix_to_axis_angle
 
     zero = torch.zeros_like(yaw)
@@ -192,14 +192,14 @@ def _head_vector(yaw: Tensor, pitch: Tensor, roll: Tensor) -> Tensor:
 
 
 def _timecode(frame: int, fps: float) -> str:
-    """Return the HH:MM:SS:FF.mmm as the app writes it."""
+    """Return the time code of a frame, HH:MM:SS:FF.mmm, as the app writes it."""
     whole = int(frame / fps)
     rest = frame - whole * fps
     return f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}:{int(rest):02d}.{round(rest % 1 * 1000):03d}"
 
 
 def _rate(codes: list[str]) -> float:
-    """Return the frames per second from the first and last time code; 25 where they say nothing."""
+    """Return the frames per second from the first and last time code; 25 where they do not determine it."""
     fields = [code.replace(";", ":").split(":") for code in codes]
     if len(fields) < 2 or any(len(f) != 4 for f in (fields[0], fields[-1])):
         return FPS

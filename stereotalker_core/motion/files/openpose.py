@@ -1,4 +1,4 @@
-"""OpenPose JSON of a motion seen by cameras: the POSE_KEYPOINT layout of pose nodes, one entry a frame."""
+"""OpenPose JSON of a motion seen by cameras: the POSE_KEYPOINT layout of pose nodes, one entry per frame."""
 
 import json
 from pathlib import Path
@@ -24,11 +24,15 @@ _CHUNK = 32
 def openpose_frames(
     motion: Motion, body: HalfBody, cameras: Cameras, shape: Tensor | None = None
 ) -> list[dict[str, Any]]:
-    """Return one {"people", "canvas_width", "canvas_height"} per frame; points are x, y in pixels and confidence 1 or
-    0.
+    """Return one {"people", "canvas_width", "canvas_height"} per frame.
 
-    Points outside the canvas have confidence 0. ValueError when motion and cameras differ in length.
-    """
+    motion: T frames.
+    body: the half body.
+    cameras: T of them.
+    shape: (K,) of the body; None for the mean one.
+
+    Points are x, y in px and confidence 1, or 0 outside the canvas. ValueError where motion and cameras differ in
+    length."""
     if len(motion) != len(cameras):
         raise ValueError(f"{len(motion)} frames of motion and {len(cameras)} cameras do not fit")
     device = body.mean.device
@@ -50,7 +54,7 @@ def save_openpose(frames: list[dict[str, Any]], path: str | Path) -> None:
 
 
 def _frame(points: Tensor, body: HalfBody, size: tuple[int, int]) -> dict[str, Any]:
-    """Map pixels (N, 3) of all keypoints -> one OpenPose frame."""
+    """Map the pixels (N, 3) of all keypoints -> one OpenPose frame; size: (H, W) of the canvas."""
     rows, columns = size
 
     def flat(chosen: list[Tensor | None]) -> list[float]:

@@ -1,4 +1,4 @@
-"""Plain shaded pictures of a motion, without any trained network: to judge stage 1 by eye."""
+"""Plain shaded pictures of a motion, without any trained network, to judge stage 1 by eye."""
 
 from collections.abc import Iterator
 
@@ -27,10 +27,14 @@ def preview_frames(
     shape: Tensor | None = None,
     framing: str = "body",
 ) -> Iterator[Tensor]:
-    """Yield chunks (t, 3, size, size) in [-1, 1] of the shaded body; yaw in degrees, one number or one per frame (T,).
+    """Yield chunks (t, 3, size, size) in [-1, 1] of the shaded body.
 
-    framing: "body" as the videos are framed, or "face" alone. ValueError for another one.
-    """
+    motion: T frames.
+    body: the half body.
+    yaw: degrees, one number or one per frame (T,).
+    size: px of a side.
+    shape: (K,) of the body; None for the mean one.
+    framing: "body", as in the videos, or "face" alone; ValueError for another one."""
     if framing not in FRAMINGS:
         raise ValueError(f"framing {framing!r} is not one of {', '.join(FRAMINGS)}")
     device = body.mean.device
@@ -50,13 +54,18 @@ def preview_frames(
 
 
 def turntable(frames: int, first: float = -60.0, last: float = 60.0) -> Tensor:
-    """Return (frames,) degrees: an even turn of the camera."""
+    """Return yaws (frames,) in degrees, evenly from first to last."""
     return torch.linspace(first, last, frames)
 
 
 def strip(motion: Motion, body: HalfBody, frames: list[int], yaws: list[float], size: int = 192) -> Tensor:
-    """Return one picture (3, len(yaws) * size, len(frames) * size) in [-1, 1]: chosen frames side by side, a row a yaw.
-    """
+    """Draw chosen frames side by side, one row per yaw -> (3, len(yaws) * size, len(frames) * size) in [-1, 1].
+
+    motion: T frames.
+    body: the half body.
+    frames: numbers of the frames.
+    yaws: degrees.
+    size: px of a side of each."""
     if not frames or not 0 <= min(frames) <= max(frames) < len(motion):
         raise ValueError(f"frames must be of 0..{len(motion) - 1}, got {frames}")
     chosen = Motion(motion.rotations[frames], motion.expression[frames], motion.fps)
@@ -65,7 +74,7 @@ def strip(motion: Motion, body: HalfBody, frames: list[int], yaws: list[float], 
 
 
 def _target_and_height(body: HalfBody, rest: Rest, framing: str) -> tuple[Tensor, float]:
-    """Return what the camera looks at (3,), and the metres that the picture is high."""
+    """Return the point (3,) that the camera looks at, and the height of the picture in metres."""
     head = float(rest.bones[0, body.bone_index["head"], 2])
     if framing == "body":
         return torch.tensor([0.0, -0.02, head - _BELOW_HEAD], device=rest.bones.device), _HEIGHT
@@ -78,8 +87,15 @@ def _target_and_height(body: HalfBody, rest: Rest, framing: str) -> tuple[Tensor
 def _shade(
     body: HalfBody, points: Tensor, normals: Tensor, cameras: Tensor, rest: Tensor, paint: Paint, size: int
 ) -> Tensor:
-    """Map projected points (t, V, 3), world normals, cameras (t, 4, 4), rest (1, V, 3) -> (t, 3, size, size) in [-1,
-    1]."""
+    """Shade the body -> (t, 3, size, size) in [-1, 1].
+
+    body: the half body.
+    points: (t, V, 3) projected.
+    normals: (t, V, 3) in world axes.
+    cameras: (t, 4, 4).
+    rest: (1, V, 3) the body at rest, to which the paint belongs.
+    paint: its colours.
+    size: px of a side."""
     dims(points, "t V 3")
     fragments = rasterize(points, body.triangles, (size, size))
     seen = (fragments.triangle >= 0)[..., None]

@@ -1,8 +1,7 @@
-"""The colours of the plain preview: skin, clothes, and what an expression is read off: brows, irises, lips, hairline.
+"""The colours of the plain preview: skin, clothes, and the features that show an expression: brows, irises, lips, hair.
 
-Colours are painted on the body at rest, by place and part, so they move with the surface and are as sharp as the
-picture, not as the mesh.
-"""
+Colours are functions of position and part of the body at rest, so they move with the surface, and are as sharp as the
+picture rather than the mesh."""
 
 import torch
 from torch import Tensor
@@ -26,7 +25,7 @@ _EAR = 0.87  # share of the head's half width beyond which the scalp's part is t
 
 
 class Paint:
-    """Hold the colours of one body at rest: vertices (V, 3), bones (J, 3)."""
+    """The colours of one body at rest: vertices (V, 3), bones (J, 3)."""
 
     def __init__(self, body: HalfBody, vertices: Tensor, bones: Tensor) -> None:
         self.body, device = body, vertices.device
@@ -45,7 +44,7 @@ class Paint:
         self.hairline = float(middle[2]) + _FOREHEAD, float(middle[1])
 
     def __call__(self, place: Tensor, part: Tensor) -> Tensor:
-        """Map places on the body at rest (..., 3) and their parts (...) -> colours (..., 3) in [0, 1]."""
+        """Map points on the body at rest (..., 3) and their parts (...) -> colours (..., 3) in [0, 1]."""
         colour = self.base[part]
         x, y, z = place.unbind(-1)
         hair = (z > self.hairline[0] - _SLOPE * (y - self.hairline[1])) & (x.abs() < self.ear)
@@ -65,7 +64,7 @@ def _over(colour: Tensor, paint: tuple[float, float, float], where: Tensor) -> T
 
 
 def _distance(place: Tensor, line: Tensor) -> Tensor:
-    """Return the places (..., 3) to the nearest of the segments between the points of a line (N, 3)."""
+    """Return the distance (...) of points (..., 3) to a polyline (N, 3)."""
     found = []
     for a, b in zip(line[:-1], line[1:], strict=True):
         along = ((place - a) @ (b - a) / (b - a).square().sum()).clamp(0, 1)

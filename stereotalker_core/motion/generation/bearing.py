@@ -1,9 +1,8 @@
-"""How somebody stands and looks: turns of the head with the phrases, glances, weight shifts, breathing; idle arms.
+"""Posture and gaze: head turns with the phrases, glances, weight shifts, breathing; idle arms.
 
-The denoiser draws the mean of what heads do and so hardly turns them. These processes are drawn on top: what happens at
-a moment depends on (seed, number of the event) alone, so any part of a motion can be made by itself. Sizes are those
-that make a minute of speech turn the head as far as the teacher's sentences do.
-"""
+The denoiser predicts the mean of what heads do and so hardly turns them. These random processes are added to its
+motion. Each event depends on (seed, its number) alone, so any part of a motion can be computed by itself. Their sizes
+make the head turn as far in a minute of speech as in the teacher's sentences."""
 
 import functools
 import json
@@ -31,12 +30,14 @@ _SPINE = {"root": 0.2, "spine03": 0.4, "spine01": 0.4}
 
 
 def with_bearing(motion: Motion, seed: int, first: int, quiet: Tensor, head: float = 1.0, body: float = 1.0) -> Motion:
-    """Return the frames from `first` on of a motion with turns of the head, glances, and shifts and breathing of the
-    body.
+    """Add turns of the head, glances, weight shifts and breathing to a chunk of a motion.
 
-    head, body: their size, 1 = as people usually do, 0 = none.
-    quiet (F,) of the whole recording, 1 where nobody speaks: heads turn between the phrases.
-    """
+    motion: the chunk.
+    seed: of the events.
+    first: number of its first frame.
+    quiet: (F,) of the whole recording, 1 where nobody speaks; heads turn between phrases.
+    head: size of turns and glances; 1 = as people usually do, 0 = none.
+    body: size of shifts and breathing."""
     if head == body == 0:
         return motion
     count, device = len(motion), motion.rotations.device
@@ -55,8 +56,13 @@ def with_bearing(motion: Motion, seed: int, first: int, quiet: Tensor, head: flo
 
 
 def wander(seed: int, kind: int, first: int, count: int, quiet: Tensor) -> Tensor:
-    """Return (count, 3) for the frames from `first` on: held levels about unit size, one reached from the other by a
-    smooth turn."""
+    """Return a random walk (count, 3) of about unit size: values that are held, with smooth transitions between them.
+
+    seed: of the events.
+    kind: _TURN or _SHIFT.
+    first: number of the first frame.
+    count: of frames.
+    quiet: (F,) of the whole recording, 1 where nobody speaks."""
     out = torch.zeros(count, 3)
     for target, before, start, size in _events(seed, kind, first, count, quiet):
         u = ((torch.arange(first, first + count) - start) / size).clamp(0, 1)[:, None]
@@ -67,8 +73,9 @@ def wander(seed: int, kind: int, first: int, count: int, quiet: Tensor) -> Tenso
 
 
 def glances(seed: int, first: int, count: int, quiet: Tensor) -> Tensor:
-    """Return (count,) 1 where the eyes stay on the viewer while the head turns, 0 where they look where the head looks.
-    """
+    """Return (count,), 1 where the eyes stay on the viewer while the head turns, 0 where they follow the head.
+
+    seed: of the events; first: number of the first frame; quiet: (F,), 1 where nobody speaks."""
     out = torch.ones(count)
     for index in _indices(_TURN_FRAMES, first, count):
         start, size = _moment(seed, _TURN, index, quiet)
@@ -83,8 +90,8 @@ def _indices(interval: int, first: int, count: int) -> range:
 
 
 def _events(seed: int, kind: int, first: int, count: int, quiet: Tensor):
-    """Yield the turns that touch the frames from `first` on, in order: (target (3,), the one before, first frame,
-    frames)."""
+    """Yield the events that overlap the frames from `first` on, in order, as (target (3,), previous target (3,), first
+    frame, length in frames); arguments as in `wander`."""
     interval = _TURN_FRAMES if kind == _TURN else _SHIFT_FRAMES
     for index in _indices(interval, first, count):
         start, size = _moment(seed, kind, index, quiet)
@@ -99,7 +106,8 @@ def _target(seed: int, kind: int, index: int) -> Tensor:
 
 
 def _moment(seed: int, kind: int, index: int, quiet: Tensor) -> tuple[int, int]:
-    """Return the first frame and length of turn `index`: in its interval, where speech pauses if it does."""
+    """Return the first frame and length in frames of event `index`: within its interval, in a pause of the speech if
+    any."""
     interval = _TURN_FRAMES if kind == _TURN else _SHIFT_FRAMES
     rng = np.random.default_rng((seed, kind, abs(index), 2))
     size = int(rng.integers(11, 22)) * (1 if kind == _TURN else 3)
@@ -112,7 +120,7 @@ def _moment(seed: int, kind: int, index: int, quiet: Tensor) -> tuple[int, int]:
 
 
 def _looking(expression: Tensor, degrees: Tensor) -> Tensor:
-    """Return (T, 52) with the gaze turned by degrees (T, 2): to the own left, and down."""
+    """Turn the gaze of expressions (T, 52) by degrees (T, 2): to the person's own left, and down."""
     out = expression.clone()
     for negative, positive, axis in (
         (("eyeLookInLeft", "eyeLookOutRight"), ("eyeLookOutLeft", "eyeLookInRight"), 0),
@@ -127,12 +135,12 @@ def _looking(expression: Tensor, degrees: Tensor) -> Tensor:
 
 @functools.cache
 def rest_pose() -> Tensor:
-    """Return (42, 3) rotations of the arms and hands that hang relaxed, in the order of edit.PARTS["hands"]."""
+    """Return the rotations (42, 3) of relaxed hanging arms and hands, in the order of edit.PARTS["hands"]."""
     return torch.tensor(json.loads(REST_POSE.read_text(encoding="utf-8")), dtype=torch.float32)
 
 
 def lowered(motion: Motion, weight: Tensor) -> Motion:
-    """The arms taken towards hanging by weight (T,) in 0..1, 1 = hanging."""
+    """Lower the arms towards hanging by weight (T,) in 0..1, 1 = hanging."""
     moved = weight > 0
     if not bool(moved.any()):
         return motion

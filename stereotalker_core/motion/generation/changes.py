@@ -7,7 +7,7 @@ from ..emotions import TimedEmotion
 
 
 class MotionChanges(TypedDict, total=False):
-    """The fields of `MotionOptions`, each of which may be given: what they mean and may be stands there."""
+    """The fields of `MotionOptions`, all optional; their meaning and limits are declared there."""
 
     seed: int
     steps: int

@@ -1,6 +1,6 @@
-"""Hands that stay in front of the trunk: an arm that would sink a hand into it is turned forward at the shoulder.
+"""Collision of hands and trunk: an arm that would sink a hand into the trunk is rotated forward at the shoulder.
 
-The denoiser knows poses, not flesh. The trunk is a map of its front on the mean body, in the frame of the spine.
+The denoiser knows poses but not volume. The trunk is a depth map of its front on the mean body, in the spine's frame.
 """
 
 import functools
@@ -26,7 +26,7 @@ _LEVER = 0.12  # m that an arm has at least: one that points straight ahead move
 
 
 class Trunk:
-    """The mean body's skeleton and the front of its trunk: front (H, W) y of each cell of z and x, inf beside it."""
+    """The mean body's skeleton and the front of its trunk: y in metres on a grid (H, W) over z and x, inf beside it."""
 
     def __init__(self) -> None:
         self.body = HalfBody()
@@ -42,7 +42,7 @@ class Trunk:
         self.front = front.view(len(z), len(x))
 
     def depth(self, points: Tensor) -> Tensor:
-        """Map (..., 3) in the frame of the resting spine -> (...) metres by which they lack `MARGIN` before the trunk.
+        """Map points (..., 3) in the frame of the resting spine -> (...) metres by which they are closer than `MARGIN`.
         """
         rows = ((points[..., 2] - _HIGH[0]) / _STEP).round().long()
         columns = ((points[..., 0] - _WIDE[0]) / _STEP).round().long()
@@ -54,17 +54,17 @@ class Trunk:
 
 @functools.cache
 def trunk() -> Trunk:
-    """The mean body's."""
+    """Return the trunk of the mean body, built once."""
     return Trunk()
 
 
 def clear_stream(chunks: Iterable[Motion]) -> Iterator[Motion]:
-    """The same motion with no hand in the trunk; frames far from such a moment stay bitwise."""
+    """Yield the motion with no hand inside the trunk; frames far from such a moment stay bitwise unchanged."""
     return local_stream(chunks, _ROUNDS * 4 * _EASE, lambda rotations, _: cleared(rotations))
 
 
 def cleared(rotations: Tensor) -> Tensor:
-    """Return (T, 49, 3) with upper arms turned forward as far as a hand would sink into the trunk."""
+    """Rotate upper arms forward until no hand is inside the trunk; (T, 49, 3) -> (T, 49, 3)."""
     out, solid = rotations, trunk()
     for _ in range(_ROUNDS):
         local = solid.body.bone_rotations(out)
@@ -98,7 +98,7 @@ def _hand(heads: Tensor, side: str) -> Tensor:
 
 
 def _eased(depth: Tensor) -> Tensor:
-    """Smooth (T,) upwards: at least as large everywhere, rising and falling over some frames."""
+    """Smooth (T,) without lowering any value: peaks are widened, then averaged over some frames."""
     wide = F.max_pool1d(depth[None], 4 * _EASE + 1, 1, 2 * _EASE)
     for _ in range(2):
         wide = F.avg_pool1d(F.pad(wide, (_EASE, _EASE), "replicate"), 2 * _EASE + 1, 1)

@@ -1,9 +1,8 @@
-"""Stage 1 while the sound is still coming: a hop of frames at a time, which hears a few frames ahead and no further.
+"""Stage 1 while the sound is still coming: one hop of frames at a time, with a few frames of look-ahead.
 
-Every hop is a window of the denoiser that begins with the frames that were given and ends with the look-ahead. What a
-frame does to the noise is its own: windows that overlap start from the same noise there, so that the arms go on as the
-window before had planned (a third of the jitter that fresh noise makes).
-"""
+Every hop is a window of the denoiser that begins with frames already shown and ends with the look-ahead. Noise belongs
+to a frame: overlapping windows start from the same noise there, so that the arms continue the movement planned by the
+previous window (a third of the jitter of fresh noise)."""
 
 import torch
 from torch import Tensor
@@ -14,9 +13,9 @@ from ...records import Audio, Motion
 from ...shapes import FPS, SAMPLE_RATE
 from ..conditioning import MotionCondition
 from ..controls import apply_controls
-from ..lips import closing, parting
+from ..lips import closing, lips_closed, parting
 from .bearing import with_bearing
-from .sampling import MotionModels, MotionOptions, condition_tracks, joined_ahead, lips_closed, sample_window
+from .sampling import MotionModels, MotionOptions, condition_tracks, joined_ahead, sample_window
 
 SAMPLES = int(SAMPLE_RATE / FPS)  # of a frame
 LOUD = 0.05  # root mean square that quiet starts are amplified to at most: noise alone must not be taken for speech
@@ -25,10 +24,9 @@ _NOT_KNOWN = torch.zeros(0)  # where a recording that is still being made will p
 
 
 class LiveMotion:
-    """Sample the motion of one performance, hop by hop: `next(heard)` -> Motion of `hop` frames.
+    """The motion of one performance, sampled hop by hop: `next(heard)` -> Motion of `hop` frames.
 
-    models, options: of stage 1. hop, look_ahead: frames. Memory does not grow.
-    """
+    models, options: of stage 1; hop, look_ahead: frames. Memory does not grow."""
 
     def __init__(self, models: MotionModels, options: MotionOptions, hop: int, look_ahead: int):
         self.models, self.options, self.hop, self.look_ahead = models, options, hop, look_ahead
@@ -47,8 +45,7 @@ class LiveMotion:
     def next(self, heard: Tensor) -> Motion:
         """Sample the next `hop` frames, on the models' device.
 
-        heard: the latest sound (S,), whole frames of SAMPLES, of which the last `look_ahead` lie after those frames.
-        """
+        heard: the latest sound (S,), S a multiple of SAMPLES (one frame); it ends `look_ahead` frames after them."""
         net, options = self.models.denoiser, self.options
         channels, said = self._told(heard)
         given = min(len(self._past), net.config.seed)
@@ -71,7 +68,7 @@ class LiveMotion:
         return motion
 
     def _told(self, heard: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return the audio channels (T, F) and the prior (T, P), or None, of the sound that is heard."""
+        """Return the audio channels (T, F) and the prior (T, P), or None, for the latest sound; cached for silence."""
         if not bool(heard.any()):
             self._silence = self._silence or self._listened(heard, True)
             self._said, self._turn = self._silence[1], 0
@@ -79,7 +76,8 @@ class LiveMotion:
         return self._listened(heard, self._turn % PRIOR_EVERY == 0)
 
     def _listened(self, heard: Tensor, wholly: bool) -> tuple[Tensor, Tensor | None]:
-        """Run the networks for that; the prior's latest state is held where they do not listen `wholly`."""
+        """Compute the inputs of `_told`; with `wholly` False the prior's last state is repeated instead of evaluated.
+        """
         loud = float(heard.square().mean().sqrt())
         self._loud = max(0.95 * self._loud, loud)
         marked = heard.clone()
@@ -95,7 +93,8 @@ class LiveMotion:
         return channels, self._said
 
     def _noise_of(self, given: int, width: int) -> Tensor:
-        """Return (width, D): the noise of the frames from number - given on, each from (seed, its number) alone."""
+        """Return the noise (width, D) of the frames from number - given on; each frame's depends on (seed, its number)
+        alone."""
         kept = self._noise[len(self._noise) - given - self.look_ahead :] if self.number else self._noise
         first = self.number - given
         rows = [
@@ -109,8 +108,9 @@ class LiveMotion:
         return self._noise
 
     def _finished(self, motion: Motion, channels: Tensor, new: slice) -> Motion:
-        """Apply the controls, shut lips where the sound (`channels`, of which `new` are these frames) asks for it, and
-        turn the head as in whole recordings."""
+        """Apply the controls to new frames: strengths, lip closure from the phones, and turns of the head.
+
+        motion: the new frames; channels: (T, F) of the sound; new: which of the T are the new frames."""
         options, phones = self.options, channels[:, : len(PHONES)]
         motion = apply_controls(motion, self._centre, self.number, options)
         active, shut = voice_activity(phones.log()), closing(phones)

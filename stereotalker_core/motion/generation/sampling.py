@@ -1,4 +1,4 @@
-"""Speech -> motion of any length: overlapping windows of the denoiser, each seeded with the frames before it."""
+"""Speech -> motion of any length: overlapping windows of the denoiser, each continuing the frames before it."""
 
 import functools
 import logging
@@ -24,7 +24,7 @@ from ..conditioning import MotionCondition, Style, speech_channels
 from ..controls import apply_controls
 from ..edit import at_rate, concat, looped, smooth_stream
 from ..emotions import TimedEmotion, style_track
-from ..lips import closing, part_lips, parting, shut_lips, shut_speechless
+from ..lips import closing, lips_closed, parting
 from ..networks.denoiser import MotionDenoiser
 from ..networks.diffusion import SAMPLERS, Callback, guided, karras_sigmas, sample
 from ..networks.prior import LanguagePrior, PriorTrack, Word
@@ -33,6 +33,7 @@ from .bearing import lowered, with_bearing
 from .changes import MotionChanges
 from .clearance import clear_stream
 from .streams import bounded_stream, resting_stream, stroke_stream
+from .strokes import aligned_stream, heard_accents
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -54,7 +55,7 @@ Sound = Audio | SpooledAudio  # in memory, or on disk for hours of it
 
 @dataclass(frozen=True)
 class MotionModels:
-    """The networks of stage 1. prior None = no language model at all."""
+    """The networks of stage 1; prior None: no language model at all."""
 
     encoder: SpeechEncoder
     prior: LanguagePrior | None
@@ -62,12 +63,12 @@ class MotionModels:
 
     @classmethod
     def load_nano(cls, device: str | torch.device = "cpu") -> "MotionModels":
-        """The models that ship with the package. FileNotFoundError names a missing file."""
+        """Load the models that ship with the package. FileNotFoundError names a missing file."""
         return cls(*(load(kind, NANO / name, str(device)) for kind, name in _FILES.values()))
 
     @property
     def device(self) -> torch.device:
-        """Return where the networks lie."""
+        """Return the device of the networks."""
         return self.denoiser.no_audio.device
 
 
@@ -79,10 +80,10 @@ _FILES = {
 
 
 class LaterMotionModels(MotionModels):
-    """The nano models of stage 1, each read when it is first asked for: importing transformers alone takes 2 s."""
+    """The nano models of stage 1, each loaded when it is first used, because importing transformers alone takes 2 s."""
 
     def __init__(self, device: str | torch.device = "cpu"):
-        """Check the files. FileNotFoundError names a missing one."""
+        """Check that all files exist. FileNotFoundError names a missing one."""
         for _, name in _FILES.values():
             if not (NANO / name).is_file():
                 raise FileNotFoundError(f"no file at {NANO / name}")
@@ -98,21 +99,20 @@ class LaterMotionModels(MotionModels):
 
 @dataclass(frozen=True)
 class MotionOptions:
-    """The controls of motion sampling; every value is checked when built.
+    """The settings of motion sampling; every value is checked when built.
 
-    guidance 1 = the plain condition; beyond it the sound, or the meaning of the words, is exaggerated. Strengths are
-    0..3 with 1 = as sampled. blink_rate: blinks a minute of both eyes together, None = as sampled, each lid by itself.
-    smoothing: Gaussian sigma in frames (mouth and blinks stay sharp). lip_closure 0..1: how far the lips are shut where
-    the sound says p, b or m, or that nobody speaks, and apart on other sounds, beyond what was sampled. liveliness
-    0..3: how far the head turns and the weight shifts on top of what is sampled; 0 also keeps the hands from resting.
-    hands: "on", "low" (arms half lowered) or "off". words: where there is no transcript, "spotted" = those with a
-    gesture are found in the encoder's phones, "recognised" = all words by PocketSphinx, "off" = the prior only listens.
-    emotions: from when on which emotion is played, in place of the style's own. fps and loop (the end leads into the
-    beginning) are for whole motions.
+    guidance_*: 1 = the plain condition; larger values exaggerate the sound, or the meaning of the words. *_strength:
+    0..3, 1 = as sampled. liveliness: 0..3, added head turns and weight shifts; 0 also leaves the hands as sampled.
+    blink_rate: blinks per minute of both eyes together; None = as sampled, each lid by itself.
+    smoothing: Gaussian sigma in frames (mouth and blinks stay sharp). lip_closure: 0..1, how far lips are shut on p, b,
+        m and silence, and parted on other sounds, beyond the sample. hands: "on", "low" (arms half lowered) or "off".
+    words: without a transcript: "spotted" finds words with a gesture in the encoder's phones, "recognised" finds all
+        words by PocketSphinx, "off" leaves the prior with the sound alone.
+    emotions: they change over time and replace the style's own. fps, loop (end leads into beginning): for whole
+    motions.
 
-    Euler steps from NOISE[0] down to NOISE[1] are the default: a second-order step overshoots where a network of this
-    size is unsure, which shows as trembling hands.
-    """
+    The default is Euler steps from NOISE[0] down to NOISE[1]: second-order steps overshoot where a network of this size
+    is uncertain, and hands tremble."""
 
     seed: int = option(0, 0, 2**64 - 1, "The performance.")
     steps: int = option(8, 1, 1000, "Denoising steps a window.", widget=(1, 100))
@@ -150,14 +150,14 @@ class MotionOptions:
 
     @property
     def whole_style(self) -> Style:
-        """The style, also where an emotion alone was given."""
+        """Return the style as a `Style`, also where only the name of an emotion was given."""
         return Style(self.style) if isinstance(self.style, str) else self.style
 
 
 @dataclass(frozen=True)
 class SamplingWindow:
-    """Describe one call of the sampler: frames begin..end are sampled, the first `given` are known, start..stop are
-    new."""
+    """The frames of one sampler call: begin..end are sampled, the first `given` of them are known, start..stop are new.
+    """
 
     begin: int
     start: int
@@ -170,7 +170,8 @@ class SamplingWindow:
 
 
 def sampling_windows(frames: int, window: int, seed: int, lookahead: int) -> list[SamplingWindow]:
-    """Cover `frames` frames. Look-ahead frames are sampled again by the next window, which hears what follows them."""
+    """Return windows that cover `frames` frames; look-ahead frames are sampled again by the next one, with more
+    context."""
     found, done = [], 0
     while done < frames:
         begin = max(0, min(done - seed, frames - window))  # the last window reaches back instead of being short
@@ -195,14 +196,14 @@ def stream_motion(
 
     models: the networks of stage 1.
     audio: the recording.
-    transcript: the words spoken, or words with their times; without it the language prior listens to the sound.
+    transcript: the words spoken, or words with their times; without it the language prior uses the sound.
     speech: features of this recording, if they are already encoded.
     callback: callback(step, steps, denoised), counted over all windows.
     options: the settings; None takes the defaults.
-    changes: single settings by keyword, over the options: `stream_motion(models, audio, seed=3, style="happy")`.
+    changes: single settings by keyword that override the options: `stream_motion(models, audio, seed=3,
+    style="happy")`.
 
-    ValueError for bad settings before any work, TypeError for one that does not exist.
-    """
+    ValueError for bad settings before any work, TypeError for one that does not exist."""
     options = replace(options or MotionOptions(), **changes)
     if options.fps != FPS or options.loop:
         raise ValueError(f"a stream has {FPS:g} frames per second and cannot loop; sample the whole motion")
@@ -224,10 +225,7 @@ def sample_motion(
     callback: Callback | None = None,
     **changes: "Unpack[MotionChanges]",
 ) -> Motion:
-    """The whole motion at once, ceil(seconds * fps) frames, which may lead into its beginning (loop).
-
-    The arguments are those of `stream_motion`.
-    """
+    """Sample the whole motion at once, ceil(seconds * fps) frames; the arguments are those of `stream_motion`."""
     options = replace(options or MotionOptions(), **changes)
     streamed = replace(options, fps=FPS, loop=False)
     chunks = stream_motion(
@@ -240,8 +238,17 @@ def sample_motion(
 
 @torch.no_grad()  # here, not on the caller: a generator runs when it is asked for the next chunk
 def _windows_of_motion(models, audio, transcript, speech, callback, options) -> Iterator[Motion]:
-    net, config = models.denoiser, models.denoiser.config
     channels, prior = condition_tracks(models, audio, transcript, speech, options.prior_strength, options.words)
+    chunks = _sampled(models, channels, prior, callback, options)
+    yield from aligned_stream(chunks, heard_accents(channels)) if options.liveliness else chunks
+
+
+@torch.no_grad()
+def _sampled(models, channels, prior, callback, options) -> Iterator[Motion]:
+    """Yield the motion of each window as it is sampled.
+
+    channels: (T, F) of the sound; prior: as from `condition_tracks`."""
+    net, config = models.denoiser, models.denoiser.config
     styles = style_track(options.whole_style, options.emotions, len(channels)).to(models.device)
     plan = sampling_windows(len(channels), config.window, config.seed, config.lookahead)
     active = mouth_in_use(1 - channels[:, PHONE_INDEX["sil"]]).cpu()
@@ -273,19 +280,9 @@ def _windows_of_motion(models, audio, transcript, speech, callback, options) -> 
         yield lowered(motion, idle[new])
 
 
-def lips_closed(motion: Motion, shut: Tensor, apart: Tensor, active: Tensor, amount: float) -> Motion:
-    """Return the motion with the lips shut where the sound of these frames says so: p, b, m, and nobody speaking; on
-    other sounds they are apart."""
-    if amount == 0:
-        return motion
-    expression = shut_lips(part_lips(motion.expression, amount * apart), amount * shut)
-    expression = shut_speechless(expression, 1 - amount * (1 - active))
-    return Motion(motion.rotations, expression, motion.fps)
-
-
 def joined_ahead(ahead: Tensor, fresh: Tensor) -> Tensor:
-    """Return fresh (N, D) changed so that it begins as the window before would have continued, ahead (M, D), and leaves
-    that smoothly."""
+    """Blend new frames fresh (N, D) with the continuation ahead (M, D) planned by the previous window, which fades out.
+    """
     count = min(len(ahead), len(fresh))
     if count == 0:
         return fresh
@@ -304,8 +301,8 @@ def condition_tracks(
 ) -> tuple[Tensor, PriorTrack | None]:
     """Return the audio channels (T, F) and the scaled prior, to be sliced to (frames, P); None where the prior is off.
 
-    finding: how words are found in the sound where there is no transcript, one of `WAYS`.
-    """
+    models, audio, transcript, speech: as in `stream_motion`. prior_strength: 0 switches the prior off.
+    finding: how words are found in the sound without a transcript, one of `WAYS`."""
     models_of_sound = [m for m in (models.denoiser, models.prior) if m is not None]
     widths = [model.config.features for model in models_of_sound]  # of the encoder's features that each was trained on
     speech = speech or models.encoder.encode(audio, features=any(widths))
@@ -330,10 +327,9 @@ def condition_tracks(
 
 
 def timed_words(speech: SpeechFeatures, transcript: str | Sequence[Word]) -> list[Word]:
-    """The words of the transcript with their times, by forced alignment; none where it does not fit the sound.
+    """Return the words of the transcript with their times, by forced alignment; an empty list where it does not fit.
 
-    Words that have times already are taken at their word, but for those after the end of the sound.
-    """
+    Words that already have times keep them; those after the end of the sound are dropped."""
     if not isinstance(transcript, str):
         return [(text, start, end) for text, start, end in transcript if start < speech.seconds]
     if not transcript.strip():
@@ -344,7 +340,7 @@ def timed_words(speech: SpeechFeatures, transcript: str | Sequence[Word]) -> lis
 def sample_window(
     net: MotionDenoiser, cond: MotionCondition, noise: Tensor, options: MotionOptions, callback: Callback | None = None
 ) -> Tensor:
-    """Map unit noise (B, T, D) -> normalised motion (B, T, D); the seed frames of `cond` come back unchanged."""
+    """Denoise unit noise (B, T, D) by the network `net` -> normalised motion (B, T, D); seed frames of `cond` stay."""
     silent = replace(cond, prior=None, keep_audio=torch.zeros_like(cond.keep_audio))
     unprimed = replace(cond, prior=None)
     scale = 1.0 if cond.prior is None else options.guidance_prior
@@ -368,7 +364,7 @@ def sample_window(
 
 
 def _pair(cond: MotionCondition, prior: Tensor) -> MotionCondition:
-    """Return B sequences with their prior, and the same without it: no prior and one of zeros are the same to the
+    """Return the condition twice in one batch, with the prior and with zeros, which are equal to no prior for the
     network."""
     audio, style, seed, mask = (torch.cat([x, x]) for x in (cond.audio, cond.style, cond.seed, cond.seed_mask))
     keep = cond.keep_audio.expand(len(cond.audio), 1, 1).repeat(2, 1, 1)
@@ -376,13 +372,13 @@ def _pair(cond: MotionCondition, prior: Tensor) -> MotionCondition:
 
 
 def _low_passed(difference: Tensor) -> Tensor:
-    """Return (B, T, D) that the prior makes, as a low-pass of GUIDANCE_SIGMA frames: words end abruptly, gestures do
+    """Smooth the difference (B, T, D) made by the prior over GUIDANCE_SIGMA frames, for words end abruptly, gestures do
     not."""
     return smooth_time(difference.transpose(0, 1), GUIDANCE_SIGMA).transpose(0, 1)
 
 
 def _seed_frames(given: Tensor, frames: int) -> tuple[Tensor, Tensor]:
-    """Map known frames (N, D) -> seed (1, frames, D) and seed_mask (1, frames, 1)."""
+    """Map known frames (N, D) -> seed (1, frames, D) and seed_mask (1, frames, 1), zero after the known frames."""
     seed = given.new_zeros(1, frames, given.shape[1])
     mask = given.new_zeros(1, frames, 1)
     seed[0, : len(given)] = given
@@ -391,7 +387,8 @@ def _seed_frames(given: Tensor, frames: int) -> tuple[Tensor, Tensor]:
 
 
 def _window_noise(seed: int, index: int, like: Tensor) -> Tensor:
-    """The unit noise of window `index`: from (seed, index) alone, the same on every device."""
+    """Return the unit noise of window `index`, the shape of `like`; it depends on (seed, index) alone, on every device.
+    """
     state = int(np.random.SeedSequence((seed, index)).generate_state(1, np.uint64)[0]) >> 1
     return torch.randn(like.shape, generator=torch.Generator().manual_seed(state)).to(like)
 

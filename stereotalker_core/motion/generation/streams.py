@@ -1,7 +1,6 @@
 """Filters of the arms over a stream of consecutive chunks of motion, with bounded memory and a few frames' delay.
 
-`bounded_stream` takes jumps out, `stroke_stream` makes gestures larger or smaller, `resting_stream` lets hands rest.
-"""
+`bounded_stream` removes jumps, `stroke_stream` scales gestures, `resting_stream` lets hands rest."""
 
 from collections.abc import Callable, Iterable, Iterator
 
@@ -29,11 +28,11 @@ _SHORTEST = 7  # frames that a hand is slow before it rests
 
 
 def local_stream(chunks: Iterable[Motion], reach: int, change: Callable[[Tensor, int], Tensor]) -> Iterator[Motion]:
-    """Apply change((N, 49, 3), count) -> (N, 49, 3), whose frames depend on `reach` others on either side, over a
-    stream.
+    """Apply a filter of the rotations to a stream of chunks.
 
-    The `count` frames from `reach` on are final. The ends are held: the first and the last frame are repeated.
-    """
+    chunks: consecutive.
+    reach: frames on either side that a result depends on; the first and the last frame are repeated at the ends.
+    change: change((N, 49, 3), count) -> (N, 49, 3), of which the `count` frames from `reach` on are used."""
     before, waiting, fps = None, None, 25.0
     for chunk in chunks:
         fps = chunk.fps
@@ -56,16 +55,16 @@ def _joined(a: Motion, b: Motion) -> Motion:
 
 
 def bounded_stream(chunks: Iterable[Motion], most: float = MOST_DEGREES) -> Iterator[Motion]:
-    """The same motion with no arm joint above `most` degrees per frame squared; frames far from a jump stay bitwise."""
+    """Yield the motion with no arm joint above `most` degrees per frame^2; frames far from a jump stay bitwise
+    unchanged."""
     return local_stream(chunks, _BOUND_REACH, lambda rotations, _: bounded(rotations, most))
 
 
 def bounded(rotations: Tensor, most: float = MOST_DEGREES) -> Tensor:
-    """Return (T, 49, 3) with jumps of the arms spread over their neighbours: a low-pass where, and as far as, it is
+    """Smooth the arms of rotations (T, 49, 3) where they accelerate by more than `most` degrees per frame^2, as much as
     needed.
 
-    A symmetric low-pass delays nothing: a stroke arrives when it did.
-    """
+    The filter is symmetric and delays nothing: a stroke arrives when it did before."""
     ids = [i for side in _ARMS for i in side]
     arms = rotations[:, ids]
     for sigma in _SIGMAS:
@@ -80,7 +79,7 @@ def bounded(rotations: Tensor, most: float = MOST_DEGREES) -> Tensor:
 
 
 def acceleration(joints: Tensor) -> Tensor:
-    """Map (T, J, 3) axis-angle -> (T,) degrees per frame squared of the joint that accelerates most; 0 at both ends."""
+    """Map axis-angles (T, J, 3) -> (T,) the largest acceleration of any joint, degrees per frame^2; 0 at both ends."""
     if len(joints) < 3:
         return joints.new_zeros(len(joints))
     matrices = axis_angle_to_matrix(joints)
@@ -89,7 +88,7 @@ def acceleration(joints: Tensor) -> Tensor:
 
 
 def stroke_stream(chunks: Iterable[Motion], size: float) -> Iterator[Motion]:
-    """Yield the gestures `size` times as large, about the place where they are made; 1 changes nothing."""
+    """Yield the motion with gestures `size` times as large about their local mean; 1 changes nothing."""
     if size == 1:
         return iter(chunks)
     ids = list(PARTS["hands"])
@@ -104,10 +103,9 @@ def stroke_stream(chunks: Iterable[Motion], size: float) -> Iterator[Motion]:
 
 
 def resting_stream(chunks: Iterable[Motion], share: float) -> Iterator[Motion]:
-    """Let each hand rest where it is slower than `share` times its own median speed around that moment; 0 = never.
+    """Let each hand rest where it is slower than `share` times its median speed around that moment; 0 = never.
 
-    The pose in which a rest begins is held, and left in time for the next stroke.
-    """
+    The pose at the start of a rest is held, and left in time for the next stroke."""
     if share == 0:
         return iter(chunks)
     state = [_Rest(), _Rest()]
@@ -123,7 +121,9 @@ def resting_stream(chunks: Iterable[Motion], share: float) -> Iterator[Motion]:
 
 
 def resting(arm: Tensor, share: float) -> Tensor:
-    """Map (T, J, 3) rotations of an arm -> (T,) bool: where it rests; each rest lasts, and rests are well apart."""
+    """Map rotations (T, J, 3) of an arm -> (T,) bool: where it rests; short rests and short gaps are removed.
+
+    share: of the arm's median speed, below which it rests."""
     velocity = F.pad(arm.diff(dim=0).flatten(1).norm(dim=1) * 25, (1, 0))
     velocity = smooth_time(velocity[:, None], 3.0)[:, 0]
     around = F.pad(velocity[None, None], (_AROUND, _AROUND), "replicate")[0, 0].unfold(0, 2 * _AROUND + 1, 5)
@@ -135,14 +135,15 @@ def resting(arm: Tensor, share: float) -> Tensor:
 
 
 class _Rest:
-    """Hold one hand at rest: the pose it is held in, across the chunks of a stream."""
+    """The state of one resting hand across the chunks of a stream: the pose in which it is held."""
 
     def __init__(self) -> None:
         self.pose: Tensor | None = None
 
     def held(self, joints: Tensor, slow: Tensor, first: int, count: int) -> Tensor:
-        """Return joints (T, J, 3) in which the slow frames (T,), counted from `first`, are held; the first `count`
-        frames are final."""
+        """Hold the joints (T, J, 3) in slow frames (T,) bool -> (T, J, 3), of which the first `count` frames are final.
+
+        first: index of the first frame that is counted."""
         out = joints.clone()
         ramp = torch.arange(1, _EASE + 1, dtype=joints.dtype) / (_EASE + 1)
         ramp = ramp * ramp * (3 - 2 * ramp)
@@ -170,6 +171,6 @@ def _eroded(flags: Tensor, radius: int) -> Tensor:
 
 
 def _faded_around(flags: Tensor, radius: int, sigma: float) -> Tensor:
-    """Return (T,) 1 within `radius` of a flag, fading to 0 beyond it."""
+    """Return (T,), 1 within `radius` frames of a flag, fading to 0 beyond over `sigma` frames."""
     wide = F.max_pool1d(flags[None], 2 * radius + 1, 1, radius)[0]
     return torch.maximum(flags, smooth_time(wide[:, None], sigma)[:, 0])

@@ -1,8 +1,7 @@
 """Stage 1, the motion denoiser: a transformer over time that predicts the clean motion (DESIGN section 4).
 
-`denoised = model(x, sigma, cond)` with the preconditioning of EDM (Karras et al., arXiv 2206.00364); the losses beside
-it are pure and unreduced over batch and time.
-"""
+`denoised = model(x, sigma, cond)` with the preconditioning of EDM (Karras et al., arXiv 2206.00364). The losses here
+are pure functions that keep batch and time."""
 
 from dataclasses import dataclass, field
 
@@ -18,8 +17,7 @@ from ..representation import MotionCodec
 
 
 def turns(positions: Tensor, width: int) -> tuple[Tensor, Tensor]:
-    """Return the cosines and sines (T, width / 2) of the rotary embedding at positions (T,), the same for every block.
-    """
+    """Return cosines and sines (T, width / 2) of the rotary embedding at positions (T,), shared by all blocks."""
     half = width // 2
     frequency = 1000.0 ** (-torch.arange(half, device=positions.device, dtype=torch.float32) / half)
     angle = positions[:, None].float() * frequency
@@ -27,7 +25,7 @@ def turns(positions: Tensor, width: int) -> tuple[Tensor, Tensor]:
 
 
 def rotary(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Return the rotary position embedding: (B, heads, T, d) by `turns`."""
+    """Apply the rotary position embedding to x (B, heads, T, d); cos, sin: (T, d / 2) from `turns`."""
     (a, b), cos, sin = x.chunk(2, -1), cos.to(x.dtype), sin.to(x.dtype)
     return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
 
@@ -45,7 +43,9 @@ class Block(nn.Module):
         self.down = nn.Linear(expand * width, width)
 
     def forward(self, h: Tensor, shared: Tensor, places: tuple[Tensor, Tensor]) -> Tensor:
-        """Map h (B, T, W), shared modulation (B, 6, W), places: `turns` of a head's width -> (B, T, W)."""
+        """Map h (B, T, W) -> (B, T, W).
+
+        shared: modulation (B, 6, W), to which the block adds its own; places: from `turns`, for the width of a head."""
         a_scale, a_shift, a_gate, m_scale, m_shift, m_gate = (shared + self.modulation)[:, :, None].unbind(1)
         normal = F.layer_norm(h, h.shape[-1:]) * (1 + a_scale) + a_shift
         q, k, v = rearrange(self.qkv(normal), "b t (three heads d) -> three b heads t d", three=3, heads=self.heads)
@@ -56,7 +56,7 @@ class Block(nn.Module):
 
 
 class AudioStem(nn.Module):
-    """Map per-frame channels of the sound (B, T, F) -> (B, T, W), each frame seeing +-0.16 s (co-articulation)."""
+    """Map audio channels (B, T, F) -> (B, T, W); each frame sees +-0.16 s, the range of co-articulation."""
 
     def __init__(self, channels: int, width: int):
         super().__init__()
@@ -81,8 +81,8 @@ class MotionDenoiser(nn.Module):
         heads: int = 4
         expand: int = 3
         window: int = 100  # frames sampled at once, the longest length seen in training
-        seed: int = 12  # given frames at the start of a window
-        lookahead: int = 8  # frames at the end of a window that are thrown away: they lack the sound that follows
+        seed: int = 12  # known frames at the start of a window
+        lookahead: int = 8  # frames at the end of a window that are discarded: they lack the following sound
 
         def __post_init__(self) -> None:
             if self.width % (2 * self.heads):
@@ -121,13 +121,13 @@ class MotionDenoiser(nn.Module):
                 nn.init.normal_(values, std=0.02 / config.layers**0.5)
 
     def tell(self, cond: MotionCondition) -> Tensor:
-        """Return what the condition says frame by frame, (B, T, W): the same at every noise level."""
+        """Embed the condition frame by frame -> (B, T, W), independent of the noise level."""
         told = self.seed_in(torch.cat([cond.seed * cond.seed_mask, cond.seed_mask], -1))
         told = told + cond.keep_audio * self.audio_in(cond.audio) + (1 - cond.keep_audio) * self.no_audio
         return told if cond.prior is None else told + self.prior_in(cond.prior)
 
     def forward(self, x: Tensor, sigma: Tensor, cond: MotionCondition) -> Tensor:
-        """Map noisy x (B, T, D), noise level sigma (B,) > 0, cond -> denoised (B, T, D)."""
+        """Map noisy motion x (B, T, D) at noise level sigma (B,) > 0, with condition cond -> denoised (B, T, D)."""
         known = dims(x, "B T D", D=self.codec.width)
         dims(cond.audio, f"B T {self.config.audio}", B=known["B"], T=known["T"])
         c_skip, c_out, c_in, c_noise = preconditioning(sigma)
@@ -145,22 +145,25 @@ class MotionDenoiser(nn.Module):
 
 
 def preconditioning(sigma: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the EDM table 1 for data of unit variance: (c_skip, c_out, c_in, c_noise), each (B,)."""
+    """Return (c_skip, c_out, c_in, c_noise), each (B,), of EDM table 1 for data of unit variance."""
     total = sigma.square() + 1
     return 1 / total, sigma / total.sqrt(), 1 / total.sqrt(), sigma.log() / 4
 
 
 def loss_weight(sigma: Tensor, most: float = 5.0) -> Tensor:
-    """Return (B,) weight of the x0 error: 1 / c_out^2, capped, so that low noise does not rule the gradient."""
+    """Return the weight (B,) of the error of the clean motion: 1 / c_out^2, capped at `most`, so that low noise does
+    not dominate the gradient."""
     return ((sigma.square() + 1) / sigma.square()).clamp_max(most)
 
 
 def motion_errors(codec: MotionCodec, denoised: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the squared error of the motion and of its velocity, (B, T, D) and (B, T-1, D)."""
+    """Return the squared errors of the motion (B, T, D) and of its velocity (B, T-1, D)."""
     dims(clean, "B T D", **dims(denoised, "B T D", D=codec.width))
     return (denoised - clean).square(), (denoised.diff(dim=1) - clean.diff(dim=1)).square()
 
 
 def closure_error(gap: Tensor, target_gap: Tensor, closed: Tensor) -> Tensor:
-    """Return (B, T) squared excess of the lip gap (units of 10 mm) over the target's, only where closed (B, T) is 1."""
+    """Return (B, T) the squared excess of the lip gap over the target's, where closed (B, T) is 1, else 0.
+
+    gap, target_gap: (B, T) mm; the excess is counted in units of 10 mm."""
     return closed * ((gap - target_gap) / 10).clamp_min(0).square()

@@ -1,4 +1,4 @@
-"""Samplers for motion: pure functions over `denoised = model(x, sigma)`, with the loop in sight."""
+"""Samplers for motion: pure functions of `denoised = model(x, sigma)`, each with an explicit loop."""
 
 from collections.abc import Callable, Iterator
 
@@ -25,8 +25,10 @@ def _with_zero(sigmas: Tensor) -> Iterator[tuple[int, float, float]]:
 
 
 def sample_euler(model: Denoise, x: Tensor, sigmas: Tensor, callback: Callback | None = None) -> Tensor:
-    """Sample by Euler steps of the probability flow dx/dsigma = (x - denoised) / sigma. x starts at sigmas[0] * noise.
-    """
+    """Sample by Euler steps of the probability flow dx/dsigma = (x - denoised) / sigma.
+
+    model: model(x, sigma) -> denoised; x: (B, T, D), sigmas[0] times unit noise; sigmas: (N + 1,), the last 0;
+    callback: called with (step, steps, denoised)."""
     for i, sigma, following in _with_zero(sigmas):
         denoised = model(x, x.new_full((len(x),), sigma))
         x = x + (x - denoised) / sigma * (following - sigma)
@@ -36,7 +38,9 @@ def sample_euler(model: Denoise, x: Tensor, sigmas: Tensor, callback: Callback |
 
 
 def sample_ddim(model: Denoise, x: Tensor, sigmas: Tensor, callback: Callback | None = None) -> Tensor:
-    """Sample by DDIM with eta 0 in the variance-exploding form: mixes the denoised sample and the noise it implies."""
+    """Sample by DDIM with eta 0 in variance-exploding form, combining the denoised sample and the implied noise.
+
+    Arguments as in `sample_euler`."""
     for i, sigma, following in _with_zero(sigmas):
         denoised = model(x, x.new_full((len(x),), sigma))
         noise = (x - denoised) / sigma
@@ -47,8 +51,9 @@ def sample_ddim(model: Denoise, x: Tensor, sigmas: Tensor, callback: Callback | 
 
 
 def sample_dpmpp_2m(model: Denoise, x: Tensor, sigmas: Tensor, callback: Callback | None = None) -> Tensor:
-    """Return the DPM-Solver++(2M) (Lu et al., arXiv 2211.01095): second order from the previous evaluation, one call a
-    step."""
+    """Sample by DPM-Solver++(2M) (Lu et al., arXiv 2211.01095): second order, one network call per step.
+
+    Arguments as in `sample_euler`."""
     previous, step_before = None, 0.0
     for i, sigma, following in _with_zero(sigmas):
         denoised = model(x, x.new_full((len(x),), sigma))
@@ -68,7 +73,7 @@ def sample_dpmpp_2m(model: Denoise, x: Tensor, sigmas: Tensor, callback: Callbac
 
 
 def sample(name: str, model: Denoise, noise: Tensor, sigmas: Tensor, callback: Callback | None = None) -> Tensor:
-    """Run the sampler called `name` from unit `noise` (B, T, D). ValueError for an unknown name."""
+    """Run the sampler `name` from unit noise (B, T, D). ValueError for an unknown name."""
     table = {"dpmpp_2m": sample_dpmpp_2m, "euler": sample_euler, "ddim": sample_ddim}
     if name not in table:
         raise ValueError(f"sampler {name!r} is unknown; use one of {', '.join(SAMPLERS)}")
@@ -83,10 +88,11 @@ def guided(
 ) -> Tensor:
     """Apply classifier-free guidance in two stages: nothing -> sound -> sound + prior.
 
-    branches(with_sound, with_prior) evaluates the network. With both scales 1 only the full condition is evaluated.
-    steadied: what is done to the difference (B, T, D) that the prior makes before it is exaggerated. The prior changes
-    from one frame to the next where a word ends; exaggerated as it is, so do the arms.
-    """
+    branches: branches(with_sound, with_prior) evaluates the network; with both scales 1 only the full condition is
+    needed.
+    audio, prior: the guidance scales.
+    steadied: filter of the difference (B, T, D) made by the prior, before it is scaled up. The prior changes abruptly
+        where a word ends; without the filter so do the arms."""
     if audio == 1 and prior == 1:
         return branches(True, True)
     heard = branches(True, False)

@@ -1,8 +1,7 @@
 """LoRA adapters (Hu et al., arXiv 2106.09685) with the parameter names of the `peft` library.
 
-`peft` itself would bring `accelerate` into every ComfyUI that installs this pack. The layout is the same, so adapters
-trained with `peft` load here and ours load there; the tests compare the two.
-"""
+`peft` itself would install `accelerate` into every ComfyUI with this pack. The layout is the same, so adapters trained
+with `peft` load here and ours load there; the tests compare the two."""
 
 import math
 from collections.abc import Iterator
@@ -35,7 +34,7 @@ class LoraLinear(nn.Module):
         return out + self.lora_B[ADAPTER](self.lora_A[ADAPTER](x)) * self.scale
 
     def merged(self) -> nn.Module:
-        """The base layer with the adapter added to its weight, in place; equal to `forward` but for rounding."""
+        """Merge the adapter into the base layer's weight, in place, and return that layer; equal up to rounding."""
         down, up = (part.get_parameter(f"{ADAPTER}.weight") for part in (self.lora_A, self.lora_B))
         delta, weight = up @ down * self.scale, self.base_layer.get_parameter("weight")
         with torch.no_grad():
@@ -44,7 +43,9 @@ class LoraLinear(nn.Module):
 
 
 def add_lora(model: nn.Module, rank: int, alpha: float) -> nn.Module:
-    """Wrap every linear layer of `model` in place; only the adapters stay trainable. ValueError: nothing to wrap."""
+    """Wrap every linear layer of `model` in place; only the adapters stay trainable. ValueError where there is none.
+
+    rank: of the adapters; alpha: their scale is alpha / rank."""
     if rank < 1:
         raise ValueError(f"the rank of LoRA adapters must be at least 1, got {rank}")
     model.requires_grad_(False)
@@ -58,7 +59,7 @@ def add_lora(model: nn.Module, rank: int, alpha: float) -> nn.Module:
 
 
 def merge_lora(model: nn.Module) -> nn.Module:
-    """Merge the adapters into the weights, in place: plain layers that compute the same."""
+    """Merge all adapters into the weights, in place; return the model with plain layers that compute the same."""
     for name, module in [(n, m) for n, m in model.named_modules() if isinstance(m, LoraLinear)]:
         parent, _, leaf = name.rpartition(".")
         setattr(model.get_submodule(parent), leaf, module.merged())
@@ -67,7 +68,7 @@ def merge_lora(model: nn.Module) -> nn.Module:
 
 @contextmanager
 def adapters(model: nn.Module, enabled: bool) -> Iterator[None]:
-    """Switch the adapters of `model` on or off within the block."""
+    """Switch the adapters of `model` on or off within a with block."""
     layers = [m for m in model.modules() if isinstance(m, LoraLinear)]
     before = [layer.enabled for layer in layers]
     try:

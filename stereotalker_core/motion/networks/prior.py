@@ -1,10 +1,9 @@
-"""The language prior: what is being said, as hidden states of a language model, one per frame (DESIGN section 4).
+"""The language prior: hidden states of a language model for what is being said, one per frame (DESIGN section 4).
 
-From the sound alone a projector turns audio channels into input embeddings of the model, which reads them with LoRA
-adapters (Hu et al., arXiv 2106.09685). With a transcript the model itself, without adapters, reads the words, and the
-state of each word is laid on its frames; that is also what the sound path is trained to reach. A small linear head
-reads classes of meaning from a state: it learns from some words and holds for their synonyms, whose states are near.
-"""
+From sound alone, a projector maps audio channels to input embeddings of the model, which processes them with LoRA
+adapters (Hu et al., arXiv 2106.09685). With a transcript, the model without adapters reads the words, and the state of
+each word is repeated over its frames; the sound path is trained to predict these states. A small linear head classifies
+the meaning of a state: trained on some words, it generalises to their synonyms, whose states are near."""
 
 import json
 import re
@@ -32,7 +31,9 @@ BLOCK = 64  # frames (or tokens) read at a time, after as many of context: memor
 
 
 def nano_llm(vocabulary: int, hidden: int = 192, layers: int = 4) -> str:
-    """Return the JSON of the tiny Llama that ships with the package."""
+    """Return the configuration (JSON) of the tiny Llama that ships with the package.
+
+    vocabulary: number of tokens; hidden: width; layers: number of layers."""
     config = {
         "model_type": "llama",
         "vocab_size": vocabulary,
@@ -48,8 +49,9 @@ def nano_llm(vocabulary: int, hidden: int = 192, layers: int = 4) -> str:
 
 
 class Projector(nn.Module):
-    """Map audio channels (B, T, F) -> input embeddings of the language model (B, T, D); each frame sees +-8, deep +-12.
-    """
+    """Map audio channels (B, T, F) -> input embeddings of the language model (B, T, D); each frame sees +-8 others.
+
+    In the deep variant +-12."""
 
     def __init__(self, channels: int, width: int, out: int, deep: bool = False):
         super().__init__()
@@ -65,7 +67,7 @@ class Projector(nn.Module):
 
 
 class LanguagePrior(nn.Module):
-    """Join projector, language model with LoRA and tokenizer in one module and one file."""
+    """The language prior: projector, language model with LoRA, and tokenizer, in one module and one file."""
 
     @dataclass(frozen=True)
     class Config:
@@ -75,8 +77,8 @@ class LanguagePrior(nn.Module):
         projector: int = 160
         deep_projector: bool = False
         rank: int = 8
-        lexicon: int = 0  # words whose states are kept, to tell by nearness what a state means
-        classes: tuple[str, ...] = ()  # names of the classes of meaning that the head tells apart
+        lexicon: int = 0  # words whose states are stored, to classify a state by the nearest ones
+        classes: tuple[str, ...] = ()  # names of the classes of meaning of the head
 
         @property
         def audio(self) -> int:
@@ -102,16 +104,16 @@ class LanguagePrior(nn.Module):
 
     @property
     def track_width(self) -> int:
-        """Return the channels of `track`: what a denoiser of this prior is told a frame."""
+        """Return the number of channels of `track`, the input of a denoiser per frame."""
         return self.width + len(self.config.classes)
 
     # ---------------------------------------------------------------- building
     @classmethod
     def from_folder(cls, path: str | Path, **settings) -> "LanguagePrior":
-        """Load any causal language model saved by transformers (config.json, weights, tokenizer) with fresh LoRA.
+        """Load any causal language model saved by transformers (config.json, weights, tokenizer), with new LoRA
+        adapters.
 
-        settings: other fields of Config. ValueError when the folder holds no such model.
-        """
+        settings: other fields of Config. ValueError where the folder holds no such model."""
         from transformers import AutoConfig, AutoModel, AutoTokenizer
 
         path = Path(path)
@@ -135,20 +137,21 @@ class LanguagePrior(nn.Module):
 
     @torch.no_grad()
     def hear_block(self, audio: Tensor, index: int) -> Tensor:
-        """Return the states of frames index * BLOCK .. of audio channels (T, F), which see one block of the past."""
+        """Return the states (frames, D) of block `index` of audio channels (T, F), computed with one block of past
+        context."""
         start = index * BLOCK
         first, last = max(0, start - BLOCK), min(len(audio), start + BLOCK + REACH)
         return self.hear(audio[None, first:last])[0, start - first : start - first + BLOCK]
 
     @torch.no_grad()
     def hear_all(self, audio: Tensor) -> Tensor:
-        """Map audio channels (T, F) of any length -> (T, D), block by block."""
+        """Map audio channels (T, F) of any length -> states (T, D), block by block."""
         parts = [self.hear_block(audio, index) for index in range(-(-len(audio) // BLOCK))]
         return torch.cat(parts) if parts else audio.new_zeros(0, self.width)
 
     @torch.no_grad()
     def read(self, words: Sequence[Word], frames: int, fps: float = FPS) -> Tensor:
-        """Map timed words -> (frames, D): each word's state on its frames, zero elsewhere."""
+        """Map timed words -> (frames, D): each word's state during its frames, zero elsewhere."""
         out = torch.zeros(frames, self.width, device=self.gate.weight.device)
         states = self.read_words([word for word, _, _ in words])
         for state, (_, start, end) in zip(states, words, strict=True):
@@ -157,7 +160,7 @@ class LanguagePrior(nn.Module):
         return out
 
     def read_words(self, words: Sequence[str]) -> Tensor:
-        """Map n words of running text -> (N, D) standardised states, each word in the context of those before it."""
+        """Map n words of running text -> standardised states (n, D), each word in the context of those before it."""
         if not words:
             return torch.zeros(0, self.width, device=self.gate.weight.device)
         tokenizer = self.tokenizer()
@@ -172,12 +175,14 @@ class LanguagePrior(nn.Module):
         return self.standardise(torch.cat(states)[last])
 
     def meaning(self, states: Tensor, read: bool = False) -> Tensor:
-        """Map standardised states (..., D) -> (..., C) probabilities of the classes; what is left to 1 means none.
+        """Map standardised states (..., D) -> probabilities of the classes of meaning (..., C); the rest to 1 is
+        "none".
 
-        With a lexicon: the classes of its words, by how near their states are. A state guessed from the sound lies
-        between several words, and those often mean the same. A state that was read (from a transcript) is no guess
-        and is judged itself. ValueError when the prior has no meaning head.
-        """
+        read: the states are those of a transcript and are classified themselves. Otherwise, with a lexicon, its words
+            are weighted by how near their states are, because a state predicted from sound lies between several words,
+            which often have the same meaning.
+
+        ValueError where the prior has no meaning head."""
         if self.meaning_head is None:
             raise ValueError("this language prior has no classes of meaning; train it with: train prior meaning")
         if self.lexicon is None or read:
@@ -187,10 +192,9 @@ class LanguagePrior(nn.Module):
         return (near / TEMPERATURE).softmax(-1) @ words
 
     def track(self, states: Tensor, read: bool = False) -> Tensor:
-        """Map states (..., D), near zero where nothing is said -> (..., D + C): with the probabilities of the classes.
+        """Map states (..., D), near zero in silence -> (..., D + C), with the probabilities of the classes appended.
 
-        read: the states come from a transcript, not from the sound.
-        """
+        read: the states come from a transcript, not from the sound."""
         if self.meaning_head is None:
             return states
         spoken = (states.norm(dim=-1, keepdim=True) / (SPOKEN * self.width**0.5)).clamp_max(1)
@@ -201,14 +205,14 @@ class LanguagePrior(nn.Module):
         return (F.layer_norm(hidden, hidden.shape[-1:]) - self.mean) / self.std
 
     def read_tokens(self, ids: Tensor) -> Tensor:
-        """Map (B, N) token ids -> (B, N, D) last hidden states, LoRA off; token 0 is put in front as the start of text.
-        """
+        """Map token ids (B, N) -> last hidden states (B, N, D), LoRA off; token 0 is prepended as the start of the
+        text."""
         with adapters(self.llm, False):
             start = ids.new_zeros(len(ids), 1)
             return self.llm(input_ids=torch.cat([start, ids], 1), use_cache=False).last_hidden_state[:, 1:].float()
 
     def tokenizer(self):
-        """The `tokenizers.Tokenizer` that came with the language model; ValueError when there is none."""
+        """Return the `tokenizers.Tokenizer` of the language model; ValueError where there is none."""
         from tokenizers import Tokenizer
 
         if not self.config.tokenizer_bytes:
@@ -217,11 +221,10 @@ class LanguagePrior(nn.Module):
 
 
 class PriorTrack:
-    """Compute `track` of a recording for the frames that are asked for: [begin:end] -> (frames, D + C).
+    """The prior's `track` of a recording, computed when sliced: [begin:end] -> (frames, D + C).
 
-    Without words the prior listens to the audio channels (T, F). words: those of a transcript, read in place of
-    listening; or, where spotted, single words out of the sound, each read by itself, between which it listens.
-    """
+    Without words the prior uses the audio channels (T, F). words: of a transcript, which replace the sound; or, with
+    `spotted`, single words found in the sound, each read without context, between which the sound is used."""
 
     def __init__(
         self,
@@ -259,10 +262,9 @@ class PriorTrack:
         return states[frames.start - wanted[0] * BLOCK : frames.stop - wanted[0] * BLOCK]
 
     def _spans(self) -> list[tuple[int, int, int]]:
-        """Return (number of the word, first frame, last) in the order of laying; those that mean a gesture last.
+        """Return (index of the word, first frame, stop frame) in the order of writing; words with a gesture come last.
 
-        A gesture cannot be made in the tenth of a second that a short word takes: such a word is told for longer.
-        """
+        A gesture does not fit in the tenth of a second that a short word takes, so such words get longer spans."""
         spans, told = [], []
         read = self.states if self.prior.config.classes else None
         means = [] if read is None else self.prior.meaning(read, read=True).sum(1).tolist()
@@ -284,13 +286,13 @@ class PriorTrack:
 
 
 def word_span(start: float, end: float, frames: int, fps: float = FPS) -> tuple[int, int]:
-    """Return the first and last frame of a word said from `start` to `end` seconds, at least one frame."""
+    """Return the first and stop frame of a word said from `start` to `end` seconds, at least one frame apart."""
     first = min(round(start * fps), frames)
     return first, max(first + 1, round(end * fps))
 
 
 def llm_config(description: str):
-    """The transformers configuration that `Config.llm` describes. ValueError where it names no kind of model."""
+    """Return the transformers configuration described by the JSON of `Config.llm`. ValueError without a model_type."""
     from transformers import AutoConfig
 
     values = json.loads(description)
@@ -306,10 +308,10 @@ def _empty_llm(description: str) -> nn.Module:
 
 
 def pack_tokenizer(text: str) -> Tensor:
-    """Return tokenizer.json as compressed bytes (N,), so that it travels in the checkpoint."""
+    """Return the text of tokenizer.json as compressed bytes (N,), so that it is stored in the checkpoint."""
     return torch.frombuffer(bytearray(zlib.compress(text.encode(), 9)), dtype=torch.uint8)
 
 
 def unpack_tokenizer(packed: Tensor) -> str:
-    """The text of tokenizer.json that `pack_tokenizer` packed."""
+    """Return the text of tokenizer.json that `pack_tokenizer` compressed."""
     return zlib.decompress(packed.cpu().numpy().tobytes()).decode()

@@ -1,1 +1,1 @@
-"""Rendered people on disk, written and read."""
+"""Rendered people on disk: writer and reader."""

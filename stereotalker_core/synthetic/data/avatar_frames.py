@@ -1,8 +1,7 @@
-"""Reader of the rendered avatar frames (synthetic/data/dataset.py): random rows as tensors, with consistent flips.
+"""The reader of the rendered avatar frames (synthetic/data/dataset.py): random rows as tensors, flipped consistently.
 
-Frames of all given shards form one index space; so do the identities. Only identities marked complete are used, so a
-training may start while later shards are still being written.
-"""
+Frames of all given shards form one index space; so do the identities. Only identities marked complete are used, so that
+training may start while later shards are still being written."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +24,8 @@ FACE, HANDS = REGIONS.index("face"), REGIONS.index("hands")
 
 
 def find_shards(folder: str | Path, unfinished: bool = False) -> list[Path]:
-    """The complete shards of a split, sorted; unfinished: also those still being written. ValueError when none."""
+    """Return the complete shards of a split, sorted; unfinished: also those still being written. ValueError without
+    any."""
     folder = Path(folder)
     marker = "complete.npy" if unfinished else "DONE"
     shards = sorted(path.parent for path in folder.glob(f"*/{marker}"))
@@ -35,7 +35,8 @@ def find_shards(folder: str | Path, unfinished: bool = False) -> list[Path]:
 
 
 def swap_labels(part_names: Sequence[str]) -> Tensor:
-    """Return the guide label (1 + parts,) that each label gets in a mirrored picture: left parts become right parts."""
+    """Return (1 + parts,): the label that each guide label gets in a mirrored picture; left parts become right parts.
+    """
     swap = {"L": "R", "R": "L"}
     names = list(part_names)
     mirrored = [f"{n[:-1]}{swap[n[-1]]}" if n.endswith((".L", ".R")) else n for n in names]
@@ -44,8 +45,8 @@ def swap_labels(part_names: Sequence[str]) -> Tensor:
 
 @dataclass(frozen=True)
 class Rows:
-    """The frames (N, ...) ready for the networks: images in [-1, 1], alpha (N, 1, H, W), region (N, H, W) int64 labels.
-    """
+    """The stored frames (N, ...) as network input: images in [-1, 1], alpha (N, 1, H, W), region (N, H, W) int64
+    labels."""
 
     rgb: Tensor
     alpha: Tensor
@@ -54,18 +55,18 @@ class Rows:
     identity: Tensor
 
     def guide(self, n_parts: int) -> Tensor:
-        """The guide tensor of these rows."""
+        """Return the guide tensor (N, C, H, W) of these rows."""
         return guide_tensor(self.guides, n_parts)
 
     def weight(self, face: float = 2.5, hands: float = 0.0, background: float = 0.5) -> Tensor:
-        """Return the loss weight (N, 1, H, W): `background` everywhere, 1 more on the person, and `face` and `hands`
-        more on those."""
+        """Return the loss weight (N, 1, H, W): `background` everywhere, plus 1 on the person, plus `face` and `hands`
+        there."""
         more = face * (self.region == FACE) + hands * (self.region == HANDS)
         return background + self.alpha + more[:, None]
 
 
 class AvatarData:
-    """Hold all rows of some shards; `identity`, `yaw`, `clip`, `perturbed` are arrays over rows."""
+    """The rows of some shards; `identity`, `yaw`, `clip`, `perturbed` are arrays over all rows."""
 
     def __init__(self, shards: Sequence[Path], part_names: Sequence[str]) -> None:
         self.part_names, self._swap = list(part_names), swap_labels(part_names)
@@ -110,11 +111,8 @@ class AvatarData:
         return torch.from_numpy(np.stack([self._frames[s][name][r] for s, r in self.where[rows]]))
 
     def rows(self, rows: np.ndarray, flip: np.ndarray | None = None) -> Rows:
-        """Read frames by index (N,), mirrored where flip (N,) bool; normals, yaw and left/right parts are changed
-        accordingly.
-
-        flip (N,) bool: mirrored, normals, yaw and left/right parts changed accordingly.
-        """
+        """Read frames by index (N,), mirrored where flip (N,) is true, with normals, yaw and left/right parts changed
+        to match."""
         rows = np.asarray(rows)
         image = {k: _from_bytes(self._raw(k, rows).permute(0, 3, 1, 2)) for k in ("rgb", "lift", "normal")}
         share = {k: self._raw(k, rows)[:, None].float() / 255 for k in ("alpha", "visibility")}
@@ -135,34 +133,39 @@ class AvatarData:
         return Rows(image["rgb"], share["alpha"], region, guides, torch.from_numpy(self.identity[rows]))
 
     def baselines(self, rows: np.ndarray) -> tuple[Tensor, Tensor] | None:
-        """Return, of a validation set, the lift with the portrait's shading on it (N, 3, H, W) and the bare body's
-        silhouette (N, 1, H, W) in [0, 1]. None where a shard does not hold them."""
+        """Return two baselines of a validation set, None where a shard lacks them.
+
+        The lift with the portrait's shading on it (N, 3, H, W), and the bare body's silhouette (N, 1, H, W) in [0, 1].
+        """
         if not all(set(_BASELINES) <= set(frames) for frames in self._frames):
             return None
         plain = _from_bytes(self._raw("plain", rows).permute(0, 3, 1, 2))
         return plain, self._raw("bare", rows)[:, None].float() / 255
 
     def portrait(self, identities: np.ndarray, flip: np.ndarray | None = None) -> Tensor:
-        """Return the portraits (I, 3, H, W) in [-1, 1], mirrored where flip (I,)."""
+        """Return the portraits (I, 3, H, W) in [-1, 1], mirrored where flip (I,) is true."""
         image = _from_bytes(torch.from_numpy(self.portraits[np.asarray(identities)]).permute(0, 3, 1, 2))
         if flip is None:
             return image
         return torch.where(torch.from_numpy(flip)[:, None, None, None], image.flip(-1), image)
 
     def some(self, rng: np.random.Generator, count: int) -> np.ndarray:
-        """Draw (count,) random row indices, of any people."""
+        """Draw (count,) random row indices, from all people."""
         return rng.integers(0, len(self), count)
 
     def draw(
         self, rng: np.random.Generator, identities: int, frames: int, clips: bool = False, stride: int = 1,
         likely: np.ndarray | None = None,
     ) -> np.ndarray:  # fmt: skip
-        """Draw random people, and of each `frames` rows -> (identities * frames,) row indices.
+        """Draw random people, and `frames` rows of each -> (identities * frames,) row indices.
 
-        clips: frames in a row instead of random ones, every stride-th; the stride shrinks where a clip is too short.
-        likely: how often each of all rows is drawn relative to the identity's others, positive; not with clips.
-        ValueError where a clip has fewer frames than are asked in a row.
-        """
+        rng: random generator.
+        identities: number of people.
+        frames: rows of each.
+        clips: consecutive frames instead of random ones, `stride` apart, or less where a clip is too short.
+        likely: relative probability of each row within its identity, positive; not with clips.
+
+        ValueError where a clip has fewer than `frames` frames."""
         picked = []
         for own in self._people(rng, identities):
             if clips:
@@ -173,22 +176,22 @@ class AvatarData:
         return np.concatenate(picked)
 
     def _people(self, rng: np.random.Generator, count: int) -> Iterator[np.ndarray]:
-        """Yield the rows of `count` random people, different ones where there are enough."""
+        """Yield the rows of `count` random people, without repetition where there are enough."""
         for who in rng.choice(len(self.rows_of), count, replace=count > len(self.rows_of)):
             yield self.rows_of[who]
 
     def _in_a_row(self, rng: np.random.Generator, own: np.ndarray, frames: int, stride: int) -> np.ndarray:
-        """Map every stride-th of consecutive frames of one of per person's clips, each of CLIP rows -> (frames,)
-        indices."""
+        """Draw `frames` consecutive rows, `stride` apart, from one of a person's clips -> indices (frames,).
+
+        own: the person's rows, CLIP per clip."""
         clip = int(rng.integers(0, len(own) // CLIP)) * CLIP
         return own[clip + consecutive(rng, CLIP, frames, stride)]
 
 
 def consecutive(rng: np.random.Generator, length: int, frames: int, stride: int) -> np.ndarray:
-    """Draw a start in a clip of `length` frames -> (frames,) positions, `stride` or, in a short clip, less apart.
+    """Draw positions (frames,) in a clip of `length` frames, `stride` apart, or less in a short clip.
 
-    ValueError where the clip is shorter than `frames`.
-    """
+    ValueError where the clip is shorter than `frames`."""
     if length < frames:
         raise ValueError(f"a clip has {length} frames, {frames} in a row are asked; use longer clips or fewer")
     step = min(stride, (length - 1) // max(1, frames - 1)) if frames > 1 else 1
@@ -197,7 +200,8 @@ def consecutive(rng: np.random.Generator, length: int, frames: int, stride: int)
 
 
 def crop_rows(rows: Rows, size: int, rng: np.random.Generator) -> Rows:
-    """The same random window (aligned to 8) of all maps, a different one for each frame; half of them near the head."""
+    """Crop all maps to a random window of `size` px (aligned to 8), different for each frame; half of them near the
+    head."""
     height, width = rows.rgb.shape[-2:]
     corners = []
     for _ in range(len(rows.rgb)):
@@ -216,7 +220,7 @@ def crop_rows(rows: Rows, size: int, rng: np.random.Generator) -> Rows:
 
 
 def without_lift(guides: Guides) -> Guides:
-    """Return the guides that do not know the portrait's colours."""
+    """Return the guides without the portrait's colours."""
     return replace(guides, lift=torch.zeros_like(guides.lift), visibility=torch.zeros_like(guides.visibility))
 
 
@@ -225,15 +229,15 @@ def _from_bytes(image: Tensor) -> Tensor:
 
 
 def pooled(x: Tensor, size: int) -> Tensor:
-    """Return (N, C, H, W) averaged down by `size`."""
+    """Average (N, C, H, W) over blocks of `size` px."""
     return F.avg_pool2d(x, size)
 
 
 def image_bytes(image: Tensor) -> Tensor:
-    """Map images (..., C, H, W) in [-1, 1] -> (..., H, W, C) uint8, as the arrays hold them."""
+    """Map images (..., C, H, W) in [-1, 1] -> (..., H, W, C) uint8, the format of the arrays."""
     return (image * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8).movedim(-3, -1).contiguous()
 
 
 def share_bytes(mask: Tensor) -> Tensor:
-    """Map masks (T, 1, H, W) in [0, 1] -> (T, H, W) uint8, as the arrays hold them."""
+    """Map masks (T, 1, H, W) in [0, 1] -> (T, H, W) uint8, the format of the arrays."""
     return (mask[:, 0] * 255).round().clamp(0, 255).to(torch.uint8)

@@ -47,8 +47,9 @@ _BRIGHTEST = 1.15  # of what the truth may be: a wrong light leaves more than wh
 
 @dataclass(frozen=True)
 class Example:
-    """Hold one person on the rig's P covered pixels, colours in [-1, 1]: lift (P, 3), visibility (P, 1), truth (P, 3).
-    """
+    """The example of one person on the rig's P covered pixels, colours in [-1, 1].
+
+    lift: (P, 3) from the portrait; visibility: (P, 1) in [0, 1]; truth: (P, 3)."""
 
     lift: Tensor
     visibility: Tensor
@@ -56,15 +57,14 @@ class Example:
 
 
 def seed_of(place: int, seed: int) -> int:
-    """The avatar's seed of a row."""
+    """Return the avatar's seed for row `place` of the set."""
     return _BASE_SEED + seed * 100_000 + place
 
 
 def true_texture(body: HalfBody, rig: Rig, avatar: Avatar, identity: Identity) -> Tensor:
-    """Return (P, 3) in [-1, 1]: the person's paint as the light of the fit explains it, so that guides shade it right.
+    """Return the person's true texture (P, 3) in [-1, 1] under the light of the fit, so that guides shade it correctly.
 
-    The surface is lit as it stands in the portrait; highlights, which move with the camera, are left out.
-    """
+    The surface is lit as in the portrait; highlights, which move with the camera, are left out."""
     vertices = _posed(body, identity).vertices
     normals = body.normals(vertices)[0]
     normal = (normals[rig.corners] * rig.weight[..., None]).sum(1)
@@ -84,7 +84,7 @@ def true_texture(body: HalfBody, rig: Rig, avatar: Avatar, identity: Identity) -
 def fitted(
     body: HalfBody, rig: Rig, avatar: Avatar, portrait: AvatarPortrait, template: Template, kind: str, seed: int
 ) -> Identity:
-    """The portrait lifted onto a fit of one of FITS."""
+    """Fit the portrait in the way `kind`, one of FITS, and project it onto the texture."""
     if kind == "perturbed":
         rng = torch.Generator().manual_seed(seed)
         bare = replace(bare_identity(avatar, portrait, portrait.background), quality=1.0)
@@ -98,7 +98,7 @@ def fitted(
 
 
 def draw_example(body: HalfBody, rig: Rig, template: Template, seed: int) -> Example:
-    """The person of a seed, the same on every call."""
+    """Make the example of a seed, deterministically."""
     rng = torch.Generator().manual_seed(seed * 17 + 11)
     avatar = make_avatar(body, seed, template)
     portrait = reference_portrait(body, avatar, seed * 11 + 1, PORTRAIT)
@@ -115,14 +115,14 @@ def draw_example(body: HalfBody, rig: Rig, template: Template, seed: int) -> Exa
 
 
 def packed(example: Example) -> np.ndarray:
-    """Pack an example into bytes: (P, CHANNELS) uint8."""
+    """Convert an example to bytes (P, CHANNELS) uint8."""
     colours = torch.cat([example.lift, example.truth / _BRIGHTEST], 1) * 127.5 + 127.5
     row = torch.cat([colours[:, :3], example.visibility * 255, colours[:, 3:]], 1)
     return row.round().clamp(0, 255).to(torch.uint8).numpy()
 
 
 def unpacked(rows: Tensor) -> Example:
-    """Map rows (..., P, CHANNELS) uint8 of any number of people -> an `Example` with the same leading axes."""
+    """Convert bytes (..., P, CHANNELS) uint8 of any number of people to an `Example` with the same leading axes."""
     values = rows.float()
     colour, truth = values[..., :3] / 127.5 - 1, (values[..., 4:] / 127.5 - 1) * _BRIGHTEST
     return Example(colour, values[..., 3:4] / 255, truth)
@@ -132,10 +132,9 @@ def unpacked(rows: Tensor) -> Example:
 def generate(
     out: str | Path, identities: int, seed: int = 1, progress: Callable[[int, int], None] | None = None
 ) -> Path:
-    """Write, or resume writing, `identities` people into the folder `out`; progress(done, of all) after each.
+    """Write, or resume writing, `identities` people into the folder `out`.
 
-    ValueError where the folder holds another set.
-    """
+    progress: progress(done, total) after each. ValueError where the folder holds another set."""
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     body = HalfBody()
@@ -163,10 +162,7 @@ def _written(folder: Path) -> int:
 
 
 def read(folder: str | Path) -> np.ndarray:
-    """Map the examples of a folder into memory: (people, P, CHANNELS) uint8, those that are written so far.
-
-    ValueError when there are none.
-    """
+    """Map the finished examples of a folder into memory: (people, P, CHANNELS) uint8. ValueError without any."""
     folder = Path(folder)
     count = _written(folder)
     if not count:

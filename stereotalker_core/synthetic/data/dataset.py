@@ -63,10 +63,10 @@ _PERTURBED, _TIGHT, _ORBIT = 0.5, 0.25, 0.3
 
 @dataclass(frozen=True)
 class DatasetConfig:
-    """Say what a split holds. Validation uses canonical cameras on a fixed yaw grid and true fits only.
+    """The configuration of a split. Validation uses canonical cameras on a fixed yaw grid and true fits only.
 
-    fits: where the guides of about half of the training clips come from, "perturbed" true fits or "estimated" ones.
-    """
+    identities: people; clips: of each; size: px of a side; shards: folders.
+    fits: the source of the guides in about half of the training clips, "perturbed" true fits or "estimated" ones."""
 
     split: str = "train"
     identities: int = 300
@@ -88,13 +88,13 @@ class DatasetConfig:
             raise ValueError(f"size must be a multiple of 4 from 32 on, got {self.size}")
 
     def seeds(self, shard: int) -> list[int]:
-        """Return the avatar seeds of a shard; train and validation never share one."""
+        """Return the avatar seeds of a shard; training and validation share none."""
         base = self.seed * 1_000_000 + (_VALIDATION_SEED if self.split == "val" else 0)
         return [base + i for i in range(self.identities)][shard :: self.shards]
 
 
 class Shard:
-    """Open one folder of arrays, or what a killed run left of it, or create it. ValueError where the sizes disagree."""
+    """The folder of arrays of one shard: opened, resumed or created. ValueError where sizes disagree."""
 
     def __init__(self, folder: Path, identities: int, config: DatasetConfig):
         folder.mkdir(parents=True, exist_ok=True)
@@ -129,7 +129,7 @@ class Shard:
         self.arrays[name][start : start + len(values)] = values.numpy()
 
     def finish_identity(self, identity: int) -> None:
-        """Mark an identity as complete, after everything was flushed: a marked one is really on disk."""
+        """Mark an identity as complete, after flushing all arrays to disk."""
         for array in self.arrays.values():
             array.flush()
         self.arrays["complete"][identity] = 1
@@ -140,7 +140,7 @@ class Shard:
 
 
 class Person(Protocol):
-    """The avatar with the portrait and the true fit that its frames go with."""
+    """The avatar together with its portrait and its true fit."""
 
     body: HalfBody
     avatar: Avatar
@@ -150,7 +150,7 @@ class Person(Protocol):
 
 
 class ClipMaker:
-    """Hold everything of one identity that its clips share."""
+    """The maker of all clips of one identity, with everything that they share."""
 
     def __init__(self, body: HalfBody, seed: int, config: DatasetConfig, template: Template, lifter: Lifter):
         self.body, self.config = body, config
@@ -204,8 +204,8 @@ class ClipMaker:
         return motion[::stride]
 
     def clip(self, clip: int) -> tuple[AvatarFrames, Guides, bool, dict[str, Tensor]]:
-        """Return the true frames, the guides the networks will see, whether those come from a perturbed fit, and the
-        BASELINES."""
+        """Return the true frames, the guides for the networks, whether those come from a wrong fit, and the BASELINES.
+        """
         cameras, motion = self.cameras(clip), self.motion()
         frames = true_frames(self, motion, cameras)
         wrong = self.wrong is not None and uniform(self.rng, 0, 1) < _PERTURBED
@@ -219,14 +219,13 @@ class ClipMaker:
 
 
 def true_frames(person: "Person", motion: Motion, cameras: Cameras) -> AvatarFrames:
-    """Render a person before the wall of their portrait, which stands where the portrait's camera saw it."""
+    """Render a person in front of the wall of their portrait."""
     wall = background_plate(replace(person.identity, background=person.portrait.background), cameras)
     return render_avatar(person.body, person.avatar, motion, cameras, background=wall, rest=person.rest)
 
 
 def baselines(body: HalfBody, plain: Identity, motion: Motion, cameras: Cameras) -> dict[str, Tensor]:
-    """Return the BASELINES of an identity as photographed: its lift (T, H, W, 3), the bare body's silhouette (T, H, W);
-    uint8."""
+    """Return the BASELINES of an identity with its shading: lift (T, H, W, 3), bare silhouette (T, H, W); uint8."""
     bare = render_guides(body, replace(plain, shell=torch.zeros_like(plain.shell)), motion, cameras)
     lift = render_guides(body, plain, motion, cameras).lift
     return {"plain": image_bytes(lift), "bare": share_bytes((bare.part > 0).float())}
@@ -270,10 +269,14 @@ def generate(
     body: HalfBody | None = None,
     template: Template | None = None,
 ) -> list[Path]:
-    """Write (or resume) the shards (default: all) -> their folders. progress(identities done, of all) after each.
+    """Write, or resume writing, shards of a split -> their folders.
 
-    template: another atlas size than the default; its body must be `body`.
-    """
+    out: parent folder.
+    config: of the split.
+    shards: numbers; None for all.
+    progress: progress(identities done, total) after each.
+    body: the half body; None makes one.
+    template: its atlas size is used, and its body must be `body`; None makes one of the default size."""
     chosen = list(range(config.shards)) if shards is None else list(shards)
     if wrong := [s for s in chosen if not 0 <= s < config.shards]:
         raise ValueError(f"shards {wrong} do not exist; there are {config.shards}, numbered from 0")
@@ -296,7 +299,7 @@ def generate(
 
 
 def _parse_shards(text: str) -> tuple[list[int] | None, int]:
-    """Map "0,2/6" -> ([0, 2], 6); "6" -> (None, 6)."""
+    """Parse shards: "0,2/6" -> ([0, 2], 6); "6" -> (None, 6), all of them."""
     chosen, slash, count = text.rpartition("/")
     return ([int(s) for s in chosen.split(",")] if slash else None), int(count)
 

@@ -1,4 +1,4 @@
-"""Avatars as a user's portrait is seen: fitted from noisy keypoints and a blurred mask, nothing else known."""
+"""Avatars fitted like a user's portrait: from noisy keypoints and a blurred mask, with nothing else known."""
 
 from dataclasses import replace
 
@@ -19,8 +19,9 @@ _SHOWN = 0.55  # m below the head joint that half-body pictures show
 
 
 def noisy_keypoints(body: HalfBody, portrait: AvatarPortrait, rng: torch.Generator, noise: float = NOISE) -> Keypoints:
-    """Return what a good detector would give: face, irises and the visible body points, with Gaussian noise (px at
-    512)."""
+    """Return the output of a simulated good detector: face, irises and visible body points with Gaussian noise.
+
+    noise: standard deviation in px of a 512 px portrait."""
     names = [body.keypoint_names[i] for i in rendered_keypoints(body)]
     inside = ((portrait.keypoints > 0) & (portrait.keypoints < portrait.image.shape[-1])).all(1)
     rows = [
@@ -48,11 +49,10 @@ def estimated_identity(
 
 
 def aligned_cameras(body: HalfBody, truth: Identity, estimate: Identity, cameras: Cameras) -> Cameras:
-    """Return the cameras that see the estimated person at the size and place at which `cameras` see the true one.
+    """Return cameras that show the estimated person at the size and position at which `cameras` show the true one.
 
-    Gauge freedoms of one picture only: the scale (metres per pixel at the head), the head's position across the
-    picture, and the depth, in which the surface as a whole lies where the true one does.
-    """
+    Only what one picture leaves undetermined is changed: the scale (metres per pixel at the head), the head's position
+    in the picture, and the mean depth of the surface."""
     heads, scales, depths = [], [], []
     for identity in (truth, estimate):
         rest = body.rest(identity.shape[None], identity.shell[None])
@@ -71,7 +71,7 @@ def aligned_cameras(body: HalfBody, truth: Identity, estimate: Identity, cameras
 
 
 def _mean_depth(body: HalfBody, vertices: Tensor, lowest: float) -> Tensor:
-    """Return the mean y of the surface above a height, every square millimetre counting alike."""
+    """Return the area-weighted mean depth y (m) of the surface above height z = lowest (m)."""
     corners = vertices[body.triangles]
     area = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]).norm(dim=1)
     middle = corners.mean(1)

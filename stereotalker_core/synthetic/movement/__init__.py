@@ -1,1 +1,1 @@
-"""The teacher: gestures, head, visemes, faces."""
+"""The teacher's motion: gestures, head, visemes, faces."""

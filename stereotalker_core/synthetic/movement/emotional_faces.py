@@ -1,9 +1,8 @@
-"""A stand-in for 3DMEAD: spoken sentences performed in eight emotions, three intensities, by 32 identities.
+"""A substitute for 3DMEAD: spoken sentences performed in eight emotions, three intensities, by 32 identities.
 
-The rules are explicit: the mouth of `visemes.mouth` with the speaker's and the emotion's jaw, the lasting look of the
-emotion at its intensity, and what differs from one performance to the next (drift, asymmetry, pulses on stressed
-words, brows). Gaze and blinks are left out, as in the recordings this stands for; lip closures stay complete.
-"""
+The rules are explicit: the mouth of `visemes.mouth` with the speaker's and the emotion's jaw, the static expression of
+the emotion at its intensity, and variation between performances (drift, asymmetry, pulses on stressed words, brows).
+Gaze and blinks are left out, as in 3DMEAD; lip closures stay complete."""
 
 import random
 from dataclasses import dataclass
@@ -40,7 +39,8 @@ _REACH = 0.09  # s: how long before and after a closure the look leaves the lips
 
 @dataclass(frozen=True)
 class Speaker:
-    """Say how one identity differs: factors of jaw, rounding, look and brows; a resting smile; one-sidedness -1..1."""
+    """The habits of one identity: factors of jaw, rounding, look and brows; a resting smile; asymmetry `side`, -1..1.
+    """
 
     jaw: float
     rounding: float
@@ -51,14 +51,14 @@ class Speaker:
 
 
 def speaker(identity: str) -> Speaker:
-    """The habits of one of the 32 identities, the same on every call."""
+    """Return the habits of one of the 32 identities, deterministically."""
     rng = random.Random(f"speaker {IDENTITIES.index(identity)}")
     jaw, rounding, look = (rng.uniform(0.86, 1.14) for _ in range(3))
     return Speaker(jaw, rounding, look, rng.uniform(0.5, 1.5), rng.uniform(0.0, 0.06), rng.uniform(-1, 1))
 
 
 def look(emotion: str) -> Tensor:
-    """Return (52,) the lasting look of an emotion at full intensity."""
+    """Return the static expression (52,) of an emotion at full intensity."""
     out = torch.zeros(N_EXPRESSIONS)
     for stem, weight in LOOKS[emotion].items():
         for name in (stem, f"{stem}Left", f"{stem}Right"):
@@ -68,12 +68,12 @@ def look(emotion: str) -> Tensor:
 
 
 def level(style: FaceStyle) -> float:
-    """Return how much of the look a style shows; neutral is always whole."""
+    """Return the factor on the emotion's expression for a style; 1 for neutral."""
     return 1.0 if style.emotion == "neutral" else LEVELS[style.intensity]
 
 
 def spoken_mouth(utterance: Utterance, style: FaceStyle) -> Tensor:
-    """Return (T, 52) the mouth of the words alone, as this speaker in this emotion moves it; nothing random."""
+    """Return the mouth (T, 52) of the words alone, for this speaker and emotion, without randomness."""
     who = speaker(style.identity)
     out = mouth(utterance.phones, frame_count(utterance.seconds))
     jaw = who.jaw * (1 + _JAW.get(style.emotion, 0.0) * level(style))
@@ -85,8 +85,7 @@ def spoken_mouth(utterance: Utterance, style: FaceStyle) -> Tensor:
 
 
 def perform(utterance: Utterance, style: FaceStyle, seed: int) -> Tensor:
-    """Return one performance (T, 52) in [0, 1], T = ceil(seconds * 25); another seed, another performance, the same
-    lips."""
+    """Return one performance (T, 52) in [0, 1], T = ceil(seconds * 25); the seed varies everything but the lips."""
     frames = frame_count(utterance.seconds)
     if frames < 1:
         raise ValueError("the utterance is empty; give at least one frame of sound (40 ms)")
@@ -104,7 +103,8 @@ def perform(utterance: Utterance, style: FaceStyle, seed: int) -> Tensor:
 
 
 def _look_over_time(utterance: Utterance, style: FaceStyle, who: Speaker, times: Tensor, rng: random.Random) -> Tensor:
-    """Return (T, 52): the look at its level, drifting, stronger on some stressed words, a little one-sided."""
+    """Return the emotion's expression over time (T, 52): drifting, stronger on some stressed words, slightly
+    asymmetric."""
     drift = 1 + 0.1 * wander(times, rng, 0.05, 0.4)
     upper = rng.uniform(0.85, 1.15)  # some performances are more in the brows, some more in the mouth
     for mark in accents(utterance):
@@ -120,7 +120,7 @@ def _look_over_time(utterance: Utterance, style: FaceStyle, who: Speaker, times:
 
 
 def _closing(utterance: Utterance, times: Tensor) -> Tensor:
-    """Return (T,) 1 while the lips are shut for p, b or m, falling to 0 around."""
+    """Return (T,), 1 while the lips are shut for p, b or m, falling to 0 around."""
     out = torch.zeros_like(times)
     for name, start, end, _ in utterance.phones:
         if name in CLOSURES:
@@ -130,8 +130,7 @@ def _closing(utterance: Utterance, times: Tensor) -> Tensor:
 
 
 def draw_style(rng: random.Random) -> FaceStyle:
-    """Return a random identity, emotion and intensity; neutral, which has one intensity, is as likely as any emotion.
-    """
+    """Draw a random identity, emotion and intensity; all emotions and neutral are equally likely."""
     emotion = rng.choice(EMOTIONS)
     intensity = "low" if emotion == "neutral" else rng.choice(INTENSITIES)
     return FaceStyle(rng.choice(IDENTITIES), emotion, intensity)

@@ -1,8 +1,7 @@
-"""Arm gestures: what is done on which word, and smooth tracks of arm angles from key pose to key pose.
+"""Arm gestures: which gesture goes on which word, and smooth tracks of arm angles from key pose to key pose.
 
 A gesture has a preparation (the hand lifts), a stroke that lands on a stressed syllable, a hold, and a retraction.
-Beats mark stressed content words; meaning gestures belong to the words of `vocabulary.GESTURE_WORDS`.
-"""
+Beats mark stressed content words; meaning gestures belong to the words of `vocabulary.GESTURE_WORDS`."""
 
 import random
 from dataclasses import dataclass
@@ -24,19 +23,19 @@ _BEAT_CHANCE = {"neutral": 0.75, "lively": 0.95, "calm": 0.5}
 
 
 class GestureEvent(NamedTuple):
-    """Hold a gesture in time: its class ("you", "big", ... or a beat kind), the word, start and end in seconds, side L
-    | R | both."""
+    """The gesture in time: its class ("you", "big", ... or a kind of beat), the word, start, end and stroke in seconds,
+    side "L", "R" or "both"."""
 
     gesture: str
     word: str
     start: float
     end: float
     side: str
-    stroke: float  # when the stroke lands
+    stroke: float  # s, time of the end of the stroke
 
 
 class Accent(NamedTuple):
-    """The stressed syllable of a word: its loudest time, the word (lower case), whether it has primary stress."""
+    """The stressed syllable of a word: its time in seconds, the word (lower case), whether it has primary stress."""
 
     time: float
     word: str
@@ -45,8 +44,10 @@ class Accent(NamedTuple):
 
 @dataclass(frozen=True)
 class Gesture:
-    """Hold the key poses of one arm gesture: before the stroke, where it lands, the hand there, and the arms that may
-    do it."""
+    """The key poses of one arm gesture.
+
+    prepare, stroke: poses before the stroke and at it; hand: its shape; sides: arms that may do it; wave: degrees that
+    the hand swings sideways during the hold; hold: seconds at the stroke; variety: factor on random variation."""
 
     prepare: str
     stroke: str
@@ -95,8 +96,13 @@ def accents(utterance: Utterance) -> list[Accent]:
 def plan(
     utterance: Utterance, triggers: dict[str, str], style: str, rng: random.Random, handedness: float = 0.0
 ) -> list[GestureEvent]:
-    """Return the gestures of an utterance in order of time: a meaning gesture on every trigger word, beats between
-    them."""
+    """Return the gestures of an utterance in order of time: meaning gestures on trigger words, beats between them.
+
+    utterance: the speech.
+    triggers: {word: gesture class}.
+    style: of speaking.
+    rng: random generator.
+    handedness: -1 (left) .. 1 (right)."""
     marks = accents(utterance)
     events: list[GestureEvent] = []
     for mark in marks:
@@ -126,8 +132,14 @@ def _event(name: str, mark: Accent, rng: random.Random, handedness: float) -> Ge
 def arm_track(
     events: list[GestureEvent], side: str, rest: str, amount: float, times: Tensor, rng: random.Random
 ) -> Tensor:
-    """Return the angles (T, 14) in degrees of one arm through its events; amount scales strokes away from the rest
-    pose."""
+    """Return the angles (T, 14) in degrees of one arm through its events.
+
+    events: the gestures.
+    side: "L" or "R".
+    rest: name of the rest pose.
+    amount: scales strokes relative to the rest pose.
+    times: (T,) seconds.
+    rng: random generator."""
     base = key_pose(*RESTS[rest])
     keys: list[tuple[float, Tensor]] = [(-1.0, base)]
     waves: list[tuple[float, float, float]] = []
@@ -152,7 +164,9 @@ def arm_track(
 
 
 def _prepare_stroke(keys: list[tuple[float, Tensor]], stroke_time: float, prepare: Tensor, stroke: Tensor) -> None:
-    """Append lift-off, preparation and stroke; what has no time left is skipped."""
+    """Append the key poses of lift-off, preparation and stroke, leaving out those for which there is no time.
+
+    keys: (time s, pose (14,)) so far, extended in place; stroke_time: s; prepare, stroke: the poses."""
     last_time, last_pose = keys[-1]
     ready = stroke_time - _STROKE
     if ready - last_time > _PREPARE + 0.05:
@@ -171,7 +185,7 @@ def _vary(pose: Tensor, base: Tensor, gesture: Gesture, amount: float, rng: rand
 
 
 def _minimum_jerk(keys: list[tuple[float, Tensor]], times: Tensor) -> Tensor:
-    """Map key poses (time, (A,)) -> (T, A): quintic steps with no velocity and acceleration at the keys."""
+    """Interpolate key poses (time, (A,)) at times (T,) -> (T, A), by minimum-jerk steps that rest at each key."""
     moments = torch.tensor([k[0] for k in keys])
     poses = torch.stack([k[1] for k in keys])
     right = torch.searchsorted(moments, times.contiguous()).clamp(1, max(len(keys) - 1, 1))

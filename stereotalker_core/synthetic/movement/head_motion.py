@@ -1,4 +1,4 @@
-"""Head, brows, eyes and breathing: smooth wandering, marks on stressed syllables, blinks and gaze."""
+"""The motion of head, brows, eyes and breathing: smooth drift, accents on stressed syllables, blinks and gaze."""
 
 import random
 
@@ -19,7 +19,9 @@ _BLINK = (0.35, 0.95, 1.0, 0.75, 0.4, 0.12)  # at 25 fps: shutting takes 2 frame
 
 
 def wander(times: Tensor, rng: random.Random, low: float = 0.08, high: float = 0.55, waves: int = 4) -> Tensor:
-    """Return the smooth random curve (T,), about unit size: a few sines with random frequency (Hz) and phase."""
+    """Return a smooth random curve (T,) of about unit size: a sum of a few sines of random frequency (Hz) and phase.
+
+    times: (T,) s; low, high: range of the frequencies, Hz; waves: number of sines."""
     out = torch.zeros_like(times)
     for _ in range(waves):
         frequency, phase = rng.uniform(low, high), rng.uniform(0, 6.2832)
@@ -28,7 +30,7 @@ def wander(times: Tensor, rng: random.Random, low: float = 0.08, high: float = 0
 
 
 def bump(times: Tensor, centre: float, rise: float, fall: float) -> Tensor:
-    """Return (T,) smooth pulse of height 1 at `centre`, with half-widths of `rise` and `fall` seconds."""
+    """Return a smooth pulse (T,) of height 1 at `centre` (s), rising over `rise` and falling over `fall` seconds."""
     width = torch.where(times < centre, rise, fall)
     return 0.5 + 0.5 * torch.cos(torch.pi * ((times - centre) / width).clamp(-1, 1))
 
@@ -36,7 +38,7 @@ def bump(times: Tensor, centre: float, rise: float, fall: float) -> Tensor:
 def head_angles(
     utterance: Utterance, events: list[GestureEvent], style: str, times: Tensor, rng: random.Random
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return pitch, yaw, roll (T,) degrees: wandering, nods on stressed words, and what belongs to a meaning gesture.
+    """Return pitch, yaw, roll (T,) in degrees: drift, nods on stressed words, and the head motion of meaning gestures.
     """
     energy = ENERGY[style]
     pitch, yaw, roll = 1.3 * wander(times, rng), 2.6 * wander(times, rng), 1.6 * wander(times, rng)
@@ -80,7 +82,9 @@ def brows(utterance: Utterance, events: list[GestureEvent], times: Tensor, rng: 
 
 
 def eyes(utterance: Utterance, times: Tensor, head_yaw: Tensor, head_pitch: Tensor, rng: random.Random) -> Tensor:
-    """Move the eyes -> (T, 52): blinks, and a gaze that keeps to the viewer while the head moves, with glances away."""
+    """Return the eyes (T, 52): blinks, and a gaze that stays on the viewer while the head moves, with glances away.
+
+    head_yaw, head_pitch: (T,) degrees."""
     out = torch.zeros(len(times), N_EXPRESSIONS)
     side, height = _gaze(times, rng)
     side, height = side - 0.8 * head_yaw, height + 0.8 * head_pitch  # degrees; + is the own left, + is up

@@ -1,8 +1,7 @@
 """Key poses of the arms: joint angles found by inverse kinematics on the mean body, and the shapes of the hand.
 
-Each pose was asked for as wrist place, finger direction and palm direction; the angles here reach them within 2 mm.
-The same numbers serve both sides: `poses.arm_pose` mirrors them.
-"""
+Each pose was specified by wrist position, finger direction and palm direction; the angles here reach them within 2 mm.
+The same numbers serve both sides: `poses.arm_pose` mirrors them."""
 
 import torch
 from torch import Tensor
@@ -60,12 +59,12 @@ N_ANGLES = 7 + 6 + 1  # arm, hand, shrug
 
 
 def key_pose(arm: str, hand: str) -> Tensor:
-    """Return (14,) degrees of a named arm pose with a named hand shape and no shrug."""
+    """Return the angles (14,) in degrees of a named arm pose with a named hand shape and no shrug."""
     return torch.tensor([*ARMS[arm], *HANDS[hand], 0.0])
 
 
 def to_angles(track: Tensor) -> ArmAngles:
-    """Map (T, 14) degrees -> the record that `poses.arm_pose` takes."""
+    """Map angles (T, 14) in degrees -> the record that `poses.arm_pose` takes."""
     lower, forward, elbow, twist, roll, flex, side = track[:, :7].unbind(1)
     return ArmAngles(
         lower, forward, elbow, twist, roll, flex, side,

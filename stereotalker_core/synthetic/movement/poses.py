@@ -1,8 +1,7 @@
 """Arms, hands, head and spine in anatomical angles -> motion rotations.
 
-Every function returns (T, 49, 3) axis-angle of MOTION_JOINTS with zeros for the joints it does not own, so that poses
-of different limbs are simply added. Angles are degrees, floats or (T,) tensors; 0 everywhere is the A pose.
-"""
+Every function returns (T, 49, 3) axis-angle of MOTION_JOINTS, zero for joints of other limbs, so that poses of
+different limbs are simply added. Angles are degrees, floats or (T,) tensors; 0 everywhere is the A pose."""
 
 from dataclasses import dataclass, fields, replace
 
@@ -21,14 +20,17 @@ _SPINE_SHARE = {"root": 0.2, "spine03": 0.4, "spine01": 0.4}
 
 @dataclass(frozen=True)
 class ArmAngles:
-    """Hold the angles of one arm in degrees, each a float or (T,).
+    """The angles of one arm in degrees, each a float or (T,).
 
-    lower: upper arm down from the A pose (32 hangs, -42 horizontal); forward: swing to the front (-20..70);
-    elbow: flexion beyond the ~40 of the A pose (-30..90); twist: upper arm, + brings the hand across the chest
-    (-40..50); roll: forearm, + turns the palm down (-70..70); flex / side: wrist flexion (-50..60) and deviation
-    (-20..20, + to the thumb); curl: each finger joint (-5..75), or (T, 4) one per finger from index to little; thumb:
-    opposition (0..60); spread: fan of the fingers (-5..12); shrug: shoulder lift (0..12), the arm keeps its direction.
-    """
+    lower: upper arm down from the A pose (32 hangs, -42 horizontal).
+    forward: swing to the front (-20..70).
+    elbow: flexion beyond the ~40 of the A pose (-30..90).
+    twist: of the upper arm, + brings the hand across the chest (-40..50).
+    roll: of the forearm, + turns the palm down (-70..70).
+    flex, side: wrist flexion (-50..60) and deviation (-20..20, + to the thumb).
+    curl: of each finger joint (-5..75), or (T, 4) one per finger from index to little.
+    thumb: opposition (0..60); spread: fan of the fingers (-5..12).
+    shrug: shoulder lift (0..12), the arm keeps its direction."""
 
     lower: Angle = 32.0
     forward: Angle = 0.0
@@ -44,8 +46,7 @@ class ArmAngles:
 
 
 def joint_heads(body: HalfBody, rest: Rest) -> Tensor:
-    """Return the bone heads (49, 3) of MOTION_JOINTS in metres for the first body of `rest`: what the pose functions
-    need."""
+    """Return the bone heads (49, 3) of MOTION_JOINTS in metres for the first body of `rest`, for the pose functions."""
     return rest.bones[0, body.motion_bones]
 
 
@@ -54,13 +55,13 @@ def _unit(x: Tensor) -> Tensor:
 
 
 def _turn(axis: Tensor, degrees: Angle) -> Tensor:
-    """Build the rotation about a unit axis (3,) by a float or (T,) degrees -> (T|1, 3, 3)."""
+    """Return rotation matrices (T|1, 3, 3) about a unit axis (3,) by a float or (T,) degrees."""
     angle = torch.deg2rad(torch.as_tensor(degrees, dtype=axis.dtype, device=axis.device).reshape(-1))
     return axis_angle_to_matrix(axis * angle[:, None])
 
 
 def _assemble(rotations: dict[str, Tensor]) -> Tensor:
-    """Return {joint: (T|1, 3, 3)} -> (T, 49, 3)."""
+    """Combine {joint: rotation matrices (T|1, 3, 3)} into axis-angles (T, 49, 3); other joints are zero."""
     length = max(len(r) for r in rotations.values())
     first = next(iter(rotations.values()))
     out = first.new_zeros(length, N_JOINTS, 3)
@@ -71,8 +72,7 @@ def _assemble(rotations: dict[str, Tensor]) -> Tensor:
 
 
 class HandFrame:
-    """Hold the directions of a hand in the A pose: along (to the knuckles), across (little to index), palm (outwards).
-    """
+    """The directions of a hand in the A pose: along (to the knuckles), across (little to index), palm (outwards)."""
 
     def __init__(self, heads: Tensor, side: str):
         at = {name: heads[JOINT_INDEX[f"{name}.{side}"]] for name in ("finger2-1", "finger5-1", "wrist")}
@@ -83,7 +83,9 @@ class HandFrame:
 
 
 def arm_pose(heads: Tensor, side: str, angles: ArmAngles) -> Tensor:
-    """Map heads (49, 3) from `joint_heads`, side "L" | "R" -> (T, 49, 3) of that arm and hand."""
+    """Return the rotations (T, 49, 3) of one arm and its hand.
+
+    heads: (49, 3) from `joint_heads`; side: "L" or "R"; angles: degrees."""
     dims(heads, f"{N_JOINTS} 3")
     if side not in ("L", "R"):
         raise ValueError(f"side must be 'L' or 'R', got {side!r}")
@@ -129,7 +131,9 @@ def _finger_rotations(at: dict[str, Tensor], side: str, hand: HandFrame, angles:
 
 
 def _thumb(at: dict[str, Tensor], side: str, hand: HandFrame, opposition: Angle) -> dict[str, Tensor]:
-    """The thumb swings in front of the palm, then bends towards the little finger: an axis of its own."""
+    """Return the rotations of the thumb, which swings in front of the palm and then bends towards the little finger.
+
+    at: {joint: head (3,)}; side: "L" or "R"; hand: its directions; opposition: degrees."""
     joint = [f"finger1-{k}.{side}" for k in (1, 2, 3)]
     amount = torch.as_tensor(opposition, dtype=hand.palm.dtype)
     base = _unit(at[joint[1]] - at[joint[0]])
@@ -143,13 +147,13 @@ def _thumb(at: dict[str, Tensor], side: str, hand: HandFrame, opposition: Angle)
 
 
 def head_pose(pitch: Angle = 0.0, yaw: Angle = 0.0, roll: Angle = 0.0) -> Tensor:
-    """Build a pose of the head: pitch + nods down, yaw + turns to the own left, roll + tilts to the own left -> (T, 49,
-    3)."""
+    """Return a pose of the head (T, 49, 3): pitch + nods down, yaw + turns and roll + tilts to the person's own left.
+    """
     return _column(NECK_SHARE, pitch, yaw, roll)
 
 
 def spine_pose(pitch: Angle = 0.0, yaw: Angle = 0.0, roll: Angle = 0.0) -> Tensor:
-    """The trunk: pitch + leans forward, yaw + turns to the own left, roll + leans to the own left -> (T, 49, 3)."""
+    """Return a pose of the trunk (T, 49, 3): pitch + leans forward, yaw + turns and roll + leans to the own left."""
     return _column(_SPINE_SHARE, pitch, yaw, roll)
 
 
@@ -160,13 +164,13 @@ def _column(share: dict[str, float], pitch: Angle, yaw: Angle, roll: Angle) -> T
 
 
 def rest_arms(heads: Tensor) -> Tensor:
-    """Map both arms hanging relaxed -> (1, 49, 3)."""
+    """Return both arms hanging relaxed (1, 49, 3); heads: from `joint_heads`."""
     angles = ArmAngles()
     return arm_pose(heads, "L", angles) + arm_pose(heads, "R", angles)
 
 
 def blend_angles(a: ArmAngles, b: ArmAngles, weight: Tensor) -> ArmAngles:
-    """Interpolate two arm poses by weight (T,) in [0, 1] (0 gives a): angles in between are poses in between."""
+    """Interpolate the angles of two arm poses by weight (T,) in [0, 1]; 0 gives a."""
     return replace(
         a, **{f.name: _lerp(getattr(a, f.name), getattr(b, f.name), weight) for f in fields(ArmAngles)}
     )

@@ -14,7 +14,7 @@ from .poses import arm_pose, joint_heads
 
 
 def hanging_arms() -> Tensor:
-    """Return (42, 3) rotations of arms and hands on the mean body."""
+    """Return the rotations (42, 3) of relaxed hanging arms and hands on the mean body."""
     body = HalfBody()
     heads = joint_heads(body, body.rest(torch.zeros(1, body.n_shape)))
     angles = to_angles(key_pose(*RESTS["bent"])[None])

@@ -1,7 +1,6 @@
-"""The motion teacher: an utterance with exact times -> a rule-made performance of face, head, arms and hands.
+"""The motion teacher: an utterance with exact times -> a rule-based performance of face, head, arms and hands.
 
-It stands in for the motion capture that nobody published: training data for stage 1 with everything known.
-"""
+It replaces the motion capture that nobody published: training data for stage 1 with all labels known."""
 
 import functools
 import random
@@ -49,12 +48,16 @@ def teach(
     gesture_words: set[str] | None = None,
     intensity: float = 1.0,
 ) -> Motion:
-    """Perform `utterance` at 25 fps, with ceil(seconds * 25) frames.
+    """Perform an utterance at 25 fps, with ceil(seconds * 25) frames.
 
-    rest_bones (49, 3) from `poses.joint_heads` of the identity (None: the mean body); gesture_words: the words that
-    may trigger a meaning gesture (None: the training words, so held-out synonyms never do). The mouth depends on the
-    utterance, style and emotion (at intensity 0..1) alone; the seed draws blinks, gaze, head, gestures and posture.
-    """
+    rest_bones: (49, 3) from `poses.joint_heads` of the identity; None for the mean body.
+    utterance: speech with exact times.
+    seed: of blinks, gaze, head, gestures and posture; the mouth depends on utterance, style and emotion alone.
+    style: of speaking.
+    emotion: of the face.
+    gesture_words: the words that may trigger a meaning gesture; None for the training words, so held-out synonyms do
+    not.
+    intensity: of the emotion, 0..1."""
     return teach_with_labels(rest_bones, utterance, seed, style, emotion, gesture_words, intensity=intensity)[0]
 
 
@@ -68,7 +71,7 @@ def teach_with_labels(
     handedness: float = 0.0,
     intensity: float = 1.0,
 ) -> tuple[Motion, list[GestureEvent]]:
-    """Perform as `teach` does, and list the gestures; handedness -1 (left) .. 1 (right)."""
+    """Perform as `teach` does, and return the gestures as well; handedness: -1 (left) .. 1 (right)."""
     if style not in STYLES or emotion not in EMOTIONS:
         raise ValueError(f"style {style!r} must be of {STYLES}, emotion {emotion!r} of {EMOTIONS}")
     if not 0 <= intensity <= 1:
@@ -96,7 +99,9 @@ def teach_with_labels(
 
 
 def _arms(heads: Tensor, events: list[GestureEvent], amount: float, times: Tensor, rng: random.Random) -> Tensor:
-    """Return both arms (T, 49, 3): posture, gestures, and the small movement that living hands have."""
+    """Return both arms (T, 49, 3): posture, gestures, and a slight tremor.
+
+    heads: from `joint_heads`; events: the gestures; amount: scales strokes; times: (T,) s; rng: random generator."""
     rests = rng.choices(list(_RESTS), list(_RESTS.values()), k=2)
     if rng.random() < 0.7:
         rests[1] = rests[0]  # most people hold both arms alike
@@ -112,7 +117,9 @@ def _arms(heads: Tensor, events: list[GestureEvent], amount: float, times: Tenso
 
 
 def _trunk(events: list[GestureEvent], times: Tensor, rng: random.Random, lean_forward: float) -> Tensor:
-    """Move the trunk: breathing, sway, a bearing, and a slight turn towards the gesturing hand -> (T, 49, 3)."""
+    """Return the trunk (T, 49, 3): breathing, sway, posture, and a slight turn towards the gesturing hand.
+
+    events: the gestures; times: (T,) s; rng: random generator; lean_forward: degrees."""
     pitch = lean_forward + 0.5 * _breath(times, rng) + 0.6 * wander(times, rng, 0.05, 0.2)
     yaw, roll = 1.2 * wander(times, rng, 0.05, 0.25), 0.9 * wander(times, rng, 0.05, 0.2)
     for event in events:

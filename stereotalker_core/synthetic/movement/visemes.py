@@ -2,8 +2,7 @@
 
 Each phone pulls the mouth to its own shape with a dominance that fades with the distance in time (after Cohen and
 Massaro, 1993), separately for jaw, rounding, spreading and lip detail. Lip closures (p b m), lip-teeth contacts (f v)
-and the tongue (th dh) are laid over it, because they must be reached whatever the neighbours ask for.
-"""
+and the tongue (th dh) are imposed on top, because they must be reached whatever the neighbouring phones are."""
 
 import torch
 from torch import Tensor
@@ -63,7 +62,7 @@ _LIP_OPENING = {
 
 
 def lip_opening(expression: Tensor) -> Tensor:
-    """Map expression (..., 52) -> (...) parting of the inner lips, 1 = jawOpen alone at 1; 0 and below is closed."""
+    """Map expression (..., 52) -> (...) opening of the inner lips, 1 = jawOpen alone at 1; closed at 0 and below."""
     weights = torch.zeros(N_EXPRESSIONS, dtype=expression.dtype, device=expression.device)
     for name, weight in _LIP_OPENING.items():
         weights[ARKIT_INDEX[name]] = weight
@@ -71,15 +70,16 @@ def lip_opening(expression: Tensor) -> Tensor:
 
 
 def frame_times(frames: int, fps: float = FPS) -> Tensor:
-    """Return (T,) seconds of the middle of each frame: what a frame shows."""
+    """Return the middle (T,) of each frame in seconds."""
     return (torch.arange(frames, dtype=torch.float32) + 0.5) / fps
 
 
 def mouth(
     phones: tuple[Phone, ...], frames: int, style: str = "neutral", emotion: str = "neutral", intensity: float = 1.0
 ) -> Tensor:
-    """Return the mouth coefficients (frames, 52) of an utterance; other channels are zero. Depends on nothing random.
-    """
+    """Return the mouth coefficients (frames, 52) of an utterance, without randomness; other coefficients are zero.
+
+    phones: with times; frames: T; style, emotion: change the jaw; intensity: of the emotion, 0..1."""
     times = frame_times(frames)
     amount = (1 + intensity * (_EMOTION_JAW[emotion] - 1)) * _STYLE_JAW[style]
     blended = _blend(phones, times, amount)  # (T, C)
@@ -129,7 +129,7 @@ def _dominance(phone: str) -> list[float]:
 
 
 def _contacts(out: Tensor, phones: tuple[Phone, ...], times: Tensor) -> Tensor:
-    """Lay closures, lip-teeth contacts and the tongue over the blended mouth (T, 52)."""
+    """Impose closures, lip-teeth contacts and the tongue on the blended mouth (T, 52), at times (T,) s."""
     closed = _envelope(phones, times, CLOSURES)
     bite = _envelope(phones, times, frozenset(VISEME_CLASSES["labiodental"])) * (1 - closed)
     tongue = _envelope(phones, times, frozenset(VISEME_CLASSES["dental"])) * (1 - closed)
@@ -151,8 +151,8 @@ def _contacts(out: Tensor, phones: tuple[Phone, ...], times: Tensor) -> Tensor:
 
 
 def _envelope(phones: tuple[Phone, ...], times: Tensor, members: frozenset[str]) -> Tensor:
-    """Return (T,) in [0, 1]: one in every interval of the phones, and in at least one frame each, with smooth flanks.
-    """
+    """Return (T,) in [0, 1]: 1 during the phones that are in `members`, for at least one frame each, with smooth
+    flanks."""
     out = torch.zeros_like(times)
     for i, (name, start, end, _) in enumerate(phones):
         if name in members:
@@ -170,7 +170,7 @@ def _flank(neighbour: Phone) -> float:
 
 
 def emotion_face(emotion: str, amount: Tensor) -> Tensor:
-    """The lasting look of an emotion, scaled by amount (T,) -> (T, 52)."""
+    """Return the static expression of an emotion, scaled by amount (T,) -> (T, 52)."""
     looks: dict[str, dict[str, float]] = {
         "neutral": {"mouthSmile": 0.05},
         "happy": {"mouthSmile": 0.32, "cheekSquint": 0.25, "browOuterUp": 0.1},
@@ -190,7 +190,7 @@ def emotion_face(emotion: str, amount: Tensor) -> Tensor:
 
 
 def check_expression(expression: Tensor) -> Tensor:
-    """Clamp (T, 52) to [0, 1] and keep mouthClose at or below jawOpen, where the mesh is valid."""
+    """Clamp expressions (T, 52) to [0, 1] and mouthClose to at most jawOpen, where the mesh is valid."""
     dims(expression, f"T {N_EXPRESSIONS}")
     out = expression.clamp(0, 1)
     out[:, ARKIT_INDEX["mouthClose"]] = torch.minimum(out[:, ARKIT_INDEX["mouthClose"]], out[:, ARKIT_INDEX["jawOpen"]])

@@ -19,7 +19,7 @@ _SHAPE_SPREAD, _SHAPE_LIMIT = 0.8, 2.0
 
 @dataclass(frozen=True)
 class Light:
-    """Hold a light: direction (3,) unit, from the person to the light in world axes; colour (3,); ambient share 0..1.
+    """The key light: direction (3,), unit, from the person to the light in world axes; colour (3,); ambient share 0..1.
     """
 
     direction: Tensor
@@ -29,11 +29,10 @@ class Light:
 
 @dataclass(frozen=True)
 class Avatar:
-    """Hold an avatar: shape (K,), shell (V,) m along the normals, albedo (3, A, A) in [0, 1], region (A, A) uint8
-    label, light, seed.
+    """The procedural person.
 
-    meta: the drawn kinds of hair, clothes and face, for balance checks.
-    """
+    shape: (K,) coefficients; shell: (V,) m along the normals; albedo: (3, A, A) in [0, 1]; region: (A, A) uint8 label.
+    light: of the scene; seed: that it was made from; meta: the kinds of hair, clothes and face, for balance checks."""
 
     shape: Tensor
     shell: Tensor
@@ -44,12 +43,12 @@ class Avatar:
     meta: dict[str, Any]
 
     def background(self, size: tuple[int, int]) -> Tensor:
-        """The avatar's studio wall (3, H, W) in [-1, 1]."""
+        """Return the avatar's studio wall (3, H, W) in [-1, 1]."""
         return draw_background(torch.Generator().manual_seed(self.seed * 7 + 3), size)[0]
 
 
 def draw_light(rng: torch.Generator) -> Light:
-    """Draw a random key light above and in front, fixed in the world."""
+    """Draw a random key light, above and in front, fixed in the world."""
     azimuth, elevation = math.radians(uniform(rng, -65, 65)), math.radians(uniform(rng, 8, 60))
     horizontal = math.cos(elevation)
     direction = torch.tensor(
@@ -60,7 +59,7 @@ def draw_light(rng: torch.Generator) -> Light:
 
 
 def make_avatar(body: HalfBody, seed: int, template: Template | None = None) -> Avatar:
-    """The avatar of a seed, the same on every call. template: `Template(body)` where many avatars are made."""
+    """Make the avatar of a seed, deterministically; template: `Template(body)`, shared where many are made."""
     template = template if template is not None else Template(body)
     rng = torch.Generator().manual_seed(seed)
     shape = (_SHAPE_SPREAD * torch.randn(body.n_shape, generator=rng)).clamp(-_SHAPE_LIMIT, _SHAPE_LIMIT)

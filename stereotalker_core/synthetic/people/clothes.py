@@ -1,4 +1,4 @@
-"""Clothes: where the garment lies on the template, its pattern, and the shell that smooths the torso under it."""
+"""Clothes: the garment's area on the template, its pattern, and the shell that smooths the torso under it."""
 
 import colorsys
 from dataclasses import dataclass
@@ -22,8 +22,10 @@ _LINE_Z = {  # height of the neck line over the depth, metres
 
 @dataclass(frozen=True)
 class Clothes:
-    """Hold a garment: collar, sleeve end (arm coordinate: 1 elbow, 2 wrist), pattern, scale (periods per metre),
-    thickness m, colours."""
+    """The garment.
+
+    collar: kind of neck line; sleeve: where it ends (arm coordinate: 1 elbow, 2 wrist); pattern: kind;
+    scale: periods per metre; thickness: m; first, second, trousers: colours (3,) in [0, 1]."""
 
     collar: str
     sleeve: float
@@ -57,7 +59,7 @@ def draw_clothes(rng: torch.Generator) -> Clothes:
 
 
 def below_collar(points: Tensor, collar: str) -> Tensor:
-    """Return the metres (about) below the neck line at template points (N, 3); > 0 is under the garment."""
+    """Return about how many metres template points (N, 3) lie below the neck line; > 0 is under the garment."""
     x, y, z = points.unbind(-1)
     side = x.abs()
     line = piecewise(y, _LINE_Y, _LINE_Z[collar])
@@ -75,8 +77,9 @@ def _garment(template: Template, clothes: Clothes, points: Tensor, arm: Tensor, 
 
 
 def clothes_shell(template: Template, clothes: Clothes, rest: Tensor, normals: Tensor) -> Tensor:
-    """Lay clothes over a person -> (V,) metres along the normals of the identity's rest vertices (V, 3): thickness + a
-    relaxed torso."""
+    """Return the shell (V,) of clothes over a person, metres along the normals: their thickness over a smoothed torso.
+
+    template: of all avatars; clothes: the garment; rest, normals: (V, 3) of the identity's vertices."""
     points, arm = template.body.mean, template.vertex_arm
     hands = template.vertex_is("hand.L", "hand.R")
     skin = template.vertex_is("torso", "neck", "arm.L", "arm.R", "hips") & ~template.vertex_is("face", "scalp")
@@ -95,7 +98,7 @@ def clothes_shell(template: Template, clothes: Clothes, rest: Tensor, normals: T
 
 
 def _field(template: Template, clothes: Clothes, rng: torch.Generator) -> Tensor:
-    """Return 0..1 mix of the second colour on the texels."""
+    """Return (N,) in 0..1, the weight of the garment's second colour at the texels."""
     x, y, z = template.point.unbind(1)
     shoulder = float(template.bone("upperarm01.L")[2])
     on_arm = template.is_part("arm.L", "arm.R")
@@ -125,7 +128,7 @@ def _field(template: Template, clothes: Clothes, rng: torch.Generator) -> Tensor
 
 
 def clothes_paint(template: Template, clothes: Clothes, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return (N,) bool coverage and (N, 3) colour of the garments on the texels."""
+    """Return the coverage (N,) bool and colour (N, 3) of the garments at the texels."""
     points = template.point
     x, y, z = points.unbind(1)
     skin = template.is_part("torso", "neck", "arm.L", "arm.R", "hips")

@@ -16,8 +16,10 @@ _LINE_Z = (0.084, 0.080, 0.066, 0.047, 0.001, -0.004, 0.006, -0.036, -0.068, -0.
 
 @dataclass(frozen=True)
 class Hair:
-    """Hold a head of hair: kind, thickness m, lift m of the hair line, colour (3,) in [0, 1], strand contrast, parting
-    -1..1 (0 = none)."""
+    """The hair of an avatar.
+
+    kind: cut; thickness: m; lift: m of the hair line; colour: (3,) in [0, 1]; strand: contrast; parting: -1..1 (0 =
+    none)."""
 
     kind: str
     thickness: float
@@ -28,7 +30,7 @@ class Hair:
 
 
 def draw_hair(rng: torch.Generator, feminine: bool, melanin: float) -> Hair:
-    """Draw a random hair style; feminine prefers longer kinds, melanin 0..1 darker colours."""
+    """Draw a random hair style; feminine makes longer kinds more likely, melanin in 0..1 darker colours."""
     kind = pick(rng, KINDS, (0.06, 0.25, 0.2, 0.27, 0.22) if feminine else (0.22, 0.43, 0.25, 0.06, 0.04))
     low, high = {
         "buzz": (0.003, 0.005),
@@ -44,7 +46,7 @@ def draw_hair(rng: torch.Generator, feminine: bool, melanin: float) -> Hair:
 
 
 def hair_height(template: Template, points: Tensor, hair: Hair) -> Tensor:
-    """Return the signed distance (about metres) above the hair line at template points (N, 3); > 0 carries hair."""
+    """Return about how many metres template points (N, 3) lie above the hair line; > 0 carries hair."""
     x, y, z = points.unbind(-1)
     eye = float(template.bone("eye.L")[2])
     height = z - eye - piecewise(y, _LINE_Y, _LINE_Z) - hair.lift
@@ -77,7 +79,7 @@ def hair_shell(template: Template, hair: Hair, rng: torch.Generator) -> Tensor:
 
 
 def hair_paint(template: Template, hair: Hair, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return the coverage (N,) in [0, 1] and colour (N, 3) of the hair on the texels."""
+    """Return the coverage (N,) in [0, 1] and colour (N, 3) of the hair at the texels."""
     points = template.point
     height = hair_height(template, points, hair)
     fine = grain(template, template.size // 4, rng)

@@ -18,7 +18,7 @@ _IRIS = ((60, 38, 22), (92, 62, 34), (70, 95, 60), (70, 105, 140), (95, 110, 120
 
 @dataclass(frozen=True)
 class Complexion:
-    """Hold colours and make-up of a face: skin, lips, iris (3,) in [0, 1]; melanin, beard, brow 0..1; freckles 0..1."""
+    """The colours and make-up of a face: skin, lips, iris (3,) in [0, 1]; the other numbers in 0..1."""
 
     feminine: bool
     melanin: float
@@ -50,14 +50,13 @@ def draw_look(rng: torch.Generator) -> Complexion:
 
 
 def mix(colour: Tensor, other: Tensor | Sequence[float], weight: Tensor) -> Tensor:
-    """Return the colours (N, 3) moved towards another, (3,) or (N, 3), by weight (N,) in [0, 1]."""
+    """Blend colours (N, 3) towards another, (3,) or (N, 3), by weight (N,) in [0, 1]."""
     other = other if isinstance(other, Tensor) else colour.new_tensor(other)
     return colour + (other - colour) * weight[:, None]
 
 
 def bump(value: Tensor, centre: float, width: float) -> Tensor:
-    """Return a bell curve of height 1 around a centre, 1 / e at `width` from it; value, centre and width in one unit.
-    """
+    """Return a bell curve of height 1 at `centre`, falling to 1 / e at distance `width`."""
     return torch.exp(-(((value - centre) / width) ** 2))
 
 
@@ -96,7 +95,7 @@ def skin_paint(template: Template, look: Complexion, hair: Hair, rng: torch.Gene
 
 
 def face_details(template: Template, look: Complexion, hair: Hair, colour: Tensor) -> Tensor:
-    """Return the mouth interior, eye sockets, eyes, teeth, tongue and lashes over the (N, 3) colours."""
+    """Paint the mouth's interior, eye sockets, eyes, teeth, tongue and lashes over colours (N, 3) -> (N, 3)."""
     out = colour.clone()
     mouth = template.is_part("mouth")
     depth = piecewise(template.point[:, 1], (-0.133, -0.095, -0.055), (1.0, 0.6, 0.25))
@@ -124,8 +123,8 @@ def face_details(template: Template, look: Complexion, hair: Hair, colour: Tenso
 def paint(
     template: Template, look: Complexion, hair: Hair, clothes: Clothes, rng: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Return the albedo atlas (3, A, A) in [0, 1] and region atlas (A, A) uint8 with labels of shapes.REGIONS (0 off
-    the body)."""
+    """Return the albedo atlas (3, A, A) in [0, 1] and the region atlas (A, A) uint8, labels of shapes.REGIONS, 0 off
+    the body."""
     colour = skin_paint(template, look, hair, rng)
     colour = face_details(template, look, hair, colour)
     cloth, garment = clothes_paint(template, clothes, rng)

@@ -1,4 +1,4 @@
-"""A random smooth upper-body performance: what the renderer's training frames act out (no speech behind it)."""
+"""A random smooth upper-body performance for the renderer's training frames, without speech."""
 
 from dataclasses import fields
 
@@ -50,7 +50,7 @@ _SMILE_BIAS = 0.08  # the neutral face of many shapes looks sullen
 
 
 def _keyed(rng: torch.Generator, keys: Tensor, frames: int, step: float) -> Tensor:
-    """Map values (K, C) at keys `step` frames apart, from a random phase -> (T, C) with smooth (quintic) transitions.
+    """Interpolate keys (K, C), `step` frames apart, from a random phase -> (T, C), with smooth (quintic) transitions.
     """
     at = torch.arange(frames, dtype=torch.float32) / step + uniform(rng, 0, 1)
     low = at.long().clamp(max=len(keys) - 2)
@@ -85,7 +85,9 @@ def random_arm(rng: torch.Generator, frames: int, step: float = 18.0) -> ArmAngl
 
 
 def _channels(body: HalfBody, rng: torch.Generator, table: dict, frames: int, step: float) -> Tensor:
-    """Return the sparse random coefficients (T, 52) of a table; sided channels move together with a small asymmetry."""
+    """Return random coefficients (T, 52) of a table, mostly zero; left and right move together, slightly asymmetric.
+
+    table: {name: (probability of a key, largest value)}; frames: T; step: frames between keys."""
     out = torch.zeros(frames, N_EXPRESSIONS)
     n = _key_count(frames, step)
     for name, (chance, largest) in table.items():
@@ -100,7 +102,7 @@ def _channels(body: HalfBody, rng: torch.Generator, table: dict, frames: int, st
 
 
 def _blinks(rng: torch.Generator, frames: int, fps: float) -> Tensor:
-    """Return (T,) closure of the lids: about one blink in three seconds, 0.2 s long."""
+    """Return the closure of the lids (T,) in 0..1: about one blink of 0.2 s in three seconds."""
     starts = torch.rand(frames, generator=rng) < 1 / (3 * fps)
     pulse = torch.tensor([0.45, 1.0, 0.8, 0.4, 0.1])
     full = F.conv1d(starts.float()[None, None], pulse.flip(0)[None, None], padding=4)[0, 0]
@@ -108,7 +110,7 @@ def _blinks(rng: torch.Generator, frames: int, fps: float) -> Tensor:
 
 
 def random_expression(body: HalfBody, rng: torch.Generator, frames: int, fps: float = FPS) -> Tensor:
-    """Return the talking mouth, blinks, gaze and brows: (T, 52) in [0, 1]."""
+    """Return a random talking face (T, 52) in [0, 1]: mouth, blinks, gaze and brows."""
     mouth = _channels(body, rng, _MOUTH, frames, 4.0 * fps / FPS)
     upper = _channels(body, rng, _UPPER, frames, 14.0 * fps / FPS)
     out = mouth + upper
@@ -138,7 +140,8 @@ def _blinks_for(rng: torch.Generator, frames: int, fps: float) -> Tensor:
 
 
 def random_motion(body: HalfBody, heads: Tensor, frames: int, rng: torch.Generator, fps: float = FPS) -> Motion:
-    """Return a smooth random performance of `frames` frames; heads (49, 3) from `joint_heads`. Deterministic in rng."""
+    """Return a random smooth performance of `frames` frames, deterministic in rng; heads (49, 3): from `joint_heads`.
+    """
     if frames < 1:
         raise ValueError(f"a motion needs at least one frame, got {frames}")
     pace = fps / FPS

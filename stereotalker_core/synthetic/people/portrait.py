@@ -1,4 +1,4 @@
-"""Portraits of avatars, and the `Identity` a perfect or an imperfect fit of them gives."""
+"""Portraits of avatars, and the `Identity` that a perfect or an imperfect fit would give."""
 
 from dataclasses import dataclass, replace
 
@@ -27,11 +27,13 @@ _THIN = ("hand.L", "hand.R", "mouth", "tongue", "teeth.up", "teeth.low", "eye.L"
 
 @dataclass(frozen=True)
 class AvatarPortrait:
-    """Hold image (3, S, S) in [-1, 1], mask (1, S, S), the studio background (3, S, S), and the motion and camera of
-    it.
+    """The portrait of an avatar.
 
-    keypoints (125, 2) px and visible (125,) as `render.rendered_keypoints` orders them.
-    """
+    image: (3, S, S) in [-1, 1].
+    mask: (1, S, S) of the person.
+    background: (3, S, S), the studio.
+    motion, cameras: one frame each.
+    keypoints: (125, 2) px; visible: (125,) bool; both in the order of `render.rendered_keypoints`."""
 
     image: Tensor
     mask: Tensor
@@ -43,7 +45,12 @@ class AvatarPortrait:
 
 
 def canonical_cameras(body: HalfBody, shape: Tensor, yaw: Tensor, size: int, pitch: float = 0.0) -> Cameras:
-    """Return the cameras of the half-body framing at yaw (T,) degrees for shape scores (K,)."""
+    """Return cameras of the half-body framing.
+
+    body: the half body.
+    shape: coefficients (K,) of the person.
+    yaw: (T,) degrees; pitch: degrees.
+    size: px of a side."""
     head_z = float(body.rest(shape[None]).bones[0, body.bone_index["head"], 2])
     framing = canonical_framing(head_z)
     angle = torch.as_tensor(yaw, dtype=torch.float32)
@@ -54,7 +61,9 @@ def canonical_cameras(body: HalfBody, shape: Tensor, yaw: Tensor, size: int, pit
 
 
 def reference_portrait(body: HalfBody, avatar: Avatar, seed: int, size: int = 512) -> AvatarPortrait:
-    """Return a near-frontal portrait: yaw within 15 degrees, arms hanging or gesturing, a slight expression."""
+    """Return a near-frontal portrait: yaw within 15 degrees, arms hanging or gesturing, a slight expression.
+
+    body: the half body; avatar: the person; seed: of pose and camera; size: px of a side."""
     if size < 32:
         raise ValueError(f"a portrait needs at least 32 px, got {size}")
     rng = torch.Generator().manual_seed(seed)
@@ -81,7 +90,7 @@ def reference_portrait(body: HalfBody, avatar: Avatar, seed: int, size: int = 51
 
 
 def true_identity(body: HalfBody, avatar: Avatar, portrait: AvatarPortrait, lifter: Lifter | None = None) -> Identity:
-    """Return what a perfect fit of the portrait would give: the avatar's own body, and the portrait lifted onto it."""
+    """Return the result of a perfect fit: the avatar's own body, with the portrait projected onto it."""
     hidden = F.max_pool2d(portrait.mask[None], 9, 1, 4)
     seen = (hidden < 0.01).to(portrait.image.dtype)
     behind = push_pull(portrait.image[None], seen)[0]  # a fit cannot know what the person hides
@@ -89,7 +98,7 @@ def true_identity(body: HalfBody, avatar: Avatar, portrait: AvatarPortrait, lift
 
 
 def bare_identity(avatar: Avatar, portrait: AvatarPortrait, background: Tensor) -> Identity:
-    """Return a true fit that nothing was lifted onto: its atlas is one texel; background: (3, S, S) in [-1, 1]."""
+    """Return a true fit without a texture (its atlas is one texel); background: (3, S, S) in [-1, 1]."""
     return Identity(
         shape=avatar.shape,
         shell=avatar.shell,
@@ -119,7 +128,9 @@ def _lifted(body: HalfBody, identity: Identity, lifter: Lifter | None) -> Identi
 def as_photographed(
     body: HalfBody, identity: Identity, lifter: Lifter | None = None, trust_hands: bool = True
 ) -> Identity:
-    """Lift the portrait's pixels unchanged: the photograph's shading stays on the surface when it turns."""
+    """Project the portrait's pixels unchanged: the photograph's shading stays on the surface when it turns.
+
+    trust_hands: whether the hands' pixels are used."""
     view = (identity.portrait, identity.mask, _posed(body, identity), identity.world_to_camera, identity.intrinsics)
     atlas, visibility = lift_portrait(body, *view, size=_LIFT_SIZE, lifter=lifter, trust=Trust(hands=trust_hands))
     return replace(identity, atlas=atlas, visibility=visibility, light=None, atlas_layout=2)
@@ -132,7 +143,14 @@ def perturbed_identity(
     template: Template | None = None,
     lifter: Lifter | None = None,
 ) -> Identity:
-    """The identity with a real fit's errors in shape, shell, arm pose and depth; the portrait lifted onto that body."""
+    """Return the identity with a real fit's errors in shape, shell, arm pose and depth, and the portrait projected onto
+    it.
+
+    body: the half body.
+    identity: a true fit.
+    rng: of the errors.
+    template: of all avatars; None makes one.
+    lifter: texel table of the atlas; None makes one."""
     template = template if template is not None else Template(body)
     amount = uniform(rng, 0.3, 1.0)
     shape = identity.shape + 0.22 * amount * torch.randn(identity.shape.shape, generator=rng)

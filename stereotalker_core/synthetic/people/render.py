@@ -1,4 +1,4 @@
-"""Deferred shading of an avatar: rasterise, look the albedo up, light it, average down, composite."""
+"""Deferred shading of an avatar: rasterise, look up the albedo, light it, average over samples, composite."""
 
 import functools
 from dataclasses import dataclass
@@ -23,8 +23,13 @@ _DARK = ("mouth", "tongue", "teeth.up", "teeth.low")
 
 @dataclass(frozen=True)
 class AvatarFrames:
-    """Hold rgb (T, 3, H, W) in [-1, 1] over the background; alpha (T, 1, H, W); region (T, H, W) uint8 hard labels of
-    shapes.REGIONS; background (3, H, W); keypoints (T, 125, 2) px and visible (T, 125) bool of `rendered_keypoints`."""
+    """The rendered frames of an avatar.
+
+    rgb: (T, 3, H, W) in [-1, 1] over the background.
+    alpha: (T, 1, H, W).
+    region: (T, H, W) uint8 hard labels of shapes.REGIONS.
+    background: (3, H, W).
+    keypoints: (T, 125, 2) px and visible: (T, 125) bool, in the order of `rendered_keypoints`."""
 
     rgb: Tensor
     alpha: Tensor
@@ -35,7 +40,7 @@ class AvatarFrames:
 
 
 def rendered_keypoints(body: HalfBody) -> list[int]:
-    """Return the indices of the body's keypoints that datasets store: all but the dense face mesh ("mp.*")."""
+    """Return the indices of the keypoints that datasets store: all but the dense face mesh ("mp.*")."""
     return [i for i, name in enumerate(body.keypoint_names) if not name.startswith("mp.")]
 
 
@@ -48,7 +53,14 @@ def render_avatar(
     background: Tensor | None = None,
     rest: Rest | None = None,
 ) -> AvatarFrames:
-    """Draw T frames of motion seen by cameras at cameras.size; background (3, H, W) in [-1, 1] or the avatar's own."""
+    """Render T frames of a motion of an avatar.
+
+    body: the half body.
+    avatar: the person.
+    motion, cameras: T frames each.
+    supersample: samples per pixel along each axis.
+    background: (3, H, W) in [-1, 1]; None for the avatar's own.
+    rest: its body at rest; None computes it."""
     if len(motion) != len(cameras):
         raise ValueError(f"motion has {len(motion)} frames, cameras {len(cameras)}; they must agree")
     if not 1 <= supersample <= 4:
@@ -83,8 +95,7 @@ def _draw_frames(
 def _shade_samples(
     body: HalfBody, avatar: Avatar, posed: Posed, cameras: Cameras, fragments: Fragments
 ) -> tuple[Tensor, Tensor]:
-    """Return the premultiplied colour (T, 3, h, w) in [0, 1] after gamma, and region label (T, h, w) of every sample.
-    """
+    """Return the premultiplied display colour (T, 3, h, w) in [0, 1] and the region label (T, h, w) of every sample."""
     frames = len(fragments.triangle)
     eye = -(cameras.world_to_camera[:, :3, :3].transpose(1, 2) @ cameras.world_to_camera[:, :3, 3:])[:, :, 0]
     towards = eye[:, None] - posed.vertices
@@ -110,15 +121,16 @@ def _shade_samples(
 
 
 def _gloss_and_darkness(body: HalfBody) -> tuple[Tensor, Tensor]:
-    """Return the strength of the highlight and darkness factor of every part."""
+    """Return the strength of the highlight (parts,) and the factor of darkness (parts,) of every part."""
     gloss = torch.tensor([_GLOSS.get(name, 0.05) for name in body.part_names])
     dark = torch.tensor([0.55 if name in _DARK else 1.0 for name in body.part_names])
     return gloss, dark
 
 
 def _shaded_colour(albedo: Tensor, normal: Tensor, view: Tensor, gloss: Tensor, light: Light) -> Tensor:
-    """Map linear albedo (N, 3) -> display colour (N, 3): hemispheric ambient + directional + highlight, then gamma 2.
-    """
+    """Shade linear albedo (N, 3): hemispheric ambient + directional light + highlight, then gamma 2 -> colour (N, 3).
+
+    normal, view: (N, 3) unit; gloss: strength of the highlight; light: of the avatar."""
     direct = (normal @ light.direction).clamp_min(0)[:, None]
     height = 0.5 + 0.5 * normal[:, 2:]
     low = torch.tensor([0.55, 0.50, 0.48])
@@ -132,7 +144,7 @@ def _shaded_colour(albedo: Tensor, normal: Tensor, view: Tensor, gloss: Tensor, 
 
 
 def _vote(label: Tensor, supersample: int) -> Tensor:
-    """Return the majority label (T, H, W) of the samples of each pixel; the lower label wins a tie."""
+    """Return the majority label (T, H, W) among the samples of each pixel; the lower label wins a tie."""
     n = len(REGIONS)
     frames, rows, columns = label.shape
     blocks = label.view(frames, rows // supersample, supersample, columns // supersample, supersample)
@@ -148,7 +160,7 @@ def _vote(label: Tensor, supersample: int) -> Tensor:
 def _rendered_keypoints(
     body: HalfBody, posed: Posed, cameras: Cameras, fragments: Fragments, supersample: int
 ) -> tuple[Tensor, Tensor]:
-    """Return the pixels (T, 125, 2) and whether the skin above the point is what the camera sees (T, 125)."""
+    """Return the keypoints (T, 125, 2) px, and (T, 125) bool whether the skin at the point is visible."""
     points = body.keypoints(posed.vertices, posed.bones)[:, rendered_keypoints(body)]
     seen = project(points, cameras.world_to_camera, cameras.intrinsics)
     rows, columns = cameras.size

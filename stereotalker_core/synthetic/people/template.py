@@ -1,7 +1,6 @@
-"""What all avatars share: where every texel of the albedo atlas lies on the mean body, and the mesh's neighbours.
+"""The common template of all avatars: the position of every texel on the mean body, and the mesh's neighbours.
 
-Painting is done in this template space (metres, A pose of the mean body), so one description fits every identity.
-"""
+Painting is done in this template space (metres, A pose of the mean body), so one description fits every identity."""
 
 import torch
 import torch.nn.functional as F
@@ -19,12 +18,11 @@ _HEAD_PARTS = ("face", "scalp", "lips", "mouth", "eyesocket")
 
 
 class Template:
-    """The texels (N of the atlas that are on the body) and vertices (V) of the mean body with their semantic
-    coordinates.
+    """The texels (N on the body) and vertices (V) of the mean body with their semantic coordinates.
 
-    texel (N,) flat atlas index; point (N, 3); part (N,); arm (N,) 0 shoulder, 1 elbow, 2 wrist, -1 elsewhere;
-    head (N,) bool; ear (N,) distance from the ear's centre, 1 at its rim; the same with prefix vertex_ for (V,).
-    """
+    texel: (N,) flat atlas index; point: (N, 3) m; part: (N,) index; head: (N,) bool.
+    arm: (N,) 0 shoulder, 1 elbow, 2 wrist, -1 elsewhere; ear: (N,) distance from the ear's centre, 1 at its rim. The
+    same coordinates with prefix vertex_ are (V,)."""
 
     def __init__(self, body: HalfBody, size: int = ATLAS):
         if not 64 <= size <= 4096:
@@ -68,11 +66,10 @@ class Template:
         self._bake_drape(body)
 
     def _bake_drape(self, body: HalfBody) -> None:
-        """Compute implicit mean-curvature smoothing of the trunk with its border held, as one matrix (Desbrun et al.
+        """Compute one matrix of implicit mean-curvature smoothing of the trunk with its border fixed (Desbrun et al.
         1999).
 
-        Area weights make it blind to how densely a detail is meshed, which steps of plain averaging are not.
-        """
+        Area weights make it independent of the mesh's density, which plain averaging of neighbours is not."""
         z = body.mean[:, 2]
         inside = self.vertex_is("torso", "hips", "neck") & (self.vertex_arm < 0.10) & (z < 0.53) & (z > -0.12)
         triangles = body.triangles[inside[body.triangles].any(1)]
@@ -85,7 +82,7 @@ class Template:
         self.drape_matrix = torch.linalg.solve(system, sources).float()
 
     def drape(self, vertices: Tensor) -> Tensor:
-        """Smooth the trunk of vertices (V, 3) over a few centimetres, twice, as cloth hangs."""
+        """Smooth the trunk of vertices (V, 3) twice over a few centimetres, as cloth would."""
         out = vertices.clone()
         for _ in range(2):
             out[self.draped] = self.drape_matrix @ torch.cat([out[self.draped], out[self.drape_border]])
@@ -93,11 +90,11 @@ class Template:
 
     # ---------------------------------------------------------------- semantic coordinates
     def is_part(self, *names: str) -> Tensor:
-        """Return (N,) bool: texels of the named parts."""
+        """Return (N,) bool, true for texels of the named parts."""
         return torch.isin(self.part, torch.tensor([self.body.part_index[n] for n in names]))
 
     def vertex_is(self, *names: str) -> Tensor:
-        """Return (V,) bool: vertices of a triangle of the named parts."""
+        """Return (V,) bool, true for vertices of a triangle of the named parts."""
         return self.vertex_parts[:, [self.body.part_index[n] for n in names]].any(1)
 
     def bone(self, name: str) -> Tensor:
@@ -121,7 +118,8 @@ class Template:
 
     # ---------------------------------------------------------------- fields
     def image(self, values: Tensor) -> Tensor:
-        """Map (N, C) -> (C, A, A) with the gaps between the islands filled, so that filtering sees no black."""
+        """Map texels (N, C) -> atlas (C, A, A) with the gaps between its islands filled, so that filtering sees no
+        black."""
         size = self.size
         flat = values.new_zeros(size * size, values.shape[1] + 1)
         flat[self.texel] = torch.cat([values, torch.ones_like(values[:, :1])], 1)
@@ -129,7 +127,7 @@ class Template:
         return push_pull(both[:, :-1], both[:, -1:])[0]
 
     def blur(self, values: Tensor, radius: int) -> Tensor:
-        """Blur values (N,) by a box in the atlas, normalised by the island."""
+        """Blur texel values (N,) by a box of 2 radius + 1 in the atlas, twice, normalised within islands."""
         flat = values.new_zeros(self.size * self.size, 2)
         flat[self.texel] = torch.stack([values, torch.ones_like(values)], 1)
         both = flat.T.reshape(1, 2, self.size, self.size)
@@ -139,7 +137,7 @@ class Template:
         return value / weight.clamp_min(1e-6)
 
     def smooth(self, values: Tensor, weight: Tensor, steps: int, rate: float = 0.7) -> Tensor:
-        """Relax a vertex field (V, C) towards its neighbours' mean (Laplacian) where weight (V, 1) says."""
+        """Smooth a vertex field (V, C) by Laplacian steps towards the mean of neighbours, scaled by weight (V, 1)."""
         start, end = self.edges[(weight[:, 0] > 0)[self.edges[:, 0]]].unbind(1)
         share = weight * rate
         for _ in range(steps):
@@ -149,7 +147,7 @@ class Template:
 
 
 def _cotangent_laplacian(points: Tensor, triangles: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the stiffness (V, V) and vertex areas (V,), float64, of a triangle mesh."""
+    """Return the stiffness matrix (V, V) and vertex areas (V,), float64, of a triangle mesh."""
     n = len(points)
     x = points.double()
     stiffness, area = torch.zeros(n * n, dtype=torch.float64), torch.zeros(n, dtype=torch.float64)
@@ -165,13 +163,13 @@ def _cotangent_laplacian(points: Tensor, triangles: Tensor) -> tuple[Tensor, Ten
 
 
 def _along_segment(points: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the position on the segment a..b (0..1, unclamped) and the distance from it, of points (N, 3)."""
+    """Return the position along segment a..b (0..1, not clamped) and the distance from it, of points (N, 3)."""
     t = (points - a) @ (b - a) / ((b - a) @ (b - a))
     return t, (points - (a + t.clamp(0, 1)[:, None] * (b - a))).norm(dim=1)
 
 
 def piecewise(x: Tensor, knots: tuple[float, ...], values: tuple[float, ...]) -> Tensor:
-    """Interpolate linearly through (knots, values), constant outside."""
+    """Interpolate linearly through (knots, values) at x, constant outside."""
     k, v = x.new_tensor(knots), x.new_tensor(values)
     i = torch.bucketize(x.contiguous(), k).clamp(1, len(k) - 1)
     t = ((x - k[i - 1]) / (k[i] - k[i - 1])).clamp(0, 1)
@@ -179,8 +177,8 @@ def piecewise(x: Tensor, knots: tuple[float, ...], values: tuple[float, ...]) ->
 
 
 def waves(points: Tensor, frequency: float, rng: torch.Generator, n: int = 5) -> Tensor:
-    """Return the smooth seamless noise in space, about unit variance: a few plane waves of `frequency` rad/m; (N, 3) ->
-    (N,)."""
+    """Return smooth seamless noise (N,) at points (N, 3), of about unit variance: `n` plane waves of about `frequency`
+    rad/m."""
     direction = F.normalize(torch.randn(3, n, generator=rng), dim=0)
     scale = frequency * (0.6 + 0.8 * torch.rand(n, generator=rng))
     phase = 6.2832 * torch.rand(n, generator=rng)
@@ -188,14 +186,14 @@ def waves(points: Tensor, frequency: float, rng: torch.Generator, n: int = 5) ->
 
 
 def grain(template: Template, cells: int, rng: torch.Generator) -> Tensor:
-    """Return the fine noise in the atlas plane, about unit variance: (N,)."""
+    """Return fine noise (N,) in the atlas plane, of about unit variance; cells: of noise along a side."""
     coarse = torch.randn(1, 1, cells, cells, generator=rng)
     image = F.interpolate(coarse, (template.size, template.size), mode="bilinear", align_corners=False)
     return image.flatten()[template.texel]
 
 
 def uniform(rng: torch.Generator, low: float, high: float) -> float:
-    """Draw one number, uniform between low and high."""
+    """Draw a number uniformly between low and high."""
     return low + (high - low) * float(torch.rand((), generator=rng))
 
 

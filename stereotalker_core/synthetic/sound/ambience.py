@@ -1,4 +1,4 @@
-"""Sound that nobody speaks: music, noise, room tone, breaths and far voices, drawn at random; nothing is recorded."""
+"""Sounds without speech: music, noise, room tone, breaths and distant voices, synthesised at random."""
 
 import numpy as np
 from numpy.random import Generator
@@ -11,8 +11,9 @@ _SCALES = ((0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10), (0, 2, 4, 7, 9))
 
 
 def ambience(samples: int, rng: Generator, kind: str = "") -> np.ndarray:
-    """Make (samples,) float32 of surrounding sound at 16 kHz with an RMS of 0.1 (silence: about 1e-4); the kind is
-    drawn where none is given."""
+    """Return ambient sound (samples,) float32 at 16 kHz with an RMS of 0.1 (silence: about 1e-4).
+
+    kind: one of KINDS; "" draws one. ValueError for other kinds."""
     if samples < 1:
         raise ValueError(f"samples must be positive, got {samples}")
     kind = kind or str(rng.choice(KINDS, p=(0.42, 0.2, 0.16, 0.08, 0.08, 0.06)))
@@ -25,13 +26,13 @@ def ambience(samples: int, rng: Generator, kind: str = "") -> np.ndarray:
 
 
 def coloured(samples: int, slope: float, rng: Generator) -> np.ndarray:
-    """Return the Gaussian noise (samples,) with a power spectrum f**slope (0 white, -1 pink, -2 brown)."""
+    """Return Gaussian noise (samples,) with a power spectrum f**slope (0 white, -1 pink, -2 brown)."""
     shape = np.maximum(np.fft.rfftfreq(samples, 1 / SAMPLE_RATE), 30.0) ** (slope / 2)
     return np.fft.irfft(np.fft.rfft(rng.standard_normal(samples)) * shape, samples)
 
 
 def noise(samples: int, rng: Generator) -> np.ndarray:
-    """Make wind, traffic, applause: coloured noise whose loudness wanders."""
+    """Return noise such as wind, traffic or applause: coloured noise of varying loudness, (samples,)."""
     out = coloured(samples, rng.uniform(-2.2, 0.3), rng)
     if rng.random() < 0.5:
         out = band_limit(out, rng.uniform(30, 800), rng.uniform(1200, 7500))
@@ -39,7 +40,7 @@ def noise(samples: int, rng: Generator) -> np.ndarray:
 
 
 def room_tone(samples: int, rng: Generator) -> np.ndarray:
-    """Return a quiet room: brownish noise, the hum of the mains and its harmonics, a fan."""
+    """Return the sound of a quiet room (samples,): brownish noise, mains hum with harmonics, a fan."""
     out = coloured(samples, rng.uniform(-2.5, -0.8), rng)
     out = out / max(float(np.abs(out).max()), 1e-9)
     time = np.arange(samples) / SAMPLE_RATE
@@ -51,7 +52,7 @@ def room_tone(samples: int, rng: Generator) -> np.ndarray:
 
 
 def breaths(samples: int, rng: Generator) -> np.ndarray:
-    """Return the breaths in and out: broad noise through one or two wide resonances, rising and falling."""
+    """Return breathing sounds (samples,): band-limited noise that rises and falls."""
     out = 0.03 * coloured(samples, -1.0, rng)
     at = int(rng.uniform(0, 0.6) * SAMPLE_RATE)
     while at < samples:
@@ -66,7 +67,7 @@ def breaths(samples: int, rng: Generator) -> np.ndarray:
 
 
 def clicks(samples: int, rng: Generator) -> np.ndarray:
-    """Make keys, steps, dishes: short decaying resonances at irregular moments over a little noise."""
+    """Return keys, steps, dishes (samples,): short decaying resonances at irregular times over a little noise."""
     out = 0.01 * coloured(samples, -1.0, rng)
     for _ in range(int(rng.integers(1, 3 + samples // 3000))):
         _add(out, int(rng.integers(0, samples)), _hit(rng) * rng.uniform(0.2, 1.0))
@@ -74,7 +75,7 @@ def clicks(samples: int, rng: Generator) -> np.ndarray:
 
 
 def music(samples: int, rng: Generator) -> np.ndarray:
-    """Return a short piece: a beat, chords, a bass and a melody in one key, in a few timbres, sometimes with drums."""
+    """Return a short piece of music (samples,): a beat, chords, bass and melody in one key, sometimes with drums."""
     out = np.zeros(samples)
     step = 60 / rng.uniform(60, 170) / 2  # seconds of an eighth
     scale, key = _SCALES[int(rng.integers(0, len(_SCALES)))], rng.integers(0, 12)
@@ -98,7 +99,7 @@ def music(samples: int, rng: Generator) -> np.ndarray:
 
 
 def _degrees(part: str, rng: Generator) -> list[int]:
-    """Return the steps of the scale above A1 that sound together."""
+    """Return the scale steps above A1 that sound together in one note or chord of a part."""
     if part == "bass":
         return [int(rng.integers(0, 8))]
     root = int(rng.integers(7, 20 if part == "chords" else 30))
@@ -106,8 +107,8 @@ def _degrees(part: str, rng: Generator) -> list[int]:
 
 
 def _timbre(rng: Generator) -> dict[str, float]:
-    """Return the slope of the harmonics in dB per octave, attack and decay in seconds, vibrato, share of odd harmonics.
-    """
+    """Return a random timbre: slope of the harmonics (dB per octave), attack and decay (s), vibrato, share of odd
+    harmonics."""
     return {
         "slope": rng.uniform(-14, -3), "attack": 10 ** rng.uniform(-2.6, -0.9), "decay": 10 ** rng.uniform(-1, 0.6),
         "vibrato": rng.uniform(0, 0.008) * (rng.random() < 0.5), "odd": rng.uniform(0, 1) * (rng.random() < 0.3),
@@ -128,7 +129,7 @@ def _note(pitch: float, seconds: float, timbre: dict[str, float], rng: Generator
 
 
 def _hit(rng: Generator) -> np.ndarray:
-    """Return a struck thing of up to a quarter second: noise and a falling tone, both dying away."""
+    """Return a struck sound of up to a quarter second: decaying noise and a falling tone."""
     time = np.arange(int(rng.uniform(0.03, 0.25) * SAMPLE_RATE)) / SAMPLE_RATE
     tone = np.sin(2 * np.pi * rng.uniform(50, 2500) * time * (1 - rng.uniform(0, 0.5) * time))
     hiss = coloured(len(time), rng.uniform(-1, 1), rng)
@@ -137,14 +138,14 @@ def _hit(rng: Generator) -> np.ndarray:
 
 
 def _wander(samples: int, rate: float, depth: float, rng: Generator) -> np.ndarray:
-    """Return (samples,) a loudness around 1 that changes about `rate` times per second by up to `depth`."""
+    """Return a loudness curve (samples,) around 1 that changes about `rate` times per second by up to `depth`."""
     knots = max(2, int(samples / SAMPLE_RATE * rate) + 2)
     curve = rng.uniform(1 - depth, 1 + depth, knots)
     return np.interp(np.linspace(0, knots - 1, samples), np.arange(knots), curve)
 
 
 def _add(out: np.ndarray, at: int, piece: np.ndarray) -> None:
-    """Add a piece that begins at sample `at`, cut to what lies inside."""
+    """Add a piece to `out` from sample `at` on, in place, cropped to what lies inside."""
     piece = piece[max(0, -at) :]
     at = max(0, at)
     if at < len(out):

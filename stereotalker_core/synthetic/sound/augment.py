@@ -1,4 +1,4 @@
-"""Microphone, room and line, drawn at random: colour, noise, reverberation, telephone, gain; labels stay valid."""
+"""Random recording conditions: microphone colour, noise, reverberation, telephone, gain; labels stay valid."""
 
 import numpy as np
 from numpy.random import Generator
@@ -7,7 +7,7 @@ from ...shapes import SAMPLE_RATE
 
 
 def augment(waveform: np.ndarray, rng: Generator) -> np.ndarray:
-    """Map waveform (S,) float at 16 kHz -> a degraded copy (S,) float32 in [-1, 1]; about one in five stays clean."""
+    """Degrade a waveform (S,) at 16 kHz at random -> (S,) float32 in [-1, 1]; about one in five stays clean."""
     if waveform.ndim != 1 or not np.isfinite(waveform).all():
         raise ValueError(f"expected a finite waveform (S,), got shape {waveform.shape}")
     out = waveform.astype(np.float32)
@@ -27,7 +27,11 @@ def augment(waveform: np.ndarray, rng: Generator) -> np.ndarray:
 
 
 def reverberate(waveform: np.ndarray, decay: float, direct_db: float, rng: Generator) -> np.ndarray:
-    """Add a room tail of `decay` seconds to -60 dB, `direct_db` below the direct sound, whose time does not move."""
+    """Add reverberation to a waveform (S,); the direct sound keeps its time.
+
+    decay: seconds until the tail has fallen by 60 dB.
+    direct_db: level of the direct sound above the tail.
+    rng: random generator."""
     n = max(int(decay * SAMPLE_RATE), 2)
     tail = rng.standard_normal(n) * np.exp(-6.9 * np.arange(n) / n)
     tail[: SAMPLE_RATE // 500] = 0  # the first echo comes 2 ms after the direct sound
@@ -39,7 +43,7 @@ def reverberate(waveform: np.ndarray, decay: float, direct_db: float, rng: Gener
 
 
 def band_limit(waveform: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Keep low..high Hz with gentle zero-phase slopes (second order on both sides)."""
+    """Band-pass a waveform to low..high Hz with gentle zero-phase slopes (second order on both sides)."""
     frequency = np.fft.rfftfreq(len(waveform), 1 / SAMPLE_RATE)
     with np.errstate(divide="ignore"):
         gain = 1 / (1 + (low / np.maximum(frequency, 1e-3)) ** 4) / (1 + (frequency / high) ** 8)
@@ -47,8 +51,7 @@ def band_limit(waveform: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def colour(waveform: np.ndarray, rng: Generator, most_db: float = 8.0) -> np.ndarray:
-    """Return a microphone's response: a smooth random curve over the log frequency, up to about `most_db` either way.
-    """
+    """Apply a random microphone response: a smooth curve over log frequency, of up to about +-`most_db`."""
     frequency = np.fft.rfftfreq(len(waveform), 1 / SAMPLE_RATE)
     octave = np.log2(np.maximum(frequency, 60.0) / 60.0)  # 0 .. 7
     curve = np.interp(octave, np.linspace(0, 7.1, 6), rng.uniform(-most_db, most_db, 6))
@@ -56,8 +59,8 @@ def colour(waveform: np.ndarray, rng: Generator, most_db: float = 8.0) -> np.nda
 
 
 def telephone(waveform: np.ndarray, low: float, high: float, mu: float = 255.0) -> np.ndarray:
-    """Pass speech through a telephone: the voice band, coded in 8 bits by the mu law (ITU-T G.711) at the level of the
-    line."""
+    """Pass speech through a telephone line: the voice band low..high Hz, coded in 8 bits by the mu law (ITU-T G.711).
+    """
     narrow = band_limit(waveform, low, high)
     peak = max(float(np.abs(narrow).max()), 1e-5)
     scaled = narrow / peak * 0.7
@@ -67,7 +70,7 @@ def telephone(waveform: np.ndarray, low: float, high: float, mu: float = 255.0) 
 
 
 def add_noise(waveform: np.ndarray, snr_db: float, slope: float, rng: Generator) -> np.ndarray:
-    """Add noise with a power spectrum f**slope (0 white, -1 pink, -2 brown) at `snr_db` below the whole signal."""
+    """Add noise with a power spectrum f**slope (0 white, -1 pink, -2 brown), `snr_db` below the signal's power."""
     frequency = np.fft.rfftfreq(len(waveform), 1 / SAMPLE_RATE)
     shape = np.maximum(frequency, 40.0) ** (slope / 2)
     noise = np.fft.irfft(np.fft.rfft(rng.standard_normal(len(waveform))) * shape, len(waveform))

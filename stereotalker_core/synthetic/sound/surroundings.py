@@ -1,4 +1,5 @@
-"""Where a voice is heard: beside music, noise or other voices, in a room, over a line; the nearest one is labelled."""
+"""Acoustic surroundings of a voice: music, noise, other voices, a room or a telephone; the nearest voice is labelled.
+"""
 
 import functools
 from collections.abc import Callable
@@ -14,10 +15,9 @@ POOL, SECONDS = 300, 8  # different pieces of ambience, and how long each is
 
 
 class Surroundings:
-    """The sound around the speech.
+    """The pool of sounds around speech.
 
-    Piece i depends on (seed, i) alone, so a training that resumes hears the same pieces.
-    """
+    Piece i depends on (seed, i) alone, so that a resumed training hears the same pieces."""
 
     def __init__(self, seed: int) -> None:
         self.piece = functools.lru_cache(POOL)(
@@ -25,7 +25,7 @@ class Surroundings:
         )
 
     def cut(self, samples: int, rng: Generator) -> np.ndarray:
-        """Return (samples,) out of a random piece. ValueError for more than a piece has."""
+        """Return a random excerpt (samples,) of a random piece. ValueError where it is longer than a piece."""
         if samples > SECONDS * SAMPLE_RATE:
             raise ValueError(f"a piece has {SECONDS} s, {samples / SAMPLE_RATE:.1f} s were asked for")
         piece = self.piece(int(rng.integers(0, POOL)))
@@ -33,18 +33,17 @@ class Surroundings:
         return piece[first : first + samples]
 
     def alone(self, samples: int, rng: Generator) -> np.ndarray:
-        """Return (samples,) in which nobody speaks: one piece, or two at once."""
+        """Return sound (samples,) without speech: one piece, or two at once."""
         out = self.cut(samples, rng)
         if rng.random() < 0.3:
             out = out + self.cut(samples, rng) * 10 ** rng.uniform(-1, 0)
         return (out * 10 ** rng.uniform(-1, 0.1)).astype(np.float32)
 
     def beside(self, wave: np.ndarray, rng: Generator, voice: Callable[[Generator], np.ndarray]) -> np.ndarray:
-        """Return the speech (S,) in a room, beside other sound 0 to 25 dB below it, or over a line; its loudness is
-        kept.
+        """Return speech (S,) in a room, with other sound 0 to 25 dB below it, or over a telephone, at its own loudness.
 
-        voice(rng) gives somebody else's speech (S,): far voices, one to four, are at least 10 dB below.
-        """
+        wave: (S,); rng: random generator; voice: voice(rng) returns somebody else's speech (S,); one to four such
+        distant voices are at least 10 dB below."""
         loudness = float(np.sqrt(np.square(wave).mean()))
         if loudness < 1e-5:
             return wave
@@ -63,6 +62,6 @@ class Surroundings:
 
 
 def _scaled(wave: np.ndarray, loudness: float, below_db: float) -> np.ndarray:
-    """The wave `below_db` below a loudness (RMS)."""
+    """Scale a wave to `below_db` dB below a loudness (RMS)."""
     own = float(np.sqrt(np.square(wave).mean()))
     return wave * (loudness * 10 ** (-below_db / 20) / own) if own > 1e-3 * loudness else wave

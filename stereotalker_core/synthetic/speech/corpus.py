@@ -51,12 +51,12 @@ _PROSODY = {
 
 
 def in_validation(text: str) -> bool:
-    """Tell whether a sentence belongs to the validation split: one in ten, by its own checksum."""
+    """Tell whether a sentence belongs to the validation split: one in ten, by its checksum."""
     return zlib.crc32(text.encode()) % 10 == 0
 
 
 def draw_voice(engine: str, split: str, rng: random.Random) -> str:
-    """Return a random voice of an engine that belongs to the split."""
+    """Draw a random voice of an engine, from those that belong to the split."""
     train = split == "train"
     if engine == "espeak":
         return f"{rng.choice(ESPEAK_ACCENTS)}+{rng.choice(ESPEAK_TRAIN if train else ESPEAK_HELD_OUT)}"
@@ -72,7 +72,7 @@ def draw_voice(engine: str, split: str, rng: random.Random) -> str:
 
 
 def speak_random(split: str, engine: str, rng: random.Random) -> tuple[Utterance, Sentence]:
-    """Speak one utterance of the split by the engine: sentence, voice, tempo and pitch are drawn from rng."""
+    """Speak one utterance of the split with an engine; sentence, voice, tempo and pitch are random."""
     chosen = sentence(rng)
     while in_validation(chosen.text) != (split == "val"):
         chosen = sentence(rng)
@@ -85,7 +85,9 @@ def speak_random(split: str, engine: str, rng: random.Random) -> tuple[Utterance
 
 
 def write_corpus(out: Path, split: str, minutes: float, seed: int, engines: tuple[str, ...]) -> dict[str, float]:
-    """Write one split and return its table; engines take turns. ValueError for a bad request, before work starts."""
+    """Write one split and return a table of what it holds; engines take turns. ValueError before any work.
+
+    out: parent folder; split: its name; minutes: of speech; seed: of the choice; engines: names."""
     if split not in SPLITS:
         raise ValueError(f"split {split!r} is not one of {', '.join(SPLITS)}")
     if not minutes > 0:
@@ -114,13 +116,13 @@ def write_corpus(out: Path, split: str, minutes: float, seed: int, engines: tupl
 
 
 def to_int16(waveform: Tensor) -> np.ndarray:
-    """Map (S,) float -> int16, scaled to a peak of 0.7 so that nothing clips."""
+    """Map a waveform (S,) float -> int16, scaled to a peak of 0.7 so that nothing clips."""
     samples = waveform.numpy()
     return np.round(samples * (0.7 / max(float(np.abs(samples).max()), 1e-4)) * 32767).astype(np.int16)
 
 
 def index_entry(name: str, utterance: Utterance, start: int, samples: int) -> dict:
-    """The index line of an utterance that begins at sample `start`."""
+    """Return the index entry of an utterance whose waveform begins at sample `start`."""
     return {
         "id": name,
         "engine": utterance.engine,
@@ -135,7 +137,7 @@ def index_entry(name: str, utterance: Utterance, start: int, samples: int) -> di
 
 
 def finish_waveforms(raw: Path, samples: int) -> None:
-    """Put the .npy header before the raw int16 samples: raw X.raw becomes X.npy."""
+    """Turn raw int16 samples X.raw into X.npy by prepending the .npy header."""
     with raw.with_suffix(".npy").open("wb") as target, raw.open("rb") as source:
         header = {"descr": "<i2", "fortran_order": False, "shape": (samples,)}
         np.lib.format.write_array_header_1_0(target, header)
@@ -144,7 +146,7 @@ def finish_waveforms(raw: Path, samples: int) -> None:
 
 
 class Corpus:
-    """The written split: len(), [i] -> Utterance; `entries` are the index lines."""
+    """The written split: len(), [i] -> Utterance; `entries` are its index entries."""
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
@@ -169,8 +171,7 @@ class Corpus:
 
 
 def phone_labels(phones: tuple[Phone, ...], frames: int, rate: float = 50.0) -> Tensor:
-    """Return (frames,) int64 index of the phone that sounds in the middle of each frame, at `rate` frames per second.
-    """
+    """Return the index of the phone in the middle of each frame, (frames,) int64, at `rate` frames per second."""
     labels = torch.full((frames,), PHONE_INDEX[SILENCE])
     middle = (torch.arange(frames) + 0.5) / rate
     for name, start, end, _ in phones:
@@ -179,7 +180,7 @@ def phone_labels(phones: tuple[Phone, ...], frames: int, rate: float = 50.0) -> 
 
 
 def summary(folder: Path) -> dict[str, float]:
-    """Return the hours, utterances, voices, different words, phones, per split and per engine."""
+    """Return hours, utterances, voices, different words and phones of a split, also per engine."""
     entries = [json.loads(line) for line in (folder / "index.jsonl").read_text(encoding="utf-8").splitlines()]
     seconds = Counter()
     for e in entries:
@@ -207,7 +208,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> dict[str, float]:
-    """Write a corpus -> the table of what it holds. ValueError where nothing can speak."""
+    """Write a corpus -> a table of what it holds. ValueError where no speech engine is installed."""
     engines = tuple(x for x in options.engines.split(",") if x) or tuple(
         name for name in available_engines() if name != "kokoro"
     )

@@ -1,8 +1,7 @@
-"""Phones of the speech engines in terms of the project's inventory (audio/phones.py), and what the lips do for each.
+"""Phones of the speech engines mapped to the project's inventory (audio/phones.py), and their effect on the lips.
 
-Every engine's own names (espeak-ng, flite and festival, Kokoro's IPA, CMU dictionary) are mapped, so that speech of
-different engines carries one kind of label. Stress travels beside the phone: 0 none, 1 primary, 2 secondary.
-"""
+The names of every engine (espeak-ng, flite and festival, Kokoro's IPA, CMU dictionary) are mapped, so that speech of
+different engines has the same labels. Stress is stored with the phone: 0 none, 1 primary, 2 secondary."""
 
 import re
 
@@ -56,8 +55,9 @@ _IPA = {
 
 
 def from_espeak(name: str) -> tuple[str, ...]:
-    """Return the phones of one espeak-ng phoneme of an English voice (two, or none for a modifier); ValueError if
-    unknown."""
+    """Return the phones of an espeak-ng phoneme of an English voice: one, two, or none for a modifier.
+
+    ValueError for an unknown phoneme."""
     if not name or name[0] in "_|":
         return (SILENCE,)
     if not re.search(r"[A-Za-z0-9@&?]", name):
@@ -72,8 +72,9 @@ def from_espeak(name: str) -> tuple[str, ...]:
 
 
 def from_flite(name: str) -> str:
-    """Return the phone of a flite, festival (radio set) or CMU dictionary name, stress digit allowed; ValueError if
-    unknown."""
+    """Return the phone of a flite, festival (radio set) or CMU dictionary name; a stress digit is ignored.
+
+    ValueError for an unknown name."""
     plain = re.sub(r"[0-2]$", "", name.lower())
     phone = _FLITE.get(plain, plain)
     if phone not in PHONE_INDEX:
@@ -82,5 +83,5 @@ def from_flite(name: str) -> str:
 
 
 def from_ipa(symbol: str) -> str | None:
-    """Return the phone of one symbol of Kokoro's phoneme alphabet, None for stress, length and punctuation marks."""
+    """Return the phone of a symbol of Kokoro's phoneme alphabet, None for stress, length and punctuation marks."""
     return _IPA.get(symbol)

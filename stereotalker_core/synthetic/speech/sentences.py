@@ -1,4 +1,4 @@
-"""Sentences from a small grammar: reproducible from a seed, rich in words, with meaning-gesture words and emotions."""
+"""Sentences from a small grammar: reproducible from a seed, varied, with meaning-gesture words and emotions."""
 
 import random
 import re
@@ -114,7 +114,7 @@ class Sentence:
 
 
 def sentence(rng: random.Random, meaning: float = 0.7) -> Sentence:
-    """Return one sentence; with probability `meaning` it holds a gesture word, one in five of these a held-out one."""
+    """Draw a sentence; with probability `meaning` it has a gesture word, in one of five cases a held-out one."""
     if rng.random() < meaning:
         template = rng.choice(_MEANING[rng.choice(list(GESTURE_WORDS))].splitlines())
     else:
@@ -128,7 +128,7 @@ def sentence(rng: random.Random, meaning: float = 0.7) -> Sentence:
 
 
 def sentences(seed: int, count: int, exclude: frozenset[str] = frozenset()) -> list[Sentence]:
-    """Return `count` different sentences of a seed, none of them with a text of `exclude`."""
+    """Return `count` different sentences of a seed, none of them in `exclude`."""
     rng, out, seen = random.Random(seed), [], set(exclude)
     while len(out) < count:
         new = sentence(rng)

@@ -1,7 +1,7 @@
 """Write the words that `audio.listening.spotting` knows: `python -m stereotalker_core.synthetic.speech.spoken_words`.
 
-The costs are what it takes, in nats, to believe that a word begins: little for the most frequent words of English,
-more for a gesture word, most for a short one, which fits somewhere in every sentence.
+The cost of a word, in nats, is what the decoder pays to begin it: low for the most frequent words of English, higher
+for gesture words, highest for short gesture words, which fit somewhere in every sentence.
 """
 
 from ...audio.listening.spotting import SPOKEN_WORDS
@@ -44,7 +44,7 @@ SAID_AS = {
 
 
 def text() -> str:
-    """The file's text: a line a kind of words, then a line a way of speaking."""
+    """Return the text of the word file: one line per kind of words, then one line per alternative pronunciation."""
     gestures = sorted(word for word in TRAINING_WORDS | HELD_OUT_WORDS if pronounce(word))
     lists = ("NOUNS", "PLACES", "PEOPLE", "ADJECTIVES", "ADVERBS", "NUMBERS")
     common = {word.lower() for name in lists for word in getattr(vocabulary, name)} | FUNCTION_WORDS

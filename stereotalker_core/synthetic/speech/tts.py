@@ -17,11 +17,17 @@ ENGINES = ("espeak", "flite", "kokoro")
 def synthesise(
     text: str, engine: str = "espeak", voice: str = "", speed: float = 1.0, pitch: float = 0.0, seed: int = 0
 ) -> Utterance:
-    """Speak `text`. speed 0.5..2 (1 = the voice's own), pitch -1..1; seed varies the liveliness of the intonation.
+    """Speak a text -> utterance with phone and word times.
 
-    A voice may end in "@factor" (for example "slt@0.93"): the recording is then played at that factor, which moves
-    pitch, formants and tempo together and so makes another speaker. Raises EngineMissing with the remedy.
-    """
+    text: to speak.
+    engine: one of ENGINES.
+    voice: of the engine; "@factor" at its end ("slt@0.93") plays the recording at that speed, which changes pitch,
+        formants and tempo together and so makes another speaker.
+    speed: 0.5..2, 1 = the voice's own.
+    pitch: -1..1.
+    seed: varies the intonation.
+
+    EngineMissing with the remedy where the engine is not installed."""
     if not text.strip():
         raise ValueError("text is empty; give a sentence to speak")
     if engine not in ENGINES:
@@ -34,7 +40,7 @@ def synthesise(
 
 
 def available_engines() -> tuple[str, ...]:
-    """The engines that work on this machine."""
+    """Return the names of the engines that work on this machine."""
     found = []
     for name in ENGINES:
         try:
@@ -58,7 +64,7 @@ def _engine(name: str, probe: bool = False) -> Callable[..., Utterance]:
 
 
 def play_at(utterance: Utterance, factor: float) -> Utterance:
-    """Play an utterance `factor` times as fast (0.8..1.25): it sounds like another speaker; times follow."""
+    """Play an utterance `factor` times as fast (0.8..1.25), with its times: it sounds like another speaker."""
     if not 0.8 <= factor <= 1.25:
         raise ValueError(f"play-back factor {factor} must be in 0.8..1.25")
     ratio = Fraction(1 / factor).limit_denominator(64)

@@ -46,7 +46,7 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 
 
 class _Espeak:
-    """The C library and what its callback collected; one per process, because the library is one global state."""
+    """The C library and the events that its callback collected; one per process, because its state is global."""
 
     def __init__(self) -> None:
         self.library = _load()
@@ -85,7 +85,7 @@ class _Espeak:
         return np.concatenate(self.samples).astype(np.float32) / 32768
 
     def marks(self, text: str) -> list[tuple[str, int, bool]]:
-        """Return (phoneme, stress, first of a word) of the text; the audio events carry neither."""
+        """Return (phoneme, stress, first of a word) of the text; the audio events have neither stress nor words."""
         pointer = ctypes.c_char_p(text.encode())
         out: list[tuple[str, int, bool]] = []
         while pointer.value:
@@ -118,7 +118,7 @@ def require() -> None:
 
 
 def phonemes_ipa(words: list[str], accent: str) -> list[str]:
-    """Return the IPA of each word, spoken in context where espeak-ng keeps the words apart, else one by one."""
+    """Return the IPA of each word, spoken in context if espeak-ng keeps the words apart, else word by word."""
     engine = _espeak()
     if engine.library.espeak_SetVoiceByName(accent.encode()):
         raise ValueError(f"espeak-ng has no voice {accent!r}")
@@ -137,7 +137,9 @@ def phonemes_ipa(words: list[str], accent: str) -> list[str]:
 
 
 def speak(text: str, voice: str, speed: float, pitch: float, seed: int) -> Utterance:
-    """Speak one utterance; voice is an accent ("en" is British) and a variant, "en-us+f3"; the default is "en-us"."""
+    """Speak one utterance; see `tts.synthesise`.
+
+    voice: an accent ("en" is British) and a variant, such as "en-us+f3"; "" for "en-us"."""
     voice, engine = voice or "en-us", _espeak()
     rng = random.Random(seed)
     parameters = {
@@ -155,8 +157,9 @@ def speak(text: str, voice: str, speed: float, pitch: float, seed: int) -> Utter
 
 
 def _stresses(events: list[tuple[str, float]], marks: list[tuple[str, int, bool]]) -> tuple[list[int], list[float]]:
-    """Return the stress of each phoneme event and the times at which words begin, by matching the two phoneme
-    sequences."""
+    """Return the stress of each phoneme event, and the times at which words begin.
+
+    events: (phoneme, s) as spoken; marks: (phoneme, stress, first of a word) of the text; the two are aligned."""
     spoken = [i for i, (name, _) in enumerate(events) if name and name[0] != "_"]
     stress, starts = [0] * len(events), []
     matcher = difflib.SequenceMatcher(None, [events[i][0] for i in spoken], [m[0] for m in marks], autojunk=False)
@@ -183,11 +186,10 @@ def _phones(events: list[tuple[str, float]], stress: list[int], seconds: float) 
 
 
 def _words(engine: _Espeak, text: str, phones: tuple[Phone, ...], starts: list[float]) -> tuple[Word, ...]:
-    """Return the word events snapped to the first phone of a word, pauses cut off (an event ends only where the next
-    word begins).
+    """Return the words with times, each snapped to the first phone of a word, without the pauses between words.
 
-    espeak-ng speaks some pairs ("of the") as one word with one event: its phones are shared out by letters.
-    """
+    An event of espeak-ng ends only where the next word begins. Some pairs ("of the") are spoken as one word with one
+    event; its phones are divided between them in proportion to their letters."""
     begins = {
         p - 1: min(starts, key=lambda start: abs(start - time))  # the events are some tens of ms off the phones
         for kind, time, _, p, _ in engine.events

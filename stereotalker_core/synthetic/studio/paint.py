@@ -19,7 +19,7 @@ _IRIS, _PUPIL = 28.0, 10.5  # degrees from the optical axis
 
 @dataclass(frozen=True)
 class StudioFace:
-    """The colours in sRGB 0..1: skin, lips, iris; blush, freckles, stubble 0..1; smile 0..1."""
+    """The colours of a face in sRGB 0..1: skin, lips, iris; blush, freckles, stubble and smile in 0..1."""
 
     skin: Colour
     lips: Colour
@@ -32,7 +32,8 @@ class StudioFace:
 
 @dataclass(frozen=True)
 class Outfit:
-    """Hold kind: "knit", "shirt" or "blazer"; collar, sleeve as `clothes.Clothes`; colours in sRGB 0..1."""
+    """The outfit: kind "knit", "shirt" or "blazer"; collar and sleeve as in `clothes.Clothes`; colours in sRGB 0..1;
+    thickness m."""
 
     kind: str
     collar: str
@@ -43,7 +44,7 @@ class Outfit:
 
 
 class Noise:
-    """The smooth seamless noise of about unit variance in space: plane waves, `stretch` (3,) scales the axes."""
+    """The smooth seamless noise in space, of about unit variance: plane waves; stretch (3,) scales the axes."""
 
     def __init__(self, rng: torch.Generator, frequency: float, waves: int = 7, stretch: Colour = (1.0, 1.0, 1.0)):
         direction = F.normalize(torch.randn(3, waves, generator=rng), dim=0)
@@ -55,8 +56,9 @@ class Noise:
 
 
 def bumped(pixels: Pixels, height, amount: Tensor) -> Tensor:
-    """Return the normals (N, 3) of a surface that a height in metres, a function of points (N, 3), makes uneven; amount
-    (N,)."""
+    """Return the normals (N, 3) of the surface after displacement by a height field (bump mapping).
+
+    height: points (N, 3) -> metres; amount: (N,) factor."""
     base = height(pixels.point)
     slope = [
         (height(pixels.point + _BUMP * torch.eye(3)[k]) - base) / _BUMP for k in range(3)
@@ -116,7 +118,9 @@ def skin(pixels: Pixels, face: StudioFace, rng: torch.Generator) -> tuple[Tensor
 def inner_parts(
     pixels: Pixels, face: StudioFace, colour: Tensor, gloss: Tensor, rng: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Return the eyes, mouth, teeth and sockets over colours (N, 3) and highlights (N, 2)."""
+    """Paint eyes, mouth, teeth and sockets over colours (N, 3) and highlights (N, 2) -> the same.
+
+    gloss: strength and sharpness of the highlight."""
     colour, gloss = colour.clone(), gloss.clone()
     own = torch.tensor(face.skin)
     mouth = pixels.is_part("mouth")
@@ -157,7 +161,8 @@ def dressed(
     colour: Tensor,
     rng: torch.Generator,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Map clothes over sRGB colours (N, 3) -> colours, cover (N,), normals (N, 3), and a factor (N,) on the light."""
+    """Paint clothes over sRGB colours (N, 3) -> colours, coverage (N,), normals (N, 3), and a factor (N,) on the light.
+    """
     points = pixels.point
     x, y, z = points.unbind(1)
     body = pixels.is_part("torso", "neck", "arm.L", "arm.R", "hips") & ~pixels.is_part("hand.L", "hand.R")
@@ -190,7 +195,7 @@ def dressed(
 
 
 def _ribs(p: Tensor) -> Tensor:
-    """Return the height in metres of knitted rows: columns of stitches."""
+    """Return the height (N,) in metres of knitted stitches at points (N, 3)."""
     return 0.00022 * torch.sin(p[:, 0] * 980) * (1 + 0.4 * torch.sin(p[:, 2] * 1400))
 
 
@@ -199,7 +204,9 @@ def _front(points: Tensor, arm: Tensor) -> Tensor:
 
 
 def _shirt(points: Tensor, edge: Tensor, cloth: Tensor, arm: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a button placket and a turned collar."""
+    """Paint a button placket and a collar -> cloth (N, 3), and a factor (N,) on its light.
+
+    points: (N, 3); edge: (N,) m below the neck line; cloth: (N, 3) colours; arm: (N,) arm coordinate."""
     x, _, z = points.unbind(1)
     front = _front(points, arm).float()
     shade = 1 - 0.22 * front * (bump(x, 0.016, 0.0010) + bump(x, -0.016, 0.0010))
@@ -213,7 +220,10 @@ def _shirt(points: Tensor, edge: Tensor, cloth: Tensor, arm: Tensor) -> tuple[Te
 
 
 def _blazer(points: Tensor, edge: Tensor, cloth: Tensor, inner: Tensor, arm: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the lapels that close over something plain, a button, a breast pocket."""
+    """Paint lapels over plain inner cloth, a button and a breast pocket -> cloth (N, 3), and a factor (N,) on its
+    light.
+
+    points: (N, 3); edge: (N,) m below the neck line; cloth, inner: (N, 3) colours; arm: (N,) arm coordinate."""
     x, _, z = points.unbind(1)
     front, side = _front(points, arm).float(), x.abs()
     up = ((z - 0.20) / 0.33).clamp(0, 1)
@@ -238,7 +248,7 @@ def _blazer(points: Tensor, edge: Tensor, cloth: Tensor, inner: Tensor, arm: Ten
 
 
 def brow_density(points: Tensor, eye: Tensor) -> Tensor:
-    """Return (V,) in [0, 1]: where brows grow on the template's points (V, 3)."""
+    """Return the density of the brows (V,) in [0, 1] at template points (V, 3); eye: (3,) position of the left eye."""
     x, y, z = points.unbind(1)
     offset, up = x.abs() - eye[0], z - eye[2]
     arc = 0.0205 + 0.0045 * torch.cos((offset / 0.027).clamp(-1, 1) * 1.4)
@@ -248,7 +258,7 @@ def brow_density(points: Tensor, eye: Tensor) -> Tensor:
 
 
 def drawn_room(size: tuple[int, int], kind: str, rng: torch.Generator) -> Tensor:
-    """Return a room out of focus, (3, H, W) linear: "window" or "studio"."""
+    """Return an out-of-focus room (3, H, W), linear; kind: "window" or "studio"."""
     rows, columns = size
     y, x = torch.meshgrid(torch.linspace(0, 1, 96), torch.linspace(0, columns / rows, 96), indexing="ij")
     wall, light = {

@@ -1,7 +1,6 @@
-"""Example people for pictures and demos: nobody who lives, each made with care from a few numbers.
+"""Example people for pictures and demos: nobody who exists, each made from a few numbers.
 
-`EXAMPLES[name]` describes a person, `example_portrait(name)` takes their picture in the studio of stage.py.
-"""
+`EXAMPLES[name]` describes a person, `example_portrait(name)` takes their picture in the studio of stage.py."""
 
 from dataclasses import dataclass
 
@@ -27,7 +26,8 @@ _SKIN_LIT = ("face", "lips", "neck", "scalp", "torso", "arm.L", "arm.R", "hand.L
 @dataclass(frozen=True)
 class StudioPerson:
     """The person: seed and spread of the body's shape, face, hair (style, line, colour in sRGB), outfit, light, room.
-    """
+
+    turn: pitch, yaw, roll of the head, degrees."""
 
     seed: int
     spread: float
@@ -85,14 +85,14 @@ EXAMPLES = {
 
 @dataclass(frozen=True)
 class ExamplePortrait:
-    """Hold image (3, S, S) in [-1, 1] and mask (1, S, S) in [0, 1]."""
+    """The picture of an example person: image (3, S, S) in [-1, 1] and mask (1, S, S) in [0, 1]."""
 
     image: Tensor
     mask: Tensor
 
 
 def example_portrait(name: str, size: int = 768, body: HalfBody | None = None) -> ExamplePortrait:
-    """The picture of an example person, the same every time. ValueError for an unknown name or a size below 128 px."""
+    """Return the picture of an example person, deterministic. ValueError for an unknown name or a size below 128 px."""
     if name not in EXAMPLES:
         raise ValueError(f"example person {name!r} is unknown; use one of {', '.join(EXAMPLES)}")
     if size < 128:
@@ -119,7 +119,7 @@ def example_portrait(name: str, size: int = 768, body: HalfBody | None = None) -
 
 
 def _posed_and_dressed(template: Template, person: StudioPerson, shape: Tensor) -> tuple[Posed, Tensor, Tensor]:
-    """The dressed body in its pose, the normals (V, 3) of its shading, and the shell (V,)."""
+    """Return the dressed body in its pose, the normals (V, 3) for its shading, and the shell (V,)."""
     body, outfit = template.body, person.outfit
     clothes = Clothes(outfit.collar, outfit.sleeve, "plain", 20.0, outfit.thickness, *torch.zeros(3, 3))
     rest = body.rest(shape[None]).vertices
@@ -145,8 +145,10 @@ def _photographed(
     size: int,
     rng: torch.Generator,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the linear premultiplied colour (3, S, S), coverage (1, S, S), and the depth (S, S) of the person without
-    hair."""
+    """Draw the person without hair -> linear premultiplied colour (3, S, S), coverage (1, S, S), depth (S, S) m.
+
+    template: of the body; person: to draw; posed, normals: from `_posed_and_dressed`; view: (world_to_camera,
+    intrinsics); size: px of a side; rng: random generator."""
     pixels = Pixels(template, posed, normals, *view, (size, size), ("lashes",))
     lashes = Pixels(template, posed, normals, *view, (size, size))
     colour, shine = skin(pixels, person.face, rng)
@@ -178,8 +180,9 @@ def _hairs(
     shell: Tensor,
     rng: torch.Generator,
 ) -> list[tuple[Tensor, Tensor, float]]:
-    """Return the strands (n, steps, 3), linear colours (n, 3), samples per strand over the picture's side: of head and
-    brows."""
+    """Grow the hair of head and brows -> (strands (n, steps, 3), linear colours (n, 3), samples per strand) of each.
+
+    The samples per strand are relative to the picture's side."""
     body, vertices = template.body, posed.vertices[0]
     line = Hair(person.line, 0.01, 0.002, torch.zeros(3), 0.1, 0.0)
     # hair grows on the scalp up to the line, away from the ears, and slides on the head, neck and trunk

@@ -1,8 +1,7 @@
 """A portrait studio: every pixel knows its place on the body; a soft key light with shadows, a fill and a rim light.
 
-Slower and finer than people/render.py, whose pictures networks are trained on: nothing is read from an atlas, so that
-pores and weave are as fine as the picture. For one picture at a time.
-"""
+Slower and more detailed than people/render.py, which draws the training pictures: nothing is read from an atlas, so
+that pores and weave are as fine as the picture. For one picture at a time."""
 
 from dataclasses import dataclass
 
@@ -24,7 +23,7 @@ _WRAP = (0.32, 0.16, 0.11)  # light goes on under skin, red the furthest (d'Eon 
 
 @dataclass(frozen=True)
 class Lamp:
-    """The lamp at yaw and pitch in degrees as a camera stands; linear colour (3,) with its strength."""
+    """The lamp: yaw and pitch in degrees, as for a camera; linear colour (3,), which includes its strength."""
 
     yaw: float
     pitch: float
@@ -38,7 +37,7 @@ class Lamp:
 
 @dataclass(frozen=True)
 class Lighting:
-    """The key lamp with shadows, a fill and a rim lamp without, and linear ambient light (3,) from above."""
+    """The lights: a key lamp with shadows, fill and rim lamps without, and linear ambient light (3,) from above."""
 
     key: Lamp
     fill: Lamp
@@ -47,10 +46,9 @@ class Lighting:
 
 
 class Pixels(Template):
-    """The covered pixels (N) of one picture with a template's semantic coordinates: painters of texels paint pixels.
+    """The covered pixels (N) of a picture with the coordinates of a template, so that painters of texels paint pixels.
 
-    place (N, 3) and normal (N, 3) in the world, view (N, 3) unit to the camera, index (N,) into the picture.
-    """
+    place: (N, 3) and normal: (N, 3) in the world; view: (N, 3) unit, to the camera; index: (N,) into the picture."""
 
     def __init__(
         self,
@@ -90,14 +88,14 @@ class Pixels(Template):
         self.lips = F.grid_sample(mask, (uv * 2 - 1)[None, None], align_corners=False)[0, 0, 0] * self.head
 
     def onto(self, values: Tensor) -> Tensor:
-        """Return the values (N, C) as a picture (C, H, W), 0 off the person."""
+        """Arrange values (N, C) as a picture (C, H, W), 0 off the person."""
         rows, columns = self.picture
         out = values.new_zeros(rows * columns, values.shape[1]).index_copy(0, self.index, values)
         return out.T.reshape(-1, rows, columns)
 
 
 def shadows(template: Template, posed: Posed, place: Tensor, lamp: Lamp, rng: torch.Generator) -> Tensor:
-    """Return (N,) in [0, 1]: how much of a wide lamp points (N, 3) see past the body."""
+    """Return (N,) in [0, 1]: the fraction of a wide lamp that is visible from points (N, 3), not hidden by the body."""
     middle = posed.vertices[0].mean(0)
     middle = middle + torch.tensor([0.0, 0.0, 0.25])
     size = (_LIGHT_SIZE, _LIGHT_SIZE)
@@ -115,10 +113,9 @@ def shadows(template: Template, posed: Posed, place: Tensor, lamp: Lamp, rng: to
 
 
 def openness(depth: Tensor, pixel: float) -> Tensor:
-    """Return (H, W) in [0, 1]: how open every place of a depth picture lies, judged by its surroundings.
+    """Return (H, W) in [0, 1]: ambient visibility of every pixel of a depth picture (H, W), from its surroundings.
 
-    pixel: metres that a pixel covers.
-    """
+    pixel: metres per pixel."""
     covered = (depth > 0).float()[None, None]
     out = torch.ones_like(depth)
     for reach, strength in ((0.012, 0.30), (0.04, 0.35), (0.09, 0.25)):
@@ -139,11 +136,15 @@ def light_surface(
     free: Tensor,
     open_: Tensor,
 ) -> Tensor:
-    """Return the linear colour (N, 3) of linear albedo (N, 3) under a lighting.
+    """Shade linear albedo (N, 3) under a lighting -> linear colour (N, 3).
 
-    gloss: (N, 2) strength and sharpness of the highlight; skin: (N,) in [0, 1], where light goes on under the surface;
-    free: (N,) of the key's shadows; open_: (N,) of the sky.
-    """
+    pixels: with positions and normals.
+    albedo: (N, 3) linear.
+    gloss: (N, 2) strength and sharpness of the highlight.
+    skin: (N,) in [0, 1], where light scatters under the surface.
+    lighting: the lamps.
+    free: (N,) in [0, 1], visibility of the key lamp.
+    open_: (N,) in [0, 1], visibility of the sky."""
     normal, view = pixels.normal, pixels.view
     wrap = skin[:, None] * albedo.new_tensor(_WRAP)
     sky = 0.55 + 0.45 * normal[:, 2:]
@@ -161,6 +162,6 @@ def light_surface(
 
 
 def developed(linear: Tensor) -> Tensor:
-    """Show linear light (3, H, W) as a camera does: a soft shoulder, then sRGB's gamma; in [0, 1]."""
+    """Map linear light (3, H, W) to display values in [0, 1], as a camera does: a soft shoulder, then gamma 2.2."""
     shoulder = linear * (1 + linear / 4) / (1 + linear * 0.62)
     return shoulder.clamp(0, 1).pow(1 / 2.2)

@@ -1,8 +1,7 @@
 """Hair and brows as strands: grown from the skin, drawn one by one with depth, lit after Kajiya and Kay (1989).
 
-Guides leave the scalp along a style's direction, fall under their weight and slide on the surface below them; each is
-followed by its neighbours. Only pictures of people are made this way; the body carries a shell.
-"""
+Guide strands leave the scalp in the direction of the style, fall under their weight and slide on the surface; each is
+surrounded by similar strands. For pictures of example people only; elsewhere hair is part of the body's shell."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,12 +20,14 @@ _CLEAR = 0.003  # m that hair keeps from skin
 
 @dataclass(frozen=True)
 class HairStyle:
-    """Say how hair is worn, as the pictures of example people show it.
+    """The way hair is worn.
 
-    length m, and its spread 0..1; lift: how far roots stand off the scalp, 0..1; weight: how fast strands turn
-    downwards a step; sweep (3,): direction that all strands take; part: m from the middle to the parting, which strands
-    leave on both sides (None: no parting); guides, and strands around each; clump m, how far these lie apart.
-    """
+    length: m; spread: of the length, 0..1.
+    lift: how far roots stand off the scalp, 0..1.
+    weight: how fast strands turn downwards per step.
+    sweep: (3,) direction common to all strands.
+    part: m from the middle to the parting, from which strands fall to both sides; None: no parting.
+    guides: their number; follow: strands around each; clump: m between these."""
 
     length: float
     spread: float
@@ -48,7 +49,7 @@ class StrandSurface:
 
 
 def thinned(point: Tensor, normal: Tensor, rng: torch.Generator) -> StrandSurface:
-    """Return a surface of few enough points."""
+    """Return the surface with a random subset of at most _NEAREST points; point, normal: (P, 3)."""
     some = torch.randperm(len(point), generator=rng)[:_NEAREST]
     return StrandSurface(point[some], normal[some])
 
@@ -62,11 +63,14 @@ def sown(
     count: int,
     rng: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """Draw places where hairs grow -> their roots (count, 3) on posed vertices (V, 3), and the normals there.
+    """Draw random roots of hairs -> roots (count, 3) on the posed vertices, and normals (count, 3) there.
 
-    density: points (n, 3) of the mean body -> (n,) in [0, 1], how likely a hair grows there. where: (V,) bool, vertices
-    whose triangles are looked at.
-    """
+    body: the half body.
+    vertices, normals: (V, 3) posed.
+    density: points (n, 3) of the mean body -> (n,) in [0, 1], the probability of a hair.
+    where: (V,) bool, vertices whose triangles may have hairs.
+    count: how many.
+    rng: random generator."""
     triangles = body.triangles[where[body.triangles].any(1)]
     a, b, c = (vertices[triangles[:, i]] for i in range(3))
     area = torch.linalg.cross(b - a, c - a).norm(dim=1)
@@ -88,8 +92,9 @@ def grow_strands(
     surface: StrandSurface,
     rng: torch.Generator,
 ) -> Tensor:
-    """Return the guides (n, steps, 3) from roots (n, 3) with normals (n, 3); middle (3,): the middle between the eyes.
-    """
+    """Grow guide strands (n, steps, 3) from roots (n, 3) with normals (n, 3).
+
+    middle: (3,) between the eyes; style: of the hair; surface: that strands slide on; rng: random generator."""
     length = style.length * (1 + style.spread * (torch.rand(len(root), 1, generator=rng) - 0.7))
     step = length / _STEPS
     aside = root[:, :1] - middle[0]
@@ -118,7 +123,7 @@ def grow_strands(
 
 
 def followed(guides: Tensor, normal: Tensor, style: HairStyle, rng: torch.Generator) -> Tensor:
-    """Return the strands (n * follow, steps, 3) around guides (n, steps, 3)."""
+    """Return strands (n * follow, steps, 3) around guides (n, steps, 3) with normals (n, 3) at their roots."""
     strands = guides.repeat_interleave(style.follow, 0)
     count = len(strands)
     normal = normal.repeat_interleave(style.follow, 0)
@@ -142,13 +147,17 @@ def drawn(
     samples: int,
     bias: float = 0.004,
 ) -> tuple[Tensor, Tensor]:
-    """Draw strands (n, steps, 3) in linear colour (n, 3) over a picture with depth (H, W), 0 where nothing is.
+    """Draw strands over a picture.
 
-    project: world_to_camera (4, 4), intrinsics (3, 3). light: unit directions (L, 3) to the lights, and colours (L, 3).
-    samples: points that are drawn of each strand. bias: m behind the surface that still show.
+    strands: (n, steps, 3).
+    colour: (n, 3) linear.
+    depth: (H, W) m of the picture, 0 where nothing is.
+    project: world_to_camera (4, 4), intrinsics (3, 3).
+    light: unit directions (L, 3) to the lights, and colours (L, 3).
+    samples: points drawn per strand.
+    bias: m behind the surface at which strands are still visible.
 
-    Returns premultiplied linear colour (3, H, W) and coverage (1, H, W) of one sample a pixel.
-    """
+    Returns premultiplied linear colour (3, H, W) and coverage (1, H, W), one sample per pixel."""
     rows, columns = depth.shape
     camera, intrinsics = project
     # every strand as a row of points, projected
@@ -181,7 +190,10 @@ def _lit(
     camera: Tensor,
     light: tuple[Tensor, Tensor],
 ) -> Tensor:
-    """Return the linear colours (m, 3) of the drawn points `which` of strands."""
+    """Return the linear colours (m, 3) of the points with flat indices `which` (m,) on strands (n, samples).
+
+    points, tangent: (n, samples, 3); colour: (n, 3) linear, per strand; camera: (4, 4) world to camera; light:
+    directions (L, 3) and strengths of the lamps."""
     samples = points.shape[1]
     t, place = tangent.reshape(-1, 3)[which], points.reshape(-1, 3)[which]
     strand, along = which // samples, (which % samples) / samples

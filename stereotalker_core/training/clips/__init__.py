@@ -1,1 +1,1 @@
-"""Training on clips at scale: import, check, presets."""
+"""Training on folders of clips, on one or many devices: importers, checks, presets and tasks."""

@@ -7,9 +7,8 @@ A recording is a base name with files found anywhere under the source folder, as
     NAME.wav       speech (wave16k/)
     NAME.TextGrid  tiers with "word" and "phone" in their names (textgrid/; optional)
 
-Without ARKit weights the expression holds jawOpen alone, from the jaw joint of SMPL-X (0.4 rad = fully open). BEAT's
-base names hold speaker_name_take_…; emotions are not encoded in BEAT2 and stay neutral.
-"""
+Without ARKit weights the expression is jawOpen alone, from the jaw joint of SMPL-X (0.4 rad = fully open). BEAT's base
+names are speaker_name_take_…; emotions are not encoded in BEAT2 and stay neutral."""
 
 import json
 import logging
@@ -38,11 +37,11 @@ _SILENCE = ("", "sil", "sp", "spn", "<eps>", "<unk>")
 
 
 def import_beat2(source: str | Path, root: str | Path, seconds: float = 20.0, names: Sequence[str] = ()) -> list[Path]:
-    """Import all recordings under `source` (or those named) as clips of at most `seconds` under `root` -> their
-    folders.
+    """Import recordings as clips of at most `seconds` under `root` -> their folders.
 
-    ValueError names a recording with missing or broken files, before anything of it is written.
-    """
+    source: folder of the data set; names: base names of the recordings, () for all.
+
+    ValueError names a recording with missing or broken files, before anything of it is written."""
     if not seconds >= 1:
         raise ValueError(f"clips of {seconds} s are too short; use at least 1")
     source = Path(source)
@@ -61,7 +60,7 @@ def import_beat2(source: str | Path, root: str | Path, seconds: float = 20.0, na
 
 
 def read_recording(source: Path, npz: Path, body: HalfBody) -> Clip:
-    """Read one recording as a whole clip at 25 fps, as long as the shorter of sound and motion."""
+    """Read one recording as a single clip at 25 fps, as long as the shorter of sound and motion."""
     poses, fps = read_smplx(npz)
     wave = _beside(source, npz.stem, ".wav")
     if wave is None:
@@ -90,7 +89,8 @@ def read_recording(source: Path, npz: Path, body: HalfBody) -> Clip:
 
 
 def read_smplx(path: Path) -> tuple[Tensor, float]:
-    """Return poses (N, 165) and frame rate of a SMPL-X file. ValueError: no such arrays, another joint count, NaN."""
+    """Read poses (N, 165) and the frame rate of a SMPL-X file. ValueError for missing arrays, other joint counts or
+    NaN."""
     try:
         with np.load(path, allow_pickle=False) as data:
             arrays = {key: data[key] for key in data.files if data[key].dtype != object}
@@ -108,7 +108,7 @@ def read_smplx(path: Path) -> tuple[Tensor, float]:
 
 
 def read_arkit(path: Path, frames: int) -> Tensor:
-    """Map ARKit weights by name and time -> (frames, 52) at 25 fps in [0, 1]; names that are not there stay 0."""
+    """Read ARKit weights by name and time -> (frames, 52) at 25 fps in [0, 1]; missing names stay 0."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         names, rows = [str(n) for n in data["names"]], data["frames"]
@@ -136,7 +136,7 @@ def read_arkit(path: Path, frames: int) -> Tensor:
 
 
 def read_speech(path: Path, seconds: float) -> tuple[tuple[Word, ...], tuple[Phone, ...]]:
-    """Return the words and ARPAbet phones of a TextGrid up to `seconds`; ValueError where it has no word tier."""
+    """Read the words and ARPAbet phones of a TextGrid up to `seconds`; ValueError where it has no tier of words."""
     tiers = read_textgrid(path)
     words = next((v for k, v in tiers.items() if "word" in k.lower()), None)
     if words is None:
@@ -147,7 +147,7 @@ def read_speech(path: Path, seconds: float) -> tuple[tuple[Word, ...], tuple[Pho
 
 
 def _phone_of_interval(interval: Interval, seconds: float) -> Phone | None:
-    """Map ("AH0", a, b) -> ("ah", a, b, 0); None for what is no phone of ours."""
+    """Map an interval ("AH0", start, end) -> ("ah", start, end, 0); None where it is no known phone."""
     text, start, end = interval
     match = re.fullmatch(r"([A-Za-z<>]*)([012]?)", text)
     if match is None or start >= seconds:
@@ -158,7 +158,8 @@ def _phone_of_interval(interval: Interval, seconds: float) -> Phone | None:
 
 
 def cut(clip: Clip, seconds: float) -> list[Clip]:
-    """Return the pieces of at most `seconds`, each with its own times; the last one is dropped below a second."""
+    """Split a clip into pieces of at most `seconds`, each with its own times; a last piece below a second is dropped.
+    """
     size, total = round(seconds * FPS), clip.info.frames
     if total <= size:
         return [clip]
@@ -180,7 +181,7 @@ def cut(clip: Clip, seconds: float) -> list[Clip]:
 
 
 def _items_within(items: Sequence[tuple], start: float, end: float) -> tuple:
-    """The timed items whose middle lies inside, clamped and shifted to the piece."""
+    """Return the timed items whose middle lies in start..end (s), clamped and shifted to start at 0."""
     return tuple(
         (name, max(a, start) - start, min(b, end) - start, *rest)
         for name, a, b, *rest in items

@@ -1,4 +1,4 @@
-"""Checks of clips before a training starts: every fault is named with its clip, file and remedy, no work is wasted."""
+"""Checks of clips before a training starts: every fault is reported with its clip, file and remedy before any work."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -24,10 +24,11 @@ _SHOWN = 12  # faults in one message
 
 
 def check_clips(root: str | Path, needs: Iterable[str], fps: float = FPS) -> list[ClipInfo]:
-    """Return clip.json of all clips whose needed parts are complete and sound.
+    """Return clip.json of all clips, after checking that the needed parts are complete and valid.
 
-    ValueError lists the faults: missing part, another frame rate, counts or sizes that disagree, NaN, broken files.
-    """
+    root: folder of the clips; needs: names of parts; fps: the frame rate they must have.
+
+    ValueError lists the faults: missing parts, other frame rates, counts or sizes that disagree, NaN, broken files."""
     needs = tuple(needs)
     if unknown := [n for n in needs if n not in PARTS]:
         raise ValueError(f"clips have no part {unknown[0]!r}; parts are {', '.join(PARTS)}")

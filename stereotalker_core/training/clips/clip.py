@@ -1,4 +1,4 @@
-"""The clip format: one folder a clip, what a camera saw of a talking person with all that is known about it.
+"""The clip format: one folder per clip, with the video of a talking person and everything known about it.
 
     ROOT/clips/NAME/clip.json            ClipInfo
                     frames/000000.png …  or video.mp4: the picture
@@ -10,8 +10,7 @@
                     speech.json          {"words": [[word, start s, end s]…], "phones": [[phone, start, end, stress]…]}
     ROOT/identities/NAME.safetensors     Identity (fit of the person's portrait), shared by clips
 
-Every part but clip.json may be missing; what a trainer needs is checked before it starts (check.py).
-"""
+Every part but clip.json may be missing; what a trainer needs is checked before it starts (check.py)."""
 
 import json
 import os
@@ -44,11 +43,14 @@ P = TypeVar("P")
 
 @dataclass(frozen=True)
 class ClipInfo:
-    """Hold what clip.json says: name (of the folder), count of frames, fps, size (H, W) of the picture or None where
-    there is none.
+    """The content of clip.json.
 
-    identity: name under ROOT/identities. emotion, intensity, energy, handedness as `motion.conditioning.Style`.
-    """
+    name: of the clip's folder; frames: how many; fps: frames per second.
+    size: (H, W) px of the picture, None without one.
+    identity: name of the fit under ROOT/identities.
+    transcript: the words.
+    emotion, intensity, energy, handedness: as in `motion.conditioning.Style`.
+    source: where the clip came from; format: version of this format."""
 
     name: str
     frames: int
@@ -75,7 +77,7 @@ class ClipInfo:
         self.style()
 
     def style(self) -> Style:
-        """The style that a user would set to get this performance."""
+        """Return the style that a user would set to get this performance."""
         return Style(self.emotion, self.intensity, self.energy, self.handedness)
 
     @property
@@ -85,7 +87,7 @@ class ClipInfo:
 
 @dataclass(frozen=True)
 class KeypointTrack:
-    """The named points over time: names (N,), xy (T, N, 2) px, confidence (T, N) in [0, 1], 0 = not seen."""
+    """The named points over time: names (N,), xy (T, N, 2) px, confidence (T, N) in [0, 1], 0 = not detected."""
 
     names: tuple[str, ...]
     xy: Tensor
@@ -98,8 +100,7 @@ class KeypointTrack:
 
 @dataclass(frozen=True)
 class Clip:
-    """Hold a clip in memory; frames (T, 3, H, W) in [-1, 1]. Parts that are not there, or were not asked for, are None.
-    """
+    """The clip in memory; frames (T, 3, H, W) in [-1, 1]. Parts that are missing, or were not requested, are None."""
 
     info: ClipInfo
     frames: Tensor | None = None
@@ -120,22 +121,21 @@ class Clip:
 
 
 def present(part: P | None, name: str) -> P:
-    """Return a part of a clip. ValueError where the clip does not have it."""
+    """Return a part of a clip, called `name` in the ValueError where it is None."""
     if part is None:
         raise ValueError(f"the clip has no {name}")
     return part
 
 
 def clip_folder(root: str | Path, name: str) -> Path:
-    """Return where a clip lies under a root."""
+    """Return the folder of a clip under a root."""
     return Path(root) / "clips" / name
 
 
 def write_clip(clip: Clip, root: str | Path, video: bool = False) -> Path:
-    """Write a clip under root/clips -> its folder; complete or not at all, an older one of the name is replaced.
+    """Write a clip under root/clips -> its folder, atomically; an existing clip of this name is replaced.
 
-    video: frames as video.mp4 (H.264, lossy) instead of PNG files.
-    """
+    video: write frames as video.mp4 (H.264, lossy) instead of PNG files."""
     target = clip_folder(root, clip.info.name)
     target.parent.mkdir(parents=True, exist_ok=True)
     info = clip.info if clip.frames is None else replace(clip.info, size=size_of(clip.frames))
@@ -195,7 +195,7 @@ def write_wav(waveform: Tensor, path: Path) -> None:
 
 
 def read_info(folder: str | Path) -> ClipInfo:
-    """Return clip.json of a clip's folder. ValueError names what is wrong with it."""
+    """Read clip.json of a clip's folder. ValueError says what is wrong with it."""
     path = Path(folder) / "clip.json"
     if not path.is_file():
         raise ValueError(f"{folder} is no clip: clip.json is missing")
@@ -213,7 +213,7 @@ def read_info(folder: str | Path) -> ClipInfo:
 
 
 def read_clip(folder: str | Path, parts: Iterable[str] = PARTS) -> Clip:
-    """Read the asked parts of a clip, as far as they exist. ValueError for a broken one."""
+    """Read the requested parts of a clip, as far as they exist. ValueError for a broken one."""
     folder, parts = Path(folder), set(parts)
     info = read_info(folder)
     values: dict[str, Any] = {}
@@ -246,12 +246,12 @@ def _read_frames(folder: Path, info: ClipInfo) -> Tensor | None:
 
 
 def pictures(folder: Path) -> list[Path]:
-    """The PNG files of a folder in order."""
+    """Return the PNG files of a folder, sorted by name."""
     return sorted(folder.glob("*.png"))
 
 
 def read_picture(path: Path) -> Tensor:
-    """Map a PNG -> (3, H, W) in [-1, 1]; ValueError for a broken one."""
+    """Read a PNG -> (3, H, W) in [-1, 1]; ValueError for a broken one."""
     from PIL import Image
 
     try:
@@ -263,11 +263,11 @@ def read_picture(path: Path) -> Tensor:
 
 
 def video_frames(path: Path, frames: Sequence[int] | None = None) -> Iterator[tuple[int, Tensor]]:
-    """Yield (index, frame (3, H, W) in [-1, 1]) of a video; frames: increasing indices that are wanted (repeats
-    allowed).
+    """Yield (index, frame (3, H, W) in [-1, 1]) of a video.
 
-    ValueError: not a video, or it ends before the last wanted frame.
-    """
+    frames: increasing indices to yield, with repeats allowed; None for all.
+
+    ValueError where it is no video, or ends before the last of these frames."""
     import av
     from av.error import FFmpegError
 
@@ -292,7 +292,7 @@ def video_frames(path: Path, frames: Sequence[int] | None = None) -> Iterator[tu
 
 
 class ClipSet:
-    """List all clips under a root, sorted by name. ValueError where there is none."""
+    """The clips under a root, sorted by name. ValueError where there are none."""
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
@@ -304,15 +304,15 @@ class ClipSet:
         return len(self.folders)
 
     def infos(self) -> list[ClipInfo]:
-        """Read clip.json of every clip."""
+        """Return clip.json of every clip."""
         return [read_info(folder) for folder in self.folders]
 
     def read(self, index: int, parts: Iterable[str] = PARTS) -> Clip:
-        """Read the clip with this number; parts: which of its files are wanted."""
+        """Read a clip by its number; parts: which of its parts to read."""
         return read_clip(self.folders[index], parts)
 
     def identity_path(self, name: str) -> Path:
-        """Return where the fit of a person lies."""
+        """Return the path of the fit of a person."""
         return self.root / "identities" / f"{name}.safetensors"
 
     def identity(self, name: str) -> Identity:
@@ -329,12 +329,12 @@ def write_identity(identity: Identity, root: str | Path, name: str) -> Path:
 
 
 def regions_from_labels(labels: Tensor, alpha: Tensor) -> Regions:
-    """Map region labels (T, H, W) and the person's alpha (T, 1, H, W) -> soft masks; where unlabelled, body."""
+    """Convert region labels (T, H, W) and the person's alpha (T, 1, H, W) to soft masks; unlabelled pixels are body."""
     person = torch.nn.functional.one_hot(labels.long().clamp_min(1), len(REGIONS)).movedim(-1, 1).float() * alpha
     person[:, :1] = 1 - alpha
     return Regions(person)
 
 
 def save_json(values: object, path: Path) -> None:
-    """Write an object as JSON, atomically."""
+    """Write an object as JSON to a file, atomically."""
     write_atomically(path, lambda name: Path(name).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8"))

@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run one action -> how many clips it wrote or found."""
+    """Run one action -> the number of clips that it wrote or found."""
     if options.action == "avatars":
         wanted = AvatarClips(options.identities, options.clips, options.frames, options.size, options.seed, options.yaw)
         count = len(export_avatars(options.out, wanted, options.speech, _progress))

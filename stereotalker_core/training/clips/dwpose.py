@@ -1,14 +1,13 @@
 """Plain video + DWPose (OpenPose) keypoints -> clips: pose, camera, masks and the person's fit, all estimated.
 
     VIDEO.mp4 and beside it VIDEO.json: a list of OpenPose frames, one per video frame (what pose nodes save), or a
-    folder VIDEO/ with one JSON file per frame. Optional: VIDEO_masks/ with one PNG per frame (white = person).
-    The sound is the video's own.
+    folder VIDEO/ with one JSON file per frame. Optional: VIDEO_masks/ with one PNG per frame (white = person). The
+    sound is the video's own.
 
-1. The best frontal frame gives the person: `fit_portrait`. 2. Every frame is fitted from its neighbour's fit with the
-shape held (Levenberg-Marquardt on the keypoints). 3. Rotations, expression and camera are smoothed over time, frames
-without a person are bridged. 4. The body's mean turn becomes the yaw of the camera. 5. Masks come from files, or from
-the embedded perception; where it sees nobody, from the fitted body.
-"""
+1. The best frontal frame gives the person: `fit_portrait`. 2. Every frame is fitted, starting from its neighbour's fit,
+with the shape fixed (Levenberg-Marquardt on the keypoints). 3. Rotations, expression and camera are smoothed over time,
+and frames without a person are interpolated. 4. The body's mean yaw is moved to the camera. 5. Masks come from files,
+or from the embedded perception; where it finds nobody, from the fitted body."""
 
 import json
 import logging
@@ -54,11 +53,12 @@ _ITERATIONS = 6  # of the fit of a frame that starts from its neighbour's
 
 @dataclass(frozen=True)
 class VideoImport:
-    """Say how a video is cut into clips and its poses are smoothed.
+    """The settings of a video import.
 
-    seconds: length of a clip; size: px of the square cut-out around the person; smoothing: strength of the
-    second-difference penalty; missing: share of frames that may lack a person.
-    """
+    seconds: length of a clip.
+    size: px of the square crop around the person.
+    smoothing: strength of the second-difference penalty.
+    missing: fraction of frames that may lack a person."""
 
     seconds: float = 5.0
     size: int = 256
@@ -72,19 +72,19 @@ class VideoImport:
 
 @dataclass(frozen=True)
 class PictureWindow:
-    """The square of the picture: top, left and side in pixels."""
+    """The square crop of a picture: top, left and side in px."""
 
     top: int
     left: int
     side: int
 
     def points(self, keypoints: Keypoints, size: int) -> Keypoints:
-        """Return the keypoints of the whole picture in pixels of the cut-out."""
+        """Map keypoints from px of the whole picture to px of the crop, resized to `size`."""
         moved = Keypoints(keypoints.names, keypoints.xy - torch.tensor([self.left, self.top]), keypoints.sigma)
         return moved.scaled(size / self.side)
 
     def cut(self, image: Tensor, size: int) -> Tensor:
-        """Map (C, H, W) -> (C, size, size)."""
+        """Crop an image (C, H, W) and resize it -> (C, size, size)."""
         part = image[None, :, self.top : self.top + self.side, self.left : self.left + self.side]
         return F.interpolate(part, (size, size), mode="bilinear", antialias=True, align_corners=False)[0]
 
@@ -92,8 +92,8 @@ class PictureWindow:
 def import_video(video: str | Path, root: str | Path, wanted: VideoImport | None = None) -> list[Path]:
     """Import one video with its keypoints as clips and an identity under `root` -> the clips' folders.
 
-    ValueError: no keypoints, another number of frames than the video has, too few frames with a person, no person fits.
-    """
+    ValueError where keypoints are missing or differ in number from the video's frames, too few frames show a person, or
+    none can be fitted."""
     wanted, video = wanted or VideoImport(), Path(video)
     raw = read_keypoints(video)
     count, rate, (height, width) = _video_facts(video)
@@ -134,7 +134,13 @@ def import_video(video: str | Path, root: str | Path, wanted: VideoImport | None
 def fit_track(
     body: HalfBody, points: Sequence[Keypoints | None], best: int, identity: Identity, wanted: VideoImport
 ) -> tuple[Motion, Cameras]:
-    """Map keypoints of all frames (None = nobody) -> smooth motion and cameras; `best` is the frame of the identity."""
+    """Fit the keypoints of all frames -> smooth motion and cameras.
+
+    body: the half body.
+    points: keypoints per frame, None where nobody is found.
+    best: the frame of the identity.
+    identity: the person.
+    wanted: settings of the import."""
     size = (wanted.size, wanted.size)
     first = _with_shape(body, fit_pose(body, present(points[best], "keypoints"), size), identity.shape)
     fits: dict[int, PoseFit] = {}
@@ -162,7 +168,10 @@ def fit_track(
 
 
 def turn_to_camera(rotations: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Take the body's median turn about the vertical for the camera's -> rotations, matrices (T, 4, 4), yaw (T,)."""
+    """Move the body's median rotation about the vertical to the camera -> rotations, matrices (T, 4, 4), yaw (T,)
+    degrees.
+
+    rotations: (T, 49, 3) axis-angle; matrix: (4, 4) world to camera, before the move."""
     vertical = torch.tensor([0.0, 0.0, 1.0])
     root = axis_angle_to_matrix(rotations[:, JOINT_INDEX["root"]])
     twist = matrix_to_axis_angle(split_twist(root, vertical)[0])[:, 2]
@@ -184,8 +193,14 @@ def estimate_regions(
     given: Sequence[Tensor | None],
     networks: Perception,
 ) -> Regions:
-    """Return the soft masks of a clip: the given person masks, or those of the person found there; face and hands by
-    the body."""
+    """Return the soft masks of a clip: person masks, given or predicted; face and hands from the fitted body.
+
+    body: the half body.
+    identity: the person.
+    clip: with motion and cameras.
+    points: keypoints per frame.
+    given: person mask per frame, or None.
+    networks: the perception."""
     table = region_of_part(body.part_names)
     motion, cameras = present(clip.motion, "motion"), present(clip.cameras, "cameras")
     out = []
@@ -204,8 +219,9 @@ def estimate_regions(
 
 
 def _found_mask(frame: Tensor, points: Keypoints | None, networks: Perception) -> Tensor | None:
-    """Return (1, H, W) of the person whose face holds the points, of the largest person without points; None without
-    one."""
+    """Return the mask (1, H, W) of the person whose face contains the keypoints; None where nobody is found.
+
+    points: keypoints; None takes the largest person."""
     try:
         return gather_evidence(frame, points, None, networks, None).mask
     except ValueError as error:
@@ -214,7 +230,7 @@ def _found_mask(frame: Tensor, points: Keypoints | None, networks: Perception) -
 
 
 def read_keypoints(video: Path) -> list[dict[str, Any]]:
-    """The OpenPose frames beside a video, one per frame. ValueError names what is missing or broken."""
+    """Read the OpenPose frames beside a video, one per frame. ValueError says what is missing or broken."""
     path, folder = video.with_suffix(".json"), video.with_suffix("")
     files = [path] if path.is_file() else sorted(folder.glob("*.json"))
     if not files:
@@ -232,7 +248,7 @@ def read_keypoints(video: Path) -> list[dict[str, Any]]:
 
 
 def _facing_person(frame: dict[str, Any], width: int, height: int) -> Keypoints | None:
-    """The largest person who looks towards the camera, None where there is none."""
+    """Return the keypoints of the largest person who faces the camera, None where there is none."""
     try:
         return from_openpose(frame, width, height)
     except ValueError as error:
@@ -241,7 +257,7 @@ def _facing_person(frame: dict[str, Any], width: int, height: int) -> Keypoints 
 
 
 def person_window(points: Sequence[Keypoints], height: int, width: int) -> PictureWindow:
-    """The largest square of the picture that has the person's shoulders (or face) in the middle."""
+    """Return the largest square of the picture, centred on the person as far as possible."""
     side = min(height, width)
     middle = torch.stack([k.xy.mean(0) for k in points]).median(0).values
     left = min(max(round(float(middle[0])) - side // 2, 0), width - side)
@@ -250,7 +266,7 @@ def person_window(points: Sequence[Keypoints], height: int, width: int) -> Pictu
 
 
 def best_frame(points: Sequence[Keypoints | None]) -> int:
-    """The frame with most keypoints, among those the one where the nose is best centred between the eyes."""
+    """Return the index of the frame with most keypoints and, among those, the most frontal face."""
 
     def turned(k: Keypoints) -> float:
         eyes = [k.point(n)[0] for n in ("body.left_eye", "body.right_eye") if n in k]
@@ -272,7 +288,7 @@ def _with_shape(body: HalfBody, fit: PoseFit, shape: Tensor) -> PoseFit:
 
 
 def _video_facts(video: Path) -> tuple[int, float, tuple[int, int]]:
-    """Read how many frames, frames per second, and (height, width)."""
+    """Return the number of frames, frames per second, and (height, width) of a video."""
     count, shape = 0, (0, 0)
     for _, frame in video_frames(video):
         count, shape = count + 1, size_of(frame)
@@ -298,7 +314,7 @@ def _file_mask(files: list[Path], frame: int, window: PictureWindow, size: int) 
 
 
 def _pieces(frames: int, length: int) -> list[slice]:
-    """Return the clips of `length` frames; a rest of less than ten frames is dropped."""
+    """Split frames into slices of `length`; a remainder of fewer than ten frames is dropped."""
     starts = range(0, frames, length)
     return [slice(s, min(s + length, frames)) for s in starts if min(s + length, frames) - s >= min(10, frames)]
 
@@ -318,7 +334,7 @@ def _track(points: Sequence[Keypoints | None]) -> KeypointTrack:
 
 
 def _sound(video: Path) -> Tensor | None:
-    """The video's sound (S,) at 16 kHz; None where it has none, or is silent."""
+    """Read the video's sound (S,) at 16 kHz; None where it has none, or is silent."""
     try:
         return load_audio(video).waveform
     except ValueError as error:
@@ -335,8 +351,7 @@ def _cut_sound(sound: Tensor | None, piece: slice) -> Audio | None:
 
 
 def import_videos(source: str | Path, root: str | Path, wanted: VideoImport | None = None) -> Iterator[list[Path]]:
-    """Import all videos of a folder that have keypoints beside them, one after the other; yield the clips' folders of
-    each."""
+    """Import all videos of a folder that have keypoints beside them; yield each one's clip folders."""
     videos = [p for p in sorted(Path(source).glob("*")) if p.suffix.lower() in (".mp4", ".mov", ".mkv", ".webm")]
     if not videos:
         raise ValueError(f"{source} holds no videos (mp4, mov, mkv, webm)")

@@ -1,4 +1,4 @@
-"""Presets: the stages and schedules of a training, as JSON beside this file; `Stage` says what each entry means."""
+"""Presets: the stages and schedules of a training, as JSON files in this folder; `Stage` explains the entries."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,15 +14,17 @@ FOLDER = Path(__file__).parent / "presets"
 
 @dataclass(frozen=True)
 class Stage:
-    """Describe one stage: what learns, on what, for how long.
+    """The description of one stage: what is trained, on what, for how long.
 
-    model: one of MODELS. network: "nano", or "sd15" (weights from a folder that `convert` wrote). parts: of a renderer,
-    what learns (stage_two.PARTS), but for names that contain one of `frozen`. batch: identities (renderer, experts),
-    pictures (mask) or sequences (motion, prior) of a micro-batch; frames: of each identity; in_a_row: a clip, every
-    stride-th frame, and the motion modules run; size: pixels. gamma, drop, offset, flicker, weighted, expert_drop:
-    `denoising.LossOptions`. experts: which kinds learn; the other one is used as it is where it is given. rank: of LoRA
-    and of new experts. note: where the numbers come from.
-    """
+    model: one of MODELS.
+    schedule, scale: of the training loop.
+    network: "nano", or "sd15" (weights from a folder that `convert` wrote).
+    parts: of a renderer, what is trained (stage_two.PARTS), except names that contain one of `frozen`.
+    batch: identities (renderer, experts), pictures (mask) or sequences (motion, prior) per micro-batch.
+    frames: per identity; in_a_row: consecutive frames, `stride` apart, with the motion modules active; size: px.
+    gamma, drop, offset, flicker, weighted, expert_drop: see `denoising.LossOptions`.
+    experts: which kinds are trained; the other kind is used unchanged, if given.
+    rank: of LoRA and of new experts. note: where the numbers come from."""
 
     name: str
     model: str
@@ -66,14 +68,14 @@ class Stage:
 
 @dataclass(frozen=True)
 class Preset:
-    """Hold the stages of a training in their order."""
+    """The stages of a training, in order."""
 
     name: str
     about: str
     stages: tuple[Stage, ...]
 
     def stage(self, model: str, name: str | None = None) -> Stage:
-        """The stage of a model, by name where it has several. ValueError lists what there is."""
+        """Return the stage for a model, by name where there are several. ValueError lists the stages."""
         fitting = [s for s in self.stages if s.model == model and name in (None, s.name)]
         if len(fitting) != 1:
             listed = ", ".join(f"{s.model} {s.name}" for s in self.stages)
@@ -84,12 +86,12 @@ class Preset:
 
 
 def names() -> list[str]:
-    """The presets that ship with the package."""
+    """Return the names of the presets that ship with the package."""
     return sorted(p.stem for p in FOLDER.glob("*.json"))
 
 
 def load_preset(name: str | Path) -> Preset:
-    """Return a preset by name, or from a .json file of one's own. ValueError: unknown name, setting or value."""
+    """Load a preset by name, or from a .json file. ValueError for an unknown name, setting or value."""
     path = Path(name)
     if path.suffix != ".json":
         path = FOLDER / f"{name}.json"
@@ -99,8 +101,7 @@ def load_preset(name: str | Path) -> Preset:
 
 
 def adjusted(stage: Stage, **changes: object) -> Stage:
-    """The stage with changed settings; those of `Schedule` and `Scale` by their own names, None leaves one unchanged.
-    """
+    """Return the stage with changed settings, also those of `Schedule` and `Scale`; None leaves one unchanged."""
     given = {k: v for k, v in changes.items() if v is not None}
     for part in ("schedule", "scale"):
         own = getattr(stage, part)

@@ -1,4 +1,4 @@
-"""Tracks at one frame rate -> another: rotations along geodesics, everything else linearly; and smoothing over time."""
+"""Tracks resampled to another frame rate (rotations along geodesics, the rest linearly), and smoothing over time."""
 
 import numpy as np
 import torch
@@ -9,8 +9,9 @@ from ...shapes import dims
 
 
 def positions(frames: int, fps: float, target: float, count: int | None = None) -> Tensor:
-    """Return where the frames of a track at `target` fps lie in one of `frames` frames at `fps`: (T,), inside its
-    range."""
+    """Return the positions (T,) in a track of `frames` frames at `fps` that correspond to frames at `target` fps.
+
+    count: T; None for as many as fit. Positions are clamped to the track."""
     if not fps > 0 or not target > 0:
         raise ValueError(f"frame rates must be positive, got {fps} and {target}")
     count = max(1, int((frames - 1) / fps * target + 1e-6) + 1) if count is None else count
@@ -26,7 +27,7 @@ def resample_values(values: Tensor, at: Tensor) -> Tensor:
 
 
 def resample_rotations(rotations: Tensor, at: Tensor) -> Tensor:
-    """Map axis-angle (T0, J, 3) at fractional frames (T,) -> (T, J, 3): the shortest way between neighbours."""
+    """Interpolate axis-angles (T0, J, 3) at fractional frames (T,) -> (T, J, 3), along the shortest arcs."""
     dims(rotations, "T J 3")
     low = at.floor().long().clamp(0, len(rotations) - 1)
     high = (low + 1).clamp(max=len(rotations) - 1)
@@ -36,10 +37,9 @@ def resample_rotations(rotations: Tensor, at: Tensor) -> Tensor:
 
 
 def smooth(values: Tensor, strength: float, weight: Tensor | None = None) -> Tensor:
-    """Smooth (T, D): the result minimises sum w |x - values|^2 + strength |second difference|^2 (Whittaker 1923).
+    """Smooth values (T, D): minimise sum w |x - values|^2 + strength |second difference|^2 (Whittaker 1923).
 
-    weight (T,) is the trust in each frame; 0 fills a gap with the smoothest curve through its neighbours.
-    """
+    weight: (T,) confidence in each frame; 0 fills a gap with the smoothest curve through its neighbours."""
     known = dims(values, "T D")
     frames = known["T"]
     if weight is None:
@@ -65,7 +65,7 @@ def smooth(values: Tensor, strength: float, weight: Tensor | None = None) -> Ten
 
 
 def smooth_rotations(rotations: Tensor, strength: float, weight: Tensor | None = None) -> Tensor:
-    """Smooth axis-angle (T, J, 3) as `smooth` does, on the continuous 6D form."""
+    """Smooth axis-angles (T, J, 3) as `smooth` does, in the continuous 6D representation."""
     dims(rotations, "T J 3")
     flat = matrix_to_6d(axis_angle_to_matrix(rotations)).flatten(1)
     return matrix_to_axis_angle(matrix_from_6d(smooth(flat, strength, weight).unflatten(1, (-1, 6))))

@@ -1,10 +1,9 @@
 """Clips -> the memory-mapped rows that the stage-2 trainers read, and their reader.
 
 Guides do not change during a training, so they are rendered once: `prepare_rows` writes the arrays of
-`synthetic/data/dataset.py` (and "drawing", the common skeleton drawing, where a renderer is steered by it) for all
-frames, one clip after the other. A killed preparation continues after the last finished clip. A portrait belongs
-to a clip, because it is framed as the clip's cameras frame the person, as it is when a video is rendered.
-"""
+`synthetic/data/dataset.py` (and "drawing", the usual skeleton drawing, for renderers that are steered by it) for all
+frames, one clip after the other. An interrupted preparation continues after the last finished clip. Every clip has its
+own portrait, because it is framed as the clip's cameras frame the person, as in rendering."""
 
 import copy
 import hashlib
@@ -38,10 +37,15 @@ def prepare_rows(
     drawing: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Check all clips, then write (or finish) the arrays under `out` -> `out`. size: height in pixels, a multiple of 8.
+    """Check all clips, then write (or finish) the arrays under `out` -> `out`.
 
-    ValueError: faulty clips, pictures of several shapes, or arrays in `out` that were made from other clips.
-    """
+    root: folder of the clips.
+    out: folder of the arrays.
+    size: height of the pictures in px, a multiple of 8.
+    drawing: also skeleton drawings.
+    progress: progress(done, total).
+
+    ValueError: faulty clips, pictures of several shapes, or arrays in `out` that were made from other clips."""
     if size % 8 or size < 32:
         raise ValueError(f"size must be a multiple of 8 from 32 on, got {size}")
     infos = check_clips(root, NEEDS["renderer"])
@@ -64,7 +68,7 @@ def prepare_rows(
 
 
 class _Store:
-    """The arrays of all clips; opens what a killed preparation left."""
+    """The arrays of all clips, created or resumed."""
 
     def __init__(self, folder: Path, infos: list[ClipInfo], canvas: tuple[int, int], drawing: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -98,7 +102,7 @@ class _Store:
 
     @torch.no_grad()
     def write(self, index: int, clip: Clip, identity: Identity, body: HalfBody) -> None:
-        """Write all rows of one clip; marked complete when they are on the disk."""
+        """Write all rows of one clip, and mark it complete once they are on disk."""
         cameras, moved = scaled(present(clip.cameras, "cameras"), self.canvas), present(clip.motion, "motion")
         rest = body.rest(identity.shape[None], identity.shell[None])
         for start in range(0, clip.info.frames, _CHUNK):
@@ -133,8 +137,8 @@ class _Store:
 
 
 class ClipRows(AvatarData):
-    """The `AvatarData` over prepared clips of any length; `identity` is the index of the clip, `person` (clips,) whose.
-    """
+    """The `AvatarData` over prepared clips of any length; `identity` is the index of a row's clip, `person` (clips,) of
+    a clip's person."""
 
     def __init__(self, folder: str | Path, part_names: list[str]) -> None:
         folder = Path(folder)
@@ -151,7 +155,8 @@ class ClipRows(AvatarData):
         return np.ones(len(load["identity"]), bool)  # clips are of unequal length, all are complete
 
     def share(self, index: int, count: int) -> "ClipRows":
-        """The same rows, of which only every count-th person is drawn, from `index` on. ValueError: too few people."""
+        """Return the same rows, drawing only from every count-th person, from number `index` on. ValueError: too few
+        people."""
         if len(self.clips_of) < count:
             raise ValueError(f"{len(self.clips_of)} people cannot be shared by {count} micro-batches; set fewer")
         found = copy.copy(self)  # the arrays are on the disk: what is not drawn is not read
@@ -159,20 +164,22 @@ class ClipRows(AvatarData):
         return found
 
     def some(self, rng: np.random.Generator, count: int) -> np.ndarray:
-        """Return (count,) random row indices of the people that are drawn."""
+        """Draw (count,) random row indices, from the people of this share."""
         own = np.sort(np.concatenate([self.rows_of[clip] for clips in self.clips_of for clip in clips]))
         return own[rng.integers(0, len(own), count)]
 
     def drawings(self, rows: np.ndarray, flip: np.ndarray) -> Tensor:
-        """Return the skeleton drawings (N, 3, H, W) in [-1, 1] of rows, mirrored where flip (colours tell left from
-        right, so a mirrored drawing is one of per person seen in a mirror). ValueError where they were not prepared."""
+        """Return the skeleton drawings (N, 3, H, W) in [-1, 1] of rows, mirrored where flip (N,) is true.
+
+        Their colours tell left from right, so a mirrored drawing shows a mirrored person. ValueError where they were
+        not prepared."""
         if self._drawing is None:
             raise ValueError("these rows were prepared without drawings; prepare them with drawing=True")
         image = torch.from_numpy(np.stack([self._drawing[r] for r in rows])).permute(0, 3, 1, 2).float() / 127.5 - 1
         return torch.where(torch.from_numpy(flip)[:, None, None, None], image.flip(-1), image)
 
     def _people(self, rng: np.random.Generator, count: int) -> Iterator[np.ndarray]:
-        """Yield the rows of one clip each of `count` random people."""
+        """Yield the rows of one random clip of each of `count` random people."""
         for who in rng.choice(len(self.clips_of), count, replace=count > len(self.clips_of)):
             yield self.rows_of[rng.choice(self.clips_of[who])]
 
@@ -181,13 +188,13 @@ class ClipRows(AvatarData):
 
 
 def scaled(cameras: Cameras, canvas: tuple[int, int]) -> Cameras:
-    """The same cameras for pictures resized to `canvas` (H, W)."""
+    """Return the same cameras for pictures resized to `canvas` (H, W)."""
     factor = cameras.intrinsics.new_tensor([canvas[1] / cameras.size[1], canvas[0] / cameras.size[0], 1.0])
     return Cameras(cameras.world_to_camera, cameras.intrinsics * factor[:, None], cameras.yaw, canvas)
 
 
 def _framed(identity: Identity, image: Tensor, cameras: Cameras) -> Tensor:
-    """The portrait's picture as the clip's cameras frame the person."""
+    """Return a picture of the portrait, image (3, H, W), as the clip's cameras frame the person -> (3, H', W')."""
     return background_plate(replace(identity, background=image), cameras)
 
 
@@ -205,6 +212,6 @@ def _resized(x: Tensor, canvas: tuple[int, int]) -> Tensor:
 
 
 def _digest(infos: list[ClipInfo]) -> str:
-    """Tells sets of clips apart."""
+    """Return a digest that tells sets of clips apart."""
     text = json.dumps([[i.name, i.frames, i.size, i.identity, i.source] for i in infos])
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
-    """Declare the settings of the stage that may be changed; the preset's value where they are not given."""
+    """Declare the settings of the stage that may be changed; without them the preset's values hold."""
     for name, kind in (
         ("steps", int), ("lr", float), ("warmup", int), ("seed", int), ("ema", float), ("log_every", int),
         ("save_every", int), ("batch", int), ("frames", int), ("stride", int), ("size", int), ("rank", int),
@@ -61,7 +61,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 
 
 def stage_of(model: str, options: argparse.Namespace) -> Stage:
-    """The preset's stage with the command line's settings."""
+    """Return the preset's stage with the command line's settings."""
     settings = (
         *("steps", "lr", "warmup", "seed", "ema", "log_every", "save_every", "batch", "frames", "stride", "size"),
         *("rank", "micro_batches", "prefetch", "keep", "precision", "shard", "recompute", "by_identity"),
@@ -71,7 +71,7 @@ def stage_of(model: str, options: argparse.Namespace) -> Stage:
 
 
 def run(options: argparse.Namespace) -> list[Path]:
-    """Check, prepare, train, write -> the trained files. options.model: one of presets.MODELS, else ValueError."""
+    """Check, prepare, train, write -> the trained files. ValueError where options.model is none of presets.MODELS."""
     model = options.model
     if model not in MODELS:
         raise ValueError(f"model {model!r} is not one of {', '.join(MODELS)}")
@@ -102,7 +102,7 @@ def run(options: argparse.Namespace) -> list[Path]:
 
 
 def prepare(stage: Stage, clips: Path, out: Path, files: Files) -> Path:
-    """Return what the stage reads of the clips, once: rendered guides, or speech tracks."""
+    """Prepare the stage's input from the clips, once -> its folder: rendered guides, or speech tracks."""
     if stage.model in ("motion", "prior"):
         return prepare_tracks(clips, out, stage.model, open_encoder(files.encoder), open_prior(files.prior))
     drawing = stage.model != "mask" and open_denoiser(stage, files)[0].config.guides == "openpose"

@@ -1,14 +1,14 @@
-"""SMPL-X poses -> the rotations of our `Motion`; no SMPL-X model file is needed, only joint rotations are read.
+"""SMPL-X poses -> the rotations of our `Motion`; no SMPL-X model file is needed, because only rotations are used.
 
-SMPL-X turns 55 joints about axes parallel to the world (y up, z to the front, x to the person's left) from a T pose.
-Our joints turn about axes parallel to the world (z up, -y to the front, x to the left) from an A pose with bent
-elbows. With C the change of axes, and F_j the rotation that carries bone j from the T pose to the A pose,
+SMPL-X rotates 55 joints about axes parallel to the world (y up, z to the front, x to the person's left) from a T pose.
+Our joints rotate about axes parallel to the world (z up, -y to the front, x to the left) from an A pose with bent
+elbows. With C the change of axes, and F_j the rotation that maps bone j from the T pose to the A pose,
 
     ours_j = F_parent(j) · C · smplx_j · C^T · F_j^T
 
-so that every bone points the same way in the room. F is the identity for trunk, neck and head (both rest upright) and
-follows from the bones of our asset for arms and hands: the bone's direction, and the hinge of the elbow or the line
-of the knuckles.
+so that every bone points in the same direction. F is the identity for trunk, neck and head (both rest upright) and
+follows from the bones of our asset for arms and hands: the bone's direction, and the hinge of the elbow or the line of
+the knuckles.
 
 | ours | SMPL-X |
 |---|---|
@@ -21,12 +21,11 @@ of the knuckles.
 | shoulder01 | (identity) |
 | upperarm01 | shoulder |
 | lowerarm01 | elbow |
-| lowerarm02, wrist | wrist: the turn about the forearm, the rest |
+| lowerarm02, wrist | wrist: the twist about the forearm, the rest |
 | finger1..5-1..3 | thumb, index, middle, ring, pinky 1..3 |
 
-Legs, jaw and eyes are left out, and so is the translation of the pelvis. Fingers are stored relative to the model's
-mean hand where it was made with flat_hand_mean=False (BEAT2): it is taken for our relaxed hand.
-"""
+Legs, jaw, eyes and the translation of the pelvis are left out. With flat_hand_mean=False (BEAT2) fingers are stored
+relative to the model's mean hand, which is identified with our relaxed hand."""
 
 import torch
 import torch.nn.functional as F
@@ -50,14 +49,14 @@ TO_OURS = torch.tensor([[1.0, 0, 0], [0, 0, -1.0], [0, 1.0, 0]])  # C: (x, y up,
 
 
 def frame(primary: Tensor, secondary: Tensor) -> Tensor:
-    """Return (3, 3) with columns: primary direction, secondary made orthogonal to it, their cross product."""
+    """Return a frame (3, 3) with columns: primary direction, secondary made orthogonal to it, their cross product."""
     first = F.normalize(primary, dim=0)
     second = F.normalize(secondary - first * (first @ secondary), dim=0)
     return torch.stack([first, second, torch.linalg.cross(first, second)], 1)
 
 
 def rest_alignment(body: HalfBody) -> dict[str, Tensor]:
-    """Return the rotations F (3, 3), T pose -> A pose in our axes, of "upper", "lower" and "hand" with ".L" and ".R".
+    """Return the rotations F (3, 3) from T pose to A pose, in our axes, of "upper", "lower" and "hand" with ".L", ".R".
     """
     out = {}
     for side, sign in (("L", 1.0), ("R", -1.0)):
@@ -77,8 +76,8 @@ def rest_alignment(body: HalfBody) -> dict[str, Tensor]:
 
 
 def rotations_from_smplx(poses: Tensor, body: HalfBody) -> Tensor:
-    """Map axis-angle poses (T, 165) of the 55 joints -> rotations (T, 49, 3) of a Motion. ValueError for other shapes.
-    """
+    """Map axis-angles (T, 165) of the 55 SMPL-X joints -> rotations (T, 49, 3) of a Motion. ValueError for other
+    shapes."""
     dims(poses, f"T {3 * len(SMPLX_JOINTS)}")
     local = TO_OURS @ axis_angle_to_matrix(poses.float().unflatten(1, (-1, 3))) @ TO_OURS.T  # (T, 55, 3, 3)
     out = torch.eye(3).repeat(len(poses), N_JOINTS, 1, 1)
@@ -114,7 +113,7 @@ def rotations_from_smplx(poses: Tensor, body: HalfBody) -> Tensor:
 
 
 def split_twist(rotation: Tensor, axis: Tensor) -> tuple[Tensor, Tensor]:
-    """Map rotations (T, 3, 3) -> (twist about axis (3,), rest) with rotation = twist @ rest."""
+    """Split rotations (T, 3, 3) into (twist about axis (3,), rest), such that rotation = twist @ rest."""
     axis = F.normalize(axis, dim=0)
     vector = matrix_to_axis_angle(rotation)
     angle = vector.norm(dim=-1, keepdim=True)

@@ -1,4 +1,4 @@
-"""Avatars -> clips: rendered people who speak sentences of a speech corpus, or move without a sound; all is known."""
+"""Avatars -> clips: rendered people who speak sentences of a speech corpus, or move silently; everything is known."""
 
 import logging
 from collections.abc import Callable
@@ -29,14 +29,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class AvatarClips:
-    """Say what is exported: people, clips of each, frames of a clip without speech, pixels of a side, seed."""
+    """The settings of an export: people, clips of each, frames of a clip without speech, px of a side, seed.
+
+    yaw: largest camera yaw in degrees."""
 
     identities: int = 4
     clips: int = 2
     frames: int = 32
     size: int = 256
     seed: int = 1
-    yaw: float = 60.0  # cameras stand, or travel up to 40 degrees, within +-yaw
+    yaw: float = 60.0  # degrees: cameras stand still, or move by up to 40 degrees, within +-yaw
 
     def __post_init__(self) -> None:
         for name in ("identities", "clips", "frames"):
@@ -56,10 +58,13 @@ def export_avatars(
     progress: Callable[[int, int], None] | None = None,
     template: Template | None = None,
 ) -> list[Path]:
-    """Write the clips (those already there are kept) -> their folders. speech: a corpus folder of `synth speech`.
+    """Write clips of avatars -> their folders; existing clips are kept.
 
-    template: another atlas size than the default's; it brings its own body.
-    """
+    root: parent folder.
+    wanted: settings.
+    speech: a corpus folder of `synth speech`; None for silent clips.
+    progress: progress(done, total).
+    template: its body and atlas size are used; None makes a template of the default size."""
     corpus = Corpus(speech) if speech is not None else None
     template = template if template is not None else Template(HalfBody())
     lifter = Lifter(template.body)
@@ -82,7 +87,7 @@ def export_avatars(
 
 
 class _Maker:
-    """Hold one person: avatar, portrait, perfect fit."""
+    """The maker of one person's clips: avatar, portrait, perfect fit."""
 
     def __init__(self, root: str | Path, wanted: AvatarClips, seed: int, template: Template, lifter: Lifter) -> None:
         self.body, self.wanted, self.seed = template.body, wanted, seed

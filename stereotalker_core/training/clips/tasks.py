@@ -1,4 +1,4 @@
-"""A stage of a preset + files -> what the loop needs: model, batches, loss, what learns, how the result is written."""
+"""A stage of a preset and its files -> a training task: model, batches, loss, what is trained, how it is saved."""
 
 import copy
 import logging
@@ -43,11 +43,11 @@ _CROP = 64  # frames of the prior's sequences
 
 @dataclass(frozen=True)
 class Files:
-    """The weights a stage starts from; None = the shipped ones for nano, an error for sd15.
+    """The weights a stage starts from; None: the shipped ones for nano, an error for sd15.
 
-    base: folder with unet and reference; vae: TinyAutoencoder or PublicAutoencoder file; image_encoder: ImageEncoder
-    file (`convert` writes them all); encoder, prior: stage 1. fresh: new nano networks instead of base.
-    """
+    base: folder with unet and reference; fresh: new nano networks instead.
+    vae: TinyAutoencoder or PublicAutoencoder file; image_encoder: ImageEncoder file (`convert` writes them all).
+    experts: folder of expert files; encoder, prior: of stage 1."""
 
     base: Path | None = None
     vae: Path | None = None
@@ -60,7 +60,7 @@ class Files:
 
 @dataclass(frozen=True)
 class Task:
-    """Hold what one training needs. save(trained model, out folder or file, provenance) -> the files written."""
+    """The parts of one training; save(trained model, out folder or file, provenance) returns the written files."""
 
     model: nn.Module
     batch: Callable[[int], Batch]
@@ -70,7 +70,10 @@ class Task:
 
 
 def make_task(stage: Stage, prepared: Path, files: Files, device: str | torch.device = "cpu") -> Task:
-    """The training of a stage on prepared rows (stage 2) or tracks (stage 1). ValueError: missing weights."""
+    """Make the training task of a stage. ValueError for missing weights.
+
+    stage: of a preset; prepared: folder of rows (stage 2) or tracks (stage 1); files: weights to start from; device: of
+    the networks."""
     torch.manual_seed(stage.schedule.seed)
     if stage.scale.by_identity and stage.model in ("motion", "prior"):
         raise ValueError(f"stage {stage.name}: people are shared by the models of pictures (renderer, experts, mask)")
@@ -91,7 +94,7 @@ def _mask_task(stage: Stage, prepared: Path) -> Task:
 
 
 def _by_identity(data: ClipRows, stage: Stage, make: Callable[[ClipRows], Callable[[int], Batch]]):
-    """The batches of all people, or a micro-batch's of its own people alone (`Scale.by_identity`)."""
+    """Return the batch function over all people or, with `Scale.by_identity`, over each micro-batch's own people."""
     if not stage.scale.by_identity:
         return make(data)
     count = stage.scale.micro_batches
@@ -156,7 +159,8 @@ def _denoiser_task(stage: Stage, prepared: Path, files: Files, device: str | tor
 
 
 def open_denoiser(stage: Stage, files: Files) -> tuple[StereoTalkerUNet, ReferenceNet]:
-    """The networks a stage starts from. ValueError where sd15 lacks its weights, or the base is of the other kind."""
+    """Load the networks a stage starts from. ValueError where sd15 lacks its weights, or the base is of the other kind.
+    """
     if files.fresh:
         if stage.network != "nano":
             raise ValueError("sd15 is not trained from scratch: give the folder that `convert` wrote with --base")
@@ -175,10 +179,9 @@ def open_denoiser(stage: Stage, files: Files) -> tuple[StereoTalkerUNet, Referen
 
 
 def open_experts(stage: Stage, unet: StereoTalkerUNet, files: Files) -> tuple[list[Experts], list[str]]:
-    """Load or make the experts of a stage, view before mask -> the modules, and the names of those that do not learn.
+    """Load or make the experts of a stage, view before mask -> the modules, and the names of those that stay fixed.
 
-    Kinds that learn start from the folder's file where it is there, else as the identity; others need a file to count.
-    """
+    Trained kinds start from the folder's file, else as the identity; the others are used only if there is a file."""
     modules, fixed = [], []
     for kind, cls in _KINDS.items():
         path = files.experts / f"{kind}_experts.safetensors" if files.experts else None
@@ -192,7 +195,7 @@ def open_experts(stage: Stage, unet: StereoTalkerUNet, files: Files) -> tuple[li
 
 
 def open_latents(stage: Stage, path: Path | None) -> TinyAutoencoder | PublicAutoencoder:
-    """The autoencoder of a stage: a file of ours (TinyAutoencoder), or a public one as `convert` wrote it."""
+    """Load the autoencoder of a stage: a TinyAutoencoder file, or a public one as `convert` wrote it."""
     if path is None and stage.network != "nano":
         raise ValueError(f"stage {stage.name} needs the autoencoder of its weights: give the file with --vae")
     path = path or checkpoint.NANO / "vae.safetensors"
@@ -203,21 +206,21 @@ def open_latents(stage: Stage, path: Path | None) -> TinyAutoencoder | PublicAut
 
 
 def open_image_encoder(path: Path | None) -> ImageEncoder:
-    """The CLIP image encoder that `convert` wrote. ValueError without one."""
+    """Load the CLIP image encoder that `convert` wrote. ValueError without one."""
     if path is None:
         raise ValueError("this denoiser takes image embeddings: give the image encoder's file with --image-encoder")
     return checkpoint.load(ImageEncoder, path).requires_grad_(False)
 
 
 def open_prior(path: Path | None) -> LanguagePrior:
-    """Return a prior of ours (file), any causal language model (folder), or the shipped one."""
+    """Load a prior: our file, the folder of a causal language model, or the shipped one for None."""
     if path is not None and path.is_dir():
         return LanguagePrior.from_folder(path)
     return checkpoint.load(LanguagePrior, path or checkpoint.NANO / "prior.safetensors")
 
 
 def open_encoder(path: Path | None) -> SpeechEncoder:
-    """The speech encoder of a file, or the shipped one."""
+    """Load the speech encoder of a file, or the shipped one for None."""
     return checkpoint.load(SpeechEncoder, path or checkpoint.NANO / "audio_encoder.safetensors")
 
 
@@ -231,7 +234,7 @@ def _save_as(name: str) -> Callable[[nn.Module, Path, dict[str, Any]], list[Path
 
 
 def save_learnt(model: StageTwo, stage: Stage, out: Path, info: dict[str, Any]) -> list[Path]:
-    """Write the parts that learned: unet and reference, expert files, LoRA adapters (in peft's layout)."""
+    """Save the trained parts: unet and reference, expert files, LoRA adapters (in peft's layout) -> the files."""
     written = []
     plain, adapters = split_lora(model.unet)
     if adapters:
@@ -255,7 +258,9 @@ def save_learnt(model: StageTwo, stage: Stage, out: Path, info: dict[str, Any]) 
 
 
 def split_lora(unet: StereoTalkerUNet) -> tuple[Any, dict[str, Tensor]]:
-    """Return (the U-Net, or its state dict without adapters where it has some; adapters by peft's names)."""
+    """Split LoRA adapters off a U-Net -> (base, {peft's name: adapter}).
+
+    base: the U-Net itself if it has no adapters, else the state dict of its other weights."""
     state = unet.state_dict()
     adapters = {k: v for k, v in state.items() if ".lora_" in k}
     if not adapters:

@@ -1,10 +1,9 @@
-"""Clips -> the per-frame tracks that the stage-1 trainers read (`training/motion_data.MotionData`).
+"""Clips -> the per-frame tracks that the stage-1 trainers read (`training/motion/motion_data.MotionData`).
 
-Each clip is one recording: what the speech encoder hears, prosody, the motion, and the states of the language prior
-for the words and for the sound. Clips without a motion (speech alone) serve the prior; those without words have no
-text states. Emotion, intensity, energy and handedness come from clip.json. Nobody labelled meaning gestures: the
-gesture track is empty.
-"""
+Each clip is one recording: the speech encoder's output, prosody, the motion, and the language prior's states for the
+words and for the sound. Clips without a motion (speech alone) serve the prior; those without words have no text states.
+Emotion, intensity, energy and handedness come from clip.json. Meaning gestures are not labelled, so the gesture track
+is empty."""
 
 import json
 import logging
@@ -38,10 +37,16 @@ def prepare_tracks(
     prior: LanguagePrior,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Check the clips for `trainer` ("motion" or "prior"), then write the tracks under `out` -> `out`.
+    """Check the clips, then write the tracks under `out` -> `out`; again only where the clips or the prior changed.
 
-    Done once; made again where the clips or the prior changed. ValueError: faulty clips.
-    """
+    root: folder of the clips.
+    out: folder of the tracks.
+    trainer: "motion" or "prior".
+    encoder: of the speech.
+    prior: the language prior.
+    progress: progress(done, total).
+
+    ValueError for faulty clips."""
     infos = check_clips(root, NEEDS[trainer])
     out, clips = Path(out), ClipSet(root)
     weights = sum(float(p.double().abs().sum()) for module in (encoder, prior) for p in module.parameters())
@@ -71,7 +76,7 @@ def prepare_tracks(
 
 
 def clip_tracks(clip: Clip, encoder: SpeechEncoder, prior: LanguagePrior) -> dict[str, Tensor]:
-    """Return all tracks of one clip, (frames, ...) each, as `motion_data.recording_tracks` gives them."""
+    """Return all tracks of one clip, (frames, ...) each, as in `motion_data.recording_tracks`."""
     frames = clip.info.frames
     audio = present(clip.audio, "audio")
     speech = encoder.encode(audio)
@@ -96,13 +101,13 @@ def clip_tracks(clip: Clip, encoder: SpeechEncoder, prior: LanguagePrior) -> dic
 
 
 def word_numbers(words: Sequence[Word], numbers: dict[str, int], frames: int) -> Tensor:
-    """Return (frames,) number of the word that is said, 0 = none; a new word gets the next number in `numbers`."""
+    """Return (frames,) number of the word being said, 0 = none; a new word gets the next number in `numbers`."""
     return word_frames([("".join(word.split()) or "-", start, end) for word, start, end in words], numbers, frames)
 
 
 
 def heard_closures(probabilities: Tensor) -> Tensor:
-    """Map phone probabilities (T, 40) -> (T,) 1 in the middle frame of every stretch that is surely p, b or m."""
+    """Map phone probabilities (T, 40) -> (T,), 1 in the middle frame of every interval that is certainly p, b or m."""
     columns = [PHONE_INDEX[p] for p in PHONES if p in CLOSURES]
     sure = (probabilities[:, columns].sum(1) > _SURE).int().tolist()
     out, start = torch.zeros(len(sure)), None
@@ -116,5 +121,5 @@ def heard_closures(probabilities: Tensor) -> Tensor:
 
 
 def _fit(x: Tensor, frames: int) -> Tensor:
-    """Cut, or repeat the last row: sound and frames may differ by a rounding."""
+    """Cut x to `frames` rows, or repeat its last row; sound and frames may differ by rounding."""
     return x[:frames] if len(x) >= frames else torch.cat([x, x[-1:].expand(frames - len(x), -1)])

@@ -41,8 +41,7 @@ _SENTENCES = {"train": (32, 24), "val": (36, 27), "test": (40, 30)}
 
 @dataclass(frozen=True)
 class MeadClip:
-    """Hold one clip of a 3DMEAD folder: normalised motion (T, 53), its name, and the recording's path (None: no file).
-    """
+    """The clip of a 3DMEAD folder: its name, the file of its motion, and its recording (None: no file)."""
 
     name: str
     path: Path
@@ -50,7 +49,7 @@ class MeadClip:
 
     @property
     def motion(self) -> Tensor:
-        """Return (T, 53) normalised; ValueError for a file of another shape."""
+        """Return the normalised motion (T, 53); ValueError for a file of another shape."""
         values = np.load(self.path, allow_pickle=False)
         if values.ndim != 3 or values.shape[0] != 1 or values.shape[1] == 0:
             raise ValueError(f"{self.path} has shape {values.shape}; a 3DMEAD clip has (1, frames, 403)")
@@ -63,7 +62,7 @@ class MeadClip:
 
 
 def clip_fields(name: str) -> tuple[str, int, int]:
-    """Map "M003_012_5_1" -> (subject, sentence, emotion); ValueError for another form."""
+    """Parse "M003_012_5_1" -> (subject, sentence, emotion); ValueError for another form."""
     fields = name.split("_")
     if len(fields) != 4 or not all(f.isdigit() for f in fields[1:]):
         raise ValueError(f"{name!r} is not named like M003_012_5_1: subject, sentence, emotion, intensity")
@@ -71,7 +70,7 @@ def clip_fields(name: str) -> tuple[str, int, int]:
 
 
 def sentence_split(emotion: int, sentence: int) -> str:
-    """The stage-2 split of a sentence number: train, val, test, or "" beyond the last."""
+    """Return the stage-2 split of a sentence number: train, val, test, or "" beyond the last."""
     for split, limits in _SENTENCES.items():
         if 1 <= sentence <= limits[0 if emotion == 0 else 1]:
             return split
@@ -79,10 +78,11 @@ def sentence_split(emotion: int, sentence: int) -> str:
 
 
 def mead_clips(folder: str | Path, stage: int, split: str) -> list[MeadClip]:
-    """The clips of a split, sorted: stage 1 splits by subject, stage 2 by sentence and needs a recording of each.
+    """Return the clips of a split, sorted by name; stage 1 splits by subject, stage 2 by sentence.
 
-    ValueError where the folder holds none.
-    """
+    folder: of 3DMEAD; stage: 1, or 2, which needs a recording of each; split: train, val or test.
+
+    ValueError where the folder holds none."""
     folder = Path(folder)
     if stage not in (1, 2) or split not in SUBJECTS:
         raise ValueError(f"stage {stage} and split {split!r} must be 1 or 2 and one of {', '.join(SUBJECTS)}")
@@ -102,7 +102,7 @@ def mead_clips(folder: str | Path, stage: int, split: str) -> list[MeadClip]:
 
 
 def write_mead(clips: Iterator[tuple[str, Tensor, Tensor]], folder: str | Path) -> int:
-    """Write (name, normalised motion (T, 53), waveform (S,) at 16 kHz) as a 3DMEAD folder -> number of clips."""
+    """Write clips (name, normalised motion (T, 53), waveform (S,) at 16 kHz) as a 3DMEAD folder -> their number."""
     import wave
 
     folder = Path(folder)
@@ -125,7 +125,14 @@ def write_mead(clips: Iterator[tuple[str, Tensor, Tensor]], folder: str | Path) 
 def write_faces(
     speech: Path, out: Path, encoder: SpeechEncoder, performances: int, seed: int, limit: int | None
 ) -> int:
-    """Write the synthetic set of one split of the corpus: every sentence is performed several times -> clips."""
+    """Write the synthetic set of one split of the corpus, with several performances of every sentence -> their number.
+
+    speech: folder of the split.
+    out: folder of the set.
+    encoder: of the speech.
+    performances: of every sentence.
+    seed: of styles and performances.
+    limit: sentences at most; None for all."""
     if performances < 1:
         raise ValueError(f"performances must be at least 1, got {performances}")
     corpus, to_face, rng = Corpus(speech), layout_map(), random.Random(seed)
@@ -153,7 +160,7 @@ def _audio(waveform: Tensor) -> Audio:
 
 
 class FaceData:
-    """Read a written synthetic set: crops of a batch, a pure function of the random numbers given."""
+    """The reader of a synthetic set; crops are a pure function of the random generator."""
 
     def __init__(self, folder: str | Path):
         folder = Path(folder)
@@ -178,7 +185,7 @@ class FaceData:
         return self._rows(np.array([index]), np.zeros(1, dtype=int), int(self.lengths[index]))
 
     def crops(self, rng: np.random.Generator, batch: int, frames: int) -> dict[str, Tensor]:
-        """Return sound (B, T, 45), motion (B, T, 53), style (B, 43) of random clips that are long enough."""
+        """Draw crops of random clips that are long enough: sound (B, T, 45), motion (B, T, 53), style (B, 43)."""
         long = np.flatnonzero(self.lengths >= frames)
         if not len(long):
             raise ValueError(f"no clip has {frames} frames; the longest has {self.lengths.max()}")
@@ -198,7 +205,7 @@ class FaceData:
 
 
 class MixedFaces:
-    """Draw from several sets as one; crops come from each by its share, however large it is."""
+    """The combination of several sets; crops are drawn from each by its share, whatever its size."""
 
     def __init__(self, sets: list[FaceData], shares: list[float]) -> None:
         if len(sets) != len(shares) or not sets or min(shares) <= 0:
@@ -206,14 +213,14 @@ class MixedFaces:
         self.sets, self.shares = sets, np.array(shares) / sum(shares)
 
     def crops(self, rng: np.random.Generator, batch: int, frames: int) -> dict[str, Tensor]:
-        """Draw crops as `FaceData.crops` does."""
+        """Draw crops as in `FaceData.crops`."""
         counts = rng.multinomial(batch, self.shares)
         parts = [data.crops(rng, int(n), frames) for data, n in zip(self.sets, counts, strict=True) if n]
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def read_sets(folder: Path, splits: str) -> FaceData | MixedFaces:
-    """Map "train" -> that set of the folder; "train6:3,kokoro:1" -> several, by their shares (1 where none is given).
+    """Open the sets of a folder: "train" -> that one, "train6:3,kokoro:1" -> several with their shares (1 by default).
     """
     pairs = [(name.strip(), share or "1") for name, _, share in (s.partition(":") for s in splits.split(","))]
     sets = [FaceData(folder / name) for name, _ in pairs]
@@ -221,7 +228,7 @@ def read_sets(folder: Path, splits: str) -> FaceData | MixedFaces:
 
 
 def emotion_index(style: FaceStyle) -> int:
-    """Return the emotion's place in EMOTIONS, 0..7."""
+    """Return the emotion's index in EMOTIONS, 0..7."""
     return EMOTIONS.index(style.emotion)
 
 

@@ -35,7 +35,7 @@ Loss = Callable[[Any, Example], Tensor]  # of the model that is trained, of eith
 
 @dataclass(frozen=True)
 class Protocol:
-    """The paper's settings of a training; as_released: with the oddities of the released code."""
+    """The paper's settings of a training; as_released: with the peculiarities of the released code."""
 
     epochs: int = 201
     patience: int = 5
@@ -46,12 +46,12 @@ class Protocol:
 
     @classmethod
     def second(cls, **changes: object) -> "Protocol":
-        """Return the protocol of stage 2: Adam without weight decay at a tenth of the rate."""
+        """Return the protocol of stage 2: Adam without weight decay, at a tenth of the learning rate."""
         return cls(**{"lr": 1e-5, "weight_decay": 0.0, **changes})
 
 
 class Mean:
-    """Keep a mean of losses; `forget` starts it anew, which the released code never does."""
+    """The running mean of losses; `forget` restarts it, which the released code never does."""
 
     def __init__(self) -> None:
         self.total, self.count = 0.0, 0
@@ -68,7 +68,7 @@ class Mean:
 
 
 def prior_loss(weights: PriorWeights) -> Loss:
-    """Return the loss of stage 1 on one clip; the VAE variant draws from its Gaussian."""
+    """Return the loss of stage 1 on one clip; the VAE variant samples from its Gaussian."""
 
     def loss(prior: MotionPrior, example: Example) -> Tensor:
         vae = prior.config.kind == "vae"
@@ -80,10 +80,10 @@ def prior_loss(weights: PriorWeights) -> Loss:
 
 
 def predictor_loss(weights: PredictorWeights, as_released: bool) -> Loss:
-    """Return the loss of stage 2 on one clip: hears, cuts sound and motion to one length, predicts.
+    """Return the loss of stage 2 on one clip, with the prior frozen.
 
-    The prior is frozen.
-    """
+    It computes the sound's features, cuts sound and motion to equal length, and predicts. as_released: as the released
+    code."""
 
     def loss(model: ProbTalk3D, example: Example) -> Tensor:
         if not as_released:
@@ -105,7 +105,14 @@ def fit_epochs(
     protocol: Protocol,
     on_epoch: Callable[[int, float, float], None] | None = None,
 ) -> nn.Module:
-    """Train in place on one clip per step, stop when `val` has not improved for `patience` epochs; the best is kept."""
+    """Train in place on one clip per step; stop when `val` has not improved for `patience` epochs -> the best model.
+
+    model: to train.
+    train, val: clips.
+    read: clip -> example.
+    loss: (model, example) -> scalar.
+    protocol: epochs, patience, rates.
+    on_epoch: called with (epoch, train loss, val loss)."""
     torch.manual_seed(protocol.seed)
     shuffle = np.random.default_rng(protocol.seed)
     weights = [p for p in model.parameters() if p.requires_grad]
@@ -143,7 +150,7 @@ def fit_epochs(
 
 
 def reader(stage: int, device: str) -> Callable[[MeadClip], Example]:
-    """Return a function that reads one clip from its files, as a batch of one."""
+    """Return a function that reads one clip from its files, as a batch of one; stage: 1, or 2 with sound."""
 
     def read(clip: MeadClip) -> Example:
         example = {"motion": clip.motion[None]}
@@ -158,14 +165,14 @@ def reader(stage: int, device: str) -> Callable[[MeadClip], Example]:
 
 
 def heard_by(model: ProbTalk3D) -> HubertFeatures:
-    """Return the HuBERT of a full-size model. ValueError for one that hears by our encoder."""
+    """Return the HuBERT of a full-size model. ValueError for a model without one."""
     if model.feature_extractor is None:
         raise ValueError("this model has no HuBERT of its own; make a full-size one")
     return model.feature_extractor
 
 
 def trainable_parts(model: ProbTalk3D) -> Iterator[str]:
-    """Freeze the prior and the first layers of HuBERT, as the paper does -> names of what learns."""
+    """Freeze the prior and the first layers of HuBERT, as in the paper -> names of the trained parameters."""
     model.requires_grad_(True)
     model.motion_prior.requires_grad_(False)
     heard_by(model).freeze()
@@ -173,7 +180,7 @@ def trainable_parts(model: ProbTalk3D) -> Iterator[str]:
 
 
 def build_second(prior: MotionPrior, hubert: Path | None) -> ProbTalk3D:
-    """Return a full-size model around a trained prior; hubert: a Hugging Face folder whose weights it starts from."""
+    """Return a full-size model around a trained prior; hubert: a Hugging Face folder of its initial weights."""
     model = ProbTalk3D(ProbTalk3D.Config(prior=prior.config))
     model.motion_prior.load_state_dict(prior.state_dict())
     if hubert is not None:

@@ -1,4 +1,4 @@
-"""Losses of the two stages of ProbTalk3D (sections 4.1 and 4.2), and what our recipe adds to them."""
+"""Losses of the two stages of ProbTalk3D (sections 4.1 and 4.2), and the terms that our training adds."""
 
 from dataclasses import dataclass, fields
 
@@ -18,8 +18,7 @@ Parts = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class PriorWeights:
-    """The weights of stage 1. The defaults are the paper's; `vae` gives those of its VAE variant. velocity, lips: ours.
-    """
+    """The weights of the terms of stage 1. The defaults are the paper's; velocity and lips are ours."""
 
     bottleneck: float = 1.5
     expression: float = 0.5
@@ -29,18 +28,18 @@ class PriorWeights:
 
     @classmethod
     def vae(cls) -> "PriorWeights":
-        """The weights of the VAE variant."""
+        """Return the weights of the VAE variant."""
         return cls(bottleneck=1e-4, expression=1.5, jaw=1.0)
 
 
 @dataclass(frozen=True)
 class PredictorWeights:
-    """The weights of stage 2. The defaults are the paper's.
+    """The weights of the terms of stage 2. The defaults are the paper's.
 
-    codes: cross-entropy of the code indices at the default temperature, which the paper's loss does not have: with it
-    the spread of the draws becomes that of the data. The other terms then see the mean of the draws' codes, which has
-    a true gradient, in place of the nearest codes with the gradient passed through. velocity, lips: ours too.
-    """
+    codes: cross-entropy of the code indices at the default temperature, which is not in the paper: it makes the spread
+        of the samples that of the data. The other terms then use the expected code, which has a true gradient, in place
+        of the nearest code with a straight-through gradient.
+    drawn: error of a sampled code. velocity, lips: ours too."""
 
     latent: float = 1.0
     expression: float = 0.15
@@ -52,10 +51,9 @@ class PredictorWeights:
 
 
 class Focus:
-    """Say which part of an ARKit-layout face matters: weights of the channels, and the gap of the lips in millimetres.
+    """The parts of an ARKit-layout face that matter: weights of the channels, and the lip gap in mm.
 
-    gap: `motion.lips.lip_gap_weights` of the body. The gap is linear in the 53 numbers too.
-    """
+    gap: `motion.lips.lip_gap_weights` of the body; linear in the 53 numbers, too."""
 
     def __init__(self, gap: tuple[Tensor, Tensor], mouth: float = 3.0, jaw: float = 6.0, shut: float = 4.0) -> None:
         mapping = layout_map()
@@ -70,20 +68,23 @@ class Focus:
         self.neutral, self.change = gap
 
     def lip_gap(self, motion: Tensor) -> Tensor:
-        """Map normalised coefficients (B, T, 53) -> millimetres between the lips (B, T)."""
+        """Map normalised coefficients (B, T, 53) -> lip gap (B, T) in mm."""
         slope = (self.change @ self.turn).to(motion)
         return motion @ slope + float(self.neutral + self.change @ self.zero)
 
     def lips(self, ours: Tensor, theirs: Tensor) -> Tensor:
-        """Return the mean error of the gap in millimetres; frames in which the true lips are shut count `shut` times
-        more."""
+        """Return the mean error of the lip gap in mm; frames in which the true lips are shut have 1 + `shut` times the
+        weight.
+
+        ours, theirs: (B, T, 53) normalised."""
         a, b = self.lip_gap(ours), self.lip_gap(theirs)
         weight = 1 + self.shut * (b < CLOSED_MM)
         return ((a - b).abs() * weight).sum() / weight.sum()
 
 
 def split_l1(a: Tensor, b: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Map (B, T, 53) twice -> mean absolute error of the expression and of the jaw, channels weighed by (53,)."""
+    """Return the mean absolute errors of the expression and of the jaw between (B, T, 53), channels weighted by (53,).
+    """
     error = (a - b).abs() if weight is None else (a - b).abs() * weight.to(a)
     return error[..., :N_EXPRESSION].mean(), error[..., N_EXPRESSION:].mean()
 
@@ -101,7 +102,7 @@ def _motion_parts(ours: Tensor, theirs: Tensor, weights: PriorWeights | Predicto
 
 
 def total(parts: Parts, weights: PriorWeights | PredictorWeights) -> Tensor:
-    """The sum of the terms, each times its weight."""
+    """Return the sum of the terms, each times its weight."""
     known = {f.name for f in fields(weights)}
     terms: list[Tensor] = [getattr(weights, name) * value for name, value in parts.items() if name in known]
     return sum(terms[1:], terms[0])
@@ -110,8 +111,13 @@ def total(parts: Parts, weights: PriorWeights | PredictorWeights) -> Tensor:
 def stage_one(
     recovered: Tensor, passed: Quantised, motion: Tensor, weights: PriorWeights, focus: Focus | None = None
 ) -> tuple[Tensor, Parts]:
-    """Compute the loss of stage 1: the recovered motion (B, T, 53) against the true one, and the bottleneck's own ->
-    (total, terms without weights)."""
+    """Compute the loss of stage 1 -> (total, terms without weights).
+
+    recovered: (B, T, 53) the prior's reconstruction.
+    passed: the bottleneck's output with its own loss.
+    motion: (B, T, 53) truth.
+    weights: of the terms.
+    focus: which channels matter."""
     parts = {"bottleneck": passed.loss, **_motion_parts(recovered, motion, weights, focus)}
     return total(parts, weights), parts
 
@@ -125,12 +131,16 @@ def stage_two(
     rounded: bool = False,
     draw: Draw | None = None,
 ) -> tuple[Tensor, Parts]:
-    """Compute the loss of stage 2: a predicted latent (B, T, C) before the bottleneck against the true motion ->
-    (total, terms without weights).
+    """Compute the loss of stage 2 -> (total, terms without weights).
 
-    prior is frozen. rounded: the latent term as released, whose gradient is the sign of rounding noise where the codes
-    are equal; without it, it is zero there. draw: how the term `drawn` draws.
-    """
+    prior: frozen.
+    predicted: (B, T, C) latent before the bottleneck.
+    motion: (B, T, 53) truth.
+    weights: of the terms.
+    focus: which channels matter.
+    rounded: the latent term as released, whose gradient is the sign of rounding noise where the codes are equal;
+        otherwise it is zero there.
+    draw: how the term `drawn` samples."""
     with torch.no_grad():
         wanted = prior.bottleneck(prior.encode(motion), None, rounded)
     parts: Parts = {}
@@ -149,10 +159,9 @@ def stage_two(
 
 
 def drawn_latent(prior: MotionPrior, predicted: Tensor, draw: Draw) -> Tensor:
-    """The codes of one draw (B, T, C); their gradient is that of the mean over the chances at the same temperature.
+    """Return sampled codes (B, T, C) with the gradient of the expected code at the same temperature.
 
-    The VAE variant's draw has a gradient of its own.
-    """
+    The VAE variant's sample has its own gradient."""
     if prior.config.kind == "vae":
         return prior.bottleneck(predicted, draw).latent
     quantiser = prior.quantize
@@ -164,7 +173,7 @@ def drawn_latent(prior: MotionPrior, predicted: Tensor, draw: Draw) -> Tensor:
 
 
 def fresh_codes(prior: MotionPrior, z: Tensor, indices: Tensor, generator: torch.Generator) -> int:
-    """Move codes that no row of z (B, T, C) chose onto random rows of it -> how many."""
+    """Move codes that no row of z (B, T, C) uses to random rows of it -> their number."""
     quantiser = prior.quantize
     rows = quantiser.rows(z.detach())
     unused = torch.bincount(indices, minlength=quantiser.embedding.num_embeddings) == 0
@@ -175,7 +184,7 @@ def fresh_codes(prior: MotionPrior, z: Tensor, indices: Tensor, generator: torch
 
 
 def spread_codes(prior: MotionPrior, z: Tensor, generator: torch.Generator, rounds: int = 8) -> None:
-    """Put the codes on the means of clusters of the rows of z (B, T, C): k-means from random rows."""
+    """Initialise the codes by k-means on the rows of z (B, T, C), from random rows."""
     quantiser = prior.quantize
     rows = quantiser.rows(z.detach())
     count = quantiser.embedding.num_embeddings
@@ -190,13 +199,14 @@ def spread_codes(prior: MotionPrior, z: Tensor, generator: torch.Generator, roun
 
 
 def code_unit(prior: MotionPrior) -> float:
-    """Return twice the median squared distance of a code to its nearest: the unit that makes temperature 0.2 a mild
-    one."""
+    """Return the unit of squared code distances, at which temperature 0.2 is a mild one.
+
+    It is twice the median squared distance of a code to its nearest neighbour."""
     codes = prior.quantize.embedding.weight.detach()
     gaps = torch.cdist(codes, codes).square().fill_diagonal_(torch.inf).amin(1)
     return float(2 * gaps.median())
 
 
 def normalised(arkit: Tensor) -> Tensor:
-    """Map (..., 52) ARKit coefficients -> (..., 53) as the networks see them."""
+    """Map ARKit coefficients (..., 52) -> the networks' normalised parameters (..., 53)."""
     return normalise(layout_map().face(arkit))

@@ -33,25 +33,25 @@ SOUND = 45
 
 @dataclass(frozen=True)
 class FaceRecipe:
-    """Say how batches are drawn and errors weighed; the paper's own weights are the defaults of PriorWeights and
-    PredictorWeights."""
+    """The settings of batches and losses: loss weights of stage 1 (`one`, `one_vae`) and stage 2 (`two`), and the
+    others as commented. The paper's own loss weights are the defaults of PriorWeights and PredictorWeights."""
 
     batch: int = 12
-    lengths: tuple[int, ...] = (40, 72, 104)  # frames of a crop, one length a step
+    lengths: tuple[int, ...] = (40, 72, 104)  # frames of a crop; one length per step, at random
     one: PriorWeights = PriorWeights(bottleneck=0.3, expression=2.0, jaw=1.0, velocity=1.0, lips=0.01)
     one_vae: PriorWeights = PriorWeights(bottleneck=3e-4, expression=2.0, jaw=1.0, velocity=1.0, lips=0.01)
     two: PredictorWeights = PredictorWeights(
         latent=0.1, expression=2.0, jaw=1.0, velocity=1.0, lips=0.04, codes=0.1, drawn=0.08
     )
-    temperatures: tuple[float, float] = (0.1, 0.5)  # of the draws that stage 2 sees
-    blur: float = 0.5  # share of the batches whose phone chances are flattened: unknown voices are heard less surely
-    warm: float = 0.4  # share of the steps in which stage 1 learns without codes; then they are spread over the data
-    renew_every: int = 25  # steps between looks for codes that nothing chooses
-    renew_until: float = 0.8  # share of the steps in which it is done
+    temperatures: tuple[float, float] = (0.1, 0.5)  # of the codes drawn in stage 2
+    blur: float = 0.5  # fraction of batches with flattened phone probabilities, as of unknown voices
+    warm: float = 0.4  # fraction of steps of stage 1 without codes, which are then spread over the data
+    renew_every: int = 25  # steps between replacements of unused codes
+    renew_until: float = 0.8  # fraction of steps after which none are replaced
 
 
 def draw_batch(data: FaceData | MixedFaces, recipe: FaceRecipe, seed: int, step: int) -> dict[str, Tensor]:
-    """The batch of a step, a pure function of (seed, step)."""
+    """Return the batch of a step, a pure function of (seed, step)."""
     rng = generator(seed, step)
     crops = data.crops(rng, recipe.batch, int(rng.choice(recipe.lengths)))
     if rng.random() < recipe.blur:
@@ -60,14 +60,15 @@ def draw_batch(data: FaceData | MixedFaces, recipe: FaceRecipe, seed: int, step:
 
 
 def flatten_chances(sound: Tensor, power: Tensor) -> Tensor:
-    """Return sound (B, T, 45) with the phone chances of each clip raised to its power (B,) and brought back to a sum of
-    1."""
+    """Raise the phone probabilities of each clip to a power and renormalise them.
+
+    sound: (B, T, 45); power: (B,)."""
     raised = sound[..., : len(PHONES)].clamp_min(1e-4) ** power[:, None, None]
     return torch.cat([raised / raised.sum(-1, keepdim=True), sound[..., len(PHONES) :]], -1)
 
 
 class PriorLoss:
-    """The loss of stage 1 for `loop.fit`; unused codes are moved onto the data now and then, by the step alone."""
+    """The loss of stage 1 for `loop.fit`; at fixed steps unused codes are moved onto the data."""
 
     def __init__(self, recipe: FaceRecipe, focus: Focus, schedule: Schedule) -> None:
         self.recipe, self.focus, self.schedule = recipe, focus, schedule
@@ -110,7 +111,10 @@ class PredictorLoss:
 def train_prior(
     prior: MotionPrior, data: FaceData | MixedFaces, recipe: FaceRecipe, focus: Focus, schedule: Schedule, run: Path
 ) -> MotionPrior:
-    """Train stage 1 -> the prior with the unit of its code distances measured."""
+    """Train stage 1 -> the trained prior; for a VQ-VAE its config.unit is measured by `code_unit`.
+
+    prior: to train; data: crops; recipe: of batches and weights; focus: which channels matter; schedule: of the loop;
+    run: folder of the state."""
     fit(prior, _batches(data, recipe, schedule), PriorLoss(recipe, focus, schedule), schedule, run)
     if prior.config.kind == "vae":
         return prior
@@ -122,7 +126,7 @@ def train_prior(
 def train_predictor(
     model: ProbTalk3D, data: FaceData | MixedFaces, recipe: FaceRecipe, focus: Focus, schedule: Schedule, run: Path
 ) -> ProbTalk3D:
-    """Train stage 2 in place; only the predictor learns."""
+    """Train stage 2 in place; only the predictor is trained. Arguments as in `train_prior`."""
     return fit(
         model, _batches(data, recipe, schedule), PredictorLoss(recipe, focus), schedule, run,
         trainable=lambda name: name.startswith("feature_predictor."),
@@ -134,13 +138,15 @@ def _batches(data: FaceData | MixedFaces, recipe: FaceRecipe, schedule: Schedule
 
 
 def read_prior(path: Path) -> MotionPrior:
-    """The prior of a file that stage 1 wrote, or the one inside a whole model's file."""
+    """Read the prior from a file of stage 1, or from a whole model's file."""
     _, meta = load_tensors(path)
     return load(ProbTalk3D, path).motion_prior if meta.get("model") == "ProbTalk3D" else load(MotionPrior, path)
 
 
 def with_prior(prior: MotionPrior, layers: int = 4, coherence: float = 8.0) -> ProbTalk3D:
-    """Return a new embedded-size model around a trained prior."""
+    """Return a new model of the embedded size around a trained prior.
+
+    layers: of the predictor; coherence: frames over which sampling noise stays similar."""
     config = ProbTalk3D.Config(
         prior=prior.config, hubert=None, audio=SOUND, layers=layers, basis="arkit",
         coherence=coherence, window=104,

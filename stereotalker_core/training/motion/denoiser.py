@@ -30,32 +30,34 @@ SLOWEST = 0.05  # change per frame, in deviations of a channel, below which slow
 
 @dataclass(frozen=True)
 class Recipe:
-    """Say how batches are drawn and errors weighed."""
+    """The settings of batches and losses for the motion denoiser."""
 
     batch: int = 16
-    lengths: tuple[int, ...] = (48, 80, 100)  # frames of a crop, one length a step
-    mouth_weight: float = 8.0  # of the jaw, lip and tongue channels, against 1
+    lengths: tuple[int, ...] = (48, 80, 100)  # frames of a crop; one length per step, at random
+    mouth_weight: float = 8.0  # of the jaw, lip and tongue channels, relative to 1
     jaw_weight: float = 30.0  # of jawOpen and mouthClose
     arm_weight: float = 2.0  # of the arms
-    velocity_weight: float = 0.5  # of the changes from frame to frame, each against the size it usually has
+    velocity_weight: float = 0.5  # of the frame-to-frame changes, each relative to its usual size
     closure_weight: float = 2.0
     drop_audio: float = 0.1
     drop_prior: float = 0.15
-    drop_states: float = 0.5  # how often only the classes of meaning are told, not the states they are read from
-    faintest: float = 0.3  # the classes' probabilities are scaled by at least this: synonyms are less certain
-    read_share: float = 0.5  # how often the prior comes from the transcript and not from the sound
-    gesture_weight: float = 5.0  # of the arms while a meaning gesture is done, against 1
-    seed_chance: float = 0.6  # how often frames are given at the start
+    drop_states: float = 0.5  # probability to give only the classes of meaning, without the states
+    faintest: float = 0.3  # smallest random factor on the classes' probabilities: synonyms are less certain
+    read_share: float = 0.5  # probability that the prior comes from the transcript, not the sound
+    gesture_weight: float = 5.0  # of the arms during a meaning gesture, relative to 1
+    seed_chance: float = 0.6  # probability that seed frames are given at the start
     # mean and deviation of log sigma; a posture is the same in a hundred frames and many channels at once, so noise
     # hides it from some 100 on alone: what is not trained there is not varied
     sigma: tuple[float, float] = (1.3, 2.0)
-    oracle: bool = False  # the phones are labels: blur and confuse them
+    oracle: bool = False  # the phones are true labels, which are blurred and confused on purpose
 
 
 def draw_batch(
     data: AnyData, codec: MotionCodec, recipe: Recipe, seed: int, step: int, prior: LanguagePrior | None = None
 ) -> dict[str, Tensor]:
-    """The batch of a step, a pure function of (seed, step); prior reads the classes of meaning from the states."""
+    """Return the batch of a step, a pure function of (seed, step).
+
+    data: to draw from; codec: of the motion; recipe: settings; prior: classifies the meaning of the states."""
     rng = generator(seed, step)
     frames = int(rng.choice(recipe.lengths))
     crops = data.crops(rng, recipe.batch, frames)
@@ -95,14 +97,14 @@ def draw_batch(
 
 
 def _given_frames(rng: np.random.Generator, recipe: Recipe, frames: int, usual: int = 12) -> np.ndarray:
-    """Return how many first frames of each sequence are given: none, the usual number, or (last windows) any."""
+    """Return how many first frames of each sequence are given: none, the usual number, or (as in last windows) any."""
     kind = rng.random(recipe.batch)
     some = np.where(rng.random(recipe.batch) < 0.7, usual, rng.integers(1, frames - 8, recipe.batch))
     return np.where(kind < recipe.seed_chance, some, 0)
 
 
 class MotionLoss:
-    """The region-weighted x0 error, velocity error and lip-closure error of a batch."""
+    """The loss of a batch: errors of the clean motion weighted by region, of velocity and of lip closure."""
 
     def __init__(self, codec: MotionCodec, recipe: Recipe, gap: tuple[Tensor, Tensor]):
         self.recipe, self.gap = recipe, gap
@@ -138,7 +140,7 @@ class MotionLoss:
 
 
 def fit_codec(data: MotionData, config: MotionCodec.Config, frames: int = 60_000) -> MotionCodec:
-    """The codec's statistics from evenly spaced frames of the data."""
+    """Fit the codec's statistics to about `frames` evenly spaced frames of the data."""
     motion = data.tracks["motion"]
     rows = torch.from_numpy(motion[:: max(1, len(motion) // frames)].astype(np.float32))
     return MotionCodec(config).fit(rows[:, :147].unflatten(-1, (49, 3)), rows[:, 147:])
@@ -148,7 +150,10 @@ def train(
     net: MotionDenoiser, data: AnyData, recipe: Recipe, schedule: Schedule, run: Path, device: str = "cpu",
     prior: LanguagePrior | None = None,
 ) -> MotionDenoiser:  # fmt: skip
-    """Train in place on `data`; the codec must be fitted."""
+    """Train in place on `data`; the codec must be fitted already.
+
+    net: the denoiser; data: crops; recipe: of batches and weights; schedule: of the loop; run: folder of the state;
+    device: where it trains; prior: classifies the meaning of the states."""
     from ...body.model import HalfBody
 
     loss = MotionLoss(net.codec, recipe, lip_gap_weights(HalfBody()))
@@ -159,7 +164,7 @@ def train(
 
 
 def with_prior_width(net: MotionDenoiser, prior: int) -> MotionDenoiser:
-    """The same network for a prior with more channels, which it ignores until it is trained."""
+    """Return the same network for a prior with more channels, which have no effect until it is trained."""
     if net.config.prior == prior:
         return net
     new = MotionDenoiser(replace(net.config, prior=prior))

@@ -1,8 +1,7 @@
-"""What the sound path of the language prior learns on clips: to reach the states of the words that are said.
+"""The loss of the language prior's sound path on clips: predict the states of the words that are said.
 
-`prior.align` also contrasts the words of its corpus. Clips have any vocabulary, and crops without a word: this loss
-needs neither a list of words nor speech in every crop.
-"""
+`prior.align` also contrasts the words of its corpus. Clips have an open vocabulary, and crops without a word, so this
+loss needs neither a list of words nor speech in every crop."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,8 +11,9 @@ from ..loop import Batch
 
 
 def hearing_loss(prior: LanguagePrior, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-    """Measure how well the audio (B, T, F) reaches target (B, T, D), zero where nothing is said: distance, and angle
-    where it is."""
+    """Compute the distance between the states heard in audio (B, T, F) and target (B, T, D), and their angle in speech.
+
+    batch: target is zero where nothing is said. Returns (loss, {name: number})."""
     heard, target = prior.hear(batch["audio"]), batch["target"]
     spoken = (target.abs().sum(-1) > 0).float()
     distance = (heard - target).square().mean()

@@ -43,10 +43,9 @@ CLASSES = tuple(GESTURE_WORDS)
 
 @dataclass(frozen=True)
 class Recording:
-    """Hold several utterances of one emotion and style, with pauses: what the teacher moves to.
+    """The recording: utterances of one emotion and style joined with pauses, to which the teacher moves.
 
-    intensity 0..1 of the emotion; held: it has words that must not be learned with (or without) a gesture.
-    """
+    intensity: 0..1 of the emotion; held: it contains held-out words, so that crops leave it out unless asked."""
 
     utterance: Utterance
     emotion: str
@@ -56,8 +55,8 @@ class Recording:
 
 
 def join(utterances: list[Utterance], gaps: list[float]) -> Utterance:
-    """Return the utterances one after the other, gaps[i] seconds of silence after the i-th; times follow, phones tile.
-    """
+    """Concatenate utterances with gaps[i] seconds of silence after the i-th; the times are shifted, phones stay
+    gapless."""
     waves, words, phones, offset = [], [], [], 0.0
     for utterance, gap in zip(utterances, gaps, strict=True):
         pause = torch.zeros(round(gap * SAMPLE_RATE))
@@ -73,11 +72,10 @@ def join(utterances: list[Utterance], gaps: list[float]) -> Utterance:
 
 
 def recordings(corpus: Corpus, seed: int, seconds: float = 20.0) -> Iterator[Recording]:
-    """Join the corpus's utterances to recordings of about `seconds`; those of one recording share emotion, intensity,
-    style, and whether they are held out.
+    """Join the corpus's utterances to recordings of about `seconds`, in random order; yield each.
 
-    They come in random order, so that the first ones are a sample of all.
-    """
+    The utterances of one recording share emotion, intensity, style, and whether they are held out. The first recordings
+    are a random sample of all."""
     rng = random.Random(seed)
     groups: dict[tuple[str, int, str, bool], list[int]] = defaultdict(list)
     for i, entry in enumerate(corpus.entries):
@@ -99,7 +97,8 @@ def recordings(corpus: Corpus, seed: int, seconds: float = 20.0) -> Iterator[Rec
 
 
 def perform(recording: Recording, seed: int) -> tuple[Motion, list[GestureEvent], Style]:
-    """The teacher's performance at a random handedness, its gestures, and the controls a user would set for it."""
+    """Return the teacher's performance with a random handedness, its gestures, and the style a user would set for it.
+    """
     rng = np.random.default_rng(seed)
     handedness = float(np.clip(rng.normal(0, 0.6), -1, 1))
     spoken, style, intensity = recording.utterance, recording.style, recording.intensity
@@ -110,7 +109,7 @@ def perform(recording: Recording, seed: int) -> tuple[Motion, list[GestureEvent]
 
 
 def oracle_phones(phones: Sequence[Phone], frames: int) -> Tensor:
-    """Return (frames, 40) share of each frame that each phone sounds: what a perfect encoder would say."""
+    """Return (frames, 40) the fraction of each frame that each phone takes: the output of a perfect encoder."""
     out = torch.zeros(frames, len(PHONES))
     for name, start, end, _ in phones:
         first, last = int(start * FPS), min(frames, int(np.ceil(end * FPS)))
@@ -121,7 +120,7 @@ def oracle_phones(phones: Sequence[Phone], frames: int) -> Tensor:
 
 
 def closed_frames(phones: Sequence[Phone], frames: int) -> Tensor:
-    """Return (frames,) 1 in the frame nearest to the middle of every p, b, m: where lips must be shut."""
+    """Return (frames,), 1 in the middle frame of every p, b and m, where lips must be shut."""
     out = torch.zeros(frames)
     for name, start, end, _ in phones:
         if name in CLOSURES:
@@ -130,7 +129,7 @@ def closed_frames(phones: Sequence[Phone], frames: int) -> Tensor:
 
 
 def gesture_frames(events: Sequence[GestureEvent], frames: int) -> Tensor:
-    """Return (frames,) 1 + class while a meaning gesture is prepared, done and held; 0 elsewhere."""
+    """Return (frames,) 1 + class of the meaning gesture during preparation, stroke and hold; 0 elsewhere."""
     out = torch.zeros(frames)
     for event in events:
         if event.gesture in CLASSES:
@@ -139,8 +138,9 @@ def gesture_frames(events: Sequence[GestureEvent], frames: int) -> Tensor:
 
 
 def word_frames(words: Sequence[Word], numbers: dict[str, int], frames: int) -> Tensor:
-    """Return (frames,) number of the word that is said, as `LanguagePrior.read` lays states; new words get the next
-    number."""
+    """Return (frames,) the number of the word being said, 0 between words, on the frames of `LanguagePrior.read`.
+
+    numbers: {word: number}; new words are added to it."""
     out = torch.zeros(frames)
     for word, start, end in words:
         first = min(round(start * FPS), frames)
@@ -149,7 +149,7 @@ def word_frames(words: Sequence[Word], numbers: dict[str, int], frames: int) -> 
 
 
 def sound_tracks(spoken: Utterance, encoder: SpeechEncoder | None, prior: LanguagePrior) -> dict[str, Tensor]:
-    """Return what the networks hear of an utterance, a frame; encoder None = oracle phones without features."""
+    """Return the networks' per-frame input from an utterance; encoder None: true phones, without features."""
     frames = frame_count(spoken.seconds)
     if encoder is None:
         probabilities, features = oracle_phones(spoken.phones, frames), torch.zeros(frames, 0)
@@ -164,7 +164,14 @@ def sound_tracks(spoken: Utterance, encoder: SpeechEncoder | None, prior: Langua
 def prepare(
     speech: Path, out: Path, seed: int, encoder: SpeechEncoder | None, prior: LanguagePrior, limit: int | None = None
 ) -> None:
-    """Write the arrays of one split; `limit` recordings at most."""
+    """Write the arrays of one split.
+
+    speech: folder of its corpus.
+    out: folder of the arrays.
+    seed: of recordings and performances.
+    encoder: of the speech; None for true phones.
+    prior: the language prior.
+    limit: recordings at most; None for all."""
     collected: dict[str, list[np.ndarray]] = defaultdict(list)
     styles, held, numbers = [], [], {}
     for index, recording in enumerate(recordings(Corpus(speech), seed)):
@@ -204,7 +211,8 @@ def _write_tracks(out: Path, collected: dict[str, list[np.ndarray]]) -> None:
 
 @torch.no_grad()
 def update_sound(speech: Path, out: Path, seed: int, encoder: SpeechEncoder | None, prior: LanguagePrior) -> None:
-    """Write anew what is heard of the sound, for another encoder; the performances stay."""
+    """Replace the tracks of the sound after a change of the encoder; the performances stay. Arguments as in `prepare`.
+    """
     collected: dict[str, list[np.ndarray]] = defaultdict(list)
     for _, recording in zip(range(len(MotionData(out))), recordings(Corpus(speech), seed), strict=False):
         _collect(collected, sound_tracks(recording.utterance, encoder, prior))
@@ -213,14 +221,14 @@ def update_sound(speech: Path, out: Path, seed: int, encoder: SpeechEncoder | No
 
 @torch.no_grad()
 def update_heard(folder: Path, prior: LanguagePrior) -> None:
-    """Write heard.npy anew, from the stored sound, after the prior's sound path was trained."""
+    """Recompute heard.npy, the prior's states from the stored sound, after its sound path was trained."""
     data = MotionData(folder)
     parts = [prior.hear_all(data.recording(i)["audio"][0]).half().numpy() for i in range(len(data))]
     _write_tracks(folder, {"heard": parts})
 
 
 class MotionData:
-    """The arrays of one split, memory-mapped, from which crops are drawn."""
+    """The memory-mapped arrays of one split, from which crops are drawn."""
 
     def __init__(self, folder: str | Path, features: bool = False):
         folder = Path(folder)
@@ -236,18 +244,16 @@ class MotionData:
         self.name = folder.name
 
     def described(self) -> str:
-        """Describe the set in a line of text, for a checkpoint's metadata: name, length and number of recordings."""
+        """Return a line of text for a checkpoint's metadata: name, length and number of recordings."""
         return f"{self.name}: {self.starts[-1] / FPS / 60:.1f} min in {len(self)} recordings"
 
     def __len__(self) -> int:
         return len(self.style)
 
     def crops(self, rng: np.random.Generator, batch: int, frames: int, held: bool = False) -> dict[str, Tensor]:
-        """Return the random crops: audio (B, T, F), motion (B, T, 199), text, heard (B, T, P), closed, word, gesture
-        (B, T).
+        """Draw random crops: audio (B, T, F), motion (B, T, 199), text, heard (B, T, P), closed, word, gesture (B, T).
 
-        held: take them also from recordings with held-out words.
-        """
+        held: also from recordings with held-out words."""
         lengths = np.diff(self.starts)
         long = np.flatnonzero((lengths >= frames) & (held | ~self.held))
         chosen = rng.choice(long, batch, p=lengths[long] / lengths[long].sum())
@@ -266,25 +272,27 @@ class MotionData:
 
 
 class MixedMotion:
-    """Draw crops from several `MotionData` as one; weights: how often each is drawn."""
+    """The combination of several `MotionData`; weights: how often each is drawn."""
 
     def __init__(self, sets: Sequence[MotionData], weights: Sequence[float]):
         self.sets, self.shares = sets, np.array(weights) / sum(weights)
 
     def described(self) -> str:
-        """Describe the sets in a line of text, with how often each is drawn."""
+        """Return a line of text about the sets, with how often each is drawn."""
         pairs = zip(self.sets, self.shares, strict=True)
         return " + ".join(f"{data.described()} ({share:.0%} of the crops)" for data, share in pairs)
 
     def crops(self, rng: np.random.Generator, batch: int, frames: int, held: bool = False) -> dict[str, Tensor]:
-        """Draw crops as `MotionData.crops` does."""
+        """Draw crops as in `MotionData.crops`."""
         counts = rng.multinomial(batch, self.shares)
         parts = [data.crops(rng, int(n), frames, held) for data, n in zip(self.sets, counts, strict=True) if n]
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def confuse_phones(probabilities: Tensor, rng: np.random.Generator, blur: float = 0.7, wrong: float = 0.2) -> Tensor:
-    """Make oracle phones (B, T, 40) look like an encoder's: blurred in time, some frames partly another phone."""
+    """Make true phones (B, T, 40) look like an encoder's output: blurred in time, some frames partly another phone.
+
+    blur: standard deviation in frames; wrong: fraction of frames with another phone."""
     kernel = torch.exp(-0.5 * (torch.arange(-2, 3) / blur) ** 2)
     smooth = F.conv1d(probabilities.flatten(0, -2).T[:, None], (kernel / kernel.sum())[None, None], padding=2)
     smooth = smooth[:, 0].T.reshape(probabilities.shape)
@@ -308,7 +316,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write the tracks of a split, or hear some of them anew."""
+    """Write the tracks of a split, or recompute those of the sound."""
     prior = load(LanguagePrior, options.prior)
     out = options.out / options.split
     if options.heard_only:

@@ -42,21 +42,21 @@ RARE_CLASSES = 12.0
 
 
 def running_text(text: str) -> str:
-    """Return the lower-case words, each with a space in front: how the prior reads a transcript."""
+    """Return the lower-case words, each with a space in front, the form in which the prior reads a transcript."""
     return "".join(f" {word}" for word in re.findall(r"[a-z']+", text.lower()))
 
 
 @dataclass(frozen=True)
 class TextStates:
-    """The teacher states of sentences: ids (N, L) of the trimmed vocabulary, -1 = padding; states (N, L, K, D) float16.
-    """
+    """The teacher's states of sentences: ids (N, L) of the trimmed vocabulary, -1 = padding; states (N, L, K, D)
+    float16."""
 
     ids: np.ndarray
     states: np.ndarray
 
 
 class Distiller(nn.Module):
-    """The student and the linear maps from its states to the teacher's (thrown away afterwards)."""
+    """The student and the linear maps from its states to the teacher's (discarded after training)."""
 
     def __init__(self, prior: LanguagePrior, targets: int, width: int):
         super().__init__()
@@ -64,7 +64,7 @@ class Distiller(nn.Module):
         self.maps = nn.ModuleList(nn.Linear(prior.width, width) for _ in range(targets))
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Map (B, L) -> (B, L, K, D) predicted teacher states."""
+        """Map token ids (B, L) -> predicted teacher states (B, L, K, D)."""
         hidden = self.prior.read_tokens(ids)
         return torch.stack([m(hidden) for m in self.maps], 2)
 
@@ -72,8 +72,7 @@ class Distiller(nn.Module):
 def load_teacher(path: Path) -> tuple[Any, str]:
     """Load a folder of transformers, or one .gguf file -> (causal language model, its tokenizer.json).
 
-    Layers above those that are matched are cut off: they would be computed in vain.
-    """
+    Layers above the matched ones are removed, since they are not needed."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     where = {"gguf_file": path.name} if path.suffix == ".gguf" else {}
@@ -85,7 +84,10 @@ def load_teacher(path: Path) -> tuple[Any, str]:
 
 @torch.no_grad()
 def teacher_states(model: Any, kept: list[int], sentences: list[list[int]], size: int = 32) -> TextStates:
-    """Run the teacher on token ids of the trimmed vocabulary (`kept` maps them back), longest sentences cut."""
+    """Run the teacher on sentences of token ids.
+
+    model: the teacher; kept: its id of each id of the trimmed vocabulary; sentences: cut to LONGEST ids; size: of a
+    batch."""
     order = np.argsort([len(s) for s in sentences])
     ids = np.full((len(sentences), LONGEST), -1, np.int16)
     states = np.zeros((len(sentences), LONGEST, len(LAYERS), model.config.hidden_size), np.float16)
@@ -107,7 +109,9 @@ def teacher_states(model: Any, kept: list[int], sentences: list[list[int]], size
 
 
 def principal_embeddings(table: Tensor, width: int, deviation: float = 0.3) -> Tensor:
-    """Map (V, D) -> (V, width): principal components, scaled to one common deviation: neighbours stay neighbours."""
+    """Map embeddings (V, D) -> (V, width), their principal components, scaled to one common deviation.
+
+    Neighbouring embeddings stay neighbours."""
     centred = table - table.mean(0)
     basis = torch.linalg.eigh(centred.T @ centred)[1].flip(1)[:, :width]
     projected = centred @ basis
@@ -115,7 +119,10 @@ def principal_embeddings(table: Tensor, width: int, deviation: float = 0.3) -> T
 
 
 def distill(teacher: Path, work: Path, count: int, steps: int, seed: int) -> LanguagePrior:
-    """Distil the teacher's states (kept in work/) -> trained prior with a random projector."""
+    """Distil the teacher's states (cached in work/) -> a trained prior with a random projector.
+
+    teacher: its folder or file; work: folder; count: sentences; steps: of the training; seed: of sentences and
+    training."""
     texts = [running_text(s.text) for s in sentences(seed, count)]
     model, tokenizer_json = load_teacher(teacher)
     trimmed, kept = trim_tokenizer(tokenizer_json, texts, VOCABULARY)
@@ -145,7 +152,10 @@ def _cached_states(work: Path, seed: int, model: nn.Module, kept: list[int], ids
 
 
 def train_distiller(prior: LanguagePrior, data: TextStates, steps: int, seed: int, run: Path, batch: int = 48) -> None:
-    """Match the teacher's standardised states; the last tenth of the sentences is held out and logged."""
+    """Train the student to match the teacher's standardised states; the last tenth of the sentences is held out and
+    logged.
+
+    prior: the student; data: the teacher's states; steps, seed, batch: of the training; run: folder of the state."""
     # the teacher's states get zero mean and unit variance, so that both layers weigh the same
     used = data.ids >= 0
     flat = data.states[used].astype(np.float32)
@@ -196,8 +206,8 @@ def standardise_states(prior: LanguagePrior, texts: list[list[str]]) -> None:
 
 
 def word_table(data: MotionData) -> tuple[Tensor, Tensor]:
-    """Average the states of each word of the data -> (words, D), zero for row 0, no word; and (words,) how many frames,
-    at least 1."""
+    """Average the states of each word of the data -> states (words, D), zero for row 0 (no word), and frame counts
+    (words,), at least 1."""
     numbers, states = np.asarray(data.tracks["word"]), data.tracks["text"]
     total = np.zeros((len(data.words), states.shape[1]), np.float32)
     for start in range(0, len(numbers), 50_000):
@@ -209,7 +219,7 @@ def word_table(data: MotionData) -> tuple[Tensor, Tensor]:
 
 
 def with_projector(prior: LanguagePrior, width: int) -> LanguagePrior:
-    """The prior with a fresh projector of another width."""
+    """Return the prior with a new, deep projector of another width."""
     new = LanguagePrior(replace(prior.config, projector=width, deep_projector=True))
     kept = {name: value for name, value in prior.state_dict().items() if not name.startswith("projector")}
     new.load_state_dict(kept, strict=False)
@@ -217,7 +227,7 @@ def with_projector(prior: LanguagePrior, width: int) -> LanguagePrior:
 
 
 def with_lexicon(prior: LanguagePrior, data: MotionData) -> LanguagePrior:
-    """The prior with the states of the data's words as its lexicon."""
+    """Return the prior with the states of the data's words as its lexicon."""
     table = word_table(data)[0][1:]
     new = LanguagePrior(replace(prior.config, lexicon=len(table)))
     new.load_state_dict(prior.state_dict() | {"lexicon": table})
@@ -227,12 +237,13 @@ def with_lexicon(prior: LanguagePrior, data: MotionData) -> LanguagePrior:
 def alignment_loss(
     prior: LanguagePrior, data: dict[str, Tensor], table: Tensor, often: Tensor, temperature: float = TEMPERATURE
 ) -> tuple[Tensor, dict[str, float]]:
-    """Measure how well the audio (B, T, F) reaches the states of the words (B, T, D), nearer than those of any other
-    word.
+    """Compute the loss of the states predicted from audio against the states of the words.
 
-    data["word"] (B, T) numbers the rows of table (words, D) and often (words,), how many frames of each there are;
-    0 is silence, where the state is zero.
-    """
+    prior: to train.
+    data: audio (B, T, F), target (B, T, D), word (B, T), a row of `table`; 0 is silence, where the target is zero.
+    table: (words, D) states.
+    often: (words,) frame counts, by which frequent words are weighted down.
+    temperature: of the contrast with all other words."""
     heard, target, word = prior.hear(data["audio"]), data["target"], data["word"].long()
     spoken = word > 0
     distance = (heard - target).square().mean()
@@ -246,7 +257,9 @@ def alignment_loss(
 
 
 def align(prior: LanguagePrior, data: MotionData, run: Path, schedule: Schedule, batch: int = 16) -> None:
-    """Train projector, LoRA and gate on crops of precomputed utterances (see training/motion/motion_data.py)."""
+    """Train projector, LoRA and gate on crops of precomputed utterances (see training/motion/motion_data.py).
+
+    prior: in place; data: crops; run: folder of the state; schedule: of the loop; batch: crops per step."""
     table, often = word_table(data)
 
     def draw(step: int) -> dict[str, Tensor]:
@@ -265,10 +278,10 @@ def align(prior: LanguagePrior, data: MotionData, run: Path, schedule: Schedule,
 
 
 def meaning_examples(prior: LanguagePrior, count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Collect the states (N, D), classes (N,) 0 = none, and weights (N,), of the words of `count` sentences.
+    """Collect states (N, D), classes (N,) with 0 = none, and weights (N,) of the words of `count` random sentences.
 
-    Held-out words are left out: nobody tells the head that they mean anything, or nothing. Frequent words count less.
-    """
+    Held-out words are left out, so that the head is trained on them neither with a meaning nor without. Frequent words
+    have lower weights."""
     rng, states, words = random.Random(seed), [], []
     with torch.no_grad():
         for _ in range(count):
@@ -283,7 +296,8 @@ def meaning_examples(prior: LanguagePrior, count: int, seed: int) -> tuple[Tenso
 
 
 def fit_meaning(prior: LanguagePrior, count: int, steps: int, seed: int) -> LanguagePrior:
-    """Train a meaning head -> a prior that has it; everything else is as it was."""
+    """Train a meaning head -> a prior that has it, otherwise unchanged; count: sentences; steps, seed: of the training.
+    """
     torch.manual_seed(seed)
     new = LanguagePrior(replace(prior.config, classes=CLASSES))
     new.load_state_dict(prior.state_dict(), strict=False)
@@ -304,8 +318,9 @@ def fit_meaning(prior: LanguagePrior, count: int, steps: int, seed: int) -> Lang
 
 @torch.no_grad()
 def meaning_report(prior: LanguagePrior, data: MotionData) -> dict[str, float]:
-    """Count, of the words of `data`, read and heard: training and held-out words in their class, plain words in any
-    class."""
+    """Return the accuracy of meaning: {"text" or "heard" + "_trained", "_held_out" or "_false": fraction of words}.
+
+    Trained and held-out gesture words count when they get their own class, other words (false) when they get any."""
     numbers = np.asarray(data.tracks["word"])
     ends = np.flatnonzero(np.diff(numbers, append=0) * (numbers > 0))  # the last frame of each word
     words = [data.words[i] for i in numbers[ends]]

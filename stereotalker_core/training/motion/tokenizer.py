@@ -6,11 +6,15 @@ from collections.abc import Iterable
 
 
 def trim_tokenizer(text: str, sentences: Iterable[str], size: int) -> tuple[str, list[int]]:
-    """Map tokenizer.json -> (smaller tokenizer.json, old id of each new id), at most `size` pieces.
+    """Cut a tokenizer down to at most `size` pieces -> (smaller tokenizer.json, old id of each new id).
 
-    Kept are token 0 (start of text), every single byte, and the most used pieces together with all pieces their merges
-    pass through. Words outside the corpus fall back on smaller pieces. ValueError when `size` cannot hold the bytes.
-    """
+    text: tokenizer.json.
+    sentences: the corpus.
+    size: pieces of the result.
+
+    Token 0 (start of text), every single byte, and the most frequent pieces are kept, with all pieces from which they
+    are merged. Words outside the corpus are split into smaller pieces. ValueError where `size` is too small for the
+    bytes."""
     from tokenizers import Tokenizer
 
     full = json.loads(text)
@@ -37,7 +41,7 @@ def trim_tokenizer(text: str, sentences: Iterable[str], size: int) -> tuple[str,
 
 
 def _closure(piece: str, parents: dict[str, tuple[str, str]]) -> set[str]:
-    """The piece and all pieces it is merged from."""
+    """Return the piece and all pieces it is merged from."""
     found, stack = set(), [piece]
     while stack:
         current = stack.pop()

@@ -41,7 +41,12 @@ IGNORED = -100  # label of a frame whose phone is not known
 
 @dataclass(frozen=True)
 class CropSettings:
-    """Say how crops are drawn. tempo: play-back factors, which make other speakers; engines: relative frequency."""
+    """The settings of crops.
+
+    batch: crops; seconds: of each; tempo: range of play-back factors, which make other speakers; augment: fraction
+    degraded.
+    mask_bands, mask_frames: largest blanked area; ambience: fraction with other sounds; alone: fraction without speech.
+    """
 
     batch: int = 16
     seconds: float = 2.0
@@ -49,16 +54,15 @@ class CropSettings:
     augment: float = 0.8
     mask_bands: int = 12
     mask_frames: int = 8
-    ambience: float = 0.0  # share of the crops with other sound beside the speech
-    alone: float | None = None  # share of the crops that hold nothing else; None = a third of `ambience`
+    ambience: float = 0.0  # fraction of crops with other sound beside the speech
+    alone: float | None = None  # fraction of crops with other sound only; None = a third of `ambience`
     seed: int = 0
 
 
 class Source:
-    """Hold a corpus ready for crops: loudness gains, phone borders in samples, and the teacher's features if wanted.
+    """The corpus prepared for crops: loudness gains, phone borders in samples, and the teacher's features if requested.
 
-    weight: how often a second of it is drawn, against 1 of another corpus.
-    """
+    weight: probability of a second of it, relative to 1 of another corpus."""
 
     def __init__(self, folder: Path, teach: bool = False, weight: float = 1.0) -> None:
         self.corpus, self.weight = Corpus(folder), weight
@@ -70,7 +74,8 @@ class Source:
         self.edges, self.labels = zip(*spans, strict=True)
 
     def play(self, i: int, start: float, factor: float, size: int) -> np.ndarray:
-        """Return (size,) samples of utterance i from `start`, `factor` times as fast (linear), silence outside."""
+        """Return (size,) samples of utterance i from sample `start` on, `factor` times as fast (linear), silence
+        outside."""
         entry = self.corpus.entries[i]
         first, last = max(0, int(start)), min(entry["samples"], int(start + factor * size) + 2)
         begin = entry["start_sample"]
@@ -80,8 +85,8 @@ class Source:
 
 
 class PhoneCrops:
-    """The function batch(step) -> waveforms (B, S), labels (B, S/320), keep; with a teacher also targets (B, S/320, D)
-    and heard."""
+    """The function batch(step) -> waveforms (B, S), labels (B, S/320), keep (B, bins, S/160); with a teacher also
+    targets (B, S/320, D) and heard."""
 
     def __init__(self, sources: list[Source], crops: CropSettings, bins: int) -> None:
         self.sources, self.crops, self.bins = sources, crops, bins
@@ -127,13 +132,13 @@ class PhoneCrops:
         return row
 
     def _voice(self, rng: np.random.Generator) -> np.ndarray:
-        """Return (size,) samples of somebody else's speech."""
+        """Return (size,) samples of a random other utterance."""
         k, i = self.utterances[int(rng.integers(0, len(self.utterances)))]
         entry = self.sources[k].corpus.entries[i]
         return self.sources[k].play(i, rng.uniform(0, max(1, entry["samples"] - self.size)), 1.0, self.size)
 
     def _keep(self, rng: np.random.Generator) -> np.ndarray:
-        """Return (B, bins, S/160) of ones with a few bands and moments blanked (SpecAugment)."""
+        """Return masks (B, bins, S/160) of ones with a few bands and times set to zero (SpecAugment)."""
         c, frames = self.crops, self.size // (HOP // 2)
         keep = np.ones((c.batch, self.bins, frames), np.float32)
         for row in keep:
@@ -146,10 +151,9 @@ class PhoneCrops:
 
 
 class TeacherFeatures:
-    """Hold what speech_teacher.py wrote beside a corpus: teacher.npy (N, Dt) at 50 Hz, utterance after utterance.
+    """The files that speech_teacher.py wrote beside a corpus: teacher.npy (N, Dt) at 50 Hz, utterance after utterance.
 
-    guesses (N,): phones that the teacher's probe is sure of, IGNORED elsewhere; None where none were written.
-    """
+    guesses: (N,) phones that the teacher's probe is certain of, IGNORED elsewhere; None where none were written."""
 
     def __init__(self, corpus: Corpus) -> None:
         self.values = np.load(corpus.folder / "teacher.npy", mmap_mode="r")
@@ -165,8 +169,8 @@ class TeacherFeatures:
         self.width = self.values.shape[1]
 
     def at(self, i: int, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Interpolate targets (T, Dt) at fractional frame positions of utterance i; tells for each whether it lies
-        inside (T,)."""
+        """Interpolate targets (T, Dt) at fractional frame positions (T,) of utterance i; also return whether each lies
+        inside."""
         count = int(self.starts[i + 1] - self.starts[i])
         inside = (position >= 0) & (position <= count - 1)
         clipped = np.clip(position, 0, count - 1)
@@ -178,7 +182,7 @@ class TeacherFeatures:
 
 
 class Trainee(nn.Module):
-    """The encoder and, beside it, the projection onto the teacher's features (thrown away after training)."""
+    """The encoder and, beside it, the projection onto the teacher's features (discarded after training)."""
 
     def __init__(self, encoder: SpeechEncoder, teacher_width: int = 0) -> None:
         super().__init__()
@@ -193,11 +197,14 @@ def loss(
     anchor: SpeechEncoder | None = None,
     faithful: float = 0.0,
 ) -> tuple[Tensor, dict[str, float]]:
-    """Return the cross-entropy over phones (smoothed: boundaries are uncertain) + smooth L1 to the teacher's features.
+    """Return the cross-entropy over phones (smoothed, as boundaries are uncertain) + smooth L1 to the teacher's
+    features.
 
-    anchor: an encoder whose probabilities for the clean crop are the target of frames without a label, and with
-    `faithful`, the weight of it, of all frames, its features too.
-    """
+    trainee: the encoder with its projection.
+    batch: from `PhoneCrops`.
+    teacher_weight: of the teacher's features.
+    anchor: an encoder whose probabilities for the clean crop are the target of frames without a label.
+    faithful: weight of the anchor's probabilities and features as targets of all frames."""
     hidden, logits = trainee.encoder.encode_batch(batch["waveforms"], batch["keep"])
     flat, labels = logits.flatten(0, 1).float(), batch["labels"].flatten()
     phones = F.cross_entropy(flat, labels, label_smoothing=0.05, ignore_index=IGNORED)
@@ -229,8 +236,9 @@ def loss(
 
 @torch.no_grad()
 def evaluate(encoder: SpeechEncoder, corpus: Corpus, limit: int = 400) -> dict[str, float]:
-    """Return the frame accuracy at 50 Hz per engine: all frames, speech frames; closure = recall of p, b, m as any of
-    them."""
+    """Return the frame accuracy at 50 Hz per engine: of all frames, of speech frames, and the recall of closures.
+
+    limit: utterances at most. A closure is recognised if p, b or m is predicted as any of the three."""
     closures = torch.tensor([p in CLOSURES for p in PHONES])
     counts: dict[str, Tensor] = {}
     for i in np.unique(np.linspace(0, len(corpus) - 1, min(limit, len(corpus))).astype(int)):
@@ -253,14 +261,15 @@ def evaluate(encoder: SpeechEncoder, corpus: Corpus, limit: int = 400) -> dict[s
 
 
 def utterance_wave(corpus: Corpus, i: int) -> Tensor:
-    """Return (S,) float samples of utterance i."""
+    """Return the samples (S,) of utterance i, float in [-1, 1]."""
     entry = corpus.entries[int(i)]
     samples = corpus.samples[entry["start_sample"] : entry["start_sample"] + entry["samples"]]
     return torch.from_numpy(samples.astype(np.float32) / 32768)
 
 
 def borders(entry: dict) -> tuple[np.ndarray, np.ndarray]:
-    """Return (K + 1,) borders in samples of the K phones that tile an utterance; (K + 2,) labels, silence outside."""
+    """Return the borders (K + 1,) in samples between the K phones of an utterance, and labels (K + 2,), silence
+    outside."""
     edges = [p[1] * SAMPLE_RATE for p in entry["phones"]] + [entry["phones"][-1][2] * SAMPLE_RATE]
     return np.array(edges), np.array([0, *(PHONE_INDEX[p[0]] for p in entry["phones"]), 0])
 
@@ -268,8 +277,9 @@ def borders(entry: dict) -> tuple[np.ndarray, np.ndarray]:
 def guessed_borders(
     guesses: np.ndarray | None, teacher: TeacherFeatures | None, i: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the same as `borders` for an utterance without phones: one span per frame, with the probe's guess, unknown
-    without it."""
+    """Return borders and labels as `borders` does for an utterance without phones: one span per frame.
+
+    guesses: the probe's phones; without them the labels are unknown. teacher: of the corpus; i: the utterance."""
     if guesses is None or teacher is None:
         return np.array([0.0]), np.array([IGNORED, IGNORED])
     own = guesses[teacher.starts[i] : teacher.starts[i + 1]]
@@ -277,7 +287,8 @@ def guessed_borders(
 
 
 def export(trainee: Trainee, out: Path, data: Path, provenance: dict[str, Any]) -> dict[str, float]:
-    """Evaluate on the validation voices (and real speech where the corpus has it) and save the encoder alone."""
+    """Evaluate on the validation voices (and real speech where the corpus has it), save the encoder alone -> metrics.
+    """
     encoder = trainee.encoder.eval()
     metrics = evaluate(encoder, Corpus(data / "val"))
     if (data / "real" / "DONE").exists():
@@ -289,10 +300,9 @@ def export(trainee: Trainee, out: Path, data: Path, provenance: dict[str, Any]) 
 
 
 def mixed(encoder: SpeechEncoder, other: SpeechEncoder, share: float) -> None:
-    """Mix `share` of the encoder's weights and the rest of the other's, in place.
+    """Average the weights of two encoders, in place: `share` of `encoder` and the rest of `other`.
 
-    Of a training and what it began with (Wortsman et al., arXiv 2109.01903): what was learnt, and what was known.
-    """
+    For a trained encoder and its starting point (Wortsman et al., arXiv 2109.01903), to keep earlier abilities."""
     known = dict(other.named_parameters())
     with torch.no_grad():
         for name, own in encoder.named_parameters():
@@ -301,7 +311,7 @@ def mixed(encoder: SpeechEncoder, other: SpeechEncoder, share: float) -> None:
 
 
 def averaged(trainee: Trainee, run: Path) -> int:
-    """Load the averaged (EMA) weights of an unfinished run into the trainee -> the step they are from."""
+    """Load the averaged (EMA) weights of an unfinished run into the trainee -> its step."""
     state = torch.load(run / "state.pt", map_location="cpu", weights_only=True)
     trainee.load_state_dict(state["model"])
     with torch.no_grad():

@@ -2,8 +2,8 @@
 
 `python -m stereotalker_core train speech-teacher --data data/speech/train --whisper FOLDER` needs a Whisper
 folder in Hugging Face format (tiny.en suffices; tools/whisper_from_ctranslate2.py makes one from a CTranslate2 file).
-With --like FOLDER the features are scaled as that corpus's, and the phones that a probe trained on it reads from them
-are kept where it is sure (guesses.npy): labels for recordings that have none.
+With --like FOLDER the features are scaled like those of that corpus. A linear probe trained on that corpus then
+predicts phones from the features; its confident predictions are kept (guesses.npy) as labels for recordings without.
 """
 
 import argparse
@@ -28,8 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 class WhisperTeacher:
-    """Compute hidden states after `layer` encoder layers, at 50 Hz, of utterances at their own length (no 30 s window).
-    """
+    """Compute hidden states after `layer` encoder layers, at 50 Hz, of utterances at their own length (not 30 s)."""
 
     def __init__(self, folder: str | Path, layer: int) -> None:
         from transformers import WhisperFeatureExtractor, WhisperModel
@@ -42,7 +41,7 @@ class WhisperTeacher:
 
     @torch.no_grad()
     def __call__(self, waveform: Tensor) -> Tensor:
-        """Map (S,) at 16 kHz -> (ceil(S / 320), D), centred like the frames of `SpeechEncoder`."""
+        """Map samples (S,) at 16 kHz -> (ceil(S / 320), D), centred like the frames of `SpeechEncoder`."""
         frames = -(-waveform.shape[0] // HOP)
         samples = F.pad(waveform, (0, (frames + 1) * HOP - waveform.shape[0])).numpy()
         mel = self.extract(samples, sampling_rate=16_000, padding=False, return_tensors="pt").input_features
@@ -57,7 +56,9 @@ class WhisperTeacher:
 
 
 def write_teacher(data: Path, teacher: WhisperTeacher, like: Path | None = None) -> Path:
-    """Write data/teacher.npy (N, D) float16, each dimension standardised as over `like` or this corpus -> its path."""
+    """Write data/teacher.npy (N, D) float16 -> its path.
+
+    like: the corpus over which each dimension is standardised; None for this one."""
     corpus = Corpus(data)
     parts = []
     for i in range(len(corpus)):
@@ -116,8 +117,8 @@ def fit_probe(data: Path, steps: int = 1500, frames: int = 3000, seed: int = 0) 
 
 @torch.no_grad()
 def write_guesses(data: Path, probe: PhoneProbe, sure: float = 0.7) -> float:
-    """Write data/guesses.npy (N,) int16, the probe's phone where its probability is above `sure` -> the share of frames
-    kept."""
+    """Write data/guesses.npy (N,) int16: the probe's phone where its probability exceeds `sure` -> fraction of frames
+    with one."""
     values = np.load(data / "teacher.npy", mmap_mode="r")
     parts = []
     for start in range(0, len(values), 5000):
@@ -137,7 +138,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write the teacher's features of a corpus, and where phones are wanted its guesses."""
+    """Write the teacher's features of a corpus, and the probe's phones where it has none."""
     logger.info("wrote %s", write_teacher(options.data, WhisperTeacher(options.whisper, options.layer), options.like))
     if options.like and not all(e["phones"] for e in Corpus(options.data).entries):
         logger.info("the probe is sure of %.2f of the frames", write_guesses(options.data, fit_probe(options.like)))

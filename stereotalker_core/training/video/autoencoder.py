@@ -34,8 +34,8 @@ class CropBatches:
 
 
 def loss(model: TinyAutoencoder, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-    """Return the weighted L1 + squared error of both decoders; latents get up to 0.2 of noise, as the denoiser's will
-    err."""
+    """Return the weighted L1 + squared error of both decoders; latents get noise of up to 0.2, like the denoiser's
+    error."""
     rgb, weight = batch["rgb"].contiguous(memory_format=torch.channels_last), batch["weight"]
     z = model.raw_latents(rgb)
     z = z + torch.randn_like(z) * torch.rand(len(z), 1, 1, 1, device=z.device) * 0.2
@@ -50,13 +50,13 @@ def loss(model: TinyAutoencoder, batch: Batch) -> tuple[Tensor, dict[str, float]
 
 
 def psnr(error: Tensor) -> float:
-    """Return the decibels of an error between images in [-1, 1]."""
+    """Return the PSNR in dB of an error between images in [-1, 1]."""
     return float(-10 * torch.log10(error.detach().square().mean() / 4))
 
 
 @torch.no_grad()
 def set_statistics(model: TinyAutoencoder, data: AvatarData, frames: int = 256, seed: int = 0) -> None:
-    """Set the latents' mean and std from random frames."""
+    """Set the latents' mean and std from `frames` random frames."""
     index = np.sort(generator(seed, 0).choice(len(data), min(frames, len(data)), replace=False))
     z = torch.cat([model.raw_latents(data.rows(index[i : i + 16]).rgb) for i in range(0, len(index), 16)])
     model.mean.copy_(z.mean((0, 2, 3)))
@@ -66,7 +66,9 @@ def set_statistics(model: TinyAutoencoder, data: AvatarData, frames: int = 256, 
 def train(
     data: AvatarData, run: str | Path, steps: int, seed: int = 0, batch: int = 12, size: int = 128
 ) -> TinyAutoencoder:
-    """Train (or resume in `run`) an autoencoder on the rows of `data`."""
+    """Train (or resume in `run`) an autoencoder on the rows of `data`.
+
+    run: folder of the state; steps, seed: of the training; batch: crops per step; size: px of a crop."""
     torch.manual_seed(seed)
     model = channels_last_weights(TinyAutoencoder())
     schedule = Schedule(steps, lr=1.5e-3, warmup=60, ema=0.995, seed=seed)

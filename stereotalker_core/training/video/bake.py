@@ -39,8 +39,7 @@ _PROBE = 6
 class BakeBatches:
     """The function batch(step) -> lift, truth, noise (B, P, 3), visibility (B, P, 1), level (B,).
 
-    data: arrays of people.
-    """
+    data: arrays of people, drawn in proportion to their shares."""
 
     def __init__(
         self, rig: Rig, data: Sequence[np.ndarray], shares: Sequence[float], batch: int = 3, seed: int = 0
@@ -78,8 +77,7 @@ class BakeBatches:
 
 
 def _cut(rig: Rig, lift: Tensor, visibility: Tensor, height: float) -> tuple[Tensor, Tensor]:
-    """Return the lift (P, 3) and visibility (P, 1) of a picture that ends at a height: below, one colour that was seen
-    above."""
+    """Return lift (P, 3) and visibility (P, 1) as if the picture ended at `height` (m), below in one colour."""
     below = rig.position[:, 2].cpu() < height
     cloth = (rig.region[:, 0].cpu() > 0.5) & (visibility[:, 0] > 0.5) & ~below
     colour = lift[cloth].median(0).values if int(cloth.sum()) > 30 else lift.new_full((3,), -0.5)
@@ -87,7 +85,7 @@ def _cut(rig: Rig, lift: Tensor, visibility: Tensor, height: float) -> tuple[Ten
 
 
 def loss_of(rig: Rig, precision: str = "fp32"):
-    """The loss(model, batch) of the bake on a rig."""
+    """Return the loss(model, batch) of the bake; rig: of the body; precision: of the forward pass."""
     weight = torch.where(rig.position[:, 2] < _BELOW, _BELOW_WEIGHT, 1.0) * ~rig.inner
 
     def loss(model: BakeNetwork, batch: Batch) -> tuple[Tensor, dict[str, float]]:
@@ -112,7 +110,7 @@ def _autocast(device: torch.device, precision: str) -> AbstractContextManager:
 
 
 def planned_steps(model: BakeNetwork, batches: BakeBatches, loss, run: Path, minutes: float) -> int:
-    """Return the steps that fit the minutes, measured once and kept in the run's folder."""
+    """Return the number of steps that fit the minutes, measured once and stored in the run's folder."""
     path = run / "plan.json"
     if not path.is_file():
         device = next(model.parameters()).device

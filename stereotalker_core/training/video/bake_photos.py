@@ -1,12 +1,11 @@
-"""Photographs as data of the bake: what a turn of the rig would hide is taken away and asked for back.
+"""Photographs as data of the bake: texels that a turned camera would not see are hidden and must be predicted.
 
     python -m stereotalker_core synth bake-photos --photos FOLDER --out data/bake_photos
 
-A photograph's other side is known to nobody. But of what it does show, a part would be hidden had the camera stood
-elsewhere: those texels lose their visibility, the fill is made anew without them, and they are the truth. Every
-photograph gives several such examples; what it never showed is marked as unknown (visibility 1, truth the lift), so
-that it counts for nothing. The rows are those of synthetic/data/bake_data.py.
-"""
+Nobody knows the other side of a photograph. But part of what it shows would be hidden had the camera stood elsewhere:
+those texels lose their visibility, the fill is recomputed without them, and they become the truth. Every photograph
+gives several such examples; what it never showed is marked as unknown (visibility 1, truth = lift), so that it has no
+influence. The rows are those of synthetic/data/bake_data.py."""
 
 import argparse
 import json
@@ -35,12 +34,12 @@ _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 
 class TurnedView(PortraitView):
-    """Look at a portrait as if only what a camera turned by `turn` degrees would see, too, were visible."""
+    """The portrait's view, reduced to what a camera rotated by `turn` degrees would see as well."""
 
     turn: float | None = None
 
     def sample(self, corners: Tensor, weight: Tensor, *kinds, **named) -> tuple[Tensor, Tensor]:
-        """Sample as `PortraitView.sample` does, with the visibility of both cameras."""
+        """Sample as in `PortraitView.sample`, with the visibility of both cameras multiplied."""
         colour, seen = super().sample(corners, weight, *kinds, **named)
         if self.turn is None:
             return colour, seen
@@ -51,7 +50,7 @@ class TurnedView(PortraitView):
 
 
 def examples_of(body: HalfBody, rig: Rig, identity: Identity) -> list[Example]:
-    """Return one example per turn, on the rig's pixels; the light is the one that the whole photograph tells."""
+    """Return examples on the rig's pixels, one per simulated turn of the camera, lit as in the whole photograph."""
     posed = body.pose(
         body.rest(identity.shape[None], identity.shell[None]), identity.rotations[None], identity.expression[None]
     )
@@ -83,7 +82,9 @@ def _fit_or_skip(body: HalfBody, networks: Perception, path: Path) -> Identity |
 
 @torch.inference_mode()
 def generate(photos: str | Path, out: str | Path, count: int | None = None) -> Path:
-    """Write, or resume writing, the examples of a folder's photographs. ValueError where there are none."""
+    """Write, or resume writing, the examples of a folder's photographs. ValueError where there are none.
+
+    count: at most so many photographs, by name; None for all."""
     paths = sorted(p for p in Path(photos).rglob("*") if p.suffix.lower() in _SUFFIXES)[:count]
     if not paths:
         raise ValueError(f"no photographs in {photos}")

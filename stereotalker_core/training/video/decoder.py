@@ -26,7 +26,7 @@ from .stage_two import StageTwo, load_stage_two
 
 
 class DecoderBatches:
-    """The function batch(step) -> latents of the denoiser, guide, rgb, weight: all of the same random crops (aligned to
+    """The function batch(step) -> latents of the denoiser, guide, rgb, weight, all of the same random crops (aligned to
     8 px)."""
 
     def __init__(
@@ -36,7 +36,7 @@ class DecoderBatches:
         self.vae, self.model = vae, channels_last_weights(model.eval().requires_grad_(False))
 
     def denoise(self, rows: Rows, portrait: Tensor, rng: np.random.Generator) -> Tensor:
-        """Return the one-step latents (N, C, h, w) of full frames."""
+        """Return the denoiser's one-step latents (N, C, h, w) of full frames."""
         lift = encode(self.vae, rows.guides.lift)
         noise = torch.from_numpy(rng.standard_normal((1, *lift.shape[1:])).astype(np.float32)).expand_as(lift)
         batch = {
@@ -71,14 +71,15 @@ class DecoderBatches:
 
 
 def edge_error(error: Tensor, weight: Tensor) -> Tensor:
-    """Return the weighted mean of how much an error (N, 3, H, W) differs between neighbouring pixels; weight (N, 1, H,
-    W)."""
+    """Return the weighted mean absolute difference of an error (N, 3, H, W) between neighbouring pixels.
+
+    weight: (N, 1, H, W)."""
     across, down = error.diff(dim=-1).abs(), error.diff(dim=-2).abs()
     return (across * weight[..., 1:]).mean() + (down * weight[..., 1:, :]).mean()
 
 
 def loss(model: TinyAutoencoder, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-    """Return the weighted L1 + squared error + L1 of the edges, person and face counted more."""
+    """Return the weighted L1 + squared error + L1 of the error's gradient; person and face have larger weights."""
     rgb, weight = batch["rgb"], batch["weight"]
     out = model.decode(batch["latents"], batch["guide"].contiguous(memory_format=torch.channels_last))
     error = out - rgb
@@ -88,7 +89,7 @@ def loss(model: TinyAutoencoder, batch: Batch) -> tuple[Tensor, dict[str, float]
 
 
 def batch_lift(batch: Batch) -> Tensor:
-    """Read the lift (N, 3, H, W) back from the guide tensor."""
+    """Extract the lift (N, 3, H, W) from the guide tensor of a batch."""
     return GuideLayout().map_of(batch["guide"], "lift")
 
 
@@ -96,7 +97,10 @@ def train_decoder(
     vae: TinyAutoencoder, denoiser: StageTwo, data: AvatarData, run: str | Path, steps: int, seed: int = 0,
     batch: int = 12, size: int = 128,
 ) -> TinyAutoencoder:  # fmt: skip
-    """Fine-tune (or resume in `run`) the guided decoder; returns the autoencoder it was given."""
+    """Fine-tune (or resume in `run`) the guided decoder; returns the autoencoder it was given.
+
+    vae: the autoencoder; denoiser: gives the latents; data: frames; run: folder of the state; steps, seed: of the
+    training; batch: crops per step; size: px of a crop."""
     import copy
 
     frozen = channels_last_weights(copy.deepcopy(vae).eval().requires_grad_(False))

@@ -1,10 +1,9 @@
-"""The one step of every training of the stage-2 denoiser: noise levels, noise, what is left out, the weighted error.
+"""The common step of all trainings of the stage-2 denoiser: noise levels, noise, dropped inputs, the weighted error.
 
-`train renderer`, `train experts` and `train ... --clips` use `DenoisingLoss`: pictures travel to the device and are
+`train renderer`, `train experts` and `train ... --clips` use `DenoisingLoss`: pictures are moved to the device and
 encoded there, tokens may come from a CLIP image encoder, portraits are dropped for classifier-free guidance, and the
 error is weighted by min-SNR (Hang et al., arXiv 2303.09556), which is 1 for the one-step profile. `train joint` adds
-the error of the decoded pixels to the same step.
-"""
+the error of the decoded pixels to the same step."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,13 +23,13 @@ _LAST_STEP = 999  # noise levels of the v and epsilon profiles are steps / 999
 
 
 class PictureBatches:
-    """The function batch(index) -> pictures: the same index gives the same batch.
+    """The function batch(index) -> pictures, a pure function of the index.
 
-    rgb, lift (N, 3, H, W) in [-1, 1], guide (N, G, H', W'), weight (N, 1, h, w) and regions (N, 4, h, w) at the size of
-    the latents, yaw (N,) degrees, portrait (I, 3, H, W); N = I * frames. guides: "maps" or "openpose", as the U-Net's
-    config says. clips: frames in a row, `stride` apart. A flip is drawn for each identity, since its frames share one
-    portrait.
-    """
+    rgb, lift: (N, 3, H, W) in [-1, 1], with N = I * frames.
+    guide: (N, G, H', W'); its kind `guides` is "maps" or "openpose", as in the U-Net's config.
+    weight, regions: (N, 1, h, w) and (N, 4, h, w), at the size of the latents.
+    yaw: (N,) degrees; portrait: (I, 3, H, W).
+    clips: consecutive frames, `stride` apart. Flips are drawn per identity, since its frames share one portrait."""
 
     def __init__(
         self, data: AvatarData, identities: int, frames: int, clips: bool, seed: int, guides: str = "maps",
@@ -68,15 +67,17 @@ def encode(vae: TinyAutoencoder, image: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class LossOptions:
-    """Say how the denoiser is trained.
+    """The settings of the denoiser's loss.
 
-    clip_length: frames of a clip, None = independent images. pure: share of samples that are nothing but noise, in the
-    one-step profile. gamma: limit of the min-SNR weight. drop: share of micro-batches without the portrait. offset:
-    noise that is one per channel. expert_drop: chance to leave each expert module out; skip_left_out: it is not run
-    at all, else it runs with strength 0, because sharded processes must agree on what runs; never_bare: all of them
-    stay where all would be left out, so that every micro-batch teaches experts something. flicker: weight of the error
-    of changes over time. weighted: person and face count more than the background.
-    """
+    clip_length: frames of a clip, None = independent images.
+    pure: fraction of samples that are pure noise, in the one-step profile.
+    gamma: limit of the min-SNR weight; drop: fraction of micro-batches without the portrait.
+    offset: strength of noise that is constant per channel.
+    expert_drop: probability to drop each expert module; skip_left_out: a dropped module is not run at all, otherwise it
+        runs with strength 0, because sharded processes must run the same modules; never_bare: drop none where all would
+        be dropped, so that every micro-batch trains experts.
+    flicker: weight of the error of changes over time; weighted: person and face have larger weights than the
+    background."""
 
     clip_length: int | None = None
     pure: float = PURE_NOISE
@@ -92,10 +93,9 @@ class LossOptions:
 
 @dataclass(frozen=True)
 class DenoisingStep:
-    """Hold the outcome of a step: clean and found latents (N, C, h, w), noise levels sigma (clips,).
+    """The result of a step: clean and predicted latents (N, C, h, w), noise levels sigma (clips,).
 
-    alpha, beta (N, 1, 1, 1): the noisy latents were alpha * clean + beta * noise.
-    """
+    alpha, beta: (N, 1, 1, 1); the noisy latents were alpha * clean + beta * noise."""
 
     clean: Tensor
     found: Tensor
@@ -105,10 +105,9 @@ class DenoisingStep:
 
 
 def denoising_step(model: StageTwo, batch: Batch, options: LossOptions) -> DenoisingStep:
-    """Draw noise levels, what is left out and noise; run the denoiser once on the noisy latents.
+    """Draw noise levels, dropped inputs and noise; run the denoiser once on the noisy latents.
 
-    batch: clean, lift, portrait latents, guide, yaw, regions, and tokens where the U-Net makes none of its own.
-    """
+    batch: clean, lift, portrait latents, guide, yaw, regions, and tokens where the U-Net makes none of its own."""
     clean, prediction = batch["clean"], model.unet.config.prediction
     frames = options.clip_length or 1
     sigma = draw_sigma(len(clean) // frames, clean.device, options.pure, prediction)
@@ -122,8 +121,10 @@ def denoising_step(model: StageTwo, batch: Batch, options: LossOptions) -> Denoi
 
 
 def draw_sigma(count: int, device: torch.device, pure: float = PURE_NOISE, prediction: str = "residual") -> Tensor:
-    """Return (count,) noise levels: a share of `pure` is 1 in the one-step profile, the rest uniform over the 999
-    steps."""
+    """Draw noise levels (count,) in 0..1.
+
+    pure: in the one-step profile, the fraction that is 1; the rest, and all of the other profiles, are uniform.
+    prediction: the profile: "residual" is the one-step profile, others have 999 steps."""
     if prediction != "residual":
         return torch.randint(1, _LAST_STEP + 1, (count,), device=device) / _LAST_STEP
     uniform = torch.rand(count, device=device).clamp_min(0.02)
@@ -138,7 +139,7 @@ def _noise(clean: Tensor, frames: int, prediction: str, offset: float) -> Tensor
 
 
 def _strengths(experts: int, options: LossOptions) -> list[float | None]:
-    """The strength of each expert module: 1, or what `options` says of a module that is left out."""
+    """Return the strength of each expert module: 1, or 0 or None (see `options`) for a dropped one."""
     if not experts or not options.expert_drop:
         return [1.0] * experts
     kept = (torch.rand(experts) >= options.expert_drop).tolist()
@@ -150,8 +151,9 @@ def _strengths(experts: int, options: LossOptions) -> list[float | None]:
 def weighted_error(
     step: DenoisingStep, weight: Tensor, prediction: str, options: LossOptions
 ) -> tuple[Tensor, dict[str, float]]:
-    """Return the squared error of the clean latents and of their change over time, weighted by place (N, 1, h, w) and
-    level."""
+    """Return the squared error of the clean latents and of their change over time, weighted by place and noise level.
+
+    step: the result; weight: (N, 1, h, w) of places; prediction: of the U-Net; options: the settings."""
     error = step.found - step.clean
     weight = weight / weight.mean() if options.weighted else torch.ones_like(step.alpha)
     level = snr_weight(step.alpha, step.beta, prediction, options.gamma)
@@ -166,7 +168,9 @@ def weighted_error(
 
 
 def snr_weight(alpha: Tensor, beta: Tensor, prediction: str, gamma: float) -> Tensor:
-    """The weight of the squared error of the CLEAN latents that equals min-SNR on what the network predicts.
+    """Return the weight of the squared error of the CLEAN latents that equals min-SNR weighting of the prediction.
+
+    alpha, beta: (N, 1, 1, 1) of the step; prediction: "v", "epsilon" or "residual"; gamma: limit.
 
     v: |v error|^2 = |x0 error|^2 / beta^2 weighted by min(SNR + 1, gamma) / (SNR + 1), and SNR + 1 = 1 / beta^2.
     epsilon: |x0 error|^2 * SNR weighted by min(SNR, gamma) / SNR. The one-step ("residual") profile has no such weight.
@@ -179,7 +183,7 @@ def snr_weight(alpha: Tensor, beta: Tensor, prediction: str, gamma: float) -> Te
 
 
 def over_lift(step: DenoisingStep, lift: Tensor, weight: Tensor) -> dict[str, float]:
-    """The lift's own error, and the error from pure noise relative to it: below 1 the network has learnt something."""
+    """Return the lift's own error, and the error from pure noise relative to it, which falls below 1 with training."""
     base = ((lift - step.clean).square() * weight).mean() / weight.mean()
     error = ((step.found - step.clean).square() * weight).mean((1, 2, 3)) / weight.mean()
     pure = step.sigma == 1
@@ -188,10 +192,10 @@ def over_lift(step: DenoisingStep, lift: Tensor, weight: Tensor) -> dict[str, fl
 
 
 class DenoisingLoss:
-    """The loss(model, batch of pictures): encodes on the device, takes one denoising step, weighs its error.
+    """The loss(model, batch of pictures): encodes on the device, takes one denoising step, weights its error.
 
-    encode: images (N, 3, H, W) in [-1, 1] -> latents. tokens: portraits -> cross-attention tokens, None = the U-Net's.
-    """
+    encode: images (N, 3, H, W) in [-1, 1] -> latents. tokens: portraits -> cross-attention tokens, None = the U-Net's
+    own."""
 
     def __init__(
         self,

@@ -29,7 +29,10 @@ def train_experts(
     base: StageTwo, data: AvatarData, vae: TinyAutoencoder, run: str | Path, steps: int, seed: int = 0,
     identities: int = 4, frames: int = 4, rank: int = 16,
 ) -> tuple[ViewExperts, MaskExperts]:  # fmt: skip
-    """Train new experts for a denoiser, whose own weights stay as they are."""
+    """Train new experts for a denoiser, whose own weights stay unchanged -> (view, mask) experts.
+
+    base: the denoiser; data: frames; vae: the autoencoder; run: folder of the state; steps, seed: of the training;
+    identities, frames: per step; rank: of the experts."""
     torch.manual_seed(seed)
     channels_last_weights(base)
     pair = ViewExperts.for_unet(base.unet, rank), MaskExperts.for_unet(base.unet, rank)

@@ -15,7 +15,7 @@ from .stage_two import StageTwo, is_motion, save_stage_two
 
 
 def averaged(run: str | Path) -> tuple[StageTwo, int]:
-    """Read run/state.pt -> the denoiser with its averaged (EMA) weights, and the step they are from."""
+    """Read run/state.pt -> the denoiser with its averaged (EMA) weights, and its step."""
     state = torch.load(Path(run) / "state.pt", map_location="cpu", weights_only=True)
     unet = StereoTalkerUNet()
     model = StageTwo(unet, ReferenceNet(unet.config.reference()))
@@ -34,6 +34,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write the two files as the run stands."""
+    """Write the two files from the current state of the run."""
     model, step = averaged(options.run)
     save_stage_two(model, options.out, **made(options, step=step))

@@ -1,4 +1,4 @@
-"""What the trainings on rendered avatar frames share: their options, and how the frames are opened."""
+"""The options that trainings on rendered avatar frames share, and the opening of the frames."""
 
 import argparse
 
@@ -17,10 +17,10 @@ def frame_arguments(parser: argparse.ArgumentParser, steps: int, out: str = "the
 
 
 def open_frames(options: argparse.Namespace, folder: str | None = None) -> AvatarData:
-    """The frames of --data, or of another folder of shards."""
+    """Open the frames of --data, or of another folder of shards."""
     return AvatarData(find_shards(folder or options.data, options.unfinished), HalfBody().part_names)
 
 
 def counted(*data: AvatarData) -> dict[str, int]:
-    """Return how many frames and identities were trained on, for a checkpoint's metadata."""
+    """Return the numbers of frames and identities of the training, for a checkpoint's metadata."""
     return {"frames": sum(map(len, data)), "identities": sum(len(part.portraits) for part in data)}

@@ -52,7 +52,7 @@ FLOOR = 2e-4  # squared error (of images in [-1, 1]) far below which a frame cou
 
 
 class Joint(nn.Module):
-    """Hold what learns together, and the encoder that stays."""
+    """The modules that are trained together, and the encoder, which is fixed."""
 
     def __init__(self, denoiser: StageTwo, vae: TinyAutoencoder) -> None:
         super().__init__()
@@ -62,13 +62,12 @@ class Joint(nn.Module):
 class JointBatches:
     """The function batch(step) -> latents and guides of whole frames, and rgb, weight, person of one crop of each.
 
-    clean, lift, portrait: latents (N or I, C, h, w); guide (N, G, H/4, W/4), yaw (N,), regions and latent_weight at the
-    latents' size; corner (N, 2): top and left of the crops in pixels; exact (N,): 1 where the fit is the true one.
-
-    side: how often a frame from |yaw| >= SIDE is drawn relative to others; skin: more weight of face and hands.
-    predictor: the regions are predicted, as they are for a video; None: the true ones. large: frames of a larger
-    canvas, seen through windows of LARGE in LARGE_SHARE of the steps.
-    """
+    clean, lift, portrait: latents (N or I, C, h, w).
+    guide: (N, G, H/4, W/4); yaw: (N,) degrees; regions, latent_weight: at the latents' size.
+    corner: (N, 2), top and left of the crops in px; exact: (N,), 1 where the fit is the true one.
+    side: probability of frames with |yaw| >= SIDE, relative to others; skin: added weight of face and hands.
+    predictor: predicts the regions, as for a video; None: the true ones.
+    large: frames of a larger canvas, cropped to windows of LARGE in LARGE_SHARE of the steps."""
 
     def __init__(
         self, data: AvatarData, vae: TinyAutoencoder, identities: int, frames: int, seed: int = 0, size: int = CROP,
@@ -122,7 +121,7 @@ class JointBatches:
         }
 
     def _regions(self, rows: Rows, guide: Tensor) -> Tensor:
-        """Return what gates the mask experts (N, 4, H, W): predicted, of the bare body, or true."""
+        """Return the gates of the mask experts (N, 4, H, W): predicted regions, the bare body's, or the true ones."""
         if self.bare is not None:
             return self.bare.silhouette(rows.guides.part)
         if self.predictor is None:
@@ -132,7 +131,7 @@ class JointBatches:
 
 
 def cut(x: Tensor, corner: Tensor, size: int) -> Tensor:
-    """Map (N, C, H, W) -> (N, C, size, size), a window at its own (top, left) for each row."""
+    """Crop (N, C, H, W) -> (N, C, size, size), each row at its own corner (top, left), (N, 2)."""
     return torch.stack([v[:, y : y + size, z : z + size] for v, (y, z) in zip(x, corner.tolist(), strict=True)])
 
 
@@ -144,7 +143,9 @@ def log_error(error: Tensor, inside: Tensor) -> Tensor:
 
 def joint_loss(model: Joint, batch: Batch, pure: float = PURE_NOISE) -> tuple[Tensor, dict[str, float]]:
     """Return the error of the crops' pixels (L1, squared error, its logarithm, edges, fine energy) and of the whole
-    frames' latents, with a random choice of experts. pure: share of samples at sigma = 1."""
+    frames' latents, with a random choice of experts.
+
+    pure: fraction of samples at sigma = 1."""
     corner, rgb, weight = (batch[k] for k in ("corner", "rgb", "weight"))
     options = LossOptions(pure=pure, expert_drop=DROP, skip_left_out=True, never_bare=False)
     step = denoising_step(model.denoiser, batch, options)
@@ -166,7 +167,7 @@ def joint_loss(model: Joint, batch: Batch, pure: float = PURE_NOISE) -> tuple[Te
 
 
 def fine_ratio(image: Tensor, truth: Tensor, inside: Tensor) -> Tensor:
-    """Return (N,) logarithm of the energy above a binomial blur inside a mask (N, 1, H, W), relative to the truth's."""
+    """Return the log energy (N,) above a binomial blur inside a mask (N, 1, H, W), relative to the truth's."""
     fine = [(x - binomial_blur(x)).square().mean(1, keepdim=True) for x in (image, truth)]
     ours, theirs = ((x * inside).sum((1, 2, 3)) for x in fine)
     floor = 1e-4 * inside.sum((1, 2, 3)) + 1e-3
@@ -174,7 +175,7 @@ def fine_ratio(image: Tensor, truth: Tensor, inside: Tensor) -> Tensor:
 
 
 def is_trained(name: str) -> bool:
-    """Tell whether a parameter of a Joint is trained here."""
+    """Tell whether this training changes a parameter of a Joint."""
     return name.startswith("vae.guided.") or (name.startswith("denoiser.") and not is_motion(name))
 
 
@@ -190,10 +191,13 @@ def train_joint(
     pure: float = PURE_NOISE, predictor: MaskPredictor | None = None, large: AvatarData | None = None,
     side: float = 1.0,
 ) -> Joint:  # fmt: skip
-    """Train on from a denoiser and an autoencoder.
+    """Train denoiser, experts and guided decoder together, starting from given ones.
 
-    experts: those to continue from, default new ones; without: of PARTS.
-    """
+    base: denoiser and reference network; vae: the autoencoder; data: frames; run: folder of the state.
+    steps, seed, lr, decay: of the training; identities, frames: per step.
+    experts: to continue from; None makes new ones. only_experts: train nothing else. without: of PARTS, left out.
+    pure: fraction of samples at sigma = 1. predictor: of the regions; None takes the true ones.
+    large: frames of a larger canvas. side: probability of frames from the side, relative to others."""
     if unknown := set(without) - set(PARTS):
         raise ValueError(f"cannot train without {sorted(unknown)}; choose from {PARTS}")
     torch.manual_seed(seed)
@@ -212,7 +216,7 @@ def train_joint(
 
 
 def save_joint(model: Joint, folder: str | Path, **info: Any) -> None:
-    """Write unet, reference, vae, view_experts and mask_experts files; experts it was trained without do nothing."""
+    """Write unet, reference, vae, view_experts and mask_experts files; omitted experts are written as identities."""
     save_stage_two(model.denoiser, folder, **info)
     checkpoint.save(model.vae, Path(folder) / "vae.safetensors", **info)
     there = {type(module): module for module in model.denoiser.experts}
@@ -237,7 +241,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def load_pair(folder: str | Path) -> tuple[Experts, ...] | None:
-    """Return both expert files of a folder; None where one of them is missing."""
+    """Load both expert files of a folder; None where one of them is missing."""
     paths = {kind: Path(folder) / f"{name}.safetensors" for kind, name in FILES.items()}
     if not all(path.is_file() for path in paths.values()):
         return None
@@ -245,7 +249,7 @@ def load_pair(folder: str | Path) -> tuple[Experts, ...] | None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Go on from the given files and write the five files of a renderer."""
+    """Continue from the given files and write the five files of a renderer."""
     data, vae, base = open_frames(options), checkpoint.load(TinyAutoencoder, options.vae), load_stage_two(options.unet)
     large = open_frames(options, options.large) if options.large else None
     model = train_joint(

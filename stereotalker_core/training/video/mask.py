@@ -29,7 +29,8 @@ LACKING = 2.0  # more weight of the person where the guides show background
 
 
 def region_targets(rows: Rows) -> Tensor:
-    """Return (N, 4, H, W) soft truth: background = 1 - alpha, the rest on the labelled region (body where none is)."""
+    """Return the true soft regions (N, 4, H, W): background = 1 - alpha, alpha on the labelled region, else on the
+    body."""
     label = rows.region.clamp_min(1)
     person = F.one_hot(label, len(REGIONS)).movedim(-1, 1).float() * rows.alpha
     person[:, :1] = 1 - rows.alpha
@@ -37,8 +38,9 @@ def region_targets(rows: Rows) -> Tensor:
 
 
 def warp_guides(guides: Guides, rng: np.random.Generator, amount: float = 0.025, scale: float = 0.05) -> Guides:
-    """Return the guides under a smooth random displacement (std `amount` of half the side) and a random scale about the
-    middle."""
+    """Warp guides by a smooth random displacement (std `amount` of half the side) and a random scale about the centre.
+
+    scale: largest relative change of scale."""
     count, _, rows, columns = guides.normal.shape
     base = F.affine_grid(torch.eye(2, 3).repeat(count, 1, 1), [count, 1, rows, columns], align_corners=False)
     factor = 1 + scale * torch.from_numpy(rng.uniform(-1, 1, (count, 1, 1, 2)).astype(np.float32))
@@ -76,9 +78,8 @@ class MaskBatches:
 def loss(model: MaskPredictor, batch: Batch) -> tuple[Tensor, dict[str, float]]:
     """Return the cross entropy against the soft regions, plus the soft Dice loss of each region.
 
-    Face and hands count more, and so do hair and clothes that the guides' own silhouette lacks: few pixels, but the
-    predictor is there for them.
-    """
+    Face and hands have larger weights, and so do hair and clothes that the guides' own silhouette lacks: they are few
+    pixels, but the reason for the predictor."""
     target = batch["target"]
     silhouette = model.silhouette(batch["part"])
     log = model(batch["guide"], silhouette).float().log_softmax(1)
@@ -95,8 +96,10 @@ def loss(model: MaskPredictor, batch: Batch) -> tuple[Tensor, dict[str, float]]:
 def train(
     data: AvatarData, run: str, steps: int, seed: int = 0, batch: int = 8, start: MaskPredictor | None = None
 ) -> MaskPredictor:
-    """Train (or resume in `run`) a mask predictor on the rows of `data`; start: one to continue from, at half the rate.
-    """
+    """Train (or resume in `run`) a mask predictor on the rows of `data`.
+
+    run: folder of the state; steps, seed: of the training; batch: frames per step; start: a predictor to continue from,
+    at half the rate."""
     torch.manual_seed(seed)
     model = start if start is not None else MaskPredictor.for_parts(data.part_names)
     schedule = Schedule(steps, lr=2e-3 if start is None else 1e-3, warmup=50, seed=seed)

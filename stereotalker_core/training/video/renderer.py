@@ -28,7 +28,7 @@ from .stage_two import StageTwo, is_motion, load_stage_two, save_stage_two
 
 
 def latent_loss(vae: TinyAutoencoder, options: LossOptions) -> DenoisingLoss:
-    """The denoising loss on the latents of an autoencoder, which is frozen in place."""
+    """Return the denoising loss on the latents of an autoencoder, which is frozen in place."""
     channels_last_weights(vae.eval().requires_grad_(False))
     return DenoisingLoss(partial(encode, vae), options)
 
@@ -37,7 +37,10 @@ def train_image(
     data: AvatarData, vae: TinyAutoencoder, run: str | Path, steps: int, config: UNetConfig | None = None,
     seed: int = 0, identities: int = 4, frames: int = 4, lr: float = 1.2e-3,
 ) -> StageTwo:  # fmt: skip
-    """Train from scratch, on independent frames, everything but the motion modules: the image stage."""
+    """Train the image stage from scratch: on independent frames, everything but the motion modules.
+
+    data: frames; vae: the autoencoder; run: folder of the state; steps, seed, lr: of the training; config: of the
+    U-Net; identities, frames: per step."""
     torch.manual_seed(seed)
     unet = StereoTalkerUNet(config)
     model = channels_last_weights(StageTwo(unet, ReferenceNet(unet.config.reference())))
@@ -51,7 +54,10 @@ def train_motion(
     model: StageTwo, data: AvatarData, vae: TinyAutoencoder, run: str | Path, steps: int, seed: int = 0, clips: int = 2,
     frames: int = 8,
 ) -> StageTwo:  # fmt: skip
-    """Train the motion modules alone, on clips: the motion stage."""
+    """Train the motion stage: on clips, the motion modules alone.
+
+    model: from the image stage; data: frames; vae: the autoencoder; run: folder of the state; steps, seed: of the
+    training; clips, frames: clips per step, and their length."""
     channels_last_weights(model)
     batches = PictureBatches(data, clips, frames, clips=True, seed=seed + 1)
     schedule = Schedule(steps, lr=5e-4, warmup=30, ema=0.99, seed=seed + 1)
@@ -68,7 +74,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Train one of the stages and write its two files. ValueError where the motion stage is given no base."""
+    """Train one of the stages and write its unet and reference files. ValueError for the motion stage without --unet.
+    """
     if options.stage == "motion" and options.unet is None:
         raise ValueError("--stage motion needs --unet, the folder that --stage image wrote")
     data, vae = open_frames(options), checkpoint.load(TinyAutoencoder, options.vae)

@@ -23,7 +23,8 @@ PROBE = 6  # steps that are timed
 
 @dataclass(frozen=True)
 class TimedStage:
-    """Hold one `train` command: its name there, share of the time, the file that says it is done, its own options."""
+    """The `train` command of one stage: its name, share of the time, output, the file that marks it as done, options.
+    """
 
     name: str
     trainer: str
@@ -34,8 +35,7 @@ class TimedStage:
 
 
 def stages(run: Path) -> list[TimedStage]:
-    """The stages of stage 2 in the order in which they are trained; the mask predictor needs nothing from the others.
-    """
+    """Return the stages in training order; the mask predictor does not depend on the others."""
     vae = ("--vae", str(run / "vae.safetensors"))
     image, joint = ("--unet", str(run / "image_out")), ("--unet", str(run / "joint_out"))
     final = ("--vae", str(run / "joint_out" / "vae.safetensors"))
@@ -54,13 +54,15 @@ def stages(run: Path) -> list[TimedStage]:
 
 
 def command(stage: TimedStage, data: str, run: Path, folder: Path, steps: int, out: Path) -> list[str]:
-    """The command line of a stage, its state in `folder`."""
+    """Return the command line of a stage, with its state in `folder`.
+
+    data: folder of shards; run: of all stages; steps: of this one; out: the file or folder to write."""
     options = ["--data", data, "--run", str(folder), "--steps", str(steps), "--out", str(out), *stage.options]
     return [sys.executable, "-m", "stereotalker_core", "train", stage.trainer, *options]
 
 
 def steps_for(stage: TimedStage, data: str, run: Path, minutes: float) -> int:
-    """Return the steps that fit the stage's share, from a short timed run."""
+    """Return the number of steps that fit the stage's share of the minutes, from a short timed run."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         subprocess.run(command(stage, data, run, folder / "run", PROBE, folder / "out.safetensors"), check=True)
@@ -69,7 +71,7 @@ def steps_for(stage: TimedStage, data: str, run: Path, minutes: float) -> int:
 
 
 def planned_steps(stage: TimedStage, data: str, run: Path, minutes: float) -> int:
-    """The step count that plan.json holds for a stage, measured on first use."""
+    """Return the number of steps of a stage from plan.json, measured on first use."""
     path = run / "plan.json"
     plan = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     if stage.name not in plan:
@@ -79,7 +81,7 @@ def planned_steps(stage: TimedStage, data: str, run: Path, minutes: float) -> in
 
 
 def run_all(data: str, run: Path, minutes: float, out: Path) -> None:
-    """Train what is not there yet, then gather the six files in `out`."""
+    """Train all unfinished stages, then collect the six files in `out`."""
     run.mkdir(parents=True, exist_ok=True)
     beside: subprocess.Popen | None = None
     for stage in stages(run):
@@ -122,5 +124,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Train what is not there yet and write the six files."""
+    """Train all unfinished stages and write the six files."""
     run_all(options.data, Path(options.run), options.minutes, Path(options.out))

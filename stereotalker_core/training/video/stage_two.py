@@ -1,4 +1,4 @@
-"""What trainings of stage 2 work on: the denoiser with its reference network and experts, and which parts learn."""
+"""The model of the stage-2 trainings: the denoiser with its reference network and experts, and the choice of parts."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -19,10 +19,9 @@ _ATTENTION = re.compile(r"attn[12]\.(to_q|to_k|to_v|to_out\.0)$")
 
 
 class StageTwo(nn.Module):
-    """The U-Net + reference network + experts: everything that a stage-2 training may touch.
+    """The U-Net with reference network and experts: everything that a stage-2 training may change.
 
-    attends: False = without reference attention, for an ablation; the reference network is then never run.
-    """
+    attends: False omits reference attention, for an ablation; the reference network is then not run."""
 
     def __init__(
         self, unet: StereoTalkerUNet, reference: ReferenceNet, experts: Sequence[Experts] = (), attends: bool = True
@@ -43,9 +42,10 @@ class StageTwo(nn.Module):
         """Map noisy latents x (N, C, h, w) at levels sigma (clips,) -> clean latents (N, C, h, w).
 
         batch: guide, lift, portrait (I, C, h, w), yaw, regions, and tokens where the U-Net makes none of its own.
-        strengths: one for each expert module; a None among them leaves that module out, None alone means 1 for all.
-        drop: leave the portrait out. Its network still runs, with weight 0: sharded processes must agree on what runs.
-        """
+        clip_length: frames of a clip, None = independent images.
+        strengths: one per expert module, or None to skip the module; None for the whole list: 1 for all.
+        drop: leave the portrait out. Its network still runs, with weight 0, because sharded processes must run the same
+        modules."""
         portrait = batch["portrait"]
         tokens = batch["tokens"] if "tokens" in batch else self.unet.portrait_tokens(portrait)
         cache = self.unet.cache_reference(self.reference(portrait, tokens)) if self.attends else {}
@@ -71,7 +71,7 @@ def is_motion(name: str) -> bool:
 
 
 def part_of(name: str) -> str:
-    """The part of a StageTwo that a parameter belongs to: one of PARTS."""
+    """Return the part of a StageTwo that a parameter belongs to, one of PARTS."""
     if ".lora_" in name:
         return "lora"
     if is_motion(name):
@@ -83,17 +83,16 @@ def part_of(name: str) -> str:
 
 
 def learns(parts: Sequence[str], frozen: Sequence[str] = ()) -> Callable[[str], bool]:
-    """The test of a parameter's name: does it belong to one of `parts`, and contain none of the `frozen` substrings?
+    """Return a test of parameter names: in one of `parts`, and without any of the `frozen` substrings.
 
-    ValueError for an unknown part.
-    """
+    ValueError for an unknown part."""
     if unknown := [p for p in parts if p not in PARTS]:
         raise ValueError(f"part {unknown[0]!r} is unknown; use {', '.join(PARTS)}")
     return lambda name: part_of(name) in parts and not any(f in name for f in frozen)
 
 
 def add_attention_lora(unet: StereoTalkerUNet, rank: int) -> int:
-    """Put LoRA adapters (alpha = rank) on the spatial attentions of the U-Net, in place -> how many layers."""
+    """Add LoRA adapters (alpha = rank) to the spatial attentions of the U-Net, in place -> number of layers."""
     names = [n for n, _ in unet.named_modules() if _ATTENTION.search(n) and "motion_modules" not in n]
     for name in names:
         parent, _, leaf = name.rpartition(".")

@@ -1,1 +1,1 @@
-"""The posed body as pictures."""
+"""The posed body as maps."""

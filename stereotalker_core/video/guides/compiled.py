@@ -1,10 +1,9 @@
 """The guides of a frame in one compiled loop: project, z-buffer, texture, light, mean of the samples, guide tensor.
 
-The same arithmetic as `guides` and `body.rasterize` in float32, sample by sample instead of operation by operation.
-Numba compiles it at the first call and keeps the machine code beside this file, or in the user's cache where the
-package cannot be written. Only `guides` imports this module, and only where numba is there. Nothing here holds the
-interpreter's lock, so that frames run in several threads.
-"""
+The same arithmetic as `maps` and `body.rasterize` in float32, sample by sample instead of operation by operation. Numba
+compiles it at the first call and caches the machine code beside this file, or in the user's cache where the package is
+not writable. Only `loops` imports this module, and only if numba is installed. Nothing here holds the interpreter's
+lock, so that frames are drawn in several threads."""
 
 import hashlib
 import math
@@ -21,15 +20,14 @@ _BLOCK_SHARE = np.float32(1 / 16)  # a pixel's share of its block of the guide t
 
 
 def _inlined(function):
-    """Return the function as part of those that call it: a sample takes two thirds of the time without the calls."""
+    """Compile a function to be inlined into its callers, which saves a third of the time per sample."""
     return numba.njit(inline="always", error_model="numpy")(function)
 
 
 def _compiled(function):
-    """The function as machine code; kept on disk where a folder for it can be found.
+    """Compile a function to machine code, cached on disk where a folder is writable.
 
-    What is kept names this module, which is called otherwise inside of ComfyUI: every name has files of its own.
-    """
+    The cache contains this module's name, which differs inside ComfyUI, so every name gets its own cache files."""
     options = {"nogil": True, "error_model": "numpy"}
     function.__qualname__ += "_" + hashlib.sha256(__name__.encode()).hexdigest()[:8]
     try:
@@ -40,7 +38,9 @@ def _compiled(function):
 
 @_compiled
 def project(vertices, matrix, focal_x, focal_y, centre_x, centre_y, points):
-    """Map vertices (V, 3) m, matrix (4, 4) world to camera -> points (V, 3): sample x, y and depth in m."""
+    """Project vertices (V, 3) m into points (V, 3), filled in: sample x, y and depth in m.
+
+    matrix: (4, 4) world to camera; focal_*, centre_*: in samples."""
     for i in range(len(vertices)):
         x, y, z = vertices[i, 0], vertices[i, 1], vertices[i, 2]
         depth = matrix[2, 0] * x + matrix[2, 1] * y + matrix[2, 2] * z + matrix[2, 3]
@@ -56,9 +56,12 @@ def project(vertices, matrix, focal_x, focal_y, centre_x, centre_y, points):
 def rasterise(points, triangles, rows, columns, inverse, found, weights):
     """Find for every sample the nearest triangle that faces the camera, as `body.rasterize` does.
 
-    points (V, 3): x, y, depth. Fills, for rows x columns samples: inverse (N,) depth, found (N,) triangle or -1,
-    weights (N, 2) perspective correct.
-    """
+    points: (V, 3) x, y, depth.
+    triangles: (F, 3).
+    rows, columns: of the samples.
+    inverse: (N,) filled with 1 / depth.
+    found: (N,) filled with the triangle, -1 for none.
+    weights: (N, 2) filled with perspective-correct barycentric weights."""
     inverse[:], found[:] = _ZERO, -1
     for t in range(len(triangles)):
         i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
@@ -96,7 +99,7 @@ def rasterise(points, triangles, rows, columns, inverse, found, weights):
 
 @_inlined
 def texel(texture, u, v):
-    """Sample a texture (h, w, 4) bilinearly at u, v in 0..1, edges repeated."""
+    """Sample a texture (h, w, 4) bilinearly at u, v in 0..1, edges repeated -> four numbers."""
     height, width = texture.shape[0], texture.shape[1]
     x = min(max(u * np.float32(width) - _HALF, _ZERO), np.float32(width - 1))
     y = min(max(v * np.float32(height) - _HALF, _ZERO), np.float32(height - 1))
@@ -115,19 +118,20 @@ def texel(texture, u, v):
 
 @_inlined
 def lit(colour, factor):
-    """Return a colour in [-1, 1] under a shading relative to the present one: `light.relit`, clamped."""
+    """Return a colour value in [-1, 1] with its shading multiplied by a factor, as in `light.relit`, clamped."""
     return min(max((colour * _HALF + _HALF) * factor * np.float32(2) - _ONE, -_ONE), _ONE)
 
 
 @_compiled
 def named(part, triangle):
-    """The label of a sample: its triangle's part, 0 outside."""
+    """Return the label of a sample: its triangle's part, 0 outside."""
     return part[triangle] if triangle >= 0 else _ZERO
 
 
 @_compiled
 def most(part, found, samples):
-    """Choose which of four samples stands for its pixel: of a label that two share, else the first (`guides._most`)."""
+    """Return which of a pixel's four samples represents it: one whose label two samples share, else the first
+    (`maps._most`)."""
     a, b = named(part, found[samples[0]]), named(part, found[samples[1]])
     c, d = named(part, found[samples[2]]), named(part, found[samples[3]])
     if a in (b, c, d):
@@ -139,10 +143,15 @@ def most(part, found, samples):
 
 @_inlined
 def sample_surface(mesh, uv, normals, w0, w1, triangle, texture, light):
-    """Compute unit normal (3), colour (3) and visibility of one sample.
+    """Return unit normal (3), colour (3) and visibility of one sample.
 
-    mesh: triangles (F, 3), those of the texture (F, 3).
-    """
+    mesh: (triangles, texture triangles), (F, 3) each.
+    uv: (R, 2).
+    normals: (V, 3).
+    w0, w1: barycentric weights.
+    triangle: the sample's.
+    texture: (h, w, 4).
+    light: (6,), see `draw_frame`."""
     w2 = _ONE - w0 - w1
     i, j, k = mesh[0][triangle, 0], mesh[0][triangle, 1], mesh[0][triangle, 2]
     x = normals[i, 0] * w0 + normals[j, 0] * w1 + normals[k, 0] * w2
@@ -164,7 +173,9 @@ def sample_surface(mesh, uv, normals, w0, w1, triangle, texture, light):
 
 @_compiled
 def face_camera(x, y, z, matrix, normal, row, column):
-    """Put the mean normal of a pixel in camera axes (right, up, back) as a unit vector."""
+    """Write the mean normal (x, y, z) of a pixel as a unit vector in camera axes (right, up, back).
+
+    matrix: (4, 4) world to camera; normal: (3, H, W) to fill at row, column."""
     right = matrix[0, 0] * x + matrix[0, 1] * y + matrix[0, 2] * z
     up = -(matrix[1, 0] * x + matrix[1, 1] * y + matrix[1, 2] * z)
     back = -(matrix[2, 0] * x + matrix[2, 1] * y + matrix[2, 2] * z)
@@ -174,7 +185,7 @@ def face_camera(x, y, z, matrix, normal, row, column):
 
 @_compiled
 def vertex_normals(vertices, triangles, normals):
-    """Fill, as `HalfBody.normals` does, the area-weighted normals (V, 3) of vertices (V, 3)."""
+    """Fill normals (V, 3) with the area-weighted normals of vertices (V, 3), as in `HalfBody.normals`."""
     normals[:] = _ZERO
     for t in range(len(triangles)):
         i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
@@ -195,12 +206,13 @@ def vertex_normals(vertices, triangles, normals):
 def draw_frame(
     mesh, uv, part, texture, light, plate, vertices, normals, matrix, intrinsics, normal, label, depth, lift, visibility
 ):
-    """Draw the maps of one frame in a compiled loop, as `guides._render` does with tensors.
+    """Draw the maps of one frame in a compiled loop, as `maps._render` does with tensors.
 
-    mesh: (triangles, texture triangles), (F, 3) int32 each. uv (R, 2). part (F,): 1 + the part's index. texture
-    (h, w, 4): colour and visibility. light (6,): direct, ambient (< 0: unlit), sky below, darkest. plate (3, H, W).
-    vertices, normals (V, 3). Fills normal (3, H, W), label (1, H, W), depth, lift (3, H, W) and visibility.
-    """
+    mesh: (triangles, texture triangles), (F, 3) int32 each; uv: (R, 2); part: (F,) 1 + the part's index.
+    texture: (h, w, 4) colour and visibility; light: (6,) direct, ambient (< 0: unlit), sky below, darkest.
+    plate: (3, H, W) background; vertices, normals: (V, 3); matrix: (4, 4) world to camera; intrinsics: (3, 3).
+
+    Fills normal (3, H, W), label (1, H, W), depth, lift (3, H, W) and visibility."""
     rows, columns, two = label.shape[1], label.shape[2], np.float32(2)
     points, count, wide = np.empty_like(vertices), 4 * rows * columns, 2 * columns
     inverse, found = np.empty(count, np.float32), np.empty(count, np.int32)
@@ -236,8 +248,8 @@ def draw_frame(
 
 @_compiled
 def pack_frame(normal, label, lift, visibility, out):
-    """Pack one frame as `guides.guide_tensor` does: maps and labels as `draw_frame` fills them -> out (H/4, W/4,
-    channels)."""
+    """Pack the maps of one frame, as filled by `draw_frame`, into out (H/4, W/4, channels), as `maps.guide_tensor`
+    does."""
     for y in range(out.shape[0]):
         for x in range(out.shape[1]):
             out[y, x, 112:] = _ZERO

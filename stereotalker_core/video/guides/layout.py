@@ -1,8 +1,7 @@
-"""The one place that knows how the guide tensor lies: which maps it holds, in which channels, at which scale.
+"""The layout of the guide tensor, defined only here: which maps it holds, in which channels, at which scale.
 
-A map more is a row of `MAPS`: networks ask the layout for their channels, and decoders, losses and filters read maps by
-their name. The compiled loop knows three maps; with others the tensor operations pack them.
-"""
+Another map is another row of `MAPS`: networks ask the layout for their number of channels, and decoders, losses and
+filters read maps by name. The compiled loop packs the original three maps; with others tensor operations do."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,8 +17,8 @@ GUIDE_BLOCK = 4  # the tensor lies at a quarter of the resolution; a pixel of it
 
 @dataclass(frozen=True)
 class GuideMap:
-    """Describe one map: its name; its channels per pixel; read(guides of T frames) -> (T, channels, H, W), about -1..1.
-    """
+    """The definition of one map: its name; channels per pixel; read(guides of T frames) -> (T, channels, H, W), about
+    -1..1."""
 
     name: str
     channels: int
@@ -35,18 +34,17 @@ MAPS = (
 
 @dataclass(frozen=True)
 class GuideLayout:
-    """The channels of the guide tensor (T, G, H/4, W/4): every map's blocks one after the other, then the labels'
-    shares.
+    """The channels of the guide tensor (T, G, H/4, W/4): the 4 x 4 blocks of every map, then the fractions of the
+    labels.
 
-    parts: of the body; the labels are 0 = outside and 1 + part index. maps: the rows of `MAPS` as they stand.
-    """
+    parts: of the body; labels are 0 = outside and 1 + part index. maps: rows of `MAPS`."""
 
     parts: int = 18
     maps: tuple[GuideMap, ...] = field(default_factory=lambda: MAPS)
 
     @classmethod
     def of_channels(cls, channels: int) -> "GuideLayout":
-        """The layout of a network that reads so many channels. ValueError where they are fewer than the maps'."""
+        """Return the layout of a network with `channels` input channels. ValueError where the maps alone need more."""
         parts = channels - cls(0).channels
         if parts < 0:
             raise ValueError(f"{channels} guide channels; the maps alone take {cls(0).channels}")
@@ -54,17 +52,17 @@ class GuideLayout:
 
     @property
     def labels(self) -> slice:
-        """Return the channels of the labels' shares: outside, then every part."""
+        """Return the channels of the labels' fractions: outside, then every part."""
         start = GUIDE_BLOCK**2 * sum(found.channels for found in self.maps)
         return slice(start, start + 1 + self.parts)
 
     @property
     def channels(self) -> int:
-        """Return all channels: 131 with the maps of the shipped networks and 18 parts."""
+        """Return the number of all channels: 131 with the maps of the shipped networks and 18 parts."""
         return self.labels.stop
 
     def channels_of(self, name: str) -> slice:
-        """Return the channels of the map `name`. KeyError for another."""
+        """Return the channels of the map `name`. KeyError for an unknown one."""
         start = 0
         for found in self.maps:
             stop = start + GUIDE_BLOCK**2 * found.channels
@@ -74,11 +72,11 @@ class GuideLayout:
         raise KeyError(f"no guide map {name!r}; there are {', '.join(found.name for found in self.maps)}")
 
     def map_of(self, guide: Tensor, name: str) -> Tensor:
-        """Map guide tensor (T, G, H/4, W/4) -> the map (T, channels, H, W) as it was read."""
+        """Extract a map (T, channels, H, W) from a guide tensor (T, G, H/4, W/4)."""
         return F.pixel_shuffle(guide[:, self.channels_of(name)], GUIDE_BLOCK)
 
     def pack(self, guides: Guides) -> Tensor:
-        """Map guides of T frames -> (T, G, H/4, W/4) by tensor operations, on any device."""
+        """Pack guides of T frames into the guide tensor (T, G, H/4, W/4) by tensor operations, on any device."""
         maps = F.pixel_unshuffle(torch.cat([found.read(guides) for found in self.maps], 1), GUIDE_BLOCK)
         labels = F.pixel_unshuffle(guides.part, GUIDE_BLOCK).long()  # (T, 16, h, w)
         share = maps.new_full((), 1 / GUIDE_BLOCK**2).expand(labels.shape)

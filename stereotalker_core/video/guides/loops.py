@@ -1,4 +1,4 @@
-"""The compiled guides (`compiled`) as calls on records: whether they can be used, made ready ahead, run in threads."""
+"""The compiled guides (`compiled`) as calls on records: availability, compilation in advance, threads."""
 
 import functools
 import logging
@@ -22,7 +22,7 @@ PACKED = ("lift", "normal", "visibility")  # the maps that `compiled.pack_frame`
 
 @functools.lru_cache(maxsize=1)
 def _numba() -> ModuleType | None:
-    """The module `compiled`, not called yet; None where numba is missing or told not to compile."""
+    """Import the module `compiled` without calling it; None where numba is missing or disabled."""
     try:
         from numba.core import config
 
@@ -35,7 +35,7 @@ def _numba() -> ModuleType | None:
 
 @functools.lru_cache(maxsize=1)
 def _loops() -> ModuleType | None:
-    """The compiled functions, each called once; None where they cannot be compiled, or read from the disk."""
+    """Return the module `compiled` with every function compiled; None where that fails."""
     compiled = _numba()
     if compiled is None:
         return None
@@ -55,7 +55,7 @@ _BUSY = threading.Lock()  # of the one compilation
 
 
 def loops(device: torch.device) -> ModuleType | None:
-    """The compiled functions for tensors on `device`, or None; waits where another thread is compiling them."""
+    """Return the compiled functions for tensors on `device`, or None; waits while another thread compiles them."""
     if device.type != "cpu":
         return None
     with _BUSY:
@@ -63,7 +63,7 @@ def loops(device: torch.device) -> ModuleType | None:
 
 
 def warm_up() -> threading.Thread:
-    """Start to compile the functions of `loops` in a thread of its own: that takes seconds, once per machine."""
+    """Start compiling the functions of `loops` in a thread, which takes seconds, once per machine."""
     _numba()  # imported here: no module is imported in two threads at once
     thread = threading.Thread(target=loops, args=(torch.device("cpu"),), name="compile guides", daemon=True)
     thread.start()
@@ -71,7 +71,7 @@ def warm_up() -> threading.Thread:
 
 
 def _call_once(compiled: ModuleType) -> None:
-    """Compile for the one set of types that is used, on a triangle and a canvas of 4 x 4 pixels."""
+    """Call every function once on a triangle and a canvas of 4 x 4 pixels, to compile it for the types in use."""
     mesh = np.array([[0, 1, 2]], np.int32)
     corners = np.array([[0, 0, 1], [3, 0, 1], [0, 3, 1]], np.float32)
     one, three = np.zeros((1, 4, 4), np.float32), np.zeros((3, 4, 4), np.float32)
@@ -85,7 +85,7 @@ def _call_once(compiled: ModuleType) -> None:
 
 
 def in_threads(work: Callable[[int], None], count: int) -> None:
-    """Run work(0), work(1), ... on as many threads as tensor operations take; the first error is raised."""
+    """Run work(0), work(1), ... on as many threads as torch uses; the first error is raised."""
     threads = min(count, torch.get_num_threads())
     if threads < 2:
         for i in range(count):
@@ -97,10 +97,13 @@ def in_threads(work: Callable[[int], None], count: int) -> None:
 
 
 class Surface:
-    """Hold what the compiled loop reads of a person, the same for all frames of a video."""
+    """The input of the compiled loop that is the same for all frames of a person's video."""
 
     def __init__(self, body: HalfBody, texture: Tensor, uv: Tensor, plate: Tensor, light: Tensor | None):
-        """Take texture (1, 4, h, w): colour and visibility; uv (R, 2); plate (3, H, W); light (4,) or None."""
+        """Convert the tensors to arrays.
+
+        body: the half body; texture: (1, 4, h, w) colour and visibility; uv: (R, 2); plate: (3, H, W) background;
+        light: (4,) or None."""
         self.mesh = tuple(x.int().contiguous().numpy() for x in (body.triangles, body.uv_triangles))
         self.part = (body.triangle_part + 1).float().numpy()
         self.uv, self.plate = (x.detach().float().contiguous().numpy() for x in (uv, plate))
@@ -109,7 +112,7 @@ class Surface:
         self.light = torch.cat([lit, torch.tensor([SKY_BELOW, DARKEST])]).numpy()
 
     def draw(self, compiled: ModuleType, posed: Posed, cameras: Cameras, into: Guides) -> None:
-        """Fill the maps of T posed bodies seen by T cameras."""
+        """Draw T posed bodies seen by T cameras, filling the maps of `into`."""
         vertices = posed.vertices.detach().contiguous().numpy()
         normals = np.empty_like(vertices)
         matrices = cameras.world_to_camera.contiguous().numpy()
@@ -127,12 +130,12 @@ class Surface:
 
 
 def packs(layout: GuideLayout) -> bool:
-    """Tell whether the compiled loop knows this layout's maps, by name and order."""
+    """Tell whether the compiled loop can pack this layout: its maps are PACKED, in that order."""
     return tuple(found.name for found in layout.maps) == PACKED
 
 
 def pack(compiled: ModuleType, guides: Guides, layout: GuideLayout) -> Tensor:
-    """Return `GuideLayout.pack` in the compiled loop: (T, G, H/4, W/4), channels last in memory."""
+    """Pack guides as `GuideLayout.pack` does, by the compiled loop -> (T, G, H/4, W/4), channels last in memory."""
     rows, columns = guides.part.shape[-2:]
     out = torch.empty(len(guides), rows // GUIDE_BLOCK, columns // GUIDE_BLOCK, layout.channels)
     maps = [x.contiguous().numpy() for x in (guides.normal, guides.part, guides.lift, guides.visibility)]

@@ -1,4 +1,4 @@
-"""Guides: what the posed body looks like from each camera, as maps and as the tensor the networks read."""
+"""The guides: maps of the posed body as each camera sees it, and the tensor that the networks read."""
 
 import math
 from collections.abc import Sequence
@@ -26,8 +26,11 @@ SAMPLES = 2  # per pixel and axis: jagged edges cost 0.6 to 1 dB, and the networ
 
 @dataclass(frozen=True)
 class Skin:
-    """Hold what is the same for all frames of a person: texture (1, 4, h, w) of colours and visibility, uv (R, 2) in
-    it, plate (3, H, W) behind the person, light (4,), and all of it as the compiled loop reads it."""
+    """The input of the guides that is the same for all frames of a person.
+
+    texture: (1, 4, h, w) of colours and visibility; uv: (R, 2) in it.
+    plate: (3, H, W) behind the person; light: (4,) or None.
+    surface: all of this for the compiled loop, None without it."""
 
     texture: Tensor
     uv: Tensor
@@ -37,10 +40,9 @@ class Skin:
 
 
 def skin_of(body: HalfBody, identity: Identity, cameras: Cameras, plate: Tensor | None = None) -> Skin:
-    """The skin of a person on the canvas of these cameras: all of a video, where frames are drawn a few at a time.
+    """Return the skin of a person for the canvas of these cameras, to draw a video a few frames at a time.
 
-    plate (3, H, W): what is behind the person; None: the photograph's background, a blur beyond its edges.
-    """
+    plate: (3, H, W) behind the person; None: the photograph's background, blurred beyond its edges."""
     parts = (
         torch.cat([identity.atlas, identity.visibility])[None],
         body.uv if identity.atlas_layout == 1 else body.atlas_uv,
@@ -58,13 +60,16 @@ def render_guides(
     rest: Rest | None = None,
     skin: Skin | None = None,
 ) -> Guides:
-    """Pose the identity and rasterise it: `Guides` of all T frames of motion and cameras, at cameras.size.
+    """Pose the identity and draw its `Guides`, for all T frames of motion and cameras, at cameras.size.
 
-    The motion is added to the identity's rest state, if it has one (`Identity.performed`).
-    rest, skin: `body.rest(identity.shape, identity.shell)` and `skin_of`, where the caller has them. Normals are in
-    camera space with x right, y up, z towards the camera. Outside the body: normal, part, depth and visibility 0, lift
-    = the background plate.
-    """
+    body: the half body.
+    identity: the person, to whose rest state the motion is added (`Identity.performed`).
+    motion, cameras: T frames each.
+    rest: `body.rest(identity.shape, identity.shell)`, if already computed.
+    skin: from `skin_of`, if already computed.
+
+    Normals are in camera space with x right, y up, z towards the camera. Outside the body normal, part, depth and
+    visibility are 0, and lift is the background plate."""
     if len(motion) != len(cameras):
         raise ValueError(f"motion has {len(motion)} frames, cameras {len(cameras)}; they must agree")
     if rest is None:
@@ -86,12 +91,13 @@ def render_guides(
 
 
 def join_guides(chunks: Sequence[Guides]) -> Guides:
-    """Join guides of consecutive frames to one record."""
+    """Concatenate guides of consecutive frames."""
     return Guides(*(joined([getattr(chunk, f.name) for chunk in chunks]) for f in fields(Guides)))
 
 
 def _render(body: HalfBody, posed: Posed, cameras: Cameras, skin: Skin, into: Guides) -> None:
-    """Fill the maps of T posed bodies by tensor operations, on any device: the twin of `compiled.draw_frame`."""
+    """Draw T posed bodies by tensor operations on any device, filling the maps of `into`, as `compiled.draw_frame`
+    does."""
     scale = cameras.intrinsics.new_tensor([SAMPLES, SAMPLES, 1.0])[:, None]
     points = project(posed.vertices, cameras.world_to_camera, cameras.intrinsics * scale)
     rows, columns = cameras.size
@@ -120,14 +126,16 @@ def _render(body: HalfBody, posed: Posed, cameras: Cameras, skin: Skin, into: Gu
 
 
 def _directions(vectors: Tensor, axes: Tensor) -> Tensor:
-    """Return the vectors (T, 3, H, W) on the rows of axes (T, 3, 3), as unit vectors; zero where they vanish."""
+    """Express vectors (T, 3, H, W) in axes given by the rows of (T, 3, 3), as unit vectors; zero vectors stay zero."""
     x, y, z = ((axes[:, i, :, None, None] * vectors).sum(1) for i in range(3))
     return torch.stack([x, y, z], 1) * (x * x + y * y + z * z).clamp_min(1e-24).rsqrt()[:, None]
 
 
 def _supersampled_mean(values: Tensor, sample: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Map values (N, C) of the samples `sample` (N,) of a canvas `shape` = (T, sH, sW) -> (T, C, H, W), the mean of
-    every pixel's samples, zero where there is none: average pooling of a canvas that is never filled in whole."""
+    """Average the samples of every pixel -> (T, C, H, W), zero where it has none.
+
+    values: (N, C) of some samples; sample: (N,) their flat index in a canvas of shape (T, sH, sW). Equals average
+    pooling of that canvas without storing it."""
     frames, rows, columns = shape
     line = torch.div(sample, columns, rounding_mode="floor")
     column = sample - line * columns
@@ -145,10 +153,10 @@ def _supersampled_mean(values: Tensor, sample: Tensor, shape: tuple[int, ...]) -
 
 
 def _most(label: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
-    """Map labels and depths (T, sH, sW) of samples -> the ones that most samples of a pixel have, (T, 1, H, W) each.
+    """Reduce labels and depths of samples (T, sH, sW) to the most frequent label per pixel, and its depth, (T, 1, H,
+    W).
 
-    Of SAMPLES = 2: a label that two samples share wins over one that stands alone; between two pairs, the upper left.
-    """
+    For SAMPLES = 2: a label that two samples share wins over single ones; between two pairs, the upper left one."""
     if SAMPLES == 1:
         return label[:, None], depth[:, None]
     labels = [label[:, i::2, j::2] for i in (0, 1) for j in (0, 1)]
@@ -163,12 +171,14 @@ def _most(label: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def background_plate(identity: Identity, cameras: Cameras, continued: bool = False) -> Tensor:
-    """Return identity.background as the canvas shows it behind the person: (3, H, W) in [-1, 1], static over the clip.
+    """Return identity.background as seen behind the person on the canvas: (3, H, W) in [-1, 1], static over the clip.
 
-    The similarity that carries the portrait's view of the pivot (where the canvas cameras look, on the body's axis)
-    to the canvas: no parallax, so that a moving camera does not need to know what the portrait never showed. Beyond the
-    photograph's edges it is a blur, or goes on in its own texture (`continued`), which takes a second.
-    """
+    identity: the person.
+    cameras: of the canvas.
+    continued: inpaint beyond the photograph's edges, which takes a second; otherwise they are blurred.
+
+    A similarity transform maps the portrait's view of the pivot (the point on the body's axis that the cameras look at)
+    to the canvas. It has no parallax, so that a moving camera needs nothing that the portrait did not show."""
     camera, intrinsics = cameras.world_to_camera[cameras.yaw.abs().argmin()], cameras.intrinsics
     pivot = _pivot(camera)
     here = project(pivot[None, None], camera[None], intrinsics)[0, 0]
@@ -194,7 +204,9 @@ def background_plate(identity: Identity, cameras: Cameras, continued: bool = Fal
 
 
 def _continued(image: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The picture (1, 3, h, w) continued to where columns x and rows y (shares of its sides) look, and both anew."""
+    """Continue a picture (1, 3, h, w) to the positions that are looked up -> the picture, and x and y relative to it.
+
+    x, y: columns and rows, as fractions of the picture's sides."""
     height, width = image.shape[-2:]
     margins = [-float(x[0]), -float(y[0]), float(x[-1]) - 1, float(y[-1]) - 1]  # left, top, right, bottom
     if max(margins) < _EDGE:
@@ -208,7 +220,8 @@ def _continued(image: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Ten
 
 
 def _pivot(camera: Tensor) -> Tensor:
-    """The point of the optical axis nearest to the body's vertical axis (0, -0.02, z): where the cameras turn about."""
+    """Return the pivot (3,) of a camera (4, 4): the point of its optical axis nearest to the body's axis (0, -0.02, z).
+    """
     rotation = camera[:3, :3]
     eye, forward = -(rotation.T @ camera[:3, 3]), rotation[2]
     axis = eye.new_tensor([0.0, -0.02])
@@ -217,11 +230,10 @@ def _pivot(camera: Tensor) -> Tensor:
 
 
 def guide_tensor(guides: Guides, n_parts: int = 18) -> Tensor:
-    """Map guides of T frames -> (T, G, H/4, W/4) for the networks, as `GuideLayout` says; 131 channels with 18 parts.
+    """Pack guides of T frames into the guide tensor (T, G, H/4, W/4) of `GuideLayout`; 131 channels with 18 parts.
 
-    `pixel_unshuffle` by 4 of the maps, then the share of every 4x4 block that each part label covers (0 = outside, 1 +
-    part index).
-    """
+    The maps are rearranged by `pixel_unshuffle` with factor 4; then follows the fraction of every 4x4 block that each
+    part label covers (0 = outside, 1 + part index)."""
     rows, columns = guides.part.shape[-2:]
     if rows % GUIDE_BLOCK or columns % GUIDE_BLOCK:
         raise ValueError(f"guides must have sides divisible by {GUIDE_BLOCK}, got {rows}x{columns}")

@@ -1,9 +1,8 @@
 """The common OpenPose / DWPose drawing of a body, two hands and a face, pixel by pixel.
 
-Pose-steered networks (AnimateAnyone, ControlNet) were trained on it: limbs as ellipses of 4 pixels half width at 60 %
-brightness, joints as discs in full colour on top, then fingers, finger joints and face points, in this order, the same
-at every picture size. Coordinates are pixels; NaN marks a point that is not there.
-"""
+Pose-steered networks (AnimateAnyone, ControlNet) were trained on it: limbs as ellipses with a half width of 4 px at 60
+% brightness, joints as discs in full colour on top, then fingers, finger joints and face points, in this order, and of
+the same size in pictures of all sizes. Coordinates are px; NaN marks a missing point."""
 
 import colorsys
 import math
@@ -28,7 +27,7 @@ _HALF_WIDTH, _JOINT, _FACE = 4, 4, 3
 
 
 def draw_openpose(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Map points (128, 2) of one person -> (H, W, 3) uint8 on black."""
+    """Draw the points (128, 2) of one person on black -> (H, W, 3) uint8."""
     if points.shape != (POINTS, 2):
         raise ValueError(f"expected points of shape ({POINTS}, 2), got {points.shape}")
     canvas = np.zeros((*size, 3), np.uint8)

@@ -1,9 +1,8 @@
 """Integer drawing of ellipses, discs and thick lines that lights the same pixels as the usual computer-vision library.
 
-Networks steered by pose drawings saw exactly these shapes: polygons of points rounded to pixels, their outlines by
-Bresenham's algorithm, rows filled from end to end, no anti-aliasing. `pixels` are (N, 2) columns x, y; rows are filled
-between the outermost pixels of an outline, which is what a convex shape needs.
-"""
+Networks steered by pose drawings saw exactly these shapes: polygons of points rounded to pixels, with outlines by
+Bresenham's algorithm, filled row by row, without anti-aliasing. `pixels` are (N, 2) columns x, y; each row is filled
+between the outermost pixels of the outline, which suffices for convex shapes."""
 
 from functools import cache
 
@@ -14,7 +13,9 @@ _ONE = 1 << 16  # fixed point of thick lines
 
 
 def ellipse(centre: tuple[int, int], half_length: int, half_width: int, degrees: int) -> Pixels:
-    """Return the outline of an ellipse turned by whole degrees: one point a degree, rounded, joined by lines."""
+    """Return the outline of an ellipse rotated by whole degrees: one rounded point per degree, joined by lines.
+
+    centre: px; half_length, half_width: px."""
     sine, cosine = _sines(), _sines()[90:]
     turn = degrees % 360
     x, y = half_length * cosine[:361].astype(np.float64), half_width * sine[:361].astype(np.float64)
@@ -25,7 +26,7 @@ def ellipse(centre: tuple[int, int], half_length: int, half_width: int, degrees:
 
 
 def outline(points: np.ndarray) -> Pixels:
-    """Return the pixels of the closed polygon of integer points (N, 2)."""
+    """Return the outline of the closed polygon with integer points (N, 2)."""
     following = np.roll(points, -1, 0)
     moved = (points != following).any(1)
     if not moved.any():
@@ -35,7 +36,7 @@ def outline(points: np.ndarray) -> Pixels:
 
 
 def lines(a: np.ndarray, b: np.ndarray) -> Pixels:
-    """Return Bresenham's lines between points (N, 2), each from its left end to its right one, both included."""
+    """Return Bresenham's lines between points a (N, 2) and b (N, 2), from the left to the right end, both included."""
     a, b = _ordered(a, b, b[:, 0] < a[:, 0])
     d = b - a
     steep = np.abs(d[:, 1]) > np.abs(d[:, 0])
@@ -53,8 +54,7 @@ def _ordered(a: np.ndarray, b: np.ndarray, swap: np.ndarray) -> tuple[np.ndarray
 
 
 def _rows(a: np.ndarray, b: np.ndarray) -> Pixels:
-    """Return where the filling of rows meets edges given in 1/65536 pixels: may be a pixel outside of the drawn line.
-    """
+    """Return the pixels where row filling meets edges given in 1/65536 px, up to a pixel outside the drawn line."""
     a, b = _ordered(a, b, b[:, 1] < a[:, 1])
     top, bottom = (a[:, 1] + _ONE // 2) // _ONE, (b[:, 1] + _ONE // 2) // _ONE
     n = (bottom - top)[:, None]
@@ -70,7 +70,7 @@ def _towards_zero(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 @cache
 def disc(radius: int) -> Pixels:
-    """Return the outline of a filled circle about the origin by the midpoint algorithm."""
+    """Return the outline of a disc about the origin, by the midpoint algorithm; radius: px."""
     out, error, x, y, plus, minus = [], 0, radius, 0, 1, 2 * radius - 1
     while x >= y:
         out += [(sx * p, sy * q) for p, q in ((x, y), (y, x)) for sx in (-1, 1) for sy in (-1, 1)]
@@ -81,7 +81,7 @@ def disc(radius: int) -> Pixels:
 
 
 def bar(a: np.ndarray, b: np.ndarray) -> list[Pixels]:
-    """Return a line two pixels thick between integer points: outlines of its rectangle and of the round ends."""
+    """Return a line two pixels thick between integer points (2,): outlines of its rectangle and of its round ends."""
     ends = [disc(1) + a, disc(1) + b]
     d = (b - a).astype(np.float64)
     length = float(np.hypot(*d))
@@ -95,7 +95,7 @@ def bar(a: np.ndarray, b: np.ndarray) -> list[Pixels]:
 
 
 def _fixed_lines(a: np.ndarray, b: np.ndarray) -> Pixels:
-    """Return the lines between points in 1/65536 pixels, stepped by whole pixels along their longer axis."""
+    """Return lines between points (N, 2) in 1/65536 px, stepped by whole pixels along their longer axis."""
     d = b - a
     steep = np.abs(d[:, 0]) <= np.abs(d[:, 1])
     a, b = np.where(steep[:, None], a[:, ::-1], a), np.where(steep[:, None], b[:, ::-1], b)
@@ -112,7 +112,7 @@ def _fixed_lines(a: np.ndarray, b: np.ndarray) -> Pixels:
 
 
 def fill(canvas: np.ndarray, pixels: Pixels, colour: tuple[int, int, int]) -> None:
-    """Paint rows of the canvas (H, W, 3) between the outermost pixels of an outline; what is outside is cut off."""
+    """Fill the shape with this outline on a canvas (H, W, 3), clipped at its edges."""
     height, width = canvas.shape[:2]
     top = int(pixels[:, 1].min())
     rows = int(pixels[:, 1].max()) - top + 1
@@ -127,5 +127,5 @@ def fill(canvas: np.ndarray, pixels: Pixels, colour: tuple[int, int, int]) -> No
 
 @cache
 def _sines() -> np.ndarray:
-    """Return the sine of 0..450 degrees with seven decimals, as the library tabulates it."""
+    """Return the sines of 0..450 degrees rounded to seven decimals, as in the library's table."""
     return np.round(np.sin(np.deg2rad(np.arange(451))), 7).astype(np.float32)

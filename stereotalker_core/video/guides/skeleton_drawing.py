@@ -18,8 +18,7 @@ _NECK, _SHOULDERS = 1, [2, 5]
 
 
 def draw_skeleton(body: HalfBody, posed: Posed, cameras: Cameras) -> Tensor:
-    """Return the body, hands and face of posed (batch T) at the cameras, as commonly drawn: (T, 3, H, W) in [-1, 1] on
-    black."""
+    """Draw body, hands and face of posed (batch T) as seen by the cameras -> (T, 3, H, W) in [-1, 1] on black."""
     drawings, device = [], posed.vertices.device
     for frame in skeleton_points(body, posed, cameras).cpu():  # one by one: cancel is heard between torch operations
         drawn = torch.from_numpy(draw_openpose(frame.numpy(), cameras.size))
@@ -28,8 +27,8 @@ def draw_skeleton(body: HalfBody, posed: Posed, cameras: Cameras) -> Tensor:
 
 
 def skeleton_points(body: HalfBody, posed: Posed, cameras: Cameras) -> Tensor:
-    """Return the pixels (T, 128, 2): OpenPose's 18 body points, 21 of the left and of the right hand, 68 of the face;
-    or NaN."""
+    """Return px (T, 128, 2): OpenPose's 18 body points, 21 points per hand (left, right), 68 of the face; NaN =
+    missing."""
     if len(posed.vertices) != len(cameras):
         raise ValueError(f"{len(posed.vertices)} poses for {len(cameras)} cameras; they must agree")
     seen = project(body.keypoints(posed.vertices, posed.bones), cameras.world_to_camera, cameras.intrinsics)[..., :2]

@@ -22,11 +22,15 @@ def turntable_strip(
     size: int = 128,
     motion: Motion | None = None,
 ) -> Tensor:
-    """Render the person, with the portrait's pixels on, from every yaw -> (3, size, len(yaws) * size) in [-1, 1].
+    """Render the person with the portrait's texture from every yaw -> (3, size, len(yaws) * size) in [-1, 1].
 
-    yaws, pitch: degrees. motion: its first frame is the pose; without it the pose of the portrait. ValueError for no
-    yaw, a yaw or pitch out of range, or a size that is not a multiple of 8 in 64..512.
-    """
+    body: the half body.
+    identity: the person.
+    yaws, pitch: degrees.
+    size: px of a side, a multiple of 8 in 64..512.
+    motion: its first frame is the pose; None for the portrait's own pose.
+
+    ValueError for no yaw, or values out of range."""
     if not len(yaws):
         raise ValueError("a turntable needs at least one yaw")
     if size % 8 or not _SIDES[0] <= size <= _SIDES[1]:

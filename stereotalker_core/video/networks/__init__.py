@@ -1,1 +1,1 @@
-"""U-Net, experts, reference, mask, autoencoders."""
+"""The networks of stage 2: U-Net, experts, reference, mask, autoencoders."""

@@ -1,13 +1,12 @@
-"""The network that invents what a portrait does not show: a denoising U-Net over all views of the rig together.
+"""The network that generates what a portrait does not show: a denoising U-Net over all views of the rig together.
 
-All V views of a person are denoised at once. Beside its own lifted pixels every pixel sees those behind it and on the
-other half of the body, so that cloth may go on as it is; attention along rows joins the views, for a row is the same
-height in each of them (the place that motion modules have in time); reference attention looks at what the portrait
-showed, wherever it lies. View experts are gated by the camera of the view, mask experts by the region of the body.
+All V views of a person are denoised at once. Beside its own projected pixels every pixel reads those behind it and on
+the other half of the body, so that cloth can be continued; attention along rows joins the views, because a row is the
+same height in all of them (as motion modules join frames); reference attention reads what the portrait showed, wherever
+that is. View experts are gated by the camera of the view, mask experts by the region of the body.
 
-The network gives weights by which the pixel's own and its partners' colours are mixed, and what is to be added: copies
-stay as sharp as what they copy. It predicts the clean texture from a mix (1 - s) truth + s noise, 0 < s <= 1.
-"""
+The network predicts weights to mix a pixel's own colour with those of its partners, and a colour to add, so that copies
+stay as sharp as their source. It predicts the clean texture from a mix (1 - s) truth + s noise, 0 < s <= 1."""
 
 import math
 from dataclasses import dataclass
@@ -31,8 +30,8 @@ NOISE = 0.6  # standard deviation of pure noise, colours in [-1, 1]
 
 @dataclass(frozen=True)
 class BakeConfig:
-    """Hold the sizes: widths of the three levels, heads of attention, rank of the experts, and which parts there are.
-    """
+    """The sizes of the network: widths of the three levels, heads of attention, rank of the experts, and which parts
+    exist."""
 
     widths: tuple[int, ...] = (40, 80, 128)
     heads: int = 2
@@ -133,7 +132,7 @@ class BakeNetwork(nn.Module):
 
     @staticmethod
     def _shares(rig: Rig, values: Tensor, factor: int) -> Tensor:
-        """Map pixels (B, P, C) -> their means (B * V, C, h, w) over squares of `factor` tokens a side."""
+        """Average pixels (B, P, C) over squares of `factor` tokens a side -> (B * V, C, h, w)."""
         squares = rig.tokens(values).unflatten(-1, (BLOCK**2, -1)).mean(-2)
         return F.avg_pool2d(rig.laid_out(squares), factor)
 
@@ -152,14 +151,13 @@ class BakeNetwork(nn.Module):
 
     @staticmethod
     def _static(rig: Rig) -> Tensor:
-        """Return (P, _STATIC): what the rig's pixels are on every person."""
+        """Return the features (P, _STATIC) of the rig's pixels that are the same for every person."""
         place = (rig.position - rig.position.new_tensor([0.0, -0.02, 0.4])) * 2
         return torch.cat([rig.normal, place, rig.region, torch.ones_like(place[:, :1])], 1)
 
 
 class Level(nn.Module):
-    """Apply a residual block, attention along rows and to what was seen, and a feed-forward that experts stand beside.
-    """
+    """Apply a residual block, attention along rows and to the visible tokens, and a feed-forward with experts."""
 
     def __init__(
         self, name: str, inputs: int, width: int, attends: bool, context: ExpertContext, config: BakeConfig
@@ -177,8 +175,11 @@ class Level(nn.Module):
         self.feed = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
 
     def forward(self, x: Tensor, level: Tensor, views: int, seen: Tensor | None) -> Tensor:
-        """Map features x (B * V, C, h, w), level (B * V, D), seen (B * V, 1, h, w) shares that the portrait showed ->
-        features of x's shape."""
+        """Map features x (B * V, C, h, w) -> features of the same shape.
+
+        level: (B * V, D) embedding of the noise level.
+        views: V.
+        seen: (B * V, 1, h, w), the fraction that the portrait showed; None without reference attention."""
         gain, shift = self.scale(level)[:, :, None, None].chunk(2, 1)
         inner = self.convs[0](F.silu(self.norms[0](x)))
         inner = self.norms[1](inner) * (1 + gain) + shift
@@ -201,7 +202,7 @@ class Level(nn.Module):
 
 
 class Attention(nn.Module):
-    """The self-attention over tokens (B, N, C); its output begins as zero."""
+    """The self-attention over tokens (B, N, C); its output is zero at the start of training."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -211,7 +212,7 @@ class Attention(nn.Module):
         nn.init.zeros_(self.output.bias)
 
     def forward(self, tokens: Tensor, heads: int, bias: Tensor | None) -> Tensor:
-        """Return bias: added to the logits of all queries, (B, 1, 1, N)."""
+        """Map tokens (B, N, C) -> (B, N, C); bias: (B, 1, 1, N), added to the logits of all queries."""
         q, k, v = (
             x.unflatten(2, (heads, -1)).transpose(1, 2) for x in self.inputs(self.norm(tokens)).chunk(3, -1)
         )
@@ -222,11 +223,10 @@ class Attention(nn.Module):
 
 
 def partners(rig: Rig, values: Tensor) -> Tensor:
-    """Map values (B, P, 4) of the pixels -> (B, P, 4, 4): the pixel's own, the one behind it, the one on the other
-    half, the one behind that.
+    """Return values (B, P, 4) of each pixel and its partners (B, P, 4, 4).
 
-    The fourth value, a visibility in [-1, 1], is -1 where there is no such pixel; the colours are the own ones then.
-    """
+    The partners: the pixel itself, the one behind it, the one on the other half, the one behind that. The fourth value,
+    a visibility in [-1, 1], is -1 where there is no such pixel, whose colours are then the pixel's own."""
     found = [values]
     for index, there in (
         (rig.opposite, rig.opposite_there),
@@ -239,13 +239,13 @@ def partners(rig: Rig, values: Tensor) -> Tensor:
 
 
 def mean_colours(rig: Rig, lift: Tensor, visibility: Tensor) -> Tensor:
-    """Return (B, 2, 3): the mean colour of the person's cloth and skin where they were seen; of all of it where
-    nowhere."""
+    """Return the mean colours (B, 2, 3) of the person's visible cloth and skin; of all cloth or skin where none is
+    visible."""
     weight = rig.speakers * (visibility + 1e-4)  # (B, P, 2)
     return (weight.transpose(1, 2) @ lift) / weight.sum(1)[..., None]
 
 
 def _waves(level: Tensor) -> Tensor:
-    """Map (B,) noise levels -> (B, 16) sines and cosines."""
+    """Map noise levels (B,) -> Fourier features (B, 16)."""
     angle = level[:, None] * math.pi * 2.0 ** torch.arange(8, device=level.device)
     return torch.cat([angle.sin(), angle.cos()], 1)

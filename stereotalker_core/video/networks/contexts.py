@@ -1,8 +1,7 @@
-"""Context windows: clips longer than the motion modules' reach, denoised in overlapping windows at every step.
+"""Context windows: clips longer than the motion modules can take, denoised in overlapping windows at every step.
 
 AnimateAnyone's recipe: uniform windows of 24 frames with 4 in common, closed into a loop, predictions averaged with
-equal weight. Unlike cross-faded clips every frame is tied to its neighbours at every noise level.
-"""
+equal weight. In contrast to cross-fading clips, every frame depends on its neighbours at every noise level."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,8 +12,8 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class ContextWindows:
-    """Say how frames are cut into windows: length in frames, `overlap` of them shared with the next; closed: the last
-    windows wrap to the start."""
+    """The division of a clip into windows of `length` frames, of which `overlap` are shared with the next; closed: the
+    last window continues at the start."""
 
     length: int = 24
     overlap: int = 4
@@ -25,10 +24,8 @@ class ContextWindows:
             raise ValueError(f"overlap must be from 0 to length - 1 = {self.length - 1}, got {self.overlap}")
 
     def plan(self, frames: int) -> list[list[int]]:
-        """Return the frame indices of each window; one window of all frames where they fit.
-
-        Every frame is in at least one.
-        """
+        """Return the frame indices of each window; a single window where all frames fit. Every frame is in at least
+        one."""
         if frames < 1:
             raise ValueError(f"a clip has at least one frame, got {frames}")
         if frames <= self.length:
@@ -43,7 +40,7 @@ class ContextWindows:
 def averaged_over_windows(
     predict: Callable[[Tensor], Tensor], frames: int, windows: ContextWindows, device: str = "cpu"
 ) -> Tensor:
-    """Run predict(indices (n,)) -> (n, ...) on every window -> (frames, ...), each frame the mean of its windows."""
+    """Run predict(indices (n,)) -> (n, ...) on every window -> (frames, ...), each frame averaged over its windows."""
     total = count = torch.zeros(frames, device=device)
     for number, window in enumerate(windows.plan(frames)):
         index = torch.tensor(window, device=device)

@@ -7,12 +7,11 @@ f of the U-Net gets low-rank experts beside it,
 
 evaluated as one down/up matrix pair whose hidden units carry the gates [g_view(yaw) | regions]. Both gates are given,
 not learned: there is no router and no balancing loss. View gates are softmax_e(kappa cos(yaw - anchor_e)), a periodic
-partition of one over anchors that lie evenly on the circle; region gates are the soft masks, averaged over the area of
-a token. Rank, anchors, kappa and the place of the experts are this project's choices.
+partition of one over anchors evenly spaced on the circle; region gates are the soft masks, averaged over the area of a
+token. Rank, anchors, kappa and the position of the experts are this project's choices.
 
-`up` starts at zero, so new experts equal the base model bitwise, and so does a strength of 0. The experts live in
-modules (and files) of their own and are handed to the U-Net with each call: the U-Net's state never changes.
-"""
+`up` starts at zero, so new experts equal the base model bitwise, and so does a strength of 0. The experts are modules
+(and files) of their own and are passed to the U-Net with each call: the U-Net's state never changes."""
 
 import functools
 import math
@@ -30,10 +29,10 @@ from ...shapes import REGIONS
 
 @dataclass(frozen=True)
 class ExpertConfig:
-    """Describe experts: layers are names of feed-forwards, widths their D; count experts of `rank` hidden units each.
+    """The configuration of experts.
 
-    outputs: always (); files of version 0.1 name it.
-    """
+    layers: names of feed-forwards; widths: their D; count: experts; rank: hidden units of each; kappa: sharpness of the
+    view gates; outputs: always (), named in files of version 0.1."""
 
     layers: tuple[str, ...] = ()
     widths: tuple[int, ...] = ()
@@ -46,7 +45,7 @@ _E = TypeVar("_E", bound="Experts")
 
 
 class Experts(nn.Module):
-    """Hold low-rank pairs, down (E * rank, D) and up (D, E * rank), for each of some layers of a U-Net."""
+    """The low-rank matrices of E experts, down (E * rank, D) and up (D, E * rank) for each U-Net layer of width D."""
 
     Config = ExpertConfig
     count = 0
@@ -65,20 +64,22 @@ class Experts(nn.Module):
 
     @classmethod
     def for_unet(cls: type[_E], unet: nn.Module, rank: int = 16, kappa: float = 4.0) -> _E:
-        """Return the new experts (up = 0) for every spatial feed-forward of a StereoTalkerUNet."""
+        """Return new experts (up = 0) for every spatial feed-forward of a StereoTalkerUNet."""
         layers = expert_layers(unet)
         widths = tuple(ff.net[0].proj.in_features for ff in layers.values())
         return cls(ExpertConfig(tuple(layers), widths, cls.count, rank, kappa))
 
     def fit(self, unet: nn.Module) -> bool:
-        """Tell whether a U-Net has all of these layers, in these sizes."""
+        """Tell whether a U-Net has all layers of these experts, in the same sizes."""
         widths = {name: ff.net[0].proj.in_features for name, ff in expert_layers(unet).items()}
         return all(
             widths.get(name) == width for name, width in zip(self.config.layers, self.config.widths, strict=True)
         )
 
     def gates(self, yaw: Tensor, regions: Tensor | None, size: tuple[int, int]) -> Tensor:
-        """Return (T, tokens or 1, E) from yaw (T,) degrees and regions (T, P, H, W) at a token grid of `size`."""
+        """Return the gates (T, tokens or 1, E).
+
+        yaw: (T,) degrees; regions: (T, P, H, W) or None; size: of the token grid."""
         raise TypeError(f"{type(self).__name__} has no gates; use ViewExperts or MaskExperts")
 
 
@@ -92,7 +93,7 @@ class ViewExperts(Experts):
 
 
 class MaskExperts(Experts):
-    """The experts by region (background, body, face, hands): g_e = share of the token that the region covers."""
+    """The experts by region (background, body, face, hands): g_e = fraction of the token that the region covers."""
 
     count = len(REGIONS)
 
@@ -103,13 +104,13 @@ class MaskExperts(Experts):
 
 
 def view_gates(yaw: Tensor, count: int, kappa: float) -> Tensor:
-    """Map (T,) degrees -> (T, count), positive, summing to one, smooth and periodic in yaw."""
+    """Map yaw (T,) degrees -> gates (T, count), positive, summing to one, smooth and periodic."""
     anchors = torch.arange(count, device=yaw.device) * (2 * math.pi / count)
     return torch.softmax(kappa * torch.cos(torch.deg2rad(yaw)[:, None] - anchors), -1)
 
 
 class ExpertContext:
-    """Hold what the feed-forwards of one U-Net see during one forward pass; empty outside of it."""
+    """The experts and gates of one forward pass of a U-Net; empty outside it."""
 
     def __init__(self) -> None:
         self.experts: tuple[tuple[Experts, float], ...] = ()
@@ -123,8 +124,10 @@ class ExpertContext:
         regions: Tensor | None,
         grids: list[tuple[int, int]],
     ) -> Iterator[None]:
-        """Set the gates of experts for one pass, on its token grids; regions may be None when no mask experts are
-        given."""
+        """Set experts and their gates within a with block, for the token grids of one pass.
+
+        experts: (module, strength) pairs; yaw: (T,) degrees; regions: (T, 4, H, W), None without mask experts; grids:
+        (rows, columns) of the tokens at each level of the U-Net."""
         gates: dict[int, list[Tensor]] = {}
         for size in grids if experts else ():
             parts = []
@@ -141,7 +144,7 @@ class ExpertContext:
             self.experts, self._gates = (), {}
 
     def delta(self, layer: str, x: Tensor) -> Tensor | None:
-        """The sum of the experts beside `layer` for its input x (T, N, D); None where there are none."""
+        """Return the sum of the experts beside `layer` for its input x (T, N, D); None where there are none."""
         here = [k for k, (module, _) in enumerate(self.experts) if layer in module.index]
         if not here:
             return None
@@ -159,7 +162,10 @@ else:
 
 
 def swap_class(module: nn.Module, mixin: type, **attributes: object) -> None:
-    """Put `mixin` in front of the module's class: other behaviour, the same parameters and state-dict keys."""
+    """Insert `mixin` in front of the module's class, in place: other behaviour, the same parameters and state-dict
+    keys.
+
+    attributes: set on the module."""
     module.__class__ = _mixed(mixin, type(module))
     for name, value in attributes.items():
         setattr(module, name, value)
@@ -167,7 +173,7 @@ def swap_class(module: nn.Module, mixin: type, **attributes: object) -> None:
 
 @functools.cache
 def _mixed(mixin: type, base: type) -> type:
-    """The class of both; no module holds it by name, so its instances are pickled by what it is made of."""
+    """Return the class that combines both; instances are pickled by its parts, because no module defines the class."""
     parts = (mixin, *getattr(base, "swapped", (base,)))
     return type(mixin.__name__, (mixin, base), {"swapped": parts, "__reduce_ex__": _by_parts})
 
@@ -177,7 +183,7 @@ def _by_parts(module: Any, protocol: int) -> tuple[Any, ...]:
 
 
 def _empty(*parts: type) -> nn.Module:
-    """Return an instance, still without attributes, of a class that `swap_class` made: its mixins, then the one below.
+    """Return an instance without attributes of a class from `swap_class`, made of these parts (mixins, then the base).
     """
     *mixins, first = parts
     kind: Any = first
@@ -187,7 +193,7 @@ def _empty(*parts: type) -> nn.Module:
 
 
 class MoEFeedForward(Mixin):
-    """The mixin over diffusers' FeedForward: same keys, plus the context's experts."""
+    """The mixin for diffusers' FeedForward that adds the context's experts; keys stay the same."""
 
     context: ExpertContext
     layer: str
@@ -199,7 +205,7 @@ class MoEFeedForward(Mixin):
 
 
 def install_experts(unet: nn.Module) -> ExpertContext:
-    """Swap every spatial feed-forward of a diffusers U-Net; all share the returned context."""
+    """Add the mixin to every spatial feed-forward of a diffusers U-Net -> the context that all share."""
     context = ExpertContext()
     for name, module in list(unet.named_modules()):
         if name.endswith(".ff") and "motion_modules" not in name:
@@ -208,5 +214,5 @@ def install_experts(unet: nn.Module) -> ExpertContext:
 
 
 def expert_layers(unet: nn.Module) -> dict[str, Any]:
-    """Map layer name -> feed-forward that can carry experts, in the order of the network."""
+    """Return {name: feed-forward} of the layers that can have experts, in the order of the network."""
     return {module.layer: module for module in unet.modules() if isinstance(module, MoEFeedForward)}

@@ -1,8 +1,7 @@
-"""Sampling of the full profile: zero-SNR trailing DDIM with guidance away from the portrait-free prediction.
+"""Sampling of the full profile: zero-SNR trailing DDIM with classifier-free guidance.
 
-Classifier-free guidance as AnimateAnyone does it: the unconditional half sees no reference keys and a zero image
-embedding; the pose stays on both. The halves run one after the other, which costs the same and needs half the memory.
-"""
+Guidance as in AnimateAnyone: the unconditional branch gets no reference keys and a zero image embedding; both have the
+pose. The branches run one after the other, which costs the same time and half the memory."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,12 +23,12 @@ def trailing_timesteps(steps: int) -> list[int]:
 
 
 def unconditional(cond: Condition) -> Condition:
-    """The condition without the portrait: no reference, zero embedding. Guides, regions and yaw stay."""
+    """Return the condition without the portrait: no reference, zero embedding; guides, regions and yaw stay."""
     return replace(cond, reference=None, tokens=torch.zeros_like(cond.tokens))
 
 
 def guided(model: StereoTalkerUNet, x: Tensor, sigma: float, cond: Condition, scale: float) -> Tensor:
-    """Return the denoised latents (N, C, h, w) with guidance; scale 1 is the plain model, at the cost of one pass."""
+    """Return the denoised latents (N, C, h, w) with guidance; scale 1 is the plain model, in a single pass."""
     if scale == 1:
         return model(x, sigma, cond)
     cond = replace(cond, features=model.pose(cond.guide))  # the pose is the same on both sides
@@ -38,7 +37,7 @@ def guided(model: StereoTalkerUNet, x: Tensor, sigma: float, cond: Condition, sc
 
 
 def frames_of(cond: Condition, index: Tensor) -> Condition:
-    """The condition of some frames of one clip; the portrait, which all frames share, is not copied."""
+    """Return the condition for the frames `index` (n,) of one clip; the shared portrait is not copied."""
     parts = {name: getattr(cond, name) for name in ("guide", "lift", "regions", "yaw")}
     parts = {name: None if value is None else value[index] for name, value in parts.items()}
     return replace(cond, **parts, clip_length=len(index), features=None)
@@ -55,11 +54,18 @@ def sample_guided(
     windows: ContextWindows | None = None,
     callback: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    """Map noise (T, C, h, w) of one clip -> clean latents (T, C, h, w), float32, in `steps` steps of DDIM (eta 0).
+    """Sample latents (T, C, h, w), float32, of one clip by DDIM (eta 0) with guidance.
 
-    cond has one portrait and the guides of all T frames. Equal to diffusers' DDIMScheduler (trailing, zero-SNR, v)
-    where 1000 is a multiple of steps; elsewhere each step ends where the next begins. callback(step, steps).
-    """
+    model: the denoiser.
+    noise: (T, C, h, w).
+    cond: one portrait, and the guides of all T frames.
+    steps: of DDIM.
+    scale: of the guidance.
+    windows: of the motion modules; None for the usual ones.
+    callback: called with (step, steps).
+
+    Equal to diffusers' DDIMScheduler (trailing, zero-SNR, v) where 1000 is a multiple of steps; otherwise each step
+    ends where the next begins."""
     if windows is None:
         windows = ContextWindows(min(24, model.config.motion_length))
     if windows.length > model.config.motion_length:

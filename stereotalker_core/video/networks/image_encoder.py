@@ -1,4 +1,4 @@
-"""CLIP's picture of the portrait as the one cross-attention token of AnimateAnyone-type renderers."""
+"""CLIP's embedding of the portrait as the single cross-attention token of AnimateAnyone-type renderers."""
 
 from dataclasses import dataclass
 
@@ -14,8 +14,8 @@ _STD = (0.26862954, 0.26130258, 0.27577711)
 
 @dataclass(frozen=True)
 class ImageEncoderConfig:
-    """Hold the sizes; the defaults are ViT-L/14, as in the Stable Diffusion image variations that AnimateAnyone builds
-    on."""
+    """The sizes of the encoder; the defaults are ViT-L/14, as in the Stable Diffusion image variations under
+    AnimateAnyone."""
 
     width: int = 1024
     layers: int = 24
@@ -51,8 +51,9 @@ class ImageEncoder(nn.Module):
         )
 
     def forward(self, portrait: Tensor) -> Tensor:
-        """Compute the projected class embedding of each portrait, squeezed to CLIP's square as the users of these
-        weights do."""
+        """Map portraits (I, 3, H, W) in [-1, 1] -> projected class embeddings (I, 1, out).
+
+        They are resized to CLIP's square without regard to aspect ratio, as is usual with these weights."""
         dims(portrait, "I 3 H W")
         side, weight = self.config.side, self.model.visual_projection.weight
         image = F.interpolate(portrait.float(), (side, side), mode="bicubic", antialias=True, align_corners=False)
@@ -63,6 +64,6 @@ class ImageEncoder(nn.Module):
 
 
 def no_image(encoder: ImageEncoder, portraits: int = 1) -> Tensor:
-    """Return (I, 1, out) zeros: what stands for no portrait."""
+    """Return zero tokens (I, 1, out), which represent no portrait."""
     weight = encoder.model.visual_projection.weight
     return torch.zeros(portraits, 1, encoder.config.out, device=weight.device, dtype=weight.dtype)

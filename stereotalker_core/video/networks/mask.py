@@ -2,8 +2,7 @@
 
 A small U-Net at a quarter of the resolution whose head predicts, through a pixel shuffle, a correction of the guide's
 own silhouette at full resolution. Stereo-Talker needs it because the human mask of the target frame, which gates the
-mask experts and composites the video, is unknown at inference.
-"""
+mask experts and composites the video, is unknown at inference."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +20,7 @@ from ..guides.maps import guide_tensor
 
 @dataclass(frozen=True)
 class MaskConfig:
-    """Hold the sizes; part_regions is the region index of every guide label (0 = outside, 1 + part index)."""
+    """The sizes of the predictor; part_regions: the region index of every guide label (0 = outside, 1 + part index)."""
 
     part_regions: tuple[int, ...] = ()
     widths: tuple[int, ...] = (48, 64, 96)
@@ -36,7 +35,7 @@ def _conv(inputs: int, outputs: int, groups: int, stride: int = 1) -> nn.Sequent
 
 
 class MaskPredictor(nn.Module):
-    """Map guides -> Regions (T, 4, H, W), background / body / face / hands, summing to one."""
+    """Map guides -> Regions (T, 4, H, W): background / body / face / hands, summing to one."""
 
     Config = MaskConfig
     part_regions: Tensor
@@ -59,13 +58,13 @@ class MaskPredictor(nn.Module):
 
     @classmethod
     def for_parts(cls, part_names: list[str], **settings: Any) -> "MaskPredictor":
-        """Return a new predictor for a body asset's list of parts."""
+        """Return a new predictor for a body asset's list of parts; settings: other fields of MaskConfig."""
         index = {name: i for i, name in enumerate(REGIONS)}
         named = {**dict.fromkeys(FACE_PARTS, index["face"]), **dict.fromkeys(HAND_PARTS, index["hands"])}
         return cls(MaskConfig((0, *(named.get(name, index["body"]) for name in part_names)), **settings))
 
     def silhouette(self, part: Tensor) -> Tensor:
-        """Map guide labels (T, 1, H, W) -> one-hot regions (T, 4, H, W) of the body itself."""
+        """Map guide labels (T, 1, H, W) -> one-hot regions (T, 4, H, W) of the bare body."""
         region = self.part_regions[part.long()]
         return (region == torch.arange(len(REGIONS), device=part.device).view(1, -1, 1, 1)).float()
 
@@ -76,12 +75,12 @@ class MaskPredictor(nn.Module):
         return named.flatten(3).float().permute(0, 3, 1, 2)
 
     def forward(self, guide: Tensor, silhouette: Tensor) -> Tensor:
-        """Map guide tensor (T, G, H/4, W/4), body regions (T, 4, H, W) -> logits (T, 4, H, W)."""
+        """Map guide tensor (T, G, H/4, W/4) and body regions (T, 4, H, W) -> logits (T, 4, H, W)."""
         dims(silhouette, "T P H W", P=len(REGIONS), T=len(guide))
         return F.pixel_shuffle(self._blocks(guide, unshuffled(silhouette)), GUIDE_BLOCK)
 
     def _blocks(self, guide: Tensor, silhouette: Tensor) -> Tensor:
-        """The same before the shuffle: body regions (T, 64, H/4, W/4) -> logits (T, 64, H/4, W/4)."""
+        """Map guide tensor and body regions in blocks (T, 64, H/4, W/4) -> logits in blocks (T, 64, H/4, W/4)."""
         x = self.stem(torch.cat([guide, silhouette], 1))
         skips = []
         for layer in self.down:
@@ -94,7 +93,7 @@ class MaskPredictor(nn.Module):
 
     @torch.no_grad()
     def predict(self, guides: Guides, guide: Tensor | None = None) -> Regions:
-        """Return the soft regions at the guides' size. guide: `guide_tensor(guides)` where the caller has it."""
+        """Return the soft regions at the guides' size; guide: `guide_tensor(guides)`, if already computed."""
         together, found = frames_together(*guides.part.shape[-2:]), []
         for start in range(0, len(guides), together):
             few = slice(start, start + together)
@@ -104,10 +103,9 @@ class MaskPredictor(nn.Module):
 
 
 def unshuffled(x: Tensor) -> Tensor:
-    """Map `pixel_unshuffle` by a guide's block, (T, C, H, W) -> (T, 16 C, H/4, W/4), channels last as guide tensors
-    are.
+    """Apply `pixel_unshuffle` by a guide's block, (T, C, H, W) -> (T, 16 C, H/4, W/4), in channels-last memory.
 
-    Where layouts differ, joining and adding cost more than the convolutions between them.
+    That is the layout of guide tensors; with mixed layouts, concatenating and adding cost more than the convolutions.
     """
     frames, channels, rows, columns = x.shape
     block = x.view(frames, channels, rows // GUIDE_BLOCK, GUIDE_BLOCK, columns // GUIDE_BLOCK, GUIDE_BLOCK)
@@ -115,8 +113,8 @@ def unshuffled(x: Tensor) -> Tensor:
 
 
 def _shares(logits: Tensor) -> Tensor:
-    """Map logits of the regions, 16 pixels of a block each, (T, 64, h, w) -> shares (T, 4, 4h, 4w) that sum to one at
-    every pixel."""
+    """Map logits in blocks (T, 64, h, w), 16 px each, -> probabilities (T, 4, 4h, 4w) that sum to one over the regions
+    of every pixel."""
     regions, side = len(REGIONS), GUIDE_BLOCK
     shares = logits.permute(0, 2, 3, 1).unflatten(3, (regions, side * side)).softmax(3)
     frames, rows, columns = shares.shape[:3]

@@ -1,7 +1,6 @@
-"""View experts at one camera as plain weights: the feed-forwards grow by the experts' hidden units.
+"""View experts at one camera merged into plain weights: the feed-forwards grow by the experts' hidden units.
 
-Value rows `down_e` and output columns `up_e * g_e` of linear units (widening.py) reproduce an expert exactly.
-"""
+Value rows `down_e` and output columns `up_e * g_e` of linear units (widening.py) reproduce an expert exactly."""
 
 import copy
 from dataclasses import replace
@@ -18,11 +17,12 @@ from .widening import append_units
 def merge_view_experts(
     model: StereoTalkerUNet, experts: ViewExperts, yaw: float, strength: float = 1.0
 ) -> StereoTalkerUNet:
-    """Return a copy of the model without experts that equals the model with these experts at `yaw` degrees.
+    """Return a copy of the model with these experts merged for `yaw` degrees.
+
+    model: the denoiser; experts: its view experts; yaw: degrees; strength: of the experts.
 
     The copy's config counts the added units (`merged`), so it is saved and loaded like any other. Mask experts, whose
-    gates differ from pixel to pixel, still go on top. ValueError when the experts belong to another network.
-    """
+    gates differ between pixels, can still be used with it. ValueError where the experts belong to another network."""
     if not experts.fit(model):
         raise ValueError("these experts were made for another renderer; their layers differ")
     rank = experts.config.rank
@@ -37,7 +37,9 @@ def merge_view_experts(
 
 
 def _at_camera(experts: ViewExperts, name: str, gates: Tensor, rank: int, width: int) -> tuple[Tensor, Tensor]:
-    """Return down (n, D) and gated up (D', n) of a layer; zeros where these experts have none there."""
+    """Return the layer's expert matrices, down (n, D) and up (D, n) times the gates; zeros for a layer without experts.
+
+    name: of the layer; gates: (E,) at the camera, times the strength; rank: of one expert, n = E * rank; width: D."""
     if name not in experts.index:
         empty = experts.down[0].new_zeros(len(gates) * rank, width)
         return empty, empty.T

@@ -13,8 +13,8 @@ FACTOR = 8  # pixels a latent
 
 @dataclass(frozen=True)
 class PublicAutoencoderConfig:
-    """Hold the sizes; kind is "kl" (Stable Diffusion's, latents scaled by `scale`) or "tiny" (TAESD, its latents are
-    scaled already)."""
+    """The sizes of the autoencoder; kind: "kl" (Stable Diffusion's, latents multiplied by `scale`) or "tiny" (TAESD,
+    whose latents are scaled already)."""
 
     kind: str = "kl"
     latent_channels: int = 4
@@ -25,8 +25,7 @@ class PublicAutoencoderConfig:
 
 
 class PublicAutoencoder(nn.Module):
-    """Map images (N, 3, H, W) in [-1, 1] <-> latents (N, C, H/8, W/8) of about unit variance, as the denoiser sees
-    them."""
+    """Map images (N, 3, H, W) in [-1, 1] <-> latents (N, C, H/8, W/8) of about unit variance, for the denoiser."""
 
     Config = PublicAutoencoderConfig
     model: Any  # one of two classes of diffusers
@@ -60,7 +59,7 @@ class PublicAutoencoder(nn.Module):
         return next(self.model.parameters()).dtype
 
     def encode(self, image: Tensor) -> Tensor:
-        """Map (N, 3, H, W) in [-1, 1] -> latents: the mean of the posterior, scaled. No noise is drawn."""
+        """Map images (N, 3, H, W) in [-1, 1] -> scaled mean of the posterior (N, C, H/8, W/8), without sampling."""
         size = dims(image, "N 3 H W")
         if size["H"] % FACTOR or size["W"] % FACTOR:
             raise ValueError(f"image sides must be divisible by {FACTOR}, got {size['H']}x{size['W']}")
@@ -70,7 +69,7 @@ class PublicAutoencoder(nn.Module):
         return self.model.encode(image).latent_dist.mean.float() * self.config.scale
 
     def decode(self, z: Tensor, guide: Tensor | None = None, tile: int | None = None) -> Tensor:
-        """Map latents (N, C, h, w) -> (N, 3, 8h, 8w). guide is not used. tile: see `decode_tiled`."""
+        """Map latents (N, C, h, w) -> images (N, 3, 8h, 8w); guide: ignored; tile: see `decode_tiled`."""
         dims(z, "N C h w", C=self.config.latent_channels)
         if tile is not None:
             return decode_tiled(self._decode, z, tile)
@@ -82,12 +81,12 @@ class PublicAutoencoder(nn.Module):
 
 
 def decode_tiled(decode, z: Tensor, tile: int, overlap: int = 8) -> Tensor:
-    """Return decode(latents) over square tiles of `tile` latents, neighbours cross-faded over `overlap`: less memory at
-    once.
+    """Decode latents (N, C, h, w) in square tiles, cross-faded, to save memory -> (N, 3, 8h, 8w).
 
-    A network that looks no further than overlap / 2 latents gives the same picture whole and in tiles; the attention
-    and the group norms of KL-f8 look further, so tiles of it differ a little in tone.
-    """
+    decode: latents -> images; tile: side in latents; overlap: latents shared by neighbours.
+
+    A network with a receptive field of at most overlap / 2 latents gives the same picture whole and in tiles; attention
+    and group norms of KL-f8 reach further, so its tiles differ slightly in tone."""
     if not 2 * overlap < tile:
         raise ValueError(f"tiles must be larger than {2 * overlap} latents, got {tile}")
     rows, columns = (_starts(n, tile, overlap) for n in z.shape[-2:])
@@ -113,8 +112,7 @@ def _starts(size: int, tile: int, overlap: int) -> list[int]:
 
 
 def _fade(size: int, overlap: int, like: Tensor) -> Tensor:
-    """Return the weights (size,): 0 near the ends, whose context the tile lacks, then rising over the middle of the
-    overlap."""
+    """Return the weights (size,) of a tile: 0 near its ends, where context is missing, rising over half the overlap."""
     edge, ramp = overlap * FACTOR // 4, overlap * FACTOR // 2
     distance = torch.arange(size, device=like.device, dtype=like.dtype) + 0.5
     distance = torch.minimum(distance, size - distance)

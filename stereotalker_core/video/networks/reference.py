@@ -1,9 +1,8 @@
 """Reference attention: the portrait's features as extra keys and values of the U-Net's spatial self-attention.
 
-The layout of AnimateAnyone (Hu et al. 2024): a second U-Net reads the clean portrait once a video; the input of each of
-its spatial self-attentions becomes, through the denoiser's own to_k and to_v, extra keys and values of the layer of
-the same name. Diffusers is imported where the network is built.
-"""
+The layout of AnimateAnyone (Hu et al. 2024): a second U-Net reads the clean portrait once per video; the input of each
+of its spatial self-attentions becomes, through the denoiser's own to_k and to_v, extra keys and values of the layer of
+the same name. Diffusers is imported where the network is built."""
 
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
@@ -24,7 +23,7 @@ def split_heads(x: Tensor, heads: int) -> Tensor:
 
 
 def repeat_rows(x: Tensor, rows: int) -> Tensor:
-    """Map (I, ...) -> (rows, ...): each of I entries for rows / I consecutive rows, without a copy where I is 1."""
+    """Repeat each of I entries for rows / I consecutive rows, (I, ...) -> (rows, ...), without a copy where I is 1."""
     if len(x) == 1:
         return x.expand(rows, *x.shape[1:])
     if rows % len(x):
@@ -33,7 +32,7 @@ def repeat_rows(x: Tensor, rows: int) -> Tensor:
 
 
 class SpatialAttention(Protocol):
-    """The methods and fields that are used of diffusers' `Attention`."""
+    """The methods and fields of diffusers' `Attention` that are used here."""
 
     heads: int
     to_q: nn.Module
@@ -42,16 +41,15 @@ class SpatialAttention(Protocol):
     to_out: nn.ModuleList
 
     def set_processor(self, processor: "ReferenceAttention") -> None:
-        """Attend by this processor from now on."""
+        """Use this processor from now on."""
         ...
 
 
 class ReferenceAttention:
-    """Attend to a frame's own tokens and to the portrait's: the processor of one spatial layer, whose `reference`
-    arrives through cross_attention_kwargs.
+    """The attention processor of one spatial layer: attends to a frame's own tokens and to the portrait's.
 
-    A `Bank` dict under "bank" is filled (reference network), a `ReferenceCache` under "reference" is read (denoiser).
-    """
+    cross_attention_kwargs holds a `Bank` under "bank", which is filled (reference network), or a `ReferenceCache` under
+    "reference", which is read (denoiser)."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -81,23 +79,23 @@ class ReferenceAttention:
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Return the softmax attention; in bfloat16 on a CPU computed in float32, where the fused kernel is up to 1.7 times
-    faster."""
+    """Compute softmax attention over (B, heads, N, D) -> (B, heads, N, D). bfloat16 on a CPU is computed in float32,
+    where the fused kernel is up to 1.7 times faster."""
     if query.dtype == torch.bfloat16 and query.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
         return F.scaled_dot_product_attention(query.float(), key.float(), value.float()).to(query.dtype)
     return F.scaled_dot_product_attention(query, key, value)
 
 
 def install_reference_attention(unet: nn.Module) -> None:
-    """Give every spatial attention of a diffusers U-Net a `ReferenceAttention` that knows its name; keys of the weights
-    stay."""
+    """Set a named `ReferenceAttention` as processor of every spatial attention of a diffusers U-Net; weight keys stay.
+    """
     for name, module in unet.named_modules():
         if name.endswith(("attn1", "attn2")) and "motion_modules" not in name:
             cast(SpatialAttention, module).set_processor(ReferenceAttention(name))
 
 
 def cache_keys(unet: nn.Module, bank: Bank) -> ReferenceCache:
-    """The bank through the denoiser's own to_k and to_v: once per video, for all frames and steps."""
+    """Compute the keys and values of the bank by the denoiser's own to_k and to_v, once per video."""
     layers = dict(unet.named_modules())
     cache = {}
     for name, x in bank.items():
@@ -108,8 +106,8 @@ def cache_keys(unet: nn.Module, bank: Bank) -> ReferenceCache:
 
 @dataclass(frozen=True)
 class ReferenceConfig:
-    """The sizes of the denoiser; those of stock SD1.5 are (320, 640, 1280, 1280), layers 2, heads 8, groups 32,
-    cross_dim 768."""
+    """The sizes of the reference network, which are those of its denoiser. SD1.5 has widths (320, 640, 1280, 1280),
+    layers 2, heads 8, groups 32, cross_dim 768."""
 
     latent_channels: int = 8
     widths: tuple[int, ...] = (64, 96, 128)
@@ -121,7 +119,7 @@ class ReferenceConfig:
 
 
 class _Dropped(nn.Module):
-    """Stands where an unused output block was: consumes its skip connections and nothing else."""
+    """The placeholder of an unused output block: consumes its skip connections and does nothing else."""
 
     has_cross_attention = False
 
@@ -134,7 +132,7 @@ class _Dropped(nn.Module):
 
 
 class ReferenceNet(nn.Module):
-    """The stock `UNet2DConditionModel` without what no attention reads: the head and the last blocks without attention.
+    """The stock `UNet2DConditionModel` without the layers after its last spatial attention, whose output is never used.
     """
 
     Config = ReferenceConfig
@@ -164,8 +162,8 @@ class ReferenceNet(nn.Module):
         install_reference_attention(self.unet)
 
     def forward(self, latents: Tensor, tokens: Tensor) -> Bank:
-        """Map clean portrait latents (I, C, h, w), embeddings (I, N, D) -> the input of every spatial self-attention.
-        """
+        """Map clean portrait latents (I, C, h, w) and embeddings (I, N, D) -> {layer: input of its spatial
+        self-attention}."""
         dims(latents, "I C h w", C=self.config.latent_channels)
         bank: Bank = {}
         self.unet(latents, 0, encoder_hidden_states=tokens, cross_attention_kwargs={"bank": bank})

@@ -6,8 +6,7 @@
 
 `denoised = model(x, sigma, cond)`: x = alpha * clean + beta * noise with (alpha, beta) = `model.levels(sigma)`, sigma
 from 1 (pure noise) to 0. The nano profile predicts a residual on the encoded lift (flow-matching levels); the SD1.5
-profile predicts v under the zero-SNR schedule of AnimateAnyone, or the noise as AnimateDiff does. One class.
-"""
+profile predicts v under the zero-SNR schedule of AnimateAnyone, or the noise as in AnimateDiff. One class."""
 
 import functools
 from collections.abc import Iterator
@@ -28,15 +27,16 @@ from .widening import widen
 
 @dataclass(frozen=True)
 class UNetConfig:
-    """Hold the sizes; the defaults are nano's, `SD15` below is the layout of AnimateAnyone and AnimateDiff weights.
+    """The sizes of the denoiser; the defaults are nano's, `SD15` below is the layout of AnimateAnyone and AnimateDiff.
 
     prediction: "residual" (x0 = lift + network, levels 1 - sigma, sigma), "v" (zero-SNR linear betas) or "epsilon"
-    (linear betas). tokens: side of the grid of pooled portrait latents used as cross-attention tokens; 0 = the caller
-    gives embeddings. guides: what the pose guider was trained on, "maps" (guides.guide_tensor) or "openpose" (the
-    common skeleton drawing, RGB in [0, 1]). motion_mid False and clip_norm True: AnimateDiff v1, whose middle block has
-    no motion module and whose convolution blocks normalise over all frames; v3 leaves out the middle one only.
-    merged: hidden units that merged experts added to every spatial feed-forward (merge.py).
-    """
+        (linear betas).
+    tokens: side of the grid of pooled portrait latents used as cross-attention tokens; 0 = the caller gives embeddings.
+    guides: input of the pose guider, "maps" (maps.guide_tensor) or "openpose" (the common skeleton drawing, RGB in [0,
+    1]).
+    motion_mid, clip_norm: False and True for AnimateDiff v1, whose middle block has no motion module and whose
+        convolution blocks normalise over all frames; both False for v3.
+    merged: hidden units that merged experts added to every spatial feed-forward (merge.py)."""
 
     latent_channels: int = 8
     widths: tuple[int, ...] = (64, 96, 128)
@@ -58,7 +58,7 @@ class UNetConfig:
     merged: int = 0
 
     def reference(self) -> ReferenceConfig:
-        """The reference network that goes with this denoiser."""
+        """Return the config of the reference network that belongs to this denoiser."""
         return ReferenceConfig(
             self.latent_channels, self.widths, self.layers, self.heads, self.attention, self.groups, self.cross_dim
         )
@@ -84,14 +84,16 @@ SD15 = UNetConfig(
 
 @dataclass(frozen=True)
 class Condition:
-    """Hold what the denoiser sees beside x; rows = clips * clip_length, or independent images where clip_length is
-    None.
+    """The inputs of the denoiser beside x; rows = clips * clip_length, or independent images for clip_length None.
 
-    guide (N, G, H, W) for the pose guider; lift (N, C, h, w) encoded lift (residual profile); tokens (I, n, D) and
-    reference of I portraits, each shared by N / I consecutive rows; yaw (N,) degrees; regions (N, P, H', W').
-    experts: ((module, strength), ...). clip_length None leaves the motion modules out. features: what the pose guider
-    made of the guide, where several passes share it.
-    """
+    guide: (N, G, H, W) for the pose guider.
+    tokens, reference: (I, n, D) and keys and values of I portraits, each shared by N / I consecutive rows.
+    yaw: (N,) degrees.
+    lift: (N, C, h, w) encoded lift (residual profile).
+    regions: (N, P, H', W').
+    experts: ((module, strength), ...).
+    clip_length: frames of a clip; None skips the motion modules.
+    features: output of the pose guider, if several passes share it."""
 
     guide: Tensor
     tokens: Tensor
@@ -104,12 +106,12 @@ class Condition:
     features: Tensor | None = None
 
     def with_experts(self, *experts: tuple[Experts, float]) -> "Condition":
-        """The same condition with other experts."""
+        """Return the same condition with other experts."""
         return replace(self, experts=experts)
 
 
 class FramewiseGroupNorm(Mixin):
-    """The mixin over GroupNorm for (B, C, T, h, w): statistics of each frame alone."""
+    """The mixin for GroupNorm on (B, C, T, h, w): statistics of each frame separately."""
 
     def forward(self, x: Tensor) -> Tensor:
         frames = x.transpose(1, 2)
@@ -117,7 +119,7 @@ class FramewiseGroupNorm(Mixin):
 
 
 class ClipGroupNorm(Mixin):
-    """The mixin over GroupNorm for rows (B * frames, C, h, w): statistics over all frames of a clip together."""
+    """The mixin for GroupNorm on rows (B * frames, C, h, w): statistics over all frames of a clip together."""
 
     frames = 1
 
@@ -127,13 +129,13 @@ class ClipGroupNorm(Mixin):
 
 
 class PoseConvIn(Mixin):
-    """The mixin over Conv2d: adds `features` (N, C, h, w), which are there during one forward pass, to the output."""
+    """The mixin for Conv2d: adds `features` (N, C, h, w), set during one forward pass, to the output."""
 
     features: Tensor | None = None
 
     @contextmanager
     def adding(self, features: Tensor) -> Iterator[None]:
-        """Add features while the block runs, and never after it, even where it raises."""
+        """Set the features within a with block, and remove them at its end, also after an error."""
         self.features = features
         try:
             yield
@@ -146,7 +148,7 @@ class PoseConvIn(Mixin):
 
 
 class MotionModule(Mixin):
-    """The mixin over AnimateDiffTransformer3D that can be left out, for independent images."""
+    """The mixin for AnimateDiffTransformer3D that can be skipped, for independent images."""
 
     enabled = True
 
@@ -155,8 +157,8 @@ class MotionModule(Mixin):
 
 
 class PoseGuider(nn.Module):
-    """Map guides (N, G, H, W) -> features at latent size; AnimateAnyone's layout, each widening step halves the size.
-    """
+    """Map guides (N, G, H, W) -> features at latent size, in AnimateAnyone's layout: each widening step halves the
+    size."""
 
     def __init__(self, channels: int, widths: tuple[int, ...], out: int, kernel: int) -> None:
         super().__init__()
@@ -178,8 +180,9 @@ class PoseGuider(nn.Module):
 
 
 def build_motion_unet(c: UNetConfig) -> nn.Module:
-    """Build diffusers' UNetMotionModel of a config, with our norm, conv_in, motion and attention classes in place; the
-    keys of its weights are those of public checkpoints."""
+    """Build diffusers' UNetMotionModel of a config with our norm, conv_in, motion and attention classes.
+
+    Its weights have the keys of public checkpoints."""
     from diffusers import UNetMotionModel
 
     unet = UNetMotionModel(
@@ -210,7 +213,8 @@ def build_motion_unet(c: UNetConfig) -> nn.Module:
 
 
 class StereoTalkerUNet(nn.Module):
-    """Join pose guider, motion U-Net and portrait tokens behind one contract, `denoised = model(x, sigma, cond)`."""
+    """The denoiser: pose guider, motion U-Net and portrait tokens as one function, `denoised = model(x, sigma, cond)`.
+    """
 
     Config = UNetConfig
 
@@ -235,7 +239,7 @@ class StereoTalkerUNet(nn.Module):
             nn.init.zeros_(self.unet.conv_out.bias)
 
     def levels(self, sigma: float) -> tuple[float, float]:
-        """Return (alpha, beta) of x = alpha * clean + beta * noise at a noise level in [0, 1]."""
+        """Return (alpha, beta) of x = alpha * clean + beta * noise at a noise level sigma in [0, 1]."""
         if self.config.prediction == "residual":
             return 1.0 - sigma, sigma
         alpha = float(_alphas(zero_snr=self.config.prediction == "v")[_step(sigma)]) if sigma > 0 else 1.0
@@ -247,7 +251,7 @@ class StereoTalkerUNet(nn.Module):
         return self.project(pooled.flatten(2).transpose(1, 2))
 
     def cache_reference(self, bank: Bank) -> ReferenceCache:
-        """The reference network's bank as keys and values of this denoiser: once per video."""
+        """Compute this denoiser's keys and values of the reference network's bank, once per video."""
         return cache_keys(self.unet, bank)
 
     def forward(self, x: Tensor, sigma: Tensor | float, cond: Condition) -> Tensor:
@@ -281,7 +285,7 @@ class StereoTalkerUNet(nn.Module):
         return self._clean(x.float(), out, sigma.repeat_interleave(length)) if lift is None else lift.float() + out
 
     def _clean(self, x: Tensor, out: Tensor, sigma: Tensor) -> Tensor:
-        """Return the clean latents from noisy ones and the network's v or epsilon."""
+        """Return the clean latents (N, C, h, w) from noisy ones x and the network's v or epsilon, out."""
         alpha, beta = x.new_tensor([self.levels(float(s)) for s in sigma]).T[..., None, None, None]
         return alpha * x - beta * out if self.config.prediction == "v" else (x - beta * out) / alpha
 
@@ -292,16 +296,16 @@ def _step(sigma: float) -> int:
 
 @functools.cache
 def _alphas(zero_snr: bool) -> Tensor:
-    """Return sqrt(cumulative alpha) of 1000 linear betas 0.00085..0.012; zero_snr: rescaled to end at 0 (Lin,
-    2305.08891)."""
+    """Return sqrt(cumulative alpha) (1000,) of linear betas 0.00085..0.012; zero_snr: rescaled to end at 0 (Lin et al.,
+    arXiv 2305.08891)."""
     root = torch.cumprod(1 - torch.linspace(0.00085, 0.012, 1000, dtype=torch.float64), 0).sqrt()
     return (root - root[-1]) * root[0] / (root[0] - root[-1]) if zero_snr else root
 
 
 @torch.no_grad()
 def sample(model: StereoTalkerUNet, noise: Tensor, cond: Condition, steps: int) -> Tensor:
-    """Sample deterministically (DDIM; Euler for the flow levels): noise (N, C, h, w) -> clean latents in `steps` steps.
-    """
+    """Map noise (N, C, h, w) -> clean latents in `steps` deterministic steps (DDIM; Euler for the flow-matching
+    levels)."""
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
     x = noise

@@ -1,8 +1,7 @@
-"""Nano latent space: a small f8 autoencoder, and the decoder that also sees the guides at full resolution.
+"""Nano latent space: a small f8 autoencoder, and a decoder that also reads the guides at full resolution.
 
-All convolutions work on pixel-unshuffled maps (a quarter of the resolution and below), which is what makes the pair
-cheap on a CPU. Images (N, 3, H, W) in [-1, 1], sides divisible by 8; latents (N, C, H/8, W/8), about unit variance.
-"""
+All convolutions work on pixel-unshuffled maps (a quarter of the resolution and below), which makes both cheap on a CPU.
+Images (N, 3, H, W) in [-1, 1], sides divisible by 8; latents (N, C, H/8, W/8), about unit variance."""
 
 from dataclasses import dataclass
 
@@ -19,8 +18,10 @@ _PATCH = 3 * BLOCK**2
 
 @dataclass(frozen=True)
 class AutoencoderConfig:
-    """Hold the sizes, and sharpen: how much of what a 3 x 3 blur takes away the guided decoder adds where the portrait
-    shows the surface; it makes up for the two resamplings of the lift (portrait to texture, texture to frame)."""
+    """The sizes of the autoencoder.
+
+    sharpen: factor on the detail (above a 3 x 3 blur) that the guided decoder adds where the portrait shows the
+    surface, to compensate for the two resamplings of the lift (portrait to texture, texture to frame)."""
 
     latent_channels: int = 8
     encoder_width: int = 48
@@ -63,11 +64,10 @@ class Upscale(nn.Module):
 
 
 class GuidedDecoder(nn.Module):
-    """Map latents + guide tensor -> image, as a residual on the lifted portrait.
+    """Map latents + guide tensor -> image, as a residual on the lift (the projected portrait).
 
     The output convolution starts at zero and its input is normalised, so training begins at the lift itself; a gate
-    between lift and network saturates instead.
-    """
+    between lift and network would saturate."""
 
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class GuidedDecoder(nn.Module):
             nn.init.zeros_(values)
 
     def forward(self, z: Tensor, guide: Tensor) -> Tensor:
-        """Map (N, C, h, w) un-normalised latents, (N, G, 2h, 2w) guide tensor -> (N, 3, 8h, 8w)."""
+        """Map un-normalised latents (N, C, h, w) and guide tensor (N, G, 2h, 2w) -> images (N, 3, 8h, 8w)."""
         x = self.blocks(self.norm(self.latents(z) + self.guide(guide)))
         lift = guide[:, self.layout.channels_of("lift")].float()
         image = F.pixel_shuffle(self.out(x).float() + lift, BLOCK)
@@ -93,18 +93,17 @@ class GuidedDecoder(nn.Module):
 
 
 def binomial_blur(image: Tensor) -> Tensor:
-    """Return (N, C, H, W) under the kernel [1 2 1] / 4 along both sides, edges repeated.
+    """Blur (N, C, H, W) by the kernel [1 2 1] / 4 along both sides, edges repeated.
 
-    Sums of shifted pictures: a convolution of each channel by itself takes four times as long on a CPU, and autocast
-    would round it.
-    """
+    Shifted pictures are added up: in float32 that is four times as fast on a CPU as a convolution of every channel by
+    itself, and autocast does not round it."""
     padded = F.pad(image, (1, 1, 1, 1), mode="replicate")
     rows = (padded[:, :, :-2] + padded[:, :, 2:]).add_(padded[:, :, 1:-1], alpha=2)
     return (rows[..., :-2] + rows[..., 2:]).add_(rows[..., 1:-1], alpha=2).mul_(1 / 16)
 
 
 class TinyAutoencoder(nn.Module):
-    """The encoder, plain decoder and guided decoder over one latent space; `mean` and `std` normalise the latents."""
+    """The encoder, plain decoder and guided decoder of one latent space; `mean` and `std` normalise the latents."""
 
     Config = AutoencoderConfig
     mean: Tensor
@@ -131,23 +130,23 @@ class TinyAutoencoder(nn.Module):
         self.register_buffer("std", torch.ones(config.latent_channels))
 
     def raw_latents(self, image: Tensor) -> Tensor:
-        """Map (N, 3, H, W) -> (N, C, H/8, W/8) bounded to +-3, not normalised."""
+        """Map images (N, 3, H, W) -> latents (N, C, H/8, W/8) bounded to +-3, not normalised."""
         size = dims(image, "N 3 H W")
         if size["H"] % 8 or size["W"] % 8:
             raise ValueError(f"image sides must be divisible by 8, got {size['H']}x{size['W']}")
         return 3 * torch.tanh(self.encoder(F.pixel_unshuffle(image, BLOCK)).float() / 3)
 
     def encode(self, image: Tensor) -> Tensor:
-        """Map (N, 3, H, W) in [-1, 1] -> normalised latents (N, C, H/8, W/8)."""
+        """Map images (N, 3, H, W) in [-1, 1] -> normalised latents (N, C, H/8, W/8)."""
         return (self.raw_latents(image) - self.mean.view(-1, 1, 1)) / self.std.view(-1, 1, 1)
 
     def denormalise(self, z: Tensor) -> Tensor:
-        """Map normalised latents -> what the decoders read."""
+        """Map normalised latents -> latents for the decoders."""
         return z.float() * self.std.view(-1, 1, 1) + self.mean.view(-1, 1, 1)
 
     def decode(self, z: Tensor, guide: Tensor | None = None) -> Tensor:
-        """Map normalised latents (N, C, h, w) -> (N, 3, 8h, 8w). guide (N, G, 2h, 2w), or None for the plain decoder.
-        """
+        """Map normalised latents (N, C, h, w) -> images (N, 3, 8h, 8w); guide: (N, G, 2h, 2w), None for the plain
+        decoder."""
         raw = self.denormalise(z)
         if guide is None:
             return F.pixel_shuffle(self.decoder(raw).float(), BLOCK)

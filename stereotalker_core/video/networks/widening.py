@@ -1,8 +1,7 @@
 """Feed-forwards that grow by linear hidden units.
 
 A GEGLU unit computes value * gelu(gate). With gate weights of zero and a gate bias of 8, gelu(gate) is 8 in every float
-format, and the unit is linear: value rows `down`, output columns `up / 8` add up @ down to the layer.
-"""
+format, and the unit is linear: value rows `down` and output columns `up / 8` add the map up @ down to the layer."""
 
 from typing import Any
 
@@ -15,14 +14,16 @@ _OPEN = 8.0  # gelu(8) = 8 in float32 and below; a power of two, so that dividin
 
 
 def widen(unet: nn.Module, units: int) -> None:
-    """Make room for `units` more hidden units in every spatial feed-forward (for loading a merged model)."""
+    """Add `units` zero hidden units to every spatial feed-forward, in place, to load a merged model."""
     for layer in expert_layers(unet).values():
         first, last = layer.net[0].proj, layer.net[2]
         append_units(layer, first.weight.new_zeros(units, first.in_features), last.weight.new_zeros(1, units))
 
 
 def append_units(layer: Any, down: Tensor, up: Tensor) -> None:
-    """Append hidden units that add up @ down, a linear map, to a GEGLU feed-forward. down (n, D), up (D or 1, n)."""
+    """Append hidden units to a GEGLU feed-forward, in place, that add the linear map up @ down.
+
+    down: (n, D); up: (D or 1, n)."""
     first, last = layer.net[0].proj, layer.net[2]
     value, gate = first.weight.chunk(2)
     value_bias, gate_bias = first.bias.chunk(2)
@@ -36,5 +37,5 @@ def append_units(layer: Any, down: Tensor, up: Tensor) -> None:
 
 
 def replaced(parameter: nn.Parameter, value: Tensor) -> nn.Parameter:
-    """Return a parameter with another value (any shape) that is trained where the old one was."""
+    """Return a parameter with another value (of any shape), trainable if the old one was."""
     return nn.Parameter(value.contiguous(), requires_grad=parameter.requires_grad)

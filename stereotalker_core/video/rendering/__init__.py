@@ -1,1 +1,1 @@
-"""Frames from guides and networks, by windows."""
+"""Rendering: guides and networks -> frames, window by window."""

@@ -1,9 +1,8 @@
-"""Bake: what a portrait never showed is invented once a person and kept in the identity's atlas; then it is played.
+"""The bake: unseen parts of a person's texture are generated once and stored in the identity's atlas, then played.
 
-The rig's views of the lifted atlas are denoised together (`BakeNetwork`); the difference to what was there is carried
-back to the atlas, where every texel takes it from the views that see it best, and added as far as the portrait did not
-show the texel. What it showed stays the portrait's, to the bit. Eyes, teeth, mouth and lids keep their fill.
-"""
+The rig's views of the atlas are denoised together (`BakeNetwork`); the difference to the previous texture is projected
+back to the atlas, where every texel takes it from the views that show it best, and added where the portrait did not
+show the texel. What it showed stays bitwise unchanged. Eyes, teeth, mouth and lids keep their fill."""
 
 import copy
 from dataclasses import replace
@@ -26,7 +25,7 @@ _SHOWN = 0.98  # visibility from which a texel is the portrait's alone
 
 
 def load_bake(path: str | Path, device: str | torch.device = "cpu") -> BakeNetwork:
-    """Load the network of a file that `train bake` wrote. FileNotFoundError and ValueError name a bad file."""
+    """Load the network from a file of `train bake`. FileNotFoundError and ValueError name a bad file."""
     return load(BakeNetwork, path, str(device))
 
 
@@ -43,20 +42,19 @@ def bake(
     mask_strength: float = 1.0,
     rig: Rig | None = None,
 ) -> Identity:
-    """Invent the part of a person's texture that the portrait does not show.
+    """Generate the part of a person's texture that the portrait does not show.
 
     network: of the bake, on any device.
     body: the half body.
-    identity: a fitted person; what was baked before is drawn anew.
-    seed: of the noise; the same seed, the same texture.
-    strength: 0..1; 0 gives the fill of the portrait alone, exactly.
+    identity: a fitted person; an earlier bake is replaced.
+    seed: of the noise, which determines the texture.
+    strength: 0..1; 0 gives exactly the fill from the portrait alone.
     steps: of denoising, from 1.
     view_strength, mask_strength: of the experts; 0 = off.
-    rig: the body's tables, where many people are baked.
+    rig: the body's tables, shared where many people are baked.
 
     Returns the identity with its new atlas, on the identity's device. ValueError for settings out of range, and for an
-    identity of version 0.1, whose atlas is laid out otherwise.
-    """
+    identity of version 0.1, whose atlas has another layout."""
     if not 0 <= strength <= 1:
         raise ValueError(f"the strength of the bake must be 0..1, got {strength}")
     if not 1 <= steps <= 50:
@@ -90,7 +88,14 @@ def sample(
     steps: int,
     strengths: tuple[float, float] = (1.0, 1.0),
 ) -> Tensor:
-    """Denoise from nothing but noise: lift (1, P, 3), visibility (1, P, 1) -> the texture (1, P, 3) in [-1, 1]."""
+    """Denoise from pure noise -> the texture (1, P, 3) in [-1, 1].
+
+    network: of the bake.
+    rig: tables of the body.
+    lift, visibility: (1, P, 3) and (1, P, 1) of the portrait.
+    seed: of the noise.
+    steps: of denoising.
+    strengths: of view and mask experts."""
     noise = torch.randn(3, RIG_ATLAS**2, generator=torch.Generator().manual_seed(seed)).T  # one texel, one noise
     state = noise.to(lift.device)[rig.texel][None] * NOISE
     clean = state

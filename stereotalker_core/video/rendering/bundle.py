@@ -1,4 +1,4 @@
-"""The networks of a renderer, whatever its profile, and what is done with them alike."""
+"""The networks of a renderer of any profile, and the operations that all profiles share."""
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -22,8 +22,7 @@ _B = TypeVar("_B", bound="Bundle")
 class Bundle:
     """The networks of stage 2. Experts may be absent; their strength scales them, 0 equals the base model bitwise.
 
-    Without unet and reference it cannot denoise; without vae it cannot encode and decode.
-    """
+    Without unet and reference it cannot denoise; without vae it cannot encode and decode."""
 
     unet: StereoTalkerUNet | None
     reference: ReferenceNet | None
@@ -49,7 +48,7 @@ class Bundle:
 
     @property
     def denoiser(self) -> tuple[StereoTalkerUNet, ReferenceNet]:
-        """Return the U-Net and reference network. ValueError where it was loaded without them."""
+        """Return U-Net and reference network. ValueError where it was loaded without them."""
         if self.unet is None or self.reference is None:
             raise ValueError("this renderer was loaded for mode 'play'; load it for 'diffusion'")
         return self.unet, self.reference
@@ -60,23 +59,22 @@ class Bundle:
         return self.denoiser[0].config.latent_channels
 
     def experts(self) -> tuple[tuple[ViewExperts | MaskExperts, float], ...]:
-        """The experts that are loaded, with their strengths."""
+        """Return the loaded experts with their strengths."""
         pairs = ((self.view_experts, self.view_strength), (self.mask_experts, self.mask_strength))
         return tuple((module, strength) for module, strength in pairs if module is not None)
 
     def with_strengths(self: _B, view: float, mask: float) -> _B:
-        """The same networks with experts of other strengths."""
+        """Return the same networks with other strengths of the experts."""
         return replace(self, view_strength=view, mask_strength=mask)
 
     def autocast(self) -> AbstractContextManager:
-        """Return a context that changes nothing: the networks run in the dtype they were loaded in."""
+        """Return a context that changes nothing: the networks run in their own dtype."""
         return nullcontext()
 
     def predict_regions(self, guides: Guides, guide: Tensor, predicted: bool = True) -> Regions:
-        """Return the regions by the mask predictor, or the fitted body's own silhouette.
+        """Return the regions of T frames, by the mask predictor or (predicted False) from the fitted body's silhouette.
 
-        ValueError without a mask predictor.
-        """
+        ValueError without a mask predictor."""
         if self.mask_predictor is None:
             raise ValueError("this renderer was made without a mask predictor")
         with torch.no_grad(), self.autocast():
@@ -86,5 +84,5 @@ class Bundle:
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """The same values in the memory layout that convolutions are fastest in."""
+    """Return the same values in channels-last memory layout, in which convolutions are fastest."""
     return x.contiguous(memory_format=torch.channels_last)

@@ -1,10 +1,9 @@
-"""Stage 2 for callers that own the sampling loop: what a clip is conditioned on, one denoising call, the decoder.
+"""Stage 2 for callers that own the sampling loop: the conditions of a clip, one denoising call, the decoder.
 
-`render_video` streams windows and finishes each before the next. A sampler from outside wants the opposite order, all
+`render_video` streams windows and finishes each before the next. An external sampler needs the opposite order: all
 frames at one noise level, then the next level. `ClipConditions` hold what both need; `denoise_clip` runs a renderer's
-windows inside one call, and `decode_clip` composites as the stream does: one step gives the same frames. What is
-peculiar to a profile, its renderer knows.
-"""
+windows inside one call, and `decode_clip` composites as the stream does: one step gives the same frames. Differences
+between profiles are left to the renderer."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -29,12 +28,16 @@ _TOGETHER = 16  # frames whose guides are drawn together
 
 @dataclass(frozen=True, eq=False)
 class ClipConditions:
-    """The conditions of T frames: guide (T, G, H/4, W/4) and regions (T, P, H, W) in half precision, lift (T, C, h, w)
-    encoded, yaw (T,) degrees, portrait (1, C, h, w) encoded as the canvas frames it.
+    """The conditions of T frames.
 
-    guide is what `Renderer.keep` keeps: of a denoiser that reads drawings, the drawing (T, 3, H, W) as bytes. tokens
-    (1, n, D): the portrait's image embedding, for a denoiser that reads one. reads: what the denoiser is steered by.
-    """
+    guide: (T, G, H/4, W/4) in half precision, as from `Renderer.keep`; for a denoiser that reads drawings, the drawing
+        (T, 3, H, W) as bytes.
+    regions: (T, P, H, W) in half precision.
+    lift: (T, C, h, w) encoded.
+    yaw: (T,) degrees.
+    portrait: (1, C, h, w) encoded, framed as on the canvas.
+    tokens: (1, n, D) the portrait's image embedding, for a denoiser that reads one.
+    reads: the denoiser's kind of guide, "maps" or "openpose"."""
 
     guide: Tensor
     regions: Tensor
@@ -49,12 +52,12 @@ class ClipConditions:
 
     @property
     def person(self) -> Tensor:
-        """Return (T, 1, H, W) alpha of the person."""
+        """Return the person's alpha (T, 1, H, W)."""
         return Regions(self.regions.float()).person
 
 
 def clip_bytes(size: tuple[int, int]) -> float:
-    """Return the main memory that a frame of a clip takes, in bytes."""
+    """Return the main memory per frame of a clip of size (H, W), in bytes."""
     return size[0] * size[1] * 2 * (GuideLayout().channels / GUIDE_BLOCK**2 + len(REGIONS))
 
 
@@ -70,11 +73,14 @@ def prepare_clip(
 ) -> ClipConditions:
     """Return the guides, regions and encoded lift of all frames, computed on the records' device and kept on the CPU.
 
-    renderer: with autoencoder and mask predictor; its denoiser is not asked.
-    predicted: regions by the mask predictor, else the fitted body's own silhouette.
-    callback(frames done, lift of the last one (3, H, W)).
-    ValueError where motion and cameras disagree in length, or a side is no multiple of 64.
-    """
+    body: the half body.
+    renderer: with autoencoder and mask predictor; its denoiser is not used.
+    identity: the person.
+    motion, cameras: T frames each.
+    callback: called with (frames done, lift of the last one (3, H, W)).
+    predicted: regions by the mask predictor, else the fitted body's silhouette.
+
+    ValueError where motion and cameras differ in length, or a side is no multiple of 64."""
     if len(motion) != len(cameras) or not len(motion):
         raise ValueError(f"motion has {len(motion)} frames, cameras {len(cameras)}; they must agree and not be empty")
     if any(side % 64 or side < 64 for side in cameras.size):
@@ -107,10 +113,9 @@ def prepare_clip(
 
 @torch.no_grad()
 def read_portrait(renderer: Renderer, clip: ClipConditions) -> PortraitFeatures:
-    """The clip's portrait as tokens, reference keys and values: once a sampling run.
+    """Return the clip's portrait as tokens and reference keys and values, once per sampling run.
 
-    ValueError where the clip was made for a denoiser of another kind.
-    """
+    ValueError where the clip was prepared for a denoiser of another kind."""
     if clip.reads != renderer.reads or (clip.tokens is None) != renderer.makes_tokens:
         kind = "drawings" if renderer.reads == "openpose" else "maps"
         raise ValueError(f"this conditioning was made with another VAE: the MODEL reads {kind}; take both from one set")
@@ -120,7 +125,7 @@ def read_portrait(renderer: Renderer, clip: ClipConditions) -> PortraitFeatures:
 
 
 def without_portrait(portrait: PortraitFeatures) -> PortraitFeatures:
-    """The unconditional side of classifier-free guidance: zero tokens, no reference; guides and masks stay."""
+    """Return the unconditional features for classifier-free guidance: zero tokens, no reference."""
     return PortraitFeatures(torch.zeros_like(portrait.tokens), {})
 
 
@@ -134,10 +139,17 @@ def denoise_clip(
     sigma: float,
     callback: Callable[[int], None] | None = None,
 ) -> Tensor:
-    """Map noisy latents (T, C, h, w) of all frames at one noise level in [0, 1] -> clean latents, window by window.
+    """Denoise latents (T, C, h, w) of all frames at one noise level -> clean latents, window by window.
 
-    callback(frames done). ValueError for another length.
-    """
+    renderer: the networks.
+    experts: (module, strength) pairs.
+    clip: the conditions.
+    portrait: from `read_portrait`.
+    x: (T, C, h, w) noisy.
+    sigma: noise level in [0, 1].
+    callback: called with the number of frames done.
+
+    ValueError where x has another length than the clip."""
     if len(x) != len(clip):
         raise ValueError(f"{len(x)} latents for a clip of {len(clip)} frames; they belong together")
     dims(x, "T C h w", C=renderer.latent_channels, h=clip.lift.shape[-2], w=clip.lift.shape[-1])
@@ -161,10 +173,10 @@ def denoise_clip(
 def decode_clip(
     renderer: Renderer, clip: ClipConditions, latents: Tensor, plate: Tensor, drawn: bool = False
 ) -> Iterator[RenderedChunk]:
-    """Decode clean latents (T, C, h, w) -> frames over the background plate (1 or T, 3, H, W), a few at a time.
+    """Decode clean latents (T, C, h, w) -> frames over a background, a few at a time.
 
-    drawn: the plate is the portrait's own background, as the guides show it.
-    """
+    renderer: the networks; clip: the conditions; plate: (1 or T, 3, H, W).
+    drawn: the plate is the portrait's own background, as in the guides."""
     if len(latents) != len(clip):
         raise ValueError(f"{len(latents)} latents for a clip of {len(clip)} frames; keep them together")
     done = 0
@@ -176,7 +188,7 @@ def decode_clip(
 
 
 def _steadied(renderer: Renderer, clip: ClipConditions, latents: Tensor) -> Iterator[Tensor]:
-    """Yield the picture and alpha (t, 4, H, W), steadied where the stream does it."""
+    """Yield picture and alpha (t, 4, H, W), steadied over time if the profile's stream does so."""
     parts = _decoded(renderer, clip, latents)
     if not renderer.steadies:
         return (values for values, _ in parts)
@@ -185,7 +197,7 @@ def _steadied(renderer: Renderer, clip: ClipConditions, latents: Tensor) -> Iter
 
 
 def _decoded(renderer: Renderer, clip: ClipConditions, latents: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the picture and alpha (t, 4, H, W) of a few frames, and their guide."""
+    """Yield picture and alpha (t, 4, H, W) of a few frames at a time, and their guide."""
     together = renderer.decoded_together(size_of(clip.regions))
     for start in range(0, len(clip), together):
         frames = slice(start, start + together)

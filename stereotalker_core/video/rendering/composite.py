@@ -1,4 +1,4 @@
-"""The person over a background: what a mask's alpha means, and which pictures can be behind."""
+"""The person over a background: the meaning of a mask's alpha, and the possible backgrounds."""
 
 import torch
 from torch import Tensor
@@ -10,25 +10,28 @@ from ..guides.maps import background_plate
 
 
 def composite(frames: Tensor, alpha: Tensor, background: Tensor, drawn: bool) -> Tensor:
-    """Lay the networks' pixels over a background: they are opaque where alpha >= 1/2, and gone where it falls to 1/5.
+    """Composite frames (T, 3, H, W) over a background: opaque where alpha >= 1/2, transparent where it is at most 1/5.
 
-    The networks draw edges already mixed with what is behind: mixing them once more would thin the person. drawn: they
-    drew this very background, so that their pixels one step further out are smoother than the mask's edge.
-    """
+    The networks draw edges already mixed with what is behind; mixing them again would make the person thinner. drawn:
+    they were drawn over this very background, so one more pixel around the mask is kept, which is smoother than the
+    mask's edge."""
     if drawn:
         alpha = largest_around(alpha, 1)
     return torch.lerp(background.expand_as(frames), frames, coverage(alpha))
 
 
 def coverage(alpha: Tensor) -> Tensor:
-    """The share of a pixel that shows the person in a composite, from a mask of the networks (T, 1, H, W)."""
+    """Map a predicted mask (T, 1, H, W) -> the opacity of the person in a composite."""
     return ((alpha - 0.2) / 0.3).clamp(0, 1)
 
 
 def resolve_background(
     background: str | tuple[float, float, float] | Tensor, identity: Identity, cameras: Cameras
 ) -> Tensor:
-    """Map "portrait", an (r, g, b) in 0..1, or an image (3, H, W) / (T, 3, H, W) in [-1, 1] -> (1 or T, 3, H, W)."""
+    """Return the background (1 or T, 3, H, W) in [-1, 1].
+
+    background: "portrait", an (r, g, b) in 0..1, or an image (3, H, W) / (T, 3, H, W) in [-1, 1]; ValueError for
+    others."""
     if isinstance(background, str):
         if background != "portrait":
             raise ValueError(f"background must be 'portrait', an (r, g, b) or an image, got {background!r}")
@@ -45,6 +48,6 @@ def resolve_background(
 
 
 def straight(frames: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-    """Map frames (T, 3, H, W) in [-1, 1] in front of black -> their own colours, and alpha (T, 1, H, W)."""
+    """Convert frames (T, 3, H, W) in [-1, 1] over black to straight alpha: own colours, and alpha (T, 1, H, W)."""
     alpha = coverage(masks)
     return ((frames + 1) / alpha.clamp_min(1 / 255) - 1).clamp(-1, 1), alpha

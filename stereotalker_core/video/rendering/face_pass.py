@@ -1,9 +1,8 @@
-"""Face pass: the square around the face once more at a multiple of the canvas's resolution, averaged down and blended.
+"""Face pass: the square around the face drawn again at a multiple of the resolution, averaged down and blended in.
 
-A half-body canvas leaves the face few pixels, and a latent f8 autoencoder fewer. The camera of the inset is the canvas
-camera with other intrinsics, so that guides, masks and the portrait's crop follow by themselves; the square stands
-still over the clip, so that nothing swims against the rest of the picture.
-"""
+On a half-body canvas the face has few pixels, and far fewer latents. The face's camera is the canvas camera with other
+intrinsics, so guides, masks and the portrait's crop need no changes; the square is fixed over the clip, so that the
+face does not move relative to the rest of the picture."""
 
 import math
 from collections.abc import Iterator
@@ -27,7 +26,7 @@ _FEATHER = 6  # the blend rises over this fraction of the square, 1 / 6
 
 @dataclass(frozen=True)
 class FaceWindow:
-    """The square of the canvas (top, left, side in px) that is drawn `scale` times as large."""
+    """The square of the canvas (top, left, side in px) that is drawn at `scale` times the resolution."""
 
     top: int
     left: int
@@ -35,24 +34,23 @@ class FaceWindow:
     scale: int
 
     def cameras(self, cameras: Cameras) -> Cameras:
-        """The canvas cameras, looking at the square alone."""
+        """Return the canvas cameras, restricted to the square."""
         intrinsics = cameras.intrinsics.clone()
         intrinsics[:2, 2] -= intrinsics.new_tensor([self.left, self.top])
         intrinsics[:2] *= self.scale
         return replace(cameras, intrinsics=intrinsics, size=(self.side * self.scale,) * 2)
 
     def weight(self) -> Tensor:
-        """Return (1, 1, side, side): 1 in the middle, falling to 0 at the rim."""
+        """Return blending weights (1, 1, side, side): 1 in the middle, falling to 0 at the rim."""
         place = (torch.arange(self.side) + 0.5) / self.side
         rise = (torch.minimum(place, 1 - place) * _FEATHER).clamp(0, 1)
         return (rise[:, None] * rise)[None, None]
 
 
 def face_window(body: HalfBody, rest: Rest, motion: Motion, cameras: Cameras, scale: int) -> FaceWindow | None:
-    """The smallest square that holds the face in all frames; None where the face fills the canvas already.
+    """Return the smallest square that contains the face in all frames; None where the face fills the canvas already.
 
-    ValueError for a scale outside of 2..LARGEST_SCALE.
-    """
+    ValueError for a scale outside 2..LARGEST_SCALE."""
     if not 2 <= scale <= LARGEST_SCALE:
         raise ValueError(f"the face pass draws at 2 to {LARGEST_SCALE} times the canvas, got {scale}; 1 leaves it out")
     centre, radius = _face_ball(body, rest)
@@ -81,7 +79,7 @@ def _face_ball(body: HalfBody, rest: Rest) -> tuple[Tensor, Tensor]:
 
 
 def _follow(body: HalfBody, rest: Rest, rotations: Tensor, point: Tensor) -> Tensor:
-    """Return where rotations (T, 49, 3) take a point (3,) of the resting head: (T, 3)."""
+    """Map a point (3,) of the resting head -> its positions (T, 3) under rotations (T, 49, 3)."""
     head = body.bone_index["head"]
     turn, heads = body.forward_kinematics(body.bone_rotations(rotations), rest.bones.expand(len(rotations), -1, -1))
     return heads[:, head] + (turn[:, head] @ (point - rest.bones[0, head])[:, None])[..., 0]
@@ -90,10 +88,9 @@ def _follow(body: HalfBody, rest: Rest, rotations: Tensor, point: Tensor) -> Ten
 def with_face(
     parts: Iterator[tuple[Tensor, Tensor]], faces: Iterator[tuple[Tensor, Tensor]], window: FaceWindow
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Blend the faces of a second, larger drawing into a stream; both are (picture and alpha (t, 4, H, W), lift).
+    """Blend the faces of a second, larger drawing into a stream; both yield (picture and alpha (t, 4, H, W), lift).
 
-    Both hold the same frames; they may come in different portions.
-    """
+    Both contain the same frames; t may differ."""
     rows = slice(window.top, window.top + window.side)
     columns = slice(window.left, window.left + window.side)
     ready: Tensor | None = None

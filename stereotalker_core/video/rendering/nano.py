@@ -1,4 +1,4 @@
-"""The nano profile: networks that ship with the package, which draw a residual on the lifted portrait."""
+"""The nano profile: networks that ship with the package and predict a residual on the projected portrait."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -32,8 +32,8 @@ WINDOW, OVERLAP = 16, 2  # frames that see each other, and those that neighbouri
 
 @dataclass(frozen=True)
 class NanoRenderer(Bundle):
-    """Render in the nano profile: guides, masks and a guided decoder that play; with unet and reference also the
-    paper's denoiser."""
+    """The renderer of the nano profile: guides, masks and a guided decoder for mode "play"; with unet and reference
+    also the paper's denoiser."""
 
     vae: TinyAutoencoder
     modes: ClassVar[tuple[str, ...]] = ("play", "diffusion")
@@ -44,17 +44,16 @@ class NanoRenderer(Bundle):
 
     @classmethod
     def fits(cls, unet: StereoTalkerUNet | None, vae: nn.Module | None) -> bool:
-        """Tell whether these networks, None where absent, are this profile's."""
+        """Tell whether these networks (None where absent) belong to this profile."""
         return (unet is None or unet.config.tokens > 0) and (vae is None or isinstance(vae, TinyAutoencoder))
 
     @classmethod
     def load(
         cls, folder: str | Path, device: str = "cpu", dtype: torch.dtype = torch.float32, mode: str = "diffusion"
     ) -> "NanoRenderer":
-        """Load the six files of a folder, for mode "play" two.
+        """Load the six files of a folder; only two of them for mode "play".
 
-        FileNotFoundError or ValueError where one is missing or wrong.
-        """
+        FileNotFoundError or ValueError where one is missing or wrong."""
         parts = {"vae": TinyAutoencoder, "mask_predictor": MaskPredictor}
         if checked_mode(mode) == "diffusion":
             parts |= {"unet": StereoTalkerUNet, "reference": ReferenceNet}
@@ -68,35 +67,35 @@ class NanoRenderer(Bundle):
         return cls(**{"unet": None, "reference": None, **loaded})
 
     def autocast(self) -> AbstractContextManager:
-        """Return bf16 where it is faster on this CPU; elsewhere the networks' own dtype."""
+        """Return an autocast context: bf16 where it is faster on this CPU; elsewhere the networks' own dtype."""
         return rendering_precision(self.device)
 
     @property
     def makes_tokens(self) -> bool:
-        """Return True: the denoiser makes them of the portrait's latents."""
+        """Return True: the denoiser computes its tokens from the portrait's latents."""
         return True
 
     @property
     def reads(self) -> str:
-        """Return what the denoiser is steered by: maps."""
+        """Return the denoiser's kind of guide: "maps"."""
         return "maps"
 
     @property
     def latent_scale(self) -> float:
-        """Return 1: other programs hold these latents as they are."""
+        """Return 1: other programs use these latents unscaled."""
         return 1.0
 
     @property
     def longest_window(self) -> int:
-        """Return the frames that `denoise` can take at once."""
+        """Return the most frames that `denoise` can take at once."""
         return self.denoiser[0].config.motion_length
 
     def windowing(self, frames: int) -> tuple[int, int]:
-        """Return (window, overlap) of the temporal layers, whatever the length."""
+        """Return (window, overlap) of the temporal layers, which do not depend on the number of frames."""
         return WINDOW, OVERLAP
 
     def reporting(self, on_step: Callable[[float], None]) -> "NanoRenderer":
-        """Return itself, without on_step: its windows take one step or few, and are reported when they are done."""
+        """Return self and ignore on_step: windows have few steps, and are reported when they are done."""
         return self
 
     def encode(self, images: Tensor) -> Tensor:
@@ -106,14 +105,14 @@ class NanoRenderer(Bundle):
             return torch.cat([self.vae.encode(channels_last(part)) for part in parts])
 
     def encode_portrait(self, image: Tensor) -> PortraitFeatures:
-        """Map portrait (1, 3, H, W) in [-1, 1], framed like the frames -> its tokens, reference keys and values."""
+        """Map a portrait (1, 3, H, W) in [-1, 1], framed like the frames -> its tokens, reference keys and values."""
         return self.read_portrait(self.encode(image), None)
 
     def portrait_tokens(self, image: Tensor) -> None:
-        """Return None: the U-Net makes tokens of the portrait's latents."""
+        """Return None: the U-Net computes tokens from the portrait's latents."""
 
     def read_portrait(self, latents: Tensor, tokens: Tensor | None) -> PortraitFeatures:
-        """The portrait's latents (1, C, h, w) -> its tokens, reference keys and values."""
+        """Map the portrait's latents (1, C, h, w) -> its tokens, reference keys and values; tokens: ignored."""
         unet, reference = self.denoiser
         with torch.no_grad(), self.autocast():
             tokens = unet.portrait_tokens(latents)
@@ -123,10 +122,15 @@ class NanoRenderer(Bundle):
         self, guides: Guides, guide: Tensor, regions: Regions, portrait: PortraitFeatures, noise: Tensor, steps: int,
         motion: bool = True,
     ) -> Tensor:  # fmt: skip
-        """Map guides of T frames -> clean latents (T, C, h, w). noise (1, C, h, w), shared by all frames.
+        """Denoise T frames -> clean latents (T, C, h, w).
 
-        motion False treats the frames as independent images (no temporal layers).
-        """
+        guides: of the frames.
+        guide: from `guide`.
+        regions: of the frames.
+        portrait: from `encode_portrait`.
+        noise: (1, C, h, w), shared by all frames.
+        steps: of denoising.
+        motion: False treats frames as independent images (no temporal layers)."""
         unet, _ = self.denoiser
         with torch.no_grad(), self.autocast():
             cond = Condition(
@@ -142,8 +146,8 @@ class NanoRenderer(Bundle):
             return sample(unet, noise.expand(len(guides), -1, -1, -1), cond, steps)
 
     def decode(self, latents: Tensor, guide: Tensor | None) -> Tensor:
-        """Map latents (T, C, h, w), guide tensor -> frames (T, 3, H, W) in [-1, 1]; guide None: by the plain decoder.
-        """
+        """Map latents (T, C, h, w) and guide tensor -> frames (T, 3, H, W) in [-1, 1]; guide None: by the plain
+        decoder."""
         with torch.no_grad(), self.autocast():
             if guide is None:
                 return joined([self.vae.decode(few).float().clamp(-1, 1) for few in latents.split(TOGETHER)])
@@ -152,35 +156,38 @@ class NanoRenderer(Bundle):
             return joined([self.vae.decode(few, channels_last(seen)).float().clamp(-1, 1) for few, seen in parts])
 
     def decoded_together(self, size: tuple[int, int]) -> int:
-        """Return the frames of size (H, W) that the decoder takes at once."""
+        """Return how many frames of size (H, W) the decoder takes at once."""
         return min(TOGETHER, frames_together(*size))
 
     def restore(self, guides: Guides, guide: Tensor) -> Tensor:
-        """Map guides of T frames, guide tensor -> frames (T, 3, H, W) in [-1, 1], without the denoiser."""
+        """Map guides of T frames and their guide tensor -> frames (T, 3, H, W) in [-1, 1], without the denoiser."""
         return self.decode(self.encode(guides.lift), guide)
 
     def guide(self, body: HalfBody, rest: Rest, motion: Motion, cameras: Cameras, guides: Guides) -> Tensor:
-        """Return what `predict_regions`, `denoise` and `decode` are given of T frames: (T, G, H/4, W/4)."""
+        """Return the guide tensor (T, G, H/4, W/4) of T frames, for `predict_regions`, `denoise` and `decode`."""
         return guide_tensor(guides, GuideLayout.of_channels(self.vae.config.guide_channels).parts)
 
     def noise(self, size: tuple[int, int], seed: int, frames: range = range(1)) -> Tensor:
-        """Return (1, C, H/8, W/8) standard normal, the same on every device and for all `frames` of a clip."""
+        """Return standard normal noise (1, C, H/8, W/8), the same on every device and for all `frames` of a clip."""
         shape = (1, self.latent_channels, size[0] // 8, size[1] // 8)
         return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(self.device)
 
     def keep(self, guide: Tensor) -> Tensor:
-        """Convert the guide to half precision, as it is kept for a whole clip."""
+        """Convert a guide to half precision, to be kept for a whole clip."""
         return guide.half()
 
     def shown(self, kept: Tensor) -> Tensor:
-        """Convert a kept guide back to what the networks read."""
+        """Convert a guide from `keep` to float32 for the networks."""
         return kept.float()
 
     def denoise_level(
         self, x: Tensor, sigma: float, condition: Callable[[Tensor], Condition],
         callback: Callable[[int], None] | None = None,
     ) -> Tensor:  # fmt: skip
-        """Map noisy latents (T, C, h, w) of all frames at one noise level -> clean ones; windows are cross-faded."""
+        """Denoise latents (T, C, h, w) of all frames at one noise level -> clean ones; windows are cross-faded.
+
+        x: noisy latents; sigma: noise level; condition: frame indices (n,) -> Condition; callback: called with frames
+        done."""
         unet, _ = self.denoiser
         clean, done = torch.empty_like(x, dtype=torch.float32), 0
         for start, end in frame_windows(len(x), WINDOW, OVERLAP):
@@ -197,5 +204,5 @@ class NanoRenderer(Bundle):
 
 
 def load_nano(device: str = "cpu", dtype: torch.dtype = torch.float32, mode: str = "diffusion") -> NanoRenderer:
-    """The renderer that ships with the package; for mode "play" without U-Net, reference network and experts."""
+    """Load the renderer that ships with the package; for mode "play" without U-Net, reference network and experts."""
     return NanoRenderer.load(checkpoint.NANO, device, dtype, mode)

@@ -1,10 +1,9 @@
-"""Playback: guides, masks and the guided decoder of every frame, nothing else.
+"""Playback: guides, masks and the guided decoder for every frame, nothing else.
 
-The portrait's texture, completed once for a person (`Identity.atlas`), holds what they look like; the guides carry it
-to the frame and the guided decoder restores what two resamplings took. The denoiser adds nothing to that which can be
-measured (docs/experiments.md), so that a network that draws what the portrait never showed belongs before the first
-frame: whatever changes the atlas is what is played. Frames do not depend on each other here: no windows, no noise.
-"""
+The portrait's texture, completed once per person (`Identity.atlas`), holds the person's appearance; the guides project
+it to the frame, and the guided decoder restores the detail lost in two resamplings. The denoiser adds no measurable
+quality to that (docs/experiments.md), so a network that generates unseen parts belongs before the first frame, where it
+changes the atlas. Frames are independent here: no windows, no noise."""
 
 from collections.abc import Iterator
 
@@ -22,7 +21,8 @@ TOGETHER = 8  # at most so many frames at once: more only cost memory
 
 
 def portions(count: int, size: tuple[int, int]) -> list[slice]:
-    """Cut `count` frames of size (H, W) into slices of a few: the first so few that one leaves `steadied` at once."""
+    """Divide `count` frames of size (H, W) into slices of a few, the first just long enough for `steadied` to yield a
+    frame."""
     together = min(TOGETHER, frames_together(*size))
     first = min(together, PASSES + 1)
     starts = [0, *range(first, count, together)]
@@ -35,9 +35,13 @@ def played(
 ) -> Iterator[tuple[Tensor, Tensor]]:  # fmt: skip
     """Yield the finished frames from first to stop - 1: picture and alpha (t, 4, H, W), lift (t, 3, H, W).
 
-    The canvas's sides are multiples of 8. predicted: the alpha is the mask predictor's, else the fitted body's own.
-    plate (3, H, W): the photograph's background behind the person on this canvas, where it is known already.
-    """
+    body: the half body.
+    renderer: the networks.
+    identity: the person.
+    motion, cameras: of the whole clip; sides of the canvas are multiples of 8.
+    frames: (first, stop).
+    predicted: alpha by the mask predictor, else of the fitted body.
+    plate: (3, H, W) the photograph's background behind the person on this canvas, if already computed."""
     if plate is None:
         plate = background_plate(identity, cameras, continued=True)
     motion, cameras = motion[slice(*frames)], cameras[slice(*frames)]

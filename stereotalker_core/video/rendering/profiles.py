@@ -1,4 +1,4 @@
-"""The renderers that there are, and the one that belongs to some networks."""
+"""The existing renderers, and the choice of the one that given networks belong to."""
 
 from typing import Any
 
@@ -13,11 +13,13 @@ RENDERERS = (NanoRenderer, PublicRenderer)
 def assemble(
     unet: StereoTalkerUNet | None = None, vae: Any = None, mask_predictor: Any = None, **parts: Any
 ) -> Renderer:
-    """Choose the renderer that these networks belong to; a half one where some are missing.
+    """Return the renderer that these networks belong to; it lacks abilities where some are missing.
 
-    parts: reference, view_experts, mask_experts, view_strength, mask_strength, and settings of any profile, of which a
-    renderer takes its own. ValueError where U-Net and autoencoder are of different profiles.
-    """
+    unet, vae, mask_predictor: networks, None where absent.
+    parts: reference, view_experts, mask_experts, view_strength, mask_strength, and settings of any profile, of which
+        the renderer takes its own.
+
+    ValueError where U-Net and autoencoder belong to different profiles."""
     everything = {name for kind in RENDERERS for name in kind.settings}
     for kind in RENDERERS:
         if kind.fits(unet, vae):

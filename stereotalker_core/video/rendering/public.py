@@ -1,8 +1,7 @@
 """The full profile: public weights behind the same protocol as the nano ones, drawn by the same `render_video`.
 
-It differs where the public recipes differ: the portrait's token comes from CLIP, guides are what the checkpoint was
-trained on, every frame has a noise of its own, steps are zero-SNR DDIM with guidance over context windows.
-"""
+It differs where the public recipes differ: the portrait's token comes from CLIP, guides are those the checkpoint was
+trained on, every frame has its own noise, and steps are zero-SNR DDIM with guidance over context windows."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -33,16 +32,15 @@ _DRAWING = 3 * GUIDE_BLOCK**2  # channels of the drawing, packed to the size of 
 
 @dataclass(frozen=True)
 class PublicRenderer(Bundle):
-    """Render with public weights: unet with prediction "v" or "epsilon", vae a PublicAutoencoder; mask predictor and
-    experts as in nano.
+    """The renderer with public weights: unet with prediction "v" or "epsilon", vae a PublicAutoencoder, others as in
+    nano.
 
     guidance: 1 = none, 3.5 = AnimateAnyone's.
     windows: of the motion modules.
     tile: side in latents of decoded tiles, None = whole pictures.
     longest: frames that share one denoising run; longer videos are cross-faded.
-    on_step: called with the share of a run that is done after every step; what it raises stops the rendering.
-    steered_by: what the denoiser reads, "maps" or "openpose", where the U-Net is not there to say so.
-    """
+    on_step: called after every step with the finished fraction of a run; what it raises stops the rendering.
+    steered_by: the denoiser's kind of guide, "maps" or "openpose", for a renderer without the U-Net."""
 
     vae: PublicAutoencoder | None
     image_encoder: ImageEncoder | None = field(default=None, kw_only=True)
@@ -53,7 +51,7 @@ class PublicRenderer(Bundle):
     on_step: Callable[[float], None] | None = field(default=None, kw_only=True)
     steered_by: str = field(default="maps", kw_only=True)
     modes: ClassVar[tuple[str, ...]] = ("diffusion",)
-    steadies: ClassVar[bool] = False  # frames are the public recipe's
+    steadies: ClassVar[bool] = False  # frames are as in the public programs
     one_noise: ClassVar[bool] = False
     needs_guides: ClassVar[bool] = False
     settings: ClassVar[tuple[str, ...]] = (
@@ -62,7 +60,7 @@ class PublicRenderer(Bundle):
 
     @classmethod
     def fits(cls, unet: StereoTalkerUNet | None, vae: nn.Module | None) -> bool:
-        """Tell whether these networks, None where absent, are this profile's."""
+        """Tell whether these networks (None where absent) belong to this profile."""
         return (unet is None or unet.config.tokens == 0) and (vae is None or isinstance(vae, PublicAutoencoder))
 
     def __post_init__(self) -> None:
@@ -87,12 +85,12 @@ class PublicRenderer(Bundle):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Return the number format of the denoiser's weights."""
+        """Return the dtype of the denoiser's weights."""
         return self.denoiser[0].unet.conv_in.weight.dtype
 
     @property
     def reads(self) -> str:
-        """Return what the denoiser is steered by: "maps" or "openpose"."""
+        """Return the denoiser's kind of guide: "maps" or "openpose"."""
         return self.steered_by if self.unet is None else self.unet.config.guides
 
     @property
@@ -102,19 +100,19 @@ class PublicRenderer(Bundle):
 
     @property
     def latent_scale(self) -> float:
-        """Return Stable Diffusion's factor, by which its programs divide the latents that they hand on."""
+        """Return Stable Diffusion's latent scale, by which its programs divide latents before passing them on."""
         return PublicAutoencoderConfig.scale if self.vae is None else self.vae.config.scale
 
     @property
     def autoencoder(self) -> PublicAutoencoder:
-        """The autoencoder. ValueError where it was made without one."""
+        """Return the autoencoder. ValueError where there is none."""
         if self.vae is None:
             raise ValueError("this renderer was made without an autoencoder")
         return self.vae
 
     @property
     def longest_window(self) -> int:
-        """Return the frames that `denoise` can take at once."""
+        """Return the most frames that `denoise` can take at once."""
         return self.longest
 
     def windowing(self, frames: int) -> tuple[int, int]:
@@ -123,11 +121,11 @@ class PublicRenderer(Bundle):
         return run, min(_OVERLAP, run - 1)
 
     def reporting(self, on_step: Callable[[float], None]) -> "PublicRenderer":
-        """The same renderer, which calls on_step(share done) after every step of a run."""
+        """Return the same renderer, which calls on_step(fraction done) after every step of a run."""
         return replace(self, on_step=on_step)
 
     def channels_last(self) -> "PublicRenderer":
-        """Return the convolution weights in the layout that GPUs (and CPUs) convolve fastest in."""
+        """Convert the convolution weights to channels-last layout, in which convolutions are fastest -> self."""
         for network in (*self.denoiser, self.autoencoder):
             channels_last_weights(network)
         return self
@@ -138,19 +136,19 @@ class PublicRenderer(Bundle):
             return torch.cat([self.autoencoder.encode(channels_last(few)) for few in images.split(DECODED_TOGETHER)])
 
     def encode_portrait(self, image: Tensor) -> PortraitFeatures:
-        """Map portrait (1, 3, H, W) in [-1, 1], framed like the frames -> token, and the reference keys and values."""
+        """Map a portrait (1, 3, H, W) in [-1, 1], framed like the frames -> its token, reference keys and values."""
         with torch.no_grad():
             return self.read_portrait(self.autoencoder.encode(image), self.portrait_tokens(image))
 
     def portrait_tokens(self, image: Tensor) -> Tensor:
-        """The image embedding (1, n, D) of a portrait. ValueError without an image encoder."""
+        """Return the image embedding (1, n, D) of a portrait (1, 3, H, W). ValueError without an image encoder."""
         if self.image_encoder is None:
             raise ValueError("give the image encoder of the set; the portrait's token comes from it")
         with torch.no_grad():
             return self.image_encoder(image)
 
     def read_portrait(self, latents: Tensor, tokens: Tensor | None) -> PortraitFeatures:
-        """The portrait's latents (1, C, h, w) and embedding -> token, and the reference keys and values."""
+        """Map the portrait's latents (1, C, h, w) and embedding (1, n, D) -> its token, reference keys and values."""
         unet, reference = self.denoiser
         if tokens is None:
             raise ValueError("the denoiser reads the portrait's image embedding")
@@ -159,7 +157,8 @@ class PublicRenderer(Bundle):
             return PortraitFeatures(tokens, unet.cache_reference(reference(latents.to(self.dtype), tokens)))
 
     def guide(self, body: HalfBody, rest: Rest, motion: Motion, cameras: Cameras, guides: Guides) -> Tensor:
-        """The maps that the mask predictor reads, and behind them the drawing where the checkpoint wants one."""
+        """Return the maps for the mask predictor, followed by the drawing if the checkpoint reads one, (T, G, H/4,
+        W/4)."""
         maps = guide_tensor(guides)
         if self.reads == "maps":
             return maps
@@ -167,18 +166,19 @@ class PublicRenderer(Bundle):
         return torch.cat([maps, F.pixel_unshuffle((drawing + 1) / 2, GUIDE_BLOCK)], 1)
 
     def pose_input(self, guide: Tensor) -> Tensor:
-        """Return what the pose guider wants, out of `guide`: maps (T, 131, H/4, W/4) or RGB (T, 3, H, W) in [0, 1]."""
+        """Extract the pose guider's input from `guide`: maps (T, 131, H/4, W/4) or RGB (T, 3, H, W) in [0, 1]."""
         if self.reads == "maps":
             return guide
         return F.pixel_shuffle(guide[:, -_DRAWING:], GUIDE_BLOCK)
 
     def predict_regions(self, guides: Guides, guide: Tensor, predicted: bool = True) -> Regions:
-        """Return the regions by the mask predictor, or the fitted body's own silhouette."""
+        """Return the regions of T frames, by the mask predictor or (predicted False) from the fitted body's silhouette.
+        """
         maps = guide if self.reads == "maps" else guide[:, :-_DRAWING]
         return super().predict_regions(guides, maps, predicted)
 
     def noise(self, size: tuple[int, int], seed: int, frames: range = range(1)) -> Tensor:
-        """Return (T, C, H/8, W/8): every frame's noise depends on the seed and the frame's number alone."""
+        """Return noise (T, C, H/8, W/8); a frame's noise depends on the seed and the frame's number alone."""
         shape = (self.latent_channels, size[0] // 8, size[1] // 8)
         parts = []
         for frame in frames:
@@ -190,7 +190,9 @@ class PublicRenderer(Bundle):
         self, guides: Guides, guide: Tensor, regions: Regions, portrait: PortraitFeatures, noise: Tensor, steps: int,
         motion: bool = True,
     ) -> Tensor:  # fmt: skip
-        """Map guides of T frames -> clean latents (T, C, h, w) float32. motion False: frames as independent images."""
+        """Denoise T frames -> clean latents (T, C, h, w) float32; arguments as in `NanoRenderer.denoise`.
+
+        noise: (T, C, h, w), one per frame."""
         unet, _ = self.denoiser
         cond = Condition(
             guide=self.pose_input(guide).to(self.dtype),
@@ -209,32 +211,35 @@ class PublicRenderer(Bundle):
         )
 
     def decode(self, latents: Tensor, guide: Tensor | None) -> Tensor:
-        """Map latents (T, C, h, w) -> frames (T, 3, H, W) in [-1, 1]; the guide is not used."""
+        """Map latents (T, C, h, w) -> frames (T, 3, H, W) in [-1, 1]; guide: ignored."""
         with torch.no_grad():
             parts = [self.autoencoder.decode(few, tile=self.tile) for few in latents.split(DECODED_TOGETHER)]
             return torch.cat(parts).float().clamp(-1, 1)
 
     def decoded_together(self, size: tuple[int, int]) -> int:
-        """Return the frames that the decoder takes at once, of any size."""
+        """Return how many frames the decoder takes at once, for any size."""
         return DECODED_TOGETHER
 
     def restore(self, guides: Guides, guide: Tensor) -> Tensor:
-        """Return the frames without the denoiser: the lift, encoded and decoded."""
+        """Return the frames (T, 3, H, W) without the denoiser: the lift, encoded and decoded."""
         return self.decode(self.encode(guides.lift), guide)
 
     def keep(self, guide: Tensor) -> Tensor:
-        """Return the maps in half precision, or the drawing (T, 3, H, W) as bytes."""
+        """Convert a guide to what is kept for a clip: maps in half precision, or the drawing (T, 3, H, W) as bytes."""
         return guide.half() if self.reads == "maps" else (self.pose_input(guide) * 255).round().byte()
 
     def shown(self, kept: Tensor) -> Tensor:
-        """Return what the pose guider reads, in the denoiser's precision."""
+        """Convert a guide from `keep` to the pose guider's input, in the denoiser's dtype."""
         return (kept.float() if self.reads == "maps" else kept.float() / 255).to(self.dtype)
 
     def denoise_level(
         self, x: Tensor, sigma: float, condition: Callable[[Tensor], Condition],
         callback: Callable[[int], None] | None = None,
     ) -> Tensor:  # fmt: skip
-        """Map noisy latents (T, C, h, w) of all frames at one noise level -> clean ones; windows are averaged."""
+        """Denoise latents (T, C, h, w) of all frames at one noise level -> clean ones; windows are averaged.
+
+        x: noisy latents; sigma: noise level; condition: frame indices (n,) -> Condition; callback: called with frames
+        done."""
         unet, _ = self.denoiser
 
         def denoise(index: Tensor) -> Tensor:

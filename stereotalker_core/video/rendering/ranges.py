@@ -1,10 +1,9 @@
 """Frame ranges: a part of a clip, rendered alone, equals the same frames of the whole run.
 
-In mode "play" frames depend on each other by the filter over time alone, which reaches REACH frames to either side. In
-mode "diffusion" windows of the renderer lie on a fixed grid. A part draws the windows of that grid which its frames
-depend on: latents fade into a window over `overlap` frames, so that a part begins up to one window early and drops
-what the window before would have changed.
-"""
+In mode "play" frames depend on each other only through the filter over time, which reaches REACH frames to either side.
+In mode "diffusion" the windows of the renderer lie on a fixed grid. A part renders the windows of that grid that its
+frames depend on: latents are cross-faded over `overlap` frames, so a part starts up to one window early and drops
+frames that the previous window would have changed."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -17,11 +16,11 @@ REACH = PASSES  # frames to either side that a finished frame depends on
 
 
 def parse_frames(text: str, count: int | None = None) -> tuple[int, int]:
-    """Map "A:B" -> (A, B): frames A to B - 1; either may be missing, and a negative one counts from the end.
+    """Parse "A:B" -> (A, B): frames A to B - 1; either may be omitted, and a negative one counts from the end.
 
-    count: frames of the clip; None leaves a missing B and negative numbers for later and only checks the form.
-    ValueError for another form, and for a range that holds no frame of the clip.
-    """
+    count: frames of the clip; None only checks the form, and leaves a missing B and negative numbers unresolved.
+
+    ValueError for another form, and for a range without any frame of the clip."""
     found = re.fullmatch(r"(-?\d+)?:(-?\d+)?", text.strip())
     if not found:
         raise ValueError(f"--frames takes first:last+1 like 0:250 or 250:, got {text!r}")
@@ -37,7 +36,7 @@ def parse_frames(text: str, count: int | None = None) -> tuple[int, int]:
 
 
 def shares(count: int, parts: int, grid: int = 1) -> list[tuple[int, int]]:
-    """Return the frame ranges that cover 0..count, as equal as steps of `grid` frames allow; none is empty."""
+    """Split 0..count into at most `parts` frame ranges, as equal as multiples of `grid` frames allow; none is empty."""
     if parts < 1 or grid < 1:
         raise ValueError(f"parts and grid must be at least 1, got {parts} and {grid}")
     steps = -(-count // grid)
@@ -47,7 +46,9 @@ def shares(count: int, parts: int, grid: int = 1) -> list[tuple[int, int]]:
 
 
 def needed(plan: list[tuple[int, int]], overlap: int, frames: tuple[int, int]) -> list[tuple[int, int]]:
-    """The windows of `plan` that the frames from first to stop - 1 depend on."""
+    """Return the windows of `plan` that frames = (first, stop) depend on.
+
+    plan: (first, stop) of all windows; overlap: frames that neighbours share."""
     first, stop = frames
     last_frame = plan[-1][1] - 1
     begin = max((i for i, (start, _) in enumerate(plan) if i == 0 or start + overlap + REACH <= first), default=0)
@@ -58,14 +59,15 @@ def needed(plan: list[tuple[int, int]], overlap: int, frames: tuple[int, int]) -
 
 
 def within(count: int, frames: tuple[int, int]) -> tuple[int, int]:
-    """The frames of a clip of `count` that the frames from first to stop - 1 depend on, where only the filter over time
-    joins them."""
+    """Return the range of a clip of `count` frames that frames = (first, stop) depend on through the filter over time.
+    """
     return max(frames[0] - REACH, 0), min(frames[1] + REACH, count)
 
 
 def only(chunks: Iterable[tuple[Tensor, ...]], begin: int, frames: tuple[int, int]) -> Iterator[tuple[Tensor, ...]]:
-    """Yield, of streamed tensors that start with frame `begin`, those of the frames alone; ends as soon as it has them.
-    """
+    """Yield the part of streamed tensors that belongs to frames = (first, stop); stop reading after the last of them.
+
+    begin: frame number at which the stream starts."""
     first, stop = frames
     done = begin
     for values in chunks:

@@ -1,14 +1,12 @@
-"""Stage 2 as one call: identity + motion + cameras -> frames, few at a time, in memory that does not grow.
+"""Stage 2 as one call: identity + motion + cameras -> frames, a few at a time, in constant memory.
 
-Mode "play" (`play`): guides, regions and the guided decoder of every frame. Mode "diffusion", as the paper has it:
-1. Portrait: encoded once; its reference keys and values and its tokens serve every frame.
-2. Per window: guides, regions, one pass of the denoiser per step, from one noise for the whole clip.
-3. Neighbouring windows share `overlap` frames whose latents are cross-faded; every frame is decoded once.
-Both:
-4. The face pass, where it is asked for, draws the face's square again at a multiple of the size (`face_pass`).
-5. Where the guides stand still, frames are averaged over time (`steady`), a few frames behind the windows.
-6. Composite: the network's pixels inside the mask, the background outside.
-"""
+Mode "play" (`play`): guides, regions and the guided decoder of every frame. Mode "diffusion", as in the paper: 1.
+Portrait: encoded once; its reference keys and values and its tokens serve every frame.
+2. Per window: guides, regions, one pass of the denoiser per step, from one noise for the whole clip. 3. Neighbouring
+windows share `overlap` frames whose latents are cross-faded; every frame is decoded once. Both:
+4. The face pass, if requested, draws the face's square again at a multiple of the resolution (`face_pass`). 5. Where
+the guides stand still, frames are averaged over time (`steady`), a few frames behind the windows. 6. Composite: the
+network's pixels inside the mask, the background outside."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -62,14 +60,17 @@ def render_video(
 ) -> Iterator[RenderedChunk]:
     """Stream exactly len(motion) frames of the identity performing `motion`, seen by `cameras`.
 
-    mode: one of MODES, None = the renderer's own. Of "diffusion": steps 1-4 (1 is sharpest in PSNR and steadiest), the
-    noise's seed; window frames see each other in the temporal layers, `overlap` are shared. face_scale: 2 to 4 draws
-    the face once more at so many times the canvas's resolution and blends it in; 1 leaves that out.
-    frames: (first, stop) of the clip to give alone, equal to those of the whole clip (see `ranges`); None gives all.
-    callback(frames done, of all) runs after every chunk; what it raises stops the rendering. The same seed gives the
-    same frames on one machine. ValueError for sizes that are no multiple of 8, counts that disagree, and a mode that
-    the renderer lacks the networks for.
-    """
+    body, renderer, identity: whom to draw, and with what. motion, cameras: T frames each.
+    steps, seed: of the noise, in mode "diffusion"; 1 step has the best PSNR and is the steadiest.
+    background: "portrait", an (r, g, b) in 0..1, or an image. window, overlap: frames of the temporal layers' windows.
+    use_predicted_mask: alpha by the mask predictor, else of the fitted body.
+    face_scale: 2 to 4 draws the face again at that multiple of the resolution and blends it in; 1 does not.
+    frames: (first, stop), only these frames, equal to those of the whole clip (see `ranges`); None draws all.
+    callback: called with (frames done, of all) after every chunk; what it raises stops the rendering.
+    mode: one of MODES, None = the renderer's own.
+
+    The same seed gives the same frames on one machine. ValueError for sides that are no multiples of 8, different
+    counts, and a mode for which the renderer lacks networks."""
     if len(motion) != len(cameras):
         raise ValueError(f"motion has {len(motion)} frames, cameras {len(cameras)}; they must agree")
     if not len(motion):
@@ -97,8 +98,10 @@ def _source(
     renderer: Renderer, mode: str | None, count: int, part: tuple[int, int], steps: int, seed: int, window: int,
     overlap: int, predicted: bool,
 ) -> tuple[Callable[..., Iterator[tuple[Tensor, Tensor]]], int]:  # fmt: skip
-    """Yield what draws `part` of (body, renderer, identity, motion, cameras) in this mode, and the first frame it
-    draws."""
+    """Return the function that draws `part` from (body, renderer, identity, motion, cameras), and its first frame.
+
+    mode: one of MODES, None = the renderer's own; count: frames of the clip; part: (first, stop).
+    steps, seed, window, overlap, predicted: as in `render_video`."""
     mode = checked_mode(mode or renderer.modes[0])
     if mode == "play":
         if "play" not in renderer.modes:
@@ -130,7 +133,7 @@ def _composed(
 
 
 def _cut_out(body, renderer, identity, motion, cameras, source, plate=None) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield what `source` draws on any canvas: a little larger where sides are no multiples of 64, and cut to size."""
+    """Yield the frames of `source` on any canvas: drawn larger where sides are no multiples of 64, and cropped."""
     whole, (rows, columns) = padded(cameras)
     for values, lift in source(body, renderer, identity, motion, whole, plate=plate if whole is cameras else None):
         yield values[..., rows, columns], lift[..., rows, columns]
@@ -139,7 +142,9 @@ def _cut_out(body, renderer, identity, motion, cameras, source, plate=None) -> I
 def _decoded(
     body, renderer, identity, motion, cameras, plan, overlap, steps, seed, predicted, plate=None
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the finished frames of every window: picture and alpha (t, 4, H, W), lift (t, 3, H, W)."""
+    """Yield the finished frames of every window: picture and alpha (t, 4, H, W), lift (t, 3, H, W).
+
+    plan: (first, stop) of the windows; the others as in `render_video`; plate: background, if already computed."""
     framed = background_plate(replace(identity, background=identity.portrait), cameras)
     portrait = renderer.encode_portrait(framed[None])
     with torch.no_grad():

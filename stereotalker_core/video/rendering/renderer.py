@@ -1,8 +1,7 @@
-"""What stage 2 asks of a renderer: the networks of one profile, and how their frames are made.
+"""The protocol of a renderer: the networks of one profile of stage 2, and how they make frames.
 
-`NanoRenderer` and `PublicRenderer` are the two that there are. Streams (`render`), playback (`play`) and clips for
-samplers from outside (`clip`) ask these methods alone: another renderer is one more class.
-"""
+`NanoRenderer` and `PublicRenderer` implement it. Streams (`render`), playback (`play`) and clips for external samplers
+(`clip`) call only these methods: another renderer is one more class."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,7 +35,7 @@ class RenderedChunk:
 
 @dataclass(frozen=True)
 class PortraitFeatures:
-    """Hold what the networks keep of a portrait: cross-attention tokens (1, n, D), reference keys and values."""
+    """The features of a portrait for the networks: cross-attention tokens (1, n, D), reference keys and values."""
 
     tokens: Tensor
     reference: ReferenceCache
@@ -45,14 +44,14 @@ class PortraitFeatures:
 class Renderer(Protocol):
     """The networks of one profile of stage 2, and how its steps use them.
 
-    Half a renderer serves, too: without the denoiser it plays, encodes, decodes; without the autoencoder it denoises.
-    guide: what `guide` gave of some frames; kept: the same as a clip keeps it.
-    """
+    A renderer may be incomplete: without the denoiser it plays, encodes and decodes; without the autoencoder it
+    denoises.
+    guide: the result of `guide` for some frames; kept: the same in the form in which a clip stores it."""
 
-    modes: ClassVar[tuple[str, ...]]  # of MODES, those that it can; the first is its own
-    steadies: ClassVar[bool]  # frames are averaged where the guides stand still
-    one_noise: ClassVar[bool]  # all frames of a clip start from the same noise
-    needs_guides: ClassVar[bool]  # the decoder draws what the guides show
+    modes: ClassVar[tuple[str, ...]]  # the MODES that it supports; the first is the default
+    steadies: ClassVar[bool]  # whether frames are averaged over time where the guides stand still
+    one_noise: ClassVar[bool]  # whether all frames of a clip start from the same noise
+    needs_guides: ClassVar[bool]  # whether the decoder needs the guides
 
     @property
     def device(self) -> torch.device:
@@ -66,17 +65,17 @@ class Renderer(Protocol):
 
     @property
     def longest_window(self) -> int:
-        """Return the frames that `denoise` can take at once."""
+        """Return the most frames that `denoise` can take at once."""
         ...
 
     @property
     def reads(self) -> str:
-        """Return what the denoiser is steered by: "maps" or "openpose"."""
+        """Return the denoiser's kind of guide: "maps" or "openpose"."""
         ...
 
     @property
     def makes_tokens(self) -> bool:
-        """Tell whether the denoiser makes the portrait's tokens of its latents, and needs no image embedding."""
+        """Tell whether the denoiser computes the portrait's tokens from its latents, without an image embedding."""
         ...
 
     @property
@@ -86,27 +85,28 @@ class Renderer(Protocol):
 
     @property
     def latent_scale(self) -> float:
-        """Return what latents of another program are multiplied with to be those of these networks."""
+        """Return the factor that converts latents of other programs to those of these networks."""
         ...
 
     def windowing(self, frames: int) -> tuple[int, int]:
-        """Return (window, overlap) for a video of so many frames, as the recipe has it."""
+        """Return (window, overlap) for a video of `frames` frames."""
         ...
 
     def reporting(self, on_step: Callable[[float], None]) -> "Renderer":
-        """The same renderer, which calls on_step(share of a window that is done) where it can tell."""
+        """Return the same renderer, which calls on_step(fraction of a window done) if it can."""
         ...
 
     def with_strengths(self, view: float, mask: float) -> "Renderer":
-        """The same renderer with view and mask experts of other strengths, 0 = off."""
+        """Return the same renderer with other strengths of view and mask experts, 0 = off."""
         ...
 
     def guide(self, body: HalfBody, rest: Rest, motion: Motion, cameras: Cameras, guides: Guides) -> Tensor:
-        """The steering pictures (T, G, H/4, W/4) of T frames: what the other methods are given."""
+        """Return the guides (T, G, H/4, W/4) of T frames, an argument of the other methods."""
         ...
 
     def predict_regions(self, guides: Guides, guide: Tensor, predicted: bool = True) -> Regions:
-        """Find where background, body, face and hands are; predicted: by the network, else the fitted body's own."""
+        """Return the regions of T frames, by the mask predictor or (predicted False) from the fitted body's silhouette.
+        """
         ...
 
     def encode(self, images: Tensor) -> Tensor:
@@ -118,64 +118,67 @@ class Renderer(Protocol):
         ...
 
     def decoded_together(self, size: tuple[int, int]) -> int:
-        """Return the frames of size (H, W) that the decoder takes at once."""
+        """Return how many frames of size (H, W) the decoder takes at once."""
         ...
 
     def restore(self, guides: Guides, guide: Tensor) -> Tensor:
-        """Return the frames (T, 3, H, W) in [-1, 1] of the guided decoder alone, without the denoiser."""
+        """Return the frames (T, 3, H, W) in [-1, 1] of the decoder alone, without the denoiser."""
         ...
 
     def encode_portrait(self, image: Tensor) -> PortraitFeatures:
-        """Map portrait (1, 3, H, W) in [-1, 1], framed like the frames -> what the denoiser reads of it."""
+        """Map a portrait (1, 3, H, W) in [-1, 1], framed like the frames -> its features for the denoiser."""
         ...
 
     def noise(self, size: tuple[int, int], seed: int, frames: range = range(1)) -> Tensor:
-        """Return (1 or T, C, h, w) standard normal for frames of size (H, W), the same on every device."""
+        """Return standard normal noise (1 or T, C, h, w) for frames of size (H, W), the same on every device.
+
+        seed: of the noise; frames: their numbers in the clip."""
         ...
 
     def denoise(
         self, guides: Guides, guide: Tensor, regions: Regions, portrait: PortraitFeatures, noise: Tensor, steps: int,
         motion: bool = True,
     ) -> Tensor:  # fmt: skip
-        """Map guides of T frames -> clean latents (T, C, h, w). motion False: frames as independent images."""
+        """Denoise T frames -> clean latents (T, C, h, w); arguments as in `NanoRenderer.denoise`."""
         ...
 
     # what a sampler from outside asks (clip.py)
 
     def portrait_tokens(self, image: Tensor) -> Tensor | None:
-        """Return the tokens (1, n, D) that a portrait (1, 3, H, W) gives; None where the denoiser makes them from its
+        """Return the tokens (1, n, D) of a portrait (1, 3, H, W); None where the denoiser computes them from its
         latents."""
         ...
 
     def read_portrait(self, latents: Tensor, tokens: Tensor | None) -> PortraitFeatures:
-        """The portrait's latents (1, C, h, w) and tokens -> what the denoiser reads of them."""
+        """Map the portrait's latents (1, C, h, w) and tokens -> its features for the denoiser."""
         ...
 
     def keep(self, guide: Tensor) -> Tensor:
-        """The part of a guide that the denoiser and the decoder read, small enough to keep for a whole clip."""
+        """Convert a guide to the compact form that is kept for a whole clip, with all that denoiser and decoder need.
+        """
         ...
 
     def shown(self, kept: Tensor) -> Tensor:
-        """Return what the pose guider reads of a kept guide."""
+        """Convert a guide from `keep` to the pose guider's input."""
         ...
 
     def denoise_level(
         self, x: Tensor, sigma: float, condition: Callable[[Tensor], Condition],
         callback: Callable[[int], None] | None = None,
     ) -> Tensor:  # fmt: skip
-        """Map noisy latents (T, C, h, w) of all frames at one noise level in [0, 1] -> clean ones, window by window.
+        """Denoise latents (T, C, h, w) of all frames at one noise level in [0, 1] -> clean ones, window by window.
 
-        condition(index (t,)): of some frames. callback(frames done).
-        """
+        x: noisy latents; sigma: noise level; condition: frame indices (n,) -> Condition; callback: called with frames
+        done."""
         ...
 
 
 class RendererClass(Protocol):
-    """The class of renderers, as `profiles.assemble` chooses among them."""
+    """The interface of renderer classes, among which `profiles.assemble` chooses."""
 
     settings: ClassVar[tuple[str, ...]]
 
     @classmethod
     def fits(cls, unet: Any, vae: Any) -> bool:
-        """Tell whether these networks, None where absent, are this profile's."""
+        """Tell whether these networks (None where absent) belong to this profile."""
         ...

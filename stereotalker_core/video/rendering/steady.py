@@ -1,11 +1,10 @@
-"""Steady where nothing moves: a filter over eleven frames that acts only where the guides stand still.
+"""Steadying: a filter over eleven frames that acts only where the guides stand still.
 
-The denoiser and the decoder read maps whose edges lie differently in the pixels of every frame; what they make of them
-flickers by fractions of a grey level, twice as much as the person's own slow motion changes the picture. The lift,
-which follows that motion exactly, and the alpha, which also follows hair and clothes beyond the fitted body, tell where
-to filter: where both change by less than STILL from frame to frame, neighbours are mixed in; where one of them changes
-by MOVES or more, nothing. For the alpha itself half as much change already counts: an edge that creeps is kept.
-"""
+The edges of the maps fall on different pixel positions in every frame, and the networks' output flickers by fractions
+of a grey level because of that, twice as much as the person's own slow motion changes the picture. The lift, which
+follows that motion exactly, and the alpha, which also follows hair and clothes beyond the fitted body, tell where to
+filter: where both change by less than STILL between frames, neighbours are averaged; where one changes by MOVES or
+more, they are not. For the alpha itself half of these changes count, so that a slowly moving edge is kept."""
 
 from collections.abc import Iterable, Iterator
 
@@ -18,10 +17,12 @@ PASSES = 5  # so often: 1/1024, 10/1024, ... 252/1024 ... over eleven frames; al
 
 
 def steady(values: Tensor, lift: Tensor) -> Tensor:
-    """Map picture and alpha (T, 4, H, W) of consecutive frames and their lift (T, 3, H, W) -> the filtered values.
+    """Filter picture and alpha (T, 4, H, W) of consecutive frames over time, where lift and alpha hardly change.
 
-    The picture and the lift are in [-1, 1], the alpha in [0, 1]. What one frame gains its
-    neighbour loses: the mean over time stays. The ends of the clip have one neighbour.
+    values: picture in [-1, 1] and alpha in [0, 1].
+    lift: (T, 3, H, W) in [-1, 1].
+
+    The mean over time is unchanged, because neighbours exchange equal amounts. The ends of the clip have one neighbour.
     """
     change = (lift[1:] - lift[:-1]).abs_().amax(1, keepdim=True)
     change = torch.maximum(change, (values[1:, 3:] - values[:-1, 3:]).abs_().mul_(2))
@@ -36,11 +37,9 @@ def steady(values: Tensor, lift: Tensor) -> Tensor:
 
 
 def steadied(parts: Iterable[tuple[Tensor, Tensor]]) -> Iterator[Tensor]:
-    """Apply `steady` to a stream: consecutive (values, lift) of a few frames each -> the same frames, PASSES frames
-    later.
+    """Apply `steady` to a stream of consecutive (values, lift) -> the same frames, PASSES frames later.
 
-    Keeps 2 * PASSES frames, however long the stream is: a frame depends on no more than PASSES on either side.
-    """
+    Keeps 2 * PASSES frames, whatever the stream's length, since a frame depends on at most PASSES on either side."""
     kept: tuple[Tensor, Tensor] | None = None
     done = 0  # frames of `kept` that have been given
     for part in parts:

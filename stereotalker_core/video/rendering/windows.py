@@ -1,4 +1,4 @@
-"""Windows over the frames of a clip, their seams, and canvases that the networks can halve."""
+"""Windows over the frames of a clip, their cross-fades, and canvases whose sides suit the networks."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ _STEP = 64  # pixels that the networks halve down to one
 
 
 def frame_windows(frames: int, window: int, overlap: int) -> list[tuple[int, int]]:
-    """Return [(start, end), ...] that cover all frames, neighbours sharing exactly `overlap`."""
+    """Return [(start, stop), ...] that cover all frames; neighbours share exactly `overlap` frames."""
     if not 0 <= overlap < window:
         raise ValueError(f"overlap must be from 0 to window - 1 = {window - 1}, got {overlap}")
     starts = range(0, max(1, frames - overlap), window - overlap)
@@ -19,16 +19,16 @@ def frame_windows(frames: int, window: int, overlap: int) -> list[tuple[int, int
 
 
 def cross_fade(previous: Tensor, following: Tensor) -> Tensor:
-    """Map two versions of the same t frames -> one that leaves the first linearly for the second."""
+    """Cross-fade two versions (t, ...) of the same frames linearly."""
     weight = torch.linspace(0, 1, len(previous) + 2, device=previous.device)[1:-1].view(-1, 1, 1, 1)
     return torch.lerp(previous, following, weight)
 
 
 def padded(cameras: Cameras) -> tuple[Cameras, tuple[slice, slice]]:
-    """The same cameras on the next canvas that the networks can halve, and where the old one lies: rows, columns.
+    """Return the same cameras on the next larger canvas with sides that are multiples of 64, and the rows and columns
+    at which the old canvas lies in it.
 
-    Latents are 8 times smaller and the U-Net halves them three times: sides become multiples of 64.
-    """
+    Latents are 8 times smaller, and the U-Net halves them three times."""
     more = [-side % _STEP for side in cameras.size]
     cut = [slice(extra // 2, extra // 2 + side) for side, extra in zip(cameras.size, more, strict=True)]
     if any(more):

@@ -1,1 +1,1 @@
-"""Frames -> files."""
+"""The output files: frames -> video, picture and GIF files."""

@@ -1,4 +1,4 @@
-"""A video writer in a thread of its own: frames are encoded while the next ones are drawn."""
+"""A video writer in its own thread: frames are encoded while the next ones are drawn."""
 
 import queue
 import threading
@@ -12,7 +12,7 @@ WAITING = 4  # portions of frames that may wait; then drawing waits, so that mem
 
 
 class FrameWriter(Protocol):
-    """The methods that a `VideoWriter` and the writers of other files have."""
+    """The interface that `VideoWriter` and the writers of other files share."""
 
     @property
     def frames(self) -> int:
@@ -21,7 +21,7 @@ class FrameWriter(Protocol):
 
     @property
     def write(self) -> Callable[..., None]:
-        """Append frames (T, 3, H, W) in [-1, 1] and what else this writer takes."""
+        """Return the function that appends frames (T, 3, H, W) in [-1, 1], with further arguments of this writer."""
         ...
 
     def __enter__(self) -> object: ...
@@ -31,13 +31,10 @@ class FrameWriter(Protocol):
 
 
 class BackgroundWriter:
-    """Write as `VideoWriter` does, in a thread of its own: `write` returns before the frames are encoded.
+    """The context manager that passes frames to a writer in its own thread: `write` returns before they are encoded.
 
-    A context manager.
-
-    What goes wrong while encoding is raised by the next `write` or at the end of the `with` block. The file holds every
-    frame that was handed over, after an exception in the block too.
-    """
+    Errors of the encoding are raised by the next `write` or at the end of the with block. The file contains every frame
+    that was passed, also after an exception in the block."""
 
     def __init__(self, writer: FrameWriter):
         self.writer = writer
@@ -47,12 +44,12 @@ class BackgroundWriter:
 
     @property
     def done(self) -> int:
-        """Return how many frames an earlier run left behind, for writers that resume; else 0."""
+        """Return how many frames an earlier run has already written, for writers that resume; else 0."""
         return getattr(self.writer, "done", 0)
 
     @property
     def partial(self):
-        """Return what an unfinished file is called, for writers that have such a name; else None."""
+        """Return the path of the unfinished file, for writers that have one; else None."""
         return getattr(self.writer, "partial", None)
 
     @property
@@ -66,7 +63,8 @@ class BackgroundWriter:
         return self
 
     def write(self, *frames: Tensor) -> None:
-        """Pass on frames (T, 3, H, W) in [-1, 1], and what else the writer takes; they must not change afterwards."""
+        """Pass on frames (T, 3, H, W) in [-1, 1] and further arguments of the writer; they must not change afterwards.
+        """
         self._raise()
         self._queue.put(frames)  # is always taken: after an error the thread goes on to throw away
 

@@ -1,4 +1,4 @@
-"""What each kind of file holds, and the silent pieces of video that finished clips are put together from."""
+"""The formats of video files, and the silent pieces of video from which finished clips are joined."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -21,7 +21,7 @@ TRANSPARENT = (".mov", ".webm", ".gif", ".png")
 
 @dataclass(frozen=True)
 class Format:
-    """Hold the codecs of a container: of the picture, with its pixel layout and options, and of the sound."""
+    """The codecs of a container: of the picture, with its pixel format and options, and of the sound."""
 
     codec: str
     pixels: str
@@ -34,12 +34,12 @@ class Format:
 
 
 def format_for(path: str | Path, quality: str = "high", transparent: bool = False) -> Format:
-    """Return how to write a file with this suffix.
+    """Return the codecs for a file with this suffix.
 
-    ValueError for an unknown quality, and where it cannot be transparent.
+    path: the file; quality: one of QUALITIES; transparent: with an alpha channel.
 
-    .mp4, .mkv, .mov: H.264 and AAC; .mov with transparency: ProRes 4444 and PCM; .webm: VP9 and Opus.
-    """
+    .mp4, .mkv, .mov: H.264 and AAC; .mov with transparency: ProRes 4444 and PCM; .webm: VP9 and Opus. ValueError for an
+    unknown quality or suffix, and for one that cannot be transparent."""
     suffix = Path(path).suffix.lower()
     if quality not in QUALITIES:
         raise ValueError(f"quality {quality!r} is unknown; use one of {', '.join(QUALITIES)}")
@@ -61,7 +61,7 @@ def format_for(path: str | Path, quality: str = "high", transparent: bool = Fals
 
 
 def bytes_of(frames: Tensor, alpha: Tensor | None = None) -> np.ndarray:
-    """Map frames (T, 3, H, W) in [-1, 1], alpha (T, 1, H, W) in [0, 1] or None -> (T, H, W, 3 or 4) uint8."""
+    """Map frames (T, 3, H, W) in [-1, 1] and alpha (T, 1, H, W) in [0, 1] or None -> (T, H, W, 3 or 4) uint8."""
     dims(frames, "T 3 H W")
     pixels = ((frames.float().clamp(-1, 1) + 1) * 127.5).round()
     if alpha is not None:
@@ -70,11 +70,10 @@ def bytes_of(frames: Tensor, alpha: Tensor | None = None) -> np.ndarray:
 
 
 class Piece:
-    """Write consecutive frames as one silent file that plays alone (closed group of pictures); `close` finishes it.
+    """The writer of consecutive frames as one silent, independently playable file (closed GOP); `close` finishes it.
 
-    path: the file, written at once under this name.
-    size: (H, W); an odd side is widened by one repeated pixel where colours are subsampled.
-    """
+    path: of the file.
+    size: (H, W) px; an odd side is extended by one repeated pixel where chroma is subsampled."""
 
     def __init__(self, path: Path, size: tuple[int, int], fps: float, form: Format):
         import av

@@ -1,8 +1,7 @@
 """Pieces of one clip -> one file, without encoding the picture again; the sound is that of the whole clip.
 
-Sound is always encoded from the recording's first sample, and a part takes the packets that begin within its frames:
-so parts that are joined hold packet for packet what one run would have written, with no seam.
-"""
+Sound is always encoded from the recording's first sample, and a part takes the packets that begin within its frames, so
+joined parts contain the same packets as a single run, without a seam."""
 
 import os
 import re
@@ -28,7 +27,7 @@ _LABEL = re.compile(r"\[frames (\d+):(\d+) of (\d+)\]")
 
 @dataclass(frozen=True)
 class Part:
-    """Hold frames first..stop - 1 of a clip of `count`; `label` is how a file's comment says it."""
+    """The frames first..stop - 1 of a clip of `count` frames; `label` is its text in a file's comment."""
 
     first: int
     stop: int
@@ -43,7 +42,7 @@ class Part:
 
 
 def part_of(path: str | Path) -> Part | None:
-    """Return what a file's comment says it is; None for a whole clip. ValueError for a file that is no video."""
+    """Read from a file's comment which part of a clip it is; None for a whole clip. ValueError where it is no video."""
     import av
     from av.error import FFmpegError
 
@@ -58,10 +57,12 @@ def part_of(path: str | Path) -> Part | None:
 
 
 def sound_packets(stream, audio: Audio, part: Part, fps: Fraction) -> Iterator:
-    """Yield the encoded packets of the frames of `part`, their times counted from its first frame.
+    """Yield the encoded sound packets of the frames of `part`, with times relative to its first frame.
 
-    stream: the sound stream of the container, as `add_sound` made it.
-    """
+    stream: of the container, from `add_sound`.
+    audio: the whole recording.
+    part: the frames.
+    fps: frames per second."""
     from av import AudioFrame, AudioResampler
 
     context, rate = stream.codec_context, audio.original_rate
@@ -95,7 +96,7 @@ def sound_packets(stream, audio: Audio, part: Part, fps: Fraction) -> Iterator:
 
 
 def add_sound(container, codec: str, audio: Audio):
-    """Add a sound stream for the recording: its own rate where the codec knows it, else 48 kHz."""
+    """Add a sound stream for the recording to a container, at its own rate if the codec supports it, else at 48 kHz."""
     from av.codec.context import Flags
 
     rates = _RATES.get(codec, (audio.original_rate,))
@@ -110,7 +111,7 @@ def add_sound(container, codec: str, audio: Audio):
 
 
 def copied(container, template):
-    """Add a stream to `container` that takes the packets of `template` as they are."""
+    """Add a stream to `container` for packets copied from `template`."""
     add = getattr(container, "add_stream_from_template", None)
     stream = add(template) if add else container.add_stream(template=template)
     stream.metadata.update(template.metadata)
@@ -126,8 +127,15 @@ def mux(
     audio: Audio | None = None,
     sound: str = "aac",
 ) -> None:
-    """Join silent pieces in their order and the recording into `out`, at once: a crash never leaves half a file there.
-    """
+    """Join silent pieces, in order, with the recording into the file `out`, atomically.
+
+    pieces: files.
+    out: the result.
+    part: the frames they hold.
+    fps: frames per second.
+    tags: of the container.
+    audio: the whole recording, None for no sound.
+    sound: its codec."""
     import av
 
     comment = tags.get("comment", "")
@@ -153,10 +161,9 @@ def mux(
 
 
 def join_parts(paths: Sequence[str | Path], out: str | Path) -> Part:
-    """Map parts of one clip, in any order -> the clip, or the longer part they make together.
+    """Join parts of one clip, in any order, into `out` -> the clip, or the longer part that they form.
 
-    ValueError: files that are no parts, that lack frames in between or overlap, or that were made with other settings.
-    """
+    ValueError: files that are no parts, gaps or overlaps between them, or different settings."""
     import av
 
     found: list[tuple[Part, Path]] = []
@@ -194,7 +201,7 @@ def join_parts(paths: Sequence[str | Path], out: str | Path) -> Part:
 
 
 def _streams_like(container, paths: list[Path], whole: Part) -> list:
-    """Return the streams that fit those of all files, and the first one's tags."""
+    """Add streams to the container that match those of all files -> the streams, and the first file's tags."""
     import av
 
     chosen: dict[str, tuple] = {}
@@ -222,15 +229,15 @@ def _streams_like(container, paths: list[Path], whole: Part) -> list:
 
 
 def rate_of(stream) -> Fraction:
-    """Return the frames per second of a stream of pictures. ValueError where its container does not say."""
+    """Return the frame rate of a video stream. ValueError where its container does not give one."""
     if not stream.average_rate:
         raise ValueError("the stream of pictures has no frame rate")
     return Fraction(stream.average_rate)
 
 
 def _decoding_times(path: Path) -> list[Fraction]:
-    """Return the seconds at which each packet of the picture is decoded: some containers do not say, and all pieces
-    must agree."""
+    """Return the decoding times (s) of the picture's packets, computed because some containers have none, so that all
+    pieces agree."""
     import av
 
     with av.open(str(path)) as file:
@@ -241,13 +248,16 @@ def _decoding_times(path: Path) -> list[Fraction]:
 
 
 def _delayed(packet, shift: Fraction, decoded: Fraction) -> None:
-    """Put a packet of a picture `shift` seconds later, decoded at `decoded` seconds of its own file."""
+    """Shift a video packet by `shift` seconds; decoded: its decoding time in its own file, s."""
     packet.pts += round(shift / packet.time_base)
     packet.dts = round((decoded + shift) / packet.time_base)
 
 
 def _sound_behind(packet, spent: list[Fraction], first: bool) -> None:
-    """Put a packet of sound behind the previous one, counted in samples, so that no container's rounding adds up."""
+    """Set a sound packet's time to the end of the previous one, counted in samples, so that rounding does not
+    accumulate.
+
+    spent: [time of the first packet, time since then], s, updated; first: whether this is the first part."""
     if first and spent[1] == 0:
         spent[0] = packet.pts * packet.time_base
     context = packet.stream.codec_context
@@ -257,7 +267,7 @@ def _sound_behind(packet, spent: list[Fraction], first: bool) -> None:
 
 
 def _pictures(pieces: Sequence[Path], fps: Fraction) -> Iterator:
-    """Yield the packets of all pieces, one after another, each with the seconds at which its frame ends."""
+    """Yield the video packets of all pieces in order, each with the time (s) at which its frame ends."""
     import av
 
     shift = Fraction(0)
@@ -278,8 +288,8 @@ def _options(path: Path) -> dict[str, str]:
 
 
 class written:
-    """Give a temporary name beside `path`, which takes its place when the block ends well and goes away when it does
-    not."""
+    """The context manager that gives a temporary name beside `path`, renamed to `path` at the end, deleted after an
+    error."""
 
     def __init__(self, path: Path):
         self.path = path

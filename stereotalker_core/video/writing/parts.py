@@ -1,9 +1,8 @@
-"""A clip written as finished pieces of five seconds, so that a killed run goes on where it stopped.
+"""A clip written as finished pieces of five seconds, so that an interrupted run continues where it stopped.
 
 Pieces lie in a hidden folder beside the file (`.NAME.parts`), on a fixed grid of frames: runs, parts and resumed runs
-cut at the same places and so encode the same. The file itself appears when all of it is there. An interrupted run
-leaves what it has as a playable file, under the name asked for only where nothing lay there before.
-"""
+are split at the same frames and so encode identically. The file itself appears when it is complete. An interrupted run
+leaves a playable file of what it has, under the requested name only if no file existed there before."""
 
 import errno
 import hashlib
@@ -24,17 +23,16 @@ GRID = 125  # frames of a piece
 
 
 class ClipWriter:
-    """Write a stream, as a context manager: frames (T, 3, H, W) in, one file out, the same bytes for the same input.
+    """The context manager that writes a stream of frames (T, 3, H, W) to one file, the same bytes for the same input.
 
-    path: .mp4, .mov, .mkv or .webm, as `form` (see `format_for`) says.
+    path: .mp4, .mov, .mkv or .webm, in the format `form` (see `format_for`).
     size: (H, W) px.
     fps: frames per second.
     part: which frames of which clip these are.
-    audio: the whole clip's recording; muxed up to the last frame.
+    audio: the whole clip's recording; written up to the last frame.
     tags: of the container.
-    job: what the frames depend on; pieces of another job are not used.
-    resume: use finished pieces of an earlier run of this job; `done` says how many frames they hold.
-    """
+    job: identifies what the frames depend on; pieces of another job are not used.
+    resume: use finished pieces of an earlier run of this job; `done` is the number of their frames."""
 
     def __init__(
         self,
@@ -71,7 +69,7 @@ class ClipWriter:
             return False
 
     def _found(self) -> list[tuple[int, int]]:
-        """Return the finished pieces, without a gap from the first frame on."""
+        """Return the (first, stop) of finished pieces, from the first frame on without a gap."""
         found, at = [], self.part.first
         while at < self.part.stop and self._name(at, self._end(at)).is_file():
             found.append((at, self._end(at)))
@@ -85,7 +83,7 @@ class ClipWriter:
         return self.folder / f"{first:07d}-{stop:07d}{self._suffix()}"
 
     def _suffix(self) -> str:
-        """Return the suffix of the pieces: Matroska says no decoding times and begins late, so its pieces are .mp4."""
+        """Return the suffix of the pieces, .mp4 for .mkv files, since Matroska lacks decoding times and begins late."""
         suffix = self.path.suffix.lower()
         return ".mp4" if suffix == ".mkv" else suffix
 
@@ -116,7 +114,7 @@ class ClipWriter:
         return self.folder / f"open-{self._own}{self._suffix()}"
 
     def _finish(self) -> None:
-        """Close the open piece, if there is one, and give it the name of a finished one."""
+        """Close the open piece, if any, and rename it to the name of a finished one."""
         piece, self._piece = self._piece, None
         if piece is None:
             return
@@ -153,7 +151,7 @@ class ClipWriter:
         self._drop_open()
 
     def _drop_open(self) -> None:
-        """Forget the piece that is not finished; a folder without a finished piece goes, too."""
+        """Delete the unfinished piece, and the folder if it has no finished one."""
         piece, self._piece = self._piece, None
         if piece is not None:
             self.frames -= piece.frames

@@ -1,4 +1,4 @@
-"""Clips without sound: an animated GIF, and a sequence of numbered PNG files; both may be transparent."""
+"""Clips without sound: an animated GIF, or a sequence of numbered PNG files; both may be transparent."""
 
 import re
 from fractions import Fraction
@@ -15,10 +15,9 @@ _SEEN = 128  # alpha from which on a pixel of a GIF is opaque
 
 
 class PictureWriter:
-    """Write frames/%05d.png: one file per frame, numbered as in the whole clip; whole ones stay when a run is killed.
+    """The writer of frames/%05d.png: one file per frame, numbered as in the whole clip; an interrupted run keeps them.
 
-    resume: files that are there are not drawn again; `done` says how many from the first on.
-    """
+    resume: existing files are not drawn again; `done` is their number from the first frame on."""
 
     partial: Path | None = None
 
@@ -51,13 +50,13 @@ class PictureWriter:
 
 
 def check_numbered(path: str | Path) -> None:
-    """Raise ValueError for a .png that has no place for the number of a frame, or two."""
+    """Raise ValueError for a .png path that does not contain exactly one place for the frame number, like %05d."""
     if len(_NUMBER.findall(Path(path).name)) != 1 or "%" in _NUMBER.sub("", Path(path).name):
         raise ValueError(f"{path} would be one picture: a sequence needs a number in its name, like frames/%05d.png")
 
 
 class GifWriter:
-    """Write an animated GIF with a palette of its own for every frame, streamed; a pixel is opaque or not."""
+    """The streaming writer of an animated GIF with one palette per frame; pixels are either opaque or transparent."""
 
     partial: Path | None = None
     done = 0
@@ -79,7 +78,7 @@ class GifWriter:
         return self
 
     def _palette(self):
-        """Connect split -> palettegen -> paletteuse, frame by frame."""
+        """Build the filter graph split -> palettegen -> paletteuse, frame by frame."""
         from av.filter import Graph
 
         graph = Graph()

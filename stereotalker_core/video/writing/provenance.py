@@ -1,4 +1,4 @@
-"""Synthetic media says so: tags for video containers and PNG text, and a visible label."""
+"""Marks of synthetic media: tags for video containers and PNG text, and a visible label."""
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ _HEIGHT = 1 / 22  # of the picture: height of the label's letters
 
 
 def provenance(model: str, seed: int) -> dict[str, str | int]:
-    """Return the tags by which every output says that it is synthetic."""
+    """Return the tags that mark every output as synthetic."""
     return {
         "notice": NOTICE,
         "digital_source_type": SOURCE_TYPE,
@@ -24,17 +24,16 @@ def provenance(model: str, seed: int) -> dict[str, str | int]:
 
 
 def container_tags(model: str, seed: int) -> dict[str, str]:
-    """The same notice as title and comment, the two tags that every player shows."""
+    """Return the notice as title and comment, the two tags that every player shows."""
     facts = provenance(model, seed)
     origin = f"Made with {facts['generator']}, model {model}, seed {seed}; digital source type {SOURCE_TYPE}."
     return {"title": "Talking portrait (synthetic media)", "comment": f"{NOTICE} {origin}"}
 
 
 def draw_label(frames: Tensor, text: str, corner: str = "bottom left", opacity: float = 0.8) -> Tensor:
-    """Return the frames (T, 3, H, W) in [-1, 1] with white text on a dark strip in a corner.
+    """Draw white text on a dark strip into a corner of the frames (T, 3, H, W) in [-1, 1].
 
-    ValueError for an unknown corner.
-    """
+    text: of the label; corner: one of CORNERS, else ValueError; opacity: 0..1."""
     size = dims(frames, "T 3 H W")
     if corner not in CORNERS:
         raise ValueError(f"corner {corner!r} is unknown; use one of {', '.join(CORNERS)}")
@@ -53,7 +52,9 @@ def draw_label(frames: Tensor, text: str, corner: str = "bottom left", opacity: 
 
 
 def _drawn(text: str, width: int, letters: int) -> Tensor:
-    """Return the white text on near black: (3, rows, columns) in [-1, 1], no wider than `width`."""
+    """Draw white text on near black -> (3, rows, columns) in [-1, 1], at most `width` px wide.
+
+    letters: height of the text in px."""
     import numpy as np
     from PIL import Image, ImageDraw, ImageFont
 

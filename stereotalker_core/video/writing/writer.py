@@ -1,4 +1,4 @@
-"""Frames and speech -> a video file (H.264 + AAC), written as they come, playable after an interruption."""
+"""Frames and speech -> a video file (H.264 + AAC), written as they arrive, playable after an interruption."""
 
 import errno
 import logging
@@ -30,11 +30,10 @@ _LEAST_FREE = 16 * 2**20  # bytes that must be free before work starts
 
 
 def check_output(path: str | Path, suffixes: tuple[str, ...] = SUFFIXES) -> Path:
-    """Refuse an output that cannot be written, before any work and without leaving anything behind.
+    """Check that an output can be written, before any work and without leaving anything behind -> its path.
 
-    ValueError for a suffix that is not in `suffixes` or a folder in its place; OSError for a place that does not let
-    us write (no such permission, read-only, a file where a folder is needed) or has less than 16 MB free.
-    """
+    ValueError for a suffix that is not in `suffixes`, or a folder of that name; OSError where writing is impossible (no
+    permission, read-only, a file where a folder is needed) or less than 16 MB are free."""
     path = Path(path)
     if path.suffix.lower() not in suffixes:
         raise ValueError(f"{path} must end in one of {', '.join(suffixes)}")
@@ -60,12 +59,12 @@ def check_output(path: str | Path, suffixes: tuple[str, ...] = SUFFIXES) -> Path
 class VideoWriter:
     """The streaming writer, a context manager: frames (T, 3, H, W) in, one file out, the same bytes for the same input.
 
-    The file is written under a temporary name beside `path` and renamed when it is closed. An exception inside the
-    `with` block (Ctrl-C too) closes it with the frames so far; only a full disk or no frame at all leaves no file.
+    size: (H, W) px; an odd side is extended by one repeated pixel, as 4:2:0 requires.
+    audio: its original is resampled if AAC requires it, and written up to the last frame.
+    metadata: tags of the container, as text.
 
-    size: (H, W); an odd side is widened by one repeated pixel, as 4:2:0 needs. audio: its original is resampled where
-    AAC needs it and muxed up to the last frame. metadata: tags of the container; a value is text.
-    """
+    The file is written under a temporary name beside `path` and renamed when it is closed. An exception inside the with
+    block (Ctrl-C too) closes it with the frames so far; only a full disk or no frame at all leaves no file."""
 
     def __init__(
         self,
@@ -100,7 +99,7 @@ class VideoWriter:
 
     @property
     def _file(self) -> "OutputContainer":
-        """The container that is being written. ValueError outside of `with`."""
+        """Return the container that is being written. ValueError outside the with block."""
         if self._container is None:
             raise ValueError(f"{self.path} is not open; write inside of a `with` block")
         return self._container
@@ -147,7 +146,7 @@ class VideoWriter:
             self._write_sound()
 
     def _write_sound(self) -> None:
-        """Give the encoder the sound up to the end of the latest frame."""
+        """Encode the sound up to the end of the latest frame."""
         if self.audio is None:
             return
         from av import AudioFrame
@@ -167,7 +166,7 @@ class VideoWriter:
             self._file.mux(self._sound.encode(block))
 
     def close(self) -> None:
-        """Flush, finalise and rename; nothing remains where no frame was written. Closing twice is harmless."""
+        """Flush, finalise and rename the file; without any frame it is deleted. Closing twice has no effect."""
         if self._container is None:
             return
         if self.frames == 0:
@@ -188,7 +187,7 @@ class VideoWriter:
             raise OSError(error.errno, f"{self.path} could not be completed: {error.strerror}") from error
 
     def _discard(self) -> None:
-        """Drop the partial file; errors of a container that cannot be finalised no longer matter."""
+        """Delete the unfinished file, ignoring errors of its container."""
         container, self._container = self._container, None
         if container is not None:
             try:
