@@ -74,6 +74,14 @@ class Server:
         fields = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    def threads(self) -> dict[str, tuple[float, float]]:
+        """Return, of each thread by number, the seconds of processor time and those that it waited for a processor."""
+        found = {}
+        for task in Path(f"/proc/{self.process.pid}/task").iterdir():
+            ran, waited, _ = (task / "schedstat").read_text(encoding="utf-8").split()
+            found[task.name] = (int(ran) / 1e9, int(waited) / 1e9)
+        return found
+
     def memory(self) -> float:
         """Return the resident memory in MB."""
         for line in Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8").splitlines():
@@ -88,14 +96,15 @@ class Listener:
 
     def __init__(self, connection):
         self.connection, self.frames, self.task = connection, [], asyncio.ensure_future(self._listen())
-        self.pictures, self._last = 0, b""  # that differ from the one before
+        self.pictures, self._last = [], b""  # when one came that differs from the one before
 
     async def _listen(self) -> None:
         try:
             async for data in self.connection:
                 if isinstance(data, bytes):
                     stamp, length = struct.unpack(">II", data[:8])
-                    self.pictures += data[8 + length :] != self._last
+                    if data[8 + length :] != self._last:
+                        self.pictures.append(time.monotonic())
                     self._last = data[8 + length :]
                     self.frames.append((time.monotonic(), stamp, length > 0))
         except websockets.ConnectionClosed:
@@ -170,7 +179,7 @@ async def sustained(server: Server, sound, seconds: float) -> dict:
         listener = Listener(connection)
         await listener.until(lambda *_: True)
         begin, used, count = time.monotonic(), server.processor(), len(listener.frames)
-        drawn = listener.pictures
+        first, threads = len(listener.pictures), server.threads()
         speaking = asyncio.ensure_future(speak(connection, sound, seconds))
         while not speaking.done():
             await asyncio.sleep(min(10.0, seconds / 4))
@@ -179,17 +188,43 @@ async def sustained(server: Server, sound, seconds: float) -> dict:
         times = [at for at, _, _ in listener.frames[count:]]
         stalls = sum(b - a > STALL for a, b in zip(times, times[1:], strict=False))
         passed, listener.frames = time.monotonic() - begin, listener.frames[count:]
-        frames, used, drawn = len(listener.frames), server.processor() - used, listener.pictures - drawn
+        frames, used, new = len(listener.frames), server.processor() - used, listener.pictures[first:]
+        spent = changes(threads, server.threads(), passed)
         listener.task.cancel()
         fault = speaking.exception()
     return {
         "wall_s": round(passed, 1), "frames_per_s": round(frames / passed, 2),
-        "pictures_per_s": round(drawn / passed, 2), "processor_s_per_s": round(used / passed, 3),
-        "repeated_pictures": frames - drawn, "missing_frames": max(0, round(25 * passed) - frames), "stalls": stalls,
+        "pictures_per_s": round(len(new) / passed, 2), "pictures_by_the_second": by_the_second(new, begin, passed),
+        "processor_s_per_s": round(used / passed, 3),
+        "threads_s_per_s": [ran for ran, _ in spent], "threads_waited_s_per_s": [waited for _, waited in spent],
+        "repeated_pictures": frames - len(new), "missing_frames": max(0, round(25 * passed) - frames), "stalls": stalls,
         "processor_s_per_s_of_video": round(used / (frames / 25), 3), "lag_s": [round(r[1], 2) for r in rows],
         "memory_mb": [round(r[0], 1) for r in rows], **growth([r[0] for r in rows]),
         "fault": fault and str(fault), "load": os.getloadavg()[0],
     }  # fmt: skip
+
+
+def changes(before: dict, after: dict, seconds: float) -> list[tuple[float, float]]:
+    """Return by how much the values of each thread have grown per second, of those that ran a hundredth of it."""
+    begun = {name: before.get(name, (0.0, 0.0)) for name in after}
+    grown = [tuple(round((b - a) / seconds, 3) for a, b in zip(begun[n], after[n], strict=True)) for n in after]
+    return sorted((pair for pair in grown if pair[0] > 0.01), reverse=True)
+
+
+def by_the_second(times: list[float], begin: float, passed: float) -> dict[str, float]:
+    """Return how many fall into a second: the median, the tenth of the worst, the worst; the first second is left out.
+
+    Pictures come in hops of 4, so that 24 or 28 in a second are a pace of 25: the mean over five seconds says more.
+    """
+    counts = [0] * int(passed)
+    for at in times:
+        if at - begin < len(counts):
+            counts[int(at - begin)] += 1
+    counts = counts[1:] or counts
+    fives = [sum(counts[i : i + 5]) / 5 for i in range(max(1, len(counts) - 4))]
+    low = sorted(counts)
+    return {"median": statistics.median(counts), "p10": low[len(low) // 10], "worst": low[0],
+            "worst_mean_of_five_s": round(min(fives), 1)}  # fmt: skip
 
 
 async def soak(server: Server, sound, seconds: float) -> dict:

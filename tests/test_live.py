@@ -1,10 +1,13 @@
 """A live person: frames keep the pace of the sound, hear no further than the look-ahead, turn, stop, stay small."""
 
+import threading
+from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
+
 import pytest
 import torch
 
 from stereotalker_core.camera.trajectories import orbit
-from stereotalker_core.live import CONTEXT, GRACE, HOP, LOOK_AHEAD, SAMPLES, TOGETHER, Beat, Live, stream
+from stereotalker_core.live import AHEAD, CONTEXT, GRACE, HOP, LOOK_AHEAD, SAMPLES, TOGETHER, Beat, Crew, Live, stream
 from stereotalker_core.motion.edit import concat
 from stereotalker_core.motion.generation.live import LiveMotion
 from stereotalker_core.motion.generation.sampling import MotionOptions
@@ -81,9 +84,9 @@ def test_what_is_drawn_during_an_interruption_is_not_heard(live, monkeypatch):
     live.frames()
     drawn = live._drawn
 
-    def interrupted(motion, cameras):
+    def interrupted(*given):
         live.interrupt()
-        return drawn(motion, cameras)
+        return drawn(*given)
 
     monkeypatch.setattr(live, "_drawn", interrupted)
     assert not any(f.sound.any() or f.speaking for f in live.frames())
@@ -215,3 +218,114 @@ def test_frames_are_given_as_soon_as_they_are_drawn(live):
     assert [f.number for f in first] == list(range(TOGETHER))
     live.interrupt()
     assert [f.number for few in parts for f in few if not f.speaking] == list(range(TOGETHER, HOP))
+
+
+@pytest.fixture
+def crew():
+    with Crew() as crew:
+        yield crew
+
+
+def twins(tiny_models, identity) -> tuple[Live, Live]:
+    return tuple(Live(tiny_models, identity, View(size=128), MotionOptions(steps=2)) for _ in range(2))
+
+
+def same(found, wanted) -> bool:
+    pictures = [torch.stack([f.picture for f in frames]) for frames in (found, wanted)]
+    told = [[(f.number, f.speaking, round(f.begin, 6), f.sound.tolist()) for f in frames] for frames in (found, wanted)]
+    return told[0] == told[1] and float((pictures[0] - pictures[1]).abs().max()) < 1e-3
+
+
+def test_a_crew_draws_what_one_thread_draws(tiny_models, identity, crew):
+    """Hops overlap, the camera turns and fewer pictures are drawn in between: frame for frame the same."""
+    plain, crewed = twins(tiny_models, identity)
+    wanted, parts = [], []
+    for i in range(6):
+        for live in (plain, crewed):
+            live.push(speech(0.16 if i < 4 else 0.05))
+            live.look(7.0 * i)
+        wanted += plain.frames(pictures=(4, 4, 3, 1, 4, 2)[i])
+        parts += crewed.begin(crew, pictures=(4, 4, 3, 1, 4, 2)[i])
+    assert crewed.begin(crew, idle=False) == [] == plain.frames(idle=False)
+    assert same([f for part in parts for f in part.frames()], wanted) and len(wanted) == 6 * HOP
+    assert {f.begin for f in wanted} == {f.begin for part in parts for f in part.frames()}
+
+
+def test_a_stream_by_a_crew_is_the_stream(tiny_models, identity, crew):
+    plain, crewed = twins(tiny_models, identity)
+    blocks = [*speech(0.7).split(BLOCK), None, None, None, *speech(0.2).split(BLOCK)]
+    assert same(list(stream(crewed, blocks, crew)), list(stream(plain, blocks)))
+
+
+def test_no_more_hops_are_begun_than_may_wait(live, crew, monkeypatch):
+    """`begin` waits, and one part after another is there as soon as it is drawn."""
+    live.push(speech(2.0))
+    go, drawn = threading.Event(), live._drawn
+    monkeypatch.setattr(live, "_drawn", lambda *given: go.wait(20) and drawn(*given))
+    parts = [live.begin(crew) for _ in range(AHEAD)]
+    assert not live.ready and not any(part.pictures.done() for hop in parts for part in hop)
+    with ThreadPoolExecutor(1) as other:
+        waiting = other.submit(live.begin, crew)
+        assert not wait([waiting], 0.3).done
+        go.set()
+        assert len(waiting.result(20)) == HOP // TOGETHER and parts[0][0].pictures.done()
+        assert [f.number for f in waiting.result()[0].frames()] == [AHEAD * HOP, AHEAD * HOP + 1]
+    assert live.ready
+
+
+def test_idle_hops_do_not_queue_before_speech(live, crew, monkeypatch):
+    """While nobody speaks a hop is begun when the one before is half drawn; speech waits for neither."""
+    go, drawn = threading.Semaphore(0), live._drawn
+    monkeypatch.setattr(live, "_drawn", lambda *given: go.acquire(timeout=20) and drawn(*given))
+    first = live.begin(crew)
+    assert not live.ready
+    go.release()
+    wait([first[0].pictures], 20)
+    assert live.ready and not first[-1].pictures.done()
+    second = live.begin(crew)
+    assert not live.ready
+    live.push(speech(0.5))
+    assert live.ready
+    third = live.begin(crew)
+    go.release(9)
+    frames = [f for part in (*first, *second, *third) for f in part.frames()]
+    assert [f.number for f in frames] == list(range(3 * HOP)) and frames[-1].speaking
+
+
+def test_an_interruption_silences_what_a_crew_has_begun(live, crew):
+    live.push(speech(2.0))
+    live.frames()
+    parts = [*live.begin(crew), *live.begin(crew)]
+    assert all(f.speaking for f in parts[0].frames())
+    live.interrupt()
+    assert not any(f.speaking or f.sound.any() for part in parts for f in part.frames())
+    assert not any(f.speaking for part in live.begin(crew) for f in part.frames())
+
+
+@pytest.mark.parametrize("step", ["_motion", "_guided", "_drawn"])
+def test_a_fault_in_a_thread_of_the_crew_reaches_the_caller(live, crew, monkeypatch, step):
+    """...of each step, for every part of the hop; the next hop is drawn, and other people too."""
+
+    def broken(*given):
+        raise ArithmeticError(step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(live._motion, "next", broken) if step == "_motion" else patch.setattr(live, step, broken)
+        for part in live.begin(crew):
+            with pytest.raises(ArithmeticError, match=step):
+                part.frames()
+    assert [f.number for part in live.begin(crew) for f in part.frames()] == list(range(HOP, 2 * HOP))
+
+
+def test_closing_joins_the_threads_and_tells_who_waits(tiny_models, identity):
+    """Twenty sessions, each closed while hops are being drawn."""
+    before = set(threading.enumerate())
+    live = Live(tiny_models, identity, View(size=128), MotionOptions(steps=1))
+    for i in range(20):
+        with Crew() as crew:
+            begun = [*live.begin(crew), *live.begin(crew)]
+        assert set(threading.enumerate()) == before and all(part.pictures.done() for part in begun), i
+    with pytest.raises(CancelledError):
+        begun[-1].frames()
+    with pytest.raises(RuntimeError):
+        live.begin(crew)

@@ -1,6 +1,6 @@
 """`serve`: a page that shows a person who says what a microphone or a file says, live, from the yaw of a slider.
 
-Needs `pip install 'stereotalker[serve]'`. One WebSocket a client: sound in, frames out. Local by default; beyond
+Needs `pip install '.[serve]'`. One WebSocket a client: sound in, frames out. Local by default; beyond
 loopback a token is needed. Everything that a client sends is checked, and its faults close its own connection alone.
 """
 
@@ -15,17 +15,18 @@ import struct
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from io import BytesIO
 from pathlib import Path
 
 import torch
 
-from ..live import HOP, LOOK_AHEAD, Beat, Live, LiveFrame
+from ..live import AHEAD, HOP, TOGETHER, Beat, Crew, Live, LiveFrame, Part
 from ..pipeline import Models, View
 from ..records import Identity
-from ..shapes import FPS, SAMPLE_RATE
+from ..shapes import SAMPLE_RATE
 from .talking.inputs import parse_size
 
 PAGE = Path(__file__).parent / "page" / "live.html"
@@ -71,11 +72,15 @@ def run(args: argparse.Namespace) -> int:
     try:
         import uvicorn
     except ImportError as error:
-        raise ValueError("serve needs FastAPI and uvicorn: pip install 'stereotalker[serve]'") from error
+        raise ValueError("serve needs FastAPI and uvicorn: pip install '.[serve]' in the clone") from error
     app = make_app(Models.load_nano(device(args), mode="play"), identity, view, token, args.clients)
     shown = f"?token={token}" if token else ""
+    torch.set_num_threads(max(1, torch.get_num_threads() // 2))  # each of the threads that draw at once takes so many
     print(f"http://{args.host}:{args.port}/{shown}")
-    uvicorn.run(app, host=args.host, port=args.port, log_level="warning", ws_max_size=2 * LARGEST)
+    uvicorn.run(
+        app, host=args.host, port=args.port, log_level="warning", ws_max_size=2 * LARGEST,
+        ws_per_message_deflate=False,  # JPEG does not get smaller
+    )  # fmt: skip
     return 0
 
 
@@ -105,8 +110,15 @@ def make_app(models: Models, identity: Identity, view: View, token: str | None =
     from fastapi import FastAPI, WebSocket
     from fastapi.responses import HTMLResponse
 
-    app = FastAPI(title="Stereo-Talker live", docs_url=None, redoc_url=None, openapi_url=None)
-    thread = ThreadPoolExecutor(1)  # the networks draw for one client at a time, hop by hop in turn
+    crew, encoder = Crew(), ThreadPoolExecutor(1, "live encoder")  # of all clients, hop by hop in turn
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        crew.close()
+        encoder.shutdown()
+
+    app = FastAPI(title="Stereo-Talker live", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     seats = {"taken": 0}
 
     @app.get("/")
@@ -132,7 +144,7 @@ def make_app(models: Models, identity: Identity, view: View, token: str | None =
             return
         seats["taken"] += 1
         try:
-            await Client(socket, Live(models, identity, view), thread).serve()
+            await Client(socket, Live(models, identity, view), crew, encoder).serve()
         finally:
             seats["taken"] -= 1
 
@@ -156,38 +168,58 @@ def _same_origin(socket) -> bool:
     return origin is None or origin.partition("://")[2] == socket.headers.get("host")
 
 
+class DrawingError(Exception):
+    """The failure to draw a picture, which is no fault of the client."""
+
+
 class Client:
     """The handler of one connection: messages in, frames out, at the pace of the incoming sound, or in real time while
     nobody speaks.
 
-    socket: the connection; live: the person's performance; thread: in which frames are drawn."""
+    socket: the connection; live: the person's performance; crew: draws the frames; encoder: threads that make JPEGs.
 
-    def __init__(self, socket, live: Live, thread: ThreadPoolExecutor):
-        self.socket, self.live, self.thread = socket, live, thread
+    Three tasks: one takes messages, one begins hops, one sends drawn pictures. When one ends, the others are ended."""
+
+    def __init__(self, socket, live: Live, crew: Crew, encoder: ThreadPoolExecutor):
+        self.socket, self.live, self.crew, self.encoder = socket, live, crew, encoder
         self.stamps: deque[tuple[float, int]] = deque(maxlen=4000)  # (seconds of sound before, stamp) of recent blocks
         self.pushed, self.messages, self.since = 0.0, 0, time.monotonic()
-        self.closed = False
+        self.parts: asyncio.Queue[Part] = asyncio.Queue(AHEAD * HOP // TOGETHER)  # begun and not sent yet
 
     async def serve(self) -> None:
         """Serve until the client disconnects or sends something invalid."""
         from starlette.websockets import WebSocketDisconnect
 
-        drawing = asyncio.ensure_future(self._draw())
+        tasks = [asyncio.ensure_future(task) for task in (self._receive(), self._draw(), self._send())]
         try:
-            while True:
-                message = await self.socket.receive()
-                if message["type"] == "websocket.disconnect":
-                    return
-                self._count()
-                self._take(message.get("bytes"), message.get("text"))
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
+                if task.done():
+                    task.result()
         except (ValueError, RecursionError, struct.error) as error:
-            await self._refuse(str(error))
+            await self._refuse(4400, str(error))
+        except DrawingError as error:
+            sys.stderr.write(f"a picture could not be drawn: {error}\n")
+            await self._refuse(1011, "the server could not draw; its log says why")
         except (WebSocketDisconnect, RuntimeError):  # gone while something was sent
             return
         finally:
-            self.closed = True
-            drawing.cancel()
-            await asyncio.gather(drawing, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            for task in tasks:
+                _ = task.cancelled() or task.exception()  # the first that ended was told above
+            while not self.parts.empty():
+                self.parts.get_nowait().pictures.cancel()
+
+    async def _receive(self) -> None:
+        """Take messages until the client goes away."""
+        while True:
+            message = await self.socket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            self._count()
+            self._take(message.get("bytes"), message.get("text"))
 
     def _count(self) -> None:
         """Raise ValueError for a client that sends messages too often, or sound faster than it can be spoken."""
@@ -221,22 +253,35 @@ class Client:
             self.live.interrupt()
 
     async def _draw(self) -> None:
-        """Draw one hop after another at the times that `Beat` gives; send every picture as soon as it is drawn."""
-        loop, beat = asyncio.get_running_loop(), Beat(time.monotonic())
-        while not self.closed:
-            if not beat.due(self.live, time.monotonic()):
+        """Begin one hop after another at the times that `Beat` gives; wait while the crew or the connection is busy."""
+        beat = Beat(time.monotonic())
+        while True:
+            if not self.live.ready or not beat.due(self.live, time.monotonic()):
                 await asyncio.sleep(0.005)
                 continue
             beat.begun(time.monotonic())
-            parts = self.live.hop(pictures=self.live.pace())
-            while packed := await loop.run_in_executor(self.thread, self._encoded, parts):
-                for message in packed:
-                    await self.socket.send_bytes(message)
+            for part in self.live.begin(self.crew, pictures=self.live.pace()):
+                await self.parts.put(part)
 
-    def _encoded(self, parts: Iterator[list[LiveFrame]]) -> list[bytes]:
-        """Return the next few frames of a hop as messages; [] after the last one."""
+    async def _send(self) -> None:
+        """Send every picture as soon as it is drawn. DrawingError where it could not be drawn."""
+        loop = asyncio.get_running_loop()
+        while True:
+            part = await self.parts.get()
+            try:
+                await asyncio.wait([asyncio.wrap_future(part.pictures)])
+                fault = part.pictures.exception()
+            finally:
+                part.pictures.cancel()  # where this task was cancelled, nobody waits for it any more
+            if fault is not None:
+                raise DrawingError(f"{type(fault).__name__}: {fault}") from fault
+            for message in await loop.run_in_executor(self.encoder, self._encoded, part):
+                await self.socket.send_bytes(message)
+
+    def _encoded(self, part: Part) -> list[bytes]:
+        """Return the drawn frames of a part as messages."""
         last, encoded, messages = None, b"", []
-        for frame in next(parts, []):
+        for frame in part.frames():
             if frame.picture is not last:
                 last, encoded = frame.picture, _jpeg(frame.picture)
             messages.append(self._packed(frame, encoded))
@@ -246,13 +291,13 @@ class Client:
         """Pack a frame as a message: stamp of the sound it answers, byte count of the sound, the sound (if any), the
         JPEG."""
         sound = (frame.sound * 32767).short().numpy().tobytes() if frame.speaking else b""
-        spoken = self.pushed - self.live.waiting - (HOP - frame.number % HOP + LOOK_AHEAD) / FPS
-        stamp = next((stamp for at, stamp in reversed(tuple(self.stamps)) if at <= max(0.0, spoken)), 0)
+        spoken = max(0.0, frame.begin)
+        stamp = next((stamp for at, stamp in reversed(tuple(self.stamps)) if at <= spoken), 0)
         return struct.pack(">II", stamp, len(sound)) + sound + picture
 
-    async def _refuse(self, text: str) -> None:
+    async def _refuse(self, code: int, text: str) -> None:
         try:
             await self.socket.send_text(json.dumps({"error": text}))
-            await self.socket.close(4400, text[:120])
+            await self.socket.close(code, text[:120])
         except RuntimeError as error:  # gone already
             sys.stderr.write(f"client left: {error}\n")

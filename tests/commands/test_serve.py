@@ -2,6 +2,8 @@
 
 import json
 import struct
+import threading
+from functools import partialmethod
 
 import pytest
 import torch
@@ -75,6 +77,55 @@ def test_a_fault_closes_its_own_connection_alone(client, bad):
             assert closed.value.code == 4400 and closed.value.reason
         good.send_bytes(block())
         assert unpacked(good.receive_bytes())[2][:3] == b"\xff\xd8\xff"
+
+
+def test_what_cannot_be_drawn_closes_that_connection_and_says_so(client, monkeypatch, capsys):
+    """A fault in a thread that draws: its client is told, the others are served, the server goes on."""
+    from starlette.websockets import WebSocketDisconnect
+
+    from stereotalker_core.live import Live
+
+    def broken(*given):
+        raise ArithmeticError("no picture")
+
+    with client.websocket_connect("/live") as good:
+        assert unpacked(good.receive_bytes())[2]
+        with monkeypatch.context() as patch:
+            patch.setattr(Live, "__init__", partialmethod(_with_broken, Live.__init__, broken))
+            with client.websocket_connect("/live") as socket, pytest.raises(WebSocketDisconnect) as closed:
+                while True:
+                    socket._raise_on_close(socket.receive())
+        assert closed.value.code == 1011 and "log" in closed.value.reason
+        assert unpacked(good.receive_bytes())[2]
+    assert "ArithmeticError: no picture" in capsys.readouterr().err
+    with client.websocket_connect("/live") as again:
+        assert again.receive_bytes()
+
+
+def _with_broken(self, begin, broken, *args) -> None:
+    begin(self, *args)
+    self._drawn = broken
+
+
+def test_no_thread_is_left_after_twenty_sessions(tiny_models, identity):
+    """Threads belong to the server, not to connections, and end with it."""
+    from starlette.testclient import TestClient
+
+    before = threads()
+    with TestClient(serve.make_app(tiny_models, identity, View(size=128))) as client:
+        counts = []
+        for _ in range(20):
+            with client.websocket_connect("/live") as socket:
+                socket.send_bytes(block())
+                assert socket.receive_bytes()
+            counts.append(len(threads() - before))
+        assert counts[-1] == counts[0] == 4
+    assert threads() == before
+
+
+def threads() -> set[threading.Thread]:
+    """Those that draw and encode; test clients have others."""
+    return {thread for thread in threading.enumerate() if thread.name.startswith("live ")}
 
 
 def test_more_clients_than_places_are_refused(client):

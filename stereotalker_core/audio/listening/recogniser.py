@@ -29,7 +29,7 @@ def recognised_words(audio: Audio | SpooledAudio) -> list[Word]:
 
     ValueError with the remedy where the recogniser is not installed."""
     if not can_recognise():
-        raise ValueError("words from the sound need pocketsphinx: pip install 'stereotalker[recognition]'")
+        raise ValueError("words from the sound need pocketsphinx: pip install '.[recognition]' in the clone")
     from pocketsphinx import Decoder
 
     decoder, levelled, words, start = Decoder(samprate=SAMPLE_RATE, loglevel="FATAL"), Levelled(audio.waveform), [], 0

@@ -157,11 +157,12 @@ def levelled(lifter: Lifter, colour: Tensor, mirrored: Tensor, both: Tensor) -> 
 
 
 def _templates(lifter: Lifter, colour: Tensor, photo: Tensor) -> Tensor:
-    """Return (N, 3) colours of eyes, teeth, tongue and mouth in the exposure and saturation of the portrait.
+    """Return (N, 3) colours of eyes, teeth, tongue and mouth in the exposure and saturation of the portrait; the deeper
+    in the mouth, the darker.
 
     colour, photo: as in `registered_priors`."""
     sums = torch.cat([colour * photo[:, None], photo[:, None]], 1)
-    template = lifter.template * _exposure(sums)
+    template = lifter.template * lifter.mouth_light[:, None] * _exposure(sums)
     grey = template.mean(1, keepdim=True)
     saturation = _saturation(lifter, colour, photo)
     template = torch.lerp(grey.expand_as(template), template, saturation)

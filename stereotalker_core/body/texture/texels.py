@@ -22,6 +22,7 @@ TEMPLATE = {  # colours in [0, 1] under a bright even light
     "eye.L": (0.86, 0.84, 0.82),
     "eye.R": (0.86, 0.84, 0.82),
 }
+_MOUTH, _MOUTH_DEPTH = ("mouth", "tongue", "teeth.up", "teeth.low"), 0.028  # m in which light falls to 1/e
 _SKIN = ("face", "lips", "eyesocket", "hand.L", "hand.R")  # an unseen hand looks like the face, not like the sleeve
 # metres that a difference counts for when unseen surface looks for the seen surface most like it
 _NECKLINE = 0.36  # m: the height of the lowest one
@@ -82,6 +83,7 @@ class Lifter(nn.Module):
     part: Tensor
     template: Tensor
     templated: Tensor
+    mouth_light: Tensor
     eyes: Tensor
     hands: Tensor
     head: Tensor
@@ -138,6 +140,7 @@ class Lifter(nn.Module):
             "part": part,  # (N,)
             "template": template,  # (N, 3) colour in [0, 1]
             "templated": templated,  # (N,) bool
+            "mouth_light": self._mouth_light(body, corners, weight, part),  # (N,) in (0, 1]
             "eyes": eyes,  # (N,) bool
             "hands": hands,  # (N,) bool
             "head": head,  # (N,) bool: face and scalp
@@ -186,6 +189,15 @@ class Lifter(nn.Module):
             away = F.normalize(point[mask] - body.bone_mean[body.bone_index[name]], dim=1)
             self._eye_angle[mask] = torch.acos((-away[:, 1]).clamp(-1, 1))  # the gaze of the A pose is -y
         return colour, templated
+
+    @staticmethod
+    def _mouth_light(body: HalfBody, corners: Tensor, weight: Tensor, part: Tensor) -> Tensor:
+        """Return (N,) share of the light that reaches a texel through the lips: less the deeper it lies in the mouth, 1
+        outside."""
+        point = (body.mean[corners] * weight[..., None]).sum(1)
+        front = body.mean[body.vertices_in("teeth.up", "teeth.low"), 1].amin()
+        inside = torch.isin(part, part.new_tensor([body.part_index[name] for name in _MOUTH]))
+        return torch.where(inside, torch.exp(-(point[:, 1] - front).clamp_min(0) / _MOUTH_DEPTH), 1.0)
 
     @staticmethod
     def _armpits(body: HalfBody) -> Tensor:

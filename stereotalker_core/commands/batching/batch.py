@@ -38,7 +38,7 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     batch.add_argument("jobs", help=".csv or .jsonl, one clip per row; see below")
     batch.add_argument("--out", required=True, metavar="DIR", help="folder of the clips")
     batch.add_argument("--shard", metavar="I/N", help="only every N-th job, from the I-th on; 1..N")
-    ray = "spread over a Ray cluster: auto, local, or ADDRESS (pip install 'stereotalker[ray]')"
+    ray = "spread over a Ray cluster: auto, local, or ADDRESS (pip install '.[ray]')"
     batch.add_argument("--ray", metavar="A", help=ray)
     batch.add_argument(
         "--workers", type=int, metavar="N", help="with --ray: workers, 1..1000; default: all CPUs or GPUs"

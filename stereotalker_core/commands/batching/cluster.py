@@ -1,6 +1,6 @@
 """The batch on a Ray cluster: actors hold the networks, long clips are spread as frame ranges, lost work is done again.
 
-Needs `pip install 'stereotalker[ray]'` on all machines, and a folder that all of them see (inputs and results).
+Needs `pip install '.[ray]'` on all machines, and a folder that all of them see (inputs and results).
 """
 
 import argparse
@@ -110,6 +110,9 @@ def _frame_count_of_job(args: argparse.Namespace) -> int:
 def connect(address: str, ray) -> None:
     """Join a Ray cluster. ValueError where there is none.
 
+    Since 2.60 `ray start` makes a cluster ask for a token wherever the machine has one, and `ray.init` sends it to a
+    cluster that it finds by itself; to an address only where the user says so.
+
     ray: the module; address: "auto" for a running one, "local" for a new one on this machine, else its address."""
     settings = {"log_to_driver": False, "logging_level": "error", "include_dashboard": False}
     try:
@@ -117,9 +120,11 @@ def connect(address: str, ray) -> None:
             ray.init(**settings)
         else:
             ray.init(address=address, **{k: v for k, v in settings.items() if k != "include_dashboard"})
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        untold = address not in ("auto", "local") and not os.environ.get("RAY_AUTH_MODE")
+        hint = "set RAY_AUTH_MODE=token if it asks for a token, or give" if untold else "give"
         raise ValueError(
-            f"no Ray cluster at {address!r} ({' '.join(str(error).split())[:120]}); --ray local"
+            f"no Ray cluster at {address!r} ({' '.join(str(error).split())[:120]}); {hint} --ray local"
         ) from error
 
 
@@ -135,7 +140,7 @@ def spread(jobs: list[Job], address: str, workers: int | None, split: float) -> 
     try:
         import ray
     except ImportError as error:
-        raise ValueError("--ray needs Ray: pip install 'stereotalker[ray]'") from error
+        raise ValueError("--ray needs Ray: pip install '.[ray]' in the clone") from error
     connect(address, ray)
     resources = ray.cluster_resources()
     gpus = int(resources.get("GPU", 0))

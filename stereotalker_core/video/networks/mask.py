@@ -72,6 +72,12 @@ class MaskPredictor(nn.Module):
         region = self.part_regions[part.long()]
         return (region == torch.arange(len(REGIONS), device=part.device).view(1, -1, 1, 1)).float()
 
+    def _blocked_silhouette(self, part: Tensor) -> Tensor:
+        """Return `unshuffled` of the silhouette (T, 64, H/4, W/4), which is never made as pictures."""
+        region = self.part_regions[unshuffled(part).permute(0, 2, 3, 1).long()]
+        named = region[..., None, :] == torch.arange(len(REGIONS), device=part.device)[:, None]
+        return named.flatten(3).float().permute(0, 3, 1, 2)
+
     def forward(self, guide: Tensor, silhouette: Tensor) -> Tensor:
         """Map guide tensor (T, G, H/4, W/4) and body regions (T, 4, H, W) -> logits (T, 4, H, W)."""
         dims(silhouette, "T P H W", P=len(REGIONS), T=len(guide))
@@ -96,8 +102,7 @@ class MaskPredictor(nn.Module):
         for start in range(0, len(guides), together):
             few = slice(start, start + together)
             seen = guide_tensor(guides[few], len(self.config.part_regions) - 1) if guide is None else guide[few]
-            logits = self._blocks(seen, unshuffled(self.silhouette(guides.part[few])))
-            found.append(F.pixel_shuffle(_shares(logits), GUIDE_BLOCK))
+            found.append(_shares(self._blocks(seen, self._blocked_silhouette(guides.part[few]))))
         return Regions(joined(found))
 
 
@@ -112,6 +117,10 @@ def unshuffled(x: Tensor) -> Tensor:
 
 
 def _shares(logits: Tensor) -> Tensor:
-    """Map logits in blocks (T, 64, h, w), 16 px each, -> probabilities that sum to one over the regions of every pixel.
-    """
-    return logits.unflatten(1, (len(REGIONS), GUIDE_BLOCK**2)).softmax(1).flatten(1, 2)
+    """Map logits in blocks (T, 64, h, w), 16 px each, -> probabilities (T, 4, 4h, 4w) that sum to one over the regions
+    of every pixel."""
+    regions, side = len(REGIONS), GUIDE_BLOCK
+    shares = logits.permute(0, 2, 3, 1).unflatten(3, (regions, side * side)).softmax(3)
+    frames, rows, columns = shares.shape[:3]
+    block = shares.view(frames, rows, columns, regions, side, side).permute(0, 3, 1, 4, 2, 5)
+    return block.reshape(frames, regions, side * rows, side * columns)

@@ -1,9 +1,9 @@
 """The person over a background: the meaning of a mask's alpha, and the possible backgrounds."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from ...pixels.dilation import largest_around
 from ...records import Cameras, Identity
 from ...shapes import dims
 from ..guides.maps import background_plate
@@ -16,7 +16,7 @@ def composite(frames: Tensor, alpha: Tensor, background: Tensor, drawn: bool) ->
     they were drawn over this very background, so one more pixel around the mask is kept, which is smoother than the
     mask's edge."""
     if drawn:
-        alpha = F.max_pool2d(alpha, 3, 1, 1)
+        alpha = largest_around(alpha, 1)
     return torch.lerp(background.expand_as(frames), frames, coverage(alpha))
 
 
