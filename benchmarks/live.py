@@ -75,7 +75,8 @@ class Server:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def threads(self) -> dict[str, tuple[float, float]]:
-        """Return, of each thread by number, the seconds of processor time and those that it waited for a processor."""
+        """Return {thread number: (seconds that it ran, seconds that it waited for a processor)} of the server's
+        threads."""
         found = {}
         for task in Path(f"/proc/{self.process.pid}/task").iterdir():
             ran, waited, _ = (task / "schedstat").read_text(encoding="utf-8").split()
@@ -172,6 +173,7 @@ async def sustained(server: Server, sound, seconds: float) -> dict:
 
     Its keys say quantity and unit: "frames_per_s", "pictures_per_s" (different ones), "processor_s_per_s", and so on.
     "lag_s" and "memory_mb" are lists over time; "growth_*" as from `growth`; "fault": text of an error, else None.
+    "pictures_by_the_second" as from `by_the_second`; "threads_*": seconds run and waited per second, of each thread.
     "repeated_pictures", "missing_frames" (of 25 per second) and "stalls" (pauses longer than STALL) count lost frames.
     """
     rows, stalls = [], 0
@@ -205,17 +207,20 @@ async def sustained(server: Server, sound, seconds: float) -> dict:
 
 
 def changes(before: dict, after: dict, seconds: float) -> list[tuple[float, float]]:
-    """Return by how much the values of each thread have grown per second, of those that ran a hundredth of it."""
+    """Return how the threads were busy between two calls of `Server.threads`: [(seconds run, seconds waited) per
+    second].
+
+    before, after: what these returned; seconds: between them. Threads that ran less than a hundredth are left out."""
     begun = {name: before.get(name, (0.0, 0.0)) for name in after}
     grown = [tuple(round((b - a) / seconds, 3) for a, b in zip(begun[n], after[n], strict=True)) for n in after]
     return sorted((pair for pair in grown if pair[0] > 0.01), reverse=True)
 
 
 def by_the_second(times: list[float], begin: float, passed: float) -> dict[str, float]:
-    """Return how many fall into a second: the median, the tenth of the worst, the worst; the first second is left out.
+    """Count how many of the times fall into each second -> {"median", "p10", "worst", "worst_mean_of_five_s": number}.
 
-    Pictures come in hops of 4, so that 24 or 28 in a second are a pace of 25: the mean over five seconds says more.
-    """
+    begin: when counting starts; passed: seconds counted. The first second is left out. Pictures come in hops of 4, so
+    that 24 or 28 in a second are a pace of 25: the mean over five seconds says more."""
     counts = [0] * int(passed)
     for at in times:
         if at - begin < len(counts):

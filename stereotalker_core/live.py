@@ -57,9 +57,11 @@ class LiveFrame:
 class _Plan:
     """The decisions about a hop, made before it is drawn.
 
-    heard: sound (S,) for the motion; sound: (640,) of each frame; real: whether each frame is speech; owner: index of
-    the picture that each frame shows; number: of the first frame; begin: seconds of sound pushed before the first
-    frame; interruptions: count when the hop began."""
+    heard: sound (S,) from which the motion is sampled; sound: (640,) to be played with each frame.
+    real: whether each frame is speech, not silence that was filled in; cameras: one per frame.
+    owner: index of the picture that each frame shows; number: that of the first frame, from the start of the
+    performance.
+    begin: seconds of sound pushed before the first frame; interruptions: how many there had been when the hop began."""
 
     heard: Tensor
     sound: tuple[Tensor, ...]
@@ -71,7 +73,8 @@ class _Plan:
     interruptions: int
 
     def portions(self) -> list[list[int]]:
-        """Return indices of the frames to draw, at most TOGETHER in a list: of each picture the first frame."""
+        """Return lists of the frames to draw, at most TOGETHER in each: the index of the first frame that shows a
+        picture."""
         chosen = [self.owner.index(picture) for picture in range(self.owner[-1] + 1)]
         return [chosen[i : i + TOGETHER] for i in range(0, len(chosen), TOGETHER)]
 
@@ -367,7 +370,7 @@ def stream(live: Live, blocks: Iterable[Tensor | None], crew: Crew | None = None
 
 
 def _due(live: Live, blocks: Iterable[Tensor | None]) -> Iterator[int]:
-    """Push the blocks; yield after each, and once at the end, how many hops are due."""
+    """Push blocks of sound as in `stream`; yield after each, and once at the end, how many hops are to be drawn now."""
     due, hop = 0, HOP * SAMPLES  # samples that have passed
     for block in blocks:
         if block is not None:

@@ -279,7 +279,7 @@ class Client:
                 await self.socket.send_bytes(message)
 
     def _encoded(self, part: Part) -> list[bytes]:
-        """Return the drawn frames of a part as messages."""
+        """Wait until a part of a hop is drawn -> its frames as messages, see `_packed`."""
         last, encoded, messages = None, b"", []
         for frame in part.frames():
             if frame.picture is not last:

@@ -192,8 +192,8 @@ class Lifter(nn.Module):
 
     @staticmethod
     def _mouth_light(body: HalfBody, corners: Tensor, weight: Tensor, part: Tensor) -> Tensor:
-        """Return (N,) share of the light that reaches a texel through the lips: less the deeper it lies in the mouth, 1
-        outside."""
+        """Return (N,) in [0, 1]: the fraction of the light that reaches a texel through the lips, less the deeper it
+        lies in the mouth, 1 outside."""
         point = (body.mean[corners] * weight[..., None]).sum(1)
         front = body.mean[body.vertices_in("teeth.up", "teeth.low"), 1].amin()
         inside = torch.isin(part, part.new_tensor([body.part_index[name] for name in _MOUTH]))

@@ -73,7 +73,7 @@ class MaskPredictor(nn.Module):
         return (region == torch.arange(len(REGIONS), device=part.device).view(1, -1, 1, 1)).float()
 
     def _blocked_silhouette(self, part: Tensor) -> Tensor:
-        """Return `unshuffled` of the silhouette (T, 64, H/4, W/4), which is never made as pictures."""
+        """Return `unshuffled(silhouette(part))` (T, 64, H/4, W/4), without making the silhouette as pictures."""
         region = self.part_regions[unshuffled(part).permute(0, 2, 3, 1).long()]
         named = region[..., None, :] == torch.arange(len(REGIONS), device=part.device)[:, None]
         return named.flatten(3).float().permute(0, 3, 1, 2)
