@@ -97,7 +97,8 @@ def route(links: list[list], places: dict[int, Place], ceiling: int) -> tuple[di
 
 @dataclass(frozen=True)
 class Goal:
-    """The target of a link: how many columns ahead, the node and its socket."""
+    """The target of a link: `ahead`, how many columns further right it lies, `place` and `slot`, the node and its
+    socket."""
 
     link: int
     ahead: int

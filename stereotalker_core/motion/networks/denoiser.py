@@ -45,7 +45,8 @@ class Block(nn.Module):
     def forward(self, h: Tensor, shared: Tensor, places: tuple[Tensor, Tensor]) -> Tensor:
         """Map h (B, T, W) -> (B, T, W).
 
-        shared: modulation (B, 6, W), to which the block adds its own; places: from `turns`, for the width of a head."""
+        shared: modulation (B, 6, W), to which the block adds its own; places: cosines and sines (T, d / 2) of the
+        frames' positions, from `turns`, d being the width of a head."""
         a_scale, a_shift, a_gate, m_scale, m_shift, m_gate = (shared + self.modulation)[:, :, None].unbind(1)
         normal = F.layer_norm(h, h.shape[-1:]) * (1 + a_scale) + a_shift
         q, k, v = rearrange(self.qkv(normal), "b t (three heads d) -> three b heads t d", three=3, heads=self.heads)

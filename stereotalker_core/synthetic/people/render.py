@@ -121,7 +121,8 @@ def _shade_samples(
 
 
 def _gloss_and_darkness(body: HalfBody) -> tuple[Tensor, Tensor]:
-    """Return the strength of the highlight (parts,) and the factor of darkness (parts,) of every part."""
+    """Return for every part of the body the strength of its highlight (parts,), and a factor on its brightness
+    (parts,)."""
     gloss = torch.tensor([_GLOSS.get(name, 0.05) for name in body.part_names])
     dark = torch.tensor([0.55 if name in _DARK else 1.0 for name in body.part_names])
     return gloss, dark
