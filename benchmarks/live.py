@@ -259,9 +259,10 @@ async def soak(server: Server, sound, seconds: float) -> dict:
 
 
 def growth(rows: list[float]) -> dict[str, float]:
-    """Return the growth in MB over the last two thirds of equally spaced rows, {} for fewer than two.
+    """Return the growth of a figure over the last two thirds of a time, {} where fewer than two values fall into these.
 
-    {"growth_of_the_last_two_thirds_mb": last minus first, "growth_by_a_line_mb": of a straight line fitted to them}."""
+    rows: values in MB at equal intervals. {"growth_of_the_last_two_thirds_mb": last minus first, "growth_by_a_line_mb":
+        the same of a straight line fitted to them}."""
     tail = rows[len(rows) // 3 :]
     if len(tail) < 2:
         return {}
@@ -345,7 +346,9 @@ def main() -> int:
 
 
 def plan(server: Server, sound, args: argparse.Namespace):
-    """List (name, coroutine that measures it) of everything that the options request."""
+    """Yield (name, coroutine that measures it) for each measurement that the options request.
+
+    server: running; sound: (S,) samples of speech; args: the options of this file."""
     if not args.only_soak:
         yield "reactions", reactions(server, sound)
         yield "rudeness", rudeness(server, sound)

@@ -45,7 +45,7 @@ def inputs_of(cls: type) -> dict[str, tuple]:
 
 
 def limits(spec: tuple) -> str:
-    """Return the type and range of an input in a few words."""
+    """Return the type and range of an input of a node in a few words; spec: (type, options) as the node declares it."""
     kind, options = spec[0], spec[1]
     if isinstance(kind, (list, tuple)):
         return "choice"

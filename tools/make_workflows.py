@@ -39,7 +39,7 @@ SOCKETS = ("image_upload", "audio_upload")
 
 
 def output_names(cls: type) -> tuple[str, ...]:
-    """Return the names of a node's outputs; stock nodes may only have types."""
+    """Return the names of a node's outputs, or their types where the node gives no names, as some of ComfyUI's own."""
     return tuple(getattr(cls, "RETURN_NAMES", None) or cls.RETURN_TYPES)
 
 

@@ -72,10 +72,11 @@ class Mix(Graph):
         return "decode:IMAGE"
 
     def also(self, name: str, images: str, rate: float | None = None, fps: str | None = None) -> None:
-        """Add nodes that save pictures, which need no other model, as a video with the sound.
+        """Add nodes that save pictures as a video with the sound; they need no files of other models.
 
-        name: part of the file's name; images: node output with the pictures; rate, fps: frames per second, as a number
-        or a node output."""
+        name: part of the video's name; images: the output of a node that has the pictures.
+        rate: frames per second as a number, None = 25; fps: the output of a node that gives them, used instead where
+            given."""
         wires = {"images": images, "audio": "example:audio"} | ({"fps": fps} if fps else {})
         self.add(f"{name}_video", "CreateVideo", {"fps": rate or 25.0}, **wires)
         prefix = {"filename_prefix": f"video/StereoTalker_{name}"}

@@ -59,7 +59,8 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
 
 
 def run_kind(args: argparse.Namespace) -> int:
-    """Convert and print the reports. An unexplained key raises an error before anything is written."""
+    """Convert weights, print the reports -> exit status. ValueError for an unexplained key, before anything is written.
+    """
     if args.out and args.kind not in ("set", "experts"):
         check_output(args.out, (".safetensors",))
     for report in args.work(args):

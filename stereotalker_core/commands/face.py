@@ -86,10 +86,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def save_face(face: Face, out: Path, mapping: FaceMap | None = None) -> None:
-    """Write a face in the format of the file's suffix.
+    """Write a face to a file, in the format that the suffix of its name says.
 
-    face: the performances; mapping: between FLAME and ARKit; ValueError for an ARKit format of a FLAME face without
-    it."""
+    face: the performances; out: the file; mapping: between the parameters of FLAME and those of ARKit, needed to write
+        a FLAME face in an ARKit format (ValueError without it)."""
     suffix = out.suffix.lower()
     if suffix == ".safetensors":
         face.save(out)

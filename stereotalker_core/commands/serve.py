@@ -105,8 +105,11 @@ def checked_token(host: str, token: str | None) -> str | None:
 def make_app(models: Models, identity: Identity, view: View, token: str | None = None, clients: int = 2):
     """Return the ASGI application: the page at /, health at /health, the live stream at /live.
 
-    models: the networks; identity: the person; view: the camera; token: see `checked_token`; clients: at most at once.
-    """
+    models: the networks.
+    identity: the person.
+    view: the camera.
+    token: what clients must send, None for nothing, see `checked_token`.
+    clients: largest number of connections at the same time."""
     from fastapi import FastAPI, WebSocket
     from fastapi.responses import HTMLResponse
 

@@ -19,11 +19,11 @@ _VARIANTS = ("", ".fp16", ".bf16", ".non_ema")
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """Read {key: tensor} of a weight file, or of a diffusers or transformers model folder, on the CPU in their own
-    dtype.
+    """Read {key: tensor} from a weight file, or from a diffusers or transformers model folder.
 
-    The wrappers "state_dict" and "module." of training programs are removed. FileNotFoundError; ValueError, naming the
-    remedy, for damaged files, other formats, code in a pickle, and formats (fp8) that do not hold full weights."""
+    Tensors lie on the CPU and keep their dtype. "state_dict" and "module.", which training programs wrap around
+    weights, are removed. FileNotFoundError where there is no file. ValueError, which names the remedy, for damaged
+    files, other formats, code in a pickle, and formats (fp8) that do not hold full weights."""
     path = Path(path)
     if path.is_dir():
         return _read_folder(path)

@@ -72,8 +72,9 @@ class Scale:
 
 
 class Objective(nn.Module):
-    """Compute loss(model, batch) -> (loss (), {term: number}) as one forward pass, into whose beginning and end DDP and
-    FSDP hook."""
+    """The network and its loss in one module: forward(batch) -> (loss (), {term: number}).
+
+    DDP and FSDP act at the beginning and the end of a module's forward pass, so that the loss must be part of it."""
 
     def __init__(self, model: nn.Module, loss: Loss) -> None:
         super().__init__()
@@ -355,7 +356,7 @@ def _local(x: Tensor) -> Tensor:
 
 
 def _placed_as(whole: Tensor, like: Tensor | None) -> Tensor:
-    """Return a whole tensor placed and sharded like `like`; None: a scalar that stays on the CPU."""
+    """Return a whole tensor on the device of `like`, and sharded as `like` is; None for `like`: return it unchanged."""
     if like is None:
         return whole
     if not hasattr(like, "device_mesh"):

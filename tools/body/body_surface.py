@@ -131,8 +131,10 @@ def keypoint_rows(
 
 
 def _regressor(weight: Tensor, compact: Tensor) -> Row:
-    """Return (indices, weights) of a keypoint's regressor over all vertices, for the kept ones alone; weights sum to
-    one."""
+    """Return a keypoint as a weighted sum of kept vertices: their indices, and weights that sum to one.
+
+    weight: (all vertices,) weights that give the keypoint; compact: (all vertices,) index of each among the kept ones,
+        -1 where it is not kept."""
     index = (weight.abs() > 1e-4).nonzero().squeeze(1)
     index = index[compact[index] >= 0]
     share = weight[index]

@@ -138,8 +138,10 @@ class Source:
         return vertices, poses[..., :3, 3]
 
     def identities(self, rng: np.random.Generator, count: int, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield batches of random adults, (B, V0, 3) and (B, J0, 3): `count` of them, after the generator's first
-        `skip`."""
+        """Yield random adults in batches of B: vertices (B, V0, 3) m and bone heads (B, J0, 3) m.
+
+        rng: random generator; count: number of adults in all; skip: how many that the generator gives first are left
+            out."""
         drawn = [self._draw(rng) for _ in range(skip + count)][skip:]
         for start in range(0, count, _BATCH):
             batch = drawn[start : start + _BATCH]

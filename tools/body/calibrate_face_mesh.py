@@ -56,15 +56,18 @@ class Seen(NamedTuple):
 
 
 class Residuals(NamedTuple):
-    """The residuals: moves (P, 468, 3) m in the head's rest frame; errors (P, 468) relative to the distance of the
-    irises."""
+    """The distances between the detected points of P people and those of the bodies fitted to them.
+
+    moves: (P, 468, 3) m in the head's rest frame; errors: (P, 468) relative to the distance of the irises."""
 
     moves: Tensor
     errors: Tensor
 
     def summary(self) -> dict[str, float]:
-        """Return the mean errors {"all", "lips", "eyes", "outline"} in distances of the irises, and in metres {"bias":
-        mean distance of the points' medians, "spread": median distance of people from these}."""
+        """Return {"all", "lips", "eyes", "outline": mean error in distances of the irises, "bias", "spread": m}.
+
+        "bias" is the mean length of the points' median moves; "spread" how far, in the median, people differ from
+        these."""
         fine = [i for i in LIPS if i not in _EYES]
         median = self.moves.median(0).values
         return {

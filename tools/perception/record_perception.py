@@ -16,7 +16,10 @@ LARGEST = 700  # numbers kept of one output
 
 
 def main() -> None:
-    """Run every network on its inputs and write one .npz: NETWORK.INPUT.OUTPUT, and .range, .step beside it."""
+    """Run every network on its inputs and write the outputs as one .npz.
+
+    Each output is an array NETWORK.INPUT.OUTPUT; beside it are .range (largest minus smallest value) and .step (every
+    step-th number is stored)."""
     from ai_edge_litert.interpreter import Interpreter
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -98,7 +98,10 @@ class _Reader:
         return self.arrays[self.real(tensor)]
 
     def keep(self, tensor: int, order: tuple[int, ...] | None = None, shape: tuple[int, ...] | None = None) -> str:
-        """Store a constant with its axes in the given order, reshaped if `shape` is given, and return its name."""
+        """Store a constant -> the name under which it is stored.
+
+        tensor: its number in the file; order: the order of its axes in the result, None as they are; shape: to which it
+            is reshaped before that, None as it is."""
         value = self.array(tensor)
         value = value.reshape(shape) if shape is not None else value
         value = np.ascontiguousarray(value.transpose(order) if order else value)
@@ -109,7 +112,10 @@ class _Reader:
         return key
 
     def value(self, tensor: int, axes: int = 0) -> int | str:
-        """Return the number of a computed value, or the name of a constant, made to broadcast over `axes` axes."""
+        """Return what a step of the graph refers to: the number of a computed value, or the name of a stored constant.
+
+        tensor: its number in the file; axes: number of axes of the other operand; with 4, a constant gets 4 axes as
+            well."""
         tensor = self.real(tensor)
         if tensor not in self.arrays:
             return self.numbers[tensor]
@@ -119,7 +125,8 @@ class _Reader:
         return self.keep(tensor)
 
     def translate(self, operator) -> Step | None:
-        """Return one operator as a step; None where nothing is to be computed."""
+        """Translate one operator to a step of the graph; None where nothing is to be computed. ValueError for an
+        unknown operator."""
         code = self.codes[operator.OpcodeIndex()]
         inputs = [operator.Inputs(i) for i in range(operator.InputsLength())]
         output = operator.Outputs(0)

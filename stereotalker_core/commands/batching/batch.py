@@ -88,8 +88,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def one_after_another(jobs: list[Job]) -> Iterator[tuple[Job, str, str]]:
-    """Run the jobs in this process, one after another; yield each job with its state (done, failed, ...) and a message.
-    """
+    """Run the jobs in this process; yield each with its state ("done" or "failed") and a message."""
     from ..talking.talk import make_clip
     from ..talking.workshop import Workshop
 
@@ -99,16 +98,19 @@ def one_after_another(jobs: list[Job]) -> Iterator[tuple[Job, str, str]]:
 
 
 def on_ray(args: argparse.Namespace, jobs: list[Job]) -> Iterator[tuple[Job, str, str]]:
-    """Run the jobs on a Ray cluster, in the order of the list; yield each with its state and a message."""
+    """Run the jobs on a Ray cluster; yield each with its state ("done" or "failed") and a message, in the order of the
+    list.
+
+    args: the options of `batch`, which name the cluster; jobs: the jobs to run."""
     from .cluster import spread
 
     return spread(jobs, args.ray, args.workers, args.split)
 
 
 class Line:
-    """The progress line of a batch: rewritten in place on a terminal, one line per job in a file.
+    """The progress line of a batch: rewritten in place on a terminal; in a file, one line per job.
 
-    total: number of jobs; before: how many of them were done already; enabled: False shows nothing."""
+    total: number of jobs; before: how many of them earlier runs have done; enabled: False shows nothing."""
 
     def __init__(self, total: int, before: int, enabled: bool):
         self.total, self.before, self.enabled = total, before, enabled

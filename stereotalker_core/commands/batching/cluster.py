@@ -25,10 +25,10 @@ AHEAD = 2  # pieces a worker has waiting: the list is not poured into the cluste
 
 @dataclass
 class Work:
-    """The piece of work for one worker: a whole job, or one frame range of it.
+    """The piece of work for one worker: a whole job, or one range of its frames.
 
-    job: what it belongs to; args: options of `talk` for this piece; tries: how often a worker died over it; turn:
-    number of the piece within the job."""
+    job: the job that it belongs to; args: options of `talk` for this piece; tries: how many workers have died because
+        of it; turn: its number in the order in which pieces were handed to workers."""
 
     job: Job
     args: argparse.Namespace
@@ -108,12 +108,13 @@ def _frame_count_of_job(args: argparse.Namespace) -> int:
 
 
 def connect(address: str, ray) -> None:
-    """Join a Ray cluster. ValueError where there is none.
+    """Connect this process to a Ray cluster. ValueError where there is none.
 
-    Since 2.60 `ray start` makes a cluster ask for a token wherever the machine has one, and `ray.init` sends it to a
-    cluster that it finds by itself; to an address only where the user says so.
+    address: "auto" for a cluster that runs already, "local" to start one on this machine, else its address; ray: the
+        module.
 
-    ray: the module; address: "auto" for a running one, "local" for a new one on this machine, else its address."""
+    A cluster may ask for a token. Ray sends the machine's token by itself to a cluster found by "auto"; with an address
+    only where RAY_AUTH_MODE=token is set, which the error message then says."""
     settings = {"log_to_driver": False, "logging_level": "error", "include_dashboard": False}
     try:
         if address == "local":

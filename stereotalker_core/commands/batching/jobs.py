@@ -50,12 +50,12 @@ class Job:
 def read_jobs(path: str | Path, folder: str | Path, common: Sequence[str] = ()) -> list[Job]:
     """Read a list of jobs from a .csv (a header with option names) or a .jsonl (one object per line).
 
-    path: the file with the list.
+    path: the file with the list; file names in it are relative to its folder.
     folder: where results go.
-    common: command-line words of `talk` for all jobs; a row's own come later and override them.
+    common: command-line words of `talk` for all jobs; options in the list come later and override them.
 
-    Paths in rows are relative to the list's folder. FileNotFoundError, ValueError: no list, an empty one, columns that
-    are no options. A fault in one row only makes that job fail."""
+    FileNotFoundError without a list; ValueError for an empty one, or columns that are no options. A fault in one line
+    makes only that job fail."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no list of jobs at {path}")
@@ -153,10 +153,11 @@ def _job(parser, number: int, row: dict, base: Path, folder: Path, common: Seque
 
 
 def _relative_to_list(option: str, text: str, base: Path) -> str:
-    """Return the value `text` of an option of `talk`; where it names a file, that is resolved relative to the list's
+    """Return the value of an option of `talk` from a list of jobs, with a file name in it made relative to the list's
     folder.
 
-    option: its name; base: the folder."""
+    option: name of the option; text: its value as written in the list; base: folder of the list. Values that name no
+        file are returned unchanged."""
     if option == "transcript":
         return f"@{base / text[1:]}" if text.startswith("@") and text != HEARD else text
     names_file = option in outputs.INPUTS or option in outputs.RESULTS
@@ -194,7 +195,9 @@ def mark_done(job: Job, report: dict) -> None:
 
 
 def share_of(jobs: list[Job], shard: tuple[int, int] | None) -> list[Job]:
-    """Return the jobs of shard (I, N): every N-th, so that long and short ones are mixed; None returns all."""
+    """Return every N-th job, beginning with the I-th, so that long and short jobs are mixed in each shard.
+
+    jobs: all of them; shard: (I, N), the number of the shard and how many there are; None returns all jobs."""
     return jobs if shard is None else jobs[shard[0] - 1 :: shard[1]]
 
 

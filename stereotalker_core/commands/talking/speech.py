@@ -27,7 +27,10 @@ def speech_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def hands_argument(parser: argparse.ArgumentParser, framed: bool = False) -> None:
-    """Declare --hands. framed: a camera is known, so the default is "auto", which depends on what the frame shows."""
+    """Declare --hands for a parser.
+
+    parser: the command's; framed: True where the command has a camera: the default is then "auto", which depends on
+        what the picture shows."""
     told = choice_of(MotionOptions, "hands")
     auto = {"default": choice_of(View, "hands").default, "help": f"{told.line}; {AUTO_HANDS}"}
     flags.word(parser, "--hands", MotionOptions, "hands", "H", **(auto if framed else {}))

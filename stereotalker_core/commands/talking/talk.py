@@ -200,10 +200,12 @@ def make_clip(args: argparse.Namespace, workshop: Workshop, progress: ProgressLi
 
 @dataclass(frozen=True)
 class Given:
-    """The user's input.
+    """The speech or motion that the user gave, with its settings.
 
-    audio, motion: the recording, or a ready motion; transcript: the words, None where not given; options: settings of
-    the motion; count: number of frames, None where not known."""
+    audio, motion: the recording, or a ready motion; the other one is None.
+    transcript: the words, as text or with their times; None where not given.
+    options: settings of the motion.
+    count: number of frames, None where it is not known yet."""
 
     audio: Audio | None
     motion: Motion | None

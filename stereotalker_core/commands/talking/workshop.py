@@ -21,7 +21,9 @@ class Workshop:
         self._people: dict[tuple, Identity] = {}
 
     def models(self, device: str, mode: str = "play") -> Models:
-        """Return the networks that ship with the package, on this device; each is loaded when it is first used."""
+        """Return the networks that ship with the package; each of them is loaded when it is first used.
+
+        device: where they run; mode: how frames are made, as in `Models.load_nano`."""
         key = device, mode
         if key not in self._models:
             self._models[key] = Models.load_nano(device, mode, later=True)

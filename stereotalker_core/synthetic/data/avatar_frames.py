@@ -68,9 +68,11 @@ class Rows:
 
 
 class AvatarData:
-    """The reader of the frames (rows) in some shards; `identity`, `yaw`, `clip`, `perturbed` are arrays over all rows.
+    """The reader of rendered frames; one frame is called a row, and rows of all shards are numbered together.
 
-    shards: folders, from `find_shards`; part_names: names of the body's parts."""
+    shards: folders, from `find_shards`; part_names: names of the body's parts. `identity`, `yaw` and `perturbed` are
+        arrays with one entry per row: number of the person, camera yaw in degrees, whether the guides come from a wrong
+        fit."""
 
     def __init__(self, shards: Sequence[Path], part_names: Sequence[str]) -> None:
         self.part_names, self._swap = list(part_names), swap_labels(part_names)
@@ -115,8 +117,10 @@ class AvatarData:
         return torch.from_numpy(np.stack([self._frames[s][name][r] for s, r in self.where[rows]]))
 
     def rows(self, rows: np.ndarray, flip: np.ndarray | None = None) -> Rows:
-        """Read frames by index: rows (N,), mirrored where flip (N,) is true, with normals, yaw and left/right parts
-        changed to match."""
+        """Read frames by their row indices -> images, masks, guides and person of each.
+
+        rows: (N,) indices; flip: (N,) bool, which of them are mirrored, with normals, yaw and left and right parts
+            changed to match; None: none."""
         rows = np.asarray(rows)
         image = {k: _from_bytes(self._raw(k, rows).permute(0, 3, 1, 2)) for k in ("rgb", "lift", "normal")}
         share = {k: self._raw(k, rows)[:, None].float() / 255 for k in ("alpha", "visibility")}
@@ -137,10 +141,12 @@ class AvatarData:
         return Rows(image["rgb"], share["alpha"], region, guides, torch.from_numpy(self.identity[rows]))
 
     def baselines(self, rows: np.ndarray) -> tuple[Tensor, Tensor] | None:
-        """Read what the renderer is compared with (`dataset.baselines`) of N rows; None where a shard lacks it.
+        """Read two pictures that the renderer's output is compared with, for N rows; None where a shard was written
+        without them.
 
-        Returns the lift with the portrait's shading left on it, (N, 3, H, W) in [-1, 1], and the silhouette of the body
-        without hair and clothes, (N, 1, H, W) in [0, 1]. rows: (N,) indices."""
+        rows: (N,) indices. Returns the portrait's pixels on the posed body, with the shading of the portrait left on
+            them, (N, 3, H, W) in [-1, 1], and the silhouette of the body without hair and clothes, (N, 1, H, W) in [0,
+            1]."""
         if not all(set(_BASELINES) <= set(frames) for frames in self._frames):
             return None
         plain = _from_bytes(self._raw("plain", rows).permute(0, 3, 1, 2))
@@ -180,14 +186,17 @@ class AvatarData:
         return np.concatenate(picked)
 
     def _people(self, rng: np.random.Generator, count: int) -> Iterator[np.ndarray]:
-        """Yield the rows of `count` random people, without repetition where there are enough."""
+        """Draw `count` random people and yield, for each, the indices of all rows that show them.
+
+        People repeat only where there are fewer than `count`."""
         for who in rng.choice(len(self.rows_of), count, replace=count > len(self.rows_of)):
             yield self.rows_of[who]
 
     def _in_a_row(self, rng: np.random.Generator, own: np.ndarray, frames: int, stride: int) -> np.ndarray:
-        """Draw `frames` consecutive rows, `stride` apart, from one of a person's clips -> indices (frames,).
+        """Draw rows of successive frames, `stride` apart, from one random clip of a person -> row indices (frames,).
 
-        own: the person's rows, CLIP per clip."""
+        rng: random generator; own: indices of all rows of the person, CLIP per clip, one clip after the other; frames:
+            how many to draw."""
         clip = int(rng.integers(0, len(own) // CLIP)) * CLIP
         return own[clip + consecutive(rng, CLIP, frames, stride)]
 

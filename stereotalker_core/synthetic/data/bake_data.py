@@ -58,7 +58,7 @@ class Example:
 
 
 def seed_of(place: int, seed: int) -> int:
-    """Return the avatar's seed for row `place` of the set."""
+    """Return the avatar's seed for the person at number `place` in the set with this seed."""
     return _BASE_SEED + seed * 100_000 + place
 
 

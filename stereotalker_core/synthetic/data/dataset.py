@@ -227,14 +227,15 @@ def true_frames(person: "Person", motion: Motion, cameras: Cameras) -> AvatarFra
 
 
 def baselines(body: HalfBody, plain: Identity, motion: Motion, cameras: Cameras) -> dict[str, Tensor]:
-    """Draw what the renderer is compared with -> {"plain": (T, H, W, 3), "bare": (T, H, W)}, both uint8.
+    """Draw two pictures that the renderer's output is compared with -> {"plain": (T, H, W, 3), "bare": (T, H, W)}, both
+    uint8.
 
     body: the half body.
-    plain: the identity with the portrait's pixels as photographed, from `as_photographed`.
+    plain: the identity whose texture keeps the portrait's shading, from `as_photographed`.
     motion, cameras: T frames each.
 
-    "plain" is the lift with the portrait's shading left on it, "bare" is 255 where the body without its shell of hair
-    and clothes is."""
+    "plain" shows this texture on the posed body; "bare" is 255 where the body is without its shell of hair and clothes,
+    else 0."""
     bare = render_guides(body, replace(plain, shell=torch.zeros_like(plain.shell)), motion, cameras)
     lift = render_guides(body, plain, motion, cameras).lift
     return {"plain": image_bytes(lift), "bare": share_bytes((bare.part > 0).float())}

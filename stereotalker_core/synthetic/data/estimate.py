@@ -40,7 +40,13 @@ def noisy_keypoints(body: HalfBody, portrait: AvatarPortrait, rng: torch.Generat
 def estimated_identity(
     body: HalfBody, portrait: AvatarPortrait, seed: int, lifter: Lifter | None = None, shell_iterations: int = 5
 ) -> Identity:
-    """Fit an avatar's portrait from noisy keypoints and a blurred true mask."""
+    """Fit an avatar's portrait as a user's would be: from noisy keypoints and a blurred mask -> the identity found.
+
+    body: the half body.
+    portrait: the portrait to fit, with the true keypoints and mask.
+    seed: determines the noise.
+    lifter: table of the atlas's texels; None makes one.
+    shell_iterations: steps in which the shell of hair and clothes is fitted."""
     rng = torch.Generator().manual_seed(seed)
     blurred = F.avg_pool2d(portrait.mask[None], 5, 1, 2, count_include_pad=False)[0]
     points = noisy_keypoints(body, portrait, rng)

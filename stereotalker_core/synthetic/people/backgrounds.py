@@ -12,7 +12,9 @@ KINDS = ("gradient", "wall", "shapes", "noise", "plain")
 
 
 def draw_background(rng: torch.Generator, size: tuple[int, int]) -> tuple[Tensor, str]:
-    """Draw a random background (3, H, W) in [-1, 1] and its kind."""
+    """Draw a random background -> the picture (3, H, W) in [-1, 1], and its kind, one of KINDS.
+
+    rng: random generator; size: (H, W) px."""
     kind = pick(rng, KINDS, (0.3, 0.2, 0.2, 0.15, 0.15))
     rows, columns = size
     colours = 0.1 + 0.8 * torch.rand(4, 3, generator=rng)

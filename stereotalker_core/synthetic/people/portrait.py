@@ -46,7 +46,7 @@ class AvatarPortrait:
 
 
 def canonical_cameras(body: HalfBody, shape: Tensor, yaw: Tensor, size: int, pitch: float = 0.0) -> Cameras:
-    """Return cameras of the half-body framing.
+    """Return the cameras, one per yaw, that frame a person from head to hips.
 
     body: the half body.
     shape: coefficients (K,) of the person.
@@ -129,10 +129,13 @@ def _lifted(body: HalfBody, identity: Identity, lifter: Lifter | None) -> Identi
 def as_photographed(
     body: HalfBody, identity: Identity, lifter: Lifter | None = None, trust_hands: bool = True
 ) -> Identity:
-    """Return the identity with the portrait's pixels projected unchanged: its shading stays on the surface when that
-    turns.
+    """Return the identity with a texture of the portrait's unchanged pixels: the light of the photograph stays painted
+    on it.
 
-    lifter: table of the atlas's texels, None makes one; trust_hands: whether the hands' pixels are used."""
+    body: the half body.
+    identity: the person with their portrait.
+    lifter: table of the atlas's texels; None makes one.
+    trust_hands: whether the pixels of the hands are used."""
     view = (identity.portrait, identity.mask, _posed(body, identity), identity.world_to_camera, identity.intrinsics)
     atlas, visibility = lift_portrait(body, *view, size=_LIFT_SIZE, lifter=lifter, trust=Trust(hands=trust_hands))
     return replace(identity, atlas=atlas, visibility=visibility, light=None, atlas_layout=2)

@@ -162,7 +162,13 @@ def _vote(label: Tensor, supersample: int) -> Tensor:
 def _rendered_keypoints(
     body: HalfBody, posed: Posed, cameras: Cameras, fragments: Fragments, supersample: int
 ) -> tuple[Tensor, Tensor]:
-    """Return the keypoints (T, 125, 2) px, and (T, 125) bool whether the skin at the point is visible."""
+    """Return where 125 keypoints appear in T frames, (T, 125, 2) px, and whether each can be seen, (T, 125) bool.
+
+    body: the half body.
+    posed: the body in the pose of each frame.
+    cameras: one for each frame.
+    fragments: the rasterised body, whose depth tells what hides a point.
+    supersample: samples per pixel along each axis of the fragments."""
     points = body.keypoints(posed.vertices, posed.bones)[:, rendered_keypoints(body)]
     seen = project(points, cameras.world_to_camera, cameras.intrinsics)
     rows, columns = cameras.size

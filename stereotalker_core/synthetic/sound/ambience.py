@@ -67,7 +67,8 @@ def breaths(samples: int, rng: Generator) -> np.ndarray:
 
 
 def clicks(samples: int, rng: Generator) -> np.ndarray:
-    """Return keys, steps, dishes (samples,): short decaying resonances at irregular times over a little noise."""
+    """Return sounds like those of keys, steps or dishes (samples,): short decaying resonances at random times, and
+    faint noise."""
     out = 0.01 * coloured(samples, -1.0, rng)
     for _ in range(int(rng.integers(1, 3 + samples // 3000))):
         _add(out, int(rng.integers(0, samples)), _hit(rng) * rng.uniform(0.2, 1.0))

@@ -40,10 +40,12 @@ class Surroundings:
         return (out * 10 ** rng.uniform(-1, 0.1)).astype(np.float32)
 
     def beside(self, wave: np.ndarray, rng: Generator, voice: Callable[[Generator], np.ndarray]) -> np.ndarray:
-        """Return speech (S,) in a room, with other sound 0 to 25 dB below it, or over a telephone, at its own loudness.
+        """Place speech in random surroundings -> (S,) samples of unchanged loudness.
 
-        wave: (S,) the speech; rng: random generator; voice: voice(rng) returns somebody else's speech (S,), of which
-        one to four are mixed in, at least 10 dB below."""
+        A room may be added, then another sound 0 to 25 dB below the speech or some other voices at least 10 dB below
+        it, and a telephone line.
+        wave: (S,) the speech; rng: random generator; voice: called with rng, returns speech (S,) of somebody else; one
+            to four of these are mixed in."""
         loudness = float(np.sqrt(np.square(wave).mean()))
         if loudness < 1e-5:
             return wave

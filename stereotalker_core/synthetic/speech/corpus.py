@@ -85,10 +85,11 @@ def speak_random(split: str, engine: str, rng: random.Random) -> tuple[Utterance
 
 
 def write_corpus(out: Path, split: str, minutes: float, seed: int, engines: tuple[str, ...]) -> dict[str, float]:
-    """Write one split of a corpus -> a table of what it holds, see `summary`. ValueError before any work.
+    """Write one split of a corpus -> a table of what it holds, see `summary`.
 
-    out: folder of the split; split: its name; minutes: amount of speech; seed: determines what is said; engines: names
-    of speech engines, which take turns."""
+    out: folder of the split; split: its name, one of SPLITS; minutes: amount of speech; seed: determines what is said;
+        engines: names of speech engines (of ENGINES), which take turns. ValueError, before anything is written, for
+        other names or minutes that are not positive."""
     if split not in SPLITS:
         raise ValueError(f"split {split!r} is not one of {', '.join(SPLITS)}")
     if not minutes > 0:

@@ -34,7 +34,9 @@ _MIN_WORDS = 3
 
 
 def transcripts(path: Path = TRANSCRIPTS) -> dict[str, str]:
-    """Read {prompt name: text}; ValueError where the package is not installed."""
+    """Read the texts of the Asterisk recordings -> {recording, as a path without suffix: text}.
+
+    path: the compressed list of the Debian package. ValueError where the package is not installed."""
     if not path.exists():
         raise ValueError(f"{path} is missing: apt-get install asterisk-core-sounds-en asterisk-core-sounds-en-g722")
     lines = gzip.decompress(path.read_bytes()).decode("utf-8", "replace").splitlines()
@@ -86,8 +88,12 @@ def _phone_of_segment(segment: Any) -> Phone:
 
 
 def write_real(out: Path, sounds: Path = SOUNDS) -> dict[str, float]:
-    """Write the aligned prompts in the corpus format (see corpus.py) -> a table of what it holds, see
-    `corpus.summary`."""
+    """Write a corpus of the recorded Asterisk prompts, force-aligned with their transcripts -> a table, see
+    `corpus.summary`.
+
+    out: folder of the corpus, in the format that corpus.py describes; sounds: folder of the recordings (.g722). Short
+        recordings, and those that cannot be aligned, are left out. ValueError where recordings or transcripts are not
+        installed."""
     from pocketsphinx import Decoder
 
     texts = transcripts()
@@ -156,8 +162,10 @@ def lab_recordings(folder: Path) -> list[tuple[Path, str, str]]:
 
 
 def write_aligned(out: Path, recordings: list[tuple[Path, str, str]]) -> dict[str, float]:
-    """Force-align recordings (file, text, speaker) and write them in the corpus format -> a table, see
-    `corpus.summary`."""
+    """Write a corpus of recordings, force-aligned with their texts -> a table of what it holds, see `corpus.summary`.
+
+    out: folder of the corpus, in the format that corpus.py describes; recordings: (file, text, speaker) of each. Those
+        that cannot be aligned are left out."""
     from pocketsphinx import Decoder
 
     decoder = Decoder(samprate=16000, lm=None, bestpath=False, loglevel="FATAL")
@@ -183,11 +191,12 @@ def write_aligned(out: Path, recordings: list[tuple[Path, str, str]]) -> dict[st
 
 
 def write_unlabelled(out: Path, folders: list[Path], minutes: float, seed: int = 0) -> dict[str, float]:
-    """Write up to `minutes` of random sound files under the folders, as a corpus without words and phones -> a table of
-    what it holds, see `corpus.summary`.
+    """Write a corpus without words and phones, of random sound files -> a table of what it holds, see `corpus.summary`.
 
-    Speech of any language, because the encoder's teacher supplies the targets. Files outside 0.8 .. 15 s are left out.
-    """
+    out: folder of the corpus; folders: where .g722, .ogg, .wav and .flac files are looked for, also in subfolders;
+        minutes: largest amount of sound; seed: determines which files are taken. The speech may be in any language,
+        because the encoder's teacher supplies the targets. Files shorter than 0.8 s or longer than 15 s are left out.
+        ValueError where there are no files."""
     files = [
         f for folder in folders for f in sorted(folder.rglob("*")) if f.suffix in (".g722", ".ogg", ".wav", ".flac")
     ]

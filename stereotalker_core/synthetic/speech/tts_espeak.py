@@ -85,7 +85,9 @@ class _Espeak:
         return np.concatenate(self.samples).astype(np.float32) / 32768
 
     def marks(self, text: str) -> list[tuple[str, int, bool]]:
-        """Return (phoneme, stress, first of a word) of the text; the audio events have neither stress nor words."""
+        """Return (phoneme, stress 0..2, whether it begins a word) for each phoneme of the text.
+
+        The events of the spoken audio have exact times, but neither stress nor words."""
         pointer = ctypes.c_char_p(text.encode())
         out: list[tuple[str, int, bool]] = []
         while pointer.value:

@@ -120,9 +120,11 @@ def skin(pixels: Pixels, face: StudioFace, rng: torch.Generator) -> tuple[Tensor
 def inner_parts(
     pixels: Pixels, face: StudioFace, colour: Tensor, gloss: Tensor, rng: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Paint eyes, mouth, teeth and sockets over colours (N, 3) and highlights (N, 2) -> the same.
+    """Paint eyes, mouth, teeth and sockets over the skin -> colours (N, 3) sRGB and highlights (N, 2) of all N pixels.
 
-    colour: (N, 3) sRGB so far; gloss: (N, 2) strength and sharpness of the highlight so far."""
+    pixels: the pixels that show the person; face: the colours of the face.
+    colour: (N, 3) sRGB so far; gloss: (N, 2) strength and sharpness of the highlight so far.
+    rng: random generator."""
     colour, gloss = colour.clone(), gloss.clone()
     own = torch.tensor(face.skin)
     mouth = pixels.is_part("mouth")
@@ -163,9 +165,13 @@ def dressed(
     colour: Tensor,
     rng: torch.Generator,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Paint clothes over sRGB colours (N, 3) -> colours, coverage (N,), normals (N, 3), and a factor (N,) on the light.
+    """Paint clothes over the skin -> sRGB colours (N, 3), coverage (N,) in [0, 1], normals (N, 3), and a factor (N,) on
+    the light.
 
-    pixels: the covered pixels of the picture; outfit: what is worn."""
+    pixels: the pixels that show the person.
+    outfit: what is worn.
+    colour: (N, 3) sRGB of the skin.
+    rng: random generator."""
     points = pixels.point
     x, y, z = points.unbind(1)
     body = pixels.is_part("torso", "neck", "arm.L", "arm.R", "hips") & ~pixels.is_part("hand.L", "hand.R")

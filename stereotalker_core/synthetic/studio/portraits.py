@@ -182,10 +182,15 @@ def _hairs(
     shell: Tensor,
     rng: torch.Generator,
 ) -> list[tuple[Tensor, Tensor, float]]:
-    """Grow hair -> two entries, the head's and the brows': (strands (n, steps, 3) m, linear colours (n, 3), samples).
+    """Grow the hair of the head and of the brows -> two entries (strands (n, steps, 3) m, linear colours (n, 3),
+    samples).
 
-    samples: points drawn per strand, as a fraction of the picture's side in px.
-    template: the mean body; person: their hair; posed, normals: as in `_photographed`; rng: random generator."""
+    "samples" is the number of points to draw per strand, as a fraction of the picture's side in px.
+    template: the mean body.
+    person: whose hair it is.
+    posed, normals: the dressed body in its pose, and its normals (V, 3).
+    shell: (V,) m, how far hair and clothes stand off the body.
+    rng: random generator."""
     body, vertices = template.body, posed.vertices[0]
     line = Hair(person.line, 0.01, 0.002, torch.zeros(3), 0.1, 0.0)
     # hair grows on the scalp up to the line, away from the ears, and slides on the head, neck and trunk

@@ -37,11 +37,14 @@ _SILENCE = ("", "sil", "sp", "spn", "<eps>", "<unk>")
 
 
 def import_beat2(source: str | Path, root: str | Path, seconds: float = 20.0, names: Sequence[str] = ()) -> list[Path]:
-    """Import recordings as clips of at most `seconds` under `root` -> their folders.
+    """Import recordings as clips of at most `seconds` under `root` -> the clips' folders.
 
-    source: folder of the data set; names: base names of the recordings, () for all.
+    source: folder of the data set.
+    root: folder in which the clips are written.
+    seconds: largest length of a clip; longer recordings are split.
+    names: base names of the recordings to import, () for all.
 
-    ValueError names a recording with missing or broken files, before anything of it is written."""
+    ValueError names a recording whose files are missing or broken; no clip of that recording is written then."""
     if not seconds >= 1:
         raise ValueError(f"clips of {seconds} s are too short; use at least 1")
     source = Path(source)
@@ -62,7 +65,8 @@ def import_beat2(source: str | Path, root: str | Path, seconds: float = 20.0, na
 def read_recording(source: Path, npz: Path, body: HalfBody) -> Clip:
     """Read one recording as a single clip at 25 fps, as long as the shorter of sound and motion.
 
-    source: folder of the data set; npz: the recording's SMPL-X file, which names the others."""
+    source: folder of the data set; npz: the recording's SMPL-X file, whose base name its other files share; body: the
+        half body."""
     poses, fps = read_smplx(npz)
     wave = _beside(source, npz.stem, ".wav")
     if wave is None:

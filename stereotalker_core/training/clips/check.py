@@ -26,7 +26,8 @@ _SHOWN = 12  # faults in one message
 def check_clips(root: str | Path, needs: Iterable[str], fps: float = FPS) -> list[ClipInfo]:
     """Check that all clips hold what a training needs, complete and valid -> the content of each clip.json.
 
-    root: folder of the clips; needs: names of parts, of `clip.PARTS`; fps: the frame rate they must have.
+    root: folder of the clips; needs: the parts (names of `clip.PARTS`) that every clip must have; fps: the frame rate
+        that every clip must have.
 
     ValueError lists the faults: missing parts, other frame rates, counts or sizes that disagree, NaN, broken files."""
     needs = tuple(needs)

@@ -123,7 +123,8 @@ class Clip:
 
 
 def present(part: P | None, name: str) -> P:
-    """Return a part of a clip unchanged; ValueError that names it (`name`) where it is None."""
+    """Return `part` unchanged. ValueError where it is None, because the clip lacks it; `name`: what the message calls
+    it."""
     if part is None:
         raise ValueError(f"the clip has no {name}")
     return part
@@ -215,7 +216,10 @@ def read_info(folder: str | Path) -> ClipInfo:
 
 
 def read_clip(folder: str | Path, parts: Iterable[str] = PARTS) -> Clip:
-    """Read the requested parts (names, of PARTS) of a clip, as far as they exist. ValueError for a broken one."""
+    """Read a clip from its folder. ValueError where a file is broken.
+
+    folder: the clip's folder; parts: names of PARTS to read. Parts that are not named, or have no file, are None in the
+        result."""
     folder, parts = Path(folder), set(parts)
     info = read_info(folder)
     values: dict[str, Any] = {}

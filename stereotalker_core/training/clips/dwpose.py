@@ -134,12 +134,12 @@ def import_video(video: str | Path, root: str | Path, wanted: VideoImport | None
 def fit_track(
     body: HalfBody, points: Sequence[Keypoints | None], best: int, identity: Identity, wanted: VideoImport
 ) -> tuple[Motion, Cameras]:
-    """Fit the keypoints of all frames -> smooth motion and cameras.
+    """Fit the body to the keypoints of all T frames -> smooth motion and cameras of T frames.
 
     body: the half body.
     points: keypoints per frame, None where nobody is found.
-    best: the frame of the identity.
-    identity: the person.
+    best: index of the frame from which `identity` was made; the fit starts there and goes on in both directions.
+    identity: the person, whose shape stays fixed.
     wanted: the settings of the import."""
     size = (wanted.size, wanted.size)
     first = _with_shape(body, fit_pose(body, present(points[best], "keypoints"), size), identity.shape)
@@ -168,10 +168,12 @@ def fit_track(
 
 
 def turn_to_camera(rotations: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Turn the camera instead of the body by the body's median yaw -> rotations (T, 49, 3), world to camera (T, 4, 4),
-    camera yaw (T,) degrees.
+    """Move the median yaw of the body to the camera, so that the body faces forward on average and the picture stays
+    the same.
 
-    rotations: (T, 49, 3) axis-angle; matrix: (T, 4, 4) world to camera, before the turn."""
+    rotations: (T, 49, 3) axis-angle of the body; matrix: (T, 4, 4) world to camera, before the turn.
+
+    Returns rotations (T, 49, 3), world to camera (T, 4, 4), and the yaw of the camera (T,) in degrees."""
     vertical = torch.tensor([0.0, 0.0, 1.0])
     root = axis_angle_to_matrix(rotations[:, JOINT_INDEX["root"]])
     twist = matrix_to_axis_angle(split_twist(root, vertical)[0])[:, 2]

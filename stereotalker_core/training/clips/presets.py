@@ -16,15 +16,20 @@ FOLDER = Path(__file__).parent / "presets"
 class Stage:
     """The description of one stage: what is trained, on what, for how long.
 
-    model: one of MODELS.
+    model: what is trained, one of MODELS.
     schedule, scale: steps and rates of the training loop, and how it is spread over devices.
     network: "nano", or "sd15" (weights from a folder that `convert` wrote).
-    parts: of a renderer, what is trained (stage_two.PARTS), except names that contain one of `frozen`.
-    batch: identities (renderer, experts), pictures (mask) or sequences (motion, prior) per micro-batch.
-    frames: per identity; in_a_row: consecutive frames, `stride` apart, with the motion modules active; size: px.
+    parts, frozen: for renderer and experts: the parts to train (names of stage_two.PARTS); parameters whose name
+        contains an entry of `frozen` stay as they are.
+    batch: size of a micro-batch: identities (renderer, experts), pictures (mask) or sequences (motion, prior).
+    frames: number of frames of each identity in a micro-batch.
+    in_a_row: take consecutive frames, `stride` apart, and run the motion modules; False takes random frames.
+    size: height of the pictures, px.
     gamma, drop, offset, flicker, weighted, expert_drop: see `denoising.LossOptions`.
-    experts: which kinds are trained; the other kind is used unchanged, if given.
-    rank: hidden units of LoRA adapters and of new experts. note: where the numbers come from."""
+    experts: kinds of experts that are trained, "view" and "mask"; another kind is used unchanged if a file of it is
+        given.
+    rank: hidden units of LoRA adapters and of new experts.
+    note: a text that says where the numbers come from."""
 
     name: str
     model: str
@@ -75,7 +80,9 @@ class Preset:
     stages: tuple[Stage, ...]
 
     def stage(self, model: str, name: str | None = None) -> Stage:
-        """Return the stage for a model, by name where there are several. ValueError lists the stages."""
+        """Return the stage for `model`, chosen by its name where the preset has several for that model.
+
+        ValueError lists the stages where none fits, or several do."""
         fitting = [s for s in self.stages if s.model == model and name in (None, s.name)]
         if len(fitting) != 1:
             listed = ", ".join(f"{s.model} {s.name}" for s in self.stages)

@@ -37,13 +37,14 @@ def prepare_rows(
     drawing: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Check all clips, then write (or finish) the arrays under `out` -> `out`.
+    """Check all clips and render their guides -> the folder `out` with the arrays, one row per frame.
 
+    A call that was interrupted is continued by the next one.
     root: folder of the clips.
     out: folder of the arrays.
     size: height of the pictures in px, a multiple of 8.
-    drawing: also skeleton drawings.
-    progress: progress(done, total).
+    drawing: also store skeleton drawings.
+    progress: called with (clips done, clips in total).
 
     ValueError: faulty clips, pictures of several shapes, or arrays in `out` that were made from other clips."""
     if size % 8 or size < 32:
@@ -68,9 +69,10 @@ def prepare_rows(
 
 
 class _Store:
-    """The arrays of all clips' rows in a folder, created or resumed.
+    """The writer of the arrays in a folder, which hold one row per frame of all clips; existing arrays are continued.
 
-    infos: of the clips, in order; canvas: (H, W) px of the pictures; drawing: also store skeleton drawings."""
+    infos: the clips, in the order of their rows; canvas: (H, W) px of the pictures; drawing: also store skeleton
+        drawings."""
 
     def __init__(self, folder: Path, infos: list[ClipInfo], canvas: tuple[int, int], drawing: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -139,10 +141,12 @@ class _Store:
 
 
 class ClipRows(AvatarData):
-    """The reader of prepared clips of any length, with the methods of `AvatarData`.
+    """The reader of the arrays that `prepare_rows` wrote for clips of any length, with the methods of `AvatarData`.
 
-    folder: from `prepare_rows`; part_names: names of the body's parts. `identity` (rows,) is the index of each row's
-    clip, `person` (clips,) that of each clip's person."""
+    folder: where the arrays are; part_names: names of the body's parts.
+
+    A row is one frame. `identity` (rows,) is the number of each row's clip, `person` (clips,) the number of the person
+    in each clip."""
 
     def __init__(self, folder: str | Path, part_names: list[str]) -> None:
         folder = Path(folder)
@@ -159,8 +163,10 @@ class ClipRows(AvatarData):
         return np.ones(len(load["identity"]), bool)  # clips are of unequal length, all are complete
 
     def share(self, index: int, count: int) -> "ClipRows":
-        """Return the same rows, drawing only from every count-th person, from number `index` on. ValueError: too few
-        people."""
+        """Return a reader of the same arrays that draws only from every `count`-th person, beginning with number
+        `index`.
+
+        ValueError where there are fewer than `count` people."""
         if len(self.clips_of) < count:
             raise ValueError(f"{len(self.clips_of)} people cannot be shared by {count} micro-batches; set fewer")
         found = copy.copy(self)  # the arrays are on the disk: what is not drawn is not read
@@ -183,7 +189,9 @@ class ClipRows(AvatarData):
         return torch.where(torch.from_numpy(flip)[:, None, None, None], image.flip(-1), image)
 
     def _people(self, rng: np.random.Generator, count: int) -> Iterator[np.ndarray]:
-        """Yield the rows of one random clip of each of `count` random people."""
+        """Draw `count` random people and yield, for each, the row indices of one random clip of theirs.
+
+        People repeat only where there are fewer than `count`."""
         for who in rng.choice(len(self.clips_of), count, replace=count > len(self.clips_of)):
             yield self.rows_of[rng.choice(self.clips_of[who])]
 
@@ -198,7 +206,10 @@ def scaled(cameras: Cameras, canvas: tuple[int, int]) -> Cameras:
 
 
 def _framed(identity: Identity, image: Tensor, cameras: Cameras) -> Tensor:
-    """Return a picture of the portrait, image (3, H, W), as the clip's cameras frame the person -> (3, H', W')."""
+    """Return `image` in the size of the clip's pictures, with the person where the clip's cameras show them -> (3, H',
+    W').
+
+    identity: the person; image: (3, H, W) in [-1, 1], their portrait or its mask; cameras: those of the clip."""
     return background_plate(replace(identity, background=image), cameras)
 
 

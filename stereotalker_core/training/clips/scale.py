@@ -102,9 +102,11 @@ def run(options: argparse.Namespace) -> list[Path]:
 
 
 def prepare(stage: Stage, clips: Path, out: Path, files: Files) -> Path:
-    """Prepare a stage's input from the clips, once -> the folder `out` with rendered guides, or speech tracks.
+    """Prepare the input of a stage from clips, unless that is done already -> the folder `out`.
 
-    stage: what is trained; clips: their folder; files: weights that listen to the speech."""
+    It then holds speech tracks for the models "motion" and "prior", and rendered guides for the others.
+    stage: what is trained; clips: folder of the clips; files: weights, of which the speech encoder and the language
+        prior compute the tracks."""
     if stage.model in ("motion", "prior"):
         return prepare_tracks(clips, out, stage.model, open_encoder(files.encoder), open_prior(files.prior))
     drawing = stage.model != "mask" and open_denoiser(stage, files)[0].config.guides == "openpose"

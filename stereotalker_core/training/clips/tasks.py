@@ -97,10 +97,11 @@ def _mask_task(stage: Stage, prepared: Path) -> Task:
 
 
 def _by_identity(data: ClipRows, stage: Stage, make: Callable[[ClipRows], Callable[[int], Batch]]):
-    """Return a function index -> batch over all people or, with `Scale.by_identity`, over each micro-batch's own
-    people.
+    """Return the function (index of a micro-batch) -> batch.
 
-    data: the rows; make: rows -> such a function."""
+    data: the rows to draw from; stage: its `Scale.by_identity` tells whether micro-batch k of each step draws only from
+        the k-th share of the people, or all draw from everybody; make: called with the rows to draw from, returns a
+        function index -> batch."""
     if not stage.scale.by_identity:
         return make(data)
     count = stage.scale.micro_batches

@@ -37,14 +37,16 @@ def prepare_tracks(
     prior: LanguagePrior,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Check the clips, then write the tracks under `out` -> `out`; again only where the clips or the prior changed.
+    """Check the clips and compute their per-frame tracks for the stage-1 trainers -> the folder `out`, in which they
+    are written.
 
+    Nothing is computed where `out` was written from the same clips with the same encoder and prior.
     root: folder of the clips.
     out: folder of the tracks.
     trainer: which training they are for, "motion" or "prior".
     encoder: the speech encoder.
     prior: the language prior.
-    progress: progress(done, total).
+    progress: called with (clips done, clips in total).
 
     ValueError for faulty clips."""
     infos = check_clips(root, NEEDS[trainer])
@@ -103,7 +105,10 @@ def clip_tracks(clip: Clip, encoder: SpeechEncoder, prior: LanguagePrior) -> dic
 
 
 def word_numbers(words: Sequence[Word], numbers: dict[str, int], frames: int) -> Tensor:
-    """Return (frames,) number of the word being said, 0 = none; a new word gets the next number in `numbers`."""
+    """Return for each frame the number of the word that is being said, (frames,), 0 where none is.
+
+    words: with times in s; numbers: {word: its number}, to which a new word is added with the next number; frames:
+        length of the result."""
     return word_frames([("".join(word.split()) or "-", start, end) for word, start, end in words], numbers, frames)
 
 

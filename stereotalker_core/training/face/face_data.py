@@ -160,7 +160,7 @@ def _audio(waveform: Tensor) -> Audio:
 
 
 class FaceData:
-    """The reader of a synthetic set in a folder; `crops` draws from it, the same for the same random generator."""
+    """The reader of the synthetic set in a folder. ValueError where the folder holds none."""
 
     def __init__(self, folder: str | Path):
         folder = Path(folder)
@@ -188,8 +188,9 @@ class FaceData:
     def crops(self, rng: np.random.Generator, batch: int, frames: int) -> dict[str, Tensor]:
         """Draw crops of random clips that are long enough: {"sound" (B, T, 45), "motion" (B, T, 53), "style" (B, 43)}.
 
-        rng: draws; batch: B; frames: T. sound: phone probabilities and prosody; motion: normalised; style:
-        `FaceStyle`."""
+        rng: random generator; batch: B, number of crops; frames: T, length of each. "sound" is phone probabilities and
+            prosody, "motion" the normalised face parameters, "style" the vector of a `FaceStyle`. ValueError where no
+            clip has T frames."""
         long = np.flatnonzero(self.lengths >= frames)
         if not len(long):
             raise ValueError(f"no clip has {frames} frames; the longest has {self.lengths.max()}")
@@ -209,8 +210,8 @@ class FaceData:
 
 
 class MixedFaces:
-    """The combination of several sets, with the methods of `FaceData`; shares: how often each is drawn, whatever its
-    size."""
+    """The combination of several sets, with the methods of `FaceData`; shares: how often each is drawn, relative to the
+    others."""
 
     def __init__(self, sets: list[FaceData], shares: list[float]) -> None:
         if len(sets) != len(shares) or not sets or min(shares) <= 0:

@@ -35,13 +35,14 @@ class PriorWeights:
 
 @dataclass(frozen=True)
 class PredictorWeights:
-    """The factors of the terms in the loss of stage 2, see `stage_two`. The defaults are the paper's.
+    """The factors of the terms in the loss of stage 2, see `stage_two`.
 
-    codes: cross-entropy of the code indices at the default temperature, which is not in the paper: it makes the spread
-        of the samples that of the data. The other terms then use the expected code, which has a true gradient, in place
-        of the nearest code with a straight-through gradient.
-    drawn: error of the lips of a sampled code. velocity, lips: errors of the changes over time and of the lip gap;
-    ours, too."""
+    The defaults are the paper's, which has the terms latent, expression and jaw. The other terms are ours:
+    velocity: error of the changes from frame to frame; lips: error of the lip gap.
+    codes: cross-entropy of the code indices at the default temperature, which makes samples vary as much as the data.
+        With it the other terms use the expected code, which has a true gradient; without it they use the nearest code,
+        with a straight-through gradient.
+    drawn: error of the lip gap of a sampled code."""
 
     latent: float = 1.0
     expression: float = 0.15

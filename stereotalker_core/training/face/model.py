@@ -35,8 +35,15 @@ SOUND = 45
 class FaceRecipe:
     """The settings of batches and losses of both stages.
 
-    one, one_vae, two: weights of the losses of stage 1 (VQ-VAE and VAE) and stage 2. The others: see the comments. The
-    paper's own loss weights are the defaults of PriorWeights and PredictorWeights."""
+    batch: crops per step; lengths: possible lengths of the crops in frames, of which every step draws one.
+    one, one_vae, two: weights of the losses of stage 1 (VQ-VAE and VAE) and of stage 2; the paper's own are the
+        defaults of `PriorWeights` and `PredictorWeights`.
+    temperatures: range of the temperature at which stage 2 samples codes.
+    blur: fraction of batches in which the phone probabilities are flattened, as for a voice that the encoder does not
+        know.
+    warm: fraction of the steps of stage 1 that run without codes, after which the codes are spread over the data.
+    renew_every, renew_until: steps between replacements of unused codes, and the fraction of the steps at which these
+        end."""
 
     batch: int = 12
     lengths: tuple[int, ...] = (40, 72, 104)  # frames of a crop; one length per step, at random
@@ -65,11 +72,10 @@ def draw_batch(data: FaceData | MixedFaces, recipe: FaceRecipe, seed: int, step:
 
 
 def flatten_chances(sound: Tensor, power: Tensor) -> Tensor:
-    """Raise the phone probabilities of each clip to a power and renormalise them -> sound (B, T, 45), as an unsure
-    encoder's.
+    """Make the phone probabilities of clips less certain, as those of an unsure speech encoder are -> sound (B, T, 45).
 
-    sound: (B, T, 45) phone probabilities (40), then prosody, which stays; power: (B,) of each clip, below 1 = less
-    sure."""
+    sound: (B, T, 45), 40 phone probabilities, which are raised to the power and renormalised, then prosody, which
+        stays; power: (B,), one number per clip, 1 = unchanged, lower = less certain."""
     raised = sound[..., : len(PHONES)].clamp_min(1e-4) ** power[:, None, None]
     return torch.cat([raised / raised.sum(-1, keepdim=True), sound[..., len(PHONES) :]], -1)
 

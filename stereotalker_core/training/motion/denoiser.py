@@ -30,7 +30,19 @@ SLOWEST = 0.05  # change per frame, in deviations of a channel, below which slow
 
 @dataclass(frozen=True)
 class Recipe:
-    """The settings of batches and losses for the motion denoiser; comments beside them say more."""
+    """The settings of batches and losses for the motion denoiser.
+
+    batch: sequences per step; lengths: possible lengths in frames, of which every step draws one.
+    mouth_weight, jaw_weight, arm_weight, gesture_weight: factors on the errors of channels relative to 1: jaw, lips and
+        tongue; jawOpen and mouthClose; the arms; the arms during a meaning gesture.
+    velocity_weight, closure_weight: factors of the terms "velocity" and "closure", see `MotionLoss`.
+    drop_audio, drop_prior: probability that the sound, or the language prior, is withheld.
+    drop_states: probability that the prior gives the classes of meaning without the states.
+    faintest: smallest random factor on the probabilities of these classes.
+    read_share: probability that the prior comes from the transcript and not from the sound.
+    seed_chance: probability that the first frames are given.
+    sigma: mean and standard deviation of the logarithm of the noise level.
+    oracle: True where the phones are true labels, which are then blurred and confused on purpose."""
 
     batch: int = 16
     lengths: tuple[int, ...] = (48, 80, 100)  # frames of a crop; one length per step, at random
@@ -60,11 +72,13 @@ def draw_batch(
     data: the recordings to draw crops from (`MotionData`).
     codec: turns rotations and expression into the normalised motion of width D.
     recipe: B, the choices of T, and how often inputs are withheld.
+    seed, step: determine the batch.
     prior: the language prior, whose `track` appends the classes of meaning to the states; None: states alone.
 
-    Returns a dictionary. (B, T, ...): "audio" F channels, "clean" and "noise" D, "mask" 1 (1 = given frame), "prior" P
-    states, zero where withheld; (B, T): "gesture" and "closed", 1 during a meaning gesture and on p, b or m.
-    "style" (B, 10); "keep_audio" (B, 1, 1), 0 = sound withheld; "sigma" (B,) noise levels."""
+    Returns {"audio": (B, T, F) channels of the sound; "clean", "noise": (B, T, D); "mask": (B, T, 1), 1 = this frame is
+    given to the network; "prior": (B, T, P) states, zero where withheld; "gesture": (B, T), 1 during a meaning gesture;
+    "closed": (B, T), 1 on p, b or m; "style": (B, 10); "keep_audio": (B, 1, 1), 0 = the sound is withheld; "sigma":
+    (B,) noise levels}."""
     rng = generator(seed, step)
     frames = int(rng.choice(recipe.lengths))
     crops = data.crops(rng, recipe.batch, frames)
@@ -104,9 +118,11 @@ def draw_batch(
 
 
 def _given_frames(rng: np.random.Generator, recipe: Recipe, frames: int, usual: int = 12) -> np.ndarray:
-    """Draw how many first frames of each sequence are given (B,): none, `usual`, or (as in last windows) any number.
+    """Draw for each sequence of a batch how many of its first frames the network is given -> (B,) numbers.
 
-    rng: draws; recipe: B and the chance of given frames; frames: length of the sequences."""
+    The number is 0, `usual`, or random, as in the last window of a recording.
+    rng: random generator; recipe: its `batch` is B, its `seed_chance` the probability of a number above 0; frames:
+        length of the sequences; usual: the most frequent number above 0."""
     kind = rng.random(recipe.batch)
     some = np.where(rng.random(recipe.batch) < 0.7, usual, rng.integers(1, frames - 8, recipe.batch))
     return np.where(kind < recipe.seed_chance, some, 0)

@@ -279,7 +279,8 @@ class MotionData:
 
 
 class MixedMotion:
-    """The combination of several `MotionData`, with their methods; weights: how often each is drawn."""
+    """The combination of several `MotionData`, with their methods; weights: how often each is drawn, relative to the
+    others."""
 
     def __init__(self, sets: Sequence[MotionData], weights: Sequence[float]):
         self.sets, self.shares = sets, np.array(weights) / sum(weights)

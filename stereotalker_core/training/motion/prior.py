@@ -87,10 +87,10 @@ def load_teacher(path: Path) -> tuple[Any, str]:
 
 @torch.no_grad()
 def teacher_states(model: Any, kept: list[int], sentences: list[list[int]], size: int = 32) -> TextStates:
-    """Run the teacher on sentences of token ids.
+    """Run the teacher on N sentences of token ids -> their ids and the teacher's hidden states.
 
-    model: the teacher; kept: its token id for each id of the trimmed vocabulary; sentences: token ids, cut to LONGEST;
-    size: sentences per batch."""
+    model: the teacher; kept: its own token id for each id of the trimmed vocabulary; sentences: lists of ids of the
+        trimmed vocabulary, cut to LONGEST; size: sentences per batch."""
     order = np.argsort([len(s) for s in sentences])
     ids = np.full((len(sentences), LONGEST), -1, np.int16)
     states = np.zeros((len(sentences), LONGEST, len(LAYERS), model.config.hidden_size), np.float16)
@@ -231,7 +231,7 @@ def with_projector(prior: LanguagePrior, width: int) -> LanguagePrior:
 
 
 def with_lexicon(prior: LanguagePrior, data: MotionData) -> LanguagePrior:
-    """Return the prior with the states of the data's words as its lexicon."""
+    """Return the prior with a lexicon: the mean text state of each word in the data, one row per word."""
     table = word_table(data)[0][1:]
     new = LanguagePrior(replace(prior.config, lexicon=len(table)))
     new.load_state_dict(prior.state_dict() | {"lexicon": table})

@@ -41,12 +41,14 @@ IGNORED = -100  # label of a frame whose phone is not known
 
 @dataclass(frozen=True)
 class CropSettings:
-    """The settings of crops.
+    """The settings of the random crops that are a training batch.
 
-    batch: crops per step; seconds: length of each; tempo: crops are played up to so much faster or slower (0.1 = 10 %),
-    which makes other speakers; augment: fraction that is degraded.
-    mask_bands, mask_frames: largest blanked area; ambience: fraction with other sounds; alone: fraction without speech.
-    """
+    batch: crops per step; seconds: length of each; seed: determines all of them.
+    tempo: crops are played up to this fraction faster or slower (0.1 = 10 %), which makes other speakers.
+    augment: fraction of the crops that is degraded.
+    mask_bands, mask_frames: largest number of neighbouring bands, or frames, of the spectrum that is blanked at once.
+    ambience: fraction of the crops that have other sounds beside the speech.
+    alone: fraction of the crops that have other sounds and no speech; None: a third of `ambience`."""
 
     batch: int = 16
     seconds: float = 2.0
@@ -60,10 +62,11 @@ class CropSettings:
 
 
 class Source:
-    """The corpus prepared for crops: loudness gains, phone borders in samples, and the teacher's features if requested.
+    """The speech corpus prepared for crops: loudness gains, phone borders in samples, the teacher's features if
+    requested.
 
-    folder: of the corpus; teach: read the teacher's features; weight: probability of a second of it relative to one of
-    a corpus with weight 1."""
+    folder: of the corpus; teach: read the teacher's features; weight: how often a second of this corpus is drawn,
+        relative to a second of a corpus of weight 1."""
 
     def __init__(self, folder: Path, teach: bool = False, weight: float = 1.0) -> None:
         self.corpus, self.weight = Corpus(folder), weight
@@ -75,8 +78,11 @@ class Source:
         self.edges, self.labels = zip(*spans, strict=True)
 
     def play(self, i: int, start: float, factor: float, size: int) -> np.ndarray:
-        """Return (size,) samples of utterance i from sample `start` on, `factor` times as fast (linear), silence
-        outside."""
+        """Return `size` samples of an utterance, played from a sample on at another speed; silence before and after its
+        end.
+
+        i: its number; start: the sample, may be negative; factor: how many times as fast (linear interpolation); size:
+            samples."""
         entry = self.corpus.entries[i]
         first, last = max(0, int(start)), min(entry["samples"], int(start + factor * size) + 2)
         begin = entry["start_sample"]
@@ -136,7 +142,7 @@ class PhoneCrops:
         return row
 
     def _voice(self, rng: np.random.Generator) -> np.ndarray:
-        """Return (size,) samples of a random utterance, to be mixed in as a distant voice."""
+        """Return samples (S,) of a random utterance, to be mixed in as a distant voice."""
         k, i = self.utterances[int(rng.integers(0, len(self.utterances)))]
         entry = self.sources[k].corpus.entries[i]
         return self.sources[k].play(i, rng.uniform(0, max(1, entry["samples"] - self.size)), 1.0, self.size)

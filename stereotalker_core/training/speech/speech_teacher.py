@@ -56,9 +56,11 @@ class WhisperTeacher:
 
 
 def write_teacher(data: Path, teacher: WhisperTeacher, like: Path | None = None) -> Path:
-    """Write data/teacher.npy (N, D) float16 -> its path.
+    """Write the teacher's features of a whole corpus to teacher.npy (N, D) float16 in its folder -> the file's path.
 
-    like: the corpus over which each dimension is standardised; None for this one."""
+    Each of the D features is standardised by its mean and deviation over a corpus.
+    data: folder of the corpus; teacher: computes the features; like: folder of the corpus whose mean and deviation are
+        used, None: of this one."""
     corpus = Corpus(data)
     parts = []
     for i in range(len(corpus)):

@@ -37,11 +37,19 @@ _PROBE = 6
 
 
 class BakeBatches:
-    """The source of training batches: called with a step, it returns a dictionary of B people on the rig's P pixels.
+    """The source of training batches: called with a step, it returns a dictionary of B people, with values at the P
+    texels of the rig.
 
-    "lift" from the portrait, "truth" and "noise" (B, P, 3); "visibility" of the portrait and "known", whether the truth
-    is (B, P, 1); "level" (B,), the part of noise, 0..1.
-    rig: tables of the body; data: arrays of people, drawn in proportion to `shares`; batch: B."""
+    Colours are in [-1, 1]; true ones may lie a little above 1.
+    "lift": (B, P, 3), the colours that the portrait gives; "visibility": (B, P, 1) in [0, 1], what the portrait showed.
+    "truth": (B, P, 3), the true colours; "known": (B, P, 1), 1 where the truth is a finite number, else 0.
+    "noise": (B, P, 3), Gaussian; "level": (B,) in 0..1, how much of it the network's input holds (1 = nothing else).
+
+    rig: the texels of the body's surface that the bake predicts, with tables of their place.
+    data: one or more arrays (people, P, CHANNELS) uint8, as from `bake_data.read`.
+    shares: how often a person is drawn from each of these arrays, relative to the others.
+    batch: B.
+    seed: determines, with the step, what is drawn."""
 
     def __init__(
         self, rig: Rig, data: Sequence[np.ndarray], shares: Sequence[float], batch: int = 3, seed: int = 0
@@ -79,7 +87,9 @@ class BakeBatches:
 
 
 def _cut(rig: Rig, lift: Tensor, visibility: Tensor, height: float) -> tuple[Tensor, Tensor]:
-    """Return lift (P, 3) and visibility (P, 1) as if the picture ended at `height` (m), below in one colour."""
+    """Return the lift (P, 3) and visibility (P, 1) of a portrait that ends at a height, with one colour below it.
+
+    rig: tables of the body; lift, visibility: of the whole portrait; height: m above the origin of the body."""
     below = rig.position[:, 2].cpu() < height
     cloth = (rig.region[:, 0].cpu() > 0.5) & (visibility[:, 0] > 0.5) & ~below
     colour = lift[cloth].median(0).values if int(cloth.sum()) > 30 else lift.new_full((3,), -0.5)
@@ -89,7 +99,8 @@ def _cut(rig: Rig, lift: Tensor, visibility: Tensor, height: float) -> tuple[Ten
 def loss_of(rig: Rig, precision: str = "fp32"):
     """Return the function (network, batch of `BakeBatches`) -> (loss (), {"psnr", "psnr_pure": dB}).
 
-    psnr_pure: of the people who are nothing but noise. rig: tables of the body; precision: "fp32" or "bf16"."""
+    "psnr" is of all people of the batch, "psnr_pure" of those for whom the network's input was noise alone.
+    rig: tables of the body; precision: "fp32" or "bf16"."""
     weight = torch.where(rig.position[:, 2] < _BELOW, _BELOW_WEIGHT, 1.0) * ~rig.inner
 
     def loss(model: BakeNetwork, batch: Batch) -> tuple[Tensor, dict[str, float]]:

@@ -25,11 +25,16 @@ _LAST_STEP = 999  # noise levels of the v and epsilon profiles are steps / 999
 class PictureBatches:
     """The source of training batches: called with an index, it returns a dictionary, always the same for that index.
 
-    "rgb", "lift": (N, 3, H, W) in [-1, 1], with N = identities * frames.
-    "guide": (N, G, H/4, W/4) maps, or with guides = "openpose" skeleton drawings (N, 3, H, W) in [0, 1].
-    "weight", "regions": (N, 1, h, w) and (N, 4, h, w), averaged to the latents' size, H / latent_scale.
+    "rgb", "lift": (N, 3, H, W) in [-1, 1], with N = identities * frames: the true frames, and the portrait's pixels on
+        the posed body.
+    "guide": (N, G, H/4, W/4) maps of the posed body, or with guides = "openpose" skeleton drawings (N, 3, H, W) in [0,
+        1].
+    "weight": (N, 1, h, w) of the errors; "regions": (N, 4, h, w), the true soft regions; both averaged to the size of
+        the latents, h = H / latent_scale.
     "yaw": (N,) degrees; "portrait": (identities, 3, H, W) in [-1, 1].
-    clips: draw consecutive frames, `stride` apart. People are mirrored at random, with their portrait."""
+
+    data: the frames to draw from; identities, frames: people, and frames of each; clips: True for consecutive frames,
+        `stride` apart; seed: determines all draws. People are mirrored at random, together with their portrait."""
 
     def __init__(
         self, data: AvatarData, identities: int, frames: int, clips: bool, seed: int, guides: str = "maps",
@@ -70,14 +75,15 @@ class LossOptions:
     """The settings of the denoiser's loss.
 
     clip_length: frames of a clip, None = independent images.
-    pure: fraction of samples that are pure noise, in the one-step profile.
+    pure: fraction of samples that are pure noise, used only for a renderer of one step (prediction "residual").
     gamma: limit of the min-SNR weight; drop: fraction of micro-batches without the portrait.
     offset: strength of noise that is constant per channel.
-    expert_drop: probability to drop each expert module; skip_left_out: a dropped module is not run at all, otherwise it
-        runs with strength 0, because sharded processes must run the same modules; never_bare: drop none where all would
-        be dropped, so that every micro-batch trains experts.
-    flicker: weight of the error of changes over time; weighted: person and face have larger weights than the
-    background."""
+    expert_drop: probability that an expert module is dropped.
+    skip_left_out: True: a dropped module is not run at all; False: it runs with strength 0, because sharded processes
+        must run the same modules.
+    never_bare: drop no module where otherwise all would be dropped, so that every micro-batch trains experts.
+    flicker: weight of the error of changes over time.
+    weighted: whether person and face have larger weights than the background."""
 
     clip_length: int | None = None
     pure: float = PURE_NOISE
@@ -124,10 +130,12 @@ def denoising_step(model: StageTwo, batch: Batch, options: LossOptions) -> Denoi
 
 
 def draw_sigma(count: int, device: torch.device, pure: float = PURE_NOISE, prediction: str = "residual") -> Tensor:
-    """Draw noise levels (count,) in 0..1.
+    """Draw random noise levels (count,) in 0..1, 1 = noise alone.
 
-    pure: in the one-step profile, the fraction that is 1; the rest, and all of the other profiles, are uniform.
-    prediction: the profile: "residual" is the one-step profile, others have 999 steps."""
+    count: how many; device: where the result lies.
+    prediction: what the network predicts. "residual" belongs to rendering in one step: levels are uniform in 0.02..1,
+        and a fraction `pure` of them is set to 1. For any other, levels are uniform over the steps 1/999, 2/999, ... 1.
+    pure: the fraction that is set to 1 for "residual"; unused for others."""
     if prediction != "residual":
         return torch.randint(1, _LAST_STEP + 1, (count,), device=device) / _LAST_STEP
     uniform = torch.rand(count, device=device).clamp_min(0.02)
@@ -142,7 +150,10 @@ def _noise(clean: Tensor, frames: int, prediction: str, offset: float) -> Tensor
 
 
 def _strengths(experts: int, options: LossOptions) -> list[float | None]:
-    """Return the strength of each expert module: 1, or 0 or None (see `options`) for a dropped one."""
+    """Draw which expert modules are dropped -> the strength of each: 1 = kept; dropped: None = not run, or 0 = no
+    effect.
+
+    experts: number of modules; options: their `skip_left_out` chooses between None and 0."""
     if not experts or not options.expert_drop:
         return [1.0] * experts
     kept = (torch.rand(experts) >= options.expert_drop).tolist()
@@ -178,8 +189,8 @@ def snr_weight(alpha: Tensor, beta: Tensor, prediction: str, gamma: float) -> Te
     alpha, beta: (N, 1, 1, 1) of the step; prediction: "v", "epsilon" or "residual"; gamma: limit.
 
     v: |v error|^2 = |x0 error|^2 / beta^2 weighted by min(SNR + 1, gamma) / (SNR + 1), and SNR + 1 = 1 / beta^2.
-    epsilon: |x0 error|^2 * SNR weighted by min(SNR, gamma) / SNR. The one-step ("residual") profile has no such weight.
-    """
+    epsilon: |x0 error|^2 * SNR weighted by min(SNR, gamma) / SNR.
+    residual: 1, since a renderer of one step has no such weight."""
     if prediction == "residual":
         return torch.ones_like(alpha)
     if prediction == "v":

@@ -63,13 +63,14 @@ class JointBatches:
     """The source of training batches: called with a step, it returns a dictionary: whole frames, and one crop of each.
 
     N = identities * frames. "clean", "lift": latents (N, C, h, w); "portrait": (identities, C, h, w).
-    "guide": (N, G, H/4, W/4); "yaw": (N,) degrees; "regions", "latent_weight": (N, 4 and 1, h, w).
+    "guide": (N, G, H/4, W/4); "yaw": (N,) degrees; "regions": (N, 4, h, w); "latent_weight": (N, 1, h, w) of errors.
     "corner": (N, 2), top and left of the crops in px; "exact": (N,), 1 where the fit is the true one.
-    "rgb", "weight", "person": the crops, (N, 3, 1 and 1, size, size).
-    side: probability of frames with |yaw| >= SIDE, relative to others; skin: added weight of face and hands; without:
-            what an ablation lacks, of PARTS.
+    "rgb": (N, 3, size, size), "weight" of errors and "person" (N, 1, size, size): the crops.
+
+    side: how often frames with |yaw| >= SIDE are drawn, relative to others; skin: added weight of face and hands.
+    without: parts (of PARTS) that an ablation is trained without.
     predictor: predicts the regions, as for a video; None: the true ones.
-    large: frames of a larger canvas, cropped to windows of LARGE in LARGE_SHARE of the steps."""
+    large: frames of a larger canvas, used in a fraction LARGE_SHARE of the steps and cropped to LARGE px."""
 
     def __init__(
         self, data: AvatarData, vae: TinyAutoencoder, identities: int, frames: int, seed: int = 0, size: int = CROP,
@@ -123,9 +124,10 @@ class JointBatches:
         }
 
     def _regions(self, rows: Rows, guide: Tensor) -> Tensor:
-        """Return the gates of the mask experts (N, 4, H, W): predicted ones, those of the body without hair and
-        clothes, or the true ones.
+        """Return the soft regions (N, 4, H, W) that the mask experts are steered by.
 
+        They are those of the body without hair and clothes where an ablation lacks the predictor, else predicted ones,
+        or the true ones where there is no predictor.
         rows: the frames; guide: their guide tensor."""
         if self.bare is not None:
             return self.bare.silhouette(rows.guides.part)
@@ -198,12 +200,15 @@ def train_joint(
 ) -> Joint:  # fmt: skip
     """Train denoiser, experts and guided decoder together, starting from given ones.
 
-    base: denoiser and reference network; vae: the autoencoder; data: the rendered frames; run: folder of the training
-    state. steps, seed, lr, decay: as in `loop.Schedule`; identities, frames: people per step and frames of each.
-    experts: those to continue from; None makes new ones. only_experts: train nothing else. without: what an ablation
-    lacks, of PARTS.
-    pure: fraction of samples that are pure noise. predictor: predicts the regions; None takes the true ones.
-    large: frames of a larger canvas. side: probability of frames from the side, relative to others."""
+    base: denoiser and reference network; vae: the autoencoder; data: the rendered frames.
+    run: folder of the training state.
+    steps, seed, lr, decay: as in `loop.Schedule`; identities, frames: people per step, and frames of each.
+    experts: those to continue from, None makes new ones; only_experts: train nothing else.
+    without: parts (of PARTS) that an ablation is trained without.
+    pure: fraction of samples that are pure noise.
+    predictor: predicts the regions; None takes the true ones.
+    large: frames of a larger canvas, or None.
+    side: how often frames from the side are drawn, relative to others."""
     if unknown := set(without) - set(PARTS):
         raise ValueError(f"cannot train without {sorted(unknown)}; choose from {PARTS}")
     torch.manual_seed(seed)
