@@ -23,7 +23,9 @@ from stereotalker_core.geometry.projection import project
 
 
 def best_ms(work: Callable[[], object], repeats: int, device: str) -> float:
-    """Return the shortest of the repeats, ms."""
+    """Return the time in ms of the fastest of some calls, after one to warm up.
+
+    work: what is called; repeats: number of calls; device: on a CPU processor time is measured, on "cuda" the clock."""
     clock, times = time.perf_counter if device.startswith("cuda") else time.process_time, []
     for _ in range(repeats + 1):  # the first one warms up
         start = clock()
@@ -62,7 +64,9 @@ def plain_rasterize(points: Tensor, triangles: Tensor, side: int) -> tuple[Tenso
 
 
 def scene(body: HalfBody, frames: int, device: str) -> tuple[Callable[[], Posed], Posed]:
-    """Return a function that poses random half bodies, one per frame, and the bodies from a first call of it."""
+    """Pose random half bodies, one per frame -> a function that poses them again, and the posed bodies.
+
+    body: the half body; frames: how many; device: where they are posed."""
     g = torch.Generator().manual_seed(0)
     shape = torch.randn(frames, body.n_shape, generator=g).to(device)
     rotations = (0.2 * torch.randn(frames, 49, 3, generator=g)).to(device)

@@ -141,11 +141,11 @@ def parts(job: Job, repeats: int) -> Times:
 
 
 def streams(job: Job, repeats: int) -> Times:
-    """Measure `render_video` in both modes, with and without numba -> {"stream: ..." or "first frame: ...": (wall,
-    CPU)}.
+    """Measure `render_video` in both modes, with and without numba -> {"stream: ..." or "first frame: ...": (wall ms,
+    CPU ms)}.
 
-    Milliseconds: of a stream per frame, of a first frame until it is there; repeats: runs, of which the fastest
-    counts."""
+    Times of a stream are per frame; those of a first frame last until it is there. job: the scene; repeats: number of
+    runs, of which the fastest counts."""
     found, video = {}, (job.body, job.renderer, job.identity, job.motion, job.cameras)
     for numba in (True, False):
         with mock.patch.object(guide_maps, "loops", loops if numba else lambda device: None):

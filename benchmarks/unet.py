@@ -36,7 +36,9 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def best(work: Callable[[], object], repeats: int, device: str) -> float:
-    """Return the shortest time of the repeats in seconds, after one run to warm up."""
+    """Return the time in seconds of the fastest of some calls, after one to warm up.
+
+    work: what is called; repeats: number of calls; device: on a CPU processor time is measured, on "cuda" the clock."""
     cuda = device.startswith("cuda")
     clock, times = time.perf_counter if cuda else time.process_time, []
     for _ in range(repeats + 1):

@@ -88,7 +88,9 @@ def count_layers(variables: dict[str, np.ndarray], side: str) -> int:
 
 
 def convert(source: Path, folder: Path) -> None:
-    """Write config.json + model.safetensors of a WhisperModel."""
+    """Convert a CTranslate2 file to a Hugging Face folder with config.json and model.safetensors of a WhisperModel.
+
+    source: the model.bin; folder: where both files are written."""
     from transformers import WhisperConfig, WhisperModel
 
     variables = read_variables(source)

@@ -18,8 +18,8 @@ DISCLOSE = (
 
 @dataclass
 class Row:
-    """The description of one node: name, class, non-default widget values, input links; section and column if unusual.
-    """
+    """The description of one node: name, class, widget values other than the defaults, links into it, and (at) its
+    section and column where these are unusual."""
 
     name: str
     kind: str
@@ -350,8 +350,8 @@ GRAPHS = {
 
 @dataclass(frozen=True)
 class Blueprint:
-    """The description of a subgraph: a graph with open inputs ("input of the subgraph" -> [row:input, ...]) and
-    outputs."""
+    """The description of a subgraph: its title, its graph, and its own inputs {name: ["node:input", ...] that it feeds}
+    and outputs {name: "node:output"}."""
 
     title: str
     graph: Graph
@@ -387,8 +387,8 @@ def motion_blueprint() -> Blueprint:
 
 
 def _opened(g: Graph, opened: dict[str, list[str]]) -> Graph:
-    """Return the graph without the links that the subgraph's own inputs replace; opened: {input: ["row:input",
-    ...]}."""
+    """Return the graph without the links into those node inputs that the subgraph's own inputs feed. opened: {input of
+    the subgraph: ["node:input", ...]}."""
     rows = {row.name: row for row in g.rows}
     for targets in opened.values():
         for target in targets:

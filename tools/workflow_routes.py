@@ -50,7 +50,8 @@ class Routes:
 
 
 class Corridors:
-    """The vertical tracks beside the columns: each call of `after` gives a new one, as long as there are any."""
+    """The vertical tracks for links beside the columns: calls of `after` use up the tracks of a column, then begin
+    again."""
 
     def __init__(self) -> None:
         self.used: dict[int, int] = {}
@@ -97,8 +98,10 @@ def route(links: list[list], places: dict[int, Place], ceiling: int) -> tuple[di
 
 @dataclass(frozen=True)
 class Goal:
-    """The target of a link: `ahead`, how many columns further right it lies, `place` and `slot`, the node and its
-    socket."""
+    """The target of a link.
+
+    link: number of the link; ahead: how many columns further right the target lies; place: rectangle of the target
+        node; slot: number of its socket."""
 
     link: int
     ahead: int
@@ -111,8 +114,10 @@ class Goal:
 
 
 def _down(routes: Routes, goals: list[Goal], parent: int, at: tuple[int, int]) -> None:
-    """Route from a point along its corridor to the heights of the goals: downwards one after the other, upwards as
-    well."""
+    """Route links down and up a corridor, from a point to the height of each goal.
+
+    routes: extended in place; goals: targets of the links; parent: number of the point from which all start; at: (x, y)
+        of that point in px."""
     x, y = at
     below = sorted((goal for goal in goals if goal.y >= y), key=lambda goal: goal.y)
     above = sorted((goal for goal in goals if goal.y < y), key=lambda goal: -goal.y)

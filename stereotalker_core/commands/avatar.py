@@ -34,7 +34,7 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check everything, fit the person, write the avatar -> exit status."""
+    """Check all options, fit the person or read a saved one, write the avatar -> exit status."""
     out = check_output(args.out, (".glb",))
     check_person(args)
     motion = load_motion(args.motion) if args.motion else None

@@ -80,7 +80,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def run_photos(args: argparse.Namespace) -> int:
-    """Measure the photographs of a folder, print the table and the refused ones, write the JSON."""
+    """Measure how the photographs of a folder come out, print the table, write the JSON -> exit status. ValueError
+    without a folder."""
     from ..evaluation.photos import evaluate as photos
     from ..evaluation.photos.rows import Settings
     from ..evaluation.photos.sheet import caption

@@ -23,8 +23,10 @@ SOURCE = 768  # texels in which the mesh's own layout was measured
 
 
 class Place(NamedTuple):
-    """The new place of the islands of a part: a scale (texels of SIDE per texel of SOURCE) and upper left corners in
-    texels."""
+    """The new place of the islands of one part of the body.
+
+    part: name of the part; scale: texels of the new atlas (SIDE) per texel of the mesh's own layout (SOURCE); corners:
+        upper left corner of each island, in texels."""
 
     part: str
     scale: float

@@ -244,7 +244,10 @@ def checked(args: argparse.Namespace) -> tuple[View, Look, Target, Given]:
 
 
 def read_person(args: argparse.Namespace) -> tuple[Tensor, Tensor | None, Keypoints | None, list[str]]:
-    """Return the portrait (3, H, W), its mask and keypoints, and the warnings about them."""
+    """Read the portrait (3, H, W), its mask and keypoints, and the warnings about them.
+
+    The mask and keypoints are None where there are none. ValueError where not exactly one of --portrait and --identity
+    is given, or an option does not fit it."""
     if bool(args.portrait) == bool(args.identity):
         raise ValueError("give --portrait, or --identity with a saved person, one of the two")
     if args.identity:

@@ -47,10 +47,10 @@ _BRIGHTEST = 1.15  # of what the truth may be: a wrong light leaves more than wh
 
 @dataclass(frozen=True)
 class Example:
-    """The example of one person on the rig's P covered pixels, colours in [-1, 1].
+    """The example of one person: values at the P pixels of the rig, colours in [-1, 1].
 
-    lift: (P, 3) from the portrait, holes filled; visibility: (P, 1) in [0, 1], what the portrait showed; truth: (P,
-    3)."""
+    lift: (P, 3), the portrait's colours, with holes filled; visibility: (P, 1) in [0, 1], what the portrait showed;
+        truth: (P, 3), the true colours, which may lie a little above 1."""
 
     lift: Tensor
     visibility: Tensor

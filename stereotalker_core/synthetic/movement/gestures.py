@@ -86,7 +86,7 @@ RESTS = {
 
 
 def accents(utterance: Utterance) -> list[Accent]:
-    """Return one accent per word, on its first vowel with the strongest stress; words without a vowel have none."""
+    """Return the accent of each word, on its first vowel with the strongest stress; words without a vowel have none."""
     rank = {1: 0, 2: 1, 0: 2}
     out = []
     for word, start, end in utterance.words:
@@ -136,12 +136,13 @@ def _event(name: str, mark: Accent, rng: random.Random, handedness: float) -> Ge
 def arm_track(
     events: list[GestureEvent], side: str, rest: str, amount: float, times: Tensor, rng: random.Random
 ) -> Tensor:
-    """Return the angles (T, 14) in degrees of one arm through its events.
+    """Return the angles (T, 14) in degrees of one arm that performs its gestures, and rests before, between and after
+    them.
 
-    events: the gestures.
+    events: all gestures; those of the other arm are left out.
     side: "L" or "R".
     rest: name of the rest pose.
-    amount: scales strokes relative to the rest pose.
+    amount: size of the strokes relative to the rest pose, 1 = usual.
     times: (T,) seconds.
     rng: random generator."""
     base = key_pose(*RESTS[rest])

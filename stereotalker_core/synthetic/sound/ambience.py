@@ -100,8 +100,9 @@ def music(samples: int, rng: Generator) -> np.ndarray:
 
 
 def _degrees(part: str, rng: Generator) -> list[int]:
-    """Return the scale steps above A1 that sound together in one note or chord; part: which instrument of `music` plays
-    it."""
+    """Draw the notes that sound together in one note or chord of music -> steps of the scale above A1.
+
+    part: the instrument that plays them, as named in `music`."""
     if part == "bass":
         return [int(rng.integers(0, 8))]
     root = int(rng.integers(7, 20 if part == "chords" else 30))

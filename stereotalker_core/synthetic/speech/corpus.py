@@ -152,7 +152,9 @@ def finish_waveforms(raw: Path, samples: int) -> None:
 
 
 class Corpus:
-    """The written split: len(), [i] -> Utterance; `entries` are its index entries."""
+    """The reader of a written split: a sequence of `Utterance`; `entries` are their entries of index.jsonl.
+
+    folder: of the split. ValueError where it holds no complete corpus."""
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)

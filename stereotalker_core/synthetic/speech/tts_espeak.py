@@ -120,7 +120,10 @@ def require() -> None:
 
 
 def phonemes_ipa(words: list[str], accent: str) -> list[str]:
-    """Return the IPA of each word, spoken in context if espeak-ng keeps the words apart, else word by word."""
+    """Return the IPA of each word, as it is spoken within the sentence where espeak-ng keeps the words apart, else on
+    its own.
+
+    words: of one sentence; accent: name of an espeak-ng voice, such as "en-us". ValueError for an unknown one."""
     engine = _espeak()
     if engine.library.espeak_SetVoiceByName(accent.encode()):
         raise ValueError(f"espeak-ng has no voice {accent!r}")

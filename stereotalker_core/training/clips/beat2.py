@@ -153,7 +153,10 @@ def read_speech(path: Path, seconds: float) -> tuple[tuple[Word, ...], tuple[Pho
 
 
 def _phone_of_interval(interval: Interval, seconds: float) -> Phone | None:
-    """Map an interval ("AH0", start, end) -> ("ah", start, end, 0); None where it is no known phone."""
+    """Convert an interval of a TextGrid, ("AH0", start, end), to a phone with times and stress, ("ah", start, end, 0).
+
+    seconds: length of the recording, at which the phone is cut off. None for an unknown phone, or one that begins
+        later."""
     text, start, end = interval
     match = re.fullmatch(r"([A-Za-z<>]*)([012]?)", text)
     if match is None or start >= seconds:

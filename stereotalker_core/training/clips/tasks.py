@@ -266,9 +266,9 @@ def save_learnt(model: StageTwo, stage: Stage, out: Path, info: dict[str, Any]) 
 
 
 def split_lora(unet: StereoTalkerUNet) -> tuple[Any, dict[str, Tensor]]:
-    """Split LoRA adapters off a U-Net -> (base, {peft's name: adapter}).
+    """Split a U-Net's state dict into LoRA adapters and the rest -> (rest, {name as in peft: adapter}).
 
-    base: the U-Net itself if it has no adapters, else the state dict of its other weights."""
+    A U-Net without adapters is returned itself, with an empty dictionary."""
     state = unet.state_dict()
     adapters = {k: v for k, v in state.items() if ".lora_" in k}
     if not adapters:

@@ -83,7 +83,8 @@ def flatten_chances(sound: Tensor, power: Tensor) -> Tensor:
 class PriorLoss:
     """The loss of stage 1 for `loop.fit`: (prior, batch of `draw_batch`) -> (loss (), {term of `stage_one`: number}).
 
-    It also moves unused codes onto the data at fixed steps. recipe, focus: weights; schedule: number of steps."""
+    Called at certain steps, it also moves unused codes of the prior onto the data.
+    recipe: weights of the terms, and these steps; focus: which channels matter; schedule: number of steps in all."""
 
     def __init__(self, recipe: FaceRecipe, focus: Focus, schedule: Schedule) -> None:
         self.recipe, self.focus, self.schedule = recipe, focus, schedule
@@ -112,7 +113,8 @@ class PriorLoss:
 class PredictorLoss:
     """The loss of stage 2 for `loop.fit`: (model, batch of `draw_batch`) -> (loss (), {term of `stage_two`: number}).
 
-    The prior in the model is frozen and stays in evaluation mode. recipe, focus: weights."""
+    The prior in the model is frozen and stays in evaluation mode. recipe: weights of the terms; focus: which channels
+    matter."""
 
     def __init__(self, recipe: FaceRecipe, focus: Focus) -> None:
         self.recipe, self.focus = recipe, focus

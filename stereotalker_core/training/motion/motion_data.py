@@ -233,8 +233,9 @@ def update_heard(folder: Path, prior: LanguagePrior) -> None:
 
 
 class MotionData:
-    """The memory-mapped arrays of one split, from which crops are drawn; features: whether they hold the encoder's
-    features."""
+    """The memory-mapped arrays of one split, from which crops are drawn. ValueError where the folder holds none.
+
+    folder: of the split; features: True to read the speech encoder's features as well, as part of "audio"."""
 
     def __init__(self, folder: str | Path, features: bool = False):
         folder = Path(folder)
@@ -257,10 +258,11 @@ class MotionData:
         return len(self.style)
 
     def crops(self, rng: np.random.Generator, batch: int, frames: int, held: bool = False) -> dict[str, Tensor]:
-        """Draw B random crops of T frames -> {name: (B, T, ...)} of the tracks, "audio" (B, T, F) and "style" (B, 10).
+        """Draw B random crops of T frames -> {track: (B, T, ...)}, with "audio" (B, T, F) and "style" (B, 10).
 
-        rng: draws; batch: B; frames: T; held: also from recordings with held-out words. "audio" joins the tracks
-        phones, prosody and, if opened with features, features; the top of this file describes the tracks."""
+        rng: random generator; batch: B; frames: T; held: True to draw from recordings with held-out words, too. The top
+            of this file describes the tracks. "audio" joins phones and prosody, and the features where these are read.
+        """
         lengths = np.diff(self.starts)
         long = np.flatnonzero((lengths >= frames) & (held | ~self.held))
         chosen = rng.choice(long, batch, p=lengths[long] / lengths[long].sum())

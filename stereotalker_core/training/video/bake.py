@@ -38,14 +38,14 @@ _PROBE = 6
 
 class BakeBatches:
     """The source of training batches: called with a step, it returns a dictionary of B people, with values at the P
-    texels of the rig.
+    pixels of the rig.
 
     Colours are in [-1, 1]; true ones may lie a little above 1.
     "lift": (B, P, 3), the colours that the portrait gives; "visibility": (B, P, 1) in [0, 1], what the portrait showed.
     "truth": (B, P, 3), the true colours; "known": (B, P, 1), 1 where the truth is a finite number, else 0.
     "noise": (B, P, 3), Gaussian; "level": (B,) in 0..1, how much of it the network's input holds (1 = nothing else).
 
-    rig: the texels of the body's surface that the bake predicts, with tables of their place.
+    rig: tables of the body's rig, whose P pixels show the surface from all sides.
     data: one or more arrays (people, P, CHANNELS) uint8, as from `bake_data.read`.
     shares: how often a person is drawn from each of these arrays, relative to the others.
     batch: B.
@@ -125,7 +125,10 @@ def _autocast(device: torch.device, precision: str) -> AbstractContextManager:
 
 
 def planned_steps(model: BakeNetwork, batches: BakeBatches, loss, run: Path, minutes: float) -> int:
-    """Return the number of training steps that fit the minutes, measured once and stored in the folder `run`."""
+    """Return the number of training steps that fit into a time; it is measured once and stored in the folder `run`.
+
+    model, batches, loss: what is trained, run for a few steps to measure them; run: folder of the training state;
+        minutes: the time."""
     path = run / "plan.json"
     if not path.is_file():
         device = next(model.parameters()).device

@@ -143,7 +143,9 @@ def cut(x: Tensor, corner: Tensor, size: int) -> Tensor:
 
 
 def log_error(error: Tensor, inside: Tensor) -> Tensor:
-    """Return (N,) log of the mean squared error (N, 3, H, W) inside a mask (N, 1, H, W)."""
+    """Return the logarithm (N,) of the mean squared error of each picture inside a mask.
+
+    error: (N, 3, H, W); inside: (N, 1, H, W) mask."""
     area = inside.sum((1, 2, 3)).clamp_min(1)
     return ((error.square().mean(1, keepdim=True) * inside).sum((1, 2, 3)) / area + FLOOR).log()
 
@@ -151,8 +153,8 @@ def log_error(error: Tensor, inside: Tensor) -> Tensor:
 def joint_loss(model: Joint, batch: Batch, pure: float = PURE_NOISE) -> tuple[Tensor, dict[str, float]]:
     """Return the loss () of a batch of `JointBatches`, and its terms and gains in dB, {name: number}.
 
-    The errors of the crops' pixels (L1, squared error, its logarithm, edges, fine energy) and of the whole frames'
-    latents, with a random choice of experts. pure: fraction of samples that are pure noise."""
+    It is the sum of the errors of the crops' pixels (L1, squared error, its logarithm, edges, fine energy) and of the
+    whole frames' latents; experts are left out at random. pure: fraction of samples that are pure noise."""
     corner, rgb, weight = (batch[k] for k in ("corner", "rgb", "weight"))
     options = LossOptions(pure=pure, expert_drop=DROP, skip_left_out=True, never_bare=False)
     step = denoising_step(model.denoiser, batch, options)
@@ -174,7 +176,11 @@ def joint_loss(model: Joint, batch: Batch, pure: float = PURE_NOISE) -> tuple[Te
 
 
 def fine_ratio(image: Tensor, truth: Tensor, inside: Tensor) -> Tensor:
-    """Return the log energy (N,) above a binomial blur inside a mask (N, 1, H, W), relative to the truth's."""
+    """Compare the fine detail of images with that of the true ones -> (N,) logarithm of the ratio of energies, 0 =
+    equal.
+
+    image, truth: (N, 3, H, W) in [-1, 1]; inside: (N, 1, H, W), where they are compared. Fine detail is what a binomial
+        blur removes."""
     fine = [(x - binomial_blur(x)).square().mean(1, keepdim=True) for x in (image, truth)]
     ours, theirs = ((x * inside).sum((1, 2, 3)) for x in fine)
     floor = 1e-4 * inside.sum((1, 2, 3)) + 1e-3

@@ -29,8 +29,10 @@ LACKING = 2.0  # more weight of the person where the guides show background
 
 
 def region_targets(rows: Rows) -> Tensor:
-    """Return the true soft regions (N, 4, H, W): background = 1 - alpha, alpha on the labelled region, else on the
-    body."""
+    """Return the true soft regions (N, 4, H, W) of frames: background, body, face, hands, which sum to one.
+
+    The background is 1 - alpha; alpha itself goes to the region with which the pixel is labelled, or to the body
+    without label."""
     label = rows.region.clamp_min(1)
     person = F.one_hot(label, len(REGIONS)).movedim(-1, 1).float() * rows.alpha
     person[:, :1] = 1 - rows.alpha
@@ -79,10 +81,10 @@ class MaskBatches:
 
 
 def loss(model: MaskPredictor, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-    """Return the loss () of a batch, and {"mask_iou": of the person}: cross entropy of the regions plus soft Dice loss.
+    """Return the loss () of a batch, cross entropy of the regions plus soft Dice loss, and {"mask_iou": of the person}.
 
-    Face and hands have larger weights, and so do hair and clothes that the guides' own silhouette lacks: they are few
-    pixels, but the reason for the predictor."""
+    Face and hands have larger weights, and so do hair and clothes outside the silhouette in the guides: they are few
+        pixels, but the reason for the predictor."""
     target = batch["target"]
     silhouette = model.silhouette(batch["part"])
     log = model(batch["guide"], silhouette).float().log_softmax(1)
