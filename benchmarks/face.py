@@ -21,7 +21,7 @@ from stereotalker_core.synthetic.example import SPEECH
 
 
 def repeated(path: Path, seconds: float) -> Audio:
-    """Return the recording, repeated up to a length in seconds."""
+    """Return the recording of a file, repeated and cut to a length in seconds."""
     wave = load_audio(path).waveform
     count = round(seconds * 16000)
     wave = wave.repeat(count // len(wave) + 1)[:count]

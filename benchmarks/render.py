@@ -100,7 +100,9 @@ def starts() -> tuple[Models, Times]:
 
 
 def scene(models: Models, size: int, frames: int, steps: int) -> Job:
-    """Return a scene of a person who gestures before a moving camera."""
+    """Return a scene of a synthetic person who gestures before a moving camera.
+
+    models: the networks; size: px of a side; frames: length; steps: denoising steps of mode diffusion."""
     body, avatar = models.body, make_avatar(models.body, PERSON)
     identity = true_identity(body, avatar, reference_portrait(body, avatar, PERSON))
     heads = joint_heads(body, body.rest(identity.shape[None], identity.shell[None]))
@@ -111,7 +113,9 @@ def scene(models: Models, size: int, frames: int, steps: int) -> Job:
 
 @torch.no_grad()
 def parts(job: Job, repeats: int) -> Times:
-    """Measure every part of the rendering on one window -> {part: (wall ms, CPU ms) per frame}."""
+    """Measure every part of the rendering on one window of frames -> {part: (wall ms, CPU ms) per frame}.
+
+    job: the scene; repeats: number of runs, of which the fastest counts."""
     renderer, view, identity, body = job.renderer, job.cameras[:WINDOW], job.identity, job.body
     part, count = job.motion[:WINDOW], len(job.cameras[:WINDOW])
     rest, plate = body.rest(identity.shape[None], identity.shell[None]), background_plate(identity, view)

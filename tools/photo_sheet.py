@@ -50,7 +50,7 @@ def render_row(models: Models, identity: Identity, motion: Motion, framing: str)
 
 
 def square(image: torch.Tensor, side: int) -> Image.Image:
-    """Map (3, H, W) in [-1, 1] -> the upper middle square of it, resized."""
+    """Crop a picture (3, H, W) in [-1, 1] to the upper middle square, resized to `side` px."""
     rows, columns = image.shape[-2:]
     short = min(rows, columns)
     left = (columns - short) // 2

@@ -25,7 +25,10 @@ def result_frames(done: dict) -> torch.Tensor:
 
 
 def write_thumbnail(path: Path, done: dict) -> Path:
-    """Write a thumbnail: two moments side by side (one where the picture is a grid), a JPEG of at most 60 kB."""
+    """Write a thumbnail of a graph as a JPEG of at most 60 kB: two moments side by side, or one where the picture is a
+    grid.
+
+    path: the file; done: {node id: (node, its outputs)} of the finished graph."""
     from PIL import Image
 
     frames = result_frames(done)

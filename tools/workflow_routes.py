@@ -129,7 +129,10 @@ def _down(routes: Routes, goals: list[Goal], parent: int, at: tuple[int, int]) -
 
 
 def _around(routes: Routes, goal: Goal, trunk: int, right: int, left: int) -> None:
-    """Route to a node in the same column: through the gap above it to its left side."""
+    """Route a link to a node in the column that it comes from: through the gap above that node to its left side.
+
+    routes: extended in place; goal: the target; trunk: number of the point to start from; right, left: x in px of the
+        corridors on both sides of the column."""
     gap = goal.place.top - 30 - 22  # below the title's bar and half of the gap
     at = routes.point(right, gap, trunk)
     at = routes.point(left, gap, at)
@@ -137,7 +140,9 @@ def _around(routes: Routes, goal: Goal, trunk: int, right: int, left: int) -> No
 
 
 def crossings(links: list[list], places: dict[int, Place], extra: dict) -> list[tuple[int, int]]:
-    """Return (link, node) for every straight piece of a link that runs through a node. Used by the tests."""
+    """Return (link, node) for every straight piece of a link that runs through a node; tests want none.
+
+    links: as of `route`; places: {node id: its rectangle}; extra: `extra` of the workflow, from `route`."""
     points = {point["id"]: point for point in extra.get("reroutes", [])}
     last = {row["id"]: row["parentId"] for row in extra.get("linkExtensions", [])}
     found = []

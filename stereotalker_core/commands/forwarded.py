@@ -23,10 +23,11 @@ def add_names(kinds: argparse._SubParsersAction, table: Mapping[str, str]) -> No
 
 
 def split_words(words: list[str], tables: Mapping[str, Iterable[str]]) -> tuple[list[str], list[str]]:
-    """Split a line after a forwarded command: ["train", "prior", "--steps", "5"] -> (["train", "prior"], ["--steps",
-    "5"]).
+    """Split a command line behind the name of a command whose options a module of its own declares.
 
-    tables: {command: the names under it whose options are declared in a module}. Other lines are returned whole."""
+    For example ["train", "prior", "--steps", "5"] -> (["train", "prior"], ["--steps", "5"]). Other lines are returned
+    whole, with an empty second list.
+    words: the line; tables: {command: names under it with a module of their own}."""
     forwarded = {(command, name) for command, names in tables.items() for name in names}
     for i, pair in enumerate(zip(words, words[1:], strict=False)):
         if pair in forwarded:

@@ -36,7 +36,9 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
 
 
 def on_clips(name: str, words: list[str]) -> bool:
-    """Tell whether a line trains on folders of clips, by its --clips; `train clips` itself makes such folders."""
+    """Tell whether a command line trains on folders of clips: --clips is among the words after its name.
+
+    name: of the trainer; "clips" itself, which makes such folders, does not count; words: the rest of the line."""
     return name != "clips" and any(word.partition("=")[0] == "--clips" for word in words)
 
 

@@ -18,10 +18,11 @@ _WIDE_CLIP = 1280  # OpenCLIP's ViT-H and larger use the exact GELU, OpenAI's mo
 
 
 def load_autoencoder(path: str | Path, *, dtype: torch.dtype | None = None) -> tuple[PublicAutoencoder, Report]:
-    """Load Stable Diffusion's VAE (VAE file, whole checkpoint, diffusers folder), TAESD, or a file of our own format.
+    """Load an autoencoder -> the network, and the report of its keys.
 
-    TAESD: a diffusers folder, or taesd_encoder with taesd_decoder beside it (give either).
-    """
+    path: Stable Diffusion's VAE (VAE file, whole checkpoint, diffusers folder), TAESD (diffusers folder, or either of
+        taesd_encoder and taesd_decoder, which lie side by side), or a file of our own format; dtype: of the weights,
+        None keeps the file's."""
     path = Path(path)
     if is_ours(path):
         model = load_model(PublicAutoencoder, path, dtype=dtype)
@@ -83,8 +84,10 @@ def _outside_vae(key: str) -> str | None:
 
 
 def load_image_encoder(path: str | Path, *, dtype: torch.dtype | None = None) -> tuple[ImageEncoder, Report]:
-    """Load CLIP's vision tower with projection: a transformers folder, a folder with image_encoder/ in it, or one file.
-    """
+    """Load CLIP's vision tower with projection -> the network, and the report of its keys.
+
+    path: a transformers folder, a folder with image_encoder/ in it, or one file; dtype: of the weights, None keeps the
+        file's."""
     path = Path(path)
     if is_ours(path):
         model = load_model(ImageEncoder, path, dtype=dtype)

@@ -66,8 +66,10 @@ def load_denoiser(
 
 
 def load_reference(path: str | Path, *, dtype: torch.dtype | None = None) -> tuple[ReferenceNet, Report]:
-    """Load the reference network from reference_unet.pth, a Stable Diffusion 1.5 file or folder, or a file of our own.
-    """
+    """Load the reference network -> the network, and the report of its keys.
+
+    path: reference_unet.pth, a Stable Diffusion 1.5 file or folder, or a file of our own format; dtype: of the weights,
+        None keeps the file's."""
     if is_ours(path):
         model = load_model(ReferenceNet, path, dtype=dtype)
         return model, Report("ReferenceNet", str(path), loaded=len(model.state_dict()))

@@ -30,9 +30,10 @@ _WIDTHS = {384: (4, 6), 512: (6, 8), 768: (12, 12), 1024: (24, 16), 1280: (32, 2
 def load_speech_model(
     path: str | Path, phones: SpeechEncoder | None = None
 ) -> tuple[PretrainedSpeechEncoder | SpeechEncoder, Report]:
-    """Load a model folder in Hugging Face format, one file with such weights (as in models/audio_encoders), or our own.
+    """Load a speech encoder -> the network, and the report of its keys.
 
-    phones: the encoder that supplies the phone probabilities; None for the embedded one."""
+    path: a model folder in Hugging Face format, one file with such weights (as in models/audio_encoders), or a file of
+        our own format; phones: the encoder that supplies the phone probabilities, None for the embedded one."""
     path = Path(path)
     if is_ours(path):
         model = load_speech_encoder(path)

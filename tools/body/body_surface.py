@@ -84,7 +84,8 @@ def part_labels(
 
 
 def mirror_map(template: Template, mean: Tensor) -> Tensor:
-    """Return for each vertex (V,) the vertex nearest to its mirror image, within the mirrored group."""
+    """Return for each vertex the index (V,) of the vertex that lies nearest to its mirror image, within the mirrored
+    group."""
     group, flipped = template.vertex_group(), mean * torch.tensor([-1.0, 1.0, 1.0])
     out = torch.empty(len(mean), dtype=torch.long)
     for number in range(len(GROUPS)):

@@ -153,7 +153,10 @@ def _uint16(values: Tensor) -> Tensor:
 def shape_space(
     source: Source, template: Template, kept: list[int], arguments: argparse.Namespace
 ) -> tuple[dict[str, Tensor], dict[str, dict[str, float]]]:
-    """Return the tensors of `principal_components`, and its `reconstruction_errors` on bodies not used for the PCA."""
+    """Compute the shape space -> tensors as from `principal_components`, and its `reconstruction_errors` on other
+    bodies.
+
+    source: draws the bodies; template, kept: the vertices and bones that are used; arguments: the tool's options."""
     training = arguments.identities - arguments.held_out
     skip = training if arguments.basis_from else 0
     batches = source.identities(np.random.default_rng(arguments.seed), arguments.identities - skip, skip)

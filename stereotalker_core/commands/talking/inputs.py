@@ -70,10 +70,11 @@ def read_transcript(text: str | None, audio: Audio | SpooledAudio | None = None)
 
 
 def read_keypoints(path: str | None, portrait: Portrait, person: int | None = None) -> Keypoints | None:
-    """Read keypoints given in pixels of the portrait file -> in pixels of the (possibly smaller) image that is
-    processed.
+    """Read the keypoints of a person from a file -> keypoints in px of the image that is processed; None without a
+    file.
 
-    person: which of several people in the file; None for the largest."""
+    path: the file, with px of the portrait file; portrait: its image may be smaller than the file; person: number of
+        the person in the file, None for the largest."""
     if path is None:
         return None
     height, width = portrait.source_size

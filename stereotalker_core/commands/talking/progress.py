@@ -34,7 +34,8 @@ def held_warnings() -> Iterator[None]:
 
 
 class ProgressLine:
-    """Show progress when called with (stage, done, total): one rewritten line on a terminal, else a line now and then.
+    """The progress display: called with (stage, done, total), it rewrites one line on a terminal, else adds a line now
+    and then.
 
     stream: where it is written, None for stderr; enabled: False shows nothing."""
 
@@ -66,7 +67,9 @@ class ProgressLine:
 
     @staticmethod
     def text(stage: str, done: int, total: int, elapsed: float) -> str:
-        """Return the progress line: what is done, and the remaining time at this speed; elapsed in seconds."""
+        """Return the progress line: the stage, how much of it is done, and the remaining time.
+
+        stage: its name; done, total: numbers of frames or steps; elapsed: seconds since the stage began."""
         label = f"{_LABELS.get(stage, stage):<21}"
         if done >= total:
             return f"{label} done in {elapsed:.1f} s"

@@ -24,8 +24,9 @@ FACE, HANDS = REGIONS.index("face"), REGIONS.index("hands")
 
 
 def find_shards(folder: str | Path, unfinished: bool = False) -> list[Path]:
-    """Return the complete shards of a split, sorted; unfinished: also those still being written. ValueError without
-    any."""
+    """Return the shards in the folder of a split, sorted. ValueError where there are none.
+
+    folder: of the split; unfinished: True to return also shards that are still being written."""
     folder = Path(folder)
     marker = "complete.npy" if unfinished else "DONE"
     shards = sorted(path.parent for path in folder.glob(f"*/{marker}"))
@@ -213,8 +214,9 @@ def consecutive(rng: np.random.Generator, length: int, frames: int, stride: int)
 
 
 def crop_rows(rows: Rows, size: int, rng: np.random.Generator) -> Rows:
-    """Crop all maps to a random window of `size` px (aligned to 8), different for each frame; half of them near the
-    head."""
+    """Crop each frame, with all its maps, to a random window of `size` px; in half of the frames it lies near the head.
+
+    The windows begin at multiples of 8 px."""
     height, width = rows.rgb.shape[-2:]
     corners = []
     for _ in range(len(rows.rgb)):

@@ -103,7 +103,9 @@ def fitted(
 
 
 def draw_example(body: HalfBody, rig: Rig, template: Template, seed: int) -> Example:
-    """Make the example of a seed, always the same: draw an avatar's portrait, fit it, and project it onto the rig."""
+    """Make the example of one person: draw an avatar and their portrait, fit it, and show the fit on the rig.
+
+    body, rig, template: tables of the body; seed: determines everything."""
     rng = torch.Generator().manual_seed(seed * 17 + 11)
     avatar = make_avatar(body, seed, template)
     portrait = reference_portrait(body, avatar, seed * 11 + 1, PORTRAIT)
@@ -137,9 +139,14 @@ def unpacked(rows: Tensor) -> Example:
 def generate(
     out: str | Path, identities: int, seed: int = 1, progress: Callable[[int, int], None] | None = None
 ) -> Path:
-    """Write, or resume writing, `identities` people into the folder `out`.
+    """Write, or resume writing, the examples of many people into a folder -> the folder.
 
-    progress: progress(done, total) after each. ValueError where the folder holds another set."""
+    out: the folder.
+    identities: number of people.
+    seed: number of the set; other sets have other people.
+    progress: called with (people done, people in total).
+
+    ValueError where the folder holds another set."""
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     body = HalfBody()

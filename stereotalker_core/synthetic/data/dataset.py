@@ -151,7 +151,13 @@ class Person(Protocol):
 
 
 class ClipMaker:
-    """The maker of all clips of one identity: `clip(number)` renders one; avatar, portrait and fits are made once."""
+    """The maker of all clips of one synthetic person: `clip(number)` renders one; person, portrait and fits are made
+    once.
+
+    body: the half body.
+    seed: of the person.
+    config: settings of the set.
+    template, lifter: tables of the mean body and of the atlas, shared by all people."""
 
     def __init__(self, body: HalfBody, seed: int, config: DatasetConfig, template: Template, lifter: Lifter):
         self.body, self.config = body, config

@@ -55,7 +55,9 @@ def estimated_identity(
 
 
 def aligned_cameras(body: HalfBody, truth: Identity, estimate: Identity, cameras: Cameras) -> Cameras:
-    """Return cameras that show the estimated person at the size and position at which `cameras` show the true one.
+    """Return cameras that show a fitted person at the size and position at which `cameras` show the true person.
+
+    body: the half body; truth, estimate: the true identity and the fitted one; cameras: those of the true one.
 
     Only what one picture leaves undetermined is changed: the scale (metres per pixel at the head), the head's position
     in the picture, and the mean depth of the surface."""

@@ -122,7 +122,8 @@ def _look_over_time(utterance: Utterance, style: FaceStyle, who: Speaker, times:
 
 
 def _closing(utterance: Utterance, times: Tensor) -> Tensor:
-    """Return (T,) at times (T,) s: 1 while the lips are shut for p, b or m, falling to 0 around."""
+    """Return how far the lips are shut for p, b or m at times (T,) s: 1 during the phone, falling to 0 before and after
+    it."""
     out = torch.zeros_like(times)
     for name, start, end, _ in utterance.phones:
         if name in CLOSURES:

@@ -130,7 +130,9 @@ def _dominance(phone: str) -> list[float]:
 
 
 def _contacts(out: Tensor, phones: tuple[Phone, ...], times: Tensor) -> Tensor:
-    """Impose closures, lip-teeth contacts and the tongue on the blended mouth (T, 52), at times (T,) s."""
+    """Impose closures, lip-teeth contacts and the tongue on a mouth (T, 52), in place -> the same tensor.
+
+    out: the mouth after blending; phones: what is said, with times; times: (T,) s of the frames."""
     closed = _envelope(phones, times, CLOSURES)
     bite = _envelope(phones, times, frozenset(VISEME_CLASSES["labiodental"])) * (1 - closed)
     tongue = _envelope(phones, times, frozenset(VISEME_CLASSES["dental"])) * (1 - closed)

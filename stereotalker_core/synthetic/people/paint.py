@@ -127,8 +127,10 @@ def face_details(template: Template, look: Complexion, hair: Hair, colour: Tenso
 def paint(
     template: Template, look: Complexion, hair: Hair, clothes: Clothes, rng: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Return the albedo atlas (3, A, A) in [0, 1] and the region atlas (A, A) uint8, labels of shapes.REGIONS, 0 off
-    the body."""
+    """Paint a whole person -> albedo atlas (3, A, A) in [0, 1], and region atlas (A, A) uint8.
+
+    template: the mean body; look, hair, clothes: of the person; rng: random generator. The region atlas holds labels of
+        shapes.REGIONS, 0 off the body."""
     colour = skin_paint(template, look, hair, rng)
     colour = face_details(template, look, hair, colour)
     cloth, garment = clothes_paint(template, clothes, rng)

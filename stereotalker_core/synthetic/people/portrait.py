@@ -99,7 +99,10 @@ def true_identity(body: HalfBody, avatar: Avatar, portrait: AvatarPortrait, lift
 
 
 def bare_identity(avatar: Avatar, portrait: AvatarPortrait, background: Tensor) -> Identity:
-    """Return a true fit without a texture (its atlas is one texel); background: (3, S, S) in [-1, 1]."""
+    """Return the true fit of an avatar's portrait without a texture: its atlas is one black texel.
+
+    avatar: the person; portrait: their picture, with pose and camera; background: (3, S, S) in [-1, 1], what is behind
+        them."""
     return Identity(
         shape=avatar.shape,
         shell=avatar.shell,

@@ -121,7 +121,10 @@ def example_portrait(name: str, size: int = 768, body: HalfBody | None = None) -
 
 
 def _posed_and_dressed(template: Template, person: StudioPerson, shape: Tensor) -> tuple[Posed, Tensor, Tensor]:
-    """Return the dressed body in its pose, the normals (V, 3) for its shading, and the shell (V,)."""
+    """Pose and dress a person -> the posed body in its clothes, normals (V, 3) for its shading, and the shell (V,) of
+    the clothes in m.
+
+    template: the mean body; person: their pose and outfit; shape: (K,) coefficients of their body."""
     body, outfit = template.body, person.outfit
     clothes = Clothes(outfit.collar, outfit.sleeve, "plain", 20.0, outfit.thickness, *torch.zeros(3, 3))
     rest = body.rest(shape[None]).vertices
@@ -188,8 +191,7 @@ def _hairs(
     "samples" is the number of points to draw per strand, as a fraction of the picture's side in px.
     template: the mean body.
     person: whose hair it is.
-    posed, normals: the dressed body in its pose, and its normals (V, 3).
-    shell: (V,) m, how far hair and clothes stand off the body.
+    posed, normals, shell: from `_posed_and_dressed`.
     rng: random generator."""
     body, vertices = template.body, posed.vertices[0]
     line = Hair(person.line, 0.01, 0.002, torch.zeros(3), 0.1, 0.0)

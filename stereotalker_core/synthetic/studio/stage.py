@@ -49,8 +49,9 @@ class Pixels(Template):
     """The N pixels of a picture that show a person, which can be painted by functions that paint the texels of a
     `Template`.
 
-    They have the coordinates of texels: point, part, arm and so on, see `Template`; and besides place: (N, 3) m and
-        normal: (N, 3) in the world; view: (N, 3) unit vectors to the camera; index: (N,) into the flattened picture."""
+    They have the coordinates of texels (point, part, arm and so on, see `Template`), and besides
+    place: (N, 3) m and normal: (N, 3), both in the world; view: (N, 3) unit vectors to the camera; index: (N,) into the
+        flattened picture."""
 
     def __init__(
         self,

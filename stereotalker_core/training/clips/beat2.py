@@ -114,7 +114,9 @@ def read_smplx(path: Path) -> tuple[Tensor, float]:
 
 
 def read_arkit(path: Path, frames: int) -> Tensor:
-    """Read ARKit weights by name and time -> (frames, 52) at 25 fps in [0, 1]; missing names stay 0."""
+    """Read ARKit weights from a .json file by name and time -> (frames, 52) at 25 fps in [0, 1].
+
+    path: the file; frames: length of the result. Names that the file lacks stay 0."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         names, rows = [str(n) for n in data["names"]], data["frames"]

@@ -314,7 +314,8 @@ class ClipSet:
         return [read_info(folder) for folder in self.folders]
 
     def read(self, index: int, parts: Iterable[str] = PARTS) -> Clip:
-        """Read a clip by its number; parts: which of its parts to read."""
+        """Read a clip of this set. index: its number in the order of names; parts: which of its parts to read, as in
+        `read_clip`."""
         return read_clip(self.folders[index], parts)
 
     def identity_path(self, name: str) -> Path:
@@ -327,7 +328,8 @@ class ClipSet:
 
 
 def write_identity(identity: Identity, root: str | Path, name: str) -> Path:
-    """Write a person's fit under root/identities."""
+    """Write a person's fit as root/identities/NAME.safetensors -> the file. identity: the fit; name: what it is called.
+    """
     path = Path(root) / "identities" / f"{name}.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
     identity.save(path)

@@ -221,9 +221,10 @@ def estimate_regions(
 
 
 def _found_mask(frame: Tensor, points: Keypoints | None, networks: Perception) -> Tensor | None:
-    """Return the mask (1, H, W) of the person whose face contains the keypoints; None where nobody is found.
+    """Return the mask (1, H, W) of one person in a frame; None where the networks find nobody.
 
-    frame: (3, H, W) in [-1, 1]; points: the person's keypoints; None takes the largest person."""
+    frame: (3, H, W) in [-1, 1]; points: keypoints of the person, who is the one whose face contains them, None: the
+        largest person; networks: find faces and masks."""
     try:
         return gather_evidence(frame, points, None, networks, None).mask
     except ValueError as error:
@@ -252,7 +253,9 @@ def read_keypoints(video: Path) -> list[dict[str, Any]]:
 
 
 def _facing_person(frame: dict[str, Any], width: int, height: int) -> Keypoints | None:
-    """Return the keypoints of the largest person who faces the camera, None where there is none."""
+    """Return the keypoints of the largest person in a frame who faces the camera, None where there is none.
+
+    frame: as from `read_keypoints`; width, height: px of the video."""
     try:
         return from_openpose(frame, width, height)
     except ValueError as error:

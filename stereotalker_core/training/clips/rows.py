@@ -106,7 +106,9 @@ class _Store:
 
     @torch.no_grad()
     def write(self, index: int, clip: Clip, identity: Identity, body: HalfBody) -> None:
-        """Write all rows of one clip, and mark it complete once they are on disk."""
+        """Write all rows of one clip, and mark it complete once they are on disk.
+
+        index: number of the clip; clip: its parts; identity: the fit of its person; body: the half body."""
         cameras, moved = scaled(present(clip.cameras, "cameras"), self.canvas), present(clip.motion, "motion")
         rest = body.rest(identity.shape[None], identity.shell[None])
         for start in range(0, clip.info.frames, _CHUNK):

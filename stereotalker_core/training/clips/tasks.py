@@ -187,9 +187,12 @@ def open_denoiser(stage: Stage, files: Files) -> tuple[StereoTalkerUNet, Referen
 
 
 def open_experts(stage: Stage, unet: StereoTalkerUNet, files: Files) -> tuple[list[Experts], list[str]]:
-    """Load or make the experts of a stage, view before mask -> the modules, and the names of those that stay fixed.
+    """Load or make the experts of a stage -> the modules (view before mask), and the beginnings of the names of
+    parameters that stay fixed.
 
-    Trained kinds start from the folder's file, else as the identity; the others are used only if there is a file."""
+    stage: its `experts` are the kinds that are trained; unet: what new experts must fit; files: where given ones are. A
+        kind that is trained starts from its file, or without one as new experts, which change nothing; another kind is
+        loaded only if there is a file."""
     modules, fixed = [], []
     for kind, cls in _KINDS.items():
         path = files.experts / f"{kind}_experts.safetensors" if files.experts else None
@@ -242,7 +245,11 @@ def _save_as(name: str) -> Callable[[nn.Module, Path, dict[str, Any]], list[Path
 
 
 def save_learnt(model: StageTwo, stage: Stage, out: Path, info: dict[str, Any]) -> list[Path]:
-    """Save the trained parts: unet and reference, expert files, LoRA adapters (in peft's layout) -> the files."""
+    """Save the parts that a stage has trained -> the written files.
+
+    These are unet and reference, files of experts, and LoRA adapters in peft's layout.
+    model: the trained denoiser; stage: says which parts were trained; out: folder of the files; info: provenance for
+        their metadata."""
     written = []
     plain, adapters = split_lora(model.unet)
     if adapters:

@@ -70,7 +70,10 @@ def clip_fields(name: str) -> tuple[str, int, int]:
 
 
 def sentence_split(emotion: int, sentence: int) -> str:
-    """Return the stage-2 split of a sentence number: train, val, test, or "" beyond the last."""
+    """Return the split of stage 2 that a sentence belongs to: "train", "val", "test", or "" for a number beyond the
+    last.
+
+    emotion: index of the emotion; neutral has other limits; sentence: number of the sentence, from 1 on."""
     for split, limits in _SENTENCES.items():
         if 1 <= sentence <= limits[0 if emotion == 0 else 1]:
             return split
@@ -226,8 +229,9 @@ class MixedFaces:
 
 
 def read_sets(folder: Path, splits: str) -> FaceData | MixedFaces:
-    """Open the sets of a folder: "train" -> that one, "train6:3,kokoro:1" -> several with their shares (1 by default).
-    """
+    """Open the sets of a folder: "train" -> that one, "train6:3,kokoro:1" -> both, mixed in the ratio 3 to 1.
+
+    folder: parent of the sets; splits: their names, with the weight of each (1 where none is given)."""
     pairs = [(name.strip(), share or "1") for name, _, share in (s.partition(":") for s in splits.split(","))]
     sets = [FaceData(folder / name) for name, _ in pairs]
     return sets[0] if len(sets) == 1 else MixedFaces(sets, [float(share) for _, share in pairs])

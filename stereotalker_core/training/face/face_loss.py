@@ -165,10 +165,10 @@ def stage_two(
 
 
 def drawn_latent(prior: MotionPrior, predicted: Tensor, draw: Draw) -> Tensor:
-    """Return sampled codes (B, T, C) with the gradient of the expected code at the same temperature.
+    """Sample codes -> (B, T, C), whose gradient is that of the expected code at the same temperature.
 
-    predicted: (B, T, C) latent before the bottleneck; draw: how to sample. The VAE variant's sample has its own
-    gradient."""
+    prior: holds the codes; predicted: (B, T, C) latent before the bottleneck; draw: how to sample. A sample of the VAE
+        variant has its own gradient instead."""
     if prior.config.kind == "vae":
         return prior.bottleneck(predicted, draw).latent
     quantiser = prior.quantize
@@ -180,9 +180,10 @@ def drawn_latent(prior: MotionPrior, predicted: Tensor, draw: Draw) -> Tensor:
 
 
 def fresh_codes(prior: MotionPrior, z: Tensor, indices: Tensor, generator: torch.Generator) -> int:
-    """Move codes that no row of z (B, T, C) uses to random rows of it -> their number.
+    """Replace the codes of a prior that a batch does not use by random latents of the batch -> how many were replaced.
 
-    indices: (rows,), the codes in use."""
+    prior: changed in place; z: (B, T, C) latents of the batch; indices: (rows,), the codes that it uses; generator:
+        draws."""
     quantiser = prior.quantize
     rows = quantiser.rows(z.detach())
     unused = torch.bincount(indices, minlength=quantiser.embedding.num_embeddings) == 0
@@ -193,7 +194,10 @@ def fresh_codes(prior: MotionPrior, z: Tensor, indices: Tensor, generator: torch
 
 
 def spread_codes(prior: MotionPrior, z: Tensor, generator: torch.Generator, rounds: int = 8) -> None:
-    """Initialise the codes by k-means on the rows of z (B, T, C), from random rows."""
+    """Initialise the codes of a prior by k-means on latents.
+
+    prior: changed in place; z: (B, T, C) latents, of which random ones are the start; generator: draws these; rounds:
+        of k-means."""
     quantiser = prior.quantize
     rows = quantiser.rows(z.detach())
     count = quantiser.embedding.num_embeddings

@@ -170,8 +170,9 @@ class MotionLoss:
 
 
 def fit_codec(data: MotionData, config: MotionCodec.Config, frames: int = 60_000) -> MotionCodec:
-    """Return a codec of the given sizes whose mean, deviation and finger basis are those of about `frames` evenly
-    spaced frames of the data."""
+    """Return a codec that is fitted to data: mean, deviation and finger basis of about `frames` evenly spaced frames.
+
+    data: the recordings; config: sizes of the codec; frames: how many."""
     motion = data.tracks["motion"]
     rows = torch.from_numpy(motion[:: max(1, len(motion) // frames)].astype(np.float32))
     return MotionCodec(config).fit(rows[:, :147].unflatten(-1, (49, 3)), rows[:, 147:])
@@ -198,7 +199,9 @@ def train(
 
 
 def with_prior_width(net: MotionDenoiser, prior: int) -> MotionDenoiser:
-    """Return the same network for a prior with more channels, which have no effect until it is trained."""
+    """Return the network with more input channels for the prior, which have no effect until they are trained.
+
+    net: the network; prior: new number of channels."""
     if net.config.prior == prior:
         return net
     new = MotionDenoiser(replace(net.config, prior=prior))

@@ -98,8 +98,9 @@ def recordings(corpus: Corpus, seed: int, seconds: float = 20.0) -> Iterator[Rec
 
 
 def perform(recording: Recording, seed: int) -> tuple[Motion, list[GestureEvent], Style]:
-    """Return the teacher's performance with a random handedness, its gestures, and the style a user would set for it.
-    """
+    """Let the teacher perform a recording -> the motion, its gestures, and the style that a user would set to get it.
+
+    recording: what is said and how; seed: determines the handedness, which is random, and the performance."""
     rng = np.random.default_rng(seed)
     handedness = float(np.clip(rng.normal(0, 0.6), -1, 1))
     spoken, style, intensity = recording.utterance, recording.style, recording.intensity

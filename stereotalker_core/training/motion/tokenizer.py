@@ -41,7 +41,8 @@ def trim_tokenizer(text: str, sentences: Iterable[str], size: int) -> tuple[str,
 
 
 def _closure(piece: str, parents: dict[str, tuple[str, str]]) -> set[str]:
-    """Return the piece and all pieces it is merged from."""
+    """Return the set of a piece and all pieces from which it is merged. parents: {piece: the two pieces it is merged
+    from}."""
     found, stack = set(), [piece]
     while stack:
         current = stack.pop()

@@ -179,8 +179,10 @@ class TeacherFeatures:
         self.width = self.values.shape[1]
 
     def at(self, i: int, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Interpolate targets (T, Dt) at fractional frame positions (T,) of utterance i; also return whether each lies
-        inside."""
+        """Interpolate the teacher's features of an utterance -> targets (T, Dt), and whether each position lies inside
+        it (T,).
+
+        i: number of the utterance; position: (T,) fractional frames."""
         count = int(self.starts[i + 1] - self.starts[i])
         inside = (position >= 0) & (position <= count - 1)
         clipped = np.clip(position, 0, count - 1)

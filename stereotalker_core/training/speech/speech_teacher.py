@@ -28,7 +28,10 @@ logger = logging.getLogger(__name__)
 
 
 class WhisperTeacher:
-    """Compute hidden states after `layer` encoder layers, at 50 Hz, of utterances at their own length (not 30 s)."""
+    """The encoder of Whisper as a teacher: called with an utterance, it returns hidden states at 50 Hz.
+
+    folder: the model, in Hugging Face format; layer: the encoder layer whose output is taken, from 1 on. Utterances
+        keep their own length, while Whisper itself fills all to 30 s."""
 
     def __init__(self, folder: str | Path, layer: int) -> None:
         from transformers import WhisperFeatureExtractor, WhisperModel
@@ -41,7 +44,7 @@ class WhisperTeacher:
 
     @torch.no_grad()
     def __call__(self, waveform: Tensor) -> Tensor:
-        """Map samples (S,) at 16 kHz -> (ceil(S / 320), D), centred like the frames of `SpeechEncoder`."""
+        """Map samples (S,) at 16 kHz -> hidden states (ceil(S / 320), D), one for each frame of `SpeechEncoder`."""
         frames = -(-waveform.shape[0] // HOP)
         samples = F.pad(waveform, (0, (frames + 1) * HOP - waveform.shape[0])).numpy()
         mel = self.extract(samples, sampling_rate=16_000, padding=False, return_tensors="pt").input_features

@@ -60,7 +60,7 @@ def psnr(error: Tensor) -> float:
 
 @torch.no_grad()
 def set_statistics(model: TinyAutoencoder, data: AvatarData, frames: int = 256, seed: int = 0) -> None:
-    """Set the latents' mean and std from `frames` random frames."""
+    """Set the mean and std by which the model normalises latents, measured on `frames` random frames of the data."""
     index = np.sort(generator(seed, 0).choice(len(data), min(frames, len(data)), replace=False))
     z = torch.cat([model.raw_latents(data.rows(index[i : i + 16]).rgb) for i in range(0, len(index), 16)])
     model.mean.copy_(z.mean((0, 2, 3)))

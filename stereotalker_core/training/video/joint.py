@@ -233,7 +233,10 @@ def train_joint(
 
 
 def save_joint(model: Joint, folder: str | Path, **info: Any) -> None:
-    """Write unet, reference, vae, view_experts and mask_experts files; omitted experts are written as identities."""
+    """Write the files unet, reference, vae, view_experts and mask_experts into a folder.
+
+    A kind of experts that the model lacks is written as new experts, which change nothing. info: provenance for the
+    metadata."""
     save_stage_two(model.denoiser, folder, **info)
     checkpoint.save(model.vae, Path(folder) / "vae.safetensors", **info)
     there = {type(module): module for module in model.denoiser.experts}

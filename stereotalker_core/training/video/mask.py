@@ -84,7 +84,7 @@ def loss(model: MaskPredictor, batch: Batch) -> tuple[Tensor, dict[str, float]]:
     """Return the loss () of a batch, cross entropy of the regions plus soft Dice loss, and {"mask_iou": of the person}.
 
     Face and hands have larger weights, and so do hair and clothes outside the silhouette in the guides: they are few
-        pixels, but the reason for the predictor."""
+    pixels, but the reason for the predictor."""
     target = batch["target"]
     silhouette = model.silhouette(batch["part"])
     log = model(batch["guide"], silhouette).float().log_softmax(1)

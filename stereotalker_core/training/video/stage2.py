@@ -66,7 +66,9 @@ def command(stage: TimedStage, data: str, run: Path, folder: Path, steps: int, o
 
 
 def steps_for(stage: TimedStage, data: str, run: Path, minutes: float) -> int:
-    """Return the number of steps that fit the stage's share of the minutes, from a short timed run."""
+    """Measure a stage in a short run -> the number of steps that fit into its share of the minutes.
+
+    stage: which; data: folder of the training frames; run: folder of all stages; minutes: time for all of them."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         subprocess.run(command(stage, data, run, folder / "run", PROBE, folder / "out.safetensors"), check=True)
@@ -105,7 +107,7 @@ def run_all(data: str, run: Path, minutes: float, out: Path) -> None:
 
 
 def gather(run: Path, out: Path) -> None:
-    """Copy the finished files under the names that the renderer loads."""
+    """Copy the finished files from the folder of all stages to `out`, under the names that the renderer loads."""
     out.mkdir(parents=True, exist_ok=True)
     sources = {
         "unet": "motion_out/unet",
