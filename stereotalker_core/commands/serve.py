@@ -181,7 +181,8 @@ class Client:
 
     socket: the connection; live: the person's performance; crew: draws the frames; encoder: threads that make JPEGs.
 
-    Three tasks: one takes messages, one begins hops, one sends drawn pictures. When one ends, the others are ended."""
+    Three tasks run: one takes messages, one begins hops (groups of frames that are drawn together), one sends drawn
+    pictures. When one ends, the others are ended."""
 
     def __init__(self, socket, live: Live, crew: Crew, encoder: ThreadPoolExecutor):
         self.socket, self.live, self.crew, self.encoder = socket, live, crew, encoder

@@ -36,9 +36,11 @@ def made(options: argparse.Namespace, **metrics: Any) -> dict[str, Any]:
 
 
 def after(start: Path | None, **told: str) -> dict[str, Any]:
-    """Return {key: text}, this training's values behind those of the checkpoint that it continued from, joined by "; ".
+    """Return {key: text}: each value of this training behind that of the checkpoint that it continued from, joined by
+    "; ".
 
-    start: path of that checkpoint, None for a new training; told: texts such as command, cost and data."""
+    start: path of that checkpoint, None for a new training; told: the values of this training, texts such as command,
+        cost and data."""
     before = {} if start is None else load_tensors(start)[1]
     return {key: "; ".join(text for text in (before.get(key), value) if text) for key, value in told.items()}
 

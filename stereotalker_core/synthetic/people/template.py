@@ -66,8 +66,8 @@ class Template:
         self._bake_drape(body)
 
     def _bake_drape(self, body: HalfBody) -> None:
-        """Compute one matrix of implicit mean-curvature smoothing of the trunk with its border fixed (Desbrun et al.
-        1999).
+        """Compute the matrix with which `drape` smooths the trunk: implicit mean-curvature flow (Desbrun et al. 1999),
+        its border fixed.
 
         Area weights make it independent of the mesh's density, which plain averaging of neighbours is not."""
         z = body.mean[:, 2]

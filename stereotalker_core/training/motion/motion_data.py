@@ -151,11 +151,11 @@ def word_frames(words: Sequence[Word], numbers: dict[str, int], frames: int) -> 
 
 
 def sound_tracks(spoken: Utterance, encoder: SpeechEncoder | None, prior: LanguagePrior) -> dict[str, Tensor]:
-    """Return {"phones" (T, 40), "prosody" (T, 5), "features" (T, D), "heard" (T, P)}, what the networks hear of a
-    speech.
+    """Compute what the networks hear of an utterance -> {"phones" (T, 40), "prosody" (T, 5), "features" (T, D), "heard"
+    (T, P)}.
 
-    spoken: the utterance; encoder: None for its true phones, with D = 0; prior: gives "heard", its states from the
-    sound."""
+    spoken: the utterance; encoder: None takes its true phones and no features (D = 0); prior: computes "heard", its
+        states from the sound."""
     frames = frame_count(spoken.seconds)
     if encoder is None:
         probabilities, features = oracle_phones(spoken.phones, frames), torch.zeros(frames, 0)

@@ -25,9 +25,10 @@ PROBE = 6  # steps that are timed
 class TimedStage:
     """The description of one stage.
 
-    name: what the stage is called; trainer: its `train` command; share: its fraction of the whole time; out: what it
-    writes, relative to the run's folder; done: the file that marks it as finished; options: further words of the
-    command."""
+    name: what the stage is called; trainer: its `train` command; share: its fraction of the whole time.
+    out: the file or folder that it writes, relative to the run's folder; done: the file whose existence marks it as
+        finished.
+    options: further words of the command."""
 
     name: str
     trainer: str
