@@ -70,12 +70,11 @@ def fit(
     on_log: Callable[[int, dict[str, float]], None] | None = None,
     freeze: bool = True,
 ) -> M:
-    """Train in place and return the model with its EMA weights; `batch` and `loss` are described at the top of this
-    file.
+    """Train in place and return the model with its EMA weights; batch and loss are described at the top of this file.
 
-    run: folder of state.pt, from which an interrupted training continues exactly, and log.jsonl. trainable: which
-        parameter names are trained. freeze: False computes the gradients of the others as well and ignores them,
-        because frozen bf16 convolutions crash on some CPUs."""
+    run: folder of state.pt (exact resume) and log.jsonl. trainable: which parameter names are trained. freeze: False
+        computes the gradients of the others as well and ignores them, because frozen bf16 convolutions crash on some
+        CPUs."""
     run = Path(run)
     run.mkdir(parents=True, exist_ok=True)
     model.to(device).train()
