@@ -40,8 +40,9 @@ def seam_ratio(motion: torch.Tensor, hop: int) -> float:
 
 
 def measure(models: FaceModels, audio: Audio) -> tuple[float, float]:
-    """Sample one performance of a face -> (seconds of speech per second of work, `seam_ratio` or NaN if it is
-    short)."""
+    """Sample one performance of a face -> (seconds of speech per second of work, `seam_ratio`).
+
+    models: the networks; audio: the recording; the second number is NaN where it is too short to have seams."""
     start = time.perf_counter()
     motion = sample_face(models, audio).parameters[0]
     speed = audio.seconds / (time.perf_counter() - start)

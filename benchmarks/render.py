@@ -169,7 +169,9 @@ def write(frames: torch.Tensor) -> None:
 
 
 def timed(run: Callable[[], object], count: int, repeats: int) -> tuple[tuple[float, float], object]:
-    """Return the fastest of a few runs, (wall ms, CPU ms) for each of `count` frames, and the result of run()."""
+    """Call run() a few times -> time of the fastest call, (wall ms, CPU ms) for each of `count` frames, and its result.
+
+    run: makes the frames; count: how many it makes; repeats: number of calls."""
     walls, cpus, found = [], [], None
     for _ in range(repeats):
         wall, cpu = time.perf_counter(), time.process_time()

@@ -40,9 +40,9 @@ def run_portrait(args: argparse.Namespace) -> int:
 
 
 def write_portrait(out: Path, seed: int, size: int, labels: bool = False) -> None:
-    """Write OUT.png of the avatar with this seed; with `labels` also OUT_mask.png and OUT_keypoints.json.
+    """Write the portrait of an avatar as OUT.png; with `labels` also OUT_mask.png and OUT_keypoints.json.
 
-    size: px of a side."""
+    out: the path without suffix; seed: of the avatar; size: px of a side."""
     from ..synthetic.people.avatar import make_avatar
     from ..synthetic.people.portrait import reference_portrait
     from ..synthetic.people.render import rendered_keypoints

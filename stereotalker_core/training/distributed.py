@@ -43,10 +43,11 @@ _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 class Scale:
     """The distribution of a step over processes.
 
-    micro_batches: per step, over all processes (gradient accumulation = micro_batches / processes).
+    micro_batches: their number per step, over all processes (gradient accumulation = micro_batches / processes).
     precision: mixed precision, "no", "bf16" or "fp16".
     shard: "ddp" = every process holds the whole model, "fsdp" = each holds a slice of it.
-    recompute: gradient checkpointing; prefetch: batches prepared ahead by a thread; keep: checkpoints kept.
+    recompute: gradient checkpointing; prefetch: number of batches that a thread prepares ahead; keep: number of
+        checkpoints that are kept.
     by_identity: micro-batch k of every step draws only from every micro_batches-th person, from the k-th on, so that a
         process reads only the data of its own people.
 

@@ -115,9 +115,12 @@ Row = tuple[list[int], list[float]]  # indices into [vertices; bones], weights t
 def keypoint_rows(
     template: Template, mean: Tensor, bone_heads: Tensor, weights: Tensor, bones: list[str]
 ) -> dict[str, Row]:
-    """Return {keypoint: (indices, weights)}, each a sparse combination of the rows of [vertices; bone heads].
+    """Return {keypoint: (indices, weights)}: each keypoint is a weighted sum of some vertices and bone heads.
 
-    13 points of the body, 68 of the face, 2 irises, 2 x 21 of the hands."""
+    Indices count the vertices first, then the bones. There are 13 points of the body, 68 of the face, 2 irises and 21
+    of each hand.
+    template: the mesh; mean: (V, 3) m, the mean body; bone_heads: m; weights: skinning weights; bones: names of the
+        bones."""
     compact = template.compact_index()
     rows = {f"body.{name}": _regressor(template.keypoints[name], compact) for name in _COCO}
     for name, (ids, share) in json.loads(LANDMARKS.read_text(encoding="utf-8"))["points"].items():

@@ -134,9 +134,10 @@ def expressions(template: Template) -> dict[str, Tensor]:
 
 
 def keypoint_tensors(rows: list[tuple[list[int], list[float]]]) -> dict[str, Tensor]:
-    """Return sparse rows over [vertices; bones] as {"kp_ptr" (N + 1,), "kp_id" (M,), "kp_w" (M,)}.
+    """Pack keypoints, each a weighted sum of vertices and bones, into {"kp_ptr" (N + 1,), "kp_id" (M,), "kp_w" (M,)}.
 
-    Row i holds the indices kp_id[kp_ptr[i] : kp_ptr[i + 1]] with the weights in the same places of kp_w."""
+    rows: (indices, weights) of each keypoint; those of keypoint i are kp_id and kp_w from kp_ptr[i] to kp_ptr[i + 1].
+    """
     pointer = np.cumsum([0] + [len(index) for index, _ in rows])
     return {
         "kp_ptr": torch.from_numpy(pointer).int(),

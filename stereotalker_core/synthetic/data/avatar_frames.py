@@ -62,8 +62,8 @@ class Rows:
         return guide_tensor(self.guides, n_parts)
 
     def weight(self, face: float = 2.5, hands: float = 0.0, background: float = 0.5) -> Tensor:
-        """Return the loss weight (N, 1, H, W): `background` everywhere, plus 1 on the person, plus `face` and `hands`
-        there."""
+        """Return the loss weight (N, 1, H, W): `background` everywhere, 1 more on the person, and there `face` more on
+        the face and `hands` more on the hands."""
         more = face * (self.region == FACE) + hands * (self.region == HANDS)
         return background + self.alpha + more[:, None]
 

@@ -19,9 +19,10 @@ _SHOWN = 0.55  # m below the head joint that half-body pictures show
 
 
 def noisy_keypoints(body: HalfBody, portrait: AvatarPortrait, rng: torch.Generator, noise: float = NOISE) -> Keypoints:
-    """Return the output of a simulated good detector: face, irises and visible body points with Gaussian noise.
+    """Simulate a good detector -> keypoints of face, irises and visible points of the body, with Gaussian noise.
 
-    noise: standard deviation in px of a 512 px portrait."""
+    body: the half body; portrait: holds the true keypoints; rng: random generator; noise: standard deviation in px of a
+        portrait of 512 px."""
     names = [body.keypoint_names[i] for i in rendered_keypoints(body)]
     inside = ((portrait.keypoints > 0) & (portrait.keypoints < portrait.image.shape[-1])).all(1)
     rows = [

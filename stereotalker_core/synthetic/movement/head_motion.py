@@ -64,10 +64,10 @@ def head_angles(
 
 
 def brows(utterance: Utterance, events: list[GestureEvent], times: Tensor, rng: random.Random) -> Tensor:
-    """Return (T, 52): raised brows on some stressed words and with "you", "big", "many", "up"; a frown with "no",
-    "stop".
+    """Return the brows (T, 52): raised on some stressed words and with gestures such as "you" and "big"; a frown with
+    "no" and "stop". All other coefficients are zero.
 
-    events: the gestures; times: (T,) s."""
+    utterance: the speech; events: the gestures; times: (T,) s."""
     out = torch.zeros(len(times), N_EXPRESSIONS)
     raised, frown = torch.zeros_like(times), torch.zeros_like(times)
     for mark in accents(utterance):

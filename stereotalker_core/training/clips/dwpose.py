@@ -195,14 +195,16 @@ def estimate_regions(
     given: Sequence[Tensor | None],
     networks: Perception,
 ) -> Regions:
-    """Return the soft masks of a clip: person masks, given or predicted; face and hands from the fitted body.
+    """Return the soft masks of a clip: its person's mask, divided into body, face and hands as the fitted body shows
+    them.
 
     body: the half body.
     identity: the person.
     clip: its frames, motion and cameras.
     points: keypoints per frame, None where nobody is found.
     given: mask of the person per frame (1, H, W), None where it is to be predicted.
-    networks: the perception networks."""
+    networks: the perception networks, which predict masks; where they find nobody, the body's own silhouette is taken.
+    """
     table = region_of_part(body.part_names)
     motion, cameras = present(clip.motion, "motion"), present(clip.cameras, "cameras")
     out = []

@@ -56,10 +56,10 @@ def frame(primary: Tensor, secondary: Tensor) -> Tensor:
 
 
 def rest_alignment(body: HalfBody) -> dict[str, Tensor]:
-    """Return {"upper.L", "lower.L", "hand.L" and the same with ".R": (3, 3)}: rotation of an arm's bone from T to A
-    pose.
+    """Return the rotations from the T to the A pose of both arms' bones, {"upper.L", "lower.L", "hand.L", and ".R": (3,
+    3)}.
 
-    It is F at the top of this file, in our axes."""
+    They are F at the top of this file, in our axes."""
     out = {}
     for side, sign in (("L", 1.0), ("R", -1.0)):
 

@@ -83,9 +83,9 @@ def sentence_split(emotion: int, sentence: int) -> str:
 def mead_clips(folder: str | Path, stage: int, split: str) -> list[MeadClip]:
     """Return the clips of a split, sorted by name; stage 1 splits by subject, stage 2 by sentence.
 
-    folder: the 3DMEAD folder; stage: of the training, 1, or 2, which needs recordings; split: train, val or test.
+    folder: the 3DMEAD folder; stage: of the training, 1 or 2; split: "train", "val" or "test".
 
-    ValueError where the folder holds none."""
+    ValueError where the folder holds no such clip, or, for stage 2, where one lacks its recording."""
     folder = Path(folder)
     if stage not in (1, 2) or split not in SUBJECTS:
         raise ValueError(f"stage {stage} and split {split!r} must be 1 or 2 and one of {', '.join(SUBJECTS)}")

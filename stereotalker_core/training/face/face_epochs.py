@@ -37,7 +37,8 @@ Loss = Callable[[Any, Example], Tensor]  # of the model that is trained, of eith
 class Protocol:
     """The paper's settings of a training.
 
-    epochs: at most; patience: epochs without improvement before it stops; lr, weight_decay: of the optimiser;
+    epochs: largest number; patience: number of epochs without improvement after which it stops.
+    lr, weight_decay: of the optimiser; seed: of everything random.
     as_released: train as the released code does, with the faults that the top of this file names."""
 
     epochs: int = 201
@@ -85,10 +86,11 @@ def prior_loss(weights: PriorWeights) -> Loss:
 
 
 def predictor_loss(weights: PredictorWeights, as_released: bool) -> Loss:
-    """Return a function (model, example from `reader`) -> the loss () of stage 2; the prior in the model is frozen.
+    """Return the loss of stage 2, a function (model, example from `reader`) -> loss (); the prior in the model is
+    frozen.
 
-    It computes the sound's features, cuts sound and motion to equal length, and predicts. weights: factor of each term;
-    as_released: keep the prior's dropout on and round the latents, as the released code does."""
+    weights: factor of each term; as_released: keep the prior's dropout on and round the latents, as the released code
+        does. Sound and motion of an example are cut to equal length."""
 
     def loss(model: ProbTalk3D, example: Example) -> Tensor:
         if not as_released:

@@ -144,9 +144,9 @@ def stage_two(
     motion: (B, T, 53) truth.
     weights: factor of each term.
     focus: which channels matter; None: all alike.
-    rounded: the latent term as released, whose gradient is the sign of rounding noise where the codes are equal;
-        otherwise it is zero there.
-    draw: how the term `drawn` samples codes; None: the default settings."""
+    rounded: True computes the latent term as the released code does, with a gradient that is the sign of rounding noise
+        where the codes are equal; False makes it zero there.
+    draw: how codes are sampled for the term `drawn`; None: the default settings."""
     with torch.no_grad():
         wanted = prior.bottleneck(prior.encode(motion), None, rounded)
     parts: Parts = {}

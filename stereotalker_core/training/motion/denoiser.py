@@ -130,11 +130,11 @@ def _given_frames(rng: np.random.Generator, recipe: Recipe, frames: int, usual: 
 
 class MotionLoss:
     """The loss of the motion denoiser: called with (denoiser, batch of `draw_batch`), it returns the loss () and its
-    terms.
+    terms {"x0", "velocity", "closure": number}.
 
-    The terms are {"x0", "velocity", "closure": number}: errors of the motion, weighted by region, of its changes, and
-    of the lip gap on p, b and m. codec: tells channels apart; recipe: weights; gap: from
-    `motion.lips.lip_gap_weights`."""
+    "x0" is the error of the motion, weighted by region; "velocity" that of its changes from frame to frame; "closure"
+    that of the lip gap on p, b and m.
+    codec: tells channels apart; recipe: weights; gap: from `motion.lips.lip_gap_weights`."""
 
     def __init__(self, codec: MotionCodec, recipe: Recipe, gap: tuple[Tensor, Tensor]):
         self.recipe, self.gap = recipe, gap

@@ -227,7 +227,10 @@ def update_sound(speech: Path, out: Path, seed: int, encoder: SpeechEncoder | No
 
 @torch.no_grad()
 def update_heard(folder: Path, prior: LanguagePrior) -> None:
-    """Recompute heard.npy, the prior's states from the stored sound, after its sound path was trained."""
+    """Recompute heard.npy, the states that the prior hears in the stored sound; needed after that path of the prior was
+    trained.
+
+    folder: of the split; prior: the language prior."""
     data = MotionData(folder)
     parts = [prior.hear_all(data.recording(i)["audio"][0]).half().numpy() for i in range(len(data))]
     _write_tracks(folder, {"heard": parts})

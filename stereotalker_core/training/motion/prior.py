@@ -324,10 +324,9 @@ def fit_meaning(prior: LanguagePrior, count: int, steps: int, seed: int) -> Lang
 
 @torch.no_grad()
 def meaning_report(prior: LanguagePrior, data: MotionData) -> dict[str, float]:
-    """Return how well the meaning head works: {"text_KIND" or "heard_KIND": fraction of the data's words of that kind}.
-
-    text: from states of the transcript, heard: from the sound. KIND: trained and held_out gesture words, which count
-    when they get their own class; false: other words, which count when they get any."""
+    """Return how well the meaning head works: {"text_KIND" and "heard_KIND": fraction of the words of a kind that it
+    names}. "text" reads the transcript, "heard" the sound. KIND "trained" and "held_out": gesture words, which must get
+    their own class; "false": other words, which get any class, wrongly."""
     numbers = np.asarray(data.tracks["word"])
     ends = np.flatnonzero(np.diff(numbers, append=0) * (numbers > 0))  # the last frame of each word
     words = [data.words[i] for i in numbers[ends]]

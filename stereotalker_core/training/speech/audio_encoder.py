@@ -252,8 +252,9 @@ def loss(
 def evaluate(encoder: SpeechEncoder, corpus: Corpus, limit: int = 400) -> dict[str, float]:
     """Measure phone recognition at 50 Hz -> {"WHO_FIGURE": fraction}; WHO: a speech engine of the corpus, or "all".
 
-    accuracy: frames that are right; spoken: the same without silence; closure_recall, closure_precision: frames of p, b
-    or m recognised as any of the three, and how many so recognised are. limit: utterances at most."""
+    FIGURE: accuracy = frames that are right; spoken = the same without silence; closure_recall = frames of p, b or m
+    that are recognised as one of these; closure_precision = frames recognised as one of these that are.
+    limit: largest number of utterances."""
     closures = torch.tensor([p in CLOSURES for p in PHONES])
     counts: dict[str, Tensor] = {}
     for i in np.unique(np.linspace(0, len(corpus) - 1, min(limit, len(corpus))).astype(int)):
@@ -292,10 +293,10 @@ def borders(entry: dict) -> tuple[np.ndarray, np.ndarray]:
 def guessed_borders(
     guesses: np.ndarray | None, teacher: TeacherFeatures | None, i: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return borders and labels as `borders` does for an utterance without phones: one span per frame.
+    """Return borders and labels as `borders` does, for an utterance without phones: every frame has a label of its own.
 
-    guesses: the probe's phone of each frame of the corpus; None: labels are unknown. teacher: tells which frames are
-    utterance i's."""
+    guesses: labels of all frames of the corpus, from the teacher's probe; None: all are unknown. teacher: tells which
+        of these frames belong to utterance number i."""
     if guesses is None or teacher is None:
         return np.array([0.0]), np.array([IGNORED, IGNORED])
     own = guesses[teacher.starts[i] : teacher.starts[i + 1]]

@@ -111,12 +111,12 @@ class DenoisingStep:
 
 
 def denoising_step(model: StageTwo, batch: Batch, options: LossOptions) -> DenoisingStep:
-    """Draw noise levels, dropped inputs and noise; run the denoiser once on the noisy latents.
+    """Run the denoiser once on noisy latents; noise, its levels and the inputs that are dropped are drawn at random.
 
     model: the denoiser.
     batch: as from `PictureBatches`, but with latents "clean" (N, C, h, w), "lift" and "portrait"; "tokens" where the
         U-Net makes none of its own.
-    options: noise levels and chances of dropping inputs."""
+    options: how noise levels are drawn, and the chances of dropping inputs."""
     clean, prediction = batch["clean"], model.unet.config.prediction
     frames = options.clip_length or 1
     sigma = draw_sigma(len(clean) // frames, clean.device, options.pure, prediction)
@@ -199,10 +199,11 @@ def snr_weight(alpha: Tensor, beta: Tensor, prediction: str, gamma: float) -> Te
 
 
 def over_lift(step: DenoisingStep, lift: Tensor, weight: Tensor) -> dict[str, float]:
-    """Return {"lift": error of the lift itself, "pure_over_lift": the step's error from pure noise relative to it}.
+    """Compare a step with the lift -> {"lift": squared error of the lift, "pure_over_lift": error from pure noise /
+    "lift"}.
 
-    step: clean and predicted latents; lift: (N, C, h, w) encoded; weight: (N, 1, h, w) of places. The second falls
-    below 1 with training and is left out where no sample was pure noise."""
+    The second falls below 1 with training; it is left out where no sample was pure noise.
+    step: clean and predicted latents; lift: (N, C, h, w), encoded; weight: (N, 1, h, w) of places."""
     base = ((lift - step.clean).square() * weight).mean() / weight.mean()
     error = ((step.found - step.clean).square() * weight).mean((1, 2, 3)) / weight.mean()
     pure = step.sigma == 1

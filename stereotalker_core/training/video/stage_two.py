@@ -44,10 +44,10 @@ class StageTwo(nn.Module):
         batch: "guide" and "lift" (N, ...), "portrait" latents (I, C, h, w), "yaw" (N,), "regions", and "tokens" where
             the U-Net makes none of its own; see `Condition`.
         clip_length: frames of a clip, None = independent images.
-        strengths: factor on the output of each expert module, None to skip the module; None for the whole list: 1 for
-            all.
+        strengths: one factor per expert module on its output, None for a module that is skipped; None instead of the
+            list: 1 for all.
         drop: leave the portrait out. Its network still runs, with weight 0, because sharded processes must run the same
-        modules."""
+            modules."""
         portrait = batch["portrait"]
         tokens = batch["tokens"] if "tokens" in batch else self.unet.portrait_tokens(portrait)
         cache = self.unet.cache_reference(self.reference(portrait, tokens)) if self.attends else {}
@@ -87,7 +87,8 @@ def part_of(name: str) -> str:
 def learns(parts: Sequence[str], frozen: Sequence[str] = ()) -> Callable[[str], bool]:
     """Return a function that tells by a parameter's name whether it is trained.
 
-    parts: names of PARTS that are trained; frozen: pieces of names that are not. ValueError for an unknown part."""
+    parts: names of PARTS that are trained; frozen: texts; a parameter whose name contains one of them is not trained.
+        ValueError for an unknown part."""
     if unknown := [p for p in parts if p not in PARTS]:
         raise ValueError(f"part {unknown[0]!r} is unknown; use {', '.join(PARTS)}")
     return lambda name: part_of(name) in parts and not any(f in name for f in frozen)
