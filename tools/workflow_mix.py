@@ -31,7 +31,7 @@ def models_of(values: list) -> list[dict]:
 
 
 class Mix(Graph):
-    """The builder of a graph whose last nodes belong to another model."""
+    """The builder of an example graph that hands what this pack renders to another model."""
 
     def other(self, column: int, name: str, kind: str, values: dict | None = None, **wires: str) -> None:
         self.add(name, kind, values, **wires)

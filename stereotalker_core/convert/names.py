@@ -30,9 +30,9 @@ _MOTION = {
 
 
 def renamed(tensors: State, name: Callable[[str], str | None]) -> State:
-    """Return {name(key): tensor} of tensors {key: tensor}; keys for which name(key) is None are dropped.
+    """Rename the keys of {key: tensor} by a function.
 
-    ValueError where two get the same name."""
+    name: key -> new key, or None for a tensor that is dropped. ValueError where two tensors get the same key."""
     out: State = {}
     for key, tensor in tensors.items():
         new = name(key)

@@ -197,10 +197,10 @@ def principal_components(vertices: Tensor, heads: Tensor, components: int, head_
 
 
 def reconstruction_errors(space: dict[str, Tensor], vertices: Tensor, heads: Tensor) -> dict[str, dict[str, float]]:
-    """Return {"head", "body", "bones": {"mean", "p95", "p99", "max": mm}}: distances after projecting bodies by least
-    squares onto the stored basis.
+    """Project bodies by least squares onto the shape space and measure how far their vertices and bones are off.
 
-    space: from `principal_components`; vertices: (N, V, 3) m; heads: (N, J, 3) m, bone heads."""
+    space: from `principal_components`; vertices: (N, V, 3) m; heads: (N, J, 3) m, bone heads.
+    Returns {"head", "body", "bones": {"mean", "p95", "p99", "max": mm}}."""
     mean, basis = space["v_mean"].double(), space["v_basis"].double().flatten(0, 1)
     offset = (vertices.double() - mean).flatten(1)
     # normal equations in double: lstsq's default cut-off drops the small directions and costs millimetres

@@ -215,7 +215,8 @@ class Given:
 
 
 def checked(args: argparse.Namespace) -> tuple[View, Look, Target, Given]:
-    """Check all options that can be checked without opening the portrait, and return their values.
+    """Check all options that can be checked without opening the portrait -> their values, grouped by what they
+    describe.
 
     ValueError or OSError for an invalid one."""
     size = None if args.size is None else parse_size(args.size)

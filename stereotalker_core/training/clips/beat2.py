@@ -192,7 +192,8 @@ def cut(clip: Clip, seconds: float) -> list[Clip]:
 
 
 def _items_within(items: Sequence[tuple], start: float, end: float) -> tuple:
-    """Return the timed items whose middle lies in start..end (s), clamped and shifted to start at 0."""
+    """Return the timed items whose middle lies in start..end (s), cut to that span, with times counted from its start.
+    """
     return tuple(
         (name, max(a, start) - start, min(b, end) - start, *rest)
         for name, a, b, *rest in items

@@ -55,7 +55,8 @@ class Protocol:
 
 
 class Mean:
-    """The running mean of losses; `forget` restarts it, as at every epoch, which the released code never does."""
+    """The mean of the losses since the last call of `forget`; our training calls that at every epoch, the released code
+    never."""
 
     def __init__(self) -> None:
         self.total, self.count = 0.0, 0

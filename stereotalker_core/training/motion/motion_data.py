@@ -56,8 +56,9 @@ class Recording:
 
 
 def join(utterances: list[Utterance], gaps: list[float]) -> Utterance:
-    """Concatenate utterances with gaps[i] seconds of silence after the i-th; the times are shifted, phones stay
-    gapless."""
+    """Concatenate utterances, with gaps[i] seconds of silence after number i; all times are shifted to fit.
+
+    The pauses become phones of silence, so that the phones cover the whole without gaps."""
     waves, words, phones, offset = [], [], [], 0.0
     for utterance, gap in zip(utterances, gaps, strict=True):
         pause = torch.zeros(round(gap * SAMPLE_RATE))

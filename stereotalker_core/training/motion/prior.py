@@ -210,8 +210,8 @@ def standardise_states(prior: LanguagePrior, texts: list[list[str]]) -> None:
 
 
 def word_table(data: MotionData) -> tuple[Tensor, Tensor]:
-    """Average the text states of each word of the data -> states (words, D) by the word's number, row 0 (no word) zero,
-    and its number of frames (words,), at least 1."""
+    """Return the mean text state (words, D) of each word in the data, and its number of frames (words,), at least 1.
+    Rows are the words' numbers; row 0 (no word) is zero."""
     numbers, states = np.asarray(data.tracks["word"]), data.tracks["text"]
     total = np.zeros((len(data.words), states.shape[1]), np.float32)
     for start in range(0, len(numbers), 50_000):
@@ -248,8 +248,8 @@ def alignment_loss(
         zero.
     table: (words, D) states.
     often: (words,) frame counts, by which frequent words are weighted down.
-    temperature: of the contrast with all other words. "words" is the fraction of frames in which the right word is
-        nearest."""
+    temperature: of the contrast with all other words.
+    "words" is the fraction of frames in which the right word is nearest."""
     heard, target, word = prior.hear(data["audio"]), data["target"], data["word"].long()
     spoken = word > 0
     distance = (heard - target).square().mean()

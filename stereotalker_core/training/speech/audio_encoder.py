@@ -284,8 +284,10 @@ def utterance_wave(corpus: Corpus, i: int) -> Tensor:
 
 
 def borders(entry: dict) -> tuple[np.ndarray, np.ndarray]:
-    """Return the borders (K + 1,) in samples between the K phones of an utterance, and labels (K + 2,), silence
-    outside."""
+    """Return the borders between an utterance's K phones, (K + 1,) in samples, and the labels of the phones, (K + 2,).
+
+    The first and the last label are the silence before and after the utterance. entry: of the utterance in the index.
+    """
     edges = [p[1] * SAMPLE_RATE for p in entry["phones"]] + [entry["phones"][-1][2] * SAMPLE_RATE]
     return np.array(edges), np.array([0, *(PHONE_INDEX[p[0]] for p in entry["phones"]), 0])
 

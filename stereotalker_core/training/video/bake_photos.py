@@ -39,7 +39,8 @@ class TurnedView(PortraitView):
     turn: float | None = None
 
     def sample(self, corners: Tensor, weight: Tensor, *kinds, **named) -> tuple[Tensor, Tensor]:
-        """Sample as in `PortraitView.sample`, with the visibility of both cameras multiplied."""
+        """Sample colours and visibility as `PortraitView.sample` does; what faces away from the turned camera is less
+        visible."""
         colour, seen = super().sample(corners, weight, *kinds, **named)
         if self.turn is None:
             return colour, seen

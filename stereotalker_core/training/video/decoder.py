@@ -77,9 +77,9 @@ class DecoderBatches:
 
 
 def edge_error(error: Tensor, weight: Tensor) -> Tensor:
-    """Return the weighted mean absolute difference of an error (N, 3, H, W) between neighbouring pixels.
+    """Return the weighted mean absolute difference between the errors of neighbouring pixels.
 
-    weight: (N, 1, H, W) of the pixels."""
+    error: (N, 3, H, W) of pictures; weight: (N, 1, H, W) of the pixels."""
     across, down = error.diff(dim=-1).abs(), error.diff(dim=-2).abs()
     return (across * weight[..., 1:]).mean() + (down * weight[..., 1:, :]).mean()
 
