@@ -219,8 +219,8 @@ def changes(before: dict, after: dict, seconds: float) -> list[tuple[float, floa
 def by_the_second(times: list[float], begin: float, passed: float) -> dict[str, float]:
     """Count how many of the times fall into each second -> {"median", "p10", "worst", "worst_mean_of_five_s": number}.
 
-    begin: when counting starts; passed: seconds counted. The first second is left out. Pictures come in hops of 4, so
-    that 24 or 28 in a second are a pace of 25: the mean over five seconds says more."""
+    begin: when counting starts; passed: seconds counted. The first second is left out. Pictures come a few at a
+    time, so that 23 or 28 in a second are a pace of 25: the mean over five seconds says more."""
     counts = [0] * int(passed)
     for at in times:
         if at - begin < len(counts):
