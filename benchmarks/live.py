@@ -220,8 +220,8 @@ def by_the_second(times: list[float], begin: float, passed: float) -> dict[str, 
     """Count how many pictures arrive in each second -> {"median", "p10", "worst", "worst_mean_of_five_s": number}.
 
     times: s at which they arrive; begin: s at which counting starts; passed: seconds counted, of which the first is
-        left out. Pictures come in hops of 4, so that 24 or 28 in a second are a pace of 25: the mean over five seconds
-        says more."""
+        left out. Pictures come a few at a time, so that 23 or 28 in a second are a pace of 25: the mean over five
+        seconds says more."""
     counts = [0] * int(passed)
     for at in times:
         if at - begin < len(counts):

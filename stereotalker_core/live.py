@@ -28,8 +28,8 @@ from .shapes import FPS, SAMPLE_RATE, size_of
 from .video.guides.maps import Skin, background_plate, render_guides, skin_of
 from .video.rendering.composite import composite, resolve_background
 
-HOP, LOOK_AHEAD = 4, 3  # frames
-TOGETHER = 2  # frames that are drawn at once, and given before the next are drawn
+HOP, LOOK_AHEAD = 5, 3  # frames
+TOGETHER = 3  # frames that are drawn at once, and given before the next are drawn
 AHEAD = 3  # hops of a person that a crew has begun and not yet drawn, at most
 CONTEXT = 48  # frames of sound that the networks hear
 LONGEST_WAIT = 60 * SAMPLE_RATE  # samples that may wait to be spoken
@@ -213,8 +213,11 @@ class Live:
         self.yaw, self.pitch = checked.yaw, checked.pitch
 
     def pace(self) -> int:
-        """Return how many pictures of the next hop to draw: fewer when much sound waits, to keep the delay bounded."""
+        """Return how many pictures of the next hop to draw: fewer when much sound waits, to keep the delay bounded, and
+        while nobody speaks, so that the processor is free when somebody begins."""
         behind = self.waiting * FPS / HOP  # hops
+        if not self.speaking:
+            return (HOP + 1) // 2
         return HOP if behind < 2 else (HOP + 1) // 2 if behind < 4 else 1
 
     def frames(self, idle: bool = True, pictures: int = HOP) -> list[LiveFrame]:

@@ -188,7 +188,7 @@ class Client:
         self.socket, self.live, self.crew, self.encoder = socket, live, crew, encoder
         self.stamps: deque[tuple[float, int]] = deque(maxlen=4000)  # (seconds of sound before, stamp) of recent blocks
         self.pushed, self.messages, self.since = 0.0, 0, time.monotonic()
-        self.parts: asyncio.Queue[Part] = asyncio.Queue(AHEAD * HOP // TOGETHER)  # begun and not sent yet
+        self.parts: asyncio.Queue[Part] = asyncio.Queue(AHEAD * -(-HOP // TOGETHER))  # begun and not sent yet
 
     async def serve(self) -> None:
         """Serve until the client disconnects or sends something invalid."""
