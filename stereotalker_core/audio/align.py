@@ -174,13 +174,14 @@ def _all_spans(emission: np.ndarray, words: list[tuple[str, ...]]) -> tuple[list
 
 
 def _word_spans(owner: np.ndarray, count: int, begin: int) -> list[tuple[int, int]]:
-    """Return (start, stop) frames of the words up to the last one on the path, and of at least `count` words.
+    """Return the (start, stop) frames of words 0, 1, ... up to the last one that owns a frame, and of at least `count`
+    words.
 
-    owner: (T,) index of the word in each frame, negative in pauses.
+    owner: (T,) index of the word that each frame belongs to, negative in pauses.
     count: the least number of words to return.
     begin: the frame number of owner[0].
 
-    A word that the path skips gets an empty span after the word before it."""
+    A word without a frame of its own gets an empty span after the word before it."""
     spans, cursor = [], 0
     for index in range(max(count, int(owner.max()) + 1)):
         frames = np.flatnonzero(owner == index)

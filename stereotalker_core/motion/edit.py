@@ -37,7 +37,9 @@ def mix_rotations(a: Tensor, b: Tensor, weight: Tensor | float) -> Tensor:
 
 
 def blend(a: Motion, b: Motion, weight: float | Tensor = 0.5) -> Motion:
-    """Blend two motions of equal length; weight 0 gives a, 1 gives b; one number, or one per frame (T,)."""
+    """Blend two motions of equal length.
+
+    weight: 0 gives a, 1 gives b; one number, or one per frame (T,)."""
     if len(a) != len(b) or a.fps != b.fps:
         raise ValueError(f"cannot blend {len(a)} frames at {a.fps} fps with {len(b)} at {b.fps}; trim or retime first")
     w = torch.as_tensor(weight, dtype=a.rotations.dtype, device=a.rotations.device).expand(len(a))

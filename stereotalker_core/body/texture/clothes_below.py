@@ -206,7 +206,8 @@ def _folds(cloth: Tensor, picture: Tensor, seen: Tensor, metre: float) -> Tensor
 
 
 def _rumple(picture: Tensor) -> Tensor:
-    """Return the squared gradient (h, w) of the brightness of a picture (C, h, w), smoothed as the atlas would."""
+    """Return the squared gradient (h, w) of the brightness of a picture (C, h, w), which is first blurred as by the
+    atlas."""
     soft = _smoothed_rows(picture.mean(0, keepdim=True), 1)[0]
     across, down = (F.pad(soft.diff(dim=d), (0, 1, 0, 0) if d else (0, 0, 0, 1)) for d in (1, 0))
     return across.square() + down.square()

@@ -59,7 +59,8 @@ def registered_priors(
         better ones.
     arms: colours of sleeves and skin, from `seen_arms`; None where not known.
 
-    Returns new `filled` and `confidence`. For a surface that agrees with the photograph to a pixel."""
+    Returns new `filled` and `confidence`. It needs a fit that agrees with the photograph to a pixel; for others see
+    `plain_priors`."""
     known = (lifter, n_vertices, filled, confidence, _cloth_and_skin(lifter, colour, photo, skin))
     prior = _alike(*known, lifter.likeness_cut, lifter.ears)  # ears are redder than skin
     limbs, known = limb_colours(lifter, colour, photo, skin, arms)

@@ -151,8 +151,8 @@ def cloth_colour(lifter: Lifter, colour: Tensor, photo: Tensor, beside: Tensor) 
 
 
 def bare_arms_on_clothes(lifter: Lifter, colour: Tensor, cloth: Tensor | None, skin: Tensor, beside: Tensor) -> Tensor:
-    """Return (N,) bool: texels of a clothed trunk beside an arm that show the arm, because they have the colour of
-    skin.
+    """Return (N,) bool: texels of the clothed trunk that wrongly show an arm: they lie beside one and have the colour
+    of skin.
 
     lifter: the table of the atlas's N texels.
     colour: (N, 3) that the photograph shows.
@@ -278,9 +278,11 @@ def joined(lifter: Lifter, n_vertices: int, prior: Tensor, colour: Tensor, photo
 def _sleeve_end(arms: list[_Arm], hand_seen: bool) -> int:
     """Return the index of the place along the arms from which on both are bare: the split with fewest misplaced texels.
 
-    hand_seen: whether the portrait shows a hand. Where unseen places lie between the last cloth and the first skin it
-        is their middle. Arms without any visible skin
-    have long sleeves, unless a hand is seen and the sleeve was last seen above the elbow."""
+    arms: the visible texels of each arm.
+    hand_seen: whether the portrait shows a hand.
+
+    Where unseen places lie between the last cloth and the first skin, the middle of these is returned. Arms without any
+    visible skin have long sleeves, unless a hand is seen and the sleeve was last seen above the elbow."""
     if not arms:
         return _BINS
     bins, naked, sure = (torch.cat([arm[k] for arm in arms]) for k in (0, 2, 3))

@@ -78,7 +78,8 @@ class MeaningResult:
     """The result of `meaning_metrics`.
 
     metrics: {name: {"value", "low", "high"}}.
-    confusion: {how words reach the model: counts (12, 13)}, class of gesture said by class shown, the last = none."""
+    confusion: {how words reach the model: counts (12, 13) of words}, a row for each class of gesture that the word has,
+        a column for each class that was shown; the last column: no gesture was shown."""
 
     metrics: dict[str, dict[str, float]]
     confusion: dict[str, np.ndarray]

@@ -112,11 +112,15 @@ def identity_drift(renderer: Renderer, person: Subject, seconds: float, yaw: flo
 
 
 def clip_scores(renderer: Renderer, person: Subject, yaw: float, frames: int = FRAMES) -> dict[str, float]:
-    """Return {"flicker_ratio", "seam_ratio": value} (see there) of one clip from a fixed camera, against the true
-    frames.
+    """Return {"flicker_ratio", "seam_ratio": value} of one clip from a fixed camera, compared with the true frames.
 
-    "seam_ratio" is relative to the same frames drawn in a single window.
-    renderer: what is measured; person: whom it draws; yaw: degrees; frames: length of the clip."""
+    renderer: what is measured.
+    person: whom it draws.
+    yaw: degrees.
+    frames: length of the clip.
+
+    The values are those of the functions of these names; "seam_ratio" is divided by that of the same frames drawn in a
+    single window."""
     motion, cameras, truth = performance(person, frames, yaw)
     ours, _ = person.render(renderer, motion, cameras)
     inside = (truth.alpha > 0.5).float()

@@ -49,9 +49,12 @@ def nano_llm(vocabulary: int, hidden: int = 192, layers: int = 4) -> str:
 
 
 class Projector(nn.Module):
-    """Map audio channels (B, T, F) -> input embeddings of the language model (B, T, D); each frame sees +-8 others.
+    """Map audio channels (B, T, F) -> input embeddings of the language model (B, T, D).
 
-    In the deep variant +-12."""
+    channels: F.
+    width: channels of the hidden layers.
+    out: D.
+    deep: one more convolution; each frame then sees 12 others on either side, instead of 8."""
 
     def __init__(self, channels: int, width: int, out: int, deep: bool = False):
         super().__init__()
