@@ -192,9 +192,12 @@ class _Problem:
 
 
 def _initial(model: PointModel, parameters: Parameters, keypoints: Keypoints, centre: Tensor) -> tuple[Tensor, float]:
-    """Return the initial parameters and focal length (px), by fitting a 2D similarity of the mean face to the face
+    """Return the initial parameters (n,) and focal length (px), from a 2D similarity of the mean face to the face
     points.
 
+    model: gives points as a function of the parameters.
+    parameters: their layout and prior means.
+    keypoints: the points to fit.
     centre: (2,) px, the middle of the picture."""
     face = [
         i

@@ -313,7 +313,10 @@ def _exposure(values: Tensor) -> Tensor:
 
 
 def _iris(lifter: Lifter, colour: Tensor, photo: Tensor, saturation: float) -> Tensor:
-    """Return the mean colour (3,) in [-1, 1] of the visible iris texels, mixed with a dark brown if few are visible."""
+    """Return the mean colour (3,) in [-1, 1] of the visible iris texels, mixed with a dark brown if few are visible.
+
+    saturation: of that brown, 0..1, see `_saturation`.
+    lifter, colour, photo: as in `registered_priors`."""
     weight = photo * (lifter.iris & ~lifter.pupil)
     brown = colour.new_tensor([-0.55, -0.68, -0.75])
     brown = torch.lerp(brown.mean().expand(3), brown, saturation)

@@ -177,7 +177,9 @@ def seam_ratio(models: MotionModels, audio: Audio, options: MotionOptions, share
 
 def diversity(models: MotionModels, item: HeldOut, options: MotionOptions, seeds: int = 8) -> float:
     """Return how much the arms differ between seeds for one utterance (`spread`), relative to the teacher's; 1 = as
-    much."""
+    much.
+
+    models: the networks of stage 1; item: the utterance; options: settings of its motion; seeds: number of motions."""
     style = style_of(item)
     ours = [sample_motion(models, item.audio, options=options, seed=seed, style=style) for seed in range(seeds)]
     theirs = [teach(None, item.utterance, seed, item.style, item.emotion) for seed in range(seeds)]

@@ -189,8 +189,9 @@ def _likeness(image: Tensor, identity: Identity, own: Frame, size: int) -> Row:
 
 
 def _hair_row(tools: Studio, image: Tensor, identity: Identity, frames: dict[str, Frame]) -> Row:
-    """Return {"side_hair": fraction of the unseen hair drawn in colours of the visible hair}, {} without a side
-    view."""
+    """Return {"side_hair": fraction of the unseen hair drawn in colours of the visible hair}, {} without a side view.
+
+    tools: models and judges (`Studio`); image: the photograph (3, H, W); identity: the fit; frames: drawn, by name."""
     own, body = frames[OWN], tools.models.body
     seen, _ = hair_pixels(body, identity.literal(), own.motion, own.cameras)
     photograph, shown = framed(image, own.cameras.size[0])

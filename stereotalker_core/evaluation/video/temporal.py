@@ -43,7 +43,9 @@ class Subject:
     def render(
         self, renderer: Renderer, motion: Motion, cameras: Cameras, window: int = WINDOW
     ) -> tuple[Tensor, Tensor]:
-        """Render a motion of this person -> frames (T, 3, H, W) and alpha (T, 1, H, W)."""
+        """Render a motion of this person -> frames (T, 3, H, W) and alpha (T, 1, H, W).
+
+        renderer: draws the frames; motion, cameras: T frames each; window: frames of the temporal layers' windows."""
         settings = {"window": window, "overlap": OVERLAP, "mode": self.mode}
         chunks = list(render_video(self.body, renderer, self.identity, motion, cameras, **settings))
         return torch.cat([c.frames for c in chunks]), torch.cat([c.masks for c in chunks])

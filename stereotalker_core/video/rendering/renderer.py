@@ -105,7 +105,10 @@ class Renderer(Protocol):
         ...
 
     def guide(self, body: HalfBody, rest: Rest, motion: Motion, cameras: Cameras, guides: Guides) -> Tensor:
-        """Return the guides (T, G, H/4, W/4) of T frames, an argument of the other methods."""
+        """Return the guides (T, G, H/4, W/4) of T frames, an argument of the other methods.
+
+        body: the half body; rest: the person's body at rest; motion, cameras: T frames each; guides: the maps of these
+            frames."""
         ...
 
     def predict_regions(self, guides: Guides, guide: Tensor, predicted: bool = True) -> Regions:
