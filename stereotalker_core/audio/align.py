@@ -47,8 +47,11 @@ class Chain(NamedTuple):
 def align_words(speech: SpeechFeatures, transcript: str) -> list[Word]:
     """Return the words of the transcript in order, with start and end in seconds; other sounds count as silence.
 
-    Returns an empty list, with a warning, when the transcript does not fit the sound: a wrong transcript is no error.
-    Tokens without any phones (punctuation alone) are left out."""
+    speech: the encoder's output for the recording.
+    transcript: the words; those without any phones (punctuation alone) are left out.
+
+    Returns an empty list, with a warning, where the transcript does not fit the sound: a wrong transcript is no error.
+    """
     dims(speech.phones, f"T {len(PHONES)}")
     tokens = [(text, phones) for text in transcript.split() if (phones := pronounce(text))]
     if not tokens:

@@ -173,7 +173,7 @@ def fixed(
 ) -> Cameras:
     """Return cameras that stand still. ValueError for a yaw outside -180..180 or a bad size.
 
-    framing: what the canvas shows; yaw, pitch: degrees; size: (H, W) px."""
+    framing: what the canvas shows; frames: T, the length of the clip; yaw, pitch: degrees; size: (H, W) px."""
     return keyframes(framing, frames, [(0, yaw, pitch, 1.0)], size)
 
 
@@ -188,7 +188,9 @@ def orbit(
 ) -> Cameras:
     """Return cameras that move from start_yaw in the first frame to end_yaw in the last.
 
-    framing: what the canvas shows; start_yaw, end_yaw, pitch: degrees.
+    framing: what the canvas shows.
+    frames: T, the length of the clip.
+    start_yaw, end_yaw, pitch: degrees.
     size: (H, W) px.
     ease: slow start and end instead of constant speed."""
     _check_view(start_yaw, pitch)

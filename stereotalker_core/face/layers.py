@@ -51,6 +51,7 @@ class FrameNorm(nn.Module):
 def conv_block(width: int, norm: str) -> nn.Sequential:
     """Return a block on (B, C, T): convolution over time, LeakyReLU, normalisation.
 
+    width: C.
     norm: "clip" normalises each channel over the whole clip, as in the released models, which also removes what is
         constant in it; "frame" keeps that, and does not depend on the clip's length."""
     layer = nn.InstanceNorm1d(width) if norm == "clip" else FrameNorm()

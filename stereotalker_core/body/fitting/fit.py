@@ -83,7 +83,7 @@ def fit_portrait(
     networks: the perception networks; None loads the embedded ones.
     person: which of several people, 1 = the largest; None takes the largest and warns.
     lifter: table of the atlas's texels, for callers that fit many portraits.
-    iterations: most steps of the first fit, see `fit_pose`.
+    iterations: at most so many steps of the first fit, for pose and coarse shape, then for all parameters.
     shell_iterations: rounds of fitting hair and clothes; 0 leaves the body without them.
 
     ValueError: no person, a back view, too small a face, a mask without the face, or keypoints that fit no person."""

@@ -162,8 +162,10 @@ def drawn_clothes(view: PortraitView, lifter: Lifter, cloth: Cloth, prior: Tenso
 
 
 def _largest_cosines(facing: Tensor, lifter: Lifter, at: Tensor) -> Tensor:
-    """Map cosines (n,) of texels `at` (n,) -> their local maxima (n,) in the atlas, because cloth does not follow every
-    bump."""
+    """Return for each texel the largest cosine near it in the atlas (n,), because cloth does not follow every bump of
+    the body.
+
+    facing: (n,) cosines to the camera; lifter: the table of the atlas's texels; at: (n,) which texels these are."""
     size = lifter.size
     atlas = facing.new_full((size * size,), -1.0).index_copy(0, lifter.texel[at], facing).view(1, 1, size, size)
     return F.max_pool2d(atlas, 2 * _BUMP + 1, 1, _BUMP).flatten()[lifter.texel[at]]

@@ -117,11 +117,13 @@ def _without_rim(area: Tensor) -> Tensor:
 
 
 def _opening(picture: Tensor, outer: Tensor, metre: float, middle: float) -> Opening | None:
-    """Return the opening in the middle of the lower edge, where other than the outermost cloth is seen; None without
-    one.
+    """Return the opening in the middle of the lower edge, where a shirt or a tie is seen instead of the outermost
+    cloth; else None.
 
-    picture: (3, h, w) of the clothes; outer: (h, w) bool, the outermost cloth; metre: px per metre; middle: column of
-    the centre line."""
+    picture: (3, h, w) of the clothes.
+    outer: (h, w) bool, the outermost cloth.
+    metre: px per metre.
+    middle: column of the centre line."""
     height, width = outer.shape
     rows = range(height - 1, max(-1, height - 1 - max(3, round(_RUN * metre))), -1)
     runs = [_run(outer[max(0, y - 2) : y + 1].float().mean(0) > 0.5, middle, _TIE * metre) for y in rows]

@@ -103,7 +103,9 @@ def correlation(a: Tensor, b: Tensor) -> Tensor:
 
 
 def closure_times(utterance: Utterance, frames: int) -> list[int]:
-    """Return the frame in the middle of every p, b and m of an utterance."""
+    """Return the number of the frame in the middle of every p, b and m of an utterance.
+
+    frames: length of the utterance; a later time counts as its last frame."""
     middles = [(start + end) / 2 for name, start, end, _ in utterance.phones if name in CLOSURES]
     return [min(frames - 1, int(m * FPS)) for m in middles]
 

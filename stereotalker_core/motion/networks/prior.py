@@ -294,7 +294,9 @@ class PriorTrack:
 
 
 def word_span(start: float, end: float, frames: int, fps: float = FPS) -> tuple[int, int]:
-    """Return the first and stop frame of a word said from `start` to `end` seconds, at least one frame apart."""
+    """Return the first and stop frame of a word said from `start` to `end` seconds, at least one frame apart.
+
+    frames: length of the recording, within which both lie; fps: frames per second."""
     first = min(round(start * fps), frames)
     return first, max(first + 1, round(end * fps))
 

@@ -66,17 +66,19 @@ def render_video(
 ) -> Iterator[RenderedChunk]:
     """Stream exactly len(motion) frames of the identity performing `motion`, seen by `cameras`.
 
-    body, renderer, identity: whom to draw, and with what. motion, cameras: T frames each.
+    body, renderer, identity: whom to draw, and with what.
+    motion, cameras: T frames each.
     steps, seed: denoising steps and seed of mode "diffusion"; 1 step has the best PSNR and is the steadiest.
-    background: "portrait", an (r, g, b) in 0..1, or an image. window, overlap: frames of the temporal layers' windows.
+    background: "portrait", an (r, g, b) in 0..1, or an image.
+    window, overlap: frames of the temporal layers' windows, and how many of them neighbours share.
     use_predicted_mask: alpha by the mask predictor, else of the fitted body.
     face_scale: 2 to 4 draws the face again at that multiple of the resolution and blends it in; 1 does not.
     frames: (first, stop), only these frames, equal to those of the whole clip (see `ranges`); None draws all.
     callback: called with (frames done, of all) after every chunk; what it raises stops the rendering.
     mode: one of MODES, None = the renderer's own.
 
-    The same seed gives the same frames on one machine. ValueError for sides that are no multiples of 8, different
-    counts, and a mode for which the renderer lacks networks."""
+    The same seed gives the same frames on one machine. ValueError for sides that are no multiples of 8, a motion and
+    cameras of different length, and a mode for which the renderer lacks networks."""
     if len(motion) != len(cameras):
         raise ValueError(f"motion has {len(motion)} frames, cameras {len(cameras)}; they must agree")
     if not len(motion):
