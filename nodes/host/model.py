@@ -283,8 +283,8 @@ def _base_model_class() -> type:
     sampling = comfy.model_sampling
 
     class _Clean:
-        """The part of a model sampling that turns the network's output into clean latents: unchanged, as they are the
-        output."""
+        """The part of a model sampling that turns the network's output into clean latents: it changes nothing, as ours
+        puts out clean latents."""
 
         def calculate_denoised(self, sigma, model_output, model_input):
             return model_output

@@ -149,7 +149,7 @@ def gather_evidence(
 def agreeing_mask(mask: Tensor, person: Person) -> Tensor:
     """Return the mask (1, H, W), or its inverse where that agrees better with the detected person.
 
-    ComfyUI's Load Image gives 1 - alpha. ValueError where the mask does not cover the face."""
+    The inverse is common: ComfyUI's Load Image gives 1 - alpha. ValueError where the mask does not cover the face."""
     there = person.mask.to(mask)
     agreement = [
         float(torch.minimum(m, there).sum() / torch.maximum(m, there).sum().clamp_min(1e-6)) for m in (mask, 1 - mask)

@@ -59,8 +59,8 @@ def continued(picture: Tensor, sure: Tensor, metre: float, middle: float) -> tup
     metre: px per metre.
     middle: column of the body's centre line at the edge.
 
-    Returns two pictures (3, h + below, w): with what the coat's opening shows, for the front of the trunk, and of the
-    outer cloth alone, for arms and sides."""
+    Returns two pictures (3, h + below, w). The first, for the front of the trunk, also continues what is seen in the
+    opening of a coat; the second, for arms and sides, is of the outer cloth alone."""
     height, width = picture.shape[-2:]
     below = max(8, round(DEPTH * metre))
     outer = _outer(picture, sure, metre)
@@ -79,10 +79,9 @@ def continued(picture: Tensor, sure: Tensor, metre: float, middle: float) -> tup
 
 
 def _quilted(picture: Tensor, known: Tensor, below: int, metre: float) -> Tensor | None:
-    """Synthesise (3, below, w) of the cloth marked by known (h, w) from square patches of it; None where it has no
-    pattern.
+    """Synthesise a patterned cloth (3, below, w) from square patches of its picture; None where it has no pattern.
 
-    metre: px per metre."""
+    picture: (3, h, w); known: (h, w) bool, pixels of this cloth; below: rows to synthesise; metre: px per metre."""
     detail = (picture - _smoothed_rows(picture, max(1, round(0.008 * metre)))).square().sum(0)[known]
     if not len(detail) or float(detail.mean()) < _PATTERN**2:
         return None

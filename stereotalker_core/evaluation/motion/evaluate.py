@@ -189,10 +189,13 @@ def diversity(models: MotionModels, item: HeldOut, options: MotionOptions, seeds
 
 
 def real_scores(models: MotionModels, corpus: Corpus, options: MotionOptions, count: int) -> Metrics:
-    """Measure lip closures and the lag from sound to lips on real recordings, against the forced alignment of their
-    phones.
+    """Measure lip closures and the lag from sound to lips on recordings of people.
 
-    models: the networks of stage 1; corpus: with phone times; options: settings of the motion; count: recordings.
+    models: the networks of stage 1.
+    corpus: recordings with phone times (from forced alignment), with which the lips are compared.
+    options: settings of the motion.
+    count: number of recordings.
+
     Returns {"real_closure_recall": fraction of the p, b and m, "real_lag_ms": each {"value", "low", "high"}}."""
     gap = lip_gap_weights(HalfBody())
     recall, lags = [], []

@@ -58,11 +58,12 @@ class FeatureSpace:
 
 
 def nearest_neighbour_motion(sound: Tensor, library: list[tuple[Tensor, Motion]], step: int = 10) -> Motion:
-    """Return the nearest-neighbour baseline: for every `step` frames, the library's motion whose sound (T, F) is
-    nearest.
+    """Return the nearest-neighbour baseline: a motion of pieces, each copied from where the library's sound is most
+    similar.
 
-    sound: (T, F) audio channels of the utterance; library: (sound, motion) pairs to copy from; step: frames per
-    piece."""
+    sound: (T, F) audio channels of the utterance.
+    library: (sound, motion) pairs to copy from.
+    step: frames per piece."""
     windows = [(index, first) for index, (x, _) in enumerate(library) for first in range(0, len(x) - step + 1, step)]
     keys = torch.stack([library[index][0][first : first + step].flatten() for index, first in windows])
     pieces = []

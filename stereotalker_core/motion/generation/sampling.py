@@ -284,8 +284,9 @@ def _sampled(models, channels, prior, callback, options) -> Iterator[Motion]:
 
 
 def joined_ahead(ahead: Tensor, fresh: Tensor) -> Tensor:
-    """Blend new frames fresh (N, D) with the continuation ahead (M, D) planned by the previous window, which fades out.
-    """
+    """Blend new frames with the continuation that the previous window planned, which fades out -> (N, D).
+
+    fresh: (N, D) the new frames; ahead: (M, D) the continuation."""
     count = min(len(ahead), len(fresh))
     if count == 0:
         return fresh
