@@ -92,7 +92,10 @@ class Inert:
 
 
 class _Unpickler(pickle.Unpickler):
-    """The standard unpickler with a closed table of globals, none of which affects anything outside memory."""
+    """The standard unpickler with a closed table of globals, none of which affects anything outside memory.
+
+    file: the pickle; inert: as in `load_pickled`; store: store(dtype, key, location, count) -> the elements (count,) of
+        a storage."""
 
     def __init__(self, file: Any, inert: tuple[str, ...], store: _Store) -> None:
         super().__init__(file, encoding="latin-1")

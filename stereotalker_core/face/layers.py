@@ -119,7 +119,10 @@ class Residual(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Apply pre-norm layers to (B, T, C), attention and feed-forward in turn; no final norm, no mask."""
+    """Apply pre-norm layers to (B, T, C), attention and feed-forward in turn; no final norm, no mask.
+
+    width: C; layers: number of pairs; heads: of the attention, ValueError where they do not divide C; inner: width
+        inside the feed-forward."""
 
     def __init__(self, width: int, layers: int, heads: int, inner: int) -> None:
         super().__init__()

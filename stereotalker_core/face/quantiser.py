@@ -54,7 +54,7 @@ class Quantised:
 
 
 class Quantiser(nn.Module):
-    """The codebook of vectors of size `code_width`, learned by gradient descent.
+    """The codebook of `codes` vectors of size `code_width`, learned by gradient descent.
 
     rows: "time" as in the released models: (B, C, T) reshaped to rows of code_width numbers, so that a row holds
         successive time samples of one channel, running on into the next. "channel" splits the C channels of each frame

@@ -144,9 +144,11 @@ def outer_clothes(lifter: Lifter, colour: Tensor, photo: Tensor) -> Tensor | Non
 
 
 def cloth_colour(lifter: Lifter, colour: Tensor, photo: Tensor, beside: Tensor) -> Tensor | None:
-    """Return the median colour (3,) of the trunk without texels `beside` (N,) bool an arm; None where it was not seen.
+    """Return the median colour (3,) of the trunk's visible clothes away from the arms; None where too few are visible.
 
-    colour, photo: as in `limb_colours`."""
+    lifter: the table of the atlas's N texels.
+    colour, photo: as in `limb_colours`.
+    beside: (N,) bool, texels that the picture shows beside an arm, which are left out."""
     return _median(colour, photo, lifter.dressed & ~beside)
 
 

@@ -68,8 +68,9 @@ def held_out_utterances(count: int, seed: int = 11) -> list[tuple[Utterance, str
 
 
 def drawn(options: MotionOptions, index: int) -> MotionOptions:
-    """Return the options with a seed of its own for item `index`, or all utterances would share the noise of one
-    posture."""
+    """Return the options with another seed for each item, so that not all utterances share the noise of one posture.
+
+    index: number of the item."""
     return replace(options, seed=1000 * options.seed + index)
 
 

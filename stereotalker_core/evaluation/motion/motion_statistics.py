@@ -44,6 +44,9 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
 class FeatureSpace:
     """The principal components of a reference set of features, in which distances are measured.
 
+    reference: (N, F) features of the set.
+    size: number of components.
+
     Features that hardly vary in the reference (by less than about 3 degrees) are not amplified."""
 
     def __init__(self, reference: Tensor, size: int = 10):

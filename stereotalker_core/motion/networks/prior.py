@@ -72,8 +72,10 @@ class Projector(nn.Module):
 class LanguagePrior(nn.Module):
     """The language prior: projector, language model with LoRA, and tokenizer, in one module and one file.
 
-    `hear` gives states of what is said from the sound, `read` from timed words; `track` appends the classes of
-    meaning."""
+    llm: a loaded language model; None builds that of the config, without its weights.
+
+    `hear` gives states of what is said from the sound, `read` from timed words; `track` appends the classes of meaning.
+    """
 
     @dataclass(frozen=True)
     class Config:

@@ -160,7 +160,13 @@ class BakeNetwork(nn.Module):
 
 
 class Level(nn.Module):
-    """Apply a residual block, attention along rows and to the visible tokens, and a feed-forward with experts."""
+    """Apply a residual block, attention along rows and to the visible tokens, and a feed-forward with experts.
+
+    name: of the level, by which its experts are found; only those that begin with "middle" attend to visible tokens.
+    inputs, width: channels before and after.
+    attends: whether rows attend.
+    context: the experts in use.
+    config: sizes and parts of the network."""
 
     def __init__(
         self, name: str, inputs: int, width: int, attends: bool, context: ExpertContext, config: BakeConfig
