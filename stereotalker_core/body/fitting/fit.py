@@ -190,7 +190,8 @@ def _person_of_keypoints(found: list[Person], keypoints: Keypoints) -> Person | 
 
 
 def fit_points(keypoints: Keypoints) -> Keypoints:
-    """Select the keypoints to fit: the face mesh if detected, else the 68 face points; irises, body and hands.
+    """Select the keypoints to fit: the face mesh if detected, else the 68 face points, and with them irises, body and
+    hands.
 
     The 468 mesh points are strongly correlated, so each gets a larger sigma than an independent point would."""
     meshed = sum(name.startswith("mesh.") for name in keypoints.names) >= _ENOUGH

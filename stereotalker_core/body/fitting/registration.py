@@ -31,7 +31,7 @@ _INNER_MOUTH = ("mouth", "tongue", "teeth.up", "teeth.low")
 
 
 def register_face(body: HalfBody, fit: PoseFit, mesh: Tensor, shell: Tensor | None = None) -> Tensor:
-    """Move the face's surface onto its points in the picture.
+    """Move the face's surface onto the points of the face that were detected in the picture.
 
     body: the half body.
     fit: shape, pose, expression and camera of the picture.

@@ -91,9 +91,10 @@ def plain_priors(
     confidence: Tensor,
     skin: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Fill holes as `registered_priors` does, for a fit that may be off by some pixels; arguments and results as there.
+    """Fill holes as `registered_priors` does, for a fit that may be off by some pixels.
 
-    With such a fit, texels of eyes and arms may show what lies beside them in the photograph."""
+    Arguments and results are those of `registered_priors`. With such a fit, texels of eyes and arms may show what lies
+    beside them in the photograph."""
     known = (lifter, n_vertices, filled, confidence, _cloth_and_skin(lifter, colour, photo, skin))
     prior = _alike(*known, lifter.likeness, torch.zeros_like(lifter.ears))
     back, behind = back_colours(lifter, colour, photo, skin)

@@ -217,9 +217,9 @@ def statistics(models: MotionModels, items: list[HeldOut], motions: list[Motion]
     motions: sampled for them, in the same order.
     options: settings of the motion.
 
-    "beat_alignment_ratio": `beat_alignment` relative to the teacher's. "frechet_WHO": `FeatureSpace.distance` of the
-    odd items' motions to the teacher's for the even ones: of the model, the mean pose, the motion of the nearest sound,
-    the model without sound (no_audio), and the teacher itself."""
+    "beat_alignment_ratio": `beat_alignment` relative to the teacher's. "frechet_WHO": `FeatureSpace.distance` of WHO's
+    motions for the odd items to the teacher's for the even ones. WHO is the model, the mean pose (mean), the motion of
+    the nearest sound (nearest), the model without sound (no_audio), or the teacher itself."""
     taught = [teach(None, item.utterance, 1, item.style, item.emotion, intensity=item.intensity) for item in items]
     ours, theirs = ([beat_alignment(m, i.utterance) for m, i in zip(x, items, strict=True)] for x in (motions, taught))
     metrics = {"beat_alignment_ratio": ratio(ours, theirs)}

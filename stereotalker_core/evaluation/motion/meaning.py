@@ -87,12 +87,13 @@ class MeaningResult:
 
 
 def meaning_metrics(models: MotionModels, options: MotionOptions, count: int, seed: int = 11) -> MeaningResult:
-    """Measure on how many words with a meaning gesture it is shown, for synonyms that training never paired with one.
+    """Measure how often a meaning gesture is shown on its word, for synonyms that training never paired with a gesture.
 
     models: the networks of stage 1; options: settings of the motion; count: utterances; seed: determines their choice.
 
     The metrics are "meaning_recall_WAY", WAY: off (no language prior), audio (it hears the sound), text (it reads the
-    transcript) or teacher (the rule-based one), and "meaning_gain_WAY" over off. None without a speech engine."""
+    transcript) or teacher (the rule-based one), and "meaning_gain_WAY", by how much a way is better than off. The
+    result is empty where no speech engine is installed."""
     templates = arm_templates(HalfBody())
     rows: dict[str, list[float]] = {way: [] for way in (*_WAYS, "teacher")}
     confusion = {way: np.zeros((len(CLASSES), len(CLASSES) + 1)) for way in rows}

@@ -98,8 +98,9 @@ _ARMS = {side: tuple(f"{name}.{side}" for name in ("upperarm01", "lowerarm01", "
 
 
 def beat_alignment(motion: Motion, utterance: Utterance) -> tuple[float, int]:
-    """Return how close the motion's beats are to stressed syllables, the mean of exp(-d^2 / 2 sigma^2), and their
-    number."""
+    """Return how close the motion's beats are to stressed syllables, and the number of beats; (0, 0) without either.
+
+    The closeness is the mean over beats of exp(-d^2 / 2 sigma^2), d being the time to the nearest stressed syllable."""
     stresses = np.array([mark.time for mark in accents(utterance) if mark.stressed])
     beats = motion_beats(motion)
     if not beats or not len(stresses):

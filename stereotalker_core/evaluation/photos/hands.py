@@ -102,16 +102,17 @@ def hand_errors(
     head_height: float,
     size: tuple[int, int],
 ) -> tuple[list[float], int]:
-    """Compare detected hands with those of the motion.
+    """Compare detected hands with those of the motion -> (errors of the hands that were found, number that should be
+    seen).
 
     found: detected hands.
     meant: {"L", "R": (21, 2) px} of the motion.
     head_height: px.
     size: (H, W) of the frame.
 
-    Returns the mean distance of the 21 points, over the head's height, for every hand that was found, and how many
-    should be in the frame: those with all their points inside. Each is matched to the nearest detection, used once; a
-    detection further away than half a head does not match."""
+    A hand of the motion should be seen if all its points are inside the frame. It is matched to the nearest detection
+    that no other hand has; one further away than half a head does not match. An error is the mean distance of the 21
+    points in head heights."""
     wanted = {side: points for side, points in meant.items() if _within_picture(points, size)}
     pairs = sorted(
         (float((hand.points - points).norm(dim=1).mean()) / head_height, k, side)
