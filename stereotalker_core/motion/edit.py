@@ -102,7 +102,9 @@ def at_rate(motion: Motion, fps: float, frames: int) -> Motion:
 
 
 def _sampled(motion: Motion, position: Tensor, fps: float) -> Motion:
-    """Sample the motion at fractional frame positions (T,) in 0..len - 1."""
+    """Sample the motion at fractional frame positions (T,) in 0..len - 1 -> a motion of T frames.
+
+    fps: frames per second that the result is said to have."""
     low = position.floor().long().clamp_max(max(len(motion) - 2, 0))
     high = (low + 1).clamp_max(len(motion) - 1)
     mixed = blend(motion[low], motion[high], (position - low).float())

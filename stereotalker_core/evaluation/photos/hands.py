@@ -51,10 +51,11 @@ def distinct_hands(hands: Sequence[Hand]) -> list[Hand]:
 
 
 def _same_hand(one: Hand, other: Hand) -> bool:
-    """Tell whether two detections are the same hand: points within a quarter of its extent on average, or centres
-    within a fifth.
+    """Tell whether two detections are the same hand.
 
-    Clasped hands are further apart. The extent is used because a palm that points at the camera has no length."""
+    They are if their points are less than a quarter of the larger hand's extent apart on average, or their centres less
+    than a fifth of it. Clasped hands are further apart. The extent is used because a palm that points at the camera has
+    no length."""
     extent = max(_extent(one), _extent(other))
     apart = float((one.points - other.points).norm(dim=1).mean())
     middles = float((one.points.mean(0) - other.points.mean(0)).norm())
