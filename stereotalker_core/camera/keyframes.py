@@ -12,7 +12,7 @@ def parse_keyframes(text: str, frames: int, fps: float, pitch: float = 0.0) -> l
     `trajectories.keyframes`.
 
     text: entries "time: yaw [pitch [distance factor]]", separated by commas, semicolons or line breaks; a time is a
-        percentage of the clip ("50%") or seconds.
+        percentage of the clip (50%) or seconds (1.5s).
     frames: length of the clip.
     fps: frames per second.
     pitch: degrees, for entries without one.
