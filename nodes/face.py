@@ -24,7 +24,7 @@ def _fit_map() -> tuple[list[str], dict[str, str]]:
 
 
 def _load_map(name: str):
-    """Load the `FaceMap` of an entry of `_fit_map`, or None. ValueError for a file that is no map."""
+    """Load the `FaceMap` that an entry of `_fit_map` names; None for "none". ValueError for a file that is no map."""
     from ..stereotalker_core.face.arkit_map import FaceMap
 
     return None if name == NONE else FaceMap.load(host.resolve_model(name, NANO))

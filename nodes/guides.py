@@ -88,17 +88,22 @@ class RenderGuides:
 
 
 def portions(count: int) -> list[slice]:
-    """Divide `count` frames into slices of a few, so that operations are short and need little memory."""
+    """Divide `count` frames into slices of a few frames each, so that operations are short and need little memory."""
     return [slice(start, min(count, start + _TOGETHER)) for start in range(0, count, _TOGETHER)]
 
 
 def room_for(count: int, cameras: Cameras) -> Guides:
-    """Return uninitialised maps of `count` frames, to be filled in place so that they are in memory only once."""
+    """Return uninitialised maps of `count` frames, to be filled in place so that they are in memory only once.
+
+    cameras: give the size (H, W) and the yaw of the maps."""
     return Guides(*(torch.empty(count, channels, *cameras.size) for channels in (3, 1, 1, 3, 1)), yaw=cameras.yaw)
 
 
 def pictures_of(draw: Callable[[slice], torch.Tensor], cameras: Cameras) -> torch.Tensor:
-    """Return the IMAGE (T, H, W, 3) drawn by draw(frames) -> (t, 3, H, W) in [-1, 1], a few frames at a time."""
+    """Draw a clip a few frames at a time -> IMAGE (T, H, W, 3).
+
+    draw: draw(slice of frames) -> their pictures (t, 3, H, W) in [-1, 1].
+    cameras: T of them, which give the size (H, W)."""
     images = torch.empty(len(cameras), *cameras.size, 3)
     for frames in portions(len(cameras)):
         images[frames] = host.image_out([draw(frames)])

@@ -278,9 +278,12 @@ def _experts_inputs(tip: str, name: str) -> dict:
 
 
 def _experts(model, cls: type, name: str, embedded: str):
-    """Load experts from a file; ValueError where they were made for another MODEL.
+    """Load experts from a file -> a module of class `cls`.
 
-    cls: ViewExperts or MaskExperts; name: entry of the combo; embedded: name of the embedded file."""
+    model: the MODEL that the experts are for; ValueError where they were made for another one.
+    cls: ViewExperts or MaskExperts.
+    name: entry of the combo.
+    embedded: name of the embedded file."""
     from ..stereotalker_core.convert.upcycle import fits
 
     unet, _ = host.networks_of(model)

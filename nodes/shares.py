@@ -51,7 +51,10 @@ def file_input() -> tuple:
 
 
 def part_of(first_frame: int, frames: int, count: int) -> tuple[int, int] | None:
-    """Return (first, stop) of a part, None for the whole clip of `count` frames. ValueError for a part outside it."""
+    """Return (first, stop) of a part of a clip of `count` frames; None where the part is the whole clip.
+
+    first_frame: where the part begins, from 0; ValueError for a frame behind the clip.
+    frames: length of the part; 0 = up to the clip's end."""
     if first_frame == 0 and not 0 < frames < count:
         return None
     if first_frame >= count:
@@ -70,8 +73,10 @@ def sound_of(audio: dict | None, part: tuple[int, int] | None, fps: float) -> di
 
 
 def with_alpha(frames: Sequence[Tensor], masks: Sequence[Tensor]) -> Tensor:
-    """Convert chunks over black (t, 3, H, W) in [-1, 1] and masks (t, 1, H, W) to IMAGE (T, H, W, 4), straight alpha.
-    """
+    """Convert pictures of the person over black, and masks, to IMAGE (T, H, W, 4) with straight alpha.
+
+    frames: chunks (t, 3, H, W) in [-1, 1].
+    masks: chunks (t, 1, H, W)."""
     from ..stereotalker_core.video.rendering.composite import coverage
 
     colour, alpha = host.image_out(frames), coverage(host.mask_out(masks))[..., None]
@@ -82,8 +87,7 @@ def with_alpha(frames: Sequence[Tensor], masks: Sequence[Tensor]) -> Tensor:
 def transparent_file(
     path: Path, size: tuple[int, int], fps: float, part: tuple[int, int], count: int, sound, tags: dict[str, str]
 ) -> Iterator:
-    """Yield the writer of a file that shows the person without a background: `write(frames, masks)`, and `frames` so
-    far.
+    """Yield the `ClipWriter` of a file that shows the person without a background.
 
     path: .webm or .mov.
     size: (H, W) px.
@@ -93,7 +97,7 @@ def transparent_file(
     sound: Audio of the whole clip, or None.
     tags: {name: text}, metadata of the file.
 
-    An interrupted run's file is deleted."""
+    An interrupted run leaves no file."""
     from ..stereotalker_core.video.writing.containers import format_for
     from ..stereotalker_core.video.writing.join import Part
     from ..stereotalker_core.video.writing.parts import ClipWriter

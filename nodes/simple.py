@@ -189,8 +189,11 @@ def motion_of(
     """Return the motion for a recording and the warnings about it: sampled now, or the last one if its inputs are the
     same.
 
-    transcript: the words, "" for none; strength: size of the movements, 1 = as sampled; models, progress: as in
-    `drawn`."""
+    sound: the recording.
+    transcript: the words, "" for none.
+    seed: determines the motion.
+    strength: size of the movements, 1 = as sampled.
+    models, progress: as in `drawn`."""
     from ..stereotalker_core.motion.generation.sampling import MotionOptions, sample_motion
     from ..stereotalker_core.pipeline import heard_warnings
 

@@ -202,7 +202,11 @@ def _local(source: str) -> str:
 
 
 def _decoded(source: str) -> bytes:
-    """Decode a data: URL. ValueError where it is not base64, damaged or too long."""
+    """Decode a sound given as text -> the bytes of the sound file.
+
+    source: a data: URL, "data:audio/wav;base64,...".
+
+    ValueError where it is no such URL, its base64 is damaged, or it is longer than `_LONGEST` characters."""
     head, _, text = source.partition(",")
     if not head.lower().endswith(";base64") or not text:
         raise ValueError(f"a sound as text must look like data:audio/wav;base64,UklGR..., got {source[:40]!r}")

@@ -22,13 +22,13 @@ _WINDOW_BYTES = 16 * 1200  # activations of one window a pixel, measured
 
 
 def check_batch(frames: int, size: tuple[int, int]) -> None:
-    """Raise ValueError, before any work, where an IMAGE batch of this size does not fit in memory."""
+    """Raise ValueError, before any work, where an IMAGE of `frames` pictures of size (H, W) exceeds the memory."""
     instead = "render a shorter piece or a smaller size, or use Render Video to File, which streams"
     host.check_memory(frames, size, _BATCH_BYTES, instead)
 
 
 def background_of(background: str, image, size: tuple[int, int]):
-    """Return the background for the core, from the combo's entry or the picture that replaces it; size: (H, W) px."""
+    """Return the background for the core: `image` (an IMAGE) if given, else the combo's entry; size: (H, W) px."""
     if image is not None:
         return host.fit_canvas(host.image_in(image), size)
     return "portrait" if background == "portrait" else COLOURS[background]
@@ -81,10 +81,10 @@ def chunks_of(
     model, vae, identity: Identity, motion: Motion, cameras: Cameras, seed: int, steps: int, background,
     mask_predictor, face_scale: int, mode: str, hands: str, part: tuple[int, int] | None = None,
 ) -> Iterator:  # fmt: skip
-    """Yield the frames and masks of a video, or of a part, as they are drawn, with progress, previews and checks.
+    """Yield each `RenderedChunk` of a video, or of a part, as it is drawn, with progress, previews and checks.
 
-    model, vae of Load Renderer; mask_predictor of its socket, or None; seed, steps of the noise, in mode diffusion.
-    face_scale, mode, hands: see `Look` and `View`. part: (first, stop); None for all."""
+    model, vae, identity, motion, cameras, mask_predictor (or None): sockets; background: from `background_of`; seed,
+    steps: of mode diffusion; face_scale, mode: see `Look`; hands: see `View`; part: (first, stop), None for all."""
     from ..stereotalker_core.video.rendering.render import render_video
 
     host.networks_of(model)  # refuses another pack's MODEL
@@ -110,7 +110,7 @@ def chunks_of(
 
 
 def renderer_of(model, vae, mask_predictor, body, device):
-    """Return the core's renderer for a MODEL and a VAE; ValueError where they do not belong to one set."""
+    """Return the core's renderer for MODEL and VAE of one set (else ValueError); only mask_predictor may be None."""
     unet, reference = host.networks_of(model)
     experts = host.experts_of(model)
     view, view_strength = experts.get("view", (None, 1.0))

@@ -92,7 +92,10 @@ class Inert:
 
 
 class _Unpickler(pickle.Unpickler):
-    """The standard unpickler with a closed table of globals, none of which affects anything outside memory."""
+    """The standard unpickler with a closed table of globals, none of which affects anything outside memory.
+
+    file: the pickle; inert: as in `load_pickled`; store: store(dtype, key, location, count) -> the elements (count,) of
+        a storage."""
 
     def __init__(self, file: Any, inert: tuple[str, ...], store: _Store) -> None:
         super().__init__(file, encoding="latin-1")
@@ -120,7 +123,10 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _rebuild(store: Tensor, offset: int, size: Sequence[int], stride: Sequence[int], *unused: object) -> Tensor:
-    """Rebuild a tensor as torch._utils._rebuild_tensor(_v2) does; ValueError where it exceeds its storage."""
+    """Rebuild a tensor as torch._utils._rebuild_tensor(_v2) does; ValueError where it exceeds its storage.
+
+    store: (n,) the elements of the storage; offset: index of the tensor's first element; size, stride: of the tensor,
+        in elements; unused: the rest of torch's arguments."""
     size, stride = tuple(size), tuple(stride)
     if len(size) != len(stride) or any(type(n) is not int or n < 0 for n in (offset, *size, *stride)):
         raise ValueError(f"a tensor of the file has an impossible shape {size}, strides {stride}, offset {offset}")
@@ -150,7 +156,9 @@ _GLOBALS = {
 
 
 def _load_zip(path: Path, content: mmap.mmap, inert: tuple[str, ...]) -> Any:
-    """Load a file of PyTorch 1.6 and later: NAME/data.pkl and NAME/data/KEY in an uncompressed zip file."""
+    """Load a file of PyTorch 1.6 and later: NAME/data.pkl and NAME/data/KEY in an uncompressed zip file.
+
+    path: the file, whose zip directory is read; content: its memory map; inert: as in `load_pickled`."""
     with zipfile.ZipFile(path) as archive:
         entries = {info.filename: info for info in archive.infolist()}
         programs = [name for name in entries if name.count("/") == 1 and name.endswith("/data.pkl")]

@@ -47,7 +47,8 @@ class Models:
         """Load the models that ship with the package. FileNotFoundError and ValueError name a missing or damaged file.
 
         device: where the networks run.
-        mode: what the renderer can draw: "diffusion" loads both modes; "play" that one alone, without diffusers.
+        mode: what the renderer can draw: "diffusion" loads it for both modes; "play" for mode "play" alone, without
+            diffusers.
         later: load stage 1, and with it transformers, when it is first used; now only check that its files exist."""
         device = str(device)
         body, perception = HalfBody().to(device), load_perception(device)

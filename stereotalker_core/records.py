@@ -90,17 +90,22 @@ class Identity(Record):
     shell: (V,) metres along the normals, or offsets (V, 3) in metres in the rest pose: hair, clothes, registered face.
     rotations, expression: (49, 3) and (52,) of the portrait.
     world_to_camera, intrinsics: (4, 4) and (3, 3), the portrait's camera, in px of `portrait`.
-    portrait: (3, H, W) the picture; mask: (1, H, W) of the person; background: (3, H, W) with the person removed.
-    atlas: (3, A, A) texture filled everywhere; visibility: (1, A, A) of the texels that were really seen.
-    quality: how well the body fits, 0..1; warnings: what the fit had to guess, as text.
+    portrait: (3, H, W) the picture.
+    mask: (1, H, W) of the person.
+    background: (3, H, W) with the person removed.
+    atlas: (3, A, A) texture filled everywhere.
+    visibility: (1, A, A) of the texels that were really seen.
+    quality: how well the body fits, 0..1.
     light: (4,) of the portrait, see `body.texture.light.shade`: the atlas is free of its shading, guides apply it;
         None: the atlas is as photographed.
     atlas_layout: 1 is the mesh's own (files of version 0.1), 2 that of tools/body/pack_atlas.py.
     rest_expression: (52,) the portrait's own expression without its open mouth, to which a motion is added.
-    expression_gain: (52,) factors that give this face the same effect (lids that close a wide eye).
-    rest_rotations: (49, 3) the posture of the head. All three None: motions are taken as they are, not added to these.
-    baked: 0..1, strength with which networks drew unseen parts into `atlas` (video.rendering.bake); unbaked: (3, A, A)
-        the atlas before that, None where nothing was drawn."""
+    expression_gain: (52,) factors on the motion's expression, so that a full blink closes also a wide eye.
+    rest_rotations: (49, 3) the posture of the head. Where rest_expression, expression_gain and rest_rotations are None,
+        a motion is performed as it is, not added to a rest state.
+    warnings: what the fit had to guess, as text.
+    baked: 0..1, strength with which networks drew unseen parts into `atlas` (video.rendering.bake).
+    unbaked: (3, A, A) the atlas before that, None where nothing was drawn."""
 
     shape: Tensor
     shell: Tensor

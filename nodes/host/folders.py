@@ -72,7 +72,11 @@ def problem_with_file(name: str) -> bool | str:
 
 def save_path(prefix: str, suffix: str) -> tuple[Path, dict[str, str]]:
     """Return the path of a new numbered file in the output folder, and {"filename", "subfolder", "type"} for ComfyUI's
-    history. ValueError for a prefix that names no file, or one outside the folder."""
+    history.
+
+    prefix: beginning of the file's name, with a folder below the output folder if wanted; ValueError where it names no
+        file, or one outside the output folder.
+    suffix: end of the name, such as ".safetensors"."""
     root = _folder("output").resolve()
     folder = (root / prefix).resolve().parent
     stem = Path(prefix).name

@@ -81,8 +81,8 @@ class Denoiser(nn.Module):
 
     @property
     def latent_scale(self) -> float:
-        """Return the factor that turns latents of LATENT sockets into those of the network; Stable Diffusion's in
-        full-size sets."""
+        """Return the factor that turns latents of LATENT sockets into those of the network; for full-size sets it is
+        Stable Diffusion's."""
         return self.renderer().latent_scale
 
     def read(self, clip, conditional: bool) -> ClipRun:
@@ -98,10 +98,15 @@ class Denoiser(nn.Module):
     def forward(
         self, x: Tensor, timesteps: Tensor, context=None, control=None, transformer_options=None, run=None, **unused
     ) -> Tensor:
-        """Map noisy latents x (n * T, C, h, w) at timesteps of the profile's schedule -> clean latents; n: sides of
-        guidance.
+        """Map noisy latents of a clip of T frames -> clean latents (n * T, C, h, w).
 
-        run: from `read`; transformer_options: hold the expert patches; the others are ComfyUI's and ignored."""
+        x: (n * T, C, h, w) noisy latents; n is the number of sides of guidance that ComfyUI evaluates in one call, 1 or
+            2.
+        timesteps: noise levels on the profile's schedule, all equal.
+        run: the clip and its portrait, from `read`; ValueError where it is None.
+        transformer_options: hold the expert patches and the sampling settings.
+
+        The other arguments are ComfyUI's and are ignored."""
         from ...stereotalker_core.video.rendering.clip import denoise_clip
 
         if run is None:
@@ -186,8 +191,9 @@ def make_model(unet: StereoTalkerUNet, reference: ReferenceNet, preview: tuple[l
 
 
 def with_sampling(model, sampling: Sampling):
-    """Clone a full-size MODEL with other sampling settings; ValueError for nano, and for windows it does not
-    support."""
+    """Clone a full-size MODEL with other sampling settings.
+
+    ValueError for a nano MODEL, and for context windows that are longer than its motion modules allow."""
     unet, _ = networks_of(model)
     if model_of(model).is_flow:
         raise ValueError("these settings are of full-size sets; the nano renderer has its own windows and no guidance")
@@ -277,8 +283,8 @@ def _base_model_class() -> type:
     sampling = comfy.model_sampling
 
     class _Clean:
-        """The part of a model sampling that turns the network's output into clean latents: unchanged, as they are the
-        output."""
+        """The part of a model sampling that turns the network's output into clean latents: it changes nothing, as ours
+        puts out clean latents."""
 
         def calculate_denoised(self, sigma, model_output, model_input):
             return model_output

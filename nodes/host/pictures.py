@@ -113,7 +113,9 @@ class Video:
 
 
 def video_out(images: Tensor, audio: dict | None, fps: float):
-    """Make core's VIDEO, which has no alpha, from IMAGE (T, H, W, 3 or 4) and AUDIO or None; fps: frames per second."""
+    """Make ComfyUI's VIDEO, which has no alpha, from pictures and sound; outside ComfyUI a `Video`.
+
+    images: IMAGE (T, H, W, 3 or 4); audio: AUDIO or None; fps: frames per second."""
     rate = Fraction(fps).limit_denominator(1001)
     if not INSIDE:
         return Video(images[..., :3], audio, rate)

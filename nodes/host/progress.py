@@ -38,7 +38,7 @@ class Progress:
 
 
 def interrupted() -> bool:
-    """Return whether the user has pressed cancel and nothing has stopped for it yet."""
+    """Tell whether the user has pressed cancel and ComfyUI's interruption has not been raised for it yet."""
     if not INSIDE:
         return False
     import comfy.model_management
@@ -57,8 +57,8 @@ def check_interrupted() -> None:
 class _Watch(TorchFunctionMode):
     """The mode that checks the cancel button between torch operations, at most every `_INTERVAL` seconds.
 
-    The interruption leaves the block unchanged, also where torch has caught it: `load_state_dict` turns every exception
-    during its copies into a RuntimeError about the checkpoint."""
+    After a cancel the with block ends with ComfyUI's interruption, even where torch has replaced it by another
+    exception: `load_state_dict` turns every exception during its copies into a RuntimeError about the checkpoint."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -94,7 +94,9 @@ def interruptible() -> Iterator[None]:
 
 
 def check_finite(frames: Tensor, what: str) -> None:
-    """Raise ValueError where a network gave NaN or infinite values, instead of returning black pictures."""
+    """Raise ValueError where frames of a network hold NaN or infinite values, instead of returning black pictures.
+
+    what: name of the network, for the message."""
     if not bool(frames.isfinite().all()):
         raise ValueError(
             f"{what} gave values that are no numbers; check the model files "

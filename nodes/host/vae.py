@@ -73,8 +73,10 @@ class ClipVAE:
         return self.managed.modules[1] if len(self.managed.modules) > 1 else None
 
     def renderer(self, unet: StereoTalkerUNet | None = None, mask_predictor: nn.Module | None = None, **parts: object):
-        """Return the core's renderer with this autoencoder and the given networks; parts: further ones, see
-        `profiles.assemble`.
+        """Return the core's renderer with this autoencoder and the given networks.
+
+        unet, mask_predictor: networks, None where absent.
+        parts: further networks and settings, see `profiles.assemble`.
 
         ValueError where the U-Net belongs to another profile."""
         from ...stereotalker_core.video.rendering.profiles import assemble
@@ -137,8 +139,11 @@ class ClipVAE:
         return image_out(frames)
 
     def decode_tiled(self, samples: Tensor, tile_x: int | None = None, tile_y: int | None = None, **more) -> Tensor:
-        """Decode as `decode` does, with a full-size autoencoder in tiles of tile_x latents; the nano one is small
-        enough."""
+        """Decode as `decode` does; a full-size autoencoder works in square tiles, the nano one is small enough without.
+
+        tile_x, tile_y: sides of a tile in latents, of which the shorter is used; without them pictures are decoded
+            whole.
+        more: ignored."""
         if not (tile_x or tile_y):
             return self.decode(samples)
         return self.decode(samples, tile=max(_SMALLEST_TILE, min(side for side in (tile_x, tile_y) if side)))

@@ -47,8 +47,11 @@ class Chain(NamedTuple):
 def align_words(speech: SpeechFeatures, transcript: str) -> list[Word]:
     """Return the words of the transcript in order, with start and end in seconds; other sounds count as silence.
 
-    Returns an empty list, with a warning, when the transcript does not fit the sound: a wrong transcript is no error.
-    Tokens without any phones (punctuation alone) are left out."""
+    speech: the encoder's output for the recording.
+    transcript: the words; those without any phones (punctuation alone) are left out.
+
+    Returns an empty list, with a warning, where the transcript does not fit the sound: a wrong transcript is no error.
+    """
     dims(speech.phones, f"T {len(PHONES)}")
     tokens = [(text, phones) for text in transcript.split() if (phones := pronounce(text))]
     if not tokens:
@@ -174,13 +177,14 @@ def _all_spans(emission: np.ndarray, words: list[tuple[str, ...]]) -> tuple[list
 
 
 def _word_spans(owner: np.ndarray, count: int, begin: int) -> list[tuple[int, int]]:
-    """Return (start, stop) frames of the words up to the last one on the path, and of at least `count` words.
+    """Return the (start, stop) frames of words 0, 1, ... up to the last one that owns a frame, and of at least `count`
+    words.
 
-    owner: (T,) index of the word in each frame, negative in pauses.
+    owner: (T,) index of the word that each frame belongs to, negative in pauses.
     count: the least number of words to return.
     begin: the frame number of owner[0].
 
-    A word that the path skips gets an empty span after the word before it."""
+    A word without a frame of its own gets an empty span after the word before it."""
     spans, cursor = [], 0
     for index in range(max(count, int(owner.max()) + 1)):
         frames = np.flatnonzero(owner == index)

@@ -58,10 +58,13 @@ def mel_filters(bins: int, n_frequencies: int, low: float = 40.0, high: float = 
 class MelFront(nn.Module):
     """Map waveforms (B, S) -> features (B, S/320, width) for the transformer: log mel, then two convolutions to 50 Hz.
 
-    bins: number of mel bands. keep: as in `SpeechEncoder.encode_batch`.
+    bins: number of mel bands.
+    width: channels of the features.
+    keep: in a call, as in `SpeechEncoder.encode_batch`.
 
     It replaces the strided waveform convolutions of wav2vec 2.0, which need far more than hours of speech to learn a
-    filter bank. Everything is local in time and nothing is normalised over time, so chunks equal one pass."""
+    filter bank. Every feature depends on the sound nearby alone and nothing is normalised over time, so a recording can
+    be encoded in chunks with the same result as in one pass."""
 
     def __init__(self, bins: int, width: int) -> None:
         super().__init__()

@@ -64,8 +64,9 @@ def local_gain(waveform: Tensor | SpooledWaveform) -> Tensor:
 
 
 def _level(rms: Tensor) -> float:
-    """Return the RMS over the frames within 30 dB of the loudest ones, from the RMS of each frame; 0 where all are
-    zero."""
+    """Return the RMS over the loud frames of a recording, those within 30 dB of the loudest ones; 0 where all are zero.
+
+    rms: (F,) RMS of each frame."""
     reference = float(rms.sort().values[int(0.95 * (len(rms) - 1))]) or float(rms.max())
     active = rms[rms >= reference * ACTIVE_RANGE]
     return float(active.square().mean().sqrt())

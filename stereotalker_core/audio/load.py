@@ -155,7 +155,7 @@ def check_peak(peak: float) -> None:
 
 
 def check_channel(channel: int, channels: int) -> int:
-    """Return the channel (from 1) if the recording has it, else raise ValueError."""
+    """Return `channel` (from 1) if a recording of `channels` channels has it; else raise ValueError."""
     if not 1 <= channel <= channels:
         raise ValueError(f"channel {channel} does not exist; the sound has {channels}, counted from 1")
     return channel

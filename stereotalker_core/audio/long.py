@@ -96,10 +96,10 @@ def positioned(encoder: Any, x: Tensor) -> Tensor:
 
 
 def _layer(layer: Any, h: Tensor, table: Tensor | None, stable: bool) -> Tensor:
-    """Run one transformer layer over hidden states h (T, D) -> (T, D).
+    """Run one transformer layer of the public model over hidden states (T, D) -> (T, D).
 
-    layer: of the public model.
-
+    layer: the layer.
+    h: (T, D) hidden states.
     table: WavLM's position biases, see `_position_table`; None for other models.
     stable: layer norms come before attention and feed-forward (pre-norm), else after them."""
     attention = layer.attention

@@ -29,9 +29,12 @@ EXACT_SECONDS = 300.0  # up to here equal to one pass; the time grows with the s
 def load_speech_encoder(
     path: str | Path | None = None, device: str = "cpu", dtype: torch.dtype = torch.float32
 ) -> "SpeechEncoder | PretrainedSpeechEncoder":
-    """Load the embedded encoder (None), one of our files, or a folder in Hugging Face format (safetensors).
+    """Load a speech encoder: the embedded one, another one in our format, or a public model.
 
-    FileNotFoundError / ValueError name what is missing or unknown and the remedy. convert.speech reads more formats.
+    path: one of our files, or a folder in Hugging Face format (safetensors); None for the embedded encoder.
+    device, dtype: where and how the weights are stored.
+
+    FileNotFoundError or ValueError says what is missing or unknown, and the remedy. convert.speech reads more formats.
     """
     path = checkpoint.NANO / "audio_encoder.safetensors" if path is None else Path(path)
     if path.is_dir():
@@ -71,7 +74,12 @@ class PretrainedSpeechEncoder(nn.Module):
 
     @classmethod
     def from_folder(cls, folder: str | Path, phones: SpeechEncoder) -> "PretrainedSpeechEncoder":
-        """Load a model folder in Hugging Face format with safetensors weights."""
+        """Load a public model from a folder in Hugging Face format with safetensors weights.
+
+        phones: our own encoder, which adds the phone log-probabilities.
+
+        FileNotFoundError without a config.json; ValueError for another kind of model, and without safetensors weights.
+        """
         folder = Path(folder)
         if not (folder / "config.json").is_file():
             raise FileNotFoundError(f"no config.json in {folder}; give a model folder in Hugging Face format")

@@ -61,8 +61,12 @@ class VoiceDetector(nn.Module):
         return found
 
     def speaking(self, waveform: Tensor | SpooledWaveform | Levelled, frames: int) -> Tensor:
-        """Return (frames,) bool at 25 fps: whether the mouth may move; starts a little before the voice and ends a
-        little after."""
+        """Return (frames,) bool: the video frames, at 25 fps, in which the mouth may move.
+
+        waveform: (S,) samples at 16 kHz.
+        frames: number of video frames.
+
+        A run of such frames begins a little before the voice and ends a little after it."""
         heard = self.listen(waveform)
         if len(heard) == 0:
             return torch.zeros(frames, dtype=torch.bool)

@@ -172,10 +172,11 @@ def interpolate(attribute: Tensor, triangles: Tensor, fragments: Fragments) -> T
 
 
 def interpolate_covered(attributes: Tensor, triangles: Tensor, fragments: Fragments, pixel: Tensor) -> Tensor:
-    """Interpolate vertex attributes (T, R, C) at the covered samples alone: the hot loop of every renderer.
+    """Interpolate vertex attributes (T, R, C) at the covered samples alone -> (N, C): the hot loop of every renderer.
 
-    triangles: (F, 3) rows of the attributes. pixel: (N,) flat indices into fragments (T, H, W) that hold a triangle.
-    Returns (N, C)."""
+    triangles: (F, 3), which of the R rows are the corners of each triangle.
+    fragments: the samples (T, H, W).
+    pixel: (N,) flat indices of the samples that hold a triangle."""
     vertices = attributes.shape[1]
     image = torch.div(pixel, fragments.triangle[0].numel(), rounding_mode="floor")
     corner = triangles.index_select(0, fragments.triangle.flatten().index_select(0, pixel))

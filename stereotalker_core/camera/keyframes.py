@@ -11,7 +11,8 @@ def parse_keyframes(text: str, frames: int, fps: float, pitch: float = 0.0) -> l
     """Read keyframes from text -> [(frame, yaw, pitch, distance factor), ...] in order of time, for
     `trajectories.keyframes`.
 
-    text: entries separated by commas, semicolons or line breaks; their time is a percentage of the clip or seconds.
+    text: entries "time: yaw [pitch [distance factor]]", separated by commas, semicolons or line breaks; a time is a
+        percentage of the clip (50%) or seconds (1.5s).
     frames: length of the clip.
     fps: frames per second.
     pitch: degrees, for entries without one.

@@ -32,15 +32,16 @@ FACTORS = (0.2, 5.0)  # sane range of a keyframe's distance factor
 class Framing:
     """The part of the world that a camera shows.
 
-    target: world (x, y, z) m in the middle of the picture.
+    target: world (x, y, z) m that the camera turns about, in the middle of the picture where `aside` is 0.
     distance: m from the camera to the target.
     height, width: m around the target that every canvas must show; width None: as wide as high.
     heading: degrees of the view that a path calls yaw 0.
     aside: m that the camera stands to its own right of the line to the target, as when a photographer does not centre
         the person.
-    middle: m from the centre of the canvas to the point that a narrow canvas is centred on instead, as far as that
-        shows nothing outside the photograph.
-    most: m between the left and right edge of the photograph."""
+    most: width of the photograph in m at the target; None where there is no photograph to stay within.
+    middle: m from the middle of the photograph to that of the person, positive to the right in the picture. A canvas
+        narrower than `most` is shifted by this, to be centred on the person, but no further than to the photograph's
+        edge. Other canvases are not shifted."""
 
     target: tuple[float, float, float]
     distance: float
@@ -172,7 +173,7 @@ def fixed(
 ) -> Cameras:
     """Return cameras that stand still. ValueError for a yaw outside -180..180 or a bad size.
 
-    framing: what the canvas shows; yaw, pitch: degrees; size: (H, W) px."""
+    framing: what the canvas shows; frames: T, the length of the clip; yaw, pitch: degrees; size: (H, W) px."""
     return keyframes(framing, frames, [(0, yaw, pitch, 1.0)], size)
 
 
@@ -187,7 +188,9 @@ def orbit(
 ) -> Cameras:
     """Return cameras that move from start_yaw in the first frame to end_yaw in the last.
 
-    framing: what the canvas shows; start_yaw, end_yaw, pitch: degrees.
+    framing: what the canvas shows.
+    frames: T, the length of the clip.
+    start_yaw, end_yaw, pitch: degrees.
     size: (H, W) px.
     ease: slow start and end instead of constant speed."""
     _check_view(start_yaw, pitch)

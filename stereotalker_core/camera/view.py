@@ -89,7 +89,12 @@ class View:
         return height, width
 
     def cameras(self, body: HalfBody, identity: Identity, frames: int, motion: Motion | None = None) -> Cameras:
-        """Return one camera per frame around this person; with a motion, the frame gets room for its hands."""
+        """Return one camera per frame around a person, as these settings say.
+
+        body: the half body.
+        identity: the person.
+        frames: T, the length of the clip.
+        motion: what the person performs; framing "auto" then leaves room for the hands. None leaves no such room."""
         framing = framing_for(body, identity, self.framing, self.yaw_origin)
         if motion is not None and self.framing == "auto" and self.hands != "off":
             framing = widened(framing, body, identity, motion)

@@ -100,7 +100,7 @@ def filmed(
     """Map one or several viewer cameras -> one of ours per frame; several are resampled to `frames`, evenly in time.
 
     info: a camera dictionary, or a list of them.
-    framing: what shows the person in the photograph's view.
+    framing: the person's framing, from `framing_for`.
     frames: T, the length of the clip.
     size: (H, W) px.
     use: "direction" takes yaw, pitch, roll and zoom, while distance, target and lens are the framing's, so that a scene

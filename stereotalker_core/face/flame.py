@@ -134,7 +134,8 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def _numpy_internal(name: str) -> Any:
-    """Return numpy's own function of this name for rebuilding arrays; numpy 2 moved the module that pickles name."""
+    """Return numpy's own function of this name for rebuilding arrays; since numpy 2 it is in another module than
+    pickles say."""
     from importlib import import_module
 
     major = int(np.__version__.split(".")[0])

@@ -24,8 +24,10 @@ _FRAME = round(SAMPLE_RATE / FPS)  # samples of a video frame
 def hear(encoder: SpeechEncoder, audio: Audio) -> Tensor:
     """Return (T, 45) of the whole recording: phone probabilities (40), then prosody (5), on the CPU.
 
-    Equal to `speech_channels` of `encoder.encode(audio)`. Of an encoder that wraps another model only its own `phones`
-    encoder runs."""
+    encoder: the speech encoder; where it wraps a public model, only its `phones` encoder runs.
+    audio: the recording.
+
+    Equal to `speech_channels` of `encoder.encode(audio)`."""
     own = encoder if isinstance(encoder, SpeechEncoder) else getattr(encoder, "phones", None)
     if not isinstance(own, SpeechEncoder):
         return speech_channels(encoder.encode(audio), audio.waveform, use_features=False)

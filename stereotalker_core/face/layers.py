@@ -51,6 +51,7 @@ class FrameNorm(nn.Module):
 def conv_block(width: int, norm: str) -> nn.Sequential:
     """Return a block on (B, C, T): convolution over time, LeakyReLU, normalisation.
 
+    width: C.
     norm: "clip" normalises each channel over the whole clip, as in the released models, which also removes what is
         constant in it; "frame" keeps that, and does not depend on the clip's length."""
     layer = nn.InstanceNorm1d(width) if norm == "clip" else FrameNorm()
@@ -118,7 +119,10 @@ class Residual(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Apply pre-norm layers to (B, T, C), attention and feed-forward in turn; no final norm, no mask."""
+    """Apply pre-norm layers to (B, T, C), attention and feed-forward in turn; no final norm, no mask.
+
+    width: C; layers: number of pairs; heads: of the attention, ValueError where they do not divide C; inner: width
+        inside the feed-forward."""
 
     def __init__(self, width: int, layers: int, heads: int, inner: int) -> None:
         super().__init__()

@@ -14,7 +14,10 @@ from .quantiser import Draw
 
 
 class FeaturePredictor(nn.Module):
-    """Map sound (B, T, A) and style (B, 43) -> latent (B, T, C), the product of their projections."""
+    """Map sound (B, T, A) and style (B, 43) -> latent (B, T, C), by a transformer over the product of their
+    projections.
+
+    audio: A; layers: of the transformer; prior: the motion prior's sizes, which give C and the others."""
 
     def __init__(self, audio: int, layers: int, prior: MotionPrior.Config) -> None:
         super().__init__()

@@ -14,7 +14,9 @@ KINDS = ("vq", "vae")
 
 
 class MotionEncoder(nn.Module):
-    """Map face parameters (B, T, 53), about [0, 1] -> latent (B, T, C), one vector per frame."""
+    """Map face parameters (B, T, 53), about [0, 1] -> latent (B, T, C), one vector per frame.
+
+    width: C; layers, heads, inner: of the transformer; norm: see `conv_block`; dropout: probability in training."""
 
     def __init__(self, width: int, layers: int, heads: int, inner: int, norm: str, dropout: float) -> None:
         super().__init__()
@@ -30,7 +32,9 @@ class MotionEncoder(nn.Module):
 
 
 class MotionDecoder(nn.Module):
-    """Map latent (B, T, C) -> face parameters (B, T, 53); linear at the end, so values may leave [0, 1]."""
+    """Map latent (B, T, C) -> face parameters (B, T, 53); linear at the end, so values may leave [0, 1].
+
+    width, layers, heads, inner, norm, dropout: as in `MotionEncoder`."""
 
     def __init__(self, width: int, layers: int, heads: int, inner: int, norm: str, dropout: float) -> None:
         super().__init__()

@@ -54,7 +54,7 @@ class Quantised:
 
 
 class Quantiser(nn.Module):
-    """The codebook of vectors of size `code_width`, learned by gradient descent.
+    """The codebook of `codes` vectors of size `code_width`, learned by gradient descent.
 
     rows: "time" as in the released models: (B, C, T) reshaped to rows of code_width numbers, so that a row holds
         successive time samples of one channel, running on into the next. "channel" splits the C channels of each frame
@@ -136,9 +136,14 @@ class Quantiser(nn.Module):
 def normal_track(seed: int, first: int, frames: int, width: int, coherence: float) -> Tensor:
     """Return standard normal noise (frames, width) that is correlated over about `coherence` frames.
 
+    seed: determines the noise.
+    first: frame number of the first row.
+    frames, width: rows and columns.
+    coherence: frames.
+
     Frame t depends on (seed, t) alone, so overlapping windows of a recording get the same noise. It interpolates
     anchors that are `coherence` frames apart with cosine and sine weights, whose squares add up to one, so the variance
-    is one everywhere. first: frame number of the first row."""
+    is one everywhere."""
     start, last = int(first / coherence), int((first + frames) / coherence) + 2
     anchors = torch.stack([_anchor(seed, i, width) for i in range(start, last)])
     place = (torch.arange(frames, dtype=torch.float64) + first) / coherence - start

@@ -132,7 +132,11 @@ def _slope(x: Tensor) -> Tensor:
 def speech_channels(
     speech: SpeechFeatures, waveform: Tensor | SpooledWaveform, use_features: bool
 ) -> Tensor:
-    """Return the input channels (T, 40 + 5 [+ D]): phone probabilities, prosody and, with use_features, raw features.
+    """Return the input channels (T, 40 + 5 [+ D]) of a recording: phone probabilities, prosody, raw features.
+
+    speech: the encoder's output.
+    waveform: (S,) at 16 kHz, the sound itself.
+    use_features: append the D raw features.
 
     ValueError where the features do not cover the recording frame by frame."""
     frames = frame_count(len(waveform) / SAMPLE_RATE)

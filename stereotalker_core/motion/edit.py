@@ -37,7 +37,9 @@ def mix_rotations(a: Tensor, b: Tensor, weight: Tensor | float) -> Tensor:
 
 
 def blend(a: Motion, b: Motion, weight: float | Tensor = 0.5) -> Motion:
-    """Blend two motions of equal length; weight 0 gives a, 1 gives b; one number, or one per frame (T,)."""
+    """Blend two motions of equal length.
+
+    weight: 0 gives a, 1 gives b; one number, or one per frame (T,)."""
     if len(a) != len(b) or a.fps != b.fps:
         raise ValueError(f"cannot blend {len(a)} frames at {a.fps} fps with {len(b)} at {b.fps}; trim or retime first")
     w = torch.as_tensor(weight, dtype=a.rotations.dtype, device=a.rotations.device).expand(len(a))
@@ -100,7 +102,9 @@ def at_rate(motion: Motion, fps: float, frames: int) -> Motion:
 
 
 def _sampled(motion: Motion, position: Tensor, fps: float) -> Motion:
-    """Sample the motion at fractional frame positions (T,) in 0..len - 1."""
+    """Sample the motion at fractional frame positions (T,) in 0..len - 1 -> a motion of T frames.
+
+    fps: frames per second that the result is said to have."""
     low = position.floor().long().clamp_max(max(len(motion) - 2, 0))
     high = (low + 1).clamp_max(len(motion) - 1)
     mixed = blend(motion[low], motion[high], (position - low).float())

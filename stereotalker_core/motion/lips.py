@@ -104,8 +104,9 @@ def mean_gap_weights() -> tuple[Tensor, Tensor]:
 
 
 def part_lips(expression: Tensor, amount: Tensor) -> Tensor:
-    """Open the jaw of expressions (T, 52) where lips are closer than `PARTED_MM`, by a fraction amount (T,) of the
-    rest.
+    """Open the jaw of expressions (T, 52) where the lips are closer than `PARTED_MM`.
+
+    amount: (T,) in 0..1, the fraction of the missing distance by which they are opened.
 
     A denoiser that confuses t with p shuts the lips on a t; where no such sound is heard this opens them again."""
     neutral, change = (x.to(expression) for x in mean_gap_weights())

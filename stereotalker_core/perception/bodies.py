@@ -67,7 +67,10 @@ def find_bodies(networks: Perception, picture: Pyramid, faces: Sequence[FoundFac
 
 
 def _search(networks: Perception, picture: Pyramid, faces: Sequence[FoundFace]) -> list[Body | None]:
-    """Find bodies in two passes: in the detector's crop (else below the face), then around the found points."""
+    """Find the body of each face in two passes -> one per face, None where none is found.
+
+    The first pass looks at the square of the body detector, or where that found none at a square below the face; the
+    second at the square around the points of the first."""
     if not faces:
         return []
     detected = zip(_detections(networks, picture, faces), faces, strict=True)
@@ -103,7 +106,11 @@ def _best(
     faces: Sequence[FoundFace],
     proposals: Sequence[Sequence[Square]],
 ) -> list[tuple[Body, Square] | None]:
-    """Choose for each face the most certain body among its proposals that fits the face."""
+    """Choose for each face the most certain body that fits it -> (body, square for the next pass), None where none
+    fits.
+
+    networks: the perception networks; picture: the picture to search; faces: the faces; proposals: for each face, the
+        squares to look at."""
     looked = iter(look_at_bodies(networks, picture, [square for own in proposals for square in own]))
     best: list[tuple[Body, Square] | None] = []
     for face, own in zip(faces, proposals, strict=True):
@@ -117,7 +124,8 @@ def look_at_bodies(
     picture: Pyramid,
     squares: Sequence[Square],
 ) -> list[tuple[Body, Square]]:
-    """Run the body network on each square -> the body found there, and the square for the next pass."""
+    """Run the body network on each square of the picture -> (the body found there, the square for the next pass) of
+    each."""
     if not squares:
         return []
     size = networks.size("pose_landmark_full")

@@ -142,8 +142,10 @@ def _meshes_in(
     picture: Pyramid,
     squares: Sequence[Square],
 ) -> tuple[list[Tensor], list[float], Tensor]:
-    """Return the meshes (478, 3) px, their presence as logits, and their points (B, 478, 2) in px of the upright crops.
-    """
+    """Run the face network on squares of the picture -> meshes, their presence, and points in the crops.
+
+    Returns B meshes (478, 3) in px of the picture, their presence as B logits, and the same points (B, 478, 2) in px of
+    the upright crops."""
     if not squares:
         return [], [], torch.zeros(0, 478, 2)
     size = networks.size("face_landmarks_detector")

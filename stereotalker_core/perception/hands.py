@@ -53,7 +53,8 @@ def find_hands(networks: Perception, picture: Pyramid, body: Body) -> dict[str, 
 
 
 def look_at_hands(networks: Perception, picture: Pyramid, squares: Sequence[Square]) -> list[Hand]:
-    """Run the hand network on each square -> the hand it sees, with a low presence where there is none."""
+    """Run the hand network on each square of the picture -> the hand it sees, with a low presence where there is none.
+    """
     if not squares:
         return []
     size = networks.size("hand_landmark_full")

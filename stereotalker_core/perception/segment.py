@@ -23,7 +23,10 @@ def person_masks(
     faces: Sequence[FoundFace],
     bodies: Sequence[Body | None],
 ) -> list[Tensor]:
-    """Return the mask (1, H, W) in [0, 1] of each face's person, on the CPU."""
+    """Return for each face the mask (1, H, W) in [0, 1] of its person, on the CPU.
+
+    networks: the perception networks; picture: the photograph; faces: all that were found; bodies: the body of each
+        face, None where none was found."""
     marked = [_with_closeup(networks, picture, _segment_whole(networks, picture, f), f) for f in faces]
     marked = [torch.maximum(mask, _oval(picture, f)) for mask, f in zip(marked, faces, strict=True)]
     claims = [_claim(picture, f, b) for f, b in zip(faces, bodies, strict=True)]
@@ -117,7 +120,9 @@ def _segment_whole(networks: Perception, picture: Pyramid, face: FoundFace) -> T
 
 
 def _with_closeup(networks: Perception, picture: Pyramid, everybody: Tensor, face: FoundFace) -> Tensor:
-    """Refine the mask (1, H, W) by a closer look at head and chest where the head is small, blended in at its borders.
+    """Refine a mask by a closer look at head and chest where the head is small, blended in at its borders -> (1, H, W).
+
+    everybody: (1, H, W) the mask, from `_segment_whole`; face: of the person; networks, picture: as in `person_masks`.
     """
     side = 4.5 * face.height
     if side > 0.8 * max(picture.height, picture.width):

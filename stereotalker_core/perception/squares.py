@@ -99,7 +99,8 @@ def square_around(points: Tensor, scale: float, turn: float) -> Square:
 
 
 def paste(crop: Tensor, square: Square, height: int, width: int) -> Tensor:
-    """Resample a map (1, S, S) of a square into the picture -> (1, H, W), zero outside the square."""
+    """Resample a map (1, S, S) of a square into a picture of height x width px -> (1, H, W), zero outside the square.
+    """
     y, x = torch.meshgrid(
         torch.arange(height, device=crop.device) + 0.5, torch.arange(width, device=crop.device) + 0.5, indexing="ij"
     )

@@ -31,14 +31,14 @@ _BEYOND = 0.1  # share of half the picture that the polynomial goes on outside t
 
 
 def paint_out(image: Tensor, hole: Tensor, seed: int = 0) -> Tensor:
-    """Return the background (3, H, W) behind the person of image (3, H, W) in [-1, 1].
+    """Return the background (3, H, W) behind the person of a picture.
 
-    image: the picture.
+    image: (3, H, W) in [-1, 1], the picture.
     hole: (1, H, W) coverage in [0, 1] of what is removed; it is dilated slightly, and pixels outside it stay as they
-    are.
+        are.
     seed: determines the search for sources.
 
-    Returns the picture's mean colour where no pixel is known. ValueError for other shapes."""
+    Where the hole covers the whole picture, the result is its mean colour. ValueError for other shapes."""
     known = dims(image, "3 H W")
     dims(hole, "1 H W", **known)
     reach = max(2, round(max(image.shape[-2:]) / _MARGIN))
@@ -95,7 +95,10 @@ def _completed(image: Tensor, hole: Tensor, seed: int) -> Tensor:
 
 
 def _seamless(filled: Tensor, hole: Tensor) -> Tensor:
-    """Match the tones of a filled picture (3, H, W) to its surroundings near the hole's edge (1, H, W) bool.
+    """Match the tones of the filled part of a picture to the known part near its edge -> the picture (3, H, W).
+
+    filled: (3, H, W) the picture with its hole filled.
+    hole: (1, H, W) bool, the filled part.
 
     Where the known part is out of focus, the filling takes its smooth continuation for a blur's width inside the hole,
     and keeps its own detail."""

@@ -140,8 +140,15 @@ def _beliefs(unary: Tensor, apart: Tensor, number: Tensor) -> Tensor:
 
 
 def _sweep(number: Tensor, axis: int, step: int) -> list[tuple[Tensor, Tensor]]:
-    """Return the neighbours (here, there) of a grid (h, w), line by line along an axis, forwards (step 1) or backwards.
-    """
+    """Return the pairs of unknown neighbours on a grid, line by line along an axis.
+
+    number: (h, w) index of every unknown pixel, -1 for known ones.
+    axis: 0 goes from row to row, 1 from column to column.
+    step: 1 forwards, -1 backwards.
+
+    Returns [(here, there), ...] in the order of the sweep, one entry for two neighbouring lines: `here` (n,) holds
+    indices of pixels in the first line, `there` (n,) those of their neighbours in the second. Pairs in which a pixel is
+    known (-1) are left out, and so are lines without any pair."""
     lines = number.unbind(axis)
     lines = lines if step > 0 else lines[::-1]
     both = [(here >= 0) & (there >= 0) for here, there in zip(lines, lines[1:], strict=False)]

@@ -85,8 +85,10 @@ def lexicon(path: Path = SPOKEN_WORDS) -> Lexicon:
 
 
 def chained(spoken: list[tuple[str, tuple[str, ...], float]], gestures: frozenset[str]) -> Lexicon:
-    """Build the lexicon; spoken: (word, phones, cost) of every pronunciation; gestures: the words that have a
-    gesture."""
+    """Build the lexicon.
+
+    spoken: (word, phones, cost) of every pronunciation, where the cost is added to the score when the word begins.
+    gestures: the words that have a gesture."""
     lengths = np.array([len(phones) for _, phones, _ in spoken])
     first = np.concatenate([[0], lengths.cumsum()[:-1]])
     early = np.zeros(int(lengths.sum()), bool)

@@ -83,7 +83,7 @@ def fit_portrait(
     networks: the perception networks; None loads the embedded ones.
     person: which of several people, 1 = the largest; None takes the largest and warns.
     lifter: table of the atlas's texels, for callers that fit many portraits.
-    iterations: most steps of the first fit, see `fit_pose`.
+    iterations: at most so many steps of the first fit, for pose and coarse shape, then for all parameters.
     shell_iterations: rounds of fitting hair and clothes; 0 leaves the body without them.
 
     ValueError: no person, a back view, too small a face, a mask without the face, or keypoints that fit no person."""
@@ -149,7 +149,7 @@ def gather_evidence(
 def agreeing_mask(mask: Tensor, person: Person) -> Tensor:
     """Return the mask (1, H, W), or its inverse where that agrees better with the detected person.
 
-    ComfyUI's Load Image gives 1 - alpha. ValueError where the mask does not cover the face."""
+    The inverse is common: ComfyUI's Load Image gives 1 - alpha. ValueError where the mask does not cover the face."""
     there = person.mask.to(mask)
     agreement = [
         float(torch.minimum(m, there).sum() / torch.maximum(m, there).sum().clamp_min(1e-6)) for m in (mask, 1 - mask)
@@ -190,7 +190,8 @@ def _person_of_keypoints(found: list[Person], keypoints: Keypoints) -> Person | 
 
 
 def fit_points(keypoints: Keypoints) -> Keypoints:
-    """Select the keypoints to fit: the face mesh if detected, else the 68 face points; irises, body and hands.
+    """Select the keypoints to fit: the face mesh if detected, else the 68 face points, and with them irises, body and
+    hands.
 
     The 468 mesh points are strongly correlated, so each gets a larger sigma than an independent point would."""
     meshed = sum(name.startswith("mesh.") for name in keypoints.names) >= _ENOUGH

@@ -118,7 +118,7 @@ def _eye(fit: PoseFit) -> Tensor:
 
 
 def _other_groups(body: HalfBody, keypoints: Keypoints, expression: Tensor | None) -> tuple[str, ...]:
-    """Return the names of the parameter groups that belong to no arm."""
+    """Return the names of a fit's parameter groups that belong to no arm; arguments as in `arms_before_trunk`."""
     hands = any(name.startswith("hand.") for name in keypoints.names)
     groups = Parameters(body, hands, 1, expression).slices
     return tuple(name for name in groups if not name.startswith(_ARM_GROUPS))

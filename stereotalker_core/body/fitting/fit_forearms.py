@@ -110,5 +110,8 @@ def _skin_mask(
 
 
 def _shown(front: Tensor, triangles: Tensor) -> Tensor:
-    """Return (h, w) bool: pixels at which one of the triangles marked in (F,) bool is visible."""
+    """Return (h, w) bool: pixels at which one of the marked triangles is visible.
+
+    front: (h, w) index of the triangle visible at each pixel, -1 for none.
+    triangles: (F,) bool, the marked ones."""
     return (front >= 0) & triangles[front.clamp_min(0)]

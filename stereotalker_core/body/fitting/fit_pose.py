@@ -144,9 +144,11 @@ def _fit_pose(
 class _Problem:
     """The least-squares problem of a fit: residuals (N, 2) in units of sigma, as a function of the parameters (n,).
 
-    model: gives points as a function of the parameters; focal, centre: of the camera, px. A keypoint gives its errors
-    in x and y. A vertex of `pull` gives its distance along the normal, a vertex of `depth` its depth beyond the limit;
-    the second number of these rows is 0."""
+    model: gives points as a function of the parameters.
+    keypoints: each gives one row of residuals, its errors in x and y.
+    pull: each of its vertices gives a row: the distance along the normal, then 0; None for no vertices.
+    depth: each of its vertices gives a row: the depth beyond the limit, then 0; None for no vertices.
+    focal, centre: the camera's focal length and principal point (2,), px."""
 
     def __init__(
         self,
@@ -190,9 +192,12 @@ class _Problem:
 
 
 def _initial(model: PointModel, parameters: Parameters, keypoints: Keypoints, centre: Tensor) -> tuple[Tensor, float]:
-    """Return the initial parameters and focal length (px), by fitting a 2D similarity of the mean face to the face
+    """Return the initial parameters (n,) and focal length (px), from a 2D similarity of the mean face to the face
     points.
 
+    model: gives points as a function of the parameters.
+    parameters: their layout and prior means.
+    keypoints: the points to fit.
     centre: (2,) px, the middle of the picture."""
     face = [
         i

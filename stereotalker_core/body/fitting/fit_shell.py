@@ -130,8 +130,8 @@ def _sampled_at(image: Tensor, pixel: Tensor) -> Tensor:
 class ShellSolver:
     """The solver that spreads a few known offsets smoothly and symmetrically over the mesh (sparse least squares).
 
-    smoothness: weight of differences between neighbours; skin, small: weights of zero offset on skin, and
-    everywhere."""
+    smoothness: weight of differences between neighbours.
+    skin, small: how strongly an offset is drawn to zero, on skin and elsewhere."""
 
     def __init__(self, body: HalfBody, smoothness: float = 2.0, skin: float = 0.2, small: float = 5e-4):
         self.mirror = body.mirror

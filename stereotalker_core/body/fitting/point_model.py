@@ -131,7 +131,11 @@ class PointModel:
 
     def _by_rotation(self, x: Tensor, vertices: Tensor, bones: Tensor, world: Tensor, heads: Tensor) -> Tensor:
         """Return the derivatives (U + B, 3, J * 3) of the used vertices and heads with respect to the joints'
-        axis-angles."""
+        axis-angles.
+
+        x: (n,) parameters.
+        vertices, bones: (U, 3) used vertices and (B, 3) bone heads at rest.
+        world, heads: (B, 3, 3) rotations and (B, 3) heads of the posed bones."""
         body = self.body
         theta = self.parameters.unpack(x)[1]
         # (U, B, 3): where every bone alone would carry the vertex

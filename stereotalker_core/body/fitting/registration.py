@@ -31,7 +31,7 @@ _INNER_MOUTH = ("mouth", "tongue", "teeth.up", "teeth.low")
 
 
 def register_face(body: HalfBody, fit: PoseFit, mesh: Tensor, shell: Tensor | None = None) -> Tensor:
-    """Move the face's surface onto its points in the picture.
+    """Move the face's surface onto the points of the face that were detected in the picture.
 
     body: the half body.
     fit: shape, pose, expression and camera of the picture.
@@ -165,12 +165,12 @@ def spread_moves(
     """Spread the wanted displacements of silhouette vertices smoothly over their surroundings.
 
     body: the half body.
-    fit: its camera; its pose, which is undone.
-    posed: the fit as it is drawn.
-    contour: its silhouette.
-    metres: (M,) how far its vertices should move along their normals.
-    use: (M,) bool, those that count.
-    fixed: (V,) bool, vertices that stay.
+    fit: gives the camera.
+    posed: the body as the picture shows it; displacements are rotated from this pose back to the rest pose.
+    contour: the M vertices of `posed` on its silhouette.
+    metres: (M,) how far these vertices should move along their normals.
+    use: (M,) bool, the vertices of the contour whose displacement counts.
+    fixed: (V,) bool, vertices of the body that stay.
 
     Returns offsets (V, 3), m in the rest pose."""
     rest = body.mean

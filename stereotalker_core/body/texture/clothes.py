@@ -89,9 +89,11 @@ def _middle(view: PortraitView, lifter: Lifter, row: int) -> float:
 
 
 def _bare(view: PortraitView, lifter: Lifter, skin: Tensor) -> Tensor:
-    """Find the pixels of bare skin in the portrait -> (H, W) bool; skin: (H, W) bool, those that have its colour.
+    """Return (H, W) bool: the portrait's pixels of bare skin, those connected to the face or beside an arm.
 
-    Bare ones are connected to the face or lie beside an arm, unlike those of a tie or a coat of the colour of skin."""
+    view: the portrait.
+    lifter: the table of the atlas's texels.
+    skin: (H, W) bool, pixels of the colour of skin, which may also belong to a tie or a coat."""
     factor = min(1.0, _COARSE / max(skin.shape))
     size = tuple(max(8, round(side * factor)) for side in skin.shape)
     face = (view.maps[3] == lifter.face_part) & (view.maps[1] > 0.5)
@@ -160,8 +162,10 @@ def drawn_clothes(view: PortraitView, lifter: Lifter, cloth: Cloth, prior: Tenso
 
 
 def _largest_cosines(facing: Tensor, lifter: Lifter, at: Tensor) -> Tensor:
-    """Map cosines (n,) of texels `at` (n,) -> their local maxima (n,) in the atlas, because cloth does not follow every
-    bump."""
+    """Return for each texel the largest cosine near it in the atlas (n,), because cloth does not follow every bump of
+    the body.
+
+    facing: (n,) cosines to the camera; lifter: the table of the atlas's texels; at: (n,) which texels these are."""
     size = lifter.size
     atlas = facing.new_full((size * size,), -1.0).index_copy(0, lifter.texel[at], facing).view(1, 1, size, size)
     return F.max_pool2d(atlas, 2 * _BUMP + 1, 1, _BUMP).flatten()[lifter.texel[at]]

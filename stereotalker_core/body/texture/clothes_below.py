@@ -59,8 +59,8 @@ def continued(picture: Tensor, sure: Tensor, metre: float, middle: float) -> tup
     metre: px per metre.
     middle: column of the body's centre line at the edge.
 
-    Returns two pictures (3, h + below, w): with what the coat's opening shows, for the front of the trunk, and of the
-    outer cloth alone, for arms and sides."""
+    Returns two pictures (3, h + below, w). The first, for the front of the trunk, also continues what is seen in the
+    opening of a coat; the second, for arms and sides, is of the outer cloth alone."""
     height, width = picture.shape[-2:]
     below = max(8, round(DEPTH * metre))
     outer = _outer(picture, sure, metre)
@@ -79,10 +79,9 @@ def continued(picture: Tensor, sure: Tensor, metre: float, middle: float) -> tup
 
 
 def _quilted(picture: Tensor, known: Tensor, below: int, metre: float) -> Tensor | None:
-    """Synthesise (3, below, w) of the cloth marked by known (h, w) from square patches of it; None where it has no
-    pattern.
+    """Synthesise a patterned cloth (3, below, w) from square patches of its picture; None where it has no pattern.
 
-    metre: px per metre."""
+    picture: (3, h, w); known: (h, w) bool, pixels of this cloth; below: rows to synthesise; metre: px per metre."""
     detail = (picture - _smoothed_rows(picture, max(1, round(0.008 * metre)))).square().sum(0)[known]
     if not len(detail) or float(detail.mean()) < _PATTERN**2:
         return None
@@ -117,11 +116,13 @@ def _without_rim(area: Tensor) -> Tensor:
 
 
 def _opening(picture: Tensor, outer: Tensor, metre: float, middle: float) -> Opening | None:
-    """Return the opening in the middle of the lower edge, where other than the outermost cloth is seen; None without
-    one.
+    """Return the opening in the middle of the lower edge, where a shirt or a tie is seen instead of the outermost
+    cloth; else None.
 
-    picture: (3, h, w) of the clothes; outer: (h, w) bool, the outermost cloth; metre: px per metre; middle: column of
-    the centre line."""
+    picture: (3, h, w) of the clothes.
+    outer: (h, w) bool, the outermost cloth.
+    metre: px per metre.
+    middle: column of the centre line."""
     height, width = outer.shape
     rows = range(height - 1, max(-1, height - 1 - max(3, round(_RUN * metre))), -1)
     runs = [_run(outer[max(0, y - 2) : y + 1].float().mean(0) > 0.5, middle, _TIE * metre) for y in rows]
@@ -206,7 +207,8 @@ def _folds(cloth: Tensor, picture: Tensor, seen: Tensor, metre: float) -> Tensor
 
 
 def _rumple(picture: Tensor) -> Tensor:
-    """Return the squared gradient (h, w) of the brightness of a picture (C, h, w), smoothed as the atlas would."""
+    """Return the squared gradient (h, w) of the brightness of a picture (C, h, w), which is first blurred as by the
+    atlas."""
     soft = _smoothed_rows(picture.mean(0, keepdim=True), 1)[0]
     across, down = (F.pad(soft.diff(dim=d), (0, 1, 0, 0) if d else (0, 0, 0, 1)) for d in (1, 0))
     return across.square() + down.square()

@@ -59,7 +59,8 @@ def registered_priors(
         better ones.
     arms: colours of sleeves and skin, from `seen_arms`; None where not known.
 
-    Returns new `filled` and `confidence`. For a surface that agrees with the photograph to a pixel."""
+    Returns new `filled` and `confidence`. It needs a fit that agrees with the photograph to a pixel; for others see
+    `plain_priors`."""
     known = (lifter, n_vertices, filled, confidence, _cloth_and_skin(lifter, colour, photo, skin))
     prior = _alike(*known, lifter.likeness_cut, lifter.ears)  # ears are redder than skin
     limbs, known = limb_colours(lifter, colour, photo, skin, arms)
@@ -90,9 +91,10 @@ def plain_priors(
     confidence: Tensor,
     skin: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Fill holes as `registered_priors` does, for a fit that may be off by some pixels; arguments and results as there.
+    """Fill holes as `registered_priors` does, for a fit that may be off by some pixels.
 
-    With such a fit, texels of eyes and arms may show what lies beside them in the photograph."""
+    Arguments and results are those of `registered_priors`. With such a fit, texels of eyes and arms may show what lies
+    beside them in the photograph."""
     known = (lifter, n_vertices, filled, confidence, _cloth_and_skin(lifter, colour, photo, skin))
     prior = _alike(*known, lifter.likeness, torch.zeros_like(lifter.ears))
     back, behind = back_colours(lifter, colour, photo, skin)
@@ -312,7 +314,10 @@ def _exposure(values: Tensor) -> Tensor:
 
 
 def _iris(lifter: Lifter, colour: Tensor, photo: Tensor, saturation: float) -> Tensor:
-    """Return the mean colour (3,) in [-1, 1] of the visible iris texels, mixed with a dark brown if few are visible."""
+    """Return the mean colour (3,) in [-1, 1] of the visible iris texels, mixed with a dark brown if few are visible.
+
+    saturation: of that brown, 0..1, see `_saturation`.
+    lifter, colour, photo: as in `registered_priors`."""
     weight = photo * (lifter.iris & ~lifter.pupil)
     brown = colour.new_tensor([-0.55, -0.68, -0.75])
     brown = torch.lerp(brown.mean().expand(3), brown, saturation)

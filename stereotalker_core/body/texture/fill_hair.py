@@ -108,11 +108,13 @@ def _unrolled(place: Tensor, colour: Tensor, confidence: Tensor) -> tuple[Tensor
 
 
 def _strand_runs(seen: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
-    """Find for every row the row to copy, and the first and last cell of its seen run; from one side's seen cells.
+    """Find for every row of one side of the head which row to copy, and which of its cells.
 
-    seen: (_ROWS, _HALF) bool, where hair was seen. Returns three (_ROWS,). Rows of which too little was seen copy the
-        rows above or below,
-    mirrored at the nearest good one. None where no row is good."""
+    seen: (_ROWS, _HALF) bool, where hair was seen on this side.
+
+    Returns three (_ROWS,): the row to copy, and the first and last cell of the run in which hair was seen there. A row
+    of which too little was seen copies its mirror image at the nearest good row, which lies as far inside the good rows
+    as the row lies outside. None where no row is good."""
     place = torch.arange(_HALF, device=seen.device)
     last = torch.where(seen, place, -1).amax(1)
     gap = torch.where(~seen & (place <= last[:, None]), place, -1).amax(1)
@@ -137,9 +139,10 @@ def _strand_runs(seen: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
 def _grown(half: Tensor, runs: tuple[Tensor, Tensor, Tensor]) -> Tensor:
     """Continue one side's colours (3, _ROWS, _HALF) behind its seen part -> (3, _ROWS, _HALF + _FADE).
 
-    runs: which cells to copy, from `_strand_runs`. The tones of the rows are evened out, or a row of a different tone
-        would run around the
-    head as a band."""
+    half: the colours of this side.
+    runs: which cells to copy, from `_strand_runs`.
+
+    The tones of the rows are evened out; otherwise a row of a different tone would run around the head as a band."""
     source, first, edge = (v[:, None] for v in runs)
     place = torch.arange(_HALF + _FADE, device=half.device).expand(_ROWS, -1)
     width = torch.minimum(edge, edge[source.squeeze(1)]) - first

@@ -144,15 +144,17 @@ def outer_clothes(lifter: Lifter, colour: Tensor, photo: Tensor) -> Tensor | Non
 
 
 def cloth_colour(lifter: Lifter, colour: Tensor, photo: Tensor, beside: Tensor) -> Tensor | None:
-    """Return the median colour (3,) of the trunk without texels `beside` (N,) bool an arm; None where it was not seen.
+    """Return the median colour (3,) of the trunk's visible clothes away from the arms; None where too few are visible.
 
-    colour, photo: as in `limb_colours`."""
+    lifter: the table of the atlas's N texels.
+    colour, photo: as in `limb_colours`.
+    beside: (N,) bool, texels that the picture shows beside an arm, which are left out."""
     return _median(colour, photo, lifter.dressed & ~beside)
 
 
 def bare_arms_on_clothes(lifter: Lifter, colour: Tensor, cloth: Tensor | None, skin: Tensor, beside: Tensor) -> Tensor:
-    """Return (N,) bool: texels of a clothed trunk beside an arm that show the arm, because they have the colour of
-    skin.
+    """Return (N,) bool: texels of the clothed trunk that wrongly show an arm: they lie beside one and have the colour
+    of skin.
 
     lifter: the table of the atlas's N texels.
     colour: (N, 3) that the photograph shows.
@@ -278,9 +280,11 @@ def joined(lifter: Lifter, n_vertices: int, prior: Tensor, colour: Tensor, photo
 def _sleeve_end(arms: list[_Arm], hand_seen: bool) -> int:
     """Return the index of the place along the arms from which on both are bare: the split with fewest misplaced texels.
 
-    hand_seen: whether the portrait shows a hand. Where unseen places lie between the last cloth and the first skin it
-        is their middle. Arms without any visible skin
-    have long sleeves, unless a hand is seen and the sleeve was last seen above the elbow."""
+    arms: the visible texels of each arm.
+    hand_seen: whether the portrait shows a hand.
+
+    Where unseen places lie between the last cloth and the first skin, the middle of these is returned. Arms without any
+    visible skin have long sleeves, unless a hand is seen and the sleeve was last seen above the elbow."""
     if not arms:
         return _BINS
     bins, naked, sure = (torch.cat([arm[k] for arm in arms]) for k in (0, 2, 3))

@@ -197,11 +197,13 @@ class PortraitView:
         corners: (N, 3) vertices of their triangles.
         weight: (N, 3) barycentric.
         limb: (N,) bool, points of arms and hands.
-        hand: (N,) bool, points of hands; other points near a hand are not trusted (unless registered, neither are
-        arms).
+        hand: (N,) bool, points of hands.
         head: (N,) bool, points of the head.
         inner: (N,) part index of points of eyes, teeth and mouth, -1 elsewhere; such a point may lie a lid's thickness
             behind the nearest surface, but counts as seen only where that surface is of the same part.
+
+        Pixels near a hand may show the hand instead of what is behind it, so they count as unseen for all points but
+        those of arms and hands, and with a registered surface (`Trust`) for all but those of hands.
 
         Returns colours (N, 3) of the image and visibility (N,) in [0, 1]."""
         pixel, value = self._seen_at(corners, weight)
@@ -228,10 +230,12 @@ class PortraitView:
         return colour, ((value[:, 3] - least) / ramp).clamp(0, 1) * trusted * near
 
     def _ramps(self, limb: Tensor | None, head: Tensor | None) -> tuple[Tensor | float, Tensor | float]:
-        """Return the least cosine to the camera at which points count as seen, and the interval over which that rises
-        to 1.
+        """Return the least cosine to the camera at which points count as seen, and the interval over which visibility
+        then rises to 1.
 
-        limb, head: as in `sample`. Both are numbers, or (N,) where parts differ."""
+        limb, head: as in `sample`.
+
+        Both results are numbers, or (N,) where parts differ."""
         if not self.trust.registered:
             return _RAMP[0], _RAMP[1] if head is None else torch.where(head, _HEAD_RAMP, _RAMP[1])
         if limb is None:

@@ -192,8 +192,9 @@ class Lifter(nn.Module):
 
     @staticmethod
     def _mouth_light(body: HalfBody, corners: Tensor, weight: Tensor, part: Tensor) -> Tensor:
-        """Return (N,) in [0, 1]: the fraction of the light that reaches a texel through the lips, less the deeper it
-        lies in the mouth, 1 outside."""
+        """Return (N,) in [0, 1]: the fraction of the light that reaches a texel through the lips.
+
+        It is 1 outside the mouth, and the less the deeper a texel lies in it. corners, weight, part: as in `Lifter`."""
         point = (body.mean[corners] * weight[..., None]).sum(1)
         front = body.mean[body.vertices_in("teeth.up", "teeth.low"), 1].amin()
         inside = torch.isin(part, part.new_tensor([body.part_index[name] for name in _MOUTH]))
@@ -207,13 +208,16 @@ class Lifter(nn.Module):
     @staticmethod
     def _outer(body: HalfBody, corners: Tensor, weight: Tensor) -> Tensor:
         """Return (N,) bool: texels that face away from the middle of the body, and so are never seen next to the trunk.
-        """
+
+        corners, weight: as in `Lifter`."""
         away = body.normals(body.mean[None])[0, :, 0] * body.mean[:, 0].sign()
         return (away[corners] * weight).sum(1) > 0
 
     @staticmethod
     def _blinked(body: HalfBody, corners: Tensor, weight: Tensor) -> Tensor:
-        """Return (N,): how far a blink moves each texel, relative to the largest movement."""
+        """Return (N,) in [0, 1]: how far a blink moves each texel, relative to the largest movement.
+
+        corners, weight: as in `Lifter`."""
         blink = [body.expression_index[n] for n in ("eyeBlinkLeft", "eyeBlinkRight")]
         delta = body.expression_deltas.view(len(body.expression_names), -1, 3)[blink].norm(dim=2).amax(0)
         moved = torch.zeros(body.n_vertices, device=weight.device).index_copy(0, body.expression_vertices, delta)
@@ -221,8 +225,9 @@ class Lifter(nn.Module):
 
     @staticmethod
     def _unfolded(body: HalfBody, corners: Tensor, weight: Tensor, part: Tensor) -> Tensor:
-        """Return (N,) bool: skin of the lids that is folded away while the eye is open. Used for fits that are not
-        exact, in which a lid may show the eye."""
+        """Return (N,) bool: skin of the lids that is folded away while the eye is open.
+
+        Used for fits that are not exact, in which a lid may show the eye. corners, weight, part: as in `Lifter`."""
         skin = torch.isin(part, part.new_tensor([body.part_index[n] for n in ("face", "eyesocket")]))
         return skin & (Lifter._blinked(body, corners, weight) > sum(_UNFOLDS) / 2)
 
@@ -231,7 +236,7 @@ class Lifter(nn.Module):
         """Return (N,) in [0, 1], 1 on skin of the lids that is folded away while the eye is open.
 
         At an open eye the photograph shows the eye there, not the lid. The rim is left out: the lashes that the
-        photograph shows there belong to the lid, open or shut."""
+        photograph shows there belong to the lid, open or shut. corners, weight, part: as in `Lifter`."""
         skin = torch.isin(part, part.new_tensor([body.part_index[n] for n in ("face", "scalp", "eyesocket")]))
         share = Lifter._blinked(body, corners, weight)
         share = ((share - _UNFOLDS[0]) / (_UNFOLDS[1] - _UNFOLDS[0])).clamp(0, 1) * skin
@@ -243,7 +248,8 @@ class Lifter(nn.Module):
 
     @staticmethod
     def _hair(body: HalfBody, corners: Tensor, weight: Tensor, part: Tensor) -> Tensor:
-        """Return the indices (H,) of texels of the scalp on which hair usually grows."""
+        """Return the indices (H,) of texels of the scalp on which hair usually grows; corners, weight, part: as in
+        `Lifter`."""
         hairy = _hairy(body, body.vertex_part, _CUT_LINE)
         scalp = part == body.part_index["scalp"]
         return (scalp & ((hairy[corners] * weight).sum(1) > 0.5)).nonzero().squeeze(1)
@@ -266,7 +272,9 @@ class Lifter(nn.Module):
     @staticmethod
     def _around_eyes(body: HalfBody, corners: Tensor, weight: Tensor, part: Tensor) -> Tensor:
         """Return (N,) bool: skin of the face below and beside an eye, where no hair grows; it gives the lids their
-        colour."""
+        colour.
+
+        corners, weight, part: as in `Lifter`."""
         point = (body.mean[corners] * weight[..., None]).sum(1)
         face = part == body.part_index["face"]
         near = torch.zeros_like(face)
@@ -278,7 +286,8 @@ class Lifter(nn.Module):
 
     @staticmethod
     def _above_eyes(body: HalfBody, corners: Tensor, weight: Tensor) -> Tensor:
-        """Return (N,) bool: skin between lids and brow, which is lit as the lids are."""
+        """Return (N,) bool: skin between lids and brow, which is lit as the lids are; corners, weight: as in `Lifter`.
+        """
         point = (body.mean[corners] * weight[..., None]).sum(1)
         near = torch.zeros_like(point[:, 0], dtype=torch.bool)
         for name in ("eye.L", "eye.R"):

@@ -243,9 +243,15 @@ def _temperatures(
 ) -> dict[str, tuple[float, float]]:
     """Measure one item at every temperature, over four performances each -> {name: (value, weight)}.
 
-    All lip scores at the default temperature; at the others closure_recall_T and diversity_T (mm).
-    Also "diversity_grows", 1 where diversity rises with temperature, else 0.
-    gap: from `lip_gap_weights`; mesh: turns coefficients into vertices; seed: determines the performances."""
+    models: ProbTalk3D and its speech encoder.
+    item: the sentence and its style.
+    gap: the lip gap as a linear function, from `lip_gap_weights`.
+    mesh: turns coefficients into vertices.
+    seed: determines the performances.
+
+    The names are those of `lip_scores` and "diversity" (mm) for the default temperature, "closure_recall_T" and
+    "diversity_T" for each other temperature T, and "diversity_grows": 1 where diversity rises with temperature, else 0.
+    """
     out: dict[str, tuple[float, float]] = {}
     spread = []
     for temperature in TEMPERATURES:

@@ -74,8 +74,14 @@ def curves(truth: Tensor, samples: Tensor, title: str, size: tuple[int, int] = (
 
 
 def write_plots(models: FaceModels, items: Sequence[Item], folder: Path) -> list[Path]:
-    """Draw movement.png (mean and deviation of the movement, teacher and model) and curves_N.png of every item -> the
-    files."""
+    """Draw movement.png and a curves_N.png for every item -> the files.
+
+    models: ProbTalk3D and its speech encoder.
+    items: the sentences to perform.
+    folder: where the files are written.
+
+    movement.png shows mean and deviation of the movement over the face, of the teacher and of the model; curves_N.png
+    ten performances of item N against the teacher's."""
     body = HalfBody()
     mesh, to_face = face_mesh(body), layout_map()
     sums, written = torch.zeros(2, 2, len(mesh.ids)), []

@@ -103,7 +103,9 @@ def correlation(a: Tensor, b: Tensor) -> Tensor:
 
 
 def closure_times(utterance: Utterance, frames: int) -> list[int]:
-    """Return the frame in the middle of every p, b and m of an utterance."""
+    """Return the number of the frame in the middle of every p, b and m of an utterance.
+
+    frames: length of the utterance; a later time counts as its last frame."""
     middles = [(start + end) / 2 for name, start, end, _ in utterance.phones if name in CLOSURES]
     return [min(frames - 1, int(m * FPS)) for m in middles]
 
@@ -177,7 +179,9 @@ def seam_ratio(models: MotionModels, audio: Audio, options: MotionOptions, share
 
 def diversity(models: MotionModels, item: HeldOut, options: MotionOptions, seeds: int = 8) -> float:
     """Return how much the arms differ between seeds for one utterance (`spread`), relative to the teacher's; 1 = as
-    much."""
+    much.
+
+    models: the networks of stage 1; item: the utterance; options: settings of its motion; seeds: number of motions."""
     style = style_of(item)
     ours = [sample_motion(models, item.audio, options=options, seed=seed, style=style) for seed in range(seeds)]
     theirs = [teach(None, item.utterance, seed, item.style, item.emotion) for seed in range(seeds)]
@@ -185,10 +189,13 @@ def diversity(models: MotionModels, item: HeldOut, options: MotionOptions, seeds
 
 
 def real_scores(models: MotionModels, corpus: Corpus, options: MotionOptions, count: int) -> Metrics:
-    """Measure lip closures and the lag from sound to lips on real recordings, against the forced alignment of their
-    phones.
+    """Measure lip closures and the lag from sound to lips on recordings of people.
 
-    models: the networks of stage 1; corpus: with phone times; options: settings of the motion; count: recordings.
+    models: the networks of stage 1.
+    corpus: recordings with phone times (from forced alignment), with which the lips are compared.
+    options: settings of the motion.
+    count: number of recordings.
+
     Returns {"real_closure_recall": fraction of the p, b and m, "real_lag_ms": each {"value", "low", "high"}}."""
     gap = lip_gap_weights(HalfBody())
     recall, lags = [], []
@@ -210,9 +217,9 @@ def statistics(models: MotionModels, items: list[HeldOut], motions: list[Motion]
     motions: sampled for them, in the same order.
     options: settings of the motion.
 
-    "beat_alignment_ratio": `beat_alignment` relative to the teacher's. "frechet_WHO": `FeatureSpace.distance` of the
-    odd items' motions to the teacher's for the even ones: of the model, the mean pose, the motion of the nearest sound,
-    the model without sound (no_audio), and the teacher itself."""
+    "beat_alignment_ratio": `beat_alignment` relative to the teacher's. "frechet_WHO": `FeatureSpace.distance` of WHO's
+    motions for the odd items to the teacher's for the even ones. WHO is the model, the mean pose (mean), the motion of
+    the nearest sound (nearest), the model without sound (no_audio), or the teacher itself."""
     taught = [teach(None, item.utterance, 1, item.style, item.emotion, intensity=item.intensity) for item in items]
     ours, theirs = ([beat_alignment(m, i.utterance) for m, i in zip(x, items, strict=True)] for x in (motions, taught))
     metrics = {"beat_alignment_ratio": ratio(ours, theirs)}

@@ -68,8 +68,9 @@ def held_out_utterances(count: int, seed: int = 11) -> list[tuple[Utterance, str
 
 
 def drawn(options: MotionOptions, index: int) -> MotionOptions:
-    """Return the options with a seed of its own for item `index`, or all utterances would share the noise of one
-    posture."""
+    """Return the options with another seed for each item, so that not all utterances share the noise of one posture.
+
+    index: number of the item."""
     return replace(options, seed=1000 * options.seed + index)
 
 
@@ -78,19 +79,21 @@ class MeaningResult:
     """The result of `meaning_metrics`.
 
     metrics: {name: {"value", "low", "high"}}.
-    confusion: {how words reach the model: counts (12, 13)}, class of gesture said by class shown, the last = none."""
+    confusion: {how words reach the model: counts (12, 13) of words}, a row for each class of gesture that the word has,
+        a column for each class that was shown; the last column: no gesture was shown."""
 
     metrics: dict[str, dict[str, float]]
     confusion: dict[str, np.ndarray]
 
 
 def meaning_metrics(models: MotionModels, options: MotionOptions, count: int, seed: int = 11) -> MeaningResult:
-    """Measure on how many words with a meaning gesture it is shown, for synonyms that training never paired with one.
+    """Measure how often a meaning gesture is shown on its word, for synonyms that training never paired with a gesture.
 
     models: the networks of stage 1; options: settings of the motion; count: utterances; seed: determines their choice.
 
     The metrics are "meaning_recall_WAY", WAY: off (no language prior), audio (it hears the sound), text (it reads the
-    transcript) or teacher (the rule-based one), and "meaning_gain_WAY" over off. None without a speech engine."""
+    transcript) or teacher (the rule-based one), and "meaning_gain_WAY", by how much a way is better than off. The
+    result is empty where no speech engine is installed."""
     templates = arm_templates(HalfBody())
     rows: dict[str, list[float]] = {way: [] for way in (*_WAYS, "teacher")}
     confusion = {way: np.zeros((len(CLASSES), len(CLASSES) + 1)) for way in rows}

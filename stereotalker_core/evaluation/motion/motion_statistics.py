@@ -44,6 +44,9 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
 class FeatureSpace:
     """The principal components of a reference set of features, in which distances are measured.
 
+    reference: (N, F) features of the set.
+    size: number of components.
+
     Features that hardly vary in the reference (by less than about 3 degrees) are not amplified."""
 
     def __init__(self, reference: Tensor, size: int = 10):
@@ -58,11 +61,12 @@ class FeatureSpace:
 
 
 def nearest_neighbour_motion(sound: Tensor, library: list[tuple[Tensor, Motion]], step: int = 10) -> Motion:
-    """Return the nearest-neighbour baseline: for every `step` frames, the library's motion whose sound (T, F) is
-    nearest.
+    """Return the nearest-neighbour baseline: a motion of pieces, each copied from where the library's sound is most
+    similar.
 
-    sound: (T, F) audio channels of the utterance; library: (sound, motion) pairs to copy from; step: frames per
-    piece."""
+    sound: (T, F) audio channels of the utterance.
+    library: (sound, motion) pairs to copy from.
+    step: frames per piece."""
     windows = [(index, first) for index, (x, _) in enumerate(library) for first in range(0, len(x) - step + 1, step)]
     keys = torch.stack([library[index][0][first : first + step].flatten() for index, first in windows])
     pieces = []
@@ -94,8 +98,9 @@ _ARMS = {side: tuple(f"{name}.{side}" for name in ("upperarm01", "lowerarm01", "
 
 
 def beat_alignment(motion: Motion, utterance: Utterance) -> tuple[float, int]:
-    """Return how close the motion's beats are to stressed syllables, the mean of exp(-d^2 / 2 sigma^2), and their
-    number."""
+    """Return how close the motion's beats are to stressed syllables, and the number of beats; (0, 0) without either.
+
+    The closeness is the mean over beats of exp(-d^2 / 2 sigma^2), d being the time to the nearest stressed syllable."""
     stresses = np.array([mark.time for mark in accents(utterance) if mark.stressed])
     beats = motion_beats(motion)
     if not beats or not len(stresses):

@@ -64,8 +64,9 @@ def _edge_row(identity: Identity, cameras) -> float:
 
 
 def _energy(picture: Tensor, where: Tensor) -> tuple[float, float]:
-    """Return the mean squared luma gradient (central differences) of a picture (3, H, W) at pixels (H, W) bool.
+    """Return the mean squared luma gradient (central differences) of some pixels, and of the calmest of them.
 
-    Returns it over all of them, and over the fraction _CALM with the smallest gradients."""
+    picture: (3, H, W) in [-1, 1]; where: (H, W) bool, these pixels. The calmest are the fraction _CALM with the
+        smallest gradients."""
     energy = squared_gradient(picture)[where[1:-1, 1:-1]].sort().values
     return float(energy.mean()), float(energy[: int(_CALM * len(energy))].mean())

@@ -110,7 +110,9 @@ def evaluate_photos(
 
 
 def _measured(todo: Sequence[Path], settings: Settings, version: str, workers: int) -> Iterator[tuple[Path, Row]]:
-    """Measure photographs in `workers` processes; yield (path, row) of each as soon as it is finished."""
+    """Measure photographs in `workers` processes; yield (path, row) of each as soon as it is finished.
+
+    todo: the photographs; settings, version: as in `measure_and_keep`."""
     if workers == 1:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)

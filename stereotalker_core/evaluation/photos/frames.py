@@ -77,7 +77,10 @@ def draw(models: Models, identity: Identity, motion: Motion, cameras: Cameras) -
 
 
 def draw_shot(models: Models, identity: Identity, motion: Motion, shot: Shot, size: int) -> Frame:
-    """Draw one shot on a square canvas of size px."""
+    """Draw one shot of a person on a square canvas.
+
+    models: draw it; identity: the person; motion: what the person performs; shot: which frame of it, seen from where;
+        size: px of a side."""
     view = View(yaw=shot.yaw, framing=shot.framing, size=size)
     cameras = view.cameras(models.body, identity, 1)
     return draw(models, identity, motion[slice(shot.moment, shot.moment + 1)], cameras)

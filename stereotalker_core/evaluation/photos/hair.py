@@ -30,7 +30,9 @@ def _hair_atlas(body: HalfBody, size: int) -> Tensor:
 
 
 def hair_pixels(body: HalfBody, identity: Identity, motion: Motion, cameras: Cameras) -> tuple[Tensor, Tensor]:
-    """Return two (H, W) bool for one frame: hair pixels that the photograph shows, and those that it does not."""
+    """Return two (H, W) bool for one frame: hair pixels that the photograph shows, and those that it does not.
+
+    identity: the person; motion, cameras: one frame each."""
     marked = replace(identity, atlas=_hair_atlas(body, identity.atlas.shape[-1]), light=None)
     guides = render_guides(body, marked, motion, cameras)
     hair = (guides.lift[0, 0] > 0.9) & (guides.part[0, 0] == body.part_index["scalp"] + 1)

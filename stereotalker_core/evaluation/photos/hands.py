@@ -51,10 +51,11 @@ def distinct_hands(hands: Sequence[Hand]) -> list[Hand]:
 
 
 def _same_hand(one: Hand, other: Hand) -> bool:
-    """Tell whether two detections are the same hand: points within a quarter of its extent on average, or centres
-    within a fifth.
+    """Tell whether two detections are the same hand.
 
-    Clasped hands are further apart. The extent is used because a palm that points at the camera has no length."""
+    They are if their points are less than a quarter of the larger hand's extent apart on average, or their centres less
+    than a fifth of it. Clasped hands are further apart. The extent is used because a palm that points at the camera has
+    no length."""
     extent = max(_extent(one), _extent(other))
     apart = float((one.points - other.points).norm(dim=1).mean())
     middles = float((one.points.mean(0) - other.points.mean(0)).norm())
@@ -102,16 +103,17 @@ def hand_errors(
     head_height: float,
     size: tuple[int, int],
 ) -> tuple[list[float], int]:
-    """Compare detected hands with those of the motion.
+    """Compare detected hands with those of the motion -> (errors of the hands that were found, number that should be
+    seen).
 
     found: detected hands.
     meant: {"L", "R": (21, 2) px} of the motion.
     head_height: px.
     size: (H, W) of the frame.
 
-    Returns the mean distance of the 21 points, over the head's height, for every hand that was found, and how many
-    should be in the frame: those with all their points inside. Each is matched to the nearest detection, used once; a
-    detection further away than half a head does not match."""
+    A hand of the motion should be seen if all its points are inside the frame. It is matched to the nearest detection
+    that no other hand has; one further away than half a head does not match. An error is the mean distance of the 21
+    points in head heights."""
     wanted = {side: points for side, points in meant.items() if _within_picture(points, size)}
     pairs = sorted(
         (float((hand.points - points).norm(dim=1).mean()) / head_height, k, side)

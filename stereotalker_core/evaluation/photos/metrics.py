@@ -96,8 +96,12 @@ def luma(image: Tensor) -> Tensor:
 def white_minus_iris(image: Tensor, mesh: Tensor) -> float:
     """Return the luma of the eye's white minus that of iris and pupil, averaged over the eyes that are open enough.
 
-    Both are means over the visible part between the lids: iris and pupil up to .6 of the iris's radius, the white from
-    1.15 of it, with whatever covers it (a black lash, a lid's shadow, skin). NaN where no eye shows both."""
+    image: (3, H, W) in [-1, 1].
+    mesh: (478, 2 or 3) px, the face points.
+
+    Each of the two is a mean over pixels between the lids: for iris and pupil those within .6 of the iris's radius, for
+    the white those beyond 1.15 of it, whatever covers them (a black lash, a lid's shadow, skin). NaN where no eye shows
+    both."""
     found = [_one_eye(image, mesh, side) for side in EYES]
     told = [value for value in found if not math.isnan(value)]
     return sum(told) / len(told) if told else math.nan

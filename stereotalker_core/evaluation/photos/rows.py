@@ -189,8 +189,9 @@ def _likeness(image: Tensor, identity: Identity, own: Frame, size: int) -> Row:
 
 
 def _hair_row(tools: Studio, image: Tensor, identity: Identity, frames: dict[str, Frame]) -> Row:
-    """Return {"side_hair": fraction of the unseen hair drawn in colours of the visible hair}, {} without a side
-    view."""
+    """Return {"side_hair": fraction of the unseen hair drawn in colours of the visible hair}, {} without a side view.
+
+    tools: models and judges (`Studio`); image: the photograph (3, H, W); identity: the fit; frames: drawn, by name."""
     own, body = frames[OWN], tools.models.body
     seen, _ = hair_pixels(body, identity.literal(), own.motion, own.cameras)
     photograph, shown = framed(image, own.cameras.size[0])
@@ -274,10 +275,10 @@ def _hand_row(
     found: the face mesh detected in each frame, by name.
     half_body: whether arms are in view.
 
-    "hands": {frame: hands found}, with "hands_seen" (mean) and "hands_most"; "hands_photo": in the photograph;
-    "ghost_frames", "ghost_hands": fraction of frames with too many, 1 where any has; "hand_found", "hands_wanted",
-    "hand_error": from `hand_errors`; "hand_tone", "hand_tone_photo", "hand_tone_own": colour differences (CIE76) to the
-    drawn face, in the photograph, and to the photograph's hands."""
+    "hands": {frame: number of hands found}, with "hands_seen" (mean) and "hands_most"; "hands_photo": number in the
+    photograph; "ghost_frames": fraction of frames with too many hands, "ghost_hands": 1 if there is such a frame;
+    "hand_found", "hands_wanted", "hand_error": from `hand_errors`; "hand_tone", "hand_tone_photo": colour difference
+    (CIE76) of hands and face, as drawn and in the photograph; "hand_tone_own": that of drawn and photographed hands."""
     looked = [name for name in frames if name in _FEW or (half_body and name not in SIDES)]
     counts, errors, wanted, tones, own = {}, [], 0, [], []
     photographed = find_all_hands(tools.judge, image)

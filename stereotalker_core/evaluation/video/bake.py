@@ -58,7 +58,8 @@ def evaluate_bake(
     out: a JSON-lines file of finished people; a second run continues it.
     strength: how much of the generated texture is used, 0..1.
 
-    The names are those of `frame_scores`, also with the bounds of |yaw| in degrees, and those of `_gains`."""
+    The names are those of `frame_scores` (NAME over all yaws, NAME_LOW_HIGH for |yaw| from LOW to HIGH degrees), and
+    those of `_gains`."""
     body = HalfBody()
     maker = (Template(body), Lifter(body), Rig(body))
     config = DatasetConfig("val", people, clips=_CLIPS, shards=1)

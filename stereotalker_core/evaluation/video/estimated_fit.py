@@ -2,11 +2,10 @@
 
     python -m stereotalker_core.evaluation.video.estimated_fit --out data/avatars
 
-reads the configuration of <out>/val and writes <out>/val_est in the same format. The fit sees the portrait, its
-keypoints with 2 px of noise and a slightly blurred mask; neither shape, shell, pose, camera nor focal length. A single
-picture does not tell the absolute size and place of a person: the cameras are aligned to the true ones in exactly
-these (`aligned_cameras`), so that pictures can be compared pixel by pixel.
-"""
+reads the configuration of <out>/val and writes <out>/val_est in the same format. The fit gets the portrait, its
+keypoints with 2 px of noise and a slightly blurred mask; it is not told shape, shell, pose, camera or focal length. A
+single picture does not determine the absolute size and place of a person. Only these two are therefore taken from the
+truth, by moving the cameras (`aligned_cameras`), so that pictures can be compared pixel by pixel."""
 
 import argparse
 import json

@@ -22,6 +22,8 @@ PEOPLE = 6  # lines of a sheet
 def write_pictures(renderer: NanoRenderer, data: str | Path, folder: str | Path) -> list[Path]:
     """Write PNGs of a validation split, for people to judge -> the files.
 
+    renderer: draws the frames; data: folder of the split; folder: where the files are written.
+
     sheet (whole frames) and faces: six people over the yaw grid; yaws: the first person's portrait pose from -90 to 90
     degrees."""
     body, folder = HalfBody(), Path(folder)

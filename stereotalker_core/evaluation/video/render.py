@@ -139,9 +139,14 @@ def _identity_scores(
 ) -> Scores:
     """Measure one identity -> {metric: (mean, number of frames)}.
 
-    clips: arrays of row indices of `data`, each rendered together. The metrics are those of `frame_metrics`, of the
-    renderer, of the lift ("lift_*": with the portrait's shading; "relit_*": shaded anew), and their difference
-    "gain_fg"; `switch_gains`, `silhouette_metrics`, "region_miou" and "mask_iou" (intersection over union)."""
+    renderer: what is measured.
+    data: the validation split.
+    clips: arrays of row indices of `data`, each rendered together.
+    ablation: parts that are switched off.
+
+    The metrics: those of `frame_metrics` for the renderer; the same for the lift, as "lift_*" (with the portrait's
+    shading) and "relit_*" (shaded anew); "gain_fg", the renderer's psnr_fg minus that of "lift_*"; those of
+    `switch_gains` and `silhouette_metrics`; "region_miou" and "mask_iou" (intersection over union)."""
     series: dict[str, list[float]] = {}
     counts = np.zeros((3, 4))  # intersection, union of regions; [2, :2] of the person
     used = ablation.renderer(renderer)
@@ -175,7 +180,10 @@ def _prefixed(prefix: str, values: dict[str, list[float]]) -> dict[str, list[flo
 def _means(series: dict[str, list[float]], angle: np.ndarray) -> Scores:
     """Average {metric: [one value per frame]} -> {metric: (mean of the finite values, their number)}.
 
-    angle: (T,) |yaw| in degrees. Metrics that end in _fg also within BINS of it, as METRIC_LOW_HIGH."""
+    angle: (T,) |yaw| in degrees of each frame.
+
+    For a metric whose name ends in _fg, the means over the frames with |yaw| within each of BINS are added, as
+    METRIC_LOW_HIGH."""
     scores: Scores = {}
     for name, values in series.items():
         column = np.asarray(values)
@@ -280,10 +288,13 @@ def stored_plate(rows: Rows) -> Tensor:
 
 
 def region_overlap(regions: Regions, rows: Rows) -> np.ndarray:
-    """Count pixels of predicted and true regions -> (3, 4): intersection, union of the four regions, and in the last
-    row those two of the person.
+    """Count the pixels in which predicted and true regions agree -> (3, 4).
 
-    regions: predicted; rows: the stored frames."""
+    regions: predicted.
+    rows: the stored frames.
+
+    Row 0 of the result holds the intersection of each of the four regions, row 1 their union; row 2 begins with the
+    intersection and the union of the whole person."""
     label = regions.masks.argmax(1)
     count = np.zeros((3, 4))
     for i in range(4):

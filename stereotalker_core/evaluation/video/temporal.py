@@ -43,7 +43,9 @@ class Subject:
     def render(
         self, renderer: Renderer, motion: Motion, cameras: Cameras, window: int = WINDOW
     ) -> tuple[Tensor, Tensor]:
-        """Render a motion of this person -> frames (T, 3, H, W) and alpha (T, 1, H, W)."""
+        """Render a motion of this person -> frames (T, 3, H, W) and alpha (T, 1, H, W).
+
+        renderer: draws the frames; motion, cameras: T frames each; window: frames of the temporal layers' windows."""
         settings = {"window": window, "overlap": OVERLAP, "mode": self.mode}
         chunks = list(render_video(self.body, renderer, self.identity, motion, cameras, **settings))
         return torch.cat([c.frames for c in chunks]), torch.cat([c.masks for c in chunks])
@@ -112,11 +114,15 @@ def identity_drift(renderer: Renderer, person: Subject, seconds: float, yaw: flo
 
 
 def clip_scores(renderer: Renderer, person: Subject, yaw: float, frames: int = FRAMES) -> dict[str, float]:
-    """Return {"flicker_ratio", "seam_ratio": value} (see there) of one clip from a fixed camera, against the true
-    frames.
+    """Return {"flicker_ratio", "seam_ratio": value} of one clip from a fixed camera, compared with the true frames.
 
-    "seam_ratio" is relative to the same frames drawn in a single window.
-    renderer: what is measured; person: whom it draws; yaw: degrees; frames: length of the clip."""
+    renderer: what is measured.
+    person: whom it draws.
+    yaw: degrees.
+    frames: length of the clip.
+
+    The values are those of the functions of these names; "seam_ratio" is divided by that of the same frames drawn in a
+    single window."""
     motion, cameras, truth = performance(person, frames, yaw)
     ours, _ = person.render(renderer, motion, cameras)
     inside = (truth.alpha > 0.5).float()

@@ -42,8 +42,11 @@ class Trunk:
         self.front = front.view(len(z), len(x))
 
     def depth(self, points: Tensor) -> Tensor:
-        """Map points (..., 3) in the frame of the resting spine -> (...) metres by which they are closer than `MARGIN`.
-        """
+        """Return by how many metres (...) points (..., 3) lack the distance `MARGIN` to the front of the trunk; 0 for
+        none.
+
+        points: in the frame of the resting spine. A point in front of the trunk's surface by MARGIN or more, or beside
+            the trunk, gives 0."""
         rows = ((points[..., 2] - _HIGH[0]) / _STEP).round().long()
         columns = ((points[..., 0] - _WIDE[0]) / _STEP).round().long()
         inside = (rows >= 0) & (rows < self.front.shape[0]) & (columns >= 0) & (columns < self.front.shape[1])

@@ -101,16 +101,17 @@ class LaterMotionModels(MotionModels):
 class MotionOptions:
     """The settings of motion sampling; every value is checked when built.
 
-    guidance_*: 1 = no guidance; larger values exaggerate the effect of the sound, or of the words' meaning. *_strength:
-    0..3, size of the movements, 1 = as sampled. liveliness: 0..3, added head turns and weight shifts; 0 = none, and
-    hands stay as sampled.
+    guidance_audio, guidance_prior: 1 = none; above, the effect of the sound, or of the words' meaning, is exaggerated.
+    motion_strength, head_strength, hands_strength, face_strength: 0..3, size of the movements, 1 = as sampled.
     blink_rate: blinks per minute of both eyes together; None = as sampled, each lid by itself.
-    smoothing: Gaussian sigma in frames (mouth and blinks stay sharp). lip_closure: 0..1, how far lips are shut on p, b,
-    m and silence, and parted on other sounds, beyond the sample. hands: "on", "low" (arms half lowered) or "off".
-    words: without a transcript: "spotted" finds words with a gesture in the encoder's phones, "recognised" finds all
+    smoothing: Gaussian sigma in frames; mouth and blinks stay sharp.
+    lip_closure: 0..1, how far lips are shut on p, b, m and silence, and parted on other sounds, beyond the sample.
+    liveliness: 0..3, size of added head turns and weight shifts; 0 = none, and hands stay as sampled.
+    hands: "on", "low" (arms half lowered) or "off".
+    words: without a transcript, "spotted" finds words with a gesture in the encoder's phones, "recognised" finds all
         words by PocketSphinx, "off" leaves the prior with the sound alone.
-    emotions: they change over time and replace the style's own. fps, loop (end leads into beginning): for whole
-    motions.
+    emotions: emotions from given times on, which replace the style's own.
+    fps, loop: frame rate, and whether the end leads into the beginning; for whole motions (`sample_motion`).
 
     The default is Euler steps from NOISE[0] down to NOISE[1]: second-order steps overshoot where a network of this size
     is uncertain, and hands tremble."""
@@ -283,8 +284,9 @@ def _sampled(models, channels, prior, callback, options) -> Iterator[Motion]:
 
 
 def joined_ahead(ahead: Tensor, fresh: Tensor) -> Tensor:
-    """Blend new frames fresh (N, D) with the continuation ahead (M, D) planned by the previous window, which fades out.
-    """
+    """Blend new frames with the continuation that the previous window planned, which fades out -> (N, D).
+
+    fresh: (N, D) the new frames; ahead: (M, D) the continuation."""
     count = min(len(ahead), len(fresh))
     if count == 0:
         return fresh

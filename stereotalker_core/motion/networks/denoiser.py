@@ -31,7 +31,9 @@ def rotary(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 class Block(nn.Module):
-    """Apply self-attention over time and a feed-forward to (B, T, W), both modulated by noise level and style."""
+    """Apply self-attention over time and a feed-forward to (B, T, W), both modulated by noise level and style.
+
+    width: W; heads: of the attention; expand: width inside the feed-forward, in units of W."""
 
     def __init__(self, width: int, heads: int, expand: int):
         super().__init__()

@@ -11,7 +11,9 @@ SAMPLERS = ("dpmpp_2m", "euler", "ddim")
 
 
 def karras_sigmas(steps: int, low: float = 0.03, high: float = 30.0, rho: float = 5.0) -> Tensor:
-    """Return (steps + 1,) noise levels from `high` to `low`, then 0 (EDM eq. 5). ValueError for steps < 1."""
+    """Return (steps + 1,) noise levels from `high` to `low`, then 0 (EDM eq. 5). ValueError for steps < 1.
+
+    rho: the larger, the more of the steps are near `low`."""
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
     ramp = torch.linspace(0, 1, steps) if steps > 1 else torch.zeros(1)

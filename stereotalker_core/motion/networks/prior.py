@@ -49,9 +49,12 @@ def nano_llm(vocabulary: int, hidden: int = 192, layers: int = 4) -> str:
 
 
 class Projector(nn.Module):
-    """Map audio channels (B, T, F) -> input embeddings of the language model (B, T, D); each frame sees +-8 others.
+    """Map audio channels (B, T, F) -> input embeddings of the language model (B, T, D).
 
-    In the deep variant +-12."""
+    channels: F.
+    width: channels of the hidden layers.
+    out: D.
+    deep: one more convolution; each frame then sees 12 others on either side, instead of 8."""
 
     def __init__(self, channels: int, width: int, out: int, deep: bool = False):
         super().__init__()
@@ -69,8 +72,10 @@ class Projector(nn.Module):
 class LanguagePrior(nn.Module):
     """The language prior: projector, language model with LoRA, and tokenizer, in one module and one file.
 
-    `hear` gives states of what is said from the sound, `read` from timed words; `track` appends the classes of
-    meaning."""
+    llm: a loaded language model; None builds that of the config, without its weights.
+
+    `hear` gives states of what is said from the sound, `read` from timed words; `track` appends the classes of meaning.
+    """
 
     @dataclass(frozen=True)
     class Config:
@@ -291,7 +296,9 @@ class PriorTrack:
 
 
 def word_span(start: float, end: float, frames: int, fps: float = FPS) -> tuple[int, int]:
-    """Return the first and stop frame of a word said from `start` to `end` seconds, at least one frame apart."""
+    """Return the first and stop frame of a word said from `start` to `end` seconds, at least one frame apart.
+
+    frames: length of the recording, within which both lie; fps: frames per second."""
     first = min(round(start * fps), frames)
     return first, max(first + 1, round(end * fps))
 

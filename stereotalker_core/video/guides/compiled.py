@@ -249,8 +249,10 @@ def draw_frame(
 
 @_compiled
 def pack_frame(normal, label, lift, visibility, out):
-    """Pack the maps of one frame, as filled by `draw_frame`, into out (H/4, W/4, channels), as `maps.guide_tensor`
-    does."""
+    """Pack the maps of one frame into its guide tensor, as `maps.guide_tensor` does.
+
+    normal, label, lift, visibility: the maps, as filled by `draw_frame`.
+    out: (H/4, W/4, channels), filled in."""
     for y in range(out.shape[0]):
         for x in range(out.shape[1]):
             out[y, x, 112:] = _ZERO

@@ -206,9 +206,10 @@ def background_plate(identity: Identity, cameras: Cameras, continued: bool = Fal
 
 
 def _continued(image: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Continue a picture (1, 3, h, w) to the positions that are looked up -> the picture, and x and y relative to it.
+    """Continue a picture beyond its edges, as far as it is looked up -> the picture, and x and y as fractions of its
+    sides.
 
-    x, y: columns and rows, as fractions of the picture's sides."""
+    image: (1, 3, h, w); x, y: columns and rows to look up, ascending, as fractions of this picture's sides."""
     height, width = image.shape[-2:]
     margins = [-float(x[0]), -float(y[0]), float(x[-1]) - 1, float(y[-1]) - 1]  # left, top, right, bottom
     if max(margins) < _EDGE:

@@ -160,7 +160,13 @@ class BakeNetwork(nn.Module):
 
 
 class Level(nn.Module):
-    """Apply a residual block, attention along rows and to the visible tokens, and a feed-forward with experts."""
+    """Apply a residual block, attention along rows and to the visible tokens, and a feed-forward with experts.
+
+    name: of the level, by which its experts are found; only those that begin with "middle" attend to visible tokens.
+    inputs, width: channels before and after.
+    attends: whether rows attend.
+    context: the experts in use.
+    config: sizes and parts of the network."""
 
     def __init__(
         self, name: str, inputs: int, width: int, attends: bool, context: ExpertContext, config: BakeConfig
@@ -243,7 +249,9 @@ def partners(rig: Rig, values: Tensor) -> Tensor:
 
 def mean_colours(rig: Rig, lift: Tensor, visibility: Tensor) -> Tensor:
     """Return the mean colours (B, 2, 3) of the person's visible cloth and skin; of all cloth or skin where none is
-    visible."""
+    visible.
+
+    rig: the tables of the body; lift: (B, P, 3) colours of its pixels; visibility: (B, P, 1) in [0, 1]."""
     weight = rig.speakers * (visibility + 1e-4)  # (B, P, 2)
     return (weight.transpose(1, 2) @ lift) / weight.sum(1)[..., None]
 

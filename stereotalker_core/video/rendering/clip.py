@@ -175,8 +175,11 @@ def decode_clip(
 ) -> Iterator[RenderedChunk]:
     """Decode clean latents (T, C, h, w) -> frames over a background, a few at a time.
 
-    renderer: the networks; clip: the conditions; plate: background (1 or T, 3, H, W) in [-1, 1].
-    drawn: the plate is the portrait's own background, as in the guides."""
+    renderer: the networks.
+    clip: the conditions of the T frames.
+    latents: (T, C, h, w), ValueError for another length.
+    plate: background (1 or T, 3, H, W) in [-1, 1].
+    drawn: whether the plate is the portrait's own background, over which the networks drew."""
     if len(latents) != len(clip):
         raise ValueError(f"{len(latents)} latents for a clip of {len(clip)} frames; keep them together")
     done = 0
@@ -188,7 +191,10 @@ def decode_clip(
 
 
 def _steadied(renderer: Renderer, clip: ClipConditions, latents: Tensor) -> Iterator[Tensor]:
-    """Yield picture and alpha (t, 4, H, W), steadied over time if the profile's stream does so."""
+    """Yield picture and alpha (t, 4, H, W) of the clip, a few frames at a time, steadied over time if the profile does
+    so.
+
+    Arguments as in `decode_clip`."""
     parts = _decoded(renderer, clip, latents)
     if not renderer.steadies:
         return (values for values, _ in parts)
@@ -197,7 +203,10 @@ def _steadied(renderer: Renderer, clip: ClipConditions, latents: Tensor) -> Iter
 
 
 def _decoded(renderer: Renderer, clip: ClipConditions, latents: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield picture and alpha (t, 4, H, W) of a few frames at a time, and their guide."""
+    """Decode the clip a few frames at a time: yield (picture and alpha (t, 4, H, W), the clip's `guide` of these
+    frames).
+
+    Arguments as in `decode_clip`."""
     together = renderer.decoded_together(size_of(clip.regions))
     for start in range(0, len(clip), together):
         frames = slice(start, start + together)

@@ -50,7 +50,10 @@ class FaceWindow:
 def face_window(body: HalfBody, rest: Rest, motion: Motion, cameras: Cameras, scale: int) -> FaceWindow | None:
     """Return the smallest square that contains the face in all frames; None where the face fills the canvas already.
 
-    ValueError for a scale outside 2..LARGEST_SCALE."""
+    body: the half body.
+    rest: the person's body at rest.
+    motion, cameras: T frames each.
+    scale: how many times the resolution the square is drawn at; ValueError outside 2..LARGEST_SCALE."""
     if not 2 <= scale <= LARGEST_SCALE:
         raise ValueError(f"the face pass draws at 2 to {LARGEST_SCALE} times the canvas, got {scale}; 1 leaves it out")
     centre, radius = _face_ball(body, rest)

@@ -164,7 +164,9 @@ class NanoRenderer(Bundle):
         return self.decode(self.encode(guides.lift), guide)
 
     def guide(self, body: HalfBody, rest: Rest, motion: Motion, cameras: Cameras, guides: Guides) -> Tensor:
-        """Return the guide tensor (T, G, H/4, W/4) of T frames, for `predict_regions`, `denoise` and `decode`."""
+        """Return the guide tensor (T, G, H/4, W/4) of T frames, for `predict_regions`, `denoise` and `decode`.
+
+        Arguments as in `Renderer.guide`; only `guides` is used."""
         return guide_tensor(guides, GuideLayout.of_channels(self.vae.config.guide_channels).parts)
 
     def noise(self, size: tuple[int, int], seed: int, frames: range = range(1)) -> Tensor:

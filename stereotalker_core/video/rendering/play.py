@@ -21,8 +21,9 @@ TOGETHER = 8  # at most so many frames at once: more only cost memory
 
 
 def portions(count: int, size: tuple[int, int]) -> list[slice]:
-    """Divide `count` frames of size (H, W) into slices of a few, the first just long enough for `steadied` to yield a
-    frame."""
+    """Divide `count` frames of size (H, W) into slices of a few frames each.
+
+    The first slice is just long enough for `steadied` to yield a frame."""
     together = min(TOGETHER, frames_together(*size))
     first = min(together, PASSES + 1)
     starts = [0, *range(first, count, together)]

@@ -159,7 +159,9 @@ class PublicRenderer(Bundle):
 
     def guide(self, body: HalfBody, rest: Rest, motion: Motion, cameras: Cameras, guides: Guides) -> Tensor:
         """Return the guide tensor (T, G, H/4, W/4) of the maps, for the mask predictor; if the denoiser reads skeleton
-        drawings, these follow as further channels."""
+        drawings, these follow as further channels.
+
+        Arguments as in `Renderer.guide`."""
         maps = guide_tensor(guides)
         if self.reads == "maps":
             return maps

@@ -1,12 +1,18 @@
 """Stage 2 as one call: identity + motion + cameras -> frames, a few at a time, in constant memory.
 
-Mode "play" (`play`): guides, regions and the guided decoder of every frame. Mode "diffusion", as in the paper: 1.
-Portrait: encoded once; its reference keys and values and its tokens serve every frame.
-2. Per window: guides, regions, one pass of the denoiser per step, from one noise for the whole clip. 3. Neighbouring
-windows share `overlap` frames whose latents are cross-faded; every frame is decoded once. Both:
-4. The face pass, if requested, draws the face's square again at a multiple of the resolution (`face_pass`). 5. Where
-the guides stand still, frames are averaged over time (`steady`), a few frames behind the windows. 6. Composite: the
-network's pixels inside the mask, the background outside."""
+Mode "play" (`play`): guides, regions and the guided decoder of every frame.
+
+Mode "diffusion", as in the paper:
+
+1. The portrait is encoded once; its reference keys and values and its tokens serve every frame.
+2. Per window: guides, regions, one pass of the denoiser per step, from one noise for the whole clip.
+3. Neighbouring windows share `overlap` frames whose latents are cross-faded; every frame is decoded once.
+
+Both modes:
+
+4. The face pass, if requested, draws the face's square again at a multiple of the resolution (`face_pass`).
+5. Where the picture hardly moves, frames are averaged over time (`steady`), a few frames behind the windows.
+6. Composite: the network's pixels inside the mask, the background outside."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -60,17 +66,19 @@ def render_video(
 ) -> Iterator[RenderedChunk]:
     """Stream exactly len(motion) frames of the identity performing `motion`, seen by `cameras`.
 
-    body, renderer, identity: whom to draw, and with what. motion, cameras: T frames each.
+    body, renderer, identity: whom to draw, and with what.
+    motion, cameras: T frames each.
     steps, seed: denoising steps and seed of mode "diffusion"; 1 step has the best PSNR and is the steadiest.
-    background: "portrait", an (r, g, b) in 0..1, or an image. window, overlap: frames of the temporal layers' windows.
+    background: "portrait", an (r, g, b) in 0..1, or an image.
+    window, overlap: frames of the temporal layers' windows, and how many of them neighbours share.
     use_predicted_mask: alpha by the mask predictor, else of the fitted body.
     face_scale: 2 to 4 draws the face again at that multiple of the resolution and blends it in; 1 does not.
     frames: (first, stop), only these frames, equal to those of the whole clip (see `ranges`); None draws all.
     callback: called with (frames done, of all) after every chunk; what it raises stops the rendering.
     mode: one of MODES, None = the renderer's own.
 
-    The same seed gives the same frames on one machine. ValueError for sides that are no multiples of 8, different
-    counts, and a mode for which the renderer lacks networks."""
+    The same seed gives the same frames on one machine. ValueError for sides that are no multiples of 8, a motion and
+    cameras of different length, and a mode for which the renderer lacks networks."""
     if len(motion) != len(cameras):
         raise ValueError(f"motion has {len(motion)} frames, cameras {len(cameras)}; they must agree")
     if not len(motion):
@@ -133,7 +141,14 @@ def _composed(
 
 
 def _cut_out(body, renderer, identity, motion, cameras, source, plate=None) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the frames of `source` on any canvas: drawn larger where sides are no multiples of 64, and cropped."""
+    """Yield the frames of a source on a canvas of any size: drawn on a larger canvas, whose sides are multiples of 64,
+    and cropped.
+
+    body, renderer, identity, motion, cameras: as in `render_video`.
+    source: the function that draws the frames, from `_source`.
+    plate: (3, H, W) background on this canvas, if already computed.
+
+    Yields picture and alpha (t, 4, H, W), lift (t, 3, H, W)."""
     whole, (rows, columns) = padded(cameras)
     for values, lift in source(body, renderer, identity, motion, whole, plate=plate if whole is cameras else None):
         yield values[..., rows, columns], lift[..., rows, columns]
@@ -144,7 +159,11 @@ def _decoded(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the finished frames of every window: picture and alpha (t, 4, H, W), lift (t, 3, H, W).
 
-    plan: (first, stop) of the windows; the others as in `render_video`; plate: background, if already computed."""
+    plan: (first, stop) frames of the windows.
+    plate: (3, H, W) the photograph's background behind the person on this canvas; None computes it.
+    predicted: alpha by the mask predictor, else of the fitted body.
+
+    The other arguments are those of `render_video`."""
     framed = background_plate(replace(identity, background=identity.portrait), cameras)
     portrait = renderer.encode_portrait(framed[None])
     with torch.no_grad():

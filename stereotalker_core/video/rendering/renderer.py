@@ -46,8 +46,9 @@ class Renderer(Protocol):
 
     A renderer may be incomplete: without the denoiser it plays, encodes and decodes; without the autoencoder it
     denoises.
-    In the methods, guide is the result of `guide` for some frames; kept: the same in the form in which a clip stores
-    it."""
+
+    The methods share two arguments: `guide` is what the method `guide` returns for some frames, `kept` the same in the
+    form in which a clip stores it."""
 
     modes: ClassVar[tuple[str, ...]]  # the MODES that it supports; the first is the default
     steadies: ClassVar[bool]  # whether frames are averaged over time where the guides stand still
@@ -104,7 +105,10 @@ class Renderer(Protocol):
         ...
 
     def guide(self, body: HalfBody, rest: Rest, motion: Motion, cameras: Cameras, guides: Guides) -> Tensor:
-        """Return the guides (T, G, H/4, W/4) of T frames, an argument of the other methods."""
+        """Return the guides (T, G, H/4, W/4) of T frames, an argument of the other methods.
+
+        body: the half body; rest: the person's body at rest; motion, cameras: T frames each; guides: the maps of these
+            frames."""
         ...
 
     def predict_regions(self, guides: Guides, guide: Tensor, predicted: bool = True) -> Regions:

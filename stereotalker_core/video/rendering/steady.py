@@ -1,10 +1,13 @@
-"""Steadying: a filter over eleven frames that acts only where the guides stand still.
+"""Steadying: a filter over eleven frames that acts only where the picture hardly moves.
 
-The edges of the maps fall on different pixel positions in every frame, and the networks' output flickers by fractions
-of a grey level because of that, twice as much as the person's own slow motion changes the picture. The lift, which
-follows that motion exactly, and the alpha, which also follows hair and clothes beyond the fitted body, tell where to
-filter: where both change by less than STILL between frames, neighbours are averaged; where one changes by MOVES or
-more, they are not. For the alpha itself half of these changes count, so that a slowly moving edge is kept."""
+The edges of the guide maps fall on different pixel positions in every frame, and the networks' output flickers by
+fractions of a grey level because of that, twice as much as the person's own slow motion changes the picture.
+
+Two pictures tell where to filter: the lift (the portrait projected onto the body), which follows that motion exactly,
+and the alpha, which also follows hair and clothes beyond the fitted body. Where both change by less than STILL between
+two frames, neighbouring frames are averaged; where one of them changes by MOVES or more, they are not. The alpha's
+changes count double, because its range is 1 and that of the lift is 2. For filtering the alpha itself both limits are
+halved, so that a slowly moving edge is kept."""
 
 from collections.abc import Iterable, Iterator
 
@@ -38,6 +41,8 @@ def steady(values: Tensor, lift: Tensor) -> Tensor:
 
 def steadied(parts: Iterable[tuple[Tensor, Tensor]]) -> Iterator[Tensor]:
     """Apply `steady` to a stream of consecutive (values, lift) -> the same frames, PASSES frames later.
+
+    parts: chunks (t, 4, H, W) and (t, 3, H, W), as in `steady`.
 
     Keeps 2 * PASSES frames, whatever the stream's length, since a frame depends on at most PASSES on either side."""
     kept: tuple[Tensor, Tensor] | None = None

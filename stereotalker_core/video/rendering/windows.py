@@ -11,7 +11,9 @@ _STEP = 64  # pixels that the networks halve down to one
 
 
 def frame_windows(frames: int, window: int, overlap: int) -> list[tuple[int, int]]:
-    """Return [(start, stop), ...] that cover all frames; neighbours share exactly `overlap` frames."""
+    """Return [(start, stop), ...], windows that cover all frames; neighbours share exactly `overlap` frames.
+
+    frames: length of the clip; window: the most frames of a window. ValueError for an overlap outside 0..window - 1."""
     if not 0 <= overlap < window:
         raise ValueError(f"overlap must be from 0 to window - 1 = {window - 1}, got {overlap}")
     starts = range(0, max(1, frames - overlap), window - overlap)

@@ -201,7 +201,12 @@ def join_parts(paths: Sequence[str | Path], out: str | Path) -> Part:
 
 
 def _streams_like(container, paths: list[Path], whole: Part) -> list:
-    """Add streams to the container that match those of all files -> the streams, and the first file's tags."""
+    """Add streams to the container that match those of all files, and the first file's tags -> [picture stream, sound
+    stream].
+
+    container: the file to write.
+    paths: the files; ValueError where their settings differ, or only some have sound.
+    whole: the part of the clip that they form together, written into the comment."""
     import av
 
     chosen: dict[str, tuple] = {}

@@ -17,7 +17,9 @@ _SEEN = 128  # alpha from which on a pixel of a GIF is opaque
 class PictureWriter:
     """The writer of frames/%05d.png: one file per frame, numbered as in the whole clip; an interrupted run keeps them.
 
-    path: with a place for the number, such as frames/%05d.png; part: which frames of which clip.
+    path: with a place for the number, such as frames/%05d.png.
+    part: which frames of which clip.
+    transparent: whether the alpha that `write` gets is kept.
     resume: existing files are not drawn again; `done` is their number from the first frame on."""
 
     partial: Path | None = None
@@ -57,7 +59,10 @@ def check_numbered(path: str | Path) -> None:
 
 
 class GifWriter:
-    """The streaming writer of an animated GIF with one palette per frame; pixels are either opaque or transparent."""
+    """The streaming writer of an animated GIF with one palette per frame; pixels are either opaque or transparent.
+
+    path: the file; size: (H, W) px; fps: frames per second; transparent: whether the alpha that `write` gets is kept.
+    """
 
     partial: Path | None = None
     done = 0

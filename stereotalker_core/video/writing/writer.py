@@ -59,8 +59,10 @@ def check_output(path: str | Path, suffixes: tuple[str, ...] = SUFFIXES) -> Path
 class VideoWriter:
     """The streaming writer, a context manager: frames (T, 3, H, W) in, one file out, the same bytes for the same input.
 
+    path: the file.
     size: (H, W) px; an odd side is extended by one repeated pixel, as 4:2:0 requires.
-    audio: its original is resampled if AAC requires it, and written up to the last frame.
+    fps: frames per second.
+    audio: its original is resampled if AAC requires it, and written up to the last frame; None for no sound.
     metadata: tags of the container, as text.
 
     The file is written under a temporary name beside `path` and renamed when it is closed. An exception inside the with
