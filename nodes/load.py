@@ -147,9 +147,9 @@ class LoadRenderer:
 
 
 def _one_by_one(path, unet_name: str, reference_name: str, vae_name: str):
-    """Make MODEL and VAE from three files in our format: nano, or trained like it.
+    """Make MODEL and VAE from three files in our format: the nano profile's, or others trained like them.
 
-    path: the U-Net's file; unet_name, reference_name, vae_name: entries of the combos."""
+    path: the file of unet_name; unet_name, reference_name, vae_name: entries of the combos, unet_name for messages."""
     from ..stereotalker_core.convert.weights import stored_config
     from ..stereotalker_core.video.networks.reference import ReferenceNet
     from ..stereotalker_core.video.networks.unet import StereoTalkerUNet

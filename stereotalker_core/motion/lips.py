@@ -88,7 +88,8 @@ def closing(phones: Tensor) -> Tensor:
 
 
 def parting(phones: Tensor, shut: Tensor) -> Tensor:
-    """Return (T,) bool: frames with parted lips, because no p, b, m, f or v is heard and the next frames are not shut.
+    """Return (T,) bool: frames where the lips should be apart: no p, b, m, f or v is heard, and neither the frame nor
+    its two neighbours ask for shut lips.
 
     phones: (T, 40) probabilities; shut: (T,) from `closing`."""
     if len(shut) == 0:

@@ -156,7 +156,9 @@ class PortraitView:
         return self._marked(self.trunk, corners, weight, where)
 
     def _marked(self, marks: Tensor, corners: Tensor, weight: Tensor, where: Tensor) -> Tensor:
-        """Return (N,) bool: points among `where` (N,) bool whose pixel is marked in `marks` (H, W)."""
+        """Return (N,) bool: points among `where` (N,) bool whose pixel is marked in `marks` (H, W).
+
+        corners, weight: the surface points, as in `sample`."""
         out, where = torch.zeros_like(where), where.nonzero().squeeze(1)
         corners, weight = corners.index_select(0, where), weight.index_select(0, where)
         pixel, _ = self._seen_at(corners, weight)

@@ -296,7 +296,7 @@ class Rig(nn.Module):
         return flat.unflatten(-2, (self.views, rows, columns)).movedim(-1, -3)
 
     def covered(self, pictures: Tensor) -> Tensor:
-        """Map pictures (..., V, C, H, W) -> values of the covered pixels (..., P, C)."""
+        """Pick from pictures (..., V, C, H, W) of the V views the P pixels that show the body -> (..., P, C)."""
         return pictures.movedim(-3, -1).flatten(-4, -2).index_select(-2, self.pixel)
 
     def merged(self, values: Tensor) -> tuple[Tensor, Tensor]:

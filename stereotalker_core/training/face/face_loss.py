@@ -35,9 +35,10 @@ class PriorWeights:
 
 @dataclass(frozen=True)
 class PredictorWeights:
-    """The factors of the terms in the loss of stage 2, see `stage_two`.
+    """The factors of the terms in the loss of ProbTalk3D's second stage, the predictor (`stage_two`).
 
-    The defaults are the paper's, which has the terms latent, expression and jaw. The other terms are ours:
+    The paper has the terms latent (error of the predicted latents), expression and jaw (errors of these channels of the
+    decoded motion), with these defaults. The other terms are ours:
     velocity: error of the changes from frame to frame; lips: error of the lip gap.
     codes: cross-entropy of the code indices at the default temperature, which makes samples vary as much as the data.
         With it the other terms use the expected code, which has a true gradient; without it they use the nearest code,

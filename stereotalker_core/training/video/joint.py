@@ -269,7 +269,8 @@ def load_pair(folder: str | Path) -> tuple[Experts, ...] | None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Continue from the given files and write the five files of a renderer."""
+    """Train denoiser, experts and autoencoder together, from the files that `options` name, and write unet, reference,
+    vae, view_experts and mask_experts (`save_joint`) into `options.out`."""
     data, vae, base = open_frames(options), checkpoint.load(TinyAutoencoder, options.vae), load_stage_two(options.unet)
     large = open_frames(options, options.large) if options.large else None
     model = train_joint(

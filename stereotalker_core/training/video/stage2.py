@@ -131,5 +131,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Train all unfinished stages and write the six files."""
+    """Run the trainings of the renderer that are not finished (`run_all`); its six files (see `gather`) go into
+    `options.out`."""
     run_all(options.data, Path(options.run), options.minutes, Path(options.out))

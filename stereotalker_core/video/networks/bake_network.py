@@ -248,8 +248,8 @@ def partners(rig: Rig, values: Tensor) -> Tensor:
 
 
 def mean_colours(rig: Rig, lift: Tensor, visibility: Tensor) -> Tensor:
-    """Return the mean colours (B, 2, 3) of the person's visible cloth and skin; of all cloth or skin where none is
-    visible.
+    """Return the mean colours (B, 2, 3) of the person's cloth and skin (`Rig.speakers`), weighted by visibility; the
+    plain means where nothing is visible.
 
     rig: the tables of the body; lift: (B, P, 3) colours of its pixels; visibility: (B, P, 1) in [0, 1]."""
     weight = rig.speakers * (visibility + 1e-4)  # (B, P, 2)

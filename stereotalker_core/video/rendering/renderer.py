@@ -44,11 +44,11 @@ class PortraitFeatures:
 class Renderer(Protocol):
     """The networks of one profile of stage 2, and how its steps use them.
 
-    A renderer may be incomplete: without the denoiser it plays, encodes and decodes; without the autoencoder it
-    denoises.
+    A renderer may be incomplete: without the denoiser it draws in mode "play", encodes and decodes; without the
+    autoencoder it denoises.
 
-    The methods share two arguments: `guide` is what the method `guide` returns for some frames, `kept` the same in the
-    form in which a clip stores it."""
+    The methods share two arguments: `guide` is what the method `guide` returns for some frames, `kept` that guide in
+    the compact form in which a clip stores it."""
 
     modes: ClassVar[tuple[str, ...]]  # the MODES that it supports; the first is the default
     steadies: ClassVar[bool]  # whether frames are averaged over time where the guides stand still
