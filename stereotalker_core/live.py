@@ -213,11 +213,8 @@ class Live:
         self.yaw, self.pitch = checked.yaw, checked.pitch
 
     def pace(self) -> int:
-        """Return how many pictures of the next hop to draw: fewer when much sound waits, to keep the delay bounded, and
-        while nobody speaks, so that the processor is free when somebody begins."""
+        """Return how many pictures of the next hop to draw: fewer when much sound waits, to keep the delay bounded."""
         behind = self.waiting * FPS / HOP  # hops
-        if not self.speaking:
-            return (HOP + 1) // 2
         return HOP if behind < 2 else (HOP + 1) // 2 if behind < 4 else 1
 
     def frames(self, idle: bool = True, pictures: int = HOP) -> list[LiveFrame]:

@@ -107,9 +107,7 @@ def test_speech_that_begins_within_an_idle_hop_has_no_hole(live):
 
 
 def test_fewer_pictures_where_sound_waits(live):
-    """The sound stays whole, the pictures repeat; without a queue all are drawn, half of them while nobody speaks."""
-    assert live.pace() == (HOP + 1) // 2
-    live.push(speech(HOP / 25))
+    """The sound stays whole, the pictures repeat; without a queue all are drawn."""
     assert live.pace() == HOP
     live.push(speech(2.0))
     assert live.pace() == 1
@@ -203,7 +201,7 @@ def test_how_late_the_first_frame_of_speech_is(tiny_models, identity, silent, op
 def test_late_sound_makes_no_hole(live):
     """A block that the network delivers GRACE seconds late: nothing is put in between, neither sooner nor later."""
     sound, beat, given = speech(0.96), Beat(0.0), []
-    for now in range(0, 1400, 5):
+    for now in range(0, 1800, 5):
         due = now - 100 * (now >= 400)  # ms; the line stalls once
         if 0 < due <= 960 and due % 20 == 0 and not 400 <= now < 500:
             live.push(sound[(due - 20) * 16 : due * 16])
@@ -333,3 +331,13 @@ def test_closing_joins_the_threads_and_tells_who_waits(tiny_models, identity):
         begun[-1].frames()
     with pytest.raises(RuntimeError):
         live.begin(crew)
+
+
+def test_the_server_draws_half_of_the_pictures_while_nobody_speaks(live):
+    from stereotalker_core.commands.serve import pictures_of
+
+    assert pictures_of(live) == (HOP + 1) // 2
+    live.push(speech(HOP / 25))
+    assert pictures_of(live) == HOP
+    live.push(speech(2.0))
+    assert pictures_of(live) == live.pace() == 1

@@ -12,7 +12,7 @@ from stereotalker_core.synthetic.example import SPEECH
 
 def test_without_it_the_remedy_is_named(monkeypatch):
     monkeypatch.setattr(recogniser, "can_recognise", lambda: False)
-    with pytest.raises(ValueError, match="pip install 'stereotalker"):
+    with pytest.raises(ValueError, match=r"pip install '\.\[recognition\]'"):
         read_transcript(HEARD, load_audio(SPEECH))
 
 

@@ -302,8 +302,8 @@ def meaning_examples(prior: LanguagePrior, count: int, seed: int) -> tuple[Tenso
 
 
 def fit_meaning(prior: LanguagePrior, count: int, steps: int, seed: int) -> LanguagePrior:
-    """Train the head that tells each word's gesture (CLASSES, or none) on `count` random sentences, in `steps` optimiser
-    steps -> a copy of the prior with that head; seed: determines the sentences and the training."""
+    """Train the head that tells each word's gesture (CLASSES, or none) on `count` random sentences, in `steps` steps of
+    the optimiser -> a copy of the prior with that head; seed: determines the sentences and the training."""
     torch.manual_seed(seed)
     new = LanguagePrior(replace(prior.config, classes=CLASSES))
     new.load_state_dict(prior.state_dict(), strict=False)
