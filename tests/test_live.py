@@ -164,7 +164,7 @@ def test_the_stream_is_its_offline_twin(live, tiny_models, identity):
     pictures = composite(values[:, :3], values[:, 3:], live._plate[None], True)
     away = (torch.stack([f.picture for f in found]) - pictures).abs()
     # frames are drawn in other batches, which moves single pixels at edges; another frame would be 1.9 off
-    assert hops >= 5 and float(away.max()) < 0.03 and float(away.mean()) < 1e-5
+    assert hops >= 5 and float(away.max()) < 0.03 and float(away.mean()) < 1e-4
 
 
 def begun(live: Live, silent: int, sound: torch.Tensor, open_line: bool) -> list[tuple[float, list]]:
