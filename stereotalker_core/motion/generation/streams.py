@@ -19,8 +19,8 @@ MOST_DEGREES = 11.0  # of acceleration of an arm joint, a frame squared: two thi
 _SIGMAS = (1.0, 1.5, 2.2, 3.2, 4.5)  # frames; one after the other where the ones before did not suffice
 _BOUND_REACH = 64
 _MEAN_SIGMA = 14.0  # frames of the low-pass that a stroke is measured from
-_SIDES = tuple([JOINT_INDEX[name] for name in ARM_JOINTS[side] + HAND_JOINTS[side]] for side in "LR")
-_ARMS = tuple([JOINT_INDEX[name] for name in ARM_JOINTS[side]] for side in "LR")
+SIDES = tuple([JOINT_INDEX[name] for name in ARM_JOINTS[side] + HAND_JOINTS[side]] for side in "LR")
+ARMS = tuple([JOINT_INDEX[name] for name in ARM_JOINTS[side]] for side in "LR")
 _AROUND = 100  # frames on either side that tell how fast this speaker's hands usually are
 _SLOW = (0.5, 1.9)  # radians per second of an arm's joints together: slower is rest for anyone, faster for nobody
 _EASE = 8  # frames in which a hand comes to rest, and leaves it
@@ -65,7 +65,7 @@ def bounded(rotations: Tensor, most: float = MOST_DEGREES) -> Tensor:
     needed.
 
     The filter is symmetric and delays nothing: a stroke arrives when it did before."""
-    ids = [i for side in _ARMS for i in side]
+    ids = [i for side in ARMS for i in side]
     arms = rotations[:, ids]
     for sigma in _SIGMAS:
         excess = (acceleration(arms) > most).float()
@@ -113,7 +113,7 @@ def resting_stream(chunks: Iterable[Motion], share: float) -> Iterator[Motion]:
 
     def change(rotations: Tensor, count: int) -> Tensor:
         out = rotations.clone()
-        for ids, arm, rest in zip(_SIDES, _ARMS, state, strict=True):
+        for ids, arm, rest in zip(SIDES, ARMS, state, strict=True):
             out[:, ids] = rest.held(rotations[:, ids], resting(rotations[:, arm], share), reach, count)
         return out
 

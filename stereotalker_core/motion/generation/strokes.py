@@ -12,12 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...audio.phones import PHONE_INDEX, PHONES, VOWELS
-from ...geometry.skeleton import ARM_JOINTS, HAND_JOINTS, JOINT_INDEX
 from ...records import Motion
 from ...shapes import FPS
 from ..edit import mix_rotations
 from ..representation import smooth_time
-from .streams import local_stream
+from .streams import ARMS, SIDES, local_stream
 
 MOST = 7.0  # frames by which a stroke is moved at most
 _SLOPE = 0.5  # largest change of the warp, frames per frame: nothing is played more than twice as fast
@@ -27,8 +26,6 @@ _FAST, _STOPPED = 0.6, 0.3  # rad/s of a stroke at least, and the share of its p
 _NEAR_ACCENT = 12  # frames of speech that a syllable is compared with
 _CENTRE = 0.35  # of a vowel's duration: where its accent is
 _VOWELS = [PHONE_INDEX[name] for name in sorted(VOWELS)]
-_ARMS = tuple([JOINT_INDEX[name] for name in ARM_JOINTS[side]] for side in "LR")
-_SIDES = tuple([JOINT_INDEX[name] for name in ARM_JOINTS[side] + HAND_JOINTS[side]] for side in "LR")
 
 
 def heard_accents(channels: Tensor) -> np.ndarray:
@@ -52,11 +49,11 @@ def aligned_stream(chunks: Iterable[Motion], accents: np.ndarray, most: float = 
 
     Head, body and face keep their time. Without an accent nearby nothing changes.
     """
-    warps = [_Warp(accents, most, arm) for arm in _ARMS]
+    warps = [_Warp(accents, most, arm) for arm in ARMS]
 
     def change(rotations: Tensor, count: int) -> Tensor:
         out = rotations.clone()
-        for warp, ids in zip(warps, _SIDES, strict=True):
+        for warp, ids in zip(warps, SIDES, strict=True):
             out[_AROUND : _AROUND + count, ids] = warp.warped(rotations, ids, count)
         return out
 
