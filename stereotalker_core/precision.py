@@ -1,7 +1,9 @@
 """The use of bfloat16: on GPUs, and on CPUs where a convolution is measured to be faster with it."""
 
 import functools
+import threading
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
@@ -12,7 +14,9 @@ from torch import nn
 M = TypeVar("M", bound=nn.Module)
 _PAYS = 0.9  # of float32's time that bfloat16 may take: conversions between the types cost the rest
 _SHAPE = (1, 80, 64, 64)  # of the probe: a layer of the nano renderer, one frame of 256 px
-_TRIES = 3
+_AGREEING, _AGREE = 3, 1.25  # number of shortest times that must agree, and how well
+_TRIES = 60
+_MEASURING = threading.Lock()  # the number of threads is the process's
 _EMULATED = ("DEFAULT", "NO AVX", "AVX2")  # PyTorch's names of instruction sets
 
 
@@ -22,12 +26,35 @@ def cpu_has_bf16() -> bool:
 
     Instruction sets do not predict it: of two CPUs with AVX-512's bf16 dot products but without tiles (AMX), one was
     1.4 to 1.9 times as fast with bfloat16, the other took 1.7 times as long. Where bfloat16 is emulated (AVX2 and
-    older), nothing is measured."""
+    older), nothing is measured. One thread measures: several wait for each other where other processes run, too."""
     if torch.backends.cpu.get_cpu_capability() in _EMULATED:
         return False
-    tries = [(conv_seconds(torch.float32), conv_seconds(torch.bfloat16)) for _ in range(1 + _TRIES)]
-    single, half = (min(column) for column in zip(*tries[1:], strict=True))  # the first try prepares
-    return half < _PAYS * single
+    with _MEASURING:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            conv_seconds(torch.float32), conv_seconds(torch.bfloat16)  # the first try prepares
+            return faster(lambda: conv_seconds(torch.bfloat16), lambda: conv_seconds(torch.float32))
+        finally:
+            torch.set_num_threads(threads)
+
+
+def faster(one: Callable[[], float], other: Callable[[], float], share: float = _PAYS) -> bool:
+    """Tell whether `one` takes less than a share of the time of `other`, also on a busy machine.
+
+    one, other: run something once and return the seconds it took.
+    share: of the other's time.
+
+    The shortest times count. Both run in turn until the three shortest of each agree: other processes stretch many of
+    the times, but not by the same factor; shards of one job that decided differently would draw different pictures."""
+    times: tuple[list[float], list[float]] = ([], [])
+    for _ in range(_TRIES):
+        for seconds, measure in zip(times, (one, other), strict=True):
+            seconds.append(measure())
+        best = [sorted(seconds)[:_AGREEING] for seconds in times]
+        if all(len(three) == _AGREEING and three[-1] < _AGREE * three[0] for three in best):
+            break
+    return min(times[0]) < share * min(times[1])
 
 
 @torch.no_grad()
