@@ -12,6 +12,7 @@ from ..model import HalfBody
 from ..rasterize import at_points
 from .fill_back import back_colours
 from .fill_hair import hair_colours
+from .fill_head import SideSkin
 from .fill_limbs import Arms, cloth_colour, joined, limb_colours, skin_like
 from .hand_marks import marked
 from .texels import Lifter, vertex_sums
@@ -45,6 +46,7 @@ def registered_priors(
     skin: Tensor,
     draw: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None,
     arms: Arms | None = None,
+    sides: SideSkin | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Fill holes with the colours of similar places at low confidence, and unseen eyes and mouths with a template.
 
@@ -58,13 +60,20 @@ def registered_priors(
     draw: (N, 3) colours of the holes -> better ones (N, 3) and their confidence (N,), 0 where there are none; None: no
         better ones.
     arms: colours of sleeves and skin, from `seen_arms`; None where not known.
+    sides: the skin expected at the sides of the head, from `trusted_sides`; None where not known.
 
     Returns new `filled` and `confidence`. It needs a fit that agrees with the photograph to a pixel; for others see
     `plain_priors`."""
     known = (lifter, n_vertices, filled, confidence, _cloth_and_skin(lifter, colour, photo, skin))
     prior = _alike(*known, lifter.likeness_cut, lifter.ears)  # ears are redder than skin
     limbs, known = limb_colours(lifter, colour, photo, skin, arms)
-    prior = joined(lifter, n_vertices, torch.where(known[:, None], limbs, prior), colour, photo)
+    prior = torch.where(known[:, None], limbs, prior)
+    prior = joined(lifter, n_vertices, prior, colour, photo, (lifter.limbs & ~lifter.hands).nonzero().squeeze(1))
+    if sides is not None:
+        at = lifter.side_skin
+        told = photo.index_copy(0, at, photo[at] * sides.own * sides.bare)
+        expected = torch.lerp(prior[at], sides.nearby, sides.bare[:, None])
+        prior = joined(lifter, n_vertices, prior.index_copy(0, at, expected), colour, told, at)
     hands = lifter.hands.nonzero().squeeze(1)
     prior = prior.index_copy(0, hands, marked(prior[hands], lifter.hand_tint[hands], lifter.palm[hands]))
     back, behind = back_colours(lifter, colour, photo, skin)
@@ -76,6 +85,8 @@ def registered_priors(
         plain = colour.new_tensor(_CLOTH) * 2 - 1
         prior = torch.where((lifter.dressed | lifter.limbs & ~lifter.hands)[:, None], plain, prior)
     weak = torch.full_like(confidence, _WEAK)
+    if sides is not None:  # known well enough to stand beside what was seen at a grazing angle
+        weak[lifter.side_skin] += (1 - _WEAK) * sides.bare
     if draw is not None:
         drawn, sure = draw(prior)
         prior, weak = torch.where((sure > 0)[:, None], drawn, prior), torch.maximum(weak, sure)

@@ -250,20 +250,20 @@ def _in_light_of(colour: Tensor, skin: Tensor) -> Tensor:
     return torch.lerp(here, there, share).sqrt() * 2 - 1
 
 
-def joined(lifter: Lifter, n_vertices: int, prior: Tensor, colour: Tensor, photo: Tensor) -> Tensor:
-    """Return the prior colours (N, 3) of the arms, adjusted so that they meet the visible parts without a step.
+def joined(lifter: Lifter, n_vertices: int, prior: Tensor, colour: Tensor, photo: Tensor, where: Tensor) -> Tensor:
+    """Return the prior colours (N, 3), adjusted at some texels so that they meet the visible ones without a step.
 
     lifter: the table of the atlas's N texels.
     n_vertices: number of the body's vertices.
     prior: (N, 3) colours to adjust.
     colour: (N, 3) of the photograph.
     photo: (N,) in [0, 1], how far the photograph really shows the texel.
+    where: indices of the texels to adjust.
 
     The difference between photograph and prior is spread over the surface and fades within a few centimetres."""
-    arms = (lifter.limbs & ~lifter.hands).nonzero().squeeze(1)
-    some = arms[::_STRIDE]
+    some = where[::_STRIDE]
     sums = vertex_sums(lifter, n_vertices, some, colour[some] - prior[some], photo[some])
-    own = torch.zeros_like(sums[:, 0]).index_fill(0, lifter.corners[arms].flatten(), 1) > 0
+    own = torch.zeros_like(sums[:, 0]).index_fill(0, lifter.corners[where].flatten(), 1) > 0
     seen = (own & (sums[:, 3] > 0.5)).nonzero().squeeze(1)
     if not len(seen):
         return prior
@@ -273,8 +273,8 @@ def joined(lifter: Lifter, n_vertices: int, prior: Tensor, colour: Tensor, photo
     distance = torch.cdist(lifter.likeness[unseen], lifter.likeness[speakers])
     near = torch.exp(-(distance.amin(1, keepdim=True) / _REACH).square())
     change[unseen] = near * ((-distance / _SPREAD).softmax(1) @ change[speakers])
-    there = at_points(change, lifter.corners[arms], lifter.weight[arms])
-    return prior.index_copy(0, arms, (prior[arms] + there).clamp(-1, 1))
+    there = at_points(change, lifter.corners[where], lifter.weight[where])
+    return prior.index_copy(0, where, (prior[where] + there).clamp(-1, 1))
 
 
 def _sleeve_end(arms: list[_Arm], hand_seen: bool) -> int:

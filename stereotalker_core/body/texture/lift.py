@@ -13,6 +13,7 @@ from torch import Tensor
 from ..model import HalfBody, Posed
 from .clothes import cloth_of, drawn_clothes
 from .fill import LARGEST_SIDE, levelled, lid_colours, plain_priors, registered_priors, sharpened, skin_colour, to_atlas
+from .fill_head import trusted_sides
 from .fill_limbs import bare_arms_on_clothes, cloth_colour, clothes_on_bare_arms, seen_arms
 from .hand_marks import marked
 from .light import UNLIT, find_light, softened
@@ -106,6 +107,10 @@ def _lift(body: HalfBody, lifter: Lifter, view: PortraitView) -> tuple[Tensor, T
         photo = photo * ~clothes_on_bare_arms(lifter, arms, colour, trunk)
         seen_there = seen_there * ~clothes_on_bare_arms(lifter, arms, mirrored, trunk_there)
         seen_there = seen_there * ~(lifter.dressed & view.outside(lifter.corners, lifter.weight))
+        facing = view.place(lifter.corners[lifter.side_skin], lifter.weight[lifter.side_skin])[1]
+        photo, seen_there, sides = trusted_sides(
+            lifter, body.n_vertices, colour, mirrored, photo, seen_there, facing, skin
+        )
         mirrored = levelled(lifter, colour, mirrored, photo * seen_there * ~lifter.templated)
     other = seen_there * (1 - photo) * (trust.hands | ~lifter.hands) * (lids == 0) * ~lifter.templated
     confidence = photo + other
@@ -122,7 +127,7 @@ def _lift(body: HalfBody, lifter: Lifter, view: PortraitView) -> tuple[Tensor, T
         return to_atlas(lifter, *plain_priors(*known), photo)
     picture = cloth_of(view, lifter, cloth, skin)
     draw = None if picture is None else partial(drawn_clothes, view, lifter, picture)
-    atlas, visibility = to_atlas(lifter, *registered_priors(*known, draw, arms), photo)
+    atlas, visibility = to_atlas(lifter, *registered_priors(*known, draw, arms, sides), photo)
     crisp = torch.zeros_like(visibility).flatten().index_copy(0, lifter.texel, lifter.dressed.to(visibility))
     crisp = torch.maximum(visibility, crisp.view_as(visibility))  # drawn clothes are looked up twice, too
     fineness = view.fineness * min(1.0, LARGEST_SIDE / max(view.rows, view.columns))

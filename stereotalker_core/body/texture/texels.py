@@ -32,6 +32,8 @@ _OTHER_SIDE, _OTHER_PART, _OTHER_MATERIAL = 0.05, 0.03, 2.0
 _HAIR_LINE = ((-0.02, 0.080), (0.06, 0.050), (0.073, 0.0), (0.11, 0.004), (0.145, -0.036), (0.165, -0.060))
 # the same as people wear it: hair goes down behind the ear, too
 _CUT_LINE = ((-0.02, 0.080), (0.06, 0.050), (0.073, 0.0), (0.100, -0.010), (0.115, -0.040), (0.165, -0.066))
+_TEMPLES = 0.03  # m below the eyes where hair before the ear ends
+_CHEEKS = (0.012, 0.050)  # m below the eyes
 _IRIS_ANGLE, _PUPIL_ANGLE = 0.42, 0.17  # radians from the optical axis of the asset's eyeball
 _ARMPIT = 0.06  # m below the shoulder joints
 _UNFOLDS = (0.25, 0.45)  # shares of the largest movement of a blink between which skin becomes lid
@@ -110,6 +112,9 @@ class Lifter(nn.Module):
     hand_tint: Tensor
     palm: Tensor
     ears: Tensor
+    side_skin: Tensor
+    temples: Tensor
+    cheeks: Tensor
     vertex_part: Tensor
     likeness_cut: Tensor
     likeness: Tensor
@@ -164,7 +169,10 @@ class Lifter(nn.Module):
             "above_eyes": self._above_eyes(body, corners, weight),  # (N,) bool: between lids and brow
             "hair": (hair := self._hair(body, corners, weight, part)),  # (H,) texels of the hairy scalp
             "hair_place": polar(body, (body.mean[corners[hair]] * weight[hair][..., None]).sum(1)),  # (H, 2)
-            "ears": self._ears(body),  # (V,) bool
+            "ears": (ears := self._ears(body)),  # (V,) bool
+            "side_skin": (sides := self._side_skin(body, corners, weight, part, ears)),  # (S,) texels of face and neck
+            "temples": self._temples(body, corners[sides], weight[sides]),  # (S,) in [0, 1]: hair may grow there
+            "cheeks": self._cheeks(body, corners[sides], weight[sides], part[sides]),  # (S,) bool: no hair grows there
             "vertex_part": body.vertex_part,  # (V,) the highest part of the triangles around it
             "likeness_cut": self._likeness(body, _CUT_LINE),  # the same with hair as people wear it
             "likeness": self._likeness(
@@ -260,6 +268,28 @@ class Lifter(nn.Module):
         found = F.grid_sample(body.ears_mask[None, None], body.uv[None, None] * 2 - 1, align_corners=False)[0, 0, 0]
         ears = torch.zeros(body.n_vertices, device=found.device)
         return ears.scatter_reduce(0, body.render_vertex, found, "amax") > 0.3
+
+    @staticmethod
+    def _side_skin(body: HalfBody, corners: Tensor, weight: Tensor, part: Tensor, ears: Tensor) -> Tensor:
+        """Return the indices (S,) of texels of face, neck and the scalp below its hair, without the ears.
+
+        ears: (V,) bool, vertices of the ears; corners, weight, part: as in `Lifter`."""
+        head = torch.isin(part, part.new_tensor([body.part_index[n] for n in ("face", "neck", "scalp")]))
+        hairy = (_hairy(body, body.vertex_part, _CUT_LINE)[corners] * weight).sum(1) > 0.5
+        return (head & ~hairy & ~ears[corners].any(1)).nonzero().squeeze(1)
+
+    @staticmethod
+    def _temples(body: HalfBody, corners: Tensor, weight: Tensor) -> Tensor:
+        """Return (S,) in [0, 1], 1 above the eyes, 0 below the ears' middle; corners, weight: of S texels."""
+        above = (body.mean[corners] * weight[..., None]).sum(1)[:, 2] - body.bone_mean[body.bone_index["eye.L"], 2]
+        return (above / _TEMPLES + 1).clamp(0, 1)
+
+    @staticmethod
+    def _cheeks(body: HalfBody, corners: Tensor, weight: Tensor, part: Tensor) -> Tensor:
+        """Return (S,) bool: skin of the face between the heights of eyes and mouth; arguments as in `Lifter`, of S
+        texels."""
+        below = body.bone_mean[body.bone_index["eye.L"], 2] - (body.mean[corners] * weight[..., None]).sum(1)[:, 2]
+        return (part == body.part_index["face"]) & (below > _CHEEKS[0]) & (below < _CHEEKS[1])
 
     @staticmethod
     def _rims(body: HalfBody) -> Tensor:

@@ -33,7 +33,7 @@ def test_what_was_seen_of_an_arm_goes_on_and_fades():
     arms = lifter.limbs & ~lifter.hands
     photo = (arms & (lifter.along < 0.15)).float()
     prior = torch.zeros(len(photo), 3)
-    out = joined(lifter, body.n_vertices, prior, prior - 0.4, photo)
+    out = joined(lifter, body.n_vertices, prior, prior - 0.4, photo, arms.nonzero().squeeze(1))
     near = arms & (lifter.along > 0.152) & (lifter.along < 0.157)
     far = arms & (lifter.along > 0.30)
     assert float(out[near].mean()) < -0.25
