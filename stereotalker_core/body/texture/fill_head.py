@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..rasterize import at_points
+from .skin_steps import believed, skin_steps
 from .texels import Lifter, vertex_sums
 
 _GRAZING = (0.15, 0.40)  # cosines to the camera between which the colour of skin comes to be relied on
@@ -20,17 +21,14 @@ _CHEEK = (0.35, 0.75)  # where it is lit as the side of the face is
 _STRAIGHT = (0.45, 0.65)  # between which it is no longer compared with the skin nearby
 _SURE, _SEEN = 0.5, 0.9  # visibility of texels that may speak for others, of hair that may
 _FEW = 60  # texels that make a median
-_LITTLE = 0.02  # weight of a colour that is nothing like the face's: a beard speaks for beards
+_LITTLE = 0.002  # weight of a colour that is nothing like the face's: heard where nobody else speaks
 _SPEAKERS = 900  # vertices that lend their colour
 _SPREAD, _WIDENING = 0.006, 0.15  # m within which skin is one colour, and how that grows with the distance
-# one step between skin and skin: of hue (shares of red, green, blue), of light to the bright, to the dark
-_HUE, _BRIGHTER, _DARKER = 0.022, 0.40, 0.60
 _SHAVED = 4.8  # steps from skin below which "hair" is a shaved head
 # steps at which half of a colour is believed: of the skin nearby, of mixtures with hair, of any skin in any shade
 _NORMAL, _BETWEEN, _SKIN = 1.5, 0.8, 5.0
 _BARE = (0.35, 0.6)  # shares of skin among what faces the camera nearby between which skin comes to be expected
 _MIXTURES = (0.0, 0.25, 0.5, 0.75, 1.0)  # shares of hair
-_BLACK = 0.004  # light that a dark colour counts as having besides: black has no hue
 
 
 class SideSkin(NamedTuple):
@@ -72,23 +70,23 @@ def trusted_sides(
     here = colour[at]
     seen_hair = colour[lifter.hair][photo[lifter.hair] > _SEEN]
     hair = seen_hair.median(0).values[None] if len(seen_hair) >= _FEW else None
-    shaved = hair is not None and float(_steps(hair, skin[None])) < _SHAVED
+    shaved = hair is not None and float(skin_steps(hair, skin[None])) < _SHAVED
     skins = _skins(lifter, here, (photo[at] > _SURE) & (facing > _CHEEK[0]) & (facing < _CHEEK[1]), skin)
     hairy = _rather_hair(here, skins, hair)
     straight = _ramp(facing, _GRAZING)
-    weight = straight * (photo[at] > _SURE) * (1 - hairy) * _believed(here, skins, _NORMAL).clamp_min(_LITTLE)
+    weight = straight * (photo[at] > _SURE) * (1 - hairy) * believed(here, skins, _NORMAL).clamp_min(_LITTLE)
     if float(weight.sum()) < _FEW:
         return photo, seen_there, None
     nearby = _nearby(lifter, n_vertices, here, weight)
-    bare = _believed(here, skins, _SKIN) * (1 - hairy)
+    bare = believed(here, skins, _SKIN) * (1 - hairy)
     surely = _ramp(facing, _FRONT) * (photo[at] > _SURE)
     bare = _ramp(_nearby(lifter, n_vertices, bare[:, None].expand(-1, 3), surely)[:, 0], _BARE)
     if hair is None or shaved:  # nothing there is told from anything else
         bare = bare * (1 - temples)
-    own = straight * torch.lerp(_believed(here, nearby, _NORMAL), torch.ones_like(hairy), _ramp(facing, _STRAIGHT))
+    own = straight * torch.lerp(believed(here, nearby, _NORMAL), torch.ones_like(hairy), _ramp(facing, _STRAIGHT))
     own = torch.maximum(own, hairy * torch.maximum(temples, straight))
     if hair is not None:
-        mixed = torch.stack([_believed(here, torch.lerp(nearby, hair, share), _BETWEEN) for share in _MIXTURES])
+        mixed = torch.stack([believed(here, torch.lerp(nearby, hair, share), _BETWEEN) for share in _MIXTURES])
         own = torch.maximum(own, temples * mixed.amax(0) * _ramp(facing, _TEMPLE))
     other = _rather_hair(mirrored[at], skins, hair) * temples
     photo = photo.index_copy(0, at, photo[at] * (1 - bare * (1 - own)))
@@ -128,20 +126,7 @@ def _rather_hair(colour: Tensor, skin: Tensor, hair: Tensor | None) -> Tensor:
     """Return (S,) in [0, 1]: how far colours (S, 3) are rather a hair's (1, 3) than a skin's (1, 3); 0 without hair."""
     if hair is None:
         return torch.zeros_like(colour[:, 0])
-    return torch.sigmoid(3 * (_steps(colour, skin) - _steps(colour, hair)))
-
-
-def _believed(colour: Tensor, expected: Tensor, limit: float) -> Tensor:
-    """Return (S,) in [0, 1]: how far colours (S, 3) agree with expected ones (S or 1, 3); a half at `limit` steps."""
-    return 1 / (1 + (_steps(colour, expected) / limit) ** 4)
-
-
-def _steps(colour: Tensor, other: Tensor) -> Tensor:
-    """Return the distance (S,) between colours (S, 3) and others (S or 1, 3) in [-1, 1], in steps of skin."""
-    here, there = ((c / 2 + 0.5).clamp_min(0).square() + _BLACK for c in (colour, other))
-    hue = (here / here.sum(1, keepdim=True) - there / there.sum(1, keepdim=True)).norm(dim=1) / _HUE
-    lit = (here.sum(1) / there.sum(1)).log()
-    return (hue.square() + torch.where(lit > 0, lit / _BRIGHTER, lit / _DARKER).square()).sqrt()
+    return torch.sigmoid(3 * (skin_steps(colour, skin) - skin_steps(colour, hair)))
 
 
 def _ramp(values: Tensor, ends: tuple[float, float]) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..rasterize import at_points
+from .skin_steps import believed
 from .texels import Lifter, vertex_sums
 
 _STEP = 0.01  # m along the arm that share a colour
@@ -31,6 +32,7 @@ _UPPER = 18  # bins of the upper arm, where a sleeve is if there is one
 _ELBOW = 32  # bins from the shoulder to a little below the elbow
 _NEARBY = 20  # bins in which an arm keeps its colour
 _OUTER = 0.8  # share of the seen clothes that lie nearer to the middle than those a sleeve is like
+_BARE_STEPS, _BARE_LIT = (2.6, 4.0), (0.5, 0.42)  # at which half of a hand's, an arm's colour is believed; their light
 _GLIMPSED = 0.03  # visibility of texels that tell sleeve from skin
 _SURE = 0.5  # visibility of texels that may speak for others
 
@@ -94,6 +96,24 @@ def clothes_on_bare_arms(lifter: Lifter, arms: Arms, colour: Tensor, trunk: Tens
         here = colour.index_select(0, at)
         found[at] = unlike(here, arm.sleeve) < unlike(here, arms.bare[side])
     return found
+
+
+def trusted_skin(lifter: Lifter, arms: Arms, colour: Tensor, seen: Tensor) -> Tensor:
+    """Lower the visibility of colours on hands and bare forearms that are not their skin.
+
+    Such are cloth behind a finger and the dark between two fingers, which would be a stain once the hand opens.
+
+    lifter: the table of the atlas's N texels.
+    arms: the visible parts, from `seen_arms`.
+    colour: (N, 3) that the photograph shows.
+    seen: (N,) in [0, 1], how far it shows them.
+
+    Returns new visibilities (N,)."""
+    bare = lifter.hands | lifter.limbs & (_arm_bin(lifter.along) > arms.end + _SURELY)
+    at = bare.nonzero().squeeze(1)
+    skin = torch.where(lifter.left[at][:, None], arms.bare[True], arms.bare[False])
+    limit = torch.where(lifter.hands[at], *_BARE_STEPS)
+    return seen.index_copy(0, at, seen[at] * believed(colour.index_select(0, at), skin, limit, _BARE_LIT))
 
 
 def limb_colours(

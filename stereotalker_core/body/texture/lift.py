@@ -14,7 +14,7 @@ from ..model import HalfBody, Posed
 from .clothes import cloth_of, drawn_clothes
 from .fill import LARGEST_SIDE, levelled, lid_colours, plain_priors, registered_priors, sharpened, skin_colour, to_atlas
 from .fill_head import trusted_sides
-from .fill_limbs import bare_arms_on_clothes, cloth_colour, clothes_on_bare_arms, seen_arms
+from .fill_limbs import bare_arms_on_clothes, cloth_colour, clothes_on_bare_arms, seen_arms, trusted_skin
 from .hand_marks import marked
 from .light import UNLIT, find_light, softened
 from .portrait_view import PortraitView, Trust
@@ -104,7 +104,8 @@ def _lift(body: HalfBody, lifter: Lifter, view: PortraitView) -> tuple[Tensor, T
             view.beside_trunk(corners, lifter.weight, lifter.limbs) for corners in (lifter.corners, there)
         )
         arms = seen_arms(lifter, colour, photo, skin, trunk)
-        photo = photo * ~clothes_on_bare_arms(lifter, arms, colour, trunk)
+        photo = trusted_skin(lifter, arms, colour, photo * ~clothes_on_bare_arms(lifter, arms, colour, trunk))
+        seen_there = trusted_skin(lifter, arms, mirrored, seen_there)
         seen_there = seen_there * ~clothes_on_bare_arms(lifter, arms, mirrored, trunk_there)
         seen_there = seen_there * ~(lifter.dressed & view.outside(lifter.corners, lifter.weight))
         facing = view.place(lifter.corners[lifter.side_skin], lifter.weight[lifter.side_skin])[1]

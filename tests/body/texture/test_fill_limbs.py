@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from stereotalker_core.body.model import HalfBody
-from stereotalker_core.body.texture.fill_limbs import _in_light_of, joined, skin_like
+from stereotalker_core.body.texture.fill_limbs import _in_light_of, joined, seen_arms, skin_like, trusted_skin
 from stereotalker_core.body.texture.texels import usual_lifter
 
 
@@ -39,3 +39,24 @@ def test_what_was_seen_of_an_arm_goes_on_and_fades():
     assert float(out[near].mean()) < -0.25
     assert float(out[far].abs().max()) < 0.02
     assert float(out[~arms].abs().max()) == 0
+
+
+def test_the_dark_between_fingers_and_the_cloth_behind_them_are_no_skin():
+    """Half of the left hand shows cloth or shadow, a tenth of the right arm, too; both are given up, nothing else."""
+    body = HalfBody()
+    lifter = usual_lifter(body, "cpu")
+    skin = torch.tensor([0.45, 0.10, -0.05])
+    colour, photo = skin.repeat(len(lifter.hands), 1), (lifter.limbs & lifter.outer | lifter.hands).float()
+    fingers = (lifter.hands & lifter.left).nonzero().squeeze(1)[::5]
+    shadow, cloth = fingers[::2], fingers[1::2]
+    colour[shadow], colour[cloth] = torch.tensor([-0.65, -0.78, -0.82]), torch.tensor([0.1, 0.3, 0.8])
+    rosy = (lifter.hands & ~lifter.left).nonzero().squeeze(1)[::7]
+    colour[rosy] = torch.tensor([0.42, 0.02, -0.08])
+    arms = seen_arms(lifter, colour, photo, skin)
+    after = trusted_skin(lifter, arms, colour, photo)
+    assert float(after[fingers].max()) < 0.25
+    assert float(after[rosy].min()) > 0.8
+    rest = photo.bool().index_fill(0, torch.cat([fingers, rosy]), False)
+    assert float(after[rest].min()) > 0.95
+    sleeved = arms._replace(end=lifter.along.max().ceil().long().item() + 60)
+    assert torch.equal(trusted_skin(lifter, sleeved, colour, photo)[~lifter.hands], photo[~lifter.hands])
