@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..rasterize import at_points
-from .skin_steps import believed, skin_steps
+from .fill_limbs import believed, skin_steps
 from .texels import Lifter, vertex_sums
 
 _GRAZING = (0.15, 0.40)  # cosines to the camera between which the colour of skin comes to be relied on

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from ..rasterize import at_points
-from .skin_steps import believed
 from .texels import Lifter, vertex_sums
 
 _STEP = 0.01  # m along the arm that share a colour
@@ -18,6 +17,8 @@ _BINS = 60
 _FEW = 12  # texels that make a median
 # what counts as one step between colours: of hue (shares of red, green and blue), and of light (its logarithm)
 _HUE, _LIT = 0.04, 1.0
+# the same between skin and skin, whose light is told by its logarithm to the bright and to the dark
+_SKIN_STEP, _SKIN_STEP_LIT = 0.022, (0.40, 0.60)
 _BLACK = 0.004  # light that a dark colour counts as having besides: black has no hue
 _ANOTHER, _EITHER = 1.2, 2.5  # steps from which sleeve and skin are two, up to which a colour is one of them
 _SHADE = 0.8  # of a hand's light: the least that unseen skin of the arm gets
@@ -242,6 +243,26 @@ def unlike(colours: Tensor, colour: Tensor) -> Tensor:
     hue = here / here.sum(1, keepdim=True) - there / there.sum(1, keepdim=True)
     lit = (here.sum(1) / there.sum(1)).log()
     return (hue.square().sum(1) / _HUE**2 + lit.square() / _LIT**2).sqrt()
+
+
+def skin_steps(colour: Tensor, other: Tensor, lit: tuple[float, float] = _SKIN_STEP_LIT) -> Tensor:
+    """Return the distance (S,) between colours (S, 3) and others (S or 1, 3) in [-1, 1].
+
+    colour, other: the colours; lit: logarithms of light that count as one step, where `colour` is brighter and where it
+    is darker."""
+    here, there = ((c / 2 + 0.5).clamp_min(0).square() + _BLACK for c in (colour, other))
+    hue = (here / here.sum(1, keepdim=True) - there / there.sum(1, keepdim=True)).norm(dim=1) / _SKIN_STEP
+    more = (here.sum(1) / there.sum(1)).log()
+    return (hue.square() + torch.where(more > 0, more / lit[0], more / lit[1]).square()).sqrt()
+
+
+def believed(
+    colour: Tensor, expected: Tensor, limit: float | Tensor, lit: tuple[float, float] = _SKIN_STEP_LIT
+) -> Tensor:
+    """Return (S,) in [0, 1]: how far colours (S, 3) agree with expected ones (S or 1, 3).
+
+    colour, expected: the colours; limit: () or (S,) steps at which it is a half; lit: as in `skin_steps`."""
+    return 1 / (1 + (skin_steps(colour, expected, lit) / limit) ** 4)
 
 
 def _colours_along_arm(arm: _Arm, skin: Tensor, end: int) -> Tensor:

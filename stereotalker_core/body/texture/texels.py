@@ -170,9 +170,7 @@ class Lifter(nn.Module):
             "hair": (hair := self._hair(body, corners, weight, part)),  # (H,) texels of the hairy scalp
             "hair_place": polar(body, (body.mean[corners[hair]] * weight[hair][..., None]).sum(1)),  # (H, 2)
             "ears": (ears := self._ears(body)),  # (V,) bool
-            "side_skin": (sides := self._side_skin(body, corners, weight, part, ears)),  # (S,) texels of face and neck
-            "temples": self._temples(body, corners[sides], weight[sides]),  # (S,) in [0, 1]: hair may grow there
-            "cheeks": self._cheeks(body, corners[sides], weight[sides], part[sides]),  # (S,) bool: no hair grows there
+            **self._sides(body, corners, weight, part, ears),  # skin at the sides of face and neck
             "vertex_part": body.vertex_part,  # (V,) the highest part of the triangles around it
             "likeness_cut": self._likeness(body, _CUT_LINE),  # the same with hair as people wear it
             "likeness": self._likeness(
@@ -270,26 +268,22 @@ class Lifter(nn.Module):
         return ears.scatter_reduce(0, body.render_vertex, found, "amax") > 0.3
 
     @staticmethod
-    def _side_skin(body: HalfBody, corners: Tensor, weight: Tensor, part: Tensor, ears: Tensor) -> Tensor:
-        """Return the indices (S,) of texels of face, neck and the scalp below its hair, without the ears.
+    def _sides(body: HalfBody, corners: Tensor, weight: Tensor, part: Tensor, ears: Tensor) -> dict[str, Tensor]:
+        """Return the tables of the S texels of face, neck and the scalp below its hair, without the ears.
+
+        "side_skin": (S,) indices of these texels.
+        "temples": (S,) in [0, 1], 1 above the eyes, 0 where hair before the ear ends.
+        "cheeks": (S,) bool, skin of the face between the heights of eyes and mouth, where no hair grows.
 
         ears: (V,) bool, vertices of the ears; corners, weight, part: as in `Lifter`."""
         head = torch.isin(part, part.new_tensor([body.part_index[n] for n in ("face", "neck", "scalp")]))
         hairy = (_hairy(body, body.vertex_part, _CUT_LINE)[corners] * weight).sum(1) > 0.5
-        return (head & ~hairy & ~ears[corners].any(1)).nonzero().squeeze(1)
-
-    @staticmethod
-    def _temples(body: HalfBody, corners: Tensor, weight: Tensor) -> Tensor:
-        """Return (S,) in [0, 1], 1 above the eyes, 0 below the ears' middle; corners, weight: of S texels."""
-        above = (body.mean[corners] * weight[..., None]).sum(1)[:, 2] - body.bone_mean[body.bone_index["eye.L"], 2]
-        return (above / _TEMPLES + 1).clamp(0, 1)
-
-    @staticmethod
-    def _cheeks(body: HalfBody, corners: Tensor, weight: Tensor, part: Tensor) -> Tensor:
-        """Return (S,) bool: skin of the face between the heights of eyes and mouth; arguments as in `Lifter`, of S
-        texels."""
-        below = body.bone_mean[body.bone_index["eye.L"], 2] - (body.mean[corners] * weight[..., None]).sum(1)[:, 2]
-        return (part == body.part_index["face"]) & (below > _CHEEKS[0]) & (below < _CHEEKS[1])
+        at = (head & ~hairy & ~ears[corners].any(1)).nonzero().squeeze(1)
+        height = (body.mean[corners[at]] * weight[at][..., None]).sum(1)[:, 2]
+        below = body.bone_mean[body.bone_index["eye.L"], 2] - height
+        face = part[at] == body.part_index["face"]
+        cheeks = face & (below > _CHEEKS[0]) & (below < _CHEEKS[1])
+        return {"side_skin": at, "temples": (1 - below / _TEMPLES).clamp(0, 1), "cheeks": cheeks}
 
     @staticmethod
     def _rims(body: HalfBody) -> Tensor:

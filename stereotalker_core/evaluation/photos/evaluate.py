@@ -44,6 +44,8 @@ METRICS = {  # name: what it says, in the table's order
     "below_edge_calm": "the same without the strongest tenth of either: edges between two things",
     "hand_tone": "colour distance of hands and cheeks, dE",
     "hand_tone_photo": "the same of the photograph",
+    "hand_tone_lit": "colour distance of hands and cheeks under the same light, dE",
+    "hand_tone_lit_photo": "the same of the photograph",
     "hand_tone_own": "colour distance of hands and the photograph's hands, or the cheeks where it shows none, dE",
     "matte_iou": "mask against the colour key of a studio backdrop",
     "keyed": "share of head-and-shoulder crops with a trustworthy key",

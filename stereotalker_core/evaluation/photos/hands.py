@@ -23,6 +23,7 @@ _TILES = 0.67  # of the longer side, beside the whole picture
 _MOST = 12  # proposals looked at
 _NEAR = 0.5  # head heights that a drawn hand's points may lie from the motion's on average; further is another hand
 _PART, _INSIDE = 0.7, 0.8  # of a hand's extent below which, and share of points inside it from which, another is a part
+_L_OFFSET = 16.0  # CIE 1976: L* + 16, a* and b* are linear in cube roots of XYZ
 _PALM = (0, 1, 5, 9, 13, 17)
 
 
@@ -134,14 +135,27 @@ def _within_picture(points: Tensor, size: tuple[int, int]) -> bool:
     return bool(((x >= 0) & (x <= size[1]) & (y >= 0) & (y <= size[0])).all())
 
 
-def hand_tone(image: Tensor, hands: Sequence[Hand], mesh: Tensor) -> float:
+def hand_tone(image: Tensor, hands: Sequence[Hand], mesh: Tensor, same_light: bool = False) -> float:
     """Return the CIE76 colour difference between palms (or backs) of the hands and the cheeks; NaN where either is
     missing.
 
-    image: (3, H, W) in [-1, 1]; hands: detected in it; mesh: (478, 3) px of the face."""
+    image: (3, H, W) in [-1, 1].
+    hands: detected in it.
+    mesh: (478, 3) px of the face.
+    same_light: whether the hands are first lit as brightly as the cheeks: a hand in the shade is no other skin."""
     face = skin_lab(image, [mesh[list(cheek), :2] for cheek in CHEEKS])
     hand = hand_colour(image, hands)
-    return math.nan if face is None or hand is None else float((face - hand).norm())
+    if face is None or hand is None:
+        return math.nan
+    return float((face - (as_bright(hand, face) if same_light else hand)).norm())
+
+
+def as_bright(lab: Tensor, other: Tensor) -> Tensor:
+    """Return the L*a*b* (3,) of a colour (3,) under as much light of the same kind as gives it the other's lightness.
+
+    Light multiplies XYZ, so L* + 16, a* and b* grow by the cube root of the factor (CIE 1976, above .9 % of white)."""
+    factor = (other[0] + _L_OFFSET) / (lab[0] + _L_OFFSET)
+    return torch.stack([other[0], lab[1] * factor, lab[2] * factor])
 
 
 def hand_colour(image: Tensor, hands: Sequence[Hand]) -> Tensor | None:

@@ -278,9 +278,11 @@ def _hand_row(
     "hands": {frame: number of hands found}, with "hands_seen" (mean) and "hands_most"; "hands_photo": number in the
     photograph; "ghost_frames": fraction of frames with too many hands, "ghost_hands": 1 if there is such a frame;
     "hand_found", "hands_wanted", "hand_error": from `hand_errors`; "hand_tone", "hand_tone_photo": colour difference
-    (CIE76) of hands and face, as drawn and in the photograph; "hand_tone_own": that of drawn and photographed hands."""
+    (CIE76) of hands and face, as drawn and in the photograph; "hand_tone_lit", "hand_tone_lit_photo": the same with the
+    hands lit as brightly as the face; "hand_tone_own": that of drawn and photographed hands."""
     looked = [name for name in frames if name in _FEW or (half_body and name not in SIDES)]
-    counts, errors, wanted, tones, own = {}, [], 0, [], []
+    counts, errors, wanted, own = {}, [], 0, []
+    tones: dict[bool, list[float]] = {False: [], True: []}
     photographed = find_all_hands(tools.judge, image)
     known = hand_colour(image, photographed)
     for name in looked:
@@ -292,15 +294,17 @@ def _hand_row(
         errors, wanted = errors + off, wanted + expected
         drawn = found.get(name)
         if drawn is not None and hands:
-            tones.append(hand_tone(frame.picture, hands, drawn))
+            for same_light, told in tones.items():
+                told.append(hand_tone(frame.picture, hands, drawn, same_light))
         shown = hand_colour(frame.picture, hands)
         if known is not None and shown is not None:
             own.append(float((known - shown).norm()))
-    tones = [tone for tone in tones if not math.isnan(tone)]
+    tone, lit = ([one for one in told if not math.isnan(one)] for told in tones.values())
     row: Row = {
         "hands": counts,
         "hands_photo": float(len(photographed)),
         "hand_tone_photo": hand_tone(image, photographed, mesh),
+        "hand_tone_lit_photo": hand_tone(image, photographed, mesh, same_light=True),
         "hands_seen": sum(counts.values()) / len(counts),
         "hands_most": float(max(counts.values())),
         "ghost_frames": sum(count > _GHOST for count in counts.values()) / len(counts),
@@ -310,9 +314,8 @@ def _hand_row(
         row |= {"hand_found": len(errors) / wanted, "hands_wanted": wanted}
     if errors:
         row["hand_error"] = sum(errors) / len(errors)
-    if tones:
-        row["hand_tone"] = sum(tones) / len(tones)
-    if own or tones:  # where the photograph shows hands they are what drawn ones should look like, else the face is
-        told = own or tones
-        row["hand_tone_own"] = sum(told) / len(told)
+    if tone:
+        row |= {"hand_tone": sum(tone) / len(tone), "hand_tone_lit": sum(lit) / len(lit)}
+    if own or tone:  # where the photograph shows hands they are what drawn ones should look like, else the face is
+        row["hand_tone_own"] = sum(own or tone) / len(own or tone)
     return row

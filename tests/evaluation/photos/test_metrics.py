@@ -201,6 +201,15 @@ def test_hand_colours():
     dark = image.clone()
     dark[:, 200:] = torch.tensor([0.1, -0.3, -0.5])[:, None, None]
     assert photo_hands.hand_tone(dark, [hand(60, 250)], mesh) > 15
+    # a third of the light, by sRGB's own curve, is the same skin; another skin is another in any light
+    linear = ((image / 2 + 0.5 + 0.055) / 1.055) ** 2.4
+    shade = image.clone()
+    shade[:, 200:] = (((linear / 3).clamp_min(1e-6) ** (1 / 2.4)) * 1.055 - 0.055)[:, 200:] * 2 - 1
+    assert photo_hands.hand_tone(shade, [hand(60, 250)], mesh) > 15
+    assert photo_hands.hand_tone(shade, [hand(60, 250)], mesh, same_light=True) < 0.5
+    green = image.clone()
+    green[:, 200:] = torch.tensor([0.2, 0.6, 0.0])[:, None, None]
+    assert photo_hands.hand_tone(green, [hand(60, 250)], mesh, same_light=True) > 30
     assert math.isnan(photo_hands.hand_tone(image, [], mesh))
 
 
