@@ -173,9 +173,7 @@ class Lifter(nn.Module):
             **self._sides(body, corners, weight, part, ears),  # skin at the sides of face and neck
             "vertex_part": body.vertex_part,  # (V,) the highest part of the triangles around it
             "likeness_cut": self._likeness(body, _CUT_LINE),  # the same with hair as people wear it
-            "likeness": self._likeness(
-                body, _HAIR_LINE
-            ),  # (V, features) whose distance in metres says how unlike two vertices are
+            "likeness": self._likeness(body, _HAIR_LINE),  # (V, features) whose distance in m tells how unlike they are
         }
         buffers["hand_tint"], buffers["palm"] = hand_marks(body, corners, weight, hands)  # (N, 3), (N,)
         for name, value in buffers.items():
