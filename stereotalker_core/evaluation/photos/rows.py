@@ -281,8 +281,7 @@ def _hand_row(
     (CIE76) of hands and face, as drawn and in the photograph; "hand_tone_lit", "hand_tone_lit_photo": the same with the
     hands lit as brightly as the face; "hand_tone_own": that of drawn and photographed hands."""
     looked = [name for name in frames if name in _FEW or (half_body and name not in SIDES)]
-    counts, errors, wanted, own = {}, [], 0, []
-    tones: dict[bool, list[float]] = {False: [], True: []}
+    counts, errors, wanted, own, tones = {}, [], 0, [], {False: [], True: []}
     photographed = find_all_hands(tools.judge, image)
     known = hand_colour(image, photographed)
     for name in looked:
