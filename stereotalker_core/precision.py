@@ -33,7 +33,8 @@ def cpu_has_bf16() -> bool:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            conv_seconds(torch.float32), conv_seconds(torch.bfloat16)  # the first try prepares
+            for dtype in (torch.float32, torch.bfloat16):  # the first try prepares
+                conv_seconds(dtype)
             return faster(lambda: conv_seconds(torch.bfloat16), lambda: conv_seconds(torch.float32))
         finally:
             torch.set_num_threads(threads)

@@ -281,7 +281,8 @@ def _hand_row(
     (CIE76) of hands and face, as drawn and in the photograph; "hand_tone_lit", "hand_tone_lit_photo": the same with the
     hands lit as brightly as the face; "hand_tone_own": that of drawn and photographed hands."""
     looked = [name for name in frames if name in _FEW or (half_body and name not in SIDES)]
-    counts, errors, wanted, own, tones = {}, [], 0, [], {False: [], True: []}
+    counts, errors, wanted, own = {}, [], 0, []
+    tones: dict[bool, list[float]] = {False: [], True: []}
     photographed = find_all_hands(tools.judge, image)
     known = hand_colour(image, photographed)
     for name in looked:
@@ -308,10 +309,8 @@ def _hand_row(
         "ghost_frames": sum(count > _GHOST for count in counts.values()) / len(counts),
         "ghost_hands": float(max(counts.values()) > _GHOST),
     }
-    if wanted:
-        row |= {"hand_found": len(errors) / wanted, "hands_wanted": wanted}
-    if errors:
-        row["hand_error"] = sum(errors) / len(errors)
+    row |= {"hand_found": len(errors) / wanted, "hands_wanted": wanted} if wanted else {}
+    row |= {"hand_error": sum(errors) / len(errors)} if errors else {}
     if tone:
         row |= {"hand_tone": sum(tone) / len(tone), "hand_tone_lit": sum(lit) / len(lit)}
     if own or tone:  # where the photograph shows hands they are what drawn ones should look like, else the face is
