@@ -12,6 +12,7 @@ from torch import Tensor
 from ..shapes import dims
 from .dilation import largest_around
 from .inpaint_places import find_places, grown, push_pull
+from .means import mean_around
 
 _WORKING = 256  # px of the longer side on which the places are sought
 _CELL = 16  # the working size is a multiple, so that every level halves
@@ -141,10 +142,8 @@ def _base(colour: Tensor, share: Tensor) -> tuple[Tensor, float]:
 
 def _blurred(values: Tensor, radius: int) -> Tensor:
     """Blur values (1, C, h, w) by three box filters, about a Gaussian."""
-    side = 2 * radius + 1
     for _ in range(3):
-        values = F.avg_pool2d(F.pad(values, (radius, radius, 0, 0), mode="replicate"), (1, side), 1)
-        values = F.avg_pool2d(F.pad(values, (0, 0, radius, radius), mode="replicate"), (side, 1), 1)
+        values = mean_around(values, radius)
     return values
 
 

@@ -9,7 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...pixels.dilation import largest_around
 from ...pixels.inpaint import complete
+from ...pixels.means import mean_around
 from .clothes_below import continued
 from .fill_limbs import skin_like
 from .light import relit, shade
@@ -116,17 +118,10 @@ def _without_rim(area: Tensor) -> Tensor:
     return (F.max_pool2d(core, 2 * _SPECK + 1, 1, _SPECK) * left) > 0.5
 
 
-def _box_blurred(picture: Tensor, radius: int) -> Tensor:
-    """Average a picture (3, h, w) over squares of 2 radius + 1 px, with its edges replicated."""
-    side = 2 * radius + 1
-    padded = F.pad(picture[None], (radius,) * 4, mode="replicate")
-    return F.avg_pool2d(padded, side, 1)[0]
-
-
 def _soft(picture: Tensor, radius: int) -> Tensor:
     """Return the weave (3, h, w) of a picture: its difference to a local mean, faded out near strong edges."""
-    weave = picture - _box_blurred(picture, radius)
-    loud = F.max_pool2d(weave.abs().amax(0, keepdim=True), 2 * (radius // 2) + 1, 1, radius // 2)
+    weave = picture - mean_around(picture, radius)
+    loud = largest_around(weave.abs().amax(0, keepdim=True), radius // 2)
     return weave * (2 - loud / _LOUDEST).clamp(0, 1)
 
 
@@ -168,7 +163,7 @@ def _largest_cosines(facing: Tensor, lifter: Lifter, at: Tensor) -> Tensor:
     facing: (n,) cosines to the camera; lifter: the table of the atlas's texels; at: (n,) which texels these are."""
     size = lifter.size
     atlas = facing.new_full((size * size,), -1.0).index_copy(0, lifter.texel[at], facing).view(1, 1, size, size)
-    return F.max_pool2d(atlas, 2 * _BUMP + 1, 1, _BUMP).flatten()[lifter.texel[at]]
+    return largest_around(atlas, _BUMP).flatten()[lifter.texel[at]]
 
 
 def _mirrored(place: Tensor, size: int) -> Tensor:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...pixels.inpaint import complete
+from ...pixels.means import mean_around
 from .quilting import quilt
 
 DEPTH = 0.45  # m that the clothes go on
@@ -82,7 +83,7 @@ def _quilted(picture: Tensor, known: Tensor, below: int, metre: float) -> Tensor
     """Synthesise a patterned cloth (3, below, w) from square patches of its picture; None where it has no pattern.
 
     picture: (3, h, w); known: (h, w) bool, pixels of this cloth; below: rows to synthesise; metre: px per metre."""
-    detail = (picture - _smoothed_rows(picture, max(1, round(0.008 * metre)))).square().sum(0)[known]
+    detail = (picture - mean_around(picture, max(1, round(0.008 * metre)))).square().sum(0)[known]
     if not len(detail) or float(detail.mean()) < _PATTERN**2:
         return None
     for side in _SQUARES:
@@ -209,14 +210,9 @@ def _folds(cloth: Tensor, picture: Tensor, seen: Tensor, metre: float) -> Tensor
 def _rumple(picture: Tensor) -> Tensor:
     """Return the squared gradient (h, w) of the brightness of a picture (C, h, w), which is first blurred as by the
     atlas."""
-    soft = _smoothed_rows(picture.mean(0, keepdim=True), 1)[0]
+    soft = mean_around(picture.mean(0, keepdim=True), 1)[0]
     across, down = (F.pad(soft.diff(dim=d), (0, 1, 0, 0) if d else (0, 0, 0, 1)) for d in (1, 0))
     return across.square() + down.square()
-
-
-def _smoothed_rows(picture: Tensor, radius: int) -> Tensor:
-    side = 2 * radius + 1
-    return F.avg_pool2d(F.pad(picture[None], (radius,) * 4, mode="replicate"), side, 1)[0]
 
 
 def _with_opening(cloth: Tensor, picture: Tensor, opening: Opening, metre: float) -> Tensor:
@@ -256,8 +252,8 @@ def _columns(picture: Tensor, across: Tensor, metre: float) -> Tensor:
     edge, strip = max(1, round(_EDGE * metre)), max(2, min(height, round(_STRIP * metre)))
     column = picture[:, -edge:].mean(1)
     above = picture[:, -strip:]
-    pattern = above - _smoothed_rows(above, max(1, round(_FINE * metre)))
-    loud = _smoothed_rows((above - column[:, None]).norm(dim=0, keepdim=True), max(1, edge // 2))
+    pattern = above - mean_around(above, max(1, round(_FINE * metre)))
+    loud = mean_around((above - column[:, None]).norm(dim=0, keepdim=True), max(1, edge // 2))
     pattern = pattern * (2 - loud / 0.15).clamp(0, 1)
     rows = across.shape[0]
     place = torch.arange(rows, device=picture.device) + 0.5
