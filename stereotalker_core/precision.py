@@ -22,7 +22,7 @@ _EMULATED = ("DEFAULT", "NO AVX", "AVX2")  # PyTorch's names of instruction sets
 
 @functools.lru_cache(maxsize=1)
 def cpu_has_bf16() -> bool:
-    """Measure whether bfloat16 convolutions are faster than float32 on this CPU: about 20 ms, once per process.
+    """Measure whether bfloat16 convolutions are faster than float32 on this CPU: about 30 ms, once per process.
 
     Instruction sets do not predict it: of two CPUs with AVX-512's bf16 dot products but without tiles (AMX), one was
     1.4 to 1.9 times as fast with bfloat16, the other took 1.7 times as long. Where bfloat16 is emulated (AVX2 and
