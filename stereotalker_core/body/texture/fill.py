@@ -26,6 +26,7 @@ _ANGLE_STEP = 0.03  # radians of the rings in which an eye's colours are collect
 _RINGS = 40
 _WHITE_FROM = 0.52  # radians from the axis from which everybody's eye is white
 _FEW = 30  # texels that make a median
+_TOOTH = 0.5  # visibility of teeth that tell the colour of the others
 _SKIN_CHROMA = 0.25  # of usual skin: a picture with less is paler or grey, and so is what is invented in it
 _NEARLY_GREY = 3.0  # times the saturation of a portrait below which a template loses its own
 _PUPIL = 0.05
@@ -179,6 +180,7 @@ def _templates(lifter: Lifter, colour: Tensor, photo: Tensor) -> Tensor:
     grey = template.mean(1, keepdim=True)
     saturation = _saturation(lifter, colour, photo)
     template = torch.lerp(grey.expand_as(template), template, saturation)
+    template = _with_own_teeth(lifter, template, colour, photo)
     iris = _iris(lifter, colour, photo, saturation) / 2 + 0.5
     template = torch.where(lifter.iris[:, None], iris, template)
     template = torch.where(lifter.pupil[:, None], template.new_full((), _PUPIL), template) * 2 - 1
@@ -190,6 +192,21 @@ def _templates(lifter: Lifter, colour: Tensor, photo: Tensor) -> Tensor:
         if rings is not None:
             template[eye] = rings[_ring(lifter.eye_angle[eye])]
     return template
+
+
+def _with_own_teeth(lifter: Lifter, template: Tensor, colour: Tensor, photo: Tensor) -> Tensor:
+    """Give the teeth of a template (N, 3) in [0, 1] the colour of those that a smile shows, darker where they lie
+    deeper.
+
+    colour, photo: as in `registered_priors`."""
+    seen = lifter.teeth & (photo > _TOOTH)
+    if int(seen.sum()) < _FEW:
+        return template
+    luma = colour[seen].mean(1)
+    bright = luma >= luma.median()  # not the gaps between them, nor the lip's shadow
+    tooth = colour[seen][bright].mean(0) / 2 + 0.5
+    light = lifter.mouth_light / lifter.mouth_light[seen][bright].mean()
+    return torch.where(lifter.teeth[:, None], tooth * light[:, None].clamp(max=1.0), template)
 
 
 def _ring(angle: Tensor) -> Tensor:

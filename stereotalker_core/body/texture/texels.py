@@ -22,7 +22,8 @@ TEMPLATE = {  # colours in [0, 1] under a bright even light
     "eye.L": (0.86, 0.84, 0.82),
     "eye.R": (0.86, 0.84, 0.82),
 }
-_MOUTH, _MOUTH_DEPTH = ("mouth", "tongue", "teeth.up", "teeth.low"), 0.028  # m in which light falls to 1/e
+_TEETH = ("teeth.up", "teeth.low")
+_MOUTH, _MOUTH_DEPTH = ("mouth", "tongue", *_TEETH), 0.028  # m in which light falls to 1/e
 _SKIN = ("face", "lips", "eyesocket", "hand.L", "hand.R")  # an unseen hand looks like the face, not like the sleeve
 # metres that a difference counts for when unseen surface looks for the seen surface most like it
 _NECKLINE = 0.36  # m: the height of the lowest one
@@ -86,6 +87,7 @@ class Lifter(nn.Module):
     template: Tensor
     templated: Tensor
     mouth_light: Tensor
+    teeth: Tensor
     eyes: Tensor
     hands: Tensor
     head: Tensor
@@ -146,6 +148,7 @@ class Lifter(nn.Module):
             "template": template,  # (N, 3) colour in [0, 1]
             "templated": templated,  # (N,) bool
             "mouth_light": self._mouth_light(body, corners, weight, part),  # (N,) in (0, 1]
+            "teeth": torch.isin(part, part.new_tensor([body.part_index[n] for n in _TEETH])),  # (N,) bool
             "eyes": eyes,  # (N,) bool
             "hands": hands,  # (N,) bool
             "head": head,  # (N,) bool: face and scalp
@@ -200,7 +203,7 @@ class Lifter(nn.Module):
 
         It is 1 outside the mouth, and the less the deeper a texel lies in it. corners, weight, part: as in `Lifter`."""
         point = (body.mean[corners] * weight[..., None]).sum(1)
-        front = body.mean[body.vertices_in("teeth.up", "teeth.low"), 1].amin()
+        front = body.mean[body.vertices_in(*_TEETH), 1].amin()
         inside = torch.isin(part, part.new_tensor([body.part_index[name] for name in _MOUTH]))
         return torch.where(inside, torch.exp(-(point[:, 1] - front).clamp_min(0) / _MOUTH_DEPTH), 1.0)
 

@@ -198,3 +198,24 @@ def test_skin_is_read_below_the_eyes(body, lifter, front):
     hidden = front * ~lifter.around_eyes
     assert torch.equal(skin_colour(body, lifter, colour, hidden), RED)
     assert float(skin_colour(body, lifter, colour, torch.zeros_like(front)).abs().max()) == 0
+
+
+def test_teeth_that_a_smile_shows_tell_the_colour_of_the_others(body, lifter, front):
+    """A smile shows half of the upper row, yellow with dark gaps; the rest has its yellow, the darker the deeper."""
+    tooth = torch.tensor([0.7, 0.5, 0.2])
+    upper = lifter.part == body.part_index["teeth.up"]
+    shown = (upper & lifter.left & (lifter.mouth_light > 0.8)).nonzero().squeeze(1)
+    colour = SKIN.repeat(len(upper), 1)
+    colour[shown] = tooth
+    colour[shown[::4]] = -0.9
+    photo = (front * ~lifter.templated).index_fill(0, shown, 1.0)
+    filled, _ = registered_priors(lifter, body.n_vertices, colour, photo, colour * photo[:, None], photo, SKIN)
+    hidden = lifter.teeth & (photo == 0)
+    near, deep = hidden & (lifter.mouth_light > 0.9), hidden & (lifter.mouth_light < 0.5)
+    assert int(near.sum()) > 20 and int(deep.sum()) > 20
+    assert float((filled[near].median(0).values - tooth).abs().max()) < 0.15
+    assert float(filled[deep].mean()) < float(filled[near].mean()) - 0.2
+    plain, _ = registered_priors(
+        lifter, body.n_vertices, SKIN.repeat(len(upper), 1), front * ~lifter.templated, colour, photo, SKIN
+    )
+    assert float((plain[near].median(0).values - tooth).abs().max()) > 0.18
