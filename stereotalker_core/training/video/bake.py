@@ -2,9 +2,9 @@
 
     python -m stereotalker_core train bake --data data/bake --run runs/bake --minutes 30 --out bake.safetensors
 
-Half of the draws are nothing but noise, as the first step of sampling sees them; the others lie between the truth and
-noise. A person counts by the logarithm of the error, as in the mean of decibels over pictures. `--minutes` measures a
-few steps and keeps the count it finds; a killed run continues exactly.
+Most draws are nothing but noise, as the first step of sampling sees them; the others lie between the truth and noise.
+A person counts by the logarithm of the error, as in the mean of decibels over pictures. `--minutes` measures a few
+steps and keeps the count it finds; a killed run continues exactly.
 """
 
 import argparse
@@ -49,12 +49,19 @@ class BakeBatches:
     data: one or more arrays (people, P, CHANNELS) uint8, as from `bake_data.read`.
     shares: how often a person is drawn from each of these arrays, relative to the others.
     batch: B.
-    seed: determines, with the step, what is drawn."""
+    seed: determines, with the step, what is drawn.
+    pure: share of the draws whose level is 1."""
 
     def __init__(
-        self, rig: Rig, data: Sequence[np.ndarray], shares: Sequence[float], batch: int = 3, seed: int = 0
+        self,
+        rig: Rig,
+        data: Sequence[np.ndarray],
+        shares: Sequence[float],
+        batch: int = 3,
+        seed: int = 0,
+        pure: float = PURE,
     ) -> None:
-        self.rig, self.data, self.batch, self.seed = rig, list(data), batch, seed
+        self.rig, self.data, self.batch, self.seed, self.pure = rig, list(data), batch, seed, pure
         self.shares = np.asarray(shares, dtype=float) / sum(shares)
 
     def __call__(self, step: int) -> Batch:
@@ -74,7 +81,7 @@ class BakeBatches:
                 lift[i], truth[i] = ((x[i] + 1) * gain - 1 for x in (lift, truth))
             if rng.random() < _CROP:
                 lift[i], visibility[i] = _cut(self.rig, lift[i], visibility[i], float(rng.uniform(0.1, 0.5)))
-        level = np.where(rng.random(self.batch) < PURE, 1.0, rng.uniform(0.05, 1.0, self.batch))
+        level = np.where(rng.random(self.batch) < self.pure, 1.0, rng.uniform(0.05, 1.0, self.batch))
         atlas = torch.from_numpy(rng.standard_normal((self.batch, RIG_ATLAS**2, 3), dtype=np.float32))
         return {
             "lift": lift.clamp(-1, 1),
@@ -156,6 +163,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, default=3)
     parser.add_argument("--lr", type=float, default=1.5e-3)
     parser.add_argument("--seed", type=int, default=0)
+    pure = f"share of the draws that are noise alone, {PURE:g} by default; 1 trains the first step of a bake only"
+    parser.add_argument("--pure", type=float, default=PURE, metavar="X", help=pure)
     parser.add_argument("--start", help="a bake.safetensors to go on from")
     parser.add_argument("--without", choices=PARTS, help="an ablation")
     parser.add_argument("--device", default="cpu")
@@ -169,7 +178,7 @@ def run(options: argparse.Namespace) -> None:
     data, shares = [read(options.data)], [1.0]
     if options.photos:
         data, shares = [*data, read(options.photos)], [1 - options.photo_share, options.photo_share]
-    batches = BakeBatches(rig, data, shares, options.batch, options.seed)
+    batches = BakeBatches(rig, data, shares, options.batch, options.seed, options.pure)
     left_out: dict[str, Any] = {options.without: False} if options.without else {}
     config = BakeConfig(**left_out)
     model = checkpoint.load(BakeNetwork, options.start) if options.start else BakeNetwork(config)
