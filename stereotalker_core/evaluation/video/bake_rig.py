@@ -15,8 +15,8 @@ from torch import Tensor
 
 from ...body.model import HalfBody
 from ...body.texture.rig import RIG_REGIONS, Rig
-from ...synthetic.data.bake_data import read, unpacked
-from ...video.networks.bake_network import BakeNetwork
+from ...synthetic.data.bake_data import read, read_fits, unpacked
+from ...video.networks.bake_network import FITS, BakeNetwork
 from ...video.networks.vae import binomial_blur
 from ...video.rendering.bake import sample
 from ..bootstrap import bootstrap
@@ -46,29 +46,32 @@ def evaluate_rig(
 
     "rig_psnr_NAME": mean over people of the PSNR of unseen pixels, dB; NAME "fill" is the plain fill.
     "rig_detail_NAME": energy of fine detail there, relative to the truth's.
-    "rig_gain_NAME": paired difference to the fill, dB; "rig_gain_NAME_REGION": of the pixels of a region alone.
+    "rig_gain_NAME": paired difference to the fill, dB; "rig_gain_NAME_REGION": of the pixels of a region alone;
+    "rig_gain_NAME_FIT": of people who were fitted so (FITS).
     "rig_lost_NAME": paired difference of the first network's PSNR to this one's."""
     rig, examples = Rig(HalfBody()), read(data)
-    count = len(examples) if people is None else min(people, len(examples))
-    rows = [_person(rig, networks, examples[place], (steps, strength, seed)) for place in range(count)]
-    return _summary(rows, list(networks))
+    count, fits = len(examples) if people is None else min(people, len(examples)), read_fits(data)
+    rows = [
+        _person(rig, networks, examples[place], (steps, strength, seed), int(fits[place])) for place in range(count)
+    ]
+    return _summary(rows, list(networks), fits[:count])
 
 
 @torch.inference_mode()
 def _person(
-    rig: Rig, networks: Mapping[str, BakeNetwork], packed: np.ndarray, drawn: tuple[int, float, int]
+    rig: Rig, networks: Mapping[str, BakeNetwork], packed: np.ndarray, drawn: tuple[int, float, int], fit: int
 ) -> dict[str, float]:
     """Return {"psnr_NAME", "psnr_NAME_REGION", "detail_NAME": value} of a person.
 
     rig: tables of the body; networks: {NAME: network}; packed: (P, CHANNELS) of `bake_data`; drawn: steps, strength,
-    seed."""
+    seed; fit: place in FITS."""
     example = unpacked(torch.from_numpy(np.array(packed))[None])
     lift, truth = example.lift, example.truth[0].clamp(-1, 1)
     counted = (example.visibility[0, :, 0] < UNSEEN) & (rig.position[:, 2] > _LOWEST) & ~rig.inner
     region = rig.region.argmax(1)
     pictures = {FILL: lift[0]}
     for name, network in networks.items():
-        found = sample(network, rig, lift, example.visibility, drawn[2], drawn[0])
+        found = sample(network, rig, lift, example.visibility, drawn[2], drawn[0], fit=fit)
         pictures[name] = torch.lerp(lift, found, drawn[1])[0]
     mask = rig.canvas(counted.float()[:, None])
     real = _fine(rig, truth, mask)
@@ -94,7 +97,7 @@ def _fine(rig: Rig, values: Tensor, mask: Tensor) -> float:
     return float(((picture - binomial_blur(picture)).square() * inside).sum())
 
 
-def _summary(rows: list[dict[str, float]], names: list[str]) -> dict[str, dict[str, float]]:
+def _summary(rows: list[dict[str, float]], names: list[str], fits: np.ndarray) -> dict[str, dict[str, float]]:
     found = {}
     columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
     for name in (FILL, *names):
@@ -105,6 +108,10 @@ def _summary(rows: list[dict[str, float]], names: list[str]) -> dict[str, dict[s
             gain = columns[f"psnr_{name}{part}"] - columns[f"psnr_{FILL}{part}"]
             if np.isfinite(gain).any():
                 found[f"rig_gain_{name}{part}"] = bootstrap(gain.tolist(), np.isfinite(gain).astype(float).tolist())
+        gain = columns[f"psnr_{name}"] - columns[f"psnr_{FILL}"]
+        for k, kind in enumerate(FITS):
+            if (fits == k).any():
+                found[f"rig_gain_{name}_{kind}"] = bootstrap(gain[fits == k].tolist())
     for name in names[1:]:
         found[f"rig_lost_{name}"] = bootstrap((columns[f"psnr_{names[0]}"] - columns[f"psnr_{name}"]).tolist())
     return found

@@ -18,7 +18,7 @@ from ...checkpoint import load
 from ...options import check_limits, option
 from ...precision import rendering_precision
 from ...records import Identity
-from ..networks.bake_network import NOISE, BakeNetwork
+from ..networks.bake_network import FITS, NOISE, BakeNetwork
 
 _SHOWN = 0.98  # visibility from which a texel is the portrait's alone
 
@@ -72,7 +72,8 @@ def bake(
     small = F.interpolate(torch.cat([atlas, visibility])[None], (RIG_ATLAS, RIG_ATLAS), mode="area")[0]
     pictures = rig.pictures(small)[None]
     experts = options.view_strength, options.mask_strength
-    drawn = sample(network, rig, pictures[..., :3], pictures[..., 3:], options.seed, options.steps, experts)
+    fit = FITS.index("true" if plain.rest_rotations is None else "registered")  # fits of photographs have a rest
+    drawn = sample(network, rig, pictures[..., :3], pictures[..., 3:], options.seed, options.steps, experts, fit)
     change = rig.to_atlas((drawn - pictures[..., :3])[0])
     change = F.interpolate(change[None], atlas.shape[-2:], mode="bilinear", align_corners=False)[0]
     unseen = (1 - visibility / _SHOWN).clamp(0, 1)
@@ -88,6 +89,7 @@ def sample(
     seed: int,
     steps: int,
     strengths: tuple[float, float] = (1.0, 1.0),
+    fit: int = -1,
 ) -> Tensor:
     """Denoise from pure noise -> the texture (1, P, 3) in [-1, 1].
 
@@ -96,14 +98,16 @@ def sample(
     lift, visibility: (1, P, 3) the portrait's colours on the body, and (1, P, 1) where it shows them.
     seed: determines the noise.
     steps: number of denoising steps.
-    strengths: factors on the output of view and mask experts."""
+    strengths: factors on the output of view and mask experts.
+    fit: place in FITS; -1 is "registered"."""
     noise = torch.randn(3, RIG_ATLAS**2, generator=torch.Generator().manual_seed(seed)).T  # one texel, one noise
     state = noise.to(lift.device)[rig.texel][None] * NOISE
-    clean = state
+    clean, told = state, torch.tensor([fit % len(FITS)], device=lift.device)
     for step in range(steps):
         level, following = 1 - step / steps, 1 - (step + 1) / steps
         with rendering_precision(lift.device):
-            clean = network(rig, lift, visibility, state, lift.new_full((1,), level), strengths).float().clamp(-1, 1)
+            found = network(rig, lift, visibility, state, lift.new_full((1,), level), strengths, told)
+        clean = found.float().clamp(-1, 1)
         state = clean + (state - clean) * (following / level)
     return clean
 

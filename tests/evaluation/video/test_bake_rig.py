@@ -19,7 +19,7 @@ def test_the_truth_gains_and_the_fill_does_not(people, monkeypatch):
     rows = iter(bake_data.read(people))
     truth = {}
 
-    def drawn(network, rig, lift, visibility, seed, steps):
+    def drawn(network, rig, lift, visibility, seed, steps, fit):
         if network == "true":
             truth["now"] = bake_data.unpacked(torch.from_numpy(next(rows).copy())).truth[None].clamp(-1, 1)
             return truth["now"]
