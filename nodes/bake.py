@@ -16,7 +16,7 @@ _TURN = (8, -180.0, 135.0)  # views of the preview, yaw of the first and the las
 class LoadBakeModel:
     DISPLAY_NAME = "Load Bake Model (Stereo-Talker)"
     CATEGORY = "Stereo-Talker/load"
-    DESCRIPTION = "The network that draws what a portrait does not show: a file of `train bake`. None is embedded."
+    DESCRIPTION = "The network of Bake Avatar, which draws what portraits do not show: nano's, or one of `train bake`."
     SEARCH_ALIASES = ["bake", "texture completion", "unseen sides", "inpaint avatar"]
     RETURN_TYPES = ("ST_BAKE_MODEL",)
     RETURN_NAMES = ("bake_model",)
@@ -25,15 +25,12 @@ class LoadBakeModel:
 
     @classmethod
     def INPUT_TYPES(cls):
-        found = [name for name in host.model_choices() if name != host.EMBEDDED]
-        tip = "File of `train bake` in models/stereotalker."
-        return {"required": {"model_name": (found, {"tooltip": tip})}}
+        return {"required": {"model_name": (host.model_choices(), {"tooltip": "File of `train bake`."})}}
 
     def load(self, model_name: str):
-        from ..stereotalker_core.checkpoint import NANO
-        from ..stereotalker_core.video.rendering.bake import load_bake
+        from ..stereotalker_core.video.rendering.bake import EMBEDDED, load_bake
 
-        return (host.Managed(load_bake(host.resolve_model(model_name, NANO / "bake.safetensors"))),)
+        return (host.Managed(load_bake(host.resolve_model(model_name, EMBEDDED))),)
 
 
 class BakeAvatar:
@@ -58,7 +55,7 @@ class BakeAvatar:
         from ..stereotalker_core.video.rendering.bake import BakeOptions
 
         size = {"default": 192, "min": 64, "max": 512, "step": 64, "tooltip": "Pixels of one square view."}
-        model = "From Load Bake Model; strength 0 needs none and gives back the plain fill."
+        model = "From Load Bake Model; without it the embedded network draws."
         return {
             "required": {
                 "identity": ("ST_IDENTITY", {"tooltip": "From Fit Portrait or Load Identity."}),
@@ -91,13 +88,19 @@ class BakeAvatar:
         with host.interruptible():
             if strength == 0:
                 baked = identity.before_bake()
-            elif bake_model is None:
-                raise ValueError("no network is embedded for the bake: connect Load Bake Model, or set strength to 0")
             else:
-                bake_model.load()
-                baked = bake(bake_model.modules[0], host.body(), identity, options, _rig())
+                used = bake_model or _embedded()
+                used.load()
+                baked = bake(used.modules[0], host.body(), identity, options, _rig())
         images = turntable(baked, *_TURN, 0.0, size)
         return baked, images, host.strip_of(images)
+
+
+@functools.lru_cache(maxsize=1)
+def _embedded() -> host.Managed:
+    from ..stereotalker_core.video.rendering.bake import load_bake
+
+    return host.Managed(load_bake())
 
 
 @functools.lru_cache(maxsize=1)

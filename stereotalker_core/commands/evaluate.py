@@ -44,9 +44,9 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--face-model", metavar="F", help="face: another ProbTalk3D file than the embedded one")
     parser.add_argument("--face-vae", metavar="F", help="face: another VAE variant for the ablation")
     bake = parser.add_argument_group(BAKE, "pixels that the portrait never showed, of held-out synthetic people")
-    bake.add_argument("--bake-model", metavar="F", help="the network of the bake, a file of `train bake`")
+    bake.add_argument("--bake-model", metavar="F", help="a file of `train bake`; default: the embedded one")
     bake.add_argument("--bake-steps", metavar="N,N", help="numbers of denoising steps to compare")
-    bake.add_argument("--bake-strength", type=float, default=0.5, metavar="X", help="0..1, default 0.5")
+    bake.add_argument("--bake-strength", type=float, default=0.8, metavar="X", help="0..1, default 0.8")
     bake.add_argument("--no-networks", action="store_true", help="do not draw with the networks of every frame")
     rig = "a folder of `synth bake` with another seed than the training's: measure on pixels of the rig, no frames"
     bake.add_argument("--rig", metavar="D", help=rig)
@@ -128,15 +128,13 @@ def run_bake(args: argparse.Namespace) -> int:
     from ..evaluation.video.bake_rig import evaluate_rig
     from ..video.rendering.bake import BakeOptions, load_bake
 
-    if not args.bake_model:
-        raise ValueError("give --bake-model, a file of `train bake`; none is embedded yet (docs/bake.md)")
     try:
         steps = tuple(int(n) for n in args.bake_steps.split(",")) if args.bake_steps else (BakeOptions.steps,)
     except ValueError:
         raise ValueError(f"--bake-steps takes numbers like 4,1, got {args.bake_steps!r}") from None
     started = time.perf_counter()
     if args.rig:
-        networks = {Path(file).stem: load_bake(file) for file in (args.bake_model, *args.beside)}
+        networks = {Path(file or "bake").stem: load_bake(file) for file in (args.bake_model, *args.beside)}
         metrics = evaluate_rig(networks, args.rig, args.count, steps[0], args.bake_strength, args.seed)
     else:
         metrics = evaluate_bake(

@@ -234,7 +234,6 @@ REFUSED = [
     (["--json", "BAD/file/r.json"], "cannot be written"),
     (["--save-motion", "OUT/m.npz"], "must end in"),
     (["--bake-strength", "2", "--bake-model", "BAD/cut.safetensors"], "--bake-strength must be 0..1"),
-    (["--bake-strength", "0.5"], "--bake-strength needs --bake-model"),
     (["--bake-model", "BAD/nothing.safetensors"], "no file at"),
     (["--bake-model", "BAD/cut.safetensors"], "not a complete safetensors"),
 ]

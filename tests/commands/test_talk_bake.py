@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from stereotalker_core import checkpoint, cli, pipeline
-from stereotalker_core.commands.talking import baking
 from stereotalker_core.records import Identity, Motion
 from stereotalker_core.video.networks.bake_network import BakeConfig, BakeNetwork
 
@@ -28,8 +27,8 @@ def test_a_bake_is_kept_reused_and_taken_away(tiny_models, inputs, network, tmp_
     motion, report = tmp_path / "m.safetensors", tmp_path / "r.json"
     Motion(torch.zeros(2, 49, 3), torch.zeros(2, 52)).save(motion)
     calls = []
-    drawn = baking.bake
-    monkeypatch.setattr(baking, "bake", lambda *given: calls.append(given[3]) or drawn(*given))
+    drawn = pipeline.bake
+    monkeypatch.setattr(pipeline, "bake", lambda *given: calls.append(given[3]) or drawn(*given))
 
     def talk(out: str, *more: str) -> bytes:
         line = ["talk", "--motion", str(motion), "--size", "128", "--yaw", "180", "--json", str(report), "--quiet"]

@@ -1,81 +1,47 @@
-"""The options of the bake in `talk`: what the portrait does not show, drawn once a person by a network of `train bake`.
-"""
+"""The options of the bake in `talk`: what the portrait does not show is drawn once a person, and kept with them."""
 
 import argparse
 from pathlib import Path
 
-from ...body.model import HalfBody
 from ...options import option_of
+from ...pipeline import Models, baked
 from ...records import Identity
 from ...video.networks.bake_network import BakeNetwork
-from ...video.rendering.bake import BakeOptions, bake, load_bake
-from .outputs import digest, input_files
+from ...video.rendering.bake import BakeOptions, load_bake
 from .progress import ProgressLine
-from .workshop import Workshop
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare --bake-model and --bake-strength."""
-    model = "a network of `train bake` draws what the portrait does not show; --save-identity keeps it"
-    parser.add_argument("--bake-model", metavar="B.safetensors", help=model)
+    """Declare --bake-strength and --bake-model."""
     told = option_of(BakeOptions, "strength")
-    strength = f"{told.line}; default {told.default:g} with --bake-model, else as the saved person is"
+    strength = f"{told.line}; default {told.default:g}, with --identity as they were saved"
     parser.add_argument("--bake-strength", type=float, metavar="X", help=strength)
+    model = "another network for what the portrait does not show, a file of `train bake`"
+    parser.add_argument("--bake-model", metavar="B.safetensors", help=model)
 
 
-def bake_options(args: argparse.Namespace) -> BakeOptions | None:
-    """Return the settings of the bake, None where the person stays as they are; ValueError for bad ones.
-
-    args: options of `talk`; --bake-strength 0 takes away what an earlier bake drew, and needs no network."""
-    strength = args.bake_strength
-    if strength is None and not args.bake_model:
-        return None
-    told = option_of(BakeOptions, "strength")
+def bake_options(args: argparse.Namespace) -> BakeOptions:
+    """Return the settings of the bake; ValueError for bad ones, FileNotFoundError for a missing --bake-model."""
+    told, strength = option_of(BakeOptions, "strength"), args.bake_strength
     fault = None if strength is None else told.fault("--bake-strength", strength)
     if fault is not None:
         raise ValueError(fault)
-    if strength and not args.bake_model:
-        raise ValueError("--bake-strength needs --bake-model, a file of `train bake`; none is embedded")
-    if strength != 0 and not Path(args.bake_model).is_file():
+    if args.bake_model and not Path(args.bake_model).is_file():
         raise FileNotFoundError(f"no file at {args.bake_model}")
     return BakeOptions() if strength is None else BakeOptions(strength)
 
 
 def bake_network(args: argparse.Namespace, device: str) -> BakeNetwork | None:
-    """Load the network of the bake, None where none is needed. FileNotFoundError and ValueError name a bad file.
-
-    args: options of `talk`; device: where the network runs."""
-    options = bake_options(args)
-    return None if options is None or options.strength == 0 else load_bake(args.bake_model, device)
+    """Load the network of --bake-model to a device; None without the option. ValueError names a bad file."""
+    return load_bake(args.bake_model, device) if args.bake_model else None
 
 
-def baked(
-    identity: Identity,
-    args: argparse.Namespace,
-    network: BakeNetwork | None,
-    body: HalfBody,
-    workshop: Workshop,
-    progress: ProgressLine,
-) -> Identity:
-    """Return the person with the texture that the options ask for.
+def saved_bake(models: Models, identity: Identity, args: argparse.Namespace, progress: ProgressLine) -> Identity:
+    """Return a saved person as they are, or baked anew where --bake-strength or --bake-model asks for it.
 
-    identity: a fitted person.
-    args: options of `talk`.
-    network: of `bake_network`.
-    body: the half body.
-    workshop: keeps the baked person for the next clip.
-    progress: shows that the bake runs."""
-    options = bake_options(args)
-    if options is None:
+    models: the networks; identity: the person; args: options of `talk`; progress: shows that the bake runs."""
+    if args.bake_strength is None and not args.bake_model:
         return identity
-    if network is None:
+    if args.bake_strength == 0:
         return identity.before_bake()
-    files = input_files(args)
-    key = (*workshop.key(args), digest(files["bake_model"]), options.strength)
-    found = workshop.person(key)
-    if found is None:
-        progress("bake", 0, 1)
-        found = bake(network, body, identity, options)
-        progress("bake", 1, 1)
-        workshop.keep_person(key, found)
-    return found
+    return baked(models, identity, bake_options(args), progress)

@@ -167,19 +167,20 @@ def make_clip(args: argparse.Namespace, workshop: Workshop, progress: ProgressLi
         return {"out": str(target.path), "frames": 0, "complete": True}
     key = workshop.key(args)
     identity = saved_person(args.identity) if args.identity else workshop.person(key)
-    network = baking.bake_network(args, device(args))
+    network = baking.bake_network(args, device(args))  # before anything is fitted: the file may be a bad one
     progress("load", 0, 1)
     models = workshop.models(device(args), args.mode).with_experts(args.view_experts, args.mask_experts)
+    models = models if network is None else replace(models, bake=network)
     progress("load", 1, 1)
+    if args.identity:
+        identity = baking.saved_bake(models, identity, args, progress)
     with held_warnings():
         scene = prepare(
             models, portrait, given.audio, view, mask=mask, keypoints=keypoints, person=args.person, identity=identity,
             motion=given.motion, transcript=given.transcript, options=given.options, progress=progress,
-            fitted=progress.fitted,
+            fitted=progress.fitted, unseen=baking.bake_options(args),
         )  # fmt: skip
     workshop.keep_person(key, scene.identity)
-    person = baking.baked(scene.identity, args, network, models.body, workshop, progress)
-    scene = replace(scene, identity=person)
     for path, record in ((args.save_motion, scene.motion), (args.save_identity, scene.identity)):
         if path:
             record.save(path)

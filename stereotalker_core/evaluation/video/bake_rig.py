@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...body.model import HalfBody
-from ...body.texture.rig import RIG_REGIONS, Rig
+from ...body.texture.rig import FITS, RIG_REGIONS, Rig
 from ...synthetic.data.bake_data import read, read_fits, unpacked
-from ...video.networks.bake_network import FITS, BakeNetwork
+from ...video.networks.bake_network import BakeNetwork
 from ...video.networks.vae import binomial_blur
 from ...video.rendering.bake import sample
 from ..bootstrap import bootstrap

@@ -22,9 +22,8 @@ from ...body.model import HalfBody
 from ...body.texture.lift import lift_unlit
 from ...body.texture.light import shade
 from ...body.texture.portrait_view import Trust
-from ...body.texture.rig import RIG_ATLAS, Rig
+from ...body.texture.rig import FITS, RIG_ATLAS, Rig
 from ...records import Identity
-from ...video.networks.bake_network import FITS
 from ..people.avatar import Avatar, make_avatar
 from ..people.portrait import (
     AvatarPortrait,

@@ -22,9 +22,9 @@ from torch import Tensor
 
 from ... import checkpoint
 from ...body.model import HalfBody
-from ...body.texture.rig import RIG_ATLAS, Rig
+from ...body.texture.rig import FITS, RIG_ATLAS, Rig
 from ...synthetic.data.bake_data import read, read_fits, unpacked
-from ...video.networks.bake_network import FITS, NOISE, BakeConfig, BakeNetwork
+from ...video.networks.bake_network import NOISE, BakeConfig, BakeNetwork
 from ..loop import Batch, Schedule, fit, generator
 from ..provenance import after, cost, made
 

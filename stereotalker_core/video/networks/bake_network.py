@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...body.texture.rig import BLOCK, RIG_REGIONS, Rig
+from ...body.texture.rig import BLOCK, FITS, RIG_REGIONS, Rig
 from .experts import ExpertConfig, ExpertContext, MaskExperts, ViewExperts
 
 _CANDIDATES = 4  # own, opposite, mirror, opposite of the mirror
@@ -26,7 +26,6 @@ _STATIC = 6 + len(RIG_REGIONS) + 1  # normal, position, regions, silhouette
 # logits in the beginning: the pixel's own colour, and how much more a partner counts that was seen, by region
 _OWN_FIRST, _MEANS_LAST = 2.0, -1.0
 _COPIED = {"clothes": (4.0, 2.0, 0.0, 1.0), "face": (4.0, -2.0, -1.0, -2.0), "hair": (4.0, -2.0, -1.0, -2.0)}
-FITS = ("true", "perturbed", "registered")  # how a person was fitted: synthetic ones exactly or not, or as photographs
 NOISE = 0.6  # standard deviation of pure noise, colours in [-1, 1]
 
 
@@ -51,8 +50,9 @@ class BakeConfig:
 
 
 class Seen(NamedTuple):
-    """What reference attention reads: `bias` (B, 1, 1, n), logarithms of the fractions that the portrait showed of n
-    squares, and `place` (n,), where these are among the V * h * w squares of all views; the others show no body."""
+    """The input of reference attention from the n squares, of V * h * w of all views, that show some of the body.
+
+    bias: (B, 1, 1, n) logarithms of the fractions that the portrait showed of them; place: (n,) their indices."""
 
     bias: Tensor
     place: Tensor

@@ -2,7 +2,8 @@
 
 The rig's views of the atlas are denoised together (`BakeNetwork`); the difference to the previous texture is projected
 back to the atlas, where every texel takes it from the views that show it best, and added where the portrait did not
-show the texel. What it showed stays bitwise unchanged. Eyes, teeth, mouth and lids keep their fill."""
+show the texel. What it showed stays bitwise unchanged. Eyes, teeth, mouth and lids keep their fill,
+in photographs neck and head, too."""
 
 import copy
 from dataclasses import dataclass, replace
@@ -13,13 +14,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...body.model import HalfBody
-from ...body.texture.rig import RIG_ATLAS, Rig
-from ...checkpoint import load
+from ...body.texture.rig import FITS, RIG_ATLAS, Rig
+from ...checkpoint import NANO, load
 from ...options import check_limits, option
 from ...precision import rendering_precision
 from ...records import Identity
-from ..networks.bake_network import FITS, NOISE, BakeNetwork
+from ..networks.bake_network import NOISE, BakeNetwork
 
+EMBEDDED = NANO / "bake.safetensors"
+_NECK = (0.50, 0.56)  # m: above, photographs keep their fill: hairlines and collars are others than synthetic people's
 _SHOWN = 0.98  # visibility from which a texel is the portrait's alone
 
 
@@ -28,10 +31,10 @@ class BakeOptions:
     """The settings of a bake; the factors view_strength and mask_strength are on the output of the experts."""
 
     strength: float = option(
-        0.5, 0, 1, "How much of what the network draws is used where the portrait shows nothing; 0 = the plain fill.",
+        0.8, 0, 1, "How much of what the network draws is used where the portrait shows nothing; 0 = the plain fill.",
         step=0.05,
     )  # fmt: skip
-    steps: int = option(4, 1, 50, "Denoising steps; 1 draws means, more draw texture.")
+    steps: int = option(1, 1, 50, "Denoising steps of the bake; more are no sharper with the embedded network.")
     seed: int = option(0, 0, 2**64 - 1, "Noise from which it is drawn.")
     view_strength: float = option(1.0, 0, 4, "Strength of the bake's view experts; 0 = off.", (0, 2), 0.05)
     mask_strength: float = option(1.0, 0, 4, "Strength of the bake's mask experts; 0 = off.", (0, 2), 0.05)
@@ -40,9 +43,10 @@ class BakeOptions:
         check_limits(self)
 
 
-def load_bake(path: str | Path, device: str | torch.device = "cpu") -> BakeNetwork:
-    """Load the network from a file of `train bake`. FileNotFoundError and ValueError name a bad file."""
-    return load(BakeNetwork, path, str(device))
+def load_bake(path: str | Path | None = None, device: str | torch.device = "cpu") -> BakeNetwork:
+    """Load the network from a file of `train bake`, None: the embedded one. FileNotFoundError and ValueError name a bad
+    file."""
+    return load(BakeNetwork, EMBEDDED if path is None else path, str(device))
 
 
 @torch.inference_mode()
@@ -72,9 +76,13 @@ def bake(
     small = F.interpolate(torch.cat([atlas, visibility])[None], (RIG_ATLAS, RIG_ATLAS), mode="area")[0]
     pictures = rig.pictures(small)[None]
     experts = options.view_strength, options.mask_strength
-    fit = FITS.index("true" if plain.rest_rotations is None else "registered")  # fits of photographs have a rest
+    photographed = plain.rest_rotations is not None  # fits of photographs have a rest state
+    fit = FITS.index("registered" if photographed else "true")
     drawn = sample(network, rig, pictures[..., :3], pictures[..., 3:], options.seed, options.steps, experts, fit)
-    change = rig.to_atlas((drawn - pictures[..., :3])[0])
+    change = (drawn - pictures[..., :3])[0]
+    if photographed:
+        change = change * ((_NECK[1] - rig.position[:, 2:]) / (_NECK[1] - _NECK[0])).clamp(0, 1)
+    change = rig.to_atlas(change)
     change = F.interpolate(change[None], atlas.shape[-2:], mode="bilinear", align_corners=False)[0]
     unseen = (1 - visibility / _SHOWN).clamp(0, 1)
     baked = torch.where(unseen > 0, (atlas + options.strength * unseen * change).clamp(-1, 1), atlas)
