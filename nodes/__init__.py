@@ -1,8 +1,8 @@
 """The pack's nodes (V1 classes: they run without ComfyUI). One file per group; ids are API, never renamed."""
 
-from . import camera, face, guides, host, load, motion, portrait, simple, speech, video
+from . import bake, camera, face, guides, host, load, motion, portrait, simple, speech, video
 
-_FILES = (simple, load, speech, motion, portrait, camera, guides, video, face)
+_FILES = (simple, load, speech, motion, portrait, camera, guides, video, face, bake)
 
 host.register_model_folder()
 NODE_CLASS_MAPPINGS = {name: cls for file in _FILES for name, cls in file.NODES.items()}

@@ -176,6 +176,34 @@ class SaveAvatar:
         return {"ui": {"3d": [entry]}, "result": (model_file, str(path))}
 
 
+def turntable(
+    identity: Identity,
+    views: int,
+    first_yaw: float,
+    last_yaw: float,
+    pitch: float,
+    size: int,
+    pose: Motion | None = None,
+):
+    """Draw guides of a person from many sides -> IMAGE (views, size, size, 3).
+
+    identity: the person.
+    views: number of pictures.
+    first_yaw, last_yaw, pitch: degrees.
+    size: px of a square picture.
+    pose: a motion of one frame that is held; None for the portrait's own pose."""
+    from ..stereotalker_core.camera.trajectories import framing_for, orbit
+    from ..stereotalker_core.video.guides.maps import render_guides
+
+    who = identity.literal() if pose is None else identity
+    if pose is None:
+        pose = Motion(identity.rotations[None], identity.expression[None])
+    held = Motion(pose.rotations.expand(views, -1, -1), pose.expression.expand(views, -1), pose.fps)
+    cameras = orbit(framing_for(host.body(), identity), views, first_yaw, last_yaw, pitch, (size, size))
+    with host.interruptible():
+        return host.image_out([render_guides(host.body(), who, held, cameras).lift])
+
+
 class Turntable:
     DISPLAY_NAME = "Turntable (Stereo-Talker)"
     CATEGORY = CATEGORY
@@ -219,18 +247,8 @@ class Turntable:
         motion: Motion | None = None,
         frame: int = 0,
     ):
-        from ..stereotalker_core.camera.trajectories import framing_for, orbit
-        from ..stereotalker_core.video.guides.maps import render_guides
-
-        who = identity.literal() if motion is None else identity
-        if motion is None:
-            pose = Motion(identity.rotations[None], identity.expression[None])
-        else:
-            pose = motion[min(frame, len(motion) - 1) :][:1]
-        held = Motion(pose.rotations.expand(views, -1, -1), pose.expression.expand(views, -1), pose.fps)
-        cameras = orbit(framing_for(host.body(), identity), views, first_yaw, last_yaw, pitch, (size, size))
-        with host.interruptible():
-            images = host.image_out([render_guides(host.body(), who, held, cameras).lift])
+        pose = None if motion is None else motion[min(frame, len(motion) - 1) :][:1]
+        images = turntable(identity, views, first_yaw, last_yaw, pitch, size, pose)
         return images, host.strip_of(images)
 
 

@@ -22,6 +22,8 @@ from .options import check_limits, choice, option
 from .perception.keypoints import HELP, Keypoints
 from .perception.networks import Perception, load_perception
 from .records import Audio, Cameras, Identity, Motion
+from .video.networks.bake_network import BakeNetwork
+from .video.rendering.bake import BakeOptions, bake, load_bake
 from .video.rendering.face_pass import LARGEST_SCALE
 from .video.rendering.nano import load_nano as load_renderer
 from .video.rendering.render import render_video
@@ -34,13 +36,14 @@ Progress = Callable[[str, int, int], None]  # stage, done, total
 
 @dataclass(frozen=True)
 class Models:
-    """The models for `talk`: the half body, and the networks that find people (perception), sample motions and draw
-    frames."""
+    """The models for `talk`: the half body, and the networks that find people (perception), sample motions, draw frames
+    and, once a person, what their portrait does not show (bake; None leaves it to the plain fill)."""
 
     body: HalfBody
     perception: Perception
     motion: MotionModels
     renderer: Renderer
+    bake: BakeNetwork | None = None
 
     @classmethod
     def load_nano(cls, device: str | torch.device = "cpu", mode: str = "diffusion", later: bool = False) -> "Models":
@@ -53,7 +56,7 @@ class Models:
         device = str(device)
         body, perception = HalfBody().to(device), load_perception(device)
         motion = LaterMotionModels(device) if later else MotionModels.load_nano(device)
-        return cls(body, perception, motion, load_renderer(device, mode=mode))
+        return cls(body, perception, motion, load_renderer(device, mode=mode), load_bake(device=device))
 
     def with_experts(self, view: float = 1.0, mask: float = 1.0) -> "Models":
         """Return the same models with other factors on the output of the view and mask experts (1 = as trained, 0 =
@@ -151,6 +154,41 @@ def fit_person(
     return replace(identity, warnings=(*identity.warnings, *heard))
 
 
+def baked(
+    models: Models, identity: Identity, options: BakeOptions | None = None, progress: Progress | None = None
+) -> Identity:
+    """Draw what the portrait of a fitted person does not show -> the identity that keeps it.
+
+    models: without a bake network the person stays as they are; identity: the person; options: settings; progress:
+    called with (stage, done, total)."""
+    if models.bake is None:
+        return identity
+    report = progress or (lambda stage, done, total: None)
+    report("bake", 0, 1)
+    identity = bake(models.bake, models.body, identity, options)
+    report("bake", 1, 1)
+    return identity
+
+
+def _met(
+    models: Models,
+    portrait: Tensor | None,
+    given: tuple[Keypoints | None, Tensor | None, int | None],
+    unseen: BakeOptions | None,
+    report: Progress,
+) -> Identity:
+    """Fit the person in a portrait and draw what it does not show.
+
+    models: with the body on the CPU; portrait: (3, H, W); given: keypoints, mask and number of the person; unseen:
+    settings of the bake; report: called with (stage, done, total). ValueError without a portrait."""
+    if portrait is None:
+        raise ValueError("give a portrait, or an identity that is fitted already")
+    report("fit", 0, 1)
+    identity = fit_person(models.body, portrait, *given[:2], networks=models.perception, person=given[2])
+    report("fit", 1, 1)
+    return baked(models, identity, unseen, report)
+
+
 def prepare(
     models: Models,
     portrait: Tensor | None,
@@ -166,6 +204,7 @@ def prepare(
     progress: Progress | None = None,
     fitted: Callable[[Identity], None] | None = None,
     identity: Identity | None = None,
+    unseen: BakeOptions | None = None,
 ) -> Scene:
     """Run steps 1-4 of the pipeline: portrait and speech -> the scene.
 
@@ -178,7 +217,8 @@ def prepare(
     options: settings of the motion.
     progress: called with (stage, done, total).
     fitted: called with the identity as soon as it is fitted.
-    identity: a person who is already fitted; the portrait is then ignored.
+    identity: a person who is already fitted, taken as they are; the portrait is then ignored.
+    unseen: how what the portrait does not show is drawn.
 
     ValueError for bad input, and for a portrait that the body does not fit."""
     report = progress or (lambda stage, done, total: None)
@@ -190,11 +230,7 @@ def prepare(
     device = models.renderer.device
     body = models.body if device.type == "cpu" else copy.deepcopy(models.body).cpu()
     if identity is None:
-        if portrait is None:
-            raise ValueError("give a portrait, or an identity that is fitted already")
-        report("fit", 0, 1)
-        identity = fit_person(body, portrait, keypoints, mask, networks=models.perception, person=person)
-        report("fit", 1, 1)
+        identity = _met(replace(models, body=body), portrait, (keypoints, mask, person), unseen, report)
     if fitted:
         fitted(identity)
     # 3. speech -> motion
@@ -264,6 +300,7 @@ def talk(
     progress: Progress | None = None,
     fitted: Callable[[Identity], None] | None = None,
     identity: Identity | None = None,
+    unseen: BakeOptions | None = None,
 ) -> Iterator[RenderedChunk]:
     """Make a portrait speak a recording: yield frames and masks as `render` does, ceil(seconds * 25) in total.
 
@@ -283,5 +320,6 @@ def talk(
         progress=progress,
         fitted=fitted,
         identity=identity,
+        unseen=unseen,
     )
     return render(models, scene, look, progress)

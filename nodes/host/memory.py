@@ -119,7 +119,7 @@ def nano_models(mode: str = "play"):
 
     models = Models.load_nano("cpu", mode)
     motion, renderer = models.motion, models.renderer
-    modules = [models.body, models.perception, *vars(motion).values(), *vars(renderer).values()]
+    modules = [models.body, models.perception, models.bake, *vars(motion).values(), *vars(renderer).values()]
     return models, Managed(*(module for module in modules if isinstance(module, nn.Module)))
 
 

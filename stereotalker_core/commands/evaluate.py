@@ -44,10 +44,14 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--face-model", metavar="F", help="face: another ProbTalk3D file than the embedded one")
     parser.add_argument("--face-vae", metavar="F", help="face: another VAE variant for the ablation")
     bake = parser.add_argument_group(BAKE, "pixels that the portrait never showed, of held-out synthetic people")
-    bake.add_argument("--bake-model", metavar="F", help="the network of the bake, a file of `train bake`")
+    bake.add_argument("--bake-model", metavar="F", help="a file of `train bake`; default: the embedded one")
     bake.add_argument("--bake-steps", metavar="N,N", help="numbers of denoising steps to compare")
-    bake.add_argument("--bake-strength", type=float, default=0.5, metavar="X", help="0..1, default 0.5")
+    bake.add_argument("--bake-strength", type=float, default=0.8, metavar="X", help="0..1, default 0.8")
     bake.add_argument("--no-networks", action="store_true", help="do not draw with the networks of every frame")
+    rig = "a folder of `synth bake` with another seed than the training's: measure on pixels of the rig, no frames"
+    bake.add_argument("--rig", metavar="D", help=rig)
+    beside = "with --rig: other files of `train bake`, compared with --bake-model person by person"
+    bake.add_argument("--beside", metavar="F", nargs="+", default=[], help=beside)
     photos = parser.add_argument_group(PHOTOS, "every photograph of FOLDER, fitted, drawn and compared with itself")
     photos.add_argument("--out", metavar="D", help="keep rows, frames, sheets here; bake: rows; a second run goes on")
     photos.add_argument("--count", type=int, metavar="N", help="so many of them, drawn by --seed; bake: people")
@@ -121,24 +125,27 @@ def run_photos(args: argparse.Namespace) -> int:
 def run_bake(args: argparse.Namespace) -> int:
     """Measure the baked texture where portraits showed nothing, print the table, write the JSON."""
     from ..evaluation.video.bake import PEOPLE, QUICK_PEOPLE, evaluate_bake
-    from ..video.rendering.bake import STEPS, load_bake
+    from ..evaluation.video.bake_rig import evaluate_rig
+    from ..video.rendering.bake import BakeOptions, load_bake
 
-    if not args.bake_model:
-        raise ValueError("give --bake-model, a file of `train bake`; none is embedded yet (docs/bake.md)")
     try:
-        steps = tuple(int(n) for n in args.bake_steps.split(",")) if args.bake_steps else (STEPS,)
+        steps = tuple(int(n) for n in args.bake_steps.split(",")) if args.bake_steps else (BakeOptions.steps,)
     except ValueError:
         raise ValueError(f"--bake-steps takes numbers like 4,1, got {args.bake_steps!r}") from None
     started = time.perf_counter()
-    metrics = evaluate_bake(
-        load_bake(args.bake_model),
-        None if args.no_networks else load_renderer(),
-        args.count or (QUICK_PEOPLE if args.quick else PEOPLE),
-        steps,
-        args.seed,
-        Path(args.out) / "bake.jsonl" if args.out else None,
-        args.bake_strength,
-    )
+    if args.rig:
+        networks = {Path(file or "bake").stem: load_bake(file) for file in (args.bake_model, *args.beside)}
+        metrics = evaluate_rig(networks, args.rig, args.count, steps[0], args.bake_strength, args.seed)
+    else:
+        metrics = evaluate_bake(
+            load_bake(args.bake_model),
+            None if args.no_networks else load_renderer(),
+            args.count or (QUICK_PEOPLE if args.quick else PEOPLE),
+            steps,
+            args.seed,
+            Path(args.out) / "bake.jsonl" if args.out else None,
+            args.bake_strength,
+        )
     print(table(metrics))
     if args.json:
         report = {"metrics": metrics, "quick": args.quick, "wall_seconds": time.perf_counter() - started}

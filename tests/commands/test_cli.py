@@ -233,6 +233,9 @@ REFUSED = [
     (["--out", "BAD/file/v.mp4"], "cannot be written"),
     (["--json", "BAD/file/r.json"], "cannot be written"),
     (["--save-motion", "OUT/m.npz"], "must end in"),
+    (["--bake-strength", "2", "--bake-model", "BAD/cut.safetensors"], "--bake-strength must be 0..1"),
+    (["--bake-model", "BAD/nothing.safetensors"], "no file at"),
+    (["--bake-model", "BAD/cut.safetensors"], "not a complete safetensors"),
 ]
 
 

@@ -101,6 +101,32 @@ def test_blend_takes_one_part_and_matches_lengths():
     assert not torch.allclose(hands.rotations[:, joints], a.rotations[:, joints])
 
 
+def test_a_person_is_baked_by_a_trained_file_and_given_back(identity):
+    networks = core("video.networks.bake_network")
+    torch.manual_seed(0)
+    network = networks.BakeNetwork(networks.BakeConfig(widths=(8, 16, 16), rank=2))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    Path("models/stereotalker").mkdir(parents=True)
+    core("checkpoint").save(network, "models/stereotalker/mine.safetensors")
+    names = CLASSES["StereoTalkerLoadBakeModel"].INPUT_TYPES()["required"]["model_name"][0]
+    assert names == [NANO, "mine.safetensors"]
+    (model,) = call("StereoTalkerLoadBakeModel", model_name=names[1])
+    settings = {"identity": identity, "seed": 1, "steps": 1, "size": 64}
+    baked, images, strip = call("StereoTalkerBakeAvatar", **settings, strength=1.0, bake_model=model)
+    assert images.shape == (8, 64, 64, 3) and strip.shape == (1, 64, 512, 3)
+    seen = (identity.visibility > 0.99).expand(3, -1, -1)
+    assert torch.equal(baked.atlas[seen], identity.atlas[seen]) and not torch.equal(baked.atlas, identity.atlas)
+    _, path = call("StereoTalkerSaveIdentity", identity=baked, filename_prefix="stereotalker/baked")
+    loaded = core("records").Identity.load(path)
+    assert loaded.baked == 1 and torch.equal(loaded.atlas, baked.atlas)
+    back, fill, _ = call("StereoTalkerBakeAvatar", **(settings | {"identity": loaded}), strength=0.0)
+    assert torch.equal(back.atlas, identity.atlas) and not torch.equal(fill, images)
+    own, _, _ = call("StereoTalkerBakeAvatar", **settings, strength=1.0)  # the embedded network
+    assert torch.equal(own.atlas[seen], identity.atlas[seen]) and not torch.equal(own.atlas, baked.atlas)
+
+
 def test_concat_cross_fades():
     joined, frames = call("StereoTalkerConcatMotion", motion_a=wave(0), motion_b=wave(1), overlap=5)
     assert frames == len(joined) == 2 * FRAMES - 5

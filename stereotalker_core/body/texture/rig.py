@@ -30,6 +30,7 @@ METRES = 0.004  # a pixel
 BLOCK = 4  # pixels a side of a square that networks take as one token
 RIG_ATLAS = 512  # texels a side of the atlas that the views are taken from and given back to
 RIG_REGIONS = ("clothes", "face", "hair", "hands")
+FITS = ("true", "perturbed", "registered")  # how a person was fitted: synthetic ones exactly or not, or as photographs
 _TOP = 0.86  # m: the upper edge of the views
 _SAMPLES = 2  # a pixel and axis
 _BESIDE = (0.37, 0.22)  # m: where arms stand from the side: the near one behind the back, the far one before the chest

@@ -20,7 +20,7 @@ from ...video.writing.provenance import container_tags
 from ...video.writing.writer import check_output
 
 KINDS = (*STREAMED, *PICTURES)
-INPUTS = ("portrait", "identity", "audio", "mask", "keypoints", "motion", "background", "transcript")
+INPUTS = ("portrait", "identity", "audio", "mask", "keypoints", "motion", "background", "transcript", "bake_model")
 RESULTS = ("out", "json", "save_motion", "save_identity")
 _IRRELEVANT = {*RESULTS, "run", "command", "quiet", "verbose", "resume", "shard", "frames", "device", "rest"}
 EXAMPLES = """examples:

@@ -9,7 +9,13 @@ from typing import TextIO
 
 from ...records import Identity
 
-_LABELS = {"load": "loading", "fit": "fitting the portrait", "motion": "speech -> motion", "render": "rendering"}
+_LABELS = {
+    "load": "loading",
+    "fit": "fitting the portrait",
+    "bake": "drawing unseen sides",
+    "motion": "speech -> motion",
+    "render": "rendering",
+}
 _CORE = __name__.partition(".commands")[0]
 _SEERS = tuple(f"{_CORE}.{part}." for part in ("body", "perception"))  # loggers of the fit
 _QUIET_SECONDS = 10.0  # between lines where stderr is a file

@@ -33,7 +33,7 @@ from ...video.rendering.composite import straight
 from ...video.writing.background_writer import BackgroundWriter
 from ...video.writing.join import Part
 from ...video.writing.writer import VideoWriter, check_output
-from . import flags, outputs
+from . import baking, flags, outputs
 from .inputs import parse_background, parse_orbit, parse_size, read_keypoints, read_transcript
 from .measure import peak_memory_mb
 from .outputs import Target
@@ -78,6 +78,7 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     for kind in ("view", "mask"):
         strength = f"strength of the {kind}-MoE of mode diffusion, {option_of(Bundle, f'{kind}_strength').line}"
         flags.number(talk, f"--{kind}-experts", Bundle, f"{kind}_strength", help=strength)
+    baking.add_arguments(talk)
     talk.add_argument("--no-mask-predictor", action="store_true", help="use the bare body's own silhouette")
     formats = f"use this motion instead of sampling one: {', '.join(READERS)}"
     talk.add_argument("--motion", metavar="M", help=formats)
@@ -153,8 +154,9 @@ def make_clip(args: argparse.Namespace, workshop: Workshop, progress: ProgressLi
     args: options of `talk`; workshop: holds networks and people; progress: shows what is being done.
 
     "out": the file; "frames": written; "complete": whether all were; "seconds", "fps", "part" [first, stop, count],
-    "size" [width, height], "seed", "words", "fit_quality", "warnings", "stage_seconds" {stage: s}, "wall_seconds",
-    "seconds_per_second" of video, "peak_memory_mb", "version"; only the first three for a shard without frames."""
+    "size" [width, height], "seed", "words", "fit_quality", "baked" 0..1, "warnings", "stage_seconds" {stage: s},
+    "wall_seconds", "seconds_per_second" of video, "peak_memory_mb", "version"; only the first three for a shard without
+    frames."""
     started = time.perf_counter()
     view, look, target, given = checked(args)
     portrait, mask, keypoints, warnings = read_person(args)
@@ -165,14 +167,18 @@ def make_clip(args: argparse.Namespace, workshop: Workshop, progress: ProgressLi
         return {"out": str(target.path), "frames": 0, "complete": True}
     key = workshop.key(args)
     identity = saved_person(args.identity) if args.identity else workshop.person(key)
+    network = baking.bake_network(args, device(args))  # before anything is fitted: the file may be a bad one
     progress("load", 0, 1)
     models = workshop.models(device(args), args.mode).with_experts(args.view_experts, args.mask_experts)
+    models = models if network is None else replace(models, bake=network)
     progress("load", 1, 1)
+    if args.identity:
+        identity = baking.saved_bake(models, identity, args, progress)
     with held_warnings():
         scene = prepare(
             models, portrait, given.audio, view, mask=mask, keypoints=keypoints, person=args.person, identity=identity,
             motion=given.motion, transcript=given.transcript, options=given.options, progress=progress,
-            fitted=progress.fitted,
+            fitted=progress.fitted, unseen=baking.bake_options(args),
         )  # fmt: skip
     workshop.keep_person(key, scene.identity)
     for path, record in ((args.save_motion, scene.motion), (args.save_identity, scene.identity)):
@@ -187,7 +193,8 @@ def make_clip(args: argparse.Namespace, workshop: Workshop, progress: ProgressLi
         "out": str(target.path), "frames": frames, "complete": complete, "seconds": seconds, "fps": scene.motion.fps,
         "part": [part.first, part.stop, part.count], "size": [canvas[1], canvas[0]], "seed": args.seed,
         "words": given.options.words if given.transcript is None else "given",
-        "fit_quality": float(scene.identity.quality), "warnings": [*warnings, *scene.identity.warnings],
+        "fit_quality": float(scene.identity.quality), "baked": scene.identity.baked,
+        "warnings": [*warnings, *scene.identity.warnings],
         "stage_seconds": progress.seconds, "wall_seconds": time.perf_counter() - started,
         "seconds_per_second": sum(progress.seconds.get(s, 0.0) for s in ("motion", "render")) / max(seconds, 1e-9),
         "peak_memory_mb": peak_memory_mb(), "version": __version__,
@@ -227,6 +234,7 @@ def checked(args: argparse.Namespace) -> tuple[View, Look, Target, Given]:
     )  # fmt: skip
     check_person(args)
     check_strengths(args)
+    baking.bake_options(args)
     target, options = outputs.target_of(args), motion_options(args)
     named = ((args.save_motion, ".safetensors"), (args.save_identity, ".safetensors"), (args.json, ".json"))
     for path, suffix in named:

@@ -9,7 +9,7 @@ from ...pipeline import Models, heard_warnings
 from ...records import Identity
 from .outputs import digest, input_files
 
-_PERSON = ("portrait", "mask", "keypoints", "identity")
+_PERSON = ("portrait", "mask", "keypoints", "identity", "bake_model")
 
 
 class Workshop:
@@ -30,9 +30,9 @@ class Workshop:
         return self._models[key]
 
     def key(self, args: argparse.Namespace) -> tuple:
-        """Return the cache key of a fit: digests of the input files, and the number of the person."""
+        """Return the cache key of a fit: digests of the input files, the number of the person, the bake's strength."""
         files = input_files(args)
-        return (args.person, *(digest(files[name]) if name in files else None for name in _PERSON))
+        return (args.person, args.bake_strength, *(digest(files[name]) if name in files else None for name in _PERSON))
 
     def person(self, key: tuple) -> Identity | None:
         """Return the identity of a person who was fitted before, None if not in the cache."""

@@ -25,7 +25,7 @@ from ...synthetic.people.render import AvatarFrames, render_avatar
 from ...synthetic.people.template import Template
 from ...video.guides.maps import background_plate, guide_tensor, render_guides
 from ...video.networks.bake_network import BakeNetwork
-from ...video.rendering.bake import STEPS, STRENGTH, bake
+from ...video.rendering.bake import BakeOptions, bake
 from ...video.rendering.composite import composite
 from ...video.rendering.renderer import Renderer
 from ..bootstrap import bootstrap
@@ -43,10 +43,10 @@ def evaluate_bake(
     network: BakeNetwork,
     renderer: Renderer | None = None,
     people: int = PEOPLE,
-    steps: Sequence[int] = (STEPS,),
+    steps: Sequence[int] = (BakeOptions.steps,),
     seed: int = 0,
     out: str | Path | None = None,
-    strength: float = STRENGTH,
+    strength: float = BakeOptions.strength,
 ) -> dict[str, dict[str, float]]:
     """Measure the bake (generated texture where the portrait showed nothing) -> {name: {"value", "low", "high"}}.
 
@@ -123,8 +123,8 @@ def _person_scores(
     baked = {}
     for count in steps:
         name = f"bake_{count}" if baked else "bake"
-        settings = {"seed": drawn[0], "strength": drawn[1], "steps": count, "rig": rig}
-        baked[name] = bake(network, body, maker.identity, **settings)
+        options = BakeOptions(seed=drawn[0], strength=drawn[1], steps=count)
+        baked[name] = bake(network, body, maker.identity, options, rig)
     series: dict[str, list[float]] = {}
     angles = []
     for clip in range(config.clips):

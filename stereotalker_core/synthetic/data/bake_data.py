@@ -22,7 +22,7 @@ from ...body.model import HalfBody
 from ...body.texture.lift import lift_unlit
 from ...body.texture.light import shade
 from ...body.texture.portrait_view import Trust
-from ...body.texture.rig import RIG_ATLAS, Rig
+from ...body.texture.rig import FITS, RIG_ATLAS, Rig
 from ...records import Identity
 from ..people.avatar import Avatar, make_avatar
 from ..people.portrait import (
@@ -38,7 +38,7 @@ from ..people.template import Template, uniform
 
 log = logging.getLogger(__name__)
 PORTRAIT = 512  # pixels
-FITS = (("true", 0.4), ("perturbed", 0.3), ("registered", 0.3))
+SHARES = (0.4, 0.3, 0.3)  # of people, by the kind of their fit (FITS)
 CHANNELS = 7  # of a row: lift (3), visibility, truth (3)
 _SKY_LOW = (0.55, 0.50, 0.48)  # of render._shaded_colour
 _BASE_SEED = 3_000_000  # apart from those of every other set
@@ -102,20 +102,19 @@ def fitted(
     return replace(bare, atlas=atlas, visibility=visibility, light=light, atlas_layout=2)
 
 
+def fit_of(seed: int) -> int:
+    """Return the place in FITS that the person with this avatar seed gets."""
+    place = uniform(torch.Generator().manual_seed(seed * 17 + 11), 0, 1)
+    return sum(place >= edge for edge in np.cumsum(SHARES)[:-1])
+
+
 def draw_example(body: HalfBody, rig: Rig, template: Template, seed: int) -> Example:
     """Make the example of one person: draw an avatar and their portrait, fit it, and show the fit on the rig.
 
     body, rig, template: tables of the body; seed: determines everything."""
-    rng = torch.Generator().manual_seed(seed * 17 + 11)
     avatar = make_avatar(body, seed, template)
     portrait = reference_portrait(body, avatar, seed * 11 + 1, PORTRAIT)
-    place, kind = uniform(rng, 0, 1), FITS[-1][0]
-    for name, share in FITS:
-        if place < share:
-            kind = name
-            break
-        place -= share
-    identity = fitted(body, rig, avatar, portrait, template, kind, seed)
+    identity = fitted(body, rig, avatar, portrait, template, FITS[fit_of(seed)], seed)
     pictures = rig.pictures(torch.cat([identity.atlas, identity.visibility]))
     truth = true_texture(body, rig, avatar, replace(identity, rotations=portrait.motion.rotations[0]))
     return Example(pictures[:, :3], pictures[:, 3:], truth)
@@ -180,6 +179,12 @@ def read(folder: str | Path) -> np.ndarray:
     if not count:
         raise ValueError(f"no people in {folder}; make some with: synth bake --out {folder}")
     return np.load(folder / "examples.npy", mmap_mode="r")[:count]
+
+
+def read_fits(folder: str | Path) -> np.ndarray:
+    """Return how each of the finished people of a folder was fitted: places in FITS, (people,)."""
+    told = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+    return np.array([fit_of(seed_of(place, told["seed"])) for place in range(_written(Path(folder)))])
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

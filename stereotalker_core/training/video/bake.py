@@ -2,9 +2,9 @@
 
     python -m stereotalker_core train bake --data data/bake --run runs/bake --minutes 30 --out bake.safetensors
 
-Half of the draws are nothing but noise, as the first step of sampling sees them; the others lie between the truth and
-noise. A person counts by the logarithm of the error, as in the mean of decibels over pictures. `--minutes` measures a
-few steps and keeps the count it finds; a killed run continues exactly.
+Most draws are nothing but noise, as the first step of sampling sees them; the others lie between the truth and noise.
+A person counts by the logarithm of the error, as in the mean of decibels over pictures. `--minutes` measures a few
+steps and keeps the count it finds; a killed run continues exactly.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import json
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,8 @@ from torch import Tensor
 
 from ... import checkpoint
 from ...body.model import HalfBody
-from ...body.texture.rig import RIG_ATLAS, Rig
-from ...synthetic.data.bake_data import read, unpacked
+from ...body.texture.rig import FITS, RIG_ATLAS, Rig
+from ...synthetic.data.bake_data import read, read_fits, unpacked
 from ...video.networks.bake_network import NOISE, BakeConfig, BakeNetwork
 from ..loop import Batch, Schedule, fit, generator
 from ..provenance import after, cost, made
@@ -44,25 +45,38 @@ class BakeBatches:
     "lift": (B, P, 3), the colours that the portrait gives; "visibility": (B, P, 1) in [0, 1], what the portrait showed.
     "truth": (B, P, 3), the true colours; "known": (B, P, 1), 1 where the truth is a finite number, else 0.
     "noise": (B, P, 3), Gaussian; "level": (B,) in 0..1, how much of it the network's input holds (1 = nothing else).
+    "fit": (B,), place in FITS.
 
     rig: tables of the body's rig, whose P pixels show the surface from all sides.
     data: one or more arrays (people, P, CHANNELS) uint8, as from `bake_data.read`.
     shares: how often a person is drawn from each of these arrays, relative to the others.
     batch: B.
-    seed: determines, with the step, what is drawn."""
+    seed: determines, with the step, what is drawn.
+    pure: share of the draws whose level is 1.
+    fits: (people,) places in FITS for each array of data; None for all "registered"."""
 
     def __init__(
-        self, rig: Rig, data: Sequence[np.ndarray], shares: Sequence[float], batch: int = 3, seed: int = 0
+        self,
+        rig: Rig,
+        data: Sequence[np.ndarray],
+        shares: Sequence[float],
+        batch: int = 3,
+        seed: int = 0,
+        pure: float = PURE,
+        fits: Sequence[np.ndarray] | None = None,
     ) -> None:
-        self.rig, self.data, self.batch, self.seed = rig, list(data), batch, seed
+        self.rig, self.data, self.batch, self.seed, self.pure = rig, list(data), batch, seed, pure
+        self.fits = [np.full(len(rows), len(FITS) - 1) for rows in self.data] if fits is None else list(fits)
         self.shares = np.asarray(shares, dtype=float) / sum(shares)
 
     def __call__(self, step: int) -> Batch:
         rng = generator(self.seed, step)
-        rows = []
+        rows, fits = [], []
         for _ in range(self.batch):
-            source = self.data[rng.choice(len(self.data), p=self.shares)]
-            rows.append(torch.from_numpy(np.array(source[rng.integers(len(source))])))
+            source = rng.choice(len(self.data), p=self.shares)
+            place = rng.integers(len(self.data[source]))
+            rows.append(torch.from_numpy(np.array(self.data[source][place])))
+            fits.append(int(self.fits[source][place]))
         example = unpacked(torch.stack(rows))
         lift, visibility, truth = example.lift, example.visibility, example.truth
         known = torch.isfinite(truth[..., :1]).float()
@@ -74,7 +88,7 @@ class BakeBatches:
                 lift[i], truth[i] = ((x[i] + 1) * gain - 1 for x in (lift, truth))
             if rng.random() < _CROP:
                 lift[i], visibility[i] = _cut(self.rig, lift[i], visibility[i], float(rng.uniform(0.1, 0.5)))
-        level = np.where(rng.random(self.batch) < PURE, 1.0, rng.uniform(0.05, 1.0, self.batch))
+        level = np.where(rng.random(self.batch) < self.pure, 1.0, rng.uniform(0.05, 1.0, self.batch))
         atlas = torch.from_numpy(rng.standard_normal((self.batch, RIG_ATLAS**2, 3), dtype=np.float32))
         return {
             "lift": lift.clamp(-1, 1),
@@ -83,6 +97,7 @@ class BakeBatches:
             "known": known,
             "noise": atlas[:, self.rig.texel.cpu()] * NOISE,
             "level": torch.from_numpy(level.astype(np.float32)),
+            "fit": torch.tensor(fits),
         }
 
 
@@ -107,7 +122,7 @@ def loss_of(rig: Rig, precision: str = "fp32"):
         level = batch["level"][:, None, None]
         noisy = torch.lerp(batch["truth"], batch["noise"], level)
         with _autocast(rig.yaw.device, precision):
-            found = model(rig, batch["lift"], batch["visibility"], noisy, batch["level"])
+            found = model(rig, batch["lift"], batch["visibility"], noisy, batch["level"], fit=batch["fit"])
         squared = (found.float() - batch["truth"]).square().mean(-1)
         counts = ((1 - batch["visibility"][..., 0]).clamp_min(_SEEN_WEIGHT)) * weight
         mean = (squared * counts).sum(1) / counts.sum(1)
@@ -144,6 +159,16 @@ def planned_steps(model: BakeNetwork, batches: BakeBatches, loss, run: Path, min
     return json.loads(path.read_text(encoding="utf-8"))["steps"]
 
 
+def started(path: str | Path) -> BakeNetwork:
+    """Load a network to go on training; one that was not told how people were fitted is told from now on."""
+    model = checkpoint.load(BakeNetwork, path)
+    if model.config.fits:
+        return model
+    told = BakeNetwork(replace(model.config, fits=True))
+    told.load_state_dict(model.state_dict(), strict=False)
+    return told
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `train bake`."""
     parser.add_argument("--data", default="data/bake", help="folder of `synth bake`")
@@ -156,6 +181,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, default=3)
     parser.add_argument("--lr", type=float, default=1.5e-3)
     parser.add_argument("--seed", type=int, default=0)
+    pure = f"share of the draws that are noise alone, {PURE:g} by default; 1 trains the first step of a bake only"
+    parser.add_argument("--pure", type=float, default=PURE, metavar="X", help=pure)
     parser.add_argument("--start", help="a bake.safetensors to go on from")
     parser.add_argument("--without", choices=PARTS, help="an ablation")
     parser.add_argument("--device", default="cpu")
@@ -166,13 +193,13 @@ def run(options: argparse.Namespace) -> None:
     """Train the network of the bake and write its file."""
     torch.manual_seed(options.seed)
     rig = Rig(HalfBody())
-    data, shares = [read(options.data)], [1.0]
+    data, shares, fits = [read(options.data)], [1.0], [read_fits(options.data)]
     if options.photos:
         data, shares = [*data, read(options.photos)], [1 - options.photo_share, options.photo_share]
-    batches = BakeBatches(rig, data, shares, options.batch, options.seed)
+        fits.append(np.full(len(data[1]), FITS.index("registered")))
+    batches = BakeBatches(rig, data, shares, options.batch, options.seed, options.pure, fits)
     left_out: dict[str, Any] = {options.without: False} if options.without else {}
-    config = BakeConfig(**left_out)
-    model = checkpoint.load(BakeNetwork, options.start) if options.start else BakeNetwork(config)
+    model = started(options.start) if options.start else BakeNetwork(BakeConfig(fits=True, **left_out))
     model, loss = model.to(options.device), loss_of(rig.to(options.device), options.precision)
     folder = Path(options.run)
     steps = options.steps or planned_steps(model, batches, loss, folder, options.minutes)

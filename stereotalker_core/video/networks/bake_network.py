@@ -10,12 +10,13 @@ stay as sharp as their source. It predicts the clean texture from a mix (1 - s) 
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...body.texture.rig import BLOCK, RIG_REGIONS, Rig
+from ...body.texture.rig import BLOCK, FITS, RIG_REGIONS, Rig
 from .experts import ExpertConfig, ExpertContext, MaskExperts, ViewExperts
 
 _CANDIDATES = 4  # own, opposite, mirror, opposite of the mirror
@@ -34,7 +35,8 @@ class BakeConfig:
 
     widths: channels of the three levels; heads: number of attention heads; rank: hidden units of an expert; kappa:
     sharpness of the view experts' gates; view_experts, mask_experts, across_views, reference: whether the network has
-    these parts."""
+    these parts; fits: whether it is told how a person was fitted, and so how far the portrait's colours can be relied
+    on."""
 
     widths: tuple[int, ...] = (40, 80, 128)
     heads: int = 2
@@ -44,6 +46,16 @@ class BakeConfig:
     mask_experts: bool = True
     across_views: bool = True
     reference: bool = True
+    fits: bool = False
+
+
+class Seen(NamedTuple):
+    """The input of reference attention from the n squares, of V * h * w of all views, that show some of the body.
+
+    bias: (B, 1, 1, n) logarithms of the fractions that the portrait showed of them; place: (n,) their indices."""
+
+    bias: Tensor
+    place: Tensor
 
 
 class BakeNetwork(nn.Module):
@@ -58,6 +70,7 @@ class BakeNetwork(nn.Module):
         self.stem = nn.Linear(_CONDITIONS * BLOCK**2, first)
         self.place = nn.Linear(_STATIC * BLOCK**2, first)
         self.level = nn.Sequential(nn.Linear(16 + 3 * _MEANS, 4 * first), nn.SiLU())
+        self.fit = nn.Parameter(torch.zeros(len(FITS), 4 * first)) if config.fits else None
         self.context = ExpertContext()
         layer = {"context": self.context, "config": config}
         self.down = nn.ModuleList(
@@ -98,6 +111,7 @@ class BakeNetwork(nn.Module):
         noisy: Tensor,
         level: Tensor,
         strengths: tuple[float, float] = (1.0, 1.0),
+        fit: Tensor | None = None,
     ) -> Tensor:
         """Predict the clean texture from a noisy one.
 
@@ -107,6 +121,7 @@ class BakeNetwork(nn.Module):
         noisy: (B, P, 3) the present state of what is invented.
         level: (B,) noise levels s.
         strengths: factors on the output of the view and the mask experts; 0 = off.
+        fit: (B,) places in FITS; None for all "registered".
 
         Returns (B, P, 3), not clamped."""
         candidates = partners(rig, torch.cat([lift, visibility * 2 - 1], -1))  # (B, P, 4, 4)
@@ -117,8 +132,11 @@ class BakeNetwork(nn.Module):
         tokens = tokens + self.place(rig.tokens(static))
         x = rig.laid_out(tokens)
         means = mean_colours(rig, lift, visibility)  # (B, 2, 3)
-        scale = self.level(torch.cat([_waves(level), means.flatten(1)], 1)).repeat_interleave(views, 0)
-        seen = self._shares(rig, visibility, 4)
+        scale = self.level(torch.cat([_waves(level), means.flatten(1)], 1))
+        if self.fit is not None:
+            scale = scale + (self.fit[-1:] if fit is None else self.fit[fit])
+        scale = scale.repeat_interleave(views, 0)
+        seen = self._seen(rig, visibility)
         chosen = ((self.view, strengths[0]), (self.mask, strengths[1]))
         experts = tuple((module, s) for module, s in chosen if module is not None and s > 0)
         size = x.shape[-2:]
@@ -138,7 +156,14 @@ class BakeNetwork(nn.Module):
         squares = rig.tokens(values).unflatten(-1, (BLOCK**2, -1)).mean(-2)
         return F.avg_pool2d(rig.laid_out(squares), factor)
 
-    def _unet(self, x: Tensor, scale: Tensor, views: int, seen: Tensor) -> Tensor:
+    def _seen(self, rig: Rig, visibility: Tensor) -> Seen:
+        """Return what reference attention reads, from the visibility (B, P, 1) of the pixels."""
+        shown = self._shares(rig, visibility, 4).unflatten(0, (-1, rig.views)).flatten(1)
+        body = self._shares(rig, torch.ones_like(visibility[:1]), 4)
+        place = (body.flatten() > 0).nonzero()[:, 0]
+        return Seen(shown[:, place].clamp_min(1e-3).log()[:, None, None], place)
+
+    def _unet(self, x: Tensor, scale: Tensor, views: int, seen: Seen) -> Tensor:
         kept = []
         for level, smaller in zip(self.down, self.smaller, strict=True):
             x = level(x, scale, views, None)
@@ -183,12 +208,12 @@ class Level(nn.Module):
         self.feed_norm = nn.LayerNorm(width)
         self.feed = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
 
-    def forward(self, x: Tensor, level: Tensor, views: int, seen: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, level: Tensor, views: int, seen: Seen | None) -> Tensor:
         """Map features x (B * V, C, h, w) -> features of the same shape.
 
         level: (B * V, D) embedding of the noise level.
         views: V.
-        seen: (B * V, 1, h, w), the fraction that the portrait showed; None without reference attention."""
+        seen: what the portrait showed; None without reference attention."""
         gain, shift = self.scale(level)[:, :, None, None].chunk(2, 1)
         inner = self.convs[0](F.silu(self.norms[0](x)))
         inner = self.norms[1](inner) * (1 + gain) + shift
@@ -202,8 +227,9 @@ class Level(nn.Module):
             tokens = tokens + joined.view(shape).transpose(1, 2).reshape(tokens.shape)
         if self.reference is not None and seen is not None:
             all_views = tokens.unflatten(0, (-1, views)).flatten(1, 2)
-            bias = seen.unflatten(0, (-1, views)).flatten(1).clamp_min(1e-3).log()[:, None, None]
-            tokens = tokens + self.reference(all_views, self.heads, bias).reshape(tokens.shape)
+            found = self.reference(all_views.index_select(1, seen.place), self.heads, seen.bias)
+            all_views = all_views.index_add(1, seen.place, found.to(all_views.dtype))
+            tokens = all_views.reshape(tokens.shape)
         normed = self.feed_norm(tokens)
         fed, more = self.feed(normed), self.context.delta(self.name, normed)
         tokens = tokens + (fed if more is None else fed + more.to(fed.dtype))

@@ -2,10 +2,11 @@
 
 The rig's views of the atlas are denoised together (`BakeNetwork`); the difference to the previous texture is projected
 back to the atlas, where every texel takes it from the views that show it best, and added where the portrait did not
-show the texel. What it showed stays bitwise unchanged. Eyes, teeth, mouth and lids keep their fill."""
+show the texel. What it showed stays bitwise unchanged. Eyes, teeth, mouth and lids keep their fill,
+in photographs neck and head, too."""
 
 import copy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -13,54 +14,57 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...body.model import HalfBody
-from ...body.texture.rig import RIG_ATLAS, Rig
-from ...checkpoint import load
+from ...body.texture.rig import FITS, RIG_ATLAS, Rig
+from ...checkpoint import NANO, load
+from ...options import check_limits, option
 from ...precision import rendering_precision
 from ...records import Identity
 from ..networks.bake_network import NOISE, BakeNetwork
 
-STEPS = 4  # denoising steps: fewer draw means
-STRENGTH = 0.5  # at which the network of docs/experiments.md was best: it had seen too few people
+EMBEDDED = NANO / "bake.safetensors"
+_NECK = (0.50, 0.56)  # m: above, photographs keep their fill: hairlines and collars are others than synthetic people's
 _SHOWN = 0.98  # visibility from which a texel is the portrait's alone
 
 
-def load_bake(path: str | Path, device: str | torch.device = "cpu") -> BakeNetwork:
-    """Load the network from a file of `train bake`. FileNotFoundError and ValueError name a bad file."""
-    return load(BakeNetwork, path, str(device))
+@dataclass(frozen=True)
+class BakeOptions:
+    """The settings of a bake; the factors view_strength and mask_strength are on the output of the experts."""
+
+    strength: float = option(
+        0.8, 0, 1, "How much of what the network draws is used where the portrait shows nothing; 0 = the plain fill.",
+        step=0.05,
+    )  # fmt: skip
+    steps: int = option(1, 1, 50, "Denoising steps of the bake; more are no sharper with the embedded network.")
+    seed: int = option(0, 0, 2**64 - 1, "Noise from which it is drawn.")
+    view_strength: float = option(1.0, 0, 4, "Strength of the bake's view experts; 0 = off.", (0, 2), 0.05)
+    mask_strength: float = option(1.0, 0, 4, "Strength of the bake's mask experts; 0 = off.", (0, 2), 0.05)
+
+    def __post_init__(self) -> None:
+        check_limits(self)
+
+
+def load_bake(path: str | Path | None = None, device: str | torch.device = "cpu") -> BakeNetwork:
+    """Load the network from a file of `train bake`, None: the embedded one. FileNotFoundError and ValueError name a bad
+    file."""
+    return load(BakeNetwork, EMBEDDED if path is None else path, str(device))
 
 
 @torch.inference_mode()
 def bake(
-    network: BakeNetwork,
-    body: HalfBody,
-    identity: Identity,
-    *,
-    seed: int = 0,
-    strength: float = STRENGTH,
-    steps: int = STEPS,
-    view_strength: float = 1.0,
-    mask_strength: float = 1.0,
-    rig: Rig | None = None,
+    network: BakeNetwork, body: HalfBody, identity: Identity, options: BakeOptions | None = None, rig: Rig | None = None
 ) -> Identity:
     """Generate the part of a person's texture that the portrait does not show.
 
     network: generates the texture, on any device.
     body: the half body.
     identity: a fitted person; an earlier bake is replaced.
-    seed: determines the noise, and so the texture.
-    strength: 0..1; 0 gives exactly the fill from the portrait alone.
-    steps: number of denoising steps, from 1.
-    view_strength, mask_strength: factors on the output of the experts; 0 = off.
+    options: settings; strength 0 gives exactly the fill from the portrait alone.
     rig: the body's tables, shared where many people are baked.
 
-    Returns the identity with its new atlas, on the identity's device. ValueError for settings out of range, and for an
-    identity of version 0.1, whose atlas has another layout."""
-    if not 0 <= strength <= 1:
-        raise ValueError(f"the strength of the bake must be 0..1, got {strength}")
-    if not 1 <= steps <= 50:
-        raise ValueError(f"the bake takes 1 to 50 steps, got {steps}")
-    plain = identity.before_bake()
-    if strength == 0:
+    Returns the identity with its new atlas, on the identity's device. ValueError for an identity of version 0.1, whose
+    atlas has another layout."""
+    options, plain = options or BakeOptions(), identity.before_bake()
+    if options.strength == 0:
         return plain
     if plain.atlas_layout != 2:
         raise ValueError("this identity was made by version 0.1; fit the portrait again to bake it")
@@ -71,12 +75,18 @@ def bake(
     atlas, visibility = plain.atlas.to(device).float(), plain.visibility.to(device).float()
     small = F.interpolate(torch.cat([atlas, visibility])[None], (RIG_ATLAS, RIG_ATLAS), mode="area")[0]
     pictures = rig.pictures(small)[None]
-    drawn = sample(network, rig, pictures[..., :3], pictures[..., 3:], seed, steps, (view_strength, mask_strength))
-    change = rig.to_atlas((drawn - pictures[..., :3])[0])
+    experts = options.view_strength, options.mask_strength
+    photographed = plain.rest_rotations is not None  # fits of photographs have a rest state
+    fit = FITS.index("registered" if photographed else "true")
+    drawn = sample(network, rig, pictures[..., :3], pictures[..., 3:], options.seed, options.steps, experts, fit)
+    change = (drawn - pictures[..., :3])[0]
+    if photographed:
+        change = change * ((_NECK[1] - rig.position[:, 2:]) / (_NECK[1] - _NECK[0])).clamp(0, 1)
+    change = rig.to_atlas(change)
     change = F.interpolate(change[None], atlas.shape[-2:], mode="bilinear", align_corners=False)[0]
     unseen = (1 - visibility / _SHOWN).clamp(0, 1)
-    baked = torch.where(unseen > 0, (atlas + strength * unseen * change).clamp(-1, 1), atlas)
-    return replace(plain, atlas=baked.to(plain.atlas), baked=float(strength), unbaked=plain.atlas)
+    baked = torch.where(unseen > 0, (atlas + options.strength * unseen * change).clamp(-1, 1), atlas)
+    return replace(plain, atlas=baked.to(plain.atlas), baked=float(options.strength), unbaked=plain.atlas)
 
 
 def sample(
@@ -87,6 +97,7 @@ def sample(
     seed: int,
     steps: int,
     strengths: tuple[float, float] = (1.0, 1.0),
+    fit: int = -1,
 ) -> Tensor:
     """Denoise from pure noise -> the texture (1, P, 3) in [-1, 1].
 
@@ -95,14 +106,16 @@ def sample(
     lift, visibility: (1, P, 3) the portrait's colours on the body, and (1, P, 1) where it shows them.
     seed: determines the noise.
     steps: number of denoising steps.
-    strengths: factors on the output of view and mask experts."""
+    strengths: factors on the output of view and mask experts.
+    fit: place in FITS; -1 is "registered"."""
     noise = torch.randn(3, RIG_ATLAS**2, generator=torch.Generator().manual_seed(seed)).T  # one texel, one noise
     state = noise.to(lift.device)[rig.texel][None] * NOISE
-    clean = state
+    clean, told = state, torch.tensor([fit % len(FITS)], device=lift.device)
     for step in range(steps):
         level, following = 1 - step / steps, 1 - (step + 1) / steps
         with rendering_precision(lift.device):
-            clean = network(rig, lift, visibility, state, lift.new_full((1,), level), strengths).float().clamp(-1, 1)
+            found = network(rig, lift, visibility, state, lift.new_full((1,), level), strengths, told)
+        clean = found.float().clamp(-1, 1)
         state = clean + (state - clean) * (following / level)
     return clean
 

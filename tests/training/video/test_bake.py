@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from stereotalker_core import checkpoint
 from stereotalker_core.body.model import HalfBody
 from stereotalker_core.body.texture.rig import RIG_ATLAS, Rig
 from stereotalker_core.synthetic.data import bake_data
@@ -129,3 +130,24 @@ def test_a_turn_takes_pixels_away_and_asks_for_them(tables):
         assert share > 0.6 if turn > 0 else share < 0.4
         known = example.visibility[:, 0] > 0.98
         assert torch.allclose(example.lift[known], example.truth[known], atol=0.1)
+
+
+def test_an_older_network_is_told_how_people_were_fitted_from_now_on(folder, tables, tmp_path):
+    _, rig, _ = tables
+    checkpoint.save(BakeNetwork(TINY), tmp_path / "old.safetensors", torch.float32)
+    model = bake.started(tmp_path / "old.safetensors")
+    assert model.config.fits and model.fit is not None
+    fits = bake_data.read_fits(folder)
+    assert fits.tolist() == [bake_data.fit_of(bake_data.seed_of(place, 1)) for place in range(3)]
+    batch = bake.BakeBatches(rig, [bake_data.read(folder)], [1.0], batch=2, fits=[fits])(0)
+    assert batch["fit"].shape == (2,) and set(batch["fit"].tolist()) <= set(fits.tolist())
+    told = [batch[name] for name in ("lift", "visibility", "noise", "level")]
+    with torch.no_grad():
+        plain = BakeNetwork(TINY)
+        plain.load_state_dict({k: v for k, v in model.state_dict().items() if k != "fit"})
+        assert torch.allclose(model(rig, *told, fit=batch["fit"]), plain(rig, *told), atol=1e-5)
+        for parameter in model.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+        exact, registered = (model(rig, *told, fit=torch.full((2,), k)) for k in (0, 2))
+        assert float((exact - registered).abs().max()) > 1e-4
+        assert torch.equal(registered, model(rig, *told))  # what is not told is taken for a photograph

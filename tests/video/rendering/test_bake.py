@@ -13,7 +13,7 @@ from stereotalker_core.synthetic.people.avatar import make_avatar
 from stereotalker_core.synthetic.people.portrait import reference_portrait, true_identity
 from stereotalker_core.video.guides.maps import render_guides
 from stereotalker_core.video.networks.bake_network import BakeConfig, BakeNetwork, partners
-from stereotalker_core.video.rendering.bake import bake, load_bake
+from stereotalker_core.video.rendering.bake import BakeOptions, bake, load_bake
 
 TINY = BakeConfig(widths=(8, 16, 16), heads=2, rank=2)
 
@@ -40,15 +40,15 @@ def network():
 
 def test_strength_0_is_the_plain_fill(network, person):
     body, rig, identity, _ = person
-    once = bake(network, body, identity, strength=1.0, steps=1, rig=rig)
-    assert bake(network, body, identity, strength=0.0, rig=rig) is identity
-    assert torch.equal(bake(network, body, once, strength=0.0, rig=rig).atlas, identity.atlas)
+    once = bake(network, body, identity, BakeOptions(strength=1.0, steps=1), rig)
+    assert bake(network, body, identity, BakeOptions(strength=0.0), rig) is identity
+    assert torch.equal(bake(network, body, once, BakeOptions(strength=0.0), rig).atlas, identity.atlas)
     assert once.baked == 1.0 and not torch.equal(once.atlas, identity.atlas)
 
 
 def test_what_the_portrait_showed_stays_to_the_bit(network, person):
     body, rig, identity, portrait = person
-    baked = bake(network, body, identity, steps=1, rig=rig)
+    baked = bake(network, body, identity, BakeOptions(steps=1), rig)
     seen = (identity.visibility > 0.99).expand(3, -1, -1)
     assert int(seen.sum()) > 10_000
     assert torch.equal(baked.atlas[seen], identity.atlas[seen])
@@ -63,9 +63,9 @@ def test_what_the_portrait_showed_stays_to_the_bit(network, person):
 
 def test_half_the_strength_is_half_the_change_and_seeds_repeat(network, person):
     body, rig, identity, _ = person
-    whole, again = (bake(network, body, identity, seed=3, strength=1.0, steps=2, rig=rig) for _ in range(2))
-    half = bake(network, body, whole, seed=3, strength=0.5, steps=2, rig=rig)
-    other = bake(network, body, identity, seed=4, steps=2, rig=rig)
+    whole, again = (bake(network, body, identity, BakeOptions(seed=3, strength=1.0, steps=2), rig) for _ in range(2))
+    half = bake(network, body, whole, BakeOptions(seed=3, strength=0.5, steps=2), rig)
+    other = bake(network, body, identity, BakeOptions(seed=4, steps=2), rig)
     assert torch.allclose(whole.atlas, again.atlas, atol=1e-5)
     assert float((whole.atlas - other.atlas).abs().max()) > 1e-3
     inside = (whole.atlas.abs() < 0.99) & (half.atlas.abs() < 0.99)
@@ -75,9 +75,9 @@ def test_half_the_strength_is_half_the_change_and_seeds_repeat(network, person):
 
 def test_experts_and_their_strengths_change_the_texture(network, person):
     body, rig, identity, _ = person
-    whole = bake(network, body, identity, steps=1, rig=rig).atlas
+    whole = bake(network, body, identity, BakeOptions(steps=1), rig).atlas
     for off in ({"view_strength": 0.0}, {"mask_strength": 0.0}):
-        assert float((bake(network, body, identity, steps=1, rig=rig, **off).atlas - whole).abs().max()) > 1e-4
+        assert float((bake(network, body, identity, BakeOptions(steps=1, **off), rig).atlas - whole).abs().max()) > 1e-4
 
 
 @pytest.mark.parametrize("part", ["view_experts", "mask_experts", "across_views", "reference"])
@@ -102,21 +102,22 @@ def test_partners_of_nobody_have_no_visibility(person):
 
 def test_baked_people_and_networks_survive_their_files(network, person, tmp_path):
     body, rig, identity, _ = person
-    baked = bake(network, body, identity, strength=0.5, steps=1, rig=rig)
+    baked = bake(network, body, identity, BakeOptions(strength=0.5, steps=1), rig)
     baked.save(tmp_path / "who.safetensors")
     again = Identity.load(tmp_path / "who.safetensors")
     assert again.baked == 0.5 and torch.equal(again.atlas, baked.atlas)
     assert torch.equal(again.before_bake().atlas, identity.atlas)
     checkpoint.save(network, tmp_path / "bake.safetensors", torch.float32)
     loaded = load_bake(tmp_path / "bake.safetensors")
-    assert torch.allclose(bake(loaded, body, identity, strength=0.5, steps=1, rig=rig).atlas, baked.atlas, atol=1e-5)
+    found = bake(loaded, body, identity, BakeOptions(strength=0.5, steps=1), rig)
+    assert torch.allclose(found.atlas, baked.atlas, atol=1e-5)
 
 
 @pytest.mark.parametrize("wrong", [{"strength": 1.5}, {"strength": -0.1}, {"steps": 0}, {"steps": 51}])
 def test_settings_out_of_range_are_refused(network, person, wrong):
     body, rig, identity, _ = person
     with pytest.raises(ValueError):
-        bake(network, body, identity, rig=rig, **wrong)
+        bake(network, body, identity, BakeOptions(**wrong), rig)
 
 
 def test_atlases_of_version_0_1_are_refused(network, person):
