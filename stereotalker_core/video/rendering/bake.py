@@ -2,8 +2,8 @@
 
 The rig's views of the atlas are denoised together (`BakeNetwork`); the difference to the previous texture is projected
 back to the atlas, where every texel takes it from the views that show it best, and added where the portrait did not
-show the texel. What it showed stays bitwise unchanged. Eyes, teeth, mouth and lids keep their fill,
-in photographs neck and head, too."""
+show the texel. What it showed stays bitwise unchanged. Eyes, teeth, mouth and lids keep their fill, in photographs all
+but the back of the clothes: cuffs, ties and hairlines are others there than synthetic people's."""
 
 import copy
 from dataclasses import dataclass, replace
@@ -22,7 +22,9 @@ from ...records import Identity
 from ..networks.bake_network import NOISE, BakeNetwork
 
 EMBEDDED = NANO / "bake.safetensors"
-_NECK = (0.50, 0.56)  # m: above, photographs keep their fill: hairlines and collars are others than synthetic people's
+# photographs keep their fill above the neck, beside the trunk (metres between which it ends) and in front
+_NECK, _TRUNK = (0.50, 0.56), (0.17, 0.20)
+_BACK = 0.4  # how far a normal is turned to the back where it is the back altogether
 _SHOWN = 0.98  # visibility from which a texel is the portrait's alone
 
 
@@ -81,12 +83,18 @@ def bake(
     drawn = sample(network, rig, pictures[..., :3], pictures[..., 3:], options.seed, options.steps, experts, fit)
     change = (drawn - pictures[..., :3])[0]
     if photographed:
-        change = change * ((_NECK[1] - rig.position[:, 2:]) / (_NECK[1] - _NECK[0])).clamp(0, 1)
+        at_back = (rig.normal[:, 1:2] / _BACK).clamp(0, 1) * _ramp(rig.position[:, 2:], _NECK)
+        change = change * at_back * _ramp(rig.position[:, :1].abs(), _TRUNK)
     change = rig.to_atlas(change)
     change = F.interpolate(change[None], atlas.shape[-2:], mode="bilinear", align_corners=False)[0]
     unseen = (1 - visibility / _SHOWN).clamp(0, 1)
     baked = torch.where(unseen > 0, (atlas + options.strength * unseen * change).clamp(-1, 1), atlas)
     return replace(plain, atlas=baked.to(plain.atlas), baked=float(options.strength), unbaked=plain.atlas)
+
+
+def _ramp(values: Tensor, ends: tuple[float, float]) -> Tensor:
+    """Return 1 below the first end, 0 above the second."""
+    return ((ends[1] - values) / (ends[1] - ends[0])).clamp(0, 1)
 
 
 def sample(
