@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 from ..stereotalker_core.records import Identity
 from . import host
@@ -91,7 +92,8 @@ class BakeAvatar:
             else:
                 used = bake_model or _embedded()
                 used.load()
-                baked = bake(used.modules[0], host.body(), identity, options, _rig())
+                network: Any = used.bundle
+                baked = bake(network, host.body(), identity, options, _rig())
         images = turntable(baked, *_TURN, 0.0, size)
         return baked, images, host.strip_of(images)
 

@@ -39,7 +39,7 @@ def test_the_archive_has_what_a_graph_needs_and_no_tests():
     assert not [path for path in kept if path.startswith(("tests/", "benchmarks/", "tools/"))]
     weights = [path for path in tracked() if path.startswith("stereotalker_core/") and path.endswith(".safetensors")]
     assert weights and set(weights) <= set(kept)
-    assert sum((ROOT / path).stat().st_size for path in kept) <= 90e6
+    assert sum((ROOT / path).stat().st_size for path in kept) <= 95e6  # of which weights 85
 
 
 @pytest.mark.parametrize(("key", "ratio", "widest"), [("Icon", 1, 400), ("Banner", 21 / 9, 1280)])

@@ -172,7 +172,7 @@ def make_clip(args: argparse.Namespace, workshop: Workshop, progress: ProgressLi
     models = workshop.models(device(args), args.mode).with_experts(args.view_experts, args.mask_experts)
     models = models if network is None else replace(models, bake=network)
     progress("load", 1, 1)
-    if args.identity:
+    if args.identity and identity is not None:
         identity = baking.saved_bake(models, identity, args, progress)
     with held_warnings():
         scene = prepare(
