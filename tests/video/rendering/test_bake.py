@@ -7,7 +7,9 @@ import torch
 
 from stereotalker_core import checkpoint
 from stereotalker_core.body.model import HalfBody
+from stereotalker_core.body.rasterize import at_points
 from stereotalker_core.body.texture.rig import Rig
+from stereotalker_core.body.texture.texels import usual_lifter
 from stereotalker_core.records import Identity, Motion
 from stereotalker_core.synthetic.people.avatar import make_avatar
 from stereotalker_core.synthetic.people.portrait import reference_portrait, true_identity
@@ -44,6 +46,22 @@ def test_strength_0_is_the_plain_fill(network, person):
     assert bake(network, body, identity, BakeOptions(strength=0.0), rig) is identity
     assert torch.equal(bake(network, body, once, BakeOptions(strength=0.0), rig).atlas, identity.atlas)
     assert once.baked == 1.0 and not torch.equal(once.atlas, identity.atlas)
+
+
+def test_of_a_photograph_only_the_back_of_the_clothes_is_drawn(network, person):
+    """Front, head and hands of a person with a rest state keep their fill; a synthetic person's do not."""
+    body, rig, identity, _ = person
+    photographed = replace(identity, rest_rotations=torch.zeros(49, 3))
+    lifter = usual_lifter(body, "cpu")
+    normal = at_points(body.normals(body.mean[None])[0], lifter.corners, lifter.weight)
+    front = lifter.head | lifter.hands | (normal[:, 1] < -0.3) & lifter.dressed
+    back = (lifter.behind > 0.9) & (lifter.height < 0.45) & (lifter.aside < 0.12)
+    change = []
+    for who in (photographed, identity):
+        baked = bake(network, body, who, BakeOptions(steps=1), rig)
+        change.append((baked.atlas - who.atlas).abs().mean(0).flatten()[lifter.texel])
+    assert float(change[0][front].mean()) < 0.05 * float(change[1][front].mean())
+    assert float(change[0][back].mean()) > 0.7 * float(change[1][back].mean()) > 1e-3
 
 
 def test_what_the_portrait_showed_stays_to_the_bit(network, person):
