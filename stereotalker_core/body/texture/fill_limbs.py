@@ -33,7 +33,7 @@ _UPPER = 18  # bins of the upper arm, where a sleeve is if there is one
 _ELBOW = 32  # bins from the shoulder to a little below the elbow
 _NEARBY = 20  # bins in which an arm keeps its colour
 _OUTER = 0.8  # share of the seen clothes that lie nearer to the middle than those a sleeve is like
-_BARE_STEPS, _BARE_LIT = (6.0, 9.0), (0.6, 0.6)  # at which half of a hand's, an arm's colour is believed; their light
+_BARE_STEPS, _BARE_LIT = (9.0, 12.0), (0.6, 0.6)  # at which half of a hand's, an arm's colour is believed; their light
 _GLIMPSED = 0.03  # visibility of texels that tell sleeve from skin
 _SURE = 0.5  # visibility of texels that may speak for others
 
