@@ -9,6 +9,7 @@ export const COLOURS = {
   ST_SPEECH: "#f2a65a",
   ST_FACE: "#f48fb1",
   ST_AUDIO_ENCODER: "#c98a4b",
+  ST_BAKE_MODEL: "#b86f8d",
   ST_MOTION_MODEL: "#4caf6d",
   ST_MASK_PREDICTOR: "#7e8bd0",
   ST_FACE_MODEL: "#d1618a",
