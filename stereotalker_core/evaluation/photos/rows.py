@@ -292,9 +292,9 @@ def _hand_row(
         meant, head = posed_hands(tools.models.body, identity, identity.performed(frame.motion), frame.cameras)
         off, expected = hand_errors(hands, meant, head, frame.cameras.size)
         errors, wanted = errors + off, wanted + expected
-        drawn = found.get(name)
-        for same_light, told in tones.items() if drawn is not None and hands else ():
-            told.append(hand_tone(frame.picture, hands, drawn, same_light))
+        if (drawn := found.get(name)) is not None and hands:
+            for same_light, told in tones.items():
+                told.append(hand_tone(frame.picture, hands, drawn, same_light))
         shown = hand_colour(frame.picture, hands)
         if known is not None and shown is not None:
             own.append(float((known - shown).norm()))
