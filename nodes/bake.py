@@ -8,7 +8,7 @@ from typing import Any
 from ..stereotalker_core.records import Identity
 from . import host
 from .options import SEED, widget
-from .portrait import turntable
+from .portrait import VIEW_SIZE, turntable
 
 CATEGORY = "Stereo-Talker/portrait"
 _TURN = (8, -180.0, 135.0)  # views of the preview, yaw of the first and the last in degrees
@@ -55,7 +55,6 @@ class BakeAvatar:
     def INPUT_TYPES(cls):
         from ..stereotalker_core.video.rendering.bake import BakeOptions
 
-        size = {"default": 192, "min": 64, "max": 512, "step": 64, "tooltip": "Pixels of one square view."}
         model = "From Load Bake Model; without it the embedded network draws."
         return {
             "required": {
@@ -68,7 +67,7 @@ class BakeAvatar:
                 "bake_model": ("ST_BAKE_MODEL", {"tooltip": model}),
                 "view_strength": widget(BakeOptions, "view_strength"),
                 "mask_strength": widget(BakeOptions, "mask_strength"),
-                "size": ("INT", size),
+                "size": VIEW_SIZE,
             },
         }
 

@@ -176,6 +176,12 @@ class SaveAvatar:
         return {"ui": {"3d": [entry]}, "result": (model_file, str(path))}
 
 
+# the input for the size of a turntable's pictures
+VIEW_SIZE = (
+    "INT", {"default": 192, "min": 64, "max": 512, "step": 64, "tooltip": "Pixels of one square view."}
+)  # fmt: skip
+
+
 def turntable(
     identity: Identity,
     views: int,
@@ -219,7 +225,6 @@ class Turntable:
         def angle(default: float, low: float, high: float, tip: str):
             return ("FLOAT", {"default": default, "min": low, "max": high, "step": 0.5, "tooltip": tip})
 
-        size = {"default": 192, "min": 64, "max": 512, "step": 64, "tooltip": "Pixels of one square view."}
         frame = {"default": 0, "min": 0, "max": 1_000_000, "tooltip": "Frame of the motion that is shown."}
         return {
             "required": {
@@ -228,7 +233,7 @@ class Turntable:
                 "first_yaw": angle(-90.0, -180.0, 180.0, "Degrees of the first view; negative = their left side."),
                 "last_yaw": angle(90.0, -180.0, 180.0, "Degrees of the last view."),
                 "pitch": angle(0.0, -45.0, 45.0, "Degrees; positive = the camera is above."),
-                "size": ("INT", size),
+                "size": VIEW_SIZE,
             },
             "optional": {
                 "motion": ("ST_MOTION", {"tooltip": "Show a frame of this motion; otherwise the portrait's own pose."}),

@@ -237,23 +237,22 @@ def _arm(
 
 
 def unlike(colours: Tensor, colour: Tensor) -> Tensor:
-    """Return the distance (n,) of colours (n, 3) to a colour (3,); hue counts more than brightness, which depends on
-    light."""
-    here, there = ((c / 2 + 0.5).clamp_min(0).square() + _BLACK for c in (colours, colour[None]))
-    hue = here / here.sum(1, keepdim=True) - there / there.sum(1, keepdim=True)
-    lit = (here.sum(1) / there.sum(1)).log()
-    return (hue.square().sum(1) / _HUE**2 + lit.square() / _LIT**2).sqrt()
+    """Return the distance (n,) of colours (n, 3) to a colour (3,) of any material; hue counts more than brightness,
+    which depends on light."""
+    return skin_steps(colours, colour[None], (_LIT, _LIT), _HUE)
 
 
-def skin_steps(colour: Tensor, other: Tensor, lit: tuple[float, float] = _SKIN_STEP_LIT) -> Tensor:
+def skin_steps(
+    colour: Tensor, other: Tensor, lit: tuple[float, float] = _SKIN_STEP_LIT, hue: float = _SKIN_STEP
+) -> Tensor:
     """Return the distance (S,) between colours (S, 3) and others (S or 1, 3) in [-1, 1].
 
     colour, other: the colours; lit: logarithms of light that count as one step, where `colour` is brighter and where it
-    is darker."""
+    is darker; hue: difference of the shares of red, green and blue that does."""
     here, there = ((c / 2 + 0.5).clamp_min(0).square() + _BLACK for c in (colour, other))
-    hue = (here / here.sum(1, keepdim=True) - there / there.sum(1, keepdim=True)).norm(dim=1) / _SKIN_STEP
+    shares = (here / here.sum(1, keepdim=True) - there / there.sum(1, keepdim=True)).norm(dim=1) / hue
     more = (here.sum(1) / there.sum(1)).log()
-    return (hue.square() + torch.where(more > 0, more / lit[0], more / lit[1]).square()).sqrt()
+    return (shares.square() + torch.where(more > 0, more / lit[0], more / lit[1]).square()).sqrt()
 
 
 def believed(
