@@ -203,6 +203,28 @@ def vertex_normals(vertices, triangles, normals):
 
 
 @_compiled
+def edge_middles(points, normals, ends):
+    """Fill the last rows of points and normals (W, 3) with those in the middles of edges, as `FineMesh.points` does.
+
+    ends: (N, 2) vertices between which each of the last N lies."""
+    for i in range(len(ends)):
+        a, b, to = ends[i, 0], ends[i, 1], len(points) - len(ends) + i
+        at_a = at_b = _ZERO
+        for c in range(3):
+            along = points[b, c] - points[a, c]
+            at_a, at_b = at_a + along * normals[a, c], at_b + along * normals[b, c]
+        length = _ZERO
+        for c in range(3):
+            rise = (at_a * normals[a, c] - at_b * normals[b, c]) * np.float32(0.125)
+            points[to, c] = (points[a, c] + points[b, c]) * _HALF - rise
+            normals[to, c] = normals[a, c] + normals[b, c]
+            length += normals[to, c] * normals[to, c]
+        scale = _ONE / np.float32(math.sqrt(max(length, np.float32(1e-20))))
+        for c in range(3):
+            normals[to, c] *= scale
+
+
+@_compiled
 def draw_frame(
     mesh, uv, part, texture, light, plate, vertices, normals, matrix, intrinsics, normal, label, depth, lift, visibility
 ):

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...body.fine_mesh import FineMesh, usual_fine_mesh
 from ...body.model import HalfBody, Posed, Rest
 from ...body.rasterize import interpolate_covered, rasterize
 from ...body.texture.light import relit, shade
@@ -29,12 +30,14 @@ class Skin:
     """The input of the guides that is the same for all frames of a person's video.
 
     texture: (1, 4, h, w) colour in [-1, 1] and visibility in [0, 1].
-    uv: (R, 2) in [0, 1], the place in the texture of each render vertex (vertices split at texture seams).
+    mesh: the triangles that are drawn.
+    uv: (S, 2) in [0, 1], the place in the texture of each of their render vertices (split at texture seams).
     plate: (3, H, W) background behind the person, in [-1, 1].
     light: (4,) of the portrait, see `body.texture.light.shade`; None: the texture is drawn unshaded.
     surface: all of this as arrays for the compiled loop, None where it is not used."""
 
     texture: Tensor
+    mesh: FineMesh
     uv: Tensor
     plate: Tensor
     light: Tensor | None
@@ -45,9 +48,11 @@ def skin_of(body: HalfBody, identity: Identity, cameras: Cameras, plate: Tensor 
     """Return the skin of a person for the canvas of these cameras, to draw a video a few frames at a time.
 
     plate: (3, H, W) behind the person; None: the photograph's background, blurred beyond its edges."""
+    mesh = usual_fine_mesh(body, str(identity.atlas.device))
     parts = (
         torch.cat([identity.atlas, identity.visibility])[None],
-        body.uv if identity.atlas_layout == 1 else body.atlas_uv,
+        mesh,
+        mesh.uv(body.uv if identity.atlas_layout == 1 else body.atlas_uv),
         background_plate(identity, cameras) if plate is None else plate,
         identity.light,
     )
@@ -101,13 +106,13 @@ def _render(body: HalfBody, posed: Posed, cameras: Cameras, skin: Skin, into: Gu
     """Draw T posed bodies by tensor operations on any device, filling the maps of `into`, as `compiled.draw_frame`
     does."""
     scale = cameras.intrinsics.new_tensor([SAMPLES, SAMPLES, 1.0])[:, None]
-    points = project(posed.vertices, cameras.world_to_camera, cameras.intrinsics * scale)
+    vertices, normals = skin.mesh.points(posed.vertices, body.normals(posed.vertices))
+    points = project(vertices, cameras.world_to_camera, cameras.intrinsics * scale)
     rows, columns = cameras.size
-    fragments = rasterize(points, body.triangles, (SAMPLES * rows, SAMPLES * columns))
+    fragments = rasterize(points, skin.mesh.triangles, (SAMPLES * rows, SAMPLES * columns))
     pixel = (fragments.triangle >= 0).flatten().nonzero().squeeze(1)
-    normals = body.normals(posed.vertices)[:, body.render_vertex]
-    attributes = torch.cat([normals, skin.uv.expand(len(normals), -1, -1)], -1)
-    surface = interpolate_covered(attributes, body.uv_triangles, fragments, pixel)
+    attributes = torch.cat([normals[:, skin.mesh.render_vertex], skin.uv.expand(len(normals), -1, -1)], -1)
+    surface = interpolate_covered(attributes, skin.mesh.uv_triangles, fragments, pixel)
     normal = F.normalize(surface[:, :3], dim=1)
     grid = surface[None, None, :, 3:] * 2 - 1
     colour = F.grid_sample(skin.texture, grid, padding_mode="border", align_corners=False)[0, :, 0].T
@@ -115,7 +120,7 @@ def _render(body: HalfBody, posed: Posed, cameras: Cameras, skin: Skin, into: Gu
         colour = torch.cat([relit(colour[:, :3], shade(normal, skin.light)).clamp(-1, 1), colour[:, 3:]], 1)
     covered = torch.cat([normal, colour, torch.ones_like(colour[:, :1])], 1)
     canvas = _supersampled_mean(covered, pixel, fragments.triangle.shape)
-    table = torch.cat([body.triangle_part + 1, body.triangle_part.new_zeros(1)]).to(torch.uint8)
+    table = F.pad(skin.mesh.triangle_part + 1, (0, 1)).to(torch.uint8)
     label = table[fragments.triangle]  # -1, outside, is the last entry
     part, depth = _most(label, fragments.depth)
     inside = part > 0

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from stereotalker_core.body.fine_mesh import usual_fine_mesh
 from stereotalker_core.body.model import HalfBody
 from stereotalker_core.body.rasterize import interpolate, rasterize
 from stereotalker_core.body.texture.lift import lift_portrait
@@ -115,8 +116,10 @@ def test_edges_are_the_mean_of_their_samples(scene):
     even = replace(identity, atlas=torch.ones_like(identity.atlas), background=-torch.ones_like(identity.background))
     scale = torch.tensor([2.0, 2.0, 1.0])[:, None]
     posed = body.pose(body.rest(identity.shape[None], identity.shell[None]), torch.zeros(1, 49, 3), torch.zeros(1, 52))
-    points = project(posed.vertices, view.world_to_camera, view.intrinsics * scale)
-    covered = (rasterize(points, body.triangles, (256, 256)).triangle >= 0).float()
+    mesh = usual_fine_mesh(body, "cpu")
+    vertices, _ = mesh.points(posed.vertices, body.normals(posed.vertices))
+    points = project(vertices, view.world_to_camera, view.intrinsics * scale)
+    covered = (rasterize(points, mesh.triangles, (256, 256)).triangle >= 0).float()
     share = F.avg_pool2d(covered[:, None], 2)
     guides = render_guides(body, even, still(1), view)
     # two drawings: a sample on an outline may fall to either side
