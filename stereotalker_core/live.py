@@ -25,6 +25,7 @@ from .motion.generation.sampling import MotionOptions
 from .pipeline import Look, Models, View
 from .records import Cameras, Guides, Identity, Motion
 from .shapes import FPS, SAMPLE_RATE, size_of
+from .video.guides.loose_hair import LooseHair
 from .video.guides.maps import Skin, background_plate, render_guides, skin_of
 from .video.rendering.composite import composite, resolve_background
 
@@ -34,6 +35,9 @@ AHEAD = 3  # hops of a person that a crew has begun and not yet drawn, at most
 CONTEXT = 48  # frames of sound that the networks hear
 LONGEST_WAIT = 60 * SAMPLE_RATE  # samples that may wait to be spoken
 GRACE = HOP / FPS  # seconds that sound may be late while somebody speaks, before silence is put in
+
+
+_Drawable = tuple[Guides, Tensor, Tensor, Tensor | None]  # what `Live._guided` makes
 
 
 @dataclass(frozen=True)
@@ -171,6 +175,7 @@ class Live:
         self.interruptions = 0
         self._motion = LiveMotion(models.motion, options or MotionOptions(steps=3), HOP, LOOK_AHEAD)
         self._plate: Tensor | None = None
+        self._hair: LooseHair | None = None
         self._skin: Skin | None = None
         with torch.no_grad():
             self._rest = models.body.rest(identity.shape[None], identity.shell[None])
@@ -265,10 +270,10 @@ class Live:
         self._begun.append(parts)
         return parts
 
-    def _guided_of(self, motion: Future[Motion], chosen: list[int], cameras: Cameras) -> tuple[Guides, Tensor, Tensor]:
+    def _guided_of(self, motion: Future[Motion], chosen: list[int], cameras: Cameras) -> _Drawable:
         return self._guided(motion.result()[chosen], cameras)
 
-    def _drawn_of(self, guides: Future[tuple[Guides, Tensor, Tensor]]) -> list[Tensor]:
+    def _drawn_of(self, guides: Future[_Drawable]) -> list[Tensor]:
         return self._drawn(*guides.result())
 
     def _giving(self, plan: _Plan, chosen: list[int]) -> Callable[[list[Tensor]], list[LiveFrame]]:
@@ -304,26 +309,31 @@ class Live:
         return self._heard, real[:HOP]
 
     @torch.no_grad()
-    def _guided(self, motion: Motion, cameras: Cameras) -> tuple[Guides, Tensor, Tensor]:
-        """Draw the guides as `video.rendering.play` does -> guides, guide tensor, background (1 or T, 3, H, W)."""
+    def _guided(self, motion: Motion, cameras: Cameras) -> _Drawable:
+        """Draw the guides as `video.rendering.play` does -> guides, guide tensor, background (1 or T, 3, H, W), loose
+        hair."""
         models, renderer = self.models, self.models.renderer
         cameras = cameras.to(renderer.device)
         if self._plate is None:
             self._plate = background_plate(self.identity, cameras, continued=True)
             self._skin = skin_of(models.body, self.identity, cameras, self._plate)
+            self._hair = LooseHair(models.body, self.identity)
         guides = render_guides(models.body, self.identity, motion, cameras, self._rest, self._skin)
-        guide = renderer.guide(models.body, self._rest, self.identity.performed(motion), cameras, guides)
-        if isinstance(self.settings.background, str):
-            return guides, guide, self._plate[None]
-        return guides, guide, resolve_background(self.settings.background, self.identity, cameras)
+        performed = self.identity.performed(motion)
+        guide = renderer.guide(models.body, self._rest, performed, cameras, guides)
+        plate = self._plate[None]
+        if not isinstance(self.settings.background, str):
+            plate = resolve_background(self.settings.background, self.identity, cameras)
+        return guides, guide, plate, self._hair.layer(performed, cameras) if self._hair else None
 
     @torch.no_grad()
-    def _drawn(self, guides: Guides, guide: Tensor, plate: Tensor) -> list[Tensor]:
+    def _drawn(self, guides: Guides, guide: Tensor, plate: Tensor, strands: Tensor | None) -> list[Tensor]:
         """Draw the pictures (3, H, W) from what `_guided` returns."""
         renderer = self.models.renderer
         alpha = renderer.predict_regions(guides, guide, self.settings.predicted_mask).person.float()
         frames = renderer.restore(guides, guide)
-        return list(composite(frames, alpha, plate.to(frames), isinstance(self.settings.background, str)).cpu())
+        drawn = isinstance(self.settings.background, str)
+        return list(composite(frames, alpha, plate.to(frames), drawn, strands).cpu())
 
 
 class Beat:

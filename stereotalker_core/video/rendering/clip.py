@@ -15,11 +15,12 @@ from ...body.model import HalfBody
 from ...records import Cameras, Identity, Motion, Regions
 from ...shapes import REGIONS, dims, joined, size_of
 from ..guides.layout import GUIDE_BLOCK, GuideLayout
+from ..guides.loose_hair import LooseHair
 from ..guides.maps import background_plate, render_guides, skin_of
 from ..networks.experts import Experts
 from ..networks.unet import Condition
 from .bundle import channels_last
-from .composite import composite
+from .composite import composite, with_strands
 from .renderer import PortraitFeatures, RenderedChunk, Renderer
 from .steady import steadied
 
@@ -37,7 +38,8 @@ class ClipConditions:
     yaw: (T,) degrees.
     portrait: (1, C, h, w) encoded, framed as on the canvas.
     tokens: (1, n, D) the portrait's image embedding, for a denoiser that reads one.
-    reads: what the denoiser reads as guides, "maps" (of the posed body) or "openpose" (skeleton drawings)."""
+    reads: what the denoiser reads as guides, "maps" (of the posed body) or "openpose" (skeleton drawings).
+    strands: (T, 4, H, W) in half precision, the loose hair behind the person (`LooseHair.layer`); None for none."""
 
     guide: Tensor
     regions: Tensor
@@ -46,6 +48,7 @@ class ClipConditions:
     portrait: Tensor
     tokens: Tensor | None = None
     reads: str = "maps"
+    strands: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.yaw)
@@ -58,7 +61,7 @@ class ClipConditions:
 
 def clip_bytes(size: tuple[int, int]) -> float:
     """Return the main memory per frame of a clip of size (H, W), in bytes."""
-    return size[0] * size[1] * 2 * (GuideLayout().channels / GUIDE_BLOCK**2 + len(REGIONS))
+    return size[0] * size[1] * 2 * (GuideLayout().channels / GUIDE_BLOCK**2 + len(REGIONS) + 4)
 
 
 @torch.no_grad()
@@ -91,14 +94,19 @@ def prepare_clip(
         )
     rest = body.rest(identity.shape[None], identity.shell[None])
     parts: list[tuple[Tensor, ...]] = []
+    strands: list[Tensor] = []
+    hair = LooseHair(body, identity)
     skin = skin_of(body, identity, cameras, background_plate(identity, cameras, continued=True))
     for start in range(0, len(motion), _TOGETHER):
         frames = slice(start, start + _TOGETHER)
         seen = render_guides(body, identity, motion[frames], cameras[frames], rest, skin)
-        guide = renderer.guide(body, rest, identity.performed(motion[frames]), cameras[frames], seen)
+        performed = identity.performed(motion[frames])
+        guide = renderer.guide(body, rest, performed, cameras[frames], seen)
         regions = renderer.predict_regions(seen, guide, predicted).masks
         lift = renderer.encode(seen.lift).float().cpu()
         parts.append((renderer.keep(guide).cpu(), regions.half().cpu(), lift, seen.yaw.cpu()))
+        if (layer := hair.layer(performed, cameras[frames])) is not None:
+            strands.append(layer.half().cpu())
         if callback:
             callback(start + len(seen), seen.lift[-1])
     framed = background_plate(replace(identity, background=identity.portrait), cameras)[None]
@@ -108,6 +116,7 @@ def prepare_clip(
         portrait=renderer.encode(framed).float().cpu(),
         tokens=None if tokens is None else tokens.float().cpu(),
         reads=renderer.reads,
+        strands=joined(strands) if strands else None,
     )
 
 
@@ -187,7 +196,9 @@ def decode_clip(
         now = slice(done, done + len(values))
         done += len(values)
         behind = (plate[now] if len(plate) > 1 else plate).to(values.device)
-        yield RenderedChunk(composite(values[:, :3], values[:, 3:], behind, drawn), values[:, 3:])
+        strands = None if clip.strands is None else clip.strands[now].to(values)
+        picture = composite(values[:, :3], values[:, 3:], behind, drawn, strands)
+        yield RenderedChunk(picture, with_strands(values[:, 3:], strands))
 
 
 def _steadied(renderer: Renderer, clip: ClipConditions, latents: Tensor) -> Iterator[Tensor]:

@@ -9,20 +9,41 @@ from ...shapes import dims
 from ..guides.maps import background_plate
 
 
-def composite(frames: Tensor, alpha: Tensor, background: Tensor, drawn: bool) -> Tensor:
+def composite(
+    frames: Tensor, alpha: Tensor, background: Tensor, drawn: bool, strands: Tensor | None = None
+) -> Tensor:
     """Composite frames (T, 3, H, W) over a background: opaque where alpha >= 1/2, transparent where it is at most 1/5.
 
-    The networks draw edges already mixed with what is behind; mixing them again would make the person thinner. drawn:
-    they were drawn over this very background, so one more pixel around the mask is kept, which is smoother than the
-    mask's edge."""
+    The networks draw edges already mixed with what is behind; mixing them again would make the person thinner.
+
+    frames, alpha: (T, 3|1, H, W) of the person.
+    background: (T|1, 3, H, W).
+    drawn: the frames were drawn over this very background, so one more pixel around the mask is kept, which is smoother
+        than the mask's edge.
+    strands: (T, 4, H, W) premultiplied colour and opacity of loose hair between person and background; that one pixel
+        would hide it."""
+    opacity = coverage(alpha)
     if drawn:
-        alpha = largest_around(alpha, 1)
-    return torch.lerp(background.expand_as(frames), frames, coverage(alpha))
+        wide = coverage(largest_around(alpha, 1))
+        opacity = wide if strands is None else torch.lerp(wide, opacity, (4 * strands[:, 3:]).clamp_max(1))
+    if strands is not None:
+        background = background * (1 - strands[:, 3:]) + strands[:, :3]
+    return torch.lerp(background.expand_as(frames), frames, opacity)
 
 
 def coverage(alpha: Tensor) -> Tensor:
     """Map a predicted mask (T, 1, H, W) -> the opacity of the person in a composite."""
     return ((alpha - 0.2) / 0.3).clamp(0, 1)
+
+
+def with_strands(alpha: Tensor, strands: Tensor | None) -> Tensor:
+    """Add loose hair to the person's alpha (T, 1, H, W), so that `coverage` includes it.
+
+    strands: (T, 4, H, W), their last channel is the opacity; None for none."""
+    if strands is None:
+        return alpha
+    opacity = 1 - (1 - coverage(alpha)) * (1 - strands[:, 3:])
+    return torch.where(strands[:, 3:] > 0, torch.maximum(alpha, 0.2 + 0.3 * opacity), alpha)
 
 
 def resolve_background(

@@ -12,7 +12,8 @@ Both modes:
 
 4. The face pass, if requested, draws the face's square again at a multiple of the resolution (`face_pass`).
 5. Where the picture hardly moves, frames are averaged over time (`steady`), a few frames behind the windows.
-6. Composite: the network's pixels inside the mask, the background outside."""
+6. Composite: the network's pixels inside the mask, the background outside, and between them the portrait's loose hair
+(`guides.loose_hair`)."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -25,8 +26,9 @@ from ...body.model import HalfBody
 from ...camera.trajectories import checked_size
 from ...records import Cameras, Guides, Identity, Motion, Regions
 from ...shapes import joined
+from ..guides.loose_hair import LooseHair
 from ..guides.maps import background_plate, join_guides, render_guides, skin_of
-from .composite import composite, resolve_background
+from .composite import composite, resolve_background, with_strands
 from .face_pass import face_window, with_face
 from .play import played
 from .ranges import needed, only, within
@@ -99,7 +101,9 @@ def render_video(
             faces = _cut_out(body, renderer, identity, motion, square.cameras(cameras), source)
             parts = with_face(parts, faces, square)
     finished = ((values,) for values in steadied(parts)) if renderer.steadies else parts
-    return _composed(only(finished, begin, part), plate, drawn, part, callback)
+    with torch.no_grad():
+        hair = LooseHair(body, identity)
+    return _composed(only(finished, begin, part), plate, drawn, part, callback, (hair, motion, cameras))
 
 
 def _source(
@@ -126,15 +130,24 @@ def _source(
 
 def _composed(
     parts: Iterator[tuple[Tensor, ...]], plate: Tensor, drawn: bool, frames: tuple[int, int],
-    callback: Callable[[int, int], None] | None,
+    callback: Callable[[int, int], None] | None, loose: tuple[LooseHair, Motion, Cameras],
 ) -> Iterator[RenderedChunk]:  # fmt: skip
+    """Yield frames over their background, with the loose hair between the two.
+
+    parts: pictures and alpha; plate: the background, one or one a frame; drawn: whether `parts` were drawn over it;
+    frames: (first, stop) of the clip; callback: as in `render_video`; loose: the hair, and motion and cameras of the
+    whole clip."""
     done, count = frames
+    hair, motion, cameras = loose
     for values, *_ in parts:
         now = slice(done, done + len(values))
         done += len(values)
         with torch.no_grad():
             behind = (plate[now] if len(plate) > 1 else plate).to(values.device)
-            chunk = RenderedChunk(composite(values[:, :3], values[:, 3:], behind, drawn), values[:, 3:])
+            alpha = values[:, 3:]
+            strands = hair.layer(hair.identity.performed(motion[now]), cameras[now], alpha)
+            picture = composite(values[:, :3], alpha, behind, drawn, strands)
+            chunk = RenderedChunk(picture, with_strands(alpha, strands))
         yield chunk  # outside of no_grad, which would otherwise reach into the caller
         if callback:
             callback(done - frames[0], count - frames[0])
