@@ -27,6 +27,7 @@ _TRUNK_BREADTH = 0.03  # m beside the trunk in which an arm may show the trunk b
 _UPPER_ARM_BREADTH = 0.03  # the same beside an upper arm, which the outline holds
 _NEAR, _EXACT_NEAR = 0.010, 0.004  # m behind the nearest surface that still count as it; where registered
 _DEPTH_EDGE, _EXACT_EDGE = 0.04, 0.02  # m between neighbouring pixels; where registered
+_LARGE_TEXEL, _LARGEST_TEXEL = 1.2, 8.0  # px: texels to take means over, and the most that is averaged
 _LARGEST = 1536  # px; a larger portrait holds more than the atlas can
 
 
@@ -210,12 +211,7 @@ class PortraitView:
         Returns colours (N, 3) of the image and visibility (N,) in [0, 1]."""
         pixel, value = self._seen_at(corners, weight)
         size = pixel.new_tensor([self.columns, self.rows])
-        colour = F.grid_sample(
-            self.image[None], (pixel / size * 2 - 1)[None, None], padding_mode="border", align_corners=False
-        )[0, :, 0].T
-        if self.light is not None:
-            normal = at_points(self.normal, corners, weight)
-            colour = relit(colour, 1 / shade(F.normalize(normal, dim=1), self.light))
+        colour = self._unlit(self._colour(pixel), corners, weight)
         inside = ((pixel > 1) & (pixel < size - 1)).all(1)
         cell = pixel.long().clamp_min(0).minimum(size.long() - 1)
         known = self.maps.flatten(1).index_select(1, cell[:, 1] * self.columns + cell[:, 0])
@@ -230,6 +226,36 @@ class PortraitView:
         near = ((value[:, 2] - depth) < reach) & inside
         least, ramp = self._ramps(limb, head)
         return colour, ((value[:, 3] - least) / ramp).clamp(0, 1) * trusted * near
+
+    def means(self, colour: Tensor, seen: Tensor, corners: Tensor, weight: Tensor, across: Tensor) -> Tensor:
+        """Replace colours of seen texels that are larger than a pixel by means over the texel (N, 3).
+
+        A sharp edge that is looked up at single points comes out as a saw: collars, ties, lapels.
+
+        colour, seen: (N, 3) and (N,) from `sample` at the texels' middles.
+        corners, weight: as in `sample`.
+        across: (N, 2, 3) by how much the barycentric weights change to the next texel, in x and in y."""
+        these = (seen > 0).nonzero().squeeze(1)
+        ends = self.vertex[:, :2] / self.vertex[:, 2:3].clamp_min(1e-6) * self.focal  # (V, 2) px
+        steps = torch.einsum("nak,nkc->nac", across[these], ends[corners[these]])  # (N, 2, 2) px
+        large = steps.square().sum(2).amax(1) > _LARGE_TEXEL**2
+        these, steps = these[large], steps[large].clamp(-_LARGEST_TEXEL, _LARGEST_TEXEL)
+        pixel, _ = self._seen_at(corners[these], weight[these])
+        places = [(i / 3, j / 3) for i in (-1, 0, 1) for j in (-1, 0, 1)]
+        total = sum(self._colour(pixel + x * steps[:, 0] + y * steps[:, 1]) for x, y in places)
+        return colour.index_copy(0, these, self._unlit(total / len(places), corners[these], weight[these]))
+
+    def _colour(self, pixel: Tensor) -> Tensor:
+        """Look up the image at pixels (N, 2) -> (N, 3)."""
+        grid = (pixel / pixel.new_tensor([self.columns, self.rows]) * 2 - 1)[None, None]
+        return F.grid_sample(self.image[None], grid, padding_mode="border", align_corners=False)[0, :, 0].T
+
+    def _unlit(self, colour: Tensor, corners: Tensor, weight: Tensor) -> Tensor:
+        """Remove the portrait's shading, if it is known, from colours (N, 3) at surface points."""
+        if self.light is None:
+            return colour
+        normal = at_points(self.normal, corners, weight)
+        return relit(colour, 1 / shade(F.normalize(normal, dim=1), self.light))
 
     def _ramps(self, limb: Tensor | None, head: Tensor | None) -> tuple[Tensor | float, Tensor | float]:
         """Return the least cosine to the camera at which points count as seen, and the interval over which visibility

@@ -83,6 +83,7 @@ class Lifter(nn.Module):
     texel: Tensor
     corners: Tensor
     weight: Tensor
+    across: Tensor
     part: Tensor
     template: Tensor
     templated: Tensor
@@ -144,6 +145,7 @@ class Lifter(nn.Module):
             "texel": texel,  # (N,) flat index into the atlas
             "corners": corners,  # (N, 3) vertices
             "weight": weight,  # (N, 3) barycentric
+            "across": self._across(body)[triangle],  # (N, 2, 3): how it changes to the next texel in x and in y
             "part": part,  # (N,)
             "template": template,  # (N, 3) colour in [0, 1]
             "templated": templated,  # (N,) bool
@@ -181,6 +183,15 @@ class Lifter(nn.Module):
         buffers["hand_tint"], buffers["palm"] = hand_marks(body, corners, weight, hands)  # (N, 3), (N,)
         for name, value in buffers.items():
             self.register_buffer(name, value, persistent=False)
+
+    def _across(self, body: HalfBody) -> Tensor:
+        """Return by how much barycentric weights change from a texel to the next, for each triangle (F, 2, 3)."""
+        (x0, x1, x2), (y0, y1, y2) = (body.atlas_uv * self.size)[body.uv_triangles].permute(2, 1, 0)
+        area = (x1 - x0) * (y2 - y0) - (y1 - y0) * (x2 - x0)
+        inverse = torch.where(area.abs() > 1e-6, 1 / area, 0.0)
+        right = torch.stack([y1 - y2, y2 - y0, y0 - y1], 1) * inverse[:, None]
+        down = torch.stack([x2 - x1, x0 - x2, x1 - x0], 1) * inverse[:, None]
+        return torch.stack([right, down], 1)
 
     def _template(self, body: HalfBody, corners: Tensor, weight: Tensor, part: Tensor) -> tuple[Tensor, Tensor]:
         colour = torch.zeros(len(part), 3, device=part.device)

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from stereotalker_core.body.model import HalfBody
 from stereotalker_core.body.rasterize import interpolate, rasterize
 from stereotalker_core.body.texture.lift import lift_portrait
-from stereotalker_core.body.texture.portrait_view import Trust
+from stereotalker_core.body.texture.portrait_view import PortraitView, Trust
 from stereotalker_core.body.texture.texels import Lifter
 from stereotalker_core.geometry.projection import intrinsics_for, look_at, project
 from stereotalker_core.pixels.inpaint_places import push_pull
@@ -154,3 +154,39 @@ def test_the_head_is_trusted_by_degrees(scene):
     assert 0.3 < float(seen[face].median()) < 0.7 and float(seen[torso].median()) > 0.95
     frontal = (facing > 0.65) & (lifter.part == body.part_index["face"])
     assert float(seen[frontal].median()) > 0.95
+
+
+def test_weights_of_the_next_texel_follow_from_this_ones(scene):
+    lifter = scene[7]
+    weight = torch.full((256 * 256, 3), float("nan")).index_copy(0, lifter.texel, lifter.weight).view(256, 256, 3)
+    corners = torch.full((256 * 256, 3), -1).index_copy(0, lifter.texel, lifter.corners).view(256, 256, 3)
+    across = torch.zeros(256 * 256, 2, 3).index_copy(0, lifter.texel, lifter.across).view(256, 256, 2, 3)
+    for axis in (0, 1):
+        here, there = (slice(None, -1), slice(1, None))
+        here, there = ((slice(None), s) if axis == 0 else (s, slice(None)) for s in (here, there))
+        same = (corners[here] == corners[there]).all(-1) & (corners[here][..., 0] >= 0)
+        assert int(same.sum()) > 5000
+        assert float((weight[here] + across[here][:, :, axis] - weight[there]).abs()[same].max()) < 1e-5
+
+
+def test_large_texels_are_means_over_their_area(scene):
+    """The plain twin: a fine chequered picture looked up at nine points of every texel, one by one."""
+    body, posed, camera, intrinsics, _, image, mask, lifter = scene[:8]
+    rows, columns = torch.meshgrid(torch.arange(320), torch.arange(320), indexing="ij")
+    chequered = (((rows // 2 + columns // 3) % 2).float() * 2 - 1).expand(3, -1, -1)
+    double = intrinsics * torch.tensor([2.0, 2.0, 1.0])[:, None]
+    large = F.interpolate(mask[None], (320, 320))[0]
+    view = PortraitView(body, chequered, large, posed, camera, double, Trust(registered=True))
+    told = (lifter.corners, lifter.weight)
+    colour, seen = view.sample(*told)
+    found = view.means(colour, seen, *told, lifter.across)
+    total = torch.zeros_like(colour)
+    for x in (-1 / 3, 0.0, 1 / 3):
+        for y in (-1 / 3, 0.0, 1 / 3):
+            moved = lifter.weight + x * lifter.across[:, 0] + y * lifter.across[:, 1]
+            total += view.sample(lifter.corners, moved)[0] / 9
+    changed = (found != colour).any(1)
+    assert float(changed[seen > 0.5].float().mean()) > 0.2 and not bool(changed[seen == 0].any())
+    near = view.place(*told)[1] > 0.3  # at grazing angles perspective bends the steps
+    assert float((found - total).abs()[changed & near].mean()) < 0.05
+    assert float(found[changed].std()) < 0.8 * float(colour[changed].std())  # what was black or white is grey
