@@ -2,9 +2,11 @@
 
 Seen from the skull's centre, a row of the unrolled picture is one elevation. Behind the last angle at which a row was
 seen, its texture continues mirrored, back and forth over the seen part, so that strands meet at the seam and keep their
-fineness; at the back of the head the two sides are cross-faded."""
+fineness; at the back of the head the two sides are cross-faded. What lies at the edge of the seen part is seen at a
+grazing angle and blurred, so strands that hang from the crown are drawn over it, as strong as those that were seen."""
 
 import math
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +27,9 @@ _FADE = 12  # cells beyond the middle of the back in which the sides fade into e
 _SURE = 0.5  # confidence of texels that may speak for others
 _SIDE = 40  # cells from the front from which on hair is nearly everybody's
 _FEW = 200  # texels that make a median
+_THIN_STRANDS, _LOCKS, _WAVES = (16, 1024), (9, 200), (7, 28)  # how many from above to below, and around the head
+_WAVE = 0.012  # of half the way around, by which strands bend
+_STRONGEST, _WHORL = 0.16, 0.5  # log brightness at most; radians from the crown to where they are wholly there
 _HUE, _LIT = 0.12, (0.12, 4.0)  # chromaticity and brightness within which hair is still the same hair
 _OTHER = 0.1  # chromaticity or share of brightness from which hair is told from skin
 
@@ -60,8 +65,40 @@ def hair_colours(place: Tensor, colour: Tensor, confidence: Tensor, skin: Tensor
         smooth.append(torch.cat([grown[one][..., : _HALF - _FADE], torch.lerp(beyond, tail, share).flip(2)], 2))
     whole = torch.cat([smooth[1].flip(2), smooth[0]], 2)[None]
     size = place.new_tensor([2 * _HALF, _ROWS])
-    at = (place.flip(1) + place.new_tensor([_HALF, 0.0])) / size * 2 - 1
-    return F.grid_sample(whole, at[None, None], padding_mode="border", align_corners=False)[0, :, 0].T
+    at = ((place.flip(1) + place.new_tensor([_HALF, 0.0])) / size * 2 - 1)[None, None]
+    found = F.grid_sample(whole, at, padding_mode="border", align_corners=False)[0, :, 0].T
+    strands = F.grid_sample(_strands().to(place)[None, None], at, padding_mode="border", align_corners=False)[0, 0, 0]
+    from_crown = (1 - place[:, 0] / _ROWS) * (math.pi / 2 - _LOWEST)  # radians; strands would be needles there
+    strength = _fineness(picture, seen).clamp_max(_STRONGEST) * (from_crown / _WHORL).clamp(0, 1)
+    return ((found / 2 + 0.5) * (strength * strands).exp()[:, None] * 2 - 1).clamp(-1, 1)
+
+
+def _fineness(picture: Tensor, chosen: Tensor) -> Tensor:
+    """Return how strongly neighbouring cells of a picture (3, _ROWS, 2 _HALF) differ in log brightness, where chosen
+    (_ROWS, 2 _HALF)."""
+    light = (picture.mean(0) / 2 + 0.5).clamp_min(0.03).log()[None, None]
+    fine = (light - F.avg_pool2d(light, 5, 1, 2, count_include_pad=False)).square()
+    inner = -F.max_pool2d(-chosen.to(picture)[None, None], 5, 1, 2)
+    return ((fine * inner).sum() / inner.sum().clamp_min(1)).sqrt()
+
+
+@lru_cache(maxsize=1)
+def _strands() -> Tensor:
+    """Draw strands that hang from the crown as log brightness (rows, columns) of mean 0 and deviation 1, always the
+    same ones."""
+    generator = torch.Generator().manual_seed(0)
+
+    def noise(rows: int, columns: int) -> Tensor:
+        drawn = torch.randn(1, 1, rows, columns, generator=generator)
+        return F.interpolate(drawn, (2 * _ROWS, 4 * _HALF), mode="bicubic", align_corners=True)
+
+    hanging = noise(*_THIN_STRANDS) + noise(*_LOCKS)
+    row, column = torch.meshgrid(torch.linspace(-1, 1, 2 * _ROWS), torch.linspace(-1, 1, 4 * _HALF), indexing="ij")
+    bent = column + _WAVE * noise(*_WAVES)[0, 0]
+    hanging = F.grid_sample(
+        hanging, torch.stack([bent, row], -1)[None], padding_mode="reflection", align_corners=True
+    )[0, 0]
+    return (hanging - hanging.mean()) / hanging.std()
 
 
 def _is_hair(place: Tensor, colour: Tensor, confidence: Tensor, skin: Tensor) -> Tensor:

@@ -28,6 +28,21 @@ def test_what_was_not_seen_has_the_seen_hair_and_its_strands(head):
     assert 0.8 < float(out[back].std() / strands[back].std()) < 1.2
 
 
+def test_unseen_hair_has_strands_as_strong_as_the_seen(head):
+    """The seen hair is fine in front and blurred at its edge, as at a grazing angle."""
+    rough = torch.randn(len(head), 1, generator=torch.Generator().manual_seed(0)) * (head[:, 1:].abs() < 90)
+    seen = (head[:, 1].abs() < 130).float()
+
+    def back(strength):
+        out = hair_colours(head, HAIR + strength * rough, seen, SKIN)
+        light = (out.mean(1) / 2 + 0.5).log().view(fill_hair._ROWS, -1)
+        return (light[20:-60] - light[20:-60].roll(1, 1))[:, :80].std()  # neighbours around the head
+
+    flat, fine, coarse = (float(back(strength)) for strength in (0.0, 0.02, 0.05))
+    assert flat < 1e-3
+    assert fine > 0.01 and 1.8 < coarse / fine < 3.2
+
+
 def test_an_ear_does_not_run_around_the_head(head):
     colour = HAIR.expand(len(head), 3).clone()
     ear = (head[:, 0] > 60) & (head[:, 0] < 90) & (head[:, 1].abs() > 115)
