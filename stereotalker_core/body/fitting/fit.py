@@ -26,7 +26,7 @@ from ..texture.lift import lift_unlit
 from ..texture.portrait_view import Trust
 from ..texture.texels import Lifter, usual_lifter
 from .fit_depth import arms_before_trunk
-from .fit_forearms import register_forearms
+from .fit_forearms import register_forearms, slender_forearms
 from .fit_pose import PoseFit, fit_pose
 from .fit_shell import HIGHEST, SLEEVE, ShellSolver, fit_shell, silhouette_iou
 from .outline import follow_outline, outline_of, pull_in
@@ -117,6 +117,7 @@ def fit_portrait(
     if exact:  # few points leave the pose too unsure for an outline to the pixel
         offsets = register_outline(body, fit, offsets, outline.mask, outline.intrinsics)
         offsets = register_forearms(body, fit, offsets, image, outline)
+        offsets = slender_forearms(body, fit, offsets)
     return _identity(body, image, mask, seen.keypoints.to(device), mesh, fit, offsets, lifter, quality)
 
 

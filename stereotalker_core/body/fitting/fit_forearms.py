@@ -1,7 +1,11 @@
-"""Registration of bare forearms: the border between skin and cloth inside the outline is an edge of the arm as well.
+"""Forearms as thick as the picture tells.
 
-The mask shows only the outer side of an arm. Its inner side lies in front of the trunk; an arm drawn a centimetre too
-wide there would take the shirt's pixels for its skin."""
+Registration of bare forearms: the border between skin and cloth inside the outline is an edge of the arm as well. The
+mask shows only the outer side of an arm. Its inner side lies in front of the trunk; an arm drawn a centimetre too wide
+there would take the shirt's pixels for its skin.
+
+Forearms that point at the camera: the outline around them is that of the hand before and of the elbow behind, and says
+nothing of their thickness. A shell that follows it makes wrists twice as thick, which shows when the arm moves."""
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +29,10 @@ _REACH = 0.02  # m that an edge may be off
 _FEW = 40  # px that make a median
 _FOREARM = ("lowerarm01", "lowerarm02")
 _ROUNDS = 2
+_POINTING = (0.65, 0.8)  # cosine to the camera's axis from which a forearm points at it, and from which wholly
+_THICKEST = (0.010, 0.005)  # m of cloth on such a forearm at the elbow and at the wrist
+_ELBOW, _RAMP = 0.03, 0.4  # m more at the elbow itself, and the share of the forearm in which that ends
+_HAND = 1.05  # lengths of the forearm from the elbow to the hand's own shape
 
 
 def register_forearms(body: HalfBody, fit: PoseFit, offsets: Tensor, image: Tensor, outline: Outline) -> Tensor:
@@ -45,6 +53,35 @@ def register_forearms(body: HalfBody, fit: PoseFit, offsets: Tensor, image: Tens
         front = rasterize(points, body.triangles, size).triangle[0]
         for side in "LR":
             offsets = _register(body, fit, posed, offsets, small, outline, front, side)
+    return offsets
+
+
+def slender_forearms(body: HalfBody, fit: PoseFit, offsets: Tensor) -> Tensor:
+    """Limit how far the surface lies outside the body on forearms that point at the camera -> offsets (V, 3).
+
+    body: the half body.
+    fit: shape, pose and camera of the picture.
+    offsets: (V, 3) m in the rest pose, as fitted so far."""
+    rest = body.rest(fit.shape[None])
+    bones, posed = rest.bones[0], fit.posed(body, torch.zeros_like(offsets)).bones[0]
+    towards = fit.world_to_camera[2, :3]  # the camera's axis
+    for side in "LR":
+        elbow, wrist = (body.bone_index[f"{name}.{side}"] for name in ("lowerarm01", "wrist"))
+        pointing = (F.normalize(posed[wrist] - posed[elbow], dim=0) @ towards).abs()
+        share = ((pointing - _POINTING[0]) / (_POINTING[1] - _POINTING[0])).clamp(0, 1)
+        if float(share) == 0:
+            continue
+        arm = body.vertices_in(f"arm.{side}", f"hand.{side}").nonzero().squeeze(1)
+        length = (bones[wrist] - bones[elbow]).norm()
+        axis = (bones[wrist] - bones[elbow]) / length
+        away = rest.vertices[0, arm] - bones[elbow]
+        along = away @ axis / length  # 0 at the elbow, 1 at the wrist
+        away = F.normalize(away - (away @ axis)[:, None] * axis, dim=1)
+        most = _THICKEST[0] + (_THICKEST[1] - _THICKEST[0]) * along.clamp(0, 1)
+        most = most + _ELBOW * (1 - along / _RAMP).clamp(0, 1)
+        beyond = ((offsets[arm] * away).sum(1) - most).clamp_min(0)
+        beyond = beyond * ((along > 0) & (along < _HAND)) * share
+        offsets = offsets.index_add(0, arm, -beyond[:, None] * away)
     return offsets
 
 
