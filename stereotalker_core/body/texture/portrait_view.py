@@ -241,8 +241,9 @@ class PortraitView:
         large = steps.square().sum(2).amax(1) > _LARGE_TEXEL**2
         these, steps = these[large], steps[large].clamp(-_LARGEST_TEXEL, _LARGEST_TEXEL)
         pixel, _ = self._seen_at(corners[these], weight[these])
-        places = [(i / 3, j / 3) for i in (-1, 0, 1) for j in (-1, 0, 1)]
-        total = sum(self._colour(pixel + x * steps[:, 0] + y * steps[:, 1]) for x, y in places)
+        total, places = torch.zeros_like(colour[these]), [(i / 3, j / 3) for i in (-1, 0, 1) for j in (-1, 0, 1)]
+        for x, y in places:
+            total += self._colour(pixel + x * steps[:, 0] + y * steps[:, 1])
         return colour.index_copy(0, these, self._unlit(total / len(places), corners[these], weight[these]))
 
     def _colour(self, pixel: Tensor) -> Tensor:

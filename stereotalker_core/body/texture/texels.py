@@ -134,8 +134,7 @@ class Lifter(nn.Module):
         texel = (fragments.triangle[0] >= 0).flatten().nonzero().squeeze(1)
         triangle = fragments.triangle.flatten()[texel]
         corners = body.triangles[triangle]
-        weight = fragments.barycentric.reshape(-1, 3)[texel]
-        part = body.triangle_part[triangle]
+        weight, part = fragments.barycentric.reshape(-1, 3)[texel], body.triangle_part[triangle]
         template, templated = self._template(body, corners, weight, part)
         eyes, hands, arms, head = (
             torch.isin(part, part.new_tensor([body.part_index[n] for n in names]))

@@ -73,7 +73,7 @@ class LooseHair:
         layer = self.band.new_zeros(len(motion), 4, rows * columns)
         for i in range(len(motion)):
             free = layer.new_ones(rows, columns, dtype=torch.bool) if alpha is None else alpha[i, 0] < OPAQUE
-            pixel, colour = self._drawn(heads, i, free)
+            pixel, colour = self._drawn(self.band, heads, i, free)
             layer[i, :, pixel] = colour
         return layer.unflatten(-1, (rows, columns))
 
@@ -113,10 +113,10 @@ class LooseHair:
         away = (away - ends[:, :1, :2]) / scale[:, None, None]
         return _Heads(ends[:, 0, :2], scale, roll, _outlines(away, roll))
 
-    def _drawn(self, heads: _Heads, i: int, free: Tensor) -> tuple[Tensor, Tensor]:
+    def _drawn(self, band: Tensor, heads: _Heads, i: int, free: Tensor) -> tuple[Tensor, Tensor]:
         """Draw the loose hair of frame i -> N flat indices of pixels, and colour and opacity there (4, N).
 
-        free: (H, W) bool, where the person does not hide it."""
+        band: (4, _ROWS, _COLUMNS), `_cut`; free: (H, W) bool, where the person does not hide it."""
         middle, scale, outline = heads.middle[i], heads.scale[i], heads.outline[i]
         down = (torch.arange(free.shape[0], device=free.device) + 0.5 - middle[1]) / scale
         right = (torch.arange(free.shape[1], device=free.device) + 0.5 - middle[0]) / scale
@@ -126,11 +126,11 @@ class LooseHair:
         row = torch.div(pixel, free.shape[1], rounding_mode="floor")
         angle = _turns(torch.atan2(right[pixel - row * free.shape[1]], -down[row]) - heads.roll[i])
         distance = square.flatten()[pixel].sqrt() - _around(outline, angle)
-        near = (distance > -_INSIDE) & (distance < _OUTSIDE) & self.busy[(angle * _COLUMNS).long()]
+        near = (distance > -_INSIDE) & (distance < _OUTSIDE) & self.busy[(angle * _COLUMNS).long().clamp_max(_COLUMNS - 1)]
         near = near.nonzero().squeeze(1)
         angle, distance = angle[near], distance[near]
         grid = torch.stack([angle * 2 - 1, (distance + _INSIDE) / (_INSIDE + _OUTSIDE) * 2 - 1], -1)
-        colour = F.grid_sample(self.band[None], grid[None, None], padding_mode="border", align_corners=False)[0, :, 0]
+        colour = F.grid_sample(band[None], grid[None, None], padding_mode="border", align_corners=False)[0, :, 0]
         return pixel[near], colour
 
     def _cut(self, motion: Motion, camera: Cameras) -> tuple[Tensor | None, Tensor]:
@@ -198,4 +198,4 @@ def _outlines(away: Tensor, roll: Tensor) -> Tensor:
     found = away.new_zeros(len(away), _DIRECTIONS)
     found.scatter_reduce_(1, (angle * _DIRECTIONS).long().clamp_max(_DIRECTIONS - 1), away.norm(dim=2), "amax")
     found = torch.where(found > 0, found, (found.roll(1, 1) + found.roll(-1, 1)) / 2)
-    return sum(w * found.roll(k, 1) for k, w in ((-1, 0.25), (0, 0.5), (1, 0.25)))
+    return found / 2 + (found.roll(-1, 1) + found.roll(1, 1)) / 4
