@@ -116,7 +116,8 @@ class LooseHair:
     def _drawn(self, band: Tensor, heads: _Heads, i: int, free: Tensor) -> tuple[Tensor, Tensor]:
         """Draw the loose hair of frame i -> N flat indices of pixels, and colour and opacity there (4, N).
 
-        band: (4, _ROWS, _COLUMNS), `_cut`; free: (H, W) bool, where the person does not hide it."""
+        band: (4, _ROWS, _COLUMNS), from `_cut`.
+        free: (H, W) bool, where the person does not hide it."""
         middle, scale, outline = heads.middle[i], heads.scale[i], heads.outline[i]
         down = (torch.arange(free.shape[0], device=free.device) + 0.5 - middle[1]) / scale
         right = (torch.arange(free.shape[1], device=free.device) + 0.5 - middle[0]) / scale
@@ -126,8 +127,8 @@ class LooseHair:
         row = torch.div(pixel, free.shape[1], rounding_mode="floor")
         angle = _turns(torch.atan2(right[pixel - row * free.shape[1]], -down[row]) - heads.roll[i])
         distance = square.flatten()[pixel].sqrt() - _around(outline, angle)
-        near = (distance > -_INSIDE) & (distance < _OUTSIDE) & self.busy[(angle * _COLUMNS).long().clamp_max(_COLUMNS - 1)]
-        near = near.nonzero().squeeze(1)
+        busy = self.busy[(angle * _COLUMNS).long().clamp_max(_COLUMNS - 1)]
+        near = (busy & (distance > -_INSIDE) & (distance < _OUTSIDE)).nonzero().squeeze(1)
         angle, distance = angle[near], distance[near]
         grid = torch.stack([angle * 2 - 1, (distance + _INSIDE) / (_INSIDE + _OUTSIDE) * 2 - 1], -1)
         colour = F.grid_sample(band[None], grid[None, None], padding_mode="border", align_corners=False)[0, :, 0]
