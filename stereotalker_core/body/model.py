@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..checkpoint import load_tensors
 from ..geometry.rotations import axis_angle_to_matrix
 from ..geometry.skeleton import MOTION_JOINTS
+from ..loops.available import array, loops_for
 
 ASSET = Path(__file__).parent / "assets" / "halfbody.safetensors"
 ATLAS = Path(__file__).parent / "assets" / "atlas.safetensors"  # tools/body/pack_atlas.py
@@ -234,6 +235,11 @@ class HalfBody(nn.Module):
 
     def normals(self, vertices: Tensor) -> Tensor:
         """Map vertices (B, V, 3) -> area-weighted unit normals (B, V, 3)."""
+        if (fast := loops_for(vertices)) is not None:
+            out, corners = torch.empty(vertices.shape), array(self.triangles)
+            for own, found in zip(vertices, out, strict=True):
+                fast.surfaces.normals(array(own), corners, found.numpy())
+            return out
         a, b, c = (vertices[:, self.triangles[:, i]] for i in range(3))
         face = torch.linalg.cross(b - a, c - a)
         face = F.pad(face, (0, 0, 0, 1))

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...pixels.inpaint_places import push_pull
+from ...pixels.means import lent
 from ..model import HalfBody
 from ..rasterize import at_points
 from .fill_back import back_colours
@@ -328,7 +329,7 @@ def _alike(
         bare = skin_like(vertex[anchors], *materials) & ~lifter.covered_vertices[anchors]
         distance = distance + _NOT_ITS_OWN * (lifter.covered_vertices[unseen][:, None] & bare)
     spread = 0.008 + 0.2 * distance.amin(1, keepdim=True)  # the further away, the more of them have a say
-    vertex[unseen] = (-distance / spread).softmax(1) @ vertex[anchors]
+    vertex[unseen] = lent(distance, spread, vertex[anchors])
     return at_points(vertex, lifter.corners, lifter.weight)
 
 

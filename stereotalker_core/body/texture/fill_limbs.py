@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ...pixels.means import lent
 from ..rasterize import at_points
 from .texels import Lifter, vertex_sums
 
@@ -312,7 +313,7 @@ def joined(lifter: Lifter, n_vertices: int, prior: Tensor, colour: Tensor, photo
     speakers = seen[:: -(-len(seen) // _SPEAKERS)]
     distance = torch.cdist(lifter.likeness[unseen], lifter.likeness[speakers])
     near = torch.exp(-(distance.amin(1, keepdim=True) / _REACH).square())
-    change[unseen] = near * ((-distance / _SPREAD).softmax(1) @ change[speakers])
+    change[unseen] = near * lent(distance, torch.full_like(near, _SPREAD), change[speakers])
     there = at_points(change, lifter.corners[where], lifter.weight[where])
     return prior.index_copy(0, where, (prior[where] + there).clamp(-1, 1))
 
