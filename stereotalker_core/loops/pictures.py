@@ -137,35 +137,86 @@ def relax(value, ask, right, below, scale, sweeps):
 
 
 @compiled
-def box_sums(values, radius, out):
-    """Fill out (h, w, C) with the sums of the square around every pixel of values (h, w, C), within the picture."""
-    rows, columns, channels = values.shape
-    along = np.empty((rows, columns, channels), np.float32)
-    total = np.empty(channels, np.float64)
+def box_mean(values, radius, out):
+    """Fill out (C, h, w) with the means of the square around every pixel of values (C, h, w), within the picture.
+
+    Sums are taken anew for every pixel: running sums lose what a matting Laplacian needs."""
+    channels, rows, columns = values.shape
+    along = np.empty((rows, columns), np.float32)
+    wide = np.zeros(columns + 2 * radius, np.float32)
+    share = np.empty(columns, np.float32)
+    for x in range(columns):
+        share[x] = _ONE / np.float32(min(columns, x + radius + 1) - max(0, x - radius))
+    for c in range(channels):
+        for y in range(rows):
+            line = along[y]
+            wide[radius : radius + columns] = values[c, y]
+            line[:] = _ZERO
+            for k in range(2 * radius + 1):
+                for x in range(columns):
+                    line[x] += wide[x + k]
+        for y in range(rows):
+            first, last = max(0, y - radius), min(rows, y + radius + 1)
+            line = out[c, y]
+            line[:] = along[first]
+            for k in range(first + 1, last):
+                other = along[k]
+                for x in range(columns):
+                    line[x] += other[x]
+            part = _ONE / np.float32(last - first)
+            for x in range(columns):
+                line[x] *= part * share[x]
+
+
+@compiled
+def fit_lines(matte, colour, mean, factors, radius, out):
+    """Fill out (4, h, w): level, and slope in three colours, of the line through the matte in the square around a pixel.
+
+    matte: (h, w); colour, mean: (3, h, w), of the picture and around its pixels; factors: (6, h, w) of the colours'
+    covariance, as from `matte._factors`."""
+    rows, columns = matte.shape
+    both = np.empty((4, rows, columns), np.float32)
+    both[0] = matte
+    for c in range(3):
+        both[c + 1] = colour[c] * matte
+    box_mean(both, radius, out)
     for y in range(rows):
-        total[:] = 0.0
-        for x in range(min(radius, columns)):
-            for c in range(channels):
-                total[c] += values[y, x, c]
         for x in range(columns):
-            for c in range(channels):
-                if x + radius < columns:
-                    total[c] += values[y, x + radius, c]
-                if x - radius - 1 >= 0:
-                    total[c] -= values[y, x - radius - 1, c]
-                along[y, x, c] = total[c]
-    flat = along.reshape(rows, columns * channels)
-    sums = np.zeros(columns * channels, np.float64)
-    for y in range(min(radius, rows)):
-        for k in range(len(sums)):
-            sums[k] += flat[y, k]
+            level = out[0, y, x]
+            r, g = out[1, y, x] - mean[0, y, x] * level, out[2, y, x] - mean[1, y, x] * level
+            b = out[3, y, x] - mean[2, y, x] * level
+            l21, l31, l32 = factors[3, y, x], factors[4, y, x], factors[5, y, x]
+            g = g - l21 * r
+            b = (b - l31 * r - l32 * g) / factors[2, y, x]
+            g = g / factors[1, y, x] - l32 * b
+            r = r / factors[0, y, x] - l21 * g - l31 * b
+            out[0, y, x] = level - r * mean[0, y, x] - g * mean[1, y, x] - b * mean[2, y, x]
+            out[1, y, x], out[2, y, x], out[3, y, x] = r, g, b
+
+
+@compiled
+def unmixed(colour, alpha, layers, regular, out):
+    """Do one step of foreground estimation, as `matte._unmixed` does.
+
+    colour: (3, h, w); alpha: (h, w); layers: (6, h, w), the person's and the background's colours; regular: weight of
+    the neighbours at even alpha. Fills out (6, h, w) with the new layers."""
+    rows, columns = alpha.shape
+    base = np.float32(regular)
     for y in range(rows):
-        if y + radius < rows:
-            for k in range(len(sums)):
-                sums[k] += flat[y + radius, k]
-        if y - radius - 1 >= 0:
-            for k in range(len(sums)):
-                sums[k] -= flat[y - radius - 1, k]
-        row = out[y].reshape(columns * channels)
-        for k in range(len(sums)):
-            row[k] = sums[k]
+        above, below = max(y - 1, 0), min(y + 1, rows - 1)
+        for x in range(columns):
+            before, after = max(x - 1, 0), min(x + 1, columns - 1)
+            own = alpha[y, x]
+            a, b = base + abs(alpha[above, x] - own), base + abs(alpha[below, x] - own)
+            c, d = base + abs(alpha[y, before] - own), base + abs(alpha[y, after] - own)
+            count = a + b + c + d
+            share, rest = _ONE / count, _ONE - own
+            part = _ONE / (count + own * own + rest * rest)
+            for k in range(3):
+                front = (a * layers[k, above, x] + b * layers[k, below, x]) * share
+                front += (c * layers[k, y, before] + d * layers[k, y, after]) * share
+                back = (a * layers[k + 3, above, x] + b * layers[k + 3, below, x]) * share
+                back += (c * layers[k + 3, y, before] + d * layers[k + 3, y, after]) * share
+                off = (colour[k, y, x] - own * front - rest * back) * part
+                out[k, y, x] = min(max(front + own * off, -_ONE), _ONE)
+                out[k + 3, y, x] = min(max(back + rest * off, -_ONE), _ONE)

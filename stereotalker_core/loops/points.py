@@ -12,6 +12,26 @@ _ZERO, _ONE = np.float32(0), np.float32(1)
 
 
 @compiled
+def chained(local, order, parent, bones, world, heads):
+    """Fill world (B, 3, 3) rotations and heads (B, 3) of the posed bones from local rotations (B, 3, 3).
+
+    order: (B,) bones, parents first; parent: (B,); bones: (B, 3) heads at rest."""
+    for n in range(len(order)):
+        b = order[n]
+        p = parent[b]
+        if n == 0:
+            world[b], heads[b] = local[b], bones[b]
+            continue
+        for i in range(3):
+            heads[b, i] = heads[p, i]
+            for k in range(3):
+                heads[b, i] += world[p, i, k] * (bones[b, k] - bones[p, k])
+                world[b, i, k] = _ZERO
+                for m in range(3):
+                    world[b, i, k] += world[p, i, m] * local[b, m, k]
+
+
+@compiled
 def turn(angles, joints, order, parent, bones, world, heads):
     """Fill world (B, 3, 3) rotations and heads (B, 3) of the posed bones.
 
@@ -29,19 +49,7 @@ def turn(angles, joints, order, parent, bones, world, heads):
         r[0, 0], r[0, 1], r[0, 2] = 1 - c * (y * y + z * z), c * x * y - s * z, c * x * z + s * y
         r[1, 0], r[1, 1], r[1, 2] = c * x * y + s * z, 1 - c * (x * x + z * z), c * y * z - s * x
         r[2, 0], r[2, 1], r[2, 2] = c * x * z - s * y, c * y * z + s * x, 1 - c * (x * x + y * y)
-    for n in range(len(order)):
-        b = order[n]
-        p = parent[b]
-        if n == 0:
-            world[b], heads[b] = local[b], bones[b]
-            continue
-        for i in range(3):
-            heads[b, i] = heads[p, i]
-            for k in range(3):
-                heads[b, i] += world[p, i, k] * (bones[b, k] - bones[p, k])
-                world[b, i, k] = _ZERO
-                for m in range(3):
-                    world[b, i, k] += world[p, i, m] * local[b, m, k]
+    chained(local, order, parent, bones, world, heads)
 
 
 @compiled

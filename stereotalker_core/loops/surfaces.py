@@ -158,3 +158,88 @@ def share_near(colours, others, limit, out):
             x, y, z = r[m] - red, g[m] - green, b[m] - blue
             count += np.int32(1) if x * x + y * y + z * z < most else np.int32(0)
         out[n] = np.float32(count) * part
+
+
+@compiled
+def linear(value):
+    """Return the light of a colour value in [-1, 1]: its square in [0, 1]."""
+    unit = max(value * _HALF + _HALF, _ZERO)
+    return unit * unit
+
+
+@compiled
+def skin_steps(colours, others, black, hue, brighter, darker, out):
+    """Fill out (N,) with the distances of colours (N, 3) to others (N or 1, 3), as `fill_limbs.skin_steps` does.
+
+    black: light added to each colour; hue, brighter, darker: steps per unit of hue and of the logarithm of light."""
+    low, hue = np.float32(black), np.float32(hue)
+    brighter, darker = np.float32(brighter), np.float32(darker)
+    for n in range(len(colours)):
+        m = n if len(others) > 1 else 0
+        r, g, b = linear(colours[n, 0]) + low, linear(colours[n, 1]) + low, linear(colours[n, 2]) + low
+        u, v, w = linear(others[m, 0]) + low, linear(others[m, 1]) + low, linear(others[m, 2]) + low
+        one, two = r + g + b, u + v + w
+        here, there = _ONE / one, _ONE / two
+        r, g, b = r * here - u * there, g * here - v * there, b * here - w * there
+        more = np.float32(math.log(one * there))
+        lit = more * brighter if more > _ZERO else more * darker
+        out[n] = np.float32(math.sqrt((r * r + g * g + b * b) * hue * hue + lit * lit))
+
+
+@compiled
+def skinned(vertices, bone, share, turned, shift, out):
+    """Fill out (V, 3) with the vertices (V, 3) moved by their bones (V, W), each by its share (V, W).
+
+    turned: (B, 3, 3) rotations and shift: (B, 3) translations of the bones."""
+    for v in range(len(vertices)):
+        x, y, z = vertices[v, 0], vertices[v, 1], vertices[v, 2]
+        a, b, c = _ZERO, _ZERO, _ZERO
+        for w in range(bone.shape[1]):
+            part, k = share[v, w], bone[v, w]
+            if part != _ZERO:
+                a += part * (turned[k, 0, 0] * x + turned[k, 0, 1] * y + turned[k, 0, 2] * z + shift[k, 0])
+                b += part * (turned[k, 1, 0] * x + turned[k, 1, 1] * y + turned[k, 1, 2] * z + shift[k, 1])
+                c += part * (turned[k, 2, 0] * x + turned[k, 2, 1] * y + turned[k, 2, 2] * z + shift[k, 2])
+        out[v, 0], out[v, 1], out[v, 2] = a, b, c
+
+
+@compiled
+def bilinear(picture, x, y):
+    """Return picture (h, w) at pixel x, y (pixel centres at .5); zero outside."""
+    rows, columns = picture.shape
+    x, y = x - _HALF, y - _HALF
+    left, top = int(math.floor(x)), int(math.floor(y))
+    total = _ZERO
+    for j in range(2):
+        for i in range(2):
+            if 0 <= top + j < rows and 0 <= left + i < columns:
+                share = (_ONE - abs(x - np.float32(left + i))) * (_ONE - abs(y - np.float32(top + j)))
+                total += share * picture[top + j, left + i]
+    return total
+
+
+@compiled
+def edge_gaps(mask, covered, pixel, normal, reach, step, gap, found):
+    """Walk from pixels (M, 2) along normals (M, 2) to the mask's edge, as `fit_shell._gap` does.
+
+    mask, covered: (h, w); reach: (M,) px; step: px of a stride. Fills gap (M,) px and found (M,) bool."""
+    rows, columns = mask.shape
+    steps, four = int(reach.max() / step) + 1, np.float32(4)
+    wide, high = np.float32(columns - 1), np.float32(rows - 1)
+    for m in range(len(pixel)):
+        x, y, u, v = pixel[m, 0], pixel[m, 1], normal[m, 0], normal[m, 1]
+        gap[m], found[m] = _ZERO, False
+        inside = bilinear(mask, x, y) > _HALF
+        for k in range(steps):
+            t = np.float32(k * step)
+            if inside:
+                to_x, to_y = x + t * u, y + t * v
+                other = t > four and bilinear(covered, to_x, to_y) > _HALF
+                if other or not bilinear(mask, to_x, to_y) > _HALF:
+                    leaves = to_x < _ONE or to_y < _ONE or to_x > wide or to_y > high
+                    gap[m], found[m] = t * (_HALF if other else _ONE), not leaves
+                    break
+            elif bilinear(mask, x - t * u, y - t * v) > _HALF:
+                gap[m], found[m] = -t, True
+                break
+        found[m] = found[m] and abs(gap[m]) <= reach[m]

@@ -252,6 +252,10 @@ class _Level:
 
     def _nearest(self, features: Tensor) -> Tensor:
         there = features[self.source]
+        if (fast := loops_for(features)) is not None:
+            best = torch.empty(len(self.target), dtype=torch.long)
+            fast.places.nearest(array(features[self.target]), array(there.T), best.numpy())
+            return self.source[best]
         norm = (there * there).sum(1) / 2
         best = [torch.addmm(norm, part, there.T, alpha=-1).argmin(1) for part in features[self.target].split(2048)]
         return self.source[torch.cat(best)]

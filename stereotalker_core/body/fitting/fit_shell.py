@@ -97,6 +97,11 @@ def _gap(mask: Tensor, covered: Tensor, pixel: Tensor, normal: Tensor, reach: Te
     reach: (M,) px, how far to look."""
     if not len(pixel):
         return pixel.new_zeros(0), torch.zeros(0, dtype=torch.bool, device=pixel.device)
+    if (fast := loops_for(mask, covered, pixel)) is not None:
+        gap, found = torch.empty(len(pixel)), torch.empty(len(pixel), dtype=torch.bool)
+        seen = array(mask[0]), array(covered.view_as(mask[0])), array(pixel), array(normal), array(reach)
+        fast.surfaces.edge_gaps(*seen, _STEP, gap.numpy(), found.numpy())
+        return gap, found
     steps = int(reach.max() / _STEP) + 1
     t = torch.arange(steps, device=pixel.device) * _STEP
     size = pixel.new_tensor([mask.shape[-1], mask.shape[-2]])

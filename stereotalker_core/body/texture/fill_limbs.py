@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ...loops.available import array, loops_for
 from ...pixels.means import lent
 from ..rasterize import at_points
 from .texels import Lifter, vertex_sums
@@ -250,6 +251,10 @@ def skin_steps(
 
     colour, other: the colours; lit: logarithms of light that count as one step, where `colour` is brighter and where it
     is darker; hue: difference of the shares of red, green and blue that does."""
+    if (fast := loops_for(colour, other)) is not None:
+        out = torch.empty(len(colour))
+        fast.surfaces.skin_steps(array(colour), array(other), _BLACK, 1 / hue, 1 / lit[0], 1 / lit[1], out.numpy())
+        return out
     here, there = ((c / 2 + 0.5).clamp_min(0).square() + _BLACK for c in (colour, other))
     shares = (here / here.sum(1, keepdim=True) - there / there.sum(1, keepdim=True)).norm(dim=1) / hue
     more = (here.sum(1) / there.sum(1)).log()
