@@ -55,10 +55,19 @@ def loops_for(*tensors: Tensor) -> Loops | None:
     for tensor in tensors:
         if tensor.device.type != "cpu" or tensor.is_floating_point() and tensor.dtype != torch.float32:
             return None
-        if tensor.requires_grad and torch.is_grad_enabled():
+        if tensor.requires_grad and torch.is_grad_enabled() or not _in_memory(tensor):
             return None
     with _BUSY:
         return _loops()
+
+
+def _in_memory(tensor: Tensor) -> bool:
+    """Tell whether a tensor has numbers that can be read, unlike those of `torch.func` and of tracing."""
+    try:
+        tensor.data_ptr()
+    except RuntimeError:
+        return False
+    return True
 
 
 def array(tensor: Tensor) -> np.ndarray:

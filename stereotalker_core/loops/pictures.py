@@ -170,7 +170,7 @@ def box_mean(values, radius, out):
 
 @compiled
 def fit_lines(matte, colour, mean, factors, radius, out):
-    """Fill out (4, h, w): level, and slope in three colours, of the line through the matte in the square around a pixel.
+    """Fill out (4, h, w): level, and slope in three colours, of the line through the matte around every pixel.
 
     matte: (h, w); colour, mean: (3, h, w), of the picture and around its pixels; factors: (6, h, w) of the colours'
     covariance, as from `matte._factors`."""

@@ -147,30 +147,15 @@ def copy_detail(detail, hole, places, out):
 
 
 @compiled
-def nearest(asked, known, out):
-    """Fill out (T,) with the index of the nearest of known (F, S) points to each of asked (T, F)."""
-    features, count = known.shape
-    block = 1024
-    norm = np.zeros(count, np.float32)
-    for f in range(features):
+def least(values, out):
+    """Fill out (T,) with the index of the least of each row of values (T, S)."""
+    count = values.shape[1]
+    for t in range(len(values)):
+        line = values[t]
+        best = line[0]
+        for s in range(1, count):
+            best = min(best, line[s])
         for s in range(count):
-            norm[s] += known[f, s] * known[f, s] * _HALF
-    away = np.empty(block, np.float32)
-    best = np.full(len(asked), np.inf, np.float32)
-    for start in range(0, count, block):
-        size = min(block, count - start)
-        for t in range(len(asked)):
-            away[:size] = norm[start : start + size]
-            for f in range(features):
-                own, line = asked[t, f], known[f, start : start + size]
-                for s in range(size):
-                    away[s] -= own * line[s]
-            least = away[0]
-            for s in range(1, size):
-                least = min(least, away[s])
-            if least < best[t]:
-                best[t] = least
-                for s in range(size):
-                    if away[s] == least:
-                        out[t] = start + s
-                        break
+            if line[s] == best:
+                out[t] = s
+                break

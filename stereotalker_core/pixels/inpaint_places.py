@@ -15,6 +15,7 @@ _PATCH = 5
 _FEATURES = 20  # principal components of a patch
 _EXACT = 2**25  # pairs of patches up to which all are compared
 _ROUNDS = (1, 2, 1, 1)  # votes and searches at the levels from the coarsest on
+_TOGETHER = 256  # patches compared at once: their distances stay in the processor's cache
 _PASSES = 3  # of propagation and random search in each PatchMatch
 _ROW, _COLUMN = 1.5, 0.2  # colour units (-1..1, a pixel's) that a whole picture's height, width of distance cost
 _PIECES = 48  # px of the longer side of the level on which large pieces are laid
@@ -252,11 +253,12 @@ class _Level:
 
     def _nearest(self, features: Tensor) -> Tensor:
         there = features[self.source]
+        norm = (there * there).sum(1) / 2
         if (fast := loops_for(features)) is not None:
             best = torch.empty(len(self.target), dtype=torch.long)
-            fast.places.nearest(array(features[self.target]), array(there.T), best.numpy())
+            for part, out in zip(features[self.target].split(_TOGETHER), best.split(_TOGETHER), strict=True):
+                fast.places.least(array(torch.addmm(norm, part, there.T, alpha=-1)), out.numpy())
             return self.source[best]
-        norm = (there * there).sum(1) / 2
         best = [torch.addmm(norm, part, there.T, alpha=-1).argmin(1) for part in features[self.target].split(2048)]
         return self.source[torch.cat(best)]
 

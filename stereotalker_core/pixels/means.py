@@ -27,7 +27,7 @@ def mean_around(values: Tensor, radius: int) -> Tensor:
 
 
 def lent(distance: Tensor, spread: Tensor, values: Tensor) -> Tensor:
-    """Return the means (U, C) of values (A, C) by weights exp(-distance / spread): softmax(-distance / spread) @ values.
+    """Return the means (U, C) of values (A, C) by weights exp(-distance / spread), which are a softmax.
 
     distance: (U, A); spread: (U, 1), over which a weight falls to 1 / e."""
     if (fast := loops_for(distance, spread, values)) is not None and len(distance):
