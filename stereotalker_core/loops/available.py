@@ -34,7 +34,7 @@ def _loops() -> Loops | None:
     except (ImportError, OSError) as error:  # OSError: a numba whose native library does not fit this system
         logger.info("people are fitted without numba (%s)", error)
         return None
-    if config.DISABLE_JIT:
+    if getattr(config, "DISABLE_JIT", False):
         return None
     from pickle import PickleError
 
