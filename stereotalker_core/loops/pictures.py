@@ -119,7 +119,9 @@ def relax(value, ask, right, below, scale, sweeps):
     old = np.empty((rows, columns), np.float32)
     for c in range(channels):
         for _ in range(sweeps):
-            old[:] = value[c]
+            for y in range(rows):
+                for x in range(columns):
+                    old[y, x] = value[c, y, x]
             for y in range(rows):
                 for x in range(columns):
                     if scale[y, x] == _ZERO:
@@ -150,15 +152,16 @@ def box_mean(values, radius, out):
     for c in range(channels):
         for y in range(rows):
             line = along[y]
-            wide[radius : radius + columns] = values[c, y]
-            line[:] = _ZERO
+            for x in range(columns):
+                wide[radius + x], line[x] = values[c, y, x], _ZERO
             for k in range(2 * radius + 1):
                 for x in range(columns):
                     line[x] += wide[x + k]
         for y in range(rows):
             first, last = max(0, y - radius), min(rows, y + radius + 1)
             line = out[c, y]
-            line[:] = along[first]
+            for x in range(columns):
+                line[x] = along[first, x]
             for k in range(first + 1, last):
                 other = along[k]
                 for x in range(columns):
@@ -176,9 +179,11 @@ def fit_lines(matte, colour, mean, factors, radius, out):
     covariance, as from `matte._factors`."""
     rows, columns = matte.shape
     both = np.empty((4, rows, columns), np.float32)
-    both[0] = matte
-    for c in range(3):
-        both[c + 1] = colour[c] * matte
+    for y in range(rows):
+        for x in range(columns):
+            both[0, y, x] = matte[y, x]
+            for c in range(3):
+                both[c + 1, y, x] = colour[c, y, x] * matte[y, x]
     box_mean(both, radius, out)
     for y in range(rows):
         for x in range(columns):

@@ -19,12 +19,12 @@ def chained(local, order, parent, bones, world, heads):
     for n in range(len(order)):
         b = order[n]
         p = parent[b]
-        if n == 0:
-            world[b], heads[b] = local[b], bones[b]
-            continue
         for i in range(3):
-            heads[b, i] = heads[p, i]
+            heads[b, i] = bones[b, i] if n == 0 else heads[p, i]
             for k in range(3):
+                if n == 0:
+                    world[b, i, k] = local[b, i, k]
+                    continue
                 heads[b, i] += world[p, i, k] * (bones[b, k] - bones[p, k])
                 world[b, i, k] = _ZERO
                 for m in range(3):
@@ -85,13 +85,10 @@ def moved_heads(order, parent, bone_basis, world, lifted):
     for n in range(len(order)):
         b = order[n]
         p = parent[b]
-        if n == 0:
-            lifted[b] = bone_basis[b]
-            continue
         for i in range(3):
             for k in range(count):
-                lifted[b, i, k] = lifted[p, i, k]
-            for m in range(3):
+                lifted[b, i, k] = bone_basis[b, i, k] if n == 0 else lifted[p, i, k]
+            for m in range(3 if n > 0 else 0):
                 turned = world[p, i, m]
                 for k in range(count):
                     lifted[b, i, k] += turned * (bone_basis[b, m, k] - bone_basis[p, m, k])
