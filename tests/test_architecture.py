@@ -19,7 +19,7 @@ MOST_MODULES = 14  # side by side in a folder
 
 # Rooms of the core from the ground up: a folder (its own files, not its sub-folders) or a file beside the folders.
 # A module may import modules of its own room and of the rooms in its row; rows name rooms that stand above them here.
-_GROUND = ["shapes", "config", "options", "precision", "pickled", "checkpoint", "geometry", "records"]
+_GROUND = ["shapes", "config", "options", "precision", "pickled", "checkpoint", "geometry", "records", "loops"]
 _BODY = [*_GROUND, "pixels", "image", "body", "body.texture"]
 _STAGE_1 = [*_BODY, "perception", "body.fitting", "camera", "audio", "audio.listening"]
 _STAGE_1 += ["motion", "motion.networks", "motion.generation"]
@@ -39,7 +39,8 @@ ALLOWED = {
     "checkpoint": ["config"],
     "geometry": ["shapes"],
     "records": ["shapes", "checkpoint", "geometry"],
-    "pixels": ["shapes"],
+    "loops": [],
+    "pixels": ["shapes", "loops"],
     "image": ["shapes"],
     "perception": [*_GROUND, "pixels"],
     "body": _GROUND,

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..checkpoint import load_tensors
 from ..geometry.rotations import axis_angle_to_matrix
 from ..geometry.skeleton import MOTION_JOINTS
+from ..loops.available import array, loops_for
 
 ASSET = Path(__file__).parent / "assets" / "halfbody.safetensors"
 ATLAS = Path(__file__).parent / "assets" / "atlas.safetensors"  # tools/body/pack_atlas.py
@@ -50,6 +51,8 @@ class HalfBody(nn.Module):
     bone_mean: Tensor
     bone_basis: Tensor
     skin_weights: Tensor
+    skin_bone: Tensor
+    skin_share: Tensor
     expression_vertices: Tensor
     expression_deltas: Tensor
     uv: Tensor
@@ -105,6 +108,8 @@ class HalfBody(nn.Module):
         w = t["skin_w"].float()
         weights.scatter_add_(1, t["skin_i"].long(), w / w.sum(1, keepdim=True))
         self._buffer("skin_weights", weights)  # (V, J)
+        self._buffer("skin_bone", t["skin_i"].long())  # (V, 4)
+        self._buffer("skin_share", w / w.sum(1, keepdim=True))  # (V, 4), the same weights as a list
 
     def _register_expressions(self, t: dict[str, Tensor]) -> None:
         pointer, vertex, delta = t["expr_ptr"].tolist(), t["expr_vid"].long(), t["expr_d"].float()
@@ -204,6 +209,12 @@ class HalfBody(nn.Module):
         """Map local rotations (B, J, 3, 3) and rest heads (B|1, J, 3) -> world rotations (B, J, 3, 3) and heads (B, J,
         3)."""
         bones = bones.expand(len(local), -1, -1)
+        if (fast := loops_for(local, bones)) is not None:
+            turned, moved = torch.empty(local.shape), torch.empty(bones.shape)
+            order = array(torch.tensor([bone for level in self.levels for bone in level])), array(self.parent)
+            for own, rest, *out in zip(local, bones, turned, moved, strict=True):
+                fast.points.chained(array(own), *order, array(rest), *(x.numpy() for x in out))
+            return turned, moved
         offset = bones - bones[:, self.parent]
         world: list[Tensor] = [local[:, i] for i in range(self.n_bones)]
         heads: list[Tensor] = [bones[:, i] for i in range(self.n_bones)]
@@ -222,6 +233,11 @@ class HalfBody(nn.Module):
         rest_bones: bone heads in the A pose (B|1, J, 3); rotations: (B, J, 3, 3) and heads: (B, J, 3), those of the
         posed bones."""
         shift = heads - (rotations @ rest_bones.expand_as(heads)[..., None])[..., 0]
+        if (fast := loops_for(vertices, rotations, heads)) is not None:
+            out, skin = torch.empty(len(heads), self.n_vertices, 3), (array(self.skin_bone), array(self.skin_share))
+            for k, own in enumerate(vertices.expand_as(out)):
+                fast.surfaces.skinned(array(own), *skin, array(rotations[k]), array(shift[k]), out[k].numpy())
+            return out
         transform = torch.cat([rotations, shift[..., None]], -1).flatten(2)  # (B, J, 12)
         blended = (self.skin_weights @ transform).view(len(transform), self.n_vertices, 3, 4)
         return (blended[..., :3] * vertices[..., None, :]).sum(-1) + blended[..., 3]
@@ -234,6 +250,11 @@ class HalfBody(nn.Module):
 
     def normals(self, vertices: Tensor) -> Tensor:
         """Map vertices (B, V, 3) -> area-weighted unit normals (B, V, 3)."""
+        if (fast := loops_for(vertices)) is not None:
+            out, corners = torch.empty(vertices.shape), array(self.triangles)
+            for own, found in zip(vertices, out, strict=True):
+                fast.surfaces.normals(array(own), corners, found.numpy())
+            return out
         a, b, c = (vertices[:, self.triangles[:, i]] for i in range(3))
         face = torch.linalg.cross(b - a, c - a)
         face = F.pad(face, (0, 0, 0, 1))

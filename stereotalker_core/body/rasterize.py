@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..loops.available import Loops, array, loops_for
+
 _TRIANGLE_BITS = 23
 _DEPTH_STEPS = 2e6  # depth resolution: half a micrometre
 _EMPTY = 1 << 62
@@ -33,6 +35,8 @@ def rasterize(points: Tensor, triangles: Tensor, size: tuple[int, int], cull: bo
     rows, columns = size
     if (total := len(points) * len(triangles)) >= 1 << _TRIANGLE_BITS:
         raise ValueError(f"at most {(1 << _TRIANGLE_BITS) - 1} triangles in a batch, got {total}; draw fewer at once")
+    if (fast := loops_for(points)) is not None:
+        return _in_loops(fast, points, triangles, size, cull)
     drawn = _candidates(points, triangles, rows, columns, cull)
     keys = _nearest_keys(drawn, len(points) * rows * columns, columns)
     hit = keys < _EMPTY
@@ -50,6 +54,16 @@ def rasterize(points: Tensor, triangles: Tensor, size: tuple[int, int], cull: bo
     barycentric = points.new_zeros(len(keys), 3).index_copy_(0, pixel, weight * near[:, None])
     depth = points.new_zeros(len(keys)).index_copy_(0, pixel, near)
     return Fragments(triangle.view(shape), barycentric.view(*shape, 3), depth.view(shape))
+
+
+def _in_loops(fast: Loops, points: Tensor, triangles: Tensor, size: tuple[int, int], cull: bool) -> Fragments:
+    """Rasterise as `rasterize` does, in compiled loops."""
+    triangle = torch.empty(len(points), *size, dtype=torch.int64)
+    barycentric, depth = torch.zeros(*triangle.shape, 3), torch.zeros(triangle.shape)
+    corners, steps = array(triangles), (EDGE_TOLERANCE, _DEPTH_STEPS)
+    for own, *out in zip(points, triangle, barycentric, depth, strict=True):
+        fast.surfaces.rasterise(array(own), corners, *size, cull, *steps, *(x.numpy() for x in out))
+    return Fragments(triangle, barycentric, depth)
 
 
 class _Drawn(NamedTuple):
@@ -151,6 +165,10 @@ def at_points(values: Tensor, corners: Tensor, weight: Tensor) -> Tensor:
     """Interpolate vertex values (V, C) at surface points -> (N, C).
 
     corners: (N, 3) vertices of their triangles; weight: (N, 3) barycentric."""
+    if (fast := loops_for(values, weight)) is not None:
+        out = torch.empty(len(corners), values.shape[1])
+        fast.surfaces.at_points(array(values), array(corners), array(weight), out.numpy())
+        return out
     one, two, three = (values.index_select(0, corners[:, i]) * weight[:, i : i + 1] for i in range(3))
     return one + two + three
 

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..loops.available import array, loops_for
 from ..pixels.dilation import largest_around
 from ..shapes import dims
 
@@ -74,6 +75,10 @@ def _shrunk(area: Tensor, radius: float) -> Tensor:
 
 def _box_mean(values: Tensor, radius: int) -> Tensor:
     """Average (B, C, H, W) over squares of 2 radius + 1 px, at the border over the part inside the picture."""
+    if (fast := loops_for(values)) is not None:
+        out = torch.empty(values.shape)
+        fast.pictures.box_mean(array(values.flatten(0, 1)), radius, out.flatten(0, 1).numpy())
+        return out
     for axis in (3, 2):  # shifted sums: several times as fast as a pooling for so few neighbours
         length, total = values.shape[axis], values.clone()
         place = torch.arange(length, device=values.device)
@@ -212,11 +217,18 @@ def _follow_lines(colour: Tensor, alpha: Tensor, trust: Tensor) -> Tensor:
     spread = _box_mean(_products(colour), radius) - _products(mean)
     factors = _factors(spread + colour.new_tensor([1, 0, 0, 1, 0, 1])[None, :, None, None] * _SMOOTH, _SMOOTH)
 
+    fast = loops_for(colour, alpha)
+    known = () if fast is None else tuple(array(x[0]) for x in (colour, mean, factors))
+
     def energy(p: Tensor) -> Tensor:
-        both = _box_mean(torch.cat([p, colour * p], 1), radius)
-        slope = _back_substituted(factors, both[:, 1:] - mean * both[:, :1])
-        level = both[:, :1] - (slope * mean).sum(1, keepdim=True)
-        both = _box_mean(torch.cat([level, slope], 1), radius)
+        if fast is not None:
+            lines = torch.empty(1, 4, *p.shape[-2:])
+            fast.pictures.fit_lines(array(p[0, 0]), *known, radius, lines[0].numpy())
+        else:
+            both = _box_mean(torch.cat([p, colour * p], 1), radius)
+            slope = _back_substituted(factors, both[:, 1:] - mean * both[:, :1])
+            lines = torch.cat([both[:, :1] - (slope * mean).sum(1, keepdim=True), slope], 1)
+        both = _box_mean(lines, radius)
         return p - both[:, :1] - (both[:, 1:] * colour).sum(1, keepdim=True) + trust * p
 
     solution = alpha
@@ -310,6 +322,11 @@ def _unmixed(colour: Tensor, alpha: Tensor, front: Tensor, back: Tensor) -> tupl
 
     colour: (1, 3, H, W) of the picture; alpha: (1, 1, H, W); front, back: (1, 3, H, W), the person's and the
     background's colours so far. Returns the last two."""
+    if (fast := loops_for(colour, alpha, front, back)) is not None:
+        out = torch.empty(1, 6, *colour.shape[-2:])
+        layers = array(torch.cat([front, back], 1)[0])
+        fast.pictures.unmixed(array(colour[0]), array(alpha[0, 0]), layers, _REGULAR, out[0].numpy())
+        return out[:, :3], out[:, 3:]
     padded = F.pad(torch.cat([front, back, alpha], 1), (1, 1, 1, 1), mode="replicate")
     total, count = 0.0, 0.0
     rows, columns = colour.shape[-2:]

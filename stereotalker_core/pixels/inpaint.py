@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..loops.available import array, loops_for
 from ..shapes import dims
 from .dilation import largest_around
 from .inpaint_places import find_places, grown, push_pull
@@ -215,6 +216,11 @@ def _membrane(
     for (asked, w), pad in ((right, (0, 1, 0, 0)), (below, (0, 0, 0, 1))):
         back = (pad[1], 0, pad[3], 0)
         ask, weight = ask + F.pad(asked, back) - F.pad(asked, pad), weight + F.pad(w, back) + F.pad(w, pad)
+    if (fast := loops_for(value, ask)) is not None:
+        value = value.clone(memory_format=torch.contiguous_format)
+        links = array(right[1][0, 0]), array(below[1][0, 0]), array((free / weight.clamp_min(1e-6))[0, 0])
+        fast.pictures.relax(value[0].numpy(), array(ask[0]), *links, _SWEEPS)
+        return value
     for _ in range(_SWEEPS):
         near = ask + F.pad(value[..., 1:] * right[1], (0, 1)) + F.pad(value[..., :-1] * right[1], (1, 0))
         near = near + F.pad(value[..., 1:, :] * below[1], (0, 0, 0, 1))
@@ -245,6 +251,10 @@ def _copied(detail: Tensor, hole: Tensor, places: Tensor) -> Tensor:
     """Return the detail (3, H, W) of the full picture in the hole (1, H, W), copied from places (2, h, w); 0 elsewhere.
 
     The four nearest places are blended bilinearly: one pixel where they agree, a soft seam elsewhere."""
+    if (fast := loops_for(detail)) is not None:
+        out = torch.zeros(detail.shape)
+        fast.places.copy_detail(array(detail), array(hole[0]), array(places), out.numpy())
+        return out
     size = torch.tensor(detail.shape[-2:], device=detail.device)
     small = torch.tensor(places.shape[-2:], device=detail.device)
     at = hole[0].nonzero()

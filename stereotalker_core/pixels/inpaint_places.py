@@ -8,12 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..loops.available import Loops, array, loops_for
 from .dilation import largest_around
 
 _PATCH = 5
 _FEATURES = 20  # principal components of a patch
 _EXACT = 2**25  # pairs of patches up to which all are compared
 _ROUNDS = (1, 2, 1, 1)  # votes and searches at the levels from the coarsest on
+_TOGETHER = 256  # patches compared at once: their distances stay in the processor's cache
 _PASSES = 3  # of propagation and random search in each PatchMatch
 _ROW, _COLUMN = 1.5, 0.2  # colour units (-1..1, a pixel's) that a whole picture's height, width of distance cost
 _PIECES = 48  # px of the longer side of the level on which large pieces are laid
@@ -36,6 +38,14 @@ def push_pull(values: Tensor, weight: Tensor) -> Tensor:
     if min(rows, columns) <= 2:
         mean = (values * weight).sum((2, 3), keepdim=True) / weight.sum((2, 3), keepdim=True).clamp_min(1e-6)
         return torch.lerp(mean.expand_as(values), values, weight)
+    if (fast := loops_for(values, weight)) is not None:
+        size = ((rows + 1) // 2, (columns + 1) // 2)
+        half, half_weight = torch.empty(1, values.shape[1], *size), torch.empty(1, 1, *size)
+        here, share = array(values[0]), array(weight[0, 0].to(values))
+        fast.pictures.pushed(here, share, half[0].numpy(), half_weight[0, 0].numpy())
+        out = torch.empty(values.shape)
+        fast.pictures.pulled(array(push_pull(half, half_weight)[0]), here, share, out[0].numpy())
+        return out
     both = F.avg_pool2d(F.pad(torch.cat([values * weight, weight], 1), (0, columns % 2, 0, rows % 2)), 2)
     coarse = push_pull(both[:, :-1] / both[:, -1:].clamp_min(1e-6), (4 * both[:, -1:]).clamp(max=1))
     low = F.interpolate(coarse, scale_factor=2.0, mode="bilinear", align_corners=False)[..., :rows, :columns]
@@ -125,6 +135,10 @@ def _beliefs(unary: Tensor, apart: Tensor, number: Tensor) -> Tensor:
 
     Messages sweep over the whole grid in each direction in turn (Tappen and Freeman 2003), so that two rounds carry
     them from one side of a hole to the other."""
+    if (fast := loops_for(unary, apart)) is not None:
+        heard = torch.zeros(4, *unary.shape)
+        fast.places.pass_messages(array(unary), array(apart), array(number), _MESSAGES, heard.numpy())
+        return unary + heard.sum(0)
     sweeps = [_sweep(number, axis, step) for axis, step in ((1, 1), (1, -1), (0, 1), (0, -1))]
     told = [torch.zeros_like(unary) for _ in sweeps]  # what each pixel hears from the one before it in a sweep
     for _ in range(_MESSAGES):
@@ -193,6 +207,10 @@ class _Level:
     @staticmethod
     def _surety(known: Tensor) -> Tensor:
         """Return the voting weight (h w,) of every patch; it decreases with the distance from the known part."""
+        if (fast := loops_for(known)) is not None:
+            away = torch.empty(known.shape[-2:])
+            fast.pictures.chess_distance(array(known[0, 0]), away.numpy())
+            return (_FADE**-away).flatten().clamp_min(1e-6)
         near, sure = known.float(), torch.ones_like(known, dtype=torch.float32)
         for _ in range(max(known.shape[-2:])):
             if bool(near.all()):
@@ -228,14 +246,20 @@ class _Level:
         positions."""
         patches, size = self._patches(), self.order * _PATCH * 3**0.5
         sample = patches[self.source[:: max(1, len(self.source) // 4000)]]
-        axes = torch.linalg.svd(sample - sample.mean(0), full_matrices=False).Vh[:_FEATURES].T
+        sample = sample - sample.mean(0)
+        axes = torch.linalg.eigh(sample.T @ sample).eigenvectors[:, -_FEATURES:]
         place = [self.y[:, None] * (_ROW * size / self.rows), self.x[:, None] * (_COLUMN * size / self.columns)]
         return torch.cat([patches @ axes, *place], 1)
 
     def _nearest(self, features: Tensor) -> Tensor:
         there = features[self.source]
         norm = (there * there).sum(1) / 2
-        best = [(norm - part @ there.T).argmin(1) for part in features[self.target].split(2048)]
+        if (fast := loops_for(features)) is not None:
+            best = torch.empty(len(self.target), dtype=torch.long)
+            for part, out in zip(features[self.target].split(_TOGETHER), best.split(_TOGETHER), strict=True):
+                fast.places.least(array(torch.addmm(norm, part, there.T, alpha=-1)), out.numpy())
+            return self.source[best]
+        best = [torch.addmm(norm, part, there.T, alpha=-1).argmin(1) for part in features[self.target].split(2048)]
         return self.source[torch.cat(best)]
 
     def _patch_match(self, features: Tensor, at: Tensor) -> Tensor:
@@ -243,6 +267,8 @@ class _Level:
         best = at[target]
         cost = (features[best] - mine).square().sum(1)
         ty, tx = self.y[target], self.x[target]
+        if (fast := loops_for(features, at)) is not None:
+            return self._patch_match_compiled(fast, features, at, best, cost)
 
         def offer(y: Tensor, x: Tensor) -> None:
             nonlocal best, cost
@@ -269,11 +295,36 @@ class _Level:
                 radius /= 6
         return at.index_copy(0, target, best)
 
+    def _patch_match_compiled(self, fast: Loops, features: Tensor, at: Tensor, best: Tensor, cost: Tensor) -> Tensor:
+        """Do what `_patch_match` does in compiled loops; best, cost: (T,) the first place of every target patch."""
+        place, found, price = array(at.clone()), array(best.clone()), array(cost.clone())
+        target = array(self.target)
+        known = (target, array(features), array(self.sources), self.rows, self.columns)
+        for turn in range(_PASSES):
+            step = (4, 2, 1)[turn % 3]
+            for dy, dx in ((0, step), (0, -step), (step, 0), (-step, 0)):
+                place[target] = found
+                fast.places.propagate(*known, dy, dx, place, found, price)
+            radius = max(self.rows, self.columns) / 4 / 2**turn
+            while radius >= 1:
+                chance = torch.rand(2, len(target), generator=self.random) * 2 - 1
+                fast.places.try_near(*known, array((chance * radius).round().long()), found, price)
+                radius /= 6
+        place[target] = found
+        return torch.from_numpy(place)
+
     def _vote(self, at: Tensor) -> None:
         """Set the unknown pixels to the mean vote of all patches that cover them."""
         unknown = (~self.known).flatten().nonzero().squeeze(1)
         uy, ux = self.y[unknown], self.x[unknown]
         picture = self.colour.flatten(2)[0].T.contiguous()
+        if (fast := loops_for(picture, at)) is not None:
+            votes = torch.empty(len(unknown), 3)
+            known = (array(unknown), array(picture), array(at), array(self.sure))
+            fast.places.vote(*known, self.rows, self.columns, _PATCH // 2, votes.numpy())
+            picture = picture.index_copy(0, unknown, votes)
+            self.colour = picture.T.reshape(1, 3, self.rows, self.columns)
+            return
         total = picture.new_zeros(len(unknown), 3)
         count = picture.new_zeros(len(unknown), 1)
         reach = _PATCH // 2

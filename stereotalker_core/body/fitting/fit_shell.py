@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...geometry.projection import project
+from ...loops.available import array, loops_for
 from ...shapes import size_of
 from ..model import HalfBody, Posed
 from ..rasterize import rasterize
@@ -96,6 +97,11 @@ def _gap(mask: Tensor, covered: Tensor, pixel: Tensor, normal: Tensor, reach: Te
     reach: (M,) px, how far to look."""
     if not len(pixel):
         return pixel.new_zeros(0), torch.zeros(0, dtype=torch.bool, device=pixel.device)
+    if (fast := loops_for(mask, covered, pixel)) is not None:
+        gap, found = torch.empty(len(pixel)), torch.empty(len(pixel), dtype=torch.bool)
+        seen = array(mask[0]), array(covered.view_as(mask[0])), array(pixel), array(normal), array(reach)
+        fast.surfaces.edge_gaps(*seen, _STEP, gap.numpy(), found.numpy())
+        return gap, found
     steps = int(reach.max() / _STEP) + 1
     t = torch.arange(steps, device=pixel.device) * _STEP
     size = pixel.new_tensor([mask.shape[-1], mask.shape[-2]])
@@ -155,7 +161,14 @@ class ShellSolver:
         a, b = self.edges.unbind(1)
         diagonal = (total + self.rest).index_add(0, a, self.stiffness).index_add(0, b, self.stiffness)
 
+        fast = loops_for(start)
+        ends = (array(a), array(b), array(self.stiffness), array(total + self.rest)) if fast is not None else ()
+
         def apply(s: Tensor) -> Tensor:
+            if fast is not None:
+                out = torch.empty(s.shape)
+                fast.surfaces.smoothness(*ends, array(s), out.numpy())
+                return out
             flow = self.stiffness * (s[a] - s[b])
             return ((total + self.rest) * s).index_add(0, a, flow).index_add(0, b, -flow)
 

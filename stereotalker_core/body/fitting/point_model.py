@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from ...geometry.rotations import left_jacobian
+from ...loops.available import loops_for
 from ..model import HalfBody
 from ..shell_prior import ShellPrior
+from .point_tables import PointTables
 from .pose_parameters import Parameters
 
 
@@ -64,6 +66,11 @@ class PointModel:
         deltas = body.expression_deltas.view(len(body.expression_names), -1, 3)[:, moved.clamp_min(0)]
         self.deltas = (deltas * (moved >= 0)[:, None]).flatten(1)
         self.below = _descendants(body)
+        self.tables: PointTables | None = None
+        if loops_for(self.mean) is not None and self.n:
+            sources = self.row, self.source, self.weight
+            linear = self.mean, self.skin, self.basis, self.deltas, self.shell_basis
+            self.tables = PointTables(body, parameters, sources, *linear, self.below)
 
     def _posed(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Map parameters (n,) -> rest vertices (U, 3), rest heads (B, 3), world rotations (B, 3, 3), posed heads (B,
@@ -85,6 +92,9 @@ class PointModel:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Map parameters (n,) -> camera-space points (N, 3)."""
+        if self.tables is not None and (fast := loops_for(x)) is not None:
+            points = self.tables.points(fast, x)
+            return points @ camera_axes(points).T + x[self.parameters.slices["translation"]]
         vertices, bones, world, heads = self._posed(x)
         shift = heads - (world @ bones[..., None])[..., 0]
         blended = (self.skin @ torch.cat([world, shift[..., None]], -1).flatten(1)).view(-1, 3, 4)
@@ -94,6 +104,8 @@ class PointModel:
 
     def jacobian(self, x: Tensor) -> Tensor:
         """Map parameters (n,) -> derivatives (N, 3, n) of `__call__`."""
+        if self.tables is not None and (fast := loops_for(x)) is not None:
+            return self.tables.jacobian(fast, x)
         part = self.parameters.slices
         vertices, bones, world, heads = self._posed(x)
         blended = (self.skin @ world.flatten(1)).view(-1, 3, 3)  # of every used vertex

@@ -190,5 +190,6 @@ def spread_moves(
 
 def _matern(a: Tensor, b: Tensor, reach: float) -> Tensor:
     """Return the Matern 3/2 correlations (A, B) of points a (A, D) and b (B, D); reach: the length scale."""
-    distance = torch.cdist(a, b) * (math.sqrt(3) / reach)
-    return (1 + distance) * torch.exp(-distance)
+    distance = torch.cdist(a, b).mul_(math.sqrt(3) / reach)
+    faded = torch.neg(distance).exp_()  # in place: every new table of this size costs more than its exponentials
+    return distance.add_(1).mul_(faded)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...pixels.dilation import largest_around
 from ...pixels.inpaint import complete
-from ...pixels.means import mean_around
+from ...pixels.means import mean_around, share_near
 from .clothes_below import continued
 from .fill_limbs import skin_like
 from .light import relit, shade
@@ -137,7 +137,7 @@ def drawn_clothes(view: PortraitView, lifter: Lifter, cloth: Cloth, prior: Tenso
     cloths = cloth.picture.flatten(1).T[:: max(1, cloth.picture[0].numel() // 500)]
     arms = (lifter.limbs & ~lifter.hands).nonzero().squeeze(1)
     sleeves = torch.zeros_like(lifter.hands)
-    sleeves[arms] = (torch.cdist(prior[arms], cloths) < _CLOTH_NEAR).float().mean(1) > _CLOTH_SHARE
+    sleeves[arms] = share_near(prior[arms], cloths, _CLOTH_NEAR) > _CLOTH_SHARE
     at = (lifter.dressed | sleeves).nonzero().squeeze(1)
     pixel, facing, normal = view.place(lifter.corners[at], lifter.weight[at])
     x, y = ((pixel - pixel.new_tensor(cloth.origin)) * cloth.scale).unbind(1)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...pixels.inpaint import complete
-from ...pixels.means import mean_around
+from ...pixels.means import mean_around, share_near
 from .quilting import quilt
 
 DEPTH = 0.45  # m that the clothes go on
@@ -106,7 +106,7 @@ def _outer(picture: Tensor, sure: Tensor, metre: float) -> Tensor:
     known = known if int(known.sum()) >= 30 else sure
     sides = picture[:, known].T
     sides = sides[:: max(1, len(sides) // _SAMPLES)]
-    share = (torch.cdist(picture.flatten(1).T, sides) < _OTHER).float().mean(1)
+    share = share_near(picture.flatten(1).T, sides, _OTHER)
     return (share > _COMMON).view_as(sure)
 
 

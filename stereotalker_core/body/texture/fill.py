@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...pixels.inpaint_places import push_pull
+from ...pixels.means import lent
 from ..model import HalfBody
 from ..rasterize import at_points
 from .fill_back import back_colours
@@ -326,9 +327,9 @@ def _alike(
     distance = torch.cdist(likeness[unseen], likeness[anchors])
     if materials is not None:
         bare = skin_like(vertex[anchors], *materials) & ~lifter.covered_vertices[anchors]
-        distance = distance + _NOT_ITS_OWN * (lifter.covered_vertices[unseen][:, None] & bare)
+        distance.addr_(lifter.covered_vertices[unseen].to(distance), bare.to(distance), alpha=_NOT_ITS_OWN)
     spread = 0.008 + 0.2 * distance.amin(1, keepdim=True)  # the further away, the more of them have a say
-    vertex[unseen] = (-distance / spread).softmax(1) @ vertex[anchors]
+    vertex[unseen] = lent(distance, spread, vertex[anchors])
     return at_points(vertex, lifter.corners, lifter.weight)
 
 

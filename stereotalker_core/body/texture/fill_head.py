@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ...pixels.means import lent
 from ..rasterize import at_points
 from .fill_limbs import believed, skin_steps
 from .texels import Lifter, vertex_sums
@@ -118,7 +119,7 @@ def _nearby(lifter: Lifter, n_vertices: int, values: Tensor, weight: Tensor) -> 
     asked = asked[sums[asked, 3] <= _SURE]
     distance = torch.cdist(place[asked], place[speakers])
     spread = _SPREAD + _WIDENING * distance.amin(1, keepdim=True)
-    vertex[asked] = (-distance / spread).softmax(1) @ vertex[speakers]
+    vertex[asked] = lent(distance, spread, vertex[speakers])
     return at_points(vertex, lifter.corners[at], lifter.weight[at])
 
 

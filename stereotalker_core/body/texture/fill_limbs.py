@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ...loops.available import array, loops_for
+from ...pixels.means import lent
 from ..rasterize import at_points
 from .texels import Lifter, vertex_sums
 
@@ -249,6 +251,10 @@ def skin_steps(
 
     colour, other: the colours; lit: logarithms of light that count as one step, where `colour` is brighter and where it
     is darker; hue: difference of the shares of red, green and blue that does."""
+    if (fast := loops_for(colour, other)) is not None:
+        out = torch.empty(len(colour))
+        fast.surfaces.skin_steps(array(colour), array(other), _BLACK, 1 / hue, 1 / lit[0], 1 / lit[1], out.numpy())
+        return out
     here, there = ((c / 2 + 0.5).clamp_min(0).square() + _BLACK for c in (colour, other))
     shares = (here / here.sum(1, keepdim=True) - there / there.sum(1, keepdim=True)).norm(dim=1) / hue
     more = (here.sum(1) / there.sum(1)).log()
@@ -312,7 +318,7 @@ def joined(lifter: Lifter, n_vertices: int, prior: Tensor, colour: Tensor, photo
     speakers = seen[:: -(-len(seen) // _SPEAKERS)]
     distance = torch.cdist(lifter.likeness[unseen], lifter.likeness[speakers])
     near = torch.exp(-(distance.amin(1, keepdim=True) / _REACH).square())
-    change[unseen] = near * ((-distance / _SPREAD).softmax(1) @ change[speakers])
+    change[unseen] = near * lent(distance, torch.full_like(near, _SPREAD), change[speakers])
     there = at_points(change, lifter.corners[where], lifter.weight[where])
     return prior.index_copy(0, where, (prior[where] + there).clamp(-1, 1))
 

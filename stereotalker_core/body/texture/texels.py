@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...loops.available import array, loops_for
 from ..face_mesh import EYE_CONTOURS
 from ..model import HalfBody
 from ..rasterize import rasterize
@@ -366,8 +367,12 @@ def vertex_sums(lifter: Lifter, n_vertices: int, texels: Tensor | slice, values:
     weight: (n,) of these texels.
 
     Returns (V, 4): weighted sums of the values, and of the weights."""
-    values = torch.cat([values * weight[:, None], weight[:, None]], 1)
     corners, share = lifter.corners[texels], lifter.weight[texels]
+    if (fast := loops_for(values, weight, share)) is not None:
+        out = torch.zeros(n_vertices, 4)
+        fast.surfaces.vertex_sums(array(corners), array(share), array(values), array(weight), out.numpy())
+        return out
+    values = torch.cat([values * weight[:, None], weight[:, None]], 1)
     sums = values.new_zeros(n_vertices, 4)
     for i in range(3):
         sums.index_add_(0, corners[:, i], values * share[:, i : i + 1])
