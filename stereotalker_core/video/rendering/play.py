@@ -12,19 +12,19 @@ from torch import Tensor
 
 from ...body.model import HalfBody
 from ...records import Cameras, Identity, Motion
-from ...shapes import frames_together
 from ..guides.maps import background_plate, render_guides, skin_of
 from .renderer import Renderer
 from .steady import PASSES
 
 TOGETHER = 8  # at most so many frames at once: more only cost memory
+_PIXELS = 2**19  # of all frames at once: beyond, what one operation writes has left the cache before the next one reads
 
 
 def portions(count: int, size: tuple[int, int]) -> list[slice]:
     """Divide `count` frames of size (H, W) into slices of a few frames each.
 
     The first slice is just long enough for `steadied` to yield a frame."""
-    together = min(TOGETHER, frames_together(*size))
+    together = max(1, min(TOGETHER, _PIXELS // (size[0] * size[1])))
     first = min(together, PASSES + 1)
     starts = [0, *range(first, count, together)]
     return [slice(*pair) for pair in zip(starts, [*starts[1:], count], strict=True)]
@@ -53,6 +53,6 @@ def played(
         with torch.no_grad():
             guides = render_guides(body, identity, motion[few], cameras[few], rest, skin)
             guide = renderer.guide(body, rest, identity.performed(motion[few]), cameras[few], guides)
-            person = renderer.predict_regions(guides, guide, predicted).person.float()
+            person = renderer.alpha(guides, guide, predicted)
             values = torch.cat([renderer.restore(guides, guide), person], 1), guides.lift
         yield values
