@@ -5,6 +5,7 @@ it to the frame, and the guided decoder restores the detail lost in two resampli
 quality to that (docs/experiments.md), so a network that generates unseen parts belongs before the first frame, where it
 changes the atlas. Frames are independent here: no windows, no noise."""
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -16,17 +17,18 @@ from ..guides.maps import background_plate, render_guides, skin_of
 from .renderer import Renderer
 from .steady import PASSES
 
-TOGETHER = 8  # at most so many frames at once: more only cost memory
+TOGETHER = 4  # at most so many frames at once: more only cost memory
 _PIXELS = 2**19  # of all frames at once: beyond, what one operation writes has left the cache before the next one reads
 
 
 def portions(count: int, size: tuple[int, int]) -> list[slice]:
     """Divide `count` frames of size (H, W) into slices of a few frames each.
 
-    The first slice is just long enough for `steadied` to yield a frame."""
+    The first ones end where `steadied` can yield a frame."""
     together = max(1, min(TOGETHER, _PIXELS // (size[0] * size[1])))
-    first = min(together, PASSES + 1)
-    starts = [0, *range(first, count, together)]
+    ahead = min(count, PASSES + 1)
+    pieces = max(1, math.ceil(ahead / together))
+    starts = [ahead * i // pieces for i in range(pieces)] + [*range(ahead, count, together)]
     return [slice(*pair) for pair in zip(starts, [*starts[1:], count], strict=True)]
 
 
