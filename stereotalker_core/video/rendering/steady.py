@@ -24,24 +24,28 @@ _PIECE = 8  # at most so many frames are taken from a stream at once
 _CACHED = 2**18  # numbers: so much of a picture's rows at once stays in a processor's cache
 
 
-def steady(values: Tensor, lift: Tensor) -> Tensor:
+def steady(values: Tensor, lift: Tensor, frames: tuple[int, int] | None = None) -> Tensor:
     """Filter picture and alpha (T, 4, H, W) of consecutive frames over time, where lift and alpha hardly change.
 
     values: picture in [-1, 1] and alpha in [0, 1].
     lift: (T, 3, H, W) in [-1, 1], the portrait projected onto the body.
+    frames: (first, stop) of those to return; None returns all.
 
     The mean over time is unchanged, because neighbours exchange equal amounts. The ends of the clip have one neighbour.
     """
+    first, stop = frames or (0, len(values))
     change = (lift[1:] - lift[:-1]).abs_().amax(1, keepdim=True)
     change = torch.maximum(change, (values[1:, 3:] - values[:-1, 3:]).abs_().mul_(2))
     values = values.clone()
     for part, scale in ((values[:, :3], 1.0), (values[:, 3:], 0.5)):
         share = ((scale * MOVES - change) * (SHARE / (scale * (MOVES - STILL)))).clamp_(0, SHARE)
-        for _ in range(PASSES):
-            moved = (part[1:] - part[:-1]).mul_(share)
-            part[:-1] += moved
-            part[1:] -= moved
-    return values
+        for left in range(PASSES, 0, -1):  # passes, each of which looks one frame further
+            here = slice(max(0, first - left), stop + left)
+            near = part[here]
+            moved = (near[1:] - near[:-1]).mul_(share[here][: len(near) - 1])
+            near[:-1] += moved
+            near[1:] -= moved
+    return values[first:stop]
 
 
 def steadied(parts: Iterable[tuple[Tensor, Tensor]]) -> Iterator[Tensor]:
@@ -112,5 +116,5 @@ def _by_tensors(values: Tensor, lift: Tensor, slots: list[int], begin: int, out:
     few = rows if out.device.type != "cpu" else max(1, _CACHED // (len(slots) * 7 * columns))
     for top in range(0, rows, few):
         here = slice(top, top + few)
-        part = steady(values[:, :, here].index_select(0, index), lift[:, :, here].index_select(0, index))
-        out[:, :, here] = part[begin : begin + len(out)]
+        part = values[:, :, here].index_select(0, index), lift[:, :, here].index_select(0, index)
+        out[:, :, here] = steady(*part, (begin, begin + len(out)))
