@@ -1,8 +1,9 @@
 """What lies between and behind the networks of playback, in compiled loops: masks, the end of the guided decoder, the
 filter over time of `rendering.steady`.
 
-The same arithmetic as in their twins of tensor operations, in float32, row of pixels by row of pixels: what one operation
-writes is still in the processor's cache when the next one reads it. Imported like `compiled`, by `loops` alone."""
+The same arithmetic as in their twins of tensor operations, in float32, row of pixels by row of pixels: what one
+operation writes is still in the processor's cache when the next one reads it. Imported like `compiled`, by `loops`
+alone."""
 
 import numpy as np
 

@@ -162,7 +162,8 @@ class NanoRenderer(Bundle):
     def restore(self, guides: Guides, guide: Tensor) -> Tensor:
         """Map guides of T frames and their guide tensor -> frames (T, 3, H, W) in [-1, 1], without the denoiser."""
         with torch.no_grad(), self.autocast():
-            latents = joined([self.vae.encode_lift(few) for few in guide.split(frames_together(*guides.lift.shape[-2:]))])
+            parts = guide.split(frames_together(*guides.lift.shape[-2:]))
+            latents = joined([self.vae.encode_lift(few) for few in parts])
         return self.decode(latents, guide)
 
     def alpha(self, guides: Guides, guide: Tensor, predicted: bool = True) -> Tensor:

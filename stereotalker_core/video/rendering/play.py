@@ -17,7 +17,7 @@ from ..guides.maps import background_plate, render_guides, skin_of
 from .renderer import Renderer
 from .steady import PASSES
 
-TOGETHER = 6  # at most so many frames at once: more only cost memory
+TOGETHER = 4  # at most so many frames at once: more only cost memory, and its peak then depends on the length
 _PIXELS = 2**19  # of all frames at once: beyond, what one operation writes has left the cache before the next one reads
 
 
