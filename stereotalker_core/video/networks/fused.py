@@ -23,15 +23,16 @@ def fuses() -> bool:
         return False
 
 
-def conv(layer: nn.Conv2d, x: Tensor, added: Tensor | None = None, relu: bool = True) -> Tensor:
+def conv(layer: nn.Module, x: Tensor, added: Tensor | None = None, relu: bool = True) -> Tensor:
     """Return relu(layer(x) + added), by one operation where that is possible.
 
     layer: a convolution without dilation, groups, or padding by other values than zeros.
     x: (N, C, h, w); added: like the result, or None; relu: False leaves the last step away."""
-    weight, bias = layer.weight, layer.bias
-    if torch.is_grad_enabled() or x.device.type != "cpu" or layer.training or bias is None or not fuses():
+    plain = torch.is_grad_enabled() or x.device.type != "cpu" or not fuses()
+    if plain or layer.training or not isinstance(layer, nn.Conv2d) or layer.bias is None:
         found = layer(x) if added is None else layer(x) + added
         return F.relu(found) if relu else found
+    weight, bias = layer.weight, layer.bias
     if torch.is_autocast_enabled("cpu"):
         dtype = torch.get_autocast_dtype("cpu")
         x, weight, bias = x.to(dtype), weight.to(dtype), bias.to(dtype)
