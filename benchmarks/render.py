@@ -11,7 +11,8 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
@@ -29,10 +30,12 @@ from stereotalker_core.synthetic.people.portrait import canonical_cameras, refer
 from stereotalker_core.video.guides import maps as guide_maps
 from stereotalker_core.video.guides.loops import loops
 from stereotalker_core.video.guides.maps import background_plate, guide_tensor, render_guides
+from stereotalker_core.video.networks import mask, vae
+from stereotalker_core.video.rendering import steady as steadying
 from stereotalker_core.video.rendering.composite import composite
 from stereotalker_core.video.rendering.render import render_video
 from stereotalker_core.video.rendering.renderer import MODES, Renderer
-from stereotalker_core.video.rendering.steady import steady
+from stereotalker_core.video.rendering.steady import steadied
 from stereotalker_core.video.writing.writer import VideoWriter
 
 PERSON, WINDOW, REPEATS, FPS = 1_500_000, 8, 3, 25
@@ -129,17 +132,17 @@ def parts(job: Job, repeats: int) -> Times:
     calls = {
         "guides": lambda: render_guides(body, identity, part, view, rest),
         "guide tensor": lambda: guide_tensor(maps, len(body.part_names)),
-        "mask predictor": lambda: renderer.predict_regions(maps, guide),
+        "mask predictor": lambda: renderer.alpha(maps, guide),
         "encode lift + denoise (diffusion)": lambda: renderer.denoise(maps, guide, regions, portrait, noise, job.steps),
         "guided decoder": lambda: renderer.decode(latents, guide),
         "encode lift + guided decoder (play)": lambda: renderer.restore(maps, guide),
-        "steady": lambda: steady(values, maps.lift),
+        "steady": lambda: list(steadied([(values, maps.lift)])),
         "composite": lambda: composite(picture, alpha, plate, True),
         "writer, in its own thread": lambda: write(picture),
     }
     found = {name: timed(call, count, repeats)[0] for name, call in calls.items()}
-    with mock.patch.object(guide_maps, "loops", lambda device: None):
-        for name in ("guides", "guide tensor"):
+    with numba(False):
+        for name in ("guides", "guide tensor", "mask predictor", "encode lift + guided decoder (play)", "steady"):
             found[f"{name}, without numba"] = timed(calls[name], count, repeats)[0]
     return found | {"portrait, once a video (diffusion)": timed(lambda: renderer.encode_portrait(plate[None]), 1, 1)[0]}
 
@@ -151,15 +154,24 @@ def streams(job: Job, repeats: int) -> Times:
     Times of a stream are per frame; those of a first frame last until it is there. job: the scene; repeats: number of
     runs, of which the fastest counts."""
     found, video = {}, (job.body, job.renderer, job.identity, job.motion, job.cameras)
-    for numba in (True, False):
-        with mock.patch.object(guide_maps, "loops", loops if numba else lambda device: None):
+    for compiled in (True, False):
+        with numba(compiled):
             for mode in MODES:
-                name = f"{mode}, {'with' if numba else 'without'} numba"
+                name = f"{mode}, {'with' if compiled else 'without'} numba"
                 settings = {"steps": job.steps, "mode": mode}
                 whole = timed(lambda s=settings: list(render_video(*video, **s)), len(job.motion), repeats)
                 first = timed(lambda s=settings: next(render_video(*video, **s)), 1, repeats)
                 found |= {f"stream: {name}": whole[0], f"first frame: {name}": first[0]}
     return found
+
+
+@contextmanager
+def numba(available: bool) -> Iterator[None]:
+    """Let everything that has a compiled loop use it, or its twin of tensor operations, within the with block."""
+    with ExitStack() as patches:
+        for module in (guide_maps, mask, vae, steadying):
+            patches.enter_context(mock.patch.object(module, "loops", loops if available else lambda device: None))
+        yield
 
 
 def write(frames: torch.Tensor) -> None:

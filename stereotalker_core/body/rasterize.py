@@ -4,9 +4,11 @@ Triangles become runs of pixels, row by row; then a scatter-min of (depth << 23 
 independent.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..loops.available import Loops, array, loops_for
@@ -27,22 +29,42 @@ class Fragments(NamedTuple):
     depth: Tensor
 
 
+class Covered(NamedTuple):
+    """The N pixels that show a triangle.
+
+    pixel: (N,) flat indices into images (B, H, W), ascending; triangle: (N,) int64.
+    barycentric: (N, 3), perspective-correct; depth: (N,) m."""
+
+    pixel: Tensor
+    triangle: Tensor
+    barycentric: Tensor
+    depth: Tensor
+
+
 def rasterize(points: Tensor, triangles: Tensor, size: tuple[int, int], cull: bool = True) -> Fragments:
     """Rasterise triangles (F, 3) of points (B, V, 3) onto images of size (H, W).
 
     points: pixel x, pixel y (down) and depth > 0 (m); pixel centres are at +0.5.
     cull: leaves out triangles that face away."""
-    rows, columns = size
-    if (total := len(points) * len(triangles)) >= 1 << _TRIANGLE_BITS:
-        raise ValueError(f"at most {(1 << _TRIANGLE_BITS) - 1} triangles in a batch, got {total}; draw fewer at once")
+    _check_count(points, triangles)
     if (fast := loops_for(points)) is not None:
         return _in_loops(fast, points, triangles, size, cull)
+    found = rasterize_covered(points, triangles, size, cull)
+    shape, pixel = (len(points), *size), found.pixel
+    triangle = pixel.new_full((math.prod(shape),), -1).index_copy_(0, pixel, found.triangle)
+    barycentric = points.new_zeros(len(triangle), 3).index_copy_(0, pixel, found.barycentric)
+    depth = points.new_zeros(len(triangle)).index_copy_(0, pixel, found.depth)
+    return Fragments(triangle.view(shape), barycentric.view(*shape, 3), depth.view(shape))
+
+
+def rasterize_covered(points: Tensor, triangles: Tensor, size: tuple[int, int], cull: bool = True) -> Covered:
+    """Rasterise as `rasterize` does, and return the covered pixels alone."""
+    rows, columns = size
+    _check_count(points, triangles)
     drawn = _candidates(points, triangles, rows, columns, cull)
     keys = _nearest_keys(drawn, len(points) * rows * columns, columns)
-    hit = keys < _EMPTY
-    pixel = hit.nonzero().squeeze(1)
+    pixel = (keys < _EMPTY).nonzero().squeeze(1)
     found = keys.index_select(0, pixel) & ((1 << _TRIANGLE_BITS) - 1)  # of the drawn ones
-    triangle = torch.full_like(keys, -1).index_copy_(0, pixel, drawn.triangle.index_select(0, found))
     line = torch.div(pixel, columns, rounding_mode="floor")
     x = (pixel - line * columns - drawn.left.index_select(0, found)).to(points.dtype) + 0.5
     y = (line - drawn.line.index_select(0, found)).to(points.dtype) + 0.5
@@ -50,10 +72,12 @@ def rasterize(points: Tensor, triangles: Tensor, size: tuple[int, int], cull: bo
     w0, w1 = a * x + b * y + c, d * x + e * y + f
     weight = torch.stack([w0, w1, 1 - w0 - w1], 1) * drawn.inverse.index_select(0, found)
     near = 1 / weight.sum(1)
-    shape = (len(points), rows, columns)
-    barycentric = points.new_zeros(len(keys), 3).index_copy_(0, pixel, weight * near[:, None])
-    depth = points.new_zeros(len(keys)).index_copy_(0, pixel, near)
-    return Fragments(triangle.view(shape), barycentric.view(*shape, 3), depth.view(shape))
+    return Covered(pixel, drawn.triangle.index_select(0, found), weight * near[:, None], near)
+
+
+def _check_count(points: Tensor, triangles: Tensor) -> None:
+    if (total := len(points) * len(triangles)) >= 1 << _TRIANGLE_BITS:
+        raise ValueError(f"at most {(1 << _TRIANGLE_BITS) - 1} triangles in a batch, got {total}; draw fewer at once")
 
 
 def _in_loops(fast: Loops, points: Tensor, triangles: Tensor, size: tuple[int, int], cull: bool) -> Fragments:
@@ -195,13 +219,17 @@ def interpolate_covered(attributes: Tensor, triangles: Tensor, fragments: Fragme
     triangles: (F, 3), which of the R rows are the corners of each triangle.
     fragments: the samples (T, H, W).
     pixel: (N,) flat indices of the samples that hold a triangle."""
-    vertices = attributes.shape[1]
-    image = torch.div(pixel, fragments.triangle[0].numel(), rounding_mode="floor")
-    corner = triangles.index_select(0, fragments.triangle.flatten().index_select(0, pixel))
-    corner = corner + (image * vertices)[:, None]
+    triangle = fragments.triangle.flatten().index_select(0, pixel)
     weight = fragments.barycentric.flatten(0, 2).index_select(0, pixel)
-    flat = attributes.flatten(0, 1)
-    total = flat.index_select(0, corner[:, 0]) * weight[:, :1]
-    for i in (1, 2):
-        total.addcmul_(flat.index_select(0, corner[:, i]), weight[:, i : i + 1])
-    return total
+    return interpolate_samples(attributes, triangles, Covered(pixel, triangle, weight, weight), fragments.triangle[0])
+
+
+def interpolate_samples(attributes: Tensor, triangles: Tensor, covered: Covered, like: Tensor) -> Tensor:
+    """Interpolate vertex attributes (T, R, C) at the covered pixels of T images -> (N, C).
+
+    triangles: (F, 3), which of the R rows are the corners of each triangle; like: one image (H, W), for its size.
+
+    The three corners' weighted sum is what `embedding_bag` computes, in one pass and five times as fast as three."""
+    image = torch.div(covered.pixel, like.numel(), rounding_mode="floor")
+    corner = triangles.index_select(0, covered.triangle) + (image * attributes.shape[1])[:, None]
+    return F.embedding_bag(corner, attributes.flatten(0, 1), per_sample_weights=covered.barycentric, mode="sum")

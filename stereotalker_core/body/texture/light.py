@@ -27,7 +27,8 @@ def shade(normals: Tensor, light: Tensor) -> Tensor:
 
 def relit(colour: Tensor, shading: Tensor) -> Tensor:
     """Multiply the linear brightness of colours (..., 3) in [-1, 1] (gamma 2) by factors (..., 1), without clamping."""
-    return (colour * 0.5 + 0.5) * shading.sqrt() * 2 - 1
+    factor = shading.sqrt()
+    return torch.addcmul(factor - 1, colour, factor)  # (colour / 2 + 1/2) * factor * 2 - 1
 
 
 def find_light(

@@ -35,12 +35,13 @@ from ...video.writing.join import Part
 from ...video.writing.writer import VideoWriter, check_output
 from . import baking, flags, outputs
 from .inputs import parse_background, parse_orbit, parse_size, read_keypoints, read_transcript
-from .measure import peak_memory_mb
+from .measure import give_memory_back, peak_memory_mb
 from .outputs import Target
 from .progress import ProgressLine, held_warnings
 from .speech import hands_argument, sound_of, speech_arguments, speech_options, view_hands
 from .workshop import Workshop, saved_person
 
+_TRIMMED_EVERY = 50  # frames of a video, after which freed memory goes back to the system
 SAVERS = {
     ".safetensors": Motion.save, ".npz": save_npz, ".csv": save_live_link_csv,
     ".bvh": lambda motion, path: save_bvh(motion, HalfBody(), path),
@@ -308,7 +309,12 @@ def write_video(
     settings = {} if (first, part.stop) == (0, part.count) else {"frames": (first, part.stop)}
     try:
         with writer:
+            since = _TRIMMED_EVERY
             for chunk in render(models, scene, look, progress, **settings) if first < part.stop else ():
+                since += len(chunk.frames)
+                if since >= _TRIMMED_EVERY:
+                    give_memory_back()
+                    since = 0
                 writer.write(*(straight(chunk.frames, chunk.masks) if target.transparent else (chunk.frames,)))
     except KeyboardInterrupt:
         left = f"{writer.partial} holds the first {writer.frames} of {part.stop - part.first} frames and plays"

@@ -19,12 +19,12 @@ _QUARTER = np.float32(0.25)  # a sample's share of its pixel
 _BLOCK_SHARE = np.float32(1 / 16)  # a pixel's share of its block of the guide tensor
 
 
-def _inlined(function):
+def inlined(function):
     """Compile a function to be inlined into its callers, which saves a third of the time per sample."""
     return numba.njit(inline="always", error_model="numpy")(function)
 
 
-def _compiled(function):
+def machine_code(function):
     """Compile a function to machine code, cached on disk where a folder is writable.
 
     The cache contains this module's name, which differs inside ComfyUI, so every name gets its own cache files."""
@@ -36,7 +36,7 @@ def _compiled(function):
         return numba.njit(**options)(function)
 
 
-@_compiled
+@machine_code
 def project(vertices, matrix, focal_x, focal_y, centre_x, centre_y, points):
     """Project vertices (V, 3) m into points (V, 3), filled in: sample x, y and depth in m.
 
@@ -52,7 +52,7 @@ def project(vertices, matrix, focal_x, focal_y, centre_x, centre_y, points):
         points[i, 2] = depth
 
 
-@_compiled
+@machine_code
 def rasterise(points, triangles, rows, columns, inverse, found, weights):
     """Find for every sample the nearest triangle that faces the camera, as `body.rasterize` does.
 
@@ -97,7 +97,7 @@ def rasterise(points, triangles, rows, columns, inverse, found, weights):
                         weights[sample, 0], weights[sample, 1] = w0 * q0 / near, w1 * q1 / near
 
 
-@_inlined
+@inlined
 def texel(texture, u, v):
     """Sample a texture (h, w, 4) bilinearly at u, v in 0..1, edges repeated -> four numbers."""
     height, width = texture.shape[0], texture.shape[1]
@@ -116,19 +116,19 @@ def texel(texture, u, v):
     )
 
 
-@_inlined
+@inlined
 def lit(colour, factor):
     """Return a colour value in [-1, 1] with its shading multiplied by a factor, as in `light.relit`, clamped."""
     return min(max((colour * _HALF + _HALF) * factor * np.float32(2) - _ONE, -_ONE), _ONE)
 
 
-@_compiled
+@machine_code
 def named(part, triangle):
     """Return the label of a sample: part[triangle] (1 + index of a part of the body), 0 where there is no triangle."""
     return part[triangle] if triangle >= 0 else _ZERO
 
 
-@_compiled
+@machine_code
 def most(part, found, samples):
     """Return which of a pixel's four samples (0..3) represents it: one whose label two samples share, else the first
     (`maps._most`)."""
@@ -141,7 +141,7 @@ def most(part, found, samples):
     return samples[2] if c == d else samples[0]
 
 
-@_inlined
+@inlined
 def sample_surface(mesh, uv, normals, w0, w1, triangle, texture, light):
     """Return unit normal (3), colour (3) and visibility of one sample.
 
@@ -171,7 +171,7 @@ def sample_surface(mesh, uv, normals, w0, w1, triangle, texture, light):
     return x, y, z, r, g, b, seen
 
 
-@_compiled
+@machine_code
 def face_camera(x, y, z, matrix, normal, row, column):
     """Write the mean normal (x, y, z) of a pixel as a unit vector in camera axes (right, up, back).
 
@@ -183,7 +183,7 @@ def face_camera(x, y, z, matrix, normal, row, column):
     normal[0, row, column], normal[1, row, column], normal[2, row, column] = right * scale, up * scale, back * scale
 
 
-@_compiled
+@machine_code
 def vertex_normals(vertices, triangles, normals):
     """Fill normals (V, 3) with the area-weighted normals of vertices (V, 3), as in `HalfBody.normals`."""
     normals[:] = _ZERO
@@ -202,7 +202,7 @@ def vertex_normals(vertices, triangles, normals):
         normals[i, 0], normals[i, 1], normals[i, 2] = x * scale, y * scale, z * scale
 
 
-@_compiled
+@machine_code
 def edge_middles(points, normals, ends):
     """Fill the last rows of points and normals (W, 3) with those in the middles of edges, as `FineMesh.points` does.
 
@@ -224,7 +224,7 @@ def edge_middles(points, normals, ends):
             normals[to, c] *= scale
 
 
-@_compiled
+@machine_code
 def draw_frame(
     mesh, uv, part, texture, light, plate, vertices, normals, matrix, intrinsics, normal, label, depth, lift, visibility
 ):
@@ -269,7 +269,7 @@ def draw_frame(
                     face_camera(nx * _QUARTER, ny * _QUARTER, nz * _QUARTER, matrix, normal, y, x)
 
 
-@_compiled
+@machine_code
 def pack_frame(normal, label, lift, visibility, out):
     """Pack the maps of one frame into its guide tensor, as `maps.guide_tensor` does.
 

@@ -1,4 +1,5 @@
-"""The compiled guides (`compiled`) as calls on records: availability, compilation in advance, threads."""
+"""The compiled loops (`compiled`, `compiled_frames`) as calls on records and tensors: availability, compilation in
+advance, threads."""
 
 import functools
 import logging
@@ -27,7 +28,7 @@ def _numba() -> ModuleType | None:
     try:
         from numba.core import config
 
-        from . import compiled
+        from . import compiled, compiled_frames  # noqa: F401
     except (ImportError, OSError) as error:  # OSError: a numba whose native library does not fit this system
         logger.info("guides are drawn without numba (%s)", error)
         return None
@@ -84,6 +85,12 @@ def _call_once(compiled: ModuleType) -> None:
         eye[:3, :3].copy(), three, one, one, three, one,
     )  # fmt: skip
     compiled.pack_frame(three, one, three, one, np.zeros((1, 1, GuideLayout().channels), np.float32))
+    region, maps = torch.zeros(1, dtype=torch.int64), torch.zeros(1, 1, 4, 4)
+    silhouette(maps, region, 1)
+    person(torch.zeros(1, 16, 1, 1), maps, region, 1, 0.0)
+    restored(torch.zeros(1, 48, 1, 1), torch.zeros(1, 64, 1, 1), 0, 48, 0.0)
+    pictures = torch.zeros(1, 4, 1, 1)
+    steady_frames(pictures, pictures[:, :3].contiguous(), [0], (0, 1), (0.0, 0.0, 0.0, 0.0, 0.0), pictures)
 
 
 def in_threads(work: Callable[[int], None], count: int) -> None:
@@ -153,3 +160,65 @@ def pack(compiled: ModuleType, guides: Guides, layout: GuideLayout) -> Tensor:
     whole = out.numpy()
     in_threads(lambda i: compiled.pack_frame(*(x[i] for x in maps), whole[i]), len(guides))
     return out.permute(0, 3, 1, 2)
+
+
+def _last(x: Tensor) -> np.ndarray:
+    """Return (T, C, h, w) as a contiguous array (T, h, w, C) of float32."""
+    return x.detach().float().permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def silhouette(part: Tensor, region: Tensor, regions: int) -> Tensor:
+    """Return the fitted body's regions in blocks, (T, 16 * regions, H/4, W/4) bfloat16, channels last in memory.
+
+    part: (T, 1, H, W) labels of the guides; region: (labels,) the region of each; regions: how many there are."""
+    from .compiled_frames import silhouette_frame
+
+    frames, _, rows, columns = part.shape
+    out = torch.empty(frames, rows // GUIDE_BLOCK, columns // GUIDE_BLOCK, 16 * regions, dtype=torch.int16)
+    labels, table, whole = part.contiguous().numpy(), region.numpy(), out.numpy()
+    in_threads(lambda i: silhouette_frame(labels[i], table, regions, whole[i]), frames)
+    return out.view(torch.bfloat16).permute(0, 3, 1, 2)
+
+
+def person(logits: Tensor, part: Tensor, region: Tensor, regions: int, prior: float) -> Tensor:
+    """Return the person's alpha (T, 1, H, W) by the mask predictor's logits (T, 16 * regions, H/4, W/4).
+
+    part, region, regions: as in `silhouette`; prior: logit that is added to the region of the fitted body."""
+    from .compiled_frames import person_frame
+
+    alpha, blocks = torch.empty(part.shape), _last(logits)
+    labels, table, whole = part.contiguous().numpy(), region.numpy(), alpha.numpy()
+    added = np.float32(prior)
+    in_threads(lambda i: person_frame(blocks[i], labels[i], table, regions, added, whole[i]), len(part))
+    return alpha
+
+
+def restored(change: Tensor, guide: Tensor, lift_at: int, seen_at: int, sharpen: float) -> Tensor:
+    """Return the pictures (T, 3, H, W) of the guided decoder, as its `forward` does by tensor operations.
+
+    change: (T, 48, H/4, W/4) what its last convolution gives; guide: (T, G, H/4, W/4).
+    lift_at, seen_at, sharpen: as in `compiled_frames.restore_frame`."""
+    from .compiled_frames import restore_frame
+
+    frames, _, rows, columns = change.shape
+    image, blocks, maps = torch.empty(frames, 3, 4 * rows, 4 * columns), _last(change), _last(guide)
+    whole, factor = image.numpy(), np.float32(sharpen)
+    in_threads(lambda i: restore_frame(blocks[i], maps[i], lift_at, seen_at, factor, whole[i]), frames)
+    return image
+
+
+def steady_frames(
+    values: Tensor, lift: Tensor, slots: list[int], work: tuple[int, int], limits: tuple[float, ...], out: Tensor
+) -> None:
+    """Filter consecutive frames over time as `steady.steady` does, by the compiled loop.
+
+    values: (S, 4, H, W), lift: (S, 3, H, W), both contiguous; slots: where in them consecutive frames lie.
+    work: first frame of interest, and number of passes.
+    limits: as in `compiled_frames.shares`.
+    out: (t, 4, H, W), filled with the t frames from the first on."""
+    from .compiled_frames import steady_rows
+
+    arrays, filled, rows = (values.numpy(), lift.numpy(), np.array(slots)), out.numpy(), out.shape[2]
+    bands = max(1, min(rows, torch.get_num_threads()))
+    edges, numbers = [rows * i // bands for i in range(bands + 1)], np.array(limits, np.float32)
+    in_threads(lambda i: steady_rows(*arrays, edges[i], edges[i + 1], work[1], numbers, work[0], filled), bands)

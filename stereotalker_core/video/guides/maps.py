@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...body.fine_mesh import FineMesh, usual_fine_mesh
 from ...body.model import HalfBody, Posed, Rest
-from ...body.rasterize import interpolate_covered, rasterize
+from ...body.rasterize import interpolate_samples, rasterize_covered
 from ...body.texture.light import relit, shade
 from ...geometry.projection import project
 from ...pixels.inpaint import extend
@@ -109,20 +109,23 @@ def _render(body: HalfBody, posed: Posed, cameras: Cameras, skin: Skin, into: Gu
     vertices, normals = skin.mesh.points(posed.vertices, body.normals(posed.vertices))
     points = project(vertices, cameras.world_to_camera, cameras.intrinsics * scale)
     rows, columns = cameras.size
-    fragments = rasterize(points, skin.mesh.triangles, (SAMPLES * rows, SAMPLES * columns))
-    pixel = (fragments.triangle >= 0).flatten().nonzero().squeeze(1)
+    size = len(points), SAMPLES * rows, SAMPLES * columns
+    found = rasterize_covered(points, skin.mesh.triangles, size[1:])
     attributes = torch.cat([normals[:, skin.mesh.render_vertex], skin.uv.expand(len(normals), -1, -1)], -1)
-    surface = interpolate_covered(attributes, skin.mesh.uv_triangles, fragments, pixel)
+    label = torch.zeros(size, dtype=torch.uint8, device=points.device)
+    depth = points.new_zeros(size)
+    part = (skin.mesh.triangle_part + 1).to(torch.uint8)
+    label.view(-1).index_copy_(0, found.pixel, part.index_select(0, found.triangle))
+    depth.view(-1).index_copy_(0, found.pixel, found.depth)
+    surface = interpolate_samples(attributes, skin.mesh.uv_triangles, found, label[0])
     normal = F.normalize(surface[:, :3], dim=1)
     grid = surface[None, None, :, 3:] * 2 - 1
     colour = F.grid_sample(skin.texture, grid, padding_mode="border", align_corners=False)[0, :, 0].T
     if skin.light is not None:
         colour = torch.cat([relit(colour[:, :3], shade(normal, skin.light)).clamp(-1, 1), colour[:, 3:]], 1)
     covered = torch.cat([normal, colour, torch.ones_like(colour[:, :1])], 1)
-    canvas = _supersampled_mean(covered, pixel, fragments.triangle.shape)
-    table = F.pad(skin.mesh.triangle_part + 1, (0, 1)).to(torch.uint8)
-    label = table[fragments.triangle]  # -1, outside, is the last entry
-    part, depth = _most(label, fragments.depth)
+    canvas = _supersampled_mean(covered, found.pixel, size)
+    part, depth = _most(label, depth)
     inside = part > 0
     lift = canvas[:, 3:6] + (1 - canvas[:, 7:]) * skin.plate
     axes = cameras.world_to_camera[:, :3, :3] * canvas.new_tensor([1.0, -1.0, -1.0])[:, None]  # (right, up, back)
@@ -144,17 +147,20 @@ def _supersampled_mean(values: Tensor, sample: Tensor, shape: tuple[int, ...]) -
     values: (N, C) of some samples; sample: (N,) their flat index in a canvas of shape (T, sH, sW). Equals average
     pooling of that canvas without storing it."""
     frames, rows, columns = shape
-    line = torch.div(sample, columns, rounding_mode="floor")
+    line = torch.div(sample, columns, rounding_mode="trunc")
     column = sample - line * columns
-    height, width = rows // SAMPLES, columns // SAMPLES
-    pixel = torch.div(line, SAMPLES, rounding_mode="floor") * width + torch.div(column, SAMPLES, rounding_mode="floor")
-    place = (line % SAMPLES) * SAMPLES + column % SAMPLES
+    height, width, shift, last = rows // SAMPLES, columns // SAMPLES, SAMPLES // 2, SAMPLES - 1  # SAMPLES is 1 or 2
+    pixel = (line >> shift) * width + (column >> shift)
+    place = (line & last) * SAMPLES + (column & last)
     touched = torch.zeros(frames * height * width, dtype=torch.int64, device=sample.device)
     touched.index_fill_(0, pixel, 1)
     found = touched.nonzero().squeeze(1)
     compact = (touched.cumsum(0) - 1).index_select(0, pixel) * SAMPLES**2 + place
-    block = values.new_zeros(len(found) * SAMPLES**2, values.shape[1]).index_copy_(0, compact, values)
-    mean = block.view(len(found), SAMPLES**2, -1).sum(1) / SAMPLES**2
+    none = len(values)  # a row of zeros, for samples without a value
+    block = sample.new_full((len(found) * SAMPLES**2,), none)
+    block.index_copy_(0, compact, torch.arange(none, device=sample.device))
+    padded = torch.cat([values, values.new_zeros(1, values.shape[1])])
+    mean = F.embedding_bag(block.view(-1, SAMPLES**2), padded, mode="sum") / SAMPLES**2
     canvas = values.new_zeros(frames * height * width, values.shape[1]).index_copy_(0, found, mean)
     return canvas.view(frames, height, width, -1).permute(0, 3, 1, 2).contiguous()
 

@@ -15,6 +15,7 @@ from ...body.regions import FACE_PARTS, HAND_PARTS
 from ...records import Guides, Regions
 from ...shapes import REGIONS, dims, frames_together, joined
 from ..guides.layout import GUIDE_BLOCK, GuideLayout
+from ..guides.loops import loops, person, silhouette
 from ..guides.maps import guide_tensor
 
 
@@ -85,7 +86,11 @@ class MaskPredictor(nn.Module):
 
     def _blocks(self, guide: Tensor, silhouette: Tensor) -> Tensor:
         """Map guide tensor and body regions in blocks (T, 64, H/4, W/4) -> logits in blocks (T, 64, H/4, W/4)."""
-        x = self.stem(torch.cat([guide, silhouette], 1))
+        return self._features(guide, silhouette).float() + self.config.prior * silhouette
+
+    def _features(self, guide: Tensor, silhouette: Tensor) -> Tensor:
+        """Do what `_blocks` does, without the prior on the fitted body's regions."""
+        x = self._stem(guide, silhouette)
         skips = []
         for layer in self.down:
             x = layer(x)
@@ -93,7 +98,14 @@ class MaskPredictor(nn.Module):
         x = self.middle(x)
         for layer, skip in zip(self.up, reversed(skips[:-1]), strict=True):
             x = layer(torch.cat([F.interpolate(x, size=skip.shape[-2:]), skip], 1))
-        return self.head(x).float() + self.config.prior * silhouette
+        return self.head(x)
+
+    def _stem(self, guide: Tensor, silhouette: Tensor) -> Tensor:
+        """Return `stem` of guide and silhouette beside each other, without laying them so: the sum of two products."""
+        if torch.is_grad_enabled() or self.training:
+            return self.stem(torch.cat([guide, silhouette], 1))
+        first, second = self.stem.weight.split([guide.shape[1], silhouette.shape[1]], 1)
+        return F.conv2d(guide, first, self.stem.bias) + F.conv2d(silhouette.to(guide.dtype), second)
 
     @torch.no_grad()
     def predict(self, guides: Guides, guide: Tensor | None = None) -> Regions:
@@ -104,6 +116,22 @@ class MaskPredictor(nn.Module):
             seen = guide_tensor(guides[few], len(self.config.part_regions) - 1) if guide is None else guide[few]
             found.append(_shares(self._blocks(seen, self._blocked_silhouette(guides.part[few]))))
         return Regions(joined(found))
+
+
+    @torch.no_grad()
+    def person(self, guides: Guides, guide: Tensor) -> Tensor:
+        """Return the person's alpha (T, 1, H, W), as `predict` does; guide: `guide_tensor(guides)`.
+
+        With the compiled loops (`guides.loops`), silhouette and probabilities are not made as pictures."""
+        if not loops(guides.part.device):
+            return self.predict(guides, guide).person
+        together, found, regions = frames_together(*guides.part.shape[-2:]), [], len(REGIONS)
+        for start in range(0, len(guides), together):
+            few = slice(start, start + together)
+            part = guides.part[few]
+            logits = self._features(guide[few], silhouette(part, self.part_regions, regions))
+            found.append(person(logits, part, self.part_regions, regions, self.config.prior))
+        return joined(found)
 
 
 def unshuffled(x: Tensor) -> Tensor:

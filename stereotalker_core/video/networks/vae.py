@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from ...shapes import dims
 from ..guides.layout import GuideLayout
+from ..guides.loops import loops, restored
+from .fused import conv
 
 BLOCK = 4  # pixel-unshuffle of the image
 _PATCH = 3 * BLOCK**2
@@ -46,7 +48,8 @@ class Block(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(x + self.conv(x))
+        first, _, second, _, third = self.conv
+        return conv(third, conv(second, conv(first, x)), x)
 
 
 class Upscale(nn.Module):
@@ -60,7 +63,11 @@ class Upscale(nn.Module):
         self.conv = nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, z: Tensor) -> Tensor:
-        return self.conv(F.interpolate(self.blocks(z), scale_factor=2.0))
+        first, _, *blocks = self.blocks
+        x = conv(first, z)
+        for block in blocks:
+            x = block(x)
+        return self.conv(F.interpolate(x, scale_factor=2.0))
 
 
 class GuidedDecoder(nn.Module):
@@ -83,9 +90,11 @@ class GuidedDecoder(nn.Module):
 
     def forward(self, z: Tensor, guide: Tensor) -> Tensor:
         """Map un-normalised latents (N, C, h, w) and guide tensor (N, G, 2h, 2w) -> images (N, 3, 8h, 8w)."""
-        x = self.blocks(self.norm(self.latents(z) + self.guide(guide)))
-        lift = guide[:, self.layout.channels_of("lift")].float()
-        image = F.pixel_shuffle(self.out(x).float() + lift, BLOCK)
+        x = self.blocks(self.norm(conv(self.guide, guide, self.latents(z), relu=False)))
+        lift_at, seen_at = (self.layout.channels_of(name) for name in ("lift", "visibility"))
+        if not torch.is_grad_enabled() and not self.training and loops(x.device):
+            return restored(self.out(x), guide, lift_at.start, seen_at.start, self.sharpen)
+        image = F.pixel_shuffle(self.out(x).float() + guide[:, lift_at].float(), BLOCK)
         if not self.sharpen or self.training:
             return image
         visible = self.layout.map_of(guide, "visibility").float() / 2 + 0.5
@@ -136,11 +145,21 @@ class TinyAutoencoder(nn.Module):
         size = dims(image, "N 3 H W")
         if size["H"] % 8 or size["W"] % 8:
             raise ValueError(f"image sides must be divisible by 8, got {size['H']}x{size['W']}")
-        return 3 * torch.tanh(self.encoder(F.pixel_unshuffle(image, BLOCK)).float() / 3)
+        return self._bounded(F.pixel_unshuffle(image, BLOCK))
+
+    def _bounded(self, blocks: Tensor) -> Tensor:
+        return 3 * torch.tanh(self.encoder(blocks).float() / 3)
 
     def encode(self, image: Tensor) -> Tensor:
         """Map images (N, 3, H, W) in [-1, 1] -> normalised latents (N, C, H/8, W/8)."""
-        return (self.raw_latents(image) - self.mean.view(-1, 1, 1)) / self.std.view(-1, 1, 1)
+        return self._normalised(self.raw_latents(image))
+
+    def encode_lift(self, guide: Tensor) -> Tensor:
+        """Map guide tensors (N, G, H/4, W/4) -> normalised latents of the lift in them, as `encode` of its pictures."""
+        return self._normalised(self._bounded(guide[:, self.guided.layout.channels_of("lift")]))
+
+    def _normalised(self, latents: Tensor) -> Tensor:
+        return (latents - self.mean.view(-1, 1, 1)) / self.std.view(-1, 1, 1)
 
     def denormalise(self, z: Tensor) -> Tensor:
         """Map normalised latents (N, C, h, w) -> latents as the decoders read them."""

@@ -153,7 +153,7 @@ class NanoRenderer(Bundle):
                 return joined([self.vae.decode(few).float().clamp(-1, 1) for few in latents.split(TOGETHER)])
             together = self.decoded_together((4 * guide.shape[-2], 4 * guide.shape[-1]))
             parts = zip(latents.split(together), guide.split(together), strict=True)
-            return joined([self.vae.decode(few, channels_last(seen)).float().clamp(-1, 1) for few, seen in parts])
+            return joined([self.vae.decode(few, channels_last(seen)).float().clamp_(-1, 1) for few, seen in parts])
 
     def decoded_together(self, size: tuple[int, int]) -> int:
         """Return how many frames of size (H, W) the decoder takes at once."""
@@ -161,7 +161,19 @@ class NanoRenderer(Bundle):
 
     def restore(self, guides: Guides, guide: Tensor) -> Tensor:
         """Map guides of T frames and their guide tensor -> frames (T, 3, H, W) in [-1, 1], without the denoiser."""
-        return self.decode(self.encode(guides.lift), guide)
+        with torch.no_grad(), self.autocast():
+            parts = guide.split(frames_together(*guides.lift.shape[-2:]))
+            latents = joined([self.vae.encode_lift(few) for few in parts])
+        return self.decode(latents, guide)
+
+    def alpha(self, guides: Guides, guide: Tensor, predicted: bool = True) -> Tensor:
+        """Return the person's alpha (T, 1, H, W), that of `predict_regions` without the other regions.
+
+        Arguments as in `predict_regions`. ValueError without a mask predictor."""
+        if self.mask_predictor is None or not predicted:
+            return self.predict_regions(guides, guide, predicted).person.float()
+        with torch.no_grad(), self.autocast():
+            return self.mask_predictor.person(guides, guide)
 
     def guide(self, body: HalfBody, rest: Rest, motion: Motion, cameras: Cameras, guides: Guides) -> Tensor:
         """Return the guide tensor (T, G, H/4, W/4) of T frames, for `predict_regions`, `denoise` and `decode`.

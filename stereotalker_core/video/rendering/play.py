@@ -5,6 +5,7 @@ it to the frame, and the guided decoder restores the detail lost in two resampli
 quality to that (docs/experiments.md), so a network that generates unseen parts belongs before the first frame, where it
 changes the atlas. Frames are independent here: no windows, no noise."""
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -12,21 +13,22 @@ from torch import Tensor
 
 from ...body.model import HalfBody
 from ...records import Cameras, Identity, Motion
-from ...shapes import frames_together
 from ..guides.maps import background_plate, render_guides, skin_of
 from .renderer import Renderer
 from .steady import PASSES
 
-TOGETHER = 8  # at most so many frames at once: more only cost memory
+TOGETHER = 4  # at most so many frames at once: more only cost memory, and its peak then depends on the length
+_PIXELS = 2**19  # of all frames at once: beyond, what one operation writes has left the cache before the next one reads
 
 
 def portions(count: int, size: tuple[int, int]) -> list[slice]:
     """Divide `count` frames of size (H, W) into slices of a few frames each.
 
-    The first slice is just long enough for `steadied` to yield a frame."""
-    together = min(TOGETHER, frames_together(*size))
-    first = min(together, PASSES + 1)
-    starts = [0, *range(first, count, together)]
+    The first ones end where `steadied` can yield a frame."""
+    together = max(1, min(TOGETHER, _PIXELS // (size[0] * size[1])))
+    ahead = min(count, PASSES + 1)
+    pieces = max(1, math.ceil(ahead / together))
+    starts = [ahead * i // pieces for i in range(pieces)] + [*range(ahead, count, together)]
     return [slice(*pair) for pair in zip(starts, [*starts[1:], count], strict=True)]
 
 
@@ -53,6 +55,6 @@ def played(
         with torch.no_grad():
             guides = render_guides(body, identity, motion[few], cameras[few], rest, skin)
             guide = renderer.guide(body, rest, identity.performed(motion[few]), cameras[few], guides)
-            person = renderer.predict_regions(guides, guide, predicted).person.float()
+            person = renderer.alpha(guides, guide, predicted)
             values = torch.cat([renderer.restore(guides, guide), person], 1), guides.lift
         yield values

@@ -116,6 +116,11 @@ class Renderer(Protocol):
         """
         ...
 
+    def alpha(self, guides: Guides, guide: Tensor, predicted: bool = True) -> Tensor:
+        """Return the person's alpha (T, 1, H, W) of T frames: that of `predict_regions`, which mode "play" needs alone.
+        """
+        ...
+
     def encode(self, images: Tensor) -> Tensor:
         """Map images (N, 3, H, W) in [-1, 1] -> latents (N, C, h, w)."""
         ...

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-WAITING = 4  # portions of frames that may wait; then drawing waits, so that memory does not grow
+WAITING = 2  # portions of frames that may wait; then drawing waits, so that memory does not grow
 
 
 class FrameWriter(Protocol):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from stereotalker_core.video.rendering import steady as module
 from stereotalker_core.video.rendering.steady import MOVES, PASSES, SHARE, STILL, steadied, steady
 
 
@@ -66,6 +67,24 @@ def test_a_stream_equals_the_whole_clip(sizes):
     parts = list(steadied(zip(values.split(sizes), lift.split(sizes), strict=True)))
     assert all(len(part) for part in parts)
     torch.testing.assert_close(torch.cat(parts), steady(values, lift))
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("sizes", [(30,), (3, 12, 8, 1, 8), (5, 5, 5, 5)])
+def test_long_streams_are_the_same_by_the_compiled_loop_and_by_rows(monkeypatch, sizes, compiled):
+    if compiled:
+        pytest.importorskip("numba")
+    else:
+        monkeypatch.setattr(module, "loops", lambda device: None)
+        monkeypatch.setattr(module, "_CACHED", 7 * 14 * 5 * 2)  # two rows at once
+    values, lift = clip(sum(sizes))
+    parts = steadied(zip(values.split(sizes), lift.split(sizes), strict=True))
+    torch.testing.assert_close(torch.cat(list(parts)), plain(values, lift), rtol=1e-4, atol=1e-5)
+
+
+def test_a_part_of_the_frames_equals_those_of_all():
+    values, lift = clip(13)
+    torch.testing.assert_close(steady(values, lift, (5, 7)), steady(values, lift)[5:7])
 
 
 def test_looks_no_further_ahead_than_it_says():
