@@ -16,7 +16,7 @@ def peak_memory_mb() -> float:
 def give_memory_back() -> None:
     """Return freed memory to the system, where the C library can (glibc); elsewhere without effect.
 
-    Freed blocks between used ones stay with the process otherwise: after fit and motion some 150 MB, and a few tens more
+    Freed blocks between used ones stay with the process otherwise: after fit and motion some 150 MB, and tens more
     in the course of a long video."""
     import ctypes
 
