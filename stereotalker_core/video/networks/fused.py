@@ -30,13 +30,28 @@ def conv(layer: nn.Module, x: Tensor, added: Tensor | None = None, relu: bool = 
     x: (N, C, h, w); added: like the result, or None; relu: False leaves the last step away."""
     plain = torch.is_grad_enabled() or x.device.type != "cpu" or not fuses()
     if plain or layer.training or not isinstance(layer, nn.Conv2d) or layer.bias is None:
-        found = layer(x) if added is None else layer(x) + added
-        return F.relu(found) if relu else found
-    weight, bias = layer.weight, layer.bias
+        return _plain(layer, x, added, relu)
+    try:
+        return _in_one(layer, layer.bias, x, added, relu)
+    except RuntimeError:  # shapes and dtypes that oneDNN leaves to operations which do not know bfloat16
+        return _plain(layer, x, added, relu)
+
+
+def _plain(layer: nn.Module, x: Tensor, added: Tensor | None, relu: bool) -> Tensor:
+    """Do what `conv` does, one operation after the other."""
+    found = layer(x) if added is None else layer(x) + added
+    return F.relu(found) if relu else found
+
+
+def _in_one(layer: nn.Conv2d, bias: Tensor, x: Tensor, added: Tensor | None, relu: bool) -> Tensor:
+    """Do what `conv` does in one operation, in the dtype that autocast asks for."""
+    weight = layer.weight
     if torch.is_autocast_enabled("cpu"):
         dtype = torch.get_autocast_dtype("cpu")
         x, weight, bias = x.to(dtype), weight.to(dtype), bias.to(dtype)
         added = None if added is None else added.to(dtype)
+    if added is not None:  # the fused sum knows bfloat16 in this order of memory alone
+        x, added = (t.contiguous(memory_format=torch.channels_last) for t in (x, added))
     pads = layer.padding if isinstance(layer.padding, tuple) else (0, 0)
     return _fused(x, weight, bias, added, pads, "relu" if relu else None, layer.stride)
 

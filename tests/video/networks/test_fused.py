@@ -32,6 +32,28 @@ def test_a_fused_convolution_equals_its_twin(relu, beside, kernel, stride):
     torch.testing.assert_close(rough.float(), plain, rtol=0.05, atol=0.05)
 
 
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("side", [1, 4, 9])
+def test_any_order_of_memory_is_taken(order, side):
+    torch.manual_seed(0)
+    layer = nn.Conv2d(8, 8, 3, padding=1).eval()
+    x, added = (torch.randn(1, 8, side, side).contiguous(memory_format=order) for _ in range(2))
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        found = fused.conv(layer, x, added)
+    torch.testing.assert_close(found.float(), F.relu(layer(x) + added).detach(), rtol=0.05, atol=0.05)
+
+
+def test_what_the_fused_operation_refuses_is_done_plainly(monkeypatch):
+    def refuses(*_):
+        raise RuntimeError("Unsupported datatype")
+
+    layer, x = nn.Conv2d(3, 4, 3, padding=1).eval(), torch.randn(1, 3, 8, 8)
+    monkeypatch.setattr(fused, "fuses", lambda: True)
+    monkeypatch.setattr(fused, "_fused", refuses)
+    with torch.no_grad():
+        torch.testing.assert_close(fused.conv(layer, x), F.relu(layer(x)))
+
+
 def test_gradients_flow_and_old_versions_do_without(monkeypatch):
     layer, x = nn.Conv2d(3, 4, 3, padding=1).eval(), torch.randn(1, 3, 8, 8, requires_grad=True)
     fused.conv(layer, x).sum().backward()
