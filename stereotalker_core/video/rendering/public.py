@@ -180,6 +180,10 @@ class PublicRenderer(Bundle):
         maps = guide if self.reads == "maps" else guide[:, :-_DRAWING]
         return super().predict_regions(guides, maps, predicted)
 
+    def alpha(self, guides: Guides, guide: Tensor, predicted: bool = True) -> Tensor:
+        """Return the person's alpha (T, 1, H, W), as part of `predict_regions`, whose arguments it takes."""
+        return self.predict_regions(guides, guide, predicted).person.float()
+
     def noise(self, size: tuple[int, int], seed: int, frames: range = range(1)) -> Tensor:
         """Return noise (T, C, H/8, W/8); a frame's noise depends on the seed and the frame's number alone."""
         shape = (self.latent_channels, size[0] // 8, size[1] // 8)

@@ -85,7 +85,9 @@ def test_the_pose_guider_gets_the_drawing_and_the_mask_predictor_its_maps(render
     assert guide.shape == (2, 131 + 48, 16, 16)
     drawing = draw_skeleton(BODY, BODY.pose(rest, moves.rotations, moves.expression), view)
     torch.testing.assert_close(renderer.pose_input(guide), (drawing + 1) / 2)
-    assert renderer.predict_regions(guides, guide).masks.shape[:2] == (2, 4)
+    regions = renderer.predict_regions(guides, guide)
+    assert regions.masks.shape[:2] == (2, 4)
+    torch.testing.assert_close(renderer.alpha(guides, guide), regions.person.float())
 
 
 def test_every_frame_has_its_own_noise_whatever_the_window(renderer):
