@@ -333,6 +333,7 @@ class Live:
         alpha = renderer.predict_regions(guides, guide, self.settings.predicted_mask).person.float()
         frames = renderer.restore(guides, guide)
         drawn = isinstance(self.settings.background, str)
+        strands = None if strands is None else strands.to(frames)
         return list(composite(frames, alpha, plate.to(frames), drawn, strands).cpu())
 
 

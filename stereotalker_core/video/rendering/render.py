@@ -145,7 +145,8 @@ def _composed(
         with torch.no_grad():
             behind = (plate[now] if len(plate) > 1 else plate).to(values.device)
             alpha = values[:, 3:]
-            strands = hair.layer(hair.identity.performed(motion[now]), cameras[now], alpha)
+            strands = hair.layer(hair.identity.performed(motion[now]), cameras[now], alpha.to(motion.rotations))
+            strands = None if strands is None else strands.to(values)
             picture = composite(values[:, :3], alpha, behind, drawn, strands)
             chunk = RenderedChunk(picture, with_strands(alpha, strands))
         yield chunk  # outside of no_grad, which would otherwise reach into the caller
