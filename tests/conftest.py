@@ -1,5 +1,6 @@
 """Fixtures for the whole path: tiny untrained networks, a synthetic portrait with its labels, a recording."""
 
+import builtins
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,3 +105,16 @@ def tiny_models():
     )
     motion = MotionModels(encoder.eval(), _shake(prior), _shake(denoiser))
     return Models(body, load_perception(), motion, renderer)
+
+
+@pytest.fixture
+def hide_numba(monkeypatch):
+    """Call it, and from then on `import numba` fails as where it is not installed."""
+    real = builtins.__import__
+
+    def without(name, *more, **named):
+        if name == "numba" or name.startswith("numba."):
+            raise ImportError("no numba here")
+        return real(name, *more, **named)
+
+    return lambda: monkeypatch.setattr(builtins, "__import__", without)

@@ -1,7 +1,5 @@
 """Loops over triangles, vertices and the points of a fit against their twins in tensor operations."""
 
-import builtins
-
 import pytest
 import torch
 from torch.func import jacfwd
@@ -109,15 +107,8 @@ def test_gradients_and_other_numbers_take_tensor_operations(body):
     assert seen == [None]
 
 
-def test_without_numba_there_are_no_loops(monkeypatch):
-    real = builtins.__import__
-
-    def without(name, *more, **named):
-        if name == "numba" or name.startswith("numba."):
-            raise ImportError("no numba here")
-        return real(name, *more, **named)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+def test_without_numba_there_are_no_loops(hide_numba):
+    hide_numba()
     available._loops.cache_clear()
     try:
         assert available.loops_for(torch.zeros(2)) is None

@@ -5,13 +5,14 @@ compiles it at the first call and caches the machine code beside this file, or i
 not writable. Only `loops` imports this module, and only if numba is installed. Nothing here holds the interpreter's
 lock, so that frames are drawn in several threads."""
 
-import hashlib
 import math
 
 import numba
 import numpy as np
 
 from ...body.rasterize import EDGE_TOLERANCE
+from ...loops import surfaces  # noqa: F401, whose normals are those of the guides
+from ...loops.decorator import machine_code
 
 _EDGE = np.float32(-EDGE_TOLERANCE)
 _ONE, _HALF, _ZERO = np.float32(1), np.float32(0.5), np.float32(0)
@@ -22,18 +23,6 @@ _BLOCK_SHARE = np.float32(1 / 16)  # a pixel's share of its block of the guide t
 def inlined(function):
     """Compile a function to be inlined into its callers, which saves a third of the time per sample."""
     return numba.njit(inline="always", error_model="numpy")(function)
-
-
-def machine_code(function):
-    """Compile a function to machine code, cached on disk where a folder is writable.
-
-    The cache contains this module's name, which differs inside ComfyUI, so every name gets its own cache files."""
-    options = {"nogil": True, "error_model": "numpy"}
-    function.__qualname__ += "_" + hashlib.sha256(__name__.encode()).hexdigest()[:8]
-    try:
-        return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # neither the package's folder nor the user's cache can be written
-        return numba.njit(**options)(function)
 
 
 @machine_code
@@ -181,25 +170,6 @@ def face_camera(x, y, z, matrix, normal, row, column):
     back = -(matrix[2, 0] * x + matrix[2, 1] * y + matrix[2, 2] * z)
     scale = _ONE / np.float32(math.sqrt(max(right * right + up * up + back * back, np.float32(1e-24))))
     normal[0, row, column], normal[1, row, column], normal[2, row, column] = right * scale, up * scale, back * scale
-
-
-@machine_code
-def vertex_normals(vertices, triangles, normals):
-    """Fill normals (V, 3) with the area-weighted normals of vertices (V, 3), as in `HalfBody.normals`."""
-    normals[:] = _ZERO
-    for t in range(len(triangles)):
-        i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-        ax, ay, az = vertices[j, 0] - vertices[i, 0], vertices[j, 1] - vertices[i, 1], vertices[j, 2] - vertices[i, 2]
-        bx, by, bz = vertices[k, 0] - vertices[i, 0], vertices[k, 1] - vertices[i, 1], vertices[k, 2] - vertices[i, 2]
-        x, y, z = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
-        for corner in (i, j, k):
-            normals[corner, 0] += x
-            normals[corner, 1] += y
-            normals[corner, 2] += z
-    for i in range(len(normals)):
-        x, y, z = normals[i, 0], normals[i, 1], normals[i, 2]
-        scale = _ONE / np.float32(math.sqrt(max(x * x + y * y + z * z, np.float32(1e-20))))
-        normals[i, 0], normals[i, 1], normals[i, 2] = x * scale, y * scale, z * scale
 
 
 @machine_code

@@ -7,7 +7,7 @@ alone."""
 
 import numpy as np
 
-from .compiled import machine_code
+from ...loops.decorator import machine_code
 
 _ZERO, _HALF, _ONE, _TWO = np.float32(0), np.float32(0.5), np.float32(1), np.float32(2)
 _SIXTEENTH = np.float32(1 / 16)

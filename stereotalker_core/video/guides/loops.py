@@ -78,7 +78,7 @@ def _call_once(compiled: ModuleType) -> None:
     corners = np.array([[0, 0, 1], [3, 0, 1], [0, 3, 1]], np.float32)
     one, three = np.zeros((1, 4, 4), np.float32), np.zeros((3, 4, 4), np.float32)
     eye, texture, light = np.eye(4, dtype=np.float32), np.zeros((2, 2, 4), np.float32), np.zeros(6, np.float32)
-    compiled.vertex_normals(corners, mesh, corners.copy())
+    compiled.surfaces.normals(corners, mesh, corners.copy())
     compiled.edge_middles(corners.copy(), corners.copy(), mesh[:0, :2].copy())
     compiled.draw_frame(
         (mesh, mesh), corners[:, :2].copy(), np.ones(1, np.float32), texture, light, three, corners, corners, eye,
@@ -137,7 +137,7 @@ class Surface:
         def one(i: int) -> None:
             points, normals = np.empty((2, len(vertices[i]) + len(self.ends), 3), np.float32)
             points[: len(vertices[i])] = vertices[i]
-            compiled.vertex_normals(points[: len(vertices[i])], self.coarse, normals[: len(vertices[i])])
+            compiled.surfaces.normals(points[: len(vertices[i])], self.coarse, normals[: len(vertices[i])])
             compiled.edge_middles(points, normals, self.ends)
             compiled.draw_frame(
                 self.mesh, self.uv, self.part, self.texture, self.light, self.plate, points, normals, matrices[i],

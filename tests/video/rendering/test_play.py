@@ -1,6 +1,5 @@
 """Playback, and the compiled guides beside their twin of tensor operations."""
 
-import builtins
 import subprocess
 import sys
 import threading
@@ -105,18 +104,11 @@ def test_an_error_in_a_thread_is_raised(monkeypatch):
         loops.in_threads(work, 5)
 
 
-def test_without_numba_the_pictures_are_the_same(scene, player, monkeypatch):
+def test_without_numba_the_pictures_are_the_same(scene, player, monkeypatch, hide_numba):
     body, identity, motion, cameras = scene
     monkeypatch.setattr("stereotalker_core.precision.cpu_has_bf16", lambda: False)
     fast = torch.cat([c.frames for c in render_video(body, player, identity, motion, cameras)])
-    real = builtins.__import__
-
-    def without(name, *more, **named):
-        if name == "numba" or name.startswith("numba."):
-            raise ImportError("no numba here")
-        return real(name, *more, **named)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    hide_numba()
     loops._numba.cache_clear()
     loops._loops.cache_clear()
     try:
