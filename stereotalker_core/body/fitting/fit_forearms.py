@@ -29,9 +29,9 @@ _REACH = 0.02  # m that an edge may be off
 _FEW = 40  # px that make a median
 _FOREARM = ("lowerarm01", "lowerarm02")
 _ROUNDS = 2
-_POINTING = (0.65, 0.8)  # cosine to the camera's axis from which a forearm points at it, and from which wholly
-_THICKEST = (0.010, 0.005)  # m of cloth on such a forearm at the elbow and at the wrist
-_ELBOW, _RAMP = 0.03, 0.4  # m more at the elbow itself, and the share of the forearm in which that ends
+_POINTING = (0.4, 0.65)  # cosine to the camera's axis from which a forearm points at it, and from which wholly
+_THICKEST = (0.005, 0.003)  # m of cloth on such a forearm at the elbow and at the wrist
+_ELBOW, _RAMP = 0.012, 0.4  # m more at the elbow itself, and the share of the forearm in which that ends
 _HAND = 1.05  # lengths of the forearm from the elbow to the hand's own shape
 
 

@@ -70,14 +70,14 @@ def registered_priors(
     prior = _alike(*known, lifter.likeness_cut, lifter.ears)  # ears are redder than skin
     limbs, known = limb_colours(lifter, colour, photo, skin, arms)
     prior = torch.where(known[:, None], limbs, prior)
-    prior = joined(lifter, n_vertices, prior, colour, photo, (lifter.limbs & ~lifter.hands).nonzero().squeeze(1))
+    hands = lifter.hands.nonzero().squeeze(1)
+    prior = prior.index_copy(0, hands, marked(prior[hands], lifter.hand_tint[hands], lifter.palm[hands]))
+    prior = joined(lifter, n_vertices, prior, colour, photo, lifter.limbs.nonzero().squeeze(1))
     if sides is not None:
         at = lifter.side_skin
         told = photo.index_copy(0, at, photo[at] * sides.own * sides.bare)
         expected = torch.lerp(prior[at], sides.nearby, sides.bare[:, None])
         prior = joined(lifter, n_vertices, prior.index_copy(0, at, expected), colour, told, at)
-    hands = lifter.hands.nonzero().squeeze(1)
-    prior = prior.index_copy(0, hands, marked(prior[hands], lifter.hand_tint[hands], lifter.palm[hands]))
     back, behind = back_colours(lifter, colour, photo, skin)
     prior = torch.lerp(prior, back, behind[:, None])
     hair = hair_colours(lifter.hair_place, filled[lifter.hair], confidence[lifter.hair], skin)

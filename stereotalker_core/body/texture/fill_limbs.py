@@ -23,7 +23,7 @@ _HUE, _LIT = 0.04, 1.0
 _SKIN_STEP, _SKIN_STEP_LIT = 0.022, (0.40, 0.60)
 _BLACK = 0.004  # light that a dark colour counts as having besides: black has no hue
 _ANOTHER, _EITHER = 1.2, 2.5  # steps from which sleeve and skin are two, up to which a colour is one of them
-_SHADE = 0.8  # of a hand's light: the least that unseen skin of the arm gets
+_SHADE = 0.85  # of the light of a face, of a hand: the least that the skin of hands, of arms gets
 _STRIDE = 3  # texels skipped when differences are collected at the vertices
 _REACH, _SPREAD = 0.03, 0.006  # m over which a difference to the seen surface fades, within which it is averaged
 _SPEAKERS = 800  # seen vertices of the arms that lend their difference
@@ -137,6 +137,7 @@ def limb_colours(
     Returns colours (N, 3) and whether they are valid (N,) bool; false where nothing of the limb was seen."""
     out, known = torch.zeros_like(colour), torch.zeros_like(lifter.hands)
     seen, bare, end = arms or seen_arms(lifter, colour, photo, skin)
+    bare = {side: _in_light_of(colour, skin) for side, colour in bare.items()}
     profiles = {side: None if arm is None else _colours_along_arm(arm, bare[side], end) for side, arm in seen.items()}
     sleeve = outer_clothes(lifter, colour, photo)
     for side in (True, False):
@@ -280,20 +281,24 @@ def _colours_along_arm(arm: _Arm, skin: Tensor, end: int) -> Tensor:
     for k in range(_BINS):
         kind = arm.colours[((arm.bins - k).abs() <= _NEARBY) & (arm.naked == (k >= end))]
         if len(kind) >= _FEW:
-            colour = kind.median(0).values
-            out[k] = _in_light_of(colour, skin) if k >= end else colour
+            out[k] = _in_light_of(_bright_half(kind), skin) if k >= end else kind.median(0).values
     return out
 
 
+def _bright_half(colours: Tensor) -> Tensor:
+    """Return the colour (3,) of skin (n, 3) without its shadows: the median of the brighter half."""
+    bright = colours.mean(1)
+    return colours[bright >= bright.median()].median(0).values
+
+
 def _in_light_of(colour: Tensor, skin: Tensor) -> Tensor:
-    """Brighten the skin colour (3,) of an arm that lay in a sleeve's shadow to at least _SHADE of the hand's colour
-    (3,)."""
+    """Brighten a colour (3,) of skin that lay in shadow to at least _SHADE of the light of other skin (3,), and half of
+    the way to its hue."""
     here, there = ((c / 2 + 0.5).clamp_min(0.01).square() for c in (colour, skin))
     lit, wanted = float(here.sum()), _SHADE * float(there.sum())
     if lit >= wanted:
         return colour
-    share = (wanted - lit) / (float(there.sum()) - lit)
-    return torch.lerp(here, there, share).sqrt() * 2 - 1
+    return (torch.lerp(here / lit, there / there.sum(), 0.5) * wanted).sqrt() * 2 - 1
 
 
 def joined(lifter: Lifter, n_vertices: int, prior: Tensor, colour: Tensor, photo: Tensor, where: Tensor) -> Tensor:
