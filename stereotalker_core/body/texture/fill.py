@@ -86,7 +86,7 @@ def registered_priors(
     if int((photo[lifter.dressed] > 0.5).sum()) < _FEW:  # a face alone: somebody in plain clothes, not naked
         plain = colour.new_tensor(_CLOTH) * 2 - 1
         prior = torch.where((lifter.dressed | lifter.limbs & ~lifter.hands)[:, None], plain, prior)
-    weak = torch.full_like(confidence, _WEAK)
+    weak = torch.where(lifter.limbs, 1.0, torch.full_like(confidence, _WEAK))
     if sides is not None:  # known well enough to stand beside what was seen at a grazing angle
         weak[lifter.side_skin] += (1 - _WEAK) * sides.bare
     if draw is not None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..model import HalfBody, Posed
-from .clothes import cloth_of, drawn_clothes
+from .clothes import cloth_of, drawn_clothes, strange_beside_arms
 from .fill import LARGEST_SIDE, levelled, lid_colours, plain_priors, registered_priors, sharpened, skin_colour, to_atlas
 from .fill_head import trusted_sides
 from .fill_limbs import bare_arms_on_clothes, cloth_colour, clothes_on_bare_arms, seen_arms, trusted_skin
@@ -83,6 +83,8 @@ def lift_unlit(
 
 def _lift(body: HalfBody, lifter: Lifter, view: PortraitView) -> tuple[Tensor, Tensor]:
     trust = view.trust
+    if trust.registered:
+        view.doubt(strange_beside_arms(view, lifter))
     kinds = (lifter.limbs, lifter.hands, lifter.head)
     inner = torch.where(lifter.templated, lifter.part, -1)
     colour, seen = view.sample(lifter.corners, lifter.weight, *kinds, inner)

@@ -24,6 +24,7 @@ _LIMB_RAMP = (0.05, 0.35)  # both on arms and hands, whose depth nobody knows we
 _EXACT_MARGIN, _HAND_MARGIN, _HAND_DOUBT = 0.010, 0.005, 0.03
 _ARM_BREADTH = 0.08  # m beside an arm in which its skin may be taken for the trunk
 _TRUNK_BREADTH = 0.03  # m beside the trunk in which an arm may show the trunk behind it
+_TOUCHING = 0.025  # m around arms in which their border with the trunk lies
 _UPPER_ARM_BREADTH = 0.03  # the same beside an upper arm, which the outline holds
 _NEAR, _EXACT_NEAR = 0.010, 0.004  # m behind the nearest surface that still count as it; where registered
 _DEPTH_EDGE, _EXACT_EDGE = 0.04, 0.02  # m between neighbouring pixels; where registered
@@ -105,9 +106,14 @@ class PortraitView:
         upper = self._near(body, fragments, ("arm.L", "arm.R"), _UPPER_ARM_BREADTH)[0, 0]
         self.limbs = torch.maximum(self.forearms, upper)
         self.trunk = self._near(body, fragments, ("torso", "hips"), _TRUNK_BREADTH)[0, 0]
+        self.touching = self._near(body, fragments, ("arm.L", "arm.R", "hand.L", "hand.R"), _TOUCHING)[0, 0]
         trusted = inside * (spread < (_EXACT_EDGE if trust.registered else _DEPTH_EDGE))
         parts = torch.where(depth > 0, body.triangle_part[fragments.triangle[0].clamp_min(0)].to(z), -2)[None, None]
         self.maps = torch.cat([z, trusted, clear, parts], 1)[0]  # depth; trusted; no hand near; part in front
+
+    def doubt(self, pixels: Tensor) -> None:
+        """Let marked pixels (H, W) bool count as unseen."""
+        self.maps[1] = self.maps[1] * ~pixels
 
     @property
     def fineness(self) -> float:
