@@ -33,6 +33,7 @@ _CONTRAST = 0.3  # distance of cloth and skin from which one is not taken for th
 _TOLD = 1.6  # steps between cloth and skin from which they can be told apart: rose cloth is skin in some light
 _UPPER = 18  # bins of the upper arm, where a sleeve is if there is one
 _ELBOW = 32  # bins from the shoulder to a little below the elbow
+_WRIST = (0.43, 0.53)  # m from the shoulder of the mean body in which a bare arm takes on the hand's tone
 _NEARBY = 20  # bins in which an arm keeps its colour
 _OUTER = 0.8  # share of the seen clothes that lie nearer to the middle than those a sleeve is like
 _BARE_STEPS, _BARE_LIT = (9.0, 12.0), (0.6, 0.6)  # at which half of a hand's, an arm's colour is believed; their light
@@ -147,7 +148,8 @@ def limb_colours(
         profile = profiles[side] if profiles[side] is not None else profiles[not side]
         arm = lifter.limbs & ~lifter.hands & (lifter.left == side)
         if profile is not None:
-            out[arm] = profile[_arm_bin(lifter.along[arm])]
+            wrist = ((lifter.along[arm] - _WRIST[0]) / (_WRIST[1] - _WRIST[0])).clamp(0, 1) * float(end < _ELBOW)
+            out[arm] = torch.lerp(profile[_arm_bin(lifter.along[arm])], bare[side], wrist[:, None])
             known |= arm
         elif sleeve is not None:
             out[arm] = sleeve

@@ -16,6 +16,9 @@ _NAIL_TONE, _NAIL_EDGE, _NAIL_RIM = (1.30, 1.18, 1.18), (1.6, 1.7, 1.75), 0.6
 _CREASE, _WRINKLE = 0.0017, 0.0036  # m: width of a crease, distance of the wrinkles on a joint's back
 _PALM_TONE = (1.12, 1.00, 0.98)
 _KNUCKLE_TONE = (0.99, 0.88, 0.86)
+_LINE_DEPTH = (0.10, 0.19, 0.19)  # of a palm's line, in red, green and blue: blood shines through
+_PAD, _HOLLOW = 0.020, 0.022  # m
+_PAD_TONE = (1.01, 0.93, 0.92)
 _LINES = (  # of the palm: shares of the way from the wrist to the middle knuckle, from index to little finger
     ((0.92, 0.22), (0.80, 0.45), (0.74, 0.75), (0.74, 1.05)),
     ((0.76, -0.08), (0.68, 0.30), (0.56, 0.62), (0.46, 0.86)),
@@ -81,7 +84,9 @@ def _marks(joints: Tensor, point: Tensor, normal: Tensor) -> tuple[Tensor, Tenso
     knuckles = torch.exp(-((torch.cdist(point, joints[[5, 9, 13, 17]]).amin(1) - 0.008).clamp_min(0) / 0.006).square())
     red = knuckles * ((normal @ back) / 0.5).clamp(0, 1)
     tint = tint * (1 + (point.new_tensor(_KNUCKLE_TONE) - 1) * red[:, None])
-    tint = tint * (1 - 0.32 * _palm_lines(joints, point, back) * palm * (1 - on_finger))[:, None]
+    on_palm = (palm * (1 - on_finger))[:, None]
+    tint = tint * (1 - _palm_lines(joints, point, back)[:, None] * on_palm * point.new_tensor(_LINE_DEPTH))
+    tint = tint * (1 + (_pads(joints, point) - 1) * on_palm)
     axis = F.normalize(ends - starts, dim=1)[finger]
     side = (normal * torch.linalg.cross(axis, dorsal)).sum(1).abs()
     tint = tint * (1 - 0.16 * side.square() * on_finger)[:, None]  # fingers shade each other
@@ -160,8 +165,20 @@ def _palm_lines(joints: Tensor, point: Tensor, back: Tensor) -> Tensor:
     for line in _LINES:
         knots = place.new_tensor(line) * size
         away = _nearest_segment(place, knots[:-1], knots[1:])[2]
-        out = torch.maximum(out, torch.exp(-(away / (1.1 * _CREASE)).square()))
+        out = torch.maximum(out, torch.exp(-(away / (0.8 * _CREASE)).square()))
     return out
+
+
+def _pads(joints: Tensor, point: Tensor) -> Tensor:
+    """Return the factors (n, 3) of a palm's pads, which are redder than its hollow, which lies in their shade.
+
+    joints: (21, 3) m, of the hand; point: (n, 3) m on its surface."""
+    wrist, thumb, index, little = joints[[0, 2, 5, 17]]
+    pads = torch.stack([(wrist + thumb) / 2, 0.45 * wrist + 0.55 * little, *joints[[5, 9, 13, 17]]])
+    near = torch.exp(-(torch.cdist(point, pads) / _PAD).square()).amax(1)
+    hollow = torch.exp(-((point - (2 * wrist + 3 * index + 3 * little) / 8).norm(dim=1) / _HOLLOW).square())
+    tone = 1 + (point.new_tensor(_PAD_TONE) - 1) * near[:, None]
+    return tone * (1 - 0.10 * hollow)[:, None]
 
 
 def _with_nail(
