@@ -11,9 +11,8 @@ from torch import Tensor
 
 from ...pixels.dilation import largest_around
 from ...pixels.inpaint import complete
-from ...pixels.inpaint_places import push_pull
 from ...pixels.means import mean_around, share_near
-from .clothes_below import continued
+from .clothes_below import continued, evened
 from .fill_limbs import skin_like, unlike
 from .light import relit, shade
 from .portrait_view import PortraitView
@@ -24,7 +23,6 @@ _ENOUGH, _FEW = 0.08, 400  # share of that picture, and pixels, that must be clo
 _COARSE = 128  # px of the longer side on which skin is followed from the face
 _RIM, _SPECK = 1, 3  # px of that picture: of the rim of what is cloth, and half of what is too thin to be cloth
 _WEAVE = 0.012  # m over which the weave is averaged away
-_WIDE, _ONE_CLOTH = 0.03, 0.10  # m of a mean from which plain cloth differs by no more than so many colour units
 _AXIS = 0.01  # m from the middle of the body that count as it
 _LOUDEST = 0.20  # colour units (-1..1) of weave: what differs more is another thing, not its weave
 _FACING = (0.05, 0.30)  # cosine to the camera between which a picture of the front serves
@@ -79,29 +77,9 @@ def cloth_of(view: PortraitView, lifter: Lifter, cloth: Tensor | None, skin: Ten
         return None
     metre = scale * view.fineness  # px
     middle = (_middle(view, lifter, y1) - x0) * scale
-    whole = _evened(complete(small[0], ~sure[0]), sure[0, 0], metre)
+    whole = evened(complete(small[0], ~sure[0]), sure[0, 0], metre)
     picture, plain = continued(whole, sure[0, 0], metre, middle)
     return Cloth(picture, _soft(plain, max(1, round(_WEAVE * metre))), (float(x0), float(y0)), scale, size[0])
-
-
-def _evened(picture: Tensor, sure: Tensor, metre: float) -> Tensor:
-    """Replace the tones of the inpainted part of plain cloth by a smooth surface through the seen part -> (3, h, w).
-
-    Pieces copied from elsewhere bring the shading of their place with them: bands behind clasped hands.
-
-    picture: (3, h, w), inpainted; sure: (h, w) bool where it was seen; metre: px per metre."""
-    rough = (picture - mean_around(picture, max(1, round(_WIDE * metre))))[:, sure].square().mean().sqrt()
-    if float(rough) > _ONE_CLOTH:
-        return picture
-    known = sure[None, None].to(picture)
-    radius = max(1, round(_WEAVE / 2 * metre))
-    soft = mean_around((picture * known[0])[None], radius) / mean_around(known, radius).clamp_min(1e-6)
-    base = push_pull(soft * known, known)[0]
-    for _ in range(2):
-        base = torch.where(sure, soft[0], mean_around(base, 2 * radius))
-    weave = picture - mean_around(picture, radius)
-    most = weave[:, sure].abs().median() * 2  # seams and plackets are louder than a weave
-    return torch.where(sure, picture, base + weave.clamp(-most, most))
 
 
 def strange_beside_arms(view: PortraitView, lifter: Lifter) -> Tensor:

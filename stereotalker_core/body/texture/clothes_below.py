@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...pixels.inpaint import complete
+from ...pixels.inpaint_places import push_pull
 from ...pixels.means import mean_around, share_near
 from .quilting import quilt
 
@@ -30,13 +31,16 @@ _MEETS = (0.20, 0.30)  # m below the edge between which a coat closes
 _WIDENS = 2.0  # per m, of a tie
 _LAP = 0.0025  # m of the edge of cloth that lies over other cloth, and its shadow
 _BUTTON = 0.0075  # m, its radius
-_FOLDS = 0.07  # colour units, of the deepest folds of what hangs
+_FOLDS = 0.14  # colour units, of the deepest folds of what hangs
 _RUMPLED = 0.9  # share of the seen cloth's pixels, the calmest, that tell how rumpled it is: no collars, no seams
 _BAND = 0.15  # m above the edge that tell it
+_MEANS, _ONE_CLOTH = 0.03, 0.10  # m of a mean from which plain cloth differs by no more than so many colour units
+_GRAIN = 0.006  # m over which the weave is averaged away
+_TONE = 0.15  # colour units by which cloth below the edge may follow a column above it
 _PATTERN = 0.24  # colour units of the detail of a patterned cloth
 _SQUARES = (0.05, 0.035, 0.022)  # m of the squares in which it is laid, the first of which enough is seen
 _FINE = 0.005  # m over which what an opening shows is averaged: a knot or a collar tip is no pattern
-_OFF = 0.7  # of its width that the middle of an opening may lie from that of the body
+_OFF = 1.0  # of its width that the middle of an opening may lie from that of the body
 _TIE = 0.05  # m of other columns in an opening that may have the outer cloth's colour: a tie
 _LAPEL = 0.065  # m that a lapel is wide at the edge
 
@@ -70,7 +74,7 @@ def continued(picture: Tensor, sure: Tensor, metre: float, middle: float) -> tup
     canvas = torch.cat([picture, picture[:, -1:].expand(-1, below, -1)], 1)
     hole = torch.ones_like(canvas[:1], dtype=torch.bool)
     hole[0, :height] = ~_without_rim(whole)
-    plain = complete(canvas, hole)
+    plain = evened(complete(canvas, hole), ~hole[0], metre)
     laid = _quilted(picture, ~hole[0, :height], below, metre)
     cloth = _meeting(plain[:, height:], picture, outer, metre) if laid is None else laid
     cloth = cloth + _folds(cloth, picture, whole, metre)
@@ -164,6 +168,26 @@ def _run(outer: Tensor, middle: float, gap: float) -> tuple[int, int] | None:
     return places[first], places[last]
 
 
+def evened(picture: Tensor, sure: Tensor, metre: float) -> Tensor:
+    """Replace the tones of the inpainted part of plain cloth by a smooth surface through the seen part -> (3, h, w).
+
+    Pieces copied from elsewhere bring the shading of their place with them: bands behind clasped hands.
+
+    picture: (3, h, w), inpainted; sure: (h, w) bool where it was seen; metre: px per metre."""
+    rough = (picture - mean_around(picture, max(1, round(_MEANS * metre))))[:, sure].square().mean().sqrt()
+    if float(rough) > _ONE_CLOTH:
+        return picture
+    known = sure[None, None].to(picture)
+    radius = max(1, round(_GRAIN * metre))
+    soft = mean_around((picture * known[0])[None], radius) / mean_around(known, radius).clamp_min(1e-6)
+    base = push_pull(soft * known, known)[0]
+    for _ in range(2):
+        base = torch.where(sure, soft[0], mean_around(base, 2 * radius))
+    weave = picture - mean_around(picture, radius)
+    most = weave[:, sure].abs().median() * 2  # seams and plackets are louder than a weave
+    return torch.where(sure, picture, base + weave.clamp(-most, most))
+
+
 def _meeting(cloth: Tensor, picture: Tensor, outer: Tensor, metre: float) -> Tensor:
     """Shift the tone of the cloth (3, b, w) below the edge to that of the columns above it; the shift fades over DEPTH
     / 4.
@@ -172,7 +196,7 @@ def _meeting(cloth: Tensor, picture: Tensor, outer: Tensor, metre: float) -> Ten
     rows = max(2, round(_EDGE * metre))
     weight = outer[-rows:].to(picture).sum(0)
     above = (picture[:, -rows:] * outer[-rows:]).sum(1) / weight.clamp_min(1)
-    difference = (above - cloth[:, :rows].mean(1)) * (weight > 0)
+    difference = (above - cloth[:, :rows].mean(1)).clamp(-_TONE, _TONE) * (weight > 0)
     radius = max(1, round(0.02 * metre))
     both = F.pad(torch.cat([difference, (weight > 0).to(picture)[None]])[None], (radius, radius), mode="replicate")
     soft = F.avg_pool1d(both, 2 * radius + 1, 1)[0]
