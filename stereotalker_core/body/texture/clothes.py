@@ -30,6 +30,7 @@ _BUMP = 4  # texels around one whose facing counts for it
 _DRAWN = 0.6  # confidence of what is drawn so
 _SAMPLES = 64  # pixels of clothes that stand for their colours
 _STRANGE = 2.5  # steps from all of them from which a colour is not theirs
+_MOST_STRANGE = 0.25  # share of the clothes beside arms
 _CLOTH_NEAR, _CLOTH_SHARE = 0.35, 0.1  # distance of colours of which share of the cloth a sleeve of it has
 
 
@@ -99,10 +100,14 @@ def strange_beside_arms(view: PortraitView, lifter: Lifter) -> Tensor:
     if min(len(told), len(face)) < _FEW:
         return strange
     told = told[~skin_like(told, told.median(0).values, face.median(0).values)]
+    if not len(told):
+        return strange
     at = (trunk & (view.touching > 0.5)).flatten().nonzero().squeeze(1)
     here = colours.index_select(0, at)
     kinds = told[:: max(1, len(told) // _SAMPLES)]
-    strange.view(-1)[at] = torch.stack([unlike(here, kind) for kind in kinds]).amin(0) > _STRANGE
+    found = torch.stack([unlike(here, kind) for kind in kinds]).amin(0) > _STRANGE
+    if float(found.float().mean()) < _MOST_STRANGE:  # else a coat of which only the shirt in it lies off the arms
+        strange.view(-1)[at] = found
     return largest_around(strange.to(torch.uint8)[None], 1)[0] > 0
 
 
