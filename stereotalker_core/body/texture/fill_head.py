@@ -26,6 +26,7 @@ _LITTLE = 0.002  # weight of a colour that is nothing like the face's: heard whe
 _SPEAKERS = 900  # vertices that lend their colour
 _SPREAD, _WIDENING = 0.006, 0.15  # m within which skin is one colour, and how that grows with the distance
 _SHAVED = 4.8  # steps from skin below which "hair" is a shaved head
+_TOLD = 2.0  # steps from skin from which an ear is told from the hair behind it
 # steps at which half of a colour is believed: of the skin nearby, of mixtures with hair, of any skin in any shade
 _NORMAL, _BETWEEN, _SKIN = 1.5, 0.8, 5.0
 _BARE = (0.35, 0.6)  # shares of skin among what faces the camera nearby between which skin comes to be expected
@@ -93,6 +94,28 @@ def trusted_sides(
     photo = photo.index_copy(0, at, photo[at] * (1 - bare * (1 - own)))
     seen_there = seen_there.index_copy(0, at, seen_there[at] * (1 - bare * (1 - other)))
     return photo, seen_there, SideSkin(nearby, 1 - hairy, bare)
+
+
+def trusted_hair(lifter: Lifter, colour: Tensor, seen: Tensor, skin: Tensor) -> Tensor:
+    """Lower the visibility of colours on the hair beside an ear that are the ear's.
+
+    An ear stands off a little more or less than the drawn one, and would leave a rim of itself on the hair behind it.
+
+    lifter: the table of the atlas's N texels.
+    colour: (N, 3) in [-1, 1] of the photograph at the texels.
+    seen: (N,) in [0, 1], how far the photograph shows them.
+    skin: (3,) colour of the face.
+
+    Returns new visibilities (N,)."""
+    at = lifter.hair
+    told = colour[at][(seen[at] > _SEEN) & (lifter.beside_ears == 0)]
+    if len(told) < _FEW:
+        return seen
+    hair = told.median(0).values[None]
+    if float(skin_steps(hair, skin[None])) < _TOLD:
+        return seen
+    other = 1 - _rather_hair(colour[at], skin[None], hair)
+    return seen.index_copy(0, at, seen[at] * (1 - lifter.beside_ears * other))
 
 
 def _skins(lifter: Lifter, colour: Tensor, told: Tensor, skin: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..model import HalfBody, Posed
 from .clothes import cloth_of, drawn_clothes, strange_beside_arms
 from .fill import LARGEST_SIDE, levelled, lid_colours, plain_priors, registered_priors, sharpened, skin_colour, to_atlas
-from .fill_head import trusted_sides
+from .fill_head import trusted_hair, trusted_sides
 from .fill_limbs import bare_arms_on_clothes, cloth_colour, clothes_on_bare_arms, seen_arms, trusted_skin
 from .hand_marks import marked
 from .light import UNLIT, find_light, softened
@@ -113,6 +113,7 @@ def _lift(body: HalfBody, lifter: Lifter, view: PortraitView) -> tuple[Tensor, T
         seen_there = trusted_skin(lifter, arms, mirrored, seen_there)
         seen_there = seen_there * ~clothes_on_bare_arms(lifter, arms, mirrored, trunk_there)
         seen_there = seen_there * ~(lifter.dressed & view.outside(lifter.corners, lifter.weight))
+        photo, seen_there = trusted_hair(lifter, colour, photo, skin), trusted_hair(lifter, mirrored, seen_there, skin)
         facing = view.place(lifter.corners[lifter.side_skin], lifter.weight[lifter.side_skin])[1]
         photo, seen_there, sides = trusted_sides(
             lifter, body.n_vertices, colour, mirrored, photo, seen_there, facing, skin

@@ -35,6 +35,7 @@ _HAIR_LINE = ((-0.02, 0.080), (0.06, 0.050), (0.073, 0.0), (0.11, 0.004), (0.145
 # the same as people wear it: hair goes down behind the ear, too
 _CUT_LINE = ((-0.02, 0.080), (0.06, 0.050), (0.073, 0.0), (0.100, -0.010), (0.115, -0.040), (0.165, -0.066))
 _TEMPLES = 0.03  # m below the eyes where hair before the ear ends
+_EAR_REACH = (0.012, 0.022)  # m from an ear within which a fit may show it on the hair, and up to which that fades
 _CHEEKS = (0.012, 0.050)  # m below the eyes
 _IRIS_ANGLE, _PUPIL_ANGLE = 0.42, 0.17  # radians from the optical axis of the asset's eyeball
 _ARMPIT = 0.06  # m below the shoulder joints
@@ -116,6 +117,7 @@ class Lifter(nn.Module):
     hand_tint: Tensor
     palm: Tensor
     ears: Tensor
+    beside_ears: Tensor
     side_skin: Tensor
     temples: Tensor
     cheeks: Tensor
@@ -175,6 +177,7 @@ class Lifter(nn.Module):
             "hair": (hair := self._hair(body, corners, weight, part)),  # (H,) texels of the hairy scalp
             "hair_place": polar(body, (body.mean[corners[hair]] * weight[hair][..., None]).sum(1)),  # (H, 2)
             "ears": (ears := self._ears(body)),  # (V,) bool
+            "beside_ears": self._beside_ears(body, corners[hair], weight[hair], ears),  # (H,) in [0, 1], of the hair
             **self._sides(body, corners, weight, part, ears),  # skin at the sides of face and neck
             "vertex_part": body.vertex_part,  # (V,) the highest part of the triangles around it
             "likeness_cut": self._likeness(body, _CUT_LINE),  # the same with hair as people wear it
@@ -278,6 +281,18 @@ class Lifter(nn.Module):
         found = F.grid_sample(body.ears_mask[None, None], body.uv[None, None] * 2 - 1, align_corners=False)[0, 0, 0]
         ears = torch.zeros(body.n_vertices, device=found.device)
         return ears.scatter_reduce(0, body.render_vertex, found, "amax") > 0.3
+
+    @staticmethod
+    def _beside_ears(body: HalfBody, corners: Tensor, weight: Tensor, ears: Tensor) -> Tensor:
+        """Return (H,) in [0, 1]: 1 behind an ear as a camera before the face sees it, falling to 0 around it.
+
+        corners, weight: (H, 3) surface points, as in `Lifter`; ears: (V,) bool, vertices of the ears."""
+        ear = body.mean[ears]
+        away = torch.cdist(body.mean[:, ::2], ear[:, ::2]).amin(1)
+        near = (1 - (away - _EAR_REACH[0]) / (_EAR_REACH[1] - _EAR_REACH[0])).clamp(0, 1)
+        middle, last = ear[:, 1].mean(), ear[:, 1].max()  # what lies as far back as the ear may show more of it
+        near = near * ((body.mean[:, 1] - middle) / (last - middle)).clamp(0, 1)
+        return (near[corners] * weight).sum(1).clamp(0, 1)
 
     @staticmethod
     def _sides(body: HalfBody, corners: Tensor, weight: Tensor, part: Tensor, ears: Tensor) -> dict[str, Tensor]:
