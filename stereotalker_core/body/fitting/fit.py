@@ -194,17 +194,23 @@ def fit_points(keypoints: Keypoints) -> Keypoints:
     """Select the keypoints to fit: the face mesh if detected, else the 68 face points, and with them irises, body and
     hands.
 
-    The 468 mesh points are strongly correlated, so each gets a larger sigma than an independent point would."""
+    A wrist with neither a hand nor an elbow is left out: detectors invent it in crops of head and shoulders, and a fit
+    would lift the arm before the face. The 468 mesh points are strongly correlated, so each gets a larger sigma than an independent point would."""
     meshed = sum(name.startswith("mesh.") for name in keypoints.names) >= _ENOUGH
     height = keypoints.face_height()
     rows, sigma = [], []
+    unused = {*_UNUSED, *(f"body.{side}_wrist" for side in ("left", "right") if not _has_arm(keypoints, side))}
     for i, name in enumerate(keypoints.names):
         group, _, index = name.partition(".")
-        if name in _UNUSED or (group == "mesh" and (int(index) >= 468 or not meshed)) or (group == "face" and meshed):
+        if name in unused or (group == "mesh" and (int(index) >= 468 or not meshed)) or (group == "face" and meshed):
             continue
         rows.append(i)
         sigma.append(_mesh_share(int(index)) * height if group == "mesh" else float(keypoints.sigma[i]))
     return Keypoints(tuple(keypoints.names[i] for i in rows), keypoints.xy[rows], keypoints.sigma.new_tensor(sigma))
+
+
+def _has_arm(keypoints: Keypoints, side: str) -> bool:
+    return f"body.{side}_elbow" in keypoints or f"hand.{side[0].upper()}.0" in keypoints
 
 
 def _mesh_share(index: int) -> float:
