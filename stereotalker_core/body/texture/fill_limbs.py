@@ -138,7 +138,7 @@ def limb_colours(
     Returns colours (N, 3) and whether they are valid (N,) bool; false where nothing of the limb was seen."""
     out, known = torch.zeros_like(colour), torch.zeros_like(lifter.hands)
     seen, bare, end = arms or seen_arms(lifter, colour, photo, skin)
-    bare = {side: _in_light_of(colour, skin) for side, colour in bare.items()}
+    bare = {side: _in_light_of(own, skin) if _same_hue(own, skin) else own for side, own in bare.items()}
     profiles = {side: None if arm is None else _colours_along_arm(arm, bare[side], end) for side, arm in seen.items()}
     sleeve = outer_clothes(lifter, colour, photo)
     for side in (True, False):
@@ -271,6 +271,12 @@ def believed(
 
     colour, expected: the colours; limit: () or (S,) steps at which it is a half; lit: as in `skin_steps`."""
     return 1 / (1 + (skin_steps(colour, expected, lit) / limit) ** 4)
+
+
+def _same_hue(one: Tensor, other: Tensor) -> bool:
+    """Tell whether colours (3,) may be one skin in different light; a glove is not."""
+    shares = [(linear := (c / 2 + 0.5).clamp_min(0.01).square()) / linear.sum() for c in (one, other)]
+    return float((shares[0] - shares[1]).abs().sum()) < _SKIN_HUE
 
 
 def _colours_along_arm(arm: _Arm, skin: Tensor, end: int) -> Tensor:

@@ -130,6 +130,18 @@ def test_mesh_points_stand_for_the_68_and_doubt_the_outline():
     assert found[3].tolist() == pytest.approx(mesh["mesh.3"])
 
 
+def test_a_wrist_alone_moves_no_arm():
+    """Crops of head and shoulders come with invented wrists; those of an elbow or of a hand are seen."""
+    face = {f"face.{i}": (100 + i, 100 + 2 * i) for i in range(68)}
+    alone = {"body.left_wrist": (90.0, 150.0), "body.left_shoulder": (140.0, 150.0)}
+    assert "body.left_wrist" not in fit_points(keypoints_of(face | alone))
+    assert "body.left_shoulder" in fit_points(keypoints_of(face | alone))
+    for seen in ({"body.left_elbow": (150.0, 190.0)}, {"hand.L.0": (90.0, 151.0)}):
+        assert "body.left_wrist" in fit_points(keypoints_of(face | alone | seen))
+    right = {"body.right_elbow": (50.0, 190.0), "hand.R.0": (90.0, 151.0)}
+    assert "body.left_wrist" not in fit_points(keypoints_of(face | alone | right))
+
+
 # ------------------------------------------------------------------ from a picture alone
 @pytest.fixture(scope="module")
 def networks():

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from stereotalker_core.body.texture.clothes_below import continued
+from stereotalker_core.body.texture.clothes_below import continued, evened
 from stereotalker_core.body.texture.quilting import quilt
 
 METRE = 400.0  # px
@@ -53,3 +53,19 @@ def test_quilting_continues_stripes_without_seams():
 @pytest.mark.parametrize("known", [torch.zeros(64, 96, dtype=torch.bool), torch.ones(6, 96, dtype=torch.bool)])
 def test_quilting_without_a_whole_square_is_none(known):
     assert quilt(torch.zeros(3, *known.shape), known, (50, 70), 18) is None
+
+
+def test_pieces_of_plain_cloth_bring_no_tone_with_them():
+    """A band that was painted in much darker, with streaks, takes the tones around it; a checked cloth stays as it is."""
+    rows = torch.linspace(0, 0.2, 120)[None, :, None]
+    cloth = 0.1 + rows.expand(3, 120, 90) + 0.02 * torch.randn(3, 120, 90, generator=torch.Generator().manual_seed(1))
+    sure = torch.ones(120, 90, dtype=torch.bool)
+    sure[50:80] = False
+    painted = cloth.clone()
+    painted[:, 50:80] -= 0.3
+    painted[:, 50:80, ::15] += 0.4
+    out = evened(painted, sure, METRE)
+    assert torch.equal(out[:, sure], painted[:, sure])
+    assert float((out - 0.1 - rows)[:, 50:80].mean().abs()) < 0.03 and float((out - 0.1 - rows).abs().max()) < 0.12
+    checked = painted + 0.3 * ((torch.arange(90) // 6) % 2)
+    assert torch.equal(evened(checked, sure, METRE), checked)

@@ -5,7 +5,7 @@ import torch
 
 from stereotalker_core.body.model import HalfBody
 from stereotalker_core.body.rasterize import at_points
-from stereotalker_core.body.texture.fill_head import SideSkin, trusted_sides
+from stereotalker_core.body.texture.fill_head import SideSkin, trusted_hair, trusted_sides
 from stereotalker_core.body.texture.texels import usual_lifter
 
 SKIN = torch.tensor([0.45, 0.10, -0.05])
@@ -115,3 +115,18 @@ def test_too_little_skin_tells_nothing(head):
     head.photo[:] = 0
     photo, other, sides = head.trusted()
     assert sides is None and photo is head.photo and other is head.other
+
+
+def test_an_ear_that_was_photographed_on_the_hair_behind_it_is_given_up(head):
+    """The rim of a larger ear lies on hair behind the drawn one; a bald patch above and a shaved head stay."""
+    lifter = head.lifter
+    seen = torch.ones_like(head.photo)
+    rim, top = lifter.hair[lifter.beside_ears == 1], lifter.hair[lifter.beside_ears == 0][::9]
+    assert len(rim) > 100
+    stained = head.colour.clone()
+    stained[rim[::2]], stained[top] = SKIN, SKIN
+    after = trusted_hair(lifter, stained, seen, SKIN)
+    assert float(after[rim[::2]].max()) < 0.2 and float(after[rim[1::2]].min()) > 0.8
+    assert torch.equal(after[top], seen[top])
+    shaved = SKIN.expand_as(head.colour)
+    assert torch.equal(trusted_hair(lifter, shaved, seen, SKIN), seen)

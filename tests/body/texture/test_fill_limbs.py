@@ -4,7 +4,14 @@ import pytest
 import torch
 
 from stereotalker_core.body.model import HalfBody
-from stereotalker_core.body.texture.fill_limbs import _in_light_of, joined, seen_arms, skin_like, trusted_skin
+from stereotalker_core.body.texture.fill_limbs import (
+    _in_light_of,
+    joined,
+    limb_colours,
+    seen_arms,
+    skin_like,
+    trusted_skin,
+)
 from stereotalker_core.body.texture.texels import usual_lifter
 
 
@@ -22,7 +29,7 @@ def test_dark_skin_of_an_arm_is_brought_to_the_light_of_the_hand():
     hand, shadow, lit = (torch.tensor(c) for c in ([0.6, 0.3, 0.1], [-0.3, -0.5, -0.6], [0.55, 0.28, 0.08]))
     brought = _in_light_of(shadow, hand)
     linear = [float((c / 2 + 0.5).square().sum()) for c in (brought, hand)]
-    assert linear[0] == pytest.approx(0.8 * linear[1], rel=1e-4)
+    assert linear[0] == pytest.approx(0.85 * linear[1], rel=1e-4)
     assert torch.equal(_in_light_of(lit, hand), lit)
 
 
@@ -60,3 +67,29 @@ def test_the_dark_between_fingers_and_the_cloth_behind_them_are_no_skin():
     assert float(after[rest].min()) > 0.95
     sleeved = arms._replace(end=lifter.along.max().ceil().long().item() + 60)
     assert torch.equal(trusted_skin(lifter, sleeved, colour, photo)[~lifter.hands], photo[~lifter.hands])
+
+
+def test_unseen_skin_of_an_arm_is_as_bright_as_the_face_and_takes_the_hands_tone_at_the_wrist():
+    """The forearm was seen in shadow, its hand in half of the face's light: no brown arm between two bright ones."""
+    body = HalfBody()
+    lifter = usual_lifter(body, "cpu")
+    face, sleeve = torch.tensor([0.72, 0.48, 0.36]), torch.tensor([-0.8, -0.8, -0.7])
+
+    def dimmed(share):
+        return ((face / 2 + 0.5) * share**0.5) * 2 - 1
+
+    def light(colour):
+        return (colour / 2 + 0.5).square().sum(-1)
+
+    colour = torch.where((lifter.along < 0.2)[:, None], sleeve, dimmed(0.4)).clone()
+    colour[lifter.hands] = dimmed(0.6)
+    photo = (lifter.outer & lifter.limbs).float()
+    out, known = limb_colours(lifter, colour, photo, face)
+    bare = lifter.limbs & (lifter.along > 0.3)
+    assert bool(known[bare].all()) and float(light(out[bare]).min()) > 0.7 * float(light(face))
+    wrist, hand = lifter.limbs & ~lifter.hands & (lifter.along > 0.53), lifter.hands
+    assert float((out[wrist] - out[hand].mean(0)).abs().max()) < 1e-4
+    glove = torch.tensor([-0.7, -0.6, 0.2])
+    colour[lifter.hands] = glove
+    out, _ = limb_colours(lifter, colour, photo, face)
+    torch.testing.assert_close(out[lifter.hands], glove.expand(int(lifter.hands.sum()), 3))
