@@ -195,7 +195,8 @@ def fit_points(keypoints: Keypoints) -> Keypoints:
     hands.
 
     A wrist with neither a hand nor an elbow is left out: detectors invent it in crops of head and shoulders, and a fit
-    would lift the arm before the face. The 468 mesh points are strongly correlated, so each gets a larger sigma than an independent point would."""
+    would lift the arm before the face. The 468 mesh points are strongly correlated, so each gets a larger sigma than an
+    independent point would."""
     meshed = sum(name.startswith("mesh.") for name in keypoints.names) >= _ENOUGH
     height = keypoints.face_height()
     rows, sigma = [], []

@@ -60,7 +60,7 @@ def cloth_of(view: PortraitView, lifter: Lifter, cloth: Tensor | None, skin: Ten
     if cloth is None:
         return None
     parts = torch.tensor(lifter.dressed_parts, device=skin.device)
-    known = torch.isin(view.maps[3].long(), parts) & (view.maps[1] > 0.5) & (view.maps[2] > 0.5)
+    known = torch.isin(view.maps[3].long(), parts) & (view.maps[[1, 2, 4]] > 0.5).all(0)
     known &= ~_bare(view, lifter, skin_like(view.image.flatten(1).T, cloth, skin).view_as(known))
     rows, columns = known.any(1).nonzero().squeeze(1), known.any(0).nonzero().squeeze(1)
     if len(rows) < 8 or len(columns) < 8:

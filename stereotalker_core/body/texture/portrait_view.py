@@ -109,7 +109,9 @@ class PortraitView:
         self.touching = self._near(body, fragments, ("arm.L", "arm.R", "hand.L", "hand.R"), _TOUCHING)[0, 0]
         trusted = inside * (spread < (_EXACT_EDGE if trust.registered else _DEPTH_EDGE))
         parts = torch.where(depth > 0, body.triangle_part[fragments.triangle[0].clamp_min(0)].to(z), -2)[None, None]
-        self.maps = torch.cat([z, trusted, clear, parts], 1)[0]  # depth; trusted; no hand near; part in front
+        free = 1 - self._near(body, fragments, (), self._margin(trust), _fore(body)) if trust.registered else clear
+        # depth; trusted; no hand near; part in front; no forearm near
+        self.maps = torch.cat([z, trusted, clear, parts, free], 1)[0]
 
     def doubt(self, pixels: Tensor) -> None:
         """Let marked pixels (H, W) bool count as unseen."""
@@ -212,7 +214,8 @@ class PortraitView:
             behind the nearest surface, but counts as seen only where that surface is of the same part.
 
         Pixels near a hand may show the hand instead of what is behind it, so they count as unseen for all points but
-        those of arms and hands, and with a registered surface (`Trust`) for all but those of hands.
+        those of arms and hands, and with a registered surface (`Trust`) for all but those of hands; pixels near a
+        forearm then count as unseen for all but those of arms and hands.
 
         Returns colours (N, 3) of the image and visibility (N,) in [0, 1]."""
         pixel, value = self._seen_at(corners, weight)
@@ -221,11 +224,13 @@ class PortraitView:
         inside = ((pixel > 1) & (pixel < size - 1)).all(1)
         cell = pixel.long().clamp_min(0).minimum(size.long() - 1)
         known = self.maps.flatten(1).index_select(1, cell[:, 1] * self.columns + cell[:, 0])
-        depth, trusted, clear, part = known
+        depth, trusted, clear, part, free = known
         exact = self.trust.registered
         clothed = hand if exact else limb  # arms, too, are doubted near a hand where everything else is known
         if clothed is not None:
             trusted = trusted * torch.where(clothed, 1.0, clear)
+        if limb is not None and exact:
+            trusted = trusted * torch.where(limb, 1.0, free)
         if inner is not None and exact:
             trusted = trusted * ((inner < 0) | (inner == part))
         reach = value.new_full((), _EXACT_NEAR if exact else _NEAR)

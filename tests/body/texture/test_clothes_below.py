@@ -56,7 +56,7 @@ def test_quilting_without_a_whole_square_is_none(known):
 
 
 def test_pieces_of_plain_cloth_bring_no_tone_with_them():
-    """A band that was painted in much darker, with streaks, takes the tones around it; a checked cloth stays as it is."""
+    """A band that was painted in much darker, with streaks, takes the tones around it; checked cloth stays."""
     rows = torch.linspace(0, 0.2, 120)[None, :, None]
     cloth = 0.1 + rows.expand(3, 120, 90) + 0.02 * torch.randn(3, 120, 90, generator=torch.Generator().manual_seed(1))
     sure = torch.ones(120, 90, dtype=torch.bool)
