@@ -21,7 +21,8 @@ _SEEN = 0.5  # visibility from which a point of the body is given
 _ACCEPTED = 0.5  # confidence below which nobody is there
 _DOUBTFUL = 0.9  # and below which a warning says so
 _ON_THE_FACE = ("nose", "left_eye", "right_eye")  # of the body: the mesh knows them better
-_SPREAD = {"ear": 0.1, "shoulder": 0.06, "elbow": 0.1, "wrist": 0.1, "hip": 0.25}  # of face heights, measured likewise
+# of face heights, measured likewise; elbows are as far off, but fits that follow them draw forearms where they are
+_SPREAD = {"ear": 0.1, "shoulder": 0.06, "elbow": 0.035, "wrist": 0.1, "hip": 0.25}
 
 __all__ = ["Person", "find_person", "load_perception", "people"]
 
