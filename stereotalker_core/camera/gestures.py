@@ -16,8 +16,7 @@ HANDS = ("auto", "on", "off")
 _GLIMPSE = 0.02  # mean visibility of the hands' texels from which a photograph shows hands
 _ELBOW = 0.30  # m below the shoulder joint that a frame must show for hands to belong into it
 _MOMENTS = 40  # of a motion that are looked at
-_REACH = 0.98  # quantile of the fingers' places that the frame holds
-_SPARE = 0.012  # m around them
+_SPARE = 0.012  # m around the fingers in all of them
 _WIDEST = 1.25  # times the photograph's crop: more would be another picture
 _HANGING = 0.6  # radians by which an arm of the A pose is lowered to hang
 
@@ -41,9 +40,9 @@ def widened(framing: Framing, body: HalfBody, identity: Identity, motion: Motion
         return framing
     across, down = _finger_extent(framing, body, identity, motion)
     bottom, half = framing.height / 2, framing.across / 2
-    lower = min(max(bottom, float(down.quantile(_REACH)) + _SPARE), bottom + (_WIDEST - 1) * framing.height)
-    left = min(framing.middle - half, float(across.quantile(1 - _REACH)) - _SPARE)
-    right = max(framing.middle + half, float(across.quantile(_REACH)) + _SPARE)
+    lower = min(max(bottom, float(down.max()) + _SPARE), bottom + (_WIDEST - 1) * framing.height)
+    left = min(framing.middle - half, float(across.min()) - _SPARE)
+    right = max(framing.middle + half, float(across.max()) + _SPARE)
     height, x, y, z = bottom + lower, *framing.target
     return replace(
         framing,
