@@ -40,6 +40,7 @@ _SMALLEST_SIDE = 64
 _FINE, _COARSE, _AROUND = 0.014, 0.04, 0.06  # face heights: sigma of mesh points of lids and lips, others, outline
 _EXACT = frozenset((*LIPS, *EYE_CONTOURS["L"], *EYE_CONTOURS["R"]))
 _FINGER = 0.25  # palm lengths around the bones of a hand that are painted out
+_COVERED = 0.9  # opacity of the mask at both ends of a finger's bone from which it holds the finger
 _LEAVES_OUT = 0.5  # share of the face that a mask must cover
 _ENOUGH = 150  # mesh points without which the 68 are better
 _INVERTED = "the mask marks the background (white must be the person): its inverse is used"
@@ -233,9 +234,10 @@ def mesh_of(keypoints: Keypoints) -> Tensor:
     return mesh
 
 
-def limbs_in_picture(keypoints: Keypoints, image: Tensor) -> Tensor:
-    """Return (1, H, W), 1 on the detected hands of image (3, H, W), so that the background keeps no finger tip."""
-    rows, columns = image.shape[-2:]
+def limbs_in_picture(keypoints: Keypoints, mask: Tensor) -> Tensor:
+    """Return (1, H, W), 1 on those parts of detected hands that the person's mask (1, H, W) leaves out, so that the
+    background keeps no finger tip."""
+    rows, columns = mask.shape[-2:]
     step = max(1, max(rows, columns) // 256)
     y, x = torch.meshgrid(torch.arange(step / 2, rows, step), torch.arange(step / 2, columns, step), indexing="ij")
     grid = torch.stack([x, y], -1).to(keypoints.xy)
@@ -248,10 +250,18 @@ def limbs_in_picture(keypoints: Keypoints, image: Tensor) -> Tensor:
         reach = _FINGER * float((points[0] - points[9]).norm()) + step
         for k in range(1, 21):
             a, b = points[0 if k % 4 == 1 else k - 1], points[k]
+            if min(_at(mask, a), _at(mask, b)) > _COVERED:
+                continue  # around a finger that the mask holds, the picture shows the room
             along = (((grid - a) @ (b - a)) / (b - a).square().sum().clamp_min(1e-6)).clamp(0, 1)
             out[(grid - a - along[..., None] * (b - a)).norm(dim=-1) < reach] = 1
     full = F.interpolate(out[None, None], scale_factor=float(step), mode="nearest")[0, :, :rows, :columns]
     return F.pad(full, (0, columns - full.shape[-1], 0, rows - full.shape[-2]), mode="replicate")
+
+
+def _at(mask: Tensor, point: Tensor) -> float:
+    """Return the value of mask (1, H, W) at a point (2,) in px; 0 outside."""
+    x, y = (int(v) for v in point.floor())
+    return float(mask[0, y, x]) if 0 <= y < mask.shape[1] and 0 <= x < mask.shape[2] else 0.0
 
 
 def _identity(
@@ -293,7 +303,7 @@ def _identity(
         intrinsics=intrinsics,
         portrait=image,
         mask=mask,
-        background=paint_out(image, torch.maximum(mask, limbs_in_picture(keypoints, image))),
+        background=paint_out(image, torch.maximum(mask, limbs_in_picture(keypoints, mask))),
         atlas=atlas,
         visibility=seen,
         quality=quality,

@@ -100,7 +100,7 @@ def test_hands_are_painted_out_to_the_finger_tips(size):
     rows, columns = size
     scale = rows / 200
     points = hand("L", (90 * scale, 150 * scale), -math.pi / 2, 40 * scale)
-    area = limbs_in_picture(keypoints_of(points), torch.zeros(3, rows, columns))
+    area = limbs_in_picture(keypoints_of(points), torch.zeros(1, rows, columns))
     assert area.shape == (1, rows, columns) and set(area.unique().tolist()) == {0.0, 1.0}
     for x, y in points.values():
         assert float(area[0, int(y), int(x)]) == 1
@@ -109,10 +109,20 @@ def test_hands_are_painted_out_to_the_finger_tips(size):
     assert float(area[0, : int(tip[1] - 25 * scale)].max()) == 0 and float(area.mean()) < 0.15
 
 
+def test_fingers_that_the_mask_holds_are_not_painted_out_once_more():
+    points = hand("L", (90, 150), -math.pi / 2, 40)
+    whole, missed = torch.ones(1, 200, 160), torch.ones(1, 200, 160)
+    assert float(limbs_in_picture(keypoints_of(points), whole).max()) == 0
+    x, y = points["hand.L.8"]
+    missed[0, int(y) - 2 : int(y) + 3, int(x) - 2 : int(x) + 3] = 0
+    area = limbs_in_picture(keypoints_of(points), missed)
+    assert float(area[0, int(y), int(x)]) == 1 and 0 < float(area.mean()) < 0.03
+
+
 def test_a_hand_that_was_not_wholly_seen_is_not_guessed():
     points = hand("R", (90, 150), -math.pi / 2, 40)
     del points["hand.R.8"]
-    assert float(limbs_in_picture(keypoints_of(points), torch.zeros(3, 200, 160)).max()) == 0
+    assert float(limbs_in_picture(keypoints_of(points), torch.zeros(1, 200, 160)).max()) == 0
 
 
 def test_mesh_points_stand_for_the_68_and_doubt_the_outline():
