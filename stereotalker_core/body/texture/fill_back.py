@@ -8,13 +8,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .fill_limbs import cloth_colour, outer_clothes, skin_like
+from .fill_limbs import cloth_colour, outer_clothes, skin_like, unlike
 from .texels import Lifter
 
 _STEP = 0.006  # m of height that share a colour
 _LOWEST, _BINS = -0.12, 120
 _SURE = 0.5  # visibility of texels that may speak for others
 _FEW = 60  # texels that make a profile
+_CHEST, _OUTER = 0.25, 0.8  # m below the highest clothes; share of them that lie nearer to the middle
+_HEM = 5  # bins above the lowest clothes up to which those of the chest are the lowest
+_ANOTHER = 1.2  # steps from the outermost clothes from which a colour is of others
 _MIDDLE = (0.04, 0.11)  # m from the middle between which clothes count more and more as the outermost
 _INNER_WEIGHT = 0.02
 _SMOOTH = (1.0, 8.0)  # bins, standard deviations, near what was seen and away from it
@@ -45,19 +48,38 @@ def back_colours(lifter: Lifter, colour: Tensor, photo: Tensor, skin: Tensor) ->
     if not cloths or len(seen) < _FEW:
         return torch.zeros_like(colour), torch.zeros_like(photo)
     outer = ((lifter.aside[seen] - _MIDDLE[0]) / (_MIDDLE[1] - _MIDDLE[0])).clamp(_INNER_WEIGHT, 1)
-    profile = _colours_over_height(_height_bin(lifter.height[seen]), values, outer * photo[seen])
+    bins, weight = _height_bin(lifter.height[seen]), outer * photo[seen]
+    profile, _ = _colours_over_height(bins, values, weight)
+    own = unlike(values, _upper(lifter.height[seen], lifter.aside[seen], values)) < _ANOTHER
+    if bool(own.any()):  # a collar, a scarf or a shirt beside it at the same height is not mixed into a coat
+        coat, worn = _colours_over_height(bins[own], values[own], weight[own])
+        place = torch.arange(_BINS, device=seen.device)
+        beyond = place > bins[own].max()
+        if int(bins[own].min() - bins.min()) < _HEM:
+            beyond |= place < bins.min()
+        profile = torch.where((worn | beyond)[:, None], coat, profile)
     return profile[_height_bin(lifter.height)], lifter.behind
+
+
+def _upper(height: Tensor, aside: Tensor, colours: Tensor) -> Tensor:
+    """Return the colour (3,) of the outermost clothes of the chest.
+
+    height, aside: (n,) m, places of what was seen of clothes; colours: (n, 3)."""
+    chest = height > height.max() - _CHEST
+    return colours[chest & (aside >= aside[chest].quantile(_OUTER))].median(0).values
 
 
 def _height_bin(height: Tensor) -> Tensor:
     return ((height - _LOWEST) / _STEP).long().clamp(0, _BINS - 1)
 
 
-def _colours_over_height(bins: Tensor, colours: Tensor, weight: Tensor) -> Tensor:
-    """Average colours (n, 3) into a smooth profile over height (_BINS, 3); unseen bins take a broad mean around the
-    nearest seen one.
+def _colours_over_height(bins: Tensor, colours: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Average colours (n, 3) into a smooth profile over height; unseen bins take a broad mean around the nearest seen
+    one.
 
-    bins: (n,) index of each colour's height; weight: (n,) in the mean."""
+    bins: (n,) index of each colour's height; weight: (n,) in the mean.
+
+    Returns the profile (_BINS, 3), and (_BINS,) bool where it was seen."""
     values = torch.cat([colours, torch.ones_like(weight)[:, None]], 1) * weight[:, None]
     sums = values.new_zeros(_BINS, 4).index_add_(0, bins, values)
     fine, coarse = (_smoothed(sums, width) for width in _SMOOTH)
@@ -66,7 +88,7 @@ def _colours_over_height(bins: Tensor, colours: Tensor, weight: Tensor) -> Tenso
     known = known if len(known) else sums[:, 3].argmax()[None]
     away, nearest = (place[:, None] - known).abs().min(1)
     found = torch.where((away > _GAP)[:, None], coarse[known[nearest]], fine[known[nearest]])
-    return found[:, :3] / found[:, 3:]
+    return found[:, :3] / found[:, 3:], away <= _GAP
 
 
 def _smoothed(sums: Tensor, width: float) -> Tensor:

@@ -50,6 +50,15 @@ def test_below_the_picture_the_last_clothes_go_on(lifter):
     assert _off(found, BLUE, share > 0.9) < 0.02
 
 
+def test_a_white_collar_is_not_mixed_into_a_coat_and_trousers_go_on_below_the_picture(lifter):
+    colour, photo = _front(lifter)
+    collar = (lifter.aside < 0.09) & (lifter.height > 0.36) & (lifter.height < 0.46) & lifter.dressed
+    colour[collar] = torch.tensor(SHIRT)
+    found, share = back_colours(lifter, colour, photo * (lifter.height > 0.1), torch.tensor(SKIN))
+    assert _off(found, BLUE, (share > 0.9) & (lifter.height > BELT + 0.03)) < 0.02
+    assert _off(found, GREY, (share > 0.9) & (lifter.height < BELT - 0.03)) < 0.02
+
+
 def test_where_no_clothes_were_seen_it_says_nothing(lifter):
     colour, photo = _front(lifter)
     _, share = back_colours(lifter, colour, photo * ~lifter.dressed, torch.tensor(SKIN))
