@@ -20,6 +20,7 @@ from .texels import Lifter, vertex_sums
 
 _WEAK = 0.1  # confidence of what like surface tells
 _BRIGHTER = 0.6  # colour units (-1..1) that the two sides of a person may differ by
+_BRIGHTEST = 0.95  # share of the seen colours of arms, of clothes, that are darker than any that is borrowed
 _LEVEL = 8  # texels a side that share one difference of light
 _ANCHORS = 1500  # seen vertices that are compared
 _STRIDE = 3  # texels skipped when colours are collected at the vertices
@@ -168,7 +169,13 @@ def levelled(lifter: Lifter, colour: Tensor, mirrored: Tensor, both: Tensor) -> 
     weight = small[:, 1:]
     smooth = push_pull(small[:, :1] / weight.clamp_min(1e-4), weight.clamp(0, 1))
     smooth = F.interpolate(smooth, scale_factor=_LEVEL, mode="bilinear", align_corners=False)
-    return (mirrored + smooth.flatten(2)[0].T[lifter.texel].clamp(-_BRIGHTER, _BRIGHTER)).clamp(-1, 1)
+    level = (mirrored + smooth.flatten(2)[0].T[lifter.texel].clamp(-_BRIGHTER, _BRIGHTER)).clamp(-1, 1)
+    for where in (lifter.limbs & ~lifter.hands, lifter.dressed):  # a difference from far away must not bleach cloth
+        seen = colour[where & (both > 0.5)].mean(1)
+        if len(seen) >= _FEW:
+            over = (level.mean(1) - seen.quantile(_BRIGHTEST)).clamp_min(0) * where
+            level = level - over[:, None]
+    return level
 
 
 def _templates(lifter: Lifter, colour: Tensor, photo: Tensor) -> Tensor:

@@ -219,3 +219,14 @@ def test_teeth_that_a_smile_shows_tell_the_colour_of_the_others(body, lifter, fr
         lifter, body.n_vertices, SKIN.repeat(len(upper), 1), front * ~lifter.templated, colour, photo, SKIN
     )
     assert float((plain[near].median(0).values - tooth).abs().max()) > 0.18
+
+
+def test_a_difference_of_light_does_not_bleach_borrowed_sleeves(lifter):
+    """One sleeve was seen .5 brighter than the other where both were; elsewhere the other is bright already."""
+    sleeves = lifter.limbs & ~lifter.hands
+    upper = sleeves & (lifter.along < 0.15)
+    colour, mirrored = torch.full((len(sleeves), 3), -0.1), torch.full((len(sleeves), 3), -0.6)
+    mirrored[sleeves & ~upper] = 0.0
+    out = levelled(lifter, colour, mirrored, upper.float())
+    assert float(out[upper].mean()) == pytest.approx(-0.1, abs=0.05)
+    assert float(out[sleeves & ~upper].max()) < -0.05  # not +.5
