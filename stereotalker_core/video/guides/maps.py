@@ -49,8 +49,9 @@ def skin_of(body: HalfBody, identity: Identity, cameras: Cameras, plate: Tensor 
 
     plate: (3, H, W) behind the person; None: the photograph's background, blurred beyond its edges."""
     mesh = usual_fine_mesh(body, str(identity.atlas.device))
+    texture = torch.cat([identity.atlas, identity.visibility])[None]
     parts = (
-        torch.cat([identity.atlas, identity.visibility])[None],
+        texture.contiguous(memory_format=torch.channels_last),  # what is looked up together lies together
         mesh,
         mesh.uv(body.uv if identity.atlas_layout == 1 else body.atlas_uv),
         background_plate(identity, cameras) if plate is None else plate,
