@@ -181,7 +181,7 @@ def make_clip(args: argparse.Namespace, workshop: Workshop, progress: ProgressLi
             motion=given.motion, transcript=given.transcript, options=given.options, progress=trimmed(progress),
             fitted=progress.fitted, unseen=baking.bake_options(args),
         )  # fmt: skip
-    audio = given.audio and replace(given.audio, waveform=torch.empty(0))  # it is motion by now; the file needs the rest
+    audio = given.audio and replace(given.audio, waveform=torch.empty(0))  # motion by now; the file needs the rest
     given = replace(given, audio=None)
     workshop.keep_person(key, scene.identity)
     for path, record in ((args.save_motion, scene.motion), (args.save_identity, scene.identity)):
