@@ -167,8 +167,10 @@ class _Band:
         """Return the last frames (4, h, W): one pass after the other, there is no next frame to wait for."""
         found = []
         for first in range(PASSES):
-            self.shares.insert(0, self.held[0])  # of no use: in its place would stand the share of a next frame
+            self.shares.insert(0, torch.empty(0))  # in the place of the share of a next frame
             frame, moved = self.held[first], self.moved[first]
+            if frame is None:  # none ever came
+                break
             done = self._through(frame if moved is None else frame - moved, first + 1)
             if done is not None:
                 found.append(done)
