@@ -20,6 +20,7 @@ from unittest import mock
 import torch
 
 from stereotalker_core.body.model import HalfBody
+from stereotalker_core.loops import available as body_loops
 from stereotalker_core.pipeline import Models, fit_person
 from stereotalker_core.precision import cpu_has_bf16
 from stereotalker_core.records import Cameras, Identity, Motion
@@ -171,6 +172,8 @@ def numba(available: bool) -> Iterator[None]:
     with ExitStack() as patches:
         for module in (guide_maps, mask, vae, steadying):
             patches.enter_context(mock.patch.object(module, "loops", loops if available else lambda device: None))
+        if not available:
+            patches.enter_context(mock.patch.object(body_loops, "_loops", lambda: None))
         yield
 
 

@@ -1,6 +1,7 @@
 """Dataclass configs <-> JSON. Unknown keys raise, missing keys take the default, lists become tuples again."""
 
 import dataclasses
+import functools
 import json
 import types
 import typing
@@ -21,11 +22,17 @@ def from_json(cls: type[T], text: str) -> T:
 
 def from_dict(cls: type[T], values: dict[str, Any]) -> T:
     """Build dataclass `cls` from plain values, restoring nested dataclasses and tuples."""
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cls)
     unknown = sorted(set(values) - set(hints))
     if unknown:
         raise ValueError(f"{cls.__qualname__} has no setting {', '.join(unknown)}; it knows {', '.join(sorted(hints))}")
     return cls(**{key: _restore(hints[key], value) for key, value in values.items()})
+
+
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+    """Return the types of a dataclass's fields; finding them takes longer than building a thousand of them."""
+    return typing.get_type_hints(cls)
 
 
 def _restore(hint: Any, value: Any) -> Any:

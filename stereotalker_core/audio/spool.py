@@ -4,12 +4,15 @@ import logging
 import math
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..records import Audio
 from ..shapes import FPS, SAMPLE_RATE, frame_count
 from .load import (
     MIN_SECONDS,
@@ -25,6 +28,7 @@ from .load import (
 )
 
 logger = logging.getLogger(__name__)
+_PIECE = 2**20  # samples that are written at once
 _BYTES = 4  # float32: what `load_audio` gives, bit for bit where nothing is resampled
 
 
@@ -53,6 +57,31 @@ class SpooledWaveform:
     def cpu(self) -> "SpooledWaveform":
         """Return self, as a CPU tensor would."""
         return self
+
+
+class SpooledOriginal:
+    """The samples (C, S) of a recording in a file on disk; `shape` and [:, a:b] work as on the tensor `Audio.original`.
+    """
+
+    def __init__(self, original: Tensor):
+        self.shape, self.file = original.shape, tempfile.TemporaryFile()  # noqa: SIM115 - deleted with this object
+        for piece in original.split(_PIECE, 1):
+            piece.T.contiguous().numpy().tofile(self.file)
+
+    def __getitem__(self, part: tuple[slice, slice]) -> Tensor:
+        channels = self.shape[0]
+        start, stop, step = part[1].indices(self.shape[1])
+        if step != 1:
+            raise ValueError(f"samples on disk are read in order, not in steps of {step}")
+        self.file.seek(start * channels * _BYTES)
+        found = np.fromfile(self.file, np.float32, max(0, stop - start) * channels)
+        return torch.from_numpy(found).view(-1, channels).T[part[0]]
+
+
+def with_original_on_disk(audio: Audio) -> Audio:
+    """Return the recording with its original samples, which are needed last, in a file on disk."""
+    original: Any = SpooledOriginal(audio.original)
+    return replace(audio, original=original)
 
 
 class SpooledAudio:

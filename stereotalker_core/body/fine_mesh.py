@@ -45,6 +45,7 @@ class FineMesh(nn.Module):
 
     triangles: Tensor  # (F, 3) over W vertices
     uv_triangles: Tensor  # (F, 3) over S render vertices
+    uv_corners: Tensor  # (F, 9) int32, the same three times over, for `rasterize_samples`
     triangle_part: Tensor  # (F,)
     render_vertex: Tensor  # (S,) -> vertex
     ends: Tensor  # (W - V, 2) vertices between which a new vertex lies, in the order in which they are made
@@ -71,6 +72,7 @@ class FineMesh(nn.Module):
         names = ("triangles", "uv_triangles", "triangle_part", "render_vertex", "ends", "uv_ends")
         for name, value in zip(names, (*mesh, vertex, torch.cat(ends), torch.cat(uv_ends)), strict=True):
             self.register_buffer(name, value.contiguous(), persistent=False)
+        self.register_buffer("uv_corners", self.uv_triangles.int().repeat(1, 3), persistent=False)
 
     def points(self, vertices: Tensor, normals: Tensor) -> tuple[Tensor, Tensor]:
         """Add the vertices in the middles of edges -> vertices and unit normals (T, W, 3).

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from stereotalker_core.audio.encoder import SpeechEncoder
-from stereotalker_core.audio.load import load_audio, loudness_gain
-from stereotalker_core.audio.spool import spool_audio
+from stereotalker_core.audio.load import load_audio, loudness_gain, make_audio
+from stereotalker_core.audio.spool import spool_audio, with_original_on_disk
 from stereotalker_core.motion.conditioning import prosody
 from stereotalker_core.motion.generation.sampling import MotionModels, stream_motion
 from tests.motion.samples import make_denoiser, make_prior
@@ -85,3 +85,15 @@ def test_silence_is_zeros_and_an_offset_is_taken_out(tmp_path, offset):
     assert not spool_audio(silent).waveform[:].any()
     quiet = write(tmp_path / "quiet.wav", 0.1 * voices(1.0, 16_000) + np.float32(offset), 16_000)
     torch.testing.assert_close(spool_audio(quiet).waveform[:], load_audio(quiet).waveform, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_an_original_on_disk_reads_as_the_tensor_does(channels):
+    samples = torch.randn(channels, 3_000_000 if channels == 1 else 5000, generator=torch.Generator().manual_seed(4))
+    audio = make_audio(samples / 8, 16_000)
+    there = with_original_on_disk(audio).to("cpu")
+    assert there.original.shape == audio.original.shape and torch.equal(there.waveform, audio.waveform)
+    for part in (slice(0, 10), slice(4990, 9000), slice(7, 7), slice(1234, 4321), slice(None)):
+        assert torch.equal(there.original[:, part], audio.original[:, part])
+    with pytest.raises(ValueError, match="in order"):
+        there.original[:, ::2]

@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 
 from stereotalker_core.body.model import HalfBody
-from stereotalker_core.body.rasterize import Fragments, interpolate, rasterize
+from stereotalker_core.body.rasterize import Fragments, interpolate, rasterize, rasterize_samples
 from stereotalker_core.geometry.projection import intrinsics_for, look_at, project
 
 CUDA = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"))
@@ -144,6 +144,32 @@ def test_interpolation_equals_a_loop_over_pixels():
     shared = interpolate(attribute[0], triangles, fragments)
     torch.testing.assert_close(shared[0], expected[0])
     torch.testing.assert_close(shared, interpolate(attribute[:1].expand(2, -1, -1), triangles, fragments))
+
+
+@pytest.mark.parametrize("samples", [1, 2])
+@pytest.mark.parametrize("device", ["cpu", CUDA])
+def test_samples_equal_the_finer_picture(samples: int, device: str):
+    points, triangles = random_triangles(batch=1, count=9, side=20)
+    attribute = torch.randn(points.shape[1], 4, generator=torch.Generator().manual_seed(3))
+    fragments = rasterize(points, triangles, (20, 20))
+    expected = interpolate(attribute, triangles, fragments)[0]
+    size = (20 // samples, 20 // samples)
+    corners = triangles.int().repeat(1, 3)
+    found = rasterize_samples(*(x.to(device) for x in (points[0], triangles, attribute, corners)), size, samples)
+    pixel, hit, triangle, values = (x.cpu() for x in found)
+    finer = (fragments.triangle[0] >= 0).view(size[0], samples, size[1], samples).any(3).any(1)
+    assert torch.equal(pixel, finer.flatten().nonzero().squeeze(1))
+    for k in range(samples**2):
+        row = samples * torch.div(pixel, size[1], rounding_mode="floor") + k // samples
+        column = samples * (pixel % size[1]) + k % samples
+        there = fragments.triangle[0, row, column]
+        assert torch.equal(hit[k], there >= 0)
+        assert torch.equal(triangle[k][hit[k]], there[hit[k]])
+        depth = 1 / values[-1, k]
+        torch.testing.assert_close(depth[hit[k]], fragments.depth[0, row, column][hit[k]], atol=1e-4, rtol=0)
+        seen = (values[:-1, k] * depth)[:, hit[k]].T
+        torch.testing.assert_close(seen, expected[row, column][hit[k]], atol=1e-3, rtol=0)
+    assert float(hit.float().mean()) > 0.3 and values.isfinite().all()
 
 
 @pytest.mark.parametrize("device", ["cpu", CUDA])

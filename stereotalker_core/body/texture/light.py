@@ -76,10 +76,17 @@ def softened(light: Tensor, normals: Tensor) -> Tensor:
     return half / shade(normals, half).mean()
 
 
+def brightness(facing: Tensor, up: Tensor, ambient: Tensor) -> Tensor:
+    """Return the linear brightness of surfaces, as `shade` does.
+
+    facing: unit normals times the direct light; up: their z; ambient: the light's last number."""
+    sky = SKY_BELOW + (1 - SKY_BELOW) * (0.5 + 0.5 * up)
+    return (facing.clamp_min(0) + sky * ambient).clamp_min(DARKEST)
+
+
 def _shades(normals: Tensor, lights: Tensor) -> Tensor:
     """Return the brightness (..., L) of unit normals (..., 3) under lights (L, 4)."""
-    sky = SKY_BELOW + (1 - SKY_BELOW) * (0.5 + 0.5 * normals[..., 2:])
-    return ((normals @ lights[:, :3].T).clamp_min(0) + sky * lights[:, 3]).clamp_min(DARKEST)
+    return brightness(normals @ lights[:, :3].T, normals[..., 2:], lights[:, 3])
 
 
 def _pairs(index: Tensor, usable: Tensor, linear: Tensor, points: Tensor, part: Tensor, mirror: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """The measurement of the memory that a command used, and its return to the system."""
 
 import sys
+from collections.abc import Callable
 
 
 def peak_memory_mb() -> float:
@@ -26,3 +27,17 @@ def give_memory_back() -> None:
         ctypes.CDLL(None).malloc_trim(0)
     except (OSError, AttributeError):  # another C library
         return
+
+
+def trimmed(progress: Callable[[str, int, int], None]) -> Callable[[str, int, int], None]:
+    """Return `progress`, which gives freed memory back at the end of every stage besides: what a stage has freed would
+    otherwise lie beside what the next one takes.
+
+    progress: called with (stage, done, total)."""
+
+    def told(stage: str, done: int, total: int) -> None:
+        progress(stage, done, total)
+        if done >= total:
+            give_memory_back()
+
+    return told

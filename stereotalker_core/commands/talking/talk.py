@@ -14,7 +14,7 @@ from torch import Tensor
 from ... import __version__
 from ...audio.align import Word
 from ...audio.load import load_audio
-from ...audio.spool import spool_audio
+from ...audio.spool import spool_audio, with_original_on_disk
 from ...body.model import HalfBody
 from ...camera.view import LARGEST, SIZES
 from ...image import load_mask, load_portrait, save_image
@@ -35,13 +35,13 @@ from ...video.writing.join import Part
 from ...video.writing.writer import VideoWriter, check_output
 from . import baking, flags, outputs
 from .inputs import parse_background, parse_orbit, parse_size, read_keypoints, read_transcript
-from .measure import give_memory_back, peak_memory_mb
+from .measure import give_memory_back, peak_memory_mb, trimmed
 from .outputs import Target
 from .progress import ProgressLine, held_warnings
 from .speech import hands_argument, sound_of, speech_arguments, speech_options, view_hands
 from .workshop import Workshop, saved_person
 
-_TRIMMED_EVERY = 50  # frames of a video, after which freed memory goes back to the system
+_TRIMMED_EVERY = 20  # frames of a video, after which freed memory goes back to the system
 SAVERS = {
     ".safetensors": Motion.save, ".npz": save_npz, ".csv": save_live_link_csv,
     ".bvh": lambda motion, path: save_bvh(motion, HalfBody(), path),
@@ -178,16 +178,18 @@ def make_clip(args: argparse.Namespace, workshop: Workshop, progress: ProgressLi
     with held_warnings():
         scene = prepare(
             models, portrait, given.audio, view, mask=mask, keypoints=keypoints, person=args.person, identity=identity,
-            motion=given.motion, transcript=given.transcript, options=given.options, progress=progress,
+            motion=given.motion, transcript=given.transcript, options=given.options, progress=trimmed(progress),
             fitted=progress.fitted, unseen=baking.bake_options(args),
         )  # fmt: skip
+    audio = given.audio and replace(given.audio, waveform=torch.empty(0))  # motion by now; the file needs the rest
+    given = replace(given, audio=None)
     workshop.keep_person(key, scene.identity)
     for path, record in ((args.save_motion, scene.motion), (args.save_identity, scene.identity)):
         if path:
             record.save(path)
     part = target.part(len(scene.motion)) or Part(0, len(scene.motion), len(scene.motion))
     frames, complete = write_video(
-        target.path, models, scene, look, given.audio, progress, target, part, outputs.fingerprint(args)
+        target.path, models, scene, look, audio, progress, target, part, outputs.fingerprint(args)
     )
     seconds = frames / scene.motion.fps
     report = {
@@ -243,7 +245,7 @@ def checked(args: argparse.Namespace) -> tuple[View, Look, Target, Given]:
             check_output(path, (suffix,))
     behind = (0.0, 0.0, 0.0) if target.transparent else "portrait"
     look = Look(args.steps, args.seed, behind, not args.no_mask_predictor, args.face_scale, args.mode)
-    audio = load_audio(args.audio, *sound_of(args)) if args.audio else None
+    audio = with_original_on_disk(load_audio(args.audio, *sound_of(args))) if args.audio else None
     transcript = read_transcript(args.transcript, audio)
     motion = load_motion(args.motion) if args.motion else None
     if audio is None and motion is None:

@@ -6,7 +6,6 @@ filters read maps by name. The compiled loop packs the original three maps; with
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -76,9 +75,17 @@ class GuideLayout:
         return F.pixel_shuffle(guide[:, self.channels_of(name)], GUIDE_BLOCK)
 
     def pack(self, guides: Guides) -> Tensor:
-        """Pack guides of T frames into the guide tensor (T, G, H/4, W/4) by tensor operations, on any device."""
-        maps = F.pixel_unshuffle(torch.cat([found.read(guides) for found in self.maps], 1), GUIDE_BLOCK)
-        labels = F.pixel_unshuffle(guides.part, GUIDE_BLOCK).long()  # (T, 16, h, w)
-        share = maps.new_full((), 1 / GUIDE_BLOCK**2).expand(labels.shape)
-        fractions = maps.new_zeros(len(labels), 1 + self.parts, *labels.shape[-2:]).scatter_add_(1, labels, share)
-        return torch.cat([maps, fractions], 1)
+        """Pack guides of T frames into the guide tensor (T, G, H/4, W/4) by tensor operations, on any device.
+
+        It is channels-last in memory, as the networks read it."""
+        frames, _, rows, columns = guides.part.shape
+        high, wide, side = rows // GUIDE_BLOCK, columns // GUIDE_BLOCK, GUIDE_BLOCK
+        packed = guides.lift.new_empty(frames, high, wide, self.channels)
+        for found in self.maps:
+            blocks = found.read(guides).reshape(frames, found.channels, high, side, wide, side)
+            place = packed[..., self.channels_of(found.name)].unflatten(3, (found.channels, side, side))
+            place.copy_(blocks.permute(0, 2, 4, 1, 3, 5))
+        labels = guides.part.reshape(frames, high, side, wide, side).permute(0, 1, 3, 2, 4).flatten(3).long()
+        share = packed.new_full((), 1 / GUIDE_BLOCK**2).expand(labels.shape)
+        packed[..., self.labels].zero_().scatter_add_(3, labels, share)
+        return packed.permute(0, 3, 1, 2)

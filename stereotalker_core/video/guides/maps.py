@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ...body.fine_mesh import FineMesh, usual_fine_mesh
 from ...body.model import HalfBody, Posed, Rest
-from ...body.rasterize import interpolate_samples, rasterize_covered
-from ...body.texture.light import relit, shade
+from ...body.rasterize import Sampled, rasterize_samples
+from ...body.texture.light import brightness, relit
 from ...geometry.projection import project
 from ...pixels.inpaint import extend
 from ...records import Cameras, Guides, Identity, Motion
@@ -49,8 +49,9 @@ def skin_of(body: HalfBody, identity: Identity, cameras: Cameras, plate: Tensor 
 
     plate: (3, H, W) behind the person; None: the photograph's background, blurred beyond its edges."""
     mesh = usual_fine_mesh(body, str(identity.atlas.device))
+    texture = torch.cat([identity.atlas, identity.visibility])[None]
     parts = (
-        torch.cat([identity.atlas, identity.visibility])[None],
+        texture.contiguous(memory_format=torch.channels_last),  # what is looked up together lies together
         mesh,
         mesh.uv(body.uv if identity.atlas_layout == 1 else body.atlas_uv),
         background_plate(identity, cameras) if plate is None else plate,
@@ -108,79 +109,72 @@ def _render(body: HalfBody, posed: Posed, cameras: Cameras, skin: Skin, into: Gu
     scale = cameras.intrinsics.new_tensor([SAMPLES, SAMPLES, 1.0])[:, None]
     vertices, normals = skin.mesh.points(posed.vertices, body.normals(posed.vertices))
     points = project(vertices, cameras.world_to_camera, cameras.intrinsics * scale)
-    rows, columns = cameras.size
-    size = len(points), SAMPLES * rows, SAMPLES * columns
-    found = rasterize_covered(points, skin.mesh.triangles, size[1:])
-    attributes = torch.cat([normals[:, skin.mesh.render_vertex], skin.uv.expand(len(normals), -1, -1)], -1)
-    label = torch.zeros(size, dtype=torch.uint8, device=points.device)
-    depth = points.new_zeros(size)
-    part = (skin.mesh.triangle_part + 1).to(torch.uint8)
-    label.view(-1).index_copy_(0, found.pixel, part.index_select(0, found.triangle))
-    depth.view(-1).index_copy_(0, found.pixel, found.depth)
-    surface = interpolate_samples(attributes, skin.mesh.uv_triangles, found, label[0])
-    normal = F.normalize(surface[:, :3], dim=1)
-    grid = surface[None, None, :, 3:] * 2 - 1
-    colour = F.grid_sample(skin.texture, grid, padding_mode="border", align_corners=False)[0, :, 0].T
+    attributes = _attributes(skin, normals, cameras.world_to_camera[:, :3, :3])
+    for i in range(len(points)):
+        mesh, size = skin.mesh, cameras.size
+        found = rasterize_samples(points[i], mesh.triangles, attributes[i], mesh.uv_corners, size, SAMPLES)
+        _shade(found, skin, into[i : i + 1])
+
+
+def _attributes(skin: Skin, normals: Tensor, axes: Tensor) -> Tensor:
+    """Return what is interpolated on the surface, for all render vertices: (T, S, 5 or 7).
+
+    That is the normal to the right, up and towards the camera; the place in the texture, -1..1; and if there is a
+    light, how far the normal points to it and upwards.
+
+    normals: (T, W, 3) of the vertices, in world axes; axes: (T, 3, 3), the camera's in rows, as in `Cameras`."""
+    seen = normals @ (axes * axes.new_tensor([1.0, -1.0, -1.0])[:, None]).transpose(1, 2)
     if skin.light is not None:
-        colour = torch.cat([relit(colour[:, :3], shade(normal, skin.light)).clamp(-1, 1), colour[:, 3:]], 1)
-    covered = torch.cat([normal, colour, torch.ones_like(colour[:, :1])], 1)
-    canvas = _supersampled_mean(covered, found.pixel, size)
-    part, depth = _most(label, depth)
+        seen = torch.cat([seen, (normals @ skin.light[:3])[..., None], normals[..., 2:]], -1)
+    seen = seen[:, skin.mesh.render_vertex]
+    place = (skin.uv * 2 - 1).expand(len(normals), -1, -1)
+    return torch.cat([seen[..., :3], place, seen[..., 3:]], -1)
+
+
+def _shade(found: Sampled, skin: Skin, into: Guides) -> None:
+    """Fill the maps of one frame with texture, light and normals at its samples, and their mean over every pixel.
+
+    Every quantity is a plane of its own: operations on rows of three numbers take several times as long."""
+    right, up, back, u, v, *light, near = found.values  # all of them over depth
+    depth = torch.where(found.hit, 1 / near, 0)
+    grid = depth.new_empty(*depth.shape, 2)
+    for axis, place in enumerate((u, v)):
+        torch.mul(place, depth, out=grid[..., axis])
+    grid = grid.view(1, 1, -1, 2)
+    colour = F.grid_sample(skin.texture, grid, padding_mode="border", align_corners=False)[0].view(4, *depth.shape)
+    unit = (right * right + up * up + back * back).clamp_min_(1e-24).rsqrt_()
+    if skin.light is not None:
+        shading = brightness(light[0] * unit, light[1] * unit, skin.light[3])
+        colour[:3] = relit(colour[:3], shading).clamp_(-1, 1)
+    share = found.hit.to(depth.dtype) / SAMPLES**2
+    colour, unit = colour.mul_(share).sum(1), unit * share
+    part = (skin.mesh.triangle_part + 1).to(torch.uint8).index_select(0, found.triangle.flatten()).view(depth.shape)
+    part, depth = _most(part * found.hit, depth)
     inside = part > 0
-    lift = canvas[:, 3:6] + (1 - canvas[:, 7:]) * skin.plate
-    axes = cameras.world_to_camera[:, :3, :3] * canvas.new_tensor([1.0, -1.0, -1.0])[:, None]  # (right, up, back)
-    normal = _directions(canvas[:, :3], axes) * inside
-    maps = (normal, part, depth, lift, canvas[:, 6:7] * inside)
-    for whole, values in zip((into.normal, into.part, into.depth, into.lift, into.visibility), maps, strict=True):
-        whole.copy_(values)
-
-
-def _directions(vectors: Tensor, axes: Tensor) -> Tensor:
-    """Express vectors (T, 3, H, W) in axes given by the rows of (T, 3, 3), as unit vectors; zero vectors stay zero."""
-    x, y, z = ((axes[:, i, :, None, None] * vectors).sum(1) for i in range(3))
-    return torch.stack([x, y, z], 1) * (x * x + y * y + z * z).clamp_min(1e-24).rsqrt()[:, None]
-
-
-def _supersampled_mean(values: Tensor, sample: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Average the samples of every pixel -> (T, C, H, W), zero where it has none.
-
-    values: (N, C) of some samples; sample: (N,) their flat index in a canvas of shape (T, sH, sW). Equals average
-    pooling of that canvas without storing it."""
-    frames, rows, columns = shape
-    line = torch.div(sample, columns, rounding_mode="trunc")
-    column = sample - line * columns
-    height, width, shift, last = rows // SAMPLES, columns // SAMPLES, SAMPLES // 2, SAMPLES - 1  # SAMPLES is 1 or 2
-    pixel = (line >> shift) * width + (column >> shift)
-    place = (line & last) * SAMPLES + (column & last)
-    touched = torch.zeros(frames * height * width, dtype=torch.int64, device=sample.device)
-    touched.index_fill_(0, pixel, 1)
-    found = touched.nonzero().squeeze(1)
-    compact = (touched.cumsum(0) - 1).index_select(0, pixel) * SAMPLES**2 + place
-    none = len(values)  # a row of zeros, for samples without a value
-    block = sample.new_full((len(found) * SAMPLES**2,), none)
-    block.index_copy_(0, compact, torch.arange(none, device=sample.device))
-    padded = torch.cat([values, values.new_zeros(1, values.shape[1])])
-    mean = F.embedding_bag(block.view(-1, SAMPLES**2), padded, mode="sum") / SAMPLES**2
-    canvas = values.new_zeros(frames * height * width, values.shape[1]).index_copy_(0, found, mean)
-    return canvas.view(frames, height, width, -1).permute(0, 3, 1, 2).contiguous()
+    normal = (found.values[:3] * unit).sum(1)
+    normal = normal * ((normal * normal).sum(0).clamp_min(1e-24).rsqrt() * inside)
+    lift = colour[:3] + (1 - share.sum(0)) * skin.plate.flatten(1).index_select(1, found.pixel)
+    into.lift.copy_(skin.plate)
+    for whole in (into.normal, into.part, into.depth, into.visibility):
+        whole.zero_()
+    values = (normal, part[None], depth[None], lift, colour[3:] * inside)
+    for whole, planes in zip((into.normal, into.part, into.depth, into.lift, into.visibility), values, strict=True):
+        whole[0].flatten(1).index_copy_(1, found.pixel, planes.to(whole.dtype))
 
 
 def _most(label: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
-    """Reduce labels and depths of samples (T, sH, sW) to the most frequent label per pixel, and its depth, (T, 1, H,
-    W).
+    """Reduce labels and depths (S, P) of all samples of P pixels to the most frequent label, and its depth, (P,) each.
 
     For SAMPLES = 2: a label that two samples share wins over single ones; between two pairs, the upper left one."""
     if SAMPLES == 1:
-        return label[:, None], depth[:, None]
-    labels = [label[:, i::2, j::2] for i in (0, 1) for j in (0, 1)]
-    depths = [depth[:, i::2, j::2] for i in (0, 1) for j in (0, 1)]
-    first = (labels[0] == labels[1]) | (labels[0] == labels[2]) | (labels[0] == labels[3])
-    second = (labels[1] == labels[2]) | (labels[1] == labels[3])
-    third = labels[2] == labels[3]
-    picked = [
-        torch.where(first, x[0], torch.where(second, x[1], torch.where(third, x[2], x[0]))) for x in (labels, depths)
-    ]
-    return picked[0][:, None], picked[1][:, None]
+        return label[0], depth[0]
+    first = (label[0] == label[1]) | (label[0] == label[2]) | (label[0] == label[3])
+    second = (label[1] == label[2]) | (label[1] == label[3])
+    third = label[2] == label[3]
+    one, other = (
+        torch.where(first, x[0], torch.where(second, x[1], torch.where(third, x[2], x[0]))) for x in (label, depth)
+    )
+    return one, other
 
 
 def background_plate(identity: Identity, cameras: Cameras, continued: bool = False) -> Tensor:

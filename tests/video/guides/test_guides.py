@@ -216,13 +216,32 @@ def test_runs_on_cuda(scene):
     assert guide_tensor(guides).device.type == "cuda"
 
 
-def test_averages_of_samples_equal_pooling_of_the_whole_canvas():
-    g = torch.Generator().manual_seed(0)
-    shape = (2, 6, 10)
-    hit = torch.rand(shape, generator=g) < 0.4
-    values = torch.randn(int(hit.sum()), 3, generator=g)
-    canvas = torch.zeros(*shape, 3)
-    canvas[hit] = values
-    expected = F.avg_pool2d(canvas.permute(0, 3, 1, 2), 2)
-    found = guides._supersampled_mean(values, hit.flatten().nonzero().squeeze(1), shape)
-    torch.testing.assert_close(found, expected)
+@pytest.mark.parametrize("light", [True, False])
+def test_maps_by_tensors_are_means_over_the_finer_picture(scene, monkeypatch, light):
+    body, identity, view = scene
+    monkeypatch.setattr(guides, "loops", lambda device: None)
+    person = replace(identity, light=torch.tensor([0.4, -0.5, 0.3, 0.5]) if light else None)
+    fine = replace(view, intrinsics=view.intrinsics * torch.tensor([2.0, 2.0, 1.0])[:, None], size=(256, 256))
+    plate = background_plate(person, view)
+    skin = guides.skin_of(body, person, view, plate)
+    once = guides.skin_of(body, person, fine, F.interpolate(plate[None], scale_factor=2)[0])
+    found = render_guides(body, person, still(1), view, skin=skin)
+    monkeypatch.setattr(guides, "SAMPLES", 1)
+    finer = render_guides(body, person, still(1), fine, skin=once)
+    torch.testing.assert_close(found.lift, F.avg_pool2d(finer.lift, 2), atol=1e-4, rtol=0)
+    seen = F.avg_pool2d(finer.visibility, 2) * (found.part > 0)
+    torch.testing.assert_close(found.visibility, seen, atol=1e-3, rtol=0)
+    turned = F.normalize(F.avg_pool2d(finer.normal, 2), dim=1) * (found.part > 0)
+    torch.testing.assert_close(found.normal, turned, atol=1e-3, rtol=0)
+
+
+def test_whoever_is_not_in_the_picture_leaves_the_background(scene, monkeypatch):
+    body, identity, view = scene
+    monkeypatch.setattr(guides, "loops", lambda device: None)
+    away = view.world_to_camera.clone()
+    away[:, 0, 3] += 100.0
+    plate = background_plate(identity, view)
+    skin = guides.skin_of(body, identity, view, plate)
+    found = render_guides(body, identity, still(1), replace(view, world_to_camera=away), skin=skin)
+    assert torch.equal(found.lift[0], plate)
+    assert not found.part.any() and not found.normal.any() and not found.visibility.any() and not found.depth.any()
