@@ -138,6 +138,7 @@ class Lifter(nn.Module):
         triangle = fragments.triangle.flatten()[texel]
         corners = body.triangles[triangle]
         weight, part = fragments.barycentric.reshape(-1, 3)[texel], body.triangle_part[triangle]
+        point = (body.mean[corners] * weight[..., None]).sum(1)
         template, templated = self._template(body, corners, weight, part)
         eyes, hands, arms, head = (
             torch.isin(part, part.new_tensor([body.part_index[n] for n in names]))
@@ -160,22 +161,18 @@ class Lifter(nn.Module):
             "dressed": torch.isin(part, part.new_tensor(self.dressed_parts)),  # (N,) bool
             "covered_vertices": (under := self._covered(body)),  # (V,) bool: below every neckline, and the back
             "covered": under[corners].all(1),  # (N,) bool
-            "height": (body.mean[corners] * weight[..., None]).sum(1)[:, 2],  # (N,) m
             "behind": self._behind(body, corners, weight, part),  # (N,) in [0, 1]: of clothes, turned to the back
             "eyelids": self._eyelids(body, corners, weight, part),  # (N,) in [0, 1]
             "unfolded": self._unfolded(body, corners, weight, part),  # (N,) bool: lids, and their rim
             "eye_angle": self._eye_angle,  # (N,) radians from the optical axis, 10 off the eyes
             "iris": self._eye_angle < _IRIS_ANGLE,
             "pupil": self._eye_angle < _PUPIL_ANGLE,
-            "along": arm_coordinate(body, (body.mean[corners] * weight[..., None]).sum(1)),  # (N,) m from the shoulder
-            "aside": (body.mean[corners] * weight[..., None]).sum(1)[:, 0].abs(),  # (N,) m from the middle
-            "shoulders": (body.mean[corners] * weight[..., None]).sum(1)[:, 2] > self._armpits(body),  # (N,) bool
             "outer": self._outer(body, corners, weight),  # (N,) bool
-            "left": (body.mean[corners] * weight[..., None]).sum(1)[:, 0] > 0,  # (N,) bool: the person's left half
             "around_eyes": self._around_eyes(body, corners, weight, part),  # (N,) bool: bare skin near an eye
             "above_eyes": self._above_eyes(body, corners, weight),  # (N,) bool: between lids and brow
+            **self._places(body, point),  # height, along, aside, shoulders and left
             "hair": (hair := self._hair(body, corners, weight, part)),  # (H,) texels of the hairy scalp
-            "hair_place": polar(body, (body.mean[corners[hair]] * weight[hair][..., None]).sum(1)),  # (H, 2)
+            "hair_place": polar(body, point[hair]),  # (H, 2)
             "ears": (ears := self._ears(body)),  # (V,) bool
             "beside_ears": self._beside_ears(body, corners[hair], weight[hair], ears),  # (H,) in [0, 1], of the hair
             **self._sides(body, corners, weight, part, ears),  # skin at the sides of face and neck
@@ -186,6 +183,20 @@ class Lifter(nn.Module):
         buffers["hand_tint"], buffers["palm"] = hand_marks(body, corners, weight, hands)  # (N, 3), (N,)
         for name, value in buffers.items():
             self.register_buffer(name, value, persistent=False)
+
+    @staticmethod
+    def _places(body: HalfBody, point: Tensor) -> dict[str, Tensor]:
+        """Return the tables (N,) that tell where on the mean body the texels' points (N, 3) lie.
+
+        "height": m; "along": m from the shoulder along the nearer arm; "aside": m from the middle; "shoulders": bool,
+        above the armpits, where a hanging arm has no trunk behind it; "left": bool, the person's left half."""
+        return {
+            "height": point[:, 2],
+            "along": arm_coordinate(body, point),
+            "aside": point[:, 0].abs(),
+            "shoulders": point[:, 2] > body.bone_mean[body.bone_index["upperarm01.L"], 2] - _ARMPIT,
+            "left": point[:, 0] > 0,
+        }
 
     def _across(self, body: HalfBody) -> Tensor:
         """Return by how much barycentric weights change from a texel to the next, for each triangle (F, 2, 3)."""
@@ -220,11 +231,6 @@ class Lifter(nn.Module):
         front = body.mean[body.vertices_in(*_TEETH), 1].amin()
         inside = torch.isin(part, part.new_tensor([body.part_index[name] for name in _MOUTH]))
         return torch.where(inside, torch.exp(-(point[:, 1] - front).clamp_min(0) / _MOUTH_DEPTH), 1.0)
-
-    @staticmethod
-    def _armpits(body: HalfBody) -> Tensor:
-        """Return the height () in metres of the armpits, above which a hanging arm has no trunk behind it."""
-        return body.bone_mean[body.bone_index["upperarm01.L"], 2] - _ARMPIT
 
     @staticmethod
     def _outer(body: HalfBody, corners: Tensor, weight: Tensor) -> Tensor:
