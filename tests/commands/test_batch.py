@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import wave
 from pathlib import Path
 
 import av
@@ -17,7 +18,9 @@ import torch
 
 from stereotalker_core import cli, pipeline
 from stereotalker_core.commands.batching import jobs as listing
+from stereotalker_core.commands.batching.cluster import work_of
 from stereotalker_core.records import Motion
+from stereotalker_core.video.rendering.ranges import parse_frames
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -207,6 +210,19 @@ def _status(path: Path) -> list[os.stat_result]:
         return [path.stat()]
     except FileNotFoundError:
         return []
+
+
+@pytest.mark.parametrize("fps, seconds, frames", [(50, 6.0, 300), (25, 12.0, 300), (24, 12.5, 300), (60, 8.0, 480)])
+def test_pieces_for_workers_cover_a_clip_at_any_frame_rate(tmp_path, fps, seconds, frames):
+    sound = np.random.default_rng(0).integers(-9000, 9000, round(16000 * seconds)).astype(np.int16)
+    with wave.open(str(tmp_path / "a.wav"), "wb") as file:
+        file.setnchannels(1), file.setsampwidth(2), file.setframerate(16000)
+        file.writeframes(sound.tobytes())
+    row = {"identity": "p.safetensors", "audio": "a.wav", "fps": fps, "out": "a.mp4"}
+    (job,) = listing.read_jobs(write_list(tmp_path / "jobs.csv", [row]), tmp_path / "out")
+    pieces = [parse_frames(work.args.frames) for work in work_of(job, 5.0)]
+    assert len(pieces) > 1 and pieces[0][0] == 0 and pieces[-1][1] == frames
+    assert all(a[1] == b[0] for a, b in zip(pieces, pieces[1:], strict=False))
 
 
 def test_ray_makes_the_same_and_survives_a_killed_worker(person, tmp_path, capsys):
