@@ -41,7 +41,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command -> exit status: 0 done, 2 bad input (one line on stderr), 130 stopped by the user."""
+    """Run one command -> exit status: 0 done, 1 jobs failed, 2 bad input (one line on stderr), 130 stopped by the user.
+    """
     words = join_pairs(list(sys.argv[1:] if arguments is None else arguments))
     words, rest = split_words(words, FORWARDED)
     if "batch" in words[:2] and "--" in words:  # what follows belongs to every job
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"error: {message(error)}\n")
         return 2
     except KeyboardInterrupt:
-        sys.stderr.write("\nstopped: nothing was written\n")
+        sys.stderr.write("\nstopped\n")
         return 130
 
 
