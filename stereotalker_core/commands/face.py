@@ -23,6 +23,7 @@ from ..motion.files.preview import preview_frames
 from ..video.writing.provenance import container_tags
 from ..video.writing.writer import VideoWriter, check_output
 from .talking import flags
+from .talking.outputs import check_not_input
 from .talking.progress import ProgressLine
 
 MOTIONS = {".npz": save_npz, ".csv": save_live_link_csv}
