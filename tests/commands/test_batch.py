@@ -90,7 +90,7 @@ def test_batch_shards_and_reruns(tiny, person, tmp_path, capsys):
     assert cli.main(["batch", str(path), "--out", str(tmp_path / "one"), "--quiet"]) == 1
     told = capsys.readouterr()
     assert "4 made, 0 done before, 2 failed" in told.out
-    assert "job 2 (bad.mp4): no file at" in told.err and "job 6 (worse.mp4): yaw 999" in told.err
+    assert "job 2 (bad.mp4): no file at" in told.err and "job 6 (worse.mp4): argument --yaw: 999.0" in told.err
     assert len(told.err.splitlines()) == 2 == len((tmp_path / "one" / "failed.txt").read_text().splitlines())
     assert tiny["loaded"] == 1 and tiny["fitted"] == 0
     # three shards make the same files
@@ -161,6 +161,33 @@ def test_rows_that_are_refused_alone(person, tmp_path):
     faults = [job.fault for job in found]
     assert "inside of the folder" in faults[0] and "inside of the folder" in faults[1] and "invalid float" in faults[2]
     assert faults[3] == "" and "as job 4 does" in faults[4] and faults[5] == "more cells than columns"
+
+
+def test_a_stopped_batch_says_how_far_it_came(person, tmp_path, capsys, monkeypatch):
+    def make(args, workshop, progress):
+        if args.out.endswith("2.mp4"):
+            raise KeyboardInterrupt
+        return {"frames": 3, "complete": True}
+
+    monkeypatch.setattr("stereotalker_core.commands.talking.talk.make_clip", make)
+    line = ["batch", str(write_list(person / "jobs.csv", rows(person))), "--out", str(tmp_path / "o"), "--quiet"]
+    assert cli.main(line) == 130
+    told = capsys.readouterr().err
+    assert "2 of 4 clips" in told and "goes on" in told and "nothing" not in told
+
+
+@pytest.mark.parametrize("option", ["emotions", "transcript"])
+def test_a_file_named_by_at_is_relative_to_the_list_and_counts(person, tmp_path, option):
+    """A clip is not taken for done, nor its pieces for usable, when such a file has changed."""
+    told, texts = tmp_path / "told.json", ("happy", "sad")
+    row = rows(person, 1)[0] | {option: "@told.json"}
+    states = set()
+    for text in texts:
+        told.write_text(json.dumps([{"start": 0, "end": 1, "word": text, "emotion": text}]), encoding="utf-8")
+        (job,) = listing.read_jobs(write_list(tmp_path / "a.csv", [row]), tmp_path / "o")
+        assert getattr(job.line, option) == f"@{told}"
+        states.add(listing.state_of(job))
+    assert len(states) == len(texts)
 
 
 def test_a_long_clip_in_shards_is_joined(tiny, person, tmp_path, capsys):

@@ -260,8 +260,6 @@ def read_person(args: argparse.Namespace) -> tuple[Tensor, Tensor | None, Keypoi
     if bool(args.portrait) == bool(args.identity):
         raise ValueError("give --portrait, or --identity with a saved person, one of the two")
     if args.identity:
-        if args.mask or args.keypoints or args.person:
-            raise ValueError("--identity is fitted already: leave --mask, --keypoints and --person away")
         return saved_person(args.identity).portrait, None, None, []
     portrait = load_portrait(args.portrait)
     mask = load_mask(args.mask, size_of(portrait.image)) if args.mask else portrait.mask
@@ -323,6 +321,7 @@ def run_motion(args: argparse.Namespace) -> int:
         check_output(args.preview)
     if args.strip:
         check_output(args.strip, (".png",))
+    outputs.check_not_input(args)
     options = motion_options(args)
     audio = spool_audio(args.audio, *sound_of(args))  # on disk: an hour of sound takes no more memory than a minute
     transcript = read_transcript(args.transcript, audio)
