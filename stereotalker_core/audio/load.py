@@ -174,7 +174,7 @@ def mix_of(mixed: float, power: np.ndarray) -> np.ndarray:
     power: (C,) energy of each channel."""
     weights, loudest = np.full(len(power), 1 / len(power)), int(power.argmax())
     if mixed < 1e-3 * power[loudest]:  # opposite phases cancel: a wrongly wired microphone
-        logger.warning("the channels cancel each other; using channel %d alone", loudest)
+        logger.warning("the channels cancel each other; using channel %d of %d alone", loudest + 1, len(power))
         weights = np.eye(len(power))[loudest]
     return weights
 
