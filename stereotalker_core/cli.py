@@ -22,11 +22,10 @@ class Parser(argparse.ArgumentParser):
     """The parser of the command line; it reports a fault in one line instead of printing the usage."""
 
     def error(self, message: str) -> None:
-        """Exit with status 2 and one line, without the usage, which would hide it."""
+        """Raise ValueError with one line, without the usage, which would hide it; `main` tells it as all others."""
         command = self.prog.rpartition(" ")[2]
         hint = f"{command} --help" if " " in self.prog else "--help"
-        sys.stderr.write(f"error: {' '.join(message.split())} (see {hint})\n")
-        sys.exit(2)
+        raise ValueError(f"{' '.join(message.split())} (see {hint})")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -47,7 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words, rest = split_words(words, FORWARDED)
     if "batch" in words[:2] and "--" in words:  # what follows belongs to every job
         words, rest = words[: words.index("--")], words[words.index("--") + 1 :]
-    args = build_parser().parse_args(words)
+    try:
+        args = build_parser().parse_args(words)
+    except ValueError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
     if rest:
         args.rest = rest
     logging.basicConfig(level=logging.INFO if args.verbose else logging.WARNING, format="%(levelname)s: %(message)s")

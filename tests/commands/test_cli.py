@@ -201,6 +201,7 @@ REFUSED = [
     (["--size", "100"], "size 100"),
     (["--steps", "0"], "--steps: must be 1..1000"),
     (["--motion-steps", "0"], "--motion-steps: must be 1..1000, got 0"),
+    (["--yaw", "left"], "argument --yaw: invalid float value: 'left' (see talk --help)"),
     (["--hands", "up"], "argument --hands: invalid choice: 'up'"),
     (["--seed", "-1"], "seed must be"),
     (["--framing", "wide"], "framing 'wide'"),
@@ -249,12 +250,9 @@ def test_bad_input_is_one_line_and_nothing_is_written(inputs, bad, tmp_path, cap
     monkeypatch.setattr(pipeline.Models, "load_nano", classmethod(loaded))
     before = sorted(bad.rglob("*"))
     change = [word.replace("BAD", str(bad)).replace("OUT", str(tmp_path)) for word in change]
-    try:
-        status = cli.main(words(inputs, tmp_path / "v.mp4", *change))
-    except SystemExit as stop:  # what the parser itself refuses
-        status = stop.code
+    assert cli.main(words(inputs, tmp_path / "v.mp4", *change)) == 2
     error = capsys.readouterr().err
-    assert status == 2 and message in error and error.startswith("error: ") and len(error.strip().splitlines()) == 1
+    assert message in error and error.startswith("error: ") and len(error.strip().splitlines()) == 1
     assert not list(tmp_path.iterdir()) and sorted(bad.rglob("*")) == before
 
 
@@ -338,6 +336,22 @@ def test_with_clips_another_trainer_runs(monkeypatch):
 def test_a_refused_demo_leaves_no_portrait_behind(tmp_path, capsys, more):
     assert cli.main(["demo", "--out", str(tmp_path / "new" / "v.mp4"), *more]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1 and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--count", "0"], "--count must be 1 or more"), (["--workers", "-1"], "--workers must be 1 or more"),
+        (["--bake-strength", "3"], "--bake-strength: must be 0..1"),
+        (["--bake-steps", "4,0"], "--bake-steps must be 1..50"), (["--bake-steps", "a"], "numbers like 4,1"),
+    ],
+)  # fmt: skip
+def test_a_bad_number_of_evaluate_is_refused_before_anything_is_loaded(capsys, monkeypatch, more, message):
+    def loaded(*_, **__):
+        raise AssertionError("networks were loaded before the options were checked")
+
+    monkeypatch.setattr("stereotalker_core.video.rendering.bake.load_bake", loaded)
+    assert cli.main(["evaluate", "bake", *more]) == 2 and message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("size", ["0", "-5", "1000000"])
