@@ -40,7 +40,7 @@ const CHINESE = [
   [/part of the face lies outside the picture/, "部分人脸在画面之外;缺少的部分将被补全"],
   [/the head is turned (\d+) degrees/, "头部偏离相机 {0} 度;看不见的一侧将被补全"],
   [/no body was found below the face/, "人脸下方没有找到身体;肩膀和手臂将被补全"],
-  [/models\/stereotalker/, "找不到模型文件:请放入 models/stereotalker"],
+  [/^no model (?:file|folder) (.+); put it into (\S+)/, "找不到模型 {0}:请放入 {1}"],
   [/outside of the (\w+) folder/, "路径在 {0} 文件夹之外"],
 ];
 

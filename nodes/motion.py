@@ -16,7 +16,7 @@ FORMATS = {"npz (exact)": ".npz", "Live Link Face CSV": ".csv", "BVH": ".bvh", "
 VIEWS = ("fixed", "turntable")
 FRAMINGS = ("body", "face")
 MOTION = ("ST_MOTION", {"tooltip": "From Sample Motion, Load Motion or another motion node."})
-FRAMES_TIP = "Number of frames, 25 a second."
+FRAMES_TIP = "Number of frames."
 
 
 def _strength(tip: str) -> tuple:

@@ -36,7 +36,7 @@ class StereoTalker:
     RETURN_TYPES = ("IMAGE", "MASK", "AUDIO", "FLOAT", "VIDEO")
     RETURN_NAMES = ("images", "mask", "audio", "fps", "video")
     OUTPUT_TOOLTIPS = (
-        "The frames: seconds of speech x 25, rounded up.",
+        "The frames: seconds of speech x fps, rounded up.",
         "The person in every frame.",
         "The sound of these frames, for Create Video; unchanged where all are rendered.",
         "Frames per second, for Create Video.",

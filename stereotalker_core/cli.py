@@ -22,11 +22,10 @@ class Parser(argparse.ArgumentParser):
     """The parser of the command line; it reports a fault in one line instead of printing the usage."""
 
     def error(self, message: str) -> None:
-        """Exit with status 2 and one line, without the usage, which would hide it."""
+        """Raise ValueError with one line, without the usage, which would hide it; `main` tells it as all others."""
         command = self.prog.rpartition(" ")[2]
         hint = f"{command} --help" if " " in self.prog else "--help"
-        sys.stderr.write(f"error: {' '.join(message.split())} (see {hint})\n")
-        sys.exit(2)
+        raise ValueError(f"{' '.join(message.split())} (see {hint})")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -41,12 +40,17 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command -> exit status: 0 done, 2 bad input (one line on stderr), 130 stopped by the user."""
+    """Run one command -> exit status: 0 done, 1 jobs failed, 2 bad input (one line on stderr), 130 stopped by the user.
+    """
     words = join_pairs(list(sys.argv[1:] if arguments is None else arguments))
     words, rest = split_words(words, FORWARDED)
     if "batch" in words[:2] and "--" in words:  # what follows belongs to every job
         words, rest = words[: words.index("--")], words[words.index("--") + 1 :]
-    args = build_parser().parse_args(words)
+    try:
+        args = build_parser().parse_args(words)
+    except ValueError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
     if rest:
         args.rest = rest
     logging.basicConfig(level=logging.INFO if args.verbose else logging.WARNING, format="%(levelname)s: %(message)s")
@@ -59,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"error: {message(error)}\n")
         return 2
     except KeyboardInterrupt:
-        sys.stderr.write("\nstopped: nothing was written\n")
+        sys.stderr.write("\nstopped\n")
         return 130
 
 

@@ -144,7 +144,8 @@ class Live:
 
     models: all networks (`pipeline.Models`).
     identity: the person, fitted.
-    view: where the camera starts, and the size of the pictures; ValueError for one that orbits. None: the default.
+    view: where the camera starts, and the size of the pictures; ValueError for one that orbits or has keyframes. None:
+        the default.
     options: settings of the motion; None: the default with three sampling steps, enough because windows continue each
         other.
     look: settings of the pictures, such as the background (`pipeline.Look`); None: the default.
@@ -162,9 +163,12 @@ class Live:
         self.models, self.identity, self.view = models, identity, view or View()
         if self.view.until_yaw is not None:
             raise ValueError("a live camera does not orbit; give the yaw to start with, and move it with look()")
+        if self.view.keys:
+            raise ValueError("a live camera has no keyframes, because its clip has no length; move it with look()")
         self.settings = look or Look()
         self.yaw, self._shown_yaw, self.pitch = self.view.yaw, self.view.yaw, self.view.pitch
-        self._framing = framing_for(models.body, identity, self.view.framing, self.view.yaw_origin)
+        framing = framing_for(models.body, identity, self.view.framing, self.view.yaw_origin)
+        self._framing = framing if self.view.distance == 1 else framing.zoomed(self.view.distance)
         self._size = self.view.canvas(size_of(identity.portrait))
         self._waiting = torch.zeros(0)  # sound that was pushed and not yet given to the networks
         self._heard = torch.zeros(CONTEXT * SAMPLES)  # what they have heard, the look-ahead included

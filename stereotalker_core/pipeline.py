@@ -302,7 +302,7 @@ def talk(
     identity: Identity | None = None,
     unseen: BakeOptions | None = None,
 ) -> Iterator[RenderedChunk]:
-    """Make a portrait speak a recording: yield frames and masks as `render` does, ceil(seconds * 25) in total.
+    """Make a portrait speak a recording: yield frames and masks as `render` does, ceil(seconds * fps) in total.
 
     look: settings of stage 2. The other arguments are those of `prepare`. ValueError for bad input before the first
     frame."""

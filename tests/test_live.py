@@ -68,6 +68,15 @@ def test_idle_moves_and_camera_acts_within_a_hop(live):
             live.look(bad)
 
 
+def test_the_distance_of_the_view_counts(live):
+    """The person is as far away as in a clip with the same view."""
+    far = Live(live.models, live.identity, View(size=128, distance=2.0), MotionOptions(steps=2))
+    clip = far.view.cameras(far.models.body, far.identity, 1)
+    camera = far._planned(True, HOP).cameras
+    assert torch.allclose(camera.world_to_camera[:1], clip.world_to_camera, atol=1e-4)
+    assert torch.allclose(camera.intrinsics, clip.intrinsics, atol=1e-3)
+
+
 def test_an_interruption_is_heard_at_once(live):
     live.push(speech(2.0))
     live.frames()
@@ -142,6 +151,8 @@ def test_bad_sound_is_refused_and_harms_nothing(live, bad):
 
 
 def test_a_live_camera_does_not_orbit(tiny_models, identity):
+    with pytest.raises(ValueError, match="no keyframes"):
+        Live(tiny_models, identity, View(size=128, keys=((0, 10.0, 0.0, 1.0),)))
     with pytest.raises(ValueError, match="does not orbit"):
         Live(tiny_models, identity, View(0, 20, size=128))
 

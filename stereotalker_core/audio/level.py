@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..shapes import SAMPLE_RATE
-from .load import ACTIVE_RANGE, ACTIVE_RMS, MAX_GAIN, frame_rms
+from .load import ACTIVE_RMS, MAX_GAIN, active_level, frame_rms
 from .spool import SpooledWaveform
 
 FRAMES = 50  # of 20 ms between two places where the level is measured
@@ -53,20 +53,12 @@ def local_gain(waveform: Tensor | SpooledWaveform) -> Tensor:
     rms = frame_rms(waveform)
     if len(rms) == 0 or float(rms.max()) == 0:
         return torch.zeros(1)
-    own = _level(rms)
+    own = active_level(rms)
     levels = []
     for first in range(0, len(rms), FRAMES):
         middle = first + FRAMES // 2
         around = rms[max(0, middle - AROUND) : middle + AROUND]
-        levels.append(max(_level(around), own * DEEPEST))
+        levels.append(max(active_level(around), own * DEEPEST))
     gains = [20 * math.log10(min(MAX_GAIN, ACTIVE_RMS / level)) for level in levels]
     return torch.tensor(gains)
 
-
-def _level(rms: Tensor) -> float:
-    """Return the RMS over the loud frames of a recording, those within 30 dB of the loudest ones; 0 where all are zero.
-
-    rms: (F,) RMS of each frame."""
-    reference = float(rms.sort().values[int(0.95 * (len(rms) - 1))]) or float(rms.max())
-    active = rms[rms >= reference * ACTIVE_RANGE]
-    return float(active.square().mean().sqrt())

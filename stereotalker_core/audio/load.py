@@ -107,13 +107,18 @@ def normalise_loudness(waveform: Tensor) -> Tensor:
 def loudness_gain(waveform: Tensor) -> float:
     """Return the factor by which `normalise_loudness` multiplies (S,); at most 10000, and 1 for all-zero samples."""
     rms = frame_rms(waveform)
-    if len(rms) == 0:
+    if len(rms) == 0 or float(rms.max()) == 0:
         return 1.0
+    return min(MAX_GAIN, ACTIVE_RMS / active_level(rms))
+
+
+def active_level(rms: Tensor) -> float:
+    """Return the RMS over the loud frames of a recording, those within 30 dB of the loudest ones; 0 where all are zero.
+
+    rms: (F,) RMS of each frame."""
     reference = float(rms.sort().values[int(0.95 * (len(rms) - 1))]) or float(rms.max())
-    if reference == 0:
-        return 1.0
     active = rms[rms >= reference * ACTIVE_RANGE]
-    return min(MAX_GAIN, ACTIVE_RMS / float(active.square().mean().sqrt()))
+    return float(active.square().mean().sqrt())
 
 
 def frame_rms(waveform) -> Tensor:
@@ -174,7 +179,7 @@ def mix_of(mixed: float, power: np.ndarray) -> np.ndarray:
     power: (C,) energy of each channel."""
     weights, loudest = np.full(len(power), 1 / len(power)), int(power.argmax())
     if mixed < 1e-3 * power[loudest]:  # opposite phases cancel: a wrongly wired microphone
-        logger.warning("the channels cancel each other; using channel %d alone", loudest)
+        logger.warning("the channels cancel each other; using channel %d of %d alone", loudest + 1, len(power))
         weights = np.eye(len(power))[loudest]
     return weights
 

@@ -22,11 +22,11 @@ def read_words(path: str | Path) -> list[Word]:
     if not path.is_file():
         raise FileNotFoundError(f"no file with words at {path}")
     kind = path.suffix.lower()
-    if kind == ".textgrid":
-        return checked(_of_textgrid(path), path)
-    if kind not in (".json", ".srt"):
+    if kind not in (".json", ".srt", ".textgrid"):
         raise ValueError(f"{path} is no file of timed words; give {', '.join(FORMATS)}")
     try:
+        if kind == ".textgrid":
+            return checked(_of_textgrid(path), path)
         text = path.read_text(encoding="utf-8-sig")
         return checked(_of_json(json.loads(text), path) if kind == ".json" else _of_srt(text), path)
     except (UnicodeDecodeError, json.JSONDecodeError) as error:

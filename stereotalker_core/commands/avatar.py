@@ -3,17 +3,15 @@
 import argparse
 
 from ..body.model import HalfBody
-from ..image import load_mask, load_portrait
 from ..motion.files.glb import save_glb
 from ..motion.files.io import READERS, load_motion
 from ..pipeline import fit_person
 from ..records import Identity
-from ..shapes import size_of
 from ..video.writing.provenance import NOTICE, SOURCE_TYPE
 from ..video.writing.writer import check_output
-from .talking.inputs import read_keypoints
+from .talking.outputs import check_not_input
 from .talking.progress import ProgressLine, held_warnings
-from .talking.talk import check_person
+from .talking.talk import check_person, read_person
 from .talking.workshop import saved_person
 
 
@@ -36,6 +34,7 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     """Check all options, fit the person or read a saved one, write the avatar -> exit status."""
     out = check_output(args.out, (".glb",))
+    check_not_input(args)
     check_person(args)
     motion = load_motion(args.motion) if args.motion else None
     body = HalfBody()
@@ -48,12 +47,10 @@ def run(args: argparse.Namespace) -> int:
 def _fitted(args: argparse.Namespace, body: HalfBody) -> Identity:
     """Fit the person in the portrait, and show the quality and the warnings of the fit."""
     progress = ProgressLine(enabled=not args.quiet)
-    portrait = load_portrait(args.portrait)
-    mask = load_mask(args.mask, size_of(portrait.image)) if args.mask else portrait.mask
-    keypoints = read_keypoints(args.keypoints, portrait, args.person)
+    portrait, mask, keypoints, _ = read_person(args)
     progress("fit", 0, 1)
     with held_warnings():
-        identity = fit_person(body, portrait.image, keypoints, mask, person=args.person)
+        identity = fit_person(body, portrait, keypoints, mask, person=args.person)
     progress("fit", 1, 1)
     progress.fitted(identity)
     return identity

@@ -11,6 +11,7 @@ from ..convert import encoders, language, renderer, sets, speech, upcycle
 from ..convert.assemble import save_model
 from ..convert.report import Report
 from ..video.writing.writer import check_output
+from .talking.outputs import check_not_input
 
 _DTYPES = {"keep": None, "fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 Work = Callable[[argparse.Namespace], Iterable[Report]]
@@ -63,6 +64,7 @@ def run_kind(args: argparse.Namespace) -> int:
     """
     if args.out and args.kind not in ("set", "experts"):
         check_output(args.out, (".safetensors",))
+        check_not_input(args, inputs=("path", "pose", "experts"))
     for report in args.work(args):
         print("\n".join(report.lines()))
     print(f"saved to {args.out}" if args.out else "nothing saved; give --out to save")

@@ -9,6 +9,7 @@ from ..image import save_image
 from ..video.writing.writer import check_output
 from .forwarded import add_names
 
+SIDES = (32, 4096)  # px of a portrait: a smaller one shows no face, a larger one fills the memory
 # name -> module with add_arguments(parser) and run(options)
 GENERATORS = {
     "avatars": "synthetic.data.dataset",
@@ -27,7 +28,7 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     add_names(kinds, GENERATORS)
     portrait = kinds.add_parser("portrait", help="one avatar's portrait, with its mask and keypoints")
     portrait.add_argument("--seed", type=int, default=0)
-    portrait.add_argument("--size", type=int, default=512, help="pixels of a side")
+    portrait.add_argument("--size", type=int, default=512, help=f"pixels of a side, {SIDES[0]}..{SIDES[1]}")
     portrait.add_argument("--out", default="out/portrait.png", help=".png; mask and keypoints get names beside it")
     portrait.set_defaults(run=run_portrait)
 
@@ -42,12 +43,15 @@ def run_portrait(args: argparse.Namespace) -> int:
 def write_portrait(out: Path, seed: int, size: int, labels: bool = False) -> None:
     """Write the portrait of an avatar as OUT.png; with `labels` also OUT_mask.png and OUT_keypoints.json.
 
-    out: the path without suffix; seed: of the avatar; size: px of a side."""
+    out: the path of OUT.png; seed: of the avatar; size: px of a side. ValueError for one out of range, or another
+    suffix."""
     from ..synthetic.people.avatar import make_avatar
     from ..synthetic.people.portrait import reference_portrait
     from ..synthetic.people.render import rendered_keypoints
 
     out = check_output(out, (".png",))
+    if not SIDES[0] <= size <= SIDES[1]:
+        raise ValueError(f"--size must be {SIDES[0]}..{SIDES[1]} pixels, got {size}")
     body = HalfBody()
     portrait = reference_portrait(body, make_avatar(body, seed), seed, size)
     save_image(portrait.image, out)

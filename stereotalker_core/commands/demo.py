@@ -5,6 +5,7 @@ import argparse
 from ..synthetic.example import PERSON, SPEECH, TRANSCRIPT
 from ..video.writing.writer import check_output
 from .data import write_portrait
+from .talking import talk
 from .talking.line import talk_parser
 
 
@@ -21,15 +22,16 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the portrait beside the video, then run `talk` on it."""
+    """Write the portrait beside the video, then run `talk` on it; ValueError before anything is written."""
     out = check_output(args.out)
     portrait = out.with_name(f"{out.stem}_portrait.png")
-    write_portrait(portrait, args.person, 512, labels=True)  # the renderer knows the mask; a photo's is estimated
     mask = portrait.with_name(f"{portrait.stem}_mask.png")
     words = ["talk", "--portrait", str(portrait), "--mask", str(mask), "--audio", str(SPEECH)]
     words += ["--out", str(out), "--orbit=-40:40"]
     words += ["--transcript", f"@{TRANSCRIPT}", "--size", str(args.size), "--seed", str(args.seed)]
     words += ["--json", args.json] if args.json else []
     words += ["--quiet"] if args.quiet else []
-    talk = talk_parser().parse_args(words)
-    return talk.run(talk)
+    line = talk_parser().parse_args(words)
+    talk.checked(line)  # before a portrait is written for it
+    write_portrait(portrait, args.person, 512, labels=True)  # the renderer knows the mask; a photo's is estimated
+    return line.run(line)

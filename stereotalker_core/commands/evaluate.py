@@ -11,10 +11,13 @@ from typing import Any
 from ..audio.load import load_audio
 from ..checkpoint import NANO, load
 from ..motion.generation.sampling import MotionModels
+from ..options import option_of
 from ..pipeline import Models, View
 from ..synthetic.example import SPEECH
+from ..video.rendering.bake import BakeOptions
 from ..video.rendering.nano import load_nano as load_renderer
 from ..video.writing.writer import check_output
+from .talking import flags
 
 STAGES = ("motion", "face", "render")
 PHOTOS, BAKE = "photos", "bake"
@@ -46,7 +49,7 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     bake = parser.add_argument_group(BAKE, "pixels that the portrait never showed, of held-out synthetic people")
     bake.add_argument("--bake-model", metavar="F", help="a file of `train bake`; default: the embedded one")
     bake.add_argument("--bake-steps", metavar="N,N", help="numbers of denoising steps to compare")
-    bake.add_argument("--bake-strength", type=float, default=0.8, metavar="X", help="0..1, default 0.8")
+    flags.number(bake, "--bake-strength", BakeOptions, "strength", help="0..1, default 0.8")
     bake.add_argument("--no-networks", action="store_true", help="do not draw with the networks of every frame")
     rig = "a folder of `synth bake` with another seed than the training's: measure on pixels of the rig, no frames"
     bake.add_argument("--rig", metavar="D", help=rig)
@@ -64,6 +67,9 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate the chosen stages, print the table, write the JSON."""
     if args.json:
         check_output(args.json, (".json",))
+    for name in ("count", "workers"):
+        if (given := getattr(args, name)) is not None and given < 1:
+            raise ValueError(f"--{name} must be 1 or more, got {given}")
     if args.stage == PHOTOS:
         return run_photos(args)
     if args.stage == BAKE:
@@ -117,8 +123,7 @@ def run_photos(args: argparse.Namespace) -> int:
     if args.out:
         (Path(args.out) / "table.md").write_text(text + "\n", encoding="utf-8")
     if args.json:
-        Path(args.json).parent.mkdir(parents=True, exist_ok=True)
-        Path(args.json).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        _write_report(args.json, result)
     return 0
 
 
@@ -126,12 +131,9 @@ def run_bake(args: argparse.Namespace) -> int:
     """Measure the baked texture where portraits showed nothing, print the table, write the JSON."""
     from ..evaluation.video.bake import PEOPLE, QUICK_PEOPLE, evaluate_bake
     from ..evaluation.video.bake_rig import evaluate_rig
-    from ..video.rendering.bake import BakeOptions, load_bake
+    from ..video.rendering.bake import load_bake
 
-    try:
-        steps = tuple(int(n) for n in args.bake_steps.split(",")) if args.bake_steps else (BakeOptions.steps,)
-    except ValueError:
-        raise ValueError(f"--bake-steps takes numbers like 4,1, got {args.bake_steps!r}") from None
+    steps = _steps_of(args.bake_steps)
     started = time.perf_counter()
     if args.rig:
         networks = {Path(file or "bake").stem: load_bake(file) for file in (args.bake_model, *args.beside)}
@@ -151,6 +153,21 @@ def run_bake(args: argparse.Namespace) -> int:
         report = {"metrics": metrics, "quick": args.quick, "wall_seconds": time.perf_counter() - started}
         _write_report(args.json, report)
     return 0
+
+
+def _steps_of(text: str | None) -> tuple[int, ...]:
+    """Parse --bake-steps: "4,1" -> (4, 1); the default of a bake without it. ValueError for anything else."""
+    if not text:
+        return (BakeOptions.steps,)
+    told = option_of(BakeOptions, "steps")
+    try:
+        steps = tuple(int(word) for word in text.split(","))
+    except ValueError:
+        raise ValueError(f"--bake-steps takes numbers like 4,1, got {text!r}") from None
+    for count in steps:
+        if (fault := told.fault("--bake-steps", count)) is not None:
+            raise ValueError(fault)
+    return steps
 
 
 def _write_report(path: str | Path, report: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..audio.encoder import SpeechEncoder
 from ..audio.load import load_audio
 from ..body.model import HalfBody
+from ..camera.view import View
 from ..checkpoint import NANO, load, write_atomically
 from ..face.arkit_map import FaceMap, face_to_motion
 from ..face.flame import Flame
@@ -23,6 +24,7 @@ from ..motion.files.preview import preview_frames
 from ..video.writing.provenance import container_tags
 from ..video.writing.writer import VideoWriter, check_output
 from .talking import flags
+from .talking.outputs import check_not_input
 from .talking.progress import ProgressLine
 
 MOTIONS = {".npz": save_npz, ".csv": save_live_link_csv}
@@ -47,7 +49,7 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--map", metavar="M", help="fitted map between ARKit and FLAME (face.arkit_map makes one)")
     parser.add_argument("--preview", metavar="V.mp4", help="video of all performances side by side, with the speech")
     parser.add_argument("--flame", metavar="F", help="preview: your converted FLAME model (face.flame); else our body")
-    parser.add_argument("--yaw", type=float, default=0.0, metavar="D", help="preview: degrees")
+    flags.number(parser, "--yaw", View, "yaw", "D", help="preview: degrees")
     parser.add_argument("--size", type=int, default=320, metavar="N", help="preview: pixels of a side")
     parser.add_argument("--quiet", action="store_true", help="no progress line")
     parser.set_defaults(run=run)
@@ -58,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
     out = check_output(args.out, SUFFIXES)
     if args.preview:
         check_output(args.preview)
+    check_not_input(args, inputs=("model", "map", "flame"))
     if not 16 <= args.size <= 2048:
         raise ValueError(f"--size must be 16..2048 pixels, got {args.size}")
     if out.suffix.lower() in MOTIONS and args.samples > 1:

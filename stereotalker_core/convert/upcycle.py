@@ -26,13 +26,17 @@ def new_experts(unet: StereoTalkerUNet, rank: int = RANK) -> tuple[ViewExperts, 
 def save_experts(unet_path: str | Path, folder: str | Path, rank: int = RANK) -> list[Path]:
     """Write new experts for a renderer in fp16 -> the files view_experts.safetensors and mask_experts.safetensors.
 
-    unet_path: its denoiser, file or folder; folder: where they are written; rank: hidden units of each expert."""
+    unet_path: its denoiser, file or folder; folder: where they are written; rank: hidden units of each expert.
+
+    ValueError where the folder holds such files: they may be trained ones."""
+    files = [Path(folder) / f"{name}.safetensors" for name in KINDS]
+    for path in files:
+        if path.exists():
+            raise ValueError(f"{path} exists, and new experts would replace what it has learnt; choose another folder")
     unet, _ = load_denoiser(unet_path)
-    written = []
-    for name, experts in zip(KINDS, new_experts(unet, rank), strict=True):
-        written.append(Path(folder) / f"{name}.safetensors")
-        checkpoint.save(experts, written[-1], note="untrained: equal to no experts")
-    return written
+    for path, experts in zip(files, new_experts(unet, rank), strict=True):
+        checkpoint.save(experts, path, note="untrained: equal to no experts")
+    return files
 
 
 def fits(unet: StereoTalkerUNet, experts: Experts, source: str = "these experts") -> None:

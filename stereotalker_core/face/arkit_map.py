@@ -94,8 +94,8 @@ def fit_map(arkit: Tensor, face: Tensor, ridge: float = 1e-3) -> FaceMap:
     known = dims(face, f"N {N_PARAMETERS}", **dims(arkit, f"N {N_EXPRESSIONS}"))
     if known["N"] < 2 * N_PARAMETERS:
         raise ValueError(f"{known['N']} frames are too few for a map of {N_PARAMETERS} numbers; give hundreds")
-    offset = _ridge_regression(arkit, face, ridge)[-1]
-    to_face = _ridge_regression(arkit, face, ridge)[:-1].T
+    found = _ridge_regression(arkit, face, ridge)
+    to_face, offset = found[:-1].T, found[-1]
     to_arkit = _ridge(face - offset, arkit, ridge).T
     return FaceMap(to_face.contiguous(), to_arkit.contiguous(), offset)
 

@@ -37,8 +37,8 @@ def apply_controls(motion: Motion, centre: Motion, first: int, options: Strength
     motion: the chunk.
     centre: one frame, the mean pose.
     first: number of the chunk's first frame.
-    options: the strengths (sizes of movements, 1 = as sampled) and blink rate; with all at 1 the motion is bitwise
-        unchanged."""
+    options: the strengths (sizes of movements, 1 = as sampled) and the blink rate; with strengths of 1 and a rate of
+        None the motion is bitwise unchanged."""
     body = options.motion_strength
     motion = gain(
         motion,

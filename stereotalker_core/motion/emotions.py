@@ -36,7 +36,10 @@ def parse_emotions(text: str) -> tuple[TimedEmotion, ...]:
         path = Path(text[1:])
         if not path.is_file():
             raise FileNotFoundError(f"no emotions at {path}")
-        text = path.read_text(encoding="utf-8")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path} is not UTF-8 text ({error})") from error
     if not text.strip():
         return ()
     try:
@@ -51,6 +54,8 @@ def parse_emotions(text: str) -> tuple[TimedEmotion, ...]:
             found.append(TimedEmotion(float(row["start"]), str(row["emotion"]), float(row.get("intensity", 1.0))))
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"emotion {number} ({row!r}) is incomplete; give {_EXAMPLE}") from error
+        except ValueError as error:
+            raise ValueError(f"emotion {number} ({row!r}): {error}") from error
     return tuple(sorted(found, key=lambda entry: entry.start))
 
 

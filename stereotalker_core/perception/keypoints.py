@@ -181,7 +181,7 @@ def make_keypoints(points: Mapping[str, Sequence[float]]) -> Keypoints:
         raise ValueError(f"no keypoints given; {HELP}")
     try:
         named = {ALIASES.get(name, name): tuple(float(v) for v in value) for name, value in points.items()}
-    except (TypeError, OverflowError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"keypoints are numbers of pixels ({error}); {HELP}") from error
     for name, value in named.items():
         if len(value) not in (2, 3):

@@ -55,5 +55,8 @@ def test_refusals_say_what_is_wrong(tmp_path, name, text, message):
     (tmp_path / name).write_text(text)
     with pytest.raises(ValueError, match=message):
         read_words(tmp_path / name)
+    (tmp_path / "bytes.TextGrid").write_bytes(b"ooTextFile\xff\xfeTextGrid")
+    with pytest.raises(ValueError, match=r"bytes\.TextGrid cannot be read"):
+        read_words(tmp_path / "bytes.TextGrid")
     with pytest.raises(FileNotFoundError, match="absent"):
         read_words(tmp_path / "absent.json")

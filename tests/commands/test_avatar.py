@@ -40,3 +40,6 @@ def test_a_saved_person_needs_no_portrait(tmp_path, capsys):
     assert cli.main(["avatar", "--identity", str(saved), "--out", str(tmp_path / "a.obj")]) == 2
     assert "must end in one of .glb" in capsys.readouterr().err
     assert cli.main(["avatar", "--identity", str(tmp_path / "none"), "--out", str(out)]) == 2
+    capsys.readouterr()
+    assert cli.main(["avatar", "--identity", str(saved), "--out", str(out), "--mask", str(saved)]) == 2
+    assert "fitted already" in capsys.readouterr().err

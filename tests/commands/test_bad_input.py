@@ -208,6 +208,30 @@ def test_an_input_is_never_the_output(inputs, bad, refused, tmp_path_factory, op
     assert source.read_bytes() == before and not (folder / "new.mp4").exists()
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["motion", "--audio", "OWN/talk.mp4", "--out", "OWN/m.npz", "--preview", "OWN/talk.mp4"],
+        ["motion", "--audio", "OWN/talk.mp4", "--out", "OWN/p.npz", "--preview", "OWN/x/../talk.mp4"],
+        ["face", "--audio", "OWN/talk.mp4", "--out", "OWN/f.npy", "--preview", "OWN/talk.mp4"],
+        ["face", "--audio", "OWN/talk.mp4", "--out", "OWN/m.safetensors", "--map", "OWN/m.safetensors"],
+        ["convert", "autoencoder", "OWN/m.safetensors", "--out", "OWN/m.safetensors"],
+        ["convert", "merge", "OWN/n.safetensors", "--experts", "OWN/m.safetensors", "--out", "OWN/m.safetensors"],
+        ["avatar", "--identity", "OWN/i.glb", "--out", "OWN/i.glb"],
+    ],
+    ids=" ".join,
+)
+def test_no_command_writes_over_its_input(inputs, bad, refused, tmp_path_factory, line):
+    own = tmp_path_factory.mktemp("own")
+    (own / "x").mkdir()
+    shutil.copy(inputs.audio, own / "talk.mp4")  # what is in a file decides, not its name
+    for name in ("m.safetensors", "n.safetensors", "i.glb"):
+        shutil.copy(bad / "m.safetensors", own / name)
+    before = {p: p.read_bytes() for p in own.iterdir() if p.is_file()}
+    assert "is the file of" in refused([word.replace("OWN", str(own)) for word in line])
+    assert before == {p: p.read_bytes() for p in own.iterdir() if p.is_file()}
+
+
 def test_there_are_enough_kinds():
     assert len(CASES) + len(LINES) + 15 >= 142
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import wave
 from pathlib import Path
 
 import av
@@ -17,7 +18,9 @@ import torch
 
 from stereotalker_core import cli, pipeline
 from stereotalker_core.commands.batching import jobs as listing
+from stereotalker_core.commands.batching.cluster import work_of
 from stereotalker_core.records import Motion
+from stereotalker_core.video.rendering.ranges import parse_frames
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -87,7 +90,7 @@ def test_batch_shards_and_reruns(tiny, person, tmp_path, capsys):
     assert cli.main(["batch", str(path), "--out", str(tmp_path / "one"), "--quiet"]) == 1
     told = capsys.readouterr()
     assert "4 made, 0 done before, 2 failed" in told.out
-    assert "job 2 (bad.mp4): no file at" in told.err and "job 6 (worse.mp4): yaw 999" in told.err
+    assert "job 2 (bad.mp4): no file at" in told.err and "job 6 (worse.mp4): argument --yaw: 999.0" in told.err
     assert len(told.err.splitlines()) == 2 == len((tmp_path / "one" / "failed.txt").read_text().splitlines())
     assert tiny["loaded"] == 1 and tiny["fitted"] == 0
     # three shards make the same files
@@ -160,6 +163,33 @@ def test_rows_that_are_refused_alone(person, tmp_path):
     assert faults[3] == "" and "as job 4 does" in faults[4] and faults[5] == "more cells than columns"
 
 
+def test_a_stopped_batch_says_how_far_it_came(person, tmp_path, capsys, monkeypatch):
+    def make(args, workshop, progress):
+        if args.out.endswith("2.mp4"):
+            raise KeyboardInterrupt
+        return {"frames": 3, "complete": True}
+
+    monkeypatch.setattr("stereotalker_core.commands.talking.talk.make_clip", make)
+    line = ["batch", str(write_list(person / "jobs.csv", rows(person))), "--out", str(tmp_path / "o"), "--quiet"]
+    assert cli.main(line) == 130
+    told = capsys.readouterr().err
+    assert "2 of 4 clips" in told and "goes on" in told and "nothing" not in told
+
+
+@pytest.mark.parametrize("option", ["emotions", "transcript"])
+def test_a_file_named_by_at_is_relative_to_the_list_and_counts(person, tmp_path, option):
+    """A clip is not taken for done, nor its pieces for usable, when such a file has changed."""
+    told, texts = tmp_path / "told.json", ("happy", "sad")
+    row = rows(person, 1)[0] | {option: "@told.json"}
+    states = set()
+    for text in texts:
+        told.write_text(json.dumps([{"start": 0, "end": 1, "word": text, "emotion": text}]), encoding="utf-8")
+        (job,) = listing.read_jobs(write_list(tmp_path / "a.csv", [row]), tmp_path / "o")
+        assert getattr(job.line, option) == f"@{told}"
+        states.add(listing.state_of(job))
+    assert len(states) == len(texts)
+
+
 def test_a_long_clip_in_shards_is_joined(tiny, person, tmp_path, capsys):
     words = ["talk", "--identity", str(person / "p.safetensors"), "--motion", str(person / "m2.safetensors")]
     words += ["--size", "128", "--quiet"]
@@ -207,6 +237,19 @@ def _status(path: Path) -> list[os.stat_result]:
         return [path.stat()]
     except FileNotFoundError:
         return []
+
+
+@pytest.mark.parametrize("fps, seconds, frames", [(50, 6.0, 300), (25, 12.0, 300), (24, 12.5, 300), (60, 8.0, 480)])
+def test_pieces_for_workers_cover_a_clip_at_any_frame_rate(tmp_path, fps, seconds, frames):
+    sound = np.random.default_rng(0).integers(-9000, 9000, round(16000 * seconds)).astype(np.int16)
+    with wave.open(str(tmp_path / "a.wav"), "wb") as file:
+        file.setnchannels(1), file.setsampwidth(2), file.setframerate(16000)
+        file.writeframes(sound.tobytes())
+    row = {"identity": "p.safetensors", "audio": "a.wav", "fps": fps, "out": "a.mp4"}
+    (job,) = listing.read_jobs(write_list(tmp_path / "jobs.csv", [row]), tmp_path / "out")
+    pieces = [parse_frames(work.args.frames) for work in work_of(job, 5.0)]
+    assert len(pieces) > 1 and pieces[0][0] == 0 and pieces[-1][1] == frames
+    assert all(a[1] == b[0] for a, b in zip(pieces, pieces[1:], strict=False))
 
 
 def test_ray_makes_the_same_and_survives_a_killed_worker(person, tmp_path, capsys):

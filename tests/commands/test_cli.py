@@ -193,18 +193,21 @@ def bad(inputs, tmp_path_factory):
 
 
 REFUSED = [
-    (["--yaw", "181"], "yaw 181"),
-    (["--yaw", "-200"], "yaw -200"),
+    (["--yaw", "181"], "--yaw: 181.0 is outside"),
+    (["--yaw", "-200"], "--yaw: -200.0 is outside"),
     (["--orbit", "-40:400"], "yaw 400"),
     (["--orbit", "left"], "two yaws"),
-    (["--pitch", "80"], "pitch 80"),
+    (["--pitch", "80"], "--pitch: 80.0 is outside"),
     (["--size", "100"], "size 100"),
-    (["--steps", "0"], "steps must be"),
+    (["--steps", "0"], "--steps: must be 1..1000"),
+    (["--motion-steps", "0"], "--motion-steps: must be 1..1000, got 0"),
+    (["--yaw", "left"], "argument --yaw: invalid float value: 'left' (see talk --help)"),
+    (["--hands", "up"], "argument --hands: invalid choice: 'up'"),
     (["--seed", "-1"], "seed must be"),
     (["--framing", "wide"], "framing 'wide'"),
-    (["--prior-strength", "-1"], "prior_strength must be"),
-    (["--view-experts", "nan"], "--view-experts must be"),
-    (["--mask-experts", "9"], "--mask-experts must be"),
+    (["--prior-strength", "-1"], "--prior-strength: must be"),
+    (["--view-experts", "nan"], "--view-experts: must be"),
+    (["--mask-experts", "9"], "--mask-experts: must be"),
     (["--style", "bored"], "bored"),
     (["--device", "abacus"], "'abacus' is not available"),
     (["--background", "#12"], "six hex digits"),
@@ -233,7 +236,7 @@ REFUSED = [
     (["--out", "BAD/file/v.mp4"], "cannot be written"),
     (["--json", "BAD/file/r.json"], "cannot be written"),
     (["--save-motion", "OUT/m.npz"], "must end in"),
-    (["--bake-strength", "2", "--bake-model", "BAD/cut.safetensors"], "--bake-strength must be 0..1"),
+    (["--bake-strength", "2", "--bake-model", "BAD/cut.safetensors"], "--bake-strength: must be 0..1, got 2"),
     (["--bake-model", "BAD/nothing.safetensors"], "no file at"),
     (["--bake-model", "BAD/cut.safetensors"], "not a complete safetensors"),
 ]
@@ -327,6 +330,34 @@ def test_with_clips_another_trainer_runs(monkeypatch):
     monkeypatch.setattr(import_module("stereotalker_core.training.clips.command"), "run", seen.append)
     assert cli.main(["train", "clips", "avatars", "--clips", "4", "--out", "o"]) == 0  # this one makes folders
     assert seen[1].action == "avatars" and seen[1].clips == 4
+
+
+@pytest.mark.parametrize("more", [["--size", "100"], ["--seed", "-1"], ["--json", "r.txt"]], ids=" ".join)
+def test_a_refused_demo_leaves_no_portrait_behind(tmp_path, capsys, more):
+    assert cli.main(["demo", "--out", str(tmp_path / "new" / "v.mp4"), *more]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1 and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--count", "0"], "--count must be 1 or more"), (["--workers", "-1"], "--workers must be 1 or more"),
+        (["--bake-strength", "3"], "--bake-strength: must be 0..1"),
+        (["--bake-steps", "4,0"], "--bake-steps must be 1..50"), (["--bake-steps", "a"], "numbers like 4,1"),
+    ],
+)  # fmt: skip
+def test_a_bad_number_of_evaluate_is_refused_before_anything_is_loaded(capsys, monkeypatch, more, message):
+    def loaded(*_, **__):
+        raise AssertionError("networks were loaded before the options were checked")
+
+    monkeypatch.setattr("stereotalker_core.video.rendering.bake.load_bake", loaded)
+    assert cli.main(["evaluate", "bake", *more]) == 2 and message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("size", ["0", "-5", "1000000"])
+def test_a_synthetic_portrait_of_no_size_is_refused(tmp_path, capsys, size):
+    assert cli.main(["synth", "portrait", "--size", size, "--out", str(tmp_path / "new" / "p.png")]) == 2
+    assert "must be 32..4096 pixels" in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
 def test_synth_portrait(tmp_path, inputs, capsys):

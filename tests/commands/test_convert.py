@@ -35,6 +35,9 @@ def test_check_convert_upcycle_and_merge(folder, tmp_path, capsys):
     assert main(["convert", "experts", str(out), "--rank", "2", "--out", str(tmp_path / "experts")]) == 0
     merged = tmp_path / "merged.safetensors"
     view = tmp_path / "experts" / "view_experts.safetensors"
+    before = view.read_bytes()
+    assert main(["convert", "experts", str(out), "--rank", "3", "--out", str(tmp_path / "experts")]) == 2
+    assert "choose another folder" in capsys.readouterr().err and view.read_bytes() == before
     assert main(["convert", "merge", str(out), "--experts", str(view), "--yaw", "-30", "--out", str(merged)]) == 0
     assert load_model(StereoTalkerUNet, merged).config.merged == 12
 

@@ -288,7 +288,7 @@ def test_other_commands(here, refused, soon, tmp_path, command, name):  # noqa: 
 
 
 def test_names_in_other_scripts_are_no_fault(inputs, here, tmp_path, capsys):
-    """What is unusual is not refused for that: the refusal comes of the angle alone."""
+    """What is unusual is not refused for that: the refusal comes of the frames alone."""
     for name in ("\u05d0\u05d1 \U0001f600.mp4", "-v.mp4", "a b'\"$(x).mp4"):
-        line = ["talk", "--portrait", str(inputs.portrait), "--audio", str(inputs.audio), "--yaw", "999"]
-        assert cli.main([*line, f"--out={tmp_path / name}"]) == 2 and "yaw 999" in capsys.readouterr().err
+        line = ["talk", "--portrait", str(inputs.portrait), "--audio", str(inputs.audio), "--frames", "999:"]
+        assert cli.main([*line, f"--out={tmp_path / name}"]) == 2 and "--frames 999: holds" in capsys.readouterr().err

@@ -12,6 +12,7 @@ const SAID = [
   ["no person found: a face must be seen", "没有找到人物"],
   ["the mask is 512 x 128 px and the portrait 256 x 256: it belongs", "遮罩为 512 x 128 像素,照片为 256 x 256 像素"],
   ["first_frame 90 is behind the clip, which has 15 frames", "first_frame 90 超出片段,片段共 15 帧"],
+  ["no model file 'my set.safetensors'; put it into ComfyUI/models/vae", "找不到模型 'my set.safetensors':请放入 ComfyUI/models/vae"],
   ["900 frames of 512x512 need 9.4 GB, 2.0 GB are free: render a shorter piece", "需要 9.4 GB 内存,只剩 2.0 GB"],
 ];
 
@@ -20,6 +21,8 @@ test("warnings and errors are said in the chosen language, with their values", (
   setLanguage("zh");
   for (const [english, chinese] of SAID) assert.ok(translated(english).startsWith(chinese), translated(english));
   assert.equal(translated("something new"), "something new");
+  const other = "a.safetensors is a full-size denoiser: put it into a folder of models/stereotalker, and choose that folder";
+  assert.equal(translated(other), other); // another fault than a file that is missing
   assert.match(linesOf({ text: ["fit quality 0.61 (of 1)"] })[0], /拟合质量/);
   setLanguage("en");
 });

@@ -25,6 +25,8 @@ def test_one_emotion_becomes_the_next_smoothly():
     [
         ("{", "no JSON"), ("{}", "a list"), ('[{"start": 1}]', "emotion 1"), ('[3]', "emotion 1"),
         ('[{"start": 0, "emotion": "bored"}]', "bored"), ('[{"start": -1, "emotion": "sad"}]', "0 s or later"),
+        ('[{"start": 0, "emotion": "sad"}, {"start": "x", "emotion": "sad"}]', "emotion 2 .*'x'"),
+        ('[{"start": 0, "emotion": "sad"}, {"start": 1, "emotion": "bored"}]', "emotion 2 .*bored"),
     ],
 )
 def test_refusals(text, message):
@@ -36,6 +38,9 @@ def test_an_empty_plan_and_a_file(tmp_path):
     assert parse_emotions("") == ()
     (tmp_path / "e.json").write_text('[{"start": 1.5, "emotion": "angry"}]')
     assert parse_emotions(f"@{tmp_path / 'e.json'}") == (TimedEmotion(1.5, "angry"),)
+    (tmp_path / "b.json").write_bytes(b"\xff\xfe\xff")
+    with pytest.raises(ValueError, match="b.json is not UTF-8"):
+        parse_emotions(f"@{tmp_path / 'b.json'}")
     with pytest.raises(FileNotFoundError, match="absent"):
         parse_emotions("@absent.json")
 

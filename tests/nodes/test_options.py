@@ -137,7 +137,10 @@ def test_node_flag_and_check_follow_the_field(monkeypatch, record, name, nodes, 
         assert settings["tooltip"] == "Something else." or name == "steps"  # which nodes say in other words
     command, word = flag.split()
     action = flags_of(command)[word]
-    assert action.default == 7 and action.help == "5..9: something else" and action.type is number
+    assert action.default == 7 and action.help == "5..9: something else"
+    assert action.type("5") == 5 and type(action.type("5")) is number
+    with pytest.raises(argparse.ArgumentTypeError, match=r"5\.\.9"):
+        action.type("10")
     usual = {"until_yaw": 7} if name == "yaw" else {}
     assert getattr(kind(**{name: number(5)}, **usual), name) == 5
     with pytest.raises(ValueError, match=rf"{name} .*5\.\.9"):

@@ -149,6 +149,8 @@ def test_subset_and_scaling():
     part = points.subset(["face.30", "iris.L", "body.left_wrist"])
     assert part.names == ("iris.L", "face.30") and part.xy.tolist() == [[20, 10], [15, 20]]
     assert part.scaled(2).xy.tolist() == [[40, 20], [30, 40]]
+    with pytest.raises(ValueError, match="numbers of pixels .*'x'"):
+        make_keypoints({"left_eye": ["x", 1]})
     with pytest.raises(ValueError, match="twice"):
         Keypoints(("face.1", "face.1"), torch.zeros(2, 2), torch.ones(2))
 

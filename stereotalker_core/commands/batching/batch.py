@@ -68,10 +68,16 @@ def run(args: argparse.Namespace) -> int:
     failed: list[tuple[Job, str]] = []
     line, started = Line(len(waiting), len(done), not args.quiet), time.perf_counter()
     line.show(0, 0, "")
-    for count, (job, state, text) in enumerate(results, 1):
-        if state == "failed":
-            failed.append((job, text))
-        line.show(count, len(failed), f"job {job.number} {job.name}: {text}")
+    count = 0
+    try:
+        for count, (job, state, text) in enumerate(results, 1):
+            if state == "failed":
+                failed.append((job, text))
+            line.show(count, len(failed), f"job {job.number} {job.name}: {text}")
+    except KeyboardInterrupt:
+        line.close()
+        sys.stderr.write(f"\nstopped: {count} of {len(waiting)} clips were dealt with; the same command goes on\n")
+        return 130
     line.close()
     note = folder / ("failed.txt" if shard is None else f"failed.{shard[0]}-of-{shard[1]}.txt")
     rows = [f"job {job.number} ({job.name}): {text}" for job, text in failed]

@@ -17,6 +17,7 @@ from ...video.writing.containers import STREAMED
 from ...video.writing.join import join_parts
 from ...video.writing.parts import GRID
 from ..talking.line import FAULTS, message, refuse_devices
+from ..talking.speech import sound_of
 from .jobs import Job, attempt, mark_done
 
 TRIES = 3  # of one piece of work that takes its worker down
@@ -81,8 +82,8 @@ def work_of(job: Job, split: float) -> list[Work]:
     args.out = str(Path(args.out).absolute())
     if args.frames or job.out.suffix.lower() not in STREAMED or not (args.audio or args.motion):
         return [Work(job, args)]
-    count = _frame_count_of_job(args)
-    parts = min(-(-count // max(GRID, round(split * FPS))), -(-count // GRID))
+    count, fps = _length_of_job(args)
+    parts = min(-(-count // max(GRID, round(split * fps))), -(-count // GRID))
     if parts < 2:
         return [Work(job, args)]
     found = []
@@ -95,16 +96,20 @@ def work_of(job: Job, split: float) -> list[Work]:
     return found
 
 
-def _frame_count_of_job(args: argparse.Namespace) -> int:
-    """Return the number of frames of the clip; 0 where its input cannot be read, which the worker will report."""
+def _length_of_job(args: argparse.Namespace) -> tuple[int, float]:
+    """Return (number of frames, frames per second) of the clip; no frame where its input cannot be read, which the
+    worker will report."""
     from ...audio.load import load_audio
     from ...motion.files.io import load_motion
 
     try:
         refuse_devices(args)
-        return len(load_motion(args.motion)) if args.motion else load_audio(args.audio).frame_count()
+        if args.motion:
+            motion = load_motion(args.motion)
+            return len(motion), motion.fps
+        return load_audio(args.audio, *sound_of(args)).frame_count(args.fps), float(args.fps)
     except (ValueError, OSError):
-        return 0
+        return 0, FPS
 
 
 def connect(address: str, ray) -> None:
@@ -239,6 +244,9 @@ def _finished(job: Job, progress: JobProgress) -> tuple[str, str]:
         return "done", f"{progress.reports[0]['frames']} frames"
 
     def join(job: Job) -> dict:
+        made, count = sum(report["frames"] for report in progress.reports), progress.reports[0]["part"][2]
+        if made != count:
+            raise ValueError(f"its parts hold {made} of the clip's {count} frames")
         whole = join_parts(progress.paths, job.out)
         for path in progress.paths:
             path.unlink(missing_ok=True)

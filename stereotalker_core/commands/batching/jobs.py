@@ -158,7 +158,7 @@ def _relative_to_list(option: str, text: str, base: Path) -> str:
 
     option: name of the option; text: its value as written in the list; base: folder of the list. Values that name no
         file are returned unchanged."""
-    if option == "transcript":
+    if option in outputs.TOLD:
         return f"@{base / text[1:]}" if text.startswith("@") and text != HEARD else text
     names_file = option in outputs.INPUTS or option in outputs.RESULTS
     if option == "background" and (text in ("portrait", "transparent") or text.startswith("#")):

@@ -8,6 +8,7 @@ from ...pipeline import Models, baked
 from ...records import Identity
 from ...video.networks.bake_network import BakeNetwork
 from ...video.rendering.bake import BakeOptions, load_bake
+from . import flags
 from .progress import ProgressLine
 
 
@@ -15,20 +16,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare --bake-strength and --bake-model."""
     told = option_of(BakeOptions, "strength")
     strength = f"{told.line}; default {told.default:g}, with --identity as they were saved"
-    parser.add_argument("--bake-strength", type=float, metavar="X", help=strength)
+    flags.number(parser, "--bake-strength", BakeOptions, "strength", default=None, help=strength)
     model = "another network for what the portrait does not show, a file of `train bake`"
     parser.add_argument("--bake-model", metavar="B.safetensors", help=model)
 
 
-def bake_options(args: argparse.Namespace) -> BakeOptions:
-    """Return the settings of the bake; ValueError for bad ones, FileNotFoundError for a missing --bake-model."""
-    told, strength = option_of(BakeOptions, "strength"), args.bake_strength
-    fault = None if strength is None else told.fault("--bake-strength", strength)
-    if fault is not None:
-        raise ValueError(fault)
+def check_bake(args: argparse.Namespace) -> None:
+    """Raise FileNotFoundError for a missing --bake-model."""
     if args.bake_model and not Path(args.bake_model).is_file():
         raise FileNotFoundError(f"no file at {args.bake_model}")
-    return BakeOptions() if strength is None else BakeOptions(strength)
+
+
+def bake_options(args: argparse.Namespace) -> BakeOptions:
+    """Return the settings of the bake."""
+    return BakeOptions() if args.bake_strength is None else BakeOptions(args.bake_strength)
 
 
 def bake_network(args: argparse.Namespace, device: str) -> BakeNetwork | None:

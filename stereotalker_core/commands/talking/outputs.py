@@ -20,8 +20,9 @@ from ...video.writing.provenance import container_tags
 from ...video.writing.writer import check_output
 
 KINDS = (*STREAMED, *PICTURES)
-INPUTS = ("portrait", "identity", "audio", "mask", "keypoints", "motion", "background", "transcript", "bake_model")
-RESULTS = ("out", "json", "save_motion", "save_identity")
+TOLD = ("transcript", "emotions")  # text in place, or @FILE
+INPUTS = ("portrait", "identity", "audio", "mask", "keypoints", "motion", "background", *TOLD, "bake_model")
+RESULTS = ("out", "json", "save_motion", "save_identity", "preview", "strip")
 _IRRELEVANT = {*RESULTS, "run", "command", "quiet", "verbose", "resume", "shard", "frames", "device", "rest"}
 EXAMPLES = """examples:
   talk --portrait me.jpg --audio hello.wav --out hello.mp4
@@ -125,26 +126,29 @@ def parse_shard(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def input_files(args: argparse.Namespace) -> dict[str, Path]:
-    """Return {option: path} for the input options that were given."""
+def input_files(args: argparse.Namespace, more: Iterable[str] = ()) -> dict[str, Path]:
+    """Return {option: path} for the input options that name a file; more: such options beside INPUTS."""
     found = {}
-    for name in INPUTS:
+    for name in (*INPUTS, *more):
         text = getattr(args, name, None)
-        if text:
-            path = Path(text[1:] if name == "transcript" and text.startswith("@") else text)
-            try:
-                if path.is_file():
-                    found[name] = path
-            except OSError:  # a transcript in place is no name of a file, and may be too long for one
-                continue
+        if not text or (name in TOLD and not text.startswith("@")):
+            continue
+        path = Path(text[1:] if name in TOLD else text)
+        try:
+            if path.is_file():
+                found[name] = path
+        except OSError:  # no name that a file can have; whoever opens it will say so
+            continue
     return found
 
 
-def check_not_input(args: argparse.Namespace, more: Iterable[Path] = ()) -> None:
-    """Raise ValueError where a result would overwrite an input or another result, also through links or letter case."""
+def check_not_input(args: argparse.Namespace, more: Iterable[Path] = (), inputs: Iterable[str] = ()) -> None:
+    """Raise ValueError where a result would overwrite an input or another result, also through links or letter case.
+
+    args: the options of a command; more: results beside those in RESULTS; inputs: options of files beside INPUTS."""
     results = [(name, Path(getattr(args, name))) for name in RESULTS if getattr(args, name, None)]
     results += [("out", path) for path in more if str(path) != str(getattr(args, "out", None))]
-    given = input_files(args)
+    given = input_files(args, inputs)
     for name, path in results:
         for option, source in given.items():
             if _same_file(path, source):

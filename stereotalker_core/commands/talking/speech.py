@@ -33,6 +33,7 @@ def hands_argument(parser: argparse.ArgumentParser, framed: bool = False) -> Non
         what the picture shows."""
     told = choice_of(MotionOptions, "hands")
     auto = {"default": choice_of(View, "hands").default, "help": f"{told.line}; {AUTO_HANDS}"}
+    auto |= {"choices": (*told.words, "auto")}  # each record behind it knows but some of them
     flags.word(parser, "--hands", MotionOptions, "hands", "H", **(auto if framed else {}))
 
 

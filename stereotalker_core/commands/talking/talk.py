@@ -97,7 +97,7 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     motion.add_argument(
         "--strip", metavar="S.png", help="eight moments of the shaded body, from the front and the side"
     )
-    motion.add_argument("--yaw", type=float, default=0.0, metavar="D", help="of the preview, degrees")
+    flags.number(motion, "--yaw", View, "yaw", "D", help="of the preview, degrees")
     motion.add_argument("--preview", metavar="V.mp4", help="a plain shaded body that performs it, with the speech")
     _motion_arguments(motion)
     hands_argument(motion)
@@ -236,8 +236,7 @@ def checked(args: argparse.Namespace) -> tuple[View, Look, Target, Given]:
         distance=args.distance,
     )  # fmt: skip
     check_person(args)
-    check_strengths(args)
-    baking.bake_options(args)
+    baking.check_bake(args)
     target, options = outputs.target_of(args), motion_options(args)
     named = ((args.save_motion, ".safetensors"), (args.save_identity, ".safetensors"), (args.json, ".json"))
     for path, suffix in named:
@@ -263,8 +262,6 @@ def read_person(args: argparse.Namespace) -> tuple[Tensor, Tensor | None, Keypoi
     if bool(args.portrait) == bool(args.identity):
         raise ValueError("give --portrait, or --identity with a saved person, one of the two")
     if args.identity:
-        if args.mask or args.keypoints or args.person:
-            raise ValueError("--identity is fitted already: leave --mask, --keypoints and --person away")
         return saved_person(args.identity).portrait, None, None, []
     portrait = load_portrait(args.portrait)
     mask = load_mask(args.mask, size_of(portrait.image)) if args.mask else portrait.mask
@@ -274,18 +271,11 @@ def read_person(args: argparse.Namespace) -> tuple[Tensor, Tensor | None, Keypoi
 
 
 def check_person(args: argparse.Namespace) -> None:
-    """Raise ValueError for a --person number below 1: people are counted from 1, the largest."""
+    """Raise ValueError for a --person number below 1, and for options of a fit beside --identity."""
     if args.person is not None and args.person < 1:
         raise ValueError(f"--person counts from 1, the largest; got {args.person}")
-
-
-def check_strengths(args: argparse.Namespace) -> None:
-    """Raise ValueError for expert strengths out of range."""
-    for kind in ("view", "mask"):
-        told = option_of(Bundle, f"{kind}_strength")
-        fault = told.fault(f"--{kind}-experts", getattr(args, f"{kind}_experts"))
-        if fault is not None:
-            raise ValueError(fault)
+    if args.identity and (args.mask or args.keypoints or args.person):
+        raise ValueError("--identity is fitted already: leave --mask, --keypoints and --person away")
 
 
 def write_video(
@@ -333,6 +323,7 @@ def run_motion(args: argparse.Namespace) -> int:
         check_output(args.preview)
     if args.strip:
         check_output(args.strip, (".png",))
+    outputs.check_not_input(args)
     options = motion_options(args)
     audio = spool_audio(args.audio, *sound_of(args))  # on disk: an hour of sound takes no more memory than a minute
     transcript = read_transcript(args.transcript, audio)

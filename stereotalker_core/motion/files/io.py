@@ -38,6 +38,7 @@ _COLUMNS = (
 )
 _ORDER = [ARKIT_INDEX[name[0].lower() + name[1:]] for name in _COLUMNS]  # column of the app -> index of ours
 _FIRST = 2  # columns before the coefficients
+FASTEST = 1000.0  # frames per second
 LARGEST = 1000.0  # of a value: beyond it angles have no digits left
 logger = logging.getLogger(__name__)
 
@@ -163,7 +164,7 @@ READERS = {".safetensors": Motion.load, ".npz": load_npz, ".csv": load_live_link
 def load_motion(path: str | Path) -> Motion:
     """Read a motion in any of the formats that are written; the suffix tells which.
 
-    ValueError for other suffixes, for NaN and for implausibly large values."""
+    ValueError for other suffixes, for NaN, for implausibly large values and for an impossible frame rate."""
     reader = READERS.get(Path(path).suffix.lower())
     if reader is None:
         raise ValueError(f"{path} is no motion file; give one that ends in {', '.join(READERS)}")
@@ -176,6 +177,8 @@ def load_motion(path: str | Path) -> Motion:
         raise ValueError(f"{path} holds values up to {far:g}; rotations are in radians, expressions in 0..1")
     if len(motion) == 0:
         raise ValueError(f"{path} holds no frames")
+    if not FASTEST >= motion.fps >= 1:
+        raise ValueError(f"{path} says {motion.fps} frames per second; it must be 1..{FASTEST:g}: export it again")
     return motion
 
 

@@ -338,3 +338,13 @@ def test_preview_shows_a_person(body):
     assert strip(motion, body, [0, 2], [0.0, 45.0], size=32).shape == (3, 64, 64)
     with pytest.raises(ValueError, match="frames"):
         strip(motion, body, [3], [0.0])
+
+
+@pytest.mark.parametrize("fps", [0.0, -25.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+def test_a_motion_that_cannot_be_played_is_refused(tmp_path, fps, suffix):
+    motion = make_motion(3)
+    motion, path = type(motion)(motion.rotations, motion.expression, fps), tmp_path / f"m{suffix}"
+    (save_npz if suffix == ".npz" else type(motion).save)(motion, path)
+    with pytest.raises(ValueError, match="frames per second"):
+        load_motion(path)
