@@ -66,7 +66,8 @@ class VideoWriter:
     metadata: tags of the container, as text.
 
     The file is written under a temporary name beside `path` and renamed when it is closed. An exception inside the with
-    block (Ctrl-C too) closes it with the frames so far; only a full disk or no frame at all leaves no file."""
+    block (Ctrl-C too) closes it with the frames so far, as NAME.partial.EXT where a finished file has the name; only a
+    full disk or no frame at all leaves no file."""
 
     def __init__(
         self,
@@ -167,8 +168,10 @@ class VideoWriter:
         for block in self._resampler.resample(frame):
             self._file.mux(self._sound.encode(block))
 
-    def close(self) -> None:
-        """Flush, finalise and rename the file; without any frame it is deleted. Closing twice has no effect."""
+    def close(self, target: Path | None = None) -> None:
+        """Flush, finalise and rename the file; without any frame it is deleted. Closing twice has no effect.
+
+        target: another name for it than `path`."""
         if self._container is None:
             return
         if self.frames == 0:
@@ -183,7 +186,7 @@ class VideoWriter:
             self._container.close()
             self._container = None
             os.chmod(self._partial, 0o644)
-            os.replace(self._partial, self.path)
+            os.replace(self._partial, target or self.path)
         except OSError as error:
             self._discard()
             raise OSError(error.errno, f"{self.path} could not be completed: {error.strerror}") from error
@@ -206,4 +209,5 @@ class VideoWriter:
             raise OSError(
                 error.errno, f"the disk is full after {self.frames} frames; {self.path} was not written, make room"
             ) from error
-        self.close()
+        finished = error is not None and self.path.is_file()
+        self.close(self.path.with_name(f"{self.path.stem}.partial{self.path.suffix}") if finished else None)

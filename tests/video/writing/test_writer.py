@@ -104,6 +104,16 @@ def test_an_interruption_leaves_a_playable_file(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
 
 
+def test_an_interruption_does_not_replace_a_finished_file(tmp_path):
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"finished")
+    with pytest.raises(KeyboardInterrupt), VideoWriter(path, (32, 32)) as writer:
+        writer.write(ramp(5, (32, 32)))
+        raise KeyboardInterrupt
+    assert path.read_bytes() == b"finished"
+    assert len(decode(tmp_path / "a.partial.mp4")[0]) == 5 and len(list(tmp_path.iterdir())) == 2
+
+
 def test_a_failure_before_the_first_frame_leaves_nothing_and_keeps_the_old_file(tmp_path):
     path = tmp_path / "a.mp4"
     path.write_bytes(b"old")
