@@ -24,7 +24,6 @@ from .experts import Experts, Mixin, install_experts, swap_class
 from .reference import Bank, ReferenceCache, ReferenceConfig, cache_keys, install_reference_attention, repeat_rows
 from .widening import widen
 
-
 PIECE = 512  # rows of a feed-forward at a time
 
 
