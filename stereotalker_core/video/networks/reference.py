@@ -111,12 +111,12 @@ class TemporalAttention:
     ) -> Tensor:
         places, frames = hidden_states.shape[:2]
         shared = math.gcd(places, ROWS // frames or 1) if hidden_states.device.type == "cpu" else 1
-        rows = [
+        query, key, value = (
             split_heads(layer(hidden_states).reshape(places // shared, shared * frames, -1), attn.heads)
             for layer in (attn.to_q, attn.to_k, attn.to_v)
-        ]
+        )
         mask = own_frames(shared, frames) if shared > 1 else None
-        out = attend(*rows, mask).transpose(1, 2).reshape(places, frames, -1)
+        out = attend(query, key, value, mask).transpose(1, 2).reshape(places, frames, -1)
         return attn.to_out[1](attn.to_out[0](out))
 
 

@@ -12,7 +12,7 @@ import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -193,12 +193,13 @@ class FeedForwardInPieces(Mixin):
         rows = hidden_states.flatten(0, -2)
         if torch.is_grad_enabled() or rows.device.type != "cpu" or len(rows) < 2 * PIECE:
             return super().forward(hidden_states, *args, **kwargs)
-        out: Tensor | None = None
+        out = torch.empty_like(rows)
         for start in range(0, len(rows), PIECE):
             piece = super().forward(rows[start : start + PIECE], *args, **kwargs)
-            out = piece.new_empty(len(rows), piece.shape[-1]) if out is None else out
+            if piece.dtype != out.dtype:  # under autocast
+                out = out.to(piece.dtype)
             out[start : start + PIECE] = piece
-        return cast(Tensor, out).unflatten(0, hidden_states.shape[:-1])
+        return out.unflatten(0, hidden_states.shape[:-1])
 
 
 class PoseGuider(nn.Module):
