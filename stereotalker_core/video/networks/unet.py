@@ -24,6 +24,8 @@ from .experts import Experts, Mixin, install_experts, swap_class
 from .reference import Bank, ReferenceCache, ReferenceConfig, cache_keys, install_reference_attention, repeat_rows
 from .widening import widen
 
+PIECE = 512  # rows of a feed-forward at a time
+
 
 @dataclass(frozen=True)
 class UNetConfig:
@@ -150,12 +152,54 @@ class PoseConvIn(Mixin):
 
 
 class MotionModule(Mixin):
-    """The mixin that lets an AnimateDiffTransformer3D (attention over time) be skipped, for independent images."""
+    """The mixin for an AnimateDiffTransformer3D (attention over time) that can be skipped, for independent images, and
+    that leaves a map whose channels lie together in memory that way, for the convolution behind it."""
 
     enabled = True
+    norm: nn.Module
+    proj_in: nn.Module
+    proj_out: nn.Module
+    transformer_blocks: nn.ModuleList
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        timestep: Tensor | None = None,
+        class_labels: Tensor | None = None,
+        num_frames: int = 1,
+        cross_attention_kwargs: dict[str, Any] | None = None,
+    ) -> Tensor:
+        if not self.enabled:
+            return hidden_states
+        if not hidden_states.is_contiguous(memory_format=torch.channels_last):
+            return super().forward(hidden_states, num_frames=num_frames)
+        h, w = hidden_states.shape[2:]
+        clips = hidden_states.unflatten(0, (-1, num_frames)).transpose(1, 2)
+        x = self.proj_in(self.norm(clips).permute(0, 3, 4, 2, 1).flatten(0, 2))
+        for block in self.transformer_blocks:
+            x = block(x)
+        x = self.proj_out(x).unflatten(0, (-1, h, w)).permute(0, 3, 1, 2, 4)
+        return hidden_states + x.flatten(0, 1).permute(0, 3, 1, 2)
+
+
+class FeedForwardInPieces(Mixin):
+    """The mixin for diffusers' FeedForward that works on `PIECE` rows at a time, outside of training on a CPU.
+
+    What lies between its two layers is eight times as wide as its input; in pieces it stays in the processor's cache.
+    """
 
     def forward(self, hidden_states: Tensor, *args: object, **kwargs: object) -> Tensor:
-        return super().forward(hidden_states, *args, **kwargs) if self.enabled else hidden_states
+        rows = hidden_states.flatten(0, -2)
+        if torch.is_grad_enabled() or rows.device.type != "cpu" or len(rows) < 2 * PIECE:
+            return super().forward(hidden_states, *args, **kwargs)
+        out = torch.empty_like(rows)
+        for start in range(0, len(rows), PIECE):
+            piece = super().forward(rows[start : start + PIECE], *args, **kwargs)
+            if piece.dtype != out.dtype:  # under autocast
+                out = out.to(piece.dtype)
+            out[start : start + PIECE] = piece
+        return out.unflatten(0, hidden_states.shape[:-1])
 
 
 class PoseGuider(nn.Module):
@@ -211,6 +255,8 @@ def build_motion_unet(c: UNetConfig) -> nn.Module:
             nn.init.zeros_(module.proj_out.bias)
         elif c.clip_norm and isinstance(module, nn.GroupNorm) and ("resnets" in name or name == "conv_norm_out"):
             swap_class(module, ClipGroupNorm)
+        elif name.endswith(".ff"):
+            swap_class(module, FeedForwardInPieces)
     swap_class(unet.conv_in, PoseConvIn)
     install_reference_attention(unet)
     return unet

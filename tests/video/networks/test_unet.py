@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from stereotalker_core.video.networks import unet as networks
 from stereotalker_core.video.networks.experts import MaskExperts, MoEFeedForward, ViewExperts, swap_class
-from stereotalker_core.video.networks.reference import repeat_rows, split_heads
+from stereotalker_core.video.networks.reference import TemporalAttention, repeat_rows, split_heads
 from stereotalker_core.video.networks.unet import SD15, FramewiseGroupNorm, StereoTalkerUNet, build_motion_unet, sample
 from tests.video.samples import CONFIG, condition, randomise, reference, unet
 
@@ -67,6 +68,45 @@ def test_reference_attention_equals_plain_concatenation(model):
     weights = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(-1)
     plain = layer.to_out[0]((weights @ v).transpose(1, 2).flatten(2))
     torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("places", "frames"), [(12, 8), (9, 8), (6, 5), (4, 1), (3, 16), (2, 24)])
+def test_places_that_share_a_row_attend_to_their_own_frames(places, frames):
+    from diffusers.models.attention_processor import Attention
+
+    torch.manual_seed(0)
+    layer = Attention(16, heads=4, dim_head=4)
+    x = torch.randn(places, frames, 16, requires_grad=True)
+    heads = lambda f, t: split_heads(f(t), 4)  # noqa: E731
+    q, k, v = (heads(f, x) for f in (layer.to_q, layer.to_k, layer.to_v))
+    plain = layer.to_out[0](((q @ k.transpose(-1, -2) / 2).softmax(-1) @ v).transpose(1, 2).flatten(2))
+    layer.set_processor(TemporalAttention())
+    shared = layer(x)
+    torch.testing.assert_close(shared, plain, rtol=1e-4, atol=1e-5)
+    wanted, found = (torch.autograd.grad(out.square().sum(), x)[0] for out in (plain, shared))
+    torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("frames", [4, 2, 1])
+@torch.no_grad()
+def test_the_order_in_memory_of_a_motion_module_changes_nothing_else(model, frames):
+    module = next(m for m in model.motion_modules if m.in_channels == 16)
+    x = torch.randn(4, 16, 6, 5)
+    module.enabled = True
+    wanted = module(x, num_frames=frames)
+    found = module(x.contiguous(memory_format=torch.channels_last), num_frames=frames)
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(found, x) and found.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_feed_forward_in_pieces_is_the_whole(monkeypatch):
+    monkeypatch.setattr(networks, "PIECE", 4)
+    model = unet()
+    x, cond = torch.randn(4, 4, 8, 8), condition(model, experts=experts(model), clip_length=4)
+    whole = model(x, 1.0, cond).detach()
+    with torch.no_grad():
+        pieces = model(x, 1.0, cond)
+    torch.testing.assert_close(pieces, whole, rtol=1e-4, atol=1e-5)
 
 
 def test_reference_net_fills_every_spatial_layer_and_reaches_the_output(model):
