@@ -111,7 +111,7 @@ def plain_priors(
     beside them in the photograph."""
     known = (lifter, n_vertices, filled, confidence, _cloth_and_skin(lifter, colour, photo, skin))
     prior = _alike(*known, lifter.likeness, torch.zeros_like(lifter.ears))
-    back, behind = back_colours(lifter, colour, photo, skin)
+    back, behind = back_colours(lifter, colour, photo, skin, coat=False)
     prior = torch.lerp(prior, back, behind[:, None])
     template = lifter.template * _exposure(torch.cat([colour * photo[:, None], photo[:, None]], 1))
     saturation = min(1.0, _NEARLY_GREY * _saturation(lifter, colour, photo))

@@ -24,13 +24,17 @@ _SMOOTH = (1.0, 8.0)  # bins, standard deviations, near what was seen and away f
 _GAP = 2  # bins
 
 
-def back_colours(lifter: Lifter, colour: Tensor, photo: Tensor, skin: Tensor) -> tuple[Tensor, Tensor]:
+def back_colours(
+    lifter: Lifter, colour: Tensor, photo: Tensor, skin: Tensor, coat: bool = True
+) -> tuple[Tensor, Tensor]:
     """Return the colours for the unseen texels of the back.
 
     lifter: the table of the atlas's N texels.
     colour: (N, 3) in [-1, 1] of the photograph.
     photo: (N,) in [0, 1], how far the photograph really shows the texel.
     skin: (3,) colour of the face.
+    coat: leave out, at heights where the chest's outermost clothes are seen, what does not look like them, and let them
+        go on above. A fit that may be off by some pixels does better with means of everything.
 
     Returns colours (N, 3) and their weight (N,) in [0, 1]: 0 off the back and where no clothes were seen."""
     seen = (lifter.dressed & (photo > _SURE)).nonzero().squeeze(1)
@@ -50,15 +54,25 @@ def back_colours(lifter: Lifter, colour: Tensor, photo: Tensor, skin: Tensor) ->
     outer = ((lifter.aside[seen] - _MIDDLE[0]) / (_MIDDLE[1] - _MIDDLE[0])).clamp(_INNER_WEIGHT, 1)
     bins, weight = _height_bin(lifter.height[seen]), outer * photo[seen]
     profile, _ = _colours_over_height(bins, values, weight)
-    own = unlike(values, _upper(lifter.height[seen], lifter.aside[seen], values)) < _ANOTHER
-    if bool(own.any()):  # a collar, a scarf or a shirt beside it at the same height is not mixed into a coat
-        coat, worn = _colours_over_height(bins[own], values[own], weight[own])
-        place = torch.arange(_BINS, device=seen.device)
-        beyond = place > bins[own].max()
-        if int(bins[own].min() - bins.min()) < _HEM:
-            beyond |= place < bins.min()
-        profile = torch.where((worn | beyond)[:, None], coat, profile)
+    if coat:
+        profile = _with_coat(profile, bins, values, weight, _upper(lifter.height[seen], lifter.aside[seen], values))
     return profile[_height_bin(lifter.height)], lifter.behind
+
+
+def _with_coat(profile: Tensor, bins: Tensor, values: Tensor, weight: Tensor, cloth: Tensor) -> Tensor:
+    """Replace a profile (_BINS, 3) where a cloth was seen by the profile of its colours alone, and beyond: a collar, a
+    scarf or a shirt at the same height is not mixed into a coat.
+
+    bins, values, weight: as in `_colours_over_height`; cloth: (3,), its colour."""
+    own = unlike(values, cloth) < _ANOTHER
+    if not bool(own.any()):
+        return profile
+    coat, worn = _colours_over_height(bins[own], values[own], weight[own])
+    place = torch.arange(_BINS, device=bins.device)
+    worn = worn | (place > bins[own].max())
+    if int(bins[own].min() - bins.min()) < _HEM:
+        worn = worn | (place < bins.min())
+    return torch.where(worn[:, None], coat, profile)
 
 
 def _upper(height: Tensor, aside: Tensor, colours: Tensor) -> Tensor:
