@@ -8,14 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .fill_limbs import cloth_colour, outer_clothes, skin_like, unlike
+from .fill_limbs import cloth_colour, outer_clothes, outermost, skin_like, unlike
 from .texels import Lifter
 
 _STEP = 0.006  # m of height that share a colour
 _LOWEST, _BINS = -0.12, 120
 _SURE = 0.5  # visibility of texels that may speak for others
 _FEW = 60  # texels that make a profile
-_CHEST, _OUTER = 0.25, 0.8  # m below the highest clothes; share of them that lie nearer to the middle
+_CHEST = 0.25  # m below the highest clothes
 _HEM = 5  # bins above the lowest clothes up to which those of the chest are the lowest
 _ANOTHER = 1.2  # steps from the outermost clothes from which a colour is of others
 _MIDDLE = (0.04, 0.11)  # m from the middle between which clothes count more and more as the outermost
@@ -80,7 +80,7 @@ def _upper(height: Tensor, aside: Tensor, colours: Tensor) -> Tensor:
 
     height, aside: (n,) m, places of what was seen of clothes; colours: (n, 3)."""
     chest = height > height.max() - _CHEST
-    return colours[chest & (aside >= aside[chest].quantile(_OUTER))].median(0).values
+    return outermost(colours[chest], aside[chest])
 
 
 def _height_bin(height: Tensor) -> Tensor:

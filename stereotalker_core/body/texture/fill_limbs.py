@@ -165,8 +165,12 @@ def outer_clothes(lifter: Lifter, colour: Tensor, photo: Tensor) -> Tensor | Non
     seen = (lifter.dressed & (photo > _SURE)).nonzero().squeeze(1)
     if len(seen) < _FEW:
         return None
-    outer = seen[lifter.aside[seen] >= lifter.aside[seen].quantile(_OUTER)]
-    return colour[outer].median(0).values
+    return outermost(colour[seen], lifter.aside[seen])
+
+
+def outermost(colours: Tensor, aside: Tensor) -> Tensor:
+    """Return the median colour (3,) of what lies farthest from the middle; colours: (n, 3); aside: (n,) m."""
+    return colours[aside >= aside.quantile(_OUTER)].median(0).values
 
 
 def cloth_colour(lifter: Lifter, colour: Tensor, photo: Tensor, beside: Tensor) -> Tensor | None:
@@ -203,7 +207,7 @@ def skin_like(colour: Tensor, cloth: Tensor, skin: Tensor) -> Tensor:
     at = nearer.nonzero().squeeze(1)  # few of a clothed trunk
     rather = unlike(colour.index_select(0, at), skin) < unlike(colour.index_select(0, at), cloth)
     linear, own = ((c / 2 + 0.5).clamp_min(0.01).square() for c in (colour.index_select(0, at), skin[None]))
-    hue = (linear / linear.sum(1, keepdim=True) - own / own.sum(1, keepdim=True)).abs().sum(1)
+    hue = _hues_apart(linear, own)
     lit = linear.sum(1) / own.sum(1)  # an arm in other light than the face, not a dark suit
     return nearer.index_copy(0, at, rather & (hue < _SKIN_HUE) & (lit > _SKIN_LIT[0]) & (lit < _SKIN_LIT[1]))
 
@@ -275,8 +279,13 @@ def believed(
 
 def _same_hue(one: Tensor, other: Tensor) -> bool:
     """Tell whether colours (3,) may be one skin in different light; a glove is not."""
-    shares = [(linear := (c / 2 + 0.5).clamp_min(0.01).square()) / linear.sum() for c in (one, other)]
-    return float((shares[0] - shares[1]).abs().sum()) < _SKIN_HUE
+    linear = ((c[None] / 2 + 0.5).clamp_min(0.01).square() for c in (one, other))
+    return float(_hues_apart(*linear)) < _SKIN_HUE
+
+
+def _hues_apart(one: Tensor, other: Tensor) -> Tensor:
+    """Return by how much the shares of red, green and blue differ (n,) in linear colours (n or 1, 3)."""
+    return (one / one.sum(1, keepdim=True) - other / other.sum(1, keepdim=True)).abs().sum(1)
 
 
 def _colours_along_arm(arm: _Arm, skin: Tensor, end: int) -> Tensor:
