@@ -105,7 +105,8 @@ class Identity(Record):
         a motion is performed as it is, not added to a rest state.
     warnings: what the fit had to guess, as text.
     baked: 0..1, strength with which networks drew unseen parts into `atlas` (video.rendering.bake).
-    unbaked: (3, A, A) the atlas before that, None where nothing was drawn."""
+    unbaked: (3, A, A) the atlas before that, None where nothing was drawn.
+    shadowed: whether arms, hands and trunk throw soft shadows on each other (body.shadows), as in a photograph."""
 
     shape: Tensor
     shell: Tensor
@@ -127,6 +128,7 @@ class Identity(Record):
     warnings: tuple[str, ...] = ()  # text for the user: what the fit could only guess
     baked: float = 0.0
     unbaked: Tensor | None = None
+    shadowed: bool = False
 
     @property
     def trunk_yaw(self) -> float:

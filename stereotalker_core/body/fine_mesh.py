@@ -86,6 +86,12 @@ class FineMesh(nn.Module):
             normals = torch.cat([normals, F.normalize(at_a + at_b, dim=-1)], 1)
         return vertices, normals
 
+    def means(self, values: Tensor) -> Tensor:
+        """Add the means at the middles of edges to numbers of the vertices: (T, V) -> (T, W)."""
+        for pairs in self.ends.split(self.made):
+            values = torch.cat([values, values[:, pairs].mean(-1)], 1)
+        return values
+
     def uv(self, uv: Tensor) -> Tensor:
         """Map the place of the body's render vertices in a texture (R, 2) -> the same of all S render vertices."""
         for pairs in self.uv_ends.split(self.uv_made):

@@ -169,7 +169,7 @@ def linear(value):
 
 @compiled
 def skin_steps(colours, others, black, hue, brighter, darker, out):
-    """Fill out (N,) with the distances of colours (N, 3) to others (N or 1, 3), as `fill_limbs.skin_steps` does.
+    """Fill out (N,) with the distances of colours (N, 3) to others (N or 1, 3), as `materials.skin_steps` does.
 
     black: light added to each colour; hue, brighter, darker: steps per unit of hue and of the logarithm of light."""
     low, hue = np.float32(black), np.float32(hue)

@@ -10,9 +10,9 @@ from stereotalker_core.body.fitting.pose_parameters import Parameters
 from stereotalker_core.body.model import HalfBody
 from stereotalker_core.body.rasterize import at_points, rasterize
 from stereotalker_core.body.shell_prior import load_shell_prior
-from stereotalker_core.body.texture.fill_limbs import skin_steps
 from stereotalker_core.geometry.projection import project
 from stereotalker_core.loops import available
+from stereotalker_core.pixels.materials import skin_steps
 
 CAMERA = torch.tensor([[1.0, 0, 0, 0], [0, 0, -1, 0.35], [0, 1, 0, 1.2], [0, 0, 0, 1]])
 INTRINSICS = torch.tensor([[200.0, 0, 96], [0, 200, 96], [0, 0, 1]])

@@ -312,6 +312,7 @@ def _identity(
         rest_expression=rest_expression,
         expression_gain=gain,
         rest_rotations=rest_rotations,
+        shadowed=registered,
     )
 
 

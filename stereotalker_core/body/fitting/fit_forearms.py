@@ -13,10 +13,10 @@ from torch import Tensor
 
 from ...geometry.projection import project
 from ...pixels.dilation import largest_around
+from ...pixels.materials import unlike
 from ...shapes import size_of
 from ..model import HalfBody, Posed
 from ..rasterize import rasterize
-from ..texture.fill_limbs import unlike
 from .fit_pose import PoseFit
 from .fit_shell import outer_contour
 from .outline import Outline

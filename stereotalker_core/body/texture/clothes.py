@@ -11,9 +11,9 @@ from torch import Tensor
 
 from ...pixels.dilation import largest_around
 from ...pixels.inpaint import complete
+from ...pixels.materials import skin_like, unlike
 from ...pixels.means import mean_around, share_near
 from .clothes_below import continued, evened
-from .fill_limbs import skin_like, unlike
 from .light import relit, shade
 from .portrait_view import PortraitView
 from .texels import Lifter

@@ -8,13 +8,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...pixels.inpaint_places import push_pull
+from ...pixels.materials import skin_like
 from ...pixels.means import lent
 from ..model import HalfBody
 from ..rasterize import at_points
 from .fill_back import back_colours
 from .fill_hair import hair_colours
 from .fill_head import SideSkin
-from .fill_limbs import Arms, cloth_colour, joined, limb_colours, skin_like
+from .fill_limbs import Arms, cloth_colour, joined, limb_colours
 from .hand_marks import marked
 from .texels import Lifter, vertex_sums
 

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .fill_limbs import cloth_colour, outer_clothes, outermost, skin_like, unlike
+from ...pixels.materials import skin_like, unlike
+from .fill_limbs import cloth_colour, outer_clothes, outermost
 from .texels import Lifter
 
 _STEP = 0.006  # m of height that share a colour

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ...pixels.materials import believed, skin_steps
 from ...pixels.means import lent
 from ..rasterize import at_points
-from .fill_limbs import believed, skin_steps
 from .texels import Lifter, vertex_sums
 
 _GRAZING = (0.15, 0.40)  # cosines to the camera between which the colour of skin comes to be relied on

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ...loops.available import array, loops_for
+from ...pixels.materials import believed, same_hue, skin_like, unlike
 from ...pixels.means import lent
 from ..rasterize import at_points
 from .texels import Lifter, vertex_sums
@@ -17,20 +17,15 @@ from .texels import Lifter, vertex_sums
 _STEP = 0.01  # m along the arm that share a colour
 _BINS = 60
 _FEW = 12  # texels that make a median
-# what counts as one step between colours: of hue (shares of red, green and blue), and of light (its logarithm)
-_HUE, _LIT = 0.04, 1.0
-# the same between skin and skin, whose light is told by its logarithm to the bright and to the dark
-_SKIN_STEP, _SKIN_STEP_LIT = 0.022, (0.40, 0.60)
-_BLACK = 0.004  # light that a dark colour counts as having besides: black has no hue
+_PLAIN, _STRANGE = 0.85, 2.6  # share of a plain sleeve that has its colour; steps at which another is half believed
+_APART = 7  # bins by which it may differ from that of both arms
+_CLEAR = 60  # texels of skin and of sleeve from which an arm tells where its own sleeve ends
 _ANOTHER, _EITHER = 1.2, 2.5  # steps from which sleeve and skin are two, up to which a colour is one of them
 _SHADE = 0.85  # of the light of a face, of a hand: the least that the skin of hands, of arms gets
 _STRIDE = 3  # texels skipped when differences are collected at the vertices
 _REACH, _SPREAD = 0.03, 0.006  # m over which a difference to the seen surface fades, within which it is averaged
 _SPEAKERS = 800  # seen vertices of the arms that lend their difference
 _SURELY = 2  # bins beyond a sleeve's end from which the arm is bare
-_SKIN_HUE, _SKIN_LIT = 0.14, (0.35, 3.0)  # chromaticity and brightness within which skin is still the same skin
-_CONTRAST = 0.3  # distance of cloth and skin from which one is not taken for the other in any light
-_TOLD = 1.6  # steps between cloth and skin from which they can be told apart: rose cloth is skin in some light
 _UPPER = 18  # bins of the upper arm, where a sleeve is if there is one
 _ELBOW = 32  # bins from the shoulder to a little below the elbow
 _WRIST = (0.43, 0.53)  # m from the shoulder of the mean body in which a bare arm takes on the hand's tone
@@ -61,11 +56,16 @@ class Arms(NamedTuple):
     """The visible parts of both arms, as dictionaries {True: of the left arm, False: of the right arm}.
 
     seen: the texels of an arm, None where too few are visible; bare: colour (3,) of its skin; end: index of the place
-    along the arms where both sleeves end."""
+    along the arm where its sleeve ends."""
 
     seen: dict[bool, _Arm | None]
     bare: dict[bool, Tensor]
-    end: int
+    end: dict[bool, int]
+
+    def beyond(self, lifter: Lifter, bins: int = 0) -> Tensor:
+        """Return (N,) bool: texels at least so many bins beyond the end of the sleeve on their side."""
+        end = torch.where(lifter.left, self.end[True], self.end[False])
+        return _arm_bin(lifter.along) > end + bins
 
 
 def _first(*known: Tensor | None) -> Tensor:
@@ -80,8 +80,7 @@ def seen_arms(lifter: Lifter, colour: Tensor, photo: Tensor, skin: Tensor, trunk
     hands = {side: _median(colour, photo, lifter.hands & (lifter.left == side)) for side in (True, False)}
     bare = {side: _first(hands[side], hands[not side], skin) for side in (True, False)}
     seen = {side: _arm(lifter, colour, photo, side, bare[side], trunk) for side in (True, False)}
-    end = _sleeve_end([arm for arm in seen.values() if arm is not None], any(h is not None for h in hands.values()))
-    return Arms(seen, bare, end)
+    return Arms(seen, bare, _sleeve_ends(seen, any(hand is not None for hand in hands.values())))
 
 
 def clothes_on_bare_arms(lifter: Lifter, arms: Arms, colour: Tensor, trunk: Tensor) -> Tensor:
@@ -95,17 +94,19 @@ def clothes_on_bare_arms(lifter: Lifter, arms: Arms, colour: Tensor, trunk: Tens
     for side, arm in arms.seen.items():
         if arm is None or not bool(arm.naked.any()):
             continue
-        beyond = _arm_bin(lifter.along) > arms.end + _SURELY
-        at = (lifter.limbs & ~lifter.hands & (lifter.left == side) & beyond & trunk).nonzero().squeeze(1)
+        where = lifter.limbs & ~lifter.hands & (lifter.left == side) & arms.beyond(lifter, _SURELY)
+        at = (where & trunk).nonzero().squeeze(1)
         here = colour.index_select(0, at)
         found[at] = unlike(here, arm.sleeve) < unlike(here, arms.bare[side])
     return found
 
 
 def trusted_skin(lifter: Lifter, arms: Arms, colour: Tensor, seen: Tensor) -> Tensor:
-    """Lower the visibility of colours on hands and bare forearms that are not their skin.
+    """Lower the visibility of colours on hands and bare forearms that are not their skin, and on plain sleeves that are
+    not their cloth.
 
-    Such are cloth behind a finger and the dark between two fingers, which would be a stain once the hand opens.
+    Such are cloth behind a finger and the dark between two fingers, which would be a stain once the hand opens, and the
+    room beside an elbow.
 
     lifter: the table of the atlas's N texels.
     arms: the visible parts, from `seen_arms`.
@@ -113,11 +114,20 @@ def trusted_skin(lifter: Lifter, arms: Arms, colour: Tensor, seen: Tensor) -> Te
     seen: (N,) in [0, 1], how far it shows them.
 
     Returns new visibilities (N,)."""
-    bare = lifter.hands | lifter.limbs & (_arm_bin(lifter.along) > arms.end + _SURELY)
+    bare = lifter.hands | lifter.limbs & arms.beyond(lifter, _SURELY)
     at = bare.nonzero().squeeze(1)
     skin = torch.where(lifter.left[at][:, None], arms.bare[True], arms.bare[False])
     limit = torch.where(lifter.hands[at], *_BARE_STEPS)
-    return seen.index_copy(0, at, seen[at] * believed(colour.index_select(0, at), skin, limit, _BARE_LIT))
+    seen = seen.index_copy(0, at, seen[at] * believed(colour.index_select(0, at), skin, limit, _BARE_LIT))
+    for side, arm in arms.seen.items():
+        if arm is None:
+            continue
+        on = lifter.limbs & ~lifter.hands & (lifter.left == side) & ~arms.beyond(lifter, -_SURELY) & (seen > _GLIMPSED)
+        at = on.nonzero().squeeze(1)
+        apart = unlike(colour.index_select(0, at), arm.sleeve)
+        if int((apart < _EITHER).sum()) > _PLAIN * len(at):
+            seen = seen.index_copy(0, at, seen[at] / (1 + (apart / _STRANGE) ** 4))
+    return seen
 
 
 def limb_colours(
@@ -138,8 +148,10 @@ def limb_colours(
     Returns colours (N, 3) and whether they are valid (N,) bool; false where nothing of the limb was seen."""
     out, known = torch.zeros_like(colour), torch.zeros_like(lifter.hands)
     seen, bare, end = arms or seen_arms(lifter, colour, photo, skin)
-    bare = {side: _in_light_of(own, skin) if _same_hue(own, skin) else own for side, own in bare.items()}
-    profiles = {side: None if arm is None else _colours_along_arm(arm, bare[side], end) for side, arm in seen.items()}
+    bare = {side: _in_light_of(own, skin) if same_hue(own, skin) else own for side, own in bare.items()}
+    profiles = {
+        side: None if arm is None else _colours_along_arm(arm, bare[side], end[side]) for side, arm in seen.items()
+    }
     sleeve = outer_clothes(lifter, colour, photo)
     for side in (True, False):
         hand = lifter.hands & (lifter.left == side)
@@ -148,7 +160,7 @@ def limb_colours(
         profile = profiles[side] if profiles[side] is not None else profiles[not side]
         arm = lifter.limbs & ~lifter.hands & (lifter.left == side)
         if profile is not None:
-            wrist = ((lifter.along[arm] - _WRIST[0]) / (_WRIST[1] - _WRIST[0])).clamp(0, 1) * float(end < _ELBOW)
+            wrist = ((lifter.along[arm] - _WRIST[0]) / (_WRIST[1] - _WRIST[0])).clamp(0, 1) * float(end[side] < _ELBOW)
             out[arm] = torch.lerp(profile[_arm_bin(lifter.along[arm])], bare[side], wrist[:, None])
             known |= arm
         elif sleeve is not None:
@@ -198,20 +210,6 @@ def bare_arms_on_clothes(lifter: Lifter, colour: Tensor, cloth: Tensor | None, s
     return torch.zeros_like(beside).index_copy(0, where, found)
 
 
-def skin_like(colour: Tensor, cloth: Tensor, skin: Tensor) -> Tensor:
-    """Return (N,) bool: whether colours (N, 3) are closer to a skin colour (3,), in some light, than to a cloth colour
-    (3,)."""
-    if float((cloth - skin).norm()) < _CONTRAST or float(unlike(cloth[None], skin)) < _TOLD:
-        return torch.zeros_like(colour[:, 0], dtype=torch.bool)
-    nearer = (colour - skin).square().sum(1) < (colour - cloth).square().sum(1)
-    at = nearer.nonzero().squeeze(1)  # few of a clothed trunk
-    rather = unlike(colour.index_select(0, at), skin) < unlike(colour.index_select(0, at), cloth)
-    linear, own = ((c / 2 + 0.5).clamp_min(0.01).square() for c in (colour.index_select(0, at), skin[None]))
-    hue = _hues_apart(linear, own)
-    lit = linear.sum(1) / own.sum(1)  # an arm in other light than the face, not a dark suit
-    return nearer.index_copy(0, at, rather & (hue < _SKIN_HUE) & (lit > _SKIN_LIT[0]) & (lit < _SKIN_LIT[1]))
-
-
 def _arm_bin(along: Tensor) -> Tensor:
     return (along / _STEP).long().clamp(0, _BINS - 1)
 
@@ -241,51 +239,10 @@ def _arm(
     to_skin, to_sleeve = unlike(seen, skin), unlike(seen, sleeve)
     likely = torch.minimum(to_skin, to_sleeve) < _EITHER
     naked = (to_skin < to_sleeve) & bool(unlike(sleeve[None], skin) > _ANOTHER)
-    sure = naked | ~trunk[arm] | upper  # what has the sleeve's colour beside the trunk may be the trunk
+    sure = naked | ~trunk[arm]  # what has the sleeve's colour beside the trunk may be the trunk
+    if int((sure & ~naked & likely).sum()) < _FEW:
+        sure = sure | upper
     return _Arm(bins[likely], seen[likely], naked[likely], sure[likely], sleeve)
-
-
-def unlike(colours: Tensor, colour: Tensor) -> Tensor:
-    """Return the distance (n,) of colours (n, 3) to a colour (3,) of any material; hue counts more than brightness,
-    which depends on light."""
-    return skin_steps(colours, colour[None], (_LIT, _LIT), _HUE)
-
-
-def skin_steps(
-    colour: Tensor, other: Tensor, lit: tuple[float, float] = _SKIN_STEP_LIT, hue: float = _SKIN_STEP
-) -> Tensor:
-    """Return the distance (S,) between colours (S, 3) and others (S or 1, 3) in [-1, 1].
-
-    colour, other: the colours; lit: logarithms of light that count as one step, where `colour` is brighter and where it
-    is darker; hue: difference of the shares of red, green and blue that does."""
-    if (fast := loops_for(colour, other)) is not None:
-        out = torch.empty(len(colour))
-        fast.surfaces.skin_steps(array(colour), array(other), _BLACK, 1 / hue, 1 / lit[0], 1 / lit[1], out.numpy())
-        return out
-    here, there = ((c / 2 + 0.5).clamp_min(0).square() + _BLACK for c in (colour, other))
-    shares = (here / here.sum(1, keepdim=True) - there / there.sum(1, keepdim=True)).norm(dim=1) / hue
-    more = (here.sum(1) / there.sum(1)).log()
-    return (shares.square() + torch.where(more > 0, more / lit[0], more / lit[1]).square()).sqrt()
-
-
-def believed(
-    colour: Tensor, expected: Tensor, limit: float | Tensor, lit: tuple[float, float] = _SKIN_STEP_LIT
-) -> Tensor:
-    """Return (S,) in [0, 1]: how far colours (S, 3) agree with expected ones (S or 1, 3).
-
-    colour, expected: the colours; limit: () or (S,) steps at which it is a half; lit: as in `skin_steps`."""
-    return 1 / (1 + (skin_steps(colour, expected, lit) / limit) ** 4)
-
-
-def _same_hue(one: Tensor, other: Tensor) -> bool:
-    """Tell whether colours (3,) may be one skin in different light; a glove is not."""
-    linear = ((c[None] / 2 + 0.5).clamp_min(0.01).square() for c in (one, other))
-    return float(_hues_apart(*linear)) < _SKIN_HUE
-
-
-def _hues_apart(one: Tensor, other: Tensor) -> Tensor:
-    """Return by how much the shares of red, green and blue differ (n,) in linear colours (n or 1, 3)."""
-    return (one / one.sum(1, keepdim=True) - other / other.sum(1, keepdim=True)).abs().sum(1)
 
 
 def _colours_along_arm(arm: _Arm, skin: Tensor, end: int) -> Tensor:
@@ -343,6 +300,28 @@ def joined(lifter: Lifter, n_vertices: int, prior: Tensor, colour: Tensor, photo
     change[unseen] = near * lent(distance, torch.full_like(near, _SPREAD), change[speakers])
     there = at_points(change, lifter.corners[where], lifter.weight[where])
     return prior.index_copy(0, where, (prior[where] + there).clamp(-1, 1))
+
+
+def _sleeve_ends(seen: dict[bool, _Arm | None], hand_seen: bool) -> dict[bool, int]:
+    """Return for each arm the index of the place from which on it is bare.
+
+    seen: the visible texels of each arm, None where they are too few.
+    hand_seen: whether the portrait shows a hand.
+
+    An arm that shows both sleeve and skin has its own end, because a foreshortened arm is fitted longer or shorter than
+    the other, but not far from that of both together, which the others have."""
+    both = _sleeve_end([arm for arm in seen.values() if arm is not None], hand_seen)
+    found = dict.fromkeys(seen, both)
+    for side, arm in seen.items():
+        if arm is not None and _shows_end(arm):
+            own = _sleeve_end([arm], hand_seen)
+            found[side] = own if abs(own - both) <= _APART else both
+    return found
+
+
+def _shows_end(arm: _Arm) -> bool:
+    """Tell whether skin is visible of an arm, and enough cloth that is surely its sleeve."""
+    return min(int(arm.naked.sum()), int((arm.sure & ~arm.naked).sum())) >= _CLEAR
 
 
 def _sleeve_end(arms: list[_Arm], hand_seen: bool) -> int:

@@ -171,7 +171,7 @@ def started(path: str | Path) -> BakeNetwork:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `train bake`."""
-    parser.add_argument("--data", default="data/bake", help="folder of `synth bake`")
+    parser.add_argument("--data", nargs="+", default=["data/bake"], help="folders of `synth bake`")
     parser.add_argument("--photos", help="folder of `synth bake-photos`, mixed in")
     parser.add_argument("--photo-share", type=float, default=0.25, help="of the draws")
     parser.add_argument("--run", default="runs/bake")
@@ -193,10 +193,14 @@ def run(options: argparse.Namespace) -> None:
     """Train the network of the bake and write its file."""
     torch.manual_seed(options.seed)
     rig = Rig(HalfBody())
-    data, shares, fits = [read(options.data)], [1.0], [read_fits(options.data)]
+    data, fits = [read(folder) for folder in options.data], [read_fits(folder) for folder in options.data]
+    people = sum(map(len, data))
+    shares = [len(rows) / people for rows in data]
     if options.photos:
-        data, shares = [*data, read(options.photos)], [1 - options.photo_share, options.photo_share]
-        fits.append(np.full(len(data[1]), FITS.index("registered")))
+        photographs = read(options.photos)
+        data, shares = [*data, photographs], [share * (1 - options.photo_share) for share in shares]
+        shares.append(options.photo_share)
+        fits.append(np.full(len(photographs), FITS.index("registered")))
     batches = BakeBatches(rig, data, shares, options.batch, options.seed, options.pure, fits)
     left_out: dict[str, Any] = {options.without: False} if options.without else {}
     model = started(options.start) if options.start else BakeNetwork(BakeConfig(fits=True, **left_out))
@@ -207,7 +211,7 @@ def run(options: argparse.Namespace) -> None:
         steps, options.lr, min(100, steps // 10), ema=0.99, seed=options.seed, log_every=25, save_every=100, amp=False
     )
     model = fit(model, batches, loss, schedule, folder, options.device)
-    more = f" and {len(data[1])} examples from photographs" if options.photos else ""
+    more = f" and {len(data[-1])} examples from photographs" if options.photos else ""
     start = Path(options.start) if options.start else None
-    told = after(start, command=options.line, cost=cost(folder), data=f"{len(data[0])} people{more}")
+    told = after(start, command=options.line, cost=cost(folder), data=f"{people} people{more}")
     checkpoint.save(model, options.out, **(made(options) | told))

@@ -11,7 +11,6 @@ import numba
 import numpy as np
 
 from ...body.rasterize import EDGE_TOLERANCE
-from ...loops import surfaces  # noqa: F401, whose normals are those of the guides
 from ...loops.decorator import machine_code
 
 _EDGE = np.float32(-EDGE_TOLERANCE)
@@ -131,12 +130,13 @@ def most(part, found, samples):
 
 
 @inlined
-def sample_surface(mesh, uv, normals, w0, w1, triangle, texture, light):
+def sample_surface(mesh, uv, normals, shadow, w0, w1, triangle, texture, light):
     """Return unit normal (3), colour (3) and visibility of one sample.
 
     mesh: (triangles, texture triangles), (F, 3) each.
     uv: (R, 2) place of each render vertex in the texture, 0..1.
     normals: (V, 3) unit vectors.
+    shadow: (V,) factor on the linear brightness.
     w0, w1: barycentric weights of the sample in its triangle.
     triangle: index of that triangle.
     texture: (h, w, 4) colour and visibility.
@@ -148,6 +148,7 @@ def sample_surface(mesh, uv, normals, w0, w1, triangle, texture, light):
     z = normals[i, 2] * w0 + normals[j, 2] * w1 + normals[k, 2] * w2
     unit = _ONE / max(np.float32(math.sqrt(x * x + y * y + z * z)), np.float32(1e-12))
     x, y, z = x * unit, y * unit, z * unit
+    factor = shadow[i] * w0 + shadow[j] * w1 + shadow[k] * w2
     i, j, k = mesh[1][triangle, 0], mesh[1][triangle, 1], mesh[1][triangle, 2]
     u = uv[i, 0] * w0 + uv[j, 0] * w1 + uv[k, 0] * w2
     v = uv[i, 1] * w0 + uv[j, 1] * w1 + uv[k, 1] * w2
@@ -155,7 +156,9 @@ def sample_surface(mesh, uv, normals, w0, w1, triangle, texture, light):
     if light[3] >= _ZERO:
         sky = light[4] + (_ONE - light[4]) * (_HALF + _HALF * z)
         direct = max(x * light[0] + y * light[1] + z * light[2], _ZERO)
-        factor = np.float32(math.sqrt(max(direct + sky * light[3], light[5])))
+        factor *= max(direct + sky * light[3], light[5])
+    if factor != _ONE:
+        factor = np.float32(math.sqrt(factor))
         r, g, b = lit(r, factor), lit(g, factor), lit(b, factor)
     return x, y, z, r, g, b, seen
 
@@ -196,14 +199,15 @@ def edge_middles(points, normals, ends):
 
 @machine_code
 def draw_frame(
-    mesh, uv, part, texture, light, plate, vertices, normals, matrix, intrinsics, normal, label, depth, lift, visibility
-):
+    mesh, uv, part, texture, light, plate, vertices, normals, shadow, matrix, intrinsics,
+    normal, label, depth, lift, visibility,
+):  # fmt: skip
     """Draw the maps of one frame in a compiled loop, as `maps._render` does with tensors.
 
     mesh: (triangles, texture triangles), (F, 3) int32 each; uv: (R, 2) in [0, 1]; part: (F,) 1 + the part's index.
     texture: (h, w, 4) colour and visibility; light: (6,) direct, ambient (< 0: unlit), sky below, darkest.
-    plate: (3, H, W) background; vertices, normals: (V, 3), posed; matrix: (4, 4) world to camera; intrinsics: (3, 3)
-    px.
+    plate: (3, H, W) background; vertices, normals: (V, 3), posed; shadow: (V,) factor on the linear brightness.
+    matrix: (4, 4) world to camera; intrinsics: (3, 3) px.
 
     Fills normal (3, H, W), label (1, H, W), depth, lift (3, H, W) and visibility."""
     rows, columns, two = label.shape[1], label.shape[2], np.float32(2)
@@ -222,7 +226,7 @@ def draw_frame(
                 at = (top if which < 2 else bottom) + which % 2
                 if found[at] >= 0:
                     w0, w1 = weights[at, 0], weights[at, 1]
-                    more = sample_surface(mesh, uv, normals, w0, w1, found[at], texture, light)
+                    more = sample_surface(mesh, uv, normals, shadow, w0, w1, found[at], texture, light)
                     nx, ny, nz, seen = nx + more[0], ny + more[1], nz + more[2], seen + more[6]
                     r, g, b, covered = r + more[3], g + more[4], b + more[5], covered + _ONE
             missing = _ONE - covered * _QUARTER

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from ...body.fine_mesh import FineMesh
-from ...body.model import HalfBody, Posed
+from ...body.model import Posed
 from ...body.texture.light import DARKEST, SKY_BELOW
+from ...loops.available import array
 from ...records import Cameras, Guides
 from .layout import GUIDE_BLOCK, GuideLayout
 
@@ -78,11 +79,10 @@ def _call_once(compiled: ModuleType) -> None:
     corners = np.array([[0, 0, 1], [3, 0, 1], [0, 3, 1]], np.float32)
     one, three = np.zeros((1, 4, 4), np.float32), np.zeros((3, 4, 4), np.float32)
     eye, texture, light = np.eye(4, dtype=np.float32), np.zeros((2, 2, 4), np.float32), np.zeros(6, np.float32)
-    compiled.surfaces.normals(corners, mesh, corners.copy())
     compiled.edge_middles(corners.copy(), corners.copy(), mesh[:0, :2].copy())
     compiled.draw_frame(
-        (mesh, mesh), corners[:, :2].copy(), np.ones(1, np.float32), texture, light, three, corners, corners, eye,
-        eye[:3, :3].copy(), three, one, one, three, one,
+        (mesh, mesh), corners[:, :2].copy(), np.ones(1, np.float32), texture, light, three, corners, corners,
+        np.ones(3, np.float32), eye, eye[:3, :3].copy(), three, one, one, three, one,
     )  # fmt: skip
     compiled.pack_frame(three, one, three, one, np.zeros((1, 1, GuideLayout().channels), np.float32))
     region, maps = torch.zeros(1, dtype=torch.int64), torch.zeros(1, 1, 4, 4)
@@ -108,40 +108,50 @@ def in_threads(work: Callable[[int], None], count: int) -> None:
 class Surface:
     """The input of the compiled loop that is the same for all frames of a person's video."""
 
-    def __init__(
-        self, body: HalfBody, texture: Tensor, mesh: FineMesh, uv: Tensor, plate: Tensor, light: Tensor | None
-    ):
+    def __init__(self, texture: Tensor, mesh: FineMesh, uv: Tensor, plate: Tensor, light: Tensor | None):
         """Convert the tensors to the arrays that `compiled.draw_frame` takes; arguments as in `maps.Skin`.
 
-        body: the half body.
         texture: (1, 4, h, w) colour in [-1, 1] and visibility in [0, 1].
         mesh: the triangles that are drawn.
         uv: (S, 2) in [0, 1], the place in the texture of each of their render vertices (split at texture seams).
         plate: (3, H, W) background in [-1, 1].
         light: (4,) of the portrait, see `body.texture.light.shade`; None: the texture is drawn unshaded."""
         self.mesh = tuple(x.int().contiguous().numpy() for x in (mesh.triangles, mesh.uv_triangles))
-        self.coarse, self.ends = (x.int().contiguous().numpy() for x in (body.triangles, mesh.ends))
+        self.ends = mesh.ends.int().contiguous().numpy()
         self.part = (mesh.triangle_part + 1).float().numpy()
         self.uv, self.plate = (x.detach().float().contiguous().numpy() for x in (uv, plate))
         self.texture = texture[0].detach().float().permute(1, 2, 0).contiguous().numpy()
         lit = torch.tensor([0.0, 0.0, 0.0, -1.0]) if light is None else light.float()
         self.light = torch.cat([lit, torch.tensor([SKY_BELOW, DARKEST])]).numpy()
 
-    def draw(self, compiled: ModuleType, posed: Posed, cameras: Cameras, into: Guides) -> None:
-        """Draw T posed bodies seen by T cameras, filling the maps of `into`."""
+    def draw(
+        self,
+        compiled: ModuleType,
+        posed: Posed,
+        normals: Tensor,
+        cameras: Cameras,
+        into: Guides,
+        shadow: Tensor | None = None,
+    ) -> None:
+        """Draw T posed bodies seen by T cameras, filling the maps of `into`.
+
+        compiled: the compiled functions; normals: (T, V, 3) of the vertices, unit vectors; shadow: (T, W) factors on
+            the linear brightness of the finer mesh's, None for 1.
+        """
         vertices = posed.vertices.detach().contiguous().numpy()
-        matrices = cameras.world_to_camera.contiguous().numpy()
+        whole = np.ones((1, vertices.shape[1] + len(self.ends)), np.float32)
+        shadows = np.broadcast_to(whole, (len(vertices), whole.shape[1])) if shadow is None else array(shadow)
+        outward, matrices = array(normals), cameras.world_to_camera.contiguous().numpy()
         intrinsics = cameras.intrinsics.contiguous().numpy()
         maps = [x.numpy() for x in (into.normal, into.part, into.depth, into.lift, into.visibility)]
 
         def one(i: int) -> None:
-            points, normals = np.empty((2, len(vertices[i]) + len(self.ends), 3), np.float32)
-            points[: len(vertices[i])] = vertices[i]
-            compiled.surfaces.normals(points[: len(vertices[i])], self.coarse, normals[: len(vertices[i])])
-            compiled.edge_middles(points, normals, self.ends)
+            points, upright = np.empty((2, len(vertices[i]) + len(self.ends), 3), np.float32)
+            points[: len(vertices[i])], upright[: len(vertices[i])] = vertices[i], outward[i]
+            compiled.edge_middles(points, upright, self.ends)
             compiled.draw_frame(
-                self.mesh, self.uv, self.part, self.texture, self.light, self.plate, points, normals, matrices[i],
-                intrinsics, *(x[i] for x in maps),
+                self.mesh, self.uv, self.part, self.texture, self.light, self.plate, points, upright, shadows[i],
+                matrices[i], intrinsics, *(x[i] for x in maps),
             )  # fmt: skip
 
         in_threads(one, len(vertices))

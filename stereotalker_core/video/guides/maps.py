@@ -11,6 +11,7 @@ from torch import Tensor
 from ...body.fine_mesh import FineMesh, usual_fine_mesh
 from ...body.model import HalfBody, Posed, Rest
 from ...body.rasterize import Sampled, rasterize_samples
+from ...body.shadows import Shadows, factors, shadows_of
 from ...body.texture.light import brightness, relit
 from ...geometry.projection import project
 from ...pixels.inpaint import extend
@@ -34,13 +35,15 @@ class Skin:
     uv: (S, 2) in [0, 1], the place in the texture of each of their render vertices (split at texture seams).
     plate: (3, H, W) background behind the person, in [-1, 1].
     light: (4,) of the portrait, see `body.texture.light.shade`; None: the texture is drawn unshaded.
-    surface: all of this as arrays for the compiled loop, None where it is not used."""
+    shadows: of arms, hands and trunk on each other, None where the person throws none.
+    surface: all but the shadows as arrays for the compiled loop, None where it is not used."""
 
     texture: Tensor
     mesh: FineMesh
     uv: Tensor
     plate: Tensor
     light: Tensor | None
+    shadows: Shadows | None
     surface: Surface | None
 
 
@@ -57,7 +60,8 @@ def skin_of(body: HalfBody, identity: Identity, cameras: Cameras, plate: Tensor 
         background_plate(identity, cameras) if plate is None else plate,
         identity.light,
     )
-    return Skin(*parts, Surface(body, *parts) if SAMPLES == 2 and loops(identity.atlas.device) else None)
+    shadows = shadows_of(body, identity) if identity.shadowed else None
+    return Skin(*parts, shadows, Surface(*parts) if SAMPLES == 2 and loops(identity.atlas.device) else None)
 
 
 def render_guides(
@@ -90,11 +94,14 @@ def render_guides(
     for start in range(0, len(motion), together):
         frames = slice(start, start + together)
         posed = body.pose(rest, motion.rotations[frames], motion.expression[frames])
+        normals, shadow = body.normals(posed.vertices), None
+        if skin.shadows is not None:
+            shadow = skin.mesh.means(factors(body, skin.shadows, posed, normals))
         compiled = loops(skin.texture.device) if skin.surface else None
         if skin.surface and compiled:
-            skin.surface.draw(compiled, posed, cameras[frames], found[frames])
+            skin.surface.draw(compiled, posed, normals, cameras[frames], found[frames], shadow)
         else:
-            _render(body, posed, cameras[frames], skin, found[frames])
+            _render(posed, normals, cameras[frames], skin, found[frames], shadow)
     return found
 
 
@@ -103,29 +110,36 @@ def join_guides(chunks: Sequence[Guides]) -> Guides:
     return Guides(*(joined([getattr(chunk, f.name) for chunk in chunks]) for f in fields(Guides)))
 
 
-def _render(body: HalfBody, posed: Posed, cameras: Cameras, skin: Skin, into: Guides) -> None:
+def _render(
+    posed: Posed, normals: Tensor, cameras: Cameras, skin: Skin, into: Guides, shadow: Tensor | None
+) -> None:
     """Draw T posed bodies by tensor operations on any device, filling the maps of `into`, as `compiled.draw_frame`
-    does."""
+    does.
+
+    normals: (T, V, 3) of their vertices; shadow: (T, W) factors on the brightness of the finer mesh's, None for 1."""
     scale = cameras.intrinsics.new_tensor([SAMPLES, SAMPLES, 1.0])[:, None]
-    vertices, normals = skin.mesh.points(posed.vertices, body.normals(posed.vertices))
+    vertices, normals = skin.mesh.points(posed.vertices, normals)
     points = project(vertices, cameras.world_to_camera, cameras.intrinsics * scale)
-    attributes = _attributes(skin, normals, cameras.world_to_camera[:, :3, :3])
+    attributes = _attributes(skin, normals, cameras.world_to_camera[:, :3, :3], shadow)
     for i in range(len(points)):
         mesh, size = skin.mesh, cameras.size
         found = rasterize_samples(points[i], mesh.triangles, attributes[i], mesh.uv_corners, size, SAMPLES)
         _shade(found, skin, into[i : i + 1])
 
 
-def _attributes(skin: Skin, normals: Tensor, axes: Tensor) -> Tensor:
-    """Return what is interpolated on the surface, for all render vertices: (T, S, 5 or 7).
+def _attributes(skin: Skin, normals: Tensor, axes: Tensor, shadow: Tensor | None) -> Tensor:
+    """Return what is interpolated on the surface, for all render vertices: (T, S, 5 to 8).
 
-    That is the normal to the right, up and towards the camera; the place in the texture, -1..1; and if there is a
-    light, how far the normal points to it and upwards.
+    That is the normal to the right, up and towards the camera; the place in the texture, -1..1; if there is a light,
+    how far the normal points to it and upwards; and if there are shadows, their factor.
 
-    normals: (T, W, 3) of the vertices, in world axes; axes: (T, 3, 3), the camera's in rows, as in `Cameras`."""
+    normals: (T, W, 3) of the vertices, in world axes; axes: (T, 3, 3), the camera's in rows, as in `Cameras`; shadow:
+        (T, W)."""
     seen = normals @ (axes * axes.new_tensor([1.0, -1.0, -1.0])[:, None]).transpose(1, 2)
     if skin.light is not None:
         seen = torch.cat([seen, (normals @ skin.light[:3])[..., None], normals[..., 2:]], -1)
+    if shadow is not None:
+        seen = torch.cat([seen, shadow[..., None]], -1)
     seen = seen[:, skin.mesh.render_vertex]
     place = (skin.uv * 2 - 1).expand(len(normals), -1, -1)
     return torch.cat([seen[..., :3], place, seen[..., 3:]], -1)
@@ -143,8 +157,13 @@ def _shade(found: Sampled, skin: Skin, into: Guides) -> None:
     grid = grid.view(1, 1, -1, 2)
     colour = F.grid_sample(skin.texture, grid, padding_mode="border", align_corners=False)[0].view(4, *depth.shape)
     unit = (right * right + up * up + back * back).clamp_min_(1e-24).rsqrt_()
+    shading = None
     if skin.light is not None:
         shading = brightness(light[0] * unit, light[1] * unit, skin.light[3])
+    if skin.shadows is not None:
+        shadow = light[-1] * depth
+        shading = shadow if shading is None else shading * shadow
+    if shading is not None:
         colour[:3] = relit(colour[:3], shading).clamp_(-1, 1)
     share = found.hit.to(depth.dtype) / SAMPLES**2
     colour, unit = colour.mul_(share).sum(1), unit * share

@@ -5,14 +5,15 @@ import torch
 
 from stereotalker_core.body.model import HalfBody
 from stereotalker_core.body.texture.fill_limbs import (
+    _arm_bin,
     _in_light_of,
     joined,
     limb_colours,
     seen_arms,
-    skin_like,
     trusted_skin,
 )
 from stereotalker_core.body.texture.texels import usual_lifter
+from stereotalker_core.pixels.materials import skin_like
 
 
 def test_rose_cloth_is_not_taken_for_skin_and_white_cloth_is_told_from_it():
@@ -65,7 +66,7 @@ def test_the_dark_between_fingers_and_the_cloth_behind_them_are_no_skin():
     assert float(after[rosy].min()) > 0.8
     rest = photo.bool().index_fill(0, torch.cat([fingers, rosy]), False)
     assert float(after[rest].min()) > 0.95
-    sleeved = arms._replace(end=lifter.along.max().ceil().long().item() + 60)
+    sleeved = arms._replace(end=dict.fromkeys((True, False), 60))
     assert torch.equal(trusted_skin(lifter, sleeved, colour, photo)[~lifter.hands], photo[~lifter.hands])
 
 
@@ -93,3 +94,33 @@ def test_unseen_skin_of_an_arm_is_as_bright_as_the_face_and_takes_the_hands_tone
     colour[lifter.hands] = glove
     out, _ = limb_colours(lifter, colour, photo, face)
     torch.testing.assert_close(out[lifter.hands], glove.expand(int(lifter.hands.sum()), 3))
+
+
+def test_a_sleeve_ends_where_its_hem_is_not_where_the_shirt_beside_it_does():
+    """The inner half of both bare arms shows the white shirt behind them: the sleeve ends at its hem all the same."""
+    lifter = usual_lifter(HalfBody(), "cpu")
+    skin, white = torch.tensor([0.45, 0.10, -0.05]), torch.tensor([0.8, 0.8, 0.82])
+    arms = lifter.limbs & ~lifter.hands
+    inner, hem = arms & ~lifter.outer, torch.where(lifter.left, 0.14, 0.11)
+    cloth = (lifter.along < hem) | inner & (lifter.along < 0.28)
+    colour = torch.where(cloth[:, None], white, skin)
+    photo = (arms & (lifter.along < 0.4)).float()
+    found = seen_arms(lifter, colour, photo, skin, inner)
+    assert abs(found.end[True] - 14) <= 1 and abs(found.end[False] - 11) <= 1
+    prior, known = limb_colours(lifter, colour, photo, skin, found)
+    bare = arms & (lifter.along > 0.17) & known
+    assert float((prior[bare] - skin).abs().max()) < 0.2
+
+
+def test_the_room_on_a_plain_sleeve_is_given_up_and_a_pattern_is_not():
+    lifter = usual_lifter(HalfBody(), "cpu")
+    skin, grey, wall = (torch.tensor(c) for c in ([0.45, 0.1, -0.05], [-0.1, 0.0, -0.05], [0.9, 0.6, -0.2]))
+    arms = lifter.limbs & ~lifter.hands
+    strange = arms & (_arm_bin(lifter.along) == 12)
+    plain = torch.where(strange[:, None], wall, grey)
+    photo = arms.float()
+    arm = seen_arms(lifter, plain, photo, skin)
+    assert float(trusted_skin(lifter, arm, plain, photo)[strange].max()) < 0.2
+    checked = torch.where((_arm_bin(lifter.along) % 3 == 0)[:, None], wall, grey)
+    arm = seen_arms(lifter, checked, photo, skin)
+    assert float(trusted_skin(lifter, arm, checked, photo)[strange].min()) > 0.9

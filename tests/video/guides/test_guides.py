@@ -216,11 +216,12 @@ def test_runs_on_cuda(scene):
     assert guide_tensor(guides).device.type == "cuda"
 
 
+@pytest.mark.parametrize("shadowed", [True, False])
 @pytest.mark.parametrize("light", [True, False])
-def test_maps_by_tensors_are_means_over_the_finer_picture(scene, monkeypatch, light):
+def test_maps_by_tensors_are_means_over_the_finer_picture(scene, monkeypatch, light, shadowed):
     body, identity, view = scene
     monkeypatch.setattr(guides, "loops", lambda device: None)
-    person = replace(identity, light=torch.tensor([0.4, -0.5, 0.3, 0.5]) if light else None)
+    person = replace(identity, light=torch.tensor([0.4, -0.5, 0.3, 0.5]) if light else None, shadowed=shadowed)
     fine = replace(view, intrinsics=view.intrinsics * torch.tensor([2.0, 2.0, 1.0])[:, None], size=(256, 256))
     plate = background_plate(person, view)
     skin = guides.skin_of(body, person, view, plate)
@@ -245,3 +246,22 @@ def test_whoever_is_not_in_the_picture_leaves_the_background(scene, monkeypatch)
     found = render_guides(body, identity, still(1), replace(view, world_to_camera=away), skin=skin)
     assert torch.equal(found.lift[0], plate)
     assert not found.part.any() and not found.normal.any() and not found.visibility.any() and not found.depth.any()
+
+
+@pytest.mark.parametrize("light", [True, False])
+def test_shadows_darken_the_same_by_loops_and_by_tensors(scene, monkeypatch, light):
+    """A forearm is laid before the belly: the compiled loop and its twin darken the trunk alike, and only it."""
+    body, identity, view = scene
+    folded = still(1)
+    for joint, turn in (("upperarm01.L", 0.8), ("lowerarm01.L", 1.6)):
+        folded.rotations[0, JOINT_INDEX[joint], 1] = turn
+    person = replace(identity, light=torch.tensor([0.4, -0.5, 0.3, 0.5]) if light else None)
+    plain = render_guides(body, person, folded, view)
+    dark = render_guides(body, replace(person, shadowed=True), folded, view)
+    change = (plain.lift - dark.lift)[0].mean(0)
+    trunk = plain.part[0, 0] == 1 + body.part_index["torso"]
+    assert float(change[trunk].max()) > 0.1
+    assert float(change[plain.part[0, 0] == 1 + body.part_index["face"]].abs().max()) < 0.01
+    monkeypatch.setattr(guides, "loops", lambda device: None)
+    twin = render_guides(body, replace(person, shadowed=True), folded, view)
+    torch.testing.assert_close(twin.lift, dark.lift, atol=2e-3, rtol=0)
