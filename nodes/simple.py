@@ -9,6 +9,7 @@ from ..stereotalker_core.camera.view import View
 from ..stereotalker_core.motion.edit import at_rate
 from ..stereotalker_core.records import Audio, Identity, Motion
 from ..stereotalker_core.shapes import FPS, size_of
+from ..stereotalker_core.synthetic.example import PEOPLE
 from . import host
 from .camera import KEYS, canvas_of, shown_to_widget, side_input, size_input
 from .kept import Last, fingerprint
@@ -22,6 +23,7 @@ from .video import BACKGROUNDS, COLOURS, HIDDEN, check_batch, mode_input
 PLACED = ("person", "yaw_origin", "width", "height", "hands", "pitch")
 PARTS = ("first_frame", "frames", "alpha")
 PERSON: Last[Identity] = Last()
+AVATAR = "avatar"  # what Example Inputs calls the people that have a number
 MOTION: Last[tuple[Motion, tuple[str, ...]]] = Last()
 
 
@@ -228,12 +230,22 @@ class Stages:
         self.bar(start + round((end - start) * done / max(1, total)), self.picture)
 
 
+def avatar_portrait(seed: int, size: int):
+    """Draw the avatar of a seed -> its portrait (3, size, size) in [-1, 1], and its mask (1, size, size)."""
+    from ..stereotalker_core.synthetic.people.avatar import make_avatar
+    from ..stereotalker_core.synthetic.people.portrait import reference_portrait
+
+    body = host.body()
+    portrait = reference_portrait(body, make_avatar(body, seed), seed, size)
+    return portrait.image, portrait.mask
+
+
 class ExampleInputs:
     DISPLAY_NAME = "Example Inputs (Stereo-Talker)"
     CATEGORY = "Stereo-Talker"
     DESCRIPTION = (
-        "A synthetic person's portrait with its mask, and a synthesised sentence, so that a graph runs at once. "
-        "Replace it by Load Image and Load Audio."
+        "The portrait of somebody who does not exist, with its mask, and a synthesised sentence, so that a graph runs "
+        "at once. Replace it by Load Image and Load Audio."
     )
     SEARCH_ALIASES = ["demo", "sample portrait", "test speech"]
     RETURN_TYPES = ("IMAGE", "MASK", "AUDIO", "STRING")
@@ -243,25 +255,27 @@ class ExampleInputs:
 
     @classmethod
     def INPUT_TYPES(cls):
-        person = {"default": 11, "min": 0, "max": 9999, "tooltip": "Another number, another person."}
+        person = {"default": 11, "min": 0, "max": 9999, "tooltip": "Of example avatar: another number, another person."}
         seconds = {"default": 0.0, "min": 0.0, "max": 60.0, "step": 0.04, "tooltip": "Of speech; 0 = all of it."}
         size = {"default": 512, "min": 128, "max": 1024, "step": 64, "tooltip": "Pixels of the portrait."}
-        return {"required": {"person": ("INT", person), "seconds": ("FLOAT", seconds), "size": ("INT", size)}}
+        tip = "Like a photograph; avatar: a drawn person of the number above, as the networks learnt from."
+        example = ([*PEOPLE, AVATAR], {"default": PEOPLE[0], "tooltip": tip})
+        return {
+            "required": {"person": ("INT", person), "seconds": ("FLOAT", seconds), "size": ("INT", size)},
+            "optional": {"example": example},
+        }
 
-    def make(self, person: int, seconds: float, size: int):
+    def make(self, person: int, seconds: float, size: int, example: str = AVATAR):
         from ..stereotalker_core.audio.load import load_audio
-        from ..stereotalker_core.synthetic.example import SPEECH, TRANSCRIPT
-        from ..stereotalker_core.synthetic.people.avatar import make_avatar
-        from ..stereotalker_core.synthetic.people.portrait import reference_portrait
+        from ..stereotalker_core.synthetic.example import SPEECH, TRANSCRIPT, example_portrait
 
-        body = host.body()
         with host.interruptible():
-            portrait = reference_portrait(body, make_avatar(body, person), person, size)
+            image, mask = avatar_portrait(person, size) if example == AVATAR else example_portrait(example, size)
         sound = load_audio(SPEECH)
         samples = round(seconds * sound.original_rate) or sound.original.shape[-1]
         audio = {"waveform": sound.original[None, :, :samples], "sample_rate": sound.original_rate}
         words = TRANSCRIPT.read_text(encoding="utf-8").strip()
-        return host.image_out([portrait.image[None]]), host.mask_out([portrait.mask[None]]), audio, words
+        return host.image_out([image[None]]), host.mask_out([mask[None]]), audio, words
 
 
 NODES = {"StereoTalker": StereoTalker, "StereoTalkerExampleInputs": ExampleInputs}

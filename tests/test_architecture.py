@@ -26,7 +26,7 @@ _STAGE_1 += ["motion", "motion.networks", "motion.generation"]
 _STAGE_1_AND_FILES = [*_STAGE_1, "motion.files", "face"]
 _VIDEO = ["video.guides", "video.networks", "video.rendering", "video.writing"]
 _ALL_STAGES = [*_STAGE_1_AND_FILES, *_VIDEO]
-_ROOMS = ("sound", "speech", "movement", "people", "studio", "data")
+_ROOMS = ("sound", "speech", "movement", "people", "data")
 _SYNTHETIC = [f"synthetic.{room}" for room in _ROOMS] + ["synthetic"]
 _TRAINING = ["training", *(f"training.{room}" for room in ("speech", "motion", "face", "video", "clips"))]
 _EVALUATION = ["evaluation", *(f"evaluation.{room}" for room in ("motion", "face", "video", "photos"))]
@@ -66,7 +66,6 @@ ALLOWED = {
     "synthetic.speech": [*_GROUND, "audio", "audio.listening"],
     "synthetic.movement": [*_STAGE_1_AND_FILES, "synthetic.speech"],
     "synthetic.people": [*_STAGE_1_AND_FILES, "synthetic.movement"],
-    "synthetic.studio": [*_STAGE_1_AND_FILES, "synthetic.movement", "synthetic.people"],
     "synthetic.data": [*_STAGE_1_AND_FILES, "video.guides", "synthetic.movement", "synthetic.people"],
     "training": [*_GROUND, "body", "video.networks"],
     "training.speech": [*_GROUND, "audio", "synthetic.sound", "synthetic.speech", "training"],

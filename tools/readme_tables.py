@@ -19,6 +19,7 @@ FOLDERS = {
     "nodes": "ComfyUI nodes: translate sockets, call the core once, translate back",
     "tools": "documents, help pages and graphs; not needed at run time",
     "tools/body": "builders of the body's assets",
+    "tools/pictures": "painters of the pictures in documents, and of the example people",
     "tools/perception": "converters of the perception networks",
     "benchmarks": "speed and memory of the main job",
 }

@@ -13,7 +13,7 @@ from stereotalker_core.records import Motion
 
 @pytest.fixture(scope="module")
 def tool():
-    path = Path(__file__).parents[3] / "tools" / "photo_sheet.py"
+    path = Path(__file__).parents[3] / "tools" / "pictures" / "photo_sheet.py"
     spec = importlib.util.spec_from_file_location("photo_sheet", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

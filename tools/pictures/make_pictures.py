@@ -1,9 +1,7 @@
 """Draw the icon and the banner, and turn a rendered demo into the README's animated picture.
 
 python -m stereotalker_core demo --out out/demo.mp4
-(the pictures of today: `talk` with the portrait of `synthetic.studio.portraits.example_portrait("mira", 512)`, named
-demo_portrait.png beside the video, and `--orbit=-40:40 --frames 0:64`; here --back --seconds 6)
-python tools/make_pictures.py --video out/demo.mp4      # writes docs/images/{icon,banner}.png and demo.webp
+python tools/pictures/make_pictures.py --video out/demo.mp4      # writes docs/images/{icon,banner}.png and demo.webp
 """
 
 import argparse
@@ -12,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "docs" / "images"
 INK, SKIN, CLOTH, ACCENT, WARM, GROUND = "#f4f1ea", "#e9b795", "#3d7ea6", "#4aa3ff", "#ff9f43", "#1d2026"
 OVERSIZE = 4  # drawn bigger and averaged down

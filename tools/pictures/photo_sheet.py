@@ -1,6 +1,6 @@
 """One contact sheet of talking people from their photos: a row a photo (the photo, then five yaws), to judge by eye.
 
-python tools/photo_sheet.py photos/*.jpg --out docs/images/real_photos.jpg
+python tools/pictures/photo_sheet.py photos/*.jpg --out docs/images/real_photos.jpg
 
 Keypoints and mask are found in the photo, or keypoints are read from a JSON file of the photo's name. Each column shows
 the moment with the widest open mouth in one fifth of the recording. Prints the quality of every fit.
