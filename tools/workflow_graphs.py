@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 ANYWHERE = (
-    "It runs as it is: *Example Inputs* gives a synthetic person and a sentence. For your own, replace it by **Load "
+    "It runs as it is: *Example Inputs* gives a person and a sentence. For your own, replace it by **Load "
     "Image** (one person from the front, half body) and **Load Audio**; without a mask one is estimated."
 )
 MASK = (

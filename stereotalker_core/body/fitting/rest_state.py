@@ -16,6 +16,9 @@ _OPENING = (
     *("mouthLowerDownLeft", "mouthLowerDownRight", "mouthUpperUpLeft", "mouthUpperUpRight", "tongueOut"),
     *("mouthRollLower", "mouthRollUpper", "mouthStretchLeft", "mouthStretchRight"),
 )
+# what closes lips that are still apart then, and how far each may: first the lips, then the jaw, which lifts the chin and
+# makes the face shorter
+_CLOSING = {"mouthClose": 0.8, "jawOpen": 0.3}
 _PARTED, _OPEN = 0.02, 0.045  # gap between the lips over the mouth's width: shut below, an open mouth above
 SHUT_EYE = 0.09  # height of the opening over its width below which an eye is shut
 _LIDS = {"Left": ((386, 374), (385, 380), (387, 373)), "Right": ((159, 145), (158, 153), (160, 144))}  # upper, lower
@@ -75,12 +78,13 @@ def _close_mouth(body: HalfBody, vertices: Tensor, mesh: Tensor, rest: Tensor) -
         return
     rows = [body.expression_index[n] for n in _OPENING]
     rest[rows] *= 1 - parted
-    jaw = body.expression_index["jawOpen"]
-    gap = _heights(body, vertices, rest, _INNER_LIPS)
-    wider = rest.clone()
-    wider[jaw] += 0.1
-    slope = (_heights(body, vertices, wider, _INNER_LIPS) - gap) / 0.1
-    rest[jaw] -= float((gap / slope.clamp_min(1e-6)).clamp(-0.1, 0.3)) * parted
+    for name, most in _CLOSING.items():
+        row = body.expression_index[name]
+        gap = _heights(body, vertices, rest, _INNER_LIPS)
+        further = rest.clone()
+        further[row] += 0.1
+        slope = float(_heights(body, vertices, further, _INNER_LIPS) - gap) / 0.1
+        rest[row] -= max(-most, min(most, float(gap) / slope)) * parted if abs(slope) > 1e-6 else 0.0
 
 
 def _set_lids(body: HalfBody, vertices: Tensor, mesh: Tensor, rest: Tensor, gain: Tensor, side: str) -> None:

@@ -142,3 +142,25 @@ def test_rest_state_follows_the_registered_surface(body):
     _, more, _ = rest_state(body, replace(fit), wider, mesh)
     blink = body.expression_index["eyeBlinkRight"]
     assert float(more[blink]) > float(gain[blink]) + 0.02
+
+
+def test_a_smile_that_shows_teeth_closes_by_its_lips_and_the_chin_stays(body):
+    """Lips that the registered surface holds apart close without the jaw: the face is as long as in the photograph."""
+    fit = fit_of(body, mouthSmileLeft=0.6, mouthSmileRight=0.6)
+    parted = torch.zeros(body.n_vertices, 3)
+    apart = torch.zeros(52)
+    for name in ("mouthLowerDownLeft", "mouthLowerDownRight", "mouthUpperUpLeft", "mouthUpperUpRight"):
+        apart[body.expression_index[name]] = 0.5
+    parted += body.express(body.mean[None], apart[None])[0] - body.mean
+    mesh = mesh_of(body, replace(fit, expression=fit.expression + apart))
+    rest, _, _ = rest_state(body, fit, parted, mesh)
+    vertices = (body.mean + parted)[None]
+
+    def points(expression):
+        moved = body.express(vertices, expression[None])[0]
+        return (moved[body.mesh_vertices] * body.mesh_weights[..., None]).sum(1)
+
+    at = points(rest)
+    assert abs(float(torch.stack([at[a, 2] - at[b, 2] for a, b in LIPS]).mean())) < 0.0008
+    assert openings(mesh)["lips"] > 0.05
+    assert abs(float(at[152, 2] - points(fit.expression)[152, 2])) < 0.0006  # the chin; by the jaw it rises 3 mm
