@@ -16,8 +16,8 @@ _OPENING = (
     *("mouthLowerDownLeft", "mouthLowerDownRight", "mouthUpperUpLeft", "mouthUpperUpRight", "tongueOut"),
     *("mouthRollLower", "mouthRollUpper", "mouthStretchLeft", "mouthStretchRight"),
 )
-# what closes lips that are still apart then, and how far each may: first the lips, then the jaw, which lifts the chin and
-# makes the face shorter
+# what closes lips that are still apart then, and how far each may: first the lips, then the jaw, which lifts the chin
+# and makes the face shorter
 _CLOSING = {"mouthClose": 0.8, "jawOpen": 0.3}
 _PARTED, _OPEN = 0.02, 0.045  # gap between the lips over the mouth's width: shut below, an open mouth above
 SHUT_EYE = 0.09  # height of the opening over its width below which an eye is shut
