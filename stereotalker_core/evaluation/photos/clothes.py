@@ -6,13 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...body.model import HalfBody
 from ...camera.gestures import staged
 from ...camera.trajectories import fixed, framing_for
 from ...geometry.projection import project
 from ...pipeline import Models
-from ...records import Identity, Motion
+from ...records import Cameras, Identity, Motion
 from ...video.guides.maps import render_guides
-from .frames import draw
+from .frames import draw, framed, own_cameras
 from .metrics import squared_gradient
 
 _BAND = 0.15  # m above and below the edge that are compared
@@ -20,6 +21,7 @@ _GAP = 0.015  # m around the edge that belong to neither
 _RIM = 3  # px of the clothes' outline that do not count
 _CALM = 0.9  # share of the pixels
 _FEW = 200  # px that make a figure
+_PORTRAIT_END = 0.49  # m above the hips' joint at which head-and-shoulder portraits end (median of 10)
 
 
 def below_edge_detail(models: Models, identity: Identity, motion: Motion, size: int) -> tuple[float, float]:
@@ -37,12 +39,38 @@ def below_edge_detail(models: Models, identity: Identity, motion: Motion, size: 
     cameras = fixed(framing_for(body, identity, "half_body"), 1, size=(size, size))
     still = staged(body, identity, motion, cameras, "off")
     metre = float(cameras.intrinsics[1, 1] / cameras.world_to_camera[0, 2, 3])
-    edge = _edge_row(identity, cameras)
     picture = draw(models, identity, still, cameras).picture
-    part = render_guides(body, identity, still, cameras).part[0, 0] - 1
+    dressed = _dressed(body, identity, still, cameras)
+    return _ratios(picture, dressed, _edge_row(identity, cameras), metre)
+
+
+def photographed_detail(body: HalfBody, identity: Identity, size: int) -> float:
+    """Return the same ratio of all pixels in the photograph itself, around the height at which portraits usually end.
+
+    It tells what real clothes are like there, for photographs that show them; NaN where this one does not.
+
+    body: the half body; identity: the fitted person; size: px of a side of the canvas that the photograph is put on."""
+    cameras = own_cameras(identity, size)
+    pose = Motion(identity.rotations[None], identity.expression[None])
+    photograph, shown = framed(identity.portrait, size)
+    dressed = _dressed(body, identity.literal(), pose, cameras) & (shown[0] > 0.5)
+    end = project(torch.tensor([[[0.0, -0.02, _PORTRAIT_END]]]), cameras.world_to_camera, cameras.intrinsics)[0, 0]
+    return _ratios(photograph, dressed, float(end[1]), float(cameras.intrinsics[1, 1] / end[2]))[0]
+
+
+def _dressed(body: HalfBody, identity: Identity, motion: Motion, cameras: Cameras) -> Tensor:
+    """Return (H, W) bool: the trunk's clothes in a frame, without their outline; motion, cameras: one frame each."""
+    part = render_guides(body, identity, motion, cameras).part[0, 0] - 1
     dressed = torch.isin(part.long(), torch.tensor([body.part_index[n] for n in ("torso", "hips")]))
-    dressed = -F.max_pool2d(-dressed[None, None].float(), 2 * _RIM + 1, 1, _RIM)[0, 0] > 0.5
-    row = torch.arange(size)[:, None].expand_as(dressed)
+    return -F.max_pool2d(-dressed[None, None].float(), 2 * _RIM + 1, 1, _RIM)[0, 0] > 0.5
+
+
+def _ratios(picture: Tensor, dressed: Tensor, edge: float, metre: float) -> tuple[float, float]:
+    """Return the gradient energy of the clothes below a row over that above it, of all pixels and of the calm ones.
+
+    picture: (3, H, W); dressed: (H, W) bool; edge: the row; metre: pixels that are a metre there. NaN without either.
+    """
+    row = torch.arange(len(dressed))[:, None].expand_as(dressed)
     gap, band = _GAP * metre, _BAND * metre
     below = dressed & (row > edge + gap) & (row < edge + band)
     above = dressed & (row < edge - gap) & (row > edge - band)

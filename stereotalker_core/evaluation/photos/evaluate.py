@@ -41,6 +41,7 @@ METRICS = {  # name: what it says, in the table's order
     "hand_error": "drawn hands from where the motion puts them, over the head's height",
     "hand_found": "share of the motion's hands found there",
     "below_edge_detail": "gradient energy of continued clothes, over the seen ones'",
+    "below_edge_photo": "the same of half bodies' photographs, where portraits end",
     "below_edge_calm": "the same without the strongest tenth of either: edges between two things",
     "hand_tone": "colour distance of hands and cheeks, dE",
     "hand_tone_photo": "the same of the photograph",

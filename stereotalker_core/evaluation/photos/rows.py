@@ -24,7 +24,7 @@ from ...pipeline import Models, View, prepare
 from ...records import Identity, Motion
 from ...shapes import size_of
 from .backdrop import key_of
-from .clothes import below_edge_detail
+from .clothes import below_edge_detail, photographed_detail
 from .frames import OPEN, OWN, SHUT, SIDES, TURNED, Frame, draw_own, draw_shot, framed, framed_points, shots
 from .hair import colours_within, hair_pixels
 from .hands import find_all_hands, hand_colour, hand_errors, hand_tone, posed_hands
@@ -87,7 +87,8 @@ def measure(path: str | Path, settings: Settings) -> Row:
 
     "file": its name; "refused": the reason where the loader or the fit rejects it, and nothing else, else None;
     "fit_seconds", "perception_seconds": processor time; "quality": of the fit; "half_body": whether arms are in view;
-    "below_edge_detail", "below_edge_calm": from `below_edge_detail`; the others from `measure_frames`."""
+    "below_edge_detail", "below_edge_calm": from `below_edge_detail`; "below_edge_photo": from `photographed_detail`;
+    the others from `measure_frames`."""
     tools, path = studio(settings.speech), Path(path)
     row: Row = {"file": path.name, "refused": None}
     try:
@@ -107,6 +108,8 @@ def measure(path: str | Path, settings: Settings) -> Row:
     frames = draw_all(tools, scene.identity, row["half_body"], settings)
     detail, calm = below_edge_detail(tools.models, scene.identity, tools.motion[:1], settings.size)
     row |= {} if math.isnan(detail) else {"below_edge_detail": detail, "below_edge_calm": calm}
+    real = photographed_detail(tools.models.body, scene.identity, settings.size) if row["half_body"] else math.nan
+    row |= {} if math.isnan(real) else {"below_edge_photo": real}
     row |= measure_frames(tools, portrait.image, person, scene.identity, frames)
     if settings.out:
         folder = Path(settings.out) / "frames" / path.name
