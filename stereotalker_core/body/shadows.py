@@ -18,7 +18,6 @@ from .model import HalfBody, Posed
 _ARMS = (("upperarm01", "lowerarm01", 0.046), ("lowerarm01", "wrist", 0.034), ("wrist", "finger3-2", 0.036))
 _TRUNK = ("spine05", "spine02", 0.105)
 _BESIDE = 0.065  # m by which the trunk's capsules lie beside its axis
-_FALL = 1.6  # power of radius over distance with which a capsule hides: 2 for a sphere, 1 for an endless cylinder
 _ABOVE = 0.45  # how much more the surroundings above count than those below: light comes from above
 _DEPTH = 0.75  # of the occlusion that is drawn; the rest is the direct light and what surfaces throw back
 _LIMITS = (0.42, 1.0)  # of the factor: nothing brightens, because a photograph's darkness is not always a shadow
@@ -121,5 +120,6 @@ def _hidden(points: Tensor, normals: Tensor, start: Tensor, end: Tensor, radius:
         height = offset
     away = square.clamp_min(1e-8).sqrt()
     facing = (toward / away).clamp(0, 1)
-    size = (radius[:, None] / away).clamp(max=1) ** _FALL
+    near = (radius[:, None] / away).clamp(max=1)
+    size = near * near.sqrt()  # the power would be 2 for a sphere, 1 for an endless cylinder
     return (facing * size * (1 - _ABOVE + 2 * _ABOVE * (0.5 + 0.5 * height / away))).clamp(0, 1)

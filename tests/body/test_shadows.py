@@ -35,7 +35,7 @@ def test_a_sphere_hides_what_the_formula_says():
     point, up = torch.zeros(1, 1, 3), torch.tensor([[[0.0, 0.0, 1.0]]])
     above = torch.tensor([[[0.0, 0.0, 0.2]]])
     one = _hidden(point, up, above, above, torch.tensor([0.1]))
-    assert float(one) == pytest.approx(0.5**1.6 * 1.45, rel=1e-4)
+    assert float(one) == pytest.approx(0.5**1.5 * 1.45, rel=1e-4)
     assert float(_hidden(point, -up, above, above, torch.tensor([0.1]))) == 0  # behind the surface
     assert float(_hidden(point, up, above * 9, above * 9, torch.tensor([0.1]))) < 0.02
 
