@@ -1,10 +1,9 @@
-"""Recordings of hours: the 16 kHz mix lies in a temporary file and is read piece by piece, so memory stays constant."""
+"""Recordings of hours: their samples lie in temporary files and are read piece by piece, so memory stays constant."""
 
 import logging
 import math
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,6 @@ from .load import (
 )
 
 logger = logging.getLogger(__name__)
-_PIECE = 2**20  # samples that are written at once
 _BYTES = 4  # float32: what `load_audio` gives, bit for bit where nothing is resampled
 
 
@@ -63,10 +61,13 @@ class SpooledOriginal:
     """The samples (C, S) of a recording in a file on disk; `shape` and [:, a:b] work as on the tensor `Audio.original`.
     """
 
-    def __init__(self, original: Tensor):
-        self.shape, self.file = original.shape, tempfile.TemporaryFile()  # noqa: SIM115 - deleted with this object
-        for piece in original.split(_PIECE, 1):
-            piece.T.contiguous().numpy().tofile(self.file)
+    def __init__(self) -> None:
+        self.shape, self.file = (0, 0), tempfile.TemporaryFile()  # noqa: SIM115 - deleted with this object
+
+    def add(self, block: np.ndarray) -> None:
+        """Append samples (C, N)."""
+        np.ascontiguousarray(block.T, np.float32).tofile(self.file)
+        self.shape = (len(block), self.shape[1] + block.shape[1])
 
     def __getitem__(self, part: tuple[slice, slice]) -> Tensor:
         channels = self.shape[0]
@@ -76,12 +77,6 @@ class SpooledOriginal:
         self.file.seek(start * channels * _BYTES)
         found = np.fromfile(self.file, np.float32, max(0, stop - start) * channels)
         return torch.from_numpy(found).view(-1, channels).T[part[0]]
-
-
-def with_original_on_disk(audio: Audio) -> Audio:
-    """Return the recording with its original samples, which are needed last, in a file on disk."""
-    original: Any = SpooledOriginal(audio.original)
-    return replace(audio, original=original)
 
 
 class SpooledAudio:
@@ -102,9 +97,27 @@ class SpooledAudio:
 def spool_audio(path: str | Path, track: int = 1, channel: int | None = None) -> SpooledAudio:
     """Load a recording of any length, decoding the file twice, in blocks; arguments, results and errors as in
     `load_audio`."""
-    path = check_file(path)
+    return SpooledAudio(_spooled(check_file(path), track, channel, None)[0])
+
+
+def spool_recording(path: str | Path, track: int = 1, channel: int | None = None) -> Audio:
+    """Load a recording of any length with its original samples, for muxing, all of them on disk.
+
+    path, track, channel: as in `load_audio`, with its errors; so is the result, but for where the samples lie."""
+    original: Any = SpooledOriginal()
+    waveform: Any
+    waveform, rate = _spooled(check_file(path), track, channel, original)
+    return Audio(waveform, original, rate)
+
+
+def _spooled(
+    path: Path, track: int, channel: int | None, original: SpooledOriginal | None
+) -> tuple[SpooledWaveform, int]:
+    """Return the 16 kHz mix of a recording on disk, and the rate of the file in Hz; fills `original` where it is given.
+
+    path, track, channel: as in `load_audio`."""
     with unreadable(path):
-        statistics = _survey(path, track, channel)
+        statistics = _survey(path, track, channel, original)
         weights, (offset, peak) = statistics.weights(), statistics.offset_and_peak()
         gain = 0.0 if is_silent(peak) else 1 / max(1.0, peak)
         samples = math.ceil(statistics.samples * SAMPLE_RATE / statistics.rate)
@@ -114,7 +127,7 @@ def spool_audio(path: str | Path, track: int = 1, channel: int | None = None) ->
             piece[:left].tofile(waveform.file)
             left -= len(piece[:left])
         np.zeros(left, np.float32).tofile(waveform.file)  # the resampler rounds the count down at times
-    return SpooledAudio(waveform)
+    return waveform, statistics.rate
 
 
 class _Statistics:
@@ -159,11 +172,13 @@ class _Statistics:
         return offset, max(float(self.high[row]) - offset, offset - float(self.low[row]))
 
 
-def _survey(path: Path, track: int, channel: int | None) -> _Statistics:
+def _survey(path: Path, track: int, channel: int | None, original: SpooledOriginal | None) -> _Statistics:
     found: _Statistics | None = None
     for block, rate in decoded(path, track):
         found = found or _Statistics(len(block), rate, channel)
         found.add(block)
+        if original is not None:
+            original.add(block)
     if found is None or found.samples < MIN_SECONDS * found.rate:
         seconds = found.samples / found.rate if found else 0.0
         raise ValueError(f"the recording lasts {seconds:.3f} s; at least {MIN_SECONDS} s are needed")

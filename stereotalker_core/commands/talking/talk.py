@@ -14,7 +14,7 @@ from torch import Tensor
 from ... import __version__
 from ...audio.align import Word
 from ...audio.load import load_audio
-from ...audio.spool import spool_audio, with_original_on_disk
+from ...audio.spool import spool_audio, spool_recording
 from ...body.model import HalfBody
 from ...camera.view import LARGEST, SIZES
 from ...image import load_mask, load_portrait, save_image
@@ -244,7 +244,7 @@ def checked(args: argparse.Namespace) -> tuple[View, Look, Target, Given]:
             check_output(path, (suffix,))
     behind = (0.0, 0.0, 0.0) if target.transparent else "portrait"
     look = Look(args.steps, args.seed, behind, not args.no_mask_predictor, args.face_scale, args.mode)
-    audio = with_original_on_disk(load_audio(args.audio, *sound_of(args))) if args.audio else None
+    audio = spool_recording(args.audio, *sound_of(args)) if args.audio else None
     transcript = read_transcript(args.transcript, audio)
     motion = load_motion(args.motion) if args.motion else None
     if audio is None and motion is None:
