@@ -165,10 +165,10 @@ def drawn(models, scene, look, part: tuple[int, int] | None, alpha: bool, progre
 
 
 def person_of(models, portrait, mask, pose_keypoint, person: int, progress) -> Identity:
-    """Return the person of a portrait (3, H, W): fitted now, or the last one if all inputs of the fit are the same.
+    """Return the person of a portrait (3, H, W): fitted and baked now, or the last one if all inputs are the same.
 
     models, progress: as in `drawn`; mask, pose_keypoint, person: the node's inputs, None or 0 where not given."""
-    from ..stereotalker_core.pipeline import fit_person, heard_warnings
+    from ..stereotalker_core.pipeline import baked, fit_person, heard_warnings
 
     rows, columns = portrait.shape[-2:]
     key = fingerprint(portrait, mask, pose_keypoint, person)
@@ -178,7 +178,7 @@ def person_of(models, portrait, mask, pose_keypoint, person: int, progress) -> I
         with heard_warnings() as said:
             points, seen = keypoints_in(pose_keypoint, columns, rows, person), host.mask_in(mask, (rows, columns))
             given = {"networks": models.perception, "person": person or None}
-            identity = fit_person(host.body(), portrait, points, seen, **given)
+            identity = baked(models, fit_person(host.body(), portrait, points, seen, **given))
         identity = replace(identity, warnings=tuple(said))
         PERSON.keep(key, identity)
     progress("fit", 1, 1)
