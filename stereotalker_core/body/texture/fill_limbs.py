@@ -17,7 +17,6 @@ from .texels import Lifter, vertex_sums
 _STEP = 0.01  # m along the arm that share a colour
 _BINS = 60
 _FEW = 12  # texels that make a median
-_PLAIN, _STRANGE = 0.85, 2.6  # share of a plain sleeve that has its colour; steps at which another is half believed
 _APART = 7  # bins by which it may differ from that of both arms
 _CLEAR = 60  # texels of skin and of sleeve from which an arm tells where its own sleeve ends
 _ANOTHER, _EITHER = 1.2, 2.5  # steps from which sleeve and skin are two, up to which a colour is one of them
@@ -102,11 +101,9 @@ def clothes_on_bare_arms(lifter: Lifter, arms: Arms, colour: Tensor, trunk: Tens
 
 
 def trusted_skin(lifter: Lifter, arms: Arms, colour: Tensor, seen: Tensor) -> Tensor:
-    """Lower the visibility of colours on hands and bare forearms that are not their skin, and on plain sleeves that are
-    not their cloth.
+    """Lower the visibility of colours on hands and bare forearms that are not their skin.
 
-    Such are cloth behind a finger and the dark between two fingers, which would be a stain once the hand opens, and the
-    room beside an elbow.
+    Such are cloth behind a finger and the dark between two fingers, which would be a stain once the hand opens.
 
     lifter: the table of the atlas's N texels.
     arms: the visible parts, from `seen_arms`.
@@ -118,16 +115,7 @@ def trusted_skin(lifter: Lifter, arms: Arms, colour: Tensor, seen: Tensor) -> Te
     at = bare.nonzero().squeeze(1)
     skin = torch.where(lifter.left[at][:, None], arms.bare[True], arms.bare[False])
     limit = torch.where(lifter.hands[at], *_BARE_STEPS)
-    seen = seen.index_copy(0, at, seen[at] * believed(colour.index_select(0, at), skin, limit, _BARE_LIT))
-    for side, arm in arms.seen.items():
-        if arm is None:
-            continue
-        on = lifter.limbs & ~lifter.hands & (lifter.left == side) & ~arms.beyond(lifter, -_SURELY) & (seen > _GLIMPSED)
-        at = on.nonzero().squeeze(1)
-        apart = unlike(colour.index_select(0, at), arm.sleeve)
-        if int((apart < _EITHER).sum()) > _PLAIN * len(at):
-            seen = seen.index_copy(0, at, seen[at] / (1 + (apart / _STRANGE) ** 4))
-    return seen
+    return seen.index_copy(0, at, seen[at] * believed(colour.index_select(0, at), skin, limit, _BARE_LIT))
 
 
 def limb_colours(

@@ -16,6 +16,7 @@ _PAIRS = 2500
 _LIKE = 0.03  # difference of chromaticity of surfaces that are taken for one material
 _NEAR = 0.25  # metres
 _WORTH = 0.05  # share of the unexplained differences that a light must explain
+_SURELY = 0.03  # share of the unexplained differences by which a light may be worse and still count (times 1/e)
 _FEW = 200  # seen vertices needed
 UNLIT = ("eye.L", "eye.R", "mouth", "tongue", "teeth.up", "teeth.low", "lashes", "lips", "eyesocket")
 
@@ -59,10 +60,11 @@ def find_light(
     shades = _shades(normals[used], lights).log()  # (U, L)
     error = difference - (shades[place[:, 1]] - shades[place[:, 0]])
     cost = (error.square() / (error.square() + _SPREAD**2)).mean(0)
-    best, even = int(cost.argmin()), float((difference.square() / (difference.square() + _SPREAD**2)).mean())
-    if even - float(cost[best]) < _WORTH * even:
+    even = float((difference.square() / (difference.square() + _SPREAD**2)).mean())
+    if even - float(cost.min()) < _WORTH * even:
         return None
-    light = lights[best]
+    likely = torch.softmax(-cost / (_SURELY * even), 0)  # a mean of what explains the picture about as well errs less
+    light = likely @ lights
     return light / shade(normals[index], light).mean()
 
 

@@ -5,7 +5,6 @@ import torch
 
 from stereotalker_core.body.model import HalfBody
 from stereotalker_core.body.texture.fill_limbs import (
-    _arm_bin,
     _in_light_of,
     joined,
     limb_colours,
@@ -110,17 +109,3 @@ def test_a_sleeve_ends_where_its_hem_is_not_where_the_shirt_beside_it_does():
     prior, known = limb_colours(lifter, colour, photo, skin, found)
     bare = arms & (lifter.along > 0.17) & known
     assert float((prior[bare] - skin).abs().max()) < 0.2
-
-
-def test_the_room_on_a_plain_sleeve_is_given_up_and_a_pattern_is_not():
-    lifter = usual_lifter(HalfBody(), "cpu")
-    skin, grey, wall = (torch.tensor(c) for c in ([0.45, 0.1, -0.05], [-0.1, 0.0, -0.05], [0.9, 0.6, -0.2]))
-    arms = lifter.limbs & ~lifter.hands
-    strange = arms & (_arm_bin(lifter.along) == 12)
-    plain = torch.where(strange[:, None], wall, grey)
-    photo = arms.float()
-    arm = seen_arms(lifter, plain, photo, skin)
-    assert float(trusted_skin(lifter, arm, plain, photo)[strange].max()) < 0.2
-    checked = torch.where((_arm_bin(lifter.along) % 3 == 0)[:, None], wall, grey)
-    arm = seen_arms(lifter, checked, photo, skin)
-    assert float(trusted_skin(lifter, arm, checked, photo)[strange].min()) > 0.9
