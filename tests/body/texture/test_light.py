@@ -1,5 +1,7 @@
 """The light of a portrait: recovered from shaded vertices, and its effect on the lift."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -50,6 +52,24 @@ def test_light_is_found_on_patterned_clothes(body):
     cosine = F.cosine_similarity(light[:3], LIGHT[:3], dim=0)
     assert float(cosine) > 0.98
     assert float(light[3] / light[:3].norm()) == pytest.approx(float(LIGHT[3] / LIGHT[:3].norm()), rel=0.25)
+
+
+def test_the_mean_of_likely_lights_lies_between_candidates(body, monkeypatch):
+    """Lights from between the directions that are tried; the twin takes the best of these alone."""
+    errors = {True: 0.0, False: 0.0}
+    stripes = (0.25 + 0.1 * (torch.sin(body.mean[:, 2:] * 150) > 0)).expand(-1, 3)
+    for azimuth in (-35, -15, 5, 25, 45):
+        a, e = math.radians(azimuth), math.radians(25)
+        direction = torch.tensor([math.sin(a) * math.cos(e), -math.cos(a) * math.cos(e), math.sin(e)])
+        light = torch.cat([direction * 0.55, torch.tensor([0.45])])
+        colour, seen, normals, *rest = _scene(body, light, stripes)
+        scaled = light / shade(normals[seen > 0.8], light).mean()
+        for mean in errors:
+            monkeypatch.setattr("stereotalker_core.body.texture.light._SURELY", 0.03 if mean else 1e-6)
+            found = find_light(colour, seen, normals, *rest)
+            assert found is not None
+            errors[mean] += float((found - scaled).norm())
+    assert errors[True] < 0.8 * errors[False]
 
 
 def test_even_light_gives_none(body):
