@@ -134,12 +134,11 @@ def _hidden(points: Tensor, normals: Tensor, start: Tensor, end: Tensor, radius:
     # squared distances and scalar products by planes: rows of three numbers take several times as long
     along = (axis @ points.transpose(1, 2) - (axis * start).sum(-1)[..., None]) / length[..., None]
     along = along.clamp_(0, 1)
-    toward, square, height = 0.0, 0.0, None
+    toward = square = height = torch.zeros_like(along)
     for c in range(3):
-        offset = torch.addcmul(start[..., c, None], along, axis[..., c, None]) - points[:, None, :, c]
-        toward = toward + offset * normals[:, None, :, c]
-        square = square + offset * offset
-        height = offset
+        height = torch.addcmul(start[..., c, None], along, axis[..., c, None]) - points[:, None, :, c]  # at last z
+        toward = toward + height * normals[:, None, :, c]
+        square = square + height * height
     away = square.clamp_min(1e-8).sqrt()
     facing = (toward / away).clamp(0, 1)
     near = (radius[:, None] / away).clamp(max=1)
