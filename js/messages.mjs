@@ -56,6 +56,7 @@ export const CHOICES = {
   play: "播放(快)",
   diffusion: "扩散",
   auto: "自动",
+  avatar: "数字人",
   on: "开",
   off: "关",
   low: "低",

@@ -47,7 +47,7 @@ def test_every_socket_is_explained(name):
 
 def test_choices_that_are_translated_are_those_of_the_nodes():
     """choices.json, which the tests of js/messages.mjs read: words, not files, speakers or names of formats."""
-    names = re.compile(r"[MW]\d+|BVH|mp4|Live Link Face CSV|OpenPose JSON|.*safetensors|.*/")
+    names = re.compile(r"[MW]\d+|BVH|mp4|Live Link Face CSV|OpenPose JSON|.*safetensors|.*/|aria|marek|yuna")
     found: set[str] = set()
     for cls in CLASSES.values():
         inputs = inputs_of(cls).items()
