@@ -32,6 +32,7 @@ _WIDENS = 2.0  # per m, of a tie
 _LAP = 0.0025  # m of the edge of cloth that lies over other cloth, and its shadow
 _BUTTON = 0.0075  # m, its radius
 _FOLDS = 0.14  # colour units, of the deepest folds of what hangs
+_ROUND, _SETS_IN = 0.005, 0.05  # m over which a fold bends, and over which folds set in below the edge
 _RUMPLED = 0.9  # share of the seen cloth's pixels, the calmest, that tell how rumpled it is: no collars, no seams
 _BAND = 0.15  # m above the edge that tell it
 _MEANS, _ONE_CLOTH = 0.03, 0.10  # m of a mean from which plain cloth differs by no more than so many colour units
@@ -220,14 +221,17 @@ def _folds(cloth: Tensor, picture: Tensor, seen: Tensor, metre: float) -> Tensor
     lean = width - 1 - (place.remainder(2 * width - 1) - (width - 1)).abs()  # there and back, without a jump
     folds = (folds + folds.gather(2, lean.long().clamp(0, width - 1).expand_as(folds))) / 2
     slope = F.pad(folds[..., 1:] - folds[..., :-1], (0, 1))  # light from the side: the slope of a fold shades it
-    slope = (slope / slope.std().clamp_min(1e-6)).clamp(-2, 2)
+    soft = max(1, round(_ROUND * metre))
+    slope = mean_around(mean_around(slope, soft), soft)  # cloth bends, it has no corners
+    slope = 2 * (slope / slope.std().clamp_min(1e-6) / 2).tanh()
     band = slice(max(0, len(seen) - round(_BAND * metre)), None)
     told = _rumple(picture[:, band])[seen[band]]
     if not len(told):
         return torch.zeros_like(slope)
     calm = told.sort().values[: max(1, int(_RUMPLED * len(told)))].mean()
     lacking = (calm - _rumple(cloth).mean()).clamp_min(0) / _rumple(slope).mean().clamp_min(1e-9)
-    fade = (torch.arange(rows, device=cloth.device) / (0.012 * metre)).clamp(0, 1)[None, :, None]
+    fade = (torch.arange(rows, device=cloth.device) / (_SETS_IN * metre)).clamp(0, 1)[None, :, None]
+    fade = fade * fade * (3 - 2 * fade)  # folds do not begin at the edge of a picture
     return slope * lacking.sqrt().clamp(max=_FOLDS / 2) * fade
 
 
