@@ -177,6 +177,11 @@ class HalfBody(nn.Module):
         span = slice(int(self.keypoint_pointer[k]), int(self.keypoint_pointer[k + 1]))
         return self.keypoint_source[span], self.keypoint_weight[span]
 
+    def uv_in(self, layout: int) -> Tensor:
+        """Return the place of each render vertex (R, 2) in [0, 1] in an atlas of this layout (`Identity.atlas_layout`).
+        """
+        return self.uv if layout == 1 else self.atlas_uv
+
     def vertices_in(self, *names: str) -> Tensor:
         """Return (V,) bool, true for vertices of the named parts."""
         return torch.isin(self.vertex_part, self.vertex_part.new_tensor([self.part_index[n] for n in names]))

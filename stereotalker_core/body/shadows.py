@@ -72,7 +72,7 @@ def _drawn(body: HalfBody, identity: Identity, posed: Posed) -> Tensor:
 
 def vertex_visibility(body: HalfBody, identity: Identity) -> Tensor:
     """Return (V,) in [0, 1]: the mean visibility of the texture where a vertex lies in it."""
-    uv = body.uv if identity.atlas_layout == 1 else body.atlas_uv
+    uv = body.uv_in(identity.atlas_layout)
     grid = uv[None, None].to(identity.visibility) * 2 - 1
     seen = F.grid_sample(identity.visibility[None], grid, align_corners=False).flatten()
     total = torch.zeros(2, body.n_vertices, device=seen.device)

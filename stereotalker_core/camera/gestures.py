@@ -23,7 +23,7 @@ _HANGING = 0.6  # radians by which an arm of the A pose is lowered to hang
 
 def hands_seen(body: HalfBody, identity: Identity) -> bool:
     """Tell whether the photograph shows hands, by the visibility of their texels."""
-    uv = body.uv if identity.atlas_layout == 1 else body.atlas_uv
+    uv = body.uv_in(identity.atlas_layout)
     hands = body.vertices_in("hand.L", "hand.R")[body.render_vertex]
     grid = uv[hands][None, None].to(identity.visibility) * 2 - 1
     return float(F.grid_sample(identity.visibility[None], grid, align_corners=False).mean()) > _GLIMPSE

@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
+from kornia.filters import gaussian_blur2d
 from PIL import Image
 
 from stereotalker_core.audio.load import load_audio
@@ -24,17 +24,9 @@ from stereotalker_core.video.guides.maps import background_plate
 
 SIZE = 768  # px
 BLUR = 9.0  # px, of the room
+_REACH = 2 * round(3 * BLUR) + 1  # px of the kernel
 # name: file of the reference image, camera yaw in degrees, frame of the motion that is performed
 PEOPLE = {"aria": ("woman_0247", 8.0, 70), "marek": ("man_0017", 8.0, 70), "yuna": ("woman_0588", 8.0, 70)}
-
-
-def out_of_focus(picture: torch.Tensor) -> torch.Tensor:
-    """Blur a picture (3, H, W) by a Gaussian of BLUR px."""
-    reach = round(3 * BLUR)
-    kernel = torch.exp(-(torch.arange(-reach, reach + 1) ** 2) / (2 * BLUR**2))
-    kernel = (kernel / kernel.sum()).expand(3, 1, 1, -1)
-    wide = F.pad(picture[None], (reach,) * 4, mode="replicate")
-    return F.conv2d(F.conv2d(wide, kernel, groups=3), kernel.transpose(2, 3), groups=3)[0]
 
 
 def draw(models: Models, speech: Motion, path: Path, yaw: float, moment: int) -> Image.Image:
@@ -47,7 +39,8 @@ def draw(models: Models, speech: Motion, path: Path, yaw: float, moment: int) ->
     view = View(yaw=yaw, framing="portrait", size=SIZE)
     cameras = view.cameras(models.body, person, 1)
     motion = staged(models.body, person, speech[moment : moment + 1], cameras, "auto")
-    room = out_of_focus(background_plate(person, cameras, continued=True))
+    room = background_plate(person, cameras, continued=True)
+    room = gaussian_blur2d(room[None], (_REACH, _REACH), (BLUR, BLUR), border_type="replicate")[0]
     scene = Scene(person, motion, cameras)
     (chunk,) = render(models, scene, Look(mode="play", background=room))
     rgba = torch.cat([(chunk.frames[0].clamp(-1, 1) + 1) * 127.5, chunk.masks[0].clamp(0, 1) * 255])

@@ -176,7 +176,7 @@ def _mesh(
     influence, joint = body.skin_weights[:, joints].topk(_INFLUENCES, 1)
     influence = influence / influence.sum(1, keepdim=True)
     joint = torch.where(influence > 0, joint, 0)  # an unused slot names joint 0
-    uv = body.uv if identity.atlas_layout == 1 else body.atlas_uv
+    uv = body.uv_in(identity.atlas_layout)
     attributes = {
         "POSITION": buffer.add((vertices @ _AXES.T)[corner], "VEC3", limits=True, target=_VERTEX_BUFFER),
         "NORMAL": buffer.add((body.normals(vertices[None])[0] @ _AXES.T)[corner], "VEC3", target=_VERTEX_BUFFER),

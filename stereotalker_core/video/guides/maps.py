@@ -56,7 +56,7 @@ def skin_of(body: HalfBody, identity: Identity, cameras: Cameras, plate: Tensor 
     parts = (
         texture.contiguous(memory_format=torch.channels_last),  # what is looked up together lies together
         mesh,
-        mesh.uv(body.uv if identity.atlas_layout == 1 else body.atlas_uv),
+        mesh.uv(body.uv_in(identity.atlas_layout)),
         background_plate(identity, cameras) if plate is None else plate,
         identity.light,
     )
