@@ -3,8 +3,8 @@
 import functools
 import threading
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, TypeVar
 
 import torch
@@ -16,7 +16,7 @@ _PAYS = 0.9  # of float32's time that bfloat16 may take: conversions between the
 _SHAPE = (1, 80, 64, 64)  # of the probe: a layer of the nano renderer, one frame of 256 px
 _AGREEING, _AGREE = 3, 1.25  # number of shortest times that must agree, and how well
 _TRIES = 60
-_MEASURING = threading.Lock()  # the number of threads is the process's
+_MEASURING = threading.Lock()
 _EMULATED = ("DEFAULT", "NO AVX", "AVX2")  # PyTorch's names of instruction sets
 
 
@@ -29,13 +29,20 @@ def cpu_has_bf16() -> bool:
     older), nothing is measured. One thread measures: several wait for each other where other processes run, too."""
     if torch.backends.cpu.get_cpu_capability() in _EMULATED:
         return False
+    with on_one_thread():
+        for dtype in (torch.float32, torch.bfloat16):  # the first try prepares
+            conv_seconds(dtype)
+        return faster(lambda: conv_seconds(torch.bfloat16), lambda: conv_seconds(torch.float32))
+
+
+@contextmanager
+def on_one_thread() -> Iterator[None]:
+    """Return a context in which PyTorch uses one thread, for one caller at a time: the number is the process's."""
     with _MEASURING:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            for dtype in (torch.float32, torch.bfloat16):  # the first try prepares
-                conv_seconds(dtype)
-            return faster(lambda: conv_seconds(torch.bfloat16), lambda: conv_seconds(torch.float32))
+            yield
         finally:
             torch.set_num_threads(threads)
 

@@ -23,7 +23,8 @@ class AutoencoderConfig:
     """The sizes of the autoencoder: channels of latents, of encoder, plain and guided decoder, and of the guide tensor.
 
     sharpen: factor on the detail (above a 3 x 3 blur) that the guided decoder adds where the portrait shows the
-    surface, to compensate for the two resamplings of the lift (portrait to texture, texture to frame)."""
+    surface, to compensate for the two resamplings of the lift (portrait to texture, texture to frame).
+    ranges: (low, high) of the outputs of `quantised.layer_names`, for playback in 8-bit integers; () for none."""
 
     latent_channels: int = 8
     encoder_width: int = 48
@@ -32,6 +33,7 @@ class AutoencoderConfig:
     guide_channels: int = GuideLayout().channels
     groups: int = 8
     sharpen: float = 0.0
+    ranges: tuple[tuple[float, float], ...] = ()
 
 
 class Block(nn.Module):
@@ -90,11 +92,19 @@ class GuidedDecoder(nn.Module):
 
     def forward(self, z: Tensor, guide: Tensor) -> Tensor:
         """Map un-normalised latents (N, C, h, w) and guide tensor (N, G, 2h, 2w) -> images (N, 3, 8h, 8w)."""
-        x = self.blocks(self.norm(conv(self.guide, guide, self.latents(z), relu=False)))
+        x = self.blocks(self.entered(self.latents(z), guide))
+        return self.corrected(self.out(x), guide)
+
+    def entered(self, latents: Tensor, guide: Tensor) -> Tensor:
+        """Return the input (N, width, 2h, 2w) of the blocks from the enlarged latents and the guide tensor."""
+        return self.norm(conv(self.guide, guide, latents, relu=False))
+
+    def corrected(self, change: Tensor, guide: Tensor) -> Tensor:
+        """Return the images (N, 3, 8h, 8w): the lift of the guide tensor with a change (N, 48, 2h, 2w) of it."""
         lift_at, seen_at = (self.layout.channels_of(name) for name in ("lift", "visibility"))
-        if not torch.is_grad_enabled() and not self.training and loops(x.device):
-            return restored(self.out(x), guide, lift_at.start, seen_at.start, self.sharpen)
-        image = F.pixel_shuffle(self.out(x).float() + guide[:, lift_at].float(), BLOCK)
+        if not torch.is_grad_enabled() and not self.training and loops(change.device):
+            return restored(change, guide, lift_at.start, seen_at.start, self.sharpen)
+        image = F.pixel_shuffle(change.float() + guide[:, lift_at].float(), BLOCK)
         if not self.sharpen or self.training:
             return image
         visible = self.layout.map_of(guide, "visibility").float() / 2 + 0.5

@@ -22,6 +22,7 @@ from ..networks.mask import MaskPredictor
 from ..networks.reference import ReferenceNet
 from ..networks.unet import Condition, StereoTalkerUNet, sample
 from ..networks.vae import TinyAutoencoder
+from ..networks.vae_quantised import quantised_autoencoder
 from .bundle import Bundle, channels_last
 from .play import TOGETHER
 from .renderer import PortraitFeatures, checked_mode
@@ -161,9 +162,12 @@ class NanoRenderer(Bundle):
 
     def restore(self, guides: Guides, guide: Tensor) -> Tensor:
         """Map guides of T frames and their guide tensor -> frames (T, 3, H, W) in [-1, 1], without the denoiser."""
+        integers, size = quantised_autoencoder(self.vae), (4 * guide.shape[-2], 4 * guide.shape[-1])
         with torch.no_grad(), self.autocast():
-            parts = guide.split(frames_together(*guides.lift.shape[-2:]))
-            latents = joined([self.vae.encode_lift(few) for few in parts])
+            if integers:
+                parts = guide.split(self.decoded_together(size))
+                return joined([integers.restore(channels_last(few)).clamp_(-1, 1) for few in parts])
+            latents = joined([self.vae.encode_lift(few) for few in guide.split(frames_together(*size))])
         return self.decode(latents, guide)
 
     def alpha(self, guides: Guides, guide: Tensor, predicted: bool = True) -> Tensor:
