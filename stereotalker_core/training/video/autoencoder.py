@@ -15,6 +15,7 @@ from ... import checkpoint
 from ...precision import channels_last_weights
 from ...synthetic.data.avatar_frames import AvatarData, crop_rows
 from ...video.networks.vae import TinyAutoencoder
+from ...video.networks.vae_quantised import with_ranges
 from ..loop import Batch, Schedule, fit, generator
 from ..provenance import made
 from .frames import counted, frame_arguments, open_frames
@@ -67,6 +68,15 @@ def set_statistics(model: TinyAutoencoder, data: AvatarData, frames: int = 256, 
     model.std.copy_(z.std((0, 2, 3)).clamp_min(1e-3))
 
 
+@torch.no_grad()
+def set_ranges(model: TinyAutoencoder, data: AvatarData, frames: int = 64, seed: int = 0) -> None:
+    """Set the ranges for playback in 8-bit integers, measured on `frames` random frames of the data.
+
+    To be called when the weights change no more."""
+    index = np.sort(generator(seed, 1).choice(len(data), min(frames, len(data)), replace=False))
+    with_ranges(model, [data.rows(index[i : i + 16]).guide(data.n_parts) for i in range(0, len(index), 16)])
+
+
 def train(
     data: AvatarData, run: str | Path, steps: int, seed: int = 0, batch: int = 12, size: int = 128
 ) -> TinyAutoencoder:
@@ -78,6 +88,7 @@ def train(
     schedule = Schedule(steps, lr=1.5e-3, warmup=60, ema=0.995, seed=seed)
     fit(model, CropBatches(data, batch, size, seed), loss, schedule, run)
     set_statistics(model, data)
+    set_ranges(model, data)
     return model
 
 

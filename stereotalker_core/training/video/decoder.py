@@ -19,7 +19,7 @@ from ...video.guides.layout import GuideLayout
 from ...video.networks.vae import TinyAutoencoder
 from ..loop import Batch, Schedule, fit, generator
 from ..provenance import made
-from .autoencoder import psnr
+from .autoencoder import psnr, set_ranges
 from .denoising import encode
 from .frames import counted, frame_arguments, open_frames
 from .stage_two import StageTwo, load_stage_two
@@ -115,7 +115,9 @@ def train_decoder(
     batches = DecoderBatches(data, frozen, denoiser, batch, size, seed + 3)
     schedule = Schedule(steps, lr=6e-4, warmup=20, ema=0.99, seed=seed + 3, save_every=100)
     channels_last_weights(vae)
-    return fit(vae, batches, loss, schedule, run, trainable=lambda name: name.startswith("guided."))
+    fit(vae, batches, loss, schedule, run, trainable=lambda name: name.startswith("guided."))
+    set_ranges(vae, data)
+    return vae
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

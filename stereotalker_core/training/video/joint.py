@@ -29,6 +29,7 @@ from ...video.networks.mask import MaskPredictor
 from ...video.networks.vae import TinyAutoencoder, binomial_blur
 from ..loop import Batch, Schedule, fit, generator
 from ..provenance import made
+from .autoencoder import set_ranges
 from .decoder import edge_error
 from .denoising import LossOptions, denoising_step, encode, weighted_error
 from .frames import counted, frame_arguments, open_frames
@@ -229,7 +230,9 @@ def train_joint(
     schedule = Schedule(steps, lr=lr, warmup=40, decay=decay, weight_decay=1e-3, ema=0.995, seed=seed, save_every=100)
     trainable = is_expert if only_experts else is_trained
     loss = partial(joint_loss, pure=pure)
-    return fit(model, batches, loss, schedule, run, trainable=trainable, freeze=False)
+    fit(model, batches, loss, schedule, run, trainable=trainable, freeze=False)
+    set_ranges(model.vae, data)
+    return model
 
 
 def save_joint(model: Joint, folder: str | Path, **info: Any) -> None:

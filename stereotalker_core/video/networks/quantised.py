@@ -79,7 +79,7 @@ class QuantisedConv:
         return torch.ops.onednn.qconv2d_pointwise(x, *self.before, *weight, *shape, step, zero, dtype, last, [], "")
 
     def onto(self, x: Tensor, added: Tensor, scale: Scale) -> Tensor:
-        """Return relu(convolution of x + added) in the memory of `added`, 8-bit maps of a scale."""
+        """Return relu(convolution of x + added); added: 8-bit maps of a scale, which may be written over."""
         if self.after is None:
             raise ValueError("a convolution onto 8-bit maps needs a scale of its output")
         shape = self.stride, self.padding, [1, 1], 1
@@ -91,7 +91,7 @@ class QuantisedConv:
 
 @dataclass(frozen=True)
 class QuantisedBlock:
-    """A `vae.Block` on 8-bit maps, whose memory it writes over."""
+    """A `vae.Block` on 8-bit maps, which it may write over."""
 
     convs: tuple[QuantisedConv, QuantisedConv, QuantisedConv]
 
@@ -148,6 +148,7 @@ def measure_ranges(
 
     def note(name: str, out: Tensor) -> None:
         low, high = found[name]
+        out = out.detach()
         found[name] = min(low, float(out.min())), max(high, float(out.max()))
 
     layers = dict(network.named_modules())
