@@ -61,14 +61,15 @@ class QuantisedConv:
 
     @classmethod
     def of(cls, layer: nn.Conv2d, before: Scale, after: Scale | None) -> "QuantisedConv":
-        """Convert a convolution with a bias, without dilation or groups, padded by zeros."""
+        """Convert a convolution without dilation or groups, padded by zeros."""
         weight = layer.weight.detach().float()
         steps = weight.abs().amax((1, 2, 3)).clamp_min(1e-8) / 127
         numbers = (weight / steps.view(-1, 1, 1, 1)).round().clamp(-127, 127).to(torch.int8)
         stride, padding = list(layer.stride), [int(n) for n in layer.padding]
         packed = torch.ops.onednn.qconv_prepack(numbers, steps, *before, stride, padding, [1, 1], 1, None)
         zeros = torch.zeros(len(weight), dtype=torch.int32)
-        return cls(packed, steps, zeros, layer.bias.detach().float(), before, after, stride, padding)  # type: ignore[union-attr]
+        bias = torch.zeros(len(weight)) if layer.bias is None else layer.bias.detach().float()
+        return cls(packed, steps, zeros, bias, before, after, stride, padding)
 
     def __call__(self, x: Tensor, relu: bool = True) -> Tensor:
         """Map (N, C, h, w) in channels-last memory -> the convolution, after relu if wanted."""
@@ -104,26 +105,34 @@ class QuantisedBlock:
 class Chain:
     """Converts layers one after the other, each of which reads the scale that the one before writes.
 
-    scale: of the first input; ranges: name of a layer -> (low, high) of its output."""
+    network: that has the layers; ranges: name of a layer -> (low, high) of its output.
+    scale: of the next layer's input."""
 
-    def __init__(self, scale: Scale, ranges: dict[str, tuple[float, float]]) -> None:
-        self.scale, self.ranges = scale, ranges
+    def __init__(self, network: nn.Module, ranges: dict[str, tuple[float, float]], scale: Scale) -> None:
+        self.layers, self.ranges, self.scale = dict(network.named_modules()), ranges, scale
 
-    def conv(self, layer: nn.Conv2d, name: str, relu: bool = True, last: bool = False) -> QuantisedConv:
-        """Convert the convolution of this name; relu: what it is called with; last: its output is not quantised."""
-        low, high = (0.0, 0.0) if last else self.ranges[name]
-        after = None if last else Scale.of_range(0.0 if relu else low, high)
+    def conv(self, name: str, relu: bool = True) -> QuantisedConv:
+        """Convert the convolution of this name; relu: what it is called with."""
+        low, high = self.ranges[name]
+        return self._converted(name, Scale.of_range(0.0 if relu else low, high))
+
+    def last(self, name: str) -> QuantisedConv:
+        """Convert the convolution of this name, whose output is not quantised."""
+        return self._converted(name, None)
+
+    def block(self, name: str) -> QuantisedBlock:
+        """Convert the `vae.Block` of this name."""
+        first, second = (self.conv(f"{name}.conv.{k}") for k in (0, 2))
+        third = self._converted(f"{name}.conv.4", Scale.of_range(0.0, self.ranges[name][1]))
+        return QuantisedBlock((first, second, third))
+
+    def _converted(self, name: str, after: Scale | None) -> QuantisedConv:
+        layer = self.layers[name]
+        if not isinstance(layer, nn.Conv2d):
+            raise TypeError(f"{name} is a {type(layer).__name__}, no convolution")
         made = QuantisedConv.of(layer, self.scale, after)
         self.scale = after or self.scale
         return made
-
-    def block(self, layer: nn.Module, name: str) -> QuantisedBlock:
-        """Convert the `vae.Block` of this name."""
-        first, _, second, _, third = layer.conv  # type: ignore[misc, union-attr]
-        one, other = (self.conv(c, f"{name}.conv.{k}") for c, k in ((first, 0), (second, 2)))
-        last = QuantisedConv.of(third, self.scale, Scale.of_range(0.0, self.ranges[name][1]))
-        self.scale = last.after or self.scale
-        return QuantisedBlock((one, other, last))
 
 
 def layer_names(network: nn.Module) -> list[str]:
@@ -152,7 +161,11 @@ def measure_ranges(
         found[name] = min(low, float(out.min())), max(high, float(out.max()))
 
     layers = dict(network.named_modules())
-    hooks = [layers[n].register_forward_hook(lambda _, __, out, n=n: note(n, out)) for n in found]
+
+    def noting(name: str) -> Callable[[nn.Module, tuple, Tensor], None]:
+        return lambda _, __, out: note(name, out)
+
+    hooks = [layers[name].register_forward_hook(noting(name)) for name in found]
     try:
         with without_integers():
             for x in inputs:

@@ -43,22 +43,20 @@ class QuantisedAutoencoder:
             raise ValueError(f"the autoencoder has {len(names)} layers, its config ranges of {len(vae.config.ranges)}")
         ranges = dict(zip(names, vae.config.ranges, strict=True))
         self.vae, self.lift = vae, Scale.of_range(-1, 1)
-        chain, encoder = Chain(self.lift, ranges), vae.encoder
-        self.encoder = (
-            chain.conv(encoder[0], "encoder.0", relu=False),  # type: ignore[arg-type]
-            *(chain.block(encoder[k], f"encoder.{k}") for k in (1, 2)),
-            chain.conv(encoder[3], "encoder.3", relu=False),  # type: ignore[arg-type]
-            *(chain.block(encoder[k], f"encoder.{k}") for k in (4, 5)),
-            chain.conv(encoder[6], "encoder.6", last=True),  # type: ignore[arg-type]
-        )
-        guided = vae.guided
         self.narrow = Scale.of_range(0.0, ranges["guided.latents.blocks.0"][1])
+        self.wide = Scale.of_range(*ranges["guided.norm"])
+        chain = Chain(vae, ranges, self.lift)
+        self.first = chain.conv("encoder.0", relu=False)
+        self.fine = [chain.block(f"encoder.{k}") for k in (1, 2)]
+        self.halved = chain.conv("encoder.3", relu=False)
+        self.coarse = [chain.block(f"encoder.{k}") for k in (4, 5)]
+        self.encoded = chain.last("encoder.6")
         chain.scale = self.narrow
-        self.upscale = tuple(chain.block(guided.latents.blocks[k], f"guided.latents.blocks.{k}") for k in (2, 3, 4))
-        self.enlarged = chain.conv(guided.latents.conv, "guided.latents.conv", last=True)
-        chain.scale = self.wide = Scale.of_range(*ranges["guided.norm"])
-        self.blocks = tuple(chain.block(guided.blocks[k], f"guided.blocks.{k}") for k in (0, 1))
-        self.out = chain.conv(guided.out, "guided.out", last=True)
+        self.upscale = [chain.block(f"guided.latents.blocks.{k}") for k in (2, 3, 4)]
+        self.enlarged = chain.last("guided.latents.conv")
+        chain.scale = self.wide
+        self.blocks = [chain.block(f"guided.blocks.{k}") for k in (0, 1)]
+        self.out = chain.last("guided.out")
 
     def restore(self, guide: Tensor) -> Tensor:
         """Map guide tensors (N, G, H/4, W/4) in channels-last memory -> images (N, 3, H, W), as
@@ -67,15 +65,14 @@ class QuantisedAutoencoder:
 
     def _latents(self, guide: Tensor) -> Tensor:
         """Return the latents (N, C, H/8, W/8) of the lift, before they are normalised."""
-        first, *blocks = self.encoder[:3]
-        second, *others, last = self.encoder[3:]
-        x = first(_last(self.lift.quantised(guide[:, self.vae.guided.layout.channels_of("lift")])), relu=False)  # type: ignore[call-arg]
-        for block in blocks:
+        lift = guide[:, self.vae.guided.layout.channels_of("lift")]
+        x = self.first(_last(self.lift.quantised(lift)), relu=False)
+        for block in self.fine:
             x = block(x)
-        x = second(x, relu=False)  # type: ignore[call-arg]
-        for block in others:
+        x = self.halved(x, relu=False)
+        for block in self.coarse:
             x = block(x)
-        return 3 * torch.tanh(last(x, relu=False).float() / 3)  # type: ignore[call-arg]
+        return 3 * torch.tanh(self.encoded(x, relu=False).float() / 3)
 
     def _decoded(self, latents: Tensor, guide: Tensor) -> Tensor:
         """Map latents (N, C, H/8, W/8) and guide tensor -> images (N, 3, H, W)."""
