@@ -24,7 +24,7 @@ _BODY = [*_GROUND, "pixels", "image", "body", "body.texture"]
 _STAGE_1 = [*_BODY, "perception", "body.fitting", "camera", "audio", "audio.listening"]
 _STAGE_1 += ["motion", "motion.networks", "motion.generation"]
 _STAGE_1_AND_FILES = [*_STAGE_1, "motion.files", "face"]
-_VIDEO = ["video.guides", "video.networks", "video.rendering", "video.writing"]
+_VIDEO = ["video.guides", "video.networks", "video.networks.quantised", "video.rendering", "video.writing"]
 _ALL_STAGES = [*_STAGE_1_AND_FILES, *_VIDEO]
 _ROOMS = ("sound", "speech", "movement", "people", "data")
 _SYNTHETIC = [f"synthetic.{room}" for room in _ROOMS] + ["synthetic"]
@@ -56,7 +56,8 @@ ALLOWED = {
     "face": [*_GROUND, "body", "audio", "motion", "motion.files"],
     "video.guides": [*_BODY, "camera"],
     "video.networks": [*_BODY, "camera", "video.guides"],
-    "video.rendering": [*_BODY, "camera", "video.guides", "video.networks"],
+    "video.networks.quantised": [*_GROUND, "video.networks"],
+    "video.rendering": [*_BODY, "camera", "video.guides", "video.networks", "video.networks.quantised"],
     "video.writing": _GROUND,
     "convert": _ALL_STAGES,
     "pipeline": _ALL_STAGES,

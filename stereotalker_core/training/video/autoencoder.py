@@ -14,8 +14,8 @@ from torch import Tensor
 from ... import checkpoint
 from ...precision import channels_last_weights
 from ...synthetic.data.avatar_frames import AvatarData, crop_rows
+from ...video.networks.quantised.autoencoder import with_ranges
 from ...video.networks.vae import TinyAutoencoder
-from ...video.networks.vae_quantised import with_ranges
 from ..loop import Batch, Schedule, fit, generator
 from ..provenance import made
 from .frames import counted, frame_arguments, open_frames

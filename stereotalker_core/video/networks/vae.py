@@ -24,7 +24,8 @@ class AutoencoderConfig:
 
     sharpen: factor on the detail (above a 3 x 3 blur) that the guided decoder adds where the portrait shows the
     surface, to compensate for the two resamplings of the lift (portrait to texture, texture to frame).
-    ranges: (low, high) of the outputs of `quantised.layer_names`, for playback in 8-bit integers; () for none."""
+    ranges: (low, high) of the outputs of `quantised.convolutions.layer_names`, for playback in 8-bit integers; ()
+        for none."""
 
     latent_channels: int = 8
     encoder_width: int = 48

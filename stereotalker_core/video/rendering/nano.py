@@ -19,10 +19,10 @@ from ..guides.loops import warm_up
 from ..guides.maps import guide_tensor
 from ..networks.experts import MaskExperts, ViewExperts
 from ..networks.mask import MaskPredictor
+from ..networks.quantised.autoencoder import quantised_autoencoder
 from ..networks.reference import ReferenceNet
 from ..networks.unet import Condition, StereoTalkerUNet, sample
 from ..networks.vae import TinyAutoencoder
-from ..networks.vae_quantised import quantised_autoencoder
 from .bundle import Bundle, channels_last
 from .play import TOGETHER
 from .renderer import PortraitFeatures, checked_mode

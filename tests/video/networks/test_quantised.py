@@ -8,10 +8,16 @@ import torch.nn.functional as F
 from torch import nn
 
 from stereotalker_core.video.guides.maps import guide_tensor
-from stereotalker_core.video.networks import quantised, vae_quantised
-from stereotalker_core.video.networks.quantised import QuantisedConv, Scale, measure_ranges, without_integers
+from stereotalker_core.video.networks.quantised import autoencoder as vae_quantised
+from stereotalker_core.video.networks.quantised import convolutions as quantised
+from stereotalker_core.video.networks.quantised.autoencoder import quantised_autoencoder, with_ranges
+from stereotalker_core.video.networks.quantised.convolutions import (
+    QuantisedConv,
+    Scale,
+    measure_ranges,
+    without_integers,
+)
 from stereotalker_core.video.networks.vae import AutoencoderConfig, TinyAutoencoder
-from stereotalker_core.video.networks.vae_quantised import quantised_autoencoder, with_ranges
 from stereotalker_core.video.rendering.nano import NanoRenderer, load_nano
 from tests.video.networks.test_mask import make_guides
 from tests.video.samples import randomise

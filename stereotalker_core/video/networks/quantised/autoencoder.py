@@ -1,4 +1,4 @@
-"""Playback's path through the nano autoencoder, encoder and guided decoder, in 8-bit integers (`quantised`)."""
+"""Playback's path through the nano autoencoder, encoder and guided decoder, in 8-bit integers (`convolutions`)."""
 
 from dataclasses import replace
 from weakref import WeakKeyDictionary
@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .fused import conv
-from .quantised import Chain, Scale, integers_pay, layer_names, measure_ranges
-from .vae import TinyAutoencoder
+from ..fused import conv
+from ..vae import TinyAutoencoder
+from .convolutions import Chain, Scale, integers_pay, layer_names, measure_ranges
 
 _made: "WeakKeyDictionary[nn.Module, tuple[tuple, QuantisedAutoencoder]]" = WeakKeyDictionary()
 

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ...precision import conv_seconds, cpu_has_bf16, faster, on_one_thread
+from ....precision import conv_seconds, cpu_has_bf16, faster, on_one_thread
 
 STEPS = 255  # of an activation's range
 _MARGIN = 1.1  # a range is so much wider than what was measured; what lies outside is clipped
@@ -45,7 +45,7 @@ class Scale(NamedTuple):
 
 @dataclass(frozen=True)
 class QuantisedConv:
-    """A convolution from 8-bit maps to 8-bit maps, or to bfloat16 ones where `after` is None.
+    """The convolution from 8-bit maps to 8-bit maps, or to bfloat16 ones where `after` is None.
 
     weight: packed for oneDNN; steps, zeros: (outputs,) scale of the weights of every output channel; bias: (outputs,);
     before, after: scales of the input and of the output; stride, padding: as the convolution's."""
@@ -92,7 +92,7 @@ class QuantisedConv:
 
 @dataclass(frozen=True)
 class QuantisedBlock:
-    """A `vae.Block` on 8-bit maps, which it may write over."""
+    """The `vae.Block` on 8-bit maps, which it may write over."""
 
     convs: tuple[QuantisedConv, QuantisedConv, QuantisedConv]
 
