@@ -114,13 +114,16 @@ def test_measured_ranges_hold_what_the_layers_give():
     assert not network[0]._forward_hooks
 
 
+@pytest.mark.parametrize("half", [True, False])
 @torch.no_grad()
-def test_the_quantised_autoencoder_equals_the_plain_one(operations, pay):
+def test_the_quantised_autoencoder_equals_the_plain_one(operations, pay, half):
+    """On CPUs with bfloat16 (autocast) and on those that are only fast in integers."""
     model, guide = make_autoencoder(), torch.rand(2, 131, 12, 8) * 2 - 1
     with_ranges(model, [guide])
     guide = guide.contiguous(memory_format=torch.channels_last)
     plain = model.decode(model.encode_lift(guide), guide)
-    found = quantised_autoencoder(model).restore(guide)
+    with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        found = quantised_autoencoder(model).restore(guide)
     lift = F.pixel_shuffle(guide[:, model.guided.layout.channels_of("lift")], 4)
     changed, error = (plain - lift).square().mean(), (found - plain).square().mean()
     assert float(changed) > 1e-3

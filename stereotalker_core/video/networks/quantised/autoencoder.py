@@ -81,6 +81,8 @@ class QuantisedAutoencoder:
         for block in self.upscale:
             x = block(x)
         wide = self.enlarged(_last(F.interpolate(x, scale_factor=2.0)), relu=False)
+        if not torch.is_autocast_enabled("cpu"):  # the sum that follows is in the dtype of its convolution
+            wide = wide.to(guided.guide.weight.dtype)
         x = _last(self.wide.quantised(guided.entered(wide, guide)))
         for block in self.blocks:
             x = block(x)
