@@ -106,7 +106,10 @@ class Identity(Record):
     warnings: what the fit had to guess, as text.
     baked: 0..1, strength with which networks drew unseen parts into `atlas` (video.rendering.bake).
     unbaked: (3, A, A) the atlas before that, None where nothing was drawn.
-    shadowed: whether arms, hands and trunk throw soft shadows on each other (body.shadows), as in a photograph."""
+    shadowed: whether arms, hands and trunk throw soft shadows on each other (body.shadows), as in a photograph.
+    own_view: (4, h, w), the upper left part of an atlas with trunk, arms and hands: what the portrait shows there and
+        how far it does, 0..1, with its shadows and what lies beside an arm. Drawn in the portrait's own pose and view
+        alone (video.guides.own_view); None: `atlas` is drawn in every pose."""
 
     shape: Tensor
     shell: Tensor
@@ -129,6 +132,7 @@ class Identity(Record):
     baked: float = 0.0
     unbaked: Tensor | None = None
     shadowed: bool = False
+    own_view: Tensor | None = None
 
     @property
     def trunk_yaw(self) -> float:

@@ -291,7 +291,7 @@ def _identity(
     rest_expression, gain, rest_rotations = rest_state(body, fit, offsets, mesh)
     camera, intrinsics = fit.world_to_camera, fit.intrinsics
     posed, lifter = fit.posed(body, offsets), lifter or usual_lifter(body, str(camera.device))
-    atlas, seen, light = lift_unlit(
+    lifted = lift_unlit(
         body, foreground_colours(image, mask), mask, posed, camera, intrinsics, lifter=lifter, trust=trust
     )
     return Identity(
@@ -304,15 +304,16 @@ def _identity(
         portrait=image,
         mask=mask,
         background=paint_out(image, torch.maximum(mask, limbs_in_picture(keypoints, mask))),
-        atlas=atlas,
-        visibility=seen,
+        atlas=lifted.atlas,
+        visibility=lifted.visibility,
         quality=quality,
-        light=light,
+        light=lifted.light,
         atlas_layout=2,
         rest_expression=rest_expression,
         expression_gain=gain,
         rest_rotations=rest_rotations,
         shadowed=registered,
+        own_view=lifted.own_view,
     )
 
 

@@ -30,7 +30,8 @@ _ELBOW = 32  # bins from the shoulder to a little below the elbow
 _WRIST = (0.43, 0.53)  # m from the shoulder of the mean body in which a bare arm takes on the hand's tone
 _NEARBY = 20  # bins in which an arm keeps its colour
 _OUTER = 0.8  # share of the seen clothes that lie nearer to the middle than those a sleeve is like
-_BARE_STEPS, _BARE_LIT = (9.0, 12.0), (0.6, 0.6)  # at which half of a hand's, an arm's colour is believed; their light
+_BARE_STEPS, _BARE_LIT = (2.2, 1.5), (0.6, 0.35)  # at which half of a hand's, an arm's colour is believed; their light
+_SLEEVE_STEPS, _PLAIN = 1.7, 0.8  # the same of a sleeve; share of a plain one's colours that are nearer
 _GLIMPSED = 0.03  # visibility of texels that tell sleeve from skin
 _SURE = 0.5  # visibility of texels that may speak for others
 
@@ -116,6 +117,21 @@ def trusted_skin(lifter: Lifter, arms: Arms, colour: Tensor, seen: Tensor) -> Te
     skin = torch.where(lifter.left[at][:, None], arms.bare[True], arms.bare[False])
     limit = torch.where(lifter.hands[at], *_BARE_STEPS)
     return seen.index_copy(0, at, seen[at] * believed(colour.index_select(0, at), skin, limit, _BARE_LIT))
+
+
+def trusted_sleeves(lifter: Lifter, arms: Arms, colour: Tensor, seen: Tensor) -> Tensor:
+    """Lower the visibility of colours on plain sleeves that are not theirs: a plant or a table beside an elbow.
+
+    Arguments and result as in `trusted_skin`. Sleeves with a pattern are believed."""
+    for side, arm in arms.seen.items():
+        if arm is None:
+            continue
+        sleeve = lifter.limbs & ~lifter.hands & (lifter.left == side) & ~arms.beyond(lifter, -_SURELY)
+        at = (sleeve & (seen > 0)).nonzero().squeeze(1)
+        steps = unlike(colour.index_select(0, at), arm.sleeve)
+        if len(at) and float((steps < _SLEEVE_STEPS).float().mean()) > _PLAIN:
+            seen = seen.index_copy(0, at, seen[at] / (1 + (steps / _SLEEVE_STEPS) ** 4))
+    return seen
 
 
 def limb_colours(

@@ -6,21 +6,47 @@ hidden ones come from the same eye's colours or from a template. Two kinds of te
 the lashes, take the colour of the skin around them, and clothes near a hand take that of the mirrored place."""
 
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from ...pixels.dilation import largest_around
 from ..model import HalfBody, Posed
 from .clothes import cloth_of, drawn_clothes, strange_beside_arms
 from .fill import LARGEST_SIDE, levelled, lid_colours, plain_priors, registered_priors, sharpened, skin_colour, to_atlas
 from .fill_head import trusted_hair, trusted_sides
-from .fill_limbs import bare_arms_on_clothes, cloth_colour, clothes_on_bare_arms, seen_arms, trusted_skin
+from .fill_limbs import (
+    bare_arms_on_clothes,
+    cloth_colour,
+    clothes_on_bare_arms,
+    seen_arms,
+    trusted_skin,
+    trusted_sleeves,
+)
 from .hand_marks import marked
 from .light import UNLIT, find_light, softened
 from .portrait_view import PortraitView, Trust
 from .texels import ATLAS, Lifter
 
+_GUTTER = 2  # texels around an island that bilinear look-ups at its border see
 _SURE = 0.9  # visibility from which an eye or a tooth counts as seen where the fit may be off by a pixel
+
+
+class Lifted(NamedTuple):
+    """The texture of a portrait.
+
+    atlas: (3, A, A) in [-1, 1], filled everywhere.
+    visibility: (1, A, A) in [0, 1] of texels really seen; symmetric and template colours count as unseen.
+    light: (4,), see `light.shade`; None: the atlas is as photographed.
+    own_view: (4, h, w), the upper left part of an atlas that holds trunk, arms and hands: the colours that the portrait
+        shows, and how far it does, also where they are not the surface's (shadows, what lies beside an arm). They are
+        right in the portrait's own pose and view alone. None for a fit that may be off by some pixels."""
+
+    atlas: Tensor
+    visibility: Tensor
+    light: Tensor | None
+    own_view: Tensor | None
 
 
 def lift_portrait(
@@ -49,7 +75,7 @@ def lift_portrait(
     Returns the atlas (3, A, A), filled everywhere, and visibility (1, A, A) in [0, 1] of texels really seen (symmetric
     and template colours count as unseen)."""
     lifter = lifter if lifter is not None else Lifter(body, size)
-    return _lift(body, lifter, PortraitView(body, image, mask, posed, world_to_camera, intrinsics, trust or Trust()))
+    return _lift(body, lifter, PortraitView(body, image, mask, posed, world_to_camera, intrinsics, trust or Trust()))[:2]
 
 
 def lift_unlit(
@@ -62,12 +88,12 @@ def lift_unlit(
     size: int = ATLAS,
     lifter: Lifter | None = None,
     trust: Trust | None = None,
-) -> tuple[Tensor, Tensor, Tensor | None]:
+) -> Lifted:
     """Project a portrait onto an atlas and remove its shading; arguments as in `lift_portrait`.
 
-    Returns atlas, visibility and light (4,): `light.relit(texel, light.shade(normal, light))` shades it for any pose.
-    The shading is removed before holes are filled, so that an arm's unlit side does not spread its darkness. Where no
-    light is found (None) the result is lift_portrait's."""
+    `light.relit(texel, light.shade(normal, light))` shades it for any pose. The shading is removed before holes are
+    filled, so that an arm's unlit side does not spread its darkness. Where no light is found (None) the result is
+    lift_portrait's."""
     lifter = lifter if lifter is not None else Lifter(body, size)
     view = PortraitView(body, image, mask, posed, world_to_camera, intrinsics, trust or Trust())
     vertex = torch.arange(body.n_vertices, device=image.device)[:, None].expand(-1, 3)
@@ -78,17 +104,19 @@ def lift_unlit(
     if light is not None and view.trust.registered:
         light = softened(light, view.normal[seen > _SURE])
     view.light = light
-    return *_lift(body, lifter, view), light
+    atlas, visibility, own_view = _lift(body, lifter, view)
+    return Lifted(atlas, visibility, light, own_view)
 
 
-def _lift(body: HalfBody, lifter: Lifter, view: PortraitView) -> tuple[Tensor, Tensor]:
+def _lift(body: HalfBody, lifter: Lifter, view: PortraitView) -> tuple[Tensor, Tensor, Tensor | None]:
     trust = view.trust
-    if trust.registered:
-        view.doubt(strange_beside_arms(view, lifter))
     kinds = (lifter.limbs, lifter.hands, lifter.head)
     inner = torch.where(lifter.templated, lifter.part, -1)
     colour, seen = view.sample(lifter.corners, lifter.weight, *kinds, inner)
     if trust.registered:
+        strange = strange_beside_arms(view, lifter)
+        seen = seen * ~view.marked(strange, lifter.corners, lifter.weight, lifter.dressed)
+        view.doubt(strange)
         # the head stays sharp: its texels are hardly larger than pixels, and means would take an eighth of its detail
         colour = view.means(colour, seen * ~lifter.head, lifter.corners, lifter.weight, lifter.across)
     shut = torch.where(lifter.left, *(torch.tensor(s, device=seen.device) for s in trust.shut))
@@ -110,6 +138,7 @@ def _lift(body: HalfBody, lifter: Lifter, view: PortraitView) -> tuple[Tensor, T
         )
         arms = seen_arms(lifter, colour, photo, skin, trunk)
         photo = trusted_skin(lifter, arms, colour, photo * ~clothes_on_bare_arms(lifter, arms, colour, trunk))
+        photo = trusted_sleeves(lifter, arms, colour, photo)
         seen_there = trusted_skin(lifter, arms, mirrored, seen_there)
         seen_there = seen_there * ~clothes_on_bare_arms(lifter, arms, mirrored, trunk_there)
         seen_there = seen_there * ~(lifter.dressed & view.outside(lifter.corners, lifter.weight))
@@ -131,14 +160,28 @@ def _lift(body: HalfBody, lifter: Lifter, view: PortraitView) -> tuple[Tensor, T
         filled[lifter.hands], confidence[lifter.hands] = drawn, 1.0
     known = (lifter, body.n_vertices, colour, photo, filled, confidence, skin)
     if not trust.registered:
-        return to_atlas(lifter, *plain_priors(*known), photo)
+        return *to_atlas(lifter, *plain_priors(*known), photo), None
     picture = cloth_of(view, lifter, cloth, skin)
     draw = None if picture is None else partial(drawn_clothes, view, lifter, picture)
-    atlas, visibility = to_atlas(lifter, *registered_priors(*known, draw, arms, sides), photo)
+    filled, confidence = registered_priors(*known, draw, arms, sides)
+    atlas, visibility = to_atlas(lifter, filled, confidence, photo)
     crisp = torch.zeros_like(visibility).flatten().index_copy(0, lifter.texel, lifter.dressed.to(visibility))
     crisp = torch.maximum(visibility, crisp.view_as(visibility))  # drawn clothes are looked up twice, too
     fineness = view.fineness * min(1.0, LARGEST_SIDE / max(view.rows, view.columns))
-    return sharpened(atlas, crisp, fineness), visibility
+    shown = view.front(lifter.corners, lifter.weight)
+    own, told = to_atlas(lifter, torch.lerp(filled, colour, shown[:, None]), confidence, shown)
+    own = torch.cat([sharpened(own, torch.maximum(crisp, told), fineness), told])
+    return sharpened(atlas, crisp, fineness), visibility, _below_the_head(lifter, own)
+
+
+def _below_the_head(lifter: Lifter, atlas: Tensor) -> Tensor:
+    """Return the upper left part of an atlas (4, A, A) that holds trunk, arms and hands, its last channel 0 elsewhere
+    -> (4, h, w)."""
+    size, below = lifter.size, lifter.dressed | lifter.limbs
+    inside = torch.zeros(size * size, device=atlas.device).index_copy(0, lifter.texel, below.to(atlas))
+    inside = largest_around(inside.view(1, size, size), _GUTTER)
+    rows, columns = (int(inside[0].any(axis).nonzero().max()) + 1 for axis in (1, 0))
+    return torch.cat([atlas[:3], atlas[3:] * inside])[:, :rows, :columns].contiguous()
 
 
 def _trusted_texels(lifter: Lifter, seen: Tensor, shut: Tensor, trust: Trust) -> Tensor:

@@ -19,6 +19,7 @@ from .light import relit, shade
 _RAMP = (0.12, 0.15)  # cosine to the camera from which on surface is trusted, and over which trust grows
 _HEAD_RAMP = 0.45  # the same growth on the head: a fit is off by a pixel, and beside the face is hair
 _EXACT_RAMP = (0.06, 0.12)  # both where the surface was registered to the pixel
+_FACING = 0.1  # cosine to the camera from which on the own view shows a point altogether
 _LIMB_RAMP = (0.05, 0.35)  # both on arms and hands, whose depth nobody knows well
 # m around hands in which nothing else shows itself: registered, located only, not located
 _EXACT_MARGIN, _HAND_MARGIN, _HAND_DOUBT = 0.010, 0.005, 0.03
@@ -156,15 +157,15 @@ class PortraitView:
         where: (N,) bool, the points to test; the others are false.
         shoulders: (N,) bool, points above the armpits: tested against forearms and hands only, since an upper arm
             cannot hide them."""
-        return self._marked(self.limbs, corners, weight, where & ~shoulders) | self._marked(
+        return self.marked(self.limbs, corners, weight, where & ~shoulders) | self.marked(
             self.forearms, corners, weight, where & shoulders
         )
 
     def beside_trunk(self, corners: Tensor, weight: Tensor, where: Tensor) -> Tensor:
         """Return (N,) bool: surface points that the picture shows near the trunk; arguments as in `beside_arms`."""
-        return self._marked(self.trunk, corners, weight, where)
+        return self.marked(self.trunk, corners, weight, where)
 
-    def _marked(self, marks: Tensor, corners: Tensor, weight: Tensor, where: Tensor) -> Tensor:
+    def marked(self, marks: Tensor, corners: Tensor, weight: Tensor, where: Tensor) -> Tensor:
         """Return (N,) bool: points among `where` (N,) bool whose pixel is marked in `marks` (H, W).
 
         corners, weight: the surface points, as in `sample`."""
@@ -237,6 +238,18 @@ class PortraitView:
         near = ((value[:, 2] - depth) < reach) & inside
         least, ramp = self._ramps(limb, head)
         return colour, ((value[:, 3] - least) / ramp).clamp(0, 1) * trusted * near
+
+    def front(self, corners: Tensor, weight: Tensor) -> Tensor:
+        """Return (N,) in [0, 1]: how far the portrait's own view shows surface points, whatever it shows there.
+
+        corners, weight: as in `sample`. Points count that face the camera and have nothing before them; unlike in
+        `sample`, also those near hands and at the edges of limbs."""
+        pixel, value = self._seen_at(corners, weight)
+        size = pixel.new_tensor([self.columns, self.rows])
+        inside = ((pixel > 1) & (pixel < size - 1)).all(1)
+        cell = pixel.long().clamp_min(0).minimum(size.long() - 1)
+        depth = self.maps[0].flatten().index_select(0, cell[:, 1] * self.columns + cell[:, 0])
+        return (value[:, 3] / _FACING).clamp(0, 1) * (inside & (value[:, 2] - depth < _EXACT_NEAR))
 
     def means(self, colour: Tensor, seen: Tensor, corners: Tensor, weight: Tensor, across: Tensor) -> Tensor:
         """Replace colours of seen texels that are larger than a pixel by means over the texel (N, 3).

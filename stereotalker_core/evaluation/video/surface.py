@@ -74,7 +74,7 @@ def _lifted_elsewhere(
     shape: (K,) and shell: (V,) of that surface; camera: (4, 4) world to camera; lifter: texel table of the atlas."""
     posed = body.pose(body.rest(shape[None], shell[None]), identity.rotations[None], identity.expression[None])
     portrait, mask = identity.portrait, identity.mask
-    atlas, visibility, light = lift_unlit(body, portrait, mask, posed, camera, identity.intrinsics, lifter=lifter)
+    atlas, visibility, light, _ = lift_unlit(body, portrait, mask, posed, camera, identity.intrinsics, lifter=lifter)
     changed = {"shape": shape, "shell": shell, "world_to_camera": camera}
     return replace(identity, **changed, atlas=atlas, visibility=visibility, light=light)
 

@@ -98,7 +98,7 @@ def fitted(
         return true_identity(body, avatar, portrait, rig.lifter)
     bare = bare_identity(avatar, portrait, portrait.background)
     view = (bare.portrait, bare.mask, _posed(body, bare), bare.world_to_camera, bare.intrinsics)
-    atlas, visibility, light = lift_unlit(body, *view, lifter=rig.lifter, trust=Trust(registered=True))
+    atlas, visibility, light, _ = lift_unlit(body, *view, lifter=rig.lifter, trust=Trust(registered=True))
     return replace(bare, atlas=atlas, visibility=visibility, light=light, atlas_layout=2)
 
 

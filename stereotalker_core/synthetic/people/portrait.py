@@ -125,7 +125,7 @@ def _posed(body: HalfBody, identity: Identity) -> Posed:
 
 def _lifted(body: HalfBody, identity: Identity, lifter: Lifter | None) -> Identity:
     view = (identity.portrait, identity.mask, _posed(body, identity), identity.world_to_camera, identity.intrinsics)
-    atlas, visibility, light = lift_unlit(body, *view, size=_LIFT_SIZE, lifter=lifter)
+    atlas, visibility, light, _ = lift_unlit(body, *view, size=_LIFT_SIZE, lifter=lifter)
     return replace(identity, atlas=atlas, visibility=visibility, light=light, atlas_layout=2)
 
 

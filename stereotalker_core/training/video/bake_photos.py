@@ -57,13 +57,13 @@ def examples_of(body: HalfBody, rig: Rig, identity: Identity) -> list[Example]:
     )
     told = (identity.portrait, identity.mask, posed, identity.world_to_camera, identity.intrinsics)
     trust = Trust(registered=True)
-    atlas, visibility, light = lift_unlit(body, *told, lifter=rig.lifter, trust=trust)
+    atlas, visibility, light, _ = lift_unlit(body, *told, lifter=rig.lifter, trust=trust)
     whole = rig.pictures(torch.cat([atlas, visibility]))
     view, found = TurnedView(body, *told, trust), []
     view.light = light
     for turn in TURNS:
         view.turn = turn
-        pictures = rig.pictures(torch.cat(_lift(body, rig.lifter, view)))
+        pictures = rig.pictures(torch.cat(_lift(body, rig.lifter, view)[:2]))
         known = whole[:, 3:] > 0.9
         lift = torch.where(known, pictures[:, :3], whole[:, :3])
         found.append(Example(lift, torch.where(known, pictures[:, 3:], 1.0), whole[:, :3]))

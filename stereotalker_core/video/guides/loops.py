@@ -4,7 +4,7 @@ advance, threads."""
 import functools
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 
@@ -120,7 +120,7 @@ class Surface:
         self.ends = mesh.ends.int().contiguous().numpy()
         self.part = (mesh.triangle_part + 1).float().numpy()
         self.uv, self.plate = (x.detach().float().contiguous().numpy() for x in (uv, plate))
-        self.texture = texture[0].detach().float().permute(1, 2, 0).contiguous().numpy()
+        self.texture = _in_rows(texture)
         lit = torch.tensor([0.0, 0.0, 0.0, -1.0]) if light is None else light.float()
         self.light = torch.cat([lit, torch.tensor([SKY_BELOW, DARKEST])]).numpy()
 
@@ -132,17 +132,20 @@ class Surface:
         cameras: Cameras,
         into: Guides,
         shadow: Tensor | None = None,
+        drawn: Sequence[Tensor] | None = None,
     ) -> None:
         """Draw T posed bodies seen by T cameras, filling the maps of `into`.
 
         compiled: the compiled functions; normals: (T, V, 3) of the vertices, unit vectors; shadow: (T, W) factors on
-            the linear brightness of the finer mesh's, None for 1.
+            the linear brightness of the finer mesh's, None for 1; drawn: the texture (1, 4, h, w) of each frame, None
+            for the person's.
         """
         vertices = posed.vertices.detach().contiguous().numpy()
         whole = np.ones((1, vertices.shape[1] + len(self.ends)), np.float32)
         shadows = np.broadcast_to(whole, (len(vertices), whole.shape[1])) if shadow is None else array(shadow)
         outward, matrices = array(normals), cameras.world_to_camera.contiguous().numpy()
         intrinsics = cameras.intrinsics.contiguous().numpy()
+        textures = [self.texture] * len(vertices) if drawn is None else [_in_rows(x) for x in drawn]
         maps = [x.numpy() for x in (into.normal, into.part, into.depth, into.lift, into.visibility)]
 
         def one(i: int) -> None:
@@ -150,11 +153,16 @@ class Surface:
             points[: len(vertices[i])], upright[: len(vertices[i])] = vertices[i], outward[i]
             compiled.edge_middles(points, upright, self.ends)
             compiled.draw_frame(
-                self.mesh, self.uv, self.part, self.texture, self.light, self.plate, points, upright, shadows[i],
+                self.mesh, self.uv, self.part, textures[i], self.light, self.plate, points, upright, shadows[i],
                 matrices[i], intrinsics, *(x[i] for x in maps),
             )  # fmt: skip
 
         in_threads(one, len(vertices))
+
+
+def _in_rows(texture: Tensor) -> np.ndarray:
+    """Return a texture (1, 4, h, w) as an array (h, w, 4)."""
+    return texture[0].detach().float().permute(1, 2, 0).contiguous().numpy()
 
 
 def packs(layout: GuideLayout) -> bool:

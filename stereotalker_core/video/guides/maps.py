@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,7 @@ from ...records import Cameras, Guides, Identity, Motion
 from ...shapes import frames_together, joined
 from .layout import GUIDE_BLOCK, GuideLayout
 from .loops import Surface, loops, pack, packs
+from .own_view import nearness, textures
 
 _CHUNK = 4  # at most so many frames are rasterised together: batches do not pay on the CPU, memory does
 _EDGE = 0.015  # share of a side up to which a canvas may look beyond the photograph's edge and see the edge go on
@@ -36,7 +37,8 @@ class Skin:
     plate: (3, H, W) background behind the person, in [-1, 1].
     light: (4,) of the portrait, see `body.texture.light.shade`; None: the texture is drawn unshaded.
     shadows: of arms, hands and trunk on each other, None where the person throws none.
-    surface: all but the shadows as arrays for the compiled loop, None where it is not used."""
+    surface: mesh, texture, plate and light as arrays for the compiled loop, None where it is not used.
+    own_view: (4, h, w) of the texture in the photograph's own pose and view (`Identity.own_view`), None for none."""
 
     texture: Tensor
     mesh: FineMesh
@@ -45,6 +47,7 @@ class Skin:
     light: Tensor | None
     shadows: Shadows | None
     surface: Surface | None
+    own_view: Tensor | None
 
 
 def skin_of(body: HalfBody, identity: Identity, cameras: Cameras, plate: Tensor | None = None) -> Skin:
@@ -61,7 +64,8 @@ def skin_of(body: HalfBody, identity: Identity, cameras: Cameras, plate: Tensor 
         identity.light,
     )
     shadows = shadows_of(body, identity) if identity.shadowed else None
-    return Skin(*parts, shadows, Surface(*parts) if SAMPLES == 2 and loops(identity.atlas.device) else None)
+    surface = Surface(*parts) if SAMPLES == 2 and loops(identity.atlas.device) else None
+    return Skin(*parts, shadows, surface, identity.own_view)
 
 
 def render_guides(
@@ -91,17 +95,21 @@ def render_guides(
     rows, columns = cameras.size
     found = Guides(*(skin.plate.new_empty(len(motion), c, rows, columns) for c in (3, 1, 1, 3, 1)), yaw=cameras.yaw)
     together = min(_CHUNK, frames_together(SAMPLES * rows, SAMPLES * columns))
+    near = None if skin.own_view is None else nearness(identity, motion, cameras)
     for start in range(0, len(motion), together):
         frames = slice(start, start + together)
         posed = body.pose(rest, motion.rotations[frames], motion.expression[frames])
         normals, shadow = body.normals(posed.vertices), None
         if skin.shadows is not None:
             shadow = skin.mesh.means(factors(body, skin.shadows, posed, normals))
+        drawn = None
+        if near is not None and skin.own_view is not None and bool((near[frames] > 0).any()):
+            drawn = textures(skin.texture, skin.own_view, near[frames])
         compiled = loops(skin.texture.device) if skin.surface else None
         if skin.surface and compiled:
-            skin.surface.draw(compiled, posed, normals, cameras[frames], found[frames], shadow)
+            skin.surface.draw(compiled, posed, normals, cameras[frames], found[frames], shadow, drawn)
         else:
-            _render(posed, normals, cameras[frames], skin, found[frames], shadow)
+            _render(posed, normals, cameras[frames], skin, found[frames], shadow, drawn)
     return found
 
 
@@ -111,12 +119,19 @@ def join_guides(chunks: Sequence[Guides]) -> Guides:
 
 
 def _render(
-    posed: Posed, normals: Tensor, cameras: Cameras, skin: Skin, into: Guides, shadow: Tensor | None
+    posed: Posed,
+    normals: Tensor,
+    cameras: Cameras,
+    skin: Skin,
+    into: Guides,
+    shadow: Tensor | None,
+    drawn: list[Tensor] | None = None,
 ) -> None:
     """Draw T posed bodies by tensor operations on any device, filling the maps of `into`, as `compiled.draw_frame`
     does.
 
-    normals: (T, V, 3) of their vertices; shadow: (T, W) factors on the brightness of the finer mesh's, None for 1."""
+    normals: (T, V, 3) of their vertices; shadow: (T, W) factors on the brightness of the finer mesh's, None for 1;
+        drawn: the texture of each frame, None for the skin's."""
     scale = cameras.intrinsics.new_tensor([SAMPLES, SAMPLES, 1.0])[:, None]
     vertices, normals = skin.mesh.points(posed.vertices, normals)
     points = project(vertices, cameras.world_to_camera, cameras.intrinsics * scale)
@@ -124,7 +139,7 @@ def _render(
     for i in range(len(points)):
         mesh, size = skin.mesh, cameras.size
         found = rasterize_samples(points[i], mesh.triangles, attributes[i], mesh.uv_corners, size, SAMPLES)
-        _shade(found, skin, into[i : i + 1])
+        _shade(found, skin if drawn is None else replace(skin, texture=drawn[i]), into[i : i + 1])
 
 
 def _attributes(skin: Skin, normals: Tensor, axes: Tensor, shadow: Tensor | None) -> Tensor:

@@ -93,7 +93,7 @@ def test_unlit_atlas_is_even_and_shades_back_to_the_portrait(body):
     image = ((0.4 * shade(normal, LIGHT)).sqrt() * 2 - 1).expand(-1, -1, 3).permute(2, 0, 1) * inside
     view = (image.contiguous(), inside, posed, camera[0], intrinsics)
     lifter = Lifter(body, 256)
-    atlas, visibility, light = lift_unlit(body, *view, lifter=lifter)
+    atlas, visibility, light, _ = lift_unlit(body, *view, lifter=lifter)
     plain, seen_too = lift_portrait(body, *view, lifter=lifter)
     assert torch.equal(visibility, seen_too)
     seen = visibility.flatten()[lifter.texel] > 0.9
