@@ -30,6 +30,7 @@ _BUMP = 4  # texels around one whose facing counts for it
 _DRAWN = 0.6  # confidence of what is drawn so
 _SAMPLES = 64  # pixels of clothes that stand for their colours
 _STRANGE = 2.5  # steps from all of them from which a colour is not theirs
+_NO_SKIN = 1.6  # steps from skin from which the outermost clothes are told from it
 _MOST_STRANGE = 0.25  # share of the clothes beside arms
 _CLOTH_NEAR, _CLOTH_SHARE = 0.35, 0.1  # distance of colours of which share of the cloth a sleeve of it has
 
@@ -50,18 +51,25 @@ class Cloth(NamedTuple):
     seen: int
 
 
-def cloth_of(view: PortraitView, lifter: Lifter, cloth: Tensor | None, skin: Tensor) -> Cloth | None:
+def cloth_of(
+    view: PortraitView, lifter: Lifter, cloth: Tensor | None, skin: Tensor, outer: Tensor | None = None
+) -> Cloth | None:
     """Return the picture of the clothes in a portrait; None where too little of them is visible.
 
     view: the portrait, which tells colour and visibility of surface points.
     lifter: the table of the atlas's texels.
     cloth: (3,) usual colour of the clothes in the picture, None where they are not visible.
-    skin: (3,) colour of the face."""
+    skin: (3,) colour of the face.
+    outer: (3,) colour of the outermost clothes, None where it is not known: a tan jacket is no skin."""
     if cloth is None:
         return None
     parts = torch.tensor(lifter.dressed_parts, device=skin.device)
     known = torch.isin(view.maps[3].long(), parts) & (view.maps[[1, 2, 4]] > 0.5).all(0)
-    known &= ~_bare(view, lifter, skin_like(view.image.flatten(1).T, cloth, skin).view_as(known))
+    colours = view.image.flatten(1).T
+    bare = skin_like(colours, cloth, skin)
+    if outer is not None and float(unlike(outer[None], skin)) > _NO_SKIN:
+        bare &= unlike(colours, skin) < unlike(colours, outer)
+    known &= ~_bare(view, lifter, bare.view_as(known))
     rows, columns = known.any(1).nonzero().squeeze(1), known.any(0).nonzero().squeeze(1)
     if len(rows) < 8 or len(columns) < 8:
         return None

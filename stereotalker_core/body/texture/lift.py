@@ -20,6 +20,7 @@ from .fill_limbs import (
     bare_arms_on_clothes,
     cloth_colour,
     clothes_on_bare_arms,
+    outer_clothes,
     seen_arms,
     trusted_skin,
     trusted_sleeves,
@@ -161,7 +162,7 @@ def _lift(body: HalfBody, lifter: Lifter, view: PortraitView) -> tuple[Tensor, T
     known = (lifter, body.n_vertices, colour, photo, filled, confidence, skin)
     if not trust.registered:
         return *to_atlas(lifter, *plain_priors(*known), photo), None
-    picture = cloth_of(view, lifter, cloth, skin)
+    picture = cloth_of(view, lifter, cloth, skin, outer_clothes(lifter, colour, photo))
     draw = None if picture is None else partial(drawn_clothes, view, lifter, picture)
     filled, confidence = registered_priors(*known, draw, arms, sides)
     atlas, visibility = to_atlas(lifter, filled, confidence, photo)
