@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..guides.loops import loops, steady_frames
 
-STILL, MOVES = 4 / 127.5, 8 / 127.5  # change between two frames, of a range of 2: four and eight grey levels
+STILL, MOVES = 5 / 127.5, 10 / 127.5  # change between two frames, of a range of 2: five and ten grey levels
 SHARE = 0.25  # of each neighbour: 1/4, 1/2, 1/4 removes what alternates from frame to frame
 PASSES = 5  # so often: 1/1024, 10/1024, ... 252/1024 ... over eleven frames; also the frames of look-ahead
 _LIMITS = (MOVES, SHARE / (MOVES - STILL), 0.5 * MOVES, SHARE / (0.5 * (MOVES - STILL)), SHARE)
