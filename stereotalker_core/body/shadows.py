@@ -11,10 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..geometry.projection import project
 from ..records import Identity
 from .model import HalfBody, Posed
-from .rasterize import rasterize
 
 # capsules that hide the surroundings: bones at both ends, radius in m; the trunk is two, beside each other
 _ARMS = (("upperarm01", "lowerarm01", 0.046), ("lowerarm01", "wrist", 0.034), ("wrist", "finger3-2", 0.036))
@@ -26,7 +24,6 @@ _LIMITS = (0.42, 1.0)  # of the factor: nothing brightens, because a photograph'
 _FLAT, _TURNED = 0.70, 0.46  # brightness of an unseen limb's surface that faces away from the usual light, and towards
 _LAMP = (0.0, -0.78, 0.63)  # the usual light: in front and above
 _BARE = 0.5  # visibility from which a texel counts as seen
-_LOOKED = 384  # px of the longer side at which the photograph's own view is looked at
 
 
 class Shadows(NamedTuple):
@@ -45,29 +42,10 @@ def shadows_of(body: HalfBody, identity: Identity) -> Shadows:
     body: the half body; identity: the person, with the photographed pose and the visibility of the texture."""
     rest = body.rest(identity.shape[None], identity.shell[None])
     posed = body.pose(rest, identity.rotations[None], identity.expression[None])
-    seen = torch.maximum((vertex_visibility(body, identity) / _BARE).clamp(0, 1), _drawn(body, identity, posed))
+    seen = (vertex_visibility(body, identity) / _BARE).clamp(0, 1)
     reference = torch.lerp(torch.ones_like(seen), openness(body, posed.vertices, posed)[0], seen)
     limbs = body.vertices_in("arm.L", "arm.R", "hand.L", "hand.R")
     return Shadows(reference, (1 - seen) * limbs)
-
-
-def _drawn(body: HalfBody, identity: Identity, posed: Posed) -> Tensor:
-    """Return (V,) in [0, 1]: whether the photograph's own view shows a vertex, or a neighbour of it in part.
-
-    Texels that are seen at a grazing angle are hardly trusted, but they are in the photograph's own picture, which must
-    not change."""
-    size = max(identity.portrait.shape[-2:])
-    scale = min(1.0, _LOOKED / size)
-    rows, columns = (max(8, round(side * scale)) for side in identity.portrait.shape[-2:])
-    intrinsics = identity.intrinsics * identity.intrinsics.new_tensor([scale, scale, 1.0])[:, None]
-    points = project(posed.vertices, identity.world_to_camera[None], intrinsics)
-    found = rasterize(points, body.triangles, (rows, columns)).triangle
-    shown = torch.zeros(len(body.triangles), device=points.device)
-    shown[found[found >= 0]] = 1
-    at = torch.zeros(body.n_vertices, device=points.device)
-    at = at.scatter_reduce(0, body.triangles.flatten(), shown.repeat_interleave(3), "amax")
-    around = at[body.triangles].mean(1).repeat_interleave(3)  # fades over one more triangle: no edge in the shading
-    return at.scatter_reduce(0, body.triangles.flatten(), around, "amax")
 
 
 def vertex_visibility(body: HalfBody, identity: Identity) -> Tensor:

@@ -101,7 +101,10 @@ def render_guides(
         posed = body.pose(rest, motion.rotations[frames], motion.expression[frames])
         normals, shadow = body.normals(posed.vertices), None
         if skin.shadows is not None:
-            shadow = skin.mesh.means(factors(body, skin.shadows, posed, normals))
+            shadow = factors(body, skin.shadows, posed, normals)
+            if near is not None:  # the photograph's own pose has its shadows already
+                shadow = torch.lerp(shadow, torch.ones_like(shadow), near[frames, None])
+            shadow = skin.mesh.means(shadow)
         drawn = None
         if near is not None and skin.own_view is not None and bool((near[frames] > 0).any()):
             drawn = textures(skin.texture, skin.own_view, near[frames])

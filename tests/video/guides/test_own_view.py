@@ -90,6 +90,17 @@ def test_far_poses_and_views_are_drawn_as_without_it(scene):
         assert torch.equal(ours.lift, theirs.lift) and torch.equal(ours.visibility, theirs.visibility)
 
 
+def test_the_own_pose_has_its_shadows_already(scene):
+    """Forearms before the belly are shaded anew in a gesture, and left as photographed in their own pose."""
+    body, identity, view, _ = scene
+    dark = replace(identity, shadowed=True)
+    ours, plain = (render_guides(body, person, still(1), view) for person in (dark, identity))
+    assert torch.equal(ours.lift, plain.lift)
+    folded = still(1, upperarm01_L=0.8, lowerarm01_L=1.6)
+    ours, plain = (render_guides(body, person, folded, view) for person in (dark, identity))
+    assert float((plain.lift - ours.lift).max()) > 0.1
+
+
 def test_loops_and_tensors_draw_the_same_between_both(scene, monkeypatch):
     body, identity, _, _ = scene
     motion, cameras = still(3, lowerarm01_L=0.2), seen_from([0.0, 12.0, 40.0])
